@@ -1,0 +1,67 @@
+# Targets for a fresh machine with make and Python 3.11 or newer; each does its own set-up.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help test test-all check requirements format clean
+
+help: ## Show the targets
+	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
+
+check: $(VENV)/dev.stamp ## Format, lint, types, import contracts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: $(VENV)/dev.stamp ## All that Python alone can test
+	$(BIN)/python -m pytest $(PYTEST) -m "not browser and not node"
+
+test-all: $(VENV)/dev.stamp tools ## Everything, with Node and Chromium; a skipped test is a failure
+	$(BIN)/python -m pytest $(PYTEST) --forbid-skips --cov
+
+format: $(VENV)/dev.stamp ## Format and mend what can be mended
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+requirements: ## Compile the pinned requirements again (needs uv)
+	$(COMPILE) pyproject.toml --extra demo requirements/build.in -o requirements/demo.txt
+	$(COMPILE) pyproject.toml --extra demo requirements/build.in requirements/dev.in \
+	  -c requirements/demo.txt -o requirements/dev.txt
+
+clean: ## Remove what these targets made
+	rm -rf $(VENV) .cache .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+# Two workers: each starts collectors of its own.
+PYTEST := --numprocesses 2 --dist loadfile
+COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+  --no-annotate --no-emit-index-url --no-emit-find-links
+INSTALL := python -m pip install --quiet --require-hashes
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "The demo and the tests need Python 3.11 or newer: make PYTHON=python3.12 ..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/demo.stamp: requirements/demo.txt pyproject.toml | $(BIN)/python
+	$(BIN)/$(INSTALL) -r requirements/demo.txt
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/dev.stamp: requirements/dev.txt pyproject.toml | $(BIN)/python
+	$(BIN)/$(INSTALL) -r requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@ $(VENV)/demo.stamp
+
+# Node and Chromium: installed where that is allowed, else the line to type.
+.PHONY: tools
+tools:
+	@missing=; \
+	command -v node >/dev/null && command -v npm >/dev/null || missing="$$missing nodejs npm"; \
+	command -v chromium >/dev/null || missing="$$missing chromium"; \
+	test -z "$$missing" || { \
+	  test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
+	  apt-get update -qq && apt-get install -y -qq $$missing >/dev/null; } || { \
+	  echo "Missing:$$missing. Type: sudo apt-get install -y$$missing"; exit 1; }

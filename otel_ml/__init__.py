@@ -1,0 +1,45 @@
+"""Model calls as OpenTelemetry spans: inputs, outputs, latency, tags, scores and versions.
+
+Nothing is loaded before it is used, so that ``import otel_ml.attributes`` loads that alone.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from otel_ml.client import Client
+    from otel_ml.current import Run, current_run
+    from otel_ml.default import add_judge, assess, flush, run, trace
+    from otel_ml.errors import InvalidMetricError
+    from otel_ml.judge import Judge, Score
+
+__all__ = [
+    "Client",
+    "InvalidMetricError",
+    "Judge",
+    "Run",
+    "Score",
+    "add_judge",
+    "assess",
+    "current_run",
+    "flush",
+    "run",
+    "trace",
+]
+
+_HOMES = {
+    "Client": "client",
+    "InvalidMetricError": "errors",
+    "Judge": "judge",
+    "Run": "current",
+    "Score": "judge",
+    "current_run": "current",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module 'otel_ml' has no attribute {name!r}")
+    value = getattr(import_module(f"otel_ml.{_HOMES.get(name, 'default')}"), name)
+    globals()[name] = value
+    return value

@@ -1,0 +1,83 @@
+"""Arguments of a call by the names that its signature gives them."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+Binder = Callable[[tuple[Any, ...], dict[str, Any]], dict[str, Any]]
+
+_SIMPLE: Final = frozenset(
+    {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.POSITIONAL_ONLY}
+)
+
+
+def make_binder(function: Callable[..., Any]) -> Binder:
+    """Compile, once a function, how its arguments become inputs.
+
+    Returns:
+        A function of ``(args, kwargs)`` that returns inputs by parameter name, defaults
+        included and ``self`` or ``cls`` of a method left out. It never raises for a call that
+        the function itself would refuse: what has no name is then kept under ``args``.
+    """
+    try:
+        parameters = inspect.signature(function).parameters
+    except (TypeError, ValueError):  # a builtin without a signature
+        return _unnamed
+    skip = 1 if _is_method(function, parameters) else 0
+    if all(parameter.kind in _SIMPLE for parameter in parameters.values()):
+        return _simple_binder(parameters, skip)
+    return _general_binder(inspect.Signature(list(parameters.values())), skip)
+
+
+def _simple_binder(parameters: Mapping[str, inspect.Parameter], skip: int) -> Binder:
+    """Bind a signature without ``*`` and ``**``: a zip and an update."""
+    names = tuple(parameters)[skip:]
+    defaults = {
+        name: parameters[name].default
+        for name in names
+        if parameters[name].default is not inspect.Parameter.empty
+    }
+
+    def bind(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        positional = args[skip:] if skip else args
+        if len(positional) > len(names):
+            return _unnamed(positional, kwargs)
+        given = dict(zip(names, positional, strict=False))
+        if kwargs:
+            given.update(kwargs)
+        if len(given) < len(names):
+            for name, default in defaults.items():
+                given.setdefault(name, default)
+        return given
+
+    return bind
+
+
+def _general_binder(signature: inspect.Signature, skip: int) -> Binder:
+    names = tuple(signature.parameters)[:skip]
+
+    def bind(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        try:
+            bound = signature.bind(*args, **kwargs)
+        except TypeError:
+            return _unnamed(args[skip:], kwargs)
+        bound.apply_defaults()
+        for name in names:
+            bound.arguments.pop(name, None)
+        return bound.arguments
+
+    return bind
+
+
+def _unnamed(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    return {"args": list(args), **kwargs}
+
+
+def _is_method(function: Callable[..., Any], parameters: Mapping[str, object]) -> bool:
+    """Tell a function written in a class body from one that merely names a parameter `self`."""
+    owner = getattr(function, "__qualname__", "").rpartition(".")[0]
+    return (
+        bool(owner)
+        and not owner.endswith("<locals>")
+        and next(iter(parameters), None) in {"self", "cls"}
+    )

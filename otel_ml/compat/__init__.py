@@ -1,0 +1,1 @@
+"""The import paths of other systems: change the import line and go on."""

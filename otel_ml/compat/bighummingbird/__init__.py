@@ -1,0 +1,5 @@
+"""BigHummingbird's import path: ``from otel_ml.compat.bighummingbird import BigHummingbird``."""
+
+from otel_ml.compat.bighummingbird.client import BigHummingbird
+
+__all__ = ["BigHummingbird"]

@@ -1,0 +1,5 @@
+"""BigHummingbird's import path of `Judge`."""
+
+from otel_ml.judge import Judge
+
+__all__ = ["Judge"]

@@ -1,0 +1,48 @@
+"""Errors of the SDK, and the one place where telemetry trouble ends.
+
+The host's call returns or raises exactly as without us, so trouble of ours is counted and logged
+once, never raised. ``except Exception`` stands only at these borders:
+
+* `values` and `structure`: the host's values (a hostile ``__repr__``, a cyclic list);
+* `decorators` and `current`: around everything we do before and after the host's call;
+* `judge`: the user's rubric and passing criteria;
+* `judge_pool`: the worker loop.
+"""
+
+import logging
+import threading
+from collections import Counter
+
+_logger = logging.getLogger("otel_ml")
+_counts: Counter[str] = Counter()
+_lock = threading.Lock()
+
+
+class InvalidMetricError(ValueError):
+    """A metric value is no number: the call is refused, nothing is recorded."""
+
+
+def report(where: str, error: BaseException) -> None:
+    """Count trouble of ours and log its first occurrence at each place.
+
+    Args:
+        where: A fixed name of the place, never built from data.
+        error: What happened; its type is logged, its message only at debug level, because it
+            may hold inputs of a model.
+    """
+    with _lock:
+        _counts[where] += 1
+        first = _counts[where] == 1
+    if first:
+        _logger.warning(
+            "Telemetry trouble in %s (%s): the call went on, counted from now on",
+            where,
+            type(error).__name__,
+        )
+        _logger.debug("First trouble in %s", where, exc_info=error)
+
+
+def trouble() -> dict[str, int]:
+    """Return how often trouble was reported, by place, since the process began."""
+    with _lock:
+        return dict(_counts)

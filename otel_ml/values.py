@@ -1,0 +1,279 @@
+"""Any Python value as bounded JSON text; a value of the host's never makes these functions raise.
+
+Big opaque values (arrays, tables, images, bytes) leave their type, shape and first elements,
+not their content.
+"""
+
+import dataclasses
+import datetime
+import decimal
+import enum
+import functools
+import pathlib
+import re
+import uuid
+from typing import Any, Final, NamedTuple
+
+import orjson
+
+LIMIT_BYTES: Final = 64 * 1024
+PREVIEW_BYTES: Final = 1024
+
+TRUNCATED: Final = "truncated"
+UNSERIALISABLE: Final = "unserialisable"
+
+_MAX_DEPTH: Final = 64
+_SMALL: Final = 64  # elements of an array that is shown whole
+_HEAD: Final = 8  # elements of a larger array, or rows of a table, that stand for the rest
+_REPR_CHARS: Final = 200
+_INT64_MAX: Final = 2**63 - 1
+_FLOAT_BYTES: Final = 16  # of most floats; the exact number would cost their text
+
+
+class Encoded(NamedTuple):
+    """JSON text and what was left out of it (`TRUNCATED`, `UNSERIALISABLE`)."""
+
+    text: str
+    notes: frozenset[str]
+
+
+# orjson writes up to 2**64 - 1. What only looks so, as a text of many digits, takes the slow way
+# too, and comes out the same. Looking around the digits would cost ten times the search.
+_BEYOND_INT64: Final = re.compile(rb"9[2-9]\d{17}|1\d{19}")
+_WHOLE: Final[frozenset[str]] = frozenset()
+
+
+def encode(value: object, limit_bytes: int = LIMIT_BYTES) -> Encoded:
+    """Encode a value as JSON text of at most `limit_bytes` UTF-8 bytes.
+
+    Args:
+        value: Anything. It is read, never changed, and never kept.
+        limit_bytes: Beyond it the value is cut between elements or inside a string, so that
+            the text stays valid JSON.
+
+    Returns:
+        The text and its notes. NaN and infinities become ``null``, integers outside int64
+        and keys that are no strings become strings.
+    """
+    try:
+        raw = orjson.dumps(value, default=_describe, option=orjson.OPT_NON_STR_KEYS)
+    except Exception:  # noqa: BLE001 - the border to the host's values, see errors.py
+        return _encode_bounded(value, limit_bytes)
+    if len(raw) > limit_bytes or _BEYOND_INT64.search(raw):
+        return _encode_bounded(value, limit_bytes)
+    return Encoded(raw.decode(), _WHOLE)
+
+
+def preview(value: object, text: str) -> str | None:
+    """Return short valid JSON that stands for `text`, or None when `text` is short itself."""
+    if len(text) <= PREVIEW_BYTES and len(text.encode()) <= PREVIEW_BYTES:
+        return None
+    return _encode_bounded(value, PREVIEW_BYTES).text
+
+
+def _encode_bounded(value: object, limit_bytes: int) -> Encoded:
+    """Walk the value in Python, with a budget. Escapes may double a text: then less is taken."""
+    budget = limit_bytes
+    while budget > 0:
+        walker = _Walker(budget)
+        raw = orjson.dumps(walker.walk(value, 0))
+        if len(raw) <= limit_bytes:
+            return Encoded(raw.decode(), frozenset(walker.notes))
+        budget //= 2
+    return Encoded("null", frozenset({TRUNCATED}))
+
+
+class _Walker:
+    """Turns one value into what orjson encodes without help, within a budget of bytes."""
+
+    def __init__(self, budget: int) -> None:
+        self.left = budget
+        self.notes: set[str] = set()
+        self._path: set[int] = set()
+
+    def walk(self, value: object, depth: int) -> object:
+        """Return a JSON-able stand-in for `value`; what does not fit is left out and noted."""
+        try:
+            return self._walk(value, depth)
+        except Exception as error:  # noqa: BLE001 - the border to the host's values
+            self.notes.add(UNSERIALISABLE)
+            return {"type": _type_name(value), "unserialisable": type(error).__name__}
+
+    def _walk(self, value: object, depth: int) -> object:
+        self.left -= 2
+        if value is None or value is True or value is False:
+            return value
+        if isinstance(value, float):
+            self.left -= _FLOAT_BYTES
+            return float(value)  # a numpy float is one that orjson refuses
+        if isinstance(value, int):
+            self.left -= value.bit_length() // 3
+            return int(value) if -_INT64_MAX - 1 <= value <= _INT64_MAX else str(value)
+        if isinstance(value, str):
+            return self._string(value)
+        if isinstance(value, dict | list | tuple):
+            return self._container(value, depth)
+        return self.walk(_describe(value), depth + 1)
+
+    def _string(self, value: str) -> str:
+        room = max(self.left, 0)
+        text = value[:room].encode("utf-8", "replace")
+        if len(value) > room or len(text) > room:
+            self.notes.add(TRUNCATED)
+            text = text[: max(room - 3, 0)] + "…".encode()
+        self.left -= len(text)
+        return text.decode("utf-8", "ignore")
+
+    def _container(
+        self, value: dict[object, object] | list[object] | tuple[object, ...], depth: int
+    ) -> object:
+        if depth >= _MAX_DEPTH or id(value) in self._path:
+            self.notes.add(TRUNCATED if depth >= _MAX_DEPTH else UNSERIALISABLE)
+            return "…"
+        self._path.add(id(value))
+        try:
+            if isinstance(value, dict):
+                return self._items(value, depth)
+            return self._elements(value, depth)
+        finally:
+            self._path.discard(id(value))
+
+    def _items(self, value: dict[object, object], depth: int) -> dict[str, object]:
+        result: dict[str, object] = {}
+        for key, item in value.items():
+            if self.left <= 0:
+                self.notes.add(TRUNCATED)
+                break
+            name = self._string(key if isinstance(key, str) else _text(key))
+            result[name] = self.walk(item, depth + 1)
+        return result
+
+    def _elements(self, value: list[object] | tuple[object, ...], depth: int) -> list[object]:
+        result: list[object] = []
+        for item in value:
+            if self.left <= 0:
+                self.notes.add(TRUNCATED)
+                break
+            result.append(self.walk(item, depth + 1))
+        return result
+
+
+@functools.singledispatch
+def _describe(value: Any) -> object:
+    """Stand in for a value that JSON has no form for. May raise: the callers expect it."""
+    describer = _DESCRIBERS.get(type(value).__module__.partition(".")[0])
+    described = None if describer is None else describer(value)
+    if described is not None:
+        return described
+    if dataclasses.is_dataclass(value):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    if hasattr(type(value), "model_dump"):
+        return value.model_dump()
+    return {"type": _type_name(value), "repr": repr(value)[:_REPR_CHARS]}
+
+
+@_describe.register(set)
+@_describe.register(frozenset)
+def _describe_set(value: "set[object] | frozenset[object]") -> object:
+    return sorted(value, key=_text)
+
+
+@_describe.register(bytes)
+@_describe.register(bytearray)
+@_describe.register(memoryview)
+def _describe_bytes(value: bytes | bytearray | memoryview) -> object:
+    return {"type": "bytes", "length": len(value), "head": bytes(value[:_HEAD]).hex()}
+
+
+@_describe.register(enum.Enum)
+def _describe_enum(value: enum.Enum) -> object:
+    return value.value
+
+
+@_describe.register(datetime.date)
+@_describe.register(datetime.time)
+def _describe_time(value: "datetime.date | datetime.time") -> object:
+    return value.isoformat()
+
+
+@_describe.register(complex)
+@_describe.register(decimal.Decimal)
+@_describe.register(int)
+@_describe.register(pathlib.PurePath)
+@_describe.register(uuid.UUID)
+def _describe_as_text(value: object) -> object:
+    return str(value)
+
+
+@_describe.register(str)
+def _describe_text(value: str) -> object:
+    return value.encode("utf-8", "replace").decode()
+
+
+@_describe.register(dict)
+def _describe_mapping(value: dict[object, object]) -> object:
+    return dict(value)
+
+
+@_describe.register(list)
+@_describe.register(tuple)
+def _describe_sequence(value: "list[object] | tuple[object, ...]") -> object:
+    return list(value)
+
+
+def _describe_numpy(value: Any) -> object:
+    if value.shape == ():
+        return value.item()
+    described = {
+        "type": "numpy.ndarray",
+        "dtype": str(value.dtype),
+        "shape": list(value.shape),
+    }
+    if value.size <= _SMALL:
+        return {**described, "values": value.tolist()}
+    return {**described, "head": value.flat[:_HEAD].tolist()}
+
+
+def _describe_table(value: Any) -> object:
+    name = type(value).__name__
+    if name not in {"DataFrame", "Series"}:
+        return None
+    described: dict[str, object] = {"type": _type_name(value), "shape": list(value.shape)}
+    if name == "DataFrame":
+        described["columns"] = [str(column) for column in value.columns]
+    described["head"] = str(value.head(_HEAD))
+    return described
+
+
+def _describe_image(value: Any) -> object:
+    if not hasattr(value, "mode"):
+        return None
+    return {"type": "PIL.Image", "mode": value.mode, "size": list(value.size)}
+
+
+_DESCRIBERS: Final = {
+    "numpy": _describe_numpy,
+    "pandas": _describe_table,
+    "polars": _describe_table,
+    "PIL": _describe_image,
+}
+
+
+def clean(text: str) -> str:
+    """Replace lone surrogates, which no wire can carry, as file names and models make them."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def _type_name(value: object) -> str:
+    kind = type(value)
+    try:
+        return f"{kind.__module__}.{kind.__qualname__}"
+    except Exception:  # noqa: BLE001 - a metaclass of the host's
+        return "unknown"
+
+
+def _text(value: object) -> str:
+    try:
+        return str(value)
+    except Exception:  # noqa: BLE001 - the border to the host's values
+        return _type_name(value)

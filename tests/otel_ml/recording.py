@@ -1,0 +1,109 @@
+"""A client whose spans stay in memory, and spans as plain values."""
+
+import json
+from typing import Any, Final
+
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanContext
+
+from otel_ml import Client
+from otel_ml.provider import Join
+
+# What differs from one run of the tests to the next, or is long; tests of its own look at it.
+VOLATILE: Final = frozenset(
+    {
+        "otel_ml.process",
+        "otel_ml.seq",
+        "otel_ml.latency_ms",
+        "otel_ml.model.version",
+        "otel_ml.model.output_schema",
+        "otel_ml.model.definition",
+        "otel_ml.stream.first_chunk_ms",
+        "otel_ml.metric.times",
+        "otel_ml.target.start_ns",
+        "exception.stacktrace",
+    }
+)
+
+
+class Recording:
+    """One client of project ``shop`` and what it recorded."""
+
+    def __init__(self, join: Join = "auto") -> None:
+        self.exporter = InMemorySpanExporter()
+        self.client = Client("shop", exporter=self.exporter, join=join)
+
+    def spans(self) -> list[ReadableSpan]:
+        """All spans until now, in the order in which they ended."""
+        assert self.client.flush()
+        return list(self.exporter.get_finished_spans())
+
+    def runs(self) -> list[ReadableSpan]:
+        return [span for span in self.spans() if record_kind(span) == "run"]
+
+    def run(self) -> ReadableSpan:
+        """The only run."""
+        [run] = self.runs()
+        return run
+
+    def records(self, kind: str) -> list[ReadableSpan]:
+        return [span for span in self.spans() if record_kind(span) == kind]
+
+
+def attributes(span: ReadableSpan) -> dict[str, Any]:
+    return dict(span.attributes or {})
+
+
+def stable(span: ReadableSpan) -> dict[str, Any]:
+    """The attributes that are the same each time."""
+    return {key: item for key, item in attributes(span).items() if key not in VOLATILE}
+
+
+def events(span: ReadableSpan) -> list[tuple[str, dict[str, Any]]]:
+    """The events that are the same each time."""
+    return [
+        (
+            event.name,
+            {key: item for key, item in (event.attributes or {}).items() if key not in VOLATILE},
+        )
+        for event in span.events
+    ]
+
+
+def record_kind(span: ReadableSpan) -> str:
+    return str(attributes(span).get("otel_ml.record", "run"))
+
+
+def inputs(span: ReadableSpan) -> Any:
+    return json.loads(attributes(span)["otel_ml.inputs"])
+
+
+def outputs(span: ReadableSpan) -> Any:
+    return json.loads(attributes(span)["otel_ml.outputs"])
+
+
+def judged(span: ReadableSpan) -> Any:
+    """What judges said, without how long they took and their code."""
+    details = json.loads(attributes(span)["otel_ml.judges"])
+    for detail in details.values():
+        detail.pop("latency_ms", None)
+        detail.pop("definition", None)
+    return details
+
+
+def context(span: ReadableSpan) -> SpanContext:
+    assert isinstance(span.context, SpanContext)
+    return span.context
+
+
+def span_id(span: ReadableSpan) -> int:
+    return context(span).span_id
+
+
+def trace_id(span: ReadableSpan) -> int:
+    return context(span).trace_id
+
+
+def parent_id(span: ReadableSpan) -> int | None:
+    return None if span.parent is None else span.parent.span_id

@@ -1,0 +1,258 @@
+"""Judges: rubric, criterion, version."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from otel_ml import Judge, Score
+from otel_ml.judge import Evaluation
+from tests.otel_ml.written import imported
+
+INPUTS = {"question": "why", "limit": 3}
+
+
+class HostileError(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("hostile")
+
+
+def score_length(outputs: str) -> int:
+    return len(outputs)
+
+
+def score_output(output: str) -> int:
+    return len(output)
+
+
+def evaluate(rubric: Any, criteria: Any = None) -> Evaluation:
+    """What a judge says of one run, apart from its version and latency."""
+    judge = Judge("grounded", "", rubric, criteria)
+    found = judge.evaluate(INPUTS, "because")
+    assert found.latency_ms is not None
+    assert found.latency_ms >= 0
+    return replace(found, version="", latency_ms=None)
+
+
+def said(**facts: Any) -> Evaluation:
+    return Evaluation("grounded", "", **facts)
+
+
+@pytest.mark.parametrize(
+    "rubric",
+    [
+        score_length,
+        score_output,
+        lambda inputs, outputs: len(outputs) if inputs == INPUTS else 0,
+        lambda question, limit, outputs: len(outputs) + limit - len(question),
+        lambda limit, extra=4: limit + extra,
+        lambda outputs, *others, **more: len(outputs) + len(others) + len(more),
+        lambda: 7,
+    ],
+)
+def test_rubric_takes_what_it_names(rubric: Callable[..., float]) -> None:
+    """A rubric's parameters are outputs, inputs, or inputs by their names."""
+    assert evaluate(rubric) == said(score=7.0)
+
+
+def test_rubric_s_inputs_are_a_copy() -> None:
+    """A rubric that changes the inputs changes nothing but its own copy of the mapping."""
+    inputs = {"a": 1}
+    Judge("grounded", "", lambda inputs: inputs.clear() or 1).evaluate(inputs, None)
+    assert inputs == {"a": 1}
+
+
+def test_unknown_parameter_is_an_error() -> None:
+    """A rubric that wants what the run has not is an error that names what it has."""
+    assert evaluate(lambda answer: 1) == said(
+        error=(
+            "TypeError: scoring_rubric of judge 'grounded' wants 'answer': expected 'outputs', "
+            "'inputs' or one of the inputs ['limit', 'question']"
+        )
+    )
+
+
+async def later(outputs: str) -> float:
+    await asyncio.sleep(0)
+    return float(len(outputs))
+
+
+@pytest.mark.parametrize(
+    ("rubric", "expected"),
+    [
+        (lambda: 1, said(score=1.0)),
+        (lambda: 0.5, said(score=0.5)),
+        (lambda: np.float32(0.5), said(score=0.5)),
+        (lambda: np.int64(3), said(score=3.0)),
+        (lambda: True, said(score=1.0, passed=True)),
+        (lambda: False, said(score=0.0, passed=False)),
+        (lambda: np.bool_(True), said(score=1.0, passed=True)),
+        (lambda: (0.5, "because"), said(score=0.5, explanation="because")),
+        (lambda: (1, None), said(score=1.0)),
+        (lambda: Score(0.5), said(score=0.5)),
+        (
+            lambda: Score(0.5, "weak", "because"),
+            said(score=0.5, label="weak", explanation="because"),
+        ),
+        (later, said(score=7.0)),
+    ],
+)
+def test_rubric_s_answer_is_a_score(rubric: Callable[..., Any], expected: Evaluation) -> None:
+    """A number, a bool, a number with its explanation, or a Score is a score."""
+    assert evaluate(rubric) == expected
+
+
+@pytest.mark.parametrize("answer", [None, "high", "0.5", [1], (1, 2, 3), {}, float("nan"), 1j])
+def test_no_number_is_an_error(answer: object) -> None:
+    """What is no number is an error, never a score and never a pass."""
+    found = evaluate(lambda: answer, lambda score: True)
+    assert found == said(
+        error=(
+            f"TypeError: scoring_rubric of judge 'grounded' returned {type(answer).__name__}: "
+            "expected a number, (number, explanation) or Score"
+        )
+    )
+
+
+@pytest.mark.parametrize("answer", [Score("high"), ("high", "because")])  # type: ignore[arg-type]  # on purpose
+def test_no_number_inside_is_an_error(answer: object) -> None:
+    """A Score or a pair without a number is an error."""
+    assert evaluate(lambda: answer).error is not None
+    assert evaluate(lambda: answer).score is None
+
+
+def raising(error: BaseException) -> Callable[[], float]:
+    def rubric() -> float:
+        raise error
+
+    return rubric
+
+
+def test_raising_rubric_is_an_error() -> None:
+    """A rubric that raises is an error, never a score and never a pass."""
+    found = evaluate(raising(ValueError("wrong")), lambda score: True)
+    assert found == said(error="ValueError: wrong")
+
+
+def test_hostile_error_is_an_error() -> None:
+    """An error that cannot be read is told by its type."""
+    assert (evaluate(raising(HostileError())).error or "").startswith("HostileError")
+
+
+@pytest.mark.parametrize("stop", [SystemExit(1), asyncio.CancelledError()])
+def test_stopping_rubric_is_an_error(stop: BaseException) -> None:
+    """A rubric that exits, or whose task is cancelled, is an error like one that raises."""
+    assert (evaluate(raising(stop)).error or "").startswith(type(stop).__name__)
+
+
+def test_long_error_is_cut() -> None:
+    """An error is told in at most 1,024 characters."""
+    assert evaluate(raising(ValueError("x" * 5_000))).error == "ValueError: " + "x" * 1_012
+
+
+@pytest.mark.parametrize(("score", "passed"), [(6, True), (5, False)])
+def test_criteria_says_whether_it_passed(score: int, passed: bool) -> None:
+    """The passing criterion takes the score and says whether the run passed."""
+    found = evaluate(lambda: score, lambda score: score > 5)
+    assert found == said(score=float(score), passed=passed)
+
+
+def test_criteria_wins_over_a_bool() -> None:
+    """With a criterion a bool score does not say itself whether the run passed."""
+    assert evaluate(lambda: True, lambda score: score > 1) == said(score=1.0, passed=False)
+
+
+def test_numpy_truth_is_a_pass() -> None:
+    """A numpy bool of the criterion is a bool."""
+    assert evaluate(lambda: 1, lambda score: np.float64(score) > 0) == said(score=1.0, passed=True)
+
+
+@pytest.mark.parametrize("answer", [1, None, "yes"])
+def test_criteria_that_is_no_bool_is_an_error(answer: object) -> None:
+    """A criterion that returns no bool is an error and no pass; the score stays."""
+    assert evaluate(lambda: 1, lambda score: answer) == said(
+        score=1.0,
+        error=(
+            f"TypeError: passing_criteria of judge 'grounded' returned {type(answer).__name__}: "
+            "expected a bool"
+        ),
+    )
+
+
+def test_raising_criteria_is_an_error() -> None:
+    """A criterion that raises is an error and no pass; the score stays."""
+    assert evaluate(lambda: 1, lambda score: 1 / 0) == said(
+        score=1.0, error="ZeroDivisionError: division by zero"
+    )
+
+
+JUDGE = """
+LIMIT = 5
+
+def rubric(outputs):
+    # why
+    return len(outputs)
+
+def criteria(score):
+    # why
+    return score > LIMIT
+"""
+
+
+def version(directory: Path, source: str) -> str:
+    with imported(directory, {"shop.judge": source}, "shop.judge") as module:
+        return Judge("grounded", "", module.rubric, module.criteria).version
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("len(outputs)", "len(outputs) + 1"), ("score > LIMIT", "score < LIMIT"), ("= 5", "= 6")],
+    ids=["rubric", "criteria", "constant"],
+)
+def test_code_opens_a_version(tmp_path: Path, old: str, new: str) -> None:
+    """A judge's version changes with the code of its rubric and its criterion."""
+    assert version(tmp_path, JUDGE) != version(tmp_path, JUDGE.replace(old, new))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("# why", "# because"), ("    # why\n", ""), ("(outputs)", "( outputs )")],
+    ids=["comment", "no comment", "spaces"],
+)
+def test_writing_opens_no_version(tmp_path: Path, old: str, new: str) -> None:
+    """A judge's version does not change with comments and spaces."""
+    assert version(tmp_path, JUDGE) == version(tmp_path, JUDGE.replace(old, new))
+
+
+def is_long(score: float) -> bool:
+    return score > 5
+
+
+def test_criteria_opens_a_version() -> None:
+    """A judge with a criterion is another version than one without."""
+    with_criteria = Judge("grounded", "", score_length, is_long)
+    assert with_criteria.version != Judge("grounded", "", score_length).version
+
+
+def test_tag_is_name_and_version() -> None:
+    """A judge's tag is its name and the 16 hex digits of its version."""
+    judge = Judge("grounded", "", score_length)
+    assert judge.tag == f"grounded@{judge.version}"
+    assert len(bytes.fromhex(judge.version)) == 8
+
+
+def test_json_shows_the_judge() -> None:
+    """A judge's JSON holds name, description, version and both sources."""
+    judge = Judge("grounded", "Looks at length", score_length, is_long)
+    assert json.loads(judge.to_json()) == {
+        "name": "grounded",
+        "description": "Looks at length",
+        "version": judge.version,
+        "scoring_rubric": "def score_length(outputs: str) -> int:\n    return len(outputs)",
+        "passing_criteria": "def is_long(score: float) -> bool:\n    return score > 5",
+    }

@@ -1,0 +1,194 @@
+"""What a run says, as attributes: the pure part."""
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from otel_ml.judge import Evaluation
+from otel_ml.values import encode
+from otel_ml.wire import (
+    error_message,
+    error_name,
+    evaluation_attributes,
+    exception_attributes,
+    make_points,
+    outcome_of,
+    payload_attributes,
+    point_attributes,
+    primitive,
+    score_attributes,
+    tag_attributes,
+)
+from tests.otel_ml.hostile import VALUES
+from tests.otel_ml.strategies import any_text
+
+
+class HostileError(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("hostile")
+
+    __repr__ = __str__
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (ValueError(), "error"),
+        (asyncio.TimeoutError(), "error"),
+        (BaseException(), "error"),
+        (asyncio.CancelledError(), "cancelled"),
+        (KeyboardInterrupt(), "cancelled"),
+        (SystemExit(1), "cancelled"),
+        (GeneratorExit(), "abandoned"),
+    ],
+)
+def test_outcome_tells_failure_from_stop(error: BaseException, expected: str) -> None:
+    """A failure, a stop from outside and a stream that was left are different outcomes."""
+    assert outcome_of(error) == expected
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (ValueError(), "ValueError"),
+        (asyncio.CancelledError(), "asyncio.exceptions.CancelledError"),
+        (HostileError(), "tests.otel_ml.test_wire.HostileError"),
+    ],
+)
+def test_error_is_named(error: BaseException, expected: str) -> None:
+    """An error is named with its module, a builtin one without."""
+    assert error_name(error) == expected
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (ValueError("wrong"), "wrong"),
+        (ValueError(), ""),
+        (ValueError("x" * 2_000), "x" * 1_024),
+        (HostileError(), ""),
+    ],
+)
+def test_error_message_is_bounded(error: BaseException, expected: str) -> None:
+    """An error's message is cut, and empty when it cannot be read."""
+    assert error_message(error) == expected
+
+
+def test_exception_has_the_standard_s_attributes() -> None:
+    """An exception event carries type, message and a stack trace that ends with both."""
+    with pytest.raises(ValueError, match="wrong") as caught:
+        int("wrong")
+    found = exception_attributes(caught.value)
+    stack = str(found.pop("exception.stacktrace"))
+    message = "invalid literal for int() with base 10: 'wrong'"
+    assert found == {"exception.type": "ValueError", "exception.message": message}
+    assert stack.startswith("Traceback (most recent call last):\n")
+    assert stack.endswith(f"ValueError: {message}\n")
+
+
+def test_hostile_exception_has_its_type() -> None:
+    """An exception that cannot be read still has its type."""
+    found = exception_attributes(HostileError())
+    assert found["exception.type"] == "tests.otel_ml.test_wire.HostileError"
+    assert found["exception.message"] == ""
+
+
+@given(value=st.integers() | st.floats(allow_nan=False) | st.booleans() | any_text | st.none())
+def test_primitive_is_stable(value: object) -> None:
+    """What was coerced once is not changed again."""
+    assert primitive(primitive(value)) == primitive(value)
+
+
+@given(value=st.integers())
+def test_integer_fits_the_wire(value: int) -> None:
+    """An integer is kept when it fits 64 bits, else becomes its text."""
+    expected: Any = value if -(2**63) <= value < 2**63 else str(value)
+    assert primitive(value) == expected
+
+
+def test_tags_within_the_budget_are_attributes() -> None:
+    """Up to 80 tags are attributes of their own, and nothing else."""
+    tags = {f"t{number}": number for number in range(80)}
+    assert tag_attributes(tags) == {f"otel_ml.tag.t{number}": number for number in range(80)}
+    assert tag_attributes({}) == {}
+
+
+def test_short_payload_stands_alone() -> None:
+    """A short payload has no preview beside it."""
+    assert payload_attributes("otel_ml.inputs", {"a": 1}, encode({"a": 1})) == {
+        "otel_ml.inputs": '{"a":1}'
+    }
+
+
+def test_points_are_parallel_lists() -> None:
+    """Points are written as lists of equal length, one entry a point."""
+    points = make_points({"loss": [1, 2], "accuracy": 0.5}, 3, "auto")
+    found = dict(point_attributes(points))
+    times = found.pop("otel_ml.metric.times")
+    assert isinstance(times, list)
+    assert len(times) == 3
+    assert found == {
+        "otel_ml.metric.names": ["loss", "loss", "accuracy"],
+        "otel_ml.metric.values": [1.0, 2.0, 0.5],
+        "otel_ml.metric.steps": [3, 3, 3],
+        "otel_ml.metric.modes": ["append", "append", "auto"],
+    }
+
+
+def test_scores_are_attributes() -> None:
+    """A score and a pass are attributes of their own, the rest is one JSON attribute."""
+    evaluations = [
+        Evaluation("grounded", "a1", 0.5, True, "fine", "because", None, 1.5),
+        Evaluation("polite", "b2", error="ValueError: wrong"),
+    ]
+    assert score_attributes(evaluations, {"grounded": "{}"}) == {
+        "otel_ml.score.grounded": 0.5,
+        "otel_ml.passed.grounded": True,
+        "otel_ml.judges": (
+            '{"grounded":{"version":"a1","label":"fine","explanation":"because",'
+            '"latency_ms":1.5,"definition":"{}"},'
+            '"polite":{"version":"b2","error":"ValueError: wrong"}}'
+        ),
+    }
+    assert score_attributes([], {}) == {}
+
+
+def test_score_is_a_record() -> None:
+    """A score of its own names judge, version, value, source and when its run began."""
+    evaluation = Evaluation("grounded", "a1", 0.5, False, "weak", "because", None, 1.5)
+    assert evaluation_attributes(evaluation, 7, "{}") == {
+        "otel_ml.judge.name": "grounded",
+        "otel_ml.judge.version": "a1",
+        "otel_ml.source": "judge",
+        "otel_ml.target.start_ns": 7,
+        "otel_ml.score.value": 0.5,
+        "otel_ml.passed": False,
+        "otel_ml.score.label": "weak",
+        "otel_ml.explanation": "because",
+        "otel_ml.model.definition": "{}",
+    }
+
+
+def test_error_of_a_record_is_that_of_the_run() -> None:
+    """A judge's error reads the same in a record of its own as on the run: both forms merge."""
+    evaluation = Evaluation("grounded", "a1", error="ValueError: wrong")
+    on_run = json.loads(str(score_attributes([evaluation], {})["otel_ml.judges"]))
+    assert evaluation_attributes(evaluation, 7, None)["error.type"] == "ValueError: wrong"
+    assert on_run["grounded"]["error"] == "ValueError: wrong"
+
+
+def test_explanation_that_is_no_text_is_written() -> None:
+    """A judge's words with lone surrogates are written as the wire can carry them."""
+    evaluation = Evaluation("grounded", "a1", 0.5, explanation="a\ud800b")
+    on_run = json.loads(str(score_attributes([evaluation], {})["otel_ml.judges"]))
+    assert on_run["grounded"]["explanation"] == "a?b"
+    assert evaluation_attributes(evaluation, 7, None)["otel_ml.explanation"] == "a?b"
+
+
+def test_hostile_tag_has_no_text() -> None:
+    """A tag's value that cannot be read is told by its type."""
+    assert primitive(VALUES["hostile"]()) == "tests.otel_ml.hostile.Hostile"

@@ -1,0 +1,143 @@
+"""A real collector process on free ports, for tests that talk to it as users do."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+from urllib.parse import quote, urlencode
+from urllib.request import Request, urlopen
+
+READY = re.compile(r"otel-ml is ready: (http://\S+) .*gRPC (\S+)")
+_READY_S = 60
+_STOP_S = 30
+
+
+class CollectorProcess:
+    """``otel-ml serve`` over a data directory that outlives it.
+
+    Attributes:
+        endpoint: Base address of OTLP over HTTP, API and pages.
+        grpc: ``host:port`` of OTLP over gRPC.
+    """
+
+    def __init__(self, data_dir: Path, *arguments: str) -> None:
+        self._data_dir = data_dir
+        self._arguments = arguments
+        self._output: list[str] = []
+        self._ready = threading.Event()
+        self.endpoint = ""
+        self.grpc = ""
+        self._process = self._start()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def output(self) -> str:
+        """What it printed until now, both streams."""
+        return "".join(self._output)
+
+    def wait_ready(self) -> None:
+        assert self._ready.wait(_READY_S), f"the collector is not ready:\n{self.output}"
+        assert self.endpoint, f"the collector ended:\n{self.output}"
+
+    def kill(self) -> None:
+        """End it as a crash would."""
+        self._process.kill()
+        self._process.wait(_STOP_S)
+
+    def stop(self) -> int:
+        """Ask it to end; returns its exit status."""
+        self._process.send_signal(signal.SIGTERM)
+        return self._process.wait(_STOP_S)
+
+    def restart(self) -> None:
+        """Start again over the same data."""
+        if self._process.poll() is None:
+            self.stop()
+        self._ready.clear()
+        self.endpoint = ""
+        self._process = self._start()
+        self.wait_ready()
+
+    def get(self, path: str, **parameters: object) -> Any:
+        """Ask the API; returns the decoded answer of any status."""
+        return json.loads(self.get_text(f"/api/v1{path}", **parameters))
+
+    def get_text(self, path: str, **parameters: object) -> str:
+        """Fetch any path as text, whatever its status."""
+        query = f"?{urlencode(parameters)}" if parameters else ""
+        try:
+            with urlopen(self.endpoint + path + query, timeout=30) as response:
+                text: str = response.read().decode()
+        except HTTPError as error:
+            text = error.read().decode()
+        return text
+
+    def post(
+        self, path: str, body: bytes, headers: Mapping[str, str]
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        """Send bytes; returns status, headers and body of any answer."""
+        request = Request(self.endpoint + path, body, dict(headers), method="POST")
+        try:
+            with urlopen(request, timeout=30) as response:
+                return response.status, dict(response.headers), response.read()
+        except HTTPError as error:
+            return error.code, dict(error.headers), error.read()
+
+    def runs(self, project: str, **parameters: object) -> list[dict[str, Any]]:
+        """All recorded runs of a project, page after page, newest first."""
+        runs: list[dict[str, Any]] = []
+        cursor: dict[str, object] = {}
+        while True:
+            path = f"/projects/{quote(project)}/runs"
+            page = self.get(path, **{"limit": 1000, **parameters, **cursor})
+            runs += page["runs"]
+            if page["next_cursor"] is None:
+                return runs
+            cursor = {"cursor": page["next_cursor"]}
+
+    def _start(self) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "otel_ml_collector", "serve"),
+                *("--data-dir", str(self._data_dir)),
+                *("--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0"),
+                *self._arguments,
+            ],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        )
+        threading.Thread(target=self._read, args=(process,), daemon=True).start()
+        return process
+
+    def _read(self, process: subprocess.Popen[str]) -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            self._output.append(line)
+            match = READY.search(line)
+            if match:
+                self.endpoint, self.grpc = match.groups()
+                self._ready.set()
+        process.stdout.close()
+        self._ready.set()
+
+
+def wait_until(condition: Callable[[], bool], timeout_s: float = 20.0) -> None:
+    """Wait for a condition with a deadline."""
+    pause = threading.Event()
+    for _ in range(int(timeout_s / 0.05)):
+        if condition():
+            return
+        pause.wait(0.05)
+    raise AssertionError(f"not within {timeout_s} s")

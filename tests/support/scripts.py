@@ -1,0 +1,21 @@
+"""Runs a user's script as its own process against a collector."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.support.collector import CollectorProcess
+
+
+def run_script(script: Path, collector: CollectorProcess, *arguments: str) -> str:
+    """Run a script to its end; returns what it printed."""
+    done = subprocess.run(
+        [sys.executable, str(script), *arguments],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "OTEL_ML_ENDPOINT": collector.endpoint},
+    )
+    return done.stdout
