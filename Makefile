@@ -2,15 +2,16 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+PROTO_VENV := .venv-proto
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help test test-all check requirements format clean
+.PHONY: help test test-all check check-proto proto requirements format clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
 
-check: $(VENV)/dev.stamp ## Format, lint, types, import contracts
+check: $(VENV)/dev.stamp check-proto ## Format, lint, types, import contracts, proto
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -22,6 +23,9 @@ test: $(VENV)/dev.stamp ## All that Python alone can test
 test-all: $(VENV)/dev.stamp tools ## Everything, with Node and Chromium; a skipped test is a failure
 	$(BIN)/python -m pytest $(PYTEST) --forbid-skips --cov
 
+proto: $(PROTO_VENV)/stamp ## Make the generated code again
+	$(call generate,collector)
+
 format: $(VENV)/dev.stamp ## Format and mend what can be mended
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -30,9 +34,10 @@ requirements: ## Compile the pinned requirements again (needs uv)
 	$(COMPILE) pyproject.toml --extra demo requirements/build.in -o requirements/demo.txt
 	$(COMPILE) pyproject.toml --extra demo requirements/build.in requirements/dev.in \
 	  -c requirements/demo.txt -o requirements/dev.txt
+	$(COMPILE) requirements/proto.in -o requirements/proto.txt
 
 clean: ## Remove what these targets made
-	rm -rf $(VENV) .cache .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(PROTO_VENV) .cache .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # Two workers: each starts collectors of its own.
 PYTEST := --numprocesses 2 --dist loadfile
@@ -54,6 +59,26 @@ $(VENV)/dev.stamp: requirements/dev.txt pyproject.toml | $(BIN)/python
 	$(BIN)/$(INSTALL) -r requirements/dev.txt
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@ $(VENV)/demo.stamp
+
+$(PROTO_VENV)/stamp: requirements/proto.txt
+	$(PYTHON) -m venv $(PROTO_VENV)
+	$(PROTO_VENV)/bin/$(INSTALL) -r requirements/proto.txt
+	@touch $@
+
+# The file is compiled under the name of the package that the generated code lives in.
+define generate
+$(PROTO_VENV)/bin/python -m grpc_tools.protoc \
+  --proto_path=otel_ml_collector/_proto=proto/otel_ml_collector/v1 \
+  --python_out=$(1) --pyi_out=$(1) --grpc_python_out=$(1) otel_ml_collector/_proto/records.proto
+endef
+
+check-proto: $(VENV)/dev.stamp $(PROTO_VENV)/stamp
+	$(BIN)/buf lint proto
+	@rm -rf $(PROTO_VENV)/generated && mkdir $(PROTO_VENV)/generated
+	@$(call generate,$(PROTO_VENV)/generated)
+	@for file in $(PROTO_VENV)/generated/otel_ml_collector/_proto/*; do \
+	  cmp $$file collector/otel_ml_collector/_proto/$$(basename $$file) || \
+	  { echo "The generated code is not that of records.proto: make proto"; exit 1; }; done
 
 # Node and Chromium: installed where that is allowed, else the line to type.
 .PHONY: tools

@@ -1,0 +1,1 @@
+"""Code made from ``proto/`` by ``make proto``; not written by hand."""

@@ -1,0 +1,68 @@
+"""Every error of the collector: the sender either must not send again, or should.
+
+``except Exception`` stands only at these borders, where it counts, logs once and answers
+`Unavailable`, never "unknown", on which an OTLP client drops its data:
+
+* `receive`: the edge of a request;
+* `commit`: the loop of the writer thread.
+"""
+
+from typing import Final
+
+RETRY_AFTER_S: Final = 2
+
+
+class CollectorError(Exception):
+    """Anything that the collector answers a request with, other than success."""
+
+
+class Refused(CollectorError):
+    """The request is wrong for good: sending it again cannot help (400, INVALID_ARGUMENT)."""
+
+
+class TooLarge(Refused):
+    """The request is over the size limit (413, RESOURCE_EXHAUSTED without a delay)."""
+
+
+class UnknownMediaType(Refused):
+    """The request is in a form that is not read here (415)."""
+
+
+class Unavailable(CollectorError):
+    """Not known to be stored: send again after a while (503, UNAVAILABLE).
+
+    Args:
+        message: What is wrong.
+        retry_after_s: When to send again.
+    """
+
+    def __init__(self, message: str, retry_after_s: int = RETRY_AFTER_S) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class StoreTimeout(Unavailable):
+    """The store took longer than a question may take; a narrower one may be answered."""
+
+
+class BadQuery(CollectorError):
+    """A question to the store that makes no sense (400), with the field that is wrong.
+
+    Args:
+        message: What is wrong, with the value, and what would be right.
+        field: The parameter's name.
+        column: Where in the parameter's text, counted from 0, when that is known.
+    """
+
+    def __init__(self, message: str, field: str, column: int | None = None) -> None:
+        super().__init__(message)
+        self.field = field
+        self.column = column
+
+
+class NotFound(CollectorError):
+    """There is no such record (404)."""
+
+
+class BadSetting(CollectorError):
+    """The program cannot start as it was told; the message is one line for its user."""

@@ -1,0 +1,228 @@
+"""The records that everything ends in: run, model version and metric, with tags and text lines.
+
+Field names are those of ``records.proto``, of the store's columns and of the JSON API.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+TagValue = str | bool | int | float
+
+
+@dataclass(frozen=True, slots=True)
+class Tag:
+    """A name and a value to filter by; type and group are the user's own words."""
+
+    name: str
+    value: TagValue
+    type: str = ""
+    group: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """A line of text that belongs to a run."""
+
+    time_ns: int
+    severity: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One span, as it is stored; its kind says whether it is a model call.
+
+    Attributes:
+        parent_span_id: Empty for a root.
+        kind: model, chain, tool, retriever, embedding, agent, training; or span.
+        span_kind: OpenTelemetry's: internal, server, client, producer, consumer or empty.
+        model: The name under which versions gather; empty for kind span.
+        digest: The definition's digest; empty when the model has no version.
+        structure: Digest of the output's structure, ``dynamic``, or empty.
+        outcome: ok, error, cancelled or abandoned.
+        inputs: JSON text, and so are outputs, params, attributes, resource and links. Empty
+            when there is none.
+        inputs_preview: Short plain text, for lists.
+        attributes: What no dialect has a field for.
+        rank: Says which of several deliveries of one span wins, in whatever order they come.
+    """
+
+    project: str
+    trace_id: bytes
+    span_id: bytes
+    parent_span_id: bytes
+    kind: str
+    name: str
+    span_kind: str
+    model: str
+    digest: str
+    structure: str
+    start_ns: int
+    end_ns: int
+    outcome: str
+    error_type: str
+    error_message: str
+    inputs: str
+    outputs: str
+    inputs_preview: str
+    outputs_preview: str
+    tags: Sequence[Tag]
+    session: str
+    user: str
+    environment: str
+    release: str
+    provider: str
+    provider_model: str
+    input_tokens: int | None
+    output_tokens: int | None
+    cached_tokens: int | None
+    reasoning_tokens: int | None
+    cost: float | None
+    params: str
+    logs: Sequence[LogLine]
+    events: str
+    links: str
+    attributes: str
+    resource: str
+    scope: str
+    dialect: str
+    process: str
+    seq: int
+    rank: int
+
+    @property
+    def run_id(self) -> str:
+        """``<32 hex>-<16 hex>``."""
+        return run_id(self.trace_id, self.span_id)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelVersion:
+    """One state of a model or judge.
+
+    Attributes:
+        kind: model, judge or dataset.
+        definition: JSON text, or empty when this delivery did not carry it.
+        first_seen_ns: Start of the first run that named it: orders versions that come together.
+        last_seen_ns: Start of the last one.
+    """
+
+    project: str
+    kind: str
+    name: str
+    digest: str
+    structure: str
+    definition: str
+    first_seen_ns: int
+    last_seen_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One point of a metric, or one score.
+
+    Attributes:
+        owner: A run id.
+        owner_start_ns: The run's start, 0 when it is not known.
+        name: The metric's name, or the judge's.
+        value: None for a judge that failed.
+        step: -1 when it has none.
+        mode: How points of one name combine: append, auto, single, replace.
+        source: logged, judge, human or actual.
+        record_id: The span that brought it; empty for a judge, whose score of a run is one
+            and the same however it travels.
+        position: The place among the points of that span.
+    """
+
+    project: str
+    owner: str
+    owner_start_ns: int
+    name: str
+    value: float | None
+    step: int
+    time_ns: int
+    mode: str
+    source: str
+    passed: bool | None = None
+    label: str = ""
+    explanation: str = ""
+    error: str = ""
+    judge_version: str = ""
+    record_id: str = ""
+    position: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LateTag:
+    """A tag that came apart from its run."""
+
+    project: str
+    owner: str
+    tag: Tag
+    time_ns: int
+    record_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class LateLog:
+    """A line of text that came apart from its run."""
+
+    project: str
+    owner: str
+    line: LogLine
+    record_id: str
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class TraceKey:
+    """A trace id, or a key of the user's own, by which a trace is found."""
+
+    key: str
+    project: str
+    trace_id: bytes
+    start_ns: int
+    end_ns: int
+
+
+@dataclass(slots=True)
+class Records:
+    """What some spans say, ready to be stored.
+
+    Attributes:
+        rejected: Number of spans that can never be stored, by reason.
+    """
+
+    runs: list[Run] = field(default_factory=list)
+    versions: list[ModelVersion] = field(default_factory=list)
+    metrics: list[Metric] = field(default_factory=list)
+    tags: list[LateTag] = field(default_factory=list)
+    logs: list[LateLog] = field(default_factory=list)
+    trace_keys: list[TraceKey] = field(default_factory=list)
+    rejected: Counter[str] = field(default_factory=Counter)
+
+    def extend(self, other: "Records") -> None:
+        """Add what other spans say."""
+        self.runs += other.runs
+        self.versions += other.versions
+        self.metrics += other.metrics
+        self.tags += other.tags
+        self.logs += other.logs
+        self.trace_keys += other.trace_keys
+        self.rejected += other.rejected
+
+    def __len__(self) -> int:
+        """Count the rows, for the size of a group."""
+        return (
+            len(self.runs)
+            + len(self.metrics)
+            + len(self.versions)
+            + len(self.tags)
+            + len(self.logs)
+        )
+
+
+def run_id(trace_id: bytes, span_id: bytes) -> str:
+    """Write the id of a run as the API does: ``<32 hex>-<16 hex>``."""
+    return f"{trace_id.hex()}-{span_id.hex()}"
