@@ -1,0 +1,61 @@
+"""A span as it arrived, free of the wire: what decode makes and mapping reads."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+# Attribute values: OTLP's AnyValue as Python values. Bytes stay bytes.
+Value = None | bool | int | float | str | bytes | Sequence["Value"] | Mapping[str, "Value"]
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Resource and instrumentation scope, shared by the spans that came under them."""
+
+    resource: Mapping[str, Value]
+    name: str
+    version: str
+    attributes: Mapping[str, Value]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened during a span, at a time in nanoseconds since the epoch."""
+
+    name: str
+    time_ns: int
+    attributes: Mapping[str, Value]
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A reference to another span."""
+
+    trace_id: bytes
+    span_id: bytes
+    attributes: Mapping[str, Value]
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """One span.
+
+    Attributes:
+        trace_id: 16 bytes. span_id: 8 bytes. parent_span_id: 8 bytes, or empty for a root.
+        kind: OTLP's span kind, 0 to 5.
+        start_ns: Nanoseconds since the epoch (UTC), and so is `end_ns`.
+        status_code: 0 unset, 1 ok, 2 error.
+    """
+
+    trace_id: bytes
+    span_id: bytes
+    parent_span_id: bytes
+    name: str
+    kind: int
+    start_ns: int
+    end_ns: int
+    status_code: int
+    status_message: str
+    attributes: Mapping[str, Value]
+    events: Sequence[Event]
+    links: Sequence[Link]
+    scope: Scope

@@ -1,0 +1,325 @@
+"""Tests of the GenAI conventions' dialect."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+import pytest
+
+from otel_ml_collector.records import Metric, Run
+from otel_ml_collector.span import Event, Value
+from tests.otel_ml_collector.spans import (
+    MS_NS,
+    NOW_NS,
+    make_call,
+    make_span,
+    map_all,
+    map_one,
+    span_id,
+    trace_id,
+)
+
+# An answer to two messages, as an OpenTelemetry instrumentation of today writes it.
+CHAT: Final[dict[str, Value]] = {
+    "gen_ai.operation.name": "chat",
+    "gen_ai.provider.name": "openai",
+    "gen_ai.request.model": "gpt-5",
+    "gen_ai.response.model": "gpt-5-2026-08-01",
+    "gen_ai.request.temperature": 0.5,
+    "gen_ai.request.stop_sequences": ["END"],
+    "gen_ai.conversation.id": "c-1",
+    "gen_ai.system_instructions": '[{"type": "text", "content": "Be short."}]',
+    "gen_ai.input.messages": (
+        '[{"role": "user", "parts": [{"type": "text", "content": "Where is it?"}]}]'
+    ),
+    "gen_ai.output.messages": (
+        '[{"role": "assistant", "parts": [{"type": "text", "content": "In Kyoto."}],'
+        ' "finish_reason": "stop"}]'
+    ),
+    "gen_ai.usage.input_tokens": 12,
+    "gen_ai.usage.output_tokens": 4,
+    "gen_ai.usage.cache_read.input_tokens": 8,
+    "gen_ai.usage.reasoning.output_tokens": 2,
+    "server.port": 443,
+}
+
+
+def map_call(attributes: dict[str, Value]) -> Run:
+    return map_one(make_span("chat gpt-5", attributes))
+
+
+def test_chat() -> None:
+    """A chat span is mapped field by field."""
+    span = make_span("chat gpt-5", CHAT, trace_id=trace_id(1), span_id=span_id(2), kind=3)
+    kept = (
+        '{"gen_ai.conversation.id":"c-1","gen_ai.operation.name":"chat",'
+        '"gen_ai.provider.name":"openai","gen_ai.request.model":"gpt-5",'
+        '"gen_ai.request.stop_sequences":["END"],"gen_ai.request.temperature":0.5,'
+        '"gen_ai.response.model":"gpt-5-2026-08-01",'
+        '"gen_ai.usage.cache_read.input_tokens":8,"gen_ai.usage.input_tokens":12,'
+        '"gen_ai.usage.output_tokens":4,"gen_ai.usage.reasoning.output_tokens":2,'
+        '"server.port":443}'
+    )
+    assert replace(map_one(span), rank=0) == Run(
+        project="default",
+        trace_id=trace_id(1),
+        span_id=span_id(2),
+        parent_span_id=b"",
+        kind="model",
+        name="chat gpt-5",
+        span_kind="client",
+        model="gpt-5",
+        digest="",
+        structure="",
+        start_ns=NOW_NS,
+        end_ns=NOW_NS + MS_NS,
+        outcome="ok",
+        error_type="",
+        error_message="",
+        inputs=(
+            '[{"role":"system","parts":[{"type":"text","content":"Be short."}]},'
+            '{"role":"user","parts":[{"type":"text","content":"Where is it?"}]}]'
+        ),
+        outputs=(
+            '[{"role":"assistant","parts":[{"type":"text","content":"In Kyoto."}],'
+            '"finish_reason":"stop"}]'
+        ),
+        inputs_preview="Where is it?",
+        outputs_preview="In Kyoto.",
+        tags=[],
+        session="c-1",
+        user="",
+        environment="",
+        release="",
+        provider="openai",
+        provider_model="gpt-5-2026-08-01",
+        input_tokens=12,
+        output_tokens=4,
+        cached_tokens=8,
+        reasoning_tokens=2,
+        cost=None,
+        params='{"temperature":0.5,"stop_sequences":["END"]}',
+        logs=[],
+        events="",
+        links="",
+        attributes=kept,
+        resource="{}",
+        scope='{"name":"tests","version":"1"}',
+        dialect="gen_ai",
+        process="",
+        seq=0,
+        rank=0,
+    )
+
+
+@pytest.mark.parametrize(
+    ("attributes", "fields"),
+    [
+        (
+            {
+                "gen_ai.operation.name": "execute_tool",
+                "gen_ai.tool.name": "get_weather",
+                "gen_ai.tool.call.arguments": '{"city": "Kyoto"}',
+                "gen_ai.tool.call.result": {"degrees": 21},
+            },
+            {
+                "kind": "tool",
+                "model": "get_weather",
+                "inputs": '{"city":"Kyoto"}',
+                "outputs": '{"degrees":21}',
+                "inputs_preview": "Kyoto",
+            },
+        ),
+        (
+            {
+                "gen_ai.operation.name": "invoke_agent",
+                "gen_ai.agent.name": "travel",
+                "gen_ai.request.model": "gpt-5",
+            },
+            {"kind": "agent", "model": "travel", "provider_model": "gpt-5", "inputs": ""},
+        ),
+        (
+            {
+                "gen_ai.operation.name": "embeddings",
+                "gen_ai.request.model": "embed-3",
+                "gen_ai.usage.input_tokens": 5,
+            },
+            {"kind": "embedding", "model": "embed-3", "input_tokens": 5, "output_tokens": None},
+        ),
+        (
+            {
+                "gen_ai.operation.name": "retrieval",
+                "gen_ai.retrieval.query.text": "temples",
+                "gen_ai.retrieval.documents": '[{"id": "1"}]',
+            },
+            {"kind": "retriever", "model": "chat gpt-5", "inputs": '"temples"'},
+        ),
+        (
+            {"gen_ai.operation.name": "invoke_workflow", "gen_ai.workflow.name": "plan trip"},
+            {"kind": "chain", "model": "plan trip"},
+        ),
+        (
+            {"gen_ai.operation.name": "something_new", "gen_ai.request.model": "gpt-5"},
+            {"kind": "model", "model": "gpt-5"},
+        ),
+        ({"gen_ai.response.model": "gpt-5-dated"}, {"model": "gpt-5-dated"}),
+    ],
+    ids=["tool", "agent", "embeddings", "retrieval", "workflow", "unknown", "answer alone"],
+)
+def test_operation(attributes: dict[str, Value], fields: dict[str, Any]) -> None:
+    """Each operation of the conventions has its kind, its model and its content."""
+    run = map_call(attributes)
+    assert {name: getattr(run, name) for name in fields} == fields
+
+
+@pytest.mark.parametrize(
+    ("attributes", "fields"),
+    [
+        ({"gen_ai.system": "openai"}, {"provider": "openai"}),
+        ({"gen_ai.system": "old", "gen_ai.provider.name": "new"}, {"provider": "new"}),
+        (
+            {"gen_ai.usage.prompt_tokens": 7, "gen_ai.usage.completion_tokens": 3},
+            {"input_tokens": 7, "output_tokens": 3},
+        ),
+        (
+            {"gen_ai.usage.prompt_tokens": 7, "gen_ai.usage.input_tokens": 0},
+            {"input_tokens": 0},
+        ),
+        (
+            {"gen_ai.prompt": '["Where?"]', "gen_ai.completion": "Here."},
+            {"inputs": '["Where?"]', "outputs": '"Here."', "outputs_preview": "Here."},
+        ),
+        ({"gen_ai.usage.cost": "0.25"}, {"cost": 0.25}),
+    ],
+    ids=["provider", "both", "tokens", "both tokens", "content", "cost"],
+)
+def test_former_names(attributes: dict[str, Value], fields: dict[str, Any]) -> None:
+    """Names of former conventions are read where today's are absent."""
+    run = map_call(attributes)
+    assert {name: getattr(run, name) for name in fields} == fields
+
+
+@pytest.mark.parametrize(
+    ("sent", "count"),
+    [
+        (0, 0),
+        (12, 12),
+        (12.0, 12),
+        ("12", 12),
+        ("0", 0),
+        (2**62 + 1, 2**62 + 1),
+        (None, None),
+        ("many", None),
+        (True, None),
+        (float("nan"), None),
+        (float("inf"), None),
+        (1e30, None),
+        ([12], None),
+    ],
+    ids=repr,
+)
+def test_tokens(sent: Value, count: int | None) -> None:
+    """A count of tokens is kept also when it is zero, and read from text and floats."""
+    run = map_call({"gen_ai.usage.input_tokens": sent, "gen_ai.system": "x"})
+    assert run.input_tokens == count
+
+
+@pytest.mark.parametrize("broken", ["[{", "Where is it?", "{'role': 'user'}"])
+def test_broken_json(broken: str) -> None:
+    """Content that is no JSON is kept as text."""
+    run = map_call({"gen_ai.input.messages": broken})
+    assert (run.inputs_preview, run.attributes) == (broken, "")
+
+
+@pytest.mark.parametrize(
+    ("instructions", "messages", "inputs"),
+    [
+        (
+            [{"type": "text", "content": "Be short."}],
+            [{"role": "user", "parts": []}],
+            '[{"role":"system","parts":[{"type":"text","content":"Be short."}]},'
+            '{"role":"user","parts":[]}]',
+        ),
+        (
+            "Be short.",
+            [{"role": "user", "parts": []}],
+            '[{"role":"system","parts":"Be short."},{"role":"user","parts":[]}]',
+        ),
+        (None, [{"role": "user", "parts": []}], '[{"role":"user","parts":[]}]'),
+        ("Be short.", "Where?", '"Where?"'),
+    ],
+)
+def test_instructions(instructions: Value, messages: Value, inputs: str) -> None:
+    """The system's instructions stand before the messages, when those are a list."""
+    attributes = {"gen_ai.system_instructions": instructions, "gen_ai.input.messages": messages}
+    assert map_call(attributes).inputs == inputs
+
+
+def test_unused_instructions() -> None:
+    """Instructions that stand before no messages are kept among the attributes."""
+    run = map_call({"gen_ai.system_instructions": "Be short."})
+    assert run.attributes == '{"gen_ai.system_instructions":"Be short."}'
+
+
+def test_both_dialects() -> None:
+    """Of a field that both name our own word stands, and the conventions fill the rest."""
+    run = map_one(
+        make_call(
+            "answer",
+            {
+                **CHAT,
+                "otel_ml.inputs": '{"question": "Where?"}',
+                "otel_ml.kind": "agent",
+                "session.id": "s-1",
+            },
+        )
+    )
+    assert (run.dialect, run.kind, run.model, run.inputs, run.session, run.input_tokens) == (
+        "otel_ml",
+        "agent",
+        "answer",
+        '{"question":"Where?"}',
+        "s-1",
+        12,
+    )
+
+
+def make_evaluation(attributes: Mapping[str, Value]) -> Event:
+    prefixed = {f"gen_ai.evaluation.{name}": value for name, value in attributes.items()}
+    return Event("gen_ai.evaluation.result", NOW_NS + 9, prefixed)
+
+
+def test_evaluation() -> None:
+    """An evaluation that is told as an event of the span is a judge's score."""
+    event = make_evaluation(
+        {"name": "relevance", "score.value": 0.5, "score.label": "ok", "explanation": "So so"}
+    )
+    span = make_span("chat", CHAT, events=[event], trace_id=trace_id(1), span_id=span_id(2))
+    assert map_all(span, project="p").metrics == [
+        Metric(
+            project="p",
+            owner=f"{'0' * 31}1-{'0' * 15}2",
+            owner_start_ns=NOW_NS,
+            name="relevance",
+            value=0.5,
+            step=-1,
+            time_ns=NOW_NS + 9,
+            mode="single",
+            source="judge",
+            label="ok",
+            explanation="So so",
+        )
+    ]
+
+
+def test_evaluation_without_name() -> None:
+    """An evaluation by nobody is no score: its name is required."""
+    span = make_span("chat", CHAT, events=[make_evaluation({"score.value": 0.5})])
+    assert map_all(span).metrics == []
+
+
+def test_evaluation_that_is_no_number() -> None:
+    """A score of NaN is an error of its judge, as it is in our own dialect."""
+    event = make_evaluation({"name": "relevance", "score.value": float("nan")})
+    (metric,) = map_all(make_span("chat", CHAT, events=[event])).metrics
+    assert (metric.value, metric.error) == (None, "the score is not a number")

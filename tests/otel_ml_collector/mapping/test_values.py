@@ -1,0 +1,209 @@
+"""Tests of attribute values as JSON text, numbers and previews."""
+
+import math
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from otel_ml_collector.mapping.values import (
+    parse,
+    preview,
+    to_float,
+    to_int,
+    to_json,
+    to_sorted_json,
+    to_text,
+)
+from otel_ml_collector.span import Value
+
+LONG = "word " * 100
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, ""),
+        ("", ""),
+        ("one line", "one line"),
+        ("two\n  lines\t of text ", "two lines of text"),
+        (3, "3"),
+        (0.5, "0.5"),
+        (True, "true"),
+        ([], "[]"),
+        ({}, ""),
+        ([1, 2], "[1,2]"),
+        ({"question": "Where?"}, "Where?"),
+        ({"question": None}, ""),
+        ({"a": {"b": {"c": "deep"}}}, "deep"),
+        ({"a": 1, "b": "two", "c": None, "d": [1]}, "a: 1, b: two, c: null, d: [1]"),
+        ([{"role": "user", "content": "first"}, {"role": "user", "content": "last"}], "last"),
+        ([{"role": "user", "parts": [{"content": "one"}, {"text": "two"}]}], "one two"),
+        ({"messages": [{"role": "user", "content": "only"}]}, "only"),
+        ([{"role": "assistant", "content": None}], "null"),
+        (
+            [{"role": "assistant", "parts": [{"type": "tool_call", "name": "f"}]}],
+            '[{"type":"tool_call","name":"f"}]',
+        ),
+        ([{"role": "user"}], "user"),
+        ({"question": "Where?", "context": "Kyoto"}, "Where?"),
+        ([{"question": "Where?", "n": 1}, {"question": "When?", "n": 2}], "Where?"),
+        (b"\x00\xff", '"AP8="'),
+    ],
+    ids=repr,
+)
+def test_preview(value: object, text: str) -> None:
+    """A preview is the one line that a person would look for."""
+    assert preview(value) == text
+
+
+@pytest.mark.parametrize(
+    "value",
+    [LONG, {"question": LONG}, {"a": LONG, "b": 1}, [LONG], [{"role": "user", "content": LONG}]],
+    ids=["text", "one key", "two keys", "list", "message"],
+)
+def test_long_preview(value: object) -> None:
+    """A long preview is cut at 200 characters, the last of which says so."""
+    text = preview(value)
+    assert (len(text), text[-1], LONG[:100] in text) == (200, "…", True)
+
+
+def test_longest_whole_preview() -> None:
+    """A text of 200 characters is shown whole."""
+    assert preview("x" * 200) == "x" * 200
+
+
+json_values = st.recursive(
+    st.one_of(
+        st.none(),
+        st.booleans(),
+        st.integers(-(2**63), 2**64 - 1),
+        st.floats(allow_nan=False, allow_infinity=False),
+        st.text(st.characters(exclude_categories=["Cs"])),
+    ),
+    lambda inner: st.one_of(
+        st.lists(inner),
+        st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), inner),
+    ),
+    max_leaves=10,
+)
+
+
+@given(json_values)
+def test_json_round_trip(value: object) -> None:
+    """Any JSON value is the same after it was written and read."""
+    assert parse(to_json(value)) == value
+
+
+@given(json_values)
+def test_preview_of_anything(value: object) -> None:
+    """A preview of any JSON value is one line of at most 200 characters."""
+    text = preview(value)
+    assert len(text) <= 200
+    assert text.split() == text.split(" ") or not text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ({"b": 1, "a": [None, True]}, '{"b":1,"a":[null,true]}'),
+        (b"\x00\xff", '"AP8="'),
+        ({"a": [b"\x01"]}, '{"a":["AQ=="]}'),
+        (math.nan, "null"),
+        ("ü\n", '"ü\\n"'),
+        ({1: "a"}, '{"1":"a"}'),
+    ],
+    ids=repr,
+)
+def test_to_json(value: object, text: str) -> None:
+    """A value is written as compact JSON with its keys as they came and bytes as base64."""
+    assert to_json(value) == text
+
+
+@given(st.dictionaries(st.text("abc", max_size=2), st.integers(0, 9)), st.randoms())
+def test_to_sorted_json(value: dict[str, int], shuffle: random.Random) -> None:
+    """Attributes are written the same, whatever order they came in."""
+    items = list(value.items())
+    shuffle.shuffle(items)
+    assert to_sorted_json(dict(items)) == to_sorted_json(value)
+    assert parse(to_sorted_json(value)) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ('{"a": 1}', {"a": 1}),
+        ("{broken", "{broken"),
+        ("NaN", "NaN"),
+        ('"\\ud800"', '"\\ud800"'),
+        ("", ""),
+        (3, 3),
+        (None, None),
+    ],
+    ids=repr,
+)
+def test_parse(text: Value, value: object) -> None:
+    """JSON text is read, and what is no JSON stays as it is."""
+    assert parse(text) == value
+
+
+@pytest.mark.parametrize("depth", [300, 1_000, 100_000])
+@pytest.mark.parametrize("wrap", ["[|]", '{"a":|}'], ids=["lists", "objects"])
+def test_deep_json(depth: int, wrap: str) -> None:
+    """A text nested to any depth is read, written and shown without an error."""
+    opening, closing = wrap.split("|")
+    value = parse(opening * depth + "1" + closing * depth)
+    assert isinstance(to_json(value), str)
+    assert len(preview(value)) <= 200
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [("a", "a"), (None, ""), (3, "3"), (True, "true"), (["a"], '["a"]')]
+)
+def test_to_text(value: Value, text: str) -> None:
+    """A text stays as it is, and other values are written as JSON."""
+    assert to_text(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "number"),
+    [
+        (3, 3.0),
+        ("0.5", 0.5),
+        (" 7 ", 7.0),
+        ("1e3", 1000.0),
+        (True, None),
+        ("", None),
+        ("three", None),
+        (None, None),
+        ([1], None),
+        (b"1", None),
+    ],
+    ids=repr,
+)
+def test_to_float(value: Value, number: float | None) -> None:
+    """A number is read from int, float and numeric text, and from nothing else."""
+    assert to_float(value) == number
+
+
+@pytest.mark.parametrize(
+    ("value", "number"),
+    [
+        (0, 0),
+        (2**63 - 1, 2**63 - 1),
+        (-(2**63), -(2**63)),
+        (2**63, None),
+        (2.9, 2),
+        ("12", 12),
+        ("-1", -1),
+        (math.inf, None),
+        (math.nan, None),
+        (1e300, None),
+        (False, None),
+    ],
+    ids=repr,
+)
+def test_to_int(value: Value, number: int | None) -> None:
+    """A count is read from int, float and numeric text where it fits 64 bits."""
+    assert to_int(value) == number

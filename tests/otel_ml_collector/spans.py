@@ -1,0 +1,77 @@
+"""Small builders of spans, free of the wire."""
+
+import secrets
+from collections.abc import Mapping
+from typing import Any, Final
+
+from otel_ml_collector.mapping import Filing, map_spans
+from otel_ml_collector.records import Records, Run
+from otel_ml_collector.span import Scope, Span, Value
+
+# 2026-11-20T07:00:00Z: the clock of every test that does not need the real one.
+NOW_NS: Final = 1_795_158_000 * 10**9
+SECOND_NS: Final = 10**9
+MS_NS: Final = 10**6
+DAY_NS: Final = 86_400 * SECOND_NS
+SCOPE: Final = Scope({}, "tests", "1", {})
+
+
+def trace_id(number: int) -> bytes:
+    return number.to_bytes(16)
+
+
+def span_id(number: int) -> bytes:
+    return number.to_bytes(8)
+
+
+def make_span(
+    name: str = "call", attributes: Mapping[str, Value] | None = None, **fields: Any
+) -> Span:
+    """Make a span of 1 ms that starts now, with ids of its own."""
+    span: dict[str, Any] = {
+        "trace_id": secrets.token_bytes(16),
+        "span_id": secrets.token_bytes(8),
+        "parent_span_id": b"",
+        "name": name,
+        "kind": 1,
+        "start_ns": NOW_NS,
+        "status_code": 0,
+        "status_message": "",
+        "attributes": attributes or {},
+        "events": [],
+        "links": [],
+        "scope": SCOPE,
+        **fields,
+    }
+    return Span(**{"end_ns": span["start_ns"] + MS_NS, **span})
+
+
+def make_call(
+    model: str = "answer", attributes: Mapping[str, Value] | None = None, **fields: Any
+) -> Span:
+    """Make the span of a model call in our own dialect."""
+    return make_span(model, {"otel_ml.model.name": model, **(attributes or {})}, **fields)
+
+
+def make_record(
+    record: str, target: Span, attributes: Mapping[str, Value] | None = None, **fields: Any
+) -> Span:
+    """Make an `update` or `evaluation` about the run of a span, as its child."""
+    parents = {"trace_id": target.trace_id, "parent_span_id": target.span_id}
+    return make_span(record, {"otel_ml.record": record, **(attributes or {})}, **parents | fields)
+
+
+def map_all(*spans: Span, project: str | None = None) -> Records:
+    """Map spans at the time of the tests' clock."""
+    return map_spans(spans, Filing(project, NOW_NS))
+
+
+def map_one(span: Span) -> Run:
+    """Map a span to its only run."""
+    (run,) = map_all(span).runs
+    return run
+
+
+def id_of(span: Span) -> str:
+    """Return the run id of a span."""
+    return f"{span.trace_id.hex()}-{span.span_id.hex()}"

@@ -1,0 +1,275 @@
+"""Tests of decode: OTLP bytes to spans."""
+
+import contextlib
+import gzip
+import time
+import tracemalloc
+import zlib
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from opentelemetry.proto.trace.v1 import trace_pb2
+
+from otel_ml_collector.decode import decode_traces, decompress
+from otel_ml_collector.errors import Refused, TooLarge
+from otel_ml_collector.span import Event, Link, Scope, Span, Value
+from tests.otel_ml_collector.spans import make_span, span_id, trace_id
+from tests.otel_ml_collector.wire import encode
+
+MIB = 2**20
+NOT_OTLP = "The body is not an OTLP ExportTraceServiceRequest in protobuf"
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
+times = st.integers(0, 2**64 - 1)
+values: st.SearchStrategy[Value] = st.recursive(
+    st.one_of(
+        st.none(),
+        st.booleans(),
+        st.integers(-(2**63), 2**63 - 1),
+        st.floats(allow_nan=False),
+        texts,
+        st.binary(max_size=12),
+    ),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(texts, inner, max_size=3)),
+    max_leaves=6,
+)
+attributes = st.dictionaries(texts, values, max_size=4)
+spans = st.builds(
+    Span,
+    trace_id=st.binary(max_size=17),
+    span_id=st.binary(max_size=9),
+    parent_span_id=st.binary(max_size=9),
+    name=texts,
+    kind=st.integers(0, 5),
+    start_ns=times,
+    end_ns=times,
+    status_code=st.integers(0, 2),
+    status_message=texts,
+    attributes=attributes,
+    events=st.lists(st.builds(Event, texts, times, attributes), max_size=2),
+    links=st.lists(
+        st.builds(Link, st.binary(max_size=16), st.binary(max_size=8), attributes), max_size=2
+    ),
+    scope=st.builds(Scope, attributes, texts, texts, attributes),
+)
+
+
+def field(number: int, content: bytes) -> bytes:
+    """Write a field of a message, as protobuf does."""
+    size = bytearray()
+    left = len(content)
+    while left > 127:
+        size.append(left & 127 | 128)
+        left >>= 7
+    return bytes([number << 3 | 2, *size, left]) + content
+
+
+def decode_attributes(*pairs: KeyValue) -> object:
+    """Send one span with some attributes through decode."""
+    request = ExportTraceServiceRequest()
+    scope_spans = request.resource_spans.add().scope_spans.add()
+    scope_spans.spans.add(attributes=pairs)
+    (span,) = decode_traces(request.SerializeToString())
+    return span.attributes
+
+
+@given(st.lists(spans, max_size=4))
+def test_round_trip(given_spans: list[Span]) -> None:
+    """What the official messages encode is decoded to the same spans in the same order."""
+    assert decode_traces(encode(given_spans)) == given_spans
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        True,
+        False,
+        0,
+        -(2**63),
+        2**63 - 1,
+        0.5,
+        "",
+        "text",
+        b"",
+        b"\x00\xff",
+        [],
+        [1, "two", None, [3.0]],
+        {},
+        {"a": {"b": [True, {"c": b"\x01"}]}},
+    ],
+    ids=repr,
+)
+def test_value(value: Value) -> None:
+    """Every kind of attribute value is read as the Python value it stands for."""
+    (span,) = decode_traces(encode([make_span(attributes={"key": value})]))
+    assert span.attributes == {"key": value}
+    assert type(span.attributes["key"]) is type(value)
+
+
+def test_value_of_profiles() -> None:
+    """A reference into the table of strings, which only profiles have, is read as absent."""
+    assert decode_attributes(KeyValue(key="key", value=AnyValue(string_value_strindex=1))) == {
+        "key": None
+    }
+
+
+def test_key_of_profiles() -> None:
+    """A key that is a reference into the table of strings, which only profiles have, is empty."""
+    pair = KeyValue(key_strindex=1, value=AnyValue(string_value="text"))
+    assert decode_attributes(pair) == {"": "text"}
+
+
+def test_repeated_key() -> None:
+    """Of a key that stands twice the last value stays."""
+    pairs = [KeyValue(key="key", value=AnyValue(int_value=number)) for number in (1, 2)]
+    assert decode_attributes(*pairs) == {"key": 2}
+
+
+def test_shared_scope() -> None:
+    """Spans that come under one resource and scope share one description of them."""
+    request = ExportTraceServiceRequest()
+    scope_spans = request.resource_spans.add().scope_spans.add()
+    scope_spans.scope.name = "library"
+    scope_spans.spans.add(name="one")
+    scope_spans.spans.add(name="two")
+    one, two = decode_traces(request.SerializeToString())
+    assert one.scope is two.scope
+    assert one.scope == Scope({}, "library", "", {})
+
+
+def test_unknown_fields() -> None:
+    """Fields that a later version of OTLP may add are ignored, at any depth."""
+    newer = b"\xfa\x07\x03new"  # field 127, 3 bytes
+    span = make_span("one", trace_id=trace_id(1), span_id=span_id(1))
+    message = ExportTraceServiceRequest.FromString(encode([span]))
+    sent = message.resource_spans[0].scope_spans[0].spans[0]
+    sent.MergeFromString(newer)
+    assert decode_traces(message.SerializeToString() + newer) == [span]
+
+
+def test_unknown_span_kind() -> None:
+    """A span kind that a later version of OTLP may add is kept as its number."""
+    request = ExportTraceServiceRequest()
+    scope_spans = request.resource_spans.add().scope_spans.add()
+    scope_spans.spans.append(trace_pb2.Span.FromString(b"\x30\x63"))  # kind 99
+    (span,) = decode_traces(request.SerializeToString())
+    assert span.kind == 99
+
+
+@pytest.mark.parametrize("body", [b"", b"\x0a\x00", b"\x0a\x02\x12\x00"], ids=repr)
+def test_empty_request(body: bytes) -> None:
+    """A request without spans, also one of empty envelopes, gives no spans."""
+    assert decode_traces(body) == []
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"\x0a\x7f\x01", b"{}", b"\xff" * 40, encode([make_span()])[:-1]],
+    ids=["ends early", "json", "noise", "cut"],
+)
+def test_undecodable(body: bytes) -> None:
+    """A body that is no export request is refused for good."""
+    with pytest.raises(Refused, match=f"^{NOT_OTLP}$"):
+        decode_traces(body)
+
+
+def test_deep_value() -> None:
+    """A value that is nested deeper than the wire may be is refused for good."""
+    value = b""
+    for _ in range(5_000):
+        value = field(5, field(1, value))  # a list of one value
+    attribute = field(9, field(1, b"key") + field(2, value))
+    with pytest.raises(Refused, match=f"^{NOT_OTLP}$"):
+        decode_traces(field(1, field(2, field(2, attribute))))
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes(body: bytes) -> None:
+    """Whatever bytes come are decoded or refused, and nothing else happens."""
+    try:
+        assert all(isinstance(span, Span) for span in decode_traces(body))
+    except Refused as error:
+        assert str(error) == NOT_OTLP  # noqa: PT017 - both ways are right
+
+
+@pytest.mark.parametrize(
+    ("encoding", "compress"),
+    [("identity", bytes), ("gzip", gzip.compress), ("deflate", zlib.compress)],
+    ids=["identity", "gzip", "deflate"],
+)
+@pytest.mark.parametrize("body", [b"", b"content" * 1000], ids=["empty", "full"])
+def test_decompress(encoding: str, compress: Callable[[bytes], bytes], body: bytes) -> None:
+    """A body is given back as it was before its compression."""
+    assert decompress(compress(body), encoding, MIB) == body
+
+
+def test_empty_body() -> None:
+    """A body of no bytes that calls itself gzip is empty."""
+    assert decompress(b"", "gzip", MIB) == b""
+
+
+def test_members() -> None:
+    """A gzip body of several members is the content of all of them (RFC 1952, 2.2)."""
+    assert decompress(gzip.compress(b"one") + gzip.compress(b"two"), "gzip", MIB) == b"onetwo"
+
+
+def test_many_members() -> None:
+    """A body of very many members takes no longer than others of its size."""
+    body = gzip.compress(b"") * 150_000  # 3 MB
+    started = time.monotonic()
+    with contextlib.suppress(Refused):
+        decompress(body, "gzip", MIB)
+    assert time.monotonic() - started < 3
+
+
+def test_limit_reached() -> None:
+    """A body of exactly the limit is taken."""
+    assert decompress(gzip.compress(bytes(MIB)), "gzip", MIB) == bytes(MIB)
+
+
+def test_limit_passed() -> None:
+    """A body of one byte more than the limit is too large."""
+    with pytest.raises(TooLarge, match=f"^The body has more than {MIB} bytes uncompressed$"):
+        decompress(gzip.compress(bytes(MIB + 1)), "gzip", MIB)
+
+
+def test_bomb() -> None:
+    """A small body of 256 MiB never takes more memory than a few times the limit."""
+    bomb = gzip.compress(bytes(256 * MIB), 9)
+    tracemalloc.start()
+    try:
+        with pytest.raises(TooLarge):
+            decompress(bomb, "gzip", MIB)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 4 * MIB
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+def test_truncated(encoding: str) -> None:
+    """A body that ends in the middle of its compressed data is refused for good."""
+    body = gzip.compress(b"content") if encoding == "gzip" else zlib.compress(b"content")
+    message = f"^The body ends in the middle of its {encoding} data$"
+    with pytest.raises(Refused, match=message):
+        decompress(body[:-1], encoding, MIB)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"content",
+        gzip.compress(b"content")[:-8] + bytes(8),
+        gzip.compress(b"content")[:10] + b"\xff",
+    ],
+    ids=["plain", "wrong checksum", "damaged"],
+)
+def test_not_compressed(body: bytes) -> None:
+    """A body that is not what its encoding says is refused for good."""
+    with pytest.raises(Refused, match=r"^The body is not gzip data: "):
+        decompress(body, "gzip", MIB)

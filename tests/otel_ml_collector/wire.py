@@ -1,0 +1,86 @@
+"""Spans as OTLP in protobuf, written with the official messages."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.common.v1.common_pb2 import (
+    AnyValue,
+    ArrayValue,
+    InstrumentationScope,
+    KeyValue,
+    KeyValueList,
+)
+from opentelemetry.proto.resource.v1.resource_pb2 import Resource
+from opentelemetry.proto.trace.v1 import trace_pb2
+
+from otel_ml_collector.span import Span, Value
+
+
+def encode(spans: Iterable[Span]) -> bytes:
+    """Write spans as one export request; each brings resource and scope of its own."""
+    request = ExportTraceServiceRequest()
+    for span in spans:
+        scope = span.scope
+        resource_spans = request.resource_spans.add(
+            resource=Resource(attributes=_pairs(scope.resource))
+        )
+        resource_spans.scope_spans.add(
+            scope=InstrumentationScope(
+                name=scope.name, version=scope.version, attributes=_pairs(scope.attributes)
+            ),
+            spans=[_message(span)],
+        )
+    return request.SerializeToString()
+
+
+def any_value(value: Value) -> AnyValue:
+    """Write one attribute value; None is the empty one."""
+    message = AnyValue()
+    if isinstance(value, bool):
+        message.bool_value = value
+    elif isinstance(value, int):
+        message.int_value = value
+    elif isinstance(value, float):
+        message.double_value = value
+    elif isinstance(value, str):
+        message.string_value = value
+    elif isinstance(value, bytes):
+        message.bytes_value = value
+    elif isinstance(value, Mapping):
+        message.kvlist_value.CopyFrom(KeyValueList(values=_pairs(value)))
+    elif isinstance(value, Sequence):
+        message.array_value.CopyFrom(ArrayValue(values=[any_value(item) for item in value]))
+    return message
+
+
+def _pairs(attributes: Mapping[str, Value]) -> list[KeyValue]:
+    return [KeyValue(key=key, value=any_value(value)) for key, value in attributes.items()]
+
+
+def _message(span: Span) -> trace_pb2.Span:
+    return trace_pb2.Span(
+        trace_id=span.trace_id,
+        span_id=span.span_id,
+        parent_span_id=span.parent_span_id,
+        name=span.name,
+        kind=trace_pb2.Span.SpanKind.ValueType(span.kind),
+        start_time_unix_nano=span.start_ns,
+        end_time_unix_nano=span.end_ns,
+        status=trace_pb2.Status(
+            code=trace_pb2.Status.StatusCode.ValueType(span.status_code),
+            message=span.status_message,
+        ),
+        attributes=_pairs(span.attributes),
+        events=[
+            trace_pb2.Span.Event(
+                name=event.name, time_unix_nano=event.time_ns, attributes=_pairs(event.attributes)
+            )
+            for event in span.events
+        ],
+        links=[
+            trace_pb2.Span.Link(
+                trace_id=link.trace_id, span_id=link.span_id, attributes=_pairs(link.attributes)
+            )
+            for link in span.links
+        ],
+    )
