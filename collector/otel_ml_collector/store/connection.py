@@ -1,0 +1,162 @@
+"""Clients of the store; the data directory is held by this process alone."""
+
+import fcntl
+import logging
+import os
+import threading
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import clickhouse_connect
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import ClickHouseError
+
+from otel_ml_collector.errors import BadSetting
+from otel_ml_collector.store import schema
+
+# Without caps the engine takes all memory of the machine.
+_ENGINE: Final = {
+    "max_server_memory_usage": "3000000000",
+    "mark_cache_size": "268435456",
+    "max_concurrent_queries": "64",
+}
+_QUERY: Final = {
+    "max_memory_usage": 1_000_000_000,
+    "max_execution_time": 10,
+    "async_insert": 0,
+    "materialize_skip_indexes_on_insert": 0,
+    "do_not_merge_across_partitions_select_final": 1,
+    "prefer_column_name_to_alias": 1,  # a column stays bytes where its alias is hex text
+}
+
+_logger = logging.getLogger(__name__)
+
+
+class Connections:
+    """Opens the store at an address and hands out clients.
+
+    Args:
+        url: ``chdb:///absolute/path`` for the embedded engine, or
+            ``clickhouse://user:password@host:port/database`` (``clickhouses`` for TLS).
+
+    Raises:
+        BadSetting: The address cannot be read, another process holds the data directory, the
+            server does not answer, or the store is newer than this program.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._lock_file: int | None = None
+        self._folder: Path | None = None
+        self._clients: list[Client] = []
+        self._guard = threading.Lock()
+        self._arguments = self._address(url)
+        try:
+            self._prepare(self.open())
+        except (ClickHouseError, TypeError) as error:  # TypeError: an option that nobody knows
+            self.close()
+            raise BadSetting(f"The store at {_shown(url)} cannot be opened: {error}") from error
+        except BadSetting:
+            self.close()
+            raise
+
+    @property
+    def folder(self) -> Path | None:
+        """The data directory, None for a server."""
+        return self._folder
+
+    def open(self) -> Client:
+        """Open a client. Only one thread may use it at a time: shared, it mixes up rows."""
+        client = clickhouse_connect.get_client(settings=dict(_QUERY), **self._arguments)
+        with self._guard:
+            self._clients.append(client)
+        return client
+
+    def close(self) -> None:
+        """Close every client, then let the data directory go."""
+        with self._guard:
+            clients, self._clients = self._clients, []
+        for client in clients:
+            client.close()
+        if self._lock_file is not None:
+            os.close(self._lock_file)
+            self._lock_file = None
+
+    def _address(self, url: str) -> dict[str, Any]:
+        try:
+            parts = urlsplit(url)
+            port = parts.port or 0
+        except ValueError as error:
+            raise _invalid(url) from error
+        if parts.scheme == "chdb" and parts.path not in {"", "/"} and not parts.netloc:
+            path = Path(unquote(parts.path))
+            if "?" in str(path):  # the engine would read options there, and store elsewhere
+                raise _invalid(url)
+            self._hold(path)
+            return {"interface": "chdb", "path": str(path / "store"), "chdb_options": _ENGINE}
+        if parts.scheme in {"clickhouse", "clickhouses"} and parts.hostname:
+            return {
+                "host": parts.hostname,
+                "port": port,
+                "username": unquote(parts.username or "default"),
+                "password": unquote(parts.password or ""),
+                "database": parts.path.strip("/") or "default",
+                "secure": parts.scheme == "clickhouses",
+                "autogenerate_session_id": False,
+                **dict(parse_qsl(parts.query)),
+            }
+        raise _invalid(url)
+
+    def _hold(self, path: Path) -> None:
+        """Take the data directory, so that a second collector gets a clear answer."""
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            lock = path / "collector.lock"
+            self._lock_file = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise BadSetting(f"The data directory {path} cannot be used: {error}") from error
+        try:
+            fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = lock.read_text().strip() or "unknown"
+            self.close()
+            raise BadSetting(
+                f"The data directory {path} is in use by another collector (process {holder}); "
+                "stop it, or choose another --data-dir"
+            ) from error
+        self._folder = path
+        os.ftruncate(self._lock_file, 0)
+        os.write(self._lock_file, f"{os.getpid()}\n".encode())
+
+    def _prepare(self, client: Client) -> None:
+        client.command(schema.META)
+        rows = client.query("SELECT max(value) FROM store_meta WHERE name = 'schema'").result_rows
+        found = int(rows[0][0]) if rows else 0
+        if found > schema.SCHEMA_VERSION:
+            raise BadSetting(
+                f"The store has schema {found}, this program knows {schema.SCHEMA_VERSION}: "
+                "use a newer otel-ml, nothing was changed"
+            )
+        if found < schema.SCHEMA_VERSION:
+            for table in schema.TABLES:
+                client.command(table)
+            client.insert("store_meta", [["schema", schema.SCHEMA_VERSION]])
+            _logger.info("Created the store with schema %d", schema.SCHEMA_VERSION)
+
+
+def _invalid(url: str) -> BadSetting:
+    return BadSetting(
+        f"Invalid store {_shown(url)!r}: expected chdb:///absolute/path or "
+        "clickhouse://user:password@host:port/database"
+    )
+
+
+def _shown(url: str) -> str:
+    """Show an address without its password."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return url
+    if parts.password is None:
+        return url
+    return url.replace(f":{parts.password}@", ":***@")

@@ -1,0 +1,140 @@
+"""What is asked about projects, models and versions: aggregates over recorded runs."""
+
+from collections.abc import Sequence
+
+from otel_ml_collector.store.condition import Condition
+from otel_ml_collector.store.reader import Reader, Row
+from otel_ml_collector.store.runs import ACROSS_PARTITIONS, Window
+from otel_ml_collector.store.versions import NUMBERED_VERSIONS
+
+
+def list_projects(reader: Reader) -> list[Row]:
+    """List projects with their recorded runs, the one that ran last first."""
+    sql = """
+        SELECT project, countIf(kind != 'span') AS runs, countIf(kind = 'span') AS other_spans,
+          countIf(kind != 'span' AND outcome = 'error') AS errors, max(start_ns) AS last_start_ns
+        FROM runs FINAL
+        GROUP BY project ORDER BY last_start_ns DESC LIMIT 1000"""
+    return reader.rows(sql, {})
+
+
+def count_runs(
+    reader: Reader,
+    project: str,
+    condition: Condition,
+    window: Window,
+    *,
+    origin_ns: int,
+    step_ns: int,
+) -> list[Row]:
+    """Count the recorded runs of a window that match, and their errors, by buckets of time.
+
+    Args:
+        reader: The store.
+        project: Whose runs.
+        condition: Which of them.
+        window: Started when.
+        origin_ns: Where bucket 0 begins.
+        step_ns: How long a bucket is.
+    """
+    sql = f"""
+        SELECT intDiv(start_ns - {{origin:Int64}}, {{step:Int64}}) AS bucket, count() AS runs,
+          countIf(outcome = 'error') AS errors
+        FROM runs FINAL
+        WHERE project = {{project:String}} AND start_ns >= {{start:Int64}}
+          AND start_ns < {{end:Int64}} AND ({condition.sql})
+        GROUP BY bucket ORDER BY bucket
+        """  # noqa: S608 - fixed text; values are parameters
+    parameters = {
+        "project": project,
+        "start": window.start_ns,
+        "end": window.end_ns,
+        "origin": origin_ns,
+        "step": step_ns,
+    }
+    return reader.rows(sql, {**parameters, **condition.parameters})
+
+
+def bound_runs(reader: Reader, project: str) -> Window | None:
+    """Find the starts of a project's first and last recorded run."""
+    sql = """
+        SELECT min(start_ns) AS first_ns, max(start_ns) AS last_ns, count() AS runs FROM runs
+        WHERE project = {project:String} AND kind != 'span'"""
+    row = reader.rows(sql, {"project": project})[0]
+    return Window(row["first_ns"], row["last_ns"] + 1) if row["runs"] else None
+
+
+def list_models(reader: Reader, project: str) -> list[Row]:
+    """List the models of a project, the one that ran last first."""
+    sql = """
+        SELECT model, argMax(kind, start_ns) AS kind, count() AS runs,
+          countIf(outcome = 'error') AS errors, max(start_ns) AS last_start_ns
+        FROM runs FINAL WHERE project = {project:String} AND kind != 'span' AND model != ''
+        GROUP BY model ORDER BY last_start_ns DESC LIMIT 1000"""
+    return reader.rows(sql, {"project": project})
+
+
+def read_versions(reader: Reader, project: str, kind: str, names: Sequence[str]) -> list[Row]:
+    """Read the numbered versions of some models or judges, one row a structure."""
+    sql = f"""
+        SELECT name, digest, structure, number, first_ns, last_ns, definition
+        FROM ({NUMBERED_VERSIONS})
+        WHERE kind = {{kind:String}} AND name IN {{names:Array(String)}}
+        ORDER BY name, number, structure = '', first_ns
+        """  # noqa: S608 - fixed text; values are parameters
+    return reader.rows(sql, {"project": project, "kind": kind, "names": list(names)})
+
+
+def read_version_runs(reader: Reader, project: str, model: str) -> list[Row]:
+    """Read count, errors and latency of each version of a model."""
+    sql = f"""
+        SELECT v.number AS number, count() AS runs, countIf(r.outcome = 'error') AS errors,
+          quantileExact(0.5)(r.latency_ns) AS p50_ns, quantileExact(0.95)(r.latency_ns) AS p95_ns,
+          max(r.start_ns) AS last_start_ns
+        FROM (
+          SELECT digest, structure, outcome, latency_ns, start_ns FROM runs FINAL
+          WHERE project = {{project:String}} AND model = {{model:String}}
+        ) AS r
+        INNER JOIN (
+          SELECT digest, structure, number FROM ({NUMBERED_VERSIONS})
+          WHERE kind = 'model' AND name = {{model:String}}
+        ) AS v ON v.digest = r.digest AND v.structure = r.structure
+        GROUP BY number ORDER BY number
+        """  # noqa: S608 - fixed text; values are parameters
+    return reader.rows(sql, {"project": project, "model": model})
+
+
+def read_version_scores(reader: Reader, project: str, model: str) -> list[Row]:
+    """Read what each judge said of each version; the newest score of a run counts."""
+    sql = f"""
+        SELECT v.number AS number, s.judge AS judge, count() AS evaluations,
+          countIf(s.newest.3) AS failed, avgOrNull(s.newest.1) AS mean_score,
+          countIf(s.newest.2 = true) AS passed, countIf(isNotNull(s.newest.2)) AS judged
+        FROM (
+          SELECT trace_id, span_id, digest, structure FROM runs FINAL
+          WHERE project = {{project:String}} AND model = {{model:String}}
+        ) AS r
+        INNER JOIN (
+          SELECT judge, trace_id, span_id,
+            argMax((score, passed, failed), (time_ns, judge_version)) AS newest
+          FROM scores_by_judge WHERE project = {{project:String}}
+          GROUP BY judge, trace_id, span_id
+        ) AS s ON s.trace_id = r.trace_id AND s.span_id = r.span_id
+        INNER JOIN (
+          SELECT digest, structure, number FROM ({NUMBERED_VERSIONS})
+          WHERE kind = 'model' AND name = {{model:String}}
+        ) AS v ON v.digest = r.digest AND v.structure = r.structure
+        GROUP BY number, judge ORDER BY number, judge
+        """  # noqa: S608 - fixed text; values are parameters
+    return reader.rows(sql, {"project": project, "model": model})
+
+
+def list_metric_owners(reader: Reader, project: str, limit: int) -> list[Row]:
+    """List the runs that logged metrics, the last one first, with the metrics' names."""
+    sql = """
+        SELECT owner, max(owner_start_ns) AS start_ns,
+          arraySort(groupUniqArray(100)(name)) AS names, count() AS points,
+          max(time_ns) AS last_time_ns
+        FROM metrics FINAL WHERE project = {project:String} AND source = 'logged'
+        GROUP BY owner ORDER BY last_time_ns DESC LIMIT {limit:UInt32}"""
+    return reader.rows(sql, {"project": project, "limit": limit}, ACROSS_PARTITIONS)

@@ -1,0 +1,25 @@
+"""The small numbers of model versions, given when read: their rank by first arrival."""
+
+from typing import Final
+
+# A version is a definition and an output structure. Runs without structure count as the first
+# structure of their definition; from the 33rd structure on they are one. Late, repeated and
+# reordered deliveries change nothing: only first arrivals count, and those are kept for ever.
+NUMBERED_VERSIONS: Final = """
+SELECT
+  kind, name, digest, structure, first_ns, last_ns, definition, slot,
+  dense_rank() OVER (PARTITION BY kind, name ORDER BY slot_first_ns, digest, slot) AS number
+FROM (
+  SELECT *, min(first_ns) OVER (PARTITION BY kind, name, digest, slot) AS slot_first_ns
+  FROM (
+    SELECT *, if(structure = '', 1, least(33, row_number() OVER (
+      PARTITION BY kind, name, digest, structure = '' ORDER BY first_ns, structure))) AS slot
+    FROM (
+      SELECT kind, name, digest, structure, min(first_arrived_ns) AS first_ns,
+        max(last_seen_ns) AS last_ns, max(definition) AS definition
+      FROM model_versions WHERE project = {project:String}
+      GROUP BY kind, name, digest, structure
+    )
+  )
+)
+"""

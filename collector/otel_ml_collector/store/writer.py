@@ -1,0 +1,136 @@
+"""Writes groups of records: when `write` returns, they are on disk and can be queried."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+import pyarrow as pa
+from clickhouse_connect.driver.exceptions import ClickHouseError
+
+from otel_ml_collector.errors import Refused, Unavailable
+from otel_ml_collector.records import ModelVersion, Records
+from otel_ml_collector.store import columns
+from otel_ml_collector.store.connection import Connections
+
+# What the engine says of rows that it will never take, by its error codes.
+_DATA_CODES: Final = frozenset(
+    {
+        6,  # CANNOT_PARSE_TEXT
+        33,  # CANNOT_READ_ALL_DATA
+        53,  # TYPE_MISMATCH
+        70,  # CANNOT_CONVERT_TYPE
+        117,  # INCORRECT_DATA
+        131,  # TOO_LARGE_STRING_SIZE
+        349,  # CANNOT_INSERT_NULL_IN_ORDINARY_COLUMN
+        469,  # VIOLATED_CONSTRAINT
+        691,  # UNKNOWN_ELEMENT_OF_ENUM
+    }
+)
+_SEEN_EVERY_NS: Final = 60 * 10**9
+_KNOWN_VERSIONS: Final = 10_000
+
+_LAST_ARRIVAL: Final = """
+    SELECT greatest((SELECT max(arrived_ns) FROM runs), (SELECT max(arrived_ns) FROM metrics),
+      (SELECT max(arrived_ns) FROM late_tags), (SELECT max(arrived_ns) FROM late_logs),
+      (SELECT max(arrived_ns) FROM payloads), (SELECT max(first_arrived_ns) FROM model_versions))"""
+
+_Key = tuple[str, str, str, str, str]
+
+
+class Writer:
+    """Owned by one thread: inserts of two threads through one client mix up their rows."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._client = connections.open()
+        self._last_ns: int | None = None
+        self._known: dict[_Key, tuple[int, bool]] = {}
+
+    def write(self, records: Records) -> None:
+        """Store a group: runs last, so that no reader sees a run without what belongs to it.
+
+        A second call with the same records changes no answer.
+
+        Raises:
+            Refused: The engine will never take these rows. Some of them may be stored.
+            Unavailable: The store has trouble. Some of the rows may be stored; sending all of
+                them again completes the group.
+        """
+        try:
+            self._insert_versions(records.versions)
+            self._insert(columns.LATE_LOGS, records.logs)
+            self._insert(columns.LATE_TAGS, records.tags)
+            self._insert(columns.METRICS, records.metrics)
+            scores = [metric for metric in records.metrics if metric.source != "logged"]
+            self._insert(columns.SCORES, scores)
+            self._insert(columns.PAYLOADS, records.runs)
+            self._insert(columns.TRACE_INDEX, records.trace_keys)
+            self._insert(columns.RUNS, records.runs)
+        except (pa.ArrowException, UnicodeError, OverflowError) as error:
+            raise Refused(f"A value does not fit its column: {type(error).__name__}") from error
+        except ClickHouseError as error:
+            if getattr(error, "code", None) in _DATA_CODES:
+                raise Refused(f"The store refuses these rows: {_name(error)}") from error
+            raise Unavailable(f"The store has trouble: {_name(error)}") from error
+        except OSError as error:  # an insert passes through a temporary file
+            raise Unavailable(f"The store has trouble: {error.strerror}") from error
+
+    def _insert(self, table: columns.Table[Any], rows: Sequence[Any]) -> None:
+        if rows:
+            stamps = self._stamps(len(rows)) if table.stamp else ()
+            arrow = table.to_arrow(rows, stamps)
+            self._client.insert_arrow(table.name, arrow)
+
+    def _insert_versions(self, versions: Sequence[ModelVersion]) -> None:
+        """Insert the versions that are new, newly defined, or were not seen for a while.
+
+        Versions that arrive together are stamped in the order of their first run.
+        """
+        rows = {
+            key: version for key, version in _merge(versions).items() if self._is_news(key, version)
+        }
+        ordered = sorted(rows.items(), key=lambda row: (row[1].first_seen_ns, row[0]))
+        self._insert(columns.MODEL_VERSIONS, [version for _, version in ordered])
+        if len(self._known) > _KNOWN_VERSIONS:
+            self._known.clear()
+        for key, version in rows.items():
+            self._known[key] = (version.last_seen_ns, bool(version.definition))
+
+    def _is_news(self, key: _Key, version: ModelVersion) -> bool:
+        if key not in self._known:
+            return True
+        seen_ns, is_defined = self._known[key]
+        return (bool(version.definition) and not is_defined) or (
+            version.last_seen_ns - seen_ns > _SEEN_EVERY_NS
+        )
+
+    def _stamps(self, count: int) -> Sequence[int]:
+        """Take arrival times that never repeat or fall, also across a restart."""
+        if self._last_ns is None:
+            rows = self._client.query(_LAST_ARRIVAL).result_rows
+            self._last_ns = int(rows[0][0])
+        first = max(self._last_ns + 1, time.time_ns())
+        self._last_ns = first + count - 1
+        return range(first, first + count)
+
+
+def _merge(versions: Sequence[ModelVersion]) -> dict[_Key, ModelVersion]:
+    """Make one row of the many runs that name a version: its first run, its definition."""
+    merged: dict[_Key, ModelVersion] = {}
+    for version in versions:
+        key = (version.project, version.kind, version.name, version.digest, version.structure)
+        known = merged.get(key)
+        if known is None:
+            merged[key] = version
+        else:
+            merged[key] = replace(
+                known,
+                first_seen_ns=min(known.first_seen_ns, version.first_seen_ns),
+                last_seen_ns=max(known.last_seen_ns, version.last_seen_ns),
+                definition=max(known.definition, version.definition),
+            )
+    return merged
+
+
+def _name(error: ClickHouseError) -> str:
+    return getattr(error, "name", None) or type(error).__name__
