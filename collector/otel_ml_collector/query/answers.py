@@ -1,0 +1,241 @@
+"""The shapes of the API's answers; pages are rendered from the same objects."""
+
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+JsonValue = Any  # a payload: whatever the traced code was given or gave
+
+
+class Tokens(BaseModel):
+    """Token counts as the model's provider said them; input includes cached ones."""
+
+    input: int | None = None
+    output: int | None = None
+    cached: int | None = None
+    reasoning: int | None = None
+
+
+class Evaluation(BaseModel):
+    """What a judge (or person) said of a run; `error` means that it failed, which is no fail."""
+
+    judge: str
+    version: int | None = Field(description="The judge's small version number")
+    digest: str
+    score: float | None
+    passed: bool | None
+    label: str
+    explanation: str
+    error: str
+    source: str
+
+
+class TagDetail(BaseModel):
+    """A tag with the user's own type and group."""
+
+    name: str
+    value: JsonValue
+    type: str
+    group: str
+
+
+class LogLine(BaseModel):
+    """A line of text of a run."""
+
+    time_ns: int
+    offset_ms: float = Field(description="Time since the run's start")
+    severity: str
+    message: str
+
+
+class RunSummary(BaseModel):
+    """A run as lists show it: short previews stand for inputs and outputs."""
+
+    run_id: str
+    trace_id: str
+    parent_run_id: str | None
+    project: str
+    kind: str
+    name: str
+    span_kind: str = Field(description="OpenTelemetry's: server, client, internal, ...")
+    model: str
+    version: int | None = Field(description="The model version's small number")
+    digest: str
+    start_time: str = Field(description="RFC 3339, UTC")
+    start_ns: int
+    latency_ms: float
+    outcome: str
+    error_type: str
+    error_message: str
+    inputs: str = Field(description="A preview in plain text")
+    outputs: str = Field(description="A preview in plain text")
+    tags: dict[str, JsonValue]
+    scores: dict[str, float]
+    passed: dict[str, bool]
+    failed_judges: list[str] = Field(description="Judges that raised instead of scoring")
+    session: str
+    user: str
+    environment: str
+    release: str
+    provider: str
+    provider_model: str
+    tokens: Tokens
+    cost: float | None
+
+
+class Run(RunSummary):
+    """A run with everything that is known of it."""
+
+    inputs: JsonValue
+    outputs: JsonValue
+    params: JsonValue
+    metrics: dict[str, float | list[float]]
+    evaluations: list[Evaluation]
+    tag_details: list[TagDetail]
+    logs: list[LogLine]
+    events: JsonValue
+    links: JsonValue
+    attributes: dict[str, JsonValue]
+    resource: dict[str, JsonValue]
+    scope: dict[str, JsonValue]
+    dialect: str
+
+
+class RunsPage(BaseModel):
+    """One page of a list; `next_cursor` is null on the last one."""
+
+    runs: list[RunSummary]
+    next_cursor: str | None
+
+
+class Trace(BaseModel):
+    """All runs of the traces that have one id or key, oldest first."""
+
+    key: str
+    runs: list[RunSummary]
+    truncated: bool = Field(description="There are more runs than 10,000")
+
+
+class Project(BaseModel):
+    """A project and its recorded runs; other spans, such as HTTP requests, are counted apart."""
+
+    project: str
+    runs: int
+    other_spans: int
+    errors: int
+    last_start_time: str
+
+
+class Model(BaseModel):
+    """A model and its recorded runs."""
+
+    model: str
+    kind: str
+    runs: int
+    errors: int
+    versions: int
+    latest_version: int | None
+    last_start_time: str
+
+
+class JudgeStats(BaseModel):
+    """What one judge said of one version."""
+
+    judge: str
+    evaluations: int
+    failed: int = Field(description="Evaluations in which the judge itself failed")
+    mean_score: float | None
+    passed: int
+    judged: int = Field(description="Evaluations that say whether the run passed")
+
+
+class Definition(BaseModel):
+    """What a version is made of."""
+
+    source: str | None = None
+    signature: str = ""
+    params: JsonValue = None
+    helpers: dict[str, str] = {}
+    constants: dict[str, JsonValue] = {}
+    output: str | None = None
+
+
+class Version(BaseModel):
+    """One state of a model, with what its recorded runs look like."""
+
+    model: str
+    version: int
+    digest: str
+    first_seen_time: str
+    runs: int
+    errors: int
+    p50_ms: float | None
+    p95_ms: float | None
+    judges: list[JudgeStats]
+    definition: Definition
+
+
+class MetricPoint(BaseModel):
+    """One point: `step` is null when it has none, `value` when it is no number."""
+
+    value: float | None
+    step: int | None
+    time_ns: int
+
+
+class MetricSeries(BaseModel):
+    """The points of one metric of one run, in the order they were logged."""
+
+    run_id: str
+    name: str
+    points: list[MetricPoint]
+
+
+class MetricOwner(BaseModel):
+    """A run that logged metrics; its model is empty while only its metrics are here."""
+
+    run_id: str
+    model: str
+    names: list[str]
+    points: int
+    last_time: str
+
+
+class Projects(BaseModel):
+    """All projects, the one that ran last first."""
+
+    projects: list[Project]
+
+
+class Models(BaseModel):
+    """The models of a project, the one that ran last first."""
+
+    models: list[Model]
+
+
+class Versions(BaseModel):
+    """The versions of a model, the newest first."""
+
+    versions: list[Version]
+
+
+class Metrics(BaseModel):
+    """Metric series of one run, or the runs of a project that have some."""
+
+    series: list[MetricSeries]
+    runs: list[MetricOwner]
+
+
+class Problem(BaseModel):
+    """What is wrong with a request."""
+
+    code: str
+    message: str
+    field: str | None
+    column: int | None = Field(default=None, description="Where in the field's text, from 0")
+
+
+class ErrorAnswer(BaseModel):
+    """The body of every error."""
+
+    error: Problem

@@ -1,0 +1,135 @@
+"""The JSON API under ``/api/v1``: parameters checked and bounded, then one `find`."""
+
+import time
+from typing import Annotated, Any, Final, Literal
+
+from fastapi import APIRouter, Depends, Query, Request
+
+from otel_ml_collector.query import models, runs
+from otel_ml_collector.query.answers import (
+    ErrorAnswer,
+    Metrics,
+    Models,
+    Projects,
+    Run,
+    RunsPage,
+    Trace,
+    Version,
+    Versions,
+)
+from otel_ml_collector.query.times import from_rfc3339
+from otel_ml_collector.store.reader import Reader
+
+_ERRORS: Final[dict[int | str, dict[str, Any]]] = {
+    code: {"model": ErrorAnswer} for code in (400, 404, 503)
+}
+_TEXT: Final = 4_000
+
+router = APIRouter(prefix="/api/v1", responses=_ERRORS)
+
+
+def reader_of(request: Request) -> Reader:
+    """Return the store's reader that the application was made with."""
+    reader: Reader = request.app.state.reader
+    return reader
+
+
+FromReader = Annotated[Reader, Depends(reader_of)]
+Where = Annotated[
+    str,
+    Query(
+        max_length=_TEXT,
+        description='A filter such as `model == "answer" and latency_ms > 200`',
+    ),
+]
+Limit = Annotated[int, Query(ge=1, le=runs.MAX_LIMIT)]
+Cursor = Annotated[str | None, Query(max_length=400, description="`next_cursor` of a page")]
+Time = Annotated[str | None, Query(max_length=64, description="RFC 3339, UTC without offset")]
+Order = Annotated[Literal["desc", "asc"], Query(description="By start: newest or oldest first")]
+
+
+def parse_query(
+    *,
+    project: str,
+    where: Where = "",
+    limit: Limit = 50,
+    cursor: Cursor = None,
+    start: Time = None,
+    end: Time = None,
+    order: Order = "desc",
+) -> runs.RunsQuery:
+    """Read the parameters of a list of runs; the pages take the same ones.
+
+    Raises:
+        BadQuery: A time cannot be read.
+    """
+    return runs.RunsQuery(
+        project=project,
+        where=where,
+        limit=limit,
+        cursor=cursor,
+        start_ns=from_rfc3339(start, "start") if start else 0,
+        end_ns=from_rfc3339(end, "end") if end else None,
+        newest_first=order == "desc",
+    )
+
+
+@router.get("/projects")
+def get_projects(reader: FromReader) -> Projects:
+    """List projects, the one that ran last first."""
+    return Projects(projects=models.find_projects(reader))
+
+
+@router.get("/projects/{project:path}/runs")
+def get_runs(
+    query: Annotated[runs.RunsQuery, Depends(parse_query)], reader: FromReader
+) -> RunsPage:
+    """List the recorded runs of a project. Spans that are no model calls need `kind` in `where`."""
+    return runs.find_runs(reader, query, time.time_ns())
+
+
+@router.get("/projects/{project:path}/runs/{run_id}")
+def get_project_run(project: str, run_id: str, reader: FromReader) -> Run:
+    """Read one run with everything that is known of it."""
+    return runs.find_run(reader, run_id, project)
+
+
+@router.get("/runs/{run_id}")
+def get_run(run_id: str, reader: FromReader) -> Run:
+    """Read one run by its id alone, when exactly one project has it."""
+    return runs.find_run(reader, run_id)
+
+
+@router.get("/traces/{key:path}")
+def get_trace(key: str, reader: FromReader) -> Trace:
+    """Read all runs of the traces that have this trace id or key, oldest first."""
+    return runs.find_trace(reader, key)
+
+
+@router.get("/projects/{project:path}/models")
+def get_models(project: str, reader: FromReader) -> Models:
+    """List the models of a project, the one that ran last first."""
+    return Models(models=models.find_models(reader, project))
+
+
+@router.get("/projects/{project:path}/models/{model:path}/versions")
+def get_versions(project: str, model: str, reader: FromReader) -> Versions:
+    """Read the versions of a model with source and statistics, newest first."""
+    return Versions(versions=models.find_versions(reader, project, model))
+
+
+@router.get("/projects/{project:path}/models/{model:path}/versions/{number}")
+def get_version(project: str, model: str, number: int, reader: FromReader) -> Version:
+    """Read one version of a model."""
+    return models.find_version(reader, project, model, number)
+
+
+@router.get("/projects/{project:path}/metrics")
+def get_metrics(
+    project: str,
+    reader: FromReader,
+    run_id: Annotated[str | None, Query(max_length=49)] = None,
+    name: Annotated[str | None, Query(max_length=200)] = None,
+) -> Metrics:
+    """Read the metric series of one run, or list the runs that logged metrics."""
+    return models.find_metrics(reader, project, run_id, name)

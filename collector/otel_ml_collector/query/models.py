@@ -1,0 +1,175 @@
+"""Finds projects, models, versions and metrics: the one `find` behind the JSON API and pages."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from pydantic import ValidationError
+
+from otel_ml_collector.errors import NotFound
+from otel_ml_collector.query.answers import (
+    Definition,
+    JudgeStats,
+    MetricOwner,
+    MetricPoint,
+    Metrics,
+    MetricSeries,
+    Model,
+    Project,
+    Version,
+)
+from otel_ml_collector.query.series import group
+from otel_ml_collector.query.shape import run_id_of
+from otel_ml_collector.query.times import to_rfc3339
+from otel_ml_collector.store.reader import Reader, Row
+from otel_ml_collector.store.runs import Key, read_points, read_runs
+from otel_ml_collector.store.statistics import (
+    list_metric_owners,
+    list_models,
+    list_projects,
+    read_version_runs,
+    read_version_scores,
+    read_versions,
+)
+
+_OWNERS: Final = 200
+
+
+def find_projects(reader: Reader) -> list[Project]:
+    """List projects, the one that ran last first."""
+    return [
+        Project(
+            project=row["project"],
+            runs=row["runs"],
+            other_spans=row["other_spans"],
+            errors=row["errors"],
+            last_start_time=to_rfc3339(row["last_start_ns"]),
+        )
+        for row in list_projects(reader)
+    ]
+
+
+def find_models(reader: Reader, project: str) -> list[Model]:
+    """List the models of a project, the one that ran last first."""
+    rows = list_models(reader, project)
+    numbers: defaultdict[str, set[int]] = defaultdict(set)
+    for version in read_versions(reader, project, "model", [row["model"] for row in rows]):
+        numbers[version["name"]].add(version["number"])
+    return [
+        Model(
+            model=row["model"],
+            kind=row["kind"],
+            runs=row["runs"],
+            errors=row["errors"],
+            versions=len(numbers[row["model"]]),
+            latest_version=max(numbers[row["model"]], default=None),
+            last_start_time=to_rfc3339(row["last_start_ns"]),
+        )
+        for row in rows
+    ]
+
+
+def find_versions(reader: Reader, project: str, model: str) -> list[Version]:
+    """Read the versions of a model with what their recorded runs look like, newest first.
+
+    Raises:
+        NotFound: The model has no version.
+    """
+    by_number: defaultdict[int, list[Row]] = defaultdict(list)
+    definitions: dict[str, Definition] = {}
+    for row in read_versions(reader, project, "model", [model]):
+        by_number[row["number"]].append(row)
+        if row["definition"]:
+            definitions.setdefault(row["digest"], _definition(row["definition"]))
+    if not by_number:
+        raise NotFound(f"Project {project!r} has no version of a model {model!r}")
+    runs = {row["number"]: row for row in read_version_runs(reader, project, model)}
+    judges: defaultdict[int, list[JudgeStats]] = defaultdict(list)
+    for row in read_version_scores(reader, project, model):
+        judges[row.pop("number")].append(JudgeStats(**row))
+    return [
+        _version(model, structures, runs.get(number), judges[number], definitions)
+        for number, structures in sorted(by_number.items(), reverse=True)
+    ]
+
+
+def find_version(reader: Reader, project: str, model: str, number: int) -> Version:
+    """Read one version of a model.
+
+    Raises:
+        NotFound: There is no such version.
+    """
+    for version in find_versions(reader, project, model):
+        if version.version == number:
+            return version
+    raise NotFound(f"Model {model!r} has no version {number}")
+
+
+def find_metrics(
+    reader: Reader, project: str, run_id: str | None = None, name: str | None = None
+) -> Metrics:
+    """Read the series of one run, or list the runs that logged metrics, the last one first."""
+    if run_id is None:
+        rows = list_metric_owners(reader, project, _OWNERS)
+        found = read_runs(reader, project, [_key(row) for row in rows]) if rows else []
+        names = {run_id_of(run): run["model"] or run["name"] for run in found}
+        owners = [
+            MetricOwner(
+                run_id=row["owner"],
+                model=names.get(row["owner"], ""),
+                names=row["names"],
+                points=row["points"],
+                last_time=to_rfc3339(row["last_time_ns"]),
+            )
+            for row in rows
+        ]
+        return Metrics(series=[], runs=owners)
+    groups = group(read_points(reader, project, run_id, name))
+    series = [
+        MetricSeries(run_id=run_id, name=key, points=[_point(point) for point in points])
+        for key, points in sorted(groups.items())
+    ]
+    return Metrics(series=series, runs=[])
+
+
+def _version(
+    model: str,
+    structures: Sequence[Row],
+    runs: Row | None,
+    judges: list[JudgeStats],
+    definitions: Mapping[str, Definition],
+) -> Version:
+    """Make one version of its structures; runs without structure count as the first one."""
+    first = structures[0]
+    own = next((row["definition"] for row in structures if row["definition"]), "")
+    definition = _definition(own) if own else definitions.get(first["digest"], Definition())
+    return Version(
+        model=model,
+        version=first["number"],
+        digest=first["digest"],
+        first_seen_time=to_rfc3339(min(row["first_ns"] for row in structures)),
+        runs=runs["runs"] if runs else 0,
+        errors=runs["errors"] if runs else 0,
+        p50_ms=runs["p50_ns"] / 1e6 if runs else None,
+        p95_ms=runs["p95_ns"] / 1e6 if runs else None,
+        judges=judges,
+        definition=definition,
+    )
+
+
+def _definition(text: str) -> Definition:
+    """Read a definition; one that is not in our form is shown as it came."""
+    try:
+        return Definition.model_validate_json(text)
+    except ValidationError:
+        return Definition(source=text)
+
+
+def _key(owner: Row) -> Key:
+    trace_id, _, span_id = owner["owner"].partition("-")
+    return Key(owner["start_ns"], trace_id, span_id)
+
+
+def _point(row: Row) -> MetricPoint:
+    step = row["step"]
+    return MetricPoint(value=row["value"], step=None if step < 0 else step, time_ns=row["time_ns"])

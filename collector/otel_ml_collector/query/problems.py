@@ -1,0 +1,55 @@
+"""Errors as answers: one shape for all of them."""
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from otel_ml_collector.errors import BadQuery, CollectorError, NotFound, StoreTimeout, Unavailable
+from otel_ml_collector.query.answers import ErrorAnswer, Problem
+
+
+def add_error_handlers(app: FastAPI) -> None:
+    """Answer every error of the API in the same shape."""
+    app.add_exception_handler(CollectorError, _collector_error)
+    app.add_exception_handler(RequestValidationError, _invalid_request)
+    app.add_exception_handler(HTTPException, _http_error)
+
+
+def problem_of(error: CollectorError) -> tuple[int, Problem]:
+    """Return status and content of the answer to an error."""
+    if isinstance(error, NotFound):
+        return 404, Problem(code="not_found", message=str(error), field=None)
+    if isinstance(error, BadQuery):
+        problem = Problem(
+            code="bad_query", message=str(error), field=error.field, column=error.column
+        )
+        return 400, problem
+    if isinstance(error, StoreTimeout):
+        return 503, Problem(code="store_timeout", message=str(error), field=None)
+    return 503, Problem(code="unavailable", message=str(error), field=None)
+
+
+async def _collector_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, CollectorError)  # noqa: S101 - registered for this class
+    status, problem = problem_of(error)
+    headers = {"Retry-After": str(error.retry_after_s)} if isinstance(error, Unavailable) else None
+    return _answer(status, problem, headers)
+
+
+async def _invalid_request(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this class
+    first = error.errors()[0]
+    field = str(first["loc"][-1])
+    return _answer(400, Problem(code="bad_query", message=f"{field}: {first['msg']}", field=field))
+
+
+async def _http_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class
+    code = "not_found" if error.status_code == 404 else "bad_request"  # noqa: PLR2004
+    problem = Problem(code=code, message=str(error.detail), field=None)
+    return _answer(error.status_code, problem, dict(error.headers or {}))
+
+
+def _answer(status: int, problem: Problem, headers: dict[str, str] | None = None) -> JSONResponse:
+    return JSONResponse(ErrorAnswer(error=problem).model_dump(), status, headers)

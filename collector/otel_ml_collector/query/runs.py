@@ -1,0 +1,264 @@
+"""Finds runs and traces: the one `find` behind the JSON API and the pages."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from otel_ml_collector.errors import BadQuery, NotFound
+from otel_ml_collector.query.answers import LogLine, Run, RunsPage, RunSummary, TagDetail, Trace
+from otel_ml_collector.query.cursors import read_cursor, write_cursor
+from otel_ml_collector.query.filter import compile_filter
+from otel_ml_collector.query.language import fields_of
+from otel_ml_collector.query.series import resolve
+from otel_ml_collector.query.shape import (
+    find_evaluations,
+    load_json,
+    run_id_of,
+    summarise,
+    winners,
+)
+from otel_ml_collector.query.times import DAY_NS, HOUR_NS
+from otel_ml_collector.store.condition import Condition, join
+from otel_ml_collector.store.reader import Reader, Row
+from otel_ml_collector.store.runs import (
+    Key,
+    Listing,
+    Window,
+    find_places,
+    list_keys,
+    read_late_logs,
+    read_late_tags,
+    read_payload,
+    read_points,
+    read_run,
+    read_runs,
+    read_trace,
+)
+
+MAX_LIMIT: Final = 1_000
+_TRACE_SPANS: Final = 10_000
+_RUN_ID: Final = re.compile("([0-9a-f]{32})-([0-9a-f]{16})")
+_MODEL_CALLS: Final = Condition("kind != 'span'")
+# The newest runs of a busy project are in its last hour: widen only when they are not.
+_WINDOWS_NS: Final = (HOUR_NS, DAY_NS, 30 * DAY_NS)
+_AHEAD_NS: Final = HOUR_NS
+
+
+@dataclass(frozen=True, slots=True)
+class RunsQuery:
+    """What to list.
+
+    Attributes:
+        where: A filter; empty for all. Spans that are no model calls are left out unless the
+            filter speaks of ``kind``.
+        cursor: Where a former page ended.
+        start_ns: Runs that started then or later; 0 for no bound.
+        end_ns: Runs that started before then; None for now.
+    """
+
+    project: str
+    where: str = ""
+    limit: int = 50
+    cursor: str | None = None
+    start_ns: int = 0
+    end_ns: int | None = None
+    newest_first: bool = True
+
+
+def compile_where(where: str) -> tuple[Condition, bool]:
+    """Compile a filter on recorded runs; the second value tells whether it leaves out much."""
+    tree, condition = compile_filter(where)
+    if "kind" in fields_of(tree):
+        return condition, True
+    return join("AND", [_MODEL_CALLS, condition]), tree is not None
+
+
+def find_runs(reader: Reader, query: RunsQuery, now_ns: int) -> RunsPage:
+    """List runs in order of their start.
+
+    Raises:
+        BadQuery: Filter or cursor is wrong.
+    """
+    condition, is_filtered = compile_where(query.where)
+    after = None if query.cursor is None else read_cursor(query.cursor)
+    listing = Listing(query.project, condition, is_filtered, after, query.newest_first)
+    end_ns = now_ns + _AHEAD_NS if query.end_ns is None else query.end_ns
+    rows: list[Row] = []
+    for window in _windows(listing, Window(query.start_ns, end_ns)):
+        rows += _fill(reader, listing, window, query.limit + 1 - len(rows))
+        if len(rows) > query.limit:
+            break
+    page = rows[: query.limit]
+    more = len(rows) > query.limit
+    return RunsPage(
+        runs=summarise(reader, query.project, page),
+        next_cursor=write_cursor(_key(page[-1])) if more else None,
+    )
+
+
+def cursor_of(run: RunSummary) -> str:
+    """Write the cursor that lists what comes behind a run."""
+    trace_id, _, span_id = run.run_id.partition("-")
+    return write_cursor(Key(run.start_ns, trace_id, span_id))
+
+
+def find_run(reader: Reader, run_id: str, project: str | None = None) -> Run:
+    """Read one run with everything that is known of it.
+
+    Args:
+        reader: The store.
+        run_id: ``<32 hex>-<16 hex>``.
+        project: Where to look; None when exactly one project has the run.
+
+    Raises:
+        BadQuery: The id is none, or several projects have the run.
+        NotFound: There is no such run.
+    """
+    match = _RUN_ID.fullmatch(run_id)
+    if match is None:
+        raise BadQuery(f"Invalid run id {run_id[:80]!r}: expected <32 hex>-<16 hex>", "run_id")
+    trace_id, span_id = match.groups()
+    found = [
+        rows
+        for place in find_places(reader, trace_id)
+        if project in {None, place.project}
+        and (rows := winners(read_run(reader, place, span_id)))
+        and any(row["span_id"] == span_id for row in rows)
+    ]
+    if not found:
+        raise NotFound(f"There is no run {run_id}")
+    if len(found) > 1:
+        names = ", ".join(sorted(rows[0]["project"] for rows in found))
+        raise BadQuery(f"Several projects have run {run_id}: name one of {names}", "project")
+    rows = found[0]
+    return _detail(reader, next(row for row in rows if row["span_id"] == span_id), rows)
+
+
+def find_trace(reader: Reader, key: str, project: str | None = None) -> Trace:
+    """Read all runs of the traces that have this id or key, oldest first.
+
+    Raises:
+        NotFound: There is no such trace.
+    """
+    runs: list[RunSummary] = []
+    truncated = False
+    for place in find_places(reader, key):
+        if project in {None, place.project}:
+            rows = read_trace(reader, place)
+            truncated = truncated or len(rows) >= _TRACE_SPANS
+            runs += summarise(reader, place.project, winners(rows))
+    if not runs:
+        raise NotFound(f"There is no trace {key[:80]!r}")
+    runs.sort(key=lambda run: (run.start_ns, run.run_id))
+    return Trace(key=key, runs=runs[:_TRACE_SPANS], truncated=truncated)
+
+
+def _windows(listing: Listing, whole: Window) -> Iterator[Window]:
+    """Cut the time that is asked for into windows that reach the newest runs first."""
+    if listing.is_filtered or not listing.newest_first:
+        yield whole
+        return
+    end_ns = whole.end_ns
+    if listing.after is not None:
+        end_ns = min(end_ns, listing.after.start_ns + 1)
+    for length_ns in _WINDOWS_NS:
+        start_ns = max(end_ns - length_ns, whole.start_ns)
+        if start_ns >= end_ns:
+            return
+        yield Window(start_ns, end_ns)
+        end_ns = start_ns
+    if whole.start_ns < end_ns:
+        yield Window(whole.start_ns, end_ns)
+
+
+def _fill(reader: Reader, listing: Listing, window: Window, want: int) -> list[Row]:
+    """Read matching runs of a window until there are enough.
+
+    A delivery that lost against another one of its run is dropped, and the page refilled.
+    """
+    rows: list[Row] = []
+    missing = want
+    while len(rows) < want:
+        keys = list_keys(reader, listing, window, missing)
+        if keys:
+            rows += _read_matching(reader, listing.project, keys)
+            listing = Listing(
+                listing.project,
+                listing.condition,
+                listing.is_filtered,
+                keys[-1],
+                listing.newest_first,
+            )
+        if len(keys) < missing:
+            break
+        missing = min(2 * missing, MAX_LIMIT)
+    return rows
+
+
+def _read_matching(reader: Reader, project: str, keys: Sequence[Key]) -> list[Row]:
+    """Read the runs of some keys whose winning delivery is the one that matched."""
+    best = {run_id_of(row): row for row in winners(read_runs(reader, project, keys))}
+    rows: dict[str, Row] = {}
+    for key in keys:
+        run_id = f"{key.trace_id}-{key.span_id}"
+        row = best.get(run_id)
+        if row is not None and row["rank"] == key.rank and row["start_ns"] == key.start_ns:
+            rows[run_id] = row
+    return list(rows.values())
+
+
+def _key(row: Row) -> Key:
+    return Key(row["start_ns"], row["trace_id"], row["span_id"])
+
+
+def _detail(reader: Reader, row: Row, trace_rows: Sequence[Row]) -> Run:
+    project, run_id = row["project"], run_id_of(row)
+    for field in ("session", "user"):  # what the root says holds for the whole trace
+        row[field] = row[field] or next((r[field] for r in trace_rows if r[field]), "")
+    summary = summarise(reader, project, [row])[0].model_dump(exclude={"inputs", "outputs"})
+    payload = read_payload(reader, project, _key(row)) or {}
+    return Run(
+        **summary,
+        inputs=load_json(payload.get("inputs", "")),
+        outputs=load_json(payload.get("outputs", "")),
+        params=load_json(payload.get("params", "")),
+        metrics=resolve(read_points(reader, project, run_id)),
+        evaluations=find_evaluations(reader, project, [run_id]).get(run_id, []),
+        tag_details=_tag_details(reader, row, payload),
+        logs=_logs(reader, row, payload),
+        events=load_json(payload.get("events", ""), []),
+        links=load_json(payload.get("links", ""), []),
+        attributes=load_json(payload.get("attributes", ""), {}),
+        resource=load_json(payload.get("resource", ""), {}),
+        scope=load_json(payload.get("scope", ""), {}),
+        dialect=row["dialect"],
+    )
+
+
+def _tag_details(reader: Reader, row: Row, payload: Row) -> list[TagDetail]:
+    details = load_json(payload.get("tag_details", ""), {})
+    tags = {
+        name: TagDetail(
+            name=name,
+            value=load_json(value),
+            type=details.get(name, {}).get("type", ""),
+            group=details.get(name, {}).get("group", ""),
+        )
+        for name, value in row["tags"].items()
+    }
+    for late in read_late_tags(reader, row["project"], [run_id_of(row)]):
+        tags[late["name"]] = TagDetail(
+            name=late["name"],
+            value=load_json(late["value"]),
+            type=late["type"],
+            group=late["group"],
+        )
+    return sorted(tags.values(), key=lambda tag: (tag.group, tag.name))
+
+
+def _logs(reader: Reader, row: Row, payload: Row) -> list[LogLine]:
+    lines = load_json(payload.get("logs", ""), [])
+    lines += read_late_logs(reader, row["project"], run_id_of(row))
+    lines.sort(key=lambda line: line["time_ns"])
+    return [LogLine(**line, offset_ms=(line["time_ns"] - row["start_ns"]) / 1e6) for line in lines]

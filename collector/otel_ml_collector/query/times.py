@@ -1,0 +1,41 @@
+"""Times at the edge: nanoseconds since the epoch inside, RFC 3339 in UTC outside."""
+
+import re
+from datetime import UTC, datetime
+from typing import Final
+
+from otel_ml_collector.errors import BadQuery
+
+SECOND_NS: Final = 10**9
+HOUR_NS: Final = 3600 * SECOND_NS
+DAY_NS: Final = 24 * HOUR_NS
+_MAX_NS: Final = 2**63 - 1
+_FRACTION: Final = re.compile(r"(?<=\d)[.,](\d+)", re.ASCII)
+
+
+def to_rfc3339(time_ns: int) -> str:
+    """Write a time with all its nanoseconds."""
+    seconds, rest = divmod(time_ns, SECOND_NS)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:09d}Z"
+
+
+def from_rfc3339(text: str, field: str) -> int:
+    """Read a time; without an offset it is UTC.
+
+    Raises:
+        BadQuery: The text is no time; `field` names the parameter.
+    """
+    try:
+        match = _FRACTION.search(text)
+        moment = datetime.fromisoformat(_FRACTION.sub("", text, 1) if match else text)
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        whole = int(moment.replace(microsecond=0).timestamp())
+    except (ValueError, OverflowError) as error:
+        raise BadQuery(
+            f"Invalid time {text!r}: expected RFC 3339 such as 2026-11-20T07:16:40Z", field
+        ) from error
+    time_ns = whole * SECOND_NS + int(match[1].ljust(9, "0")[:9] if match else 0)
+    if not 0 <= time_ns <= _MAX_NS:
+        raise BadQuery(f"Invalid time {text!r}: expected a year from 1970 to 2261", field)
+    return time_ns
