@@ -1,0 +1,7 @@
+"""``python -m otel_ml_collector``: the program ``otel-ml``."""
+
+import sys
+
+from otel_ml_collector.cli import main
+
+sys.exit(main())

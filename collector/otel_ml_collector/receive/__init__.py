@@ -1,0 +1,1 @@
+"""How requests come in: OTLP over HTTP and gRPC, each a thin edge of the pipeline."""

@@ -1,0 +1,108 @@
+"""How values are written on pages: times, numbers, ids, and the addresses of pages."""
+
+import time
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import quote, urlencode
+
+from otel_ml_collector.query.times import SECOND_NS
+
+THIN: Final = "\u202f"  # narrow no-break space before a unit
+_ESCAPES: Final = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\0": "\\0"}
+_STEPS: Final = ((60, 1, "s"), (3600, 60, "min"), (86_400, 3600, "h"))
+
+
+def ago(start_ns: int, now_ns: int | None = None) -> str:
+    """Write how long ago something was, in its largest whole unit."""
+    seconds = max(((now_ns or time.time_ns()) - start_ns) // SECOND_NS, 0)
+    for below, unit, name in _STEPS:
+        if seconds < below:
+            return f"{seconds // unit} {name}"
+    return f"{seconds // 86_400} d"
+
+
+def number(value: float | None) -> str:
+    """Write a measured number with about three digits; thousands are grouped."""
+    if value is None:
+        return "–"
+    if abs(value) >= 1000:  # noqa: PLR2004 - whole numbers from here on
+        return f"{value:,.0f}"
+    if abs(value) >= 1:
+        return f"{value:.1f}"
+    return f"{value:.2f}" if abs(value) >= 0.1 or value == 0 else f"{value:.3f}"  # noqa: PLR2004
+
+
+def duration(value_ms: float) -> str:
+    """Write a time in prose, with its unit."""
+    if value_ms >= 60_000:  # noqa: PLR2004 - a minute
+        return f"{value_ms / 60_000:.1f}{THIN}min"
+    if value_ms >= 1000:  # noqa: PLR2004 - a second
+        return f"{value_ms / 1000:.2f}{THIN}s"
+    return f"{number(value_ms)}{THIN}ms"
+
+
+def count(value: int) -> str:
+    """Write a count, thousands grouped."""
+    return f"{value:,}"
+
+
+def percent(part: int, whole: int) -> str:
+    """Write a share; a dash when there is nothing to share."""
+    if not whole:
+        return "–"
+    share = 100 * part / whole
+    return f"{share:.0f}{THIN}%" if share in {0, 100} else f"{share:.1f}{THIN}%"
+
+
+def score(value: float) -> str:
+    """Write a score: two decimals."""
+    return f"{value:.2f}"
+
+
+def cut_id(run_id: str) -> str:
+    """Cut an id in its middle."""
+    return f"{run_id[:8]}…{run_id[-16:]}"
+
+
+def moment(rfc3339: str) -> str:
+    """Write an absolute time for people: to the millisecond, UTC."""
+    return f"{rfc3339[:23].replace('T', ' ')} UTC"
+
+
+def tag_value(value: object) -> str:
+    """Write a tag's value as it was given."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)
+
+
+def address(*parts: str, **parameters: object) -> str:
+    """Write the address of a page below ``/projects``; parameters that are empty are left out."""
+    path = "/".join(quote(part, safe="") for part in parts)
+    return f"/projects/{path}{query(parameters)}" if parts else "/"
+
+
+def api_address(*parts: str, **parameters: object) -> str:
+    """Write the address of an API call."""
+    path = "/".join(quote(part, safe="") for part in parts)
+    return f"/api/v1/{path}{query(parameters)}"
+
+
+def query(parameters: Mapping[str, object]) -> str:
+    """Write parameters that are not empty as a query string."""
+    given = {key: value for key, value in parameters.items() if value not in {None, ""}}
+    return f"?{urlencode(given)}" if given else ""
+
+
+def narrow(where: str, condition: str) -> str:
+    """Add a condition to a filter."""
+    if not where:
+        return condition
+    return f"({where}) and {condition}" if " or " in where else f"{where} and {condition}"
+
+
+def quoted(value: Any) -> str:
+    """Write a value as the filter language does."""
+    if isinstance(value, str):
+        return f'"{"".join(_ESCAPES.get(char, char) for char in value)}"'
+    return str(value)

@@ -1,0 +1,79 @@
+"""Requests to an ASGI application without a server or a network."""
+
+import asyncio
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from starlette.types import ASGIApp, Message
+
+HOST = "localhost:4318"
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The answer to a request; header names are lower-case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def text(self) -> str:
+        return self.body.decode()
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+def ask(
+    app: ASGIApp,
+    target: str,
+    *,
+    method: str = "GET",
+    headers: Mapping[str, str] | None = None,
+    body: Iterable[bytes] = (b"",),
+) -> Answered:
+    """Send one request, as a server hands it over; the target is a path with its query."""
+    return asyncio.run(_ask(app, target, method, {"host": HOST, **(headers or {})}, list(body)))
+
+
+async def _ask(
+    app: ASGIApp, target: str, method: str, headers: Mapping[str, str], body: list[bytes]
+) -> Answered:
+    parts = urlsplit(target)
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "http_version": "1.1",
+        "method": method,
+        "scheme": "http",
+        "path": unquote(parts.path),
+        "raw_path": parts.path.encode(),
+        "query_string": parts.query.encode(),
+        "root_path": "",
+        "headers": [(name.lower().encode(), value.encode()) for name, value in headers.items()],
+        "client": ("127.0.0.1", 50_000),
+        "server": ("127.0.0.1", 4318),
+    }
+    waiting: list[Message] = [
+        {"type": "http.request", "body": part, "more_body": place < len(body) - 1}
+        for place, part in enumerate(body)
+    ]
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return waiting.pop(0) if waiting else {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    await app(scope, receive, send)
+    return Answered(
+        status=sent[0]["status"],
+        headers={name.decode(): value.decode() for name, value in sent[0]["headers"]},
+        body=b"".join(message.get("body", b"") for message in sent[1:]),
+    )

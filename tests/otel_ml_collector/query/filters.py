@@ -1,0 +1,189 @@
+"""Filters as text and, by hand, as functions over the runs that the API tells."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from hypothesis import strategies as st
+
+MODELS: Final = ["answer", "search", 'o\'brien "x" \\ 日本']
+KINDS: Final = ["model", "chain", "tool", "span"]
+OUTCOMES: Final = ["ok", "error", "cancelled", "abandoned"]
+SESSIONS: Final = ["", "s-1", "it's\n\t\\"]
+TAGS: Final = ["client", "size", "late", "a b"]
+TAG_VALUES: Final[list[str | int | float | bool]] = [
+    "bigshot",
+    "120",
+    "0.5",
+    "",
+    "true",
+    3,
+    120,
+    -7,
+    0.5,
+    True,
+    False,
+]
+JUDGES: Final = ["grounded", "polite"]
+
+# The same language again, by hand: a filter is its text and a function over an API run.
+Holds = Callable[[Mapping[str, Any]], bool]
+Filter = tuple[str, Holds]
+OPERATORS: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
+    "==": lambda a, b: bool(a == b),
+    "!=": lambda a, b: bool(a != b),
+    "<": lambda a, b: bool(a < b),
+    "<=": lambda a, b: bool(a <= b),
+    ">": lambda a, b: bool(a > b),
+    ">=": lambda a, b: bool(a >= b),
+    "in": lambda a, b: a in b,
+    "not in": lambda a, b: a not in b,
+}
+ORDER: Final = ("<", "<=", ">", ">=")
+MIRRORED: Final = {"==": "==", "!=": "!=", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
+
+
+def as_text(value: object) -> str:
+    """Write a tag's value: the tags 3 and "3" are one to a filter."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def as_number(value: object) -> float | None:
+    """Read a tag's value where it is compared by order, also numeric text."""
+    if isinstance(value, bool):
+        return None
+    try:
+        return float(str(value))
+    except ValueError:
+        return None
+
+
+def texts(field: str, values: Sequence[str]) -> st.SearchStrategy[Filter]:
+    """Draw filters on a text."""
+
+    def make(operator: str, value: str, more: list[str]) -> Filter:
+        if operator in {"in", "not in"}:
+            wanted: Any = tuple(more)
+            return f"{field} {operator} {more!r}", lambda run: OPERATORS[operator](
+                run[field], wanted
+            )
+        return f"{field} {operator} {value!r}", lambda run: OPERATORS[operator](run[field], value)
+
+    return st.builds(
+        make,
+        st.sampled_from(["==", "!=", "in", "not in"]),
+        st.sampled_from(values),
+        st.lists(st.sampled_from(values), max_size=3),
+    )
+
+
+def numbers(
+    field: str,
+    read: Callable[[Mapping[str, Any]], float | None],
+    values: Sequence[float],
+    operators: Sequence[str] = tuple(MIRRORED),
+) -> st.SearchStrategy[Filter]:
+    """Draw filters on a number: as it stands, mirrored, and chained; absent ones never hold."""
+
+    def make(operator: str, one: float, two: float, shape: int) -> Filter:
+        compare = OPERATORS[operator]
+        if shape == 0:
+            return f"{field} {operator} {one!r}", lambda run: _known(
+                read(run), lambda n: compare(n, one)
+            )
+        if shape == 1:
+            return f"{one!r} {MIRRORED[operator]} {field}", lambda run: _known(
+                read(run), lambda n: compare(n, one)
+            )
+        return f"{one!r} <= {field} {operator} {two!r}", lambda run: _known(
+            read(run), lambda n: one <= n and compare(n, two)
+        )
+
+    return st.builds(
+        make,
+        st.sampled_from(operators),
+        st.sampled_from(values),
+        st.sampled_from(values),
+        st.integers(0, 2),
+    )
+
+
+def _known(value: float | None, holds: Callable[[float], bool]) -> bool:
+    return value is not None and holds(value)
+
+
+def tags(name: str) -> st.SearchStrategy[Filter]:
+    """Draw filters on a tag by equality; one that is absent compares false."""
+    field = f"tags[{name!r}]"
+
+    def make(operator: str, value: object, more: list[object]) -> Filter:
+        wanted = more if operator in {"in", "not in"} else [value]
+        known = [as_text(item) for item in wanted]
+        shown = repr(tuple(more)) if operator in {"in", "not in"} else repr(value)
+
+        def holds(run: Mapping[str, Any]) -> bool:
+            if name not in run["tags"]:
+                return False
+            return (as_text(run["tags"][name]) in known) != (operator in {"!=", "not in"})
+
+        return f"{field} {operator} {shown}", holds
+
+    return st.builds(
+        make,
+        st.sampled_from(["==", "!=", "in", "not in"]),
+        st.sampled_from(TAG_VALUES),
+        st.lists(st.sampled_from(TAG_VALUES), max_size=3),
+    )
+
+
+def passed(judge: str) -> st.SearchStrategy[Filter]:
+    """Draw filters on whether a run passed; one that nobody judged neither did nor did not."""
+
+    def make(operator: str, *, value: bool) -> Filter:
+        return (
+            f"passed[{judge!r}] {operator} {value}",
+            lambda run: judge in run["passed"] and OPERATORS[operator](run["passed"][judge], value),
+        )
+
+    return st.builds(make, st.sampled_from(["==", "!="]), value=st.booleans())
+
+
+def tag_number(name: str) -> Callable[[Mapping[str, Any]], float | None]:
+    return lambda run: as_number(run["tags"][name]) if name in run["tags"] else None
+
+
+def score(judge: str) -> Callable[[Mapping[str, Any]], float | None]:
+    return lambda run: run["scores"].get(judge)
+
+
+comparisons = st.one_of(
+    texts("model", [*MODELS, "unknown"]),
+    texts("kind", KINDS),
+    texts("outcome", OUTCOMES),
+    texts("session", SESSIONS),
+    numbers("latency_ms", lambda run: run["latency_ms"], [0, 50, 150.0, 199.5, 250, -1]),
+    numbers("version", lambda run: run["version"], [1, 2, 3, 1.5, 99]),
+    *(tags(name) for name in TAGS),
+    *(numbers(f"tags[{tag!r}]", tag_number(tag), [3, 120, 0.5, -7], ORDER) for tag in TAGS),
+    *(numbers(f"scores[{judge!r}]", score(judge), [0, 0.25, 0.5, 1]) for judge in JUDGES),
+    *(passed(judge) for judge in JUDGES),
+)
+
+
+def _negate(inner: Filter) -> Filter:
+    return f"not ({inner[0]})", lambda run: not inner[1](run)
+
+
+def _join(word: str, parts: list[Filter]) -> Filter:
+    join = all if word == "and" else any
+    text = f" {word} ".join(f"({part[0]})" for part in parts)
+    return text, lambda run: join(part[1](run) for part in parts)
+
+
+filters = st.recursive(
+    comparisons,
+    lambda inner: st.one_of(
+        st.builds(_negate, inner),
+        st.builds(_join, st.sampled_from(["and", "or"]), st.lists(inner, min_size=2, max_size=3)),
+    ),
+    max_leaves=6,
+)

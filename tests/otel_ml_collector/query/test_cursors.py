@@ -1,0 +1,88 @@
+"""Tests of cursors: where a list goes on."""
+
+import base64
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from otel_ml_collector.errors import BadQuery
+from otel_ml_collector.query.cursors import read_cursor, write_cursor
+from otel_ml_collector.store.runs import Key
+
+TRACE_ID = "ab" * 16
+SPAN_ID = "cd" * 8
+hexes = st.sampled_from("0123456789abcdef")
+keys = st.builds(
+    Key,
+    st.integers(-(2**63) + 1, 2**63 - 1),
+    st.lists(hexes, min_size=32, max_size=32).map("".join),
+    st.lists(hexes, min_size=16, max_size=16).map("".join),
+)
+
+
+@given(keys)
+def test_round_trip(key: Key) -> None:
+    """A cursor that was written is read as the same place."""
+    assert read_cursor(write_cursor(key)) == key
+
+
+@given(keys)
+def test_in_an_address(key: Key) -> None:
+    """A cursor stands in an address as it is, and is not longer than the API takes."""
+    cursor = write_cursor(key)
+    assert cursor.replace("-", "").replace("_", "").isalnum()
+    assert len(cursor) <= 400
+
+
+def encode(content: object) -> str:
+    return base64.urlsafe_b64encode(json.dumps(content).encode()).decode()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "A",
+        "nonsense",
+        "ü",
+        "\0",
+        "=" * 10,
+        encode(None),
+        encode(1),
+        encode([]),
+        encode([1, TRACE_ID]),
+        encode([1, TRACE_ID, SPAN_ID, 0]),
+        encode(["1", TRACE_ID, SPAN_ID]),
+        encode([1.5, TRACE_ID, SPAN_ID]),
+        encode([2**63, TRACE_ID, SPAN_ID]),
+        encode([1, TRACE_ID.upper(), SPAN_ID]),
+        encode([1, TRACE_ID + "\n", SPAN_ID]),
+        encode([1, TRACE_ID, SPAN_ID[1:]]),
+        encode([1, TRACE_ID, "' OR 1=1; --____"]),
+        encode([1, None, SPAN_ID]),
+        encode([1, 5, SPAN_ID]),
+        encode({"a": 1, "b": 2, "c": 3}),
+        base64.urlsafe_b64encode(b"[" * 5_000).decode(),
+        base64.urlsafe_b64encode(b"\xff\xfe").decode(),
+    ],
+    ids=lambda text: ascii(text[:20]),
+)
+def test_garbage(text: str) -> None:
+    """What no answer gave as a cursor is told as such, shortened."""
+    with pytest.raises(BadQuery) as caught:
+        read_cursor(text)
+    assert str(caught.value) == (
+        f"Invalid cursor {text[:80]!r}: expected a next_cursor of an answer"
+    )
+    assert caught.value.field == "cursor"
+
+
+@given(st.text(max_size=80))
+def test_any_text(text: str) -> None:
+    """Any text is a cursor or a mistake in one, and nothing else happens."""
+    try:
+        read_cursor(text)
+    except BadQuery as error:
+        assert error.field == "cursor"  # noqa: PT017 - both ways are right

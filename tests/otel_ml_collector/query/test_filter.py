@@ -1,0 +1,319 @@
+"""Tests of filters as SQL: the same runs as the same filter in Python."""
+
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from otel_ml_collector.errors import BadQuery
+from otel_ml_collector.query.filter import compile_filter
+from otel_ml_collector.query.runs import RunsQuery, find_runs
+from otel_ml_collector.span import Span, Value
+from tests.otel_ml_collector.query.filters import (
+    JUDGES,
+    KINDS,
+    MODELS,
+    OUTCOMES,
+    SESSIONS,
+    TAG_VALUES,
+    Filter,
+    filters,
+)
+from tests.otel_ml_collector.spans import (
+    MS_NS,
+    NOW_NS,
+    SECOND_NS,
+    id_of,
+    make_call,
+    make_record,
+    make_span,
+    span_id,
+    trace_id,
+)
+from tests.otel_ml_collector.stores import Store, open_store
+
+RUNS: Final = 300
+
+
+def make_runs() -> list[Span]:
+    """Make runs of every sort, the same ones each time."""
+    draw = random.Random(20261120)  # noqa: S311 - guards nothing
+    spans: list[Span] = []
+    for number in range(1, RUNS + 1):
+        call = _make_run(draw, number)
+        spans.append(call)
+        if draw.random() < 0.3:
+            changed = {f"otel_ml.tag.{draw.choice(['late', 'client'])}": draw.choice(TAG_VALUES)}
+            spans.append(make_record("update", call, changed))
+        if draw.random() < 0.3:
+            spans.append(_make_late_score(draw, call))
+    return spans
+
+
+def _make_run(draw: random.Random, number: int) -> Span:
+    start_ns = NOW_NS - number * SECOND_NS
+    fields: dict[str, Any] = {
+        "trace_id": trace_id(number),
+        "span_id": span_id(number),
+        "start_ns": start_ns,
+        "end_ns": start_ns + draw.choice([0, 50, 150, 200, 250]) * MS_NS,
+    }
+    kind = draw.choice(KINDS)
+    if kind == "span":
+        return make_span("GET", **fields)
+    attributes: dict[str, Value] = {
+        "otel_ml.kind": kind,
+        "otel_ml.outcome": draw.choice(OUTCOMES),
+        "session.id": draw.choice(SESSIONS),
+    }
+    if draw.random() < 0.8:
+        attributes["otel_ml.model.version"] = draw.choice(["aa", "bb", "cc"])
+        attributes["otel_ml.model.output_schema"] = draw.choice(["", "s", "t"])
+    for tag in ("client", "size", "a b"):
+        if draw.random() < 0.6:
+            attributes[f"otel_ml.tag.{tag}"] = draw.choice(TAG_VALUES)
+    for judge in JUDGES:
+        if draw.random() < 0.5:
+            attributes[f"otel_ml.score.{judge}"] = draw.choice([0, 0.25, 0.5, 1])
+        if draw.random() < 0.5:
+            attributes[f"otel_ml.passed.{judge}"] = draw.random() < 0.5
+    return make_call(draw.choice(MODELS), attributes, **fields)
+
+
+def _make_late_score(draw: random.Random, call: Span) -> Span:
+    """Make a newer word of a newer version of a judge, or of a person."""
+    attributes: dict[str, Value] = {"otel_ml.judge.name": draw.choice(JUDGES)}
+    source = draw.choice(["judge", "failed judge", "human"])
+    if source == "human":
+        attributes["otel_ml.source"] = "human"
+    else:
+        attributes["otel_ml.judge.version"] = "j2"
+    if source == "failed judge":
+        attributes["error.type"] = "TimeoutError"
+    else:
+        attributes["otel_ml.score.value"] = draw.choice([0.25, 0.75])
+        attributes["otel_ml.passed"] = draw.random() < 0.5
+    return make_record("evaluation", call, attributes, start_ns=NOW_NS + SECOND_NS)
+
+
+class Sample:
+    """A store of runs, and the runs as the API tells them."""
+
+    def __init__(self, store: Store, runs: Sequence[Mapping[str, Any]]) -> None:
+        self.store = store
+        self.runs = runs
+
+    def find(self, where: str) -> set[str]:
+        query = RunsQuery("p", where, limit=1_000)
+        return {run.run_id for run in find_runs(self.store.reader, query, NOW_NS).runs}
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sample]:
+    with open_store(tmp_path_factory.mktemp("data")) as store:
+        store.take("p", *make_runs())
+        everything = RunsQuery("p", 'kind != "none"', limit=1_000)
+        runs = find_runs(store.reader, everything, NOW_NS).runs
+        assert len(runs) == RUNS
+        yield Sample(store, [run.model_dump() for run in runs])
+
+
+@settings(max_examples=120, deadline=None)
+@given(filters)
+def test_same_as_python(sample: Sample, made: Filter) -> None:
+    """A filter finds the runs for which the same expression holds in Python."""
+    where, holds = made
+    expected = {
+        run["run_id"]
+        for run in sample.runs
+        if holds(run) and ("kind " in where or run["kind"] != "span")
+    }
+    assert sample.find(where) == expected
+
+
+any_text = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=10)
+
+
+@settings(max_examples=30, deadline=None)
+@given(any_text, any_text)
+def test_any_text_is_found(sample: Sample, name: str, value: str) -> None:
+    """A run with a tag and a session of any text is found by that text, and by it alone."""
+    call = make_call(attributes={f"otel_ml.tag.{name}": value, "session.id": value})
+    sample.store.take("texts", call)
+    for field in (f"tags[{name!r}]", "session"):
+        if "\0" in name + value:
+            continue  # Python's own parser takes none
+        for where in (f"{field} == {value!r}", f"{field} in ({value!r},)"):
+            query = RunsQuery("texts", where, limit=1_000)
+            found = find_runs(sample.store.reader, query, NOW_NS).runs
+            assert id_of(call) in {run.run_id for run in found}
+            assert {run.session for run in found if field == "session"} <= {value}
+
+
+def take_one(store: Store, project: str, *spans: Span) -> Callable[[str], int]:
+    """Store some spans; returns a function that counts the runs that a filter finds."""
+    store.take(project, *spans)
+    return lambda where: len(find_runs(store.reader, RunsQuery(project, where), NOW_NS).runs)
+
+
+@pytest.mark.parametrize(
+    ("tag", "where", "found"),
+    [
+        (3.0, 'tags["n"] == 3', 1),
+        (3, 'tags["n"] == 3.0', 1),
+        (1e16, 'tags["n"] == 1e16', 1),
+        (1e-7, 'tags["n"] == 1e-7', 1),
+        (0.1, 'tags["n"] == 0.1', 1),
+        ("120", 'tags["n"] > 100', 1),
+        ("120", 'tags["n"] == 120', 1),
+        (120, 'tags["n"] == "120"', 1),
+        (True, 'tags["n"] == True', 1),
+        (True, 'tags["n"] == 1', 0),
+        ("abc", 'tags["n"] < 5', 0),
+        ("abc", 'not tags["n"] < 5', 1),
+        ('"5"', 'tags["n"] == 5', 0),
+        ('"5"', 'tags["n"] > 4', 0),
+    ],
+)
+def test_tag_value(
+    sample: Sample, request: pytest.FixtureRequest, tag: Value, where: str, found: int
+) -> None:
+    """A tag is compared by its value, whether it came as a number or as numeric text."""
+    count = take_one(sample.store, request.node.name, make_call(attributes={"otel_ml.tag.n": tag}))
+    assert count(where) == found
+
+
+@pytest.mark.parametrize(
+    ("where", "found"),
+    [
+        ('tags["n"] == "a"', 0),
+        ('tags["n"] != "a"', 0),
+        ('tags["n"] in ("a",)', 0),
+        ('tags["n"] not in ("a",)', 0),
+        ('tags["n"] < 1', 0),
+        ('not tags["n"] == "a"', 1),
+        ("version == 1", 0),
+        ("version != 1", 0),
+        ("not version == 1", 1),
+        ("input_tokens != 1", 0),
+        ("cost < 1", 0),
+        ('scores["j"] != 1', 0),
+        ('not scores["j"] == 1', 1),
+        ('passed["j"] != True', 0),
+        ('passed["j"] == False', 0),
+    ],
+)
+def test_absent_field(sample: Sample, where: str, found: int) -> None:
+    """A field that a run does not have compares false, by whatever operator."""
+    count = take_one(sample.store, f"absent in {where}", make_call())
+    assert count(where) == found
+
+
+def test_newer_tag(sample: Sample, project: str) -> None:
+    """A tag that was changed later is found by its new value and no longer by its old one."""
+    call = make_call(attributes={"otel_ml.tag.colour": "red"})
+    late = make_record("update", call, {"otel_ml.tag.colour": "blue"}, start_ns=NOW_NS + 1)
+    count = take_one(sample.store, project, call, late)
+    assert (count('tags["colour"] == "blue"'), count('tags["colour"] == "red"')) == (1, 0)
+
+
+def test_judge_that_failed_later(sample: Sample, project: str) -> None:
+    """A run whose newest evaluation failed has no score, as its page says."""
+    call = make_call(attributes={"otel_ml.score.j": 0.5, "otel_ml.passed.j": True})
+    failed = make_record(
+        "evaluation",
+        call,
+        {"otel_ml.judge.name": "j", "otel_ml.judge.version": "2", "error.type": "KeyError"},
+        start_ns=NOW_NS + SECOND_NS,
+    )
+    count = take_one(sample.store, project, call, failed)
+    assert (count('scores["j"] > 0'), count('passed["j"] == True')) == (0, 0)
+
+
+@pytest.mark.parametrize("source", ["human", "actual"])
+def test_score_by_a_person(sample: Sample, project: str, source: str) -> None:
+    """A run is found by the score that a person or the truth gave it, as its row shows it."""
+    call = make_call()
+    feedback = make_record(
+        "evaluation",
+        call,
+        {
+            "otel_ml.judge.name": "liked",
+            "otel_ml.source": source,
+            "otel_ml.score.value": 1,
+            "otel_ml.passed": True,
+        },
+    )
+    count = take_one(sample.store, project, call, feedback)
+    assert (count('scores["liked"] == 1'), count('passed["liked"] == True')) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "latency_ms < 1e400",
+        "latency_ms > -1e400",
+        "latency_ms < " + "9" * 400,
+        "cost == 0.5 or latency_ms >= 0",
+        "not " * 400 + "latency_ms >= 0",
+        " or ".join(["latency_ms >= 0"] * 120),
+        "not version == 99999999999999999999999",
+        "input_tokens == None or latency_ms >= 0".replace("== None", "== 7"),
+    ],
+    ids=lambda where: where[:30],
+)
+def test_hard_filter(sample: Sample, where: str) -> None:
+    """A filter of many parts, deep nesting or huge numbers is answered like any other."""
+    calls = {run["run_id"] for run in sample.runs if run["kind"] != "span"}
+    assert sample.find(where) == calls
+
+
+@pytest.mark.parametrize(
+    ("where", "message", "column"),
+    [
+        ("colour == 1", "Unknown field 'colour': expected one of model, kind, name, ", 0),
+        ('version == 1 and modle == "a"', "Unknown field 'modle': expected one of model, ", 17),
+        ('model["a"] == "b"', "Unknown field 'model': expected one of model, ", 0),
+        ("model == 1", "Expected a text in quotes, found 1", 9),
+        ("model == True", "Expected a text in quotes, found True", 9),
+        ('model in ("a", 1)', "Expected a text in quotes, found 1", 9),
+        ('model < "a"', "Expected == != or in: texts have no order here", 8),
+        ('latency_ms > "slow"', "Expected a number, found 'slow'", 13),
+        ("latency_ms > True", "Expected a number, found True", 13),
+        ('version == "1"', "Expected a number, found '1'", 11),
+        ("tags == 1", 'Expected a key as in tags["name"]', 0),
+        ("scores > 0.5", 'Expected a key as in scores["name"]', 0),
+        ('scores["j"] == "high"', "Expected a number, found 'high'", 15),
+        ('tags["a"] > "b"', "Expected a number, found 'b'", 12),
+        ('passed["j"] == 1', "Expected == True or == False", 15),
+        ('passed["j"] > True', "Expected == True or == False", 14),
+        ('passed["j"] in (True,)', "Expected == True or == False", 15),
+    ],
+)
+def test_error(where: str, message: str, column: int) -> None:
+    """A filter that makes no sense is told with what was expected, and where."""
+    with pytest.raises(BadQuery) as caught:
+        compile_filter(where)
+    assert str(caught.value).startswith(message)
+    assert (caught.value.field, caught.value.column) == ("where", column)
+
+
+def test_no_input_in_the_sql() -> None:
+    """What a filter compares with is a parameter, never a part of the SQL."""
+    injected = "x') OR 1=1; DROP TABLE runs; --"
+    where = " or ".join(
+        [
+            f"model == {injected!r}",
+            f"tags[{injected!r}] == {injected!r}",
+            f"tags[{injected!r}] > 1",
+            f"scores[{injected!r}] > 1",
+            f"passed[{injected!r}] == True",
+            f"session in ({injected!r},)",
+        ]
+    )
+    _, condition = compile_filter(where)
+    assert "DROP" not in condition.sql
+    assert injected in condition.parameters.values()

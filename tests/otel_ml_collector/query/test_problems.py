@@ -1,0 +1,33 @@
+"""Tests of errors as answers."""
+
+import pytest
+
+from otel_ml_collector.errors import (
+    BadQuery,
+    CollectorError,
+    NotFound,
+    StoreTimeout,
+    Unavailable,
+)
+from otel_ml_collector.query.problems import problem_of
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code", "field", "column"),
+    [
+        (BadQuery("wrong", "where", 7), 400, "bad_query", "where", 7),
+        (BadQuery("wrong", "limit"), 400, "bad_query", "limit", None),
+        (NotFound("wrong"), 404, "not_found", None, None),
+        (StoreTimeout("wrong"), 503, "store_timeout", None, None),
+        (Unavailable("wrong"), 503, "unavailable", None, None),
+    ],
+)
+def test_problem(
+    error: CollectorError, status: int, code: str, field: str | None, column: int | None
+) -> None:
+    """Each error has its status, and says what is wrong and where."""
+    found, problem = problem_of(error)
+    assert (found, problem.model_dump()) == (
+        status,
+        {"code": code, "message": "wrong", "field": field, "column": column},
+    )

@@ -1,0 +1,127 @@
+"""Tests of asking the store from many threads, and of its trouble."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from otel_ml_collector.errors import StoreTimeout, Unavailable
+from otel_ml_collector.query import runs
+from otel_ml_collector.records import Records
+from tests.otel_ml_collector.spans import MS_NS, NOW_NS, make_call, map_all, span_id, trace_id
+from tests.otel_ml_collector.stores import Store, open_store
+
+GROUPS = 20
+GROUP_RUNS = 500
+THREADS = 8
+COUNT = """
+    SELECT uniqExact(trace_id, span_id) AS ids, count() AS rows,
+      countIf(name != concat('call ', toString(latency_ns))) AS mixed
+    FROM runs WHERE project = {project:String}"""
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    """A store for one test, so that the next one may close it."""
+    with open_store(tmp_path) as opened:
+        yield opened
+
+
+def make_group(group: int) -> Records:
+    """Make runs that say their number twice, so that mixed-up rows show."""
+    numbers = range(1 + group * GROUP_RUNS, 1 + (group + 1) * GROUP_RUNS)
+    spans = [
+        make_call(
+            f"call {number}",
+            trace_id=trace_id(number),
+            span_id=span_id(number),
+            start_ns=NOW_NS - number * MS_NS,
+            end_ns=NOW_NS - number * MS_NS + number,
+        )
+        for number in numbers
+    ]
+    return map_all(*spans, project="p")
+
+
+def test_read_while_written(store: Store) -> None:
+    """Eight threads that read while one writes see whole groups, and every row in its place."""
+    groups = [make_group(group) for group in range(GROUPS)]
+    done = threading.Event()
+    seen: list[tuple[int, int, int]] = []
+    errors: list[BaseException] = []
+
+    def read() -> None:
+        try:
+            while not done.is_set():
+                (row,) = store.reader.rows(COUNT, {"project": "p"})
+                seen.append((row["ids"], row["rows"], row["mixed"]))
+                runs.find_runs(store.reader, runs.RunsQuery("p", limit=20), NOW_NS)
+        except BaseException as error:  # noqa: BLE001 - whatever a thread raised is to be seen
+            errors.append(error)
+
+    threads = [threading.Thread(target=read) for _ in range(THREADS)]
+    for thread in threads:
+        thread.start()
+    for records in groups:
+        store.writer.write(records)
+    done.set()
+    for thread in threads:
+        thread.join(30)
+    assert errors == []
+    assert {(ids - rows, ids % GROUP_RUNS, mixed) for ids, rows, mixed in seen} == {(0, 0, 0)}
+    total = GROUPS * GROUP_RUNS
+    assert store.reader.rows(COUNT, {"project": "p"}) == [{"ids": total, "rows": total, "mixed": 0}]
+
+
+def test_more_threads_than_clients(store: Store) -> None:
+    """Questions of more threads than the reader has clients are all answered."""
+    answers: list[int] = []
+
+    def ask(number: int) -> None:
+        (row,) = store.reader.rows("SELECT {number:Int64} AS number", {"number": number})
+        answers.append(row["number"])
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(32)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert sorted(answers) == list(range(32))
+
+
+def test_ping(store: Store) -> None:
+    """A store that answers is pinged without a word."""
+    store.reader.ping()
+
+
+def test_trouble(store: Store) -> None:
+    """A question that the engine cannot answer is trouble of the store, told by its name."""
+    with pytest.raises(Unavailable, match=r"^The store has trouble: UNKNOWN_TABLE$"):
+        store.reader.rows("SELECT 1 FROM nowhere", {})
+
+
+def test_after_trouble(store: Store) -> None:
+    """After trouble each client of the reader answers again."""
+    for _ in range(8):
+        with pytest.raises(Unavailable):
+            store.reader.rows("SELECT 1 FROM nowhere", {})
+    for _ in range(8):
+        store.reader.ping()
+
+
+def test_timeout(store: Store) -> None:
+    """A question that takes longer than it may is told apart from other trouble."""
+    with pytest.raises(StoreTimeout, match=r"^The store did not answer within 10 s$"):
+        store.reader.rows(
+            "SELECT count() FROM numbers(1000000000000) WHERE sipHash64(number) = 1",
+            {},
+            {"max_execution_time": 0.2},
+        )
+
+
+def test_ended_store(store: Store) -> None:
+    """A question to a closed store is trouble, and no other error."""
+    store.connections.close()
+    with pytest.raises(Unavailable):
+        store.reader.ping()

@@ -1,0 +1,342 @@
+"""Tests of writing: order, repetition, stamps of arrival and what the engine refuses."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from otel_ml_collector.errors import Refused, Unavailable
+from otel_ml_collector.mapping import Filing, map_spans
+from otel_ml_collector.query import models, runs
+from otel_ml_collector.records import Metric, ModelVersion, Records, TraceKey
+from otel_ml_collector.span import Event, Span
+from otel_ml_collector.store import statistics
+from otel_ml_collector.store.columns import METRICS, RUNS
+from otel_ml_collector.store.condition import ALWAYS
+from otel_ml_collector.store.runs import Window
+from otel_ml_collector.store.writer import Writer
+from tests.otel_ml_collector.spans import (
+    DAY_NS,
+    MS_NS,
+    NOW_NS,
+    SECOND_NS,
+    id_of,
+    make_call,
+    make_record,
+    make_span,
+    map_all,
+    span_id,
+    trace_id,
+)
+from tests.otel_ml_collector.stores import Store, open_store
+
+FUTURE_NS: Final = 2_000_000_000 * SECOND_NS  # 2033, when arrivals begin in the future
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    """A store for one test, so that the next one may open another."""
+    with open_store(tmp_path) as opened:
+        yield opened
+
+
+def make_story() -> list[Span]:
+    """Make spans of every sort: versions, scores, failures, updates, feedback, a plain span."""
+    spans: list[Span] = []
+    for number in range(12):
+        call = make_call(
+            "answer" if number % 3 else "search",
+            {
+                "otel_ml.model.version": f"{number % 2:016x}",
+                "otel_ml.model.output_schema": "" if number % 4 else "flat",
+                "otel_ml.model.definition": f'{{"source": "def answer(): return {number % 2}"}}',
+                "otel_ml.inputs": f'{{"question": "number {number}"}}',
+                "otel_ml.tag.client": f"client {number % 3}",
+                "otel_ml.score.grounded": number / 8,  # exact, so that no sum depends on its order
+                "otel_ml.passed.grounded": number > 5,
+                "otel_ml.judges": '{"grounded": {"version": "00000000000000aa"}}',
+                "otel_ml.trace_key": f"key {number % 5}",
+            },
+            trace_id=trace_id(1 + number // 2),
+            span_id=span_id(100 + number),
+            parent_span_id=span_id(99 + number) if number % 2 else b"",
+            start_ns=NOW_NS - number * SECOND_NS,
+            end_ns=NOW_NS - number * SECOND_NS + (number + 1) * MS_NS,
+            status_code=2 if number == 7 else 0,
+        )
+        spans += [call, *make_records_about(call, number)]
+    return [*spans, make_span("GET", trace_id=trace_id(1), span_id=span_id(99))]
+
+
+def make_records_about(call: Span, number: int) -> list[Span]:
+    late = {"start_ns": call.end_ns + SECOND_NS}
+    update = make_record(
+        "update",
+        call,
+        {
+            "otel_ml.metric.names": ["loss", "loss"],
+            "otel_ml.metric.values": [1 / (number + 1), 1 / (number + 2)],
+            "otel_ml.metric.modes": ["auto", "auto"],
+            "otel_ml.tag.late": number,
+        },
+        span_id=span_id(200 + number),
+        events=[Event("otel_ml.log", call.start_ns + 1, {"otel_ml.log.message": f"line {number}"})],
+        **late,
+    )
+    judge = make_record(
+        "evaluation",
+        call,
+        {
+            "otel_ml.judge.name": "polite",
+            "otel_ml.judge.version": "00000000000000bb",
+            "otel_ml.score.value": number,
+            "otel_ml.target.start_ns": call.start_ns,
+        },
+        span_id=span_id(300 + number),
+        **late,
+    )
+    person = make_record(
+        "evaluation",
+        call,
+        {
+            "otel_ml.judge.name": "liked",
+            "otel_ml.source": "human",
+            "otel_ml.passed": number % 2 == 0,
+            "otel_ml.score.value": 1,
+        },
+        span_id=span_id(400 + number),
+        **late,
+    )
+    return [update, judge, person]
+
+
+def answers(store: Store, project: str, story: Sequence[Span]) -> dict[str, Any]:
+    """Ask everything that can be asked of a project, but for its name and times of arrival."""
+    reader = store.reader
+    window = Window(NOW_NS - DAY_NS, NOW_NS + DAY_NS)
+    everything = runs.RunsQuery(project, 'kind != "none"', limit=1_000)
+    calls = [span for span in story if "otel_ml.record" not in span.attributes]
+    found: dict[str, Any] = {
+        "project": [p for p in models.find_projects(reader) if p.project == project],
+        "list": runs.find_runs(reader, everything, NOW_NS).runs,
+        "runs": [runs.find_run(reader, id_of(call), project) for call in calls],
+        "trace": runs.find_trace(reader, trace_id(1).hex(), project),
+        "key": runs.find_trace(reader, "key 1", project),
+        "models": models.find_models(reader, project),
+        "versions": models.find_versions(reader, project, "answer"),
+        "series": [models.find_metrics(reader, project, id_of(call)) for call in calls],
+        "owners": models.find_metrics(reader, project),
+        "count": statistics.count_runs(
+            reader, project, ALWAYS, window, origin_ns=window.start_ns, step_ns=SECOND_NS
+        ),
+        "bounds": statistics.bound_runs(reader, project),
+        "version_runs": statistics.read_version_runs(reader, project, "answer"),
+        "version_scores": statistics.read_version_scores(reader, project, "answer"),
+    }
+    return {name: plain(answer, project) for name, answer in found.items()}
+
+
+def plain(answer: Any, project: str) -> Any:
+    """Write an answer as plain values, without the project's name and times of arrival."""
+    if hasattr(answer, "model_dump"):
+        answer = answer.model_dump()
+    if isinstance(answer, list):
+        return [plain(item, project) for item in answer]
+    if isinstance(answer, dict):
+        kept = {key: value for key, value in answer.items() if key != "first_seen_time"}
+        return {key: plain(value, project) for key, value in kept.items()}
+    return "the project" if answer == project else answer
+
+
+def test_order_and_repetition(store: Store) -> None:
+    """A story that comes twice, in other orders and parts, through two writers, reads the same."""
+    story = make_story()
+    store.take("once", *story)
+    store.take("again", *reversed(story))  # first arrivals stand in the order of the starts
+    for writer in (store.writer, Writer(store.connections)):
+        for span in sorted(story, key=lambda span: span.span_id[-1] * 7 % 13):
+            writer.write(map_spans([span], Filing("again", NOW_NS)))
+        writer.write(map_spans(story, Filing("again", NOW_NS)))
+    once, again = answers(store, "once", story), answers(store, "again", story)
+    assert {name: again[name] == answer for name, answer in once.items()} == dict.fromkeys(
+        once, True
+    )
+    assert len(once["list"]) == 13
+
+
+def test_merged_repetition(store: Store) -> None:
+    """What came twice reads the same before the engine has merged it and after."""
+    story = make_story()
+    for _ in range(2):
+        store.take("merged", *story)
+    before = answers(store, "merged", story)
+    client = store.connections.open()
+    for table in ("runs", "payloads", "metrics", "scores_by_judge", "model_versions"):
+        client.command(f"OPTIMIZE TABLE {table} FINAL")
+    assert answers(store, "merged", story) == before
+
+
+def test_winner_in_either_order(store: Store, project: str) -> None:
+    """Of two deliveries of a run the same one is read, whichever came last."""
+    ids = {"trace_id": trace_id(7), "span_id": span_id(7)}
+    short = make_call("answer", {"otel_ml.outputs": '"short"'}, **ids)
+    longer = make_call("answer", {"otel_ml.outputs": '"the longer one"'}, **ids)
+    found = []
+    for name, order in (("a", [short, longer]), ("b", [longer, short])):
+        for span in order:
+            store.take(f"{project} {name}", span)
+        found.append(runs.find_run(store.reader, id_of(short), f"{project} {name}").outputs)
+    assert found == ["the longer one", "the longer one"]
+
+
+def test_empty_group(store: Store, project: str) -> None:
+    """A group without records is written as nothing."""
+    store.writer.write(Records())
+    assert statistics.bound_runs(store.reader, project) is None
+
+
+STAMPS: Final = """
+    SELECT arrived_ns AS stamp FROM runs UNION ALL SELECT arrived_ns FROM metrics
+    UNION ALL SELECT arrived_ns FROM late_tags UNION ALL SELECT arrived_ns FROM late_logs
+    UNION ALL SELECT arrived_ns FROM payloads
+    UNION ALL SELECT first_arrived_ns FROM model_versions"""
+
+
+def stamps_of(store: Store) -> list[int]:
+    return sorted(row["stamp"] for row in store.reader.rows(STAMPS, {}))
+
+
+def test_stamps(tmp_path: Path) -> None:
+    """No time of arrival is given twice, and none falls behind an earlier one."""
+    with open_store(tmp_path) as store:
+        story = make_story()
+        store.take("p", *story)
+        first = stamps_of(store)
+        store.take("q", *story)
+        both = stamps_of(store)
+    assert len(set(both)) == len(both) == 2 * len(first)
+    assert both[: len(first)] == first
+
+
+def test_stamps_after_reopening(tmp_path: Path) -> None:
+    """Times of arrival go on rising after the store was closed."""
+    with open_store(tmp_path) as store:
+        store.take("p", *make_story())
+        last_ns = stamps_of(store)[-1]
+    with open_store(tmp_path) as store:
+        store.take("q", make_call())
+        rows = store.reader.rows("SELECT arrived_ns FROM runs WHERE project = 'q'", {})
+    assert rows[0]["arrived_ns"] > last_ns
+
+
+def metric(name: str = "loss", **fields: Any) -> Metric:
+    made = Metric("p", id_of(make_call()), NOW_NS, name, 1.0, -1, NOW_NS, "append", "logged")
+    return replace(made, **{"record_id": "00000000000000aa", **fields})
+
+
+@pytest.mark.parametrize("table", [RUNS, METRICS], ids=["runs", "metrics"])
+def test_stamps_after_the_clock_fell(tmp_path: Path, table: Any) -> None:
+    """Times of arrival go on rising when the clock was ahead before the store was closed."""
+    rows = map_all(make_call()).runs if table is RUNS else [metric()]
+    with open_store(tmp_path) as store:
+        arrow = table.to_arrow(rows, [FUTURE_NS])
+        store.connections.open().insert_arrow(table.name, arrow)
+    with open_store(tmp_path) as store:
+        store.writer.write(Records(runs=map_all(make_call()).runs, metrics=[metric("other")]))
+        assert stamps_of(store)[0] == FUTURE_NS
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"start_ns": 2**63},
+        {"start_ns": -(2**63) - 1},
+        {"end_ns": 2**63, "start_ns": -1},
+        {"trace_id": b"short"},
+        {"span_id": b"longer than eight"},
+        {"name": "\ud800"},
+        {"rank": 2**64},
+        {"rank": -1},
+        {"input_tokens": 2**63},
+    ],
+    ids=str,
+)
+def test_refused(tmp_path: Path, wrong: dict[str, Any]) -> None:
+    """A run with a value that no column holds is refused for good, and no row of it is read."""
+    (run,) = map_all(make_call()).runs
+    with open_store(tmp_path) as store:
+        with pytest.raises(Refused, match=r"^A value does not fit its column: \w+$"):
+            store.writer.write(Records(runs=[replace(run, **wrong)]))
+        store.writer.write(Records(runs=[replace(run, name="after")]))
+        assert store.reader.rows("SELECT name FROM runs", {}) == [{"name": "after"}]
+
+
+def test_refused_by_the_engine(store: Store) -> None:
+    """Rows that the engine itself will never take are refused for good, by its own name for it."""
+    client = store.connections.open()
+    client.command("ALTER TABLE runs ADD CONSTRAINT good CHECK name != 'bad'")
+    with pytest.raises(Refused, match=r"^The store refuses these rows: VIOLATED_CONSTRAINT$"):
+        store.take("p", make_call("good"), make_call("bad"))
+    store.take("p", make_call("good"))
+    assert store.reader.rows("SELECT name FROM runs", {}) == [{"name": "good"}]
+
+
+def test_trouble(store: Store) -> None:
+    """Trouble of the store is told by its name; once it is over the same records are stored."""
+    client = store.connections.open()
+    client.command("RENAME TABLE runs TO gone")
+    call = make_call()
+    with pytest.raises(Unavailable, match=r"^The store has trouble: UNKNOWN_TABLE$"):
+        store.take("p", call)
+    client.command("RENAME TABLE gone TO runs")
+    store.take("p", call)
+    assert runs.find_run(store.reader, id_of(call), "p").run_id == id_of(call)
+
+
+def test_runs_come_last(tmp_path: Path) -> None:
+    """A group that breaks off leaves no run without what belongs to it."""
+    (run,) = map_all(make_call()).runs
+    key = TraceKey("key", "p", b"short", NOW_NS, NOW_NS)
+    with open_store(tmp_path) as store:
+        with pytest.raises(Refused):
+            store.writer.write(Records(runs=[run], trace_keys=[key]))
+        assert store.reader.rows("SELECT name FROM runs", {}) == []
+        store.writer.write(Records(runs=[run], trace_keys=[replace(key, trace_id=run.trace_id)]))
+        assert store.reader.rows("SELECT name FROM runs", {}) == [{"name": "answer"}]
+
+
+def test_claimed_starts(tmp_path: Path) -> None:
+    """Evaluations that claim any start of their runs are all stored."""
+    evaluations = [
+        make_record(
+            "evaluation",
+            make_call(),
+            {
+                "otel_ml.judge.name": "polite",
+                "otel_ml.score.value": 1.0,
+                "otel_ml.target.start_ns": number * 31 * DAY_NS - DAY_NS,
+            },
+        )
+        for number in range(150)
+    ]
+    with open_store(tmp_path) as store:
+        store.take("p", *evaluations)
+        rows = store.reader.rows("SELECT count() AS scores FROM scores_by_judge", {})
+    assert rows == [{"scores": 150}]
+
+
+def test_version_that_is_seen_again(tmp_path: Path) -> None:
+    """A version that is named by every run is written once, and again with its definition."""
+    version = ModelVersion("p", "model", "answer", "aa", "", "", NOW_NS, NOW_NS)
+    defined = replace(version, definition='{"source": "def answer(): ..."}')
+    with open_store(tmp_path) as store:
+        for one in (version, version, defined, version):
+            store.writer.write(Records(versions=[one]))
+        (found,) = statistics.read_versions(store.reader, "p", "model", ["answer"])
+    assert (found["number"], found["definition"], found["last_ns"]) == (
+        1,
+        '{"source": "def answer(): ..."}',
+        NOW_NS,
+    )

@@ -1,0 +1,63 @@
+"""A real store in a folder, with its writer and reader, or with the whole application."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from fastapi import FastAPI
+
+from otel_ml_collector.app import make_app, open_collector
+from otel_ml_collector.config import load
+from otel_ml_collector.mapping import Filing, map_spans
+from otel_ml_collector.records import Records
+from otel_ml_collector.span import Span
+from otel_ml_collector.store.connection import Connections
+from otel_ml_collector.store.reader import Reader
+from otel_ml_collector.store.writer import Writer
+from tests.otel_ml_collector.spans import NOW_NS
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """An open store. The engine takes one folder a process: close it before another opens."""
+
+    connections: Connections
+    writer: Writer
+    reader: Reader
+
+    def take(self, project: str, *spans: Span) -> Records:
+        """Map spans and store their records as one group."""
+        records = map_spans(spans, Filing(project, NOW_NS))
+        self.writer.write(records)
+        return records
+
+
+@contextmanager
+def open_store(path: Path) -> Iterator[Store]:
+    """Open the store of a folder, and close it at the end."""
+    connections = Connections(f"chdb://{path}")
+    try:
+        yield Store(connections, Writer(connections), Reader(connections))
+    finally:
+        connections.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """The HTTP application, and the store behind it."""
+
+    app: FastAPI
+    store: Store
+
+
+@contextmanager
+def open_service(path: Path) -> Iterator[Service]:
+    """Open a collector over the store of a folder, without a network, and close it at the end."""
+    collector = open_collector(f"chdb://{path}")
+    try:
+        app = make_app(collector, load({}, {}, None))
+        store = Store(collector.connections, Writer(collector.connections), collector.reader)
+        yield Service(app, store)
+    finally:
+        collector.close()

@@ -1,0 +1,124 @@
+"""Tests of the program ``otel-ml``, run as its users run it."""
+
+import os
+import socket
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+
+def run(folder: Path, *arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
+    """Run the program in a folder until it ends."""
+    return subprocess.run(
+        [sys.executable, "-m", "otel_ml_collector", *arguments],
+        cwd=folder,
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_version(tmp_path: Path) -> None:
+    """The program tells its version."""
+    done = run(tmp_path, "--version")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{version('otel-ml')}\n", "")
+
+
+def test_installed_program(tmp_path: Path) -> None:
+    """The program is installed beside Python as ``otel-ml``."""
+    program = Path(sys.executable).with_name("otel-ml")
+    done = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == f"{version('otel-ml')}\n"
+
+
+def test_help(tmp_path: Path) -> None:
+    """The help of ``serve`` names every flag with its default."""
+    text = " ".join(run(tmp_path, "serve", "--help").stdout.split())
+    assert "--data-dir VALUE folder of the embedded store [otel-ml-data]" in text
+    assert "--http VALUE HOST:PORT of OTLP over HTTP, API and pages [127.0.0.1:4318]" in text
+    assert "--insecure listen beyond loopback" in text
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("paint",),
+        ("serve", "--colour", "blue"),
+        ("serve", "--http"),
+        ("serve", "extra"),
+    ],
+    ids=" ".join,
+)
+def test_bad_flags(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    """Flags that do not exist end with status 2 and the usage, and nothing on stdout."""
+    done = run(tmp_path, *arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("usage: otel-ml")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables", "message"),
+    [
+        (
+            ("--http", "nonsense"),
+            {},
+            "Invalid --http 'nonsense': expected HOST:PORT with a port from 0 to 65535",
+        ),
+        (
+            (),
+            {"OTEL_ML_LOG_LEVEL": "loud"},
+            "Invalid OTEL_ML_LOG_LEVEL 'loud': expected one of debug, info, warning, error",
+        ),
+        (
+            ("--grpc", "0.0.0.0:4317"),
+            {},
+            "Listening at 0.0.0.0:4317 would let anyone who reaches it read and write: "
+            "listen at 127.0.0.1, or say --insecure",
+        ),
+        (
+            ("--store", "postgres://localhost/db", "--http", "127.0.0.1:0"),
+            {},
+            "Invalid store 'postgres://localhost/db': expected chdb:///absolute/path or "
+            "clickhouse://user:password@host:port/database",
+        ),
+        (
+            ("--config", "missing.toml"),
+            {},
+            "The file missing.toml cannot be read: [Errno 2] No such file or directory: "
+            "'missing.toml'",
+        ),
+        (
+            ("--store", "clickhouse://localhost:99999/db", "--http", "127.0.0.1:0"),
+            {},
+            "Invalid store 'clickhouse://localhost:99999/db': expected chdb:///absolute/path or "
+            "clickhouse://user:password@host:port/database",
+        ),
+    ],
+    ids=["address", "level", "open", "store", "file", "port"],
+)
+def test_bad_settings(
+    tmp_path: Path, arguments: tuple[str, ...], variables: dict[str, str], message: str
+) -> None:
+    """A wrong setting ends with status 2 and one line that says what is wrong."""
+    done = run(tmp_path, "serve", *arguments, **variables)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"otel-ml: {message}\n")
+
+
+def test_taken_port(tmp_path: Path) -> None:
+    """A port that is taken ends with one line that says who is usually there."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        done = run(tmp_path, "serve", "--http", address)
+    assert (done.returncode, done.stdout, done.stderr) == (
+        2,
+        "",
+        f"otel-ml: The HTTP address {address} cannot be listened at (Address already in use): "
+        "most often another otel-ml, OpenTelemetry collector or Jaeger is there; choose another "
+        "with --http HOST:PORT\n",
+    )

@@ -1,0 +1,163 @@
+"""Tests of two versions side by side."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from otel_ml_collector.query.answers import Definition
+from otel_ml_collector.web.diff import Fact, Line, Side, blocks, changes, compare, facts
+
+
+def define(**parts: Any) -> Definition:
+    return Definition(**parts)
+
+
+def written(side: Side | None) -> str | None:
+    """Write a side as its number and text, with what changed in brackets."""
+    if side is None:
+        return None
+    pieces = "".join(f"[{piece.text}]" if piece.changed else piece.text for piece in side.pieces)
+    return f"{side.number} {pieces}"
+
+
+def rows(lines: list[Line]) -> list[tuple[str | None, str | None, bool]]:
+    return [(written(line.left), written(line.right), line.changed) for line in lines]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "text"),
+    [
+        (None, {}, "first version"),
+        ({}, {}, "nothing that was recorded"),
+        ({"source": "a"}, {"source": "b"}, "source"),
+        ({"signature": "(a)"}, {"signature": "(b)"}, "signature"),
+        ({"params": {"k": 1}}, {"params": {"k": 2}}, "parameters"),
+        ({"output": "int"}, {"output": "str"}, "output"),
+        ({"output": None}, {"output": "str"}, "nothing that was recorded"),
+        ({"constants": {"PROMPT": "a"}}, {"constants": {"PROMPT": "b"}}, "PROMPT"),
+        ({"constants": {}}, {"constants": {"B": 1, "A": 1}}, "A, B"),
+        ({"helpers": {"clean": "a"}}, {"helpers": {}}, "clean()"),
+        (
+            {"source": "a", "helpers": {"f": "1"}, "constants": {"K": 1}},
+            {"source": "b", "helpers": {"f": "2"}, "constants": {"K": 2}},
+            "source, K, f()",
+        ),
+    ],
+)
+def test_changes(old: dict[str, Any] | None, new: dict[str, Any], text: str) -> None:
+    """What is new in a version is said in a few words."""
+    assert changes(None if old is None else define(**old), define(**new)) == text
+
+
+def test_facts() -> None:
+    """Each part of two versions is said to be the same, or how it changed."""
+    old = define(
+        source="def f(a):\n    return a",
+        signature="(a)",
+        constants={"K": 1, "GONE": "x"},
+        helpers={"clean": "1", "same": "2"},
+        params={"k": 1},
+        output="int",
+    )
+    new = define(
+        source="def f(a):\n    b = a\n    return b",
+        signature="(a, b)",
+        constants={"K": 2, "NEW": "y" * 100},
+        helpers={"clean": "3", "same": "2"},
+        params={"k": 2},
+        output="str",
+    )
+    assert facts(old, new) == [
+        Fact("Source", "+2 −1 lines"),
+        Fact("Signature", "(a) → (a, b)"),
+        Fact("Constants", f"GONE 'x' → none, K 1 → 2, NEW none → '{'y' * 59}"),
+        Fact("Helpers", "clean()"),
+        Fact("Parameters", "changed"),
+        Fact("Output", "int → str"),
+    ]
+
+
+def test_facts_of_the_same() -> None:
+    """Between two equal versions every part is the same."""
+    version = define(source="a", signature="(a)", output="int")
+    assert [(fact.part, fact.change) for fact in facts(version, version)] == [
+        ("Source", "same"),
+        ("Signature", "same, (a)"),
+        ("Constants", "same"),
+        ("Helpers", "same"),
+        ("Parameters", "same"),
+        ("Output", "same, int"),
+    ]
+
+
+def test_blocks() -> None:
+    """The function stands first, then each helper that changed, came or went."""
+    old = define(source="a", helpers={"kept": "1", "gone": "2", "changed": "3"})
+    new = define(source="a", helpers={"kept": "1", "changed": "4", "new": "5"})
+    found = [(block.name, rows(list(block.lines))) for block in blocks(old, new, "answer")]
+    assert found == [
+        ("answer", [("1 a", "1 a", False)]),
+        ("changed", [("1 [3]", "1 [4]", True)]),
+        ("gone", [("1 2", None, True)]),
+        ("new", [(None, "1 5", True)]),
+    ]
+
+
+def test_helper_of_the_same_name() -> None:
+    """A helper that is called like the model stands beside it, not in its place."""
+    old = define(source="def answer(): ...", helpers={"answer": "one"})
+    new = define(source="def answer(): ...", helpers={"answer": "two"})
+    assert [rows(list(block.lines)) for block in blocks(old, new, "answer")] == [
+        [("1 def answer(): ...", "1 def answer(): ...", False)],
+        [("1 [one]", "1 [two]", True)],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("", "", []),
+        ("a", "a", [("1 a", "1 a", False)]),
+        ("", "a", [(None, "1 a", True)]),
+        ("a", "", [("1 a", None, True)]),
+        (
+            "return a + b",
+            "return a - b",
+            [("1 return a [+] b", "1 return a [-] b", True)],
+        ),
+        (
+            "one\ntwo\nthree",
+            "one\nthree",
+            [("1 one", "1 one", False), ("2 two", None, True), ("3 three", "2 three", False)],
+        ),
+        (
+            "one\ntwo",
+            "one\n2\n3",
+            [("1 one", "1 one", False), ("2 [two]", "2 [2]", True), (None, "3 3", True)],
+        ),
+        ("a\n\n", "a\n", [("1 a", "1 a", False), ("2 ", None, True)]),
+    ],
+)
+def test_compare(old: str, new: str, expected: list[tuple[str | None, str | None, bool]]) -> None:
+    """Texts are compared line by line, and changed lines word by word."""
+    assert rows(compare(old, new)) == expected
+
+
+@given(st.text("ab \n", max_size=40), st.text("ab \n", max_size=40))
+def test_both_sides_are_whole(old: str, new: str) -> None:
+    """Each side of a comparison is its whole text, line after line."""
+    lines = compare(old, new)
+    for text, sides in (
+        (old, [line.left for line in lines if line.left]),
+        (new, [line.right for line in lines if line.right]),
+    ):
+        assert ["".join(piece.text for piece in side.pieces) for side in sides] == text.splitlines()
+        assert [side.number for side in sides] == list(range(1, len(sides) + 1))
+
+
+@given(st.text("ab \n", max_size=40))
+def test_no_change(text: str) -> None:
+    """A text compared with itself has no changed line."""
+    assert not any(line.changed for line in compare(text, text))

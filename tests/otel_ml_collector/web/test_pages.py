@@ -1,0 +1,270 @@
+"""Tests of the pages: every one is answered, whatever the records hold."""
+
+import html
+import math
+import re
+from html.parser import HTMLParser
+from urllib.parse import quote, unquote, urlsplit
+
+import pytest
+
+from otel_ml_collector.span import Event, Span, Value
+from tests.otel_ml_collector.asgi import Answered, ask
+from tests.otel_ml_collector.spans import (
+    NOW_NS,
+    SECOND_NS,
+    id_of,
+    make_call,
+    make_record,
+    make_span,
+    span_id,
+    trace_id,
+)
+from tests.otel_ml_collector.stores import Service
+
+HOSTILE = '<script>alert("1")</script>\' & {{ 7*7 }} 日本'
+
+
+class Links(HTMLParser):
+    """Collects the addresses that a page leads to, and the texts of its scripts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.addresses: list[str] = []
+        self.inline: list[str] = []
+        self._in_script = False
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._in_script = tag == "script"
+        for name, value in attrs:
+            if name in {"href", "hx-get", "src"} and value:
+                self.addresses.append(value)
+            if name.startswith("on") or name == "style":
+                self.inline.append(f"{name}={value}")
+
+    def handle_data(self, data: str) -> None:
+        if self._in_script and data.strip():
+            self.inline.append(data)
+
+
+def get(service: Service, address: str) -> Answered:
+    answered = ask(service.app, address)
+    assert answered.headers["content-type"] == "text/html; charset=utf-8"
+    return answered
+
+
+def links_of(page: str) -> Links:
+    links = Links()
+    links.feed(page)
+    return links
+
+
+def make_story(name: str) -> list[Span]:
+    """Make a trace in which every text is the same, of a model with two versions."""
+    attributes: dict[str, Value] = {
+        "otel_ml.model.version": "aa",
+        "otel_ml.model.definition": f'{{"source": "def f(): ...\\n{name[:3]}", "signature": "()"}}',
+        "otel_ml.inputs": name,
+        "otel_ml.outputs": {name: [name, None, 1.5]},
+        "otel_ml.params": {name: name},
+        f"otel_ml.tag.{name}": name,
+        f"otel_ml.score.{name}": 0.5,
+        "session.id": name,
+        name: name,
+    }
+    call = make_call(
+        name,
+        attributes,
+        status_code=2,
+        status_message=name,
+        events=[
+            Event("otel_ml.log", NOW_NS, {"otel_ml.log.message": name}),
+            Event("exception", NOW_NS, {"exception.type": name, "exception.stacktrace": name}),
+        ],
+    )
+    newer = make_call(
+        name,
+        {
+            **attributes,
+            "otel_ml.model.version": "bb",
+            "otel_ml.model.definition": '{"source": "x"}',
+        },
+        trace_id=call.trace_id,
+        parent_span_id=call.span_id,
+        start_ns=NOW_NS + 1,
+    )
+    update = make_record(
+        "update",
+        call,
+        {
+            "otel_ml.target.start_ns": NOW_NS,
+            "otel_ml.metric.names": [name] * 3,
+            "otel_ml.metric.values": [0.5, math.nan, 0.25],
+        },
+    )
+    return [call, newer, update, make_span(name, trace_id=call.trace_id)]
+
+
+def addresses_of(service: Service, project: str, name: str) -> list[str]:
+    """Store a story; returns the addresses of all its pages."""
+    story = make_story(name)
+    service.store.take(project, *story)
+    base = f"/projects/{quote(project, safe='')}"
+    run_id = id_of(story[0])
+    return [
+        "/",
+        f"{base}/runs",
+        f"{base}/runs?where={quote('latency_ms >= 0')}&last=30d&order=asc",
+        f"{base}/more-runs",
+        f"{base}/runs/{run_id}",
+        f"{base}/models",
+        f"{base}/models/{quote(name, safe='')}",
+        f"{base}/models/{quote(name, safe='')}?from=1&to=2",
+        f"{base}/metrics",
+        f"{base}/metrics?run_id={run_id}",
+    ]
+
+
+@pytest.mark.parametrize("name", ["answer", HOSTILE, "a/b", "50%?#", " "], ids=ascii)
+def test_all_pages(service: Service, name: str) -> None:
+    """Every page of a project is answered, whatever its names and texts are."""
+    for address in addresses_of(service, f"pages of {name}", name):
+        assert get(service, address).status == 200, address
+
+
+def test_escaped(service: Service) -> None:
+    """No text of a record is markup or script on any page."""
+    for address in addresses_of(service, HOSTILE, HOSTILE):
+        page = get(service, address).text
+        assert "<script>alert" not in page
+        assert links_of(page).inline == []
+
+
+def test_links(service: Service) -> None:
+    """Every link of every page leads to a page, also where names are unusual."""
+    project = "a/b? 50% #1"
+    pages = addresses_of(service, project, "m/n? 50% #1")
+    found = {link for page in pages for link in links_of(get(service, page).text).addresses}
+    ours = {link for link in found if link.startswith("/projects") and project in unquote(link)}
+    assert len(ours) > 10
+    for link in sorted(ours):
+        assert ask(service.app, link.partition("#")[0]).status in {200, 307}, link
+
+
+def test_assets(service: Service) -> None:
+    """What a page loads comes from here."""
+    links = links_of(get(service, "/").text)
+    assets = [link for link in links.addresses if link.startswith("/static")]
+    assert len(assets) >= 3
+    assert {ask(service.app, asset).status for asset in assets} == {200}
+    assert [link for link in links.addresses if urlsplit(link).netloc] == []
+
+
+def test_narrowed(service: Service, project: str) -> None:
+    """A link in a list that is filtered by alternatives narrows all of them."""
+    calls = [
+        make_call(model, start_ns=NOW_NS - place) for place, model in enumerate(["a", "b", "c"])
+    ]
+    service.store.take(project, *calls)
+    where = quote("latency_ms >= 0 or version == 9")
+    page = get(service, f"/projects/{project}/runs?where={where}").text
+    (link,) = re.findall(r'href="([^"]*)" title="Only a"', page)
+    narrowed = get(service, html.unescape(link)).text
+    assert re.findall(r'title="Only (\w)"', narrowed) == ["a"]
+
+
+def test_more_rows(service: Service, project: str) -> None:
+    """The last row of a list leads to the rows behind it."""
+    calls = [make_call(f"m{age}", start_ns=NOW_NS - age * SECOND_NS) for age in range(5)]
+    service.store.take(project, *calls)
+    rows = get(service, f"/projects/{project}/runs?limit=2").text
+    names = re.findall(r'title="Only (\w+)"', rows)
+    (more,) = re.findall(r'hx-get="([^"]*)"', rows)
+    rows = get(service, html.unescape(more)).text
+    assert names + re.findall(r'title="Only (\w+)"', rows) == ["m0", "m1", "m2", "m3", "m4"]
+
+
+def test_bad_filter(service: Service, project: str) -> None:
+    """A list with a wrong filter is answered 400 with what is wrong."""
+    service.store.take(project, make_call())
+    answered = get(service, f"/projects/{project}/runs?where={quote('colour == 1')}")
+    assert answered.status == 400
+    assert "Unknown field &#39;colour&#39;" in answered.text
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "text"),
+    [
+        (f"/projects/p/runs/{'a' * 32}-{'b' * 16}", 404, "There is no run"),
+        ("/projects/p/runs/nonsense", 400, "Invalid run id"),
+        ("/projects/p/models/unknown", 404, "has no version of a model"),
+        ("/projects/p/runs?limit=0", 400, "Input should be greater than or equal to 1"),
+        ("/projects/p/runs?cursor=nonsense", 400, "Invalid cursor"),
+        ("/projects/p/runs?start=yesterday", 400, "Invalid time"),
+        ("/projects/p/runs?last=century", 400, "Input should be"),
+    ],
+)
+def test_error_page(service: Service, path: str, status: int, text: str) -> None:
+    """An error is a page that says what happened."""
+    answered = get(service, path)
+    assert answered.status == status
+    assert text in answered.text
+
+
+def test_project_without_runs(service: Service) -> None:
+    """The pages of a project that nobody wrote to are answered."""
+    for page in ("runs", "models", "metrics"):
+        assert get(service, f"/projects/nobody/{page}").status == 200
+
+
+def test_metrics_of_an_open_run(service: Service, project: str) -> None:
+    """Metrics of a run that has not ended are shown."""
+    update = make_record(
+        "update",
+        make_call(),
+        {"otel_ml.metric.names": ["loss"], "otel_ml.metric.values": [0.5]},
+    )
+    service.store.take(project, update)
+    answered = get(service, f"/projects/{project}/metrics")
+    assert answered.status == 200
+    assert "loss" in answered.text
+
+
+def test_metrics_without_numbers(service: Service, project: str) -> None:
+    """Points that are no numbers are gaps in a curve."""
+    call = make_call()
+    update = make_record(
+        "update",
+        call,
+        {"otel_ml.metric.names": ["loss"] * 2, "otel_ml.metric.values": [math.nan, math.inf]},
+    )
+    service.store.take(project, call, update)
+    page = get(service, f"/projects/{project}/runs/{id_of(call)}").text
+    assert [points for points in re.findall(r'points="([^"]*)"', page) if "nan" in points] == []
+
+
+def test_huge_trace(service: Service, project: str) -> None:
+    """A page of a trace of 600 spans is answered, and says how many it shows."""
+    root = make_call("root", trace_id=trace_id(77), span_id=span_id(1))
+    spans = [
+        make_span(f"s{n}", trace_id=trace_id(77), parent_span_id=root.span_id) for n in range(600)
+    ]
+    service.store.take(project, root, *spans)
+    page = get(service, f"/projects/{project}/runs/{id_of(root)}").text
+    assert "601 spans, no errors. The first 500 are shown." in page
+
+
+def test_deep_payload(service: Service, project: str) -> None:
+    """A page of a deep payload is answered."""
+    deep = "[" * 200 + "]" * 200
+    call = make_call(
+        attributes={"otel_ml.inputs": deep, "otel_ml.outputs": '{"a":' * 99 + "1" + "}" * 99}
+    )
+    service.store.take(project, call)
+    assert get(service, f"/projects/{project}/runs/{id_of(call)}").status == 200
+
+
+def test_project_leads_to_runs(service: Service) -> None:
+    """The address of a project leads to its runs."""
+    answered = ask(service.app, "/projects/a%2Fb")
+    assert (answered.status, answered.headers["location"]) == (307, "/projects/a%2Fb/runs")

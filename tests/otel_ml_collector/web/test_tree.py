@@ -1,0 +1,160 @@
+"""Tests of payloads for the eye: bounded trees and chats."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from otel_ml_collector.web.tree import Message, Node, find_chat, make_tree
+
+json_values = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), st.text()),
+    lambda inner: st.one_of(st.lists(inner), st.dictionaries(st.text(), inner)),
+    max_leaves=20,
+)
+
+
+def shown(node: Node) -> list[Node]:
+    """List a node and all nodes below it."""
+    return [node, *(below for child in node.children for below in shown(child))]
+
+
+def depth_of(node: Node) -> int:
+    return 1 + max((depth_of(child) for child in node.children), default=0)
+
+
+@pytest.mark.parametrize(
+    ("value", "text", "kind"),
+    [
+        ("text", "text", "text"),
+        ("", "", "text"),
+        (None, "null", "word"),
+        (True, "true", "word"),
+        (False, "false", "word"),
+        (0, "0", "number"),
+        (-0.5, "-0.5", "number"),
+        ({}, "{0}", "branch"),
+        ([], "[0]", "branch"),
+        ({"a": 1, "b": 2}, "{2}", "branch"),
+        ([1, 2, 3], "[3]", "branch"),
+        ("x" * 4_000, "x" * 4_000, "text"),
+        ("x" * 4_001, "x" * 4_000 + "… (4,001 characters)", "text"),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_root(value: Any, text: str, kind: str) -> None:
+    """A value is shown as its text and its kind; a long text is cut and says so."""
+    node = make_tree(value)
+    assert (node.label, node.text, node.kind) == ("", text, kind)
+
+
+def test_children() -> None:
+    """The values within a value are its children, texts in quotes."""
+    node = make_tree({"a": "text", "b": [1, None]})
+    assert [(child.label, child.text, child.kind) for child in shown(node)[1:]] == [
+        ("a", '"text"', "text"),
+        ("b", "[2]", "branch"),
+        ("0", "1", "number"),
+        ("1", "null", "word"),
+    ]
+    assert [child.hidden for child in shown(node)] == [0, 0, 0, 0, 0]
+
+
+def test_many_values() -> None:
+    """Of many values 400 nodes are shown, and the rest is counted."""
+    node = make_tree(list(range(1_000)))
+    assert (len(shown(node)), len(node.children), node.hidden) == (400, 399, 601)
+
+
+def test_many_branches() -> None:
+    """The bound holds over all branches together."""
+    node = make_tree([list(range(30)) for _ in range(30)])
+    assert len(shown(node)) == 400
+    missing = node.hidden + sum(child.hidden for child in node.children)
+    assert (len(node.children), node.hidden, missing) == (13, 17, 17 + 4)
+
+
+def test_deep_value() -> None:
+    """Of a deep value 12 levels below the root are shown, and what is below is counted."""
+    value: Any = 1
+    for _ in range(100):
+        value = [value]
+    node = make_tree(value)
+    assert depth_of(node) == 13
+    assert [one.hidden for one in shown(node)] == [0] * 12 + [1]
+
+
+@given(json_values)
+def test_bounds(value: Any) -> None:
+    """No tree has more than 400 nodes, and no child is lost without being counted."""
+    node = make_tree(value)
+    nodes = shown(node)
+    assert len(nodes) <= 400
+    for one in nodes:
+        if one.kind == "branch":
+            assert one.text[1:-1] == str(len(one.children) + one.hidden)
+
+
+USER = {"role": "user", "content": "Where?"}
+
+
+@pytest.mark.parametrize(
+    ("value", "messages"),
+    [
+        ([USER], [Message("user", "Where?")]),
+        ({"messages": [USER]}, [Message("user", "Where?")]),
+        (
+            [{"role": "system", "parts": "Be short."}, USER],
+            [Message("system", "Be short."), Message("user", "Where?")],
+        ),
+        (
+            [{"role": "user", "parts": [{"type": "text", "content": "one"}, {"text": "two"}]}],
+            [Message("user", "one\ntwo")],
+        ),
+        (
+            [{"role": "assistant", "parts": [{"name": "search", "arguments": {"q": "a"}}]}],
+            [Message("assistant", "search({'q': 'a'})")],
+        ),
+        (
+            [{"role": "tool", "parts": [{"type": "tool_call_response", "result": "found"}]}],
+            [Message("tool", "found")],
+        ),
+        ([{"role": "assistant", "content": None}], [Message("assistant", "")]),
+        ([{"role": "assistant"}], [Message("assistant", "")]),
+        ([{"role": "user", "content": 7}], [Message("user", "7")]),
+        ([{"role": "user", "content": "x" * 5_000}], [Message("user", "x" * 4_000)]),
+    ],
+)
+def test_chat(value: Any, messages: list[Message]) -> None:
+    """Messages are read with their roles and texts, a tool's call as such."""
+    assert find_chat(value) == messages
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        "text",
+        3,
+        [],
+        {},
+        [1],
+        ["user"],
+        [{"content": "Where?"}],
+        [{"role": 3, "content": "Where?"}],
+        [USER, "text"],
+        {"messages": [USER], "model": "gpt"},
+        {"messages": "text"},
+    ],
+    ids=repr,
+)
+def test_no_chat(value: Any) -> None:
+    """What is no list of messages is no chat."""
+    assert find_chat(value) == []
+
+
+@given(json_values)
+def test_any_value(value: Any) -> None:
+    """Any value is a chat or none, and nothing else happens."""
+    assert isinstance(find_chat(value), list)

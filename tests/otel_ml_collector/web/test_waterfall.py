@@ -1,0 +1,166 @@
+"""Tests of the spans of a trace as a tree on one time axis."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from otel_ml_collector.query.answers import RunSummary, Tokens
+from otel_ml_collector.web.waterfall import Bar, lay_out
+from tests.otel_ml_collector.spans import MS_NS, NOW_NS
+
+
+def make_run(
+    name: str,
+    parent: str | None = None,
+    *,
+    start_ms: float = 0,
+    length_ms: float = 10,
+    **fields: Any,
+) -> RunSummary:
+    """Make a run that is called like its id."""
+    return RunSummary(
+        **{
+            "run_id": name,
+            "trace_id": "t",
+            "parent_run_id": parent,
+            "project": "p",
+            "kind": "model",
+            "name": name,
+            "span_kind": "internal",
+            "model": name,
+            "version": None,
+            "digest": "",
+            "start_time": "",
+            "start_ns": NOW_NS + int(start_ms * MS_NS),
+            "latency_ms": length_ms,
+            "outcome": "ok",
+            "error_type": "",
+            "error_message": "",
+            "inputs": "",
+            "outputs": "",
+            "tags": {},
+            "scores": {},
+            "passed": {},
+            "failed_judges": [],
+            "session": "",
+            "user": "",
+            "environment": "",
+            "release": "",
+            "provider": "",
+            "provider_model": "",
+            "tokens": Tokens(),
+            "cost": None,
+            **fields,
+        }
+    )
+
+
+def tree(bars: Sequence[Bar]) -> list[tuple[str, int]]:
+    return [(bar.run.name, bar.level) for bar in bars]
+
+
+def test_tree() -> None:
+    """Spans stand below their parents, brothers in their order."""
+    runs = [
+        make_run("root"),
+        make_run("b", "root"),
+        make_run("a", "root"),
+        make_run("b2", "b"),
+        make_run("b1", "b"),
+        make_run("other root"),
+    ]
+    drawn = lay_out(runs)
+    assert tree(drawn.bars) == [
+        ("root", 1),
+        ("b", 2),
+        ("b2", 3),
+        ("b1", 3),
+        ("a", 2),
+        ("other root", 1),
+    ]
+    assert [bar.is_parent for bar in drawn.bars] == [True, True, False, False, False, False]
+    assert (drawn.total, drawn.errors, drawn.orphans) == (6, 0, 0)
+
+
+def test_child_before_parent() -> None:
+    """A child that comes before its parent stands below it."""
+    assert tree(lay_out([make_run("child", "root"), make_run("root")]).bars) == [
+        ("root", 1),
+        ("child", 2),
+    ]
+
+
+def test_places() -> None:
+    """Bars stand at their share of the whole time, in per cent."""
+    drawn = lay_out(
+        [
+            make_run("root", start_ms=0, length_ms=200),
+            make_run("child", "root", start_ms=50, length_ms=100),
+            make_run("late", "root", start_ms=150, length_ms=250),
+        ]
+    )
+    assert drawn.length_ms == 400
+    assert [(bar.x, bar.width) for bar in drawn.bars] == [(0, 50), (12.5, 25), (37.5, 62.5)]
+
+
+def test_no_length() -> None:
+    """A trace that took no time is drawn."""
+    drawn = lay_out([make_run("root", length_ms=0)])
+    assert [(bar.x, bar.width) for bar in drawn.bars] == [(0, 0)]
+
+
+def test_nothing() -> None:
+    """A trace without spans is drawn as nothing."""
+    drawn = lay_out([])
+    assert (list(drawn.bars), drawn.total, drawn.errors, drawn.orphans) == ([], 0, 0, 0)
+
+
+def test_orphans() -> None:
+    """A span whose parent is not here stands as a root, and is counted."""
+    drawn = lay_out([make_run("root"), make_run("orphan", "lost"), make_run("child", "orphan")])
+    assert tree(drawn.bars) == [("root", 1), ("orphan", 1), ("child", 2)]
+    assert drawn.orphans == 1
+
+
+def test_errors() -> None:
+    """Failed spans are counted."""
+    failed = make_run("b", "root", outcome="error")
+    cancelled = make_run("c", "root", outcome="cancelled")
+    assert lay_out([make_run("root"), failed, cancelled]).errors == 1
+
+
+def test_own_parent() -> None:
+    """A span that names itself as its parent stands as a root."""
+    assert tree(lay_out([make_run("a", "a"), make_run("b", "a")]).bars) == [("a", 1), ("b", 2)]
+
+
+def test_cycle() -> None:
+    """Spans that are each other's parents are all shown, once."""
+    runs = [make_run("a", "b"), make_run("b", "a"), make_run("c", "b"), make_run("root")]
+    drawn = lay_out(runs)
+    assert sorted(bar.run.name for bar in drawn.bars) == ["a", "b", "c", "root"]
+    assert drawn.total == 4
+
+
+def test_repeated_span() -> None:
+    """A span that two projects have is shown once."""
+    runs = [make_run("a"), make_run("a", project="q"), make_run("b", "a")]
+    assert tree(lay_out(runs).bars) == [("a", 1), ("b", 2)]
+
+
+def test_deep_chain() -> None:
+    """Of a chain of 5,000 spans the first 500 are shown, indented up to 8 levels."""
+    runs = [make_run("0"), *(make_run(str(n), str(n - 1)) for n in range(1, 5_000))]
+    drawn = lay_out(runs)
+    assert tree(drawn.bars) == [(str(n), min(n + 1, 8)) for n in range(500)]
+    assert drawn.total == 5_000
+
+
+def test_many_spans() -> None:
+    """Of 600 spans 500 are shown, and all are counted."""
+    runs = [
+        make_run("root"),
+        *(make_run(str(n), "root", outcome="error") for n in range(599)),
+    ]
+    drawn = lay_out(runs)
+    assert len(drawn.bars) == 500
+    assert (drawn.total, drawn.errors) == (600, 599)
