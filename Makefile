@@ -6,10 +6,13 @@ PROTO_VENV := .venv-proto
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help test test-all check check-proto proto requirements format clean
+.PHONY: help demo test test-all check check-proto proto requirements format clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
+
+demo: $(VENV)/demo.stamp ## Serve, trace real models, show their records (ONCE=1 ends by itself)
+	$(BIN)/python -m examples.demo $(if $(ONCE),--once)
 
 check: $(VENV)/dev.stamp check-proto ## Format, lint, types, import contracts, proto
 	$(BIN)/ruff format --check .

@@ -1,0 +1,1 @@
+"""The demo: real models behind a small HTTP service, traced, judged, trained and edited."""

@@ -1,0 +1,122 @@
+"""``python -m examples.demo``: serves, traces real models, shows the records, waits for Ctrl-C."""
+
+import argparse
+import io
+import signal
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+from rich.console import Console
+
+from examples.demo.checks import find_missing
+from examples.demo.edit import copy_service, edit_service
+from examples.demo.errors import DemoError
+from examples.demo.folder import hold
+from examples.demo.load import Request, count_by_model, make_requests, send
+from examples.demo.processes import Process, start_collector, start_service, start_training
+from examples.demo.progress import Steps
+from examples.demo.records import Api, read_records, wait_for_runs
+from examples.demo.report import print_report
+
+_FOLDER: Final = Path(__file__).parents[2] / ".demo"
+_WIDTH: Final = 120  # of tables that go to a file
+_INTERRUPTED: Final = 130
+_ENDINGS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def main() -> int:
+    """Run the demo; returns its exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m examples.demo", description="Serve, trace real models, show the records."
+    )
+    parser.add_argument("--once", action="store_true", help="check the records and end")
+    parser.add_argument(
+        "--folder", type=Path, default=_FOLDER, help="where the demo keeps its files [.demo]"
+    )
+    flags = parser.parse_args()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a log in ASCII shows what it can
+    width = None if sys.stdout.isatty() else _WIDTH
+    console = Console(width=width, markup=False, emoji=False, highlight=False)
+    for number in _ENDINGS:
+        signal.signal(number, _interrupt)
+    try:
+        return _run(console, flags.folder.resolve(), once=flags.once)
+    except DemoError as error:
+        print(f"The demo ends: {error}", file=sys.stderr)
+        return error.status
+    except KeyboardInterrupt:
+        print("The demo was stopped before it was done", file=sys.stderr)
+        return _INTERRUPTED
+
+
+def _run(console: Console, folder: Path, *, once: bool) -> int:
+    with hold(folder), start_collector(folder) as collector:
+        with Steps(console) as steps:
+            _make_records(steps, folder, collector)
+        records = read_records(Api(collector.address))
+        print_report(console, records)
+        console.print(f"Pages: {collector.address}/ (API under {collector.address}/api/v1)")
+        if not once:
+            console.print("Ctrl-C ends the demo.")
+            _wait_for_ctrl_c(collector)
+            return 0
+        missing = find_missing(records)
+        for line in missing:
+            console.print(f"Missing: {line}")
+        return 1 if missing else 0
+
+
+def _make_records(steps: Steps, folder: Path, collector: Process) -> None:
+    """Train, serve, ask, edit, serve and ask again."""
+    with steps.step("Start the collector"):
+        collector.wait_ready()
+    copy_service(folder)
+    with steps.step("Train two classifiers"), start_training(folder, collector.address) as training:
+        training.wait_end()
+    requests = make_requests()
+    _serve(steps, folder, collector, requests, "as it is")
+    edit_service(folder)
+    _serve(steps, folder, collector, requests, "with an edited answer()")
+    with steps.step("Wait until all records are there"):
+        twice = Counter({model: 2 * count for model, count in count_by_model(requests).items()})
+        wait_for_runs(Api(collector.address), twice)
+
+
+def _serve(
+    steps: Steps, folder: Path, collector: Process, requests: Sequence[Request], state: str
+) -> None:
+    """Run the copy of the service under the load; it delivers its last runs when it ends."""
+    with start_service(folder, collector.address) as service:
+        with steps.step(f"Start the service {state}"):
+            service.wait_ready()
+        with steps.step("Send requests to it", total=len(requests)) as advance:
+            send(service.address, requests, advance)
+
+
+def _wait_for_ctrl_c(collector: Process) -> None:
+    """Wait for Ctrl-C, the good end.
+
+    Raises:
+        DemoError: The collector ended first.
+    """
+    try:
+        collector.wait_end()
+    except KeyboardInterrupt:
+        return
+    raise DemoError("The collector has ended")
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """End the demo once: a second Ctrl-C does not keep it from stopping its processes."""
+    for ending in _ENDINGS:
+        signal.signal(ending, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,35 @@
+"""What the API must show for ``--once`` to end well."""
+
+from typing import Final
+
+from examples.demo.records import Records
+
+_RUNS: Final = 300
+_VERSIONS: Final = 2
+_ERRORS: Final = 1
+_JUDGES: Final = 2
+_POINTS: Final = 10
+
+
+def find_missing(records: Records) -> list[str]:
+    """Say what the API does not show although it should; empty when nothing is missing."""
+    versions = list(records.versions.values())
+    judges = {
+        judge["judge"] for found in versions for version in found for judge in version["judges"]
+    }
+    wanted = (
+        ("runs", _RUNS, sum(project["runs"] for project in records.projects)),
+        ("versions of one model", _VERSIONS, max(map(len, versions), default=0)),
+        ("errors", _ERRORS, sum(project["errors"] for project in records.projects)),
+        ("judges", _JUDGES, len(judges)),
+        (
+            "points of one metric",
+            _POINTS,
+            max((len(series.points) for series in records.series), default=0),
+        ),
+    )
+    return [
+        f"{what}: the API shows {count}, expected at least {least}"
+        for what, least, count in wanted
+        if count < least
+    ]

@@ -1,0 +1,165 @@
+"""The demo's processes: the collector, the training, the service."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Final
+
+from examples.demo.errors import DemoError
+
+_HOST: Final = "127.0.0.1"
+_COLLECTOR_READY: Final = re.compile(r"otel-ml is ready: (http://\S+) ")
+_SERVICE_READY: Final = re.compile(r"Uvicorn running on (http://\S+) ")
+_READY_S: Final = 60
+_STOP_S: Final = 30
+_TAIL: Final = 15
+
+
+class Process:
+    """A Python process in the demo's folder that ends with the ``with`` block.
+
+    It has a process group of its own: Ctrl-C reaches the demo alone, which then stops its
+    processes one after the other. What it prints goes to ``<name>.log``.
+
+    Attributes:
+        address: Where it listens, after `wait_ready`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        arguments: Sequence[str],
+        folder: Path,
+        *,
+        ready: re.Pattern[str] | None = None,
+        endpoint: str | None = None,
+    ) -> None:
+        self.address = ""
+        self._name = name
+        self._log = folder / f"{name}.log"
+        self._ready = ready
+        self._has_spoken = threading.Event()
+        self._process = subprocess.Popen(  # noqa: S603 - this very Python, and arguments of ours
+            [sys.executable, "-m", *arguments],
+            cwd=folder,
+            env=_environment(endpoint),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            errors="replace",
+            process_group=0,
+        )
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def __enter__(self) -> "Process":
+        """Nothing to do: the process has begun."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        stack: TracebackType | None,
+    ) -> None:
+        """Ask the process to end, and make it end when it does not."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+            try:
+                self._process.wait(_STOP_S)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+        self._process.wait()
+        self._reader.join()
+
+    def wait_ready(self) -> None:
+        """Wait until it listens.
+
+        Raises:
+            DemoError: It ended, or said nothing within a minute.
+        """
+        self._has_spoken.wait(_READY_S)
+        if not self.address:
+            raise self._failure("is not ready")
+
+    def wait_end(self) -> None:
+        """Wait until it ends by itself.
+
+        Raises:
+            DemoError: It failed.
+        """
+        status = self._process.wait()
+        self._reader.join()
+        if status != 0:
+            raise self._failure(f"ended with status {status}")
+
+    def _read(self) -> None:
+        """Keep what it prints, and find the line that says where it listens."""
+        assert self._process.stdout is not None
+        with self._process.stdout as output, self._log.open("w", encoding="utf-8") as log:
+            for line in output:
+                log.write(line)
+                log.flush()
+                found = self._ready.search(line) if self._ready else None
+                if found:
+                    self.address = found[1]
+                    self._has_spoken.set()
+        self._has_spoken.set()
+
+    def _failure(self, what: str) -> DemoError:
+        tail = "\n".join(self._log.read_text("utf-8").splitlines()[-_TAIL:])
+        return DemoError(f"The {self._name} {what}; the end of {self._log}:\n{tail}")
+
+
+def start_collector(folder: Path) -> Process:
+    """Start ``otel-ml serve`` on a store in the folder, at its usual ports when they are free."""
+    arguments = [
+        *("otel_ml_collector", "serve", "--data-dir", "data"),
+        *("--http", _address(4318), "--grpc", _address(4317)),
+    ]
+    return Process("collector", arguments, folder, ready=_COLLECTOR_READY)
+
+
+def start_training(folder: Path, endpoint: str) -> Process:
+    """Train the classifiers; the process ends by itself."""
+    return Process("training", ["service.train"], folder, endpoint=endpoint)
+
+
+def start_service(folder: Path, endpoint: str) -> Process:
+    """Start the copy of the service at a free port."""
+    arguments = [
+        *("uvicorn", "service.app:app", "--host", _HOST, "--port", "0"),
+        *("--workers", "1", "--no-access-log"),
+    ]
+    return Process("service", arguments, folder, ready=_SERVICE_READY, endpoint=endpoint)
+
+
+def _address(port: int) -> str:
+    """Name the port when nobody listens there, else one that the system chooses."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((_HOST, port))
+        except OSError:
+            return f"{_HOST}:0"
+    return f"{_HOST}:{port}"
+
+
+def _environment(endpoint: str | None) -> dict[str, str]:
+    """Return our variables without those that would lead telemetry or requests elsewhere."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.upper().startswith("OTEL_") and not name.upper().endswith("_PROXY")
+    }
+    kept["PYTHONUNBUFFERED"] = "1"
+    if endpoint is not None:
+        kept["OTEL_ML_ENDPOINT"] = endpoint
+    return kept

@@ -1,0 +1,157 @@
+"""What the collector's API says of the demo's runs."""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import quote
+
+import urllib3
+
+from examples.demo.errors import DemoError
+
+Json = Any  # an answer of the API, as decoded
+
+_PAUSE_S: Final = 0.1
+_TIMEOUT_S: Final = 10
+
+
+class Api:
+    """The JSON API of a collector.
+
+    Args:
+        address: Where the collector listens.
+    """
+
+    def __init__(self, address: str) -> None:
+        self._base = f"{address}/api/v1"
+        self._pool = urllib3.PoolManager(retries=False, timeout=_TIMEOUT_S)
+
+    def ask(self, *parts: str, **parameters: str) -> Json:
+        """Ask for the resource at a path of these parts.
+
+        Raises:
+            DemoError: The answer is an error.
+        """
+        path = "/".join(quote(part, safe="") for part in parts)
+        try:
+            answer = self._pool.request("GET", f"{self._base}/{path}", fields=parameters)
+        except urllib3.exceptions.HTTPError as error:
+            raise DemoError(f"The API did not answer /{path}: {error}") from error
+        if answer.status != 200:  # noqa: PLR2004 - HTTP's word for ok
+            raise DemoError(f"The API answered /{path} with {answer.status}: {answer.data!r}")
+        return answer.json()
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """The points of one metric, and the project and name of the run that logged them."""
+
+    project: str
+    model: str
+    name: str
+    points: list[Json]
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """Everything that the demo shows and checks.
+
+    Attributes:
+        projects: As the API lists them.
+        models: The models of each project.
+        versions: The versions of each model, by project and name.
+        newest: The newest runs of models and chains of each project.
+        errors: The newest runs of each project that failed.
+        series: All metric series.
+    """
+
+    projects: list[Json]
+    models: Mapping[str, list[Json]]
+    versions: Mapping[tuple[str, str], list[Json]]
+    newest: Mapping[str, list[Json]]
+    errors: Mapping[str, list[Json]]
+    series: list[Series]
+
+
+def read_records(api: Api, newest: int = 4) -> Records:
+    """Ask the API for everything that the demo shows; `newest` runs of each project."""
+    projects = api.ask("projects")["projects"]
+    names = [project["project"] for project in projects]
+    models = {name: api.ask("projects", name, "models")["models"] for name in names}
+
+    def runs(where: str) -> dict[str, list[Json]]:
+        return {
+            name: api.ask("projects", name, "runs", where=where, limit=str(newest))["runs"]
+            for name in names
+        }
+
+    return Records(
+        projects=projects,
+        models=models,
+        versions=_read_versions(api, models),
+        newest=runs('kind in ("model", "chain")'),
+        errors=runs('outcome == "error"'),
+        series=[series for name in names for series in _read_series(api, name)],
+    )
+
+
+def wait_for_runs(api: Api, sent: Mapping[tuple[str, str], int], timeout_s: float = 30.0) -> None:
+    """Wait until the API shows a run for each request, and what every judge says of it.
+
+    Raises:
+        DemoError: It does not within `timeout_s`.
+    """
+    deadline = time.monotonic() + timeout_s
+    pause = threading.Event()
+    while unseen := _find_unseen(api, sent):
+        if time.monotonic() > deadline:
+            raise DemoError(f"After {timeout_s:.0f} s the API does not show {', '.join(unseen)}")
+        pause.wait(_PAUSE_S)
+
+
+def _find_unseen(api: Api, sent: Mapping[tuple[str, str], int]) -> list[str]:
+    projects = {project for project, _ in sent}
+    models = {name: api.ask("projects", name, "models")["models"] for name in projects}
+    seen = {(name, model["model"]): model["runs"] for name in models for model in models[name]}
+    unseen = [
+        f"{count - seen.get(model, 0)} runs of {model[1]}"
+        for model, count in sent.items()
+        if seen.get(model, 0) < count
+    ]
+    for (_, model), versions in _read_versions(api, models).items():
+        returned = sum(version["runs"] - version["errors"] for version in versions)
+        scores: Counter[str] = Counter()
+        for judge in (judge for version in versions for judge in version["judges"]):
+            scores[judge["judge"]] += judge["evaluations"]
+        unseen += [
+            f"{returned - count} scores of {model} by {judge}"
+            for judge, count in scores.items()
+            if count < returned
+        ]
+    return unseen
+
+
+def _read_versions(api: Api, models: Mapping[str, list[Json]]) -> dict[tuple[str, str], list[Json]]:
+    return {
+        (project, model["model"]): api.ask(
+            "projects", project, "models", model["model"], "versions"
+        )["versions"]
+        for project, found in models.items()
+        for model in found
+        if model["versions"]
+    }
+
+
+def _read_series(api: Api, project: str) -> list[Series]:
+    found = []
+    for owner in api.ask("projects", project, "metrics")["runs"]:
+        run = api.ask("projects", project, "runs", owner["run_id"])
+        answer = api.ask("projects", project, "metrics", run_id=owner["run_id"])
+        found += [
+            Series(project, run["model"], series["name"], series["points"])
+            for series in answer["series"]
+        ]
+    return found

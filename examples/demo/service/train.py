@@ -1,0 +1,53 @@
+"""Trains the classifiers and keeps them in files: ``python -m service.train``."""
+
+from typing import Final
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression, SGDClassifier
+from sklearn.metrics import log_loss
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from otel_ml import Client
+
+from .data import load_digit_images, load_tumours  # noqa: TID252 - see the package
+from .kept import DIGITS, TUMOURS, keep  # noqa: TID252
+
+_EPOCHS: Final = 30
+_RATE: Final = 0.001
+_TUMOURS_C: Final = 1.0
+_SEED: Final = 0
+
+
+def train_digits(client: Client) -> SGDClassifier:
+    """Train on the digits epoch by epoch, and log how it goes."""
+    data = load_digit_images()
+    order = np.random.default_rng(_SEED)
+    model = SGDClassifier(loss="log_loss", learning_rate="constant", eta0=_RATE, random_state=_SEED)
+    params = {"epochs": _EPOCHS, "rate": _RATE, "images": len(data.train.targets)}
+    with client.run("train-digits", kind="training", params=params) as run:
+        for epoch in range(1, _EPOCHS + 1):
+            rows = order.permutation(len(data.train.targets))
+            features, targets = data.train.features[rows], data.train.targets[rows]
+            model.partial_fit(features, targets, classes=np.arange(10))
+            loss = log_loss(data.test.targets, model.predict_proba(data.test.features))
+            accuracy = model.score(data.test.features, data.test.targets)
+            run.log_metrics({"loss": loss, "accuracy": accuracy}, step=epoch)
+        run.info(f"Trained on {len(data.train.targets)} images, tested on the others")
+    return model
+
+
+def train_tumours(client: Client) -> Pipeline:
+    """Train on the tumours in one go."""
+    data = load_tumours()
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=_TUMOURS_C))
+    with client.run("train-tumours", kind="training", params={"C": _TUMOURS_C}) as run:
+        model.fit(data.train.features, data.train.targets)
+        accuracy = model.score(data.test.features, data.test.targets)
+        run.log_metrics({"accuracy": accuracy})
+    return model
+
+
+if __name__ == "__main__":
+    keep(train_digits(Client("digits")), DIGITS)
+    keep(train_tumours(Client("breast-cancer")), TUMOURS)

@@ -1,0 +1,128 @@
+"""The demo, run as a user runs it."""
+
+import contextlib
+import fcntl
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+
+from examples.demo.checks import find_missing
+from examples.demo.records import Records
+from tests.support.collector import wait_until
+
+CHECKOUT = Path(__file__).parents[2]
+PAGES = re.compile(r"Pages: (http://127\.0\.0\.1:\d+)/ ")
+TIMEOUT_S = 180
+
+
+class Demo:
+    """``python -m examples.demo`` in a folder of its own, its output in a file."""
+
+    def __init__(self, folder: Path, output: Path, arguments: Sequence[str]) -> None:
+        self._output = output
+        with output.open("w") as file:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "examples.demo", "--folder", str(folder), *arguments],
+                cwd=CHECKOUT,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+            )
+
+    @property
+    def output(self) -> str:
+        return self._output.read_text()
+
+    def wait(self) -> int:
+        """Wait for its end; returns its exit status."""
+        return self._process.wait(TIMEOUT_S)
+
+    def interrupt(self) -> None:
+        """Press Ctrl-C."""
+        self._process.send_signal(signal.SIGINT)
+
+    def stop(self) -> None:
+        """End it and all that it has started."""
+        if self._process.poll() is None:
+            self._process.terminate()
+            self.wait()
+
+
+@contextlib.contextmanager
+def running_demo(tmp_path: Path, *arguments: str) -> Iterator[Demo]:
+    demo = Demo(tmp_path / "demo", tmp_path / "output.txt", arguments)
+    try:
+        yield demo
+    finally:
+        demo.stop()
+
+
+@pytest.fixture(autouse=True)
+def usual_ports_taken() -> Iterator[None]:
+    """Keep the demo off the ports that other tests' clients would send to by default."""
+    with contextlib.ExitStack() as stack:
+        for port in (4317, 4318):
+            holder = stack.enter_context(socket.socket())
+            with contextlib.suppress(OSError):  # somebody else has it, which is as good
+                holder.bind(("127.0.0.1", port))
+        yield
+
+
+def test_demo_once_shows_what_it_promises(tmp_path: Path) -> None:
+    """The demo ends with status 0 after it has shown runs, versions, scores, metrics, address."""
+    with running_demo(tmp_path, "--once") as demo:
+        assert demo.wait() == 0, demo.output
+        assert PAGES.search(demo.output), demo.output
+        for title in ("Newest runs", "Failed runs", "Model versions", "Scores", "Metrics"):
+            assert f"\n{title}" in demo.output
+        for record in ("answer:v1", "answer:v2", "ValueError", "grounded", "train-digits"):
+            assert record in demo.output
+
+
+def test_demo_stays_up_until_ctrl_c(tmp_path: Path) -> None:
+    """Ctrl-C is a good end that leaves nothing running."""
+    with running_demo(tmp_path) as demo:
+        wait_until(lambda: "Ctrl-C ends the demo" in demo.output, TIMEOUT_S)
+        address = PAGES.search(demo.output)
+        assert address, demo.output
+        with urlopen(f"{address[1]}/healthz", timeout=10) as answer:
+            assert answer.status == 200
+        demo.interrupt()
+        assert demo.wait() == 0, demo.output
+        with pytest.raises(OSError, match="refused"):
+            urlopen(f"{address[1]}/healthz", timeout=10)
+
+
+def test_demo_leaves_the_data_of_a_running_collector(tmp_path: Path) -> None:
+    """The demo refuses a folder in whose data another collector is at work."""
+    data = tmp_path / "demo" / "data"
+    data.mkdir(parents=True)
+    (tmp_path / "demo" / "demo.lock").touch()
+    lock = os.open(data / "collector.lock", os.O_RDWR | os.O_CREAT)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with running_demo(tmp_path, "--once") as demo:
+            assert demo.wait() == 2
+            assert "Another demo" in demo.output
+        assert (data / "collector.lock").exists()
+    finally:
+        os.close(lock)
+
+
+def test_demo_misses_everything_in_an_empty_store() -> None:
+    """Every promise of the demo is missing while the API shows nothing."""
+    nothing = Records(projects=[], models={}, versions={}, newest={}, errors={}, series=[])
+    assert find_missing(nothing) == [
+        "runs: the API shows 0, expected at least 300",
+        "versions of one model: the API shows 0, expected at least 2",
+        "errors: the API shows 0, expected at least 1",
+        "judges: the API shows 0, expected at least 2",
+        "points of one metric: the API shows 0, expected at least 10",
+    ]
