@@ -1,0 +1,89 @@
+"""The collector as a process: how it refuses to start, and how it ends."""
+
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.collector import CollectorProcess
+
+
+def serve(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a collector that is expected to end by itself."""
+    return subprocess.run(
+        [sys.executable, "-m", "otel_ml_collector", "serve", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_second_collector_on_the_same_data(collector: CollectorProcess, tmp_path: Path) -> None:
+    """A second collector on the same data directory ends with one line that names the first."""
+    held = tmp_path / "held"
+    first = CollectorProcess(held)
+    try:
+        first.wait_ready()
+        done = serve("--data-dir", str(held), "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0")
+        assert done.returncode == 2
+        assert done.stderr.splitlines() == [
+            f"otel-ml: The data directory {held} is in use by another collector "
+            f"(process {first.pid}); stop it, or choose another --data-dir"
+        ]
+    finally:
+        first.kill()
+
+
+@pytest.mark.parametrize("protocol", ["http", "grpc"])
+def test_taken_port(tmp_path: Path, protocol: str) -> None:
+    """A taken port ends the start with one line that says who may be there and how to move."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        free = {"http": "127.0.0.1:0", "grpc": "127.0.0.1:0", protocol: address}
+        done = serve(
+            *("--data-dir", str(tmp_path / "data")),
+            *("--http", free["http"], "--grpc", free["grpc"], "--log-level", "error"),
+        )
+    assert done.returncode == 2
+    [line] = [line for line in done.stderr.splitlines() if line.startswith("otel-ml:")]
+    assert address in line
+    assert f"--{protocol} HOST:PORT" in line
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (
+            ["--http", "127.0.0.1"],
+            "otel-ml: Invalid --http '127.0.0.1': expected HOST:PORT with a port from 0 to 65535",
+        ),
+        (
+            ["--http", "0.0.0.0:4318"],
+            "otel-ml: Listening at 0.0.0.0:4318 would let anyone who reaches it read and write: "
+            "listen at 127.0.0.1, or say --insecure",
+        ),
+        (
+            ["--http", "127.0.0.1:0", "--store", "mysql://somewhere"],
+            "otel-ml: Invalid store 'mysql://somewhere': expected chdb:///absolute/path or "
+            "clickhouse://user:password@host:port/database",
+        ),
+    ],
+)
+def test_bad_setting(arguments: list[str], line: str) -> None:
+    """A bad setting ends the start with one line that says what would be right."""
+    done = serve("--grpc", "127.0.0.1:0", *arguments)
+    assert (done.returncode, done.stderr.splitlines()) == (2, [line])
+
+
+def test_sigterm_drains(own_collector: CollectorProcess) -> None:
+    """A collector that is asked to end does so with status 0."""
+    assert own_collector.stop() == 0
+
+
+def test_health(collector: CollectorProcess) -> None:
+    """A collector that can store says that it is ready."""
+    assert collector.get_text("/readyz") == '{"status":"ready"}'

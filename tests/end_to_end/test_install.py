@@ -1,0 +1,81 @@
+"""The package as a user installs it: light, quick to import, clear about what it lacks."""
+
+import json
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+ROUNDS = 9
+
+
+@pytest.fixture(scope="module")
+def light(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of programs of a fresh environment that holds what ``pip install .`` brings."""
+    folder = tmp_path_factory.mktemp("light")
+    wheel = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
+    subprocess.run(wheel, check=True, cwd=ROOT, capture_output=True)
+    subprocess.run([sys.executable, "-m", "venv", str(folder / "env")], check=True)
+    programs = folder / "env" / "bin"
+    [built] = folder.glob("*.whl")
+    subprocess.run(
+        [programs / "python", "-m", "pip", "install", "--quiet", str(built)],
+        check=True,
+        capture_output=True,
+    )
+    return programs
+
+
+def test_install_is_light(light: Path) -> None:
+    """A plain install brings at most eight distributions, ours included."""
+    listed = subprocess.run(
+        [light / "python", "-m", "pip", "list", "--format", "json"],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    names = {one["name"] for one in json.loads(listed.stdout)} - {"pip", "setuptools", "wheel"}
+    assert "otel-ml" in names
+    assert len(names) <= 8, sorted(names)
+
+
+def test_import_is_quick(light: Path) -> None:
+    """Importing the client takes at most one and a half times what the SDK's tracing takes."""
+
+    def import_s(statement: str) -> float:
+        started = time.perf_counter()
+        subprocess.run([light / "python", "-c", statement], check=True)
+        return time.perf_counter() - started
+
+    pairs = [
+        (import_s("from otel_ml import Client"), import_s("import opentelemetry.sdk.trace"))
+        for _ in range(ROUNDS)
+    ]
+    ratio = statistics.median(ours / theirs for ours, theirs in pairs[1:])
+    assert ratio <= 1.5, f"{ratio:.2f} times the SDK's import"
+
+
+def test_collector_command_names_its_extra(light: Path) -> None:
+    """In a light install the program says in one line which extra it lacks."""
+    done = subprocess.run(
+        [light / "otel-ml", "serve"], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (done.returncode, done.stderr.splitlines()) == (
+        2,
+        ["otel-ml: The collector is not installed: run pip install 'otel-ml[collector]'"],
+    )
+
+
+def test_call_without_a_sender_works(light: Path) -> None:
+    """In a light install a traced call returns, and one warning names the extra that sends."""
+    script = "import otel_ml\n@otel_ml.trace\ndef f(a): return a + 1\nprint(f(1), f(2))"
+    done = subprocess.run(
+        [light / "python", "-c", script], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout == "2 3\n"
+    [line] = done.stderr.splitlines()
+    assert "pip install 'otel-ml[otlp]'" in line
