@@ -1,0 +1,97 @@
+"""A Chromium, and a collector that shows what the demo recorded."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from tests.support.collector import CollectorProcess
+
+ROOT = Path(__file__).parents[2]
+CHROMIUM = "/usr/bin/chromium"
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CollectorProcess]:
+    """A collector over the demo's data."""
+    folder = tmp_path_factory.mktemp("demo")
+    subprocess.run(
+        [sys.executable, "-m", "examples.demo", "--once", "--folder", str(folder)],
+        check=True,
+        cwd=ROOT,
+        capture_output=True,
+        timeout=180,
+    )
+    collector = CollectorProcess(folder / "data")
+    try:
+        collector.wait_ready()
+        yield collector
+    finally:
+        collector.kill()
+
+
+@pytest.fixture(scope="module")  # no longer: Playwright's event loop runs on in this thread
+def chromium() -> Iterator[Browser]:
+    """One browser for the tests of a file."""
+    if not Path(CHROMIUM).exists():
+        pytest.skip(f"There is no {CHROMIUM}: install Debian's package chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+class Tab:
+    """A page that notes everything a user would not want to see in the console."""
+
+    def __init__(self, context: BrowserContext, address: str) -> None:
+        self._address = address
+        self.page: Page = context.new_page()
+        self.complaints: list[str] = []
+        self.page.on("console", self._note)
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+
+    def open(self, path: str) -> Page:
+        """Open a page and wait until it is at rest."""
+        response = self.page.goto(self._address + path)
+        assert response is not None
+        assert response.status == 200, f"{path}: {response.status}"
+        self.page.wait_for_load_state("networkidle")
+        return self.page
+
+    def _note(self, message: object) -> None:
+        kind, text = getattr(message, "type", ""), getattr(message, "text", "")
+        if kind in {"error", "warning"}:
+            self.complaints.append(f"{kind}: {text}")
+
+
+@pytest.fixture(params=["light", "dark"])
+def tab(request: pytest.FixtureRequest, chromium: Browser, demo: CollectorProcess) -> Iterator[Tab]:
+    """A tab in one theme; it fails its test when the console complained."""
+    context = chromium.new_context(
+        color_scheme=request.param, viewport={"width": 1280, "height": 900}
+    )
+    opened = Tab(context, demo.endpoint)
+    yield opened
+    context.close()
+    assert opened.complaints == []
+
+
+@pytest.fixture
+def shots(request: pytest.FixtureRequest) -> Path:
+    """The folder of screenshots, which git ignores."""
+    folder = Path(__file__).parent / "screenshots"
+    folder.mkdir(exist_ok=True)
+    return folder

@@ -1,0 +1,208 @@
+"""Every page on the demo's data shows the numbers that the API gives."""
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.browser.conftest import Tab
+from tests.support.collector import CollectorProcess
+
+pytestmark = pytest.mark.browser
+DOCS = "docs-search"
+
+
+def shoot(page: Page, shots: Path, name: str) -> None:
+    theme = page.evaluate("matchMedia('(prefers-color-scheme: dark)').matches ? 'dark' : 'light'")
+    page.screenshot(path=shots / f"{name}-{theme}.png")
+
+
+def newest(demo: CollectorProcess, where: str) -> dict[str, Any]:
+    run: dict[str, Any] = demo.runs(DOCS, where=where)[0]
+    return run
+
+
+def test_home_counts_the_projects(tab: Tab, demo: CollectorProcess, shots: Path) -> None:
+    """The home page shows each project with its number of recorded runs."""
+    page = tab.open("/")
+    for project in demo.get("/projects")["projects"]:
+        row = page.get_by_role("row").filter(has_text=project["project"])
+        expect(row).to_contain_text(f"{project['runs']:,}")
+    shoot(page, shots, "home")
+
+
+def test_runs_are_those_of_the_api(tab: Tab, demo: CollectorProcess, shots: Path) -> None:
+    """The runs page lists the runs of the API in their order, with their scores."""
+    page = tab.open(f"/projects/{DOCS}/runs")
+    runs = demo.get(f"/projects/{DOCS}/runs")["runs"]
+    links = page.locator(".runs .open")
+    assert [link.get_attribute("href") for link in links.all()] == [
+        f"/projects/{DOCS}/runs/{run['run_id']}" for run in runs
+    ]
+    scored = next(place for place, run in enumerate(runs) if "grounded" in run["scores"])
+    row = page.locator(".runs tbody tr").nth(scored)
+    expect(row).to_contain_text(f"{runs[scored]['scores']['grounded']:.2f}")
+    total = demo.get("/projects")["projects"]
+    [count] = [project["runs"] for project in total if project["project"] == DOCS]
+    expect(page.locator("main")).to_contain_text(f"{count:,} recorded runs")
+    shoot(page, shots, "runs")
+
+
+def test_scrolling_brings_every_run_once(tab: Tab, demo: CollectorProcess) -> None:
+    """Scrolling to the end of a filtered list loads all its runs, each of them once."""
+    where = 'model == "answer"'
+    page = tab.open(f"/projects/{DOCS}/runs?where={quote(where)}")
+    expected = [run["run_id"] for run in demo.runs(DOCS, where=where)]
+    for _ in range(len(expected) // 50 + 1):
+        loaded = page.locator(".runs .open").count()
+        if loaded == len(expected):
+            break
+        page.locator(".runs tbody tr").last.scroll_into_view_if_needed()
+        page.wait_for_function(
+            "loaded => document.querySelectorAll('.runs .open').length > loaded", arg=loaded
+        )
+    hrefs = [link.get_attribute("href") or "" for link in page.locator(".runs .open").all()]
+    assert [href.rsplit("/", 1)[1] for href in hrefs] == expected
+
+
+def test_filter_is_typed_and_taken_back(tab: Tab, demo: CollectorProcess) -> None:
+    """A filter typed after / narrows the list as the API does, and its chip takes it back."""
+    page = tab.open(f"/projects/{DOCS}/runs")
+    page.keyboard.press("/")
+    page.keyboard.type('outcome == "error"')
+    page.keyboard.press("Enter")
+    page.wait_for_load_state("networkidle")
+    errors = demo.runs(DOCS, where='outcome == "error"')
+    expect(page.locator(".runs .open")).to_have_count(len(errors))
+    expect(page.locator("main")).to_contain_text(f"{len(errors)} recorded runs")
+    page.get_by_role("link", name='Remove outcome == "error"').click()
+    expect(page.locator(".runs .open")).to_have_count(50)
+
+
+def test_wrong_filter_points_at_its_column(
+    chromium: Browser, demo: CollectorProcess, shots: Path
+) -> None:
+    """A filter that is no expression is answered at the caret, in words."""
+    page = chromium.new_page()
+    page.goto(f"{demo.endpoint}/projects/{DOCS}/runs?where=latency_ms+%3E+%22fast%22")
+    expect(page.get_by_role("alert")).to_contain_text("^ Expected a number, found 'fast'")
+    shoot(page, shots, "wrong-filter")
+    page.close()
+
+
+def test_run_page_shows_trace_payload_and_scores(
+    tab: Tab, demo: CollectorProcess, shots: Path
+) -> None:
+    """The run page shows the trace's spans, inputs, outputs, scores with reasons, and tags."""
+    summary = newest(demo, 'model == "answer" and version == 2')
+    run = demo.get(f"/runs/{summary['run_id']}")
+    page = tab.open(f"/projects/{DOCS}/runs/{run['run_id']}")
+    trace = demo.get(f"/traces/{run['trace_id']}")["runs"]
+    assert page.locator(".wf tbody tr").count() == len(trace) == 4
+    main = page.locator("main")
+    expect(main).to_contain_text(run["inputs"]["question"])
+    expect(main).to_contain_text(run["outputs"]["answer"])
+    for evaluation in run["evaluations"]:
+        row = page.get_by_role("row").filter(has_text=evaluation["judge"])
+        expect(row).to_contain_text(f"{evaluation['score']:.2f}")
+        expect(row).to_contain_text("pass" if evaluation["passed"] else "fail")
+        expect(row).to_contain_text(evaluation["explanation"])
+    expect(page.locator(".tag").filter(has_text="client")).to_contain_text(run["tags"]["client"])
+    shoot(page, shots, "run")
+
+
+def test_failed_run_says_what_happened(tab: Tab, demo: CollectorProcess, shots: Path) -> None:
+    """The page of a failed run shows the error's type and message."""
+    run = newest(demo, 'outcome == "error" and model == "ask"')
+    page = tab.open(f"/projects/{DOCS}/runs/{run['run_id']}")
+    expect(page.locator(".note.error")).to_contain_text(run["error_type"])
+    expect(page.locator(".note.error")).to_contain_text(run["error_message"])
+    shoot(page, shots, "failed-run")
+
+
+def test_text_lines_stand_on_their_run(tab: Tab, demo: CollectorProcess) -> None:
+    """A line of text that a run logged stands on its page with its severity."""
+    summary = newest(demo, 'model == "retrieve"')
+    run = demo.get(f"/runs/{summary['run_id']}")
+    page = tab.open(f"/projects/{DOCS}/runs/{run['run_id']}")
+    [line, *_] = run["logs"]
+    expect(page.locator(".log")).to_contain_text(line["message"])
+    expect(page.locator(".log")).to_contain_text(line["severity"])
+
+
+def test_models_page_counts_runs_and_versions(
+    tab: Tab, demo: CollectorProcess, shots: Path
+) -> None:
+    """The models page shows each model with its runs."""
+    page = tab.open(f"/projects/{DOCS}/models")
+    for model in demo.get(f"/projects/{DOCS}/models")["models"]:
+        name = page.get_by_role("link", name=model["model"], exact=True)
+        row = page.get_by_role("row").filter(has=name)
+        expect(row).to_contain_text(f"{model['runs']:,}")
+        expect(row).to_contain_text(f"v{model['latest_version']}")
+    shoot(page, shots, "models")
+
+
+def test_model_page_compares_two_versions(tab: Tab, demo: CollectorProcess, shots: Path) -> None:
+    """The model page shows the numbers of each version and marks the lines that changed."""
+    page = tab.open(f"/projects/{DOCS}/models/answer")
+    versions = demo.get(f"/projects/{DOCS}/models/answer/versions")["versions"]
+    table = page.locator("table").first
+    for version in versions:
+        row = table.get_by_role("row").filter(
+            has=page.get_by_role("link", name=f"v{version['version']}", exact=True)
+        )
+        expect(row).to_contain_text(f"{version['runs']:,}")
+        for judge in version["judges"]:
+            share = 100 * judge["passed"] / judge["judged"]
+            expect(row).to_contain_text(f"{share:.0f}" if share in {0, 100} else f"{share:.1f}")
+    expect(page.locator(".diff").first.locator("ins").first).to_be_visible()
+    expect(page.locator("main")).to_contain_text("WORDS 40 → 60")
+    shoot(page, shots, "model")
+
+
+def test_metrics_page_draws_the_loss(tab: Tab, demo: CollectorProcess, shots: Path) -> None:
+    """The metrics page draws one curve a metric and names its last value."""
+    page = tab.open("/projects/digits/metrics")
+    [owner, *_] = demo.get("/projects/digits/metrics")["runs"]
+    series = demo.get("/projects/digits/metrics", run_id=owner["run_id"])["series"]
+    figures = page.locator("figure.curve")
+    assert figures.count() == len(series) == 2
+    expect(page.locator(".plot canvas")).to_have_count(2)
+    for figure, one in zip(figures.all(), series, strict=True):
+        expect(figure).to_contain_text(one["name"])
+        expect(figure).to_contain_text(f"{len(one['points'])} points")
+        expect(figure.locator(".last")).to_have_text(f"{one['points'][-1]['value']:.2f}")
+    shoot(page, shots, "metrics")
+
+
+def test_empty_project_teaches_the_next_step(
+    chromium: Browser, demo: CollectorProcess, shots: Path
+) -> None:
+    """A project without runs shows the lines to paste."""
+    page = chromium.new_page()
+    page.goto(f"{demo.endpoint}/projects/nothing-here/runs")
+    expect(page.locator("#first-steps")).to_contain_text('Client("nothing-here")')
+    shoot(page, shots, "empty")
+    page.close()
+
+
+def test_pages_fit_a_phone(chromium: Browser, demo: CollectorProcess, shots: Path) -> None:
+    """No page is wider than a phone."""
+    run = newest(demo, 'model == "answer"')
+    page = chromium.new_page(viewport={"width": 390, "height": 844})
+    for name, path in (
+        ("home", "/"),
+        ("runs", f"/projects/{DOCS}/runs"),
+        ("run", f"/projects/{DOCS}/runs/{run['run_id']}"),
+        ("model", f"/projects/{DOCS}/models/answer"),
+        ("metrics", "/projects/digits/metrics"),
+    ):
+        page.goto(demo.endpoint + path)
+        page.wait_for_load_state("networkidle")
+        width = page.evaluate("document.documentElement.scrollWidth")
+        assert width <= 390, f"{path} is {width} px wide"
+        page.screenshot(path=shots / f"{name}-phone.png")
+    page.close()
