@@ -6,7 +6,7 @@ PROTO_VENV := .venv-proto
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all check check-proto proto requirements format clean
+.PHONY: help demo test test-all check check-proto bench proto requirements format clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -25,6 +25,9 @@ test: $(VENV)/dev.stamp ## All that Python alone can test
 
 test-all: $(VENV)/dev.stamp tools ## Everything, with Node and Chromium; a skipped test is a failure
 	$(BIN)/python -m pytest $(PYTEST) --forbid-skips --cov
+
+bench: $(VENV)/dev.stamp ## Print the numbers of docs/benchmarks.md as this machine makes them
+	$(BIN)/python -m tests.bench
 
 proto: $(PROTO_VENV)/stamp ## Make the generated code again
 	$(call generate,collector)

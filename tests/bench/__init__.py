@@ -1,0 +1,1 @@
+"""Benchmarks: each prints its number, as a ratio in the same run where that is possible."""
