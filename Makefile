@@ -3,10 +3,11 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PROTO_VENV := .venv-proto
+PROMTOOL := .cache/prometheus/usr/bin/promtool
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all check check-proto bench proto requirements format clean
+.PHONY: help demo test test-all check check-proto check-deploy bench proto requirements format clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -21,13 +22,16 @@ check: $(VENV)/dev.stamp check-proto ## Format, lint, types, import contracts, p
 	$(BIN)/lint-imports
 
 test: $(VENV)/dev.stamp ## All that Python alone can test
-	$(BIN)/python -m pytest $(PYTEST) -m "not browser and not node"
+	$(BIN)/python -m pytest $(PYTEST) -m "not browser and not node and not deploy"
 
 test-all: $(VENV)/dev.stamp tools ## Everything, with Node and Chromium; a skipped test is a failure
-	$(BIN)/python -m pytest $(PYTEST) --forbid-skips --cov
+	$(BIN)/python -m pytest $(PYTEST) -m "not deploy" --forbid-skips --cov
 
 bench: $(VENV)/dev.stamp ## Print the numbers of docs/benchmarks.md as this machine makes them
 	$(BIN)/python -m tests.bench
+
+check-deploy: $(VENV)/deploy.stamp $(PROMTOOL) ## Validate deploy/ with real tools (Debian, Ubuntu)
+	PATH="$(CURDIR)/$(dir $(PROMTOOL)):$$PATH" $(BIN)/python -m pytest -m deploy tests/deploy
 
 proto: $(PROTO_VENV)/stamp ## Make the generated code again
 	$(call generate,collector)
@@ -41,6 +45,9 @@ requirements: ## Compile the pinned requirements again (needs uv)
 	$(COMPILE) pyproject.toml --extra demo requirements/build.in requirements/dev.in \
 	  -c requirements/demo.txt -o requirements/dev.txt
 	$(COMPILE) requirements/proto.in -o requirements/proto.txt
+	$(COMPILE) requirements/deploy.in -c requirements/dev.txt -o requirements/deploy.txt
+	$(COMPILE) pyproject.toml --extra collector requirements/build.in -c requirements/demo.txt \
+	  -o deploy/requirements.txt
 
 clean: ## Remove what these targets made
 	rm -rf $(VENV) $(PROTO_VENV) .cache .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis
@@ -65,6 +72,16 @@ $(VENV)/dev.stamp: requirements/dev.txt pyproject.toml | $(BIN)/python
 	$(BIN)/$(INSTALL) -r requirements/dev.txt
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@ $(VENV)/demo.stamp
+
+$(VENV)/deploy.stamp: requirements/deploy.txt $(VENV)/dev.stamp
+	$(BIN)/$(INSTALL) -r requirements/deploy.txt
+	@touch $@
+
+$(PROMTOOL):
+	@command -v dpkg-deb >/dev/null && command -v systemd-analyze >/dev/null || { \
+	  echo "make check-deploy needs Debian or Ubuntu with systemd"; exit 1; }
+	mkdir -p .cache/prometheus
+	cd .cache/prometheus && apt-get download prometheus && dpkg-deb -x prometheus_*.deb .
 
 $(PROTO_VENV)/stamp: requirements/proto.txt
 	$(PYTHON) -m venv $(PROTO_VENV)
