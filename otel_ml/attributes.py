@@ -70,6 +70,12 @@ SOURCE: Final = "otel_ml.source"
 TARGET_RUN: Final = "otel_ml.target.run"
 TARGET_START_NS: Final = "otel_ml.target.start_ns"
 
+# `start` records: the parent of the run that is open.
+PARENT_SPAN_ID: Final = "otel_ml.parent_span_id"
+
+# `heartbeat` and `goodbye` records: how many spans of the project the process has dropped.
+DROPPED: Final = "otel_ml.dropped"
+
 # Closed sets.
 KINDS: Final = frozenset(
     {"model", "chain", "tool", "retriever", "embedding", "agent", "training"},

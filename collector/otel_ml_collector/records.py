@@ -40,7 +40,7 @@ class Run:
         model: The name under which versions gather; empty for kind span.
         digest: The definition's digest; empty when the model has no version.
         structure: Digest of the output's structure, ``dynamic``, or empty.
-        outcome: ok, error, cancelled or abandoned.
+        outcome: ok, error, cancelled or abandoned; running for a run that is open.
         inputs: JSON text, and so are outputs, params, attributes, resource and links. Empty
             when there is none.
         inputs_preview: Short plain text, for lists.
@@ -186,40 +186,78 @@ class TraceKey:
     end_ns: int
 
 
+@dataclass(frozen=True, slots=True)
+class ProcessSign:
+    """That a sending process lives, or what it told of itself; times are by its own clock.
+
+    Attributes:
+        heartbeat_ns: When it said that it lives; 0 when it did not.
+        goodbye_ns: When it said that it ends; 0 when it did not.
+        seq: The highest number that it gave to a span of the project; 0 when it did not tell.
+        dropped: How many spans of the project it dropped.
+    """
+
+    project: str
+    process: str
+    heartbeat_ns: int = 0
+    goodbye_ns: int = 0
+    seq: int = 0
+    dropped: int = 0
+
+    def join(self, other: "ProcessSign") -> "ProcessSign":
+        """Make one sign of two of the same process, whatever their order."""
+        return ProcessSign(
+            self.project,
+            self.process,
+            max(self.heartbeat_ns, other.heartbeat_ns),
+            max(self.goodbye_ns, other.goodbye_ns),
+            max(self.seq, other.seq),
+            max(self.dropped, other.dropped),
+        )
+
+
 @dataclass(slots=True)
 class Records:
     """What some spans say, ready to be stored.
 
     Attributes:
+        runs: Ended ones.
+        open_runs: Those that said that they began, whether or not they have ended since.
         rejected: Number of spans that can never be stored, by reason.
     """
 
     runs: list[Run] = field(default_factory=list)
+    open_runs: list[Run] = field(default_factory=list)
     versions: list[ModelVersion] = field(default_factory=list)
     metrics: list[Metric] = field(default_factory=list)
     tags: list[LateTag] = field(default_factory=list)
     logs: list[LateLog] = field(default_factory=list)
     trace_keys: list[TraceKey] = field(default_factory=list)
+    signs: list[ProcessSign] = field(default_factory=list)
     rejected: Counter[str] = field(default_factory=Counter)
 
     def extend(self, other: "Records") -> None:
         """Add what other spans say."""
         self.runs += other.runs
+        self.open_runs += other.open_runs
         self.versions += other.versions
         self.metrics += other.metrics
         self.tags += other.tags
         self.logs += other.logs
         self.trace_keys += other.trace_keys
+        self.signs += other.signs
         self.rejected += other.rejected
 
     def __len__(self) -> int:
         """Count the rows, for the size of a group."""
         return (
             len(self.runs)
+            + len(self.open_runs)
             + len(self.metrics)
             + len(self.versions)
             + len(self.tags)
             + len(self.logs)
+            + len(self.signs)
         )
 
 

@@ -123,6 +123,7 @@ def expected_run(run_id: str, start_ns: int, **fields: object) -> dict[str, obje
         "start_time": f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:09}Z",
         "start_ns": start_ns,
         "outcome": "ok",
+        "last_heard_ns": None,
         "error_type": "",
         "error_message": "",
         "tags": {},

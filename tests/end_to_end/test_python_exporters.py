@@ -192,6 +192,7 @@ def expected_run(span: Span, start_ns: int, **fields: object) -> dict[str, objec
         "start_time": f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:09}Z",
         "start_ns": start_ns,
         "outcome": "ok",
+        "last_heard_ns": None,
         "error_type": "",
         "error_message": "",
         "inputs": None,

@@ -61,6 +61,32 @@ def make_record(
     return make_span(record, {"otel_ml.record": record, **(attributes or {})}, **parents | fields)
 
 
+def make_start(run: Span, attributes: Mapping[str, Value] | None = None, **fields: Any) -> Span:
+    """Make the `start` record of a run that its span will end."""
+    told: dict[str, Value] = {
+        "otel_ml.record": "start",
+        "otel_ml.kind": "model",
+        "otel_ml.model.name": run.name,
+        "otel_ml.target.run": id_of(run),
+        "otel_ml.process": "00000001",
+    }
+    if run.parent_span_id:
+        told["otel_ml.parent_span_id"] = run.parent_span_id.hex()
+    times = {"start_ns": run.start_ns, "end_ns": run.start_ns}
+    parents = {"trace_id": run.trace_id, "parent_span_id": run.span_id}
+    return make_span("otel_ml.start", {**told, **(attributes or {})}, **times | parents | fields)
+
+
+def make_sign(record: str, at_ns: int, process: str = "00000001", **told: Value) -> Span:
+    """Make a `heartbeat` or `goodbye`."""
+    attributes: dict[str, Value] = {
+        "otel_ml.record": record,
+        "otel_ml.process": process,
+        **{f"otel_ml.{name}": value for name, value in told.items()},
+    }
+    return make_span(f"otel_ml.{record}", attributes, start_ns=at_ns, end_ns=at_ns)
+
+
 def map_all(*spans: Span, project: str | None = None) -> Records:
     """Map spans at the time of the tests' clock."""
     return map_spans(spans, Filing(project, NOW_NS))

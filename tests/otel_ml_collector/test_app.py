@@ -1,5 +1,6 @@
 """Tests of the collector as a whole, without a network."""
 
+import itertools
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,8 +10,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from otel_ml_collector.app import make_app, open_collector
 from otel_ml_collector.config import load
+from otel_ml_collector.mapping import Filing, map_spans
+from otel_ml_collector.span import Span
+from otel_ml_collector.store.writer import Writer
 from tests.otel_ml_collector.asgi import Answered, ask
-from tests.otel_ml_collector.spans import make_call
+from tests.otel_ml_collector.spans import SECOND_NS, id_of, make_call, make_sign, make_start
 from tests.otel_ml_collector.stores import Service, open_service
 from tests.otel_ml_collector.wire import encode
 
@@ -24,10 +28,15 @@ def service(tmp_path: Path) -> Iterator[Service]:
         yield opened
 
 
-def send(service: Service, project: str, **headers: str) -> Answered:
-    body = encode([make_call(start_ns=time.time_ns())])
+def send(service: Service, project: str, *spans: Span, **headers: str) -> Answered:
+    body = encode(spans or [make_call(start_ns=time.time_ns())])
     sent = {"content-type": PROTOBUF, "x-otel-ml-project": project, **headers}
     return ask(service.app, "/v1/traces", method="POST", headers=sent, body=[body])
+
+
+def listed(service: Service, project: str) -> list[tuple[str, str, float | None]]:
+    runs = ask(service.app, f"/api/v1/projects/{project}/runs").json["runs"]
+    return [(run["model"], run["outcome"], run["latency_ms"]) for run in runs]
 
 
 def test_sent_and_found(service: Service, project: str) -> None:
@@ -35,6 +44,43 @@ def test_sent_and_found(service: Service, project: str) -> None:
     assert send(service, project).status == 200
     runs = ask(service.app, f"/api/v1/projects/{project}/runs").json["runs"]
     assert [run["model"] for run in runs] == ["answer"]
+
+
+def test_run_from_start_to_end(service: Service, project: str) -> None:
+    """A run is running from its start on, crashed by a goodbye, and ended by its end."""
+    now_ns = time.time_ns()
+    run = make_call("train", start_ns=now_ns, end_ns=now_ns + 2_000_000)
+    address = f"/api/v1/projects/{project}/runs/{id_of(run)}"
+    assert send(service, project, make_start(run)).status == 200
+    assert listed(service, project) == [("train", "running", None)]
+    assert ask(service.app, address).json["outcome"] == "running"
+    assert send(service, project, make_sign("goodbye", now_ns + 1)).status == 200
+    assert listed(service, project) == [("train", "crashed", None)]
+    assert ask(service.app, address).json["outcome"] == "crashed"
+    assert send(service, project, run).status == 200
+    assert listed(service, project) == [("train", "ok", 2.0)]
+    assert ask(service.app, address).json["latency_ms"] == 2.0
+
+
+def test_silent_process(service: Service, project: str) -> None:
+    """A run of whose process nothing came for 5 minutes has crashed until a heartbeat comes."""
+    now_ns = time.time_ns()
+    ago = itertools.count(now_ns - 301 * SECOND_NS)
+    begun = map_spans([make_start(make_call("train", start_ns=now_ns))], Filing(project, now_ns))
+    Writer(service.store.connections, ago.__next__).write(begun)
+    assert listed(service, project) == [("train", "crashed", None)]
+    assert send(service, project, make_sign("heartbeat", now_ns)).status == 200
+    assert listed(service, project) == [("train", "running", None)]
+
+
+def test_bad_start(service: Service, project: str) -> None:
+    """A start record of no run is rejected by partial success, and those beside it are stored."""
+    run = make_call("train", start_ns=time.time_ns())
+    bad = make_start(run, {"otel_ml.target.run": "nonsense"})
+    answered = send(service, project, bad, make_start(run))
+    assert answered.status == 200
+    assert b"record_without_target 1" in answered.body
+    assert listed(service, project) == [("train", "running", None)]
 
 
 def test_foreign_page(service: Service, project: str) -> None:

@@ -17,9 +17,19 @@ BAD_EVALUATION: Final = "invalid_evaluation"
 _RUN_ID: Final = re.compile("[0-9a-f]{32}-[0-9a-f]{16}")
 
 
+def owner_of(span: Span) -> str | None:
+    """Name the run that a record is about; None when it names none that could be."""
+    target = span.attributes.get(names.TARGET_RUN)
+    if target is not None:
+        return target if isinstance(target, str) and _RUN_ID.fullmatch(target) else None
+    if not is_span_id(span.parent_span_id):
+        return None
+    return run_id(span.trace_id, span.parent_span_id)
+
+
 def map_update(span: Span, project: str, records: Records, known: Window) -> str | None:
     """Add metric points, tags and text of an `update`; return why it is rejected, if it is."""
-    owner = _owner(span)
+    owner = owner_of(span)
     if owner is None:
         return NO_TARGET
     points = _points(span, project, owner, known)
@@ -40,7 +50,7 @@ def map_update(span: Span, project: str, records: Records, known: Window) -> str
 
 def map_evaluation(span: Span, project: str, records: Records, known: Window) -> str | None:
     """Add the score of an `evaluation`; return why it is rejected, if it is."""
-    owner = _owner(span)
+    owner = owner_of(span)
     attributes = span.attributes
     judge = to_text(attributes.get(names.JUDGE_NAME))
     source = attributes.get(names.SOURCE, "judge")
@@ -78,15 +88,6 @@ def map_evaluation(span: Span, project: str, records: Records, known: Window) ->
             )
         )
     return None
-
-
-def _owner(span: Span) -> str | None:
-    target = span.attributes.get(names.TARGET_RUN)
-    if target is not None:
-        return target if isinstance(target, str) and _RUN_ID.fullmatch(target) else None
-    if not is_span_id(span.parent_span_id):
-        return None
-    return run_id(span.trace_id, span.parent_span_id)
 
 
 def _target_start(span: Span, known: Window) -> int:

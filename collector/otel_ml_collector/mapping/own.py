@@ -82,10 +82,12 @@ def read_judges(ours: Mapping[str, Value]) -> dict[str, Mapping[str, Value]]:
     return judges
 
 
-def read_score(ours: Mapping[str, Value], judge: str) -> tuple[float | None, bool | None]:
-    """Read score and pass of one judge."""
-    passed = ours.get(names.PASSED_PREFIX + judge)
-    score = to_float(ours.get(names.SCORE_PREFIX + judge))
+def read_score(
+    ours: Mapping[str, Value], judge: str, told: Mapping[str, Value]
+) -> tuple[float | None, bool | None]:
+    """Read score and pass of one judge; where attributes are few they stand in what is `told`."""
+    passed = ours.get(names.PASSED_PREFIX + judge, told.get("passed"))
+    score = to_float(ours.get(names.SCORE_PREFIX + judge, told.get("score")))
     return score, passed if isinstance(passed, bool) else None
 
 

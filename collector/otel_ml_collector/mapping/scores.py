@@ -45,7 +45,7 @@ def read_scores(
 def _own_score(
     run: Run, ours: Mapping[str, Value], judge: str, told: Mapping[str, Value]
 ) -> Metric:
-    value, passed = own.read_score(ours, judge)
+    value, passed = own.read_score(ours, judge, told)
     score, problem = real_score(value)
     return Metric(
         project=run.project,

@@ -1,49 +1,24 @@
 """Spans to records: each span is filed under its project, then read by every dialect."""
 
-import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 from otel_ml import attributes as names
 from otel_ml_collector.mapping import gen_ai, own, plain
-from otel_ml_collector.mapping.about import map_evaluation, map_update
-from otel_ml_collector.mapping.check import Window, is_span_id, reason_to_reject
+from otel_ml_collector.mapping.about import NO_TARGET, map_evaluation, map_update
+from otel_ml_collector.mapping.check import Window, reason_to_reject
 from otel_ml_collector.mapping.found import Found
+from otel_ml_collector.mapping.process import NO_PROCESS, SIGNS, hear, process_of
+from otel_ml_collector.mapping.run import make_run
 from otel_ml_collector.mapping.scores import read_scores
-from otel_ml_collector.mapping.values import (
-    preview,
-    to_json,
-    to_sorted_json,
-    to_text,
-)
-from otel_ml_collector.records import ModelVersion, Records, Run, TraceKey
+from otel_ml_collector.mapping.start import announced_span
+from otel_ml_collector.mapping.values import to_sorted_json, to_text
+from otel_ml_collector.records import ModelVersion, ProcessSign, Records, TraceKey
 from otel_ml_collector.span import Scope, Span, Value
 
 _OPENINFERENCE_PROJECT: Final = "openinference.project.name"
-_MESSAGE_CHARS: Final = 1_024
 _TRACE_KEY_CHARS: Final = 256
-_INT64: Final = 2**63
-_SPAN_KINDS: Final = ("", "internal", "server", "client", "producer", "consumer")
-_TEXT_FIELDS: Final = (
-    "digest",
-    "structure",
-    "error_type",
-    "session",
-    "user",
-    "environment",
-    "release",
-    "provider",
-    "provider_model",
-    "process",
-)
-_NUMBER_FIELDS: Final = (
-    "input_tokens",
-    "output_tokens",
-    "cached_tokens",
-    "reasoning_tokens",
-    "cost",
-)
 _ABOUT: Final = {"update": map_update, "evaluation": map_evaluation}
 
 
@@ -80,7 +55,10 @@ def map_spans(spans: Iterable[Span], filing: Filing) -> Records:
             reason = _map_span(span, project, batch)
         if reason is not None:
             records.rejected[reason] += 1
+        else:
+            hear(span, project, batch.signs)
     records.trace_keys += batch.keys.values()
+    records.signs += batch.signs.values()
     return records
 
 
@@ -91,23 +69,40 @@ class _Batch:
     window: Window
     records: Records = field(default_factory=Records)
     keys: dict[tuple[str, str, bytes], TraceKey] = field(default_factory=dict)
+    signs: dict[tuple[str, str], ProcessSign] = field(default_factory=dict)
     scopes: dict[int, tuple[str, str]] = field(default_factory=dict)
 
 
 def _map_span(span: Span, project: str, batch: _Batch) -> str | None:
+    """Add what a span says to its batch; return why it is rejected, if it is."""
+    record = to_text(span.attributes.get(names.RECORD, "run"))
+    if record == "run":
+        _map_run(span, project, batch)
+        return None
+    if record == "start":
+        announced = announced_span(span)
+        if announced is None:
+            return NO_TARGET
+        _map_run(announced, project, batch, is_open=True)
+        return None
+    if record in SIGNS:  # heard as every span is
+        return None if process_of(span) else NO_PROCESS
+    map_record = _ABOUT.get(record)
+    if map_record is None:
+        return "unknown_record"
+    return map_record(span, project, batch.records, batch.window)
+
+
+def _map_run(span: Span, project: str, batch: _Batch, *, is_open: bool = False) -> None:
     records = batch.records
-    record = span.attributes.get(names.RECORD, "run")
-    if record != "run":
-        map_record = _ABOUT.get(to_text(record))
-        if map_record is None:
-            return "unknown_record"
-        return map_record(span, project, records, batch.window)
     found: Found = {"tags": {}, "logs": [], "used": set()}
+    if is_open:
+        found["outcome"] = "running"
     own.read_run(span, found)
     gen_ai.read_run(span, found)
     plain.read_run(span, found)
-    run = _run(span, project, found, _scope_texts(span.scope, batch.scopes))
-    records.runs.append(run)
+    run = make_run(span, project, found, _scope_texts(span.scope, batch.scopes))
+    (records.open_runs if is_open else records.runs).append(run)
     if run.digest:
         records.versions.append(
             ModelVersion(
@@ -129,50 +124,6 @@ def _map_span(span: Span, project: str, batch: _Batch) -> str | None:
             batch.keys,
             TraceKey(key[:_TRACE_KEY_CHARS], project, run.trace_id, run.start_ns, run.end_ns),
         )
-    return None
-
-
-def _run(span: Span, project: str, found: Found, scope_texts: tuple[str, str]) -> Run:
-    kind = found["kind"]
-    inputs, outputs = found.get("inputs"), found.get("outputs")
-    rest = {key: value for key, value in span.attributes.items() if key not in found["used"]}
-    texts: dict[str, Any] = {
-        "inputs": to_json(inputs) if "inputs" in found else "",
-        "outputs": to_json(outputs) if "outputs" in found else "",
-        "params": to_json(found["params"]) if "params" in found else "",
-        "attributes": to_sorted_json(rest) if rest else "",
-        "events": _events(span),
-        "links": _links(span),
-        "resource": scope_texts[0],
-        "scope": scope_texts[1],
-    }
-    facts: dict[str, Any] = {
-        "project": project,
-        "trace_id": span.trace_id,
-        "span_id": span.span_id,
-        "parent_span_id": span.parent_span_id if is_span_id(span.parent_span_id) else b"",
-        "kind": kind,
-        "name": span.name,
-        "span_kind": _SPAN_KINDS[span.kind] if 0 <= span.kind < len(_SPAN_KINDS) else "",
-        "model": "" if kind == "span" else found.get("model", span.name),
-        "start_ns": span.start_ns,
-        "end_ns": max(span.end_ns, span.start_ns),
-        "outcome": found["outcome"],
-        "error_message": found.get("error_message", "")[:_MESSAGE_CHARS],
-        "tags": sorted(found["tags"].values(), key=lambda tag: tag.name),
-        "logs": found["logs"],
-        "dialect": found["dialect"],
-        "seq": found.get("seq", 0),
-        **{name: found.get(name, "") for name in _TEXT_FIELDS},
-        **{name: found.get(name) for name in _NUMBER_FIELDS},
-    }
-    return Run(
-        **facts,
-        **texts,
-        inputs_preview=preview(inputs),
-        outputs_preview=preview(outputs),
-        rank=_rank([*texts.values(), repr(list(facts.values()))]),
-    )
 
 
 def _project(span: Span, filing: Filing) -> str:
@@ -195,28 +146,6 @@ def _scope_texts(scope: Scope, texts: dict[int, tuple[str, str]]) -> tuple[str, 
     return texts[key]
 
 
-def _events(span: Span) -> str:
-    """Write the events that are no text lines of ours."""
-    events = [
-        {"name": event.name, "time_ns": event.time_ns, "attributes": event.attributes}
-        for event in span.events
-        if event.name != names.LOG_EVENT
-    ]
-    return to_json(events) if events else ""
-
-
-def _links(span: Span) -> str:
-    links = [
-        {
-            "trace_id": link.trace_id.hex(),
-            "span_id": link.span_id.hex(),
-            "attributes": link.attributes,
-        }
-        for link in span.links
-    ]
-    return to_json(links) if links else ""
-
-
 def _widen(keys: dict[tuple[str, str, bytes], TraceKey], key: TraceKey) -> None:
     known = keys.get((key.key, key.project, key.trace_id))
     if known is not None:
@@ -228,9 +157,3 @@ def _widen(keys: dict[tuple[str, str, bytes], TraceKey], key: TraceKey) -> None:
             max(key.end_ns, known.end_ns),
         )
     keys[key.key, key.project, key.trace_id] = key
-
-
-def _rank(texts: Sequence[str]) -> int:
-    """Rank a record: the longer one wins, and of equally long ones one is chosen by checksum."""
-    content = "\x1f".join(texts).encode("utf-8", "surrogatepass")
-    return min(len(content), 2**31 - 1) << 32 | zlib.crc32(content)

@@ -63,12 +63,20 @@ class RunSummary(BaseModel):
     digest: str
     start_time: str = Field(description="RFC 3339, UTC")
     start_ns: int
-    latency_ms: float
-    outcome: str
+    latency_ms: float | None = Field(description="Null while the run has no end")
+    outcome: str = Field(
+        description="ok, error, cancelled or abandoned; of a run without an end running, or "
+        "crashed when its process ended or was silent for 5 minutes"
+    )
+    last_heard_ns: int | None = Field(
+        description="Of a run without an end: when its process was last heard of"
+    )
     error_type: str
     error_message: str
     inputs: str = Field(description="A preview in plain text")
-    outputs: str = Field(description="A preview in plain text")
+    outputs: str | None = Field(
+        description="A preview in plain text, null while the run has no end"
+    )
     tags: dict[str, JsonValue]
     scores: dict[str, float]
     passed: dict[str, bool]

@@ -84,26 +84,29 @@ def get_projects(reader: FromReader) -> Projects:
 def get_runs(
     query: Annotated[runs.RunsQuery, Depends(parse_query)], reader: FromReader
 ) -> RunsPage:
-    """List the recorded runs of a project. Spans that are no model calls need `kind` in `where`."""
+    """List the runs of a project, also those that have no end.
+
+    Spans that are no model calls need `kind` in `where`.
+    """
     return runs.find_runs(reader, query, time.time_ns())
 
 
 @router.get("/projects/{project:path}/runs/{run_id}")
 def get_project_run(project: str, run_id: str, reader: FromReader) -> Run:
     """Read one run with everything that is known of it."""
-    return runs.find_run(reader, run_id, project)
+    return runs.find_run(reader, run_id, project, now_ns=time.time_ns())
 
 
 @router.get("/runs/{run_id}")
 def get_run(run_id: str, reader: FromReader) -> Run:
     """Read one run by its id alone, when exactly one project has it."""
-    return runs.find_run(reader, run_id)
+    return runs.find_run(reader, run_id, now_ns=time.time_ns())
 
 
 @router.get("/traces/{key:path}")
 def get_trace(key: str, reader: FromReader) -> Trace:
     """Read all runs of the traces that have this trace id or key, oldest first."""
-    return runs.find_trace(reader, key)
+    return runs.find_trace(reader, key, now_ns=time.time_ns())
 
 
 @router.get("/projects/{project:path}/models")

@@ -21,6 +21,7 @@ from otel_ml_collector.query.answers import (
 from otel_ml_collector.query.series import group
 from otel_ml_collector.query.shape import run_id_of
 from otel_ml_collector.query.times import to_rfc3339
+from otel_ml_collector.store.open_runs import name_open_runs
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.runs import Key, read_points, read_runs
 from otel_ml_collector.store.statistics import (
@@ -113,6 +114,8 @@ def find_metrics(
         rows = list_metric_owners(reader, project, _OWNERS)
         found = read_runs(reader, project, [_key(row) for row in rows]) if rows else []
         names = {run_id_of(run): run["model"] or run["name"] for run in found}
+        unnamed = [row["owner"] for row in rows if row["start_ns"] and row["owner"] not in names]
+        names |= {run_id_of(run): run["model"] for run in name_open_runs(reader, project, unnamed)}
         owners = [
             MetricOwner(
                 run_id=row["owner"],

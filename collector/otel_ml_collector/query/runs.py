@@ -13,6 +13,7 @@ from otel_ml_collector.query.language import fields_of
 from otel_ml_collector.query.series import resolve
 from otel_ml_collector.query.shape import (
     find_evaluations,
+    is_open,
     load_json,
     run_id_of,
     summarise,
@@ -20,10 +21,18 @@ from otel_ml_collector.query.shape import (
 )
 from otel_ml_collector.query.times import DAY_NS, HOUR_NS
 from otel_ml_collector.store.condition import Condition, join
+from otel_ml_collector.store.open_runs import (
+    OpenKey,
+    find_open_keys,
+    list_open_keys,
+    read_open_payload,
+    read_open_runs,
+)
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.runs import (
     Key,
     Listing,
+    Place,
     Window,
     find_places,
     list_keys,
@@ -75,7 +84,14 @@ def compile_where(where: str) -> tuple[Condition, bool]:
 
 
 def find_runs(reader: Reader, query: RunsQuery, now_ns: int) -> RunsPage:
-    """List runs in order of their start.
+    """List runs in order of their start, those that have no end at their places among them.
+
+    A filter looks at no more than the next 2,000 runs without an end.
+
+    Args:
+        reader: The store.
+        query: What to list.
+        now_ns: By it a run whose process is silent has crashed.
 
     Raises:
         BadQuery: Filter or cursor is wrong.
@@ -83,12 +99,18 @@ def find_runs(reader: Reader, query: RunsQuery, now_ns: int) -> RunsPage:
     condition, is_filtered = compile_where(query.where)
     after = None if query.cursor is None else read_cursor(query.cursor)
     listing = Listing(query.project, condition, is_filtered, after, query.newest_first)
-    end_ns = now_ns + _AHEAD_NS if query.end_ns is None else query.end_ns
-    rows: list[Row] = []
-    for window in _windows(listing, Window(query.start_ns, end_ns)):
-        rows += _fill(reader, listing, window, query.limit + 1 - len(rows))
-        if len(rows) > query.limit:
+    whole = Window(query.start_ns, now_ns + _AHEAD_NS if query.end_ns is None else query.end_ns)
+    want = query.limit + 1
+    # Those without an end first: one that ends in between is then in both, and its end wins.
+    keys = list_open_keys(reader, listing, whole)
+    ended: list[Row] = []
+    for window in _windows(listing, whole):
+        ended += _fill(reader, listing, window, want - len(ended))
+        if len(ended) >= want:
             break
+    near = _near(keys, ended, listing, want)
+    rows = [*ended, *read_open_runs(reader, query.project, near, now_ns, condition)]
+    rows.sort(key=_place, reverse=query.newest_first)
     page = rows[: query.limit]
     more = len(rows) > query.limit
     return RunsPage(
@@ -103,13 +125,14 @@ def cursor_of(run: RunSummary) -> str:
     return write_cursor(Key(run.start_ns, trace_id, span_id))
 
 
-def find_run(reader: Reader, run_id: str, project: str | None = None) -> Run:
+def find_run(reader: Reader, run_id: str, project: str | None = None, *, now_ns: int) -> Run:
     """Read one run with everything that is known of it.
 
     Args:
         reader: The store.
         run_id: ``<32 hex>-<16 hex>``.
         project: Where to look; None when exactly one project has the run.
+        now_ns: By it a run whose process is silent has crashed.
 
     Raises:
         BadQuery: The id is none, or several projects have the run.
@@ -123,7 +146,7 @@ def find_run(reader: Reader, run_id: str, project: str | None = None) -> Run:
         rows
         for place in find_places(reader, trace_id)
         if project in {None, place.project}
-        and (rows := winners(read_run(reader, place, span_id)))
+        and (rows := _read_run(reader, place, span_id, now_ns))
         and any(row["span_id"] == span_id for row in rows)
     ]
     if not found:
@@ -135,8 +158,8 @@ def find_run(reader: Reader, run_id: str, project: str | None = None) -> Run:
     return _detail(reader, next(row for row in rows if row["span_id"] == span_id), rows)
 
 
-def find_trace(reader: Reader, key: str, project: str | None = None) -> Trace:
-    """Read all runs of the traces that have this id or key, oldest first.
+def find_trace(reader: Reader, key: str, project: str | None = None, *, now_ns: int) -> Trace:
+    """Read all runs of the traces that have this id or key, oldest first, also open ones.
 
     Raises:
         NotFound: There is no such trace.
@@ -147,7 +170,8 @@ def find_trace(reader: Reader, key: str, project: str | None = None) -> Trace:
         if project in {None, place.project}:
             rows = read_trace(reader, place)
             truncated = truncated or len(rows) >= _TRACE_SPANS
-            runs += summarise(reader, place.project, winners(rows))
+            rows = _add_open(reader, place, winners(rows), now_ns)
+            runs += summarise(reader, place.project, rows)
     if not runs:
         raise NotFound(f"There is no trace {key[:80]!r}")
     runs.sort(key=lambda run: (run.start_ns, run.run_id))
@@ -208,8 +232,39 @@ def _read_matching(reader: Reader, project: str, keys: Sequence[Key]) -> list[Ro
     return list(rows.values())
 
 
+def _near(
+    keys: Sequence[OpenKey], ended: Sequence[Row], listing: Listing, want: int
+) -> list[OpenKey]:
+    """Choose the runs without an end that may stand on the page that the ended ones begin."""
+    known = {run_id_of(row) for row in ended}
+    near = [key for key in keys if key.run_id not in known]
+    if len(ended) >= want:
+        last = _place(ended[-1])
+        near = [key for key in near if (key.place > last) == listing.newest_first]
+    return near if listing.is_filtered else near[:want]
+
+
+def _read_run(reader: Reader, place: Place, span_id: str, now_ns: int) -> list[Row]:
+    """Read a run and the roots of its trace; where it has no end, all such runs of its trace."""
+    rows = winners(read_run(reader, place, span_id))
+    if any(row["span_id"] == span_id for row in rows):
+        return rows
+    return _add_open(reader, place, rows, now_ns)
+
+
+def _add_open(reader: Reader, place: Place, ended: list[Row], now_ns: int) -> list[Row]:
+    """Add the runs of a trace that have no end to those that have one."""
+    known = {row["span_id"] for row in ended}
+    keys = [key for key in find_open_keys(reader, place) if key.span_id not in known]
+    return [*ended, *read_open_runs(reader, place.project, keys, now_ns)]
+
+
 def _key(row: Row) -> Key:
     return Key(row["start_ns"], row["trace_id"], row["span_id"])
+
+
+def _place(row: Row) -> tuple[int, str, str]:
+    return row["start_ns"], row["trace_id"], row["span_id"]
 
 
 def _detail(reader: Reader, row: Row, trace_rows: Sequence[Row]) -> Run:
@@ -217,7 +272,8 @@ def _detail(reader: Reader, row: Row, trace_rows: Sequence[Row]) -> Run:
     for field in ("session", "user"):  # what the root says holds for the whole trace
         row[field] = row[field] or next((r[field] for r in trace_rows if r[field]), "")
     summary = summarise(reader, project, [row])[0].model_dump(exclude={"inputs", "outputs"})
-    payload = read_payload(reader, project, _key(row)) or {}
+    read = read_open_payload if is_open(row) else read_payload
+    payload = read(reader, project, _key(row)) or {}
     return Run(
         **summary,
         inputs=load_json(payload.get("inputs", "")),

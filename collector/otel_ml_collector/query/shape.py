@@ -20,6 +20,11 @@ def run_id_of(row: Row) -> str:
     return f"{row['trace_id']}-{row['span_id']}"
 
 
+def is_open(row: Row) -> bool:
+    """Tell the light row of a run without an end."""
+    return row["latency_ns"] is None
+
+
 def winners(rows: Iterable[Row]) -> list[Row]:
     """Keep of each run the delivery with the highest rank, in the order of the rows."""
     best: dict[str, Row] = {}
@@ -111,8 +116,9 @@ def _summary(
         digest=row["digest"],
         start_time=to_rfc3339(row["start_ns"]),
         start_ns=row["start_ns"],
-        latency_ms=row["latency_ns"] / 1e6,
+        latency_ms=None if is_open(row) else row["latency_ns"] / 1e6,
         outcome=row["outcome"],
+        last_heard_ns=row["heard_ns"] if is_open(row) else None,
         error_type=row["error_type"],
         error_message=row["error_message"],
         inputs=row["inputs_preview"],

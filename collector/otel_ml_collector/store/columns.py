@@ -13,6 +13,7 @@ from otel_ml_collector.records import (
     LateTag,
     Metric,
     ModelVersion,
+    ProcessSign,
     Run,
     Tag,
     TraceKey,
@@ -117,6 +118,36 @@ RUNS: Final[Table[Run]] = Table(
         *_plain(_TEXT, "dialect", "process"),
         *_plain(_INT, "seq"),
         *_plain(_RANK, "rank"),
+    ],
+)
+
+# Of a run that is open there are neither outputs nor latency, error, tokens and cost.
+OPEN_RUNS: Final[Table[Run]] = Table(
+    "open_runs",
+    [
+        *_plain(_TEXT, "project"),
+        *_plain(_INT, "start_ns"),
+        *_plain(_TRACE_ID, "trace_id"),
+        *_plain(_SPAN_ID, "span_id"),
+        ("parent_span_id", _SPAN_ID, lambda run: run.parent_span_id or _NO_PARENT),
+        *_plain(_TEXT, "kind", "name", "span_kind", "model", "digest", "structure"),
+        *_plain(_TEXT, "inputs_preview"),
+        ("tags", pa.map_(_TEXT, _TEXT), _tag_map),
+        ("tag_kv", pa.list_(_TEXT), _tag_tokens),
+        *_plain(_TEXT, "session", "user", "environment", "release", "provider", "provider_model"),
+        *_plain(_TEXT, "dialect", "process", "inputs", "params"),
+        ("tag_details", _TEXT, _tag_details),
+        ("logs", _TEXT, _log_lines),
+        *_plain(_TEXT, "events", "links", "attributes", "resource", "scope"),
+        *_plain(_RANK, "rank"),
+    ],
+)
+
+PROCESSES: Final[Table[ProcessSign]] = Table(
+    "processes",
+    [
+        *_plain(_TEXT, "project", "process"),
+        *_plain(_INT, "heartbeat_ns", "goodbye_ns", "seq", "dropped"),
     ],
 )
 

@@ -141,7 +141,7 @@ class Connections:
             for table in schema.TABLES:
                 client.command(table)
             client.insert("store_meta", [["schema", schema.SCHEMA_VERSION]])
-            _logger.info("Created the store with schema %d", schema.SCHEMA_VERSION)
+            _logger.info("The store has schema %d now, it had %d", schema.SCHEMA_VERSION, found)
 
 
 def _invalid(url: str) -> BadSetting:

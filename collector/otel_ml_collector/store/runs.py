@@ -21,7 +21,8 @@ _POINTS: Final = 100_000
 # Ids are hex text outside and bytes inside.
 _ID16: Final = "toFixedString(unhex({trace:String}), 16)"
 _ID8: Final = "toFixedString(unhex({span:String}), 8)"
-_LIGHT: Final = """project, start_ns, lower(hex(trace_id)) AS trace_id,
+# What a list shows of a run.
+LIGHT: Final = """project, start_ns, lower(hex(trace_id)) AS trace_id,
   lower(hex(span_id)) AS span_id, lower(hex(parent_span_id)) AS parent_span_id, latency_ns, kind,
   name, span_kind, model, digest, structure, outcome, error_type, error_message, inputs_preview,
   outputs_preview, tags, session, user, environment, release, provider, provider_model,
@@ -109,7 +110,7 @@ def list_keys(reader: Reader, listing: Listing, window: Window, limit: int) -> l
 def read_runs(reader: Reader, project: str, keys: Sequence[Key]) -> list[Row]:
     """Read the light rows of some keys: of each run every delivery that is still there."""
     sql = f"""
-        SELECT {_LIGHT} FROM runs
+        SELECT {LIGHT} FROM runs
         WHERE project = {{project:String}} AND start_ns IN {{starts:Array(Int64)}}
           AND span_id IN (SELECT toFixedString(unhex(arrayJoin({{spans:Array(String)}})), 8))
         """  # noqa: S608 - fixed text; values are parameters
@@ -124,7 +125,7 @@ def read_runs(reader: Reader, project: str, keys: Sequence[Key]) -> list[Row]:
 def read_trace(reader: Reader, place: Place) -> list[Row]:
     """Read the light rows of a trace, oldest first, at most 10,000."""
     sql = f"""
-        SELECT {_LIGHT} FROM runs
+        SELECT {LIGHT} FROM runs
         WHERE project = {{project:String}}
           AND start_ns >= {{start:Int64}} AND start_ns <= {{end:Int64}}
           AND trace_id = {_ID16}
@@ -142,7 +143,7 @@ def read_trace(reader: Reader, place: Place) -> list[Row]:
 def read_run(reader: Reader, place: Place, span_id: str) -> list[Row]:
     """Read the light rows of one run, first, and of the roots of its trace."""
     sql = f"""
-        SELECT {_LIGHT} FROM runs
+        SELECT {LIGHT} FROM runs
         WHERE project = {{project:String}}
           AND start_ns >= {{start:Int64}} AND start_ns <= {{end:Int64}}
           AND trace_id = {_ID16}

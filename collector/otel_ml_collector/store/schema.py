@@ -5,7 +5,8 @@ Measured reasons for the shapes: docs/design/002-store.md.
 
 from typing import Final
 
-SCHEMA_VERSION: Final = 1
+# 1: the first tables. 2: open_runs and processes; a store of 1 gets them when it is opened.
+SCHEMA_VERSION: Final = 2
 
 # An insert and a merge are on disk before they are acknowledged; replaced parts stay until the
 # merged one is surely there. Small parts are compact: 30 fsyncs an insert instead of 131.
@@ -212,9 +213,71 @@ ORDER BY (project, owner, record_id, position)
 SETTINGS index_granularity = 1024, {_DURABLE}
 """
 
+# Runs that said that they began, with what is known of them; `outcome` is computed when read. The
+# key is the run's, so that two deliveries are one row; rows whose run has ended are swept.
+OPEN_RUNS: Final = f"""
+CREATE TABLE IF NOT EXISTS open_runs (
+  project LowCardinality(String),
+  start_ns Int64 CODEC(DoubleDelta, ZSTD(1)),
+  trace_id FixedString(16),
+  span_id FixedString(8),
+  parent_span_id FixedString(8),
+  kind LowCardinality(String),
+  name LowCardinality(String),
+  span_kind LowCardinality(String),
+  model LowCardinality(String),
+  digest LowCardinality(String),
+  structure LowCardinality(String),
+  inputs_preview String,
+  tags Map(LowCardinality(String), String) COMMENT 'JSON text by name',
+  tag_kv Array(String) COMMENT 'name=text',
+  session String,
+  user String,
+  environment LowCardinality(String),
+  release LowCardinality(String),
+  provider LowCardinality(String),
+  provider_model LowCardinality(String),
+  dialect LowCardinality(String),
+  process String,
+  inputs String CODEC(ZSTD(1)) COMMENT 'JSON: often a preview only',
+  params String CODEC(ZSTD(1)),
+  tag_details String CODEC(ZSTD(1)) COMMENT 'JSON: type and group by tag',
+  logs String CODEC(ZSTD(1)) COMMENT 'JSON: lines of text',
+  events String CODEC(ZSTD(1)) COMMENT 'JSON: other span events',
+  links String CODEC(ZSTD(1)),
+  attributes String CODEC(ZSTD(1)) COMMENT 'JSON: what no field holds',
+  resource String CODEC(ZSTD(1)),
+  scope String CODEC(ZSTD(1)),
+  arrived_ns Int64 CODEC(DoubleDelta, ZSTD(1)),
+  rank UInt64
+)
+ENGINE = ReplacingMergeTree(rank)
+PARTITION BY toYYYYMM(fromUnixTimestamp64Nano(arrived_ns, 'UTC'))
+ORDER BY (project, trace_id, span_id)
+SETTINGS index_granularity = 1024, {_DURABLE}
+"""
+
+# What is known of sending processes. `arrived_ns` is when anything of theirs last came, the other
+# times are by their own clocks.
+PROCESSES: Final = f"""
+CREATE TABLE IF NOT EXISTS processes (
+  project LowCardinality(String),
+  process String,
+  heartbeat_ns SimpleAggregateFunction(max, Int64),
+  goodbye_ns SimpleAggregateFunction(max, Int64),
+  seq SimpleAggregateFunction(max, Int64) COMMENT 'highest number given to a span',
+  dropped SimpleAggregateFunction(max, Int64) COMMENT 'spans that it dropped',
+  arrived_ns SimpleAggregateFunction(max, Int64)
+)
+ENGINE = AggregatingMergeTree ORDER BY (project, process)
+SETTINGS index_granularity = 1024, {_DURABLE}
+"""
+
 TABLES: Final = (
     META,
     RUNS,
+    OPEN_RUNS,
+    PROCESSES,
     PAYLOADS,
     TRACE_INDEX,
     MODEL_VERSIONS,

@@ -9,11 +9,20 @@ from otel_ml_collector.store.versions import NUMBERED_VERSIONS
 
 
 def list_projects(reader: Reader) -> list[Row]:
-    """List projects with their recorded runs, the one that ran last first."""
+    """List projects with their recorded runs, the one that ran last first.
+
+    A project that has nothing but open runs is listed with none.
+    """
     sql = """
-        SELECT project, countIf(kind != 'span') AS runs, countIf(kind = 'span') AS other_spans,
-          countIf(kind != 'span' AND outcome = 'error') AS errors, max(start_ns) AS last_start_ns
-        FROM runs FINAL
+        SELECT project, sum(ended) AS runs, sum(others) AS other_spans, sum(failed) AS errors,
+          max(last_ns) AS last_start_ns
+        FROM (
+          SELECT project, countIf(kind != 'span') AS ended, countIf(kind = 'span') AS others,
+            countIf(kind != 'span' AND outcome = 'error') AS failed, max(start_ns) AS last_ns
+          FROM runs FINAL GROUP BY project
+          UNION ALL
+          SELECT project, 0, 0, 0, max(start_ns) FROM open_runs GROUP BY project
+        )
         GROUP BY project ORDER BY last_start_ns DESC LIMIT 1000"""
     return reader.rows(sql, {})
 

@@ -64,6 +64,7 @@ def _templates() -> Jinja2Templates:
     )
     for name in (
         "ago",
+        "elapsed_ms",
         "number",
         "duration",
         "count",
@@ -73,6 +74,7 @@ def _templates() -> Jinja2Templates:
         "tag_value",
     ):
         environment.filters[name] = getattr(view, name)
+    environment.filters["rfc3339"] = to_rfc3339
     environment.globals["percent"] = view.percent
     return Jinja2Templates(env=environment)
 
@@ -146,7 +148,7 @@ def list_runs(request: Request, reader: FromReader, query: PageQuery) -> Respons
         "chart": chart,
         "problem": problem,
         "chips": [] if problem else conjuncts(query.where),
-        "has_runs": bool(page.runs) or bound_runs(reader, query.project) is not None,
+        "has_runs": bool(page.runs) or _has_runs(reader, query.project, now_ns),
         "projects": models.find_projects(reader),
     }
     return _page(request, "runs.html", context, 400 if problem else 200)
@@ -162,13 +164,14 @@ def more_runs(request: Request, reader: FromReader, query: PageQuery) -> Respons
 @router.get("/projects/{project:path}/runs/{run_id}")
 def show_run(request: Request, reader: FromReader, project: str, run_id: str) -> Response:
     """One run: its trace, payload, scores, tags and text."""
-    run = runs.find_run(reader, run_id, project)
-    trace = runs.find_trace(reader, run.trace_id)
+    now_ns = time.time_ns()
+    run = runs.find_run(reader, run_id, project, now_ns=now_ns)
+    trace = runs.find_trace(reader, run.trace_id, now_ns=now_ns)
     series = models.find_metrics(reader, project, run_id).series
     context = {
         "project": project,
         "run": run,
-        "trace": waterfall.lay_out(trace.runs),
+        "trace": waterfall.lay_out(trace.runs, now_ns),
         "series": [(one, _spark(one)) for one in series],
         "newer": _neighbour(reader, run, newest_first=False),
         "older": _neighbour(reader, run, newest_first=True),
@@ -244,7 +247,7 @@ def show_metrics(
         "project": project,
         "owners": owners,
         "chosen": chosen,
-        "run": _ended_run(reader, chosen, project) if chosen else None,
+        "run": _known_run(reader, chosen, project) if chosen else None,
         "series": models.find_metrics(reader, project, chosen).series if chosen else [],
         "projects": models.find_projects(reader),
         "api": view.api_address("projects", project, "metrics", run_id=chosen),
@@ -258,10 +261,10 @@ def favicon() -> Response:
     return RedirectResponse("/static/icon.svg")
 
 
-def _ended_run(reader: Reader, run_id: str, project: str) -> Run | None:
+def _known_run(reader: Reader, run_id: str, project: str) -> Run | None:
     """Read a run; None while only its metrics are here."""
     try:
-        return runs.find_run(reader, run_id, project)
+        return runs.find_run(reader, run_id, project, now_ns=time.time_ns())
     except NotFound:
         return None
 
@@ -338,6 +341,10 @@ def _chart(reader: Reader, query: runs.RunsQuery, now_ns: int) -> histogram.Hist
         reader, query.project, condition, asked, origin_ns=shown.start_ns, step_ns=step_ns
     )
     return histogram.draw(buckets, shown, step_ns)
+
+
+def _has_runs(reader: Reader, project: str, now_ns: int) -> bool:
+    return bool(runs.find_runs(reader, runs.RunsQuery(project, limit=1), now_ns).runs)
 
 
 def _neighbour(reader: Reader, run: Run, *, newest_first: bool) -> str | None:

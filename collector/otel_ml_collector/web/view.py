@@ -21,6 +21,11 @@ def ago(start_ns: int, now_ns: int | None = None) -> str:
     return f"{seconds // 86_400} d"
 
 
+def elapsed_ms(start_ns: int, now_ns: int | None = None) -> float:
+    """Return how long ago something began, in milliseconds."""
+    return max((now_ns or time.time_ns()) - start_ns, 0) / 1e6
+
+
 def number(value: float | None) -> str:
     """Write a measured number with about three digits; thousands are grouped."""
     if value is None:

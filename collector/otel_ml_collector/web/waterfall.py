@@ -29,6 +29,7 @@ class Waterfall:
     Attributes:
         total: Spans in the trace.
         errors: Failed ones among them.
+        unfinished: Those that have no end.
         orphans: Spans whose parent is not here: late, lost, or not ours to see.
     """
 
@@ -36,30 +37,35 @@ class Waterfall:
     length_ms: float
     total: int
     errors: int
+    unfinished: int
     orphans: int
 
 
-def lay_out(runs: Sequence[RunSummary]) -> Waterfall:
-    """Order the spans of a trace as a tree and place their bars; at most 500 rows."""
+def lay_out(runs: Sequence[RunSummary], now_ns: int) -> Waterfall:
+    """Order the spans of a trace as a tree and place their bars; at most 500 rows.
+
+    A running one reaches up to now, a crashed one to when its process was last heard of.
+    """
     known = {run.run_id for run in runs}
     children: defaultdict[str | None, list[RunSummary]] = defaultdict(list)
     for run in runs:
         parent = run.parent_run_id
         children[parent if parent in known and parent != run.run_id else None].append(run)
     start_ns = min((run.start_ns for run in runs), default=0)
-    end_ns = max((run.start_ns + int(run.latency_ms * 1e6) for run in runs), default=0)
+    end_ns = max((run.start_ns + int(_length_ms(run, now_ns) * 1e6) for run in runs), default=0)
     length_ms = max((end_ns - start_ns) / 1e6, 1e-6)
     return Waterfall(
-        bars=_bars(children, start_ns, length_ms),
+        bars=_bars(children, start_ns, length_ms, now_ns),
         length_ms=length_ms,
         total=len(runs),
         errors=sum(run.outcome == "error" for run in runs),
+        unfinished=sum(run.latency_ms is None for run in runs),
         orphans=sum(run.parent_run_id is not None for run in children[None]),
     )
 
 
 def _bars(
-    children: dict[str | None, list[RunSummary]], start_ns: int, length_ms: float
+    children: dict[str | None, list[RunSummary]], start_ns: int, length_ms: float, now_ns: int
 ) -> list[Bar]:
     """Walk the tree without recursion: a trace may be deeper than Python's stack."""
     bars: list[Bar] = []
@@ -79,8 +85,15 @@ def _bars(
                 level=min(level, _MAX_LEVEL),
                 is_parent=bool(below),
                 x=(run.start_ns - start_ns) / 1e4 / length_ms,
-                width=100 * run.latency_ms / length_ms,
+                width=100 * _length_ms(run, now_ns) / length_ms,
             )
         )
         waiting += [(child, level + 1) for child in reversed(below)]
     return bars
+
+
+def _length_ms(run: RunSummary, now_ns: int) -> float:
+    if run.latency_ms is not None:
+        return run.latency_ms
+    until_ns = now_ns if run.outcome == "running" else run.last_heard_ns or 0
+    return max(until_ns - run.start_ns, 0) / 1e6  # clocks of two machines

@@ -334,6 +334,8 @@ def test_scores() -> None:
         ({"otel_ml.passed.j": True}, score("j", None, passed=True)),
         ({"otel_ml.score.j": 1, "otel_ml.passed.j": "yes"}, score("j", 1.0)),
         ({"otel_ml.score.j": 1, "otel_ml.judges": "{broken"}, score("j", 1.0)),
+        ({"otel_ml.judges": '{"j": {"score": 1, "passed": true}}'}, score("j", 1.0, passed=True)),
+        ({"otel_ml.score.j": 1, "otel_ml.judges": '{"j": {"score": 2}}'}, score("j", 1.0)),
     ],
 )
 def test_score_alone(attributes: dict[str, Value], expected: Metric) -> None:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 MODELS: Final = ["answer", "search", 'o\'brien "x" \\ 日本']
 KINDS: Final = ["model", "chain", "tool", "span"]
-OUTCOMES: Final = ["ok", "error", "cancelled", "abandoned"]
+OUTCOMES: Final = ["ok", "error", "cancelled", "abandoned", "running", "crashed"]
 SESSIONS: Final = ["", "s-1", "it's\n\t\\"]
 TAGS: Final = ["client", "size", "late", "a b"]
 TAG_VALUES: Final[list[str | int | float | bool]] = [

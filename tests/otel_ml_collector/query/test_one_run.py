@@ -97,7 +97,7 @@ def test_find_run(store: Store, project: str) -> None:
     """One run is read with everything that is known of it."""
     call, story = make_story()
     store.take(project, *story)
-    assert find_run(store.reader, id_of(call), project).model_dump() == {
+    assert find_run(store.reader, id_of(call), project, now_ns=NOW_NS).model_dump() == {
         "run_id": f"{'0' * 31}1-{'0' * 15}2",
         "trace_id": f"{'0' * 31}1",
         "parent_run_id": f"{'0' * 31}1-{'0' * 15}1",
@@ -112,6 +112,7 @@ def test_find_run(store: Store, project: str) -> None:
         "start_ns": NOW_NS,
         "latency_ms": 20.0,
         "outcome": "ok",
+        "last_heard_ns": None,
         "error_type": "",
         "error_message": "",
         "inputs": {"question": "Where?"},
@@ -210,7 +211,7 @@ def test_score_that_travels_twice(store: Store, project: str) -> None:
     )
     store.take(project, later)
     store.take(project, call, later)
-    run = find_run(store.reader, id_of(call), project)
+    run = find_run(store.reader, id_of(call), project, now_ns=NOW_NS)
     assert [(one.judge, one.score) for one in run.evaluations] == [("j", 0.75)]
     assert run.scores == {"j": 0.75}
 
@@ -219,7 +220,7 @@ def test_find_bare_run(store: Store, project: str) -> None:
     """Of a run of which nothing is told the parts that are absent are empty."""
     call = make_call()
     store.take(project, call)
-    run = find_run(store.reader, id_of(call), project)
+    run = find_run(store.reader, id_of(call), project, now_ns=NOW_NS)
     assert (run.inputs, run.outputs, run.params) == (None, None, None)
     assert (run.metrics, run.evaluations, run.tag_details, run.logs) == ({}, [], [], [])
     assert (run.events, run.links, run.attributes, run.parent_run_id) == ([], [], {}, None)
@@ -229,7 +230,7 @@ def test_find_run_without_project(store: Store, project: str) -> None:
     """A run that one project has is found by its id alone."""
     call = make_call()
     store.take(project, call)
-    assert find_run(store.reader, id_of(call)).project == project
+    assert find_run(store.reader, id_of(call), now_ns=NOW_NS).project == project
 
 
 def test_find_run_in_two_projects(store: Store, project: str) -> None:
@@ -238,19 +239,21 @@ def test_find_run_in_two_projects(store: Store, project: str) -> None:
     store.take(f"{project} a", call)
     store.take(f"{project} b", call)
     with pytest.raises(BadQuery) as caught:
-        find_run(store.reader, id_of(call))
+        find_run(store.reader, id_of(call), now_ns=NOW_NS)
     assert str(caught.value) == (
         f"Several projects have run {id_of(call)}: name one of {project} a, {project} b"
     )
     assert caught.value.field == "project"
-    assert find_run(store.reader, id_of(call), f"{project} b").project == f"{project} b"
+    assert (
+        find_run(store.reader, id_of(call), f"{project} b", now_ns=NOW_NS).project == f"{project} b"
+    )
 
 
 @pytest.mark.parametrize("run_id", ["", "nonsense", "A" * 32 + "-" + "B" * 16, "a" * 32])
 def test_find_run_by_bad_id(store: Store, run_id: str) -> None:
     """What is no run id is told with what would be one."""
     with pytest.raises(BadQuery) as caught:
-        find_run(store.reader, run_id)
+        find_run(store.reader, run_id, now_ns=NOW_NS)
     assert str(caught.value) == f"Invalid run id {run_id!r}: expected <32 hex>-<16 hex>"
 
 
@@ -260,16 +263,18 @@ def test_find_unknown_run(store: Store, project: str) -> None:
     store.take(project, call)
     unknown = f"{call.trace_id.hex()}-{'f' * 16}"
     with pytest.raises(NotFound, match=f"^There is no run {unknown}$"):
-        find_run(store.reader, unknown)
+        find_run(store.reader, unknown, now_ns=NOW_NS)
     with pytest.raises(NotFound):
-        find_run(store.reader, id_of(call), "another project")
+        find_run(store.reader, id_of(call), "another project", now_ns=NOW_NS)
 
 
 def test_find_run_behind_many_roots(store: Store, project: str) -> None:
     """A run of a trace that has many roots is found."""
     roots = [make_call(trace_id=trace_id(5), start_ns=NOW_NS - 200 + n) for n in range(150)]
     store.take(project, *roots)
-    assert find_run(store.reader, id_of(roots[-1]), project).run_id == id_of(roots[-1])
+    assert find_run(store.reader, id_of(roots[-1]), project, now_ns=NOW_NS).run_id == id_of(
+        roots[-1]
+    )
 
 
 def test_find_trace(store: Store, project: str) -> None:
@@ -281,7 +286,7 @@ def test_find_trace(store: Store, project: str) -> None:
     ]
     store.take(project, *spans, make_call("other"))
     store.take(project, *spans)
-    trace = find_trace(store.reader, f"{'0' * 31}6", project)
+    trace = find_trace(store.reader, f"{'0' * 31}6", project, now_ns=NOW_NS)
     assert [run.name for run in trace.runs] == ["GET", "a", "b"]
     assert (trace.key, trace.truncated) == (f"{'0' * 31}6", False)
 
@@ -295,7 +300,7 @@ def test_find_traces_by_key(store: Store, project: str) -> None:
     other = make_call("other", {"otel_ml.trace_key": f"{project}/order 8"})
     store.take(project, one, two, other)
     store.take(f"{project} elsewhere", child)
-    trace = find_trace(store.reader, f"{project}/order 7")
+    trace = find_trace(store.reader, f"{project}/order 7", now_ns=NOW_NS)
     assert [run.name for run in trace.runs] == ["one", "two"]
 
 
@@ -306,7 +311,7 @@ def test_key_of_one_span(store: Store, project: str) -> None:
     keyed = make_call("keyed", {"otel_ml.trace_key": f"{project} key"}, **ids)
     after = make_call("after", start_ns=NOW_NS + SECOND_NS, **ids)
     store.take(project, root, keyed, after)
-    trace = find_trace(store.reader, f"{project} key")
+    trace = find_trace(store.reader, f"{project} key", now_ns=NOW_NS)
     assert [run.name for run in trace.runs] == ["GET", "keyed", "after"]
 
 
@@ -314,10 +319,10 @@ def test_long_key(store: Store, project: str) -> None:
     """A key of any length finds its trace."""
     key = f"{project} " * 20
     store.take(project, make_call("one", {"otel_ml.trace_key": key}))
-    assert [run.name for run in find_trace(store.reader, key).runs] == ["one"]
+    assert [run.name for run in find_trace(store.reader, key, now_ns=NOW_NS).runs] == ["one"]
 
 
 def test_find_unknown_trace(store: Store, project: str) -> None:
     """A trace that is not there is not found."""
     with pytest.raises(NotFound, match=r"^There is no trace 'test_find_unknown_trace'$"):
-        find_trace(store.reader, project)
+        find_trace(store.reader, project, now_ns=NOW_NS)

@@ -142,7 +142,7 @@ def test_any_deliveries(
         best[number] = max(fullness, best.get(number, 0))
     expected = sorted(best, key=lambda number: (-(number // 2), number), reverse=newest_first)
     found = walk(store, project, limit, newest_first=newest_first)
-    assert [(int(run.run_id[:32], 16), len(run.outputs)) for run in found] == [
+    assert [(int(run.run_id[:32], 16), len(run.outputs or "")) for run in found] == [
         (number, best[number]) for number in expected
     ]
 

@@ -125,4 +125,4 @@ def test_order_of_delivery(store: Store, groups: list[list[Point]], data: st.Dat
     for update in data.draw(st.permutations(updates * 2)):
         store.take(project, update)
     expected = resolve(rows(*(point for logged in groups for point in logged)))
-    assert find_run(store.reader, id_of(call), project).metrics == expected
+    assert find_run(store.reader, id_of(call), project, now_ns=NOW_NS).metrics == expected

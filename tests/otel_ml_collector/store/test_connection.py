@@ -11,9 +11,11 @@ import clickhouse_connect
 import pytest
 
 from otel_ml_collector.errors import BadSetting
+from otel_ml_collector.query.runs import RunsQuery, find_runs
 from otel_ml_collector.store import schema
+from otel_ml_collector.store.columns import RUNS
 from otel_ml_collector.store.connection import Connections
-from tests.otel_ml_collector.spans import make_call
+from tests.otel_ml_collector.spans import NOW_NS, make_call, make_sign, make_start, map_all
 from tests.otel_ml_collector.stores import open_store
 
 # Another process opens the store and says what became of it.
@@ -143,6 +145,28 @@ def test_interrupted_creation(tmp_path: Path) -> None:
     with open_store(tmp_path) as store:
         store.take("p", make_call("one"))
         assert store.reader.rows(NAMES, {}) == [{"name": "one"}]
+
+
+def test_store_of_schema_1(tmp_path: Path) -> None:
+    """A store from before start records keeps its runs, and takes start records from then on."""
+    ended, begun = make_call("ended"), make_call("begun")
+    later = {schema.OPEN_RUNS, schema.PROCESSES}
+    with clickhouse_connect.get_client(interface="chdb", path=str(tmp_path / "store")) as client:
+        for table in schema.TABLES:
+            if table not in later:
+                client.command(table)
+        client.insert("store_meta", [["schema", 1]], column_names=["name", "value"])
+        (run,) = map_all(ended, project="p").runs
+        client.insert_arrow("runs", RUNS.to_arrow([run], [NOW_NS]))
+    with open_store(tmp_path) as store:
+        store.take("p", make_start(begun), make_sign("heartbeat", NOW_NS))
+        found = find_runs(store.reader, RunsQuery("p"), NOW_NS).runs
+        rows = store.reader.rows("SELECT max(value) AS schema FROM store_meta", {})
+    assert sorted((one.name, one.outcome) for one in found) == [
+        ("begun", "running"),
+        ("ended", "ok"),
+    ]
+    assert rows == [{"schema": 2}]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Tests of writing: order, repetition, stamps of arrival and what the engine refuses."""
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,10 +11,10 @@ import pytest
 from otel_ml_collector.errors import Refused, Unavailable
 from otel_ml_collector.mapping import Filing, map_spans
 from otel_ml_collector.query import models, runs
-from otel_ml_collector.records import Metric, ModelVersion, Records, TraceKey
+from otel_ml_collector.records import Metric, ModelVersion, ProcessSign, Records, TraceKey
 from otel_ml_collector.span import Event, Span
 from otel_ml_collector.store import statistics
-from otel_ml_collector.store.columns import METRICS, RUNS
+from otel_ml_collector.store.columns import METRICS, OPEN_RUNS, PROCESSES, RUNS
 from otel_ml_collector.store.condition import ALWAYS
 from otel_ml_collector.store.runs import Window
 from otel_ml_collector.store.writer import Writer
@@ -25,7 +26,9 @@ from tests.otel_ml_collector.spans import (
     id_of,
     make_call,
     make_record,
+    make_sign,
     make_span,
+    make_start,
     map_all,
     span_id,
     trace_id,
@@ -66,8 +69,27 @@ def make_story() -> list[Span]:
             end_ns=NOW_NS - number * SECOND_NS + (number + 1) * MS_NS,
             status_code=2 if number == 7 else 0,
         )
-        spans += [call, *make_records_about(call, number)]
+        spans += [call, *make_records_about(call, number), *make_starts(call, number)]
     return [*spans, make_span("GET", trace_id=trace_id(1), span_id=span_id(99))]
+
+
+def make_starts(call: Span, number: int) -> list[Span]:
+    """Make the start records of a run that ends, of one that does not, and a sign of life."""
+    unfinished = make_call(
+        "answer",
+        {"otel_ml.tag.client": f"client {number % 3}"},
+        trace_id=call.trace_id,
+        span_id=span_id(600 + number),
+        parent_span_id=call.span_id,
+        start_ns=call.start_ns + 1,
+    )
+    beat = make_sign("goodbye" if number == 5 else "heartbeat", NOW_NS, f"{number % 7:08x}")
+    told = {"otel_ml.process": f"{number % 7:08x}"}
+    return [
+        make_start(call, told, span_id=span_id(700 + number)),
+        make_start(unfinished, told, span_id=span_id(800 + number)),
+        replace(beat, trace_id=trace_id(50), span_id=span_id(900 + number)),
+    ]
 
 
 def make_records_about(call: Span, number: int) -> list[Span]:
@@ -121,9 +143,9 @@ def answers(store: Store, project: str, story: Sequence[Span]) -> dict[str, Any]
     found: dict[str, Any] = {
         "project": [p for p in models.find_projects(reader) if p.project == project],
         "list": runs.find_runs(reader, everything, NOW_NS).runs,
-        "runs": [runs.find_run(reader, id_of(call), project) for call in calls],
-        "trace": runs.find_trace(reader, trace_id(1).hex(), project),
-        "key": runs.find_trace(reader, "key 1", project),
+        "runs": [runs.find_run(reader, id_of(call), project, now_ns=NOW_NS) for call in calls],
+        "trace": runs.find_trace(reader, trace_id(1).hex(), project, now_ns=NOW_NS),
+        "key": runs.find_trace(reader, "key 1", project, now_ns=NOW_NS),
         "models": models.find_models(reader, project),
         "versions": models.find_versions(reader, project, "answer"),
         "series": [models.find_metrics(reader, project, id_of(call)) for call in calls],
@@ -145,7 +167,11 @@ def plain(answer: Any, project: str) -> Any:
     if isinstance(answer, list):
         return [plain(item, project) for item in answer]
     if isinstance(answer, dict):
-        kept = {key: value for key, value in answer.items() if key != "first_seen_time"}
+        kept = {
+            key: value
+            for key, value in answer.items()
+            if key not in {"first_seen_time", "last_heard_ns"}
+        }
         return {key: plain(value, project) for key, value in kept.items()}
     return "the project" if answer == project else answer
 
@@ -163,7 +189,8 @@ def test_order_and_repetition(store: Store) -> None:
     assert {name: again[name] == answer for name, answer in once.items()} == dict.fromkeys(
         once, True
     )
-    assert len(once["list"]) == 13
+    assert [run["outcome"] for run in once["list"]].count("crashed") == 1
+    assert len(once["list"]) == 13 + 12
 
 
 def test_merged_repetition(store: Store) -> None:
@@ -173,7 +200,15 @@ def test_merged_repetition(store: Store) -> None:
         store.take("merged", *story)
     before = answers(store, "merged", story)
     client = store.connections.open()
-    for table in ("runs", "payloads", "metrics", "scores_by_judge", "model_versions"):
+    for table in (
+        "runs",
+        "open_runs",
+        "processes",
+        "payloads",
+        "metrics",
+        "scores_by_judge",
+        "model_versions",
+    ):
         client.command(f"OPTIMIZE TABLE {table} FINAL")
     assert answers(store, "merged", story) == before
 
@@ -187,7 +222,9 @@ def test_winner_in_either_order(store: Store, project: str) -> None:
     for name, order in (("a", [short, longer]), ("b", [longer, short])):
         for span in order:
             store.take(f"{project} {name}", span)
-        found.append(runs.find_run(store.reader, id_of(short), f"{project} {name}").outputs)
+        found.append(
+            runs.find_run(store.reader, id_of(short), f"{project} {name}", now_ns=NOW_NS).outputs
+        )
     assert found == ["the longer one", "the longer one"]
 
 
@@ -248,6 +285,102 @@ def test_stamps_after_the_clock_fell(tmp_path: Path, table: Any) -> None:
         assert stamps_of(store)[0] == FUTURE_NS
 
 
+@pytest.mark.parametrize("table", [OPEN_RUNS, PROCESSES], ids=["open runs", "processes"])
+def test_stamps_after_starts_and_signs(tmp_path: Path, table: Any) -> None:
+    """Times of arrival go on rising above those of start records and signs of life."""
+    rows = map_all(make_start(make_call())).open_runs
+    with open_store(tmp_path) as store:
+        arrow = table.to_arrow(rows if table is OPEN_RUNS else [SIGN], [FUTURE_NS])
+        store.connections.open().insert_arrow(table.name, arrow)
+    with open_store(tmp_path) as store:
+        store.take("p", make_call())
+        assert stamps_of(store)[0] > FUTURE_NS
+
+
+SIGN: Final = ProcessSign("p", "00000001")
+NUMBER_OF_STARTS: Final = "SELECT count() AS number FROM open_runs"
+SIGNS: Final = """
+    SELECT max(heartbeat_ns) AS heartbeat_ns, max(goodbye_ns) AS goodbye_ns, max(seq) AS seq,
+      max(dropped) AS dropped, count() AS written FROM processes WHERE process = '00000001'"""
+
+
+def test_start_in_two_months(tmp_path: Path) -> None:
+    """A start record that comes again in another month is one run."""
+    run = make_call("train")
+    records = map_spans([make_start(run)], Filing("p", NOW_NS))
+    with open_store(tmp_path) as store:
+        for now_ns in (NOW_NS, NOW_NS + 40 * DAY_NS):
+            clock = itertools.count(now_ns)
+            Writer(store.connections, clock.__next__).write(records)
+            found = runs.find_runs(store.reader, runs.RunsQuery("p"), now_ns).runs
+            assert [(one.run_id, one.outcome) for one in found] == [(id_of(run), "running")]
+
+
+def test_swept(tmp_path: Path) -> None:
+    """Start records of ended runs leave the store; those of others stay, and all reads the same."""
+    open_run, ended = make_call("open", start_ns=NOW_NS + 1), make_call("ended")
+    with open_store(tmp_path) as store:
+        store.take("p", ended, make_start(ended), make_start(open_run))
+        assert store.reader.rows(NUMBER_OF_STARTS, {}) == [{"number": 1}]
+        for _ in range(2):
+            found = runs.find_runs(store.reader, runs.RunsQuery("p"), NOW_NS).runs
+            assert [(run.name, run.outcome) for run in found] == [
+                ("open", "running"),
+                ("ended", "ok"),
+            ]
+            store.take("p", make_start(ended))
+
+
+def test_start_is_swept_in_its_project_only(tmp_path: Path) -> None:
+    """The end of a run in one project leaves its start record in another one."""
+    run = make_call()
+    with open_store(tmp_path) as store:
+        store.take("q", run)
+        store.take("p", make_start(run))
+        assert runs.find_run(store.reader, id_of(run), "p", now_ns=NOW_NS).outcome == "running"
+
+
+def test_sweep_that_fails(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A group is stored when old start records cannot be deleted; that is logged."""
+    run = make_call()
+    with open_store(tmp_path) as store:
+        client = store.connections.open()
+        client.command(  # a table with a projection refuses deletes
+            "ALTER TABLE open_runs MODIFY SETTING deduplicate_merge_projection_mode = 'drop'"
+        )
+        client.command("ALTER TABLE open_runs ADD PROJECTION p (SELECT process ORDER BY process)")
+        store.take("p", make_start(run))
+        assert runs.find_run(store.reader, id_of(run), "p", now_ns=NOW_NS).outcome == "running"
+    (message,) = caplog.messages
+    assert message.startswith("Start records of ended runs were not deleted: ")
+
+
+def test_what_processes_tell(tmp_path: Path) -> None:
+    """Of a process the latest times and the highest counts are kept, in any order."""
+    signs = [
+        replace(SIGN, heartbeat_ns=NOW_NS, seq=9, dropped=1),
+        replace(SIGN, heartbeat_ns=NOW_NS - 1, seq=5, dropped=3),
+        replace(SIGN, goodbye_ns=NOW_NS + 1, seq=7),
+    ]
+    with open_store(tmp_path) as store:
+        for sign in [*signs, *reversed(signs)]:
+            store.writer.write(Records(signs=[sign]))
+        (row,) = store.reader.rows(SIGNS, {})
+    assert (row["heartbeat_ns"], row["goodbye_ns"]) == (NOW_NS, NOW_NS + 1)
+    assert (row["seq"], row["dropped"]) == (9, 3)
+
+
+def test_process_that_sends_much(tmp_path: Path) -> None:
+    """A process that sends runs all the time is noted once a minute."""
+    clock = itertools.count(NOW_NS, SECOND_NS // 4)  # it is asked more than once a write
+    with open_store(tmp_path) as store:
+        writer = Writer(store.connections, clock.__next__)
+        for _ in range(30):
+            writer.write(Records(signs=[SIGN]))
+        rows = store.reader.rows(SIGNS, {})
+    assert rows[0]["written"] == 1
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -292,7 +425,7 @@ def test_trouble(store: Store) -> None:
         store.take("p", call)
     client.command("RENAME TABLE gone TO runs")
     store.take("p", call)
-    assert runs.find_run(store.reader, id_of(call), "p").run_id == id_of(call)
+    assert runs.find_run(store.reader, id_of(call), "p", now_ns=NOW_NS).run_id == id_of(call)
 
 
 def test_runs_come_last(tmp_path: Path) -> None:

@@ -3,11 +3,15 @@
 import html
 import math
 import re
+import time
+from dataclasses import replace
 from html.parser import HTMLParser
 from urllib.parse import quote, unquote, urlsplit
 
 import pytest
 
+from otel_ml_collector.mapping import Filing, map_spans
+from otel_ml_collector.query.times import from_rfc3339
 from otel_ml_collector.span import Event, Span, Value
 from tests.otel_ml_collector.asgi import Answered, ask
 from tests.otel_ml_collector.spans import (
@@ -16,12 +20,15 @@ from tests.otel_ml_collector.spans import (
     id_of,
     make_call,
     make_record,
+    make_sign,
     make_span,
+    make_start,
     span_id,
     trace_id,
 )
 from tests.otel_ml_collector.stores import Service
 
+OPEN_ID = span_id(4)
 HOSTILE = '<script>alert("1")</script>\' & {{ 7*7 }} 日本'
 
 
@@ -102,7 +109,25 @@ def make_story(name: str) -> list[Span]:
             "otel_ml.metric.values": [0.5, math.nan, 0.25],
         },
     )
-    return [call, newer, update, make_span(name, trace_id=call.trace_id)]
+    open_run = make_call(
+        name, trace_id=call.trace_id, parent_span_id=call.span_id, start_ns=NOW_NS + 2
+    )
+    told: dict[str, Value] = {
+        "otel_ml.inputs.preview": name,
+        "otel_ml.params": {name: name},
+        f"otel_ml.tag.{name}": name,
+        name: name,
+    }
+    starts = [
+        make_start(replace(open_run, span_id=span_id(1)), told, span_id=span_id(2)),
+        make_start(
+            replace(open_run, span_id=OPEN_ID),
+            {**told, "otel_ml.process": "00000002"},
+            span_id=span_id(3),
+        ),
+        make_sign("goodbye", NOW_NS + 3, "00000002"),
+    ]
+    return [call, newer, update, make_span(name, trace_id=call.trace_id), *starts]
 
 
 def addresses_of(service: Service, project: str, name: str) -> list[str]:
@@ -117,6 +142,8 @@ def addresses_of(service: Service, project: str, name: str) -> list[str]:
         f"{base}/runs?where={quote('latency_ms >= 0')}&last=30d&order=asc",
         f"{base}/more-runs",
         f"{base}/runs/{run_id}",
+        f"{base}/runs/{run_id[:32]}-{span_id(1).hex()}",
+        f"{base}/runs/{run_id[:32]}-{OPEN_ID.hex()}",
         f"{base}/models",
         f"{base}/models/{quote(name, safe='')}",
         f"{base}/models/{quote(name, safe='')}?from=1&to=2",
@@ -217,8 +244,91 @@ def test_project_without_runs(service: Service) -> None:
         assert get(service, f"/projects/nobody/{page}").status == 200
 
 
-def test_metrics_of_an_open_run(service: Service, project: str) -> None:
-    """Metrics of a run that has not ended are shown."""
+def take_now(service: Service, project: str, *spans: Span) -> None:
+    """Store spans of the present, by which the pages tell running from crashed."""
+    records = map_spans(spans, Filing(project, time.time_ns()))
+    assert not records.rejected
+    service.store.writer.write(records)
+
+
+def begin(service: Service, project: str, *, goodbye: bool, age_s: int = 90) -> Span:
+    """Store the start of a run, and whether its process has ended; returns the run."""
+    now_ns = time.time_ns()
+    run = make_call("train", start_ns=now_ns - age_s * SECOND_NS)
+    child = make_call(
+        "step",
+        trace_id=run.trace_id,
+        parent_span_id=run.span_id,
+        start_ns=run.start_ns + SECOND_NS,
+    )
+    start = make_start(run, {"otel_ml.inputs.preview": '{"data": "digits"}'})
+    signs = [make_sign("goodbye", now_ns)] if goodbye else []
+    take_now(service, project, start, child, *signs)
+    return run
+
+
+def test_running(service: Service, project: str) -> None:
+    """A run that has no end stands in the list with its state, its inputs and how long it runs."""
+    run = begin(service, project, goodbye=False)
+    page = get(service, f"/projects/{project}/runs").text
+    assert '<span class="run">running</span>' in page
+    assert f'href="/projects/{project}/runs/{id_of(run)}">digits</a>' in page
+    (elapsed,) = re.findall(r'<td class="n mute">([\d,]+)</td>', page)
+    assert 90_000 <= int(elapsed.replace(",", "")) < 150_000
+
+
+def test_page_of_a_running_run(service: Service, project: str) -> None:
+    """The page of a run that has no end says how long it runs, and that there is no output yet."""
+    run = begin(service, project, goodbye=False)
+    page = get(service, f"/projects/{project}/runs/{id_of(run)}").text
+    assert re.search(r"<dt>Running for</dt> <dd>[12] min</dd>", page)
+    assert "<dt>Latency</dt>" not in page
+    assert "not yet" in page
+    assert "2 spans, no errors. 1 without an end." in page
+    assert "parent that is not here" not in page
+    assert page.count('class="open"') == 1
+
+
+def test_page_of_a_crashed_run(service: Service, project: str) -> None:
+    """The page of a crashed run says since when its process is silent."""
+    before = time.time_ns()
+    run = begin(service, project, goodbye=True)
+    page = get(service, f"/projects/{project}/runs/{id_of(run)}").text
+    assert '<span class="crash">crashed</span>' in page
+    (since,) = re.findall(
+        r'<dt>Crashed:</dt> <dd>its process has been silent since <time datetime="([^"]*)">', page
+    )
+    assert before <= from_rfc3339(since, "since") <= time.time_ns()
+    assert "not yet" not in page
+    assert '<span class="crash">crashed</span>' in get(service, f"/projects/{project}/runs").text
+
+
+def test_only_open_runs(service: Service, project: str) -> None:
+    """A project whose first run goes on is no empty project, also where a filter leaves it out."""
+    take_now(service, project, make_start(make_call("train", start_ns=time.time_ns())))
+    where = quote('model == "other"')
+    page = get(service, f"/projects/{project}/runs?where={where}").text
+    assert "No run matches" in page
+    assert f">{project}</a>" in get(service, "/").text
+
+
+def test_metrics_page_of_an_open_run(service: Service, project: str) -> None:
+    """The metrics page of a run that has no end names its model and its state."""
+    run = begin(service, project, goodbye=False)
+    update = make_record(
+        "update",
+        run,
+        {"otel_ml.metric.names": ["loss"], "otel_ml.metric.values": [0.5]},
+        start_ns=time.time_ns(),
+    )
+    take_now(service, project, update)
+    page = get(service, f"/projects/{project}/metrics").text
+    assert f'href="/projects/{project}/runs/{id_of(run)}">train</a>' in page
+    assert '<span class="run">running</span>' in page
+
+
+def test_metrics_alone(service: Service, project: str) -> None:
+    """Metrics of a run of which nothing else came are shown."""
     update = make_record(
         "update",
         make_call(),

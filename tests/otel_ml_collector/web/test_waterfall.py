@@ -13,7 +13,7 @@ def make_run(
     parent: str | None = None,
     *,
     start_ms: float = 0,
-    length_ms: float = 10,
+    length_ms: float | None = 10,
     **fields: Any,
 ) -> RunSummary:
     """Make a run that is called like its id."""
@@ -33,6 +33,7 @@ def make_run(
             "start_ns": NOW_NS + int(start_ms * MS_NS),
             "latency_ms": length_ms,
             "outcome": "ok",
+            "last_heard_ns": None,
             "error_type": "",
             "error_message": "",
             "inputs": "",
@@ -68,7 +69,7 @@ def test_tree() -> None:
         make_run("b1", "b"),
         make_run("other root"),
     ]
-    drawn = lay_out(runs)
+    drawn = lay_out(runs, NOW_NS)
     assert tree(drawn.bars) == [
         ("root", 1),
         ("b", 2),
@@ -83,7 +84,7 @@ def test_tree() -> None:
 
 def test_child_before_parent() -> None:
     """A child that comes before its parent stands below it."""
-    assert tree(lay_out([make_run("child", "root"), make_run("root")]).bars) == [
+    assert tree(lay_out([make_run("child", "root"), make_run("root")], NOW_NS).bars) == [
         ("root", 1),
         ("child", 2),
     ]
@@ -96,7 +97,8 @@ def test_places() -> None:
             make_run("root", start_ms=0, length_ms=200),
             make_run("child", "root", start_ms=50, length_ms=100),
             make_run("late", "root", start_ms=150, length_ms=250),
-        ]
+        ],
+        NOW_NS,
     )
     assert drawn.length_ms == 400
     assert [(bar.x, bar.width) for bar in drawn.bars] == [(0, 50), (12.5, 25), (37.5, 62.5)]
@@ -104,19 +106,21 @@ def test_places() -> None:
 
 def test_no_length() -> None:
     """A trace that took no time is drawn."""
-    drawn = lay_out([make_run("root", length_ms=0)])
+    drawn = lay_out([make_run("root", length_ms=0)], NOW_NS)
     assert [(bar.x, bar.width) for bar in drawn.bars] == [(0, 0)]
 
 
 def test_nothing() -> None:
     """A trace without spans is drawn as nothing."""
-    drawn = lay_out([])
+    drawn = lay_out([], NOW_NS)
     assert (list(drawn.bars), drawn.total, drawn.errors, drawn.orphans) == ([], 0, 0, 0)
 
 
 def test_orphans() -> None:
     """A span whose parent is not here stands as a root, and is counted."""
-    drawn = lay_out([make_run("root"), make_run("orphan", "lost"), make_run("child", "orphan")])
+    drawn = lay_out(
+        [make_run("root"), make_run("orphan", "lost"), make_run("child", "orphan")], NOW_NS
+    )
     assert tree(drawn.bars) == [("root", 1), ("orphan", 1), ("child", 2)]
     assert drawn.orphans == 1
 
@@ -125,18 +129,21 @@ def test_errors() -> None:
     """Failed spans are counted."""
     failed = make_run("b", "root", outcome="error")
     cancelled = make_run("c", "root", outcome="cancelled")
-    assert lay_out([make_run("root"), failed, cancelled]).errors == 1
+    assert lay_out([make_run("root"), failed, cancelled], NOW_NS).errors == 1
 
 
 def test_own_parent() -> None:
     """A span that names itself as its parent stands as a root."""
-    assert tree(lay_out([make_run("a", "a"), make_run("b", "a")]).bars) == [("a", 1), ("b", 2)]
+    assert tree(lay_out([make_run("a", "a"), make_run("b", "a")], NOW_NS).bars) == [
+        ("a", 1),
+        ("b", 2),
+    ]
 
 
 def test_cycle() -> None:
     """Spans that are each other's parents are all shown, once."""
     runs = [make_run("a", "b"), make_run("b", "a"), make_run("c", "b"), make_run("root")]
-    drawn = lay_out(runs)
+    drawn = lay_out(runs, NOW_NS)
     assert sorted(bar.run.name for bar in drawn.bars) == ["a", "b", "c", "root"]
     assert drawn.total == 4
 
@@ -144,13 +151,13 @@ def test_cycle() -> None:
 def test_repeated_span() -> None:
     """A span that two projects have is shown once."""
     runs = [make_run("a"), make_run("a", project="q"), make_run("b", "a")]
-    assert tree(lay_out(runs).bars) == [("a", 1), ("b", 2)]
+    assert tree(lay_out(runs, NOW_NS).bars) == [("a", 1), ("b", 2)]
 
 
 def test_deep_chain() -> None:
     """Of a chain of 5,000 spans the first 500 are shown, indented up to 8 levels."""
     runs = [make_run("0"), *(make_run(str(n), str(n - 1)) for n in range(1, 5_000))]
-    drawn = lay_out(runs)
+    drawn = lay_out(runs, NOW_NS)
     assert tree(drawn.bars) == [(str(n), min(n + 1, 8)) for n in range(500)]
     assert drawn.total == 5_000
 
@@ -161,6 +168,41 @@ def test_many_spans() -> None:
         make_run("root"),
         *(make_run(str(n), "root", outcome="error") for n in range(599)),
     ]
-    drawn = lay_out(runs)
+    drawn = lay_out(runs, NOW_NS)
     assert len(drawn.bars) == 500
     assert (drawn.total, drawn.errors) == (600, 599)
+
+
+def test_open_ends() -> None:
+    """A running span reaches up to now, a crashed one to when its process was last heard of."""
+    ends: dict[str, Any] = {"length_ms": None}
+    drawn = lay_out(
+        [
+            make_run("root", **ends, outcome="running"),
+            make_run("ended", "root", start_ms=50, length_ms=100),
+            make_run(
+                "dead",
+                "root",
+                start_ms=100,
+                **ends,
+                outcome="crashed",
+                last_heard_ns=NOW_NS + 300 * MS_NS,
+            ),
+        ],
+        NOW_NS + 400 * MS_NS,
+    )
+    assert tree(drawn.bars) == [("root", 1), ("ended", 2), ("dead", 2)]
+    assert [(bar.x, bar.width) for bar in drawn.bars] == [(0, 100), (12.5, 25), (25, 50)]
+    assert (drawn.length_ms, drawn.unfinished, drawn.orphans) == (400, 2, 0)
+
+
+def test_clock_behind() -> None:
+    """An open span that starts after now, by another machine's clock, has no length."""
+    drawn = lay_out(
+        [
+            make_run("a", start_ms=5, length_ms=None, outcome="running"),
+            make_run("b", length_ms=None, outcome="crashed", last_heard_ns=NOW_NS - MS_NS),
+        ],
+        NOW_NS,
+    )
+    assert [(bar.run.name, bar.width) for bar in drawn.bars] == [("a", 0), ("b", 0)]

@@ -1,0 +1,195 @@
+"""What is asked about runs that have no end: which they are, and whether their processes live.
+
+Such a run is a row of `open_runs` without one of `runs` under the same key: its start record has
+the start of the run. It is running while its process is heard of, else crashed; nothing of that
+is stored.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from otel_ml_collector.store.condition import ALWAYS, Condition
+from otel_ml_collector.store.reader import Reader, Row
+from otel_ml_collector.store.runs import ACROSS_PARTITIONS, LIGHT, Key, Listing, Place, Window
+
+SILENT_AFTER_NS: Final = 300 * 10**9
+# How many runs without an end a list looks at from where it begins.
+_LOOKED_AT: Final = 2_000
+_IN_TRACE: Final = 10_000
+
+_ID16: Final = "toFixedString(unhex({trace:String}), 16)"
+_ID8: Final = "toFixedString(unhex({span:String}), 8)"
+_KEY: Final = """start_ns, lower(hex(trace_id)) AS trace_id, lower(hex(span_id)) AS span_id,
+  process, arrived_ns"""
+_BY_IDS: Final = """(trace_id, span_id) IN (
+  SELECT toFixedString(unhex(substring(run_id, 1, 32)), 16),
+    toFixedString(unhex(substring(run_id, 34)), 8)
+  FROM (SELECT arrayJoin({run_ids:Array(String)}) AS run_id))"""
+# The columns of `runs`, so that a condition on them holds here too.
+_AS_RUNS: Final = f"""
+SELECT *, CAST(NULL AS Nullable(Int64)) AS latency_ns, '' AS error_type, '' AS error_message,
+  CAST(NULL AS Nullable(String)) AS outputs_preview,
+  CAST(NULL AS Nullable(Int64)) AS input_tokens, CAST(NULL AS Nullable(Int64)) AS output_tokens,
+  CAST(NULL AS Nullable(Int64)) AS cached_tokens,
+  CAST(NULL AS Nullable(Int64)) AS reasoning_tokens, CAST(NULL AS Nullable(Float64)) AS cost,
+  concat(lower(hex(trace_id)), '-', lower(hex(span_id))) AS run_id,
+  if(has({{crashed:Array(String)}}, run_id), 'crashed', 'running') AS outcome
+FROM open_runs FINAL WHERE project = {{project:String}} AND {_BY_IDS}
+"""  # noqa: S608 - fixed text; values are parameters
+
+
+@dataclass(frozen=True, slots=True)
+class OpenKey:
+    """What a start record says of when and where its run began, and when it came."""
+
+    start_ns: int
+    trace_id: str
+    span_id: str
+    process: str
+    arrived_ns: int
+
+    @property
+    def run_id(self) -> str:
+        """``<32 hex>-<16 hex>``."""
+        return f"{self.trace_id}-{self.span_id}"
+
+    @property
+    def place(self) -> tuple[int, str, str]:
+        """Where the run stands in the order of lists."""
+        return self.start_ns, self.trace_id, self.span_id
+
+
+def list_open_keys(reader: Reader, listing: Listing, window: Window) -> list[OpenKey]:
+    """List the runs of a window that have no end, in order, at most 2,000; nothing is filtered.
+
+    1 ms for a project that never sent a start record, else 9 ms beside 1 M runs.
+    """
+    if not _has_started(reader, listing.project):
+        return []
+    direction, sign = ("DESC", "<") if listing.newest_first else ("ASC", ">")
+    parameters: dict[str, Any] = {
+        "project": listing.project,
+        "start": window.start_ns,
+        "end": window.end_ns,
+    }
+    seek = "1"
+    if listing.after is not None:
+        seek = f"(start_ns, trace_id, span_id) {sign} ({{after:Int64}}, {_ID16}, {_ID8})"
+        parameters["after"] = listing.after.start_ns
+        parameters["trace"] = listing.after.trace_id
+        parameters["span"] = listing.after.span_id
+    began = "project = {project:String} AND start_ns >= {start:Int64} AND start_ns < {end:Int64}"
+    sql = f"""
+        SELECT {_KEY} FROM open_runs FINAL
+        WHERE {began} AND {seek} AND (trace_id, span_id) NOT IN (
+          SELECT trace_id, span_id FROM runs
+          WHERE project = {{project:String}} AND start_ns IN (
+            SELECT start_ns FROM open_runs WHERE {began}))
+        ORDER BY start_ns {direction}, open_runs.trace_id {direction},
+          open_runs.span_id {direction}
+        LIMIT {_LOOKED_AT}"""  # noqa: S608 - fixed text; values are parameters
+    return [OpenKey(**row) for row in reader.rows(sql, parameters, ACROSS_PARTITIONS)]
+
+
+def find_open_keys(reader: Reader, place: Place) -> list[OpenKey]:
+    """Find the runs of a trace that said that they began, at most 10,000; some may have ended."""
+    sql = f"""
+        SELECT {_KEY} FROM open_runs FINAL
+        WHERE project = {{project:String}} AND trace_id = {_ID16}
+        ORDER BY start_ns, open_runs.span_id LIMIT {_IN_TRACE}
+        """  # noqa: S608 - fixed text; values are parameters
+    parameters = {"project": place.project, "trace": place.trace_id}
+    return [OpenKey(**row) for row in reader.rows(sql, parameters, ACROSS_PARTITIONS)]
+
+
+def read_open_runs(
+    reader: Reader,
+    project: str,
+    keys: Sequence[OpenKey],
+    now_ns: int,
+    condition: Condition = ALWAYS,
+) -> list[Row]:
+    """Read the light rows of some runs that have no end.
+
+    Args:
+        reader: The store.
+        project: Whose runs.
+        keys: Which of them.
+        now_ns: By it a process is silent or not.
+        condition: What else must hold.
+
+    Returns:
+        Rows as those of ended runs, in any order, with `heard_ns`: when the run's process was
+        last heard of.
+    """
+    if not keys:
+        return []
+    signs = _read_signs(reader, project, {key.process for key in keys})
+    heard = {key.run_id: max(key.arrived_ns, signs[key.process]["arrived_ns"]) for key in keys}
+    crashed = [
+        key.run_id
+        for key in keys
+        if heard[key.run_id] < now_ns - SILENT_AFTER_NS or _is_gone(key, signs[key.process])
+    ]
+    sql = f"SELECT {LIGHT} FROM ({_AS_RUNS}) AS runs WHERE {condition.sql}"  # noqa: S608 - fixed text; values are parameters
+    parameters = {
+        "project": project,
+        "run_ids": list(heard),
+        "crashed": crashed,
+        **condition.parameters,
+    }
+    rows = reader.rows(sql, parameters, ACROSS_PARTITIONS)
+    return [{**row, "heard_ns": heard[f"{row['trace_id']}-{row['span_id']}"]} for row in rows]
+
+
+def read_open_payload(reader: Reader, project: str, key: Key) -> Row | None:
+    """Read what only the page of one run needs; None when its start record is gone."""
+    sql = f"""
+        SELECT inputs, params, tag_details, logs, events, links, attributes, resource, scope
+        FROM open_runs
+        WHERE project = {{project:String}} AND trace_id = {_ID16} AND span_id = {_ID8}
+        ORDER BY rank DESC LIMIT 1
+        """  # noqa: S608 - fixed text; values are parameters
+    parameters = {"project": project, "trace": key.trace_id, "span": key.span_id}
+    rows = reader.rows(sql, parameters)
+    return rows[0] if rows else None
+
+
+def name_open_runs(reader: Reader, project: str, run_ids: Sequence[str]) -> list[Row]:
+    """Read the models of some runs that said that they began."""
+    if not run_ids:
+        return []
+    sql = f"""
+        SELECT lower(hex(trace_id)) AS trace_id, lower(hex(span_id)) AS span_id, model
+        FROM open_runs FINAL WHERE project = {{project:String}} AND {_BY_IDS}
+        """  # noqa: S608 - fixed text; values are parameters
+    parameters = {"project": project, "run_ids": list(run_ids)}
+    return reader.rows(sql, parameters, ACROSS_PARTITIONS)
+
+
+def _has_started(reader: Reader, project: str) -> bool:
+    sql = "SELECT 1 AS one FROM open_runs WHERE project = {project:String} LIMIT 1"
+    return bool(reader.rows(sql, {"project": project}))
+
+
+def _read_signs(reader: Reader, project: str, processes: Iterable[str]) -> Mapping[str, Row]:
+    """Read what is known of some processes; one that never spoke is silent since ever."""
+    sql = """
+        SELECT process, max(heartbeat_ns) AS heartbeat_ns, max(goodbye_ns) AS goodbye_ns,
+          max(arrived_ns) AS arrived_ns
+        FROM processes
+        WHERE project = {project:String} AND process IN {processes:Array(String)}
+        GROUP BY process"""
+    wanted = sorted(processes)
+    silent = {"heartbeat_ns": 0, "goodbye_ns": 0, "arrived_ns": 0}
+    rows = reader.rows(sql, {"project": project, "processes": wanted})
+    return dict.fromkeys(wanted, silent) | {row["process"]: row for row in rows}
+
+
+def _is_gone(key: OpenKey, sign: Row) -> bool:
+    """Tell whether a run's process said goodbye after it began, and was not heard of again.
+
+    All three times are by the clock of that process.
+    """
+    return bool(sign["goodbye_ns"] >= max(key.start_ns, sign["heartbeat_ns"]))

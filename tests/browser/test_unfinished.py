@@ -1,0 +1,127 @@
+"""Runs that have no end, as a browser shows them."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from otel_ml_collector.span import Span
+from tests.browser.conftest import Tab
+from tests.otel_ml_collector.spans import SECOND_NS, id_of, make_call, make_sign, make_start
+from tests.otel_ml_collector.wire import encode
+from tests.support.collector import CollectorProcess
+
+pytestmark = pytest.mark.browser
+PROJECT = "unfinished"
+
+
+class Story:
+    """A collector that was sent a running, a crashed and an ended run."""
+
+    def __init__(self, collector: CollectorProcess) -> None:
+        self.collector = collector
+        now_ns = time.time_ns()
+        self.running = make_call("train", start_ns=now_ns - 90 * SECOND_NS)
+        self.crashed = make_call("index", start_ns=now_ns - 60 * SECOND_NS)
+        ended = make_call(
+            "epoch",
+            start_ns=now_ns - 80 * SECOND_NS,
+            end_ns=now_ns - 50 * SECOND_NS,
+            trace_id=self.running.trace_id,
+            parent_span_id=self.running.span_id,
+        )
+        self._send(
+            make_start(self.running, {"otel_ml.inputs.preview": '{"data": "digits"}'}),
+            make_start(self.crashed, {"otel_ml.process": "00000002"}),
+            make_sign("goodbye", now_ns, "00000002"),
+            ended,
+        )
+
+    def _send(self, *spans: Span) -> None:
+        headers = {"content-type": "application/x-protobuf", "x-otel-ml-project": PROJECT}
+        status, _, _ = self.collector.post("/v1/traces", encode(spans), headers)
+        assert status == 200
+
+    def address(self, run: Span) -> str:
+        return f"/projects/{PROJECT}/runs/{id_of(run)}"
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
+    collector = CollectorProcess(tmp_path_factory.mktemp("unfinished"))
+    try:
+        collector.wait_ready()
+        yield Story(collector)
+    finally:
+        collector.kill()
+
+
+@pytest.fixture(params=["light", "dark"])
+def tab(request: pytest.FixtureRequest, chromium: Browser, story: Story) -> Iterator[Tab]:
+    """A tab in one theme; it fails its test when the console complained."""
+    context = chromium.new_context(
+        color_scheme=request.param, viewport={"width": 1280, "height": 700}
+    )
+    opened = Tab(context, story.collector.endpoint)
+    yield opened
+    opened.page.screenshot(path=_shot(request))
+    context.close()
+    assert opened.complaints == []
+
+
+def _shot(request: pytest.FixtureRequest) -> Path:
+    folder = Path(__file__).parent / "screenshots"
+    folder.mkdir(exist_ok=True)
+    name = request.node.name.removeprefix("test_").replace("[", "-").rstrip("]")
+    return folder / f"{name}.png"
+
+
+def test_unfinished_list(tab: Tab, story: Story) -> None:
+    """The list shows a running and a crashed run at their places, each with its state."""
+    page = tab.open(f"/projects/{PROJECT}/runs")
+    rows = page.locator(".runs tbody tr")
+    expect(rows).to_have_count(3)
+    assert [row.locator("td").nth(1).inner_text() for row in rows.all()] == [
+        "crashed",
+        "ok",
+        "running",
+    ]
+    assert rows.nth(2).locator(".open").get_attribute("href") == story.address(story.running)
+    expect(rows.nth(2).locator(".open")).to_have_text("digits")
+
+
+def test_unfinished_filter(tab: Tab) -> None:
+    """A filter on the state finds the runs that have it."""
+    page = tab.open(f'/projects/{PROJECT}/runs?where=outcome+%3D%3D+"running"')
+    expect(page.locator(".runs tbody tr")).to_have_count(1)
+    expect(page.locator(".runs tbody .run")).to_have_text("running")
+
+
+def test_running_run(tab: Tab, story: Story) -> None:
+    """The page of a running run says for how long, and draws it up to now above what has ended."""
+    page = tab.open(story.address(story.running))
+    expect(page.locator(".facts")).to_contain_text("Running for 1 min")
+    expect(page.locator(".wf tbody tr")).to_have_count(2)
+    bars = [bar.bounding_box() for bar in page.locator(".wf rect").all()]
+    assert bars[0] is not None
+    assert bars[1] is not None
+    assert 0.28 < bars[1]["width"] / bars[0]["width"] < 0.36  # 30 s of 90 s and a little more
+
+
+def test_crashed_run(tab: Tab, story: Story) -> None:
+    """The page of a crashed run says since when its process is silent."""
+    page = tab.open(story.address(story.crashed))
+    expect(page.locator(".facts")).to_contain_text("Crashed: its process has been silent since 20")
+    expect(page.locator("h1 ~ .crash")).to_have_text("crashed")
+
+
+def test_unfinished_on_a_phone(chromium: Browser, story: Story) -> None:
+    """Pages of runs without an end are no wider than a phone."""
+    page = chromium.new_page(viewport={"width": 390, "height": 844})
+    for path in (f"/projects/{PROJECT}/runs", story.address(story.crashed)):
+        page.goto(story.collector.endpoint + path)
+        page.wait_for_load_state("networkidle")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.close()
