@@ -38,13 +38,20 @@ def _simple_binder(parameters: Mapping[str, inspect.Parameter], skip: int) -> Bi
         if parameters[name].default is not inspect.Parameter.empty
     }
 
+    count = len(names)
+    left_out = tuple(parameters)[:skip]
+
     def bind(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         positional = args[skip:] if skip else args
+        if not kwargs and len(positional) == count:
+            return dict(zip(names, positional))  # noqa: B905 - just compared; `strict` costs time
         if len(positional) > len(names):
             return _unnamed(positional, kwargs)
         given = dict(zip(names, positional, strict=False))
         if kwargs:
             given.update(kwargs)
+            for name in left_out:  # of a method that is called by its class
+                given.pop(name, None)
         if len(given) < len(names):
             for name, default in defaults.items():
                 given.setdefault(name, default)

@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from opentelemetry import trace as trace_api
-from opentelemetry.sdk.trace.export import SpanExporter
 
 from otel_ml import attributes as names
 from otel_ml.call import Traced, open_run
@@ -16,8 +15,12 @@ from otel_ml.recorder import Recorder
 from otel_ml.values import encode
 
 if TYPE_CHECKING:
+    from opentelemetry.sdk.trace.export import SpanExporter
+
+    from otel_ml.export.delivery import Delivery
     from otel_ml.judge import Judge
     from otel_ml.provider import Chosen, Join
+    from otel_ml.stats import Stats
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -40,10 +43,15 @@ class Client:
         tracer_provider: The provider to make spans with, instead of choosing one.
         join: ``"auto"`` makes spans with a global provider that is exactly the SDK's, so that
             they sit in one trace with the service's own; False never does.
+        spool: A directory of this service: each call is written there before it returns and
+            removed when it is delivered, so that neither ``kill -9`` nor hours without a
+            collector lose it. One directory is for one destination.
+        flush_on_sigterm: Deliver what is queued when the process is told to end by SIGTERM, for
+            at most 2 s. Only where nobody else handles the signal, and from the main thread.
 
     Raises:
-        ValueError: The project's name is empty, longer than 128 characters, or holds control
-            characters.
+        ValueError: The project's name is longer than 128 characters or holds control
+            characters, or there is both an exporter and a spool.
     """
 
     def __init__(
@@ -52,9 +60,11 @@ class Client:
         api_key: str | None = None,
         endpoint: str | None = None,
         *,
-        exporter: SpanExporter | None = None,
+        exporter: "SpanExporter | None" = None,
         tracer_provider: trace_api.TracerProvider | None = None,
         join: "Join" = "auto",
+        spool: str | os.PathLike[str] | None = None,
+        flush_on_sigterm: bool = False,
     ) -> None:
         chosen = project or os.environ.get("OTEL_ML_PROJECT") or names.DEFAULT_PROJECT
         if len(chosen) > _MAX_PROJECT_CHARS or not chosen.isprintable():
@@ -62,6 +72,8 @@ class Client:
                 f"Invalid project {chosen!r}: expected 1 to {_MAX_PROJECT_CHARS} printable "
                 "characters"
             )
+        if spool is not None and exporter is not None:
+            raise ValueError("Invalid spool: expected no exporter beside it, the spool sends OTLP")
         self.project = chosen
         self._judges: dict[str, Judge] = {}
         key = api_key or os.environ.get("OTEL_ML_API_KEY")
@@ -78,10 +90,15 @@ class Client:
                     exporter=exporter,
                     tracer_provider=tracer_provider,
                     join=join,
+                    spool=None if spool is None else os.fspath(spool),
                 )
             )
 
         self._recorder = Recorder(chosen, choose)
+        if flush_on_sigterm:
+            from otel_ml.sigterm import close_on_sigterm  # only who asks for it loads it
+
+            close_on_sigterm(self._recorder.close_within)
 
     @overload
     def trace(self, function: Callable[P, R], /) -> Callable[P, R]: ...
@@ -175,23 +192,35 @@ class Client:
         _check_kind(kind)
         run = None
         try:
-            run = open_run(self._recorder, name, kind) if self._recorder.enabled else None
+            if self._recorder.enabled:
+                run = open_run(self._recorder, name, kind)
         except Exception as error:  # noqa: BLE001 - telemetry never raises
             report("run", error)
         if run is None:
-            return Run(None, trace_api.get_current_span(), 0)
+            return Run(None, trace_api.get_current_span(), 0, {})
         run.tag(tags)
         if params:
             run.describe({names.PARAMS: encode(params).text})
+        run.tell_open()
         return run
 
     def current_run(self) -> Run:
         """Return the innermost run of the calling task or thread, see `otel_ml.current_run`."""
         return current_run()
 
-    def flush(self, timeout_s: float = 30.0) -> bool:
-        """Wait for judges and deliver what is queued; returns whether all of it went out."""
+    def flush(self, timeout_s: float = 30.0) -> "Delivery":
+        """Wait for judges and deliver what is queued.
+
+        Returns early when nothing got through for 5 s.
+
+        Returns:
+            What was delivered since the last flush, what not, and why. It is true when all was.
+        """
         return self._recorder.flush(timeout_s)
+
+    def stats(self) -> "Stats":
+        """Return counters, configuration, and what the SDK itself costs a call."""
+        return self._recorder.stats()
 
     def close(self) -> None:
         """Deliver what is queued and stop. Runs at exit by itself."""

@@ -45,7 +45,7 @@ def _wrap_plain(traced: Traced, function: Callable[..., Any]) -> Callable[..., A
         call = traced.begin(args, kwargs)
         if call is None:
             return function(*args, **kwargs)
-        token = context_api.attach(call.run.context)
+        token = context_api.attach(call.context)
         try:
             output = function(*args, **kwargs)
         except BaseException as error:
@@ -64,7 +64,7 @@ def _wrap_async(traced: Traced, function: Callable[..., Any]) -> Callable[..., A
         call = traced.begin(args, kwargs)
         if call is None:
             return await function(*args, **kwargs)
-        token = context_api.attach(call.run.context)
+        token = context_api.attach(call.context)
         try:
             output = await function(*args, **kwargs)
         except BaseException as error:
@@ -138,7 +138,7 @@ class _Stream:
         """Run the generator's body to its next chunk, with the run current."""
         if self._call is None:
             return resume(*value)
-        token = context_api.attach(self._call.run.context)
+        token = context_api.attach(self._call.context)
         try:
             return resume(*value)
         finally:
@@ -148,7 +148,7 @@ class _Stream:
         """Await the generator's body to its next chunk, with the run current."""
         if self._call is None:
             return await step
-        token = context_api.attach(self._call.run.context)
+        token = context_api.attach(self._call.context)
         try:
             return await step
         finally:

@@ -6,7 +6,9 @@ once, never raised. ``except Exception`` stands only at these borders:
 * `values` and `structure`: the host's values (a hostile ``__repr__``, a cyclic list);
 * `decorators` and `current`: around everything we do before and after the host's call;
 * `judge`: the user's rubric and passing criteria;
-* `judge_pool`: the worker loop.
+* `judge_pool`, `unfinished` and `export.sender`: the worker loops;
+* `export.encoder`, `export.attribute_field` and `export.spooled`: spans of any make;
+* `export.destination`, `recorder` and `sigterm`: exporters of the user's.
 """
 
 import logging

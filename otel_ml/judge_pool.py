@@ -94,7 +94,7 @@ class JudgePool:
 
     def start(self) -> None:
         """Begin empty: also in a forked child, which has none of the parent's threads."""
-        lock = threading.Lock()
+        lock = threading.RLock()  # a finalizer may submit while this thread holds it
         self._work_ready = threading.Condition(lock)
         self._hold_changed = threading.Condition(lock)
         self._idle = threading.Condition(lock)
@@ -130,11 +130,17 @@ class JudgePool:
         with self._lock:
             return self._idle.wait_for(lambda: not self._queue and not self._running, timeout_s)
 
-    def close(self) -> None:
-        """Take no call any more, give the judges of queued ones 2 s in all, let every run go."""
+    @property
+    def waiting(self) -> int:
+        """How many calls are queued for their judges, or being judged."""
+        with self._lock:
+            return len(self._queue) + len(self._running)
+
+    def close(self, wait_s: float = _EXIT_S) -> None:
+        """Take no call any more, wait for the judges of queued ones, let every run go."""
         with self._lock:
             self._closing = True
-        self.drain(_EXIT_S)
+        self.drain(wait_s)
         with self._lock:
             self._closed = True
             unheard = [*self._queue, *self._running.values()]

@@ -2,67 +2,46 @@
 
 import logging
 import os
-import threading
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final, Literal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Literal
 
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
+from opentelemetry.sdk.trace import (
+    ReadableSpan,
+    Span,
+    SpanProcessor,
+    SynchronousMultiSpanProcessor,
+    TracerProvider,
+)
+from opentelemetry.sdk.trace.export import SpanExporter
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from otel_ml import attributes as names
-from otel_ml.export.otlp import CountingExporter, is_endpoint_named, make_exporter
-from otel_ml.sampling import KeepingSampler
+from otel_ml.export.contract import Pace
+from otel_ml.export.delivery import Delivery
+from otel_ml.export.destination import ExporterDestination, NoDestination, OtlpDestination
+from otel_ml.export.encoder import encode_envelope
+from otel_ml.export.http import HttpSender
+from otel_ml.export.pipeline import Pipeline
+from otel_ml.export.queue import MAX_BYTES, MAX_SPANS, SpanQueue
+from otel_ml.export.settings import Settings, is_endpoint_named, resolve
+from otel_ml.export.spooled import SpooledSpans
+from otel_ml.span import HasResource
+from otel_ml.tracer import Start, start_of, start_of_own
 
 Join = Literal["auto", False]
 
-_QUEUE_SPANS: Final = 50_000
-_DELAY_MS: Final = 200
+# An exporter of the user's gets batches of the size that the SDK's processor makes.
+_EXPORTER_BATCH: Final = 512
+_PACE: Final = Pace()
 # These take the global provider for their own backend: our spans would end up there.
 _TAKERS: Final = frozenset({"langfuse", "logfire", "sentry_sdk"})
 
 _logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Sender:
-    """Our queue and exporter; None in its place means that only a joined provider sends."""
-
-    processor: "_Counted"
-    exporter: CountingExporter
-
-    def flush(self, timeout_s: float) -> bool:
-        """Deliver what is queued; returns whether nothing was lost since the last flush."""
-        handed = self.processor.handed
-        flushed: list[bool] = []
-
-        def flush() -> None:
-            flushed.append(self.processor.force_flush(int(timeout_s * 1e3)))
-
-        # The batch processor ignores its timeout.
-        thread = threading.Thread(target=flush, name="otel-ml-flush", daemon=True)
-        try:
-            thread.start()
-            thread.join(timeout_s)
-        except RuntimeError:  # the interpreter ends: no thread can be started any more
-            flush()
-        if not flushed:
-            return False
-        missing = handed - self.exporter.delivered
-        known, self.processor.missing = self.processor.missing, max(missing, self.processor.missing)
-        return flushed[0] and missing <= known
-
-
-@dataclass(frozen=True, slots=True)
-class Chosen:
-    """A provider, and whether it is ours to flush and shut down."""
-
-    provider: trace.TracerProvider
-    own: bool
-    sender: Sender | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +54,38 @@ class Destination:
     exporter: SpanExporter | None = None
     tracer_provider: trace.TracerProvider | None = None
     join: Join = "auto"
+    spool: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """How spans start, and who delivers them.
+
+    Attributes:
+        start: Starts a span.
+        pipeline: Ours; None when only the joined provider sends.
+        joined: The provider, when it is not ours.
+        configuration: What is in force, for who asks.
+    """
+
+    start: Start
+    pipeline: Pipeline[Any] | None
+    joined: trace.TracerProvider | None
+    configuration: Mapping[str, object] = field(default_factory=dict)
+
+    def flush(self, timeout_s: float) -> Delivery:
+        """Deliver what is queued."""
+        if self.pipeline is not None:
+            return self.pipeline.flush(timeout_s)
+        flush: Callable[[int], bool] | None = getattr(self.joined, "force_flush", None)
+        if flush is None or flush(int(timeout_s * 1e3)):
+            return Delivery()
+        return Delivery(reason="the joined provider did not flush in time")
+
+    def close(self, timeout_s: float) -> None:
+        """Deliver what is queued and stop; a joined provider goes on."""
+        if self.pipeline is not None:
+            self.pipeline.close(timeout_s)
 
 
 def choose(wanted: Destination) -> Chosen:
@@ -87,45 +98,124 @@ def choose(wanted: Destination) -> Chosen:
     provider = wanted.tracer_provider
     if provider is None and wanted.join == "auto":
         provider = _joinable(trace.get_tracer_provider())
-    if provider is None:
-        return _own(wanted)
-    sender = None
+    return _own(wanted) if provider is None else _join(wanted, provider)
+
+
+def _join(wanted: Destination, provider: trace.TracerProvider) -> Chosen:
+    pipeline: Pipeline[Any] | None = None
+    sending: dict[str, object] = {}
     named = wanted.exporter is not None or is_endpoint_named(wanted.endpoint)
-    if named and isinstance(provider, TracerProvider):
-        sender = _sender(wanted)
-        if sender is not None:
-            provider.add_span_processor(_OwnSpansOnly(sender.processor, wanted.project))
-    _logger.info("Spans of project %r go through %s", wanted.project, type(provider).__name__)
-    return Chosen(provider, own=False, sender=sender)
+    # Not only the SDK's own class: that of logfire has it, too.
+    add: Callable[[SpanProcessor], None] | None = getattr(provider, "add_span_processor", None)
+    if named and add is not None:
+        origin = provider if hasattr(provider, "resource") else TracerProvider()
+        pipeline, sending = _pipeline(wanted, origin, _scope(wanted.project))
+        add(_OwnSpansOnly(pipeline, wanted.project))
+    elif wanted.spool is not None:
+        _logger.warning("No spool: spans go where the provider sends them, name an endpoint")
+    try:
+        tracer = provider.get_tracer(
+            names.SCOPE_NAME, _own_version(), attributes={names.PROJECT: wanted.project}
+        )
+    except TypeError:  # scopes have attributes since SDK 1.26
+        tracer = provider.get_tracer(names.SCOPE_NAME, _own_version())
+    taken = wanted.tracer_provider is None  # who gives a provider wants all of it
+    start = start_of(provider, tracer, _without_takers if taken else _all)
+    name = type(provider).__name__
+    _logger.info("Spans of project %r go through %s", wanted.project, name)
+    return Chosen(start, pipeline, provider, {"provider": name, **sending})
 
 
 def _own(wanted: Destination) -> Chosen:
     resource = Resource.create({names.PROJECT: wanted.project})
+    # It settles sampler, ids and resource as the environment says; no span passes through it.
     provider = TracerProvider(resource=resource, shutdown_on_exit=False)
-    provider.sampler = KeepingSampler(provider.sampler)  # before a tracer takes it over
-    sender = _sender(wanted)
-    if sender is not None:
-        provider.add_span_processor(sender.processor)
+    scope = _scope(wanted.project)
+    pipeline, sending = _pipeline(wanted, provider, scope)
+    start = start_of_own(provider, scope, pipeline.put)
     _logger.info("Spans of project %r go through a provider of their own", wanted.project)
-    return Chosen(provider, own=True, sender=sender)
+    configuration = {
+        "provider": "own",
+        "sampler": provider.sampler.get_description(),
+        **sending,
+    }
+    return Chosen(start, pipeline, None, configuration)
 
 
-def _sender(wanted: Destination) -> Sender | None:
-    exporter = make_exporter(
-        wanted.exporter, wanted.endpoint, project=wanted.project, api_key=wanted.api_key
-    )
-    if exporter is None:
+def _scope(project: str) -> InstrumentationScope:
+    try:
+        return InstrumentationScope(
+            names.SCOPE_NAME, _own_version(), None, {names.PROJECT: project}
+        )
+    except TypeError:  # scopes have attributes since SDK 1.26
+        return InstrumentationScope(names.SCOPE_NAME, _own_version())
+
+
+def _pipeline(
+    wanted: Destination, origin: HasResource, scope: InstrumentationScope
+) -> tuple[Pipeline[Any], dict[str, object]]:
+    max_spans = _whole("OTEL_BSP_MAX_QUEUE_SIZE", MAX_SPANS)
+    delay_s = _whole("OTEL_BSP_SCHEDULE_DELAY", int(_PACE.delay_s * 1e3)) / 1e3
+    batch = _whole("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", 0)
+    sending: dict[str, object] = {
+        "queue_spans": max_spans,
+        "queue_bytes": MAX_BYTES,
+        "delay_ms": delay_s * 1e3,
+    }
+    settings = resolve(wanted.endpoint, wanted.project, wanted.api_key)
+    destination: Any
+    if wanted.exporter is not None:
+        destination = ExporterDestination(wanted.exporter, type(wanted.exporter).__name__)
+        batch = batch or _EXPORTER_BATCH
+    elif settings.protocol == "grpc":
+        destination = _grpc(settings)
+        batch = batch or _EXPORTER_BATCH
+    else:
+        sender = HttpSender(settings)
+        sender.open()
+        destination = OtlpDestination(sender, settings.page, settings.timeout_s)
+        sending["compression"] = settings.compression
+    sending["endpoint"] = destination.page
+    pace = Pace(batch or _PACE.batch_spans, delay_s)
+    sending["batch_spans"] = pace.batch_spans
+    source: Any = SpanQueue(max_spans)
+    if wanted.spool is not None and not isinstance(destination, OtlpDestination):
+        _logger.warning("No spool, spans wait in memory: it sends OTLP over HTTP alone")
+    elif wanted.spool is not None:
+        source = _spooled(Path(wanted.spool), origin, scope) or source
+    sending["spool"] = str(wanted.spool) if isinstance(source, SpooledSpans) else None
+    return Pipeline(source, destination, pace), sending
+
+
+def _spooled(
+    directory: Path, origin: HasResource, scope: InstrumentationScope
+) -> SpooledSpans | None:
+    try:
+        return SpooledSpans(directory, lambda: encode_envelope(origin.resource, scope))
+    except OSError as error:
+        _logger.warning("No spool, spans wait in memory: %s", error)
         return None
-    processor = BatchSpanProcessor(
-        exporter,
-        max_queue_size=_unless_set("OTEL_BSP_MAX_QUEUE_SIZE", _QUEUE_SPANS),
-        schedule_delay_millis=_unless_set("OTEL_BSP_SCHEDULE_DELAY", _DELAY_MS),
+
+
+def _grpc(settings: Settings) -> ExporterDestination | NoDestination:
+    try:
+        from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+    except ImportError:  # the extra brings 20 MB, which few need
+        return NoDestination("gRPC needs pip install 'otel-ml[otlp]'", settings.page)
+    exporter = OTLPSpanExporter(
+        endpoint=settings.url, headers=dict(settings.headers), timeout=settings.timeout_s
     )
-    return Sender(_Counted(processor), exporter)
+    return ExporterDestination(exporter, settings.page)
 
 
-def _unless_set(variable: str, value: int) -> int | None:
-    return None if os.environ.get(variable) else value
+def _whole(variable: str, default: int) -> int:
+    text = os.environ.get(variable, "").strip()
+    if not text:
+        return default
+    if not text.isdecimal() or int(text) == 0:
+        _logger.warning("Invalid %s %r: expected a whole number from 1", variable, text)
+        return default
+    return int(text)
 
 
 def _joinable(provider: trace.TracerProvider) -> TracerProvider | None:
@@ -133,65 +223,93 @@ def _joinable(provider: trace.TracerProvider) -> TracerProvider | None:
         return None
     active = getattr(provider, "_active_span_processor", None)
     processors: Sequence[object] = getattr(active, "_span_processors", ())
-    packages = {type(processor).__module__.partition(".")[0] for processor in processors}
-    return None if packages & _TAKERS else provider
+    return None if any(map(_is_taker, processors)) else provider
 
 
-class _Counted(SpanProcessor):
-    """Counts what is handed to the queue: the difference to what was delivered is lost.
+def _is_taker(processor: object) -> bool:
+    return any(base.__module__.partition(".")[0] in _TAKERS for base in type(processor).__mro__)
 
-    Attributes:
-        handed: Spans handed over in this process.
-        missing: How many of them an earlier flush has told to be lost.
-    """
 
-    def __init__(self, inner: SpanProcessor) -> None:
-        self._inner = inner
-        self._lock = threading.Lock()
-        self.handed = 0
-        self.missing = 0
+def _all(processor: SpanProcessor) -> SpanProcessor:
+    return processor
+
+
+def _without_takers(processor: SpanProcessor) -> SpanProcessor:
+    if type(processor) is not SynchronousMultiSpanProcessor:
+        return processor
+    return _WithoutTakers(processor)
+
+
+def _own_version() -> str:
+    from importlib.metadata import PackageNotFoundError, version  # 12 ms, at the first call
+
+    try:
+        return version("otel-ml")
+    except PackageNotFoundError:  # run from a source tree
+        return "0"
+
+
+class _WithoutTakers(SpanProcessor):
+    """The processors of a joined provider, but for those that come to take it after we joined."""
+
+    def __init__(self, all_of_them: SynchronousMultiSpanProcessor) -> None:
+        self._all = all_of_them
+        self._seen: Sequence[SpanProcessor] | None = None
+        self._kept: Sequence[SpanProcessor] = ()
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
-        """Nothing to do."""
+        """Tell each that the span has started."""
+        for processor in self._processors():
+            processor.on_start(span, parent_context)
+
+    def _on_ending(self, span: Span) -> None:
+        for processor in self._processors():
+            on_ending = getattr(processor, "_on_ending", None)
+            if on_ending is not None:
+                on_ending(span)
 
     def on_end(self, span: ReadableSpan) -> None:
-        """Queue the span."""
-        if span.context is not None and span.context.trace_flags.sampled:
-            with self._lock:
-                self.handed += 1
-        self._inner.on_end(span)
+        """Give each the ended span."""
+        for processor in self._processors():
+            processor.on_end(span)
 
-    def shutdown(self) -> None:
-        """Deliver what is queued, then stop."""
-        self._inner.shutdown()
-
-    def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Deliver what is queued."""
-        return self._inner.force_flush(timeout_millis)
+    def _processors(self) -> Sequence[SpanProcessor]:
+        processors: Sequence[SpanProcessor] = getattr(self._all, "_span_processors", ())
+        if processors is not self._seen:  # it is another tuple when one was added
+            self._kept = [one for one in processors if not _is_taker(one)]
+            self._seen = processors
+        return self._kept
 
 
 class _OwnSpansOnly(SpanProcessor):
     """Passes on a client's own spans, and none of the service or of another project."""
 
-    def __init__(self, inner: SpanProcessor, project: str) -> None:
-        self._inner = inner
+    def __init__(self, pipeline: Pipeline[Any], project: str) -> None:
+        self._pipeline = pipeline
         self._project = project
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
-        """Nothing to do: a batch processor acts on ended spans."""
+        """Nothing to do: only ended spans are sent."""
 
     def on_end(self, span: ReadableSpan) -> None:
         """Queue the span when it is ours."""
         scope = span.instrumentation_scope
         if scope is None or scope.name != names.SCOPE_NAME:
             return
-        if (scope.attributes or {}).get(names.PROJECT) == self._project:
-            self._inner.on_end(span)
+        if span.context is None or not span.context.trace_flags.sampled:
+            return
+        # A limit may cut the text of a span's attribute; scopes have none before SDK 1.26.
+        told = getattr(scope, "attributes", None) or span.attributes or {}
+        if told.get(names.PROJECT) == self._project:
+            self._pipeline.put(span)
 
     def shutdown(self) -> None:
-        """Deliver what is queued, then stop."""
-        self._inner.shutdown()
+        """Deliver what is queued; the pipeline itself ends with its client."""
+        self._pipeline.flush(_SHUTDOWN_S)
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """Deliver what is queued."""
-        return self._inner.force_flush(timeout_millis)
+        return bool(self._pipeline.flush(timeout_millis / 1e3))
+
+
+_SHUTDOWN_S: Final = 10.0

@@ -1,56 +1,49 @@
-"""Makes the spans of one client: provider, sequence numbers, judges, and the end of the process."""
+"""Records the runs of one client: its provider, its pipeline, its judges, and the process's end."""
 
 import atexit
-import itertools
 import os
-import secrets
 import sys
 import threading
 import time
-from collections import defaultdict
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+import weakref
+from collections.abc import Callable, Hashable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.sdk.trace import TracerProvider
 
 from otel_ml import attributes as names
-from otel_ml.errors import report
-from otel_ml.sampling import keep
+from otel_ml.cost import Cost
+from otel_ml.errors import report, trouble
+from otel_ml.process import PROCESS
+from otel_ml.span import write
+from otel_ml.unfinished import OpenRuns
 from otel_ml.wire import Attributes
 
 if TYPE_CHECKING:
+    from otel_ml.export.delivery import Delivery
+    from otel_ml.export.pipeline import Pipeline
     from otel_ml.judge_pool import JudgePool
     from otel_ml.provider import Chosen
-
+    from otel_ml.stats import Stats
+    from otel_ml.tracer import Start
 
 _CLOSE_S: Final = 10.0
-_TELL_EVERY_S: Final = 300.0
+_JUDGES_S: Final = 2.0
+TELL_EVERY_NS: Final = 300 * 1_000_000_000
 _TOLD: Final = 10_000
-
-
-class _Process:
-    """This process as the wire names it; a forked child gets a new name and starts at 1."""
-
-    def __init__(self) -> None:
-        self.renew()
-        if hasattr(os, "register_at_fork"):  # not on Windows
-            os.register_at_fork(after_in_child=self.renew)
-
-    def renew(self) -> None:
-        self.id = secrets.token_hex(4)
-        self._seq: defaultdict[str, itertools.count[int]] = defaultdict(lambda: itertools.count(1))
-
-    def next_seq(self, project: str) -> int:
-        return next(self._seq[project])
-
-
-_PROCESS: Final = _Process()
+_SEQ: Final = names.SEQ
 
 
 class Recorder:
     """Opens its provider at the first span, so that making a client costs nothing.
+
+    Attributes:
+        start: Starts spans, see `otel_ml.tracer.Start`; None before the first one.
+        lock: Guards what several threads add to one run.
+        identity: The attributes that name project and process; another object in each process,
+            so that a forked child knows what it has not told.
 
     Args:
         project: The project of every span.
@@ -60,13 +53,37 @@ class Recorder:
     def __init__(self, project: str, choose: "Callable[[], Chosen]") -> None:
         self.project = project
         self.enabled = os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() != "true"
+        self.start: Start | None = None
+        self.open_runs = OpenRuns(self._beat)
+        self.cost = Cost()
         self._choose = choose
         self._chosen: Chosen | None = None
-        self._tracer: trace.Tracer | None = None
-        self._told: dict[tuple[str, str], float] = {}
-        self._lock = threading.Lock()
         self._judges: JudgePool | None = None
-        self._closed = False
+        self._closing = False
+        self._closed = threading.Event()
+        self._opening = False
+        # A finalizer that the garbage collector runs may record while this thread holds it.
+        self.lock = threading.RLock()
+        self._begin()
+        _RECORDERS.add(self)
+
+    def restart_in_child(self) -> None:
+        """Begin anew in a forked child: its locks may be held by threads that it does not have."""
+        self.lock = threading.RLock()
+        self._opening = False
+        self._closing = self._closed.is_set()
+        self._closed = threading.Event()
+        if self._closing:
+            self._closed.set()
+        self.open_runs.restart_in_child()
+        self._begin()
+
+    def _begin(self) -> None:
+        """Begin as a process of its own."""
+        self.identity = {names.PROJECT: self.project, names.PROCESS: PROCESS.id}
+        self._numbers = PROCESS.count_of(self.project)
+        self._sequence = 0
+        self._told: dict[Hashable, int] = {}
 
     @property
     def judges(self) -> "JudgePool":
@@ -74,114 +91,167 @@ class Recorder:
         if self._judges is None:
             from otel_ml.judge_pool import JudgePool  # a client without judges loads none of it
 
-            with self._lock:
+            with self.lock:
                 if self._judges is None:
                     self._judges = JudgePool()
         return self._judges
 
-    def start_span(
-        self,
-        name: str,
-        *,
-        context: Context | None = None,
-        start_ns: int | None = None,
-        attributes: Attributes | None = None,
-        kept: bool = False,
-    ) -> trace.Span:
-        """Start a span of ours; the sampler sees its project and `attributes`, unless `kept`."""
-        tracer = self._tracer or self.open()
-        return tracer.start_span(
-            name,
-            context=keep(context) if kept else context,
-            attributes={names.PROJECT: self.project, **(attributes or {})},
-            start_time=start_ns,
-            record_exception=False,
-            set_status_on_exception=False,
-        )
-
     def send_record(
         self,
         record: str,
-        context: Context,
+        about: trace.Span | None,
         attributes: Attributes,
         event: tuple[str, Attributes] | None = None,
+        at_ns: int | None = None,
     ) -> None:
-        """Send a zero-length span about the run in `context`, with at most one event."""
-        now_ns = time.time_ns()
-        span = self.start_span(f"otel_ml.{record}", context=context, start_ns=now_ns, kept=True)
-        if event is not None:
-            span.add_event(event[0], event[1], timestamp=now_ns)
-        span.set_attributes({**attributes, names.RECORD: record, **self.stamp()})
-        span.end(end_time=now_ns)
+        """Send a zero-length span about a run, or about this process.
 
-    def is_due(self, name: str, digest: str) -> bool:
-        """Tell whether the definition of this version is to be sent now.
+        Args:
+            record: What it says: start, update, evaluation, heartbeat, goodbye.
+            about: The run's span.
+            attributes: Of the record.
+            event: Its only event.
+            at_ns: When it is, else now.
+        """
+        start = self.start or self.open()
+        at_ns = time.time_ns() if at_ns is None else at_ns
+        context = Context() if about is None else trace.set_span_in_context(about, Context())
+        said: dict[str, Any] = {**attributes, names.RECORD: record}
+        self.stamp(said)
+        span = start(f"otel_ml.{record}", context, at_ns, self.identity, True)
+        if event is not None:
+            span.add_event(event[0], event[1], timestamp=at_ns)
+        write(span, said, self.identity)
+        span.end(end_time=at_ns)
+
+    def tell(self, key: Hashable, now_ns: int) -> int | None:
+        """Tell whether the definition of a version is to be sent now.
 
         It is due at the first run of a version in the process and every 5 minutes after, so
         that a collector which missed the first one learns it.
+
+        Returns:
+            None when it is due, which is noted; else the time at which it will be.
         """
-        now_s = time.monotonic()
-        key = (name, digest)
-        if now_s - self._told.get(key, -_TELL_EVERY_S) < _TELL_EVERY_S:
-            return False
+        told_ns = self._told.get(key)
+        if told_ns is not None and now_ns - told_ns < TELL_EVERY_NS:
+            return told_ns + TELL_EVERY_NS
         if len(self._told) >= _TOLD:
             self._told.clear()
-        self._told[key] = now_s
-        return True
+        self._told[key] = now_ns
+        return None
 
-    def stamp(self) -> dict[str, str | int]:
-        """Name this process and take the next sequence number of the project."""
-        return {
-            names.PROJECT: self.project,
-            names.PROCESS: _PROCESS.id,
-            names.SEQ: _PROCESS.next_seq(self.project),
-        }
+    def stamp(self, attributes: dict[str, Any]) -> None:
+        """Write the next sequence number of the project."""
+        attributes[_SEQ] = self._sequence = next(self._numbers)
 
-    def flush(self, timeout_s: float) -> bool:
-        """Wait for judges, then deliver what is queued; returns whether all of it went out."""
-        judged = self._judges is None or self._judges.drain(timeout_s)
-        chosen = self._chosen
-        if chosen is None:
-            return judged
-        if chosen.sender is not None:
-            return chosen.sender.flush(timeout_s) and judged
-        if isinstance(chosen.provider, TracerProvider):  # a joined one sends, or nobody does
-            return chosen.provider.force_flush(int(timeout_s * 1e3)) and judged and not chosen.own
-        return judged
+    def flush(self, timeout_s: float) -> "Delivery":
+        """Wait for judges, then deliver what is queued; tells what was delivered and what not."""
+        from otel_ml.export.delivery import Delivery  # loaded with the first span otherwise
 
-    def close(self) -> None:
-        """Let every held run go, deliver, and stop. A second call does nothing. Never raises."""
-        if self._judges is not None:
-            self._judges.close()
-        chosen = self._chosen
-        if chosen is None or self._closed:
+        deadline = time.monotonic() + timeout_s
+        waiting = 0
+        if self._judges is not None and not self._judges.drain(timeout_s):
+            waiting = self._judges.waiting
+        if self._chosen is None:
+            return Delivery(pending=waiting)
+        delivery = self._chosen.flush(max(deadline - time.monotonic(), 0.1))
+        return replace(delivery, pending=delivery.pending + waiting) if waiting else delivery
+
+    def close(self, timeout_s: float = _CLOSE_S, judges_s: float = _JUDGES_S) -> None:
+        """Let every held run go, deliver, and stop. Never raises.
+
+        A second call waits for the first one, which may be at work on another thread.
+
+        Args:
+            timeout_s: For the delivery.
+            judges_s: For judges that are at work or queued.
+        """
+        with self.lock:
+            if self._chosen is None:  # nothing was recorded, something may yet be
+                return
+            first, self._closing = not self._closing, True
+        if not first:
+            self._closed.wait(timeout_s)
             return
-        self._closed = True
         try:
-            if chosen.sender is not None and chosen.own:
-                chosen.sender.exporter.give_up_after(_CLOSE_S)
-            if chosen.own and isinstance(chosen.provider, TracerProvider):
-                chosen.provider.shutdown()
-            elif chosen.sender is not None:
-                chosen.sender.flush(_CLOSE_S)
+            if self._judges is not None:
+                self._judges.close(judges_s)
+            self.open_runs.close()
+            self._chosen.close(timeout_s)
         except Exception as error:  # noqa: BLE001 - any exporter of the user's
             report("close", error)
+        finally:
+            self._closed.set()
 
-    def open(self) -> trace.Tracer:
+    @property
+    def spooled(self) -> "Pipeline[Any] | None":
+        """The pipeline, when it keeps on disk what a kill would lose."""
+        pipeline = None if self._chosen is None else self._chosen.pipeline
+        return pipeline if pipeline is not None and pipeline.is_durable else None
+
+    def close_within(self, limit_s: float) -> None:
+        """Do what `close` does in `limit_s` in all."""
+        self.close(limit_s * 0.75, limit_s * 0.25)
+
+    def open(self) -> "Start":
         """Choose the provider, once; a run's clock starts after it."""
-        if self._tracer is not None:
-            return self._tracer
-        with self._lock:
-            if self._tracer is None:
-                self._chosen = self._choose()
-                self._tracer = self._chosen.provider.get_tracer(
-                    names.SCOPE_NAME, _own_version(), attributes={names.PROJECT: self.project}
-                )
+        if self.start is not None:
+            return self.start
+        with self.lock:
+            if self._opening:
+                raise RuntimeError("Called while the client's provider is being chosen")
+            if self.start is None:
+                self._opening = True
+                try:
+                    self._chosen = self._choose()
+                except Exception:
+                    self.enabled = False  # what cannot be set up is not tried at each call
+                    raise
+                finally:
+                    self._opening = False
                 # Now, not earlier: what is registered last ends first, and a joined provider
                 # must not end before us.
                 atexit.register(self.close)
                 _close_with_child(self)
-            return self._tracer
+                self.start = self._chosen.start
+            return self.start
+
+    def stats(self) -> "Stats":
+        """Read the counters."""
+        from otel_ml.stats import Stats  # a class that few ask for
+
+        pipeline = None if self._chosen is None else self._chosen.pipeline
+        counters = None if pipeline is None else pipeline.counters
+        return Stats(
+            configuration={} if self._chosen is None else self._chosen.configuration,
+            sequence=self._sequence,
+            delivered=0 if counters is None else counters.delivered,
+            lost={} if counters is None else counters.lost,
+            retries=0 if counters is None else counters.retries,
+            blocked_ms=0.0 if counters is None else counters.blocked_s * 1e3,
+            queued=0 if pipeline is None else pipeline.pending,
+            held=0 if self._judges is None else self._judges.waiting,
+            open_runs=self.open_runs.count,
+            trouble=trouble(),
+            cost_p50_us=self.cost.quantile_us(0.5),
+            cost_p99_us=self.cost.quantile_us(0.99),
+        )
+
+    def _beat(self, record: str) -> None:
+        pipeline = None if self._chosen is None else self._chosen.pipeline
+        lost = 0 if pipeline is None else sum(pipeline.counters.lost.values())
+        self.send_record(record, None, {names.DROPPED: lost})
+
+
+def _restart_in_child() -> None:
+    for recorder in list(_RECORDERS):
+        recorder.restart_in_child()
+
+
+_RECORDERS: Final[weakref.WeakSet[Recorder]] = weakref.WeakSet()
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_restart_in_child)
 
 
 def _close_with_child(recorder: "Recorder") -> None:
@@ -196,12 +266,3 @@ def _close_with_child(recorder: "Recorder") -> None:
     util.register_after_fork(recorder, arrange)
     if util.process.parent_process() is not None:
         arrange(recorder)
-
-
-def _own_version() -> str:
-    from importlib.metadata import PackageNotFoundError, version  # 12 ms, at the first call
-
-    try:
-        return version("otel-ml")
-    except PackageNotFoundError:  # run from a source tree
-        return "0"

@@ -1,6 +1,5 @@
 """The normalised structure of an output: what part of its shape belongs to a model version."""
 
-import hashlib
 import heapq
 import numbers
 from collections.abc import Iterable
@@ -13,6 +12,8 @@ _ELEMENTS: Final = 16
 _MAX_KEYS: Final = 64
 _MAX_DEPTH: Final = 16
 _MAX_STEPS: Final = 2_000
+_SHAPE_STEPS: Final = 1_000
+_LEAVES: Final = frozenset({str, int, float, bool, type(None)})
 
 
 def output_structure(value: object) -> str | None:
@@ -33,7 +34,64 @@ def output_structure(value: object) -> str | None:
 
 def structure_digest(text: str) -> str:
     """Return the 16 hex digits that stand for a structure on the wire."""
+    import hashlib  # loads OpenSSL, which is no part of start-up
+
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def flat_shape(value: object) -> object:
+    """Return what `shape` does for a leaf or an object of leaves; another key for the rest."""
+    if type(value) is dict:
+        return dict, tuple(value), tuple(map(type, value.values()))
+    return type(value)
+
+
+def shape(value: object) -> object:
+    """Return a cheap key: two outputs of the same key have the same structure.
+
+    Returns:
+        The key, or None for an output that is to be read each time: a tangled one, or one whose
+        containers are of classes of their own.
+    """
+    kind = type(value)
+    if kind in _LEAVES:
+        return kind
+    try:
+        return _shape(value, [_SHAPE_STEPS])
+    except Exception:  # noqa: BLE001 - the border to the host's values, see errors.py
+        return None
+
+
+def _shape(value: object, left: list[int]) -> object:
+    kind = type(value)
+    if kind in _LEAVES:
+        return kind
+    if kind is dict:
+        items: dict[object, object] = value  # type: ignore[assignment]  # just checked
+        if not all(type(name) is str and name.isidentifier() for name in items):
+            raise TypeError  # a map: its keys are data
+        _step(left, len(items))
+        kinds = tuple(map(type, items.values()))
+        if not _LEAVES.issuperset(kinds):
+            return dict, tuple(items), tuple([_shape(item, left) for item in items.values()])
+        return dict, tuple(items), kinds
+    if kind is list or kind is tuple:
+        head: list[object] = value[:_ELEMENTS]  # type: ignore[index]  # just checked
+        _step(left, len(head))
+        found = frozenset(map(type, head))
+        if not _LEAVES.issuperset(found):
+            return list, frozenset([_shape(item, left) for item in head])
+        return list, found
+    if issubclass(kind, dict | list | tuple):
+        raise TypeError
+    return kind
+
+
+def _step(left: list[int], steps: int) -> None:
+    """Stay within what `output_structure` reads whole: beyond it the order would count."""
+    left[0] -= steps + 1
+    if left[0] < 0:
+        raise RecursionError
 
 
 class _Reader:

@@ -6,12 +6,11 @@ not their content.
 
 import dataclasses
 import datetime
-import decimal
 import enum
 import functools
-import pathlib
-import re
 import uuid
+from collections.abc import Callable
+from itertools import islice
 from typing import Any, Final, NamedTuple
 
 import orjson
@@ -26,7 +25,10 @@ _MAX_DEPTH: Final = 64
 _SMALL: Final = 64  # elements of an array that is shown whole
 _HEAD: Final = 8  # elements of a larger array, or rows of a table, that stand for the rest
 _REPR_CHARS: Final = 200
-_INT64_MAX: Final = 2**63 - 1
+_SKETCH_ITEMS: Final = 16  # of an object in a preview
+_SKETCH_MARGIN: Final = 24  # for a key, quotes and what a text's escapes add
+_INT64_MIN: Final = -(2**63)
+_UINT64_MAX: Final = 2**64 - 1
 _FLOAT_BYTES: Final = 16  # of most floats; the exact number would cost their text
 
 
@@ -37,9 +39,6 @@ class Encoded(NamedTuple):
     notes: frozenset[str]
 
 
-# orjson writes up to 2**64 - 1. What only looks so, as a text of many digits, takes the slow way
-# too, and comes out the same. Looking around the digits would cost ten times the search.
-_BEYOND_INT64: Final = re.compile(rb"9[2-9]\d{17}|1\d{19}")
 _WHOLE: Final[frozenset[str]] = frozenset()
 
 
@@ -52,23 +51,57 @@ def encode(value: object, limit_bytes: int = LIMIT_BYTES) -> Encoded:
             the text stays valid JSON.
 
     Returns:
-        The text and its notes. NaN and infinities become ``null``, integers outside int64
-        and keys that are no strings become strings.
+        The text and its notes. NaN and infinities become ``null``, integers of more than 64
+        bits and keys that are no strings become strings.
     """
     try:
         raw = orjson.dumps(value, default=_describe, option=orjson.OPT_NON_STR_KEYS)
     except Exception:  # noqa: BLE001 - the border to the host's values, see errors.py
         return _encode_bounded(value, limit_bytes)
-    if len(raw) > limit_bytes or _BEYOND_INT64.search(raw):
+    if len(raw) > limit_bytes:
         return _encode_bounded(value, limit_bytes)
     return Encoded(raw.decode(), _WHOLE)
 
 
+def encode_short(value: object) -> str | None:
+    """Encode a value whose text is short and whole; None for any other, see `encode`."""
+    try:
+        raw = orjson.dumps(value, default=_describe, option=orjson.OPT_NON_STR_KEYS)
+    except Exception:  # noqa: BLE001 - the border to the host's values, see errors.py
+        return None
+    return raw.decode() if len(raw) <= PREVIEW_BYTES else None
+
+
 def preview(value: object, text: str) -> str | None:
     """Return short valid JSON that stands for `text`, or None when `text` is short itself."""
-    if len(text) <= PREVIEW_BYTES and len(text.encode()) <= PREVIEW_BYTES:
+    if len(text) <= PREVIEW_BYTES and (text.isascii() or len(text.encode()) <= PREVIEW_BYTES):
         return None
-    return _encode_bounded(value, PREVIEW_BYTES).text
+    try:
+        sketch = _sketch(value, PREVIEW_BYTES - _SKETCH_MARGIN)
+        raw = orjson.dumps(sketch, default=_describe, option=orjson.OPT_NON_STR_KEYS)
+    except Exception:  # noqa: BLE001 - the border to the host's values, see errors.py
+        raw = None
+    if raw is None or len(raw) > PREVIEW_BYTES:
+        return _encode_bounded(value, PREVIEW_BYTES).text
+    return raw.decode()
+
+
+def _sketch(value: object, room: int) -> object:
+    """Take the beginning of each part, all parts alike: a fifth of the cost of a walk."""
+    kind = type(value)
+    if kind is str:
+        text: str = value  # type: ignore[assignment]  # just checked
+        return text if len(text) <= room else text[: max(room - 1, 0)] + "…"
+    if kind is dict:
+        items: dict[object, object] = value  # type: ignore[assignment]  # just checked
+        share = room // (min(len(items), _SKETCH_ITEMS) or 1) - _SKETCH_MARGIN
+        return {key: _sketch(item, share) for key, item in islice(items.items(), _SKETCH_ITEMS)}
+    if kind is list or kind is tuple:
+        head: list[object] = value[:_HEAD]  # type: ignore[index]  # just checked
+        share = room // (len(head) or 1) - _SKETCH_MARGIN
+        shown = [_sketch(item, share) for item in head]
+        return shown if len(value) == len(head) else [*shown, "…"]  # type: ignore[arg-type]
+    return value
 
 
 def _encode_bounded(value: object, limit_bytes: int) -> Encoded:
@@ -108,7 +141,7 @@ class _Walker:
             return float(value)  # a numpy float is one that orjson refuses
         if isinstance(value, int):
             self.left -= value.bit_length() // 3
-            return int(value) if -_INT64_MAX - 1 <= value <= _INT64_MAX else str(value)
+            return int(value) if _INT64_MIN <= value <= _UINT64_MAX else str(value)
         if isinstance(value, str):
             return self._string(value)
         if isinstance(value, dict | list | tuple):
@@ -161,10 +194,11 @@ class _Walker:
 @functools.singledispatch
 def _describe(value: Any) -> object:
     """Stand in for a value that JSON has no form for. May raise: the callers expect it."""
-    describer = _DESCRIBERS.get(type(value).__module__.partition(".")[0])
-    described = None if describer is None else describer(value)
-    if described is not None:
-        return described
+    for base in type(value).__mro__:
+        describer = _DESCRIBERS.get(base.__module__.partition(".")[0])
+        described = None if describer is None else describer(value)
+        if described is not None:
+            return described
     if dataclasses.is_dataclass(value):
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     if hasattr(type(value), "model_dump"):
@@ -197,9 +231,7 @@ def _describe_time(value: "datetime.date | datetime.time") -> object:
 
 
 @_describe.register(complex)
-@_describe.register(decimal.Decimal)
 @_describe.register(int)
-@_describe.register(pathlib.PurePath)
 @_describe.register(uuid.UUID)
 def _describe_as_text(value: object) -> object:
     return str(value)
@@ -251,7 +283,10 @@ def _describe_image(value: Any) -> object:
     return {"type": "PIL.Image", "mode": value.mode, "size": list(value.size)}
 
 
-_DESCRIBERS: Final = {
+# By package, so that none is loaded for it: who has such a value has loaded it.
+_DESCRIBERS: Final[dict[str, Callable[[Any], object]]] = {
+    "decimal": str,
+    "pathlib": str,
     "numpy": _describe_numpy,
     "pandas": _describe_table,
     "polars": _describe_table,

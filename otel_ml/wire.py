@@ -1,28 +1,54 @@
 """What a run says, as attributes of the wire contract: pure functions, no span in sight."""
 
+import math
 import numbers
 import os
 import sys
 import time
 import traceback
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import orjson
 
 from otel_ml import attributes as names
 from otel_ml.errors import InvalidMetricError
-from otel_ml.values import Encoded, clean, encode, preview
+from otel_ml.values import LIMIT_BYTES, Encoded, clean, encode, preview
 
 if TYPE_CHECKING:
     from otel_ml.judge import Evaluation
 
 Value = str | bool | int | float
-Attributes = Mapping[str, Value | list[str] | list[int] | list[float]]
+Attributes = Mapping[str, Value | tuple[str, ...] | tuple[int, ...] | tuple[float, ...]]
 
 _TAG_ATTRIBUTES: Final = 80  # beyond it tags go into one JSON attribute: a span holds 128
 _STACKTRACE_CHARS: Final = 16_384
 _MESSAGE_CHARS: Final = 1_024
 _OWN_FOLDER: Final = os.path.dirname(__file__) + os.sep  # noqa: PTH120 - compared with text
 _INT64_MAX: Final = 2**63 - 1
+_JSON: Final = frozenset(
+    {
+        names.INPUTS,
+        names.INPUTS_PREVIEW,
+        names.OUTPUTS,
+        names.OUTPUTS_PREVIEW,
+        names.PARAMS,
+        names.TAGS,
+        names.JUDGES,
+        names.CAPTURE,
+        names.MODEL_DEFINITION,
+    }
+)
+_START: Final = frozenset(
+    {
+        names.KIND,
+        names.MODEL_NAME,
+        names.MODEL_VERSION,
+        names.PARAMS,
+        names.TAGS,
+        names.INPUTS_PREVIEW,
+    }
+)
 
 
 class Point(NamedTuple):
@@ -55,11 +81,11 @@ def make_points(values: Mapping[str, object], step: int | None, mode: str) -> li
 def point_attributes(points: Sequence[Point]) -> Attributes:
     """Write points as the parallel lists of an `update` record."""
     return {
-        names.METRIC_NAMES: [point.name for point in points],
-        names.METRIC_VALUES: [point.value for point in points],
-        names.METRIC_STEPS: [point.step for point in points],
-        names.METRIC_TIMES: [point.time_ns for point in points],
-        names.METRIC_MODES: [point.mode for point in points],
+        names.METRIC_NAMES: tuple(point.name for point in points),
+        names.METRIC_VALUES: tuple(point.value for point in points),
+        names.METRIC_STEPS: tuple(point.step for point in points),
+        names.METRIC_TIMES: tuple(point.time_ns for point in points),
+        names.METRIC_MODES: tuple(point.mode for point in points),
     }
 
 
@@ -81,14 +107,81 @@ def primitive(value: object) -> Value:
         return f"{type(value).__module__}.{type(value).__qualname__}"
 
 
+def tags_of(given: Mapping[str, object]) -> dict[str, Value]:
+    """Coerce tags: names become text, values as `primitive` says."""
+    return {str(key): primitive(item) for key, item in given.items()}
+
+
 def tag_attributes(tags: Mapping[str, Value]) -> dict[str, Value]:
     """Write tags, one attribute each, those beyond the budget together as JSON."""
     pairs = list(tags.items())
     attributes = {names.TAG_PREFIX + name: value for name, value in pairs[:_TAG_ATTRIBUTES]}
     if len(pairs) > _TAG_ATTRIBUTES:
-        rest = {name: {"value": value} for name, value in pairs[_TAG_ATTRIBUTES:]}
+        rest = {name: {"value": _finite(value)} for name, value in pairs[_TAG_ATTRIBUTES:]}
         attributes[names.TAGS] = encode(rest).text
     return attributes
+
+
+def shorten(attributes: Attributes, limit: int, chars: int | None = None) -> dict[str, Any]:
+    """Make the attributes of a run fit a limit on their number, and lose nothing that is said.
+
+    Tags move together into one attribute, scores into that of the judges. What is left are core
+    attributes, which stay even beyond the limit.
+
+    Args:
+        attributes: Of the run.
+        limit: How many there may be.
+        chars: How long each may be, when that is limited.
+    """
+    longest = LIMIT_BYTES if chars is None else chars
+    if len(attributes) <= limit:
+        return dict(attributes)
+    kept: dict[str, Any] = {}
+    tags = _loads(attributes.get(names.TAGS))
+    judges = _loads(attributes.get(names.JUDGES))
+    for key, value in attributes.items():
+        if key.startswith(names.TAG_PREFIX):
+            tags[key.removeprefix(names.TAG_PREFIX)] = {"value": _finite(value)}
+        elif key.startswith(names.SCORE_PREFIX):
+            judges.setdefault(key.removeprefix(names.SCORE_PREFIX), {})["score"] = value
+        elif key.startswith(names.PASSED_PREFIX):
+            judges.setdefault(key.removeprefix(names.PASSED_PREFIX), {})["passed"] = value
+        else:
+            kept[key] = value
+    if tags:
+        kept[names.TAGS] = encode(tags, longest).text
+    if judges:
+        kept[names.JUDGES] = encode(judges, longest).text
+    return kept
+
+
+def within(attributes: Mapping[str, Value], limit: int) -> Mapping[str, Value]:
+    """Hold texts to a limit in characters; JSON is cut between its elements and stays JSON.
+
+    The project is what finds a record, and stays whole. What is short enough is the same mapping.
+    """
+    if not any(isinstance(value, str) and len(value) > limit for value in attributes.values()):
+        return attributes
+    return {
+        key: _cut(key, value, limit)
+        if isinstance(value, str) and len(value) > limit and key != names.PROJECT
+        else value
+        for key, value in attributes.items()
+    }
+
+
+def _cut(key: str, text: str, limit: int) -> str:
+    return encode(orjson.loads(text), limit).text if key in _JSON else text[:limit]
+
+
+def _finite(value: object) -> object:
+    """Return a value that JSON can hold: of NaN and the infinities their text."""
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _loads(text: object) -> dict[str, Any]:
+    found = orjson.loads(text) if isinstance(text, str) else None
+    return found if isinstance(found, dict) else {}
 
 
 def payload_attributes(key: str, value: object, encoded: Encoded) -> dict[str, Value]:
@@ -153,6 +246,27 @@ def evaluation_attributes(
     }
 
 
+def start_attributes(known: Mapping[str, Value], run_id: str, parent: str | None) -> Attributes:
+    """Write what is known of a run that is still open: no output, and inputs in short.
+
+    Args:
+        known: The attributes of the run so far.
+        run_id: The run.
+        parent: Its parent span, 16 hex digits; None for a root.
+    """
+    found: dict[str, Value] = {
+        key: item
+        for key, item in known.items()
+        if key in _START or key.startswith(names.TAG_PREFIX)
+    }
+    if names.INPUTS_PREVIEW not in known and names.INPUTS in known:
+        found[names.INPUTS_PREVIEW] = known[names.INPUTS]
+    found[names.TARGET_RUN] = run_id
+    if parent is not None:
+        found[names.PARENT_SPAN_ID] = parent
+    return found
+
+
 def outcome_of(error: BaseException) -> str:
     """Tell a failure from a call that was stopped from outside."""
     if isinstance(error, GeneratorExit):
@@ -167,7 +281,7 @@ def outcome_of(error: BaseException) -> str:
 def error_name(error: BaseException) -> str:
     """Name an exception as ``error.type`` wants it: qualified, builtins without a module."""
     kind = type(error)
-    if kind.__module__ == "builtins":
+    if kind.__module__ in {None, "", "builtins"}:
         return kind.__qualname__
     return f"{kind.__module__}.{kind.__qualname__}"
 

@@ -1,6 +1,7 @@
 """The package as a user installs it: light, quick to import, clear about what it lacks."""
 
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -8,6 +9,8 @@ import time
 from pathlib import Path
 
 import pytest
+
+from tests.otel_ml.otlp_sink import open_sink
 
 ROOT = Path(__file__).parents[2]
 ROUNDS = 9
@@ -70,11 +73,33 @@ def test_collector_command_names_its_extra(light: Path) -> None:
     )
 
 
-def test_call_without_a_sender_works(light: Path) -> None:
-    """In a light install a traced call returns, and one warning names the extra that sends."""
+def test_light_install_sends(light: Path) -> None:
+    """What a plain install brings delivers runs."""
+    script = "import otel_ml\n@otel_ml.trace\ndef f(a): return a + 1\nprint(f(1), f(2))"
+    with open_sink() as sink:
+        environment = {**os.environ, "OTEL_ML_ENDPOINT": sink.address}
+        done = subprocess.run(
+            [light / "python", "-c", script],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+            env=environment,
+        )
+    assert (done.stdout, done.stderr) == ("2 3\n", "")
+    assert [span["otel_ml.outputs"] for span in sink.spans] == ["2", "3"]
+
+
+def test_protocol_names_its_extra(light: Path) -> None:
+    """In a light install gRPC works in no way, and one warning names the extra that it lacks."""
     script = "import otel_ml\n@otel_ml.trace\ndef f(a): return a + 1\nprint(f(1), f(2))"
     done = subprocess.run(
-        [light / "python", "-c", script], capture_output=True, text=True, check=True, timeout=60
+        [light / "python", "-c", script],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+        env={**os.environ, "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"},
     )
     assert done.stdout == "2 3\n"
     [line] = done.stderr.splitlines()

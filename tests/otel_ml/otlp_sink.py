@@ -3,8 +3,9 @@
 import gzip
 import socket
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -14,24 +15,55 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """One request: where it went, its headers in lower case, its spans as attribute dicts."""
+    """One request: where it went, its headers in lower case, its spans as attribute dicts.
+
+    Beside these the run ids of the spans, and when it came, by the monotonic clock.
+    """
 
     path: str
     headers: dict[str, str]
     spans: list[dict[str, Any]]
+    ids: list[str]
+    at_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What the server answers to a request."""
+
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
 
 
 @dataclass(slots=True)
 class Sink:
-    """What the server got; `address` is its base address."""
+    """What the server got; `address` is its base address.
+
+    Attributes:
+        reply: Answers a request, called on a thread of its own; with success unless it is set.
+        taken: The requests that were answered with success.
+    """
 
     address: str
     requests: list[Received] = field(default_factory=list)
+    reply: Callable[[Received], Reply] = lambda _: Reply()
+    taken: list[Received] = field(default_factory=list)
 
     @property
     def spans(self) -> list[dict[str, Any]]:
-        """All spans of all requests: attributes, with the span's name under ``name``."""
-        return [span for request in list(self.requests) for span in request.spans]
+        """All spans that were taken: attributes, with the span's name under ``name``."""
+        return [span for request in list(self.taken) for span in request.spans]
+
+    @property
+    def ids(self) -> list[str]:
+        """The run ids of all spans that were taken."""
+        return [run_id for request in list(self.taken) for run_id in request.ids]
+
+    @property
+    def runs(self) -> list[dict[str, Any]]:
+        """The spans that are no records about a run or the process."""
+        return [span for span in self.spans if "otel_ml.record" not in span]
 
     @property
     def paths(self) -> list[str]:
@@ -39,9 +71,9 @@ class Sink:
 
 
 @contextmanager
-def open_sink() -> Iterator[Sink]:
+def open_sink(port: int = 0) -> Iterator[Sink]:
     """Serve until the block ends; answers every request with success."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+    server = ThreadingHTTPServer(("127.0.0.1", port), _Handler)
     sink = Sink(f"http://127.0.0.1:{server.server_port}")
     server.sink = sink  # type: ignore[attr-defined]  # the handler finds it there
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
@@ -68,12 +100,24 @@ class _Handler(BaseHTTPRequestHandler):
             body = gzip.decompress(body)
         request = ExportTraceServiceRequest.FromString(body)
         headers = {key.lower(): value for key, value in self.headers.items()}
-        self.server.sink.requests.append(  # type: ignore[attr-defined]  # set by open_sink
-            Received(self.path, headers, list(_spans(request)))
+        sink: Sink = self.server.sink  # type: ignore[attr-defined]  # set by open_sink
+        received = Received(
+            self.path, headers, list(_spans(request)), list(_ids(request)), time.monotonic()
         )
-        self.send_response(200)
-        self.send_header("content-length", "0")
+        sink.requests.append(received)
+        reply = sink.reply(received)
+        if reply.status == 200:
+            sink.taken.append(received)
+        with suppress(OSError):  # the client went away
+            self._answer(reply)
+
+    def _answer(self, reply: Reply) -> None:
+        self.send_response(reply.status)
+        for name, text in reply.headers.items():
+            self.send_header(name, text)
+        self.send_header("content-length", str(len(reply.body)))
         self.end_headers()
+        self.wfile.write(reply.body)
 
     def log_message(self, format: str, *args: object) -> None:
         """Keep the test's output clean."""
@@ -85,6 +129,13 @@ def _spans(request: ExportTraceServiceRequest) -> Iterator[dict[str, Any]]:
             for span in scope.spans:
                 attributes = {item.key: _value(item.value) for item in span.attributes}
                 yield {"name": span.name, **attributes}
+
+
+def _ids(request: ExportTraceServiceRequest) -> Iterator[str]:
+    for resource in request.resource_spans:
+        for scope in resource.scope_spans:
+            for span in scope.spans:
+                yield f"{span.trace_id.hex()}-{span.span_id.hex()}"
 
 
 def _value(value: Any) -> Any:

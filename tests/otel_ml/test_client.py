@@ -33,7 +33,7 @@ def test_project_is_on_every_span(project: str) -> None:
     assert client.flush()
     client.close()
     found = [attributes(span)["otel_ml.project"] for span in exporter.get_finished_spans()]
-    assert found == [project, project]
+    assert found == [project] * 4
 
 
 def test_empty_key_is_none(monkeypatch: pytest.MonkeyPatch, sink: Sink) -> None:

@@ -161,4 +161,4 @@ def test_updates_come_before_their_run(recording: Recording) -> None:
         run.log_metric("loss", 1)
         run.log_metric("loss", 2)
     names = [span.name for span in recording.spans()]
-    assert names == ["otel_ml.update", "otel_ml.update", "training"]
+    assert names == ["otel_ml.start", "otel_ml.update", "otel_ml.update", "training"]

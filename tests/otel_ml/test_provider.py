@@ -39,7 +39,7 @@ def serve(provider, client):
         "service": names(service),
         "ours": names(ours),
         "kept": trace.get_tracer_provider() is provider,
-        "flushed": flushed,
+        "flushed": bool(flushed),
     }))
 """
 
@@ -274,7 +274,7 @@ def test_opened_run_is_never_sampled_out(monkeypatch: pytest.MonkeyPatch) -> Non
         client.trace(name="sampled out")(lambda: 1)()
     assert client.flush()
     client.close()
-    assert names(exporter) == ["otel_ml.update", "training"]
+    assert names(exporter) == ["otel_ml.start", "otel_ml.update", "training", "otel_ml.goodbye"]
 
 
 def test_count_limit_keeps_core_attributes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -314,7 +314,7 @@ def test_spans_under_a_stranger_s_provider_change_nothing() -> None:
     """Under a provider that is not the SDK's calls work and flush answers."""
     client = Client("shop", tracer_provider=trace.NoOpTracerProvider())
     assert client.trace(lambda a: a)(1) == 1
-    assert client.flush() is True
+    assert client.flush()
 
 
 def test_addresses_differ() -> None:

@@ -129,13 +129,13 @@ def test_points_are_parallel_lists() -> None:
     points = make_points({"loss": [1, 2], "accuracy": 0.5}, 3, "auto")
     found = dict(point_attributes(points))
     times = found.pop("otel_ml.metric.times")
-    assert isinstance(times, list)
+    assert isinstance(times, tuple)
     assert len(times) == 3
     assert found == {
-        "otel_ml.metric.names": ["loss", "loss", "accuracy"],
-        "otel_ml.metric.values": [1.0, 2.0, 0.5],
-        "otel_ml.metric.steps": [3, 3, 3],
-        "otel_ml.metric.modes": ["append", "append", "auto"],
+        "otel_ml.metric.names": ("loss", "loss", "accuracy"),
+        "otel_ml.metric.values": (1.0, 2.0, 0.5),
+        "otel_ml.metric.steps": (3, 3, 3),
+        "otel_ml.metric.modes": ("append", "append", "auto"),
     }
 
 

@@ -1,0 +1,68 @@
+"""What became of spans: counted while they go, told to whoever flushes."""
+
+import threading
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What became of the spans since the last flush; true when all of them were delivered.
+
+    Attributes:
+        delivered: Accepted by the receiver, which answers when they are safe.
+        pending: Still waiting: in the queue, on disk, or for a judge.
+        lost: Gone for good, by reason: rejected by the receiver, no room in the queue.
+        reason: Why spans are pending, when the receiver could not be reached.
+    """
+
+    delivered: int = 0
+    pending: int = 0
+    lost: Mapping[str, int] = field(default_factory=dict, hash=False)
+    reason: str = ""
+
+    def __bool__(self) -> bool:
+        return not (self.pending or self.lost or self.reason)
+
+
+class Counters:
+    """Numbers of one process; the sender's thread counts, any thread may lose or ask."""
+
+    def __init__(self) -> None:
+        self.delivered = 0
+        self.rejected = 0
+        self.retries = 0
+        self.blocked_s = 0.0
+        self._lost: Counter[str] = Counter()
+        self._lock = threading.RLock()  # a finalizer may lose a span meanwhile
+        self._told_delivered = 0
+        self._told_lost: Counter[str] = Counter()
+
+    def lose(self, reason: str, count: int) -> None:
+        """Count spans as lost for good."""
+        if count:
+            with self._lock:
+                self._lost[reason] += count
+
+    @property
+    def lost(self) -> dict[str, int]:
+        """Spans that are lost for good, by reason; those that a receiver rejected included."""
+        with self._lock:
+            lost = dict(self._lost)
+        if self.rejected:
+            lost["rejected"] = self.rejected
+        return lost
+
+    def deliver_news(self, pending: int, reason: str) -> Delivery:
+        """Tell what is new since this was last asked; each span is told once."""
+        with self._lock:
+            lost, delivered = Counter(self.lost), self.delivered
+            news = Delivery(
+                delivered - self._told_delivered,
+                pending,
+                dict(lost - self._told_lost),
+                reason if pending else "",
+            )
+            self._told_lost, self._told_delivered = lost, delivered
+        return news

@@ -1,0 +1,239 @@
+"""Where and how spans are sent, resolved once from arguments and environment.
+
+Spec: https://opentelemetry.io/docs/specs/otel/protocol/exporter/
+"""
+
+import base64
+import logging
+import math
+import os
+import re
+from dataclasses import dataclass, field
+from typing import Final, Literal, TypeAlias
+from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
+
+from otel_ml import attributes as names
+
+Protocol: TypeAlias = Literal["http/protobuf", "grpc"]
+Compression: TypeAlias = Literal["gzip", "none"]
+
+DEFAULT_ENDPOINT: Final = "http://localhost:4318"
+_DEFAULT_GRPC_ENDPOINT: Final = "http://localhost:4317"
+_DEFAULT_TIMEOUT_S: Final = 10.0
+_OWN_ENDPOINT: Final = "OTEL_ML_ENDPOINT"
+_TRACES_ENDPOINT: Final = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
+_GENERAL_ENDPOINT: Final = "OTEL_EXPORTER_OTLP_ENDPOINT"
+_TRACES_PATH: Final = "/v1/traces"
+
+# The name of a header: https://www.rfc-editor.org/rfc/rfc9110#name-tokens
+_TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+# A value in the environment is percent-encoded, or, as the Python SDK grants, holds blanks.
+_ENCODED: Final = re.compile(r"[!#-+\--:<-\[\]-~]*")
+_LIBERAL: Final = re.compile(r"[ !#-+\--:<-\[\]-~]*")
+# What a header can carry: https://www.rfc-editor.org/rfc/rfc9110#name-field-values
+_SENDABLE: Final = re.compile(r"[\t -~\xa0-\xff]*")
+
+_logger = logging.getLogger(__name__)
+_told: set[str] = set()
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Where and how spans are sent.
+
+    Attributes:
+        url: The address that requests go to, without user and password; empty when the given
+            one is no address. Not shown, its query may hold a key.
+        page: The base address, for people: it holds no secret.
+        headers: Sent with each request, names in lower case. Not shown, they hold keys.
+        timeout_s: How long one request may take.
+        compression: What request bodies are compressed with.
+        ca_file: Certificates to trust instead of the system's.
+        client_cert_file: Our certificate, for servers that want one.
+        client_key_file: Its key, when it is not in the same file.
+        protocol: How requests travel.
+    """
+
+    url: str = field(repr=False)
+    page: str
+    headers: dict[str, str] = field(default_factory=dict, repr=False)
+    timeout_s: float = _DEFAULT_TIMEOUT_S
+    compression: Compression = "none"
+    ca_file: str | None = None
+    client_cert_file: str | None = None
+    client_key_file: str | None = None
+    protocol: Protocol = "http/protobuf"
+
+
+def is_endpoint_named(endpoint: str | None) -> bool:
+    """Tell whether an endpoint was named anywhere, as opposed to the default."""
+    return bool(
+        (endpoint or "").strip()
+        or any(map(_variable, (_OWN_ENDPOINT, _TRACES_ENDPOINT, _GENERAL_ENDPOINT)))
+    )
+
+
+def resolve(endpoint: str | None, project: str, api_key: str | None) -> Settings:
+    """Settle where and how spans are sent; never raises, odd settings are logged once.
+
+    Args:
+        endpoint: Base address such as ``http://localhost:4318``; None reads
+            ``OTEL_ML_ENDPOINT``, then the standard variables, then the default.
+        project: Goes into the header ``x-otel-ml-project`` when a header can carry it.
+        api_key: Goes into ``authorization`` as a bearer token and displaces any other.
+
+    Returns:
+        The settings; the other standard variables count whoever named the endpoint.
+    """
+    protocol = _protocol()
+    parts = _address(endpoint, protocol)
+    return Settings(
+        url="" if parts is None else urlunsplit(_without_login(parts)),
+        page="(invalid endpoint)" if parts is None else _page(parts),
+        headers=_headers(project, api_key, parts),
+        timeout_s=_timeout_s(),
+        compression=_compression(),
+        ca_file=_standard("CERTIFICATE") or None,
+        client_cert_file=_standard("CLIENT_CERTIFICATE") or None,
+        client_key_file=_standard("CLIENT_KEY") or None,
+        protocol=protocol,
+    )
+
+
+def _address(endpoint: str | None, protocol: Protocol) -> SplitResult | None:
+    base = (endpoint or "").strip() or _variable(_OWN_ENDPOINT)
+    if not base and (exact := _variable(_TRACES_ENDPOINT)):
+        return _parse(exact, protocol)
+    base = base or _variable(_GENERAL_ENDPOINT)
+    if protocol == "grpc":
+        return _parse(base or _DEFAULT_GRPC_ENDPOINT, protocol)
+    parts = _parse(base or DEFAULT_ENDPOINT, protocol)
+    return None if parts is None else _below_base(parts)
+
+
+def _parse(address: str, protocol: Protocol) -> SplitResult | None:
+    """Split an address; None, after one warning, when requests cannot go there."""
+    if "://" not in address and protocol != "grpc":
+        address = f"http://{address.lstrip('/')}"
+    try:
+        parts = urlsplit(address)
+        if protocol == "grpc":  # its names, such as unix:///socket, are gRPC's own
+            return parts
+        if parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0:
+            return parts
+    except ValueError:  # the port or an IPv6 host; the text may hold a password, so is not shown
+        pass
+    _tell_once("Invalid endpoint: expected an address such as http://localhost:4318")
+    return None
+
+
+def _below_base(parts: SplitResult) -> SplitResult:
+    """Add ``/v1/traces`` to a base address, unless it is there."""
+    return parts._replace(path=parts.path.rstrip("/").removesuffix(_TRACES_PATH) + _TRACES_PATH)
+
+
+def _without_login(parts: SplitResult) -> SplitResult:
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2])
+
+
+def _page(parts: SplitResult) -> str:
+    path = parts.path.rstrip("/").removesuffix(_TRACES_PATH).rstrip("/")
+    return urlunsplit(_without_login(parts)._replace(path=path, query="", fragment=""))
+
+
+def _headers(project: str, api_key: str | None, parts: SplitResult | None) -> dict[str, str]:
+    """Join the environment's headers with ours, which displace them."""
+    headers = _environment_headers(_standard("HEADERS"))
+    if project and project.isascii() and project.isprintable():
+        headers[names.PROJECT_HEADER] = project
+    if parts is not None and "@" in parts.netloc:
+        login = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
+        headers["authorization"] = f"Basic {base64.b64encode(login.encode()).decode()}"
+    key = (api_key or "").strip()  # a key out of a file ends with a line feed
+    if key and key.isascii() and key.isprintable():
+        headers["authorization"] = f"Bearer {key}"
+    elif key:
+        _tell_once("The API key is not sent: expected printable ASCII")
+    return headers
+
+
+def _environment_headers(text: str) -> dict[str, str]:
+    """Read ``name=value,name=value`` as the Python SDK does, without its log of bad ones.
+
+    That log shows the whole header, which may be a key.
+    """
+    headers: dict[str, str] = {}
+    for number, item in enumerate(text.split(","), start=1):
+        name, equals, value = (part.strip(" \t") for part in item.strip().partition("="))
+        if not (name or equals):
+            continue
+        if _ENCODED.fullmatch(value):
+            name, value = unquote(name).strip(), unquote(value).strip()
+        elif not _LIBERAL.fullmatch(value):
+            equals = ""
+        if equals and _TOKEN.fullmatch(name) and _SENDABLE.fullmatch(value):
+            headers[name.lower()] = value
+        else:
+            _tell_once(
+                f"Header {number} of OTEL_EXPORTER_OTLP_HEADERS is not sent: "
+                "expected name=value, the value percent-encoded"
+            )
+    return headers
+
+
+def _timeout_s() -> float:
+    text = _standard("TIMEOUT")
+    if not text:
+        return _DEFAULT_TIMEOUT_S
+    try:
+        timeout_s = float(text)
+    except ValueError:
+        timeout_s = math.nan
+    if 0 < timeout_s < math.inf:
+        return timeout_s
+    _tell_once(
+        f"Invalid OTEL_EXPORTER_OTLP_TIMEOUT {text!r}: expected seconds above 0, "
+        f"taking {_DEFAULT_TIMEOUT_S:g}"
+    )
+    return _DEFAULT_TIMEOUT_S
+
+
+def _compression() -> Compression:
+    text = _standard("COMPRESSION").lower()
+    if text == "gzip":
+        return "gzip"
+    if text not in {"", "none"}:
+        _tell_once(
+            f"Unknown OTEL_EXPORTER_OTLP_COMPRESSION {text!r}: expected gzip or none, taking none"
+        )
+    return "none"
+
+
+def _protocol() -> Protocol:
+    text = _standard("PROTOCOL").lower()
+    if text == "grpc":
+        return "grpc"
+    if text == "http/json":
+        _tell_once("OTEL_EXPORTER_OTLP_PROTOCOL asks for http/json: http/protobuf is sent instead")
+    elif text not in {"", "http/protobuf"}:
+        _tell_once(
+            f"Unknown OTEL_EXPORTER_OTLP_PROTOCOL {text!r}: expected http/protobuf or grpc, "
+            "taking http/protobuf"
+        )
+    return "http/protobuf"
+
+
+def _standard(name: str) -> str:
+    """Read a standard variable, that for traces before the general one; empty when unset."""
+    return _variable(f"OTEL_EXPORTER_OTLP_TRACES_{name}") or _variable(f"OTEL_EXPORTER_OTLP_{name}")
+
+
+def _variable(name: str) -> str:
+    return os.environ.get(name, "").strip()
+
+
+def _tell_once(text: str) -> None:
+    """Warn, once in this process for each text: every client resolves the same environment."""
+    if text not in _told:
+        _told.add(text)
+        _logger.warning("%s", text)

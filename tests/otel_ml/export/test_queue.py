@@ -1,0 +1,234 @@
+"""The queue in memory: its bounds, its order, and what it counts as waiting."""
+
+import sys
+import threading
+from itertools import count
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from otel_ml import Client
+from otel_ml.export.queue import SpanBatch, SpanQueue
+
+ANY_BYTES = 1 << 40
+ANY_SPANS = 1 << 40
+TRACER = TracerProvider(resource=Resource({}), shutdown_on_exit=False).get_tracer("any")
+
+
+def make_spans(number: int) -> list[ReadableSpan]:
+    spans = [TRACER.start_span(str(index)) for index in range(number)]
+    assert all(isinstance(span, ReadableSpan) for span in spans)
+    return [span for span in spans if isinstance(span, ReadableSpan)]
+
+
+def make_run(size: int) -> ReadableSpan:
+    """A run of ours whose input has so many characters."""
+    exporter = InMemorySpanExporter()
+    client = Client("shop", exporter=exporter, join=False)
+    client.trace(name="model")(lambda text: None)("x" * size)
+    client.close()
+    [span] = exporter.get_finished_spans()
+    return span
+
+
+def names(batch: SpanBatch | None) -> list[str]:
+    assert batch is not None
+    return [span.name for span in batch.spans]
+
+
+def count_fitting(queue: SpanQueue, span: ReadableSpan) -> int:
+    """Put a span until there is no room; returns how often that went well."""
+    return next(number for number in count() if not queue.put(span))
+
+
+def test_first_in_is_first_out() -> None:
+    """Spans leave in the order in which they came."""
+    queue = SpanQueue()
+    assert all(queue.put(span) for span in make_spans(5))
+    assert names(queue.take(3, ANY_BYTES)) == ["0", "1", "2"]
+    assert names(queue.take(3, ANY_BYTES)) == ["3", "4"]
+
+
+def test_nothing_is_no_batch() -> None:
+    """An empty queue gives no batch."""
+    assert SpanQueue().take(10, ANY_BYTES) is None
+
+
+@pytest.mark.parametrize("most", [1, 2, 1_000])
+def test_number_is_bounded(most: int) -> None:
+    """A queue takes as many spans as it was told, and no more."""
+    [span] = make_spans(1)
+    assert count_fitting(SpanQueue(max_spans=most), span) == most
+
+
+@pytest.mark.parametrize("size", [10_000, 60_000])
+def test_bytes_are_bounded(size: int) -> None:
+    """A queue takes runs up to its bytes; the one that reaches the bound is the last."""
+    queue = SpanQueue(max_bytes=1_000_000)
+    assert abs(count_fitting(queue, make_run(size)) - 1_000_000 / size) <= 100_000 / size + 1
+
+
+def test_spans_of_others_have_a_weight() -> None:
+    """Spans that do not say what they weigh are bounded by bytes, too."""
+    [span] = make_spans(1)
+    assert count_fitting(SpanQueue(max_bytes=1_000_000), span) < 1_000
+
+
+def test_span_beyond_all_bytes_is_taken_alone() -> None:
+    """A run that is larger than the bound is taken while nothing else waits."""
+    assert count_fitting(SpanQueue(max_bytes=1_000), make_run(50_000)) == 1
+
+
+def test_taking_makes_room() -> None:
+    """What is taken makes room for as many."""
+    queue = SpanQueue(max_spans=10)
+    [span] = make_spans(1)
+    count_fitting(queue, span)
+    queue.take(4, ANY_BYTES)
+    assert count_fitting(queue, span) == 4
+
+
+@given(st.lists(st.tuples(st.integers(1, 30), st.integers(1, 5)), max_size=20))
+def test_emptied_queue_is_as_large_as_a_new_one(steps: list[tuple[int, int]]) -> None:
+    """However a queue was filled and emptied, afterwards it takes as much as a new one."""
+    queue, run = SpanQueue(max_bytes=100_000), make_run(5_000)
+    for puts, takes in steps:
+        for _ in range(puts):
+            queue.put(run)
+        for _ in range(takes):
+            queue.take(2, ANY_BYTES)
+    queue.take(ANY_SPANS, ANY_BYTES)
+    assert count_fitting(queue, run) == count_fitting(SpanQueue(max_bytes=100_000), run)
+
+
+def test_batch_is_bounded_by_bytes() -> None:
+    """A batch ends with the span that reaches its bytes, and holds at least one."""
+    queue = SpanQueue()
+    for _ in range(10):
+        queue.put(make_run(50_000))
+    sizes = []
+    while (batch := queue.take(ANY_SPANS, 160_000)) is not None:
+        sizes.append(batch.count)
+    assert sizes == [4, 4, 2]
+
+
+def test_pending_until_settled() -> None:
+    """What was taken counts as waiting until it is settled."""
+    queue = SpanQueue()
+    for span in make_spans(5):
+        queue.put(span)
+    batch = queue.take(3, ANY_BYTES)
+    assert batch is not None
+    assert queue.pending == 5
+    queue.settle(batch)
+    assert queue.pending == 2
+
+
+def test_left_spans_are_lost() -> None:
+    """Spans that are given up after they were taken are lost, for memory ends with its process."""
+    queue = SpanQueue()
+    for span in make_spans(5):
+        queue.put(span)
+    batch = queue.take(3, ANY_BYTES)
+    assert batch is not None
+    assert (queue.leave(batch), queue.pending) == (3, 2)
+
+
+def test_close_loses_what_waits() -> None:
+    """Closing loses what waits, and what is on its way."""
+    queue = SpanQueue()
+    for span in make_spans(5):
+        queue.put(span)
+    queue.take(3, ANY_BYTES)
+    assert queue.close() == 5
+    assert queue.take(10, ANY_BYTES) is None
+
+
+def test_cleared_queue_is_new() -> None:
+    """A cleared queue is empty, waits for nothing, and has all its room."""
+    queue = SpanQueue(max_spans=10)
+    [span] = make_spans(1)
+    count_fitting(queue, span)
+    queue.take(5, ANY_BYTES)
+    queue.clear()
+    assert queue.pending == 0
+    assert queue.take(1, ANY_BYTES) is None
+    assert count_fitting(queue, span) == 10
+
+
+def test_halves_are_the_whole() -> None:
+    """The halves of a batch hold its spans, each once, in their order."""
+    first, second = SpanBatch(make_spans(5)).halves()
+    assert names(first) + names(second) == ["0", "1", "2", "3", "4"]
+    assert abs(first.count - second.count) <= 1
+
+
+def test_batch_is_written_once() -> None:
+    """A batch that is sent again is the same request."""
+    batch = SpanBatch(make_spans(3))
+    assert batch.encode() is batch.encode()
+
+
+def test_batch_counts_what_cannot_be_written() -> None:
+    """A batch writes what can be written and counts the rest."""
+    bad = ReadableSpan(name="no context", context=None)
+    encoded = SpanBatch([bad, *make_spans(2)]).encode()
+    request = ExportTraceServiceRequest.FromString(encoded.body)
+    written = [span.name for span in request.resource_spans[0].scope_spans[0].spans]
+    assert (written, encoded.failed) == (["0", "1"], 1)
+
+
+def test_threads_lose_nothing() -> None:
+    """Spans of four threads are each taken once while a fifth takes."""
+    queue, done, taken = SpanQueue(), threading.Event(), list[ReadableSpan]()
+    spans = make_spans(2_000)
+
+    def take() -> None:
+        while queue.pending or not done.is_set():
+            batch = queue.take(7, ANY_BYTES)
+            if batch is not None:
+                taken.extend(batch.spans)
+                queue.settle(batch)
+
+    taker = threading.Thread(target=take)
+    taker.start()
+    putters = [
+        threading.Thread(target=lambda part: [queue.put(one) for one in part], args=(spans[n::4],))
+        for n in range(4)
+    ]
+    for thread in putters:
+        thread.start()
+    for thread in putters:
+        thread.join()
+    done.set()
+    taker.join()
+    assert sorted(map(id, taken)) == sorted(map(id, spans))
+
+
+def test_taking_hides_nothing() -> None:
+    """While a batch is being taken, its spans count as waiting."""
+    queue, done, seen = SpanQueue(), threading.Event(), set[int]()
+    for span in make_spans(20_000):
+        queue.put(span)
+
+    def look() -> None:
+        while not done.is_set():
+            seen.add(queue.pending)
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        looker = threading.Thread(target=look)
+        looker.start()
+        while queue.take(2_000, ANY_BYTES) is not None:
+            pass
+        done.set()
+        looker.join()
+    finally:
+        sys.setswitchinterval(before)
+    assert seen == {20_000}

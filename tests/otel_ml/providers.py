@@ -1,0 +1,107 @@
+"""Providers that a host may have, each with an exporter that keeps its spans in memory."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+from opentelemetry import trace
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace.id_generator import IdGenerator
+from opentelemetry.util._decorator import _agnosticcontextmanager
+
+from otel_ml.provider import Destination, choose
+from otel_ml.tracer import Start
+
+
+class WrappedTracer(trace.Tracer):
+    """Starts the spans of another tracer, as packages do that watch the SDK's."""
+
+    def __init__(self, inner: trace.Tracer) -> None:
+        self._inner = inner
+
+    def start_span(self, *args: Any, **kwargs: Any) -> trace.Span:
+        return self._inner.start_span(*args, **kwargs)
+
+    @_agnosticcontextmanager
+    def start_as_current_span(self, *args: Any, **kwargs: Any) -> Iterator[trace.Span]:
+        with self._inner.start_as_current_span(*args, **kwargs) as span:
+            yield span
+
+
+class WrappingProvider(TracerProvider):
+    """A subclass of the SDK's, with tracers of its own."""
+
+    def get_tracer(self, *args: Any, **kwargs: Any) -> trace.Tracer:
+        return WrappedTracer(super().get_tracer(*args, **kwargs))
+
+
+class PlainSubclass(TracerProvider):
+    """A subclass of the SDK's, with the SDK's tracers."""
+
+
+class ApiProvider(trace.TracerProvider):
+    """Of the API alone: nothing of it can be read."""
+
+    def __init__(self, **options: Any) -> None:
+        self._inner = TracerProvider(**options)
+
+    def get_tracer(self, *args: Any, **kwargs: Any) -> trace.Tracer:
+        return WrappedTracer(self._inner.get_tracer(*args, **kwargs))
+
+    def add_span_processor(self, processor: SimpleSpanProcessor) -> None:
+        self._inner.add_span_processor(processor)
+
+
+Provider = TracerProvider | ApiProvider
+
+# Under these a run is a span of the SDK's own.
+STOCK: Final[dict[str, type[WrappingProvider | ApiProvider]]] = {
+    "wrapping": WrappingProvider,
+    "api": ApiProvider,
+}
+
+
+class FixedIds(IdGenerator):
+    """Gives the same ids each time."""
+
+    def __init__(self, trace_id: int = 2**100 + 7, span_id: int = 2**50 + 5) -> None:
+        self.trace_id = trace_id
+        self.span_id = span_id
+        self.random = False
+
+    def generate_trace_id(self) -> int:
+        return self.trace_id
+
+    def generate_span_id(self) -> int:
+        return self.span_id
+
+    def is_trace_id_random(self) -> bool:
+        return self.random
+
+
+def open_provider(
+    kind: type[Provider] = TracerProvider, **options: Any
+) -> tuple[Provider, InMemorySpanExporter]:
+    """Open a provider that ends with the test; it detects no resource, which takes 1 ms."""
+    exporter = InMemorySpanExporter()
+    given: dict[str, Any] = {"shutdown_on_exit": False, "resource": Resource({}), **options}
+    provider = kind(**given)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    return provider, exporter
+
+
+def start_under(provider: trace.TracerProvider) -> Start:
+    """Tell how a client's spans start under a provider."""
+    return choose(Destination(project="shop", tracer_provider=provider)).start
+
+
+@contextmanager
+def within(span: trace.Span) -> Iterator[None]:
+    """Make a span the current one, and leave it as it is."""
+    with trace.use_span(
+        span, end_on_exit=False, record_exception=False, set_status_on_exception=False
+    ):
+        yield

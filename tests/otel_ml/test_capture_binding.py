@@ -1,0 +1,146 @@
+"""Arguments by name, beside what `inspect` says of the same call."""
+
+import inspect
+from collections.abc import Callable
+from inspect import Parameter, Signature
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from otel_ml.capture import make_binder
+
+_slow = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+Draw = Callable[[st.SearchStrategy[Any]], Any]
+Call = tuple[tuple[Any, ...], dict[str, Any]]
+
+NAMES = ["a", "b", "c", "d", "args", "kwargs", "self", "cls"]
+POSITIONAL = {Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD}
+BY_NAME = {Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY}
+_kinds = st.sampled_from(
+    [
+        Parameter.POSITIONAL_ONLY,
+        Parameter.POSITIONAL_OR_KEYWORD,
+        Parameter.POSITIONAL_OR_KEYWORD,
+        Parameter.VAR_POSITIONAL,
+        Parameter.KEYWORD_ONLY,
+        Parameter.VAR_KEYWORD,
+    ]
+)
+
+
+@st.composite
+def signatures(draw: Draw, first: str | None = None) -> Signature:
+    """Any signature that a `def` may have; `first` is that of a method's object."""
+    names = draw(st.lists(st.sampled_from(NAMES), unique=True, max_size=6))
+    kinds = sorted(draw(_kinds) for _ in names)
+    parameters: list[Parameter] = []
+    if first is not None:
+        names = [name for name in names if name != first]
+        only = Parameter.POSITIONAL_ONLY in kinds or draw(st.booleans())
+        kind = Parameter.POSITIONAL_ONLY if only else Parameter.POSITIONAL_OR_KEYWORD
+        parameters.append(Parameter(first, kind))
+    defaulted = False
+    for name, kind in zip(names, kinds, strict=False):
+        if kind in {Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD}:
+            if kind not in {parameter.kind for parameter in parameters}:
+                parameters.append(Parameter(name, kind))
+            continue
+        required = draw(st.booleans()) and not (defaulted and kind in POSITIONAL)
+        defaulted |= not required
+        default = Parameter.empty if required else draw(st.integers(90, 99) | st.none())
+        parameters.append(Parameter(name, kind, default=default))
+    return Signature(parameters)
+
+
+@st.composite
+def fitting_calls(draw: Draw, signature: Signature) -> Call:
+    """A call that the signature accepts: some arguments by position, some by name, some not."""
+    parameters = list(signature.parameters.values())
+    positional = [each for each in parameters if each.kind in POSITIONAL]
+    least = sum(
+        each.kind is Parameter.POSITIONAL_ONLY and each.default is Parameter.empty
+        for each in positional
+    )
+    count = draw(st.integers(least, len(positional)))
+    names = [
+        each.name
+        for each in [*positional[count:], *parameters[len(positional) :]]
+        if each.kind in BY_NAME and (each.default is Parameter.empty or draw(st.booleans()))
+    ]
+    kinds = {each.kind for each in parameters}
+    if count == len(positional) and Parameter.VAR_POSITIONAL in kinds:
+        count += draw(st.integers(0, 3))
+    if Parameter.VAR_KEYWORD in kinds:
+        # Not those of positional-only ones: `inspect` of Python 3.11 refuses some of these.
+        free = sorted({*NAMES, "x"} - {each.name for each in parameters})
+        names += draw(st.lists(st.sampled_from(free), unique=True, max_size=2))
+    kwargs = {name: number for number, name in enumerate(draw(st.permutations(names)), 10)}
+    return tuple(range(count)), kwargs
+
+
+@st.composite
+def any_calls(draw: Draw) -> Call:
+    args = tuple(range(draw(st.integers(0, 4))))
+    names = draw(st.lists(st.sampled_from([*NAMES, "x"]), unique=True, max_size=4))
+    return args, {name: number for number, name in enumerate(names, 10)}
+
+
+def function_of(signature: Signature, qualified: str) -> Callable[..., None]:
+    def function(*args: Any, **kwargs: Any) -> None: ...
+
+    function.__signature__ = signature  # type: ignore[attr-defined]  # what inspect looks for
+    function.__qualname__ = qualified
+    return function
+
+
+def bound(signature: Signature, call: Call) -> dict[str, Any]:
+    """What `inspect` makes of a call."""
+    found = signature.bind(*call[0], **call[1])
+    found.apply_defaults()
+    return dict(found.arguments)
+
+
+@given(data=st.data())
+@settings(_slow, max_examples=150)
+def test_arguments_are_bound_as_inspect_does(data: st.DataObject) -> None:
+    """Each call that a function accepts is bound as `inspect` binds it, defaults included."""
+    signature = data.draw(signatures())
+    call = data.draw(fitting_calls(signature))
+    found = make_binder(function_of(signature, "function"))(*call)
+    assert found == bound(signature, call)
+
+
+@given(data=st.data(), first=st.sampled_from(["self", "cls"]))
+@_slow
+def test_arguments_of_a_method_are_bound_without_it(data: st.DataObject, first: str) -> None:
+    """The arguments of a method are bound as `inspect` binds them, and its object is left out."""
+    signature = data.draw(signatures(first))
+    call = data.draw(fitting_calls(signature))
+    expected = bound(signature, call)
+    del expected[first]
+    assert make_binder(function_of(signature, "Model.method"))(*call) == expected
+
+
+@given(signature=signatures(), call=any_calls())
+@_slow
+def test_any_call_is_bound_somehow(signature: Signature, call: Call) -> None:
+    """A call that the function itself may refuse is bound without raising, and changes nothing."""
+    args, kwargs = call
+    before = dict(kwargs)
+    found = make_binder(function_of(signature, "function"))(args, kwargs)
+    assert all(str(value) in repr(found) for value in before.values())
+    assert kwargs == before
+
+
+def test_inspect_is_asked_for_the_signature() -> None:
+    """A function that is wrapped by one of any arguments is bound by its own signature."""
+
+    def inner(a: int, b: int = 2) -> None: ...
+
+    def outer(*args: Any, **kwargs: Any) -> None: ...
+
+    outer.__wrapped__ = inner  # type: ignore[attr-defined]  # as functools.wraps does
+    assert inspect.signature(outer) == inspect.signature(inner)
+    assert make_binder(outer)((1,), {}) == {"a": 1, "b": 2}

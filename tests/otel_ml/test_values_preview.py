@@ -1,0 +1,98 @@
+"""Short JSON that stands for a long payload."""
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from otel_ml.values import PREVIEW_BYTES, encode, preview
+from tests.otel_ml.hostile import VALUES
+from tests.otel_ml.strategies import any_text, any_values
+
+_slow = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+# As if the payload were long: then there is always a preview.
+LONG = "x" * (PREVIEW_BYTES + 1)
+
+
+def _nest(value: object, depth: int) -> object:
+    for level in range(depth):
+        value = {"inner": value} if level % 2 else [value]
+    return value
+
+
+large_values: st.SearchStrategy[Any] = (
+    any_values
+    | st.lists(any_values, max_size=4).map(lambda items: items * 50)
+    | any_text.map(lambda text: text * 200)
+    | st.dictionaries(any_text.map(lambda text: text * 60), any_values, max_size=20)
+    | st.lists(any_text.map(lambda text: text * 30), max_size=20)
+    | st.builds(_nest, any_values, st.integers(0, 300))
+)
+
+
+def assert_short(short: str | None) -> Any:
+    assert short is not None
+    assert len(short.encode()) <= PREVIEW_BYTES
+    return orjson.loads(short)
+
+
+@given(value=large_values)
+@settings(_slow, max_examples=150)
+def test_preview_of_any_value_is_short_json(value: object) -> None:
+    """The preview of any value is valid JSON of at most 1,024 bytes."""
+    assert_short(preview(value, LONG))
+
+
+@pytest.mark.parametrize("wrap", [lambda value: value, lambda value: {"a": [value] * 50}])
+@pytest.mark.parametrize("name", VALUES)
+def test_preview_of_a_hostile_value_is_short_json(
+    name: str, wrap: Callable[[object], object]
+) -> None:
+    """The preview of a value that is hostile to its reader is valid JSON of that size as well."""
+    assert_short(preview(wrap(VALUES[name]()), LONG))
+
+
+@given(value=large_values)
+@_slow
+def test_preview_stands_only_for_long_text(value: object) -> None:
+    """A payload has a preview exactly when its text is longer than a preview may be."""
+    text = encode(value).text
+    assert (preview(value, text) is not None) == (len(text.encode()) > PREVIEW_BYTES)
+
+
+@pytest.mark.parametrize("character", ["a", "é", "語", "📦", '"', "\\", "\n", "\x00", "\ud800"])
+def test_preview_shows_the_beginning(character: str) -> None:
+    """The preview of a long text begins as it does, whatever its characters cost."""
+    found = assert_short(preview({"a": character * 5_000}, LONG))["a"]
+    assert found.endswith("…")
+    assert set(found[:-1]) <= {character, "?"}
+    assert len(found) >= 64
+
+
+def test_preview_shows_each_part() -> None:
+    """The preview of several long parts shows a beginning of each."""
+    names = [f"part {number}" for number in range(8)]
+    value = {name: name * 1_000 for name in names}
+    found = assert_short(preview(value, encode(value).text))
+    assert list(found) == names
+    assert all(text.startswith(name) and text.endswith("…") for name, text in found.items())
+
+
+def test_preview_of_a_list_says_that_it_goes_on() -> None:
+    """The preview of a long list shows its first elements, and that there are more."""
+    value = list(range(1_000))
+    assert preview(value, encode(value).text) == '[0,1,2,3,4,5,6,7,"…"]'
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_preview_changes_nothing(name: str) -> None:
+    """A value is only read, and let go."""
+    value = VALUES[name]()
+    before = sys.getrefcount(value)
+    preview([value] * 20, LONG)
+    assert sys.getrefcount(value) == before
