@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PROTO_VENV := .venv-proto
+# What tests/interop runs with beside $(VENV), whose SDK is the newest: requirements/<name>.txt.
+INTEROP := sdk-1.25 sdk-1.36 sdk-1.44 peers
 PROMTOOL := .cache/prometheus/usr/bin/promtool
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -22,9 +24,9 @@ check: $(VENV)/dev.stamp check-proto ## Format, lint, types, import contracts, p
 	$(BIN)/lint-imports
 
 test: $(VENV)/dev.stamp ## All that Python alone can test
-	$(BIN)/python -m pytest $(PYTEST) -m "not browser and not node and not deploy"
+	$(BIN)/python -m pytest $(PYTEST) -m "not browser and not node and not deploy and not interop"
 
-test-all: $(VENV)/dev.stamp tools ## Everything, with Node and Chromium; a skipped test is a failure
+test-all: $(VENV)/dev.stamp $(INTEROP:%=.venv-%/stamp) tools ## Everything, with Node and Chromium; a skipped test is a failure
 	$(BIN)/python -m pytest $(PYTEST) -m "not deploy" --forbid-skips --cov
 
 bench: $(VENV)/dev.stamp ## Print the numbers of docs/benchmarks.md as this machine makes them
@@ -48,9 +50,12 @@ requirements: ## Compile the pinned requirements again (needs uv)
 	$(COMPILE) requirements/deploy.in -c requirements/dev.txt -o requirements/deploy.txt
 	$(COMPILE) pyproject.toml --extra collector requirements/build.in -c requirements/demo.txt \
 	  -o deploy/requirements.txt
+	for name in $(INTEROP); do \
+	  $(COMPILE) requirements/$$name.in -o requirements/$$name.txt || exit 1; done
 
 clean: ## Remove what these targets made
-	rm -rf $(VENV) $(PROTO_VENV) .cache .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(PROTO_VENV) $(INTEROP:%=.venv-%)
+	rm -rf .cache .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # Two workers: each starts collectors of its own.
 PYTEST := --numprocesses 2 --dist loadfile
@@ -86,6 +91,12 @@ $(PROMTOOL):
 $(PROTO_VENV)/stamp: requirements/proto.txt
 	$(PYTHON) -m venv $(PROTO_VENV)
 	$(PROTO_VENV)/bin/$(INSTALL) -r requirements/proto.txt
+	@touch $@
+
+# Made and filled with the other's pip: a pip of their own would take longer than all else in them.
+.venv-%/stamp: requirements/%.txt | $(BIN)/python
+	$(PYTHON) -m venv --clear --without-pip .venv-$*
+	$(BIN)/python -m pip --python .venv-$* install --quiet --require-hashes -r $<
 	@touch $@
 
 # The file is compiled under the name of the package that the generated code lives in.
