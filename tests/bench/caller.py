@@ -1,145 +1,125 @@
-"""What a traced call costs its caller, as a ratio to a span that is written by hand.
+"""What a traced call costs its program, as a ratio to a span that is written by hand.
 
-The reference is what a careful user writes on the stock SDK: ``json.dumps`` of input and output,
-four attributes, the batch processor and the OTLP/HTTP exporter, sending to a local sink process.
+Every contender runs each workload in a process of its own, by hand and ours in turn; the ratio is
+the median of the rounds' ratios, so that what else the machine does counts little.
 """
 
-import json
+import operator
 import statistics
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Sequence
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from multiprocessing import get_context
-from multiprocessing.connection import Connection
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Final, TypeAlias
 
-CALLS: Final = 20_000
+from tests.bench.sink import open_sink
+from tests.bench.spread import spread
+from tests.bench.table import print_table, verdict
+from tests.bench.timed import Timed, time_contender
+
 ROUNDS: Final = 5
-TEXT: Final = "lorem ipsum " * 340  # 4 KB
-ITEMS: Final[dict[str, object]] = {"numbers": list(range(100)), "text": "dolor sit " * 150}  # 2 KB
+_HEADS: Final = (
+    *("a traced call", "ratio", "floor", "stretch", ""),
+    *("ours, µs", "by hand, µs", "by the thread's CPU", "arrived", "by hand"),
+)
 
 
-def tiny(x: int, y: str) -> dict[str, object]:
-    return {"x": x, "y": y}
+_WALL: Final = operator.attrgetter("wall_us")
+_CPU: Final = operator.attrgetter("cpu_us")
+_CPU_A_SPAN: Final = operator.attrgetter("cpu_a_span_us")
+
+Pair: TypeAlias = tuple[str, str, str]
+Rounds: TypeAlias = dict[Pair, list[tuple[Timed, Timed]]]
 
 
-def large(text: str) -> dict[str, object]:
-    return ITEMS
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table.
 
-
-WORKLOADS: Final[dict[str, tuple[Callable[..., Any], tuple[Any, ...]]]] = {
-    "tiny": (tiny, (1, "hello")),
-    "4 KB in, 2 KB out": (large, (TEXT,)),
-}
-
-
-def by_hand(endpoint: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """The reference."""
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-    from opentelemetry.sdk.trace import TracerProvider
-    from opentelemetry.sdk.trace.export import BatchSpanProcessor
-
-    provider = TracerProvider()
-    exporter = OTLPSpanExporter(endpoint=f"{endpoint}/v1/traces")
-    provider.add_span_processor(BatchSpanProcessor(exporter))
-    tracer = provider.get_tracer("bench")
-
-    def trace(function: Callable[..., Any]) -> Callable[..., Any]:
-        def wrapper(*args: Any) -> Any:
-            attributes = {
-                "input.value": json.dumps(args),
-                "input.mime_type": "application/json",
-            }
-            with tracer.start_as_current_span("bench", attributes=attributes) as span:
-                output = function(*args)
-                span.set_attribute("output.value", json.dumps(output))
-                span.set_attribute("output.mime_type", "application/json")
-                return output
-
-        return wrapper
-
-    return trace
-
-
-def ours(endpoint: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Ours, with everything on."""
-    from otel_ml import Client
-
-    return Client("bench", endpoint=endpoint).trace
-
-
-def measure() -> dict[str, tuple[list[float], list[float]]]:
-    """Time both in turn, each round in a process of its own.
-
-    Returns:
-        By workload: microseconds a call by hand, and ours, round by round.
+    Attributes:
+        floor: The ratio to reach; None where it is only printed, and so is `stretch`.
+        figure: What is compared.
+        reference: The contender to compare with.
     """
-    with get_context("spawn").Manager():
-        receiver, sender = get_context("spawn").Pipe(duplex=False)
-        sink = get_context("spawn").Process(target=_sink, args=(sender,), daemon=True)
-        sink.start()
-        endpoint = receiver.recv()
-        figures: dict[str, tuple[list[float], list[float]]] = {}
-        for workload in WORKLOADS:
-            rounds = [
-                (_round("by_hand", workload, endpoint), _round("ours", workload, endpoint))
-                for _ in range(ROUNDS)
-            ]
-            figures[workload] = ([one for one, _ in rounds], [other for _, other in rounds])
-        sink.terminate()
-    return figures
+
+    title: str
+    contender: str
+    workload: str
+    floor: float | None = None
+    stretch: float | None = None
+    figure: Callable[[Timed], float] = _WALL
+    reference: str = "by hand"
+
+    @property
+    def pair(self) -> Pair:
+        """What has to be timed for it."""
+        return self.reference, self.contender, self.workload
 
 
-def ratio(pair: tuple[Sequence[float], Sequence[float]]) -> float:
-    """The median of ours to by hand, pair by pair."""
-    return statistics.median(b / a for a, b in zip(*pair, strict=True))
+_OFF: Final = "by hand, sampled out"
+ROWS: Final = (
+    Row("tiny values", "ours", "tiny", 0.25, 0.15),
+    Row("4 KB in, 2 KB out", "ours", "large", 0.30, 0.20),
+    Row("3 nested spans", "ours", "nested", 0.30, 0.20),
+    Row("async, 100 at a time", "ours", "async", 0.30, 0.20),
+    Row("stream of 50 chunks", "ours", "stream", 0.30, 0.20),
+    Row("CPU of the process, a call", "ours", "tiny", 0.30, 0.20, _CPU),
+    Row("CPU of the process, a span that arrived", "ours", "tiny", figure=_CPU_A_SPAN),
+    Row("sampled out, to a recorded one by hand", "sampled out", "tiny", 0.10),
+    Row("sampled out, to one by hand that is too", "sampled out", "tiny", reference=_OFF),
+    Row("spool on", "spooled", "tiny", 0.45, 0.30),
+    Row("joined: stock processor and exporter", "joined", "tiny", None, 0.60),
+)
 
 
-def _round(contender: str, workload: str, endpoint: str) -> float:
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.bench.caller", contender, workload, endpoint],
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    return float(done.stdout)
+def measure(rounds: int = ROUNDS) -> Rounds:
+    """Time every pair of the table, in turn.
+
+    Raises:
+        AssertionError: A client of ours ran with another configuration than a default one.
+    """
+    pairs = list(dict.fromkeys(row.pair for row in ROWS))
+    found: Rounds = {pair: [] for pair in pairs}
+    with open_sink(keep=True) as endpoint:
+        default = _features(time_contender("default", "tiny", endpoint))
+        for pair in pairs * rounds:
+            reference, contender, workload = pair
+            both = [time_contender(name, workload, endpoint) for name in (reference, contender)]
+            if contender == "ours":
+                assert _features(both[1]) == default, (both[1].configuration, default)
+            found[pair].append((both[0], both[1]))
+    return found
 
 
-def _time_calls(contender: str, workload: str, endpoint: str) -> float:
-    function, arguments = WORKLOADS[workload]
-    traced = {"by_hand": by_hand, "ours": ours}[contender](endpoint)(function)
-    for _ in range(1_000):
-        traced(*arguments)
-    started = time.perf_counter()
-    for _ in range(CALLS):
-        traced(*arguments)
-    took_s = time.perf_counter() - started
-    for _ in range(CALLS):
-        function(*arguments)
-    bare_s = time.perf_counter() - started - took_s
-    return (took_s - bare_s) / CALLS * 1e6
+def report(rounds: int = ROUNDS) -> None:
+    """Measure and print the table, and once what was in force."""
+    found = measure(rounds)
+    print_table(_HEADS, [_cells(row, found[row.pair]) for row in ROWS])
+    configuration = found[ROWS[0].pair][0][1].configuration
+    print("In force, as in a default client but for the endpoint:", dict(configuration), "\n")
 
 
-class _Sink(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["content-length"]))
-        self.send_response(200)
-        self.send_header("content-length", "0")
-        self.end_headers()
-
-    def log_message(self, *args: object) -> None:
-        """Say nothing."""
+def _features(timed: Timed) -> dict[str, object]:
+    return {name: item for name, item in timed.configuration.items() if name != "endpoint"}
 
 
-def _sink(sender: "Connection[str, str]") -> None:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Sink)
-    sender.send(f"http://127.0.0.1:{server.server_port}")
-    server.serve_forever()
+def _cells(row: Row, rounds: Sequence[tuple[Timed, Timed]]) -> list[str]:
+    by_hand = [row.figure(one) for one, _ in rounds]
+    ours = [row.figure(other) for _, other in rounds]
+    ratios = [b / a for a, b in zip(by_hand, ours, strict=True)]
+    ratio = statistics.median(ratios)
+    return [
+        row.title,
+        spread(ratios),
+        "" if row.floor is None else f"{row.floor:.2f}",
+        "" if row.stretch is None else f"{row.stretch:.2f}",
+        "" if row.floor is None else verdict(ratio <= row.floor),
+        spread(ours, digits=1),
+        spread(by_hand, digits=1),
+        _thread_ratio(rounds) if row.figure is _WALL else "",
+        f"{statistics.median(other.arrived for _, other in rounds):.0%}",
+        f"{statistics.median(one.arrived for one, _ in rounds):.0%}",
+    ]
 
 
-if __name__ == "__main__":
-    print(_time_calls(*sys.argv[1:]))
+def _thread_ratio(rounds: Sequence[tuple[Timed, Timed]]) -> str:
+    """What the ratio would be if no thread ever waited: others on the machine disturb it little."""
+    return f"{statistics.median(other.thread_us / one.thread_us for one, other in rounds):.2f}"

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -14,9 +15,13 @@ from typing import Final
 import grpc
 
 from tests.bench.payload import SPANS, Template
+from tests.bench.spread import spread
+from tests.bench.table import print_table
 from tests.support.collector import CollectorProcess
 
 SECONDS: Final = 8
+ROUNDS: Final = 3
+IN_FLIGHT: Final = (4, 32)
 EXPORT: Final = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 
 
@@ -57,7 +62,9 @@ def measure(in_flight: int, seconds: int = SECONDS) -> Ingest:
             # A request that was told to come again may be stored: then there is more.
             assert stored >= accepted, (stored, accepted)
             peak_mb = _peak_mb(collector.pid)
-            collector.restart()  # parts that were merged away leave
+            collector.stop()
+            collector = CollectorProcess(Path(folder) / "data")  # parts that were merged away leave
+            collector.wait_ready()
             size = _size(Path(folder))
         finally:
             collector.kill()
@@ -71,6 +78,26 @@ def measure(in_flight: int, seconds: int = SECONDS) -> Ingest:
         raw_bytes_per_run=raw,
         peak_mb=peak_mb,
     )
+
+
+def report(rounds: int = ROUNDS) -> None:
+    """Measure and print, a column for each number of requests in flight."""
+    found = [[measure(in_flight) for _ in range(rounds)] for in_flight in IN_FLIGHT]
+    lines: tuple[tuple[str, str, int, Callable[[Ingest], float]], ...] = (
+        ("accepted, durable, queryable", " spans/s", 0, lambda one: one.spans_per_s),
+        ("answer, p50", " ms", 0, lambda one: one.p50_ms),
+        ("answer, p99", " ms", 0, lambda one: one.p99_ms),
+        ("told to come again", "", 0, lambda one: one.refused),
+        ("memory of the collector, most", " MB", 0, lambda one: one.peak_mb),
+        ("disk, a run", " B", 0, lambda one: one.bytes_per_run),
+        ("÷ its bytes on the wire", "", 2, lambda one: one.bytes_per_run / one.raw_bytes_per_run),
+    )
+    rows = [
+        [title, *(spread([pick(one) for one in column], unit, digits) for column in found)]
+        for title, unit, digits, pick in lines
+    ]
+    heads = [f"{in_flight} in flight" for in_flight in IN_FLIGHT]
+    print_table((f"requests of {SPANS} spans", *heads), rows)
 
 
 def _load(address: str, in_flight: int, seconds: int) -> tuple[int, int, list[float], float, float]:

@@ -5,6 +5,8 @@ import time
 from pathlib import Path
 from typing import Final
 
+from tests.bench.spread import spread
+from tests.bench.table import print_table
 from tests.support.collector import CollectorProcess
 
 ROUNDS: Final = 5
@@ -23,3 +25,8 @@ def measure() -> list[float]:
             finally:
                 collector.stop()
     return times_s[1:]
+
+
+def report() -> None:
+    """Measure and print."""
+    print_table(("otel-ml serve", "after"), [("ready", spread(measure(), " s"))])

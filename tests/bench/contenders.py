@@ -1,0 +1,96 @@
+"""Who is compared: the span that is written by hand, and ours in the ways in which it is used."""
+
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
+
+from otel_ml import Client
+from tests.bench.by_hand import ByHand, stock_provider
+from tests.bench.workloads import Decorator
+
+_FLUSH_S: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """One way of tracing.
+
+    Attributes:
+        trace: The decorator.
+        flush: Delivers what is queued.
+        configuration: What is in force; nothing is known of the one by hand.
+    """
+
+    trace: Decorator
+    flush: Callable[[], None]
+    configuration: Callable[[], Mapping[str, object]] = dict
+
+
+def open_contender(name: str, endpoint: str) -> Contender:
+    """Make the contender of that name, which sends to `endpoint`."""
+    return CONTENDERS[name](endpoint)
+
+
+def _by_hand(endpoint: str) -> Contender:
+    reference = ByHand(endpoint)
+    return Contender(reference.trace, reference.flush)
+
+
+def _by_hand_off(endpoint: str) -> Contender:
+    reference = ByHand(endpoint, ParentBased(ALWAYS_OFF))
+    return Contender(reference.trace, reference.flush)
+
+
+def _ours(endpoint: str) -> Contender:
+    return _of(Client("bench", endpoint=endpoint))
+
+
+def _ours_off(endpoint: str) -> Contender:
+    os.environ["OTEL_TRACES_SAMPLER"] = "always_off"
+    return _ours(endpoint)
+
+
+def _default(endpoint: str) -> Contender:
+    """A client without any argument, to compare with what is in force in the others."""
+    os.environ["OTEL_ML_ENDPOINT"] = endpoint
+    return _of(Client())
+
+
+def _spooled(endpoint: str) -> Contender:
+    directory = tempfile.TemporaryDirectory(prefix="otel-ml-bench-")  # goes after the client
+    client = Client("bench", endpoint=endpoint, spool=directory.name)
+
+    def flush() -> None:
+        assert any(Path(directory.name).rglob("*")), "the spool is not in force: it has no file"
+        client.flush(_FLUSH_S)
+
+    return Contender(client.trace, flush, lambda: client.stats().configuration)
+
+
+def _joined(endpoint: str) -> Contender:
+    provider = stock_provider(endpoint)
+    client = Client("bench", tracer_provider=provider)
+    return _of(client)
+
+
+def _of(client: Client) -> Contender:
+    def flush() -> None:
+        client.flush(_FLUSH_S)
+
+    return Contender(client.trace, flush, lambda: client.stats().configuration)
+
+
+CONTENDERS: Final[Mapping[str, Callable[[str], Contender]]] = {
+    "by hand": _by_hand,
+    "by hand, sampled out": _by_hand_off,
+    "default": _default,
+    "joined": _joined,
+    "ours": _ours,
+    "sampled out": _ours_off,
+    "spooled": _spooled,
+}

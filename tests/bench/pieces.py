@@ -1,0 +1,272 @@
+"""Where each microsecond of a traced call goes: its pieces, one by one, by themselves.
+
+Each piece runs in a loop on one thread; the figure is the CPU time of that thread, the least of
+several rounds, without the loop. So it is what the piece takes and not what else the machine does.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final, TypeVar
+
+from opentelemetry import context as context_api
+from opentelemetry.context import Context
+
+from otel_ml import attributes as names
+from otel_ml.call import Call, Traced
+from otel_ml.current import Run
+from otel_ml.decorators import wrap
+from otel_ml.export.encoder import encode_spans
+from otel_ml.provider import Destination, choose
+from otel_ml.recorder import Recorder
+from otel_ml.span import RunSpan
+from tests.bench.sink import open_sink
+from tests.bench.table import print_table
+from tests.bench.workloads import CHUNKS, TEXT, answer, look_up
+
+ROUNDS: Final = 9
+TIMES: Final = 2_000  # as many as the sender takes at once
+_WHOLE: Final = "the whole traced call"
+_SENDER: Final = "on the sender's thread: written as OTLP"
+
+_STREAMS: Final = range(200)
+
+T = TypeVar("T")
+Piece = Callable[[], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One call that is taken to pieces."""
+
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]
+
+    @property
+    def output(self) -> object:
+        """What the call returns."""
+        return self.function(*self.arguments)
+
+
+EXAMPLES: Final = {
+    "tiny values": Example(answer, (1, "hello")),
+    "4 KB in, 2 KB out": Example(look_up, (TEXT,)),
+}
+
+
+def measure(example: Example) -> dict[str, float]:
+    """Time every piece of a call; microseconds by what it is, the whole call last but one."""
+    with _recording() as recorder:
+        pieces = _Pieces(Traced(recorder, example.function), example)
+        found: dict[str, float] = {}
+        for title, piece in pieces.all():
+            found[title] = _least(recorder, piece)
+    known = sum(us for title, us in found.items() if title not in {_WHOLE, _SENDER})
+    rest = {"the wrapper, and our own functions that call these": found[_WHOLE] - known}
+    ends = {title: found.pop(title) for title in (_WHOLE, _SENDER)}
+    return {**found, **rest, **ends}
+
+
+def measure_chunk() -> float:
+    """Time what each chunk adds to a stream, its share of the output included; microseconds."""
+    with _recording() as recorder:
+        traced = wrap(Traced(recorder, _stream), _stream)
+
+        def time_stream(chunks: int) -> float:
+            return _time(_STREAMS, lambda _: _read(traced(chunks))) - _time(
+                _STREAMS, lambda _: _read(_stream(chunks))
+            )
+
+        whole, empty = (_least(recorder, partial(time_stream, n)) for n in (len(CHUNKS), 0))
+    return (whole - empty) / len(CHUNKS)
+
+
+def report() -> None:
+    """Measure and print."""
+    columns = [measure(example) for example in EXAMPLES.values()]
+    rows = [[title, *(f"{column[title]:.2f}" for column in columns)] for title in columns[0]]
+    print_table(("µs of one call", *EXAMPLES), rows)
+    print(f"Each chunk of a stream of {len(CHUNKS)} adds {measure_chunk():.2f} µs\n", flush=True)
+
+
+@contextmanager
+def _recording() -> Iterator[Recorder]:
+    """Open a recorder that sends to a sink of its own."""
+    with open_sink() as endpoint:
+        recorder = Recorder("bench", lambda: choose(Destination("bench", endpoint=endpoint)))
+        yield recorder
+        recorder.close()
+
+
+def _least(recorder: Recorder, piece: Piece) -> float:
+    """Time a piece several times; what it made is delivered before the next time."""
+    times_us = []
+    for _ in range(ROUNDS):
+        times_us.append(piece())
+        recorder.flush(10)
+    return min(times_us)
+
+
+def _stream(chunks: int) -> Iterator[str]:
+    yield from CHUNKS[:chunks]
+
+
+def _read(stream: Iterable[str]) -> None:
+    deque(stream, maxlen=0)
+
+
+def _time(items: Sequence[T], step: Callable[[T], object]) -> float:
+    """Return what a step takes for one item, in microseconds."""
+    empty_s = _loop(items, _nothing)
+    return (_loop(items, step) - empty_s) / len(items) * 1e6
+
+
+def _loop(items: Sequence[T], step: Callable[[T], object]) -> float:
+    began_s = time.thread_time()
+    for item in items:
+        step(item)
+    return time.thread_time() - began_s
+
+
+def _nothing(item: object) -> None:
+    pass
+
+
+class _Pieces:
+    """The pieces in the order in which a call comes to them."""
+
+    def __init__(self, traced: Traced, example: Example) -> None:
+        self._traced = traced
+        self._recorder = traced.recorder
+        self._start = traced.recorder.open()
+        self._arguments = example.arguments
+        self._inputs = traced.bind(example.arguments, {})
+        self._output = example.output
+        self._function = example.function
+        self._call = wrap(traced, example.function)
+        self._call(*example.arguments)  # the first one computes the version
+
+    def all(self) -> Iterator[tuple[str, Piece]]:
+        yield "the span starts: ids, sampler, parent", self._span
+        yield "the run's handle, and the context that holds both", self._run
+        yield "arguments bound to their names", self._bind
+        yield "inputs written as JSON", self._write_inputs
+        yield "noted as open, in case it lasts", self._open
+        yield "context attached and detached", self._attach
+        yield "latency, outcome, sequence number", self._close
+        yield "output written as JSON", self._write_output
+        yield "version found by the output's shape", self._version
+        yield "attributes handed to the span, the span to the queue", self._hand_over
+        yield "the clock read four times, the SDK's own cost noted", self._clock
+        yield _WHOLE, self._whole
+        yield _SENDER, self._encode
+
+    def _new_span(self) -> RunSpan:
+        traced = self._traced
+        span = self._start(traced.name, Context(), time.time_ns(), traced.start_attributes, False)
+        assert isinstance(span, RunSpan)
+        return span
+
+    def _new_run(self) -> Run:
+        span = self._new_span()
+        return Run(self._recorder, span, time.time_ns(), self._traced.start_attributes, True)
+
+    def _new_call(self) -> Call:
+        call = self._traced.begin(self._arguments, {})
+        assert call is not None
+        return call
+
+    def _time_calls(self, step: Callable[[Call], object]) -> float:
+        calls = _many(self._new_call)
+        took_us = _time(calls, step)
+        for call in calls:
+            call.finish(self._output)  # or each would be told to be open
+        return took_us
+
+    def _finished(self) -> list[RunSpan]:
+        """Spans of calls, as the sender gets them."""
+        calls = _many(self._new_call)
+        for call in calls:
+            call.finish(self._output)
+        return [span for call in calls if isinstance(span := call._span, RunSpan)]
+
+    def _span(self) -> float:
+        start, traced, context = self._start, self._traced, Context()
+        now_ns = time.time_ns()
+        return _time(
+            range(TIMES),
+            lambda _: start(traced.name, context, now_ns, traced.start_attributes, False),
+        )
+
+    def _run(self) -> float:
+        recorder, first, context = self._recorder, self._traced.start_attributes, Context()
+        return _time(
+            _many(self._new_span),
+            lambda span: Run(recorder, span, 0, first, True).context_in(context),
+        )
+
+    def _bind(self) -> float:
+        bind, arguments, keywords = self._traced.bind, self._arguments, dict[str, Any]()
+        return _time(range(TIMES), lambda _: bind(arguments, keywords))
+
+    def _write_inputs(self) -> float:
+        inputs = self._inputs
+        return self._time_calls(lambda call: call._put(names.INPUTS, "inputs", inputs))
+
+    def _open(self) -> float:
+        open_runs = self._recorder.open_runs
+        runs = _many(self._new_run)
+        try:
+            return _time(runs, open_runs.add)
+        finally:
+            for run in runs:
+                open_runs.remove(run)
+
+    def _attach(self) -> float:
+        attach, detach, context = context_api.attach, context_api.detach, Context()
+        return _time(range(TIMES), lambda _: detach(attach(context)))
+
+    def _close(self) -> float:
+        now_ns = time.time_ns()
+        return _time(_many(self._new_run), lambda run: run.close(now_ns))
+
+    def _write_output(self) -> float:
+        output = self._output
+        return self._time_calls(lambda call: call._put(names.OUTPUTS, "outputs", output))
+
+    def _version(self) -> float:
+        describe, output = self._traced.describe_version, self._output
+        now_ns = time.time_ns()
+        return _time(_many(dict[str, Any]), lambda facts: describe(facts, output, now_ns))
+
+    def _hand_over(self) -> float:
+        calls = _many(self._new_call)
+        now_ns = time.time_ns()
+        for call in calls:
+            call.close(now_ns)
+            call._put(names.OUTPUTS, "outputs", self._output)
+        return _time(calls, lambda call: call.hand_over(now_ns))
+
+    def _clock(self) -> float:
+        now, note = time.time_ns, self._recorder.cost.add
+        return _time(range(TIMES), lambda _: note(now() + now() - now() - now()))
+
+    def _whole(self) -> float:
+        call, function, arguments = self._call, self._function, self._arguments
+        traced = _time(range(TIMES), lambda _: call(*arguments))
+        return traced - _time(range(TIMES), lambda _: function(*arguments))
+
+    def _encode(self) -> float:
+        spans = self._finished()
+        return _time([spans], encode_spans) / len(spans)
+
+
+def _many(make: Callable[[], T]) -> list[T]:
+    return [make() for _ in range(TIMES)]
+
+
+if __name__ == "__main__":
+    report()

@@ -1,0 +1,36 @@
+"""Starts a module of these benches as a process of its own, as a user's program would be."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+_ROOT: Final = Path(__file__).parents[2]
+_RUN_S: Final = 1_800
+
+
+def start_module(name: str, *arguments: object, **variables: str) -> subprocess.Popen[str]:
+    """Start ``tests.bench.<name>``; what it prints is to be read from its `stdout`.
+
+    Args:
+        name: The module.
+        arguments: Its command line.
+        variables: Of the environment; no other one of OpenTelemetry's or ours is passed on.
+    """
+    kept = {key: item for key, item in os.environ.items() if not key.startswith("OTEL_")}
+    return subprocess.Popen(
+        [sys.executable, "-m", f"tests.bench.{name}", *map(str, arguments)],
+        cwd=_ROOT,
+        env={**kept, **variables},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def run_module(name: str, *arguments: object, **variables: str) -> str:
+    """Run it to its end, which has to be a good one; returns what it printed."""
+    with start_module(name, *arguments, **variables) as process:
+        printed, _ = process.communicate(timeout=_RUN_S)
+    assert process.returncode == 0, f"{name} ended with status {process.returncode}"
+    return printed

@@ -1,0 +1,17 @@
+"""Tables as they stand in the docs, and whether a figure reaches its floor."""
+
+from collections.abc import Sequence
+
+
+def print_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table, columns aligned; an empty line follows."""
+    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
+    for row in (heads, ["-" * width for width in widths], *rows):
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+        print(f"| {' | '.join(cells)} |")
+    print(flush=True)
+
+
+def verdict(reached: bool) -> str:
+    """Say whether a floor is reached: this is a measurement, so nothing fails by it."""
+    return "ok" if reached else "falls short"
