@@ -9,7 +9,7 @@ PROMTOOL := .cache/prometheus/usr/bin/promtool
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all check check-proto check-deploy bench proto requirements format clean
+.PHONY: help demo test test-all check check-proto check-deploy bench soak proto requirements format clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -31,6 +31,9 @@ test-all: $(VENV)/dev.stamp $(INTEROP:%=.venv-%/stamp) tools ## Everything, with
 
 bench: $(VENV)/dev.stamp ## Print the numbers of docs/benchmarks.md as this machine makes them
 	$(BIN)/python -m tests.bench
+
+soak: $(VENV)/dev.stamp ## The long ones: an outage of 10 minutes, 10 million calls
+	$(BIN)/python -m tests.bench.soak
 
 check-deploy: $(VENV)/deploy.stamp $(PROMTOOL) ## Validate deploy/ with real tools (Debian, Ubuntu)
 	PATH="$(CURDIR)/$(dir $(PROMTOOL)):$$PATH" $(BIN)/python -m pytest -m deploy tests/deploy
