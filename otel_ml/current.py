@@ -309,6 +309,14 @@ class Run:
         attributes = {**self._attributes(lost), **self._constants}
         pipeline.hold(self._span.copy(attributes, end_ns))
 
+    def send_waiting(self) -> None:
+        """Send metric points that have waited for a second."""
+        growing = self._growing
+        if growing is not None and growing.points:
+            waited_ns = time.time_ns() - growing.last_update_ns
+            if waited_ns >= _UPDATE_EVERY_NS:
+                self._send_points(growing)
+
     def announce(self) -> None:
         """Say that the run is open, to whom it is not yet told."""
         recorder = self._recorder

@@ -29,6 +29,9 @@ class OpenRun(Protocol):
     def announce(self) -> None:
         """Say that it is open."""
 
+    def send_waiting(self) -> None:
+        """Send what was said of it a second ago or earlier."""
+
 
 class OpenRuns:
     """Watches the open runs of a client on a thread of its own, which sleeps while there are none.
@@ -123,6 +126,7 @@ class OpenRuns:
         for run in list(self._open):
             if run not in self._announced and run.start_ns <= before_ns:
                 self._tell(run)
+            run.send_waiting()
         self._announced.difference_update([run for run in runs_told if run not in self._open])
         due = self._beat_at_s is not None and time.monotonic() - self._beat_at_s >= HEARTBEAT_S
         if self._announced and due:

@@ -253,6 +253,9 @@ class FakeRun:
     def announce(self) -> None:
         self._announced.append(self)
 
+    def send_waiting(self) -> None:
+        """Nothing waits."""
+
 
 class Watched:
     """A registry and what it said."""
