@@ -16,8 +16,8 @@ from otel_ml.errors import report
 from otel_ml.recorder import TELL_EVERY_NS, Recorder
 from otel_ml.span import is_sampled
 from otel_ml.structure import DYNAMIC, flat_shape, output_structure, shape, structure_digest
-from otel_ml.values import TRUNCATED, encode, encode_short
-from otel_ml.wire import Value, payload_attributes, tags_of
+from otel_ml.values import PREVIEW_BYTES, TRUNCATED, encode, encode_whole, preview
+from otel_ml.wire import Value, tags_of
 
 if TYPE_CHECKING:
     from otel_ml.judge import Evaluation, Judge
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _STRUCTURES: Final = 8
 _SHAPES: Final = 256
+_SURELY_SHORT: Final = PREVIEW_BYTES // 4  # a character takes up to four bytes
 _NOWHERE: Final = Context()
 _NO_NOTES: Final[dict[str, list[str]]] = {}
 
@@ -254,17 +255,21 @@ class Call(Run):
 
     def _put(self, key: str, part: str, value: object) -> None:
         """Write inputs or outputs, their preview, and what was left out of them."""
-        text = encode_short(value)
-        if text is not None and part not in self._notes:
-            self._facts[key] = text
-            return
-        encoded = encode(value)
-        self._facts.update(payload_attributes(key, value, encoded))
-        self.weigh(len(encoded.text))
-        if encoded.notes or part in self._notes:
-            notes = sorted(encoded.notes.union(self._notes.get(part, ())))
-            self._notes = {**self._notes, part: notes}
-            self._facts[names.CAPTURE] = orjson.dumps(self._notes).decode()
+        notes = self._notes.get(part, ())
+        text = encode_whole(value)
+        if text is None:
+            encoded = encode(value)
+            text, notes = encoded.text, [*encoded.notes.union(notes)]
+        facts = self._facts
+        facts[key] = text
+        if len(text) > _SURELY_SHORT:
+            self.weigh(len(text))
+            short = preview(value, text)
+            if short is not None:
+                facts[key + ".preview"] = short
+        if notes:
+            self._notes = {**self._notes, part: sorted(notes)}
+            facts[names.CAPTURE] = orjson.dumps(self._notes).decode()
 
     def _judge(self, output: object, end_ns: int) -> None:
         from otel_ml.judge_pool import Judged  # a client without judges loads none of it

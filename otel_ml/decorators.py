@@ -10,8 +10,7 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from typing import Any, Final, ParamSpec, TypeVar
 
-from opentelemetry import context as context_api
-
+from otel_ml.attachment import attach, detach
 from otel_ml.call import Call, Traced
 
 P = ParamSpec("P")
@@ -45,14 +44,14 @@ def _wrap_plain(traced: Traced, function: Callable[..., Any]) -> Callable[..., A
         call = traced.begin(args, kwargs)
         if call is None:
             return function(*args, **kwargs)
-        token = context_api.attach(call.context)
+        token = attach(call.context)
         try:
             output = function(*args, **kwargs)
         except BaseException as error:
-            context_api.detach(token)
+            detach(token)
             call.fail(error)
             raise
-        context_api.detach(token)
+        detach(token)
         call.finish(output)
         return output
 
@@ -64,14 +63,14 @@ def _wrap_async(traced: Traced, function: Callable[..., Any]) -> Callable[..., A
         call = traced.begin(args, kwargs)
         if call is None:
             return await function(*args, **kwargs)
-        token = context_api.attach(call.context)
+        token = attach(call.context)
         try:
             output = await function(*args, **kwargs)
         except BaseException as error:
-            context_api.detach(token)
+            detach(token)
             call.fail(error)
             raise
-        context_api.detach(token)
+        detach(token)
         call.finish(output)
         return output
 
@@ -81,20 +80,33 @@ def _wrap_async(traced: Traced, function: Callable[..., Any]) -> Callable[..., A
 def _wrap_generator(traced: Traced, function: Callable[..., Any]) -> Callable[..., Any]:
     def wrapper(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
         generator = function(*args, **kwargs)
-        stream = _Stream(traced.begin(args, kwargs))
+        call = traced.begin(args, kwargs)
+        if call is None:
+            return (yield from generator)
+        stream = _Stream(call)
+        context, chunks = call.context, stream.chunks
         resume, value, left = generator.send, None, False
+        # Everything stands here, because a call of our own would be felt at each chunk.
         while True:
+            token = attach(context)
             try:
-                chunk = stream.step(resume, value)
+                chunk = resume(value)
             except StopIteration as stop:
+                detach(token)
                 stream.finish(left)
                 return stop.value
             except BaseException as error:
+                detach(token)
                 stream.fail(error)
                 raise
-            stream.add(chunk)
+            detach(token)
+            if chunks and len(chunks) < _CHUNKS:
+                chunks.append(chunk)
+            else:
+                stream.add(chunk)
             try:
-                resume, value, left = generator.send, (yield chunk), False
+                value = yield chunk
+                resume, left = generator.send, False
             except BaseException as thrown:  # noqa: BLE001 - it goes on into the generator
                 resume, value, left = generator.throw, thrown, isinstance(thrown, GeneratorExit)
 
@@ -128,50 +140,45 @@ class _Stream:
     """The chunks of one stream, and its run; without a call it only passes steps on."""
 
     def __init__(self, call: Call | None) -> None:
+        self.chunks: list[Any] = []
         self._call = call
-        self._chunks: list[Any] = []
-        self._count = 0
+        self._not_kept = 0
         self._began = time.perf_counter()
         self._first_chunk_ms = 0.0
-
-    def step(self, resume: Callable[..., Any], *value: Any) -> Any:
-        """Run the generator's body to its next chunk, with the run current."""
-        if self._call is None:
-            return resume(*value)
-        token = context_api.attach(self._call.context)
-        try:
-            return resume(*value)
-        finally:
-            context_api.detach(token)
 
     async def async_step(self, step: Awaitable[Any]) -> Any:
         """Await the generator's body to its next chunk, with the run current."""
         if self._call is None:
             return await step
-        token = context_api.attach(self._call.context)
+        token = attach(self._call.context)
         try:
             return await step
         finally:
-            context_api.detach(token)
+            detach(token)
 
     def add(self, chunk: Any) -> None:
         """Keep a chunk; beyond the bound only their number is kept."""
-        if self._count == 0:
+        if not self.chunks:
             self._first_chunk_ms = (time.perf_counter() - self._began) * 1e3
-        self._count += 1
-        if self._call is not None and self._count <= _CHUNKS:
-            self._chunks.append(chunk)
+        if self._call is None or len(self.chunks) >= _CHUNKS:
+            self._not_kept += 1
+        else:
+            self.chunks.append(chunk)
 
     def finish(self, left: bool) -> None:
         """End the run of a stream that ended by itself, or quietly when its reader left it."""
         if left:
             self.fail(GeneratorExit())
         elif self._call is not None:
-            self._call.describe_stream(self._count, self._first_chunk_ms, len(self._chunks))
-            self._call.finish(self._chunks)
+            self._describe(self._call)
+            self._call.finish(self.chunks)
 
     def fail(self, error: BaseException) -> None:
         """End the run of a stream that raised or was left."""
         if self._call is not None:
-            self._call.describe_stream(self._count, self._first_chunk_ms, len(self._chunks))
-            self._call.fail(error, self._chunks)
+            self._describe(self._call)
+            self._call.fail(error, self.chunks)
+
+    def _describe(self, call: Call) -> None:
+        count = len(self.chunks) + self._not_kept
+        call.describe_stream(count, self._first_chunk_ms, len(self.chunks))

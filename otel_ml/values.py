@@ -25,6 +25,8 @@ _MAX_DEPTH: Final = 64
 _SMALL: Final = 64  # elements of an array that is shown whole
 _HEAD: Final = 8  # elements of a larger array, or rows of a table, that stand for the rest
 _REPR_CHARS: Final = 200
+_MORE: Final = "..."  # in ASCII: one other character doubles what a text costs to copy
+_NUMBERS: Final = frozenset({int, float, bool, type(None)})
 _SKETCH_ITEMS: Final = 16  # of an object in a preview
 _SKETCH_MARGIN: Final = 24  # for a key, quotes and what a text's escapes add
 _INT64_MIN: Final = -(2**63)
@@ -63,13 +65,13 @@ def encode(value: object, limit_bytes: int = LIMIT_BYTES) -> Encoded:
     return Encoded(raw.decode(), _WHOLE)
 
 
-def encode_short(value: object) -> str | None:
-    """Encode a value whose text is short and whole; None for any other, see `encode`."""
+def encode_whole(value: object) -> str | None:
+    """Encode a value whose text is whole within the limit; None for any other, see `encode`."""
     try:
         raw = orjson.dumps(value, default=_describe, option=orjson.OPT_NON_STR_KEYS)
     except Exception:  # noqa: BLE001 - the border to the host's values, see errors.py
         return None
-    return raw.decode() if len(raw) <= PREVIEW_BYTES else None
+    return raw.decode() if len(raw) <= LIMIT_BYTES else None
 
 
 def preview(value: object, text: str) -> str | None:
@@ -91,16 +93,17 @@ def _sketch(value: object, room: int) -> object:
     kind = type(value)
     if kind is str:
         text: str = value  # type: ignore[assignment]  # just checked
-        return text if len(text) <= room else text[: max(room - 1, 0)] + "…"
+        return text if len(text) <= room else text[: max(room, 0)] + _MORE
     if kind is dict:
         items: dict[object, object] = value  # type: ignore[assignment]  # just checked
         share = room // (min(len(items), _SKETCH_ITEMS) or 1) - _SKETCH_MARGIN
         return {key: _sketch(item, share) for key, item in islice(items.items(), _SKETCH_ITEMS)}
     if kind is list or kind is tuple:
         head: list[object] = value[:_HEAD]  # type: ignore[index]  # just checked
-        share = room // (len(head) or 1) - _SKETCH_MARGIN
-        shown = [_sketch(item, share) for item in head]
-        return shown if len(value) == len(head) else [*shown, "…"]  # type: ignore[arg-type]
+        if not _NUMBERS.issuperset(map(type, head)):
+            share = room // (len(head) or 1) - _SKETCH_MARGIN
+            head = [_sketch(item, share) for item in head]
+        return head if len(value) <= _HEAD else [*head, _MORE]  # type: ignore[arg-type]
     return value
 
 

@@ -184,15 +184,6 @@ def _loads(text: object) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def payload_attributes(key: str, value: object, encoded: Encoded) -> dict[str, Value]:
-    """Write a payload under `key`, with a preview beside it when it is long."""
-    attributes: dict[str, Value] = {key: encoded.text}
-    short = preview(value, encoded.text)
-    if short is not None:
-        attributes[f"{key}.preview"] = short
-    return attributes
-
-
 def score_attributes(
     evaluations: "Sequence[Evaluation]", definitions: Mapping[str, str]
 ) -> dict[str, Value]:

@@ -137,6 +137,26 @@ def test_flush_delivers_what_was_left(spool: Path, sink: Sink) -> None:
     assert (bool(delivery), delivery.delivered) == (True, 6_001)
 
 
+def test_flush_ends_while_others_call(spool: Path, sink: Sink) -> None:
+    """A flush returns when what was recorded before is delivered, though other threads go on."""
+    over = threading.Event()
+    with opened(spool, sink.address) as client:
+        model = client.trace(name="model")(lambda: 7)
+
+        def work() -> None:
+            while not over.wait(0.001):
+                model()
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        began = time.monotonic()
+        client.flush(LONG_S)
+        took_s = time.monotonic() - began
+        over.set()
+        thread.join()
+    assert took_s < 5.0
+
+
 def test_process_that_ends_leaves_what_waits(spool: Path, sink: Sink) -> None:
     """A process that ends while its receiver is away ends soon, and leaves its calls on disk."""
     began = time.monotonic()

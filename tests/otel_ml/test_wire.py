@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from otel_ml.judge import Evaluation
-from otel_ml.values import encode
 from otel_ml.wire import (
     error_message,
     error_name,
@@ -17,7 +16,6 @@ from otel_ml.wire import (
     exception_attributes,
     make_points,
     outcome_of,
-    payload_attributes,
     point_attributes,
     primitive,
     score_attributes,
@@ -115,13 +113,6 @@ def test_tags_within_the_budget_are_attributes() -> None:
     tags = {f"t{number}": number for number in range(80)}
     assert tag_attributes(tags) == {f"otel_ml.tag.t{number}": number for number in range(80)}
     assert tag_attributes({}) == {}
-
-
-def test_short_payload_stands_alone() -> None:
-    """A short payload has no preview beside it."""
-    assert payload_attributes("otel_ml.inputs", {"a": 1}, encode({"a": 1})) == {
-        "otel_ml.inputs": '{"a":1}'
-    }
 
 
 def test_points_are_parallel_lists() -> None:

@@ -19,7 +19,11 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from otel_ml import Client
+from otel_ml.export.answer import Answer
+from otel_ml.export.contract import Pace
 from otel_ml.export.delivery import Delivery
+from otel_ml.export.pipeline import Pipeline
+from otel_ml.export.queue import SpanBatch, SpanQueue
 from otel_ml.stats import Stats
 from tests.otel_ml.otlp_sink import Received, Reply, Sink, closed_address, open_sink
 from tests.otel_ml.recording import attributes
@@ -237,9 +241,12 @@ def test_retry_after_is_kept(client: Client, sink: Sink) -> None:
     assert third - second >= 1.0
 
 
-def test_retry_after_is_kept_in_a_hurry(client: Client, sink: Sink) -> None:
+@pytest.mark.parametrize(("headers", "least_s"), [({"retry-after": "1"}, 1.0), ({}, 0.25)])
+def test_receiver_is_left_alone_in_a_hurry(
+    client: Client, sink: Sink, headers: dict[str, str], least_s: float
+) -> None:
     """Many threads that flush do not make the sender knock before it may."""
-    sink.reply = Failing(Reply(503, {"retry-after": "1"}), 1)
+    sink.reply = Failing(Reply(503, headers), 1)
     call(client)
     threads = [threading.Thread(target=client.flush, args=(LONG_S,)) for _ in range(10)]
     for thread in threads:
@@ -247,7 +254,18 @@ def test_retry_after_is_kept_in_a_hurry(client: Client, sink: Sink) -> None:
     for thread in threads:
         thread.join()
     first, second = (request.at_s for request in sink.requests)
-    assert second - first >= 1.0
+    assert second - first >= least_s
+
+
+def test_flush_ends_a_long_pause(refused: Client) -> None:
+    """A flush tries again soon, however long the pause of the sender has grown."""
+    call(refused)
+    wait_until(lambda: refused.stats().retries >= 3)  # now it waits for 2 s at least
+    with open_sink(urlsplit(str(refused.stats().configuration["endpoint"])).port or 0) as sink:
+        began = time.monotonic()
+        assert refused.flush()
+        assert time.monotonic() - began < 1.5
+    assert len(sink.ids) == 1
 
 
 def test_failure_is_said_once(client: Client, sink: Sink, caplog: pytest.LogCaptureFixture) -> None:
@@ -299,6 +317,41 @@ def test_batch_that_is_too_large_is_split(client: Client, sink: Sink) -> None:
     call(client, 20)
     assert client.flush() == Delivery(delivered=20)
     assert sorted(map(int, outputs(sink))) == list(range(20))
+
+
+class Breaking:
+    """Takes no batch of four; breaks over the first half of it."""
+
+    page = "nowhere"
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+
+    def send(self, batch: SpanBatch, timeout_s: float) -> Answer:
+        self.sizes.append(batch.count)
+        if len(self.sizes) == 1:
+            return Answer(delivered=False, too_large=True)
+        if len(self.sizes) == 2:
+            raise MemoryError
+        return Answer(delivered=True)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def after_fork(self) -> None:
+        """Nothing is open."""
+
+
+def test_part_that_breaks_is_lost_alone() -> None:
+    """A half that cannot be sent is lost, the other is sent, and nothing is counted twice."""
+    destination = Breaking()
+    pipeline = Pipeline(SpanQueue(), destination, Pace())
+    for _ in range(4):
+        pipeline.put(ReadableSpan("any"))
+    delivery = pipeline.flush(LONG_S)
+    assert (destination.sizes, pipeline.pending) == ([4, 2, 2], 0)
+    assert delivery == Delivery(delivered=2, lost={"MemoryError": 2})
+    pipeline.close(LONG_S)
 
 
 def test_span_that_is_too_large_is_lost_alone(client: Client, sink: Sink) -> None:
@@ -450,6 +503,20 @@ def test_flush_of_many_threads_tells_each_span_once(client: Client, sink: Sink) 
 
     run_threads(work, 8)
     assert sum(delivery.delivered for delivery in told) == len(sink.ids) == 240
+
+
+def test_flush_tells_all_that_it_delivered(client: Client) -> None:
+    """A flush tells each span that was delivered before it returned."""
+    traced, told = client.trace(lambda: 1), set[tuple[int, int]]()
+
+    def work() -> None:
+        for _ in range(200):
+            traced()
+            delivery = client.flush()
+            told.add((delivery.delivered, delivery.pending))
+
+    run_threads(work, 1)
+    assert told == {(1, 0)}
 
 
 def test_flush_waits_for_what_was_put_before(client: Client, sink: Sink) -> None:
