@@ -17,7 +17,8 @@ from collections import Counter
 
 _logger = logging.getLogger("otel_ml")
 _counts: Counter[str] = Counter()
-_lock = threading.Lock()
+# A finalizer may report while this thread does.
+_lock = threading.RLock()
 
 
 class InvalidMetricError(ValueError):

@@ -124,9 +124,12 @@ class OpenRuns:
         before_ns = time.time_ns() - int(ANNOUNCE_AFTER_S * 1e9)
         runs_told = list(self._announced)
         for run in list(self._open):
-            if run not in self._announced and run.start_ns <= before_ns:
-                self._tell(run)
-            run.send_waiting()
+            try:
+                if run not in self._announced and run.start_ns <= before_ns:
+                    self._tell(run)
+                run.send_waiting()
+            except Exception as error:  # noqa: BLE001 - one run hides no other
+                report("open runs", error)
         self._announced.difference_update([run for run in runs_told if run not in self._open])
         due = self._beat_at_s is not None and time.monotonic() - self._beat_at_s >= HEARTBEAT_S
         if self._announced and due:

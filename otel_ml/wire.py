@@ -13,7 +13,7 @@ import orjson
 
 from otel_ml import attributes as names
 from otel_ml.errors import InvalidMetricError
-from otel_ml.values import LIMIT_BYTES, Encoded, clean, encode, preview
+from otel_ml.values import LIMIT_BYTES, clean, encode
 
 if TYPE_CHECKING:
     from otel_ml.judge import Evaluation

@@ -56,13 +56,15 @@ class Sender(Generic[B]):
         self._lock = threading.RLock()
         self._settled_some = threading.Condition(self._lock)
         self._settled = 0
-        self._emptied = 0
+        self._looks = 0
+        self._found_nothing = 0
         # A queue, no event: a finalizer may wake us while this very thread does.
         self._tokens: SimpleQueue[None] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self._hurry = 0
         self._pressed = False
         self._stopping = False
+        self._fatal: BaseException | None = None
         self._give_up_at: float | None = None
         self._progress_at = 0.0
 
@@ -142,9 +144,9 @@ class Sender(Generic[B]):
     def _wait_for(self, target: int | None, deadline: float) -> None:
         began = time.monotonic()
         with self._lock:
-            emptied = self._emptied
+            look = self._looks  # a later one that finds nothing has seen all that is held now
             while (left_s := deadline - time.monotonic()) > 0:
-                if self._emptied > emptied or (target is not None and self._settled >= target):
+                if self._found_nothing > look or (target is not None and self._settled >= target):
                     return
                 self._settled_some.wait(min(0.1, left_s))
                 quiet_s = time.monotonic() - max(self._progress_at, began)
@@ -190,20 +192,28 @@ class Sender(Generic[B]):
 
     def _send_all(self, deadline: float | None) -> None:
         while not self._stopping and (deadline is None or time.monotonic() < deadline):
+            self._looks += 1
             batch = self._source.take(self._pace.batch_spans, _BATCH_BYTES)
             if batch is None:
-                self._note_emptied()
+                self._note_nothing()
                 return
-            try:
-                self._deliver(batch)
-            except BaseException as error:
-                report("sender", error)
-                self._settle(batch, Answer(delivered=False, message=type(error).__name__))
-                if not isinstance(error, Exception):
-                    raise  # an exporter that ends this thread; another one is started
+            self._deliver(batch)
+            if self._fatal is not None:  # an exporter that ends this thread: another one starts
+                error, self._fatal = self._fatal, None
+                raise error
 
     def _deliver(self, batch: B) -> None:
-        """Send one batch until it is settled: delivered, refused, or no longer worth a try."""
+        """Send one batch until it is settled; what breaks costs this batch alone."""
+        try:
+            self._send(batch)
+        except BaseException as error:  # noqa: BLE001 - the worker loop
+            report("sender", error)
+            self._settle(batch, Answer(delivered=False, message=type(error).__name__))
+            if not isinstance(error, Exception):
+                self._fatal = error
+
+    def _send(self, batch: B) -> None:
+        """Send one batch until it is delivered, refused, or no longer worth a try."""
         began, pause_s = time.monotonic(), _FIRST_PAUSE_S
         while True:
             answer = self._destination.send(batch, self._time_left(_REQUEST_S))
@@ -217,33 +227,28 @@ class Sender(Generic[B]):
             self.stalled = answer.message
             page = self._destination.page
             self.tell_once("stalled", f"No spans get through to {page}: {answer.message}")
-            if not self._is_worth_waiting(began):
-                self._leave(batch, answer)
-                return
-            if answer.retry_after_s is None:
-                self._pause(self._spread(pause_s))
-            else:
-                self._rest_for(answer.retry_after_s)
-            if self._stopping:
+            if self._is_worth_waiting(began):
+                self._wait_to_retry(answer.retry_after_s, pause_s)
+            if self._stopping or not self._is_worth_waiting(began):
                 self._leave(batch, answer)
                 return
             self.counters.retries += 1
             pause_s = min(pause_s * 2, _MAX_PAUSE_S)
 
-    def _rest_for(self, pause_s: float) -> None:
-        """Leave the receiver alone as long as it asked for, whoever is in a hurry."""
-        until = time.monotonic() + pause_s
-        while not self._stopping and (left_s := until - time.monotonic()) > 0:
+    def _wait_to_retry(self, asked_s: float | None, pause_s: float) -> None:
+        """Leave the receiver alone: as long as it asked for, else less when there is a hurry."""
+        began = time.monotonic()
+        spread_s = pause_s * _RANDOM.uniform(0.5, 1.0)  # so that not all clients come at once
+        while not self._stopping:
+            wait_s = min(spread_s, _HURRIED_PAUSE_S) if self._hurry else spread_s
+            left_s = began + (wait_s if asked_s is None else asked_s) - time.monotonic()
+            if left_s <= 0:
+                return
             self._pause(left_s)
 
     def _is_worth_waiting(self, began: float) -> bool:
         spent_s = time.monotonic() - began
         return not self._stopping and self._time_left(1) > 0 and spent_s <= _RETRY_FOR_S
-
-    def _spread(self, pause_s: float) -> float:
-        """Spread half of a pause, so that many clients do not come back at once."""
-        spread_s = pause_s * _RANDOM.uniform(0.5, 1.0)
-        return min(spread_s, _HURRIED_PAUSE_S) if self._hurry else spread_s
 
     def _time_left(self, most_s: float) -> float:
         if self._give_up_at is None:
@@ -251,7 +256,6 @@ class Sender(Generic[B]):
         return min(most_s, max(self._give_up_at - time.monotonic(), 0.0))
 
     def _settle(self, batch: B, answer: Answer) -> None:
-        self._source.settle(batch)
         page = self._destination.page
         if answer.delivered:
             rejected = min(answer.rejected, batch.count)  # whatever the receiver says
@@ -266,6 +270,7 @@ class Sender(Generic[B]):
         else:
             self.counters.lose(answer.message, batch.count)
             self.tell_once("refused", f"{page} refuses spans: {answer.message}")
+        self._source.settle(batch)  # now, not earlier: who sees nothing pending reads the counts
         self._note_settled(batch)
 
     def _leave(self, batch: B, answer: Answer) -> None:
@@ -274,9 +279,9 @@ class Sender(Generic[B]):
         self.left += lost
         self._note_settled(batch)
 
-    def _note_emptied(self) -> None:
+    def _note_nothing(self) -> None:
         with self._lock:
-            self._emptied += 1
+            self._found_nothing = self._looks
             self._settled_some.notify_all()
 
     def _note_settled(self, batch: B) -> None:

@@ -299,10 +299,13 @@ def test_run_is_announced_once() -> None:
 
 
 def test_run_that_raises_hides_no_other() -> None:
-    """A run that cannot be announced keeps no other from being announced."""
+    """A run that raises whenever it is asked keeps no other from being announced."""
 
     class Raising(FakeRun):
         def announce(self) -> None:
+            raise ValueError("no")
+
+        def send_waiting(self) -> None:
             raise ValueError("no")
 
     with watching() as watched:

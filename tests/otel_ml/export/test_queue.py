@@ -5,7 +5,7 @@ import threading
 from itertools import count
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.resources import Resource
@@ -93,6 +93,7 @@ def test_taking_makes_room() -> None:
     assert count_fitting(queue, span) == 4
 
 
+@settings(deadline=None)  # the first example makes a client, which loads code
 @given(st.lists(st.tuples(st.integers(1, 30), st.integers(1, 5)), max_size=20))
 def test_emptied_queue_is_as_large_as_a_new_one(steps: list[tuple[int, int]]) -> None:
     """However a queue was filled and emptied, afterwards it takes as much as a new one."""
@@ -189,7 +190,7 @@ def test_threads_lose_nothing() -> None:
     spans = make_spans(2_000)
 
     def take() -> None:
-        while queue.pending or not done.is_set():
+        while not done.is_set() or queue.pending:
             batch = queue.take(7, ANY_BYTES)
             if batch is not None:
                 taken.extend(batch.spans)
