@@ -12,13 +12,12 @@ once, never raised. ``except Exception`` stands only at these borders:
 """
 
 import logging
-import threading
-from collections import Counter
+
+from otel_ml.tally import Tally
 
 _logger = logging.getLogger("otel_ml")
-_counts: Counter[str] = Counter()
-# A finalizer may report while this thread does.
-_lock = threading.RLock()
+_tally = Tally()
+_told: dict[str, object] = {}
 
 
 class InvalidMetricError(ValueError):
@@ -33,10 +32,9 @@ def report(where: str, error: BaseException) -> None:
         error: What happened; its type is logged, its message only at debug level, because it
             may hold inputs of a model.
     """
-    with _lock:
-        _counts[where] += 1
-        first = _counts[where] == 1
-    if first:
+    _tally.add(where)
+    mark = object()
+    if _told.setdefault(where, mark) is mark:
         _logger.warning(
             "Telemetry trouble in %s (%s): the call went on, counted from now on",
             where,
@@ -47,5 +45,4 @@ def report(where: str, error: BaseException) -> None:
 
 def trouble() -> dict[str, int]:
     """Return how often trouble was reported, by place, since the process began."""
-    with _lock:
-        return dict(_counts)
+    return _tally.sums()

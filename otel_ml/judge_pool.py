@@ -18,6 +18,7 @@ from otel_ml.judge import Evaluation, Judge
 
 HOLD_S: Final = 0.5
 _HELD: Final = 1_000
+_LOCKED_S: Final = 0.1
 _QUEUED: Final = 10_000
 _WORKERS: Final = 4
 _EXIT_S: Final = 2.0
@@ -109,17 +110,22 @@ class JudgePool:
     def submit(self, judged: Judged) -> None:
         """Queue a call's judges; returns at once. Beyond the bounds they are said to be lost."""
         judged.deadline = time.monotonic() + self._hold_s
-        with self._lock:
-            accepted = not self._closing and len(self._queue) < _QUEUED
-            hold = accepted and len(self._held) < _HELD
-            if hold:
-                self._held[id(judged)] = judged
-                if len(self._held) == 1:
-                    self._hold_changed.notify()
-            if accepted:
-                self._ensure_threads()
-                self._queue.append(judged)
-                self._work_ready.notify()
+        accepted = hold = False
+        # A finalizer may submit while its thread holds a lock that who holds this one waits for.
+        if self._lock.acquire(timeout=_LOCKED_S):
+            try:
+                accepted = not self._closing and len(self._queue) < _QUEUED
+                hold = accepted and len(self._held) < _HELD
+                if hold:
+                    self._held[id(judged)] = judged
+                    if len(self._held) == 1:
+                        self._hold_changed.notify()
+                if accepted:
+                    self._ensure_threads()
+                    self._queue.append(judged)
+                    self._work_ready.notify()
+            finally:
+                self._lock.release()
         if not accepted:
             judged.lose()
         if not hold:

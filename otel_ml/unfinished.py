@@ -38,10 +38,12 @@ class OpenRuns:
 
     Args:
         beat: Says that this process lives (``heartbeat``) or ends (``goodbye``).
+        heartbeat_s: How often it says that it lives, while a run that was told is open.
     """
 
-    def __init__(self, beat: Callable[[str], None]) -> None:
+    def __init__(self, beat: Callable[[str], None], heartbeat_s: float = HEARTBEAT_S) -> None:
         self._beat = beat
+        self._heartbeat_s = heartbeat_s
         self.restart_in_child()
 
     def restart_in_child(self) -> None:
@@ -131,7 +133,9 @@ class OpenRuns:
             except Exception as error:  # noqa: BLE001 - one run hides no other
                 report("open runs", error)
         self._announced.difference_update([run for run in runs_told if run not in self._open])
-        due = self._beat_at_s is not None and time.monotonic() - self._beat_at_s >= HEARTBEAT_S
+        due = (
+            self._beat_at_s is not None and time.monotonic() - self._beat_at_s >= self._heartbeat_s
+        )
         if self._announced and due:
             self._beat_at_s = time.monotonic()
             self._beat("heartbeat")

@@ -5,6 +5,8 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from otel_ml.tally import Tally
+
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
@@ -34,7 +36,7 @@ class Counters:
         self.rejected = 0
         self.retries = 0
         self.blocked_s = 0.0
-        self._lost: Counter[str] = Counter()
+        self._lost = Tally()
         self._lock = threading.RLock()  # a finalizer may lose a span meanwhile
         self._told_delivered = 0
         self._told_lost: Counter[str] = Counter()
@@ -42,14 +44,12 @@ class Counters:
     def lose(self, reason: str, count: int) -> None:
         """Count spans as lost for good."""
         if count:
-            with self._lock:
-                self._lost[reason] += count
+            self._lost.add(reason, count)
 
     @property
     def lost(self) -> dict[str, int]:
         """Spans that are lost for good, by reason; those that a receiver rejected included."""
-        with self._lock:
-            lost = dict(self._lost)
+        lost = self._lost.sums()
         if self.rejected:
             lost["rejected"] = self.rejected
         return lost

@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 
 from otel_ml import Client
 from otel_ml.current import Run
-from otel_ml.unfinished import OpenRuns
+from otel_ml.unfinished import HEARTBEAT_S, OpenRuns
 from tests.otel_ml.otlp_sink import Sink
 from tests.otel_ml.recording import Recording, attributes, inputs, parent_id, span_id, stable
 from tests.otel_ml.scripts import run_script
@@ -260,18 +260,18 @@ class FakeRun:
 class Watched:
     """A registry and what it said."""
 
-    def __init__(self) -> None:
+    def __init__(self, heartbeat_s: float) -> None:
         self.beats: list[str] = []
         self.announced: list[FakeRun] = []
-        self.runs = OpenRuns(self.beats.append)
+        self.runs = OpenRuns(self.beats.append, heartbeat_s=heartbeat_s)
 
     def make(self, age_s: float) -> FakeRun:
         return FakeRun(age_s, self.announced)
 
 
 @contextmanager
-def watching() -> Iterator[Watched]:
-    watched = Watched()
+def watching(heartbeat_s: float = HEARTBEAT_S) -> Iterator[Watched]:
+    watched = Watched(heartbeat_s)
     try:
         yield watched
     finally:
@@ -433,3 +433,23 @@ def test_child_does_not_end_its_parent_s_run(tmp_path: Path, sink: Sink, within:
     """A child that is forked within a run, and leaves it, does not end it: the parent does."""
     run_script(tmp_path, WITHIN_A_RUN + within, OTEL_ML_ENDPOINT=sink.address)
     assert [(run["name"], run["otel_ml.outcome"]) for run in sink.runs] == [("fit", "ok")]
+
+
+def test_heart_beats_while_a_told_run_is_open() -> None:
+    """A registry with a run that was told says again and again that the process lives."""
+    with watching(heartbeat_s=0.01) as watched:
+        watched.runs.announce(watched.make(0.0))
+        wait_until(lambda: watched.beats[:2] == ["heartbeat", "heartbeat"])
+
+
+def test_heart_rests_when_told_runs_have_ended() -> None:
+    """A registry whose told runs have ended says no more that the process lives."""
+    with watching(heartbeat_s=0.01) as watched:
+        told, old = watched.make(0.0), watched.make(60.0)
+        watched.runs.announce(told)
+        wait_until(lambda: bool(watched.beats))
+        watched.runs.remove(told)
+        beats = len(watched.beats)
+        watched.runs.add(old)
+        wait_until(lambda: watched.announced == [told, old])
+        assert len(watched.beats) <= beats + 1
