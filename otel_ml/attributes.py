@@ -45,10 +45,43 @@ USER_ID: Final = "user.id"
 ENVIRONMENT: Final = "deployment.environment.name"
 SERVICE_VERSION: Final = "service.version"
 
+# Standard names of a generative call, in their newest spelling.
+GEN_AI_OPERATION: Final = "gen_ai.operation.name"
+GEN_AI_PROVIDER: Final = "gen_ai.provider.name"
+GEN_AI_AGENT_NAME: Final = "gen_ai.agent.name"
+GEN_AI_TOOL_NAME: Final = "gen_ai.tool.name"
+GEN_AI_WORKFLOW_NAME: Final = "gen_ai.workflow.name"
+GEN_AI_REQUEST_PREFIX: Final = "gen_ai.request."
+GEN_AI_REQUEST_MODEL: Final = "gen_ai.request.model"
+GEN_AI_RESPONSE_MODEL: Final = "gen_ai.response.model"
+GEN_AI_RESPONSE_ID: Final = "gen_ai.response.id"
+GEN_AI_FINISH_REASONS: Final = "gen_ai.response.finish_reasons"
+GEN_AI_FIRST_CHUNK_S: Final = "gen_ai.response.time_to_first_chunk"
+GEN_AI_INPUT_TOKENS: Final = "gen_ai.usage.input_tokens"
+GEN_AI_OUTPUT_TOKENS: Final = "gen_ai.usage.output_tokens"
+GEN_AI_CACHE_READ_TOKENS: Final = "gen_ai.usage.cache_read.input_tokens"
+GEN_AI_CACHE_WRITE_TOKENS: Final = "gen_ai.usage.cache_write.input_tokens"
+GEN_AI_REASONING_TOKENS: Final = "gen_ai.usage.reasoning.output_tokens"
+GEN_AI_INPUT_MESSAGES: Final = "gen_ai.input.messages"
+GEN_AI_OUTPUT_MESSAGES: Final = "gen_ai.output.messages"
+GEN_AI_SYSTEM: Final = "gen_ai.system_instructions"
+GEN_AI_TOOL_ARGUMENTS: Final = "gen_ai.tool.call.arguments"
+GEN_AI_TOOL_RESULT: Final = "gen_ai.tool.call.result"
+
 # A text line: a span event.
 LOG_EVENT: Final = "otel_ml.log"
 LOG_SEVERITY: Final = "otel_ml.log.severity"
 LOG_MESSAGE: Final = "otel_ml.log.message"
+
+# Data that was logged under a name: a span event.
+ARTIFACT_EVENT: Final = "otel_ml.artifact"
+ARTIFACT_REF: Final = "otel_ml.artifact.ref"
+ARTIFACT_TYPE: Final = "otel_ml.artifact.type"
+ARTIFACT_BYTES: Final = "otel_ml.artifact.bytes"
+ARTIFACT_SHA256: Final = "otel_ml.artifact.sha256"
+ARTIFACT_JSON: Final = "otel_ml.artifact.json"
+ARTIFACT_PREVIEW: Final = "otel_ml.artifact.preview"
+ARTIFACT_URI: Final = "otel_ml.artifact.uri"
 
 # `update` records: metric points as parallel lists.
 METRIC_NAMES: Final = "otel_ml.metric.names"
@@ -68,6 +101,10 @@ SOURCE: Final = "otel_ml.source"
 
 # What a record is about, when it is not its parent span.
 TARGET_RUN: Final = "otel_ml.target.run"
+TARGET_TRACE_KEY: Final = "otel_ml.target.trace_key"
+TARGET_TAG: Final = "otel_ml.target.tag"
+TARGET_MODEL: Final = "otel_ml.target.model"
+TARGET_VERSION: Final = "otel_ml.target.version"
 TARGET_START_NS: Final = "otel_ml.target.start_ns"
 
 # `start` records: the parent of the run that is open.
@@ -80,8 +117,21 @@ DROPPED: Final = "otel_ml.dropped"
 KINDS: Final = frozenset(
     {"model", "chain", "tool", "retriever", "embedding", "agent", "training"},
 )
+# GenAI operations, and the kind that a run of one is of.
+OPERATIONS: Final = {
+    "chat": "model",
+    "generate_content": "model",
+    "text_completion": "model",
+    "embeddings": "embedding",
+    "retrieval": "retriever",
+    "create_agent": "agent",
+    "invoke_agent": "agent",
+    "invoke_workflow": "chain",
+    "plan": "agent",
+    "execute_tool": "tool",
+}
 OUTCOMES: Final = frozenset({"ok", "error", "cancelled", "abandoned"})
-METRIC_MODES_KNOWN: Final = frozenset({"append", "auto", "single", "replace"})
+METRIC_MODES_KNOWN: Final = frozenset({"append", "auto", "single", "replace", "restart"})
 SOURCES: Final = frozenset({"judge", "human", "actual"})
 SEVERITIES: Final = ("debug", "info", "warning", "error")
 

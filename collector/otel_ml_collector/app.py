@@ -25,15 +25,18 @@ from otel_ml_collector.config import Address, Settings
 from otel_ml_collector.errors import BadSetting
 from otel_ml_collector.guard import Guard
 from otel_ml_collector.pipeline import Pipeline
-from otel_ml_collector.query import api
+from otel_ml_collector.query import api, documents
 from otel_ml_collector.query.problems import add_error_handlers
+from otel_ml_collector.receive import artifacts
 from otel_ml_collector.receive.grpc import TraceService, make_server
 from otel_ml_collector.receive.http import TraceEndpoint
+from otel_ml_collector.store.artifacts import ArtifactWriter
 from otel_ml_collector.store.columns import warm_up
 from otel_ml_collector.store.connection import Connections
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.writer import Writer
 from otel_ml_collector.telemetry import MEDIA_TYPE, Telemetry
+from otel_ml_collector.uploads import Uploads
 from otel_ml_collector.web import pages
 
 _DRAIN_S: Final = 10
@@ -48,6 +51,7 @@ class Collector:
     """The parts of a running collector, in the order in which they stop."""
 
     pipeline: Pipeline
+    uploads: Uploads
     commit: Commit
     reader: Reader
     connections: Connections
@@ -56,6 +60,7 @@ class Collector:
     def close(self) -> None:
         """Store what was received, then close the store."""
         self.pipeline.close()
+        self.uploads.close()
         self.commit.close(_DRAIN_S)
         self.connections.close()
 
@@ -70,7 +75,8 @@ def open_collector(store: str) -> Collector:
     telemetry = Telemetry()
     commit = Commit(Writer(connections).write, telemetry, prepare=warm_up)
     pipeline = Pipeline(commit, telemetry)
-    return Collector(pipeline, commit, Reader(connections), connections, telemetry)
+    uploads = Uploads(ArtifactWriter(connections), telemetry)
+    return Collector(pipeline, uploads, commit, Reader(connections), connections, telemetry)
 
 
 def _keep_temporary_files(folder: Path) -> None:
@@ -86,7 +92,12 @@ def make_app(collector: Collector, settings: Settings) -> FastAPI:
     app.state.reader = collector.reader
     endpoint = TraceEndpoint(collector.pipeline, collector.telemetry)
     app.add_route("/v1/traces", endpoint.answer, methods=["POST"])
+    app.state.artifacts = artifacts.ArtifactEndpoint(
+        collector.uploads, collector.telemetry, settings.artifact_limit_bytes
+    )
+    app.include_router(artifacts.router)
     app.include_router(api.router)
+    app.include_router(documents.router)
     app.include_router(pages.router)
     app.mount("/static", pages.static_files())
     add_error_handlers(app)
@@ -151,7 +162,9 @@ async def _serve(settings: Settings, listener: socket.socket, collector: Collect
         loop.add_signal_handler(number, http_server.stop)
     http = Address(settings.http.host, listener.getsockname()[1])
     http_server.when_ready = lambda: _say_ready(http, Address(settings.grpc.host, grpc_port))
+    sweeping = asyncio.create_task(collector.uploads.sweep_for_ever())
     await http_server.serve(sockets=[listener])
+    sweeping.cancel()
     await grpc_server.stop(_DRAIN_S)
 
 

@@ -13,6 +13,7 @@ from otel_ml_collector.errors import BadSetting
 
 DEFAULT_FILE: Final = "otel-ml.toml"
 _MAX_PORT: Final = 65_535
+_MAX_ARTIFACT_BYTES: Final = 2**31 - 1
 _LEVELS: Final = ("debug", "info", "warning", "error")
 
 
@@ -49,6 +50,7 @@ class Settings:
         store: Address of the store; see `otel_ml_collector.store.connection`.
         insecure: Listen beyond loopback although everybody there can read and write.
         allowed_hosts: Names by which the service may be addressed, besides loopback.
+        artifact_limit_bytes: How large an uploaded artifact may be, as a JSON document.
         log_level: debug, info, warning or error.
     """
 
@@ -57,6 +59,7 @@ class Settings:
     store: str
     insecure: bool
     allowed_hosts: tuple[str, ...]
+    artifact_limit_bytes: int
     log_level: str
 
 
@@ -99,6 +102,12 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip().lower() for name in text.split(",") if name.strip())
 
 
+def _bytes(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) <= _MAX_ARTIFACT_BYTES:
+        raise ValueError(f"expected a number of bytes from 1 to {_MAX_ARTIFACT_BYTES}")
+    return int(text)
+
+
 def _level(text: str) -> str:
     if text.lower() not in _LEVELS:
         raise ValueError(f"expected one of {', '.join(_LEVELS)}")
@@ -117,6 +126,12 @@ TABLE: Final = (
         _switch,
         "listen beyond loopback although there are no keys: anyone who reaches it reads it",
         is_switch=True,
+    ),
+    Setting(
+        "artifact_limit_bytes",
+        "100663296",
+        _bytes,
+        "largest artifact, as a JSON document",
     ),
     Setting("log_level", "info", _level, f"one of {', '.join(_LEVELS)}"),
 )
@@ -154,6 +169,7 @@ def load(
         store=values["store"] if names_store else f"chdb://{quote(str(data_dir))}",
         insecure=values["insecure"],
         allowed_hosts=values["allowed_hosts"],
+        artifact_limit_bytes=values["artifact_limit_bytes"],
         log_level=values["log_level"],
     )
     for address in (settings.http, settings.grpc):

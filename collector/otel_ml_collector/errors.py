@@ -3,7 +3,8 @@
 ``except Exception`` stands only at these borders, where it counts, logs once and answers
 `Unavailable`, never "unknown", on which an OTLP client drops its data:
 
-* `receive`: the edge of a request;
+* `receive`: the edge of a request, also of an upload;
+* `uploads`: the loop that sweeps;
 * `commit`: the loop of the writer thread.
 """
 

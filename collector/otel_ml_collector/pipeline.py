@@ -102,7 +102,7 @@ class Pipeline:
         records = await asyncio.get_running_loop().run_in_executor(
             self._mappers, _read, export, held, deadline
         )
-        if len(records):
+        if len(records) or records.trace_keys:
             await asyncio.wrap_future(self._commit.submit(records, deadline))
         self._telemetry.count_spans(len(records.runs), records.rejected)
         return _answer(records.rejected)

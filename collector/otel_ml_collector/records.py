@@ -123,12 +123,12 @@ class Metric:
     """One point of a metric, or one score.
 
     Attributes:
-        owner: A run id.
+        owner: A run id, or what else it is about; see `owners`.
         owner_start_ns: The run's start, 0 when it is not known.
         name: The metric's name, or the judge's.
         value: None for a judge that failed.
         step: -1 when it has none.
-        mode: How points of one name combine: append, auto, single, replace.
+        mode: How points of one name combine: append, auto, single, replace, restart.
         source: logged, judge, human or actual.
         record_id: The span that brought it; empty for a judge, whose score of a run is one
             and the same however it travels.
@@ -176,14 +176,50 @@ class LateLog:
 
 
 @dataclass(frozen=True, slots=True)
+class Artifact:
+    """What was logged under a reference, on the span of a run or apart from it.
+
+    Attributes:
+        owner: A run id, or what else it is about; see `owners`.
+        sha256: 32 bytes of the document's hash; zeros when it has no document.
+        bytes: The size of the document.
+        json: The document, as JSON text; empty when it did not come along.
+        preview: JSON text.
+        record_id: The span that brought it, and `position` its place among those of that span.
+        rank: Says which of several deliveries wins, in whatever order they come.
+    """
+
+    project: str
+    owner: str
+    ref: str
+    type: str
+    sha256: bytes
+    bytes: int
+    json: str
+    preview: str
+    time_ns: int
+    record_id: str
+    position: int
+    rank: int
+
+
+@dataclass(frozen=True, slots=True)
 class TraceKey:
-    """A trace id, or a key of the user's own, by which a trace is found."""
+    """A trace id, or a key of the user's own, by which a trace is found.
+
+    A trace id of zeros says that something was told of the key itself.
+    """
 
     key: str
     project: str
     trace_id: bytes
     start_ns: int
     end_ns: int
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it is the user's own key of a trace."""
+        return any(self.trace_id) and self.key != self.trace_id.hex()
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +268,7 @@ class Records:
     metrics: list[Metric] = field(default_factory=list)
     tags: list[LateTag] = field(default_factory=list)
     logs: list[LateLog] = field(default_factory=list)
+    artifacts: list[Artifact] = field(default_factory=list)
     trace_keys: list[TraceKey] = field(default_factory=list)
     signs: list[ProcessSign] = field(default_factory=list)
     rejected: Counter[str] = field(default_factory=Counter)
@@ -244,6 +281,7 @@ class Records:
         self.metrics += other.metrics
         self.tags += other.tags
         self.logs += other.logs
+        self.artifacts += other.artifacts
         self.trace_keys += other.trace_keys
         self.signs += other.signs
         self.rejected += other.rejected
@@ -257,6 +295,7 @@ class Records:
             + len(self.versions)
             + len(self.tags)
             + len(self.logs)
+            + len(self.artifacts)
             + len(self.signs)
         )
 

@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4 as MEDIA_TYPE
 
-__all__ = ["ANSWERS", "MEDIA_TYPE", "Telemetry"]
+__all__ = ["ANSWERS", "MEDIA_TYPE", "UPLOAD_ANSWERS", "Telemetry"]
 
 ANSWERS = ("success", "partial", "refused", "unavailable")
+UPLOAD_ANSWERS = ("stored", "known", "refused", "unavailable", "broken")
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 _ROWS = (1, 10, 100, 500, 1_000, 2_000, 5_000, 10_000, 20_000)
@@ -47,6 +48,19 @@ class Telemetry:
         self._commit_rows = Histogram(
             "otel_ml_commit_rows", "Records in one group", buckets=_ROWS, registry=self._registry
         )
+        self._uploads = Counter(
+            "otel_ml_artifact_uploads",
+            "Uploads of artifacts by answer",
+            ["answer"],
+            registry=self._registry,
+        )
+        self._artifact_bytes = Counter(
+            "otel_ml_artifact_bytes",
+            "Bytes of uploaded artifacts stored durably",
+            registry=self._registry,
+        )
+        for answer in UPLOAD_ANSWERS:
+            self._uploads.labels(answer)
         for transport in ("http", "grpc"):  # at 0 from the start: rate() sees the first event
             for answer in ANSWERS:
                 self._requests.labels(transport, answer)
@@ -65,6 +79,14 @@ class Telemetry:
         self._accepted.inc(accepted)
         for reason, number in rejected.items():
             self._rejected.labels(reason).inc(number)
+
+    def count_upload(self, answer: str) -> None:
+        """Count one answered upload of an artifact."""
+        self._uploads.labels(answer).inc()
+
+    def count_artifact(self, size: int) -> None:
+        """Count the bytes of one artifact that is stored."""
+        self._artifact_bytes.inc(size)
 
     def count_failed_commit(self) -> None:
         """Count one group that could not be stored."""

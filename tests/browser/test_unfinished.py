@@ -1,5 +1,6 @@
 """Runs that have no end, as a browser shows them."""
 
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -117,10 +118,41 @@ def test_crashed_run(tab: Tab, story: Story) -> None:
     expect(page.locator("h1 ~ .crash")).to_have_text("crashed")
 
 
+def test_unfinished_home(tab: Tab, story: Story) -> None:
+    """The first page counts what runs and what crashed, and lists both, the newest first."""
+    page = tab.open("/")
+    expect(page.locator(".tiles")).to_contain_text("1 running1 crashed")
+    table = page.locator("section", has=page.get_by_role("heading", name="Unfinished and crashed"))
+    rows = table.locator("tbody tr")
+    expect(rows).to_have_count(2)
+    assert [
+        [row.locator("td").nth(cell).inner_text() for cell in range(3)] for row in rows.all()
+    ] == [["crashed", "index", PROJECT], ["running", "train", PROJECT]]
+    rows.nth(1).get_by_role("link", name="train").click()
+    expect(page).to_have_url(re.compile(f"{story.address(story.running)}$"))
+    page.go_back()
+    rows.nth(0).get_by_role("link", name=PROJECT).click()
+    expect(page.locator(".runs tbody tr")).to_have_count(2)
+    page.go_back()
+    expect(rows).to_have_count(2)
+
+
+def test_unfinished_models(tab: Tab) -> None:
+    """A model that has nothing but runs without an end is among the models, with no run."""
+    page = tab.open(f"/projects/{PROJECT}/models")
+    rows = page.locator("tbody tr")
+    expect(rows).to_have_count(3)
+    found = {
+        row.locator("td").nth(0).inner_text(): row.locator("td").nth(3).inner_text()
+        for row in rows.all()
+    }
+    assert found == {"index": "0", "epoch": "1", "train": "0"}
+
+
 def test_unfinished_on_a_phone(chromium: Browser, story: Story) -> None:
     """Pages of runs without an end are no wider than a phone."""
     page = chromium.new_page(viewport={"width": 390, "height": 844})
-    for path in (f"/projects/{PROJECT}/runs", story.address(story.crashed)):
+    for path in ("/", f"/projects/{PROJECT}/runs", story.address(story.crashed)):
         page.goto(story.collector.endpoint + path)
         page.wait_for_load_state("networkidle")
         assert page.evaluate("document.documentElement.scrollWidth") <= 390

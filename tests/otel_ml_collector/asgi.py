@@ -65,11 +65,17 @@ async def _ask(
     ]
     sent: list[Message] = []
 
+    answered = asyncio.Event()
+
     async def receive() -> Message:
+        if not waiting:  # the sender stays until it has its answer
+            await answered.wait()
         return waiting.pop(0) if waiting else {"type": "http.disconnect"}
 
     async def send(message: Message) -> None:
         sent.append(message)
+        if message["type"] == "http.response.body" and not message.get("more_body"):
+            answered.set()
 
     await app(scope, receive, send)
     return Answered(

@@ -1,12 +1,13 @@
 """Small builders of spans, free of the wire."""
 
+import hashlib
 import secrets
 from collections.abc import Mapping
 from typing import Any, Final
 
 from otel_ml_collector.mapping import Filing, map_spans
 from otel_ml_collector.records import Records, Run
-from otel_ml_collector.span import Scope, Span, Value
+from otel_ml_collector.span import Event, Scope, Span, Value
 
 # 2026-11-20T07:00:00Z: the clock of every test that does not need the real one.
 NOW_NS: Final = 1_795_158_000 * 10**9
@@ -59,6 +60,22 @@ def make_record(
     """Make an `update` or `evaluation` about the run of a span, as its child."""
     parents = {"trace_id": target.trace_id, "parent_span_id": target.span_id}
     return make_span(record, {"otel_ml.record": record, **(attributes or {})}, **parents | fields)
+
+
+def make_artifact(ref: str, document: str = "", **told: Value) -> Event:
+    """Make the event that logs something: with its document, or with its hash and size."""
+    attributes: dict[str, Value] = {"otel_ml.artifact.ref": ref}
+    if document:
+        raw = document.encode()
+        attributes |= {
+            "otel_ml.artifact.json": document,
+            "otel_ml.artifact.sha256": hashlib.sha256(raw).hexdigest(),
+            "otel_ml.artifact.bytes": len(raw),
+        }
+    told = {f"otel_ml.artifact.{name}": value for name, value in told.items()}
+    at_ns = told.pop("otel_ml.artifact.at_ns", NOW_NS)
+    assert isinstance(at_ns, int)
+    return Event("otel_ml.artifact", at_ns, {**attributes, **told})
 
 
 def make_start(run: Span, attributes: Mapping[str, Value] | None = None, **fields: Any) -> Span:

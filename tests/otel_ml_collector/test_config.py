@@ -29,6 +29,7 @@ SOURCES: Final[list[tuple[str, list[str], list[Any]]]] = [
     ),
     ("data_dir", ["/flag", "/variable", "/file"], ["/flag", "/variable", "/file"]),
     ("allowed_hosts", ["a, B", "b", ""], [("a", "b"), ("b",), ()]),
+    ("artifact_limit_bytes", ["1", "2147483647", "3"], [1, 2_147_483_647, 3]),
     ("log_level", ["DEBUG", "warning", "Error"], ["debug", "warning", "error"]),
 ]
 
@@ -65,6 +66,7 @@ def test_defaults(folder: Path) -> None:
         store=f"chdb://{folder}/otel-ml-data",
         insecure=False,
         allowed_hosts=(),
+        artifact_limit_bytes=100_663_296,
         log_level="info",
     )
 
@@ -235,5 +237,6 @@ def test_names() -> None:
         ("--store", "OTEL_ML_STORE"),
         ("--allowed-hosts", "OTEL_ML_ALLOWED_HOSTS"),
         ("--insecure", "OTEL_ML_INSECURE"),
+        ("--artifact-limit-bytes", "OTEL_ML_ARTIFACT_LIMIT_BYTES"),
         ("--log-level", "OTEL_ML_LOG_LEVEL"),
     ]

@@ -24,6 +24,8 @@ def test_counts() -> None:
     telemetry.count_request("grpc", "refused")
     telemetry.count_spans(7, {"invalid_span_id": 2})
     telemetry.count_failed_commit()
+    telemetry.count_upload("stored")
+    telemetry.count_artifact(1_000)
     telemetry.set_queue_bytes(4_096)
     numbers = read(telemetry)
     assert numbers["otel_ml_requests_total", ("success", "http")] == 2
@@ -31,6 +33,9 @@ def test_counts() -> None:
     assert numbers["otel_ml_spans_accepted_total", ()] == 7
     assert numbers["otel_ml_spans_rejected_total", ("invalid_span_id",)] == 2
     assert numbers["otel_ml_commits_failed_total", ()] == 1
+    assert numbers["otel_ml_artifact_uploads_total", ("stored",)] == 1
+    assert numbers["otel_ml_artifact_uploads_total", ("known",)] == 0
+    assert numbers["otel_ml_artifact_bytes_total", ()] == 1_000
     assert numbers["otel_ml_queue_bytes", ()] == 4_096
 
 

@@ -1,20 +1,34 @@
-"""Records about a run that come as spans of their own: `update` and `evaluation`."""
+"""Records about runs that come as spans of their own: `update` and `evaluation`."""
 
 import re
 from collections.abc import Sequence
 from typing import Final
 
 from otel_ml import attributes as names
+from otel_ml_collector.mapping.artifacts import BAD_ARTIFACT, has_bad_artifact, read_artifacts
 from otel_ml_collector.mapping.check import Window, is_span_id
 from otel_ml_collector.mapping.own import read_line, read_tags
 from otel_ml_collector.mapping.values import real_score, to_float, to_int, to_text
-from otel_ml_collector.records import LateLog, LateTag, Metric, ModelVersion, Records, run_id
+from otel_ml_collector.owners import KEY, TRACE_KEY_CHARS, is_run, own_key, own_model, own_tag
+from otel_ml_collector.records import (
+    LateLog,
+    LateTag,
+    Metric,
+    ModelVersion,
+    Records,
+    TraceKey,
+    run_id,
+)
 from otel_ml_collector.span import Span, Value
 
 NO_TARGET: Final = "record_without_target"
 BAD_METRICS: Final = "invalid_metric_lists"
 BAD_EVALUATION: Final = "invalid_evaluation"
 _RUN_ID: Final = re.compile("[0-9a-f]{32}-[0-9a-f]{16}")
+_TRACE_CHARS: Final = 32
+_TARGET_CHARS: Final = 1_024
+# Stands in the index of traces for a key of which something is told, whatever traces have it.
+_NO_TRACE: Final = bytes(16)
 
 
 def owner_of(span: Span) -> str | None:
@@ -27,11 +41,51 @@ def owner_of(span: Span) -> str | None:
     return run_id(span.trace_id, span.parent_span_id)
 
 
+def target_of(span: Span) -> str | None:
+    """Name what a record is about: a run, a trace key, a tag or a model's version.
+
+    Returns:
+        The owner of what it tells; None when it names nothing that could be.
+    """
+    told = span.attributes
+    if names.TARGET_RUN in told:
+        return owner_of(span)
+    if names.TARGET_TRACE_KEY in told:
+        key = _target_text(told[names.TARGET_TRACE_KEY])
+        return own_key(key) if key else None
+    if names.TARGET_TAG in told:
+        tag = _target_text(told[names.TARGET_TAG])
+        return own_tag(tag) if tag.find("=") > 0 else None
+    if names.TARGET_MODEL in told:
+        model = _target_text(told[names.TARGET_MODEL])
+        version = _target_text(told.get(names.TARGET_VERSION))
+        return own_model(model, version) if model and version else None
+    return owner_of(span)
+
+
+def read_keys(span: Span, project: str) -> list[TraceKey]:
+    """Read by which keys a record about a run, or about a key itself, is found."""
+    owner = target_of(span) or ""
+    at_ns = span.start_ns
+    if owner.startswith(KEY):
+        return [TraceKey(owner.removeprefix(KEY), project, _NO_TRACE, at_ns, at_ns)]
+    key = to_text(span.attributes.get(names.TRACE_KEY))
+    if not key or not is_run(owner):
+        return []
+    trace_id = bytes.fromhex(owner[:_TRACE_CHARS])
+    return [
+        TraceKey(text, project, trace_id, at_ns, at_ns)
+        for text in (trace_id.hex(), key[:TRACE_KEY_CHARS])
+    ]
+
+
 def map_update(span: Span, project: str, records: Records, known: Window) -> str | None:
-    """Add metric points, tags and text of an `update`; return why it is rejected, if it is."""
-    owner = owner_of(span)
+    """Add what an `update` tells of its target; return why it is rejected, if it is."""
+    owner = target_of(span)
     if owner is None:
         return NO_TARGET
+    if has_bad_artifact(span):
+        return BAD_ARTIFACT
     points = _points(span, project, owner, known)
     if points is None:
         return BAD_METRICS
@@ -45,12 +99,14 @@ def map_update(span: Span, project: str, records: Records, known: Window) -> str
     records.logs += [
         LateLog(project, owner, line, record, position) for position, line in enumerate(lines)
     ]
+    records.artifacts += read_artifacts(span, project, owner)
+    records.versions += _told_version(span, project)
     return None
 
 
 def map_evaluation(span: Span, project: str, records: Records, known: Window) -> str | None:
     """Add the score of an `evaluation`; return why it is rejected, if it is."""
-    owner = owner_of(span)
+    owner = target_of(span)
     attributes = span.attributes
     judge = to_text(attributes.get(names.JUDGE_NAME))
     source = attributes.get(names.SOURCE, "judge")
@@ -88,6 +144,23 @@ def map_evaluation(span: Span, project: str, records: Records, known: Window) ->
             )
         )
     return None
+
+
+def _told_version(span: Span, project: str) -> list[ModelVersion]:
+    """Read the version that an update is about, so that it exists before its first run."""
+    told = span.attributes
+    owner = target_of(span)
+    name, digest = to_text(told.get(names.TARGET_MODEL)), to_text(told.get(names.TARGET_VERSION))
+    if owner != own_model(name, digest):
+        return []
+    definition = to_text(told.get(names.MODEL_DEFINITION))
+    at_ns = span.start_ns
+    return [ModelVersion(project, "model", name, digest, "", definition, at_ns, at_ns)]
+
+
+def _target_text(value: Value) -> str:
+    """Read the text of a target; empty when it is none, or too long to be one."""
+    return value if isinstance(value, str) and len(value) <= _TARGET_CHARS else ""
 
 
 def _target_start(span: Span, known: Window) -> int:

@@ -29,6 +29,11 @@ def is_span_id(span_id: bytes) -> bool:
     return len(span_id) == _SPAN_ID_BYTES and any(span_id)
 
 
+def is_project(name: str) -> bool:
+    """Tell a name that a project may have: at most 128 characters, all of them visible."""
+    return len(name) <= _MAX_PROJECT_CHARS and name.isprintable()
+
+
 def reason_to_reject(span: Span, project: str, window: Window) -> str | None:
     """Say why a span can never be stored; None when it can."""
     if len(span.trace_id) != _TRACE_ID_BYTES or not any(span.trace_id):
@@ -39,6 +44,4 @@ def reason_to_reject(span: Span, project: str, window: Window) -> str | None:
         return "outside_time_window"
     if span.end_ns >= 2**63:  # what the store's signed nanoseconds hold
         return "invalid_end_time"
-    if len(project) > _MAX_PROJECT_CHARS or not project.isprintable():
-        return "invalid_project"
-    return None
+    return None if is_project(project) else "invalid_project"

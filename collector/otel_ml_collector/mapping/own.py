@@ -10,6 +10,8 @@ from otel_ml_collector.records import LogLine, Tag, TagValue
 from otel_ml_collector.span import Event, Span, Value
 
 _PREFIX: Final = "otel_ml."
+# No column holds these: they stay among the attributes.
+_KEPT: Final = {names.CAPTURE, names.STREAM_CHUNKS, names.STREAM_FIRST_CHUNK_MS}
 
 
 def read_run(span: Span, found: Found) -> None:
@@ -18,7 +20,7 @@ def read_run(span: Span, found: Found) -> None:
     if not ours:
         return
     found["own"] = ours
-    found["used"].update(ours)
+    found["used"].update(ours.keys() - _KEPT)
     if names.MODEL_NAME in ours or names.KIND in ours:
         found["dialect"] = "otel_ml"
         kind = ours.get(names.KIND)
@@ -28,7 +30,7 @@ def read_run(span: Span, found: Found) -> None:
     outcome = ours.get(names.OUTCOME)
     if outcome in names.OUTCOMES:
         found["outcome"] = to_text(outcome)
-    if names.TRACE_KEY in ours:
+    if ours.get(names.TRACE_KEY):
         found["trace_keys"] = [to_text(ours[names.TRACE_KEY])]
     if names.PROCESS in ours:
         found["process"] = to_text(ours[names.PROCESS])

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from otel_ml import attributes as names
+from otel_ml_collector.mapping.artifacts import is_artifact
 from otel_ml_collector.mapping.check import is_span_id
 from otel_ml_collector.mapping.found import Found
 from otel_ml_collector.mapping.values import preview, to_json, to_sorted_json
@@ -86,11 +87,11 @@ def make_run(span: Span, project: str, found: Found, scope_texts: tuple[str, str
 
 
 def _events(span: Span) -> str:
-    """Write the events that are no text lines of ours."""
+    """Write the events that are neither text lines nor artifacts of ours."""
     events = [
         {"name": event.name, "time_ns": event.time_ns, "attributes": event.attributes}
         for event in span.events
-        if event.name != names.LOG_EVENT
+        if event.name != names.LOG_EVENT and not is_artifact(event)
     ]
     return to_json(events) if events else ""
 

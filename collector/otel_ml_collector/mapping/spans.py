@@ -6,7 +6,8 @@ from typing import Final
 
 from otel_ml import attributes as names
 from otel_ml_collector.mapping import gen_ai, own, plain
-from otel_ml_collector.mapping.about import NO_TARGET, map_evaluation, map_update
+from otel_ml_collector.mapping.about import NO_TARGET, map_evaluation, map_update, read_keys
+from otel_ml_collector.mapping.artifacts import read_artifacts
 from otel_ml_collector.mapping.check import Window, reason_to_reject
 from otel_ml_collector.mapping.found import Found
 from otel_ml_collector.mapping.process import NO_PROCESS, SIGNS, hear, process_of
@@ -14,11 +15,11 @@ from otel_ml_collector.mapping.run import make_run
 from otel_ml_collector.mapping.scores import read_scores
 from otel_ml_collector.mapping.start import announced_span
 from otel_ml_collector.mapping.values import to_sorted_json, to_text
+from otel_ml_collector.owners import TRACE_KEY_CHARS
 from otel_ml_collector.records import ModelVersion, ProcessSign, Records, TraceKey
 from otel_ml_collector.span import Scope, Span, Value
 
 _OPENINFERENCE_PROJECT: Final = "openinference.project.name"
-_TRACE_KEY_CHARS: Final = 256
 _ABOUT: Final = {"update": map_update, "evaluation": map_evaluation}
 
 
@@ -90,7 +91,11 @@ def _map_span(span: Span, project: str, batch: _Batch) -> str | None:
     map_record = _ABOUT.get(record)
     if map_record is None:
         return "unknown_record"
-    return map_record(span, project, batch.records, batch.window)
+    reason = map_record(span, project, batch.records, batch.window)
+    if reason is None:
+        for key in read_keys(span, project):
+            _widen(batch.keys, key)
+    return reason
 
 
 def _map_run(span: Span, project: str, batch: _Batch, *, is_open: bool = False) -> None:
@@ -116,13 +121,14 @@ def _map_run(span: Span, project: str, batch: _Batch, *, is_open: bool = False) 
                 run.start_ns,
             )
         )
+    records.artifacts += read_artifacts(span, project, run.run_id)
     scores, judges = read_scores(span, run, found.get("own", {}))
     records.metrics += scores
     records.versions += judges
     for key in (run.trace_id.hex(), *found.get("trace_keys", [])):
         _widen(
             batch.keys,
-            TraceKey(key[:_TRACE_KEY_CHARS], project, run.trace_id, run.start_ns, run.end_ns),
+            TraceKey(key[:TRACE_KEY_CHARS], project, run.trace_id, run.start_ns, run.end_ns),
         )
 
 

@@ -5,6 +5,7 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 JsonValue = Any  # a payload: whatever the traced code was given or gave
+MetricValue = float | None | list[float | None]  # null is NaN or infinite
 
 
 class Tokens(BaseModel):
@@ -48,12 +49,62 @@ class LogLine(BaseModel):
     message: str
 
 
+class Artifact(BaseModel):
+    """What was logged under a reference; its document is read by `url`."""
+
+    ref: str
+    type: str = Field(description="Such as otel_ml.types.Numpy")
+    bytes: int = Field(description="Size of the document")
+    sha256: str | None = Field(description="Of the document; null when it has none")
+    preview: JsonValue = Field(description="The value in short")
+    time: str = Field(description="RFC 3339, UTC")
+    url: str | None = Field(description="Null while the document is not here")
+
+
+class LoggedObject(Artifact):
+    """An artifact with what it is about; the ids are null for what a run does not have."""
+
+    obj_id: str
+    trace_id: str | None = Field(description="The trace's id, or the key under which it was told")
+    run_id: str | None
+
+
+class ObjectsPage(BaseModel):
+    """One page of a list, newest first; `next_cursor` is null on the last one."""
+
+    objects: list[LoggedObject]
+    next_cursor: str | None
+
+
+class ObjectData(BaseModel):
+    """An artifact with its document."""
+
+    obj_id: str
+    ref: str
+    type: str
+    trace_id: str | None
+    run_id: str | None
+    time: str
+    obj_data: JsonValue = Field(description='{"type": ..., "params": {...}}')
+
+
+class StoredArtifact(BaseModel):
+    """A document that is stored."""
+
+    sha256: str
+    bytes: int
+    url: str
+
+
 class RunSummary(BaseModel):
     """A run as lists show it: short previews stand for inputs and outputs."""
 
     run_id: str
     trace_id: str
     parent_run_id: str | None
+    trace_key: str = Field(
+        default="", description="The user's own key of the trace, the first of several"
+    )
     project: str
     kind: str
     name: str
@@ -97,16 +148,42 @@ class Run(RunSummary):
     inputs: JsonValue
     outputs: JsonValue
     params: JsonValue
-    metrics: dict[str, float | list[float]]
+    trace_keys: list[str] = Field(description="All keys of the trace")
+    capture: dict[str, list[str]] = Field(
+        description="What was left out, by part: truncated, redacted, ..."
+    )
+    metrics: dict[str, MetricValue] = Field(
+        description="A number or numbers; of a long series 1,000, the shape of its curve"
+    )
+    metric_points: dict[str, int] = Field(description="How many points each metric has")
     evaluations: list[Evaluation]
     tag_details: list[TagDetail]
     logs: list[LogLine]
+    artifacts: list[Artifact] = Field(description="Newest first, at most 1,000")
     events: JsonValue
     links: JsonValue
     attributes: dict[str, JsonValue]
     resource: dict[str, JsonValue]
     scope: dict[str, JsonValue]
     dialect: str
+
+
+class Told(BaseModel):
+    """What was told apart from any span: of a model's version, a trace key, a run not here."""
+
+    tags: dict[str, JsonValue] = {}
+    logs: list[LogLine] = Field(default=[], description="Offsets are from the first line")
+    metrics: dict[str, MetricValue] = {}
+    metric_points: dict[str, int] = {}
+    evaluations: list[Evaluation] = []
+    artifacts: list[Artifact] = []
+
+
+class TraceRecords(Told):
+    """What was told of a trace key itself (`run_id` is null), or of a run that is not here."""
+
+    project: str
+    run_id: str | None
 
 
 class RunsPage(BaseModel):
@@ -121,6 +198,9 @@ class Trace(BaseModel):
 
     key: str
     runs: list[RunSummary]
+    records: list[TraceRecords] = Field(
+        description="What was told of the key, and of runs that are not here, at most 100"
+    )
     truncated: bool = Field(description="There are more runs than 10,000")
 
 
@@ -131,6 +211,8 @@ class Project(BaseModel):
     runs: int
     other_spans: int
     errors: int
+    artifacts: int = Field(description="Different documents that are stored")
+    artifact_bytes: int
     last_start_time: str
 
 
@@ -168,8 +250,8 @@ class Definition(BaseModel):
     output: str | None = None
 
 
-class Version(BaseModel):
-    """One state of a model, with what its recorded runs look like."""
+class Version(Told):
+    """One state of a model, what its recorded runs look like, and what was told of it."""
 
     model: str
     version: int
@@ -184,7 +266,7 @@ class Version(BaseModel):
 
 
 class MetricPoint(BaseModel):
-    """One point: `step` is null when it has none, `value` when it is no number."""
+    """One point: `step` is null when it has none, `value` when it is NaN or infinite."""
 
     value: float | None
     step: int | None
@@ -196,6 +278,10 @@ class MetricSeries(BaseModel):
 
     run_id: str
     name: str
+    count: int = Field(
+        description="How many points it has; where `points` are fewer, the first and the last, "
+        "and of each stretch between them the lowest and the highest"
+    )
     points: list[MetricPoint]
 
 

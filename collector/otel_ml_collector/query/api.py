@@ -3,7 +3,7 @@
 import time
 from typing import Annotated, Any, Final, Literal
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Depends, Query
 
 from otel_ml_collector.query import models, runs
 from otel_ml_collector.query.answers import (
@@ -17,8 +17,9 @@ from otel_ml_collector.query.answers import (
     Version,
     Versions,
 )
+from otel_ml_collector.query.parameters import FromReader, Time
+from otel_ml_collector.query.series import MOST, MOST_OF_ALL
 from otel_ml_collector.query.times import from_rfc3339
-from otel_ml_collector.store.reader import Reader
 
 _ERRORS: Final[dict[int | str, dict[str, Any]]] = {
     code: {"model": ErrorAnswer} for code in (400, 404, 503)
@@ -27,14 +28,6 @@ _TEXT: Final = 4_000
 
 router = APIRouter(prefix="/api/v1", responses=_ERRORS)
 
-
-def reader_of(request: Request) -> Reader:
-    """Return the store's reader that the application was made with."""
-    reader: Reader = request.app.state.reader
-    return reader
-
-
-FromReader = Annotated[Reader, Depends(reader_of)]
 Where = Annotated[
     str,
     Query(
@@ -44,7 +37,6 @@ Where = Annotated[
 ]
 Limit = Annotated[int, Query(ge=1, le=runs.MAX_LIMIT)]
 Cursor = Annotated[str | None, Query(max_length=400, description="`next_cursor` of a page")]
-Time = Annotated[str | None, Query(max_length=64, description="RFC 3339, UTC without offset")]
 Order = Annotated[Literal["desc", "asc"], Query(description="By start: newest or oldest first")]
 
 
@@ -133,6 +125,10 @@ def get_metrics(
     reader: FromReader,
     run_id: Annotated[str | None, Query(max_length=49)] = None,
     name: Annotated[str | None, Query(max_length=200)] = None,
+    points: Annotated[int, Query(ge=10, le=MOST_OF_ALL, description="At most, a series")] = MOST,
 ) -> Metrics:
-    """Read the metric series of one run, or list the runs that logged metrics."""
-    return models.find_metrics(reader, project, run_id, name)
+    """Read the metric series of one run, or list the runs that logged metrics.
+
+    All series of an answer hold at most 100,000 points.
+    """
+    return models.find_metrics(reader, project, run_id, name, points)

@@ -16,6 +16,7 @@ from otel_ml_collector.query.language import (
     parse,
 )
 from otel_ml_collector.store.condition import ALWAYS, Condition, join
+from otel_ml_collector.store.targets import EVERYTHING, Apart, late_tags, own_tags, scores
 from otel_ml_collector.store.versions import NUMBERED_VERSIONS
 
 _SQL_OPERATORS: Final = {"==": "=", "!=": "!=", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
@@ -38,6 +39,7 @@ _NUMBERS: Final = {
     "output_tokens": "output_tokens",
     "cost": "cost",
 }
+_ORDER: Final = "time_ns, judge_version, record_id"
 _KEYED: Final = ("tags", "scores", "passed")
 FIELDS: Final = (*_TEXTS, *_NUMBERS, "version", *_KEYED)
 
@@ -45,24 +47,14 @@ _VERSION: Final = f"""(model, digest, structure) IN (
   SELECT name, digest, structure FROM ({NUMBERED_VERSIONS.replace("{", "{{").replace("}", "}}")})
   WHERE kind = 'model' AND {{test}})"""  # noqa: S608 - fixed text; values are parameters
 _TAG_NUMBER: Final = "toFloat64OrNull(trim(BOTH '\"' FROM {}))"
-_LATE_TAG: Final = """(trace_id, span_id) IN (
-  SELECT toFixedString(unhex(substring(owner, 1, 32)), 16),
-    toFixedString(unhex(substring(owner, 34)), 8)
-  FROM late_tags WHERE project = {{project:String}} AND name = {{{key}:String}}
-  GROUP BY owner HAVING {test})"""
-_NEWEST: Final = "argMax(value, (time_ns, record_id))"
-_SCORE: Final = """(trace_id, span_id) IN (
-  SELECT trace_id, span_id FROM scores_by_judge
-  WHERE project = {{project:String}} AND judge = {{{key}:String}}
-  GROUP BY trace_id, span_id
-  HAVING tupleElement(argMax(tuple({column}), (time_ns, judge_version)), 1) {test})"""
 
 
-def compile_filter(text: str) -> tuple[Tree | None, Condition]:
+def compile_filter(text: str, apart: Apart = EVERYTHING) -> tuple[Tree | None, Condition]:
     """Compile a filter to a condition on `runs`.
 
     Args:
         text: An expression of the filter language; empty for no filter.
+        apart: What came apart from the runs that are looked at.
 
     Returns:
         The parsed filter, and the condition; it needs the parameter ``project`` besides its own.
@@ -72,13 +64,14 @@ def compile_filter(text: str) -> tuple[Tree | None, Condition]:
             another type.
     """
     tree = parse(text)
-    return tree, ALWAYS if tree is None else _Compiler().condition(tree)
+    return tree, ALWAYS if tree is None else _Compiler(apart).condition(tree)
 
 
 @dataclass(slots=True)
 class _Compiler:
     """Gives each value a parameter of its own."""
 
+    _apart: Apart
     _count: int = 0
     _parameters: dict[str, Any] = field(default_factory=dict)
 
@@ -119,24 +112,26 @@ class _Compiler:
             values = tree.value if isinstance(tree.value, tuple) else (tree.value,)
             tokens = [f"{key}={form}" for value in values for form in _tag_texts(value)]
             texts = [form for value in values for form in _tag_forms(value)]
-            late = f"{_NEWEST} IN {self._parameter('Array(String)', texts)}"
+            late = f"newest IN {self._parameter('Array(String)', texts)}"
             found = f"hasAny(tag_kv, {self._parameter('Array(String)', tokens)})"
         else:
             test = self._order(tree, "number")
-            late = f"{_TAG_NUMBER.format(_NEWEST)} {test}"
+            late = f"{_TAG_NUMBER.format('newest')} {test}"
             found = f"{_TAG_NUMBER.format(stored)} {test}"
-        name = label[1:].partition(":")[0]
-        changed = _LATE_TAG.format(key=name, test="1")
-        matches = f"((NOT {changed} AND {found}) OR {_LATE_TAG.format(key=name, test=late)})"
-        if tree.operator in {"!=", "not in"}:
-            return f"((mapContains(tags, {label}) OR {changed}) AND NOT {matches})"
-        return matches
+        is_told = f"mapContains(tags, {label})"
+        if self._apart.tags:
+            newest = late_tags(label, self._apart)
+            changed = f"""((trace_id, span_id) IN (SELECT trace_id, span_id FROM ({newest}))
+              AND NOT (trace_id, span_id, rank) IN ({own_tags(label, self._apart)}))"""  # noqa: S608 - fixed text; values are parameters
+            found = f"""if({changed}, (trace_id, span_id) IN (
+              SELECT trace_id, span_id FROM ({newest}) WHERE {late}), {found})"""  # noqa: S608 - fixed text; values are parameters
+            is_told = f"({is_told} OR {changed})"
+        return f"({is_told} AND NOT {found})" if tree.operator in {"!=", "not in"} else found
 
     def score(self, tree: Comparison, key: str) -> str:
-        """A score filter is a semi-join; the newest score of each judge counts."""
+        """The newest score of each judge counts."""
         label = self._parameter("String", key)
-        test = self._order(tree, "number")
-        return _SCORE.format(key=label[1:].partition(":")[0], column="score", test=test)
+        return self._said(label, "score", self._order(tree, "number"))
 
     def passed(self, tree: Comparison, key: str) -> str:
         """``passed["judge"] == True``."""
@@ -144,7 +139,13 @@ class _Compiler:
             raise _bad("Expected == True or == False", tree.column)
         label = self._parameter("String", key)
         test = f"{_SQL_OPERATORS[tree.operator]} {self._parameter('Bool', tree.value)}"
-        return _SCORE.format(key=label[1:].partition(":")[0], column="passed", test=test)
+        return self._said(label, "passed", test)
+
+    def _said(self, label: str, column: str, test: str) -> str:
+        """Test what a judge or a person said last of a run."""
+        return f"""(trace_id, span_id) IN (
+          SELECT trace_id, span_id FROM ({scores(label, self._apart)}) GROUP BY trace_id, span_id
+          HAVING tupleElement(argMax(tuple({column}), ({_ORDER})), 1) {test})"""  # noqa: S608 - fixed text; values are parameters
 
     def _test(self, column: str, tree: Comparison, kind: str) -> str:
         return f"{column} {self._order(tree, kind)}"

@@ -7,23 +7,26 @@ from typing import Final
 from pydantic import ValidationError
 
 from otel_ml_collector.errors import NotFound
+from otel_ml_collector.owners import own_model
 from otel_ml_collector.query.answers import (
     Definition,
     JudgeStats,
     MetricOwner,
-    MetricPoint,
     Metrics,
     MetricSeries,
     Model,
     Project,
+    Told,
     Version,
 )
-from otel_ml_collector.query.series import group
-from otel_ml_collector.query.shape import run_id_of
+from otel_ml_collector.query.late import find_told
+from otel_ml_collector.query.rows import run_id_of
+from otel_ml_collector.query.series import MOST, find_series
 from otel_ml_collector.query.times import to_rfc3339
+from otel_ml_collector.store.artifacts import count_artifacts
 from otel_ml_collector.store.open_runs import name_open_runs
 from otel_ml_collector.store.reader import Reader, Row
-from otel_ml_collector.store.runs import Key, read_points, read_runs
+from otel_ml_collector.store.runs import Key, read_runs
 from otel_ml_collector.store.statistics import (
     list_metric_owners,
     list_models,
@@ -32,18 +35,22 @@ from otel_ml_collector.store.statistics import (
     read_version_scores,
     read_versions,
 )
+from otel_ml_collector.store.targets import find_owners
 
 _OWNERS: Final = 200
 
 
 def find_projects(reader: Reader) -> list[Project]:
     """List projects, the one that ran last first."""
+    counts = count_artifacts(reader)
     return [
         Project(
             project=row["project"],
             runs=row["runs"],
             other_spans=row["other_spans"],
             errors=row["errors"],
+            artifacts=counts.get(row["project"], (0, 0))[0],
+            artifact_bytes=counts.get(row["project"], (0, 0))[1],
             last_start_time=to_rfc3339(row["last_start_ns"]),
         )
         for row in list_projects(reader)
@@ -88,8 +95,16 @@ def find_versions(reader: Reader, project: str, model: str) -> list[Version]:
     judges: defaultdict[int, list[JudgeStats]] = defaultdict(list)
     for row in read_version_scores(reader, project, model):
         judges[row.pop("number")].append(JudgeStats(**row))
+    told = _find_told(reader, project, model, by_number)
     return [
-        _version(model, structures, runs.get(number), judges[number], definitions)
+        _version(
+            model,
+            structures,
+            runs.get(number),
+            judges=judges[number],
+            definitions=definitions,
+            told=told[number],
+        )
         for number, structures in sorted(by_number.items(), reverse=True)
     ]
 
@@ -107,7 +122,11 @@ def find_version(reader: Reader, project: str, model: str, number: int) -> Versi
 
 
 def find_metrics(
-    reader: Reader, project: str, run_id: str | None = None, name: str | None = None
+    reader: Reader,
+    project: str,
+    run_id: str | None = None,
+    name: str | None = None,
+    points: int = MOST,
 ) -> Metrics:
     """Read the series of one run, or list the runs that logged metrics, the last one first."""
     if run_id is None:
@@ -127,20 +146,40 @@ def find_metrics(
             for row in rows
         ]
         return Metrics(series=[], runs=owners)
-    groups = group(read_points(reader, project, run_id, name))
     series = [
-        MetricSeries(run_id=run_id, name=key, points=[_point(point) for point in points])
-        for key, points in sorted(groups.items())
+        MetricSeries(run_id=run_id, name=one.name, count=one.count, points=list(one.points))
+        for one in find_series(reader, project, [run_id], name=name or "", most=points)
     ]
     return Metrics(series=series, runs=[])
+
+
+def _find_told(
+    reader: Reader, project: str, model: str, by_number: Mapping[int, Sequence[Row]]
+) -> Mapping[int, Told]:
+    """Find what was told of versions: of the first structure of their definition."""
+    owners = {
+        number: own_model(model, row["digest"])
+        for number, structures in by_number.items()
+        for row in structures
+        if not row["structure"]
+    }
+    known = find_owners(reader, project, sorted(set(owners.values())))
+    return {
+        number: find_told(reader, project, owners[number])
+        if owners.get(number) in known
+        else Told()
+        for number in by_number
+    }
 
 
 def _version(
     model: str,
     structures: Sequence[Row],
     runs: Row | None,
+    *,
     judges: list[JudgeStats],
     definitions: Mapping[str, Definition],
+    told: Told,
 ) -> Version:
     """Make one version of its structures; runs without structure count as the first one."""
     first = structures[0]
@@ -157,6 +196,7 @@ def _version(
         p95_ms=runs["p95_ns"] / 1e6 if runs else None,
         judges=judges,
         definition=definition,
+        **dict(told),
     )
 
 
@@ -171,8 +211,3 @@ def _definition(text: str) -> Definition:
 def _key(owner: Row) -> Key:
     trace_id, _, span_id = owner["owner"].partition("-")
     return Key(owner["start_ns"], trace_id, span_id)
-
-
-def _point(row: Row) -> MetricPoint:
-    step = row["step"]
-    return MetricPoint(value=row["value"], step=None if step < 0 else step, time_ns=row["time_ns"])

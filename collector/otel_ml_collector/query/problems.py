@@ -1,12 +1,29 @@
 """Errors as answers: one shape for all of them."""
 
+from typing import Final
+
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from otel_ml_collector.errors import BadQuery, CollectorError, NotFound, StoreTimeout, Unavailable
+from otel_ml_collector.errors import (
+    BadQuery,
+    CollectorError,
+    NotFound,
+    Refused,
+    StoreTimeout,
+    TooLarge,
+    Unavailable,
+    UnknownMediaType,
+)
 from otel_ml_collector.query.answers import ErrorAnswer, Problem
+
+_REFUSED: Final[dict[type[Refused], tuple[int, str]]] = {
+    TooLarge: (413, "too_large"),
+    UnknownMediaType: (415, "unknown_media_type"),
+    Refused: (400, "bad_request"),
+}
 
 
 def add_error_handlers(app: FastAPI) -> None:
@@ -25,6 +42,9 @@ def problem_of(error: CollectorError) -> tuple[int, Problem]:
             code="bad_query", message=str(error), field=error.field, column=error.column
         )
         return 400, problem
+    if isinstance(error, Refused):
+        status, code = next(told for kind, told in _REFUSED.items() if isinstance(error, kind))
+        return status, Problem(code=code, message=str(error), field=None)
     if isinstance(error, StoreTimeout):
         return 503, Problem(code="store_timeout", message=str(error), field=None)
     return 503, Problem(code="unavailable", message=str(error), field=None)

@@ -6,26 +6,21 @@ from dataclasses import dataclass
 from typing import Final
 
 from otel_ml_collector.errors import BadQuery, NotFound
-from otel_ml_collector.query.answers import LogLine, Run, RunsPage, RunSummary, TagDetail, Trace
+from otel_ml_collector.owners import TRACE_KEY_CHARS, own_key
+from otel_ml_collector.query.answers import Run, RunsPage, RunSummary, Trace, TraceRecords
 from otel_ml_collector.query.cursors import read_cursor, write_cursor
+from otel_ml_collector.query.detail import make_detail
 from otel_ml_collector.query.filter import compile_filter
 from otel_ml_collector.query.language import fields_of
-from otel_ml_collector.query.series import resolve
-from otel_ml_collector.query.shape import (
-    find_evaluations,
-    is_open,
-    load_json,
-    run_id_of,
-    summarise,
-    winners,
-)
+from otel_ml_collector.query.late import find_told
+from otel_ml_collector.query.rows import run_id_of, winners
+from otel_ml_collector.query.shape import summarise
 from otel_ml_collector.query.times import DAY_NS, HOUR_NS
 from otel_ml_collector.store.condition import Condition, join
 from otel_ml_collector.store.open_runs import (
     OpenKey,
     find_open_keys,
     list_open_keys,
-    read_open_payload,
     read_open_runs,
 )
 from otel_ml_collector.store.reader import Reader, Row
@@ -36,17 +31,15 @@ from otel_ml_collector.store.runs import (
     Window,
     find_places,
     list_keys,
-    read_late_logs,
-    read_late_tags,
-    read_payload,
-    read_points,
     read_run,
     read_runs,
     read_trace,
 )
+from otel_ml_collector.store.targets import NOTHING, find_apart, find_projects_of, list_owners
 
 MAX_LIMIT: Final = 1_000
 _TRACE_SPANS: Final = 10_000
+_RECORDS: Final = 100
 _RUN_ID: Final = re.compile("([0-9a-f]{32})-([0-9a-f]{16})")
 _MODEL_CALLS: Final = Condition("kind != 'span'")
 # The newest runs of a busy project are in its last hour: widen only when they are not.
@@ -75,9 +68,9 @@ class RunsQuery:
     newest_first: bool = True
 
 
-def compile_where(where: str) -> tuple[Condition, bool]:
+def compile_where(reader: Reader, project: str, where: str) -> tuple[Condition, bool]:
     """Compile a filter on recorded runs; the second value tells whether it leaves out much."""
-    tree, condition = compile_filter(where)
+    tree, condition = compile_filter(where, find_apart(reader, project) if where else NOTHING)
     if "kind" in fields_of(tree):
         return condition, True
     return join("AND", [_MODEL_CALLS, condition]), tree is not None
@@ -96,7 +89,7 @@ def find_runs(reader: Reader, query: RunsQuery, now_ns: int) -> RunsPage:
     Raises:
         BadQuery: Filter or cursor is wrong.
     """
-    condition, is_filtered = compile_where(query.where)
+    condition, is_filtered = compile_where(reader, query.project, query.where)
     after = None if query.cursor is None else read_cursor(query.cursor)
     listing = Listing(query.project, condition, is_filtered, after, query.newest_first)
     whole = Window(query.start_ns, now_ns + _AHEAD_NS if query.end_ns is None else query.end_ns)
@@ -155,7 +148,7 @@ def find_run(reader: Reader, run_id: str, project: str | None = None, *, now_ns:
         names = ", ".join(sorted(rows[0]["project"] for rows in found))
         raise BadQuery(f"Several projects have run {run_id}: name one of {names}", "project")
     rows = found[0]
-    return _detail(reader, next(row for row in rows if row["span_id"] == span_id), rows)
+    return make_detail(reader, next(row for row in rows if row["span_id"] == span_id), rows)
 
 
 def find_trace(reader: Reader, key: str, project: str | None = None, *, now_ns: int) -> Trace:
@@ -166,16 +159,33 @@ def find_trace(reader: Reader, key: str, project: str | None = None, *, now_ns: 
     """
     runs: list[RunSummary] = []
     truncated = False
+    records = [
+        TraceRecords(project=owner, run_id=None, **dict(find_told(reader, owner, own_key(key))))
+        for owner in find_projects_of(reader, key[:TRACE_KEY_CHARS])
+        if project in {None, owner}
+    ]
     for place in find_places(reader, key):
         if project in {None, place.project}:
             rows = read_trace(reader, place)
             truncated = truncated or len(rows) >= _TRACE_SPANS
             rows = _add_open(reader, place, winners(rows), now_ns)
             runs += summarise(reader, place.project, rows)
-    if not runs:
+            records += _unclaimed(reader, place, {run_id_of(row) for row in rows})
+    if not runs and not records:
         raise NotFound(f"There is no trace {key[:80]!r}")
     runs.sort(key=lambda run: (run.start_ns, run.run_id))
-    return Trace(key=key, runs=runs[:_TRACE_SPANS], truncated=truncated)
+    return Trace(key=key, runs=runs[:_TRACE_SPANS], records=records[:_RECORDS], truncated=truncated)
+
+
+def _unclaimed(reader: Reader, place: Place, known: set[str]) -> list[TraceRecords]:
+    """Find what was told of runs of a trace that are not here."""
+    return [
+        TraceRecords(
+            project=place.project, run_id=owner, **dict(find_told(reader, place.project, owner))
+        )
+        for owner in list_owners(reader, place.project, place.trace_id)
+        if owner not in known
+    ]
 
 
 def _windows(listing: Listing, whole: Window) -> Iterator[Window]:
@@ -265,56 +275,3 @@ def _key(row: Row) -> Key:
 
 def _place(row: Row) -> tuple[int, str, str]:
     return row["start_ns"], row["trace_id"], row["span_id"]
-
-
-def _detail(reader: Reader, row: Row, trace_rows: Sequence[Row]) -> Run:
-    project, run_id = row["project"], run_id_of(row)
-    for field in ("session", "user"):  # what the root says holds for the whole trace
-        row[field] = row[field] or next((r[field] for r in trace_rows if r[field]), "")
-    summary = summarise(reader, project, [row])[0].model_dump(exclude={"inputs", "outputs"})
-    read = read_open_payload if is_open(row) else read_payload
-    payload = read(reader, project, _key(row)) or {}
-    return Run(
-        **summary,
-        inputs=load_json(payload.get("inputs", "")),
-        outputs=load_json(payload.get("outputs", "")),
-        params=load_json(payload.get("params", "")),
-        metrics=resolve(read_points(reader, project, run_id)),
-        evaluations=find_evaluations(reader, project, [run_id]).get(run_id, []),
-        tag_details=_tag_details(reader, row, payload),
-        logs=_logs(reader, row, payload),
-        events=load_json(payload.get("events", ""), []),
-        links=load_json(payload.get("links", ""), []),
-        attributes=load_json(payload.get("attributes", ""), {}),
-        resource=load_json(payload.get("resource", ""), {}),
-        scope=load_json(payload.get("scope", ""), {}),
-        dialect=row["dialect"],
-    )
-
-
-def _tag_details(reader: Reader, row: Row, payload: Row) -> list[TagDetail]:
-    details = load_json(payload.get("tag_details", ""), {})
-    tags = {
-        name: TagDetail(
-            name=name,
-            value=load_json(value),
-            type=details.get(name, {}).get("type", ""),
-            group=details.get(name, {}).get("group", ""),
-        )
-        for name, value in row["tags"].items()
-    }
-    for late in read_late_tags(reader, row["project"], [run_id_of(row)]):
-        tags[late["name"]] = TagDetail(
-            name=late["name"],
-            value=load_json(late["value"]),
-            type=late["type"],
-            group=late["group"],
-        )
-    return sorted(tags.values(), key=lambda tag: (tag.group, tag.name))
-
-
-def _logs(reader: Reader, row: Row, payload: Row) -> list[LogLine]:
-    lines = load_json(payload.get("logs", ""), [])
-    lines += read_late_logs(reader, row["project"], run_id_of(row))
-    lines.sort(key=lambda line: line["time_ns"])
-    return [LogLine(**line, offset_ms=(line["time_ns"] - row["start_ns"]) / 1e6) for line in lines]

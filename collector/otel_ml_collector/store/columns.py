@@ -9,13 +9,14 @@ import orjson
 import pyarrow as pa
 
 from otel_ml_collector.records import (
+    Artifact,
     LateLog,
     LateTag,
     Metric,
     ModelVersion,
     ProcessSign,
     Run,
-    Tag,
+    TagValue,
     TraceKey,
 )
 
@@ -68,9 +69,9 @@ def _plain(type_: pa.DataType, *names: str) -> list[tuple[str, pa.DataType, Call
     return [(name, type_, attrgetter(name)) for name in names]
 
 
-def tag_text(tag: Tag) -> str:
-    """Write a tag as the text that a filter compares: numbers and bools as JSON does."""
-    return tag.value if isinstance(tag.value, str) else orjson.dumps(tag.value).decode()
+def text_of(value: TagValue) -> str:
+    """Write a tag's value as the text that a filter compares: numbers and bools as JSON does."""
+    return value if isinstance(value, str) else orjson.dumps(value).decode()
 
 
 def _tag_map(run: Run) -> list[tuple[str, str]]:
@@ -78,7 +79,7 @@ def _tag_map(run: Run) -> list[tuple[str, str]]:
 
 
 def _tag_tokens(run: Run) -> list[str]:
-    return [f"{tag.name}={tag_text(tag)}" for tag in run.tags]
+    return [f"{tag.name}={text_of(tag.value)}" for tag in run.tags]
 
 
 def _tag_details(run: Run) -> str:
@@ -176,6 +177,16 @@ TRACE_INDEX: Final[Table[TraceKey]] = Table(
     stamp="",
 )
 
+TRACE_KEYS: Final[Table[TraceKey]] = Table(
+    "trace_keys",
+    [
+        *_plain(_TEXT, "project"),
+        *_plain(_TRACE_ID, "trace_id"),
+        *_plain(_TEXT, "key"),
+    ],
+    stamp="",
+)
+
 MODEL_VERSIONS: Final[Table[ModelVersion]] = Table(
     "model_versions",
     [
@@ -240,5 +251,21 @@ LATE_LOGS: Final[Table[LateLog]] = Table(
         ("time_ns", _INT, attrgetter("line.time_ns")),
         ("severity", _TEXT, attrgetter("line.severity")),
         ("message", _TEXT, attrgetter("line.message")),
+    ],
+)
+
+OBJECTS: Final[Table[Artifact]] = Table(
+    "objects",
+    [
+        *_plain(_TEXT, "project", "owner", "record_id"),
+        *_plain(pa.uint32(), "position"),
+        *_plain(_TEXT, "ref", "type"),
+        *_plain(_INT, "bytes"),
+        *_plain(pa.binary(32), "sha256"),
+        *_plain(_TEXT, "json"),
+        ("is_inline", pa.bool_(), lambda artifact: bool(artifact.json)),
+        *_plain(_TEXT, "preview"),
+        *_plain(_INT, "time_ns"),
+        *_plain(_RANK, "rank"),
     ],
 )

@@ -140,6 +140,7 @@ class Connections:
         if found < schema.SCHEMA_VERSION:
             for table in schema.TABLES:
                 client.command(table)
+            client.command(schema.FILL_TRACE_KEYS)
             client.insert("store_meta", [["schema", schema.SCHEMA_VERSION]])
             _logger.info("The store has schema %d now, it had %d", schema.SCHEMA_VERSION, found)
 

@@ -17,6 +17,7 @@ SILENT_AFTER_NS: Final = 300 * 10**9
 # How many runs without an end a list looks at from where it begins.
 _LOOKED_AT: Final = 2_000
 _IN_TRACE: Final = 10_000
+_PROJECTS: Final = 50
 
 _ID16: Final = "toFixedString(unhex({trace:String}), 16)"
 _ID8: Final = "toFixedString(unhex({span:String}), 8)"
@@ -90,6 +91,14 @@ def list_open_keys(reader: Reader, listing: Listing, window: Window) -> list[Ope
           open_runs.span_id {direction}
         LIMIT {_LOOKED_AT}"""  # noqa: S608 - fixed text; values are parameters
     return [OpenKey(**row) for row in reader.rows(sql, parameters, ACROSS_PARTITIONS)]
+
+
+def list_open_projects(reader: Reader) -> list[str]:
+    """List the projects that have start records, the one that began something last first."""
+    sql = f"""
+        SELECT project FROM open_runs GROUP BY project ORDER BY max(start_ns) DESC, project
+        LIMIT {_PROJECTS}"""  # noqa: S608 - fixed text
+    return [row["project"] for row in reader.rows(sql, {})]
 
 
 def find_open_keys(reader: Reader, place: Place) -> list[OpenKey]:

@@ -42,6 +42,16 @@ class Reader:
             result = client.query(sql, dict(parameters), settings=dict(settings or {}))
             return list(result.named_results())
 
+    def blob(self, sql: str, parameters: Mapping[str, Any]) -> bytes:
+        """Run a query for one column of bytes; return those of all rows, one after the other.
+
+        Raises:
+            StoreTimeout: It took longer than a question may take.
+            Unavailable: The store has trouble, or is asked too much at once.
+        """
+        with self._client() as client:
+            return client.raw_query(sql, dict(parameters), fmt="RawBLOB")
+
     def ping(self) -> None:
         """Ask the store anything.
 

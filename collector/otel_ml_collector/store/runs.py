@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from otel_ml_collector.owners import TRACE_KEY_CHARS
 from otel_ml_collector.store.condition import Condition
 from otel_ml_collector.store.reader import Reader, Row
 
@@ -15,8 +16,7 @@ _FILTERED: Final = {"optimize_read_in_order": 0, "use_top_k_dynamic_filtering": 
 # Points and scores are in partitions by arrival: a repeated one may stand in two of them.
 ACROSS_PARTITIONS: Final = {"do_not_merge_across_partitions_select_final": 0}
 _SPANS: Final = 10_000
-TRACE_KEY_CHARS: Final = 256
-_POINTS: Final = 100_000
+_LINES: Final = 10_000
 
 # Ids are hex text outside and bytes inside.
 _ID16: Final = "toFixedString(unhex({trace:String}), 16)"
@@ -197,7 +197,7 @@ def read_evaluations(reader: Reader, project: str, owners: Sequence[str]) -> lis
     """Read all scores of some runs, oldest first."""
     sql = """
         SELECT owner, name AS judge, judge_version AS version, value AS score, passed, label,
-          explanation, error, source, time_ns
+          explanation, error, source, time_ns, record_id
         FROM metrics FINAL
         WHERE project = {project:String} AND owner IN {owners:Array(String)}
           AND source != 'logged'
@@ -206,32 +206,21 @@ def read_evaluations(reader: Reader, project: str, owners: Sequence[str]) -> lis
     return reader.rows(sql, parameters, ACROSS_PARTITIONS)
 
 
-def read_points(reader: Reader, project: str, owner: str, name: str | None = None) -> list[Row]:
-    """Read the metric points of one run in the order they were logged, at most 100,000."""
-    sql = f"""
-        SELECT name, value, step, time_ns, mode FROM metrics FINAL
-        WHERE project = {{project:String}} AND owner = {{owner:String}}
-          AND source = 'logged' AND ({{name:String}} = '' OR name = {{name:String}})
-        ORDER BY time_ns, record_id, position LIMIT {_POINTS}
-        """  # noqa: S608 - fixed text; values are parameters
-    parameters = {"project": project, "owner": owner, "name": name or ""}
-    return reader.rows(sql, parameters, ACROSS_PARTITIONS)
-
-
 def read_late_tags(reader: Reader, project: str, owners: Sequence[str]) -> list[Row]:
     """Read the tags that came apart from their runs, oldest first."""
     sql = """
-        SELECT owner, name, value, type, `group` FROM late_tags
+        SELECT owner, name, value, type, `group`, time_ns, record_id FROM late_tags
         WHERE project = {project:String} AND owner IN {owners:Array(String)}
         ORDER BY time_ns, record_id"""
     return reader.rows(sql, {"project": project, "owners": list(owners)})
 
 
-def read_late_logs(reader: Reader, project: str, owner: str) -> list[Row]:
-    """Read the lines of text that came apart from their run, oldest first, at most 10,000."""
-    sql = """
-        SELECT time_ns, severity, message FROM late_logs FINAL
-        WHERE project = {project:String} AND owner = {owner:String}
-        ORDER BY time_ns, record_id, position LIMIT 10000"""
-    parameters = {"project": project, "owner": owner}
+def read_late_logs(reader: Reader, project: str, owners: Sequence[str]) -> list[Row]:
+    """Read the lines of text that came apart from their runs, oldest first, at most 10,000."""
+    sql = f"""
+        SELECT owner, time_ns, severity, message FROM late_logs FINAL
+        WHERE project = {{project:String}} AND owner IN {{owners:Array(String)}}
+        ORDER BY time_ns, record_id, position LIMIT {_LINES}
+        """  # noqa: S608 - fixed text; values are parameters
+    parameters = {"project": project, "owners": list(owners)}
     return reader.rows(sql, parameters, ACROSS_PARTITIONS)

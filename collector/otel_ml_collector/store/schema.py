@@ -5,8 +5,9 @@ Measured reasons for the shapes: docs/design/002-store.md.
 
 from typing import Final
 
-# 1: the first tables. 2: open_runs and processes; a store of 1 gets them when it is opened.
-SCHEMA_VERSION: Final = 2
+# 1: the first tables. 2: open_runs and processes. 3: trace_keys. 4: objects, artifacts and their
+# chunks. An older store gets what it lacks when it is opened.
+SCHEMA_VERSION: Final = 4
 
 # An insert and a merge are on disk before they are acknowledged; replaced parts stay until the
 # merged one is surely there. Small parts are compact: 30 fsyncs an insert instead of 131.
@@ -112,6 +113,23 @@ ENGINE = AggregatingMergeTree ORDER BY (key, project, trace_id)
 SETTINGS index_granularity = 1024, {_DURABLE}
 """
 
+# The other way round, keys of the user's own only: which keys a trace has.
+TRACE_KEYS: Final = f"""
+CREATE TABLE IF NOT EXISTS trace_keys (
+  project LowCardinality(String),
+  trace_id FixedString(16),
+  key String
+)
+ENGINE = ReplacingMergeTree ORDER BY (project, trace_id, key)
+SETTINGS index_granularity = 1024, {_DURABLE}
+"""
+
+# Repeating it is harmless: a store may have been closed in the middle of it.
+FILL_TRACE_KEYS: Final = """
+INSERT INTO trace_keys SELECT DISTINCT project, trace_id, key FROM trace_index
+WHERE key != lower(hex(trace_id))
+"""
+
 # Kept for ever: the small number of a version is its rank by first arrival.
 MODEL_VERSIONS: Final = f"""
 CREATE TABLE IF NOT EXISTS model_versions (
@@ -128,7 +146,8 @@ ENGINE = AggregatingMergeTree ORDER BY (project, kind, name, digest, structure)
 SETTINGS index_granularity = 256, {_DURABLE}
 """
 
-# Points and scores. A point is (record_id, position), a judge's score (owner, judge, version).
+# Points and scores, by what they are about: mostly a run. A point is (record_id, position), a
+# judge's score (owner, judge, version).
 METRICS: Final = f"""
 CREATE TABLE IF NOT EXISTS metrics (
   project LowCardinality(String),
@@ -213,6 +232,62 @@ ORDER BY (project, owner, record_id, position)
 SETTINGS index_granularity = 1024, {_DURABLE}
 """
 
+# What was logged under a name, by what it is about. The document stands here when it came along,
+# else among the artifacts, where its hash finds it.
+OBJECTS: Final = f"""
+CREATE TABLE IF NOT EXISTS objects (
+  project LowCardinality(String),
+  owner String,
+  record_id String,
+  position UInt32,
+  ref String,
+  type LowCardinality(String),
+  bytes Int64,
+  sha256 FixedString(32) COMMENT 'of the document, zeros when it has none',
+  json String CODEC(ZSTD(1)) COMMENT 'the document, empty when it did not come along',
+  is_inline Bool COMMENT 'whether it did',
+  preview String CODEC(ZSTD(1)) COMMENT 'JSON',
+  time_ns Int64 CODEC(DoubleDelta, ZSTD(1)),
+  arrived_ns Int64 CODEC(DoubleDelta, ZSTD(1)),
+  rank UInt64,
+  INDEX by_sha256 sha256 TYPE bloom_filter GRANULARITY 1
+)
+ENGINE = ReplacingMergeTree(rank)
+PARTITION BY toYYYYMM(fromUnixTimestamp64Nano(arrived_ns, 'UTC'))
+ORDER BY (project, owner, record_id, position)
+SETTINGS index_granularity = 256, {_DURABLE}
+"""
+
+# Documents that were uploaded, each a row once all of its chunks are stored: one without is not
+# there. `arrived_ns` is when it was uploaded last.
+ARTIFACTS: Final = f"""
+CREATE TABLE IF NOT EXISTS artifacts (
+  project LowCardinality(String),
+  sha256 FixedString(32),
+  bytes Int64,
+  arrived_ns Int64 CODEC(DoubleDelta, ZSTD(1))
+)
+ENGINE = ReplacingMergeTree(arrived_ns) ORDER BY (project, sha256)
+SETTINGS index_granularity = 1024, {_DURABLE}
+"""
+
+# Their bytes, 1 MiB a row. A granule of one row and merges of few parts keep the memory of merges
+# small: with the engine's own settings 1 GB of uploads raised it by 600 MB.
+ARTIFACT_CHUNKS: Final = f"""
+CREATE TABLE IF NOT EXISTS artifact_chunks (
+  project LowCardinality(String),
+  sha256 FixedString(32),
+  position UInt32,
+  data String CODEC(ZSTD(1)),
+  arrived_ns Int64 CODEC(DoubleDelta, ZSTD(1))
+)
+ENGINE = ReplacingMergeTree(arrived_ns)
+PARTITION BY toYYYYMM(fromUnixTimestamp64Nano(arrived_ns, 'UTC'))
+ORDER BY (project, sha256, position)
+SETTINGS index_granularity = 1, merge_max_block_size = 1, max_parts_to_merge_at_once = 10,
+  max_bytes_to_merge_at_max_space_in_pool = 268435456, {_DURABLE}
+"""
+
 # Runs that said that they began, with what is known of them; `outcome` is computed when read. The
 # key is the run's, so that two deliveries are one row; rows whose run has ended are swept.
 OPEN_RUNS: Final = f"""
@@ -280,9 +355,13 @@ TABLES: Final = (
     PROCESSES,
     PAYLOADS,
     TRACE_INDEX,
+    TRACE_KEYS,
     MODEL_VERSIONS,
     METRICS,
     SCORES,
     LATE_TAGS,
     LATE_LOGS,
+    OBJECTS,
+    ARTIFACTS,
+    ARTIFACT_CHUNKS,
 )

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from otel_ml_collector.owners import FIRST
 from otel_ml_collector.store.condition import Condition
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.runs import ACROSS_PARTITIONS, Window
@@ -74,11 +75,29 @@ def bound_runs(reader: Reader, project: str) -> Window | None:
 
 
 def list_models(reader: Reader, project: str) -> list[Row]:
-    """List the models of a project, the one that ran last first."""
+    """List the models of a project, the one that ran last first.
+
+    A model that has nothing but open runs is listed with none, and so is one that was told of
+    without any, which has the time at which that was.
+    """
     sql = """
-        SELECT model, argMax(kind, start_ns) AS kind, count() AS runs,
-          countIf(outcome = 'error') AS errors, max(start_ns) AS last_start_ns
-        FROM runs FINAL WHERE project = {project:String} AND kind != 'span' AND model != ''
+        SELECT model, argMax(last_kind, last_ns) AS kind, sum(ended) AS runs,
+          sum(failed) AS errors,
+          if(max(last_ns) > 0, max(last_ns), max(told_ns)) AS last_start_ns
+        FROM (
+          SELECT model, argMax(kind, start_ns) AS last_kind, count() AS ended,
+            countIf(outcome = 'error') AS failed, max(start_ns) AS last_ns, 0 AS told_ns
+          FROM runs FINAL WHERE project = {project:String} AND kind != 'span' AND model != ''
+          GROUP BY model
+          UNION ALL
+          SELECT model, argMax(kind, start_ns), 0, 0, max(start_ns), 0
+          FROM open_runs WHERE project = {project:String} AND kind != 'span' AND model != ''
+          GROUP BY model
+          UNION ALL
+          SELECT name, kind, 0, 0, 0, max(last_seen_ns)
+          FROM model_versions WHERE project = {project:String} AND kind = 'model'
+          GROUP BY name, kind
+        )
         GROUP BY model ORDER BY last_start_ns DESC LIMIT 1000"""
     return reader.rows(sql, {"project": project})
 
@@ -140,10 +159,12 @@ def read_version_scores(reader: Reader, project: str, model: str) -> list[Row]:
 
 def list_metric_owners(reader: Reader, project: str, limit: int) -> list[Row]:
     """List the runs that logged metrics, the last one first, with the metrics' names."""
-    sql = """
+    sql = f"""
         SELECT owner, max(owner_start_ns) AS start_ns,
           arraySort(groupUniqArray(100)(name)) AS names, count() AS points,
           max(time_ns) AS last_time_ns
-        FROM metrics FINAL WHERE project = {project:String} AND source = 'logged'
-        GROUP BY owner ORDER BY last_time_ns DESC LIMIT {limit:UInt32}"""
+        FROM metrics FINAL
+        WHERE project = {{project:String}} AND source = 'logged' AND owner < '{FIRST}'
+        GROUP BY owner ORDER BY last_time_ns DESC LIMIT {{limit:UInt32}}
+        """  # noqa: S608 - fixed text; values are parameters
     return reader.rows(sql, {"project": project, "limit": limit}, ACROSS_PARTITIONS)

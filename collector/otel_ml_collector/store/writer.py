@@ -10,6 +10,7 @@ import pyarrow as pa
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from otel_ml_collector.errors import Refused, Unavailable
+from otel_ml_collector.owners import is_run
 from otel_ml_collector.records import ModelVersion, ProcessSign, Records
 from otel_ml_collector.store import columns
 from otel_ml_collector.store.connection import Connections
@@ -37,7 +38,8 @@ _SWEEP_ROWS: Final = 2_000
 _LAST_ARRIVAL: Final = """
     SELECT greatest((SELECT max(arrived_ns) FROM runs), (SELECT max(arrived_ns) FROM metrics),
       (SELECT max(arrived_ns) FROM late_tags), (SELECT max(arrived_ns) FROM late_logs),
-      (SELECT max(arrived_ns) FROM payloads), (SELECT max(first_arrived_ns) FROM model_versions),
+      (SELECT max(arrived_ns) FROM objects), (SELECT max(arrived_ns) FROM payloads),
+      (SELECT max(first_arrived_ns) FROM model_versions),
       (SELECT max(arrived_ns) FROM open_runs), (SELECT max(arrived_ns) FROM processes))"""
 # Of an ended run the start record says nothing more. 30 ms for 2,000 rows beside 1 M runs.
 _SWEEP: Final = """
@@ -81,10 +83,17 @@ class Writer:
             self._insert(columns.LATE_LOGS, records.logs)
             self._insert(columns.LATE_TAGS, records.tags)
             self._insert(columns.METRICS, records.metrics)
-            scores = [metric for metric in records.metrics if metric.source != "logged"]
+            scores = [
+                metric
+                for metric in records.metrics
+                if metric.source != "logged" and is_run(metric.owner)
+            ]
             self._insert(columns.SCORES, scores)
+            self._insert(columns.OBJECTS, records.artifacts)
             self._insert(columns.PAYLOADS, records.runs)
             self._insert(columns.TRACE_INDEX, records.trace_keys)
+            own = [key for key in records.trace_keys if key.is_own]
+            self._insert(columns.TRACE_KEYS, own)
             self._insert_signs(records.signs)
             self._insert(columns.OPEN_RUNS, records.open_runs)
             self._insert(columns.RUNS, records.runs)

@@ -1,6 +1,5 @@
 """The pages: parameters as the API takes them, the same `find`, one template each."""
 
-import math
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
@@ -19,14 +18,16 @@ from starlette.staticfiles import StaticFiles
 from otel_ml_collector.errors import BadQuery, CollectorError, NotFound
 from otel_ml_collector.query import models, runs
 from otel_ml_collector.query.answers import MetricSeries, Run, RunsPage, RunSummary
-from otel_ml_collector.query.api import FromReader, parse_query
+from otel_ml_collector.query.api import parse_query
 from otel_ml_collector.query.language import conjuncts
+from otel_ml_collector.query.parameters import FromReader
 from otel_ml_collector.query.problems import problem_of
 from otel_ml_collector.query.times import DAY_NS, HOUR_NS, to_rfc3339
+from otel_ml_collector.query.unfinished import find_unfinished
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.runs import Window
 from otel_ml_collector.store.statistics import bound_runs, count_runs
-from otel_ml_collector.web import diff, histogram, tree, view, waterfall
+from otel_ml_collector.web import artifacts, diff, histogram, tree, view, waterfall
 
 _HERE: Final = Path(__file__).parent
 _JUDGES: Final = 3
@@ -75,6 +76,7 @@ def _templates() -> Jinja2Templates:
     ):
         environment.filters[name] = getattr(view, name)
     environment.filters["rfc3339"] = to_rfc3339
+    environment.filters["size"] = artifacts.size
     environment.globals["percent"] = view.percent
     return Jinja2Templates(env=environment)
 
@@ -110,8 +112,12 @@ router = APIRouter(include_in_schema=False, route_class=PageRoute)
 @router.get("/")
 def home(request: Request, reader: FromReader) -> Response:
     """All projects."""
-    projects = models.find_projects(reader)
-    return _page(request, "home.html", {"projects": projects, "api": "/api/v1/projects"})
+    context = {
+        "projects": models.find_projects(reader),
+        "unfinished": find_unfinished(reader, time.time_ns()),
+        "api": "/api/v1/projects",
+    }
+    return _page(request, "home.html", context)
 
 
 Last = Annotated[Literal["", "15m", "1h", "24h", "7d", "30d"], Query()]
@@ -173,6 +179,7 @@ def show_run(request: Request, reader: FromReader, project: str, run_id: str) ->
         "run": run,
         "trace": waterfall.lay_out(trace.runs, now_ns),
         "series": [(one, _spark(one)) for one in series],
+        "artifacts": artifacts.lay_out(run.artifacts, str(request.base_url).rstrip("/")),
         "newer": _neighbour(reader, run, newest_first=False),
         "older": _neighbour(reader, run, newest_first=True),
         "projects": models.find_projects(reader),
@@ -334,7 +341,7 @@ def _chart(reader: Reader, query: runs.RunsQuery, now_ns: int) -> histogram.Hist
     )
     if window.start_ns >= window.end_ns:
         return None
-    condition, _ = runs.compile_where(query.where)
+    condition, _ = runs.compile_where(reader, query.project, query.where)
     shown, step_ns = histogram.lay_out(window)
     asked = Window(max(shown.start_ns, window.start_ns), window.end_ns)
     buckets = count_runs(
@@ -357,8 +364,7 @@ def _neighbour(reader: Reader, run: Run, *, newest_first: bool) -> str | None:
 
 def _spark(series: MetricSeries) -> str:
     """Draw a series as the points of an SVG polyline in a box of 100 by 20."""
-    known = (point.value for point in series.points if point.value is not None)
-    values = [value for value in known if math.isfinite(value)]
+    values = [point.value for point in series.points if point.value is not None]
     values = values[:: max(len(values) // _SPARK_POINTS, 1)]
     low, high = min(values, default=0.0), max(values, default=1.0)
     spread = (high - low) or 1.0

@@ -207,13 +207,22 @@ def test_description(service: Service) -> None:
     """The API describes itself with every address that it has."""
     described = ask(service.app, "/openapi.json").json
     assert sorted(described["paths"]) == [
+        "/api/v1/objects",
         "/api/v1/projects",
+        "/api/v1/projects/{project}/artifacts/{sha256}",
+        "/api/v1/projects/{project}/artifacts/{sha256}/image",
         "/api/v1/projects/{project}/metrics",
         "/api/v1/projects/{project}/models",
         "/api/v1/projects/{project}/models/{model}/versions",
         "/api/v1/projects/{project}/models/{model}/versions/{number}",
+        "/api/v1/projects/{project}/objects",
+        "/api/v1/projects/{project}/objects/{obj_id}",
         "/api/v1/projects/{project}/runs",
         "/api/v1/projects/{project}/runs/{run_id}",
         "/api/v1/runs/{run_id}",
         "/api/v1/traces/{key}",
+    ]
+    assert sorted(described["paths"]["/api/v1/projects/{project}/artifacts/{sha256}"]) == [
+        "get",
+        "put",
     ]

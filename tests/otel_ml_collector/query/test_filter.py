@@ -50,10 +50,38 @@ def make_runs() -> list[Span]:
         spans.append(_begin(call, number) if is_open else call)
         if draw.random() < 0.3:
             changed = {f"otel_ml.tag.{draw.choice(['late', 'client'])}": draw.choice(TAG_VALUES)}
-            spans.append(make_record("update", call, changed))
+            said_ns = draw.choice([NOW_NS, call.start_ns, call.end_ns])  # its own tags: at its end
+            spans.append(make_record("update", call, changed, start_ns=said_ns))
         if draw.random() < 0.3:
             spans.append(_make_late_score(draw, call))
-    return [*spans, make_sign("goodbye", NOW_NS, f"{1:08x}")]
+    told = [_make_told(draw, number) for number in range(40)]
+    return [*spans, *told, make_sign("goodbye", NOW_NS, f"{1:08x}")]
+
+
+def _make_told(draw: random.Random, number: int) -> Span:
+    """Make an update or an evaluation by trace key or by tag."""
+    target = draw.choice(
+        [
+            {"otel_ml.target.trace_key": f"key {draw.randrange(9)}"},
+            {"otel_ml.target.tag": f"client={draw.choice(['bigshot', '120', 'true', 'nobody'])}"},
+            {"otel_ml.target.tag": f"late={draw.choice(['bigshot', '-7', '0.5'])}"},
+        ]
+    )
+    said_ns = NOW_NS - draw.randrange(RUNS) * SECOND_NS
+    if number % 2:
+        told: dict[str, Value] = {
+            f"otel_ml.tag.{draw.choice(['size', 'client'])}": draw.choice(TAG_VALUES)
+        }
+        return make_span("update", {"otel_ml.record": "update", **told, **target}, start_ns=said_ns)
+    told = {
+        "otel_ml.judge.name": draw.choice(JUDGES),
+        "otel_ml.source": draw.choice(["human", "actual"]),
+        "otel_ml.score.value": draw.choice([0, 0.25, 1]),
+        "otel_ml.passed": draw.random() < 0.5,
+    }
+    return make_span(
+        "evaluation", {"otel_ml.record": "evaluation", **told, **target}, start_ns=said_ns
+    )
 
 
 def _begin(call: Span, number: int) -> Span:
@@ -69,6 +97,8 @@ def _make_run(draw: random.Random, number: int) -> Span:
         "start_ns": start_ns,
         "end_ns": start_ns + draw.choice([0, 50, 150, 200, 250]) * MS_NS,
     }
+    if number % 4 == 0:  # the child of the one before it
+        fields |= {"trace_id": trace_id(number - 1), "parent_span_id": span_id(number - 1)}
     kind = draw.choice(KINDS)
     if kind == "span":
         return make_span("GET", **fields)
@@ -83,6 +113,8 @@ def _make_run(draw: random.Random, number: int) -> Span:
     for tag in ("client", "size", "a b"):
         if draw.random() < 0.6:
             attributes[f"otel_ml.tag.{tag}"] = draw.choice(TAG_VALUES)
+    if draw.random() < 0.3:
+        attributes["otel_ml.trace_key"] = f"key {draw.randrange(9)}"
     for judge in JUDGES:
         if draw.random() < 0.5:
             attributes[f"otel_ml.score.{judge}"] = draw.choice([0, 0.25, 0.5, 1])
@@ -224,7 +256,7 @@ def test_absent_field(sample: Sample, where: str, found: int) -> None:
 def test_newer_tag(sample: Sample, project: str) -> None:
     """A tag that was changed later is found by its new value and no longer by its old one."""
     call = make_call(attributes={"otel_ml.tag.colour": "red"})
-    late = make_record("update", call, {"otel_ml.tag.colour": "blue"}, start_ns=NOW_NS + 1)
+    late = make_record("update", call, {"otel_ml.tag.colour": "blue"}, start_ns=call.end_ns)
     count = take_one(sample.store, project, call, late)
     assert (count('tags["colour"] == "blue"'), count('tags["colour"] == "red"')) == (1, 0)
 

@@ -101,6 +101,12 @@ def test_versions(store: Store, project: str) -> None:
         "model": "answer",
         "version": 1,
         "digest": "aa",
+        "tags": {},
+        "logs": [],
+        "metrics": {},
+        "metric_points": {},
+        "evaluations": [],
+        "artifacts": [],
         "runs": 3,
         "errors": 0,
         "p50_ms": 8.0,
@@ -178,6 +184,7 @@ def test_series(store: Store, project: str) -> None:
     assert json.loads(series.model_dump_json()) == {
         "run_id": id_of(call),
         "name": "loss",
+        "count": 3,
         "points": [
             {"value": 0.5, "step": None, "time_ns": NOW_NS},
             {"value": None, "step": 7, "time_ns": NOW_NS + 1},
@@ -199,6 +206,7 @@ def test_series_by_name(store: Store, project: str) -> None:
         MetricSeries(
             run_id=id_of(call),
             name="acc",
+            count=1,
             points=[MetricPoint(value=0.9, step=None, time_ns=NOW_NS)],
         )
     ]

@@ -43,6 +43,7 @@ def make_story() -> tuple[Span, list[Span]]:
             "otel_ml.judges": '{"grounded": {"version": "00000000000000bb", "label": "ok"}}',
             "gen_ai.usage.input_tokens": 7,
             "http.route": "/answer",
+            "otel_ml.capture": '{"inputs": ["truncated", "redacted"]}',
         },
         trace_id=trace_id(1),
         span_id=span_id(2),
@@ -101,6 +102,7 @@ def test_find_run(store: Store, project: str) -> None:
         "run_id": f"{'0' * 31}1-{'0' * 15}2",
         "trace_id": f"{'0' * 31}1",
         "parent_run_id": f"{'0' * 31}1-{'0' * 15}1",
+        "trace_key": "order-7",
         "project": project,
         "kind": "model",
         "name": "answer",
@@ -130,7 +132,10 @@ def test_find_run(store: Store, project: str) -> None:
         "tokens": {"input": 7, "output": None, "cached": None, "reasoning": None},
         "cost": None,
         "params": {"k": 3},
+        "trace_keys": ["order-7"],
+        "capture": {"inputs": ["truncated", "redacted"]},
         "metrics": {"loss": [0.5, 0.25], "accuracy": 1.0},
+        "metric_points": {"loss": 2, "accuracy": 1},
         "evaluations": [
             {
                 "judge": "grounded",
@@ -170,6 +175,7 @@ def test_find_run(store: Store, project: str) -> None:
             {"name": "late", "value": 3, "type": "", "group": ""},
             {"name": "client", "value": "bigshot", "type": "label", "group": "who"},
         ],
+        "artifacts": [],
         "logs": [
             {
                 "time_ns": NOW_NS + MS_NS,

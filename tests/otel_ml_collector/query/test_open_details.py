@@ -45,6 +45,7 @@ def test_running(line: Timeline) -> None:
         "run_id": id_of(run),
         "trace_id": run.trace_id.hex(),
         "parent_run_id": None,
+        "trace_key": "",
         "project": line.project,
         "kind": "training",
         "name": "train",
@@ -140,7 +141,7 @@ def test_statistics(line: Timeline) -> None:
         window = Window(line.now_ns - DAY_NS, line.now_ns + DAY_NS)
         return [
             [found for found in models.find_projects(reader) if found.project == project],
-            models.find_models(reader, project),
+            [model for model in models.find_models(reader, project) if model.runs],
             models.find_versions(reader, project, "train"),
             statistics.bound_runs(reader, project),
             statistics.count_runs(

@@ -6,8 +6,11 @@ from otel_ml_collector.errors import (
     BadQuery,
     CollectorError,
     NotFound,
+    Refused,
     StoreTimeout,
+    TooLarge,
     Unavailable,
+    UnknownMediaType,
 )
 from otel_ml_collector.query.problems import problem_of
 
@@ -18,6 +21,9 @@ from otel_ml_collector.query.problems import problem_of
         (BadQuery("wrong", "where", 7), 400, "bad_query", "where", 7),
         (BadQuery("wrong", "limit"), 400, "bad_query", "limit", None),
         (NotFound("wrong"), 404, "not_found", None, None),
+        (Refused("wrong"), 400, "bad_request", None, None),
+        (TooLarge("wrong"), 413, "too_large", None, None),
+        (UnknownMediaType("wrong"), 415, "unknown_media_type", None, None),
         (StoreTimeout("wrong"), 503, "store_timeout", None, None),
         (Unavailable("wrong"), 503, "unavailable", None, None),
     ],

@@ -6,8 +6,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from otel_ml_collector.records import Tag, TagValue
-from otel_ml_collector.store.columns import RUNS, TRACE_INDEX, tag_text
+from otel_ml_collector.records import TagValue
+from otel_ml_collector.store.columns import RUNS, TRACE_INDEX, text_of
 from tests.otel_ml_collector.spans import make_call, map_all, map_one, span_id
 from tests.otel_ml_collector.stores import Store
 
@@ -26,9 +26,9 @@ from tests.otel_ml_collector.stores import Store
         (3.0, "3.0"),
     ],
 )
-def test_tag_text(value: TagValue, text: str) -> None:
+def test_text_of(value: TagValue, text: str) -> None:
     """A tag's text is what a filter compares: a text as it is, other values as in JSON."""
-    assert tag_text(Tag("name", value)) == text
+    assert text_of(value) == text
 
 
 def test_stamps() -> None:
@@ -54,7 +54,7 @@ def test_misfit() -> None:
 
 
 @pytest.mark.parametrize(
-    "table", ["runs", "payloads", "metrics", "model_versions", "late_tags", "late_logs"]
+    "table", ["runs", "payloads", "metrics", "model_versions", "late_tags", "late_logs", "objects"]
 )
 def test_all_columns(store: Store, table: str) -> None:
     """What is written has every column of its table."""

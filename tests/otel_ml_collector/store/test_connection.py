@@ -11,11 +11,19 @@ import clickhouse_connect
 import pytest
 
 from otel_ml_collector.errors import BadSetting
-from otel_ml_collector.query.runs import RunsQuery, find_runs
+from otel_ml_collector.query.runs import RunsQuery, find_run, find_runs
 from otel_ml_collector.store import schema
-from otel_ml_collector.store.columns import RUNS
+from otel_ml_collector.store.columns import RUNS, TRACE_INDEX
 from otel_ml_collector.store.connection import Connections
-from tests.otel_ml_collector.spans import NOW_NS, make_call, make_sign, make_start, map_all
+from tests.otel_ml_collector.spans import (
+    NOW_NS,
+    id_of,
+    make_artifact,
+    make_call,
+    make_sign,
+    make_start,
+    map_all,
+)
 from tests.otel_ml_collector.stores import open_store
 
 # Another process opens the store and says what became of it.
@@ -150,7 +158,7 @@ def test_interrupted_creation(tmp_path: Path) -> None:
 def test_store_of_schema_1(tmp_path: Path) -> None:
     """A store from before start records keeps its runs, and takes start records from then on."""
     ended, begun = make_call("ended"), make_call("begun")
-    later = {schema.OPEN_RUNS, schema.PROCESSES}
+    later = {schema.OPEN_RUNS, schema.PROCESSES, schema.TRACE_KEYS}
     with clickhouse_connect.get_client(interface="chdb", path=str(tmp_path / "store")) as client:
         for table in schema.TABLES:
             if table not in later:
@@ -166,7 +174,45 @@ def test_store_of_schema_1(tmp_path: Path) -> None:
         ("begun", "running"),
         ("ended", "ok"),
     ]
-    assert rows == [{"schema": 2}]
+    assert rows == [{"schema": schema.SCHEMA_VERSION}]
+
+
+def test_store_of_schema_2(tmp_path: Path) -> None:
+    """A store from before the keys of traces were kept tells the keys of its runs."""
+    call = make_call("ended", {"otel_ml.trace_key": "order 7"})
+    with clickhouse_connect.get_client(interface="chdb", path=str(tmp_path / "store")) as client:
+        for table in schema.TABLES:
+            if table != schema.TRACE_KEYS:
+                client.command(table)
+        client.insert("store_meta", [["schema", 2]], column_names=["name", "value"])
+        records = map_all(call, project="p")
+        client.insert_arrow("runs", RUNS.to_arrow(records.runs, [NOW_NS]))
+        client.insert_arrow("trace_index", TRACE_INDEX.to_arrow(records.trace_keys))
+    with open_store(tmp_path) as store:
+        (found,) = find_runs(store.reader, RunsQuery("p"), NOW_NS).runs
+        rows = store.reader.rows("SELECT max(value) AS schema FROM store_meta", {})
+    assert (found.name, found.trace_key) == ("ended", "order 7")
+    assert rows == [{"schema": schema.SCHEMA_VERSION}]
+
+
+def test_store_of_schema_3(tmp_path: Path) -> None:
+    """A store from before artifacts keeps its runs, and takes artifacts from then on."""
+    ended, logged = make_call("ended"), make_call("logged", events=[make_artifact("sample")])
+    later = {schema.OBJECTS, schema.ARTIFACTS, schema.ARTIFACT_CHUNKS}
+    with clickhouse_connect.get_client(interface="chdb", path=str(tmp_path / "store")) as client:
+        for table in schema.TABLES:
+            if table not in later:
+                client.command(table)
+        client.insert("store_meta", [["schema", 3]], column_names=["name", "value"])
+        client.insert_arrow("runs", RUNS.to_arrow(map_all(ended, project="p").runs, [NOW_NS]))
+    with open_store(tmp_path) as store:
+        store.take("p", logged)
+        found = find_runs(store.reader, RunsQuery("p"), NOW_NS).runs
+        run = find_run(store.reader, id_of(logged), "p", now_ns=NOW_NS)
+        rows = store.reader.rows("SELECT max(value) AS schema FROM store_meta", {})
+    assert {one.name for one in found} == {"ended", "logged"}
+    assert [one.ref for one in run.artifacts] == ["sample"]
+    assert rows == [{"schema": 4}]
 
 
 @pytest.mark.parametrize(

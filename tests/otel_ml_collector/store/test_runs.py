@@ -1,28 +1,12 @@
 """Tests of what is asked about runs, where rows repeat, and where there are many."""
 
-from otel_ml_collector.records import LateLog, LateTag, LogLine, Metric, Records, Tag
+from otel_ml_collector.records import LateLog, LateTag, LogLine, Records, Tag
 from otel_ml_collector.store import runs
-from otel_ml_collector.store.columns import LATE_LOGS, METRICS
+from otel_ml_collector.store.columns import LATE_LOGS
 from tests.otel_ml_collector.spans import DAY_NS, MS_NS, NOW_NS, make_call, trace_id
 from tests.otel_ml_collector.stores import Store
 
 OWNER = f"{'0' * 31}1-{'0' * 15}2"
-
-
-def make_point(project: str, position: int, source: str = "logged") -> Metric:
-    return Metric(
-        project=project,
-        owner=OWNER,
-        owner_start_ns=0,
-        name="loss",
-        value=float(position),
-        step=-1,
-        time_ns=NOW_NS,
-        mode="append",
-        source=source,
-        record_id="00000000000000aa",
-        position=position,
-    )
 
 
 def test_places(store: Store, project: str) -> None:
@@ -40,31 +24,15 @@ def test_places(store: Store, project: str) -> None:
     ]
 
 
-def test_points_that_come_again_next_month(store: Store, project: str) -> None:
-    """A point that comes again in another month is read once."""
-    client = store.connections.open()
-    for arrived_ns in (NOW_NS, NOW_NS + 31 * DAY_NS):
-        client.insert_arrow("metrics", METRICS.to_arrow([make_point(project, 0)], [arrived_ns]))
-    assert [row["value"] for row in runs.read_points(store.reader, project, OWNER)] == [0.0]
-
-
 def test_lines_that_come_again_next_month(store: Store, project: str) -> None:
     """A text line that comes again in another month is read once."""
     line = LateLog(project, OWNER, LogLine(NOW_NS, "info", "text"), "00000000000000aa", 0)
     client = store.connections.open()
     for arrived_ns in (NOW_NS, NOW_NS + 31 * DAY_NS):
         client.insert_arrow("late_logs", LATE_LOGS.to_arrow([line], [arrived_ns]))
-    assert runs.read_late_logs(store.reader, project, OWNER) == [
-        {"time_ns": NOW_NS, "severity": "info", "message": "text"}
+    assert runs.read_late_logs(store.reader, project, [OWNER]) == [
+        {"owner": OWNER, "time_ns": NOW_NS, "severity": "info", "message": "text"}
     ]
-
-
-def test_order_of_points(store: Store, project: str) -> None:
-    """Points of one record and time are read in their places, however many there are."""
-    points = [make_point(project, position) for position in range(300)]
-    store.writer.write(Records(metrics=points[::-1]))
-    found = runs.read_points(store.reader, project, OWNER)
-    assert [row["value"] for row in found] == [float(position) for position in range(300)]
 
 
 def test_newest_tag(store: Store, project: str) -> None:
@@ -77,13 +45,3 @@ def test_newest_tag(store: Store, project: str) -> None:
         store.writer.write(Records(tags=[tag]))
     found = runs.read_late_tags(store.reader, project, [OWNER])
     assert [row["value"] for row in found] == ['"red"', '"green"', '"blue"']
-
-
-def test_evaluations_are_no_points(store: Store, project: str) -> None:
-    """Scores and logged points of one name are read apart."""
-    store.writer.write(
-        Records(metrics=[make_point(project, 1), make_point(project, 2, source="human")])
-    )
-    assert [row["value"] for row in runs.read_points(store.reader, project, OWNER)] == [1.0]
-    found = runs.read_evaluations(store.reader, project, [OWNER])
-    assert [(row["source"], row["score"]) for row in found] == [("human", 2.0)]

@@ -8,10 +8,13 @@ from tests.otel_ml_collector.spans import NOW_NS, make_call, make_record
 from tests.otel_ml_collector.stores import Store
 
 TABLES: Final = [
+    "artifact_chunks",
+    "artifacts",
     "late_logs",
     "late_tags",
     "metrics",
     "model_versions",
+    "objects",
     "open_runs",
     "payloads",
     "processes",
@@ -19,6 +22,7 @@ TABLES: Final = [
     "scores_by_judge",
     "store_meta",
     "trace_index",
+    "trace_keys",
 ]
 # Each makes an insert or a merge durable before it is acknowledged.
 DURABLE: Final = [

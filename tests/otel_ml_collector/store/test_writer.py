@@ -11,6 +11,7 @@ import pytest
 from otel_ml_collector.errors import Refused, Unavailable
 from otel_ml_collector.mapping import Filing, map_spans
 from otel_ml_collector.query import models, runs
+from otel_ml_collector.query.objects import ObjectsQuery, find_objects
 from otel_ml_collector.records import Metric, ModelVersion, ProcessSign, Records, TraceKey
 from otel_ml_collector.span import Event, Span
 from otel_ml_collector.store import statistics
@@ -24,6 +25,7 @@ from tests.otel_ml_collector.spans import (
     NOW_NS,
     SECOND_NS,
     id_of,
+    make_artifact,
     make_call,
     make_record,
     make_sign,
@@ -104,7 +106,10 @@ def make_records_about(call: Span, number: int) -> list[Span]:
             "otel_ml.tag.late": number,
         },
         span_id=span_id(200 + number),
-        events=[Event("otel_ml.log", call.start_ns + 1, {"otel_ml.log.message": f"line {number}"})],
+        events=[
+            Event("otel_ml.log", call.start_ns + 1, {"otel_ml.log.message": f"line {number}"}),
+            make_artifact("sample", f'{{"type": "t", "params": {number}}}', at_ns=call.end_ns),
+        ],
         **late,
     )
     judge = make_record(
@@ -153,6 +158,10 @@ def answers(store: Store, project: str, story: Sequence[Span]) -> dict[str, Any]
         "count": statistics.count_runs(
             reader, project, ALWAYS, window, origin_ns=window.start_ns, step_ns=SECOND_NS
         ),
+        "objects": [
+            find_objects(reader, ObjectsQuery(project)),
+            find_objects(reader, ObjectsQuery(project, trace_id=trace_id(1).hex())),
+        ],
         "bounds": statistics.bound_runs(reader, project),
         "version_runs": statistics.read_version_runs(reader, project, "answer"),
         "version_scores": statistics.read_version_scores(reader, project, "answer"),
@@ -170,7 +179,7 @@ def plain(answer: Any, project: str) -> Any:
         kept = {
             key: value
             for key, value in answer.items()
-            if key not in {"first_seen_time", "last_heard_ns"}
+            if key not in {"first_seen_time", "last_heard_ns", "url"}
         }
         return {key: plain(value, project) for key, value in kept.items()}
     return "the project" if answer == project else answer
@@ -206,6 +215,7 @@ def test_merged_repetition(store: Store) -> None:
         "processes",
         "payloads",
         "metrics",
+        "objects",
         "scores_by_judge",
         "model_versions",
     ):
@@ -237,7 +247,7 @@ def test_empty_group(store: Store, project: str) -> None:
 STAMPS: Final = """
     SELECT arrived_ns AS stamp FROM runs UNION ALL SELECT arrived_ns FROM metrics
     UNION ALL SELECT arrived_ns FROM late_tags UNION ALL SELECT arrived_ns FROM late_logs
-    UNION ALL SELECT arrived_ns FROM payloads
+    UNION ALL SELECT arrived_ns FROM payloads UNION ALL SELECT arrived_ns FROM objects
     UNION ALL SELECT first_arrived_ns FROM model_versions"""
 
 

@@ -1,0 +1,105 @@
+"""Artifacts: what was logged under a reference, as span events of a run or of an `update`."""
+
+import hashlib
+import re
+import zlib
+from typing import Final
+
+import orjson
+
+from otel_ml import attributes as names
+from otel_ml_collector.mapping.values import parse, to_int, to_json, to_text
+from otel_ml_collector.records import Artifact
+from otel_ml_collector.span import Event, Span, Value
+
+BAD_ARTIFACT: Final = "invalid_artifact"
+_REF_CHARS: Final = 1_024
+_TYPE_CHARS: Final = 256
+_PREVIEW_CHARS: Final = 4_096
+_SHA256: Final = re.compile("[0-9a-f]{64}")
+NO_DOCUMENT: Final = bytes(32)
+
+
+def is_artifact(event: Event) -> bool:
+    """Tell an event that logs something: it has a reference of 1 to 1,024 characters."""
+    ref = event.attributes.get(names.ARTIFACT_REF)
+    return (
+        event.name == names.ARTIFACT_EVENT and isinstance(ref, str) and 0 < len(ref) <= _REF_CHARS
+    )
+
+
+def read_artifacts(span: Span, project: str, owner: str) -> list[Artifact]:
+    """Read what the events of a span log about an owner; events that log nothing are left out."""
+    events = [event for event in span.events if event.name == names.ARTIFACT_EVENT]
+    return [
+        _read(event, project, owner, span.span_id.hex(), position)
+        for position, event in enumerate(events)
+        if is_artifact(event)
+    ]
+
+
+def has_bad_artifact(span: Span) -> bool:
+    """Tell whether an event of a span is named as one that logs, and logs nothing."""
+    return any(
+        event.name == names.ARTIFACT_EVENT and not is_artifact(event) for event in span.events
+    )
+
+
+def _read(event: Event, project: str, owner: str, record_id: str, position: int) -> Artifact:
+    told = event.attributes
+    digest = _read_digest(told.get(names.ARTIFACT_SHA256))
+    document = _read_document(told.get(names.ARTIFACT_JSON), digest)
+    raw = document.encode("utf-8", "surrogatepass")
+    if document:
+        digest = hashlib.sha256(raw).digest()
+    size = len(raw) or max(to_int(told.get(names.ARTIFACT_BYTES)) or 0, 0)
+    ref = to_text(told[names.ARTIFACT_REF])
+    kind = to_text(told.get(names.ARTIFACT_TYPE))[:_TYPE_CHARS]
+    preview = _read_preview(told.get(names.ARTIFACT_PREVIEW))
+    time_ns = min(event.time_ns, 2**63 - 1)
+    said = f"{ref}\x1f{kind}\x1f{size}\x1f{digest.hex()}\x1f{preview}\x1f{time_ns}"
+    checksum = zlib.crc32(said.encode("utf-8", "surrogatepass"))
+    return Artifact(
+        project=project,
+        owner=owner,
+        ref=ref,
+        type=kind,
+        bytes=size,
+        sha256=digest,
+        json=document,
+        preview=preview,
+        time_ns=time_ns,
+        record_id=record_id,
+        position=position,
+        rank=min(len(raw) + len(said), 2**31 - 1) << 32 | checksum,
+    )
+
+
+def _read_digest(value: Value) -> bytes:
+    is_hash = isinstance(value, str) and _SHA256.fullmatch(value)
+    return bytes.fromhex(to_text(value)) if is_hash else NO_DOCUMENT
+
+
+def _read_document(value: Value, digest: bytes) -> str:
+    """Read a document that came along; empty when it is no JSON, or not what its hash says.
+
+    A limit on the length of values cuts it, and leaves the hash.
+    """
+    if not isinstance(value, str) or not value:
+        return ""
+    raw = value.encode("utf-8", "surrogatepass")
+    if digest not in (NO_DOCUMENT, hashlib.sha256(raw).digest()):
+        return ""
+    try:
+        orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        return ""
+    return value
+
+
+def _read_preview(value: Value) -> str:
+    """Read a preview as JSON text: one that is no JSON, or long, is a text."""
+    text = to_text(value)
+    if not text:
+        return ""
+    return to_json(parse(text) if len(text) <= _PREVIEW_CHARS else text[:_PREVIEW_CHARS])

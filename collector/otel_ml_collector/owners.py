@@ -1,0 +1,32 @@
+"""What a record is about, as one text: a run id, a trace key, a tag, or a model's version.
+
+Run ids begin with a hex digit, so they sort before `FIRST`, and all other owners do not.
+"""
+
+from typing import Final
+
+TRACE_KEY_CHARS: Final = 256
+KEY: Final = "key:"
+TAG: Final = "tag:"
+_MODEL: Final = "model:"
+FIRST: Final = KEY
+
+
+def own_key(key: str) -> str:
+    """Name the trace that has a key, whatever runs it has or will have."""
+    return KEY + key[:TRACE_KEY_CHARS]
+
+
+def own_tag(text: str) -> str:
+    """Name the runs that have a tag, told as ``name=value``."""
+    return TAG + text
+
+
+def own_model(name: str, digest: str) -> str:
+    """Name a version of a model."""
+    return f"{_MODEL}{digest}:{name}"
+
+
+def is_run(owner: str) -> bool:
+    """Tell the id of a run from all other owners."""
+    return owner < FIRST

@@ -1,0 +1,98 @@
+"""One run with everything that is known of it: its payload, and what was said of it since."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from otel_ml import attributes as names
+from otel_ml_collector.mapping.values import parse
+from otel_ml_collector.query.answers import LogLine, Run, TagDetail
+from otel_ml_collector.query.artifacts import find_artifacts
+from otel_ml_collector.query.late import Said, find_said, make_lines
+from otel_ml_collector.query.rows import is_open, load_json, run_id_of
+from otel_ml_collector.query.series import counts_of, find_series, values_of
+from otel_ml_collector.query.shape import summarise_said
+from otel_ml_collector.store.open_runs import read_open_payload
+from otel_ml_collector.store.reader import Reader, Row
+from otel_ml_collector.store.runs import Key, read_late_logs, read_payload
+
+
+def make_detail(reader: Reader, row: Row, trace_rows: Sequence[Row]) -> Run:
+    """Make the record of one run.
+
+    Args:
+        reader: The store.
+        row: Its light row.
+        trace_rows: Those of the roots of its trace.
+    """
+    project, run_id = row["project"], run_id_of(row)
+    for field in ("session", "user"):  # what the root says holds for the whole trace
+        row[field] = row[field] or next((r[field] for r in trace_rows if r[field]), "")
+    said = find_said(reader, project, [row])
+    about = said[run_id]
+    (summary,) = summarise_said(reader, project, [row], said)
+    read = read_open_payload if is_open(row) else read_payload
+    payload = read(reader, project, Key(row["start_ns"], row["trace_id"], row["span_id"])) or {}
+    series = find_series(reader, project, about.owners)
+    attributes = load_json(payload.get("attributes", ""), {})
+    return Run(
+        **summary.model_dump(exclude={"inputs", "outputs"}),
+        inputs=load_json(payload.get("inputs", "")),
+        outputs=load_json(payload.get("outputs", "")),
+        params=load_json(payload.get("params", "")),
+        trace_keys=list(about.keys),
+        capture=_take_capture(attributes),
+        metrics=values_of(series),
+        metric_points=counts_of(series),
+        evaluations=list(about.evaluations),
+        tag_details=_tag_details(row, payload, about),
+        logs=_logs(reader, row, payload, about),
+        artifacts=find_artifacts(reader, project, about.owners),
+        events=load_json(payload.get("events", ""), []),
+        links=load_json(payload.get("links", ""), []),
+        attributes=attributes,
+        resource=load_json(payload.get("resource", ""), {}),
+        scope=load_json(payload.get("scope", ""), {}),
+        dialect=row["dialect"],
+    )
+
+
+def _take_capture(attributes: dict[str, Any]) -> dict[str, list[str]]:
+    """Take out of the attributes what was left out of the payload, by part, and why.
+
+    Anything else under that name stays where it is.
+    """
+    told = parse(attributes.get(names.CAPTURE))
+    if not isinstance(told, dict):
+        return {}
+    found = {part: [why] if isinstance(why, str) else why for part, why in told.items()}
+    if not all(_is_texts(why) for why in found.values()):
+        return {}
+    del attributes[names.CAPTURE]
+    return found
+
+
+def _is_texts(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+
+
+def _tag_details(row: Row, payload: Row, said: Said) -> list[TagDetail]:
+    details = load_json(payload.get("tag_details", ""), {})
+    own = {
+        name: {"name": name, "value": value, **details.get(name, {"type": "", "group": ""})}
+        for name, value in row["tags"].items()
+    }
+    tags = [
+        TagDetail(
+            name=tag["name"],
+            value=load_json(tag["value"]),
+            type=tag["type"],
+            group=tag["group"],
+        )
+        for tag in (own | dict(said.tags)).values()
+    ]
+    return sorted(tags, key=lambda tag: (tag.group, tag.name))
+
+
+def _logs(reader: Reader, row: Row, payload: Row, said: Said) -> list[LogLine]:
+    late = read_late_logs(reader, row["project"], said.owners)
+    return make_lines([*load_json(payload.get("logs", ""), []), *late], row["start_ns"])

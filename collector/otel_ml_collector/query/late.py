@@ -1,0 +1,209 @@
+"""What was said of runs apart from their spans: by their ids, by trace keys, by tags."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from operator import itemgetter
+from typing import Final
+
+from otel_ml_collector.owners import is_run, own_key, own_tag
+from otel_ml_collector.query.answers import Evaluation, LogLine, Told
+from otel_ml_collector.query.artifacts import find_artifacts
+from otel_ml_collector.query.rows import load_json, run_id_of, told_ns
+from otel_ml_collector.query.series import counts_of, find_series, values_of
+from otel_ml_collector.store.columns import text_of
+from otel_ml_collector.store.reader import Reader, Row
+from otel_ml_collector.store.runs import read_evaluations, read_late_logs, read_late_tags
+from otel_ml_collector.store.statistics import read_versions
+from otel_ml_collector.store.targets import (
+    find_calls,
+    find_owners,
+    has_targets,
+    read_trace_keys,
+)
+
+_NO_PARENT: Final = "0" * 16
+_AT_ONCE: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What was said of one run.
+
+    Attributes:
+        keys: The keys of its trace.
+        owners: By what it was named: its id, and the keys and tags under which more is told.
+        tags: The late tags that hold against those of its own span, by name.
+        evaluations: What judges and people said, oldest first.
+    """
+
+    keys: Sequence[str]
+    owners: Sequence[str]
+    tags: Mapping[str, Row]
+    evaluations: Sequence[Evaluation]
+
+
+def find_said(reader: Reader, project: str, rows: Sequence[Row]) -> dict[str, Said]:
+    """Find what was said of the runs of some light rows of one project, by run id."""
+    keys = _keys_of(reader, project, rows)
+    tags = _by_owner(read_late_tags(reader, project, [run_id_of(row) for row in rows]))
+    owners = _find_owners(reader, project, rows, keys, tags)
+    more = sorted({owner for named in owners.values() for owner in named if not is_run(owner)})
+    if more:
+        tags |= _by_owner(read_late_tags(reader, project, more))
+    evaluations = read_evaluations(reader, project, [*owners, *more])
+    made = _by_owner(evaluations)
+    numbers = version_numbers(reader, project, "judge", {row["judge"] for row in evaluations})
+    return {
+        run_id: Said(
+            keys=keys.get(row["trace_id"], []),
+            owners=owners[run_id],
+            tags=_newest(row, [tag for owner in owners[run_id] for tag in tags.get(owner, [])]),
+            evaluations=_evaluations(
+                [one for owner in owners[run_id] for one in made.get(owner, [])], numbers
+            ),
+        )
+        for row in rows
+        for run_id in (run_id_of(row),)
+    }
+
+
+def find_told(reader: Reader, project: str, owner: str) -> Told:
+    """Read what was told of an owner that has no span here."""
+    evaluations = read_evaluations(reader, project, [owner])
+    numbers = version_numbers(reader, project, "judge", {row["judge"] for row in evaluations})
+    series = find_series(reader, project, [owner])
+    lines = read_late_logs(reader, project, [owner])
+    return Told(
+        tags={
+            tag["name"]: load_json(tag["value"]) for tag in read_late_tags(reader, project, [owner])
+        },
+        logs=make_lines(lines, lines[0]["time_ns"] if lines else 0),
+        metrics=values_of(series),
+        metric_points=counts_of(series),
+        evaluations=_evaluations(evaluations, numbers),
+        artifacts=find_artifacts(reader, project, [owner]),
+    )
+
+
+def make_lines(rows: Iterable[Row], start_ns: int) -> list[LogLine]:
+    """Make lines of text, oldest first, with their time since a start."""
+    return [
+        LogLine(
+            time_ns=row["time_ns"],
+            offset_ms=(row["time_ns"] - start_ns) / 1e6,
+            severity=row["severity"],
+            message=row["message"],
+        )
+        for row in sorted(rows, key=itemgetter("time_ns"))
+    ]
+
+
+def version_numbers(
+    reader: Reader, project: str, kind: str, names: Iterable[str]
+) -> dict[tuple[str, str, str], int]:
+    """Return the small numbers of versions by (name, digest, structure)."""
+    wanted = sorted(name for name in names if name)
+    if not wanted:
+        return {}
+    return {
+        (row["name"], row["digest"], row["structure"]): row["number"]
+        for row in read_versions(reader, project, kind, wanted)
+    }
+
+
+def _keys_of(reader: Reader, project: str, rows: Sequence[Row]) -> dict[str, list[str]]:
+    keys: defaultdict[str, list[str]] = defaultdict(list)
+    for row in read_trace_keys(reader, project, sorted({row["trace_id"] for row in rows})):
+        keys[row["trace_id"]].append(row["key"])
+    return keys
+
+
+def _find_owners(
+    reader: Reader,
+    project: str,
+    rows: Sequence[Row],
+    keys: Mapping[str, Sequence[str]],
+    late_tags: Mapping[str, Sequence[Row]],
+) -> dict[str, list[str]]:
+    """Name, by run id, under what something may be told of the runs of some rows."""
+    owners = {run_id_of(row): [run_id_of(row)] for row in rows}
+    if not has_targets(reader, project):
+        return owners
+    calls = [row for row in rows if row["kind"] != "span"]
+    by_key = {run_id_of(row): _owners_of_keys(row, keys) for row in calls}
+    by_tag = {run_id_of(row): _owners_of_tags(row, late_tags) for row in rows}
+    asked = sorted(set(chain(*by_key.values(), *by_tag.values())))
+    known = {
+        owner
+        for place in range(0, len(asked), _AT_ONCE)
+        for owner in find_owners(reader, project, asked[place : place + _AT_ONCE])
+    }
+    keyed = [row for row in calls if known.intersection(by_key[run_id_of(row)])]
+    roots = _roots(reader, project, keyed)
+    for run_id, named in owners.items():
+        named += [owner for owner in by_key.get(run_id, []) if owner in known and run_id in roots]
+        named += [owner for owner in by_tag.get(run_id, []) if owner in known]
+    return owners
+
+
+def _owners_of_keys(row: Row, keys: Mapping[str, Sequence[str]]) -> list[str]:
+    return [own_key(key) for key in keys.get(row["trace_id"], [])]
+
+
+def _owners_of_tags(row: Row, late_tags: Mapping[str, Sequence[Row]]) -> list[str]:
+    """Name the tags that a run was given, on its span or later."""
+    own = [(name, value) for name, value in row["tags"].items()]
+    late = [(tag["name"], tag["value"]) for tag in late_tags.get(run_id_of(row), [])]
+    return sorted({own_tag(f"{name}={text_of(load_json(value))}") for name, value in own + late})
+
+
+def _roots(reader: Reader, project: str, rows: Sequence[Row]) -> set[str]:
+    """Tell which of some model calls have none as their parent."""
+    parents = {run_id_of(row): f"{row['trace_id']}-{row['parent_span_id']}" for row in rows}
+    above = {parent for parent in parents.values() if not parent.endswith(f"-{_NO_PARENT}")}
+    calls = find_calls(reader, project, sorted(above))
+    return {run_id for run_id, parent in parents.items() if parent not in calls}
+
+
+def _by_owner(rows: Iterable[Row]) -> dict[str, list[Row]]:
+    found: defaultdict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        found[row["owner"]].append(row)
+    return dict(found)
+
+
+def _newest(row: Row, tags: Iterable[Row]) -> dict[str, Row]:
+    """Choose of each name the newest tag; the run's own count from when its span said them."""
+    newest: dict[str, Row] = {}
+    for tag in sorted(tags, key=lambda tag: (tag["time_ns"], tag["record_id"])):
+        if tag["name"] not in row["tags"] or tag["time_ns"] >= told_ns(row):
+            newest[tag["name"]] = tag
+    return newest
+
+
+def _evaluations(
+    rows: Sequence[Row], numbers: Mapping[tuple[str, str, str], int]
+) -> list[Evaluation]:
+    ordered = sorted(rows, key=_order)
+    return [
+        Evaluation(
+            judge=row["judge"],
+            version=numbers.get((row["judge"], row["version"], "")),
+            digest=row["version"],
+            score=row["score"],
+            passed=row["passed"],
+            label=row["label"],
+            explanation=row["explanation"],
+            error=row["error"],
+            source=row["source"],
+        )
+        for row in ordered
+    ]
+
+
+def _order(row: Row) -> tuple[int, str, str, str]:
+    """Order what was said, as filters do."""
+    record = "" if is_run(row["owner"]) else row["record_id"]
+    return row["time_ns"], row["judge"], row["version"], record

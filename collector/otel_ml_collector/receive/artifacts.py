@@ -1,0 +1,145 @@
+"""Uploads of artifacts: ``PUT /api/v1/projects/{project}/artifacts/{sha256}``."""
+
+import asyncio
+import logging
+import re
+from collections.abc import AsyncGenerator
+from contextlib import suppress
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Depends, Request
+from starlette.requests import ClientDisconnect
+from starlette.responses import JSONResponse, Response
+
+from otel_ml_collector.errors import (
+    CollectorError,
+    Refused,
+    TooLarge,
+    Unavailable,
+    UnknownMediaType,
+)
+from otel_ml_collector.mapping.check import is_project
+from otel_ml_collector.query.answers import ErrorAnswer, StoredArtifact
+from otel_ml_collector.query.artifacts import address_of
+from otel_ml_collector.telemetry import Telemetry
+from otel_ml_collector.uploads import Uploads
+
+JSON: Final = "application/json"
+_DRAIN_S: Final = 10.0
+_SHA256: Final = re.compile("[0-9a-f]{64}")
+_ERRORS: Final[dict[int | str, dict[str, Any]]] = {
+    code: {"model": ErrorAnswer} for code in (400, 413, 415, 503)
+}
+
+_logger = logging.getLogger(__name__)
+router = APIRouter(prefix="/api/v1", responses=_ERRORS)
+
+
+class ArtifactEndpoint:
+    """Answers uploads, and counts them by their answers.
+
+    Args:
+        uploads: Stores them.
+        telemetry: Counts them.
+        limit_bytes: How many bytes one may have.
+    """
+
+    def __init__(self, uploads: Uploads, telemetry: Telemetry, limit_bytes: int) -> None:
+        self._uploads = uploads
+        self._telemetry = telemetry
+        self._limit_bytes = limit_bytes
+
+    async def answer(self, project: str, sha256: str, request: Request) -> Response:
+        """Store a document and say so once it is durable."""
+        body = request.stream()
+        try:
+            return await self._take(project, sha256, request, body)
+        except ClientDisconnect:
+            self._telemetry.count_upload("broken")
+            return Response(status_code=400)
+        except CollectorError as error:
+            is_busy = isinstance(error, Unavailable)
+            self._telemetry.count_upload("unavailable" if is_busy else "refused")
+            raise
+        except Exception as error:
+            _logger.exception("An upload failed")
+            self._telemetry.count_upload("unavailable")
+            raise Unavailable(f"The collector has trouble: {type(error).__name__}") from error
+        finally:
+            if _will_close(request):
+                await _drain(body, self._limit_bytes)
+
+    async def _take(
+        self, project: str, sha256: str, request: Request, body: AsyncGenerator[bytes, None]
+    ) -> Response:
+        self._check(project, sha256, request)
+        url = address_of(project, sha256)
+        size = await self._uploads.find(project, sha256)
+        if size is not None:  # what comes of the body is read by nobody
+            self._telemetry.count_upload("known")
+            return _answer(200, StoredArtifact(sha256=sha256, bytes=size, url=url))
+        size = await self._uploads.accept(project, sha256, body, self._limit_bytes)
+        self._telemetry.count_upload("stored")
+        return _answer(201, StoredArtifact(sha256=sha256, bytes=size, url=url))
+
+    def _check(self, project: str, sha256: str, request: Request) -> None:
+        """Refuse what can be refused before the body is read."""
+        if not _SHA256.fullmatch(sha256):
+            raise Refused(f"Invalid sha256 {sha256[:80]!r}: expected 64 digits of lower-case hex")
+        if not project or not is_project(project):
+            raise Refused("Invalid project: expected 1 to 128 printable characters")
+        media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if media_type != JSON:
+            raise UnknownMediaType(f"Invalid content type {media_type[:80]!r}: expected {JSON}")
+        encoding = request.headers.get("content-encoding", "").strip().lower() or "identity"
+        if encoding != "identity":
+            raise UnknownMediaType(f"Invalid content encoding {encoding[:80]!r}: expected none")
+        size = request.headers.get("content-length", "")
+        if size.isdecimal() and int(size) > self._limit_bytes:
+            raise TooLarge(f"The artifact has more than {self._limit_bytes} bytes")
+
+
+async def endpoint_of(request: Request) -> ArtifactEndpoint:
+    """Return the endpoint that the application was made with."""
+    endpoint: ArtifactEndpoint = request.app.state.artifacts
+    return endpoint
+
+
+@router.put(
+    "/projects/{project:path}/artifacts/{sha256}",
+    status_code=201,
+    responses={200: {"model": StoredArtifact}, 201: {"model": StoredArtifact}},
+)
+async def put_artifact(
+    project: str,
+    sha256: str,
+    request: Request,
+    endpoint: Annotated[ArtifactEndpoint, Depends(endpoint_of)],
+) -> Response:
+    """Store a JSON document under its hash; 200 when it was there already."""
+    return await endpoint.answer(project, sha256, request)
+
+
+def _answer(status: int, stored: StoredArtifact) -> Response:
+    return JSONResponse(stored.model_dump(), status)
+
+
+def _will_close(request: Request) -> bool:
+    """Tell whether the connection ends with the answer."""
+    said = request.headers.get("connection", "").lower()
+    return "close" in said or request.scope["http_version"] == "1.0"
+
+
+async def _drain(body: AsyncGenerator[bytes, None], limit_bytes: int) -> None:
+    """Read what nobody wants of a body, for a while.
+
+    A connection that is closed on unread data is reset, and a client would send the body again
+    instead of reading the answer. One that stays open is read on by the server.
+    """
+    size = 0
+    with suppress(TimeoutError, ClientDisconnect):
+        async with asyncio.timeout(_DRAIN_S):
+            async for part in body:
+                size += len(part)
+                if size > limit_bytes:
+                    return

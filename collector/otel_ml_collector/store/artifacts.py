@@ -1,0 +1,182 @@
+"""Documents that were uploaded: kept in chunks under their hash, there once they are whole."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import BinaryIO, Final
+
+import pyarrow as pa
+from clickhouse_connect.driver.exceptions import ClickHouseError
+
+from otel_ml_collector.errors import Unavailable
+from otel_ml_collector.store.connection import Connections
+from otel_ml_collector.store.reader import Reader
+
+# It never changes: what two programs wrote of one document stands in each other's place.
+CHUNK_BYTES: Final = 1024 * 1024
+KEPT_NS: Final = 86_400 * 10**9
+# An upload of what is there already renews it, once it is as old as this.
+_RENEW_NS: Final = KEPT_NS // 2
+_CHUNKS_AT_ONCE: Final = 4
+
+_ONE: Final = "project = {project:String} AND sha256 = toFixedString(unhex({sha256:String}), 32)"
+_UNNAMED: Final = "(project, sha256) NOT IN (SELECT project, sha256 FROM objects)"
+_UNFINISHED: Final = "(project, sha256) NOT IN (SELECT project, sha256 FROM artifacts)"
+
+
+class ArtifactWriter:
+    """Owned by one thread: so no sweep comes between the parts of an upload.
+
+    Args:
+        connections: The store.
+        clock: Tells the time of arrival, in nanoseconds since the epoch.
+    """
+
+    def __init__(self, connections: Connections, clock: Callable[[], int] = time.time_ns) -> None:
+        self._client = connections.open()
+        self._clock = clock
+
+    def find(self, project: str, sha256: str) -> int | None:
+        """Find the size of a document that is there, and let it stay half a day at least.
+
+        Raises:
+            Unavailable: The store has trouble.
+        """
+        sql = f"SELECT max(arrived_ns), max(bytes) FROM artifacts WHERE {_ONE}"  # noqa: S608 - fixed text; values are parameters
+        with _trouble():
+            rows = self._client.query(sql, {"project": project, "sha256": sha256}).result_rows
+            arrived_ns, size = rows[0]
+            if arrived_ns and self._clock() - arrived_ns > _RENEW_NS:
+                self._finish(project, sha256, size)
+        return int(size) if arrived_ns else None
+
+    def write(self, project: str, sha256: str, file: BinaryIO) -> None:
+        """Store a document; when this returns, it is on disk and can be read.
+
+        A second call, also after one that did not come to its end, is harmless.
+
+        Args:
+            project: Whose it is.
+            sha256: Its hash in hex, which is known to be right.
+            file: Its bytes, read from where the file stands.
+
+        Raises:
+            Unavailable: The store has trouble; what is stored of it is not seen.
+        """
+        size = position = 0
+        with _trouble():
+            while block := file.read(_CHUNKS_AT_ONCE * CHUNK_BYTES):
+                chunks = [block[at : at + CHUNK_BYTES] for at in range(0, len(block), CHUNK_BYTES)]
+                self._insert(project, sha256, position, chunks)
+                position += len(chunks)
+                size += len(block)
+            self._finish(project, sha256, size)
+
+    def sweep(self) -> int:
+        """Delete what was uploaded a day ago or earlier and is named by no record.
+
+        Returns:
+            How many documents that were.
+
+        Raises:
+            Unavailable: The store has trouble.
+        """
+        before = f"arrived_ns < {self._clock() - KEPT_NS:d}"
+        unnamed = f"""
+            SELECT count() FROM (
+              SELECT project, sha256 FROM artifacts GROUP BY project, sha256
+              HAVING max(arrived_ns) < {self._clock() - KEPT_NS:d})
+            WHERE {_UNNAMED}"""  # noqa: S608 - fixed text and a number
+        rest = f"SELECT count() FROM artifact_chunks WHERE {before} AND {_UNFINISHED}"  # noqa: S608 - fixed text and a number
+        with _trouble():
+            number = int(self._client.query(unnamed).result_rows[0][0])
+            if number:
+                self._delete("artifacts", f"{before} AND {_UNNAMED}")
+            if self._client.query(rest).result_rows[0][0]:
+                self._delete("artifact_chunks", f"{before} AND {_UNFINISHED}")
+        return number
+
+    def _insert(self, project: str, sha256: str, first: int, chunks: Sequence[bytes]) -> None:
+        arrow = pa.table(
+            {
+                "project": pa.array([project] * len(chunks), pa.string()),
+                "sha256": pa.array([bytes.fromhex(sha256)] * len(chunks), pa.binary(32)),
+                "position": pa.array(range(first, first + len(chunks)), pa.uint32()),
+                "data": pa.array(chunks, pa.binary()),
+                "arrived_ns": pa.array([self._clock()] * len(chunks), pa.int64()),
+            }
+        )
+        self._client.insert_arrow("artifact_chunks", arrow)
+
+    def _finish(self, project: str, sha256: str, size: int) -> None:
+        arrow = pa.table(
+            {
+                "project": pa.array([project], pa.string()),
+                "sha256": pa.array([bytes.fromhex(sha256)], pa.binary(32)),
+                "bytes": pa.array([size], pa.int64()),
+                "arrived_ns": pa.array([self._clock()], pa.int64()),
+            }
+        )
+        self._client.insert_arrow("artifacts", arrow)
+
+    def _delete(self, table: str, condition: str) -> None:
+        """Delete rows from disk too: parts this large are seldom merged."""
+        self._client.command(
+            f"ALTER TABLE {table} DELETE WHERE {condition}", settings={"mutations_sync": 1}
+        )
+
+
+def find_sizes(reader: Reader, project: str, hashes: Sequence[str]) -> dict[str, int]:
+    """Find the sizes of those of some documents that were uploaded, by hash in hex."""
+    if not hashes:
+        return {}
+    sql = """
+        SELECT DISTINCT lower(hex(sha256)) AS sha256, bytes FROM artifacts
+        WHERE project = {project:String}
+          AND sha256 IN (SELECT toFixedString(unhex(arrayJoin({hashes:Array(String)})), 32))"""
+    rows = reader.rows(sql, {"project": project, "hashes": sorted(set(hashes))})
+    return {row["sha256"]: row["bytes"] for row in rows}
+
+
+def read_chunks(reader: Reader, project: str, sha256: str, size: int) -> Iterator[bytes]:
+    """Read a document that was uploaded, some chunks at a time.
+
+    Raises:
+        Unavailable: The store has trouble, or the document is gone in the middle of it.
+    """
+    sql = f"""
+        SELECT data FROM artifact_chunks
+        WHERE {_ONE} AND position >= {{first:UInt32}} AND position < {{end:UInt32}}
+        ORDER BY position LIMIT 1 BY position"""  # noqa: S608 - fixed text; values are parameters
+    parameters = {"project": project, "sha256": sha256}
+    step = _CHUNKS_AT_ONCE
+    for first in range(0, -(-size // CHUNK_BYTES), step):
+        wanted = min(size - first * CHUNK_BYTES, step * CHUNK_BYTES)
+        part = reader.blob(sql, {**parameters, "first": first, "end": first + step})
+        if len(part) != wanted:
+            raise Unavailable(f"The artifact {sha256} was deleted while it was read")
+        yield part
+
+
+def count_artifacts(reader: Reader) -> dict[str, tuple[int, int]]:
+    """Count the different documents of each project, and their bytes."""
+    sql = """
+        SELECT project, toInt64(count()) AS artifacts, toInt64(sum(size)) AS size FROM (
+          SELECT project, sha256, max(bytes) AS size FROM (
+            SELECT project, sha256, bytes FROM artifacts
+            UNION ALL
+            SELECT project, sha256, bytes FROM objects WHERE is_inline
+          ) GROUP BY project, sha256
+        ) GROUP BY project"""
+    return {row["project"]: (row["artifacts"], row["size"]) for row in reader.rows(sql, {})}
+
+
+@contextmanager
+def _trouble() -> Iterator[None]:
+    try:
+        yield
+    except ClickHouseError as error:
+        name = getattr(error, "name", None) or type(error).__name__
+        raise Unavailable(f"The store has trouble: {name}") from error
+    except OSError as error:  # an insert passes through a temporary file
+        raise Unavailable(f"The store has trouble: {error.strerror}") from error

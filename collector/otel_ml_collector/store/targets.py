@@ -1,0 +1,296 @@
+"""Which runs those records are about that name a trace key or a tag: found when read.
+
+A record by trace key is about the roots of the traces that have the key: model calls whose parent
+is none. A record by tag is about every run that was given the tag, on its span or later.
+The runs, their keys and their tags may come after the record.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from otel_ml_collector.owners import FIRST, KEY, TAG
+from otel_ml_collector.store.reader import Reader, Row
+
+_TOKENS: Final = 10_000
+_OWNERS: Final = 100
+
+# The run that an owner names, as two columns; whether a run is one of some ids.
+_RUN: Final = """toFixedString(unhex(substring(owner, 1, 32)), 16) AS trace_id,
+  toFixedString(unhex(substring(owner, 34)), 8) AS span_id"""
+_BY_IDS: Final = f"""(trace_id, span_id) IN (
+  SELECT {_RUN} FROM (SELECT arrayJoin({{ids:Array(String)}}) AS owner))"""  # noqa: S608 - fixed text; values are parameters
+# A tag as the text that a filter compares: numbers and bools as JSON does.
+_TAG_TEXT: Final = "concat(name, '=', if(startsWith(value, '\"'), JSONExtractString(value), value))"
+_HEX: Final = "lower(hex(trace_id)) AS trace_id, lower(hex(span_id)) AS span_id"
+
+
+@dataclass(frozen=True, slots=True)
+class Apart:
+    """What a project has that came apart from its runs: a filter looks at no more than that.
+
+    Attributes:
+        tags: Tags of any sort.
+        told_tags: Tags under a trace key or a tag.
+        told_scores: Scores under a trace key or a tag.
+    """
+
+    tags: bool
+    told_tags: bool
+    told_scores: bool
+
+
+EVERYTHING: Final = Apart(tags=True, told_tags=True, told_scores=True)
+NOTHING: Final = Apart(tags=False, told_tags=False, told_scores=False)
+
+
+def find_apart(reader: Reader, project: str) -> Apart:
+    """Find out what of a project came apart from its runs."""
+    ours = "project = {project:String}"
+    sql = f"""
+        SELECT
+          (SELECT count() FROM (SELECT 1 FROM late_tags WHERE {ours} LIMIT 1)) > 0 AS tags,
+          (SELECT count() FROM (
+            SELECT 1 FROM late_tags WHERE {ours} AND owner >= '{FIRST}' LIMIT 1)) > 0 AS told_tags,
+          (SELECT count() FROM (
+            SELECT 1 FROM metrics WHERE {ours} AND owner >= '{FIRST}' AND source != 'logged'
+            LIMIT 1)) > 0 AS told_scores
+        """  # noqa: S608 - fixed text; values are parameters
+    (row,) = reader.rows(sql, {"project": project})
+    return Apart(**{name: bool(found) for name, found in row.items()})
+
+
+def about_runs(owners: str) -> str:
+    """Write the SQL that tells which runs some records are about.
+
+    Args:
+        owners: SQL that selects `owner`, of any sort. It is read several times.
+
+    Returns:
+        SQL that selects `owner`, `trace_id` and `span_id`, of keys and tags only. Where there is
+        none of these it reads next to nothing.
+    """
+    return f"{_by_key(owners)} UNION ALL {_by_tag(owners)}"
+
+
+def late_tags(label: str, apart: Apart) -> str:
+    """Write the SQL for the newest late tag of a name, by run.
+
+    Args:
+        label: The parameter that holds the name.
+        apart: What there is.
+
+    Returns:
+        SQL that selects `trace_id`, `span_id`, `newest` and `newest_ns`.
+    """
+    named = f"FROM late_tags WHERE project = {{project:String}} AND name = {label}"
+    tags = f"SELECT {_RUN}, value, time_ns, record_id {named} AND owner < '{FIRST}'"
+    if apart.told_tags:
+        about = about_runs(f"SELECT DISTINCT owner {named} AND owner >= '{FIRST}'")
+        tags += f"""
+          UNION ALL
+          SELECT about.trace_id, about.span_id, told.value, told.time_ns, told.record_id
+          FROM ({about}) AS about
+          INNER JOIN (SELECT owner, value, time_ns, record_id {named} AND owner >= '{FIRST}')
+            AS told ON told.owner = about.owner"""  # noqa: S608 - fixed text; values are parameters
+    return f"""
+        SELECT trace_id, span_id, argMax(value, (time_ns, record_id)) AS newest,
+          max(time_ns) AS newest_ns
+        FROM ({tags}) GROUP BY trace_id, span_id
+        """  # noqa: S608 - fixed text; values are parameters
+
+
+def own_tags(label: str, apart: Apart) -> str:
+    """Write the SQL for the runs whose own tag of a name is newer than all late ones.
+
+    Args:
+        label: The parameter that holds the name.
+        apart: What there is.
+
+    Returns:
+        SQL that selects `trace_id`, `span_id` and `rank`, which says of which delivery it holds.
+    """
+    named = f"project = {{project:String}} AND name = {label}"
+    ours = f"""project = {{project:String}} AND mapContains(tags, {label})
+      AND (SELECT count() FROM late_tags WHERE {named}) > 0"""  # noqa: S608 - fixed text; values are parameters
+    return f"""
+        SELECT own.trace_id, own.span_id, own.rank
+        FROM (
+          SELECT trace_id, span_id, rank, start_ns + latency_ns AS told_ns FROM runs WHERE {ours}
+          UNION ALL
+          SELECT trace_id, span_id, rank, start_ns FROM open_runs WHERE {ours}
+        ) AS own
+        INNER JOIN ({late_tags(label, apart)}) AS late
+          ON late.trace_id = own.trace_id AND late.span_id = own.span_id
+        WHERE late.newest_ns < own.told_ns
+        """  # noqa: S608 - fixed text; values are parameters
+
+
+def scores(label: str, apart: Apart) -> str:
+    """Write the SQL for all scores of one judge or person, by run.
+
+    Args:
+        label: The parameter that holds the judge's name.
+        apart: What there is.
+
+    Returns:
+        SQL that selects `trace_id`, `span_id`, `score`, `passed`, and in what order they were
+        said: `time_ns`, `judge_version`, `record_id`.
+    """
+    direct = f"""
+        SELECT trace_id, span_id, score, passed, time_ns, judge_version, '' AS record_id
+        FROM scores_by_judge
+        WHERE project = {{project:String}} AND judge = {label}"""  # noqa: S608 - fixed text; values are parameters
+    if not apart.told_scores:
+        return direct
+    told = f"""FROM metrics WHERE project = {{project:String}} AND owner >= '{FIRST}'
+      AND name = {label} AND source != 'logged'"""
+    about = about_runs(f"SELECT DISTINCT owner {told}")
+    return f"""
+        {direct}
+        UNION ALL
+        SELECT about.trace_id, about.span_id, told.value, told.passed, told.time_ns,
+          told.judge_version, told.record_id
+        FROM ({about}) AS about
+        INNER JOIN (SELECT owner, value, passed, time_ns, judge_version, record_id {told})
+          AS told ON told.owner = about.owner
+        """  # noqa: S608 - fixed text; values are parameters
+
+
+def _by_key(owners: str) -> str:
+    keys = (
+        f"SELECT substring(owner, {len(KEY) + 1}) FROM ({owners}) WHERE startsWith(owner, '{KEY}')"  # noqa: S608 - fixed text; values are parameters
+    )
+    mine = f"FROM trace_index WHERE project = {{project:String}} AND key IN ({keys})"
+    calls = _calls_of(f"SELECT trace_id {mine}")
+    return f"""
+        SELECT DISTINCT concat('{KEY}', keyed.key) AS owner, calls.trace_id AS trace_id,
+          calls.span_id AS span_id
+        FROM ({calls}) AS calls
+        INNER JOIN (SELECT DISTINCT key, trace_id {mine}) AS keyed
+          ON keyed.trace_id = calls.trace_id
+        WHERE (calls.trace_id, calls.parent_span_id) NOT IN (
+          SELECT trace_id, span_id FROM ({calls}))
+        """  # noqa: S608 - fixed text; values are parameters
+
+
+def _calls_of(traces: str) -> str:
+    """Write the SQL for the model calls of some traces, read where in time these are."""
+    times = f"FROM trace_index WHERE key IN (SELECT lower(hex(trace_id)) FROM ({traces}))"  # noqa: S608 - fixed text; values are parameters
+    ours = f"project = {{project:String}} AND kind != 'span' AND trace_id IN ({traces})"
+    return f"""
+        SELECT trace_id, span_id, parent_span_id FROM runs
+        WHERE {ours} AND start_ns >= (SELECT minOrNull(start_ns) {times})
+          AND start_ns <= (SELECT maxOrNull(end_ns) {times})
+        UNION ALL
+        SELECT trace_id, span_id, parent_span_id FROM open_runs WHERE {ours}
+        """  # noqa: S608 - fixed text; values are parameters
+
+
+def _by_tag(owners: str) -> str:
+    tokens = f"""(
+        SELECT groupUniqArray({_TOKENS})(substring(owner, {len(TAG) + 1})) FROM ({owners})
+        WHERE startsWith(owner, '{TAG}'))"""  # noqa: S608 - fixed text; values are parameters
+    return f"""
+        SELECT DISTINCT concat('{TAG}', token) AS owner, trace_id, span_id FROM (
+          {_tagged("runs", tokens)}
+          UNION ALL {_tagged("open_runs", tokens)}
+          UNION ALL
+          SELECT {_RUN}, {_TAG_TEXT} AS token FROM late_tags
+          WHERE project = {{project:String}} AND owner < '{FIRST}' AND notEmpty({tokens})
+            AND has({tokens}, token))
+        """  # noqa: S608 - fixed text; values are parameters
+
+
+def _tagged(table: str, tokens: str) -> str:
+    return f"""
+        SELECT trace_id, span_id, arrayJoin(arrayIntersect(tag_kv, {tokens})) AS token
+        FROM {table}
+        WHERE project = {{project:String}} AND notEmpty({tokens}) AND hasAny(tag_kv, {tokens})"""  # noqa: S608 - fixed text; values are parameters
+
+
+def has_targets(reader: Reader, project: str) -> bool:
+    """Tell whether any record of a project names a trace key or a tag."""
+    sql = f"""
+        SELECT 1 AS one FROM metrics WHERE project = {{project:String}} AND owner >= '{FIRST}'
+        LIMIT 1
+        UNION ALL
+        SELECT 1 FROM late_tags WHERE project = {{project:String}} AND owner >= '{FIRST}' LIMIT 1
+        UNION ALL
+        SELECT 1 FROM late_logs WHERE project = {{project:String}} AND owner >= '{FIRST}' LIMIT 1
+        UNION ALL
+        SELECT 1 FROM objects WHERE project = {{project:String}} AND owner >= '{FIRST}' LIMIT 1
+        """  # noqa: S608 - fixed text; values are parameters
+    return bool(reader.rows(sql, {"project": project}))
+
+
+def find_owners(reader: Reader, project: str, owners: Sequence[str]) -> set[str]:
+    """Find those of some owners of which anything is told."""
+    if not owners:
+        return set()
+    ours = "project = {project:String} AND owner IN {owners:Array(String)}"
+    sql = f"""
+        SELECT DISTINCT owner FROM (
+          SELECT owner FROM metrics WHERE {ours}
+          UNION ALL SELECT owner FROM late_tags WHERE {ours}
+          UNION ALL SELECT owner FROM late_logs WHERE {ours}
+          UNION ALL SELECT owner FROM objects WHERE {ours})
+        """  # noqa: S608 - fixed text; values are parameters
+    return {row["owner"] for row in reader.rows(sql, {"project": project, "owners": list(owners)})}
+
+
+def list_owners(reader: Reader, project: str, trace_id: str) -> list[str]:
+    """List the runs of a trace of which anything is told apart from them, at most 100."""
+    ours = """project = {project:String} AND owner > concat({trace:String}, '-')
+      AND owner < concat({trace:String}, '.')"""
+    sql = f"""
+        SELECT DISTINCT owner FROM (
+          SELECT owner FROM metrics WHERE {ours}
+          UNION ALL SELECT owner FROM late_tags WHERE {ours}
+          UNION ALL SELECT owner FROM late_logs WHERE {ours}
+          UNION ALL SELECT owner FROM objects WHERE {ours})
+        ORDER BY owner LIMIT {_OWNERS}
+        """  # noqa: S608 - fixed text; values are parameters
+    rows = reader.rows(sql, {"project": project, "trace": trace_id})
+    return [row["owner"] for row in rows]
+
+
+def find_calls(reader: Reader, project: str, run_ids: Sequence[str]) -> set[str]:
+    """Find those of some runs that are here and are model calls, open ones too."""
+    if not run_ids:
+        return set()
+    traces = "key IN {traces:Array(String)}"
+    sql = f"""
+        SELECT {_HEX} FROM runs
+        WHERE project = {{project:String}} AND kind != 'span' AND {_BY_IDS}
+          AND start_ns >= (SELECT minOrNull(start_ns) FROM trace_index WHERE {traces})
+          AND start_ns <= (SELECT maxOrNull(end_ns) FROM trace_index WHERE {traces})
+        UNION ALL
+        SELECT {_HEX} FROM open_runs
+        WHERE project = {{project:String}} AND kind != 'span' AND {_BY_IDS}
+        """  # noqa: S608 - fixed text; values are parameters
+    parameters = {
+        "project": project,
+        "ids": list(run_ids),
+        "traces": sorted({run_id.partition("-")[0] for run_id in run_ids}),
+    }
+    return {f"{row['trace_id']}-{row['span_id']}" for row in reader.rows(sql, parameters)}
+
+
+def read_trace_keys(reader: Reader, project: str, trace_ids: Sequence[str]) -> list[Row]:
+    """Read the keys of the user's own that some traces have, in the order of the alphabet."""
+    sql = """
+        SELECT DISTINCT lower(hex(trace_id)) AS trace_id, key FROM trace_keys
+        WHERE project = {project:String}
+          AND trace_id IN (SELECT toFixedString(unhex(arrayJoin({traces:Array(String)})), 16))
+        ORDER BY key"""
+    return reader.rows(sql, {"project": project, "traces": list(trace_ids)})
+
+
+def find_projects_of(reader: Reader, key: str) -> list[str]:
+    """Find the projects in which something is told of a trace key itself."""
+    sql = """
+        SELECT DISTINCT project FROM trace_index
+        WHERE key = {key:String} AND trace_id = toFixedString('', 16)
+        ORDER BY project LIMIT 100"""
+    return [row["project"] for row in reader.rows(sql, {"key": key})]

@@ -1,0 +1,152 @@
+"""The way of one upload: onto disk, held against its hash, into the store, then the answer.
+
+A document of which the store is told is known to be right, so that whoever writes it once more
+writes the same. Until then it stands in a file without a name, which is gone with the process.
+"""
+
+import asyncio
+import hashlib
+import logging
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import BinaryIO, Final, TypeVar
+
+from otel_ml_collector.errors import Refused, TooLarge, Unavailable
+from otel_ml_collector.store.artifacts import CHUNK_BYTES, ArtifactWriter
+from otel_ml_collector.telemetry import Telemetry
+
+AT_ONCE: Final = 8
+SWEEP_EVERY_S: Final = 3_600.0
+_SILENT_S: Final = 30.0
+
+_logger = logging.getLogger(__name__)
+Result = TypeVar("Result")
+
+
+class Uploads:
+    """Takes uploads on the event loop, eight at once; stores them on a thread of its own.
+
+    Args:
+        writer: Stores documents; nobody else uses it.
+        telemetry: Counts them.
+        silent_s: How long a sender may say nothing in the middle of its upload.
+    """
+
+    def __init__(
+        self, writer: ArtifactWriter, telemetry: Telemetry, silent_s: float = _SILENT_S
+    ) -> None:
+        self._writer = writer
+        self._telemetry = telemetry
+        self._silent_s = silent_s
+        self._running = 0
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="otel-ml-artifacts")
+
+    async def find(self, project: str, sha256: str) -> int | None:
+        """Find the size of a document that is there, and let it stay half a day at least.
+
+        Raises:
+            Unavailable: The store has trouble.
+        """
+        return await self._run(lambda: self._writer.find(project, sha256))
+
+    async def accept(
+        self, project: str, sha256: str, body: AsyncIterator[bytes], limit_bytes: int
+    ) -> int:
+        """Store a document; when this returns, it is on disk and can be read.
+
+        Args:
+            project: Whose it is.
+            sha256: What its hash is said to be, in hex.
+            body: Its bytes, as they come.
+            limit_bytes: How many it may have.
+
+        Returns:
+            How many it has.
+
+        Raises:
+            Refused: Its hash is another one.
+            TooLarge: It has more bytes.
+            Unavailable: It is not known to be stored; the sender should send it again.
+        """
+        with self._slot(), _open_spool() as file:
+            size, found = await self._spool(body, file, limit_bytes)
+            if found != sha256:
+                raise Refused(f"Invalid sha256 {sha256}: the body's is {found}")
+            file.seek(0)
+            await self._run(lambda: self._writer.write(project, sha256, file))
+        self._telemetry.count_artifact(size)
+        return size
+
+    async def sweep_for_ever(self, every_s: float = SWEEP_EVERY_S) -> None:
+        """Delete again and again what was uploaded and is named by no record a day later."""
+        while True:
+            try:
+                number = await self._run(self._writer.sweep)
+                if number:
+                    _logger.info("%d artifacts that no record names were deleted", number)
+            except Exception as error:  # noqa: BLE001 - the loop that sweeps: it tries again later
+                _logger.warning("Artifacts that no record names were not deleted: %s", error)
+            await asyncio.sleep(every_s)
+
+    def close(self) -> None:
+        """Let the upload that is being stored come to its end."""
+        self._thread.shutdown(wait=True, cancel_futures=True)
+
+    async def _spool(
+        self, body: AsyncIterator[bytes], file: BinaryIO, limit_bytes: int
+    ) -> tuple[int, str]:
+        """Write a body to a file; return its size and hash."""
+        size = 0
+        digest = hashlib.sha256()
+        waiting = bytearray()
+        async for part in self._parts(body):
+            size += len(part)
+            if size > limit_bytes:
+                raise TooLarge(f"The artifact has more than {limit_bytes} bytes")
+            waiting += part
+            if len(waiting) >= CHUNK_BYTES:
+                await asyncio.to_thread(_take, waiting, file, digest.update)
+                waiting = bytearray()
+        await asyncio.to_thread(_take, waiting, file, digest.update)
+        return size, digest.hexdigest()
+
+    async def _parts(self, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """Pass the parts of a body on, as long as its sender goes on sending."""
+        while True:
+            try:
+                async with asyncio.timeout(self._silent_s):
+                    part = await anext(body)
+            except StopAsyncIteration:
+                return
+            except TimeoutError as error:
+                raise Unavailable(f"Nothing came for {self._silent_s:g} s") from error
+            yield part
+
+    @contextmanager
+    def _slot(self) -> Iterator[None]:
+        if self._running >= AT_ONCE:
+            raise Unavailable(f"There are {AT_ONCE} uploads already")
+        self._running += 1
+        try:
+            yield
+        finally:
+            self._running -= 1
+
+    async def _run(self, work: Callable[[], Result]) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+
+@contextmanager
+def _open_spool() -> Iterator[BinaryIO]:
+    try:
+        with tempfile.TemporaryFile() as file:
+            yield file
+    except OSError as error:
+        raise Unavailable(f"There is no room for the upload: {error.strerror}") from error
+
+
+def _take(part: bytearray, file: BinaryIO, update: Callable[[bytearray], None]) -> None:
+    update(part)
+    file.write(part)

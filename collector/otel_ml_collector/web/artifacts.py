@@ -1,0 +1,110 @@
+"""Logged artifacts as the page of a run shows them: what they are, and how to read them."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from otel_ml_collector.query.answers import Artifact
+from otel_ml_collector.query.images import IMAGE_TYPES, LARGEST_BYTES
+from otel_ml_collector.web.view import number
+
+_UNITS: Final = ((1_000_000, "MB"), (1_000, "kB"))
+_SHOWN_CHARS: Final = 200
+_TIMES: Final = " \N{MULTIPLICATION SIGN} "
+_CODE: Final = """\
+import urllib.request
+
+import otel_ml.types
+
+with urllib.request.urlopen({address}) as answer:
+    value = otel_ml.types.load(answer.read()).data
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """One artifact of a run.
+
+    Attributes:
+        kind: Its type without the module.
+        is_newest: Whether nothing was logged under its reference since.
+        facts: What its preview says, as pairs of name and text.
+        image: Where it is read as an image; None when it is none.
+        code: Python that reads it back; None while its document is not here.
+    """
+
+    artifact: Artifact
+    kind: str
+    is_newest: bool
+    facts: Sequence[tuple[str, str]]
+    image: str | None
+    code: str | None
+
+
+def lay_out(artifacts: Sequence[Artifact], server: str) -> list[Shown]:
+    """Lay out artifacts, the newest first.
+
+    Args:
+        artifacts: In that order.
+        server: The address by which the reader knows this server, without a slash at its end.
+    """
+    seen: set[str] = set()
+    shown = []
+    for artifact in artifacts:
+        shown.append(
+            Shown(
+                artifact=artifact,
+                kind=artifact.type.rpartition(".")[2] or "unknown",
+                is_newest=artifact.ref not in seen,
+                facts=_facts(artifact.preview),
+                image=_image(artifact),
+                code=_code(artifact, server),
+            )
+        )
+        seen.add(artifact.ref)
+    return shown
+
+
+def size(value: int) -> str:
+    """Write a number of bytes."""
+    for unit, name in _UNITS:
+        if value >= unit:
+            return f"{value / unit:,.1f} {name}"
+    return f"{value} bytes"
+
+
+def _image(artifact: Artifact) -> str | None:
+    is_image = artifact.type in IMAGE_TYPES and artifact.bytes <= LARGEST_BYTES
+    return f"{artifact.url}/image" if artifact.url and is_image else None
+
+
+def _code(artifact: Artifact, server: str) -> str | None:
+    if artifact.url is None:
+        return None
+    return _CODE.format(address=json.dumps(server + artifact.url))
+
+
+def _facts(preview: Any) -> list[tuple[str, str]]:
+    if preview is None:
+        return []
+    if not isinstance(preview, Mapping):
+        return [("preview", _text(preview))]
+    return [
+        (str(name), _dimensions(value) if name in {"shape", "size"} else _text(value))
+        for name, value in preview.items()
+        if name != "type"
+    ]
+
+
+def _dimensions(value: Any) -> str:
+    if not isinstance(value, list):
+        return _text(value)
+    return _TIMES.join(map(_text, value)) or "one value"
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, float):
+        return number(value)
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _SHOWN_CHARS else f"{text[: _SHOWN_CHARS - 1]}…"
