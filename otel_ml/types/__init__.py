@@ -1,0 +1,36 @@
+"""Typed data: values as JSON that is read back as the same type, dtype and shape."""
+
+from otel_ml.types.data import Data, dump
+from otel_ml.types.description import describe
+from otel_ml.types.raymon import read_raymon
+from otel_ml.types.registry import load, register
+from otel_ml.types.wrapped import wrap
+from otel_ml.types.wrappers import (
+    Bytes,
+    DataFrame,
+    Image,
+    Native,
+    Numpy,
+    Series,
+    Text,
+    read_built_in,
+)
+
+read_built_in()
+read_raymon()
+
+__all__ = [
+    "Bytes",
+    "Data",
+    "DataFrame",
+    "Image",
+    "Native",
+    "Numpy",
+    "Series",
+    "Text",
+    "describe",
+    "dump",
+    "load",
+    "register",
+    "wrap",
+]

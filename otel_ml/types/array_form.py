@@ -1,0 +1,139 @@
+"""Arrays of numpy as JSON: dtype, shape and bytes; of objects, each as a value of its own."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from otel_ml.types.data import Decode, Form, Params, Writer
+from otel_ml.types.scalars import from_base64, to_base64
+
+
+def write(array: "np.ndarray[Any, Any]", writer: Writer) -> Form:
+    """Write an array of any layout, in C order; a masked one with its mask."""
+    plain = np.asarray(array)
+    form = {"dtype": write_dtype(plain.dtype), "shape": list(plain.shape)}
+    if _is_text(plain.dtype):
+        if hasattr(plain.dtype, "na_object"):
+            form["missing"] = writer.encode(plain.dtype.na_object)
+        form["values"] = writer.items(plain.ravel().tolist())
+    elif plain.dtype.names is not None and plain.dtype.hasobject:
+        form["fields"] = [write(plain[name], writer) for name in plain.dtype.names]
+    elif plain.dtype.hasobject:
+        form["values"] = writer.items(plain.ravel().tolist())
+    else:
+        form["data"] = to_base64(plain.tobytes())
+    if isinstance(array, np.ma.MaskedArray):
+        form["mask"] = to_base64(np.ma.getmaskarray(array).tobytes())
+    return form
+
+
+def read(params: Params, decode: Decode) -> "np.ndarray[Any, Any]":
+    """Read an array: of its own memory, writable, in C order.
+
+    Raises:
+        ValueError: Dtype, shape and content do not fit together.
+    """
+    dtype, shape = read_dtype(params["dtype"], params, decode), tuple(params["shape"])
+    array = _content(params, decode, dtype, shape)
+    if "mask" in params:
+        mask = read_bytes(from_base64(params["mask"]), np.dtype(bool), shape)
+        return np.ma.MaskedArray(array, mask)
+    return array
+
+
+def _content(
+    params: Params, decode: Decode, dtype: "np.dtype[Any]", shape: tuple[int, ...]
+) -> "np.ndarray[Any, Any]":
+    if "values" in params:
+        values = params["values"]
+        if len(values) != math.prod(shape):
+            raise ValueError(f"Invalid array: expected {math.prod(shape)} elements")
+        flat = np.empty(len(values), dtype)
+        for place, item in enumerate(values):
+            flat[place] = decode(item)  # one by one: an element may be a list
+        return flat.reshape(shape)
+    if "fields" in params:
+        fields = [read(field, decode) for field in params["fields"]]
+        array = np.empty(shape if fields else (0,), dtype)
+        for name, field in zip(dtype.names or (), fields, strict=True):
+            array[name] = field
+        return array
+    return read_bytes(from_base64(params["data"]), dtype, shape)
+
+
+def read_bytes(
+    raw: bytes, dtype: "np.dtype[Any]", shape: tuple[int, ...]
+) -> "np.ndarray[Any, Any]":
+    """Read an array from its bytes in C order; never one of objects, which would be pointers."""
+    if dtype.hasobject:
+        raise ValueError("Invalid array: its bytes are addresses of objects in another process")
+    if len(raw) != math.prod(shape) * dtype.itemsize:
+        raise ValueError(f"Invalid array: {len(raw)} bytes for shape {shape} of {dtype}")
+    return np.ndarray(shape, dtype, buffer=raw).copy()
+
+
+def write_scalar(value: "np.generic[Any]", writer: Writer) -> Form:
+    """Write a scalar of numpy: as an array without dimensions, with a mark."""
+    form = write(np.asarray(value), writer)
+    if isinstance(value, np.bytes_ | np.str_):  # an array would drop trailing zeros
+        raw: Any = bytes(value) if isinstance(value, np.bytes_) else str.__str__(value)
+        form = {"dtype": write_dtype(value.dtype), "shape": [], "text": writer.encode(raw)}
+    return {**form, "scalar": True}
+
+
+def read_scalar(params: Params, decode: Decode) -> Any:
+    """Read a scalar of numpy, of the type that it had."""
+    if "text" in params:
+        return read_dtype(params["dtype"], params, decode).type(decode(params["text"]))
+    return read(params, decode)[()]
+
+
+def write_dtype(dtype: "np.dtype[Any]") -> Any:
+    """Write a dtype: as text, or of parts as an object."""
+    if dtype.subdtype is not None:
+        base, shape = dtype.subdtype
+        return {"base": write_dtype(base), "shape": list(shape)}
+    if dtype.names is None or dtype.fields is None:
+        return "T" if _is_text(dtype) else dtype.str
+    fields = [dtype.fields[name] for name in dtype.names]
+    return {
+        "names": list(dtype.names),
+        "formats": [write_dtype(field[0]) for field in fields],
+        "offsets": [field[1] for field in fields],
+        "titles": [field[2] if len(field) > 2 else None for field in fields],  # noqa: PLR2004 - the third is a title
+        "itemsize": dtype.itemsize,
+        "align": dtype.isalignedstruct,
+    }
+
+
+def read_dtype(form: Any, params: Params, decode: Decode) -> "np.dtype[Any]":
+    """Read a dtype."""
+    if form == "T":
+        return (
+            _text_dtype(na_object=decode(params["missing"]))
+            if "missing" in params
+            else _text_dtype()
+        )
+    if isinstance(form, str):
+        return np.dtype(form)
+    if "base" in form:
+        return np.dtype((read_dtype(form["base"], params, decode), tuple(form["shape"])))
+    formats = [read_dtype(part, params, decode) for part in form["formats"]]
+    fields: Any = {**form, "formats": formats}
+    align = fields.pop("align")
+    if not any(fields["titles"]):
+        del fields["titles"]
+    dtype: np.dtype[Any] = np.dtype(fields, align=align)
+    return dtype
+
+
+def _is_text(dtype: "np.dtype[Any]") -> bool:
+    return dtype.kind == "T"
+
+
+def _text_dtype(**options: Any) -> "np.dtype[Any]":
+    if not hasattr(np.dtypes, "StringDType"):
+        raise ValueError("Invalid dtype 'T': expected numpy 2, which has texts of any length")
+    dtype: np.dtype[Any] = np.dtypes.StringDType(**options)
+    return dtype

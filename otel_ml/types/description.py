@@ -1,0 +1,148 @@
+"""What a wrapper holds, in short: for previews, within 1,024 bytes of JSON."""
+
+import math
+from collections.abc import Callable
+from typing import Any, Final
+
+import orjson
+
+from otel_ml.types.data import Data, Form
+from otel_ml.types.wrappers import Bytes, DataFrame, Image, Native, Numpy, Series, Text
+from otel_ml.values import PREVIEW_BYTES, clean, encode
+
+_HEAD: Final = 8  # elements of an array, or rows of a table
+_HEAD_BYTES: Final = 400
+_TEXT_CHARS: Final = 200
+_NAME_CHARS: Final = 100  # a character takes at most six bytes
+_COUNTED: Final = 4 * 1024 * 1024  # elements: the statistics of more take tens of milliseconds
+_COLUMNS: Final = 32
+
+
+def describe(data: Data) -> Form:
+    """Describe a wrapper's value: type, dtype, shape, columns, size, beginning and statistics.
+
+    Returns:
+        What JSON knows, at most 1,024 bytes of it; always ``type``, the rest as far as it fits.
+        Never raises: of a value that cannot be looked at only the type is said.
+    """
+    form: Form = {"type": clean(data.type_name[:_NAME_CHARS])}
+    try:
+        facts = _describer(data)(data.data)
+        if isinstance(data, Image):
+            facts["lossless"] = data.lossless
+        for key, fact in facts.items():
+            if len(orjson.dumps({**form, key: fact})) <= PREVIEW_BYTES:
+                form[key] = fact
+    except Exception:  # noqa: BLE001 - the border to the host's values, see errors.py
+        return {"type": form["type"]}
+    return form
+
+
+def _describer(data: Data) -> Callable[[Any], Form]:
+    for kind, describer in _DESCRIBERS.items():
+        if isinstance(data, kind):
+            return describer
+    return lambda _value: {}
+
+
+def _brief(value: Any) -> Any:
+    """Return what stands for any value, short."""
+    return orjson.loads(encode(value, _HEAD_BYTES).text)
+
+
+def _of_native(value: Any) -> Form:
+    length = {"length": len(value)} if isinstance(value, list | tuple | dict | set) else {}
+    return {"of": type(value).__name__[:_TEXT_CHARS], **length, "head": _brief(value)}
+
+
+def _of_text(value: str) -> Form:
+    return {"length": len(value), "head": _brief(value[:_TEXT_CHARS])}
+
+
+def _of_bytes(value: bytes | bytearray | memoryview) -> Form:
+    raw = value.tobytes() if isinstance(value, memoryview) else value
+    return {"length": len(raw), "head": raw[:_HEAD].hex()}
+
+
+def _of_array(value: Any) -> Form:
+    return {
+        "dtype": str(value.dtype)[:_TEXT_CHARS],
+        "shape": list(value.shape),
+        **_statistics(value),
+        "head": _brief(value.flat[:_HEAD].tolist() if value.shape else value.tolist()),
+    }
+
+
+def _of_series(value: Any) -> Form:
+    known = value.dropna()
+    return {
+        "dtype": str(value.dtype)[:_TEXT_CHARS],
+        "shape": list(value.shape),
+        "name": _brief(value.name),
+        **_statistics(known.to_numpy()),
+        "missing": value.size - known.size,
+        "head": _brief([_shown(item) for item in value.head(_HEAD).tolist()]),
+    }
+
+
+def _of_frame(value: Any) -> Form:
+    named = zip(value.columns[:_COLUMNS], value.dtypes.iloc[:_COLUMNS], strict=True)
+    columns = [[str(name)[:_TEXT_CHARS], str(dtype)[:_TEXT_CHARS]] for name, dtype in named]
+    while len(orjson.dumps(columns)) > PREVIEW_BYTES // 2:
+        columns.pop()
+    form: Form = {"shape": list(value.shape), "columns": columns}
+    if value.size <= _COUNTED:
+        form["missing"] = int(value.isna().to_numpy().sum())
+    corner = value.iloc[:_HEAD, :_HEAD]
+    shown = [[*map(_shown, corner.iloc[:, n].tolist())] for n in range(corner.shape[1])]
+    return {**form, "head": _brief([*zip(*shown, strict=True)])}
+
+
+def _of_image(value: Any) -> Form:
+    return {"mode": value.mode, "size": list(value.size)}
+
+
+def _shown(item: Any) -> Any:
+    """Return an element as it is shown: what is no number or text, such as a time, in words."""
+    return item if isinstance(item, str | bool | int | float) else str(item)
+
+
+def _statistics(array: Any) -> Form:
+    """Return min, max, mean and how many are missing, of an array that has them."""
+    import numpy as np  # who has an array has loaded it
+
+    kind = array.dtype.kind
+    if kind not in "iufbmM" or not 0 < array.size <= _COUNTED:
+        return {}
+    known = array.compressed() if isinstance(array, np.ma.MaskedArray) else array
+    if kind in "fmM":
+        known = known[~(np.isnan(known) if kind == "f" else np.isnat(known))]
+    form: Form = {"missing": array.size - known.size}
+    if known.size:
+        form = {"min": _number(known.min()), "max": _number(known.max()), **form}
+        if kind in "iuf":
+            with np.errstate(all="ignore"):
+                form["mean"] = _number(known.mean(dtype=np.float64))
+    return form
+
+
+def _number(value: Any) -> Any:
+    """Return a number, or what JSON has no number for as text."""
+    if value.dtype.kind in "mM":
+        return str(value)
+    number = value.item()
+    if isinstance(number, int):
+        return number
+    number = float(number)
+    return number if math.isfinite(number) else str(number)
+
+
+_DESCRIBERS: Final[dict[type[Data], Callable[[Any], Form]]] = {
+    Native: _of_native,
+    Text: _of_text,
+    Bytes: _of_bytes,
+    Numpy: _of_array,
+    Series: _of_series,
+    DataFrame: _of_frame,
+    Image: _of_image,
+}

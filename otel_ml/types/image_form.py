@@ -1,0 +1,102 @@
+"""Images of Pillow as JSON: PNG or JPEG, which a page can show, or the pixels as they are."""
+
+import io
+from typing import Any, Final
+
+from PIL import Image
+
+from otel_ml.types.data import Decode, Form, Params, Writer
+from otel_ml.types.scalars import from_base64, to_base64
+
+JPEG_MODES: Final = frozenset({"L", "RGB"})
+_PNG_MODES: Final = frozenset({"1", "L", "LA", "P", "RGB", "RGBA"})
+_JPEG_QUALITY: Final = 95
+_PNG_LEVEL: Final = 1  # of compression: the standard one takes three times as long for a tenth less
+
+
+def write(image: Image.Image, lossless: bool, writer: Writer) -> Form:
+    """Write an image, of several frames the one that it stands at.
+
+    Args:
+        image: It is loaded if it is not yet.
+        lossless: False lets grey and RGB images be JPEGs; those of other modes never are.
+        writer: Writes what a palette says about transparency.
+    """
+    image.load()
+    form = {"mode": image.mode, "size": list(image.size), "lossless": lossless}
+    if not lossless and image.mode in JPEG_MODES:
+        raw = _saved(image, "JPEG", quality=_JPEG_QUALITY)
+        if raw is not None:
+            return {**form, "format": "JPEG", "data": to_base64(raw)}
+    if image.mode in _PNG_MODES:
+        raw = _saved(image, "PNG", compress_level=_PNG_LEVEL)
+        if raw is not None and _is_whole(image, raw):
+            return {**form, "format": "PNG", "data": to_base64(raw)}
+    return {**form, **_pixels(image, writer)}
+
+
+def read(params: Params, decode: Decode) -> Image.Image:
+    """Read an image.
+
+    Raises:
+        ValueError: Its pixels do not fit its mode and size, or it is another format.
+    """
+    if "format" in params:
+        return open_image(from_base64(params["data"]))
+    raw, (width, height) = from_base64(params["data"]), params["size"]
+    if width * height > 8 * len(raw):  # the smallest pixel has a bit
+        raise ValueError(f"Invalid image: {len(raw)} bytes for {width} x {height} pixels")
+    image = Image.frombytes(params["mode"], (width, height), raw)
+    if "palette" in params:
+        image.putpalette(from_base64(params["palette"]), params["palette_mode"])
+    if "transparency" in params:
+        image.info["transparency"] = decode(params["transparency"])
+    return image
+
+
+def open_image(raw: bytes) -> Image.Image:
+    """Read a PNG or JPEG; other formats, whose readers are many, are refused.
+
+    Raises:
+        ValueError: It is neither.
+    """
+    try:
+        with Image.open(io.BytesIO(raw), formats=("PNG", "JPEG")) as image:
+            return image.copy()
+    except (OSError, SyntaxError) as error:
+        raise ValueError("Invalid image: expected a PNG or JPEG") from error
+
+
+def _saved(image: Image.Image, form: str, **options: Any) -> bytes | None:
+    """Return a file of the image; None when the format cannot hold it, as one of no pixels."""
+    file = io.BytesIO()
+    try:
+        image.save(file, form, **options)
+    except Exception:  # noqa: BLE001 - the border to the host's values, see errors.py
+        return None
+    return file.getvalue()
+
+
+def _is_whole(image: Image.Image, raw: bytes) -> bool:
+    """Tell whether a PNG holds all: it may trim a palette and change what is transparent."""
+    if image.mode != "P" and "transparency" not in image.info:
+        return True
+    again = open_image(raw)
+    return _said(again) == _said(image) and again.tobytes() == image.tobytes()
+
+
+def _said(image: Image.Image) -> object:
+    palette = image.getpalette(None) if image.mode == "P" else None
+    form = image.palette.mode if palette is not None and image.palette else None
+    return image.mode, image.size, form, palette, image.info.get("transparency")
+
+
+def _pixels(image: Image.Image, writer: Writer) -> Form:
+    form: Form = {"data": to_base64(image.tobytes())}
+    palette = image.getpalette(None)
+    if palette is not None and image.palette is not None:
+        form["palette"] = to_base64(bytes(palette))
+        form["palette_mode"] = image.palette.mode
+    if "transparency" in image.info:
+        form["transparency"] = writer.encode(image.info["transparency"])
+    return form

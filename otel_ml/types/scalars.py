@@ -1,0 +1,148 @@
+"""Single values of the standard library as JSON, those that JSON lacks under a tag.
+
+A tagged value is ``{"$": tag, "v": what it is made of}``.
+"""
+
+import base64
+import datetime
+import decimal
+import enum
+import fractions
+import math
+import pathlib
+import uuid
+from collections.abc import Callable
+from typing import Any, Final
+
+from otel_ml.types import zones
+from otel_ml.types.data import Decode, Encode
+
+TAG: Final = "$"
+VALUE: Final = "v"
+
+_INT64_MIN: Final = -(2**63)
+_UINT64_MAX: Final = 2**64 - 1
+
+
+def tagged(tag: str, value: Any) -> dict[str, Any]:
+    """Return a value under a tag."""
+    return {TAG: tag, VALUE: value}
+
+
+def write_text(value: str) -> Any:
+    """Write text; with lone surrogates, which no JSON can carry, as bytes."""
+    text = str.__str__(value)  # of a subclass its text, not what its methods say
+    try:
+        text.isascii() or text.encode()
+    except UnicodeEncodeError:
+        return tagged("text", to_base64(text.encode("utf-8", "surrogatepass")))
+    return text
+
+
+def write_int(value: int) -> Any:
+    """Write a number; one of more than 64 bits in hexadecimal."""
+    number = int.__add__(value, 0)  # of a subclass its number, not what its methods say
+    return number if _INT64_MIN <= number <= _UINT64_MAX else tagged("int", hex(number))
+
+
+def write_float(value: float) -> Any:
+    """Write a number; NaN and the infinities by name."""
+    number = float.__pos__(value)
+    return number if math.isfinite(number) else tagged("float", repr(number))
+
+
+def to_base64(raw: Any) -> str:
+    """Return bytes, or what holds them, as text."""
+    return base64.b64encode(raw).decode()
+
+
+def from_base64(text: str) -> bytes:
+    """Return the bytes of such a text; line breaks in it do not count."""
+    return base64.b64decode(text)
+
+
+def _write_datetime(value: datetime.datetime, _encode: Encode) -> Any:
+    zone = None if value.tzinfo is None else zones.write(value.tzinfo, value)
+    local = value.replace(tzinfo=None, fold=0)
+    return tagged("datetime", [local.isoformat(), zone, value.fold])
+
+
+def _read_datetime(form: Any, _decode: Decode) -> datetime.datetime:
+    local, zone, fold = form
+    tz = None if zone is None else zones.read(zone)
+    return datetime.datetime.fromisoformat(local).replace(tzinfo=tz, fold=fold)
+
+
+def _write_time(value: datetime.time, _encode: Encode) -> Any:
+    zone = None if value.tzinfo is None else zones.write(value.tzinfo)
+    return tagged("time", [value.replace(tzinfo=None, fold=0).isoformat(), zone, value.fold])
+
+
+def _read_time(form: Any, _decode: Decode) -> datetime.time:
+    local, zone, fold = form
+    tz = None if zone is None else zones.read(zone)
+    return datetime.time.fromisoformat(local).replace(tzinfo=tz, fold=fold)
+
+
+def _write_path(value: pathlib.PurePath, encode: Encode) -> Any:
+    flavour = "windows" if isinstance(value, pathlib.PureWindowsPath) else "posix"
+    concrete = isinstance(value, pathlib.Path)
+    return tagged("path", [encode(str(value)), flavour, concrete])
+
+
+def _read_path(form: Any, decode: Decode) -> pathlib.PurePath:
+    """Read a path; one of another operating system's can be looked at, not opened."""
+    text, flavour, concrete = form
+    pure = pathlib.PureWindowsPath if flavour == "windows" else pathlib.PurePosixPath
+    kind = pathlib.Path if concrete and issubclass(type(pathlib.Path()), pure) else pure
+    return kind(decode(text))
+
+
+def _write_range(value: range, encode: Encode) -> Any:
+    return tagged("range", [encode(value.start), encode(value.stop), encode(value.step)])
+
+
+WRITERS: Final[dict[type, Callable[[Any, Encode], Any]]] = {
+    str: lambda value, _encode: write_text(value),
+    int: lambda value, _encode: write_int(value),
+    float: lambda value, _encode: write_float(value),
+    complex: lambda value, _encode: tagged(
+        "complex", [write_float(value.real), write_float(value.imag)]
+    ),
+    bytes: lambda value, _encode: tagged("bytes", to_base64(value)),
+    bytearray: lambda value, _encode: tagged("bytearray", to_base64(value)),
+    memoryview: lambda value, _encode: tagged("bytes", to_base64(value.tobytes())),
+    datetime.datetime: _write_datetime,
+    datetime.date: lambda value, _encode: tagged("date", value.isoformat()),
+    datetime.time: _write_time,
+    datetime.timedelta: lambda value, _encode: tagged(
+        "timedelta", [value.days, value.seconds, value.microseconds]
+    ),
+    decimal.Decimal: lambda value, _encode: tagged("decimal", str(value)),
+    fractions.Fraction: lambda value, encode: tagged(
+        "fraction", [encode(value.numerator), encode(value.denominator)]
+    ),
+    uuid.UUID: lambda value, _encode: tagged("uuid", value.hex),
+    pathlib.PurePath: _write_path,
+    range: _write_range,
+    enum.Enum: lambda value, encode: encode(value.value),
+}
+
+READERS: Final[dict[str, Callable[[Any, Decode], Any]]] = {
+    "text": lambda form, _decode: from_base64(form).decode("utf-8", "surrogatepass"),
+    "repr": lambda form, _decode: str(form),
+    "int": lambda form, _decode: int(form, 16),
+    "float": lambda form, _decode: float(form),
+    "complex": lambda form, decode: complex(*map(decode, form)),
+    "bytes": lambda form, _decode: from_base64(form),
+    "bytearray": lambda form, _decode: bytearray(from_base64(form)),
+    "datetime": _read_datetime,
+    "date": lambda form, _decode: datetime.date.fromisoformat(form),
+    "time": _read_time,
+    "timedelta": lambda form, _decode: datetime.timedelta(*form),
+    "decimal": lambda form, _decode: decimal.Decimal(form),
+    "fraction": lambda form, decode: fractions.Fraction(*map(decode, form)),
+    "uuid": lambda form, _decode: uuid.UUID(form),
+    "path": _read_path,
+    "range": lambda form, decode: range(*map(decode, form)),
+}
