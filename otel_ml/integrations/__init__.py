@@ -1,0 +1,1 @@
+"""Other frameworks: what they recorded, what they record, and a start without a change of code."""

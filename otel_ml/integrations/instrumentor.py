@@ -1,0 +1,95 @@
+"""Traces functions that the environment names, without a change of the code that holds them."""
+
+import inspect
+import logging
+import os
+from collections.abc import Iterable
+from types import ModuleType
+from typing import Any, Final
+
+from otel_ml.errors import report
+
+_VARIABLE: Final = "OTEL_ML_TRACE"
+
+_logger = logging.getLogger(__name__)
+
+
+class Instrumentor:
+    """Traces what ``OTEL_ML_TRACE`` names, such as ``shop.model:predict,shop.model:Ranker.rank``.
+
+    ``opentelemetry-instrument`` calls it. A module is left to be imported by the program: its
+    functions are replaced right after, so that ``from shop.model import predict`` finds the
+    traced one. Functions of the started script itself, ``__main__``, cannot be named. Without the
+    variable nothing is traced.
+    """
+
+    _active = False
+    _patched: Final[list[tuple[Any, str, Any]]] = []
+
+    def instrument(self, **kwargs: Any) -> None:
+        """Trace the functions; never raises, a second call does nothing.
+
+        Args:
+            kwargs: What ``opentelemetry-instrument`` says to all instrumentors.
+        """
+        kind = type(self)
+        if kind._active:
+            return
+        kind._active = True
+        try:
+            for module, functions in _read(os.environ.get(_VARIABLE, "")).items():
+                self._trace_in(module, functions)
+        except Exception as error:  # noqa: BLE001 - telemetry never raises
+            report("instrument", error)
+
+    def uninstrument(self, **kwargs: Any) -> None:
+        """Put the functions back where they were; who has imported one by name keeps it."""
+        kind = type(self)
+        kind._active = False
+        while kind._patched:
+            owner, name, original = kind._patched.pop()
+            setattr(owner, name, original)
+
+    def _trace_in(self, module: str, functions: Iterable[str]) -> None:
+        from wrapt import register_post_import_hook  # comes with opentelemetry-instrument
+
+        def patch(loaded: ModuleType) -> None:
+            if not type(self)._active:
+                return
+            for function in functions:
+                try:
+                    self._trace(loaded, function)
+                except Exception as error:  # noqa: BLE001 - the host's module is imported
+                    report("instrument", error)
+
+        register_post_import_hook(patch, module)
+
+    def _trace(self, module: ModuleType, function: str) -> None:
+        """Replace one function, or method, by the traced one."""
+        import otel_ml  # the default client is for who names functions
+
+        *path, name = function.split(".")
+        owner: Any = module
+        for part in path:
+            owner = getattr(owner, part, None)
+        original = inspect.getattr_static(owner, name, None)
+        if original is None:
+            _logger.warning(
+                "Nothing to trace: %s names %s:%s, which is not there",
+                *(_VARIABLE, module.__name__, function),
+            )
+            return
+        setattr(owner, name, otel_ml.trace(original))
+        type(self)._patched.append((owner, name, original))
+
+
+def _read(text: str) -> dict[str, list[str]]:
+    """Read functions by their modules."""
+    found: dict[str, list[str]] = {}
+    for entry in filter(None, map(str.strip, text.split(","))):
+        module, colon, function = entry.partition(":")
+        if module and colon and function:
+            found.setdefault(module, []).append(function)
+        else:
+            _logger.warning("Invalid %s %r: expected module:function", _VARIABLE, entry)
+    return found

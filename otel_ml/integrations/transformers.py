@@ -1,0 +1,147 @@
+"""Training with Hugging Face transformers as a run: its arguments, and its numbers step by step."""
+
+import numbers
+from typing import Any, Final
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+import otel_ml
+from otel_ml.client import Client
+from otel_ml.current import Run
+from otel_ml.errors import report
+
+__all__ = ["Callback"]
+
+# Of the hundred and more arguments these say what was trained, whatever their values; of the
+# others those count that were changed.
+_ALWAYS: Final = (
+    "learning_rate",
+    "num_train_epochs",
+    "max_steps",
+    "per_device_train_batch_size",
+    "gradient_accumulation_steps",
+    "lr_scheduler_type",
+    "optim",
+    "weight_decay",
+    "seed",
+)
+# Places and what is printed say nothing of a model; a token is a secret.
+_NEVER: Final = frozenset(
+    {"output_dir", "logging_dir", "run_name", "report_to", "hub_token", "push_to_hub_token"}
+)
+
+
+class Callback(TrainerCallback):  # type: ignore[misc]  # its package is not there for the type check
+    """Records each training of a ``Trainer`` as a run.
+
+    A run opens when a training begins, with the arguments as its params, takes every number that
+    the trainer logs, and ends with the training. A training that raises tells no callback of it:
+    open the run yourself, as a block around ``trainer.train()``, and give it, so that the error is
+    its outcome; else it ends when the trainer is garbage, or with the process.
+
+    Args:
+        client: Records the runs; one that the environment sets up when not given.
+        run: An open run, to which all is added; it is not ended here.
+        name: The model's name; the class of the trained model when not given.
+    """
+
+    def __init__(
+        self, client: Client | None = None, run: Run | None = None, name: str | None = None
+    ) -> None:
+        super().__init__()
+        self._client = client
+        self._given = run
+        self._name = name
+        self._run = run
+
+    @property
+    def run(self) -> Run | None:
+        """The run of the training that began last; None before the first one."""
+        return self._run
+
+    def on_train_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **kwargs: Any,
+    ) -> None:
+        """Open a run, on one process of several."""
+        if self._given is not None or not state.is_world_process_zero:
+            return
+        try:
+            model = kwargs.get("model")
+            open_run = otel_ml.run if self._client is None else self._client.run
+            self._run = open_run(
+                self._name or type(model).__name__, params=_params(args), tags=_tags(args, model)
+            )
+        except Exception as error:  # noqa: BLE001 - telemetry never raises
+            report("transformers", error)
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Log the numbers of one step; what is none is left out."""
+        if self._run is None or not state.is_world_process_zero:
+            return
+        try:
+            found = {name: _number(value) for name, value in (logs or {}).items()}
+            points = {name: value for name, value in found.items() if value is not None}
+            self._run.log_metrics(points, step=state.global_step)
+        except Exception as error:  # noqa: BLE001 - telemetry never raises
+            report("transformers", error)
+
+    def on_train_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **kwargs: Any,
+    ) -> None:
+        """End the run that was opened here; an evaluation after it is still added to it."""
+        if self._given is None and self._run is not None:
+            self._run.end()
+
+
+def _number(value: Any) -> float | None:
+    """Read a number, also of a tensor or an array with one element; None for anything else."""
+    if getattr(value, "size", None) is not None and hasattr(value, "item"):
+        try:
+            value = value.item()
+        except (ValueError, RuntimeError):  # it has several
+            return None
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    return float(value) if is_number else None
+
+
+def _params(args: TrainingArguments) -> dict[str, Any]:
+    """Choose the arguments that tell one training from another."""
+    said: dict[str, Any] = args.to_sanitized_dict()
+    usual = {field.name: field.default for field in args.__dataclass_fields__.values()}
+    return {
+        name: value
+        for name, value in said.items()
+        if name in _ALWAYS
+        or (name not in _NEVER and name in usual and value != _plain(usual[name]))
+    }
+
+
+def _plain(default: Any) -> Any:
+    """Write a default as the arguments write themselves: a member of an enum is its value."""
+    return getattr(default, "value", default)
+
+
+def _tags(args: TrainingArguments, model: Any) -> dict[str, Any]:
+    """Name what is trained."""
+    config = getattr(model, "config", None)
+    found = {
+        "model_type": getattr(config, "model_type", None),
+        "base_model": getattr(config, "_name_or_path", None),
+        "run_name": args.run_name,
+    }
+    return {name: value for name, value in found.items() if value}

@@ -1,0 +1,51 @@
+"""Programs that run in an environment with MLflow, transformers and opentelemetry-instrument."""
+
+import json
+import os
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+ROOT: Final = Path(__file__).parents[2]
+BIN: Final = ROOT / ".venv-integrations" / "bin"
+_SETTINGS: Final = ("OTEL_", "MLFLOW_", "HF_", "PYTHON")
+_OFFLINE: Final = {
+    "HF_HUB_OFFLINE": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+}
+
+
+def run(command: Sequence[str], folder: Path, **variables: str) -> str:
+    """Run a command of the environment in a folder; returns what it printed.
+
+    Args:
+        command: The environment's programs are found first.
+        folder: Where it runs, and what it writes stays.
+        variables: Its environment variables; of telemetry's it sees no others.
+    """
+    if not (BIN / "python").exists():
+        pytest.skip("There is no .venv-integrations: make .venv-integrations/stamp")
+    kept = {key: item for key, item in os.environ.items() if not key.startswith(_SETTINGS)}
+    path = f"{BIN}:{kept['PATH']}"
+    done = subprocess.run(
+        command,
+        env={**kept, **_OFFLINE, "PATH": path, **variables},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def ask(program: str, *arguments: str, folder: Path, **variables: str) -> Any:
+    """Run a module of `tests.integrations.programs`; returns the JSON of its last line."""
+    command = ["python", "-m", f"tests.integrations.programs.{program}", *arguments]
+    output = run(command, folder, PYTHONPATH=str(ROOT), **variables)
+    return json.loads(output.splitlines()[-1])

@@ -1,0 +1,62 @@
+"""Imports runs of MLflow; the first argument says how."""
+
+import json
+import sys
+from itertools import islice
+from typing import Any
+
+from mlflow import MlflowClient
+
+from otel_ml import Client
+from otel_ml.integrations.importing import Imported, send
+from otel_ml.integrations.mlflow import import_mlflow_experiment, import_mlflow_run
+from otel_ml.integrations.mlflow_records import MlflowRun
+from otel_ml.redaction import Redaction
+
+
+def experiment(name: str) -> list[dict[str, Any]]:
+    """Import an experiment."""
+    return [_tell(done) for done in import_mlflow_experiment(name)]
+
+
+def run(run_id: str) -> list[dict[str, Any]]:
+    """Import one run."""
+    return [_tell(import_mlflow_run(run_id, timeout_s=2))]
+
+
+def part(run_id: str) -> list[dict[str, Any]]:
+    """Import a run and be interrupted after a part of it."""
+    tracking, client = MlflowClient(), Client(join=False)
+    records = MlflowRun(tracking, tracking.get_run(run_id), Redaction(), "iris").records()
+    sent, delivery = send(client, islice(records, 280), 10)
+    return [_tell(Imported(run_id, "", sent, delivery))]
+
+
+def joined(run_id: str) -> list[str]:
+    """Import through a provider that is none of ours."""
+    from opentelemetry.sdk.trace import TracerProvider
+
+    class Provider(TracerProvider):
+        """A provider of somebody's."""
+
+    try:
+        import_mlflow_run(run_id, Client(tracer_provider=Provider()))
+    except ValueError as error:
+        return [str(error)]
+    return []
+
+
+def _tell(done: Imported) -> dict[str, Any]:
+    return {
+        "source": done.source_id,
+        "run_id": done.run_id,
+        "records": done.records,
+        "delivered": done.delivery.delivered,
+        "whole": bool(done),
+        "lost": dict(done.delivery.lost),
+    }
+
+
+if __name__ == "__main__":
+    how = {"experiment": experiment, "run": run, "part": part, "joined": joined}
+    sys.stdout.write("\n" + json.dumps(how[sys.argv[1]](sys.argv[2])) + "\n")
