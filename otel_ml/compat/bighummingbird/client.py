@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import NoReturn, ParamSpec, TypeVar
 
 from otel_ml.client import Client
-from otel_ml.judge import Judge
+from otel_ml.judges.judge import Judge
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -17,6 +17,9 @@ class BigHummingbird:
         first: The project, when a key (or None) follows; else the key.
         second: The key, or ``{"workspace_name": ..., "project_name": ...}``.
         config: The same as a mapping for `second`, by keyword.
+
+    Attributes:
+        client: What records.
     """
 
     def __init__(
@@ -27,17 +30,17 @@ class BigHummingbird:
     ) -> None:
         follows = second[0] if second else config or {}
         if isinstance(follows, Mapping):
-            self._client = Client(follows.get("project_name"), first)
+            self.client = Client(follows.get("project_name"), first)
         else:
-            self._client = Client(first, follows)
+            self.client = Client(first, follows)
 
     def trace(self, function: Callable[P, R]) -> Callable[P, R]:
         """Record every call of a function; see `Client.trace`."""
-        return self._client.trace(function)
+        return self.client.trace(function)
 
     def add_judge(self, judge: Judge) -> str:
         """Make a judge known; returns its tag, ``name@version``. See `Client.add_judge`."""
-        return self._client.add_judge(judge)
+        return self.client.add_judge(judge)
 
     def assess(
         self, judge_tag: str, dataset_tag: str | None = None
@@ -49,7 +52,7 @@ class BigHummingbird:
         """
         if dataset_tag is not None:
             _refuse("assess(dataset_tag=...)")
-        return self._client.assess(judge_tag)
+        return self.client.assess(judge_tag)
 
     def upload_dataset(self, dataset: object) -> NoReturn:
         """Reserved for data sets.

@@ -1,5 +1,5 @@
 """BigHummingbird's import path of `Judge`."""
 
-from otel_ml.judge import Judge
+from otel_ml.judges.judge import Judge
 
 __all__ = ["Judge"]

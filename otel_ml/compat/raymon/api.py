@@ -1,0 +1,209 @@
+"""Raymon's API as questions to the collector's."""
+
+import json
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any, Final, NoReturn
+
+from otel_ml.compat.raymon.collector import Collector, Response
+from otel_ml.compat.raymon.slices import to_filter
+
+Moment = str | datetime | None
+
+_PROFILES: Final = "model profiles are not built yet"
+_PROJECTS: Final = "a project is made by its first record: use Client(project)"
+_KEYS: Final = "the collector has no accounts: a key is OTEL_ML_API_KEY"
+_RULES: Final = "there are no manifests: ask trace_ls and object_ls with a slice"
+_PAGE: Final = 1_000  # as many as one answer holds
+_HTTP: Final = "other routes than Raymon's: see docs/api.md"
+# What is not here, and what to use in its place.
+_ELSEWHERE: Final = {
+    "profile_create": _PROFILES,
+    "profile_ls": _PROFILES,
+    "profile_get": _PROFILES,
+    "profile_reduce": _PROFILES,
+    "project_create": _PROJECTS,
+    "project_search": _PROJECTS,
+    "project_ls": "use GET /api/v1/projects",
+    "projects_ls": "use GET /api/v1/projects",
+    "project_transfer": _KEYS,
+    "project_m2mclient_add": _KEYS,
+    "project_m2mclient_get": _KEYS,
+    "org_create": _KEYS,
+    "org_get": _KEYS,
+    "org_add_user": _KEYS,
+    "org_rm_user": _KEYS,
+    "login": _KEYS,
+    "orchestration_apply": _RULES,
+    "orchestration_get": _RULES,
+    "get": _HTTP,
+    "post": _HTTP,
+    "put": _HTTP,
+    "delete": _HTTP,
+}
+
+
+class RaymonAPI:
+    """Reads traces, tags and data back.
+
+    Each method answers with an object that has ``ok``, ``status_code``, ``text`` and ``json()``.
+    Moments are ISO 8601 texts, in UTC when they have no offset, or datetimes. Slices are Raymon's.
+
+    Args:
+        url: Base address of the collector; as in `otel_ml.Client` when not given.
+        project_id: Taken and not needed: each method is told its project.
+        auth_path: Taken and not read; the key is ``OTEL_ML_API_KEY``.
+        env: Taken and not read, too.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        project_id: str | None = None,
+        auth_path: object = None,
+        env: object = None,
+    ) -> None:
+        self.url = url
+        self.project_id = project_id
+        self._collector = Collector(url)
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in _ELSEWHERE:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+        def refuse(*args: object, **kwargs: object) -> NoReturn:
+            raise NotImplementedError(f"RaymonAPI.{name}: {_ELSEWHERE[name]}")
+
+        return refuse
+
+    def object_search(self, project_id: str, trace_id: str, ref: str) -> Response:
+        """Fetch what was logged last under a reference of a trace: ``obj_id``, ``obj_data``."""
+        return self._objects(project_id, trace_id=str(trace_id), ref=ref)
+
+    def object_get(self, project_id: str, object_id: str) -> Response:
+        """Fetch logged data by its ``obj_id``; answers as `object_search` does."""
+        return self._collector.get("projects", str(project_id), "objects", str(object_id))
+
+    def object_ls(  # noqa: PLR0917 - as many, in this order, as Raymon's has
+        self,
+        project_id: str,
+        ref: str,
+        slicestr: str | None = None,
+        begin: Moment = None,
+        end: Moment = None,
+        limit: int = 250,
+    ) -> Response:
+        """List what was logged under a reference, newest first, without the data itself.
+
+        Args:
+            project_id: The project.
+            ref: The reference.
+            slicestr: Only of the traces of the newest `limit` runs of this slice.
+            begin: Logged then or later.
+            end: Logged before.
+            limit: At most so many.
+
+        Raises:
+            ValueError: The slice is none.
+        """
+        within = {"start": _moment(begin), "end": _moment(end)}
+        if not to_filter(slicestr):
+            answer = self._objects(project_id, ref=ref or None, limit=limit, **within)
+            return _made(answer.json()["objects"]) if answer.ok else answer
+        runs = self.trace_ls(project_id, slicestr, limit=limit)
+        if not runs.ok:
+            return runs
+        found: list[Any] = []
+        for trace_id in dict.fromkeys(run["trace_id"] for run in runs.json()["runs"]):
+            # Without the reference: with it the answer is the data itself.
+            answer = self._objects(project_id, trace_id=trace_id, limit=_PAGE, **within)
+            if not answer.ok:
+                return answer
+            found += [item for item in answer.json()["objects"] if ref in ("", item["ref"])]
+        return _made(found[:limit])
+
+    def _objects(self, project_id: str, **parameters: object) -> Response:
+        return self._collector.get("projects", str(project_id), "objects", **parameters)
+
+    def trace_ls(
+        self,
+        project_id: str,
+        slicestr: str | None = None,
+        begin: Moment = None,
+        end: Moment = None,
+        limit: int = 250,
+    ) -> Response:
+        """List runs of a slice, newest first, as ``{"runs": [...]}``.
+
+        Raises:
+            ValueError: The slice is none.
+        """
+        return self._collector.get(
+            *("projects", str(project_id), "runs"),
+            where=to_filter(slicestr) or None,
+            start=_moment(begin),
+            end=_moment(end),
+            limit=limit,
+        )
+
+    def trace_get(self, project_id: str, trace_id: str) -> Response:
+        """Read all runs of a trace, as ``{"runs": [...]}``, oldest first."""
+        answer = self._collector.get("traces", str(trace_id))
+        if not answer.ok:
+            return answer
+        trace = answer.json()
+        for part in ("runs", "records"):
+            trace[part] = [item for item in trace[part] if item["project"] == str(project_id)]
+        return _made(trace)
+
+    def refs_ls(
+        self,
+        project_id: str,
+        slicestr: str | None = None,
+        begin: Moment = None,
+        end: Moment = None,
+        limit: int = 250,
+    ) -> Response:
+        """List the references of the newest `limit` logged objects, as a list of texts.
+
+        Raises:
+            ValueError: The slice is none.
+        """
+        answer = self.object_ls(project_id, "", slicestr, begin, end, limit)
+        return _made(sorted({item["ref"] for item in answer.json()})) if answer.ok else answer
+
+    def tags_ls(self, project_id: str) -> Response:
+        """List the names of the tags of the newest 1,000 runs, as a list of texts."""
+        answer = self.trace_ls(project_id, limit=_PAGE)
+        if not answer.ok:
+            return answer
+        return _made(sorted({name for run in answer.json()["runs"] for name in run["tags"]}))
+
+    def tags_get(self, project_id: str, trace_id: str) -> Response:
+        """Read the tags of a trace: a list of dicts with name, value, type and group."""
+        trace = self.trace_get(project_id, trace_id)
+        if not trace.ok:
+            return trace
+        tags: dict[str, Any] = {}
+        for run in trace.json()["runs"]:
+            answer = self._collector.get("projects", str(project_id), "runs", run["run_id"])
+            if not answer.ok:
+                return answer
+            tags.update(_tags_of(answer.json()))
+        return _made(list(tags.values()))
+
+
+def _tags_of(run: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    details = {detail["name"]: detail for detail in run["tag_details"]}
+    for name, value in run["tags"].items():
+        detail = details.get(name, {})
+        said = {"type": detail.get("type") or None, "group": detail.get("group") or None}
+        yield name, {"name": name, "value": value, **said}
+
+
+def _made(found: object) -> Response:
+    return Response(200, json.dumps(found).encode())
+
+
+def _moment(moment: Moment) -> str | None:
+    return moment.isoformat() if isinstance(moment, datetime) else moment

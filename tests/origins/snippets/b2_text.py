@@ -1,0 +1,1 @@
+trace.info("You can log whatever you want here")
