@@ -1,0 +1,71 @@
+"""A notebook whose cells define, call and define again a traced function.
+
+Prints what the cells displayed, and the runs that the collector has while the kernel lives.
+"""
+
+import json
+import os
+import sys
+import time
+from typing import Any
+from urllib.request import urlopen
+
+from nbclient import NotebookClient
+from nbformat.v4 import new_code_cell, new_notebook
+
+BEGIN = """
+import otel_ml
+client = otel_ml.Client()
+"""
+PROMPT = "PROMPT = 'Say {}'"
+OTHER_PROMPT = "PROMPT = 'Shout {}'"
+DEFINE = """
+@client.trace(name="answer")
+def answer(word):
+    return PROMPT.format(word)
+"""
+CELLS = [
+    BEGIN,
+    *(PROMPT, DEFINE, "answer('first')"),
+    *(DEFINE, "answer('defined again')"),
+    *(OTHER_PROMPT, "answer('other prompt')"),
+    *(PROMPT, DEFINE, "answer('first prompt again')"),
+    *(DEFINE.replace("format(word)", "format(word + '!')"), "answer('other code')"),
+    *("run = client.run('training')", "run"),
+    "run.end()\nrun",
+    "otel_ml.current_run()",
+]
+
+
+def runs(count: int) -> list[dict[str, Any]]:
+    """Ask the collector until it has that many runs, for 10 s."""
+    address = f"{os.environ['OTEL_ML_ENDPOINT']}/api/v1/projects/{os.environ['OTEL_ML_PROJECT']}"
+    for _ in range(200):
+        with urlopen(f"{address}/runs") as answer:
+            found: list[dict[str, Any]] = json.load(answer)["runs"]
+        if len(found) == count:
+            break
+        time.sleep(0.05)
+    return found
+
+
+def main() -> dict[str, Any]:
+    """Execute the cells in one kernel."""
+    notebook = new_notebook(cells=[new_code_cell(text) for text in CELLS])
+    client = NotebookClient(notebook)
+    with client.setup_kernel():
+        for number, cell in enumerate(notebook.cells):
+            client.execute_cell(cell, number)
+        recorded = runs(6)
+        alive = client.km.has_kernel
+    shown = [
+        output["data"]["text/plain"]
+        for cell in notebook.cells
+        for output in cell["outputs"]
+        if output["output_type"] == "execute_result"
+    ]
+    return {"runs": recorded, "alive": alive, "shown": shown}
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(main()) + "\n")

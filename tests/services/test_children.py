@@ -1,0 +1,60 @@
+"""Children of task queues and pools: what they recorded arrives when they end."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.services.processes import NEVER_BY_ITSELF, run, serving
+from tests.support.collector import CollectorProcess
+
+pytestmark = pytest.mark.interop
+
+CALLS: Final = 16
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+@pytest.mark.parametrize("pool", ["executor", "retiring", "terminated"])
+def test_pool(pool: str, method: str, collector: CollectorProcess) -> None:
+    """All calls in the workers of a pool have arrived, once, when the program has ended.
+
+    The pools are `ProcessPoolExecutor`; `Pool` whose workers end after three calls; `Pool` left by
+    its ``with`` block, which sends SIGTERM to its workers, with a client that delivers then.
+    """
+    project = f"{pool}-{method}"
+    called_by = run(
+        *("tests.services.programs.pools", pool, method, str(CALLS)),
+        OTEL_ML_ENDPOINT=collector.endpoint,
+        OTEL_ML_PROJECT=project,
+        **NEVER_BY_ITSELF,
+    )
+    found = Counter((run["outputs"], run["tags"]["pid"]) for run in collector.runs(project))
+    assert found == Counter((str(pid), pid) for pid in called_by)
+    assert max(Counter(called_by).values()) <= (3 if pool == "retiring" else CALLS)
+
+
+@pytest.mark.parametrize(
+    "retire", [[], ["--max-tasks-per-child", "3"]], ids=["lasting", "retiring"]
+)
+def test_celery(retire: list[str], collector: CollectorProcess, tmp_path: Path) -> None:
+    """All calls in the children of a Celery worker have arrived, once, when it was stopped."""
+    for folder in ("queue", "control"):
+        (tmp_path / folder).mkdir()
+    project = f"celery{len(retire)}"
+    variables = {
+        "BROKER": str(tmp_path),
+        "OTEL_ML_ENDPOINT": collector.endpoint,
+        "OTEL_ML_PROJECT": project,
+        **NEVER_BY_ITSELF,
+    }
+    worker = ("celery", "-A", "tests.services.programs.tasks", "worker", "--loglevel", "INFO")
+    prefork = ("--pool", "prefork", "--concurrency", "2", *retire)
+    assert run("tests.services.programs.tasks", str(CALLS), **variables) == CALLS
+    with serving(
+        *worker, *prefork, ready=" succeeded ", times=CALLS, variables=variables
+    ) as service:
+        assert service.stop() == 0, service.output
+    runs = collector.runs(project)
+    assert sorted(int(run["outputs"]) for run in runs) == [2 * number for number in range(CALLS)]
+    assert len({run["tags"]["pid"] for run in runs}) >= (CALLS // 3 if retire else 1)
