@@ -1,0 +1,44 @@
+"""Runs every case against a collector of its own: ``python -m tests.hostile`` prints the table.
+
+With ``--json`` it prints a row for each case, then what gave the SDK trouble.
+"""
+
+import dataclasses
+import json
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.support.collector import CollectorProcess
+
+PROJECT = "hostile"
+
+
+def main() -> None:
+    folder = Path(tempfile.mkdtemp())  # a TemporaryDirectory goes with the first forked child
+    collector = CollectorProcess(folder / "data")
+    try:
+        collector.wait_ready()
+        os.environ.update(OTEL_ML_PROJECT=PROJECT, OTEL_ML_ENDPOINT=collector.endpoint)
+        _run(collector)
+    finally:
+        collector.kill()
+        shutil.rmtree(folder)
+
+
+def _run(collector: CollectorProcess) -> None:
+    from tests.hostile import driver, processes  # its client reads the environment
+
+    rows = list(driver.run(processes.CLIENT, PROJECT, collector))
+    if "--json" in sys.argv:
+        lines = [json.dumps(dataclasses.asdict(row)) for row in rows]
+        lines.append(json.dumps(processes.CLIENT.stats().trouble))
+    else:
+        lines = list(driver.write(rows))
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
+
+
+if __name__ == "__main__":
+    main()

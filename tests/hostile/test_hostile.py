@@ -1,0 +1,61 @@
+"""Every hostile case answers as without us and leaves the runs that it is to leave."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.hostile.case import Case
+from tests.hostile.driver import CASES, Row
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def done() -> subprocess.CompletedProcess[str]:
+    """All cases, run once in a process of their own."""
+    return subprocess.run(
+        # Python 3.12 and newer warn of any fork beside threads.
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-m", "tests.hostile", "--json"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=True,
+    )
+
+
+@pytest.fixture(scope="module")
+def lines(done: subprocess.CompletedProcess[str]) -> list[Any]:
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_case(case: Case, lines: list[Any]) -> None:
+    """A traced function answers as without us, and its runs are in the collector's store."""
+    [row] = [Row(**line) for line in lines if line.get("case") == case.name]
+    assert row == Row(
+        case=case.name,
+        plain=row.plain,
+        traced=row.plain,
+        runs={case.outcome: case.runs} if case.runs else {},
+        inputs=case.inputs,
+    )
+
+
+def test_nothing_is_printed(done: subprocess.CompletedProcess[str]) -> None:
+    """Through all cases the SDK prints and logs nothing, of contexts that it could not detach."""
+    assert done.stderr == ""
+
+
+def test_nothing_gave_trouble(lines: list[Any]) -> None:
+    """Through all cases nothing gave the SDK trouble."""
+    assert lines[-1] == {}
+
+
+def test_names_are_different() -> None:
+    """No case hides another one's runs."""
+    assert len({case.name for case in CASES}) == len(CASES)

@@ -1,0 +1,1 @@
+"""Samples of the typed API, read by type checkers and never run."""

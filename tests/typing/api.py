@@ -1,0 +1,122 @@
+"""The public API as users write it: mypy and pyright find no error here. Never run."""
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from threading import Thread
+
+from typing_extensions import assert_type
+
+import otel_ml
+from otel_ml import Client, Judge
+
+client = Client("shop")
+
+
+def rubric(outputs: int) -> bool:
+    return outputs > 0
+
+
+judge = Judge("positive", "", rubric)
+
+
+@client.trace
+def bare(a: int, /, b: str = "", *, c: bool = False) -> float:
+    return a * 1.0
+
+
+@client.trace()
+def called(a: int, b: str = "") -> float:
+    return a * 1.0
+
+
+@client.trace(name="model", kind="tool", tags={"a": 1}, params={"b": 2})
+def named(*numbers: int, **more: str) -> list[str]:
+    return list(more)
+
+
+@client.trace
+async def later(a: int) -> str:
+    return str(a)
+
+
+@client.trace
+def stream(a: int) -> Iterator[int]:
+    yield a
+
+
+@client.trace
+async def stream_later(a: int) -> AsyncIterator[int]:
+    yield a
+
+
+@client.assess(client.add_judge(judge), judge, name="assessed")
+def assessed(a: int) -> int:
+    return a
+
+
+@otel_ml.trace
+def by_default(a: int) -> int:
+    return a
+
+
+@otel_ml.trace(name="model")
+def by_default_named(a: int) -> int:
+    return a
+
+
+@otel_ml.assess(judge)
+def by_default_assessed(a: int) -> int:
+    return a
+
+
+class Shop:
+    @client.trace
+    def method(self, a: int) -> int:
+        return a
+
+    @classmethod
+    @client.trace
+    def of_class(cls, a: int) -> int:
+        return a
+
+    @staticmethod
+    @client.trace
+    def of_nothing(a: int) -> int:
+        return a
+
+    @property
+    @client.trace
+    def value(self) -> int:
+        return 1
+
+
+async def main() -> None:
+    assert_type(bare(1, "b", c=True), float)
+    assert_type(called(1, b="b"), float)
+    assert_type(named(1, 2, x="y"), list[str])
+    assert_type(await later(1), str)
+    assert_type(stream(1), Iterator[int])
+    async for number in stream_later(1):
+        assert_type(number, int)
+    assert_type(assessed(1), int)
+    assert_type(by_default(1), int)
+    assert_type(by_default_named(1), int)
+    assert_type(by_default_assessed(1), int)
+    assert_type(Shop().method(1), int)
+    assert_type(Shop.of_class(1), int)
+    assert_type(Shop.of_nothing(1), int)
+    assert_type(Shop().value, int)
+
+
+def threads() -> None:
+    bound = otel_ml.wrap(called)
+    assert_type(bound(1, b="b"), float)
+    Thread(target=bound, args=(1,)).start()
+    with ThreadPoolExecutor() as pool:
+        assert_type(pool.submit(otel_ml.wrap(by_default), 1).result(), int)
+        assert_type(list(pool.map(otel_ml.wrap(by_default), [1])), list[int])
+    otel_ml.follow_threads()
+
+
+def passed_on(function: Callable[[int], int]) -> Callable[[int], int]:
+    return client.trace(function)
