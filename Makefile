@@ -3,13 +3,14 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PROTO_VENV := .venv-proto
-# What tests/interop runs with beside $(VENV), whose SDK is the newest: requirements/<name>.txt.
-INTEROP := sdk-1.25 sdk-1.36 sdk-1.44 peers
+# What tests/interop and tests/services run with beside $(VENV), whose SDK is the newest:
+# requirements/<name>.txt.
+INTEROP := sdk-1.25 sdk-1.36 sdk-1.44 peers threads services
 PROMTOOL := .cache/prometheus/usr/bin/promtool
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all check check-proto check-deploy bench soak proto requirements format clean
+.PHONY: help demo test test-all test-integrations check check-proto check-deploy bench soak docs proto requirements format clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -24,10 +25,14 @@ check: $(VENV)/dev.stamp check-proto ## Format, lint, types, import contracts, p
 	$(BIN)/lint-imports
 
 test: $(VENV)/dev.stamp ## All that Python alone can test
-	$(BIN)/python -m pytest $(PYTEST) -m "not browser and not node and not deploy and not interop"
+	$(BIN)/python -m pytest $(PYTEST) -m "not browser and not node and not deploy and not interop \
+	  and not integrations"
 
-test-all: $(VENV)/dev.stamp $(INTEROP:%=.venv-%/stamp) tools ## Everything, with Node and Chromium; a skipped test is a failure
+test-all: $(VENV)/dev.stamp $(INTEROP:%=.venv-%/stamp) .venv-integrations/stamp tools ## Everything, with Node and Chromium; a skipped test is a failure
 	$(BIN)/python -m pytest $(PYTEST) -m "not deploy" --forbid-skips --cov
+
+test-integrations: $(VENV)/dev.stamp .venv-integrations/stamp ## Beside MLflow, transformers and opentelemetry-instrument (2 GB)
+	$(BIN)/python -m pytest -m integrations --forbid-skips tests/integrations tests/origins
 
 bench: $(VENV)/dev.stamp ## Print the numbers of docs/benchmarks.md as this machine makes them
 	$(BIN)/python -m tests.bench
@@ -37,6 +42,9 @@ soak: $(VENV)/dev.stamp ## The long ones: an outage of 10 minutes, 10 million ca
 
 check-deploy: $(VENV)/deploy.stamp $(PROMTOOL) ## Validate deploy/ with real tools (Debian, Ubuntu)
 	PATH="$(CURDIR)/$(dir $(PROMTOOL)):$$PATH" $(BIN)/python -m pytest -m deploy tests/deploy
+
+docs: $(VENV)/dev.stamp ## Write docs/reference.md from the docstrings
+	$(BIN)/python -m docs.make_reference
 
 proto: $(PROTO_VENV)/stamp ## Make the generated code again
 	$(call generate,collector)
@@ -55,9 +63,10 @@ requirements: ## Compile the pinned requirements again (needs uv)
 	  -o deploy/requirements.txt
 	for name in $(INTEROP); do \
 	  $(COMPILE) requirements/$$name.in -o requirements/$$name.txt || exit 1; done
+	$(COMPILE) requirements/integrations.in requirements/build.in -o requirements/integrations.txt
 
 clean: ## Remove what these targets made
-	rm -rf $(VENV) $(PROTO_VENV) $(INTEROP:%=.venv-%)
+	rm -rf $(VENV) $(PROTO_VENV) $(INTEROP:%=.venv-%) .venv-integrations
 	rm -rf .cache .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # Two workers: each starts collectors of its own.
@@ -65,6 +74,7 @@ PYTEST := --numprocesses 2 --dist loadfile
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
   --no-annotate --no-emit-index-url --no-emit-find-links
 INSTALL := python -m pip install --quiet --require-hashes
+INTO_INTEGRATIONS := $(BIN)/python -m pip --python .venv-integrations install --quiet
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
@@ -100,6 +110,16 @@ $(PROTO_VENV)/stamp: requirements/proto.txt
 .venv-%/stamp: requirements/%.txt | $(BIN)/python
 	$(PYTHON) -m venv --clear --without-pip .venv-$*
 	$(BIN)/python -m pip --python .venv-$* install --quiet --require-hashes -r $<
+	@touch $@
+
+# With the project itself: its entry points are what opentelemetry-instrument finds.
+.venv-integrations/stamp: requirements/torch.txt requirements/integrations.txt pyproject.toml \
+  | $(BIN)/python
+	$(PYTHON) -m venv --clear --without-pip .venv-integrations
+	$(INTO_INTEGRATIONS) --require-hashes --no-deps -r requirements/torch.txt || { \
+	  echo "pip must find a CPU build of torch: set PIP_FIND_LINKS or PIP_EXTRA_INDEX_URL"; exit 1; }
+	$(INTO_INTEGRATIONS) --require-hashes -r requirements/integrations.txt
+	$(INTO_INTEGRATIONS) --no-deps --no-build-isolation --editable .
 	@touch $@
 
 # The file is compiled under the name of the package that the generated code lives in.

@@ -11,29 +11,40 @@ if TYPE_CHECKING:
     from otel_ml.current import Run, current_run
     from otel_ml.default import add_judge, assess, flush, run, trace
     from otel_ml.errors import InvalidMetricError
-    from otel_ml.judge import Judge, Score
+    from otel_ml.judges.judge import Judge, Score
+    from otel_ml.judges.llm import LLMJudge
+    from otel_ml.tags import Tag
+    from otel_ml.threads import follow_threads, wrap
 
 __all__ = [
     "Client",
     "InvalidMetricError",
     "Judge",
+    "LLMJudge",
     "Run",
     "Score",
+    "Tag",
     "add_judge",
     "assess",
     "current_run",
     "flush",
+    "follow_threads",
     "run",
     "trace",
+    "wrap",
 ]
 
 _HOMES = {
     "Client": "client",
     "InvalidMetricError": "errors",
-    "Judge": "judge",
+    "Judge": "judges.judge",
+    "LLMJudge": "judges.llm",
     "Run": "current",
-    "Score": "judge",
+    "Score": "judges.judge",
+    "Tag": "tags",
     "current_run": "current",
+    "follow_threads": "threads",
+    "wrap": "threads",
 }
 
 

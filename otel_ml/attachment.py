@@ -5,13 +5,18 @@ OpenTelemetry's own functions do this through four calls. Where its context live
 for it at each chunk.
 """
 
+import contextvars
+import threading
 from collections.abc import Callable
 from contextvars import ContextVar, Token
-from typing import Any
+from typing import Any, Final
 
 from opentelemetry import context as context_api
 from opentelemetry.context import Context
 from opentelemetry.context.contextvars_context import ContextVarsRuntimeContext
+
+# What `reset` raises where the host went on in another context: the token is gone there.
+ELSEWHERE: Final = (ValueError, RuntimeError)
 
 
 def _make() -> tuple[Callable[[Context], Token[Context]], Callable[[Token[Context]], None]]:
@@ -19,15 +24,20 @@ def _make() -> tuple[Callable[[Context], Token[Context]], Callable[[Token[Contex
     variable: Any = getattr(runtime, "_current_context", None)
     if type(runtime) is not ContextVarsRuntimeContext or not isinstance(variable, ContextVar):
         return context_api.attach, context_api.detach
-    reset = variable.reset
-
-    def detach(token: Token[Context]) -> None:
-        try:
-            reset(token)
-        except (ValueError, RuntimeError):  # the host went on in another context: it is gone there
-            return
-
-    return variable.set, detach
+    return variable.set, variable.reset
 
 
-attach, detach = _make()
+attach, reset = _make()
+
+
+def detach(token: Token[Context]) -> None:
+    """Do what `reset` does; quietly also where the token is gone."""
+    try:
+        reset(token)
+    except ELSEWHERE:
+        return
+
+
+def start_apart(thread: threading.Thread) -> None:
+    """Start a thread of ours outside every run, also where threads follow who starts them."""
+    contextvars.Context().run(thread.start)

@@ -21,9 +21,9 @@ def make_binder(function: Callable[..., Any]) -> Binder:
     """
     try:
         parameters = inspect.signature(function).parameters
-    except (TypeError, ValueError):  # a builtin without a signature
+        skip = 1 if _is_method(function, parameters) else 0
+    except Exception:  # noqa: BLE001 - a builtin without a signature, an object of the host's
         return _unnamed
-    skip = 1 if _is_method(function, parameters) else 0
     if all(parameter.kind in _SIMPLE for parameter in parameters.values()):
         return _simple_binder(parameters, skip)
     return _general_binder(inspect.Signature(list(parameters.values())), skip)

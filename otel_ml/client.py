@@ -1,26 +1,36 @@
 """The client: one project, one destination, the decorators and runs that go there."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from opentelemetry import trace as trace_api
 
 from otel_ml import attributes as names
-from otel_ml.call import Traced, open_run
+from otel_ml.about import Elsewhere, about
+from otel_ml.capture_mode import Capture
 from otel_ml.current import Run, current_run
-from otel_ml.decorators import wrap
+from otel_ml.decorators import decorate, wrap
 from otel_ml.errors import report
+from otel_ml.opened import OpenedRun, open_run
 from otel_ml.recorder import Recorder
-from otel_ml.values import encode
+from otel_ml.redaction import SECRET_KEYS, Redact, Redaction
+from otel_ml.settings import Settings, check_run_kind
+from otel_ml.tags import Tags, Value
+from otel_ml.traced import Traced
+from otel_ml.values import clean
+from otel_ml.versions.version_on import PARTS, Params, Part
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace.export import SpanExporter
 
     from otel_ml.export.delivery import Delivery
-    from otel_ml.judge import Judge
+    from otel_ml.judges.judge import Judge
+    from otel_ml.model import Model
     from otel_ml.provider import Chosen, Join
     from otel_ml.stats import Stats
+    from otel_ml.weights import Weights
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -48,13 +58,16 @@ class Client:
             collector lose it. One directory is for one destination.
         flush_on_sigterm: Deliver what is queued when the process is told to end by SIGTERM, for
             at most 2 s. Only where nobody else handles the signal, and from the main thread.
+        redact: Called with every text that would leave the process, each string within inputs
+            and outputs and each key included; returns what is sent in its place.
+        redact_keys: The values of keys with one of these words are hidden; none hides none.
 
     Raises:
         ValueError: The project's name is longer than 128 characters or holds control
             characters, or there is both an exporter and a spool.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - a client is set up once, by keyword
         self,
         project: str | None = None,
         api_key: str | None = None,
@@ -65,6 +78,8 @@ class Client:
         join: "Join" = "auto",
         spool: str | os.PathLike[str] | None = None,
         flush_on_sigterm: bool = False,
+        redact: Redact | None = None,
+        redact_keys: Iterable[str] = SECRET_KEYS,
     ) -> None:
         chosen = project or os.environ.get("OTEL_ML_PROJECT") or names.DEFAULT_PROJECT
         if len(chosen) > _MAX_PROJECT_CHARS or not chosen.isprintable():
@@ -94,7 +109,7 @@ class Client:
                 )
             )
 
-        self._recorder = Recorder(chosen, choose)
+        self._recorder = Recorder(chosen, choose, Redaction(redact, redact_keys))
         if flush_on_sigterm:
             from otel_ml.sigterm import close_on_sigterm  # only who asks for it loads it
 
@@ -110,41 +125,73 @@ class Client:
         name: str | None = None,
         kind: str = "model",
         tags: Mapping[str, object] | None = None,
-        params: Mapping[str, object] | None = None,
+        params: Params | None = None,
+        version_on: Collection[Part] = PARTS,
+        capture: Capture | None = None,
+        provider: str | None = None,
+        model: str | None = None,
     ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
 
-    def trace(
+    def trace(  # noqa: PLR0913 - all but the function by keyword
         self,
         function: Callable[..., Any] | None = None,
         *,
         name: str | None = None,
         kind: str = "model",
         tags: Mapping[str, object] | None = None,
-        params: Mapping[str, object] | None = None,
+        params: Params | None = None,
+        version_on: Collection[Part] = PARTS,
+        capture: Capture | None = None,
+        provider: str | None = None,
+        model: str | None = None,
     ) -> Callable[..., Any]:
         """Record every call of a function as a run.
 
         Args:
             function: The function, when used as a bare decorator. Sync, async or generator.
             name: The model's name; the function's qualified name when not given.
-            kind: One of model, chain, tool, retriever, embedding, agent, training.
+            kind: One of model, chain, tool, retriever, embedding, agent, training; or a GenAI
+                operation, such as chat, embeddings, execute_tool, invoke_agent, retrieval.
             tags: Set on every run.
-            params: Declared parameters, part of the model version.
+            params: Declared parameters, part of the model version; or a function that returns
+                them, called once, when the first call has returned.
+            version_on: The parts that a version counts, out of source, signature, params,
+                helpers, constants and output.
+            capture: Which payloads are recorded: all, inputs, outputs or off; the variable
+                ``OTEL_ML_CAPTURE`` when not given.
+            provider: Of a GenAI operation: who serves the model, such as ``openai``.
+            model: Of a GenAI operation: the provider's model, when it is always the same.
 
         Returns:
             The function, which returns or raises exactly as before.
         """
-        decorate: Callable[..., Any]
-        decorate = self._decorator((), name=name, kind=kind, tags=tags, params=params)
-        return decorate if function is None else decorate(function)
+        record = self._decorator(
+            Settings(
+                name=name,
+                kind=kind,
+                tags=tags,
+                params=params,
+                version_on=version_on,
+                capture=capture,
+                provider=provider,
+                model=model,
+            )
+        )
+        return record if function is None else record(function)
 
-    def assess(
+    def assess(  # noqa: PLR0913 - as much as `trace`, and what is said of judges
         self,
         *judges: "str | Judge",
+        inline: bool = False,
+        sample: float = 1.0,
         name: str | None = None,
         kind: str = "model",
         tags: Mapping[str, object] | None = None,
-        params: Mapping[str, object] | None = None,
+        params: Params | None = None,
+        version_on: Collection[Part] = PARTS,
+        capture: Capture | None = None,
+        provider: str | None = None,
+        model: str | None = None,
     ) -> Callable[[Callable[P, R]], Callable[P, R]]:
         """Record every call of a function as a run and let judges score it.
 
@@ -152,23 +199,45 @@ class Client:
 
         Args:
             judges: Tags that `add_judge` returned, or judges.
+            inline: Judge before the call returns: a sync function on its own thread, an async
+                one without blocking its loop.
+            sample: The share of recorded runs that is judged, chosen by their span ids.
             name: As in `trace`, and so for the others.
             kind: See `trace`.
             tags: See `trace`.
             params: See `trace`.
+            version_on: See `trace`.
+            capture: See `trace`.
+            provider: See `trace`.
+            model: See `trace`.
 
         Raises:
-            ValueError: A tag belongs to no judge of this client.
+            ValueError: A tag belongs to no judge of this client, two judges have one name, or
+                the sample is no number from 0 to 1.
         """
-        found = tuple(self._judge(judge) for judge in judges)
-        return self._decorator(found, name=name, kind=kind, tags=tags, params=params)
+        found = tuple(dict.fromkeys(self._judge(judge) for judge in judges))
+        return self._decorator(
+            Settings(
+                name=name,
+                kind=kind,
+                tags=tags,
+                params=params,
+                version_on=version_on,
+                capture=capture,
+                provider=provider,
+                model=model,
+                judges=found,
+                inline=inline,
+                sample=sample,
+            )
+        )
 
     def add_judge(self, judge: "Judge") -> str:
         """Make a judge known to this client.
 
         Returns:
-            Its tag, ``name@version``, for `assess`. The small number (``name:v1``) is given by
-            the store, so no server is asked here.
+            Its tag, ``name@version``, for `assess`. The small number, such as ``v1``, is given
+            by the store, so no server is asked here.
         """
         self._judges[judge.tag] = judge
         return judge.tag
@@ -179,30 +248,93 @@ class Client:
         *,
         kind: str = "training",
         params: Mapping[str, object] | None = None,
-        tags: Mapping[str, object] | None = None,
-    ) -> Run:
-        """Open a run without a function; use it in a ``with`` block, or call its `end`.
+        tags: Tags = None,
+        session: str | None = None,
+        user: str | None = None,
+        trace_key: str | None = None,
+    ) -> OpenedRun:
+        """Open a run without a function.
+
+        It ends with its ``with`` block, by its `end`, when nobody holds it any more, or with the
+        process, whichever comes first.
 
         Args:
             name: The model's name.
             kind: As in `trace`.
             params: Hyper-parameters of the run.
             tags: Set on the run.
+            session: The conversation that it belongs to.
+            user: Whom it serves.
+            trace_key: Your own id of the trace; runs of several processes may share one.
         """
-        _check_kind(kind)
+        check_run_kind(kind)
+        facts = {names.SESSION_ID: session, names.USER_ID: user, names.TRACE_KEY: trace_key}
         run = None
         try:
-            if self._recorder.enabled:
-                run = open_run(self._recorder, name, kind)
+            known: dict[str, Value] = {
+                key: clean(str(item)) for key, item in facts.items() if item is not None
+            }
+            if params:
+                known[names.PARAMS] = self._recorder.redaction.encode(dict(params)).text
+            recorder = self._recorder.in_force
+            if recorder.enabled and not self._recorder.is_paused:
+                run = open_run(recorder, name, kind, known)
         except Exception as error:  # noqa: BLE001 - telemetry never raises
             report("run", error)
         if run is None:
-            return Run(None, trace_api.get_current_span(), 0, {})
+            return OpenedRun(None, trace_api.get_current_span(), 0, {})
         run.tag(tags)
-        if params:
-            run.describe({names.PARAMS: encode(params).text})
         run.tell_open()
         return run
+
+    def about(
+        self,
+        *,
+        run_id: str | None = None,
+        trace_key: str | None = None,
+        tag: tuple[str, object] | None = None,
+    ) -> Elsewhere:
+        """Name runs that are elsewhere, to add tags, text, metrics or feedback to them.
+
+        They may be over, in another process, or yet to come.
+
+        Args:
+            run_id: The `Run.id` of one run.
+            trace_key: The key of a trace, as `run` takes it.
+            tag: Name and value of a tag.
+
+        Raises:
+            ValueError: None or several of them are given, or the run id is none.
+        """
+        return about(self._recorder.in_force, run_id, trace_key, tag)
+
+    def model(
+        self,
+        name: str,
+        params: Mapping[str, object] | None = None,
+        artifact: "Weights | None" = None,
+    ) -> "Model":
+        """Name a version of a model that is no function, to log metrics, tags and data of it.
+
+        The version is computed here, from `params` and the content of `artifact`: the same in
+        every process, and another one as soon as either changes.
+
+        Args:
+            name: The model's name.
+            params: What it was made with.
+            artifact: Its file, its directory, or its bytes, which are read and not sent.
+
+        Raises:
+            ValueError: The name is empty or longer than 1,024 characters, or the artifact cannot
+                be read.
+        """
+        from otel_ml.model import name_model  # only who has such a model loads it
+
+        return name_model(self._recorder.in_force, name, params, artifact)
+
+    def disabled(self) -> AbstractContextManager[None]:
+        """Record no call that begins within a ``with`` block of this, in this task or thread."""
+        return self._recorder.disabled()
 
     def current_run(self) -> Run:
         """Return the innermost run of the calling task or thread, see `otel_ml.current_run`."""
@@ -234,34 +366,14 @@ class Client:
             raise ValueError(f"Unknown judge {judge!r}: expected a tag that add_judge returned")
         return self._judges[judge]
 
-    def _decorator(
-        self,
-        judges: "tuple[Judge, ...]",
-        *,
-        name: str | None,
-        kind: str,
-        tags: Mapping[str, object] | None,
-        params: Mapping[str, object] | None,
-    ) -> Callable[[Callable[P, R]], Callable[P, R]]:
-        _check_kind(kind)
+    def _decorator(self, settings: Settings) -> Callable[..., Any]:
+        def record(function: Callable[..., Any]) -> Callable[..., Any]:
+            traced = Traced(self._recorder, function, settings)
+            recorded = wrap(traced, function)
+            if settings.inline and settings.judges:
+                from otel_ml.judge_await import await_judges  # only who asks for it loads it
 
-        def decorate(function: Callable[P, R]) -> Callable[P, R]:
-            if isinstance(function, staticmethod | classmethod):
-                return type(function)(decorate(function.__func__))
-            traced = Traced(
-                self._recorder,
-                function,
-                name=name,
-                kind=kind,
-                tags=tags,
-                params=params,
-                judges=judges,
-            )
-            return wrap(traced, function)
+                return await_judges(traced, recorded)
+            return recorded
 
-        return decorate
-
-
-def _check_kind(kind: str) -> None:
-    if kind not in names.KINDS:
-        raise ValueError(f"Invalid kind {kind!r}: expected one of {sorted(names.KINDS)}")
+        return lambda target: decorate(target, record)

@@ -2,11 +2,10 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from contextvars import Token
-from dataclasses import dataclass, field
-from types import TracebackType
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+import orjson
 from opentelemetry import context as context_api
 from opentelemetry import trace
 from opentelemetry.context import Context
@@ -14,53 +13,46 @@ from opentelemetry.trace import Status, StatusCode
 
 from otel_ml import attributes as names
 from otel_ml.errors import report
+from otel_ml.handle import Handle
+from otel_ml.metrics import Metric
 from otel_ml.recorder import Recorder
+from otel_ml.redaction import Redaction
 from otel_ml.span import RunSpan, write
+from otel_ml.tags import Details, Value, fits, tag_attributes
 from otel_ml.tracer import SPAN_KEY
-from otel_ml.values import clean
+from otel_ml.values import PREVIEW_BYTES, TRUNCATED, clean, encode_whole, preview
+from otel_ml.waiting import EVENTS, Waiting
 from otel_ml.wire import (
-    Attributes,
+    Event,
     Point,
-    Value,
-    error_message,
     error_name,
     evaluation_attributes,
     exception_attributes,
-    make_points,
     outcome_of,
-    point_attributes,
     score_attributes,
     start_attributes,
-    tag_attributes,
-    tags_of,
+    weigh,
 )
 
 if TYPE_CHECKING:
-    from otel_ml.judge import Evaluation, Judge
+    from otel_ml.judges.judge import Evaluation, Judge
 
 _RUN_KEY: Final = context_api.create_key("otel_ml-run")
-_EVENTS: Final = 64
-_UPDATE_EVERY_NS: Final = 1_000_000_000
-_UPDATE_POINTS: Final = 1_000
+_SHORT_NS: Final = 1_000_000_000
+_IN_TRACE: Final = 64
+_SURELY_SHORT: Final = PREVIEW_BYTES // 4  # a character takes up to four bytes
+_NO_NOTES: Final[dict[str, list[str]]] = {}
+UNSET: Final = object()
 _LATENCY_MS: Final = names.LATENCY_MS
 _OUTCOME: Final = names.OUTCOME
 
 
-@dataclass(slots=True)
-class _Growing:
-    """What most runs never have: lines, metric points, a block that they are open for."""
-
-    events: int = 0
-    points: list[Point] = field(default_factory=list)
-    last_update_ns: int = 0
-    attached: Token[Context] | None = None
-
-
-class Run:
+class Run(Handle):
     """One run while it is recorded.
 
-    Nothing here raises into the host but `InvalidMetricError`. Tags and text travel with the
-    run. Metric points are sent ahead of it, at most once a second and at its end.
+    Nothing here raises into the host but for values that are wrong themselves. Tags and text
+    travel with the run when it is short. While a longer one goes on they are sent ahead of it,
+    as metric points always are, about twice a second.
     """
 
     __slots__ = (
@@ -68,12 +60,14 @@ class Run:
         "_constants",
         "_ended",
         "_facts",
-        "_growing",
         "_identity",
+        "_notes",
+        "_output",
         "_recorder",
         "_span",
         "_start_ns",
         "_tags",
+        "_waiting",
     )
 
     def __init__(
@@ -92,8 +86,15 @@ class Run:
         self._constants = constants
         self._facts: dict[str, Value] = {}
         self._tags: dict[str, Value] | None = None
-        self._growing: _Growing | None = None
+        self._waiting: Waiting | None = None
+        self._notes = _NO_NOTES
+        self._output: object = UNSET
         self._ended = False
+
+    def __repr__(self) -> str:
+        """Say which run it is and how it stands: open, its outcome, or that it is not recorded."""
+        state = "not recorded" if self._recorder is None else self._facts.get(_OUTCOME, "open")
+        return f"<{type(self).__name__} {self.id} {state}>"
 
     @property
     def id(self) -> str:
@@ -111,62 +112,36 @@ class Run:
         """False for a run that the sampler left out, and outside any run."""
         return self._recorder is not None
 
-    def tag(self, tags: Mapping[str, object] | None = None, /, **more: object) -> None:
-        """Set tags; the last value of a name stays. Values: str, number, bool; else their text."""
-        if self._recorder is None:
+    @property
+    def metrics(self) -> dict[str, Metric]:
+        """What this process logged of the run, by name: a number, or a list of them for a series.
+
+        Of a series the last 10,000 points, and at most 1,000 names; a collector has them all.
+        """
+        recorder, waiting = self._recorder, self._waiting
+        if recorder is None or waiting is None:
+            return {}
+        with recorder.lock:
+            return waiting.metrics.values()
+
+    def set_output(self, value: object) -> None:
+        """Record `value`, as it is now, as the run's output, instead of what the call returns."""
+        if self._recorder is None or self._ended:
             return
         try:
-            given = tags_of({**(tags or {}), **more})
-            if self._ended:
-                self._update(tag_attributes(given))
-            elif self._tags is None:
-                self._tags = given
-            else:
-                self._tags.update(given)
+            self._put(names.OUTPUTS, "outputs", value)
+            if self._by_call:
+                self._output = value
         except Exception as error:  # noqa: BLE001 - telemetry never raises
-            report("run.tag", error)
+            report("run.set_output", error)
 
-    def debug(self, text: str) -> None:
-        """Add a line of text to the run."""
-        self._log("debug", text)
-
-    def info(self, text: str) -> None:
-        """Add a line of text to the run."""
-        self._log("info", text)
-
-    def warning(self, text: str) -> None:
-        """Add a line of text to the run."""
-        self._log("warning", text)
-
-    def error(self, text: str) -> None:
-        """Add a line of text to the run. It does not change the run's outcome."""
-        self._log("error", text)
-
-    def log_metric(self, name: str, value: object, *, step: int | None = None) -> None:
-        """Append one point, or a list of points, to the series `name`.
-
-        Args:
-            name: The metric.
-            value: A number, or a list of numbers.
-            step: What the point belongs to, such as an epoch.
-
-        Raises:
-            InvalidMetricError: The value is no number; nothing is logged.
-        """
-        self._add_points(make_points({name: value}, step, "append"))
-
-    def log_metrics(self, values: Mapping[str, object], *, step: int | None = None) -> None:
-        """Log several metrics of one moment.
-
-        Args:
-            values: Numbers by name, or lists of numbers. A number stays a single value while
-                it is alone and becomes a series with the second one; a list is a series.
-            step: What the points belong to, such as an epoch.
-
-        Raises:
-            InvalidMetricError: A value is no number; then none of `values` is logged.
-        """
-        self._add_points(make_points(values, step, "auto"))
+    def identify(self, *, session: str | None = None, user: str | None = None) -> None:
+        """Say whose run it is. Runs below it say their own."""
+        found = {names.SESSION_ID: session, names.USER_ID: user}
+        if self._recorder is not None:
+            self._facts.update(
+                {key: clean(str(item)) for key, item in found.items() if item is not None}
+            )
 
     def end(self, error: BaseException | None = None) -> None:
         """End the run now, failed when an error is given. A second call does nothing.
@@ -177,24 +152,6 @@ class Run:
             end_ns = time.time_ns()
             self.close(end_ns, error)
             self.hand_over(end_ns)
-
-    def __enter__(self) -> "Run":
-        """Make this the current run and its span the current span."""
-        context = self.context_in(context_api.get_current())
-        self._grow().attached = context_api.attach(context)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        stack: TracebackType | None,
-    ) -> None:
-        """End the run; an exception of the block becomes its outcome and goes on."""
-        attached = self._grow().attached
-        if attached is not None:
-            context_api.detach(attached)
-        self.end(error)
 
     # What follows is for the code that opens and ends runs, not for the code that is traced.
 
@@ -226,6 +183,8 @@ class Run:
             return
         try:
             recorder.open_runs.remove(self)
+            if self._waiting is not None:
+                self._settle_events(self._waiting)
             facts = self._facts
             facts[_LATENCY_MS] = (end_ns - self._start_ns) / 1e6
             if error is None:
@@ -247,8 +206,8 @@ class Run:
         """Give the closed run to the span processors, with the scores that are known now."""
         try:
             if self._recorder is not None:
-                if self._growing is not None:
-                    self._send_points(self._growing)
+                if self._waiting is not None:
+                    self._send(self._waiting, {})
                 attributes = self._attributes(evaluations, definitions)
                 write(self._span, attributes, self._constants)
         except Exception as problem:  # noqa: BLE001 - telemetry never raises
@@ -267,11 +226,29 @@ class Run:
         """Join all that is known; tags and scores first, which a full span drops first."""
         if self._tags is None and not evaluations:
             return self._facts
-        attributes = tag_attributes(self._tags or {})
+        tags = self._tags or {}
+        details = None if self._waiting is None else self._waiting.details
+        attributes = tag_attributes(tags, details)
+        if not fits(tags):
+            self._note("tags", TRUNCATED)
         if evaluations:
-            attributes.update(score_attributes(evaluations, definitions or {}))
+            shown = [self._shown(evaluation) for evaluation in evaluations]
+            attributes.update(score_attributes(shown, definitions or {}))
         attributes.update(self._facts)
         return attributes
+
+    def _shown(self, evaluation: "Evaluation") -> "Evaluation":
+        """Hide what a judge must not tell of the values that it saw."""
+        if self._recorder is None:
+            return evaluation
+        hide = self._recorder.redaction.text
+        label, explanation, error = evaluation.label, evaluation.explanation, evaluation.error
+        return replace(
+            evaluation,
+            label=None if label is None else hide(label),
+            explanation=None if explanation is None else hide(explanation),
+            error=None if error is None else hide(error),
+        )
 
     def weigh(self, size: int) -> None:
         """Say that the run carries a payload of that many characters."""
@@ -281,16 +258,8 @@ class Run:
     def send_evaluation(self, evaluation: "Evaluation", definition: str | None) -> None:
         """Send a score that came after the run was handed over."""
         if self._recorder is not None:
-            attributes = evaluation_attributes(evaluation, self._start_ns, definition)
+            attributes = evaluation_attributes(self._shown(evaluation), self._start_ns, definition)
             self._recorder.send_record("evaluation", self._span, attributes)
-
-    def tell_open(self) -> None:
-        """Say at once that the run is open: it was opened by hand, it may last."""
-        try:
-            if self._recorder is not None:
-                self._recorder.open_runs.announce(self)
-        except Exception as error:  # noqa: BLE001 - telemetry never raises
-            report("run", error)
 
     def hold(self, judges: "Sequence[Judge]", end_ns: int) -> None:
         """Keep the run on disk, when there is a spool, for the case of a kill.
@@ -300,7 +269,7 @@ class Run:
         pipeline = None if self._recorder is None else self._recorder.spooled
         if pipeline is None or type(self._span) is not RunSpan:
             return
-        from otel_ml.judge import Evaluation  # who has judges has loaded it
+        from otel_ml.judges.judge import Evaluation  # who has judges has loaded it
 
         lost = [
             Evaluation(judge.name, judge.version, error="lost: the process ended before it spoke")
@@ -309,81 +278,158 @@ class Run:
         attributes = {**self._attributes(lost), **self._constants}
         pipeline.hold(self._span.copy(attributes, end_ns))
 
-    def send_waiting(self) -> None:
-        """Send metric points that have waited for a second."""
-        growing = self._growing
-        if growing is not None and growing.points:
-            waited_ns = time.time_ns() - growing.last_update_ns
-            if waited_ns >= _UPDATE_EVERY_NS:
-                self._send_points(growing)
+    def send_waiting(self, *, at_once: bool = False) -> None:
+        """Send what was said of the open run; that of a short call waits for its end."""
+        now_ns = time.time_ns()
+        is_short = self._by_call and now_ns - self._start_ns < _SHORT_NS
+        waiting = self._waiting
+        if waiting is None:
+            if is_short or not self._tags:
+                return
+            waiting = self._grow()
+        is_due = at_once or waiting.is_due(now_ns, self._start_ns)
+        if is_due and (waiting.points or not is_short):
+            self._send(waiting, {} if is_short else self._tags or {})
 
     def announce(self) -> None:
         """Say that the run is open, to whom it is not yet told."""
         recorder = self._recorder
         if recorder is None or self._ended:
             return
-        known = {**tag_attributes(dict(self._tags or {})), **self._constants, **self._facts}
+        tags = dict(self._tags or {})
+        waiting = self._grow()
+        waiting.said.update(tags)
+        known = {**tag_attributes(tags, waiting.details), **self._constants, **self._facts}
         above = getattr(self._span, "parent", None)
         parent = None if above is None else f"{above.span_id:016x}"
         about = start_attributes(known, self.id, parent)
         recorder.send_record("start", self._span, about, at_ns=self._start_ns)
 
-    def _log(self, severity: str, text: str) -> None:
-        if self._recorder is None:
+    def _add_tags(self, tags: dict[str, Value], details: Details) -> None:
+        recorder = self._recorder
+        if recorder is None:
             return
-        try:
-            growing = self._grow()
-            growing.events += 1
-            line: Attributes = {names.LOG_SEVERITY: severity, names.LOG_MESSAGE: clean(str(text))}
-            if self._ended or growing.events > _EVENTS:
-                self._update({}, (names.LOG_EVENT, line))
-            else:
-                self._span.add_event(names.LOG_EVENT, line)
-        except Exception as error:  # noqa: BLE001 - telemetry never raises
-            report("run.log", error)
+        tags = recorder.redaction.values(tags)
+        if details:
+            self._grow().details.update(details)
+        if self._tags is None:
+            self._tags = {}
+        self._tags.update(tags)
+        if self._is_now(recorder, self._waiting):
+            self._send(self._grow(), tags)
+
+    @property
+    def _redaction(self) -> Redaction | None:
+        return None if self._recorder is None else self._recorder.redaction
+
+    def _upload(self, sha256: str, document: bytes) -> str | None:
+        return None if self._recorder is None else self._recorder.upload(sha256, document)
+
+    def _add_event(self, event: Event) -> None:
+        recorder = self._recorder
+        if recorder is None:
+            return
+        waiting = self._grow()
+        with recorder.lock:
+            waiting.add_event(event)
+        if self._is_now(recorder, waiting):
+            self._send(waiting, {})
 
     def _add_points(self, points: Sequence[Point]) -> None:
-        if self._recorder is None:
+        recorder = self._recorder
+        if recorder is None:
             return
-        try:
-            growing = self._grow()
-            with self._recorder.lock:
-                growing.points.extend(points)
-                waited_ns = time.time_ns() - growing.last_update_ns
-                due = waited_ns >= _UPDATE_EVERY_NS or len(growing.points) >= _UPDATE_POINTS
-            if due or self._ended:
-                self._send_points(growing)
-        except Exception as error:  # noqa: BLE001 - telemetry never raises
-            report("run.log_metrics", error)
+        waiting = self._grow()
+        with recorder.lock:
+            waiting.add_points(points)
+        if self._is_now(recorder, waiting):
+            self._send(waiting, {})
 
-    def _send_points(self, growing: _Growing) -> None:
-        if self._recorder is None:
+    def _send_feedback(self, said: dict[str, Value]) -> None:
+        recorder = self._recorder
+        if recorder is None:
             return
-        with self._recorder.lock:
-            points, growing.points = growing.points, []
-            growing.last_update_ns = time.time_ns()
-        for start in range(0, len(points), _UPDATE_POINTS):
-            self._update(point_attributes(points[start : start + _UPDATE_POINTS]))
+        said = {**recorder.redaction.values(said), names.TARGET_START_NS: self._start_ns}
+        recorder.send_record("evaluation", self._span, said)
 
-    def _grow(self) -> _Growing:
-        if self._growing is None:
+    def _is_now(self, recorder: Recorder, waiting: Waiting | None) -> bool:
+        """Tell whether what was said must not wait for the next round.
+
+        Nobody comes for what is said of a run that ended, or that is the parent process's. With
+        a spool the word of a run that lasts shall outlive a kill.
+        """
+        if self._ended or recorder.identity is not self._identity:
+            return True
+        if waiting is not None and waiting.is_full:
+            return True
+        if self._by_call or recorder.spooled is None:
+            return False
+        return waiting is None or waiting.is_due(time.time_ns(), self._start_ns)
+
+    def _settle_events(self, waiting: Waiting) -> None:
+        """Make text and data of a run that has told none yet events of its span."""
+        if not waiting.updates and len(waiting.events) < EVENTS:
+            events = waiting.take_events()
+            self.weigh(weigh({}, events))
+            for name, said, at_ns in events:
+                self._span.add_event(name, said, timestamp=at_ns)
+
+    def _send(self, waiting: Waiting, tags: Mapping[str, Value]) -> None:
+        recorder = self._recorder
+        if recorder is None:
+            return
+        with recorder.lock:
+            before = waiting.updates
+            updates = waiting.take(dict(tags), time.time_ns())
+        for number, (attributes, events) in enumerate(updates, before):
+            about = {**attributes, names.TARGET_START_NS: self._start_ns}
+            if number < _IN_TRACE:
+                recorder.send_record("update", self._span, about, events)
+            else:  # in a trace of its own, so that this one can still be looked at
+                about[names.TARGET_RUN] = self.id
+                recorder.send_record("update", None, about, events, link=self._span)
+
+    def _grow(self) -> Waiting:
+        if self._waiting is None:
             if self._recorder is None:
-                self._growing = _Growing()
+                self._waiting = Waiting()
             else:
                 with self._recorder.lock:
-                    self._growing = self._growing or _Growing()
-        return self._growing
+                    self._waiting = self._waiting or Waiting()
+        return self._waiting
 
-    def _update(self, attributes: Attributes, event: tuple[str, Attributes] | None = None) -> None:
-        if self._recorder is not None:
-            about = {**attributes, names.TARGET_START_NS: self._start_ns}
-            self._recorder.send_record("update", self._span, about, event)
+    def _put(self, key: str, part: str, value: object) -> None:
+        """Write inputs or outputs, their preview, and what was left out of them."""
+        recorder = self._recorder
+        if recorder is None:
+            return
+        redaction = recorder.redaction
+        text = encode_whole(value)
+        if text is None or redaction.concerns(value, text):
+            text, notes = redaction.encode(value)
+            value = orjson.loads(text)  # what is hidden stays out of the preview as well
+            self._note(part, *notes)
+        facts = self._facts
+        facts[key] = text
+        if len(text) > _SURELY_SHORT:
+            self.weigh(len(text))
+            short = preview(value, text)
+            if short is not None:
+                facts[key + ".preview"] = short
+
+    def _note(self, part: str, *notes: str) -> None:
+        """Say that something was left out, and why."""
+        if notes:
+            self._notes = {**self._notes, part: sorted({*self._notes.get(part, ()), *notes})}
+            self._facts[names.CAPTURE] = orjson.dumps(self._notes).decode()
 
     def _set_error(self, outcome: str, error: BaseException, end_ns: int) -> None:
+        redaction = Redaction() if self._recorder is None else self._recorder.redaction
         self._facts[names.ERROR_TYPE] = error_name(error)
-        self._span.add_event("exception", exception_attributes(error), timestamp=end_ns)
+        said = exception_attributes(error, redaction)
+        self._span.add_event("exception", said, timestamp=end_ns)
         if outcome == "error":
-            text = f"{error_name(error)}: {error_message(error)}"
+            text = f"{error_name(error)}: {said['exception.message']}"
             self._span.set_status(Status(StatusCode.ERROR, text))
 
 

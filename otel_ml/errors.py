@@ -3,11 +3,24 @@
 The host's call returns or raises exactly as without us, so trouble of ours is counted and logged
 once, never raised. ``except Exception`` stands only at these borders:
 
-* `values` and `structure`: the host's values (a hostile ``__repr__``, a cyclic list);
-* `decorators` and `current`: around everything we do before and after the host's call;
-* `judge`: the user's rubric and passing criteria;
-* `judge_pool`, `unfinished` and `export.sender`: the worker loops;
+* `values`, `described`, `size`, `versions.structure` and `tags`: the host's values (a hostile
+  ``__repr__``);
+* `redaction`: the host's keys, and the user's function that hides;
+* `decorators`, `traced`, `call`, `current`, `opened` and `handle`: around everything we do before
+  and after the host's call;
+* `capture` and `decorators`: what a host's callable answers about itself;
+* `genai.foreign` and `genai.generative`: what a model's request and response answer about
+  themselves;
+* `versions.source`: what a wrapper of the host's says that it wraps;
+* `artifact`: a wrapper of the user's;
+* `versions.definition`: the user's function that returns declared parameters;
+* `judges.judge`, `judges.answer` and `judges.steps`: the user's rubric and passing criteria;
+* `judges.cache`: the host's values, compared with what JSON says of them;
+* `judges.awaiting`: around the judges that an async call awaits;
+* `judges.pool`, `unfinished` and `export.sender`: the worker loops;
 * `export.encoder`, `export.attribute_field` and `export.spooled`: spans of any make;
+* `integrations.transformers` and `integrations.instrumentor`: what a trainer hands over, and the
+  modules in which functions are traced;
 * `export.destination`, `recorder` and `sigterm`: exporters of the user's.
 """
 

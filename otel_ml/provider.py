@@ -2,6 +2,7 @@
 
 import logging
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +23,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from otel_ml import attributes as names
 from otel_ml.export.contract import Pace
-from otel_ml.export.delivery import Delivery
+from otel_ml.export.delivery import Delivery, join
 from otel_ml.export.destination import ExporterDestination, NoDestination, OtlpDestination
 from otel_ml.export.encoder import encode_envelope
 from otel_ml.export.http import HttpSender
@@ -30,6 +31,7 @@ from otel_ml.export.pipeline import Pipeline
 from otel_ml.export.queue import MAX_BYTES, MAX_SPANS, SpanQueue
 from otel_ml.export.settings import Settings, is_endpoint_named, resolve
 from otel_ml.export.spooled import SpooledSpans
+from otel_ml.export.upload import Uploads
 from otel_ml.span import HasResource
 from otel_ml.tracer import Start, start_of, start_of_own
 
@@ -38,6 +40,7 @@ Join = Literal["auto", False]
 # An exporter of the user's gets batches of the size that the SDK's processor makes.
 _EXPORTER_BATCH: Final = 512
 _PACE: Final = Pace()
+_STALLED_UPLOADS_S: Final = 1.0
 # These take the global provider for their own backend: our spans would end up there.
 _TAKERS: Final = frozenset({"langfuse", "logfire", "sentry_sdk"})
 
@@ -64,6 +67,7 @@ class Chosen:
     Attributes:
         start: Starts a span.
         pipeline: Ours; None when only the joined provider sends.
+        uploads: Send what is too long for an event; None where spans go to no OTLP/HTTP address.
         joined: The provider, when it is not ours.
         configuration: What is in force, for who asks.
     """
@@ -72,11 +76,13 @@ class Chosen:
     pipeline: Pipeline[Any] | None
     joined: trace.TracerProvider | None
     configuration: Mapping[str, object] = field(default_factory=dict)
+    uploads: Uploads | None = None
 
     def flush(self, timeout_s: float) -> Delivery:
         """Deliver what is queued."""
         if self.pipeline is not None:
-            return self.pipeline.flush(timeout_s)
+            deadline = time.monotonic() + timeout_s
+            return self._with_uploads(self.pipeline, self.pipeline.flush(timeout_s), deadline)
         flush: Callable[[int], bool] | None = getattr(self.joined, "force_flush", None)
         if flush is None or flush(int(timeout_s * 1e3)):
             return Delivery()
@@ -85,7 +91,21 @@ class Chosen:
     def close(self, timeout_s: float) -> None:
         """Deliver what is queued and stop; a joined provider goes on."""
         if self.pipeline is not None:
+            deadline = time.monotonic() + timeout_s
             self.pipeline.close(timeout_s)
+            if self.uploads is not None:
+                self.uploads.close(_time_left(self.pipeline, deadline))
+
+    def _with_uploads(self, pipeline: Pipeline[Any], spans: Delivery, deadline: float) -> Delivery:
+        if self.uploads is None:
+            return spans
+        return join(spans, self.uploads.flush(_time_left(pipeline, deadline)))
+
+
+def _time_left(pipeline: Pipeline[Any], deadline: float) -> float:
+    """Count the seconds for uploads: few where spans, too, get nowhere."""
+    left_s = max(deadline - time.monotonic(), 0.0)
+    return min(left_s, _STALLED_UPLOADS_S) if pipeline.is_stalled else left_s
 
 
 def choose(wanted: Destination) -> Chosen:
@@ -103,13 +123,14 @@ def choose(wanted: Destination) -> Chosen:
 
 def _join(wanted: Destination, provider: trace.TracerProvider) -> Chosen:
     pipeline: Pipeline[Any] | None = None
+    uploads: Uploads | None = None
     sending: dict[str, object] = {}
     named = wanted.exporter is not None or is_endpoint_named(wanted.endpoint)
     # Not only the SDK's own class: that of logfire has it, too.
     add: Callable[[SpanProcessor], None] | None = getattr(provider, "add_span_processor", None)
     if named and add is not None:
         origin = provider if hasattr(provider, "resource") else TracerProvider()
-        pipeline, sending = _pipeline(wanted, origin, _scope(wanted.project))
+        pipeline, uploads, sending = _pipeline(wanted, origin, _scope(wanted.project))
         add(_OwnSpansOnly(pipeline, wanted.project))
     elif wanted.spool is not None:
         _logger.warning("No spool: spans go where the provider sends them, name an endpoint")
@@ -123,7 +144,7 @@ def _join(wanted: Destination, provider: trace.TracerProvider) -> Chosen:
     start = start_of(provider, tracer, _without_takers if taken else _all)
     name = type(provider).__name__
     _logger.info("Spans of project %r go through %s", wanted.project, name)
-    return Chosen(start, pipeline, provider, {"provider": name, **sending})
+    return Chosen(start, pipeline, provider, {"provider": name, **sending}, uploads)
 
 
 def _own(wanted: Destination) -> Chosen:
@@ -131,7 +152,7 @@ def _own(wanted: Destination) -> Chosen:
     # It settles sampler, ids and resource as the environment says; no span passes through it.
     provider = TracerProvider(resource=resource, shutdown_on_exit=False)
     scope = _scope(wanted.project)
-    pipeline, sending = _pipeline(wanted, provider, scope)
+    pipeline, uploads, sending = _pipeline(wanted, provider, scope)
     start = start_of_own(provider, scope, pipeline.put)
     _logger.info("Spans of project %r go through a provider of their own", wanted.project)
     configuration = {
@@ -139,7 +160,7 @@ def _own(wanted: Destination) -> Chosen:
         "sampler": provider.sampler.get_description(),
         **sending,
     }
-    return Chosen(start, pipeline, None, configuration)
+    return Chosen(start, pipeline, None, configuration, uploads)
 
 
 def _scope(project: str) -> InstrumentationScope:
@@ -153,7 +174,7 @@ def _scope(project: str) -> InstrumentationScope:
 
 def _pipeline(
     wanted: Destination, origin: HasResource, scope: InstrumentationScope
-) -> tuple[Pipeline[Any], dict[str, object]]:
+) -> tuple[Pipeline[Any], Uploads | None, dict[str, object]]:
     max_spans = _whole("OTEL_BSP_MAX_QUEUE_SIZE", MAX_SPANS)
     delay_s = _whole("OTEL_BSP_SCHEDULE_DELAY", int(_PACE.delay_s * 1e3)) / 1e3
     batch = _whole("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", 0)
@@ -183,8 +204,12 @@ def _pipeline(
         _logger.warning("No spool, spans wait in memory: it sends OTLP over HTTP alone")
     elif wanted.spool is not None:
         source = _spooled(Path(wanted.spool), origin, scope) or source
-    sending["spool"] = str(wanted.spool) if isinstance(source, SpooledSpans) else None
-    return Pipeline(source, destination, pace), sending
+    spool = str(wanted.spool) if isinstance(source, SpooledSpans) else None
+    sending["spool"] = spool
+    uploads = None
+    if isinstance(destination, OtlpDestination):
+        uploads = Uploads(settings, wanted.project, None if spool is None else Path(spool))
+    return Pipeline(source, destination, pace), uploads, sending
 
 
 def _spooled(

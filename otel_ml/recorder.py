@@ -6,10 +6,12 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
+from opentelemetry import context as context_api
 from opentelemetry import trace
 from opentelemetry.context import Context
 
@@ -17,14 +19,15 @@ from otel_ml import attributes as names
 from otel_ml.cost import Cost
 from otel_ml.errors import report, trouble
 from otel_ml.process import PROCESS
-from otel_ml.span import write
+from otel_ml.redaction import Redaction
+from otel_ml.span import RunSpan, write
 from otel_ml.unfinished import OpenRuns
-from otel_ml.wire import Attributes
+from otel_ml.wire import Attributes, Event, weigh
 
 if TYPE_CHECKING:
     from otel_ml.export.delivery import Delivery
     from otel_ml.export.pipeline import Pipeline
-    from otel_ml.judge_pool import JudgePool
+    from otel_ml.judges.pool import JudgePool
     from otel_ml.provider import Chosen
     from otel_ml.stats import Stats
     from otel_ml.tracer import Start
@@ -34,12 +37,16 @@ _JUDGES_S: Final = 2.0
 TELL_EVERY_NS: Final = 300 * 1_000_000_000
 _TOLD: Final = 10_000
 _SEQ: Final = names.SEQ
+_PAUSED_KEY: Final = context_api.create_key("otel_ml-paused")
 
 
 class Recorder:
     """Opens its provider at the first span, so that making a client costs nothing.
 
     Attributes:
+        enabled: False when nothing is ever recorded.
+        pauses: How many blocks there are in which nothing is recorded, see `disabled`.
+        diverted: Records in this one's place what begins now, see `otel_ml.testing`; or None.
         start: Starts spans, see `otel_ml.tracer.Start`; None before the first one.
         lock: Guards what several threads add to one run.
         identity: The attributes that name project and process; another object in each process,
@@ -48,11 +55,20 @@ class Recorder:
     Args:
         project: The project of every span.
         choose: Chooses the provider; called once, at the first span.
+        redaction: What it hides.
     """
 
-    def __init__(self, project: str, choose: "Callable[[], Chosen]") -> None:
+    def __init__(
+        self,
+        project: str,
+        choose: "Callable[[], Chosen]",
+        redaction: Redaction | None = None,
+    ) -> None:
         self.project = project
+        self.redaction = Redaction() if redaction is None else redaction
         self.enabled = os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() != "true"
+        self.pauses = 0
+        self.diverted: Recorder | None = None
         self.start: Start | None = None
         self.open_runs = OpenRuns(self._beat)
         self.cost = Cost()
@@ -86,32 +102,58 @@ class Recorder:
         self._told: dict[Hashable, int] = {}
 
     @property
+    def in_force(self) -> "Recorder":
+        """What records a run that begins now: this one, or another in its place."""
+        return self.diverted or self
+
+    @property
     def judges(self) -> "JudgePool":
         """The threads on which judges run; there are none before the first judged call."""
         if self._judges is None:
-            from otel_ml.judge_pool import JudgePool  # a client without judges loads none of it
+            from otel_ml.judges.pool import JudgePool  # a client without judges loads none of it
 
             with self.lock:
                 if self._judges is None:
                     self._judges = JudgePool()
         return self._judges
 
+    @contextmanager
+    def disabled(self) -> Iterator[None]:
+        """Record nothing that begins in this block, in the calling task or thread."""
+        with self.lock:
+            self.pauses += 1
+        token = context_api.attach(context_api.set_value(_PAUSED_KEY, self))
+        try:
+            yield
+        finally:
+            context_api.detach(token)
+            with self.lock:
+                self.pauses -= 1
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether the calling task or thread is within such a block of this recorder."""
+        return context_api.get_value(_PAUSED_KEY) is self
+
     def send_record(
         self,
         record: str,
         about: trace.Span | None,
         attributes: Attributes,
-        event: tuple[str, Attributes] | None = None,
+        events: Sequence[Event] = (),
+        *,
         at_ns: int | None = None,
+        link: trace.Span | None = None,
     ) -> None:
         """Send a zero-length span about a run, or about this process.
 
         Args:
             record: What it says: start, update, evaluation, heartbeat, goodbye.
-            about: The run's span.
+            about: The run's span; None for a record in a trace of its own.
             attributes: Of the record.
-            event: Its only event.
+            events: Of the record: name, attributes, time in ns.
             at_ns: When it is, else now.
+            link: A span that the record points to without being its child.
         """
         start = self.start or self.open()
         at_ns = time.time_ns() if at_ns is None else at_ns
@@ -119,10 +161,29 @@ class Recorder:
         said: dict[str, Any] = {**attributes, names.RECORD: record}
         self.stamp(said)
         span = start(f"otel_ml.{record}", context, at_ns, self.identity, True)
-        if event is not None:
-            span.add_event(event[0], event[1], timestamp=at_ns)
+        for name, told, time_ns in events:
+            span.add_event(name, told, timestamp=time_ns)
+        if link is not None:
+            span.add_link(link.get_span_context())
+        if type(span) is RunSpan:
+            span.weight += weigh(said, events)
         write(span, said, self.identity)
         span.end(end_time=at_ns)
+
+    def upload(self, sha256: str, document: bytes) -> str | None:
+        """Send a document that is too long for an event.
+
+        Returns:
+            Its address; None where there is nobody who would store it, or no room for it.
+        """
+        if self.start is None:
+            self.open()
+        uploads = None if self._chosen is None else self._chosen.uploads
+        if uploads is None:
+            return None
+        from otel_ml.export.documents import Document  # who uploads has loaded it
+
+        return uploads.put(Document(sha256, document))
 
     def tell(self, key: Hashable, now_ns: int) -> int | None:
         """Tell whether the definition of a version is to be sent now.
@@ -155,8 +216,15 @@ class Recorder:
             waiting = self._judges.waiting
         if self._chosen is None:
             return Delivery(pending=waiting)
+        self._send_waiting()
         delivery = self._chosen.flush(max(deadline - time.monotonic(), 0.1))
         return replace(delivery, pending=delivery.pending + waiting) if waiting else delivery
+
+    def _send_waiting(self) -> None:
+        try:
+            self.open_runs.send_waiting()
+        except Exception as error:  # noqa: BLE001 - telemetry never raises
+            report("flush", error)
 
     def close(self, timeout_s: float = _CLOSE_S, judges_s: float = _JUDGES_S) -> None:
         """Let every held run go, deliver, and stop. Never raises.
@@ -223,14 +291,19 @@ class Recorder:
 
         pipeline = None if self._chosen is None else self._chosen.pipeline
         counters = None if pipeline is None else pipeline.counters
+        uploads = None if self._chosen is None else self._chosen.uploads
+        sent = None if uploads is None else uploads.counters
         return Stats(
             configuration={} if self._chosen is None else self._chosen.configuration,
             sequence=self._sequence,
-            delivered=0 if counters is None else counters.delivered,
-            lost={} if counters is None else counters.lost,
-            retries=0 if counters is None else counters.retries,
-            blocked_ms=0.0 if counters is None else counters.blocked_s * 1e3,
-            queued=0 if pipeline is None else pipeline.pending,
+            delivered=sum(one.delivered for one in (counters, sent) if one is not None),
+            lost={
+                **({} if counters is None else counters.lost),
+                **({} if uploads is None else uploads.lost),
+            },
+            retries=sum(one.retries for one in (counters, sent) if one is not None),
+            blocked_ms=sum(one.blocked_s for one in (counters, sent) if one is not None) * 1e3,
+            queued=sum(one.pending for one in (pipeline, uploads) if one is not None),
             held=0 if self._judges is None else self._judges.waiting,
             open_runs=self.open_runs.count,
             trouble=trouble(),
@@ -244,6 +317,13 @@ class Recorder:
         self.send_record(record, None, {names.DROPPED: lost})
 
 
+def find_recorder(project: str, mark: int) -> Recorder | None:
+    """Find the recorder of a living client by its project and `id`, else any of the project."""
+    found = [recorder for recorder in list(_RECORDERS) if recorder.project == project]
+    found.sort(key=lambda recorder: id(recorder) != mark)
+    return found[0] if found else None
+
+
 def _restart_in_child() -> None:
     for recorder in list(_RECORDERS):
         recorder.restart_in_child()
@@ -255,7 +335,11 @@ if hasattr(os, "register_at_fork"):  # not on Windows
 
 
 def _close_with_child(recorder: "Recorder") -> None:
-    """Children of `multiprocessing` end without `atexit`, by finalizers of its own."""
+    """Children of `multiprocessing` and of Celery end without `atexit`, by ways of their own."""
+    # Celery's end by `os._exit`, also without the finalizers below; this is all that they send.
+    ended = getattr(sys.modules.get("celery.signals"), "worker_process_shutdown", None)
+    if ended is not None:
+        ended.connect(lambda **_told: recorder.close(), weak=False)
     util = sys.modules.get("multiprocessing.util")
     if util is None:
         return

@@ -11,8 +11,8 @@ class Stats:
     Attributes:
         configuration: What is in force, by name: provider, endpoint, bounds of the queue.
         sequence: The highest number that a run or record of the project got.
-        delivered: Spans that the receiver took.
-        lost: Spans that are gone for good, by reason.
+        delivered: Spans that the receiver took, and data that was uploaded apart from them.
+        lost: Spans that are gone for good, by reason; data under ``artifact: ...``.
         retries: Requests that had to be sent again.
         blocked_ms: How long calls waited for room in the queue, all together.
         queued: Spans that wait for delivery, in memory or on disk.

@@ -13,6 +13,7 @@ from opentelemetry.sdk.trace.sampling import Decision, Sampler
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
+from otel_ml.ids import own_ids
 from otel_ml.sampling import ask, is_usual, known_rules, rule_for
 from otel_ml.span import Attributes, Home, RunSpan
 
@@ -113,6 +114,7 @@ class _RunTracer:
         self._sampler = sampler
         self._rules = known_rules(sampler)
         self._keeps = keeps
+        ids = own_ids(ids)
         self._trace_id = ids.generate_trace_id
         self._span_id = ids.generate_span_id
         is_random: Callable[[], bool] | None = getattr(ids, "is_trace_id_random", None)

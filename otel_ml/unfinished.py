@@ -4,18 +4,21 @@ Spans travel when they end. Without this a run that hangs, or whose process is k
 be seen.
 """
 
+import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Final, Protocol
 
+from otel_ml.attachment import start_apart
 from otel_ml.errors import report
 
 ANNOUNCE_AFTER_S: Final = 2.0
 HEARTBEAT_S: Final = 60.0
-_TICK_S: Final = 0.5
+_TICK_S: Final = 0.2
 _REST_AFTER_S: Final = 5.0
 
 
@@ -29,8 +32,11 @@ class OpenRun(Protocol):
     def announce(self) -> None:
         """Say that it is open."""
 
-    def send_waiting(self) -> None:
-        """Send what was said of it a second ago or earlier."""
+    def end(self, error: BaseException | None = None) -> None:
+        """End it, if it was opened by hand."""
+
+    def send_waiting(self, *, at_once: bool = False) -> None:
+        """Send what was said of it, when it is time, or at once."""
 
 
 class OpenRuns:
@@ -49,6 +55,7 @@ class OpenRuns:
     def restart_in_child(self) -> None:
         """Begin without a run: those of the parent are the parent's."""
         self._open: dict[OpenRun, None] = {}
+        self._by_hand: dict[int, weakref.ref[OpenRun]] = {}
         self._announced: set[OpenRun] = set()
         self._tokens: SimpleQueue[None] = SimpleQueue()
         self._asleep = True
@@ -57,22 +64,24 @@ class OpenRuns:
         self._beat_at_s: float | None = None  # None: there was never a start to tell
 
     def add(self, run: OpenRun) -> None:
-        """Watch a run from its start."""
+        """Watch a call from its start."""
         self._open[run] = None
         if self._asleep:
             self._wake()
 
     def remove(self, run: OpenRun) -> None:
         """Forget a run that ended; one that is not known is no error."""
-        self._open.pop(run, None)
+        if self._open.pop(run, run) is run:
+            self._by_hand.pop(id(run), None)
 
     def announce(self, run: OpenRun) -> None:
-        """Watch a run that is worth a word at once."""
-        self.add(run)
+        """Watch a run that was opened by hand, and say so at once; it may vanish unended."""
+        self._by_hand[id(run)] = weakref.ref(run)
         self._tell(run)
+        if self._asleep:
+            self._wake()
 
     def _tell(self, run: OpenRun) -> None:
-        self._announced.add(run)
         if self._beat_at_s is None:
             self._beat_at_s = time.monotonic()
         run.announce()
@@ -80,12 +89,29 @@ class OpenRuns:
     @property
     def count(self) -> int:
         """How many runs are open."""
-        return len(self._open)
+        return len(self._open) + len(self._by_hand)
+
+    def opened_by_hand(self) -> list[OpenRun]:
+        """List the runs that were opened by hand and are open."""
+        found = [made() for made in list(self._by_hand.values())]
+        return [run for run in found if run is not None]
+
+    def send_waiting(self) -> None:
+        """Send what was said of the open runs and has waited for more."""
+        for run in [*self._open, *self.opened_by_hand()]:
+            run.send_waiting(at_once=True)
 
     def close(self) -> None:
-        """Say goodbye, when a start was ever told. Runs that are still open stay so."""
+        """End the runs that were opened by hand, say goodbye if a start was ever told.
+
+        Where the process ends by an exception that nobody caught, that is what they failed with.
+        Calls that are still open stay so.
+        """
         if self._closed:
             return
+        error = None if hasattr(sys, "ps1") else getattr(sys, "last_value", None)
+        for run in self.opened_by_hand():
+            run.end(error)
         self._closed = True
         self._tokens.put(None)
         if self._beat_at_s is not None:
@@ -98,7 +124,7 @@ class OpenRuns:
         if self._thread is None or not self._thread.is_alive():
             thread = threading.Thread(target=self._watch, name="otel-ml-open-runs", daemon=True)
             try:
-                thread.start()
+                start_apart(thread)
             except RuntimeError:  # the interpreter ends
                 return
             self._thread = thread
@@ -113,11 +139,11 @@ class OpenRuns:
                 self._look()
             except Exception as error:  # noqa: BLE001 - the worker loop
                 report("open runs", error)
-            if self._open:
+            if self.count:
                 idle_since = time.monotonic()
             elif time.monotonic() - idle_since >= _REST_AFTER_S:
                 self._asleep = True
-                if not self._open:  # one that came before we slept woke nobody
+                if not self.count:  # one that came before we slept woke nobody
                     self._tokens.get()
                 self._asleep = False
                 idle_since = time.monotonic()
@@ -125,9 +151,10 @@ class OpenRuns:
     def _look(self) -> None:
         before_ns = time.time_ns() - int(ANNOUNCE_AFTER_S * 1e9)
         runs_told = list(self._announced)
-        for run in list(self._open):
+        for run in [*self._open, *self.opened_by_hand()]:
             try:
-                if run not in self._announced and run.start_ns <= before_ns:
+                if run in self._open and run not in self._announced and run.start_ns <= before_ns:
+                    self._announced.add(run)
                     self._tell(run)
                 run.send_waiting()
             except Exception as error:  # noqa: BLE001 - one run hides no other
@@ -136,6 +163,6 @@ class OpenRuns:
         due = (
             self._beat_at_s is not None and time.monotonic() - self._beat_at_s >= self._heartbeat_s
         )
-        if self._announced and due:
+        if due and (self._announced or self._by_hand):
             self._beat_at_s = time.monotonic()
             self._beat("heartbeat")

@@ -4,16 +4,13 @@ Big opaque values (arrays, tables, images, bytes) leave their type, shape and fi
 not their content.
 """
 
-import dataclasses
-import datetime
-import enum
-import functools
-import uuid
-from collections.abc import Callable
 from itertools import islice
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import orjson
+
+from otel_ml.copied import ALONE, copy
+from otel_ml.described import HEAD, describe, text_of, type_name
 
 LIMIT_BYTES: Final = 64 * 1024
 PREVIEW_BYTES: Final = 1024
@@ -22,9 +19,6 @@ TRUNCATED: Final = "truncated"
 UNSERIALISABLE: Final = "unserialisable"
 
 _MAX_DEPTH: Final = 64
-_SMALL: Final = 64  # elements of an array that is shown whole
-_HEAD: Final = 8  # elements of a larger array, or rows of a table, that stand for the rest
-_REPR_CHARS: Final = 200
 _MORE: Final = "..."  # in ASCII: one other character doubles what a text costs to copy
 _NUMBERS: Final = frozenset({int, float, bool, type(None)})
 _SKETCH_ITEMS: Final = 16  # of an object in a preview
@@ -42,6 +36,7 @@ class Encoded(NamedTuple):
 
 
 _WHOLE: Final[frozenset[str]] = frozenset()
+_COPIED: Final = LIMIT_BYTES // 2  # elements: more of them do not fit, each takes two bytes
 
 
 def encode(value: object, limit_bytes: int = LIMIT_BYTES) -> Encoded:
@@ -56,22 +51,36 @@ def encode(value: object, limit_bytes: int = LIMIT_BYTES) -> Encoded:
         The text and its notes. NaN and infinities become ``null``, integers of more than 64
         bits and keys that are no strings become strings.
     """
-    try:
-        raw = orjson.dumps(value, default=_describe, option=orjson.OPT_NON_STR_KEYS)
-    except Exception:  # noqa: BLE001 - the border to the host's values, see errors.py
-        return _encode_bounded(value, limit_bytes)
-    if len(raw) > limit_bytes:
+    raw = _dump(value)
+    if raw is None or len(raw) > limit_bytes:
         return _encode_bounded(value, limit_bytes)
     return Encoded(raw.decode(), _WHOLE)
 
 
 def encode_whole(value: object) -> str | None:
     """Encode a value whose text is whole within the limit; None for any other, see `encode`."""
+    raw = _dump(value)
+    return None if raw is None or len(raw) > LIMIT_BYTES else raw.decode()
+
+
+def _dump(value: object) -> bytes | None:
+    """Encode a value of any length; None for one that only the bounded walk can encode.
+
+    While orjson reads the host's own lists nothing else may run: code of the host's, or another
+    thread during ours, could change them under it. So it gets no function for what it does not
+    know, and leaves alone what it would call the host's code for: those values are copied.
+    """
     try:
-        raw = orjson.dumps(value, default=_describe, option=orjson.OPT_NON_STR_KEYS)
+        return orjson.dumps(value, option=ALONE)
+    except Exception:  # noqa: BLE001 - the border to the host's values, see errors.py
+        return _dump_copy(value)
+
+
+def _dump_copy(value: object) -> bytes | None:
+    try:
+        return orjson.dumps(copy(value, _COPIED), option=orjson.OPT_NON_STR_KEYS)
     except Exception:  # noqa: BLE001 - the border to the host's values, see errors.py
         return None
-    return raw.decode() if len(raw) <= LIMIT_BYTES else None
 
 
 def preview(value: object, text: str) -> str | None:
@@ -79,8 +88,7 @@ def preview(value: object, text: str) -> str | None:
     if len(text) <= PREVIEW_BYTES and (text.isascii() or len(text.encode()) <= PREVIEW_BYTES):
         return None
     try:
-        sketch = _sketch(value, PREVIEW_BYTES - _SKETCH_MARGIN)
-        raw = orjson.dumps(sketch, default=_describe, option=orjson.OPT_NON_STR_KEYS)
+        raw = _dump(_sketch(value, PREVIEW_BYTES - _SKETCH_MARGIN))
     except Exception:  # noqa: BLE001 - the border to the host's values, see errors.py
         raw = None
     if raw is None or len(raw) > PREVIEW_BYTES:
@@ -99,11 +107,11 @@ def _sketch(value: object, room: int) -> object:
         share = room // (min(len(items), _SKETCH_ITEMS) or 1) - _SKETCH_MARGIN
         return {key: _sketch(item, share) for key, item in islice(items.items(), _SKETCH_ITEMS)}
     if kind is list or kind is tuple:
-        head: list[object] = value[:_HEAD]  # type: ignore[index]  # just checked
+        head: list[object] = value[:HEAD]  # type: ignore[index]  # just checked
         if not _NUMBERS.issuperset(map(type, head)):
             share = room // (len(head) or 1) - _SKETCH_MARGIN
             head = [_sketch(item, share) for item in head]
-        return head if len(value) <= _HEAD else [*head, _MORE]  # type: ignore[arg-type]
+        return head if len(value) <= HEAD else [*head, _MORE]  # type: ignore[arg-type]
     return value
 
 
@@ -133,7 +141,7 @@ class _Walker:
             return self._walk(value, depth)
         except Exception as error:  # noqa: BLE001 - the border to the host's values
             self.notes.add(UNSERIALISABLE)
-            return {"type": _type_name(value), "unserialisable": type(error).__name__}
+            return {"type": type_name(value), "unserialisable": type(error).__name__}
 
     def _walk(self, value: object, depth: int) -> object:
         self.left -= 2
@@ -149,7 +157,7 @@ class _Walker:
             return self._string(value)
         if isinstance(value, dict | list | tuple):
             return self._container(value, depth)
-        return self.walk(_describe(value), depth + 1)
+        return self.walk(describe(value), depth + 1)
 
     def _string(self, value: str) -> str:
         room = max(self.left, 0)
@@ -180,7 +188,7 @@ class _Walker:
             if self.left <= 0:
                 self.notes.add(TRUNCATED)
                 break
-            name = self._string(key if isinstance(key, str) else _text(key))
+            name = self._string(key if isinstance(key, str) else text_of(key))
             result[name] = self.walk(item, depth + 1)
         return result
 
@@ -194,124 +202,6 @@ class _Walker:
         return result
 
 
-@functools.singledispatch
-def _describe(value: Any) -> object:
-    """Stand in for a value that JSON has no form for. May raise: the callers expect it."""
-    for base in type(value).__mro__:
-        describer = _DESCRIBERS.get(base.__module__.partition(".")[0])
-        described = None if describer is None else describer(value)
-        if described is not None:
-            return described
-    if dataclasses.is_dataclass(value):
-        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-    if hasattr(type(value), "model_dump"):
-        return value.model_dump()
-    return {"type": _type_name(value), "repr": repr(value)[:_REPR_CHARS]}
-
-
-@_describe.register(set)
-@_describe.register(frozenset)
-def _describe_set(value: "set[object] | frozenset[object]") -> object:
-    return sorted(value, key=_text)
-
-
-@_describe.register(bytes)
-@_describe.register(bytearray)
-@_describe.register(memoryview)
-def _describe_bytes(value: bytes | bytearray | memoryview) -> object:
-    return {"type": "bytes", "length": len(value), "head": bytes(value[:_HEAD]).hex()}
-
-
-@_describe.register(enum.Enum)
-def _describe_enum(value: enum.Enum) -> object:
-    return value.value
-
-
-@_describe.register(datetime.date)
-@_describe.register(datetime.time)
-def _describe_time(value: "datetime.date | datetime.time") -> object:
-    return value.isoformat()
-
-
-@_describe.register(complex)
-@_describe.register(int)
-@_describe.register(uuid.UUID)
-def _describe_as_text(value: object) -> object:
-    return str(value)
-
-
-@_describe.register(str)
-def _describe_text(value: str) -> object:
-    return value.encode("utf-8", "replace").decode()
-
-
-@_describe.register(dict)
-def _describe_mapping(value: dict[object, object]) -> object:
-    return dict(value)
-
-
-@_describe.register(list)
-@_describe.register(tuple)
-def _describe_sequence(value: "list[object] | tuple[object, ...]") -> object:
-    return list(value)
-
-
-def _describe_numpy(value: Any) -> object:
-    if value.shape == ():
-        return value.item()
-    described = {
-        "type": "numpy.ndarray",
-        "dtype": str(value.dtype),
-        "shape": list(value.shape),
-    }
-    if value.size <= _SMALL:
-        return {**described, "values": value.tolist()}
-    return {**described, "head": value.flat[:_HEAD].tolist()}
-
-
-def _describe_table(value: Any) -> object:
-    name = type(value).__name__
-    if name not in {"DataFrame", "Series"}:
-        return None
-    described: dict[str, object] = {"type": _type_name(value), "shape": list(value.shape)}
-    if name == "DataFrame":
-        described["columns"] = [str(column) for column in value.columns]
-    described["head"] = str(value.head(_HEAD))
-    return described
-
-
-def _describe_image(value: Any) -> object:
-    if not hasattr(value, "mode"):
-        return None
-    return {"type": "PIL.Image", "mode": value.mode, "size": list(value.size)}
-
-
-# By package, so that none is loaded for it: who has such a value has loaded it.
-_DESCRIBERS: Final[dict[str, Callable[[Any], object]]] = {
-    "decimal": str,
-    "pathlib": str,
-    "numpy": _describe_numpy,
-    "pandas": _describe_table,
-    "polars": _describe_table,
-    "PIL": _describe_image,
-}
-
-
 def clean(text: str) -> str:
     """Replace lone surrogates, which no wire can carry, as file names and models make them."""
     return text.encode("utf-8", "replace").decode()
-
-
-def _type_name(value: object) -> str:
-    kind = type(value)
-    try:
-        return f"{kind.__module__}.{kind.__qualname__}"
-    except Exception:  # noqa: BLE001 - a metaclass of the host's
-        return "unknown"
-
-
-def _text(value: object) -> str:
-    try:
-        return str(value)
-    except Exception:  # noqa: BLE001 - the border to the host's values
-        return _type_name(value)

@@ -1,6 +1,5 @@
 """What a run says, as attributes of the wire contract: pure functions, no span in sight."""
 
-import math
 import numbers
 import os
 import sys
@@ -13,15 +12,16 @@ import orjson
 
 from otel_ml import attributes as names
 from otel_ml.errors import InvalidMetricError
+from otel_ml.redaction import Redaction
+from otel_ml.tags import Value, finite
 from otel_ml.values import LIMIT_BYTES, clean, encode
 
 if TYPE_CHECKING:
-    from otel_ml.judge import Evaluation
+    from otel_ml.judges.judge import Evaluation
 
-Value = str | bool | int | float
 Attributes = Mapping[str, Value | tuple[str, ...] | tuple[int, ...] | tuple[float, ...]]
 
-_TAG_ATTRIBUTES: Final = 80  # beyond it tags go into one JSON attribute: a span holds 128
+_ITEM_BYTES: Final = 12
 _STACKTRACE_CHARS: Final = 16_384
 _MESSAGE_CHARS: Final = 1_024
 _OWN_FOLDER: Final = os.path.dirname(__file__) + os.sep  # noqa: PTH120 - compared with text
@@ -37,6 +37,11 @@ _JSON: Final = frozenset(
         names.JUDGES,
         names.CAPTURE,
         names.MODEL_DEFINITION,
+        names.GEN_AI_INPUT_MESSAGES,
+        names.GEN_AI_OUTPUT_MESSAGES,
+        names.GEN_AI_SYSTEM,
+        names.GEN_AI_TOOL_ARGUMENTS,
+        names.GEN_AI_TOOL_RESULT,
     }
 )
 _START: Final = frozenset(
@@ -47,6 +52,9 @@ _START: Final = frozenset(
         names.PARAMS,
         names.TAGS,
         names.INPUTS_PREVIEW,
+        names.TRACE_KEY,
+        names.SESSION_ID,
+        names.USER_ID,
     }
 )
 
@@ -61,8 +69,24 @@ class Point(NamedTuple):
     mode: str
 
 
-def make_points(values: Mapping[str, object], step: int | None, mode: str) -> list[Point]:
+Event = tuple[str, Attributes, int]
+
+
+def line_event(severity: str, text: str, time_ns: int) -> Event:
+    """Write a line of text as a span event."""
+    return names.LOG_EVENT, {names.LOG_SEVERITY: severity, names.LOG_MESSAGE: text}, time_ns
+
+
+def make_points(
+    values: Mapping[str, object], step: int | None, mode: str, *, overwrite: bool = False
+) -> list[Point]:
     """Check metric values and turn them into points of this moment.
+
+    Args:
+        values: Numbers, or lists of them, by name.
+        step: Of all of them.
+        mode: Of the numbers; lists are series.
+        overwrite: The first point of a name cuts what came before it.
 
     Raises:
         InvalidMetricError: A value is no number; it names key and value.
@@ -72,10 +96,30 @@ def make_points(values: Mapping[str, object], step: int | None, mode: str) -> li
     points = []
     for name, value in values.items():
         if isinstance(value, list | tuple):
-            points += [Point(name, _number(name, item), at, now_ns, "append") for item in value]
+            found = [Point(name, number(name, item), at, now_ns, "append") for item in value]
         else:
-            points.append(Point(name, _number(name, value), at, now_ns, mode))
+            found = [Point(name, number(name, value), at, now_ns, mode)]
+        if overwrite and found:
+            first = "restart" if found[0].mode == "append" else "replace"
+            found[0] = found[0]._replace(mode=first)
+        points += found
     return points
+
+
+def weigh(attributes: Attributes, events: Sequence[Event] = ()) -> int:
+    """Estimate what attributes and events take on the way, in bytes.
+
+    An item of a list counts more than it takes: a metric point is a row of its own in a store,
+    and requests are bounded by this number.
+    """
+    total = 0
+    for said in (attributes, *(event[1] for event in events)):
+        for value in said.values():
+            if isinstance(value, str):
+                total += len(value)
+            elif isinstance(value, tuple):
+                total += _ITEM_BYTES * len(value)
+    return total
 
 
 def point_attributes(points: Sequence[Point]) -> Attributes:
@@ -87,39 +131,6 @@ def point_attributes(points: Sequence[Point]) -> Attributes:
         names.METRIC_TIMES: tuple(point.time_ns for point in points),
         names.METRIC_MODES: tuple(point.mode for point in points),
     }
-
-
-def primitive(value: object) -> Value:
-    """Coerce a tag's value to what OTLP keeps primitive: anything else becomes text."""
-    if isinstance(value, str):
-        return clean(value)
-    if isinstance(value, bool | float):
-        return value
-    if type(value).__module__ == "numpy" and getattr(value, "shape", None) == ():
-        return primitive(value.item())  # type: ignore[attr-defined]  # a numpy scalar has it
-    if isinstance(value, int):
-        return value if -_INT64_MAX - 1 <= value <= _INT64_MAX else str(value)
-    if isinstance(value, numbers.Real):
-        return float(value)
-    try:
-        return clean(str(value))
-    except Exception:  # noqa: BLE001 - the border to the host's values
-        return f"{type(value).__module__}.{type(value).__qualname__}"
-
-
-def tags_of(given: Mapping[str, object]) -> dict[str, Value]:
-    """Coerce tags: names become text, values as `primitive` says."""
-    return {str(key): primitive(item) for key, item in given.items()}
-
-
-def tag_attributes(tags: Mapping[str, Value]) -> dict[str, Value]:
-    """Write tags, one attribute each, those beyond the budget together as JSON."""
-    pairs = list(tags.items())
-    attributes = {names.TAG_PREFIX + name: value for name, value in pairs[:_TAG_ATTRIBUTES]}
-    if len(pairs) > _TAG_ATTRIBUTES:
-        rest = {name: {"value": _finite(value)} for name, value in pairs[_TAG_ATTRIBUTES:]}
-        attributes[names.TAGS] = encode(rest).text
-    return attributes
 
 
 def shorten(attributes: Attributes, limit: int, chars: int | None = None) -> dict[str, Any]:
@@ -141,7 +152,7 @@ def shorten(attributes: Attributes, limit: int, chars: int | None = None) -> dic
     judges = _loads(attributes.get(names.JUDGES))
     for key, value in attributes.items():
         if key.startswith(names.TAG_PREFIX):
-            tags[key.removeprefix(names.TAG_PREFIX)] = {"value": _finite(value)}
+            tags[key.removeprefix(names.TAG_PREFIX)] = {"value": finite(value)}
         elif key.startswith(names.SCORE_PREFIX):
             judges.setdefault(key.removeprefix(names.SCORE_PREFIX), {})["score"] = value
         elif key.startswith(names.PASSED_PREFIX):
@@ -174,11 +185,6 @@ def _cut(key: str, text: str, limit: int) -> str:
     return encode(orjson.loads(text), limit).text if key in _JSON else text[:limit]
 
 
-def _finite(value: object) -> object:
-    """Return a value that JSON can hold: of NaN and the infinities their text."""
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
-
-
 def _loads(text: object) -> dict[str, Any]:
     found = orjson.loads(text) if isinstance(text, str) else None
     return found if isinstance(found, dict) else {}
@@ -206,6 +212,7 @@ def score_attributes(
             "explanation": evaluation.explanation,
             "error": evaluation.error,
             "latency_ms": evaluation.latency_ms,
+            "cached": evaluation.cached or None,
             "definition": definitions.get(evaluation.judge),
         }
         details[evaluation.judge] = {key: item for key, item in found.items() if item is not None}
@@ -237,6 +244,33 @@ def evaluation_attributes(
     }
 
 
+def feedback_attributes(
+    name: str, source: str, score: float | None, passed: bool | None, **words: str | None
+) -> dict[str, Value]:
+    """Write what a person said of a run, or what turned out to be true.
+
+    Args:
+        name: What is scored.
+        source: ``human`` or ``actual``.
+        score: The number.
+        passed: Whether it is good enough.
+        words: ``label`` and ``explanation``.
+    """
+    found: dict[str, Value | None] = {
+        names.JUDGE_NAME: clean(str(name)),
+        names.SOURCE: source,
+        names.SCORE_VALUE: score,
+        names.PASSED: passed,
+    }
+    for key, text in zip(
+        (names.SCORE_LABEL, names.EXPLANATION),
+        (words.get("label"), words.get("explanation")),
+        strict=True,
+    ):
+        found[key] = None if text is None else clean(str(text))
+    return {key: item for key, item in found.items() if item is not None}
+
+
 def start_attributes(known: Mapping[str, Value], run_id: str, parent: str | None) -> Attributes:
     """Write what is known of a run that is still open: no output, and inputs in short.
 
@@ -260,13 +294,14 @@ def start_attributes(known: Mapping[str, Value], run_id: str, parent: str | None
 
 def outcome_of(error: BaseException) -> str:
     """Tell a failure from a call that was stopped from outside."""
-    if isinstance(error, GeneratorExit):
+    kind = type(error)  # not isinstance(): it asks the exception, whose answer may raise
+    if issubclass(kind, GeneratorExit):
         return "abandoned"
     stopped: tuple[type[BaseException], ...] = (KeyboardInterrupt, SystemExit)
     asyncio = sys.modules.get("asyncio")  # not loaded: then nothing of it was raised
     if asyncio is not None:
         stopped += (asyncio.CancelledError,)
-    return "cancelled" if isinstance(error, stopped) else "error"
+    return "cancelled" if issubclass(kind, stopped) else "error"
 
 
 def error_name(error: BaseException) -> str:
@@ -277,28 +312,28 @@ def error_name(error: BaseException) -> str:
     return f"{kind.__module__}.{kind.__qualname__}"
 
 
-def error_message(error: BaseException) -> str:
+def error_message(error: BaseException, redaction: Redaction) -> str:
     """Return the exception's text, cut, even when its ``__str__`` raises."""
     try:
-        return clean(str(error)[:_MESSAGE_CHARS])
+        return redaction.text(clean(str(error)[:_MESSAGE_CHARS]))
     except Exception:  # noqa: BLE001 - the host's own exception class
         return ""
 
 
-def exception_attributes(error: BaseException) -> dict[str, Value]:
+def exception_attributes(error: BaseException, redaction: Redaction) -> dict[str, Value]:
     """Write an exception as the standard's `exception` event."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_OWN_FOLDER):
-        trace = trace.tb_next  # the stack begins with the host's frame, not with ours
     try:
+        trace = error.__traceback__
+        while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_OWN_FOLDER):
+            trace = trace.tb_next  # the stack begins with the host's frame, not with ours
         lines = traceback.format_exception(type(error), error, trace)
         stack = "".join(lines)[-_STACKTRACE_CHARS:]
     except Exception:  # noqa: BLE001 - the host's own exception class
         stack = ""
     return {
         "exception.type": error_name(error),
-        "exception.message": error_message(error),
-        "exception.stacktrace": clean(stack),
+        "exception.message": error_message(error, redaction),
+        "exception.stacktrace": redaction.text(clean(stack)),
     }
 
 
@@ -312,7 +347,12 @@ def _step(step: object) -> int:
     return whole
 
 
-def _number(name: str, value: object) -> float:
+def number(name: str, value: object) -> float:
+    """Return a value as a number; one-element arrays and tensors are one.
+
+    Raises:
+        InvalidMetricError: It is none; it names key and value.
+    """
     found = value
     try:
         if not isinstance(value, str | bool) and hasattr(value, "item"):

@@ -1,11 +1,18 @@
 """Fixtures shared by all tests."""
 
+import fcntl
+import shutil
+import subprocess
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Final
 
 import pytest
 
 from tests.support.collector import CollectorProcess
+
+NODE_LOCK: Final = Path(__file__).parent / "node" / "package-lock.json"
+NODE_INSTALLED: Final = NODE_LOCK.parent / "node_modules" / "installed-package-lock.json"
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +35,23 @@ def own_collector(tmp_path: Path) -> Iterator[CollectorProcess]:
         yield process
     finally:
         process.kill()
+
+
+@pytest.fixture(scope="session")
+def node() -> str:
+    """The path of Node.js, with the pinned packages of tests/node installed."""
+    node, npm = shutil.which("node"), shutil.which("npm")
+    if node is None or npm is None:
+        missing = "node" if node is None else "npm"
+        pytest.skip(f"There is no {missing} on the PATH: install Node.js 20.6 or newer")
+    with NODE_LOCK.open("rb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # workers of pytest-xdist share the directory
+        wanted = lock.read()
+        if not NODE_INSTALLED.exists() or NODE_INSTALLED.read_bytes() != wanted:
+            command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
+            subprocess.run(command, cwd=NODE_LOCK.parent, check=True, timeout=300)
+            NODE_INSTALLED.write_bytes(wanted)
+    return node
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

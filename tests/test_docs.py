@@ -1,28 +1,51 @@
 """The docs are held by tests: what exists is documented, what is documented runs."""
 
+import ast
 import os
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 import otel_ml
+from docs.make_reference import TARGET, make
+from docs.markdown import anchor
 from otel_ml_collector.config import TABLE, Setting
+from otel_ml_collector.query import documents
 from otel_ml_collector.query.api import router
 from otel_ml_collector.query.filter import FIELDS
+from otel_ml_collector.receive import artifacts
 from tests.support.collector import CollectorProcess
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), ROOT / "deploy/README.md"]
-PYTHON = re.compile(r"```python\n(.*?)```", re.DOTALL)
-LINK = re.compile(r"\]\((?!https?:)([^)#]+)[^)]*\)")
-PREAMBLE = "from otel_ml import Client\nclient = Client('docs')\n"
+README = ROOT / "README.md"
+TUTORIAL = ROOT / "docs/tutorial.md"
+PAGES = [README, *sorted((ROOT / "docs").rglob("*.md")), ROOT / "deploy/README.md"]
+# Blocks fenced as `python integrations` need frameworks: tests/integrations runs them.
+PYTHON = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+FENCED = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
+LINK = re.compile(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)")
+HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+VARIABLE = re.compile(r"OTEL_[A-Z_]*[A-Z]")
+HERE = "http://127.0.0.1:4318"
 
 
 def read(page: str) -> str:
     return (ROOT / page).read_text()
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub gives them."""
+    found: list[str] = []
+    counts: Counter[str] = Counter()
+    for heading in HEADING.findall(FENCED.sub("", page.read_text())):
+        slug = anchor(heading)
+        found.append(f"{slug}-{counts[slug]}" if counts[slug] else slug)
+        counts[slug] += 1
+    return set(found)
 
 
 @pytest.mark.parametrize("setting", TABLE, ids=lambda setting: str(setting.name))
@@ -33,13 +56,28 @@ def test_setting_is_documented(setting: Setting) -> None:
     assert line + default in read("docs/configuration.md")
 
 
+def test_every_variable_is_documented() -> None:
+    """Every variable of the environment that the SDK names stands in the docs."""
+    named = set()
+    for module in (ROOT / "otel_ml").rglob("*.py"):
+        for node in ast.walk(ast.parse(module.read_text())):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                named |= {node.value} if VARIABLE.fullmatch(node.value) else set()
+            elif isinstance(node, ast.Call) and ast.unparse(node.func) == "_standard":
+                named.add("OTEL_EXPORTER_OTLP_" + ast.literal_eval(node.args[0]))
+    text = read("docs/configuration.md")
+    assert {"OTEL_ML_CAPTURE", "OTEL_EXPORTER_OTLP_HEADERS"} <= named  # it finds both kinds
+    assert [name for name in sorted(named) if f"`{name}`" not in text] == []
+
+
 def test_every_endpoint_is_documented() -> None:
     """Every call of the API stands in the docs."""
     text = read("docs/api.md")
-    for route in router.routes:
+    for route in [*router.routes, *documents.router.routes, *artifacts.router.routes]:
+        method = "PUT" if "PUT" in getattr(route, "methods", ()) else "GET"
         path = getattr(route, "path", "").removeprefix("/api/v1").replace(":path", "")
         path = path.replace("{key}", "{id or key}").replace("{number}", "{n}")
-        assert f"`GET {path}`" in text
+        assert f"`{method} {path}`" in text
 
 
 def test_every_field_of_the_filter_is_documented() -> None:
@@ -52,35 +90,93 @@ def test_every_field_of_the_filter_is_documented() -> None:
 
 def test_every_public_name_has_a_heading() -> None:
     """Every public name of the SDK has a heading of its own in the docs."""
-    headings = re.findall(r"^## (\w+)$", read("docs/sdk.md"), re.MULTILINE)
+    headings = re.findall(r"^## (\w+)$", read("docs/reference.md"), re.MULTILINE)
     assert set(otel_ml.__all__) <= set(headings)
+
+
+def test_reference_is_what_the_docstrings_say() -> None:
+    """The reference is what `make docs` writes."""
+    assert TARGET.read_text() == make()
+
+
+def test_every_how_to_page_is_in_the_index() -> None:
+    """Every how-to page is listed where a reader looks for it."""
+    folder = ROOT / "docs/how-to"
+    listed = {target for target, _ in LINK.findall((folder / "README.md").read_text())}
+    assert {page.name for page in folder.glob("*.md")} - {"README.md"} <= listed
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
-    """Every link of a page to a file leads to one."""
-    assert [
-        link for link in LINK.findall(page.read_text()) if not (page.parent / link).exists()
-    ] == []
+    """Every link of a page to a file, or to a heading of one, leads there."""
+    astray = []
+    for target, heading in LINK.findall(page.read_text()):
+        found = page.parent / target if target else page
+        if not found.exists() or (heading and heading not in anchors(found)):
+            astray.append((target, heading))
+    assert astray == []
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/sdk.md"])
-def test_python_blocks_run(page: str, collector: CollectorProcess, tmp_path: Path) -> None:
-    """Every block of Python in the docs runs, and its runs arrive."""
-    for number, block in enumerate(PYTHON.findall(read(page))):
-        script = tmp_path / f"block_{number}.py"
-        script.write_text(block if "Client(" in block else PREAMBLE + block)
-        project = f"{Path(page).stem}-{number}"
-        subprocess.run(
+def run_blocks(page: Path, collector: CollectorProcess, folder: Path) -> None:
+    """Run a page's blocks one after the other, each as a program of its own."""
+    environment = {
+        **os.environ,
+        "OTEL_ML_ENDPOINT": collector.endpoint,
+        "OTEL_ML_PROJECT": page.stem,
+    }
+    for number, block in enumerate(PYTHON.findall(page.read_text())):
+        script = folder / f"block_{number}.py"
+        script.write_text(block.replace(HERE, collector.endpoint))
+        ended = subprocess.run(
             [sys.executable, str(script)],
-            check=True,
+            check=False,
+            capture_output=True,
+            text=True,
             timeout=60,
-            env={
-                **os.environ,
-                "OTEL_ML_ENDPOINT": collector.endpoint,
-                "OTEL_ML_PROJECT": project,
-            },
+            env=environment,
+            cwd=folder,
         )
-    assert {one["project"] for one in collector.get("/projects")["projects"]} >= (
-        {"my-project", "docs"} if page == "README.md" else {"sdk-0"}
+        assert (ended.returncode, ended.stderr) == (0, ""), block
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        page
+        for page in PAGES
+        if page not in {TARGET, TUTORIAL, README} and PYTHON.search(page.read_text())
+    ],
+    ids=lambda page: str(page.relative_to(ROOT)),
+)
+def test_python_blocks_run(page: Path, collector: CollectorProcess, tmp_path: Path) -> None:
+    """Every block of Python in the docs is a whole program that runs and complains of nothing."""
+    run_blocks(page, collector, tmp_path)
+
+
+def test_readme_leaves_runs(collector: CollectorProcess, tmp_path: Path) -> None:
+    """Who runs the blocks of the README finds their runs."""
+    run_blocks(README, collector, tmp_path)
+    [answer] = collector.runs("my-project")
+    assert (answer["version"], answer["scores"], answer["tags"]) == (
+        1,
+        {"short": 6.0},
+        {"client": "acme"},
     )
+    assert [run["model"] for run in collector.runs("README")] == ["training"]
+
+
+def test_tutorial_leaves_what_it_speaks_of(collector: CollectorProcess, tmp_path: Path) -> None:
+    """Who follows the tutorial has the models, versions and scores that it speaks of."""
+    run_blocks(TUTORIAL, collector, tmp_path)
+    runs = reversed(collector.runs("tutorial"))
+    assert [(run["model"], run["version"], run["scores"]) for run in runs] == [
+        ("classify", 1, {}),
+        ("classify", 1, {}),
+        ("classify", 1, {"brief": 1.0}),
+        ("classify", 1, {"brief": 0.0}),
+        ("classify", 2, {}),
+        ("fit-spam", None, {}),
+        ("explain", 1, {}),
+        ("ask", 1, {}),
+        ("classify", 3, {"correct": 0.0}),
+    ]

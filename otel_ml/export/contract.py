@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
-from opentelemetry.sdk.trace import ReadableSpan
-
 from otel_ml.export.answer import Answer
 
 
@@ -46,10 +44,10 @@ class Source(Protocol[B]):
         Such a source outlives its process: what is not delivered is not lost.
         """
 
-    def put(self, span: ReadableSpan) -> bool:
-        """Take a span in; False when there is no room."""
+    def put(self, item: Any, /) -> bool:
+        """Take a span in, or whatever else it holds; False when there is no room."""
 
-    def hold(self, span: ReadableSpan) -> None:
+    def hold(self, item: Any, /) -> None:
         """Keep a span for the case that this process ends before it is put."""
 
     def take(self, max_spans: int, max_bytes: int) -> B | None:

@@ -10,7 +10,9 @@ from otel_ml.tally import Tally
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """What became of the spans since the last flush; true when all of them were delivered.
+    """What became of spans since the last flush; true when all of them were delivered.
+
+    Data that is uploaded apart from its span counts like one.
 
     Attributes:
         delivered: Accepted by the receiver, which answers when they are safe.
@@ -26,6 +28,16 @@ class Delivery:
 
     def __bool__(self) -> bool:
         return not (self.pending or self.lost or self.reason)
+
+
+def join(first: Delivery, second: Delivery) -> Delivery:
+    """Tell of two deliveries as of one."""
+    return Delivery(
+        delivered=first.delivered + second.delivered,
+        pending=first.pending + second.pending,
+        lost=Counter(first.lost) + Counter(second.lost),
+        reason=first.reason or second.reason,
+    )
 
 
 class Counters:

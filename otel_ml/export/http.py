@@ -7,8 +7,9 @@ import gzip
 import os
 import threading
 import time
+from collections.abc import Mapping
 from contextlib import suppress
-from typing import Final
+from typing import Final, NamedTuple
 
 from otel_ml.export.answer import Answer
 from otel_ml.export.attempt import Attempt, attempt_until
@@ -30,6 +31,17 @@ if hasattr(os, "register_at_fork"):  # not on Windows
         after_in_parent=_OPENING.release,
         after_in_child=_OPENING.release,
     )
+
+
+# A document is sent as it is: its hash is that of the body.
+_JSON: Final = {"content-type": "application/json", "content-encoding": "identity"}
+
+
+class _Request(NamedTuple):
+    method: str
+    url: str
+    body: bytes
+    headers: Mapping[str, str]
 
 
 class HttpSender:
@@ -54,12 +66,12 @@ class HttpSender:
             What became of it. Sending again is worth it (``retry``) when no answer came, which
             includes a certificate that was not accepted, and on 429, 502, 503 and 504.
         """
-        with attempt_until(time.monotonic() + timeout_s) as attempt:
-            try:
-                line = self._line or self._open()
-                return _send(line, self._settings, self._compress(body), attempt)
-            except Unusable as error:
-                return Answer(delivered=False, message=str(error))
+        url = self._settings.url
+        return self._exchange("POST", url, self._compress(body), {}, timeout_s)
+
+    def put(self, url: str, document: bytes, timeout_s: float) -> Answer:
+        """Store a JSON document at another address of the same receiver; otherwise as `send`."""
+        return self._exchange("PUT", url, document, _JSON, timeout_s)
 
     def open(self) -> None:
         """Load what sending needs, while the host still runs; opens no connection.
@@ -80,6 +92,17 @@ class HttpSender:
         """Forget, in a forked child, the connections of the parent, which stay open for it."""
         self.close()  # closes the child's copies alone, and takes no lock: see connection.py
 
+    def _exchange(
+        self, method: str, url: str, body: bytes, headers: Mapping[str, str], timeout_s: float
+    ) -> Answer:
+        request = _Request(method, url, body, headers)
+        with attempt_until(time.monotonic() + timeout_s) as attempt:
+            try:
+                line = self._line or self._open()
+                return _send(line, self._settings, request, attempt)
+            except Unusable as error:
+                return Answer(delivered=False, message=str(error))
+
     def _open(self) -> Line:
         with _OPENING:
             if self._line is None:
@@ -92,7 +115,7 @@ class HttpSender:
         return gzip.compress(body, _GZIP_LEVEL, mtime=0)
 
 
-def _send(line: Line, settings: Settings, body: bytes, attempt: Attempt) -> Answer:
+def _send(line: Line, settings: Settings, request: _Request, attempt: Attempt) -> Answer:
     from http.client import HTTPException
 
     from urllib3.exceptions import HTTPError
@@ -102,10 +125,10 @@ def _send(line: Line, settings: Settings, body: bytes, attempt: Attempt) -> Answ
     for _ in range(2):
         try:
             response = line.pools.urlopen(
-                "POST",
-                settings.url,
-                body=body,
-                headers=line.headers,
+                request.method,
+                request.url,
+                body=request.body,
+                headers={**line.headers, **request.headers},
                 timeout=attempt.time_left(),
                 retries=False,
                 redirect=False,

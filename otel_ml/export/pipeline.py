@@ -30,13 +30,24 @@ class Pipeline(Generic[B]):
 
     Attributes:
         is_durable: Whether what waits outlives this process.
+
+    Args:
+        what: What it delivers, in words: spans, or what else its source holds.
     """
 
-    def __init__(self, source: Source[B], destination: Destination[B], pace: Pace) -> None:
+    def __init__(
+        self,
+        source: Source[B],
+        destination: Destination[B],
+        pace: Pace,
+        *,
+        what: str = "spans",
+    ) -> None:
         self.is_durable = source.look_every_s is not None
         self._source = source
         self._destination = destination
-        self._sender = Sender(source, destination, pace)
+        self._what = what
+        self._sender = Sender(source, destination, pace, what)
         self._closed = False
         _PIPELINES.add(self)
 
@@ -50,7 +61,16 @@ class Pipeline(Generic[B]):
         """How many spans are neither delivered nor lost."""
         return 0 if self._closed else self._source.pending
 
-    def put(self, span: ReadableSpan) -> None:
+    @property
+    def is_stalled(self) -> bool:
+        """Whether nothing gets through at the moment."""
+        return bool(self._sender.stalled)
+
+    def wake(self) -> None:
+        """Deliver what its source holds from before."""
+        self._sender.wake()
+
+    def put(self, span: Any) -> None:
         """Hand over an ended span.
 
         When the source is full the call waits for room, at most 100 ms and all calls of the
@@ -62,7 +82,8 @@ class Pipeline(Generic[B]):
             sender.counters.lose("closed", 1)
         elif not self._source.put(span) and not self._wait_for_room(span):
             sender.counters.lose("queue full", 1)
-            sender.tell_once("full", "The queue is full: spans are dropped, counted from now on")
+            text = f"The queue is full: {self._what} are dropped, counted from now on"
+            sender.tell_once("full", text)
         elif sender.is_asleep:
             sender.wake()
 
@@ -79,9 +100,8 @@ class Pipeline(Generic[B]):
         Returns:
             What became of the spans since the last flush.
         """
-        if not self._closed:
-            self._sender.wait_settled(timeout_s)
-        return self._news()
+        settled = not self._closed and self._sender.wait_settled(timeout_s)
+        return self._news(0 if settled else self.pending)
 
     def close(self, timeout_s: float) -> Delivery:
         """Deliver what is there, then stop. A second call does nothing."""
@@ -93,9 +113,10 @@ class Pipeline(Generic[B]):
             reason = sender.stalled or "not delivered in time"
             sender.counters.lose(reason, lost)
             if lost + sender.left:
-                _logger.warning("%d spans could not be delivered: %s", lost + sender.left, reason)
+                left = lost + sender.left
+                _logger.warning("%d %s could not be delivered: %s", left, self._what, reason)
             self._destination.close()
-        return self._news()
+        return self._news(self.pending)
 
     def restart_in_child(self) -> None:
         """Begin empty in a forked child, with a thread and connections of its own."""
@@ -103,11 +124,11 @@ class Pipeline(Generic[B]):
         self._destination.after_fork()
         self._sender.begin()
 
-    def _news(self) -> Delivery:
+    def _news(self, pending: int) -> Delivery:
         reason = self._sender.stalled or "no answer yet"
-        return self._sender.counters.deliver_news(self.pending, reason)
+        return self._sender.counters.deliver_news(pending, reason)
 
-    def _wait_for_room(self, span: ReadableSpan) -> bool:
+    def _wait_for_room(self, span: Any) -> bool:
         sender = self._sender
         if _has_running_loop() or sender.is_this_thread():
             return False

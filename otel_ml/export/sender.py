@@ -8,6 +8,7 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Final, Generic
 
+from otel_ml.attachment import start_apart
 from otel_ml.errors import report
 from otel_ml.export.answer import Answer
 from otel_ml.export.contract import B, Destination, Pace, Source
@@ -40,10 +41,13 @@ class Sender(Generic[B]):
         left: How many spans were given up because the process ended.
     """
 
-    def __init__(self, source: Source[B], destination: Destination[B], pace: Pace) -> None:
+    def __init__(
+        self, source: Source[B], destination: Destination[B], pace: Pace, what: str = "spans"
+    ) -> None:
         self._source = source
         self._destination = destination
         self._pace = pace
+        self._what = what
         self.begin()
 
     def begin(self) -> None:
@@ -94,11 +98,15 @@ class Sender(Generic[B]):
         """Tell whether the caller is the thread that sends: it must never wait for itself."""
         return threading.current_thread() is self._thread
 
-    def wait_settled(self, timeout_s: float) -> None:
-        """Wait until all that is held now is settled, or nothing gets through for 5 s."""
+    def wait_settled(self, timeout_s: float) -> bool:
+        """Wait until all that is held now is settled, or nothing gets through for 5 s.
+
+        Returns:
+            Whether it is; what came meanwhile does not count.
+        """
         is_durable = self._source.look_every_s is not None
         if not self._source.pending and not is_durable:
-            return
+            return True
         deadline = time.monotonic() + timeout_s
         with self._lock:
             self._hurry += 1
@@ -106,10 +114,10 @@ class Sender(Generic[B]):
             target = None if is_durable else self._settled + self._source.pending
         try:
             self.wake()
-            if not self._is_alive():  # the interpreter ends and starts no thread any more
-                self._send_all(deadline)
-            else:
-                self._wait_for(target, deadline)
+            if self._is_alive():
+                return self._wait_for(target, deadline) and not self.stalled
+            self._send_all(deadline)  # the interpreter ends and starts no thread any more
+            return not self._source.pending
         finally:
             with self._lock:
                 self._hurry -= 1
@@ -135,25 +143,26 @@ class Sender(Generic[B]):
     def _start(self) -> None:
         thread = threading.Thread(target=self._run, name="otel-ml-sender", daemon=True)
         try:
-            thread.start()
+            start_apart(thread)
         except RuntimeError:  # as above
             self.is_asleep = True
             return
         self._thread = thread
 
-    def _wait_for(self, target: int | None, deadline: float) -> None:
+    def _wait_for(self, target: int | None, deadline: float) -> bool:
         began = time.monotonic()
         with self._lock:
             look = self._looks  # a later one that finds nothing has seen all that is held now
             while (left_s := deadline - time.monotonic()) > 0:
                 if self._found_nothing > look or (target is not None and self._settled >= target):
-                    return
+                    return True
                 self._settled_some.wait(min(0.1, left_s))
                 quiet_s = time.monotonic() - max(self._progress_at, began)
                 if quiet_s >= _NO_PROGRESS_S or not self._is_alive():
-                    return
+                    break
                 if self.stalled and self._give_up_at and self._source.look_every_s is not None:
-                    return  # the process ends, the spans stay on disk
+                    break  # the process ends, the spans stay on disk
+        return False
 
     # On the thread that sends, or on that which stops it when there is none.
 
@@ -226,7 +235,7 @@ class Sender(Generic[B]):
                 return
             self.stalled = answer.message
             page = self._destination.page
-            self.tell_once("stalled", f"No spans get through to {page}: {answer.message}")
+            self.tell_once("stalled", f"No {self._what} get through to {page}: {answer.message}")
             if self._is_worth_waiting(began):
                 self._wait_to_retry(answer.retry_after_s, pause_s)
             if self._stopping or not self._is_worth_waiting(began):
@@ -263,13 +272,13 @@ class Sender(Generic[B]):
             self.counters.rejected += rejected
             self.stalled = ""
             self._progress_at = time.monotonic()
-            self.tell_once("delivered", f"First spans delivered to {page}", logging.INFO)
+            self.tell_once("delivered", f"First {self._what} delivered to {page}", logging.INFO)
             if answer.rejected:
                 text = f"{page} rejected {answer.rejected} spans: {answer.message}"
                 self.tell_once("rejected", text)
         else:
             self.counters.lose(answer.message, batch.count)
-            self.tell_once("refused", f"{page} refuses spans: {answer.message}")
+            self.tell_once("refused", f"{page} refuses {self._what}: {answer.message}")
         self._source.settle(batch)  # now, not earlier: who sees nothing pending reads the counts
         self._note_settled(batch)
 

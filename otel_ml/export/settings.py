@@ -23,7 +23,7 @@ _DEFAULT_TIMEOUT_S: Final = 10.0
 _OWN_ENDPOINT: Final = "OTEL_ML_ENDPOINT"
 _TRACES_ENDPOINT: Final = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
 _GENERAL_ENDPOINT: Final = "OTEL_EXPORTER_OTLP_ENDPOINT"
-_TRACES_PATH: Final = "/v1/traces"
+TRACES_PATH: Final = "/v1/traces"
 
 # The name of a header: https://www.rfc-editor.org/rfc/rfc9110#name-tokens
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -73,7 +73,9 @@ def is_endpoint_named(endpoint: str | None) -> bool:
     )
 
 
-def resolve(endpoint: str | None, project: str, api_key: str | None) -> Settings:
+def resolve(
+    endpoint: str | None, project: str, api_key: str | None, protocol: Protocol | None = None
+) -> Settings:
     """Settle where and how spans are sent; never raises, odd settings are logged once.
 
     Args:
@@ -81,11 +83,12 @@ def resolve(endpoint: str | None, project: str, api_key: str | None) -> Settings
             ``OTEL_ML_ENDPOINT``, then the standard variables, then the default.
         project: Goes into the header ``x-otel-ml-project`` when a header can carry it.
         api_key: Goes into ``authorization`` as a bearer token and displaces any other.
+        protocol: Whatever the environment says of it; None asks the environment.
 
     Returns:
         The settings; the other standard variables count whoever named the endpoint.
     """
-    protocol = _protocol()
+    protocol = protocol or _protocol()
     parts = _address(endpoint, protocol)
     return Settings(
         url="" if parts is None else urlunsplit(_without_login(parts)),
@@ -129,7 +132,7 @@ def _parse(address: str, protocol: Protocol) -> SplitResult | None:
 
 def _below_base(parts: SplitResult) -> SplitResult:
     """Add ``/v1/traces`` to a base address, unless it is there."""
-    return parts._replace(path=parts.path.rstrip("/").removesuffix(_TRACES_PATH) + _TRACES_PATH)
+    return parts._replace(path=parts.path.rstrip("/").removesuffix(TRACES_PATH) + TRACES_PATH)
 
 
 def _without_login(parts: SplitResult) -> SplitResult:
@@ -137,7 +140,7 @@ def _without_login(parts: SplitResult) -> SplitResult:
 
 
 def _page(parts: SplitResult) -> str:
-    path = parts.path.rstrip("/").removesuffix(_TRACES_PATH).rstrip("/")
+    path = parts.path.rstrip("/").removesuffix(TRACES_PATH).rstrip("/")
     return urlunsplit(_without_login(parts)._replace(path=path, query="", fragment=""))
 
 

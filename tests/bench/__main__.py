@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from tests.bench import (
+    artifacts,
     caller,
     children,
     delivered,
@@ -22,6 +23,7 @@ from tests.bench import (
 PARTS: Final[Mapping[str, Callable[[], None]]] = {
     "ready": ready.report,
     "ingest": ingest.report,
+    "artifacts": artifacts.report,
     "caller": caller.report,
     "pieces": pieces.report,
     "delivered": delivered.report,

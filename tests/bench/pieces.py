@@ -16,13 +16,14 @@ from opentelemetry.context import Context
 
 from otel_ml import attributes as names
 from otel_ml.attachment import attach, detach
-from otel_ml.call import Call, Traced
+from otel_ml.call import Call, begin
 from otel_ml.current import Run
 from otel_ml.decorators import wrap
 from otel_ml.export.encoder import encode_spans
 from otel_ml.provider import Destination, choose
 from otel_ml.recorder import Recorder
 from otel_ml.span import RunSpan
+from otel_ml.traced import Traced
 from tests.bench.sink import open_sink
 from tests.bench.table import print_table
 from tests.bench.workloads import CHUNKS, TEXT, answer, look_up
@@ -175,7 +176,7 @@ class _Pieces:
         return Run(self._recorder, span, time.time_ns(), self._traced.start_attributes, True)
 
     def _new_call(self) -> Call:
-        call = self._traced.begin(self._arguments, {})
+        call = begin(self._traced, self._arguments, {})
         assert call is not None
         return call
 
@@ -239,8 +240,9 @@ class _Pieces:
 
     def _version(self) -> float:
         describe, output = self._traced.describe_version, self._output
+        recorder = self._traced.recorder
         now_ns = time.time_ns()
-        return _time(_many(dict[str, Any]), lambda facts: describe(facts, output, now_ns))
+        return _time(_many(dict[str, Any]), lambda facts: describe(facts, output, now_ns, recorder))
 
     def _hand_over(self) -> float:
         calls = _many(self._new_call)

@@ -3,10 +3,8 @@
 A process that ended well has its answers: nothing here waits for a record.
 """
 
-import fcntl
 import json
 import os
-import shutil
 import subprocess
 import time
 from collections.abc import Mapping
@@ -24,8 +22,6 @@ Protocol = Literal["grpc", "http"]
 pytestmark = pytest.mark.node
 
 PACKAGE = Path(__file__).parent.parent / "node"
-LOCK = PACKAGE / "package-lock.json"
-INSTALLED = PACKAGE / "node_modules" / "installed-package-lock.json"
 
 RESOURCE = {"service.name": "shop-js", "service.version": "4.5.6"}
 CHAT_ATTRIBUTES = {
@@ -55,23 +51,6 @@ on_each_client = pytest.mark.parametrize(
     ("protocol", "compression"),
     [("grpc", "none"), ("grpc", "gzip"), ("http", "none"), ("http", "gzip")],
 )
-
-
-@pytest.fixture(scope="session")
-def node() -> str:
-    """The path of Node.js, with the pinned packages installed beside the script."""
-    node, npm = shutil.which("node"), shutil.which("npm")
-    if node is None or npm is None:
-        missing = "node" if node is None else "npm"
-        pytest.skip(f"There is no {missing} on the PATH: install Node.js 20.6 or newer")
-    with LOCK.open("rb") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # workers of pytest-xdist share the directory
-        wanted = lock.read()
-        if not INSTALLED.exists() or INSTALLED.read_bytes() != wanted:
-            command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-            subprocess.run(command, cwd=PACKAGE, check=True, timeout=300)
-            INSTALLED.write_bytes(wanted)
-    return node
 
 
 @pytest.fixture
@@ -140,7 +119,12 @@ def expected_run(run_id: str, start_ns: int, **fields: object) -> dict[str, obje
         "cost": None,
         "params": None,
         "metrics": {},
+        "metric_points": {},
         "evaluations": [],
+        "artifacts": [],
+        "capture": {},
+        "trace_key": "",
+        "trace_keys": [],
         "tag_details": [],
         "logs": [],
         "events": [],

@@ -91,6 +91,39 @@ class Node:
 Pair = namedtuple("Pair", ["left", "right"])
 
 
+@dataclasses.dataclass(slots=True)
+class Unset:
+    """Its slot is empty, as those of an object that is still being made."""
+
+    name: str = dataclasses.field(init=False)
+    size: int = 1
+
+
+class Zone(datetime.tzinfo):
+    """It knows no offset, nor that it knows none."""
+
+
+def zone_without_offset() -> datetime.datetime:
+    return datetime.datetime(2024, 5, 17, tzinfo=Zone())  # type: ignore[abstract]  # that is it
+
+
+class Changing:
+    """Whoever looks at it changes the list that it stands in."""
+
+    def __init__(self, home: list[Any]) -> None:
+        self.home = home
+
+    def __repr__(self) -> str:
+        self.home.clear()
+        return "gone"
+
+
+def changing_list() -> list[Any]:
+    home: list[Any] = []
+    home.extend(Changing(home) for _ in range(100))
+    return home
+
+
 def cyclic_list() -> list[Any]:
     items: list[Any] = [1]
     items.append(items)
@@ -172,6 +205,8 @@ VALUES: dict[str, Callable[[], object]] = {
     "ellipsis": lambda: ...,
     "range": lambda: range(3),
     "dataclass": lambda: Node("a", Node("b")),
+    "unset slot": Unset,
+    "zone without offset": zone_without_offset,
     "named tuple": lambda: Pair(1, "b"),
     "ordered dict": lambda: OrderedDict(a=1),
     "numpy int": lambda: np.int64(3),

@@ -17,7 +17,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 class Received:
     """One request: where it went, its headers in lower case, its spans as attribute dicts.
 
-    Beside these the run ids of the spans, and when it came, by the monotonic clock.
+    Beside these the run ids of the spans, their events, and when it came, by the monotonic clock.
     """
 
     path: str
@@ -25,6 +25,7 @@ class Received:
     spans: list[dict[str, Any]]
     ids: list[str]
     at_s: float
+    events: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +44,14 @@ class Sink:
     Attributes:
         reply: Answers a request, called on a thread of its own; with success unless it is set.
         taken: The requests that were answered with success.
+        documents: What was uploaded, by its address below the base address.
     """
 
     address: str
     requests: list[Received] = field(default_factory=list)
     reply: Callable[[Received], Reply] = lambda _: Reply()
     taken: list[Received] = field(default_factory=list)
+    documents: dict[str, bytes] = field(default_factory=dict)
 
     @property
     def spans(self) -> list[dict[str, Any]]:
@@ -59,6 +62,11 @@ class Sink:
     def ids(self) -> list[str]:
         """The run ids of all spans that were taken."""
         return [run_id for request in list(self.taken) for run_id in request.ids]
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """All events of spans that were taken: attributes, with the name under ``name``."""
+        return [event for request in list(self.taken) for event in request.events]
 
     @property
     def runs(self) -> list[dict[str, Any]]:
@@ -102,12 +110,29 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {key.lower(): value for key, value in self.headers.items()}
         sink: Sink = self.server.sink  # type: ignore[attr-defined]  # set by open_sink
         received = Received(
-            self.path, headers, list(_spans(request)), list(_ids(request)), time.monotonic()
+            self.path,
+            headers,
+            list(_spans(request)),
+            list(_ids(request)),
+            time.monotonic(),
+            list(_events(request)),
         )
         sink.requests.append(received)
         reply = sink.reply(received)
         if reply.status == 200:
             sink.taken.append(received)
+        with suppress(OSError):  # the client went away
+            self._answer(reply)
+
+    def do_PUT(self) -> None:
+        body = self.rfile.read(int(self.headers["content-length"]))
+        headers = {key.lower(): value for key, value in self.headers.items()}
+        sink: Sink = self.server.sink  # type: ignore[attr-defined]  # set by open_sink
+        received = Received(self.path, headers, [], [], time.monotonic())
+        sink.requests.append(received)
+        reply = sink.reply(received)
+        if reply.status == 200:
+            sink.documents[self.path] = body
         with suppress(OSError):  # the client went away
             self._answer(reply)
 
@@ -129,6 +154,15 @@ def _spans(request: ExportTraceServiceRequest) -> Iterator[dict[str, Any]]:
             for span in scope.spans:
                 attributes = {item.key: _value(item.value) for item in span.attributes}
                 yield {"name": span.name, **attributes}
+
+
+def _events(request: ExportTraceServiceRequest) -> Iterator[dict[str, Any]]:
+    for resource in request.resource_spans:
+        for scope in resource.scope_spans:
+            for span in scope.spans:
+                for event in span.events:
+                    attributes = {item.key: _value(item.value) for item in event.attributes}
+                    yield {"name": event.name, **attributes}
 
 
 def _ids(request: ExportTraceServiceRequest) -> Iterator[str]:

@@ -34,7 +34,9 @@ def written_names(package: Path) -> dict[str, list[str]]:
     return found
 
 
-OWN = frozenset(NAMES.values()) - STANDARD
+# The collector reads GenAI names of every version, so it has a list of its own.
+GEN_AI = {name for name in NAMES.values() if name.startswith("gen_ai.")}
+OWN = frozenset(NAMES.values()) - STANDARD - GEN_AI
 
 
 def test_names_are_different() -> None:
@@ -44,7 +46,8 @@ def test_names_are_different() -> None:
 
 def test_own_names_share_the_prefix() -> None:
     """Every name that is not OpenTelemetry's own starts with otel_ml."""
-    assert {name for name in NAMES.values() if not name.startswith("otel_ml.")} == STANDARD
+    others = {name for name in NAMES.values() if not name.startswith("otel_ml.")}
+    assert others - GEN_AI == STANDARD
 
 
 def test_contract_holds_the_names() -> None:

@@ -1,6 +1,7 @@
 """Runs on their way to a real server, set up from argument and environment."""
 
 import logging
+import threading
 from contextlib import suppress
 from threading import Event
 from urllib.parse import urlsplit
@@ -276,3 +277,27 @@ def test_first_span_leaves_soon(sink: Sink) -> None:
         pause.wait(0.05)
     assert [span["name"] for span in sink.spans] == ["model"]
     client.close()
+
+
+def test_flush_is_true_while_others_record(sink: Sink) -> None:
+    """A flush answers for what was recorded before it, whatever comes meanwhile."""
+    client, over = Client("shop", endpoint=sink.address), Event()
+    model = client.trace(name="model")(lambda: 1)
+
+    def record() -> None:
+        while not over.wait(0.0001):
+            model()
+
+    thread = threading.Thread(target=record)
+    thread.start()
+    try:
+        told = []
+        for _ in range(20):
+            model()
+            told.append(client.flush())
+    finally:
+        over.set()
+        thread.join()
+    client.close()
+    assert [delivery.pending for delivery in told] == [0] * 20
+    assert all(told)

@@ -9,7 +9,10 @@ from otel_ml.client import Client
 from otel_ml.current import Run, current_run
 from otel_ml.default import add_judge, assess, flush, run, trace
 from otel_ml.errors import InvalidMetricError
-from otel_ml.judge import Judge, Score
+from otel_ml.judges.judge import Judge, Score
+from otel_ml.judges.llm import LLMJudge
+from otel_ml.tags import Tag
+from otel_ml.threads import follow_threads, wrap
 from tests.otel_ml.otlp_sink import Sink
 from tests.otel_ml.scripts import ask_script
 
@@ -17,14 +20,18 @@ PUBLIC = {
     "Client": Client,
     "InvalidMetricError": InvalidMetricError,
     "Judge": Judge,
+    "LLMJudge": LLMJudge,
     "Run": Run,
     "Score": Score,
+    "Tag": Tag,
     "add_judge": add_judge,
     "assess": assess,
     "current_run": current_run,
     "flush": flush,
+    "follow_threads": follow_threads,
     "run": run,
     "trace": trace,
+    "wrap": wrap,
 }
 
 

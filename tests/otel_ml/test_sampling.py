@@ -245,7 +245,7 @@ def test_kept_span_is_always_sampled(sampler: Sampler, parent: Context, ids: Fix
 
 def exported_attributes(kind: type[Provider], sampler: Sampler) -> dict[str, Any]:
     provider, exporter = open_provider(kind, sampler=sampler)
-    Client("shop", tracer_provider=provider).trace(name="model")(int)("7")
+    Client("shop", tracer_provider=provider).trace(name="model")(len)("seven")
     [span] = exporter.get_finished_spans()
     return {
         key: item

@@ -123,7 +123,7 @@ def test_trouble_is_counted_by_place(recording: Recording) -> None:
             raise ValueError("no")
 
     with recording.client.run("fit") as run:
-        run.tag({Name(): 1})  # type: ignore[dict-item]  # what a user may do
+        run.tag({Name(): 1})  # type: ignore[arg-type]  # what a user may do
     assert recording.client.stats().trouble["run.tag"] == before + 1
 
 

@@ -253,8 +253,11 @@ class FakeRun:
     def announce(self) -> None:
         self._announced.append(self)
 
-    def send_waiting(self) -> None:
+    def send_waiting(self, *, at_once: bool = False) -> None:
         """Nothing waits."""
+
+    def end(self, error: BaseException | None = None) -> None:
+        """It has no end."""
 
 
 class Watched:
@@ -305,7 +308,7 @@ def test_run_that_raises_hides_no_other() -> None:
         def announce(self) -> None:
             raise ValueError("no")
 
-        def send_waiting(self) -> None:
+        def send_waiting(self, *, at_once: bool = False) -> None:
             raise ValueError("no")
 
     with watching() as watched:
@@ -356,15 +359,16 @@ def test_child_s_registry_is_empty() -> None:
 def test_goodbye_of_a_client(sink: Sink) -> None:
     """A client that told a start says goodbye when it closes, with what it dropped."""
     client = Client("a project of its own", endpoint=sink.address)
-    client.run("fit")
+    run = client.run("fit")
     client.close()
+    assert run.is_recorded
     [goodbye] = [span for span in sink.spans if span.get("otel_ml.record") == "goodbye"]
     del goodbye["otel_ml.process"]
     assert goodbye == {
         "name": "otel_ml.goodbye",
         "otel_ml.record": "goodbye",
         "otel_ml.project": "a project of its own",
-        "otel_ml.seq": 2,
+        "otel_ml.seq": 3,
         "otel_ml.dropped": 0,
     }
 
@@ -380,7 +384,7 @@ def test_short_calls_say_nothing(sink: Sink) -> None:
 
 
 def test_process_that_ends_says_goodbye(tmp_path: Path, sink: Sink) -> None:
-    """A script whose run is still open at its end tells the start and says goodbye."""
+    """A script whose run is still open at its end ends it and says goodbye."""
     script = """
         import otel_ml
 
@@ -388,6 +392,7 @@ def test_process_that_ends_says_goodbye(tmp_path: Path, sink: Sink) -> None:
     """
     run_script(tmp_path, script, OTEL_ML_ENDPOINT=sink.address)
     assert records(sink) == [("start", "fit"), ("goodbye", "")]
+    assert [(run["name"], run["otel_ml.outcome"]) for run in sink.runs] == [("fit", "ok")]
 
 
 def test_child_is_silent_about_its_parent_s_runs(tmp_path: Path, sink: Sink) -> None:
@@ -438,7 +443,8 @@ def test_child_does_not_end_its_parent_s_run(tmp_path: Path, sink: Sink, within:
 def test_heart_beats_while_a_told_run_is_open() -> None:
     """A registry with a run that was told says again and again that the process lives."""
     with watching(heartbeat_s=0.01) as watched:
-        watched.runs.announce(watched.make(0.0))
+        run = watched.make(0.0)
+        watched.runs.announce(run)
         wait_until(lambda: watched.beats[:2] == ["heartbeat", "heartbeat"])
 
 

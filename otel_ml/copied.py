@@ -1,0 +1,90 @@
+"""A value of the host's as a copy that holds nothing of the host's but texts, numbers and dates."""
+
+import datetime
+import enum
+from typing import Final
+
+import orjson
+
+from otel_ml.described import describe
+
+# A date may have a time zone of the host's, a dataclass attributes that are not set or computed.
+ALONE: Final = (
+    orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
+)
+
+_MAX_DEPTH: Final = 100
+_TRIES: Final = 4  # that fail: each reads up to the whole of the value
+# What orjson reads without calling any code of the host's.
+_KNOWN: Final = frozenset({str, int, float, bool, type(None), datetime.date})
+_ZONES: Final = frozenset({type(None), datetime.timezone})
+
+
+def copy(value: object, most: int) -> object:
+    """Copy a value into containers of our own, what JSON has no form for described.
+
+    Parts that orjson encodes alone are encoded, which takes a tenth of the time of their copy.
+
+    Args:
+        value: Anything.
+        most: How many elements it may have in all.
+
+    Raises:
+        Exception: It is larger or deeper, or it raises itself.
+    """
+    return _Copier(most).copy(value, 0)
+
+
+class _Copier:
+    def __init__(self, most: int) -> None:
+        self._left = most
+        self._tries = _TRIES
+
+    def copy(self, value: object, depth: int) -> object:
+        kind = type(value)
+        if depth > _MAX_DEPTH:
+            raise RecursionError
+        if kind is dict or kind is list:
+            if self._tries and depth:
+                try:
+                    return orjson.Fragment(orjson.dumps(value, option=ALONE))
+                except TypeError:  # what orjson raises, and nothing of the host's
+                    self._tries -= 1
+        elif not issubclass(kind, dict | list | tuple):
+            return self._leaf(value, depth)
+        # By the methods of the base: those of a subclass are the host's.
+        if issubclass(kind, dict):
+            return self._items(dict(dict.items(value)), depth + 1)  # type: ignore[arg-type]
+        if issubclass(kind, list):
+            return self._elements(list.copy(value), depth + 1)  # type: ignore[arg-type]
+        return self._elements([*tuple.__iter__(value)], depth + 1)  # type: ignore[arg-type]
+
+    def _leaf(self, value: object, depth: int) -> object:
+        kind = type(value)
+        if kind in _KNOWN:
+            return value
+        if kind is datetime.datetime and type(value.tzinfo) in _ZONES:  # type: ignore[attr-defined]
+            return value
+        if issubclass(kind, enum.Enum):
+            return self.copy(value.value, depth + 1)  # type: ignore[attr-defined]  # just checked
+        if issubclass(kind, str | int):
+            return value
+        return self.copy(describe(value), depth + 1)
+
+    def _items(self, items: dict[object, object], depth: int) -> object:
+        self._count(len(items))
+        return {
+            key: item if type(item) in _KNOWN else self.copy(item, depth)
+            for key, item in items.items()
+        }
+
+    def _elements(self, items: list[object], depth: int) -> object:
+        self._count(len(items))
+        if _KNOWN.issuperset(map(type, items)):
+            return items
+        return [item if type(item) in _KNOWN else self.copy(item, depth) for item in items]
+
+    def _count(self, items: int) -> None:
+        self._left -= items + 1
+        if self._left < 0:
+            raise OverflowError

@@ -1,0 +1,138 @@
+"""What stands for a value that JSON has no form for: short, and never the whole of a big one."""
+
+import dataclasses
+import datetime
+import enum
+import functools
+import uuid
+from collections.abc import Callable
+from typing import Any, Final
+
+HEAD: Final = 8  # elements of a larger array, or rows of a table, that stand for the rest
+
+_SMALL: Final = 64  # elements of an array that is shown whole
+_REPR_CHARS: Final = 200
+
+
+@functools.singledispatch
+def describe(value: Any) -> object:
+    """Stand in for a value that JSON has no form for. May raise: the callers expect it."""
+    for base in type(value).__mro__:
+        describer = _DESCRIBERS.get(base.__module__.partition(".")[0])
+        described = None if describer is None else describer(value)
+        if described is not None:
+            return described
+    if dataclasses.is_dataclass(type(value)):
+        return {
+            field.name: getattr(value, field.name)
+            for field in dataclasses.fields(value)
+            if not field.name.startswith("_") and hasattr(value, field.name)
+        }
+    if hasattr(type(value), "model_dump"):
+        return value.model_dump()
+    return {"type": type_name(value), "repr": repr(value)[:_REPR_CHARS]}
+
+
+@describe.register(set)
+@describe.register(frozenset)
+def _describe_set(value: "set[object] | frozenset[object]") -> object:
+    return sorted(value, key=text_of)
+
+
+@describe.register(bytes)
+@describe.register(bytearray)
+@describe.register(memoryview)
+def _describe_bytes(value: bytes | bytearray | memoryview) -> object:
+    return {"type": "bytes", "length": len(value), "head": bytes(value[:HEAD]).hex()}
+
+
+@describe.register(enum.Enum)
+def _describe_enum(value: enum.Enum) -> object:
+    return value.value
+
+
+@describe.register(datetime.date)
+@describe.register(datetime.time)
+def _describe_time(value: "datetime.date | datetime.time") -> object:
+    return value.isoformat()
+
+
+@describe.register(complex)
+@describe.register(int)
+@describe.register(uuid.UUID)
+def _describe_as_text(value: object) -> object:
+    return str(value)
+
+
+@describe.register(str)
+def _describe_text(value: str) -> object:
+    return value.encode("utf-8", "replace").decode()
+
+
+@describe.register(dict)
+def _describe_mapping(value: dict[object, object]) -> object:
+    return dict(value)
+
+
+@describe.register(list)
+@describe.register(tuple)
+def _describe_sequence(value: "list[object] | tuple[object, ...]") -> object:
+    return list(value)
+
+
+def _describe_numpy(value: Any) -> object:
+    if value.shape == ():
+        return value.item()
+    described = {
+        "type": "numpy.ndarray",
+        "dtype": str(value.dtype),
+        "shape": list(value.shape),
+    }
+    if value.size <= _SMALL:
+        return {**described, "values": value.tolist()}
+    return {**described, "head": value.flat[:HEAD].tolist()}
+
+
+def _describe_table(value: Any) -> object:
+    name = type(value).__name__
+    if name not in {"DataFrame", "Series"}:
+        return None
+    described: dict[str, object] = {"type": type_name(value), "shape": list(value.shape)}
+    if name == "DataFrame":
+        described["columns"] = [str(column) for column in value.columns]
+    described["head"] = str(value.head(HEAD))
+    return described
+
+
+def _describe_image(value: Any) -> object:
+    if not hasattr(value, "mode"):
+        return None
+    return {"type": "PIL.Image", "mode": value.mode, "size": list(value.size)}
+
+
+# By package, so that none is loaded for it: who has such a value has loaded it.
+_DESCRIBERS: Final[dict[str, Callable[[Any], object]]] = {
+    "decimal": str,
+    "pathlib": str,
+    "numpy": _describe_numpy,
+    "pandas": _describe_table,
+    "polars": _describe_table,
+    "PIL": _describe_image,
+}
+
+
+def type_name(value: object) -> str:
+    """Return the qualified name of a value's type. Never raises."""
+    kind = type(value)
+    try:
+        return f"{kind.__module__}.{kind.__qualname__}"
+    except Exception:  # noqa: BLE001 - a metaclass of the host's
+        return "unknown"
+
+
+def text_of(value: object) -> str:
+    """Return a value's text, or the name of its type. Never raises."""
+    try:
+        return str(value)
+    except Exception:  # noqa: BLE001 - the border to the host's values
+        return type_name(value)

@@ -1,0 +1,1 @@
+"""Calls of generative models, in the words of the GenAI conventions."""

@@ -1,0 +1,287 @@
+"""What a run of a generative call says by OpenTelemetry's GenAI conventions.
+
+Only decorators with a GenAI operation as their kind load this.
+
+Spec: https://github.com/open-telemetry/semantic-conventions-genai
+"""
+
+import inspect
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from otel_ml import attributes as names
+from otel_ml.errors import report
+from otel_ml.genai.chunks import join_chunks
+from otel_ml.genai.foreign import read, read_items, read_name
+from otel_ml.genai.messages import find_input, find_output, find_system
+from otel_ml.genai.usage import find_usage
+from otel_ml.redaction import Redaction
+from otel_ml.values import clean, encode_whole
+
+CONTENT_VARIABLE: Final = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
+
+_NO_CONTENT: Final = frozenset({"false", "no_content"})
+_ACTORS: Final = {
+    "create_agent": names.GEN_AI_AGENT_NAME,
+    "invoke_agent": names.GEN_AI_AGENT_NAME,
+    "invoke_workflow": names.GEN_AI_WORKFLOW_NAME,
+    "execute_tool": names.GEN_AI_TOOL_NAME,
+}
+_TALKS: Final = frozenset(
+    {"chat", "generate_content", "text_completion", "invoke_agent", "invoke_workflow", "plan"}
+)
+_MODEL: Final = ("model", "model_name")
+# Inputs in which functions are given what they hand on.
+_NESTED: Final = ("params", "options", "request")
+_STOPS: Final = 16
+_STOP_CHARS: Final = 256
+
+
+def message_content_mode() -> bool:
+    """Tell whether the environment wants what was said to and by models on spans.
+
+    The convention's switch is off by default, ours is on: only who turns it off by name gets no
+    content. ``EVENT_ONLY`` means on as well, because a run and what it says are one record here.
+    """
+    return os.environ.get(CONTENT_VARIABLE, "").strip().lower() not in _NO_CONTENT
+
+
+class Generative:
+    """What is known of one decorated function that calls a model, a tool or an agent.
+
+    Args:
+        operation: One of `otel_ml.attributes.OPERATIONS`.
+        function: What it is a decorator of.
+        name: Its name among models.
+        provider: Who serves the model, as ``gen_ai.provider.name`` has it.
+        model: The model that is asked for, when it is always the same.
+
+    Attributes:
+        attributes: What all its runs say.
+        span_name: The name of their spans, as far as it is known before a call.
+        keeps_content: See `message_content_mode`.
+    """
+
+    def __init__(
+        self,
+        operation: str,
+        function: Callable[..., Any],
+        name: str,
+        *,
+        provider: str | None = None,
+        model: str | None = None,
+    ) -> None:
+        self.operation = operation
+        self.keeps_content = message_content_mode()
+        actor = _ACTORS.get(operation)
+        self.attributes: dict[str, str] = {names.GEN_AI_OPERATION: operation}
+        if provider:
+            self.attributes[names.GEN_AI_PROVIDER] = clean(provider)
+        if model:
+            self.attributes[names.GEN_AI_REQUEST_MODEL] = clean(model)
+        if actor is not None:
+            self.attributes[actor] = name
+        self._has_actor = actor is not None
+        self._rest = _rest_of(function)
+        # Without a model the operation alone would say less than the function's name.
+        self.span_name = f"{operation} {name if actor else model}" if actor or model else name
+
+    def describe_inputs(
+        self, inputs: Mapping[str, object], hide: Redaction | None
+    ) -> dict[str, Any]:
+        """Return what the inputs of a call say of its request. Never raises.
+
+        Args:
+            inputs: By parameter name.
+            hide: What of their content is to be hidden; None for all of it.
+        """
+        found: dict[str, Any] = {}
+        try:
+            request = _flat(inputs, self._rest)
+            model = read_name(request, *_MODEL)
+            if model is not None and names.GEN_AI_REQUEST_MODEL not in self.attributes:
+                found[names.GEN_AI_REQUEST_MODEL] = clean(model)
+            found.update(_read_request(request, _REQUEST))
+            if hide is not None and self.keeps_content:
+                for name, words in _read_request(request, _WORDS).items():
+                    found[name] = tuple(map(hide.text, words))
+                found.update(_write(self._input_content(inputs, request), hide))
+        except Exception as error:  # noqa: BLE001 - the border to the host's values
+            report("gen_ai", error)
+        return found
+
+    def describe_output(
+        self, returned: object, output: object, known: Mapping[str, object], hide: Redaction | None
+    ) -> dict[str, Any]:
+        """Return what the output of a call says of its response. Never raises.
+
+        Args:
+            returned: What the function returned; of a stream its chunks.
+            output: The run's output, where another one was set.
+            known: What the run says already.
+            hide: What of its content is to be hidden; None for all of it.
+        """
+        found: dict[str, Any] = {}
+        try:
+            first_chunk_ms = known.get(names.STREAM_FIRST_CHUNK_MS)
+            if isinstance(first_chunk_ms, float):
+                found[names.GEN_AI_FIRST_CHUNK_S] = first_chunk_ms / 1e3
+            for said in (returned,) if output is returned else (returned, output):
+                whole = _whole(said, first_chunk_ms is not None)
+                found.update(find_usage(said))
+                found.update(_read_response(whole))
+            model = found.get(names.GEN_AI_RESPONSE_MODEL)
+            if model is not None and not self._is_told(known):
+                found[names.GEN_AI_REQUEST_MODEL] = model
+            if hide is not None and self.keeps_content:
+                found.update(_write(self._output_content(whole), hide))
+        except Exception as error:  # noqa: BLE001 - the border to the host's values
+            report("gen_ai", error)
+        return found
+
+    def name_span(self, found: Mapping[str, object]) -> str | None:
+        """Return the span's name by a model that a call has just told; None when it told none."""
+        model = found.get(names.GEN_AI_REQUEST_MODEL)
+        return None if model is None or self._has_actor else f"{self.operation} {model}"
+
+    def _is_told(self, known: Mapping[str, object]) -> bool:
+        model = names.GEN_AI_REQUEST_MODEL
+        return model in known or model in self.attributes
+
+    def _input_content(
+        self, inputs: Mapping[str, object], request: Mapping[str, object]
+    ) -> dict[str, object]:
+        if self.operation == "execute_tool":
+            return {names.GEN_AI_TOOL_ARGUMENTS: inputs}
+        if self.operation not in _TALKS:
+            return {}
+        return {
+            names.GEN_AI_INPUT_MESSAGES: find_input(request),
+            names.GEN_AI_SYSTEM: find_system(request),
+        }
+
+    def _output_content(self, output: object) -> dict[str, object]:
+        if self.operation == "execute_tool":
+            return {names.GEN_AI_TOOL_RESULT: output}
+        if self.operation not in _TALKS:
+            return {}
+        return {names.GEN_AI_OUTPUT_MESSAGES: find_output(output)}
+
+
+def _write(content: Mapping[str, object], hide: Redaction) -> dict[str, str]:
+    """Write content as JSON with what is secret hidden; what is empty is left out."""
+    written: dict[str, str] = {}
+    for name, value in content.items():
+        if value is None or value == []:
+            continue
+        text = encode_whole(value)
+        if text is None or hide.concerns(value, text):
+            text = hide.encode(value).text
+        written[name] = text
+    return written
+
+
+def _rest_of(function: Callable[..., Any]) -> str | None:
+    """Return what a function calls its ``**`` parameter."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except Exception:  # noqa: BLE001 - an object of the host's, see errors.py
+        return None
+    rest = [one.name for one in parameters if one.kind is inspect.Parameter.VAR_KEYWORD]
+    return rest[0] if rest else None
+
+
+def _flat(inputs: Mapping[str, Any], rest: str | None) -> Mapping[str, Any]:
+    """Put beside the inputs what some of them hold; names outside win."""
+    more = inputs.get(rest) if rest is not None else None
+    if isinstance(more, dict):
+        inputs = {**more, **{name: value for name, value in inputs.items() if name != rest}}
+    nested = [inputs[name] for name in _NESTED if isinstance(inputs.get(name), dict)]
+    if not nested:
+        return inputs
+    flat: dict[str, Any] = {}
+    for one in nested:
+        flat.update(one)
+    return {**flat, **inputs}
+
+
+def _whole(output: object, streamed: bool) -> object:
+    return join_chunks(output) if streamed and isinstance(output, list | tuple) else output
+
+
+def _read_response(output: object) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        names.GEN_AI_RESPONSE_MODEL: read_name(output, "model"),
+        names.GEN_AI_RESPONSE_ID: read_name(output, "id"),
+        names.GEN_AI_FINISH_REASONS: tuple(map(clean, _finish_reasons(output))) or None,
+    }
+    return {
+        name: clean(value) if isinstance(value, str) else value
+        for name, value in found.items()
+        if value is not None
+    }
+
+
+def _finish_reasons(output: object) -> Sequence[str]:
+    """Return why it ended, in the provider's words: one reason a choice."""
+    choices = [read_name(choice, "finish_reason") for choice in read_items(output, "choices")]
+    if choices:
+        return [reason for reason in choices if reason is not None]
+    incomplete = read_name(read(output, "incomplete_details"), "reason")
+    status = read_name(output, "status") if read_items(output, "output") else None
+    reason = read_name(output, "stop_reason") or incomplete or status
+    return [] if reason is None else [reason]
+
+
+def _read_request(request: Mapping[str, Any], wanted: "Mapping[str, _Reader]") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, (spellings, read_one) in wanted.items():
+        for spelling in spellings:
+            value = read_one(request.get(spelling))
+            if value is not None:
+                found[names.GEN_AI_REQUEST_PREFIX + name] = value
+                break
+    return found
+
+
+def _whole_number(value: object) -> int | None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        return None
+    return int(value) if abs(value) < 2**63 else None
+
+
+def _number(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if abs(value) < 1e9 else None  # noqa: PLR2004 - NaN and infinities neither
+
+
+def _texts(value: object) -> tuple[str, ...] | None:
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
+        return None
+    return tuple(clean(text[:_STOP_CHARS]) for text in texts[:_STOPS]) or None
+
+
+def _flag(value: object) -> bool | None:
+    return value if isinstance(value, bool) else None
+
+
+_Reader = tuple[tuple[str, ...], Callable[[object], object]]
+_REQUEST: Final[Mapping[str, _Reader]] = {
+    "temperature": (("temperature",), _number),
+    "top_p": (("top_p",), _number),
+    "top_k": (("top_k",), _whole_number),
+    "max_tokens": (("max_tokens", "max_completion_tokens", "max_output_tokens"), _whole_number),
+    "seed": (("seed",), _whole_number),
+    "frequency_penalty": (("frequency_penalty",), _number),
+    "presence_penalty": (("presence_penalty",), _number),
+    "choice.count": (("n",), _whole_number),
+    "stream": (("stream",), _flag),
+    "encoding_formats": (("encoding_format", "encoding_formats"), _texts),
+}
+# Free text, which travels as content does.
+_WORDS: Final[Mapping[str, _Reader]] = {
+    "stop_sequences": (("stop", "stop_sequences"), _texts),
+}

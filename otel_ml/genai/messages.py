@@ -1,0 +1,269 @@
+"""Chat messages of the host's, as the GenAI conventions write them: a role and its parts.
+
+Values may be dicts, models or plain objects, as OpenAI (chat completions and responses), Anthropic
+and litellm have them. What does not look like a message is none.
+
+Spec: https://github.com/open-telemetry/semantic-conventions-genai
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import orjson
+
+from otel_ml.genai.foreign import read, read_items, read_name, read_text
+
+Message = dict[str, Any]
+Part = dict[str, Any]
+
+_HISTORY: Final = ("messages", "input", "history", "contents")
+_PROMPT: Final = ("prompt", "input", "question", "query", "message", "text")
+_SYSTEM: Final = ("system", "system_prompt", "instructions")
+_MEDIA: Final = {
+    "image_url": "image",
+    "image": "image",
+    "input_image": "image",
+    "input_audio": "audio",
+    "document": "document",
+    "file": "document",
+    "input_file": "document",
+}
+
+
+def find_input(inputs: Mapping[str, Any]) -> list[Message]:
+    """Return the messages of a request, in order; a lone prompt is one of the user's."""
+    named = [inputs[name] for name in _HISTORY if name in inputs]
+    for value in [*named, *inputs.values()]:
+        messages = read_messages(value)
+        if messages:
+            return messages
+    text = read_text(inputs, *_PROMPT)
+    if text is None and len(inputs) == 1:
+        text = read_text(inputs, *inputs)
+    return [] if text is None else [_message("user", [_text(text)])]
+
+
+def find_system(inputs: Mapping[str, Any]) -> list[Part]:
+    """Return the instructions that a request has apart from its messages."""
+    for name in _SYSTEM:
+        parts = read_parts(inputs.get(name))
+        if parts:
+            return parts
+    return []
+
+
+def find_output(output: object) -> list[Message]:
+    """Return the messages of a response, one a choice; of an agent, all that it returned."""
+    if isinstance(output, str):
+        return [_message("assistant", [_text(output)])] if output else []
+    if isinstance(output, list | tuple):
+        return read_messages(output)
+    choices = read_items(output, "choices")
+    if choices:
+        return [message for choice in choices if (message := _choice(choice)) is not None]
+    items = read_items(output, "output")
+    if items:
+        return _answer(items, read_name(read(output, "incomplete_details"), "reason"))
+    message = read_message(output)
+    return [] if message is None else [message]
+
+
+def read_messages(value: object) -> list[Message]:
+    """Return the messages of a list in which everything is one, else none."""
+    if not isinstance(value, list | tuple):
+        return []
+    messages: list[Message] = []
+    for item in value:
+        message = read_message(item)
+        if message is None:
+            return []
+        messages.append(message)
+    return messages
+
+
+def read_message(value: object) -> Message | None:
+    """Return one message, or None when it does not look like one."""
+    role = read_name(value, "role")
+    if role is None:
+        reader = _ITEMS.get(read_name(value, "type") or "")
+        return None if reader is None else reader(value)
+    if isinstance(read(value, "parts"), list):  # it is written as the conventions say
+        return {"role": role, "parts": read_parts(read(value, "parts"))}
+    parts = read_parts(read(value, "content"))
+    answered = read_name(value, "tool_call_id")
+    if answered is not None:
+        parts = [_response(answered, read(value, "content"))]
+    reasoning = read_text(value, "reasoning_content")
+    if reasoning is not None:
+        parts.insert(0, _reasoning(reasoning))
+    refusal = read_text(value, "refusal")
+    if refusal is not None:
+        parts.append(_text(refusal))
+    parts += [_call(call) for call in read_items(value, "tool_calls")]
+    return _message(role, parts, read_name(value, "name"), read_name(value, "stop_reason"))
+
+
+def read_parts(content: object) -> list[Part]:
+    """Return the parts of a message's content: text, or a list of parts."""
+    if isinstance(content, str):
+        return [_text(content)] if content else []
+    if not isinstance(content, list | tuple):
+        return []
+    return [part for item in content if (part := _part(item)) is not None]
+
+
+def _part(item: object) -> Part | None:
+    if isinstance(item, str):
+        return _text(item)
+    kind = read_name(item, "type")
+    if kind is None:
+        text = read_text(item, "text")
+        return None if text is None else _text(text)
+    reader = _PARTS.get(kind)
+    if reader is not None:
+        return reader(item)
+    if kind in _MEDIA:
+        return _media(kind, item)
+    return dict(item) if isinstance(item, dict) else {"type": kind}
+
+
+def _text_part(item: object) -> Part:
+    return _text(read_text(item, "text", "content", "refusal") or "")
+
+
+def _thought_part(item: object) -> Part:
+    return _reasoning(read_text(item, "thinking", "content", "text") or "")
+
+
+def _use_part(item: object) -> Part:
+    return _tool_call(item, read(item, "input"))
+
+
+def _result_part(item: object) -> Part:
+    return _response(read_name(item, "tool_use_id"), read(item, "content"))
+
+
+_PARTS: Final[dict[str, Callable[[object], Part]]] = {
+    "text": _text_part,
+    "input_text": _text_part,
+    "output_text": _text_part,
+    "refusal": _text_part,
+    "thinking": _thought_part,
+    "reasoning": _thought_part,
+    "tool_use": _use_part,
+    "tool_result": _result_part,
+}
+
+
+def _media(kind: str, item: object) -> Part:
+    """Say what was sent, and how big it is; bytes stay where they are."""
+    modality = _MEDIA[kind]
+    source = read(item, "source") or read(item, kind) or item
+    uri = source if isinstance(source, str) else read_text(source, "url", "image_url", "file_url")
+    if uri is not None and not uri.startswith("data:"):
+        return {"type": "uri", "modality": modality, "uri": uri}
+    file_id = read_name(source, "file_id")
+    if file_id is not None:
+        return {"type": "file", "modality": modality, "file_id": file_id}
+    data = uri or read_text(source, "data", "file_data") or ""
+    head, _, encoded = data.rpartition(",")
+    declared = head.removeprefix("data:").partition(";")[0] or read_name(source, "media_type")
+    padding = encoded[-2:].count("=")
+    part = {
+        "type": "blob",
+        "modality": modality,
+        "mime_type": declared or read_name(source, "format"),
+        "byte_size": len(encoded) * 3 // 4 - padding,
+        "content": "",
+    }
+    return {key: found for key, found in part.items() if found is not None}
+
+
+def _choice(choice: object) -> Message | None:
+    reason = read_name(choice, "finish_reason")
+    message = read_message(read(choice, "message"))
+    if message is None:
+        text = read_text(choice, "text")
+        return None if text is None else _message("assistant", [_text(text)], reason=reason)
+    return message if reason is None else {**message, "finish_reason": reason}
+
+
+def _answer(items: Sequence[object], reason: str | None) -> list[Message]:
+    """Join what one answer of OpenAI's responses consists of: reasoning, text, calls."""
+    messages = [message for item in items if (message := read_message(item)) is not None]
+    parts = [part for message in messages for part in message["parts"]]
+    return [_message("assistant", parts, reason=reason)] if parts else []
+
+
+def _call(call: object) -> Part:
+    function = read(call, "function")
+    return _tool_call(call, read(function, "arguments"), read_name(function, "name"))
+
+
+def _tool_call(call: object, arguments: object, name: str | None = None) -> Part:
+    part = {
+        "type": "tool_call",
+        "id": read_name(call, "call_id", "id"),
+        "name": name or read_name(call, "name") or "",
+        "arguments": _decoded(arguments),
+    }
+    return {key: found for key, found in part.items() if found is not None}
+
+
+def _decoded(arguments: object) -> object:
+    """Read arguments that came as JSON text; what is broken stays text."""
+    if isinstance(arguments, dict | list | None):
+        return arguments
+    if not isinstance(arguments, str):
+        return None
+    try:
+        return orjson.loads(arguments)
+    except orjson.JSONDecodeError:
+        return arguments
+
+
+def _response(call: str | None, content: object) -> Part:
+    said = content if isinstance(content, str) else read_parts(content)
+    part = {"type": "tool_call_response", "id": call, "response": said}
+    return {key: found for key, found in part.items() if found is not None}
+
+
+def _function_call(item: object) -> Message:
+    return _message("assistant", [_tool_call(item, read(item, "arguments"))])
+
+
+def _function_output(item: object) -> Message:
+    return _message("tool", [_response(read_name(item, "call_id"), read(item, "output"))])
+
+
+def _summary(item: object) -> Message:
+    thoughts = [*read_items(item, "summary"), *read_items(item, "content")]
+    texts = [text for thought in thoughts if (text := read_text(thought, "text")) is not None]
+    return _message("assistant", [_reasoning(text) for text in texts])
+
+
+# What stands among messages in OpenAI's responses, and has no role.
+_ITEMS: Final[dict[str, Callable[[object], Message]]] = {
+    "function_call": _function_call,
+    "function_call_output": _function_output,
+    "reasoning": _summary,
+}
+
+
+def _text(text: str) -> Part:
+    return {"type": "text", "content": text}
+
+
+def _reasoning(text: str) -> Part:
+    return {"type": "reasoning", "content": text}
+
+
+def _message(
+    role: str, parts: list[Part], name: str | None = None, reason: str | None = None
+) -> Message:
+    message: Message = {"role": role, "parts": parts}
+    if name is not None:
+        message["name"] = name
+    if reason is not None:
+        message["finish_reason"] = reason
+    return message

@@ -1,0 +1,1 @@
+"""Judges: what scores a run, and what runs them."""

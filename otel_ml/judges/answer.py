@@ -1,0 +1,142 @@
+"""What a judge says: scores and errors, read strictly from what the user's code returned."""
+
+import inspect
+import math
+import numbers
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+_ERROR_CHARS: Final = 1_024
+_LABEL_CHARS: Final = 256
+_EXPLANATION_CHARS: Final = 16_384
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """What a rubric may return instead of a plain number.
+
+    Attributes:
+        value: The score, in the judge's own range.
+        label: A word for it, such as ``relevant``.
+        explanation: Why, in a sentence.
+    """
+
+    value: float
+    label: str | None = None
+    explanation: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What a judge said of one run; with an error there is no pass and, mostly, no score."""
+
+    judge: str
+    version: str
+    score: float | None = None
+    passed: bool | None = None
+    label: str | None = None
+    explanation: str | None = None
+    error: str | None = None
+    latency_ms: float | None = None
+    cached: bool = False
+
+
+class JudgeError(Exception):
+    """An error of a judge that is told in its own words."""
+
+
+class TimedOut(JudgeError):
+    """A judge was slower than its deadline: whatever it says later does not count."""
+
+    def __init__(self, timeout_s: float) -> None:
+        super().__init__(f"timed out after {timeout_s:g} s")
+
+
+def tell(problem: BaseException) -> str:
+    """Say in one bounded line what went wrong, even when the error cannot be read."""
+    try:
+        if isinstance(problem, JudgeError):
+            return str(problem)[:_ERROR_CHARS]
+        return f"{type(problem).__name__}: {problem}"[:_ERROR_CHARS]
+    except Exception:  # noqa: BLE001 - the user's own exception class
+        return type(problem).__name__
+
+
+def read_score(answer: object, judge: str) -> tuple[Score, bool | None]:
+    """Read what a rubric returned.
+
+    Returns:
+        The score, and whether the run passed where the answer itself says so: a bool.
+
+    Raises:
+        TypeError: There is no number in it.
+    """
+    if isinstance(answer, Score):
+        label = _text(answer.label, _LABEL_CHARS)
+        explanation = _text(answer.explanation, _EXPLANATION_CHARS)
+        return Score(_number(answer.value, judge), label, explanation), None
+    if isinstance(answer, tuple) and len(answer) == 2:  # noqa: PLR2004 - (number, explanation)
+        explanation = _text(answer[1], _EXPLANATION_CHARS)
+        return Score(_number(answer[0], judge), None, explanation), None
+    if type(answer).__module__ == "numpy" and getattr(answer, "shape", None) == ():
+        answer = answer.item()  # type: ignore[attr-defined]  # a numpy scalar has it
+    passed = answer if isinstance(answer, bool) else None
+    return Score(_number(answer, judge)), passed
+
+
+def read_pass(answer: object, judge: str) -> bool:
+    """Read what a passing criterion returned.
+
+    Raises:
+        TypeError: It is no bool.
+    """
+    if hasattr(answer, "item"):
+        answer = answer.item()
+    if isinstance(answer, bool):
+        return answer
+    raise TypeError(
+        f"passing_criteria of judge {judge!r} returned {type(answer).__name__}: expected a bool"
+    )
+
+
+def arguments_of(
+    rubric: Callable[..., object], judge: str, inputs: Mapping[str, object], outputs: object
+) -> dict[str, object]:
+    """Choose what a rubric is called with, by the names of its parameters.
+
+    Raises:
+        TypeError: It wants what the run has not.
+    """
+    arguments: dict[str, object] = {}
+    for name, parameter in inspect.signature(rubric).parameters.items():
+        if name in {"outputs", "output"}:
+            arguments[name] = outputs
+        elif name == "inputs":
+            arguments[name] = dict(inputs)
+        elif name in inputs:
+            arguments[name] = inputs[name]
+        elif parameter.default is parameter.empty and parameter.kind not in {
+            parameter.VAR_POSITIONAL,
+            parameter.VAR_KEYWORD,
+        }:
+            raise TypeError(
+                f"scoring_rubric of judge {judge!r} wants {name!r}: expected 'outputs', "
+                f"'inputs' or one of the inputs {sorted(inputs)}"
+            )
+    return arguments
+
+
+def _number(value: object, judge: str) -> float:
+    if hasattr(value, "item"):  # a numpy or torch scalar
+        value = value.item()
+    if isinstance(value, numbers.Real) and not math.isnan(value):
+        return float(value)
+    raise TypeError(
+        f"scoring_rubric of judge {judge!r} returned {type(value).__name__}: expected a number, "
+        "(number, explanation) or Score"
+    )
+
+
+def _text(value: object, chars: int) -> str | None:
+    return None if value is None else str(value)[:chars]

@@ -1,0 +1,119 @@
+"""Judges on the loop of the async function that they judge: nothing here blocks it.
+
+Async code of a judge is awaited as a task of the loop, other code runs on a thread of the pool,
+both in the context of the call.
+"""
+
+import asyncio
+import inspect
+from contextvars import Context, copy_context
+from dataclasses import dataclass
+from typing import Any, Final
+
+from otel_ml.errors import report
+from otel_ml.judges.answer import JudgeError, TimedOut
+from otel_ml.judges.judge import Evaluation, Judge
+from otel_ml.judges.judged import Judged
+from otel_ml.judges.pool import JudgePool
+from otel_ml.judges.steps import Step, discard, is_async, thrown
+
+_CANCEL_S: Final = 0.25
+_CANCELLED: Final = "lost: the call was cancelled"
+
+
+async def judge_on_loop(judged: Judged, pool: JudgePool) -> None:
+    """Wait until all judges of a call have spoken or their time is over, then let its run go.
+
+    Raises:
+        asyncio.CancelledError: The caller was cancelled; judges that had not spoken are lost.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:  # a loop of another make: its functions are judged as if not inline
+        pool.submit(judged)
+        return
+    tasks = [asyncio.ensure_future(_judge(judge, judged, pool)) for judge in judged.judges]
+    try:
+        await asyncio.wait(tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        judged.lose(_CANCELLED)
+
+
+async def _judge(judge: Judge, judged: Judged, pool: JudgePool) -> None:
+    task = asyncio.ensure_future(_drive(judge, judged, pool))
+    try:
+        await asyncio.wait([task], timeout=judge.timeout_s)
+        if task.done():
+            judged.settle(judge, task.result())
+            return
+        error = str(TimedOut(judge.timeout_s))
+        judged.settle(judge, Evaluation(judge.name, judge.version, error=error))
+        task.cancel()
+        await asyncio.wait([task], timeout=_CANCEL_S)
+    except Exception as error:  # noqa: BLE001 - the border to the host's call
+        report("judge inline", error)
+    finally:
+        task.cancel()
+
+
+async def _drive(judge: Judge, judged: Judged, pool: JudgePool) -> Evaluation:
+    steps = judge.steps(judged.inputs, judged.outputs)
+    go_on: Any = steps.send
+    said: Any = None
+    while True:
+        try:
+            step = go_on(said)
+        except StopIteration as stop:
+            evaluation: Evaluation = stop.value
+            return evaluation
+        try:
+            said = step() if is_async(step) else await _on_thread(step, judge, pool)
+            go_on, said = steps.send, await said if inspect.isawaitable(said) else said
+        except KeyboardInterrupt:  # the host's: it ends the loop
+            raise
+        except BaseException as problem:  # noqa: BLE001 - also exits and cancelled tasks of theirs
+            go_on, said = steps.throw, thrown(problem)
+
+
+async def _on_thread(step: Step, judge: Judge, pool: JudgePool) -> object:
+    job = _StepJob(judge, step, copy_context(), asyncio.get_running_loop().create_future())
+    pool.run_soon(job)
+    value, problem = await job.future
+    if problem is not None:
+        raise problem
+    return value
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _StepJob:
+    """One step of a judge, as a job of the pool whose answer a loop awaits."""
+
+    judge: Judge
+    step: Step
+    context: Context
+    future: "asyncio.Future[tuple[object, BaseException | None]]"
+
+    def run(self) -> None:
+        """Take the step on this thread."""
+        try:
+            self._answer(self.context.run(self.step), None)
+        except BaseException as problem:  # noqa: BLE001 - also exits of theirs
+            self._answer(None, problem)
+
+    def give_up(self, error: str) -> None:
+        """Answer with an error."""
+        self._answer(None, JudgeError(error))
+
+    def _answer(self, value: object, problem: BaseException | None) -> None:
+        def settle() -> None:
+            if self.future.done():  # nobody waits any more
+                discard(value)
+            else:
+                self.future.set_result((value, problem))
+
+        try:
+            self.future.get_loop().call_soon_threadsafe(settle)
+        except RuntimeError:  # the loop has ended
+            discard(value)

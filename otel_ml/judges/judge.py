@@ -1,0 +1,193 @@
+"""Judges: a scoring rubric and a passing criterion, versioned by their code."""
+
+import math
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+from otel_ml.judges.answer import (
+    Evaluation,
+    Score,
+    TimedOut,
+    arguments_of,
+    read_pass,
+    read_score,
+    tell,
+)
+from otel_ml.judges.steps import Steps, drive
+
+if TYPE_CHECKING:
+    from otel_ml.judges.cache import ScoreCache
+    from otel_ml.versions.definition import Definition
+
+__all__ = ["Evaluation", "Judge", "Score", "is_in_sample"]
+
+Rubric = Callable[..., Any]
+Criteria = Callable[[Any], Any]
+
+_MIX: Final = 0x9E3779B97F4A7C15  # 2**64 / golden ratio: also ids in a row fall evenly
+_IDS: Final = 2**64
+
+
+class Judge:
+    """Scores a run's outputs.
+
+    Args:
+        name: The name under which scores and versions of this judge gather.
+        description: What it looks at, for the page.
+        scoring_rubric: Called with parameters by name: ``outputs``, ``inputs`` (a dict), or
+            the name of an input. Sync or async. Returns a number, a bool, ``(number,
+            explanation)`` or a `Score`.
+        passing_criteria: Called with the score, returns a bool. Sync or async. Without it a
+            bool score says itself whether the run passed; a number alone does not.
+        timeout_s: For rubric and criterion together. A judge that takes longer is an error,
+            and what it answers later is thrown away.
+        cache: Remember the scores of the last 1,024 inputs and outputs. Off, because a rubric
+            may answer differently each time.
+
+    Raises:
+        ValueError: The timeout is no positive number of seconds.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        description: str,
+        scoring_rubric: Rubric,
+        passing_criteria: Criteria | None = None,
+        *,
+        timeout_s: float = 30.0,
+        cache: bool = False,
+    ) -> None:
+        if not 0 < timeout_s < math.inf:
+            raise ValueError(
+                f"Invalid timeout_s {timeout_s!r}: expected a positive number of seconds"
+            )
+        self.name = name
+        self.description = description
+        self.scoring_rubric = scoring_rubric
+        self.passing_criteria = passing_criteria
+        self.timeout_s = timeout_s
+        self._cache = _make_cache() if cache else None
+
+    @cached_property
+    def definition(self) -> "Definition":
+        """The rubric's definition, which names the criterion among its helpers."""
+        from otel_ml.versions.definition import define, join  # parsing is no part of start-up
+
+        rubric = self._define_rubric()
+        if self.passing_criteria is None:
+            return rubric
+        return join(rubric, "passing_criteria", define(self.passing_criteria))
+
+    @property
+    def version(self) -> str:
+        """16 hex digits that change with the code of rubric or criterion, not with comments."""
+        return self.definition.digest
+
+    @property
+    def tag(self) -> str:
+        """``name@version``: what `Client.add_judge` returns and `Client.assess` takes."""
+        return f"{self.name}@{self.version}"
+
+    def to_json(self) -> str:
+        """Return name, description, version and source as JSON text."""
+        return orjson.dumps(
+            {
+                "name": self.name,
+                "description": self.description,
+                "version": self.version,
+                "scoring_rubric": self.definition.source,
+                "passing_criteria": self.definition.helpers.get("passing_criteria"),
+            }
+        ).decode()
+
+    def evaluate(self, inputs: Mapping[str, object], outputs: object) -> Evaluation:
+        """Score one run on this thread, as when a judge is tried out. Nothing is recorded.
+
+        Never raises for the user's code: that is the result.
+        """
+        return drive(self.steps(inputs, outputs), _wait, self.timeout_s)
+
+    def steps(self, inputs: Mapping[str, object], outputs: object) -> Steps[Evaluation]:
+        """Score one run in steps. Never raises for the user's code: that is the result."""
+        started = time.perf_counter()
+        key = None
+        if self._cache is not None:
+            from otel_ml.judges.cache import cache_key  # who caches has loaded it
+
+            key = cache_key(self.version, inputs, outputs)
+            known = None if key is None else self._cache.find(key)
+            if known is not None:
+                return replace(known, cached=True, latency_ms=_since(started))
+        evaluation = yield from self._evaluate(inputs, outputs)
+        evaluation = replace(evaluation, latency_ms=_since(started))
+        if self._cache is not None and key is not None:
+            self._cache.keep(key, evaluation)
+        return evaluation
+
+    def _evaluate(self, inputs: Mapping[str, object], outputs: object) -> Steps[Evaluation]:
+        score, passed, error = None, None, None
+        try:
+            score, passed = yield from self._score(inputs, outputs)
+            if self.passing_criteria is not None:
+                answer = yield partial(self.passing_criteria, score.value)
+                passed = read_pass(answer, self.name)
+        except BaseException as problem:  # noqa: BLE001 - also exits and cancelled tasks of theirs
+            error, passed = tell(problem), None
+            if isinstance(problem, TimedOut):
+                score = None
+        return Evaluation(
+            judge=self.name,
+            version=self.version,
+            score=None if score is None else score.value,
+            passed=passed,
+            label=None if score is None else score.label,
+            explanation=None if score is None else score.explanation,
+            error=error,
+        )
+
+    def _score(
+        self, inputs: Mapping[str, object], outputs: object
+    ) -> Steps[tuple[Score, bool | None]]:
+        arguments = arguments_of(self.scoring_rubric, self.name, inputs, outputs)
+        answer = yield partial(self.scoring_rubric, **arguments)
+        return read_score(answer, self.name)
+
+    def _define_rubric(self) -> "Definition":
+        from otel_ml.versions.definition import define  # parsing is no part of start-up
+
+        return define(self.scoring_rubric)
+
+
+def is_in_sample(span_id: int, sample: float) -> bool:
+    """Tell whether a run is judged; the same run always is, or never.
+
+    The span id, times an odd constant and modulo 2**64, stands in the lowest `sample` of its
+    range. Who is judged at one share is also judged at every larger one.
+    """
+    return span_id * _MIX % _IDS < sample * _IDS
+
+
+def _make_cache() -> "ScoreCache":
+    from otel_ml.judges.cache import ScoreCache  # who caches loads it
+
+    return ScoreCache()
+
+
+def _wait(awaitable: Awaitable[object], timeout_s: float) -> object:
+    from otel_ml.judges.loop import JudgeLoop  # loads asyncio, for async rubrics only
+
+    loop = JudgeLoop()
+    try:
+        return loop.wait(awaitable, timeout_s)
+    finally:
+        loop.close()
+
+
+def _since(started: float) -> float:
+    return (time.perf_counter() - started) * 1e3

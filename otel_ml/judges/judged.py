@@ -1,0 +1,88 @@
+"""A finished call that waits for its judges, and the part that each of them has in it."""
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from otel_ml.judges.judge import Evaluation, Judge
+from otel_ml.judges.steps import Wait, drive
+
+NOT_RUN: Final = "lost: the judge was not run"
+
+Release = Callable[[Sequence[Evaluation]], None]
+Late = Callable[[Evaluation], None]
+
+
+@dataclass(slots=True, eq=False)
+class Judged:
+    """A finished call that waits for its judges.
+
+    Attributes:
+        judges: Each one once.
+        release: Called once, with the evaluations that came in time, in the order of `judges`.
+        late: Called for each evaluation that came after `release`.
+        deadline: When it is let go at the latest, on the monotonic clock.
+    """
+
+    judges: Sequence[Judge]
+    inputs: Mapping[str, object]
+    outputs: object
+    release: Release
+    late: Late
+    deadline: float = 0.0
+    is_released: bool = False
+    _done: dict[Judge, Evaluation] = field(default_factory=dict)
+    _open: set[Judge] = field(init=False)
+    # A finalizer may judge while this thread holds it.
+    _lock: threading.RLock = field(default_factory=threading.RLock)
+
+    def __post_init__(self) -> None:
+        self._open = set(self.judges)
+
+    def settle(self, judge: Judge, evaluation: Evaluation) -> None:
+        """Take what is said of a judge first; what comes after that is thrown away."""
+        with self._lock:
+            if judge not in self._open:
+                return
+            self._open.remove(judge)
+            is_late, is_last = self.is_released, not self._open
+            if not is_late:
+                self._done[judge] = evaluation
+        if is_late:
+            self.late(evaluation)
+        elif is_last:
+            self.let_go()
+
+    def lose(self, why: str = NOT_RUN) -> None:
+        """Say of each judge that has not spoken that it is lost, and let the run go."""
+        for judge in self.judges:
+            self.settle(judge, Evaluation(judge.name, judge.version, error=why))
+
+    def let_go(self) -> None:
+        """Hand the run over with what is known. A second call does nothing."""
+        with self._lock:
+            if self.is_released:
+                return
+            self.is_released = True
+            done = [self._done[judge] for judge in self.judges if judge in self._done]
+        self.release(tuple(done))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Part:
+    """One judge's work at one call, as a job of the pool."""
+
+    judge: Judge
+    judged: Judged
+    wait: Wait
+
+    def run(self) -> None:
+        """Judge on this thread."""
+        steps = self.judge.steps(self.judged.inputs, self.judged.outputs)
+        self.judged.settle(self.judge, drive(steps, self.wait, self.judge.timeout_s))
+
+    def give_up(self, error: str) -> None:
+        """Say why there will be no score; what the judge says later is thrown away."""
+        evaluation = Evaluation(self.judge.name, self.judge.version, error=error)
+        self.judged.settle(self.judge, evaluation)

@@ -1,0 +1,87 @@
+"""The steps of a judgement: the user's code as calls, for whoever makes them on its own thread.
+
+A judge's logic is a generator that yields each call into the user's code and is sent what came of
+it. So it is written once, for threads that may wait and for loops that may not.
+"""
+
+import inspect
+import time
+from collections.abc import Awaitable, Callable, Generator
+from functools import partial
+from types import CoroutineType
+from typing import Any, Protocol, TypeVar
+
+from otel_ml.judges.answer import JudgeError, TimedOut, tell
+
+T = TypeVar("T")
+
+Step = Callable[[], Any]
+Steps = Generator[Step, Any, T]
+
+
+class Wait(Protocol):
+    """Waits on this thread for what an async function answers."""
+
+    def __call__(self, awaitable: Awaitable[object], timeout_s: float) -> object:
+        """Return the answer or raise what was raised.
+
+        Raises:
+            TimedOut: It took longer; then it was cancelled.
+        """
+
+
+def drive(
+    steps: Steps[T],
+    wait: Wait,
+    timeout_s: float,
+    is_of_host: Callable[[BaseException], bool] | None = None,
+) -> T:
+    """Take all steps on this thread.
+
+    Args:
+        steps: What is left of them is told of each error that the user's code raised.
+        wait: For the answers of async functions.
+        timeout_s: For all steps together; an answer that comes later is an error.
+        is_of_host: Tells which exceptions are not the judge's; they go on to whoever called.
+    """
+    deadline = time.monotonic() + timeout_s
+    go_on: Callable[[Any], Step] = steps.send
+    said: Any = None
+    while True:
+        try:
+            step = go_on(said)
+        except StopIteration as stop:
+            answer: T = stop.value
+            return answer
+        try:
+            go_on, said = steps.send, step()
+            if inspect.isawaitable(said):
+                said = wait(said, max(deadline - time.monotonic(), 0))
+        except BaseException as problem:
+            if is_of_host is not None and is_of_host(problem):
+                raise
+            go_on, said = steps.throw, thrown(problem)
+        if time.monotonic() > deadline:
+            go_on, said = steps.throw, TimedOut(timeout_s)
+
+
+def thrown(problem: BaseException) -> BaseException:
+    """Return an error as steps can be told of it: some mean something else to a generator."""
+    if isinstance(problem, GeneratorExit | StopIteration):
+        return JudgeError(tell(problem))
+    return problem
+
+
+def is_async(step: object) -> bool:
+    """Tell whether calling it runs none of the user's code before it is awaited."""
+    while isinstance(step, partial):
+        step = step.func
+    return inspect.iscoroutinefunction(step) or inspect.iscoroutinefunction(
+        getattr(type(step), "__call__", None)  # noqa: B004 - the class's own, as calling finds it
+    )
+
+
+def discard(awaitable: object) -> None:
+    """Let go of a coroutine that nobody will await, without Python's warning."""
+    if type(awaitable) is CoroutineType:  # no isinstance(): it asks the object
+        awaitable.close()

@@ -1,0 +1,119 @@
+"""A model without a function, such as a file of weights: its version, and what is said of it."""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import orjson
+
+from otel_ml import attributes as names
+from otel_ml.about import Elsewhere
+from otel_ml.errors import report
+from otel_ml.metrics import Metric, Metrics
+from otel_ml.recorder import Recorder
+from otel_ml.values import clean, encode
+from otel_ml.versions.definition import declared_params
+from otel_ml.versions.parts import digest
+from otel_ml.weights import Content, Weights, read_content
+from otel_ml.wire import Attributes, Event, Point
+
+_NAME_CHARS: Final = 1_024
+_PARAMS_BYTES: Final = 16 * 1024 * 1024
+
+
+class Model(Elsewhere):
+    """One version of a model: metrics, tags, text, data and feedback belong to it.
+
+    Each call sends a record of its own, or of a list of points a few.
+
+    Attributes:
+        name: Under which versions gather.
+        version: 16 hex digits: the same for the same params and the same content.
+    """
+
+    __slots__ = ("_definition", "_metrics", "name", "version")
+
+    def __init__(self, recorder: Recorder, name: str, version: str, definition: str) -> None:
+        self.name = name
+        self.version = version
+        self._definition = definition
+        self._metrics = Metrics()
+        super().__init__(recorder, {names.TARGET_MODEL: name, names.TARGET_VERSION: version}, None)
+
+    @property
+    def metrics(self) -> dict[str, Metric]:
+        """What was logged here, by name: a number, or a list of them for a series.
+
+        It is not read back: what other processes, or another `Model` of this version, logged is
+        not in it. Of a series it has the last 10,000 points, and at most 1,000 names.
+        """
+        with self._recorder.lock:
+            return self._metrics.values()
+
+    def tell(self) -> None:
+        """Say that the version exists, unless that is known."""
+        try:
+            if self._is_open and self._is_due():
+                super()._send("update", {names.MODEL_DEFINITION: self._definition})
+        except Exception as error:  # noqa: BLE001 - telemetry never raises
+            report("model", error)
+
+    def _add_points(self, points: Sequence[Point]) -> None:
+        if self._is_open:
+            with self._recorder.lock:
+                self._metrics.add(points)
+            super()._add_points(points)
+
+    def _send(self, record: str, said: Attributes, events: Sequence[Event] = ()) -> None:
+        if record == "update" and self._is_open and self._is_due():
+            said = {**said, names.MODEL_DEFINITION: self._definition}
+        super()._send(record, said, events)
+
+    def _is_due(self) -> bool:
+        """Tell whether this process has to say what the version is, which is noted."""
+        key = ("model", self.name, self.version)
+        return self._recorder.tell(key, time.time_ns()) is None
+
+
+def name_model(
+    recorder: Recorder,
+    name: str,
+    params: Mapping[str, object] | None = None,
+    artifact: Weights | None = None,
+) -> Model:
+    """Name a version of a model by its params and the content of its artifact.
+
+    Raises:
+        ValueError: The name is empty or too long, or the artifact cannot be read.
+    """
+    if not isinstance(name, str) or not 0 < len(name) <= _NAME_CHARS:
+        shown = name[:_NAME_CHARS] if isinstance(name, str) else name
+        raise ValueError(
+            f"Invalid model {shown!r}: expected a name of 1 to {_NAME_CHARS} characters"
+        )
+    content = None if artifact is None else read_content(artifact)
+    declared = declared_params({} if params is None else params)
+    lines = [_params_text(declared), "" if content is None else content.sha256]
+    model = Model(recorder, clean(name), digest(lines), _definition(recorder, declared, content))
+    model.tell()
+    return model
+
+
+def _params_text(params: dict[str, object]) -> str:
+    whole = orjson.loads(encode(params, _PARAMS_BYTES).text)
+    return orjson.dumps(whole, option=orjson.OPT_SORT_KEYS).decode()
+
+
+def _definition(recorder: Recorder, params: dict[str, object], content: Content | None) -> str:
+    """Write a definition in the form of that of a function, which has no artifact."""
+    found: dict[str, object] = {
+        "source": None,
+        "signature": "",
+        "params": orjson.loads(recorder.redaction.encode(params).text),
+        "helpers": {},
+        "constants": {},
+        "output": None,
+    }
+    if content is not None:
+        found["artifact"] = {"sha256": content.sha256, "bytes": content.size}
+    return encode(found).text

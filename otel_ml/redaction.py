@@ -1,0 +1,198 @@
+"""Hides what must not leave the process: values of secret keys, and what a user's function says.
+
+It covers everything that is sent: inputs, outputs, parameters, tags, lines of text, explanations,
+exception messages and captured source.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+
+import orjson
+
+from otel_ml.errors import report
+from otel_ml.values import LIMIT_BYTES, Encoded, encode
+
+REDACTED: Final = "[redacted]"
+NOTE: Final = "redacted"
+
+# The value of a key with one of these words is hidden; ``_`` is any separator or none.
+SECRET_KEYS: Final = (
+    "password",
+    "passwd",
+    "passphrase",
+    "secret",
+    "token",
+    "authorization",
+    "api_key",
+    "private_key",
+)
+
+Redact = Callable[[str], str]
+
+_LEAVES: Final = frozenset({str, int, float, bool, type(None)})
+_PLAIN: Final = _LEAVES | {list, tuple}
+_MARGIN_BYTES: Final = 4_096  # a secret that the limit would cut in two is still seen whole
+_CONTAINERS: Final = 64  # looked at one by one; beyond it the text is searched
+_KNOWN_KEYS: Final = 10_000
+_KNOWN_CHARS: Final = 64
+_MAX_DEPTH: Final = 100
+_LAST: Final = frozenset(
+    {"token"}
+)  # only as a key's last word: max_tokens counts, tokenizer splits
+_QUOTED: Final = r"(?:\"[^\"\n]*\"|'[^'\n]*')"
+_BARE: Final = r"(?:(?:bearer|basic)\s+)?[^\s,;&)}\]\"']+"
+_ANNOTATED: Final = r"(?:\s*:\s*[\w.\[\]| ]+?)?"
+
+
+class Redaction:
+    """Hides what one client is told to hide.
+
+    Args:
+        redact: Called with every text that would leave: each string within inputs and outputs,
+            each key, each line; returns what is to be sent in its place. Where it raises, or
+            returns no text, the whole text is hidden.
+        keys: Words; the value of a key that contains one is hidden, whatever it is. ``token``
+            has to be the last word of the key: ``max_tokens`` is a number of them.
+    """
+
+    def __init__(self, redact: Redact | None = None, keys: Iterable[str] = SECRET_KEYS) -> None:
+        words = [key.lower() for key in keys if key]
+        self._redact = redact
+        self._secret = re.compile("|".join(map(_in_key, words)), re.IGNORECASE) if words else None
+        self._in_text = _assigned(words, "", f"(?:{_QUOTED}|{_BARE})")
+        self._in_source = _assigned(words, _ANNOTATED, _QUOTED)
+        # What the text of a value has in lower case wherever a key matches.
+        self._needles = [re.split("[_-]", word)[0] for word in words]
+        self._harmless: set[object] = set()
+
+    def is_secret(self, key: object) -> bool:
+        """Tell whether the value under a key is to be hidden."""
+        if self._secret is None or key in self._harmless:
+            return False
+        if self._secret.search(key if type(key) is str else str(key)) is not None:
+            return True
+        if type(key) is str and len(key) <= _KNOWN_CHARS:
+            if len(self._harmless) >= _KNOWN_KEYS:
+                self._harmless.clear()
+            self._harmless.add(key)
+        return False
+
+    def concerns(self, value: object, text: str) -> bool:
+        """Tell whether a value may hold something to hide. `text` is its JSON."""
+        if self._redact is not None:
+            return True
+        try:
+            if type(value) is dict:
+                fields: dict[object, object] = value
+                if self._harmless.issuperset(fields) and (
+                    _LEAVES.issuperset(map(type, fields.values())) or text.count("{") == 1
+                ):
+                    return False
+            elif "{" not in text and type(value) in _PLAIN:
+                return False
+            return self._secret is not None and not self._is_harmless(value, [_CONTAINERS])
+        except _Unsure:
+            return self._mentions(text)
+        except Exception:  # noqa: BLE001 - keys of the host's: what cannot be read is looked into
+            return True
+
+    def encode(self, value: object, limit_bytes: int = LIMIT_BYTES) -> Encoded:
+        """Encode a value as `otel_ml.values.encode` does, with what is secret hidden.
+
+        Returns:
+            The text and its notes, `NOTE` among them when something was hidden.
+        """
+        text, notes = encode(value, limit_bytes + _MARGIN_BYTES)
+        whole = orjson.loads(text)
+        shown = self._apply(whole, 0)
+        text, more = encode(shown, limit_bytes)
+        return Encoded(text, notes | more if shown == whole else notes | more | {NOTE})
+
+    def values(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return tags or other named primitive values with what is secret hidden."""
+        return {
+            key: REDACTED if self.is_secret(key) else self._leaf(item)
+            for key, item in given.items()
+        }
+
+    def shown(self, text: str) -> str:
+        """Return what the user's function makes of a text."""
+        if self._redact is None:
+            return text
+        try:
+            shown = self._redact(text)
+        except Exception as error:  # noqa: BLE001 - the user's own function
+            report("redact", error)
+            return REDACTED
+        return shown if isinstance(shown, str) else REDACTED
+
+    def text(self, text: str) -> str:
+        """Return a line or message with what it assigns to secret keys hidden."""
+        if self._in_text is not None and self._mentions(text):
+            text = self._in_text.sub(rf"\1{REDACTED}", text)
+        return self.shown(text)
+
+    def source(self, text: str) -> str:
+        """Return source with the literals that it assigns to secret names hidden."""
+        if self._in_source is not None and self._mentions(text):
+            text = self._in_source.sub(rf'\1"{REDACTED}"', text)
+        return self.shown(text)
+
+    def _mentions(self, text: str) -> bool:
+        """Tell, at little cost, whether a text could hold a secret key."""
+        lowered = text.lower()
+        return any(needle in lowered for needle in self._needles)
+
+    def _apply(self, value: Any, depth: int) -> Any:
+        if depth > _MAX_DEPTH:
+            return REDACTED
+        if isinstance(value, dict):
+            return {
+                self.shown(key): REDACTED if self.is_secret(key) else self._apply(item, depth + 1)
+                for key, item in value.items()
+            }
+        if isinstance(value, list):
+            return [self._apply(item, depth + 1) for item in value]
+        return self._leaf(value)
+
+    def _leaf(self, value: Any) -> Any:
+        return self.shown(value) if isinstance(value, str) else value
+
+    def _is_harmless(self, value: Any, left: list[int]) -> bool:
+        """Look at the keys of plain containers; most runs have few of them, and the same keys."""
+        kind = type(value)
+        if kind is not dict and kind is not list and kind is not tuple:
+            raise _Unsure
+        left[0] -= 1 + len(value) // 16
+        if left[0] < 0:
+            raise _Unsure
+        items = value
+        if kind is dict:
+            if not self._harmless.issuperset(value) and any(map(self.is_secret, value)):
+                return False
+            items = value.values()
+        if _LEAVES.issuperset(map(type, items)):
+            return True
+        return all(self._is_harmless(item, left) for item in items if type(item) not in _LEAVES)
+
+
+class _Unsure(Exception):
+    """The value is large, or of classes that say themselves what they hold."""
+
+
+def _in_key(word: str) -> str:
+    end = "[^a-z]*$" if word in _LAST else ""
+    return _spaced(word) + end
+
+
+def _spaced(word: str) -> str:
+    return "[-_ ]?".join(re.escape(part) for part in re.split("[_-]", word) if part)
+
+
+def _assigned(words: list[str], annotation: str, value: str) -> re.Pattern[str] | None:
+    """Match ``key = value``, ``key: value`` and ``"key": value`` in text."""
+    if not words:
+        return None
+    keys = "|".join(_spaced(word) + (r"\b" if word in _LAST else r"[\w-]*") for word in words)
+    return re.compile(rf"([\w.-]*(?:{keys})[\"']?{annotation}\s*[=:]\s*){value}", re.IGNORECASE)

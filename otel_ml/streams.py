@@ -1,0 +1,142 @@
+"""Wrappers of generators: what a stream gave is the output of its run.
+
+Nothing of ours stays attached to the context while the reader's code runs: the run is current only
+while the generator's own body does.
+"""
+
+import itertools
+import time
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable
+from typing import Any, Final
+
+from opentelemetry.context import get_current
+
+from otel_ml.attachment import ELSEWHERE, attach, detach, reset
+from otel_ml.call import Call, begin
+from otel_ml.traced import Traced
+
+_CHUNKS: Final = 10_000
+_FIRST: Final = range(1)
+_KEPT: Final = range(1, _CHUNKS)
+
+# Both wrappers hold everything themselves: a call of our own would be felt at each chunk.
+
+
+def wrap_generator(traced: Traced, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap a generator function."""
+
+    def wrapper(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
+        generator = function(*args, **kwargs)
+        call = begin(traced, args, kwargs)
+        if call is None:
+            return (yield from generator)
+        stream = _Stream(call)
+        context, send = call.context, generator.send
+        resume, value, left = send, None, False
+        for keep, slots in stream.stages():
+            for _ in slots:
+                token = attach(context)
+                try:
+                    chunk = resume(value)
+                except StopIteration as stop:
+                    detach(token)
+                    stream.finish(left)
+                    return stop.value
+                except BaseException as error:
+                    detach(token)
+                    stream.fail(error)
+                    raise
+                try:  # noqa: SIM105 - suppress() would be felt, see above
+                    reset(token)
+                except ELSEWHERE:
+                    pass
+                keep(chunk)
+                try:
+                    value = yield chunk
+                    resume, left = send, False
+                except BaseException as thrown:  # noqa: BLE001 - it goes on into the generator
+                    resume, value = generator.throw, thrown
+                    left = isinstance(thrown, GeneratorExit)
+        return None  # never: the last stage has no end
+
+    return wrapper
+
+
+def wrap_async_generator(traced: Traced, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap an async generator function."""
+
+    async def wrapper(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
+        generator = function(*args, **kwargs)
+        call = begin(traced, args, kwargs)
+        stream = _Stream(call)
+        context, send = None if call is None else call.context, generator.asend
+        resume, value, left = send, None, False
+        for keep, slots in stream.stages():
+            for _ in slots:
+                token = attach(context or get_current())
+                try:
+                    chunk = await resume(value)
+                except StopAsyncIteration:
+                    detach(token)
+                    stream.finish(left)
+                    return
+                except BaseException as error:
+                    detach(token)
+                    stream.fail(error)
+                    raise
+                try:  # noqa: SIM105 - suppress() would be felt, see above
+                    reset(token)
+                except ELSEWHERE:
+                    pass
+                keep(chunk)
+                try:
+                    value = yield chunk
+                    resume, left = send, False
+                except BaseException as thrown:  # noqa: BLE001 - it goes on into the generator
+                    resume, value = generator.athrow, thrown
+                    left = isinstance(thrown, GeneratorExit)
+
+    return wrapper
+
+
+class _Stream:
+    """The chunks of one stream, and its run; without a call it keeps nothing."""
+
+    def __init__(self, call: Call | None) -> None:
+        self._chunks: list[Any] = []
+        self._call = call
+        self._not_kept = 0
+        self._began = time.perf_counter()
+        self._first_chunk_ms = 0.0
+
+    def stages(self) -> tuple[tuple[Callable[[Any], None], Iterable[object]], ...]:
+        """Return what is done with a chunk, and with how many of them; the last one has no end."""
+        rest = (self._count, itertools.repeat(None))
+        if self._call is None:
+            return (rest,)
+        return (self._keep_first, _FIRST), (self._chunks.append, _KEPT), rest
+
+    def finish(self, left: bool) -> None:
+        """End the run of a stream that ended by itself, or quietly when its reader left it."""
+        if left:
+            self.fail(GeneratorExit())
+        elif self._call is not None:
+            self._describe(self._call)
+            self._call.finish(self._chunks)
+
+    def fail(self, error: BaseException) -> None:
+        """End the run of a stream that raised or was left."""
+        if self._call is not None:
+            self._describe(self._call)
+            self._call.fail(error, self._chunks)
+
+    def _keep_first(self, chunk: Any) -> None:
+        self._first_chunk_ms = (time.perf_counter() - self._began) * 1e3
+        self._chunks.append(chunk)
+
+    def _count(self, _chunk: Any) -> None:
+        self._not_kept += 1
+
+    def _describe(self, call: Call) -> None:
+        kept = len(self._chunks)
+        call.describe_stream(kept + self._not_kept, self._first_chunk_ms, kept)

@@ -1,0 +1,116 @@
+"""Tags: named values of a run for filtering, some with a type and a group."""
+
+import math
+import numbers
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from otel_ml import attributes as names
+from otel_ml.values import TRUNCATED, clean, encode
+
+Value = str | bool | int | float
+Details = dict[str, dict[str, str]]
+
+_OWN_ATTRIBUTES: Final = 80  # beyond it tags go into one JSON attribute: a span holds 128
+_INT64_MAX: Final = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Tag:
+    """A tag that says what it is.
+
+    Attributes:
+        name: What it is found by.
+        value: A text, number or bool; anything else becomes its text.
+        type: What it is for, such as ``label``, ``metric`` or ``error``.
+        group: What it belongs to.
+    """
+
+    name: str
+    value: object
+    type: str | None = None
+    group: str | None = None
+
+
+Tags = Mapping[str, object] | Tag | Iterable[Mapping[str, object] | Tag] | None
+
+
+def read_tags(given: Iterable[Tags]) -> tuple[dict[str, Value], Details]:
+    """Read what the user gave as tags: mappings, `Tag` objects, lists of both.
+
+    Returns:
+        Values by name, and type and group of the tags that have one.
+    """
+    values: dict[str, Value] = {}
+    details: Details = {}
+    for part in given:
+        if part is None:
+            continue
+        if isinstance(part, Mapping):
+            values.update(tags_of(part))
+        elif isinstance(part, Tag):
+            values[str(part.name)] = primitive(part.value)
+            said = {"type": part.type, "group": part.group}
+            if any(said.values()):
+                details[str(part.name)] = {key: str(item) for key, item in said.items() if item}
+        else:
+            more, told = read_tags(part)
+            values.update(more)
+            details.update(told)
+    return values, details
+
+
+def tags_of(given: Mapping[str, object]) -> dict[str, Value]:
+    """Coerce tags: names become text, values as `primitive` says."""
+    return {str(key): primitive(item) for key, item in given.items()}
+
+
+def primitive(value: object) -> Value:
+    """Coerce a tag's value to what OTLP keeps primitive: anything else becomes text."""
+    if isinstance(value, str):
+        return clean(value)
+    if isinstance(value, bool | float):
+        return value
+    if type(value).__module__ == "numpy" and getattr(value, "shape", None) == ():
+        return primitive(value.item())  # type: ignore[attr-defined]  # a numpy scalar has it
+    if isinstance(value, int):
+        return value if -_INT64_MAX - 1 <= value <= _INT64_MAX else str(value)
+    if isinstance(value, numbers.Real):
+        return float(value)
+    try:
+        return clean(str(value))
+    except Exception:  # noqa: BLE001 - the border to the host's values
+        return f"{type(value).__module__}.{type(value).__qualname__}"
+
+
+def tag_attributes(tags: Mapping[str, Value], details: Details | None = None) -> dict[str, Value]:
+    """Write tags, one attribute each; those beyond the budget, and types, together as JSON.
+
+    What JSON has no room for is said in ``otel_ml.capture`` by who writes it, see `fits`.
+    """
+    pairs = list(tags.items())
+    attributes = {names.TAG_PREFIX + name: value for name, value in pairs[:_OWN_ATTRIBUTES]}
+    rest: dict[str, dict[str, object]] = {
+        name: {"value": finite(value)} for name, value in pairs[_OWN_ATTRIBUTES:]
+    }
+    for name, detail in (details or {}).items():
+        if name in tags:
+            rest.setdefault(name, {}).update(detail)
+    if rest:
+        attributes[names.TAGS] = encode(rest).text
+    return attributes
+
+
+def fits(tags: Mapping[str, Value]) -> bool:
+    """Tell whether `tag_attributes` writes all of them."""
+    if len(tags) <= _OWN_ATTRIBUTES:
+        return True
+    rest = dict(list(tags.items())[_OWN_ATTRIBUTES:])
+    found = encode({name: {"value": finite(value)} for name, value in rest.items()})
+    return TRUNCATED not in found.notes
+
+
+def finite(value: object) -> object:
+    """Return a value that JSON can hold: of NaN and the infinities their text."""
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,1 @@
+"""What a model version is made of, and how it is found."""

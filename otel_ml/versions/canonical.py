@@ -1,0 +1,109 @@
+"""Syntax and values as canonical text: what a function says, apart from how it is written.
+
+The walk over the syntax tree is our own, because `ast.dump` and `ast.unparse` change between
+Python versions and a model version must not.
+"""
+
+import ast
+from typing import Any, Final, NamedTuple
+
+# What a function has beside its body.
+HEAD: Final = frozenset({"args", "returns", "type_params"})
+BODY: Final = frozenset({"body"})
+
+# How it is written, not what it does.
+_SKIPPED_FIELDS: Final = frozenset({"type_comment", "kind", "ctx"})
+_OWN_SKIPPED: Final = frozenset({"name", "decorator_list"})
+_LONG_BITS: Final = 64
+_HAS_DOCSTRING: Final = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+
+
+def canonical(
+    node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda,
+    without: frozenset[str] = frozenset(),
+) -> str:
+    """Write the function as text that is the same on every Python that can run it.
+
+    Comments, layout, docstrings, decorators and the function's own name do not count.
+
+    Args:
+        node: The function.
+        without: `HEAD` or `BODY`, to leave it out.
+    """
+    pieces: list[str] = []
+    waiting: list[object] = [_Whole(node)]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, str):
+            pieces.append(part)
+        elif isinstance(part, _Whole):
+            waiting.extend(reversed(_parts(part.node, _OWN_SKIPPED | without)))
+        else:
+            waiting.extend(reversed(_parts(part, frozenset())))
+    return "".join(pieces)
+
+
+def canonical_value(value: object) -> str:
+    """Write a constant with its type, so that ``1``, ``True`` and ``"1"`` differ."""
+    if isinstance(value, tuple):
+        return f"({','.join(map(canonical_value, value))})"
+    if isinstance(value, frozenset):
+        return f"{{{','.join(sorted(map(canonical_value, value)))}}}"
+    if type(value) is int and value.bit_length() > _LONG_BITS:  # Python refuses to write them
+        return f"int:{value:#x}"
+    return f"{type(value).__name__}:{value!a}"
+
+
+class _Whole(NamedTuple):
+    node: ast.AST
+
+
+def _parts(node: object, skipped: frozenset[str]) -> list[object]:
+    if not isinstance(node, ast.AST):
+        return [ascii(node)]
+    fields = [
+        [f"{name}=", *content]
+        for name in node._fields
+        if name not in _SKIPPED_FIELDS and name not in skipped
+        for content in [_field(node, name, getattr(node, name, None))]
+        if content
+    ]
+    return [f"{type(node).__name__}(", *_joined(fields), ")"]
+
+
+def _joined(groups: list[list[object]]) -> list[object]:
+    parts: list[object] = []
+    for group in groups:
+        parts += [",", *group] if parts else group
+    return parts
+
+
+def _field(node: ast.AST, name: str, value: object) -> list[object]:
+    if isinstance(node, ast.Constant):
+        return [canonical_value(value)]
+    if isinstance(value, ast.AST):
+        return [value]
+    if isinstance(value, list):
+        children = _significant(node, name, value)
+        found = _joined(
+            [[child if isinstance(child, ast.AST) else ascii(child)] for child in children]
+        )
+        return ["[", *found, "]"] if found else []
+    return [] if value is None else [ascii(value)]
+
+
+def _significant(node: ast.AST, name: str, children: list[Any]) -> list[Any]:
+    """Leave out docstrings, and the empty pieces that some Pythons put into f-strings."""
+    if isinstance(node, ast.JoinedStr):
+        return [child for child in children if _text_of(child) != ""]
+    if name == "body" and isinstance(node, _HAS_DOCSTRING) and children:
+        first = children[0]
+        if isinstance(first, ast.Expr) and _text_of(first.value) is not None:
+            return children[1:]
+    return children
+
+
+def _text_of(node: object) -> str | None:
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return node.value
+    return None

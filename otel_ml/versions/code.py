@@ -1,0 +1,106 @@
+"""Code objects: as text, compared with each other, and what they read from outside."""
+
+import dis
+import inspect
+from bisect import bisect_left
+from itertools import pairwise
+from types import CodeType
+from typing import Final
+
+from otel_ml.versions.canonical import canonical_value
+
+Read = tuple[str, ...]
+"""A name that a function reads from outside, and the attributes that it reads of it."""
+
+_GLOBAL_READS: Final = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
+_READS: Final = _GLOBAL_READS | {"LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_DEREF"}
+_ATTRIBUTE_READS: Final = frozenset({"LOAD_ATTR", "LOAD_METHOD"})
+_JUMPS: Final = frozenset({*dis.hasjrel, *dis.hasjabs})
+# How a function is called that is read of an object: it is not the same where the compiler saw
+# that the object was imported, and what stands in front of the code decides whether it saw that.
+_LINKAGE: Final = frozenset({"PUSH_NULL", "PRECALL", "EXTENDED_ARG", "CACHE", "NOP"})
+_SAME: Final = {"LOAD_METHOD": "LOAD_ATTR"}
+
+
+def canonical_code(code: CodeType) -> str:
+    """Write a code object as text, for a function that has no source. It is this Python's own."""
+    constants = [
+        canonical_code(constant) if isinstance(constant, CodeType) else canonical_value(constant)
+        for constant in code.co_consts
+    ]
+    handlers: bytes = getattr(code, "co_exceptiontable", b"")  # since Python 3.11
+    return f"code({code.co_code.hex()},{handlers.hex()},{constants},{code.co_names},{_frame(code)})"
+
+
+def canonical_parameters(code: CodeType) -> str:
+    """Write the parameters of a code object as text, for a function that has no source."""
+    count = code.co_argcount + code.co_kwonlyargcount
+    stars = code.co_flags & (inspect.CO_VARARGS | inspect.CO_VARKEYWORDS)
+    return f"parameters({code.co_varnames[:count]},{_counts(code)},{stars})"
+
+
+def is_same_code(one: CodeType, other: CodeType) -> bool:
+    """Tell whether two code objects do the same, wherever they were compiled."""
+    return canonical_code(one) == canonical_code(other) or _steps(one) == _steps(other)
+
+
+def inner_codes(code: CodeType) -> list[CodeType]:
+    """List a code object and all that stand in it, the outer ones first."""
+    found = [code]
+    for one in found:
+        found += [constant for constant in one.co_consts if isinstance(constant, CodeType)]
+    return found
+
+
+def outside_names(code: CodeType) -> set[str]:
+    """Name what a function's code reads from its module and its closure, inner code included."""
+    return set(code.co_freevars) | {
+        str(step.argval)
+        for inner in inner_codes(code)
+        for step in dis.get_instructions(inner)
+        if step.opname in _GLOBAL_READS
+    }
+
+
+def code_reads(code: CodeType) -> list[Read]:
+    """List what a code object reads from outside, one attribute deep."""
+    outside = outside_names(code)
+    reads: set[Read] = {(name,) for name in outside}
+    for inner in inner_codes(code):
+        for step, following in pairwise(dis.get_instructions(inner)):
+            is_read = step.opname in _READS and step.argval in outside
+            if is_read and following.opname in _ATTRIBUTE_READS:
+                reads.add((step.argval, str(following.argval)))
+    return sorted(reads)
+
+
+def _frame(code: CodeType) -> tuple[object, ...]:
+    names = (code.co_varnames, code.co_freevars, code.co_cellvars)
+    return names, _counts(code), code.co_flags & ~inspect.CO_NESTED
+
+
+def _counts(code: CodeType) -> tuple[int, ...]:
+    return code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount
+
+
+def _steps(code: CodeType) -> list[object]:
+    """List what the code does, step by step, without how its calls are linked."""
+    listing = dis.Bytecode(code)
+    steps = [step for step in listing if step.opname not in _LINKAGE]
+    offsets = [step.offset for step in steps]
+    found: list[object] = [_frame(code)]
+    for entry in getattr(listing, "exception_entries", ()):  # since Python 3.11
+        ends = (entry.start, entry.end, entry.target)
+        found.append(([bisect_left(offsets, end) for end in ends], entry.depth, entry.lasti))
+    for step in steps:
+        value: object = step.argval
+        if value == "__firstlineno__":  # since Python 3.13 a class knows its line
+            found.pop()
+        if step.opcode in _JUMPS:
+            value = bisect_left(offsets, step.argval)
+        elif isinstance(value, CodeType):
+            value = _steps(value)
+        else:
+            value = canonical_value(value)
+        found.append((_SAME.get(step.opname, step.opname), value))
+    return found

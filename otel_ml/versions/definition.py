@@ -1,0 +1,163 @@
+"""The definition of a model version: digest of source, signature, params, helpers, constants.
+
+It is computed locally, at a function's first call, and never touches the network.
+"""
+
+import functools
+import inspect
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import orjson
+
+from otel_ml.errors import report
+from otel_ml.redaction import Redaction
+from otel_ml.values import encode
+from otel_ml.versions.canonical import canonical_value
+from otel_ml.versions.parts import HASHED, Parts, Watched, digest, is_constant
+from otel_ml.versions.source import plain_function
+from otel_ml.versions.version_on import PARTS, Params, Part
+
+_ALL: Final = PARTS - {"output"}
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """What one version of a model (or judge) is made of.
+
+    Attributes:
+        digest: 16 hex digits over everything below; the same on every supported Python when
+            there is source.
+        source: The function without its decorators, or None (REPL, frozen code, builtins).
+        signature: The parameters with their annotations and the return annotation.
+        params: Declared parameters, as the user gave them.
+        helpers: Source of the functions of the same package that it calls, by name.
+        constants: Values of the module constants and closure cells that it names.
+    """
+
+    digest: str
+    source: str | None
+    signature: str
+    params: Mapping[str, object]
+    helpers: Mapping[str, str]
+    constants: Mapping[str, object]
+    watched: tuple[Watched, ...] = field(default=(), compare=False, repr=False)
+
+    def to_json(self, redaction: Redaction, output: str | None = None) -> str:
+        """Write the definition for the wire.
+
+        Args:
+            redaction: Hides what must not leave the process.
+            output: The output structure, when known.
+        """
+        told = {} if _is_source_left_out() else self._told(redaction)
+        content: dict[str, object] = {
+            "source": None,
+            "signature": redaction.source(self.signature),
+            "params": orjson.loads(redaction.encode(self.params).text),
+            "helpers": {},
+            "constants": {},
+            "output": None if output is None else redaction.shown(output),
+        }
+        return encode({**content, **told}).text
+
+    def _told(self, redaction: Redaction) -> dict[str, object]:
+        # Of a secret its hash is told: a page shows that it changed.
+        hashes = {
+            name: value
+            for name, value in self.constants.items()
+            if isinstance(value, str) and value.startswith(HASHED)
+        }
+        return {
+            "source": None if self.source is None else redaction.source(self.source),
+            "helpers": {name: redaction.source(text) for name, text in self.helpers.items()},
+            "constants": {**orjson.loads(redaction.encode(self.constants).text), **hashes},
+        }
+
+    def is_current(self) -> bool:
+        """Tell whether all that counts is as it was: in a console it may be defined again."""
+        return all(watched.is_current() for watched in self.watched)
+
+
+def _is_source_left_out() -> bool:
+    return os.environ.get("OTEL_ML_CAPTURE_SOURCE", "").strip().lower() == "off"
+
+
+def define(
+    target: Callable[..., Any],
+    params: Mapping[str, object] | None = None,
+    version_on: frozenset[Part] = PARTS,
+) -> Definition:
+    """Compute the definition of a callable. Never raises for a callable without source.
+
+    Args:
+        target: The callable.
+        params: Declared parameters.
+        version_on: The parts that count. Helpers and constants that do not count are not
+            gathered either.
+    """
+    params = dict(params or {})
+    counts = version_on - {"output"}
+    lines = [] if counts == _ALL else [f"counts {sorted(counts)}"]
+    declared = _bound_arguments(target) if "constants" in counts else []
+    if "params" in counts:
+        declared.append(_params_text(params))
+    function = plain_function(target)
+    if function is None:
+        lines += [_name(target), *declared]
+        return Definition(digest(lines), None, "", params, {}, {})
+    parts = Parts(function.__module__ or "", counts)
+    lines += [*parts.read(function), *declared]
+    return Definition(
+        digest=digest(lines),
+        source=parts.source,
+        signature=parts.signature,
+        params=params,
+        helpers=parts.helpers,
+        constants=parts.constants,
+        watched=tuple(parts.watched),
+    )
+
+
+def declared_params(params: Params) -> dict[str, object]:
+    """Return declared parameters, asked for where they are to be; none when that raises."""
+    try:
+        return dict(params if isinstance(params, Mapping) else params())
+    except Exception as error:  # noqa: BLE001 - the user's own code, see errors.py
+        report("params", error)
+        return {}
+
+
+def _name(target: object) -> str:
+    known = inspect.getattr_static(target, "__qualname__", None) is not None
+    named: Any = target if known else type(target)
+    return f"{getattr(named, '__module__', '')}.{named.__qualname__}"
+
+
+def _bound_arguments(target: object) -> list[str]:
+    lines = []
+    while isinstance(target, functools.partial):
+        bound = [*enumerate(target.args), *sorted(target.keywords.items())]
+        lines += [f"{name}={canonical_value(value)}" for name, value in bound if is_constant(value)]
+        target = target.func
+    return lines
+
+
+def join(definition: Definition, name: str, other: Definition) -> Definition:
+    """Make one definition of two: it changes with either, and shows the other one as a helper."""
+    shown = {} if other.source is None else {name: other.source}
+    return Definition(
+        digest=digest([definition.digest, other.digest]),
+        source=definition.source,
+        signature=definition.signature,
+        params=definition.params,
+        helpers={**definition.helpers, **other.helpers, **shown},
+        constants={**definition.constants, **other.constants},
+        watched=definition.watched + other.watched,
+    )
+
+
+def _params_text(params: Mapping[str, object]) -> str:
+    return orjson.dumps(orjson.loads(encode(params).text), option=orjson.OPT_SORT_KEYS).decode()

@@ -1,0 +1,199 @@
+"""The source of a function: found, proved to be what runs, and cut out.
+
+A file may have changed since it was imported, so that a text is only believed when it compiles to
+the very code of the function.
+"""
+
+import __future__
+
+import ast
+import copy
+import functools
+import inspect
+import textwrap
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FunctionType, MethodType
+from typing import Any, Final, NamedTuple
+
+from otel_ml.versions.canonical import canonical
+from otel_ml.versions.code import inner_codes, is_same_code
+
+FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
+
+_WRAPPERS: Final = 32
+_FUTURES: Final = functools.reduce(
+    int.__or__,
+    (getattr(__future__, name).compiler_flag for name in __future__.all_feature_names),
+)
+_quiet_lock: Final = threading.Lock()
+
+
+class Source(NamedTuple):
+    """A function as it is written.
+
+    Attributes:
+        text: The function itself: without its decorators, a lambda without what is around it.
+        node: Its syntax.
+    """
+
+    text: str
+    node: FunctionNode
+
+
+def find_source(function: FunctionType) -> Source | None:
+    """Find the source of a function.
+
+    Returns:
+        None where there is none (console, frozen code), where it is no longer what runs (the file
+        has changed, an import hook rewrote the function), and where two lambdas of one line
+        cannot be told apart.
+    """
+    try:
+        text = _text(function)
+        with _quiet():
+            nodes = _candidates(ast.parse(text), function)
+            found = [node for node in nodes if _is_code_of(node, function)]
+    except (OSError, TypeError, SyntaxError, ValueError, IndexError, RecursionError, MemoryError):
+        return None
+    if len({canonical(node) for node in found}) != 1:
+        return None
+    return Source(_cut(text, found[0]), found[0])
+
+
+def plain_function(target: object) -> FunctionType | None:
+    """Return the Python function behind decorators, methods, partials and callable objects."""
+    for _ in range(_WRAPPERS):
+        if isinstance(target, FunctionType) and "__wrapped__" not in vars(target):
+            return target
+        inner = _inner(target)
+        if inner is None:
+            return None
+        target = inner
+    return None
+
+
+def _inner(target: Any) -> object:
+    wrapped = _wrapped(target)
+    if wrapped is not None:
+        return wrapped
+    if isinstance(target, MethodType | staticmethod | classmethod):
+        return target.__func__
+    if isinstance(target, functools.partial | functools.partialmethod | functools.cached_property):
+        return target.func
+    if isinstance(target, property):
+        return target.fget
+    calls = (vars(kind).get("__call__") for kind in type(target).__mro__)
+    call = next((call for call in calls if call is not None), None)
+    return call if isinstance(call, FunctionType) else None
+
+
+def _wrapped(target: Any) -> object:
+    """Read what a wrapper wraps, and nothing that an object only makes up when it is asked."""
+    if inspect.getattr_static(target, "__wrapped__", None) is None:
+        return None
+    try:
+        wrapped: object = target.__wrapped__
+    except Exception:  # noqa: BLE001 - the border to the host's values, see errors.py
+        return None
+    return wrapped
+
+
+def _text(function: FunctionType) -> str:
+    """Return the text in which the function stands; of a lambda's line only its file says all."""
+    if function.__code__.co_name == "<lambda>":
+        return "".join(inspect.findsource(function)[0])
+    source = inspect.getsource(function)
+    # A margin, without changing the texts in it as dedenting would.
+    return f"if 1:\n{source}" if source[:1].isspace() else source
+
+
+def _candidates(tree: ast.Module, function: FunctionType) -> list[FunctionNode]:
+    if function.__code__.co_name != "<lambda>":
+        kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
+        first = next((node for node in ast.walk(tree) if isinstance(node, kinds)), None)
+        return [] if first is None else [first]
+    line = function.__code__.co_firstlineno
+    lambdas = [node for node in ast.walk(tree) if isinstance(node, ast.Lambda)]
+    return [node for node in lambdas if node.lineno == line]
+
+
+def _cut(text: str, node: FunctionNode) -> str:
+    own = ast.get_source_segment(text, node)
+    if own is None:
+        return text
+    return textwrap.dedent(" " * node.col_offset + own).lstrip()
+
+
+def _is_code_of(node: FunctionNode, function: FunctionType) -> bool:
+    """Compile a function where its name says that it stands, and compare."""
+    code = function.__code__
+    flags = code.co_flags & _FUTURES
+    module = ast.Module([_in_place(node, function)], [])
+    compiled = compile(module, "<source>", "exec", flags=flags, dont_inherit=True)
+    return any(
+        found.co_name == code.co_name and is_same_code(found, code)
+        for found in inner_codes(compiled)
+    )
+
+
+def _in_place(node: FunctionNode, function: FunctionType) -> ast.stmt:
+    """Put a function into the classes and functions around it: they give names their meaning."""
+    own = _bare(node)
+    inside: ast.stmt = ast.copy_location(ast.Expr(own), own) if isinstance(own, ast.expr) else own
+    code = function.__code__
+    free = [name for name in code.co_freevars if name.isidentifier() and name != "__class__"]
+    in_function = False
+    path: str = getattr(code, "co_qualname", function.__qualname__)  # since Python 3.11
+    for name in reversed(path.split(".")[:-1]):
+        if name == "<locals>":
+            in_function = True
+        elif in_function or not name.isidentifier():  # a lambda, a comprehension
+            inside = _around(f"def function({', '.join(free)}): pass", name, inside)
+            in_function = False
+        else:
+            inside = _around("class Class: pass", name, inside)
+    return inside
+
+
+def _around(text: str, name: str, inside: ast.stmt) -> ast.stmt:
+    [outside] = ast.parse(text).body
+    assert isinstance(outside, ast.FunctionDef | ast.ClassDef)  # noqa: S101 - narrows the union
+    outside.name = name
+    outside.body = [inside]
+    return outside
+
+
+def _bare(node: FunctionNode) -> FunctionNode:
+    """Copy a function without what runs before it: decorators and defaults."""
+    bare, arguments = copy.copy(node), copy.copy(node.args)
+    arguments.defaults = [_nothing(default) for default in arguments.defaults]
+    arguments.kw_defaults = [item and _nothing(item) for item in arguments.kw_defaults]
+    bare.args = arguments
+    if not isinstance(bare, ast.Lambda):
+        bare.decorator_list = []
+    return bare
+
+
+def _nothing(where: ast.expr) -> ast.expr:
+    return ast.copy_location(ast.Constant(None), where)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Show no warnings for code that Python has compiled, and warned of, before.
+
+    The filters belong to the process: who finds another thread here goes on without them, because
+    nobody may wait for a lock where a finalizer may run.
+    """
+    if not _quiet_lock.acquire(blocking=False):
+        yield
+        return
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        _quiet_lock.release()

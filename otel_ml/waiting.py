@@ -1,0 +1,138 @@
+"""What was said of an open run and is not sent yet: it leaves in `update` records."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
+
+from otel_ml.metrics import Metrics
+from otel_ml.tags import Details, Value, tag_attributes
+from otel_ml.wire import Attributes, Event, Point, point_attributes, weigh
+
+_EVERY_NS: Final = 400_000_000
+_LONG_NS: Final = 600 * 1_000_000_000
+_EVERY_OF_LONG_NS: Final = 10 * 1_000_000_000
+# As many as one record takes; who adds that many at once sends them.
+POINTS: Final = 1_000
+EVENTS: Final = 64
+EVENT_BYTES: Final = 1024 * 1024
+
+Update = tuple[Attributes, list[Event]]
+
+
+class Waiting:
+    """What most runs never have.
+
+    Attributes:
+        details: Type and group of the tags that have one.
+        events: Text and data, in order; `add_event` adds one.
+        points: Metric points, in order.
+        metrics: What all points come to, also those that were sent.
+        said: The tags that a record has told.
+        updates: How many records were made.
+    """
+
+    __slots__ = (
+        "_event_bytes",
+        "_sent_ns",
+        "details",
+        "events",
+        "metrics",
+        "points",
+        "said",
+        "updates",
+    )
+
+    def __init__(self) -> None:
+        self.details: Details = {}
+        self.events: list[Event] = []
+        self.points: list[Point] = []
+        self.metrics = Metrics()
+        self.said: dict[str, Value] = {}
+        self.updates = 0
+        self._sent_ns = 0
+        self._event_bytes = 0
+
+    def add_event(self, event: Event) -> None:
+        """Let an event wait."""
+        self.events.append(event)
+        self._event_bytes += weigh(event[1])
+
+    def add_points(self, points: Sequence[Point]) -> None:
+        """Let points wait."""
+        self.points.extend(points)
+        self.metrics.add(points)
+
+    def take_events(self) -> list[Event]:
+        """Take the events alone."""
+        events, self.events, self._event_bytes = self.events, [], 0
+        return events
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there is enough for a record of its own."""
+        return (
+            len(self.points) >= POINTS
+            or len(self.events) >= EVENTS
+            or self._event_bytes >= EVENT_BYTES
+        )
+
+    def is_due(self, now_ns: int, start_ns: int) -> bool:
+        """Tell whether the last record was long enough ago for another one."""
+        is_long = now_ns - start_ns >= _LONG_NS
+        return now_ns - self._sent_ns >= (_EVERY_OF_LONG_NS if is_long else _EVERY_NS)
+
+    def take(self, tags: Mapping[str, Value], now_ns: int) -> list[Update]:
+        """Take all that is to be sent now.
+
+        Args:
+            tags: Of the run; those that were told already are left out.
+            now_ns: When it is sent.
+
+        Returns:
+            Records, bounded each; none when there is nothing new.
+        """
+        points, self.points = self.points, []
+        events = self.take_events()
+        fresh = {
+            name: value
+            for name, value in tags.items()
+            if name not in self.said or self.said[name] != value
+        }
+        self.said.update(fresh)
+        updates: list[Update] = []
+        if fresh:
+            updates.append((tag_attributes(fresh, self.details), []))
+        updates += [
+            (point_attributes(points[start : start + POINTS]), [])
+            for start in range(0, len(points), POINTS)
+        ]
+        updates += [({}, part) for part in _parts(events)]
+        if updates:
+            self._sent_ns = now_ns
+            self.updates += len(updates)
+        return _joined(updates)
+
+
+def _parts(events: Sequence[Event]) -> Iterator[list[Event]]:
+    """Split events into those of one record each, by their number and by what they weigh."""
+    part: list[Event] = []
+    size = 0
+    for event in events:
+        weight = weigh(event[1])
+        if part and (len(part) >= EVENTS or size + weight > EVENT_BYTES):
+            yield part
+            part, size = [], 0
+        part.append(event)
+        size += weight
+    if part:
+        yield part
+
+
+def _joined(updates: list[Update]) -> list[Update]:
+    """Let tags, the first points and the first events travel in one record."""
+    joined: list[Update] = []
+    for attributes, events in updates:
+        if joined and not (joined[-1][1] and events) and not joined[-1][0].keys() & attributes:
+            joined[-1] = ({**joined[-1][0], **attributes}, joined[-1][1] + events)
+        else:
+            joined.append((attributes, events))
+    return joined
