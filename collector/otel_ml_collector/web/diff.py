@@ -63,6 +63,7 @@ def changes(old: Definition | None, new: Definition) -> str:
             ("source", old.source, new.source),
             ("signature", old.signature, new.signature),
             ("parameters", old.params, new.params),
+            ("artifact", old.artifact, new.artifact),
             ("output", old.output, new.output),
         )
         if before != after and not (name == "output" and before is None)
@@ -79,7 +80,7 @@ def facts(old: Definition, new: Definition) -> list[Fact]:
         for name in _changed_names(old.constants, new.constants)
     ]
     helpers = [f"{name}()" for name in _changed_names(old.helpers, new.helpers)]
-    return [
+    found = [
         Fact("Source", _line_counts(old.source, new.source)),
         Fact("Signature", _same_or(old.signature, new.signature)),
         Fact("Constants", ", ".join(constants) or "same"),
@@ -87,6 +88,9 @@ def facts(old: Definition, new: Definition) -> list[Fact]:
         Fact("Parameters", "same" if old.params == new.params else "changed"),
         Fact("Output", _same_or(old.output or "", new.output or "")),
     ]
+    if old.artifact or new.artifact:
+        found.append(Fact("Artifact", "same" if old.artifact == new.artifact else "changed"))
+    return found
 
 
 def blocks(old: Definition, new: Definition, name: str) -> list[Block]:

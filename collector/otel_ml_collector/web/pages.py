@@ -232,6 +232,7 @@ def show_model(
         "judges": judges[:_JUDGES],
         "before": before,
         "after": after,
+        "artifacts": artifacts.lay_out(after.artifacts, str(request.base_url).rstrip("/")),
         "facts": diff.facts(before.definition, after.definition) if before else [],
         "blocks": diff.blocks(before.definition, after.definition, model) if before else [],
         "projects": models.find_projects(reader),

@@ -128,6 +128,7 @@ def test_versions(store: Store, project: str) -> None:
             "helpers": {},
             "constants": {},
             "output": None,
+            "artifact": None,
         },
     }
 
