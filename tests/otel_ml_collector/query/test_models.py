@@ -95,6 +95,7 @@ def test_versions(store: Store, project: str) -> None:
         "helpers": {},
         "constants": {},
         "output": None,
+        "artifact": None,
     }
     told = oldest.model_dump(exclude={"first_seen_time"})
     assert told == {
