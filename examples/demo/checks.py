@@ -9,6 +9,7 @@ _VERSIONS: Final = 2
 _ERRORS: Final = 1
 _JUDGES: Final = 2
 _POINTS: Final = 10
+_ARTIFACTS: Final = 2
 
 
 def find_missing(records: Records) -> list[str]:
@@ -22,6 +23,7 @@ def find_missing(records: Records) -> list[str]:
         ("versions of one model", _VERSIONS, max(map(len, versions), default=0)),
         ("errors", _ERRORS, sum(project["errors"] for project in records.projects)),
         ("judges", _JUDGES, len(judges)),
+        ("artifacts", _ARTIFACTS, sum(project["artifacts"] for project in records.projects)),
         (
             "points of one metric",
             _POINTS,

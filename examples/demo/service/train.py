@@ -4,8 +4,8 @@ from typing import Final
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression, SGDClassifier
-from sklearn.metrics import log_loss
-from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.metrics import confusion_matrix, log_loss
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from otel_ml import Client
@@ -19,8 +19,8 @@ _TUMOURS_C: Final = 1.0
 _SEED: Final = 0
 
 
-def train_digits(client: Client) -> SGDClassifier:
-    """Train on the digits epoch by epoch, and log how it goes."""
+def train_digits(client: Client) -> None:
+    """Train on the digits epoch by epoch, log how it goes, and keep and name what came of it."""
     data = load_digit_images()
     order = np.random.default_rng(_SEED)
     model = SGDClassifier(loss="log_loss", learning_rate="constant", eta0=_RATE, random_state=_SEED)
@@ -34,20 +34,25 @@ def train_digits(client: Client) -> SGDClassifier:
             accuracy = model.score(data.test.features, data.test.targets)
             run.log_metrics({"loss": loss, "accuracy": accuracy}, step=epoch)
         run.info(f"Trained on {len(data.train.targets)} images, tested on the others")
-    return model
+        found = model.predict(data.test.features)
+        run.log("confusion", confusion_matrix(data.test.targets, found))
+        run.log("a digit that was misread", data.test.features[found != data.test.targets][:1])
+    keep(model, DIGITS)
+    named = client.model("digits-sgd", {"epochs": _EPOCHS, "rate": _RATE}, artifact=DIGITS)
+    named.log_metrics({"loss": loss, "accuracy": accuracy})
 
 
-def train_tumours(client: Client) -> Pipeline:
-    """Train on the tumours in one go."""
+def train_tumours(client: Client) -> None:
+    """Train on the tumours in one go, and keep what came of it."""
     data = load_tumours()
     model = make_pipeline(StandardScaler(), LogisticRegression(C=_TUMOURS_C))
     with client.run("train-tumours", kind="training", params={"C": _TUMOURS_C}) as run:
         model.fit(data.train.features, data.train.targets)
         accuracy = model.score(data.test.features, data.test.targets)
         run.log_metrics({"accuracy": accuracy})
-    return model
+    keep(model, TUMOURS)
 
 
 if __name__ == "__main__":
-    keep(train_digits(Client("digits")), DIGITS)
-    keep(train_tumours(Client("breast-cancer")), TUMOURS)
+    train_digits(Client("digits"))
+    train_tumours(Client("breast-cancer"))
