@@ -251,6 +251,15 @@ def test_odd_answers_are_not_the_host_s(
 # What is the host's.
 
 
+@pytest.fixture
+def _interruptible() -> Iterator[None]:
+    """As in a terminal: a job in the background of a shell ignores Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_interruptible")
 def test_interrupt_goes_to_the_host(recording: Recording) -> None:
     """Ctrl-C while an inline judge runs reaches the host; the run is recorded, its judges lost."""
 
