@@ -124,5 +124,6 @@ def test_demo_misses_everything_in_an_empty_store() -> None:
         "versions of one model: the API shows 0, expected at least 2",
         "errors: the API shows 0, expected at least 1",
         "judges: the API shows 0, expected at least 2",
+        "artifacts: the API shows 0, expected at least 2",
         "points of one metric: the API shows 0, expected at least 10",
     ]
