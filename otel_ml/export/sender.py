@@ -279,8 +279,10 @@ class Sender(Generic[B]):
         else:
             self.counters.lose(answer.message, batch.count)
             self.tell_once("refused", f"{page} refuses {self._what}: {answer.message}")
-        self._source.settle(batch)  # now, not earlier: who sees nothing pending reads the counts
+        # In this order: who waits counts what is settled and what is pending, and must not take a
+        # batch that is neither any more for spans that are still to come.
         self._note_settled(batch)
+        self._source.settle(batch)  # who sees nothing pending reads the counts
 
     def _leave(self, batch: B, answer: Answer) -> None:
         lost = self._source.leave(batch)

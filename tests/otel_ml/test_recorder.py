@@ -180,7 +180,7 @@ def test_new_client_starts_no_thread() -> None:
     client = Client("shop", endpoint=closed_address())
     client.trace(lambda: 1)
     client.assess(Judge("any", "", lambda: 1))(lambda: 1)
-    assert set(threading.enumerate()) == before
+    assert set(threading.enumerate()) <= before
 
 
 def test_closed_client_keeps_no_thread() -> None:
