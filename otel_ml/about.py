@@ -63,8 +63,7 @@ class Elsewhere(Handle):
 
     @property
     def _is_open(self) -> bool:
-        recorder = self._recorder
-        return recorder.enabled and not (recorder.pauses and recorder.is_paused)
+        return self._recorder.active() is not None
 
     def _send(self, record: str, said: Attributes, events: Sequence[Event] = ()) -> None:
         if self._is_open:

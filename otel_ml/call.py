@@ -162,7 +162,7 @@ class Call(Run):
 
     def _judge(self, output: object, end_ns: int, recorder: Recorder) -> None:
         from otel_ml.judges.judge import is_in_sample  # a client without judges loads none of it
-        from otel_ml.judges.pool import Judged
+        from otel_ml.judges.judged import Judged
 
         traced = self._traced
         span_id = self._span.get_span_context().span_id
@@ -202,9 +202,8 @@ def begin(traced: Traced, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call
         The run; None when there is none. Never raises.
     """
     try:
-        own = traced.recorder
-        recorder = own.diverted or own
-        if recorder.enabled and not (own.pauses and own.is_paused):
+        recorder = traced.recorder.active()
+        if recorder is not None:
             return Call(traced, recorder, args, kwargs)
     except Exception as error:  # noqa: BLE001 - telemetry never raises
         report("trace", error)

@@ -271,13 +271,13 @@ class Client:
         facts = {names.SESSION_ID: session, names.USER_ID: user, names.TRACE_KEY: trace_key}
         run = None
         try:
-            known: dict[str, Value] = {
-                key: clean(str(item)) for key, item in facts.items() if item is not None
-            }
-            if params:
-                known[names.PARAMS] = self._recorder.redaction.encode(dict(params)).text
-            recorder = self._recorder.in_force
-            if recorder.enabled and not self._recorder.is_paused:
+            recorder = self._recorder.active()
+            if recorder is not None:
+                known: dict[str, Value] = {
+                    key: clean(str(item)) for key, item in facts.items() if item is not None
+                }
+                if params:
+                    known[names.PARAMS] = recorder.redaction.encode(dict(params)).text
                 run = open_run(recorder, name, kind, known)
         except Exception as error:  # noqa: BLE001 - telemetry never raises
             report("run", error)

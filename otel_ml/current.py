@@ -1,9 +1,9 @@
 """The handle of a run: what is said of it while it goes on, and how it ends."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import orjson
 from opentelemetry import context as context_api
@@ -36,6 +36,8 @@ from otel_ml.wire import (
 
 if TYPE_CHECKING:
     from otel_ml.judges.judge import Evaluation, Judge
+
+T = TypeVar("T")
 
 _RUN_KEY: Final = context_api.create_key("otel_ml-run")
 _SHORT_NS: Final = 1_000_000_000
@@ -192,7 +194,7 @@ class Run(Handle):
             else:
                 facts[_OUTCOME] = outcome = outcome_of(error)
                 if outcome != "abandoned":
-                    self._set_error(outcome, error, end_ns)
+                    self._set_error(outcome, error, end_ns, recorder.redaction)
             recorder.stamp(facts)
         except Exception as problem:  # noqa: BLE001 - telemetry never raises
             report("run.end", problem)
@@ -326,22 +328,18 @@ class Run(Handle):
         return None if self._recorder is None else self._recorder.upload(sha256, document)
 
     def _add_event(self, event: Event) -> None:
-        recorder = self._recorder
-        if recorder is None:
-            return
-        waiting = self._grow()
-        with recorder.lock:
-            waiting.add_event(event)
-        if self._is_now(recorder, waiting):
-            self._send(waiting, {})
+        self._let_wait(Waiting.add_event, event)
 
     def _add_points(self, points: Sequence[Point]) -> None:
+        self._let_wait(Waiting.add_points, points)
+
+    def _let_wait(self, add: Callable[[Waiting, T], None], said: T) -> None:
         recorder = self._recorder
         if recorder is None:
             return
         waiting = self._grow()
         with recorder.lock:
-            waiting.add_points(points)
+            add(waiting, said)
         if self._is_now(recorder, waiting):
             self._send(waiting, {})
 
@@ -423,8 +421,9 @@ class Run(Handle):
             self._notes = {**self._notes, part: sorted({*self._notes.get(part, ()), *notes})}
             self._facts[names.CAPTURE] = orjson.dumps(self._notes).decode()
 
-    def _set_error(self, outcome: str, error: BaseException, end_ns: int) -> None:
-        redaction = Redaction() if self._recorder is None else self._recorder.redaction
+    def _set_error(
+        self, outcome: str, error: BaseException, end_ns: int, redaction: Redaction
+    ) -> None:
         self._facts[names.ERROR_TYPE] = error_name(error)
         said = exception_attributes(error, redaction)
         self._span.add_event("exception", said, timestamp=end_ns)

@@ -93,7 +93,11 @@ def _wrap_plainly(
     inner: Wrapper, traced: Traced, function: Callable[..., Any]
 ) -> Callable[..., Any]:
     """Wrap an object whose `__call__` is a coroutine or generator function: itself it is none."""
-    later = inner(traced, function)
+    return plainly(inner(traced, function))
+
+
+def plainly(later: Callable[..., Any]) -> Callable[..., Any]:
+    """Make a function that is a plain one under `inspect`, whatever it returns."""
 
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         return later(*args, **kwargs)

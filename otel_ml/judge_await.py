@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Callable
 from types import FunctionType
 from typing import Any, ParamSpec, TypeVar
 
-from otel_ml.decorators import TracedObject
+from otel_ml.decorators import TracedObject, plainly
 from otel_ml.judges.awaiting import judge_on_loop
 from otel_ml.judges.inline import DESK, Desk, is_stream
 from otel_ml.judges.steps import is_async
@@ -43,18 +43,9 @@ def await_judges(traced: Traced, recorded: Callable[P, R]) -> Callable[P, R]:
     else:
         return recorded
     if not (inspect.isasyncgenfunction(recorded) or inspect.iscoroutinefunction(recorded)):
-        wrapper = _wrap_plainly(wrapper)
+        wrapper = plainly(wrapper)
     made: Callable[P, R] = TracedObject(wrapper, traced)
     return made
-
-
-def _wrap_plainly(later: Callable[..., Any]) -> Callable[..., Any]:
-    """Make a function that is no async one under `inspect`, as the object's wrapper is none."""
-
-    def wrapper(*args: Any, **kwargs: Any) -> Any:
-        return later(*args, **kwargs)
-
-    return wrapper
 
 
 def _wrap_async(function: Callable[..., Any], recorded: Callable[..., Any]) -> Callable[..., Any]:

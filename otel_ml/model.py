@@ -12,7 +12,7 @@ from otel_ml.errors import report
 from otel_ml.metrics import Metric, Metrics
 from otel_ml.recorder import Recorder
 from otel_ml.values import clean, encode
-from otel_ml.versions.definition import declared_params
+from otel_ml.versions.definition import Definition, declared_params, params_text
 from otel_ml.versions.parts import digest
 from otel_ml.weights import Content, Weights, read_content
 from otel_ml.wire import Attributes, Event, Point
@@ -93,27 +93,19 @@ def name_model(
         )
     content = None if artifact is None else read_content(artifact)
     declared = declared_params({} if params is None else params)
-    lines = [_params_text(declared), "" if content is None else content.sha256]
-    model = Model(recorder, clean(name), digest(lines), _definition(recorder, declared, content))
+    lines = [params_text(declared, _PARAMS_BYTES), "" if content is None else content.sha256]
+    version = digest(lines)
+    definition = _definition(recorder, version, declared, content)
+    model = Model(recorder, clean(name), version, definition)
     model.tell()
     return model
 
 
-def _params_text(params: dict[str, object]) -> str:
-    whole = orjson.loads(encode(params, _PARAMS_BYTES).text)
-    return orjson.dumps(whole, option=orjson.OPT_SORT_KEYS).decode()
-
-
-def _definition(recorder: Recorder, params: dict[str, object], content: Content | None) -> str:
+def _definition(
+    recorder: Recorder, version: str, params: dict[str, object], content: Content | None
+) -> str:
     """Write a definition in the form of that of a function, which has no artifact."""
-    found: dict[str, object] = {
-        "source": None,
-        "signature": "",
-        "params": orjson.loads(recorder.redaction.encode(params).text),
-        "helpers": {},
-        "constants": {},
-        "output": None,
-    }
+    found = orjson.loads(Definition(version, None, "", params, {}, {}).to_json(recorder.redaction))
     if content is not None:
         found["artifact"] = {"sha256": content.sha256, "bytes": content.size}
     return encode(found).text

@@ -130,10 +130,12 @@ class Recorder:
             with self.lock:
                 self.pauses -= 1
 
-    @property
-    def is_paused(self) -> bool:
-        """Whether the calling task or thread is within such a block of this recorder."""
-        return context_api.get_value(_PAUSED_KEY) is self
+    def active(self) -> "Recorder | None":
+        """Return what records a run that begins now, see `in_force`; None where nothing does."""
+        recorder = self.diverted or self
+        if not recorder.enabled or (self.pauses and context_api.get_value(_PAUSED_KEY) is self):
+            return None
+        return recorder
 
     def send_record(
         self,

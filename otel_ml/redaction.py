@@ -37,9 +37,8 @@ _CONTAINERS: Final = 64  # looked at one by one; beyond it the text is searched
 _KNOWN_KEYS: Final = 10_000
 _KNOWN_CHARS: Final = 64
 _MAX_DEPTH: Final = 100
-_LAST: Final = frozenset(
-    {"token"}
-)  # only as a key's last word: max_tokens counts, tokenizer splits
+# Only as a key's last word: max_tokens counts them, a tokenizer splits.
+_LAST: Final = frozenset({"token"})
 _QUOTED: Final = r"(?:\"[^\"\n]*\"|'[^'\n]*')"
 _BARE: Final = r"(?:(?:bearer|basic)\s+)?[^\s,;&)}\]\"']+"
 _ANNOTATED: Final = r"(?:\s*:\s*[\w.\[\]| ]+?)?"

@@ -44,9 +44,9 @@ class Settings:
             raise ValueError(f"Invalid judges {called!r}: expected another name for each")
 
     def _check_kind(self) -> None:
-        operations = sorted(names.OPERATIONS)
         if self.kind in names.OPERATIONS:
             return
+        operations = sorted(names.OPERATIONS)
         if self.provider is not None or self.model is not None:
             raise ValueError(
                 f"Invalid kind {self.kind!r} with a provider or model: expected one of {operations}"

@@ -18,7 +18,6 @@ from otel_ml.versions.structure import (
     shape,
     structure_digest,
 )
-from otel_ml.versions.version_on import check_version_on
 
 if TYPE_CHECKING:
     from otel_ml.genai.generative import Generative
@@ -42,7 +41,7 @@ class Traced:
         self.settings = replace(chosen, name=self.name)
         self.tags = recorder.redaction.values(tags_of(chosen.tags or {}))
         self.capture = capture_mode(chosen.capture)
-        self.version_on = check_version_on(chosen.version_on)
+        self.version_on = frozenset(chosen.version_on)
         self.judges = chosen.judges
         self.bind = make_binder(function)
         self.start_attributes: dict[str, Value] = {

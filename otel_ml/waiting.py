@@ -106,10 +106,11 @@ class Waiting:
             for start in range(0, len(points), POINTS)
         ]
         updates += [({}, part) for part in _parts(events)]
-        if updates:
+        records = _joined(updates)
+        if records:
             self._sent_ns = now_ns
-            self.updates += len(updates)
-        return _joined(updates)
+            self.updates += len(records)
+        return records
 
 
 def _parts(events: Sequence[Event]) -> Iterator[list[Event]]:

@@ -237,15 +237,17 @@ def evaluation_attributes(
         names.ERROR_TYPE: evaluation.error,
         names.MODEL_DEFINITION: definition,
     }
-    return {
-        key: clean(item) if isinstance(item, str) else item
-        for key, item in found.items()
-        if item is not None
-    }
+    return _said(found)
 
 
 def feedback_attributes(
-    name: str, source: str, score: float | None, passed: bool | None, **words: str | None
+    name: str,
+    source: str,
+    score: float | None,
+    passed: bool | None,
+    *,
+    label: str | None,
+    explanation: str | None,
 ) -> dict[str, Value]:
     """Write what a person said of a run, or what turned out to be true.
 
@@ -254,21 +256,28 @@ def feedback_attributes(
         source: ``human`` or ``actual``.
         score: The number.
         passed: Whether it is good enough.
-        words: ``label`` and ``explanation``.
+        label: A word for it.
+        explanation: Why.
     """
-    found: dict[str, Value | None] = {
-        names.JUDGE_NAME: clean(str(name)),
-        names.SOURCE: source,
-        names.SCORE_VALUE: score,
-        names.PASSED: passed,
+    return _said(
+        {
+            names.JUDGE_NAME: str(name),
+            names.SOURCE: source,
+            names.SCORE_VALUE: score,
+            names.PASSED: passed,
+            names.SCORE_LABEL: None if label is None else str(label),
+            names.EXPLANATION: None if explanation is None else str(explanation),
+        }
+    )
+
+
+def _said(found: Mapping[str, Value | None]) -> dict[str, Value]:
+    """Leave out what is absent, and what no wire can carry of texts."""
+    return {
+        key: clean(item) if isinstance(item, str) else item
+        for key, item in found.items()
+        if item is not None
     }
-    for key, text in zip(
-        (names.SCORE_LABEL, names.EXPLANATION),
-        (words.get("label"), words.get("explanation")),
-        strict=True,
-    ):
-        found[key] = None if text is None else clean(str(text))
-    return {key: item for key, item in found.items() if item is not None}
 
 
 def start_attributes(known: Mapping[str, Value], run_id: str, parent: str | None) -> Attributes:

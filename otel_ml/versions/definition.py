@@ -14,7 +14,7 @@ import orjson
 
 from otel_ml.errors import report
 from otel_ml.redaction import Redaction
-from otel_ml.values import encode
+from otel_ml.values import LIMIT_BYTES, encode
 from otel_ml.versions.canonical import canonical_value
 from otel_ml.versions.parts import HASHED, Parts, Watched, digest, is_constant
 from otel_ml.versions.source import plain_function
@@ -103,7 +103,7 @@ def define(
     lines = [] if counts == _ALL else [f"counts {sorted(counts)}"]
     declared = _bound_arguments(target) if "constants" in counts else []
     if "params" in counts:
-        declared.append(_params_text(params))
+        declared.append(params_text(params))
     function = plain_function(target)
     if function is None:
         lines += [_name(target), *declared]
@@ -159,5 +159,7 @@ def join(definition: Definition, name: str, other: Definition) -> Definition:
     )
 
 
-def _params_text(params: Mapping[str, object]) -> str:
-    return orjson.dumps(orjson.loads(encode(params).text), option=orjson.OPT_SORT_KEYS).decode()
+def params_text(params: Mapping[str, object], limit_bytes: int = LIMIT_BYTES) -> str:
+    """Write parameters as text that does not depend on their order."""
+    whole = orjson.loads(encode(params, limit_bytes).text)
+    return orjson.dumps(whole, option=orjson.OPT_SORT_KEYS).decode()

@@ -6,22 +6,11 @@ Spec: https://github.com/open-telemetry/semantic-conventions-genai
 from collections.abc import Mapping
 from typing import Final, Literal
 
+from otel_ml import attributes as names
 from otel_ml_collector.mapping.found import Found
 from otel_ml_collector.mapping.values import parse, to_float, to_int, to_text
 from otel_ml_collector.span import Span, Value
 
-_KINDS: Final = {
-    "chat": "model",
-    "generate_content": "model",
-    "text_completion": "model",
-    "embeddings": "embedding",
-    "retrieval": "retriever",
-    "create_agent": "agent",
-    "invoke_agent": "agent",
-    "invoke_workflow": "chain",
-    "plan": "agent",
-    "execute_tool": "tool",
-}
 _INPUTS: Final = (
     "gen_ai.input.messages",
     "gen_ai.tool.call.arguments",
@@ -52,7 +41,7 @@ def read_run(span: Span, found: Found) -> None:
         return
     found.setdefault("dialect", "gen_ai")
     operation = to_text(attributes.get("gen_ai.operation.name"))
-    found.setdefault("kind", _KINDS.get(operation, "model"))
+    found.setdefault("kind", names.OPERATIONS.get(operation, "model"))
     _read_model(attributes, found)
     _read_content(attributes, found)
     _read_usage(attributes, found)

@@ -12,7 +12,8 @@ import pytest
 from otel_ml import Judge
 from otel_ml.errors import trouble
 from otel_ml.judges.judge import Evaluation
-from otel_ml.judges.pool import Judged, JudgePool
+from otel_ml.judges.judged import Judged
+from otel_ml.judges.pool import JudgePool
 from tests.otel_ml.otlp_sink import Sink
 from tests.otel_ml.recording import Recording, attributes, judged
 from tests.otel_ml.scripts import run_script
