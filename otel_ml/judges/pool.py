@@ -28,11 +28,10 @@ if TYPE_CHECKING:
     from otel_ml.judges.judge import Judge
     from otel_ml.judges.loop import JudgeLoop
 
-__all__ = ["HOLD_S", "JudgePool", "Judged"]
-
 HOLD_S: Final = 0.5
 _HELD: Final = 1_000
-_LOCKED_S: Final = 2.0
+_LOCKED_S: Final = 1.0
+_LOCKED: Final = 10  # a machine that stands still for seconds costs one of these
 _QUEUED: Final = 10_000
 _WORKERS: Final = 4
 _EXIT_S: Final = 2.0
@@ -76,7 +75,7 @@ class JudgePool:
         self._queue = JudgeQueue(max(self._workers - 1, 1), _HANGING_OF_ONE)
         self._held: dict[int, Judged] = {}
         self._running: dict[int, _Work] = {}
-        self._ending = 0  # jobs whose threads hang, while that is being said
+        self._ending = 0  # runs being let go, and jobs whose hanging is being said
         self._live = self._workers  # threads that do not hang
         self._looks_at = math.inf  # when the watching thread looks again
         self._starts: dict[str, object] = {}
@@ -94,7 +93,7 @@ class JudgePool:
         why, hold = NOT_RUN, False
         self._ensure_threads()
         # A finalizer may submit while its thread holds a lock that who holds this one waits for.
-        if self._lock.acquire(timeout=_LOCKED_S):
+        if any(self._lock.acquire(timeout=_LOCKED_S) for _ in range(_LOCKED)):
             try:
                 refused, why = self._enqueue(jobs)
                 hold = len(refused) < len(jobs) and len(self._held) < _HELD
@@ -125,7 +124,7 @@ class JudgePool:
 
     @property
     def waiting(self) -> int:
-        """How many judgements are queued or being made; those that hang are given up."""
+        """How many judgements are queued, made or handed on; those that hang are given up."""
         with self._lock:
             return len(self._queue) + len(self._running) + self._ending
 
@@ -258,7 +257,7 @@ class JudgePool:
         while (judged := self._next_due()) is not None:
             try:
                 if isinstance(judged, Judged):
-                    judged.let_go()
+                    self._let_go(judged)
                 else:
                     self._leave(judged)
             except Exception as error:  # noqa: BLE001 - the worker loop
@@ -270,6 +269,7 @@ class JudgePool:
                 now = time.monotonic()
                 held = next(iter(self._held.values()), None)
                 if held is not None and held.deadline <= now:
+                    self._ending += 1
                     return self._held.pop(id(held))
                 work = min(self._running.values(), key=lambda work: work.deadline, default=None)
                 if work is not None and work.deadline <= now:
@@ -278,6 +278,17 @@ class JudgePool:
                 self._looks_at = min(found, default=math.inf)
                 self._sooner.wait(self._looks_at - now if found else None)
             return None
+
+    def _let_go(self, judged: Judged) -> None:
+        try:
+            judged.let_go()
+        finally:
+            self._end()
+
+    def _end(self) -> None:
+        with self._lock:
+            self._ending -= 1
+            self._tell_idle()
 
     def _leave(self, work: _Work) -> None:
         """Leave a thread that hangs behind; what its judge says later is thrown away."""
@@ -296,9 +307,7 @@ class JudgePool:
             work.job.give_up(str(problem))
             self._lose(lost, _HANGS)
         finally:
-            with self._lock:
-                self._ending -= 1
-                self._tell_idle()
+            self._end()
 
     def _replace(self, judge: "Judge") -> list[Job]:
         """Start a thread for one that hangs, within the bounds; returns what is lost beyond."""

@@ -10,7 +10,8 @@ import pytest
 
 from otel_ml import Client, Judge
 from otel_ml.judges.judge import Evaluation
-from otel_ml.judges.pool import Judged, JudgePool
+from otel_ml.judges.judged import Judged
+from otel_ml.judges.pool import JudgePool
 from tests.otel_ml.recording import (
     Recording,
     attributes,
@@ -387,6 +388,7 @@ def test_many_calls_are_all_judged(recording: Recording) -> None:
     for span in runs:
         output = int(attributes(span)["otel_ml.outputs"])
         if inline[output] is None:
+            assert span_id(span) in late, attributes(span).get("otel_ml.judges")
             inline[output] = attributes(late[span_id(span)])["otel_ml.score.value"]
     assert inline == {number: float(number) for number in range(1_500)}
 
