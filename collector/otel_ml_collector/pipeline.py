@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from otel_ml_collector.commit import Commit
-from otel_ml_collector.decode import decode_traces, decompress
+from otel_ml_collector.decode.compression import decompress
+from otel_ml_collector.decode.traces import decode_traces
 from otel_ml_collector.errors import TooLarge, Unavailable
 from otel_ml_collector.mapping import Filing, map_spans
 from otel_ml_collector.records import Records

@@ -11,7 +11,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from otel_ml import attributes as names
-from otel_ml_collector.decode import ENCODINGS
+from otel_ml_collector.decode.compression import ENCODINGS
 from otel_ml_collector.errors import (
     CollectorError,
     TooLarge,

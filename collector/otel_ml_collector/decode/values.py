@@ -1,0 +1,30 @@
+"""Attribute values, resource and scope in protobuf: what traces and logs have in common."""
+
+from collections.abc import Iterable
+
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationScope, KeyValue
+
+from otel_ml_collector.span import Scope, Value
+
+
+def scope_of(resource: dict[str, Value], scope: InstrumentationScope) -> Scope:
+    """Join a scope and the attributes of its resource."""
+    return Scope(resource, scope.name, scope.version, attributes_of(scope.attributes))
+
+
+def attributes_of(pairs: Iterable[KeyValue]) -> dict[str, Value]:
+    """Read attributes; of a key that stands twice the last value stays."""
+    return {pair.key: value_of(pair.value) for pair in pairs}
+
+
+def value_of(value: AnyValue) -> Value:
+    """Read a value of any kind; None when it has none."""
+    kind = value.WhichOneof("value")
+    if kind == "array_value":
+        return [value_of(item) for item in value.array_value.values]
+    if kind == "kvlist_value":
+        return attributes_of(value.kvlist_value.values)
+    if kind is None or kind == "string_value_strindex":  # profiles only: to be read as absent
+        return None
+    found: Value = getattr(value, kind)
+    return found
