@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PROTO_VENV := .venv-proto
 # What tests/interop and tests/services run with beside $(VENV), whose SDK is the newest:
 # requirements/<name>.txt.
-INTEROP := sdk-1.25 sdk-1.36 sdk-1.44 peers threads services
+INTEROP := sdk-1.25 sdk-1.36 sdk-1.44 peers threads services rotel
 PROMTOOL := .cache/prometheus/usr/bin/promtool
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -37,7 +37,7 @@ test-integrations: $(VENV)/dev.stamp .venv-integrations/stamp ## Beside MLflow, 
 bench: $(VENV)/dev.stamp ## Print the numbers of docs/benchmarks.md as this machine makes them
 	$(BIN)/python -m tests.bench
 
-soak: $(VENV)/dev.stamp ## The long ones: an outage of 10 minutes, 10 million calls
+soak: $(VENV)/dev.stamp ## The long ones: 10 minutes without a collector, 100 kills, a million broken requests
 	$(BIN)/python -m tests.bench.soak
 
 check-deploy: $(VENV)/deploy.stamp $(PROMTOOL) ## Validate deploy/ with real tools (Debian, Ubuntu)

@@ -15,6 +15,9 @@ RECORD: Final = "otel_ml.record"
 PROCESS: Final = "otel_ml.process"
 SEQ: Final = "otel_ml.seq"
 
+# On a resource: its spans are history, and may be older than 400 days.
+IMPORT: Final = "otel_ml.import"
+
 # A run: one span.
 KIND: Final = "otel_ml.kind"
 MODEL_NAME: Final = "otel_ml.model.name"

@@ -13,11 +13,12 @@ import pytest
 import otel_ml
 from docs.make_reference import TARGET, make
 from docs.markdown import anchor
-from otel_ml_collector.config import TABLE, Setting
-from otel_ml_collector.query import documents
+from otel_ml_collector.config import TABLE
+from otel_ml_collector.query import documents, keys
 from otel_ml_collector.query.api import router
 from otel_ml_collector.query.filter import FIELDS
 from otel_ml_collector.receive import artifacts
+from otel_ml_collector.setting import Setting
 from tests.support.collector import CollectorProcess
 
 ROOT = Path(__file__).parents[1]
@@ -26,6 +27,7 @@ TUTORIAL = ROOT / "docs/tutorial.md"
 PAGES = [README, *sorted((ROOT / "docs").rglob("*.md")), ROOT / "deploy/README.md"]
 # Blocks fenced as `python integrations` need frameworks: tests/integrations runs them.
 PYTHON = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+SHELL = re.compile(r"^```bash\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 FENCED = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)")
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
@@ -73,8 +75,12 @@ def test_every_variable_is_documented() -> None:
 def test_every_endpoint_is_documented() -> None:
     """Every call of the API stands in the docs."""
     text = read("docs/api.md")
-    for route in [*router.routes, *documents.router.routes, *artifacts.router.routes]:
-        method = "PUT" if "PUT" in getattr(route, "methods", ()) else "GET"
+    for route in [
+        *(*router.routes, *documents.router.routes),
+        *(*artifacts.router.routes, *keys.router.routes),
+    ]:
+        methods = getattr(route, "methods", ())
+        method = next((name for name in ("PUT", "POST", "DELETE") if name in methods), "GET")
         path = getattr(route, "path", "").removeprefix("/api/v1").replace(":path", "")
         path = path.replace("{key}", "{id or key}").replace("{number}", "{n}")
         assert f"`{method} {path}`" in text
@@ -86,6 +92,15 @@ def test_every_field_of_the_filter_is_documented() -> None:
     assert [
         field for field in FIELDS if f"`{field}`" not in text and f"`{field}[" not in text
     ] == []
+
+
+def test_every_metric_is_documented(collector: CollectorProcess) -> None:
+    """Every metric of ours stands in the docs, as Prometheus reads it."""
+    page = collector.get_text("/metrics")
+    named = re.findall(r"^# TYPE (otel_ml_\w+(?<!_created)) ", page, re.MULTILINE)
+    assert {"otel_ml_runs_total", "otel_ml_commit_seconds"} <= set(named)
+    text = read("docs/how-to/monitor-the-collector.md")
+    assert [name for name in named if f"`{name}`" not in text] == []
 
 
 def test_every_public_name_has_a_heading() -> None:
@@ -151,6 +166,25 @@ def run_blocks(page: Path, collector: CollectorProcess, folder: Path) -> None:
 def test_python_blocks_run(page: Path, collector: CollectorProcess, tmp_path: Path) -> None:
     """Every block of Python in the docs is a whole program that runs and complains of nothing."""
     run_blocks(page, collector, tmp_path)
+
+
+def test_shell_leaves_a_run(collector: CollectorProcess) -> None:
+    """Who types the shell command of the page on OTLP finds its run."""
+    block = SHELL.search(read("docs/how-to/send-with-any-otlp-client.md"))
+    assert block is not None
+    command = block[1].replace(HERE, collector.endpoint).replace(": shop'", ": from a shell'")
+    ended = subprocess.run(
+        ["bash", "-c", command], check=False, capture_output=True, text=True, timeout=60
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "{}", "")
+    [run] = collector.runs("from a shell")
+    assert (run["name"], run["model"], run["latency_ms"], run["tokens"]["input"]) == (
+        "chat gpt-4o-mini",
+        "gpt-4o-mini",
+        250.0,
+        12,
+    )
+    assert collector.get(f"/runs/{run['run_id']}")["resource"] == {"service.name": "shell"}
 
 
 def test_readme_leaves_runs(collector: CollectorProcess, tmp_path: Path) -> None:

@@ -1,14 +1,14 @@
 """Puts the collector together and runs it: one event loop for HTTP and gRPC."""
 
 import asyncio
-import contextlib
+import gc
 import logging
 import shutil
 import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -17,31 +17,66 @@ import uvicorn
 import uvloop
 from anyio.to_thread import current_default_thread_limiter
 from fastapi import FastAPI
+from grpc import ServerCredentials
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from otel_ml_collector.commit import Commit
 from otel_ml_collector.config import Address, Settings
+from otel_ml_collector.drain import Drain
 from otel_ml_collector.errors import BadSetting
+from otel_ml_collector.gate import Gate
 from otel_ml_collector.guard import Guard
+from otel_ml_collector.health import Health
+from otel_ml_collector.http_server import HttpServer
+from otel_ml_collector.keyring import Keyring
+from otel_ml_collector.limits import (
+    KEEP_ALIVE_S,
+    Limits,
+    grpc_options,
+    make_protocol,
+    raise_file_limit,
+)
+from otel_ml_collector.loss_watch import LossWatch
 from otel_ml_collector.pipeline import Pipeline
-from otel_ml_collector.query import api, documents
+from otel_ml_collector.query import api, documents, keys
+from otel_ml_collector.query.late import version_numbers
 from otel_ml_collector.query.problems import add_error_handlers
+from otel_ml_collector.quotas import Quotas
 from otel_ml_collector.receive import artifacts
-from otel_ml_collector.receive.grpc import TraceService, make_server
-from otel_ml_collector.receive.http import TraceEndpoint
+from otel_ml_collector.receive.grpc import make_server
+from otel_ml_collector.receive.health import make_health_routes
+from otel_ml_collector.receive.http import make_routes
+from otel_ml_collector.refusals import REFUSALS
 from otel_ml_collector.store.artifacts import ArtifactWriter
 from otel_ml_collector.store.columns import warm_up
 from otel_ml_collector.store.connection import Connections
+from otel_ml_collector.store.keys import KeyStore
+from otel_ml_collector.store.probe import Probe
 from otel_ml_collector.store.reader import Reader
+from otel_ml_collector.store.sizes import read_sizes
 from otel_ml_collector.store.writer import Writer
-from otel_ml_collector.telemetry import MEDIA_TYPE, Telemetry
+from otel_ml_collector.telemetry import (
+    MEDIA_TYPE,
+    LossNumbers,
+    RunNumbers,
+    StoreNumbers,
+    Telemetry,
+)
+from otel_ml_collector.tls import grpc_credentials
 from otel_ml_collector.uploads import Uploads
-from otel_ml_collector.web import pages
+from otel_ml_collector.web import pages, sign_in
 
 _DRAIN_S: Final = 10
+# By then each call has been answered for long: what is left is no call of ours.
+_CALLS_S: Final = 1
 _READ_THREADS: Final = 8
 _BACKLOG: Final = 1024
+
+# New objects between two looks for cycles: those of about 30 requests.
+_GC_OBJECTS: Final = 100_000
+# How long the loop waits at most for a thread that maps; the interpreter's own is five times that.
+_SWITCH_S: Final = 0.001
 
 _logger = logging.getLogger(__name__)
 
@@ -56,6 +91,15 @@ class Collector:
     reader: Reader
     connections: Connections
     telemetry: Telemetry
+    health: Health
+    keyring: Keyring
+    quotas: Quotas
+    losses: LossWatch
+
+    def send_away(self) -> None:
+        """Take no more requests, and be ready no more: those under way are answered."""
+        self.health.drain()
+        self.pipeline.send_away()
 
     def close(self) -> None:
         """Store what was received, then close the store."""
@@ -65,18 +109,46 @@ class Collector:
         self.connections.close()
 
 
-def open_collector(store: str) -> Collector:
+def open_collector(
+    store: str,
+    min_free_disk_bytes: int = 0,
+    *,
+    require_keys: bool = False,
+    metrics_tags: Sequence[str] = (),
+) -> Collector:
     """Open the store and start the threads that write to it.
 
     Raises:
         BadSetting: The store cannot be opened.
     """
     connections = Connections(store)
-    telemetry = Telemetry()
-    commit = Commit(Writer(connections).write, telemetry, prepare=warm_up)
-    pipeline = Pipeline(commit, telemetry)
-    uploads = Uploads(ArtifactWriter(connections), telemetry)
-    return Collector(pipeline, uploads, commit, Reader(connections), connections, telemetry)
+    reader = Reader(connections)
+    telemetry, losses = Telemetry(), LossNumbers()
+    runs = RunNumbers(
+        metrics_tags, lambda project, models: version_numbers(reader, project, "model", models)
+    )
+    for numbers in (runs, losses, StoreNumbers(lambda: read_sizes(reader))):
+        telemetry.register(numbers)
+    health = Health(Probe(connections), connections.folder, min_free_disk_bytes)
+    commit = Commit(
+        health.watch(Writer(connections).write), telemetry, prepare=warm_up, on_stored=runs.count
+    )
+    quotas = Quotas(on_refused=telemetry.count_quota_refusal)
+    pipeline = Pipeline(commit, telemetry, quotas)
+    uploads = Uploads(ArtifactWriter(connections), telemetry, check_room=health.check_room)
+    keyring = Keyring(KeyStore(connections), required=require_keys)
+    return Collector(
+        pipeline=pipeline,
+        uploads=uploads,
+        commit=commit,
+        reader=reader,
+        connections=connections,
+        telemetry=telemetry,
+        health=health,
+        keyring=keyring,
+        quotas=quotas,
+        losses=LossWatch(reader, losses),
+    )
 
 
 def _keep_temporary_files(folder: Path) -> None:
@@ -90,33 +162,35 @@ def make_app(collector: Collector, settings: Settings) -> FastAPI:
     """Make the HTTP application: OTLP, API, pages, health."""
     app = FastAPI(title="otel-ml", version="1", docs_url=None, redoc_url=None)
     app.state.reader = collector.reader
-    endpoint = TraceEndpoint(collector.pipeline, collector.telemetry)
-    app.add_route("/v1/traces", endpoint.answer, methods=["POST"])
+    app.state.keyring = collector.keyring
+    app.state.losses = collector.losses
+    app.state.attempts = sign_in.Attempts()
+    app.router.routes += make_routes(collector.pipeline, collector.telemetry, settings.cors_origins)
     app.state.artifacts = artifacts.ArtifactEndpoint(
-        collector.uploads, collector.telemetry, settings.artifact_limit_bytes
+        collector.uploads, collector.telemetry, collector.quotas, settings.artifact_limit_bytes
     )
     app.include_router(artifacts.router)
     app.include_router(api.router)
     app.include_router(documents.router)
+    app.include_router(keys.router)
+    app.include_router(sign_in.router)
     app.include_router(pages.router)
     app.mount("/static", pages.static_files())
     add_error_handlers(app)
 
-    def healthz(request: Request) -> Response:
-        return JSONResponse({"status": "alive"})
-
-    def readyz(request: Request) -> Response:
-        collector.reader.ping()
-        return JSONResponse({"status": "ready"})
-
     def metrics(request: Request) -> Response:
         return Response(collector.telemetry.render(), media_type=MEDIA_TYPE)
 
-    app.add_route("/healthz", healthz)
-    app.add_route("/readyz", readyz)
+    app.router.routes += make_health_routes(collector.health)
     app.add_route("/metrics", metrics)
+    app.add_middleware(Gate, keyring=collector.keyring, metrics_open=settings.metrics_open)
     is_open = not settings.http.is_loopback and not settings.allowed_hosts
-    app.add_middleware(Guard, allowed_hosts=None if is_open else settings.allowed_hosts)
+    app.add_middleware(
+        Guard,
+        allowed_hosts=None if is_open else settings.allowed_hosts,
+        cors_origins=settings.cors_origins,
+    )
+    app.add_middleware(Drain)
     return app
 
 
@@ -126,66 +200,77 @@ def serve(settings: Settings) -> int:
     Raises:
         BadSetting: It cannot start as it was told.
     """
-    logging.basicConfig(
-        level=settings.log_level.upper(),
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    raise_file_limit(_limits(settings))
     listener = _listen(settings.http)
-    collector = open_collector(settings.store)
+    collector = open_collector(
+        settings.store,
+        settings.min_free_disk_bytes,
+        require_keys=settings.require_keys,
+        metrics_tags=settings.metrics_tags,
+    )
     if collector.connections.folder is not None:
         _keep_temporary_files(collector.connections.folder / "tmp")
     try:
+        _refuse_to_stand_open(settings, collector.keyring)
         uvloop.run(_serve(settings, listener, collector))
     finally:
         collector.close()
+        REFUSALS.close()
     return 0
 
 
 async def _serve(settings: Settings, listener: socket.socket, collector: Collector) -> None:
     current_default_thread_limiter().total_tokens = _READ_THREADS
     grpc_server, grpc_port = make_server(
-        TraceService(collector.pipeline, collector.telemetry), str(settings.grpc)
+        collector.pipeline,
+        collector.telemetry,
+        str(settings.grpc),
+        collector.keyring.find,
+        _grpc_credentials(settings),
+        limits=grpc_options(_limits(settings)),
     )
     await grpc_server.start()
-    http_server = _HttpServer(
+    http_server = HttpServer(
         uvicorn.Config(
             make_app(collector, settings),
             log_config=None,
             access_log=False,
             server_header=False,
-            timeout_graceful_shutdown=_DRAIN_S,
+            timeout_keep_alive=KEEP_ALIVE_S,
+            http=make_protocol(_limits(settings)),
+            ws="none",
+            ssl_certfile=settings.tls_cert,
+            ssl_keyfile=settings.tls_key,
         )
     )
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, http_server.stop)
+    http_server.send_away = collector.send_away
+    http_server.until_idle = collector.pipeline.until_idle
     http = Address(settings.http.host, listener.getsockname()[1])
-    http_server.when_ready = lambda: _say_ready(http, Address(settings.grpc.host, grpc_port))
+    grpc_address = Address(settings.grpc.host, grpc_port)
+    scheme = "https" if settings.tls_cert else "http"
+    http_server.when_ready = lambda: _say_ready(scheme, http, grpc_address, collector.keyring)
     sweeping = asyncio.create_task(collector.uploads.sweep_for_ever())
+    refreshing = asyncio.create_task(collector.keyring.refresh_for_ever())
+    watching = asyncio.create_task(collector.losses.watch_for_ever())
+    _tune_interpreter()
     await http_server.serve(sockets=[listener])
     sweeping.cancel()
-    await grpc_server.stop(_DRAIN_S)
+    refreshing.cancel()
+    watching.cancel()
+    await grpc_server.stop(_CALLS_S)
 
 
-class _HttpServer(uvicorn.Server):
-    """Leaves signals to us, so that a drained collector ends with status 0."""
+def _grpc_credentials(settings: Settings) -> ServerCredentials | None:
+    if settings.tls_cert is None or settings.tls_key is None:
+        return None
+    return grpc_credentials(settings.tls_cert, settings.tls_key)
 
-    when_ready: Callable[[], None]
 
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to answer, then say so."""
-        await super().startup(sockets)
-        self.when_ready()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-    def stop(self) -> None:
-        """Finish the requests under way, then end; at once when asked a second time."""
-        self.force_exit = self.should_exit
-        self.should_exit = True
+def _limits(settings: Settings) -> Limits:
+    return Limits(settings.max_connections, settings.request_timeout_s)
 
 
 def _listen(address: Address) -> socket.socket:
@@ -205,8 +290,27 @@ def _listen(address: Address) -> socket.socket:
     return listener
 
 
-def _say_ready(http: Address, grpc: Address) -> None:
+def _refuse_to_stand_open(settings: Settings, keyring: Keyring) -> None:
+    """Refuse to listen beyond loopback without keys, unless that was asked for."""
+    for address in (settings.http, settings.grpc):
+        if not (address.is_loopback or keyring.is_on or settings.insecure):
+            raise BadSetting(
+                f"Listening at {address} without keys would let anyone who reaches it read and "
+                "write: make a key with 'otel-ml keys add', listen at 127.0.0.1, or say --insecure"
+            )
+
+
+def _tune_interpreter() -> None:
+    """Look for cycles seldom, as spans and records have none; let the loop run often."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_GC_OBJECTS)
+    sys.setswitchinterval(_SWITCH_S)
+
+
+def _say_ready(scheme: str, http: Address, grpc: Address, keyring: Keyring) -> None:
     who = "every user of this machine" if http.is_loopback else f"everyone who reaches {http}"
-    _logger.warning("There are no keys: %s can read and write", who)
-    sys.stdout.write(f"otel-ml is ready: http://{http} (pages, API, OTLP), gRPC {grpc}\n")
+    if not keyring.is_on:
+        _logger.warning("There are no keys: %s can read and write", who)
+    sys.stdout.write(f"otel-ml is ready: {scheme}://{http} (pages, API, OTLP), gRPC {grpc}\n")
     sys.stdout.flush()

@@ -1,140 +1,189 @@
 """Settings: flags over ``OTEL_ML_*`` over ``otel-ml.toml`` over defaults, from one table."""
 
-import ipaddress
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
-import tomllib
-
+from otel_ml_collector.config_file import ConfigFile, read_config_file
 from otel_ml_collector.errors import BadSetting
+from otel_ml_collector.setting import (
+    Address,
+    Setting,
+    hide_password,
+    one_of,
+    read_address,
+    read_file,
+    read_folder,
+    read_names,
+    read_origins,
+    read_store,
+    read_switch,
+    read_tags,
+    whole_number,
+)
+from otel_ml_collector.tls import problem_of
+
+__all__ = ["DEFAULT_FILE", "SDK_VARIABLES", "TABLE", "Address", "Chosen", "Settings", "choose"]
+__all__ += ["load", "warnings_of"]
 
 DEFAULT_FILE: Final = "otel-ml.toml"
-_MAX_PORT: Final = 65_535
+# What the SDK reads: these are no mistakes in the environment of a collector.
+SDK_VARIABLES: Final = (
+    "OTEL_ML_API_KEY",
+    "OTEL_ML_CAPTURE",
+    "OTEL_ML_CAPTURE_SOURCE",
+    "OTEL_ML_ENDPOINT",
+    "OTEL_ML_PROJECT",
+    "OTEL_ML_TRACE",
+)
+_PREFIX: Final = "OTEL_ML_"
 _MAX_ARTIFACT_BYTES: Final = 2**31 - 1
 _LEVELS: Final = ("debug", "info", "warning", "error")
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
-    """A host and a port to listen at; port 0 lets the system choose."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        """``host:port``, with brackets around an IPv6 host."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}"
-
-    @property
-    def is_loopback(self) -> bool:
-        """Whether only this machine can reach it."""
-        if self.host == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return False
-
-
-@dataclass(frozen=True, slots=True)
 class Settings:
-    """How the collector runs.
+    """How the collector runs: each row of `TABLE` but ``data_dir``, which `store` says.
 
     Attributes:
         http: Where OTLP over HTTP, API and pages are.
         grpc: Where OTLP over gRPC is.
         store: Address of the store; see `otel_ml_collector.store.connection`.
         insecure: Listen beyond loopback although everybody there can read and write.
+        require_keys: Answer nobody without a key, also while there is none.
+        metrics_open: Who reads ``/metrics`` without a key: loopback, everyone or nobody.
         allowed_hosts: Names by which the service may be addressed, besides loopback.
         artifact_limit_bytes: How large an uploaded artifact may be, as a JSON document.
+        tls_cert: The certificate of both listeners; None for neither HTTP nor gRPC over TLS.
+        tls_key: Its private key.
+        cors_origins: Whose pages may send OTLP from a browser.
+        metrics_tags: Names of the tags of runs that are labels in ``/metrics``.
         log_level: debug, info, warning or error.
+        log_format: text or json.
+        min_free_disk_bytes: Free space of the data directory's disk below which nothing is
+            taken; 0 for no bound.
+        max_connections: How many connections HTTP and gRPC may have each.
+        request_timeout_s: How long a request may take to arrive, but for a body that comes fast.
     """
 
     http: Address
     grpc: Address
     store: str
     insecure: bool
+    require_keys: bool
+    metrics_open: str
     allowed_hosts: tuple[str, ...]
     artifact_limit_bytes: int
+    tls_cert: Path | None
+    tls_key: Path | None
+    cors_origins: tuple[str, ...]
+    metrics_tags: tuple[str, ...]
     log_level: str
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """One row of the table: flag ``--the-name``, variable ``OTEL_ML_THE_NAME``, key in the file."""
-
-    name: str
-    default: str
-    read: Callable[[str], Any]
-    help: str
-    is_switch: bool = False
-
-    @property
-    def flag(self) -> str:
-        """The command line's name of it."""
-        return f"--{self.name.replace('_', '-')}"
-
-    @property
-    def variable(self) -> str:
-        """The environment's name of it."""
-        return f"OTEL_ML_{self.name.upper()}"
-
-
-def _address(text: str) -> Address:
-    host, separator, port = text.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not separator or not host or "/" in host or not port.isdecimal() or int(port) > _MAX_PORT:
-        raise ValueError("expected HOST:PORT with a port from 0 to 65535")
-    return Address(host, int(port))
-
-
-def _switch(text: str) -> bool:
-    if text.lower() not in {"true", "false", "1", "0"}:
-        raise ValueError("expected true or false")
-    return text.lower() in {"true", "1"}
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip().lower() for name in text.split(",") if name.strip())
-
-
-def _bytes(text: str) -> int:
-    if not text.isdecimal() or not 0 < int(text) <= _MAX_ARTIFACT_BYTES:
-        raise ValueError(f"expected a number of bytes from 1 to {_MAX_ARTIFACT_BYTES}")
-    return int(text)
-
-
-def _level(text: str) -> str:
-    if text.lower() not in _LEVELS:
-        raise ValueError(f"expected one of {', '.join(_LEVELS)}")
-    return text.lower()
+    log_format: str
+    min_free_disk_bytes: int
+    max_connections: int
+    request_timeout_s: int
 
 
 TABLE: Final = (
-    Setting("data_dir", "otel-ml-data", str, "folder of the embedded store"),
-    Setting("http", "127.0.0.1:4318", _address, "HOST:PORT of OTLP over HTTP, API and pages"),
-    Setting("grpc", "127.0.0.1:4317", _address, "HOST:PORT of OTLP over gRPC"),
-    Setting("store", "", str, "store instead of --data-dir: clickhouse://user:pw@host:port/db"),
-    Setting("allowed_hosts", "", _names, "names this service may be addressed by, with commas"),
+    Setting("data_dir", "otel-ml-data", read_folder, "folder of the embedded store"),
+    Setting("http", "127.0.0.1:4318", read_address, "HOST:PORT of OTLP over HTTP, API and pages"),
+    Setting("grpc", "127.0.0.1:4317", read_address, "HOST:PORT of OTLP over gRPC"),
+    Setting(
+        "store", "", read_store, "store instead of --data-dir: clickhouse://user:pw@host:port/db"
+    ),
+    Setting("allowed_hosts", "", read_names, "names this service may be addressed by, with commas"),
     Setting(
         "insecure",
         "false",
-        _switch,
+        read_switch,
         "listen beyond loopback although there are no keys: anyone who reaches it reads it",
         is_switch=True,
     ),
     Setting(
+        "require_keys",
+        "false",
+        read_switch,
+        "answer nobody without a key, also while there is none",
+        is_switch=True,
+    ),
+    Setting(
+        "metrics_open",
+        "loopback",
+        one_of("loopback", "everyone", "nobody"),
+        "who reads /metrics without a key once there are keys: loopback, everyone or nobody",
+    ),
+    Setting(
         "artifact_limit_bytes",
         "100663296",
-        _bytes,
+        whole_number("bytes", 1, _MAX_ARTIFACT_BYTES),
         "largest artifact, as a JSON document",
     ),
-    Setting("log_level", "info", _level, f"one of {', '.join(_LEVELS)}"),
+    Setting(
+        "min_free_disk_bytes",
+        "268435456",
+        whole_number("bytes", 0, 2**63 - 1),
+        "free disk below which nothing is taken, 0 for no bound",
+    ),
+    Setting(
+        "max_connections",
+        "2000",
+        whole_number("connections", 1, 1_000_000),
+        "connections to HTTP and to gRPC, each",
+    ),
+    Setting(
+        "request_timeout_s",
+        "30",
+        whole_number("seconds", 1, 3_600),
+        "seconds in which a request arrives; one more for each 16 KiB of its body",
+    ),
+    Setting("tls_cert", "", read_file, "file of the certificate (PEM): HTTP and gRPC speak TLS"),
+    Setting("tls_key", "", read_file, "file of the certificate's private key (PEM)"),
+    Setting(
+        "cors_origins", "", read_origins, "pages that may send OTLP from a browser, https://..."
+    ),
+    Setting("metrics_tags", "", read_tags, "tags of runs that are labels in /metrics, with commas"),
+    Setting("log_level", "info", one_of(*_LEVELS), f"one of {', '.join(_LEVELS)}"),
+    Setting("log_format", "text", one_of("text", "json"), "text, or json for one object a line"),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """What one setting says, before it is read.
+
+    Attributes:
+        setting: Which one.
+        text: What is said.
+        source: flag, variable, file or default.
+        place: Where it stands, for people; empty when the setting's name says it.
+        name: What the setting is called there.
+    """
+
+    setting: Setting
+    text: str
+    source: str
+    name: str
+    place: str = ""
+
+    @property
+    def shown(self) -> str:
+        """The text without a password."""
+        return hide_password(self.text)
+
+    @property
+    def told_by(self) -> str:
+        """Which source it is, and the name that it has there: ``variable OTEL_ML_HTTP``."""
+        if self.source == "default":
+            return self.source
+        return f"{self.source} {self.place.removesuffix(': ') or self.name}"
+
+    def problem(self, error: ValueError) -> str:
+        """Say what is wrong with it."""
+        return f"{self.place}Invalid {self.name} {self.shown!r}: {error}"
 
 
 def load(
@@ -148,76 +197,109 @@ def load(
         file: A TOML file that must exist, or None to read `DEFAULT_FILE` when it is there.
 
     Raises:
-        BadSetting: A value, a key or the file is wrong; the message names where it stands and
-            what would be right.
+        BadSetting: A value, a key or the file is wrong; each line of the message names where one
+            stands and what would be right.
     """
-    content = _read_file(file)
+    chosen, problems = choose(flags, environment, file)
     values: dict[str, Any] = {}
-    precedence: dict[str, int] = {}
-    for setting in TABLE:
-        text, source, precedence[setting.name] = _choose(setting, flags, environment, content)
+    for name, said in chosen.items():
         try:
-            values[setting.name] = setting.read(text)
+            values[name] = said.setting.read(said.text)
         except ValueError as error:
-            raise BadSetting(f"Invalid {source} {text!r}: {error}") from error
-    # Both say where records are: the one that was said closer to the start wins.
-    names_store = values["store"] and precedence["store"] >= precedence["data_dir"]
-    data_dir = Path(values["data_dir"]).expanduser().resolve()
-    settings = Settings(
-        http=values["http"],
-        grpc=values["grpc"],
-        store=values["store"] if names_store else f"chdb://{quote(str(data_dir))}",
-        insecure=values["insecure"],
-        allowed_hosts=values["allowed_hosts"],
-        artifact_limit_bytes=values["artifact_limit_bytes"],
-        log_level=values["log_level"],
-    )
-    for address in (settings.http, settings.grpc):
-        if not address.is_loopback and not settings.insecure:
-            raise BadSetting(
-                f"Listening at {address} would let anyone who reaches it read and write: "
-                "listen at 127.0.0.1, or say --insecure"
-            )
-    return settings
+            problems.append(said.problem(error))
+    problems += _tls_problems(values, chosen)
+    if problems:
+        raise BadSetting("\n".join(problems))
+    values["store"] = _store(values["store"], values.pop("data_dir"), chosen)
+    return Settings(**values)
+
+
+def choose(
+    flags: Mapping[str, str | None], environment: Mapping[str, str], file: Path | None
+) -> tuple[dict[str, Chosen], list[str]]:
+    """Find which source says each setting, and what is wrong with the file's keys.
+
+    Raises:
+        BadSetting: The file cannot be read.
+    """
+    path = file or Path(DEFAULT_FILE)
+    found = read_config_file(path) if file or path.is_file() else ConfigFile(path, {}, {})
+    problems = list(_wrong_keys(found))
+    chosen = {
+        setting.name: _choose(setting, flags.get(setting.name), environment, found)
+        for setting in TABLE
+    }
+    return chosen, problems
+
+
+def warnings_of(environment: Mapping[str, str]) -> list[str]:
+    """Say which variables look like settings and are none."""
+    known = (*(setting.variable for setting in TABLE), *SDK_VARIABLES)
+    return [
+        f"Unknown variable {name}: {_suggestion(name, known)}"
+        for name in sorted(environment)
+        if name.startswith(_PREFIX) and name not in known
+    ]
+
+
+def _tls_problems(values: Mapping[str, Any], chosen: Mapping[str, Chosen]) -> Iterator[str]:
+    """Say why certificate and key, each right by itself, must not stand as they do."""
+    if not {"tls_cert", "tls_key"} <= values.keys():
+        return
+    cert, key = values["tls_cert"], values["tls_key"]
+    if cert and key:
+        reason = problem_of(cert, key)
+    else:
+        reason = f"expected tls_{'key' if cert else 'cert'} beside it" if cert or key else ""
+    if reason:
+        yield chosen["tls_cert" if cert else "tls_key"].problem(ValueError(reason))
 
 
 def _choose(
-    setting: Setting,
-    flags: Mapping[str, str | None],
-    environment: Mapping[str, str],
-    content: Mapping[str, str],
-) -> tuple[str, str, int]:
-    """Return the text, where it stands, and how much that counts."""
-    flag = flags.get(setting.name)
+    setting: Setting, flag: str | None, environment: Mapping[str, str], file: ConfigFile
+) -> Chosen:
     if flag is not None:
-        return flag, setting.flag, 3
-    if environment.get(setting.variable):  # empty means unset, as OpenTelemetry has it
-        return environment[setting.variable], setting.variable, 2
-    if setting.name in content:
-        return content[setting.name], f"{setting.name} in the file", 1
-    return setting.default, f"default of {setting.flag}", 0
+        return Chosen(setting, flag, "flag", setting.flag)
+    if text := environment.get(setting.variable):  # empty means unset, as OpenTelemetry has it
+        return Chosen(setting, text, "variable", setting.variable)
+    if _is_value(setting, file.content.get(setting.name)):
+        text = _as_text(file.content[setting.name])
+        return Chosen(setting, text, "file", setting.name, f"{file.place_of(setting.name)}: ")
+    return Chosen(setting, setting.default, "default", f"default of {setting.flag}")
 
 
-def _read_file(file: Path | None) -> dict[str, str]:
-    path = file or Path(DEFAULT_FILE)
-    if file is None and not path.is_file():
-        return {}
-    try:
-        content = tomllib.loads(path.read_text())
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise BadSetting(f"The file {path} cannot be read: {error}") from error
-    known = {setting.name for setting in TABLE}
-    for key in content:
+def _wrong_keys(file: ConfigFile) -> Iterator[str]:
+    known = {setting.name: setting for setting in TABLE}
+    for key, value in file.content.items():
+        place = file.place_of(key)
         if key not in known:
-            raise BadSetting(
-                f"Unknown key {key!r} in {path}: expected one of {', '.join(sorted(known))}"
-            )
-        if isinstance(content[key], dict):
-            raise BadSetting(f"Invalid {key} in the file {content[key]!r}: expected one value")
-    return {key: _as_text(value) for key, value in content.items()}
+            yield f"{place}: Unknown key {key!r}: {_suggestion(key, known)}"
+        elif not _is_value(known[key], value):
+            expected = "one value or a list of them" if known[key].takes_many else "one value"
+            yield f"{place}: Invalid {key} {value!r}: expected {expected}"
+
+
+def _is_value(setting: Setting, value: object) -> bool:
+    if isinstance(value, list):
+        return setting.takes_many and all(isinstance(item, str) for item in value)
+    return isinstance(value, str | int | float)
 
 
 def _as_text(value: object) -> str:
     if isinstance(value, list):
-        return ",".join(str(item) for item in value)
+        return ",".join(value)
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _suggestion(name: str, known: Mapping[str, object] | tuple[str, ...]) -> str:
+    near = get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]}?" if near else f"expected one of {', '.join(sorted(known))}"
+
+
+def _store(store: str, data_dir: Path, chosen: Mapping[str, Chosen]) -> str:
+    """Both say where records are: the one that was said closer to the start wins."""
+    closeness = ("default", "file", "variable", "flag")
+    said = [closeness.index(chosen[name].source) for name in ("store", "data_dir")]
+    if store and said[0] >= said[1]:
+        return store
+    return f"chdb://{quote(str(data_dir))}"

@@ -5,7 +5,10 @@
 
 * `receive`: the edge of a request, also of an upload;
 * `uploads`: the loop that sweeps;
-* `commit`: the loop of the writer thread.
+* `loss_watch`: the loop that looks for what is missing;
+* `cli.doctor`: a check, which then is what the doctor found;
+* `health`: the probe of the store, which answers that the collector is not ready;
+* `commit`: the loop of the writer thread, and who is told there of what is stored.
 """
 
 from typing import Final
@@ -29,6 +32,32 @@ class UnknownMediaType(Refused):
     """The request is in a form that is not read here (415)."""
 
 
+class WrongMethod(Refused):
+    """The request is of a method that means nothing here (405)."""
+
+
+class BadField(Refused):
+    """The request has a value that is wrong, at a known place.
+
+    Args:
+        field: The place, as a path.
+        description: What is wrong there, and what would be right.
+    """
+
+    def __init__(self, field: str, description: str) -> None:
+        super().__init__(f"{field}: {description}" if field else description)
+        self.field = field
+        self.description = description
+
+
+class Unauthenticated(Refused):
+    """The request has no key, or one that is not valid (401, UNAUTHENTICATED)."""
+
+
+class Forbidden(Refused):
+    """The request's key has not the scope that is needed (403, PERMISSION_DENIED)."""
+
+
 class Unavailable(CollectorError):
     """Not known to be stored: send again after a while (503, UNAVAILABLE).
 
@@ -40,6 +69,10 @@ class Unavailable(CollectorError):
     def __init__(self, message: str, retry_after_s: int = RETRY_AFTER_S) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class OverQuota(Unavailable):
+    """The key has sent more than it may (429, RESOURCE_EXHAUSTED with a delay)."""
 
 
 class StoreTimeout(Unavailable):
@@ -67,3 +100,7 @@ class NotFound(CollectorError):
 
 class BadSetting(CollectorError):
     """The program cannot start as it was told; the message is one line for its user."""
+
+
+class InUse(BadSetting):
+    """Another process holds the data directory."""

@@ -31,10 +31,17 @@ class Guard:
         app: What is guarded.
         allowed_hosts: Names by which the service may be addressed, besides loopback; None lets
             any name pass (for a service that listens beyond loopback without a name).
+        cors_origins: Whose pages may send OTLP from a browser.
     """
 
-    def __init__(self, app: ASGIApp, allowed_hosts: Collection[str] | None) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        allowed_hosts: Collection[str] | None,
+        cors_origins: Collection[str] = (),
+    ) -> None:
         self._app = app
+        self._origins = frozenset(cors_origins)
         self._hosts = None if allowed_hosts is None else _LOOPBACK | set(allowed_hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -48,7 +55,9 @@ class Guard:
                 MutableHeaders(scope=message).update(_HEADERS)
             await send(message)
 
-        reason = self._refusal(scope["method"], Headers(scope=scope))
+        headers = Headers(scope=scope)
+        is_otlp = scope["path"].startswith("/v1/") and headers.get("origin") in self._origins
+        reason = self._refusal("GET" if is_otlp else scope["method"], headers)
         app = PlainTextResponse(reason, 403) if reason else self._app
         await app(scope, receive, send_with_headers)
 

@@ -9,6 +9,9 @@ TRACE_KEY_CHARS: Final = 256
 KEY: Final = "key:"
 TAG: Final = "tag:"
 _MODEL: Final = "model:"
+# What marks the id of a provider's response among the texts of tags.
+RESPONSE: Final = "gen_ai.response.id="
+RESPONSE_CHARS: Final = 256
 FIRST: Final = KEY
 
 
@@ -20,6 +23,11 @@ def own_key(key: str) -> str:
 def own_tag(text: str) -> str:
     """Name the runs that have a tag, told as ``name=value``."""
     return TAG + text
+
+
+def own_response(response_id: str) -> str:
+    """Name the runs that got a response of a provider's: it stands among their tags' texts."""
+    return own_tag(f"{RESPONSE}{response_id[:RESPONSE_CHARS]}")
 
 
 def own_model(name: str, digest: str) -> str:

@@ -7,22 +7,34 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
+from otel_ml_collector.access import OPEN, Access
 from otel_ml_collector.commit import Commit
 from otel_ml_collector.decode.compression import decompress
-from otel_ml_collector.decode.traces import decode_traces
+from otel_ml_collector.decode.requests import count_data_points, read_logs, read_spans
+from otel_ml_collector.decode.signals import Form, Signal
 from otel_ml_collector.errors import TooLarge, Unavailable
-from otel_ml_collector.mapping import Filing, map_spans
+from otel_ml_collector.mapping import NO_TRACE, NO_TRACE_MEANS, Filing, map_logs, map_spans
+from otel_ml_collector.quotas import Quotas
 from otel_ml_collector.records import Records
 from otel_ml_collector.telemetry import Telemetry
 
 BODY_LIMIT_BYTES: Final = 64 * 1024 * 1024
 _IN_FLIGHT_BYTES: Final = 96 * 1024 * 1024
-# The stock OpenTelemetry collector gives up on a request after 5 s.
-_ANSWER_S: Final = 4.0
+# What a record takes beside its text, which takes what it took in the body; bounded, so that the
+# largest request is taken when it is alone.
+_RECORD_BYTES: Final = 1024
+_RECORDS_BYTES: Final = 12 * 1024 * 1024
+# The stock OpenTelemetry collector gives up on a request after 5 s; an answer takes its time on a
+# busy loop, and what is told here is within 4 s at the sender.
+_ANSWER_S: Final = 3.5
 _MAPPERS: Final = 2
+_NO_METRICS: Final = (
+    "Metrics are not kept here: send OTLP metrics to a Prometheus-compatible backend; the metrics "
+    "of runs are made here of spans and log records, see /metrics"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +42,20 @@ class Export:
     """One export request as a transport received it.
 
     Attributes:
-        body: OTLP in protobuf, perhaps compressed.
+        body: OTLP, perhaps compressed.
         encoding: gzip, deflate or identity.
         header_project: What the request's header says, for spans that name no project.
+        signal: What the body holds.
+        form: How the body is written.
+        access: What its key allows.
     """
 
     body: bytes
     encoding: str
     header_project: str | None
+    signal: Signal = Signal.TRACES
+    form: Form = Form.PROTOBUF
+    access: Access = OPEN
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +63,7 @@ class Answer:
     """What became of a request: everything but the rejected spans is durable.
 
     Attributes:
-        rejected: Number of spans that can never be stored.
+        rejected: Number of spans, log records or data points that can never be stored.
         message: Why, in English; empty when none was rejected.
     """
 
@@ -59,22 +77,45 @@ class Pipeline:
     Args:
         commit: Stores the records.
         telemetry: Counts spans.
+        quotas: Bound what each key sends.
     """
 
-    def __init__(self, commit: Commit, telemetry: Telemetry) -> None:
+    def __init__(self, commit: Commit, telemetry: Telemetry, quotas: Quotas | None = None) -> None:
         self._commit = commit
         self._telemetry = telemetry
+        self._quotas = quotas or Quotas()
         self._budget = _Budget(telemetry)
         self._mappers = ThreadPoolExecutor(_MAPPERS, thread_name_prefix="otel-ml-map")
+        self._under_way = 0
+        self._is_ending = False
+        self._idle = asyncio.Event()
 
     @contextmanager
     def hold(self) -> "Iterator[Held]":
-        """Take part in the budget of bytes until the request is answered."""
+        """Take part in the budget of bytes until the request is answered.
+
+        Raises:
+            Unavailable: No more requests are taken.
+        """
+        if self._is_ending:
+            raise Unavailable("The collector is shutting down")
         held = Held(self._budget)
+        self._under_way += 1
         try:
             yield held
         finally:
             held.release()
+            self._under_way -= 1
+            self._note_idle()
+
+    def send_away(self) -> None:
+        """Take no more requests."""
+        self._is_ending = True
+        self._note_idle()
+
+    async def until_idle(self) -> None:
+        """Wait, after `send_away`, until each request has its answer."""
+        await self._idle.wait()
 
     async def accept(self, export: Export, held: "Held") -> Answer:
         """Store the spans of a request.
@@ -85,9 +126,12 @@ class Pipeline:
 
         Raises:
             Refused: The request is wrong for good.
+            OverQuota: Its key has sent more than it may.
             Unavailable: It is not known to be stored; the sender should send it again. Raised
                 within 4 s.
         """
+        self._quotas.check(export.access)
+        self._quotas.take(export.access, size=len(export.body))
         try:
             async with asyncio.timeout(_ANSWER_S):
                 return await self._store(export, held)
@@ -98,15 +142,43 @@ class Pipeline:
         """Let requests under way finish decoding."""
         self._mappers.shutdown(wait=True)
 
+    def _note_idle(self) -> None:
+        if self._is_ending and not self._under_way:
+            self._idle.set()
+
     async def _store(self, export: Export, held: "Held") -> Answer:
         deadline = time.monotonic() + _ANSWER_S
-        records = await asyncio.get_running_loop().run_in_executor(
-            self._mappers, _read, export, held, deadline
-        )
+        loop = asyncio.get_running_loop()
+        if export.signal is Signal.METRICS:
+            number = await loop.run_in_executor(self._mappers, _count, export, held, deadline)
+            return Answer(number, _NO_METRICS if number else "")
+        records = await loop.run_in_executor(self._mappers, self._read, export, held, deadline)
         if len(records) or records.trace_keys:
             await asyncio.wrap_future(self._commit.submit(records, deadline))
-        self._telemetry.count_spans(len(records.runs), records.rejected)
-        return _answer(records.rejected)
+        accepted = records.received - records.rejected.total()
+        if export.signal is Signal.LOGS:
+            self._telemetry.count_log_records(accepted, records.rejected)
+            return _answer(records.rejected, "Log records")
+        self._telemetry.count_spans(accepted, records.rejected)
+        return _answer(records.rejected, "Spans")
+
+    def _read(self, export: Export, held: "Held", deadline: float) -> Records:
+        """Decode and map, on a thread."""
+        body = _body(export, held, deadline)
+        filing = Filing(export.header_project, time.time_ns(), export.access)
+        if export.signal is Signal.LOGS:
+            logs = read_logs(body, export.form)
+            held.grow(min(len(logs) * _RECORD_BYTES, _RECORDS_BYTES))
+            self._note_received(export, len(logs))
+            return replace(map_logs(logs, filing), received=len(logs))
+        spans = read_spans(body, export.form)
+        held.grow(min(len(spans) * _RECORD_BYTES, _RECORDS_BYTES))
+        self._note_received(export, len(spans))
+        return replace(map_spans(spans, filing), received=len(spans))
+
+    def _note_received(self, export: Export, number: int) -> None:
+        self._quotas.take(export.access, spans=number)
+        self._telemetry.count_received(export.signal, number)
 
 
 class _Budget:
@@ -153,8 +225,13 @@ class Held:
             self._budget.move(-self._bytes)
 
 
-def _read(export: Export, held: Held, deadline: float) -> Records:
-    """Decode and map, on a thread; a request that nobody waits for any more is left alone."""
+def _count(export: Export, held: Held, deadline: float) -> int:
+    """Count the data points of a request, on a thread."""
+    return count_data_points(_body(export, held, deadline), export.form)
+
+
+def _body(export: Export, held: Held, deadline: float) -> bytes:
+    """Decompress a body; a request that nobody waits for any more is left alone."""
     if time.monotonic() >= deadline:
         raise Unavailable("The collector is busy")
     body = decompress(export.body, export.encoding, BODY_LIMIT_BYTES)
@@ -162,11 +239,12 @@ def _read(export: Export, held: Held, deadline: float) -> Records:
         raise TooLarge(f"The body has more than {BODY_LIMIT_BYTES} bytes uncompressed")
     if body is not export.body:
         held.grow(len(body))
-    return map_spans(decode_traces(body), Filing(export.header_project, time.time_ns()))
+    return body
 
 
-def _answer(rejected: Counter[str]) -> Answer:
+def _answer(rejected: Counter[str], what: str) -> Answer:
     if not rejected:
         return Answer(0, "")
     reasons = ", ".join(f"{reason} {number}" for reason, number in sorted(rejected.items()))
-    return Answer(rejected.total(), f"Spans rejected for good: {reasons}")
+    meaning = f"; {NO_TRACE_MEANS}" if NO_TRACE in rejected else ""
+    return Answer(rejected.total(), f"{what} rejected for good: {reasons}{meaning}")

@@ -7,7 +7,14 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import orjson
+
 TagValue = str | bool | int | float
+
+
+def text_of(value: TagValue) -> str:
+    """Write a tag's value as the text that a filter compares: numbers and bools as JSON does."""
+    return value if isinstance(value, str) else orjson.dumps(value).decode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +36,7 @@ class LogLine:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: setting 45 frozen fields takes a quarter of the mapping
 class Run:
     """One span, as it is stored; its kind says whether it is a model call.
 
@@ -46,6 +53,7 @@ class Run:
         inputs_preview: Short plain text, for lists.
         attributes: What no dialect has a field for.
         rank: Says which of several deliveries of one span wins, in whatever order they come.
+        response_id: The provider's id of what it answered; what is said of it is found by that.
     """
 
     project: str
@@ -90,6 +98,7 @@ class Run:
     process: str
     seq: int
     rank: int
+    response_id: str = ""
 
     @property
     def run_id(self) -> str:
@@ -166,13 +175,21 @@ class LateTag:
 
 @dataclass(frozen=True, slots=True)
 class LateLog:
-    """A line of text that came apart from its run."""
+    """A line of text that came apart from its run.
+
+    Attributes:
+        record_id: The span that brought it; for a log record the digest of its content.
+        event: What kind of event it is; empty for an ordinary line.
+        attributes: JSON text, empty when it has none.
+    """
 
     project: str
     owner: str
     line: LogLine
     record_id: str
     position: int
+    event: str = ""
+    attributes: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +220,7 @@ class Artifact:
     rank: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class TraceKey:
     """A trace id, or a key of the user's own, by which a trace is found.
 
@@ -253,6 +270,42 @@ class ProcessSign:
 
 
 @dataclass(slots=True)
+class Arrivals:
+    """Which numbers of a process came in one request, of spans that ended in one hour.
+
+    Attributes:
+        hour: In which they ended, in hours since 1970, UTC.
+        minute: In which they came, in minutes since 1970, UTC.
+        timely: Numbers that came soon after their span ended.
+        late: Those that came later than that.
+        dropped: How many spans the process had dropped by then, if it told.
+        settled: Up to which number nothing is on its way any more, if it told.
+    """
+
+    project: str
+    process: str
+    hour: int
+    minute: int
+    timely: list[int] = field(default_factory=list)
+    late: list[int] = field(default_factory=list)
+    dropped: int = 0
+    settled: int = 0
+
+    def join(self, other: "Arrivals") -> "Arrivals":
+        """Make one of two of the same process and hour, whatever their order."""
+        return Arrivals(
+            self.project,
+            self.process,
+            self.hour,
+            max(self.minute, other.minute),
+            self.timely + other.timely,
+            self.late + other.late,
+            max(self.dropped, other.dropped),
+            max(self.settled, other.settled),
+        )
+
+
+@dataclass(slots=True)
 class Records:
     """What some spans say, ready to be stored.
 
@@ -260,6 +313,7 @@ class Records:
         runs: Ended ones.
         open_runs: Those that said that they began, whether or not they have ended since.
         rejected: Number of spans that can never be stored, by reason.
+        received: How many spans, or log records, they were made of.
     """
 
     runs: list[Run] = field(default_factory=list)
@@ -271,7 +325,9 @@ class Records:
     artifacts: list[Artifact] = field(default_factory=list)
     trace_keys: list[TraceKey] = field(default_factory=list)
     signs: list[ProcessSign] = field(default_factory=list)
+    arrivals: list[Arrivals] = field(default_factory=list)
     rejected: Counter[str] = field(default_factory=Counter)
+    received: int = 0
 
     def extend(self, other: "Records") -> None:
         """Add what other spans say."""
@@ -284,7 +340,9 @@ class Records:
         self.artifacts += other.artifacts
         self.trace_keys += other.trace_keys
         self.signs += other.signs
+        self.arrivals += other.arrivals
         self.rejected += other.rejected
+        self.received += other.received
 
     def __len__(self) -> int:
         """Count the rows, for the size of a group."""
@@ -297,6 +355,7 @@ class Records:
             + len(self.logs)
             + len(self.artifacts)
             + len(self.signs)
+            + len(self.arrivals)
         )
 
 

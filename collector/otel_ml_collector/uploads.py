@@ -32,14 +32,20 @@ class Uploads:
         writer: Stores documents; nobody else uses it.
         telemetry: Counts them.
         silent_s: How long a sender may say nothing in the middle of its upload.
+        check_room: Raises `Unavailable` while the disk is nearly full.
     """
 
     def __init__(
-        self, writer: ArtifactWriter, telemetry: Telemetry, silent_s: float = _SILENT_S
+        self,
+        writer: ArtifactWriter,
+        telemetry: Telemetry,
+        silent_s: float = _SILENT_S,
+        check_room: Callable[[], None] = lambda: None,
     ) -> None:
         self._writer = writer
         self._telemetry = telemetry
         self._silent_s = silent_s
+        self._check_room = check_room
         self._running = 0
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="otel-ml-artifacts")
 
@@ -126,6 +132,7 @@ class Uploads:
 
     @contextmanager
     def _slot(self) -> Iterator[None]:
+        self._check_room()
         if self._running >= AT_ONCE:
             raise Unavailable(f"There are {AT_ONCE} uploads already")
         self._running += 1

@@ -1,153 +1,171 @@
-"""Spans a second that are accepted, durable and queryable; disk and memory they take."""
+"""Spans a second that are accepted, durable and queryable; what they take of CPU, memory, disk."""
 
-import asyncio
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
-import grpc
-
+from otel_ml_collector.decode.traces import decode_traces
+from otel_ml_collector.mapping import Filing, map_spans
+from tests.bench.load import Load, Sent, send_load
 from tests.bench.payload import SPANS, Template
 from tests.bench.spread import spread
-from tests.bench.table import print_table
+from tests.bench.table import print_table, verdict
 from tests.support.collector import CollectorProcess
 
-SECONDS: Final = 8
 ROUNDS: Final = 3
-IN_FLIGHT: Final = (4, 32)
-EXPORT: Final = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
+SECONDS: Final = 4
+IDLE_REQUESTS: Final = 100
+# Requests in flight, spans of each, and spans a second that are promised.
+LOADS: Final = ((4, SPANS, 10_000), (32, SPANS, 15_000), (128, SPANS, 0), (64, 16, 5_000))
+_IDLE_MS: Final = 100
+_ANSWER_S: Final = 4.0
+_MAP_US: Final = 15
+_IDLE_MB: Final = 450
+_PEAK_MB: Final = 1_200
+_DISK: Final = 0.45
+_MAPPED: Final = 40
+
+Transport = Literal["gRPC", "HTTP"]
 
 
 @dataclass(frozen=True, slots=True)
-class Ingest:
-    """What one round of load gave.
+class Round:
+    """What one round gave, on a fresh collector.
 
     Attributes:
-        spans_per_s: Accepted spans, all of which were found through the API afterwards.
-        p50_ms: Time from request to answer, and so is p99_ms.
-        refused: Requests that were told to come again.
-        bytes_per_run: Data directory after the load, a run.
-        raw_bytes_per_run: The same runs on the wire, uncompressed.
-        peak_mb: Highest resident memory of the collector.
+        idle: One request of one span after the other.
+        loads: One for each of `LOADS`, one after the other.
+        idle_mb: Resident memory before all that.
+        peak_mb: The highest resident memory.
+        bytes_per_run: Data directory afterwards, a run.
     """
 
-    spans_per_s: float
-    p50_ms: float
-    p99_ms: float
-    refused: int
-    bytes_per_run: float
-    raw_bytes_per_run: float
+    idle: Sent
+    loads: Sequence[Sent]
+    idle_mb: float
     peak_mb: float
+    bytes_per_run: float
 
 
-def measure(in_flight: int, seconds: int = SECONDS) -> Ingest:
-    """Load a fresh collector over gRPC from a process of its own; then count what is there."""
+def measure(transport: Transport, seconds: float = SECONDS) -> Round:
+    """Load a fresh collector; after each load the API must know every accepted run, once."""
     with tempfile.TemporaryDirectory() as folder:
         collector = CollectorProcess(Path(folder) / "data")
         try:
             collector.wait_ready()
-            with get_context("spawn").Pool(1) as pool:
-                accepted, refused, waits_s, took_s, raw = pool.apply(
-                    _load, (collector.grpc, in_flight, seconds)
-                )
-            [project] = collector.get("/projects")["projects"]
-            stored = project["runs"]
-            # A request that was told to come again may be stored: then there is more.
-            assert stored >= accepted, (stored, accepted)
-            peak_mb = _peak_mb(collector.pid)
+            idle_mb = _status_mb(collector.pid, "VmRSS")
+            address = collector.grpc if transport == "gRPC" else collector.endpoint
+            idle = send_load(Load(address, "idle", 1, 1, 60, IDLE_REQUESTS))
+            loads = []
+            for in_flight, spans, _ in LOADS:
+                project = f"{in_flight}-{spans}"
+                loads.append(send_load(Load(address, project, in_flight, spans, seconds)))
+                _check_stored(collector, project, loads[-1])
+            peak_mb = _status_mb(collector.pid, "VmHWM")
+            stored = sum(one["runs"] for one in collector.get("/projects")["projects"])
+            collector.restart()  # parts that were merged away leave
             collector.stop()
-            collector = CollectorProcess(Path(folder) / "data")  # parts that were merged away leave
-            collector.wait_ready()
             size = _size(Path(folder))
         finally:
             collector.kill()
-    centiles = statistics.quantiles(waits_s, n=100)
-    return Ingest(
-        spans_per_s=accepted / took_s,
-        p50_ms=centiles[49] * 1e3,
-        p99_ms=centiles[98] * 1e3,
-        refused=refused,
-        bytes_per_run=size / stored,
-        raw_bytes_per_run=raw,
-        peak_mb=peak_mb,
-    )
+    return Round(idle, loads, idle_mb, peak_mb, size / stored)
+
+
+def measure_mapping() -> float:
+    """Measure decode and map, in CPU µs a span."""
+    template = Template("bench")
+    bodies = [template.fresh() for _ in range(_MAPPED)]
+    took_s = []
+    for body in bodies:
+        started = time.thread_time()
+        map_spans(decode_traces(body), Filing(None, time.time_ns()))
+        took_s.append(time.thread_time() - started)
+    return statistics.median(took_s) / SPANS * 1e6
 
 
 def report(rounds: int = ROUNDS) -> None:
-    """Measure and print, a column for each number of requests in flight."""
-    found = [[measure(in_flight) for _ in range(rounds)] for in_flight in IN_FLIGHT]
-    lines: tuple[tuple[str, str, int, Callable[[Ingest], float]], ...] = (
-        ("accepted, durable, queryable", " spans/s", 0, lambda one: one.spans_per_s),
-        ("answer, p50", " ms", 0, lambda one: one.p50_ms),
-        ("answer, p99", " ms", 0, lambda one: one.p99_ms),
-        ("told to come again", "", 0, lambda one: one.refused),
-        ("memory of the collector, most", " MB", 0, lambda one: one.peak_mb),
-        ("disk, a run", " B", 0, lambda one: one.bytes_per_run),
-        ("÷ its bytes on the wire", "", 2, lambda one: one.bytes_per_run / one.raw_bytes_per_run),
-    )
-    rows = [
-        [title, *(spread([pick(one) for one in column], unit, digits) for column in found)]
-        for title, unit, digits, pick in lines
-    ]
-    heads = [f"{in_flight} in flight" for in_flight in IN_FLIGHT]
-    print_table((f"requests of {SPANS} spans", *heads), rows)
+    """Measure and print, a column for each load."""
+    found: dict[Transport, list[Round]] = {
+        transport: [measure(transport) for _ in range(rounds)] for transport in ("gRPC", "HTTP")
+    }
+    mapped = [measure_mapping() for _ in range(rounds)]
+    heads = [f"{in_flight} in flight of {spans} spans" for in_flight, spans, _ in LOADS]
+    for transport, those in found.items():
+        print_table((transport, *heads), [_row(line, those) for line in _LINES])
+    _report_floors(found, mapped)
 
 
-def _load(address: str, in_flight: int, seconds: int) -> tuple[int, int, list[float], float, float]:
-    return asyncio.run(_send(address, in_flight, seconds))
+_Line = tuple[str, str, int, Callable[[Sent], float]]
+_LINES: Final[Sequence[_Line]] = (
+    ("accepted, durable, queryable", " spans/s", 0, lambda sent: sent.accepted / sent.took_s),
+    ("answer, p50", " ms", 0, lambda sent: _centile_ms(sent, 50)),
+    ("answer, p99", " ms", 0, lambda sent: _centile_ms(sent, 99)),
+    ("any answer, longest", " s", 2, lambda sent: sent.longest_s),
+    ("told to come again", "", 0, lambda sent: sent.refused),
+)
 
 
-async def _send(
-    address: str, in_flight: int, seconds: int
-) -> tuple[int, int, list[float], float, float]:
-    template = Template("bench")
-    waits_s: list[float] = []
-    refused = 0
-    options = [("grpc.max_send_message_length", -1)]
-    async with grpc.aio.insecure_channel(address, options) as channel:
-        export: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(EXPORT)
-        await export(template.fresh())  # the first request loads what the others use
-        started = time.perf_counter()
-
-        async def sender() -> None:
-            nonlocal refused
-            while time.perf_counter() - started < seconds:
-                body = template.fresh()
-                sent = time.perf_counter()
-                try:
-                    await export(body)
-                except grpc.aio.AioRpcError as error:
-                    if error.code() is not grpc.StatusCode.UNAVAILABLE:
-                        raise
-                    refused += 1
-                    await asyncio.sleep(0.5)  # as the answer's delay asks, in short
-                else:
-                    waits_s.append(time.perf_counter() - sent)
-
-        await asyncio.gather(*(sender() for _ in range(in_flight)))
-        took_s = time.perf_counter() - started
-    accepted = (len(waits_s) + 1) * SPANS
-    return accepted, refused, waits_s, took_s, template.bytes / SPANS
+def _row(line: _Line, rounds: Sequence[Round]) -> list[str]:
+    title, unit, digits, pick = line
+    columns = zip(*(one.loads for one in rounds), strict=True)
+    return [title, *(spread([pick(sent) for sent in column], unit, digits) for column in columns)]
 
 
-def _peak_mb(pid: int) -> float:
+def _report_floors(found: dict[Transport, list[Round]], mapped: Sequence[float]) -> None:
+    rows = []
+
+    def add(title: str, values: Sequence[float], unit: str, digits: int, reached: bool) -> None:
+        rows.append([title, spread(values, unit, digits), verdict(reached)])
+
+    for transport, rounds in found.items():
+        for place, (in_flight, spans, floor) in enumerate(LOADS):
+            loads = [one.loads[place] for one in rounds]
+            rates = [sent.accepted / sent.took_s for sent in loads]
+            if floor:
+                title = f"{transport}, {in_flight} in flight of {spans} spans: ≥ {floor:,} spans/s"
+                add(title, rates, " spans/s", 0, statistics.median(rates) >= floor)
+        longest = [max(sent.longest_s for sent in one.loads) for one in rounds]
+        title = f"{transport}, longest time to any answer: ≤ {_ANSWER_S:.0f} s"
+        add(title, longest, " s", 2, max(longest) <= _ANSWER_S)
+        idle = [_centile_ms(one.idle, 99) for one in rounds]
+        middle = [_centile_ms(one.idle, 50) for one in rounds]
+        add(f"{transport}, one span when idle, p50", middle, " ms", 1, max(middle) <= _IDLE_MS)
+        title = f"{transport}, one span when idle, p99: ≤ {_IDLE_MS} ms"
+        add(title, idle, " ms", 1, statistics.median(idle) <= _IDLE_MS)
+    everything = [one for rounds in found.values() for one in rounds]
+    idle_mb, peak_mb = [one.idle_mb for one in everything], [one.peak_mb for one in everything]
+    raw = everything[0].loads[0].bytes / SPANS
+    title = f"decode and map, CPU of a span: ≤ {_MAP_US} µs"
+    add(title, mapped, " µs", 1, statistics.median(mapped) <= _MAP_US)
+    add(f"memory, idle: ≤ {_IDLE_MB} MB", idle_mb, " MB", 0, max(idle_mb) <= _IDLE_MB)
+    add(f"memory under load: ≤ {_PEAK_MB:,} MB", peak_mb, " MB", 0, max(peak_mb) <= _PEAK_MB)
+    sizes = [one.bytes_per_run / raw for one in everything]
+    add(f"disk, a run ÷ its bytes on the wire: ≤ {_DISK}", sizes, "", 2, max(sizes) <= _DISK)
+    print_table(("floor", "measured", ""), rows)
+
+
+def _centile_ms(sent: Sent, centile: int) -> float:
+    return statistics.quantiles(sent.waits_s, n=100)[centile - 1] * 1e3
+
+
+def _check_stored(collector: CollectorProcess, project: str, sent: Sent) -> None:
+    """A request that was told to come again may be stored: then there is more than accepted."""
+    projects = {one["project"]: one["runs"] for one in collector.get("/projects")["projects"]}
+    assert projects[project] >= sent.accepted, (projects[project], sent.accepted)
+
+
+def _status_mb(pid: int, name: str) -> float:
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
+        if line.startswith(f"{name}:"):
             return int(line.split()[1]) / 1024
-    raise LookupError("VmHWM")
+    raise LookupError(name)
 
 
 def _size(folder: Path) -> int:
     done = subprocess.run(["du", "-sb", str(folder)], check=True, capture_output=True, text=True)
     return int(done.stdout.split()[0])
-
-
-if __name__ == "__main__":
-    print(measure(int(sys.argv[1]) if len(sys.argv) > 1 else 4))

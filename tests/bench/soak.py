@@ -1,17 +1,27 @@
-"""The long ones: ten minutes without a collector, ten million calls; ``make soak``."""
+"""The long ones: ``make soak``.
+
+Ten minutes without a collector, ten million calls; a hundred kills of the collector, a minute on a
+bad disk, a million broken requests.
+"""
 
 from typing import Final
 
-from tests.bench import memory, outage
+from tests.bench import crashed, memory, mutated, outage, trouble
 
 OUTAGE_S: Final = 600
 CALLS: Final = 10_000_000
+KILLS: Final = 100
+TROUBLE_S: Final = 60
+MUTATED: Final = 1_000_000
 
 
 def main() -> None:
     """Measure and print, one after the other."""
     outage.report(OUTAGE_S)
     memory.report(CALLS)
+    crashed.report(KILLS)
+    trouble.report(TROUBLE_S)
+    mutated.report(MUTATED)
 
 
 if __name__ == "__main__":

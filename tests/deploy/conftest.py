@@ -1,27 +1,57 @@
 """A collector that has something to count, for the checks of metrics and queries."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span
 
-from tests.support.collector import CollectorProcess
+from tests.otel_ml_collector.wire import any_value
+from tests.support.collector import CollectorProcess, wait_until
 
 PROTOBUF = {"Content-Type": "application/x-protobuf"}
 
 
 @pytest.fixture(scope="session")
 def counting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CollectorProcess]:
-    """A collector that has stored a span, rejected a span, and refused a request."""
+    """A collector that stored a judged run, misses a span, rejected one, refused a request."""
     process = CollectorProcess(tmp_path_factory.mktemp("counting"))
     try:
         process.wait_ready()
-        spans = [Span(trace_id=b"t" * 16, span_id=b"s" * 8, name="stored"), Span(name="no ids")]
-        scopes = [ScopeSpans(spans=spans)]
-        request = ExportTraceServiceRequest(resource_spans=[ResourceSpans(scope_spans=scopes)])
-        assert process.post("/v1/traces", request.SerializeToString(), PROTOBUF)[0] == 200
+        _send(process, _span("goodbye", {"record": "goodbye", "process": "0000000a", "seq": 2}))
+        process.restart()  # what is missing is looked for at the start
+        judged: dict[str, str | float | bool] = {
+            "model.name": "answer",
+            "score.grounded": 0.5,
+            "passed.grounded": True,
+        }
+        _send(process, _span("answer", judged), Span(name="no ids"))
         assert process.post("/v1/traces", b"\xff", PROTOBUF)[0] == 400
+        wait_until(lambda: "otel_ml_runs_total{" in process.get_text("/metrics"))
         yield process
     finally:
         process.kill()
+
+
+def _send(process: CollectorProcess, *spans: Span) -> None:
+    scopes = [ScopeSpans(spans=spans)]
+    request = ExportTraceServiceRequest(resource_spans=[ResourceSpans(scope_spans=scopes)])
+    assert process.post("/v1/traces", request.SerializeToString(), PROTOBUF)[0] == 200
+
+
+def _span(name: str, attributes: Mapping[str, str | float | bool]) -> Span:
+    """Make a span of our own dialect that begins now."""
+    now_ns = time.time_ns()
+    return Span(
+        trace_id=b"t" * 16,
+        span_id=name[:8].encode().ljust(8),
+        name=name,
+        start_time_unix_nano=now_ns,
+        end_time_unix_nano=now_ns,
+        attributes=[
+            KeyValue(key=f"otel_ml.{key}", value=any_value(value))
+            for key, value in attributes.items()
+        ],
+    )

@@ -44,11 +44,7 @@ def test_names_belong_together() -> None:
     ("old", "new", "problem"),
     [
         ("receivers: [otlp]", "receivers: [otlp, zipkin]", "receivers: zipkin is not declared"),
-        (
-            "processors: [memory_limiter]",
-            "processors: []",
-            "processors: memory_limiter is not used",
-        ),
+        ("processors: [memory", "processors: [batch, memory", "processors: batch is not declared"),
         ("_ml, otlp_grpc/jaeger]", "_ml]", "exporters: otlp_grpc/jaeger is not used"),
         ("[health_check, file", "[pprof, health_check, file", "extensions: pprof is not declared"),
         ("storage: file_storage", "storage: files", "storage files is not started"),

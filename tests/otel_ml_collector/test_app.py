@@ -1,5 +1,6 @@
 """Tests of the collector as a whole, without a network."""
 
+import hashlib
 import itertools
 import time
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from otel_ml_collector.span import Span
 from otel_ml_collector.store.writer import Writer
 from tests.otel_ml_collector.asgi import Answered, ask
 from tests.otel_ml_collector.spans import SECOND_NS, id_of, make_call, make_sign, make_start
-from tests.otel_ml_collector.stores import Service, open_service
+from tests.otel_ml_collector.stores import Service, Store, open_service
 from tests.otel_ml_collector.wire import encode
 
 PROTOBUF = "application/x-protobuf"
@@ -91,7 +92,7 @@ def test_foreign_page(service: Service, project: str) -> None:
 
 def test_health(service: Service) -> None:
     """A collector that lives and can answer says so."""
-    assert ask(service.app, "/healthz").json == {"status": "alive"}
+    assert ask(service.app, "/healthz").json == {"status": "alive", "program": "otel-ml"}
     assert ask(service.app, "/readyz").json == {"status": "ready"}
 
 
@@ -122,6 +123,36 @@ def test_ended_store(service: Service) -> None:
     answered = ask(service.app, "/readyz")
     assert (answered.status, answered.json["error"]["code"]) == (503, "unavailable")
     assert answered.headers["retry-after"] == "2"
+
+
+def test_full_disk(tmp_path: Path, project: str) -> None:
+    """While too little of the disk is free, everything that would be stored is to be sent again."""
+    collector = open_collector(f"chdb://{tmp_path}", min_free_disk_bytes=2**62)
+    try:
+        app = make_app(collector, load({}, {}, None))
+        writer = Writer(collector.connections)
+        service = Service(app, Store(collector.connections, writer, collector.reader))
+        document = b"{}"
+        digest = hashlib.sha256(document).hexdigest()
+        answers = [
+            send(service, project),
+            ask(
+                app,
+                f"/api/v1/projects/{project}/artifacts/{digest}",
+                method="PUT",
+                headers={"content-type": "application/json"},
+                body=[document],
+            ),
+            ask(app, "/readyz"),
+        ]
+        assert [answer.status for answer in answers] == [503, 503, 503]
+        assert [answer.headers["retry-after"] for answer in answers] == ["2", "2", "2"]
+        reason = f" bytes free: expected at least {2**62}"
+        assert all(reason in answer.body.decode("latin-1") for answer in answers)
+        assert ask(app, "/healthz").status == 200
+        assert listed(service, project) == []
+    finally:
+        collector.close()
 
 
 def test_open_service(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from otel_ml_collector.commit import Commit
 from otel_ml_collector.errors import Refused, Unavailable
 from otel_ml_collector.records import Metric, Records
 from otel_ml_collector.telemetry import Telemetry
+from tests.otel_ml_collector.spans import make_call, map_all
 
 WAIT_S = 10
 BUSY = "The store is busy"
@@ -285,3 +286,82 @@ def test_many_senders() -> None:
             thread.join(WAIT_S)
         assert [error_of(answer) for answer in answers] == [None] * 400
     assert store.stored == sorted(f"{a}-{b}" for a in range(8) for b in range(50))
+
+
+class Told:
+    """Runs of a store and of who is told of them, and what is asked of both."""
+
+    def __init__(self, *troubles: Exception) -> None:
+        self.written: list[Records] = []
+        self.told: list[Records] = []
+        self.telemetry = Telemetry()
+        self._troubles = list(troubles)
+        self._commit = Commit(self._write, self.telemetry, on_stored=self._listen)
+
+    def send(self, records: Records) -> tuple[type[BaseException], str] | None:
+        """Store the records of one request; returns what its sender is answered."""
+        return error_of(self._commit.submit(records, time.monotonic() + WAIT_S))
+
+    def close(self) -> None:
+        self._commit.close(WAIT_S)
+
+    @property
+    def duplicates(self) -> float:
+        for line in self.telemetry.render().decode().splitlines():
+            if line.startswith("otel_ml_spans_duplicate_total"):
+                return float(line.split()[-1])
+        raise LookupError("otel_ml_spans_duplicate_total")
+
+    def _write(self, records: Records) -> None:
+        if self._troubles:
+            raise self._troubles.pop()
+        self.written.append(records)
+
+    def _listen(self, records: Records) -> None:
+        self.told.append(records)
+        raise RuntimeError("unforeseen")
+
+
+def test_redelivery() -> None:
+    """A run that comes again is answered with success, counted, and not written again."""
+    way, records = Told(), map_all(make_call())
+    assert [way.send(records) for _ in range(3)] == [None] * 3
+    way.close()
+    assert [group.runs for group in way.written] == [records.runs]
+    assert way.duplicates == 2
+
+
+def test_redelivery_of_what_failed() -> None:
+    """A run that could not be stored is written when it comes again."""
+    way, records = Told(Unavailable("no space left")), map_all(make_call())
+    assert [way.send(records) for _ in range(2)] == [(Unavailable, "no space left"), None]
+    way.close()
+    assert [group.runs for group in way.written] == [records.runs]
+    assert way.duplicates == 0
+
+
+def test_told() -> None:
+    """Whoever wants to know is told what is new of each group, also after he raised."""
+    way = Told()
+    first, second = map_all(make_call()), map_all(make_call())
+    both = Records(runs=first.runs + second.runs)
+    assert [way.send(records) for records in (first, first, both)] == [None] * 3
+    way.close()
+    assert [group.runs for group in way.told if group.runs] == [first.runs, second.runs]
+
+
+def test_groups_of_a_slow_store() -> None:
+    """A store that needs long for a group gets smaller ones, so that no sender waits too long."""
+    slow = threading.Event()
+
+    def behave(names: set[str]) -> None:
+        if "slow" in names:
+            slow.wait(1)
+
+    store = FakeStore(behave)
+    with running(store) as commit:
+        assert error_of(submit(commit, *["slow"] * 2_000)) is None
+        with store.held(commit):
+            answers = [submit(commit, *["row"] * 1_500) for _ in range(4)]
+        assert [error_of(answer) for answer in answers] == [None] * 4
+    assert max(len(group) for group in store.groups[2:]) <= 3_000

@@ -1,14 +1,26 @@
 """Tests of settings: where they come from, and what is said of wrong ones."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
-from otel_ml_collector.config import TABLE, Address, Settings, load
+import otel_ml
+from otel_ml_collector.config import (
+    SDK_VARIABLES,
+    TABLE,
+    Address,
+    Settings,
+    load,
+    warnings_of,
+)
 from otel_ml_collector.errors import BadSetting
+from otel_ml_collector.setting import Setting
 from otel_ml_collector.store.connection import Connections
+
+PAGE: Final = Path(__file__).parents[2] / "docs/configuration.md"
 
 # A setting's name, how it reads in three sources, and the values that these mean.
 SOURCES: Final[list[tuple[str, list[str], list[Any]]]] = [
@@ -30,7 +42,13 @@ SOURCES: Final[list[tuple[str, list[str], list[Any]]]] = [
     ("data_dir", ["/flag", "/variable", "/file"], ["/flag", "/variable", "/file"]),
     ("allowed_hosts", ["a, B", "b", ""], [("a", "b"), ("b",), ()]),
     ("artifact_limit_bytes", ["1", "2147483647", "3"], [1, 2_147_483_647, 3]),
+    ("min_free_disk_bytes", ["0", "9223372036854775807", "5"], [0, 2**63 - 1, 5]),
+    ("max_connections", ["1", "1000000", "3"], [1, 1_000_000, 3]),
+    ("request_timeout_s", ["1", "3600", "3"], [1, 3_600, 3]),
+    ("metrics_open", ["nobody", "everyone", "loopback"], ["nobody", "everyone", "loopback"]),
+    ("metrics_tags", ["a, B", "b", ""], [("a", "B"), ("b",), ()]),
     ("log_level", ["DEBUG", "warning", "Error"], ["debug", "warning", "error"]),
+    ("log_format", ["JSON", "text", "json"], ["json", "text", "json"]),
 ]
 
 
@@ -66,8 +84,18 @@ def test_defaults(folder: Path) -> None:
         store=f"chdb://{folder}/otel-ml-data",
         insecure=False,
         allowed_hosts=(),
+        require_keys=False,
+        metrics_open="loopback",
         artifact_limit_bytes=100_663_296,
+        min_free_disk_bytes=268_435_456,
+        max_connections=2_000,
+        request_timeout_s=30,
+        tls_cert=None,
+        tls_key=None,
+        cors_origins=(),
+        metrics_tags=(),
         log_level="info",
+        log_format="text",
     )
 
 
@@ -160,6 +188,18 @@ def test_switch_off(text: str) -> None:
         ("http", "http://localhost:4318", "expected HOST:PORT with a port from 0 to 65535"),
         ("insecure", "yes", "expected true or false"),
         ("log_level", "loud", "expected one of debug, info, warning, error"),
+        ("http", "a b:1", "expected HOST:PORT with a port from 0 to 65535"),
+        ("max_connections", "0", "expected a number of connections from 1 to 1000000"),
+        ("request_timeout_s", "1.5", "expected a number of seconds from 1 to 3600"),
+        ("log_format", "xml", "expected one of text, json"),
+        ("data_dir", "~nobody-here/a", "expected a path; no home folder is known for its ~"),
+        ("data_dir", "a?b", "expected the path of a folder, without a question mark"),
+        ("metrics_open", "all", "expected one of loopback, everyone, nobody"),
+        (
+            "tls_cert",
+            "/missing.pem",
+            "expected a file that can be read (No such file or directory)",
+        ),
     ],
 )
 def test_bad_value(folder: Path, name: str, text: str, expected: str) -> None:
@@ -168,49 +208,87 @@ def test_bad_value(folder: Path, name: str, text: str, expected: str) -> None:
     assert message_of(flags(**{name: text}), {}) == f"Invalid {flag} {text!r}: {expected}"
     assert message_of(flags(), {variable: text}) == f"Invalid {variable} {text!r}: {expected}"
     (folder / "otel-ml.toml").write_text(f'{name} = "{text}"')
-    assert message_of(flags(), {}) == f"Invalid {name} in the file {text!r}: {expected}"
+    assert message_of(flags(), {}) == f"otel-ml.toml:1: Invalid {name} {text!r}: {expected}"
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("colour = 3", "Unknown key 'colour' in otel-ml.toml: expected one of allowed_hosts, "),
-        ("http =", "The file otel-ml.toml cannot be read: "),
-        ("\udcff", "The file otel-ml.toml cannot be read: "),
-        ("http = 4318", "Invalid http in the file '4318': expected HOST:PORT"),
-        ("[http]\nhost = 'a'", "Invalid http in the file "),
-        ("[data_dir]\npath = 'a'", "Invalid data_dir in the file "),
+        ("\n\nhttpp = 3", "otel-ml.toml:3: Unknown key 'httpp': did you mean http?"),
+        ("http = 4318", "otel-ml.toml:1: Invalid http '4318': expected HOST:PORT"),
+        ("[http]\nhost = 'a'", "otel-ml.toml:1: Invalid http {'host': 'a'}: expected one value"),
+        ("http = ['a:1']", "otel-ml.toml:1: Invalid http ['a:1']: expected one value"),
+        (
+            "\nallowed_hosts = [1]",
+            "otel-ml.toml:2: Invalid allowed_hosts [1]: expected one value or a list of them",
+        ),
+        ("paint = 3", "otel-ml.toml:1: Unknown key 'paint': expected one of allowed_hosts, "),
+        ("http =", "The file otel-ml.toml cannot be read: Invalid value (at end of document)"),
+        ("\udcff", "The file otel-ml.toml cannot be read: 'utf-8' codec can't decode"),
     ],
 )
 def test_bad_file(folder: Path, content: str, message: str) -> None:
-    """A file that is wrong is told with what is wrong in it."""
+    """A file that is wrong is told with what is wrong in it, and on which line."""
     (folder / "otel-ml.toml").write_bytes(content.encode(errors="surrogateescape"))
     assert message_of(flags(), {}).startswith(message)
+
+
+def test_all_problems(folder: Path) -> None:
+    """Everything that is wrong is told at once, a line each, wherever it stands."""
+    (folder / "otel-ml.toml").write_text('colour = 1\n# a comment\n"log_level" = "loud"\n')
+    given = message_of(flags(http="h"), {"OTEL_ML_GRPC": "g"})
+    assert given.splitlines() == [
+        f"otel-ml.toml:1: Unknown key 'colour': expected one of {', '.join(sorted(flags()))}",
+        "Invalid --http 'h': expected HOST:PORT with a port from 0 to 65535",
+        "Invalid OTEL_ML_GRPC 'g': expected HOST:PORT with a port from 0 to 65535",
+        "otel-ml.toml:3: Invalid log_level 'loud': expected one of debug, info, warning, error",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("mysql://me:hush@db/x", "mysql://me:***@db/x"),
+        ("mysql://me:hu@sh@db/x", "mysql://me:***@db/x"),
+        ("mysql://:hush@db/x", "mysql://:***@db/x"),
+        ("mysql://me@db/x", "mysql://me@db/x"),
+    ],
+)
+def test_password(said: str, shown: str) -> None:
+    """A password is never told."""
+    assert message_of(flags(store=said), {}) == (
+        f"Invalid --store {shown!r}: expected chdb:///absolute/path or "
+        "clickhouse://user:password@host:port/database"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "warnings"),
+    [
+        ("OTEL_ML_HTPP", ["Unknown variable OTEL_ML_HTPP: did you mean OTEL_ML_HTTP?"]),
+        ("OTEL_ML_API_KEYS", ["Unknown variable OTEL_ML_API_KEYS: did you mean OTEL_ML_API_KEY?"]),
+        ("OTEL_ML_PROJECT", []),
+        ("OTEL_ML_MAX_CONNECTIONS", []),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", []),
+        ("XOTEL_ML_HTTP", []),
+    ],
+)
+def test_unknown_variable(name: str, warnings: list[str]) -> None:
+    """A variable that nobody reads is told with the one that is nearest."""
+    assert warnings_of({name: "1"}) == warnings
+
+
+def test_variables_of_the_sdk() -> None:
+    """The variables that the SDK reads are known to the collector."""
+    sources = [path.read_text() for path in Path(otel_ml.__path__[0]).rglob("*.py")]
+    read = {name for source in sources for name in re.findall(r"OTEL_ML_[A-Z_]+[A-Z]", source)}
+    assert read == set(SDK_VARIABLES)
 
 
 def test_missing_file(folder: Path) -> None:
     """A file that is named must be there."""
     file = folder / "missing.toml"
     assert message_of(flags(), {}, file).startswith(f"The file {file} cannot be read: ")
-
-
-@pytest.mark.parametrize("name", ["http", "grpc"])
-@pytest.mark.parametrize(
-    "address",
-    ["0.0.0.0:4318", "192.168.0.1:4318", "otel.example:4318", "[::]:4318", "[2001:db8::1]:1"],
-)
-def test_beyond_loopback(name: str, address: str) -> None:
-    """Listening beyond loopback is refused with what would be right."""
-    assert message_of(flags(**{name: address}), {}) == (
-        f"Listening at {address} would let anyone who reaches it read and write: "
-        "listen at 127.0.0.1, or say --insecure"
-    )
-
-
-def test_insecure() -> None:
-    """Listening beyond loopback is done when it is said twice."""
-    settings = load(flags(http="0.0.0.0:4318", insecure="true"), {}, None)
-    assert settings.http == Address("0.0.0.0", 4318)  # noqa: S104
 
 
 @pytest.mark.parametrize(
@@ -228,15 +306,17 @@ def test_address(text: str, address: Address, is_loopback: bool) -> None:
     assert (found, str(found), found.is_loopback) == (address, text, is_loopback)
 
 
-def test_names() -> None:
-    """A setting is called alike as flag and as variable."""
-    assert [(setting.flag, setting.variable) for setting in TABLE] == [
-        ("--data-dir", "OTEL_ML_DATA_DIR"),
-        ("--http", "OTEL_ML_HTTP"),
-        ("--grpc", "OTEL_ML_GRPC"),
-        ("--store", "OTEL_ML_STORE"),
-        ("--allowed-hosts", "OTEL_ML_ALLOWED_HOSTS"),
-        ("--insecure", "OTEL_ML_INSECURE"),
-        ("--artifact-limit-bytes", "OTEL_ML_ARTIFACT_LIMIT_BYTES"),
-        ("--log-level", "OTEL_ML_LOG_LEVEL"),
+@pytest.mark.parametrize("setting", TABLE, ids=lambda setting: setting.name)
+def test_names(setting: Setting) -> None:
+    """A setting is called alike as key, as flag and as variable."""
+    words = setting.name.split("_")
+    assert setting.flag == f"--{'-'.join(words)}"
+    assert setting.variable == f"OTEL_ML_{'_'.join(words).upper()}"
+
+
+def test_documented() -> None:
+    """The page of the settings has a row for each, in their order, with names and default."""
+    table = [line.split("|")[1:5] for line in PAGE.read_text().splitlines() if "| `--" in line]
+    assert [[cell.strip().strip("`") for cell in row] for row in table] == [
+        [setting.flag, setting.variable, setting.name, setting.default] for setting in TABLE
     ]

@@ -12,7 +12,7 @@ from otel_ml_collector.telemetry import Telemetry
 from otel_ml_collector.uploads import AT_ONCE, Uploads
 from tests.otel_ml_collector.spans import NOW_NS
 from tests.otel_ml_collector.stores import Store, open_store
-from tests.otel_ml_collector.test_telemetry import read
+from tests.otel_ml_collector.telemetry.page import read
 
 DOCUMENT = b'{"type":"x"}'
 SHA256 = hashlib.sha256(DOCUMENT).hexdigest()

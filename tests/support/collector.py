@@ -7,14 +7,14 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import quote, urlencode
 from urllib.request import Request, urlopen
 
-READY = re.compile(r"otel-ml is ready: (http://\S+) .*gRPC (\S+)")
+READY = re.compile(r"otel-ml is ready: (https?://\S+) .*gRPC (\S+)")
 _READY_S = 60
 _STOP_S = 30
 
@@ -22,13 +22,19 @@ _STOP_S = 30
 class CollectorProcess:
     """``otel-ml serve`` over a data directory that outlives it.
 
+    Args:
+        data_dir: The directory.
+        arguments: More of the command line.
+        launcher: What to put before the command.
+
     Attributes:
         endpoint: Base address of OTLP over HTTP, API and pages.
         grpc: ``host:port`` of OTLP over gRPC.
     """
 
-    def __init__(self, data_dir: Path, *arguments: str) -> None:
+    def __init__(self, data_dir: Path, *arguments: str, launcher: Sequence[str] = ()) -> None:
         self._data_dir = data_dir
+        self._launcher = launcher
         self._arguments = arguments
         self._output: list[str] = []
         self._ready = threading.Event()
@@ -56,14 +62,22 @@ class CollectorProcess:
 
     def stop(self) -> int:
         """Ask it to end; returns its exit status."""
+        self.ask_to_end()
+        return self.wait_end()
+
+    def ask_to_end(self) -> None:
+        """Tell it to end, as a service manager does, and go on."""
         self._process.send_signal(signal.SIGTERM)
+
+    def wait_end(self) -> int:
+        """Wait until it has ended; returns its exit status."""
         return self._process.wait(_STOP_S)
 
     def restart(self) -> None:
         """Start again over the same data."""
         if self._process.poll() is None:
             self.stop()
-        self._ready.clear()
+        self._ready = threading.Event()  # the reader of the ended process sets its own
         self.endpoint = ""
         self._process = self._start()
         self.wait_ready()
@@ -81,6 +95,31 @@ class CollectorProcess:
         except HTTPError as error:
             text = error.read().decode()
         return text
+
+    def status(self, path: str) -> int:
+        """Fetch any path; returns the status of the answer."""
+        try:
+            with urlopen(self.endpoint + path, timeout=30) as response:
+                status: int = response.status
+        except HTTPError as error:
+            error.close()
+            status = error.code
+        return status
+
+    @property
+    def peak_mb(self) -> float:
+        """The most memory that it had."""
+        return self._memory("VmHWM:")
+
+    @property
+    def resident_mb(self) -> float:
+        """The memory that it has."""
+        return self._memory("VmRSS:")
+
+    def _memory(self, name: str) -> float:
+        lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
+        [size] = [line.split()[1] for line in lines if line.startswith(name)]
+        return int(size) / 1024
 
     def post(
         self, path: str, body: bytes, headers: Mapping[str, str]
@@ -100,6 +139,7 @@ class CollectorProcess:
         while True:
             path = f"/projects/{quote(project)}/runs"
             page = self.get(path, **{"limit": 1000, **parameters, **cursor})
+            assert "runs" in page, page
             runs += page["runs"]
             if page["next_cursor"] is None:
                 return runs
@@ -108,6 +148,7 @@ class CollectorProcess:
     def _start(self) -> subprocess.Popen[str]:
         process = subprocess.Popen(
             [
+                *self._launcher,
                 *(sys.executable, "-m", "otel_ml_collector", "serve"),
                 *("--data-dir", str(self._data_dir)),
                 *("--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0"),
@@ -116,21 +157,22 @@ class CollectorProcess:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            errors="replace",  # what clients say may be anything, and some of it is logged
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
         )
-        threading.Thread(target=self._read, args=(process,), daemon=True).start()
+        threading.Thread(target=self._read, args=(process, self._ready), daemon=True).start()
         return process
 
-    def _read(self, process: subprocess.Popen[str]) -> None:
+    def _read(self, process: subprocess.Popen[str], ready: threading.Event) -> None:
         assert process.stdout is not None
         for line in process.stdout:
             self._output.append(line)
             match = READY.search(line)
             if match:
                 self.endpoint, self.grpc = match.groups()
-                self._ready.set()
+                ready.set()
         process.stdout.close()
-        self._ready.set()
+        ready.set()
 
 
 def wait_until(condition: Callable[[], bool], timeout_s: float = 20.0) -> None:

@@ -20,7 +20,7 @@ class PutRecordsResponse(_message.Message):
     def __init__(self) -> None: ...
 
 class Run(_message.Message):
-    __slots__ = ("project", "trace_id", "span_id", "parent_span_id", "kind", "name", "model", "digest", "structure", "start_ns", "end_ns", "outcome", "error_type", "error_message", "inputs", "outputs", "inputs_preview", "outputs_preview", "tags", "session", "user", "environment", "release", "provider", "provider_model", "input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens", "cost", "params", "logs", "events", "links", "attributes", "resource", "scope", "dialect", "process", "seq", "rank", "span_kind")
+    __slots__ = ("project", "trace_id", "span_id", "parent_span_id", "kind", "name", "model", "digest", "structure", "start_ns", "end_ns", "outcome", "error_type", "error_message", "inputs", "outputs", "inputs_preview", "outputs_preview", "tags", "session", "user", "environment", "release", "provider", "provider_model", "input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens", "cost", "params", "logs", "events", "links", "attributes", "resource", "scope", "dialect", "process", "seq", "rank", "span_kind", "response_id")
     PROJECT_FIELD_NUMBER: _ClassVar[int]
     TRACE_ID_FIELD_NUMBER: _ClassVar[int]
     SPAN_ID_FIELD_NUMBER: _ClassVar[int]
@@ -63,6 +63,7 @@ class Run(_message.Message):
     SEQ_FIELD_NUMBER: _ClassVar[int]
     RANK_FIELD_NUMBER: _ClassVar[int]
     SPAN_KIND_FIELD_NUMBER: _ClassVar[int]
+    RESPONSE_ID_FIELD_NUMBER: _ClassVar[int]
     project: str
     trace_id: bytes
     span_id: bytes
@@ -105,7 +106,8 @@ class Run(_message.Message):
     seq: int
     rank: int
     span_kind: str
-    def __init__(self, project: _Optional[str] = ..., trace_id: _Optional[bytes] = ..., span_id: _Optional[bytes] = ..., parent_span_id: _Optional[bytes] = ..., kind: _Optional[str] = ..., name: _Optional[str] = ..., model: _Optional[str] = ..., digest: _Optional[str] = ..., structure: _Optional[str] = ..., start_ns: _Optional[int] = ..., end_ns: _Optional[int] = ..., outcome: _Optional[str] = ..., error_type: _Optional[str] = ..., error_message: _Optional[str] = ..., inputs: _Optional[str] = ..., outputs: _Optional[str] = ..., inputs_preview: _Optional[str] = ..., outputs_preview: _Optional[str] = ..., tags: _Optional[_Iterable[_Union[Tag, _Mapping]]] = ..., session: _Optional[str] = ..., user: _Optional[str] = ..., environment: _Optional[str] = ..., release: _Optional[str] = ..., provider: _Optional[str] = ..., provider_model: _Optional[str] = ..., input_tokens: _Optional[int] = ..., output_tokens: _Optional[int] = ..., cached_tokens: _Optional[int] = ..., reasoning_tokens: _Optional[int] = ..., cost: _Optional[float] = ..., params: _Optional[str] = ..., logs: _Optional[_Iterable[_Union[LogLine, _Mapping]]] = ..., events: _Optional[str] = ..., links: _Optional[str] = ..., attributes: _Optional[str] = ..., resource: _Optional[str] = ..., scope: _Optional[str] = ..., dialect: _Optional[str] = ..., process: _Optional[str] = ..., seq: _Optional[int] = ..., rank: _Optional[int] = ..., span_kind: _Optional[str] = ...) -> None: ...
+    response_id: str
+    def __init__(self, project: _Optional[str] = ..., trace_id: _Optional[bytes] = ..., span_id: _Optional[bytes] = ..., parent_span_id: _Optional[bytes] = ..., kind: _Optional[str] = ..., name: _Optional[str] = ..., model: _Optional[str] = ..., digest: _Optional[str] = ..., structure: _Optional[str] = ..., start_ns: _Optional[int] = ..., end_ns: _Optional[int] = ..., outcome: _Optional[str] = ..., error_type: _Optional[str] = ..., error_message: _Optional[str] = ..., inputs: _Optional[str] = ..., outputs: _Optional[str] = ..., inputs_preview: _Optional[str] = ..., outputs_preview: _Optional[str] = ..., tags: _Optional[_Iterable[_Union[Tag, _Mapping]]] = ..., session: _Optional[str] = ..., user: _Optional[str] = ..., environment: _Optional[str] = ..., release: _Optional[str] = ..., provider: _Optional[str] = ..., provider_model: _Optional[str] = ..., input_tokens: _Optional[int] = ..., output_tokens: _Optional[int] = ..., cached_tokens: _Optional[int] = ..., reasoning_tokens: _Optional[int] = ..., cost: _Optional[float] = ..., params: _Optional[str] = ..., logs: _Optional[_Iterable[_Union[LogLine, _Mapping]]] = ..., events: _Optional[str] = ..., links: _Optional[str] = ..., attributes: _Optional[str] = ..., resource: _Optional[str] = ..., scope: _Optional[str] = ..., dialect: _Optional[str] = ..., process: _Optional[str] = ..., seq: _Optional[int] = ..., rank: _Optional[int] = ..., span_kind: _Optional[str] = ..., response_id: _Optional[str] = ...) -> None: ...
 
 class Tag(_message.Message):
     __slots__ = ("name", "string_value", "bool_value", "int_value", "double_value", "type", "group")

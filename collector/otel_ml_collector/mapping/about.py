@@ -109,7 +109,7 @@ def map_evaluation(span: Span, project: str, records: Records, known: Window) ->
     owner = target_of(span)
     attributes = span.attributes
     judge = to_text(attributes.get(names.JUDGE_NAME))
-    source = attributes.get(names.SOURCE, "judge")
+    source = to_text(attributes.get(names.SOURCE, "judge"))
     if owner is None:
         return NO_TARGET
     if not judge or source not in names.SOURCES:
@@ -127,7 +127,7 @@ def map_evaluation(span: Span, project: str, records: Records, known: Window) ->
             step=-1,
             time_ns=span.start_ns,
             mode="single",
-            source=to_text(source),
+            source=source,
             passed=passed if isinstance(passed, bool) else None,
             label=to_text(attributes.get(names.SCORE_LABEL)),
             explanation=to_text(attributes.get(names.EXPLANATION)),

@@ -15,13 +15,25 @@ _SPAN_ID_BYTES: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """The starts that are taken: 400 days back, one hour ahead of the collector's clock."""
+    """The starts that are taken: 400 days back, one hour ahead of the collector's clock.
+
+    Attributes:
+        now_ns: That clock.
+        reaches_back: Whether history is taken: all since 1970.
+    """
 
     now_ns: int
+    reaches_back: bool = False
 
     def __contains__(self, start_ns: int) -> bool:
         """Whether a span may start then."""
-        return self.now_ns - _OLDEST_NS <= start_ns <= self.now_ns + _AHEAD_NS
+        oldest_ns = 1 if self.reaches_back else self.now_ns - _OLDEST_NS
+        return oldest_ns <= start_ns <= self.now_ns + _AHEAD_NS
+
+
+def is_trace_id(trace_id: bytes) -> bool:
+    """Tell a valid trace id: 16 bytes, not all of them zero."""
+    return len(trace_id) == _TRACE_ID_BYTES and any(trace_id)
 
 
 def is_span_id(span_id: bytes) -> bool:
@@ -36,7 +48,7 @@ def is_project(name: str) -> bool:
 
 def reason_to_reject(span: Span, project: str, window: Window) -> str | None:
     """Say why a span can never be stored; None when it can."""
-    if len(span.trace_id) != _TRACE_ID_BYTES or not any(span.trace_id):
+    if not is_trace_id(span.trace_id):
         return "invalid_trace_id"
     if not is_span_id(span.span_id):
         return "invalid_span_id"

@@ -1,17 +1,15 @@
 """What the dialects found on one span, field by field; the first one to name a field wins."""
 
-from collections.abc import Mapping
 from typing import TypedDict
 
 from otel_ml_collector.records import LogLine, Tag
-from otel_ml_collector.span import Value
 
 
 class Found(TypedDict, total=False):
     """The fields of a run that a dialect may fill; an absent key is a field that nobody named.
 
-    Payloads (inputs, outputs, params) are values, not text; `logs` and `tags` hold everything
-    found, not the first. `own` are our own attributes, `used` the names that a field holds.
+    Inputs and outputs are a value and its JSON text, params are JSON text; `logs` and `tags` hold
+    everything found, not the first. `used` are names that fill a field with the values they have.
     """
 
     project: str
@@ -20,9 +18,9 @@ class Found(TypedDict, total=False):
     digest: str
     structure: str
     definition: str
-    inputs: object
-    outputs: object
-    params: object
+    inputs: tuple[object, str]
+    outputs: tuple[object, str]
+    params: str
     outcome: str
     error_type: str
     error_message: str
@@ -32,6 +30,7 @@ class Found(TypedDict, total=False):
     release: str
     provider: str
     provider_model: str
+    response_id: str
     input_tokens: int
     output_tokens: int
     cached_tokens: int
@@ -43,5 +42,4 @@ class Found(TypedDict, total=False):
     dialect: str
     tags: dict[str, Tag]
     logs: list[LogLine]
-    own: Mapping[str, Value]
     used: set[str]

@@ -3,12 +3,21 @@
 Spec: https://github.com/open-telemetry/semantic-conventions-genai
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final, Literal
 
 from otel_ml import attributes as names
+from otel_ml_collector.mapping.events import (
+    CONTENT_EVENTS,
+    Said,
+    read_details,
+    read_inputs,
+    read_outputs,
+)
 from otel_ml_collector.mapping.found import Found
-from otel_ml_collector.mapping.values import parse, to_float, to_int, to_text
+from otel_ml_collector.mapping.values import parse, read_payload, to_float, to_int, to_json, to_text
+from otel_ml_collector.owners import RESPONSE_CHARS
 from otel_ml_collector.span import Span, Value
 
 _INPUTS: Final = (
@@ -30,38 +39,96 @@ _TOKENS: Final[Mapping[_TokenField, tuple[str, ...]]] = {
     "cached_tokens": ("gen_ai.usage.cache_read.input_tokens",),
     "reasoning_tokens": ("gen_ai.usage.reasoning.output_tokens",),
 }
-_NAMES: Final = ("gen_ai.agent.name", "gen_ai.tool.name", "gen_ai.workflow.name")
+_ACTORS: Final = ("gen_ai.agent.name", "gen_ai.tool.name", "gen_ai.workflow.name")
 _REQUEST: Final = "gen_ai.request."
+_PREFIX: Final = "gen_ai."
 
 
-def read_run(span: Span, found: Found) -> None:
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Which of the conventions' names there are for each field, the preferred one first."""
+
+    model: Sequence[str]
+    requested: Sequence[str]
+    actor: Sequence[str]
+    provider: Sequence[str]
+    inputs: Sequence[str]
+    outputs: Sequence[str]
+    tokens: Sequence[tuple[_TokenField, Sequence[str]]]
+    params: Sequence[tuple[str, str]]
+
+
+def find_names(keys: Sequence[str]) -> Names | None:
+    """Find the conventions' names among those of a span; None when there are none."""
+    if not any(key.startswith(_PREFIX) for key in keys):
+        return None
+
+    def present(*wanted: str) -> list[str]:
+        return [name for name in wanted if name in keys]
+
+    tokens = [(field, present(*wanted)) for field, wanted in _TOKENS.items()]
+    params = [key for key in keys if key.startswith(_REQUEST) and key != "gen_ai.request.model"]
+    return Names(
+        model=present("gen_ai.response.model", "gen_ai.request.model"),
+        requested=present("gen_ai.request.model", "gen_ai.response.model"),
+        actor=present(*_ACTORS),
+        provider=present("gen_ai.provider.name", "gen_ai.system"),
+        inputs=present(*_INPUTS),
+        outputs=present(*_OUTPUTS),
+        tokens=[(field, there) for field, there in tokens if there],
+        params=[(key, key.removeprefix(_REQUEST)) for key in params],
+    )
+
+
+def read_run(span: Span, present: Names, found: Found) -> None:
     """Fill the fields that ``gen_ai.*`` attributes name and nobody named before."""
     attributes = span.attributes
-    if not any(key.startswith("gen_ai.") for key in attributes):
-        return
     found.setdefault("dialect", "gen_ai")
     operation = to_text(attributes.get("gen_ai.operation.name"))
     found.setdefault("kind", names.OPERATIONS.get(operation, "model"))
-    _read_model(attributes, found)
-    _read_content(attributes, found)
-    _read_usage(attributes, found)
+    _read_model(attributes, present, found)
+    _read_content(attributes, present, found)
+    _read_usage(attributes, present, found)
+    if span.events:
+        events = [event for event in span.events if event.name in CONTENT_EVENTS]
+        read_events([Said(e.name, e.time_ns, None, e.attributes) for e in events], found)
+    response = attributes.get(names.GEN_AI_RESPONSE_ID)
+    if response is not None:
+        found.setdefault("response_id", to_text(response)[:RESPONSE_CHARS])
     conversation = attributes.get("gen_ai.conversation.id")
     if conversation is not None and "session.id" not in attributes:
         found.setdefault("session", to_text(conversation))
 
 
-def _first(attributes: Mapping[str, Value], keys: tuple[str, ...]) -> tuple[str, Value]:
-    for key in keys:
-        if attributes.get(key) is not None:
-            return key, attributes[key]
+def read_events(events: Sequence[Said], found: Found) -> None:
+    """Fill the fields that events of a call tell and nobody named before."""
+    if not events:
+        return
+    details = read_details(events)
+    present = find_names(list(details))
+    if present is not None:
+        _read_content(details, present, found)
+        _read_usage(details, present, found)
+    inputs, outputs = read_inputs(events), read_outputs(events)
+    if inputs:
+        found.setdefault("inputs", (inputs, to_json(inputs)))
+    if outputs:
+        found.setdefault("outputs", (outputs, to_json(outputs)))
+
+
+def _first(attributes: Mapping[str, Value], present: Sequence[str]) -> tuple[str, Value]:
+    for key in present:
+        value = attributes[key]
+        if value is not None:
+            return key, value
     return "", None
 
 
-def _read_model(attributes: Mapping[str, Value], found: Found) -> None:
-    _, model = _first(attributes, ("gen_ai.response.model", "gen_ai.request.model"))
-    _, requested = _first(attributes, ("gen_ai.request.model", "gen_ai.response.model"))
-    _, actor = _first(attributes, _NAMES)
-    _, provider = _first(attributes, ("gen_ai.provider.name", "gen_ai.system"))
+def _read_model(attributes: Mapping[str, Value], present: Names, found: Found) -> None:
+    _, model = _first(attributes, present.model)
+    _, requested = _first(attributes, present.requested)
+    _, actor = _first(attributes, present.actor)
+    _, provider = _first(attributes, present.provider)
     if model is not None:
         found.setdefault("provider_model", to_text(model))
     # Versions gather under the model that was asked for: answers name dated snapshots.
@@ -70,33 +137,28 @@ def _read_model(attributes: Mapping[str, Value], found: Found) -> None:
         found.setdefault("model", to_text(name))
     if provider is not None:
         found.setdefault("provider", to_text(provider))
-    params = {
-        key.removeprefix(_REQUEST): value
-        for key, value in attributes.items()
-        if key.startswith(_REQUEST) and key != "gen_ai.request.model"
-    }
-    if params:
-        found.setdefault("params", params)
+    if present.params and "params" not in found:
+        found["params"] = to_json({name: attributes[key] for key, name in present.params})
 
 
-def _read_content(attributes: Mapping[str, Value], found: Found) -> None:
-    key, value = _first(attributes, _INPUTS)
+def _read_content(attributes: Mapping[str, Value], present: Names, found: Found) -> None:
+    key, value = _first(attributes, present.inputs)
     if key and "inputs" not in found:
-        inputs = parse(value)
+        found["inputs"] = inputs, _ = read_payload(value)
         system = parse(attributes.get("gen_ai.system_instructions"))
         if system is not None and isinstance(inputs, list):
             inputs = [{"role": "system", "parts": system}, *inputs]
+            found["inputs"] = inputs, to_json(inputs)
             found["used"].add("gen_ai.system_instructions")
-        found["inputs"] = inputs
         found["used"].add(key)
-    key, value = _first(attributes, _OUTPUTS)
+    key, value = _first(attributes, present.outputs)
     if key and "outputs" not in found:
-        found["outputs"] = parse(value)
+        found["outputs"] = read_payload(value)
         found["used"].add(key)
 
 
-def _read_usage(attributes: Mapping[str, Value], found: Found) -> None:
-    for field, keys in _TOKENS.items():
+def _read_usage(attributes: Mapping[str, Value], present: Names, found: Found) -> None:
+    for field, keys in present.tokens:
         count = to_int(_first(attributes, keys)[1])
         if count is not None:
             found.setdefault(field, count)

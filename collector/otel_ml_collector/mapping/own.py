@@ -1,60 +1,77 @@
 """Our own dialect: the ``otel_ml.*`` attributes of a run. Spec: docs/wire.md."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from otel_ml import attributes as names
 from otel_ml_collector.mapping.found import Found
-from otel_ml_collector.mapping.values import parse, to_float, to_int, to_text
+from otel_ml_collector.mapping.values import parse, read_payload, to_float, to_int, to_text
 from otel_ml_collector.records import LogLine, Tag, TagValue
 from otel_ml_collector.span import Event, Span, Value
 
 _PREFIX: Final = "otel_ml."
-# No column holds these: they stay among the attributes.
-_KEPT: Final = {names.CAPTURE, names.STREAM_CHUNKS, names.STREAM_FIRST_CHUNK_MS}
+# No column holds these: they stay among the attributes, and so do tags that cannot be read.
+_KEPT: Final = {names.CAPTURE, names.STREAM_CHUNKS, names.STREAM_FIRST_CHUNK_MS, names.TAGS}
 
 
-def read_run(span: Span, found: Found) -> None:
-    """Fill the fields that our own attributes name."""
-    ours = {key: value for key, value in span.attributes.items() if key.startswith(_PREFIX)}
+@dataclass(frozen=True, slots=True)
+class Names:
+    """The attributes of our own that are named by the user.
+
+    Attributes:
+        tags: Attributes that hold a tag, each with the tag's name.
+        judges: Names of the judges that have an attribute.
+        is_judged: Whether anything is told of a judge.
+    """
+
+    tags: Sequence[tuple[str, str]]
+    judges: Sequence[str]
+    is_judged: bool
+
+
+def find_names(keys: Iterable[str]) -> Names | None:
+    """Find what is of our own among the names of attributes; None when nothing is."""
+    ours = [key for key in keys if key.startswith(_PREFIX)]
     if not ours:
-        return
-    found["own"] = ours
-    found["used"].update(ours.keys() - _KEPT)
+        return None
+    judges = _judge_names(ours)
+    return Names(_tag_names(ours), judges, bool(judges) or names.JUDGES in ours)
+
+
+def held_names(keys: Iterable[str]) -> set[str]:
+    """Find the names that fill a field of a run, whatever their values."""
+    return {key for key in keys if key.startswith(_PREFIX)} - _KEPT
+
+
+def read_run(span: Span, present: Names, found: Found) -> None:
+    """Fill the fields that our own attributes name."""
+    ours = span.attributes
     if names.MODEL_NAME in ours or names.KIND in ours:
         found["dialect"] = "otel_ml"
-        kind = ours.get(names.KIND)
-        found["kind"] = to_text(kind) if kind in names.KINDS else "model"
+        kind = to_text(ours.get(names.KIND))
+        found["kind"] = kind if kind in names.KINDS else "model"
     _read_version(ours, found)
     _read_payload(ours, found)
-    outcome = ours.get(names.OUTCOME)
+    outcome = to_text(ours.get(names.OUTCOME))
     if outcome in names.OUTCOMES:
-        found["outcome"] = to_text(outcome)
+        found["outcome"] = outcome
     if ours.get(names.TRACE_KEY):
         found["trace_keys"] = [to_text(ours[names.TRACE_KEY])]
     if names.PROCESS in ours:
         found["process"] = to_text(ours[names.PROCESS])
         found["seq"] = to_int(ours.get(names.SEQ)) or 0
-    found["tags"].update(read_tags(ours))
-    if names.TAGS in ours and not isinstance(parse(ours[names.TAGS]), Mapping):
-        found["used"].discard(names.TAGS)  # broken: kept as it came, not lost
-    found["logs"] += [line for event in span.events if (line := read_line(event)) is not None]
+    tags = found["tags"] = {name: Tag(name, _tag(ours[key])) for key, name in present.tags}
+    if names.TAGS in ours and _add_details(ours[names.TAGS], tags):
+        found["used"].add(names.TAGS)
+    if span.events:
+        found["logs"] = [line for event in span.events if (line := read_line(event)) is not None]
 
 
 def read_tags(attributes: Mapping[str, Value]) -> dict[str, Tag]:
     """Read tags, one an attribute, with what ``otel_ml.tags`` adds of type, group and more."""
-    tags: dict[str, Tag] = {}
-    for key, value in attributes.items():
-        if key.startswith(names.TAG_PREFIX):
-            name = key.removeprefix(names.TAG_PREFIX)
-            tags[name] = Tag(name, _tag(value))
-    details = parse(attributes.get(names.TAGS))
-    if isinstance(details, Mapping):
-        for name, detail in details.items():
-            if isinstance(detail, Mapping):
-                value = tags[name].value if name in tags else _tag(detail.get("value"))
-                kind, group = to_text(detail.get("type")), to_text(detail.get("group"))
-                tags[name] = Tag(name, value, kind, group)
+    tags = {name: Tag(name, _tag(attributes[key])) for key, name in _tag_names(attributes)}
+    _add_details(attributes.get(names.TAGS), tags)
     return tags
 
 
@@ -70,17 +87,19 @@ def read_line(event: Event) -> LogLine | None:
     )
 
 
-def read_judges(ours: Mapping[str, Value]) -> dict[str, Mapping[str, Value]]:
-    """Read what is said of each judge: version, label, explanation, error, definition."""
+def read_judges(ours: Mapping[str, Value], judged: Iterable[str]) -> dict[str, Mapping[str, Value]]:
+    """Read what is said of each judge: version, label, explanation, error, definition.
+
+    Args:
+        ours: The attributes of a run.
+        judged: The judges that have an attribute among them.
+    """
     told = parse(ours.get(names.JUDGES))
     judges: dict[str, Mapping[str, Value]] = {}
     if isinstance(told, Mapping):
         judges = {name: what for name, what in told.items() if isinstance(what, Mapping)}
-    for key in ours:
-        if key.startswith(names.SCORE_PREFIX):
-            judges.setdefault(key.removeprefix(names.SCORE_PREFIX), {})
-        elif key.startswith(names.PASSED_PREFIX):
-            judges.setdefault(key.removeprefix(names.PASSED_PREFIX), {})
+    for judge in judged:
+        judges.setdefault(judge, {})
     return judges
 
 
@@ -104,11 +123,41 @@ def _read_version(ours: Mapping[str, Value], found: Found) -> None:
 
 def _read_payload(ours: Mapping[str, Value], found: Found) -> None:
     if names.INPUTS in ours:
-        found["inputs"] = parse(ours[names.INPUTS])
+        found["inputs"] = read_payload(ours[names.INPUTS])
     if names.OUTPUTS in ours:
-        found["outputs"] = parse(ours[names.OUTPUTS])
+        found["outputs"] = read_payload(ours[names.OUTPUTS])
     if names.PARAMS in ours:
-        found["params"] = parse(ours[names.PARAMS])
+        found["params"] = read_payload(ours[names.PARAMS])[1]
+
+
+def _tag_names(keys: Iterable[str]) -> list[tuple[str, str]]:
+    return [
+        (key, key.removeprefix(names.TAG_PREFIX))
+        for key in keys
+        if key.startswith(names.TAG_PREFIX)
+    ]
+
+
+def _judge_names(keys: Iterable[str]) -> list[str]:
+    return [
+        key.removeprefix(prefix)
+        for key in keys
+        for prefix in (names.SCORE_PREFIX, names.PASSED_PREFIX)
+        if key.startswith(prefix)
+    ]
+
+
+def _add_details(value: Value, tags: dict[str, Tag]) -> bool:
+    """Add type, group and further tags as ``otel_ml.tags`` tells them; False when it is broken."""
+    details = parse(value)
+    if not isinstance(details, Mapping):
+        return False
+    for name, detail in details.items():
+        if isinstance(detail, Mapping):
+            told = tags[name].value if name in tags else _tag(detail.get("value"))
+            kind, group = to_text(detail.get("type")), to_text(detail.get("group"))
+            tags[name] = Tag(name, told, kind, group)
+    return True
 
 
 def _tag(value: Value) -> TagValue:

@@ -3,12 +3,16 @@
 from typing import Final
 
 from otel_ml import attributes as names
+from otel_ml_collector.mapping.events import EXCEPTION
 from otel_ml_collector.mapping.found import Found
 from otel_ml_collector.mapping.values import to_text
 from otel_ml_collector.span import Event, Span
 
 _STATUS_ERROR: Final = 2
 _FORMER_ENVIRONMENT: Final = "deployment.environment"
+_EXCEPTIONS: Final = ("exception", EXCEPTION)
+# Names that fill a field of a run, whatever their values.
+HELD: Final = frozenset({names.SESSION_ID, names.USER_ID})
 
 
 def read_run(span: Span, found: Found) -> None:
@@ -20,9 +24,6 @@ def read_run(span: Span, found: Found) -> None:
     found.setdefault("outcome", "error" if failed else "ok")
     if found["outcome"] != "ok":
         _read_error(span, found)
-    for key in (names.SESSION_ID, names.USER_ID):
-        if key in attributes:
-            found["used"].add(key)
     if names.SESSION_ID in attributes:
         found.setdefault("session", to_text(attributes[names.SESSION_ID]))
     if names.USER_ID in attributes:
@@ -48,5 +49,5 @@ def _read_error(span: Span, found: Found) -> None:
 
 
 def _last_exception(span: Span) -> Event | None:
-    exceptions = [event for event in span.events if event.name == "exception"]
+    exceptions = [event for event in span.events if event.name in _EXCEPTIONS]
     return max(exceptions, key=lambda event: event.time_ns, default=None)

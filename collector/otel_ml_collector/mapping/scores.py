@@ -1,32 +1,33 @@
 """Scores that travel on the span of the run itself, ours and the GenAI conventions'."""
 
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Mapping, Sequence
 
-from otel_ml import attributes as names
 from otel_ml_collector.mapping import own
-from otel_ml_collector.mapping.values import real_score, to_float, to_text
+from otel_ml_collector.mapping.evaluations import (
+    EVALUATION,
+    judge_of,
+    read_evaluation,
+    version_of,
+)
+from otel_ml_collector.mapping.values import real_score, to_text
 from otel_ml_collector.records import Metric, ModelVersion, Run
-from otel_ml_collector.span import Event, Span, Value
-
-_EVENT: Final = "gen_ai.evaluation.result"
-_PREFIX: Final = "gen_ai.evaluation."
-_LATEST_NS: Final = 2**63 - 1
+from otel_ml_collector.span import Span, Value
 
 
 def read_scores(
-    span: Span, run: Run, ours: Mapping[str, Value]
+    span: Span, run: Run, judged: Sequence[str]
 ) -> tuple[list[Metric], list[ModelVersion]]:
     """Read what judges said of a run, and which versions of them spoke.
 
     Args:
         span: The run's span.
         run: What was made of it.
-        ours: Its attributes of our own dialect.
+        judged: The judges that have an attribute of our own on it.
     """
+    ours = span.attributes
     scores: list[Metric] = []
     judges: list[ModelVersion] = []
-    for judge, told in own.read_judges(ours).items():
+    for judge, told in own.read_judges(ours, judged).items():
         scores.append(_own_score(run, ours, judge, told))
         version = to_text(told.get("version"))
         if version:
@@ -34,11 +35,17 @@ def read_scores(
             judges.append(
                 ModelVersion(run.project, "judge", judge, version, "", definition, at_ns, at_ns)
             )
-    scores += [
-        _gen_ai_score(run, event)
-        for event in span.events
-        if event.name == _EVENT and event.attributes.get(f"{_PREFIX}name")
-    ]
+    for event in span.events:
+        if event.name == EVALUATION and judge_of(event.attributes):
+            said = read_evaluation(
+                event.attributes,
+                run.project,
+                run.run_id,
+                event.time_ns,
+                owner_start_ns=run.start_ns,
+            )
+            scores.append(said)
+            judges += version_of(said)
     return scores, judges
 
 
@@ -62,23 +69,4 @@ def _own_score(
         explanation=to_text(told.get("explanation")),
         error=to_text(told.get("error")) or problem,
         judge_version=to_text(told.get("version")),
-    )
-
-
-def _gen_ai_score(run: Run, event: Event) -> Metric:
-    told = event.attributes
-    score, problem = real_score(to_float(told.get(f"{_PREFIX}score.value")))
-    return Metric(
-        project=run.project,
-        owner=run.run_id,
-        owner_start_ns=run.start_ns,
-        name=to_text(told[f"{_PREFIX}name"]),
-        value=score,
-        step=-1,
-        time_ns=min(event.time_ns, _LATEST_NS),
-        mode="single",
-        source="judge",
-        label=to_text(told.get(f"{_PREFIX}score.label")),
-        explanation=to_text(told.get(f"{_PREFIX}explanation")),
-        error=to_text(told.get(names.ERROR_TYPE)) or problem,
     )

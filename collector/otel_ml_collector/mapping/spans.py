@@ -9,31 +9,20 @@ from otel_ml_collector.mapping import gen_ai, own, plain
 from otel_ml_collector.mapping.about import NO_TARGET, map_evaluation, map_update, read_keys
 from otel_ml_collector.mapping.artifacts import read_artifacts
 from otel_ml_collector.mapping.check import Window, reason_to_reject
+from otel_ml_collector.mapping.filing import NOT_ALLOWED, Filing, project_of
 from otel_ml_collector.mapping.found import Found
-from otel_ml_collector.mapping.process import NO_PROCESS, SIGNS, hear, process_of
+from otel_ml_collector.mapping.plan import Plans
+from otel_ml_collector.mapping.process import NO_PROCESS, SIGNS, Heard, hear, process_of
 from otel_ml_collector.mapping.run import make_run
 from otel_ml_collector.mapping.scores import read_scores
 from otel_ml_collector.mapping.start import announced_span
 from otel_ml_collector.mapping.values import to_sorted_json, to_text
 from otel_ml_collector.owners import TRACE_KEY_CHARS
-from otel_ml_collector.records import ModelVersion, ProcessSign, Records, TraceKey
+from otel_ml_collector.records import ModelVersion, Records, TraceKey
 from otel_ml_collector.span import Scope, Span, Value
 
-_OPENINFERENCE_PROJECT: Final = "openinference.project.name"
 _ABOUT: Final = {"update": map_update, "evaluation": map_evaluation}
-
-
-@dataclass(frozen=True, slots=True)
-class Filing:
-    """What the request says about all of its spans.
-
-    Attributes:
-        header_project: The project of spans that name none; None when the request has no say.
-        now_ns: Spans that start long before or after this are rejected.
-    """
-
-    header_project: str | None
-    now_ns: int
+_PLANS: Final = Plans()
 
 
 def map_spans(spans: Iterable[Span], filing: Filing) -> Records:
@@ -47,19 +36,26 @@ def map_spans(spans: Iterable[Span], filing: Filing) -> Records:
         The records, and how many spans are rejected for good, by reason. The same span gives
         the same records whatever comes with it.
     """
-    batch = _Batch(Window(filing.now_ns))
-    records, window = batch.records, batch.window
+    batch = _Batch(Window(filing.now_ns), Heard(filing.now_ns))
+    records, scope = batch.records, None
     for span in spans:
-        project = _project(span, filing)
-        reason = reason_to_reject(span, project, window)
+        if span.scope is not scope:  # shared by the spans of a library
+            scope = span.scope
+            batch.window = filing.window_of(scope)
+        project = project_of(span.attributes, span.scope, filing)
+        if project is None:
+            records.rejected[NOT_ALLOWED] += 1
+            continue
+        reason = reason_to_reject(span, project, batch.window)
         if reason is None:
             reason = _map_span(span, project, batch)
         if reason is not None:
             records.rejected[reason] += 1
         else:
-            hear(span, project, batch.signs)
+            hear(span, project, batch.heard)
     records.trace_keys += batch.keys.values()
-    records.signs += batch.signs.values()
+    records.signs += batch.heard.signs.values()
+    records.arrivals += batch.heard.arrivals.values()
     return records
 
 
@@ -68,10 +64,10 @@ class _Batch:
     """What is gathered over the spans of one request."""
 
     window: Window
+    heard: Heard
     records: Records = field(default_factory=Records)
     keys: dict[tuple[str, str, bytes], TraceKey] = field(default_factory=dict)
-    signs: dict[tuple[str, str], ProcessSign] = field(default_factory=dict)
-    scopes: dict[int, tuple[str, str]] = field(default_factory=dict)
+    scopes: dict[int, tuple[Scope, tuple[str, str]]] = field(default_factory=dict)
 
 
 def _map_span(span: Span, project: str, batch: _Batch) -> str | None:
@@ -100,13 +96,16 @@ def _map_span(span: Span, project: str, batch: _Batch) -> str | None:
 
 def _map_run(span: Span, project: str, batch: _Batch, *, is_open: bool = False) -> None:
     records = batch.records
-    found: Found = {"tags": {}, "logs": [], "used": set()}
+    plan = _PLANS.find(span.attributes)
+    found: Found = {"used": set()}
     if is_open:
         found["outcome"] = "running"
-    own.read_run(span, found)
-    gen_ai.read_run(span, found)
+    if plan.own is not None:
+        own.read_run(span, plan.own, found)
+    if plan.gen_ai is not None:
+        gen_ai.read_run(span, plan.gen_ai, found)
     plain.read_run(span, found)
-    run = make_run(span, project, found, _scope_texts(span.scope, batch.scopes))
+    run = make_run(span, project, found, plan.rest, _scope_texts(span.scope, batch.scopes))
     (records.open_runs if is_open else records.runs).append(run)
     if run.digest:
         records.versions.append(
@@ -121,10 +120,12 @@ def _map_run(span: Span, project: str, batch: _Batch, *, is_open: bool = False) 
                 run.start_ns,
             )
         )
-    records.artifacts += read_artifacts(span, project, run.run_id)
-    scores, judges = read_scores(span, run, found.get("own", {}))
-    records.metrics += scores
-    records.versions += judges
+    if span.events:
+        records.artifacts += read_artifacts(span, project, run.run_id)
+    if span.events or (plan.own is not None and plan.own.is_judged):
+        scores, judges = read_scores(span, run, plan.own.judges if plan.own else ())
+        records.metrics += scores
+        records.versions += judges
     for key in (run.trace_id.hex(), *found.get("trace_keys", [])):
         _widen(
             batch.keys,
@@ -132,24 +133,18 @@ def _map_run(span: Span, project: str, batch: _Batch, *, is_open: bool = False) 
         )
 
 
-def _project(span: Span, filing: Filing) -> str:
-    scope = span.scope
-    for attributes in (span.attributes, scope.attributes, scope.resource):
-        for name in (names.PROJECT, _OPENINFERENCE_PROJECT):
-            if attributes.get(name):
-                return to_text(attributes[name])
-    return filing.header_project or names.DEFAULT_PROJECT
+def _scope_texts(scope: Scope, texts: dict[int, tuple[Scope, tuple[str, str]]]) -> tuple[str, str]:
+    """Write resource and scope as JSON, once for all spans that share them.
 
-
-def _scope_texts(scope: Scope, texts: dict[int, tuple[str, str]]) -> tuple[str, str]:
-    """Write resource and scope as JSON, once for all spans that share them."""
+    The scope is kept with its texts: another one could get its identity else.
+    """
     key = id(scope)
     if key not in texts:
         described: dict[str, Value] = {"name": scope.name, "version": scope.version}
         if scope.attributes:
             described["attributes"] = scope.attributes
-        texts[key] = (to_sorted_json(scope.resource), to_sorted_json(described))
-    return texts[key]
+        texts[key] = scope, (to_sorted_json(scope.resource), to_sorted_json(described))
+    return texts[key][1]
 
 
 def _widen(keys: dict[tuple[str, str, bytes], TraceKey], key: TraceKey) -> None:

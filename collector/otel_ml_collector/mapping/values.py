@@ -2,7 +2,7 @@
 
 import base64
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Final
 
 import orjson
@@ -22,6 +22,17 @@ def parse(value: Value) -> object:
     except (orjson.JSONDecodeError, orjson.JSONEncodeError):
         return value
     return found
+
+
+def read_payload(value: Value) -> tuple[object, str]:
+    """Read a structured value as `parse` does, with the JSON text of what was read."""
+    if not isinstance(value, str):
+        return value, to_json(value)
+    try:
+        found: object = orjson.loads(value)
+        return found, orjson.dumps(found).decode()
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError):
+        return value, to_json(value)
 
 
 def to_json(value: object) -> str:
@@ -78,22 +89,29 @@ def real_score(score: float | None) -> tuple[float | None, str]:
 def preview(value: object) -> str:
     """Return one short line of plain text for lists: the text that a person would look for."""
     text = _headline(value)
-    text = " ".join(text.lstrip()[: 2 * PREVIEW_CHARS].split())
-    return text if len(text) <= PREVIEW_CHARS else f"{text[: PREVIEW_CHARS - 1]}…"
+    head = text[: PREVIEW_CHARS + 1]
+    if not _is_line(head):
+        head = " ".join(text.lstrip()[: 2 * PREVIEW_CHARS].split())
+    return head if len(head) <= PREVIEW_CHARS else f"{head[: PREVIEW_CHARS - 1]}…"
+
+
+def _is_line(text: str) -> bool:
+    """Tell a text without a space at an end, two in a row, or one that is not the common one."""
+    return text.isprintable() and "  " not in text and not text.startswith(" ") and text[-1:] != " "
 
 
 def _headline(value: object) -> str:
     if isinstance(value, str):
         return value
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         first = next(iter(value.values()), None)
         if len(value) == 1 or isinstance(first, str):  # a question with its context
             return _headline(first)
         return ", ".join(f"{name}: {_short(item)}" for name, item in list(value.items())[:16])
-    if isinstance(value, Sequence) and value:
+    if isinstance(value, list) and value:
         if _is_message(value[-1]):
             return _message_text(value[-1])
-        if isinstance(value[0], Mapping):
+        if isinstance(value[0], dict):
             return _headline(value[0])
     return "" if value is None else _short(value)
 
@@ -103,16 +121,14 @@ def _short(value: object) -> str:
 
 
 def _is_message(value: object) -> bool:
-    return (
-        isinstance(value, Mapping) and "role" in value and ("parts" in value or "content" in value)
-    )
+    return isinstance(value, dict) and "role" in value and ("parts" in value or "content" in value)
 
 
 def _message_text(message: Mapping[str, object]) -> str:
     parts = message.get("parts", message.get("content"))
     if not isinstance(parts, list):
         return _short(parts)
-    texts = [part.get("content") or part.get("text") for part in parts if isinstance(part, Mapping)]
+    texts = [part.get("content") or part.get("text") for part in parts if isinstance(part, dict)]
     return " ".join(text for text in texts if isinstance(text, str)) or _short(parts)
 
 

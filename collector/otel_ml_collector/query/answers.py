@@ -47,6 +47,8 @@ class LogLine(BaseModel):
     offset_ms: float = Field(description="Time since the run's start")
     severity: str
     message: str
+    event: str = Field(default="", description="What kind of event it is, such as gen_ai.choice")
+    attributes: dict[str, JsonValue] = Field(default={}, description="What else a log record says")
 
 
 class Artifact(BaseModel):
@@ -180,7 +182,10 @@ class Told(BaseModel):
 
 
 class TraceRecords(Told):
-    """What was told of a trace key itself (`run_id` is null), or of a run that is not here."""
+    """What was told of a trace or its key (`run_id` is null), or of a run that is not here.
+
+    Also the lines of a span that is here and has no run above it.
+    """
 
     project: str
     run_id: str | None
@@ -199,9 +204,13 @@ class Trace(BaseModel):
     key: str
     runs: list[RunSummary]
     records: list[TraceRecords] = Field(
-        description="What was told of the key, and of runs that are not here, at most 100"
+        description="What was told of the trace or its key and of runs that are not here, and "
+        "lines of no run, at most 100"
     )
     truncated: bool = Field(description="There are more runs than 10,000")
+    hidden_parents: list[str] = Field(
+        default=[], description="Runs above these in projects that the key may not read"
+    )
 
 
 class Project(BaseModel):
@@ -326,6 +335,43 @@ class Metrics(BaseModel):
 
     series: list[MetricSeries]
     runs: list[MetricOwner]
+
+
+class LossCounts(BaseModel):
+    """How many spans came of those that processes numbered.
+
+    Only spans of our SDK are numbered, also updates, evaluations and heartbeats.
+    """
+
+    received: int = Field(description="Spans that are here, each counted once")
+    missing: int = Field(
+        description="Sent but not here (lost, or dropped by sampling on the way): numbers below "
+        "one that has been here for a minute; a span that comes later is not missing any more"
+    )
+    late: int = Field(description="Of those received, came more than 5 minutes after they ended")
+    dropped: int = Field(
+        description="What the process told that it had dropped itself, which is missing too"
+    )
+
+
+class LossHour(LossCounts):
+    """What came of one process, of spans that ended in one hour.
+
+    What is missing counts in the hour in which the next span that is here ended.
+    """
+
+    hour: str = Field(description="When it began: RFC 3339, UTC")
+    process: str
+
+
+class Loss(BaseModel):
+    """What came and what is missing, the latest hour first; `totals` are of the whole time."""
+
+    start_time: str
+    end_time: str
+    hours: list[LossHour]
+    left_out: int = Field(description="How many rows there are beyond those in `hours`")
+    totals: LossCounts
 
 
 class Problem(BaseModel):

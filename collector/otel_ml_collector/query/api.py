@@ -5,9 +5,10 @@ from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Depends, Query
 
-from otel_ml_collector.query import models, runs
+from otel_ml_collector.query import loss, models, runs
 from otel_ml_collector.query.answers import (
     ErrorAnswer,
+    Loss,
     Metrics,
     Models,
     Projects,
@@ -19,7 +20,7 @@ from otel_ml_collector.query.answers import (
 )
 from otel_ml_collector.query.parameters import FromReader, Time
 from otel_ml_collector.query.series import MOST, MOST_OF_ALL
-from otel_ml_collector.query.times import from_rfc3339
+from otel_ml_collector.query.times import DAY_NS, from_rfc3339
 
 _ERRORS: Final[dict[int | str, dict[str, Any]]] = {
     code: {"model": ErrorAnswer} for code in (400, 404, 503)
@@ -132,3 +133,21 @@ def get_metrics(
     All series of an answer hold at most 100,000 points.
     """
     return models.find_metrics(reader, project, run_id, name, points)
+
+
+@router.get("/projects/{project:path}/loss")
+def get_loss(
+    project: str,
+    reader: FromReader,
+    start: Time = None,
+    end: Time = None,
+    limit: Annotated[int, Query(ge=1, le=loss.MAX_LIMIT)] = loss.MAX_LIMIT,
+) -> Loss:
+    """Read how many spans came and how many were sent but are not here, by process and hour.
+
+    Whole hours, the last 24 unless told, at most 31 days.
+    """
+    end_ns = from_rfc3339(end, "end") if end else time.time_ns()
+    start_ns = from_rfc3339(start, "start") if start else max(end_ns - DAY_NS, 0)
+    query = loss.LossQuery(project, start_ns, end_ns, limit)
+    return loss.find_loss(reader, query, time.time_ns())

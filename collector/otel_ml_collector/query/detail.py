@@ -1,19 +1,23 @@
 """One run with everything that is known of it: its payload, and what was said of it since."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from otel_ml import attributes as names
 from otel_ml_collector.mapping.values import parse
 from otel_ml_collector.query.answers import LogLine, Run, TagDetail
 from otel_ml_collector.query.artifacts import find_artifacts
-from otel_ml_collector.query.late import Said, find_said, make_lines
+from otel_ml_collector.query.content import find_content
+from otel_ml_collector.query.late import Said, find_said
+from otel_ml_collector.query.lines import find_lines, make_lines
 from otel_ml_collector.query.rows import is_open, load_json, run_id_of
 from otel_ml_collector.query.series import counts_of, find_series, values_of
 from otel_ml_collector.query.shape import summarise_said
 from otel_ml_collector.store.open_runs import read_open_payload
 from otel_ml_collector.store.reader import Reader, Row
-from otel_ml_collector.store.runs import Key, read_late_logs, read_payload
+from otel_ml_collector.store.runs import Key, read_payload
+
+_CONTENT: Final = ("inputs", "outputs", "tokens", "error_type", "error_message")
 
 
 def make_detail(reader: Reader, row: Row, trace_rows: Sequence[Row]) -> Run:
@@ -34,10 +38,10 @@ def make_detail(reader: Reader, row: Row, trace_rows: Sequence[Row]) -> Run:
     payload = read(reader, project, Key(row["start_ns"], row["trace_id"], row["span_id"])) or {}
     series = find_series(reader, project, about.owners)
     attributes = load_json(payload.get("attributes", ""), {})
+    content = find_content(reader, row, payload)
     return Run(
-        **summary.model_dump(exclude={"inputs", "outputs"}),
-        inputs=load_json(payload.get("inputs", "")),
-        outputs=load_json(payload.get("outputs", "")),
+        **summary.model_dump(exclude=set(_CONTENT)),
+        **{field: getattr(content, field) for field in _CONTENT},
         params=load_json(payload.get("params", "")),
         trace_keys=list(about.keys),
         capture=_take_capture(attributes),
@@ -94,5 +98,5 @@ def _tag_details(row: Row, payload: Row, said: Said) -> list[TagDetail]:
 
 
 def _logs(reader: Reader, row: Row, payload: Row, said: Said) -> list[LogLine]:
-    late = read_late_logs(reader, row["project"], said.owners)
+    late = find_lines(reader, row, said.owners)
     return make_lines([*load_json(payload.get("logs", ""), []), *late], row["start_ns"])

@@ -4,22 +4,25 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from operator import itemgetter
 from typing import Final
 
 from otel_ml_collector.owners import is_run, own_key, own_tag
-from otel_ml_collector.query.answers import Evaluation, LogLine, Told
+from otel_ml_collector.query.answers import Evaluation, Told
 from otel_ml_collector.query.artifacts import find_artifacts
+from otel_ml_collector.query.lines import make_lines
 from otel_ml_collector.query.rows import load_json, run_id_of, told_ns
 from otel_ml_collector.query.series import counts_of, find_series, values_of
-from otel_ml_collector.store.columns import text_of
+from otel_ml_collector.records import text_of
+from otel_ml_collector.store.lines import read_lines
 from otel_ml_collector.store.reader import Reader, Row
-from otel_ml_collector.store.runs import read_evaluations, read_late_logs, read_late_tags
+from otel_ml_collector.store.runs import read_evaluations, read_late_tags
 from otel_ml_collector.store.statistics import read_versions
 from otel_ml_collector.store.targets import (
     find_calls,
+    find_holders,
     find_owners,
     has_targets,
+    read_responses,
     read_trace_keys,
 )
 
@@ -69,35 +72,27 @@ def find_said(reader: Reader, project: str, rows: Sequence[Row]) -> dict[str, Sa
     }
 
 
-def find_told(reader: Reader, project: str, owner: str) -> Told:
-    """Read what was told of an owner that has no span here."""
-    evaluations = read_evaluations(reader, project, [owner])
-    numbers = version_numbers(reader, project, "judge", {row["judge"] for row in evaluations})
-    series = find_series(reader, project, [owner])
-    lines = read_late_logs(reader, project, [owner])
-    return Told(
-        tags={
-            tag["name"]: load_json(tag["value"]) for tag in read_late_tags(reader, project, [owner])
-        },
-        logs=make_lines(lines, lines[0]["time_ns"] if lines else 0),
-        metrics=values_of(series),
-        metric_points=counts_of(series),
-        evaluations=_evaluations(evaluations, numbers),
-        artifacts=find_artifacts(reader, project, [owner]),
-    )
-
-
-def make_lines(rows: Iterable[Row], start_ns: int) -> list[LogLine]:
-    """Make lines of text, oldest first, with their time since a start."""
-    return [
-        LogLine(
-            time_ns=row["time_ns"],
-            offset_ms=(row["time_ns"] - start_ns) / 1e6,
-            severity=row["severity"],
-            message=row["message"],
+def find_told(reader: Reader, project: str, owners: Sequence[str]) -> dict[str, Told]:
+    """Read what was told of owners that have no span here, by owner."""
+    made = _by_owner(read_evaluations(reader, project, owners))
+    judges = {row["judge"] for rows in made.values() for row in rows}
+    numbers = version_numbers(reader, project, "judge", judges)
+    tags = _by_owner(read_late_tags(reader, project, owners))
+    lines = _by_owner(read_lines(reader, project, owners))
+    measured, logged = find_holders(reader, project, owners)
+    told: dict[str, Told] = {}
+    for owner in owners:
+        series = find_series(reader, project, [owner]) if owner in measured else []
+        rows = lines.get(owner, [])
+        told[owner] = Told(
+            tags={tag["name"]: load_json(tag["value"]) for tag in tags.get(owner, [])},
+            logs=make_lines(rows, rows[0]["time_ns"] if rows else 0),
+            metrics=values_of(series),
+            metric_points=counts_of(series),
+            evaluations=_evaluations(made.get(owner, []), numbers),
+            artifacts=find_artifacts(reader, project, [owner]) if owner in logged else [],
         )
-        for row in sorted(rows, key=itemgetter("time_ns"))
-    ]
+    return told
 
 
 def version_numbers(
@@ -134,6 +129,8 @@ def _find_owners(
     calls = [row for row in rows if row["kind"] != "span"]
     by_key = {run_id_of(row): _owners_of_keys(row, keys) for row in calls}
     by_tag = {run_id_of(row): _owners_of_tags(row, late_tags) for row in rows}
+    for run_id, response in read_responses(reader, project, rows).items():
+        by_tag[run_id].append(own_tag(response))
     asked = sorted(set(chain(*by_key.values(), *by_tag.values())))
     known = {
         owner
@@ -149,7 +146,8 @@ def _find_owners(
 
 
 def _owners_of_keys(row: Row, keys: Mapping[str, Sequence[str]]) -> list[str]:
-    return [own_key(key) for key in keys.get(row["trace_id"], [])]
+    """Name the keys that a run's trace has: the user's own ones, and its id."""
+    return [own_key(key) for key in (*keys.get(row["trace_id"], []), row["trace_id"])]
 
 
 def _owners_of_tags(row: Row, late_tags: Mapping[str, Sequence[Row]]) -> list[str]:

@@ -164,12 +164,8 @@ def _find_told(
         if not row["structure"]
     }
     known = find_owners(reader, project, sorted(set(owners.values())))
-    return {
-        number: find_told(reader, project, owners[number])
-        if owners.get(number) in known
-        else Told()
-        for number in by_number
-    }
+    told = find_told(reader, project, sorted(known))
+    return {number: told.get(owners.get(number, ""), Told()) for number in by_number}
 
 
 def _version(

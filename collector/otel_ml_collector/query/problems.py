@@ -10,10 +10,13 @@ from starlette.exceptions import HTTPException
 from otel_ml_collector.errors import (
     BadQuery,
     CollectorError,
+    Forbidden,
     NotFound,
+    OverQuota,
     Refused,
     StoreTimeout,
     TooLarge,
+    Unauthenticated,
     Unavailable,
     UnknownMediaType,
 )
@@ -22,6 +25,8 @@ from otel_ml_collector.query.answers import ErrorAnswer, Problem
 _REFUSED: Final[dict[type[Refused], tuple[int, str]]] = {
     TooLarge: (413, "too_large"),
     UnknownMediaType: (415, "unknown_media_type"),
+    Unauthenticated: (401, "unauthenticated"),
+    Forbidden: (403, "forbidden"),
     Refused: (400, "bad_request"),
 }
 
@@ -45,16 +50,24 @@ def problem_of(error: CollectorError) -> tuple[int, Problem]:
     if isinstance(error, Refused):
         status, code = next(told for kind, told in _REFUSED.items() if isinstance(error, kind))
         return status, Problem(code=code, message=str(error), field=None)
+    if isinstance(error, OverQuota):
+        return 429, Problem(code="over_quota", message=str(error), field=None)
     if isinstance(error, StoreTimeout):
         return 503, Problem(code="store_timeout", message=str(error), field=None)
     return 503, Problem(code="unavailable", message=str(error), field=None)
 
 
+def headers_of(error: CollectorError) -> dict[str, str]:
+    """Return the headers of the answer to an error: when to send again, or what is needed."""
+    if isinstance(error, Unavailable):
+        return {"Retry-After": str(error.retry_after_s)}
+    return {"WWW-Authenticate": "Bearer"} if isinstance(error, Unauthenticated) else {}
+
+
 async def _collector_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, CollectorError)  # noqa: S101 - registered for this class
     status, problem = problem_of(error)
-    headers = {"Retry-After": str(error.retry_after_s)} if isinstance(error, Unavailable) else None
-    return _answer(status, problem, headers)
+    return _answer(status, problem, headers_of(error))
 
 
 async def _invalid_request(request: Request, error: Exception) -> JSONResponse:

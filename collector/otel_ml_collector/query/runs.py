@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from otel_ml_collector.errors import BadQuery, NotFound
-from otel_ml_collector.owners import TRACE_KEY_CHARS, own_key
+from otel_ml_collector.owners import TRACE_KEY_CHARS, is_run, own_key
 from otel_ml_collector.query.answers import Run, RunsPage, RunSummary, Trace, TraceRecords
 from otel_ml_collector.query.cursors import read_cursor, write_cursor
 from otel_ml_collector.query.detail import make_detail
 from otel_ml_collector.query.filter import compile_filter
 from otel_ml_collector.query.language import fields_of
 from otel_ml_collector.query.late import find_told
+from otel_ml_collector.query.lines import find_loose_lines, make_lines
 from otel_ml_collector.query.rows import run_id_of, winners
 from otel_ml_collector.query.shape import summarise
 from otel_ml_collector.query.times import DAY_NS, HOUR_NS
@@ -29,13 +30,20 @@ from otel_ml_collector.store.runs import (
     Listing,
     Place,
     Window,
+    find_hidden,
     find_places,
     list_keys,
     read_run,
     read_runs,
     read_trace,
 )
-from otel_ml_collector.store.targets import NOTHING, find_apart, find_projects_of, list_owners
+from otel_ml_collector.store.targets import (
+    NOTHING,
+    find_apart,
+    find_owners,
+    find_projects_of,
+    list_owners,
+)
 
 MAX_LIMIT: Final = 1_000
 _TRACE_SPANS: Final = 10_000
@@ -160,9 +168,10 @@ def find_trace(reader: Reader, key: str, project: str | None = None, *, now_ns: 
     runs: list[RunSummary] = []
     truncated = False
     records = [
-        TraceRecords(project=owner, run_id=None, **dict(find_told(reader, owner, own_key(key))))
+        record
         for owner in find_projects_of(reader, key[:TRACE_KEY_CHARS])
         if project in {None, owner}
+        for record in _records(reader, owner, [own_key(key)])
     ]
     for place in find_places(reader, key):
         if project in {None, place.project}:
@@ -170,21 +179,51 @@ def find_trace(reader: Reader, key: str, project: str | None = None, *, now_ns: 
             truncated = truncated or len(rows) >= _TRACE_SPANS
             rows = _add_open(reader, place, winners(rows), now_ns)
             runs += summarise(reader, place.project, rows)
-            records += _unclaimed(reader, place, {run_id_of(row) for row in rows})
+            records += _find_records(reader, place, key)
     if not runs and not records:
         raise NotFound(f"There is no trace {key[:80]!r}")
     runs.sort(key=lambda run: (run.start_ns, run.run_id))
-    return Trace(key=key, runs=runs[:_TRACE_SPANS], records=records[:_RECORDS], truncated=truncated)
+    return Trace(
+        key=key,
+        runs=runs[:_TRACE_SPANS],
+        records=records[:_RECORDS],
+        truncated=truncated,
+        hidden_parents=_find_hidden_parents(reader, runs[:_TRACE_SPANS]),
+    )
 
 
-def _unclaimed(reader: Reader, place: Place, known: set[str]) -> list[TraceRecords]:
-    """Find what was told of runs of a trace that are not here."""
+def _find_hidden_parents(reader: Reader, runs: Sequence[RunSummary]) -> list[str]:
+    """Find the parents of runs that are here, but not for the one who asks."""
+    if reader.access.projects is None:
+        return []
+    above = {run.parent_run_id for run in runs if run.parent_run_id}
+    return find_hidden(reader, sorted(above - {run.run_id for run in runs}))
+
+
+def _find_records(reader: Reader, place: Place, key: str) -> list[TraceRecords]:
+    """Find what was told of a trace by its id, of runs that are not here, and lines of no run."""
+    project, trace_id = place.project, place.trace_id
+    own = own_key(trace_id)
+    is_told = key != trace_id and own in find_owners(reader, project, [own])
+    apart = list_owners(reader, project, trace_id)
+    loose = find_loose_lines(reader, project, trace_id, _RECORDS)
     return [
-        TraceRecords(
-            project=place.project, run_id=owner, **dict(find_told(reader, place.project, owner))
-        )
-        for owner in list_owners(reader, place.project, place.trace_id)
-        if owner not in known
+        *_records(reader, project, [own] if is_told else []),
+        *_records(reader, project, apart),
+        *(
+            TraceRecords(project=project, run_id=span, logs=make_lines(lines, lines[0]["time_ns"]))
+            for span, lines in loose.items()
+        ),
+    ]
+
+
+def _records(reader: Reader, project: str, owners: Sequence[str]) -> list[TraceRecords]:
+    """Read what was told of keys of traces, or of runs that are not here."""
+    if not owners:
+        return []
+    return [
+        TraceRecords(project=project, run_id=owner if is_run(owner) else None, **dict(told))
+        for owner, told in find_told(reader, project, owners).items()
     ]
 
 

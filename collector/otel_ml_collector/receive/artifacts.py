@@ -1,16 +1,15 @@
 """Uploads of artifacts: ``PUT /api/v1/projects/{project}/artifacts/{sha256}``."""
 
-import asyncio
 import logging
 import re
 from collections.abc import AsyncGenerator
-from contextlib import suppress
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Request
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 
+from otel_ml_collector.access import INGEST
 from otel_ml_collector.errors import (
     CollectorError,
     Refused,
@@ -21,17 +20,20 @@ from otel_ml_collector.errors import (
 from otel_ml_collector.mapping.check import is_project
 from otel_ml_collector.query.answers import ErrorAnswer, StoredArtifact
 from otel_ml_collector.query.artifacts import address_of
+from otel_ml_collector.query.parameters import needs
+from otel_ml_collector.quotas import Quotas
+from otel_ml_collector.receive.noted import note_http
 from otel_ml_collector.telemetry import Telemetry
 from otel_ml_collector.uploads import Uploads
 
 JSON: Final = "application/json"
-_DRAIN_S: Final = 10.0
 _SHA256: Final = re.compile("[0-9a-f]{64}")
 _ERRORS: Final[dict[int | str, dict[str, Any]]] = {
-    code: {"model": ErrorAnswer} for code in (400, 413, 415, 503)
+    code: {"model": ErrorAnswer} for code in (400, 401, 403, 404, 413, 415, 429, 503)
 }
 
 _logger = logging.getLogger(__name__)
+_find_access = needs(INGEST)
 router = APIRouter(prefix="/api/v1", responses=_ERRORS)
 
 
@@ -41,12 +43,16 @@ class ArtifactEndpoint:
     Args:
         uploads: Stores them.
         telemetry: Counts them.
+        quotas: Bound the bytes of each key.
         limit_bytes: How many bytes one may have.
     """
 
-    def __init__(self, uploads: Uploads, telemetry: Telemetry, limit_bytes: int) -> None:
+    def __init__(
+        self, uploads: Uploads, telemetry: Telemetry, quotas: Quotas, limit_bytes: int
+    ) -> None:
         self._uploads = uploads
         self._telemetry = telemetry
+        self._quotas = quotas
         self._limit_bytes = limit_bytes
 
     async def answer(self, project: str, sha256: str, request: Request) -> Response:
@@ -59,26 +65,27 @@ class ArtifactEndpoint:
             return Response(status_code=400)
         except CollectorError as error:
             is_busy = isinstance(error, Unavailable)
+            note_http(request, "unavailable" if is_busy else "refused", error)
             self._telemetry.count_upload("unavailable" if is_busy else "refused")
             raise
         except Exception as error:
             _logger.exception("An upload failed")
             self._telemetry.count_upload("unavailable")
             raise Unavailable(f"The collector has trouble: {type(error).__name__}") from error
-        finally:
-            if _will_close(request):
-                await _drain(body, self._limit_bytes)
 
     async def _take(
         self, project: str, sha256: str, request: Request, body: AsyncGenerator[bytes, None]
     ) -> Response:
+        access = await _find_access(request)
         self._check(project, sha256, request)
+        self._quotas.check(access)
         url = address_of(project, sha256)
         size = await self._uploads.find(project, sha256)
         if size is not None:  # what comes of the body is read by nobody
             self._telemetry.count_upload("known")
             return _answer(200, StoredArtifact(sha256=sha256, bytes=size, url=url))
         size = await self._uploads.accept(project, sha256, body, self._limit_bytes)
+        self._quotas.take(access, size=size)
         self._telemetry.count_upload("stored")
         return _answer(201, StoredArtifact(sha256=sha256, bytes=size, url=url))
 
@@ -122,24 +129,3 @@ async def put_artifact(
 
 def _answer(status: int, stored: StoredArtifact) -> Response:
     return JSONResponse(stored.model_dump(), status)
-
-
-def _will_close(request: Request) -> bool:
-    """Tell whether the connection ends with the answer."""
-    said = request.headers.get("connection", "").lower()
-    return "close" in said or request.scope["http_version"] == "1.0"
-
-
-async def _drain(body: AsyncGenerator[bytes, None], limit_bytes: int) -> None:
-    """Read what nobody wants of a body, for a while.
-
-    A connection that is closed on unread data is reset, and a client would send the body again
-    instead of reading the answer. One that stays open is read on by the server.
-    """
-    size = 0
-    with suppress(TimeoutError, ClientDisconnect):
-        async with asyncio.timeout(_DRAIN_S):
-            async for part in body:
-                size += len(part)
-                if size > limit_bytes:
-                    return

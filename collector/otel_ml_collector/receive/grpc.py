@@ -1,39 +1,57 @@
-"""OTLP over gRPC: ``TraceService/Export``, bytes in and bytes out.
+"""OTLP over gRPC: ``Export`` of traces, logs and metrics, bytes in and bytes out.
 
 Spec: https://opentelemetry.io/docs/specs/otlp/#otlpgrpc
 """
 
 import logging
+from collections.abc import Sequence
 from typing import Final, NoReturn
 
 import grpc
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from otel_ml import attributes as names
+from otel_ml_collector.access import INGEST, Access, FindAccess, known
+from otel_ml_collector.decode.signals import Form, Signal
 from otel_ml_collector.errors import BadSetting, CollectorError, Unavailable
-from otel_ml_collector.pipeline import BODY_LIMIT_BYTES, Export, Pipeline
-from otel_ml_collector.receive.status import code_of, outcome_of, retry_info, status_of
+from otel_ml_collector.pipeline import BODY_LIMIT_BYTES, Export, Held, Pipeline
+from otel_ml_collector.receive.answers import write_answer
+from otel_ml_collector.receive.noted import note_grpc
+from otel_ml_collector.receive.status import on_wire, retry_info, status_of
 from otel_ml_collector.telemetry import Telemetry
 
-_SERVICE: Final = "opentelemetry.proto.collector.trace.v1.TraceService"
+_SERVICES: Final = {
+    Signal.TRACES: "opentelemetry.proto.collector.trace.v1.TraceService",
+    Signal.LOGS: "opentelemetry.proto.collector.logs.v1.LogsService",
+    Signal.METRICS: "opentelemetry.proto.collector.metrics.v1.MetricsService",
+}
 _CODES: Final = {code.value[0]: code for code in grpc.StatusCode}
 
 _logger = logging.getLogger(__name__)
 
 
-class TraceService:
-    """Answers ``Export``; the body stays bytes, so that it is decoded once, on a thread."""
+class OtlpService:
+    """Answers ``Export`` of one signal; the body stays bytes, so that a thread decodes it, once.
 
-    def __init__(self, pipeline: Pipeline, telemetry: Telemetry) -> None:
+    Args:
+        pipeline: Takes the requests.
+        telemetry: Counts them.
+        signal: What they hold.
+        find_access: Finds what the sender of some metadata may do.
+    """
+
+    def __init__(
+        self, pipeline: Pipeline, telemetry: Telemetry, signal: Signal, find_access: FindAccess
+    ) -> None:
         self._pipeline = pipeline
         self._telemetry = telemetry
+        self._signal = signal
+        self._find_access = find_access
 
     async def export(self, body: bytes, context: "grpc.aio.ServicerContext[bytes, bytes]") -> bytes:
-        """Store the spans of a request and say so once they are durable."""
+        """Store what a request holds and say so once it is durable."""
         try:
             with self._pipeline.hold() as held:
-                held.grow(len(body))
-                export = Export(body, "identity", _header_project(context))
+                export = self._read_export(body, context, held)
                 answer = await self._pipeline.accept(export, held)
         except CollectorError as error:
             await self._abort(error, context)
@@ -41,26 +59,69 @@ class TraceService:
             _logger.exception("A request failed")
             trouble = Unavailable(f"The collector has trouble: {type(error).__name__}")
             await self._abort(trouble, context)
-        self._telemetry.count_request("grpc", "partial" if answer.rejected else "success")
-        response = ExportTraceServiceResponse()
         if answer.rejected:
-            response.partial_success.rejected_spans = answer.rejected
-            response.partial_success.error_message = answer.message
-        return response.SerializeToString()
+            note_grpc(context, self._sender(context), "partial", answer.message, answer.rejected)
+        self._count("partial" if answer.rejected else "success")
+        return write_answer(answer, self._signal, Form.PROTOBUF)
+
+    def handler(self) -> grpc.GenericRpcHandler:
+        """Make what a server finds the service by."""
+        method: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(
+            self.export
+        )
+        return grpc.method_handlers_generic_handler(_SERVICES[self._signal], {"Export": method})
+
+    def _read_export(
+        self, body: bytes, context: "grpc.aio.ServicerContext[bytes, bytes]", held: Held
+    ) -> Export:
+        """Make of metadata and body what the pipeline takes: the only place that does."""
+        metadata = _metadata(context)
+        access = known(self._find_access(metadata)).demand(INGEST)
+        held.grow(len(body))
+        project = metadata.get(names.PROJECT_HEADER)
+        return Export(body, "identity", project, self._signal, access=access)
 
     async def _abort(
         self, error: CollectorError, context: "grpc.aio.ServicerContext[bytes, bytes]"
     ) -> NoReturn:
         """End a call; the delay travels in both places where clients look for it."""
-        self._telemetry.count_request("grpc", outcome_of(error))
-        trailers = [("grpc-status-details-bin", status_of(error).SerializeToString())]
+        row = on_wire(error)
+        note_grpc(context, self._sender(context), row.outcome, error)
+        self._count(row.outcome)
+        status = status_of(error)
+        trailers = [("grpc-status-details-bin", status.SerializeToString())]
         if isinstance(error, Unavailable):
             trailers.append(("google.rpc.retryinfo-bin", retry_info(error).SerializeToString()))
-        await context.abort(_CODES[code_of(error)], str(error), tuple(trailers))
+        await context.abort(_CODES[row.code], status.message, tuple(trailers))
+
+    def _sender(
+        self, context: "grpc.aio.ServicerContext[bytes, bytes]"
+    ) -> tuple[Access | None, dict[str, str]]:
+        metadata = _metadata(context)
+        return self._find_access(metadata), metadata
+
+    def _count(self, outcome: str) -> None:
+        self._telemetry.count_request("grpc", outcome, self._signal)
 
 
-def make_server(service: TraceService, address: str) -> tuple[grpc.aio.Server, int]:
-    """Make a server that listens at ``host:port``; it is not started.
+def make_server(
+    pipeline: Pipeline,
+    telemetry: Telemetry,
+    address: str,
+    find_access: FindAccess,
+    credentials: grpc.ServerCredentials | None = None,
+    *,
+    limits: Sequence[tuple[str, int]] = (),
+) -> tuple[grpc.aio.Server, int]:
+    """Make a server of every signal that listens at ``host:port``; it is not started.
+
+    Args:
+        pipeline: Takes the requests.
+        telemetry: Counts them.
+        address: Where to listen.
+        find_access: Finds what the sender of some metadata may do.
+        credentials: Certificate and key, for TLS.
+        limits: Options that bound what one client may take.
 
     Returns:
         The server and the port, chosen by the system when the address says 0.
@@ -72,16 +133,16 @@ def make_server(service: TraceService, address: str) -> tuple[grpc.aio.Server, i
         options=[
             ("grpc.max_receive_message_length", BODY_LIMIT_BYTES),
             ("grpc.so_reuseport", 0),  # else two collectors share a port without a word
+            *limits,
         ]
     )
-    handler: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(
-        service.export
-    )
-    server.add_generic_rpc_handlers(
-        (grpc.method_handlers_generic_handler(_SERVICE, {"Export": handler}),)
-    )
+    services = [OtlpService(pipeline, telemetry, signal, find_access) for signal in Signal]
+    server.add_generic_rpc_handlers(tuple(service.handler() for service in services))
     try:
-        port = server.add_insecure_port(address)
+        if credentials is None:
+            port = server.add_insecure_port(address)
+        else:
+            port = server.add_secure_port(address, credentials)
     except RuntimeError as error:
         raise BadSetting(
             f"The gRPC address {address} cannot be listened at: most often another OpenTelemetry "
@@ -90,8 +151,10 @@ def make_server(service: TraceService, address: str) -> tuple[grpc.aio.Server, i
     return server, port
 
 
-def _header_project(context: "grpc.aio.ServicerContext[bytes, bytes]") -> str | None:
+def _metadata(context: "grpc.aio.ServicerContext[bytes, bytes]") -> dict[str, str]:
+    """Read the metadata; of a key that stands twice the first value stays."""
+    found: dict[str, str] = {}
     for key, value in context.invocation_metadata() or ():
-        if key == names.PROJECT_HEADER:
-            return value if isinstance(value, str) else value.decode("utf-8", "replace")
-    return None
+        text = value if isinstance(value, str) else value.decode("utf-8", "replace")
+        found.setdefault(key, text)
+    return found

@@ -1,28 +1,36 @@
-"""OTLP over HTTP: ``POST /v1/traces`` with protobuf.
+"""OTLP over HTTP: ``POST /v1/traces``, ``/v1/logs`` and ``/v1/metrics``, in protobuf and JSON.
 
 Spec: https://opentelemetry.io/docs/specs/otlp/#otlphttp
 """
 
 import logging
+from collections.abc import Collection
 from typing import Final
 
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from otel_ml import attributes as names
+from otel_ml_collector.access import INGEST, access_of
 from otel_ml_collector.decode.compression import ENCODINGS
+from otel_ml_collector.decode.signals import Form, Signal
 from otel_ml_collector.errors import (
     CollectorError,
     TooLarge,
+    Unauthenticated,
     Unavailable,
     UnknownMediaType,
+    WrongMethod,
 )
 from otel_ml_collector.pipeline import BODY_LIMIT_BYTES, Export, Held, Pipeline
-from otel_ml_collector.receive.status import outcome_of, status_of
+from otel_ml_collector.receive.answers import write, write_answer
+from otel_ml_collector.receive.noted import note_http
+from otel_ml_collector.receive.status import on_wire, status_of
 from otel_ml_collector.telemetry import Telemetry
 
-PROTOBUF: Final = "application/x-protobuf"
 # What is read and thrown away of a body that is too large: a connection that is closed on unread
 # data is reset, and a client would send the body again instead of reading the answer.
 _DRAIN_BYTES: Final = 4 * BODY_LIMIT_BYTES
@@ -30,54 +38,108 @@ _DRAIN_BYTES: Final = 4 * BODY_LIMIT_BYTES
 _logger = logging.getLogger(__name__)
 
 
-class TraceEndpoint:
-    """Answers ``POST /v1/traces``; every answer is protobuf, errors are ``google.rpc.Status``."""
+class OtlpEndpoint:
+    """Answers the requests of one signal, in the form of the request.
 
-    def __init__(self, pipeline: Pipeline, telemetry: Telemetry) -> None:
+    Errors are ``google.rpc.Status``, in protobuf where a request is in no form that is read.
+
+    Args:
+        pipeline: Takes the requests.
+        telemetry: Counts them.
+        signal: What they hold.
+    """
+
+    def __init__(self, pipeline: Pipeline, telemetry: Telemetry, signal: Signal) -> None:
         self._pipeline = pipeline
         self._telemetry = telemetry
+        self._signal = signal
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request of any method."""
+        response = await self.answer(Request(scope, receive))
+        await response(scope, receive, send)
 
     async def answer(self, request: Request) -> Response:
-        """Store the spans of a request and say so once they are durable."""
+        """Store what a request holds and say so once it is durable."""
+        form = _form_of(request) or Form.PROTOBUF
         try:
             with self._pipeline.hold() as held:
-                answer = await self._pipeline.accept(await _read_export(request, held), held)
+                export = await _read_export(request, self._signal, held)
+                answer = await self._pipeline.accept(export, held)
         except CollectorError as error:
-            return self._error(error)
+            note_http(request, on_wire(error).outcome, error)
+            return self._error(error, form)
         except ClientDisconnect:
             return Response(status_code=400)
         except Exception as error:
             _logger.exception("A request failed")
-            return self._error(Unavailable(f"The collector has trouble: {type(error).__name__}"))
-        self._telemetry.count_request("http", "partial" if answer.rejected else "success")
-        response = ExportTraceServiceResponse()
+            trouble = Unavailable(f"The collector has trouble: {type(error).__name__}")
+            return self._error(trouble, form)
         if answer.rejected:
-            response.partial_success.rejected_spans = answer.rejected
-            response.partial_success.error_message = answer.message
-        return Response(response.SerializeToString(), media_type=PROTOBUF)
+            note_http(request, "partial", answer.message, answer.rejected)
+        self._count("partial" if answer.rejected else "success")
+        return Response(write_answer(answer, self._signal, form), media_type=form)
 
-    def _error(self, error: CollectorError) -> Response:
-        self._telemetry.count_request("http", outcome_of(error))
+    def _error(self, error: CollectorError, form: Form) -> Response:
+        row = on_wire(error)
+        self._count(row.outcome)
         headers = {}
-        status = 400
         if isinstance(error, Unavailable):
-            status, headers = 503, {"Retry-After": str(error.retry_after_s)}
-        elif isinstance(error, TooLarge):
-            status = 413
-        elif isinstance(error, UnknownMediaType):
-            status = 415
-        body = status_of(error).SerializeToString()
-        return Response(body, status, headers, media_type=PROTOBUF)
+            headers["Retry-After"] = str(error.retry_after_s)
+        elif isinstance(error, WrongMethod):
+            headers["Allow"] = "POST"
+        elif isinstance(error, Unauthenticated):
+            headers["WWW-Authenticate"] = "Bearer"
+        return Response(write(status_of(error), form), row.http, headers, media_type=form)
+
+    def _count(self, outcome: str) -> None:
+        self._telemetry.count_request("http", outcome, self._signal)
 
 
-async def _read_export(request: Request, held: Held) -> Export:
-    """Read headers and body, also a chunked one, and never more than the limit."""
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type != PROTOBUF:
-        raise UnknownMediaType(f"Invalid content type {media_type!r}: expected {PROTOBUF}")
+def make_routes(
+    pipeline: Pipeline, telemetry: Telemetry, cors_origins: Collection[str] = ()
+) -> list[Route]:
+    """Make the route of each signal; pages of the origins may send to them from a browser."""
+    return [
+        Route(
+            f"/v1/{signal}",
+            CORSMiddleware(
+                OtlpEndpoint(pipeline, telemetry, signal),
+                allow_origins=cors_origins,
+                allow_methods=("POST",),
+                allow_headers=("*",),
+                expose_headers=("Retry-After",),
+            )
+            if cors_origins
+            else OtlpEndpoint(pipeline, telemetry, signal),
+        )
+        for signal in Signal
+    ]
+
+
+async def _read_export(request: Request, signal: Signal, held: Held) -> Export:
+    """Make of a request's headers and body what the pipeline takes: the only place that does."""
+    access = access_of(request.scope).demand(INGEST)
+    if request.method != "POST":
+        raise WrongMethod(f"Invalid method {request.method[:20]!r}: expected POST")
+    form = _form_of(request)
+    if form is None:
+        media_type = _media_type(request)[:80]
+        raise UnknownMediaType(
+            f"Invalid content type {media_type!r}: expected {Form.PROTOBUF} or {Form.JSON}"
+        )
     encoding = request.headers.get("content-encoding", "").strip().lower() or "identity"
     if encoding not in ENCODINGS:
-        raise UnknownMediaType(f"Invalid content encoding {encoding!r}: expected gzip or deflate")
+        raise UnknownMediaType(
+            f"Invalid content encoding {encoding[:80]!r}: expected gzip or deflate"
+        )
+    body = await _read_body(request, held)
+    project = request.headers.get(names.PROJECT_HEADER)
+    return Export(body, encoding, project, signal, form, access)
+
+
+async def _read_body(request: Request, held: Held) -> bytes:
+    """Read a body, also a chunked one, and never keep more than the limit."""
     parts: list[bytes] = []
     size = 0
     async for part in request.stream():
@@ -89,5 +151,14 @@ async def _read_export(request: Request, held: Held) -> Export:
             parts.append(part)
     if size > BODY_LIMIT_BYTES:
         raise TooLarge(f"The body has more than {BODY_LIMIT_BYTES} bytes")
-    project = request.headers.get(names.PROJECT_HEADER)
-    return Export(b"".join(parts), encoding, project)
+    return b"".join(parts)
+
+
+def _form_of(request: Request) -> Form | None:
+    media_type = _media_type(request)
+    return Form(media_type) if media_type in set(Form) else None
+
+
+def _media_type(request: Request) -> str:
+    """Return the content type in lower case, without parameters such as its charset."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()

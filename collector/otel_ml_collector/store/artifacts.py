@@ -10,7 +10,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from otel_ml_collector.errors import Unavailable
 from otel_ml_collector.store.connection import Connections
-from otel_ml_collector.store.reader import Reader
+from otel_ml_collector.store.reader import READABLE, Reader
 
 # It never changes: what two programs wrote of one document stands in each other's place.
 CHUNK_BYTES: Final = 1024 * 1024
@@ -160,14 +160,15 @@ def read_chunks(reader: Reader, project: str, sha256: str, size: int) -> Iterato
 
 def count_artifacts(reader: Reader) -> dict[str, tuple[int, int]]:
     """Count the different documents of each project, and their bytes."""
-    sql = """
+    sql = f"""
         SELECT project, toInt64(count()) AS artifacts, toInt64(sum(size)) AS size FROM (
           SELECT project, sha256, max(bytes) AS size FROM (
-            SELECT project, sha256, bytes FROM artifacts
+            SELECT project, sha256, bytes FROM artifacts WHERE {READABLE}
             UNION ALL
-            SELECT project, sha256, bytes FROM objects WHERE is_inline
+            SELECT project, sha256, bytes FROM objects WHERE is_inline AND {READABLE}
           ) GROUP BY project, sha256
-        ) GROUP BY project"""
+        ) GROUP BY project
+        """  # noqa: S608 - fixed text; values are parameters
     return {row["project"]: (row["artifacts"], row["size"]) for row in reader.rows(sql, {})}
 
 

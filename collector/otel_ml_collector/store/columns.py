@@ -8,7 +8,9 @@ from typing import Any, Final, Generic, TypeVar
 import orjson
 import pyarrow as pa
 
+from otel_ml_collector.owners import RESPONSE
 from otel_ml_collector.records import (
+    Arrivals,
     Artifact,
     LateLog,
     LateTag,
@@ -16,8 +18,8 @@ from otel_ml_collector.records import (
     ModelVersion,
     ProcessSign,
     Run,
-    TagValue,
     TraceKey,
+    text_of,
 )
 
 Row = TypeVar("Row")
@@ -36,11 +38,14 @@ class Table(Generic[Row]):
 
     Attributes:
         stamp: The column that takes the time of arrival, empty when the table has none.
+        month_of: The time of a record by whose month the table is partitioned; None when that
+            is the time of arrival, or nothing.
     """
 
     name: str
     columns: Sequence[tuple[str, pa.DataType, Callable[[Row], Any]]]
     stamp: str = "arrived_ns"
+    month_of: Callable[[Row], int] | None = None
 
     def to_arrow(self, rows: Sequence[Row], arrived_ns: Sequence[int] = ()) -> pa.Table:
         """Build the columns.
@@ -53,7 +58,7 @@ class Table(Generic[Row]):
             ArrowException: A value does not fit its column.
         """
         arrays = {
-            name: pa.array([read(row) for row in rows], type_) for name, type_, read in self.columns
+            name: pa.array(list(map(read, rows)), type_) for name, type_, read in self.columns
         }
         if self.stamp:
             arrays[self.stamp] = pa.array(arrived_ns, _INT)
@@ -69,17 +74,13 @@ def _plain(type_: pa.DataType, *names: str) -> list[tuple[str, pa.DataType, Call
     return [(name, type_, attrgetter(name)) for name in names]
 
 
-def text_of(value: TagValue) -> str:
-    """Write a tag's value as the text that a filter compares: numbers and bools as JSON does."""
-    return value if isinstance(value, str) else orjson.dumps(value).decode()
-
-
 def _tag_map(run: Run) -> list[tuple[str, str]]:
     return [(tag.name, orjson.dumps(tag.value).decode()) for tag in run.tags]
 
 
 def _tag_tokens(run: Run) -> list[str]:
-    return [f"{tag.name}={text_of(tag.value)}" for tag in run.tags]
+    tokens = [f"{tag.name}={text_of(tag.value)}" for tag in run.tags]
+    return [*tokens, f"{RESPONSE}{run.response_id}"] if run.response_id else tokens
 
 
 def _tag_details(run: Run) -> str:
@@ -97,6 +98,12 @@ def _log_lines(run: Run) -> str:
         for line in run.logs
     ]
     return orjson.dumps(lines).decode() if lines else ""
+
+
+def _highest(arrivals: Arrivals) -> list[tuple[int, int]]:
+    """Tell which number was the highest in which minute; what is settled was so for ever."""
+    highest = max((*arrivals.timely, *arrivals.late), default=0)
+    return [(arrivals.minute, highest), (0, arrivals.settled)]
 
 
 RUNS: Final[Table[Run]] = Table(
@@ -120,6 +127,7 @@ RUNS: Final[Table[Run]] = Table(
         *_plain(_INT, "seq"),
         *_plain(_RANK, "rank"),
     ],
+    month_of=attrgetter("start_ns"),
 )
 
 # Of a run that is open there are neither outputs nor latency, error, tokens and cost.
@@ -152,6 +160,19 @@ PROCESSES: Final[Table[ProcessSign]] = Table(
     ],
 )
 
+ARRIVALS: Final[Table[Arrivals]] = Table(
+    "arrivals",
+    [
+        *_plain(_TEXT, "project", "process"),
+        *_plain(pa.uint32(), "hour"),
+        ("timely_numbers", pa.list_(pa.uint64()), attrgetter("timely")),
+        ("late_numbers", pa.list_(pa.uint64()), attrgetter("late")),
+        ("highest", pa.map_(pa.uint32(), pa.uint64()), _highest),
+        *_plain(pa.uint64(), "dropped"),
+    ],
+    stamp="",
+)
+
 PAYLOADS: Final[Table[Run]] = Table(
     "payloads",
     [
@@ -165,6 +186,7 @@ PAYLOADS: Final[Table[Run]] = Table(
         *_plain(_TEXT, "events", "links", "attributes", "resource", "scope"),
         *_plain(_RANK, "rank"),
     ],
+    month_of=attrgetter("start_ns"),
 )
 
 TRACE_INDEX: Final[Table[TraceKey]] = Table(
@@ -228,6 +250,7 @@ SCORES: Final[Table[Metric]] = Table(
         ("rank", _RANK, attrgetter("time_ns")),
     ],
     stamp="",
+    month_of=attrgetter("owner_start_ns"),
 )
 
 LATE_TAGS: Final[Table[LateTag]] = Table(
@@ -251,6 +274,7 @@ LATE_LOGS: Final[Table[LateLog]] = Table(
         ("time_ns", _INT, attrgetter("line.time_ns")),
         ("severity", _TEXT, attrgetter("line.severity")),
         ("message", _TEXT, attrgetter("line.message")),
+        *_plain(_TEXT, "event", "attributes"),
     ],
 )
 

@@ -12,7 +12,7 @@ import clickhouse_connect
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
-from otel_ml_collector.errors import BadSetting
+from otel_ml_collector.errors import BadSetting, InUse
 from otel_ml_collector.store import schema
 
 # Without caps the engine takes all memory of the machine.
@@ -111,6 +111,8 @@ class Connections:
         """Take the data directory, so that a second collector gets a clear answer."""
         try:
             path.mkdir(parents=True, exist_ok=True)
+            # Records are for those who have a key, or the right to this folder.
+            (path / "store").mkdir(mode=0o700, exist_ok=True)
             lock = path / "collector.lock"
             self._lock_file = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
@@ -120,7 +122,7 @@ class Connections:
         except BlockingIOError as error:
             holder = lock.read_text().strip() or "unknown"
             self.close()
-            raise BadSetting(
+            raise InUse(
                 f"The data directory {path} is in use by another collector (process {holder}); "
                 "stop it, or choose another --data-dir"
             ) from error
@@ -140,7 +142,9 @@ class Connections:
         if found < schema.SCHEMA_VERSION:
             for table in schema.TABLES:
                 client.command(table)
+            client.command(schema.ADD_COLUMNS)
             client.command(schema.FILL_TRACE_KEYS)
+            client.command(schema.FILL_ARRIVALS)
             client.insert("store_meta", [["schema", schema.SCHEMA_VERSION]])
             _logger.info("The store has schema %d now, it had %d", schema.SCHEMA_VERSION, found)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from otel_ml_collector.store.condition import ALWAYS, Condition
-from otel_ml_collector.store.reader import Reader, Row
+from otel_ml_collector.store.reader import READABLE, Reader, Row
 from otel_ml_collector.store.runs import ACROSS_PARTITIONS, LIGHT, Key, Listing, Place, Window
 
 SILENT_AFTER_NS: Final = 300 * 10**9
@@ -96,8 +96,9 @@ def list_open_keys(reader: Reader, listing: Listing, window: Window) -> list[Ope
 def list_open_projects(reader: Reader) -> list[str]:
     """List the projects that have start records, the one that began something last first."""
     sql = f"""
-        SELECT project FROM open_runs GROUP BY project ORDER BY max(start_ns) DESC, project
-        LIMIT {_PROJECTS}"""  # noqa: S608 - fixed text
+        SELECT project FROM open_runs WHERE {READABLE}
+        GROUP BY project ORDER BY max(start_ns) DESC, project
+        LIMIT {_PROJECTS}"""  # noqa: S608 - fixed text; values are parameters
     return [row["project"] for row in reader.rows(sql, {})]
 
 

@@ -1,5 +1,6 @@
 """Asks the store: a few clients, each used by one thread at a time; trouble becomes ours."""
 
+import copy
 import queue
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -8,23 +9,41 @@ from typing import Any, Final
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
-from otel_ml_collector.errors import StoreTimeout, Unavailable
+from otel_ml_collector.access import OPEN, Access
+from otel_ml_collector.errors import Forbidden, NotFound, StoreTimeout, Unavailable
 from otel_ml_collector.store.connection import Connections
 
 Row = dict[str, Any]
 
+# True for the rows that may be read: what asks about several projects has it in its WHERE clause.
+READABLE: Final = "({every_project:Bool} OR project IN {readable:Array(String)})"
 _CLIENTS: Final = 4
 _WAIT_S: Final = 10.0
 _TIMEOUT_EXCEEDED: Final = 159
 
 
 class Reader:
-    """Runs queries. What to ask stands in `runs` and `statistics` beside this module."""
+    """Runs queries. What to ask stands in `runs` and `statistics` beside this module.
+
+    A question is about the project in its parameter ``project``, or about those of `READABLE`.
+    """
 
     def __init__(self, connections: Connections) -> None:
+        self._access = OPEN
         self._idle: queue.LifoQueue[Client] = queue.LifoQueue()
         for _ in range(_CLIENTS):
             self._idle.put(connections.open())
+
+    @property
+    def access(self) -> Access:
+        """Whose projects it tells of."""
+        return self._access
+
+    def narrow(self, access: Access) -> "Reader":
+        """Return a reader that tells of no other projects than someone's own."""
+        narrowed = copy.copy(self)
+        narrowed._access = access
+        return narrowed
 
     def rows(
         self, sql: str, parameters: Mapping[str, Any], settings: Mapping[str, Any] | None = None
@@ -35,22 +54,28 @@ class Reader:
             Rows by column name; ids are hex text, times integers.
 
         Raises:
+            NotFound: It is about a project that may not be read.
+            Forbidden: It is about all projects, and not all may be read.
             StoreTimeout: It took longer than a question may take.
             Unavailable: The store has trouble, or is asked too much at once.
         """
+        values = self._within(sql, parameters)
         with self._client() as client:
-            result = client.query(sql, dict(parameters), settings=dict(settings or {}))
+            result = client.query(sql, values, settings=dict(settings or {}))
             return list(result.named_results())
 
     def blob(self, sql: str, parameters: Mapping[str, Any]) -> bytes:
         """Run a query for one column of bytes; return those of all rows, one after the other.
 
         Raises:
+            NotFound: It is about a project that may not be read.
+            Forbidden: It is about all projects, and not all may be read.
             StoreTimeout: It took longer than a question may take.
             Unavailable: The store has trouble, or is asked too much at once.
         """
+        values = self._within(sql, parameters)
         with self._client() as client:
-            return client.raw_query(sql, dict(parameters), fmt="RawBLOB")
+            return client.raw_query(sql, values, fmt="RawBLOB")
 
     def ping(self) -> None:
         """Ask the store anything.
@@ -59,6 +84,17 @@ class Reader:
             Unavailable: It does not answer.
         """
         self.rows("SELECT 1 AS one", {})
+
+    def _within(self, sql: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """Hold a question to the projects that may be read: one that names none is refused."""
+        own, values = self._access.projects, dict(parameters)
+        if own is not None and values.get("project", own[0]) not in own:
+            raise NotFound(f"There is no project {str(values['project'])[:80]!r}")
+        if READABLE in sql:
+            values |= {"every_project": own is None, "readable": list(own or ())}
+        elif own is not None and not ("project" in values and "{project:String}" in sql):
+            raise Forbidden("The key is for some projects only, and this is about all of them")
+        return values
 
     @contextmanager
     def _client(self) -> Iterator[Client]:

@@ -9,14 +9,13 @@ from typing import Any, Final
 
 from otel_ml_collector.owners import TRACE_KEY_CHARS
 from otel_ml_collector.store.condition import Condition
-from otel_ml_collector.store.reader import Reader, Row
+from otel_ml_collector.store.reader import READABLE, Reader, Row
 
 # A selective filter must not read in the order of the key: 31 ms against 134 at 10 M rows.
 _FILTERED: Final = {"optimize_read_in_order": 0, "use_top_k_dynamic_filtering": 0}
 # Points and scores are in partitions by arrival: a repeated one may stand in two of them.
 ACROSS_PARTITIONS: Final = {"do_not_merge_across_partitions_select_final": 0}
 _SPANS: Final = 10_000
-_LINES: Final = 10_000
 
 # Ids are hex text outside and bytes inside.
 _ID16: Final = "toFixedString(unhex({trace:String}), 16)"
@@ -182,15 +181,37 @@ def read_payload(reader: Reader, project: str, key: Key) -> Row | None:
 
 def find_places(reader: Reader, key: str) -> list[Place]:
     """Find a trace by its id in hex, or by a key of the user's own; at most 100 places."""
-    sql = """
+    sql = f"""
         SELECT project, lower(hex(trace_id)) AS trace_id, min(start_ns) AS start_ns,
           max(end_ns) AS end_ns
         FROM trace_index
-        WHERE key IN (SELECT lower(hex(trace_id)) FROM trace_index WHERE key = {key:String})
+        WHERE key IN (SELECT lower(hex(trace_id)) FROM trace_index WHERE key = {{key:String}})
           AND (project, trace_id) IN (
-            SELECT project, trace_id FROM trace_index WHERE key = {key:String})
-        GROUP BY project, trace_id ORDER BY min(start_ns) LIMIT 100"""
+            SELECT project, trace_id FROM trace_index WHERE key = {{key:String}})
+          AND trace_id != toFixedString('', 16) AND {READABLE}
+        GROUP BY project, trace_id ORDER BY min(start_ns) LIMIT 100
+        """  # noqa: S608 - fixed text; values are parameters
     return [Place(**row) for row in reader.rows(sql, {"key": key[:TRACE_KEY_CHARS]})]
+
+
+def find_hidden(reader: Reader, run_ids: Sequence[str]) -> list[str]:
+    """Find those of some runs that are here, in projects that may not be read."""
+    if not run_ids:
+        return []
+    traces = "FROM trace_index WHERE key IN {traces:Array(String)}"
+    sql = f"""
+        SELECT DISTINCT concat(lower(hex(trace_id)), '-', lower(hex(span_id))) AS run_id FROM runs
+        WHERE NOT {READABLE} AND project IN (SELECT project {traces})
+          AND start_ns >= (SELECT minOrNull(start_ns) {traces})
+          AND start_ns <= (SELECT maxOrNull(end_ns) {traces})
+          AND run_id IN {{run_ids:Array(String)}}
+        ORDER BY run_id
+        """  # noqa: S608 - fixed text; values are parameters
+    parameters = {
+        "run_ids": list(run_ids),
+        "traces": sorted({run_id.partition("-")[0] for run_id in run_ids}),
+    }
+    return [row["run_id"] for row in reader.rows(sql, parameters)]
 
 
 def read_evaluations(reader: Reader, project: str, owners: Sequence[str]) -> list[Row]:
@@ -213,14 +234,3 @@ def read_late_tags(reader: Reader, project: str, owners: Sequence[str]) -> list[
         WHERE project = {project:String} AND owner IN {owners:Array(String)}
         ORDER BY time_ns, record_id"""
     return reader.rows(sql, {"project": project, "owners": list(owners)})
-
-
-def read_late_logs(reader: Reader, project: str, owners: Sequence[str]) -> list[Row]:
-    """Read the lines of text that came apart from their runs, oldest first, at most 10,000."""
-    sql = f"""
-        SELECT owner, time_ns, severity, message FROM late_logs FINAL
-        WHERE project = {{project:String}} AND owner IN {{owners:Array(String)}}
-        ORDER BY time_ns, record_id, position LIMIT {_LINES}
-        """  # noqa: S608 - fixed text; values are parameters
-    parameters = {"project": project, "owners": list(owners)}
-    return reader.rows(sql, parameters, ACROSS_PARTITIONS)

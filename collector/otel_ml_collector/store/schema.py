@@ -6,8 +6,9 @@ Measured reasons for the shapes: docs/design/002-store.md.
 from typing import Final
 
 # 1: the first tables. 2: open_runs and processes. 3: trace_keys. 4: objects, artifacts and their
-# chunks. An older store gets what it lacks when it is opened.
-SCHEMA_VERSION: Final = 4
+# chunks. 5: keys and arrivals, events and attributes of lines. An older store gets what it lacks
+# when it is opened.
+SCHEMA_VERSION: Final = 5
 
 # An insert and a merge are on disk before they are acknowledged; replaced parts stay until the
 # merged one is surely there. Small parts are compact: 30 fsyncs an insert instead of 131.
@@ -16,6 +17,9 @@ _DURABLE: Final = (
     "min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, "
     "old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728"
 )
+# Merges wait for more parts of one size: under load a row is rewritten half as often as with the
+# engine's own 5, for a few parts more that a scan reads.
+_MERGES: Final = "merge_selector_base = 8"
 # A Map is read by key only when it is kept in buckets.
 _BUCKETS: Final = (
     "map_serialization_version = 'with_buckets', "
@@ -71,7 +75,7 @@ CREATE TABLE IF NOT EXISTS runs (
 ENGINE = ReplacingMergeTree(rank)
 PARTITION BY toYYYYMM(fromUnixTimestamp64Nano(start_ns, 'UTC'))
 PRIMARY KEY (project, start_ns) ORDER BY (project, start_ns, trace_id, span_id)
-SETTINGS index_granularity = 1024, {_BUCKETS}, {_DURABLE}
+SETTINGS index_granularity = 1024, {_BUCKETS}, {_MERGES}, {_DURABLE}
 """
 
 # What only the page of one run needs, under the same key.
@@ -97,7 +101,7 @@ CREATE TABLE IF NOT EXISTS payloads (
 ENGINE = ReplacingMergeTree(rank)
 PARTITION BY toYYYYMM(fromUnixTimestamp64Nano(start_ns, 'UTC'))
 PRIMARY KEY (project, start_ns) ORDER BY (project, start_ns, trace_id, span_id)
-SETTINGS index_granularity = 256, {_DURABLE}
+SETTINGS index_granularity = 256, {_MERGES}, {_DURABLE}
 """
 
 # Trace id in hex, or a key of the user's own, to where the runs of that trace are.
@@ -110,7 +114,7 @@ CREATE TABLE IF NOT EXISTS trace_index (
   end_ns SimpleAggregateFunction(max, Int64)
 )
 ENGINE = AggregatingMergeTree ORDER BY (key, project, trace_id)
-SETTINGS index_granularity = 1024, {_DURABLE}
+SETTINGS index_granularity = 1024, {_MERGES}, {_DURABLE}
 """
 
 # The other way round, keys of the user's own only: which keys a trace has.
@@ -224,12 +228,23 @@ CREATE TABLE IF NOT EXISTS late_logs (
   time_ns Int64 CODEC(DoubleDelta, ZSTD(1)),
   severity LowCardinality(String),
   message String CODEC(ZSTD(1)),
+  event LowCardinality(String) COMMENT 'empty for an ordinary line',
+  attributes String CODEC(ZSTD(1)) COMMENT 'JSON text, empty when there are none',
   arrived_ns Int64 CODEC(DoubleDelta, ZSTD(1))
 )
 ENGINE = ReplacingMergeTree
 PARTITION BY toYYYYMM(fromUnixTimestamp64Nano(arrived_ns, 'UTC'))
 ORDER BY (project, owner, record_id, position)
 SETTINGS index_granularity = 1024, {_DURABLE}
+"""
+
+# What a table of an older store lacks; repeating it is harmless.
+ADD_COLUMNS: Final = """
+ALTER TABLE late_logs
+  ADD COLUMN IF NOT EXISTS event LowCardinality(String)
+    COMMENT 'empty for an ordinary line' AFTER message,
+  ADD COLUMN IF NOT EXISTS attributes String CODEC(ZSTD(1))
+    COMMENT 'JSON text, empty when there are none' AFTER event
 """
 
 # What was logged under a name, by what it is about. The document stands here when it came along,
@@ -348,6 +363,52 @@ ENGINE = AggregatingMergeTree ORDER BY (project, process)
 SETTINGS index_granularity = 1024, {_DURABLE}
 """
 
+# Which numbers of a process came, by the hour (since 1970, UTC) in which their spans ended. Two
+# deliveries of a number are one: bitmaps and maxima join the same in any order.
+ARRIVALS: Final = f"""
+CREATE TABLE IF NOT EXISTS arrivals (
+  project LowCardinality(String),
+  process String,
+  hour UInt32,
+  timely AggregateFunction(groupBitmap, UInt64) DEFAULT bitmapBuild(timely_numbers),
+  late AggregateFunction(groupBitmap, UInt64) DEFAULT bitmapBuild(late_numbers),
+  highest SimpleAggregateFunction(maxMap, Map(UInt32, UInt64))
+    COMMENT 'number by the minute (since 1970, UTC) in which it came',
+  dropped SimpleAggregateFunction(max, UInt64) COMMENT 'spans that it had dropped by then',
+  base SimpleAggregateFunction(max, UInt64) COMMENT 'numbers up to it were not kept here',
+  timely_numbers Array(UInt64) EPHEMERAL,
+  late_numbers Array(UInt64) EPHEMERAL
+)
+ENGINE = AggregatingMergeTree ORDER BY (project, process, hour)
+SETTINGS index_granularity = 1024, {_DURABLE}
+"""
+
+# Of a process that sent before numbers were kept, only what comes from then on is counted.
+FILL_ARRIVALS: Final = """
+INSERT INTO arrivals (project, process, hour, base)
+SELECT project, process, 0, max(seq) FROM runs
+WHERE process != '' AND (project, process) NOT IN (SELECT project, process FROM arrivals)
+GROUP BY project, process
+"""
+
+# Who may send and read. A row with a higher version holds: 1 when the key is made, 2 when it is
+# revoked; none is ever deleted, so a store that has had keys never falls back to none.
+ACCESS_KEYS: Final = f"""
+CREATE TABLE IF NOT EXISTS access_keys (
+  id String COMMENT 'the public part',
+  hash String COMMENT 'SHA-256 of the secret part, in hex',
+  name String,
+  scopes Array(String),
+  projects Array(String) COMMENT 'in the order given, * alone for all',
+  spans_per_second Int64 COMMENT '0 for any number',
+  bytes_per_second Int64 COMMENT '0 for any number',
+  created_ns Int64,
+  revoked_ns Int64 COMMENT '0 while it is valid',
+  version UInt64
+)
+ENGINE = ReplacingMergeTree(version) ORDER BY id SETTINGS {_DURABLE}
+"""
+
 TABLES: Final = (
     META,
     RUNS,
@@ -364,4 +425,6 @@ TABLES: Final = (
     OBJECTS,
     ARTIFACTS,
     ARTIFACT_CHUNKS,
+    ARRIVALS,
+    ACCESS_KEYS,
 )

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from otel_ml_collector.owners import FIRST
 from otel_ml_collector.store.condition import Condition
-from otel_ml_collector.store.reader import Reader, Row
+from otel_ml_collector.store.reader import READABLE, Reader, Row
 from otel_ml_collector.store.runs import ACROSS_PARTITIONS, Window
 from otel_ml_collector.store.versions import NUMBERED_VERSIONS
 
@@ -14,17 +14,18 @@ def list_projects(reader: Reader) -> list[Row]:
 
     A project that has nothing but open runs is listed with none.
     """
-    sql = """
+    sql = f"""
         SELECT project, sum(ended) AS runs, sum(others) AS other_spans, sum(failed) AS errors,
           max(last_ns) AS last_start_ns
         FROM (
           SELECT project, countIf(kind != 'span') AS ended, countIf(kind = 'span') AS others,
             countIf(kind != 'span' AND outcome = 'error') AS failed, max(start_ns) AS last_ns
-          FROM runs FINAL GROUP BY project
+          FROM runs FINAL WHERE {READABLE} GROUP BY project
           UNION ALL
-          SELECT project, 0, 0, 0, max(start_ns) FROM open_runs GROUP BY project
+          SELECT project, 0, 0, 0, max(start_ns) FROM open_runs WHERE {READABLE} GROUP BY project
         )
-        GROUP BY project ORDER BY last_start_ns DESC LIMIT 1000"""
+        GROUP BY project ORDER BY last_start_ns DESC LIMIT 1000
+        """  # noqa: S608 - fixed text; values are parameters
     return reader.rows(sql, {})
 
 

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from otel_ml_collector.owners import FIRST, KEY, TAG
-from otel_ml_collector.store.reader import Reader, Row
+from otel_ml_collector.owners import FIRST, KEY, RESPONSE, TAG
+from otel_ml_collector.store.reader import READABLE, Reader, Row
 
 _TOKENS: Final = 10_000
 _OWNERS: Final = 100
@@ -22,6 +22,15 @@ _BY_IDS: Final = f"""(trace_id, span_id) IN (
   SELECT {_RUN} FROM (SELECT arrayJoin({{ids:Array(String)}}) AS owner))"""  # noqa: S608 - fixed text; values are parameters
 # A tag as the text that a filter compares: numbers and bools as JSON does.
 _TAG_TEXT: Final = "concat(name, '=', if(startsWith(value, '\"'), JSONExtractString(value), value))"
+_ID16: Final = "toFixedString(unhex({trace:String}), 16)"
+_TIMES: Final = "FROM trace_index WHERE project = {project:String} AND key = {trace:String}"
+# The spans of a trace that are here.
+_SPANS: Final = f"""
+  SELECT span_id FROM runs WHERE project = {{project:String}} AND trace_id = {_ID16}
+    AND start_ns >= (SELECT minOrNull(start_ns) {_TIMES})
+    AND start_ns <= (SELECT maxOrNull(end_ns) {_TIMES})
+  UNION ALL
+  SELECT span_id FROM open_runs WHERE project = {{project:String}} AND trace_id = {_ID16}"""  # noqa: S608 - fixed text; values are parameters
 _HEX: Final = "lower(hex(trace_id)) AS trace_id, lower(hex(span_id)) AS span_id"
 
 
@@ -239,8 +248,23 @@ def find_owners(reader: Reader, project: str, owners: Sequence[str]) -> set[str]
     return {row["owner"] for row in reader.rows(sql, {"project": project, "owners": list(owners)})}
 
 
+def find_holders(reader: Reader, project: str, owners: Sequence[str]) -> tuple[set[str], set[str]]:
+    """Find those of some owners that have metrics, and those that have artifacts."""
+    ours = "project = {project:String} AND owner IN {owners:Array(String)}"
+    sql = f"""
+        SELECT DISTINCT owner, 1 AS is_metric FROM metrics WHERE {ours} AND source = 'logged'
+        UNION ALL
+        SELECT DISTINCT owner, 0 FROM objects WHERE {ours}
+        """  # noqa: S608 - fixed text; values are parameters
+    rows = reader.rows(sql, {"project": project, "owners": list(owners)}) if owners else []
+    return (
+        {row["owner"] for row in rows if row["is_metric"]},
+        {row["owner"] for row in rows if not row["is_metric"]},
+    )
+
+
 def list_owners(reader: Reader, project: str, trace_id: str) -> list[str]:
-    """List the runs of a trace of which anything is told apart from them, at most 100."""
+    """List the runs of a trace of which something is told and that are not here, at most 100."""
     ours = """project = {project:String} AND owner > concat({trace:String}, '-')
       AND owner < concat({trace:String}, '.')"""
     sql = f"""
@@ -249,6 +273,7 @@ def list_owners(reader: Reader, project: str, trace_id: str) -> list[str]:
           UNION ALL SELECT owner FROM late_tags WHERE {ours}
           UNION ALL SELECT owner FROM late_logs WHERE {ours}
           UNION ALL SELECT owner FROM objects WHERE {ours})
+        WHERE toFixedString(unhex(substring(owner, 34)), 8) NOT IN ({_SPANS})
         ORDER BY owner LIMIT {_OWNERS}
         """  # noqa: S608 - fixed text; values are parameters
     rows = reader.rows(sql, {"project": project, "trace": trace_id})
@@ -287,10 +312,39 @@ def read_trace_keys(reader: Reader, project: str, trace_ids: Sequence[str]) -> l
     return reader.rows(sql, {"project": project, "traces": list(trace_ids)})
 
 
+def read_responses(reader: Reader, project: str, rows: Sequence[Row]) -> dict[str, str]:
+    """Read under which texts what is said of responses stands, by the run ids of light rows.
+
+    Where nothing is said of any response this is one short probe.
+    """
+    probe = f"""
+        SELECT 1 AS one FROM metrics
+        WHERE project = {{project:String}} AND startsWith(owner, '{TAG}{RESPONSE}') LIMIT 1
+        """  # noqa: S608 - fixed text; values are parameters
+    if not reader.rows(probe, {"project": project}):
+        return {}
+    sql = f"""
+        SELECT {_HEX}, arrayFirst(text -> startsWith(text, '{RESPONSE}'), tag_kv) AS response
+        FROM runs
+        WHERE project = {{project:String}} AND start_ns IN {{starts:Array(Int64)}} AND {_BY_IDS}
+          AND response != ''
+        """  # noqa: S608 - fixed text; values are parameters
+    parameters = {
+        "project": project,
+        "starts": sorted({row["start_ns"] for row in rows}),
+        "ids": [f"{row['trace_id']}-{row['span_id']}" for row in rows],
+    }
+    return {
+        f"{row['trace_id']}-{row['span_id']}": row["response"]
+        for row in reader.rows(sql, parameters)
+    }
+
+
 def find_projects_of(reader: Reader, key: str) -> list[str]:
     """Find the projects in which something is told of a trace key itself."""
-    sql = """
+    sql = f"""
         SELECT DISTINCT project FROM trace_index
-        WHERE key = {key:String} AND trace_id = toFixedString('', 16)
-        ORDER BY project LIMIT 100"""
+        WHERE key = {{key:String}} AND trace_id = toFixedString('', 16) AND {READABLE}
+        ORDER BY project LIMIT 100
+        """  # noqa: S608 - fixed text; values are parameters
     return [row["project"] for row in reader.rows(sql, {"key": key})]

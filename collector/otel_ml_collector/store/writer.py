@@ -3,17 +3,20 @@
 import logging
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from typing import Any, Final
 
 import pyarrow as pa
+from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from otel_ml_collector.errors import Refused, Unavailable
 from otel_ml_collector.owners import is_run
-from otel_ml_collector.records import ModelVersion, ProcessSign, Records
+from otel_ml_collector.records import Arrivals, ModelVersion, ProcessSign, Records, Run
 from otel_ml_collector.store import columns
 from otel_ml_collector.store.connection import Connections
+from otel_ml_collector.store.slices import slice_by_month
 
 # What the engine says of rows that it will never take, by its error codes.
 _DATA_CODES: Final = frozenset(
@@ -29,6 +32,8 @@ _DATA_CODES: Final = frozenset(
         691,  # UNKNOWN_ELEMENT_OF_ENUM
     }
 )
+# One block is one thread's work: more of them only wait for each other.
+_INSERT: Final = {"max_threads": 1, "max_insert_threads": 1, "max_parsing_threads": 1}
 _SEEN_EVERY_NS: Final = 60 * 10**9
 _KNOWN_VERSIONS: Final = 10_000
 _HEARD_EVERY_NS: Final = 60 * 10**9
@@ -50,10 +55,14 @@ _SWEEP: Final = """
 _logger = logging.getLogger(__name__)
 
 _Key = tuple[str, str, str, str, str]
+# What one insert takes: rows of few partitions, and their stamps.
+_Slice = tuple[Sequence[Any], Sequence[int]]
 
 
 class Writer:
     """Owned by one thread: inserts of two threads through one client mix up their rows.
+
+    Payloads go in beside the other tables, on a thread and through a client of their own.
 
     Args:
         connections: The store.
@@ -62,6 +71,8 @@ class Writer:
 
     def __init__(self, connections: Connections, clock: Callable[[], int] = time.time_ns) -> None:
         self._client = connections.open()
+        self._payload_client = connections.open()
+        self._payload_thread = ThreadPoolExecutor(1, thread_name_prefix="otel-ml-payloads")
         self._clock = clock
         self._last_ns: int | None = None
         self._known: dict[_Key, tuple[int, bool]] = {}
@@ -79,23 +90,13 @@ class Writer:
                 them again completes the group.
         """
         try:
-            self._insert_versions(records.versions)
-            self._insert(columns.LATE_LOGS, records.logs)
-            self._insert(columns.LATE_TAGS, records.tags)
-            self._insert(columns.METRICS, records.metrics)
-            scores = [
-                metric
-                for metric in records.metrics
-                if metric.source != "logged" and is_run(metric.owner)
-            ]
-            self._insert(columns.SCORES, scores)
-            self._insert(columns.OBJECTS, records.artifacts)
-            self._insert(columns.PAYLOADS, records.runs)
-            self._insert(columns.TRACE_INDEX, records.trace_keys)
-            own = [key for key in records.trace_keys if key.is_own]
-            self._insert(columns.TRACE_KEYS, own)
-            self._insert_signs(records.signs)
-            self._insert(columns.OPEN_RUNS, records.open_runs)
+            payloads = self._begin_payloads(records.runs)
+            try:
+                self._insert_others(records)
+            finally:
+                wait(payloads)
+            for payload in payloads:
+                payload.result()
             self._insert(columns.RUNS, records.runs)
         except (pa.ArrowException, UnicodeError, OverflowError) as error:
             raise Refused(f"A value does not fit its column: {type(error).__name__}") from error
@@ -108,11 +109,41 @@ class Writer:
         if records.open_runs:
             self._sweep(len(records.open_runs))
 
+    def _begin_payloads(self, runs: Sequence[Run]) -> "list[Future[None]]":
+        return [
+            self._payload_thread.submit(_insert, self._payload_client, columns.PAYLOADS, *part)
+            for part in self._slices(columns.PAYLOADS, runs)
+        ]
+
+    def _insert_others(self, records: Records) -> None:
+        """Insert all but runs and payloads."""
+        self._insert_versions(records.versions)
+        self._insert(columns.LATE_LOGS, records.logs)
+        self._insert(columns.LATE_TAGS, records.tags)
+        self._insert(columns.METRICS, records.metrics)
+        scores = [
+            metric
+            for metric in records.metrics
+            if metric.source != "logged" and is_run(metric.owner)
+        ]
+        self._insert(columns.SCORES, scores)
+        self._insert(columns.OBJECTS, records.artifacts)
+        self._insert(columns.TRACE_INDEX, records.trace_keys)
+        own = [key for key in records.trace_keys if key.is_own]
+        self._insert(columns.TRACE_KEYS, own)
+        self._insert_signs(records.signs)
+        self._insert_arrivals(records.arrivals)
+        self._insert(columns.OPEN_RUNS, records.open_runs)
+
     def _insert(self, table: columns.Table[Any], rows: Sequence[Any]) -> None:
-        if rows:
-            stamps = self._stamps(len(rows)) if table.stamp else ()
-            arrow = table.to_arrow(rows, stamps)
-            self._client.insert_arrow(table.name, arrow)
+        for part in self._slices(table, rows):
+            _insert(self._client, table, *part)
+
+    def _slices(self, table: columns.Table[Any], rows: Sequence[Any]) -> list[_Slice]:
+        if not rows:
+            return []
+        slices = slice_by_month(rows, table.month_of) if table.month_of else [rows]
+        return [(part, self._stamps(len(part)) if table.stamp else ()) for part in slices]
 
     def _insert_versions(self, versions: Sequence[ModelVersion]) -> None:
         """Insert the versions that are new, newly defined, or were not seen for a while.
@@ -156,6 +187,14 @@ class Writer:
             self._heard.clear()
         self._heard.update(dict.fromkeys(rows, now_ns))
 
+    def _insert_arrivals(self, arrivals: Sequence[Arrivals]) -> None:
+        """Insert the numbers that came, one row a process and hour."""
+        merged: dict[tuple[str, str, int], Arrivals] = {}
+        for came in arrivals:
+            key = (came.project, came.process, came.hour)
+            merged[key] = merged[key].join(came) if key in merged else came
+        self._insert(columns.ARRIVALS, list(merged.values()))
+
     def _sweep(self, started: int) -> None:
         """Delete the start records of ended runs, once in 2,000; lists are right without it."""
         self._unswept += started
@@ -175,6 +214,12 @@ class Writer:
         first = max(self._last_ns + 1, self._clock())
         self._last_ns = first + count - 1
         return range(first, first + count)
+
+
+def _insert(
+    client: Client, table: columns.Table[Any], rows: Sequence[Any], stamps: Sequence[int]
+) -> None:
+    client.insert_arrow(table.name, table.to_arrow(rows, stamps), settings=dict(_INSERT))
 
 
 def _merge(versions: Sequence[ModelVersion]) -> dict[_Key, ModelVersion]:

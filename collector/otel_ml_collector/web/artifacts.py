@@ -20,6 +20,16 @@ import otel_ml.types
 with urllib.request.urlopen({address}) as answer:
     value = otel_ml.types.load(answer.read()).data
 """
+_CODE_WITH_KEY: Final = """\
+import os
+import urllib.request
+
+import otel_ml.types
+
+key = {{"x-api-key": os.environ["OTEL_ML_API_KEY"]}}
+with urllib.request.urlopen(urllib.request.Request({address}, headers=key)) as answer:
+    value = otel_ml.types.load(answer.read()).data
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +52,13 @@ class Shown:
     code: str | None
 
 
-def lay_out(artifacts: Sequence[Artifact], server: str) -> list[Shown]:
+def lay_out(artifacts: Sequence[Artifact], server: str, *, needs_key: bool = False) -> list[Shown]:
     """Lay out artifacts, the newest first.
 
     Args:
         artifacts: In that order.
         server: The address by which the reader knows this server, without a slash at its end.
+        needs_key: Whether it answers to a key only.
     """
     seen: set[str] = set()
     shown = []
@@ -59,7 +70,7 @@ def lay_out(artifacts: Sequence[Artifact], server: str) -> list[Shown]:
                 is_newest=artifact.ref not in seen,
                 facts=_facts(artifact.preview),
                 image=_image(artifact),
-                code=_code(artifact, server),
+                code=_code(artifact, server, _CODE_WITH_KEY if needs_key else _CODE),
             )
         )
         seen.add(artifact.ref)
@@ -79,10 +90,10 @@ def _image(artifact: Artifact) -> str | None:
     return f"{artifact.url}/image" if artifact.url and is_image else None
 
 
-def _code(artifact: Artifact, server: str) -> str | None:
+def _code(artifact: Artifact, server: str, form: str) -> str | None:
     if artifact.url is None:
         return None
-    return _CODE.format(address=json.dumps(server + artifact.url))
+    return form.format(address=json.dumps(server + artifact.url))
 
 
 def _facts(preview: Any) -> list[tuple[str, str]]:

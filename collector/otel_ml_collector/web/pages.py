@@ -16,8 +16,11 @@ from starlette.responses import RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from otel_ml_collector.errors import BadQuery, CollectorError, NotFound
+from otel_ml_collector.keyring import SESSION_COOKIE
+from otel_ml_collector.loss_watch import LossWatch
+from otel_ml_collector.mapping.events import CONTENT_EVENTS
 from otel_ml_collector.query import models, runs
-from otel_ml_collector.query.answers import MetricSeries, Run, RunsPage, RunSummary
+from otel_ml_collector.query.answers import Artifact, MetricSeries, Run, RunsPage, RunSummary
 from otel_ml_collector.query.api import parse_query
 from otel_ml_collector.query.language import conjuncts
 from otel_ml_collector.query.parameters import FromReader
@@ -96,12 +99,12 @@ class PageRoute(APIRoute):
                 return await handler(request)
             except CollectorError as error:
                 status, problem = problem_of(error)
-                return _page(request, "error.html", {"problem": problem}, status)
+                return show_page(request, "error.html", {"problem": problem}, status)
             except RequestValidationError as error:
                 first = error.errors()[0]
                 field = str(first["loc"][-1])
                 status, problem = problem_of(BadQuery(f"{field}: {first['msg']}", field))
-                return _page(request, "error.html", {"problem": problem}, status)
+                return show_page(request, "error.html", {"problem": problem}, status)
 
         return answer
 
@@ -115,9 +118,10 @@ def home(request: Request, reader: FromReader) -> Response:
     context = {
         "projects": models.find_projects(reader),
         "unfinished": find_unfinished(reader, time.time_ns()),
+        "missing": _missing(request, reader),
         "api": "/api/v1/projects",
     }
-    return _page(request, "home.html", context)
+    return show_page(request, "home.html", context)
 
 
 Last = Annotated[Literal["", "15m", "1h", "24h", "7d", "30d"], Query()]
@@ -156,15 +160,16 @@ def list_runs(request: Request, reader: FromReader, query: PageQuery) -> Respons
         "chips": [] if problem else conjuncts(query.where),
         "has_runs": bool(page.runs) or _has_runs(reader, query.project, now_ns),
         "projects": models.find_projects(reader),
+        "missing": _missing(request, reader, query.project),
     }
-    return _page(request, "runs.html", context, 400 if problem else 200)
+    return show_page(request, "runs.html", context, 400 if problem else 200)
 
 
 @router.get("/projects/{project:path}/more-runs")
 def more_runs(request: Request, reader: FromReader, query: PageQuery) -> Response:
     """The rows of the next page of a list."""
     page = runs.find_runs(reader, query, time.time_ns())
-    return _page(request, "rows.html", _list_context(request, query, page))
+    return show_page(request, "rows.html", _list_context(request, query, page))
 
 
 @router.get("/projects/{project:path}/runs/{run_id}")
@@ -177,15 +182,18 @@ def show_run(request: Request, reader: FromReader, project: str, run_id: str) ->
     context = {
         "project": project,
         "run": run,
+        # Events of what was asked and answered stand as input and output.
+        "lines": [line for line in run.logs if line.event not in CONTENT_EVENTS],
         "trace": waterfall.lay_out(trace.runs, now_ns),
+        "hidden_parents": len(trace.hidden_parents),
         "series": [(one, _spark(one)) for one in series],
-        "artifacts": artifacts.lay_out(run.artifacts, str(request.base_url).rstrip("/")),
+        "artifacts": _lay_out(request, run.artifacts),
         "newer": _neighbour(reader, run, newest_first=False),
         "older": _neighbour(reader, run, newest_first=True),
         "projects": models.find_projects(reader),
         "api": view.api_address("projects", project, "runs", run_id),
     }
-    return _page(request, "run.html", context)
+    return show_page(request, "run.html", context)
 
 
 @router.get("/projects/{project:path}/models")
@@ -197,7 +205,7 @@ def list_models(request: Request, reader: FromReader, project: str) -> Response:
         "projects": models.find_projects(reader),
         "api": view.api_address("projects", project, "models"),
     }
-    return _page(request, "models.html", context)
+    return show_page(request, "models.html", context)
 
 
 @router.get("/projects/{project:path}/models/{model:path}")
@@ -232,13 +240,13 @@ def show_model(
         "judges": judges[:_JUDGES],
         "before": before,
         "after": after,
-        "artifacts": artifacts.lay_out(after.artifacts, str(request.base_url).rstrip("/")),
+        "artifacts": _lay_out(request, after.artifacts),
         "facts": diff.facts(before.definition, after.definition) if before else [],
         "blocks": diff.blocks(before.definition, after.definition, model) if before else [],
         "projects": models.find_projects(reader),
         "api": view.api_address("projects", project, "models", model, "versions"),
     }
-    return _page(request, "model.html", context)
+    return show_page(request, "model.html", context)
 
 
 @router.get("/projects/{project:path}/metrics")
@@ -260,13 +268,19 @@ def show_metrics(
         "projects": models.find_projects(reader),
         "api": view.api_address("projects", project, "metrics", run_id=chosen),
     }
-    return _page(request, "metrics.html", context)
+    return show_page(request, "metrics.html", context)
 
 
 @router.get("/favicon.ico")
 def favicon() -> Response:
     """What browsers ask for beside an answer that is no page."""
     return RedirectResponse("/static/icon.svg")
+
+
+def _missing(request: Request, reader: Reader, project: str | None = None) -> list[tuple[str, int]]:
+    """Name projects of which spans are missing, as the watch saw them last."""
+    watch: LossWatch = request.app.state.losses
+    return watch.missing_of(reader.access, project)
 
 
 def _known_run(reader: Reader, run_id: str, project: str) -> Run | None:
@@ -278,19 +292,26 @@ def _known_run(reader: Reader, run_id: str, project: str) -> Run | None:
 
 
 @router.get("/projects/{project:path}")
-def show_project(project: str) -> Response:
+def show_project(project: str, reader: FromReader) -> Response:
     """A project's first page is its runs."""
     return RedirectResponse(view.address(project, "runs"))
 
 
-def _page(request: Request, name: str, context: dict[str, Any], status: int = 200) -> Response:
+def show_page(request: Request, name: str, context: dict[str, Any], status: int = 200) -> Response:
+    """Render a page in its frame."""
     defaults: dict[str, Any] = {
         "project": None,
         "projects": [],
         "api": None,
         "path": request.url.path,
+        "is_signed_in": SESSION_COOKIE in request.cookies,
     }
     return _PAGES.TemplateResponse(request, name, defaults | context, status)
+
+
+def _lay_out(request: Request, found: Sequence[Artifact]) -> list[artifacts.Shown]:
+    server = str(request.base_url).rstrip("/")
+    return artifacts.lay_out(found, server, needs_key=SESSION_COOKIE in request.cookies)
 
 
 def _list_context(request: Request, query: runs.RunsQuery, page: RunsPage) -> dict[str, Any]:

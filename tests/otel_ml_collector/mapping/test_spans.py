@@ -287,6 +287,15 @@ def rank_of(span: Span) -> int:
     return map_one(span).rank
 
 
+def test_one_by_one() -> None:
+    """Spans that are made one by one, and gone when they are mapped, keep each its resource."""
+    spans_of_many = (
+        make_span(scope=Scope({"service.name": str(number)}, "", "", {})) for number in range(100)
+    )
+    runs = map_spans(spans_of_many, FILING).runs
+    assert [run.resource for run in runs] == [f'{{"service.name":"{n}"}}' for n in range(100)]
+
+
 @pytest.mark.parametrize(
     "change",
     [

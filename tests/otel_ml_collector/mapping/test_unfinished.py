@@ -157,9 +157,9 @@ def test_rank() -> None:
 def test_heartbeat() -> None:
     """A heartbeat says that its process lives, and what it has counted."""
     beat = make_sign("heartbeat", NOW_NS, seq=7, dropped=2)
-    assert map_all(beat, project="p") == Records(
-        signs=[ProcessSign("p", "00000001", heartbeat_ns=NOW_NS, seq=7, dropped=2)]
-    )
+    assert map_all(beat, project="p").signs == [
+        ProcessSign("p", "00000001", heartbeat_ns=NOW_NS, seq=7, dropped=2)
+    ]
 
 
 def test_goodbye() -> None:

@@ -96,6 +96,14 @@ def test_json_round_trip(value: object) -> None:
     assert parse(to_json(value)) == value
 
 
+@given(st.text("ab \t\n\u00a0\u2028é", max_size=8), st.integers(0, 120), st.text("a ", max_size=3))
+def test_preview_of_spaces(word: str, number: int, end: str) -> None:
+    """A preview has single spaces between words, whatever was between them."""
+    text = word * number + end
+    line = " ".join(text.lstrip()[:400].split())
+    assert preview(text) == (line if len(line) <= 200 else f"{line[:199]}…")
+
+
 @given(json_values)
 def test_preview_of_anything(value: object) -> None:
     """A preview of any JSON value is one line of at most 200 characters."""

@@ -207,10 +207,13 @@ def test_description(service: Service) -> None:
     """The API describes itself with every address that it has."""
     described = ask(service.app, "/openapi.json").json
     assert sorted(described["paths"]) == [
+        "/api/v1/keys",
+        "/api/v1/keys/{key_id}",
         "/api/v1/objects",
         "/api/v1/projects",
         "/api/v1/projects/{project}/artifacts/{sha256}",
         "/api/v1/projects/{project}/artifacts/{sha256}/image",
+        "/api/v1/projects/{project}/loss",
         "/api/v1/projects/{project}/metrics",
         "/api/v1/projects/{project}/models",
         "/api/v1/projects/{project}/models/{model}/versions",

@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import grpc
 import pytest
@@ -10,12 +10,17 @@ from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
+from otel_ml_collector.access import OPEN, Access
 from otel_ml_collector.errors import BadSetting, Refused, Unavailable
-from otel_ml_collector.receive.grpc import TraceService, make_server
+from otel_ml_collector.receive.grpc import make_server
 from tests.otel_ml_collector.receive.senders import Backend, make_body, open_backend
 from tests.otel_ml_collector.spans import span_id
 
 EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
+
+
+def let_in(metadata: Mapping[str, str]) -> Access:
+    return OPEN
 
 
 def export(backend: Backend, body: bytes, project: str | None = None) -> bytes:
@@ -24,8 +29,7 @@ def export(backend: Backend, body: bytes, project: str | None = None) -> bytes:
 
 
 async def _export(backend: Backend, body: bytes, project: str | None) -> bytes:
-    service = TraceService(backend.pipeline, backend.telemetry)
-    server, port = make_server(service, "127.0.0.1:0")
+    server, port = make_server(backend.pipeline, backend.telemetry, "127.0.0.1:0", let_in)
     await server.start()
     try:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
@@ -57,7 +61,7 @@ def test_success(backend: Backend) -> None:
     """A stored request is answered with an empty message."""
     assert export(backend, make_body(span_id(1)), "shop") == b""
     assert [run.project for run in backend.stored.runs] == ["shop"]
-    assert backend.requests() == {'answer="success",transport="grpc"': 1}
+    assert backend.requests() == {'answer="success",signal="traces",transport="grpc"': 1}
 
 
 def test_partial(backend: Backend) -> None:
@@ -77,7 +81,7 @@ def test_undecodable(backend: Backend) -> None:
         Status(code=3, message=message),
         None,
     )
-    assert backend.requests() == {'answer="refused",transport="grpc"': 1}
+    assert backend.requests() == {'answer="refused",signal="traces",transport="grpc"': 1}
 
 
 @pytest.mark.parametrize(
@@ -106,10 +110,9 @@ def test_failed(error: Exception, code: grpc.StatusCode, number: int) -> None:
 
 def test_taken_port(backend: Backend) -> None:
     """A port that is taken is told in one line."""
-    service = TraceService(backend.pipeline, backend.telemetry)
 
     async def listen(address: str) -> None:
-        make_server(service, address)
+        make_server(backend.pipeline, backend.telemetry, address, let_in)
 
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"

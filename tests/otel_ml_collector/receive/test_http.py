@@ -7,10 +7,9 @@ import pytest
 from google.rpc.status_pb2 import Status
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 from starlette.applications import Starlette
-from starlette.routing import Route
 
 from otel_ml_collector.errors import Refused, Unavailable
-from otel_ml_collector.receive.http import TraceEndpoint
+from otel_ml_collector.receive.http import make_routes
 from tests.otel_ml_collector.asgi import Answered, ask
 from tests.otel_ml_collector.receive.senders import Backend, make_body, open_backend
 from tests.otel_ml_collector.spans import span_id
@@ -20,8 +19,7 @@ MIB = 2**20
 
 
 def post(backend: Backend, *body: bytes, headers: Mapping[str, str] | None = None) -> Answered:
-    endpoint = TraceEndpoint(backend.pipeline, backend.telemetry)
-    app = Starlette(routes=[Route("/v1/traces", endpoint.answer, methods=["POST"])])
+    app = Starlette(routes=make_routes(backend.pipeline, backend.telemetry))
     sent = {"content-type": PROTOBUF, **(headers or {})}
     return ask(app, "/v1/traces", method="POST", headers=sent, body=body)
 
@@ -45,7 +43,7 @@ def test_success(backend: Backend) -> None:
     assert (answered.status, answered.body) == (200, b"")
     assert answered.headers["content-type"] == PROTOBUF
     assert [run.project for run in backend.stored.runs] == ["shop"]
-    assert backend.requests() == {'answer="success",transport="http"': 1}
+    assert backend.requests() == {'answer="success",signal="traces",transport="http"': 1}
 
 
 def test_partial(backend: Backend) -> None:
@@ -57,7 +55,7 @@ def test_partial(backend: Backend) -> None:
         1,
         "Spans rejected for good: invalid_span_id 1",
     )
-    assert backend.requests() == {'answer="partial",transport="http"': 1}
+    assert backend.requests() == {'answer="partial",signal="traces",transport="http"': 1}
 
 
 def test_chunks(backend: Backend) -> None:
@@ -71,18 +69,22 @@ def test_chunks(backend: Backend) -> None:
 @pytest.mark.parametrize(
     ("headers", "message"),
     [
-        ({"content-type": "application/json"}, "Invalid content type 'application/json'"),
+        (
+            {"content-type": "text/plain"},
+            "Invalid content type 'text/plain': expected application/x-protobuf or "
+            "application/json",
+        ),
         ({"content-type": ""}, "Invalid content type ''"),
         ({"content-encoding": "br"}, "Invalid content encoding 'br': expected gzip or deflate"),
     ],
-    ids=["json", "none", "brotli"],
+    ids=["text", "none", "brotli"],
 )
 def test_media_type(backend: Backend, headers: Mapping[str, str], message: str) -> None:
     """A body in a form that is not read here is answered 415."""
     answered = post(backend, make_body(span_id(1)), headers=headers)
     assert answered.status == 415
     assert Status.FromString(answered.body).message.startswith(message)
-    assert backend.requests() == {'answer="refused",transport="http"': 1}
+    assert backend.requests() == {'answer="refused",signal="traces",transport="http"': 1}
 
 
 def test_media_type_in_any_case(backend: Backend) -> None:
@@ -122,7 +124,7 @@ def test_trouble(error: Exception, message: str) -> None:
         assert (answered.status, answered.headers["retry-after"]) == (503, "2")
         status = Status.FromString(answered.body)
         assert (status.code, status.message, len(status.details)) == (14, message, 1)
-        assert backend.requests() == {'answer="unavailable",transport="http"': 1}
+        assert backend.requests() == {'answer="unavailable",signal="traces",transport="http"': 1}
 
 
 def test_refused() -> None:

@@ -2,37 +2,69 @@
 
 import pytest
 from google.protobuf.duration_pb2 import Duration
-from google.rpc.error_details_pb2 import RetryInfo
+from google.rpc.error_details_pb2 import BadRequest, RetryInfo
 from google.rpc.status_pb2 import Status
 
 from otel_ml_collector.errors import (
+    BadField,
     CollectorError,
+    Forbidden,
+    OverQuota,
     Refused,
     TooLarge,
+    Unauthenticated,
     Unavailable,
     UnknownMediaType,
+    WrongMethod,
 )
-from otel_ml_collector.receive.status import code_of, outcome_of, status_of
+from otel_ml_collector.receive.status import on_wire, status_of
 
 
 @pytest.mark.parametrize(
-    ("error", "code", "outcome"),
+    ("error", "http", "code", "outcome"),
     [
-        (Refused("no"), 3, "refused"),
-        (UnknownMediaType("no"), 3, "refused"),
-        (TooLarge("no"), 8, "refused"),
-        (Unavailable("no"), 14, "unavailable"),
+        (Refused("no"), 400, 3, "refused"),
+        (BadField("spans[0].name", "no"), 400, 3, "refused"),
+        (UnknownMediaType("no"), 415, 3, "refused"),
+        (TooLarge("no"), 413, 8, "refused"),
+        (WrongMethod("no"), 405, 12, "refused"),
+        (Unavailable("no"), 503, 14, "unavailable"),
+        (Unauthenticated("no"), 401, 16, "unauthenticated"),
+        (Forbidden("no"), 403, 7, "forbidden"),
+        (OverQuota("no"), 429, 8, "over_quota"),
     ],
 )
-def test_code(error: CollectorError, code: int, outcome: str) -> None:
-    """An error has gRPC's code that tells whether to send again, and a word to be counted by."""
-    assert (code_of(error), outcome_of(error)) == (code, outcome)
+def test_on_wire(error: CollectorError, http: int, code: int, outcome: str) -> None:
+    """An error has HTTP's status and gRPC's code, by which to send again, and a word to count."""
+    assert on_wire(error) == (http, code, outcome)
 
 
 @pytest.mark.parametrize("error", [Refused("wrong"), TooLarge("wrong")])
 def test_refusal(error: CollectorError) -> None:
     """A refusal tells what is wrong and no delay: sending it again cannot help."""
-    assert status_of(error) == Status(code=code_of(error), message="wrong")
+    assert status_of(error) == Status(code=on_wire(error).code, message="wrong")
+
+
+def test_field() -> None:
+    """A wrong field is told by its place and by what is wrong there (`BadRequest`)."""
+    status = status_of(BadField("spans[0].name", "expected a string, got a list"))
+    detail = BadRequest()
+    assert (status.code, status.message, len(status.details)) == (
+        3,
+        "spans[0].name: expected a string, got a list",
+        1,
+    )
+    assert status.details[0].Unpack(detail)
+    violation = BadRequest.FieldViolation(
+        field="spans[0].name", description="expected a string, got a list"
+    )
+    assert detail == BadRequest(field_violations=[violation])
+
+
+@pytest.mark.parametrize("text", ["x" * 10_000, "é" * 10_000])
+def test_long_message(text: str) -> None:
+    """A message is cut to what the trailers of a gRPC client hold."""
+    assert status_of(Refused(text)).message == text[: 1_000 // len(text[0].encode())]
 
 
 def test_delay() -> None:

@@ -6,8 +6,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from otel_ml_collector.records import TagValue
-from otel_ml_collector.store.columns import RUNS, TRACE_INDEX, text_of
+from otel_ml_collector.records import TagValue, text_of
+from otel_ml_collector.store.columns import RUNS, TRACE_INDEX
 from tests.otel_ml_collector.spans import make_call, map_all, map_one, span_id
 from tests.otel_ml_collector.stores import Store
 

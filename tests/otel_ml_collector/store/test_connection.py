@@ -10,13 +10,18 @@ from urllib.parse import quote
 import clickhouse_connect
 import pytest
 
+from otel_ml_collector.access import Access
 from otel_ml_collector.errors import BadSetting
 from otel_ml_collector.query.runs import RunsQuery, find_run, find_runs
+from otel_ml_collector.records import LateLog, LogLine, Records
 from otel_ml_collector.store import schema
-from otel_ml_collector.store.columns import RUNS, TRACE_INDEX
+from otel_ml_collector.store.arrivals import Hours, read_totals
+from otel_ml_collector.store.columns import LATE_LOGS, RUNS, TRACE_INDEX
 from otel_ml_collector.store.connection import Connections
+from otel_ml_collector.store.keys import KeyStore, StoredKey
 from tests.otel_ml_collector.spans import (
     NOW_NS,
+    SECOND_NS,
     id_of,
     make_artifact,
     make_call,
@@ -120,6 +125,12 @@ def test_close_twice(tmp_path: Path) -> None:
     connections.close()
 
 
+def test_private(tmp_path: Path) -> None:
+    """Records are in a folder that other users of the machine cannot look into."""
+    with open_store(tmp_path):
+        assert (tmp_path / "store").stat().st_mode & 0o777 == 0o700
+
+
 def test_newer_schema(tmp_path: Path) -> None:
     """The store of a newer program is not opened, and nothing in it is changed."""
     with clickhouse_connect.get_client(interface="chdb", path=str(tmp_path / "store")) as client:
@@ -212,7 +223,66 @@ def test_store_of_schema_3(tmp_path: Path) -> None:
         rows = store.reader.rows("SELECT max(value) AS schema FROM store_meta", {})
     assert {one.name for one in found} == {"ended", "logged"}
     assert [one.ref for one in run.artifacts] == ["sample"]
-    assert rows == [{"schema": 4}]
+    assert rows == [{"schema": schema.SCHEMA_VERSION}]
+
+
+def test_numbers_of_schema_4(tmp_path: Path) -> None:
+    """Of a process that sent before numbers were kept, only what came later can be missing."""
+    before, after = (
+        make_call(attributes={"otel_ml.process": "0000000a", "otel_ml.seq": seq}) for seq in (7, 10)
+    )
+    with clickhouse_connect.get_client(interface="chdb", path=str(tmp_path / "store")) as client:
+        for table in schema.TABLES:
+            if table != schema.ARRIVALS:
+                client.command(table)
+        client.insert("store_meta", [["schema", 4]], column_names=["name", "value"])
+        client.insert_arrow("runs", RUNS.to_arrow(map_all(before, project="p").runs, [NOW_NS]))
+    with open_store(tmp_path) as store:
+        store.take("p", after)
+        hours = Hours(0, 2**32 - 1, NOW_NS + 120 * SECOND_NS, "p")
+        (row,) = read_totals(store.reader, hours)
+    assert (row["received"], row["missing"]) == (1, 2)
+
+
+def test_keys_of_schema_4(tmp_path: Path) -> None:
+    """A store from before keys has none, and keeps the ones that are made then."""
+    with clickhouse_connect.get_client(interface="chdb", path=str(tmp_path / "store")) as client:
+        for table in schema.TABLES:
+            if table != schema.ACCESS_KEYS:
+                client.command(table)
+        client.insert("store_meta", [["schema", 4]], column_names=["name", "value"])
+    key = StoredKey(Access("id", "name", frozenset({"read"}), ("b", "a"), 1, 2), "0" * 64, NOW_NS)
+    with open_store(tmp_path) as store:
+        keys = KeyStore(store.connections)
+        before = keys.read()
+        keys.add(key)
+    with open_store(tmp_path) as store:
+        keys = KeyStore(store.connections)
+        assert (before, keys.read()) == ([], [key])
+        revoked = keys.revoke(key, NOW_NS + 1)
+        assert keys.read() == [revoked]
+
+
+def test_store_of_schema_4(tmp_path: Path) -> None:
+    """A store from before log records keeps its lines, and takes events and attributes then."""
+    call = make_call("ended")
+    old, new = (LogLine(NOW_NS + place, "info", f"line {place}") for place in (0, 1))
+    with clickhouse_connect.get_client(interface="chdb", path=str(tmp_path / "store")) as client:
+        for table in schema.TABLES:
+            client.command(table)
+        client.command("ALTER TABLE late_logs DROP COLUMN event, DROP COLUMN attributes")
+        client.insert("store_meta", [["schema", 4]], column_names=["name", "value"])
+        rows = LATE_LOGS.to_arrow([LateLog("p", id_of(call), old, "aa", 0)], [NOW_NS])
+        client.insert_arrow("late_logs", rows.drop_columns(["event", "attributes"]))
+    with open_store(tmp_path) as store:
+        store.take("p", call)
+        line = LateLog("p", id_of(call), new, "bb", 0, "my.event", '{"a":1}')
+        store.writer.write(Records(logs=[line]))
+        run = find_run(store.reader, id_of(call), "p", now_ns=NOW_NS)
+    assert [(line.message, line.event, line.attributes) for line in run.logs] == [
+        ("line 0", "", {}),
+        ("line 1", "my.event", {"a": 1}),
+    ]
 
 
 @pytest.mark.parametrize(

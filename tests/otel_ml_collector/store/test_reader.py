@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from otel_ml_collector.errors import StoreTimeout, Unavailable
+from otel_ml_collector.access import READ, Access
+from otel_ml_collector.errors import Forbidden, NotFound, StoreTimeout, Unavailable
 from otel_ml_collector.query import runs
 from otel_ml_collector.records import Records
+from otel_ml_collector.store.reader import READABLE
 from tests.otel_ml_collector.spans import MS_NS, NOW_NS, make_call, map_all, span_id, trace_id
 from tests.otel_ml_collector.stores import Store, open_store
 
@@ -125,3 +127,45 @@ def test_ended_store(store: Store) -> None:
     store.connections.close()
     with pytest.raises(Unavailable):
         store.reader.ping()
+
+
+SOME = Access("id", "", frozenset({READ}), ("ours", "mine"))
+
+
+def test_own_project(store: Store) -> None:
+    """A narrow reader is asked about its own projects, and about no other one."""
+    store.take("ours", make_call("known"))
+    store.take("theirs", make_call("secret"))
+    narrow = store.reader.narrow(SOME)
+    sql = "SELECT name FROM runs WHERE project = {project:String}"
+    assert narrow.rows(sql, {"project": "ours"}) == [{"name": "known"}]
+    assert narrow.rows(sql, {"project": "mine"}) == []
+    for ask in (narrow.rows, narrow.blob):
+        with pytest.raises(NotFound, match=r"^There is no project 'theirs'$"):
+            ask(sql, {"project": "theirs"})
+    assert store.reader.rows(sql, {"project": "theirs"}) == [{"name": "secret"}]
+
+
+def test_readable_projects(store: Store) -> None:
+    """A question about several projects is answered of those that may be read."""
+    for project in ("ours", "theirs", "mine"):
+        store.take(project, make_call(project))
+    sql = f"SELECT name FROM runs WHERE {READABLE} ORDER BY name"  # noqa: S608 - fixed text
+    names = [{"name": name} for name in ("mine", "ours", "theirs")]
+    assert store.reader.rows(sql, {}) == names
+    assert store.reader.narrow(SOME).rows(sql, {}) == names[:2]
+
+
+@pytest.mark.parametrize(
+    ("sql", "parameters"),
+    [
+        ("SELECT name FROM runs", {}),
+        ("SELECT name FROM runs", {"project": "ours"}),
+        ("SELECT name FROM runs WHERE project = {name:String}", {"name": "ours"}),
+    ],
+)
+def test_forgotten_project(store: Store, sql: str, parameters: dict[str, str]) -> None:
+    """A question that forgets whose records it wants is refused to a narrow reader."""
+    with pytest.raises(Forbidden):
+        store.reader.narrow(SOME).rows(sql, parameters)
+    store.reader.rows(sql, parameters)

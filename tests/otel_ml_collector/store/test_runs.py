@@ -1,9 +1,8 @@
 """Tests of what is asked about runs, where rows repeat, and where there are many."""
 
-from otel_ml_collector.records import LateLog, LateTag, LogLine, Records, Tag
+from otel_ml_collector.records import LateTag, Records, Tag
 from otel_ml_collector.store import runs
-from otel_ml_collector.store.columns import LATE_LOGS
-from tests.otel_ml_collector.spans import DAY_NS, MS_NS, NOW_NS, make_call, trace_id
+from tests.otel_ml_collector.spans import MS_NS, NOW_NS, make_call, trace_id
 from tests.otel_ml_collector.stores import Store
 
 OWNER = f"{'0' * 31}1-{'0' * 15}2"
@@ -21,17 +20,6 @@ def test_places(store: Store, project: str) -> None:
         runs.Place(f"{project} a", f"{'0' * 31}1", NOW_NS - 5, NOW_NS - 5 + MS_NS),
         runs.Place(f"{project} b", f"{'0' * 31}1", NOW_NS, NOW_NS + 3 + MS_NS),
         runs.Place(f"{project} b", f"{'0' * 31}2", NOW_NS + 5, NOW_NS + 5 + MS_NS),
-    ]
-
-
-def test_lines_that_come_again_next_month(store: Store, project: str) -> None:
-    """A text line that comes again in another month is read once."""
-    line = LateLog(project, OWNER, LogLine(NOW_NS, "info", "text"), "00000000000000aa", 0)
-    client = store.connections.open()
-    for arrived_ns in (NOW_NS, NOW_NS + 31 * DAY_NS):
-        client.insert_arrow("late_logs", LATE_LOGS.to_arrow([line], [arrived_ns]))
-    assert runs.read_late_logs(store.reader, project, [OWNER]) == [
-        {"owner": OWNER, "time_ns": NOW_NS, "severity": "info", "message": "text"}
     ]
 
 

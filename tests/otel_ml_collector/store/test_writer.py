@@ -450,6 +450,33 @@ def test_runs_come_last(tmp_path: Path) -> None:
         assert store.reader.rows("SELECT name FROM runs", {}) == [{"name": "answer"}]
 
 
+def test_no_run_without_payload(store: Store) -> None:
+    """A run whose payload cannot be stored is not there either; sent again, both are."""
+    client = store.connections.open()
+    client.command("RENAME TABLE payloads TO gone")
+    call = make_call("answer", {"otel_ml.inputs": '{"question": "Where?"}'})
+    with pytest.raises(Unavailable, match=r"^The store has trouble: UNKNOWN_TABLE$"):
+        store.take("p", call)
+    assert store.reader.rows("SELECT name FROM runs", {}) == []
+    client.command("RENAME TABLE gone TO payloads")
+    store.take("p", call)
+    found = runs.find_run(store.reader, id_of(call), "p", now_ns=NOW_NS)
+    assert found.inputs == {"question": "Where?"}
+
+
+def test_many_months(store: Store) -> None:
+    """A group whose runs are of 60 months is stored, each run in its month."""
+    (run,) = map_all(make_call()).runs
+    many = [
+        replace(run, span_id=span_id(number + 1), start_ns=number * 31 * DAY_NS)
+        for number in range(60)
+    ]
+    store.writer.write(Records(runs=many))
+    for table in ("runs", "payloads"):
+        sql = f"SELECT count() AS rows, uniq(_partition_id) AS months FROM {table}"  # noqa: S608 - names
+        assert store.reader.rows(sql, {}) == [{"rows": 60, "months": 60}]
+
+
 def test_claimed_starts(tmp_path: Path) -> None:
     """Evaluations that claim any start of their runs are all stored."""
     evaluations = [

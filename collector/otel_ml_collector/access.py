@@ -1,0 +1,111 @@
+"""What a key allows: which scopes, over which projects, how much a second.
+
+Every request has an `Access`: that of its key, or `OPEN` while there are no keys. It travels in
+the ASGI scope, so that whoever answers asks the same one.
+"""
+
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+from otel_ml_collector.errors import Forbidden, Unauthenticated
+
+INGEST: Final = "ingest"
+READ: Final = "read"
+ANNOTATE: Final = "annotate"
+ADMIN: Final = "admin"
+IMPORT: Final = "import"
+SCOPES: Final = (INGEST, READ, ANNOTATE, ADMIN, IMPORT)
+ALL_PROJECTS: Final = "*"
+
+NO_KEY: Final = "A valid key is needed, sent as 'authorization: Bearer omk_...' or 'x-api-key'"
+
+_STATE: Final = "otel_ml.access"
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What the sender of a request may do.
+
+    Attributes:
+        key_id: The public part of its key; empty for nobody.
+        name: What its key is called.
+        scopes: Some of `SCOPES`.
+        projects: In the order in which the key names them; None for all.
+        spans_per_second: How many spans it may send; 0 for any number.
+        bytes_per_second: How many bytes it may send; 0 for any number.
+    """
+
+    key_id: str
+    name: str
+    scopes: frozenset[str]
+    projects: tuple[str, ...] | None
+    spans_per_second: int = 0
+    bytes_per_second: int = 0
+
+    def has(self, scope: str) -> bool:
+        """Tell whether it has a scope, over whatever projects."""
+        return scope in self.scopes
+
+    def demand(self, scope: str) -> "Access":
+        """Return itself when it has a scope.
+
+        Raises:
+            Forbidden: It has not.
+        """
+        if scope not in self.scopes:
+            raise Forbidden(f"The key has not the scope {scope}")
+        return self
+
+    def reaches(self, project: str) -> bool:
+        """Tell whether a project is one of its own, whatever it may do there."""
+        return self.projects is None or project in self.projects
+
+    def may(self, scope: str, project: str) -> bool:
+        """Tell whether it has a scope over a project."""
+        return scope in self.scopes and self.reaches(project)
+
+    def covers(self, projects: Sequence[str] | None) -> bool:
+        """Tell whether all of some projects are its own; None stands for all there are."""
+        if self.projects is None:
+            return True
+        return projects is not None and set(projects) <= set(self.projects)
+
+
+# Finds what the sender of some headers or metadata may do, names in lower case.
+FindAccess: TypeAlias = Callable[[Mapping[str, str]], Access | None]
+
+OPEN: Final = Access("", "", frozenset(SCOPES), None)
+# Of senders beyond this machine while there are no keys: they cannot make the first one.
+OPEN_BEYOND: Final = Access("", "", frozenset(SCOPES) - {ADMIN}, None)
+
+
+def put_access(scope: MutableMapping[str, Any], access: Access | None) -> None:
+    """Note what the sender of a request may do; None when it has no key, or a wrong one."""
+    scope[_STATE] = access
+
+
+def find_access_of(scope: MutableMapping[str, Any]) -> Access | None:
+    """Return what the sender of a request may do; None when it has no key, or a wrong one."""
+    access: Access | None = scope.get(_STATE)
+    return access
+
+
+def access_of(scope: MutableMapping[str, Any]) -> Access:
+    """Return what the sender of a request may do.
+
+    Raises:
+        Unauthenticated: It has no key, or a wrong one, or nobody has looked at it.
+    """
+    return known(scope.get(_STATE))
+
+
+def known(access: Access | None) -> Access:
+    """Return what someone may do who was looked for.
+
+    Raises:
+        Unauthenticated: Nobody was found.
+    """
+    if access is not None:
+        return access
+    raise Unauthenticated(NO_KEY)

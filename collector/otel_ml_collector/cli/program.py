@@ -1,0 +1,42 @@
+"""Reads the command line and runs a command. Nothing heavy is imported before it is needed."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Final
+
+from otel_ml_collector.errors import BadSetting
+
+_MIN_PYTHON: Final = (3, 11)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the program; returns its exit status, 0 after a clean end."""
+    try:
+        _check_python()
+        flags = _parser().parse_args(arguments)
+        status: int = flags.run(flags)
+    except BadSetting as error:
+        for line in str(error).splitlines():
+            print(f"otel-ml: {line}", file=sys.stderr)  # noqa: T201 - a program speaks to its user
+        return 2
+    return status
+
+
+def _check_python() -> None:
+    if sys.version_info < _MIN_PYTHON:
+        raise BadSetting("The collector needs Python 3.11 or newer")
+
+
+def _parser() -> argparse.ArgumentParser:
+    from otel_ml_collector.cli import check, doctor, keys, projects, serve  # need Python 3.11
+
+    parser = argparse.ArgumentParser(
+        prog="otel-ml", description="Keeps and shows the records of model calls."
+    )
+    parser.add_argument("--version", action="version", version=version("otel-ml"))
+    commands = parser.add_subparsers(title="commands", required=True)
+    for command in (serve, check, doctor, keys, projects):
+        command.add_parser(commands)
+    return parser

@@ -1,0 +1,58 @@
+"""How much one request may hold: bodies of nothing but empty messages would fill any memory.
+
+A byte of protobuf can become eighty in memory, one of JSON thirty. What follows counts from above
+and at the speed of memory, and only in bodies that are large enough to matter.
+"""
+
+from typing import Final
+
+from otel_ml_collector.decode.signals import Form
+from otel_ml_collector.errors import TooLarge
+
+# More than can be stored in the time that a sender waits.
+MOST_RECORDS: Final = 100_000
+# A body of 64 MiB has fewer when its attributes are of ten bytes or more.
+_MOST_VALUES: Final = {Form.PROTOBUF: 4_000_000, Form.JSON: 8_000_000}
+_COUNTED_BYTES: Final = 8_000_000
+_MARKS: Final = (b",{", b",[", b',"', b'{"', b"{}", b"[]")
+# The tags of fields with a length, and the lengths, of which a body can have very many; but for
+# tabs and line ends, which follow each other in texts.
+_TAGS: Final = bytes(byte & 7 == 2 for byte in range(256))  # noqa: PLR2004 - protobuf's LEN
+_LENGTHS: Final = bytes(byte < 16 and byte not in b"\t\n\r" for byte in range(256))  # noqa: PLR2004
+
+
+def check_values(body: bytes, form: Form) -> None:
+    """Refuse a body of too many values, before anything is made of it.
+
+    Raises:
+        TooLarge: It has more than can be meant.
+    """
+    if len(body) < _COUNTED_BYTES:
+        return
+    most = _MOST_VALUES[form]
+    if (_count_json(body) if form is Form.JSON else _count_protobuf(body)) > most:
+        raise TooLarge(f"The body has more than {most} values: send smaller ones")
+
+
+def check_records(number: int) -> None:
+    """Refuse a request of too many spans, log records or envelopes.
+
+    Raises:
+        TooLarge: It has more than can be stored at once.
+    """
+    if number > MOST_RECORDS:
+        raise TooLarge(
+            f"The body has {number} records: expected at most {MOST_RECORDS}, send smaller ones"
+        )
+
+
+def _count_json(body: bytes) -> int:
+    """Count what begins a value, but hardly any of what a text that is itself JSON has of it."""
+    return sum(map(body.count, _MARKS))
+
+
+def _count_protobuf(body: bytes) -> int:
+    """Count, wherever they stand, bytes that may be a tag before bytes that may be its length."""
+    tags = int.from_bytes(body[:-1].translate(_TAGS))
+    lengths = int.from_bytes(body[1:].translate(_LENGTHS))
+    return (tags & lengths).bit_count()

@@ -1,0 +1,86 @@
+"""OTLP trace requests in JSON to spans.
+
+Spec: https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding
+"""
+
+from collections.abc import Mapping
+from functools import partial
+from itertools import chain
+from typing import Final
+
+from otel_ml_collector.decode.json_values import (
+    JsonObject,
+    attributes_of,
+    check_size,
+    each,
+    enum,
+    hex_bytes,
+    parse,
+    scope_of,
+    text,
+    uint64,
+    within,
+)
+from otel_ml_collector.span import Event, Link, Scope, Span, Value
+
+_SPAN_KINDS: Final = {
+    "SPAN_KIND_UNSPECIFIED": 0,
+    "SPAN_KIND_INTERNAL": 1,
+    "SPAN_KIND_SERVER": 2,
+    "SPAN_KIND_CLIENT": 3,
+    "SPAN_KIND_PRODUCER": 4,
+    "SPAN_KIND_CONSUMER": 5,
+}
+_STATUS_CODES: Final = {"STATUS_CODE_UNSET": 0, "STATUS_CODE_OK": 1, "STATUS_CODE_ERROR": 2}
+
+
+def decode_json_traces(body: bytes) -> list[Span]:
+    """Read the spans of one OTLP export request in JSON, as `decode_traces` does of protobuf.
+
+    Raises:
+        Refused: The body is no export request; where a field is wrong, a `BadField`.
+    """
+    request = parse(body, "ExportTraceServiceRequest")
+    check_size(request, "resourceSpans", "scopeSpans", "spans")
+    return list(chain.from_iterable(each(request, "resourceSpans", _resource_spans)))
+
+
+def _resource_spans(found: JsonObject) -> list[Span]:
+    resource = within(found, "resource", attributes_of)
+    read = partial(_scope_spans, resource)
+    return list(chain.from_iterable(each(found, "scopeSpans", read)))
+
+
+def _scope_spans(resource: Mapping[str, Value], found: JsonObject) -> list[Span]:
+    return each(found, "spans", partial(_span, scope_of(resource, found)))
+
+
+def _span(scope: Scope, found: JsonObject) -> Span:
+    status_code, status_message = within(found, "status", _status)
+    return Span(
+        trace_id=hex_bytes(found, "traceId"),
+        span_id=hex_bytes(found, "spanId"),
+        parent_span_id=hex_bytes(found, "parentSpanId"),
+        name=text(found, "name"),
+        kind=enum(found, "kind", _SPAN_KINDS),
+        start_ns=uint64(found, "startTimeUnixNano"),
+        end_ns=uint64(found, "endTimeUnixNano"),
+        status_code=status_code,
+        status_message=status_message,
+        attributes=attributes_of(found),
+        events=each(found, "events", _event),
+        links=each(found, "links", _link),
+        scope=scope,
+    )
+
+
+def _status(found: JsonObject) -> tuple[int, str]:
+    return enum(found, "code", _STATUS_CODES), text(found, "message")
+
+
+def _event(found: JsonObject) -> Event:
+    return Event(text(found, "name"), uint64(found, "timeUnixNano"), attributes_of(found))
+
+
+def _link(found: JsonObject) -> Link:
+    return Link(hex_bytes(found, "traceId"), hex_bytes(found, "spanId"), attributes_of(found))

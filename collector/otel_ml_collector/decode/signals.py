@@ -1,0 +1,18 @@
+"""What an OTLP request may hold, and the forms in which it may be written."""
+
+from enum import StrEnum
+
+
+class Signal(StrEnum):
+    """Which of OTLP's requests it is, by the end of its path ``/v1/traces``."""
+
+    TRACES = "traces"
+    LOGS = "logs"
+    METRICS = "metrics"
+
+
+class Form(StrEnum):
+    """How a request is written, and so its answer, by its content type."""
+
+    PROTOBUF = "application/x-protobuf"
+    JSON = "application/json"

@@ -1,0 +1,218 @@
+"""The keys of a collector: made, listed, revoked, and looked up for every request.
+
+A secret is 256 random bits, so its SHA-256 is as hard to turn round as the secret is to guess: the
+slow hashes that passwords need would cost each request their time and protect nothing more. A
+session is signed with that hash, so it outlives a restart, holds at every collector before the
+same store, and ends with its key; it needs no secret of its own and no memory.
+"""
+
+import asyncio
+import hashlib
+import hmac
+import logging
+import re
+import secrets
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+from otel_ml_collector.access import (
+    ALL_PROJECTS,
+    ANNOTATE,
+    OPEN,
+    OPEN_BEYOND,
+    READ,
+    SCOPES,
+    Access,
+)
+from otel_ml_collector.errors import BadQuery, CollectorError, NotFound
+from otel_ml_collector.mapping.check import is_project
+from otel_ml_collector.store.keys import MOST, KeyStore, StoredKey
+
+SESSION_COOKIE: Final = "otel_ml_session"
+SESSION_S: Final = 12 * 3600
+REFRESH_EVERY_S: Final = 3.0
+_ID_BYTES: Final = 8
+_SECRET_BYTES: Final = 32
+_KEY: Final = re.compile("omk_([0-9a-f]{16})_([0-9a-f]{64})")
+_SESSION: Final = re.compile("([0-9a-f]{16})\\.([0-9]{1,12})\\.([0-9a-f]{64})")
+_NAME_CHARS: Final = 200
+_PROJECTS: Final = 100
+_MAX_RATE: Final = 2**40
+_BEARER: Final = "bearer "
+_NOBODY: Final = "0" * 64
+# A page reads and annotates: it never sends spans, and never makes keys.
+_SESSION_SCOPES: Final = frozenset({READ, ANNOTATE})
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class NewKey:
+    """A key that was just made; its text is not kept and cannot be told again."""
+
+    key: StoredKey
+    text: str
+
+
+class Keyring:
+    """Looks keys up in memory, which follows the store; any thread may call it.
+
+    Args:
+        store: Keeps the keys.
+        required: Whether a key is needed although there is none yet.
+        clock: Tells the time, in nanoseconds since the epoch.
+
+    Raises:
+        Unavailable: The store has trouble.
+    """
+
+    def __init__(
+        self, store: KeyStore, *, required: bool = False, clock: Callable[[], int] = time.time_ns
+    ) -> None:
+        self._store = store
+        self._required = required
+        self._clock = clock
+        self._keys: Mapping[str, StoredKey] = {}
+        # What was read of the store before a change must not stand in the place of the change.
+        self._changing = threading.Lock()
+        self.refresh()
+
+    @property
+    def is_on(self) -> bool:
+        """Whether requests need a key: once there was one, also when all are revoked."""
+        return self._required or bool(self._keys)
+
+    def refresh(self) -> None:
+        """Read the keys again, for what other collectors before the same store have changed.
+
+        Raises:
+            Unavailable: The store has trouble; what was known stays.
+        """
+        with self._changing:
+            found = {key.access.key_id: key for key in self._store.read()}
+            self._keys = found or self._keys  # a store that is emptied does not open a collector
+
+    async def refresh_for_ever(self, every_s: float = REFRESH_EVERY_S) -> None:
+        """Follow the store: a key revoked elsewhere stops working here within that time."""
+        while True:
+            await asyncio.sleep(every_s)
+            try:
+                await asyncio.to_thread(self.refresh)
+            except CollectorError as error:
+                _logger.warning("Keys were not read again: %s", error)
+
+    def find_keys(self, within: Access = OPEN) -> list[StoredKey]:
+        """Find the keys whose projects are all of someone's own, oldest first."""
+        return [key for key in self._keys.values() if within.covers(key.access.projects)]
+
+    def add(self, wanted: Access) -> NewKey:
+        """Make a key; when this returns, it is on disk and valid.
+
+        Args:
+            wanted: What it allows; its `key_id` is not looked at.
+
+        Raises:
+            BadQuery: A part of it cannot be.
+            Unavailable: The store has trouble.
+        """
+        _check(wanted)
+        if len(self._keys) >= MOST:
+            raise BadQuery(f"There are {MOST} keys already, revoked ones counted", "name")
+        key_id, secret = secrets.token_hex(_ID_BYTES), secrets.token_hex(_SECRET_BYTES)
+        key = StoredKey(replace(wanted, key_id=key_id), _hash(secret), self._clock())
+        with self._changing:
+            self._store.add(key)
+            self._keys = {**self._keys, key_id: key}
+        return NewKey(key, f"omk_{key_id}_{secret}")
+
+    def revoke(self, key_id: str, within: Access = OPEN) -> StoredKey:
+        """Revoke a key, here at once and elsewhere at the next refresh; twice is harmless.
+
+        Raises:
+            NotFound: There is no such key among those that `find_keys` finds.
+            Unavailable: The store has trouble.
+        """
+        with self._changing:
+            key = self._keys.get(key_id)
+            if key is None or not within.covers(key.access.projects):
+                raise NotFound(f"There is no key {key_id[:80]!r}")
+            if not key.revoked_ns:
+                key = self._store.revoke(key, self._clock())
+                self._keys = {**self._keys, key_id: key}
+        return key
+
+    def find(self, headers: Mapping[str, str], *, is_local: bool = False) -> Access | None:
+        """Find what the sender of a request may do; None when its key is missing or wrong.
+
+        Args:
+            headers: Headers or metadata, names in lower case: ``authorization: Bearer KEY`` or
+                ``x-api-key: KEY``.
+            is_local: Whether the sender is on this machine; counts while there are no keys.
+        """
+        if not self.is_on:
+            return OPEN if is_local else OPEN_BEYOND
+        told = headers.get("authorization", "")
+        if told.lower().startswith(_BEARER):
+            return self.find_key(told[len(_BEARER) :])
+        return self.find_key(headers.get("x-api-key", ""))
+
+    def find_key(self, text: str) -> Access | None:
+        """Find what a key allows; None when there is none, or it is revoked."""
+        match = _KEY.fullmatch(text.strip())
+        key_id, secret = match.groups() if match else ("", "")
+        key = self._keys.get(key_id)
+        # Compared also when there is nothing to compare with: the time tells nothing of ids.
+        is_right = hmac.compare_digest(_hash(secret), key.secret_hash if key else _NOBODY)
+        return key.access if key and is_right and not key.revoked_ns else None
+
+    def open_session(self, access: Access) -> str:
+        """Write a session of a key as text for a cookie; it holds for 12 hours."""
+        until_s = self._clock() // 10**9 + SESSION_S
+        key = self._keys[access.key_id]
+        return f"{access.key_id}.{until_s}.{_sign(key, until_s)}"
+
+    def find_session(self, text: str) -> Access | None:
+        """Find what the holder of a session may do: what its key may, of reading and annotating."""
+        match = _SESSION.fullmatch(text)
+        key = self._keys.get(match[1]) if match else None
+        if match is None or key is None or key.revoked_ns:
+            return None
+        until_s = int(match[2])
+        is_right = hmac.compare_digest(_sign(key, until_s), match[3])
+        if not is_right or until_s * 10**9 <= self._clock():
+            return None
+        return replace(key.access, scopes=key.access.scopes & _SESSION_SCOPES)
+
+
+def _hash(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def _sign(key: StoredKey, until_s: int) -> str:
+    said = f"otel-ml session {key.access.key_id} {until_s}".encode()
+    return hmac.new(bytes.fromhex(key.secret_hash), said, "sha256").hexdigest()
+
+
+def _check(wanted: Access) -> None:
+    """Refuse what no key can be."""
+    if len(wanted.name) > _NAME_CHARS or not wanted.name.isprintable():
+        raise BadQuery(f"Invalid name: expected at most {_NAME_CHARS} visible characters", "name")
+    unknown = sorted(wanted.scopes - set(SCOPES))
+    if unknown or not wanted.scopes:
+        named = repr(unknown[0][:80]) if unknown else "''"
+        raise BadQuery(f"Invalid scope {named}: expected some of {', '.join(SCOPES)}", "scopes")
+    for project in wanted.projects or ():
+        if not project or project == ALL_PROJECTS or not is_project(project):
+            raise BadQuery(
+                f"Invalid project {project[:80]!r}: expected 1 to 128 visible characters, or "
+                f"{ALL_PROJECTS!r} alone for all",
+                "projects",
+            )
+    if wanted.projects is not None and not 1 <= len(wanted.projects) <= _PROJECTS:
+        raise BadQuery(f"Invalid projects: expected 1 to {_PROJECTS}", "projects")
+    for field in ("spans_per_second", "bytes_per_second"):
+        if not 0 <= getattr(wanted, field) <= _MAX_RATE:
+            raise BadQuery(f"Invalid {field}: expected 0 (any number) to {_MAX_RATE}", field)

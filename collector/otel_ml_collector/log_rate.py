@@ -1,0 +1,50 @@
+"""Bounds the log: a place in the code that has much to say says some of it, and how much more."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+LINES: Final = 300
+WINDOW_S: Final = 60.0
+
+
+@dataclass(slots=True)
+class _Place:
+    until_s: float
+    lines: int = 0
+    left_out: int = 0
+
+
+class LogRate(logging.Filter):
+    """Lets each place in the code log `LINES` lines in `WINDOW_S`; the next one tells of the rest.
+
+    Args:
+        now_s: Tells the time, in seconds that never go back.
+    """
+
+    def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._now_s = now_s
+        self._lock = threading.Lock()
+        # As many as there are lines in the code that log.
+        self._places: dict[tuple[str, int], _Place] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Tell whether a record is written."""
+        with self._lock:
+            now_s = self._now_s()
+            name = (record.pathname, record.lineno)
+            place = self._places.setdefault(name, _Place(now_s + WINDOW_S))
+            left_out = 0
+            if now_s >= place.until_s:
+                left_out = place.left_out
+                place = self._places[name] = _Place(now_s + WINDOW_S)
+            place.lines += 1
+            place.left_out += place.lines > LINES
+        if left_out:
+            record.msg = f"{record.getMessage()} (and {left_out} lines like this were left out)"
+            record.args = ()
+        return place.lines <= LINES

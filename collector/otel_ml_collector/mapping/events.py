@@ -1,0 +1,100 @@
+"""GenAI events: what a generative call was asked and answered, told apart from its attributes.
+
+They are log records about the call's span, formerly events of it. Rules:
+docs/design/010-log-records.md. Spec: https://github.com/open-telemetry/semantic-conventions-genai
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final, cast
+
+from otel_ml_collector.mapping.values import parse, to_int, to_sorted_json
+from otel_ml_collector.span import Value
+
+DETAILS: Final = "gen_ai.client.inference.operation.details"
+EXCEPTION: Final = "gen_ai.client.operation.exception"
+_CHOICE: Final = "gen_ai.choice"
+# Who speaks in a message, in the order in which messages of the same moment stand.
+_ROLES: Final = {
+    "gen_ai.system.message": "system",
+    "gen_ai.user.message": "user",
+    "gen_ai.assistant.message": "assistant",
+    "gen_ai.tool.message": "tool",
+}
+_PLACES: Final = {name: place for place, name in enumerate(_ROLES)}
+CONTENT_EVENTS: Final = frozenset({DETAILS, _CHOICE, *_ROLES})
+# The body of an event that can have none, as JSON text.
+_BODY: Final = "gen_ai.event.content"
+
+_Content = dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """One event, wherever it stood; an event of a span has no body."""
+
+    name: str
+    time_ns: int
+    body: Value
+    attributes: Mapping[str, Value]
+
+
+def read_details(events: Iterable[Said]) -> dict[str, Value]:
+    """Join what the details of a call say; of two that name one thing the newer counts."""
+    details = [
+        (event.time_ns, {**event.attributes, **_mapping(event.body)})
+        for event in events
+        if event.name == DETAILS
+    ]
+    details.sort(key=lambda one: (one[0], to_sorted_json(one[1])))
+    return {key: value for _, told in details for key, value in told.items()}
+
+
+def read_inputs(events: Iterable[Said]) -> list[_Content]:
+    """Read what a call was asked, message by message in the order of their times."""
+    asked = [(event, _content(event)) for event in events if event.name in _ROLES]
+    asked.sort(key=lambda one: (one[0].time_ns, _PLACES[one[0].name], to_sorted_json(one[1])))
+    return [{"role": _ROLES[event.name], **content} for event, content in asked]
+
+
+def read_outputs(events: Iterable[Said]) -> list[_Content]:
+    """Read what a call answered, choice by choice in the order of their numbers."""
+    told = [(event, _content(event)) for event in events if event.name == _CHOICE]
+    told.sort(key=lambda one: (_number(one[1]), one[0].time_ns, to_sorted_json(one[1])))
+    return [_answer(content) for _, content in told]
+
+
+def structured(value: Value) -> Value:
+    """Read JSON text that is a list or a mapping; any other value stays what it is."""
+    if not isinstance(value, str) or value.lstrip()[:1] not in {"[", "{"}:
+        return value
+    return cast("Value", parse(value))
+
+
+def _content(event: Said) -> _Content:
+    """Read the fields of an event: its body, or what stands for one among its attributes."""
+    for body in (event.body, parse(event.attributes.get(_BODY))):
+        if isinstance(body, Mapping):
+            return dict(body)
+        if body is not None:
+            return {"content": body}
+    # Names with a dot are of the conventions, about the call; those without are the message's.
+    return {key: structured(value) for key, value in event.attributes.items() if "." not in key}
+
+
+def _mapping(value: Value) -> Mapping[str, Value]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _answer(content: _Content) -> _Content:
+    message = content.pop("message", None)
+    content.pop("index", None)
+    said = message if isinstance(message, Mapping) else {}
+    if message is not None and not said:
+        said = {"content": message}
+    return {"role": "assistant", **said, **content}
+
+
+def _number(content: _Content) -> int:
+    index = content.get("index")
+    return (to_int(index) if isinstance(index, int | float | str) else None) or 0

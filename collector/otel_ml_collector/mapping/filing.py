@@ -1,0 +1,60 @@
+"""Where what arrives is filed: one rule for spans and log records."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from otel_ml import attributes as names
+from otel_ml_collector.access import IMPORT, OPEN, Access
+from otel_ml_collector.mapping.check import Window
+from otel_ml_collector.mapping.values import to_text
+from otel_ml_collector.span import Scope, Value
+
+# Why a span or log record is rejected whose project is none of its key's.
+NOT_ALLOWED: Final = "project_not_allowed"
+_OPENINFERENCE_PROJECT: Final = "openinference.project.name"
+
+
+@dataclass(frozen=True, slots=True)
+class Filing:
+    """What the request says about all of its spans or log records.
+
+    Attributes:
+        header_project: The project of those that name none; None when the request has no say.
+        now_ns: Those that are from long before or after this are rejected.
+        access: What the request's key allows.
+    """
+
+    header_project: str | None
+    now_ns: int
+    access: Access = OPEN
+
+    def window_of(self, scope: Scope) -> Window:
+        """Return the times that are taken: any in the past of what a key may import."""
+        is_import = bool(scope.resource.get(names.IMPORT)) and self.access.has(IMPORT)
+        return Window(self.now_ns, is_import)
+
+
+def project_of(attributes: Mapping[str, Value], scope: Scope, filing: Filing) -> str | None:
+    """Name the project: what is on the span or log record, its scope, its resource, its request.
+
+    A key of one project has the first word, and a key of several the last: its first one.
+
+    Returns:
+        The project; None when what is named is none of the key's.
+    """
+    own = filing.access.projects
+    if own is not None and len(own) == 1:
+        return own[0]
+    named = _named(attributes, scope) or filing.header_project
+    if not named:
+        return own[0] if own else names.DEFAULT_PROJECT
+    return named if filing.access.reaches(named) else None
+
+
+def _named(attributes: Mapping[str, Value], scope: Scope) -> str:
+    for told in (attributes, scope.attributes, scope.resource):
+        for name in (names.PROJECT, _OPENINFERENCE_PROJECT):
+            if told.get(name):
+                return to_text(told[name])
+    return ""

@@ -1,0 +1,196 @@
+"""One setting: its names, how its text is read, and how it is shown without what is secret."""
+
+import ipaddress
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+_MAX_PORT: Final = 65_535
+_HOST_NAME: Final = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_.])?")
+_ORIGIN: Final = re.compile(r"https?://([a-z0-9_.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
+_NO_LABEL: Final = re.compile(r"[^A-Za-z0-9_]")
+_MAX_TAGS: Final = 5
+_PASSWORD: Final = re.compile(r"(?<=://)([^/?#]*?):[^/?#]*@")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A host and a port to listen at; port 0 lets the system choose."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        """``host:port``, with brackets around an IPv6 host."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach it."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One row of the table: flag ``--the-name``, variable ``OTEL_ML_THE_NAME``, key in the file.
+
+    Attributes:
+        name: The key in the file.
+        default: What it is when nothing says it, as text.
+        read: Makes the value of a text, or raises ValueError with what would be right.
+        help: What it is for.
+        is_switch: As a flag it stands alone.
+    """
+
+    name: str
+    default: str
+    read: Callable[[str], Any]
+    help: str
+    is_switch: bool = False
+
+    @property
+    def flag(self) -> str:
+        """The command line's name of it."""
+        return f"--{self.name.replace('_', '-')}"
+
+    @property
+    def variable(self) -> str:
+        """The environment's name of it."""
+        return f"OTEL_ML_{self.name.upper()}"
+
+    @property
+    def takes_many(self) -> bool:
+        """Whether it has any number of values, with commas or as a list."""
+        return isinstance(self.read(self.default), tuple)
+
+
+def hide_password(text: str) -> str:
+    """Show a text, with the password of an address left out."""
+    return _PASSWORD.sub(r"\1:***@", text)
+
+
+def read_address(text: str) -> Address:
+    """Read ``host:port``, an IPv6 host with brackets."""
+    host, separator, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not (separator and _is_host(host) and port.isdecimal() and int(port) <= _MAX_PORT):
+        raise ValueError("expected HOST:PORT with a port from 0 to 65535")
+    return Address(host, int(port))
+
+
+def read_switch(text: str) -> bool:
+    """Read ``true`` or ``false``."""
+    if text.lower() not in {"true", "false", "1", "0"}:
+        raise ValueError("expected true or false")
+    return text.lower() in {"true", "1"}
+
+
+def read_names(text: str) -> tuple[str, ...]:
+    """Read names with commas between them, in lower case."""
+    return tuple(name.strip().lower() for name in text.split(",") if name.strip())
+
+
+def read_origins(text: str) -> tuple[str, ...]:
+    """Read origins of pages, with commas between them, as browsers write them."""
+    origins = read_names(text)
+    for origin in origins:
+        if not _ORIGIN.fullmatch(origin):
+            raise ValueError("expected SCHEME://HOST[:PORT], such as https://shop.example")
+    return origins
+
+
+def read_tags(text: str) -> tuple[str, ...]:
+    """Read names of tags, at most five, with commas between them, as they are written."""
+    tags = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    if len(tags) > _MAX_TAGS or len({label_of(tag) for tag in tags}) < len(tags):
+        raise ValueError(
+            f"expected at most {_MAX_TAGS} names that differ in their letters, digits and _"
+        )
+    return tags
+
+
+def label_of(tag: str) -> str:
+    """Name the label of a tag for Prometheus, which takes letters, digits and underscores."""
+    return f"tag_{_NO_LABEL.sub('_', tag)}"
+
+
+def read_folder(text: str) -> Path:
+    """Read the path of a folder, which need not be there."""
+    if not text or not text.isprintable() or "?" in text:  # the engine would read options there
+        raise ValueError("expected the path of a folder, without a question mark")
+    return _path(text)
+
+
+def read_file(text: str) -> Path | None:
+    """Read the path of a file that can be read; None for none."""
+    if not text:
+        return None
+    path = _path(text)
+    try:
+        with path.open("rb"):
+            return path
+    except OSError as error:
+        raise ValueError(f"expected a file that can be read ({error.strerror})") from error
+
+
+def read_store(text: str) -> str:
+    """Read the address of a store; empty for the data directory."""
+    wrong = ValueError(
+        "expected chdb:///absolute/path or clickhouse://user:password@host:port/database"
+    )
+    try:
+        parts = urlsplit(text)
+        has_port = parts.port != 0
+    except ValueError:
+        raise wrong from None
+    is_server = parts.scheme in {"clickhouse", "clickhouses"} and parts.hostname and has_port
+    is_folder = parts.scheme == "chdb" and parts.path not in {"", "/"} and not parts.netloc
+    if text and not is_server and not is_folder:
+        raise wrong
+    return text
+
+
+def whole_number(unit: str, least: int, most: int) -> Callable[[str], int]:
+    """Make what reads a whole number within bounds."""
+
+    def read(text: str) -> int:
+        if not text.isdecimal() or not least <= int(text) <= most:
+            raise ValueError(f"expected a number of {unit} from {least} to {most}")
+        return int(text)
+
+    return read
+
+
+def one_of(*words: str) -> Callable[[str], str]:
+    """Make what reads one of some words."""
+
+    def read(text: str) -> str:
+        if text.lower() not in words:
+            raise ValueError(f"expected one of {', '.join(words)}")
+        return text.lower()
+
+    return read
+
+
+def _path(text: str) -> Path:
+    try:
+        return Path(text).expanduser().resolve()
+    except RuntimeError as error:  # there is no such user
+        raise ValueError("expected a path; no home folder is known for its ~") from error
+
+
+def _is_host(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return _HOST_NAME.fullmatch(text) is not None
+    return True

@@ -1,0 +1,115 @@
+"""Keys as the store keeps them: with a hash in place of the secret, and never deleted."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import ClickHouseError
+
+from otel_ml_collector.access import ALL_PROJECTS, Access
+from otel_ml_collector.errors import Unavailable
+from otel_ml_collector.store.connection import Connections
+
+MOST: Final = 10_000
+_MADE: Final = 1
+_REVOKED: Final = 2
+_READ: Final = f"""
+SELECT id, hash, name, scopes, projects, spans_per_second, bytes_per_second, created_ns, revoked_ns
+FROM access_keys FINAL ORDER BY created_ns, id LIMIT {MOST}
+"""  # noqa: S608 - fixed text
+
+
+@dataclass(frozen=True, slots=True)
+class StoredKey:
+    """One key.
+
+    Attributes:
+        access: What it allows, with its public id.
+        secret_hash: SHA-256 of its secret part, in hex.
+        revoked_ns: When it was revoked; 0 while it is valid.
+    """
+
+    access: Access
+    secret_hash: str
+    created_ns: int
+    revoked_ns: int = 0
+
+
+class KeyStore:
+    """Reads and writes keys; any thread may call it."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._client = connections.open()
+        self._lock = threading.Lock()
+
+    def read(self) -> list[StoredKey]:
+        """Read all keys, oldest first, the revoked ones too.
+
+        Raises:
+            Unavailable: The store has trouble.
+        """
+        with self._ask() as client:
+            return [_key(row) for row in client.query(_READ).named_results()]
+
+    def add(self, key: StoredKey) -> None:
+        """Store a new key; when this returns, it is on disk.
+
+        Raises:
+            Unavailable: The store has trouble.
+        """
+        with self._ask() as client:
+            _insert(client, key, _MADE)
+
+    def revoke(self, key: StoredKey, now_ns: int) -> StoredKey:
+        """Store that a key is revoked, for ever; when this returns, that is on disk.
+
+        Raises:
+            Unavailable: The store has trouble.
+        """
+        revoked = replace(key, revoked_ns=now_ns)
+        with self._ask() as client:
+            _insert(client, revoked, _REVOKED)
+        return revoked
+
+    @contextmanager
+    def _ask(self) -> Iterator[Client]:
+        with self._lock:
+            try:
+                yield self._client
+            except ClickHouseError as error:
+                name = getattr(error, "name", None) or type(error).__name__
+                raise Unavailable(f"The store has trouble: {name}") from error
+            except OSError as error:  # an insert passes through a temporary file
+                raise Unavailable(f"The store has trouble: {error.strerror}") from error
+
+
+def _insert(client: Client, key: StoredKey, version: int) -> None:
+    access = key.access
+    row: dict[str, Any] = {
+        "id": access.key_id,
+        "hash": key.secret_hash,
+        "name": access.name,
+        "scopes": sorted(access.scopes),
+        "projects": [ALL_PROJECTS] if access.projects is None else list(access.projects),
+        "spans_per_second": access.spans_per_second,
+        "bytes_per_second": access.bytes_per_second,
+        "created_ns": key.created_ns,
+        "revoked_ns": key.revoked_ns,
+        "version": version,
+    }
+    client.insert("access_keys", [list(row.values())], column_names=list(row))
+
+
+def _key(row: dict[str, Any]) -> StoredKey:
+    access = Access(
+        key_id=row["id"],
+        name=row["name"],
+        scopes=frozenset(row["scopes"]),
+        projects=None if row["projects"] == [ALL_PROJECTS] else tuple(row["projects"]),
+        spans_per_second=row["spans_per_second"],
+        bytes_per_second=row["bytes_per_second"],
+    )
+    return StoredKey(access, row["hash"], row["created_ns"], row["revoked_ns"])

@@ -1,0 +1,21 @@
+"""What Prometheus reads at ``/metrics``: the collector's own numbers and those of its users."""
+
+from otel_ml_collector.telemetry.loss import LossNumbers, Missed
+from otel_ml_collector.telemetry.remembered import Remembered
+from otel_ml_collector.telemetry.runs import RunNumbers, Versions
+from otel_ml_collector.telemetry.service import ANSWERS, MEDIA_TYPE, UPLOAD_ANSWERS, Telemetry
+from otel_ml_collector.telemetry.store import StoreNumbers, TableSize
+
+__all__ = [
+    "ANSWERS",
+    "MEDIA_TYPE",
+    "UPLOAD_ANSWERS",
+    "LossNumbers",
+    "Missed",
+    "Remembered",
+    "RunNumbers",
+    "StoreNumbers",
+    "TableSize",
+    "Telemetry",
+    "Versions",
+]

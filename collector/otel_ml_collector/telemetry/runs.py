@@ -1,0 +1,212 @@
+"""The users' numbers: recorded runs by project, model, version and tags, and their scores.
+
+Counted in plain numbers as runs are stored; labels, and the small numbers of versions among them,
+are made when Prometheus asks.
+"""
+
+import math
+import threading
+import time
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final
+
+from prometheus_client.metrics_core import CounterMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from otel_ml_collector.errors import Unavailable
+from otel_ml_collector.owners import is_run
+from otel_ml_collector.records import Metric as Score
+from otel_ml_collector.records import Records, Run, text_of
+from otel_ml_collector.setting import label_of
+from otel_ml_collector.telemetry.counts import BOUNDS_S, RunCounts, ScoreCounts
+from otel_ml_collector.telemetry.families import Labels, make_run_metrics, make_score_metrics
+from otel_ml_collector.telemetry.remembered import Remembered
+
+# The small numbers of versions, by (model, digest, structure).
+Versions = Mapping[tuple[str, str, str], int]
+# What is counted apart: project, model, digest, structure, and the values of the tags.
+Place = tuple[str, ...]
+
+_SETS: Final = 2_000
+_RECENT: Final = 20_000
+_OTHER: Final = "other"
+# Of so many projects it is told apart what is beyond the label sets.
+_OTHER_PROJECTS: Final = 100
+_ASK_AGAIN_S: Final = 10.0
+_NAME_CHARS: Final = 200
+_TAG_CHARS: Final = 100
+_DIGEST_CHARS: Final = 8
+_BOUNDS_NS: Final = tuple(int(bound * 1e9) for bound in BOUNDS_S)
+
+
+class RunNumbers(Collector):
+    """Counts recorded runs as they are stored, and what judges say of them.
+
+    A run is counted once while it is among the last 20,000, and so is a judge's score of a run. A
+    score whose run is not among them has no model. What is beyond the label sets is counted under
+    the model ``other``.
+
+    Args:
+        tags: Names of the tags that are labels.
+        read_versions: Asks the store for the numbers of versions, by project and models.
+        sets: How many label sets are kept.
+        recent: How many runs are remembered.
+    """
+
+    def __init__(
+        self,
+        tags: Sequence[str],
+        read_versions: Callable[[str, Sequence[str]], Versions],
+        *,
+        sets: int = _SETS,
+        recent: int = _RECENT,
+    ) -> None:
+        self._tags = tuple(tags)
+        self._labels = ("project", "model", "version", *map(label_of, self._tags))
+        self._read_versions = read_versions
+        self._sets = sets
+        self._lock = threading.Lock()
+        self._runs: dict[Place, RunCounts] = {}
+        self._scores: dict[tuple[Place, str], ScoreCounts] = {}
+        self._opened = 0
+        self._others: set[Place] = set()
+        self._folded = 0
+        self._places: Remembered[tuple[str, bytes, bytes], Place] = Remembered(recent)
+        self._scored: Remembered[tuple[str, str, str, str], bool] = Remembered(recent)
+        self._asking = threading.Lock()
+        self._ask_again_s = 0.0
+        self._asked: set[Place] = set()
+        self._numbers: dict[Place, int] = {}
+
+    def count(self, records: Records) -> None:
+        """Count what was stored; about 1 µs a run."""
+        with self._lock:
+            for run in records.runs:
+                if run.kind != "span":
+                    self._count_run(run)
+            for score in records.metrics:
+                if score.source == "judge" and is_run(score.owner):
+                    self._count_score(score)
+
+    def describe(self) -> Iterable[Metric]:
+        """Name no metric ahead, so that the store is not asked at the start."""
+        return ()
+
+    def collect(self) -> Iterable[Metric]:
+        """Make the metrics."""
+        self._number_versions()
+        runs: defaultdict[Labels, RunCounts] = defaultdict(RunCounts)
+        scores: defaultdict[Labels, ScoreCounts] = defaultdict(ScoreCounts)
+        with self._lock:
+            for place, counts in self._runs.items():
+                runs[self._label(place)].add(counts)
+            for (place, judge), said in self._scores.items():
+                scores[(*self._label(place), judge)].add(said)
+            folded = CounterMetricFamily(
+                "otel_ml_runs_folded",
+                "Recorded runs beyond the bound of label sets, counted under the model other",
+                value=self._folded,
+            )
+        return (
+            *make_run_metrics(self._labels, runs),
+            *make_score_metrics((*self._labels, "judge"), scores),
+            folded,
+        )
+
+    def _count_run(self, run: Run) -> None:
+        place: Place = (run.project, run.model[:_NAME_CHARS], run.digest, run.structure)
+        if self._tags:
+            place += self._tag_values(run)
+        counts = self._runs.get(place)
+        if counts is None:
+            place, counts = self._open(place)
+        if not self._places.put((run.project, run.trace_id, run.span_id), place):
+            return
+        latency_ns = run.end_ns - run.start_ns
+        counts.runs += 1
+        counts.latency_ns += latency_ns
+        counts.buckets[bisect_left(_BOUNDS_NS, latency_ns)] += 1
+        if run.outcome == "error":
+            counts.errors += 1
+        if run.input_tokens:
+            counts.input_tokens += run.input_tokens
+        if run.output_tokens:
+            counts.output_tokens += run.output_tokens
+        if counts.is_other:
+            self._folded += 1
+
+    def _count_score(self, score: Score) -> None:
+        key = (score.project, score.owner, score.name, score.judge_version)
+        if not self._scored.put(key, True):
+            return
+        trace_id, _, span_id = score.owner.partition("-")
+        run = (score.project, bytes.fromhex(trace_id), bytes.fromhex(span_id))
+        place = self._places.find(run) or self._empty(score.project, "")
+        judged = (place, score.name[:_NAME_CHARS])
+        if judged not in self._scores and len(self._scores) >= self._sets:
+            judged = (self._other(score.project), _OTHER)
+        said = self._scores.setdefault(judged, ScoreCounts())
+        if score.error:
+            said.errors += 1
+            return
+        if score.value is not None and math.isfinite(score.value):
+            said.scores += 1
+            said.total += score.value
+        if score.passed is not None:
+            said.passed += score.passed
+            said.failed += not score.passed
+
+    def _tag_values(self, run: Run) -> Place:
+        values = dict.fromkeys(self._tags, "")
+        for tag in run.tags:
+            if tag.name in values:
+                values[tag.name] = text_of(tag.value)[:_TAG_CHARS]
+        return tuple(values.values())
+
+    def _open(self, place: Place) -> tuple[Place, RunCounts]:
+        """Begin to count a label set, or find the one that takes what is beyond the bound."""
+        if self._opened >= self._sets:
+            place = self._other(place[0])
+        else:
+            self._opened += 1
+        return place, self._runs.setdefault(place, RunCounts(is_other=place in self._others))
+
+    def _other(self, project: str) -> Place:
+        place = self._empty(project, _OTHER)
+        if place not in self._others and len(self._others) > _OTHER_PROJECTS:
+            place = self._empty(_OTHER, _OTHER)
+        self._others.add(place)
+        return place
+
+    def _empty(self, project: str, model: str) -> Place:
+        return (project, model, "", "", *("" for _ in self._tags))
+
+    def _label(self, place: Place) -> Labels:
+        project, model, digest, _, *tags = place
+        number = self._numbers.get(place[:4])
+        version = digest[:_DIGEST_CHARS] if number is None else f"v{number}"
+        return (project, model, version, *tags)
+
+    def _number_versions(self) -> None:
+        """Ask for the numbers of versions that are not known yet, again after 10 s."""
+        with self._asking:
+            now_s = time.monotonic()
+            if now_s >= self._ask_again_s:
+                self._ask_again_s = now_s + _ASK_AGAIN_S
+                self._asked.clear()
+            with self._lock:
+                versions = {place[:4] for place in self._runs if place[2]}
+            unknown = versions - self._numbers.keys() - self._asked
+            self._asked |= unknown
+            models: defaultdict[str, set[str]] = defaultdict(set)
+            for project, model, _, _ in unknown:
+                models[project].add(model)
+            try:
+                for project, names in models.items():
+                    for version, number in self._read_versions(project, sorted(names)).items():
+                        if (project, *version) in unknown:
+                            self._numbers[(project, *version)] = number
+            except Unavailable:  # the digest stands in their place until the store answers
+                return

@@ -1,0 +1,187 @@
+"""The collector's own numbers: what comes in and what becomes of it."""
+
+import sys
+import time
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import Final
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    generate_latest,
+)
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4 as MEDIA_TYPE
+from prometheus_client.registry import Collector
+
+__all__ = ["ANSWERS", "MEDIA_TYPE", "UPLOAD_ANSWERS", "Telemetry"]
+
+ANSWERS: Final = (
+    *("success", "partial", "refused", "unavailable"),
+    *("unauthenticated", "forbidden", "over_quota"),
+)
+UPLOAD_ANSWERS: Final = ("stored", "known", "refused", "unavailable", "broken")
+QUOTAS: Final = ("spans", "bytes")
+SIGNALS: Final = ("traces", "logs", "metrics")
+
+_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+_ROWS: Final = (1, 10, 100, 500, 1_000, 2_000, 5_000, 10_000, 20_000)
+
+
+class Telemetry:
+    """Counts what comes in and what becomes of it; a registry of its own, so tests stay apart."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        ProcessCollector(registry=self._registry)
+        self._count_requests()
+        self._count_records()
+        self._count_commits()
+        self._count_artifacts()
+        self._gauge(
+            "otel_ml_build_info", "Which program this is, always 1", "version", "python"
+        ).labels(version("otel-ml"), ".".join(map(str, sys.version_info[:3]))).set(1)
+
+    def register(self, collector: Collector) -> None:
+        """Let a collector make metrics when Prometheus asks."""
+        self._registry.register(collector)
+
+    def count_request(self, transport: str, answer: str, signal: str = "traces") -> None:
+        """Count one answered request."""
+        self._requests.labels(transport, signal, answer).inc()
+
+    def count_quota_refusal(self, quota: str) -> None:
+        """Count one request that is over a quota of its key."""
+        self._quota_refusals.labels(quota).inc()
+
+    def count_spans(self, accepted: int, rejected: Mapping[str, int]) -> None:
+        """Count the spans of one request that is stored."""
+        self._accepted.inc(accepted)
+        _count_by_reason(self._rejected, rejected)
+
+    def count_log_records(self, accepted: int, rejected: Mapping[str, int]) -> None:
+        """Count the log records of one request that is stored."""
+        self._accepted_logs.inc(accepted)
+        _count_by_reason(self._rejected_logs, rejected)
+
+    def count_received(self, signal: str, number: int) -> None:
+        """Count the spans or log records of one request that could be read, stored or not."""
+        self._received[signal].inc(number)
+
+    def count_duplicates(self, number: int) -> None:
+        """Count spans that were stored already."""
+        self._duplicates.inc(number)
+
+    def count_upload(self, answer: str) -> None:
+        """Count one answered upload of an artifact."""
+        self._uploads.labels(answer).inc()
+
+    def count_artifact(self, size: int) -> None:
+        """Count the bytes of one artifact that is stored."""
+        self._artifact_bytes.inc(size)
+
+    def count_failed_commit(self) -> None:
+        """Count one group that could not be stored."""
+        self._failed_commits.inc()
+
+    def observe_commit(self, duration_s: float, rows: int) -> None:
+        """Note one stored group."""
+        self._commit_s.observe(duration_s)
+        self._commit_rows.observe(rows)
+        self._last_commit.set(time.time())
+
+    def set_queue_bytes(self, number: int) -> None:
+        """Note how much waits for an answer now."""
+        self._queue_bytes.set(number)
+
+    def render(self) -> bytes:
+        """Write everything in Prometheus' text format."""
+        return generate_latest(self._registry)
+
+    def _count_requests(self) -> None:
+        self._requests = self._counter(
+            "otel_ml_requests",
+            "Export requests by transport, signal and answer",
+            *("transport", "signal", "answer"),
+        )
+        for transport in ("http", "grpc"):  # at 0 from the start: rate() sees the first event
+            for signal in SIGNALS:
+                for answer in ANSWERS:
+                    self._requests.labels(transport, signal, answer)
+        self._quota_refusals = self._counter(
+            "otel_ml_quota_refusals", "Requests over the quota of their key, by its unit", "quota"
+        )
+        for quota in QUOTAS:
+            self._quota_refusals.labels(quota)
+        self._queue_bytes = self._gauge(
+            "otel_ml_queue_bytes", "Bytes of requests that wait for an answer"
+        )
+
+    def _count_records(self) -> None:
+        self._received = {
+            "traces": self._counter(
+                "otel_ml_spans_received", "Spans of requests that could be read, stored or not"
+            ),
+            "logs": self._counter(
+                "otel_ml_log_records_received",
+                "Log records of requests that could be read, stored or not",
+            ),
+        }
+        self._accepted = self._counter("otel_ml_spans_accepted", "Spans stored durably")
+        self._rejected = self._counter(
+            "otel_ml_spans_rejected", "Spans that can never be stored, by reason", "reason"
+        )
+        self._duplicates = self._counter(
+            "otel_ml_spans_duplicate", "Spans that were stored a short while ago and came again"
+        )
+        self._accepted_logs = self._counter(
+            "otel_ml_log_records_accepted", "Log records stored durably"
+        )
+        self._rejected_logs = self._counter(
+            "otel_ml_log_records_rejected",
+            "Log records that can never be stored, by reason",
+            "reason",
+        )
+
+    def _count_commits(self) -> None:
+        self._commit_s = Histogram(
+            "otel_ml_commit_seconds",
+            "Time to store one group of records",
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
+        self._failed_commits = self._counter(
+            "otel_ml_commits_failed", "Groups that could not be stored and will be sent again"
+        )
+        self._commit_rows = Histogram(
+            "otel_ml_commit_rows", "Records in one group", buckets=_ROWS, registry=self._registry
+        )
+        self._last_commit = self._gauge(
+            "otel_ml_last_commit_timestamp_seconds",
+            "When a group was stored last, 0 before the first one",
+        )
+
+    def _count_artifacts(self) -> None:
+        self._uploads = self._counter(
+            "otel_ml_artifact_uploads", "Uploads of artifacts by answer", "answer"
+        )
+        for answer in UPLOAD_ANSWERS:
+            self._uploads.labels(answer)
+        self._artifact_bytes = self._counter(
+            "otel_ml_artifact_bytes", "Bytes of uploaded artifacts stored durably"
+        )
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(name, text, labels, registry=self._registry)
+
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(name, text, labels, registry=self._registry)
+
+
+# Reasons are words of this program, so they are few: no sender can make another one.
+def _count_by_reason(counter: Counter, rejected: Mapping[str, int]) -> None:
+    for reason, number in rejected.items():
+        counter.labels(reason).inc(number)

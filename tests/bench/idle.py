@@ -1,0 +1,53 @@
+"""Memory of a collector that has nothing to do: just ready, and a while after its first request."""
+
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from tests.bench.spread import spread
+from tests.bench.table import print_table, verdict
+from tests.support.collector import CollectorProcess
+from tests.support.load import PROTOBUF, make_request
+
+ROUNDS: Final = 3
+MEMORY_MB: Final = 450
+_REST_S: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Idle:
+    """Resident memory: when it is ready, and some seconds after its first request and page."""
+
+    ready_mb: float
+    rested_mb: float
+
+
+def measure() -> Idle:
+    """Start a collector, use it once, let it rest."""
+    with tempfile.TemporaryDirectory() as folder:
+        collector = CollectorProcess(Path(folder) / "data")
+        try:
+            collector.wait_ready()
+            ready_mb = collector.resident_mb
+            body = make_request("idle", 1).SerializeToString()
+            status, _, _ = collector.post("/v1/traces", body, PROTOBUF)
+            assert (status, collector.status("/")) == (200, 200)
+            time.sleep(_REST_S)  # idle is what is measured
+            return Idle(ready_mb, collector.resident_mb)
+        finally:
+            collector.kill()
+
+
+def report(rounds: int = ROUNDS) -> None:
+    """Measure and print."""
+    found = [measure() for _ in range(rounds)]
+    worst_mb = max(one.rested_mb for one in found)
+    heads = ("otel-ml serve, idle", "ready", f"{_REST_S:.0f} s after a request", "floor, MB", "")
+    row = (
+        *("resident", spread([one.ready_mb for one in found], " MB", 0)),
+        *(spread([one.rested_mb for one in found], " MB", 0), str(MEMORY_MB)),
+        verdict(worst_mb < MEMORY_MB),
+    )
+    print_table(heads, [row])

@@ -1,0 +1,181 @@
+"""Keeps so many export requests in flight for so long, over gRPC or HTTP, in an own process."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from typing import Final
+from urllib.parse import urlsplit
+
+import grpc
+import uvloop
+
+from tests.bench.payload import Template
+
+EXPORT: Final = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
+# As the answer's delay asks, in short.
+_AGAIN_S: Final = 0.5
+_UNAVAILABLE: Final = 503
+
+# Sends a body; false when it was told to come again.
+Send = Callable[[bytes], Awaitable[bool]]
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What to send.
+
+    Attributes:
+        address: ``host:port`` for gRPC, else the base address of HTTP.
+        project: Where the spans are filed.
+        in_flight: Number of requests that wait for their answers at any time.
+        spans: Number of spans of a request.
+        seconds: How long.
+        requests: At most so many for each in flight.
+    """
+
+    address: str
+    project: str
+    in_flight: int
+    spans: int
+    seconds: float
+    requests: int = 10**9
+
+
+@dataclass(slots=True)
+class Sent:
+    """What became of it.
+
+    Attributes:
+        accepted: Number of spans whose request was answered with success.
+        refused: Number of requests that were told to come again.
+        waits_s: From request to success.
+        longest_s: The longest time to any answer.
+        took_s: From the first request to the last answer.
+        bytes: Size of a request.
+    """
+
+    accepted: int = 0
+    refused: int = 0
+    waits_s: list[float] = field(default_factory=list)
+    longest_s: float = 0.0
+    took_s: float = 0.0
+    bytes: int = 0
+
+
+def send_load(load: Load) -> Sent:
+    """Send from a process of its own, so that it shares nothing but the machine."""
+    with get_context("spawn").Pool(1) as pool:
+        return pool.apply(_run, (load,))
+
+
+def _run(load: Load) -> Sent:
+    return uvloop.run(_send(load))
+
+
+async def _send(load: Load) -> Sent:
+    template = Template(load.project, load.spans)
+    sent = Sent(bytes=template.bytes)
+    is_http = load.address.startswith("http")
+    async with (_http if is_http else _grpc)(load.address) as connect:
+        started = time.perf_counter()
+        until = started + load.seconds
+        senders = [await connect() for _ in range(load.in_flight)]
+        work = [_keep_sending(send, template, load, until, sent) for send in senders]
+        await asyncio.gather(*work)
+        sent.took_s = time.perf_counter() - started
+    return sent
+
+
+async def _keep_sending(
+    send: Send, template: Template, load: Load, until: float, sent: Sent
+) -> None:
+    for _ in range(load.requests):
+        started = time.perf_counter()
+        if started >= until:
+            return
+        is_stored = await send(template.fresh())
+        wait_s = time.perf_counter() - started
+        sent.longest_s = max(sent.longest_s, wait_s)
+        if is_stored:
+            sent.waits_s.append(wait_s)
+            sent.accepted += load.spans
+        else:
+            sent.refused += 1
+            await asyncio.sleep(_AGAIN_S)
+
+
+@asynccontextmanager
+async def _grpc(address: str) -> AsyncIterator[Callable[[], Awaitable[Send]]]:
+    async with grpc.aio.insecure_channel(
+        address, [("grpc.max_send_message_length", -1)]
+    ) as channel:
+        export: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(EXPORT)
+
+        async def send(body: bytes) -> bool:
+            try:
+                await export(body)
+            except grpc.aio.AioRpcError as error:
+                if error.code() is not grpc.StatusCode.UNAVAILABLE:
+                    raise
+                return False
+            return True
+
+        async def connect() -> Send:
+            return send
+
+        yield connect
+
+
+@asynccontextmanager
+async def _http(address: str) -> AsyncIterator[Callable[[], Awaitable[Send]]]:
+    opened: list[_Connection] = []
+
+    async def connect() -> Send:
+        connection = _Connection(address)
+        await connection.open()
+        opened.append(connection)
+        return connection.send
+
+    yield connect
+    for connection in opened:
+        connection.close()
+
+
+class _Connection:
+    """One connection of HTTP/1.1 that is kept: the generator must cost little of the machine."""
+
+    def __init__(self, address: str) -> None:
+        parts = urlsplit(address)
+        self._host, self._port = parts.hostname, parts.port
+
+    async def open(self) -> None:
+        self._reader, self._writer = await asyncio.open_connection(self._host, self._port)
+
+    async def send(self, body: bytes) -> bool:
+        head = (
+            f"POST /v1/traces HTTP/1.1\r\nHost: {self._host}:{self._port}\r\n"
+            f"Content-Type: application/x-protobuf\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
+        try:
+            self._writer.write(head.encode())
+            self._writer.write(body)
+            await self._writer.drain()
+            answer = (await self._reader.readuntil(b"\r\n\r\n")).decode().lower()
+            _, _, size = answer.partition("content-length: ")
+            await self._reader.readexactly(int(size.partition("\r\n")[0] or 0))
+        except (ConnectionError, asyncio.IncompleteReadError):  # it answered before it had read all
+            self.close()
+            await self.open()
+            return False
+        status = int(answer.split(" ", 2)[1])
+        assert status in {200, _UNAVAILABLE}, answer
+        if "connection: close" in answer:
+            self.close()
+            await self.open()
+        return status != _UNAVAILABLE
+
+    def close(self) -> None:
+        self._writer.close()

@@ -1,0 +1,134 @@
+"""A disk that is full for a while, and one that is read-only: nothing acknowledged is lost."""
+
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from tests.bench.table import print_table, verdict
+from tests.support.collector import CollectorProcess
+from tests.support.disk import Disk, open_disk
+from tests.support.senders import LATER, OK, Senders, all_run_ids
+
+Kind = Literal["full", "read-only"]
+SECONDS: Final = 10
+MEMORY_MB: Final = 1_200
+_DISK_MEBIBYTES: Final = 512
+_PROJECT: Final = "trouble"
+_TICK_S: Final = 0.25
+_RUNS: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """What a trouble of the disk did.
+
+    Attributes:
+        answers: What requests were told while it lasted.
+        odd: Answers, then or later, that an OTLP client would not send again on.
+        acknowledged: Runs of requests that were answered with success, at last.
+        lost: Of those, the ones that no list has.
+        twice: Rows in the list beyond the first of each run.
+        peak_mb: Most resident memory of the collector.
+        slowest_s: The longest that a request waited for its answer.
+        recovered_s: From the end of the trouble to the next acknowledged request.
+        ready: What ``/readyz`` answered before, in the middle and after.
+    """
+
+    answers: Mapping[str, int]
+    odd: Sequence[str]
+    acknowledged: int
+    lost: int
+    twice: int
+    peak_mb: float
+    slowest_s: float
+    recovered_s: float
+    ready: tuple[int, ...]
+
+    @property
+    def later(self) -> int:
+        """How many requests were told to come again, with a delay, while it lasted."""
+        return sum(self.answers[answer] for answer in LATER)
+
+    @property
+    def is_right(self) -> bool:
+        """Whether all were told to come again, and nothing is lost, doubled or out of bounds."""
+        wrong = self.odd or self.lost or self.twice or self.ready != (200, 503, 200)
+        return not wrong and self.later > 0 and self.peak_mb < MEMORY_MB
+
+
+def measure(kind: Kind, seconds: float = SECONDS) -> Trouble:
+    """Load a collector, make its disk full or read-only for so long, then ask what is there."""
+    with (
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
+        open_disk(Path(folder), _DISK_MEBIBYTES) as disk,
+    ):
+        # No margin: the engine itself is to run out of space.
+        bound = ("--min-free-disk-bytes", "0")
+        collector = CollectorProcess(disk.data_dir, *bound, launcher=disk.launcher)
+        try:
+            collector.wait_ready()
+            return _try(kind, seconds, collector, disk)
+        finally:
+            collector.kill()
+
+
+def report(seconds: float = SECONDS) -> None:
+    """Measure and print, a line for each trouble."""
+    heads = (
+        *("a disk that is", "told to come again", "acknowledged runs", "lost", "twice"),
+        *("slowest answer, s", "back after, s", "memory, most, MB", "floor", ""),
+    )
+    rows = []
+    for kind in ("full", "read-only"):
+        found = measure(kind, seconds)
+        counts = (f"{found.later:,}", f"{found.acknowledged:,}", f"{found.lost}", f"{found.twice}")
+        times = (f"{found.slowest_s:.1f}", f"{found.recovered_s:.1f}")
+        memory = (f"{found.peak_mb:.0f}", f"{MEMORY_MB:,}", verdict(found.is_right))
+        rows.append((f"{kind} for {seconds:.0f} s", *counts, *times, *memory))
+    print_table(heads, rows)
+
+
+def _try(kind: Kind, seconds: float, collector: CollectorProcess, disk: Disk) -> Trouble:
+    ready = [collector.status("/readyz")]
+    senders = Senders(collector, _PROJECT)
+    senders.wait_for(_RUNS)
+    before = senders.begin_counting()
+    _begin(kind, disk, collector.pid)
+    until_s = time.monotonic() + seconds
+    while time.monotonic() < until_s:
+        _begin(kind, disk, collector.pid)
+        time.sleep(_TICK_S)
+    ready.append(collector.status("/readyz"))
+    answers = senders.begin_counting()
+    ended_s = time.monotonic()
+    disk.free(collector.pid) if kind == "full" else disk.unprotect()
+    senders.wait_for(1)
+    recovered_s = time.monotonic() - ended_s
+    senders.wait_for(_RUNS)
+    senders.drain()
+    ready.append(collector.status("/readyz"))
+    told = before + answers + senders.answers
+    expected = set(all_run_ids(senders.acknowledged))
+    listed = Counter(str(run["run_id"]) for run in collector.runs(_PROJECT))
+    return Trouble(
+        answers=answers,
+        odd=sorted(told.keys() - OK - LATER),
+        acknowledged=len(expected),
+        lost=len(expected - listed.keys()),
+        twice=listed.total() - len(listed),
+        peak_mb=collector.peak_mb,
+        slowest_s=senders.slowest_s,
+        recovered_s=recovered_s,
+        ready=tuple(ready),
+    )
+
+
+def _begin(kind: Kind, disk: Disk, pid: int) -> None:
+    if kind == "full":
+        disk.fill(pid)
+    else:
+        disk.protect()

@@ -1,0 +1,35 @@
+"""Tests of what the names of a span's attributes alone decide."""
+
+from otel_ml_collector.mapping.plan import Plan, Plans
+
+NAMES = ("gen_ai.usage.input_tokens", "otel_ml.tag.client", "session.id", "http.route")
+
+
+def test_same_names() -> None:
+    """Spans with the same names have one plan, whatever their values."""
+    plans = Plans()
+    assert plans.find(dict.fromkeys(NAMES, 1)) is plans.find(dict.fromkeys(NAMES))
+    assert len(plans) == 1
+
+
+def test_other_names() -> None:
+    """A plan knows the names that stay attributes, and no dialect that is not there."""
+    assert Plans().find({"z": 1, "http.route": "/", "user.id": "u"}) == Plan(
+        None, None, ("http.route", "z")
+    )
+
+
+def test_bounded() -> None:
+    """However many sets of names come, no more than 1,000 plans are kept."""
+    plans = Plans()
+    for number in range(2_500):
+        plans.find({f"attribute.{number}": 1})
+    assert 0 < len(plans) <= 1_000
+
+
+def test_long_names() -> None:
+    """Plans of names that are very long or very many are not kept."""
+    plans = Plans()
+    plans.find({"a" * 10_000: 1})
+    plans.find({str(number): 1 for number in range(200)})
+    assert len(plans) == 0

@@ -1,0 +1,69 @@
+"""Tests of what a key allows."""
+
+import pytest
+
+from otel_ml_collector.access import (
+    INGEST,
+    OPEN,
+    OPEN_BEYOND,
+    READ,
+    SCOPES,
+    Access,
+    access_of,
+    put_access,
+)
+from otel_ml_collector.errors import Forbidden, Unauthenticated
+
+SOME = Access("id", "", frozenset({INGEST}), ("one", "two"))
+
+
+@pytest.mark.parametrize(
+    ("scope", "project", "is_allowed"),
+    [
+        (INGEST, "one", True),
+        (INGEST, "two", True),
+        (INGEST, "three", False),
+        (INGEST, "*", False),
+        (READ, "one", False),
+    ],
+)
+def test_may(scope: str, project: str, is_allowed: bool) -> None:
+    """A key may do what its scopes say in its own projects, and nothing else."""
+    assert SOME.may(scope, project) is is_allowed
+
+
+def test_open() -> None:
+    """Without keys everything is allowed; senders beyond this machine cannot make the first key."""
+    assert all(OPEN.may(scope, "any") for scope in SCOPES)
+    assert [scope for scope in SCOPES if not OPEN_BEYOND.may(scope, "any")] == ["admin"]
+
+
+@pytest.mark.parametrize(
+    ("projects", "is_covered"),
+    [(("one",), True), (("two", "one"), True), (("one", "three"), False), (None, False)],
+)
+def test_covers(projects: tuple[str, ...] | None, is_covered: bool) -> None:
+    """A key has a say over keys whose projects are all its own; all projects are more than some."""
+    assert SOME.covers(projects) is is_covered
+    assert OPEN.covers(projects)
+
+
+def test_demand() -> None:
+    """A scope that is missing is refused by its name."""
+    assert SOME.demand(INGEST) is SOME
+    with pytest.raises(Forbidden, match=r"^The key has not the scope read$"):
+        SOME.demand(READ)
+
+
+@pytest.mark.parametrize("scope", [{}, {"otel_ml.access": None}])
+def test_nobody(scope: dict[str, object]) -> None:
+    """A request at which nobody looked, or whose key is wrong, may do nothing."""
+    with pytest.raises(Unauthenticated):
+        access_of(scope)
+
+
+def test_somebody() -> None:
+    """What a gate noted is what a route finds."""
+    scope: dict[str, object] = {}
+    put_access(scope, SOME)
+    assert access_of(scope) is SOME

@@ -1,0 +1,133 @@
+"""Tests of the doctor's checks that need no collector."""
+
+import os
+import shutil
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from otel_ml_collector.cli.doctor.finding import Finding, find_within
+from otel_ml_collector.cli.doctor.here import find_disk, find_variables
+from otel_ml_collector.cli.doctor.ports import find_listener
+
+PAGE = "http://localhost:4318"
+
+
+def test_line() -> None:
+    """A line says how it is, what is so, and what to do about it."""
+    assert str(Finding("ok", "key", "It works")) == "ok    It works"
+    assert str(Finding("fail", "key", "It is wrong", "make one")) == "fail  It is wrong -> make one"
+
+
+def test_hanging_check() -> None:
+    """A check that does not end is told after its time, and left alone."""
+    go_on = threading.Event()
+
+    def hang() -> list[Finding]:
+        go_on.wait(20)
+        return []
+
+    assert find_within("key", hang, 0.05) == [
+        Finding("fail", "key", "The check key did not end within 0.05 s")
+    ]
+    go_on.set()
+
+
+def test_broken_check() -> None:
+    """A check that breaks is told, after what it had found, and the others go on."""
+
+    def break_down() -> Iterator[Finding]:
+        yield Finding("ok", "key", "It works")
+        raise ValueError("no way")
+
+    assert find_within("key", break_down) == [
+        Finding("ok", "key", "It works"),
+        Finding(
+            "fail", "key", "The check key broke: ValueError: no way", "report it with this line"
+        ),
+    ]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="read from /proc")
+def test_listener() -> None:
+    """The process that listens at a port is named, over IPv4 and IPv6, and nobody at a free one."""
+    name = Path("/proc/self/comm").read_text().strip()
+    for family, host in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
+        with socket.create_server((host, 0), family=family) as server:
+            port = server.getsockname()[1]
+            assert find_listener(port) == f"{name} (process {os.getpid()})"
+        assert find_listener(port) == ""
+
+
+@pytest.mark.parametrize(
+    ("least", "status", "todo"),
+    [
+        ("1", "ok", ""),
+        (str(2**62), "fail", f"make room: nothing is taken below {2**62} bytes"),
+    ],
+)
+def test_disk(tmp_path: Path, least: str, status: str, todo: str) -> None:
+    """The disk of a data directory of this machine is held against the collector's bound."""
+    environment = {"OTEL_ML_DATA_DIR": str(tmp_path), "OTEL_ML_MIN_FREE_DISK_BYTES": least}
+    [found] = find_disk(PAGE, environment)
+    assert (found.status, found.todo) == (status, todo)
+    assert found.what.endswith(f" GiB free for the data directory {tmp_path}")
+
+
+def test_tight_disk(tmp_path: Path) -> None:
+    """A disk that is nearly at the bound is a warning."""
+    least = shutil.disk_usage(tmp_path).free // 2
+    environment = {"OTEL_ML_DATA_DIR": str(tmp_path), "OTEL_ML_MIN_FREE_DISK_BYTES": str(least)}
+    [found] = find_disk(PAGE, environment)
+    assert (found.status, found.todo) == ("warn", "make room soon")
+
+
+@pytest.mark.parametrize(
+    ("page", "environment"),
+    [
+        ("http://collector.example:4318", {"OTEL_ML_DATA_DIR": "/"}),
+        (PAGE, {"OTEL_ML_DATA_DIR": "/missing"}),
+        (PAGE, {"OTEL_ML_STORE": "clickhouse://localhost"}),
+    ],
+    ids=["elsewhere", "missing", "server"],
+)
+def test_no_disk_of_ours(page: str, environment: dict[str, str]) -> None:
+    """Of a collector elsewhere, of a server and of no directory no disk is looked at."""
+    assert list(find_disk(page, environment)) == []
+
+
+def test_wrong_settings() -> None:
+    """Settings that the collector would refuse are told in its words."""
+    assert list(find_disk(PAGE, {"OTEL_ML_HTTP": "h"})) == [
+        Finding(
+            "fail",
+            "settings",
+            "Invalid OTEL_ML_HTTP 'h': expected HOST:PORT with a port from 0 to 65535",
+            "mend it, then ask `otel-ml check`",
+        )
+    ]
+
+
+def test_secrets() -> None:
+    """Of variables that hold keys only the names are shown, of addresses no password."""
+    environment = {
+        "OTEL_EXPORTER_OTLP_TRACES_HEADERS": "a=hush",
+        "OTEL_EXPORTER_OTLP_CLIENT_KEY": "/key.pem",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "http://me:hush@host:4318",
+        "OTEL_ML_API_KEY": "hush",
+        "OTEL_SERVICE_NAME": "",
+        "PATH": "/bin",
+    }
+    assert list(find_variables(environment)) == [
+        Finding(
+            "ok",
+            "variables",
+            "Variables in force: OTEL_EXPORTER_OTLP_CLIENT_KEY=/key.pem, "
+            "OTEL_EXPORTER_OTLP_ENDPOINT=http://me:***@host:4318, "
+            "OTEL_EXPORTER_OTLP_TRACES_HEADERS=***, OTEL_ML_API_KEY=***",
+        )
+    ]

@@ -1,0 +1,45 @@
+"""Tests of the bound on the log."""
+
+import logging
+
+from otel_ml_collector.log_rate import LINES, WINDOW_S, LogRate
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def written(rate: LogRate, times: int, line: int = 1) -> list[str]:
+    """Log from one place in the code again and again; returns what is written."""
+    records = [
+        logging.LogRecord("a", logging.ERROR, "a.py", line, "No %d", (number,), None)
+        for number in range(times)
+    ]
+    return [record.getMessage() for record in records if rate.filter(record)]
+
+
+def test_few_lines() -> None:
+    """As long as a place logs little, all of it is written."""
+    assert written(LogRate(), LINES) == [f"No {number}" for number in range(LINES)]
+
+
+def test_many_lines() -> None:
+    """Of a place that logs much, the first lines are written, and later how many were not."""
+    clock = Clock()
+    rate = LogRate(clock)
+    assert len(written(rate, LINES + 50)) == LINES
+    clock.now_s = WINDOW_S
+    assert written(rate, 2) == ["No 0 (and 50 lines like this were left out)", "No 1"]
+    clock.now_s = 2 * WINDOW_S
+    assert written(rate, 1) == ["No 0"]
+
+
+def test_other_place() -> None:
+    """A place that logs much silences no other."""
+    rate = LogRate()
+    written(rate, 2 * LINES)
+    assert written(rate, 1, line=2) == ["No 0"]

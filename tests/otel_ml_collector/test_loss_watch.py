@@ -1,0 +1,52 @@
+"""Tests of the watch for what is missing: its log, and its numbers."""
+
+import logging
+
+import pytest
+
+from otel_ml_collector.loss_watch import LossWatch
+from otel_ml_collector.telemetry import LossNumbers
+from tests.otel_ml_collector.spans import NOW_NS, make_sign
+from tests.otel_ml_collector.stores import Store
+from tests.otel_ml_collector.telemetry.page import read_collector
+
+
+def take_goodbye(store: Store, project: str, process: str, seq: int) -> None:
+    store.take(project, make_sign("goodbye", NOW_NS, process, seq=seq))
+
+
+def test_watch(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    """What is missing is logged once for each process and hour, and shown by project."""
+    caplog.set_level(logging.WARNING, "otel_ml_collector.loss_watch")
+    numbers = LossNumbers()
+    watch = LossWatch(store.reader, numbers)
+    take_goodbye(store, "p", "0000000a", 3)
+    take_goodbye(store, "p", "0000000b", 1)
+    for _ in range(2):
+        watch.look(NOW_NS)
+    take_goodbye(store, "q", "0000000c", 6)
+    watch.look(NOW_NS)
+    words = (
+        "were sent but are not here (lost, or dropped by sampling on the way), "
+        "in the hour from 2026-11-20T07:00:00.000000000Z"
+    )
+    assert caplog.messages == [
+        f"2 spans of process '0000000a', project 'p', {words}",
+        f"5 spans of process '0000000c', project 'q', {words}",
+    ]
+    assert read_collector(numbers) == {
+        ("otel_ml_spans_missing", ("p",)): 2,
+        ("otel_ml_spans_missing", ("q",)): 5,
+        ("otel_ml_spans_late", ("p",)): 0,
+        ("otel_ml_spans_late", ("q",)): 0,
+    }
+
+
+def test_many_lines(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    """One look logs ten lines at most, and one that counts the others."""
+    caplog.set_level(logging.WARNING, "otel_ml_collector.loss_watch")
+    for number in range(40):
+        take_goodbye(store, "many", f"{number:08x}", 2)
+    LossWatch(store.reader, LossNumbers()).look(NOW_NS)
+    assert len(caplog.messages) == 11
+    assert caplog.messages[-1].endswith("other processes and hours were sent but are not here")

@@ -1,0 +1,140 @@
+"""A collector that needs keys, as it is asked by whoever has one: over HTTP, gRPC, the program."""
+
+import http.client
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import quote, urlsplit
+
+import grpc
+from google.rpc.status_pb2 import Status
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+
+from otel_ml_collector.span import Span
+from tests.otel_ml_collector.spans import make_call
+from tests.support.collector import CollectorProcess
+
+PROTOBUF: Final = "application/x-protobuf"
+WRONG: Final = f"omk_{'0' * 16}_{'0' * 64}"
+UNAUTHENTICATED, FORBIDDEN, EXHAUSTED = 16, 7, 8
+EXPORT: Final = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
+
+Send = Callable[[CollectorProcess, str, bytes], "tuple[int, ExportTraceServiceResponse | Status]"]
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+def ask(
+    collector: CollectorProcess,
+    path: str,
+    key: str = "",
+    *,
+    method: str = "GET",
+    body: bytes = b"",
+    **headers: str,
+) -> Answered:
+    """Send one request; nothing is followed and nothing is kept."""
+    with closing(
+        http.client.HTTPConnection(urlsplit(collector.endpoint).netloc, timeout=30)
+    ) as line:
+        told = {name.replace("_", "-"): value for name, value in headers.items()}
+        bearer = {"authorization": f"Bearer {key}"} if key else {}
+        line.request(method, path, body, {**told, **bearer})
+        answer = line.getresponse()
+        names = {name.lower(): value for name, value in answer.getheaders()}
+        return Answered(answer.status, names, answer.read())
+
+
+def make_key(
+    collector: CollectorProcess,
+    admin: str,
+    *projects: str,
+    scopes: str = "ingest,read",
+    **more: Any,
+) -> str:
+    wanted = {"scopes": scopes.split(","), "projects": list(projects) or ["*"], **more}
+    body = json.dumps(wanted).encode()
+    made = ask(
+        collector, "/api/v1/keys", admin, method="POST", body=body, content_type="application/json"
+    )
+    assert made.status == 201, made.body
+    text: str = made.json["key"]
+    return text
+
+
+def names_of(collector: CollectorProcess, admin: str, project: str) -> list[str]:
+    """The models of all recorded runs of a project."""
+    path = f"/api/v1/projects/{quote(project, safe='')}/runs?limit=1000"
+    return sorted(run["model"] for run in ask(collector, path, admin).json["runs"])
+
+
+def send_http(
+    collector: CollectorProcess, key: str, body: bytes, header_project: str = ""
+) -> tuple[int, ExportTraceServiceResponse | Status]:
+    """Send spans; returns the code, 0 for success, and the message that is answered."""
+    more = {"x_otel_ml_project": header_project} if header_project else {}
+    answered = ask(
+        collector, "/v1/traces", key, method="POST", body=body, content_type=PROTOBUF, **more
+    )
+    if answered.status == 200:
+        return 0, ExportTraceServiceResponse.FromString(answered.body)
+    status = Status.FromString(answered.body)
+    codes = {UNAUTHENTICATED: 401, FORBIDDEN: 403, EXHAUSTED: 429}
+    assert codes[status.code] == answered.status
+    assert answered.headers.get("www-authenticate") == (
+        "Bearer" if answered.status == 401 else None
+    )
+    assert ("retry-after" in answered.headers) is (answered.status == 429)
+    return status.code, status
+
+
+def send_grpc(
+    collector: CollectorProcess, key: str, body: bytes, header_project: str = ""
+) -> tuple[int, ExportTraceServiceResponse | Status]:
+    """Do the same over gRPC."""
+    metadata = [("authorization", f"Bearer {key}")] if key else []
+    metadata += [("x-otel-ml-project", header_project)] if header_project else []
+    with grpc.insecure_channel(collector.grpc) as channel:
+        export: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(EXPORT)
+        try:
+            return 0, ExportTraceServiceResponse.FromString(
+                export(body, timeout=30, metadata=tuple(metadata))
+            )
+        except grpc.RpcError as caught:
+            error: Any = caught
+            trailers = dict(error.trailing_metadata())
+            status = Status.FromString(trailers["grpc-status-details-bin"])
+            assert status.code == error.code().value[0]
+            assert ("google.rpc.retryinfo-bin" in trailers) is (status.code == EXHAUSTED)
+            return status.code, status
+
+
+def call_now(model: str, **fields: Any) -> Span:
+    return make_call(model, start_ns=time.time_ns(), **fields)
+
+
+def run_keys(*arguments: str, key: str = "") -> "subprocess.CompletedProcess[str]":
+    """Run ``otel-ml keys`` until it ends."""
+    return subprocess.run(
+        [sys.executable, "-m", "otel_ml_collector", "keys", *arguments],
+        env={**os.environ, "OTEL_ML_API_KEY": key},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
