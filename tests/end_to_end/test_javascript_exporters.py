@@ -8,16 +8,14 @@ import os
 import subprocess
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
 from urllib.parse import quote
 
 import pytest
 
 from tests.support.collector import CollectorProcess
-
-Protocol = Literal["grpc", "http"]
 
 pytestmark = pytest.mark.node
 
@@ -47,32 +45,33 @@ TOOL_ATTRIBUTES = {
 QUESTION = [{"role": "user", "parts": [{"type": "text", "content": "Où est mon colis ? 📦"}]}]
 ANSWER = [{"role": "assistant", "parts": [{"type": "text", "content": "It arrives on Friday."}]}]
 
-on_each_client = pytest.mark.parametrize(
-    ("protocol", "compression"),
-    [("grpc", "none"), ("grpc", "gzip"), ("http", "none"), ("http", "gzip")],
-)
+CLIENTS = [
+    (protocol, compression)
+    for protocol in ("grpc", "http", "json")
+    for compression in ("none", "gzip")
+]
 
 
-@pytest.fixture
-def project(request: pytest.FixtureRequest) -> str:
-    """A project of the test's own."""
-    name: str = request.node.name
-    return name
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What a script has sent, and what it printed: the run ids by their names in it."""
+
+    project: str
+    start_s: int
+    ids: Mapping[str, str]
+
+    @property
+    def start_ns(self) -> int:
+        return self.start_s * 10**9
 
 
-def send(
-    node: str,
-    collector: CollectorProcess,
-    protocol: Protocol,
-    compression: str,
-    *,
-    project: str,
-    start_s: int,
-) -> Mapping[str, str]:
-    """Run the script; returns the run ids of ``chat`` and ``tool``."""
-    endpoints = {"grpc": f"http://{collector.grpc}", "http": collector.endpoint}
+def run_script(
+    node: str, script: str, protocol: str, endpoint: str, project: str, **variables: str
+) -> Sent:
+    """Run a script of tests/node against an endpoint."""
+    start_s = int(time.time())
     done = subprocess.run(
-        [node, "send.mjs", protocol, str(start_s)],
+        [node, script, protocol, str(start_s)],
         cwd=PACKAGE,
         capture_output=True,
         text=True,
@@ -80,14 +79,35 @@ def send(
         check=False,
         env={
             "PATH": os.environ["PATH"],
-            "OTEL_EXPORTER_OTLP_ENDPOINT": endpoints[protocol],
-            "OTEL_EXPORTER_OTLP_COMPRESSION": compression,
+            "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
             "OTEL_EXPORTER_OTLP_HEADERS": f"x-otel-ml-project={quote(project)}",
+            **variables,
         },
     )
     assert (done.returncode, done.stderr) == (0, "")
-    ids: dict[str, str] = json.loads(done.stdout)
-    return ids
+    return Sent(project, start_s, json.loads(done.stdout))
+
+
+def send(
+    node: str, script: str, collector: CollectorProcess, protocol: str, compression: str
+) -> Sent:
+    """Run a script against a collector, in a project of its own."""
+    endpoint = f"http://{collector.grpc}" if protocol == "grpc" else collector.endpoint
+    project = f"{script} {protocol} {compression}"
+    variables = {"OTEL_EXPORTER_OTLP_COMPRESSION": compression}
+    return run_script(node, script, protocol, endpoint, project, **variables)
+
+
+@pytest.fixture(scope="module", params=CLIENTS, ids="-".join)
+def sent(request: pytest.FixtureRequest, node: str, collector: CollectorProcess) -> Sent:
+    """A model call with a tool call in it, sent once by each client."""
+    return send(node, "send.mjs", collector, *request.param)
+
+
+@pytest.fixture(scope="module", params=CLIENTS, ids="-".join)
+def logged(request: pytest.FixtureRequest, node: str, collector: CollectorProcess) -> Sent:
+    """A model call, a log record and an evaluation of it, sent once by each client."""
+    return send(node, "send_logs.mjs", collector, *request.param)
 
 
 def expected_run(run_id: str, start_ns: int, **fields: object) -> dict[str, object]:
@@ -136,17 +156,12 @@ def expected_run(run_id: str, start_ns: int, **fields: object) -> dict[str, obje
     }
 
 
-@on_each_client
-def test_chat_span(
-    node: str, collector: CollectorProcess, project: str, protocol: Protocol, compression: str
-) -> None:
+def test_chat_span(collector: CollectorProcess, sent: Sent) -> None:
     """A chat span of the JavaScript SDK is a model run with each attribute in its place."""
-    start_s = int(time.time())
-    ids = send(node, collector, protocol, compression, project=project, start_s=start_s)
-    assert collector.get(f"/runs/{ids['chat']}") == expected_run(
-        ids["chat"],
-        start_s * 10**9,
-        project=project,
+    assert collector.get(f"/runs/{sent.ids['chat']}") == expected_run(
+        sent.ids["chat"],
+        sent.start_ns,
+        project=sent.project,
         kind="model",
         span_kind="client",
         name="chat gpt-4o-mini",
@@ -163,18 +178,13 @@ def test_chat_span(
     )
 
 
-@on_each_client
-def test_tool_span(
-    node: str, collector: CollectorProcess, project: str, protocol: Protocol, compression: str
-) -> None:
+def test_tool_span(collector: CollectorProcess, sent: Sent) -> None:
     """A tool span of the JavaScript SDK is a tool run under its chat, with arguments and result."""
-    start_s = int(time.time())
-    ids = send(node, collector, protocol, compression, project=project, start_s=start_s)
-    assert collector.get(f"/runs/{ids['tool']}") == expected_run(
-        ids["tool"],
-        start_s * 10**9 + 250_000_000,
-        parent_run_id=ids["chat"],
-        project=project,
+    assert collector.get(f"/runs/{sent.ids['tool']}") == expected_run(
+        sent.ids["tool"],
+        sent.start_ns + 250_000_000,
+        parent_run_id=sent.ids["chat"],
+        project=sent.project,
         kind="tool",
         span_kind="internal",
         name="execute_tool search",
@@ -187,15 +197,58 @@ def test_tool_span(
     )
 
 
-@on_each_client
-def test_list_of_runs(
-    node: str, collector: CollectorProcess, project: str, protocol: Protocol, compression: str
-) -> None:
+def test_list_of_runs(collector: CollectorProcess, sent: Sent) -> None:
     """The list of runs shows both spans of the JavaScript SDK, the newest first."""
-    start_s = int(time.time())
-    ids = send(node, collector, protocol, compression, project=project, start_s=start_s)
-    runs = collector.runs(project)
+    runs = collector.runs(sent.project)
     assert [(run["run_id"], run["inputs"], run["outputs"]) for run in runs] == [
-        (ids["tool"], "order: 17, open: true", "Friday"),
-        (ids["chat"], "Où est mon colis ? 📦", "It arrives on Friday."),
+        (sent.ids["tool"], "order: 17, open: true", "Friday"),
+        (sent.ids["chat"], "Où est mon colis ? 📦", "It arrives on Friday."),
     ]
+
+
+def test_logs(collector: CollectorProcess, logged: Sent) -> None:
+    """A log record of the JavaScript SDK is a line of its run, an evaluation is its score."""
+    chat = logged.ids["chat"]
+    assert collector.get(f"/runs/{chat}") == expected_run(
+        chat,
+        logged.start_ns,
+        project=logged.project,
+        kind="model",
+        span_kind="client",
+        name="chat gpt-4o-mini",
+        model="gpt-4o-mini",
+        latency_ms=1_500.0,
+        inputs=None,
+        outputs=None,
+        provider_model="gpt-4o-mini",
+        attributes={"gen_ai.operation.name": "chat", "gen_ai.request.model": "gpt-4o-mini"},
+        scores={"helpfulness": 0.75},
+        passed={"helpfulness": True},
+        evaluations=[
+            {
+                "judge": "helpfulness",
+                "version": None,
+                "digest": "",
+                "score": 0.75,
+                "passed": True,
+                "label": "pass",
+                "explanation": "It says when",
+                "error": "",
+                "source": "judge",
+            }
+        ],
+        logs=[
+            {
+                "time_ns": logged.start_ns + 500_000_000,
+                "offset_ms": 500.0,
+                "severity": "warning",
+                "message": "The order is late 📦",
+                "event": "",
+                "attributes": {
+                    "otel.scope.name": "shop.log",
+                    "shop.depots": ["Lyon", "Ghent"],
+                    "shop.order": 17,
+                },
+            }
+        ],
+    )

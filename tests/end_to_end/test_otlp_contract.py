@@ -198,13 +198,13 @@ def test_undecodable_http(collector: CollectorProcess) -> None:
 
 
 def test_other_media_type(collector: CollectorProcess) -> None:
-    """A body of another content type is answered 415 with a Status that names the right one."""
+    """A body of another content type is answered 415 with a Status that names the right ones."""
     assert refused_by_http(collector, b"{}", {"Content-Type": "text/plain"}) == (
         415,
         PROTOBUF,
         Status(
             code=INVALID_ARGUMENT,
-            message=f"Invalid content type 'text/plain': expected {PROTOBUF}",
+            message=f"Invalid content type 'text/plain': expected {PROTOBUF} or application/json",
         ),
     )
 

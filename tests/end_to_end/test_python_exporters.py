@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import time
+import typing
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -17,9 +18,14 @@ from urllib.parse import quote
 
 import grpc
 import pytest
+from opentelemetry._logs import LogRecord, SeverityNumber
+from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter as GrpcLogs
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcExporter
 from opentelemetry.exporter.otlp.proto.http import Compression as HttpCompression
+from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter as HttpLogs
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HttpExporter
+from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry.sdk._logs.export import LogRecordExporter, SimpleLogRecordProcessor
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import (
@@ -103,6 +109,16 @@ with provider.get_tracer("script").start_as_current_span("chat m") as span:
 """
 
 
+class Receiver(typing.Protocol):
+    """Where OTLP can be sent to."""
+
+    @property
+    def endpoint(self) -> str: ...
+
+    @property
+    def grpc(self) -> str: ...
+
+
 class WatchedExporter(SpanExporter):
     """Passes spans on and keeps what each export returned: the SDK throws it away."""
 
@@ -126,7 +142,7 @@ def project(request: pytest.FixtureRequest) -> str:
 
 
 def make_exporter(
-    collector: CollectorProcess,
+    collector: Receiver,
     protocol: Protocol,
     compression: Compression = "none",
     *,
@@ -142,6 +158,57 @@ def make_exporter(
         )
     url = f"{collector.endpoint}/v1/traces"
     return HttpExporter(url, headers=headers, compression=HttpCompression(compression))
+
+
+def make_log_exporter(
+    collector: Receiver,
+    protocol: Protocol,
+    compression: Compression = "none",
+    *,
+    project: str | None = None,
+) -> LogRecordExporter:
+    headers = {} if project is None else {"x-otel-ml-project": project}
+    if protocol == "grpc":
+        return GrpcLogs(
+            collector.grpc,
+            insecure=True,
+            headers=headers,
+            compression=GRPC_COMPRESSIONS[compression],
+        )
+    url = f"{collector.endpoint}/v1/logs"
+    return HttpLogs(url, headers=headers, compression=HttpCompression(compression))
+
+
+def log_about(exporter: LogRecordExporter, chat: Span, start_ns: int) -> None:
+    """Send a log record within a model call, then an evaluation of it."""
+    provider = LoggerProvider(resource=Resource(SHOP), shutdown_on_exit=False)
+    provider.add_log_record_processor(SimpleLogRecordProcessor(exporter))
+    logger = provider.get_logger("shop.log", "3.0")
+    context = set_span_in_context(chat)
+    logger.emit(
+        LogRecord(
+            timestamp=start_ns + 500_250_000,
+            context=context,
+            severity_number=SeverityNumber.WARN,
+            severity_text="WARN",
+            body={"order": 17, "parcel": "📦", "depots": ["Lyon", None]},
+            attributes={"shop.route": {"from": "Lyon", "to": ["Ghent"]}},
+        )
+    )
+    logger.emit(
+        LogRecord(
+            timestamp=start_ns + 1_600_000_000,
+            context=context,
+            event_name="gen_ai.evaluation.result",
+            attributes={
+                "gen_ai.evaluation.name": "helpfulness",
+                "gen_ai.evaluation.score.value": 0.75,
+                "gen_ai.evaluation.score.label": "pass",
+                "gen_ai.evaluation.explanation": "It says when",
+            },
+        )
+    )
+    provider.shutdown()
 
 
 @contextmanager
@@ -227,17 +294,9 @@ def expected_run(span: Span, start_ns: int, **fields: object) -> dict[str, objec
     }
 
 
-@on_each_protocol
-@on_each_compression
-def test_chat_span(
-    collector: CollectorProcess, project: str, protocol: Protocol, compression: Compression
-) -> None:
-    """A chat span is a model run with each of its attributes in its place."""
-    start_ns = time.time_ns()
-    with tracing(make_exporter(collector, protocol, compression, project=project)) as tracer:
-        ask, chat = answer_question(tracer, start_ns)
-        found = collector.get(f"/runs/{run_id(chat)}")
-    assert found == expected_run(
+def expected_chat(ask: Span, chat: Span, start_ns: int, project: str) -> dict[str, object]:
+    """Write the whole record of the model call of `answer_question`."""
+    return expected_run(
         chat,
         start_ns + 250_000,
         parent_run_id=run_id(ask),
@@ -257,6 +316,73 @@ def test_chat_span(
         attributes=CHAT_ATTRIBUTES,
         dialect="gen_ai",
     )
+
+
+def expected_evaluation() -> dict[str, object]:
+    """Write what the evaluation of `log_about` adds to a record."""
+    return {
+        "scores": {"helpfulness": 0.75},
+        "passed": {"helpfulness": True},
+        "evaluations": [
+            {
+                "judge": "helpfulness",
+                "version": None,
+                "digest": "",
+                "score": 0.75,
+                "passed": True,
+                "label": "pass",
+                "explanation": "It says when",
+                "error": "",
+                "source": "judge",
+            }
+        ],
+    }
+
+
+def expected_line(start_ns: int) -> dict[str, object]:
+    """Write the line of the log record of `log_about`."""
+    return {
+        "time_ns": start_ns + 500_250_000,
+        "offset_ms": 500.0,
+        "severity": "warning",
+        "message": '{"order":17,"parcel":"📦","depots":["Lyon",null]}',
+        "event": "",
+        "attributes": {
+            "otel.scope.name": "shop.log",
+            "shop.route": {"from": "Lyon", "to": ["Ghent"]},
+        },
+    }
+
+
+@on_each_protocol
+@on_each_compression
+def test_chat_span(
+    collector: CollectorProcess, project: str, protocol: Protocol, compression: Compression
+) -> None:
+    """A chat span is a model run with each of its attributes in its place."""
+    start_ns = time.time_ns()
+    with tracing(make_exporter(collector, protocol, compression, project=project)) as tracer:
+        ask, chat = answer_question(tracer, start_ns)
+        found = collector.get(f"/runs/{run_id(chat)}")
+    assert found == expected_chat(ask, chat, start_ns, project)
+
+
+@on_each_protocol
+@on_each_compression
+def test_logs(
+    collector: CollectorProcess, project: str, protocol: Protocol, compression: Compression
+) -> None:
+    """A log record within a model call is a line of its run, an evaluation is its score."""
+    start_ns = time.time_ns()
+    with tracing(make_exporter(collector, protocol, project=project)) as tracer:
+        ask, chat = answer_question(tracer, start_ns)
+    exporter = make_log_exporter(collector, protocol, compression, project=project)
+    log_about(exporter, chat, start_ns)
+    assert collector.get(f"/runs/{run_id(chat)}") == {
+        **expected_chat(ask, chat, start_ns, project),
+        **expected_evaluation(),
+        "logs": [expected_line(start_ns)],
+    }
 
 
 @on_each_protocol

@@ -1,40 +1,16 @@
 // Sends one model call with a tool call in it, and prints the ids of both spans as JSON.
 //
-//   node send.mjs grpc|http <start, seconds since the epoch>
-//
-// OpenTelemetry's own variables say the rest: OTEL_EXPORTER_OTLP_ENDPOINT, _COMPRESSION and
-// _HEADERS. Exits with 1 as soon as the SDK warns of anything, a partial success included.
+//   node send.mjs grpc|http|json <start, seconds since the epoch>
 
-import { DiagLogLevel, SpanKind, context, diag, trace } from "@opentelemetry/api";
-import { OTLPTraceExporter as GrpcExporter } from "@opentelemetry/exporter-trace-otlp-grpc";
-import { OTLPTraceExporter as HttpExporter } from "@opentelemetry/exporter-trace-otlp-proto";
-import { resourceFromAttributes } from "@opentelemetry/resources";
+import { SpanKind, context, trace } from "@opentelemetry/api";
 import { NodeTracerProvider, SimpleSpanProcessor } from "@opentelemetry/sdk-trace-node";
+import { at, id, resource, traces } from "./exporters.mjs";
 
-const [protocol, start] = process.argv.slice(2);
-
-const fail = (...words) => {
-  console.error(...words);
-  process.exitCode = 1;
-};
-const ignore = () => {};
-diag.setLogger(
-  { error: fail, warn: fail, info: ignore, debug: ignore, verbose: ignore },
-  DiagLogLevel.WARN,
-);
-
-const exporter = protocol === "grpc" ? new GrpcExporter() : new HttpExporter();
 const provider = new NodeTracerProvider({
-  resource: resourceFromAttributes({ "service.name": "shop-js", "service.version": "4.5.6" }),
-  spanProcessors: [new SimpleSpanProcessor(exporter)],
+  resource,
+  spanProcessors: [new SimpleSpanProcessor(traces())],
 });
 const tracer = provider.getTracer("shop.assistant", "2.0");
-
-// A time as [seconds, nanoseconds].
-const at = (milliseconds) => [
-  Number(start) + Math.floor(milliseconds / 1_000),
-  (milliseconds % 1_000) * 1_000_000,
-];
 
 const chat = tracer.startSpan("chat gpt-4o-mini", {
   kind: SpanKind.CLIENT,
@@ -80,5 +56,4 @@ tool.end(at(750));
 chat.end(at(1_500));
 await provider.shutdown();
 
-const id = (span) => `${span.spanContext().traceId}-${span.spanContext().spanId}`;
 console.log(JSON.stringify({ chat: id(chat), tool: id(tool) }));

@@ -1,0 +1,59 @@
+"""Signing in with a key and out again, in a browser."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from otel_ml_collector.cli import main
+from tests.browser.conftest import Tab
+from tests.support.collector import CollectorProcess
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture
+def tab(chromium: Browser, own_collector: CollectorProcess) -> Iterator[Tab]:
+    """A tab before a collector that has no key yet; it fails its test when the console complained.
+
+    What a browser says of the answers 403 and 429 to a form is no complaint of the page's.
+    """
+    context = chromium.new_context(viewport={"width": 1280, "height": 700})
+    opened = Tab(context, own_collector.endpoint)
+    yield opened
+    context.close()
+    assert [text for text in opened.complaints if "status of 403" not in text] == []
+
+
+def test_sign_in(
+    tab: Tab,
+    own_collector: CollectorProcess,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    shots: Path,
+) -> None:
+    """A reader is asked for a key, comes to the page that was wanted, and leaves again."""
+    http = urlsplit(own_collector.endpoint).netloc
+    where = ["--data-dir", str(tmp_path / "data"), "--http", http]
+    assert main(["keys", "add", *where, "--project", "shop", "--scope", "read"]) == 0
+    key = capsys.readouterr().out.strip()
+    page = tab.open("/projects/shop/runs?last=1h")
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+    expect(page.get_by_label("Key")).to_be_focused()
+    page.keyboard.type("omk_wrong")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("alert")).to_have_text("This is no valid key that may read")
+    page.screenshot(path=shots / "sign-in.png")
+    page.get_by_label("Key").fill(key)
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/projects/shop/runs?last=1h")
+    expect(page.get_by_role("heading", name="No runs yet")).to_be_visible()
+    call = page.locator("#api-call")
+    expect(call).to_contain_text("""curl -H "x-api-key: $OTEL_ML_API_KEY" 'http://""")
+    page.screenshot(path=shots / "signed-in.png")
+    page.get_by_role("button", name="Sign out").click()
+    page.wait_for_url("**/sign-in")
+    tab.open("/projects/shop/runs")
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()

@@ -1,0 +1,35 @@
+"""A collector that needs keys, and the key of its admin."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.support.collector import CollectorProcess
+from tests.support.keys import run_keys
+
+ALL: Final = "ingest,read,annotate,admin,import"
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture(scope="module")
+def admin(data_dir: Path) -> str:
+    """The text of a key that may everything, made before the collector starts."""
+    done = run_keys("add", "--data-dir", str(data_dir), "--project", "*", "--scope", ALL)
+    return done.stdout.strip()
+
+
+@pytest.fixture(scope="module")
+def closed(data_dir: Path, admin: str) -> Iterator[CollectorProcess]:
+    """A collector that needs keys."""
+    process = CollectorProcess(data_dir, "--require-keys")
+    try:
+        process.wait_ready()
+        yield process
+    finally:
+        process.kill()

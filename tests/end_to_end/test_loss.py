@@ -1,0 +1,128 @@
+"""Spans of real processes that are lost on the way are missed, by number, process and hour."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from otel_ml_collector.query.loss import last_day
+from otel_ml_collector.span import Span, Value
+from otel_ml_collector.store.arrivals import read_totals
+from tests.otel_ml_collector.spans import make_call, make_sign
+from tests.otel_ml_collector.stores import open_store
+from tests.otel_ml_collector.wire import encode
+from tests.support.collector import CollectorProcess, wait_until
+from tests.support.relay import PROTOBUF, Relay
+
+PROJECT = "shop"
+# 13 numbers when it ends by itself: the run's start and end, 10 calls, the goodbye.
+SCRIPT = """
+import os, signal, sys
+from otel_ml import Client
+
+client = Client("shop")
+
+@client.trace
+def answer(number):
+    return number
+
+@client.trace
+def lost(number):
+    return number
+
+with client.run("training"):
+    for call, times in ((answer, 3), (lost, 5), (answer, 2)):
+        for number in range(times):
+            call(number)
+        assert client.flush(10).pending == 0
+    if sys.argv[1] == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.fixture
+def relay(own_collector: CollectorProcess) -> Iterator[Relay]:
+    """Loses every request that has a span of the name lost."""
+    opened = Relay(own_collector, lambda names: "lost" in names)
+    yield opened
+    opened.close()
+
+
+def run(relay: Relay, end: str) -> int:
+    """Run the script to its end; returns its status."""
+    environment = {**os.environ, "OTEL_ML_ENDPOINT": relay.endpoint}
+    command = [sys.executable, "-c", SCRIPT, end]
+    return subprocess.run(command, env=environment, timeout=60, check=False).returncode
+
+
+def counts(collector: CollectorProcess) -> Any:
+    return collector.get(f"/projects/{PROJECT}/loss")["totals"]
+
+
+def test_lost_on_the_way(own_collector: CollectorProcess, relay: Relay) -> None:
+    """What a process numbered and is not here when it says goodbye is missing; twice is once."""
+    assert run(relay, "ended") == 0
+    expected = {"received": 8, "missing": 5, "late": 0, "dropped": 0}
+    assert counts(own_collector) == expected
+    for body in [*reversed(relay.passed), *relay.passed]:
+        assert own_collector.post("/v1/traces", body, PROTOBUF)[0] == 200
+    assert counts(own_collector) == expected
+    own_collector.restart()
+    wait_until(lambda: "5 spans of process" in own_collector.output)
+    assert 'otel_ml_spans_missing{project="shop"} 5.0' in own_collector.get_text("/metrics")
+    (body,) = relay.lost
+    assert own_collector.post("/v1/traces", body, PROTOBUF)[0] == 200
+    assert counts(own_collector) == {"received": 13, "missing": 0, "late": 0, "dropped": 0}
+
+
+def test_killed_process(own_collector: CollectorProcess, relay: Relay, tmp_path: Path) -> None:
+    """Of a process that was killed, what is below its highest number is missing a minute later."""
+    assert run(relay, "killed") == -9
+    assert counts(own_collector)["missing"] == 0
+    own_collector.stop()
+    with open_store(tmp_path / "data") as store:
+        (totals,) = read_totals(store.reader, last_day(time.time_ns() + 120 * 10**9))
+    assert (totals["project"], totals["received"], totals["missing"]) == (PROJECT, 6, 5)
+
+
+def test_killed_collector(own_collector: CollectorProcess) -> None:
+    """Of a sender that sends again what was not acknowledged, nothing is missing after kills."""
+    pause = threading.Event()
+    for moment, delay_s in enumerate((0.0, 0.02, 0.05)):
+        body = encode([number(moment * 200 + place) for place in range(1, 201)])
+        sender = threading.Thread(target=post, args=(own_collector, body))
+        sender.start()
+        pause.wait(delay_s)  # anywhere between the first byte and the answer
+        own_collector.kill()
+        sender.join()
+        own_collector.restart()
+        assert post(own_collector, body) == 200
+    goodbye = make_sign("goodbye", time.time_ns(), "0000000a", seq=601, project=PROJECT)
+    assert post(own_collector, encode([goodbye])) == 200
+    assert counts(own_collector) == {"received": 601, "missing": 0, "late": 0, "dropped": 0}
+
+
+def number(seq: int) -> Span:
+    """Make a call that ends now, with its number."""
+    now_ns = time.time_ns()
+    told: dict[str, Value] = {
+        "otel_ml.project": PROJECT,
+        "otel_ml.process": "0000000a",
+        "otel_ml.seq": seq,
+    }
+    return make_call("answer", told, start_ns=now_ns, end_ns=now_ns)
+
+
+def post(collector: CollectorProcess, body: bytes) -> int:
+    """Send a request; returns the status, 0 when the collector is gone."""
+    try:
+        return collector.post("/v1/traces", body, PROTOBUF)[0]
+    except (OSError, HTTPException):
+        return 0

@@ -1,0 +1,121 @@
+"""Pages of configured origins may send OTLP from a browser; pages of others may not.
+
+Spec: https://opentelemetry.io/docs/specs/otlp/#otlphttp-request, and https://fetch.spec.whatwg.org
+"""
+
+import http.client
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.support.collector import CollectorProcess
+
+SHOP = "https://shop.example"
+OTHER = "https://evil.example"
+JSON = "application/json"
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CollectorProcess]:
+    """A collector that pages of the shop may send to."""
+    data = tmp_path_factory.mktemp("data")
+    process = CollectorProcess(data, "--cors-origins", f"http://localhost:3000,{SHOP}")
+    try:
+        process.wait_ready()
+        yield process
+    finally:
+        process.kill()
+
+
+def ask(
+    collector: CollectorProcess, method: str, path: str, headers: Mapping[str, str]
+) -> tuple[int, dict[str, str], bytes]:
+    """Send what a browser would send; returns the status, what it says of CORS, and the body."""
+    with closing(http.client.HTTPConnection(urlsplit(collector.endpoint).netloc)) as connection:
+        connection.request(method, path, b"{}" if method == "POST" else None, dict(headers))
+        answer = connection.getresponse()
+        said = {
+            name.lower(): value
+            for name, value in answer.getheaders()
+            if name.lower().startswith("access-control-")
+        }
+        return answer.status, said, answer.read()
+
+
+def preflight(
+    collector: CollectorProcess, origin: str, path: str = "/v1/traces"
+) -> tuple[int, dict[str, str], bytes]:
+    wanted = {
+        "Origin": origin,
+        "Sec-Fetch-Site": "cross-site",
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "content-type,x-otel-ml-project",
+    }
+    return ask(collector, "OPTIONS", path, wanted)
+
+
+def send(
+    collector: CollectorProcess, origin: str, path: str = "/v1/traces", media_type: str = JSON
+) -> tuple[int, dict[str, str], bytes]:
+    sent = {"Origin": origin, "Sec-Fetch-Site": "cross-site", "Content-Type": media_type}
+    return ask(collector, "POST", path, sent)
+
+
+@pytest.mark.parametrize("path", ["/v1/traces", "/v1/logs", "/v1/metrics"])
+@pytest.mark.parametrize("origin", [SHOP, "http://localhost:3000"])
+def test_preflight(shared: CollectorProcess, origin: str, path: str) -> None:
+    """A browser that asks first for a page of a configured origin is told that it may send."""
+    status, said, _ = preflight(shared, origin, path)
+    assert (status, said) == (
+        200,
+        {
+            "access-control-allow-origin": origin,
+            "access-control-allow-methods": "POST",
+            "access-control-allow-headers": "content-type,x-otel-ml-project",
+            "access-control-max-age": "600",
+        },
+    )
+
+
+@pytest.mark.parametrize("origin", [OTHER, "https://shop.example.evil.example", "null"])
+def test_foreign_preflight(shared: CollectorProcess, origin: str) -> None:
+    """A browser that asks for a page of another origin is told of no origin."""
+    status, said, _ = preflight(shared, origin)
+    assert (status, said.get("access-control-allow-origin")) == (400, None)
+
+
+def test_answer(shared: CollectorProcess) -> None:
+    """A page of a configured origin may read the answer, and when to send again."""
+    assert send(shared, SHOP) == (
+        200,
+        {"access-control-allow-origin": SHOP, "access-control-expose-headers": "Retry-After"},
+        b"{}",
+    )
+
+
+def test_error(shared: CollectorProcess) -> None:
+    """A page of a configured origin may read why it was refused."""
+    status, said, body = send(shared, SHOP, media_type="text/plain")
+    assert (status, said["access-control-allow-origin"]) == (415, SHOP)
+    assert b"Invalid content type" in body
+
+
+def test_foreign_page(shared: CollectorProcess) -> None:
+    """A page of another origin stores nothing."""
+    assert send(shared, OTHER) == (403, {}, b"Requests from another site are refused")
+
+
+def test_other_paths(shared: CollectorProcess) -> None:
+    """A page of a configured origin may send OTLP, and nothing else."""
+    status, said, _ = send(shared, SHOP, "/api/v1/feedback")
+    assert (status, said) == (403, {})
+
+
+def test_no_browser(shared: CollectorProcess) -> None:
+    """What is no browser sends as ever."""
+    status, said, body = ask(shared, "POST", "/v1/traces", {"Content-Type": JSON})
+    assert (status, json.loads(body)) == (200, {})
+    assert "access-control-allow-origin" not in said
