@@ -24,7 +24,7 @@ from starlette.responses import Response
 from otel_ml_collector.commit import Commit
 from otel_ml_collector.config import Address, Settings
 from otel_ml_collector.drain import Drain
-from otel_ml_collector.errors import BadSetting
+from otel_ml_collector.errors import BadSetting, Unavailable
 from otel_ml_collector.gate import Gate
 from otel_ml_collector.guard import Guard
 from otel_ml_collector.health import Health
@@ -119,9 +119,10 @@ def open_collector(
     """Open the store and start the threads that write to it.
 
     Raises:
-        BadSetting: The store cannot be opened.
+        BadSetting: The store cannot be opened, or its keys cannot be read.
     """
     connections = Connections(store)
+    keyring = _read_keys(connections, required=require_keys)
     reader = Reader(connections)
     telemetry, losses = Telemetry(), LossNumbers()
     runs = RunNumbers(
@@ -136,7 +137,6 @@ def open_collector(
     quotas = Quotas(on_refused=telemetry.count_quota_refusal)
     pipeline = Pipeline(commit, telemetry, quotas)
     uploads = Uploads(ArtifactWriter(connections), telemetry, check_room=health.check_room)
-    keyring = Keyring(KeyStore(connections), required=require_keys)
     return Collector(
         pipeline=pipeline,
         uploads=uploads,
@@ -149,6 +149,14 @@ def open_collector(
         quotas=quotas,
         losses=LossWatch(reader, losses),
     )
+
+
+def _read_keys(connections: Connections, *, required: bool) -> Keyring:
+    try:
+        return Keyring(KeyStore(connections), required=required)
+    except Unavailable as error:
+        connections.close()
+        raise BadSetting(f"The keys cannot be read: {error}") from error
 
 
 def _keep_temporary_files(folder: Path) -> None:

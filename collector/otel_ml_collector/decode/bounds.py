@@ -9,11 +9,12 @@ from typing import Final
 from otel_ml_collector.decode.signals import Form
 from otel_ml_collector.errors import TooLarge
 
-# More than can be stored in the time that a sender waits.
-MOST_RECORDS: Final = 100_000
-# A body of 64 MiB has fewer when its attributes are of ten bytes or more.
-_MOST_VALUES: Final = {Form.PROTOBUF: 4_000_000, Form.JSON: 8_000_000}
-_COUNTED_BYTES: Final = 8_000_000
+# As many as are stored in the time that a sender waits: of more, each try would be in vain.
+MOST_RECORDS: Final = 25_000
+# A body of 64 MiB has fewer when its attributes are of thirty bytes or more. An empty link takes
+# 500 bytes of memory, and there may be two such bodies at a time.
+_MOST_VALUES: Final = {Form.PROTOBUF: 1_500_000, Form.JSON: 3_000_000}
+_COUNTED_BYTES: Final = 1_000_000
 _MARKS: Final = (b",{", b",[", b',"', b'{"', b"{}", b"[]")
 # The tags of fields with a length, and the lengths, of which a body can have very many; but for
 # tabs and line ends, which follow each other in texts.
