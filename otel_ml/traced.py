@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from otel_ml import attributes as names
 from otel_ml.capture import make_binder
 from otel_ml.capture_mode import capture_mode
+from otel_ml.errors import report
 from otel_ml.recorder import TELL_EVERY_NS, Recorder
 from otel_ml.settings import Settings
 from otel_ml.tags import Value, tags_of
@@ -111,11 +112,15 @@ class Traced:
         """Find the version that an output belongs to; its definition joins `facts` when due.
 
         Returns:
-            What all runs of that version say.
+            What all runs of that version say, or all of the function where it is not known.
         """
         version = self._versions.get(flat_shape(output))
         if version is None:
-            version = self._version(output)
+            try:
+                version = self._version(output)
+            except Exception as error:  # noqa: BLE001 - it costs the run neither output nor scores
+                report("version", error)
+                return self.start_attributes
         if now_ns >= version.due_ns or version.identity is not recorder.identity:
             version.write(self.start_attributes, self._params_text(), recorder.identity)
             due_ns = recorder.tell((self.name, version.digest, version.structure), now_ns)

@@ -14,7 +14,7 @@ import textwrap
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FunctionType, MethodType
 from typing import Any, Final, NamedTuple
 
@@ -24,6 +24,7 @@ from otel_ml.versions.code import inner_codes, is_same_code
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 
 _WRAPPERS: Final = 32
+_PARSES: Final = 20
 _FUTURES: Final = functools.reduce(
     int.__or__,
     (getattr(__future__, name).compiler_flag for name in __future__.all_feature_names),
@@ -54,7 +55,7 @@ def find_source(function: FunctionType) -> Source | None:
     try:
         text = _text(function)
         with _quiet():
-            nodes = _candidates(ast.parse(text), function)
+            nodes = _candidates(_parse(text), function)
             found = [node for node in nodes if _is_code_of(node, function)]
     except (OSError, TypeError, SyntaxError, ValueError, IndexError, RecursionError, MemoryError):
         return None
@@ -110,6 +111,18 @@ def _text(function: FunctionType) -> str:
     return f"if 1:\n{source}" if source[:1].isspace() else source
 
 
+def _parse(text: str) -> ast.Module:
+    """Parse a text, again when another thread that parses has disturbed it.
+
+    Some versions of Python count the depth of both threads' trees in one place, and raise
+    `SystemError` for it: https://github.com/python/cpython/issues/106905
+    """
+    for _ in range(_PARSES):
+        with suppress(SystemError):
+            return ast.parse(text)
+    return ast.parse(text)
+
+
 def _candidates(tree: ast.Module, function: FunctionType) -> list[FunctionNode]:
     if function.__code__.co_name != "<lambda>":
         kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
@@ -159,7 +172,7 @@ def _in_place(node: FunctionNode, function: FunctionType) -> ast.stmt:
 
 
 def _around(text: str, name: str, inside: ast.stmt) -> ast.stmt:
-    [outside] = ast.parse(text).body
+    [outside] = _parse(text).body
     assert isinstance(outside, ast.FunctionDef | ast.ClassDef)  # noqa: S101 - narrows the union
     outside.name = name
     outside.body = [inside]
