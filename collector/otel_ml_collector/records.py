@@ -54,6 +54,7 @@ class Run:
         attributes: What no dialect has a field for.
         rank: Says which of several deliveries of one span wins, in whatever order they come.
         response_id: The provider's id of what it answered; what is said of it is found by that.
+        arrived_ns: When it was stored; 0 before that.
     """
 
     project: str
@@ -99,6 +100,7 @@ class Run:
     seq: int
     rank: int
     response_id: str = ""
+    arrived_ns: int = 0
 
     @property
     def run_id(self) -> str:
@@ -115,6 +117,7 @@ class ModelVersion:
         definition: JSON text, or empty when this delivery did not carry it.
         first_seen_ns: Start of the first run that named it: orders versions that come together.
         last_seen_ns: Start of the last one.
+        first_arrived_ns: When it was stored first; 0 before that.
     """
 
     project: str
@@ -125,6 +128,7 @@ class ModelVersion:
     definition: str
     first_seen_ns: int
     last_seen_ns: int
+    first_arrived_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +236,11 @@ class TraceKey:
     trace_id: bytes
     start_ns: int
     end_ns: int
+
+    def join(self, other: "TraceKey") -> "TraceKey":
+        """Make one of two of the same key and trace, over the times of both."""
+        start_ns, end_ns = min(self.start_ns, other.start_ns), max(self.end_ns, other.end_ns)
+        return TraceKey(self.key, self.project, self.trace_id, start_ns, end_ns)
 
     @property
     def is_own(self) -> bool:

@@ -53,7 +53,12 @@ class RecordServiceServicer(object):
 
     def PutRecords(self, request, context):
         """Stores records. The answer means that all of them are durable. Records may come again, in
-        any order: their identity is said at each message.
+        any order: their identity is said at each message, and two of one identity are one.
+
+        INVALID_ARGUMENT says that a record can never be stored. The sender then sends the records in
+        smaller requests to find which, leaves that one out, counts it and goes on. After any other
+        error, or none within 30 s, all of the request comes again. Requests are at most 3 MiB, but for
+        one with a single record that is larger. A key comes as metadata: authorization: Bearer KEY.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
