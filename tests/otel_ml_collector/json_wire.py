@@ -16,31 +16,15 @@ _NOT_IN_JSON = {math.inf: "Infinity", -math.inf: "-Infinity"}
 def encode_json(spans: Iterable[Span], random: Random) -> bytes:
     """Write spans as one export request; each brings resource and scope of its own."""
     writer = _Writer(random)
-    request = {
-        "resourceSpans": [
-            {
-                "resource": {"attributes": writer.pairs(span.scope.resource)},
-                "scopeSpans": [{"scope": writer.scope(span.scope), "spans": [writer.span(span)]}],
-            }
-            for span in spans
-        ]
-    }
-    return json.dumps(request, ensure_ascii=random.random() < 0.5).encode()
+    told = [(span.scope, writer.span(span)) for span in spans]
+    return writer.request("resourceSpans", "scopeSpans", "spans", told)
 
 
 def encode_json_logs(logs: Iterable[Log], random: Random) -> bytes:
     """Write log records as one export request; each brings resource and scope of its own."""
     writer = _Writer(random)
-    request = {
-        "resourceLogs": [
-            {
-                "resource": {"attributes": writer.pairs(log.scope.resource)},
-                "scopeLogs": [{"scope": writer.scope(log.scope), "logRecords": [writer.log(log)]}],
-            }
-            for log in logs
-        ]
-    }
-    return json.dumps(request, ensure_ascii=random.random() < 0.5).encode()
+    told = [(log.scope, writer.log(log)) for log in logs]
+    return writer.request("resourceLogs", "scopeLogs", "logRecords", told)
 
 
 class _Writer:
@@ -48,6 +32,21 @@ class _Writer:
 
     def __init__(self, random: Random) -> None:
         self._random = random
+
+    def request(
+        self, resources: str, scopes: str, records: str, told: Sequence[tuple[Scope, object]]
+    ) -> bytes:
+        """Write a request of records; the first three are the names of its lists."""
+        request = {
+            resources: [
+                {
+                    "resource": {"attributes": self.pairs(scope.resource)},
+                    scopes: [{"scope": self.scope(scope), records: [record]}],
+                }
+                for scope, record in told
+            ]
+        }
+        return json.dumps(request, ensure_ascii=self._random.random() < 0.5).encode()
 
     def span(self, span: Span) -> dict[str, Any]:
         return self._object(

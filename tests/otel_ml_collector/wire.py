@@ -13,24 +13,28 @@ from opentelemetry.proto.common.v1.common_pb2 import (
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1 import trace_pb2
 
-from otel_ml_collector.span import Span, Value
+from otel_ml_collector.span import Scope, Span, Value
 
 
 def encode(spans: Iterable[Span]) -> bytes:
     """Write spans as one export request; each brings resource and scope of its own."""
     request = ExportTraceServiceRequest()
     for span in spans:
-        scope = span.scope
-        resource_spans = request.resource_spans.add(
-            resource=Resource(attributes=_pairs(scope.resource))
-        )
-        resource_spans.scope_spans.add(
-            scope=InstrumentationScope(
-                name=scope.name, version=scope.version, attributes=_pairs(scope.attributes)
-            ),
-            spans=[_message(span)],
-        )
+        resource_spans = request.resource_spans.add(resource=resource_of(span.scope))
+        resource_spans.scope_spans.add(scope=instrumentation(span.scope), spans=[_message(span)])
     return request.SerializeToString()
+
+
+def resource_of(scope: Scope) -> Resource:
+    """Write the resource of a scope."""
+    return Resource(attributes=pairs(scope.resource))
+
+
+def instrumentation(scope: Scope) -> InstrumentationScope:
+    """Write a scope without its resource."""
+    return InstrumentationScope(
+        name=scope.name, version=scope.version, attributes=pairs(scope.attributes)
+    )
 
 
 def any_value(value: Value) -> AnyValue:
@@ -47,13 +51,14 @@ def any_value(value: Value) -> AnyValue:
     elif isinstance(value, bytes):
         message.bytes_value = value
     elif isinstance(value, Mapping):
-        message.kvlist_value.CopyFrom(KeyValueList(values=_pairs(value)))
+        message.kvlist_value.CopyFrom(KeyValueList(values=pairs(value)))
     elif isinstance(value, Sequence):
         message.array_value.CopyFrom(ArrayValue(values=[any_value(item) for item in value]))
     return message
 
 
-def _pairs(attributes: Mapping[str, Value]) -> list[KeyValue]:
+def pairs(attributes: Mapping[str, Value]) -> list[KeyValue]:
+    """Write attributes."""
     return [KeyValue(key=key, value=any_value(value)) for key, value in attributes.items()]
 
 
@@ -70,16 +75,16 @@ def _message(span: Span) -> trace_pb2.Span:
             code=trace_pb2.Status.StatusCode.ValueType(span.status_code),
             message=span.status_message,
         ),
-        attributes=_pairs(span.attributes),
+        attributes=pairs(span.attributes),
         events=[
             trace_pb2.Span.Event(
-                name=event.name, time_unix_nano=event.time_ns, attributes=_pairs(event.attributes)
+                name=event.name, time_unix_nano=event.time_ns, attributes=pairs(event.attributes)
             )
             for event in span.events
         ],
         links=[
             trace_pb2.Span.Link(
-                trace_id=link.trace_id, span_id=link.span_id, attributes=_pairs(link.attributes)
+                trace_id=link.trace_id, span_id=link.span_id, attributes=pairs(link.attributes)
             )
             for link in span.links
         ],

@@ -3,25 +3,20 @@
 Spec: https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding
 """
 
-from collections.abc import Mapping
-from functools import partial
-from itertools import chain
 from typing import Final
 
 from otel_ml_collector.decode.json_values import (
     JsonObject,
     attributes_of,
-    check_size,
     each,
     enum,
     hex_bytes,
-    parse,
-    scope_of,
+    records_of,
     text,
     uint64,
     within,
 )
-from otel_ml_collector.span import Event, Link, Scope, Span, Value
+from otel_ml_collector.span import Event, Link, Scope, Span
 
 _SPAN_KINDS: Final = {
     "SPAN_KIND_UNSPECIFIED": 0,
@@ -40,19 +35,8 @@ def decode_json_traces(body: bytes) -> list[Span]:
     Raises:
         Refused: The body is no export request; where a field is wrong, a `BadField`.
     """
-    request = parse(body, "ExportTraceServiceRequest")
-    check_size(request, "resourceSpans", "scopeSpans", "spans")
-    return list(chain.from_iterable(each(request, "resourceSpans", _resource_spans)))
-
-
-def _resource_spans(found: JsonObject) -> list[Span]:
-    resource = within(found, "resource", attributes_of)
-    read = partial(_scope_spans, resource)
-    return list(chain.from_iterable(each(found, "scopeSpans", read)))
-
-
-def _scope_spans(resource: Mapping[str, Value], found: JsonObject) -> list[Span]:
-    return each(found, "spans", partial(_span, scope_of(resource, found)))
+    levels = ("resourceSpans", "scopeSpans", "spans")
+    return records_of(body, "ExportTraceServiceRequest", levels, _span)
 
 
 def _span(scope: Scope, found: JsonObject) -> Span:

@@ -10,6 +10,8 @@ import re
 from base64 import b64decode
 from binascii import Error as NotBase64
 from collections.abc import Callable, Mapping
+from functools import partial
+from itertools import chain
 from typing import Final, TypeVar
 
 import orjson
@@ -94,6 +96,37 @@ def check_size(request: JsonObject, *keys: str) -> None:
         lists = [found.get(key) for found in level if isinstance(found, dict)]
         check_records(sum(len(items) for items in lists if isinstance(items, list)))
         level = [item for items in lists if isinstance(items, list) for item in items]
+
+
+def records_of(
+    body: bytes,
+    message: str,
+    levels: tuple[str, str, str],
+    read: Callable[[Scope, JsonObject], Item],
+) -> list[Item]:
+    """Read what a request holds below its resources and scopes.
+
+    Args:
+        body: The request.
+        message: What it should be, for the error.
+        levels: The names of the lists: of resources, scopes and records.
+        read: Reads one record of a scope.
+
+    Raises:
+        Refused: It is no such request; where a field is wrong, a `BadField`.
+    """
+    resources, scopes, records = levels
+    request = parse(body, message)
+    check_size(request, *levels)
+
+    def read_resource(found: JsonObject) -> list[Item]:
+        resource = within(found, "resource", attributes_of)
+        return list(chain.from_iterable(each(found, scopes, partial(read_scope, resource))))
+
+    def read_scope(resource: Mapping[str, Value], found: JsonObject) -> list[Item]:
+        return each(found, records, partial(read, scope_of(resource, found)))
+
+    return list(chain.from_iterable(each(request, resources, read_resource)))
 
 
 def each(parent: JsonObject, key: str, read: Callable[[JsonObject], Item]) -> list[Item]:

@@ -6,13 +6,11 @@ Spec: https://opentelemetry.io/docs/specs/otel/logs/data-model/
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.logs.v1 import logs_pb2
 
 from otel_ml_collector.decode.bounds import check_records
-from otel_ml_collector.decode.values import attributes_of, scope_of, value_of
-from otel_ml_collector.errors import Refused
+from otel_ml_collector.decode.values import attributes_of, parse, scope_of, value_of
 from otel_ml_collector.log import Log
 from otel_ml_collector.span import Scope, Value
 
@@ -32,10 +30,7 @@ def decode_logs(body: bytes) -> list[Log]:
     Raises:
         Refused: The body is no export request. Sending it again cannot help.
     """
-    try:
-        request = ExportLogsServiceRequest.FromString(body)
-    except (DecodeError, RecursionError) as error:
-        raise Refused("The body is not an OTLP ExportLogsServiceRequest in protobuf") from error
+    request = parse(body, ExportLogsServiceRequest)
     check_records(len(request.resource_logs))
     scopes = [scope for found in request.resource_logs for scope in found.scope_logs]
     check_records(len(scopes))

@@ -1,12 +1,11 @@
 """OTLP metric requests in protobuf: how many data points they hold, which is all that is asked."""
 
-from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
 )
 from opentelemetry.proto.metrics.v1 import metrics_pb2
 
-from otel_ml_collector.errors import Refused
+from otel_ml_collector.decode.values import parse
 
 
 def count_points(body: bytes) -> int:
@@ -15,10 +14,7 @@ def count_points(body: bytes) -> int:
     Raises:
         Refused: The body is no export request.
     """
-    try:
-        request = ExportMetricsServiceRequest.FromString(body)
-    except (DecodeError, RecursionError) as error:
-        raise Refused("The body is not an OTLP ExportMetricsServiceRequest in protobuf") from error
+    request = parse(body, ExportMetricsServiceRequest)
     return sum(
         _points(metric)
         for resource_metrics in request.resource_metrics

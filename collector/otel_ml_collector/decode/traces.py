@@ -5,13 +5,11 @@ Spec: https://opentelemetry.io/docs/specs/otlp/
 
 from collections.abc import Iterator
 
-from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1 import trace_pb2
 
 from otel_ml_collector.decode.bounds import check_records
-from otel_ml_collector.decode.values import attributes_of, scope_of
-from otel_ml_collector.errors import Refused
+from otel_ml_collector.decode.values import attributes_of, parse, scope_of
 from otel_ml_collector.span import Event, Link, Scope, Span
 
 
@@ -57,10 +55,7 @@ def decode_traces(body: bytes) -> Spans:
 
     Spec: https://opentelemetry.io/docs/specs/otlp/#otlphttp-request
     """
-    try:
-        request = ExportTraceServiceRequest.FromString(body)
-    except (DecodeError, RecursionError) as error:
-        raise Refused("The body is not an OTLP ExportTraceServiceRequest in protobuf") from error
+    request = parse(body, ExportTraceServiceRequest)
     check_records(len(request.resource_spans))
     scopes = [scope for found in request.resource_spans for scope in found.scope_spans]
     check_records(len(scopes))

@@ -1,10 +1,28 @@
-"""Attribute values, resource and scope in protobuf: what traces and logs have in common."""
+"""Requests, attribute values and scope in protobuf: what traces, logs and metrics share."""
 
 from collections.abc import Iterable
+from typing import TypeVar
 
+from google.protobuf.message import DecodeError, Message
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationScope, KeyValue
 
+from otel_ml_collector.errors import Refused
 from otel_ml_collector.span import Scope, Value
+
+Request = TypeVar("Request", bound=Message)
+
+
+def parse(body: bytes, message: type[Request]) -> Request:
+    """Read a request.
+
+    Raises:
+        Refused: It is no such message.
+    """
+    try:
+        return message.FromString(body)
+    except (DecodeError, RecursionError) as error:
+        name = message.DESCRIPTOR.name
+        raise Refused(f"The body is not an OTLP {name} in protobuf") from error
 
 
 def scope_of(resource: dict[str, Value], scope: InstrumentationScope) -> Scope:

@@ -7,6 +7,7 @@ from typing import Final
 from otel_ml import attributes as names
 from otel_ml_collector.access import IMPORT, OPEN, Access
 from otel_ml_collector.mapping.check import Window
+from otel_ml_collector.mapping.prices import Prices
 from otel_ml_collector.mapping.values import to_text
 from otel_ml_collector.span import Scope, Value
 
@@ -23,11 +24,13 @@ class Filing:
         header_project: The project of those that name none; None when the request has no say.
         now_ns: Those that are from long before or after this are rejected.
         access: What the request's key allows.
+        prices: What calls of models cost; None where no cost is worked out.
     """
 
     header_project: str | None
     now_ns: int
     access: Access = OPEN
+    prices: Prices | None = None
 
     def window_of(self, scope: Scope) -> Window:
         """Return the times that are taken: any in the past of what a key may import."""

@@ -16,31 +16,43 @@ from otel_ml_collector.mapping.events import (
     read_outputs,
 )
 from otel_ml_collector.mapping.found import Found
+from otel_ml_collector.mapping.providers import provider_of
 from otel_ml_collector.mapping.values import parse, read_payload, to_float, to_int, to_json, to_text
 from otel_ml_collector.owners import RESPONSE_CHARS
 from otel_ml_collector.span import Span, Value
 
-_INPUTS: Final = (
+INPUTS: Final = (
     "gen_ai.input.messages",
     "gen_ai.tool.call.arguments",
     "gen_ai.retrieval.query.text",
     "gen_ai.prompt",
 )
-_OUTPUTS: Final = (
+OUTPUTS: Final = (
     "gen_ai.output.messages",
     "gen_ai.tool.call.result",
     "gen_ai.retrieval.documents",
     "gen_ai.completion",
 )
 _TokenField = Literal["input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens"]
-_TOKENS: Final[Mapping[_TokenField, tuple[str, ...]]] = {
+TOKENS: Final[Mapping[_TokenField, tuple[str, ...]]] = {
     "input_tokens": ("gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens"),
     "output_tokens": ("gen_ai.usage.output_tokens", "gen_ai.usage.completion_tokens"),
-    "cached_tokens": ("gen_ai.usage.cache_read.input_tokens",),
-    "reasoning_tokens": ("gen_ai.usage.reasoning.output_tokens",),
+    "cached_tokens": (
+        "gen_ai.usage.cache_read.input_tokens",
+        "gen_ai.usage.cache_read_input_tokens",
+    ),
+    "reasoning_tokens": (
+        "gen_ai.usage.reasoning.output_tokens",
+        "gen_ai.usage.reasoning_tokens",
+    ),
 }
-_ACTORS: Final = ("gen_ai.agent.name", "gen_ai.tool.name", "gen_ai.workflow.name")
-_REQUEST: Final = "gen_ai.request."
+ACTORS: Final = ("gen_ai.agent.name", "gen_ai.tool.name", "gen_ai.workflow.name")
+# Kinds of runs whose model is an actor.
+ACTING: Final = frozenset({"agent", "tool", "chain"})
+PROVIDERS: Final = ("gen_ai.provider.name", "gen_ai.system")
+MODELS: Final = ("gen_ai.response.model", "gen_ai.request.model")
+COST: Final = "gen_ai.usage.cost"
+CONVERSATION: Final = "gen_ai.conversation.id"
 _PREFIX: Final = "gen_ai."
 
 
@@ -66,17 +78,18 @@ def find_names(keys: Sequence[str]) -> Names | None:
     def present(*wanted: str) -> list[str]:
         return [name for name in wanted if name in keys]
 
-    tokens = [(field, present(*wanted)) for field, wanted in _TOKENS.items()]
-    params = [key for key in keys if key.startswith(_REQUEST) and key != "gen_ai.request.model"]
+    tokens = [(field, present(*wanted)) for field, wanted in TOKENS.items()]
+    prefix = names.GEN_AI_REQUEST_PREFIX
+    params = [key for key in keys if key.startswith(prefix) and key != names.GEN_AI_REQUEST_MODEL]
     return Names(
-        model=present("gen_ai.response.model", "gen_ai.request.model"),
-        requested=present("gen_ai.request.model", "gen_ai.response.model"),
-        actor=present(*_ACTORS),
-        provider=present("gen_ai.provider.name", "gen_ai.system"),
-        inputs=present(*_INPUTS),
-        outputs=present(*_OUTPUTS),
+        model=present(*MODELS),
+        requested=present(*reversed(MODELS)),
+        actor=present(*ACTORS),
+        provider=present(*PROVIDERS),
+        inputs=present(*INPUTS),
+        outputs=present(*OUTPUTS),
         tokens=[(field, there) for field, there in tokens if there],
-        params=[(key, key.removeprefix(_REQUEST)) for key in params],
+        params=[(key, key.removeprefix(prefix)) for key in params],
     )
 
 
@@ -95,7 +108,7 @@ def read_run(span: Span, present: Names, found: Found) -> None:
     response = attributes.get(names.GEN_AI_RESPONSE_ID)
     if response is not None:
         found.setdefault("response_id", to_text(response)[:RESPONSE_CHARS])
-    conversation = attributes.get("gen_ai.conversation.id")
+    conversation = attributes.get(CONVERSATION)
     if conversation is not None and "session.id" not in attributes:
         found.setdefault("session", to_text(conversation))
 
@@ -132,11 +145,11 @@ def _read_model(attributes: Mapping[str, Value], present: Names, found: Found) -
     if model is not None:
         found.setdefault("provider_model", to_text(model))
     # Versions gather under the model that was asked for: answers name dated snapshots.
-    name = actor if found["kind"] in {"agent", "tool", "chain"} and actor else requested or actor
+    name = actor if found["kind"] in ACTING and actor else requested or actor
     if name is not None:
         found.setdefault("model", to_text(name))
     if provider is not None:
-        found.setdefault("provider", to_text(provider))
+        found.setdefault("provider", provider_of(to_text(provider)))
     if present.params and "params" not in found:
         found["params"] = to_json({name: attributes[key] for key, name in present.params})
 
@@ -146,7 +159,7 @@ def _read_content(attributes: Mapping[str, Value], present: Names, found: Found)
     if key and "inputs" not in found:
         found["inputs"] = inputs, _ = read_payload(value)
         system = parse(attributes.get("gen_ai.system_instructions"))
-        if system is not None and isinstance(inputs, list):
+        if system is not None and isinstance(inputs, list) and not _has_system(inputs):
             inputs = [{"role": "system", "parts": system}, *inputs]
             found["inputs"] = inputs, to_json(inputs)
             found["used"].add("gen_ai.system_instructions")
@@ -157,11 +170,16 @@ def _read_content(attributes: Mapping[str, Value], present: Names, found: Found)
         found["used"].add(key)
 
 
+def _has_system(messages: Sequence[object]) -> bool:
+    """Tell messages among which the system's instructions stand already."""
+    return any(isinstance(one, Mapping) and one.get("role") == "system" for one in messages)
+
+
 def _read_usage(attributes: Mapping[str, Value], present: Names, found: Found) -> None:
     for field, keys in present.tokens:
         count = to_int(_first(attributes, keys)[1])
         if count is not None:
             found.setdefault(field, count)
-    cost = to_float(attributes.get("gen_ai.usage.cost"))
+    cost = to_float(attributes.get(COST))
     if cost is not None:
         found.setdefault("cost", cost)

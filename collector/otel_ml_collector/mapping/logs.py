@@ -19,6 +19,7 @@ from otel_ml_collector.mapping.evaluations import (
     version_of,
 )
 from otel_ml_collector.mapping.filing import NOT_ALLOWED, Filing, project_of
+from otel_ml_collector.mapping.trace_keys import TraceKeys, widen
 from otel_ml_collector.mapping.values import to_sorted_json, to_text
 from otel_ml_collector.owners import own_key, own_response
 from otel_ml_collector.records import LateLog, LogLine, Records, TraceKey, run_id
@@ -75,7 +76,7 @@ class _Batch:
 
     window: Window
     records: Records = field(default_factory=Records)
-    keys: dict[tuple[str, str, bytes], TraceKey] = field(default_factory=dict)
+    keys: TraceKeys = field(default_factory=dict)
 
 
 def _map_log(log: Log, project: str, batch: _Batch) -> str | None:
@@ -159,18 +160,9 @@ def _digest(log: Log, line: LogLine, event: str, attributes: str) -> str:
     return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
-def _note_trace(
-    trace_id: bytes,
-    owner: str,
-    project: str,
-    time_ns: int,
-    keys: dict[tuple[str, str, bytes], TraceKey],
-) -> None:
+def _note_trace(trace_id: bytes, owner: str, project: str, time_ns: int, keys: TraceKeys) -> None:
     """Note that something is told of a trace, so that it is found before its spans come."""
     key = trace_id.hex()
     about = [trace_id, _NO_TRACE_ID] if owner == own_key(key) else [trace_id]
     for place in about:
-        known = keys.get((key, project, place))
-        start_ns = min(time_ns, known.start_ns) if known else time_ns
-        end_ns = max(time_ns, known.end_ns) if known else time_ns
-        keys[key, project, place] = TraceKey(key, project, place, start_ns, end_ns)
+        widen(keys, TraceKey(key, project, place, time_ns, time_ns))

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from otel_ml_collector.mapping import gen_ai, own, plain
+from otel_ml_collector.mapping.dialects import DIALECTS, Dialect
+from otel_ml_collector.mapping.table import Names, find_names
 from otel_ml_collector.span import Value
 
 _PLANS: Final = 1_000
@@ -24,11 +26,13 @@ class Plan:
         own: Names of our own, None when there are none.
         gen_ai: Names of the GenAI conventions, None when there are none.
         rest: Those that stay attributes unless their value fills a field, sorted.
+        dialects: The more specific dialects that are there, by precedence, with their names.
     """
 
     own: own.Names | None
     gen_ai: gen_ai.Names | None
     rest: tuple[str, ...]
+    dialects: tuple[tuple[Dialect, Names], ...] = ()
 
 
 class Plans:
@@ -60,4 +64,7 @@ def _make_plan(keys: tuple[str, ...]) -> Plan:
         own.find_names(keys),
         gen_ai.find_names(keys),
         tuple(sorted(key for key in keys if key not in held)),
+        tuple(
+            (one, there) for one in DIALECTS if (there := find_names(one.table, keys)) is not None
+        ),
     )

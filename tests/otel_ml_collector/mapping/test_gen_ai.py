@@ -246,6 +246,7 @@ def test_broken_json(broken: str) -> None:
             '[{"role":"system","parts":"Be short."},{"role":"user","parts":[]}]',
         ),
         (None, [{"role": "user", "parts": []}], '[{"role":"user","parts":[]}]'),
+        ("Be short.", [{"role": "system", "parts": []}], '[{"role":"system","parts":[]}]'),
         ("Be short.", "Where?", '"Where?"'),
     ],
 )

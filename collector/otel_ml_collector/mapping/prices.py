@@ -1,0 +1,209 @@
+"""What a call of a model cost: its tokens by a table of prices, the user's own before the kept one.
+
+Never a guess: a provider or a model that is in no table has no price, a count that is missing or
+makes no sense has no cost. The kept table is that of ``genai-prices``, as it was installed: nothing
+is fetched. Its names are matched as it says, but a provider must be named.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from datetime import datetime, timezone
+from decimal import Decimal
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from otel_ml_collector.mapping.providers import provider_of
+from otel_ml_collector.price import Price
+
+if TYPE_CHECKING:
+    from genai_prices.types import ModelInfo, ModelPrice, TieredPrices
+
+_CACHED_MODELS: Final = 4_096
+_NAME_CHARS: Final = 256
+# One takes about a millisecond, and a sender may name a new model in each span.
+_LOOK_UPS_A_SECOND: Final = 200
+_MILLION: Final = 1_000_000
+# Our names of providers whose own names the table has not.
+_IN_TABLE: Final = {
+    "aws.bedrock": "aws",
+    "azure.ai.inference": "azure",
+    "azure.ai.openai": "azure",
+    "gcp.gemini": "google",
+    "gcp.gen_ai": "google",
+    "gcp.vertex_ai": "google",
+    "mistral_ai": "mistral",
+    "x_ai": "x-ai",
+}
+
+
+class Usage(NamedTuple):
+    """The tokens of a call: those that were cached are of the input, reasoning of the output."""
+
+    input: int | None
+    output: int | None
+    cached: int | None
+    reasoning: int | None
+
+
+class Steps(NamedTuple):
+    """A price of a million tokens: above so many tokens of input another one holds for all."""
+
+    base: float
+    above: Sequence[tuple[int, float]] = ()
+
+    def at(self, input_tokens: int) -> float:
+        """Return the price of a call with so many tokens of input."""
+        found = self.base
+        for start, price in self.above:
+            if input_tokens > start:
+                found = price
+        return found
+
+
+class Rates(NamedTuple):
+    """All prices of a model at one time; None where it has none."""
+
+    input: Steps | None
+    output: Steps | None
+    cached: Steps | None
+    reasoning: Steps | None
+    call: float = 0.0
+
+
+class Tariff(NamedTuple):
+    """The prices of a model: the last one that holds at the time of a call, else the first."""
+
+    first: Rates
+    later: Sequence[tuple[Callable[[datetime], bool], Rates]] = ()
+
+    def at(self, time_ns: int) -> Rates:
+        """Return the prices at a time."""
+        if self.later:
+            told = datetime.fromtimestamp(time_ns / 1e9, timezone.utc)
+            for holds, rates in reversed(self.later):
+                if holds(told):
+                    return rates
+        return self.first
+
+
+class _Busy(Exception):
+    """More new models are named than are looked up."""
+
+
+class Prices:
+    """Knows the prices of models; from several threads at once.
+
+    Args:
+        own: Prices that stand before those of the table.
+    """
+
+    def __init__(self, own: Sequence[Price] = ()) -> None:
+        self._own = {
+            (provider_of(price.provider), price.model): Tariff(_own_rates(price)) for price in own
+        }
+        self._find = lru_cache(_CACHED_MODELS)(self._look_up)
+        self._second = 0
+        self._look_ups = 0
+
+    def cost(self, provider: str, model: str, usage: Usage, time_ns: int) -> float | None:
+        """Return what a call cost in US dollars; None when that is not known.
+
+        Args:
+            provider: Who serves the model, as runs name it.
+            model: The provider's name of it.
+            usage: The tokens.
+            time_ns: When the call began.
+        """
+        tariff = self._own.get((provider, model))
+        if tariff is None and len(model) <= _NAME_CHARS:
+            try:
+                tariff = self._find(provider, model)
+            except _Busy:
+                return None
+        return None if tariff is None else _cost(tariff.at(time_ns), usage)
+
+    def _look_up(self, provider: str, model: str) -> Tariff | None:
+        second = int(time.monotonic())
+        if second != self._second:
+            self._second, self._look_ups = second, 0
+        self._look_ups += 1
+        if self._look_ups > _LOOK_UPS_A_SECOND:  # raised, so that it is not kept
+            raise _Busy
+        return _read_table(provider, model)
+
+
+def _cost(rates: Rates, usage: Usage) -> float | None:
+    """Add up; a part that has no price of its own has that of the whole."""
+    cached, reasoning = usage.cached or 0, usage.reasoning or 0
+    into = _part(rates.input, rates.cached, usage.input, cached, usage.input or 0)
+    out = _part(rates.output, rates.reasoning, usage.output, reasoning, usage.input or 0)
+    return None if into is None or out is None else into + out + rates.call
+
+
+def _part(
+    whole: Steps | None, special: Steps | None, count: int | None, of_it: int, input_tokens: int
+) -> float | None:
+    """Price one direction; None when something is missing or more than there can be."""
+    if whole is None:
+        return None if count or of_it else 0.0
+    if count is None or not 0 <= of_it <= count:
+        return None
+    price = whole.at(input_tokens)
+    other = special.at(input_tokens) if special else price
+    return ((count - of_it) * price + of_it * other) / _MILLION
+
+
+def _own_rates(price: Price) -> Rates:
+    return Rates(
+        Steps(price.input),
+        None if price.output is None else Steps(price.output),
+        None if price.cached is None else Steps(price.cached),
+        None if price.reasoning is None else Steps(price.reasoning),
+    )
+
+
+def _read_table(provider: str, model: str) -> Tariff | None:
+    """Find the prices of a model in the kept table; None when they are not there."""
+    # Inside: it takes 0.2 s and 30 MB, and not every collector sees a model that has a price.
+    from genai_prices.data_snapshot import get_snapshot
+
+    providers = get_snapshot().providers
+    name = _IN_TABLE.get(provider, provider)
+    found = next((one for one in providers if one.id == name), None)
+    known = found and found.find_model(model, all_providers=providers)
+    return _tariff(known) if known else None
+
+
+def _tariff(known: "ModelInfo") -> Tariff | None:
+    if not isinstance(known.prices, list):
+        return Tariff(_rates(known.prices))
+    if not known.prices:
+        return None
+    later = [
+        (one.constraint.active if one.constraint else _always, _rates(one.prices))
+        for one in known.prices
+    ]
+    return Tariff(_rates(known.prices[0].prices), later)
+
+
+def _always(_time: datetime) -> bool:
+    return True
+
+
+def _rates(prices: "ModelPrice") -> Rates:
+    told = prices.__dict__  # its attributes are made of what it has, and are anything to a checker
+    return Rates(
+        _steps(told.get("input_mtok")),
+        _steps(told.get("output_mtok")),
+        _steps(told.get("cache_read_mtok")),
+        _steps(told.get("output_reasoning_mtok")),
+        float(told.get("requests_kcount") or 0) / 1_000,
+    )
+
+
+def _steps(price: "Decimal | TieredPrices | None") -> Steps | None:
+    if price is None:
+        return None
+    if isinstance(price, Decimal):
+        return Steps(float(price))
+    return Steps(float(price.base), [(tier.start, float(tier.price)) for tier in price.tiers])

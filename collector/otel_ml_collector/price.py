@@ -1,0 +1,74 @@
+"""What the settings say of the price of a model, read from text."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+_MOST_PRICES: Final = 10_000
+_FIELDS: Final = ("input", "output", "cached", "reasoning")
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What a provider takes for a model, in US dollars for a million tokens.
+
+    Attributes:
+        provider: Its name, as runs have it or in another known spelling.
+        model: The provider's name of the model, exactly.
+        input: For tokens that go in.
+        output: For tokens that come out; None for a model that gives none, such as an embedding.
+        cached: For those that go in and were kept from before; None when they cost as the others.
+        reasoning: For those that come out and are not shown; None when they cost as the others.
+    """
+
+    provider: str
+    model: str
+    input: float
+    output: float | None = None
+    cached: float | None = None
+    reasoning: float | None = None
+
+
+def read_prices(text: str) -> tuple[Price, ...]:
+    """Read prices: a JSON object of tables, provider over model over prices; empty for none.
+
+    Raises:
+        ValueError: With what would be right.
+    """
+    if not text.strip():
+        return ()
+    try:
+        providers = json.loads(text)
+    except ValueError as error:
+        raise ValueError("expected a JSON object of tables") from error
+    prices = tuple(
+        _read_price(provider, model, said)
+        for provider, models in _table("prices", providers).items()
+        for model, said in _table(provider, models).items()
+    )
+    if len(prices) > _MOST_PRICES:
+        raise ValueError(f"expected at most {_MOST_PRICES} prices")
+    return prices
+
+
+def _read_price(provider: str, model: str, said: object) -> Price:
+    place = f"{provider}.{model!r}"
+    table = _table(place, said)
+    for name, amount in table.items():
+        if name not in _FIELDS:
+            raise ValueError(f"{place}: unknown key {name!r}: expected {', '.join(_FIELDS)}")
+        if isinstance(amount, bool) or not isinstance(amount, int | float):
+            raise ValueError(f"{place}.{name}: expected US dollars for a million tokens")  # noqa: TRY004 - the text is wrong
+        if not math.isfinite(amount) or amount < 0:
+            raise ValueError(f"{place}.{name}: expected a number that is not negative")
+    if "input" not in table:
+        raise ValueError(f"{place}: expected input, in US dollars for a million tokens")
+    return Price(provider, model, **{name: float(amount) for name, amount in table.items()})
+
+
+def _table(place: str, said: object) -> Mapping[str, Any]:
+    if not isinstance(said, dict):
+        raise ValueError(f"{place}: expected a table")  # noqa: TRY004 - it is the text that is wrong
+    return said

@@ -1,0 +1,121 @@
+"""Writes dialects.md from the tables that the collector's mapping reads by."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+from docs.markdown import fill
+from otel_ml import attributes as names
+from otel_ml_collector.mapping import gen_ai
+from otel_ml_collector.mapping.dialects import DIALECTS
+from otel_ml_collector.mapping.providers import SPELLINGS
+from otel_ml_collector.mapping.table import Row, Table
+
+ROOT: Final = Path(__file__).parents[1]
+TARGET: Final = ROOT / "docs/dialects.md"
+
+_BEGINNING: Final = """\
+# Dialects
+
+What becomes of the attributes that other libraries write; `make docs` writes this page from the
+tables that the collector reads by. The rules about them are in [the wire
+contract](wire.md#what-becomes-of-other-spans).
+
+A source is the name of an attribute. `a{b.c}` is the member `c` of the member `b` of JSON in `a`,
+`a.N.b` a list that was flattened into names, `a.*` all that is below `a`. Of several sources the
+first that can be read counts; of tags and params all do. An attribute that fills the inputs or
+outputs is not kept beside them; any other stays among the attributes of its run, and so does one
+that is in no table. Which runs have tokens and cost: [the wire contract](wire.md#tokens)."""
+_GEN_AI: Final = """\
+Recognised by `gen_ai.*`, and read after the dialects below. Its events are in
+[design/010](design/010-log-records.md)."""
+
+
+def make() -> str:
+    """Return the page as the tables have it now."""
+    parts = [_BEGINNING, "## Precedence", _precedence(), "## gen_ai", _GEN_AI]
+    parts += [_kinds(names.OPERATIONS, "`gen_ai.operation.name`", "model"), _fields(_gen_ai())]
+    for dialect in DIALECTS:
+        parts += [f"## {dialect.table.dialect}", *_chapter(dialect.table)]
+    parts += ["## Providers", _providers()]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _precedence() -> str:
+    order = ["`otel_ml.*`", *(f"`{one.table.dialect}`" for one in DIALECTS), "`gen_ai`"]
+    return fill(
+        f"Of a field that several dialects name on one span the first one's word stands: "
+        f"{', '.join(order)}, then the general conventions (status, exceptions, `session.id`, "
+        f"`user.id`, the resource). `dialect` of a run is the first one that is recognised."
+    )
+
+
+def _chapter(table: Table) -> Iterator[str]:
+    if table.marks != ("gen_ai.",):  # told apart by its resource, as its notes say
+        yield fill(f"Recognised by {_names(_marks(table.marks))}.")
+    if table.is_quoted:
+        yield "All values are JSON, plain texts too: the quotes of a text are taken off."
+    yield _kinds(table.kinds, f"{_names(table.kind_sources)}, in any case", "chain")
+    yield _fields(table.rows)
+    if table.scores:
+        yield fill(f"Scores: {_names(table.scores)}.")
+    yield "\n".join(fill(f"* {note}", "  ") for note in table.notes)
+
+
+def _marks(marks: Iterable[str]) -> Iterator[str]:
+    return (f"{mark}*" if mark.endswith(".") else mark for mark in marks)
+
+
+def _kinds(kinds: Mapping[str, str], told_by: str, other: str) -> str:
+    if not kinds:
+        return ""
+    rows = [
+        f"| `{kind}` | {_names(word for word, ours in kinds.items() if ours == kind)} |"
+        for kind in dict.fromkeys(kinds.values())
+    ]
+    head = fill(f"The kind is told by {told_by}; another word is a `{other}`.")
+    return "\n".join([f"{head}\n", "| kind | words |", "| --- | --- |", *rows])
+
+
+def _fields(rows: Iterable[Row]) -> str:
+    lines = [f"| {_field(row)} | {_names(row.sources)} |" for row in rows]
+    return "\n".join(["| field | sources |", "| --- | --- |", *lines])
+
+
+def _field(row: Row) -> str:
+    kinds = f" of {', '.join(sorted(row.on))}" if row.on else ""
+    return f"`{row.field}`{kinds}"
+
+
+def _gen_ai() -> list[Row]:
+    return [
+        Row("model", gen_ai.ACTORS, gen_ai.ACTING),
+        Row("model", tuple(reversed(gen_ai.MODELS))),
+        Row("provider_model", gen_ai.MODELS),
+        Row("provider", gen_ai.PROVIDERS),
+        Row("inputs", gen_ai.INPUTS),
+        Row("outputs", gen_ai.OUTPUTS),
+        Row("params", (f"{names.GEN_AI_REQUEST_PREFIX}*",)),
+        *(Row(field, wanted) for field, wanted in gen_ai.TOKENS.items()),
+        Row("cost", (gen_ai.COST,)),
+        Row("response_id", (names.GEN_AI_RESPONSE_ID,)),
+        Row("session", (gen_ai.CONVERSATION,)),
+    ]
+
+
+def _providers() -> str:
+    rows = [f"| `{name}` | {_names(others)} |" for name, others in SPELLINGS.items() if others]
+    head = fill(
+        "A provider is spelled as the GenAI conventions do, in whatever case it comes; what stands "
+        "after a known name and a dot, as in `openai.chat`, is left out. One that is not known is "
+        "kept as it is."
+    )
+    return "\n".join([f"{head}\n", "| provider | also written |", "| --- | --- |", *rows])
+
+
+def _names(found: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in found)
+
+
+if __name__ == "__main__":
+    TARGET.write_text(make())

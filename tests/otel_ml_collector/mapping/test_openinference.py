@@ -1,0 +1,165 @@
+"""Tests of OpenInference's dialect."""
+
+from typing import Final
+
+import pytest
+
+from otel_ml_collector.records import Tag
+from otel_ml_collector.span import Value
+from tests.otel_ml_collector.mapping.dialect_runs import (
+    SPAN,
+    TRACE,
+    expect,
+    expect_score,
+    map_call,
+    without,
+)
+from tests.otel_ml_collector.spans import make_span, map_all
+
+# A call of a model with a tool, as an instrumentation of OpenAI writes it.
+LLM: Final[dict[str, Value]] = {
+    "openinference.span.kind": "LLM",
+    "llm.provider": "azure",
+    "llm.system": "openai",
+    "llm.model_name": "gpt-5-2026-08-01",
+    "llm.request.model_name": "gpt-5",
+    "llm.invocation_parameters": '{"temperature": 0.5}',
+    "llm.input_messages.1.message.role": "user",
+    "llm.input_messages.1.message.contents.0.message_content.type": "text",
+    "llm.input_messages.1.message.contents.0.message_content.text": "Where is it?",
+    "llm.input_messages.0.message.role": "system",
+    "llm.input_messages.0.message.content": "Be short.",
+    "llm.output_messages.0.message.role": "assistant",
+    "llm.output_messages.0.message.content": "I look.",
+    "llm.output_messages.0.message.tool_calls.0.tool_call.id": "t-1",
+    "llm.output_messages.0.message.tool_calls.0.tool_call.function.name": "find",
+    "llm.output_messages.0.message.tool_calls.0.tool_call.function.arguments": '{"q": "it"}',
+    "llm.token_count.prompt": 12,
+    "llm.token_count.completion": 4,
+    "llm.token_count.total": 16,
+    "llm.token_count.prompt_details.cache_read": 8,
+    "llm.token_count.completion_details.reasoning": 2,
+    "llm.cost.total": 0.25,
+    "session.id": "s-1",
+    "user.id": "u-1",
+    "metadata": '{"plan": "free", "nested": {"a": 1}, "n": 3}',
+    "tag.tags": ["beta"],
+    "input.value": '{"messages": []}',
+    "input.mime_type": "application/json",
+}
+
+
+def test_llm() -> None:
+    """A call of a model is mapped field by field."""
+    kept = without(LLM, "llm.input_messages", "llm.output_messages", "session.id", "user.id")
+    assert map_call("ChatCompletion", LLM) == expect(
+        "ChatCompletion",
+        kept,
+        kind="model",
+        dialect="openinference",
+        model="gpt-5",
+        provider="azure.ai.openai",
+        provider_model="gpt-5-2026-08-01",
+        params='{"temperature":0.5}',
+        inputs=(
+            '[{"content":"Be short.","role":"system"},'
+            '{"role":"user","content":[{"text":"Where is it?","type":"text"}]}]'
+        ),
+        inputs_preview="Where is it?",
+        outputs=(
+            '[{"content":"I look.","role":"assistant","tool_calls":[{"function":'
+            '{"arguments":"{\\"q\\": \\"it\\"}","name":"find"},"id":"t-1"}]}]'
+        ),
+        outputs_preview="I look.",
+        input_tokens=12,
+        output_tokens=4,
+        cached_tokens=8,
+        reasoning_tokens=2,
+        cost=0.25,
+        session="s-1",
+        user="u-1",
+        tags=[Tag("beta", True), Tag("n", 3), Tag("plan", "free")],
+    )
+
+
+def test_retriever() -> None:
+    """A retriever's documents are its output."""
+    told: dict[str, Value] = {
+        "openinference.span.kind": "RETRIEVER",
+        "input.value": "temples",
+        "retrieval.documents.0.document.content": "Kyoto",
+        "retrieval.documents.0.document.score": 0.5,
+        "retrieval.documents.1.document.content": "Nara",
+    }
+    assert map_call("search", told) == expect(
+        "search",
+        {"openinference.span.kind": "RETRIEVER"},
+        kind="retriever",
+        dialect="openinference",
+        inputs='"temples"',
+        inputs_preview="temples",
+        outputs='[{"content":"Kyoto","score":0.5},{"content":"Nara"}]',
+        outputs_preview="Kyoto",
+    )
+
+
+@pytest.mark.parametrize(
+    ("word", "kind"),
+    [
+        ("CHAIN", "chain"),
+        ("TOOL", "tool"),
+        ("EMBEDDING", "embedding"),
+        ("AGENT", "agent"),
+        ("RERANKER", "model"),
+        ("GUARDRAIL", "chain"),
+        ("EVALUATOR", "chain"),
+        ("PROMPT", "chain"),
+        ("DECISION", "chain"),
+        ("UNKNOWN", "chain"),
+        ("of tomorrow", "chain"),
+        (7, "chain"),
+        ("", "span"),
+        (None, "span"),
+    ],
+)
+def test_kind(word: Value, kind: str) -> None:
+    """Each kind has ours, or the nearest of them."""
+    assert map_call("it", {"openinference.span.kind": word}).kind == kind
+
+
+@pytest.mark.parametrize(
+    ("told", "inputs"),
+    [
+        ({"input.value": "[1]", "input.mime_type": "text/plain"}, '"[1]"'),
+        ({"input.value": "[1]", "input.mime_type": "application/json"}, "[1]"),
+        ({"input.value": "[1"}, '"[1"'),
+        ({"input.value": "42"}, '"42"'),
+        ({"llm.prompts.0.prompt.text": "a", "llm.prompts.2.prompt.text": "b"}, '["a","b"]'),
+        ({"embedding.embeddings.0.embedding.text": "a", "input.value": "x"}, '["a"]'),
+        ({"reranker.query": "a"}, '"a"'),
+    ],
+)
+def test_inputs(told: dict[str, Value], inputs: str) -> None:
+    """Inputs are read from where they are, as text or JSON as their type says."""
+    assert map_call("it", {"openinference.span.kind": "LLM", **told}).inputs == inputs
+
+
+def test_scores() -> None:
+    """Evaluations are scores of judges and annotations those of whom they name."""
+    told: dict[str, Value] = {
+        "openinference.span.kind": "CHAIN",
+        "evaluations.0.evaluation.name": "relevance",
+        "evaluations.0.evaluation.score": 0.5,
+        "evaluations.0.evaluation.label": "so so",
+        "evaluations.0.evaluation.explanation": "Half of it",
+        "evaluations.0.evaluation.annotator_kind": "LLM",
+        "evaluations.1.evaluation.score": 1.0,
+        "annotations.0.annotation.name": "thumbs",
+        "annotations.0.annotation.score": 1,
+        "annotations.0.annotation.annotator_kind": "HUMAN",
+    }
+    span = make_span("ask", told, trace_id=TRACE, span_id=SPAN)
+    assert map_all(span).metrics == [
+        expect_score("relevance", 0.5, label="so so", explanation="Half of it"),
+        expect_score("thumbs", 1.0, source="human", record_id=SPAN.hex(), position=2),
+    ]

@@ -1,0 +1,31 @@
+"""Tests of the names of providers."""
+
+import pytest
+
+from otel_ml_collector.mapping.providers import provider_of
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("openai", "openai"),
+        ("OpenAI", "openai"),
+        ("openai.chat", "openai"),
+        ("az.ai.openai", "azure.ai.openai"),
+        ("azure.ai.openai", "azure.ai.openai"),
+        ("azure.ai.inference", "azure.ai.inference"),
+        ("azure-openai.chat", "azure.ai.openai"),
+        ("gemini", "gcp.gemini"),
+        ("google.generative-ai", "gcp.gemini"),
+        ("google.vertex.chat", "gcp.vertex_ai"),
+        ("vertex_ai", "gcp.vertex_ai"),
+        ("xai", "x_ai"),
+        ("MistralAI", "mistral_ai"),
+        ("amazon-bedrock", "aws.bedrock"),
+        ("My own.host", "My own.host"),
+        ("", ""),
+    ],
+)
+def test_provider(text: str, name: str) -> None:
+    """A provider is spelled as the conventions do, and one that they do not know as it came."""
+    assert provider_of(text) == name

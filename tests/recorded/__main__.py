@@ -1,0 +1,113 @@
+"""Records what real libraries export: ``python -m tests.recorded [NAME...]``, by `make recorded`.
+
+Each recorder runs in its library's own environment, against a provider of fixed answers and a
+receiver of OTLP that both live here.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+from tests.recorded.server import serving
+from tests.recorded.sink import Sink
+
+HERE: Final = Path(__file__).parent
+ROOT: Final = HERE.parents[1]
+RECORDERS: Final = HERE / "recorders"
+PACKAGE: Final = "tests.recorded.recorders"
+_SETTINGS: Final = ("OTEL_", "OPENAI_", "ANTHROPIC_", "LANGFUSE_", "LOGFIRE_", "MLFLOW_")
+# What tells of the machine: where its programs lie, what it is called.
+_MACHINE: Final = ("exception.stacktrace", "host.", "os.", "process.")
+
+
+def main() -> None:
+    """Record the libraries that are named, or all; each replaces its file."""
+    programs = [*RECORDERS.glob("[!_]*.py"), *RECORDERS.glob("*.mjs")]
+    for name in sys.argv[1:] or sorted(path.stem for path in programs):
+        _record(name)
+
+
+def _record(name: str) -> None:
+    is_node = (RECORDERS / f"{name}.mjs").exists()
+    sink = Sink()
+    with serving(sink) as address:
+        command = _node(name) if is_node else [_python(name), "-m", f"{PACKAGE}.{name}"]
+        subprocess.run(command, check=True, env=_variables(address), cwd=ROOT, timeout=300)
+    recording = {
+        "library": name,
+        "versions": _node_versions() if is_node else _versions(name),
+        "command": f"make recorded RECORDED={name}",
+        "request": {"resourceSpans": sink.spans},
+        **({"logs": {"resourceLogs": sink.logs}} if sink.logs else {}),
+    }
+    text = json.dumps(_without_machine(recording), separators=(",", ":"), ensure_ascii=False)
+    (HERE / "recordings" / f"{name}.json").write_text(f"{text}\n")
+
+
+def _python(name: str) -> str:
+    return str(ROOT / ".cache" / "recorded" / name / "bin" / "python")
+
+
+def _node(name: str) -> list[str]:
+    return ["node", str(RECORDERS / f"{name}.mjs")]
+
+
+def _variables(address: str) -> dict[str, str]:
+    """Make the environment of a recorder: no setting of ours, and every provider is the stub."""
+    kept = {key: item for key, item in os.environ.items() if not key.startswith(_SETTINGS)}
+    return {
+        **kept,
+        "PYTHONPATH": str(ROOT),
+        "RECORDED_ADDRESS": address,
+        "OTEL_EXPORTER_OTLP_ENDPOINT": address,
+        "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+        "OTEL_METRICS_EXPORTER": "none",
+        "OTEL_SERVICE_NAME": "recorded",
+        "OPENAI_API_KEY": "none",
+        "OPENAI_BASE_URL": f"{address}/v1",
+        "ANTHROPIC_API_KEY": "none",
+        "ANTHROPIC_BASE_URL": address,
+    }
+
+
+def _versions(name: str) -> dict[str, str]:
+    """Read from its environment which versions of the required packages made the recording."""
+    lines = (HERE / "requirements" / f"{name}.txt").read_text().split()
+    packages = [line.partition("==")[0] for line in lines]
+    ask = (
+        "import sys, json, importlib.metadata as m; "
+        "print(json.dumps({name: m.version(name) for name in sys.argv[1:]}))"
+    )
+    command = [_python(name), "-c", ask, *packages]
+    told = subprocess.run(command, check=True, capture_output=True)
+    versions: dict[str, str] = json.loads(told.stdout)
+    return versions
+
+
+def _node_versions() -> dict[str, str]:
+    modules = RECORDERS / "node_modules"
+    wanted = json.loads((RECORDERS / "package.json").read_text())["dependencies"]
+    return {
+        name: json.loads((modules / name / "package.json").read_text())["version"]
+        for name in wanted
+    }
+
+
+def _without_machine(found: Any) -> Any:
+    """Leave out the attributes that tell of this machine."""
+    if isinstance(found, list):
+        return [_without_machine(item) for item in found if not _tells_machine(item)]
+    if isinstance(found, dict):
+        return {key: _without_machine(item) for key, item in found.items()}
+    return found
+
+
+def _tells_machine(item: Any) -> bool:
+    return isinstance(item, dict) and str(item.get("key", "")).startswith(_MACHINE)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,162 @@
+"""A model provider made of fixed answers: what OpenAI and Anthropic would say, without them."""
+
+import base64
+import json
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+MISSING: Final = "gpt-missing"
+_VECTOR: Final = (0.25, -0.5, 0.75)
+_CITY: Final = '{"city":"Ghent"}'
+_WORDS: Final = ("Sunny", " in", " Ghent")
+_SAID: Final = "".join(_WORDS)
+_USAGE: Final = {
+    "prompt_tokens": 12,
+    "completion_tokens": 5,
+    "total_tokens": 17,
+    "prompt_tokens_details": {"cached_tokens": 4},
+    "completion_tokens_details": {"reasoning_tokens": 2},
+}
+_ANTHROPIC_USAGE: Final = {
+    "input_tokens": 12,
+    "output_tokens": 5,
+    "cache_read_input_tokens": 4,
+    "cache_creation_input_tokens": 0,
+}
+
+Body = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One HTTP answer."""
+
+    status: int
+    media_type: str
+    body: bytes
+
+
+def answer(path: str, body: Body) -> Answer | None:
+    """Answer one request of a provider's client; None for a path that no provider has."""
+    if path.endswith("/chat/completions"):
+        return _chat(body)
+    if path.endswith("/embeddings"):
+        return _json(_embeddings(body))
+    if path.endswith("/messages"):
+        return _messages(body)
+    return None
+
+
+def _json(document: object, status: int = 200) -> Answer:
+    return Answer(status, "application/json", json.dumps(document).encode())
+
+
+def _stream(events: Iterator[tuple[str, object]], last: str = "") -> Answer:
+    lines = [
+        (f"event: {name}\n" if name else "") + f"data: {json.dumps(document)}\n\n"
+        for name, document in events
+    ]
+    return Answer(200, "text/event-stream", ("".join(lines) + last).encode())
+
+
+def _chat(body: Body) -> Answer:
+    if body["model"] == MISSING:
+        error = {
+            "message": f"The model '{MISSING}' does not exist",
+            "type": "invalid_request_error",
+        }
+        return _json({"error": {**error, "param": None, "code": "model_not_found"}}, 404)
+    if body.get("stream"):
+        return _stream((("", chunk) for chunk in _chunks(body)), "data: [DONE]\n\n")
+    message: dict[str, object] = {"role": "assistant", "content": _SAID, "refusal": None}
+    reason = "stop"
+    if body.get("tools"):
+        function = {"name": "find_weather", "arguments": _CITY}
+        calls = [{"id": "call_1", "type": "function", "function": function}]
+        message, reason = {"role": "assistant", "content": None, "tool_calls": calls}, "tool_calls"
+    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": reason}
+    return _json({**_head(body, "chat.completion"), "choices": [choice], "usage": _USAGE})
+
+
+def _head(body: Body, kind: str) -> dict[str, object]:
+    return {
+        "id": "chatcmpl-1",
+        "object": kind,
+        "created": 1_700_000_000,
+        "model": f"{body['model']}-2024-07-18",
+        "system_fingerprint": "fp_1",
+    }
+
+
+def _chunks(body: Body) -> Iterator[dict[str, object]]:
+    head = _head(body, "chat.completion.chunk")
+    for delta in ({"role": "assistant", "content": ""}, *({"content": word} for word in _WORDS)):
+        yield {**head, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]}
+    yield {**head, "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+    if (body.get("stream_options") or {}).get("include_usage"):
+        yield {**head, "choices": [], "usage": _USAGE}
+
+
+def _embeddings(body: Body) -> dict[str, object]:
+    asked = body["input"] if isinstance(body["input"], list) else [body["input"]]
+    vector: object = list(_VECTOR)
+    if body.get("encoding_format") == "base64":
+        vector = base64.b64encode(struct.pack("<3f", *_VECTOR)).decode()
+    return {
+        "object": "list",
+        "model": body["model"],
+        "data": [
+            {"object": "embedding", "index": index, "embedding": vector}
+            for index in range(len(asked))
+        ],
+        "usage": {"prompt_tokens": 3, "total_tokens": 3},
+    }
+
+
+def _messages(body: Body) -> Answer:
+    if body["model"] == MISSING:
+        error = {"type": "not_found_error", "message": f"model: {MISSING}"}
+        return _json({"type": "error", "error": error}, 404)
+    if body.get("stream"):
+        return _stream(_message_events(body))
+    content: list[dict[str, object]] = [{"type": "text", "text": _SAID}]
+    reason = "end_turn"
+    if body.get("tools"):
+        content = [{"type": "tool_use", "id": "toolu_1", "name": "find_weather"}]
+        content[0]["input"] = json.loads(_CITY)
+        reason = "tool_use"
+    return _json({**_message(body, content), "stop_reason": reason, "usage": _ANTHROPIC_USAGE})
+
+
+def _message(body: Body, content: object) -> dict[str, object]:
+    return {
+        "id": "msg_1",
+        "type": "message",
+        "role": "assistant",
+        "model": body["model"],
+        "content": content,
+        "stop_reason": None,
+        "stop_sequence": None,
+    }
+
+
+def _message_events(body: Body) -> Iterator[tuple[str, object]]:
+    message = {**_message(body, []), "usage": {**_ANTHROPIC_USAGE, "output_tokens": 1}}
+    block = {"type": "text", "text": ""}
+    yield "message_start", {"type": "message_start", "message": message}
+    yield (
+        "content_block_start",
+        {"type": "content_block_start", "index": 0, "content_block": block},
+    )
+    for word in _WORDS:
+        delta = {"type": "text_delta", "text": word}
+        yield (
+            "content_block_delta",
+            {"type": "content_block_delta", "index": 0, "delta": delta},
+        )
+    yield "content_block_stop", {"type": "content_block_stop", "index": 0}
+    ended = {"stop_reason": "end_turn", "stop_sequence": None}
+    yield "message_delta", {"type": "message_delta", "delta": ended, "usage": {"output_tokens": 5}}
+    yield "message_stop", {"type": "message_stop"}
