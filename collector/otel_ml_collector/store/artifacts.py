@@ -2,15 +2,14 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from typing import BinaryIO, Final
 
 import pyarrow as pa
-from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from otel_ml_collector.errors import Unavailable
 from otel_ml_collector.store.connection import Connections
 from otel_ml_collector.store.reader import READABLE, Reader
+from otel_ml_collector.store.trouble import store_trouble
 
 # It never changes: what two programs wrote of one document stands in each other's place.
 CHUNK_BYTES: Final = 1024 * 1024
@@ -43,7 +42,7 @@ class ArtifactWriter:
             Unavailable: The store has trouble.
         """
         sql = f"SELECT max(arrived_ns), max(bytes) FROM artifacts WHERE {_ONE}"  # noqa: S608 - fixed text; values are parameters
-        with _trouble():
+        with store_trouble():
             rows = self._client.query(sql, {"project": project, "sha256": sha256}).result_rows
             arrived_ns, size = rows[0]
             if arrived_ns and self._clock() - arrived_ns > _RENEW_NS:
@@ -64,7 +63,7 @@ class ArtifactWriter:
             Unavailable: The store has trouble; what is stored of it is not seen.
         """
         size = position = 0
-        with _trouble():
+        with store_trouble():
             while block := file.read(_CHUNKS_AT_ONCE * CHUNK_BYTES):
                 chunks = [block[at : at + CHUNK_BYTES] for at in range(0, len(block), CHUNK_BYTES)]
                 self._insert(project, sha256, position, chunks)
@@ -88,7 +87,7 @@ class ArtifactWriter:
               HAVING max(arrived_ns) < {self._clock() - KEPT_NS:d})
             WHERE {_UNNAMED}"""  # noqa: S608 - fixed text and a number
         rest = f"SELECT count() FROM artifact_chunks WHERE {before} AND {_UNFINISHED}"  # noqa: S608 - fixed text and a number
-        with _trouble():
+        with store_trouble():
             number = int(self._client.query(unnamed).result_rows[0][0])
             if number:
                 self._delete("artifacts", f"{before} AND {_UNNAMED}")
@@ -170,14 +169,3 @@ def count_artifacts(reader: Reader) -> dict[str, tuple[int, int]]:
         ) GROUP BY project
         """  # noqa: S608 - fixed text; values are parameters
     return {row["project"]: (row["artifacts"], row["size"]) for row in reader.rows(sql, {})}
-
-
-@contextmanager
-def _trouble() -> Iterator[None]:
-    try:
-        yield
-    except ClickHouseError as error:
-        name = getattr(error, "name", None) or type(error).__name__
-        raise Unavailable(f"The store has trouble: {name}") from error
-    except OSError as error:  # an insert passes through a temporary file
-        raise Unavailable(f"The store has trouble: {error.strerror}") from error

@@ -30,6 +30,8 @@ _RANK: Final = pa.uint64()
 _TRACE_ID: Final = pa.binary(16)
 _SPAN_ID: Final = pa.binary(8)
 _NO_PARENT: Final = bytes(8)
+_COLLECTOR: Final = "collector"
+_STORED: Final = "stored"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,19 +42,25 @@ class Table(Generic[Row]):
         stamp: The column that takes the time of arrival, empty when the table has none.
         month_of: The time of a record by whose month the table is partitioned; None when that
             is the time of arrival, or nothing.
+        collector: The column that takes which collector stored a row: its name, or in a map its
+            name and the stamp. Empty when the table has none.
     """
 
     name: str
     columns: Sequence[tuple[str, pa.DataType, Callable[[Row], Any]]]
     stamp: str = "arrived_ns"
     month_of: Callable[[Row], int] | None = None
+    collector: str = ""
 
-    def to_arrow(self, rows: Sequence[Row], arrived_ns: Sequence[int] = ()) -> pa.Table:
+    def to_arrow(
+        self, rows: Sequence[Row], arrived_ns: Sequence[int] = (), collector: str = ""
+    ) -> pa.Table:
         """Build the columns.
 
         Args:
             rows: The records.
             arrived_ns: The stamp of each row, when the table has a column for it.
+            collector: Which collector stores them, when the table has a column for it.
 
         Raises:
             ArrowException: A value does not fit its column.
@@ -62,6 +70,11 @@ class Table(Generic[Row]):
         }
         if self.stamp:
             arrays[self.stamp] = pa.array(arrived_ns, _INT)
+        if self.collector == _STORED:
+            stored = [[(collector, stamp)] for stamp in arrived_ns]
+            arrays[self.collector] = pa.array(stored, pa.map_(_TEXT, _INT))
+        elif self.collector:
+            arrays[self.collector] = pa.array([collector] * len(rows), _TEXT)
         return pa.table(arrays)
 
 
@@ -128,6 +141,7 @@ RUNS: Final[Table[Run]] = Table(
         *_plain(_RANK, "rank"),
     ],
     month_of=attrgetter("start_ns"),
+    collector=_COLLECTOR,
 )
 
 # Of a run that is open there are neither outputs nor latency, error, tokens and cost.
@@ -150,6 +164,7 @@ OPEN_RUNS: Final[Table[Run]] = Table(
         *_plain(_TEXT, "events", "links", "attributes", "resource", "scope"),
         *_plain(_RANK, "rank"),
     ],
+    collector=_COLLECTOR,
 )
 
 PROCESSES: Final[Table[ProcessSign]] = Table(
@@ -206,7 +221,7 @@ TRACE_KEYS: Final[Table[TraceKey]] = Table(
         *_plain(_TRACE_ID, "trace_id"),
         *_plain(_TEXT, "key"),
     ],
-    stamp="",
+    collector=_COLLECTOR,
 )
 
 MODEL_VERSIONS: Final[Table[ModelVersion]] = Table(
@@ -217,6 +232,7 @@ MODEL_VERSIONS: Final[Table[ModelVersion]] = Table(
         *_plain(_TEXT, "definition"),
     ],
     stamp="first_arrived_ns",
+    collector=_STORED,
 )
 
 METRICS: Final[Table[Metric]] = Table(
@@ -232,6 +248,7 @@ METRICS: Final[Table[Metric]] = Table(
         *_plain(_TEXT, "label", "explanation", "error"),
         ("rank", _RANK, attrgetter("time_ns")),
     ],
+    collector=_COLLECTOR,
 )
 
 SCORES: Final[Table[Metric]] = Table(
@@ -264,6 +281,7 @@ LATE_TAGS: Final[Table[LateTag]] = Table(
         *_plain(_INT, "time_ns"),
         *_plain(_TEXT, "record_id"),
     ],
+    collector=_COLLECTOR,
 )
 
 LATE_LOGS: Final[Table[LateLog]] = Table(
@@ -276,6 +294,7 @@ LATE_LOGS: Final[Table[LateLog]] = Table(
         ("message", _TEXT, attrgetter("line.message")),
         *_plain(_TEXT, "event", "attributes"),
     ],
+    collector=_COLLECTOR,
 )
 
 OBJECTS: Final[Table[Artifact]] = Table(
@@ -292,4 +311,5 @@ OBJECTS: Final[Table[Artifact]] = Table(
         *_plain(_INT, "time_ns"),
         *_plain(_RANK, "rank"),
     ],
+    collector=_COLLECTOR,
 )

@@ -1,8 +1,8 @@
 """Clients of the store; the data directory is held by this process alone."""
 
 import fcntl
-import logging
 import os
+import re
 import threading
 from pathlib import Path
 from typing import Any, Final
@@ -13,7 +13,7 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from otel_ml_collector.errors import BadSetting, InUse
-from otel_ml_collector.store import schema
+from otel_ml_collector.store.migrations import migrate
 
 # Without caps the engine takes all memory of the machine.
 _ENGINE: Final = {
@@ -28,9 +28,24 @@ _QUERY: Final = {
     "materialize_skip_indexes_on_insert": 0,
     "do_not_merge_across_partitions_select_final": 1,
     "prefer_column_name_to_alias": 1,  # a column stays bytes where its alias is hex text
+    # What the profile of a server's user may say otherwise, and would change answers.
+    "join_use_nulls": 0,
+    "group_by_use_nulls": 0,
+    "transform_null_in": 0,
+    "aggregate_functions_null_for_empty": 0,
+    "final": 0,
+    # Rows that are sent again are stored again: only reading decides what counts.
+    "insert_deduplicate": 0,
+    # An insert is on the shards of a cluster before it is acknowledged.
+    "distributed_foreground_insert": 1,
 }
+# A server that does not answer holds a thread no longer; an address may say otherwise.
+_SERVER: Final = {"connect_timeout": 3, "send_receive_timeout": 30, "query_retries": 1}
 
-_logger = logging.getLogger(__name__)
+
+# All from the colon behind the user to the last @: a password may hold what should be escaped.
+_PASSWORD: Final = re.compile(r"(?<=://)([^:/@]*):.*@")
+_ASKED: Final = re.compile(r" with url: \S+| \(for url \S+\)")
 
 
 class Connections:
@@ -52,10 +67,11 @@ class Connections:
         self._guard = threading.Lock()
         self._arguments = self._address(url)
         try:
-            self._prepare(self.open())
+            migrate(self.open())
         except (ClickHouseError, TypeError) as error:  # TypeError: an option that nobody knows
             self.close()
-            raise BadSetting(f"The store at {_shown(url)} cannot be opened: {error}") from error
+            told = f"The store at {_shown(url)} cannot be opened: {_said(error)}"
+            raise BadSetting(told) from error
         except BadSetting:
             self.close()
             raise
@@ -98,6 +114,9 @@ class Connections:
             return {
                 "host": parts.hostname,
                 "port": port,
+                **_SERVER,
+                # Its clients share no connections, so that none is thrown away for want of room.
+                "dedicated_pool": True,
                 "username": unquote(parts.username or "default"),
                 "password": unquote(parts.password or ""),
                 "database": parts.path.strip("/") or "default",
@@ -130,24 +149,6 @@ class Connections:
         os.ftruncate(self._lock_file, 0)
         os.write(self._lock_file, f"{os.getpid()}\n".encode())
 
-    def _prepare(self, client: Client) -> None:
-        client.command(schema.META)
-        rows = client.query("SELECT max(value) FROM store_meta WHERE name = 'schema'").result_rows
-        found = int(rows[0][0]) if rows else 0
-        if found > schema.SCHEMA_VERSION:
-            raise BadSetting(
-                f"The store has schema {found}, this program knows {schema.SCHEMA_VERSION}: "
-                "use a newer otel-ml, nothing was changed"
-            )
-        if found < schema.SCHEMA_VERSION:
-            for table in schema.TABLES:
-                client.command(table)
-            client.command(schema.ADD_COLUMNS)
-            client.command(schema.FILL_TRACE_KEYS)
-            client.command(schema.FILL_ARRIVALS)
-            client.insert("store_meta", [["schema", schema.SCHEMA_VERSION]])
-            _logger.info("The store has schema %d now, it had %d", schema.SCHEMA_VERSION, found)
-
 
 def _invalid(url: str) -> BadSetting:
     return BadSetting(
@@ -157,11 +158,10 @@ def _invalid(url: str) -> BadSetting:
 
 
 def _shown(url: str) -> str:
-    """Show an address without its password."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return url
-    if parts.password is None:
-        return url
-    return url.replace(f":{parts.password}@", ":***@")
+    """Show an address without its password and its options, also one that cannot be read."""
+    return _PASSWORD.sub(r"\1:***@", url).partition("?")[0]
+
+
+def _said(error: Exception) -> str:
+    """Say in one line what went wrong, without the address that the client asked."""
+    return _ASKED.sub("", str(error)).partition("\n")[0]

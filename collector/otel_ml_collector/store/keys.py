@@ -7,11 +7,10 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from clickhouse_connect.driver.client import Client
-from clickhouse_connect.driver.exceptions import ClickHouseError
 
-from otel_ml_collector.access import ALL_PROJECTS, Access
-from otel_ml_collector.errors import Unavailable
+from otel_ml_collector.access import Access, read_projects
 from otel_ml_collector.store.connection import Connections
+from otel_ml_collector.store.trouble import store_trouble
 
 MOST: Final = 10_000
 _MADE: Final = 1
@@ -76,14 +75,8 @@ class KeyStore:
 
     @contextmanager
     def _ask(self) -> Iterator[Client]:
-        with self._lock:
-            try:
-                yield self._client
-            except ClickHouseError as error:
-                name = getattr(error, "name", None) or type(error).__name__
-                raise Unavailable(f"The store has trouble: {name}") from error
-            except OSError as error:  # an insert passes through a temporary file
-                raise Unavailable(f"The store has trouble: {error.strerror}") from error
+        with self._lock, store_trouble():
+            yield self._client
 
 
 def _insert(client: Client, key: StoredKey, version: int) -> None:
@@ -93,7 +86,7 @@ def _insert(client: Client, key: StoredKey, version: int) -> None:
         "hash": key.secret_hash,
         "name": access.name,
         "scopes": sorted(access.scopes),
-        "projects": [ALL_PROJECTS] if access.projects is None else list(access.projects),
+        "projects": access.named_projects,
         "spans_per_second": access.spans_per_second,
         "bytes_per_second": access.bytes_per_second,
         "created_ns": key.created_ns,
@@ -108,7 +101,7 @@ def _key(row: dict[str, Any]) -> StoredKey:
         key_id=row["id"],
         name=row["name"],
         scopes=frozenset(row["scopes"]),
-        projects=None if row["projects"] == [ALL_PROJECTS] else tuple(row["projects"]),
+        projects=read_projects(row["projects"]),
         spans_per_second=row["spans_per_second"],
         bytes_per_second=row["bytes_per_second"],
     )

@@ -147,6 +147,8 @@ def read_open_runs(
         "project": project,
         "run_ids": list(heard),
         "crashed": crashed,
+        "start": min(key.start_ns for key in keys),
+        "end": max(key.start_ns for key in keys) + 1,
         **condition.parameters,
     }
     rows = reader.rows(sql, parameters, ACROSS_PARTITIONS)

@@ -2,10 +2,8 @@
 
 import time
 
-from clickhouse_connect.driver.exceptions import ClickHouseError
-
-from otel_ml_collector.errors import Unavailable
 from otel_ml_collector.store.connection import Connections
+from otel_ml_collector.store.trouble import store_trouble
 
 
 class Probe:
@@ -26,10 +24,5 @@ class Probe:
         Raises:
             Unavailable: The store has trouble.
         """
-        try:
+        with store_trouble():
             self._client.insert("store_meta", [["probe", time.time_ns()]])
-        except ClickHouseError as error:
-            name = getattr(error, "name", None) or type(error).__name__
-            raise Unavailable(f"The store has trouble: {name}") from error
-        except OSError as error:  # an insert passes through a temporary file
-            raise Unavailable(f"The store has trouble: {error.strerror}") from error

@@ -6,12 +6,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
+import pyarrow as pa
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from otel_ml_collector.access import OPEN, Access
-from otel_ml_collector.errors import Forbidden, NotFound, StoreTimeout, Unavailable
+from otel_ml_collector.errors import BadQuery, Forbidden, NotFound, StoreTimeout, Unavailable
 from otel_ml_collector.store.connection import Connections
+from otel_ml_collector.store.long_values import split_long_values
+from otel_ml_collector.store.trouble import name_of
 
 Row = dict[str, Any]
 
@@ -20,6 +23,7 @@ READABLE: Final = "({every_project:Bool} OR project IN {readable:Array(String)})
 _CLIENTS: Final = 4
 _WAIT_S: Final = 10.0
 _TIMEOUT_EXCEEDED: Final = 159
+_CANNOT_COMPILE_REGEXP: Final = 427
 
 
 class Reader:
@@ -59,7 +63,7 @@ class Reader:
             StoreTimeout: It took longer than a question may take.
             Unavailable: The store has trouble, or is asked too much at once.
         """
-        values = self._within(sql, parameters)
+        sql, values = split_long_values(sql, self._within(sql, parameters))
         with self._client() as client:
             result = client.query(sql, values, settings=dict(settings or {}))
             return list(result.named_results())
@@ -73,9 +77,17 @@ class Reader:
             StoreTimeout: It took longer than a question may take.
             Unavailable: The store has trouble, or is asked too much at once.
         """
-        values = self._within(sql, parameters)
+        sql, values = split_long_values(sql, self._within(sql, parameters))
         with self._client() as client:
             return client.raw_query(sql, values, fmt="RawBLOB")
+
+    def arrow(
+        self, sql: str, parameters: Mapping[str, Any], settings: Mapping[str, Any] | None = None
+    ) -> pa.Table:
+        """Run a query as `rows` does; return columns, for many rows at once."""
+        sql, values = split_long_values(sql, self._within(sql, parameters))
+        with self._client() as client:
+            return client.query_arrow(sql, values, settings=dict(settings or {}), use_strings=True)
 
     def ping(self) -> None:
         """Ask the store anything.
@@ -107,7 +119,8 @@ class Reader:
         except ClickHouseError as error:
             if getattr(error, "code", None) == _TIMEOUT_EXCEEDED:
                 raise StoreTimeout("The store did not answer within 10 s") from error
-            name = getattr(error, "name", None) or type(error).__name__
-            raise Unavailable(f"The store has trouble: {name}") from error
+            if getattr(error, "code", None) == _CANNOT_COMPILE_REGEXP:
+                raise BadQuery("This is no regular expression that RE2 reads", "where") from error
+            raise Unavailable(f"The store has trouble: {name_of(error)}") from error
         finally:
             self._idle.put(client)

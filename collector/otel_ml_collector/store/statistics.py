@@ -6,7 +6,7 @@ from otel_ml_collector.owners import FIRST
 from otel_ml_collector.store.condition import Condition
 from otel_ml_collector.store.reader import READABLE, Reader, Row
 from otel_ml_collector.store.runs import ACROSS_PARTITIONS, Window
-from otel_ml_collector.store.versions import NUMBERED_VERSIONS
+from otel_ml_collector.store.versions import NUMBERED_OF_NAMES, NUMBERED_VERSIONS
 
 
 def list_projects(reader: Reader) -> list[Row]:
@@ -96,7 +96,8 @@ def list_models(reader: Reader, project: str) -> list[Row]:
           GROUP BY model
           UNION ALL
           SELECT name, kind, 0, 0, 0, max(last_seen_ns)
-          FROM model_versions WHERE project = {project:String} AND kind = 'model'
+          FROM model_versions
+          WHERE project = {project:String} AND kind = 'model' AND last_seen_ns > 0
           GROUP BY name, kind
         )
         GROUP BY model ORDER BY last_start_ns DESC LIMIT 1000"""
@@ -107,9 +108,16 @@ def read_versions(reader: Reader, project: str, kind: str, names: Sequence[str])
     """Read the numbered versions of some models or judges, one row a structure."""
     sql = f"""
         SELECT name, digest, structure, number, first_ns, last_ns, definition
-        FROM ({NUMBERED_VERSIONS})
-        WHERE kind = {{kind:String}} AND name IN {{names:Array(String)}}
+        FROM ({NUMBERED_OF_NAMES}) WHERE last_ns > 0
         ORDER BY name, number, structure = '', first_ns
+        """  # noqa: S608 - fixed text; values are parameters
+    return reader.rows(sql, {"project": project, "kind": kind, "names": list(names)})
+
+
+def read_numbers(reader: Reader, project: str, kind: str, names: Sequence[str]) -> list[Row]:
+    """Read the numbers of the versions of some models or judges, without their definitions."""
+    sql = f"""
+        SELECT name, digest, structure, number FROM ({NUMBERED_OF_NAMES}) WHERE last_ns > 0
         """  # noqa: S608 - fixed text; values are parameters
     return reader.rows(sql, {"project": project, "kind": kind, "names": list(names)})
 

@@ -6,7 +6,6 @@ The runs, their keys and their tags may come after the record.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from otel_ml_collector.owners import FIRST, KEY, RESPONSE, TAG
@@ -16,12 +15,13 @@ _TOKENS: Final = 10_000
 _OWNERS: Final = 100
 
 # The run that an owner names, as two columns; whether a run is one of some ids.
-_RUN: Final = """toFixedString(unhex(substring(owner, 1, 32)), 16) AS trace_id,
+RUN: Final = """toFixedString(unhex(substring(owner, 1, 32)), 16) AS trace_id,
   toFixedString(unhex(substring(owner, 34)), 8) AS span_id"""
 _BY_IDS: Final = f"""(trace_id, span_id) IN (
-  SELECT {_RUN} FROM (SELECT arrayJoin({{ids:Array(String)}}) AS owner))"""  # noqa: S608 - fixed text; values are parameters
-# A tag as the text that a filter compares: numbers and bools as JSON does.
-_TAG_TEXT: Final = "concat(name, '=', if(startsWith(value, '\"'), JSONExtractString(value), value))"
+  SELECT {RUN} FROM (SELECT arrayJoin({{ids:Array(String)}}) AS owner))"""  # noqa: S608 - fixed text; values are parameters
+# A tag's value as the text that a filter compares: numbers and bools as JSON does.
+TAG_TEXT: Final = "if(startsWith({0}, '\"'), JSONExtractString({0}), {0})"
+_TAG_TOKEN: Final = f"concat(name, '=', {TAG_TEXT.format('value')})"
 _ID16: Final = "toFixedString(unhex({trace:String}), 16)"
 _TIMES: Final = "FROM trace_index WHERE project = {project:String} AND key = {trace:String}"
 # The spans of a trace that are here.
@@ -32,41 +32,6 @@ _SPANS: Final = f"""
   UNION ALL
   SELECT span_id FROM open_runs WHERE project = {{project:String}} AND trace_id = {_ID16}"""  # noqa: S608 - fixed text; values are parameters
 _HEX: Final = "lower(hex(trace_id)) AS trace_id, lower(hex(span_id)) AS span_id"
-
-
-@dataclass(frozen=True, slots=True)
-class Apart:
-    """What a project has that came apart from its runs: a filter looks at no more than that.
-
-    Attributes:
-        tags: Tags of any sort.
-        told_tags: Tags under a trace key or a tag.
-        told_scores: Scores under a trace key or a tag.
-    """
-
-    tags: bool
-    told_tags: bool
-    told_scores: bool
-
-
-EVERYTHING: Final = Apart(tags=True, told_tags=True, told_scores=True)
-NOTHING: Final = Apart(tags=False, told_tags=False, told_scores=False)
-
-
-def find_apart(reader: Reader, project: str) -> Apart:
-    """Find out what of a project came apart from its runs."""
-    ours = "project = {project:String}"
-    sql = f"""
-        SELECT
-          (SELECT count() FROM (SELECT 1 FROM late_tags WHERE {ours} LIMIT 1)) > 0 AS tags,
-          (SELECT count() FROM (
-            SELECT 1 FROM late_tags WHERE {ours} AND owner >= '{FIRST}' LIMIT 1)) > 0 AS told_tags,
-          (SELECT count() FROM (
-            SELECT 1 FROM metrics WHERE {ours} AND owner >= '{FIRST}' AND source != 'logged'
-            LIMIT 1)) > 0 AS told_scores
-        """  # noqa: S608 - fixed text; values are parameters
-    (row,) = reader.rows(sql, {"project": project})
-    return Apart(**{name: bool(found) for name, found in row.items()})
 
 
 def about_runs(owners: str) -> str:
@@ -80,90 +45,6 @@ def about_runs(owners: str) -> str:
         none of these it reads next to nothing.
     """
     return f"{_by_key(owners)} UNION ALL {_by_tag(owners)}"
-
-
-def late_tags(label: str, apart: Apart) -> str:
-    """Write the SQL for the newest late tag of a name, by run.
-
-    Args:
-        label: The parameter that holds the name.
-        apart: What there is.
-
-    Returns:
-        SQL that selects `trace_id`, `span_id`, `newest` and `newest_ns`.
-    """
-    named = f"FROM late_tags WHERE project = {{project:String}} AND name = {label}"
-    tags = f"SELECT {_RUN}, value, time_ns, record_id {named} AND owner < '{FIRST}'"
-    if apart.told_tags:
-        about = about_runs(f"SELECT DISTINCT owner {named} AND owner >= '{FIRST}'")
-        tags += f"""
-          UNION ALL
-          SELECT about.trace_id, about.span_id, told.value, told.time_ns, told.record_id
-          FROM ({about}) AS about
-          INNER JOIN (SELECT owner, value, time_ns, record_id {named} AND owner >= '{FIRST}')
-            AS told ON told.owner = about.owner"""  # noqa: S608 - fixed text; values are parameters
-    return f"""
-        SELECT trace_id, span_id, argMax(value, (time_ns, record_id)) AS newest,
-          max(time_ns) AS newest_ns
-        FROM ({tags}) GROUP BY trace_id, span_id
-        """  # noqa: S608 - fixed text; values are parameters
-
-
-def own_tags(label: str, apart: Apart) -> str:
-    """Write the SQL for the runs whose own tag of a name is newer than all late ones.
-
-    Args:
-        label: The parameter that holds the name.
-        apart: What there is.
-
-    Returns:
-        SQL that selects `trace_id`, `span_id` and `rank`, which says of which delivery it holds.
-    """
-    named = f"project = {{project:String}} AND name = {label}"
-    ours = f"""project = {{project:String}} AND mapContains(tags, {label})
-      AND (SELECT count() FROM late_tags WHERE {named}) > 0"""  # noqa: S608 - fixed text; values are parameters
-    return f"""
-        SELECT own.trace_id, own.span_id, own.rank
-        FROM (
-          SELECT trace_id, span_id, rank, start_ns + latency_ns AS told_ns FROM runs WHERE {ours}
-          UNION ALL
-          SELECT trace_id, span_id, rank, start_ns FROM open_runs WHERE {ours}
-        ) AS own
-        INNER JOIN ({late_tags(label, apart)}) AS late
-          ON late.trace_id = own.trace_id AND late.span_id = own.span_id
-        WHERE late.newest_ns < own.told_ns
-        """  # noqa: S608 - fixed text; values are parameters
-
-
-def scores(label: str, apart: Apart) -> str:
-    """Write the SQL for all scores of one judge or person, by run.
-
-    Args:
-        label: The parameter that holds the judge's name.
-        apart: What there is.
-
-    Returns:
-        SQL that selects `trace_id`, `span_id`, `score`, `passed`, and in what order they were
-        said: `time_ns`, `judge_version`, `record_id`.
-    """
-    direct = f"""
-        SELECT trace_id, span_id, score, passed, time_ns, judge_version, '' AS record_id
-        FROM scores_by_judge
-        WHERE project = {{project:String}} AND judge = {label}"""  # noqa: S608 - fixed text; values are parameters
-    if not apart.told_scores:
-        return direct
-    told = f"""FROM metrics WHERE project = {{project:String}} AND owner >= '{FIRST}'
-      AND name = {label} AND source != 'logged'"""
-    about = about_runs(f"SELECT DISTINCT owner {told}")
-    return f"""
-        {direct}
-        UNION ALL
-        SELECT about.trace_id, about.span_id, told.value, told.passed, told.time_ns,
-          told.judge_version, told.record_id
-        FROM ({about}) AS about
-        INNER JOIN (SELECT owner, value, passed, time_ns, judge_version, record_id {told})
-          AS told ON told.owner = about.owner
-        """  # noqa: S608 - fixed text; values are parameters
 
 
 def _by_key(owners: str) -> str:
@@ -205,7 +86,7 @@ def _by_tag(owners: str) -> str:
           {_tagged("runs", tokens)}
           UNION ALL {_tagged("open_runs", tokens)}
           UNION ALL
-          SELECT {_RUN}, {_TAG_TEXT} AS token FROM late_tags
+          SELECT {RUN}, {_TAG_TOKEN} AS token FROM late_tags
           WHERE project = {{project:String}} AND owner < '{FIRST}' AND notEmpty({tokens})
             AND has({tokens}, token))
         """  # noqa: S608 - fixed text; values are parameters

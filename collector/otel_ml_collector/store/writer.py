@@ -16,7 +16,10 @@ from otel_ml_collector.owners import is_run
 from otel_ml_collector.records import Arrivals, ModelVersion, ProcessSign, Records, Run
 from otel_ml_collector.store import columns
 from otel_ml_collector.store.connection import Connections
+from otel_ml_collector.store.rollup import Marks
 from otel_ml_collector.store.slices import slice_by_month
+from otel_ml_collector.store.tombstones import Tombstones
+from otel_ml_collector.store.trouble import name_of
 
 # What the engine says of rows that it will never take, by its error codes.
 _DATA_CODES: Final = frozenset(
@@ -40,12 +43,13 @@ _HEARD_EVERY_NS: Final = 60 * 10**9
 _KNOWN_PROCESSES: Final = 10_000
 _SWEEP_ROWS: Final = 2_000
 
-_LAST_ARRIVAL: Final = """
+LAST_ARRIVAL: Final = """
     SELECT greatest((SELECT max(arrived_ns) FROM runs), (SELECT max(arrived_ns) FROM metrics),
       (SELECT max(arrived_ns) FROM late_tags), (SELECT max(arrived_ns) FROM late_logs),
       (SELECT max(arrived_ns) FROM objects), (SELECT max(arrived_ns) FROM payloads),
       (SELECT max(first_arrived_ns) FROM model_versions),
-      (SELECT max(arrived_ns) FROM open_runs), (SELECT max(arrived_ns) FROM processes))"""
+      (SELECT max(arrived_ns) FROM open_runs), (SELECT max(arrived_ns) FROM processes),
+      (SELECT max(arrived_ns) FROM trace_keys), (SELECT max(arrived_ns) FROM forward_cursors))"""
 # Of an ended run the start record says nothing more. 30 ms for 2,000 rows beside 1 M runs.
 _SWEEP: Final = """
     DELETE FROM open_runs WHERE (project, trace_id, span_id) IN (
@@ -67,22 +71,39 @@ class Writer:
     Args:
         connections: The store.
         clock: Tells the time of arrival, in nanoseconds since the epoch.
+        tombstones: Those of who deletes; own ones, where nobody does.
+        collector: The name of this collector among those of one store.
     """
 
-    def __init__(self, connections: Connections, clock: Callable[[], int] = time.time_ns) -> None:
+    def __init__(
+        self,
+        connections: Connections,
+        clock: Callable[[], int] = time.time_ns,
+        tombstones: Tombstones | None = None,
+        collector: str = "",
+    ) -> None:
+        self._tombstones = tombstones or Tombstones(connections)
+        self._generation = 0
         self._client = connections.open()
         self._payload_client = connections.open()
         self._payload_thread = ThreadPoolExecutor(1, thread_name_prefix="otel-ml-payloads")
         self._clock = clock
+        self._collector = collector
         self._last_ns: int | None = None
         self._known: dict[_Key, tuple[int, bool]] = {}
         self._heard: dict[tuple[str, str], int] = {}
+        self._marks = Marks(self._client, clock)
         self._unswept = _SWEEP_ROWS  # what an earlier collector left is swept first
+
+    @property
+    def stamped_ns(self) -> int | None:
+        """The last time of arrival that was given; None before the first one."""
+        return self._last_ns
 
     def write(self, records: Records) -> None:
         """Store a group: runs last, so that no reader sees a run without what belongs to it.
 
-        A second call with the same records changes no answer.
+        A second call with the same records changes no answer, and what was deleted stays deleted.
 
         Raises:
             Refused: The engine will never take these rows. Some of them may be stored.
@@ -90,28 +111,43 @@ class Writer:
                 them again completes the group.
         """
         try:
-            payloads = self._begin_payloads(records.runs)
-            try:
-                self._insert_others(records)
-            finally:
-                wait(payloads)
-            for payload in payloads:
-                payload.result()
-            self._insert(columns.RUNS, records.runs)
+            with self._tombstones.hold():
+                self._insert_all(self._leave(records))
         except (pa.ArrowException, UnicodeError, OverflowError) as error:
             raise Refused(f"A value does not fit its column: {type(error).__name__}") from error
         except ClickHouseError as error:
             if getattr(error, "code", None) in _DATA_CODES:
-                raise Refused(f"The store refuses these rows: {_name(error)}") from error
-            raise Unavailable(f"The store has trouble: {_name(error)}") from error
+                raise Refused(f"The store refuses these rows: {name_of(error)}") from error
+            raise Unavailable(f"The store has trouble: {name_of(error)}") from error
         except OSError as error:  # an insert passes through a temporary file
             raise Unavailable(f"The store has trouble: {error.strerror}") from error
         if records.open_runs:
             self._sweep(len(records.open_runs))
 
+    def _insert_all(self, records: Records) -> None:
+        self._marks.mark(records)
+        payloads = self._begin_payloads(records.runs)
+        try:
+            self._insert_others(records)
+        finally:
+            wait(payloads)
+        for payload in payloads:
+            payload.result()
+        self._insert(columns.RUNS, records.runs)
+
+    def _leave(self, records: Records) -> Records:
+        """Leave out what was deleted, and forget which versions were stored before that."""
+        records = self._tombstones.leave(records)
+        if self._tombstones.generation != self._generation:
+            self._generation = self._tombstones.generation
+            self._known.clear()
+        return records
+
     def _begin_payloads(self, runs: Sequence[Run]) -> "list[Future[None]]":
         return [
-            self._payload_thread.submit(_insert, self._payload_client, columns.PAYLOADS, *part)
+            self._payload_thread.submit(
+                _insert, self._payload_client, columns.PAYLOADS, self._collector, *part
+            )
             for part in self._slices(columns.PAYLOADS, runs)
         ]
 
@@ -137,7 +173,7 @@ class Writer:
 
     def _insert(self, table: columns.Table[Any], rows: Sequence[Any]) -> None:
         for part in self._slices(table, rows):
-            _insert(self._client, table, *part)
+            _insert(self._client, table, self._collector, *part)
 
     def _slices(self, table: columns.Table[Any], rows: Sequence[Any]) -> list[_Slice]:
         if not rows:
@@ -204,12 +240,12 @@ class Writer:
         try:
             self._client.command(_SWEEP)
         except ClickHouseError as error:
-            _logger.warning("Start records of ended runs were not deleted: %s", _name(error))
+            _logger.warning("Start records of ended runs were not deleted: %s", name_of(error))
 
     def _stamps(self, count: int) -> Sequence[int]:
         """Take arrival times that never repeat or fall, also across a restart."""
         if self._last_ns is None:
-            rows = self._client.query(_LAST_ARRIVAL).result_rows
+            rows = self._client.query(LAST_ARRIVAL).result_rows
             self._last_ns = int(rows[0][0])
         first = max(self._last_ns + 1, self._clock())
         self._last_ns = first + count - 1
@@ -217,9 +253,14 @@ class Writer:
 
 
 def _insert(
-    client: Client, table: columns.Table[Any], rows: Sequence[Any], stamps: Sequence[int]
+    client: Client,
+    table: columns.Table[Any],
+    collector: str,
+    rows: Sequence[Any],
+    stamps: Sequence[int],
 ) -> None:
-    client.insert_arrow(table.name, table.to_arrow(rows, stamps), settings=dict(_INSERT))
+    arrow = table.to_arrow(rows, stamps, collector)
+    client.insert_arrow(table.name, arrow, settings=dict(_INSERT))
 
 
 def _merge(versions: Sequence[ModelVersion]) -> dict[_Key, ModelVersion]:
@@ -238,7 +279,3 @@ def _merge(versions: Sequence[ModelVersion]) -> dict[_Key, ModelVersion]:
                 definition=max(known.definition, version.definition),
             )
     return merged
-
-
-def _name(error: ClickHouseError) -> str:
-    return getattr(error, "name", None) or type(error).__name__

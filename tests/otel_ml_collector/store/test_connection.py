@@ -10,25 +10,11 @@ from urllib.parse import quote
 import clickhouse_connect
 import pytest
 
-from otel_ml_collector.access import Access
 from otel_ml_collector.errors import BadSetting
-from otel_ml_collector.query.runs import RunsQuery, find_run, find_runs
-from otel_ml_collector.records import LateLog, LogLine, Records
-from otel_ml_collector.store import schema
-from otel_ml_collector.store.arrivals import Hours, read_totals
-from otel_ml_collector.store.columns import LATE_LOGS, RUNS, TRACE_INDEX
 from otel_ml_collector.store.connection import Connections
-from otel_ml_collector.store.keys import KeyStore, StoredKey
-from tests.otel_ml_collector.spans import (
-    NOW_NS,
-    SECOND_NS,
-    id_of,
-    make_artifact,
-    make_call,
-    make_sign,
-    make_start,
-    map_all,
-)
+from otel_ml_collector.store.schema import META, SCHEMA_VERSION
+from otel_ml_collector.store.schema.runs import RUNS
+from tests.otel_ml_collector.spans import make_call
 from tests.otel_ml_collector.stores import open_store
 
 # Another process opens the store and says what became of it.
@@ -134,12 +120,12 @@ def test_private(tmp_path: Path) -> None:
 def test_newer_schema(tmp_path: Path) -> None:
     """The store of a newer program is not opened, and nothing in it is changed."""
     with clickhouse_connect.get_client(interface="chdb", path=str(tmp_path / "store")) as client:
-        client.command(schema.META)
+        client.command(META)
         client.insert("store_meta", [["schema", 99]], column_names=["name", "value"])
         client.command("CREATE TABLE future (n UInt64) ENGINE = MergeTree ORDER BY n")
     with pytest.raises(
         BadSetting,
-        match=rf"^The store has schema 99, this program knows {schema.SCHEMA_VERSION}: "
+        match=rf"^The store has schema 99, this program knows {SCHEMA_VERSION}: "
         r"use a newer otel-ml, nothing was changed$",
     ):
         Connections(f"chdb://{tmp_path}")
@@ -153,136 +139,17 @@ def test_same_schema(tmp_path: Path) -> None:
     for _ in range(2):
         with open_store(tmp_path) as store:
             rows = store.reader.rows("SELECT name, value FROM store_meta", {})
-    assert rows == [{"name": "schema", "value": schema.SCHEMA_VERSION}]
+    assert rows == [{"name": "schema", "value": SCHEMA_VERSION}]
 
 
 def test_interrupted_creation(tmp_path: Path) -> None:
     """A store whose creation was cut short is completed when it is opened again."""
     with clickhouse_connect.get_client(interface="chdb", path=str(tmp_path / "store")) as client:
-        client.command(schema.META)
-        client.command(schema.RUNS)
+        client.command(META)
+        client.command(RUNS)
     with open_store(tmp_path) as store:
         store.take("p", make_call("one"))
         assert store.reader.rows(NAMES, {}) == [{"name": "one"}]
-
-
-def test_store_of_schema_1(tmp_path: Path) -> None:
-    """A store from before start records keeps its runs, and takes start records from then on."""
-    ended, begun = make_call("ended"), make_call("begun")
-    later = {schema.OPEN_RUNS, schema.PROCESSES, schema.TRACE_KEYS}
-    with clickhouse_connect.get_client(interface="chdb", path=str(tmp_path / "store")) as client:
-        for table in schema.TABLES:
-            if table not in later:
-                client.command(table)
-        client.insert("store_meta", [["schema", 1]], column_names=["name", "value"])
-        (run,) = map_all(ended, project="p").runs
-        client.insert_arrow("runs", RUNS.to_arrow([run], [NOW_NS]))
-    with open_store(tmp_path) as store:
-        store.take("p", make_start(begun), make_sign("heartbeat", NOW_NS))
-        found = find_runs(store.reader, RunsQuery("p"), NOW_NS).runs
-        rows = store.reader.rows("SELECT max(value) AS schema FROM store_meta", {})
-    assert sorted((one.name, one.outcome) for one in found) == [
-        ("begun", "running"),
-        ("ended", "ok"),
-    ]
-    assert rows == [{"schema": schema.SCHEMA_VERSION}]
-
-
-def test_store_of_schema_2(tmp_path: Path) -> None:
-    """A store from before the keys of traces were kept tells the keys of its runs."""
-    call = make_call("ended", {"otel_ml.trace_key": "order 7"})
-    with clickhouse_connect.get_client(interface="chdb", path=str(tmp_path / "store")) as client:
-        for table in schema.TABLES:
-            if table != schema.TRACE_KEYS:
-                client.command(table)
-        client.insert("store_meta", [["schema", 2]], column_names=["name", "value"])
-        records = map_all(call, project="p")
-        client.insert_arrow("runs", RUNS.to_arrow(records.runs, [NOW_NS]))
-        client.insert_arrow("trace_index", TRACE_INDEX.to_arrow(records.trace_keys))
-    with open_store(tmp_path) as store:
-        (found,) = find_runs(store.reader, RunsQuery("p"), NOW_NS).runs
-        rows = store.reader.rows("SELECT max(value) AS schema FROM store_meta", {})
-    assert (found.name, found.trace_key) == ("ended", "order 7")
-    assert rows == [{"schema": schema.SCHEMA_VERSION}]
-
-
-def test_store_of_schema_3(tmp_path: Path) -> None:
-    """A store from before artifacts keeps its runs, and takes artifacts from then on."""
-    ended, logged = make_call("ended"), make_call("logged", events=[make_artifact("sample")])
-    later = {schema.OBJECTS, schema.ARTIFACTS, schema.ARTIFACT_CHUNKS}
-    with clickhouse_connect.get_client(interface="chdb", path=str(tmp_path / "store")) as client:
-        for table in schema.TABLES:
-            if table not in later:
-                client.command(table)
-        client.insert("store_meta", [["schema", 3]], column_names=["name", "value"])
-        client.insert_arrow("runs", RUNS.to_arrow(map_all(ended, project="p").runs, [NOW_NS]))
-    with open_store(tmp_path) as store:
-        store.take("p", logged)
-        found = find_runs(store.reader, RunsQuery("p"), NOW_NS).runs
-        run = find_run(store.reader, id_of(logged), "p", now_ns=NOW_NS)
-        rows = store.reader.rows("SELECT max(value) AS schema FROM store_meta", {})
-    assert {one.name for one in found} == {"ended", "logged"}
-    assert [one.ref for one in run.artifacts] == ["sample"]
-    assert rows == [{"schema": schema.SCHEMA_VERSION}]
-
-
-def test_numbers_of_schema_4(tmp_path: Path) -> None:
-    """Of a process that sent before numbers were kept, only what came later can be missing."""
-    before, after = (
-        make_call(attributes={"otel_ml.process": "0000000a", "otel_ml.seq": seq}) for seq in (7, 10)
-    )
-    with clickhouse_connect.get_client(interface="chdb", path=str(tmp_path / "store")) as client:
-        for table in schema.TABLES:
-            if table != schema.ARRIVALS:
-                client.command(table)
-        client.insert("store_meta", [["schema", 4]], column_names=["name", "value"])
-        client.insert_arrow("runs", RUNS.to_arrow(map_all(before, project="p").runs, [NOW_NS]))
-    with open_store(tmp_path) as store:
-        store.take("p", after)
-        hours = Hours(0, 2**32 - 1, NOW_NS + 120 * SECOND_NS, "p")
-        (row,) = read_totals(store.reader, hours)
-    assert (row["received"], row["missing"]) == (1, 2)
-
-
-def test_keys_of_schema_4(tmp_path: Path) -> None:
-    """A store from before keys has none, and keeps the ones that are made then."""
-    with clickhouse_connect.get_client(interface="chdb", path=str(tmp_path / "store")) as client:
-        for table in schema.TABLES:
-            if table != schema.ACCESS_KEYS:
-                client.command(table)
-        client.insert("store_meta", [["schema", 4]], column_names=["name", "value"])
-    key = StoredKey(Access("id", "name", frozenset({"read"}), ("b", "a"), 1, 2), "0" * 64, NOW_NS)
-    with open_store(tmp_path) as store:
-        keys = KeyStore(store.connections)
-        before = keys.read()
-        keys.add(key)
-    with open_store(tmp_path) as store:
-        keys = KeyStore(store.connections)
-        assert (before, keys.read()) == ([], [key])
-        revoked = keys.revoke(key, NOW_NS + 1)
-        assert keys.read() == [revoked]
-
-
-def test_store_of_schema_4(tmp_path: Path) -> None:
-    """A store from before log records keeps its lines, and takes events and attributes then."""
-    call = make_call("ended")
-    old, new = (LogLine(NOW_NS + place, "info", f"line {place}") for place in (0, 1))
-    with clickhouse_connect.get_client(interface="chdb", path=str(tmp_path / "store")) as client:
-        for table in schema.TABLES:
-            client.command(table)
-        client.command("ALTER TABLE late_logs DROP COLUMN event, DROP COLUMN attributes")
-        client.insert("store_meta", [["schema", 4]], column_names=["name", "value"])
-        rows = LATE_LOGS.to_arrow([LateLog("p", id_of(call), old, "aa", 0)], [NOW_NS])
-        client.insert_arrow("late_logs", rows.drop_columns(["event", "attributes"]))
-    with open_store(tmp_path) as store:
-        store.take("p", call)
-        line = LateLog("p", id_of(call), new, "bb", 0, "my.event", '{"a":1}')
-        store.writer.write(Records(logs=[line]))
-        run = find_run(store.reader, id_of(call), "p", now_ns=NOW_NS)
-    assert [(line.message, line.event, line.attributes) for line in run.logs] == [
-        ("line 0", "", {}),
-        ("line 1", "my.event", {"a": 1}),
-    ]
 
 
 @pytest.mark.parametrize(

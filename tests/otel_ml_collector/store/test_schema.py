@@ -13,6 +13,13 @@ TABLES: Final = [
     "arrivals",
     "artifact_chunks",
     "artifacts",
+    "daily",
+    "daily_runs",
+    "daily_scores",
+    "deleted_owners",
+    "deleted_runs",
+    "deletions",
+    "forward_cursors",
     "late_logs",
     "late_tags",
     "metrics",
@@ -21,11 +28,13 @@ TABLES: Final = [
     "open_runs",
     "payloads",
     "processes",
+    "retention",
     "runs",
     "scores_by_judge",
     "store_meta",
     "trace_index",
     "trace_keys",
+    "views",
 ]
 # Each makes an insert or a merge durable before it is acknowledged.
 DURABLE: Final = [

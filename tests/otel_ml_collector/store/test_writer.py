@@ -12,6 +12,8 @@ from otel_ml_collector.errors import Refused, Unavailable
 from otel_ml_collector.mapping import Filing, map_spans
 from otel_ml_collector.query import models, runs
 from otel_ml_collector.query.objects import ObjectsQuery, find_objects
+from otel_ml_collector.query.stats import StatsQuery, find_stats
+from otel_ml_collector.query.times import HOUR_NS
 from otel_ml_collector.records import Metric, ModelVersion, ProcessSign, Records, TraceKey
 from otel_ml_collector.span import Event, Span
 from otel_ml_collector.store import statistics
@@ -165,6 +167,10 @@ def answers(store: Store, project: str, story: Sequence[Span]) -> dict[str, Any]
         "bounds": statistics.bound_runs(reader, project),
         "version_runs": statistics.read_version_runs(reader, project, "answer"),
         "version_scores": statistics.read_version_scores(reader, project, "answer"),
+        "stats": [
+            find_stats(reader, StatsQuery(project, "", group, window, HOUR_NS, 10))
+            for group in ("", "version", "model", "outcome", 'tags["client"]')
+        ],
     }
     return {name: plain(answer, project) for name, answer in found.items()}
 

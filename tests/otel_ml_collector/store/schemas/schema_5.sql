@@ -1,39 +1,8 @@
-"""Tables of the store, and the version that a program and a store agree on.
+-- The tables of schema 5, as the program of its time made them.
 
-Measured reasons for the shapes: docs/design/002-store.md.
-"""
-
-from typing import Final
-
-# 1: the first tables. 2: open_runs and processes. 3: trace_keys. 4: objects, artifacts and their
-# chunks. 5: keys and arrivals, events and attributes of lines. An older store gets what it lacks
-# when it is opened.
-SCHEMA_VERSION: Final = 5
-
-# An insert and a merge are on disk before they are acknowledged; replaced parts stay until the
-# merged one is surely there. Small parts are compact: 30 fsyncs an insert instead of 131.
-_DURABLE: Final = (
-    "fsync_after_insert = 1, fsync_part_directory = 1, "
-    "min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, "
-    "old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728"
-)
-# Merges wait for more parts of one size: under load a row is rewritten half as often as with the
-# engine's own 5, for a few parts more that a scan reads.
-_MERGES: Final = "merge_selector_base = 8"
-# A Map is read by key only when it is kept in buckets.
-_BUCKETS: Final = (
-    "map_serialization_version = 'with_buckets', "
-    "map_serialization_version_for_zero_level_parts = 'with_buckets', "
-    "map_buckets_min_avg_size = 0, map_buckets_strategy = 'constant', max_buckets_in_map = 4"
-)
-
-META: Final = f"""
 CREATE TABLE IF NOT EXISTS store_meta (name String, value UInt64)
-ENGINE = ReplacingMergeTree(value) ORDER BY name SETTINGS {_DURABLE}
-"""
+ENGINE = ReplacingMergeTree(value) ORDER BY name SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
 
-# One row a span, light enough for lists; ended runs only.
-RUNS: Final = f"""
 CREATE TABLE IF NOT EXISTS runs (
   project LowCardinality(String),
   start_ns Int64 CODEC(DoubleDelta, ZSTD(1)),
@@ -75,237 +44,8 @@ CREATE TABLE IF NOT EXISTS runs (
 ENGINE = ReplacingMergeTree(rank)
 PARTITION BY toYYYYMM(fromUnixTimestamp64Nano(start_ns, 'UTC'))
 PRIMARY KEY (project, start_ns) ORDER BY (project, start_ns, trace_id, span_id)
-SETTINGS index_granularity = 1024, {_BUCKETS}, {_MERGES}, {_DURABLE}
-"""
+SETTINGS index_granularity = 1024, map_serialization_version = 'with_buckets', map_serialization_version_for_zero_level_parts = 'with_buckets', map_buckets_min_avg_size = 0, map_buckets_strategy = 'constant', max_buckets_in_map = 4, merge_selector_base = 8, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
 
-# What only the page of one run needs, under the same key.
-PAYLOADS: Final = f"""
-CREATE TABLE IF NOT EXISTS payloads (
-  project LowCardinality(String),
-  start_ns Int64 CODEC(DoubleDelta, ZSTD(1)),
-  trace_id FixedString(16),
-  span_id FixedString(8),
-  inputs String CODEC(ZSTD(1)),
-  outputs String CODEC(ZSTD(1)),
-  params String CODEC(ZSTD(1)),
-  tag_details String CODEC(ZSTD(1)) COMMENT 'JSON: type and group by tag',
-  logs String CODEC(ZSTD(1)) COMMENT 'JSON: lines of text',
-  events String CODEC(ZSTD(1)) COMMENT 'JSON: other span events',
-  links String CODEC(ZSTD(1)),
-  attributes String CODEC(ZSTD(1)) COMMENT 'JSON: what no field holds',
-  resource String CODEC(ZSTD(1)),
-  scope String CODEC(ZSTD(1)),
-  arrived_ns Int64 CODEC(DoubleDelta, ZSTD(1)),
-  rank UInt64
-)
-ENGINE = ReplacingMergeTree(rank)
-PARTITION BY toYYYYMM(fromUnixTimestamp64Nano(start_ns, 'UTC'))
-PRIMARY KEY (project, start_ns) ORDER BY (project, start_ns, trace_id, span_id)
-SETTINGS index_granularity = 256, {_MERGES}, {_DURABLE}
-"""
-
-# Trace id in hex, or a key of the user's own, to where the runs of that trace are.
-TRACE_INDEX: Final = f"""
-CREATE TABLE IF NOT EXISTS trace_index (
-  key String,
-  project LowCardinality(String),
-  trace_id FixedString(16),
-  start_ns SimpleAggregateFunction(min, Int64),
-  end_ns SimpleAggregateFunction(max, Int64)
-)
-ENGINE = AggregatingMergeTree ORDER BY (key, project, trace_id)
-SETTINGS index_granularity = 1024, {_MERGES}, {_DURABLE}
-"""
-
-# The other way round, keys of the user's own only: which keys a trace has.
-TRACE_KEYS: Final = f"""
-CREATE TABLE IF NOT EXISTS trace_keys (
-  project LowCardinality(String),
-  trace_id FixedString(16),
-  key String
-)
-ENGINE = ReplacingMergeTree ORDER BY (project, trace_id, key)
-SETTINGS index_granularity = 1024, {_DURABLE}
-"""
-
-# Repeating it is harmless: a store may have been closed in the middle of it.
-FILL_TRACE_KEYS: Final = """
-INSERT INTO trace_keys SELECT DISTINCT project, trace_id, key FROM trace_index
-WHERE key != lower(hex(trace_id))
-"""
-
-# Kept for ever: the small number of a version is its rank by first arrival.
-MODEL_VERSIONS: Final = f"""
-CREATE TABLE IF NOT EXISTS model_versions (
-  project LowCardinality(String),
-  kind LowCardinality(String),
-  name String,
-  digest String,
-  structure String,
-  first_arrived_ns SimpleAggregateFunction(min, Int64),
-  last_seen_ns SimpleAggregateFunction(max, Int64),
-  definition SimpleAggregateFunction(max, String) CODEC(ZSTD(3))
-)
-ENGINE = AggregatingMergeTree ORDER BY (project, kind, name, digest, structure)
-SETTINGS index_granularity = 256, {_DURABLE}
-"""
-
-# Points and scores, by what they are about: mostly a run. A point is (record_id, position), a
-# judge's score (owner, judge, version).
-METRICS: Final = f"""
-CREATE TABLE IF NOT EXISTS metrics (
-  project LowCardinality(String),
-  owner String,
-  owner_start_ns Int64,
-  name LowCardinality(String),
-  source LowCardinality(String),
-  judge_version LowCardinality(String),
-  record_id String,
-  position UInt32,
-  value Nullable(Float64),
-  step Int64,
-  time_ns Int64 CODEC(DoubleDelta, ZSTD(1)),
-  mode LowCardinality(String),
-  passed Nullable(Bool),
-  label LowCardinality(String),
-  explanation String CODEC(ZSTD(1)),
-  error String CODEC(ZSTD(1)),
-  arrived_ns Int64 CODEC(DoubleDelta, ZSTD(1)),
-  rank UInt64
-)
-ENGINE = ReplacingMergeTree(rank)
-PARTITION BY toYYYYMM(fromUnixTimestamp64Nano(arrived_ns, 'UTC'))
-ORDER BY (project, owner, name, source, judge_version, record_id, position)
-SETTINGS index_granularity = 1024, {_DURABLE}
-"""
-
-# The judges' scores again, by the run's own key: filters and statistics join on it.
-SCORES: Final = f"""
-CREATE TABLE IF NOT EXISTS scores_by_judge (
-  project LowCardinality(String),
-  judge LowCardinality(String),
-  start_ns Int64 CODEC(DoubleDelta, ZSTD(1)),
-  trace_id FixedString(16),
-  span_id FixedString(8),
-  judge_version LowCardinality(String),
-  score Nullable(Float64),
-  passed Nullable(Bool),
-  failed Bool COMMENT 'the judge raised: no score, no pass',
-  time_ns Int64 CODEC(DoubleDelta, ZSTD(1)),
-  rank UInt64
-)
-ENGINE = ReplacingMergeTree(rank)
-PARTITION BY toYYYYMM(fromUnixTimestamp64Nano(start_ns, 'UTC'))
-PRIMARY KEY (project, judge, start_ns)
-ORDER BY (project, judge, start_ns, trace_id, span_id, judge_version)
-SETTINGS index_granularity = 1024, {_DURABLE}
-"""
-
-LATE_TAGS: Final = f"""
-CREATE TABLE IF NOT EXISTS late_tags (
-  project LowCardinality(String),
-  owner String,
-  name String,
-  value String COMMENT 'JSON text',
-  type LowCardinality(String),
-  `group` LowCardinality(String),
-  time_ns Int64 CODEC(DoubleDelta, ZSTD(1)),
-  record_id String,
-  arrived_ns Int64 CODEC(DoubleDelta, ZSTD(1))
-)
-ENGINE = ReplacingMergeTree
-PARTITION BY toYYYYMM(fromUnixTimestamp64Nano(arrived_ns, 'UTC'))
-ORDER BY (project, owner, name, record_id)
-SETTINGS index_granularity = 1024, {_DURABLE}
-"""
-
-LATE_LOGS: Final = f"""
-CREATE TABLE IF NOT EXISTS late_logs (
-  project LowCardinality(String),
-  owner String,
-  record_id String,
-  position UInt32,
-  time_ns Int64 CODEC(DoubleDelta, ZSTD(1)),
-  severity LowCardinality(String),
-  message String CODEC(ZSTD(1)),
-  event LowCardinality(String) COMMENT 'empty for an ordinary line',
-  attributes String CODEC(ZSTD(1)) COMMENT 'JSON text, empty when there are none',
-  arrived_ns Int64 CODEC(DoubleDelta, ZSTD(1))
-)
-ENGINE = ReplacingMergeTree
-PARTITION BY toYYYYMM(fromUnixTimestamp64Nano(arrived_ns, 'UTC'))
-ORDER BY (project, owner, record_id, position)
-SETTINGS index_granularity = 1024, {_DURABLE}
-"""
-
-# What a table of an older store lacks; repeating it is harmless.
-ADD_COLUMNS: Final = """
-ALTER TABLE late_logs
-  ADD COLUMN IF NOT EXISTS event LowCardinality(String)
-    COMMENT 'empty for an ordinary line' AFTER message,
-  ADD COLUMN IF NOT EXISTS attributes String CODEC(ZSTD(1))
-    COMMENT 'JSON text, empty when there are none' AFTER event
-"""
-
-# What was logged under a name, by what it is about. The document stands here when it came along,
-# else among the artifacts, where its hash finds it.
-OBJECTS: Final = f"""
-CREATE TABLE IF NOT EXISTS objects (
-  project LowCardinality(String),
-  owner String,
-  record_id String,
-  position UInt32,
-  ref String,
-  type LowCardinality(String),
-  bytes Int64,
-  sha256 FixedString(32) COMMENT 'of the document, zeros when it has none',
-  json String CODEC(ZSTD(1)) COMMENT 'the document, empty when it did not come along',
-  is_inline Bool COMMENT 'whether it did',
-  preview String CODEC(ZSTD(1)) COMMENT 'JSON',
-  time_ns Int64 CODEC(DoubleDelta, ZSTD(1)),
-  arrived_ns Int64 CODEC(DoubleDelta, ZSTD(1)),
-  rank UInt64,
-  INDEX by_sha256 sha256 TYPE bloom_filter GRANULARITY 1
-)
-ENGINE = ReplacingMergeTree(rank)
-PARTITION BY toYYYYMM(fromUnixTimestamp64Nano(arrived_ns, 'UTC'))
-ORDER BY (project, owner, record_id, position)
-SETTINGS index_granularity = 256, {_DURABLE}
-"""
-
-# Documents that were uploaded, each a row once all of its chunks are stored: one without is not
-# there. `arrived_ns` is when it was uploaded last.
-ARTIFACTS: Final = f"""
-CREATE TABLE IF NOT EXISTS artifacts (
-  project LowCardinality(String),
-  sha256 FixedString(32),
-  bytes Int64,
-  arrived_ns Int64 CODEC(DoubleDelta, ZSTD(1))
-)
-ENGINE = ReplacingMergeTree(arrived_ns) ORDER BY (project, sha256)
-SETTINGS index_granularity = 1024, {_DURABLE}
-"""
-
-# Their bytes, 1 MiB a row. A granule of one row and merges of few parts keep the memory of merges
-# small: with the engine's own settings 1 GB of uploads raised it by 600 MB.
-ARTIFACT_CHUNKS: Final = f"""
-CREATE TABLE IF NOT EXISTS artifact_chunks (
-  project LowCardinality(String),
-  sha256 FixedString(32),
-  position UInt32,
-  data String CODEC(ZSTD(1)),
-  arrived_ns Int64 CODEC(DoubleDelta, ZSTD(1))
-)
-ENGINE = ReplacingMergeTree(arrived_ns)
-PARTITION BY toYYYYMM(fromUnixTimestamp64Nano(arrived_ns, 'UTC'))
-ORDER BY (project, sha256, position)
-SETTINGS index_granularity = 1, merge_max_block_size = 1, max_parts_to_merge_at_once = 10,
-  max_bytes_to_merge_at_max_space_in_pool = 268435456, {_DURABLE}
-"""
-
-# Runs that said that they began, with what is known of them; `outcome` is computed when read. The
-# key is the run's, so that two deliveries are one row; rows whose run has ended are swept.
-OPEN_RUNS: Final = f"""
 CREATE TABLE IF NOT EXISTS open_runs (
   project LowCardinality(String),
   start_ns Int64 CODEC(DoubleDelta, ZSTD(1)),
@@ -344,12 +84,8 @@ CREATE TABLE IF NOT EXISTS open_runs (
 ENGINE = ReplacingMergeTree(rank)
 PARTITION BY toYYYYMM(fromUnixTimestamp64Nano(arrived_ns, 'UTC'))
 ORDER BY (project, trace_id, span_id)
-SETTINGS index_granularity = 1024, {_DURABLE}
-"""
+SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
 
-# What is known of sending processes. `arrived_ns` is when anything of theirs last came, the other
-# times are by their own clocks.
-PROCESSES: Final = f"""
 CREATE TABLE IF NOT EXISTS processes (
   project LowCardinality(String),
   process String,
@@ -360,12 +96,183 @@ CREATE TABLE IF NOT EXISTS processes (
   arrived_ns SimpleAggregateFunction(max, Int64)
 )
 ENGINE = AggregatingMergeTree ORDER BY (project, process)
-SETTINGS index_granularity = 1024, {_DURABLE}
-"""
+SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
 
-# Which numbers of a process came, by the hour (since 1970, UTC) in which their spans ended. Two
-# deliveries of a number are one: bitmaps and maxima join the same in any order.
-ARRIVALS: Final = f"""
+CREATE TABLE IF NOT EXISTS payloads (
+  project LowCardinality(String),
+  start_ns Int64 CODEC(DoubleDelta, ZSTD(1)),
+  trace_id FixedString(16),
+  span_id FixedString(8),
+  inputs String CODEC(ZSTD(1)),
+  outputs String CODEC(ZSTD(1)),
+  params String CODEC(ZSTD(1)),
+  tag_details String CODEC(ZSTD(1)) COMMENT 'JSON: type and group by tag',
+  logs String CODEC(ZSTD(1)) COMMENT 'JSON: lines of text',
+  events String CODEC(ZSTD(1)) COMMENT 'JSON: other span events',
+  links String CODEC(ZSTD(1)),
+  attributes String CODEC(ZSTD(1)) COMMENT 'JSON: what no field holds',
+  resource String CODEC(ZSTD(1)),
+  scope String CODEC(ZSTD(1)),
+  arrived_ns Int64 CODEC(DoubleDelta, ZSTD(1)),
+  rank UInt64
+)
+ENGINE = ReplacingMergeTree(rank)
+PARTITION BY toYYYYMM(fromUnixTimestamp64Nano(start_ns, 'UTC'))
+PRIMARY KEY (project, start_ns) ORDER BY (project, start_ns, trace_id, span_id)
+SETTINGS index_granularity = 256, merge_selector_base = 8, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+
+CREATE TABLE IF NOT EXISTS trace_index (
+  key String,
+  project LowCardinality(String),
+  trace_id FixedString(16),
+  start_ns SimpleAggregateFunction(min, Int64),
+  end_ns SimpleAggregateFunction(max, Int64)
+)
+ENGINE = AggregatingMergeTree ORDER BY (key, project, trace_id)
+SETTINGS index_granularity = 1024, merge_selector_base = 8, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+
+CREATE TABLE IF NOT EXISTS trace_keys (
+  project LowCardinality(String),
+  trace_id FixedString(16),
+  key String
+)
+ENGINE = ReplacingMergeTree ORDER BY (project, trace_id, key)
+SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+
+CREATE TABLE IF NOT EXISTS model_versions (
+  project LowCardinality(String),
+  kind LowCardinality(String),
+  name String,
+  digest String,
+  structure String,
+  first_arrived_ns SimpleAggregateFunction(min, Int64),
+  last_seen_ns SimpleAggregateFunction(max, Int64),
+  definition SimpleAggregateFunction(max, String) CODEC(ZSTD(3))
+)
+ENGINE = AggregatingMergeTree ORDER BY (project, kind, name, digest, structure)
+SETTINGS index_granularity = 256, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+
+CREATE TABLE IF NOT EXISTS metrics (
+  project LowCardinality(String),
+  owner String,
+  owner_start_ns Int64,
+  name LowCardinality(String),
+  source LowCardinality(String),
+  judge_version LowCardinality(String),
+  record_id String,
+  position UInt32,
+  value Nullable(Float64),
+  step Int64,
+  time_ns Int64 CODEC(DoubleDelta, ZSTD(1)),
+  mode LowCardinality(String),
+  passed Nullable(Bool),
+  label LowCardinality(String),
+  explanation String CODEC(ZSTD(1)),
+  error String CODEC(ZSTD(1)),
+  arrived_ns Int64 CODEC(DoubleDelta, ZSTD(1)),
+  rank UInt64
+)
+ENGINE = ReplacingMergeTree(rank)
+PARTITION BY toYYYYMM(fromUnixTimestamp64Nano(arrived_ns, 'UTC'))
+ORDER BY (project, owner, name, source, judge_version, record_id, position)
+SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+
+CREATE TABLE IF NOT EXISTS scores_by_judge (
+  project LowCardinality(String),
+  judge LowCardinality(String),
+  start_ns Int64 CODEC(DoubleDelta, ZSTD(1)),
+  trace_id FixedString(16),
+  span_id FixedString(8),
+  judge_version LowCardinality(String),
+  score Nullable(Float64),
+  passed Nullable(Bool),
+  failed Bool COMMENT 'the judge raised: no score, no pass',
+  time_ns Int64 CODEC(DoubleDelta, ZSTD(1)),
+  rank UInt64
+)
+ENGINE = ReplacingMergeTree(rank)
+PARTITION BY toYYYYMM(fromUnixTimestamp64Nano(start_ns, 'UTC'))
+PRIMARY KEY (project, judge, start_ns)
+ORDER BY (project, judge, start_ns, trace_id, span_id, judge_version)
+SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+
+CREATE TABLE IF NOT EXISTS late_tags (
+  project LowCardinality(String),
+  owner String,
+  name String,
+  value String COMMENT 'JSON text',
+  type LowCardinality(String),
+  `group` LowCardinality(String),
+  time_ns Int64 CODEC(DoubleDelta, ZSTD(1)),
+  record_id String,
+  arrived_ns Int64 CODEC(DoubleDelta, ZSTD(1))
+)
+ENGINE = ReplacingMergeTree
+PARTITION BY toYYYYMM(fromUnixTimestamp64Nano(arrived_ns, 'UTC'))
+ORDER BY (project, owner, name, record_id)
+SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+
+CREATE TABLE IF NOT EXISTS late_logs (
+  project LowCardinality(String),
+  owner String,
+  record_id String,
+  position UInt32,
+  time_ns Int64 CODEC(DoubleDelta, ZSTD(1)),
+  severity LowCardinality(String),
+  message String CODEC(ZSTD(1)),
+  event LowCardinality(String) COMMENT 'empty for an ordinary line',
+  attributes String CODEC(ZSTD(1)) COMMENT 'JSON text, empty when there are none',
+  arrived_ns Int64 CODEC(DoubleDelta, ZSTD(1))
+)
+ENGINE = ReplacingMergeTree
+PARTITION BY toYYYYMM(fromUnixTimestamp64Nano(arrived_ns, 'UTC'))
+ORDER BY (project, owner, record_id, position)
+SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+
+CREATE TABLE IF NOT EXISTS objects (
+  project LowCardinality(String),
+  owner String,
+  record_id String,
+  position UInt32,
+  ref String,
+  type LowCardinality(String),
+  bytes Int64,
+  sha256 FixedString(32) COMMENT 'of the document, zeros when it has none',
+  json String CODEC(ZSTD(1)) COMMENT 'the document, empty when it did not come along',
+  is_inline Bool COMMENT 'whether it did',
+  preview String CODEC(ZSTD(1)) COMMENT 'JSON',
+  time_ns Int64 CODEC(DoubleDelta, ZSTD(1)),
+  arrived_ns Int64 CODEC(DoubleDelta, ZSTD(1)),
+  rank UInt64,
+  INDEX by_sha256 sha256 TYPE bloom_filter GRANULARITY 1
+)
+ENGINE = ReplacingMergeTree(rank)
+PARTITION BY toYYYYMM(fromUnixTimestamp64Nano(arrived_ns, 'UTC'))
+ORDER BY (project, owner, record_id, position)
+SETTINGS index_granularity = 256, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+
+CREATE TABLE IF NOT EXISTS artifacts (
+  project LowCardinality(String),
+  sha256 FixedString(32),
+  bytes Int64,
+  arrived_ns Int64 CODEC(DoubleDelta, ZSTD(1))
+)
+ENGINE = ReplacingMergeTree(arrived_ns) ORDER BY (project, sha256)
+SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+
+CREATE TABLE IF NOT EXISTS artifact_chunks (
+  project LowCardinality(String),
+  sha256 FixedString(32),
+  position UInt32,
+  data String CODEC(ZSTD(1)),
+  arrived_ns Int64 CODEC(DoubleDelta, ZSTD(1))
+)
+ENGINE = ReplacingMergeTree(arrived_ns)
+PARTITION BY toYYYYMM(fromUnixTimestamp64Nano(arrived_ns, 'UTC'))
+ORDER BY (project, sha256, position)
+SETTINGS index_granularity = 1, merge_max_block_size = 1, max_parts_to_merge_at_once = 10,
+  max_bytes_to_merge_at_max_space_in_pool = 268435456, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+
 CREATE TABLE IF NOT EXISTS arrivals (
   project LowCardinality(String),
   process String,
@@ -380,20 +287,8 @@ CREATE TABLE IF NOT EXISTS arrivals (
   late_numbers Array(UInt64) EPHEMERAL
 )
 ENGINE = AggregatingMergeTree ORDER BY (project, process, hour)
-SETTINGS index_granularity = 1024, {_DURABLE}
-"""
+SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
 
-# Of a process that sent before numbers were kept, only what comes from then on is counted.
-FILL_ARRIVALS: Final = """
-INSERT INTO arrivals (project, process, hour, base)
-SELECT project, process, 0, max(seq) FROM runs
-WHERE process != '' AND (project, process) NOT IN (SELECT project, process FROM arrivals)
-GROUP BY project, process
-"""
-
-# Who may send and read. A row with a higher version holds: 1 when the key is made, 2 when it is
-# revoked; none is ever deleted, so a store that has had keys never falls back to none.
-ACCESS_KEYS: Final = f"""
 CREATE TABLE IF NOT EXISTS access_keys (
   id String COMMENT 'the public part',
   hash String COMMENT 'SHA-256 of the secret part, in hex',
@@ -406,25 +301,4 @@ CREATE TABLE IF NOT EXISTS access_keys (
   revoked_ns Int64 COMMENT '0 while it is valid',
   version UInt64
 )
-ENGINE = ReplacingMergeTree(version) ORDER BY id SETTINGS {_DURABLE}
-"""
-
-TABLES: Final = (
-    META,
-    RUNS,
-    OPEN_RUNS,
-    PROCESSES,
-    PAYLOADS,
-    TRACE_INDEX,
-    TRACE_KEYS,
-    MODEL_VERSIONS,
-    METRICS,
-    SCORES,
-    LATE_TAGS,
-    LATE_LOGS,
-    OBJECTS,
-    ARTIFACTS,
-    ARTIFACT_CHUNKS,
-    ARRIVALS,
-    ACCESS_KEYS,
-)
+ENGINE = ReplacingMergeTree(version) ORDER BY id SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;

@@ -1,0 +1,126 @@
+"""Restores a backup into an empty data directory: whole, or not at all.
+
+The tables are made as they are today and take the parts of the backup. It keeps the schema that it
+was written with, so the next start brings what is older up to date.
+"""
+
+import fcntl
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import clickhouse_connect
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import ClickHouseError
+
+from otel_ml_collector.errors import BadSetting, InUse
+from otel_ml_collector.store.backup import FORMAT, MANIFEST, sizes_of
+from otel_ml_collector.store.schema import SCHEMA_VERSION, TABLES
+from otel_ml_collector.store.trouble import name_of
+
+_RESTORING: Final = "store.restoring"
+# What a data directory may have when it is as good as empty.
+_LEFT: Final = {"collector.lock", _RESTORING, "tmp"}
+_PART: Final = re.compile(r"[0-9A-Za-z]+(_[0-9]+){3,4}", re.ASCII)
+_TABLE: Final = re.compile(r"CREATE TABLE IF NOT EXISTS (\w+)", re.ASCII)
+
+
+def restore(backup: Path, data_dir: Path) -> int:
+    """Restore a backup; when this returns, the data directory can be served.
+
+    Args:
+        backup: The folder that was written.
+        data_dir: A data directory with nothing in it, or none yet.
+
+    Returns:
+        How many parts it has.
+
+    Raises:
+        BadSetting: It is no whole backup, it is newer than this program, the data directory is
+            not empty, or another process holds it.
+    """
+    tables = _read(backup)
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        with _hold(data_dir):
+            _check_empty(data_dir)
+            work = data_dir / _RESTORING
+            shutil.rmtree(work, ignore_errors=True)  # of a restore that was killed
+            work.mkdir(mode=0o700)
+            with clickhouse_connect.get_client(interface="chdb", path=str(work)) as client:
+                _attach_all(client, backup, tables)
+            os.sync()
+            work.rename(data_dir / "store")
+            os.sync()
+    except OSError as error:
+        raise BadSetting(f"The backup cannot be restored to {data_dir}: {error}") from error
+    except ClickHouseError as error:
+        raise BadSetting(f"The backup {backup} cannot be read: {name_of(error)}") from error
+    return sum(len(parts) for parts in tables.values())
+
+
+def _read(backup: Path) -> Mapping[str, list[str]]:
+    """Read which parts a backup has, once all of their files are known to be there."""
+    try:
+        manifest: dict[str, Any] = json.loads((backup / MANIFEST).read_text())
+        is_ours = manifest["format"] == FORMAT
+        schema = int(manifest["schema"])
+        tables = {str(table): dict(parts) for table, parts in manifest["tables"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BadSetting(f"{backup} is no whole backup of otel-ml: {error}") from error
+    if not is_ours:
+        raise BadSetting(f"{backup} is no backup that this program reads: expected {FORMAT!r}")
+    if schema > SCHEMA_VERSION:
+        raise BadSetting(
+            f"The backup has schema {schema}, this program knows {SCHEMA_VERSION}: "
+            "use a newer otel-ml"
+        )
+    known = {match[1] for match in map(_TABLE.search, TABLES) if match}
+    for table, parts in tables.items():
+        for part, sizes in parts.items():
+            is_known = table in known and _PART.fullmatch(part)
+            if not is_known or sizes_of(backup / table / part) != sizes:
+                raise BadSetting(f"{backup} is no whole backup of otel-ml: {table}/{part} is wrong")
+    return {table: sorted(parts, key=_order) for table, parts in tables.items()}
+
+
+def _order(part: str) -> tuple[str, list[int]]:
+    """Order parts as they came, so that of equal rows the same one holds."""
+    partition, *numbers = part.split("_")
+    return partition, [int(number) for number in numbers]
+
+
+@contextmanager
+def _hold(data_dir: Path) -> Iterator[None]:
+    """Keep collectors away from the data directory."""
+    with (data_dir / "collector.lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InUse(f"The data directory {data_dir} is in use by a collector") from error
+        yield
+
+
+def _check_empty(data_dir: Path) -> None:
+    store = data_dir / "store"
+    if store.is_dir() and not any(store.iterdir()):
+        store.rmdir()
+    others = sorted(path.name for path in data_dir.iterdir() if path.name not in _LEFT)
+    if others:
+        raise BadSetting(f"The data directory {data_dir} is not empty: it has {others[0]}")
+
+
+def _attach_all(client: Client, backup: Path, tables: Mapping[str, list[str]]) -> None:
+    for table in TABLES:
+        client.command(table)
+    sql = "SELECT name, data_paths[1] FROM system.tables WHERE database = currentDatabase()"
+    places = {row[0]: Path(row[1]) for row in client.query(sql).result_rows}
+    for table, parts in tables.items():
+        for part in parts:
+            shutil.copytree(backup / table / part, places[table] / "detached" / part)
+            client.command(f"ALTER TABLE {table} ATTACH PART '{part}'")

@@ -1,0 +1,162 @@
+"""Brings a store to today's schema: forward only, in steps that can be repeated.
+
+First every table that is missing is made as it is today, then the steps of the versions since the
+store's own run in order, and each is noted when it is done. A step that a kill cut short runs again
+at the next start, so each statement must be harmless when it is repeated, also after a part of its
+work. A new step goes at the end of `STEPS`; one that was released is never changed.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from clickhouse_connect.driver.client import Client
+
+from otel_ml_collector.errors import BadSetting
+from otel_ml_collector.store.schema import META, SCHEMA_VERSION, TABLES
+
+# A step reads what it must, however long that takes.
+_UNHURRIED: Final = {"max_execution_time": 0, "mutations_sync": 2}
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What a store lacks that was made before a version, beside the tables themselves."""
+
+    version: int
+    statements: Sequence[str]
+
+
+# Version 1 had the first tables, 2 added open_runs and processes, 4 objects, artifacts and
+# artifact_chunks: these need no step.
+STEPS: Final = (
+    # Keys of traces were only kept the other way round.
+    Step(
+        3,
+        [
+            """
+            INSERT INTO trace_keys (project, trace_id, key)
+            SELECT DISTINCT project, trace_id, key FROM trace_index
+            WHERE key != lower(hex(trace_id))"""
+        ],
+    ),
+    Step(
+        5,
+        [
+            """
+            ALTER TABLE late_logs
+              ADD COLUMN IF NOT EXISTS event LowCardinality(String)
+                COMMENT 'empty for an ordinary line' AFTER message,
+              ADD COLUMN IF NOT EXISTS attributes String CODEC(ZSTD(1))
+                COMMENT 'JSON text, empty when there are none' AFTER event""",
+            # Of a process that sent before numbers were kept, only what comes then is counted.
+            """
+            INSERT INTO arrivals (project, process, hour, base)
+            SELECT project, process, 0, max(seq) FROM runs
+            WHERE process != ''
+              AND (project, process) NOT IN (SELECT project, process FROM arrivals)
+            GROUP BY project, process""",
+            "ALTER TABLE runs MODIFY SETTING merge_selector_base = 8",
+            "ALTER TABLE payloads MODIFY SETTING merge_selector_base = 8",
+            "ALTER TABLE trace_index MODIFY SETTING merge_selector_base = 8",
+        ],
+    ),
+    Step(
+        6,
+        [
+            """
+            ALTER TABLE payloads
+              ADD INDEX IF NOT EXISTS by_input inputs TYPE text(tokenizer = 'splitByNonAlpha'),
+              ADD INDEX IF NOT EXISTS by_output outputs TYPE text(tokenizer = 'splitByNonAlpha')""",
+            # Built behind the start: a search is right without them, and slower.
+            "ALTER TABLE payloads MATERIALIZE INDEX by_input SETTINGS mutations_sync = 0",
+            "ALTER TABLE payloads MATERIALIZE INDEX by_output SETTINGS mutations_sync = 0",
+            # Which collector stored what, and when: it sends that on.
+            """
+            ALTER TABLE runs
+              ADD COLUMN IF NOT EXISTS collector LowCardinality(String)
+                COMMENT 'which one stored it' AFTER arrived_ns,
+              ADD INDEX IF NOT EXISTS by_arrival arrived_ns TYPE minmax GRANULARITY 1""",
+            """
+            ALTER TABLE metrics
+              ADD COLUMN IF NOT EXISTS collector LowCardinality(String)
+                COMMENT 'which one stored it' AFTER arrived_ns,
+              ADD INDEX IF NOT EXISTS by_arrival arrived_ns TYPE minmax GRANULARITY 1""",
+            """
+            ALTER TABLE late_tags
+              ADD COLUMN IF NOT EXISTS collector LowCardinality(String)
+                COMMENT 'which one stored it' AFTER arrived_ns,
+              ADD INDEX IF NOT EXISTS by_arrival arrived_ns TYPE minmax GRANULARITY 1""",
+            """
+            ALTER TABLE late_logs
+              ADD COLUMN IF NOT EXISTS collector LowCardinality(String)
+                COMMENT 'which one stored it' AFTER arrived_ns,
+              ADD INDEX IF NOT EXISTS by_arrival arrived_ns TYPE minmax GRANULARITY 1""",
+            """
+            ALTER TABLE open_runs
+              ADD COLUMN IF NOT EXISTS collector LowCardinality(String)
+                COMMENT 'which one stored it' AFTER arrived_ns""",
+            """
+            ALTER TABLE objects
+              ADD COLUMN IF NOT EXISTS collector LowCardinality(String)
+                COMMENT 'which one stored it' AFTER arrived_ns""",
+            """
+            ALTER TABLE trace_keys
+              ADD COLUMN IF NOT EXISTS arrived_ns Int64
+                DEFAULT toInt64(cityHash64(trace_id, key) % 1000000000000000000)
+                COMMENT 'when it came last; below all times where that was not kept' AFTER key,
+              ADD COLUMN IF NOT EXISTS collector LowCardinality(String)
+                COMMENT 'which one stored it' AFTER arrived_ns""",
+            """
+            ALTER TABLE model_versions
+              ADD COLUMN IF NOT EXISTS stored SimpleAggregateFunction(maxMap, Map(String, Int64))
+                DEFAULT map('', first_arrived_ns)
+                COMMENT 'when which collector stored something of it last' AFTER definition""",
+            # Days that were stored before there was a rollup wait to be computed.
+            """
+            INSERT INTO daily (project, day_ns, marked_ns)
+            SELECT DISTINCT project, intDiv(start_ns, 86400000000000) * 86400000000000,
+              toUnixTimestamp64Nano(now64(9)) FROM runs""",
+        ],
+    ),
+)
+
+
+def migrate(client: Client) -> None:
+    """Bring a store to today's schema; a second call is harmless.
+
+    Raises:
+        BadSetting: The store is newer than this program. Nothing was changed.
+    """
+    client.command(META)
+    rows = client.query("SELECT max(value) FROM store_meta WHERE name = 'schema'").result_rows
+    found = int(rows[0][0]) if rows else 0
+    if found > SCHEMA_VERSION:
+        raise BadSetting(
+            f"The store has schema {found}, this program knows {SCHEMA_VERSION}: "
+            "use a newer otel-ml, nothing was changed"
+        )
+    if found == SCHEMA_VERSION:
+        return
+    for table in TABLES:
+        client.command(table)
+    if found:  # a store that has none yet has no rows that lack anything
+        for step in STEPS:
+            if found < step.version:
+                _run(client, step)
+    _note(client, SCHEMA_VERSION)
+    _logger.info("The store has schema %d now, it had %d", SCHEMA_VERSION, found)
+
+
+def _run(client: Client, step: Step) -> None:
+    for statement in step.statements:
+        client.command(statement, settings=dict(_UNHURRIED))
+    if step.version < SCHEMA_VERSION:
+        _note(client, step.version)
+
+
+def _note(client: Client, version: int) -> None:
+    client.insert("store_meta", [["schema", version]])

@@ -1,0 +1,227 @@
+"""How long records are kept: counted from their arrival, by project, payloads no longer than runs.
+
+Rows that are too old leave the disk with the mutation that deletes them. A limit moves on once a
+day (UTC), so that the parts of a table are written anew once a day at most.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from otel_ml_collector.store.connection import Connections
+from otel_ml_collector.store.rollup import DAY_NS, mark_days
+from otel_ml_collector.store.trouble import store_trouble
+
+MOST_DAYS: Final = 36_500
+_SETTINGS: Final = {
+    "max_execution_time": 0,
+    "mutations_sync": 2,
+    "allow_nondeterministic_mutations": 1,
+}
+# A run may start that much later than it arrives, by its sender's clock.
+_AHEAD_NS: Final = 3_600 * 10**9
+_HOUR_NS: Final = 3_600 * 10**9
+
+_OURS: Final = "project IN {projects:Array(String)}"
+_OLD: Final = f"{_OURS} AND arrived_ns < {{before:Int64}}"
+# What is told of a version of a model is kept as long as the version: for ever.
+_OLD_OWNED: Final = f"{_OLD} AND NOT startsWith(owner, 'model:')"
+_PAYLOADS: Final = (("payloads", _OLD), ("objects", _OLD_OWNED), ("late_logs", _OLD_OWNED))
+# What has no time of arrival leaves after the run that it belongs to.
+_RUNS_LEFT: Final = f"FROM runs WHERE {_OURS} AND start_ns < {{before:Int64}} + {_AHEAD_NS}"
+_PROCESSES_LEFT: Final = f"(SELECT project, process FROM processes WHERE {_OURS}"  # noqa: S608 - fixed text; values are parameters
+_RECORDS: Final = (
+    ("runs", _OLD),
+    ("open_runs", _OLD),
+    ("metrics", _OLD_OWNED),
+    ("late_tags", _OLD_OWNED),
+    (
+        "scores_by_judge",
+        f"{_OURS} AND start_ns < {{before:Int64}} AND time_ns < {{before:Int64}} "
+        "AND (project, start_ns, trace_id, span_id) NOT IN "
+        f"(SELECT project, start_ns, trace_id, span_id {_RUNS_LEFT})",
+    ),
+    (
+        "trace_index",
+        f"{_OURS} AND end_ns < {{before:Int64}} "
+        f"AND (project, trace_id) NOT IN (SELECT project, trace_id {_RUNS_LEFT})",
+    ),
+    (
+        "trace_keys",
+        f"{_OURS} AND (project, trace_id) NOT IN "  # noqa: S608 - fixed text; values are parameters
+        f"(SELECT project, trace_id FROM trace_index WHERE {_OURS})",
+    ),
+    ("processes", f"{_OURS} AND (project, process) NOT IN {_PROCESSES_LEFT} AND NOT ({_OLD}))"),
+    (
+        "arrivals",
+        f"{_OURS} AND hour < intDiv({{before:Int64}}, {_HOUR_NS}) "
+        f"AND (project, process) NOT IN {_PROCESSES_LEFT})",
+    ),
+)
+_NAMES: Final = " UNION DISTINCT ".join(
+    f"SELECT DISTINCT project FROM {table}"  # noqa: S608 - fixed text
+    for table in ("runs", "open_runs", "metrics", "late_tags", "late_logs", "objects")
+)
+_SET: Final = """
+    SELECT project, argMax(tuple(record_days), set_ns).1, argMax(tuple(payload_days), set_ns).1
+    FROM retention GROUP BY project"""
+
+
+@dataclass(frozen=True, slots=True)
+class Days:
+    """How long something is kept; 0 for ever.
+
+    Attributes:
+        records: Runs, scores, metrics, tags.
+        payloads: Inputs, outputs, lines of text, logged data; never longer than records.
+    """
+
+    records: int = 0
+    payloads: int = 0
+
+    @property
+    def of_payloads(self) -> int:
+        """How long payloads stay, when records leave earlier too."""
+        return min((days for days in (self.records, self.payloads) if days), default=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What was set for a project: None where it is as configured."""
+
+    records: int | None = None
+    payloads: int | None = None
+
+    def over(self, configured: Days) -> Days:
+        """Say what holds."""
+        return Days(
+            configured.records if self.records is None else self.records,
+            configured.payloads if self.payloads is None else self.payloads,
+        )
+
+
+@dataclass(slots=True)
+class Swept:
+    """What one run of retention did.
+
+    Attributes:
+        time_ns: When it began.
+        rows: How many rows it deleted, by table.
+        error: Why it did not come to its end; empty when it did.
+    """
+
+    time_ns: int
+    rows: dict[str, int] = field(default_factory=dict)
+    error: str = ""
+
+
+class Retention:
+    """Deletes what is too old; any thread may call it.
+
+    Args:
+        connections: The store.
+        configured: What holds where nothing was set for a project.
+        clock: Tells the time, in nanoseconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        connections: Connections,
+        configured: Days | None = None,
+        clock: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self._client = connections.open()
+        self._configured = configured or Days()
+        self._clock = clock
+        self._lock = threading.Lock()
+        self.last: Swept | None = None
+
+    def read(self) -> dict[str, Wish]:
+        """Read what was set for projects.
+
+        Raises:
+            Unavailable: The store has trouble.
+        """
+        with self._lock, store_trouble():
+            return self._read()
+
+    def days_of(self, project: str, wishes: dict[str, Wish] | None = None) -> Days:
+        """Say what holds for a project."""
+        found = self.read() if wishes is None else wishes
+        return found.get(project, Wish()).over(self._configured)
+
+    def set(self, project: str, wish: Wish) -> None:
+        """Set how long a project is kept; the next run of retention heeds it.
+
+        Raises:
+            Unavailable: The store has trouble.
+        """
+        row: dict[str, Any] = {
+            "project": project,
+            "record_days": wish.records,
+            "payload_days": wish.payloads,
+            "set_ns": self._clock(),
+        }
+        with self._lock, store_trouble():
+            self._client.insert("retention", [list(row.values())], column_names=list(row))
+
+    def sweep(self) -> Swept:
+        """Delete what is too old now; a second call on the same day finds nothing to do.
+
+        Raises:
+            Unavailable: The store has trouble; what was deleted until then stays deleted.
+        """
+        with self._lock:
+            self.last = swept = Swept(self._clock())
+            swept.error = "it is under way"
+            with store_trouble():
+                self._sweep(swept)
+            swept.error = ""
+        return swept
+
+    def _read(self) -> dict[str, Wish]:
+        return {row[0]: Wish(row[1], row[2]) for row in self._client.query(_SET).result_rows}
+
+    def _sweep(self, swept: Swept) -> None:
+        wishes = self._read()
+        groups: dict[Days, list[str]] = {}
+        for (project,) in self._client.query(_NAMES, settings=dict(_SETTINGS)).result_rows:
+            days = wishes.get(project, Wish()).over(self._configured)
+            groups.setdefault(days, []).append(project)
+        for days, projects in groups.items():
+            if days.of_payloads:
+                self._delete(_PAYLOADS, projects, days.of_payloads, swept)
+            if days.records:
+                self._delete(_RECORDS, projects, days.records, swept)
+
+    def _delete(
+        self,
+        places: Sequence[tuple[str, str]],
+        projects: Sequence[str],
+        days: int,
+        swept: Swept,
+    ) -> None:
+        today_ns = swept.time_ns // DAY_NS * DAY_NS
+        values = {"projects": projects, "before": max(today_ns - days * DAY_NS, 0)}
+        for table, condition in places:
+            count = f"SELECT count() FROM {table} WHERE {condition}"  # noqa: S608 - fixed text; values are parameters
+            number = int(self._ask(count, values)[0][0])
+            if not number:
+                continue
+            if table == "runs":
+                self._mark(condition, values)
+            sql = f"ALTER TABLE {table} DELETE WHERE {condition}"
+            self._client.command(sql, values, settings=dict(_SETTINGS))
+            swept.rows[table] = swept.rows.get(table, 0) + number
+
+    def _mark(self, condition: str, values: dict[str, Any]) -> None:
+        """Tell the rollup which days change, before they do."""
+        sql = f"""
+            SELECT DISTINCT project, intDiv(start_ns, {DAY_NS}) * {DAY_NS} AS day_ns FROM runs
+            WHERE {condition}"""  # noqa: S608 - fixed text; values are parameters
+        mark_days(self._client, [(row[0], int(row[1])) for row in self._ask(sql, values)])
+
+    def _ask(self, sql: str, values: dict[str, Any]) -> Sequence[Sequence[Any]]:
+        return self._client.query(sql, values, settings=dict(_SETTINGS)).result_rows

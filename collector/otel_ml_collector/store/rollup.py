@@ -1,0 +1,211 @@
+"""The daily rollup: days are marked when they change, and recomputed from deduplicated rows.
+
+A day counts when it was computed after it was marked last, so a repeated or reordered delivery
+changes nothing, and neither does a recomputation that comes too late or dies half-way: until then
+statistics read the runs. Measured reasons: docs/design/017-queries.md.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final
+
+from clickhouse_connect.driver.client import Client
+
+from otel_ml_collector.owners import is_run
+from otel_ml_collector.records import Records
+
+DAY_NS: Final = 86_400 * 10**9
+# Stands for all days of a project, and for a score whose run's start is not known.
+ALL_DAYS: Final = -1
+
+# A group that was marked is stored by then: no commit takes as long.
+_SETTLED_NS: Final = 60 * 10**9
+# A day is marked again by then at the latest, well before it counts as settled.
+_AGAIN_S: Final = 10.0
+_KNOWN_DAYS: Final = 10_000
+_DAYS_AT_ONCE: Final = 31
+# Rows of a recomputation are kept so long after a newer one, for questions under way.
+_KEPT_NS: Final = 600 * 10**9
+
+_NOW: Final = "toUnixTimestamp64Nano(now64(9))"
+_DAY_OF: Final = f"intDiv(start_ns, {DAY_NS}) * {DAY_NS}"
+# A sum of these is the same in any order. Beyond 1e50 a number counts as that.
+EXACT: Final = "toInt256(least(greatest({}, -1e50), 1e50) * 1e15)"
+_CELL: Final = "kind, model, digest, structure, outcome"
+# The runs of some days, each once.
+_RUNS: Final = f"""
+  FROM runs FINAL
+  WHERE project = {{project:String}} AND start_ns >= {{first:Int64}} AND start_ns < {{until:Int64}}
+    AND {_DAY_OF} IN {{days:Array(Int64)}}"""
+
+# What a run adds to a cell, under the names of the columns of `daily_runs`.
+SUMS: Final = f"""count() AS runs, max(start_ns) AS last_ns,
+  quantilesDDState(0.01, 0.5, 0.9, 0.99)(latency_ns) AS latency,
+  sum(ifNull(input_tokens, 0)) AS input_tokens, sum(ifNull(output_tokens, 0)) AS output_tokens,
+  sum(ifNull(cached_tokens, 0)) AS cached_tokens,
+  sum(ifNull(reasoning_tokens, 0)) AS reasoning_tokens,
+  sum({EXACT.format("ifNull(cost, 0)")}) AS cost, count(cost) AS priced"""
+# What a score adds, under the names of the columns of `daily_scores`.
+SCORE_SUMS: Final = f"""count() AS evaluations, countIf(newest.3) AS failed,
+  sum({EXACT.format("ifNull(newest.1, 0)")}) AS score, count(newest.1) AS scored,
+  countIf(newest.2 = true) AS passed, count(newest.2) AS judged"""
+# What each judge said last of each run that started in a window, or nobody knows when.
+NEWEST_SCORES: Final = """
+  SELECT judge, trace_id, span_id,
+    argMax((score, passed, failed), (time_ns, judge_version)) AS newest
+  FROM scores_by_judge
+  WHERE project = {project:String}
+    AND (start_ns = 0 OR (start_ns >= {first:Int64} AND start_ns < {until:Int64}))
+  GROUP BY judge, trace_id, span_id"""
+
+_COMPUTE_RUNS: Final = f"""
+INSERT INTO daily_runs (project, day_ns, computed_ns, {_CELL}, runs, last_ns, latency,
+  input_tokens, output_tokens, cached_tokens, reasoning_tokens, cost, priced)
+SELECT {{project:String}}, {_DAY_OF} AS day_ns, {{computed:Int64}}, {_CELL}, {SUMS}
+{_RUNS} GROUP BY day_ns, {_CELL}"""
+_COMPUTE_SCORES: Final = f"""
+INSERT INTO daily_scores (project, day_ns, computed_ns, {_CELL}, judge, evaluations, failed, score,
+  scored, passed, judged)
+SELECT {{project:String}}, day_ns, {{computed:Int64}}, {_CELL}, judge, {SCORE_SUMS}
+FROM (SELECT trace_id, span_id, {_DAY_OF} AS day_ns, {_CELL} {_RUNS}) AS run
+INNER JOIN ({NEWEST_SCORES}) AS told
+  ON told.trace_id = run.trace_id AND told.span_id = run.span_id
+GROUP BY day_ns, {_CELL}, judge"""  # noqa: S608 - fixed text; values are parameters
+_NOTE: Final = """
+INSERT INTO daily (project, day_ns, computed_ns)
+SELECT {project:String}, arrayJoin({days:Array(Int64)}), {computed:Int64}"""
+_BEFORE: Final = """FROM {table} WHERE project = {{project:String}}
+  AND day_ns IN {{days:Array(Int64)}} AND computed_ns < {{before:Int64}}"""
+_STALE: Final = f"SELECT 1 {_BEFORE} LIMIT 1"
+_SWEEP: Final = f"DELETE {_BEFORE}"
+# Nobody waits for it.
+_LATER: Final = {"lightweight_deletes_sync": 0}
+
+# Of each day when it was marked and computed last; a mark on all days is one on each.
+STATES: Final = """
+SELECT own.project AS project, own.day_ns AS day_ns, own.computed_ns AS computed_ns,
+  greatest(own.marked_ns, whole.marked_ns) AS marked_ns
+FROM (
+  SELECT project, day_ns, max(marked_ns) AS marked_ns, max(computed_ns) AS computed_ns
+  FROM daily WHERE day_ns >= 0 AND {ours} GROUP BY project, day_ns
+) AS own
+LEFT JOIN (
+  SELECT project, max(marked_ns) AS marked_ns FROM daily WHERE day_ns = -1 AND {ours}
+  GROUP BY project
+) AS whole ON whole.project = own.project"""
+_DUE: Final = f"""
+SELECT project, day_ns, now_ns
+FROM (SELECT *, {_NOW} AS now_ns FROM ({STATES.format(ours="1")}))
+WHERE marked_ns >= computed_ns AND marked_ns < now_ns - {_SETTLED_NS}
+  AND day_ns + {DAY_NS + _SETTLED_NS} < now_ns
+ORDER BY project, day_ns LIMIT 1000"""  # noqa: S608 - fixed text; values are parameters
+
+
+def mark_days(client: Client, days: Iterable[tuple[str, int]]) -> None:
+    """Note that what is stored of some days changes: statistics read their runs from now on.
+
+    To be called before the rows change; the days are computed again a minute later.
+
+    Args:
+        client: Of this thread.
+        days: Projects, each with where the day begins (UTC, nanoseconds since the epoch), or with
+            `ALL_DAYS`.
+    """
+    marked = sorted(set(days))
+    if not marked:
+        return
+    sql = f"""
+        INSERT INTO daily (project, day_ns, marked_ns)
+        SELECT day.1, day.2, {_NOW} FROM (
+          SELECT arrayJoin(arrayZip({{projects:Array(String)}}, {{days:Array(Int64)}})) AS day)
+        """  # noqa: S608 - fixed text; values are parameters
+    projects, days_ns = [project for project, _ in marked], [day for _, day in marked]
+    client.command(sql, parameters={"projects": projects, "days": days_ns})
+
+
+def recompute(client: Client, project: str, days_ns: Sequence[int], now_ns: int) -> None:
+    """Compute some days of a project as they stand.
+
+    What is stored of them must not be about to change. A second call is harmless, and so is one
+    of another collector at the same time.
+
+    Args:
+        client: Of this thread.
+        project: Whose days.
+        days_ns: Where each of them begins.
+        now_ns: The time by the store's clock before anything is read.
+    """
+    for first in range(0, len(days_ns), _DAYS_AT_ONCE):
+        days = sorted(days_ns)[first : first + _DAYS_AT_ONCE]
+        parameters: dict[str, Any] = {
+            "project": project,
+            "days": days,
+            "first": days[0],
+            "until": days[-1] + DAY_NS,
+            "computed": now_ns,
+            "before": now_ns - _KEPT_NS,
+        }
+        for sql in (_COMPUTE_RUNS, _COMPUTE_SCORES, _NOTE):
+            client.command(sql, parameters=parameters)
+        for table in ("daily_runs", "daily_scores"):
+            if client.query(_STALE.format(table=table), parameters).result_rows:
+                sweep = _SWEEP.format(table=table)
+                client.command(sweep, parameters=parameters, settings=dict(_LATER))
+
+
+def recompute_due(client: Client) -> int:
+    """Compute the days that are over, changed, and have been left alone for a minute.
+
+    Returns:
+        How many days that were, at most 1,000.
+    """
+    due: dict[str, list[int]] = {}
+    now_ns = 0
+    rows = client.query(_DUE).result_rows
+    for project, day_ns, now_ns in rows:  # noqa: B007 - the same in each row
+        due.setdefault(project, []).append(day_ns)
+    for project, days_ns in due.items():
+        recompute(client, project, days_ns, now_ns)
+    return len(rows)
+
+
+class Marks:
+    """Marks the days that groups of records change; owned by the thread that writes.
+
+    A day that is not over is read from the runs anyway: it is marked once. Another one is marked
+    at most every ten seconds, which is enough, because it is not computed within a minute of that.
+
+    Args:
+        client: Of this thread.
+        clock: Tells the time, in nanoseconds since the epoch.
+    """
+
+    def __init__(self, client: Client, clock: Callable[[], int] = time.time_ns) -> None:
+        self._client = client
+        self._clock = clock
+        self._marked_s: dict[tuple[str, int], float] = {}
+
+    def mark(self, records: Records) -> None:
+        """Mark the days of a group, before it is stored."""
+        now_ns, now_s = self._clock(), time.monotonic()
+        days = {day for day in _days_of(records) if self._is_due(day, now_ns, now_s)}
+        mark_days(self._client, days)
+        if len(self._marked_s) > _KNOWN_DAYS:
+            self._marked_s.clear()
+        self._marked_s.update(dict.fromkeys(days, now_s))
+
+    def _is_due(self, day: tuple[str, int], now_ns: int, now_s: float) -> bool:
+        marked_s = self._marked_s.get(day)
+        if marked_s is None:
+            return True
+        is_over = day[1] + DAY_NS <= now_ns
+        return is_over and now_s - marked_s >= _AGAIN_S
+
+
+def _days_of(records: Records) -> set[tuple[str, int]]:
+    days = {(run.project, run.start_ns // DAY_NS * DAY_NS) for run in records.runs}
+    for metric in records.metrics:
+        if metric.source != "logged" and is_run(metric.owner):
+            start_ns = metric.owner_start_ns
+            days.add((metric.project, start_ns // DAY_NS * DAY_NS if start_ns else ALL_DAYS))
+    return days

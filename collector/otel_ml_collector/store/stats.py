@@ -1,0 +1,308 @@
+"""What is asked about recorded runs over time: counts, latency, scores, tokens, by buckets.
+
+Days that are over come from the daily rollup where it can answer, all else from the runs: both
+give the same cells, so the answer does not tell where it came from.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from otel_ml_collector.owners import FIRST
+from otel_ml_collector.store.condition import Condition
+from otel_ml_collector.store.reader import READABLE, Reader, Row
+from otel_ml_collector.store.rollup import DAY_NS, NEWEST_SCORES, SCORE_SUMS, STATES, SUMS
+from otel_ml_collector.store.runs import ACROSS_PARTITIONS, Window
+from otel_ml_collector.store.targets import about_runs
+from otel_ml_collector.store.versions import NUMBERED_VERSIONS
+
+# Pieces of the window that the rollup does not cover; of more than that it is not asked.
+_PIECES: Final = 40
+
+_OF_DAYS: Final = """project = {project:String} AND (day_ns, computed_ns) IN (
+  SELECT arrayJoin(arrayZip({days:Array(Int64)}, {computed:Array(Int64)})))"""
+_MERGED: Final = """sum(runs) AS runs, max(last_ns) AS last_ns,
+  quantilesDDMergeState(0.01, 0.5, 0.9, 0.99)(latency) AS latency,
+  sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens,
+  sum(cached_tokens) AS cached_tokens, sum(reasoning_tokens) AS reasoning_tokens,
+  sum(cost) AS cost, sum(priced) AS priced"""
+_MERGED_SCORES: Final = """sum(evaluations) AS evaluations, sum(failed) AS failed,
+  sum(score) AS score, sum(scored) AS scored, sum(passed) AS passed, sum(judged) AS judged"""
+_CELL: Final = "model, digest, structure, outcome"
+_NUMBERED: Final = f"""(
+  SELECT name, digest, structure, number FROM ({NUMBERED_VERSIONS}) WHERE kind = 'model')"""  # noqa: S608 - fixed text; values are parameters
+# Of which group a cell is: of one that is wanted, else of the others.
+_PLACED: Final = """has({wanted:Array(String)}, label) AS is_wanted,
+  if(is_wanted, label, '') AS named"""
+_SETS: Final = "GROUPING SETS ((is_wanted, named, bucket), (is_wanted, named), ())"
+# What a judge or a person said of keys and tags, besides what was said of runs by their ids.
+_TOLD: Final = f"""FROM metrics WHERE project = {{project:String}} AND owner >= '{FIRST}'
+  AND source != 'logged'"""
+
+
+@dataclass(frozen=True, slots=True)
+class Grouping:
+    """By what runs are grouped.
+
+    Attributes:
+        label: SQL of the label, over the columns of `runs`, or of `daily_runs` when `is_daily`.
+            With `is_versions` it is not looked at.
+        is_daily: Whether the rollup has it.
+        is_versions: Whether versions of models are the groups.
+        join: SQL that joins what the label needs to `runs`.
+        parameters: Of both.
+    """
+
+    label: str
+    is_daily: bool = False
+    is_versions: bool = False
+    join: str = ""
+    parameters: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What to look at.
+
+    Attributes:
+        condition: Which runs.
+        window: Started when.
+        step_ns: How long a bucket is; the first begins with the window.
+        grouping: By what runs are grouped.
+        is_daily: Whether the rollup can tell which runs meet the condition, and in which bucket.
+        is_told: Whether scores of keys and tags count too.
+    """
+
+    project: str
+    condition: Condition
+    window: Window
+    step_ns: int
+    grouping: Grouping
+    is_daily: bool
+    is_told: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where each piece of a window is read.
+
+    Attributes:
+        days: Days of the rollup; computed: when each of them was.
+        pieces: What is read from the runs.
+    """
+
+    days: Sequence[int]
+    computed: Sequence[int]
+    pieces: Sequence[Window]
+
+
+def choose_sources(reader: Reader, question: Question) -> Sources:
+    """Take the days that the rollup knows as they stand from there, all else from the runs."""
+    window = question.window
+    only_runs = Sources((), (), [window])
+    if not (question.is_daily and question.grouping.is_daily):
+        return only_runs
+    found = _read_days(reader, question.project, window)
+    sources = Sources(list(found), list(found.values()), _between(list(found), window))
+    return sources if len(sources.pieces) <= _PIECES else only_runs
+
+
+def list_groups(reader: Reader, question: Question, sources: Sources, limit: int) -> list[Row]:
+    """List the groups with most runs: `label`, and `groups`, how many there are in all."""
+    sql = f"""
+        SELECT label, sum(runs) AS number, count() OVER () AS groups
+        FROM ({_run_cells(question, sources, "runs", "count() AS runs")})
+        GROUP BY label ORDER BY number DESC, label LIMIT {{limit:UInt32}}
+        """  # noqa: S608 - fixed text; values are parameters
+    return reader.rows(sql, {**_parameters(question, sources), "limit": limit})
+
+
+def read_runs(
+    reader: Reader, question: Question, sources: Sources, wanted: Sequence[str]
+) -> list[Row]:
+    """Read what recorded runs were like, by group and bucket, by group, and in all.
+
+    Args:
+        reader: The store.
+        question: What to look at.
+        sources: Where to read it.
+        wanted: The groups that are told apart.
+
+    Returns:
+        Rows with `level` (0 a bucket, 1 a group, 3 all), `is_wanted`, `named`, `bucket`, `runs`,
+        `errors`, `p50`, `p90`, `p99` (ns), tokens, `cost` and `priced`.
+    """
+    sql = f"""
+        SELECT grouping(bucket) + 2 * grouping(named) AS level, is_wanted, named, bucket,
+          sum(runs) AS runs, sumIf(runs, outcome = 'error') AS errors,
+          quantilesDDMerge(0.01, 0.5, 0.9, 0.99)(latency) AS quantiles,
+          sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens,
+          sum(cached_tokens) AS cached_tokens, sum(reasoning_tokens) AS reasoning_tokens,
+          toFloat64(sum(cost)) / 1e15 AS cost, sum(priced) AS priced
+        FROM (SELECT *, {_PLACED} FROM ({_run_cells(question, sources, _MERGED, SUMS)}))
+        GROUP BY {_SETS}
+        ORDER BY level, is_wanted, named, bucket
+        """  # noqa: S608 - fixed text; values are parameters
+    return reader.rows(sql, {**_parameters(question, sources), "wanted": list(wanted)})
+
+
+def read_scores(
+    reader: Reader, question: Question, sources: Sources, wanted: Sequence[str]
+) -> list[Row]:
+    """Read what judges said, by judge besides what `read_runs` goes by; the newest counts."""
+    sql = f"""
+        SELECT grouping(bucket) + 2 * grouping(named) AS level, is_wanted, named, bucket, judge,
+          sum(evaluations) AS evaluations, sum(failed) AS failed,
+          toFloat64(sum(score)) / 1e15 AS score, sum(scored) AS scored, sum(passed) AS passed,
+          sum(judged) AS judged
+        FROM (SELECT *, {_PLACED} FROM ({_score_cells(question, sources)}))
+        GROUP BY GROUPING SETS (
+          (judge, is_wanted, named, bucket), (judge, is_wanted, named), (judge))
+        ORDER BY level, is_wanted, named, bucket, judge
+        """  # noqa: S608 - fixed text; values are parameters
+    parameters = {**_parameters(question, sources), "wanted": list(wanted)}
+    return reader.rows(sql, parameters, ACROSS_PARTITIONS if question.is_told else None)
+
+
+def count_projects(reader: Reader, window: Window, step_ns: int) -> list[Row]:
+    """Count the recorded runs of all projects, by project and bucket, with errors and latency."""
+    sql = f"""
+        SELECT project, intDiv(start_ns - {{start:Int64}}, {{step:Int64}}) AS bucket,
+          count() AS runs, countIf(outcome = 'error') AS errors,
+          quantilesDD(0.01, 0.5, 0.9, 0.99)(latency_ns) AS quantiles
+        FROM runs FINAL
+        WHERE kind != 'span' AND start_ns >= {{start:Int64}} AND start_ns < {{end:Int64}}
+          AND {READABLE}
+        GROUP BY project, bucket ORDER BY project, bucket LIMIT 100000
+        """  # noqa: S608 - fixed text; values are parameters
+    parameters = {"start": window.start_ns, "end": window.end_ns, "step": step_ns}
+    return reader.rows(sql, parameters)
+
+
+def _read_days(reader: Reader, project: str, window: Window) -> dict[int, int]:
+    """Read which whole days of a window the rollup knows as they stand, and since when."""
+    ours = "project = {project:String}"
+    sql = f"""
+        SELECT day_ns, computed_ns FROM ({STATES.format(ours=ours)})
+        WHERE computed_ns > marked_ns AND day_ns >= {{start:Int64}}
+          AND day_ns + {DAY_NS} <= {{end:Int64}}
+        ORDER BY day_ns
+        """  # noqa: S608 - fixed text; values are parameters
+    parameters = {"project": project, "start": window.start_ns, "end": window.end_ns}
+    return {row["day_ns"]: row["computed_ns"] for row in reader.rows(sql, parameters)}
+
+
+def _between(days: Sequence[int], window: Window) -> list[Window]:
+    """Cut out of a window what lies between some days of it, in order."""
+    pieces, at_ns = [], window.start_ns
+    for day_ns in days:
+        if at_ns < day_ns:
+            pieces.append(Window(at_ns, day_ns))
+        at_ns = day_ns + DAY_NS
+    if at_ns < window.end_ns:
+        pieces.append(Window(at_ns, window.end_ns))
+    return pieces
+
+
+def _run_cells(question: Question, sources: Sources, daily: str, raw: str) -> str:
+    """Write the SQL for the cells of runs, with the label of each: of the rollup, and of runs."""
+    grouping = question.grouping
+    columns = _CELL if grouping.is_versions else f"{grouping.label} AS label, outcome"
+    own = f"""
+        SELECT {_bucket("start_ns")}, {columns}, {raw}
+        FROM runs FINAL {grouping.join} WHERE {_of_runs(question, sources)}
+        GROUP BY ALL"""  # noqa: S608 - fixed text; values are parameters
+    if sources.days:
+        daily = daily if daily != "runs" else "sum(runs) AS runs"
+        own += f"""
+        UNION ALL
+        SELECT {_bucket("day_ns")}, {columns}, {daily} FROM daily_runs
+        WHERE {_OF_DAYS} AND ({question.condition.sql}) GROUP BY ALL"""  # noqa: S608 - fixed text; values are parameters
+    return _labelled(own) if grouping.is_versions else own
+
+
+def _score_cells(question: Question, sources: Sources) -> str:
+    grouping = question.grouping
+    columns = _CELL if grouping.is_versions else f"{grouping.label} AS label, outcome"
+    names = _CELL if grouping.is_versions else "label, outcome"
+    newest = _told_scores() if question.is_told else NEWEST_SCORES
+    own = f"""
+        SELECT bucket, {names}, judge, {SCORE_SUMS}
+        FROM (
+          SELECT trace_id, span_id, {_bucket("start_ns")}, {columns}
+          FROM runs FINAL {grouping.join} WHERE {_of_runs(question, sources)}
+        ) AS run
+        INNER JOIN ({newest}) AS told
+          ON told.trace_id = run.trace_id AND told.span_id = run.span_id
+        GROUP BY ALL"""  # noqa: S608 - fixed text; values are parameters
+    if sources.days:
+        own += f"""
+        UNION ALL
+        SELECT {_bucket("day_ns")}, {columns}, judge, {_MERGED_SCORES} FROM daily_scores
+        WHERE {_OF_DAYS} AND ({question.condition.sql}) GROUP BY ALL"""  # noqa: S608 - fixed text; values are parameters
+    return _labelled(own) if grouping.is_versions else own
+
+
+def _told_scores() -> str:
+    """Write the SQL for what was said last of each run, also by its keys and tags."""
+    about = about_runs(f"SELECT DISTINCT owner {_TOLD}")
+    return f"""
+        SELECT judge, trace_id, span_id,
+          argMax((score, passed, failed), (time_ns, judge_version, record_id)) AS newest
+        FROM (
+          SELECT judge, trace_id, span_id, score, passed, failed, time_ns, judge_version,
+            '' AS record_id
+          FROM scores_by_judge WHERE project = {{project:String}}
+          UNION ALL
+          SELECT said.judge, about.trace_id, about.span_id, said.value, said.passed, said.failed,
+            said.time_ns, said.judge_version, said.record_id
+          FROM ({about}) AS about
+          INNER JOIN (
+            SELECT owner, name AS judge, value, passed, error != '' AS failed, time_ns,
+              judge_version, record_id {_TOLD}
+          ) AS said ON said.owner = about.owner)
+        GROUP BY judge, trace_id, span_id"""  # noqa: S608 - fixed text; values are parameters
+
+
+def _labelled(cells: str) -> str:
+    """Name the version of each cell as `model:v3`; where it has none, the model."""
+    return f"""
+        SELECT cell.*, if(version.number = 0, toString(cell.model),
+          concat(cell.model, ':v', toString(version.number))) AS label
+        FROM ({cells}) AS cell
+        LEFT JOIN {_NUMBERED} AS version ON version.name = cell.model
+          AND version.digest = cell.digest AND version.structure = cell.structure"""  # noqa: S608 - fixed text; values are parameters
+
+
+def _bucket(time: str) -> str:
+    return f"intDiv({time} - {{origin:Int64}}, {{step:Int64}}) AS bucket"
+
+
+def _of_runs(question: Question, sources: Sources) -> str:
+    pieces = " OR ".join(
+        f"(start_ns >= {{from{place}:Int64}} AND start_ns < {{until{place}:Int64}})"
+        for place in range(len(sources.pieces))
+    )
+    within = "start_ns >= {first:Int64} AND start_ns < {until:Int64}"
+    ours = f"project = {{project:String}} AND {within} AND ({pieces or 0})"
+    return f"{ours} AND ({question.condition.sql})"
+
+
+def _parameters(question: Question, sources: Sources) -> dict[str, Any]:
+    pieces = sources.pieces
+    parameters: dict[str, Any] = {
+        "project": question.project,
+        "origin": question.window.start_ns,
+        "step": question.step_ns,
+        "first": min((piece.start_ns for piece in pieces), default=0),
+        "until": max((piece.end_ns for piece in pieces), default=0),
+        "start": question.window.start_ns,
+        "end": question.window.end_ns,
+        "days": list(sources.days),
+        "computed": list(sources.computed),
+        **question.condition.parameters,
+        **(question.grouping.parameters or {}),
+    }
+    for place, piece in enumerate(pieces):
+        parameters |= {f"from{place}": piece.start_ns, f"until{place}": piece.end_ns}
+    return parameters

@@ -1,0 +1,237 @@
+"""Tests of older stores: today's program opens each, and answers as if it had always been there."""
+
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+import clickhouse_connect
+import pytest
+from clickhouse_connect.driver.client import Client
+
+from otel_ml_collector.mapping import Filing, map_spans
+from otel_ml_collector.span import Event, Span, Value
+from otel_ml_collector.store.migrations import STEPS
+from otel_ml_collector.store.schema import SCHEMA_VERSION
+from otel_ml_collector.store.writer import Writer
+from tests.otel_ml_collector.asgi import ask
+from tests.otel_ml_collector.spans import (
+    DAY_NS,
+    MS_NS,
+    NOW_NS,
+    SECOND_NS,
+    id_of,
+    make_artifact,
+    make_call,
+    make_record,
+    make_sign,
+    make_span,
+    make_start,
+)
+from tests.otel_ml_collector.stores import Service, open_service, open_store
+
+SCHEMAS: Final = Path(__file__).parent / "schemas"
+SCHEMA: Final = "SELECT max(value) AS version FROM store_meta"
+VERSIONS: Final = range(1, SCHEMA_VERSION)
+# Opens a store, as a collector does; says when it begins.
+OPENER: Final = """
+import sys
+from otel_ml_collector.store.connection import Connections
+print("begins", flush=True)
+Connections(sys.argv[1]).close()
+"""
+_TABLE: Final = re.compile(r"CREATE TABLE IF NOT EXISTS (\w+) \((.*)\)\nENGINE", re.DOTALL)
+_COLUMN: Final = re.compile(r"^  (?!INDEX)`?(\w+)`? (?!.*EPHEMERAL)", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Old:
+    """What a program of an older schema kept.
+
+    Attributes:
+        rows: Columns and rows of each table, as the engine writes them.
+        spans: Of what they were made.
+        expected: What is answered of them, by path.
+    """
+
+    rows: Mapping[str, tuple[list[str], bytes]]
+    spans: Sequence[Span]
+    expected: Mapping[str, str]
+
+
+@pytest.fixture(scope="module")
+def olds(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Old]:
+    """What older programs kept, by schema: read from a store of today, a project each."""
+    found: dict[int, Old] = {}
+    with open_service(tmp_path_factory.mktemp("today")) as service:
+        for version in VERSIONS:
+            spans = spans_of(version)
+            write(service, version, spans)
+            expected = answers(service, version, spans)
+            assert [text for text in expected.values() if text.startswith('{"error"')] == []
+            found[version] = Old(read_tables(service, version), spans, expected)
+    return found
+
+
+def spans_of(version: int) -> list[Span]:
+    """Make spans of which a program of a schema kept everything."""
+    numbered: dict[str, Value] = {"otel_ml.process": "0000000a", "otel_ml.seq": 1}
+    line = Event("otel_ml.log", NOW_NS, {"otel_ml.log.message": "a line"})
+    call = make_call(
+        "answer",
+        {
+            "session.id": "session",
+            "otel_ml.trace_key": f"order {version}",
+            "otel_ml.model.version": "aa",
+            "otel_ml.model.definition": '{"source":"code"}',
+            "otel_ml.inputs": '{"question":"why"}',
+            "otel_ml.tag.client": "bigshot",
+            "otel_ml.score.grounded": 0.5,
+            **(numbered if version >= 5 else {}),
+        },
+        events=[line, *([make_artifact("data", '"text"')] if version >= 4 else [])],
+    )
+    late: dict[str, Value] = {
+        "otel_ml.tag.late": 1,
+        "otel_ml.metric.names": ["loss"],
+        "otel_ml.metric.values": [0.25],
+    }
+    update = make_record("update", call, late, events=[line], start_ns=NOW_NS + SECOND_NS)
+    below = make_span(
+        "below", trace_id=call.trace_id, parent_span_id=call.span_id, start_ns=NOW_NS + MS_NS
+    )
+    older = make_call("answer", {"otel_ml.model.version": "bb"}, start_ns=NOW_NS - 40 * DAY_NS)
+    begun = make_call("begun", start_ns=NOW_NS + MS_NS)
+    started = [make_start(begun), make_sign("heartbeat", NOW_NS)] if version > 1 else []
+    return [call, update, below, older, *started]
+
+
+def write(service: Service, version: int, spans: Sequence[Span]) -> None:
+    writer = Writer(service.store.connections, clock=lambda: NOW_NS)
+    writer.write(map_spans(spans, Filing(f"p{version}", NOW_NS)))
+
+
+def answers(service: Service, version: int, spans: Sequence[Span]) -> dict[str, str]:
+    """Ask everything about the spans, by path."""
+    call, older = spans[0], spans[3]
+    conditions = ('tags["client"] == "bigshot"', 'scores["grounded"] < 1', "tags['late'] == 1")
+    trace_id = call.trace_id.hex()
+    of_project = [
+        "runs",
+        *(f"runs?where={quote(condition)}" for condition in conditions),
+        f"runs/{id_of(call)}",
+        f"runs/{id_of(older)}",
+        "models",
+        "models/answer/versions",
+        "models/answer/versions/2",
+        "metrics",
+        f"objects?trace_id={trace_id}",
+        "loss",
+    ]
+    paths = [f"projects/p{version}/{path}" for path in of_project]
+    paths += [f"traces/{trace_id}", f"traces/order%20{version}", "keys"]
+    return {path: ask(service.app, f"/api/v1/{path}").text for path in paths}
+
+
+def open_raw(folder: Path) -> Client:
+    return clickhouse_connect.get_client(interface="chdb", path=str(folder / "store"))
+
+
+def statements_of(version: int) -> list[str]:
+    """Read the statements that made the tables of a schema."""
+    return [
+        statement
+        for statement in (SCHEMAS / f"schema_{version}.sql").read_text().split(";\n")
+        if statement.strip()
+    ]
+
+
+def read_tables(service: Service, version: int) -> dict[str, tuple[list[str], bytes]]:
+    """Read what the tables of a schema would hold of today's."""
+    client = service.store.connections.open()
+    found: dict[str, tuple[list[str], bytes]] = {}
+    for match in filter(None, map(_TABLE.search, statements_of(version))):
+        table, columns = match[1], _COLUMN.findall(match[2])
+        if "project" in columns:
+            names = ", ".join(f"`{name}`" for name in columns)
+            sql = f"SELECT {names} FROM {table} WHERE project = 'p{version}'"  # noqa: S608 - names of our own tables
+            found[table] = columns, client.raw_query(sql, fmt="Native")
+    return found
+
+
+def make_old(folder: Path, version: int, rows: Mapping[str, tuple[list[str], bytes]]) -> None:
+    """Make a store of a schema and fill it."""
+    with open_raw(folder) as client:
+        for statement in statements_of(version):
+            client.command(statement)
+        for table, (columns, block) in rows.items():
+            client.raw_insert(table, columns, block, fmt="Native")
+        client.insert("store_meta", [["schema", version]], column_names=["name", "value"])
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_older_store(tmp_path: Path, olds: Mapping[int, Old], version: int) -> None:
+    """A store of an older schema answers what a new one with the same records answers."""
+    old = olds[version]
+    make_old(tmp_path, version, old.rows)
+    with open_service(tmp_path) as service:
+        assert answers(service, version, old.spans) == old.expected
+        write(service, version, old.spans)  # it takes all that comes today
+        rows = service.store.reader.rows(SCHEMA, {})
+    assert rows == [{"version": SCHEMA_VERSION}]
+
+
+@pytest.mark.parametrize("delay_s", [0.05, 0.3])
+def test_killed_migration(tmp_path: Path, olds: Mapping[int, Old], delay_s: float) -> None:
+    """A migration that is killed in the middle is completed by the next start."""
+    make_old(tmp_path, 2, olds[2].rows)
+    command = [sys.executable, "-c", OPENER, f"chdb://{tmp_path}"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begins\n"
+        threading.Event().wait(delay_s)
+        process.kill()
+    with open_service(tmp_path) as service:
+        assert answers(service, 2, olds[2].spans) == olds[2].expected
+
+
+def test_repeated_steps(tmp_path: Path, olds: Mapping[int, Old]) -> None:
+    """Steps that run again, because a kill came before they were noted, change no answer."""
+    make_old(tmp_path, 2, olds[2].rows)
+    with open_store(tmp_path):
+        pass
+    with open_raw(tmp_path) as client:
+        client.command("TRUNCATE TABLE store_meta")
+        client.insert("store_meta", [["schema", 2]], column_names=["name", "value"])
+    with open_service(tmp_path) as service:
+        assert answers(service, 2, olds[2].spans) == olds[2].expected
+
+
+def test_order_of_steps() -> None:
+    """Steps stand in the order of their versions, up to today's."""
+    versions = [step.version for step in STEPS]
+    assert versions == sorted(set(versions))
+    assert versions[-1] <= SCHEMA_VERSION
+
+
+def test_tables_of_today(tmp_path: Path) -> None:
+    """A store of the first schema has tables, columns and indexes of a new one once opened."""
+    make_old(tmp_path / "old", 1, {})
+    here = "WHERE database = currentDatabase()"
+    columns = f"SELECT table, name, type FROM system.columns {here}"  # noqa: S608 - fixed text
+    indexes = f"SELECT table, name, expr FROM system.data_skipping_indices {here}"  # noqa: S608 - fixed text
+    found = []
+    for name in ("old", "new"):
+        with open_store(tmp_path / name) as store:
+            found.append(
+                [
+                    store.reader.rows(f"{asked} ORDER BY table, name", {})
+                    for asked in (columns, indexes)
+                ]
+            )
+    assert found[0] == found[1]
