@@ -6,7 +6,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from otel_ml_collector.errors import NotFound
-from otel_ml_collector.query.answers import Artifact
+from otel_ml_collector.query.answers.artifacts import Artifact
 from otel_ml_collector.query.rows import load_json
 from otel_ml_collector.query.times import to_rfc3339
 from otel_ml_collector.store.artifacts import find_sizes, read_chunks

@@ -8,7 +8,7 @@ from otel_ml_collector.mapping.events import CONTENT_EVENTS, EXCEPTION, Said, st
 from otel_ml_collector.mapping.found import Found
 from otel_ml_collector.mapping.gen_ai import read_events
 from otel_ml_collector.mapping.values import to_text
-from otel_ml_collector.query.answers import Tokens
+from otel_ml_collector.query.answers.parts import Tokens
 from otel_ml_collector.query.rows import load_json, run_id_of
 from otel_ml_collector.store.lines import list_events
 from otel_ml_collector.store.reader import Reader, Row

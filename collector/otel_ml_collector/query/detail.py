@@ -5,7 +5,8 @@ from typing import Any, Final
 
 from otel_ml import attributes as names
 from otel_ml_collector.mapping.values import parse
-from otel_ml_collector.query.answers import LogLine, Run, TagDetail
+from otel_ml_collector.query.answers.parts import LogLine, TagDetail
+from otel_ml_collector.query.answers.runs import Run
 from otel_ml_collector.query.artifacts import find_artifacts
 from otel_ml_collector.query.content import find_content
 from otel_ml_collector.query.late import Said, find_said

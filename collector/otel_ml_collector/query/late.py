@@ -7,7 +7,8 @@ from itertools import chain
 from typing import Final
 
 from otel_ml_collector.owners import is_run, own_key, own_tag
-from otel_ml_collector.query.answers import Evaluation, Told
+from otel_ml_collector.query.answers.parts import Evaluation
+from otel_ml_collector.query.answers.told import Told
 from otel_ml_collector.query.artifacts import find_artifacts
 from otel_ml_collector.query.lines import make_lines
 from otel_ml_collector.query.rows import load_json, run_id_of, told_ns
@@ -16,7 +17,7 @@ from otel_ml_collector.records import text_of
 from otel_ml_collector.store.lines import read_lines
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.runs import read_evaluations, read_late_tags
-from otel_ml_collector.store.statistics import read_versions
+from otel_ml_collector.store.statistics import read_numbers
 from otel_ml_collector.store.targets import (
     find_calls,
     find_holders,
@@ -104,7 +105,7 @@ def version_numbers(
         return {}
     return {
         (row["name"], row["digest"], row["structure"]): row["number"]
-        for row in read_versions(reader, project, kind, wanted)
+        for row in read_numbers(reader, project, kind, wanted)
     }
 
 

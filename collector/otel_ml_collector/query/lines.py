@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from operator import itemgetter
 from typing import Final
 
-from otel_ml_collector.query.answers import LogLine
+from otel_ml_collector.query.answers.parts import LogLine
 from otel_ml_collector.query.rows import load_json, run_id_of
 from otel_ml_collector.store.lines import (
     find_calls_above,

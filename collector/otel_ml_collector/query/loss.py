@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from otel_ml_collector.errors import BadQuery
-from otel_ml_collector.query.answers import Loss, LossCounts, LossHour
+from otel_ml_collector.query.answers.loss import Loss, LossCounts, LossHour
 from otel_ml_collector.query.times import DAY_NS, HOUR_NS, to_rfc3339
 from otel_ml_collector.store.arrivals import Hours, read_loss, read_totals
 from otel_ml_collector.store.reader import Reader, Row

@@ -2,23 +2,17 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 from pydantic import ValidationError
 
 from otel_ml_collector.errors import NotFound
 from otel_ml_collector.owners import own_model
-from otel_ml_collector.query.answers import (
-    Definition,
-    JudgeStats,
-    MetricOwner,
-    Metrics,
-    MetricSeries,
-    Model,
-    Project,
-    Told,
-    Version,
-)
+from otel_ml_collector.query.answers.metrics import MetricOwner, Metrics, MetricSeries
+from otel_ml_collector.query.answers.models import Definition, JudgeStats, Model, Version
+from otel_ml_collector.query.answers.projects import Project
+from otel_ml_collector.query.answers.told import Told
 from otel_ml_collector.query.late import find_told
 from otel_ml_collector.query.rows import run_id_of
 from otel_ml_collector.query.series import MOST, find_series
@@ -55,6 +49,18 @@ def find_projects(reader: Reader) -> list[Project]:
         )
         for row in list_projects(reader)
     ]
+
+
+def find_project(reader: Reader, project: str) -> Project:
+    """Tell how much there is of one project, without a look at the others.
+
+    Raises:
+        NotFound: There is no such project.
+    """
+    alone = reader.narrow(replace(reader.access, projects=(project,)))
+    for found in find_projects(alone):
+        return found
+    raise NotFound(f"There is no project {project[:80]!r}")
 
 
 def find_models(reader: Reader, project: str) -> list[Model]:
@@ -131,7 +137,8 @@ def find_metrics(
     """Read the series of one run, or list the runs that logged metrics, the last one first."""
     if run_id is None:
         rows = list_metric_owners(reader, project, _OWNERS)
-        found = read_runs(reader, project, [_key(row) for row in rows]) if rows else []
+        keys = [Key.of(row["start_ns"], row["owner"]) for row in rows]
+        found = read_runs(reader, project, keys) if keys else []
         names = {run_id_of(run): run["model"] or run["name"] for run in found}
         unnamed = [row["owner"] for row in rows if row["start_ns"] and row["owner"] not in names]
         names |= {run_id_of(run): run["model"] for run in name_open_runs(reader, project, unnamed)}
@@ -202,8 +209,3 @@ def _definition(text: str) -> Definition:
         return Definition.model_validate_json(text)
     except ValidationError:
         return Definition(source=text)
-
-
-def _key(owner: Row) -> Key:
-    trace_id, _, span_id = owner["owner"].partition("-")
-    return Key(owner["start_ns"], trace_id, span_id)

@@ -9,7 +9,7 @@ import orjson
 
 from otel_ml_collector.errors import BadQuery, NotFound
 from otel_ml_collector.owners import KEY, TRACE_KEY_CHARS, is_run, own_key
-from otel_ml_collector.query.answers import LoggedObject, ObjectsPage
+from otel_ml_collector.query.answers.artifacts import LoggedObject, ObjectsPage
 from otel_ml_collector.query.artifacts import Document, describe_rows, open_document
 from otel_ml_collector.query.cursors import read_place, write_place
 from otel_ml_collector.store.objects import (

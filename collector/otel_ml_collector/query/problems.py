@@ -20,7 +20,7 @@ from otel_ml_collector.errors import (
     Unavailable,
     UnknownMediaType,
 )
-from otel_ml_collector.query.answers import ErrorAnswer, Problem
+from otel_ml_collector.query.answers.problem import ErrorAnswer, Problem
 
 _REFUSED: Final[dict[type[Refused], tuple[int, str]]] = {
     TooLarge: (413, "too_large"),
@@ -29,6 +29,12 @@ _REFUSED: Final[dict[type[Refused], tuple[int, str]]] = {
     Forbidden: (403, "forbidden"),
     Refused: (400, "bad_request"),
 }
+# Of what the framework refuses itself: code and message, empty for its own.
+_HTTP: Final = {
+    404: ("not_found", "There is no such address"),
+    405: ("wrong_method", "Invalid method {method}: see the header Allow"),
+    413: ("too_large", ""),
+}
 
 
 def add_error_handlers(app: FastAPI) -> None:
@@ -36,6 +42,7 @@ def add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(CollectorError, _collector_error)
     app.add_exception_handler(RequestValidationError, _invalid_request)
     app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(Exception, _trouble)
 
 
 def problem_of(error: CollectorError) -> tuple[int, Problem]:
@@ -73,15 +80,27 @@ async def _collector_error(request: Request, error: Exception) -> JSONResponse:
 async def _invalid_request(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this class
     first = error.errors()[0]
-    field = str(first["loc"][-1])
-    return _answer(400, Problem(code="bad_query", message=f"{field}: {first['msg']}", field=field))
+    where, *path = first["loc"]  # such as body, evaluations, 0, score
+    field = ".".join(str(part) for part in path) or str(where)
+    if first["type"] == "json_invalid":
+        field = str(where)
+    told = first["msg"].removeprefix("Value error, ")
+    return _answer(400, Problem(code="bad_query", message=f"{field}: {told}", field=field))
 
 
 async def _http_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class
-    code = "not_found" if error.status_code == 404 else "bad_request"  # noqa: PLR2004
-    problem = Problem(code=code, message=str(error.detail), field=None)
+    code, told = _HTTP.get(error.status_code, ("bad_request", ""))
+    message = told.format(method=request.method) or str(error.detail)
+    problem = Problem(code=code, message=message, field=None)
     return _answer(error.status_code, problem, dict(error.headers or {}))
+
+
+async def _trouble(request: Request, error: Exception) -> JSONResponse:
+    """Answer what nobody foresaw; the server logs it."""
+    trouble = Unavailable(f"The collector has trouble: {type(error).__name__}")
+    status, problem = problem_of(trouble)
+    return _answer(status, problem, headers_of(trouble))
 
 
 def _answer(status: int, problem: Problem, headers: dict[str, str] | None = None) -> JSONResponse:

@@ -1,22 +1,25 @@
 """Finds runs and traces: the one `find` behind the JSON API and the pages."""
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from otel_ml_collector.errors import BadQuery, NotFound
 from otel_ml_collector.owners import TRACE_KEY_CHARS, is_run, own_key
-from otel_ml_collector.query.answers import Run, RunsPage, RunSummary, Trace, TraceRecords
+from otel_ml_collector.query.answers.runs import Run, RunsPage, RunSummary, Trace
+from otel_ml_collector.query.answers.told import TraceRecords
 from otel_ml_collector.query.cursors import read_cursor, write_cursor
 from otel_ml_collector.query.detail import make_detail
-from otel_ml_collector.query.filter import compile_filter
+from otel_ml_collector.query.filter import check_patterns, compile_filter
 from otel_ml_collector.query.language import fields_of
 from otel_ml_collector.query.late import find_told
 from otel_ml_collector.query.lines import find_loose_lines, make_lines
 from otel_ml_collector.query.rows import run_id_of, winners
 from otel_ml_collector.query.shape import summarise
 from otel_ml_collector.query.times import DAY_NS, HOUR_NS
+from otel_ml_collector.store.apart import NOTHING, Apart, find_apart
 from otel_ml_collector.store.condition import Condition, join
 from otel_ml_collector.store.open_runs import (
     OpenKey,
@@ -33,17 +36,14 @@ from otel_ml_collector.store.runs import (
     find_hidden,
     find_places,
     list_keys,
+    read_child_counts,
+    read_ended,
     read_run,
     read_runs,
     read_trace,
 )
-from otel_ml_collector.store.targets import (
-    NOTHING,
-    find_apart,
-    find_owners,
-    find_projects_of,
-    list_owners,
-)
+from otel_ml_collector.store.search import search_keys
+from otel_ml_collector.store.targets import find_owners, find_projects_of, list_owners
 
 MAX_LIMIT: Final = 1_000
 _TRACE_SPANS: Final = 10_000
@@ -76,9 +76,64 @@ class RunsQuery:
     newest_first: bool = True
 
 
-def compile_where(reader: Reader, project: str, where: str) -> tuple[Condition, bool]:
-    """Compile a filter on recorded runs; the second value tells whether it leaves out much."""
-    tree, condition = compile_filter(where, find_apart(reader, project) if where else NOTHING)
+@dataclass(frozen=True, slots=True)
+class TracePage:
+    """Which runs of a trace.
+
+    Attributes:
+        limit: How many at most.
+        cursor: Where a former page ended.
+        parent: The run whose children are wanted; None for all runs.
+    """
+
+    limit: int = _TRACE_SPANS
+    cursor: str | None = None
+    parent: str | None = None
+
+    @property
+    def parent_span_id(self) -> str | None:
+        """The parent's span id.
+
+        Raises:
+            BadQuery: It is no run id.
+        """
+        if self.parent is None:
+            return None
+        match = _RUN_ID.fullmatch(self.parent)
+        if match is None:
+            raise BadQuery(
+                f"Invalid parent {self.parent[:80]!r}: expected <32 hex>-<16 hex>", "parent"
+            )
+        return match[2]
+
+
+WHOLE_TRACE: Final = TracePage()
+
+
+def compile_where(
+    reader: Reader,
+    project: str,
+    where: str,
+    *,
+    is_bounded: bool = False,
+    apart: Apart | None = None,
+) -> tuple[Condition, bool]:
+    """Compile a filter on recorded runs; the second value tells whether it leaves out much.
+
+    Args:
+        reader: The store.
+        project: Whose runs.
+        where: The filter.
+        is_bounded: Whether the question has a bound in time beside it.
+        apart: What of the project came apart from its runs; None where that is not known yet.
+
+    Raises:
+        BadQuery: The filter is wrong.
+    """
+    if apart is None:
+        apart = find_apart(reader, project) if where else NOTHING
+    tree, condition = compile_filter(where, apart)
+    check_patterns(reader, project, tree, is_bounded=is_bounded)
     if "kind" in fields_of(tree):
         return condition, True
     return join("AND", [_MODEL_CALLS, condition]), tree is not None
@@ -97,7 +152,9 @@ def find_runs(reader: Reader, query: RunsQuery, now_ns: int) -> RunsPage:
     Raises:
         BadQuery: Filter or cursor is wrong.
     """
-    condition, is_filtered = compile_where(reader, query.project, query.where)
+    condition, is_filtered = compile_where(
+        reader, query.project, query.where, is_bounded=query.start_ns > 0
+    )
     after = None if query.cursor is None else read_cursor(query.cursor)
     listing = Listing(query.project, condition, is_filtered, after, query.newest_first)
     whole = Window(query.start_ns, now_ns + _AHEAD_NS if query.end_ns is None else query.end_ns)
@@ -122,8 +179,7 @@ def find_runs(reader: Reader, query: RunsQuery, now_ns: int) -> RunsPage:
 
 def cursor_of(run: RunSummary) -> str:
     """Write the cursor that lists what comes behind a run."""
-    trace_id, _, span_id = run.run_id.partition("-")
-    return write_cursor(Key(run.start_ns, trace_id, span_id))
+    return write_cursor(Key.of(run.start_ns, run.run_id))
 
 
 def find_run(reader: Reader, run_id: str, project: str | None = None, *, now_ns: int) -> Run:
@@ -159,37 +215,87 @@ def find_run(reader: Reader, run_id: str, project: str | None = None, *, now_ns:
     return make_detail(reader, next(row for row in rows if row["span_id"] == span_id), rows)
 
 
-def find_trace(reader: Reader, key: str, project: str | None = None, *, now_ns: int) -> Trace:
-    """Read all runs of the traces that have this id or key, oldest first, also open ones.
+def find_trace(
+    reader: Reader,
+    key: str,
+    project: str | None = None,
+    *,
+    now_ns: int,
+    page: TracePage = WHOLE_TRACE,
+) -> Trace:
+    """Read the runs of the traces that have this id or key, oldest first, also open ones.
+
+    Args:
+        reader: The store.
+        key: The trace id, or a key of the user's own.
+        project: Where to look; None for all projects.
+        now_ns: By it a run whose process is silent has crashed.
+        page: Which of the runs. What was told besides comes with the first page only.
 
     Raises:
+        BadQuery: Cursor or parent is wrong.
         NotFound: There is no such trace.
     """
+    after = None if page.cursor is None else read_cursor(page.cursor)
     runs: list[RunSummary] = []
-    truncated = False
-    records = [
-        record
-        for owner in find_projects_of(reader, key[:TRACE_KEY_CHARS])
-        if project in {None, owner}
-        for record in _records(reader, owner, [own_key(key)])
-    ]
+    until: list[tuple[int, str]] = []
+    records = (
+        []
+        if after
+        else [
+            record
+            for owner in find_projects_of(reader, key[:TRACE_KEY_CHARS])
+            if project in {None, owner}
+            for record in _records(reader, owner, [own_key(key)])
+        ]
+    )
     for place in find_places(reader, key):
         if project in {None, place.project}:
-            rows = read_trace(reader, place)
-            truncated = truncated or len(rows) >= _TRACE_SPANS
-            rows = _add_open(reader, place, winners(rows), now_ns)
+            want = page.limit + page.limit // 16 + 1
+            rows = read_trace(reader, place, after, page.parent_span_id, want)
+            if len(rows) >= want:
+                until.append((rows[-1]["start_ns"], run_id_of(rows[-1])))
+            rows = add_open(reader, place, winners(rows), now_ns, page=page, after=after)
             runs += summarise(reader, place.project, rows)
-            records += _find_records(reader, place, key)
-    if not runs and not records:
+            records += _find_records(reader, place, key) if after is None else []
+    if not runs and not records and after is None:
         raise NotFound(f"There is no trace {key[:80]!r}")
-    runs.sort(key=lambda run: (run.start_ns, run.run_id))
+    shown, more = _cut(runs, until, page.limit)
     return Trace(
         key=key,
-        runs=runs[:_TRACE_SPANS],
+        runs=shown,
         records=records[:_RECORDS],
-        truncated=truncated,
-        hidden_parents=_find_hidden_parents(reader, runs[:_TRACE_SPANS]),
+        truncated=more,
+        next_cursor=cursor_of(shown[-1]) if more else None,
+        hidden_parents=_find_hidden_parents(reader, shown),
     )
+
+
+def find_extent(reader: Reader, trace_id: str) -> Window | None:
+    """Find when a trace began and ended, as far as it may be read; None when it is not here."""
+    places = find_places(reader, trace_id)
+    if not places:
+        return None
+    return Window(min(one.start_ns for one in places), max(one.end_ns for one in places))
+
+
+def count_children(reader: Reader, trace_id: str, run_ids: Sequence[str]) -> Counter[str]:
+    """Count the ended runs below some runs of a trace, by run id."""
+    counts: Counter[str] = Counter()
+    span_ids = [run_id.partition("-")[2] for run_id in run_ids]
+    for place in find_places(reader, trace_id) if span_ids else ():
+        for row in read_child_counts(reader, place, span_ids):
+            counts[f"{place.trace_id}-{row['span_id']}"] += row["children"]
+    return counts
+
+
+def _cut(
+    runs: list[RunSummary], until: Sequence[tuple[int, str]], limit: int
+) -> tuple[list[RunSummary], bool]:
+    """Cut a page; what lies behind the end of a place that has more waits for the next one."""
+    runs.sort(key=lambda run: (run.start_ns, run.run_id))
+    known = [run for run in runs if not until or (run.start_ns, run.run_id) <= min(until)]
+    return known[:limit], bool(until) or len(known) > limit
 
 
 def _find_hidden_parents(reader: Reader, runs: Sequence[RunSummary]) -> list[str]:
@@ -229,7 +335,8 @@ def _records(reader: Reader, project: str, owners: Sequence[str]) -> list[TraceR
 
 def _windows(listing: Listing, whole: Window) -> Iterator[Window]:
     """Cut the time that is asked for into windows that reach the newest runs first."""
-    if listing.is_filtered or not listing.newest_first:
+    searches = listing.condition.reads_payloads  # a window of payloads is read as a whole
+    if (listing.is_filtered and not searches) or not listing.newest_first:
         yield whole
         return
     end_ns = whole.end_ns
@@ -251,18 +358,16 @@ def _fill(reader: Reader, listing: Listing, window: Window, want: int) -> list[R
     A delivery that lost against another one of its run is dropped, and the page refilled.
     """
     rows: list[Row] = []
-    missing = want
+    missing = want + want // 16 + 1  # some may have lost: a second look costs as much as the first
     while len(rows) < want:
-        keys = list_keys(reader, listing, window, missing)
+        search = listing.condition.search
+        if search is None:
+            keys = list_keys(reader, listing, window, missing)
+        else:
+            keys = search_keys(reader, listing, search, window, missing)
         if keys:
             rows += _read_matching(reader, listing.project, keys)
-            listing = Listing(
-                listing.project,
-                listing.condition,
-                listing.is_filtered,
-                keys[-1],
-                listing.newest_first,
-            )
+            listing = replace(listing, after=keys[-1])
         if len(keys) < missing:
             break
         missing = min(2 * missing, MAX_LIMIT)
@@ -274,10 +379,9 @@ def _read_matching(reader: Reader, project: str, keys: Sequence[Key]) -> list[Ro
     best = {run_id_of(row): row for row in winners(read_runs(reader, project, keys))}
     rows: dict[str, Row] = {}
     for key in keys:
-        run_id = f"{key.trace_id}-{key.span_id}"
-        row = best.get(run_id)
+        row = best.get(key.run_id)
         if row is not None and row["rank"] == key.rank and row["start_ns"] == key.start_ns:
-            rows[run_id] = row
+            rows[key.run_id] = row
     return list(rows.values())
 
 
@@ -298,14 +402,32 @@ def _read_run(reader: Reader, place: Place, span_id: str, now_ns: int) -> list[R
     rows = winners(read_run(reader, place, span_id))
     if any(row["span_id"] == span_id for row in rows):
         return rows
-    return _add_open(reader, place, rows, now_ns)
+    return add_open(reader, place, rows, now_ns)
 
 
-def _add_open(reader: Reader, place: Place, ended: list[Row], now_ns: int) -> list[Row]:
-    """Add the runs of a trace that have no end to those that have one."""
+def add_open(
+    reader: Reader,
+    place: Place,
+    ended: list[Row],
+    now_ns: int,
+    *,
+    page: TracePage = WHOLE_TRACE,
+    after: Key | None = None,
+) -> list[Row]:
+    """Add the runs of a trace that have no end to those that have one, where the page is."""
     known = {row["span_id"] for row in ended}
-    keys = [key for key in find_open_keys(reader, place) if key.span_id not in known]
-    return [*ended, *read_open_runs(reader, place.project, keys, now_ns)]
+    behind = (after.start_ns, after.trace_id, after.span_id) if after else (-1, "", "")
+    keys = [
+        key
+        for key in find_open_keys(reader, place)
+        if key.span_id not in known and key.place > behind
+    ]
+    if page != WHOLE_TRACE and keys:  # of those before the page some may have ended
+        ids = {row["span_id"] for row in read_ended(reader, place, [key.span_id for key in keys])}
+        keys = [key for key in keys if key.span_id not in ids]
+    rows = read_open_runs(reader, place.project, keys, now_ns)
+    above = page.parent_span_id
+    return [*ended, *(row for row in rows if above in {None, row["parent_span_id"]})]
 
 
 def _key(row: Row) -> Key:

@@ -10,7 +10,8 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Final
 
-from otel_ml_collector.query.answers import MetricPoint, MetricValue
+from otel_ml_collector.query.answers.metrics import MetricPoint
+from otel_ml_collector.query.answers.values import MetricValue
 from otel_ml_collector.store.points import NAMES, count_names, read_points
 from otel_ml_collector.store.reader import Reader, Row
 
@@ -51,11 +52,11 @@ def find_series(
     A metric alone is a series after ``append`` and ``restart``, else a number; two points are a
     series. Of more points than `most`, or than 100,000 in all, the shape of the curve is kept.
     """
-    names = count_names(reader, project, owners, name)
+    names, is_plain = count_names(reader, project, owners, name)
     if not names:
         return []
     most = min(most, max(MOST_OF_ALL // names, _FEWEST))
-    rows = read_points(reader, project, owners, name, most)
+    rows = read_points(reader, project, owners, name, most, is_plain=is_plain)
     return [_series(key, list(parts)) for key, parts in groupby(rows, itemgetter("name"))]
 
 

@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from otel_ml_collector.query.answers import RunSummary, Tokens
+from otel_ml_collector.query.answers.parts import Tokens
+from otel_ml_collector.query.answers.runs import RunSummary
 from otel_ml_collector.query.late import Said, find_said, version_numbers
 from otel_ml_collector.query.rows import is_open, load_json, run_id_of
 from otel_ml_collector.query.times import to_rfc3339
@@ -63,11 +64,16 @@ def _summary(row: Row, numbers: Mapping[tuple[str, str, str], int], said: Said) 
         release=row["release"],
         provider=row["provider"],
         provider_model=row["provider_model"],
-        tokens=Tokens(
-            input=row["input_tokens"],
-            output=row["output_tokens"],
-            cached=row["cached_tokens"],
-            reasoning=row["reasoning_tokens"],
-        ),
+        tokens=tokens_of(row),
         cost=row["cost"],
+    )
+
+
+def tokens_of(row: Row) -> Tokens:
+    """Return the token counts of a light row, or the sums of several."""
+    return Tokens(
+        input=row["input_tokens"],
+        output=row["output_tokens"],
+        cached=row["cached_tokens"],
+        reasoning=row["reasoning_tokens"],
     )

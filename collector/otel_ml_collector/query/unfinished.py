@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Final
 
-from otel_ml_collector.query.answers import RunSummary
+from otel_ml_collector.query.answers.runs import RunSummary
 from otel_ml_collector.query.shape import summarise
 from otel_ml_collector.query.times import HOUR_NS
 from otel_ml_collector.store.condition import ALWAYS

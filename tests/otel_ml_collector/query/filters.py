@@ -1,9 +1,13 @@
 """Filters as text and, by hand, as functions over the runs that the API tells."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from hypothesis import strategies as st
+
+from otel_ml_collector.query.times import to_rfc3339
+from tests.otel_ml_collector.spans import NOW_NS, SECOND_NS
 
 MODELS: Final = ["answer", "search", 'o\'brien "x" \\ 日本']
 KINDS: Final = ["model", "chain", "tool", "span"]
@@ -23,6 +27,7 @@ TAG_VALUES: Final[list[str | int | float | bool]] = [
     True,
     False,
 ]
+MESSAGES: Final = ["timed out after 3 s", "100% wrong_", ""]
 JUDGES: Final = ["grounded", "polite"]
 
 # The same language again, by hand: a filter is its text and a function over an API run.
@@ -57,23 +62,90 @@ def as_number(value: object) -> float | None:
         return None
 
 
-def texts(field: str, values: Sequence[str]) -> st.SearchStrategy[Filter]:
-    """Draw filters on a text."""
+def texts(
+    field: str, values: Sequence[str], read: Callable[[Mapping[str, Any]], str] | None = None
+) -> st.SearchStrategy[Filter]:
+    """Draw filters on a text: compared, searched, and matched with a pattern."""
+    told = read or (lambda run: str(run[field]))
 
-    def make(operator: str, value: str, more: list[str]) -> Filter:
-        if operator in {"in", "not in"}:
-            wanted: Any = tuple(more)
-            return f"{field} {operator} {more!r}", lambda run: OPERATORS[operator](
-                run[field], wanted
+    def make(shape: str, value: str, more: list[str], cut: int) -> Filter:
+        if shape in {"in", "not in"}:
+            return f"{field} {shape} {more!r}", lambda run: OPERATORS[shape](told(run), more)
+        if shape == "searched":
+            return f"{value[:cut]!r} in {field}", lambda run: value[:cut] in told(run)
+        if shape == "not searched":
+            return f"{value[:cut]!r} not in {field}", lambda run: value[:cut] not in told(run)
+        if shape == "matched":
+            pattern = f"{re.escape(value[:cut])}.?$"
+            return f"matches({field}, {pattern!r})", lambda run: bool(
+                re.search(f"{re.escape(value[:cut])}.?\\Z", told(run), re.DOTALL)
             )
-        return f"{field} {operator} {value!r}", lambda run: OPERATORS[operator](run[field], value)
+        return f"{field} {shape} {value!r}", lambda run: OPERATORS[shape](told(run), value)
 
     return st.builds(
         make,
-        st.sampled_from(["==", "!=", "in", "not in"]),
+        st.sampled_from(["==", "!=", "in", "not in", "searched", "not searched", "matched"]),
         st.sampled_from(values),
         st.lists(st.sampled_from(values), max_size=3),
+        st.integers(0, 8),
     )
+
+
+def trace_keys() -> st.SearchStrategy[Filter]:
+    """Draw filters on the keys of a trace: one that fits is enough."""
+    values = [*(f"key {number}" for number in range(9)), "", "nobody's"]
+
+    def make(operator: str, value: str) -> Filter:
+        def holds(run: Mapping[str, Any]) -> bool:
+            keys = run["keys"] or {""}
+            if operator in {"in", "not in"}:
+                return any(value in key for key in keys) == (operator == "in")
+            return (value in keys) == (operator == "==")
+
+        if operator in {"in", "not in"}:
+            return f"{value!r} {operator} trace_key", holds
+        return f"trace_key {operator} {value!r}", holds
+
+    return st.builds(make, st.sampled_from(["==", "!=", "in", "not in"]), st.sampled_from(values))
+
+
+def times(field: str, read: Callable[[Mapping[str, Any]], int | None]) -> st.SearchStrategy[Filter]:
+    """Draw filters on a time."""
+
+    def make(operator: str, ago_s: int) -> Filter:
+        moment_ns = NOW_NS - ago_s * SECOND_NS
+        return f"{field} {operator} {to_rfc3339(moment_ns)!r}", lambda run: _known(
+            read(run), lambda n: OPERATORS[operator](n, moment_ns)
+        )
+
+    return st.builds(make, st.sampled_from(ORDER), st.integers(0, 310))
+
+
+def members(mapping: str, names: Sequence[str]) -> st.SearchStrategy[Filter]:
+    """Draw filters on whether a mapping has a name."""
+
+    def make(name: str, *, is_in: bool) -> Filter:
+        word = "in" if is_in else "not in"
+        return f"{name!r} {word} {mapping}", lambda run: (name in run[mapping]) == is_in
+
+    return st.builds(make, st.sampled_from(names), is_in=st.booleans())
+
+
+def tag_texts(name: str) -> st.SearchStrategy[Filter]:
+    """Draw filters on what a tag has in it; one that is absent has nothing."""
+
+    def make(needle: str, *, is_in: bool) -> Filter:
+        return (
+            f"{needle!r} {'in' if is_in else 'not in'} tags[{name!r}]",
+            lambda run: name in run["tags"] and (needle in as_text(run["tags"][name])) == is_in,
+        )
+
+    return st.builds(make, st.sampled_from(["big", "2", ".", "", "true"]), is_in=st.booleans())
+
+
+def _end(run: Mapping[str, Any]) -> int | None:
+    latency = run["latency_ms"]
+    return None if latency is None else int(run["start_ns"] + round(latency * 1e6))
 
 
 def numbers(
@@ -160,6 +232,23 @@ comparisons = st.one_of(
     texts("kind", KINDS),
     texts("outcome", OUTCOMES),
     texts("session", SESSIONS),
+    texts("digest", ["aa", "bb", ""]),
+    texts("error_message", MESSAGES),
+    texts("run_id", [f"{number:032x}-{number:016x}" for number in (1, 7, 9, 400)]),
+    texts("trace_id", [f"{number:032x}" for number in (1, 3, 400)]),
+    texts(
+        "parent",
+        [*(f"{number:032x}-{number:016x}" for number in (3, 7, 11)), ""],
+        lambda run: run["parent_run_id"] or "",
+    ),
+    trace_keys(),
+    times("start", lambda run: int(run["start_ns"])),
+    times("end", _end),
+    members("tags", TAGS),
+    members("scores", [*JUDGES, "nobody"]),
+    members("passed", JUDGES),
+    tag_texts("client"),
+    numbers("input_tokens", lambda run: run["tokens"]["input"], [0, 5, 100]),
     numbers("latency_ms", lambda run: run["latency_ms"], [0, 50, 150.0, 199.5, 250, -1]),
     numbers("version", lambda run: run["version"], [1, 2, 3, 1.5, 99]),
     *(tags(name) for name in TAGS),
@@ -179,11 +268,18 @@ def _join(word: str, parts: list[Filter]) -> Filter:
     return text, lambda run: join(part[1](run) for part in parts)
 
 
-filters = st.recursive(
-    comparisons,
-    lambda inner: st.one_of(
-        st.builds(_negate, inner),
-        st.builds(_join, st.sampled_from(["and", "or"]), st.lists(inner, min_size=2, max_size=3)),
-    ),
-    max_leaves=6,
-)
+def joined(parts: st.SearchStrategy[Filter]) -> st.SearchStrategy[Filter]:
+    """Draw filters of several parts: negated, and joined by ``and`` and ``or``."""
+    return st.recursive(
+        parts,
+        lambda inner: st.one_of(
+            st.builds(_negate, inner),
+            st.builds(
+                _join, st.sampled_from(["and", "or"]), st.lists(inner, min_size=2, max_size=3)
+            ),
+        ),
+        max_leaves=6,
+    )
+
+
+filters = joined(comparisons)

@@ -15,6 +15,7 @@ from otel_ml_collector.span import Span, Value
 from tests.otel_ml_collector.query.filters import (
     JUDGES,
     KINDS,
+    MESSAGES,
     MODELS,
     OUTCOMES,
     SESSIONS,
@@ -106,7 +107,9 @@ def _make_run(draw: random.Random, number: int) -> Span:
         "otel_ml.kind": kind,
         "otel_ml.outcome": draw.choice(OUTCOMES),
         "session.id": draw.choice(SESSIONS),
+        "gen_ai.usage.input_tokens": draw.choice([0, 5, 100]),
     }
+    fields |= {"status_code": 2, "status_message": draw.choice(MESSAGES)}
     if draw.random() < 0.8:
         attributes["otel_ml.model.version"] = draw.choice(["aa", "bb", "cc"])
         attributes["otel_ml.model.output_schema"] = draw.choice(["", "s", "t"])
@@ -147,22 +150,37 @@ class Sample:
         self.runs = runs
 
     def find(self, where: str) -> set[str]:
-        query = RunsQuery("p", where, limit=1_000)
+        query = RunsQuery("p", where, limit=1_000, start_ns=1)
         return {run.run_id for run in find_runs(self.store.reader, query, NOW_NS).runs}
 
 
 @pytest.fixture(scope="module")
 def sample(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sample]:
     with open_store(tmp_path_factory.mktemp("data")) as store:
-        store.take("p", *make_runs())
+        spans = make_runs()
+        store.take("p", *spans)
         everything = RunsQuery("p", 'kind != "none"', limit=1_000)
         runs = find_runs(store.reader, everything, NOW_NS).runs
         assert len(runs) == RUNS
         assert {run.outcome for run in runs} == set(OUTCOMES)
-        yield Sample(store, [run.model_dump() for run in runs])
+        keys = _keys_of(spans)
+        yield Sample(
+            store, [{**run.model_dump(), "keys": keys.get(run.trace_id, set())} for run in runs]
+        )
 
 
-@settings(max_examples=120, deadline=None)
+def _keys_of(spans: Sequence[Span]) -> dict[str, set[str]]:
+    """Gather the user's own keys by trace, from what was made."""
+    keys: dict[str, set[str]] = {}
+    for span in spans:
+        if "otel_ml.trace_key" in span.attributes:
+            keys.setdefault(span.trace_id.hex(), set()).add(
+                str(span.attributes["otel_ml.trace_key"])
+            )
+    return keys
+
+
+@settings(max_examples=80, deadline=None)
 @given(filters)
 def test_same_as_python(sample: Sample, made: Filter) -> None:
     """A filter finds the runs for which the same expression holds in Python."""
@@ -315,13 +333,30 @@ def test_hard_filter(sample: Sample, where: str) -> None:
 @pytest.mark.parametrize(
     ("where", "message", "column"),
     [
-        ("colour == 1", "Unknown field 'colour': expected one of model, kind, name, ", 0),
-        ('version == 1 and modle == "a"', "Unknown field 'modle': expected one of model, ", 17),
-        ('model["a"] == "b"', "Unknown field 'model': expected one of model, ", 0),
+        ("colour == 1", "Unknown field 'colour': expected one of model, version, digest, ", 0),
+        ('version == 1 and modle == "a"', "Unknown field 'modle': did you mean model?", 17),
+        ("latency > 5", "Unknown field 'latency': did you mean latency_ms?", 0),
+        ('model["a"] == "b"', "model has no parts: it is a text", 0),
+        ("latency_ms.p50 > 3", "latency_ms has no parts: it is a number", 0),
+        ('start.year > "2026"', "start has no parts: it is a time", 0),
+        ('start == "2026-11-01"', "Expected < <= > or >=: this is a time", 9),
+        ("start > 5", 'Expected a time such as "2026-11-01" or last("24h"), found 5', 8),
+        ('start > "soon"', "Invalid time 'soon': expected RFC 3339", 8),
+        ('model == last("1h")', "Expected a text in quotes, found a time", 9),
+        ('tags["a"] == last("1h")', "Expected a text, a number, True or False, found a time", 13),
+        ('inputs.a == last("1h")', "Expected a text, a number, True or False, found a time", 12),
+        ('latency_ms > last("1h")', "Expected a number, found a time", 13),
+        ('inputs.a > "b"', "Expected a number, found 'b'", 11),
+        ('"a" in latency_ms', "Expected == != < <= > >= or in: this is a number", 0),
+        ('matches(latency_ms, "5")', "Expected == != < <= > >= or in: this is a number", 20),
+        (r'model == "\ud800"', "Expected a text of characters, found a half of one", 9),
+        (r'inputs["\ud800"] == 1', "Expected a text of characters, found a half of one", 20),
+        ("metrics > 3", 'Expected a key as in metrics["name"]', 0),
+        ('metrics["loss"] > "x"', "Expected a number, found 'x'", 18),
         ("model == 1", "Expected a text in quotes, found 1", 9),
         ("model == True", "Expected a text in quotes, found True", 9),
         ('model in ("a", 1)', "Expected a text in quotes, found 1", 9),
-        ('model < "a"', "Expected == != or in: texts have no order here", 8),
+        ('model < "a"', "Expected == != in or matches: texts have no order here", 8),
         ('latency_ms > "slow"', "Expected a number, found 'slow'", 13),
         ("latency_ms > True", "Expected a number, found True", 13),
         ('version == "1"', "Expected a number, found '1'", 11),

@@ -1,14 +1,18 @@
 """Tests of the filter language: what it reads, and where it points when it cannot."""
 
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from otel_ml_collector.errors import BadQuery
+from otel_ml_collector.query.filter import compile_filter
 from otel_ml_collector.query.language import (
+    Ago,
     Both,
     Comparison,
     Either,
@@ -19,7 +23,9 @@ from otel_ml_collector.query.language import (
     fields_of,
     parse,
 )
+from otel_ml_collector.query.language.caret import read_caret
 
+EXPECTED_FIELD: Final = 'Expected a field such as model, tags["client"] or inputs.items[0]'
 EXPECTED_COMPARISON: Final = "Expected a comparison such as latency_ms > 200, found "
 
 
@@ -27,7 +33,8 @@ def compared(
     field: str, operator: str, value: object, *, key: str | None = None, at: tuple[int, int]
 ) -> Comparison:
     """Make a comparison whose field and value stand at two columns."""
-    return Comparison(Field(field, key, at[0]), operator, value, at[1])  # type: ignore[arg-type]
+    path = () if key is None else (key,)
+    return Comparison(Field(field, path, at[0]), operator, value, at[1])  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -49,11 +56,54 @@ def compared(
         ('model not in ["a"]', compared("model", "not in", ("a",), at=(0, 13))),
         ("version in ()", compared("version", "in", (), at=(0, 11))),
         ('not model == "a"', Not(compared("model", "==", "a", at=(4, 13)))),
+        ('"refund" in input', compared("inputs", "contains", "refund", at=(12, 0))),
+        ('"a" not in output.b', compared("outputs", "not contains", "a", key="b", at=(11, 0))),
+        ('"client" in tags', compared("tags", "contains", "client", at=(12, 0))),
+        ("tags.client == 1", compared("tags", "==", 1, key="client", at=(0, 15))),
+        (r'matches(model, "\d+")', compared("model", "matches", r"\d+", at=(8, 15))),
+        ('parent == ""', compared("parent_run_id", "==", "", at=(0, 10))),
+        ('last("90m")', compared("start", ">=", Ago(5_400 * 10**9), at=(0, 0))),
+        ('start > last("2w")', compared("start", ">", Ago(14 * 86_400 * 10**9), at=(0, 8))),
+        ("client==Remax", compared("tags", "==", "Remax", key="client", at=(0, 8))),
     ],
 )
 def test_comparison(text: str, tree: Tree | None) -> None:
     """A comparison is read with its field, operator, value and columns."""
     assert parse(text) == tree
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ("inputs.a.b == 1", ("a", "b")),
+        ('inputs["a"]["b c"] == 1', ("a", "b c")),
+        ("inputs.items[0].sku == 1", ("items", 0, "sku")),
+        ("inputs[-2] == 1", (-2,)),
+        ('inputs[""] == 1', ("",)),
+    ],
+)
+def test_path(text: str, path: tuple[str | int, ...]) -> None:
+    """The way into a field is written with dots, keys and places."""
+    tree = parse(text)
+    assert isinstance(tree, Comparison)
+    assert (tree.field.name, tree.field.path) == ("inputs", path)
+
+
+def test_slices() -> None:
+    """Raymon's slices are conditions on tags that must all hold, whatever the tags are called."""
+    assert parse("client==Remax && app==v1.0.0 && SDK Version!='1 && 2' && ms>=5") == Both(
+        [
+            compared("tags", "==", "Remax", key="client", at=(0, 8)),
+            compared("tags", "==", "v1.0.0", key="app", at=(17, 22)),
+            compared("tags", "!=", "1 && 2", key="sdk_version", at=(32, 45)),
+            compared("tags", ">=", 5.0, key="ms", at=(57, 61)),
+        ]
+    )
+
+
+def test_quoted_ampersands() -> None:
+    """What stands in quotes joins nothing."""
+    assert parse('"a && b" in input') == compared("inputs", "contains", "a && b", at=(12, 0))
 
 
 def test_chain() -> None:
@@ -105,22 +155,40 @@ def test_parentheses() -> None:
         ("model", f"{EXPECTED_COMPARISON}model", 0),
         ("True", f"{EXPECTED_COMPARISON}True", 0),
         ('model == "ü" and x', f"{EXPECTED_COMPARISON}x", 17),
-        ("model == other", "Expected a text, a number, True or False, found other", 9),
+        (
+            "model == other",
+            "Expected a text, a number, True or False, found other; a text stands in quotes",
+            9,
+        ),
         ('model == "日本" or model == None', "Expected a text, a number, True or False", 26),
         ('1 == "a"', 'Expected a field and a value, found 1 and "a"', 0),
         ('model is "a"', "Expected one of == != < <= > >= in", 0),
         ('model in "answer"', 'Expected values in parentheses such as ("a", "b")', 9),
-        ('tags[1] == "a"', 'Expected a field such as model or tags["client"]', 0),
-        ('tags["a"]["b"] == 1', 'Expected a field such as model or tags["client"]', 0),
-        ("tags[model] == 1", 'Expected a field such as model or tags["client"]', 0),
-        ('tags["a":"b"] == 1', 'Expected a field such as model or tags["client"]', 0),
+        ("tags[model] == 1", EXPECTED_FIELD, 0),
+        ('tags["a":"b"] == 1', EXPECTED_FIELD, 0),
+        ("inputs[1.5] == 1", EXPECTED_FIELD, 0),
+        ('inputs["a"]().b == 1', EXPECTED_FIELD, 0),
+        ("inputs" + ".a" * 21 + " == 1", "The path has 21 steps: expected at most 20", 0),
+        ("3 in input", "Expected a text in quotes before in, found 3", 0),
+        ("kind == 1 and find(model)", "Unknown function find: expected matches(model, ", 14),
+        ("matches(model)", 'Expected a field and a pattern, as in matches(model, "^gpt")', 0),
+        ('matches(model, x="a")', "Expected a field and a pattern", 0),
+        ("matches(model, 5)", "Expected a pattern in quotes, found 5", 15),
+        (f'matches(model, "{"a" * 201}")', "The pattern has 201 characters: expected at most", 15),
+        ("last()", "Expected a number of s, m, h, d or w such as", 0),
+        ('last("1 year")', "Expected a number of s, m, h, d or w such as", 5),
+        ('last("0h")', "Expected a number of s, m, h, d or w such as", 5),
+        ('start > last("9999999w")', "Expected a number of s, m, h, d or w such as", 13),
+        ('model == "a" && version >= 2', "Expected a slice such as client==Remax, found", 0),
+        ("client==Remax && ", "Expected a slice such as client==Remax, found ''", 17),
+        ("client==Remax && or", "Expected a slice such as client==Remax, found 'or'", 17),
+        ("client==Remax && ms>fast", "Expected a number, found 'fast'", 20),
         ("model == b'a'", "Expected a text, a number, True or False, found b'a'", 9),
         ("version == 1j", "Expected a text, a number, True or False, found 1j", 11),
         ("version == ...", "Expected a text, a number, True or False, found ...", 11),
         ("version == 1 + 1", "Expected a text, a number, True or False, found 1 + 1", 11),
         ("version == ~1", "Expected a text, a number, True or False, found ~1", 11),
         ('version == -"a"', "Expected a text, a number, True or False, found", 11),
-        ('"refund" in input', "Searching in a text is not built yet: compare fields", 12),
     ],
 )
 def test_error(text: str, message: str, column: int) -> None:
@@ -169,8 +237,6 @@ def test_nothing_is_evaluated(tmp_path: Path, text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "model.name == 1",
-        "model.__class__ == 1",
         "model() == 1",
         'f"{model}" == "a"',
         "(x := 1) == 1",
@@ -218,15 +284,56 @@ def test_longest_filter() -> None:
     assert parse(f'model == "{name}"') == compared("model", "==", name, at=(0, 9))
 
 
-@given(st.text())
+PIECES: Final = [
+    *("model", "input", "tags", "scores", "inputs.a", "[", "]", "(", ")", '"', "'", "\\", ","),
+    *("==", "!=", "<", "<=", " in ", " not in ", " and ", " or ", "not ", "&&", ".", "-", "5"),
+    *('"a"', '["k"]', "matches(", "last(", '"1h"', "\n", "\0", "\ud800", "é", "日", " ", "#"),
+]
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.one_of(st.text(), st.lists(st.sampled_from(PIECES), max_size=40).map("".join)))
 def test_any_text(text: str) -> None:
-    """Any text is a filter or a mistake in one, and nothing else happens."""
+    """Any text is a filter or a mistake in one, soon, and the mistake is inside the text."""
     try:
-        parse(text)
+        compile_filter(text)
     except BadQuery as error:
         assert error.field == "where"  # noqa: PT017 - both ways are right
         assert error.column is not None  # noqa: PT017
         assert 0 <= error.column <= len(text)  # noqa: PT017
+        return
+    assert " and ".join(conjuncts(text)) or not text.strip()
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.one_of(st.text(), st.lists(st.sampled_from(PIECES), max_size=40).map("".join)))
+def test_any_beginning(text: str) -> None:
+    """What is wanted at the end of any text begins inside it, and its prefix stands there."""
+    caret = read_caret(text)
+    assert 0 <= caret.start <= len(text)
+    assert text.endswith(caret.prefix)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "(" * 4_000,
+        "a." * 2_000,
+        "&&" * 2_000,
+        " " * 4_000,
+        "a" * 4_000,
+        "not " * 1_000,
+        "<" * 4_000,
+    ],
+    ids=lambda text: text[:4],
+)
+def test_quickly(text: str) -> None:
+    """A text made to take long does not."""
+    begin = time.process_time()
+    with suppress(BadQuery):
+        compile_filter(text)
+    read_caret(text)
+    assert time.process_time() - begin < 2
 
 
 @pytest.mark.parametrize(
@@ -240,6 +347,7 @@ def test_any_text(text: str) -> None:
             ['(model == "a" or model == "b")', "version == 1"],
         ),
         ('model == "a" or version == 1', ['model == "a" or version == 1']),
+        ("client==Remax && app!=v1", ["tags['client'] == 'Remax'", "tags['app'] != 'v1'"]),
         (' model == "ü" and 1 < version < 3 ', ['model == "ü"', "1 < version < 3"]),
         (
             '(model == "a" and version == 1) and not kind == "tool"',
@@ -258,6 +366,7 @@ def test_conjuncts(text: str, parts: list[str]) -> None:
         ("", set()),
         ('model == "a"', {"model"}),
         ('not (tags["kind"] == 1 or 1 < version < 3)', {"tags", "version"}),
+        ('last("1h") and "a" in input', {"start", "inputs"}),
     ],
 )
 def test_fields(text: str, fields: set[str]) -> None:

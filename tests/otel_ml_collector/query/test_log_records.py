@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from otel_ml_collector.log import Log
 from otel_ml_collector.mapping import Filing, map_spans
-from otel_ml_collector.query.answers import LogLine, Run, Trace
+from otel_ml_collector.query.answers.parts import LogLine
+from otel_ml_collector.query.answers.runs import Run, Trace
 from otel_ml_collector.query.runs import RunsQuery, find_run, find_runs, find_trace
 from otel_ml_collector.span import Event, Span, Value
 from otel_ml_collector.store.writer import Writer

@@ -8,7 +8,7 @@ import pytest
 
 from otel_ml_collector.errors import NotFound
 from otel_ml_collector.query import models
-from otel_ml_collector.query.answers import MetricPoint, MetricSeries
+from otel_ml_collector.query.answers.metrics import MetricPoint, MetricSeries
 from otel_ml_collector.span import Span
 from tests.otel_ml_collector.spans import (
     MS_NS,

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from otel_ml_collector.errors import BadQuery
-from otel_ml_collector.query.answers import RunSummary
+from otel_ml_collector.query.answers.runs import RunSummary
 from otel_ml_collector.query.cursors import write_cursor
 from otel_ml_collector.query.runs import RunsQuery, cursor_of, find_runs
 from otel_ml_collector.span import Span

@@ -1,0 +1,1 @@
+"""The shapes of the API's answers; pages are rendered from the same objects."""

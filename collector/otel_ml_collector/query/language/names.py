@@ -1,0 +1,119 @@
+"""The fields of the language: their names, of what kind they are, and what they mean."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from enum import Enum
+from typing import Final
+
+
+class Kind(Enum):
+    """What a field can be compared with."""
+
+    TEXT = "text"
+    NUMBER = "number"
+    TIME = "time"
+    TAG = "tag"
+    SCORE = "score"
+    PASSED = "passed"
+    METRIC = "metric"
+    PAYLOAD = "payload"  # JSON that is searched as a text, too
+    JSON = "json"
+
+
+@dataclass(frozen=True, slots=True)
+class FieldName:
+    """A field as the docs and the completion tell of it.
+
+    Attributes:
+        key: How it is written, when it needs a key.
+        short: Another name for it.
+    """
+
+    kind: Kind
+    about: str
+    key: str = ""
+    short: str = ""
+
+
+_TEXT: Final = Kind.TEXT
+_NUMBER: Final = Kind.NUMBER
+
+FIELD_NAMES: Final[Mapping[str, FieldName]] = {
+    "model": FieldName(_TEXT, "the name under which versions gather"),
+    "version": FieldName(_NUMBER, "the small number of the model's version"),
+    "digest": FieldName(_TEXT, "the digest of the version's definition"),
+    "kind": FieldName(_TEXT, "model, chain, tool, retriever, embedding, agent, training or span"),
+    "name": FieldName(_TEXT, "the name of the span"),
+    "outcome": FieldName(_TEXT, "ok, error, cancelled, abandoned, running or crashed"),
+    "error_type": FieldName(_TEXT, "what was raised"),
+    "error_message": FieldName(_TEXT, "its message"),
+    "start": FieldName(Kind.TIME, "when the run began"),
+    "end": FieldName(Kind.TIME, "when it ended"),
+    "latency_ms": FieldName(_NUMBER, "how long it took"),
+    "input_tokens": FieldName(_NUMBER, "tokens that went in"),
+    "output_tokens": FieldName(_NUMBER, "tokens that came out"),
+    "cached_tokens": FieldName(_NUMBER, "tokens that were read from a cache"),
+    "reasoning_tokens": FieldName(_NUMBER, "tokens that were spent on reasoning"),
+    "cost": FieldName(_NUMBER, "what it cost"),
+    "tags": FieldName(Kind.TAG, "a tag, also one that came later", key='tags["client"]'),
+    "scores": FieldName(Kind.SCORE, "what a judge or a person said last", key='scores["grounded"]'),
+    "passed": FieldName(Kind.PASSED, "whether the run passed", key='passed["grounded"]'),
+    "metrics": FieldName(Kind.METRIC, "the last point of a metric", key='metrics["loss"]'),
+    "inputs": FieldName(
+        Kind.PAYLOAD, "what went in, or a part of it", key="inputs.question", short="input"
+    ),
+    "outputs": FieldName(
+        Kind.PAYLOAD, "what came out, or a part of it", key="outputs.items[0]", short="output"
+    ),
+    "params": FieldName(Kind.JSON, "a parameter of the run", key='params["lr"]'),
+    "attributes": FieldName(
+        Kind.JSON, "an attribute that has no field", key='attributes["http.route"]'
+    ),
+    "resource": FieldName(Kind.JSON, "an attribute of the sender", key='resource["service.name"]'),
+    "session": FieldName(_TEXT, "the session that the span names"),
+    "user": FieldName(_TEXT, "the user that the span names"),
+    "environment": FieldName(_TEXT, "where it was deployed"),
+    "release": FieldName(_TEXT, "the version of the service"),
+    "provider": FieldName(_TEXT, "who runs the provider's model"),
+    "provider_model": FieldName(_TEXT, "the provider's name of its model"),
+    "run_id": FieldName(_TEXT, "32 hex digits, a dash and 16"),
+    "trace_id": FieldName(_TEXT, "32 hex digits"),
+    "parent_run_id": FieldName(_TEXT, "the run above; empty for a root", short="parent"),
+    "trace_key": FieldName(_TEXT, "any of the user's own keys of the trace"),
+    "span_kind": FieldName(_TEXT, "internal, server, client, producer, consumer or empty"),
+    "dialect": FieldName(_TEXT, "by which conventions the span was read"),
+}
+FIELDS: Final = tuple(FIELD_NAMES)
+SHORT: Final[Mapping[str, str]] = {
+    field.short: name for name, field in FIELD_NAMES.items() if field.short
+}
+# What other languages and the answers of the API call them.
+_ALIKE: Final[Mapping[str, str]] = {
+    "latency": "latency_ms",
+    "duration": "latency_ms",
+    "status": "outcome",
+    "tag": "tags",
+    "score": "scores",
+    "error": "error_type",
+    "start_time": "start",
+    "start_ns": "start",
+    "end_time": "end",
+    "time": "start",
+    "id": "run_id",
+    "service": 'resource["service.name"]',
+    "tokens": "input_tokens",
+}
+
+
+def is_field(name: str) -> bool:
+    """Tell whether a field has this name, or this short one."""
+    return name in FIELD_NAMES or name in SHORT
+
+
+def nearest(name: str) -> str | None:
+    """Name the field that was probably meant."""
+    if name in _ALIKE:
+        return _ALIKE[name]
+    found = get_close_matches(name[:40], [*FIELDS, *SHORT], n=1, cutoff=0.7)
+    return found[0] if found else None

@@ -1,0 +1,102 @@
+"""Tests of searches: by words that an index finds, and by patterns beside something narrow."""
+
+from collections.abc import Mapping
+
+import orjson
+import pytest
+
+from otel_ml_collector.errors import BadQuery
+from otel_ml_collector.query.filter import compile_filter
+from otel_ml_collector.query.runs import RunsQuery, find_runs
+from otel_ml_collector.span import Value
+from tests.otel_ml_collector.spans import NOW_NS, SECOND_NS, id_of, make_call
+from tests.otel_ml_collector.stores import Store
+
+
+def texts_of(number: int) -> Mapping[str, Value]:
+    found_word = " needle" if number % 3 else ""
+    return {
+        "otel_ml.inputs": orjson.dumps(f"number {number}{found_word}").decode(),
+        "otel_ml.tag.half": number % 2,
+    }
+
+
+@pytest.mark.parametrize("newest_first", [True, False])
+@pytest.mark.parametrize("where", ['"needle" in input', '"needle" in input and tags["half"] == 1'])
+def test_pages(
+    store: Store, request: pytest.FixtureRequest, where: str, *, newest_first: bool
+) -> None:
+    """Pages of a search are all that match, each once and in order, however often delivered."""
+    project = request.node.name
+    numbers_made = range(0, 400, 2) if "half" not in where else range(400)
+    calls = [
+        make_call(attributes=texts_of(number), start_ns=NOW_NS - number * SECOND_NS * 1_000)
+        for number in numbers_made
+    ]
+    store.take(project, *calls)
+    store.take(project, *calls[:100])
+    expected = [
+        id_of(call)
+        for number, call in zip(numbers_made, calls, strict=True)
+        if number % 3 and ("half" not in where or number % 2)
+    ]
+    runs: list[str] = []
+    cursor = None
+    while cursor is not None or not runs:
+        query = RunsQuery(project, where, 30, cursor, newest_first=newest_first)
+        page = find_runs(store.reader, query, NOW_NS)
+        runs += [run.run_id for run in page.runs]
+        cursor = page.next_cursor
+    assert runs == (expected if newest_first else expected[::-1])
+
+
+def test_index_is_used(store: Store, project: str) -> None:
+    """A search is answered by the index on words once parts are merged."""
+    for number in range(3):
+        store.take(project, make_call(attributes=texts_of(number + 1)))
+    client = store.connections.open()
+    client.command("OPTIMIZE TABLE payloads FINAL")
+    _, condition = compile_filter('"needle" in input')
+    assert condition.search is not None
+    plan = client.query(
+        f"EXPLAIN indexes = 1 SELECT 1 FROM payloads WHERE {condition.search.tests}",  # noqa: S608 - our own condition
+        {"project": project, "start": 0, "end": NOW_NS, **condition.parameters},
+    )
+    assert any("Name: by_input" in line for (line,) in plan.result_rows)
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        'matches(model, "a.*") and last("1h")',
+        'matches(model, "a.*") and tags["a"] == 1',
+        'matches(model, "a.*") and run_id in ("x", "y")',
+        'matches(model, "a.*") and "refund" in input',
+        '(matches(model, "a") and trace_key == "k") or start > "2026-01-01"',
+    ],
+)
+def test_narrow_pattern(store: Store, where: str) -> None:
+    """A pattern is tried where something else that must hold finds few runs."""
+    assert find_runs(store.reader, RunsQuery("none", where), NOW_NS).runs == []
+
+
+@pytest.mark.parametrize(
+    ("where", "start_ns", "message", "column"),
+    [
+        ('matches(model, "a")', 0, "matches would read every run: expected a bound such as", 8),
+        ('kind == "x" or matches(name, "a") and last("1h")', 0, "matches would read every run", 23),
+        ('matches(model, "a") and not last("1h")', 0, "matches would read every run", 8),
+        ('matches(model, "a") and start < "2026-01-01"', 0, "matches would read every run", 8),
+        ('matches(model, "a") and "ab" in input', 0, "matches would read every run", 8),
+        ('matches(model, "(a")', 1, "This is no regular expression that RE2 reads", 15),
+        ('matches(model, "(?=a)")', 1, "This is no regular expression that RE2 reads", 15),
+    ],
+)
+def test_refused_pattern(
+    store: Store, where: str, start_ns: int, message: str, column: int
+) -> None:
+    """A pattern that cannot be read, or that would read every run, is refused at its place."""
+    with pytest.raises(BadQuery) as caught:
+        find_runs(store.reader, RunsQuery("none", where, start_ns=start_ns), NOW_NS)
+    assert str(caught.value).startswith(message)
+    assert (caught.value.field, caught.value.column) == ("where", column)

@@ -1,0 +1,186 @@
+"""Tests of statistics: what they count, and that the daily rollup tells the same as the runs."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+import pytest
+
+from otel_ml_collector.decode.traces import decode_traces
+from otel_ml_collector.errors import BadQuery
+from otel_ml_collector.mapping import Filing, map_spans
+from otel_ml_collector.query.answers.parts import Tokens
+from otel_ml_collector.query.answers.stats import JudgeFigures, Stats
+from otel_ml_collector.query.grouping import make_grouping
+from otel_ml_collector.query.stats import StatsQuery, find_all_stats, find_stats
+from otel_ml_collector.span import Value
+from otel_ml_collector.store.apart import NOTHING
+from otel_ml_collector.store.condition import ALWAYS
+from otel_ml_collector.store.rollup import recompute
+from otel_ml_collector.store.runs import Window
+from otel_ml_collector.store.stats import Question, choose_sources
+from otel_ml_collector.store.writer import Writer
+from tests.bench.dataset import Dataset, Plan
+from tests.otel_ml_collector.spans import (
+    DAY_NS,
+    MS_NS,
+    NOW_NS,
+    SECOND_NS,
+    make_call,
+    make_record,
+)
+from tests.otel_ml_collector.stores import Store
+
+HOUR_NS: Final = 3_600 * SECOND_NS
+TODAY_NS: Final = NOW_NS // DAY_NS * DAY_NS
+WEEK: Final = Window(TODAY_NS - 7 * DAY_NS, TODAY_NS)
+GROUPS: Final = ("", "version", "model", "outcome")
+
+
+def ask(store: Store, project: str, group: str = "", where: str = "", *, groups: int = 10) -> Stats:
+    return find_stats(store.reader, StatsQuery(project, where, group, WEEK, DAY_NS, groups))
+
+
+def compute(store: Store, project: str) -> None:
+    """Compute the rollup of the week as if it had been left alone for a minute."""
+    client = store.connections.open()
+    now_ns = client.query("SELECT toUnixTimestamp64Nano(now64(9))").result_rows[0][0]
+    recompute(client, project, [WEEK.start_ns + day * DAY_NS for day in range(7)], now_ns)
+
+
+def days_of_rollup(store: Store, project: str) -> int:
+    question = Question(
+        project, ALWAYS, WEEK, DAY_NS, make_grouping("", NOTHING), is_daily=True, is_told=False
+    )
+    return len(choose_sources(store.reader, question).days)
+
+
+def take_week(store: Store, project: str, runs: int = 400) -> None:
+    """Store a week of many versions, scores and outcomes, some of it twice."""
+    dataset = Dataset(Plan(runs, TODAY_NS - HOUR_NS, days=6.5))
+    for body, _ in dataset.requests():
+        spans = [
+            replace(span, attributes={**span.attributes, "otel_ml.project": project})
+            for span in decode_traces(body)
+        ]
+        store.writer.write(map_spans(spans, Filing(None, NOW_NS)))
+
+
+def test_figures(store: Store, project: str) -> None:
+    """Errors, latency, tokens and scores are those of the runs that match."""
+    at_ns = WEEK.start_ns + HOUR_NS
+    for place, latency_ms in enumerate((100, 200, 300)):
+        told = {
+            "gen_ai.usage.input_tokens": 10,
+            "otel_ml.outcome": "error" if place == 2 else "ok",
+            "otel_ml.score.grounded": place / 2,
+            "otel_ml.passed.grounded": place > 0,
+            "otel_ml.tag.client": "big" if place else "small",
+        }
+        call = make_call(attributes=told, start_ns=at_ns, end_ns=at_ns + latency_ms * MS_NS)
+        store.take(project, call)
+    stats = ask(store, project, 'tags["client"]')
+    within = pytest.approx(200, rel=0.01)
+    assert stats.total.model_dump() == {
+        "runs": 3,
+        "errors": 1,
+        "error_share": 1 / 3,
+        "p50_ms": within,
+        "p90_ms": within,
+        "p99_ms": within,
+        "tokens": Tokens(input=30, output=0, cached=0, reasoning=0).model_dump(),
+        "cost": None,
+        "judges": [
+            {
+                "judge": "grounded",
+                "evaluations": 3,
+                "failed": 0,
+                "mean_score": 0.5,
+                "pass_rate": 2 / 3,
+            }
+        ],
+    }
+    assert [(group.group, group.total.runs) for group in stats.groups] == [("big", 2), ("small", 1)]
+    assert [bucket.start_ns for bucket in stats.groups[0].buckets] == [WEEK.start_ns]
+
+
+def test_other_groups(store: Store, project: str) -> None:
+    """Groups that are not told apart are counted as others."""
+    store.take(project, *(make_call(name, start_ns=WEEK.start_ns) for name in "aaabbc"))
+    stats = ask(store, project, "model", groups=1)
+    assert stats.other is not None
+    assert [group.group for group in stats.groups] == ["a"]
+    assert (stats.groups_found, stats.other.total.runs, stats.total.runs) == (3, 3, 6)
+
+
+def test_late_tag(store: Store, project: str) -> None:
+    """A tag that came later than its run is the one that it is grouped by."""
+    call = make_call(attributes={"otel_ml.tag.client": "old"}, start_ns=WEEK.start_ns)
+    store.take(project, call, make_record("update", call, {"otel_ml.tag.client": "new"}))
+    assert [group.group for group in ask(store, project, "tags['client']").groups] == ["new"]
+
+
+def test_rollup_is_the_same(store: Store, project: str) -> None:
+    """Statistics from the rollup are those from the runs, quantiles included."""
+    take_week(store, project)
+    before = [ask(store, project, group) for group in GROUPS]
+    filtered = ask(store, project, "version", 'outcome == "ok" and model == "answer"')
+    compute(store, project)
+    assert days_of_rollup(store, project) == 7
+    assert [ask(store, project, group) for group in GROUPS] == before
+    again = ask(store, project, "version", 'outcome == "ok" and model == "answer"')
+    assert again == filtered
+
+
+def judged(stats: Stats) -> Sequence[JudgeFigures]:
+    return stats.total.judges
+
+
+def test_late_score(store: Store, project: str) -> None:
+    """A score that comes after its day was computed is told at once."""
+    call = make_call(start_ns=WEEK.start_ns)
+    store.take(project, call)
+    compute(store, project)
+    assert days_of_rollup(store, project) == 7
+    told: dict[str, Value] = {
+        "otel_ml.judge.name": "grounded",
+        "otel_ml.score.value": 0.25,
+        "otel_ml.target.start_ns": call.start_ns,
+    }
+    records = map_spans([make_record("evaluation", call, told)], Filing(project, NOW_NS))
+    Writer(store.connections).write(records)  # by a collector that did not mark the day just now
+    said = JudgeFigures(judge="grounded", evaluations=1, failed=0, mean_score=0.25, pass_rate=None)
+    assert (days_of_rollup(store, project), judged(ask(store, project))) == (6, [said])
+    compute(store, project)
+    assert (days_of_rollup(store, project), judged(ask(store, project))) == (7, [said])
+
+
+def test_score_without_a_start(store: Store, project: str) -> None:
+    """A score of a run whose start is not told makes all days of the project wait."""
+    call = make_call(start_ns=WEEK.start_ns)
+    store.take(project, call)
+    compute(store, project)
+    told: dict[str, Value] = {"otel_ml.judge.name": "grounded", "otel_ml.score.value": 0.25}
+    store.take(project, make_record("evaluation", call, told))
+    assert days_of_rollup(store, project) == 0
+    assert [figures.mean_score for figures in judged(ask(store, project))] == [0.25]
+
+
+def test_too_many_buckets(store: Store, project: str) -> None:
+    """More buckets than an answer holds are refused, with how many it holds."""
+    query = StatsQuery(project, "", "", WEEK, SECOND_NS, 10)
+    with pytest.raises(BadQuery, match="604,800 buckets: expected at most 750"):
+        find_stats(store.reader, query)
+
+
+def test_unknown_group(store: Store, project: str) -> None:
+    """What runs cannot be grouped by is named."""
+    with pytest.raises(BadQuery, match="Invalid group 'colour'"):
+        ask(store, project, "colour")
+
+
+def test_all_projects(store: Store, project: str) -> None:
+    """The last day of every project is told by the hour."""
+    store.take(project, make_call(), make_call())
+    [found] = [one for one in find_all_stats(store.reader, NOW_NS).groups if one.project == project]
+    assert (found.runs, found.errors, [bucket.runs for bucket in found.buckets]) == (2, 0, [2])
