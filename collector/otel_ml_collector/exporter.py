@@ -1,0 +1,202 @@
+"""Sends records from inside an application, made of its spans as the collector makes them.
+
+Loads neither the store nor the web server: the extra ``records`` is all that it needs.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from math import inf
+from pathlib import Path
+from typing import Any, Final
+
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+from opentelemetry.trace import SpanContext
+
+from otel_ml_collector.errors import Unavailable
+from otel_ml_collector.forward.record_client import RecordClient, put_until
+from otel_ml_collector.forward.record_messages import Messages, requests_of
+from otel_ml_collector.mapping import Filing, Prices, map_spans
+from otel_ml_collector.record_target import RecordTarget, read_record_target
+from otel_ml_collector.records import Records
+from otel_ml_collector.span import Event, Link, Scope, Span, Value
+
+__all__ = ["RecordExporter"]
+
+_QUIET_S: Final = 60.0
+_NONE: Final[Mapping[str, Value]] = {}
+
+_logger = logging.getLogger(__name__)
+
+
+class RecordExporter(SpanExporter):
+    """Maps spans to records and sends them to a RecordService, before `export` returns.
+
+    It takes the spans of any instrumentation, and is for a `BatchSpanProcessor`: an export lasts
+    until the service has acknowledged the records, or the time is over. It never raises into the
+    application.
+
+    Args:
+        target: ``grpc://host:port``, or ``grpcs`` for TLS.
+        api_key: Sent as a bearer token.
+        project: Where spans are filed that name no project.
+        timeout_s: How long one export may take, retries included.
+        ca: Certificates to trust instead of the system's (PEM).
+        prices: What calls of models cost; None where a cost is only what a span says.
+
+    Raises:
+        ValueError: The target is none, or its certificates cannot be read.
+    """
+
+    def __init__(
+        self,
+        target: str,
+        *,
+        api_key: str = "",
+        project: str | None = None,
+        timeout_s: float = 10.0,
+        ca: Path | None = None,
+        prices: Prices | None = None,
+    ) -> None:
+        read = read_record_target(target)
+        chosen = RecordTarget(read.address, read.is_secure, api_key or read.key, ca or read.ca)
+        self._client = RecordClient(chosen)
+        self._project = project
+        self._prices = prices
+        self._timeout_s = timeout_s
+        self._stopped = threading.Event()
+        self._quiet_until_s = -inf
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Send what some spans say.
+
+        Returns:
+            SUCCESS when the service has acknowledged all of it; FAILURE also when a part of it
+            can never be sent.
+        """
+        if self._stopped.is_set():
+            return SpanExportResult.FAILURE
+        deadline = time.monotonic() + self._timeout_s
+        try:
+            lost = self._send(spans, deadline)
+        except Unavailable as error:
+            self._warn(f"{len(spans)} spans were not sent: {error}")
+            return SpanExportResult.FAILURE
+        except Exception as error:  # noqa: BLE001 - the border to the host: it is never disturbed
+            self._warn(f"{len(spans)} spans were not sent: {type(error).__name__}: {error}")
+            return SpanExportResult.FAILURE
+        if lost:
+            self._warn(f"{lost} spans or records of them can never be sent")
+        return SpanExportResult.FAILURE if lost else SpanExportResult.SUCCESS
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Return at once: nothing waits here."""
+        return not self._stopped.is_set()
+
+    def shutdown(self) -> None:
+        """End a retry under way and let the connection go; a second call is harmless."""
+        self._stopped.set()
+        self._client.close()
+
+    def _send(self, spans: Sequence[ReadableSpan], deadline: float) -> int:
+        """Return how many spans or records can never be sent."""
+        records = self._map(spans)
+        messages = Messages()
+        lost = records.rejected.total()
+        for request in requests_of(messages.of(records)):
+            lost += put_until(self._client, request, deadline=deadline, stopped=self._stopped)
+        return lost + messages.unfit
+
+    def _map(self, spans: Sequence[ReadableSpan]) -> Records:
+        """Map spans; one that cannot be mapped takes no other with it."""
+        filing = Filing(self._project, time.time_ns(), prices=self._prices)
+        scopes = _Scopes()
+        try:
+            return map_spans([_span(span, scopes) for span in spans], filing)
+        except Exception:  # noqa: BLE001 - what an application puts on a span may be anything
+            if len(spans) == 1:
+                return _reject()
+        records = Records()
+        for span in spans:
+            records.extend(self._map([span]))
+        return records
+
+    def _warn(self, message: str) -> None:
+        """Log a warning, once a minute at most."""
+        now_s = time.monotonic()
+        if now_s >= self._quiet_until_s:
+            self._quiet_until_s = now_s + _QUIET_S
+            _logger.warning("%s", message)
+
+
+class _Scopes:
+    """One scope for all spans of a library: the mapping writes its text once."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[int, int], Scope] = {}
+
+    def of(self, span: ReadableSpan) -> Scope:
+        key = id(span.resource), id(span.instrumentation_scope)
+        if key not in self._found:
+            scope = span.instrumentation_scope
+            self._found[key] = Scope(
+                _attributes(span.resource.attributes),
+                scope.name if scope else "",
+                (scope.version or "") if scope else "",
+                _attributes(getattr(scope, "attributes", None)),
+            )
+        return self._found[key]
+
+
+def _reject() -> Records:
+    records = Records()
+    records.rejected["not_mapped"] += 1
+    return records
+
+
+def _span(span: ReadableSpan, scopes: _Scopes) -> Span:
+    """Read a span as the collector reads it from the wire."""
+    context = span.get_span_context()
+    trace_id, span_id = _ids(context) if context else (b"", b"")
+    return Span(
+        trace_id,
+        span_id,
+        span.parent.span_id.to_bytes(8, "big") if span.parent else b"",
+        span.name,
+        span.kind.value + 1,
+        span.start_time or 0,
+        span.end_time or 0,
+        span.status.status_code.value,
+        span.status.description or "",
+        _attributes(span.attributes),
+        [
+            Event(event.name, event.timestamp, _attributes(event.attributes))
+            for event in span.events
+        ],
+        [Link(*_ids(link.context), _attributes(link.attributes)) for link in span.links],
+        scopes.of(span),
+    )
+
+
+def _ids(context: SpanContext) -> tuple[bytes, bytes]:
+    return context.trace_id.to_bytes(16, "big"), context.span_id.to_bytes(8, "big")
+
+
+def _attributes(attributes: Mapping[str, Any] | None) -> Mapping[str, Value]:
+    if not attributes:
+        return _NONE
+    return {name: _value(value) for name, value in attributes.items()}
+
+
+def _value(value: Any) -> Value:
+    """Read a value as it comes from the wire: texts are Unicode, sequences are lists."""
+    if isinstance(value, str):
+        return value if value.isascii() else value.encode("utf-8", "replace").decode()
+    if isinstance(value, list | tuple):
+        return [_value(item) for item in value]
+    if isinstance(value, Mapping):
+        return {str(name): _value(item) for name, item in value.items()}
+    found: Value = value
+    return found

@@ -1,0 +1,123 @@
+"""Sends OTLP over HTTP, the body as it is.
+
+Spec: https://opentelemetry.io/docs/specs/otlp/#otlphttp
+"""
+
+import ssl
+from importlib.metadata import version
+from typing import Final
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import urllib3
+from google.protobuf.message import DecodeError
+from google.rpc.status_pb2 import Status
+from urllib3.exceptions import HTTPError
+
+from otel_ml_collector.decode.signals import Form
+from otel_ml_collector.forward.otlp_answer import (
+    Later,
+    Never,
+    read_partial,
+    read_retry_after,
+    shorten,
+)
+from otel_ml_collector.forward.otlp_request import OtlpRequest
+from otel_ml_collector.otlp_target import OtlpTarget
+
+_TAKEN: Final = range(200, 300)
+_AGAIN: Final = frozenset({429, 502, 503, 504})
+_ABOUT_DATA: Final = frozenset({400, 413, 415, 422})
+_ANSWER_BYTES: Final = 64 * 1024
+
+
+class HttpSender:
+    """Sends to one target; from several threads at once.
+
+    Args:
+        target: Where to.
+        connections: How many are kept.
+    """
+
+    def __init__(self, target: OtlpTarget, connections: int) -> None:
+        self._target = target
+        self._pools = _open_pools(target, connections)
+        self._headers = {"user-agent": f"otel-ml/{version('otel-ml')}"}
+
+    def send(self, request: OtlpRequest) -> str:
+        """Send a request; returns what the target says of the part that it has not taken.
+
+        Raises:
+            Later: It is not known to be there.
+            Never: The target has refused it.
+            Unreadable: It cannot be written as the target takes it.
+        """
+        if not self._target.takes_json:
+            request = request.as_protobuf()
+        if request.encoding == "deflate":  # of compressions a server need only know gzip
+            request = request.plain()
+        headers = {**self._headers, **request.headers, **dict(self._target.headers)}
+        headers["content-type"] = request.form
+        if request.encoding != "identity":
+            headers["content-encoding"] = request.encoding
+        try:
+            answer = self._pools.request(
+                "POST",
+                f"{self._target.endpoint}/v1/{request.signal}",
+                body=request.body,
+                headers=headers,
+                redirect=False,
+                retries=False,
+                timeout=urllib3.Timeout(self._target.timeout_s),
+                preload_content=False,
+            )
+            told = answer.read(_ANSWER_BYTES, decode_content=False)
+            if len(told) == _ANSWER_BYTES:  # the rest is not read
+                answer.close()
+            answer.release_conn()
+        except HTTPError as error:
+            raise Later(f"{type(error).__name__}: {shorten(str(error))}") from error
+        return _read(answer, told)
+
+    def close(self) -> None:
+        """Close the connections that nobody uses."""
+        self._pools.clear()
+
+
+def _read(answer: urllib3.BaseHTTPResponse, told: bytes) -> str:
+    media_type = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
+    form = Form.JSON if media_type == Form.JSON else Form.PROTOBUF
+    if answer.status in _TAKEN:
+        return read_partial(told, form)
+    said = f"{answer.status} {_message(told, form)}"
+    if answer.status in _AGAIN:
+        raise Later(said, read_retry_after(answer.headers.get("retry-after")))
+    raise Never(said, blames_data=answer.status in _ABOUT_DATA)
+
+
+def _message(told: bytes, form: Form) -> str:
+    if form is Form.PROTOBUF:
+        try:
+            return shorten(Status.FromString(told).message)
+        except DecodeError:
+            pass
+    return shorten(told.decode("utf-8", "replace"))
+
+
+def _open_pools(target: OtlpTarget, connections: int) -> urllib3.PoolManager:
+    """Open the pool of connections, through the proxy that the environment names for it."""
+    parts = urlsplit(target.endpoint)
+    tls = _tls(target)
+    proxy = getproxies().get(parts.scheme, "")
+    if proxy and not proxy_bypass(parts.netloc):
+        return urllib3.ProxyManager(proxy, maxsize=connections, ssl_context=tls)
+    return urllib3.PoolManager(maxsize=connections, ssl_context=tls)
+
+
+def _tls(target: OtlpTarget) -> ssl.SSLContext | None:
+    if not target.is_secure:
+        return None
+    context = ssl.create_default_context(cafile=target.tls_ca)
+    if target.tls_cert is not None:
+        context.load_cert_chain(target.tls_cert, target.tls_key)
+    return context

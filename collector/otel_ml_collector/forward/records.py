@@ -1,0 +1,156 @@
+"""Sends what is stored to a RecordService: each record at least once, also after any kill.
+
+What is to be sent is read from the store, where a cursor moves only after the target has
+acknowledged; so nothing waits in memory, and a target may be away for as long as it likes.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from math import inf
+from typing import Final
+
+from otel_ml_collector.errors import Unavailable
+from otel_ml_collector.forward.record_client import Pauses, RecordClient, put_until
+from otel_ml_collector.forward.record_messages import Messages, requests_of
+from otel_ml_collector.record_target import RecordTarget
+from otel_ml_collector.store.outbox import KINDS, Batch, Outbox
+from otel_ml_collector.telemetry import RecordNumbers
+
+_LOOK_EVERY_S: Final = 0.5
+_FIRST_ROWS: Final = 100
+_MOST_ROWS: Final = 2_000
+# What is read at once is more when records are small, and less when they are large.
+_SMALL_BYTES: Final = 2 * 1024 * 1024
+_LARGE_BYTES: Final = 8 * 1024 * 1024
+_END_S: Final = 10.0
+_QUIET_S: Final = 60.0
+
+_logger = logging.getLogger(__name__)
+
+
+class RecordForward:
+    """Sends to one target, on a thread of its own, until it is closed.
+
+    Args:
+        target: The service.
+        outbox: What is to be sent.
+        stamped_ns: Tells when this collector stored something last; None before the first time.
+        numbers: Count what becomes of it.
+
+    Raises:
+        ValueError: The target's certificates cannot be read.
+    """
+
+    def __init__(
+        self,
+        target: RecordTarget,
+        outbox: Outbox,
+        stamped_ns: Callable[[], int | None],
+        numbers: RecordNumbers,
+    ) -> None:
+        self._name = target.name
+        self._client = RecordClient(target)
+        self._outbox = outbox
+        self._stamped_ns = stamped_ns
+        self._numbers = numbers
+        self._cursors: dict[str, int] = {}
+        self._rows = _FIRST_ROWS
+        self._waits_since_ns = 0
+        self._quiet_until_s: dict[str, float] = {}
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(
+            target=self._work, name=f"otel-ml-forward-{self._name}", daemon=True
+        )
+        numbers.add_target(self._name, self._lag_s, KINDS)
+
+    def start(self) -> None:
+        """Begin where the last collector of this name ended."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """End; what is not acknowledged is sent by the next collector of this name."""
+        self._stopped.set()
+        self._client.close()
+        self._thread.join(_END_S)
+
+    def _lag_s(self) -> float:
+        since_ns = self._waits_since_ns
+        return max(time.time_ns() - since_ns, 0) / 1e9 if since_ns else 0.0
+
+    def _work(self) -> None:
+        done_ns: int | None = -1
+        pauses = Pauses()
+        while not self._stopped.is_set():
+            stamped_ns = self._stamped_ns()
+            if stamped_ns == done_ns:
+                self._stopped.wait(_LOOK_EVERY_S)
+                continue
+            try:
+                self._send_until(stamped_ns)
+            except Unavailable as error:
+                self._report(error)
+                self._stopped.wait(pauses.take())
+            except Exception as error:  # noqa: BLE001 - the worker loop: it goes on, nothing is lost
+                self._report(error)
+                self._stopped.wait(pauses.take())
+            else:
+                done_ns = stamped_ns
+                pauses.reset()
+
+    def _send_until(self, stamped_ns: int | None) -> None:
+        """Send all that was stored until a time, a version before the first run that names it."""
+        until_ns = self._outbox.last_arrival() if stamped_ns is None else stamped_ns
+        if not self._cursors:
+            self._cursors = self._outbox.cursors()
+        for kind in KINDS:
+            while batch := self._read(kind, self._cursors[kind], until_ns):
+                self._waits_since_ns = batch.first_ns
+                self._send(kind, batch)
+                self._outbox.acknowledge(kind, batch.last_ns)
+                self._cursors[kind] = batch.last_ns
+        self._waits_since_ns = 0
+
+    def _read(self, kind: str, after_ns: int, until_ns: int) -> Batch | None:
+        try:
+            return self._outbox.read(kind, after_ns, until_ns, self._rows)
+        except Unavailable:  # perhaps it was too much at once
+            self._rows = max(self._rows // 2, 1)
+            raise
+
+    def _send(self, kind: str, batch: Batch) -> None:
+        messages = Messages()
+        size = 0
+        for request in requests_of(messages.of(batch.records)):
+            refused = put_until(
+                self._client, request, deadline=inf, stopped=self._stopped, on_failure=self._fail
+            )
+            if refused:
+                self._warn("refused", f"refuses {refused} {kind} for good: they were left out")
+            self._numbers.count_sent(self._name, kind, len(request) - refused, refused)
+            size += sum(item.message.ByteSize() for item in request)
+        if messages.unfit:
+            self._numbers.count_sent(self._name, kind, 0, messages.unfit)
+        self._adapt(batch.rows, size)
+
+    def _adapt(self, rows: int, size: int) -> None:
+        if size > _LARGE_BYTES:
+            self._rows = max(rows // 2, 1)
+        elif size < _SMALL_BYTES and rows >= self._rows:
+            self._rows = min(self._rows * 2, _MOST_ROWS)
+
+    def _fail(self, error: Unavailable) -> None:
+        self._numbers.count_failure(self._name)
+        self._warn("away", f"does not take records, they are sent again: {error}")
+
+    def _report(self, error: Exception) -> None:
+        if not self._stopped.is_set():
+            self._warn("trouble", f"waits: {type(error).__name__}: {error}")
+
+    def _warn(self, topic: str, message: str) -> None:
+        """Log a warning, once a minute and topic at most: a pause must not hide what is lost."""
+        now_s = time.monotonic()
+        if now_s >= self._quiet_until_s.get(topic, -inf) and not self._stopped.is_set():
+            self._quiet_until_s[topic] = now_s + _QUIET_S
+            _logger.warning("The RecordService %s %s", self._name, message)

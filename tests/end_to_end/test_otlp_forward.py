@@ -1,0 +1,314 @@
+"""OTLP that is forwarded: real collectors, and targets that are there, away, full and back."""
+
+import gzip
+import json
+import socket
+import subprocess
+import sys
+import time
+import zlib
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any, Final
+
+import grpc
+import pytest
+from google.rpc.status_pb2 import Status
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from tests.otel_ml_collector.json_wire import encode_json
+from tests.otel_ml_collector.log_wire import encode_logs
+from tests.otel_ml_collector.logs import make_log
+from tests.otel_ml_collector.spans import make_call
+from tests.otel_ml_collector.wire import encode
+from tests.support.collector import CollectorProcess, running, wait_until
+from tests.support.load import make_request, run_ids
+from tests.support.otlp_sink import Reply, Sink, grpc_sink, http_sink
+
+PROTOBUF: Final = "application/x-protobuf"
+JSON: Final = "application/json"
+EXPORT: Final = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
+def forwarding(**targets: Mapping[str, object]) -> tuple[str, str]:
+    """Write targets as the flag takes them."""
+    return "--forward-otlp", json.dumps(targets)
+
+
+def send(
+    collector: CollectorProcess,
+    body: bytes,
+    form: str = PROTOBUF,
+    signal: str = "traces",
+    **headers: str,
+) -> int:
+    """Send a request over HTTP; returns the status of the answer."""
+    told = {name.replace("_", "-"): value for name, value in headers.items()}
+    status, _, _ = collector.post(f"/v1/{signal}", body, {"content-type": form, **told})
+    return status
+
+
+def send_grpc(collector: CollectorProcess, body: bytes) -> bytes:
+    """Send a request over gRPC that is to be taken; returns the answer's bytes."""
+    with grpc.insecure_channel(collector.grpc) as channel:
+        export: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(EXPORT)
+        return export(body, timeout=30)
+
+
+def numbers(collector: CollectorProcess, name: str) -> dict[str, float]:
+    """Read the numbers of forwarding that are not 0, by their labels."""
+    lines = collector.get_text("/metrics").splitlines()
+    found = [line.rpartition(" ") for line in lines if line.startswith(f"otel_ml_otlp_{name}{{")]
+    labels = {line: float(value) for line, _, value in found if float(value)}
+    return {line.partition("{")[2].rstrip("}"): value for line, value in labels.items()}
+
+
+def new_spans(number: int = 2) -> bytes:
+    return make_request("shop", number).SerializeToString()
+
+
+@pytest.fixture(scope="module")
+def http() -> Iterator[Sink]:
+    with http_sink() as sink:
+        yield sink
+
+
+@pytest.fixture(scope="module")
+def rpc() -> Iterator[Sink]:
+    with grpc_sink() as sink:
+        yield sink
+
+
+@pytest.fixture(scope="module")
+def both(
+    http: Sink, rpc: Sink, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[CollectorProcess]:
+    """A collector before both sinks, for the module."""
+    targets = forwarding(
+        there={"endpoint": f"http://{http.address}/otlp", "headers": {"X-Team": "blue"}},
+        rpc={"endpoint": f"grpc://{rpc.address}"},
+    )
+    with running(tmp_path_factory.mktemp("data"), *targets) as process:
+        yield process
+
+
+@contextmanager
+def emptied(*sinks: Sink) -> Iterator[None]:
+    """Start from nothing, and end with a request at each."""
+    for sink in sinks:
+        sink.requests.clear()
+    yield
+    wait_until(lambda: all(sink.requests for sink in sinks))
+
+
+SPANS: Final = encode([make_call("one"), make_call("two", span_id=b"22222222")])
+ONE: Final = encode([JSON_SPAN := make_call("one")])
+JSON_SPANS: Final = encode_json([JSON_SPAN], Random(7))  # noqa: S311 - chooses forms
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A body as it came, how it was written, and the message that it is."""
+
+    body: bytes
+    form: str
+    encoding: str | None
+    message: bytes
+
+
+CASES: Final = {
+    "protobuf": Case(SPANS, PROTOBUF, None, SPANS),
+    "protobuf gzip": Case(gzip.compress(SPANS), PROTOBUF, "gzip", SPANS),
+    "json": Case(JSON_SPANS, JSON, None, ONE),
+    "json gzip": Case(gzip.compress(JSON_SPANS), JSON, "gzip", ONE),
+}
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_bytes(both: CollectorProcess, http: Sink, rpc: Sink, case: Case) -> None:
+    """A request goes on byte by byte as it came, and over gRPC as the message that it is."""
+    told = {"content_encoding": case.encoding} if case.encoding else {}
+    with emptied(http, rpc):
+        assert send(both, case.body, case.form, x_otel_ml_project="far", **told) == 200
+    [there], [called] = http.requests, rpc.requests
+    assert (there.path, there.body) == ("/otlp/v1/traces", case.body)
+    assert there.headers["content-type"] == case.form
+    assert there.headers.get("content-encoding") == case.encoding
+    assert (there.headers["x-team"], there.headers["x-otel-ml-project"]) == ("blue", "far")
+    assert called.headers["x-otel-ml-project"] == "far"
+    if case.form == PROTOBUF:
+        assert called.body == case.message
+    else:
+        read = ExportTraceServiceRequest.FromString
+        assert read(called.body) == read(case.message)
+
+
+def test_logs(both: CollectorProcess, http: Sink, rpc: Sink) -> None:
+    """Log records go on as spans do."""
+    now_ns = time.time_ns()
+    log = make_log("a line", of=make_call("one"), time_ns=now_ns, observed_ns=now_ns)
+    body = encode_logs([log])
+    with emptied(http, rpc):
+        assert send(both, body, signal="logs") == 200
+    assert [(one.path, one.body) for one in http.requests] == [("/otlp/v1/logs", body)]
+    assert [one.body for one in rpc.requests] == [body]
+
+
+def test_deflate(both: CollectorProcess, http: Sink, rpc: Sink) -> None:
+    """What came with deflate goes on plain, because a server need not know it."""
+    with emptied(http, rpc):
+        assert send(both, zlib.compress(SPANS), content_encoding="deflate") == 200
+    [there] = http.requests
+    assert (there.body, there.headers.get("content-encoding")) == (SPANS, None)
+
+
+def test_from_grpc(both: CollectorProcess, http: Sink, rpc: Sink) -> None:
+    """What came over gRPC goes on over both, the message unchanged."""
+    body = new_spans()
+    with emptied(http, rpc):
+        assert send_grpc(both, body) == b""
+    assert [(one.body, one.headers["content-type"]) for one in http.requests] == [(body, PROTOBUF)]
+    assert [one.body for one in rpc.requests] == [body]
+
+
+def test_nothing_stored(both: CollectorProcess, http: Sink, rpc: Sink) -> None:
+    """A request of which nothing is stored stays here."""
+    with emptied(http, rpc):
+        assert send(both, b"no OTLP") == 400
+        assert send(both, encode([make_call(span_id=bytes(8))])) == 200
+        assert send(both, SPANS) == 200
+    assert [one.body for one in http.requests] == [SPANS]
+
+
+def test_killed_target(tmp_path: Path) -> None:
+    """A second collector of ours that is killed and comes back gets all that was queued, once."""
+    places = ("--http", f"127.0.0.1:{free_port()}", "--grpc", f"127.0.0.1:{free_port()}")
+    second = CollectorProcess(tmp_path / "second", *places)
+    try:
+        second.wait_ready()
+        targets = forwarding(
+            http={"endpoint": second.endpoint}, rpc={"endpoint": f"grpc://{second.grpc}"}
+        )
+        with running(tmp_path / "first", *targets) as first:
+            requests = [make_request("shop", 5) for _ in range(9)]
+            for number, request in enumerate(requests):
+                if number == 3:
+                    second.kill()
+                assert send(first, request.SerializeToString()) == 200
+            second.restart()
+            sent = sorted(run_id for request in requests for run_id in run_ids(request))
+            wait_until(lambda: not numbers(first, "forward_queue_requests"))
+            found = [run["run_id"] for run in second.runs("shop")]
+            assert sorted(found) == sent
+            assert numbers(first, "forward_dropped_total") == {}
+            assert numbers(first, "forwarded_total") == {
+                'signal="traces",target="http"': 9,
+                'signal="traces",target="rpc"': 9,
+            }
+    finally:
+        second.kill()
+
+
+def refused_over_grpc(collector: CollectorProcess, body: bytes) -> Any:
+    """Send a request that is not to be taken; returns the error."""
+    with pytest.raises(grpc.RpcError) as caught:
+        send_grpc(collector, body)
+    return caught.value
+
+
+def test_required(tmp_path: Path) -> None:
+    """Without a required target a sender comes again; then all is in both places, once."""
+    place = ("--http", f"127.0.0.1:{free_port()}")
+    with http_sink() as other:
+        targets = forwarding(
+            needed={"endpoint": f"http://{place[1]}", "required": True},
+            other={"endpoint": f"http://{other.address}"},
+        )
+        with running(tmp_path / "first", *targets) as first:
+            request = make_request("shop", 5)
+            body, sent = request.SerializeToString(), sorted(run_ids(request))
+            with ThreadPoolExecutor() as pool:
+                over_http = pool.submit(first.post, "/v1/traces", body, {"content-type": PROTOBUF})
+                over_grpc = pool.submit(refused_over_grpc, first, body)
+            status, headers, answer = over_http.result()
+            assert (status, headers["retry-after"]) == (503, "2")
+            message = Status.FromString(answer).message
+            assert message == "Not acknowledged yet by the forward target needed"
+            error = over_grpc.result()
+            assert (error.code(), error.details()) == (grpc.StatusCode.UNAVAILABLE, message)
+            assert other.requests == []
+            with running(tmp_path / "second", *place) as second:
+                wait_until(lambda: send(first, body) == 200)
+                assert send_grpc(first, body) == b""
+                assert sorted(run["run_id"] for run in second.runs("shop")) == sent
+                assert sorted(run["run_id"] for run in first.runs("shop")) == sent
+                assert numbers(first, "forwarded_total")['signal="traces",target="needed"'] == 1
+
+
+def test_drain(tmp_path: Path) -> None:
+    """At the end what is queued is sent, also to a target that wanted to rest."""
+    with http_sink() as sink:
+        sink.replies.append(Reply(429, [("retry-after", "60")]))
+        targets = forwarding(there={"endpoint": f"http://{sink.address}"})
+        with running(tmp_path / "data", *targets) as collector:
+            bodies = [new_spans() for _ in range(3)]
+            for body in bodies:
+                assert send(collector, body) == 200
+            wait_until(lambda: bool(sink.requests))
+            wait_until(lambda: bool(numbers(collector, "forward_retries_total")))
+            assert collector.stop() == 0
+        assert sorted({one.body for one in sink.requests}) == sorted(bodies)
+
+
+def test_loop(tmp_path: Path) -> None:
+    """A request that comes back is refused with the reason, and goes round once."""
+    first_port, second_port = free_port(), free_port()
+    with (
+        running(
+            tmp_path / "first",
+            *("--http", f"127.0.0.1:{first_port}"),
+            *forwarding(second={"endpoint": f"grpc://127.0.0.1:{second_port}"}),
+        ) as first,
+        running(
+            tmp_path / "second",
+            *("--grpc", f"127.0.0.1:{second_port}"),
+            *forwarding(first={"endpoint": f"http://127.0.0.1:{first_port}"}),
+        ) as second,
+    ):
+        assert send(first, new_spans()) == 200
+        wait_until(lambda: bool(numbers(second, "forward_dropped_total")))
+        assert numbers(second, "forward_dropped_total") == {
+            'reason="refused",signal="traces",target="first"': 1
+        }
+        assert "the forward targets form a loop" in second.output
+        assert numbers(first, "forwarded_total") == {'signal="traces",target="second"': 1}
+
+
+def test_itself(tmp_path: Path) -> None:
+    """A collector that is told to forward to itself does not start, and says why."""
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "otel_ml_collector", "serve", "--http", "0.0.0.0:4918"),
+            *("--forward-otlp", "me=http://localhost:4918"),
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (
+        2,
+        "otel-ml: Invalid --forward-otlp 'me=http://localhost:4918': me is this collector itself: "
+        "expected the address of another one\n",
+    )

@@ -1,0 +1,81 @@
+"""The example backend as a real process, which a test stops, kills and starts again."""
+
+import json
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+ROOT: Final = Path(__file__).parents[2]
+
+
+class BackendProcess:
+    """``examples/backend.py`` over a database that outlives it, always at the same port.
+
+    Attributes:
+        target: Its address, as a setting has it.
+    """
+
+    def __init__(self, database: Path, key: str = "") -> None:
+        self._database = database
+        self._key = key
+        self._port = 0
+        self.start()
+
+    @property
+    def target(self) -> str:
+        return f"grpc://127.0.0.1:{self._port}"
+
+    def start(self) -> None:
+        program = [sys.executable, str(ROOT / "examples/backend.py")]
+        self._process = subprocess.Popen(
+            [*program, str(self._database), f"127.0.0.1:{self._port}", self._key],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self._process.stdout is not None
+        self._port = int(self._process.stdout.readline().removeprefix("ready: "))
+
+    def kill(self) -> None:
+        """End it as a crash would."""
+        self._process.kill()
+        self._process.wait(30)
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+
+    def records(self, kind: str, project: str) -> list[dict[str, Any]]:
+        """What it has stored of a project, in the order of identities."""
+        sql = """SELECT body FROM records WHERE kind = ? AND json_extract(body, '$.project') = ?
+            ORDER BY identity"""
+        with closing(sqlite3.connect(self._database)) as database:
+            return [json.loads(body) for (body,) in database.execute(sql, (kind, project))]
+
+    def ids(self) -> set[str]:
+        """The ids of all runs, ``<32 hex>-<16 hex>``."""
+        return run_ids_in(self._database)
+
+    def identities(self) -> set[tuple[str, str]]:
+        """What kind of record it has, and what makes each one."""
+        with closing(sqlite3.connect(self._database)) as database:
+            return set(database.execute("SELECT kind, identity FROM records"))
+
+
+def run_ids_in(database: Path) -> set[str]:
+    """The ids of all runs in a database of the example backend."""
+    sql = "SELECT identity FROM records WHERE kind = 'runs'"
+    with closing(sqlite3.connect(database)) as opened:
+        found = [identity.split("\x1f") for (identity,) in opened.execute(sql)]
+    return {f"{trace_id}-{span_id}" for _, trace_id, span_id in found}
+
+
+@contextmanager
+def running_backend(database: Path, key: str = "") -> Iterator[BackendProcess]:
+    """Give a backend that is ready; it is killed at the end."""
+    process = BackendProcess(database, key)
+    try:
+        yield process
+    finally:
+        process.kill()
