@@ -1,0 +1,61 @@
+"""Bodies of the JSON API: of one media type and of a bounded size."""
+
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+from fastapi import Request
+from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.types import Message
+
+from otel_ml_collector.errors import TooLarge, UnknownMediaType
+
+LIMIT_BYTES: Final = 4 * 1024 * 1024
+_JSON: Final = "application/json"
+_WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
+
+
+class JsonRoute(APIRoute):
+    """A route whose body, where it takes one, is JSON of at most 4 MiB, without an encoding."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Make what answers; it refuses other bodies before they are read."""
+        answer = super().get_route_handler()
+
+        async def answer_bounded(request: Request) -> Response:
+            if request.method in _WITH_BODY:
+                _check(request)
+                request = Request(request.scope, _Bounded(request).receive)
+            return await answer(request)
+
+        return answer_bounded
+
+
+class _Bounded:
+    def __init__(self, request: Request) -> None:
+        self._receive = request.receive
+        self._size = 0
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        self._size += len(message.get("body", b""))
+        if self._size > LIMIT_BYTES:  # of this kind it passes through what reads the body
+            raise HTTPException(413, _too_large())
+        return message
+
+
+def _check(request: Request) -> None:
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != _JSON:
+        raise UnknownMediaType(f"Invalid content type {media_type[:80]!r}: expected {_JSON}")
+    encoding = request.headers.get("content-encoding", "").strip().lower() or "identity"
+    if encoding != "identity":
+        raise UnknownMediaType(f"Invalid content encoding {encoding[:80]!r}: expected none")
+    size = request.headers.get("content-length", "")
+    if size.isdecimal() and int(size) > LIMIT_BYTES:
+        raise TooLarge(_too_large())
+
+
+def _too_large() -> str:
+    return f"The body has more than {LIMIT_BYTES} bytes"

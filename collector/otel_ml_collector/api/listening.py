@@ -1,0 +1,227 @@
+"""Who listens to what is recorded: one look at the store for all who listen to a project."""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import islice
+from typing import Final
+
+from anyio.to_thread import run_sync
+
+from otel_ml_collector.errors import CollectorError, Unavailable
+from otel_ml_collector.query.live import News, find_news
+from otel_ml_collector.store.reader import Reader
+from otel_ml_collector.store.recorded import Recorded, list_recorded, read_last_arrival
+
+_MOST: Final = 64
+_AT_ONCE: Final = 500
+_KEPT: Final = 20_000
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How often what happens.
+
+    Attributes:
+        look_s: Between two looks at the store.
+        heartbeat_s: After this much silence a line says that the stream lives; who is gone without
+            a word, or has only ended its own side, is noticed by it.
+        lifetime_s: After this a stream ends, so that a key that was revoked hears no more.
+        overlap_ns: How far back a look reaches, for what other collectors store with earlier times.
+    """
+
+    look_s: float = 0.5
+    heartbeat_s: float = 5.0
+    lifetime_s: float = 600.0
+    overlap_ns: int = 0
+
+
+class Listening:
+    """Hands out seats, and ends them all when the collector ends.
+
+    Args:
+        reader: Sees every project; what is told goes through the reader of whoever listens.
+        pace: How often what happens.
+    """
+
+    def __init__(self, reader: Reader, pace: Pace) -> None:
+        self._reader = reader
+        self.pace = pace
+        self._feeds: dict[str, _Feed] = {}
+        self._taken = 0
+        self.is_ending = False
+
+    async def take_seat(self, reader: Reader, project: str, after_ns: int | None) -> "Seat":
+        """Begin to listen to a project: what is recorded from now on, or after a time, is heard.
+
+        Raises:
+            Unavailable: Too many listen, or the collector is shutting down.
+        """
+        if self.is_ending:
+            raise Unavailable("The collector is shutting down")
+        if self._taken >= _MOST:
+            raise Unavailable(f"{_MOST} others listen already")
+        self._taken += 1
+        try:
+            now_ns = await run_sync(read_last_arrival, self._reader, project)
+        except BaseException:
+            self._taken -= 1
+            raise
+        feed = self._feeds.get(project)
+        if feed is None:
+            feed = self._feeds[project] = _Feed(self._reader, project, self.pace, now_ns)
+        feed.listeners += 1
+        return Seat(self, feed, reader, now_ns if after_ns is None else after_ns)
+
+    def leave(self, feed: "_Feed") -> None:
+        """Give a seat back; nobody looks for those who are gone."""
+        self._taken -= 1
+        feed.listeners -= 1
+        if not feed.listeners:
+            feed.stop()
+            del self._feeds[feed.project]
+
+    def end(self) -> None:
+        """Let all streams end."""
+        self.is_ending = True
+        for feed in self._feeds.values():
+            feed.changed.set()
+
+
+class _Feed:
+    """What was recorded of a project lately, for all who listen to it."""
+
+    def __init__(self, reader: Reader, project: str, pace: Pace, since_ns: int) -> None:
+        self.project = project
+        self.listeners = 0
+        self.changed = asyncio.Event()
+        self.seen_ns = since_ns
+        self.count = 0  # of all that were seen; the last of them are kept
+        self._reader = reader
+        self._pace = pace
+        self._kept: deque[Recorded] = deque(maxlen=_KEPT)
+        self._task = asyncio.create_task(self._look_for_ever())
+
+    def stop(self) -> None:
+        self._task.cancel()
+
+    def behind(self, number: int) -> list[Recorded] | None:
+        """Return what was seen after the first so many; None when some of it is not kept."""
+        missing = self.count - number
+        if missing > len(self._kept):
+            return None
+        first = len(self._kept) - missing
+        return list(islice(self._kept, first, first + _AT_ONCE))
+
+    async def _look_for_ever(self) -> None:
+        while True:
+            try:
+                while await self._look():
+                    pass
+            except CollectorError as error:
+                _logger.warning("What was recorded cannot be read: %s", error)
+            await asyncio.sleep(self._pace.look_s)
+
+    async def _look(self) -> bool:
+        """Look for what was stored since; tell whether there is more at once."""
+        since_ns = self.seen_ns - self._pace.overlap_ns
+        found = await run_sync(list_recorded, self._reader, self.project, since_ns, _KEPT)
+        known = {one for one in self._kept if one.arrived_ns > since_ns}
+        new = [one for one in found if one not in known]
+        if new:
+            self._kept.extend(new)
+            self.count += len(new)
+            self.seen_ns = max(self.seen_ns, new[-1].arrived_ns)
+            self.changed.set()
+            self.changed = asyncio.Event()
+        return len(found) == _KEPT
+
+
+class Seat:
+    """One who listens, and up to where it has heard.
+
+    Args:
+        listening: Where the seat is given back.
+        feed: What is heard from now on.
+        reader: Sees what the one who listens may see.
+        after_ns: What was stored then or before is not told.
+    """
+
+    def __init__(self, listening: Listening, feed: _Feed, reader: Reader, after_ns: int) -> None:
+        self._listening = listening
+        self._feed = feed
+        self._reader = reader
+        self._after_ns = after_ns - listening.pace.overlap_ns
+        self._caught_up_ns = self._after_ns
+        self._joined_ns = feed.seen_ns
+        self._number = feed.count
+        self._id_ns = after_ns
+        self._told: dict[str, None] = {}
+
+    async def events(self, where: str) -> AsyncGenerator[bytes, None]:
+        """Tell of runs that match, until the end of the stream."""
+        pace = self._listening.pace
+        end_s = time.monotonic() + pace.lifetime_s
+        try:
+            yield b"retry: 1000\n: listening\n\n"
+            while True:
+                changed = self._feed.changed
+                recorded = await self._next()
+                if recorded is None:  # too far behind: whoever comes back catches up
+                    return
+                for event in await self._tell(where, recorded):
+                    yield event
+                if self._listening.is_ending or time.monotonic() >= end_s:
+                    return
+                if not recorded and not await _within(changed, pace.heartbeat_s):
+                    yield b": alive\n\n"
+        except CollectorError as error:  # whoever comes back hears what is missing
+            _logger.warning("What was recorded cannot be told: %s", error)
+        finally:
+            self._listening.leave(self._feed)
+
+    async def _next(self) -> list[Recorded] | None:
+        """Read on: first what was stored before the seat was taken, then what the feed sees."""
+        if self._caught_up_ns < self._joined_ns:
+            reader, project = self._reader, self._feed.project
+            found = await run_sync(list_recorded, reader, project, self._caught_up_ns, _AT_ONCE)
+            full = len(found) == _AT_ONCE
+            self._caught_up_ns = found[-1].arrived_ns if full else self._joined_ns
+            return [one for one in found if one.arrived_ns <= self._joined_ns]
+        seen = self._feed.behind(self._number)
+        self._number += len(seen or ())
+        return seen
+
+    async def _tell(self, where: str, recorded: Sequence[Recorded]) -> list[bytes]:
+        wanted = [one for one in recorded if one.arrived_ns > self._after_ns]
+        if not wanted:
+            return []
+        project = self._feed.project
+        events: list[bytes] = []
+        for news in await run_sync(find_news, self._reader, project, where, wanted):
+            if news.run.run_id not in self._told:
+                self._told[news.run.run_id] = None
+                self._id_ns = max(self._id_ns, news.arrived_ns)
+                events.append(_event(self._id_ns, news))
+        while len(self._told) > _KEPT:
+            del self._told[next(iter(self._told))]
+        return events
+
+
+async def _within(changed: asyncio.Event, timeout_s: float) -> bool:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(timeout_s):
+            await changed.wait()
+            return True
+    return False
+
+
+def _event(place_ns: int, news: News) -> bytes:
+    data = news.run.model_dump_json()
+    return f"event: run\nid: {place_ns}\ndata: {data}\n\n".encode()

@@ -1,0 +1,62 @@
+"""Parameters that several calls of the API take, checked and bounded."""
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Final
+
+from fastapi import Depends, Query, Request
+
+from otel_ml_collector.access import ADMIN, READ, Access, access_of
+from otel_ml_collector.errors import Forbidden, NotFound
+from otel_ml_collector.store.reader import Reader
+
+_TEXT: Final = 4_000
+
+
+def needs(scope: str) -> Callable[[Request], Awaitable[Access]]:
+    """Make the dependency of a route on a scope, over the project of its path when it has one.
+
+    A project of others is answered as one that is not there.
+    """
+
+    async def check(request: Request) -> Access:
+        access = access_of(request.scope).demand(scope)
+        project = request.path_params.get("project")
+        if project is not None and not access.may(scope, project):
+            raise NotFound(f"There is no project {project[:80]!r}")
+        return access
+
+    return check
+
+
+def reader_for(scope: str) -> Callable[..., Awaitable[Reader]]:
+    """Make the dependency of a route on the store's reader, held to who has a scope."""
+
+    async def reader_of(
+        request: Request, access: Annotated[Access, Depends(needs(scope))]
+    ) -> Reader:
+        reader: Reader = request.app.state.reader
+        return reader.narrow(access)
+
+    return reader_of
+
+
+def demand_all(access: Access) -> None:
+    """Refuse whoever may not ask about the whole store.
+
+    Raises:
+        Forbidden: Theirs are some projects only.
+    """
+    if not access.covers(None):
+        raise Forbidden("The key is for some projects only, and this is about all of them")
+
+
+FromReader = Annotated[Reader, Depends(reader_for(READ))]
+Admin = Annotated[Access, Depends(needs(ADMIN))]
+Where = Annotated[
+    str,
+    Query(
+        max_length=_TEXT,
+        description='A filter such as `model == "answer" and latency_ms > 200`',
+    ),
+]
+Time = Annotated[str | None, Query(max_length=64, description="RFC 3339, UTC without offset")]

@@ -1,0 +1,95 @@
+"""The API's own description, OpenAPI: with an example of every question and of its answer."""
+
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+from fastapi import FastAPI
+from fastapi.encoders import jsonable_encoder
+from fastapi.openapi.utils import get_openapi
+from pydantic.json_schema import models_json_schema
+
+from otel_ml_collector.query.answers.problem import ErrorAnswer
+
+_EXAMPLES: Final = Path(__file__).with_name("examples.json")
+_ABOUT: Final = (
+    "Runs, models, metrics and artifacts of traced calls. Lists go on behind `next_cursor`, which "
+    "stays true while others write. Every error has one shape. See docs/api.md."
+)
+_JSON: Final = "application/json"
+_SCHEMA: Final = "#/components/schemas/{model}"
+_PROBLEM: Final = {"$ref": _SCHEMA.format(model=ErrorAnswer.__name__)}
+# Every question may be answered so: what it means, and an example.
+_ERRORS: Final = {
+    "400": ("A parameter or the body is wrong", "bad_query", "where", "Unknown field 'colour'"),
+    "401": ("There is no valid key", "unauthenticated", None, "A valid key is needed"),
+    "403": ("The key has not the scope", "forbidden", None, "The key has not the scope read"),
+    "404": ("It is not here, or not for this key", "not_found", None, "There is no project 'a'"),
+    "503": ("Ask again later", "unavailable", None, "The store has trouble"),
+}
+_WITH_BODY: Final = {
+    "413": ("The body is too large", "too_large", None, "The body has more than 4194304 bytes"),
+    "415": ("The body is of another type", "unknown_media_type", None, "Invalid content type ''"),
+    "429": ("The key has sent more than it may", "over_quota", None, "The key sends too much"),
+}
+_SECURITY: Final = {
+    "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "omk_..."},
+    "key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+}
+
+
+def describe(app: FastAPI) -> None:
+    """Let an application describe itself at ``/openapi.json``."""
+
+    def make() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = _make(app)
+        return app.openapi_schema
+
+    app.openapi = make  # type: ignore[method-assign]  # as the framework's documentation says
+
+
+def _make(app: FastAPI) -> dict[str, Any]:
+    described = get_openapi(
+        title=app.title, version=app.version, description=_ABOUT, routes=app.routes
+    )
+    examples = orjson.loads(_EXAMPLES.read_bytes())
+    for path, operations in described["paths"].items():
+        for method, operation in operations.items():
+            _add_errors(operation)
+            _add_examples(operation, examples.get(f"{method.upper()} {path}", {}))
+    components = described["components"]
+    _, of_errors = models_json_schema([(ErrorAnswer, "serialization")], ref_template=_SCHEMA)
+    components["schemas"] |= jsonable_encoder(of_errors["$defs"], exclude_none=True)
+    for unused in ("HTTPValidationError", "ValidationError"):
+        components["schemas"].pop(unused, None)
+    components["securitySchemes"] = _SECURITY
+    described["security"] = [
+        {},
+        *({name: []} for name in _SECURITY),
+    ]  # none while there are no keys
+    return described
+
+
+def _add_errors(operation: dict[str, Any]) -> None:
+    """Describe the errors: a wrong parameter is 400 here, never 422."""
+    answers = operation["responses"]
+    for status in ("422", *_WITH_BODY):
+        answers.pop(status, None)
+    told = _ERRORS | (_WITH_BODY if "requestBody" in operation else {})
+    for status, (meaning, code, field, message) in told.items():
+        problem = {"code": code, "message": message, "field": field, "column": None}
+        content = {_JSON: {"schema": _PROBLEM, "example": {"error": problem}}}
+        answers[status] = {"description": meaning, "content": content}
+
+
+def _add_examples(operation: dict[str, Any], example: dict[str, Any]) -> None:
+    given = example.get("parameters", {})
+    for parameter in operation.get("parameters", []):
+        if parameter["name"] in given:
+            parameter["example"] = given[parameter["name"]]
+    if "body" in example:
+        operation["requestBody"]["content"][_JSON]["example"] = example["body"]
+    for status, answer in example.get("answers", {}).items():
+        content = operation["responses"][status].setdefault("content", {})
+        content.setdefault(answer["type"], {})["example"] = answer["body"]

@@ -1,0 +1,103 @@
+"""Answers of any size: written as they are made, and seen to be broken when they break off."""
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Annotated, Final
+
+from anyio.to_thread import run_sync
+from fastapi import Depends, Request
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from otel_ml_collector.errors import CollectorError, Unavailable
+
+_AT_ONCE: Final = 2
+_logger = logging.getLogger(__name__)
+
+
+class Places:
+    """Bounds how many long answers are written at once."""
+
+    def __init__(self, most: int = _AT_ONCE) -> None:
+        self._free = threading.BoundedSemaphore(most)
+
+    def take(self) -> Callable[[], None]:
+        """Take a place; return what gives it back.
+
+        Raises:
+            Unavailable: None is free.
+        """
+        if not self._free.acquire(blocking=False):
+            raise Unavailable("Other exports are under way")
+        return self._free.release
+
+
+async def places_of(request: Request) -> Places:
+    """Return the places that the application was made with."""
+    places: Places = request.app.state.places
+    return places
+
+
+FromPlaces = Annotated[Places, Depends(places_of)]
+
+
+class Stream(StreamingResponse):
+    """An answer whose parts are made on a thread, one when the one before it is sent.
+
+    The first part is made before the answer begins, so that a question that makes no sense gets
+    an error. What goes wrong after that ends the connection without the end of the body: its reader
+    must not take a part for the whole. When the reader is gone no more parts are made.
+
+    Args:
+        parts: The body; closed at the end, whatever that is.
+        media_type: What it is.
+        filename: Under which name a browser keeps it.
+        release: Called at the end.
+    """
+
+    def __init__(
+        self, parts: Iterator[bytes], media_type: str, filename: str, release: Callable[[], None]
+    ) -> None:
+        self._parts = parts
+        self._release = release
+        try:
+            self._first = next(parts, b"")
+        except BaseException:
+            release()
+            raise
+        headers = {
+            "Content-Disposition": f'attachment; filename="{filename}"',
+            "Cache-Control": "no-store",
+        }
+        super().__init__(iter(()), headers=headers, media_type=media_type)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, until the end or until the reader is gone."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._end()
+
+    async def stream_response(self, send: Send) -> None:
+        """Send the parts as they are made."""
+        head = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
+        try:
+            await send(head)
+            part: bytes | None = self._first
+            while part is not None:
+                if part:
+                    await send({"type": "http.response.body", "body": part, "more_body": True})
+                part = await run_sync(next, self._parts, None)
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        except CollectorError as error:
+            # No end is sent: the server closes the connection, and the reader knows.
+            _logger.warning("An answer broke off: %s", error)
+
+    def _end(self) -> None:
+        close = getattr(self._parts, "close", None)
+        with suppress(ValueError):  # it is still made on a thread, whose last part nobody takes
+            if close is not None:
+                close()
+        self._release()
