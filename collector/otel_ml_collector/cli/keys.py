@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
 from otel_ml_collector.access import SCOPES
 from otel_ml_collector.cli.remote import add_places, ask, endpoint_of, places_of
@@ -145,17 +145,14 @@ class _Asked:
         self.place = f"the collector at {endpoint}"
 
     def find_all(self) -> list[dict[str, Any]]:
-        keys: list[dict[str, Any]] = ask(self._endpoint, "/keys")["keys"]
+        keys: list[dict[str, Any]] = ask(self._endpoint, ["keys"])["keys"]
         return keys
 
     def add(self, wanted: Mapping[str, Any]) -> dict[str, Any]:
-        made: dict[str, Any] = ask(self._endpoint, "/keys", method="POST", body=wanted)
-        return made
+        return ask(self._endpoint, ["keys"], method="POST", body=wanted)
 
     def revoke(self, key_id: str) -> dict[str, Any]:
-        path = f"/keys/{quote(key_id, safe='')}"
-        revoked: dict[str, Any] = ask(self._endpoint, path, method="DELETE")
-        return revoked
+        return ask(self._endpoint, ["keys", key_id], method="DELETE")
 
 
 class _Held:
@@ -166,18 +163,18 @@ class _Held:
         self.place = str(folder) if folder else "the server of --store"
 
     def find_all(self) -> list[dict[str, Any]]:
-        from otel_ml_collector.query.keys import describe  # heavy, and perhaps not installed
+        from otel_ml_collector.api.keys import describe  # heavy, and perhaps not installed
 
         return [describe(key) for key in self._keyring.find_keys()]
 
     def add(self, wanted: Mapping[str, Any]) -> dict[str, Any]:
-        from otel_ml_collector.query.keys import WantedKey, describe  # heavy
+        from otel_ml_collector.api.keys import WantedKey, describe  # heavy
 
         made = self._keyring.add(WantedKey(**wanted).access())
         return {**describe(made.key), "key": made.text}
 
     def revoke(self, key_id: str) -> dict[str, Any]:
-        from otel_ml_collector.query.keys import describe  # heavy
+        from otel_ml_collector.api.keys import describe  # heavy
 
         return describe(self._keyring.revoke(key_id))
 

@@ -1,11 +1,13 @@
 """Reads the command line and runs a command. Nothing heavy is imported before it is needed."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Final
 
+from otel_ml_collector.cli.failure import BROKEN_PIPE, INTERRUPTED, USAGE, CommandFailed
 from otel_ml_collector.errors import BadSetting
 
 _MIN_PYTHON: Final = (3, 11)
@@ -17,10 +19,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _check_python()
         flags = _parser().parse_args(arguments)
         status: int = flags.run(flags)
+        sys.stdout.flush()
     except BadSetting as error:
         for line in str(error).splitlines():
             print(f"otel-ml: {line}", file=sys.stderr)  # noqa: T201 - a program speaks to its user
-        return 2
+        return USAGE
+    except CommandFailed as error:
+        print(f"otel-ml: {error}", file=sys.stderr)  # noqa: T201 - as above
+        return error.status
+    except BrokenPipeError:  # who reads has read enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    except KeyboardInterrupt:
+        return INTERRUPTED
     return status
 
 
@@ -30,13 +41,28 @@ def _check_python() -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from otel_ml_collector.cli import check, doctor, keys, projects, serve  # need Python 3.11
+    from otel_ml_collector.cli import (  # need Python 3.11
+        backup,
+        check,
+        doctor,
+        export,
+        keys,
+        metrics,
+        models,
+        projects,
+        restore,
+        retention,
+        runs,
+        serve,
+        storage,
+    )
 
     parser = argparse.ArgumentParser(
         prog="otel-ml", description="Keeps and shows the records of model calls."
     )
     parser.add_argument("--version", action="version", version=version("otel-ml"))
     commands = parser.add_subparsers(title="commands", required=True)
-    for command in (serve, check, doctor, keys, projects):
+    asking = (projects, runs, models, metrics, export, storage)
+    for command in (serve, check, doctor, keys, backup, restore, retention, *asking):
         command.add_parser(commands)
     return parser

@@ -3,8 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING, Final
 
-from otel_ml_collector.cli.remote import add_places, ask, endpoint_of, places_of
-from otel_ml_collector.cli.table import write_table
+from otel_ml_collector.cli.reading import add_command, add_format, columns_of, open_api
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -14,21 +13,22 @@ _COLUMNS: Final = ("project", "runs", "errors", "other_spans", "artifacts", "las
 
 def add_parser(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command to the program."""
-    parser = commands.add_parser(
-        "projects",
-        help="list projects",
-        description="Asks the collector, with the key in OTEL_ML_API_KEY when it has keys.",
-    )
-    add_places(parser)
-    parser.set_defaults(run=run)
+    description = "Lists the projects that the key may read, the one that ran last first."
+    parser = add_command(commands, "projects", "list projects", description, run)
+    add_format(parser)
 
 
 def run(flags: argparse.Namespace) -> int:
     """List the projects.
 
     Raises:
-        BadSetting: They cannot be read; the message says why.
+        BadSetting: A flag is wrong.
+        CommandFailed: They cannot be read.
     """
-    found = ask(endpoint_of(flags, places_of(flags)), "/projects")["projects"]
-    write_table(_COLUMNS, [[str(one[column]) for column in _COLUMNS] for one in found])
-    return 0
+    api = open_api(flags)
+    from otel_ml_collector.cli.asking import asking  # heavy
+    from otel_ml_collector.cli.output import write_rows
+
+    with asking():
+        answer = api.get("projects")
+        return write_rows(answer["projects"], answer, flags.format, columns_of(flags) or _COLUMNS)

@@ -1,29 +1,20 @@
 """Asks a running collector over its JSON API, with the key in ``OTEL_ML_API_KEY``."""
 
 import argparse
-import json
 import os
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any, Final
-from urllib.error import HTTPError, URLError
-from urllib.request import Request, urlopen
 
-from otel_ml_collector.cli.given import file_of
-from otel_ml_collector.config import TABLE, Address, Settings, load
-from otel_ml_collector.errors import BadSetting
+from otel_ml_collector.cli.given import add_settings, file_of, settings_of
+from otel_ml_collector.config import Address, Settings, load
 
-_TIMEOUT_S: Final = 30
 _PLACES: Final = ("data_dir", "store", "http")
 _EVERYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where not to ask
 
 
 def add_places(parser: argparse.ArgumentParser) -> None:
     """Add the flags that say where the collector and its store are."""
-    parser.add_argument("--config", metavar="FILE", help="TOML file [otel-ml.toml, if there]")
-    for setting in TABLE:
-        if setting.name in _PLACES:
-            text = f"{setting.help} [{setting.default}]" if setting.default else setting.help
-            parser.add_argument(setting.flag, metavar="VALUE", help=text)
+    add_settings(parser, _PLACES)
     parser.add_argument("--endpoint", metavar="URL", help="collector to ask, instead of --http")
 
 
@@ -33,8 +24,7 @@ def places_of(flags: argparse.Namespace) -> Settings:
     Raises:
         BadSetting: One of them is wrong.
     """
-    given = {setting.name: getattr(flags, setting.name, None) for setting in TABLE}
-    return load(given, os.environ, file_of(flags))
+    return load(settings_of(flags), os.environ, file_of(flags))
 
 
 def endpoint_of(flags: argparse.Namespace, settings: Settings) -> str:
@@ -47,39 +37,22 @@ def endpoint_of(flags: argparse.Namespace, settings: Settings) -> str:
 
 
 def ask(
-    endpoint: str, path: str, *, method: str = "GET", body: Mapping[str, Any] | None = None
-) -> Any:
-    """Send one request to the API and return what is answered.
+    endpoint: str,
+    path: Sequence[str],
+    *,
+    method: str = "GET",
+    body: object = None,
+    timeout_s: float = 30.0,
+) -> dict[str, Any]:
+    """Send one request to the API and return what is answered in that time.
 
     Raises:
-        BadSetting: There is no collector, or it refuses; the message says why.
+        CommandFailed: There is no collector, or it refuses; the message says why.
     """
-    if not endpoint.startswith(("http://", "https://")):
-        raise BadSetting(f"Invalid endpoint {endpoint!r}: expected http://HOST:PORT")
-    headers = {"Content-Type": "application/json"}
-    if key := os.environ.get("OTEL_ML_API_KEY", "").strip():
-        headers["Authorization"] = f"Bearer {key}"
-    data = None if body is None else json.dumps(body).encode()
-    request = Request(f"{endpoint}/api/v1{path}", data, headers, method=method)  # noqa: S310 - checked above
-    try:
-        with urlopen(request, timeout=_TIMEOUT_S) as answer:  # noqa: S310 - checked above
-            return json.load(answer)
-    except HTTPError as error:
-        raise BadSetting(_told(endpoint, error)) from error
-    except (URLError, OSError, ValueError) as error:
-        reason = getattr(error, "reason", error)
-        raise BadSetting(
-            f"The collector at {endpoint} does not answer ({reason}): say where it is with "
-            "--http HOST:PORT or --endpoint URL"
-        ) from error
+    from otel_ml.reader.api import Api, Question  # takes 0.1 s
+    from otel_ml_collector.cli.asking import asking
 
-
-def _told(endpoint: str, error: HTTPError) -> str:
-    """Return the collector's own words for an error."""
-    try:
-        message = str(json.load(error)["error"]["message"])
-    except (ValueError, KeyError, TypeError):
-        message = f"HTTP status {error.code}"
-    if error.code == 401:  # noqa: PLR2004 - unauthorized
-        message = "it has keys: put one with the scope that is needed into OTEL_ML_API_KEY"
-    return f"The collector at {endpoint} refuses: {message}"
+    with asking():
+        question = Question(tuple(path), method=method, body=body, is_repeatable=body is None)
+        answer: dict[str, Any] = Api(endpoint, timeout_s=timeout_s).ask(question)
+        return answer

@@ -75,6 +75,7 @@ def _find_all(flags: argparse.Namespace) -> Iterator[Finding]:
         return
     yield from find_within("proxy", lambda: here.find_proxy(settings.page))
     yield from find_within("disk", lambda: here.find_disk(settings.page, os.environ))
+    yield from find_within("forward", lambda: here.find_targets(settings.page, os.environ))
     visit = Visit(settings, flags.project, flags.grpc or _grpc_address(settings.page))
     reached = find_within("endpoint", visit.find_endpoint)
     yield from reached

@@ -3,6 +3,7 @@
 import os
 import platform
 import shutil
+import socket
 from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -19,6 +20,7 @@ _PACKAGES: Final = ("opentelemetry-sdk", "chdb", "grpcio")
 _SECRET_WORDS: Final = ("KEY", "HEADERS", "TOKEN", "SECRET", "PASSWORD")
 _NO_SECRETS: Final = ("CLIENT_KEY",)  # the path of a file
 _TIGHT: Final = 4
+_REACH_S: Final = 2.0
 
 
 def find_versions() -> Iterator[Finding]:
@@ -85,6 +87,25 @@ def find_disk(page: str, environment: Mapping[str, str]) -> Iterator[Finding]:
         yield Finding("warn", "disk", text, todo)
     else:
         yield Finding("ok", "disk", text)
+
+
+def find_targets(page: str, environment: Mapping[str, str]) -> Iterator[Finding]:
+    """Look whether the targets can be reached that a collector of this machine forwards to."""
+    if not Address(urlsplit(page).hostname or "", 0).is_loopback:
+        return
+    try:
+        settings = load({}, environment, None)
+    except BadSetting:  # told with the disk
+        return
+    for target in settings.forward_otlp:
+        text = f"OTLP is forwarded to {target.name} at {target.address}"
+        try:
+            socket.create_connection((target.address.host, target.address.port), _REACH_S).close()
+        except OSError as error:
+            todo = "start it, or mend forward_otlp; until then requests wait or are dropped"
+            yield Finding("warn", "forward", f"{text}, which does not answer: {error}", todo)
+        else:
+            yield Finding("ok", "forward", text)
 
 
 def _version(package: str) -> str:

@@ -1,0 +1,44 @@
+"""``otel-ml restore``: makes a data directory of a backup."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote
+
+from otel_ml_collector.cli.given import add_settings
+from otel_ml_collector.cli.remote import places_of
+from otel_ml_collector.errors import BadSetting
+
+if TYPE_CHECKING:
+    from argparse import _SubParsersAction
+
+_EMBEDDED: Final = "chdb://"
+
+
+def add_parser(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command to the program."""
+    parser = commands.add_parser(
+        "restore",
+        help="make a data directory of a backup",
+        description="The data directory has to be empty, and no collector may hold it.",
+    )
+    parser.add_argument("folder", metavar="DIR", type=Path, help="folder of the backup")
+    add_settings(parser, ("data_dir",))
+    parser.set_defaults(run=run)
+
+
+def run(flags: argparse.Namespace) -> int:
+    """Restore a backup, whole or not at all.
+
+    Raises:
+        BadSetting: It cannot be restored; the message says why.
+    """
+    store = places_of(flags).store
+    if not store.startswith(_EMBEDDED):
+        raise BadSetting("A ClickHouse server restores its own backups: use its RESTORE command")
+    from otel_ml_collector.store.backup_restore import restore  # takes 0.4 s
+
+    data_dir = Path(unquote(store.removeprefix(_EMBEDDED)))
+    parts = restore(flags.folder, data_dir)
+    print(f"{data_dir}: restored, {parts} parts")  # noqa: T201 - a program speaks to its user
+    return 0

@@ -1,0 +1,56 @@
+"""Reads records back from a collector: runs, traces, models, versions, metrics and data.
+
+``Reader(project="shop").runs('model == "answer" and latency_ms > 200')``
+"""
+
+from otel_ml.reader.errors import (
+    BadQuery,
+    Busy,
+    Forbidden,
+    NotFound,
+    ReaderError,
+    Refused,
+    TimedOut,
+    Unreachable,
+)
+from otel_ml.reader.listing import Runs
+from otel_ml.reader.reader import Reader
+from otel_ml.reader.records import (
+    Artifact,
+    Evaluation,
+    LogLine,
+    Model,
+    Point,
+    Project,
+    Run,
+    Series,
+    Tokens,
+    Told,
+    Trace,
+    Version,
+)
+
+__all__ = [
+    "Artifact",
+    "BadQuery",
+    "Busy",
+    "Evaluation",
+    "Forbidden",
+    "LogLine",
+    "Model",
+    "NotFound",
+    "Point",
+    "Project",
+    "Reader",
+    "ReaderError",
+    "Refused",
+    "Run",
+    "Runs",
+    "Series",
+    "TimedOut",
+    "Tokens",
+    "Told",
+    "Trace",
+    "Unreachable",
+    "Version",
+]

@@ -1,0 +1,305 @@
+"""Asks the JSON API of a collector: over the same connections, proxies and TLS as spans take."""
+
+import json
+import os
+import random
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote, urlencode
+
+import orjson
+
+from otel_ml.export.attempt import attempt_until
+from otel_ml.export.connection import Line, Unusable, open_line
+from otel_ml.export.failure import describe, find_root
+from otel_ml.export.settings import resolve
+from otel_ml.reader.errors import (
+    BadQuery,
+    Busy,
+    Forbidden,
+    NotFound,
+    ReaderError,
+    Refused,
+    TimedOut,
+    Unreachable,
+    show,
+)
+
+if TYPE_CHECKING:
+    from urllib3 import BaseHTTPResponse
+
+_TRIES: Final = 3
+_PAUSE_S: Final = 0.2
+_MAX_PAUSE_S: Final = 5.0
+_CHUNK: Final = 1 << 16
+_MAX_BYTES: Final = 512 * 1024 * 1024
+_MAX_MESSAGE_CHARS: Final = 2_000
+_LATER: Final = frozenset({429, 502, 503, 504})
+_OF_SPANS: Final = ("content-type", "content-encoding", "accept-encoding")
+_RANDOM: Final = random.SystemRandom()  # the host's own draws are not moved
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer over HTTP, whatever its status, whole."""
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
+    url: str
+
+    @property
+    def problem(self) -> dict[str, Any]:
+        """What the collector says is wrong; empty when it is none of its answers."""
+        try:
+            error = orjson.loads(self.content)["error"]
+        except (ValueError, KeyError, TypeError):
+            return {}
+        return error if isinstance(error, dict) else {}
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked: a path below ``/api/v1`` in parts, and the parameters of its query.
+
+    Parameters that are None are left out. One without a body may be asked again; one that has a
+    body only when `is_repeatable`.
+    """
+
+    path: tuple[str, ...]
+    parameters: Mapping[str, object] = field(default_factory=dict)
+    method: str = "GET"
+    body: object = None
+    is_repeatable: bool = True
+
+    @property
+    def address(self) -> str:
+        """The path and query, quoted."""
+        known = {name: value for name, value in self.parameters.items() if value is not None}
+        query = f"?{urlencode(known, errors='replace')}" if known else ""
+        return "/".join(quote(part, safe="", errors="replace") for part in self.path) + query
+
+
+class Api:
+    """The JSON API of one collector. Safe to use from several threads.
+
+    Args:
+        endpoint: Its base address; found as spans find theirs when not given.
+        api_key: Sent as a bearer token; ``OTEL_ML_API_KEY`` when not given.
+        timeout_s: How long one request may take, or one part of a stream.
+
+    Attributes:
+        page: The base address, as people know it.
+        headers: Sent with each request; they hold the key.
+    """
+
+    def __init__(
+        self, endpoint: str | None = None, api_key: str | None = None, timeout_s: float = 30.0
+    ) -> None:
+        key = api_key or os.environ.get("OTEL_ML_API_KEY")
+        self._settings = resolve(endpoint, "", key, "http/protobuf")
+        self._timeout_s = timeout_s
+        self._line: Line | None = None
+        self._owner = 0
+        self.page = self._settings.page
+        self.headers = self._settings.headers
+
+    def get(self, *path: str, **parameters: object) -> Any:
+        """Ask for a JSON answer.
+
+        Raises:
+            ReaderError: There is none.
+        """
+        return self.ask(Question(path, parameters))
+
+    def ask(self, question: Question) -> Any:
+        """Ask a question and read its JSON answer.
+
+        Raises:
+            ReaderError: There is none.
+        """
+        reply = self.exchange(question)
+        if not HTTPStatus.OK <= reply.status < HTTPStatus.MULTIPLE_CHOICES:
+            raise _error_of(self.page, reply, question)
+        try:
+            return _parse(reply.content)
+        except ValueError:
+            raise Refused(
+                f"{self.page} answers and is no otel-ml collector", reply.status
+            ) from None
+
+    def exchange(self, question: Question) -> Reply:
+        """Ask, again for a while where that may help; returns the answer of any status.
+
+        Raises:
+            Unreachable: There is none.
+        """
+        deadline = time.monotonic() + self._timeout_s
+        for left in reversed(range(_TRIES if question.is_repeatable else 1)):
+            pause_s = _pause_s(left)
+            try:
+                with self._send(question, deadline) as answer:
+                    reply = self._whole(answer, question, deadline)
+            except TimedOut:
+                raise
+            except Unreachable:
+                if not left or time.monotonic() + pause_s > deadline:
+                    raise
+            else:
+                pause_s = max(pause_s, _asked_s(reply))
+                too_late = pause_s > _MAX_PAUSE_S or time.monotonic() + pause_s > deadline
+                if reply.status not in _LATER or not left or too_late:
+                    return reply
+            time.sleep(pause_s)
+        raise AssertionError  # the last try returns or raises
+
+    def stream(self, question: Question) -> Iterator[bytes]:
+        """Ask for an answer of any size; gives its parts as they come.
+
+        Asks again, as `exchange` does, only while nothing of it has come.
+
+        Raises:
+            ReaderError: There is none, or it breaks off.
+        """
+        for left in reversed(range(_TRIES)):
+            deadline = time.monotonic() + self._timeout_s
+            with self._send(question, deadline) as answer:
+                if answer.response.status == HTTPStatus.OK:
+                    while part := answer.read(_CHUNK, time.monotonic() + self._timeout_s):
+                        yield part
+                    return
+                reply = self._whole(answer, question, deadline)
+            pause_s = max(_pause_s(left), _asked_s(reply))
+            if reply.status not in _LATER or not left or pause_s > _MAX_PAUSE_S:
+                raise _error_of(self.page, reply, question)
+            time.sleep(pause_s)
+
+    def close(self) -> None:
+        """Close the connections; a later question opens them again."""
+        line, self._line = self._line, None
+        if line is not None:
+            line.pools.clear()
+
+    def _send(self, question: Question, deadline: float) -> "_Answer":
+        from http.client import HTTPException
+
+        from urllib3.exceptions import HTTPError
+
+        headers = {"accept-encoding": "gzip"}
+        body = None
+        if question.body is not None:
+            headers["content-type"] = "application/json"
+            body = orjson.dumps(question.body)
+        try:
+            with attempt_until(deadline) as attempt:
+                line = self._open()
+                response = line.pools.urlopen(
+                    question.method,
+                    f"{self.page}/api/v1/{question.address}",
+                    body=body,
+                    headers={**_without(line.headers, _OF_SPANS), **headers},
+                    timeout=attempt.time_left(),
+                    retries=False,
+                    redirect=False,
+                    preload_content=False,
+                )
+        except Unusable as error:
+            raise Refused(str(error), 0) from None
+        except (OSError, HTTPException, HTTPError) as error:
+            raise _no_answer(self.page, error) from error
+        return _Answer(response, self.page)
+
+    def _open(self) -> Line:
+        if not self._settings.url:
+            raise Unusable("Invalid endpoint: expected an address such as http://localhost:4318")
+        if self._line is None or self._owner != os.getpid():  # a forked child shares no connection
+            self._line, self._owner = open_line(self._settings), os.getpid()
+        return self._line
+
+    def _whole(self, answer: "_Answer", question: Question, deadline: float) -> Reply:
+        response, parts, size = answer.response, list[bytes](), 0
+        while part := answer.read(_CHUNK, deadline):
+            size += len(part)
+            if size > _MAX_BYTES:
+                raise Refused(f"The answer is longer than {_MAX_BYTES} bytes", response.status)
+            parts.append(part)
+        url = f"{self.page}/api/v1/{question.address}"
+        return Reply(response.status, dict(response.headers), b"".join(parts), url)
+
+
+class _Answer:
+    """An answer that is being read; closed, its connection is kept when all of it was."""
+
+    def __init__(self, response: "BaseHTTPResponse", page: str) -> None:
+        self.response = response
+        self._page = page
+
+    def __enter__(self) -> "_Answer":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.response.close()
+
+    def read(self, size: int, deadline: float) -> bytes:
+        """Read the next part, empty at the end; raises when it breaks off."""
+        from http.client import HTTPException
+
+        from urllib3.exceptions import HTTPError
+
+        try:
+            with attempt_until(deadline):
+                return self.response.read(size, decode_content=True)
+        except (OSError, HTTPException, HTTPError) as error:
+            raise _no_answer(self._page, error, "The answer of {page} broke off") from error
+
+
+def _no_answer(page: str, error: BaseException, what: str = "No answer from {page}") -> Unreachable:
+    words = describe(find_root(error))
+    kind = TimedOut if words == "timed out" else Unreachable
+    return kind(f"{what.format(page=page)}: {words}; expected an otel-ml collector there")
+
+
+def _error_of(page: str, reply: Reply, question: Question) -> ReaderError:
+    problem = reply.problem
+    said = show(" ".join(str(problem.get("message") or "").split()))[:_MAX_MESSAGE_CHARS]
+    message = said or f"HTTP status {reply.status}"
+    if reply.status == HTTPStatus.UNAUTHORIZED:
+        return Forbidden(f"{page} refuses: a key is needed, or this one is not valid")
+    if reply.status == HTTPStatus.FORBIDDEN:
+        return Forbidden(f"{page} refuses: {message}")
+    if reply.status in _LATER:
+        return Busy(f"{page} cannot answer now: {message}")
+    if reply.status == HTTPStatus.NOT_FOUND and problem:
+        return NotFound(message)
+    if reply.status in {HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY} and problem:
+        name = str(problem.get("field") or "")
+        column = problem.get("column")
+        text = str(question.parameters.get(name) or "")
+        return BadQuery(message, name, column if isinstance(column, int) else None, text)
+    if not problem:
+        message = f"{message}; is it an otel-ml collector of this version?"
+    return Refused(f"{page} refuses: {message}", reply.status)
+
+
+def _pause_s(left: int) -> float:
+    """Choose how long to wait before the next try, longer each time and never alike."""
+    return float(_PAUSE_S * 2 ** (_TRIES - left) * _RANDOM.uniform(0.5, 1.0))
+
+
+def _asked_s(reply: Reply) -> float:
+    text = reply.headers.get("retry-after") or reply.headers.get("Retry-After") or ""
+    return float(text) if text.isascii() and text.isdigit() else 0.0
+
+
+def _without(headers: Mapping[str, str], names: tuple[str, ...]) -> dict[str, str]:
+    return {name: value for name, value in headers.items() if name not in names}
+
+
+def _parse(content: bytes) -> Any:
+    try:
+        return orjson.loads(content)
+    except orjson.JSONDecodeError:
+        return json.loads(content)  # a payload may hold numbers or surrogates that orjson refuses

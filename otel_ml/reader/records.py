@@ -1,0 +1,377 @@
+"""What the collector keeps, as objects: plain values in the names of the JSON API."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+if TYPE_CHECKING:
+    import pandas as pd  # type: ignore[import-untyped]  # it carries no types
+
+    Load = Callable[["Artifact"], Any]
+
+_EMPTY: Final[dict[str, Any]] = {}
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """Token counts as the model's provider said them; `input` includes cached ones."""
+
+    input: int | None = None
+    output: int | None = None
+    cached: int | None = None
+    reasoning: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What a judge, a person or the truth said of a run.
+
+    Attributes:
+        judge: The judge's name.
+        version: The judge's small version number.
+        score: None when there is none.
+        passed: None when nothing was said of it.
+        error: Why the judge itself failed, which is no fail of the run.
+        source: judge, human or actual.
+    """
+
+    judge: str
+    version: int | None = None
+    score: float | None = None
+    passed: bool | None = None
+    label: str = ""
+    explanation: str = ""
+    error: str = ""
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """A line of text of a run."""
+
+    time_ns: int
+    severity: str
+    message: str
+    event: str = ""
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """What was logged under a reference.
+
+    Attributes:
+        ref: The reference.
+        type: Such as ``otel_ml.types.Numpy``.
+        bytes: Size of the document.
+        sha256: Of the document; None when it has none.
+        preview: The value in short.
+        time: RFC 3339, UTC.
+        run_id: None when it is about no run.
+        obj_id: Empty in the artifacts of a run.
+    """
+
+    ref: str
+    type: str
+    bytes: int
+    sha256: str | None
+    preview: Any
+    time: str
+    run_id: str | None = None
+    obj_id: str = ""
+    _load: "Load | None" = field(default=None, repr=False, compare=False)
+
+    def load(self) -> Any:
+        """Fetch the value: the type, dtype, shape and content that were logged.
+
+        Raises:
+            NotFound: The document is not here.
+            ValueError: Its type is not registered; see `otel_ml.types.register`.
+            ImportError: It needs a package that is not installed.
+        """
+        if self._load is None:
+            raise TypeError("This artifact was not read from a collector")
+        return self._load(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run. What a list does not carry is fetched when it is first asked for.
+
+    Attributes:
+        run_id: ``<32 hex>-<16 hex>``.
+        version: The model version's small number.
+        latency_ms: None while the run has no end.
+        outcome: ok, error, cancelled or abandoned; of a run without an end running or crashed.
+        inputs_preview: The inputs in short, as text.
+        outputs_preview: The outputs in short; None while the run has no end.
+    """
+
+    run_id: str
+    trace_id: str
+    project: str
+    parent_run_id: str | None = None
+    trace_key: str = ""
+    kind: str = ""
+    name: str = ""
+    model: str = ""
+    version: int | None = None
+    digest: str = ""
+    start_ns: int = 0
+    latency_ms: float | None = None
+    outcome: str = ""
+    error_type: str = ""
+    error_message: str = ""
+    inputs_preview: str = ""
+    outputs_preview: str | None = None
+    tags: Mapping[str, Any] = field(default_factory=dict)
+    scores: Mapping[str, float] = field(default_factory=dict)
+    passed: Mapping[str, bool] = field(default_factory=dict)
+    failed_judges: Sequence[str] = ()
+    session: str = ""
+    user: str = ""
+    environment: str = ""
+    release: str = ""
+    provider: str = ""
+    provider_model: str = ""
+    tokens: Tokens = Tokens()
+    cost: float | None = None
+    _whole: "Whole | None" = field(default=None, repr=False, compare=False)
+
+    @property
+    def start(self) -> datetime:
+        """When it began, in UTC, to the microsecond."""
+        return datetime.fromtimestamp(self.start_ns // 1_000 / 1_000_000, timezone.utc)
+
+    @property
+    def inputs(self) -> Any:
+        """The inputs, by the names of the parameters."""
+        return self._told("inputs")
+
+    @property
+    def outputs(self) -> Any:
+        """The output; None while the run has no end."""
+        return self._told("outputs")
+
+    @property
+    def params(self) -> Any:
+        """The declared parameters."""
+        return self._told("params")
+
+    @property
+    def metrics(self) -> Mapping[str, Any]:
+        """A number, or numbers, by name; of a long series 1,000, the shape of its curve."""
+        return self._told("metrics") or _EMPTY
+
+    @property
+    def evaluations(self) -> list[Evaluation]:
+        """What judges, people and truths said."""
+        return [made(Evaluation, one) for one in self._told("evaluations") or ()]
+
+    @property
+    def logs(self) -> list[LogLine]:
+        """The lines of text, the oldest first."""
+        return [made(LogLine, one) for one in self._told("logs") or ()]
+
+    @property
+    def artifacts(self) -> list[Artifact]:
+        """What was logged, newest first, at most 1,000."""
+        load = None if self._whole is None else self._whole.load
+        found = self._told("artifacts") or ()
+        return [made(Artifact, one, run_id=self.run_id, _load=load) for one in found]
+
+    @property
+    def attributes(self) -> Mapping[str, Any]:
+        """Attributes of the span that have no other place."""
+        return self._told("attributes") or _EMPTY
+
+    @property
+    def resource(self) -> Mapping[str, Any]:
+        """The resource of the process."""
+        return self._told("resource") or _EMPTY
+
+    def _told(self, name: str) -> Any:
+        return None if self._whole is None else self._whole.read(self.run_id, name)
+
+
+class Whole:
+    """Where runs find what a list does not carry.
+
+    Args:
+        fetch: Reads a part of a run, or more of it, by the run's id and the part's name.
+        load: Reads the value of an artifact.
+        known: What is here already, by run id and name.
+    """
+
+    def __init__(
+        self,
+        fetch: Callable[[str, str], Mapping[str, Any]],
+        load: "Load",
+        known: dict[str, dict[str, Any]] | None = None,
+    ) -> None:
+        self._fetch = fetch
+        self._known = {} if known is None else known
+        self.load = load
+
+    def read(self, run_id: str, name: str) -> Any:
+        """Read one part of a run."""
+        here = self._known.setdefault(run_id, {})
+        if name not in here:
+            here.update(self._fetch(run_id, name))
+        return here.get(name)
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What was told of a trace, its key, or a run that is not here.
+
+    Attributes:
+        run_id: None for the trace itself.
+    """
+
+    project: str
+    run_id: str | None
+    tags: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    logs: Sequence[LogLine] = ()
+    evaluations: Sequence[Evaluation] = ()
+    artifacts: Sequence[Artifact] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """All runs of the traces that have one id or key, the oldest first.
+
+    Attributes:
+        key: The id or key that was asked for.
+        records: What was told of the trace apart from its runs.
+        truncated: There are more runs than 10,000.
+        hidden_parents: Runs above these, in projects that the key may not read.
+    """
+
+    key: str
+    runs: Sequence[Run]
+    records: Sequence[Told] = ()
+    truncated: bool = False
+    hidden_parents: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model and its recorded runs."""
+
+    model: str
+    kind: str
+    runs: int
+    errors: int
+    versions: int
+    latest_version: int | None
+    last_start_time: str
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One state of a model and what its recorded runs look like.
+
+    Attributes:
+        version: The small number.
+        judges: What judges said of its runs: dicts with judge, evaluations, failed, mean_score,
+            passed and judged.
+        definition: What it is made of: source, signature, params, helpers, constants, output.
+    """
+
+    model: str
+    version: int
+    digest: str
+    first_seen_time: str
+    runs: int
+    errors: int
+    p50_ms: float | None
+    p95_ms: float | None
+    judges: Sequence[Mapping[str, Any]] = ()
+    definition: Mapping[str, Any] = field(default_factory=dict)
+    tags: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """A project and its recorded runs."""
+
+    project: str
+    runs: int
+    other_spans: int
+    errors: int
+    artifacts: int
+    artifact_bytes: int
+    last_start_time: str
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One point of a metric; `value` is None when it is NaN or infinite."""
+
+    value: float | None
+    step: int | None
+    time_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """The points of one metric of one run, in the order they were logged.
+
+    Attributes:
+        count: How many points it has; where `points` are fewer, the first and the last, and of
+            each stretch between them the lowest and the highest.
+    """
+
+    run_id: str
+    name: str
+    count: int
+    points: Sequence[Point]
+
+    @property
+    def values(self) -> list[float | None]:
+        """The values alone."""
+        return [point.value for point in self.points]
+
+    def to_pandas(self) -> "pd.DataFrame":
+        """Make a table with the columns value, step and time.
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        import pandas as pd  # optional
+
+        return pd.DataFrame(
+            {
+                "value": pd.array(self.values, dtype="Float64"),
+                "step": pd.array([point.step for point in self.points], dtype="Int64"),
+                "time": pd.to_datetime([point.time_ns for point in self.points], utc=True),
+            }
+        )
+
+
+def made(kind: type[R], told: Mapping[str, Any], **more: object) -> R:
+    """Make an object of what the API tells; what a later collector tells besides is left out."""
+    known = {one.name for one in fields(kind)}  # type: ignore[arg-type]  # all are dataclasses
+    return kind(**{name: value for name, value in {**told, **more}.items() if name in known})
+
+
+def made_run(told: Mapping[str, Any], whole: Whole) -> Run:
+    """Make a run of what a list tells of it."""
+    shown = {"inputs_preview": told["inputs"], "outputs_preview": told["outputs"]}
+    return made(Run, {**told, **shown}, tokens=made(Tokens, told["tokens"]), _whole=whole)
+
+
+def made_told(told: Mapping[str, Any], load: "Load") -> Told:
+    """Make what was told of a trace."""
+    return made(
+        Told,
+        told,
+        logs=[made(LogLine, one) for one in told["logs"]],
+        evaluations=[made(Evaluation, one) for one in told["evaluations"]],
+        artifacts=[made(Artifact, one, _load=load) for one in told["artifacts"]],
+    )

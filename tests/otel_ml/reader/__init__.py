@@ -1,0 +1,1 @@
+"""Tests of what reads records back, beside a real collector."""

@@ -1,0 +1,195 @@
+"""What was recorded is read back: as objects, as tables, as the values that were logged."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd  # type: ignore[import-untyped]  # it carries no types
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from otel_ml import Client, Judge, current_run
+from otel_ml.reader import Reader, Run, Tokens
+from tests.support.collector import CollectorProcess
+
+PROJECT: Final = "shop/api"
+ARRAY: Final = np.arange(6, dtype=">f4").reshape(2, 3)
+TABLE: Final = pd.DataFrame({"a": [1, 2], "b": ["x", "y"]})
+IMAGE: Final = Image.new("RGB", (2, 2), (1, 2, 3))
+LARGE: Final = np.random.default_rng(1).random(40_000)
+
+
+def brief(outputs: dict[str, str]) -> int:
+    return len(outputs["text"])
+
+
+@pytest.fixture(scope="module")
+def reader(collector: CollectorProcess) -> Iterator[Reader]:
+    """A reader of a project with a model of two versions, a training and logged data."""
+    client = Client(PROJECT, endpoint=collector.endpoint)
+
+    @client.assess(Judge("brief", "", brief, lambda score: score < 5), name="answer", inline=True)
+    def answer(question: str, /, *, n: int = 1) -> dict[str, str]:
+        current_run().tag(client="acme")
+        current_run().info("asked")
+        return {"text": question * n}
+
+    answer("ab", n=2)
+    answer("much too long")
+    with client.run("fit", params={"rate": 0.1}, trace_key="t-1") as run:
+        for step in range(3):
+            run.log_metrics({"loss": 1 / (step + 1)}, step=step)
+        for ref, value in (("array", ARRAY), ("table", TABLE), ("image", IMAGE), ("big", LARGE)):
+            run.log(ref, value)
+    assert client.flush()
+    client.close()
+    with Reader(collector.endpoint, project=PROJECT) as made:
+        yield made
+
+
+def training(reader: Reader) -> Run:
+    [run] = reader.runs('kind == "training"')
+    return run
+
+
+def test_runs_are_objects(reader: Reader) -> None:
+    """A run has what was recorded, whichever of it is asked for first."""
+    long, short = reader.runs('model == "answer"')
+    assert (short.inputs, short.outputs) == ({"question": "ab", "n": 2}, {"text": "abab"})
+    assert (long.inputs_preview, long.inputs) == (
+        "much too long",
+        {"question": "much too long", "n": 1},
+    )
+    assert (short.tags, short.scores, short.passed) == (
+        {"client": "acme"},
+        {"brief": 4.0},
+        {"brief": True},
+    )
+    assert [(line.severity, line.message) for line in short.logs] == [("info", "asked")]
+    assert [(one.judge, one.score, one.source) for one in short.evaluations] == [
+        ("brief", 4.0, "judge")
+    ]
+    assert (short.project, short.model, short.version, short.kind) == (
+        PROJECT,
+        "answer",
+        1,
+        "model",
+    )
+    assert short.tokens == Tokens()
+    assert abs(datetime.now(UTC) - short.start) < timedelta(minutes=5)
+
+
+def test_run_by_its_id_is_that_of_the_list(reader: Reader) -> None:
+    """A run that is read by its id says the same as one of a list."""
+    listed = training(reader)
+    run = reader.run(listed.run_id)
+    for name in ("start_ns", "inputs", "outputs", "params", "metrics", "resource", "tags"):
+        assert getattr(run, name) == getattr(listed, name)
+    assert (run.params, run.metrics) == ({"rate": 0.1}, {"loss": [1.0, 0.5, 1 / 3]})
+
+
+def test_filter_and_times(reader: Reader) -> None:
+    """The filter is that of the API, times are texts or datetimes, an order can be chosen."""
+    now, hour = datetime.now(UTC), timedelta(hours=1)
+
+    def models(where: str = "", **bounds: Any) -> list[str]:
+        return [run.model for run in reader.runs(where, **bounds)]
+
+    assert models('scores["brief"] > 5') == ["answer"]
+    assert models(order="asc") == ["answer", "answer", "fit"]
+    assert models(start=now - hour, end=(now + hour).isoformat(), limit=2) == ["fit", "answer"]
+    assert models(start=(now + hour).replace(tzinfo=None)) == []
+    assert models(limit=0) == []
+
+
+def test_trace(reader: Reader) -> None:
+    """A trace is read by its id and by the user's key."""
+    run = training(reader)
+    for key in (run.trace_id, "t-1"):
+        trace = reader.trace(key)
+        assert ([one.run_id for one in trace.runs], trace.truncated) == ([run.run_id], False)
+        assert trace.runs[0].params == {"rate": 0.1}
+
+
+def test_values_are_what_was_logged(reader: Reader) -> None:
+    """Arrays, tables and images come back with type, dtype, shape and content."""
+    run = training(reader)
+    array = reader.artifact("array", run_id=run.run_id)
+    assert (array.dtype, array.tolist()) == (ARRAY.dtype, ARRAY.tolist())
+    pd.testing.assert_frame_equal(reader.artifact("table", trace="t-1"), TABLE)
+    image = reader.artifact("image", trace=run.trace_id)
+    assert (image.mode, image.tobytes()) == (IMAGE.mode, IMAGE.tobytes())
+    loaded = {one.ref: one.load() for one in run.artifacts}
+    assert set(loaded) == {"array", "table", "image", "big"}
+    assert np.array_equal(loaded["big"], LARGE)
+    listed = {one.ref: one.load() for one in reader.artifacts(trace="t-1")}
+    assert np.array_equal(listed["array"], ARRAY)
+    with pytest.raises(ValueError, match="one of run_id and trace"):
+        reader.artifact("array")
+
+
+def test_models_versions_and_projects(reader: Reader) -> None:
+    """Models, versions with their source, and projects are objects."""
+    assert {(one.model, one.runs, one.versions) for one in reader.models()} == {
+        ("answer", 2, 1),
+        ("fit", 1, 0),
+    }
+    [version] = reader.versions("answer")
+    assert (version.version, version.runs, version.judges[0]["mean_score"]) == (1, 2, 8.5)
+    assert "def answer(question: str" in version.definition["source"]
+    assert reader.version("answer", 1) == version
+    assert [one.project for one in reader.projects()] == [PROJECT]
+
+
+def test_metrics(reader: Reader) -> None:
+    """A metric is its points in order, and a table of pandas."""
+    loss = reader.metrics(training(reader).run_id, "loss")["loss"]
+    assert (loss.count, loss.values) == (3, [1.0, 0.5, 1 / 3])
+    frame = loss.to_pandas()
+    assert frame["step"].tolist() == [0, 1, 2]
+    assert str(frame["time"].dt.tz) == "UTC"
+
+
+def test_tables(reader: Reader) -> None:
+    """A list becomes a table of Arrow or pandas, in its order, with the columns one wants."""
+    listed = [run.run_id for run in reader.runs()]
+    whole = reader.runs().to_arrow()
+    assert whole["run_id"].to_pylist() == listed
+    assert whole.schema.field("scores").type == pa.map_(pa.string(), pa.float64())
+    assert reader.runs(order="asc").to_arrow()["run_id"].to_pylist() == listed[::-1]
+    few = reader.runs(limit=2).to_arrow("model,outputs")
+    assert (few.column_names, few["model"].to_pylist()) == (["model", "outputs"], ["fit", "answer"])
+    frame = reader.runs('model == "answer"').to_pandas()
+    assert frame["tags"].tolist() == [{"client": "acme"}] * 2
+    assert str(frame["start_time"].dtype) == "datetime64[ns, UTC]"
+    assert reader.runs('model == "none"', limit=1).to_pandas("model").empty
+
+
+def test_export(reader: Reader, tmp_path: Any) -> None:
+    """An export is the parts of a file."""
+    file = tmp_path / "runs.parquet"
+    with file.open("wb") as out:
+        out.writelines(reader.export("parquet", 'kind == "training"', columns="model,params"))
+    assert pq.read_table(file).to_pylist() == [{"model": "fit", "params": '{"rate":0.1}'}]
+
+
+def test_feedback(reader: Reader) -> None:
+    """What a person says of a run stands there when the call returns, once, however often."""
+    run = training(reader)
+    for _ in range(2):
+        told = reader.feedback(
+            "thumbs", run_id=run.run_id, passed=True, label="up", statement_id="s-1"
+        )
+    truth = reader.feedback("churned", trace_key="t-1", score=1, source="actual")
+    assert len({told, truth}) == 2
+    found = {
+        (one.judge, one.passed, one.score, one.label, one.source)
+        for one in reader.run(run.run_id).evaluations
+    }
+    assert found == {
+        ("thumbs", True, None, "up", "human"),
+        ("churned", None, 1.0, "", "actual"),
+    }

@@ -1,0 +1,248 @@
+"""Commands that list records: what they print in each form, and how they end."""
+
+import csv
+import io
+import json
+import os
+import subprocess
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from otel_ml import Client, Judge
+from tests.otel_ml_collector.cli.program import PROGRAM, environment, otel_ml
+from tests.support.collector import CollectorProcess
+from tests.support.load import PROTOBUF, make_request
+
+PROJECT = "shop/api"
+NOTHING, USAGE, UNREACHABLE, NOT_FOUND, BROKEN_PIPE = 1, 2, 3, 5, 141
+
+
+def brief(outputs: str) -> int:
+    return len(outputs)
+
+
+@pytest.fixture(scope="module")
+def endpoint(collector: CollectorProcess) -> str:
+    """A collector with two models, a score, metrics, and a project of a thousand runs."""
+    client = Client(PROJECT, endpoint=collector.endpoint)
+
+    @client.trace(name="answer", tags={"client": "acme"})
+    def answer(question: str) -> str:
+        return question.upper()
+
+    @client.assess(Judge("brief", "", brief), name="judged", inline=True)
+    def judged(question: str) -> str:
+        return question
+
+    for question in ("a", "b", "=1+1"):
+        answer(question)
+    judged("four")
+    with client.run("fit", params={"rate": 0.1}) as run:
+        for step in range(3):
+            run.log_metrics({"loss": 1 / (step + 1)}, step=step)
+    assert client.flush()
+    client.close()
+    body = make_request("many", 1_200).SerializeToString()
+    assert collector.post("/v1/traces", body, PROTOBUF)[0] == 200
+    return collector.endpoint
+
+
+def rows(text: bytes) -> list[list[str]]:
+    """Cut a table that was printed into a pipe."""
+    return [line.split() for line in text.decode().splitlines()]
+
+
+def test_table(endpoint: str) -> None:
+    """A table in a pipe is plain text with every cell whole, newest run first."""
+    done = otel_ml(
+        endpoint, "runs", "--project", PROJECT, "--columns", "model,outcome,scores,tags,inputs"
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert rows(done.stdout) == [
+        ["model", "outcome", "scores", "tags", "inputs"],
+        ["fit", "ok", "-", "-", "-"],
+        ["judged", "ok", "brief=4", "-", "four"],
+        ["answer", "ok", "-", "client=acme", "=1+1"],
+        ["answer", "ok", "-", "client=acme", "b"],
+        ["answer", "ok", "-", "client=acme", "a"],
+    ]
+
+
+def test_filter_order_and_limit(endpoint: str) -> None:
+    """A filter, an order and a limit choose the runs."""
+    asked = ("--where", 'model == "answer"', "--order", "asc", "--limit", "2")
+    done = otel_ml(endpoint, "runs", "--project", PROJECT, *asked, "--columns", "model,inputs")
+    assert rows(done.stdout)[1:] == [["answer", "a"], ["answer", "b"]]
+
+
+def test_json_is_the_answer_of_the_api(collector: CollectorProcess, endpoint: str) -> None:
+    """JSON is what the API answers, over several of its pages too."""
+    few = otel_ml(endpoint, "runs", "--project", PROJECT, "--limit", "2", "--format", "json")
+    assert json.loads(few.stdout) == collector.get("/projects/shop%2Fapi/runs", limit=2)
+    many = otel_ml(endpoint, "runs", "--project", "many", "--limit", "1100", "--format", "json")
+    expected = [run["run_id"] for run in collector.runs("many")[:1_100]]
+    assert [run["run_id"] for run in json.loads(many.stdout)["runs"]] == expected
+    models = otel_ml(endpoint, "models", "--project", PROJECT, "--format", "json")
+    assert json.loads(models.stdout) == collector.get("/projects/shop%2Fapi/models")
+
+
+def test_csv_is_read_again(endpoint: str) -> None:
+    """CSV has plain cells, JSON in the others, and no formula for a spreadsheet."""
+    names = "model,inputs_preview,tags,scores"
+    asked = ("--limit", "3", "--format", "csv", "--columns", names)
+    done = otel_ml(endpoint, "runs", "--project", PROJECT, *asked)
+    assert list(csv.reader(io.StringIO(done.stdout.decode()))) == [
+        names.split(","),
+        ["fit", "", "{}", "{}"],
+        ["judged", "four", "{}", '{"brief": 4.0}'],
+        ["answer", "'=1+1", '{"client": "acme"}', "{}"],
+    ]
+
+
+def test_parquet_is_read_again(collector: CollectorProcess, endpoint: str) -> None:
+    """Parquet has the types of the columns, and the runs of the list."""
+    asked = ("--limit", "4", "--format", "parquet")
+    table = pq.read_table(
+        io.BytesIO(otel_ml(endpoint, "runs", "--project", PROJECT, *asked).stdout)
+    )
+    listed = collector.runs(PROJECT)[:4]
+    assert table["run_id"].to_pylist() == [run["run_id"] for run in listed]
+    assert table["start_ns"].to_pylist() == [run["start_ns"] for run in listed]
+    assert table.schema.field("start_time").type == pa.timestamp("ns", "UTC")
+
+
+def test_models_and_versions(endpoint: str) -> None:
+    """Models are listed, and the versions of one with what judges said."""
+    models = otel_ml(endpoint, "models", "--project", PROJECT, "--columns", "model,runs,versions")
+    assert sorted(rows(models.stdout)) == [
+        ["answer", "3", "1"],
+        ["fit", "1", "0"],
+        ["judged", "1", "1"],
+        ["model", "runs", "versions"],
+    ]
+    asked = ("--model", "judged", "--columns", "version,runs,judges")
+    versions = otel_ml(endpoint, "models", "--project", PROJECT, *asked)
+    assert rows(versions.stdout) == [["version", "runs", "judges"], ["1", "1", "brief=4"]]
+
+
+def test_models_and_metrics_of_runs_that_match(endpoint: str) -> None:
+    """With a filter models are counted by the runs that match, and metrics are of such runs."""
+    asked = ("--where", 'tags["client"] == "acme"', "--columns", "model,runs,errors")
+    for start in ((), ("--start", f"{datetime.now(UTC) - timedelta(days=150):%Y-%m-%d}")):
+        models = otel_ml(endpoint, "models", "--project", PROJECT, *asked, *start)
+        assert rows(models.stdout) == [["model", "runs", "errors"], ["answer", "3", "0"]]
+    for kind, found in (("training", [["model"], ["fit"]]), ("model", [["model"]])):
+        where = ("--where", f'kind == "{kind}"', "--columns", "model")
+        done = otel_ml(endpoint, "metrics", "--project", PROJECT, *where)
+        assert (rows(done.stdout), done.returncode) == (found, 2 - len(found))
+
+
+def test_metrics(endpoint: str) -> None:
+    """The runs that logged metrics are listed, and the points of one."""
+    listed = otel_ml(endpoint, "metrics", "--project", PROJECT, "--format", "json")
+    [run] = json.loads(listed.stdout)["runs"]
+    assert (run["model"], run["names"], run["points"]) == ("fit", ["loss"], 3)
+    asked = ("--run", run["run_id"], "--name", "loss", "--columns", "step,value")
+    points = otel_ml(endpoint, "metrics", "--project", PROJECT, *asked)
+    assert rows(points.stdout) == [["step", "value"], ["0", "1"], ["1", "0.5"], ["2", "0.333333"]]
+
+
+def test_projects(endpoint: str) -> None:
+    """Projects are listed with the numbers of their runs."""
+    done = otel_ml(endpoint, "projects", "--columns", "project,runs", "--format", "csv")
+    found = {line[0]: line[1] for line in csv.reader(io.StringIO(done.stdout.decode()))}
+    assert (found[PROJECT], found["many"]) == ("5", "1200")
+
+
+def test_storage(endpoint: str) -> None:
+    """Bytes on disk are told by project, what days would free on demand, and a purge runs."""
+    told = json.loads(otel_ml(endpoint, "storage", "--free-days", "0", "--format", "json").stdout)
+    shares = {one["project"]: one for one in told["projects"]}
+    assert told["days"] == 0
+    assert shares["many"]["bytes"] > 0
+    assert shares["many"]["freed_records"] > 0
+    head, *lines = rows(otel_ml(endpoint, "storage").stdout)
+    assert (head[:2], len(lines)) == (["project", "bytes"], len(shares))
+    purged = otel_ml(endpoint, "storage", "--purge", "--format", "json")
+    assert purged.returncode == 0
+    assert {"tables", "bytes_before", "bytes_after"} <= set(json.loads(purged.stdout))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (("runs", "--where", 'model == "none"'), NOTHING, ""),
+        (("models", "--model", "none"), NOT_FOUND, "Project 'shop/api' has no version of a model"),
+        (("runs", "--start", "yesterday"), USAGE, "Invalid time 'yesterday'"),
+        (("runs", "--columns", "colour"), USAGE, "Unknown column 'colour': expected some of cost"),
+        (("runs", "--limit", "0"), USAGE, "Invalid --limit 0: expected 1 to 10000"),
+        (("runs", "--project", ""), USAGE, "Say which project"),
+        (("runs", "--endpoint", "nowhere"), USAGE, "Invalid endpoint 'nowhere'"),
+        (("runs", "--api-key-file", "none"), USAGE, "The key of --api-key-file cannot be read"),
+        (
+            ("runs", "--endpoint", "http://127.0.0.1:9"),
+            UNREACHABLE,
+            "No answer from http://127.0.0.1:9: connection refused",
+        ),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
+)
+def test_statuses(endpoint: str, arguments: tuple[str, ...], status: int, message: str) -> None:
+    """How a command ends says what a script can do about it; one line says it to people."""
+    where = () if "--project" in arguments else ("--project", PROJECT)
+    done = otel_ml(endpoint, *arguments, *where)
+    said = done.stderr.decode()
+    assert (done.returncode, said.startswith(f"otel-ml: {message}" if message else "")) == (
+        status,
+        True,
+    )
+    assert len(said.splitlines()) == (1 if message else 0)
+
+
+def test_place_in_a_filter(endpoint: str) -> None:
+    """What is wrong in a filter is pointed at, below the part of the filter around it."""
+    where = 'tags["日本"] == "x\x1b[2J" and ' + "model == 'a' and " * 20 + "colour > 3"
+    done = otel_ml(endpoint, "runs", "--project", PROJECT, "--where", where)
+    assert done.returncode == USAGE
+    said, shown, caret = done.stderr.decode().splitlines()
+    assert said.startswith("otel-ml: ")
+    assert (shown[caret.index("^") :], shown[2]) == ("colour > 3", "…")
+    early = otel_ml(
+        endpoint, "runs", "--project", PROJECT, "--where", 'tags["日本\x1b"] == "a" and x == 1'
+    )
+    assert early.stderr.decode().splitlines()[1:] == [
+        '  tags["日本\\x1b"] == "a" and x == 1',
+        " " * 30 + "^",
+    ]
+
+
+def test_reader_that_has_enough(endpoint: str) -> None:
+    """A command whose reader goes away ends without a word, as other programs do."""
+    command = [*PROGRAM, "runs", "--project", "many", "--limit", "1200"]
+    ours, theirs = os.pipe()
+    process = subprocess.Popen(
+        command, env=environment(endpoint), stdout=theirs, stderr=subprocess.PIPE
+    )
+    os.close(theirs)
+    os.close(ours)
+    _, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (BROKEN_PIPE, b"")
+
+
+def test_endpoint_of_the_settings(endpoint: str, tmp_path: Any) -> None:
+    """A flag is heard before the environment, which is heard before a file of settings."""
+    file = tmp_path / "otel-ml.toml"
+    file.write_text(f'http = "{endpoint.removeprefix("http://")}"\n')
+    flags = ("--project", PROJECT, "--columns", "model", "--limit", "1")
+    for arguments, variable in (
+        (("--config", str(file)), "http://127.0.0.1:9"),
+        (("--http", endpoint.removeprefix("http://")), "http://127.0.0.1:9"),
+        (("--endpoint", endpoint), "http://127.0.0.1:9"),
+        ((), endpoint),
+    ):
+        done = otel_ml(variable, "runs", *flags, *arguments)
+        assert (done.returncode, done.stdout) == (0, b"model\nfit\n")

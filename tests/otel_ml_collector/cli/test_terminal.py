@@ -1,0 +1,102 @@
+"""What reaches a terminal: tables of its width, and nothing of what data would do to it."""
+
+import io
+import json
+import re
+from typing import Final
+
+import pyarrow.parquet as pq
+import pytest
+
+from otel_ml import Client
+from tests.otel_ml_collector.cli.program import on_terminal, otel_ml
+from tests.support.collector import CollectorProcess
+
+PROJECT: Final = "hostile"
+LONG: Final = "x" * 1_000_000
+EVIL: Final = "\x1b[2J\x1b]0;own\x07 \x9b31m \u202etxt.exe\u2066 \r\n[bold]日本 العربية 👩‍💻"
+# What rich itself sends: bold, colours, and back.
+_STYLE: Final = re.compile(r"\x1b\[[0-9;]*m")
+
+
+@pytest.fixture(scope="module")
+def endpoint(collector: CollectorProcess) -> str:
+    """A collector with runs whose every text is hostile."""
+    client = Client(PROJECT, endpoint=collector.endpoint)
+
+    @client.trace(name=EVIL[:100], tags={"evil": EVIL})
+    def answer(text: str) -> str:
+        if text == EVIL:
+            raise ValueError(EVIL)
+        return text
+
+    answer(LONG)
+    with pytest.raises(ValueError, match="own"):
+        answer(EVIL)
+    assert client.flush()
+    client.close()
+    return collector.endpoint
+
+
+def risky(text: str) -> list[str]:
+    """The characters of a text that do something to a terminal, line feeds left out."""
+    return re.findall("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", text)
+
+
+@pytest.mark.parametrize("columns", ["", "model,tags,error_message,inputs,outputs"])
+@pytest.mark.parametrize("kind", ["table", "json", "csv"])
+def test_data_does_nothing_to_a_terminal(endpoint: str, kind: str, columns: str) -> None:
+    """Whatever a run holds, a terminal is sent no control character of it."""
+    named = columns.replace("inputs,outputs", "inputs_preview") if kind == "csv" else columns
+    asked = ("runs", "--project", PROJECT, "--format", kind, "--columns", named)
+    status, sent = on_terminal(endpoint, *asked)
+    assert (status, risky(_STYLE.sub("", sent))) == (0, [])
+    assert "own" in sent
+
+
+def test_json_still_says_the_same(endpoint: str) -> None:
+    """What is escaped in JSON is read as it was."""
+    done = otel_ml(endpoint, "runs", "--project", PROJECT, "--format", "json")
+    [raised, _] = json.loads(done.stdout)["runs"]
+    assert raised["tags"] == {"evil": EVIL}
+    assert risky(done.stdout.decode()) == []
+
+
+def test_export_on_a_terminal(endpoint: str) -> None:
+    """An export to a terminal does nothing to it either; Parquet is not sent to one."""
+    for kind in ("csv", "jsonl"):
+        asked = ("export", "--project", PROJECT, "--columns", "model,tags", "--format", kind)
+        status, sent = on_terminal(endpoint, *asked)
+        assert (status, risky(sent), "own" in sent) == (0, [], True)
+    for command in ("export", "runs"):
+        wanted = ("--project", PROJECT, "--format", "parquet")
+        assert on_terminal(endpoint, command, *wanted) == (
+            2,
+            "otel-ml: Parquet is no text: send it to a file with > FILE\n",
+        )
+
+
+def test_long_texts_are_whole_in_files(endpoint: str) -> None:
+    """What a table cuts is whole in a file."""
+    asked = ("export", "--project", PROJECT, "--columns", "tags,outputs", "--format", "parquet")
+    table = pq.read_table(io.BytesIO(otel_ml(endpoint, *asked).stdout))
+    assert dict(table["tags"].to_pylist()[0]) == {"evil": EVIL}
+    assert table["outputs"].to_pylist()[1] is None
+
+
+def test_table_has_the_width_of_the_terminal(endpoint: str) -> None:
+    """A table on a terminal is no wider than that, and says which columns it leaves out."""
+    for width in (60, 120):
+        asked = ("runs", "--project", PROJECT)
+        status, sent = on_terminal(endpoint, *asked, COLUMNS=str(width), NO_COLOR="1")
+        *lines, said = _STYLE.sub("", sent).splitlines()
+        assert (status, max(map(len, lines)) <= width, len(lines)) == (0, True, 3)
+        assert said.startswith("otel-ml: this terminal is too narrow for ")
+        assert said.endswith("run_id: --columns chooses")
+
+
+def test_no_colour_anywhere(endpoint: str) -> None:
+    """A pipe gets no escape sequence at all, nor does a terminal that knows none."""
+    asked = ("runs", "--project", PROJECT)
+    assert b"\x1b" not in otel_ml(endpoint, *asked).stdout
+    assert "\x1b" not in on_terminal(endpoint, *asked, TERM="dumb")[1]
