@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
-from tests.support.collector import CollectorProcess
+from tests.support.collector import CollectorProcess, running
 
 ROOT = Path(__file__).parents[2]
 CHROMIUM = "/usr/bin/chromium"
@@ -34,12 +34,8 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CollectorProcess]
         capture_output=True,
         timeout=180,
     )
-    collector = CollectorProcess(folder / "data")
-    try:
-        collector.wait_ready()
+    with running(folder / "data") as collector:
         yield collector
-    finally:
-        collector.kill()
 
 
 @pytest.fixture(scope="module")  # no longer: Playwright's event loop runs on in this thread

@@ -28,7 +28,8 @@ def test_home_counts_the_projects(tab: Tab, demo: CollectorProcess, shots: Path)
     """The home page shows each project with its number of recorded runs."""
     page = tab.open("/")
     for project in demo.get("/projects")["projects"]:
-        row = page.get_by_role("row").filter(has_text=project["project"])
+        name = page.get_by_role("link", name=project["project"], exact=True)
+        row = page.locator("tbody").first.get_by_role("row").filter(has=name)
         expect(row).to_contain_text(f"{project['runs']:,}")
     shoot(page, shots, "home")
 

@@ -5,11 +5,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from otel_ml_collector.query.answers import Artifact
+from fastapi import Request
+
+from otel_ml_collector.keyring import SESSION_COOKIE
+from otel_ml_collector.query.answers.artifacts import Artifact
 from otel_ml_collector.query.images import IMAGE_TYPES, LARGEST_BYTES
 from otel_ml_collector.web.view import number
 
-_UNITS: Final = ((1_000_000, "MB"), (1_000, "kB"))
 _SHOWN_CHARS: Final = 200
 _TIMES: Final = " \N{MULTIPLICATION SIGN} "
 _CODE: Final = """\
@@ -52,7 +54,15 @@ class Shown:
     code: str | None
 
 
-def lay_out(artifacts: Sequence[Artifact], server: str, *, needs_key: bool = False) -> list[Shown]:
+def lay_out(request: Request, artifacts: Sequence[Artifact]) -> list[Shown]:
+    """Lay out artifacts for the one who asks, the newest first."""
+    server = str(request.base_url).rstrip("/")
+    return lay_out_for(artifacts, server, needs_key=SESSION_COOKIE in request.cookies)
+
+
+def lay_out_for(
+    artifacts: Sequence[Artifact], server: str, *, needs_key: bool = False
+) -> list[Shown]:
     """Lay out artifacts, the newest first.
 
     Args:
@@ -75,14 +85,6 @@ def lay_out(artifacts: Sequence[Artifact], server: str, *, needs_key: bool = Fal
         )
         seen.add(artifact.ref)
     return shown
-
-
-def size(value: int) -> str:
-    """Write a number of bytes."""
-    for unit, name in _UNITS:
-        if value >= unit:
-            return f"{value / unit:,.1f} {name}"
-    return f"{value} bytes"
 
 
 def _image(artifact: Artifact) -> str | None:

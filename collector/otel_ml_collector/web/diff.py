@@ -7,7 +7,7 @@ from difflib import SequenceMatcher
 from itertools import zip_longest
 from typing import Final
 
-from otel_ml_collector.query.answers import Definition
+from otel_ml_collector.query.answers.models import Definition
 
 _WORDS: Final = re.compile(r"\w+|\s+|.")
 

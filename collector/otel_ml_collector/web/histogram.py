@@ -23,6 +23,7 @@ class Histogram:
         step: Width of a bar, in words.
         most: Height of the highest one.
         total: Runs in all bars; failed: failed ones among them.
+        start_ms, step_ms: Start of the first bar since the epoch, and width of one.
     """
 
     runs: str
@@ -32,6 +33,9 @@ class Histogram:
     most: int
     total: int
     failed: int
+    start_ms: int
+    step_ms: int
+    bars: int = BARS
 
 
 def lay_out(window: Window) -> tuple[Window, int]:
@@ -71,6 +75,8 @@ def draw(buckets: Sequence[Row], window: Window, step_ns: int) -> Histogram:
         most=most,
         total=total,
         failed=failed,
+        start_ms=window.start_ns // 1_000_000,
+        step_ms=step_ns // 1_000_000,
     )
 
 

@@ -12,7 +12,7 @@ from starlette.responses import RedirectResponse, Response
 
 from otel_ml_collector.access import READ
 from otel_ml_collector.keyring import SESSION_COOKIE, SESSION_S, Keyring
-from otel_ml_collector.web.pages import show_page
+from otel_ml_collector.web.render import show_page
 
 SIGN_IN: Final = "/sign-in"
 _FORM_BYTES: Final = 8_192

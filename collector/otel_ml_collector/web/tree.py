@@ -1,10 +1,10 @@
-"""Payloads for the eye: a bounded tree of any JSON value, and chat messages as a chat."""
+"""A bounded tree of any JSON value."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from otel_ml_collector.query.answers import JsonValue
+from otel_ml_collector.query.answers.values import JsonValue
 
 _NODES: Final = 400
 _OPEN_NODES: Final = 24
@@ -32,14 +32,6 @@ class Node:
     is_open: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One message of a chat."""
-
-    role: str
-    text: str
-
-
 def make_tree(value: JsonValue) -> Node:
     """Make a tree of a JSON value, at most 400 nodes and 12 levels of it.
 
@@ -52,21 +44,6 @@ def make_tree(value: JsonValue) -> Node:
             for branch in child.children:
                 branch.is_open = False
     return root
-
-
-def find_chat(value: JsonValue) -> list[Message]:
-    """Read a value as chat messages; empty when it is no chat."""
-    if isinstance(value, Mapping) and len(value) == 1:
-        value = next(iter(value.values()))
-    if not isinstance(value, list) or not value:
-        return []
-    messages = []
-    for item in value:
-        if not isinstance(item, Mapping) or not isinstance(item.get("role"), str):
-            return []
-        content = item.get("parts", item.get("content"))
-        messages.append(Message(item["role"], _content(content)[:_CHARS]))
-    return messages
 
 
 def _node(label: str, value: JsonValue, left: list[int], depth: int) -> Node:
@@ -94,21 +71,3 @@ def _branch(
         node.children.append(_node(key, item, left, depth + 1))
     node.hidden = len(items) - len(node.children)
     return node
-
-
-def _content(content: JsonValue) -> str:
-    if isinstance(content, str):
-        return content
-    if isinstance(content, list):
-        return "\n".join(_part(part) for part in content)
-    return "" if content is None else str(content)
-
-
-def _part(part: JsonValue) -> str:
-    if isinstance(part, Mapping):
-        for key in ("content", "text", "result"):
-            if isinstance(part.get(key), str):
-                return str(part[key])
-        if part.get("name"):
-            return f"{part['name']}({part.get('arguments', '')})"
-    return str(part)

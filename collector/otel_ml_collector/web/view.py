@@ -2,13 +2,16 @@
 
 import time
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
+from otel_ml_collector.query.language import conjuncts
 from otel_ml_collector.query.times import SECOND_NS
 
 THIN: Final = "\u202f"  # narrow no-break space before a unit
 _ESCAPES: Final = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\0": "\\0"}
+_UNITS: Final = ((1_000_000_000, "GB"), (1_000_000, "MB"), (1_000, "kB"))
 _STEPS: Final = ((60, 1, "s"), (3600, 60, "min"), (86_400, 3600, "h"))
 
 
@@ -49,6 +52,21 @@ def duration(value_ms: float) -> str:
 def count(value: int) -> str:
     """Write a count, thousands grouped."""
     return f"{value:,}"
+
+
+def size(value: int) -> str:
+    """Write a number of bytes."""
+    for unit, name in _UNITS:
+        if value >= unit:
+            return f"{value / unit:,.1f} {name}"
+    return f"{value} bytes"
+
+
+def money(value: float | None) -> str:
+    """Write a cost, in the currency of the price list, with its first digits that count."""
+    if value is None:
+        return "–"
+    return f"{value:.2f}" if value >= 1 or value == 0 else f"{value:.2g}"
 
 
 def percent(part: int, whole: int) -> str:
@@ -94,16 +112,28 @@ def api_address(*parts: str, **parameters: object) -> str:
 
 
 def query(parameters: Mapping[str, object]) -> str:
-    """Write parameters that are not empty as a query string."""
-    given = {key: value for key, value in parameters.items() if value not in {None, ""}}
-    return f"?{urlencode(given)}" if given else ""
+    """Write parameters that are not empty as a query string; a list stands there once an item."""
+    given = {key: value for key, value in parameters.items() if value not in (None, "", [])}
+    return f"?{urlencode(given, doseq=True)}" if given else ""
+
+
+def without(parameters: Mapping[str, object], *names: str) -> dict[str, object]:
+    """Leave parameters out."""
+    return {key: value for key, value in parameters.items() if key not in names}
 
 
 def narrow(where: str, condition: str) -> str:
-    """Add a condition to a filter."""
-    if not where:
-        return condition
-    return f"({where}) and {condition}" if " or " in where else f"{where} and {condition}"
+    """Add a condition to a filter that parses."""
+    return f"{_before(where)}{condition}"
+
+
+@lru_cache(maxsize=64)
+def _before(where: str) -> str:
+    """Write a filter so that another condition may follow; all cells of a page ask the same."""
+    parts = conjuncts(where)
+    if len(parts) == 1 and " or " in parts[0]:
+        parts = [f"({parts[0]})"]
+    return "".join(f"{part} and " for part in parts)
 
 
 def quoted(value: Any) -> str:

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from otel_ml_collector.query.answers import Artifact
-from otel_ml_collector.web.artifacts import lay_out, size
+from otel_ml_collector.query.answers.artifacts import Artifact
+from otel_ml_collector.web.artifacts import lay_out_for
+from otel_ml_collector.web.view import size
 from tests.otel_ml_collector.asgi import ask
 from tests.otel_ml_collector.spans import NOW_NS, id_of, make_artifact, make_call
 from tests.otel_ml_collector.stores import Service
@@ -40,19 +41,19 @@ def artifact(**told: Any) -> Artifact:
 )
 def test_facts(preview: Any, facts: list[tuple[str, str]]) -> None:
     """A preview is shown as pairs of name and text, of an array with its shape and statistics."""
-    (shown,) = lay_out([artifact(preview=preview)], SERVER)
+    (shown,) = lay_out_for([artifact(preview=preview)], SERVER)
     assert list(shown.facts) == facts
 
 
 def test_older() -> None:
     """Of a reference that was logged twice the newest is told from the other."""
-    shown = lay_out([artifact(), artifact(ref="b"), artifact()], SERVER)
+    shown = lay_out_for([artifact(), artifact(ref="b"), artifact()], SERVER)
     assert [one.is_newest for one in shown] == [True, True, False]
 
 
 def test_code() -> None:
     """The code names the document's address as Python does; without a document there is none."""
-    shown = lay_out([artifact(url=URL), artifact()], SERVER)
+    shown = lay_out_for([artifact(url=URL), artifact()], SERVER)
     assert shown[0].code is not None
     texts = [
         node.value for node in ast.walk(ast.parse(shown[0].code)) if type(node) is ast.Constant
@@ -73,7 +74,7 @@ def test_code() -> None:
 )
 def test_image(told: dict[str, Any], image: str | None) -> None:
     """An image that is here, and not very large, is shown."""
-    (shown,) = lay_out([artifact(**told)], SERVER)
+    (shown,) = lay_out_for([artifact(**told)], SERVER)
     assert shown.image == image
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otel_ml_collector.query.answers import Definition
+from otel_ml_collector.query.answers.models import Definition
 from otel_ml_collector.web.diff import Fact, Line, Side, blocks, changes, compare, facts
 
 

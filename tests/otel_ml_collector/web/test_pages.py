@@ -5,6 +5,7 @@ import math
 import re
 import time
 from dataclasses import replace
+from html import unescape
 from html.parser import HTMLParser
 from urllib.parse import quote, unquote, urlsplit
 
@@ -354,14 +355,20 @@ def test_metrics_without_numbers(service: Service, project: str) -> None:
 
 
 def test_huge_trace(service: Service, project: str) -> None:
-    """A page of a trace of 600 spans is answered, and says how many it shows."""
+    """Of a trace of 601 spans the page has 500, and loads the others where they belong."""
     root = make_call("root", trace_id=trace_id(77), span_id=span_id(1))
     spans = [
         make_span(f"s{n}", trace_id=trace_id(77), parent_span_id=root.span_id) for n in range(600)
     ]
     service.store.take(project, root, *spans)
     page = get(service, f"/projects/{project}/runs/{id_of(root)}").text
-    assert "601 spans, no errors. The first 500 are shown." in page
+    assert "The first 500 spans, no errors. More are loaded where they belong." in page
+    assert page.count('class="l2 host"') == 499
+    [more] = re.findall('hx-get="([^"]*/spans[^"]*)"', page)
+    rest = get(service, unescape(more)).text
+    assert rest.count('class="l2 host"') == 100
+    [more] = re.findall('hx-get="([^"]*/spans[^"]*)"', rest)
+    assert get(service, unescape(more)).text.count('class="l2 host"') == 1
 
 
 def test_deep_payload(service: Service, project: str) -> None:

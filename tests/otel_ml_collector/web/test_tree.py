@@ -1,18 +1,12 @@
-"""Tests of payloads for the eye: bounded trees and chats."""
+"""Tests of bounded trees."""
 
 from typing import Any
 
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
-from otel_ml_collector.web.tree import Message, Node, find_chat, make_tree
-
-json_values = st.recursive(
-    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), st.text()),
-    lambda inner: st.one_of(st.lists(inner), st.dictionaries(st.text(), inner)),
-    max_leaves=20,
-)
+from otel_ml_collector.web.tree import Node, make_tree
+from tests.otel_ml_collector.web.values import json_values
 
 
 def shown(node: Node) -> list[Node]:
@@ -94,67 +88,3 @@ def test_bounds(value: Any) -> None:
     for one in nodes:
         if one.kind == "branch":
             assert one.text[1:-1] == str(len(one.children) + one.hidden)
-
-
-USER = {"role": "user", "content": "Where?"}
-
-
-@pytest.mark.parametrize(
-    ("value", "messages"),
-    [
-        ([USER], [Message("user", "Where?")]),
-        ({"messages": [USER]}, [Message("user", "Where?")]),
-        (
-            [{"role": "system", "parts": "Be short."}, USER],
-            [Message("system", "Be short."), Message("user", "Where?")],
-        ),
-        (
-            [{"role": "user", "parts": [{"type": "text", "content": "one"}, {"text": "two"}]}],
-            [Message("user", "one\ntwo")],
-        ),
-        (
-            [{"role": "assistant", "parts": [{"name": "search", "arguments": {"q": "a"}}]}],
-            [Message("assistant", "search({'q': 'a'})")],
-        ),
-        (
-            [{"role": "tool", "parts": [{"type": "tool_call_response", "result": "found"}]}],
-            [Message("tool", "found")],
-        ),
-        ([{"role": "assistant", "content": None}], [Message("assistant", "")]),
-        ([{"role": "assistant"}], [Message("assistant", "")]),
-        ([{"role": "user", "content": 7}], [Message("user", "7")]),
-        ([{"role": "user", "content": "x" * 5_000}], [Message("user", "x" * 4_000)]),
-    ],
-)
-def test_chat(value: Any, messages: list[Message]) -> None:
-    """Messages are read with their roles and texts, a tool's call as such."""
-    assert find_chat(value) == messages
-
-
-@pytest.mark.parametrize(
-    "value",
-    [
-        None,
-        "text",
-        3,
-        [],
-        {},
-        [1],
-        ["user"],
-        [{"content": "Where?"}],
-        [{"role": 3, "content": "Where?"}],
-        [USER, "text"],
-        {"messages": [USER], "model": "gpt"},
-        {"messages": "text"},
-    ],
-    ids=repr,
-)
-def test_no_chat(value: Any) -> None:
-    """What is no list of messages is no chat."""
-    assert find_chat(value) == []
-
-
-@given(json_values)
-def test_any_value(value: Any) -> None:
-    """Any value is a chat or none, and nothing else happens."""
-    assert isinstance(find_chat(value), list)

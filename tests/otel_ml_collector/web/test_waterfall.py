@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from otel_ml_collector.query.answers import RunSummary, Tokens
-from otel_ml_collector.web.waterfall import Bar, lay_out
+from otel_ml_collector.query.answers.parts import Tokens
+from otel_ml_collector.query.answers.runs import RunSummary
+from otel_ml_collector.web.waterfall import Axis, Bar, Rest, Waterfall, lay_out, lay_out_below
 from tests.otel_ml_collector.spans import MS_NS, NOW_NS
 
 
@@ -55,8 +56,12 @@ def make_run(
     )
 
 
-def tree(bars: Sequence[Bar]) -> list[tuple[str, int]]:
-    return [(bar.run.name, bar.level) for bar in bars]
+def bars_of(drawn: Waterfall) -> list[Bar]:
+    return [row for row in drawn.bars if isinstance(row, Bar)]
+
+
+def tree(bars: Sequence[Bar | Rest]) -> list[tuple[str, int]]:
+    return [(bar.run.name, bar.level) for bar in bars if isinstance(bar, Bar)]
 
 
 def test_tree() -> None:
@@ -78,7 +83,7 @@ def test_tree() -> None:
         ("a", 2),
         ("other root", 1),
     ]
-    assert [bar.is_parent for bar in drawn.bars] == [True, True, False, False, False, False]
+    assert [bar.is_parent for bar in bars_of(drawn)] == [True, True, False, False, False, False]
     assert (drawn.total, drawn.errors, drawn.orphans) == (6, 0, 0)
 
 
@@ -100,14 +105,14 @@ def test_places() -> None:
         ],
         NOW_NS,
     )
-    assert drawn.length_ms == 400
-    assert [(bar.x, bar.width) for bar in drawn.bars] == [(0, 50), (12.5, 25), (37.5, 62.5)]
+    assert drawn.axis.length_ms == 400
+    assert [(bar.x, bar.width) for bar in bars_of(drawn)] == [(0, 50), (12.5, 25), (37.5, 62.5)]
 
 
 def test_no_length() -> None:
     """A trace that took no time is drawn."""
     drawn = lay_out([make_run("root", length_ms=0)], NOW_NS)
-    assert [(bar.x, bar.width) for bar in drawn.bars] == [(0, 0)]
+    assert [(bar.x, bar.width) for bar in bars_of(drawn)] == [(0, 0)]
 
 
 def test_nothing() -> None:
@@ -144,7 +149,7 @@ def test_cycle() -> None:
     """Spans that are each other's parents are all shown, once."""
     runs = [make_run("a", "b"), make_run("b", "a"), make_run("c", "b"), make_run("root")]
     drawn = lay_out(runs, NOW_NS)
-    assert sorted(bar.run.name for bar in drawn.bars) == ["a", "b", "c", "root"]
+    assert sorted(bar.run.name for bar in bars_of(drawn)) == ["a", "b", "c", "root"]
     assert drawn.total == 4
 
 
@@ -192,8 +197,8 @@ def test_open_ends() -> None:
         NOW_NS + 400 * MS_NS,
     )
     assert tree(drawn.bars) == [("root", 1), ("ended", 2), ("dead", 2)]
-    assert [(bar.x, bar.width) for bar in drawn.bars] == [(0, 100), (12.5, 25), (25, 50)]
-    assert (drawn.length_ms, drawn.unfinished, drawn.orphans) == (400, 2, 0)
+    assert [(bar.x, bar.width) for bar in bars_of(drawn)] == [(0, 100), (12.5, 25), (25, 50)]
+    assert (drawn.axis.length_ms, drawn.unfinished, drawn.orphans) == (400, 2, 0)
 
 
 def test_clock_behind() -> None:
@@ -205,4 +210,34 @@ def test_clock_behind() -> None:
         ],
         NOW_NS,
     )
-    assert [(bar.run.name, bar.width) for bar in drawn.bars] == [("a", 0), ("b", 0)]
+    assert [(bar.run.name, bar.width) for bar in bars_of(drawn)] == [("a", 0), ("b", 0)]
+
+
+def test_what_is_cut_goes_on() -> None:
+    """Below each run of which not all children are there stands a row for the others."""
+    runs = [
+        make_run("root", start_ms=0, length_ms=1_000),
+        make_run("a", "root", start_ms=10, length_ms=500),
+        make_run("b", "root", start_ms=20, length_ms=5),
+        make_run("a1", "a", start_ms=50, length_ms=5),
+    ]
+    ids = {run.name: run.run_id for run in runs}
+    counts = {ids["root"]: 2, ids["a"]: 4, ids["a1"]: 1}
+    rows = lay_out(runs, NOW_NS, "cursor", counts).bars
+    assert [row for row in rows if isinstance(row, Rest)] == [
+        Rest(runs[3], 4, 1, "cursor"),
+        Rest(runs[1], 3, 3, "cursor"),
+    ]
+    assert [isinstance(row, Rest) for row in rows] == [False, False, False, True, True, False]
+
+
+def test_rows_below_one() -> None:
+    """Runs that are loaded later stand on the axis of the others, with a row for what is below."""
+    runs = [make_run("a", start_ms=100, length_ms=50), make_run("b", start_ms=200, length_ms=50)]
+    axis = Axis(make_run("root", start_ms=0).start_ns, 1_000)
+    rows = lay_out_below(runs, {runs[1].run_id: 7}, 3, axis, NOW_NS)
+    assert [(bar.x, bar.width, bar.level) for bar in rows if isinstance(bar, Bar)] == [
+        (10, 5, 3),
+        (20, 5, 3),
+    ]
+    assert rows[2:] == [Rest(runs[1], 4, 7, None)]

@@ -27,9 +27,9 @@ async function draw(box) {
   const x = series.points.map((point, place) => (hasSteps ? point.step : place));
   const y = series.points.map((point) => point.value);
   const axis = {
-    stroke: colour("--mute"),
-    grid: { stroke: colour("--line"), width: 1 },
-    ticks: { stroke: colour("--line"), width: 1 },
+    stroke: () => colour("--mute"),
+    grid: { stroke: () => colour("--line"), width: 1 },
+    ticks: { stroke: () => colour("--line"), width: 1 },
     font: `12px ${style.getPropertyValue("--sans")}`,
   };
   const single = x.length === 1;
@@ -44,7 +44,7 @@ async function draw(box) {
         { label: hasSteps ? "step" : "point" },
         {
           label: box.dataset.name,
-          stroke: colour("--accent"),
+          stroke: () => colour("--accent"),
           width: 1.5,
           points: { show: x.length < 60, size: 5 },
         },
@@ -54,6 +54,7 @@ async function draw(box) {
     [x, y],
     box,
   );
+  document.addEventListener("otel-ml:theme", () => plot.redraw());
   new ResizeObserver(() => plot.setSize({ width: box.clientWidth, height: 180 })).observe(box);
 }
 

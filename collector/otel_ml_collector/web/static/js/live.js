@@ -1,0 +1,82 @@
+// Live tail: new runs that match the filter take their places in the table as they come.
+
+const button = document.querySelector("#live");
+const body = document.querySelector(".runs tbody");
+const MOST_ROWS = 1000;
+const GATHER_MS = 250;
+let source = null;
+let waiting = null;
+let earliest = null;
+
+/** Put new rows where they stand by start, newest first; what is there already stays. */
+function place(html) {
+  const fresh = document.createElement("tbody");
+  fresh.innerHTML = html;
+  for (const row of fresh.querySelectorAll("tr[data-run]")) {
+    const there = body.querySelector(`tr[data-run="${CSS.escape(row.dataset.run)}"]`);
+    if (there) {
+      there.replaceWith(row);
+      continue;
+    }
+    const after = [...body.querySelectorAll("tr[data-run]")].find(
+      (other) => BigInt(other.dataset.start) <= BigInt(row.dataset.start),
+    );
+    row.classList.add("fresh");
+    body.insertBefore(row, after ?? body.querySelector(".more"));
+  }
+  const rows = body.querySelectorAll("tr[data-run]");
+  for (const row of [...rows].slice(MOST_ROWS)) row.remove();
+}
+
+/** Fetch the rows of what came in the last moment, all in one request. */
+async function fetchRows() {
+  waiting = null;
+  if (!body) {
+    location.reload(); // the first run of an empty list brings the table with it
+    return;
+  }
+  const address = new URL(button.dataset.rows, location.href);
+  address.searchParams.set("start", earliest);
+  earliest = null;
+  const answer = await fetch(address);
+  if (answer.ok) place(await answer.text());
+}
+
+function onRun(event) {
+  const run = JSON.parse(event.data);
+  if (earliest === null || run.start_time < earliest) earliest = run.start_time;
+  waiting ??= setTimeout(fetchRows, GATHER_MS);
+}
+
+function start() {
+  source = new EventSource(button.dataset.live);
+  source.addEventListener("run", onRun);
+  source.addEventListener("error", () => {
+    if (source?.readyState === EventSource.CLOSED) stop();
+  });
+  button.setAttribute("aria-pressed", "true");
+}
+
+function stop() {
+  source?.close();
+  source = null;
+  button.setAttribute("aria-pressed", "false");
+}
+
+/** Keep the choice in the address, so that a link and a reload are live too. */
+function remember(isLive) {
+  const address = new URL(location.href);
+  if (isLive) address.searchParams.set("live", "1");
+  else address.searchParams.delete("live");
+  history.replaceState(history.state, "", address);
+}
+
+if (button) {
+  button.addEventListener("click", () => {
+    if (source) stop();
+    else start();
+    remember(source !== null);
+  });
+  if (new URL(location.href).searchParams.has("live")) start();
+  addEventListener("pagehide", stop);
+}

@@ -1,0 +1,16 @@
+// Choices that need no button.
+
+document.addEventListener("change", (event) => {
+  if (event.target.matches("[data-submit]")) event.target.form.requestSubmit();
+});
+
+// Lists that float close when the user goes elsewhere.
+document.addEventListener("click", (event) => {
+  for (const open of document.querySelectorAll("details.switch[open]")) {
+    if (!open.contains(event.target)) open.open = false;
+  }
+});
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "Escape") return;
+  for (const open of document.querySelectorAll("details.switch[open]")) open.open = false;
+});

@@ -1,0 +1,34 @@
+// Saved views: the address of the list under a name.
+
+import { send } from "./api.js";
+
+const KEPT = ["where", "last", "start", "end", "order", "live"];
+const views = document.querySelector("#views");
+
+function addressOf(name) {
+  return `${views.dataset.views}/${encodeURIComponent(name)}`;
+}
+
+/** Read from the address what a view keeps. */
+function parameters() {
+  const given = new URL(location.href).searchParams;
+  const kept = {};
+  for (const name of KEPT) if (given.get(name)) kept[name] = given.get(name);
+  const columns = given.getAll("columns");
+  if (columns.length) kept.columns = columns.join("\n");
+  return kept;
+}
+
+views?.querySelector("#save-view").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const name = event.target.elements.name.value.trim();
+  const view = { page: "runs", parameters: parameters() };
+  if (name && (await send("PUT", addressOf(name), view))) location.reload();
+});
+
+views?.addEventListener("click", async (event) => {
+  const button = event.target.closest("[data-delete]");
+  if (button && (await send("DELETE", addressOf(button.dataset.delete)))) {
+    button.closest(".row").remove();
+  }
+});

@@ -1,0 +1,35 @@
+"""Tests of the columns of the runs table."""
+
+from otel_ml_collector.web.columns import FIELDS, Column, choose, offer
+from otel_ml_collector.web.spark import spark
+
+USUAL = list(FIELDS[:6])
+
+
+def test_usual_columns() -> None:
+    """Without a choice the table has six columns."""
+    assert choose([], []) == USUAL
+
+
+def test_chosen_columns() -> None:
+    """The address names fields, judges and tags in their order, each once."""
+    keys = ["model", "score:grounded", "tag:client", "model", "tag:", "no such"]
+    assert choose(keys, []) == [
+        FIELDS[2],
+        Column("score:grounded", "grounded", "n w3"),
+        Column("tag:client", "client"),
+    ]
+    assert choose(["no such"], []) == USUAL
+
+
+def test_what_is_chosen_is_offered() -> None:
+    """A column that no run on the page has can still be taken away."""
+    chosen = choose(["tag:rare"], [])
+    assert offer(chosen, []) == [*FIELDS, *chosen]
+
+
+def test_curve() -> None:
+    """A curve keeps the places of what is missing; where nothing changes it is level."""
+    assert spark([0, None, 10]) == "0.0,19.0 100.0,1.0"
+    assert spark([None, 3, 3]) == "50.0,10.0 100.0,10.0"
+    assert spark([None, None]) == ""
