@@ -11,7 +11,7 @@ import pytest
 
 from tests.deploy import compose
 from tests.deploy.tools import DEPLOY, change, read_yaml, run
-from tests.support.collector import CollectorProcess
+from tests.support.collector import CollectorProcess, running
 
 pytestmark = pytest.mark.deploy
 
@@ -78,14 +78,10 @@ def test_compose_rules_refuse(old: str, new: str, problem: str, tmp_path: Path) 
 def named(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CollectorProcess]:
     """A collector with the allowed hosts of the compose file."""
     environment = read_yaml(COMPOSE)["services"]["otel-ml"]["environment"]
-    collector = CollectorProcess(
+    with running(
         tmp_path_factory.mktemp("named"), "--allowed-hosts", environment["OTEL_ML_ALLOWED_HOSTS"]
-    )
-    try:
-        collector.wait_ready()
+    ) as collector:
         yield collector
-    finally:
-        collector.kill()
 
 
 def test_collector_answers_prometheus(named: CollectorProcess) -> None:

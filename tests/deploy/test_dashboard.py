@@ -74,7 +74,7 @@ def test_data_sources_are_services() -> None:
     folder = DEPLOY / "grafana/provisioning/datasources"
     sources = [s for file in folder.glob("*.yaml") for s in read_yaml(file)["datasources"]]
     hosts = {source["url"].removeprefix("http://").partition(":")[0] for source in sources}
-    assert hosts == {"prometheus", "jaeger"}
+    assert hosts == {"prometheus", "jaeger", "otel-ml"}
     assert hosts <= set(read_yaml(DEPLOY / "compose.yaml")["services"])
 
 
