@@ -1,18 +1,19 @@
 """The long ones: ``make soak``.
 
-Ten minutes without a collector, ten million calls; a hundred kills of the collector, a minute on a
-bad disk, a million broken requests.
+Ten minutes without a collector, ten million calls, ten million runs; a hundred kills of the
+collector, a minute on a bad disk, a million broken requests.
 """
 
 from typing import Final
 
-from tests.bench import crashed, memory, mutated, outage, trouble
+from tests.bench import crashed, memory, mutated, outage, queries, trouble
 
 OUTAGE_S: Final = 600
 CALLS: Final = 10_000_000
 KILLS: Final = 100
 TROUBLE_S: Final = 60
 MUTATED: Final = 1_000_000
+RUNS: Final = 10_000_000
 
 
 def main() -> None:
@@ -22,6 +23,7 @@ def main() -> None:
     crashed.report(KILLS)
     trouble.report(TROUBLE_S)
     mutated.report(MUTATED)
+    queries.report(RUNS)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,150 @@
+"""How fast a store of a million runs answers, through HTTP: idle, and while runs are written."""
+
+import argparse
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from tests.bench.dataset import Dataset, Plan
+from tests.bench.dataset_load import load, send_all
+from tests.bench.queries_asked import Asked, make_queries
+from tests.bench.queries_store import report_store
+from tests.bench.table import print_table, verdict
+from tests.support.collector import CollectorProcess
+
+RUNS: Final = 1_000_000
+TIMES: Final = 40
+_WARM: Final = 5
+_WRITTEN_A_SECOND: Final = 2_000
+_AT_ONCE: Final = 500
+_LONGEST_S: Final = 600
+_OK: Final = 200
+# While runs are written, an answer may take twice as long.
+_BUSY: Final = 2
+
+_Figures = dict[str, list[float] | str]
+
+
+def report(
+    runs: int = RUNS,
+    folder: Path | None = None,
+    only: str = "",
+    *,
+    written: bool = True,
+    times: int = TIMES,
+) -> None:
+    """Measure and print.
+
+    Args:
+        runs: How many the store has.
+        folder: Where they are kept for another time; None for a store that is thrown away.
+        only: Ask only what has this in its title.
+        written: Whether to measure while runs are written too, which adds to the store.
+        times: How often each question is asked.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        data_dir = folder or Path(scratch) / "data"
+        loaded = load(data_dir, runs)
+        collector = CollectorProcess(data_dir)
+        try:
+            collector.wait_ready()
+            queries = [one for one in make_queries(collector, loaded) if only in one.title]
+            idle = {one.title: ask(collector, one, times) for one in queries}
+            memory_mb = collector.peak_mb
+            busy: _Figures = {}
+            if written:
+                with _writing(collector):
+                    busy = {one.title: ask(collector, one, times) for one in queries}
+            _print_queries(queries, idle, busy, loaded.runs)
+            if not only:
+                report_store(collector, data_dir, loaded, memory_mb)
+        finally:
+            collector.stop()
+
+
+def ask(collector: CollectorProcess, asked: Asked, times: int = TIMES) -> list[float] | str:
+    """Ask a question many times; returns milliseconds, or what was answered instead of 200."""
+    took_ms = []
+    connection = HTTPConnection(urlsplit(collector.endpoint).netloc, timeout=30)
+    for place in range(_WARM + times):
+        path = asked.path(place)
+        started = time.perf_counter()
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        body = answer.read()
+        took_ms.append((time.perf_counter() - started) * 1e3)
+        if answer.status != _OK:
+            return f"{answer.status} {body[:80].decode()}"
+        assert asked.fits(body), (asked.title, path, body[:300])
+    connection.close()
+    return took_ms[_WARM:]
+
+
+@contextmanager
+def _writing(collector: CollectorProcess) -> Iterator[None]:
+    """Send 2,000 new runs a second, evenly, as long as the block lasts."""
+    runs = _WRITTEN_A_SECOND * _LONGEST_S
+    plan = Plan(runs, time.time_ns(), seed=time.time_ns(), days=_LONGEST_S / 86_400)
+    requests = Dataset(plan).requests(_AT_ONCE)
+    ended = threading.Event()
+
+    def work() -> None:
+        due = time.perf_counter()
+        for request in requests:
+            send_all(collector.endpoint, iter([request]), in_flight=1)
+            due += _AT_ONCE / _WRITTEN_A_SECOND
+            if ended.wait(max(due - time.perf_counter(), 0)):
+                return
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def _print_queries(queries: Sequence[Asked], idle: _Figures, busy: _Figures, runs: int) -> None:
+    rows = []
+    for one in queries:
+        row = [one.title, *_figures(idle[one.title], one.floor_ms)]
+        if busy:
+            row += _figures(busy[one.title], one.floor_ms * _BUSY)
+        rows.append(row)
+    heads = [f"{runs:,} runs", "p50, ms", "p95, ms", "floor, ms", ""]
+    if busy:
+        heads += ["while written: p50", "p95", "floor", ""]
+    print_table(heads, rows)
+
+
+def _figures(took_ms: Sequence[float] | str, floor_ms: float) -> list[str]:
+    if isinstance(took_ms, str):
+        return [took_ms, "", f"{floor_ms:.0f}", verdict(reached=False)]
+    p95 = statistics.quantiles(took_ms, n=20)[-1]
+    middle = statistics.median(took_ms)
+    return [f"{middle:.1f}", f"{p95:.1f}", f"{floor_ms:.0f}", verdict(p95 <= floor_ms)]
+
+
+def main() -> None:
+    """Measure over a store that is kept."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.queries", description=__doc__)
+    parser.add_argument("--data-dir", type=Path, help="loaded when it is new, and kept")
+    parser.add_argument("--runs", type=int, default=RUNS)
+    parser.add_argument("--only", default="", help="only what has this in its title")
+    parser.add_argument("--idle", action="store_true", help="do not write meanwhile")
+    parser.add_argument("--times", type=int, default=TIMES, help="how often each is asked")
+    given = parser.parse_args()
+    written = not given.idle
+    report(given.runs, given.data_dir, given.only, written=written, times=given.times)
+
+
+if __name__ == "__main__":
+    main()
