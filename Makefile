@@ -6,11 +6,14 @@ PROTO_VENV := .venv-proto
 # What tests/interop and tests/services run with beside $(VENV), whose SDK is the newest:
 # requirements/<name>.txt.
 INTEROP := sdk-1.25 sdk-1.36 sdk-1.44 peers threads services rotel
+# One environment for each library whose spans tests/recorded holds, and one for those of npm.
+RECORDERS := $(patsubst tests/recorded/requirements/%.txt,.cache/recorded/%/stamp, \
+  $(wildcard tests/recorded/requirements/*.txt)) tests/recorded/recorders/node_modules/stamp
 PROMTOOL := .cache/prometheus/usr/bin/promtool
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-integrations check check-proto check-deploy bench soak docs proto requirements format clean
+.PHONY: help demo test test-all test-integrations check check-proto check-deploy bench soak recorded docs proto released-proto requirements format clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -39,15 +42,25 @@ bench: $(VENV)/dev.stamp ## Print the numbers of docs/benchmarks.md as this mach
 
 soak: $(VENV)/dev.stamp ## The long ones: 10 minutes without a collector, 100 kills, a million broken requests
 	$(BIN)/python -m tests.bench.soak
+	OTEL_ML_TEST_REQUESTS=200 $(BIN)/python -m pytest tests/otel_ml_collector/api/test_any_request.py
 
 check-deploy: $(VENV)/deploy.stamp $(PROMTOOL) ## Validate deploy/ with real tools (Debian, Ubuntu)
 	PATH="$(CURDIR)/$(dir $(PROMTOOL)):$$PATH" $(BIN)/python -m pytest -m deploy tests/deploy
 
-docs: $(VENV)/dev.stamp ## Write docs/reference.md from the docstrings
+recorded: $(VENV)/dev.stamp $(RECORDERS) ## Record again what real libraries export (one: RECORDED=langfuse)
+	$(BIN)/python -m tests.recorded $(RECORDED)
+
+docs: $(VENV)/dev.stamp ## Write docs/reference.md from the docstrings, docs/dialects.md from the mapping
 	$(BIN)/python -m docs.make_reference
+	$(BIN)/python -m docs.make_dialects
 
 proto: $(PROTO_VENV)/stamp ## Make the generated code again
 	$(call generate,collector)
+
+# With each release: what stands in it is promised from then on, and check-proto holds to it.
+released-proto: $(VENV)/dev.stamp
+	$(BIN)/buf breaking proto --against proto/released.json
+	$(BIN)/buf build proto --exclude-source-info --output proto/released.json
 
 format: $(VENV)/dev.stamp ## Format and mend what can be mended
 	$(BIN)/ruff check --fix .
@@ -112,6 +125,15 @@ $(PROTO_VENV)/stamp: requirements/proto.txt
 	$(BIN)/python -m pip --python .venv-$* install --quiet --require-hashes -r $<
 	@touch $@
 
+.cache/recorded/%/stamp: tests/recorded/requirements/%.txt | $(BIN)/python
+	$(PYTHON) -m venv --clear --without-pip .cache/recorded/$*
+	$(BIN)/python -m pip --python .cache/recorded/$* install --quiet -r $<
+	@touch $@
+
+tests/recorded/recorders/node_modules/stamp: tests/recorded/recorders/package-lock.json
+	cd $(<D) && npm ci --ignore-scripts --no-audit --no-fund
+	@touch $@
+
 # With the project itself: its entry points are what opentelemetry-instrument finds.
 .venv-integrations/stamp: requirements/torch.txt requirements/integrations.txt pyproject.toml \
   | $(BIN)/python
@@ -132,6 +154,7 @@ endef
 
 check-proto: $(VENV)/dev.stamp $(PROTO_VENV)/stamp
 	$(BIN)/buf lint proto
+	$(BIN)/buf breaking proto --against proto/released.json
 	@rm -rf $(PROTO_VENV)/generated && mkdir $(PROTO_VENV)/generated
 	@$(call generate,$(PROTO_VENV)/generated)
 	@for file in $(PROTO_VENV)/generated/otel_ml_collector/_proto/*; do \

@@ -19,6 +19,10 @@ _INTERNAL: Final = (
     *("current.Run.send_evaluation", "current.Run.send_waiting", "current.Run.announce"),
     *("opened.OpenedRun.tell_open", "judges.judge.Judge.definition", "judges.judge.Judge.steps"),
 )
+# What users make themselves of a module whose other classes they are only given.
+_MADE: Final = frozenset({"otel_ml.reader.reader.Reader"})
+# Several of its classes are called as those of what records.
+_READER: Final = "reader."
 _GOOGLE: Final[griffe.GoogleOptions] = {
     "returns_multiple_items": False,
     "returns_named_value": False,
@@ -73,12 +77,13 @@ class Reference:
         for name in _exports(self.package):
             self._add(name, _target(self.package[name]), 2)
 
-    def add_module(self, name: str) -> None:
-        """Add what `__all__` of a public module names."""
+    def add_module(self, name: str, chapter: str = "") -> None:
+        """Add what `__all__` of a public module names, titles behind the name of its chapter."""
         module = _target(self.package[name])
         self.entries.append(Entry(module.path, 2, module))
         for exported in _exports(module):
-            self._add(exported, _target(module[exported]), 3, is_made=False)
+            thing = _target(module[exported])
+            self._add(chapter + exported, thing, 3, is_made=thing.path in _MADE)
 
     def add_types(self) -> None:
         """Add what signatures name and no one else describes."""
@@ -151,6 +156,7 @@ def write(reference: Reference) -> str:
     page.add(_BEGINNING)
     page.add("\n".join(_contents(reference, page)))
     for entry in reference.entries:
+        page.chapter = _READER if entry.title.startswith(_READER) else ""
         page.add(f"{'#' * entry.level} {entry.title}")
         thing = entry.thing
         if isinstance(thing, griffe.Attribute) and str(thing.value).startswith(_DEFAULT_CLIENT):
@@ -183,6 +189,7 @@ def make() -> str:
     reference.add_public()
     reference.add_module("types")
     reference.add_module("testing")
+    reference.add_module("reader", _READER)
     reference.add_types()
     return write(reference)
 

@@ -23,6 +23,7 @@ class Page:
     """
 
     def __init__(self, titles: Sequence[str]) -> None:
+        self.chapter = ""  # what the titles of this chapter begin with, so that links stay in it
         self._parts: list[str] = []
         self._anchors: dict[str, str] = {}
         counts: Counter[str] = Counter()
@@ -60,7 +61,7 @@ class Page:
 
     def link(self, title: str) -> str:
         """Return a link to a heading; code where there is none."""
-        known = self._anchors.get(title)
+        known = self._anchors.get(self.chapter + title) or self._anchors.get(title)
         return f"`{title}`" if known is None else f"[`{title}`](#{known})"
 
     def type(self, annotation: object) -> str:
@@ -68,7 +69,7 @@ class Page:
         text = _code(annotation)
         parts, at = [], 0
         for found in _TYPE.finditer(text):
-            if found[0] in self._anchors:
+            if {found[0], self.chapter + found[0]} & self._anchors.keys():
                 parts += [text[at : found.start()], self.link(found[0])]
                 at = found.end()
         parts.append(text[at:])
@@ -190,7 +191,7 @@ def _fields(page: Page, thing: griffe.Class) -> Iterable[tuple[str, str]]:
         for one in section.value
     }
     for parameter in thing.parameters:
-        if parameter.name != "self":
+        if parameter.name != "self" and not parameter.name.startswith("_"):
             name = _typed(page, parameter.name, parameter.annotation)
             yield name, texts.get(parameter.name, "")
 

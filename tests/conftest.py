@@ -9,7 +9,7 @@ from typing import Final
 
 import pytest
 
-from tests.support.collector import CollectorProcess
+from tests.support.collector import CollectorProcess, running
 
 NODE_LOCK: Final = Path(__file__).parent / "node" / "package-lock.json"
 NODE_INSTALLED: Final = NODE_LOCK.parent / "node_modules" / "installed-package-lock.json"
@@ -18,23 +18,15 @@ NODE_INSTALLED: Final = NODE_LOCK.parent / "node_modules" / "installed-package-l
 @pytest.fixture(scope="module")
 def collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CollectorProcess]:
     """A collector for one module; tests keep apart by their projects."""
-    process = CollectorProcess(tmp_path_factory.mktemp("data"))
-    try:
-        process.wait_ready()
+    with running(tmp_path_factory.mktemp("data")) as process:
         yield process
-    finally:
-        process.kill()
 
 
 @pytest.fixture
 def own_collector(tmp_path: Path) -> Iterator[CollectorProcess]:
     """A collector for one test that stops, kills or restarts it."""
-    process = CollectorProcess(tmp_path / "data")
-    try:
-        process.wait_ready()
+    with running(tmp_path / "data") as process:
         yield process
-    finally:
-        process.kill()
 
 
 @pytest.fixture(scope="session")

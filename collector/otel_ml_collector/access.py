@@ -4,6 +4,7 @@ Every request has an `Access`: that of its key, or `OPEN` while there are no key
 the ASGI scope, so that whoever answers asks the same one.
 """
 
+import ipaddress
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
@@ -43,6 +44,11 @@ class Access:
     spans_per_second: int = 0
     bytes_per_second: int = 0
 
+    @property
+    def named_projects(self) -> list[str]:
+        """Its projects as they are written: `ALL_PROJECTS` alone for all."""
+        return [ALL_PROJECTS] if self.projects is None else list(self.projects)
+
     def has(self, scope: str) -> bool:
         """Tell whether it has a scope, over whatever projects."""
         return scope in self.scopes
@@ -72,6 +78,11 @@ class Access:
         return projects is not None and set(projects) <= set(self.projects)
 
 
+def read_projects(named: Sequence[str]) -> tuple[str, ...] | None:
+    """Read `Access.named_projects`, each project once."""
+    return None if list(named) == [ALL_PROJECTS] else tuple(dict.fromkeys(named))
+
+
 # Finds what the sender of some headers or metadata may do, names in lower case.
 FindAccess: TypeAlias = Callable[[Mapping[str, str]], Access | None]
 
@@ -98,6 +109,17 @@ def access_of(scope: MutableMapping[str, Any]) -> Access:
         Unauthenticated: It has no key, or a wrong one, or nobody has looked at it.
     """
     return known(scope.get(_STATE))
+
+
+def is_local(scope: Mapping[str, Any]) -> bool:
+    """Tell whether the sender of a request is on this machine."""
+    client = scope.get("client")
+    if not client:  # such as a socket in the file system
+        return False
+    try:
+        return ipaddress.ip_address(client[0]).is_loopback
+    except ValueError:
+        return False
 
 
 def known(access: Access | None) -> Access:

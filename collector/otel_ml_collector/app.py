@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -21,10 +21,33 @@ from grpc import ServerCredentials
 from starlette.requests import Request
 from starlette.responses import Response
 
+from otel_ml_collector.api import (
+    backup,
+    completion,
+    deletion,
+    documents,
+    export,
+    feedback,
+    jaeger,
+    keys,
+    live,
+    project,
+    records,
+    stats,
+    storage,
+    views,
+)
+from otel_ml_collector.api.compression import Compression
+from otel_ml_collector.api.heads import Heads
+from otel_ml_collector.api.listening import Listening, Pace
+from otel_ml_collector.api.schema import describe
+from otel_ml_collector.api.streams import Places
 from otel_ml_collector.commit import Commit
 from otel_ml_collector.config import Address, Settings
 from otel_ml_collector.drain import Drain
 from otel_ml_collector.errors import BadSetting, Unavailable
+from otel_ml_collector.forward.otlp import OtlpForward
+from otel_ml_collector.forward.records import RecordForward
 from otel_ml_collector.gate import Gate
 from otel_ml_collector.guard import Guard
 from otel_ml_collector.health import Health
@@ -38,8 +61,10 @@ from otel_ml_collector.limits import (
     raise_file_limit,
 )
 from otel_ml_collector.loss_watch import LossWatch
+from otel_ml_collector.mapping import Prices
+from otel_ml_collector.otlp_target import OtlpTarget
 from otel_ml_collector.pipeline import Pipeline
-from otel_ml_collector.query import api, documents, keys
+from otel_ml_collector.price import Price
 from otel_ml_collector.query.late import version_numbers
 from otel_ml_collector.query.problems import add_error_handlers
 from otel_ml_collector.quotas import Quotas
@@ -47,31 +72,47 @@ from otel_ml_collector.receive import artifacts
 from otel_ml_collector.receive.grpc import make_server
 from otel_ml_collector.receive.health import make_health_routes
 from otel_ml_collector.receive.http import make_routes
+from otel_ml_collector.record_target import RecordTarget
 from otel_ml_collector.refusals import REFUSALS
+from otel_ml_collector.rollup_watch import RollupWatch
 from otel_ml_collector.store.artifacts import ArtifactWriter
+from otel_ml_collector.store.backup import Backups
 from otel_ml_collector.store.columns import warm_up
 from otel_ml_collector.store.connection import Connections
+from otel_ml_collector.store.deletion import Deleter
 from otel_ml_collector.store.keys import KeyStore
+from otel_ml_collector.store.outbox import Outbox
 from otel_ml_collector.store.probe import Probe
 from otel_ml_collector.store.reader import Reader
+from otel_ml_collector.store.retention import Days, Retention
 from otel_ml_collector.store.sizes import read_sizes
+from otel_ml_collector.store.storage import Purger
+from otel_ml_collector.store.tombstones import Tombstones
+from otel_ml_collector.store.views import ViewStore
 from otel_ml_collector.store.writer import Writer
 from otel_ml_collector.telemetry import (
     MEDIA_TYPE,
     LossNumbers,
+    OtlpForwardNumbers,
+    RecordNumbers,
     RunNumbers,
     StoreNumbers,
     Telemetry,
 )
 from otel_ml_collector.tls import grpc_credentials
+from otel_ml_collector.upkeep import Upkeep
 from otel_ml_collector.uploads import Uploads
 from otel_ml_collector.web import pages, sign_in
 
 _DRAIN_S: Final = 10
 # By then each call has been answered for long: what is left is no call of ours.
 _CALLS_S: Final = 1
+# Of the time that a service manager leaves between its signal and the end.
+_FORWARD_S: Final = 3
 _READ_THREADS: Final = 8
 _BACKLOG: Final = 1024
+# How much earlier than ours the times of other collectors before the same store may be.
+_OVERLAP_NS: Final = 5 * 10**9
 
 # New objects between two looks for cycles: those of about 30 requests.
 _GC_OBJECTS: Final = 100_000
@@ -95,6 +136,10 @@ class Collector:
     keyring: Keyring
     quotas: Quotas
     losses: LossWatch
+    rollup: RollupWatch
+    upkeep: Upkeep
+    record_forwards: Sequence[RecordForward]
+    otlp_forward: OtlpForward
 
     def send_away(self) -> None:
         """Take no more requests, and be ready no more: those under way are answered."""
@@ -104,17 +149,25 @@ class Collector:
     def close(self) -> None:
         """Store what was received, then close the store."""
         self.pipeline.close()
+        self.otlp_forward.close(_FORWARD_S)
         self.uploads.close()
         self.commit.close(_DRAIN_S)
+        for forward in self.record_forwards:
+            forward.close()
         self.connections.close()
 
 
-def open_collector(
+def open_collector(  # noqa: PLR0913 - what the settings say, by name
     store: str,
     min_free_disk_bytes: int = 0,
     *,
     require_keys: bool = False,
     metrics_tags: Sequence[str] = (),
+    forward_otlp: Sequence[OtlpTarget] = (),
+    forward_records: Sequence[RecordTarget] = (),
+    collector_name: str = "",
+    prices: Sequence[Price] = (),
+    kept: Days | None = None,
 ) -> Collector:
     """Open the store and start the threads that write to it.
 
@@ -128,15 +181,23 @@ def open_collector(
     runs = RunNumbers(
         metrics_tags, lambda project, models: version_numbers(reader, project, "model", models)
     )
-    for numbers in (runs, losses, StoreNumbers(lambda: read_sizes(reader))):
+    sent, forwarded = RecordNumbers(), OtlpForwardNumbers()
+    for numbers in (runs, losses, sent, forwarded, StoreNumbers(lambda: read_sizes(reader))):
         telemetry.register(numbers)
     health = Health(Probe(connections), connections.folder, min_free_disk_bytes)
-    commit = Commit(
-        health.watch(Writer(connections).write), telemetry, prepare=warm_up, on_stored=runs.count
-    )
+    tombstones = Tombstones(connections)
+    upkeep = _begin_upkeep(connections, tombstones, kept)
+    writer = Writer(connections, tombstones=tombstones, collector=collector_name)
+    commit = Commit(health.watch(writer.write), telemetry, prepare=warm_up, on_stored=runs.count)
     quotas = Quotas(on_refused=telemetry.count_quota_refusal)
-    pipeline = Pipeline(commit, telemetry, quotas)
+    otlp_forward = OtlpForward(forward_otlp, forwarded)
+    pipeline = Pipeline(
+        commit, telemetry, quotas, otlp_forward if forward_otlp else None, Prices(prices)
+    )
     uploads = Uploads(ArtifactWriter(connections), telemetry, check_room=health.check_room)
+    boxes = [
+        (target, Outbox(connections, target.name, collector_name)) for target in forward_records
+    ]
     return Collector(
         pipeline=pipeline,
         uploads=uploads,
@@ -148,7 +209,35 @@ def open_collector(
         keyring=keyring,
         quotas=quotas,
         losses=LossWatch(reader, losses),
+        rollup=RollupWatch(connections),
+        record_forwards=[_start_forward(target, outbox, writer, sent) for target, outbox in boxes],
+        upkeep=upkeep,
+        otlp_forward=otlp_forward,
     )
+
+
+def _begin_upkeep(connections: Connections, tombstones: Tombstones, kept: Days | None) -> Upkeep:
+    """Delete what a killed collector was asked to, before anybody is answered."""
+    deleter = Deleter(connections, tombstones)
+    try:
+        deleter.complete()
+    except Unavailable as error:
+        connections.close()
+        raise BadSetting(f"Deletions cannot be completed: {error}") from error
+    return Upkeep(
+        deleter,
+        Retention(connections, kept),
+        Purger(connections),
+        Backups(connections, tombstones),
+    )
+
+
+def _start_forward(
+    target: RecordTarget, outbox: Outbox, writer: Writer, sent: RecordNumbers
+) -> RecordForward:
+    forward = RecordForward(target, outbox, lambda: writer.stamped_ns, sent)
+    forward.start()
+    return forward
 
 
 def _read_keys(connections: Connections, *, required: bool) -> Keyring:
@@ -172,25 +261,45 @@ def make_app(collector: Collector, settings: Settings) -> FastAPI:
     app.state.reader = collector.reader
     app.state.keyring = collector.keyring
     app.state.losses = collector.losses
+    app.state.upkeep = collector.upkeep
+    app.state.pipeline = collector.pipeline
+    app.state.places = Places()
+    app.state.views = ViewStore(collector.connections)
+    app.state.listening = Listening(collector.reader, _pace(collector.connections))
     app.state.attempts = sign_in.Attempts()
     app.router.routes += make_routes(collector.pipeline, collector.telemetry, settings.cors_origins)
     app.state.artifacts = artifacts.ArtifactEndpoint(
         collector.uploads, collector.telemetry, collector.quotas, settings.artifact_limit_bytes
     )
     app.include_router(artifacts.router)
-    app.include_router(api.router)
+    app.include_router(records.router)
     app.include_router(documents.router)
+    app.include_router(completion.router)
+    app.include_router(export.router)
+    app.include_router(feedback.router)
+    app.include_router(live.router)
+    app.include_router(views.router)
+    app.include_router(stats.router)
+    app.include_router(storage.router)
+    app.include_router(backup.router)
+    app.include_router(project.router)
+    app.include_router(deletion.router)  # a project's name may hold any of the other paths
     app.include_router(keys.router)
+    for prefix in jaeger.PREFIXES:
+        app.include_router(jaeger.router, prefix=prefix)
     app.include_router(sign_in.router)
     app.include_router(pages.router)
     app.mount("/static", pages.static_files())
     add_error_handlers(app)
+    describe(app)
 
     def metrics(request: Request) -> Response:
         return Response(collector.telemetry.render(), media_type=MEDIA_TYPE)
 
     app.router.routes += make_health_routes(collector.health)
     app.add_route("/metrics", metrics)
+    app.add_middleware(Heads)
+    app.add_middleware(Compression)
     app.add_middleware(Gate, keyring=collector.keyring, metrics_open=settings.metrics_open)
     is_open = not settings.http.is_loopback and not settings.allowed_hosts
     app.add_middleware(
@@ -200,6 +309,11 @@ def make_app(collector: Collector, settings: Settings) -> FastAPI:
     )
     app.add_middleware(Drain)
     return app
+
+
+def _pace(connections: Connections) -> Pace:
+    """Look back a little where other collectors store too."""
+    return Pace(overlap_ns=0 if connections.folder is not None else _OVERLAP_NS)
 
 
 def serve(settings: Settings) -> int:
@@ -215,6 +329,11 @@ def serve(settings: Settings) -> int:
         settings.min_free_disk_bytes,
         require_keys=settings.require_keys,
         metrics_tags=settings.metrics_tags,
+        forward_otlp=settings.forward_otlp,
+        forward_records=settings.forward_records,
+        collector_name=settings.collector_name,
+        prices=settings.prices,
+        kept=Days(settings.keep_records_days, settings.keep_payloads_days),
     )
     if collector.connections.folder is not None:
         _keep_temporary_files(collector.connections.folder / "tmp")
@@ -238,9 +357,10 @@ async def _serve(settings: Settings, listener: socket.socket, collector: Collect
         limits=grpc_options(_limits(settings)),
     )
     await grpc_server.start()
+    app = make_app(collector, settings)
     http_server = HttpServer(
         uvicorn.Config(
-            make_app(collector, settings),
+            app,
             log_config=None,
             access_log=False,
             server_header=False,
@@ -254,21 +374,35 @@ async def _serve(settings: Settings, listener: socket.socket, collector: Collect
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, http_server.stop)
-    http_server.send_away = collector.send_away
+    http_server.send_away = _ending(collector, app)
     http_server.until_idle = collector.pipeline.until_idle
     http = Address(settings.http.host, listener.getsockname()[1])
     grpc_address = Address(settings.grpc.host, grpc_port)
     scheme = "https" if settings.tls_cert else "http"
     http_server.when_ready = lambda: _say_ready(scheme, http, grpc_address, collector.keyring)
+    keeping = asyncio.create_task(collector.upkeep.run_for_ever())
     sweeping = asyncio.create_task(collector.uploads.sweep_for_ever())
     refreshing = asyncio.create_task(collector.keyring.refresh_for_ever())
     watching = asyncio.create_task(collector.losses.watch_for_ever())
+    rolling = asyncio.create_task(collector.rollup.watch_for_ever())
     _tune_interpreter()
     await http_server.serve(sockets=[listener])
+    keeping.cancel()
     sweeping.cancel()
     refreshing.cancel()
     watching.cancel()
+    rolling.cancel()
     await grpc_server.stop(_CALLS_S)
+
+
+def _ending(collector: Collector, app: FastAPI) -> Callable[[], None]:
+    """Return what is to be done first when the collector is to end."""
+
+    def end() -> None:
+        collector.send_away()
+        app.state.listening.end()
+
+    return end
 
 
 def _grpc_credentials(settings: Settings) -> ServerCredentials | None:

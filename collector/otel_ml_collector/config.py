@@ -1,5 +1,6 @@
 """Settings: flags over ``OTEL_ML_*`` over ``otel-ml.toml`` over defaults, from one table."""
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -9,6 +10,9 @@ from urllib.parse import quote
 
 from otel_ml_collector.config_file import ConfigFile, read_config_file
 from otel_ml_collector.errors import BadSetting
+from otel_ml_collector.otlp_target import OtlpTarget, hide_headers, read_targets
+from otel_ml_collector.price import Price, read_prices
+from otel_ml_collector.record_target import RecordTarget, read_record_targets
 from otel_ml_collector.setting import (
     Address,
     Setting,
@@ -17,6 +21,7 @@ from otel_ml_collector.setting import (
     read_address,
     read_file,
     read_folder,
+    read_name,
     read_names,
     read_origins,
     read_store,
@@ -67,6 +72,12 @@ class Settings:
             taken; 0 for no bound.
         max_connections: How many connections HTTP and gRPC may have each.
         request_timeout_s: How long a request may take to arrive, but for a body that comes fast.
+        forward_otlp: Which collectors get the OTLP that is stored, as it came.
+        keep_records_days: How long records are kept from their arrival; 0 for ever.
+        keep_payloads_days: The same of inputs, outputs, lines of text and logged data.
+        forward_records: Which services get the records of what is stored.
+        collector_name: Of this collector among those of one ClickHouse server.
+        prices: Of models, before those of the kept table.
     """
 
     http: Address
@@ -86,6 +97,12 @@ class Settings:
     min_free_disk_bytes: int
     max_connections: int
     request_timeout_s: int
+    keep_records_days: int
+    keep_payloads_days: int
+    forward_otlp: tuple[OtlpTarget, ...]
+    forward_records: tuple[RecordTarget, ...]
+    collector_name: str
+    prices: tuple[Price, ...]
 
 
 TABLE: Final = (
@@ -140,6 +157,18 @@ TABLE: Final = (
         whole_number("seconds", 1, 3_600),
         "seconds in which a request arrives; one more for each 16 KiB of its body",
     ),
+    Setting(
+        "keep_records_days",
+        "0",
+        whole_number("days", 0, 36_500),
+        "days that records are kept from their arrival, 0 for ever; a project may have its own",
+    ),
+    Setting(
+        "keep_payloads_days",
+        "0",
+        whole_number("days", 0, 36_500),
+        "days that inputs, outputs, lines and logged data are kept, 0 as long as records",
+    ),
     Setting("tls_cert", "", read_file, "file of the certificate (PEM): HTTP and gRPC speak TLS"),
     Setting("tls_key", "", read_file, "file of the certificate's private key (PEM)"),
     Setting(
@@ -148,6 +177,33 @@ TABLE: Final = (
     Setting("metrics_tags", "", read_tags, "tags of runs that are labels in /metrics, with commas"),
     Setting("log_level", "info", one_of(*_LEVELS), f"one of {', '.join(_LEVELS)}"),
     Setting("log_format", "text", one_of("text", "json"), "text, or json for one object a line"),
+    Setting(
+        "forward_otlp",
+        "",
+        read_targets,
+        "collectors that get OTLP as it came: NAME=grpc://HOST:PORT or http, with commas",
+        takes_table=True,
+        show=hide_headers,
+    ),
+    Setting(
+        "forward_records",
+        "",
+        read_record_targets,
+        "services that get the records: NAME=grpc://[:KEY@]HOST:PORT or grpcs, with commas",
+    ),
+    Setting(
+        "collector_name",
+        "",
+        read_name,
+        "name among the collectors of one ClickHouse server, for forward_records",
+    ),
+    Setting(
+        "prices",
+        "",
+        read_prices,
+        'US dollars for a million tokens: {"provider": {"model": {"input": 1, "output": 2}}}',
+        takes_table=True,
+    ),
 )
 
 
@@ -171,8 +227,8 @@ class Chosen:
 
     @property
     def shown(self) -> str:
-        """The text without a password."""
-        return hide_password(self.text)
+        """The text without what is secret in it."""
+        return (self.setting.show or hide_password)(self.text)
 
     @property
     def told_by(self) -> str:
@@ -208,9 +264,11 @@ def load(
         except ValueError as error:
             problems.append(said.problem(error))
     problems += _tls_problems(values, chosen)
+    problems += _forward_problems(values, chosen)
     if problems:
         raise BadSetting("\n".join(problems))
     values["store"] = _store(values["store"], values.pop("data_dir"), chosen)
+    _check_name(values)
     return Settings(**values)
 
 
@@ -255,6 +313,26 @@ def _tls_problems(values: Mapping[str, Any], chosen: Mapping[str, Chosen]) -> It
         yield chosen["tls_cert" if cert else "tls_key"].problem(ValueError(reason))
 
 
+def _forward_problems(values: Mapping[str, Any], chosen: Mapping[str, Chosen]) -> Iterator[str]:
+    """Say which targets are this very collector."""
+    listeners = [values[name] for name in ("http", "grpc") if name in values]
+    for target in values.get("forward_otlp", ()):
+        if any(target.is_at(listener) for listener in listeners):
+            reason = f"{target.name} is this collector itself: expected the address of another one"
+            yield chosen["forward_otlp"].problem(ValueError(reason))
+
+
+def _check_name(values: dict[str, Any]) -> None:
+    """Refuse to guess whose records those of a server are: a host's name may change."""
+    if values["store"].startswith("chdb:"):  # the only one of its store
+        values["collector_name"] = ""
+    elif values["forward_records"] and not values["collector_name"]:
+        raise BadSetting(
+            "forward_records with a ClickHouse server: expected a collector_name, which no other "
+            "collector of that server has and which stays when this one starts again"
+        )
+
+
 def _choose(
     setting: Setting, flag: str | None, environment: Mapping[str, str], file: ConfigFile
 ) -> Chosen:
@@ -276,18 +354,23 @@ def _wrong_keys(file: ConfigFile) -> Iterator[str]:
             yield f"{place}: Unknown key {key!r}: {_suggestion(key, known)}"
         elif not _is_value(known[key], value):
             expected = "one value or a list of them" if known[key].takes_many else "one value"
+            expected = "a table" if known[key].takes_table else expected
             yield f"{place}: Invalid {key} {value!r}: expected {expected}"
 
 
 def _is_value(setting: Setting, value: object) -> bool:
     if isinstance(value, list):
         return setting.takes_many and all(isinstance(item, str) for item in value)
+    if isinstance(value, dict):
+        return setting.takes_table
     return isinstance(value, str | int | float)
 
 
 def _as_text(value: object) -> str:
     if isinstance(value, list):
         return ",".join(value)
+    if isinstance(value, dict):
+        return json.dumps(value, default=str)
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

@@ -5,10 +5,15 @@
 
 * `receive`: the edge of a request, also of an upload;
 * `uploads`: the loop that sweeps;
+* `query.problems`: what nobody foresaw in a question, as an answer;
 * `loss_watch`: the loop that looks for what is missing;
+* `upkeep`: the loop that completes deletions and deletes what is too old;
+* `forward.otlp_line`: the loop that sends, which keeps the request;
 * `cli.doctor`: a check, which then is what the doctor found;
 * `health`: the probe of the store, which answers that the collector is not ready;
-* `commit`: the loop of the writer thread, and who is told there of what is stored.
+* `commit`: the loop of the writer thread, and who is told there of what is stored;
+* `forward.records`: the loop that sends records on, which goes on later;
+* `exporter`: an export, which fails, and the mapping of one span; the host is never disturbed.
 """
 
 from typing import Final

@@ -1,6 +1,5 @@
 """Who a request is from: every one is looked at here, and most go no further without a key."""
 
-import ipaddress
 from typing import Final
 from urllib.parse import quote
 
@@ -9,10 +8,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from otel_ml_collector.access import ADMIN, NO_KEY, READ, Access, put_access
+from otel_ml_collector.access import ADMIN, NO_KEY, READ, Access, is_local, put_access
 from otel_ml_collector.errors import Forbidden, Refused, Unauthenticated
 from otel_ml_collector.keyring import SESSION_COOKIE, Keyring
-from otel_ml_collector.query.answers import ErrorAnswer
+from otel_ml_collector.query.answers.problem import ErrorAnswer
 from otel_ml_collector.query.problems import headers_of, problem_of
 from otel_ml_collector.web.sign_in import SIGN_IN
 
@@ -21,7 +20,7 @@ _METRICS: Final = "/metrics"
 _NO_METRICS: Final = "This needs the scope admin or read over all projects (*)"
 # Its endpoints refuse in the form of the request: protobuf or JSON.
 _OTLP: Final = "/v1/"
-_API: Final = ("/api/", "/openapi.json", _METRICS)
+_API: Final = ("/api/", "/jaeger/", "/openapi.json", _METRICS)
 
 
 class Gate:
@@ -51,7 +50,7 @@ class Gate:
 
     def _find(self, request: Request) -> Access | None:
         headers = request.headers
-        access = self._keyring.find(headers, is_local=_is_local(request.scope))
+        access = self._keyring.find(headers, is_local=is_local(request.scope))
         if access or "authorization" in headers or "x-api-key" in headers:
             return access
         return self._keyring.find_session(request.cookies.get(SESSION_COOKIE, ""))
@@ -73,8 +72,8 @@ class Gate:
     def _reads_metrics(self, scope: Scope, access: Access | None) -> bool:
         if access is not None and (access.has(ADMIN) or access.has(READ)) and access.covers(None):
             return True
-        is_local = self._metrics_open == "loopback" and _is_local(scope)
-        return self._metrics_open == "everyone" or is_local
+        is_near = self._metrics_open == "loopback" and is_local(scope)
+        return self._metrics_open == "everyone" or is_near
 
 
 def _send_to_sign_in(headers: Headers, request: Request) -> Response:
@@ -84,14 +83,3 @@ def _send_to_sign_in(headers: Headers, request: Request) -> Response:
     if "hx-request" in headers:  # a part of a page: the whole page is left
         return Response(status_code=401, headers={"HX-Refresh": "true"})
     return RedirectResponse(address, 303)
-
-
-def _is_local(scope: Scope) -> bool:
-    """Tell whether a sender is on this machine."""
-    client = scope.get("client")
-    if not client:  # such as a socket in the file system
-        return False
-    try:
-        return ipaddress.ip_address(client[0]).is_loopback
-    except ValueError:
-        return False

@@ -35,6 +35,11 @@ def own_model(name: str, digest: str) -> str:
     return f"{_MODEL}{digest}:{name}"
 
 
+def model_of(owner: str) -> str:
+    """Return the model that an owner is a version of; empty for all other owners."""
+    return owner.partition(":")[2].partition(":")[2] if owner.startswith(_MODEL) else ""
+
+
 def is_run(owner: str) -> bool:
     """Tell the id of a run from all other owners."""
     return owner < FIRST

@@ -16,7 +16,17 @@ from otel_ml_collector.decode.compression import decompress
 from otel_ml_collector.decode.requests import count_data_points, read_logs, read_spans
 from otel_ml_collector.decode.signals import Form, Signal
 from otel_ml_collector.errors import TooLarge, Unavailable
-from otel_ml_collector.mapping import NO_TRACE, NO_TRACE_MEANS, Filing, map_logs, map_spans
+from otel_ml_collector.forward.otlp import OtlpForward
+from otel_ml_collector.forward.otlp_request import OtlpRequest
+from otel_ml_collector.mapping import (
+    NO_TRACE,
+    NO_TRACE_MEANS,
+    NOT_ALLOWED,
+    Filing,
+    Prices,
+    map_logs,
+    map_spans,
+)
 from otel_ml_collector.quotas import Quotas
 from otel_ml_collector.records import Records
 from otel_ml_collector.telemetry import Telemetry
@@ -48,6 +58,7 @@ class Export:
         signal: What the body holds.
         form: How the body is written.
         access: What its key allows.
+        passed: Ids of the collectors that forwarded it, with commas between.
     """
 
     body: bytes
@@ -56,6 +67,7 @@ class Export:
     signal: Signal = Signal.TRACES
     form: Form = Form.PROTOBUF
     access: Access = OPEN
+    passed: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +90,23 @@ class Pipeline:
         commit: Stores the records.
         telemetry: Counts spans.
         quotas: Bound what each key sends.
+        forward: Takes what is stored; None when nothing is forwarded.
+        prices: What calls of models cost; None where no cost is worked out.
     """
 
-    def __init__(self, commit: Commit, telemetry: Telemetry, quotas: Quotas | None = None) -> None:
+    def __init__(
+        self,
+        commit: Commit,
+        telemetry: Telemetry,
+        quotas: Quotas | None = None,
+        forward: OtlpForward | None = None,
+        prices: Prices | None = None,
+    ) -> None:
         self._commit = commit
         self._telemetry = telemetry
         self._quotas = quotas or Quotas()
+        self._forward = forward
+        self._prices = prices
         self._budget = _Budget(telemetry)
         self._mappers = ThreadPoolExecutor(_MAPPERS, thread_name_prefix="otel-ml-map")
         self._under_way = 0
@@ -152,10 +175,13 @@ class Pipeline:
         if export.signal is Signal.METRICS:
             number = await loop.run_in_executor(self._mappers, _count, export, held, deadline)
             return Answer(number, _NO_METRICS if number else "")
+        onward = _onward(export, self._forward) if self._forward else None
         records = await loop.run_in_executor(self._mappers, self._read, export, held, deadline)
         if len(records) or records.trace_keys:
             await asyncio.wrap_future(self._commit.submit(records, deadline))
         accepted = records.received - records.rejected.total()
+        if self._forward and onward and accepted:
+            await _pass_on(self._forward, onward, records, deadline)
         if export.signal is Signal.LOGS:
             self._telemetry.count_log_records(accepted, records.rejected)
             return _answer(records.rejected, "Log records")
@@ -165,7 +191,7 @@ class Pipeline:
     def _read(self, export: Export, held: "Held", deadline: float) -> Records:
         """Decode and map, on a thread."""
         body = _body(export, held, deadline)
-        filing = Filing(export.header_project, time.time_ns(), export.access)
+        filing = Filing(export.header_project, time.time_ns(), export.access, self._prices)
         if export.signal is Signal.LOGS:
             logs = read_logs(body, export.form)
             held.grow(min(len(logs) * _RECORD_BYTES, _RECORDS_BYTES))
@@ -223,6 +249,28 @@ class Held:
         with self._lock:
             self._released = True
             self._budget.move(-self._bytes)
+
+
+def _onward(export: Export, forward: OtlpForward) -> OtlpRequest | None:
+    """Make of a request what is forwarded, with the project that is filed under here."""
+    passed = forward.add_self(export.passed)
+    if not forward.has_targets(export.signal):
+        return None
+    own = export.access.projects
+    project = export.header_project
+    if own and (len(own) == 1 or not project):
+        project = own[0]
+    return OtlpRequest(export.body, export.encoding, export.signal, export.form, project, passed)
+
+
+async def _pass_on(
+    forward: OtlpForward, onward: OtlpRequest, records: Records, deadline: float
+) -> None:
+    """Forward what is stored; bytes that hold what the sender may not write stay here."""
+    if NOT_ALLOWED in records.rejected:
+        forward.hold_back(onward)
+    else:
+        await forward.pass_on(onward, deadline)
 
 
 def _count(export: Export, held: Held, deadline: float) -> int:

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 _MAX_PORT: Final = 65_535
 _HOST_NAME: Final = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_.])?")
 _ORIGIN: Final = re.compile(r"https?://([a-z0-9_.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
+_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 _NO_LABEL: Final = re.compile(r"[^A-Za-z0-9_]")
 _MAX_TAGS: Final = 5
 _PASSWORD: Final = re.compile(r"(?<=://)([^/?#]*?):[^/?#]*@")
@@ -49,6 +50,8 @@ class Setting:
         read: Makes the value of a text, or raises ValueError with what would be right.
         help: What it is for.
         is_switch: As a flag it stands alone.
+        takes_table: In the file it may be a table; as text that is a JSON object.
+        show: Makes of its text what may be shown; without one, a password is left out.
     """
 
     name: str
@@ -56,6 +59,8 @@ class Setting:
     read: Callable[[str], Any]
     help: str
     is_switch: bool = False
+    takes_table: bool = False
+    show: Callable[[str], str] | None = None
 
     @property
     def flag(self) -> str:
@@ -97,6 +102,13 @@ def read_switch(text: str) -> bool:
 def read_names(text: str) -> tuple[str, ...]:
     """Read names with commas between them, in lower case."""
     return tuple(name.strip().lower() for name in text.split(",") if name.strip())
+
+
+def read_name(text: str) -> str:
+    """Read one name, or nothing."""
+    if text and not _NAME.fullmatch(text):
+        raise ValueError("expected a name of 1 to 64 of a-z, 0-9, '_', '.' and '-'")
+    return text
 
 
 def read_origins(text: str) -> tuple[str, ...]:

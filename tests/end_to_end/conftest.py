@@ -6,7 +6,7 @@ from typing import Final
 
 import pytest
 
-from tests.support.collector import CollectorProcess
+from tests.support.collector import CollectorProcess, running
 from tests.support.keys import run_keys
 
 ALL: Final = "ingest,read,annotate,admin,import"
@@ -27,9 +27,5 @@ def admin(data_dir: Path) -> str:
 @pytest.fixture(scope="module")
 def closed(data_dir: Path, admin: str) -> Iterator[CollectorProcess]:
     """A collector that needs keys."""
-    process = CollectorProcess(data_dir, "--require-keys")
-    try:
-        process.wait_ready()
+    with running(data_dir, "--require-keys") as process:
         yield process
-    finally:
-        process.kill()

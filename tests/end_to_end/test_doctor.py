@@ -60,6 +60,14 @@ def there(diagnosis: Diagnosis) -> list[tuple[str, str, str]]:
     return [line for line in diagnosis.lines if not line[1].startswith(("Variables", "No proxy"))]
 
 
+def both_taken(grpc: str) -> list[tuple[str, str, str]]:
+    """Write what is said of spans that were taken over both transports."""
+    return [
+        ("ok", f"A span {over} was taken, and read back from {PROJECT}", "")
+        for over in ("over HTTP", f"over gRPC at {grpc}")
+    ]
+
+
 def test_all_well(collector: CollectorProcess) -> None:
     """Beside a collector that works every check is well, over both transports."""
     found = ask_doctor("--endpoint", collector.endpoint, "--grpc", collector.grpc)
@@ -71,12 +79,7 @@ def test_all_well(collector: CollectorProcess) -> None:
             ("ok", f"{collector.endpoint} is an otel-ml collector", ""),
             *OK_THERE,
             ("ok", f"No key is sent, which is enough to read project {PROJECT}", ""),
-            ("ok", f"A span over HTTP was taken, and read back from {PROJECT}", ""),
-            (
-                "ok",
-                f"A span over gRPC at {collector.grpc} was taken, and read back from {PROJECT}",
-                "",
-            ),
+            *both_taken(collector.grpc),
         ],
     )
 
@@ -255,12 +258,7 @@ def test_right_key(keyed: Keyed) -> None:
             ("ok", f"{keyed.process.endpoint} is an otel-ml collector", ""),
             *OK_THERE,
             ("ok", f"The key is enough to read project {PROJECT}", ""),
-            ("ok", f"A span over HTTP was taken, and read back from {PROJECT}", ""),
-            (
-                "ok",
-                f"A span over gRPC at {keyed.process.grpc} was taken, and read back from {PROJECT}",
-                "",
-            ),
+            *both_taken(keyed.process.grpc),
         ],
     )
 

@@ -198,8 +198,8 @@ def test_program(admin: str, closed: CollectorProcess, data_dir: Path, project: 
     where = ("--data-dir", str(data_dir), "--http", urlsplit(closed.endpoint).netloc)
     asked = ("add", *where, "--project", f"{project},b", "--scope", "ingest", "--name", "nightly")
     refused = run_keys(*asked)
-    assert (refused.returncode, refused.stdout) == (2, "")
-    assert "it has keys: put one" in refused.stderr
+    assert (refused.returncode, refused.stdout) == (4, "")
+    assert "a key is needed, or this one is not valid: put a key" in refused.stderr
     made = run_keys(*asked, "--spans-per-second", "7", key=admin)
     [text] = made.stdout.splitlines()
     assert (made.returncode, send_http(closed, text, encode([call_now("mine")]))[0]) == (0, 0)
@@ -211,7 +211,7 @@ def test_program(admin: str, closed: CollectorProcess, data_dir: Path, project: 
     assert text.rpartition("_")[2] not in listed.stdout
     assert "hash" not in listed.stdout
     own = subprocess.run(
-        [sys.executable, "-m", "otel_ml_collector", "projects", *where],
+        [sys.executable, "-m", "otel_ml_collector", "projects", *where[2:]],
         env={**os.environ, "OTEL_ML_API_KEY": make_key(closed, admin, project)},
         capture_output=True,
         text=True,

@@ -15,7 +15,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.util.types import AnyValue
 
 from tests.otel_ml_collector.telemetry.page import Numbers, read_page
-from tests.support.collector import CollectorProcess, wait_until
+from tests.support.collector import CollectorProcess, running, wait_until
 from tests.support.relay import PROTOBUF, Relay
 
 PROMTOOL = ".cache/prometheus/usr/bin/promtool"
@@ -49,12 +49,8 @@ except ValueError:
 @pytest.fixture
 def tagging(tmp_path: Path) -> Iterator[CollectorProcess]:
     """A collector whose metrics have the tag client as a label."""
-    process = CollectorProcess(tmp_path / "data", "--metrics-tags", "client")
-    try:
-        process.wait_ready()
+    with running(tmp_path / "data", "--metrics-tags", "client") as process:
         yield process
-    finally:
-        process.kill()
 
 
 @pytest.fixture

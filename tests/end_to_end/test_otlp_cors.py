@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.support.collector import CollectorProcess
+from tests.support.collector import CollectorProcess, running
 
 SHOP = "https://shop.example"
 OTHER = "https://evil.example"
@@ -22,12 +22,8 @@ JSON = "application/json"
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CollectorProcess]:
     """A collector that pages of the shop may send to."""
     data = tmp_path_factory.mktemp("data")
-    process = CollectorProcess(data, "--cors-origins", f"http://localhost:3000,{SHOP}")
-    try:
-        process.wait_ready()
+    with running(data, "--cors-origins", f"http://localhost:3000,{SHOP}") as process:
         yield process
-    finally:
-        process.kill()
 
 
 def ask(

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import quote
 
 import grpc
@@ -141,6 +141,33 @@ def project(request: pytest.FixtureRequest) -> str:
     return name
 
 
+def grpc_options(
+    collector: Receiver, compression: Compression, project: str | None
+) -> dict[str, Any]:
+    """Return what the exporters over gRPC are made with."""
+    return {
+        "endpoint": collector.grpc,
+        "insecure": True,
+        "headers": headers_of(project),
+        "compression": GRPC_COMPRESSIONS[compression],
+    }
+
+
+def http_options(
+    collector: Receiver, signal: str, compression: Compression, project: str | None
+) -> dict[str, Any]:
+    """Return what the exporters over HTTP are made with."""
+    return {
+        "endpoint": f"{collector.endpoint}/v1/{signal}",
+        "headers": headers_of(project),
+        "compression": HttpCompression(compression),
+    }
+
+
+def headers_of(project: str | None) -> dict[str, str]:
+    return {} if project is None else {"x-otel-ml-project": project}
+
+
 def make_exporter(
     collector: Receiver,
     protocol: Protocol,
@@ -148,16 +175,9 @@ def make_exporter(
     *,
     project: str | None = None,
 ) -> SpanExporter:
-    headers = {} if project is None else {"x-otel-ml-project": project}
     if protocol == "grpc":
-        return GrpcExporter(
-            collector.grpc,
-            insecure=True,
-            headers=headers,
-            compression=GRPC_COMPRESSIONS[compression],
-        )
-    url = f"{collector.endpoint}/v1/traces"
-    return HttpExporter(url, headers=headers, compression=HttpCompression(compression))
+        return GrpcExporter(**grpc_options(collector, compression, project))
+    return HttpExporter(**http_options(collector, "traces", compression, project))
 
 
 def make_log_exporter(
@@ -167,16 +187,9 @@ def make_log_exporter(
     *,
     project: str | None = None,
 ) -> LogRecordExporter:
-    headers = {} if project is None else {"x-otel-ml-project": project}
     if protocol == "grpc":
-        return GrpcLogs(
-            collector.grpc,
-            insecure=True,
-            headers=headers,
-            compression=GRPC_COMPRESSIONS[compression],
-        )
-    url = f"{collector.endpoint}/v1/logs"
-    return HttpLogs(url, headers=headers, compression=HttpCompression(compression))
+        return GrpcLogs(**grpc_options(collector, compression, project))
+    return HttpLogs(**http_options(collector, "logs", compression, project))
 
 
 def log_about(exporter: LogRecordExporter, chat: Span, start_ns: int) -> None:
@@ -312,6 +325,7 @@ def expected_chat(ask: Span, chat: Span, start_ns: int, project: str) -> dict[st
         provider="openai",
         provider_model="gpt-4o-mini-2024-07-18",
         tokens={"input": 12, "output": 0, "cached": None, "reasoning": None},
+        cost=12 * 0.15e-6,
         params={"temperature": 0.25},
         attributes=CHAT_ATTRIBUTES,
         dialect="gen_ai",

@@ -17,6 +17,9 @@ from otel_ml_collector.config import (
     warnings_of,
 )
 from otel_ml_collector.errors import BadSetting
+from otel_ml_collector.otlp_target import OtlpTarget
+from otel_ml_collector.price import Price
+from otel_ml_collector.record_target import RecordTarget
 from otel_ml_collector.setting import Setting
 from otel_ml_collector.store.connection import Connections
 
@@ -49,6 +52,16 @@ SOURCES: Final[list[tuple[str, list[str], list[Any]]]] = [
     ("metrics_tags", ["a, B", "b", ""], [("a", "B"), ("b",), ()]),
     ("log_level", ["DEBUG", "warning", "Error"], ["debug", "warning", "error"]),
     ("log_format", ["JSON", "text", "json"], ["json", "text", "json"]),
+    (
+        "forward_records",
+        ["a=grpc://a:1", "b=grpc://b:2", ""],
+        [(RecordTarget("a:1", name="a"),), (RecordTarget("b:2", name="b"),), ()],
+    ),
+    (
+        "forward_otlp",
+        ["a=grpc://a:1", "b=http://b", ""],
+        [(OtlpTarget("a", "grpc://a:1"),), (OtlpTarget("b", "http://b"),), ()],
+    ),
 ]
 
 
@@ -90,12 +103,18 @@ def test_defaults(folder: Path) -> None:
         min_free_disk_bytes=268_435_456,
         max_connections=2_000,
         request_timeout_s=30,
+        keep_records_days=0,
+        keep_payloads_days=0,
         tls_cert=None,
         tls_key=None,
         cors_origins=(),
         metrics_tags=(),
         log_level="info",
         log_format="text",
+        forward_otlp=(),
+        prices=(),
+        forward_records=(),
+        collector_name="",
     )
 
 
@@ -289,6 +308,46 @@ def test_missing_file(folder: Path) -> None:
     """A file that is named must be there."""
     file = folder / "missing.toml"
     assert message_of(flags(), {}, file).startswith(f"The file {file} cannot be read: ")
+
+
+def test_tables(folder: Path) -> None:
+    """Targets and prices may be tables of the file, and JSON elsewhere."""
+    content = """
+        [forward_otlp.tempo]
+        endpoint = "http://tempo"
+        headers = { authorization = "hush" }
+        [prices.openai]
+        "gpt-4o" = { input = 1, output = 2.5 }
+    """
+    found = load_file(folder, content)
+    tempo = OtlpTarget("tempo", "http://tempo", headers=(("authorization", "hush"),))
+    assert (found.forward_otlp, found.prices) == ((tempo,), (Price("openai", "gpt-4o", 1, 2.5),))
+    given = '{"tempo": {"endpoint": "http://tempo", "headers": {"authorization": "hush"}}}'
+    assert load(flags(forward_otlp=given), {}, None).forward_otlp == (tempo,)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            "[forward_otlp.tempo]\nendpoint = 'tempo'\nheaders = {a = 'hush'}",
+            'otel-ml.toml:1: Invalid forward_otlp \'{"tempo": {"endpoint": "tempo", "headers": '
+            '"***"}}\': tempo.endpoint: expected SCHEME://HOST:PORT with one of grpc, grpcs, http, '
+            "https, without a query",
+        ),
+        (
+            "[forward_otlp]\nme = {endpoint = 'http://localhost:4318'}",
+            'otel-ml.toml:1: Invalid forward_otlp \'{"me": {"endpoint": "http://localhost:4318"}}'
+            "': me is this collector itself: expected the address of another one",
+        ),
+        ("forward_otlp = 1", "otel-ml.toml:1: Invalid forward_otlp '1': 1.endpoint: expected SCH"),
+        ("[prices]\nopenai = 1", "otel-ml.toml:1: Invalid prices '{\"openai\": 1}': openai: exp"),
+    ],
+)
+def test_bad_tables(folder: Path, content: str, message: str) -> None:
+    """What is wrong in a table is told with its place, and never what a header holds."""
+    (folder / "otel-ml.toml").write_text(content)
+    assert message_of(flags(), {}).startswith(message)
 
 
 @pytest.mark.parametrize(

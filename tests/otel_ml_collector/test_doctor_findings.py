@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from otel_ml_collector.cli.doctor.finding import Finding, find_within
-from otel_ml_collector.cli.doctor.here import find_disk, find_variables
+from otel_ml_collector.cli.doctor.here import find_disk, find_targets, find_variables
 from otel_ml_collector.cli.doctor.ports import find_listener
 
 PAGE = "http://localhost:4318"
@@ -131,3 +131,24 @@ def test_secrets() -> None:
             "OTEL_EXPORTER_OTLP_TRACES_HEADERS=***, OTEL_ML_API_KEY=***",
         )
     ]
+
+
+def test_targets() -> None:
+    """What OTLP is forwarded to is named, and told when it does not answer."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        there = f"127.0.0.1:{server.getsockname()[1]}"
+        with socket.create_server(("127.0.0.1", 0)) as other:
+            away = f"127.0.0.1:{other.getsockname()[1]}"
+        environment = {"OTEL_ML_FORWARD_OTLP": f"a=http://{there},b=grpc://{away}"}
+        assert list(find_targets(PAGE, environment)) == [
+            Finding("ok", "forward", f"OTLP is forwarded to a at {there}"),
+            Finding(
+                "warn",
+                "forward",
+                f"OTLP is forwarded to b at {away}, which does not answer: "
+                "[Errno 111] Connection refused",
+                "start it, or mend forward_otlp; until then requests wait or are dropped",
+            ),
+        ]
+    assert list(find_targets("http://far.example:4318", environment)) == []
+    assert list(find_targets(PAGE, {"OTEL_ML_FORWARD_OTLP": "nonsense"})) == []

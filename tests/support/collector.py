@@ -7,7 +7,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -183,3 +184,14 @@ def wait_until(condition: Callable[[], bool], timeout_s: float = 20.0) -> None:
             return
         pause.wait(0.05)
     raise AssertionError(f"not within {timeout_s} s")
+
+
+@contextmanager
+def running(data_dir: Path, *arguments: str) -> Iterator[CollectorProcess]:
+    """Give a collector that is ready; it is killed at the end."""
+    process = CollectorProcess(data_dir, *arguments)
+    try:
+        process.wait_ready()
+        yield process
+    finally:
+        process.kill()

@@ -6,9 +6,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
@@ -17,6 +16,7 @@ from google.rpc.status_pb2 import Status
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from otel_ml_collector.span import Span
+from tests.otel_ml_collector.asgi import Answered
 from tests.otel_ml_collector.spans import make_call
 from tests.support.collector import CollectorProcess
 
@@ -26,17 +26,6 @@ UNAUTHENTICATED, FORBIDDEN, EXHAUSTED = 16, 7, 8
 EXPORT: Final = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 
 Send = Callable[[CollectorProcess, str, bytes], "tuple[int, ExportTraceServiceResponse | Status]"]
-
-
-@dataclass(frozen=True, slots=True)
-class Answered:
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.body)
 
 
 def ask(

@@ -1,6 +1,6 @@
 """The public API as users write it: mypy and pyright find no error here. Never run."""
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from threading import Thread
 
@@ -8,6 +8,7 @@ from typing_extensions import assert_type
 
 import otel_ml
 from otel_ml import Client, Judge
+from otel_ml.reader import Evaluation, Reader, Run, Version
 
 client = Client("shop")
 
@@ -120,3 +121,15 @@ def threads() -> None:
 
 def passed_on(function: Callable[[int], int]) -> Callable[[int], int]:
     return client.trace(function)
+
+
+def read_back(reader: Reader) -> None:
+    for run in reader.runs('model == "answer"', start="2026-11-20", limit=10, order="asc"):
+        assert_type(run, Run)
+        assert_type(run.latency_ms, float | None)
+        assert_type(run.evaluations, list[Evaluation])
+    assert_type(reader.trace("key").runs, Sequence[Run])
+    assert_type(reader.metrics("run")["loss"].values, list[float | None])
+    assert_type(reader.versions("answer"), list[Version])
+    assert_type(reader.feedback("thumbs", run_id="run", passed=True), str)
+    assert_type(reader.export("parquet"), Iterator[bytes])

@@ -3,13 +3,14 @@
 import logging
 import re
 from collections.abc import AsyncGenerator
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Request
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 
 from otel_ml_collector.access import INGEST
+from otel_ml_collector.api.parameters import needs
 from otel_ml_collector.errors import (
     CollectorError,
     Refused,
@@ -18,9 +19,8 @@ from otel_ml_collector.errors import (
     UnknownMediaType,
 )
 from otel_ml_collector.mapping.check import is_project
-from otel_ml_collector.query.answers import ErrorAnswer, StoredArtifact
+from otel_ml_collector.query.answers.artifacts import StoredArtifact
 from otel_ml_collector.query.artifacts import address_of
-from otel_ml_collector.query.parameters import needs
 from otel_ml_collector.quotas import Quotas
 from otel_ml_collector.receive.noted import note_http
 from otel_ml_collector.telemetry import Telemetry
@@ -28,13 +28,10 @@ from otel_ml_collector.uploads import Uploads
 
 JSON: Final = "application/json"
 _SHA256: Final = re.compile("[0-9a-f]{64}")
-_ERRORS: Final[dict[int | str, dict[str, Any]]] = {
-    code: {"model": ErrorAnswer} for code in (400, 401, 403, 404, 413, 415, 429, 503)
-}
 
 _logger = logging.getLogger(__name__)
 _find_access = needs(INGEST)
-router = APIRouter(prefix="/api/v1", responses=_ERRORS)
+router = APIRouter(prefix="/api/v1")
 
 
 class ArtifactEndpoint:
@@ -116,6 +113,7 @@ async def endpoint_of(request: Request) -> ArtifactEndpoint:
     "/projects/{project:path}/artifacts/{sha256}",
     status_code=201,
     responses={200: {"model": StoredArtifact}, 201: {"model": StoredArtifact}},
+    openapi_extra={"requestBody": {"required": True, "content": {JSON: {"schema": {}}}}},
 )
 async def put_artifact(
     project: str,

@@ -13,6 +13,7 @@ from otel_ml import attributes as names
 from otel_ml_collector.access import INGEST, Access, FindAccess, known
 from otel_ml_collector.decode.signals import Form, Signal
 from otel_ml_collector.errors import BadSetting, CollectorError, Unavailable
+from otel_ml_collector.forward.otlp_request import PASSED_HEADER
 from otel_ml_collector.pipeline import BODY_LIMIT_BYTES, Export, Held, Pipeline
 from otel_ml_collector.receive.answers import write_answer
 from otel_ml_collector.receive.noted import note_grpc
@@ -79,7 +80,8 @@ class OtlpService:
         access = known(self._find_access(metadata)).demand(INGEST)
         held.grow(len(body))
         project = metadata.get(names.PROJECT_HEADER)
-        return Export(body, "identity", project, self._signal, access=access)
+        passed = metadata.get(PASSED_HEADER, "")
+        return Export(body, "identity", project, self._signal, access=access, passed=passed)
 
     async def _abort(
         self, error: CollectorError, context: "grpc.aio.ServicerContext[bytes, bytes]"

@@ -25,6 +25,7 @@ from otel_ml_collector.errors import (
     UnknownMediaType,
     WrongMethod,
 )
+from otel_ml_collector.forward.otlp_request import PASSED_HEADER
 from otel_ml_collector.pipeline import BODY_LIMIT_BYTES, Export, Held, Pipeline
 from otel_ml_collector.receive.answers import write, write_answer
 from otel_ml_collector.receive.noted import note_http
@@ -135,7 +136,8 @@ async def _read_export(request: Request, signal: Signal, held: Held) -> Export:
         )
     body = await _read_body(request, held)
     project = request.headers.get(names.PROJECT_HEADER)
-    return Export(body, encoding, project, signal, form, access)
+    passed = request.headers.get(PASSED_HEADER, "")
+    return Export(body, encoding, project, signal, form, access, passed)
 
 
 async def _read_body(request: Request, held: Held) -> bytes:

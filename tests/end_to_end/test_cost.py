@@ -1,0 +1,52 @@
+"""What calls cost, from OTLP to the API of a real collector."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from otel_ml_collector.span import Value
+from tests.otel_ml_collector.spans import make_span
+from tests.otel_ml_collector.wire import encode
+from tests.support.collector import running
+
+PRICES = '{"here": {"llama": {"input": 1, "output": 2}}}'
+
+
+def test_cost(tmp_path: Path) -> None:
+    """A run has the cost that came, or that of its tokens by our prices or the kept ones."""
+    calls: dict[str, dict[str, Value]] = {
+        "told": {"gen_ai.provider.name": "openai", "gen_ai.usage.cost": 7.5},
+        "known": {"gen_ai.provider.name": "openai"},
+        "ours": {"gen_ai.provider.name": "here", "gen_ai.request.model": "llama"},
+        "unknown": {"gen_ai.provider.name": "nobody"},
+    }
+    now_ns = time.time_ns()
+    spans = [
+        make_span(
+            name,
+            {
+                "otel_ml.project": "shop",
+                "otel_ml.model.name": name,
+                "gen_ai.operation.name": "chat",
+                "gen_ai.request.model": "gpt-4o",
+                "gen_ai.usage.input_tokens": 1_000,
+                "gen_ai.usage.output_tokens": 200,
+                **attributes,
+            },
+            start_ns=now_ns,
+            end_ns=now_ns + 1,
+        )
+        for name, attributes in calls.items()
+    ]
+    with running(tmp_path / "data", "--prices", PRICES) as collector:
+        headers = {"content-type": "application/x-protobuf"}
+        assert collector.post("/v1/traces", encode(spans), headers)[0] == 200
+        found = {run["model"]: run["run_id"] for run in collector.runs("shop")}
+        costs = {name: collector.get(f"/runs/{run_id}")["cost"] for name, run_id in found.items()}
+    assert costs == {
+        "told": 7.5,
+        "known": pytest.approx(0.0045),
+        "ours": pytest.approx(0.0014),
+        "unknown": None,
+    }
