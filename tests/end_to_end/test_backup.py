@@ -100,10 +100,11 @@ def test_kill_during_backup(tmp_path: Path) -> None:
         asking = threading.Thread(target=ask_for_backup, args=(collector, tmp_path / "backup"))
         asking.start()
         partial = tmp_path / "backup.partial"
-        while not partial.exists():
-            assert asking.is_alive()
+        while asking.is_alive() and not partial.exists():
+            asking.join(0.001)
         collector.kill()
         asking.join(30)
+        assert partial.exists()
         assert not (tmp_path / "backup").exists()
         refused = otel_ml("restore", str(partial), "--data-dir", str(tmp_path / "new"))
         assert refused.returncode == 2
