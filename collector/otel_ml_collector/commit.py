@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from otel_ml_collector.errors import Refused, Unavailable
+from otel_ml_collector.log_rate import OnceAMinute
 from otel_ml_collector.recent import Recent
 from otel_ml_collector.records import Records
 from otel_ml_collector.telemetry import Telemetry
@@ -23,7 +24,6 @@ _GROUP_ROWS: Final = 10_000
 _LEAST_ROWS: Final = 1_000
 # A group that takes longer keeps the senders behind it waiting beyond their deadline.
 _GROUP_S: Final = 1.0
-_QUIET_S: Final = 60.0
 
 _logger = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ class Commit:
         self._queue: deque[_Waiting] = deque()
         self._changed = threading.Condition()
         self._closed = False
-        self._quiet_until_s: dict[str, float] = {}
+        self._once = OnceAMinute()
         self._group_rows = _GROUP_ROWS
         self._thread = threading.Thread(target=self._work, name="otel-ml-commit", daemon=True)
         self._thread.start()
@@ -125,10 +125,7 @@ class Commit:
         self._log("A group could not be stored: %s", error)
 
     def _log(self, message: str, error: Exception) -> None:
-        """Log an error, each message once a minute."""
-        now_s = time.monotonic()
-        if now_s >= self._quiet_until_s.get(message, 0.0):
-            self._quiet_until_s[message] = now_s + _QUIET_S
+        if self._once.is_due(message):
             _logger.error(message, error, exc_info=error)
 
     def _take(self) -> list[_Waiting]:

@@ -7,7 +7,6 @@ import logging
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from math import inf
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,6 +17,7 @@ from opentelemetry.trace import SpanContext
 from otel_ml_collector.errors import Unavailable
 from otel_ml_collector.forward.record_client import RecordClient, put_until
 from otel_ml_collector.forward.record_messages import Messages, requests_of
+from otel_ml_collector.log_rate import OnceAMinute
 from otel_ml_collector.mapping import Filing, Prices, map_spans
 from otel_ml_collector.record_target import RecordTarget, read_record_target
 from otel_ml_collector.records import Records
@@ -25,7 +25,6 @@ from otel_ml_collector.span import Event, Link, Scope, Span, Value
 
 __all__ = ["RecordExporter"]
 
-_QUIET_S: Final = 60.0
 _NONE: Final[Mapping[str, Value]] = {}
 
 _logger = logging.getLogger(__name__)
@@ -67,7 +66,7 @@ class RecordExporter(SpanExporter):
         self._prices = prices
         self._timeout_s = timeout_s
         self._stopped = threading.Event()
-        self._quiet_until_s = -inf
+        self._once = OnceAMinute()
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Send what some spans say.
@@ -124,10 +123,7 @@ class RecordExporter(SpanExporter):
         return records
 
     def _warn(self, message: str) -> None:
-        """Log a warning, once a minute at most."""
-        now_s = time.monotonic()
-        if now_s >= self._quiet_until_s:
-            self._quiet_until_s = now_s + _QUIET_S
+        if self._once.is_due("export"):
             _logger.warning("%s", message)
 
 

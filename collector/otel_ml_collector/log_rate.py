@@ -1,4 +1,4 @@
-"""Bounds the log: a place in the code that has much to say says some of it, and how much more."""
+"""Bounds the log: what has much to say says some of it, and trouble is told once a minute."""
 
 import logging
 import threading
@@ -9,6 +9,30 @@ from typing import Final
 
 LINES: Final = 300
 WINDOW_S: Final = 60.0
+
+
+class OnceAMinute:
+    """Lets each thing that goes wrong be logged once in `WINDOW_S`; counters have it all.
+
+    Topics are words of this program, so they are few. Any thread may ask.
+
+    Args:
+        now_s: Tells the time, in seconds that never go back.
+    """
+
+    def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
+        self._now_s = now_s
+        self._lock = threading.Lock()
+        self._until_s: dict[str, float] = {}
+
+    def is_due(self, topic: str) -> bool:
+        """Tell whether a topic is logged now; once it was, it is not for a while."""
+        with self._lock:
+            now_s = self._now_s()
+            if now_s < self._until_s.get(topic, now_s):
+                return False
+            self._until_s[topic] = now_s + WINDOW_S
+            return True
 
 
 @dataclass(slots=True)

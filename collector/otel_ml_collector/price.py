@@ -1,7 +1,7 @@
 """What the settings say of the price of a model, read from text."""
 
 import json
-import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -61,8 +61,8 @@ def _read_price(provider: str, model: str, said: object) -> Price:
             raise ValueError(f"{place}: unknown key {name!r}: expected {', '.join(_FIELDS)}")
         if isinstance(amount, bool) or not isinstance(amount, int | float):
             raise ValueError(f"{place}.{name}: expected US dollars for a million tokens")  # noqa: TRY004 - the text is wrong
-        if not math.isfinite(amount) or amount < 0:
-            raise ValueError(f"{place}.{name}: expected a number that is not negative")
+        if not 0 <= amount <= sys.float_info.max:
+            raise ValueError(f"{place}.{name}: expected a number that is not negative, and finite")
     if "input" not in table:
         raise ValueError(f"{place}: expected input, in US dollars for a million tokens")
     return Price(provider, model, **{name: float(amount) for name, amount in table.items()})

@@ -12,6 +12,8 @@ _MAX_PORT: Final = 65_535
 _HOST_NAME: Final = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_.])?")
 _ORIGIN: Final = re.compile(r"https?://([a-z0-9_.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
+_URL: Final = re.compile(r"[!-~]{1,2000}")
+_TRACE_ID: Final = "{trace_id}"
 _NO_LABEL: Final = re.compile(r"[^A-Za-z0-9_]")
 _MAX_TAGS: Final = 5
 _PASSWORD: Final = re.compile(r"(?<=://)([^/?#]*?):[^/?#]*@")
@@ -167,6 +169,25 @@ def read_store(text: str) -> str:
     is_server = parts.scheme in {"clickhouse", "clickhouses"} and parts.hostname and has_port
     is_folder = parts.scheme == "chdb" and parts.path not in {"", "/"} and not parts.netloc
     if text and not is_server and not is_folder:
+        raise wrong
+    return text
+
+
+def read_trace_url(text: str) -> str:
+    """Read where traces are shown elsewhere, with ``{trace_id}`` in it; empty for nowhere."""
+    wrong = ValueError(
+        "expected the address of a trace with {trace_id} for its id, without a password, such as "
+        "http://jaeger:16686/trace/{trace_id}"
+    )
+    try:
+        parts = urlsplit(text)
+        has_port = parts.port != 0
+    except ValueError:
+        raise wrong from None
+    is_address = parts.scheme in {"http", "https"} and parts.hostname and has_port
+    is_plain = _URL.fullmatch(text) and "@" not in parts.netloc
+    has_id = _TRACE_ID in text and _TRACE_ID not in parts.netloc
+    if text and not (is_address and is_plain and has_id):
         raise wrong
     return text
 

@@ -63,10 +63,14 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked: a path below ``/api/v1`` in parts, and the parameters of its query.
+    """What is asked.
 
-    Parameters that are None are left out. One without a body may be asked again; one that has a
-    body only when `is_repeatable`.
+    Attributes:
+        path: Below ``/api/v1``, in parts, not quoted.
+        parameters: Of the query; those that are None are left out.
+        method: Of HTTP.
+        body: Is sent as JSON; None for none.
+        is_repeatable: Whether it may be asked again when its answer was lost.
     """
 
     path: tuple[str, ...]
@@ -136,6 +140,7 @@ class Api:
 
         Raises:
             Unreachable: There is none.
+            Refused: The address is none, or the answer is too long.
         """
         deadline = time.monotonic() + self._timeout_s
         for left in reversed(range(_TRIES if question.is_repeatable else 1)):
@@ -159,7 +164,7 @@ class Api:
     def stream(self, question: Question) -> Iterator[bytes]:
         """Ask for an answer of any size; gives its parts as they come.
 
-        Asks again, as `exchange` does, only while nothing of it has come.
+        Asks again, at most twice, where the collector cannot answer now and says so.
 
         Raises:
             ReaderError: There is none, or it breaks off.

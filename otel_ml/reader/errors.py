@@ -67,7 +67,7 @@ class BadQuery(ReaderError, ValueError):
         """Say what is wrong, and where it is known show the place below the text."""
         if self.column is None or not self.text:
             return self.message
-        return f"{self.message}\n{point_at(self.text, self.column)}"
+        return f"{self.message}\n{_point_at(self.text, self.column)}"
 
 
 def show(text: str) -> str:
@@ -79,7 +79,7 @@ def show(text: str) -> str:
     )
 
 
-def point_at(text: str, column: int) -> str:
+def _point_at(text: str, column: int) -> str:
     """Write the part of a text around a column, and a caret below it."""
     first = max(column - _AROUND, 0)
     before, after = show(text[first:column]), show(text[column : column + _AROUND])

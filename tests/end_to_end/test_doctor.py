@@ -209,7 +209,7 @@ def test_proxy_to_this_machine(collector: CollectorProcess) -> None:
 def test_bad_project(collector: CollectorProcess) -> None:
     """A project that cannot be is refused."""
     done = otel_ml("doctor", "--endpoint", collector.endpoint, "--project", "a\nb")
-    expected = "otel-ml: Invalid --project 'a\\nb': expected 1 to 128 printable letters\n"
+    expected = "otel-ml: Invalid --project 'a\\nb': expected 1 to 128 printable characters\n"
     assert (done.returncode, done.stdout, done.stderr) == (2, "", expected)
 
 

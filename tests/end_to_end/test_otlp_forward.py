@@ -28,10 +28,11 @@ from tests.otel_ml_collector.wire import encode
 from tests.support.collector import CollectorProcess, running, wait_until
 from tests.support.load import make_request, run_ids
 from tests.support.otlp_sink import Reply, Sink, grpc_sink, http_sink
+from tests.support.prometheus import numbers_in
+from tests.support.senders import EXPORT
 
 PROTOBUF: Final = "application/x-protobuf"
 JSON: Final = "application/json"
-EXPORT: Final = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 
 
 def free_port() -> int:
@@ -67,10 +68,7 @@ def send_grpc(collector: CollectorProcess, body: bytes) -> bytes:
 
 def numbers(collector: CollectorProcess, name: str) -> dict[str, float]:
     """Read the numbers of forwarding that are not 0, by their labels."""
-    lines = collector.get_text("/metrics").splitlines()
-    found = [line.rpartition(" ") for line in lines if line.startswith(f"otel_ml_otlp_{name}{{")]
-    labels = {line: float(value) for line, _, value in found if float(value)}
-    return {line.partition("{")[2].rstrip("}"): value for line, value in labels.items()}
+    return numbers_in(collector.get_text("/metrics"), f"otel_ml_otlp_{name}")
 
 
 def new_spans(number: int = 2) -> bytes:

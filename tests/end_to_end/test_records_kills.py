@@ -9,6 +9,7 @@ from otel_ml_collector.forward.record_messages import Messages
 from otel_ml_collector.mapping import Filing, map_spans
 from tests.support.backend import running_backend
 from tests.support.collector import CollectorProcess, running, wait_until
+from tests.support.prometheus import numbers_in
 from tests.support.senders import Senders, all_run_ids
 
 TARGET_KILLS = 4
@@ -17,9 +18,8 @@ RUNS_BETWEEN = 64
 
 def forwarded(collector: CollectorProcess) -> float:
     """How many runs the target acknowledged to this process of the collector."""
-    line = 'otel_ml_forward_records_total{kind="runs",target="mine"} '
-    page = collector.get_text("/metrics").splitlines()
-    return sum(float(one.removeprefix(line)) for one in page if one.startswith(line))
+    told = numbers_in(collector.get_text("/metrics"), "otel_ml_forward_records_total")
+    return told.get('kind="runs",target="mine"', 0.0)
 
 
 def identities(requests: list[bytes]) -> set[tuple[str, str]]:

@@ -1,9 +1,6 @@
 """Several targets at once: with TLS and keys, one that refuses records, one that is not there."""
 
-import re
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -12,13 +9,13 @@ import pytest
 
 from examples.backend import Backend
 from otel_ml_collector._proto import records_pb2 as pb
-from otel_ml_collector._proto.records_pb2_grpc import add_RecordServiceServicer_to_server
 from otel_ml_collector.exporter import RecordExporter
 from tests.support.application import Application
-from tests.support.backend import run_ids_in
+from tests.support.backend import run_ids_in, serving
 from tests.support.certificates import Certificate, make_certificate
 from tests.support.collector import CollectorProcess, running, wait_until
 from tests.support.load import PROTOBUF, make_request, run_ids
+from tests.support.prometheus import numbers_in
 
 KEY: Final = "s3cret, with 100% odd=signs"
 IN_URL: Final = "s3cret%2C%20with%20100%25%20odd%3Dsigns"
@@ -34,23 +31,6 @@ class Choosy(Backend):
         if any(run.model == POISON for run in request.runs):
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, "no poison here")
         return super().PutRecords(request, context)
-
-
-@contextmanager
-def serving(backend: Backend, certificate: Certificate | None = None) -> Iterator[int]:
-    """Serve a backend over a real port."""
-    server = grpc.server(ThreadPoolExecutor(4))
-    add_RecordServiceServicer_to_server(backend, server)  # type: ignore[no-untyped-call] # generated
-    if certificate is None:
-        port = server.add_insecure_port("127.0.0.1:0")
-    else:
-        pair = certificate.key.read_bytes(), certificate.cert.read_bytes()
-        port = server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([pair]))
-    server.start()
-    try:
-        yield port
-    finally:
-        server.stop(None).wait(10)
 
 
 @pytest.fixture(scope="module")
@@ -100,9 +80,8 @@ def send(collector: CollectorProcess, project: str, model: str = "load") -> set[
 
 
 def number(collector: CollectorProcess, name: str, target: str) -> float:
-    pattern = rf'^otel_ml_forward_records_{name}{{.*target="{target}"}} (\S+)$'
-    page = collector.get_text("/metrics")
-    return sum(float(found) for found in re.findall(pattern, page, re.MULTILINE))
+    told = numbers_in(collector.get_text("/metrics"), f"otel_ml_forward_records_{name}")
+    return sum(value for labels, value in told.items() if f'target="{target}"' in labels)
 
 
 def test_tls_and_key(forwarding: CollectorProcess, folder: Path) -> None:

@@ -2,7 +2,7 @@
 
 import logging
 
-from otel_ml_collector.log_rate import LINES, WINDOW_S, LogRate
+from otel_ml_collector.log_rate import LINES, WINDOW_S, LogRate, OnceAMinute
 
 
 class Clock:
@@ -43,3 +43,12 @@ def test_other_place() -> None:
     rate = LogRate()
     written(rate, 2 * LINES)
     assert written(rate, 1, line=2) == ["No 0"]
+
+
+def test_once_a_minute() -> None:
+    """A thing that goes wrong again and again is due once a minute, and hides no other."""
+    clock = Clock()
+    once = OnceAMinute(clock)
+    assert [once.is_due("away"), once.is_due("away"), once.is_due("full")] == [True, False, True]
+    clock.now_s = WINDOW_S
+    assert [once.is_due("away"), once.is_due("away")] == [True, False]

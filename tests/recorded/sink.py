@@ -1,20 +1,19 @@
 """OTLP export requests as they arrive, in whichever encoding, kept as one OTLP/JSON request."""
 
-import base64
 import gzip
 import json
 from typing import Any, Final
 
-from google.protobuf.json_format import MessageToDict
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from tests.support.otlp_json import to_otlp_json
 
 _Request = type[ExportTraceServiceRequest] | type[ExportLogsServiceRequest]
 _REQUESTS: Final[dict[str, tuple[_Request, str]]] = {
     "/v1/traces": (ExportTraceServiceRequest, "resourceSpans"),
     "/v1/logs": (ExportLogsServiceRequest, "resourceLogs"),
 }
-_IDS: Final = frozenset({"traceId", "spanId", "parentSpanId"})
 
 
 class Sink:
@@ -33,7 +32,7 @@ class Sink:
                 request = (
                     json.loads(raw)
                     if media_type.startswith("application/json")
-                    else _in_hex(_to_dict(message.FromString(raw)))
+                    else to_otlp_json(message.FromString(raw))
                 )
                 self._told[key] += request.get(key, [])
                 return True
@@ -48,19 +47,3 @@ class Sink:
     def logs(self) -> list[Any]:
         """The ``resourceLogs`` of all requests, in the order in which they came."""
         return self._told["resourceLogs"]
-
-
-def _to_dict(message: Any) -> dict[str, Any]:
-    return MessageToDict(message, use_integers_for_enums=True)
-
-
-def _in_hex(found: Any) -> Any:
-    """Write ids as OTLP/JSON does: protobuf's own JSON has them in base64."""
-    if isinstance(found, list):
-        return [_in_hex(item) for item in found]
-    if isinstance(found, dict):
-        return {
-            key: base64.b64decode(item).hex() if key in _IDS else _in_hex(item)
-            for key, item in found.items()
-        }
-    return found

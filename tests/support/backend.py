@@ -1,13 +1,20 @@
-"""The example backend as a real process, which a test stops, kills and starts again."""
+"""The example backend: in this process, or as one that a test stops, kills and starts again."""
 
 import json
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final
+
+import grpc
+
+from examples.backend import Backend
+from otel_ml_collector._proto.records_pb2_grpc import add_RecordServiceServicer_to_server
+from tests.support.certificates import Certificate
 
 ROOT: Final = Path(__file__).parents[2]
 
@@ -79,3 +86,20 @@ def running_backend(database: Path, key: str = "") -> Iterator[BackendProcess]:
         yield process
     finally:
         process.kill()
+
+
+@contextmanager
+def serving(backend: Backend, certificate: Certificate | None = None) -> Iterator[int]:
+    """Serve a backend in this process, over a port that is given; with a certificate over TLS."""
+    server = grpc.server(ThreadPoolExecutor(4))
+    add_RecordServiceServicer_to_server(backend, server)  # type: ignore[no-untyped-call] # generated
+    if certificate is None:
+        port = server.add_insecure_port("127.0.0.1:0")
+    else:
+        pair = certificate.key.read_bytes(), certificate.cert.read_bytes()
+        port = server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([pair]))
+    server.start()
+    try:
+        yield port
+    finally:
+        server.stop(None).wait(10)

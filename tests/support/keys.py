@@ -19,11 +19,11 @@ from otel_ml_collector.span import Span
 from tests.otel_ml_collector.asgi import Answered
 from tests.otel_ml_collector.spans import make_call
 from tests.support.collector import CollectorProcess
+from tests.support.senders import EXPORT
 
 PROTOBUF: Final = "application/x-protobuf"
 WRONG: Final = f"omk_{'0' * 16}_{'0' * 64}"
 UNAUTHENTICATED, FORBIDDEN, EXHAUSTED = 16, 7, 8
-EXPORT: Final = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 
 Send = Callable[[CollectorProcess, str, bytes], "tuple[int, ExportTraceServiceResponse | Status]"]
 

@@ -1,6 +1,5 @@
 """Export requests that are broken in many ways, about half of which still can be read."""
 
-import base64
 import gzip
 import json
 import math
@@ -11,7 +10,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -20,6 +18,7 @@ from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from otel_ml import attributes as names
+from tests.support.otlp_json import to_otlp_json
 
 Request = ExportTraceServiceRequest | ExportLogsServiceRequest
 
@@ -280,23 +279,7 @@ def _length(message: bytes) -> bytes:
 
 
 def _to_json(request: Request) -> bytes:
-    """Write a request as OTLP/JSON does, with ids in hex."""
-    return json.dumps(_with_hex_ids(MessageToDict(request, use_integers_for_enums=True))).encode()
-
-
-def _with_hex_ids(message: Any) -> Any:
-    if isinstance(message, list):
-        return [_with_hex_ids(item) for item in message]
-    if not isinstance(message, dict):
-        return message
-    return {
-        key: _hex(item) if key in {"traceId", "spanId", "parentSpanId"} else _with_hex_ids(item)
-        for key, item in message.items()
-    }
-
-
-def _hex(text: str) -> str:
-    return base64.b64decode(text).hex()
+    return json.dumps(to_otlp_json(request)).encode()
 
 
 def _is_readable(kind: type[Request], media_type: str, body: bytes) -> bool:

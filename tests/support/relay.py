@@ -15,13 +15,13 @@ PROTOBUF = {"Content-Type": "application/x-protobuf"}
 class Relay:
     """Passes export requests on, but says of some that they are stored and throws them away.
 
-    Attributes:
-        passed: The bodies that were passed on, in order.
-        lost: Those that were not.
-
     Args:
         collector: Where it passes them.
         loses: Which ones are lost, by the names of their spans.
+
+    Attributes:
+        passed: The bodies that were passed on, in order.
+        lost: Those that were not.
     """
 
     def __init__(

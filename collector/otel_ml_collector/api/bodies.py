@@ -9,10 +9,11 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import Message
 
+from otel_ml_collector.decode.signals import Form, media_type_of
 from otel_ml_collector.errors import TooLarge, UnknownMediaType
 
 LIMIT_BYTES: Final = 4 * 1024 * 1024
-_JSON: Final = "application/json"
+_TOO_LARGE: Final = f"The body has more than {LIMIT_BYTES} bytes"
 _WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
 
 
@@ -25,11 +26,34 @@ class JsonRoute(APIRoute):
 
         async def answer_bounded(request: Request) -> Response:
             if request.method in _WITH_BODY:
-                _check(request)
+                check_json(request, LIMIT_BYTES, _TOO_LARGE)
                 request = Request(request.scope, _Bounded(request).receive)
             return await answer(request)
 
         return answer_bounded
+
+
+def check_json(request: Request, limit_bytes: int, too_large: str) -> None:
+    """Refuse a body that its headers say is no plain JSON, or too large, before it is read.
+
+    Args:
+        request: Which one.
+        limit_bytes: What its body may have.
+        too_large: What is said of one that has more.
+
+    Raises:
+        UnknownMediaType: It is of another type, or compressed.
+        TooLarge: It is too large.
+    """
+    media_type = media_type_of(request.headers.get("content-type", ""))
+    if media_type != Form.JSON:
+        raise UnknownMediaType(f"Invalid content type {media_type[:80]!r}: expected {Form.JSON}")
+    encoding = request.headers.get("content-encoding", "").strip().lower() or "identity"
+    if encoding != "identity":
+        raise UnknownMediaType(f"Invalid content encoding {encoding[:80]!r}: expected none")
+    size = request.headers.get("content-length", "")
+    if size.isdecimal() and int(size) > limit_bytes:
+        raise TooLarge(too_large)
 
 
 class _Bounded:
@@ -41,21 +65,5 @@ class _Bounded:
         message = await self._receive()
         self._size += len(message.get("body", b""))
         if self._size > LIMIT_BYTES:  # of this kind it passes through what reads the body
-            raise HTTPException(413, _too_large())
+            raise HTTPException(413, _TOO_LARGE)
         return message
-
-
-def _check(request: Request) -> None:
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type != _JSON:
-        raise UnknownMediaType(f"Invalid content type {media_type[:80]!r}: expected {_JSON}")
-    encoding = request.headers.get("content-encoding", "").strip().lower() or "identity"
-    if encoding != "identity":
-        raise UnknownMediaType(f"Invalid content encoding {encoding[:80]!r}: expected none")
-    size = request.headers.get("content-length", "")
-    if size.isdecimal() and int(size) > LIMIT_BYTES:
-        raise TooLarge(_too_large())
-
-
-def _too_large() -> str:
-    return f"The body has more than {LIMIT_BYTES} bytes"

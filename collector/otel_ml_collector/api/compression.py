@@ -11,6 +11,8 @@ from typing import Final
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from otel_ml_collector.decode.signals import media_type_of
+
 _PATHS: Final = ("/api/v1/", "/openapi.json")
 _NOT: Final = "/api/v1/keys"
 _TYPES: Final = frozenset({"application/json", "application/x-ndjson", "text/csv"})
@@ -64,7 +66,7 @@ class _Answer:
     async def _begin(self, start: Message, first: Message) -> None:
         """Decide by the head and the first part of an answer, and send its head."""
         headers = MutableHeaders(raw=start["headers"])
-        media_type = headers.get("content-type", "").partition(";")[0]
+        media_type = media_type_of(headers.get("content-type", ""))
         is_whole = not first.get("more_body", False)
         is_small = is_whole and len(first.get("body", b"")) < _LEAST_BYTES
         is_exact = "etag" in headers or "content-encoding" in headers
@@ -84,9 +86,11 @@ def _is_meant(scope: Scope) -> bool:
 
 
 def _takes_gzip(headers: Headers) -> bool:
-    """Tell whether gzip is among the encodings that are taken, and not with the weight 0."""
-    for part in headers.get("accept-encoding", "").lower().split(","):
-        name, _, weight = part.partition(";")
-        if name.strip() in {"gzip", "*"}:
-            return weight.replace(" ", "") not in {"q=0", "q=0.0", "q=0.00", "q=0.000"}
-    return False
+    """Tell whether gzip is taken: by its name, else by ``*``, and not with the weight 0.
+
+    Spec: https://www.rfc-editor.org/rfc/rfc9110#section-12.5.3
+    """
+    parts = headers.get("accept-encoding", "").lower().replace(" ", "").split(",")
+    weights = {name: weight for name, _, weight in (part.partition(";") for part in parts)}
+    weight = weights.get("gzip", weights.get("*", "q=0"))
+    return weight not in {"q=0", "q=0.0", "q=0.00", "q=0.000"}

@@ -19,7 +19,6 @@ from otel_ml_collector.store.recorded import Recorded, list_recorded, read_last_
 
 _MOST: Final = 64
 _AT_ONCE: Final = 500
-_KEPT: Final = 20_000
 
 _logger = logging.getLogger(__name__)
 
@@ -33,13 +32,16 @@ class Pace:
         heartbeat_s: After this much silence a line says that the stream lives; who is gone without
             a word, or has only ended its own side, is noticed by it.
         lifetime_s: After this a stream ends, so that a key that was revoked hears no more.
-        overlap_ns: How far back a look reaches, for what other collectors store with earlier times.
+        overlap_ns: How far back a look reaches, for what other collectors store with earlier times;
+            no further than half of what is kept, so that each look finds something new.
+        kept: So many of the last runs of a project are known, and not told again.
     """
 
     look_s: float = 0.5
     heartbeat_s: float = 5.0
     lifetime_s: float = 600.0
     overlap_ns: int = 0
+    kept: int = 20_000
 
 
 class Listening:
@@ -105,7 +107,7 @@ class _Feed:
         self.count = 0  # of all that were seen; the last of them are kept
         self._reader = reader
         self._pace = pace
-        self._kept: deque[Recorded] = deque(maxlen=_KEPT)
+        self._kept: deque[Recorded] = deque(maxlen=pace.kept)
         self._task = asyncio.create_task(self._look_for_ever())
 
     def stop(self) -> None:
@@ -130,8 +132,8 @@ class _Feed:
 
     async def _look(self) -> bool:
         """Look for what was stored since; tell whether there is more at once."""
-        since_ns = self.seen_ns - self._pace.overlap_ns
-        found = await run_sync(list_recorded, self._reader, self.project, since_ns, _KEPT)
+        since_ns, most = self._since_ns(), self._pace.kept
+        found = await run_sync(list_recorded, self._reader, self.project, since_ns, most)
         known = {one for one in self._kept if one.arrived_ns > since_ns}
         new = [one for one in found if one not in known]
         if new:
@@ -140,7 +142,12 @@ class _Feed:
             self.seen_ns = max(self.seen_ns, new[-1].arrived_ns)
             self.changed.set()
             self.changed = asyncio.Event()
-        return len(found) == _KEPT
+        return bool(new) and len(found) == most
+
+    def _since_ns(self) -> int:
+        """Tell from when on a look reads: all that is known again would leave no room for more."""
+        since_ns, half = self.seen_ns - self._pace.overlap_ns, self._pace.kept // 2
+        return max(since_ns, self._kept[-half].arrived_ns) if len(self._kept) > half else since_ns
 
 
 class Seat:
@@ -165,7 +172,7 @@ class Seat:
         self._told: dict[str, None] = {}
 
     async def events(self, where: str) -> AsyncGenerator[bytes, None]:
-        """Tell of runs that match, until the end of the stream."""
+        """Tell of runs that match, until the end of the stream; `leave` comes after it."""
         pace = self._listening.pace
         end_s = time.monotonic() + pace.lifetime_s
         try:
@@ -183,8 +190,10 @@ class Seat:
                     yield b": alive\n\n"
         except CollectorError as error:  # whoever comes back hears what is missing
             _logger.warning("What was recorded cannot be told: %s", error)
-        finally:
-            self._listening.leave(self._feed)
+
+    def leave(self) -> None:
+        """Give the seat back, once, whether anything was heard or not."""
+        self._listening.leave(self._feed)
 
     async def _next(self) -> list[Recorded] | None:
         """Read on: first what was stored before the seat was taken, then what the feed sees."""
@@ -209,7 +218,7 @@ class Seat:
                 self._told[news.run.run_id] = None
                 self._id_ns = max(self._id_ns, news.arrived_ns)
                 events.append(_event(self._id_ns, news))
-        while len(self._told) > _KEPT:
+        while len(self._told) > self._listening.pace.kept:
             del self._told[next(iter(self._told))]
         return events
 

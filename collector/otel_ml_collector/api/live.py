@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Header, Request
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from otel_ml_collector.api.listening import Listening
+from otel_ml_collector.api.listening import Listening, Seat
 from otel_ml_collector.api.parameters import FromReader, Where
 from otel_ml_collector.errors import BadQuery
 from otel_ml_collector.query.live import check_where
@@ -33,7 +33,16 @@ async def listening_of(request: Request) -> Listening:
 
 
 class Events(StreamingResponse):
-    """Events, of which no more are made once the reader is gone."""
+    """Events, of which no more are made once the reader is gone.
+
+    Args:
+        seat: Hears them; given back at the end, whatever that is.
+        where: Which runs are told.
+    """
+
+    def __init__(self, seat: Seat, where: str) -> None:
+        super().__init__(seat.events(where), headers=_HEADERS, media_type=_EVENTS)
+        self._seat = seat
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send events until the end, or until the reader is gone, which silence would not show."""
@@ -52,6 +61,7 @@ class Events(StreamingResponse):
                 group.start_soon(watch)
                 await tell()
         finally:
+            self._seat.leave()  # not by the generator: one that never began has no end
             await self.body_iterator.aclose()  # type: ignore[attr-defined]  # it is a generator
 
 
@@ -77,7 +87,7 @@ async def get_live(
     after_ns = _read_id(last_event_id)
     await run_sync(check_where, reader, project, where)
     seat = await listening.take_seat(reader, project, after_ns)
-    return Events(seat.events(where), headers=_HEADERS, media_type=_EVENTS)
+    return Events(seat, where)
 
 
 def _read_id(text: str) -> int | None:

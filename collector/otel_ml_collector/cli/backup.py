@@ -1,17 +1,16 @@
 """``otel-ml backup``: writes a backup, also while a collector serves."""
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import unquote
 
-from otel_ml_collector.cli.remote import add_places, ask, endpoint_of, places_of
+from otel_ml_collector.cli.remote import add_places, ask, data_dir_of, endpoint_of, places_of
 from otel_ml_collector.errors import BadSetting, CollectorError, InUse
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
-_EMBEDDED: Final = "chdb://"
 _MOST_S: Final = 3_600.0
 
 
@@ -34,18 +33,20 @@ def run(flags: argparse.Namespace) -> int:
     """Write a backup and say what it takes.
 
     Raises:
-        BadSetting: It cannot be written; the message says why.
+        BadSetting: It cannot be written here; the message says why.
+        CommandFailed: The collector does not write it; the message says why.
     """
     settings = places_of(flags)
     folder = flags.folder.absolute()
-    if flags.endpoint or not settings.store.startswith(_EMBEDDED):
+    data_dir = data_dir_of(settings)
+    if flags.endpoint or data_dir is None:
         size = _ask(endpoint_of(flags, settings), folder)
     else:
         try:
-            size = _open(settings.store, folder)
+            size = _open(settings.store, data_dir, folder)
         except InUse:
             size = _ask(endpoint_of(flags, settings), folder)
-    print(f"{folder}: {size:,} bytes")  # noqa: T201 - a program speaks to its user
+    sys.stdout.write(f"{folder}: {size:,} bytes\n")
     return 0
 
 
@@ -55,14 +56,13 @@ def _ask(endpoint: str, folder: Path) -> int:
     return int(done["bytes"])
 
 
-def _open(store: str, folder: Path) -> int:
+def _open(store: str, data_dir: Path, folder: Path) -> int:
     from otel_ml_collector.store.backup import Backups  # takes 0.4 s
     from otel_ml_collector.store.connection import Connections
     from otel_ml_collector.store.tombstones import Tombstones
 
-    path = Path(unquote(store.removeprefix(_EMBEDDED)))
-    if not (path / "store").is_dir():
-        raise BadSetting(f"There is no store in {path}: expected the --data-dir of a collector")
+    if not (data_dir / "store").is_dir():
+        raise BadSetting(f"There is no store in {data_dir}: expected the --data-dir of a collector")
     connections = Connections(store)
     try:
         return Backups(connections, Tombstones(connections)).write(folder).bytes

@@ -10,10 +10,9 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
-from urllib.parse import unquote
 
 from otel_ml_collector.access import SCOPES
-from otel_ml_collector.cli.remote import add_places, ask, endpoint_of, places_of
+from otel_ml_collector.cli.remote import add_places, ask, data_dir_of, endpoint_of, places_of
 from otel_ml_collector.cli.table import write_table
 from otel_ml_collector.errors import BadQuery, BadSetting, InUse, NotFound, Unavailable
 
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 
     from otel_ml_collector.keyring import Keyring
 
-_EMBEDDED: Final = "chdb://"
 _COLUMNS: Final = (
     *("id", "name", "scopes", "projects", "spans_per_second", "bytes_per_second"),
     *("created_time", "revoked_time"),
@@ -91,7 +89,8 @@ def run_add(flags: argparse.Namespace) -> int:
     """Make a key; it stands alone on its line of the output.
 
     Raises:
-        BadSetting: It cannot be made; the message says why.
+        BadSetting: It cannot be made here; the message says why.
+        CommandFailed: The collector does not make it; the message says why.
     """
     wanted = {
         "name": flags.name,
@@ -117,7 +116,8 @@ def run_list(flags: argparse.Namespace) -> int:
     """List the keys.
 
     Raises:
-        BadSetting: They cannot be read; the message says why.
+        BadSetting: They cannot be read here; the message says why.
+        CommandFailed: The collector does not tell them; the message says why.
     """
     with _open_keeper(flags) as keeper:
         rows = [[_cell(key[column]) for column in _COLUMNS] for key in keeper.find_all()]
@@ -129,7 +129,8 @@ def run_revoke(flags: argparse.Namespace) -> int:
     """Revoke a key.
 
     Raises:
-        BadSetting: It cannot be revoked; the message says why.
+        BadSetting: It cannot be revoked here; the message says why.
+        CommandFailed: The collector does not revoke it; the message says why.
     """
     with _open_keeper(flags) as keeper:
         key = keeper.revoke(flags.id)
@@ -187,7 +188,7 @@ def _open_keeper(flags: argparse.Namespace, *, makes: bool = False) -> Iterator[
         yield _Asked(endpoint_of(flags, settings))
         return
     if not makes:
-        _check_folder(settings.store)
+        _check_folder(data_dir_of(settings))
     if find_spec("chdb") is None:
         raise BadSetting("The collector is not installed: run pip install 'otel-ml[collector]'")
     from otel_ml_collector.keyring import Keyring  # heavy, and perhaps not installed
@@ -207,10 +208,9 @@ def _open_keeper(flags: argparse.Namespace, *, makes: bool = False) -> Iterator[
         connections.close()
 
 
-def _check_folder(store: str) -> None:
-    path = Path(unquote(store.removeprefix(_EMBEDDED)))
-    if store.startswith(_EMBEDDED) and not path.is_dir():
-        raise BadSetting(f"There is no data directory {path}: say which with --data-dir DIR")
+def _check_folder(data_dir: Path | None) -> None:
+    if data_dir is not None and not data_dir.is_dir():
+        raise BadSetting(f"There is no data directory {data_dir}: say which with --data-dir DIR")
 
 
 def _split(text: str) -> list[str]:

@@ -38,7 +38,7 @@ def write_rows(
     """
     check_columns(rows, columns)
     if file_format == "json":
-        write_json(answer)
+        _write_json(answer)
     elif file_format == "csv":
         write_csv(rows, columns)
     elif file_format == "parquet":
@@ -47,7 +47,7 @@ def write_rows(
         flat = [{name: _plain(row.get(name)) for name in columns} for row in rows]
         write_parquet(pa.Table.from_pylist(flat) if flat else pa.table({n: [] for n in columns}))
     else:
-        write_table(columns, [[to_cell(row.get(name), name) for name in columns] for row in rows])
+        write_table(columns, [[_to_cell(row.get(name), name) for name in columns] for row in rows])
     return DONE if rows else NOTHING
 
 
@@ -65,7 +65,7 @@ def check_columns(rows: Rows, columns: Sequence[str]) -> None:
             )
 
 
-def write_json(answer: object) -> None:
+def _write_json(answer: object) -> None:
     """Write one JSON value; what could do something to a terminal is escaped."""
     text = json.dumps(answer, ensure_ascii=False, indent=2)
     sys.stdout.write(_RISKY.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n")
@@ -112,7 +112,7 @@ def refuse_terminal() -> None:
         raise CommandFailed("Parquet is no text: send it to a file with > FILE", USAGE)
 
 
-def to_cell(value: object, name: str) -> str:
+def _to_cell(value: object, name: str) -> str:
     """Write a value as one short line for a table; times to the second on a terminal."""
     if name.endswith("_time") and isinstance(value, str) and sys.stdout.isatty():
         return value[:_SECONDS].replace("T", " ")

@@ -22,10 +22,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except BadSetting as error:
         for line in str(error).splitlines():
-            print(f"otel-ml: {line}", file=sys.stderr)  # noqa: T201 - a program speaks to its user
+            sys.stderr.write(f"otel-ml: {line}\n")
         return USAGE
     except CommandFailed as error:
-        print(f"otel-ml: {error}", file=sys.stderr)  # noqa: T201 - as above
+        sys.stderr.write(f"otel-ml: {error}\n")
         return error.status
     except BrokenPipeError:  # who reads has read enough, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,14 +1,20 @@
-"""Asks a running collector over its JSON API, with the key in ``OTEL_ML_API_KEY``."""
+"""Where the collector and its store are, and how a running one is asked over its JSON API.
+
+The key is in ``OTEL_ML_API_KEY``.
+"""
 
 import argparse
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Final
+from urllib.parse import unquote
 
 from otel_ml_collector.cli.given import add_settings, file_of, settings_of
 from otel_ml_collector.config import Address, Settings, load
 
 _PLACES: Final = ("data_dir", "store", "http")
+_EMBEDDED: Final = "chdb://"
 _EVERYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where not to ask
 
 
@@ -25,6 +31,13 @@ def places_of(flags: argparse.Namespace) -> Settings:
         BadSetting: One of them is wrong.
     """
     return load(settings_of(flags), os.environ, file_of(flags))
+
+
+def data_dir_of(settings: Settings) -> Path | None:
+    """Name the data directory of the embedded store; None when the store is a server."""
+    if not settings.store.startswith(_EMBEDDED):
+        return None
+    return Path(unquote(settings.store.removeprefix(_EMBEDDED)))
 
 
 def endpoint_of(flags: argparse.Namespace, settings: Settings) -> str:

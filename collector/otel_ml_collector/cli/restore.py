@@ -1,18 +1,16 @@
 """``otel-ml restore``: makes a data directory of a backup."""
 
 import argparse
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
-from urllib.parse import unquote
+from typing import TYPE_CHECKING
 
 from otel_ml_collector.cli.given import add_settings
-from otel_ml_collector.cli.remote import places_of
+from otel_ml_collector.cli.remote import data_dir_of, places_of
 from otel_ml_collector.errors import BadSetting
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
-
-_EMBEDDED: Final = "chdb://"
 
 
 def add_parser(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -33,12 +31,11 @@ def run(flags: argparse.Namespace) -> int:
     Raises:
         BadSetting: It cannot be restored; the message says why.
     """
-    store = places_of(flags).store
-    if not store.startswith(_EMBEDDED):
+    data_dir = data_dir_of(places_of(flags))
+    if data_dir is None:
         raise BadSetting("A ClickHouse server restores its own backups: use its RESTORE command")
     from otel_ml_collector.store.backup_restore import restore  # takes 0.4 s
 
-    data_dir = Path(unquote(store.removeprefix(_EMBEDDED)))
     parts = restore(flags.folder, data_dir)
-    print(f"{data_dir}: restored, {parts} parts")  # noqa: T201 - a program speaks to its user
+    sys.stdout.write(f"{data_dir}: restored, {parts} parts\n")
     return 0

@@ -1,6 +1,7 @@
 """``otel-ml retention``: says or sets how long a project is kept."""
 
 import argparse
+import sys
 from typing import TYPE_CHECKING
 
 from otel_ml_collector.cli.remote import add_places, ask, endpoint_of, places_of
@@ -35,7 +36,8 @@ def run(flags: argparse.Namespace) -> int:
     """Set what was given, then say what holds.
 
     Raises:
-        BadSetting: It cannot be set; the message says why.
+        BadSetting: A flag is wrong.
+        CommandFailed: The collector does not set or say it; the message says why.
     """
     endpoint = endpoint_of(flags, places_of(flags))
     path = ["projects", flags.project, "retention"]
@@ -48,7 +50,7 @@ def run(flags: argparse.Namespace) -> int:
         holds = ask(endpoint, path, method="PUT", body=wanted)
     for what in ("record", "payload"):
         days = holds[f"holds_{what}_days"]
-        print(f"{what}s: {f'{days} days' if days else 'for ever'}")  # noqa: T201 - a program speaks to its user
+        sys.stdout.write(f"{what}s: {f'{days} days' if days else 'for ever'}\n")
     return 0
 
 

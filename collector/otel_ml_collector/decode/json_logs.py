@@ -7,12 +7,12 @@ from typing import Final
 
 from opentelemetry.proto.logs.v1.logs_pb2 import SeverityNumber
 
+from otel_ml_collector.decode.json_request import records_of
 from otel_ml_collector.decode.json_values import (
     JsonObject,
     attributes_of,
     enum,
     hex_bytes,
-    records_of,
     text,
     uint64,
     value,

@@ -2,7 +2,8 @@
 
 from typing import Final
 
-from otel_ml_collector.decode.json_values import JsonObject, each, parse, within
+from otel_ml_collector.decode.json_request import parse
+from otel_ml_collector.decode.json_values import JsonObject, each, within
 
 _KINDS: Final = ("gauge", "sum", "histogram", "exponentialHistogram", "summary")
 

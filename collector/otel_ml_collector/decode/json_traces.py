@@ -5,13 +5,13 @@ Spec: https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding
 
 from typing import Final
 
+from otel_ml_collector.decode.json_request import records_of
 from otel_ml_collector.decode.json_values import (
     JsonObject,
     attributes_of,
     each,
     enum,
     hex_bytes,
-    records_of,
     text,
     uint64,
     within,

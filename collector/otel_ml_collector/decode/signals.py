@@ -16,3 +16,8 @@ class Form(StrEnum):
 
     PROTOBUF = "application/x-protobuf"
     JSON = "application/json"
+
+
+def media_type_of(content_type: str) -> str:
+    """Read a content type: in lower case, without parameters such as its charset."""
+    return content_type.partition(";")[0].strip().lower()

@@ -6,15 +6,17 @@ Spec: https://opentelemetry.io/docs/specs/otlp/#otlphttp
 import ssl
 from importlib.metadata import version
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import urllib3
 from google.protobuf.message import DecodeError
 from google.rpc.status_pb2 import Status
 from urllib3.exceptions import HTTPError
+from urllib3.util import make_headers
 
-from otel_ml_collector.decode.signals import Form
+from otel_ml_collector.decode.signals import Form, media_type_of
+from otel_ml_collector.errors import BadSetting
 from otel_ml_collector.forward.otlp_answer import (
     Later,
     Never,
@@ -37,6 +39,9 @@ class HttpSender:
     Args:
         target: Where to.
         connections: How many are kept.
+
+    Raises:
+        BadSetting: The environment names a proxy for it that cannot be one.
     """
 
     def __init__(self, target: OtlpTarget, connections: int) -> None:
@@ -85,7 +90,7 @@ class HttpSender:
 
 
 def _read(answer: urllib3.BaseHTTPResponse, told: bytes) -> str:
-    media_type = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
+    media_type = media_type_of(answer.headers.get("content-type", ""))
     form = Form.JSON if media_type == Form.JSON else Form.PROTOBUF
     if answer.status in _TAKEN:
         return read_partial(told, form)
@@ -106,12 +111,30 @@ def _message(told: bytes, form: Form) -> str:
 
 def _open_pools(target: OtlpTarget, connections: int) -> urllib3.PoolManager:
     """Open the pool of connections, through the proxy that the environment names for it."""
-    parts = urlsplit(target.endpoint)
     tls = _tls(target)
-    proxy = getproxies().get(parts.scheme, "")
-    if proxy and not proxy_bypass(parts.netloc):
-        return urllib3.ProxyManager(proxy, maxsize=connections, ssl_context=tls)
+    proxy, headers = _proxy_of(target.endpoint)
+    if proxy:
+        return urllib3.ProxyManager(
+            proxy, maxsize=connections, ssl_context=tls, proxy_headers=headers
+        )
     return urllib3.PoolManager(maxsize=connections, ssl_context=tls)
+
+
+def _proxy_of(endpoint: str) -> tuple[str, dict[str, str]]:
+    """Find the address of a proxy, empty for none, and the headers that it wants."""
+    there, proxies = urlsplit(endpoint), getproxies()
+    said = proxies.get(there.scheme) or proxies.get("all") or ""
+    if not said or proxy_bypass(there.netloc):
+        return "", {}
+    try:
+        parts = urlsplit(said if "://" in said else f"http://{said}")
+        is_proxy = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+    except ValueError:
+        is_proxy = False
+    if not is_proxy:  # its text is not told: it may hold a password
+        raise BadSetting(f"Invalid proxy for {endpoint}: expected one such as http://proxy:3128")
+    login, _, host = parts.netloc.rpartition("@")
+    return f"{parts.scheme}://{host}", make_headers(proxy_basic_auth=unquote(login) or None)
 
 
 def _tls(target: OtlpTarget) -> ssl.SSLContext | None:

@@ -13,12 +13,12 @@ from otel_ml_collector.forward.otlp_grpc import GrpcSender
 from otel_ml_collector.forward.otlp_http import HttpSender
 from otel_ml_collector.forward.otlp_queue import Item, OtlpQueue
 from otel_ml_collector.forward.otlp_request import OtlpRequest, Unreadable
+from otel_ml_collector.log_rate import OnceAMinute
 from otel_ml_collector.otlp_target import OtlpTarget
 from otel_ml_collector.telemetry import OtlpForwardNumbers
 
 _THREADS: Final = 4
 _KEPT_DIGESTS: Final = 10_000
-_QUIET_S: Final = 60.0
 
 _logger = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ class OtlpLine:
         self._acknowledged: OrderedDict[bytes, None] = OrderedDict()
         self._is_away = False
         self._unsent = 0
-        self._quiet_until_s: dict[str, float] = {}
+        self._once = OnceAMinute()
         numbers.add_target(target.name, sorted(target.signals), lambda: self._queue.waiting)
         self._threads = [
             threading.Thread(target=self._work, name=f"otel-ml-forward-{target.name}", daemon=True)
@@ -175,8 +175,5 @@ class OtlpLine:
         self._log(reason, "Requests do not reach %s: %s", why)
 
     def _log(self, about: str, message: str, why: str) -> None:
-        """Log what is wrong, each thing once a minute; the counters have it all."""
-        now_s = time.monotonic()
-        if now_s >= self._quiet_until_s.get(about, 0.0):
-            self._quiet_until_s[about] = now_s + _QUIET_S
+        if self._once.is_due(about):
             _logger.warning(message, self._name, why)

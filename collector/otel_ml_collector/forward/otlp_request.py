@@ -12,7 +12,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from otel_ml import attributes as names
 from otel_ml_collector.decode.compression import decompress
-from otel_ml_collector.decode.json_values import JsonObject, parse
+from otel_ml_collector.decode.json_request import parse
+from otel_ml_collector.decode.json_values import JsonObject
 from otel_ml_collector.decode.signals import Form, Signal
 from otel_ml_collector.errors import Refused
 
@@ -66,7 +67,9 @@ class OtlpRequest:
     def digest(self) -> bytes:
         """Name what is sent: the same request, sent again, has the same one."""
         about = f"{self.signal}|{self.form}|{self.encoding}|{self.project}|"
-        return hashlib.blake2b(about.encode() + self.body, digest_size=16).digest()
+        named = hashlib.blake2b(about.encode(), digest_size=16)
+        named.update(self.body)  # which may be large: it is not copied
+        return named.digest()
 
     def plain(self) -> "OtlpRequest":
         """Decompress the body."""

@@ -13,7 +13,7 @@ from otel_ml_collector.errors import Refused, Unavailable
 from otel_ml_collector.forward.record_messages import Item, make_request
 from otel_ml_collector.record_target import RecordTarget
 
-CALL_S: Final = 30.0
+_CALL_S: Final = 30.0
 _FIRST_PAUSE_S: Final = 0.25
 _LONGEST_PAUSE_S: Final = 30.0
 _DEFAULT_LIMIT_BYTES: Final = 4 * 1024 * 1024
@@ -45,7 +45,7 @@ class RecordClient:
             self._channel = grpc.insecure_channel(target.address, _OPTIONS)
         self._stub = RecordServiceStub(self._channel)  # type: ignore[no-untyped-call] # generated
 
-    def put(self, items: Sequence[Item], timeout_s: float = CALL_S) -> int:
+    def put(self, items: Sequence[Item], timeout_s: float = _CALL_S) -> int:
         """Send records; when this returns, the service has acknowledged them.
 
         Returns:
@@ -131,7 +131,7 @@ def put_until(
     while True:
         left_s = deadline - time.monotonic()
         try:
-            return client.put(items, min(CALL_S, max(left_s, 0.0)))
+            return client.put(items, min(_CALL_S, max(left_s, 0.0)))
         except Unavailable as error:
             on_failure(error)
             pause_s = pauses.take()

@@ -21,7 +21,7 @@ from otel_ml_collector.records import (
 )
 
 # A gRPC server takes 4 MiB when it is told nothing else.
-REQUEST_BYTES: Final = 3 * 1024 * 1024
+_REQUEST_BYTES: Final = 3 * 1024 * 1024
 _REQUEST_RECORDS: Final = 2_000
 # Around a record in a request: its field, and its length.
 _FRAME_BYTES: Final = 6
@@ -98,7 +98,7 @@ class Messages:
                 self.unfit += 1
 
 
-def requests_of(items: Iterable[Item], most_bytes: int = REQUEST_BYTES) -> Iterator[list[Item]]:
+def requests_of(items: Iterable[Item], most_bytes: int = _REQUEST_BYTES) -> Iterator[list[Item]]:
     """Cut records into requests: none is larger, but for one of a single record that is."""
     request: list[Item] = []
     size = 0

@@ -14,6 +14,7 @@ from typing import Final
 from otel_ml_collector.errors import Unavailable
 from otel_ml_collector.forward.record_client import Pauses, RecordClient, put_until
 from otel_ml_collector.forward.record_messages import Messages, requests_of
+from otel_ml_collector.log_rate import OnceAMinute
 from otel_ml_collector.record_target import RecordTarget
 from otel_ml_collector.store.outbox import KINDS, Batch, Outbox
 from otel_ml_collector.telemetry import RecordNumbers
@@ -25,7 +26,6 @@ _MOST_ROWS: Final = 2_000
 _SMALL_BYTES: Final = 2 * 1024 * 1024
 _LARGE_BYTES: Final = 8 * 1024 * 1024
 _END_S: Final = 10.0
-_QUIET_S: Final = 60.0
 
 _logger = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ class RecordForward:
         self._cursors: dict[str, int] = {}
         self._rows = _FIRST_ROWS
         self._waits_since_ns = 0
-        self._quiet_until_s: dict[str, float] = {}
+        self._once = OnceAMinute()
         self._stopped = threading.Event()
         self._thread = threading.Thread(
             target=self._work, name=f"otel-ml-forward-{self._name}", daemon=True
@@ -89,9 +89,6 @@ class RecordForward:
                 continue
             try:
                 self._send_until(stamped_ns)
-            except Unavailable as error:
-                self._report(error)
-                self._stopped.wait(pauses.take())
             except Exception as error:  # noqa: BLE001 - the worker loop: it goes on, nothing is lost
                 self._report(error)
                 self._stopped.wait(pauses.take())
@@ -149,8 +146,5 @@ class RecordForward:
             self._warn("trouble", f"waits: {type(error).__name__}: {error}")
 
     def _warn(self, topic: str, message: str) -> None:
-        """Log a warning, once a minute and topic at most: a pause must not hide what is lost."""
-        now_s = time.monotonic()
-        if now_s >= self._quiet_until_s.get(topic, -inf) and not self._stopped.is_set():
-            self._quiet_until_s[topic] = now_s + _QUIET_S
+        if not self._stopped.is_set() and self._once.is_due(topic):
             _logger.warning("The RecordService %s %s", self._name, message)

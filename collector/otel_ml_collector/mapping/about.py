@@ -7,7 +7,9 @@ from typing import Final
 from otel_ml import attributes as names
 from otel_ml_collector.mapping.artifacts import BAD_ARTIFACT, has_bad_artifact, read_artifacts
 from otel_ml_collector.mapping.check import Window, is_span_id
+from otel_ml_collector.mapping.evaluations import BAD_EVALUATION
 from otel_ml_collector.mapping.own import read_line, read_tags
+from otel_ml_collector.mapping.trace_keys import NO_TRACE_ID
 from otel_ml_collector.mapping.values import real_score, to_float, to_int, to_text
 from otel_ml_collector.owners import KEY, TRACE_KEY_CHARS, is_run, own_key, own_model, own_tag
 from otel_ml_collector.records import (
@@ -22,13 +24,10 @@ from otel_ml_collector.records import (
 from otel_ml_collector.span import Span, Value
 
 NO_TARGET: Final = "record_without_target"
-BAD_METRICS: Final = "invalid_metric_lists"
-BAD_EVALUATION: Final = "invalid_evaluation"
+_BAD_METRICS: Final = "invalid_metric_lists"
 _RUN_ID: Final = re.compile("[0-9a-f]{32}-[0-9a-f]{16}")
 _TRACE_CHARS: Final = 32
 _TARGET_CHARS: Final = 1_024
-# Stands in the index of traces for a key of which something is told, whatever traces have it.
-_NO_TRACE: Final = bytes(16)
 
 
 def owner_of(span: Span) -> str | None:
@@ -41,7 +40,7 @@ def owner_of(span: Span) -> str | None:
     return run_id(span.trace_id, span.parent_span_id)
 
 
-def target_of(span: Span) -> str | None:
+def _target_of(span: Span) -> str | None:
     """Name what a record is about: a run, a trace key, a tag or a model's version.
 
     Returns:
@@ -65,10 +64,10 @@ def target_of(span: Span) -> str | None:
 
 def read_keys(span: Span, project: str) -> list[TraceKey]:
     """Read by which keys a record about a run, or about a key itself, is found."""
-    owner = target_of(span) or ""
+    owner = _target_of(span) or ""
     at_ns = span.start_ns
     if owner.startswith(KEY):
-        return [TraceKey(owner.removeprefix(KEY), project, _NO_TRACE, at_ns, at_ns)]
+        return [TraceKey(owner.removeprefix(KEY), project, NO_TRACE_ID, at_ns, at_ns)]
     key = to_text(span.attributes.get(names.TRACE_KEY))
     if not key or not is_run(owner):
         return []
@@ -81,14 +80,14 @@ def read_keys(span: Span, project: str) -> list[TraceKey]:
 
 def map_update(span: Span, project: str, records: Records, known: Window) -> str | None:
     """Add what an `update` tells of its target; return why it is rejected, if it is."""
-    owner = target_of(span)
+    owner = _target_of(span)
     if owner is None:
         return NO_TARGET
     if has_bad_artifact(span):
         return BAD_ARTIFACT
     points = _points(span, project, owner, known)
     if points is None:
-        return BAD_METRICS
+        return _BAD_METRICS
     record = span.span_id.hex()
     records.metrics += points
     records.tags += [
@@ -100,13 +99,13 @@ def map_update(span: Span, project: str, records: Records, known: Window) -> str
         LateLog(project, owner, line, record, position) for position, line in enumerate(lines)
     ]
     records.artifacts += read_artifacts(span, project, owner)
-    records.versions += _told_version(span, project)
+    records.versions += _told_version(span, project, owner)
     return None
 
 
 def map_evaluation(span: Span, project: str, records: Records, known: Window) -> str | None:
     """Add the score of an `evaluation`; return why it is rejected, if it is."""
-    owner = target_of(span)
+    owner = _target_of(span)
     attributes = span.attributes
     judge = to_text(attributes.get(names.JUDGE_NAME))
     source = to_text(attributes.get(names.SOURCE, "judge"))
@@ -146,10 +145,9 @@ def map_evaluation(span: Span, project: str, records: Records, known: Window) ->
     return None
 
 
-def _told_version(span: Span, project: str) -> list[ModelVersion]:
+def _told_version(span: Span, project: str, owner: str) -> list[ModelVersion]:
     """Read the version that an update is about, so that it exists before its first run."""
     told = span.attributes
-    owner = target_of(span)
     name, digest = to_text(told.get(names.TARGET_MODEL)), to_text(told.get(names.TARGET_VERSION))
     if owner != own_model(name, digest):
         return []

@@ -8,6 +8,7 @@ from typing import Final
 import orjson
 
 from otel_ml import attributes as names
+from otel_ml_collector.mapping.check import LATEST_NS
 from otel_ml_collector.mapping.values import parse, to_int, to_json, to_text
 from otel_ml_collector.records import Artifact
 from otel_ml_collector.span import Event, Span, Value
@@ -17,7 +18,7 @@ _REF_CHARS: Final = 1_024
 _TYPE_CHARS: Final = 256
 _PREVIEW_CHARS: Final = 4_096
 _SHA256: Final = re.compile("[0-9a-f]{64}")
-NO_DOCUMENT: Final = bytes(32)
+_NO_DOCUMENT: Final = bytes(32)
 
 
 def is_artifact(event: Event) -> bool:
@@ -56,7 +57,7 @@ def _read(event: Event, project: str, owner: str, record_id: str, position: int)
     ref = to_text(told[names.ARTIFACT_REF])
     kind = to_text(told.get(names.ARTIFACT_TYPE))[:_TYPE_CHARS]
     preview = _read_preview(told.get(names.ARTIFACT_PREVIEW))
-    time_ns = min(event.time_ns, 2**63 - 1)
+    time_ns = min(event.time_ns, LATEST_NS)
     said = f"{ref}\x1f{kind}\x1f{size}\x1f{digest.hex()}\x1f{preview}\x1f{time_ns}"
     checksum = zlib.crc32(said.encode("utf-8", "surrogatepass"))
     return Artifact(
@@ -77,7 +78,7 @@ def _read(event: Event, project: str, owner: str, record_id: str, position: int)
 
 def _read_digest(value: Value) -> bytes:
     is_hash = isinstance(value, str) and _SHA256.fullmatch(value)
-    return bytes.fromhex(to_text(value)) if is_hash else NO_DOCUMENT
+    return bytes.fromhex(to_text(value)) if is_hash else _NO_DOCUMENT
 
 
 def _read_document(value: Value, digest: bytes) -> str:
@@ -88,7 +89,7 @@ def _read_document(value: Value, digest: bytes) -> str:
     if not isinstance(value, str) or not value:
         return ""
     raw = value.encode("utf-8", "surrogatepass")
-    if digest not in (NO_DOCUMENT, hashlib.sha256(raw).digest()):
+    if digest not in (_NO_DOCUMENT, hashlib.sha256(raw).digest()):
         return ""
     try:
         orjson.loads(raw)

@@ -11,6 +11,8 @@ _AHEAD_NS: Final = 3600 * 10**9
 _MAX_PROJECT_CHARS: Final = 128
 _TRACE_ID_BYTES: Final = 16
 _SPAN_ID_BYTES: Final = 8
+# What the store's signed nanoseconds hold.
+LATEST_NS: Final = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,6 @@ def reason_to_reject(span: Span, project: str, window: Window) -> str | None:
         return "invalid_span_id"
     if span.start_ns not in window:
         return "outside_time_window"
-    if span.end_ns >= 2**63:  # what the store's signed nanoseconds hold
+    if span.end_ns > LATEST_NS:
         return "invalid_end_time"
     return None if is_project(project) else "invalid_project"

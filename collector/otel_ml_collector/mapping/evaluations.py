@@ -7,14 +7,16 @@ from collections.abc import Mapping
 from typing import Final
 
 from otel_ml import attributes as names
+from otel_ml_collector.mapping.check import LATEST_NS
 from otel_ml_collector.mapping.values import real_score, to_float, to_text
 from otel_ml_collector.records import Metric, ModelVersion
 from otel_ml_collector.span import Value
 
 EVALUATION: Final = "gen_ai.evaluation.result"
+# Why an evaluation is rejected that names no judge, ours too.
+BAD_EVALUATION: Final = "invalid_evaluation"
 _PREFIX: Final = "gen_ai.evaluation."
 _VERDICTS: Final = {"pass": True, "passed": True, "fail": False, "failed": False}
-_LATEST_NS: Final = 2**63 - 1
 
 
 def judge_of(told: Mapping[str, Value]) -> str:
@@ -46,7 +48,7 @@ def read_evaluation(
         name=judge_of(told),
         value=score,
         step=-1,
-        time_ns=min(time_ns, _LATEST_NS),
+        time_ns=min(time_ns, LATEST_NS),
         mode="single",
         source="judge",
         passed=passed if isinstance(passed, bool) else None,

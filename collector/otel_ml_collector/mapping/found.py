@@ -12,7 +12,6 @@ class Found(TypedDict, total=False):
     everything found, not the first. `used` are names that fill a field with the values they have.
     """
 
-    project: str
     kind: str
     model: str
     digest: str

@@ -13,13 +13,14 @@ from otel_ml import attributes as names
 from otel_ml_collector.log import Log
 from otel_ml_collector.mapping.check import Window, is_project, is_span_id, is_trace_id
 from otel_ml_collector.mapping.evaluations import (
+    BAD_EVALUATION,
     EVALUATION,
     judge_of,
     read_evaluation,
     version_of,
 )
 from otel_ml_collector.mapping.filing import NOT_ALLOWED, Filing, project_of
-from otel_ml_collector.mapping.trace_keys import TraceKeys, widen
+from otel_ml_collector.mapping.trace_keys import NO_TRACE_ID, TraceKeys, widen
 from otel_ml_collector.mapping.values import to_sorted_json, to_text
 from otel_ml_collector.owners import own_key, own_response
 from otel_ml_collector.records import LateLog, LogLine, Records, TraceKey, run_id
@@ -29,7 +30,6 @@ NO_TRACE_MEANS: Final = (
     "log records without a trace id belong to no run: send them to a log store, and here those "
     "that are written while a span is current"
 )
-_BAD_EVALUATION: Final = "invalid_evaluation"
 _FORMER_EVENT: Final = "event.name"
 _SCOPE: Final = "otel.scope.name"
 _SEVERITY: Final = "otel.severity_text"
@@ -45,7 +45,6 @@ _WORDS: Final = {
 _OTHER_WORDS: Final = {"trace": "debug", "fatal": "error", "critical": "error"}
 # The number from which a severity is this word, the highest first.
 _RANGES: Final = ((17, "error"), (13, "warning"), (9, "info"), (1, "debug"))
-_NO_TRACE_ID: Final = bytes(16)
 
 
 def map_logs(logs: Iterable[Log], filing: Filing) -> Records:
@@ -92,7 +91,7 @@ def _map_log(log: Log, project: str, batch: _Batch) -> str | None:
     if event != EVALUATION:
         batch.records.logs.append(_line(log, project, owner, event, time_ns))
     elif not judge_of(log.attributes):
-        return _BAD_EVALUATION
+        return BAD_EVALUATION
     else:
         score = read_evaluation(log.attributes, project, owner, time_ns)
         batch.records.metrics.append(score)
@@ -163,6 +162,6 @@ def _digest(log: Log, line: LogLine, event: str, attributes: str) -> str:
 def _note_trace(trace_id: bytes, owner: str, project: str, time_ns: int, keys: TraceKeys) -> None:
     """Note that something is told of a trace, so that it is found before its spans come."""
     key = trace_id.hex()
-    about = [trace_id, _NO_TRACE_ID] if owner == own_key(key) else [trace_id]
+    about = [trace_id, NO_TRACE_ID] if owner == own_key(key) else [trace_id]
     for place in about:
         widen(keys, TraceKey(key, project, place, time_ns, time_ns))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from otel_ml import attributes as names
+from otel_ml_collector.mapping.check import LATEST_NS
 from otel_ml_collector.mapping.found import Found
 from otel_ml_collector.mapping.values import parse, read_payload, to_float, to_int, to_text
 from otel_ml_collector.records import LogLine, Tag, TagValue
@@ -81,7 +82,7 @@ def read_line(event: Event) -> LogLine | None:
         return None
     severity = event.attributes.get(names.LOG_SEVERITY)
     return LogLine(
-        min(event.time_ns, 2**63 - 1),
+        min(event.time_ns, LATEST_NS),
         to_text(severity) if severity in names.SEVERITIES else "info",
         to_text(event.attributes.get(names.LOG_MESSAGE)),
     )

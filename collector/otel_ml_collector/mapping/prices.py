@@ -115,7 +115,7 @@ class Prices:
             time_ns: When the call began.
         """
         tariff = self._own.get((provider, model))
-        if tariff is None and len(model) <= _NAME_CHARS:
+        if tariff is None and max(len(provider), len(model)) <= _NAME_CHARS:
             try:
                 tariff = self._find(provider, model)
             except _Busy:

@@ -11,7 +11,7 @@ from otel_ml_collector.mapping.values import parse, to_float, to_int, to_json, t
 from otel_ml_collector.records import Tag
 from otel_ml_collector.span import Value
 
-MAX_TAGS: Final = 128
+_MAX_TAGS: Final = 128
 _TAG_CHARS: Final = 256
 _KNOWN_NOT: Final = "chain"
 
@@ -32,10 +32,10 @@ def read_structured(value: Value) -> object:
     return found
 
 
-def read_quoted(value: Value) -> object:
+def _read_quoted(value: Value) -> object:
     """Read a value that is JSON, plain texts and the items of a list too."""
     if isinstance(value, list | tuple):
-        return [read_quoted(item) if isinstance(item, str) else item for item in value]
+        return [_read_quoted(item) if isinstance(item, str) else item for item in value]
     found = parse(value)
     return structured(found) if isinstance(found, str) else found
 
@@ -60,7 +60,7 @@ def add_tags(value: Value, found: Found, *, is_quoted: bool) -> None:
     if isinstance(told, Mapping):
         pairs = [(str(name), item) for name, item in told.items()]
         if is_quoted:
-            pairs = [(name, read_quoted(cast("Value", item))) for name, item in pairs]
+            pairs = [(name, _read_quoted(cast("Value", item))) for name, item in pairs]
     elif isinstance(told, list | tuple):
         pairs = [(name, True) for name in told if isinstance(name, str)]
     else:
@@ -68,7 +68,7 @@ def add_tags(value: Value, found: Found, *, is_quoted: bool) -> None:
     tags = found.setdefault("tags", {})
     for name, item in sorted(pairs, key=lambda pair: pair[0]):
         is_tag = isinstance(item, str | bool | int | float) and 0 < len(name) <= _TAG_CHARS
-        if is_tag and name not in tags and len(tags) < MAX_TAGS:
+        if is_tag and name not in tags and len(tags) < _MAX_TAGS:
             tags[name] = Tag(name, cast("str | bool | int | float", item))
 
 
@@ -108,7 +108,7 @@ def _read_cost(value: Value, is_quoted: bool) -> float | None:
 def _read_payload(value: Value, is_quoted: bool) -> tuple[object, str] | None:
     if value is None:
         return None
-    told = read_quoted(value) if is_quoted else read_structured(value)
+    told = _read_quoted(value) if is_quoted else read_structured(value)
     return told, to_json(told)
 
 

@@ -23,6 +23,8 @@ AROUND: Final = frozenset({"agent", "chain", "retriever", "tool"})
 _SOURCE: Final = re.compile(r"(?P<name>[^{]*?)(?:\{(?P<member>.*)\})?")
 _LISTED: Final = re.compile(r"(?P<prefix>.*\.)N(?:\.(?P<suffix>.*))?")
 _PAYLOADS: Final = frozenset({"inputs", "outputs"})
+# A payload that is an empty text, and its JSON text.
+_EMPTY: Final = ("", '""')
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,21 +162,19 @@ def _read_field(
 ) -> None:
     """Fill a field from the first source that can be read; an empty one counts when all are."""
     fields = cast("dict[str, object]", found)
-    empty: tuple[object, Source] | None = None
+    chosen: tuple[object, Source] | None = None
     for source in sources:
         value = READERS[field](source.read(attributes, opened), is_quoted)
-        if value is None:
-            continue
-        if value == ("", '""'):
-            empty = empty or (value, source)
-            continue
-        empty = value, source
-        break
-    if empty is None:
+        if value is not None and value != _EMPTY:
+            chosen = value, source
+            break
+        if value is not None:
+            chosen = chosen or (value, source)
+    if chosen is None:
         return
-    fields[field] = empty[0]
+    fields[field] = chosen[0]
     if field in _PAYLOADS:
-        found["used"].update(empty[1].names)
+        found["used"].update(chosen[1].names)
 
 
 def _read_params(

@@ -1,7 +1,11 @@
 """Where the traces of one request are: each key and trace once, over all that is told of it."""
 
+from typing import Final
+
 from otel_ml_collector.records import TraceKey
 
+# Stands for a key of which something is told, whatever traces have it.
+NO_TRACE_ID: Final = bytes(16)
 # By key, project and trace id.
 TraceKeys = dict[tuple[str, str, bytes], TraceKey]
 

@@ -9,7 +9,7 @@ import orjson
 
 from otel_ml_collector.span import Value
 
-PREVIEW_CHARS: Final = 200
+_PREVIEW_CHARS: Final = 200
 
 
 def parse(value: Value) -> object:
@@ -89,10 +89,10 @@ def real_score(score: float | None) -> tuple[float | None, str]:
 def preview(value: object) -> str:
     """Return one short line of plain text for lists: the text that a person would look for."""
     text = _headline(value)
-    head = text[: PREVIEW_CHARS + 1]
+    head = text[: _PREVIEW_CHARS + 1]
     if not _is_line(head):
-        head = " ".join(text.lstrip()[: 2 * PREVIEW_CHARS].split())
-    return head if len(head) <= PREVIEW_CHARS else f"{head[: PREVIEW_CHARS - 1]}…"
+        head = " ".join(text.lstrip()[: 2 * _PREVIEW_CHARS].split())
+    return head if len(head) <= _PREVIEW_CHARS else f"{head[: _PREVIEW_CHARS - 1]}…"
 
 
 def _is_line(text: str) -> bool:
@@ -117,7 +117,7 @@ def _headline(value: object) -> str:
 
 
 def _short(value: object) -> str:
-    return (value if isinstance(value, str) else to_json(value))[: 2 * PREVIEW_CHARS]
+    return (value if isinstance(value, str) else to_json(value))[: 2 * _PREVIEW_CHARS]
 
 
 def _is_message(value: object) -> bool:

@@ -10,14 +10,10 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 
 from otel_ml_collector.access import INGEST
+from otel_ml_collector.api.bodies import check_json
 from otel_ml_collector.api.parameters import needs
-from otel_ml_collector.errors import (
-    CollectorError,
-    Refused,
-    TooLarge,
-    Unavailable,
-    UnknownMediaType,
-)
+from otel_ml_collector.decode.signals import Form
+from otel_ml_collector.errors import CollectorError, Refused, Unavailable
 from otel_ml_collector.mapping.check import is_project
 from otel_ml_collector.query.answers.artifacts import StoredArtifact
 from otel_ml_collector.query.artifacts import address_of
@@ -26,7 +22,6 @@ from otel_ml_collector.receive.noted import note_http
 from otel_ml_collector.telemetry import Telemetry
 from otel_ml_collector.uploads import Uploads
 
-JSON: Final = "application/json"
 _SHA256: Final = re.compile("[0-9a-f]{64}")
 
 _logger = logging.getLogger(__name__)
@@ -92,15 +87,8 @@ class ArtifactEndpoint:
             raise Refused(f"Invalid sha256 {sha256[:80]!r}: expected 64 digits of lower-case hex")
         if not project or not is_project(project):
             raise Refused("Invalid project: expected 1 to 128 printable characters")
-        media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if media_type != JSON:
-            raise UnknownMediaType(f"Invalid content type {media_type[:80]!r}: expected {JSON}")
-        encoding = request.headers.get("content-encoding", "").strip().lower() or "identity"
-        if encoding != "identity":
-            raise UnknownMediaType(f"Invalid content encoding {encoding[:80]!r}: expected none")
-        size = request.headers.get("content-length", "")
-        if size.isdecimal() and int(size) > self._limit_bytes:
-            raise TooLarge(f"The artifact has more than {self._limit_bytes} bytes")
+        too_large = f"The artifact has more than {self._limit_bytes} bytes"
+        check_json(request, self._limit_bytes, too_large)
 
 
 async def endpoint_of(request: Request) -> ArtifactEndpoint:
@@ -113,7 +101,7 @@ async def endpoint_of(request: Request) -> ArtifactEndpoint:
     "/projects/{project:path}/artifacts/{sha256}",
     status_code=201,
     responses={200: {"model": StoredArtifact}, 201: {"model": StoredArtifact}},
-    openapi_extra={"requestBody": {"required": True, "content": {JSON: {"schema": {}}}}},
+    openapi_extra={"requestBody": {"required": True, "content": {Form.JSON: {"schema": {}}}}},
 )
 async def put_artifact(
     project: str,

@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 from otel_ml import attributes as names
 from otel_ml_collector.access import INGEST, access_of
 from otel_ml_collector.decode.compression import ENCODINGS
-from otel_ml_collector.decode.signals import Form, Signal
+from otel_ml_collector.decode.signals import Form, Signal, media_type_of
 from otel_ml_collector.errors import (
     CollectorError,
     TooLarge,
@@ -162,5 +162,4 @@ def _form_of(request: Request) -> Form | None:
 
 
 def _media_type(request: Request) -> str:
-    """Return the content type in lower case, without parameters such as its charset."""
-    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return media_type_of(request.headers.get("content-type", ""))

@@ -24,8 +24,8 @@ ANSWERS: Final = (
     *("unauthenticated", "forbidden", "over_quota"),
 )
 UPLOAD_ANSWERS: Final = ("stored", "known", "refused", "unavailable", "broken")
-QUOTAS: Final = ("spans", "bytes")
-SIGNALS: Final = ("traces", "logs", "metrics")
+_QUOTAS: Final = ("spans", "bytes")
+_SIGNALS: Final = ("traces", "logs", "metrics")
 
 _SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 _ROWS: Final = (1, 10, 100, 500, 1_000, 2_000, 5_000, 10_000, 20_000)
@@ -108,13 +108,13 @@ class Telemetry:
             *("transport", "signal", "answer"),
         )
         for transport in ("http", "grpc"):  # at 0 from the start: rate() sees the first event
-            for signal in SIGNALS:
+            for signal in _SIGNALS:
                 for answer in ANSWERS:
                     self._requests.labels(transport, signal, answer)
         self._quota_refusals = self._counter(
             "otel_ml_quota_refusals", "Requests over the quota of their key, by its unit", "quota"
         )
-        for quota in QUOTAS:
+        for quota in _QUOTAS:
             self._quota_refusals.labels(quota)
         self._queue_bytes = self._gauge(
             "otel_ml_queue_bytes", "Bytes of requests that wait for an answer"

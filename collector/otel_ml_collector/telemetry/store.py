@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -60,8 +61,6 @@ class StoreNumbers(Collector):
             now_s = time.monotonic()
             if now_s >= self._fresh_until_s:
                 self._fresh_until_s = now_s + _FRESH_S
-                try:
+                with suppress(Unavailable):
                     self._sizes = self._read()
-                except Unavailable:
-                    return self._sizes
             return self._sizes

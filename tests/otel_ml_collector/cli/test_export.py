@@ -120,9 +120,11 @@ def breaking() -> Iterator[str]:
     _Breaks.asked.clear()
     with ThreadingHTTPServer(("127.0.0.1", 0), _Breaks) as server:
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        _Breaks.go_on.set()
-        server.shutdown()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            _Breaks.go_on.set()
+            server.shutdown()
 
 
 def test_export_that_breaks_off_leaves_the_old_file(tmp_path: Path) -> None:

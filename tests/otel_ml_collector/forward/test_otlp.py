@@ -4,6 +4,7 @@ import asyncio
 import socket
 import ssl
 import time
+from base64 import b64encode
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 
 from otel_ml_collector.decode.signals import Form, Signal
-from otel_ml_collector.errors import Refused, Unavailable
+from otel_ml_collector.errors import BadSetting, Refused, Unavailable
 from otel_ml_collector.forward.otlp import OtlpForward
 from otel_ml_collector.forward.otlp_request import OtlpRequest
 from otel_ml_collector.otlp_target import OtlpTarget
@@ -32,6 +33,7 @@ from tests.otel_ml_collector.wire import encode
 from tests.support.certificates import make_certificate
 from tests.support.collector import wait_until
 from tests.support.otlp_sink import Reply, Sink, grpc_sink, http_sink
+from tests.support.prometheus import numbers_in
 
 WAIT_S = 10.0
 
@@ -49,13 +51,7 @@ class Way:
 
     def numbers(self, name: str) -> dict[str, float]:
         """Read the numbers that are not 0, by their labels."""
-        lines = self.telemetry.render().decode().splitlines()
-        told = [line.rpartition(" ") for line in lines if line.startswith(f"otel_ml_otlp_{name}{{")]
-        return {
-            line.partition("{")[2].rstrip("}"): float(value)
-            for line, _, value in told
-            if float(value)
-        }
+        return numbers_in(self.telemetry.render().decode(), f"otel_ml_otlp_{name}")
 
 
 @contextmanager
@@ -321,3 +317,27 @@ def test_tls(tmp_path: Path) -> None:
             assert way.numbers("forwarded_total") == {'signal="traces",target="known"': 1}
             assert {*way.numbers("forward_retries_total")} == {'target="unknown"'}
         assert len(sink.requests) == 1
+
+
+@pytest.mark.parametrize("scheme", ["http://", ""])
+def test_proxy(sink: Sink, monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
+    """A target is reached through the proxy of the environment, which is told our login there."""
+    monkeypatch.setenv("http_proxy", f"{scheme}me:p%40ss@{sink.address}")
+    monkeypatch.setenv("no_proxy", "")
+    with forwarding(OtlpTarget("there", "http://tempo.test:4318")) as way:
+        way.send(make())
+        wait_until(lambda: bool(way.numbers("forwarded_total")))
+    [request] = sink.requests
+    assert request.path == "http://tempo.test:4318/v1/traces"
+    assert request.headers["proxy-authorization"] == f"Basic {b64encode(b'me:p@ss').decode()}"
+
+
+@pytest.mark.parametrize("proxy", ["socks5://me:secret@proxy:1080", "http://me:secret@proxy:x"])
+def test_wrong_proxy(monkeypatch: pytest.MonkeyPatch, proxy: str) -> None:
+    """A proxy that cannot be used is told at once, without its password."""
+    monkeypatch.setenv("http_proxy", proxy)
+    monkeypatch.setenv("no_proxy", "")
+    with pytest.raises(BadSetting) as caught, forwarding(OtlpTarget("there", "http://a.test:1")):
+        pass
+    expected = "Invalid proxy for http://a.test:1: expected one such as http://proxy:3128"
+    assert str(caught.value) == expected

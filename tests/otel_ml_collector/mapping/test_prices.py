@@ -1,6 +1,7 @@
 """Tests of what calls of models cost: known prices, prices of the user, and what has none."""
 
 import time
+import tracemalloc
 from datetime import datetime, timezone
 from typing import Any, Final
 
@@ -186,6 +187,7 @@ def test_without_prices() -> None:
         ('{"openai": {"m": {"input": true}}}', "openai.'m'.input: expected US dollars for a "),
         ('{"openai": {"m": {"input": -1}}}', "openai.'m'.input: expected a number that is not "),
         ('{"openai": {"m": {"input": NaN}}}', "openai.'m'.input: expected a number that is not "),
+        (f'{{"openai": {{"m": {{"input": {10**400}}}}}}}', "openai.'m'.input: expected a number "),
     ],
 )
 def test_bad_prices(text: str, message: str) -> None:
@@ -202,3 +204,17 @@ def test_many_names() -> None:
     found = {prices.cost("openrouter", f"made-up-{number}", usage, 0) for number in range(20_000)}
     assert found == {None}
     assert time.monotonic() - started < 5  # each look-up takes a millisecond
+
+
+def test_long_names() -> None:
+    """Who names a provider of many letters in each call does not fill the memory with them."""
+    prices, usage = Prices(), Usage(1, 1, None, None)
+    prices.cost("openai", "gpt-4o", usage, NOW_NS)  # which reads the table
+    tracemalloc.start()
+    try:
+        found = {prices.cost(f"{one}{'x' * 100_000}", "m", usage, NOW_NS) for one in range(100)}
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert found == {None}
+    assert kept < 1_000_000

@@ -45,7 +45,7 @@ def run(flags: argparse.Namespace) -> int:
     """
     if not flags.project or len(flags.project) > 128 or not flags.project.isprintable():  # noqa: PLR2004
         raise BadSetting(
-            f"Invalid --project {flags.project!r}: expected 1 to 128 printable letters"
+            f"Invalid --project {flags.project!r}: expected 1 to 128 printable characters"
         )
     found: list[Finding] = []
     for finding in _find_all(flags):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 Status = Literal["ok", "warn", "fail"]
-CHECK_S: Final = 15.0
+_CHECK_S: Final = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Finding:
 
 
 def find_within(
-    name: str, look: Callable[[], Iterable[Finding]], limit_s: float = CHECK_S
+    name: str, look: Callable[[], Iterable[Finding]], limit_s: float = _CHECK_S
 ) -> list[Finding]:
     """Run a check on a thread of its own, and leave it there when it takes too long."""
     found: list[Finding] = []

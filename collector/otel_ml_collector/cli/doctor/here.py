@@ -6,12 +6,12 @@ import shutil
 import socket
 from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from otel_ml_collector.cli.doctor.finding import Finding
+from otel_ml_collector.cli.remote import data_dir_of
 from otel_ml_collector.config import load, warnings_of
 from otel_ml_collector.errors import BadSetting
 from otel_ml_collector.setting import Address, hide_password
@@ -75,8 +75,8 @@ def find_disk(page: str, environment: Mapping[str, str]) -> Iterator[Finding]:
         for line in str(error).splitlines():
             yield Finding("fail", "settings", line, "mend it, then ask `otel-ml check`")
         return
-    folder = Path(unquote(urlsplit(settings.store).path))
-    if not settings.store.startswith("chdb:") or not folder.is_dir():
+    folder = data_dir_of(settings)
+    if folder is None or not folder.is_dir():
         return
     free, least = shutil.disk_usage(folder).free, settings.min_free_disk_bytes
     text = f"{free / 2**30:.1f} GiB free for the data directory {folder}"
