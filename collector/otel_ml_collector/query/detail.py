@@ -13,7 +13,7 @@ from otel_ml_collector.query.late import Said, find_said
 from otel_ml_collector.query.lines import find_lines, make_lines
 from otel_ml_collector.query.rows import is_open, load_json, run_id_of
 from otel_ml_collector.query.series import counts_of, find_series, values_of
-from otel_ml_collector.query.shape import summarise_said
+from otel_ml_collector.query.shape import make_summary
 from otel_ml_collector.store.open_runs import read_open_payload
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.runs import Key, read_payload
@@ -32,9 +32,8 @@ def make_detail(reader: Reader, row: Row, trace_rows: Sequence[Row]) -> Run:
     project, run_id = row["project"], run_id_of(row)
     for field in ("session", "user"):  # what the root says holds for the whole trace
         row[field] = row[field] or next((r[field] for r in trace_rows if r[field]), "")
-    said = find_said(reader, project, [row])
-    about = said[run_id]
-    (summary,) = summarise_said(reader, project, [row], said)
+    about = find_said(reader, project, [row])[run_id]
+    summary = make_summary(row, about)
     read = read_open_payload if is_open(row) else read_payload
     payload = read(reader, project, Key(row["start_ns"], row["trace_id"], row["span_id"])) or {}
     series = find_series(reader, project, about.owners)

@@ -14,7 +14,7 @@ from otel_ml_collector.query.late import Said, find_said
 from otel_ml_collector.query.rows import run_id_of, winners
 from otel_ml_collector.query.runs import compile_where
 from otel_ml_collector.query.series import find_series, values_of
-from otel_ml_collector.query.shape import summarise_said
+from otel_ml_collector.query.shape import make_summary
 from otel_ml_collector.records import text_of
 from otel_ml_collector.store.apart import find_apart
 from otel_ml_collector.store.exported import Stretch, find_stretch_end, read_stretch
@@ -174,7 +174,7 @@ def _tell(
     """Read what is told of some runs, by run id."""
     rows = winners(read_runs(reader, query.project, keys))
     said = find_said(reader, query.project, rows)
-    summaries = summarise_said(reader, query.project, rows, said)
+    summaries = [make_summary(row, said[run_id_of(row)]) for row in rows]
     found = {run.run_id: _late_values(run, json_tags=query.json_tags) for run in summaries}
     if told:
         for run_id, whole in _whole_values(reader, query.project, rows, said).items():

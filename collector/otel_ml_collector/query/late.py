@@ -30,6 +30,9 @@ from otel_ml_collector.store.targets import (
 _NO_PARENT: Final = "0" * 16
 _AT_ONCE: Final = 1_000
 
+# The small numbers of versions by name, digest and structure.
+Numbers = dict[tuple[str, str, str], int]
+
 
 @dataclass(frozen=True, slots=True)
 class Said:
@@ -40,12 +43,14 @@ class Said:
         owners: By what it was named: its id, and the keys and tags under which more is told.
         tags: The late tags that hold against those of its own span, by name.
         evaluations: What judges and people said, oldest first.
+        version: The number of its model's version; None where it has none.
     """
 
     keys: Sequence[str]
     owners: Sequence[str]
     tags: Mapping[str, Row]
     evaluations: Sequence[Evaluation]
+    version: int | None = None
 
 
 def find_said(reader: Reader, project: str, rows: Sequence[Row]) -> dict[str, Said]:
@@ -58,15 +63,19 @@ def find_said(reader: Reader, project: str, rows: Sequence[Row]) -> dict[str, Sa
         tags |= _by_owner(read_late_tags(reader, project, more))
     evaluations = read_evaluations(reader, project, [*owners, *more])
     made = _by_owner(evaluations)
-    numbers = version_numbers(reader, project, "judge", {row["judge"] for row in evaluations})
+    judges = {row["judge"] for row in evaluations}
+    numbers = _read_numbers(
+        reader, project, {"model": {row["model"] for row in rows}, "judge": judges}
+    )
     return {
         run_id: Said(
             keys=keys.get(row["trace_id"], []),
             owners=owners[run_id],
             tags=_newest(row, [tag for owner in owners[run_id] for tag in tags.get(owner, [])]),
             evaluations=_evaluations(
-                [one for owner in owners[run_id] for one in made.get(owner, [])], numbers
+                [one for owner in owners[run_id] for one in made.get(owner, [])], numbers["judge"]
             ),
+            version=numbers["model"].get((row["model"], row["digest"], row["structure"])),
         )
         for row in rows
         for run_id in (run_id_of(row),)
@@ -96,17 +105,20 @@ def find_told(reader: Reader, project: str, owners: Sequence[str]) -> dict[str, 
     return told
 
 
-def version_numbers(
-    reader: Reader, project: str, kind: str, names: Iterable[str]
-) -> dict[tuple[str, str, str], int]:
+def version_numbers(reader: Reader, project: str, kind: str, names: Iterable[str]) -> Numbers:
     """Return the small numbers of versions by (name, digest, structure)."""
-    wanted = sorted(name for name in names if name)
-    if not wanted:
-        return {}
-    return {
-        (row["name"], row["digest"], row["structure"]): row["number"]
-        for row in read_numbers(reader, project, kind, wanted)
-    }
+    return _read_numbers(reader, project, {kind: names})[kind]
+
+
+def _read_numbers(
+    reader: Reader, project: str, names: Mapping[str, Iterable[str]]
+) -> dict[str, Numbers]:
+    """Read the small numbers of the versions of some models and judges, by kind."""
+    numbers: dict[str, Numbers] = {kind: {} for kind in names}
+    wanted = sorted({name for named in names.values() for name in named if name})
+    for row in read_numbers(reader, project, list(names), wanted) if wanted else ():
+        numbers[row["kind"]][row["name"], row["digest"], row["structure"]] = row["number"]
+    return numbers
 
 
 def _keys_of(reader: Reader, project: str, rows: Sequence[Row]) -> dict[str, list[str]]:
@@ -182,9 +194,7 @@ def _newest(row: Row, tags: Iterable[Row]) -> dict[str, Row]:
     return newest
 
 
-def _evaluations(
-    rows: Sequence[Row], numbers: Mapping[tuple[str, str, str], int]
-) -> list[Evaluation]:
+def _evaluations(rows: Sequence[Row], numbers: Numbers) -> list[Evaluation]:
     ordered = sorted(rows, key=_order)
     return [
         Evaluation(

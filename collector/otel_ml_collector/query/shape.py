@@ -1,11 +1,11 @@
 """Rows of the store as the API's answers: numbers for versions, what was said of runs joined in."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from otel_ml_collector.query.answers.parts import Tokens
 from otel_ml_collector.query.answers.runs import RunSummary
-from otel_ml_collector.query.late import Said, find_said, version_numbers
+from otel_ml_collector.query.late import Said, find_said
 from otel_ml_collector.query.rows import is_open, load_json, run_id_of
 from otel_ml_collector.query.times import to_rfc3339
 from otel_ml_collector.store.reader import Reader, Row
@@ -18,18 +18,11 @@ def summarise(reader: Reader, project: str, rows: Sequence[Row]) -> list[RunSumm
     if not rows:
         return []
     said = find_said(reader, project, rows)
-    return summarise_said(reader, project, rows, said)
+    return [make_summary(row, said[run_id_of(row)]) for row in rows]
 
 
-def summarise_said(
-    reader: Reader, project: str, rows: Sequence[Row], said: Mapping[str, Said]
-) -> list[RunSummary]:
-    """Make the summaries of light rows whose late records are read already."""
-    numbers = version_numbers(reader, project, "model", {row["model"] for row in rows})
-    return [_summary(row, numbers, said[run_id_of(row)]) for row in rows]
-
-
-def _summary(row: Row, numbers: Mapping[tuple[str, str, str], int], said: Said) -> RunSummary:
+def make_summary(row: Row, said: Said) -> RunSummary:
+    """Make the summary of a light row and what was said of it."""
     newest = {evaluation.judge: evaluation for evaluation in said.evaluations}
     parent = row["parent_span_id"]
     tags = row["tags"] | {name: tag["value"] for name, tag in said.tags.items()}
@@ -43,7 +36,7 @@ def _summary(row: Row, numbers: Mapping[tuple[str, str, str], int], said: Said) 
         name=row["name"],
         span_kind=row["span_kind"],
         model=row["model"],
-        version=numbers.get((row["model"], row["digest"], row["structure"])),
+        version=said.version,
         digest=row["digest"],
         start_time=to_rfc3339(row["start_ns"]),
         start_ns=row["start_ns"],

@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -68,6 +68,19 @@ class StatsQuery:
     groups: int
 
 
+@dataclass(frozen=True, slots=True)
+class PassRates:
+    """What share of runs passed.
+
+    Attributes:
+        total: Of the whole window; None where nothing was judged.
+        buckets: By where a bucket begins, of those with judged runs.
+    """
+
+    total: float | None
+    buckets: Mapping[int, float]
+
+
 def find_stats(reader: Reader, query: StatsQuery) -> Stats:
     """Count the recorded runs of a project, by group and bucket.
 
@@ -110,6 +123,29 @@ def _choose_groups(
         return [], 1
     named = list_groups(reader, question, sources, query.groups)
     return [row["label"] for row in named], named[0]["groups"] if named else 0
+
+
+def find_pass_rates(reader: Reader, query: StatsQuery) -> PassRates:
+    """Find what share of a project's runs passed, by bucket: the mean of its judges' pass rates.
+
+    Raises:
+        BadQuery: The filter is wrong, or there would be too many buckets.
+    """
+    _check(query)
+    question = _question(reader, query)
+    judged = _judged(read_scores(reader, question, choose_sources(reader, question), []))
+    rates = {place: _pass_rate(judges) for place, judges in judged.items()}
+    buckets = {
+        query.window.start_ns + bucket * query.step_ns: rate
+        for (level, _, _, bucket), rate in rates.items()
+        if level == _A_BUCKET and rate is not None
+    }
+    return PassRates(rates.get((_ALL, 0, "", 0)), buckets)
+
+
+def _pass_rate(judges: Sequence[JudgeFigures]) -> float | None:
+    rates = [judge.pass_rate for judge in judges if judge.pass_rate is not None]
+    return sum(rates) / len(rates) if rates else None
 
 
 def find_all_stats(reader: Reader, now_ns: int) -> AllStats:

@@ -101,6 +101,28 @@ WHERE marked_ns >= computed_ns AND marked_ns < now_ns - {_SETTLED_NS}
 ORDER BY project, day_ns LIMIT 1000"""  # noqa: S608 - fixed text; values are parameters
 
 
+def computed(ours: str) -> str:
+    """Write the condition on `daily_runs` for the days that count.
+
+    Args:
+        ours: A condition on `project`.
+    """
+    return f"""(project, day_ns, computed_ns) IN (
+      SELECT project, day_ns, computed_ns FROM ({STATES.format(ours=ours)})
+      WHERE computed_ns > marked_ns)"""  # noqa: S608 - fixed text; values are parameters
+
+
+def uncomputed(ours: str) -> str:
+    """Write the condition on `runs` for the days that the rollup does not know as they stand.
+
+    Args:
+        ours: A condition on `project`.
+    """
+    return f"""(project, intDiv(start_ns, {DAY_NS})) IN (
+      SELECT project, intDiv(day_ns, {DAY_NS}) FROM ({STATES.format(ours=ours)})
+      WHERE computed_ns <= marked_ns)"""  # noqa: S608 - fixed text; values are parameters
+
+
 def mark_days(client: Client, days: Iterable[tuple[str, int]]) -> None:
     """Note that what is stored of some days changes: statistics read their runs from now on.
 

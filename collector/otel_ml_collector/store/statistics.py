@@ -1,12 +1,16 @@
 """What is asked about projects, models and versions: aggregates over recorded runs."""
 
 from collections.abc import Sequence
+from typing import Final
 
 from otel_ml_collector.owners import FIRST
 from otel_ml_collector.store.condition import Condition
 from otel_ml_collector.store.reader import READABLE, Reader, Row
+from otel_ml_collector.store.rollup import computed, uncomputed
 from otel_ml_collector.store.runs import ACROSS_PARTITIONS, Window
 from otel_ml_collector.store.versions import NUMBERED_OF_NAMES, NUMBERED_VERSIONS
+
+_OURS: Final = "project = {project:String}"
 
 
 def list_projects(reader: Reader) -> list[Row]:
@@ -20,7 +24,11 @@ def list_projects(reader: Reader) -> list[Row]:
         FROM (
           SELECT project, countIf(kind != 'span') AS ended, countIf(kind = 'span') AS others,
             countIf(kind != 'span' AND outcome = 'error') AS failed, max(start_ns) AS last_ns
-          FROM runs FINAL WHERE {READABLE} GROUP BY project
+          FROM runs FINAL WHERE {READABLE} AND {uncomputed(READABLE)} GROUP BY project
+          UNION ALL
+          SELECT project, sumIf(runs, kind != 'span'), sumIf(runs, kind = 'span'),
+            sumIf(runs, kind != 'span' AND outcome = 'error'), max(last_ns)
+          FROM daily_runs WHERE {READABLE} AND {computed(READABLE)} GROUP BY project
           UNION ALL
           SELECT project, 0, 0, 0, max(start_ns) FROM open_runs WHERE {READABLE} GROUP BY project
         )
@@ -81,26 +89,34 @@ def list_models(reader: Reader, project: str) -> list[Row]:
     A model that has nothing but open runs is listed with none, and so is one that was told of
     without any, which has the time at which that was.
     """
-    sql = """
+    sql = f"""
         SELECT model, argMax(last_kind, last_ns) AS kind, sum(ended) AS runs,
           sum(failed) AS errors,
           if(max(last_ns) > 0, max(last_ns), max(told_ns)) AS last_start_ns
         FROM (
           SELECT model, argMax(kind, start_ns) AS last_kind, count() AS ended,
             countIf(outcome = 'error') AS failed, max(start_ns) AS last_ns, 0 AS told_ns
-          FROM runs FINAL WHERE project = {project:String} AND kind != 'span' AND model != ''
+          FROM runs FINAL
+          WHERE {_OURS} AND kind != 'span' AND model != '' AND {uncomputed(_OURS)}
+          GROUP BY model
+          UNION ALL
+          SELECT model, argMax(kind, last_ns), sum(runs), sumIf(runs, outcome = 'error'),
+            max(last_ns), 0
+          FROM daily_runs
+          WHERE {_OURS} AND kind != 'span' AND model != '' AND {computed(_OURS)}
           GROUP BY model
           UNION ALL
           SELECT model, argMax(kind, start_ns), 0, 0, max(start_ns), 0
-          FROM open_runs WHERE project = {project:String} AND kind != 'span' AND model != ''
+          FROM open_runs WHERE project = {{project:String}} AND kind != 'span' AND model != ''
           GROUP BY model
           UNION ALL
           SELECT name, kind, 0, 0, 0, max(last_seen_ns)
           FROM model_versions
-          WHERE project = {project:String} AND kind = 'model' AND last_seen_ns > 0
+          WHERE project = {{project:String}} AND kind = 'model' AND last_seen_ns > 0
           GROUP BY name, kind
         )
-        GROUP BY model ORDER BY last_start_ns DESC LIMIT 1000"""
+        GROUP BY model ORDER BY last_start_ns DESC LIMIT 1000
+        """  # noqa: S608 - fixed text; values are parameters
     return reader.rows(sql, {"project": project})
 
 
@@ -111,15 +127,17 @@ def read_versions(reader: Reader, project: str, kind: str, names: Sequence[str])
         FROM ({NUMBERED_OF_NAMES}) WHERE last_ns > 0
         ORDER BY name, number, structure = '', first_ns
         """  # noqa: S608 - fixed text; values are parameters
-    return reader.rows(sql, {"project": project, "kind": kind, "names": list(names)})
+    return reader.rows(sql, {"project": project, "kinds": [kind], "names": list(names)})
 
 
-def read_numbers(reader: Reader, project: str, kind: str, names: Sequence[str]) -> list[Row]:
-    """Read the numbers of the versions of some models or judges, without their definitions."""
+def read_numbers(
+    reader: Reader, project: str, kinds: Sequence[str], names: Sequence[str]
+) -> list[Row]:
+    """Read the numbers of all versions of some kinds and names, without their definitions."""
     sql = f"""
-        SELECT name, digest, structure, number FROM ({NUMBERED_OF_NAMES}) WHERE last_ns > 0
+        SELECT kind, name, digest, structure, number FROM ({NUMBERED_OF_NAMES}) WHERE last_ns > 0
         """  # noqa: S608 - fixed text; values are parameters
-    return reader.rows(sql, {"project": project, "kind": kind, "names": list(names)})
+    return reader.rows(sql, {"project": project, "kinds": list(kinds), "names": list(names)})
 
 
 def read_version_runs(reader: Reader, project: str, model: str) -> list[Row]:

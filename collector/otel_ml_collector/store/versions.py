@@ -24,8 +24,9 @@ FROM (
 )
 """
 
-# The same for some models or judges alone: what a version's number is depends on no other name.
+# The same for some models and judges alone: what a version's number is depends on no other name.
 NUMBERED_OF_NAMES: Final = NUMBERED_VERSIONS.replace(
     "WHERE project = {project:String}",
-    "WHERE project = {project:String} AND kind = {kind:String} AND name IN {names:Array(String)}",
+    """WHERE project = {project:String} AND kind IN {kinds:Array(String)}
+        AND name IN {names:Array(String)}""",
 )

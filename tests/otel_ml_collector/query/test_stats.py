@@ -12,7 +12,14 @@ from otel_ml_collector.mapping import Filing, map_spans
 from otel_ml_collector.query.answers.parts import Tokens
 from otel_ml_collector.query.answers.stats import JudgeFigures, Stats
 from otel_ml_collector.query.grouping import make_grouping
-from otel_ml_collector.query.stats import StatsQuery, find_all_stats, find_stats
+from otel_ml_collector.query.models import find_models, find_project
+from otel_ml_collector.query.stats import (
+    PassRates,
+    StatsQuery,
+    find_all_stats,
+    find_pass_rates,
+    find_stats,
+)
 from otel_ml_collector.span import Value
 from otel_ml_collector.store.apart import NOTHING
 from otel_ml_collector.store.condition import ALWAYS
@@ -102,6 +109,8 @@ def test_figures(store: Store, project: str) -> None:
     }
     assert [(group.group, group.total.runs) for group in stats.groups] == [("big", 2), ("small", 1)]
     assert [bucket.start_ns for bucket in stats.groups[0].buckets] == [WEEK.start_ns]
+    rates = find_pass_rates(store.reader, StatsQuery(project, "", "", WEEK, DAY_NS, 1))
+    assert rates == PassRates(2 / 3, {WEEK.start_ns: 2 / 3})
 
 
 def test_other_groups(store: Store, project: str) -> None:
@@ -123,13 +132,16 @@ def test_late_tag(store: Store, project: str) -> None:
 def test_rollup_is_the_same(store: Store, project: str) -> None:
     """Statistics from the rollup are those from the runs, quantiles included."""
     take_week(store, project)
+    store.take(project, make_call("today", start_ns=TODAY_NS))
     before = [ask(store, project, group) for group in GROUPS]
+    counted = (find_project(store.reader, project), find_models(store.reader, project))
     filtered = ask(store, project, "version", 'outcome == "ok" and model == "answer"')
     compute(store, project)
     assert days_of_rollup(store, project) == 7
     assert [ask(store, project, group) for group in GROUPS] == before
     again = ask(store, project, "version", 'outcome == "ok" and model == "answer"')
     assert again == filtered
+    assert (find_project(store.reader, project), find_models(store.reader, project)) == counted
 
 
 def judged(stats: Stats) -> Sequence[JudgeFigures]:
