@@ -5,7 +5,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -19,9 +18,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 import otel_ml
 from examples.backend import Backend
 from otel_ml_collector._proto import records_pb2 as pb
-from otel_ml_collector._proto.records_pb2_grpc import add_RecordServiceServicer_to_server
 from otel_ml_collector.exporter import RecordExporter
-from tests.support.backend import run_ids_in
+from tests.support.backend import run_ids_in, serving
 
 SUCCESS: Final = SpanExportResult.SUCCESS
 FAILURE: Final = SpanExportResult.FAILURE
@@ -57,15 +55,10 @@ class Failing(Backend):
 
 
 @contextmanager
-def serving(backend: Backend, port: int = 0) -> Iterator[str]:
-    server = grpc.server(ThreadPoolExecutor(2))
-    add_RecordServiceServicer_to_server(backend, server)  # type: ignore[no-untyped-call] # generated
-    found = server.add_insecure_port(f"127.0.0.1:{port}")
-    server.start()
-    try:
-        yield f"grpc://127.0.0.1:{found}"
-    finally:
-        server.stop(None).wait(10)
+def target_of(backend: Backend) -> Iterator[str]:
+    """Serve a backend; gives its address as the exporter takes it."""
+    with serving(backend) as port:
+        yield f"grpc://127.0.0.1:{port}"
 
 
 def make_spans(number: int = 1, **attributes: Any) -> Sequence[ReadableSpan]:
@@ -84,7 +77,7 @@ def ids_of(spans: Sequence[ReadableSpan]) -> set[str]:
 
 def test_loads_neither_store_nor_web_server(tmp_path: Path) -> None:
     """An application that exports has loaded no part of the store or of the web server."""
-    with serving(Backend(str(tmp_path / "r.db"), "")) as target:
+    with target_of(Backend(str(tmp_path / "r.db"), "")) as target:
         done = subprocess.run(
             [sys.executable, "-c", LOADED, target],
             capture_output=True,
@@ -98,7 +91,7 @@ def test_loads_neither_store_nor_web_server(tmp_path: Path) -> None:
 
 def test_service_that_fails_for_a_while(tmp_path: Path) -> None:
     """A service that asks to come again gets the records, and the export is a success."""
-    with serving(Failing(str(tmp_path / "r.db"), 2)) as target:
+    with target_of(Failing(str(tmp_path / "r.db"), 2)) as target:
         spans = make_spans(3)
         assert RecordExporter(target).export(spans) is SUCCESS
     assert run_ids_in(tmp_path / "r.db") == ids_of(spans)
@@ -106,7 +99,7 @@ def test_service_that_fails_for_a_while(tmp_path: Path) -> None:
 
 def test_many_spans(tmp_path: Path) -> None:
     """More records than one request holds are all acknowledged before success is told."""
-    with serving(Backend(str(tmp_path / "r.db"), "")) as target:
+    with target_of(Backend(str(tmp_path / "r.db"), "")) as target:
         spans = make_spans(40, **{"otel_ml.inputs": f'"{"x" * 200_000}"'})
         assert RecordExporter(target, timeout_s=30).export(spans) is SUCCESS
     assert run_ids_in(tmp_path / "r.db") == ids_of(spans)
@@ -148,7 +141,7 @@ def test_shutdown_ends_a_retry() -> None:
 def test_odd_spans(tmp_path: Path, attributes: dict[str, Any], answer: SpanExportResult) -> None:
     """A span that cannot be sent fails the export honestly, and takes no other with it."""
     good = make_spans(2)
-    with serving(Backend(str(tmp_path / "r.db"), "")) as target:
+    with target_of(Backend(str(tmp_path / "r.db"), "")) as target:
         odd = make_spans(**attributes)
         assert RecordExporter(target).export([good[0], *odd, good[1]]) is answer
     wanted = ids_of([*good, *odd]) if answer is SUCCESS else ids_of(good)
@@ -165,7 +158,7 @@ def test_what_is_no_span(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_runs_of_the_sdk(tmp_path: Path) -> None:
     """Runs of our own SDK go to a service without any collector."""
-    with serving(Backend(str(tmp_path / "r.db"), "")) as target:
+    with target_of(Backend(str(tmp_path / "r.db"), "")) as target:
         provider = TracerProvider()
         provider.add_span_processor(SimpleSpanProcessor(RecordExporter(target)))
         client = otel_ml.Client("shop", tracer_provider=provider)

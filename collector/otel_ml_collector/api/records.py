@@ -1,4 +1,4 @@
-"""The JSON API under ``/api/v1``: parameters checked and bounded, then one `find`."""
+"""The part of the JSON API that reads what is recorded: runs, traces, models, metrics, loss."""
 
 import time
 from typing import Annotated, Any, Final, Literal
@@ -128,17 +128,22 @@ def get_version(project: str, model: str, number: int, reader: FromReader) -> Ve
 
 @router.get("/projects/{project:path}/metrics")
 def get_metrics(
+    *,
     project: str,
     reader: FromReader,
     run_id: Annotated[str | None, Query(max_length=49)] = None,
-    name: Annotated[str | None, Query(max_length=200)] = None,
+    name: Annotated[str | None, Query(max_length=1_024)] = None,
     points: Annotated[int, Query(ge=10, le=MOST_OF_ALL, description="At most, a series")] = MOST,
+    model: Annotated[str | None, Query(max_length=1_024, description="With `version`")] = None,
+    version: Annotated[int | None, Query(ge=1, description="Of the model, by number")] = None,
 ) -> Metrics:
-    """Read the metric series of one run, or list the runs that logged metrics.
+    """Read the metric series of one run or model version, or list the runs that logged metrics.
 
     All series of an answer hold at most 100,000 points.
     """
-    return models.find_metrics(reader, project, run_id, name, points)
+    if model is None or version is None:
+        return models.find_metrics(reader, project, run_id, name, points)
+    return models.find_version_metrics(reader, project, model, version, name=name, points=points)
 
 
 @router.get("/projects/{project:path}/loss")

@@ -8,7 +8,7 @@ from typing import Final
 from pydantic import ValidationError
 
 from otel_ml_collector.errors import NotFound
-from otel_ml_collector.owners import own_model
+from otel_ml_collector.owners import model_of, own_model
 from otel_ml_collector.query.answers.metrics import MetricOwner, Metrics, MetricSeries
 from otel_ml_collector.query.answers.models import Definition, JudgeStats, Model, Version
 from otel_ml_collector.query.answers.projects import Project
@@ -89,14 +89,13 @@ def find_versions(reader: Reader, project: str, model: str) -> list[Version]:
     Raises:
         NotFound: The model has no version.
     """
-    by_number: defaultdict[int, list[Row]] = defaultdict(list)
-    definitions: dict[str, Definition] = {}
-    for row in read_versions(reader, project, "model", [model]):
-        by_number[row["number"]].append(row)
-        if row["definition"]:
-            definitions.setdefault(row["digest"], _definition(row["definition"]))
-    if not by_number:
+    rows = read_versions(reader, project, "model", [model])
+    if not rows:
         raise NotFound(f"Project {project!r} has no version of a model {model!r}")
+    by_number: defaultdict[int, list[Row]] = defaultdict(list)
+    for row in rows:
+        by_number[row["number"]].append(row)
+    definitions = _definitions(rows)
     runs = {row["number"]: row for row in read_version_runs(reader, project, model)}
     judges: defaultdict[int, list[JudgeStats]] = defaultdict(list)
     for row in read_version_scores(reader, project, model):
@@ -108,7 +107,7 @@ def find_versions(reader: Reader, project: str, model: str) -> list[Version]:
             structures,
             runs.get(number),
             judges=judges[number],
-            definitions=definitions,
+            definition=definitions[number],
             told=told[number],
         )
         for number, structures in sorted(by_number.items(), reverse=True)
@@ -153,9 +152,34 @@ def find_metrics(
             for row in rows
         ]
         return Metrics(series=[], runs=owners)
+    return _series_of(reader, project, run_id, name, points)
+
+
+def find_version_metrics(
+    reader: Reader,
+    project: str,
+    model: str,
+    number: int,
+    *,
+    name: str | None = None,
+    points: int = MOST,
+) -> Metrics:
+    """Read the series that were logged for a version of a model, and not for one of its runs.
+
+    Raises:
+        NotFound: There is no such version.
+    """
+    for row in read_versions(reader, project, "model", [model]):
+        if row["number"] == number:
+            return _series_of(reader, project, own_model(model, row["digest"]), name, points)
+    raise NotFound(f"Model {model!r} has no version {number}")
+
+
+def _series_of(reader: Reader, project: str, owner: str, name: str | None, points: int) -> Metrics:
+    run_id = "" if model_of(owner) else owner
     series = [
         MetricSeries(run_id=run_id, name=one.name, count=one.count, points=list(one.points))
-        for one in find_series(reader, project, [run_id], name=name or "", most=points)
+        for one in find_series(reader, project, [owner], name=name or "", most=points)
     ]
     return Metrics(series=series, runs=[])
 
@@ -181,13 +205,11 @@ def _version(
     runs: Row | None,
     *,
     judges: list[JudgeStats],
-    definitions: Mapping[str, Definition],
+    definition: Definition,
     told: Told,
 ) -> Version:
     """Make one version of its structures; runs without structure count as the first one."""
     first = structures[0]
-    own = next((row["definition"] for row in structures if row["definition"]), "")
-    definition = _definition(own) if own else definitions.get(first["digest"], Definition())
     return Version(
         model=model,
         version=first["number"],
@@ -201,6 +223,29 @@ def _version(
         definition=definition,
         **dict(told),
     )
+
+
+def find_definitions(
+    reader: Reader, project: str, models: Sequence[str]
+) -> dict[str, dict[int, Definition]]:
+    """Read what some models were defined as: by model, and by version in their order."""
+    by_model: defaultdict[str, list[Row]] = defaultdict(list)
+    for row in read_versions(reader, project, "model", models):
+        by_model[row["name"]].append(row)
+    return {model: _definitions(rows) for model, rows in by_model.items()}
+
+
+def _definitions(rows: Sequence[Row]) -> dict[int, Definition]:
+    """Choose the definition of each version: its own one, or another one with its digest."""
+    by_digest: dict[str, str] = {}
+    own: dict[int, str] = {}
+    for row in rows:
+        if row["definition"]:
+            by_digest.setdefault(row["digest"], row["definition"])
+            own.setdefault(row["number"], row["definition"])
+    first = {row["number"]: row["digest"] for row in reversed(rows)}
+    texts = {number: own.get(number) or by_digest.get(first[number]) for number in sorted(first)}
+    return {number: _definition(text) if text else Definition() for number, text in texts.items()}
 
 
 def _definition(text: str) -> Definition:

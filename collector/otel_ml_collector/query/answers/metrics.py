@@ -12,9 +12,9 @@ class MetricPoint(BaseModel):
 
 
 class MetricSeries(BaseModel):
-    """The points of one metric of one run, in the order they were logged."""
+    """The points of one metric of one run or version, in the order they were logged."""
 
-    run_id: str
+    run_id: str = Field(description="Empty where they were logged for a version of a model")
     name: str
     count: int = Field(
         description="How many points it has; where `points` are fewer, the first and the last, "
@@ -34,7 +34,7 @@ class MetricOwner(BaseModel):
 
 
 class Metrics(BaseModel):
-    """Metric series of one run, or the runs of a project that have some."""
+    """Metric series of one run or version, or the runs of a project that have some."""
 
     series: list[MetricSeries]
     runs: list[MetricOwner]
