@@ -13,7 +13,7 @@ PROMTOOL := .cache/prometheus/usr/bin/promtool
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-integrations check check-proto check-deploy bench soak recorded docs proto released-proto requirements format clean
+.PHONY: help demo test test-all test-integrations sheet check check-proto check-deploy bench soak recorded docs proto released-proto requirements format clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -36,6 +36,9 @@ test-all: $(VENV)/dev.stamp $(INTEROP:%=.venv-%/stamp) .venv-integrations/stamp 
 
 test-integrations: $(VENV)/dev.stamp .venv-integrations/stamp ## Beside MLflow, transformers and opentelemetry-instrument (2 GB)
 	$(BIN)/python -m pytest -m integrations --forbid-skips tests/integrations tests/origins
+
+sheet: $(VENV)/dev.stamp ## Take a picture of every page, both themes and widths, onto one sheet
+	$(BIN)/python -m tests.browser.sheet
 
 bench: $(VENV)/dev.stamp ## Print the numbers of docs/benchmarks.md as this machine makes them
 	$(BIN)/python -m tests.bench

@@ -262,6 +262,7 @@ def make_app(collector: Collector, settings: Settings) -> FastAPI:
     app.state.keyring = collector.keyring
     app.state.losses = collector.losses
     app.state.upkeep = collector.upkeep
+    app.state.trace_url = settings.trace_url
     app.state.pipeline = collector.pipeline
     app.state.places = Places()
     app.state.views = ViewStore(collector.connections)

@@ -27,6 +27,7 @@ from otel_ml_collector.setting import (
     read_store,
     read_switch,
     read_tags,
+    read_trace_url,
     whole_number,
 )
 from otel_ml_collector.tls import problem_of
@@ -78,6 +79,7 @@ class Settings:
         forward_records: Which services get the records of what is stored.
         collector_name: Of this collector among those of one ClickHouse server.
         prices: Of models, before those of the kept table.
+        trace_url: Where else a trace is shown, with ``{trace_id}`` for its id; empty for nowhere.
     """
 
     http: Address
@@ -103,6 +105,7 @@ class Settings:
     forward_records: tuple[RecordTarget, ...]
     collector_name: str
     prices: tuple[Price, ...]
+    trace_url: str
 
 
 TABLE: Final = (
@@ -203,6 +206,12 @@ TABLE: Final = (
         read_prices,
         'US dollars for a million tokens: {"provider": {"model": {"input": 1, "output": 2}}}',
         takes_table=True,
+    ),
+    Setting(
+        "trace_url",
+        "",
+        read_trace_url,
+        "where a run's page links to its trace in Jaeger or Tempo: http://HOST/trace/{trace_id}",
     ),
 )
 

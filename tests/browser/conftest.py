@@ -3,11 +3,13 @@
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
+from tests.browser.tour import Stop, open_tour
 from tests.support.collector import CollectorProcess, running
 
 ROOT = Path(__file__).parents[2]
@@ -23,10 +25,9 @@ ARGUMENTS = [
 ]
 
 
-@pytest.fixture(scope="session")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CollectorProcess]:
-    """A collector over the demo's data."""
-    folder = tmp_path_factory.mktemp("demo")
+@contextmanager
+def open_demo(folder: Path) -> Iterator[CollectorProcess]:
+    """Record what the demo records, and give a collector over it."""
     subprocess.run(
         [sys.executable, "-m", "examples.demo", "--once", "--folder", str(folder)],
         check=True,
@@ -36,6 +37,20 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CollectorProcess]
     )
     with running(folder / "data") as collector:
         yield collector
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CollectorProcess]:
+    """A collector over the demo's data."""
+    with open_demo(tmp_path_factory.mktemp("demo")) as collector:
+        yield collector
+
+
+@pytest.fixture(scope="session")
+def stops(demo: CollectorProcess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Stop]]:
+    """All stops of the tour."""
+    with open_tour(demo, tmp_path_factory.mktemp("tour")) as found:
+        yield found
 
 
 @pytest.fixture(scope="module")  # no longer: Playwright's event loop runs on in this thread

@@ -50,6 +50,11 @@ SOURCES: Final[list[tuple[str, list[str], list[Any]]]] = [
     ("request_timeout_s", ["1", "3600", "3"], [1, 3_600, 3]),
     ("metrics_open", ["nobody", "everyone", "loopback"], ["nobody", "everyone", "loopback"]),
     ("metrics_tags", ["a, B", "b", ""], [("a", "B"), ("b",), ()]),
+    (
+        "trace_url",
+        ["http://j/trace/{trace_id}", "https://t:3000/explore?q={trace_id}", ""],
+        ["http://j/trace/{trace_id}", "https://t:3000/explore?q={trace_id}", ""],
+    ),
     ("log_level", ["DEBUG", "warning", "Error"], ["debug", "warning", "error"]),
     ("log_format", ["JSON", "text", "json"], ["json", "text", "json"]),
     (
@@ -115,6 +120,7 @@ def test_defaults(folder: Path) -> None:
         prices=(),
         forward_records=(),
         collector_name="",
+        trace_url="",
     )
 
 
@@ -214,6 +220,24 @@ def test_switch_off(text: str) -> None:
         ("data_dir", "~nobody-here/a", "expected a path; no home folder is known for its ~"),
         ("data_dir", "a?b", "expected the path of a folder, without a question mark"),
         ("metrics_open", "all", "expected one of loopback, everyone, nobody"),
+        *[
+            (
+                "trace_url",
+                text,
+                "expected the address of a trace with {trace_id} for its id, without a password, "
+                "such as http://jaeger:16686/trace/{trace_id}",
+            )
+            for text in (
+                "http://jaeger:16686/trace/",
+                "jaeger:16686/trace/{trace_id}",
+                "javascript:alert('{trace_id}')",
+                "ftp://jaeger/{trace_id}",
+                "http:///trace/{trace_id}",
+                "http://{trace_id}.example/",
+                "http://jaeger:99999/{trace_id}",
+                "http://a b/{trace_id}",
+            )
+        ],
         (
             "tls_cert",
             "/missing.pem",
@@ -279,6 +303,12 @@ def test_password(said: str, shown: str) -> None:
         f"Invalid --store {shown!r}: expected chdb:///absolute/path or "
         "clickhouse://user:password@host:port/database"
     )
+
+
+def test_password_of_a_link() -> None:
+    """An address that many people will see holds no password."""
+    told = message_of(flags(trace_url="https://me:hush@jaeger/{trace_id}"), {})
+    assert told.startswith("Invalid --trace-url 'https://me:***@jaeger/{trace_id}': expected the")
 
 
 @pytest.mark.parametrize(

@@ -2,16 +2,22 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from fastapi import Request
 
+from otel_ml_collector.errors import NotFound
 from otel_ml_collector.keyring import SESSION_COOKIE
 from otel_ml_collector.query.answers.artifacts import Artifact
-from otel_ml_collector.query.images import IMAGE_TYPES, LARGEST_BYTES
+from otel_ml_collector.query.images import IMAGE_TYPES, LARGEST_BYTES, why_no_image
+from otel_ml_collector.store.reader import Reader
+from otel_ml_collector.web.slices import Slice, cut_slice
+from otel_ml_collector.web.state import read_state
 from otel_ml_collector.web.view import number
 
+_SHOWN: Final = 50
+_FACTS: Final = 40
 _SHOWN_CHARS: Final = 200
 _TIMES: Final = " \N{MULTIPLICATION SIGN} "
 _CODE: Final = """\
@@ -43,6 +49,7 @@ class Shown:
         is_newest: Whether nothing was logged under its reference since.
         facts: What its preview says, as pairs of name and text.
         image: Where it is read as an image; None when it is none.
+        no_image: Why an image is not drawn, as the end of a sentence.
         code: Python that reads it back; None while its document is not here.
     """
 
@@ -51,13 +58,19 @@ class Shown:
     is_newest: bool
     facts: Sequence[tuple[str, str]]
     image: str | None
+    no_image: str
     code: str | None
 
 
-def lay_out(request: Request, artifacts: Sequence[Artifact]) -> list[Shown]:
-    """Lay out artifacts for the one who asks, the newest first."""
+def lay_out(
+    request: Request, reader: Reader, project: str, artifacts: Sequence[Artifact]
+) -> Slice[Shown]:
+    """Lay out the artifacts that a page shows for the one who asks, the newest first."""
     server = str(request.base_url).rstrip("/")
-    return lay_out_for(artifacts, server, needs_key=SESSION_COOKIE in request.cookies)
+    needs_key = SESSION_COOKIE in request.cookies
+    shown = lay_out_for(artifacts, server, needs_key=needs_key)
+    part = cut_slice(shown, read_state(request).first("artifacts"), _SHOWN)
+    return replace(part, items=[_look(reader, project, one) for one in part.items])
 
 
 def lay_out_for(
@@ -80,11 +93,24 @@ def lay_out_for(
                 is_newest=artifact.ref not in seen,
                 facts=_facts(artifact.preview),
                 image=_image(artifact),
+                no_image="",
                 code=_code(artifact, server, _CODE_WITH_KEY if needs_key else _CODE),
             )
         )
         seen.add(artifact.ref)
     return shown
+
+
+def _look(reader: Reader, project: str, shown: Shown) -> Shown:
+    """Look at the beginning of an image: what would be too large to draw is not."""
+    sha256 = shown.artifact.sha256
+    if shown.image is None or sha256 is None:
+        return shown
+    try:
+        why = why_no_image(reader, project, sha256)
+    except NotFound as error:  # it was deleted meanwhile
+        why = str(error)
+    return replace(shown, image=None, no_image=why) if why else shown
 
 
 def _image(artifact: Artifact) -> str | None:
@@ -104,8 +130,11 @@ def _facts(preview: Any) -> list[tuple[str, str]]:
     if not isinstance(preview, Mapping):
         return [("preview", _text(preview))]
     return [
-        (str(name), _dimensions(value) if name in {"shape", "size"} else _text(value))
-        for name, value in preview.items()
+        (
+            str(name)[:_SHOWN_CHARS],
+            _dimensions(value) if name in {"shape", "size"} else _text(value),
+        )
+        for name, value in list(preview.items())[:_FACTS]
         if name != "type"
     ]
 

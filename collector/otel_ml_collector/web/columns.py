@@ -11,6 +11,7 @@ _MOST: Final = 24
 _OFFERED: Final = 40
 _JUDGES: Final = 3
 _TAGS: Final = 2
+_ON_PHONES: Final = ("ago", "outcome", "model", "input", "latency_ms")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,11 @@ class Column:
     style: str = "w3"
 
     @property
+    def is_optional(self) -> bool:
+        """Return whether phones leave it out unless it was chosen."""
+        return self.key not in _ON_PHONES
+
+    @property
     def kind(self) -> str:
         """Return ``score``, ``tag`` or the key of a field."""
         return self.key.partition(":")[0]
@@ -41,8 +47,8 @@ class Column:
 
 FIELDS: Final = (
     Column("ago", "Ago", "w1"),
-    Column("outcome", "Outcome"),
-    Column("model", "Model", "w5"),
+    Column("outcome", "Outcome", "mark"),
+    Column("model", "Model", "model"),
     Column("input", "Input", ""),
     Column("output", "Output", ""),
     Column("latency_ms", "ms", "n w2"),
@@ -97,7 +103,7 @@ def _score(judge: str) -> Column:
 
 
 def _tag(name: str) -> Column:
-    return Column(f"tag:{name}", name)
+    return Column(f"tag:{name}", name, "tag-value")
 
 
 def _judges_of(runs: Iterable[RunSummary]) -> list[str]:

@@ -1,7 +1,7 @@
 """Two versions of a model side by side: what changed, and the changed lines of their source."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from itertools import zip_longest
@@ -10,6 +10,11 @@ from typing import Final
 from otel_ml_collector.query.answers.models import Definition
 
 _WORDS: Final = re.compile(r"\w+|\s+|.")
+# What is compared of a text, and of words in all lines of it: the time grows with the square.
+_LINES: Final = 1_000
+_CHARS: Final = 100_000
+_WORD_PAIRS: Final = 2_000_000
+_HELPERS: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +44,15 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """The lines of one function."""
+    """The lines of one function.
+
+    Attributes:
+        is_cut: Whether they are but the first ones.
+    """
 
     name: str
     lines: Sequence[Line]
+    is_cut: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,50 +104,73 @@ def facts(old: Definition, new: Definition) -> list[Fact]:
 
 
 def blocks(old: Definition, new: Definition, name: str) -> list[Block]:
-    """Compare the source of the function, then of each helper that changed."""
+    """Compare the source of the function, then of the first 8 helpers that changed."""
     pairs = [(name, old.source or "", new.source or "")]
     pairs += [
         (helper, old.helpers.get(helper, ""), new.helpers.get(helper, ""))
-        for helper in _changed_names(old.helpers, new.helpers)
+        for helper in _changed_names(old.helpers, new.helpers)[:_HELPERS]
     ]
-    return [Block(key, compare(before, after)) for key, before, after in pairs]
+    return [
+        Block(key, compare(before, after), _is_long(before) or _is_long(after))
+        for key, before, after in pairs
+    ]
 
 
 def compare(old: str, new: str) -> list[Line]:
-    """Compare two texts line by line, and changed lines piece by piece."""
-    before, after = old.splitlines(), new.splitlines()
-    lines: list[Line] = []
-    matcher = SequenceMatcher(None, before, after, autojunk=False)
-    for tag, i1, i2, j1, j2 in matcher.get_opcodes():
-        for left, right in zip_longest(range(i1, i2), range(j1, j2)):
-            lines.append(_line(before, after, left, right, changed=tag != "equal"))
-    return lines
+    """Compare two texts line by line, and changed lines piece by piece.
+
+    Of each the first 1,000 lines and 100,000 characters.
+    """
+    left = [_WORD_PAIRS]
+    before, after = _lines(old), _lines(new)
+    return [
+        Line(
+            None if old_place is None else _side(before, old_place, after, new_place, left),
+            None if new_place is None else _side(after, new_place, before, old_place, left),
+            changed=True,
+        )
+        if changed
+        else Line(_same(before, old_place), _same(after, new_place), changed=False)
+        for old_place, new_place, changed in _match(before, after)
+    ]
 
 
-def _line(
-    before: Sequence[str],
-    after: Sequence[str],
-    left: int | None,
-    right: int | None,
-    *,
-    changed: bool,
-) -> Line:
-    old = None if left is None else before[left]
-    new = None if right is None else after[right]
-    return Line(
-        left=None if left is None else Side(left + 1, _pieces(before[left], new, changed=changed)),
-        right=None
-        if right is None
-        else Side(right + 1, _pieces(after[right], old, changed=changed)),
-        changed=changed,
-    )
+def _lines(text: str) -> list[str]:
+    return text[:_CHARS].splitlines()[:_LINES]
 
 
-def _pieces(text: str, other: str | None, *, changed: bool) -> list[Piece]:
+def _is_long(text: str) -> bool:
+    return len(text) > _CHARS or text.count("\n") >= _LINES
+
+
+def _match(
+    before: Sequence[str], after: Sequence[str]
+) -> Iterator[tuple[int | None, int | None, bool]]:
+    """Put lines side by side: their places, and whether they differ."""
+    for tag, i1, i2, j1, j2 in SequenceMatcher(None, before, after).get_opcodes():
+        for old, new in zip_longest(range(i1, i2), range(j1, j2)):
+            yield old, new, tag != "equal"
+
+
+def _same(lines: Sequence[str], place: int | None) -> Side | None:
+    return None if place is None else Side(place + 1, [Piece(lines[place], changed=False)])
+
+
+def _side(
+    lines: Sequence[str], place: int, others: Sequence[str], other: int | None, left: list[int]
+) -> Side:
+    pieces = _pieces(lines[place], None if other is None else others[other], left)
+    return Side(place + 1, pieces)
+
+
+def _pieces(text: str, other: str | None, left: list[int]) -> list[Piece]:
     """Mark the words of a changed line that the other side has otherwise."""
-    if not changed or other is None:
+    if other is None:
         return [Piece(text, changed=False)]
     words, others = _WORDS.findall(text), _WORDS.findall(other)
+    left[0] -= len(words) * len(others)
+    if left[0] < 0:
+        return [Piece(text, changed=True)]
     matcher = SequenceMatcher(None, words, others, autojunk=False)
     return [
         Piece("".join(words[start:end]), tag != "equal")
@@ -159,7 +192,10 @@ def _same_or(old: str, new: str) -> str:
 
 
 def _line_counts(old: str | None, new: str | None) -> str:
-    lines = compare(old or "", new or "")
-    added = sum(line.changed and line.right is not None for line in lines)
-    removed = sum(line.changed and line.left is not None for line in lines)
-    return f"+{added} −{removed} lines" if added or removed else "same"
+    matched = list(_match(_lines(old or ""), _lines(new or "")))
+    added = sum(changed and right is not None for _, right, changed in matched)
+    removed = sum(changed and left is not None for left, _, changed in matched)
+    among = " of those compared" if _is_long(old or "") or _is_long(new or "") else ""
+    if added or removed:
+        return f"+{added} −{removed} lines{among}"
+    return "same" if old == new else "changed"

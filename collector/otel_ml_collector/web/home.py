@@ -1,7 +1,7 @@
 """The home page: what all projects do."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,7 +13,7 @@ from otel_ml_collector.query import models
 from otel_ml_collector.query.answers.projects import Project
 from otel_ml_collector.query.answers.stats import ProjectBucket, ProjectStats
 from otel_ml_collector.query.new_versions import find_new_versions
-from otel_ml_collector.query.stats import StatsQuery, find_all_stats, find_stats
+from otel_ml_collector.query.stats import StatsQuery, find_all_stats, find_pass_rates
 from otel_ml_collector.query.times import DAY_NS, HOUR_NS
 from otel_ml_collector.query.unfinished import find_unfinished
 from otel_ml_collector.store.runs import Window
@@ -59,7 +59,7 @@ def show_home(request: Request, reader: FromReader) -> Response:
         "day_errors": sum(one.errors for one in stats.values()),
         "unfinished": find_unfinished(reader, now_ns),
         "missing_spans": missing_spans(request, reader),
-        "api": "/api/v1/stats",
+        "api": "/api/v1/projects",
         "python": python_call("projects"),
     }
     return show_page(request, "home.html", context)
@@ -69,9 +69,7 @@ def show_home(request: Request, reader: FromReader) -> Response:
 def show_new_versions(request: Request, reader: FromReader) -> Response:
     """What became new, as a part of the home page that comes after the rest."""
     found = find_new_versions(reader, time.time_ns())
-    context = {
-        "found": [(one, diff.changes(one.before.definition, one.after.definition)) for one in found]
-    }
+    context = {"found": [(one, diff.changes(one.before, one.after)) for one in found]}
     return show_page(request, "new_versions.html", context)
 
 
@@ -79,18 +77,11 @@ def show_new_versions(request: Request, reader: FromReader) -> Response:
 def show_passed(request: Request, reader: FromReader, project: str) -> Response:
     """A project's pass rate, as a part of the home page that comes after the rest."""
     window = _day(time.time_ns())
-    stats = find_stats(reader, StatsQuery(project, "", "", window, HOUR_NS, 1))
-    judged = [judge for judge in stats.total.judges if judge.pass_rate is not None]
-    hours: list[float | None] = [None] * _HOURS
-    for group in stats.groups:
-        for bucket in group.buckets:
-            hours[(bucket.start_ns - window.start_ns) // HOUR_NS] = _mean(
-                [judge.pass_rate for judge in bucket.judges if judge.pass_rate is not None]
-            )
-    context = {
-        "rate": _mean([judge.pass_rate for judge in judged if judge.pass_rate is not None]),
-        "curve": spark(hours),
-    }
+    rates = find_pass_rates(reader, StatsQuery(project, "", "", window, HOUR_NS, 1))
+    hours = [
+        rates.buckets.get(start_ns) for start_ns in range(window.start_ns, window.end_ns, HOUR_NS)
+    ]
+    context = {"rate": rates.total, "curve": spark(hours)}
     return show_page(request, "passed.html", context)
 
 
@@ -114,7 +105,3 @@ def _show(project: Project, did: ProjectStats | None, day: Window) -> Shown:
         errors=curve(lambda bucket: bucket.errors / bucket.runs if bucket.runs else None, None),
         latency=curve(lambda bucket: bucket.p90_ms, None),
     )
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    return sum(values) / len(values) if values else None

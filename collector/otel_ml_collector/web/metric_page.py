@@ -1,9 +1,10 @@
-"""Metric curves of one run, beside the runs that logged some."""
+"""Metric curves of one run or version, beside the runs that logged some."""
 
 import time
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from otel_ml_collector.api.parameters import FromReader
@@ -12,30 +13,51 @@ from otel_ml_collector.query import models, runs
 from otel_ml_collector.query.answers.runs import Run
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.web import view
+from otel_ml_collector.web.plots import make_plots
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 
+class Asked(BaseModel):
+    """Whose metrics are asked for: those of a run, or of a version of a model; None for the last.
+
+    Attributes:
+        by: What the curves are drawn along.
+    """
+
+    run_id: str | None = Field(None, max_length=49)
+    model: str | None = Field(None, max_length=1_024)
+    version: int | None = Field(None, ge=1)
+    by: Literal["step", "time"] = "step"
+
+
 @router.get("/projects/{project:path}/metrics")
 def show_metrics(
-    request: Request,
-    reader: FromReader,
-    project: str,
-    run_id: Annotated[str | None, Query(max_length=49)] = None,
+    request: Request, reader: FromReader, project: str, asked: Annotated[Asked, Query()]
 ) -> Response:
-    """Metric curves by step of one run, beside the runs that logged some."""
+    """Metric curves by step or by time of one run or version, beside the runs that logged some."""
     owners = models.find_metrics(reader, project).runs
-    chosen = run_id or (owners[0].run_id if owners else None)
+    if asked.model and asked.version:
+        chosen = None
+        owner: dict[str, object] = {"model": asked.model, "version": asked.version}
+        found = models.find_version_metrics(reader, project, asked.model, asked.version)
+        python: str | None = python_call("version", asked.model, asked.version)
+    else:
+        chosen = asked.run_id or (owners[0].run_id if owners else None)
+        owner = {"run_id": chosen}
+        found = models.find_metrics(reader, project, chosen)
+        python = python_call("metrics", chosen) if chosen else None
     context = {
         "project": project,
         "owners": owners,
         "chosen": chosen,
+        "asked": asked,
         "run": _known_run(reader, chosen, project) if chosen else None,
-        "series": models.find_metrics(reader, project, chosen).series if chosen else [],
-        "projects": models.find_projects(reader),
-        "api": view.api_address("projects", project, "metrics", run_id=chosen),
-        "python": python_call("metrics", chosen) if chosen else None,
+        "here": lambda by: view.address(project, "metrics", **owner, by="" if by == "step" else by),
+        "plots": make_plots(project, owner, found.series),
+        "api": view.api_address("projects", project, "metrics", **owner),
+        "python": python,
     }
     return show_page(request, "metrics.html", context)
 

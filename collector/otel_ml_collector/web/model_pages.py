@@ -1,6 +1,7 @@
 """The models of a project, and one model: its versions, and what changed between any two."""
 
 import time
+from operator import attrgetter
 from typing import Annotated, Final, Literal
 
 from fastapi import APIRouter, Query, Request
@@ -11,8 +12,12 @@ from otel_ml_collector.query import models
 from otel_ml_collector.web import curves, diff, view
 from otel_ml_collector.web.artifacts import lay_out
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
+from otel_ml_collector.web.slices import cut_slice
+from otel_ml_collector.web.state import read_state
 
 _JUDGES: Final = 3
+_VERSIONS: Final = 50
+_number = attrgetter("version")
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
@@ -23,7 +28,6 @@ def list_models(request: Request, reader: FromReader, project: str) -> Response:
     context = {
         "project": project,
         "models": models.find_models(reader, project),
-        "projects": models.find_projects(reader),
         "api": view.api_address("projects", project, "models"),
         "python": python_call("models"),
     }
@@ -46,11 +50,15 @@ def show_model(
     by_number = {version.version: version for version in versions}
     after = by_number.get(new or 0, versions[0])
     before = by_number.get(old or after.version - 1)
+    shown = cut_slice(versions, read_state(request).first("versions"), _VERSIONS)
+    near = [*shown.items, after, *([before] if before else [])]
     judges = sorted({judge.judge for version in versions for judge in version.judges})
     context = {
         "project": project,
         "model": model,
         "versions": versions,
+        "shown": shown,
+        "choices": sorted({one.version: one for one in near}.values(), key=_number),
         "changes": {
             version.version: diff.changes(
                 by_number[version.version - 1].definition
@@ -58,16 +66,15 @@ def show_model(
                 else None,
                 version.definition,
             )
-            for version in versions
+            for version in shown.items
         },
         "judges": judges[:_JUDGES],
         "last": last,
         "before": before,
         "after": after,
-        "artifacts": lay_out(request, after.artifacts),
+        "artifacts": lay_out(request, reader, project, after.artifacts),
         "facts": diff.facts(before.definition, after.definition) if before else [],
         "blocks": diff.blocks(before.definition, after.definition, model) if before else [],
-        "projects": models.find_projects(reader),
         "api": view.api_address("projects", project, "models", model, "versions"),
         "python": python_call("versions", model),
     }

@@ -8,7 +8,7 @@ from typing import Any, Final
 from otel_ml_collector.query.answers.values import JsonValue
 
 _FEWEST: Final = 8
-_MOST: Final = 100_000
+_MOST: Final = 1_000_000
 _DEPTH: Final = 8
 _BINS: Final = 24
 _HEIGHT: Final = 40

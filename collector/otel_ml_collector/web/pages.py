@@ -6,11 +6,19 @@ from starlette.staticfiles import StaticFiles
 
 from otel_ml_collector.access import READ
 from otel_ml_collector.api.parameters import needs
-from otel_ml_collector.web import home, metric_page, model_pages, run_list, run_page, view
+from otel_ml_collector.web import (
+    home,
+    metric_page,
+    model_pages,
+    run_list,
+    run_page,
+    switcher,
+    view,
+)
 from otel_ml_collector.web.render import STATIC
 
 router = APIRouter(include_in_schema=False)
-for _part in (home, run_list, run_page, model_pages, metric_page):
+for _part in (home, run_list, run_page, model_pages, metric_page, switcher):
     router.include_router(_part.router)
 
 
@@ -22,8 +30,8 @@ def favicon() -> Response:
 
 @router.get("/projects/{project:path}", dependencies=[Depends(needs(READ))])
 def show_project(project: str) -> Response:
-    """A project's first page is its runs."""
-    return RedirectResponse(view.address(project, "runs"))
+    """A project's first page is its runs; without a project it is home."""
+    return RedirectResponse(view.address(project, "runs") if project else "/")
 
 
 def static_files() -> StaticFiles:

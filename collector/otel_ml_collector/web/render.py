@@ -1,6 +1,5 @@
 """Renders pages: the templates with what they may use, and errors as pages that help."""
 
-import json
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, Final
@@ -19,14 +18,20 @@ from otel_ml_collector.query.problems import problem_of
 from otel_ml_collector.query.times import to_rfc3339
 from otel_ml_collector.web import view
 from otel_ml_collector.web.payload import make_payload
+from otel_ml_collector.web.shown import short, show, whole
+from otel_ml_collector.web.slices import cut_slice
+from otel_ml_collector.web.state import read_state
 
 STATIC: Final = Path(__file__).parent / "static"
+_PARTS: Final = ("runs", "models", "metrics")
 
 
 def _templates() -> Jinja2Templates:
     environment = Environment(
         loader=PackageLoader("otel_ml_collector.web"),
         autoescape=True,
+        auto_reload=False,
+        finalize=show,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -34,6 +39,7 @@ def _templates() -> Jinja2Templates:
     environment.globals.update(
         address=view.address,
         api_address=view.api_address,
+        cut_slice=cut_slice,
         make_payload=make_payload,
         narrow=view.narrow,
         percent=view.percent,
@@ -51,20 +57,18 @@ def _templates() -> Jinja2Templates:
         number=view.number,
         rfc3339=to_rfc3339,
         score=view.score,
+        short=short,
         size=view.size,
         tag_value=view.tag_value,
+        whole=whole,
     )
     return Jinja2Templates(env=environment)
 
 
 def python_call(method: str, *values: object, **named: object) -> str:
     """Write a call of `otel_ml.reader` as it is typed; what is empty is left out."""
-    given = [json.dumps(value, ensure_ascii=False) for value in values if value not in {None, ""}]
-    given += [
-        f"{name}={json.dumps(value, ensure_ascii=False)}"
-        for name, value in named.items()
-        if value not in {None, ""}
-    ]
+    given = [repr(value) for value in values if value not in {None, ""}]
+    given += [f"{name}={value!r}" for name, value in named.items() if value not in {None, ""}]
     return f"reader.{method}({', '.join(given)})"
 
 
@@ -97,7 +101,10 @@ def show_problem(request: Request, status: int, problem: Problem) -> Response:
     """Say what happened: on a page, or in the place of the part that was asked for."""
     is_part = "hx-request" in request.headers
     return show_page(
-        request, "problem.html" if is_part else "error.html", {"problem": problem}, status
+        request,
+        "problem.html" if is_part else "error.html",
+        {"problem": problem, "project": request.path_params.get("project")},
+        status,
     )
 
 
@@ -105,10 +112,17 @@ def show_page(request: Request, name: str, context: dict[str, Any], status: int 
     """Render a page in its frame."""
     defaults: dict[str, Any] = {
         "project": None,
-        "projects": [],
+        "part": _part(request.url.path, context.get("project")),
         "api": None,
         "python": None,
         "path": request.url.path,
+        "state": read_state(request),
         "is_signed_in": SESSION_COOKIE in request.cookies,
     }
     return _PAGES.TemplateResponse(request, name, defaults | context, status)
+
+
+def _part(path: str, project: str | None) -> str:
+    """Name the part of a project that a page belongs to."""
+    rest = path.removeprefix(f"/projects/{project}/")
+    return next((part for part in _PARTS if rest.startswith(part)), _PARTS[0])

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from otel_ml_collector.api.parameters import FromReader
 from otel_ml_collector.api.records import parse_query
 from otel_ml_collector.errors import BadQuery
-from otel_ml_collector.query import models, runs
+from otel_ml_collector.query import runs
 from otel_ml_collector.query.answers.runs import RunsPage
 from otel_ml_collector.query.answers.views import View
 from otel_ml_collector.query.language import conjuncts
@@ -58,17 +58,14 @@ def list_runs(request: Request, reader: FromReader, query: PageQuery, keys: Keys
     now_ns = time.time_ns()
     problem = None
     page = RunsPage(runs=[], next_cursor=None)
-    chart = None
     try:
         page = runs.find_runs(reader, query, now_ns)
-        chart = _chart(reader, query, now_ns)
     except BadQuery as error:
         if error.field != "where":
             raise
         problem = problem_of(error)[1]
     context = _list_context(request, query, page, keys)
     context |= {
-        "chart": chart,
         "problem": problem,
         "chips": [] if problem else conjuncts(query.where),
         "views": [
@@ -78,7 +75,6 @@ def list_runs(request: Request, reader: FromReader, query: PageQuery, keys: Keys
         ],
         "offered": columns.offer(context["columns"], page.runs),
         "has_runs": bool(page.runs) or _has_runs(reader, query.project, now_ns),
-        "projects": models.find_projects(reader),
         "missing_spans": missing_spans(request, reader, query.project),
     }
     return show_page(request, "runs.html", context, 400 if problem else 200)
@@ -89,6 +85,13 @@ def list_more_runs(request: Request, reader: FromReader, query: PageQuery, keys:
     """The rows of the next page of a list."""
     page = runs.find_runs(reader, query, time.time_ns())
     return show_page(request, "rows.html", _list_context(request, query, page, keys))
+
+
+@router.get("/projects/{project:path}/chart")
+def show_chart(request: Request, reader: FromReader, query: PageQuery) -> Response:
+    """The count of a list and its course over time, as a part that comes after the rows."""
+    chart = _chart(reader, query, time.time_ns())
+    return show_page(request, "chart.html", {"chart": chart})
 
 
 def _list_context(

@@ -1,5 +1,6 @@
 """How values are written on pages: times, numbers, ids, and the addresses of pages."""
 
+import re
 import time
 from collections.abc import Mapping
 from functools import lru_cache
@@ -8,9 +9,11 @@ from urllib.parse import quote, urlencode
 
 from otel_ml_collector.query.language import conjuncts
 from otel_ml_collector.query.times import SECOND_NS
+from otel_ml_collector.web.shown import Exact, visible
 
 THIN: Final = "\u202f"  # narrow no-break space before a unit
 _ESCAPES: Final = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\0": "\\0"}
+_SPECIAL: Final = re.compile(r'["\\]|[^ -~]')
 _UNITS: Final = ((1_000_000_000, "GB"), (1_000_000, "MB"), (1_000, "kB"))
 _STEPS: Final = ((60, 1, "s"), (3600, 60, "min"), (86_400, 3600, "h"))
 
@@ -102,13 +105,13 @@ def tag_value(value: object) -> str:
 def address(*parts: str, **parameters: object) -> str:
     """Write the address of a page below ``/projects``; parameters that are empty are left out."""
     path = "/".join(quote(part, safe="") for part in parts)
-    return f"/projects/{path}{query(parameters)}" if parts else "/"
+    return Exact(f"/projects/{path}{query(parameters)}" if parts else "/")
 
 
 def api_address(*parts: str, **parameters: object) -> str:
     """Write the address of an API call."""
     path = "/".join(quote(part, safe="") for part in parts)
-    return f"/api/v1/{path}{query(parameters)}"
+    return Exact(f"/api/v1/{path}{query(parameters)}")
 
 
 def query(parameters: Mapping[str, object]) -> str:
@@ -139,5 +142,12 @@ def _before(where: str) -> str:
 def quoted(value: Any) -> str:
     """Write a value as the filter language does."""
     if isinstance(value, str):
-        return f'"{"".join(_ESCAPES.get(char, char) for char in value)}"'
+        return f'"{_SPECIAL.sub(lambda match: _escape(match[0]), value)}"'
     return str(value)
+
+
+def _escape(char: str) -> str:
+    """Write a character of a text; one that nobody would see as its number."""
+    if char in _ESCAPES:
+        return _ESCAPES[char]
+    return char if visible(char) == char else char.encode("unicode_escape").decode()

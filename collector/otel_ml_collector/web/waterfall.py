@@ -6,16 +6,21 @@ from dataclasses import dataclass
 from typing import Final
 
 from otel_ml_collector.query.answers.runs import RunSummary
+from otel_ml_collector.query.outline import length_ms
 from otel_ml_collector.store.runs import Window
 
 MAX_ROWS: Final = 500
-_MAX_LEVEL: Final = 8
 _NONE: Final[Mapping[str, int]] = {}
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One row: a run, how deep it stands, and where its bar is, in per cent of the whole."""
+    """One row: a run, how deep it stands, and where its bar is, in per cent of the whole.
+
+    Attributes:
+        level: Its depth below the root, which has 1.
+        is_parent: Whether rows of its children follow, or a row in their place.
+    """
 
     run: RunSummary
     level: int
@@ -115,7 +120,7 @@ def lay_out_below(
 
 def _axis(runs: Sequence[RunSummary], now_ns: int, extent: Window | None) -> Axis:
     starts = [run.start_ns for run in runs]
-    ends = [run.start_ns + int(_length_ms(run, now_ns) * 1e6) for run in runs]
+    ends = [run.start_ns + int(length_ms(run, now_ns) * 1e6) for run in runs]
     if extent is not None:
         starts.append(extent.start_ns)
         ends.append(extent.end_ns)
@@ -149,8 +154,9 @@ class _Rows:
                 continue
             seen.add(found.run_id)
             below = self.children.get(found.run_id, [])
-            rows.append(_bar(found, level, self.axis, self.now_ns, is_parent=bool(below)))
             missing = self.counts.get(found.run_id, 0) - len(below)
+            is_parent = bool(below) or missing > 0
+            rows.append(_bar(found, level, self.axis, self.now_ns, is_parent=is_parent))
             if missing > 0:
                 waiting.append((Rest(found, level + 1, missing, self.cursor), level + 1))
             waiting += [(child, level + 1) for child in reversed(below)]
@@ -160,15 +166,8 @@ class _Rows:
 def _bar(run: RunSummary, level: int, axis: Axis, now_ns: int, *, is_parent: bool) -> Bar:
     return Bar(
         run=run,
-        level=min(level, _MAX_LEVEL),
+        level=level,
         is_parent=is_parent,
         x=(run.start_ns - axis.start_ns) / 1e4 / axis.length_ms,
-        width=100 * _length_ms(run, now_ns) / axis.length_ms,
+        width=100 * length_ms(run, now_ns) / axis.length_ms,
     )
-
-
-def _length_ms(run: RunSummary, now_ns: int) -> float:
-    if run.latency_ms is not None:
-        return run.latency_ms
-    until_ns = now_ns if run.outcome == "running" else run.last_heard_ns or 0
-    return max(until_ns - run.start_ns, 0) / 1e6  # clocks of two machines

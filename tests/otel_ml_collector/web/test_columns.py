@@ -17,7 +17,7 @@ def test_chosen_columns() -> None:
     assert choose(keys, []) == [
         FIELDS[2],
         Column("score:grounded", "grounded", "n w3"),
-        Column("tag:client", "client"),
+        Column("tag:client", "client", "tag-value"),
     ]
     assert choose(["no such"], []) == USUAL
 

@@ -161,3 +161,26 @@ def test_both_sides_are_whole(old: str, new: str) -> None:
 def test_no_change(text: str) -> None:
     """A text compared with itself has no changed line."""
     assert not any(line.changed for line in compare(text, text))
+
+
+@pytest.mark.parametrize(
+    ("source", "lines", "is_cut"),
+    [
+        ("x\n" * 999, 999, False),
+        ("x\n" * 20_000, 1_000, True),
+        ("y " * 500_000, 1, True),
+        ("z", 1, False),
+    ],
+    ids=["999 lines", "20,000 lines", "a megabyte", "a letter"],
+)
+def test_long_sources(source: str, lines: int, is_cut: bool) -> None:
+    """Of long sources the first lines are compared, and that there are more is said."""
+    (block,) = blocks(define(source=""), define(source=source), "f")
+    assert (len(block.lines), block.is_cut) == (lines, is_cut)
+
+
+def test_words_of_long_lines() -> None:
+    """Of lines with very many words all is marked as changed: to compare them would take long."""
+    (line,) = compare("a b " * 20_000, "a c " * 20_000)
+    assert line.left is not None
+    assert [piece.changed for piece in line.left.pieces] == [True]

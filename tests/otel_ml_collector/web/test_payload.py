@@ -1,15 +1,19 @@
 """Tests of the forms in which payloads are shown."""
 
 import base64
+import json
 from typing import Any
 
 import orjson
 import pytest
 from hypothesis import given
 
+from otel_ml_collector.errors import BadQuery
 from otel_ml_collector.web.numbers import Numbers, find_numbers
-from otel_ml_collector.web.payload import make_payload
+from otel_ml_collector.web.payload import Picture, Raw, Text, Tree, make_payload
+from otel_ml_collector.web.slices import Slice
 from otel_ml_collector.web.table import Cell, Table, find_table
+from otel_ml_collector.web.tree import Crumb
 from tests.otel_ml_collector.web.values import json_values
 
 PIXEL = base64.b64decode(
@@ -38,9 +42,9 @@ def grown(side: int) -> bytes:
         ({"x": [0.5] * 8}, ["Numbers", "Tree", "Raw"]),
         (picture(PIXEL), ["Image", "Raw"]),
         (picture(grown(4_096)), ["Image", "Raw"]),
-        (picture(grown(4_097)), ["Text", "Raw"]),
-        (picture(b"<svg onload=alert(1)>"), ["Text", "Raw"]),
-        (picture(PIXEL, "svg+xml"), ["Text", "Raw"]),
+        (picture(grown(4_097)), ["Image", "Raw"]),
+        (picture(b"<svg onload=alert(1)>"), ["Image", "Raw"]),
+        (picture(PIXEL, "svg+xml"), ["Image", "Raw"]),
         (base64.b64encode(bytes(range(256)) * 4).decode(), ["Blob", "Raw"]),
         ("word" * 200, ["Text", "Raw"]),
     ],
@@ -50,38 +54,86 @@ def test_forms(value: Any, forms: list[str]) -> None:
     assert make_payload(value).forms == forms
 
 
-def test_a_large_picture_is_named_and_not_drawn() -> None:
-    """An image that says it has more than 4,096 pixels a side may be a bomb."""
-    shown = make_payload(picture(grown(50_000) + bytes(1_000)))
-    assert (shown.image, shown.forms) == (None, ["Blob", "Raw"])
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (picture(PIXEL), ""),
+        (picture(grown(16_384)), ""),
+        (picture(grown(16_385)), "it says that it has 16,385 by 1 pixels"),
+        (picture(grown(0)), "it does not say how large it is"),
+        (picture(PIXEL[:12]), "it does not say how large it is"),
+        (picture(PIXEL, "gif"), "it is not the image/gif that it says it is"),
+        (picture(b"<svg onload=alert(1)>"), "it is not the image/png that it says it is"),
+        (picture(PIXEL, "svg+xml"), "image/svg+xml in this form is not shown here"),
+        ("data:image/png,abc", "image/png in this form is not shown here"),
+        ("data:image/png;base64,abcde", "it is not encoded as it says"),
+        (picture(bytes(600_000)), "it has more than 700,000 characters"),
+    ],
+    ids=range(11),
+)
+def test_pictures(text: str, why: str) -> None:
+    """An image that is none, or may be a bomb, is not drawn, and why is said."""
+    shown = make_payload(text).shown
+    assert shown == Picture(None if why else text, why)
 
 
 def test_long_text_is_folded() -> None:
     """Of a long text the first 600 characters or 12 lines stand there, the rest is folded."""
-    text = make_payload("x y" * 1_000).text
-    assert text is not None
-    assert (len(text.head), text.chars, text.is_long, text.is_cut) == (600, 3_000, True, False)
-    lines = make_payload("\n".join(map(str, range(100)))).text
-    assert lines is not None
+    text = make_payload("x y" * 1_000).shown
+    assert isinstance(text, Text)
+    assert (len(text.head), text.part.total, text.is_long, text.part.is_part) == (
+        600,
+        3_000,
+        True,
+        False,
+    )
+    lines = make_payload("\n".join(map(str, range(100)))).shown
+    assert isinstance(lines, Text)
     assert lines.head.split("\n") == [str(number) for number in range(12)]
-    huge = make_payload("x y" * 100_000).text
-    assert huge is not None
-    assert (len(huge.whole), huge.chars, huge.is_cut) == (200_000, 300_000, True)
+
+
+@pytest.mark.parametrize(("first", "start"), [(0, 0), (20_000, 20_000), (7, 7), (10**8, 280_000)])
+def test_long_text_in_parts(first: int, start: int) -> None:
+    """Of a very long text 20,000 characters are shown, from where they are asked for."""
+    text = "0123456789" * 30_000
+    shown = make_payload(text, first=first).shown
+    assert isinstance(shown, Text)
+    assert (shown.part.items, shown.part.first) == (text[start : start + 20_000], start)
 
 
 def test_raw_is_bounded() -> None:
     """Of raw JSON 100,000 characters are shown, and that it is cut is said."""
-    shown = make_payload(list(range(100_000)))
-    assert (len(shown.raw), shown.is_raw_cut) == (100_000, True)
-    assert orjson.loads(make_payload({"a": [1]}).raw) == {"a": [1]}
+    shown = make_payload(list(range(100_000)), "Raw").shown
+    assert isinstance(shown, Raw)
+    assert (len(shown.text), shown.is_cut) == (100_000, True)
+    whole = make_payload({"a": [1]}, "Raw").shown
+    assert isinstance(whole, Raw)
+    assert orjson.loads(whole.text) == {"a": [1]}
+
+
+def test_a_way_into_a_tree() -> None:
+    """What a tree leaves out is shown at the end of its way, with the steps of it."""
+    value = {"a": [0, {"b": "text"}], "c": 1}
+    shown = make_payload(value, "Tree", "0.1.0").shown
+    assert isinstance(shown, Tree)
+    assert shown.crumbs == [Crumb("a", "0"), Crumb("1", "0.1"), Crumb("b", "0.1.0")]
+    assert shown.text is not None
+    assert shown.text.head == "text"
+    for wrong in ("9", "0.2", "1.0", "x", "-1", "0..0", "\u0663", "9" * 99):
+        with pytest.raises(BadQuery, match="There is nothing at"):
+            make_payload(value, "Tree", wrong)
 
 
 def test_table_of_records() -> None:
     """Objects that share their keys are rows; numbers stand apart from texts."""
     assert find_table([{"a": 1, "b": "x"}, {"a": None, "b": {"c": True}}]) == Table(
         columns=["a", "b"],
-        rows=[[Cell("1", True), Cell("x", False)], [Cell("–", False), Cell('{"c": true}', False)]],
-        row_count=2,
+        rows=Slice(
+            [[Cell("1", True), Cell("x", False)], [Cell("–", False), Cell('{"c": true}', False)]],
+            first=0,
+            total=2,
+            size=50,
+        ),
         column_count=2,
     )
 
@@ -90,8 +142,12 @@ def test_table_of_columns() -> None:
     """Equally long lists under several keys are columns."""
     assert find_table({"a": [1, 2], "b": [3, 4]}) == Table(
         columns=["a", "b"],
-        rows=[[Cell("1", True), Cell("3", True)], [Cell("2", True), Cell("4", True)]],
-        row_count=2,
+        rows=Slice(
+            [[Cell("1", True), Cell("3", True)], [Cell("2", True), Cell("4", True)]],
+            first=0,
+            total=2,
+            size=50,
+        ),
         column_count=2,
     )
 
@@ -100,13 +156,8 @@ def test_table_is_bounded() -> None:
     """50 rows and 12 columns are shown of any table, 200 characters of a cell."""
     table = find_table([{f"c{column}": "x" * 300 for column in range(20)}] * 80)
     assert table is not None
-    assert (len(table.rows), len(table.rows[0]), table.row_count, table.column_count) == (
-        50,
-        12,
-        80,
-        20,
-    )
-    assert len(table.rows[0][0].text) == 200
+    assert (len(table.rows.items), table.rows.total, table.column_count) == (50, 80, 20)
+    assert (len(table.rows.items[0]), len(table.rows.items[0][0].text)) == (12, 200)
 
 
 @pytest.mark.parametrize(
@@ -161,3 +212,6 @@ def test_any_value_has_a_form(value: Any) -> None:
     shown = make_payload(value)
     assert shown.forms[-1] == "Raw"
     assert len(shown.forms) > 1
+    raw = make_payload(value, "Raw").shown
+    assert isinstance(raw, Raw)
+    assert raw.is_cut or json.loads(raw.text) == value

@@ -32,8 +32,8 @@ def depth_of(node: Node) -> int:
         ([], "[0]", "branch"),
         ({"a": 1, "b": 2}, "{2}", "branch"),
         ([1, 2, 3], "[3]", "branch"),
-        ("x" * 4_000, "x" * 4_000, "text"),
-        ("x" * 4_001, "x" * 4_000 + "… (4,001 characters)", "text"),
+        ("x" * 1_000, "x" * 1_000, "text"),
+        ("x" * 1_001, "x" * 1_000 + "…", "text"),
     ],
     ids=lambda value: str(value)[:20],
 )
@@ -59,6 +59,14 @@ def test_many_values() -> None:
     """Of many values 400 nodes are shown, and the rest is counted."""
     node = make_tree(list(range(1_000)))
     assert (len(shown(node)), len(node.children), node.hidden) == (400, 399, 601)
+
+
+def test_from_a_child_on() -> None:
+    """The children from one on are shown, and those behind the last one shown are counted."""
+    node = make_tree({f"k{number}": number for number in range(1_000)}, "7", first=700)
+    assert (node.first, node.end, node.hidden) == (700, 1_000, 0)
+    assert (node.children[0].label, node.children[0].path) == ("k700", "7.700")
+    assert make_tree([1, 2], first=9).children == []
 
 
 def test_many_branches() -> None:

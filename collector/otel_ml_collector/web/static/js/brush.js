@@ -1,28 +1,26 @@
 // A time range drawn over the histogram; without a pointer it is typed under Range.
 
-const chart = document.querySelector(".hist svg[data-start]");
-const [bars, start, step] = ["bars", "start", "step"].map((name) => Number(chart?.dataset[name]));
-const selection = chart?.querySelector(".sel");
-
 /** Turn a place on the chart into the bar below it. */
-function barAt(event) {
+function barAt(chart, event) {
   const box = chart.getBoundingClientRect();
   const share = Math.min(Math.max((event.clientX - box.left) / box.width, 0), 0.999999);
-  return Math.floor(share * bars);
+  return Math.floor(share * Number(chart.dataset.bars));
 }
 
 /** Draw what is chosen between two bars, both included. */
-function draw(one, other) {
+function draw(chart, one, other) {
   const [first, last] = [Math.min(one, other), Math.max(one, other)];
+  const selection = chart.querySelector(".sel");
   selection.setAttribute("x", first * 10);
   selection.setAttribute("width", (last - first + 1) * 10);
   return [first, last];
 }
 
 /** Go to the list of the chosen time. */
-function choose([first, last]) {
+function choose(chart, [first, last]) {
   const form = document.querySelector(".filter");
   const address = new URL(location.href);
+  const [start, step] = [Number(chart.dataset.start), Number(chart.dataset.step)];
   const at = (bar) => new Date(start + bar * step).toISOString();
   address.searchParams.set("start", at(first));
   address.searchParams.set("end", at(last + 1));
@@ -31,23 +29,26 @@ function choose([first, last]) {
   location.assign(address);
 }
 
-if (chart) {
-  let from = null;
-  let range = null;
-  chart.addEventListener("pointerdown", (event) => {
-    from = barAt(event);
-    range = draw(from, from);
-    chart.setPointerCapture(event.pointerId);
-  });
-  chart.addEventListener("pointermove", (event) => {
-    if (from !== null) range = draw(from, barAt(event));
-  });
-  chart.addEventListener("pointerup", () => {
-    if (range) choose(range);
-    from = null;
-  });
-  chart.addEventListener("pointercancel", () => {
-    from = null;
-    selection.setAttribute("width", 0);
-  });
-}
+// The chart comes after the rows: the document listens for it.
+let chart = null;
+let from = 0;
+let range = null;
+
+document.addEventListener("pointerdown", (event) => {
+  chart = event.target.closest(".hist svg[data-start]");
+  if (!chart) return;
+  from = barAt(chart, event);
+  range = draw(chart, from, from);
+  chart.setPointerCapture(event.pointerId);
+});
+document.addEventListener("pointermove", (event) => {
+  if (chart) range = draw(chart, from, barAt(chart, event));
+});
+document.addEventListener("pointerup", () => {
+  if (chart) choose(chart, range);
+  chart = null;
+});
+document.addEventListener("pointercancel", () => {
+  chart?.querySelector(".sel").setAttribute("width", 0);
+  chart = null;
+});

@@ -1,7 +1,35 @@
-// The API call of the page as it is typed: with this server's own address.
+// The calls that give a page's data, as they are typed: with this server's own address.
 
-const call = document.querySelector("#api-call");
-if (call) {
-  const key = "key" in call.dataset ? '-H "x-api-key: $OTEL_ML_API_KEY" ' : "";
-  call.textContent = `curl ${key}'${location.origin}${call.dataset.path.replaceAll("'", "%27")}'`;
+const api = document.querySelector("#api-call");
+const python = document.querySelector("#python-call");
+
+/** Write a text for a shell. */
+function quoted(text) {
+  return `'${text.replaceAll("'", String.raw`'\''`)}'`;
+}
+
+/** Write one parameter; one that needs no encoding stays short. */
+function given([name, value]) {
+  return /^[\w.:-]*$/.test(value)
+    ? ` -d ${name}=${value}`
+    : ` --data-urlencode ${quoted(`${name}=${value}`)}`;
+}
+
+if (api) {
+  const [path, query] = api.dataset.path.split("?");
+  const key = "key" in api.dataset ? ' -H "x-api-key: $OTEL_ML_API_KEY"' : "";
+  const parameters = [...new URLSearchParams(query)].map(given);
+  const get = parameters.length ? " -G" : "";
+  api.textContent = `curl${get}${key} ${quoted(location.origin + path)}${parameters.join("")}`;
+}
+if (python) {
+  // Copied with what it needs to run; a text in JSON is one in Python.
+  const { project } = python.dataset;
+  const where = [JSON.stringify(location.origin)];
+  if (project) where.push(`project=${JSON.stringify(project)}`);
+  python.dataset.text = `from otel_ml.reader import Reader
+
+reader = Reader(${where.join(", ")})
+${python.textContent}
+`;
 }

@@ -1,7 +1,9 @@
-// Metric curves: fetches each series from the API and draws it by step with uPlot.
+// Metric curves: fetches each series that comes into view and draws it by step or by time.
 
-// Steps are whole numbers, and so are their marks.
-const WHOLE = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5, 1e6, 1e7];
+import { byStep, byTime, isolated, short } from "./axes.js";
+
+const HEIGHT = 180;
+const FEW = 60;
 const style = getComputedStyle(document.documentElement);
 
 /** Read a design token as a colour that a canvas understands, in the current theme. */
@@ -14,48 +16,70 @@ function colour(token) {
   return value;
 }
 
+/** Read the points of a box's series; null when they cannot be read. */
+async function read(box) {
+  const response = await fetch(box.dataset.series).catch(() => null);
+  if (!response?.ok) return null;
+  const [series] = (await response.json()).series;
+  return series?.points ?? [];
+}
+
 /** Draw one series into its box. */
 async function draw(box) {
-  const response = await fetch(box.dataset.series);
-  if (!response.ok) {
+  const points = await read(box);
+  if (!points) {
     box.textContent = "The series could not be read; reload to try again.";
     return;
   }
-  const [series] = (await response.json()).series;
-  if (!series) return;
-  const hasSteps = series.points.every((point) => point.step !== null);
-  const x = series.points.map((point, place) => (hasSteps ? point.step : place));
-  const y = series.points.map((point) => point.value);
-  const axis = {
+  if (!points.some((point) => point.value !== null)) {
+    box.textContent = "None of its points is a finite number.";
+    return;
+  }
+  const { x, y, label, scale, axis, value } = (box.dataset.by === "time" ? byTime : byStep)(points);
+  const common = {
     stroke: () => colour("--mute"),
     grid: { stroke: () => colour("--line"), width: 1 },
     ticks: { stroke: () => colour("--line"), width: 1 },
     font: `12px ${style.getPropertyValue("--sans")}`,
+    labelFont: `12px ${style.getPropertyValue("--sans")}`,
   };
-  const single = x.length === 1;
+  const alone = x.length < FEW ? null : isolated(y);
+  box.replaceChildren();
   const plot = new uPlot(
     {
       width: box.clientWidth,
-      height: 180,
+      height: HEIGHT,
       cursor: { y: false },
       legend: { live: true },
-      scales: { x: { time: false, ...(single && { range: [x[0] - 1, x[0] + 1] }) } },
+      tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1e3), "Etc/UTC"),
+      scales: { x: scale },
       series: [
-        { label: hasSteps ? "step" : "point" },
+        { label: label.split(",")[0], value },
         {
           label: box.dataset.name,
           stroke: () => colour("--accent"),
           width: 1.5,
-          points: { show: x.length < 60, size: 5 },
+          points: { show: true, size: 5, filter: () => alone },
         },
       ],
-      axes: [{ ...axis, incrs: WHOLE }, { ...axis, size: 64 }],
+      axes: [
+        { ...common, ...axis, label, labelSize: 18, size: 34 },
+        { ...common, size: 64, values: (_, ticks) => ticks.map(short) },
+      ],
     },
     [x, y],
     box,
   );
   document.addEventListener("otel-ml:theme", () => plot.redraw());
-  new ResizeObserver(() => plot.setSize({ width: box.clientWidth, height: 180 })).observe(box);
+  new ResizeObserver(() => plot.setSize({ width: box.clientWidth, height: HEIGHT })).observe(box);
 }
 
-for (const box of document.querySelectorAll(".plot")) draw(box);
+const coming = new IntersectionObserver((entries) => {
+  for (const { isIntersecting, target } of entries) {
+    if (!isIntersecting) continue;
+    coming.unobserve(target);
+    draw(target);
+  }
+});
+
+for (const box of document.querySelectorAll(".plot")) coming.observe(box);

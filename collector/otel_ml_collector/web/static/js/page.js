@@ -3,6 +3,7 @@
 import "./call.js";
 import "./copy.js";
 import "./keys.js";
+import "./parts.js";
 import "./submit.js";
 import "./theme_choice.js";
 import "./times.js";

@@ -1,4 +1,4 @@
-// The marked row of a table of runs, moved with the keyboard.
+// The marked row of a table of runs, moved with the keyboard; its link has the focus.
 
 function rows() {
   return [...document.querySelectorAll(".runs tbody tr[data-run]")];
@@ -9,13 +9,18 @@ export function marked() {
   return document.querySelector(".runs tbody tr.cur");
 }
 
+/** Mark a row and no other. */
+export function mark(row) {
+  marked()?.classList.remove("cur");
+  row.classList.add("cur");
+  row.querySelector(".open").focus({ preventScroll: true });
+}
+
 /** Mark the row that is some steps on. */
 export function move(step) {
   const all = rows();
   if (!all.length) return;
   const at = all.indexOf(marked());
-  const next = all[Math.min(Math.max(at + step, 0), all.length - 1)];
-  all[at]?.classList.remove("cur");
-  next.classList.add("cur");
-  next.scrollIntoView({ block: "nearest" });
+  mark(all[Math.min(Math.max(at + step, 0), all.length - 1)]);
+  marked().scrollIntoView({ block: "nearest" });
 }

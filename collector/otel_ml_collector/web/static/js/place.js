@@ -1,0 +1,58 @@
+// Where one was in a list, for Back and reload: as many rows as were loaded, the same one in sight.
+
+import { mark, marked } from "./rows.js";
+
+const body = document.querySelector(".runs tbody");
+const WAIT_MS = 100;
+const MOST_ROWS = 1000; // as many as one answer has
+let timer = null;
+
+function rowOf(run) {
+  return body.querySelector(`tr[data-run="${CSS.escape(run ?? "")}"]`);
+}
+
+/** Note in the history's entry how many rows there are, and which one stands where. */
+function keep() {
+  const rows = [...body.querySelectorAll("tr[data-run]")];
+  const first = rows.find((row) => row.getBoundingClientRect().top >= 0);
+  const list = {
+    rows: rows.length,
+    first: first?.dataset.run,
+    top: first?.getBoundingClientRect().top,
+    marked: marked()?.dataset.run,
+  };
+  history.replaceState({ ...history.state, list }, "");
+}
+
+/** Load the rows that were there beyond those that the page brings. */
+async function load(rows) {
+  const more = body.querySelector(".more");
+  const missing = Math.min(rows - body.querySelectorAll("tr[data-run]").length, MOST_ROWS);
+  if (!more || missing <= 0) return;
+  const address = new URL(more.getAttribute("hx-get"), location.href);
+  address.searchParams.set("limit", missing);
+  more.remove(); // so that it is not asked for twice
+  const answer = await fetch(address).catch(() => null);
+  if (answer?.ok) body.insertAdjacentHTML("beforeend", await answer.text());
+  else body.append(more);
+  htmx.process(body);
+}
+
+async function restore({ rows, first, top, marked: run }) {
+  history.scrollRestoration = "manual";
+  await load(rows);
+  const row = rowOf(first);
+  if (row) scrollBy({ top: row.getBoundingClientRect().top - top, behavior: "instant" });
+  const before = rowOf(run);
+  if (before) mark(before);
+}
+
+if (body) {
+  const [navigation] = performance.getEntriesByType("navigation");
+  if (navigation?.type !== "navigate" && history.state?.list) restore(history.state.list);
+  addEventListener("scroll", () => {
+    clearTimeout(timer);
+    timer = setTimeout(keep, WAIT_MS);
+  });
+  document.addEventListener("click", keep, { capture: true });
+}

@@ -1,0 +1,154 @@
+"""Going about the list of runs: down to its end, into a run and back, with the keyboard."""
+
+from urllib.parse import parse_qs, quote, urlsplit
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import Tab
+from tests.support.collector import CollectorProcess
+
+pytestmark = pytest.mark.browser
+DOCS = "docs-search"
+RUNS = f"/projects/{DOCS}/runs"
+ANSWERS = 'model == "answer"'
+ROWS = "tr[data-run]"
+
+
+def shown(page: Page) -> list[str]:
+    """The ids of the runs in the table, from above."""
+    rows: list[str] = page.locator(ROWS).evaluate_all("rows => rows.map(row => row.dataset.run)")
+    return rows
+
+
+def scroll_on(page: Page) -> None:
+    """Scroll to the end of what is loaded, and wait for the rows that this brings."""
+    loaded = page.locator(ROWS).count()
+    page.locator(".runs tbody tr").last.scroll_into_view_if_needed()
+    expect(page.locator(ROWS).nth(loaded)).to_be_attached()
+
+
+def place_of(page: Page, run: str) -> float:
+    """How far below the top of the window a row stands."""
+    place: float = page.locator(f"tr[data-run='{run}']").evaluate(
+        "row => row.getBoundingClientRect().top"
+    )
+    return place
+
+
+def test_more_is_loaded_by_cursor_alone(tab: Tab, demo: CollectorProcess) -> None:
+    """Each page of rows is asked for once, behind the last row of the one before it."""
+    asked: list[str] = []
+    tab.page.on("request", lambda one: asked.append(one.url) if "more-runs" in one.url else None)
+    page = tab.open(f"{RUNS}?where={quote(ANSWERS)}")
+    for _ in range(3):
+        scroll_on(page)
+    cursors = [parse_qs(urlsplit(url).query)["cursor"][0] for url in asked]
+    assert len(cursors) == len(set(cursors))
+    loaded = shown(page)
+    assert loaded == [run["run_id"] for run in demo.runs(DOCS, where=ANSWERS)[: len(loaded)]]
+
+
+def test_the_count_is_of_all_that_match(tab: Tab, demo: CollectorProcess) -> None:
+    """The page counts what matches, not what is loaded."""
+    page = tab.open(f"{RUNS}?where={quote(ANSWERS)}")
+    number = len(demo.runs(DOCS, where=ANSWERS))
+    expect(page.locator("main")).to_contain_text(f"{number:,} recorded runs")
+    assert page.locator(ROWS).count() < number
+
+
+def test_back_finds_the_same_place(tab: Tab) -> None:
+    """Back from a run brings the filter, the rows that were loaded, and the row to its place."""
+    page = tab.open(f"{RUNS}?where={quote(ANSWERS)}")
+    scroll_on(page)
+    scroll_on(page)
+    before = shown(page)
+    run = before[100]
+    row = page.locator(f"tr[data-run='{run}']")
+    row.evaluate("row => scrollTo(0, scrollY + row.getBoundingClientRect().top - 300)")
+    place = place_of(page, run)
+    row.locator(".open").click()
+    page.wait_for_url(f"**{RUNS}/{run}")
+    page.go_back()
+    expect(page.locator(ROWS)).to_have_count(len(before))
+    assert shown(page) == before
+    assert page.locator("input[role=combobox]").input_value() == ANSWERS
+    page.wait_for_function("scrollY > 1000")
+    assert abs(place_of(page, run) - place) < 2
+
+
+def test_back_and_forward_take_filters_in_turn(tab: Tab, demo: CollectorProcess) -> None:
+    """Back takes a filter back and Forward brings it again, each with its list."""
+    page = tab.open(RUNS)
+    everything = shown(page)
+    page.keyboard.press("/")
+    page.keyboard.type('outcome == "error"')
+    page.keyboard.press("Enter")
+    page.wait_for_url("**where=**")
+    errors = [run["run_id"] for run in demo.runs(DOCS, where='outcome == "error"')]
+    expect(page.locator(ROWS)).to_have_count(len(errors))
+    page.go_back()
+    expect(page.locator(ROWS)).to_have_count(len(everything))
+    assert (shown(page), page.locator("input[role=combobox]").input_value()) == (everything, "")
+    page.go_forward()
+    expect(page.locator(ROWS)).to_have_count(len(errors))
+    assert page.locator("input[role=combobox]").input_value() == 'outcome == "error"'
+
+
+def test_rows_are_walked_with_keys(tab: Tab) -> None:
+    """The keys j and k move the mark and the focus, Enter opens the run that is marked."""
+    page = tab.open(RUNS)
+    runs = shown(page)
+    for key in "jjk":
+        page.keyboard.press(key)
+    expect(page.locator("tr.cur")).to_have_attribute("data-run", runs[0])
+    page.keyboard.press("j")
+    expect(page.locator("tr.cur .open")).to_be_focused()
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"**{RUNS}/{runs[1]}")
+
+
+def test_a_marked_row_is_not_hidden(tab: Tab) -> None:
+    """Walking down scrolls: the marked row stays between the head of the table and the end."""
+    page = tab.open(RUNS)
+    for _ in range(40):
+        page.keyboard.press("j")
+    row = page.locator("tr.cur").bounding_box()
+    head = page.locator(".runs thead th").first.bounding_box()
+    assert row is not None
+    assert head is not None
+    assert head["y"] + head["height"] <= row["y"]
+    assert row["y"] + row["height"] <= 900
+
+
+def test_a_run_can_be_opened_without_its_input(tab: Tab) -> None:
+    """A table whose columns leave the input out still has a way into each run."""
+    page = tab.open(f"{RUNS}?columns=model&columns=ago")
+    runs = shown(page)
+    expect(page.locator(f"{ROWS} a.open")).to_have_count(len(runs))
+    page.keyboard.press("j")
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"**{RUNS}/{runs[0]}")
+
+
+def test_scrolling_does_not_choose_columns(tab: Tab) -> None:
+    """Values in rows that came by scrolling narrow the list and change nothing else."""
+    page = tab.open(RUNS)
+    scroll_on(page)
+    link = page.locator(f"{ROWS} .model a").last.get_attribute("href") or ""
+    assert list(parse_qs(urlsplit(link).query)) == ["where"]
+
+
+def test_escape_leaves_the_filter(tab: Tab) -> None:
+    """Escape closes the completions first, then leaves the box, so that keys work again."""
+    page = tab.open(RUNS)
+    page.keyboard.press("/")
+    expect(page.locator("input[role=combobox]")).to_be_focused()
+    page.keyboard.type("mod")
+    expect(page.get_by_role("listbox")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("listbox")).to_have_count(0)
+    expect(page.locator("input[role=combobox]")).to_be_focused()
+    page.keyboard.press("Escape")
+    page.keyboard.press("j")
+    expect(page.locator("tr.cur")).to_have_count(1)

@@ -1,0 +1,413 @@
+"""The page of a run in a browser: its trace and marks, tags, what is copied and taken away."""
+
+import io
+import json
+import re
+import time
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Locator, Page, expect
+
+from otel_ml_collector.span import Scope, Span, Value
+from tests.browser.conftest import Tab
+from tests.otel_ml_collector.spans import (
+    MS_NS,
+    SECOND_NS,
+    id_of,
+    make_artifact,
+    make_call,
+    make_sign,
+    make_span,
+    make_start,
+)
+from tests.otel_ml_collector.wire import encode
+from tests.support.collector import CollectorProcess
+
+pytestmark = pytest.mark.browser
+PROJECT = "run page"
+NAME = "run%20page"
+THIN = "\u202f"
+SHOP = Scope({"service.name": "shop"}, "tests", "1", {})
+HOST = Scope({"service.name": "model-host"}, "tests", "1", {})
+# A tag's name, type and group; the value is text, also that of a metric, as Raymon's is.
+TAGS = [
+    ("client", "label", "request"),
+    ("prediction_time_ms", "metric", "request"),
+    ("embedding", "vector", "quality"),
+    ("miss", "error", "quality"),
+    ("age", "profile-input", "quality"),
+    ("age_bound", "profile-input-error", "quality"),
+    ("own", "season", ""),
+    ("plain", "", ""),
+]
+DOCUMENT = json.dumps({"type": "otel_ml.types.Native", "params": {"data": {"a": 1}}})
+
+
+class Story:
+    """A collector that was sent a trace to look at, a run with tags, and a long trace."""
+
+    def __init__(self, collector: CollectorProcess) -> None:
+        self.collector = collector
+        self.now_ns = time.time_ns() - 60 * SECOND_NS
+        self.ask = self._root("ask", 0, 1_000)
+        self.agent = self._below(self.ask, "agent", 20, 900, {"gen_ai.usage.input_tokens": 120})
+        self.answer = self._below(
+            self.agent,
+            "answer",
+            -300,
+            800,
+            {
+                "gen_ai.usage.input_tokens": 1_200,
+                "gen_ai.usage.output_tokens": 30,
+                "gen_ai.usage.cache_read.input_tokens": 200,
+                "gen_ai.provider.name": "openai",
+                "gen_ai.request.model": "gpt-4o",
+            },
+            scope=HOST,
+        )
+        self.cache = self._below(
+            self.agent, "cache.get", 100, 110, status_code=2, status_message="miss"
+        )
+        self.backwards = self._below(self.ask, "backwards", 500, 400)
+        self.train = self._root("train", -3_000, 1_000)
+        running = self._below(self.train, "stream", 950, 960)
+        dead = self._below(self.train, "worker", -2_000, 20)
+        self.tagged = self._make_tagged()
+        self.root = self._root("crawl", -500, 5_000)
+        pages = [self._below(self.root, f"page {n}", n, n + 3) for n in range(600)]
+        self.page = pages[-1]
+        links = [self._below(self.page, f"link {n}", 4_000 + n, 4_900) for n in range(3)]
+        self._send(
+            self.ask,
+            self.agent,
+            self.answer,
+            self.cache,
+            self.backwards,
+            self.train,
+            make_start(running, scope=SHOP),
+            make_start(dead, {"otel_ml.process": "00000002"}, scope=SHOP),
+            make_sign("goodbye", self.now_ns + SECOND_NS, "00000002"),
+            self.tagged,
+            self.root,
+            *pages,
+            *links,
+        )
+
+    def address(self, run: Span, suffix: str = "") -> str:
+        return f"/projects/{NAME}/runs/{id_of(run)}{suffix}"
+
+    def _root(self, name: str, start_ms: int, end_ms: int) -> Span:
+        start_ns = self.now_ns + start_ms * MS_NS
+        end_ns = self.now_ns + end_ms * MS_NS
+        return make_call(name, start_ns=start_ns, end_ns=end_ns, scope=SHOP)
+
+    def _until(self, ms: int) -> dict[str, int]:
+        return {"end_ns": self.now_ns + ms * MS_NS}
+
+    def _below(
+        self,
+        parent: Span,
+        name: str,
+        start_ms: int,
+        end_ms: int,
+        attributes: Mapping[str, Value] | None = None,
+        **fields: Any,
+    ) -> Span:
+        times = {"start_ns": self.now_ns + start_ms * MS_NS, **self._until(end_ms)}
+        ids = {"trace_id": parent.trace_id, "parent_span_id": parent.span_id}
+        make = make_call if attributes else make_span
+        return make(name, attributes or {}, **{**times, **ids, "scope": SHOP, **fields})
+
+    def _make_tagged(self) -> Span:
+        told = {name: {"type": of, "group": group} for name, of, group in TAGS}
+        attributes: dict[str, Value] = {"otel_ml.tags": json.dumps(told)}
+        attributes |= {f"otel_ml.tag.{name}": "120" for name, _, _ in TAGS}
+        events = [make_artifact("sample", DOCUMENT, type="otel_ml.types.Native", at_ns=self.now_ns)]
+        times = {"start_ns": self.now_ns - SECOND_NS, **self._until(0)}
+        return make_call("tagged", attributes, events=events, scope=SHOP, **times)
+
+    def _send(self, *spans: Span) -> None:
+        headers = {"content-type": "application/x-protobuf", "x-otel-ml-project": PROJECT}
+        status, _, body = self.collector.post("/v1/traces", encode(spans), headers)
+        assert (status, body) == (200, b"")
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
+    collector = CollectorProcess(
+        tmp_path_factory.mktemp("run-page"),
+        "--trace-url",
+        "https://jaeger.example:16686/trace/{trace_id}?from=otel-ml",
+    )
+    try:
+        collector.wait_ready()
+        yield Story(collector)
+    finally:
+        collector.kill()
+
+
+@pytest.fixture(params=["light", "dark"])
+def tab(request: pytest.FixtureRequest, chromium: Browser, story: Story) -> Iterator[Tab]:
+    """A tab in one theme; it fails its test when the console complained."""
+    context = chromium.new_context(
+        color_scheme=request.param, viewport={"width": 1280, "height": 900}
+    )
+    context.grant_permissions(["clipboard-read", "clipboard-write"])
+    opened = Tab(context, story.collector.endpoint)
+    yield opened
+    folder = Path(__file__).parent / "screenshots"
+    folder.mkdir(exist_ok=True)
+    name = request.node.name.removeprefix("test_").replace("[", "-").rstrip("]")
+    opened.page.screenshot(path=folder / f"run-page-{name}.png", full_page=True)
+    context.close()
+    assert opened.complaints == []
+
+
+def row_of(page: Page, name: str) -> Locator:
+    link = page.get_by_role("link", name=name, exact=True)
+    return page.locator(".wf tbody tr").filter(has=link)
+
+
+def focused(page: Page) -> str:
+    text: str = page.evaluate("document.activeElement.textContent.trim()")
+    return text
+
+
+def test_slow_span(tab: Tab, story: Story) -> None:
+    """The span that the trace waited for is marked, and the page says why."""
+    page = tab.open(story.address(story.ask))
+    expect(row_of(page, "answer").locator(".flag")).to_contain_text(["slow"])
+    assert page.locator(".wf .flag", has_text="slow").count() == 1
+    notes = page.locator(".notes")
+    expect(notes).to_contain_text("A span is slow when the trace waited for it")
+    expect(notes.get_by_role("link", name="answer").first).to_have_attribute(
+        "href", story.address(story.answer)
+    )
+
+
+def test_clock_skew(tab: Tab, story: Story) -> None:
+    """A child that starts before its parent says by how much and whose clocks differ."""
+    page = tab.open(story.address(story.ask))
+    row = row_of(page, "answer")
+    expect(row.locator(".flag").nth(1)).to_have_text(f"320.0{THIN}ms early")
+    told = f"starts 320.0{THIN}ms before its parent: the clocks of shop and model-host differ"
+    expect(page.locator(".clocks li")).to_have_text([f"Clocks: answer {told}."])
+    assert told in row.inner_text()
+    picture, bar = row.locator("svg").bounding_box(), row.locator("rect").bounding_box()
+    assert picture is not None
+    assert bar is not None
+    assert picture["x"] - 1 <= bar["x"]
+    assert bar["x"] + bar["width"] <= picture["x"] + picture["width"] + 1
+
+
+def test_end_before_start(tab: Tab, story: Story) -> None:
+    """A span that ends before it starts took no time, and is drawn where it starts."""
+    page = tab.open(story.address(story.ask))
+    row = row_of(page, "backwards")
+    expect(row.locator("td").nth(2)).to_have_text("0.00")
+    bar = row.locator("rect").bounding_box()
+    assert bar is not None
+    assert bar["width"] >= 1
+
+
+def test_outcomes(tab: Tab, story: Story) -> None:
+    """A failed span has a shape and a word."""
+    page = tab.open(story.address(story.ask))
+    failed = row_of(page, "cache.get")
+    assert "error" in failed.inner_text()
+    shape = "one => getComputedStyle(one, '::before').rotate"
+    assert failed.locator(".err").evaluate(shape) == "45deg"
+    expect(page.locator(".notes")).to_contain_text("5 spans, 1 error.")
+
+
+def test_unfinished(tab: Tab, story: Story) -> None:
+    """A span without an end has a shape, its state as a word, and an open bar."""
+    page = tab.open(story.address(story.train))
+    for name, state in (("stream", "running"), ("worker", "crashed")):
+        expect(row_of(page, name).locator("small")).to_have_text(state)
+        expect(row_of(page, name).locator("rect")).to_have_class("open")
+    expect(page.locator(".notes")).to_contain_text("3 spans, no errors. 2 without an end.")
+
+
+def test_folding_with_keys(tab: Tab, story: Story) -> None:
+    """Enter on a span's arrow folds what is below it, and the arrow says so."""
+    page = tab.open(story.address(story.ask))
+    arrow = page.get_by_role("button", name="Spans below agent")
+    expect(arrow).to_have_attribute("aria-expanded", "true")
+    arrow.focus()
+    page.keyboard.press("Enter")
+    expect(arrow).to_have_attribute("aria-expanded", "false")
+    expect(arrow).to_be_focused()
+    expect(row_of(page, "answer")).to_be_hidden()
+    expect(row_of(page, "backwards")).to_be_visible()
+    page.get_by_role("button", name="Spans below ask").press("Enter")
+    page.get_by_role("button", name="Spans below ask").press("Space")
+    expect(row_of(page, "agent")).to_be_visible()
+    expect(row_of(page, "answer")).to_be_hidden()  # as it was folded itself
+    arrow.press("Space")
+    expect(row_of(page, "answer")).to_be_visible()
+
+
+def test_arrow_keys(tab: Tab, story: Story) -> None:
+    """Arrow keys move between spans, fold and unfold; what has the focus is outlined."""
+    page = tab.open(story.address(story.ask))
+    row_of(page, "ask").get_by_role("link").focus()
+    page.keyboard.press("ArrowDown")
+    assert focused(page) == "agent"
+    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    page.keyboard.press("ArrowLeft")
+    expect(row_of(page, "answer")).to_be_hidden()
+    page.keyboard.press("ArrowDown")
+    assert focused(page) == "backwards"
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    assert focused(page) == "answer"
+    page.keyboard.press("ArrowLeft")
+    assert focused(page) == "agent"
+    page.keyboard.press("[")
+    assert focused(page) == "ask"
+    expect(page.locator(".wf tbody tr:visible")).to_have_count(1)
+    page.keyboard.press("]")
+    expect(page.locator(".wf tbody tr:visible")).to_have_count(5)
+
+
+def test_lazy_children(tab: Tab, story: Story) -> None:
+    """Spans that are not there yet are loaded by their button, which hands on the focus."""
+    page = tab.open(story.address(story.root))
+    expect(page.locator(".wf tbody tr")).to_have_count(501)
+    expect(page.locator(".notes")).to_contain_text("The first 500 spans, no errors among them")
+    page.get_by_role("button", name="101 below crawl").press("Enter")
+    expect(row_of(page, "page 598")).to_be_visible()
+    expect(row_of(page, "page 499").get_by_role("link")).to_be_focused()
+    page.get_by_role("button", name="More below crawl").press("Enter")
+    expect(row_of(page, "page 599")).to_be_visible()
+    page.get_by_role("button", name="3 below page 599").press("Enter")
+    slow = row_of(page, "link 2")
+    expect(slow.get_by_role("link")).to_be_attached()
+    expect(row_of(page, "link 0").get_by_role("link")).to_be_focused()
+    expect(row_of(page, "link 0")).to_have_attribute("data-level", "3")
+    page.get_by_role("button", name="Spans below crawl").press("Enter")
+    expect(page.locator(".wf tbody tr:visible")).to_have_count(1)
+
+
+def test_slow_span_of_a_long_trace(tab: Tab, story: Story) -> None:
+    """Which spans are slow is found among all of a trace, also those that are not there yet."""
+    page = tab.open(story.address(story.root))
+    notes = page.locator(".notes")
+    expect(notes).to_contain_text("604 spans in all that have ended.")
+    expect(notes).to_contain_text("Slow: crawl")
+    expect(row_of(page, "crawl").locator(".flag")).to_contain_text("slow")
+
+
+def test_tag_types(tab: Tab, story: Story) -> None:
+    """Tags stand by group; each type has its word, and a line of its own colour and form."""
+    page = tab.open(story.address(story.tagged))
+    lines = set()
+    for name, of, _ in TAGS:
+        tag = page.locator(".tag").filter(has=page.locator("i", has_text=re.compile(f"^{name}$")))
+        expect(tag).to_contain_text("120")
+        if of:
+            expect(tag.locator("small")).to_have_text(of)
+        lines.add(
+            tag.evaluate("""one => {
+              const style = getComputedStyle(one);
+              return [style.borderLeftStyle, style.borderLeftWidth, style.borderLeftColor].join();
+            }""")
+        )
+    assert len(lines) == 6  # label, metric, vector, error, profile, and all others
+    groups = page.locator("section", has=page.get_by_role("heading", name="Tags")).locator("dt")
+    expect(groups).to_have_text(["no group", "quality", "request"])
+
+
+def test_neighbours_by_key(tab: Tab, story: Story) -> None:
+    """`j` goes to the older run, `k` back to the newer one."""
+    page = tab.open(story.address(story.agent))
+    page.keyboard.press("j")
+    expect(page).to_have_url(re.compile(f"{id_of(story.ask)}$"))
+    page.wait_for_load_state("networkidle")
+    page.keyboard.press("k")
+    expect(page).to_have_url(re.compile(f"{id_of(story.agent)}$"))
+
+
+def test_whole_trace(tab: Tab, story: Story) -> None:
+    """The download is a zip that holds every span of the trace."""
+    page = tab.open(story.address(story.ask))
+    with page.expect_download() as waiting:
+        page.get_by_role("link", name="Download trace").click()
+    with zipfile.ZipFile(io.BytesIO(Path(waiting.value.path()).read_bytes())) as found:
+        assert found.testzip() is None
+        texts = "".join(found.read(name).decode() for name in found.namelist())
+    for span in (story.ask, story.agent, story.answer, story.cache):
+        assert id_of(span) in texts
+
+
+def test_raw_json(tab: Tab, story: Story) -> None:
+    """Raw JSON is the answer of the API."""
+    page = tab.open(story.address(story.answer))
+    page.get_by_role("link", name="Raw JSON").click()
+    page.wait_for_url("**/api/v1/**")
+    shown = json.loads(page.locator("body").inner_text())
+    assert shown == story.collector.get(f"/runs/{id_of(story.answer)}")
+
+
+def test_copied_code(tab: Tab, story: Story) -> None:
+    """The code that is copied is the one that is shown, and reads the value back."""
+    page = tab.open(story.address(story.tagged))
+    page.locator(".artifact").get_by_role("button", name="Copy code").click()
+    expect(page.get_by_role("status")).to_have_text("Copied")
+    copied = page.evaluate("navigator.clipboard.readText()")
+    names: dict[str, Any] = {}
+    exec(copied, names)  # noqa: S102 - what the page tells its reader to run
+    assert names["value"] == {"a": 1}
+    page.get_by_role("button", name="Copy run id").click()
+    expect(page.get_by_role("status")).to_have_text("Copied")
+    assert page.evaluate("navigator.clipboard.readText()") == id_of(story.tagged)
+
+
+def test_tokens_and_cost(tab: Tab, story: Story) -> None:
+    """A run says its tokens and cost; its trace their sum, where no agent counts twice."""
+    page = tab.open(story.address(story.answer))
+    facts = page.locator(".facts")
+    expect(facts).to_contain_text("1,200 in (200 cached), 30 out")
+    cost = story.collector.get(f"/runs/{id_of(story.answer)}")["cost"]
+    assert cost > 0
+    expect(facts).to_contain_text(f"${cost:.2g}")
+    total = f"The trace in all: tokens 1,200 in (200 cached), 30 out; cost ${cost:.2g}."
+    expect(page.locator("#trace-total")).to_have_text(total)
+
+
+def test_link_to_jaeger(tab: Tab, story: Story) -> None:
+    """The page links to the same trace at the address of the settings, named by its host."""
+    page = tab.open(story.address(story.ask))
+    link = page.get_by_role("link", name="open at jaeger.example:16686")
+    trace = story.ask.trace_id.hex()
+    address = f"https://jaeger.example:16686/trace/{trace}?from=otel-ml"
+    expect(link).to_have_attribute("href", address)
+    expect(link).to_have_attribute("rel", "noopener noreferrer")
+
+
+def test_phone(chromium: Browser, story: Story) -> None:
+    """On a phone nothing is wider than the page, and marks stay readable."""
+    page = chromium.new_page(viewport={"width": 390, "height": 844})
+    folder = Path(__file__).parent / "screenshots"
+    folder.mkdir(exist_ok=True)
+    for run in (story.ask, story.tagged):
+        page.goto(story.collector.endpoint + story.address(run))
+        page.wait_for_load_state("networkidle")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        page.screenshot(path=folder / f"run-page-phone-{run.name}.png", full_page=True)
+    page.goto(story.collector.endpoint + story.address(story.ask))
+    flag = row_of(page, "answer").locator(".flag").last.bounding_box()
+    cell = row_of(page, "answer").locator("td").first.bounding_box()
+    assert flag is not None
+    assert cell is not None
+    assert flag["x"] + flag["width"] <= cell["x"] + cell["width"] + 1
+    page.goto(story.collector.endpoint + story.address(story.root))
+    name = row_of(page, "page 100").get_by_role("link")
+    assert name.evaluate("one => one.scrollWidth <= one.clientWidth")
+    page.close()

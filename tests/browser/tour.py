@@ -1,0 +1,184 @@
+"""Every page there is, in every state that a user meets: for tests, and for the contact sheet."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from playwright.sync_api import Page
+
+from otel_ml_collector.span import Span
+from tests.otel_ml_collector.spans import SECOND_NS, id_of, make_call, make_sign, make_start
+from tests.otel_ml_collector.wire import encode
+from tests.support.collector import CollectorProcess, running
+from tests.support.keys import WRONG, run_keys
+
+DOCS = "/projects/docs-search"
+NIGHTLY = "/projects/nightly"
+WHERE = 'model == "answer" and scores["grounded"] < 0.5 and tags["client"] == "acme"'
+WRONG_TYPE = 'latency_ms > "fast"'
+NO_MODEL = 'model == "no such"'
+
+
+def stay(page: Page) -> None:
+    """Do nothing: the page is seen as it opens."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """A page in one state.
+
+    Attributes:
+        name: Short, and fit for the name of a file.
+        address: Whole, with the collector that it is asked from.
+        act: What a user does once the page is open.
+        status: Of the answer.
+    """
+
+    name: str
+    address: str
+    act: Callable[[Page], None] = stay
+    status: int = 200
+
+    def open(self, page: Page) -> None:
+        """Bring a tab here, and wait until it is at rest."""
+        answer = page.goto(self.address)
+        assert answer is not None
+        assert answer.status == self.status, f"{self.address}: {answer.status}"
+        page.wait_for_load_state("networkidle")
+        self.act(page)
+        page.wait_for_load_state("networkidle")
+
+
+@contextmanager
+def open_tour(demo: CollectorProcess, folder: Path) -> Iterator[list[Stop]]:
+    """Give all stops, over the demo's data and three more collectors that live as long."""
+    made = run_keys(
+        "add", "--data-dir", str(folder / "locked"), "--project", "shop", "--scope=read"
+    )
+    assert made.returncode == 0, made.stderr
+    with (
+        running(folder / "bare") as bare,
+        running(folder / "locked") as locked,
+        running(folder / "nightly") as nightly,
+    ):
+        yield [
+            Stop("home-empty", f"{bare.endpoint}/"),
+            *_of_unfinished(nightly),  # before five minutes have passed
+            *_over_demo(demo),
+            Stop("sign-in", f"{locked.endpoint}/sign-in"),
+            Stop("sign-in-wrong", f"{locked.endpoint}/projects/shop/runs", _try_wrong_key),
+        ]
+
+
+def _over_demo(demo: CollectorProcess) -> list[Stop]:
+    def run(project: str, where: str) -> str:
+        return f"/projects/{project}/runs/{demo.runs(project, where=where)[0]['run_id']}"
+
+    answer = run("docs-search", 'model == "answer" and version == 2')
+    stops = [
+        Stop("home", "/"),
+        Stop("projects", f"{DOCS}/runs", _open_projects),
+        Stop("runs", f"{DOCS}/runs"),
+        Stop("runs-filtered", f"{DOCS}/runs?where={quote(WHERE)}&last=24h"),
+        Stop("runs-marked", f"{DOCS}/runs", _mark_second),
+        Stop("runs-wrong", f"{DOCS}/runs?where={quote(WRONG_TYPE)}", status=400),
+        Stop("runs-none", f"{DOCS}/runs?where={quote(NO_MODEL)}&last=30d"),
+        Stop("project-empty", "/projects/nothing-here/runs"),
+        Stop("completion", f"{DOCS}/runs", _complete),
+        Stop("columns", f"{DOCS}/runs", _open_list("Columns")),
+        Stop("range", f"{DOCS}/runs", _open_list("Range")),
+        Stop("views", f"{DOCS}/runs", _open_list("Views")),
+        Stop("export", f"{DOCS}/runs", _open_list("Export")),
+        Stop("help", f"{DOCS}/runs", _press("?")),
+        Stop("run-ok", answer),
+        Stop("run-failed", run("docs-search", 'outcome == "error" and model == "ask"')),
+        Stop("run-numbers", run("digits", 'model == "classify"')),
+        Stop("trace", run("docs-search", 'model == "ask"')),
+        Stop("feedback", answer, _open_feedback),
+        Stop("metrics", "/projects/digits/metrics"),
+        Stop("metrics-empty", f"{DOCS}/metrics"),
+        Stop("models", f"{DOCS}/models"),
+        Stop("models-empty", "/projects/nothing-here/models"),
+        Stop("model", "/projects/digits/models/classify"),
+        Stop("model-diff", f"{DOCS}/models/answer"),
+        Stop("artifacts", run("digits", 'kind == "training"')),
+        Stop("error-404", f"{DOCS}/runs/{'0' * 31}1-{'0' * 15}1", status=404),
+        Stop("error-400", f"{DOCS}/runs?cursor=none", status=400),
+    ]
+    return [Stop(one.name, demo.endpoint + one.address, one.act, one.status) for one in stops]
+
+
+def _of_unfinished(collector: CollectorProcess) -> list[Stop]:
+    """Send a run that goes on and one whose process is gone, and show them."""
+    now_ns = time.time_ns()
+    running_one = make_call("train", start_ns=now_ns - 90 * SECOND_NS)
+    crashed = make_call("index", start_ns=now_ns - 60 * SECOND_NS)
+    sent: list[Span] = [
+        make_start(running_one, {"otel_ml.inputs.preview": '{"data": "digits"}'}),
+        make_start(crashed, {"otel_ml.process": "00000002"}),
+        make_sign("goodbye", now_ns, "00000002"),
+        make_call(
+            "epoch",
+            start_ns=now_ns - 80 * SECOND_NS,
+            end_ns=now_ns - 50 * SECOND_NS,
+            trace_id=running_one.trace_id,
+            parent_span_id=running_one.span_id,
+        ),
+    ]
+    headers = {"content-type": "application/x-protobuf", "x-otel-ml-project": "nightly"}
+    status, _, _ = collector.post("/v1/traces", encode(sent), headers)
+    assert status == 200
+    return [
+        Stop("home-unfinished", f"{collector.endpoint}/"),
+        Stop("runs-unfinished", f"{collector.endpoint}{NIGHTLY}/runs"),
+        Stop("run-running", f"{collector.endpoint}{NIGHTLY}/runs/{id_of(running_one)}"),
+        Stop("run-crashed", f"{collector.endpoint}{NIGHTLY}/runs/{id_of(crashed)}"),
+    ]
+
+
+def _press(*keys: str) -> Callable[[Page], None]:
+    def act(page: Page) -> None:
+        for key in keys:
+            page.keyboard.press(key)
+
+    return act
+
+
+def _open_list(summary: str) -> Callable[[Page], None]:
+    def act(page: Page) -> None:
+        found = page.locator("details.switch > summary").get_by_text(summary, exact=True)
+        found.click()
+
+    return act
+
+
+def _open_projects(page: Page) -> None:
+    _open_list("docs-search")(page)
+    page.locator(".pop small").first.wait_for()
+
+
+def _mark_second(page: Page) -> None:
+    _press("j", "j")(page)
+    page.locator("tr.cur").hover()
+
+
+def _complete(page: Page) -> None:
+    _press("/")(page)
+    page.keyboard.type("tags")
+    page.locator("[role=option]").first.wait_for()
+    page.keyboard.press("ArrowDown")
+
+
+def _open_feedback(page: Page) -> None:
+    button = page.locator("#add-feedback")
+    if button.is_visible():
+        button.click()
+
+
+def _try_wrong_key(page: Page) -> None:
+    page.get_by_label("Key", exact=True).fill(WRONG)
+    page.keyboard.press("Enter")
+    page.get_by_role("alert").wait_for()

@@ -1,0 +1,38 @@
+"""Tests of what is served beside the pages: its size, and that the stylesheet has no dead rule."""
+
+import re
+from pathlib import Path
+from typing import Final
+
+from otel_ml_collector.web.render import STATIC
+
+WEB: Final = STATIC.parent
+MOST_BYTES: Final = 300_000
+# Written by uPlot, and by templates as `l{{ level }}`.
+WRITTEN_ELSEWHERE: Final = {"u-legend", "u-marker", *(f"l{level}" for level in range(2, 9))}
+
+
+def words_of(*files: Path) -> set[str]:
+    return {word for file in files for word in re.findall(r"[\w-]+", file.read_text())}
+
+
+def test_all_assets_are_small() -> None:
+    """Everything that a browser may load from here is less than 300 kB."""
+    assert sum(file.stat().st_size for file in STATIC.rglob("*") if file.is_file()) < MOST_BYTES
+
+
+def test_every_class_of_the_style_is_used() -> None:
+    """A rule of the stylesheet names only classes that a page can have."""
+    style = re.sub(r"/\*.*?\*/", "", (STATIC / "style.css").read_text(), flags=re.DOTALL)
+    selectors = " ".join(re.findall(r"[^{}]+(?={)", style))
+    classes = set(re.findall(r"\.([a-z][\w-]*)", selectors))
+    known = words_of(*WEB.glob("templates/**/*.html"), *STATIC.glob("js/*.js"), *WEB.glob("*.py"))
+    assert classes - known == WRITTEN_ELSEWHERE
+
+
+def test_every_token_of_the_style_is_used() -> None:
+    """Each colour, space and size that has a name is used under it."""
+    style = (STATIC / "style.css").read_text()
+    used = style + "".join(file.read_text() for file in STATIC.glob("js/*.js"))
+    tokens = set(re.findall(r"(--[\w-]+):", style))
+    assert {token for token in tokens if used.count(token) < 2} == set()

@@ -1,0 +1,100 @@
+"""Tests of the page of metrics: whose they are, and what is told of each series."""
+
+import pytest
+
+from otel_ml_collector.query.answers.metrics import MetricPoint, MetricSeries
+from otel_ml_collector.span import Value
+from otel_ml_collector.web.plots import Plot, make_plots
+from tests.otel_ml_collector.asgi import ask
+from tests.otel_ml_collector.spans import (
+    NOW_NS,
+    SECOND_NS,
+    id_of,
+    make_call,
+    make_record,
+    make_span,
+)
+from tests.otel_ml_collector.stores import Service
+
+
+def series_of(*values: float | None, count: int = 0) -> MetricSeries:
+    points = [
+        MetricPoint(value=value, step=n, time_ns=NOW_NS + n) for n, value in enumerate(values)
+    ]
+    return MetricSeries(run_id="r", name="a b", count=count or len(points), points=points)
+
+
+def test_plot() -> None:
+    """A figure tells last, lowest and highest of the points, and how many are no numbers."""
+    [plot] = make_plots("p", {"run_id": "r"}, [series_of(1.0, None, 3.0, 2.0, count=9)])
+    assert plot == Plot(
+        name="a b",
+        count=9,
+        drawn=4,
+        last=2.0,
+        low=1.0,
+        high=3.0,
+        not_numbers=1,
+        source="/api/v1/projects/p/metrics?run_id=r&name=a+b",
+        line="0.0,19.0 66.7,1.0 100.0,10.0",
+    )
+
+
+def test_plot_without_numbers() -> None:
+    """Of a series of nothing but NaN there is neither a lowest nor a highest."""
+    [plot] = make_plots("p", {"run_id": "r"}, [series_of(None)])
+    assert (plot.last, plot.low, plot.high, plot.not_numbers, plot.line) == (
+        None,
+        None,
+        None,
+        1,
+        "",
+    )
+
+
+def test_metrics_of_a_version(service: Service, project: str) -> None:
+    """What was logged for a version is answered by its number, apart from that of its runs."""
+    call = make_call("churn", {"otel_ml.model.version": "aa"})
+    told: dict[str, Value] = {
+        "otel_ml.metric.names": ["accuracy"],
+        "otel_ml.metric.values": [0.25],
+    }
+    of_version = make_span(
+        "otel_ml.update",
+        {
+            "otel_ml.record": "update",
+            "otel_ml.target.model": "churn",
+            "otel_ml.target.version": "aa",
+            **told,
+            "otel_ml.metric.values": [0.75],
+            "otel_ml.metric.steps": [3],
+            "otel_ml.metric.times": [NOW_NS + SECOND_NS],
+        },
+    )
+    service.store.take(project, call, make_record("update", call, told), of_version)
+    base = f"/api/v1/projects/{project}/metrics"
+    answer = ask(service.app, f"{base}?model=churn&version=1").json
+    assert answer["runs"] == []
+    assert answer["series"] == [
+        {
+            "run_id": "",
+            "name": "accuracy",
+            "count": 1,
+            "points": [{"value": 0.75, "step": 3, "time_ns": NOW_NS + SECOND_NS}],
+        }
+    ]
+    [of_run] = ask(service.app, f"{base}?run_id={id_of(call)}").json["series"]
+    assert [point["value"] for point in of_run["points"]] == [0.25]
+    page = ask(service.app, f"/projects/{project}/metrics?model=churn&version=1").text
+    assert "logged for this version, not for a run of it" in page
+
+
+@pytest.mark.parametrize(
+    ("asked", "status"),
+    [("model=no&version=1", 404), ("model=no&version=0", 400), ("by=colour", 400)],
+)
+def test_wrong_question(service: Service, project: str, asked: str, status: int) -> None:
+    """What is not there, or is no parameter, is told on a page."""
+    answered = ask(service.app, f"/projects/{project}/metrics?{asked}")
+    assert answered.status == status
+    assert answered.headers["content-type"].startswith("text/html")

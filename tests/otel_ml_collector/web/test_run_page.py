@@ -1,0 +1,99 @@
+"""Tests of the page of a run: what is told of its trace, and what of a trace that is too long."""
+
+import re
+from html import unescape
+
+from otel_ml_collector.span import Scope, Span
+from tests.otel_ml_collector.asgi import ask
+from tests.otel_ml_collector.spans import MS_NS, NOW_NS, id_of, make_call, make_span
+from tests.otel_ml_collector.stores import Service
+
+SHOP = Scope({"service.name": "shop"}, "tests", "1", {})
+HOST = Scope({"service.name": "host"}, "tests", "1", {})
+
+
+def get(service: Service, address: str) -> str:
+    answered = ask(service.app, address)
+    assert answered.status == 200
+    return unescape(answered.text)
+
+
+def below(parent: Span, name: str, start_ms: int, end_ms: int, scope: Scope = SHOP) -> Span:
+    return make_span(
+        name,
+        trace_id=parent.trace_id,
+        parent_span_id=parent.span_id,
+        start_ns=NOW_NS + start_ms * MS_NS,
+        end_ns=NOW_NS + end_ms * MS_NS,
+        scope=scope,
+    )
+
+
+def make_root(end_ms: int = 100) -> Span:
+    return make_call("root", start_ns=NOW_NS, end_ns=NOW_NS + end_ms * MS_NS, scope=SHOP)
+
+
+def test_no_link(service: Service, project: str) -> None:
+    """Without a setting the page links to no other place."""
+    root = make_root()
+    service.store.take(project, root)
+    assert "open at" not in get(service, f"/projects/{project}/runs/{id_of(root)}")
+
+
+def test_left_running(service: Service, project: str) -> None:
+    """A span that outlives its parent in one process is no matter of clocks."""
+    root = make_root()
+    service.store.take(project, root, below(root, "later", 50, 200))
+    assert "after its parent" not in get(service, f"/projects/{project}/runs/{id_of(root)}")
+
+
+def test_rows_that_come_later(service: Service, project: str) -> None:
+    """Spans that are loaded later tell of their clocks too, and stand within the picture."""
+    root = make_root(1_000)
+    middle = below(root, "middle", 900, 950)
+    first = [below(root, f"s{n}", n, n + 1) for n in range(500)]
+    early = below(middle, "early", 600, 940, HOST)
+    service.store.take(project, root, middle, *first, early)
+    page = get(service, f"/projects/{project}/runs/{id_of(root)}")
+    [more] = re.findall('hx-get="([^"]*/spans[^"]*)"', page)
+    rows = get(service, more)
+    [more] = re.findall('hx-get="([^"]*/spans[^"]*)"', rows)
+    rows = get(service, more)
+    expected = "starts 300.0\u202fms before its parent: the clocks of shop and host differ"
+    assert expected in rows
+    assert 'data-level="3"' in rows
+    x, width = map(float, re.findall('x="([0-9.]+)%" width="([0-9.]+)%"', rows)[0])
+    assert (x, x + width) == (60, 94)
+
+
+def test_outside_of_the_picture(service: Service, project: str) -> None:
+    """A bar whose times are outside of the axis that is asked for is drawn at its edge."""
+    root = make_root()
+    service.store.take(project, root, below(root, "a", 50, 60))
+    address = f"/projects/{project}/runs/{id_of(root)}/spans"
+    for start_ms, x in ((1_000, 0), (-1_000, 99)):
+        axis = f"start_ns={NOW_NS + start_ms * MS_NS}&length_ms=10"
+        rows = get(service, f"{address}?{axis}")
+        [found] = re.findall('x="([0-9.]+)%" width="([0-9.]+)%"', rows)
+        assert tuple(map(float, found)) == (x, 100)
+
+
+def test_outline(service: Service, project: str) -> None:
+    """What is notable in a long trace is told apart, of all its spans."""
+    root = make_root(1_000)
+    slow = below(root, "slow", 500, 900)
+    service.store.take(project, root, slow, *(below(root, "s", n, n + 1) for n in range(100)))
+    text = get(service, f"/projects/{project}/runs/{id_of(root)}/outline")
+    assert "102 spans in all that have ended." in text
+    assert re.findall('data-slow="([^"]+)"', text) == ["slow 50\u202f%", "slow 40\u202f%"]
+    assert f'href="/projects/{project}/runs/{id_of(slow)}"' in text
+
+
+def test_outline_counts_once(service: Service, project: str) -> None:
+    """A span that was delivered twice counts once in what a trace used up."""
+    call = make_call("call", {"gen_ai.usage.input_tokens": 5, "gen_ai.usage.output_tokens": 2})
+    service.store.take(project, call)
+    service.store.take(project, call)
+    text = get(service, f"/projects/{project}/runs/{id_of(call)}/outline")
+    assert "1 spans in all" in text
+    assert "tokens 5 in, 2 out" in text
