@@ -103,6 +103,7 @@ from otel_ml_collector.tls import grpc_credentials
 from otel_ml_collector.upkeep import Upkeep
 from otel_ml_collector.uploads import Uploads
 from otel_ml_collector.web import pages, sign_in
+from otel_ml_collector.web.render import show_problem
 
 _DRAIN_S: Final = 10
 # By then each call has been answered for long: what is left is no call of ours.
@@ -291,7 +292,7 @@ def make_app(collector: Collector, settings: Settings) -> FastAPI:
     app.include_router(sign_in.router)
     app.include_router(pages.router)
     app.mount("/static", pages.static_files())
-    add_error_handlers(app)
+    add_error_handlers(app, show_problem)
     describe(app)
 
     def metrics(request: Request) -> Response:

@@ -145,16 +145,31 @@ class Reader:
         return made(Version, self._api.get(*path))
 
     def metrics(
-        self, run_id: str, name: str | None = None, *, points: int = _POINTS
+        self,
+        run_id: str | None = None,
+        name: str | None = None,
+        *,
+        model: str | None = None,
+        version: int | None = None,
+        points: int = _POINTS,
     ) -> dict[str, Series]:
-        """Read what a run logged, by the names of the metrics.
+        """Read what a run logged, or what was logged for a version, by the names of the metrics.
 
         Args:
             run_id: Which run.
             name: This metric alone.
+            model: Instead of a run: which model.
+            version: And which version of it.
             points: At most so many of a series, up to 100,000; what is left out keeps its shape.
+
+        Raises:
+            NotFound: There is no such version.
+            ValueError: Neither a run nor a version is named, or both.
         """
-        asked = {"run_id": run_id, "name": name, "points": points}
+        if (run_id is None) == (model is None or version is None):
+            raise ValueError("Expected a run_id, or a model and its version")
+        about = {"run_id": run_id, "model": model, "version": version}
+        asked = {**about, "name": name, "points": points}
         found = self._api.get("projects", self.project, "metrics", **asked)["series"]
         return {one["name"]: _series(one) for one in found}
 

@@ -1,10 +1,11 @@
 """Errors as answers: one shape for all of them."""
 
+from collections.abc import Callable
 from typing import Final
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from otel_ml_collector.errors import (
@@ -30,18 +31,34 @@ _REFUSED: Final[dict[type[Refused], tuple[int, str]]] = {
     Refused: (400, "bad_request"),
 }
 # Of what the framework refuses itself: code and message, empty for its own.
+_NOT_FOUND: Final = 404
 _HTTP: Final = {
-    404: ("not_found", "There is no such address"),
+    _NOT_FOUND: ("not_found", "There is no such address"),
     405: ("wrong_method", "Invalid method {method}: see the header Allow"),
     413: ("too_large", ""),
 }
 
 
-def add_error_handlers(app: FastAPI) -> None:
-    """Answer every error of the API in the same shape."""
+def add_error_handlers(app: FastAPI, show: Callable[[Request, int, Problem], Response]) -> None:
+    """Answer every error of the API in the same shape.
+
+    Args:
+        app: The application.
+        show: Makes a page, for a browser that asks for an address that is not there.
+    """
+
+    async def http_error(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class
+        code, told = _HTTP.get(error.status_code, ("bad_request", ""))
+        message = told.format(method=request.method) or str(error.detail)
+        problem = Problem(code=code, message=message, field=None)
+        if error.status_code == _NOT_FOUND and _is_for_people(request):
+            return show(request, error.status_code, problem)
+        return _answer(error.status_code, problem, dict(error.headers or {}))
+
     app.add_exception_handler(CollectorError, _collector_error)
     app.add_exception_handler(RequestValidationError, _invalid_request)
-    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(HTTPException, http_error)
     app.add_exception_handler(Exception, _trouble)
 
 
@@ -88,12 +105,9 @@ async def _invalid_request(request: Request, error: Exception) -> JSONResponse:
     return _answer(400, Problem(code="bad_query", message=f"{field}: {told}", field=field))
 
 
-async def _http_error(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class
-    code, told = _HTTP.get(error.status_code, ("bad_request", ""))
-    message = told.format(method=request.method) or str(error.detail)
-    problem = Problem(code=code, message=message, field=None)
-    return _answer(error.status_code, problem, dict(error.headers or {}))
+def _is_for_people(request: Request) -> bool:
+    is_page = not request.url.path.startswith(("/api/", "/v1/", "/static/"))
+    return is_page and "text/html" in request.headers.get("accept", "")
 
 
 async def _trouble(request: Request, error: Exception) -> JSONResponse:

@@ -42,7 +42,7 @@ def show_metrics(
         chosen = None
         owner: dict[str, object] = {"model": asked.model, "version": asked.version}
         found = models.find_version_metrics(reader, project, asked.model, asked.version)
-        python: str | None = python_call("version", asked.model, asked.version)
+        python: str | None = python_call("metrics", **owner)
     else:
         chosen = asked.run_id or (owners[0].run_id if owners else None)
         owner = {"run_id": chosen}

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from otel_ml import Client, Judge, current_run
-from otel_ml.reader import Reader, Run, Tokens
+from otel_ml.reader import NotFound, Reader, Run, Tokens
 from tests.support.collector import CollectorProcess
 
 PROJECT: Final = "shop/api"
@@ -44,6 +44,7 @@ def reader(collector: CollectorProcess) -> Iterator[Reader]:
             run.log_metrics({"loss": 1 / (step + 1)}, step=step)
         for ref, value in (("array", ARRAY), ("table", TABLE), ("image", IMAGE), ("big", LARGE)):
             run.log(ref, value)
+    client.model("weights", params={"rate": 0.1}).log_metrics({"accuracy": 0.5}, step=7)
     assert client.flush()
     client.close()
     with Reader(collector.endpoint, project=PROJECT) as made:
@@ -136,6 +137,7 @@ def test_models_versions_and_projects(reader: Reader) -> None:
     assert {(one.model, one.runs, one.versions) for one in reader.models()} == {
         ("answer", 2, 1),
         ("fit", 1, 0),
+        ("weights", 0, 1),
     }
     [version] = reader.versions("answer")
     assert (version.version, version.runs, version.judges[0]["mean_score"]) == (1, 2, 8.5)
@@ -151,6 +153,16 @@ def test_metrics(reader: Reader) -> None:
     frame = loss.to_pandas()
     assert frame["step"].tolist() == [0, 1, 2]
     assert str(frame["time"].dt.tz) == "UTC"
+
+
+def test_metrics_of_a_version(reader: Reader) -> None:
+    """What was logged for a version has its steps, too; nothing in between is asked for."""
+    accuracy = reader.metrics(model="weights", version=1)["accuracy"]
+    assert (accuracy.values, accuracy.to_pandas()["step"].tolist()) == ([0.5], [7])
+    with pytest.raises(NotFound, match="no version 2"):
+        reader.metrics(model="weights", version=2)
+    with pytest.raises(ValueError, match="a run_id, or a model and its version"):
+        reader.metrics(model="weights")
 
 
 def test_tables(reader: Reader) -> None:

@@ -301,7 +301,19 @@ def test_page_of_a_crashed_run(service: Service, project: str) -> None:
     )
     assert before <= from_rfc3339(since, "since") <= time.time_ns()
     assert "not yet" not in page
+    assert "none, the run has no end" in page
     assert '<span class="crash">crashed</span>' in get(service, f"/projects/{project}/runs").text
+
+
+def test_no_such_address(service: Service) -> None:
+    """A browser gets a page where nothing is, a program what the API says of it."""
+    accept = {"accept": "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8"}
+    page = ask(service.app, "/nothing", headers=accept)
+    assert (page.status, page.headers["content-type"]) == (404, "text/html; charset=utf-8")
+    assert "There is no such address" in page.text
+    for target, headers in (("/nothing", {}), ("/api/v1/nothing", accept)):
+        answered = ask(service.app, target, headers=headers)
+        assert (answered.status, answered.json["error"]["code"]) == (404, "not_found")
 
 
 def test_only_open_runs(service: Service, project: str) -> None:
