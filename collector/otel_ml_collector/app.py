@@ -155,6 +155,7 @@ class Collector:
         self.commit.close(_DRAIN_S)
         for forward in self.record_forwards:
             forward.close()
+        self.reader.close()
         self.connections.close()
 
 

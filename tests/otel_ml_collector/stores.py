@@ -37,9 +37,11 @@ class Store:
 def open_store(path: Path) -> Iterator[Store]:
     """Open the store of a folder, and close it at the end."""
     connections = Connections(f"chdb://{path}")
+    reader = Reader(connections)
     try:
-        yield Store(connections, Writer(connections), Reader(connections))
+        yield Store(connections, Writer(connections), reader)
     finally:
+        reader.close()
         connections.close()
 
 

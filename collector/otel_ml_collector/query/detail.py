@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from otel_ml import attributes as names
 from otel_ml_collector.mapping.values import parse
-from otel_ml_collector.query.answers.parts import LogLine, TagDetail
+from otel_ml_collector.query.answers.parts import TagDetail
 from otel_ml_collector.query.answers.runs import Run
 from otel_ml_collector.query.artifacts import find_artifacts
 from otel_ml_collector.query.content import find_content
@@ -32,11 +32,15 @@ def make_detail(reader: Reader, row: Row, trace_rows: Sequence[Row]) -> Run:
     project, run_id = row["project"], run_id_of(row)
     for field in ("session", "user"):  # what the root says holds for the whole trace
         row[field] = row[field] or next((r[field] for r in trace_rows if r[field]), "")
+    read = read_open_payload if is_open(row) else read_payload
+    key = Key(row["start_ns"], row["trace_id"], row["span_id"])
+    paid = reader.ahead(read, project, key)
     about = find_said(reader, project, [row])[run_id]
     summary = make_summary(row, about)
-    read = read_open_payload if is_open(row) else read_payload
-    payload = read(reader, project, Key(row["start_ns"], row["trace_id"], row["span_id"])) or {}
+    artifacts = reader.ahead(find_artifacts, project, about.owners)
+    late = reader.ahead(find_lines, row, about.owners)
     series = find_series(reader, project, about.owners)
+    payload = paid.result() or {}
     attributes = load_json(payload.get("attributes", ""), {})
     content = find_content(reader, row, payload)
     return Run(
@@ -49,8 +53,8 @@ def make_detail(reader: Reader, row: Row, trace_rows: Sequence[Row]) -> Run:
         metric_points=counts_of(series),
         evaluations=list(about.evaluations),
         tag_details=_tag_details(row, payload, about),
-        logs=_logs(reader, row, payload, about),
-        artifacts=find_artifacts(reader, project, about.owners),
+        logs=make_lines([*load_json(payload.get("logs", ""), []), *late.result()], row["start_ns"]),
+        artifacts=artifacts.result(),
         events=load_json(payload.get("events", ""), []),
         links=load_json(payload.get("links", ""), []),
         attributes=attributes,
@@ -95,8 +99,3 @@ def _tag_details(row: Row, payload: Row, said: Said) -> list[TagDetail]:
         for tag in (own | dict(said.tags)).values()
     ]
     return sorted(tags, key=lambda tag: (tag.group, tag.name))
-
-
-def _logs(reader: Reader, row: Row, payload: Row, said: Said) -> list[LogLine]:
-    late = find_lines(reader, row, said.owners)
-    return make_lines([*load_json(payload.get("logs", ""), []), *late], row["start_ns"])

@@ -55,13 +55,16 @@ class Said:
 
 def find_said(reader: Reader, project: str, rows: Sequence[Row]) -> dict[str, Said]:
     """Find what was said of the runs of some light rows of one project, by run id."""
+    run_ids = [run_id_of(row) for row in rows]
+    evaluated = reader.ahead(read_evaluations, project, run_ids)
     keys = _keys_of(reader, project, rows)
-    tags = _by_owner(read_late_tags(reader, project, [run_id_of(row) for row in rows]))
+    tags = _by_owner(read_late_tags(reader, project, run_ids))
     owners = _find_owners(reader, project, rows, keys, tags)
     more = sorted({owner for named in owners.values() for owner in named if not is_run(owner)})
+    evaluations = evaluated.result()
     if more:
         tags |= _by_owner(read_late_tags(reader, project, more))
-    evaluations = read_evaluations(reader, project, [*owners, *more])
+        evaluations = [*evaluations, *read_evaluations(reader, project, more)]
     made = _by_owner(evaluations)
     judges = {row["judge"] for row in evaluations}
     numbers = _read_numbers(

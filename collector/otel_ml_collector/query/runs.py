@@ -152,6 +152,26 @@ def find_runs(reader: Reader, query: RunsQuery, now_ns: int) -> RunsPage:
     Raises:
         BadQuery: Filter or cursor is wrong.
     """
+    rows = _list_rows(reader, query, now_ns)
+    page = rows[: query.limit]
+    more = len(rows) > query.limit
+    return RunsPage(
+        runs=summarise(reader, query.project, page),
+        next_cursor=write_cursor(_key(page[-1])) if more else None,
+    )
+
+
+def find_neighbour(
+    reader: Reader, run: RunSummary, now_ns: int, *, newest_first: bool
+) -> str | None:
+    """Find the id of the run behind one in the list of its project; None at its end."""
+    query = RunsQuery(run.project, limit=1, cursor=cursor_of(run), newest_first=newest_first)
+    rows = _list_rows(reader, query, now_ns)
+    return run_id_of(rows[0]) if rows else None
+
+
+def _list_rows(reader: Reader, query: RunsQuery, now_ns: int) -> list[Row]:
+    """List the light rows of a page, and one more where there is one."""
     condition, is_filtered = compile_where(
         reader, query.project, query.where, is_bounded=query.start_ns > 0
     )
@@ -169,12 +189,7 @@ def find_runs(reader: Reader, query: RunsQuery, now_ns: int) -> RunsPage:
     near = _near(keys, ended, listing, want)
     rows = [*ended, *read_open_runs(reader, query.project, near, now_ns, condition)]
     rows.sort(key=_place, reverse=query.newest_first)
-    page = rows[: query.limit]
-    more = len(rows) > query.limit
-    return RunsPage(
-        runs=summarise(reader, query.project, page),
-        next_cursor=write_cursor(_key(page[-1])) if more else None,
-    )
+    return rows[:want]
 
 
 def cursor_of(run: RunSummary) -> str:

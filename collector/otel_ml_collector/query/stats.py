@@ -91,10 +91,10 @@ def find_stats(reader: Reader, query: StatsQuery) -> Stats:
     question = _question(reader, query)
     sources = choose_sources(reader, question)
     wanted, groups_found = _choose_groups(reader, query, question, sources)
-    judged = _judged(read_scores(reader, question, sources, wanted))
-    found: dict[_Place, Figures] = {}
-    for row in read_runs(reader, question, sources, wanted):
-        found[_place(row)] = _figures(row, judged[_place(row)])
+    scores = reader.ahead(read_scores, question, sources, wanted)
+    rows = read_runs(reader, question, sources, wanted)
+    judged = _judged(scores.result())
+    found = {_place(row): _figures(row, judged[_place(row)]) for row in rows}
     buckets = _buckets(found, query)
     groups = {
         (wanted_too, name): StatsGroup(

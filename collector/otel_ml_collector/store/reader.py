@@ -2,9 +2,10 @@
 
 import copy
 import queue
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 import pyarrow as pa
 from clickhouse_connect.driver.client import Client
@@ -17,6 +18,8 @@ from otel_ml_collector.store.long_values import split_long_values
 from otel_ml_collector.store.trouble import name_of
 
 Row = dict[str, Any]
+_Told = TypeVar("_Told")
+_Asked = ParamSpec("_Asked")
 
 # True for the rows that may be read: what asks about several projects has it in its WHERE clause.
 READABLE: Final = "({every_project:Bool} OR project IN {readable:Array(String)})"
@@ -37,6 +40,11 @@ class Reader:
         self._idle: queue.LifoQueue[Client] = queue.LifoQueue()
         for _ in range(_CLIENTS):
             self._idle.put(connections.open())
+        self._threads = ThreadPoolExecutor(_CLIENTS, "question")
+
+    def close(self) -> None:
+        """Wait for what was asked ahead. To be called before the store is closed."""
+        self._threads.shutdown()
 
     @property
     def access(self) -> Access:
@@ -67,6 +75,23 @@ class Reader:
         with self._client() as client:
             result = client.query(sql, values, settings=dict(settings or {}))
             return list(result.named_results())
+
+    def ahead(
+        self,
+        ask: Callable[Concatenate["Reader", _Asked], _Told],
+        *args: _Asked.args,
+        **kwargs: _Asked.kwargs,
+    ) -> Future[_Told]:
+        """Ask something on another thread, while this one asks something else.
+
+        Most of a small question's time is its planning, which is the work of one thread.
+
+        Args:
+            ask: A question that asks nothing ahead itself.
+            args: What it takes after the reader.
+            kwargs: The same, by name.
+        """
+        return self._threads.submit(ask, self, *args, **kwargs)
 
     def blob(self, sql: str, parameters: Mapping[str, Any]) -> bytes:
         """Run a query for one column of bytes; return those of all rows, one after the other.

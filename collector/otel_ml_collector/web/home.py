@@ -48,8 +48,9 @@ class Shown:
 def show_home(request: Request, reader: FromReader) -> Response:
     """All projects."""
     now_ns = time.time_ns()
+    counted = reader.ahead(find_all_stats, now_ns)
     projects = models.find_projects(reader)
-    stats = {one.project: one for one in find_all_stats(reader, now_ns).groups}
+    stats = {one.project: one for one in counted.result().groups}
     day = _day(now_ns)
     shown = [_show(project, stats.get(project.project), day) for project in projects]
     context = {

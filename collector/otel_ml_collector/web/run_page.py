@@ -13,7 +13,7 @@ from otel_ml_collector.api.parameters import FromReader
 from otel_ml_collector.errors import NotFound
 from otel_ml_collector.mapping.events import CONTENT_EVENTS
 from otel_ml_collector.query import models, runs
-from otel_ml_collector.query.answers.runs import Run, Trace
+from otel_ml_collector.query.answers.runs import Trace
 from otel_ml_collector.query.outline import find_outline, outline_of
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.web import span_marks, view, waterfall
@@ -44,6 +44,7 @@ def show_run(
     """One run with everything that is known of it."""
     now_ns = time.time_ns()
     run = runs.find_run(reader, run_id, project, now_ns=now_ns)
+    newer = reader.ahead(runs.find_neighbour, run, now_ns, newest_first=False)
     page = runs.TracePage(limit=waterfall.MAX_ROWS)
     trace = runs.find_trace(reader, run.trace_id, now_ns=now_ns, page=page)
     series = models.find_metrics(reader, project, run_id).series
@@ -63,8 +64,8 @@ def show_run(
         "series": len(series),
         "plots": make_plots(project, {"run_id": run_id}, series[:_PLOTS]),
         "artifacts": lay_out(request, reader, project, run.artifacts),
-        "newer": _neighbour(reader, run, newest_first=False),
-        "older": _neighbour(reader, run, newest_first=True),
+        "newer": newer.result(),
+        "older": runs.find_neighbour(reader, run, now_ns, newest_first=True),
         "api": view.api_address("projects", project, "runs", run_id),
         "python": python_call("run", run_id),
     }
@@ -158,11 +159,3 @@ def _lay_out(reader: Reader, trace: Trace, now_ns: int) -> dict[str, Any]:
     extent = runs.find_extent(reader, trace_id)
     drawn = waterfall.lay_out(trace.runs, now_ns, trace.next_cursor, counts, extent)
     return found | {"trace": drawn, "marks": span_marks.mark([], notes)}
-
-
-def _neighbour(reader: Reader, run: Run, *, newest_first: bool) -> str | None:
-    """Find the run beside this one in the list."""
-    cursor = runs.cursor_of(run)
-    query = runs.RunsQuery(run.project, limit=1, cursor=cursor, newest_first=newest_first)
-    page = runs.find_runs(reader, query, time.time_ns())
-    return page.runs[0].run_id if page.runs else None

@@ -371,7 +371,7 @@ def image_document(content: bytes, kind: str = "otel_ml.types.Image") -> bytes:
 
 
 PNG: Final = png(1, [b"\xff\0\0"])
-JPEG: Final = b"\xff\xd8\xff\xe0 and more"
+JPEG: Final = bytes.fromhex("ffd8 ffe00004 4a46 ffc0000b 08 0001 0001 01 011100") + b" and more"
 
 
 @pytest.mark.parametrize(
