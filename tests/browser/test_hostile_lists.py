@@ -93,7 +93,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lists]:
         yield lists
 
 
-@pytest.fixture(params=[1280, 390])
+@pytest.fixture(params=[1280])
 def watch(request: pytest.FixtureRequest, chromium: Browser, story: Lists) -> Iterator[Watch]:
     watched = Watch(chromium, story.collector.endpoint, request.param)
     yield watched

@@ -75,7 +75,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Traces]:
         yield traces
 
 
-@pytest.fixture(params=[1280, 390])
+@pytest.fixture(params=[390])
 def watch(request: pytest.FixtureRequest, chromium: Browser, story: Traces) -> Iterator[Watch]:
     watched = Watch(chromium, story.collector.endpoint, request.param)
     yield watched

@@ -29,7 +29,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
         yield told
 
 
-@pytest.fixture(params=[1280, 390])
+@pytest.fixture(params=[390])
 def watch(request: pytest.FixtureRequest, chromium: Browser, story: Story) -> Iterator[Watch]:
     watched = Watch(chromium, story.collector.endpoint, request.param)
     yield watched

@@ -33,7 +33,10 @@ EXAMPLES: Final = Path(schema.__file__).with_name("examples.json")
 JSON: Final = "application/json"
 PROJECT: Final = "shop"
 KEY: Final = "order-17"
-PIXEL: Final = base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(8)).decode()
+# The head of a PNG of one pixel.
+PIXEL: Final = base64.b64encode(
+    bytes.fromhex("89504e470d0a1a0a 0000000d49484452 00000001 00000001 0802000000 907753de")
+).decode()
 PICTURE: Final = json.dumps(
     {"type": "otel_ml.types.Image", "params": {"data": PIXEL, "mode": "RGB"}}
 )
