@@ -38,9 +38,17 @@ async function load(rows) {
   htmx.process(body);
 }
 
+/** Wait, two seconds at most, for the histogram: it comes above the rows and moves them. */
+async function settle() {
+  for (let tries = 0; tries < 40 && document.querySelector(".chart"); tries += 1) {
+    await new Promise((go) => setTimeout(go, 50));
+  }
+}
+
 async function restore({ rows, first, top, marked: run }) {
   history.scrollRestoration = "manual";
   await load(rows);
+  await settle();
   const row = rowOf(first);
   if (row) scrollBy({ top: row.getBoundingClientRect().top - top, behavior: "instant" });
   const before = rowOf(run);
