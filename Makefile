@@ -13,7 +13,7 @@ PROMTOOL := .cache/prometheus/usr/bin/promtool
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-integrations sheet check check-proto check-deploy bench soak recorded docs proto released-proto requirements format clean
+.PHONY: help demo test test-all test-nightly test-integrations sheet check check-proto check-deploy bench soak recorded docs proto released-proto requirements format clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -29,10 +29,14 @@ check: $(VENV)/dev.stamp check-proto ## Format, lint, types, import contracts, p
 
 test: $(VENV)/dev.stamp ## All that Python alone can test
 	$(BIN)/python -m pytest $(PYTEST) -m "not browser and not node and not deploy and not interop \
-	  and not integrations"
+	  and not nightly"
 
-test-all: $(VENV)/dev.stamp $(INTEROP:%=.venv-%/stamp) .venv-integrations/stamp tools ## Everything, with Node and Chromium; a skipped test is a failure
-	$(BIN)/python -m pytest $(PYTEST) -m "not deploy" --forbid-skips --cov
+test-all: $(VENV)/dev.stamp .venv-sdk-1.25/stamp tools ## What a commit passes, with Node and Chromium; a skipped test is a failure
+	$(BIN)/python -m pytest $(PYTEST) -m "not deploy and not nightly" --forbid-skips --cov
+
+test-nightly: $(VENV)/dev.stamp $(INTEROP:%=.venv-%/stamp) .venv-integrations/stamp tools check-deploy ## All that test-all leaves out, and properties with all examples
+	OTEL_ML_TESTS=nightly $(BIN)/python -m pytest $(PYTEST) --forbid-skips \
+	  -m "(nightly or hypothesis) and not deploy"
 
 test-integrations: $(VENV)/dev.stamp .venv-integrations/stamp ## Beside MLflow, transformers and opentelemetry-instrument (2 GB)
 	$(BIN)/python -m pytest -m integrations --forbid-skips tests/integrations tests/origins
@@ -86,11 +90,22 @@ clean: ## Remove what these targets made
 	rm -rf .cache .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # Two workers: each starts collectors of its own.
-PYTEST := --numprocesses 2 --dist loadfile
+PYTEST := --numprocesses 2 --dist worksteal
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
   --no-annotate --no-emit-index-url --no-emit-find-links
-INSTALL := python -m pip install --quiet --require-hashes
-INTO_INTEGRATIONS := $(BIN)/python -m pip --python .venv-integrations install --quiet
+# $(call into,ENVIRONMENT) takes what pip install takes: uv does it where it is, in seconds, else pip.
+UV := $(shell command -v uv)
+ifdef UV
+into = $(UV) pip install --quiet --python $(1)/bin/python
+# chdb and chdb-core both bring chdb/__init__.py, and that of chdb has to be the last.
+settle = $(call into,$(1)) --require-hashes --no-deps --reinstall-package chdb --requirement $(2)
+environment = $(UV) venv --quiet --clear --python $(PYTHON) $(1)
+else
+into = $(BIN)/python -m pip --python $(1) install --quiet
+settle = true
+environment = $(PYTHON) -m venv --clear --without-pip $(1)
+endif
+OURSELVES := --no-deps --no-build-isolation --editable .
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
@@ -98,17 +113,19 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/demo.stamp: requirements/demo.txt pyproject.toml | $(BIN)/python
-	$(BIN)/$(INSTALL) -r requirements/demo.txt
-	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	$(call into,$(VENV)) --require-hashes --requirement requirements/demo.txt
+	$(call settle,$(VENV),requirements/demo.txt)
+	$(call into,$(VENV)) $(OURSELVES)
 	@touch $@
 
 $(VENV)/dev.stamp: requirements/dev.txt pyproject.toml | $(BIN)/python
-	$(BIN)/$(INSTALL) -r requirements/dev.txt
-	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	$(call into,$(VENV)) --require-hashes --requirement requirements/dev.txt
+	$(call settle,$(VENV),requirements/dev.txt)
+	$(call into,$(VENV)) $(OURSELVES)
 	@touch $@ $(VENV)/demo.stamp
 
 $(VENV)/deploy.stamp: requirements/deploy.txt $(VENV)/dev.stamp
-	$(BIN)/$(INSTALL) -r requirements/deploy.txt
+	$(call into,$(VENV)) --require-hashes --requirement requirements/deploy.txt
 	@touch $@
 
 $(PROMTOOL):
@@ -117,35 +134,38 @@ $(PROMTOOL):
 	mkdir -p .cache/prometheus
 	cd .cache/prometheus && apt-get download prometheus && dpkg-deb -x prometheus_*.deb .
 
-$(PROTO_VENV)/stamp: requirements/proto.txt
-	$(PYTHON) -m venv $(PROTO_VENV)
-	$(PROTO_VENV)/bin/$(INSTALL) -r requirements/proto.txt
+$(PROTO_VENV)/stamp: requirements/proto.txt | $(BIN)/python
+	$(call environment,$(PROTO_VENV))
+	$(call into,$(PROTO_VENV)) --require-hashes --requirement requirements/proto.txt
 	@touch $@
 
-# Made and filled with the other's pip: a pip of their own would take longer than all else in them.
+# Without uv they are filled with the first one's pip: a pip of their own would take longer than all
+# else in them.
 .venv-%/stamp: requirements/%.txt | $(BIN)/python
-	$(PYTHON) -m venv --clear --without-pip .venv-$*
-	$(BIN)/python -m pip --python .venv-$* install --quiet --require-hashes -r $<
+	$(call environment,.venv-$*)
+	$(call into,.venv-$*) --require-hashes --requirement $<
 	@touch $@
 
 .cache/recorded/%/stamp: tests/recorded/requirements/%.txt | $(BIN)/python
-	$(PYTHON) -m venv --clear --without-pip .cache/recorded/$*
-	$(BIN)/python -m pip --python .cache/recorded/$* install --quiet -r $<
+	$(call environment,.cache/recorded/$*)
+	$(call into,.cache/recorded/$*) --requirement $<
 	@touch $@
 
 tests/recorded/recorders/node_modules/stamp: tests/recorded/recorders/package-lock.json
 	cd $(<D) && npm ci --ignore-scripts --no-audit --no-fund
 	@touch $@
 
+# uv does not look where pip is told to find a CPU build of torch.
+WITH_PIP := $(BIN)/python -m pip --python .venv-integrations install --quiet
 # With the project itself: its entry points are what opentelemetry-instrument finds.
 .venv-integrations/stamp: requirements/torch.txt requirements/integrations.txt pyproject.toml \
   | $(BIN)/python
-	$(PYTHON) -m venv --clear --without-pip .venv-integrations
-	$(INTO_INTEGRATIONS) --require-hashes --no-deps -r requirements/torch.txt || { \
+	$(call environment,.venv-integrations)
+	$(WITH_PIP) --require-hashes --no-deps --requirement requirements/torch.txt || { \
 	  echo "pip finds no CPU build of torch (PIP_FIND_LINKS, PIP_EXTRA_INDEX_URL): taking the large one"; \
-	  $(INTO_INTEGRATIONS) torch==2.13.0 accelerate==1.15.0; }
-	$(INTO_INTEGRATIONS) --require-hashes -r requirements/integrations.txt
-	$(INTO_INTEGRATIONS) --no-deps --no-build-isolation --editable .
+	  $(WITH_PIP) torch==2.13.0 accelerate==1.15.0; }
+	$(call into,.venv-integrations) --require-hashes --requirement requirements/integrations.txt
+	$(call into,.venv-integrations) $(OURSELVES)
 	@touch $@
 
 # The file is compiled under the name of the package that the generated code lives in.

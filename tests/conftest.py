@@ -10,9 +10,13 @@ from typing import Final
 import pytest
 
 from tests.support.collector import CollectorProcess, running
+from tests.support.examples import load_profile
+from tests.support.tiers import waits_for_night
 
 NODE_LOCK: Final = Path(__file__).parent / "node" / "package-lock.json"
 NODE_INSTALLED: Final = NODE_LOCK.parent / "node_modules" / "installed-package-lock.json"
+
+load_profile()
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +53,13 @@ def node() -> str:
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the option under which nothing may be left out."""
     parser.addoption("--forbid-skips", action="store_true", help="a skipped test is a failure")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what commits go without."""
+    for item in items:
+        if waits_for_night(item.nodeid):
+            item.add_marker("nightly")
 
 
 @pytest.hookimpl(wrapper=True)

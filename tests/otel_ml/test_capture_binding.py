@@ -5,12 +5,11 @@ from collections.abc import Callable
 from inspect import Parameter, Signature
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from otel_ml.capture import make_binder
-
-_slow = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+from tests.support.examples import examples
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 Call = tuple[tuple[Any, ...], dict[str, Any]]
@@ -103,7 +102,7 @@ def bound(signature: Signature, call: Call) -> dict[str, Any]:
 
 
 @given(data=st.data())
-@settings(_slow, max_examples=150)
+@settings(max_examples=examples(150))
 def test_arguments_are_bound_as_inspect_does(data: st.DataObject) -> None:
     """Each call that a function accepts is bound as `inspect` binds it, defaults included."""
     signature = data.draw(signatures())
@@ -113,7 +112,6 @@ def test_arguments_are_bound_as_inspect_does(data: st.DataObject) -> None:
 
 
 @given(data=st.data(), first=st.sampled_from(["self", "cls"]))
-@_slow
 def test_arguments_of_a_method_are_bound_without_it(data: st.DataObject, first: str) -> None:
     """The arguments of a method are bound as `inspect` binds them, and its object is left out."""
     signature = data.draw(signatures(first))
@@ -124,7 +122,6 @@ def test_arguments_of_a_method_are_bound_without_it(data: st.DataObject, first: 
 
 
 @given(signature=signatures(), call=any_calls())
-@_slow
 def test_any_call_is_bound_somehow(signature: Signature, call: Call) -> None:
     """A call that the function itself may refuse is bound without raising, and changes nothing."""
     args, kwargs = call

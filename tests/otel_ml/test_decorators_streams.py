@@ -35,9 +35,10 @@ from tests.otel_ml.recording import (
     span_id,
     stable,
 )
+from tests.support.examples import examples
 
 TRACED = Recording()
-thorough = settings(deadline=None, max_examples=500)
+thorough = settings(max_examples=examples(500))
 
 on_each_generator = pytest.mark.parametrize(
     "function", GENERATORS, ids=lambda function: function.__name__

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, TracerProvider
@@ -17,8 +17,7 @@ from otel_ml.errors import trouble
 from tests.otel_ml.providers import WrappingProvider, open_provider
 from tests.otel_ml.recording import attributes
 from tests.otel_ml.strategies import json_values
-
-_slow = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+from tests.support.examples import examples
 
 # Attributes whose text is JSON.
 JSON = {
@@ -112,7 +111,7 @@ def judged_of(found: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     limit=st.integers(8, 400),
     params=st.dictionaries(st.text(), json_values, max_size=3),
 )
-@settings(_slow, max_examples=25)
+@settings(max_examples=examples(25))
 def test_long_values_are_cut_as_json(
     place: str, value: object, limit: int, params: dict[str, Any]
 ) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry import trace
 from opentelemetry.context import Context
@@ -46,8 +46,7 @@ from tests.otel_ml.providers import (
     within,
 )
 from tests.otel_ml.recording import attributes
-
-_slow = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+from tests.support.examples import examples
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 
@@ -189,7 +188,7 @@ def start_ours(
 
 
 @given(sampler=samplers(), parent=parents, ids=ids, random=st.booleans(), kept=st.booleans())
-@settings(_slow, max_examples=200)
+@settings(max_examples=examples(200))
 def test_joined_span_is_decided_as_the_sdk_does(
     sampler: Sampler, parent: Context, ids: FixedIds, random: bool, kept: bool
 ) -> None:
@@ -218,7 +217,7 @@ def open_own(sampler: Sampler, ids: FixedIds) -> tuple[TracerProvider, Start]:
 
 
 @given(sampler=samplers(), parent=parents, ids=ids)
-@settings(_slow, max_examples=100)
+@settings(max_examples=examples(100))
 def test_own_span_is_decided_as_the_sdk_does(
     sampler: Sampler, parent: Context, ids: FixedIds
 ) -> None:
@@ -229,7 +228,7 @@ def test_own_span_is_decided_as_the_sdk_does(
 
 
 @given(sampler=samplers(), parent=parents, ids=ids)
-@settings(_slow, max_examples=100)
+@settings(max_examples=examples(100))
 def test_kept_span_is_always_sampled(sampler: Sampler, parent: Context, ids: FixedIds) -> None:
     """Under a provider of ours a kept span is sampled, whatever the sampler, in the same place."""
     provider, start = open_own(sampler, ids)

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry import trace
 from opentelemetry.context import Context
@@ -27,8 +27,7 @@ from tests.otel_ml.providers import (
     open_provider,
     start_under,
 )
-
-_slow = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+from tests.support.examples import examples
 
 Operation = tuple[str, dict[str, Any]]
 
@@ -185,7 +184,7 @@ def said(span: Any) -> dict[str, Any]:
 
 
 @given(program=programs, limits=limits)
-@settings(_slow, max_examples=150)
+@settings(max_examples=examples(150))
 def test_span_holds_what_the_sdk_s_holds(program: list[Operation], limits: SpanLimits) -> None:
     """After each operation of any program a span says what one of the SDK's says."""
     ours, theirs = open_pair(limits)
@@ -204,7 +203,6 @@ def as_json(span: Any) -> str:
 
 
 @given(program=programs)
-@_slow
 def test_span_is_the_sdk_s_json(program: list[Operation]) -> None:
     """A span's JSON is that of the SDK's own span, letter by letter."""
     ours, theirs = open_pair(SpanLimits())
@@ -215,7 +213,6 @@ def test_span_is_the_sdk_s_json(program: list[Operation]) -> None:
 
 
 @given(program=programs, limits=limits)
-@_slow
 def test_independent_copy_holds_the_same(program: list[Operation], limits: SpanLimits) -> None:
     """A copy of a span holds what the span held, whatever happens to the span then."""
     ours, theirs = open_pair(limits)
@@ -322,7 +319,6 @@ def playing_stock() -> Playing:
 
 
 @given(program=st.lists(additions, max_size=8), message=st.none() | texts)
-@_slow
 def test_host_adds_to_a_run(
     playing: Playing, playing_stock: Playing, program: list[Operation], message: str | None
 ) -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from otel_ml.values import LIMIT_BYTES, PREVIEW_BYTES, TRUNCATED, UNSERIALISABLE, encode, preview
 from tests.otel_ml import hostile
 from tests.otel_ml.strategies import any_text, any_values, json_values
+from tests.support.examples import examples
 
 on_each_value = pytest.mark.parametrize("name", hostile.VALUES)
 
@@ -47,7 +48,7 @@ def test_hostile_value_survives_the_limit(name: str) -> None:
 
 
 @given(value=any_values, limit_bytes=st.integers(min_value=16, max_value=2_000))
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=examples(300))
 def test_any_value_is_bounded_json(value: object, limit_bytes: int) -> None:
     """Any mixture of values becomes valid JSON within the limit."""
     text = encode(value, limit_bytes).text
@@ -56,7 +57,6 @@ def test_any_value_is_bounded_json(value: object, limit_bytes: int) -> None:
 
 
 @given(value=any_values)
-@settings(deadline=None)
 def test_any_preview_is_bounded_json(value: object) -> None:
     """Any mixture of values has no preview, or one that is short valid JSON."""
     short = preview(value, encode(value).text)

@@ -6,14 +6,13 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from otel_ml.values import PREVIEW_BYTES, encode, preview
 from tests.otel_ml.hostile import VALUES
 from tests.otel_ml.strategies import any_text, any_values
-
-_slow = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+from tests.support.examples import examples
 
 # As if the payload were long: then there is always a preview.
 LONG = "x" * (PREVIEW_BYTES + 1)
@@ -45,7 +44,7 @@ def assert_short(short: str | None) -> Any:
 
 
 @given(value=large_values)
-@settings(_slow, max_examples=150)
+@settings(max_examples=examples(150))
 def test_preview_of_any_value_is_short_json(value: object) -> None:
     """The preview of any value is valid JSON of at most 1,024 bytes."""
     assert_short(preview(value, LONG))
@@ -61,7 +60,6 @@ def test_preview_of_a_hostile_value_is_short_json(
 
 
 @given(value=large_values)
-@_slow
 def test_preview_stands_only_for_long_text(value: object) -> None:
     """A payload has a preview exactly when its text is longer than a preview may be."""
     text = encode(value).text

@@ -3,15 +3,8 @@
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import settings
 
 from tests.otel_ml_collector.stores import Service, Store, open_service, open_store
-
-# How long one example takes tells of the machine, which others may use too.
-settings.register_profile(
-    "patient", settings.get_profile(settings.get_current_profile_name()), deadline=None
-)
-settings.load_profile("patient")
 
 
 @pytest.fixture(scope="module")

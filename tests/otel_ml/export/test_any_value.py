@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 from opentelemetry.sdk.trace import Event
 
@@ -22,7 +22,6 @@ from tests.otel_ml.export.official import (
 from tests.otel_ml.export.span_strategies import values
 
 
-@settings(deadline=None)
 @given(values)
 def test_every_value_as_official(value: object) -> None:
     """A value is written alike on the first time, which learns its key, and on the second."""

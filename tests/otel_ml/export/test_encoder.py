@@ -5,7 +5,7 @@ from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.sdk.resources import Resource
@@ -33,17 +33,13 @@ from tests.otel_ml.export.official import (
 )
 from tests.otel_ml.export.span_strategies import built_spans, recorded_spans
 
-_slow = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
-
-@_slow
 @given(st.lists(built_spans, max_size=4))
 def test_built_spans_as_official(spans: list[ReadableSpan]) -> None:
     """Spans built directly are written as the official encoder writes them."""
     assert_official(spans)
 
 
-@_slow
 @given(recorded_spans())
 def test_recorded_spans_as_official(spans: list[ReadableSpan]) -> None:
     """Spans of the SDK are written as the official encoder writes them, dropped counts included."""

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry import trace
 from opentelemetry.context import Context
@@ -27,8 +27,6 @@ from tests.otel_ml.export.span_strategies import attributes as host_attributes
 from tests.otel_ml.export.span_strategies import contexts, text
 from tests.otel_ml.providers import open_provider, start_under, within
 from tests.otel_ml.strategies import any_values
-
-_slow = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 NAMES: Final = (
     "model",
@@ -115,7 +113,6 @@ def official(span: RunSpan) -> bytes:
 
 
 @given(said=said, model=st.sampled_from(MODELS))
-@_slow
 def test_run_is_written_as_any_span(said: Mapping[str, Any], model: Model) -> None:
     """Any run, and any record about one, is written byte for byte as the long way writes it."""
     for span in model.record(said):
@@ -123,7 +120,6 @@ def test_run_is_written_as_any_span(said: Mapping[str, Any], model: Model) -> No
 
 
 @given(said=said, model=st.sampled_from(MODELS))
-@_slow
 def test_run_is_written_as_official(said: Mapping[str, Any], model: Model) -> None:
     """Any run, and any record about one, is read as what the official encoder wrote."""
     for span in model.record(said):

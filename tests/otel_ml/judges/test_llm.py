@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from otel_ml import LLMJudge
@@ -160,7 +160,6 @@ def test_anything_else_is_an_error(reply: str, why: str | None) -> None:
         assert found == said(error=f"no usable reply in 1 try: {why}")
 
 
-@settings(deadline=None)
 @given(st.text() | st.text('{}[]":,score explanation0.5', max_size=60))
 def test_no_reply_breaks_the_judge(reply: str) -> None:
     """Whatever a model replies there is a score within the scale, or an error."""
@@ -305,7 +304,6 @@ def test_outputs_stay_between_the_marks(text: str) -> None:
     assert (len(inputs.splitlines()), len(outputs.splitlines())) == (1, 1)
 
 
-@settings(deadline=None)
 @given(st.text(), st.text())
 def test_any_text_stays_between_the_marks(question: str, answer: str) -> None:
     """No text of inputs or outputs ends their part of the prompt."""

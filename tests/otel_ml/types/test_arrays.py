@@ -12,6 +12,7 @@ from hypothesis.extra import numpy as npst
 
 from otel_ml.types import Numpy, dump, load
 from tests.otel_ml.types.trips import same, same_array, trip
+from tests.support.examples import examples
 
 Array = np.ndarray[Any, Any]
 
@@ -30,7 +31,7 @@ arrays = dtypes.flatmap(
 
 
 @given(array=arrays)
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=examples(300))
 def test_any_array_comes_back(array: Array) -> None:
     """Any array of any dtype, byte order and shape comes back."""
     found = load(dump(Numpy(array))).data
@@ -39,7 +40,6 @@ def test_any_array_comes_back(array: Array) -> None:
 
 
 @given(array=arrays, data=st.data())
-@settings(deadline=None)
 def test_any_view_comes_back(array: Array, data: st.DataObject) -> None:
     """Nor does it matter whether an array is a whole one or a view with any strides."""
     if array.ndim:
@@ -152,6 +152,7 @@ BIG = """
 import resource
 import numpy as np
 from otel_ml.types import array_form, dump, wrap
+from tests.support.examples import examples
 
 data = wrap(np.ones(8 * 1024 * 1024))
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -6,7 +6,7 @@ import numpy as np
 import orjson
 import pandas as pd  # type: ignore[import-untyped]  # it carries no types
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from PIL import Image as Pillow
 
 from otel_ml.types import Image, describe, wrap
@@ -100,7 +100,6 @@ def test_description_is_short(value: object) -> None:
 
 
 @given(value=any_values)
-@settings(deadline=None)
 def test_any_description_is_short(value: object) -> None:
     """Any value has a description that is JSON and short."""
     assert len(orjson.dumps(describe(wrap(value)))) <= 1_024

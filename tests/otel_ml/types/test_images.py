@@ -4,7 +4,7 @@ import io
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image as Pillow
 
@@ -39,7 +39,6 @@ def said(image: Pillow.Image) -> dict[str, Any]:
     height=st.integers(1, 9),
     raw=st.binary(min_size=1),
 )
-@settings(deadline=None)
 def test_any_image_comes_back(mode: str, width: int, height: int, raw: bytes) -> None:
     """Any image of any mode comes back."""
     image = image_of(mode, width, height, raw)

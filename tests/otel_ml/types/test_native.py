@@ -18,6 +18,7 @@ from otel_ml.types import Native, Numpy, Text, describe, dump, load, wrap
 from tests.otel_ml import hostile
 from tests.otel_ml.strategies import any_values
 from tests.otel_ml.types.trips import same, trip
+from tests.support.examples import examples
 
 AMSTERDAM = zoneinfo.ZoneInfo("Europe/Amsterdam")
 
@@ -50,7 +51,7 @@ natives = st.recursive(
 
 
 @given(value=natives)
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=examples(300))
 def test_any_native_value_comes_back(value: object) -> None:
     """Any mixture of the standard library's values comes back with its types."""
     assert same(Native.from_jcr(Native(value).to_jcr()["params"]).data, value)
@@ -182,7 +183,6 @@ def test_hostile_value_is_written_and_read(name: str) -> None:
 
 
 @given(value=any_values)
-@settings(deadline=None)
 def test_any_value_is_written_and_read(value: object) -> None:
     """Nor does any mixture of such values."""
     data = wrap(value)

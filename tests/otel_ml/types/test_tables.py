@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd  # type: ignore[import-untyped]  # it carries no types
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import pandas as pdst
 
@@ -28,7 +28,6 @@ def frames(draw: st.DrawFn) -> Any:
 
 
 @given(frame=frames())
-@settings(deadline=None)
 def test_any_table_comes_back(frame: Any) -> None:
     """Any table of numpy's dtypes comes back, also without rows or columns."""
     same_frame(load(dump(wrap(frame))).data, frame)
@@ -46,7 +45,6 @@ cells = (
 
 
 @given(items=st.lists(cells, max_size=6))
-@settings(deadline=None)
 def test_any_mixture_comes_back(items: list[object]) -> None:
     """A column of objects keeps each of them, and which kind of missing each is."""
     values = np.empty(len(items), object)

@@ -9,6 +9,7 @@ from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
 from otel_ml.versions.definition import define
+from tests.support.examples import examples
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 CELL: Final = "<cell>"
@@ -100,7 +101,7 @@ def digest(text: str) -> str:
 
 
 @given(texts=layouts())
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=examples(150))
 def test_layout_does_not_count(texts: list[str]) -> None:
     """A function has one digest, whatever its indents, blank lines, comments and spellings."""
     first, second = map(digest, texts)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from otel_ml import Client
@@ -16,8 +16,7 @@ from tests.otel_ml.hostile import VALUES
 from tests.otel_ml.providers import open_provider
 from tests.otel_ml.recording import attributes
 from tests.otel_ml.strategies import any_values
-
-_slow = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+from tests.support.examples import examples
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 
@@ -78,14 +77,14 @@ def assert_pure(values: Iterable[object]) -> None:
 
 
 @given(values=alike())
-@settings(_slow, max_examples=150)
+@settings(max_examples=examples(150))
 def test_same_key_same_structure(values: list[Any]) -> None:
     """Outputs that are alike and have the same key have the same structure."""
     assert_pure(values)
 
 
 @given(values=st.lists(any_values, min_size=2, max_size=8))
-@settings(_slow, max_examples=40)
+@settings(max_examples=examples(40))
 def test_same_key_same_structure_of_any_values(values: list[Any]) -> None:
     """Any outputs of the same key have the same structure."""
     assert_pure(values)
@@ -99,7 +98,7 @@ def test_same_key_same_structure_of_hostile_values() -> None:
 
 
 @given(values=alike())
-@settings(_slow, max_examples=40)
+@settings(max_examples=examples(40))
 def test_key_is_stable(values: list[Any]) -> None:
     """An output has the same key twice."""
     for value in values:
@@ -156,7 +155,7 @@ def versions(*outputs: object) -> list[str | None]:
 
 
 @given(values=alike())
-@settings(_slow, max_examples=25)
+@settings(max_examples=examples(25))
 def test_version_does_not_depend_on_earlier_calls(values: list[Any]) -> None:
     """A call is filed under the same version, whatever the function returned before."""
     alone = [versions(value)[0] for value in values]

@@ -9,7 +9,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from otel_ml_collector.decode.json_traces import decode_json_traces
@@ -26,7 +26,6 @@ UINT64 = "an integer from 0 to 18446744073709551615"
 INT64 = "an integer from -9223372036854775808 to 9223372036854775807"
 
 # Other tests may have the processors.
-patiently = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def decode_body(**fields: Any) -> Span:
@@ -50,7 +49,6 @@ def refusal(**fields: Any) -> str:
 
 
 @given(st.lists(spans, max_size=4), st.randoms(use_true_random=False))
-@patiently
 def test_same_as_protobuf(given_spans: list[Span], random: Random) -> None:
     """A request in JSON is decoded to the same spans in the same order as one in protobuf."""
     assert decode_json_traces(encode_json(given_spans, random)) == list(
@@ -469,7 +467,6 @@ def places(found: Any) -> list[tuple[Any, Any]]:
 
 
 @given(st.lists(spans, min_size=1, max_size=2), st.randoms(use_true_random=False), any_json)
-@patiently
 def test_any_json(given_spans: list[Span], random: Random, other: Any) -> None:
     """A request with anything else in any place is decoded or refused; nothing else happens."""
     body = json.loads(encode_json(given_spans, random))

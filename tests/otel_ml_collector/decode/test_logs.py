@@ -4,7 +4,7 @@ import json
 from random import Random
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from otel_ml_collector.decode.json_logs import decode_json_logs
@@ -31,7 +31,6 @@ logs = st.builds(
 )
 
 # Other tests may have the processors.
-patiently = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def make_log(event: str = "", attributes: dict[str, Value] | None = None) -> Log:
@@ -47,14 +46,12 @@ def events(log: Log) -> list[str]:
 
 
 @given(st.lists(logs, max_size=4))
-@patiently
 def test_round_trip(given_logs: list[Log]) -> None:
     """What the official messages encode is decoded to the same log records in the same order."""
     assert decode_logs(encode_logs(given_logs)) == given_logs
 
 
 @given(st.lists(logs, max_size=4), st.randoms(use_true_random=False))
-@patiently
 def test_json(given_logs: list[Log], random: Random) -> None:
     """A request in JSON is decoded to the same log records as one in protobuf."""
     assert decode_json_logs(encode_json_logs(given_logs, random)) == decode_logs(

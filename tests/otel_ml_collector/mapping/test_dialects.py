@@ -4,7 +4,7 @@ import dataclasses
 from typing import Final
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from otel_ml_collector.mapping import Filing, map_spans
@@ -15,6 +15,7 @@ from otel_ml_collector.span import Scope, Span, Value
 from tests.otel_ml_collector.mapping.dialect_runs import map_call
 from tests.otel_ml_collector.mapping.test_spans import said_by
 from tests.otel_ml_collector.spans import NOW_NS, make_span, map_all, span_id, trace_id
+from tests.support.examples import examples
 
 FILING: Final = Filing(None, NOW_NS)
 
@@ -88,7 +89,7 @@ spans = st.builds(
 
 
 @given(spans)
-@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(300))
 def test_any_value(span: Span) -> None:
     """Whatever value any name of any dialect has, the span becomes one record or is rejected."""
     records = map_spans([span], FILING)

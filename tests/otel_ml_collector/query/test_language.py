@@ -24,6 +24,7 @@ from otel_ml_collector.query.language import (
     parse,
 )
 from otel_ml_collector.query.language.caret import read_caret
+from tests.support.examples import examples
 
 EXPECTED_FIELD: Final = 'Expected a field such as model, tags["client"] or inputs.items[0]'
 EXPECTED_COMPARISON: Final = "Expected a comparison such as latency_ms > 200, found "
@@ -291,7 +292,7 @@ PIECES: Final = [
 ]
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400))
 @given(st.one_of(st.text(), st.lists(st.sampled_from(PIECES), max_size=40).map("".join)))
 def test_any_text(text: str) -> None:
     """Any text is a filter or a mistake in one, soon, and the mistake is inside the text."""
@@ -305,7 +306,7 @@ def test_any_text(text: str) -> None:
     assert " and ".join(conjuncts(text)) or not text.strip()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300))
 @given(st.one_of(st.text(), st.lists(st.sampled_from(PIECES), max_size=40).map("".join)))
 def test_any_beginning(text: str) -> None:
     """What is wanted at the end of any text begins inside it, and its prefix stands there."""

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from otel_ml_collector.log import Log
@@ -30,6 +30,7 @@ from tests.otel_ml_collector.spans import (
     trace_id,
 )
 from tests.otel_ml_collector.stores import Store
+from tests.support.examples import examples
 
 TRACE: Final = trace_id(7)
 HEX: Final = TRACE.hex()
@@ -431,7 +432,7 @@ def in_order(ask: Callable[[list[Part]], Any]) -> Any:
     return ask([(SPANS, LOGS, 0)])
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(8))
 @given(parts=deliveries())
 def test_any_order(ask: Callable[[list[Part]], Any], in_order: Any, parts: list[Part]) -> None:
     """Any order, repetition and split of spans and log records gives the same answers."""

@@ -15,6 +15,7 @@ from otel_ml_collector.span import Scope, Span, Value
 from tests.otel_ml_collector.query.filters import Filter, joined
 from tests.otel_ml_collector.spans import NOW_NS, SECOND_NS, id_of, make_call, make_start
 from tests.otel_ml_collector.stores import Store
+from tests.support.examples import examples
 
 RUNS: Final = 200
 WORDS: Final = [
@@ -196,7 +197,7 @@ comparisons = st.one_of(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100))
 @given(joined(comparisons))
 def test_same_as_python(sample: Sample, made: Filter) -> None:
     """A filter finds the runs for whose payloads the same expression holds in Python."""

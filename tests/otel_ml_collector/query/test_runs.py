@@ -25,6 +25,7 @@ from tests.otel_ml_collector.spans import (
     trace_id,
 )
 from tests.otel_ml_collector.stores import Store
+from tests.support.examples import examples
 
 COUNTER: Final = itertools.count()
 FULL: Final = {"otel_ml.outputs": '"the whole answer"'}
@@ -110,7 +111,7 @@ def test_lesser_delivery_while_paging(store: Store, project: str) -> None:
 deliveries = st.tuples(st.integers(1, 9), st.integers(0, 3))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25))
 @given(
     first=st.lists(deliveries, max_size=12),
     second=st.lists(deliveries, max_size=12),

@@ -18,6 +18,7 @@ from otel_ml_collector.query.runs import find_run
 from otel_ml_collector.span import Span, Value
 from tests.otel_ml_collector.spans import NOW_NS, id_of, make_call, make_record, span_id
 from tests.otel_ml_collector.stores import Store
+from tests.support.examples import examples
 
 Point = tuple[str, str, float]
 COUNTER: Final = itertools.count()
@@ -125,7 +126,7 @@ drawn = st.tuples(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40))
 @given(groups=st.lists(st.lists(drawn, min_size=1, max_size=3), max_size=5), data=st.data())
 def test_order_of_delivery(store: Store, groups: list[list[Point]], data: st.DataObject) -> None:
     """Metrics do not depend on the order, the number and the parts in which points came."""

@@ -24,6 +24,7 @@ from tests.otel_ml.export.http.servers import (
     send_once,
     takes,
 )
+from tests.support.examples import examples
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204, 206, 299])
@@ -246,7 +247,7 @@ LINE = st.sampled_from(
     answer=st.builds(lambda *parts: b"".join(parts), HEAD, LINE, LINE, LINE, st.binary(max_size=20))
     | st.binary(max_size=50)
 )
-@settings(deadline=None, max_examples=200, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(200), suppress_health_check=list(HealthCheck))
 def test_no_answer_makes_it_raise(answer: bytes) -> None:
     """Whatever bytes come back, there is an answer: delivered, or not with a reason."""
 

@@ -13,6 +13,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 from otel_ml.export.answer import Answer
 from otel_ml.export.response import read_partial_success
 from tests.otel_ml.export.http.servers import DELIVERED, Receiver, partial, send_once
+from tests.support.examples import examples
 
 
 def test_partial_success(receiver: Receiver) -> None:
@@ -85,7 +86,7 @@ def test_garbage_rejects_nothing(body: bytes) -> None:
 
 
 @given(body=st.binary(max_size=60))
-@settings(max_examples=500)
+@settings(max_examples=examples(500))
 def test_garbage_is_read_as_the_library_does(body: bytes) -> None:
     """Bytes that the official library reads give what it finds, all others nothing to fear."""
     rejected, message = read_partial_success(body)

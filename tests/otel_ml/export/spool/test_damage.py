@@ -21,6 +21,7 @@ from tests.otel_ml.export.spool.spools import (
     payload,
     segments,
 )
+from tests.support.examples import examples
 
 Frames = list[tuple[bytes, bytes]]
 
@@ -227,7 +228,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("damage")
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400))
 @given(texts=st.lists(payloads, max_size=8), damage=st.lists(changes, min_size=1, max_size=4))
 def test_only_written_frames_are_delivered(
     directory: Path, texts: list[bytes], damage: list[tuple[str, int, bytes]]
@@ -241,7 +242,7 @@ def test_only_written_frames_are_delivered(
     assert set(delivered) <= set(written)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100))
 @given(texts=st.lists(payloads, min_size=1, max_size=8), torn=st.binary(max_size=50))
 def test_bytes_behind_the_last_frame_cost_nothing(
     directory: Path, texts: list[bytes], torn: bytes
