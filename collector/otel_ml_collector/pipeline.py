@@ -53,7 +53,7 @@ class Export:
 
     Attributes:
         body: OTLP, perhaps compressed.
-        encoding: gzip, deflate or identity.
+        encoding: How; one of `decode.compression.ENCODINGS`.
         header_project: What the request's header says, for spans that name no project.
         signal: What the body holds.
         form: How the body is written.

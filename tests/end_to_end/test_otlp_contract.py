@@ -216,7 +216,8 @@ def test_other_encoding(collector: CollectorProcess) -> None:
         PROTOBUF,
         Status(
             code=INVALID_ARGUMENT,
-            message="Invalid content encoding 'br': expected gzip or deflate",
+            message="Invalid content encoding 'br': expected deflate, gzip, lz4, snappy, "
+            "x-snappy-framed, zlib, zstd",
         ),
     )
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import grpc
 import pytest
+from backports import zstd
 from google.rpc.status_pb2 import Status
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
@@ -162,10 +163,15 @@ def test_logs(both: CollectorProcess, http: Sink, rpc: Sink) -> None:
     assert [one.body for one in rpc.requests] == [body]
 
 
-def test_deflate(both: CollectorProcess, http: Sink, rpc: Sink) -> None:
-    """What came with deflate goes on plain, because a server need not know it."""
+@pytest.mark.parametrize(
+    ("encoding", "compress"), [("deflate", zlib.compress), ("zstd", zstd.compress)]
+)
+def test_other_compressions(
+    both: CollectorProcess, http: Sink, rpc: Sink, encoding: str, compress: Callable[[bytes], bytes]
+) -> None:
+    """What came with another compression than gzip goes on plain, as a server need not know it."""
     with emptied(http, rpc):
-        assert send(both, zlib.compress(SPANS), content_encoding="deflate") == 200
+        assert send(both, compress(SPANS), content_encoding=encoding) == 200
     [there] = http.requests
     assert (there.body, there.headers.get("content-encoding")) == (SPANS, None)
 

@@ -59,7 +59,7 @@ class HttpSender:
         """
         if not self._target.takes_json:
             request = request.as_protobuf()
-        if request.encoding == "deflate":  # of compressions a server need only know gzip
+        if request.encoding != "gzip":  # of compressions a server need only know that one
             request = request.plain()
         headers = {**self._headers, **request.headers, **dict(self._target.headers)}
         headers["content-type"] = request.form

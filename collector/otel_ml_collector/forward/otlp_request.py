@@ -42,7 +42,7 @@ class OtlpRequest:
 
     Attributes:
         body: OTLP, perhaps compressed.
-        encoding: gzip, deflate or identity.
+        encoding: How; one of `decode.compression.ENCODINGS`.
         signal: Traces or logs.
         form: How the body is written.
         project: Where what names no project is filed; None when the request does not say it.

@@ -35,6 +35,7 @@ from otel_ml_collector.telemetry import Telemetry
 # What is read and thrown away of a body that is too large: a connection that is closed on unread
 # data is reset, and a client would send the body again instead of reading the answer.
 _DRAIN_BYTES: Final = 4 * BODY_LIMIT_BYTES
+_COMPRESSIONS: Final = ", ".join(sorted(ENCODINGS - {"identity"}))
 
 _logger = logging.getLogger(__name__)
 
@@ -132,7 +133,7 @@ async def _read_export(request: Request, signal: Signal, held: Held) -> Export:
     encoding = request.headers.get("content-encoding", "").strip().lower() or "identity"
     if encoding not in ENCODINGS:
         raise UnknownMediaType(
-            f"Invalid content encoding {encoding[:80]!r}: expected gzip or deflate"
+            f"Invalid content encoding {encoding[:80]!r}: expected {_COMPRESSIONS}"
         )
     body = await _read_body(request, held)
     project = request.headers.get(names.PROJECT_HEADER)
