@@ -36,6 +36,8 @@ def run(flags: argparse.Namespace) -> int:
         raise BadSetting("A ClickHouse server restores its own backups: use its RESTORE command")
     from otel_ml_collector.store.backup_restore import restore  # takes 0.4 s
 
-    parts = restore(flags.folder, data_dir)
-    sys.stdout.write(f"{data_dir}: restored, {parts} parts\n")
+    restored = restore(flags.folder, data_dir)
+    sys.stdout.write(f"{data_dir}: restored, {restored.parts} parts\n")
+    if not restored.is_checked:
+        sys.stdout.write("The backup has no checksums: of its files the sizes alone were checked\n")
     return 0

@@ -4,6 +4,7 @@ The engine links the parts of each table while the writer waits between two grou
 copied in peace. A folder is a backup once it has its name: until then it is called ``.partial``.
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -21,8 +22,11 @@ from otel_ml_collector.store.tombstones import Tombstones
 from otel_ml_collector.store.trouble import store_trouble
 
 MANIFEST: Final = "backup.json"
-FORMAT: Final = "otel-ml backup 1"
+# As ``sha256sum -c`` reads it: a line for each other file.
+CHECKSUMS: Final = "SHA256SUMS"
+FORMAT: Final = "otel-ml backup 2"
 PARTIAL: Final = ".partial"
+_BLOCK_BYTES: Final = 1 << 20
 _FROZEN: Final = "otel_ml_backup"
 # What names a document is linked before the document, which is there longer.
 _LAST: Final = ("artifacts", "artifact_chunks")
@@ -104,10 +108,14 @@ class Backups:
             rested_ns = time.perf_counter_ns() - began
         manifest: dict[str, Any] = {"format": FORMAT, "schema": SCHEMA_VERSION, "time_ns": taken_ns}
         manifest["tables"] = {}
+        checksums: dict[str, str] = {}
         for table, path in tables.items():
             frozen = store / "shadow" / _FROZEN / path.relative_to(store)
-            manifest["tables"][table] = _copy_parts(frozen, partial / table)
+            manifest["tables"][table] = _copy_parts(frozen, partial / table, checksums)
         (partial / MANIFEST).write_text(json.dumps(manifest, indent=1))
+        checksums[MANIFEST] = checksum_of(partial / MANIFEST)
+        lines = "".join(f"{checksum}  {name}\n" for name, checksum in checksums.items())
+        (partial / CHECKSUMS).write_text(lines)
         os.sync()
         partial.rename(folder)
         os.sync()
@@ -138,18 +146,44 @@ def _make_folder(folder: Path) -> Path:
 
 def _refuse_strangers(partial: Path) -> None:
     """Delete nothing that no backup has made: it has folders, of parts, and its list at last."""
-    if any(path.is_file() and path.name != MANIFEST for path in partial.iterdir()):
+    if any(path.is_file() and path.name not in {MANIFEST, CHECKSUMS} for path in partial.iterdir()):
         raise BadQuery(f"The folder {partial} is in the way: it is no backup", "folder")
 
 
-def _copy_parts(frozen: Path, target: Path) -> dict[str, dict[str, int]]:
-    """Copy the parts of a table; returns the sizes of their files by part and name."""
+def _copy_parts(frozen: Path, target: Path, checksums: dict[str, str]) -> dict[str, dict[str, int]]:
+    """Copy the parts of a table; returns the sizes of their files by part and name.
+
+    Args:
+        frozen: Where the engine has linked them.
+        target: The folder of the table, which is made.
+        checksums: Takes the SHA-256 of each file, by its path in the backup.
+    """
     parts: dict[str, dict[str, int]] = {}
     for part in sorted(frozen.iterdir()) if frozen.is_dir() else []:
-        if part.is_dir():
-            shutil.copytree(part, target / part.name)
-            parts[part.name] = sizes_of(target / part.name)
+        if not part.is_dir():
+            continue
+        parts[part.name] = sizes_of(part)
+        for name in parts[part.name]:
+            copy = target / part.name / name
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            checksums[f"{target.name}/{part.name}/{name}"] = _copy(part / name, copy)
     return parts
+
+
+def _copy(file: Path, copy: Path) -> str:
+    """Copy a file; returns the checksum of what was read, so that a wrong copy is found."""
+    checksum = hashlib.sha256()
+    with file.open("rb") as source, copy.open("xb") as target:
+        while block := source.read(_BLOCK_BYTES):
+            checksum.update(block)
+            target.write(block)
+    return checksum.hexdigest()
+
+
+def checksum_of(file: Path) -> str:
+    """Compute the SHA-256 of a file, in hex."""
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def sizes_of(part: Path) -> dict[str, int]:
