@@ -51,6 +51,9 @@ class MountedDisk:
     """A file system in memory. The engine's files are a mount of their own on it.
 
     Read-only can only be what no file is open in for writing, and other files are.
+
+    Attributes:
+        ballast: The file that fills it; what is cut from it is room again.
     """
 
     launcher: Sequence[str] = ()
@@ -59,7 +62,7 @@ class MountedDisk:
         folder.mkdir()
         _mount("-t", "tmpfs", "-o", f"size={mebibytes}m", "tmpfs", folder)
         self._folder = folder
-        self._ballast = folder / "ballast"
+        self.ballast = folder / "ballast"
         self.data_dir = folder / "data"
         self._engine = self.data_dir / "store" / "store"
         self._engine.mkdir(parents=True)
@@ -67,7 +70,7 @@ class MountedDisk:
 
     def fill(self, pid: int) -> None:
         size = _MEBIBYTE
-        with self._ballast.open("ab", buffering=0) as ballast:
+        with self.ballast.open("ab", buffering=0) as ballast:
             while size >= _SMALLEST:
                 try:
                     ballast.write(bytes(size))
@@ -77,7 +80,7 @@ class MountedDisk:
                     size //= 2
 
     def free(self, pid: int) -> None:
-        self._ballast.unlink()
+        self.ballast.unlink()
 
     def protect(self) -> None:
         def is_protected() -> bool:  # not while the engine writes a file, which takes moments

@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from otel_ml_collector.errors import Unavailable
 from otel_ml_collector.store.connection import Connections
+from otel_ml_collector.store.mutations import Mutator
 from otel_ml_collector.store.reader import READABLE, Reader
 from otel_ml_collector.store.trouble import store_trouble
 
@@ -33,6 +34,7 @@ class ArtifactWriter:
 
     def __init__(self, connections: Connections, clock: Callable[[], int] = time.time_ns) -> None:
         self._client = connections.open()
+        self._mutator = Mutator(self._client, connections.folder)
         self._clock = clock
 
     def find(self, project: str, sha256: str) -> int | None:
@@ -120,9 +122,7 @@ class ArtifactWriter:
 
     def _delete(self, table: str, condition: str) -> None:
         """Delete rows from disk too: parts this large are seldom merged."""
-        self._client.command(
-            f"ALTER TABLE {table} DELETE WHERE {condition}", settings={"mutations_sync": 1}
-        )
+        self._mutator.run(table, f"ALTER TABLE {table} DELETE WHERE {condition}")
 
 
 def find_sizes(reader: Reader, project: str, hashes: Sequence[str]) -> dict[str, int]:

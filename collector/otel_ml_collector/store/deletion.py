@@ -24,6 +24,7 @@ from otel_ml_collector.store.gone import (
     conditions,
     runs_first,
 )
+from otel_ml_collector.store.mutations import Mutator
 from otel_ml_collector.store.rollup import DAY_NS, mark_days
 from otel_ml_collector.store.tombstones import DONE, REFRESH_S, Tombstones, note
 from otel_ml_collector.store.trouble import store_trouble
@@ -32,8 +33,6 @@ from otel_ml_collector.store.verdict import KINDS, RUN, Deletion
 _SETTINGS: Final = {
     "max_execution_time": 0,
     "max_memory_usage": 2_000_000_000,
-    "lightweight_deletes_sync": 2,
-    "mutations_sync": 2,
     "allow_nondeterministic_mutations": 1,
 }
 _WAIT_S: Final = 60.0
@@ -64,6 +63,7 @@ class Deleter:
     ) -> None:
         self._client = connections.open()
         self._is_alone = connections.folder is not None
+        self._mutator = Mutator(self._client, connections.folder)
         self._tombstones = tombstones
         self._clock = clock
         self._lock = threading.Lock()
@@ -80,8 +80,8 @@ class Deleter:
         Raises:
             BadQuery: There is nothing of that kind, or the id of a run is none.
             NotFound: There is no such thing.
-            Unavailable: The store has trouble, or deletes something else for a minute already. It
-                may be deleted later nevertheless.
+            Unavailable: The store has trouble or no room, or deletes something else for a minute
+                already. What was asked is deleted later nevertheless, once it is noted.
         """
         _check(kind, target)
         if not self._lock.acquire(timeout=_WAIT_S):
@@ -138,7 +138,8 @@ class Deleter:
         self._command(FILL_KEYS, deletion)
         self._mask(conditions(deletion.kind), deletion)
         if deletion.kind in FORGET_VERSIONS:
-            self._command(
+            self._mutate(
+                "model_versions",
                 "ALTER TABLE model_versions UPDATE definition = '', last_seen_ns = 0 "
                 f"WHERE project = {{project:String}} AND {FORGET_VERSIONS[deletion.kind]} "
                 "AND first_arrived_ns <= {deleted:Int64}",
@@ -151,10 +152,13 @@ class Deleter:
             if _has_rows(self._client, table, where, deletion):
                 # Chunks are large and seldom merged: those leave the disk at once.
                 verb = "ALTER TABLE {} DELETE" if table == "artifact_chunks" else "DELETE FROM {}"
-                self._command(f"{verb.format(table)} WHERE {where}", deletion)
+                self._mutate(table, f"{verb.format(table)} WHERE {where}", deletion)
 
     def _command(self, sql: str, deletion: Deletion) -> None:
         self._client.command(sql, _parameters(deletion), settings=dict(_SETTINGS))
+
+    def _mutate(self, table: str, sql: str, deletion: Deletion) -> None:
+        self._mutator.run(table, sql, _parameters(deletion), _SETTINGS)
 
     def _count(self, deletion: Deletion) -> int:
         sql = """

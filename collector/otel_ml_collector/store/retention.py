@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from otel_ml_collector.store.connection import Connections
+from otel_ml_collector.store.mutations import Mutator
 from otel_ml_collector.store.rollup import DAY_NS, mark_days
 from otel_ml_collector.store.trouble import store_trouble
 
 MOST_DAYS: Final = 36_500
 _SETTINGS: Final = {
     "max_execution_time": 0,
-    "mutations_sync": 2,
     "allow_nondeterministic_mutations": 1,
 }
 # A run may start that much later than it arrives, by its sender's clock.
@@ -133,6 +133,7 @@ class Retention:
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
         self._client = connections.open()
+        self._mutator = Mutator(self._client, connections.folder)
         self._configured = configured or Days()
         self._clock = clock
         self._lock = threading.Lock()
@@ -213,7 +214,7 @@ class Retention:
             if table == "runs":
                 self._mark(condition, values)
             sql = f"ALTER TABLE {table} DELETE WHERE {condition}"
-            self._client.command(sql, values, settings=dict(_SETTINGS))
+            self._mutator.run(table, sql, values, _SETTINGS)
             swept.rows[table] = swept.rows.get(table, 0) + number
 
     def _mark(self, condition: str, values: dict[str, Any]) -> None:

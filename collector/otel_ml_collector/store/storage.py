@@ -12,6 +12,7 @@ from typing import Any, Final
 from clickhouse_connect.driver.client import Client
 
 from otel_ml_collector.store.connection import Connections
+from otel_ml_collector.store.mutations import Mutator
 from otel_ml_collector.store.reader import READABLE, Reader, Row
 from otel_ml_collector.store.trouble import store_trouble
 
@@ -29,7 +30,6 @@ KINDS: Final = {
 }
 OTHER: Final = "other"
 _MODELS: Final = 100
-_SETTINGS: Final = {"max_execution_time": 0, "mutations_sync": 2}
 _PARTS: Final = """
     SELECT table, toUInt64(sumIf(rows, active)) AS rows,
       toUInt64(sumIf(bytes_on_disk, active)) AS bytes,
@@ -112,6 +112,7 @@ class Purger:
 
     def __init__(self, connections: Connections) -> None:
         self._client = connections.open()
+        self._mutator = Mutator(self._client, connections.folder)
         self._lock = threading.Lock()
 
     def purge(self) -> Purge:
@@ -126,8 +127,7 @@ class Purger:
             before = _parts(self._client)
             tables = [row["table"] for row in before if row["waiting"]]
             for table in tables:
-                sql = f"ALTER TABLE {table} APPLY DELETED MASK"
-                self._client.command(sql, settings=dict(_SETTINGS))
+                self._mutator.run(table, f"ALTER TABLE {table} APPLY DELETED MASK")
             after = _parts(self._client)
         return Purge(tables, _bytes(before), _bytes(after))
 

@@ -16,10 +16,11 @@ from otel_ml_collector.owners import is_run
 from otel_ml_collector.records import Arrivals, ModelVersion, ProcessSign, Records, Run
 from otel_ml_collector.store import columns
 from otel_ml_collector.store.connection import Connections
+from otel_ml_collector.store.mutations import Mutator
 from otel_ml_collector.store.rollup import Marks
 from otel_ml_collector.store.slices import slice_by_month
 from otel_ml_collector.store.tombstones import Tombstones
-from otel_ml_collector.store.trouble import name_of
+from otel_ml_collector.store.trouble import name_of, store_trouble
 
 # What the engine says of rows that it will never take, by its error codes.
 _DATA_CODES: Final = frozenset(
@@ -42,6 +43,8 @@ _KNOWN_VERSIONS: Final = 10_000
 _HEARD_EVERY_NS: Final = 60 * 10**9
 _KNOWN_PROCESSES: Final = 10_000
 _SWEEP_ROWS: Final = 2_000
+# Senders wait for the group behind it.
+_SWEEP_STUCK_S: Final = 0.5
 
 LAST_ARRIVAL: Final = """
     SELECT greatest((SELECT max(arrived_ns) FROM runs), (SELECT max(arrived_ns) FROM metrics),
@@ -85,6 +88,7 @@ class Writer:
         self._tombstones = tombstones or Tombstones(connections)
         self._generation = 0
         self._client = connections.open()
+        self._mutator = Mutator(self._client, connections.folder, _SWEEP_STUCK_S)
         self._payload_client = connections.open()
         self._payload_thread = ThreadPoolExecutor(1, thread_name_prefix="otel-ml-payloads")
         self._clock = clock
@@ -115,12 +119,10 @@ class Writer:
                 self._insert_all(self._leave(records))
         except (pa.ArrowException, UnicodeError, OverflowError) as error:
             raise Refused(f"A value does not fit its column: {type(error).__name__}") from error
-        except ClickHouseError as error:
+        except (ClickHouseError, OSError) as error:  # an insert passes through a temporary file
             if getattr(error, "code", None) in _DATA_CODES:
                 raise Refused(f"The store refuses these rows: {name_of(error)}") from error
             raise Unavailable(f"The store has trouble: {name_of(error)}") from error
-        except OSError as error:  # an insert passes through a temporary file
-            raise Unavailable(f"The store has trouble: {error.strerror}") from error
         if records.open_runs:
             self._sweep(len(records.open_runs))
 
@@ -238,9 +240,10 @@ class Writer:
             return
         self._unswept = 0
         try:
-            self._client.command(_SWEEP)
-        except ClickHouseError as error:
-            _logger.warning("Start records of ended runs were not deleted: %s", name_of(error))
+            with store_trouble():
+                self._mutator.run("open_runs", _SWEEP)
+        except Unavailable as error:
+            _logger.warning("Start records of ended runs were not deleted: %s", error)
 
     def _stamps(self, count: int) -> Sequence[int]:
         """Take arrival times that never repeat or fall, also across a restart."""

@@ -1,0 +1,90 @@
+"""Statements that write parts of a table anew, waited for as long as the engine works at them.
+
+The engine waits for ever with a part that has no room on the disk. Here that is told to who asked.
+"""
+
+import shutil
+import time
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from clickhouse_connect.driver.client import Client
+
+from otel_ml_collector.errors import Unavailable
+
+# A busy engine may leave a statement alone for a moment.
+_STUCK_S: Final = 5.0
+_FIRST_LOOK_S: Final = 0.005
+_LAST_LOOK_S: Final = 0.2
+_WAIT: Final = {"mutations_sync": 2, "lightweight_deletes_sync": 2, "max_execution_time": 0}
+_BEGIN: Final = {**_WAIT, "mutations_sync": 0, "lightweight_deletes_sync": 0}
+_OURS: Final = "database = currentDatabase() AND table = {table:String}"
+_UNDONE: Final = f"""
+    SELECT mutation_id, parts_in_progress_names != [] AS is_moving, latest_fail_error_code_name
+    FROM system.mutations WHERE {_OURS} AND NOT is_done"""  # noqa: S608 - fixed text; values are parameters
+
+
+class Mutator:
+    """Carries out such statements, for one thread at a time.
+
+    Args:
+        client: Of the store; the caller may use it meanwhile for nothing else.
+        folder: Where the store is; None for a server, whose client bounds the wait.
+        stuck_s: For how long the engine may do nothing about a statement.
+    """
+
+    def __init__(self, client: Client, folder: Path | None, stuck_s: float = _STUCK_S) -> None:
+        self._client = client
+        self._folder = folder
+        self._stuck_s = stuck_s
+
+    def run(
+        self,
+        table: str,
+        sql: str,
+        values: Mapping[str, Any] | None = None,
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Carry a statement out; when this returns, every part of the table heeds it.
+
+        Raises:
+            Unavailable: The engine does not carry it out: it fails, or has no room. It is given
+                up, and some parts may heed it; asking again is harmless.
+            ClickHouseError: The store has trouble.
+        """
+        parameters, wanted = dict(values or {}), dict(settings or {})
+        if self._folder is None:
+            self._client.command(sql, parameters, settings={**_WAIT, **wanted})
+            return
+        before = self._undone(table).keys()
+        self._client.command(sql, parameters, settings={**_BEGIN, **wanted})
+        ours = self._undone(table).keys() - before
+        if trouble := self._wait(table, ours, self._folder):
+            values = {"table": table, "ids": sorted(ours)}
+            kill = f"KILL MUTATION WHERE {_OURS} AND mutation_id IN {{ids:Array(String)}}"
+            self._client.command(kill, values)
+            raise Unavailable(f"The store cannot change {table} now: {trouble}")
+
+    def _wait(self, table: str, ours: Collection[str], folder: Path) -> str:
+        """Wait until all is done, or for the reason why it is not; returns that."""
+        look_s, moved_s = _FIRST_LOOK_S, time.monotonic()
+        while True:
+            undone = self._undone(table)
+            left = [undone[mutation] for mutation in ours if mutation in undone]
+            if not left:
+                return ""
+            if failed := next((name for _, name in left if name), ""):
+                return failed
+            if any(is_moving for is_moving, _ in undone.values()):
+                moved_s = time.monotonic()
+            elif time.monotonic() - moved_s >= self._stuck_s:
+                free = shutil.disk_usage(folder).free
+                return f"no room to write it anew, the disk has {free} bytes free"
+            time.sleep(look_s)
+            look_s = min(2 * look_s, _LAST_LOOK_S)
+
+    def _undone(self, table: str) -> dict[str, tuple[bool, str]]:
+        """Read which statements wait: whether the engine is at them, and how they failed."""
+        rows = self._client.query(_UNDONE, {"table": table}).result_rows
+        return {row[0]: (bool(row[1]), row[2]) for row in rows}
