@@ -13,7 +13,7 @@ ROOT: Final = Path(__file__).parents[1]
 TARGET: Final = ROOT / "docs/reference.md"
 
 # What the code that opens and ends runs calls, and nobody else.
-_INTERNAL: Final = (
+INTERNAL: Final = (
     *("current.Run.start_ns", "current.Run.context_in", "current.Run.describe"),
     *("current.Run.close", "current.Run.hand_over", "current.Run.weigh", "current.Run.hold"),
     *("current.Run.send_evaluation", "current.Run.send_waiting", "current.Run.announce"),
@@ -184,7 +184,7 @@ def make() -> str:
     )
     if not isinstance(package, griffe.Module):
         raise TypeError(f"Found {package!r} as otel_ml: expected a package")
-    internal = frozenset(_target(package[name]).path for name in _INTERNAL)
+    internal = frozenset(_target(package[name]).path for name in INTERNAL)
     reference = Reference(package, internal)
     reference.add_public()
     reference.add_module("types")

@@ -8,6 +8,8 @@ from opentelemetry import trace
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
 from otel_ml import attributes as names
+from otel_ml.arguments import invalid
+from otel_ml.described import text_of
 from otel_ml.handle import Handle
 from otel_ml.recorder import Recorder
 from otel_ml.redaction import Redaction
@@ -80,19 +82,19 @@ def about(
     """Name a run, or runs, by exactly one of these.
 
     Raises:
-        ValueError: None or several are given, or the run id is none.
+        ValueError: None or several are given, the run id is none, or the tag no pair.
     """
     if sum(item is not None for item in (run_id, trace_key, tag)) != 1:
         raise ValueError("Invalid target: expected exactly one of run_id, trace_key, tag")
     if trace_key is not None:
-        return Elsewhere(recorder, {names.TARGET_TRACE_KEY: clean(str(trace_key))}, None)
+        return Elsewhere(recorder, {names.TARGET_TRACE_KEY: clean(text_of(trace_key))}, None)
     if tag is not None:
-        name, value = tag
+        if not issubclass(type(tag), tuple | list) or len(tag) != 2:  # noqa: PLR2004 - a pair
+            raise invalid("tag", tag, "a pair of name and value")
+        name, value = map(text_of, tag)
         return Elsewhere(recorder, {names.TARGET_TAG: clean(f"{name}={value}")}, None)
-    found = _RUN_ID.fullmatch(str(run_id))
+    found = _RUN_ID.fullmatch(str(run_id)) if issubclass(type(run_id), str) else None
     if found is None:
-        raise ValueError(
-            f"Invalid run id {run_id!r}: expected 32 and 16 hex digits with a dash between"
-        )
+        raise invalid("run_id", run_id, "32 and 16 hex digits with a dash between")
     above = SpanContext(int(found[1], 16), int(found[2], 16), True, TraceFlags(TraceFlags.SAMPLED))
     return Elsewhere(recorder, {names.TARGET_RUN: found[0]}, NonRecordingSpan(above))

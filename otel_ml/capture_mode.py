@@ -4,6 +4,8 @@ import os
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
+from otel_ml.arguments import check_one_of
+
 VARIABLE: Final = "OTEL_ML_CAPTURE"
 LEFT_OUT: Final = "off"
 
@@ -33,7 +35,7 @@ def capture_mode(given: str | None) -> CaptureMode:
         ValueError: A mode was given and is none. A wrong variable records nothing of either,
             as it was set to record less.
     """
-    if given is not None and given not in _MODES:
-        raise ValueError(f"Invalid capture {given!r}: expected one of {sorted(_MODES)}")
+    if given is not None:
+        check_one_of("capture", given, _MODES)
     mode = given or os.environ.get(VARIABLE, "").strip().lower() or "all"
     return CaptureMode(inputs=mode in {"all", "inputs"}, outputs=mode in {"all", "outputs"})

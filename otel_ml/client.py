@@ -9,14 +9,28 @@ from opentelemetry import trace as trace_api
 
 from otel_ml import attributes as names
 from otel_ml.about import Elsewhere, about
+from otel_ml.arguments import (
+    check_flag,
+    check_key,
+    check_mapping,
+    check_one_of,
+    check_optional_text,
+    check_seconds,
+    check_text,
+    choose_project,
+    invalid,
+    show,
+)
 from otel_ml.capture_mode import Capture
 from otel_ml.current import Run, current_run
 from otel_ml.decorators import decorate, wrap
+from otel_ml.described import text_of
 from otel_ml.errors import report
+from otel_ml.handle import check_tags
 from otel_ml.opened import OpenedRun, open_run
 from otel_ml.recorder import Recorder
 from otel_ml.redaction import SECRET_KEYS, Redact, Redaction
-from otel_ml.settings import Settings, check_run_kind
+from otel_ml.settings import Settings
 from otel_ml.tags import Tags, Value
 from otel_ml.traced import Traced
 from otel_ml.values import clean
@@ -34,8 +48,6 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-_MAX_PROJECT_CHARS = 128
 
 
 class Client:
@@ -63,8 +75,9 @@ class Client:
         redact_keys: The values of keys with one of these words are hidden; none hides none.
 
     Raises:
-        ValueError: The project's name is longer than 128 characters or holds control
-            characters, or there is both an exporter and a spool.
+        ValueError: An argument is of a wrong type, the project's name is longer than 128
+            characters, holds control characters or is ``.`` or ``..``, or there is both an
+            exporter and a spool.
     """
 
     def __init__(  # noqa: PLR0913 - a client is set up once, by keyword
@@ -81,17 +94,13 @@ class Client:
         redact: Redact | None = None,
         redact_keys: Iterable[str] = SECRET_KEYS,
     ) -> None:
-        chosen = project or os.environ.get("OTEL_ML_PROJECT") or names.DEFAULT_PROJECT
-        if len(chosen) > _MAX_PROJECT_CHARS or not chosen.isprintable():
-            raise ValueError(
-                f"Invalid project {chosen!r}: expected 1 to {_MAX_PROJECT_CHARS} printable "
-                "characters"
-            )
-        if spool is not None and exporter is not None:
-            raise ValueError("Invalid spool: expected no exporter beside it, the spool sends OTLP")
+        chosen = choose_project(project)
+        address = check_optional_text("endpoint", endpoint)
+        folder = _check_destination(exporter, tracer_provider, join, spool)
+        hides = Redaction(redact, redact_keys)
         self.project = chosen
         self._judges: dict[str, Judge] = {}
-        key = api_key or os.environ.get("OTEL_ML_API_KEY")
+        key = check_key(api_key) or os.environ.get("OTEL_ML_API_KEY")
 
         def choose() -> "Chosen":
             from otel_ml.provider import Destination  # loaded at the first call
@@ -101,16 +110,16 @@ class Client:
                 Destination(
                     project=chosen,
                     api_key=key,
-                    endpoint=endpoint,
+                    endpoint=address,
                     exporter=exporter,
                     tracer_provider=tracer_provider,
                     join=join,
-                    spool=None if spool is None else os.fspath(spool),
+                    spool=folder,
                 )
             )
 
-        self._recorder = Recorder(chosen, choose, Redaction(redact, redact_keys))
-        if flush_on_sigterm:
+        self._recorder = Recorder(chosen, choose, hides)
+        if check_flag("flush_on_sigterm", flush_on_sigterm):
             from otel_ml.sigterm import close_on_sigterm  # only who asks for it loads it
 
             close_on_sigterm(self._recorder.close_within)
@@ -164,6 +173,10 @@ class Client:
 
         Returns:
             The function, which returns or raises exactly as before.
+
+        Raises:
+            ValueError: An argument is none of what it takes; the message says which.
+            TypeError: The function is a class, or cannot be called.
         """
         record = self._decorator(
             Settings(
@@ -198,7 +211,7 @@ class Client:
         Judges run on threads of their own after the call has returned.
 
         Args:
-            judges: Tags that `add_judge` returned, or judges.
+            judges: Judges, or tags that `add_judge` returned.
             inline: Judge before the call returns: a sync function on its own thread, an async
                 one without blocking its loop.
             sample: The share of recorded runs that is judged, chosen by their span ids.
@@ -212,8 +225,8 @@ class Client:
             model: See `trace`.
 
         Raises:
-            ValueError: A tag belongs to no judge of this client, two judges have one name, or
-                the sample is no number from 0 to 1.
+            ValueError: A judge is none, a tag belongs to no judge of this client, two judges
+                have one name, the sample is no number from 0 to 1, or as in `trace`.
         """
         found = tuple(dict.fromkeys(self._judge(judge) for judge in judges))
         return self._decorator(
@@ -238,7 +251,11 @@ class Client:
         Returns:
             Its tag, ``name@version``, for `assess`. The small number, such as ``v1``, is given
             by the store, so no server is asked here.
+
+        Raises:
+            ValueError: It is no judge.
         """
+        _check_judge("judge", judge, "a Judge")
         self._judges[judge.tag] = judge
         return judge.tag
 
@@ -265,26 +282,34 @@ class Client:
             tags: Set on the run.
             session: The conversation that it belongs to.
             user: Whom it serves.
-            trace_key: Your own id of the trace; runs of several processes may share one.
+            trace_key: Your own id of the trace; runs of several processes may share one. Of it,
+                the session and the user anything but a text counts by its text.
+
+        Raises:
+            ValueError: Name, kind, params or tags are none of what they take; the message says
+                which.
         """
-        check_run_kind(kind)
+        model = check_text("name", name)
+        check_one_of("kind", kind, names.KINDS)
+        if params is not None:
+            check_mapping("params", params, "a mapping of names to values, or None")
+        said = check_tags([tags])
         facts = {names.SESSION_ID: session, names.USER_ID: user, names.TRACE_KEY: trace_key}
         run = None
         try:
             recorder = self._recorder.active()
             if recorder is not None:
                 known: dict[str, Value] = {
-                    key: clean(str(item)) for key, item in facts.items() if item is not None
+                    key: clean(text_of(item)) for key, item in facts.items() if item is not None
                 }
                 if params:
                     known[names.PARAMS] = recorder.redaction.encode(dict(params)).text
-                run = open_run(recorder, name, kind, known)
+                run = open_run(recorder, model, kind, known)
         except Exception as error:  # noqa: BLE001 - telemetry never raises
             report("run", error)
         if run is None:
             return OpenedRun(None, trace_api.get_current_span(), 0, {})
-        run.tag(tags)
-        run.tell_open()
+        run.tell_open(*said)
         return run
 
     def about(
@@ -304,7 +329,7 @@ class Client:
             tag: Name and value of a tag.
 
         Raises:
-            ValueError: None or several of them are given, or the run id is none.
+            ValueError: None or several of them are given, the run id is none, or the tag no pair.
         """
         return about(self._recorder.in_force, run_id, trace_key, tag)
 
@@ -325,8 +350,8 @@ class Client:
             artifact: Its file, its directory, or its bytes, which are read and not sent.
 
         Raises:
-            ValueError: The name is empty or longer than 1,024 characters, or the artifact cannot
-                be read.
+            ValueError: The name is empty or longer than 1,024 characters, the params are no
+                mapping, or the artifact cannot be read.
         """
         from otel_ml.model import name_model  # only who has such a model loads it
 
@@ -347,8 +372,11 @@ class Client:
 
         Returns:
             What was delivered since the last flush, what not, and why. It is true when all was.
+
+        Raises:
+            ValueError: The time is no number of seconds.
         """
-        return self._recorder.flush(timeout_s)
+        return self._recorder.flush(check_seconds("timeout_s", timeout_s, may_be_zero=True))
 
     def stats(self) -> "Stats":
         """Return counters, configuration, and what the SDK itself costs a call."""
@@ -358,13 +386,16 @@ class Client:
         """Deliver what is queued and stop. Runs at exit by itself."""
         self._recorder.close()
 
-    def _judge(self, judge: "str | Judge") -> "Judge":
-        if not isinstance(judge, str):
+    def _judge(self, judge: Any) -> "Judge":
+        if not issubclass(type(judge), str):
+            _check_judge("judges", judge, "each a Judge, or a tag that add_judge returned")
             self.add_judge(judge)
-            return judge
-        if judge not in self._judges:
-            raise ValueError(f"Unknown judge {judge!r}: expected a tag that add_judge returned")
-        return self._judges[judge]
+            added: Judge = judge
+            return added
+        known = self._judges.get(str(judge))
+        if known is None:
+            raise ValueError(f"Unknown judge {show(judge)}: expected a tag that add_judge returned")
+        return known
 
     def _decorator(self, settings: Settings) -> Callable[..., Any]:
         def record(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -377,3 +408,29 @@ class Client:
             return recorded
 
         return lambda target: decorate(target, record)
+
+
+def _check_judge(argument: str, judge: object, expected: str) -> None:
+    from otel_ml.judges.judge import Judge  # who has one has loaded it
+
+    if not issubclass(type(judge), Judge):
+        raise invalid(argument, judge, expected)
+
+
+def _check_destination(
+    exporter: object, tracer_provider: object, join: object, spool: object
+) -> str | None:
+    """Check where spans are to go; returns the spool's directory."""
+    if not (exporter is None or hasattr(type(exporter), "export")):
+        raise invalid("exporter", exporter, "a span exporter of OpenTelemetry, or None")
+    if not (tracer_provider is None or hasattr(type(tracer_provider), "get_tracer")):
+        raise invalid("tracer_provider", tracer_provider, "a provider of OpenTelemetry, or None")
+    if not (join is False or (type(join) is str and join == "auto")):
+        raise invalid("join", join, "'auto' or False")
+    if spool is None:
+        return None
+    if exporter is not None:
+        raise ValueError("Invalid spool: expected no exporter beside it, the spool sends OTLP")
+    if not issubclass(type(spool), str | os.PathLike):
+        raise invalid("spool", spool, "the path of a directory, or None")
+    return check_text("spool", os.fspath(spool), 4_096)  # type: ignore[call-overload]  # just checked

@@ -12,6 +12,8 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Status, StatusCode
 
 from otel_ml import attributes as names
+from otel_ml.arguments import invalid
+from otel_ml.described import text_of
 from otel_ml.errors import report
 from otel_ml.handle import Handle
 from otel_ml.metrics import Metric
@@ -138,18 +140,28 @@ class Run(Handle):
             report("run.set_output", error)
 
     def identify(self, *, session: str | None = None, user: str | None = None) -> None:
-        """Say whose run it is. Runs below it say their own."""
+        """Say whose run it is. Runs below it say their own.
+
+        Args:
+            session: The conversation that it belongs to; anything but a text counts by its text.
+            user: Whom it serves, likewise.
+        """
         found = {names.SESSION_ID: session, names.USER_ID: user}
         if self._recorder is not None:
             self._facts.update(
-                {key: clean(str(item)) for key, item in found.items() if item is not None}
+                {key: clean(text_of(item)) for key, item in found.items() if item is not None}
             )
 
     def end(self, error: BaseException | None = None) -> None:
         """End the run now, failed when an error is given. A second call does nothing.
 
         The run of a traced call ends with that call.
+
+        Raises:
+            ValueError: The error is no exception.
         """
+        if error is not None and not issubclass(type(error), BaseException):
+            raise invalid("error", error, "an exception, or None")
         if not self._ended and not self._by_call:
             end_ns = time.time_ns()
             self.close(end_ns, error)

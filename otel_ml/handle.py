@@ -2,9 +2,18 @@
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from otel_ml import attributes as names
+from otel_ml.arguments import (
+    InvalidArgumentError,
+    check_flag,
+    check_mapping,
+    check_one_of,
+    check_optional_text,
+    check_text,
+)
+from otel_ml.described import text_of
 from otel_ml.errors import InvalidMetricError, report
 from otel_ml.redaction import Redaction
 from otel_ml.tags import Details, Tags, Value, read_tags
@@ -19,7 +28,7 @@ _LEFT_OUT = "artifact"
 class Handle:
     """The methods that add to a run.
 
-    None of them raises into the host but for a value that is wrong itself.
+    None of them raises into the host but for an argument that is none of what it takes.
     """
 
     __slots__ = ()
@@ -31,9 +40,13 @@ class Handle:
             tags: Mappings of names to values, `Tag` objects, or lists of both.
             more: Tags whose names are identifiers. Values are texts, numbers and bools; of
                 anything else its text is kept.
+
+        Raises:
+            ValueError: Something is given that is none of these; nothing is set.
         """
+        said = check_tags((*tags, more))
         try:
-            self._add_tags(*read_tags((*tags, more)))
+            self._add_tags(*said)
         except Exception as error:  # noqa: BLE001 - telemetry never raises
             report("run.tag", error)
 
@@ -68,7 +81,7 @@ class Handle:
         Raises:
             ValueError: The reference is no such text; nothing is logged.
         """
-        name = _reference(ref)
+        name = check_text("ref", ref, _REF_CHARS)
         try:
             self._add_data(name, value)
         except Exception as error:  # noqa: BLE001 - telemetry never raises
@@ -87,7 +100,7 @@ class Handle:
 
         Args:
             name: The metric.
-            value: A number, or a list of numbers.
+            value: A number, or a list of numbers; see `log_metrics`.
             step: What the point belongs to, such as an epoch.
             overwrite: Take the place of what was logged under the name before.
             single_value: A plain number instead of a series; it is kept as it was when the
@@ -95,7 +108,11 @@ class Handle:
 
         Raises:
             InvalidMetricError: The value is no number; nothing is logged.
+            ValueError: Another argument is none of what it takes.
         """
+        check_text("name", name)
+        check_flag("overwrite", overwrite)
+        check_flag("single_value", single_value)
         mode = "single" if single_value else "append"
         self._put_points(make_points({name: value}, step, mode, overwrite=overwrite))
 
@@ -107,12 +124,18 @@ class Handle:
         Args:
             values: Numbers by name, or lists of numbers. A number stays a single value while
                 it is alone and becomes a series with the second one; a list is a series.
+                Arrays and tensors of numpy, torch, jax and their like are taken as numbers
+                when they have one element, as lists when they have one dimension.
             step: What the points belong to, such as an epoch.
             overwrite: Take the place of what was logged under these names before.
 
         Raises:
-            InvalidMetricError: A value is no number; then none of `values` is logged.
+            InvalidMetricError: A value is no number; then none of `values` is logged. It is a
+                ValueError that names key and value.
+            ValueError: Another argument is none of what it takes.
         """
+        check_flag("overwrite", overwrite)
+        check_mapping("values", values, "a mapping of names to numbers or lists of numbers")
         self._put_points(make_points(values, step, "auto", overwrite=overwrite))
 
     def feedback(
@@ -137,15 +160,20 @@ class Handle:
 
         Raises:
             InvalidMetricError: The score is no number.
-            ValueError: The source is another one, or nothing is said.
+            ValueError: The source is another one, nothing is said, or an argument is none of
+                what it takes.
         """
-        if source not in {"human", "actual"}:
-            raise ValueError(f"Invalid source {source!r}: expected 'human' or 'actual'")
+        check_text("name", name)
+        check_one_of("source", source, ("human", "actual"))
         if score is None and passed is None and label is None and explanation is None:
             raise ValueError(
                 f"Invalid feedback {name!r}: expected a score, passed, a label or an explanation"
             )
-        value = None if score is None else number(name, score)
+        if passed is not None:
+            check_flag("passed", passed)
+        check_optional_text("label", label, _LINE_CHARS)
+        check_optional_text("explanation", explanation, _LINE_CHARS)
+        value = None if score is None else number(name, score, "score {} of {}")
         if value is not None and math.isnan(value):
             raise InvalidMetricError(f"Invalid score {score!r} of {name!r}: expected a number")
         try:
@@ -162,7 +190,7 @@ class Handle:
             if redaction is None:
                 return
             at_ns = time.time_ns()
-            line = clean(str(text))
+            line = clean(text_of(text))
             if len(line) > _LINE_CHARS:
                 line = line[:_LINE_CHARS] + "…"
             self._add_event(line_event(severity, redaction.text(line), at_ns))
@@ -220,15 +248,16 @@ class Handle:
         raise NotImplementedError
 
 
-def _reference(ref: object) -> str:
-    kind = type(ref)
-    if not issubclass(kind, str):
-        raise ValueError(  # noqa: TRY004 - one kind of error for all that is wrong here
-            f"Invalid reference of type {kind.__name__}: expected a text"
-        )
-    name = str.__str__(ref)
-    if not 0 < len(name) <= _REF_CHARS:
-        raise ValueError(
-            f"Invalid reference {name[:_REF_CHARS]!r}: expected 1 to {_REF_CHARS} characters"
-        )
-    return name
+def check_tags(given: Iterable[Tags]) -> tuple[dict[str, Value], Details]:
+    """Read tags; those that the host's own code does not give are left out.
+
+    Raises:
+        ValueError: Something is given that is no tag.
+    """
+    try:
+        return read_tags(given)
+    except InvalidArgumentError:
+        raise
+    except Exception as error:  # noqa: BLE001 - telemetry never raises
+        report("run.tag", error)
+        return {}, {}

@@ -8,6 +8,7 @@ import orjson
 
 from otel_ml import attributes as names
 from otel_ml.about import Elsewhere
+from otel_ml.arguments import check_mapping, check_text
 from otel_ml.errors import report
 from otel_ml.metrics import Metric, Metrics
 from otel_ml.recorder import Recorder
@@ -17,7 +18,6 @@ from otel_ml.versions.parts import digest
 from otel_ml.weights import Content, Weights, read_content
 from otel_ml.wire import Attributes, Event, Point
 
-_NAME_CHARS: Final = 1_024
 _PARAMS_BYTES: Final = 16 * 1024 * 1024
 
 
@@ -84,13 +84,12 @@ def name_model(
     """Name a version of a model by its params and the content of its artifact.
 
     Raises:
-        ValueError: The name is empty or too long, or the artifact cannot be read.
+        ValueError: The name is empty or too long, the params are no mapping, or the artifact
+            cannot be read.
     """
-    if not isinstance(name, str) or not 0 < len(name) <= _NAME_CHARS:
-        shown = name[:_NAME_CHARS] if isinstance(name, str) else name
-        raise ValueError(
-            f"Invalid model {shown!r}: expected a name of 1 to {_NAME_CHARS} characters"
-        )
+    check_text("name", name)
+    if params is not None:
+        check_mapping("params", params, "a mapping of names to values, or None")
     content = None if artifact is None else read_content(artifact)
     declared = declared_params({} if params is None else params)
     lines = [params_text(declared, _PARAMS_BYTES), "" if content is None else content.sha256]

@@ -15,7 +15,7 @@ from otel_ml.current import Run
 from otel_ml.errors import report
 from otel_ml.recorder import Recorder
 from otel_ml.span import is_sampled
-from otel_ml.tags import Value
+from otel_ml.tags import Details, Value
 
 
 class OpenedRun(Run):
@@ -37,10 +37,12 @@ class OpenedRun(Run):
         super().__init__(recorder, span, start_ns, constants)
         self._attached: Token[Context] | None = None
 
-    def tell_open(self) -> None:
-        """Say at once that the run is open: it may last."""
+    def tell_open(self, tags: dict[str, Value], details: Details) -> None:
+        """Say at once that the run is open, and its tags: it may last."""
         try:
             if self._recorder is not None:
+                if tags:
+                    self._add_tags(tags, details)
                 self._recorder.open_runs.announce(self)
         except Exception as error:  # noqa: BLE001 - telemetry never raises
             report("run", error)

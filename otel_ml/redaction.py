@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import orjson
 
+from otel_ml.arguments import check_callable, check_text, invalid
 from otel_ml.errors import report
 from otel_ml.values import LIMIT_BYTES, Encoded, encode
 
@@ -53,10 +54,18 @@ class Redaction:
             returns no text, the whole text is hidden.
         keys: Words; the value of a key that contains one is hidden, whatever it is. ``token``
             has to be the last word of the key: ``max_tokens`` is a number of them.
+
+    Raises:
+        ValueError: The function cannot be called, or the words are no texts.
     """
 
     def __init__(self, redact: Redact | None = None, keys: Iterable[str] = SECRET_KEYS) -> None:
-        words = [key.lower() for key in keys if key]
+        if redact is not None:
+            check_callable("redact", redact, "a function of a text, or None")
+        if not issubclass(type(keys), Iterable) or issubclass(type(keys), str | bytes):
+            raise invalid("redact_keys", keys, "a collection of words")
+        words = [check_text("redact_keys", key, may_be_empty=True).lower() for key in keys]
+        words = [word for word in words if word]
         self._redact = redact
         self._secret = re.compile("|".join(map(_in_key, words)), re.IGNORECASE) if words else None
         self._in_text = _assigned(words, "", f"(?:{_QUOTED}|{_BARE})")

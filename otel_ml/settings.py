@@ -5,6 +5,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from otel_ml import attributes as names
+from otel_ml.arguments import (
+    NAME_CHARS,
+    check_callable,
+    check_flag,
+    check_mapping,
+    check_number,
+    check_optional_text,
+    check_text,
+    invalid,
+)
 from otel_ml.capture_mode import Capture, capture_mode
 from otel_ml.versions.version_on import PARTS, Params, Part, check_version_on
 
@@ -33,20 +43,29 @@ class Settings:
     sample: float = 1.0
 
     def __post_init__(self) -> None:
+        if self.name is not None:
+            check_text("name", self.name)
+        check_optional_text("provider", self.provider)
+        check_optional_text("model", self.model)
+        if self.tags is not None:
+            check_mapping("tags", self.tags, "a mapping of names to values, or None")
+        if self.params is not None and not issubclass(type(self.params), Mapping):
+            check_callable("params", self.params, "a mapping, a function that returns one, or None")
         check_version_on(self.version_on)
         capture_mode(self.capture)
         self._check_kind()
-        sample = self.sample
-        if isinstance(sample, bool) or not isinstance(sample, int | float) or not 0 <= sample <= 1:
-            raise ValueError(f"Invalid sample {sample!r}: expected a number from 0 to 1")
+        check_flag("inline", self.inline)
+        check_number("sample", self.sample, 0, 1)
         called = [judge.name for judge in self.judges]
         if len(set(called)) < len(called):
             raise ValueError(f"Invalid judges {called!r}: expected another name for each")
 
     def _check_kind(self) -> None:
+        operations = sorted(names.OPERATIONS)
+        if not issubclass(type(self.kind), str) or len(self.kind) > NAME_CHARS:
+            raise invalid("kind", self.kind, f"one of {sorted(names.KINDS)} or of {operations}")
         if self.kind in names.OPERATIONS:
             return
-        operations = sorted(names.OPERATIONS)
         if self.provider is not None or self.model is not None:
             raise ValueError(
                 f"Invalid kind {self.kind!r} with a provider or model: expected one of {operations}"
@@ -56,13 +75,3 @@ class Settings:
                 f"Invalid kind {self.kind!r}: expected one of {sorted(names.KINDS)} or of "
                 f"{operations}"
             )
-
-
-def check_run_kind(kind: str) -> None:
-    """Check the kind of a run without a function.
-
-    Raises:
-        ValueError: It is none.
-    """
-    if kind not in names.KINDS:
-        raise ValueError(f"Invalid kind {kind!r}: expected one of {sorted(names.KINDS)}")

@@ -4,9 +4,11 @@ import math
 import numbers
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from otel_ml import attributes as names
+from otel_ml.arguments import check_optional_text, check_text, invalid
+from otel_ml.described import type_name
 from otel_ml.values import TRUNCATED, clean, encode
 
 Value = str | bool | int | float
@@ -25,6 +27,9 @@ class Tag:
         value: A text, number or bool; anything else becomes its text.
         type: What it is for, such as ``label``, ``metric`` or ``error``.
         group: What it belongs to.
+
+    Raises:
+        ValueError: Name, type or group is no text.
     """
 
     name: str
@@ -32,33 +37,54 @@ class Tag:
     type: str | None = None
     group: str | None = None
 
+    def __post_init__(self) -> None:
+        check_text("name", self.name)
+        check_optional_text("type", self.type)
+        check_optional_text("group", self.group)
+
+
+_TEXTS: Final = frozenset({str, bytes})
+_ANY_TAGS: Final = "a mapping of names to values, a Tag, a list of both, or None"
 
 Tags = Mapping[str, object] | Tag | Iterable[Mapping[str, object] | Tag] | None
 
 
-def read_tags(given: Iterable[Tags]) -> tuple[dict[str, Value], Details]:
+def read_tags(given: Iterable[Any]) -> tuple[dict[str, Value], Details]:
     """Read what the user gave as tags: mappings, `Tag` objects, lists of both.
 
     Returns:
         Values by name, and type and group of the tags that have one.
+
+    Raises:
+        ValueError: Something is given that is no tag.
     """
     values: dict[str, Value] = {}
     details: Details = {}
     for part in given:
         if part is None:
             continue
-        if isinstance(part, Mapping):
+        kind = type(part)  # not isinstance(): it asks the object, whose answer may raise
+        if issubclass(kind, Mapping):
             values.update(tags_of(part))
-        elif isinstance(part, Tag):
-            values[str(part.name)] = primitive(part.value)
-            said = {"type": part.type, "group": part.group}
-            if any(said.values()):
-                details[str(part.name)] = {key: str(item) for key, item in said.items() if item}
+        elif issubclass(kind, Tag):
+            _read_tag(part, values, details)
+        elif issubclass(kind, Iterable) and kind not in _TEXTS:
+            for item in part:
+                if not issubclass(type(item), Mapping | Tag):
+                    raise invalid("tags", item, _ANY_TAGS)
+                more, told = read_tags((item,))
+                values.update(more)
+                details.update(told)
         else:
-            more, told = read_tags(part)
-            values.update(more)
-            details.update(told)
+            raise invalid("tags", part, _ANY_TAGS)
     return values, details
+
+
+def _read_tag(tag: Tag, values: dict[str, Value], details: Details) -> None:
+    values[tag.name] = primitive(tag.value)
+    said = {"type": tag.type, "group": tag.group}
+    if any(said.values()):
+        details[tag.name] = {key: item for key, item in said.items() if item}
 
 
 def tags_of(given: Mapping[str, object]) -> dict[str, Value]:
@@ -68,20 +94,20 @@ def tags_of(given: Mapping[str, object]) -> dict[str, Value]:
 
 def primitive(value: object) -> Value:
     """Coerce a tag's value to what OTLP keeps primitive: anything else becomes text."""
-    if isinstance(value, str):
-        return clean(value)
-    if isinstance(value, bool | float):
-        return value
-    if type(value).__module__ == "numpy" and getattr(value, "shape", None) == ():
-        return primitive(value.item())  # type: ignore[attr-defined]  # a numpy scalar has it
-    if isinstance(value, int):
-        return value if -_INT64_MAX - 1 <= value <= _INT64_MAX else str(value)
-    if isinstance(value, numbers.Real):
-        return float(value)
     try:
+        if isinstance(value, str):
+            return clean(value)
+        if isinstance(value, bool | float):
+            return value
+        if type(value).__module__ == "numpy" and getattr(value, "shape", None) == ():
+            return primitive(value.item())  # type: ignore[attr-defined]  # a numpy scalar has it
+        if isinstance(value, int):
+            return value if -_INT64_MAX - 1 <= value <= _INT64_MAX else str(value)
+        if isinstance(value, numbers.Real):
+            return float(value)
         return clean(str(value))
     except Exception:  # noqa: BLE001 - the border to the host's values
-        return f"{type(value).__module__}.{type(value).__qualname__}"
+        return type_name(value)
 
 
 def tag_attributes(tags: Mapping[str, Value], details: Details | None = None) -> dict[str, Value]:

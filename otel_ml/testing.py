@@ -11,6 +11,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from otel_ml import attributes as names
+from otel_ml.arguments import check_text, invalid
 from otel_ml.client import Client
 from otel_ml.judges.pool import JudgePool
 from otel_ml.recorded import RecordedEvaluation, RecordedRun, read_evaluations, read_runs
@@ -55,7 +56,12 @@ class Records:
         )
 
     def named(self, name: str) -> list[RecordedRun]:
-        """Return the runs of a model; the last part of its name is enough."""
+        """Return the runs of a model; the last part of its name is enough.
+
+        Raises:
+            ValueError: The name is no text.
+        """
+        check_text("name", name)
         return [run for run in self.runs if run.name == name or run.name.endswith(f".{name}")]
 
     @property
@@ -80,12 +86,15 @@ def record(client: Client | None = None) -> Iterator[Records]:
         client: Whose runs; the client of ``otel_ml.trace`` when not given.
 
     Raises:
+        ValueError: It is no client.
         RuntimeError: The client is being recorded already.
     """
     if client is None:
         from otel_ml.default import _CLIENT  # who names a client makes no other one
 
         client = _CLIENT
+    if not issubclass(type(client), Client):
+        raise invalid("client", client, "a Client, or None")
     own = client._recorder
     spans: list[RunSpan] = []
     kept = _InMemory(own, spans)

@@ -29,15 +29,15 @@ def wrap(function: Callable[P, R]) -> Callable[P, R]:
         TypeError: It is a generator function, whose body runs where it is read: wrap the
             function that reads it.
     """
-    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-        raise TypeError(
-            f"Invalid function {function!r}: expected none of a generator, whose body runs where "
-            "it is read; wrap the function that reads it"
-        )
     if not callable(function):
         raise TypeError(
             f"Invalid function of type {type(function).__name__}: expected something that can be "
             "called; a pool is given wrapped functions"
+        )
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise TypeError(
+            f"Invalid function {function!r}: expected none of a generator, whose body runs where "
+            "it is read; wrap the function that reads it"
         )
     context = context_api.get_current()
 

@@ -4,7 +4,9 @@ import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+from otel_ml.arguments import invalid
 
 _CHUNK_BYTES: Final = 1024 * 1024
 
@@ -19,7 +21,7 @@ class Content:
     size: int
 
 
-def read_content(weights: Weights) -> Content:
+def read_content(weights: Any) -> Content:
     """Hash bytes, a file, or all files below a directory with their paths.
 
     Names and contents count; times, owners and the order in which files are found do not. Links
@@ -28,22 +30,19 @@ def read_content(weights: Weights) -> Content:
     Raises:
         ValueError: It is none of these, or cannot be read.
     """
-    if isinstance(weights, bytes):
+    kind = type(weights)
+    if issubclass(kind, bytes):
         return Content(hashlib.sha256(weights).hexdigest(), len(weights))
-    if not isinstance(weights, str | os.PathLike):
-        raise ValueError(  # noqa: TRY004 - one kind of error for all that is wrong here
-            f"Invalid artifact of type {type(weights).__name__}: expected a path or bytes"
-        )
+    if not issubclass(kind, str | os.PathLike) or not os.fspath(weights):
+        raise invalid("artifact", weights, "a path, bytes or None")
     path = Path(weights)
     try:
         if path.is_dir():
             return _read_directory(path)
         return _read_file(path)
     except OSError as error:
-        raise ValueError(
-            f"Invalid artifact {os.fspath(weights)!r}: expected a file or directory that can be "
-            f"read ({error.strerror})"
-        ) from error
+        expected = f"a file or directory that can be read ({error.strerror})"
+        raise invalid("artifact", os.fspath(weights), expected) from error
 
 
 def _read_file(path: Path) -> Content:

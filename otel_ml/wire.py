@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import orjson
 
 from otel_ml import attributes as names
+from otel_ml.arguments import check_text, show
 from otel_ml.errors import InvalidMetricError
 from otel_ml.redaction import Redaction
 from otel_ml.tags import Value, finite
@@ -59,6 +60,11 @@ _START: Final = frozenset(
 )
 
 
+_NUMBERS: Final = frozenset({int, float, bool, type(None)})
+# What an array or tensor raises that is no number, such as one that jax is tracing.
+_NO_NUMBER: Final = (ValueError, TypeError, ArithmeticError, RuntimeError, AttributeError)
+
+
 class Point(NamedTuple):
     """One metric point; step -1 means that it has none."""
 
@@ -95,10 +101,13 @@ def make_points(
     at = -1 if step is None else _step(step)
     points = []
     for name, value in values.items():
-        if isinstance(value, list | tuple):
-            found = [Point(name, number(name, item), at, now_ns, "append") for item in value]
-        else:
+        check_text("name of a metric", name)
+        is_list = issubclass(type(value), list | tuple)
+        series: Any = value if is_list else _series(value)
+        if series is None:
             found = [Point(name, number(name, value), at, now_ns, mode)]
+        else:
+            found = [Point(name, number(name, item), at, now_ns, "append") for item in series]
         if overwrite and found:
             first = "restart" if found[0].mode == "append" else "replace"
             found[0] = found[0]._replace(mode=first)
@@ -346,30 +355,73 @@ def exception_attributes(error: BaseException, redaction: Redaction) -> dict[str
     }
 
 
-def _step(step: object) -> int:
-    if isinstance(step, numbers.Integral) or (isinstance(step, float) and step.is_integer()):
+def _step(step: Any) -> int:
+    kind = type(step)
+    if issubclass(kind, numbers.Integral) or (issubclass(kind, float) and step.is_integer()):
         whole = int(step)
     else:
-        raise InvalidMetricError(f"Invalid step {step!r}: expected a whole number")
+        raise InvalidMetricError(f"Invalid step {show(step)}: expected a whole number")
     if not -_INT64_MAX - 1 <= whole <= _INT64_MAX:
         raise InvalidMetricError(f"Invalid step {step!r}: expected a number of 64 bits")
     return whole
 
 
-def number(name: str, value: object) -> float:
+def number(name: str, value: object, said: str = "value {} of metric {}") -> float:
     """Return a value as a number; one-element arrays and tensors are one.
+
+    Args:
+        name: Of the metric.
+        value: Anything.
+        said: How the error names value and key.
 
     Raises:
         InvalidMetricError: It is none; it names key and value.
     """
     found = value
     try:
-        if not isinstance(value, str | bool) and hasattr(value, "item"):
-            found = value.item()  # a numpy scalar or a one-element tensor
-        if not isinstance(found, bool) and isinstance(found, numbers.Real):
-            return float(found)
-    except (ValueError, TypeError, OverflowError, RuntimeError):  # an array, or beyond a float
+        if type(value) not in _NUMBERS and not issubclass(type(value), str):
+            found = _listed(value)
+            while found is not value and type(found) is list and len(found) == 1:
+                found = found[0]  # a tensor with one element, in any number of dimensions
+        if type(found) is not bool and issubclass(type(found), numbers.Real):
+            return float(found)  # type: ignore[arg-type]  # just checked
+    except _NO_NUMBER:
         pass
-    raise InvalidMetricError(
-        f"Invalid value {value!r} of metric {name!r}: expected a number or a list of numbers"
-    )
+    told = said.format(show(value) + _shape(value), repr(name))
+    raise InvalidMetricError(f"Invalid {told}: expected a number or a list of numbers")
+
+
+def _series(value: object) -> list[object] | None:
+    """Return the elements of an array or tensor with one dimension; None for anything else."""
+    if type(value) in _NUMBERS or issubclass(type(value), str):
+        return None
+    try:
+        found = _listed(value)
+    except _NO_NUMBER:
+        return None
+    return found if type(found) is list and len(found) != 1 else None
+
+
+def _listed(value: Any) -> object:
+    """Return what an array or tensor of any make says it holds, as Python's own; else itself.
+
+    numpy, torch and jax have ``tolist``; what has none may be an array to numpy, as those of
+    TensorFlow are.
+    """
+    kind = type(value)
+    shape = getattr(value, "shape", ())
+    if isinstance(shape, tuple) and sum(size != 1 for size in shape) > 1:
+        raise ValueError("a matrix")
+    if hasattr(kind, "tolist"):
+        return value.tolist()
+    if hasattr(kind, "__array__"):
+        return value.__array__().tolist()
+    return value.item() if hasattr(kind, "item") else value
+
+
+def _shape(value: object) -> str:
+    try:
+        shape = getattr(value, "shape", None)
+        return f" with shape {tuple(map(int, shape))}" if isinstance(shape, tuple) else ""
+    except _NO_NUMBER:
+        return ""

@@ -1,6 +1,5 @@
 """Judges: a scoring rubric and a passing criterion, versioned by their code."""
 
-import math
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
@@ -9,6 +8,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
+from otel_ml.arguments import (
+    check_callable,
+    check_flag,
+    check_mapping,
+    check_seconds,
+    check_text,
+)
 from otel_ml.judges.answer import (
     Evaluation,
     Score,
@@ -50,7 +56,8 @@ class Judge:
             may answer differently each time.
 
     Raises:
-        ValueError: The timeout is no positive number of seconds.
+        ValueError: The timeout is no positive number of seconds, or another argument is none of
+            what it takes.
     """
 
     def __init__(
@@ -63,16 +70,15 @@ class Judge:
         timeout_s: float = 30.0,
         cache: bool = False,
     ) -> None:
-        if not 0 < timeout_s < math.inf:
-            raise ValueError(
-                f"Invalid timeout_s {timeout_s!r}: expected a positive number of seconds"
-            )
-        self.name = name
-        self.description = description
-        self.scoring_rubric = scoring_rubric
+        check_seconds("timeout_s", timeout_s)
+        if passing_criteria is not None:
+            check_callable("passing_criteria", passing_criteria, "a function of the score, or None")
+        self.name = check_text("name", name)
+        self.description = check_text("description", description, 65_536, may_be_empty=True)
+        self.scoring_rubric = check_callable("scoring_rubric", scoring_rubric, "a function")
         self.passing_criteria = passing_criteria
         self.timeout_s = timeout_s
-        self._cache = _make_cache() if cache else None
+        self._cache = _make_cache() if check_flag("cache", cache) else None
 
     @cached_property
     def definition(self) -> "Definition":
@@ -110,7 +116,11 @@ class Judge:
         """Score one run on this thread, as when a judge is tried out. Nothing is recorded.
 
         Never raises for the user's code: that is the result.
+
+        Raises:
+            ValueError: The inputs are no mapping.
         """
+        check_mapping("inputs", inputs, "a mapping of names to values")
         return drive(self.steps(inputs, outputs), _wait, self.timeout_s)
 
     def steps(self, inputs: Mapping[str, object], outputs: object) -> Steps[Evaluation]:

@@ -2,13 +2,20 @@
 
 import hashlib
 import json
-import math
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from otel_ml.arguments import (
+    check_callable,
+    check_integer,
+    check_mapping,
+    check_number,
+    check_text,
+    invalid,
+)
 from otel_ml.judges.answer import JudgeError, Score
 from otel_ml.judges.judge import Criteria, Judge
 from otel_ml.judges.steps import Steps
@@ -93,6 +100,8 @@ class LLMJudge(Judge):
         timeout_s: float = 30.0,
         cache: bool = True,
     ) -> None:
+        check_text("rubric", rubric, _REPLY_CHARS)
+        check_callable("ask", ask, "a function of a prompt")
         super().__init__(
             name,
             rubric if description is None else description,
@@ -101,14 +110,13 @@ class LLMJudge(Judge):
             timeout_s=timeout_s,
             cache=cache,
         )
-        if not -math.inf < minimum < maximum < math.inf:
-            raise ValueError(f"Invalid scale {minimum!r} to {maximum!r}: expected a lower minimum")
-        if labels is not None and (not labels or not all(map(math.isfinite, labels.values()))):
-            raise ValueError(f"Invalid labels {labels!r}: expected words and their scores")
-        if retries not in range(_MAX_RETRIES + 1):
-            raise ValueError(
-                f"Invalid retries {retries!r}: expected an integer from 0 to {_MAX_RETRIES}"
-            )
+        check_number("minimum", minimum)
+        check_number("maximum", maximum)
+        if not minimum < maximum:
+            raise invalid("maximum", maximum, f"one above the minimum {minimum!r}")
+        if labels is not None:
+            _check_labels(labels)
+        check_integer("retries", retries, 0, _MAX_RETRIES)
         self._retries = retries
         self._scale = _Range(minimum, maximum) if labels is None else _Labels(labels)
         self._task = _TASK.format(
@@ -136,6 +144,16 @@ class LLMJudge(Judge):
                 asked = prompt + _AGAIN.format(why=why)
         tries = "1 try" if not self._retries else f"{self._retries + 1} tries"
         raise JudgeError(f"no usable reply in {tries}: {why}")
+
+
+def _check_labels(labels: Mapping[str, float]) -> None:
+    expected = "words and their scores"
+    check_mapping("labels", labels, expected)
+    if not labels:
+        raise invalid("labels", labels, expected)
+    for word, score in labels.items():
+        check_text("labels", word)
+        check_number("labels", score)
 
 
 class _UnusableReply(Exception):

@@ -1,6 +1,6 @@
 """Reads records back from a collector: runs, traces, models, versions, metrics and data.
 
-``Reader(project="shop").runs('model == "answer" and latency_ms > 200')``
+``Reader("shop").runs('model == "answer" and latency_ms > 200')``
 """
 
 from otel_ml.reader.errors import (

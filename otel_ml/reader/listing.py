@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import orjson
 
+from otel_ml.arguments import check_text
 from otel_ml.reader.api import Api, Question
 from otel_ml.reader.errors import ReaderError
 from otel_ml.reader.moments import write_ns
@@ -20,6 +21,7 @@ Order = Literal["desc", "asc"]
 Format = Literal["jsonl", "csv", "parquet"]
 
 _PAGE: Final = 500
+_COLUMNS_CHARS: Final = 65_536
 # What a page of runs may take when their payloads are fetched together.
 _PAGE_BYTES: Final = 32 * 1024 * 1024
 _PAYLOAD: Final = ("inputs", "outputs", "params")
@@ -77,6 +79,7 @@ class Runs:
             ImportError: pyarrow is not installed.
             ReaderError: The collector has no answer.
         """
+        check_text("columns", columns, _COLUMNS_CHARS, may_be_empty=True)
         import pyarrow.parquet as pq  # optional
 
         wanted = self._wanted

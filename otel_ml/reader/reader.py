@@ -1,12 +1,23 @@
 """Reads runs, traces, models, metrics and data back from a collector, and adds feedback."""
 
-import os
 from collections.abc import Iterator
+from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal
 from uuid import uuid4
 
-from otel_ml import attributes as names
+from otel_ml.arguments import (
+    check_flag,
+    check_integer,
+    check_key,
+    check_number,
+    check_one_of,
+    check_optional_text,
+    check_seconds,
+    check_text,
+    choose_project,
+    invalid,
+)
 from otel_ml.reader.api import Api, Question
 from otel_ml.reader.listing import Format, Order, Runs, Wanted, export, fetch_run
 from otel_ml.reader.moments import Moment, write_moment
@@ -30,6 +41,9 @@ if TYPE_CHECKING:
 
 _POINTS: Final = 1_000
 _OBJECTS: Final = 250
+_MOST: Final = 2**63 - 1
+_MOST_POINTS: Final = 100_000
+_MOST_CHARS: Final = 65_536
 
 
 class Reader:
@@ -39,22 +53,26 @@ class Reader:
     where that may help, and then raises a `ReaderError`.
 
     Args:
-        endpoint: Base address of the collector; found as `otel_ml.Client` finds it when not given.
-        api_key: A key with the scope read; ``OTEL_ML_API_KEY`` when not given.
         project: Which project; ``OTEL_ML_PROJECT`` or ``default`` when not given.
+        api_key: A key with the scope read; ``OTEL_ML_API_KEY`` when not given.
+        endpoint: Base address of the collector; found as `otel_ml.Client` finds it when not given.
         timeout_s: How long one request may take, or one part of an export.
+
+    Raises:
+        ValueError: An argument is none of what it takes; so does each method, before it asks.
     """
 
     def __init__(
         self,
-        endpoint: str | None = None,
-        api_key: str | None = None,
         project: str | None = None,
+        api_key: str | None = None,
+        endpoint: str | None = None,
         *,
         timeout_s: float = 30.0,
     ) -> None:
-        self.project = project or os.environ.get("OTEL_ML_PROJECT") or names.DEFAULT_PROJECT
-        self._api = Api(endpoint, api_key, timeout_s)
+        self.project = choose_project(project, _MOST_CHARS)
+        key, address = check_key(api_key), check_optional_text("endpoint", endpoint)
+        self._api = Api(address, key, check_seconds("timeout_s", timeout_s))
 
     def __enter__(self) -> "Self":
         """Return the reader itself."""
@@ -103,6 +121,7 @@ class Reader:
         Raises:
             NotFound: There is no such run.
         """
+        check_text("run_id", run_id)
         told = fetch_run(self._api, self.project, run_id)
         return made_run({**told, "inputs": "", "outputs": None}, self._whole({run_id: told}))
 
@@ -112,7 +131,7 @@ class Reader:
         Raises:
             NotFound: There is no such trace.
         """
-        told = self._api.get("traces", key)
+        told = self._api.get("traces", check_text("key", key))
         whole = self._whole({})
         return made(
             Trace,
@@ -132,7 +151,7 @@ class Reader:
         Raises:
             NotFound: There is no such model.
         """
-        path = ("projects", self.project, "models", model, "versions")
+        path = ("projects", self.project, "models", check_text("model", model), "versions")
         return [made(Version, one) for one in self._api.get(*path)["versions"]]
 
     def version(self, model: str, number: int) -> Version:
@@ -141,6 +160,8 @@ class Reader:
         Raises:
             NotFound: There is no such version.
         """
+        check_text("model", model)
+        check_integer("number", number, 1, _MOST)
         path = ("projects", self.project, "models", model, "versions", str(number))
         return made(Version, self._api.get(*path))
 
@@ -166,6 +187,10 @@ class Reader:
             NotFound: There is no such version.
             ValueError: Neither a run nor a version is named, or both.
         """
+        _check_texts(run_id=run_id, name=name, model=model)
+        if version is not None:
+            check_integer("version", version, 1, _MOST)
+        check_integer("points", points, 1, _MOST_POINTS)
         if (run_id is None) == (model is None or version is None):
             raise ValueError("Expected a run_id, or a model and its version")
         about = {"run_id": run_id, "model": model, "version": version}
@@ -189,11 +214,14 @@ class Reader:
             start: Logged then or later.
             end: Logged before then.
         """
+        _check_texts(run_id=run_id, trace=trace)
+        within = {"start": _moment("start", start), "end": _moment("end", end), "limit": _OBJECTS}
+        return self._artifacts({"run_id": run_id, "trace_id": trace, **within})
+
+    def _artifacts(self, wanted: dict[str, object]) -> Iterator[Artifact]:
         cursor = None
-        within = {"start": write_moment(start), "end": write_moment(end), "limit": _OBJECTS}
         while True:
-            asked = {"run_id": run_id, "trace_id": trace, **within, "cursor": cursor}
-            page = self._api.get("projects", self.project, "objects", **asked)
+            page = self._api.get("projects", self.project, "objects", **wanted, cursor=cursor)
             yield from (made(Artifact, one, _load=self._load) for one in page["objects"])
             cursor = page["next_cursor"]
             if cursor is None:
@@ -212,6 +240,8 @@ class Reader:
             ValueError: Neither a run nor a trace is named, or both, or the type is not registered.
             ImportError: The value needs a package that is not installed.
         """
+        check_text("ref", ref)
+        _check_texts(run_id=run_id, trace=trace)
         if (run_id is None) == (trace is None):
             raise ValueError("Expected one of run_id and trace")
         asked = {"run_id": run_id, "trace_id": trace, "ref": ref}
@@ -259,13 +289,28 @@ class Reader:
         Raises:
             BadQuery: A value is wrong; the message says which.
         """
+        check_text("judge", judge)
+        _check_texts(
+            run_id=run_id,
+            trace_id=trace_id,
+            trace_key=trace_key,
+            tag=tag,
+            label=label,
+            explanation=explanation,
+            statement_id=statement_id,
+        )
+        if score is not None:
+            check_number("score", score)
+        if passed is not None:
+            check_flag("passed", passed)
+        check_one_of("source", source, ("human", "actual"))
         about = {"run_id": run_id, "trace_id": trace_id, "trace_key": trace_key, "tag": tag}
         said = {"score": score, "passed": passed, "label": label, "explanation": explanation}
         told = {
             "id": statement_id or uuid4().hex,  # asked again after a lost answer it is stored once
             "judge": judge,
             "source": source,
-            "time": write_moment(time),
+            "time": _moment("time", time),
             **about,
             **said,
         }
@@ -295,12 +340,20 @@ class Reader:
         Raises:
             Unreachable: It broke off: the parts are no whole file.
         """
+        check_one_of("kind", kind, ("jsonl", "csv", "parquet"))
+        check_text("columns", columns, _MOST_CHARS, may_be_empty=True)
         return export(self._api, self._wanted(where, start, end, None, "asc"), kind, columns)
 
     def _wanted(
         self, where: str, start: Moment, end: Moment, limit: int | None, order: Order
     ) -> Wanted:
-        return Wanted(self.project, where, write_moment(start), write_moment(end), limit, order)
+        check_text("where", where, _MOST_CHARS, may_be_empty=True)
+        if limit is not None:
+            check_integer("limit", limit, 0, _MOST)
+        check_one_of("order", order, ("desc", "asc"))
+        return Wanted(
+            self.project, where, _moment("start", start), _moment("end", end), limit, order
+        )
 
     def _is_ours(self, told: dict[str, Any]) -> bool:
         return bool(told["project"] == self.project)
@@ -315,6 +368,19 @@ class Reader:
         if artifact.sha256 is None:
             return self.artifact(artifact.ref, run_id=artifact.run_id)
         return _value(self._api.get("projects", self.project, "artifacts", artifact.sha256))
+
+
+def _check_texts(**given: object) -> None:
+    for argument, value in given.items():
+        check_optional_text(argument, value, _MOST_CHARS)
+
+
+def _moment(argument: str, moment: Any) -> str | None:
+    kind = type(moment)
+    is_moment = issubclass(kind, datetime) or (issubclass(kind, str) and len(moment) <= _MOST_CHARS)
+    if moment is None or is_moment:
+        return write_moment(moment)
+    raise invalid(argument, moment, "a time as text (RFC 3339), a datetime, or None")
 
 
 def _series(told: dict[str, Any]) -> Series:

@@ -6,6 +6,8 @@ from typing import Any, ClassVar, Protocol, TypeVar
 
 import orjson
 
+from otel_ml.arguments import invalid
+
 Form = dict[str, Any]
 Params = Mapping[str, Any]
 Encode = Callable[[Any], Any]  # any value to what JSON has a form for
@@ -75,8 +77,10 @@ def dump(data: Data) -> bytes:
         The JSON text of ``data.to_jcr()``. Nothing of it changes with the value later on.
 
     Raises:
-        ValueError: A wrapper of the user's writes what JSON has no form for.
+        ValueError: It is no wrapper, or one of the user's writes what JSON has no form for.
     """
+    if not issubclass(type(data), Data):
+        raise invalid("data", data, "a wrapper, as otel_ml.types.wrap makes one")
     form = data.to_jcr()
     try:
         return orjson.dumps(form)

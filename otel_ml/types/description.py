@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import orjson
 
+from otel_ml.arguments import invalid
 from otel_ml.types.data import Data, Form
 from otel_ml.types.wrappers import Bytes, DataFrame, Image, Native, Numpy, Series, Text
 from otel_ml.values import PREVIEW_BYTES, clean, encode
@@ -23,8 +24,13 @@ def describe(data: Data) -> Form:
 
     Returns:
         What JSON knows, at most 1,024 bytes of it; always ``type``, the rest as far as it fits.
-        Never raises: of a value that cannot be looked at only the type is said.
+        Of a value that cannot be looked at only the type is said.
+
+    Raises:
+        ValueError: It is no wrapper.
     """
+    if not issubclass(type(data), Data):
+        raise invalid("data", data, "a wrapper, as otel_ml.types.wrap makes one")
     form: Form = {"type": clean(data.type_name[:_NAME_CHARS])}
     try:
         facts = _describer(data)(data.data)

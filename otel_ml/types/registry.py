@@ -6,6 +6,7 @@ from typing import Any, Final, TypeVar
 
 import orjson
 
+from otel_ml.arguments import NAME_CHARS, invalid
 from otel_ml.types.data import Data, Params
 
 Reader = Callable[[Params], Data]
@@ -29,16 +30,17 @@ def register(cls: Wrapper, name: str | None = None) -> Wrapper:
     Raises:
         ValueError: It is no subclass of `Data`, or its name is taken or one of ours.
     """
-    if not (isinstance(cls, type) and issubclass(cls, Data)):
-        raise ValueError(  # noqa: TRY004 - one kind of error for all that is wrong here
-            f"Invalid wrapper {cls!r}: expected a subclass of otel_ml.types.Data"
-        )
+    if not issubclass(type(cls), type) or not issubclass(cls, Data):
+        raise invalid("cls", cls, "a subclass of otel_ml.types.Data")
     chosen = cls.type_name if name is None else name
-    if not isinstance(chosen, str) or not chosen or chosen.startswith(_RESERVED):
-        raise ValueError(f"Invalid type name {chosen!r}: expected one that no package of ours has")
+    is_text = issubclass(type(chosen), str) and 0 < len(chosen) <= NAME_CHARS
+    if not is_text or chosen.startswith(_RESERVED):
+        raise invalid("name", chosen, "a text that no package of ours has")
     owner = f"{cls.__module__}.{cls.__qualname__}"
     if _owners.setdefault(chosen, owner) != owner:
-        raise ValueError(f"Invalid type name {chosen!r}: {_owners[chosen]} is registered under it")
+        raise ValueError(
+            f"Invalid name {chosen!r}: expected none under which {_owners[chosen]} is registered"
+        )
     cls.type_name = chosen
     _readers[chosen] = cls.from_jcr
     return cls
@@ -62,13 +64,14 @@ def load(jcr: Mapping[str, Any] | str | bytes) -> Data:
         ValueError: It is no such form, its type is not registered, or its params are broken.
         ImportError: It needs a package that is not installed.
     """
-    form = _parsed(jcr) if isinstance(jcr, str | bytes) else jcr
-    name = form.get("type") if isinstance(form, Mapping) else None
-    params = form.get("params") if isinstance(form, Mapping) else None
+    form: Any = jcr
+    if issubclass(type(jcr), str | bytes):
+        form = _parsed(form)
+    is_form = issubclass(type(form), Mapping)
+    name = form.get("type") if is_form else None
+    params = form.get("params") if is_form else None
     if not isinstance(name, str) or not isinstance(params, Mapping):
-        raise ValueError(  # noqa: TRY004 - what was read is wrong, not who calls
-            'Invalid data: expected {"type": text, "params": object}'
-        )
+        raise invalid("jcr", jcr, 'JSON of {"type": text, "params": object}')
     reader = _readers.get(name)
     if reader is None:
         raise ValueError(
@@ -94,4 +97,4 @@ def _parsed(text: str | bytes) -> Any:
         try:
             return json.loads(text)  # raymon wrote NaN, which JSON does not have
         except (ValueError, RecursionError) as error:
-            raise ValueError("Invalid data: expected JSON") from error
+            raise invalid("jcr", text, "JSON") from error

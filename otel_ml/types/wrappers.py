@@ -5,6 +5,8 @@ The forms are imported where they are used: they load the packages, which are op
 
 from typing import Any
 
+from otel_ml.arguments import check_flag
+from otel_ml.described import type_name
 from otel_ml.types.data import Form, Params
 from otel_ml.types.recognition import wraps
 from otel_ml.types.registry import read_by
@@ -13,14 +15,13 @@ from otel_ml.types.tagged import BuiltIn, Walker, decode
 
 
 def _refused(data: object, expected: str) -> ValueError:
-    kind = type(data)
-    return ValueError(f"Invalid data of type {kind.__module__}.{kind.__qualname__}: {expected}")
+    return ValueError(f"Invalid data of type {type_name(data)}: {expected}")
 
 
 def _is_from_pandas(data: object, name: str) -> bool:
     import pandas as pd  # type: ignore[import-untyped]  # it carries no types
 
-    return isinstance(data, getattr(pd, name))
+    return issubclass(type(data), getattr(pd, name))
 
 
 class Native(BuiltIn):
@@ -45,7 +46,7 @@ class Text(BuiltIn):
 
     def validate(self, data: Any) -> None:
         """Refuse what is no text."""
-        if not isinstance(data, str):
+        if not issubclass(type(data), str):
             raise _refused(data, "expected str")
 
     def write(self, walker: Walker) -> Form:
@@ -65,7 +66,7 @@ class Bytes(BuiltIn):
 
     def validate(self, data: Any) -> None:
         """Refuse what are no bytes."""
-        if not isinstance(data, bytes | bytearray | memoryview):
+        if not issubclass(type(data), bytes | bytearray | memoryview):
             raise _refused(data, "expected bytes, bytearray or memoryview")
 
     def write(self, walker: Walker) -> Form:
@@ -90,7 +91,7 @@ class Numpy(BuiltIn):
         """Refuse what is not numpy's."""
         import numpy as np
 
-        if not isinstance(data, np.ndarray | np.generic):
+        if not issubclass(type(data), np.ndarray | np.generic):
             raise _refused(data, "expected an array or scalar of numpy")
 
     def write(self, walker: Walker) -> Form:
@@ -175,17 +176,13 @@ class Image(BuiltIn):
 
     def __init__(self, data: Any, lossless: bool = True) -> None:
         super().__init__(data)
-        if not isinstance(lossless, bool):
-            raise ValueError(  # noqa: TRY004 - as every wrapper says what it refuses
-                f"Invalid lossless {lossless!r}: expected a bool"
-            )
-        self.lossless = lossless
+        self.lossless = check_flag("lossless", lossless)
 
     def validate(self, data: Any) -> None:
         """Refuse what is no image of Pillow."""
         from PIL import Image as Pillow
 
-        if not isinstance(data, Pillow.Image):
+        if not issubclass(type(data), Pillow.Image):
             raise _refused(data, "expected an image of Pillow")
 
     def write(self, walker: Walker) -> Form:

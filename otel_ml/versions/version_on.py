@@ -3,6 +3,9 @@
 from collections.abc import Callable, Collection, Mapping
 from typing import Final, Literal, get_args
 
+from otel_ml.arguments import invalid
+from otel_ml.described import text_of
+
 Part = Literal["source", "signature", "params", "helpers", "constants", "output"]
 Params = Mapping[str, object] | Callable[[], Mapping[str, object]]
 
@@ -15,9 +18,8 @@ def check_version_on(parts: Collection[Part]) -> frozenset[Part]:
     Raises:
         ValueError: There is none, or one is unknown.
     """
-    if isinstance(parts, str) or not parts or not PARTS.issuperset(parts):
-        told = parts if isinstance(parts, str) else sorted(map(str, parts))
-        raise ValueError(
-            f"Invalid version_on {told!r}: expected a collection of some of {sorted(PARTS)}"
-        )
+    is_one = issubclass(type(parts), Collection) and not issubclass(type(parts), str)
+    told = sorted(map(text_of, parts)) if is_one else parts
+    if not is_one or not told or not PARTS.issuperset(told):
+        raise invalid("version_on", told, f"a collection of some of {sorted(PARTS)}")
     return frozenset(parts)

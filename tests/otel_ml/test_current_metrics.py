@@ -1,9 +1,11 @@
 """Metrics of a run: points that travel ahead of it."""
 
+import array
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
+import pandas as pd  # type: ignore[import-untyped]  # it carries no types
 import pytest
 
 from otel_ml import Client, InvalidMetricError
@@ -99,6 +101,50 @@ def test_odd_number_is_a_metric(recording: Recording, value: float) -> None:
     assert str(found) == str(value)
 
 
+class Tensor:
+    """What TensorFlow's tensors have: neither ``tolist`` nor ``item``."""
+
+    def __init__(self, *items: float) -> None:
+        self._items = items
+
+    def __array__(self) -> "np.ndarray[Any, Any]":
+        return np.array(self._items)
+
+
+class Traced:
+    """What jax raises of a value that it is tracing."""
+
+    shape = ()
+
+    def tolist(self) -> float:
+        raise TypeError("traced")
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (np.array([0.5]), 0.5),
+        (np.array([[0.5]]), 0.5),
+        (np.float32(0.5), 0.5),
+        (Tensor(0.5), 0.5),
+        (np.array([1, 2]), [1.0, 2.0]),
+        (np.array([[1, 2]])[0], [1.0, 2.0]),
+        (Tensor(1, 2), [1.0, 2.0]),
+        (pd.Series([1.0, 2.0]), [1.0, 2.0]),
+        (array.array("d", [1, 2]), [1.0, 2.0]),
+        ([np.array([1.0]), Tensor(2)], [1.0, 2.0]),
+        (np.array([]), []),
+    ],
+)
+def test_arrays_are_numbers_or_lists(
+    recording: Recording, value: object, expected: float | list[float]
+) -> None:
+    """An array or tensor with one element is a number, one with one dimension a list."""
+    with recording.client.run("training") as run:
+        run.log_metrics({"loss": value})
+    assert run.metrics == ({} if expected == [] else {"loss": expected})
+
+
 @pytest.mark.parametrize(
     ("value", "shown"),
     [
@@ -110,8 +156,11 @@ def test_odd_number_is_a_metric(recording: Recording, value: float) -> None:
         ([1, "a"], "'a'"),
         ([1, True], "True"),
         (1 + 2j, r"\(1\+2j\)"),
-        (np.bool_(True), r"(np\.)?True"),
-        (np.array([1, 2]), r"array\(\[1, 2\]\)"),
+        (np.bool_(True), r"of type numpy\.bool"),
+        (np.array([[1, 2], [3, 4]]), r"of type numpy\.ndarray with shape \(2, 2\)"),
+        (np.array(["a", "b"]), "'a'"),
+        (Traced(), r"of type tests\.otel_ml\.test_current_metrics\.Traced with shape \(\)"),
+        (np.array([True, False]), "True"),
         pytest.param(10**400, "1000", id="huge"),
     ],
 )

@@ -147,7 +147,9 @@ def test_wrong_metric_is_refused(recording: Recording) -> None:
 @pytest.mark.parametrize("name", ["", "x" * 1_025, None, 3])
 def test_wrong_name_is_refused(recording: Recording, name: Any) -> None:
     """A model without a name is refused."""
-    with pytest.raises(ValueError, match="Invalid model"):
+    with pytest.raises(
+        ValueError, match=r"^Invalid name .*: expected a text of 1 to 1,024 characters$"
+    ):
         recording.client.model(name)
 
 

@@ -70,7 +70,7 @@ def open_reader(flags: argparse.Namespace, timeout_s: float = 30.0) -> "Reader":
     """
     from otel_ml.reader import Reader  # takes 0.1 s
 
-    return Reader(_endpoint(flags), _key(flags), project_of(flags), timeout_s=timeout_s)
+    return Reader(project_of(flags), _key(flags), _endpoint(flags), timeout_s=timeout_s)
 
 
 def open_api(flags: argparse.Namespace, timeout_s: float = 30.0) -> "Api":

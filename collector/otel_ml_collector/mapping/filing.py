@@ -13,6 +13,8 @@ from otel_ml_collector.span import Scope, Value
 
 # Why a span or log record is rejected whose project is none of its key's.
 NOT_ALLOWED: Final = "project_not_allowed"
+# Spec: https://url.spec.whatwg.org/#double-dot-path-segment, also when it is percent-encoded.
+_ADDRESSED: Final = {".": "_.", "..": "_.."}
 _OPENINFERENCE_PROJECT: Final = "openinference.project.name"
 
 
@@ -41,7 +43,8 @@ class Filing:
 def project_of(attributes: Mapping[str, Value], scope: Scope, filing: Filing) -> str | None:
     """Name the project: what is on the span or log record, its scope, its resource, its request.
 
-    A key of one project has the first word, and a key of several the last: its first one.
+    A key of one project has the first word, and a key of several the last: its first one. ``.`` and
+    ``..``, which no browser can ask for, are filed as ``_.`` and ``_..``.
 
     Returns:
         The project; None when what is named is none of the key's.
@@ -52,6 +55,7 @@ def project_of(attributes: Mapping[str, Value], scope: Scope, filing: Filing) ->
     named = _named(attributes, scope) or filing.header_project
     if not named:
         return own[0] if own else names.DEFAULT_PROJECT
+    named = _ADDRESSED.get(named, named)
     return named if filing.access.reaches(named) else None
 
 

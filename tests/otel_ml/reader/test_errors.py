@@ -34,7 +34,7 @@ RUN_ID: Final = f"{'f' * 32}-{'f' * 16}"
 
 @pytest.fixture
 def reader(collector: CollectorProcess) -> Iterator[Reader]:
-    with Reader(collector.endpoint, project=PROJECT) as made:
+    with Reader(PROJECT, endpoint=collector.endpoint) as made:
         yield made
 
 
@@ -68,9 +68,9 @@ def test_what_is_not_there(reader: Reader) -> None:
 def test_no_collector() -> None:
     """Where nobody listens there is no answer, and that is a ConnectionError."""
     with pytest.raises(Unreachable, match=r"^No answer from http://127\.0\.0\.1:9: connection ref"):
-        Reader("http://127.0.0.1:9").projects()
+        Reader(endpoint="http://127.0.0.1:9").projects()
     with pytest.raises(Refused, match=r"^Invalid endpoint"):
-        Reader("http://[").projects()
+        Reader(endpoint="http://[").projects()
 
 
 def test_keys(own_collector: CollectorProcess) -> None:
@@ -81,20 +81,20 @@ def test_keys(own_collector: CollectorProcess) -> None:
         {"content-type": "application/json"},
     )
     key = json.loads(made[2])["key"]
-    assert Reader(own_collector.endpoint, key, PROJECT).models() == []
+    assert Reader(PROJECT, key, own_collector.endpoint).models() == []
     with pytest.raises(Forbidden, match="a key is needed, or this one is not valid"):
-        Reader(own_collector.endpoint, project=PROJECT).models()
+        Reader(PROJECT, endpoint=own_collector.endpoint).models()
     with pytest.raises(Forbidden, match="scope"):
-        Reader(own_collector.endpoint, key, PROJECT).feedback("j", run_id=RUN_ID, passed=True)
+        Reader(PROJECT, key, own_collector.endpoint).feedback("j", run_id=RUN_ID, passed=True)
     with pytest.raises(NotFound):
-        Reader(own_collector.endpoint, key, "theirs").models()
+        Reader("theirs", key, own_collector.endpoint).models()
 
 
 def test_later_is_asked_again() -> None:
     """A collector that cannot answer now is asked three times, as late as it says, then busy."""
     with answering(lambda _: (503, {}, b'{"error": {"message": "full"}}')) as server:
         with pytest.raises(Busy, match="cannot answer now: full"):
-            Reader(server.endpoint).projects()
+            Reader(endpoint=server.endpoint).projects()
         assert len(server.asked) == 3
     waits: list[float] = []
 
@@ -105,7 +105,7 @@ def test_later_is_asked_again() -> None:
         return 200, {}, b'{"projects": []}'
 
     with answering(third) as server:
-        assert Reader(server.endpoint).projects() == []
+        assert Reader(endpoint=server.endpoint).projects() == []
     assert waits[1] - waits[0] >= 1
 
 
@@ -114,8 +114,8 @@ def test_export_is_asked_again_before_it_begins() -> None:
     answers: list[Answer] = [(200, {}, b"x" * 100_000), (503, {}, b""), (302, {}, b"elsewhere")]
     with answering(lambda _: answers.pop()) as server:
         with pytest.raises(Refused):
-            list(Reader(server.endpoint).export())
-        assert b"".join(Reader(server.endpoint).export()) == b"x" * 100_000
+            list(Reader(endpoint=server.endpoint).export())
+        assert b"".join(Reader(endpoint=server.endpoint).export()) == b"x" * 100_000
 
 
 def test_wait_that_is_too_long_is_not_waited() -> None:
@@ -123,7 +123,7 @@ def test_wait_that_is_too_long_is_not_waited() -> None:
     with answering(lambda _: (503, {"retry-after": "60"}, b"")) as server:
         began = time.monotonic()
         with pytest.raises(Busy):
-            Reader(server.endpoint).projects()
+            Reader(endpoint=server.endpoint).projects()
         assert (len(server.asked), time.monotonic() - began < 5) == (1, True)
 
 
@@ -144,7 +144,7 @@ def test_server_that_says_nothing() -> None:
         began = time.monotonic()
         address = f"http://127.0.0.1:{listening.getsockname()[1]}"
         with pytest.raises(TimedOut, match="timed out"):
-            Reader(address, timeout_s=0.5).projects()
+            Reader(endpoint=address, timeout_s=0.5).projects()
         assert time.monotonic() - began < 5
         stop.set()
         dripping.join(10)
@@ -167,7 +167,7 @@ def test_what_is_no_answer(answer: Answer, error: type[ReaderError]) -> None:
     """What is no answer of a collector raises one error, which does nothing to a terminal."""
     with answering(lambda _: answer) as server:
         with pytest.raises(ReaderError) as raised:
-            Reader(server.endpoint, timeout_s=2).projects()
+            Reader(endpoint=server.endpoint, timeout_s=2).projects()
         assert type(raised.value) in {error, TimedOut}
         assert str(raised.value).isprintable()
 
@@ -178,7 +178,7 @@ def test_key_is_sent_and_redirects_are_not_followed(monkeypatch: pytest.MonkeyPa
     with answering(lambda _: (200, {}, b"{}")) as other:
         with answering(lambda _: (302, {"location": other.endpoint}, b"")) as server:
             with pytest.raises(Refused):
-                Reader(server.endpoint).projects()
+                Reader(endpoint=server.endpoint).projects()
             assert server.headers["authorization"] == "Bearer omk_secret"
         assert other.asked == []
 
@@ -188,7 +188,7 @@ def test_proxy_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     with answering(lambda _: (200, {}, b'{"projects": []}')) as proxy:
         monkeypatch.setenv("http_proxy", proxy.endpoint)
         monkeypatch.setenv("no_proxy", "")
-        assert Reader("http://collector.test").projects() == []
+        assert Reader(endpoint="http://collector.test").projects() == []
         assert proxy.asked == ["http://collector.test/api/v1/projects"]
 
 
@@ -198,9 +198,9 @@ def test_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     arguments = ("--tls-cert", str(certificate.cert), "--tls-key", str(certificate.key))
     with running(tmp_path / "data", *arguments) as collector:
         with pytest.raises(Unreachable, match="certificate not accepted"):
-            Reader(collector.endpoint, timeout_s=5).projects()
+            Reader(endpoint=collector.endpoint, timeout_s=5).projects()
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_CERTIFICATE", str(certificate.cert))
-        assert Reader(collector.endpoint).projects() == []
+        assert Reader(endpoint=collector.endpoint).projects() == []
 
 
 def test_child_shares_no_connection(reader: Reader) -> None:

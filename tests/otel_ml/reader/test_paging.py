@@ -37,7 +37,7 @@ def test_pages_while_others_write(collector: CollectorProcess, stored: list[str]
     writer = threading.Thread(target=write)
     writer.start()
     try:
-        reader = Reader(collector.endpoint, project=PROJECT)
+        reader = Reader(PROJECT, endpoint=collector.endpoint)
         for runs, expected in (
             (list(reader.runs()), stored[::-1]),
             (list(reader.runs(order="asc")), stored),
@@ -55,7 +55,7 @@ def test_pages_while_others_write(collector: CollectorProcess, stored: list[str]
 def test_payloads_of_a_page_come_together(collector: CollectorProcess, stored: list[str]) -> None:
     """Reading the payload of every run asks twice a page, not once a run."""
     with answering(passing_on(collector.endpoint)) as between:
-        reader = Reader(between.endpoint, project=PROJECT)
+        reader = Reader(PROJECT, endpoint=between.endpoint)
         runs = reader.runs('model == "load"', order="asc")
         told = [run.outputs for run in runs if run.inputs["question"]]
         assert told == [f"answer {place}" for place in range(RUNS)]
@@ -64,7 +64,7 @@ def test_payloads_of_a_page_come_together(collector: CollectorProcess, stored: l
 
 def test_limit_over_pages(collector: CollectorProcess, stored: list[str]) -> None:
     """A limit beyond a page ends where it says, as objects and as a table."""
-    reader = Reader(collector.endpoint, project=PROJECT)
+    reader = Reader(PROJECT, endpoint=collector.endpoint)
     runs = reader.runs('model == "load"', limit=1_203)
     assert [run.run_id for run in runs] == stored[:-1_204:-1]
     assert runs.to_arrow("run_id")["run_id"].to_pylist() == stored[:-1_204:-1]
@@ -72,7 +72,7 @@ def test_limit_over_pages(collector: CollectorProcess, stored: list[str]) -> Non
 
 def test_one_reader_for_several_threads(collector: CollectorProcess, stored: list[str]) -> None:
     """Threads share a reader."""
-    reader = Reader(collector.endpoint, project=PROJECT)
+    reader = Reader(PROJECT, endpoint=collector.endpoint)
     found: list[int] = []
 
     def count() -> None:

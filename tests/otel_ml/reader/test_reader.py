@@ -47,7 +47,7 @@ def reader(collector: CollectorProcess) -> Iterator[Reader]:
     client.model("weights", params={"rate": 0.1}).log_metrics({"accuracy": 0.5}, step=7)
     assert client.flush()
     client.close()
-    with Reader(collector.endpoint, project=PROJECT) as made:
+    with Reader(PROJECT, endpoint=collector.endpoint) as made:
         yield made
 
 

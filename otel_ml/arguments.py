@@ -1,0 +1,209 @@
+"""What our own calls are given: a value is taken, or refused where it is given, in words.
+
+The checks look at types, never at what an object answers about itself: it may be hostile.
+"""
+
+import os
+import sys
+import threading
+from collections.abc import Collection, Mapping
+from itertools import islice
+from typing import Any, Final, TypeVar
+
+from otel_ml import attributes as names
+from otel_ml.described import type_name
+
+T = TypeVar("T")
+
+NAME_CHARS: Final = 1_024
+
+_MAX_FLOAT: Final = sys.float_info.max
+_MAX_PROJECT_CHARS: Final = 128
+_SHOWN_CHARS: Final = 80
+_SHOWN_ITEMS: Final = 4
+# A browser takes a part of a path with such a name for a way up, however it is written.
+_WAYS_UP: Final = frozenset({".", ".."})
+_SCHEMES: Final = ("http://", "https://")
+_PLAIN: Final = frozenset({str, int, float, complex, bool, bytes, type(None)})
+_BRACKETS: Final[Mapping[type, str]] = {list: "[]", tuple: "()", set: "{}"}
+
+
+class InvalidArgumentError(ValueError):
+    """An argument of a call of ours is none of what it takes: the call does nothing."""
+
+
+def invalid(argument: str, value: object, expected: str) -> InvalidArgumentError:
+    """Make the error that says which argument is wrong, and what would be right."""
+    return InvalidArgumentError(f"Invalid {argument} {show(value)}: expected {expected}")
+
+
+def show(value: object, depth: int = 2) -> str:
+    """Show a value in a message: short, and without calling any code of the host's."""
+    kind = type(value)
+    if kind in _PLAIN:
+        text = repr(value[: _SHOWN_CHARS + 1] if isinstance(value, str | bytes) else value)
+        return text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS]}…"
+    if depth and kind is dict:
+        pairs: dict[object, object] = value  # type: ignore[assignment]  # just checked
+        head = islice(pairs.items(), _SHOWN_ITEMS)
+        shown = [f"{show(key, depth - 1)}: {show(item, depth - 1)}" for key, item in head]
+        return _within("{}", shown, len(pairs))
+    if depth and kind in _BRACKETS:
+        items: Collection[object] = value  # type: ignore[assignment]  # just checked
+        shown = [show(item, depth - 1) for item in islice(items, _SHOWN_ITEMS)]
+        return _within(_BRACKETS[kind], shown, len(items))
+    return f"of type {type_name(value).removeprefix('builtins.')}"
+
+
+def _within(brackets: str, shown: list[str], length: int) -> str:
+    more = ["…"] if length > len(shown) else []
+    return f"{brackets[0]}{', '.join([*shown, *more])}{brackets[1]}"
+
+
+def check_text(
+    argument: str, value: object, most: int = NAME_CHARS, *, may_be_empty: bool = False
+) -> str:
+    """Return a text of at most so many characters, as a `str` of Python's own.
+
+    Raises:
+        ValueError: It is none.
+    """
+    if issubclass(type(value), str):
+        text = str.__str__(value)
+        if (text or may_be_empty) and len(text) <= most:
+            return text
+    least = 0 if may_be_empty else 1
+    raise invalid(argument, value, f"a text of {least} to {most:,} characters")
+
+
+def check_optional_text(argument: str, value: object, most: int = NAME_CHARS) -> str | None:
+    """Return a text, or None.
+
+    Raises:
+        ValueError: It is neither.
+    """
+    return None if value is None else check_text(argument, value, most, may_be_empty=True)
+
+
+def check_key(value: object) -> str | None:
+    """Return a key, or None. It is a secret, which no message shows.
+
+    Raises:
+        ValueError: It is neither.
+    """
+    if value is None or issubclass(type(value), str):
+        return value  # type: ignore[return-value]  # just checked
+    raise InvalidArgumentError(
+        f"Invalid api_key of type {type_name(value)}: expected a text, or None"
+    )
+
+
+def check_flag(argument: str, value: object) -> bool:
+    """Return True or False.
+
+    Raises:
+        ValueError: It is neither.
+    """
+    if value is True or value is False:
+        return value
+    raise invalid(argument, value, "True or False")
+
+
+def check_number(
+    argument: str, value: object, least: float = -_MAX_FLOAT, most: float = _MAX_FLOAT
+) -> float:
+    """Return a finite number of Python's own from `least` to `most`.
+
+    Raises:
+        ValueError: It is none.
+    """
+    if type(value) is int or issubclass(type(value), float):
+        number: float = value  # type: ignore[assignment]  # just checked
+        if least <= number <= most:
+            return number
+    is_any = most == _MAX_FLOAT
+    raise invalid(
+        argument, value, "a finite number" if is_any else f"a number from {least:g} to {most:g}"
+    )
+
+
+def check_integer(argument: str, value: object, least: int, most: int) -> int:
+    """Return an integer from `least` to `most`.
+
+    Raises:
+        ValueError: It is none.
+    """
+    if type(value) is int and least <= value <= most:
+        return value
+    raise invalid(argument, value, f"an integer from {least} to {most:,}")
+
+
+def check_seconds(argument: str, value: object, *, may_be_zero: bool = False) -> float:
+    """Return a time to wait, at most as long as threads can wait.
+
+    Raises:
+        ValueError: It is none.
+    """
+    kind = type(value)
+    if kind is int or issubclass(kind, float):
+        seconds: float = value  # type: ignore[assignment]  # just checked
+        if 0 < seconds <= threading.TIMEOUT_MAX or (may_be_zero and seconds == 0):
+            return seconds
+    least = "a number of seconds, 0 or more" if may_be_zero else "a positive number of seconds"
+    raise invalid(argument, value, least)
+
+
+def check_mapping(argument: str, value: object, expected: str) -> Mapping[Any, Any]:
+    """Return a mapping.
+
+    Raises:
+        ValueError: It is none.
+    """
+    if issubclass(type(value), Mapping):
+        return value  # type: ignore[return-value]  # just checked
+    raise invalid(argument, value, expected)
+
+
+def check_callable(argument: str, value: T, expected: str) -> T:
+    """Return what can be called, no class of the host's asked whether.
+
+    Raises:
+        ValueError: It cannot.
+    """
+    if callable(value):
+        return value
+    raise invalid(argument, value, expected)
+
+
+def check_one_of(argument: str, value: object, known: Collection[str]) -> str:
+    """Return one of the words that are known.
+
+    Raises:
+        ValueError: It is none of them.
+    """
+    if issubclass(type(value), str) and value in known:
+        return str.__str__(value)
+    raise invalid(argument, value, f"one of {sorted(known)}")
+
+
+def choose_project(given: object, most: int = _MAX_PROJECT_CHARS) -> str:
+    """Name the project: what is given, else ``OTEL_ML_PROJECT``, else ``default``.
+
+    Args:
+        given: What is given; None and an empty text are nothing.
+        most: How many characters it may have; beyond 128 it is one that others recorded.
+
+    Raises:
+        ValueError: No page's address can hold the name, or it is none.
+    """
+    chosen = given
+    if given is None or (type(given) is str and not given):
+        chosen = os.environ.get("OTEL_ML_PROJECT") or names.DEFAULT_PROJECT
+    if issubclass(type(chosen), str):
+        name = str.__str__(chosen)
+        if name.startswith(_SCHEMES):
+            raise invalid("project", name, "a name; an address is given as endpoint")
+        is_ours = name.isprintable() or most > _MAX_PROJECT_CHARS
+        if 0 < len(name) <= most and is_ours and name not in _WAYS_UP:
+            return name
+    raise invalid("project", chosen, f"1 to {most} printable characters, not '.' or '..'")

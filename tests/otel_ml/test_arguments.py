@@ -1,0 +1,462 @@
+"""Every public call takes what it is given or refuses it at once: all calls, arguments, values."""
+
+import enum
+import inspect
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from importlib import import_module
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd  # type: ignore[import-untyped]  # it carries no types
+import pytest
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from PIL import Image
+
+from docs.make_reference import INTERNAL
+from otel_ml import Client, Judge, LLMJudge, testing, types
+from otel_ml.errors import trouble
+from otel_ml.reader import Reader, ReaderError
+from tests.otel_ml.hostile import HostileClass, HostileType
+
+MODULES: Final = ("otel_ml", "otel_ml.reader", "otel_ml.testing", "otel_ml.types")
+
+
+def rubric(outputs: object) -> float:
+    return 1.0
+
+
+JUDGE: Final = Judge("positive", "", rubric)
+FRAME: Final = pd.DataFrame({"a": [1]})
+RUN_ID: Final = f"{'1' * 32}-{'2' * 16}"
+
+
+class Wrapper(types.Native):
+    """One of a user's own."""
+
+
+class Word(str, enum.Enum):
+    TEXT = "text"
+
+
+# One of each sort that a call may be given.
+VALUES: Final[Mapping[str, Any]] = MappingProxyType(
+    {
+        "None": None,
+        "True": True,
+        "5": 5,
+        "0": 0,
+        "-1": -1,
+        "0.5": 0.5,
+        "nan": float("nan"),
+        "inf": float("inf"),
+        "10**400": 10**400,
+        "1j": 1j,
+        "''": "",
+        "'text'": "text",
+        "'..'": "..",
+        "long text": "x" * 100_000,
+        "word": Word.TEXT,
+        "b'x'": b"x",
+        "[]": [],
+        "[1]": [1],
+        "['text']": ["text"],
+        "{}": {},
+        "{'a': 1}": {"a": 1},
+        "{1: 'a'}": {1: "a"},
+        "{1}": {1},
+        "range": range(3),
+        "object": object(),
+        "function": rubric,
+        "class": dict,
+        "judge": JUDGE,
+        "exception": KeyError("a"),
+        "datetime": datetime(2026, 11, 21),  # noqa: DTZ001 - without a zone, as users write it
+        "path": Path("models"),
+        "array": np.array([1, 2]),
+        "frame": FRAME,
+        "wrapper": types.Text("a"),
+        "hostile class": HostileClass(),
+        "hostile type": HostileType(),
+    }
+)
+
+
+@dataclass(frozen=True)
+class Sort:
+    """What an argument takes: these of `VALUES`, and no other one."""
+
+    taken: frozenset[str]
+
+
+def sort(*taken: str) -> Sort:
+    assert set(taken) <= set(VALUES), taken
+    return Sort(frozenset(taken))
+
+
+def also(base: Sort, *taken: str) -> Sort:
+    return Sort(base.taken | sort(*taken).taken)
+
+
+def but(base: Sort, *refused: str) -> Sort:
+    return Sort(base.taken - sort(*refused).taken)
+
+
+ANY: Final = sort(*VALUES)
+NAME: Final = sort("'text'", "'..'", "word")
+OPTIONAL_NAME: Final = also(NAME, "None")
+OPTIONAL_TEXT: Final = also(OPTIONAL_NAME, "''")
+FLAG: Final = sort("True")
+OPTIONAL_FLAG: Final = sort("True", "None")
+NUMBER: Final = sort("5", "0", "-1", "0.5")
+POSITIVE: Final = sort("5", "0.5")
+MAPPING: Final = sort("{}", "{'a': 1}", "{1: 'a'}")
+OPTIONAL_MAPPING: Final = also(MAPPING, "None")
+FUNCTION: Final = sort("function", "class")
+OPTIONAL_FUNCTION: Final = also(FUNCTION, "None")
+KIND: Final = sort()
+TAGS: Final = also(OPTIONAL_MAPPING, "[]")
+MOMENT: Final = also(OPTIONAL_TEXT, "datetime")
+LONG_TEXT: Final = also(NAME, "''")
+DATA: Final = sort("wrapper")
+NONE: Final = sort("None")
+TRACED: Final = {
+    "name": OPTIONAL_NAME,
+    "kind": KIND,
+    "tags": OPTIONAL_MAPPING,
+    "params": also(OPTIONAL_MAPPING, *FUNCTION.taken),
+    "version_on": sort(),
+    "capture": NONE,
+    "provider": NONE,
+    "model": NONE,
+}
+TRACE: Final = {"function": sort("function", "None"), **TRACED}
+ASSESS: Final = {
+    "judges": sort("judge"),
+    "inline": FLAG,
+    "sample": sort("0", "0.5"),
+    **TRACED,
+}
+OPEN: Final = {
+    "name": NAME,
+    "kind": KIND,
+    "params": OPTIONAL_MAPPING,
+    "tags": TAGS,
+    "session": ANY,
+    "user": ANY,
+    "trace_key": ANY,
+}
+FLUSH: Final = {"timeout_s": also(POSITIVE, "0")}
+LINE: Final = {"text": ANY}
+STEP: Final = sort("None", "5", "0", "-1", "True")
+READ: Final = {"where": LONG_TEXT, "start": MOMENT, "end": MOMENT}
+
+# Every public call, its arguments and what they take: a new one without a row is a failure.
+ROWS: Final[Mapping[str, Mapping[str, Sort]]] = {
+    "otel_ml.Client": {
+        "project": sort("None", "''", "'text'", "word"),
+        "api_key": also(OPTIONAL_TEXT, "long text"),
+        "endpoint": OPTIONAL_TEXT,
+        "exporter": NONE,
+        "tracer_provider": NONE,
+        "join": sort(),
+        "spool": also(OPTIONAL_NAME, "path"),
+        "flush_on_sigterm": FLAG,
+        "redact": OPTIONAL_FUNCTION,
+        "redact_keys": sort("[]", "['text']", "{}", "{'a': 1}", "frame"),
+    },
+    "otel_ml.Client.trace": TRACE,
+    "otel_ml.Client.assess": ASSESS,
+    "otel_ml.Client.add_judge": {"judge": sort("judge")},
+    "otel_ml.Client.run": OPEN,
+    "otel_ml.Client.about": {"run_id": sort(), "trace_key": but(ANY, "None"), "tag": sort()},
+    "otel_ml.Client.model": {
+        "name": NAME,
+        "params": OPTIONAL_MAPPING,
+        "artifact": sort("None", "b'x'", "'..'"),
+    },
+    "otel_ml.Client.flush": FLUSH,
+    "otel_ml.Judge": {
+        "name": NAME,
+        "description": LONG_TEXT,
+        "scoring_rubric": FUNCTION,
+        "passing_criteria": OPTIONAL_FUNCTION,
+        "timeout_s": POSITIVE,
+        "cache": FLAG,
+    },
+    "otel_ml.Judge.evaluate": {"inputs": MAPPING, "outputs": ANY},
+    "otel_ml.LLMJudge": {
+        "name": NAME,
+        "rubric": NAME,
+        "ask": FUNCTION,
+        "minimum": sort("0", "-1", "0.5"),
+        "maximum": sort("5", "0.5"),
+        "labels": sort("None", "{'a': 1}"),
+        "passing_criteria": OPTIONAL_FUNCTION,
+        "description": also(LONG_TEXT, "None"),
+        "retries": sort("5", "0"),
+        "timeout_s": POSITIVE,
+        "cache": FLAG,
+    },
+    "otel_ml.LLMJudge.evaluate": {"inputs": MAPPING, "outputs": ANY},
+    "otel_ml.Run.tag": {"tags": TAGS, "more": ANY},
+    "otel_ml.Run.debug": LINE,
+    "otel_ml.Run.info": LINE,
+    "otel_ml.Run.warning": LINE,
+    "otel_ml.Run.error": LINE,
+    "otel_ml.Run.log": {"ref": NAME, "value": ANY},
+    "otel_ml.Run.log_metric": {
+        "name": NAME,
+        "value": also(NUMBER, "nan", "inf", "[]", "[1]", "array", "frame"),
+        "step": STEP,
+        "overwrite": FLAG,
+        "single_value": FLAG,
+    },
+    "otel_ml.Run.log_metrics": {"values": sort("{}", "{'a': 1}"), "step": STEP, "overwrite": FLAG},
+    "otel_ml.Run.feedback": {
+        "name": NAME,
+        "score": also(NUMBER, "None", "inf", "frame"),
+        "passed": OPTIONAL_FLAG,
+        "label": OPTIONAL_TEXT,
+        "explanation": OPTIONAL_TEXT,
+        "source": sort(),
+    },
+    "otel_ml.Run.set_output": {"value": ANY},
+    "otel_ml.Run.identify": {"session": ANY, "user": ANY},
+    "otel_ml.Run.end": {"error": sort("None", "exception")},
+    "otel_ml.Score": {"value": ANY, "label": ANY, "explanation": ANY},
+    "otel_ml.Tag": {"name": NAME, "value": ANY, "type": OPTIONAL_TEXT, "group": OPTIONAL_TEXT},
+    "otel_ml.add_judge": {"judge": sort("judge")},
+    "otel_ml.assess": ASSESS,
+    "otel_ml.flush": FLUSH,
+    "otel_ml.run": OPEN,
+    "otel_ml.trace": TRACE,
+    "otel_ml.wrap": {"function": FUNCTION},
+    "otel_ml.reader.Reader": {
+        "project": sort("None", "''", "'text'", "word"),
+        "api_key": also(OPTIONAL_TEXT, "long text"),
+        "endpoint": OPTIONAL_TEXT,
+        "timeout_s": POSITIVE,
+    },
+    "otel_ml.reader.Reader.runs": {
+        **READ,
+        "limit": sort("None", "5", "0"),
+        "order": sort(),
+    },
+    "otel_ml.reader.Reader.run": {"run_id": NAME},
+    "otel_ml.reader.Reader.trace": {"key": NAME},
+    "otel_ml.reader.Reader.versions": {"model": NAME},
+    "otel_ml.reader.Reader.version": {"model": NAME, "number": sort("5")},
+    "otel_ml.reader.Reader.metrics": {
+        "run_id": LONG_TEXT,
+        "name": OPTIONAL_TEXT,
+        "model": OPTIONAL_TEXT,
+        "version": sort("None", "5"),
+        "points": sort("5"),
+    },
+    "otel_ml.reader.Reader.artifacts": {
+        "run_id": OPTIONAL_TEXT,
+        "trace": OPTIONAL_TEXT,
+        "start": MOMENT,
+        "end": MOMENT,
+    },
+    "otel_ml.reader.Reader.artifact": {"ref": NAME, "run_id": LONG_TEXT, "trace": NONE},
+    "otel_ml.reader.Reader.feedback": {
+        "judge": NAME,
+        "run_id": OPTIONAL_TEXT,
+        "trace_id": OPTIONAL_TEXT,
+        "trace_key": OPTIONAL_TEXT,
+        "tag": OPTIONAL_TEXT,
+        "score": also(NUMBER, "None"),
+        "passed": OPTIONAL_FLAG,
+        "label": OPTIONAL_TEXT,
+        "explanation": OPTIONAL_TEXT,
+        "source": sort(),
+        "time": MOMENT,
+        "statement_id": OPTIONAL_TEXT,
+    },
+    "otel_ml.reader.Reader.export": {"kind": sort(), **READ, "columns": LONG_TEXT},
+    "otel_ml.reader.Runs.to_arrow": {"columns": LONG_TEXT},
+    "otel_ml.reader.Runs.to_pandas": {"columns": LONG_TEXT},
+    "otel_ml.testing.record": {"client": NONE},
+    "otel_ml.testing.Records.named": {"name": NAME},
+    "otel_ml.types.Bytes": {"data": sort("b'x'")},
+    "otel_ml.types.DataFrame": {"data": sort("frame")},
+    "otel_ml.types.Image": {"data": sort(), "lossless": FLAG},
+    "otel_ml.types.Native": {"data": ANY},
+    "otel_ml.types.Numpy": {"data": sort("array")},
+    "otel_ml.types.Series": {"data": sort()},
+    "otel_ml.types.Text": {"data": also(LONG_TEXT, "long text")},
+    "otel_ml.types.describe": {"data": DATA},
+    "otel_ml.types.dump": {"data": DATA},
+    "otel_ml.types.load": {"jcr": sort()},
+    "otel_ml.types.register": {"cls": sort(), "name": also(NAME, "None")},
+    "otel_ml.types.wrap": {"value": ANY},
+}
+
+# What a call is given besides, when it needs more than the argument that is looked at.
+BESIDES: Final[Mapping[str, Mapping[str, Any]]] = {
+    "otel_ml.Client.add_judge": {"judge": JUDGE},
+    "otel_ml.Client.run": {"name": "a"},
+    "otel_ml.Client.model": {"name": "a"},
+    "otel_ml.Judge": {"name": "a", "description": "", "scoring_rubric": rubric},
+    "otel_ml.Judge.evaluate": {"inputs": {}, "outputs": 1},
+    "otel_ml.LLMJudge": {"name": "a", "rubric": "a", "ask": rubric, "minimum": 0, "maximum": 1},
+    "otel_ml.LLMJudge.evaluate": {"inputs": {}, "outputs": 1},
+    "otel_ml.Run.log": {"ref": "a", "value": 1},
+    "otel_ml.Run.log_metric": {"name": "a", "value": 1},
+    "otel_ml.Run.log_metrics": {"values": {"a": 1}},
+    "otel_ml.Run.feedback": {"name": "a", "passed": True, "label": "a"},
+    "otel_ml.Score": {"value": 1.0},
+    "otel_ml.Tag": {"name": "a", "value": 1},
+    "otel_ml.run": {"name": "a"},
+    "otel_ml.reader.Reader.version": {"model": "a", "number": 1},
+    "otel_ml.reader.Reader.metrics": {"run_id": RUN_ID},
+    "otel_ml.reader.Reader.artifact": {"ref": "a", "run_id": RUN_ID},
+    "otel_ml.reader.Reader.feedback": {"judge": "a"},
+    "otel_ml.types.Image": {"data": Image.new("RGB", (1, 1))},
+    "otel_ml.types.register": {"cls": Wrapper},
+}
+
+
+# Their errors say what it is of, such as which metric's name.
+OTHERWISE_NAMED: Final = frozenset(
+    {
+        ("otel_ml.Client.assess", "judges"),
+        ("otel_ml.assess", "judges"),
+        ("otel_ml.Run.log_metrics", "values"),
+    }
+)
+
+
+def public_calls() -> Iterator[str]:
+    """Name every public function, class and method, and none that they inherit from elsewhere."""
+    internal = {f"otel_ml.{name}" for name in INTERNAL}
+    for module in map(import_module, MODULES):
+        for exported in module.__all__:
+            thing = getattr(module, exported)
+            path = f"{module.__name__}.{exported}"
+            if not isinstance(thing, type):
+                yield path
+                continue
+            if is_made(path, thing):
+                yield path
+            for name, member in inspect.getmembers(thing, inspect.isroutine):
+                # What wrappers of a user's own may redefine is called by us.
+                if name.startswith("_") or issubclass(thing, Exception | types.Data):
+                    continue
+                home = f"{member.__module__}.{getattr(member, '__qualname__', name)}"
+                if home.startswith("otel_ml.") and home not in internal:
+                    yield f"{path}.{name}"
+
+
+def is_made(path: str, thing: type) -> bool:
+    """Tell the classes that users make from those that they are only given."""
+    given = {"otel_ml.Run", "otel_ml.types.Data", "otel_ml.testing.Records"}
+    is_given = path.startswith(("otel_ml.reader.", "otel_ml.testing.")) or path in given
+    return path == "otel_ml.reader.Reader" or not (is_given or issubclass(thing, Exception))
+
+
+def arguments_of(path: str) -> list[str]:
+    call = find(path)
+    named = inspect.signature(call).parameters
+    is_method = path.count(".") > (2 if path.startswith(MODULES[1:]) else 1)
+    return list(named)[1:] if is_method and not isinstance(call, type) else list(named)
+
+
+def find(path: str) -> Any:
+    module = max((one for one in MODULES if path.startswith(f"{one}.")), key=len)
+    found: Any = import_module(module)
+    for name in path.removeprefix(f"{module}.").split("."):
+        found = getattr(found, name)
+    return found
+
+
+CASES: Final = [
+    pytest.param(path, argument, id=f"{path}({argument}=)")
+    for path, row in ROWS.items()
+    for argument in row
+]
+
+
+@pytest.fixture(scope="module")
+def owners() -> Iterator[Mapping[str, object]]:
+    """What methods are called on; nothing leaves the process, and nobody answers a reader."""
+    client = Client("arguments", exporter=InMemorySpanExporter(), join=False)
+    reader = Reader("arguments", endpoint="http://127.0.0.1:9", timeout_s=0.01)
+    with testing.record() as records, client.run("owner") as run:
+        yield {
+            "otel_ml.Client": client,
+            "otel_ml.Judge": JUDGE,
+            "otel_ml.LLMJudge": LLMJudge("a", "a", lambda _prompt: "no reply", retries=0),
+            "otel_ml.Run": run,
+            "otel_ml.reader.Reader": reader,
+            "otel_ml.reader.Runs": reader.runs(),
+            "otel_ml.testing.Records": records,
+        }
+    client.close()
+
+
+@pytest.fixture(autouse=True)
+def _small_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work where a path that is taken leads to nothing large."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+
+
+def call(owners: Mapping[str, object], path: str, argument: str, value: object) -> object:
+    """Call with this value; a context is entered, since only that runs it."""
+    owner, _, name = path.rpartition(".")
+    if path == "otel_ml.Run.end":
+        client: Any = owners["otel_ml.Client"]
+        called = client.run("ended").end
+    else:
+        called = getattr(owners[owner], name) if owner in owners else find(path)
+    kind = inspect.signature(called).parameters[argument].kind
+    besides = BESIDES.get(path, {})
+    if kind is inspect.Parameter.VAR_POSITIONAL:
+        return called(value, **besides)
+    if kind is inspect.Parameter.POSITIONAL_ONLY:
+        return called(value)
+    made = called(**{**besides, argument: value})
+    if path == "otel_ml.testing.record":
+        with made:
+            pass
+    return made
+
+
+def test_every_public_call_has_a_row() -> None:
+    """The table names every public call and each of its arguments, and no other one."""
+    told = {path: sorted(row) for path, row in ROWS.items()}
+    found = {path: sorted(arguments_of(path)) for path in public_calls()}
+    assert told == {path: arguments for path, arguments in found.items() if arguments}
+
+
+@pytest.mark.parametrize(("path", "argument"), CASES)
+def test_values_are_taken_or_refused(
+    owners: Mapping[str, object], path: str, argument: str
+) -> None:
+    """A value is taken without trouble, or refused by an error that names argument and value."""
+    found = {value: outcome_of(owners, path, argument, value) for value in VALUES}
+    taken = ROWS[path][argument].taken
+    assert found == {value: "taken" if value in taken else "refused" for value in VALUES}
+
+
+def outcome_of(owners: Mapping[str, object], path: str, argument: str, value: str) -> str:
+    before = trouble()
+    try:
+        call(owners, path, argument, VALUES[value])
+    except ReaderError:  # asked, and not answered
+        pass
+    except (ValueError, TypeError) as error:
+        said = str(error)
+        is_named = argument in said or (path, argument) in OTHERWISE_NAMED
+        is_told = re.match(r"Invalid .*expected |Unknown .*expected |Expected ", said, re.DOTALL)
+        return "refused" if is_named and is_told and len(said) < 1_000 else said
+    except RuntimeError as error:
+        return "taken" if str(error).startswith("Already recording") else repr(error)[:200]
+    return "taken" if trouble() == before else f"trouble: {trouble()}"
