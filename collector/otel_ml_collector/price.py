@@ -1,13 +1,16 @@
-"""What the settings say of the price of a model, read from text."""
+"""Money: what the settings say of the price of a model, and how a cost is written."""
 
 import json
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Final
 
 _MOST_PRICES: Final = 10_000
 _FIELDS: Final = ("input", "output", "cached", "reasoning")
+_DIGITS: Final = 3  # of a cost below a dollar, on pages and in a shell
+_EXACT_DIGITS: Final = 15  # of any cost: the others are of binary fractions, not of prices
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,3 +75,17 @@ def _table(place: str, said: object) -> Mapping[str, Any]:
     if not isinstance(said, dict):
         raise ValueError(f"{place}: expected a table")  # noqa: TRY004 - it is the text that is wrong
     return said
+
+
+def round_cost(cost: float | None) -> float | None:
+    """Return a cost as stores and answers carry it: 0.0003, not 0.00030000000000000003."""
+    return None if cost is None else float(f"{cost:.{_EXACT_DIGITS}g}")
+
+
+def write_cost(cost: float | None) -> str:
+    """Write a cost for people, in US dollars: ``$ 0.00032``, ``$ 1,204.50``; a dash for none."""
+    if cost is None:
+        return "\u2013"
+    if not cost or not 0 < abs(cost) < 1:
+        return f"$ {cost:,.2f}" if cost else "$ 0"
+    return f"$ {Decimal(f'{cost:.{_DIGITS}g}').normalize():f}"

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
+from otel_ml_collector.price import write_cost
 from otel_ml_collector.span import Scope, Span, Value
 from tests.browser.conftest import Tab
 from tests.otel_ml_collector.spans import (
@@ -376,8 +377,8 @@ def test_tokens_and_cost(tab: Tab, story: Story) -> None:
     expect(facts).to_contain_text("1,200 in (200 cached), 30 out")
     cost = story.collector.get(f"/runs/{id_of(story.answer)}")["cost"]
     assert cost > 0
-    expect(facts).to_contain_text(f"${cost:.2g}")
-    total = f"The trace in all: tokens 1,200 in (200 cached), 30 out; cost ${cost:.2g}."
+    expect(facts).to_contain_text(write_cost(cost))
+    total = f"The trace in all: tokens 1,200 in (200 cached), 30 out; cost {write_cost(cost)}."
     expect(page.locator("#trace-total")).to_have_text(total)
 
 

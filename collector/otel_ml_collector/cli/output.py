@@ -11,6 +11,7 @@ from typing import Any, Final
 from otel_ml.reader.errors import show
 from otel_ml_collector.cli.failure import DONE, NOTHING, USAGE, CommandFailed
 from otel_ml_collector.cli.table import write_table
+from otel_ml_collector.price import write_cost
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -118,6 +119,8 @@ def _to_cell(value: object, name: str) -> str:
         return value[:_SECONDS].replace("T", " ")
     if value is None or value in ("", {}, []):
         return "-"
+    if name == "cost" and isinstance(value, float):
+        return write_cost(value)
     if isinstance(value, Mapping):
         text = ", ".join(
             f"{name}={_short(item)}" for name, item in value.items() if item is not None

@@ -10,6 +10,7 @@ from otel_ml_collector.mapping.artifacts import is_artifact
 from otel_ml_collector.mapping.check import is_span_id
 from otel_ml_collector.mapping.found import Found
 from otel_ml_collector.mapping.values import preview, to_json, to_sorted_json
+from otel_ml_collector.price import round_cost
 from otel_ml_collector.records import Run, Tag
 from otel_ml_collector.span import Span
 
@@ -78,7 +79,7 @@ def make_run(
         output_tokens=found.get("output_tokens"),
         cached_tokens=found.get("cached_tokens"),
         reasoning_tokens=found.get("reasoning_tokens"),
-        cost=found.get("cost"),
+        cost=round_cost(found.get("cost")),
         params=found.get("params", ""),
         logs=found.get("logs", []),
         events=_events(span) if span.events else "",

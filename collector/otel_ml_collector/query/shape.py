@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
+from otel_ml_collector.price import round_cost
 from otel_ml_collector.query.answers.parts import Tokens
 from otel_ml_collector.query.answers.runs import RunSummary
 from otel_ml_collector.query.late import Said, find_said
@@ -58,7 +59,7 @@ def make_summary(row: Row, said: Said) -> RunSummary:
         provider=row["provider"],
         provider_model=row["provider_model"],
         tokens=tokens_of(row),
-        cost=row["cost"],
+        cost=round_cost(row["cost"]),
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from otel_ml_collector.errors import BadQuery
+from otel_ml_collector.price import round_cost
 from otel_ml_collector.query.answers.parts import Tokens
 from otel_ml_collector.query.answers.stats import (
     AllStats,
@@ -238,7 +239,7 @@ def _figures(row: Row, judges: Sequence[JudgeFigures]) -> Figures:
         p90_ms=p90,
         p99_ms=p99,
         tokens=tokens_of(row),
-        cost=row["cost"] if row["priced"] else None,
+        cost=round_cost(row["cost"]) if row["priced"] else None,
         judges=list(judges),
     )
 

@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from otel_ml_collector.errors import BadQuery, CollectorError
 from otel_ml_collector.keyring import SESSION_COOKIE
+from otel_ml_collector.price import write_cost
 from otel_ml_collector.query.answers.problem import Problem
 from otel_ml_collector.query.problems import problem_of
 from otel_ml_collector.query.times import to_rfc3339
@@ -53,7 +54,7 @@ def _templates() -> Jinja2Templates:
         duration=view.duration,
         elapsed_ms=view.elapsed_ms,
         moment=view.moment,
-        money=view.money,
+        money=write_cost,
         number=view.number,
         rfc3339=to_rfc3339,
         score=view.score,

@@ -65,13 +65,6 @@ def size(value: int) -> str:
     return f"{value} bytes"
 
 
-def money(value: float | None) -> str:
-    """Write a cost, in the currency of the price list, with its first digits that count."""
-    if value is None:
-        return "–"
-    return f"{value:.2f}" if value >= 1 or value == 0 else f"{value:.2g}"
-
-
 def percent(part: int, whole: int) -> str:
     """Write a share; a dash when there is nothing to share."""
     if not whole:

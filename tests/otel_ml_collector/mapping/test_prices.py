@@ -10,7 +10,7 @@ import pytest
 from otel_ml import attributes as names
 from otel_ml_collector.mapping import Filing, Prices, map_spans
 from otel_ml_collector.mapping.prices import Usage
-from otel_ml_collector.price import Price, read_prices
+from otel_ml_collector.price import Price, read_prices, round_cost, write_cost
 from otel_ml_collector.span import Value
 from tests.otel_ml_collector.spans import NOW_NS, SCOPE, make_span
 
@@ -218,3 +218,21 @@ def test_long_names() -> None:
         tracemalloc.stop()
     assert found == {None}
     assert kept < 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("cost", "text", "stored"),
+    [
+        (None, "\u2013", None),
+        (0.0, "$ 0", 0.0),
+        (3e-06, "$ 0.000003", 3e-06),
+        (0.00030000000000000003, "$ 0.0003", 0.0003),
+        (0.00032149, "$ 0.000321", 0.00032149),
+        (0.5, "$ 0.5", 0.5),
+        (1.0, "$ 1.00", 1.0),
+        (1204.5, "$ 1,204.50", 1204.5),
+    ],
+)
+def test_money(cost: float | None, text: str, stored: float | None) -> None:
+    """A cost is written without an exponent, and kept without digits of binary fractions."""
+    assert (write_cost(cost), round_cost(cost)) == (text, stored)
