@@ -10,17 +10,21 @@ from opentelemetry.context import Context
 from otel_ml import attributes as names
 from otel_ml.capture_mode import LEFT_OUT
 from otel_ml.current import UNSET, Run
+from otel_ml.described import is_stream
 from otel_ml.errors import report
 from otel_ml.recorder import Recorder
+from otel_ml.redaction import NOTE as REDACTED
 from otel_ml.span import is_sampled
 from otel_ml.traced import Traced
-from otel_ml.values import TRUNCATED
+from otel_ml.values import NOT_FOLLOWED, TRUNCATED, encode_whole
+from otel_ml.versions.structure import MESSAGE
 
 if TYPE_CHECKING:
     from otel_ml.genai.generative import Generative
     from otel_ml.judges.judge import Evaluation
 
 _NOWHERE: Final = Context()
+_PLAIN: Final = frozenset({str, int, float, bool, type(None), dict, list, tuple})  # no streams
 
 
 class Call(Run):
@@ -73,10 +77,12 @@ class Call(Run):
             self.hand_over(end_ns)
             return
         try:
-            returned, output = output, self._put_output(output)
+            returned, (output, whole) = output, self._put_output(output)
             if self._traced.generative is not None:
-                self._describe_response(self._traced.generative, returned, output)
-            self._constants = self._traced.describe_version(self._facts, output, end_ns, recorder)
+                self._describe_response(self._traced.generative, returned, output, whole)
+            if whole is not output and whole is not None and type(whole) is not str:
+                whole = MESSAGE
+            self._constants = self._traced.describe_version(self._facts, whole, end_ns, recorder)
             if self._traced.judges:
                 self._judge(output, end_ns, recorder)
                 self._count_cost(end_ns)
@@ -100,9 +106,9 @@ class Call(Run):
             recorder = self._recorder
             if recorder is not None:
                 if output is not None or self._output is not UNSET:
-                    shown = self._put_output(output)
+                    shown, whole = self._put_output(output)
                     if self._traced.generative is not None:
-                        self._describe_response(self._traced.generative, output, shown)
+                        self._describe_response(self._traced.generative, output, shown, whole)
                 self._constants = self._traced.describe_version(self._facts, None, end_ns, recorder)
         except Exception as problem:  # noqa: BLE001 - telemetry never raises
             report("trace", problem)
@@ -132,25 +138,72 @@ class Call(Run):
             self._note("outputs", LEFT_OUT)
             self._output = value
 
-    def _put_output(self, output: object) -> object:
-        """Write the output, unless another one was set; return the one that counts."""
+    def _put_output(self, output: object) -> tuple[object, object]:
+        """Write the output, unless another one was set.
+
+        Returns:
+            What counts as the output, and of a stream the message that its chunks amount to; None
+            for a stream that is not followed.
+        """
         if self._output is not UNSET:
             output, self._output = self._output, UNSET
-        elif self._traced.capture.outputs:
-            self._put(names.OUTPUTS, "outputs", output)
+            return output, output
+        whole: object = self._join(output)
+        if self._traced.capture.outputs:
+            self._put(names.OUTPUTS, "outputs", whole)
+            if whole is not output:
+                self._put_chunks(output)
         else:
             self._note("outputs", LEFT_OUT)
-        return output
+        if type(output) not in _PLAIN and is_stream(output):
+            self._note("outputs", NOT_FOLLOWED)
+            return output, None
+        return output, whole
+
+    def _join(self, output: object) -> object:
+        """Put the chunks of a model's stream together; any other output stays what it is."""
+        if names.STREAM_CHUNKS not in self._facts or not output or type(output) is not list:
+            return output
+        chunks: list[object] = output
+        kind = type(chunks[0])
+        if kind is str:
+            texts = [chunk for chunk in chunks if type(chunk) is str]
+            return "".join(texts) if len(texts) == len(chunks) else chunks
+        if kind in _PLAIN and kind is not dict:
+            return chunks
+        from otel_ml.genai.chunks import is_chunk, join_chunks  # most streams are none of a model's
+
+        is_told = self._traced.generative is not None
+        return join_chunks(chunks) if is_told or is_chunk(chunks[0]) else chunks
+
+    def _put_chunks(self, chunks: object) -> None:
+        """Write chunks beside what they amount to, unless something was hidden there.
+
+        A secret that stands across two chunks would not be seen in them.
+        """
+        if REDACTED in self._notes.get("outputs", ()):
+            self._note("chunks", REDACTED)
+            return
+        redaction = self._traced.recorder.redaction
+        text = encode_whole(chunks)
+        if text is None or redaction.concerns(chunks, text):
+            text, notes = redaction.encode(chunks)
+            self._note("chunks", *notes)
+        self._facts[names.OUTPUTS_CHUNKS] = text
+        self.weigh(len(text))
 
     def _describe_request(self, generative: "Generative", inputs: Mapping[str, Any]) -> None:
         redaction = self._traced.recorder.redaction if self._traced.capture.inputs else None
         self._add_generative(generative, generative.describe_inputs(inputs, redaction))
 
     def _describe_response(
-        self, generative: "Generative", returned: object, output: object
+        self, generative: "Generative", returned: object, output: object, whole: object
     ) -> None:
         redaction = self._traced.recorder.redaction if self._traced.capture.outputs else None
-        found = generative.describe_output(returned, output, self._facts, redaction)
+        told = [(returned, whole)]
+        if output is not returned:
+            told = [(returned, self._join(returned)), (output, output)]
+        found = generative.describe_output(told, self._facts, redaction)
         self._add_generative(generative, found)
 
     def _add_generative(self, generative: "Generative", found: Mapping[str, Any]) -> None:

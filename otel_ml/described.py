@@ -4,6 +4,7 @@ import dataclasses
 import datetime
 import enum
 import functools
+import io
 import uuid
 from collections.abc import Callable
 from typing import Any, Final
@@ -12,6 +13,7 @@ HEAD: Final = 8  # elements of a larger array, or rows of a table, that stand fo
 
 _SMALL: Final = 64  # elements of an array that is shown whole
 _REPR_CHARS: Final = 200
+_CLIENTS: Final = frozenset({"anthropic", "openai"})
 
 
 @functools.singledispatch
@@ -119,6 +121,20 @@ _DESCRIBERS: Final[dict[str, Callable[[Any], object]]] = {
     "polars": _describe_table,
     "PIL": _describe_image,
 }
+
+
+def is_stream(value: object) -> bool:
+    """Tell a value that gives its parts later, one at a time: it is never read here. Never raises.
+
+    A client of a model provider may return one that makes the stream when it is entered.
+    """
+    kind = type(value)
+    try:
+        if hasattr(kind, "__next__") or hasattr(kind, "__anext__"):
+            return not issubclass(kind, io.IOBase)
+        return kind.__module__.partition(".")[0] in _CLIENTS and "Stream" in kind.__name__
+    except Exception:  # noqa: BLE001 - a metaclass of the host's
+        return False
 
 
 def type_name(value: object) -> str:

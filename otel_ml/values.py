@@ -17,6 +17,7 @@ PREVIEW_BYTES: Final = 1024
 
 TRUNCATED: Final = "truncated"
 UNSERIALISABLE: Final = "unserialisable"
+NOT_FOLLOWED: Final = "not_followed"  # a stream that was returned, and whose chunks nobody sees
 
 _MAX_DEPTH: Final = 64
 _MORE: Final = "..."  # in ASCII: one other character doubles what a text costs to copy

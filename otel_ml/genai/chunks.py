@@ -1,7 +1,7 @@
 """What the chunks of a stream amount to: the response that the same call gives in one piece.
 
 Chunks may be text, chunks of OpenAI's chat completions (litellm makes the same), events of its
-responses, or events of Anthropic's messages.
+responses, events of Anthropic's messages, or LangChain's chunks of a message.
 """
 
 from collections.abc import Sequence
@@ -11,6 +11,12 @@ from otel_ml.genai.foreign import read, read_count, read_items, read_name, read_
 
 # What a delta adds to a block of Anthropic's: the field of both.
 _BLOCK_FIELDS: Final = ("text", "thinking")
+_LANGCHAIN: Final = "AIMessageChunk"
+
+
+def is_chunk(value: object) -> bool:
+    """Tell what may be a chunk where nobody said that a model is called; others are not read."""
+    return isinstance(value, dict) or read(type(value), "model_dump") is not None
 
 
 def join_chunks(chunks: Sequence[object]) -> object:
@@ -22,9 +28,16 @@ def join_chunks(chunks: Sequence[object]) -> object:
         return _join_blocks(events)
     if any(kind.startswith("response.") for kind, _ in events):
         return _join_events(events)
-    if any(read_items(chunk, "choices") for chunk in chunks):
+    if any(kind == _LANGCHAIN for kind, _ in events):
+        return _join_pieces(chunks)
+    if any(_is_choice(choice) for chunk in chunks for choice in read_items(chunk, "choices")):
         return _join_choices(chunks)
     return chunks
+
+
+def _is_choice(choice: object) -> bool:
+    """Tell a part of a completion from anything else that is called a choice."""
+    return read(choice, "delta") is not None or isinstance(read(choice, "text"), str)
 
 
 def _join_choices(chunks: Sequence[object]) -> dict[str, Any]:
@@ -69,13 +82,14 @@ class _Choice:
     def whole(self) -> dict[str, Any]:
         """Return the choice as it comes in one piece."""
         message: dict[str, Any] = {name: "".join(said) for name, said in self._texts.items()}
-        message["tool_calls"] = [
+        calls = [
             {
                 "id": call["id"],
                 "function": {"name": call["name"], "arguments": "".join(call["arguments"])},
             }
             for call in self._calls.values()
         ]
+        message |= {"tool_calls": calls} if calls else {}
         return {"message": {"role": "assistant", **message}, "finish_reason": self._reason}
 
 
@@ -123,3 +137,35 @@ def _join_events(events: Sequence[tuple[str, object]]) -> object:
         if kind == "response.output_text.delta"
     ]
     return "".join(said)
+
+
+def _join_pieces(chunks: Sequence[object]) -> dict[str, Any]:
+    """Join LangChain's chunks of one message: texts, blocks by their place, calls of tools."""
+    message: dict[str, Any] = {"role": "assistant"}
+    blocks: dict[object, dict[str, Any]] = {}
+    calls: dict[int, dict[str, Any]] = {}
+    texts: list[str] = []
+    for chunk in chunks:
+        about = read(chunk, "response_metadata")
+        for name, said in (
+            ("id", read_name(chunk, "id")),
+            ("model", read_name(about, "model_name", "model")),
+            ("stop_reason", read_name(about, "finish_reason", "stop_reason")),
+        ):
+            message |= {} if said is None else {name: said}
+        texts.append(read_text(chunk, "content") or "")
+        for block in read_items(chunk, "content"):
+            kind = read_name(block, "type") or "text"
+            if kind in _BLOCK_FIELDS:
+                _add_delta(blocks.setdefault((read(block, "index"), kind), {"type": kind}), block)
+        for call in read_items(chunk, "tool_call_chunks"):
+            whole = calls.setdefault(read_count(call, "index") or 0, {"arguments": []})
+            whole["id"] = read_name(call, "id") or whole.get("id")
+            whole["name"] = read_name(call, "name") or whole.get("name")
+            whole["arguments"].append(read_text(call, "args") or "")
+    for found in (*blocks.values(), *calls.values()):
+        for name in found.keys() & {*_BLOCK_FIELDS, "arguments"}:
+            found[name] = "".join(found[name])
+    content = [{"type": "text", "text": "".join(texts)}] if any(texts) else []
+    message["content"] = "".join(texts) if not blocks else [*blocks.values(), *content]
+    return message | ({"tool_calls": [*calls.values()]} if calls else {})

@@ -12,7 +12,6 @@ from typing import Any, Final
 
 from otel_ml import attributes as names
 from otel_ml.errors import report
-from otel_ml.genai.chunks import join_chunks
 from otel_ml.genai.foreign import read, read_items, read_name
 from otel_ml.genai.messages import find_input, find_output, find_system
 from otel_ml.genai.usage import find_usage
@@ -112,13 +111,16 @@ class Generative:
         return found
 
     def describe_output(
-        self, returned: object, output: object, known: Mapping[str, object], hide: Redaction | None
+        self,
+        told: Sequence[tuple[object, object]],
+        known: Mapping[str, object],
+        hide: Redaction | None,
     ) -> dict[str, Any]:
         """Return what the output of a call says of its response. Never raises.
 
         Args:
-            returned: What the function returned; of a stream its chunks.
-            output: The run's output, where another one was set.
+            told: What the function returned, then the run's output where another one was set;
+                each with what it amounts to, which of the chunks of a stream is one message.
             known: What the run says already.
             hide: What of its content is to be hidden; None for all of it.
         """
@@ -127,15 +129,14 @@ class Generative:
             first_chunk_ms = known.get(names.STREAM_FIRST_CHUNK_MS)
             if isinstance(first_chunk_ms, float):
                 found[names.GEN_AI_FIRST_CHUNK_S] = first_chunk_ms / 1e3
-            for said in (returned,) if output is returned else (returned, output):
-                whole = _whole(said, first_chunk_ms is not None)
+            for said, whole in told:
                 found.update(find_usage(said))
                 found.update(_read_response(whole))
             model = found.get(names.GEN_AI_RESPONSE_MODEL)
             if model is not None and not self._is_told(known):
                 found[names.GEN_AI_REQUEST_MODEL] = model
             if hide is not None and self.keeps_content:
-                found.update(_write(self._output_content(whole), hide))
+                found.update(_write(self._output_content(told[-1][1]), hide))
         except Exception as error:  # noqa: BLE001 - the border to the host's values
             report("gen_ai", error)
         return found
@@ -204,10 +205,6 @@ def _flat(inputs: Mapping[str, Any], rest: str | None) -> Mapping[str, Any]:
     for one in nested:
         flat.update(one)
     return {**flat, **inputs}
-
-
-def _whole(output: object, streamed: bool) -> object:
-    return join_chunks(output) if streamed and isinstance(output, list | tuple) else output
 
 
 def _read_response(output: object) -> dict[str, Any]:

@@ -17,7 +17,15 @@ Message = dict[str, Any]
 Part = dict[str, Any]
 
 _HISTORY: Final = ("messages", "input", "history", "contents")
-_PROMPT: Final = ("prompt", "input", "question", "query", "message", "text")
+PROMPTS: Final = ("prompt", "input", "question", "query", "message", "text")
+# Who speaks in a message of LangChain's, whose type says it.
+SPEAKERS: Final = {
+    "human": "user",
+    "ai": "assistant",
+    "AIMessageChunk": "assistant",
+    "system": "system",
+    "tool": "tool",
+}
 _SYSTEM: Final = ("system", "system_prompt", "instructions")
 _MEDIA: Final = {
     "image_url": "image",
@@ -37,7 +45,7 @@ def find_input(inputs: Mapping[str, Any]) -> list[Message]:
         messages = read_messages(value)
         if messages:
             return messages
-    text = read_text(inputs, *_PROMPT)
+    text = read_text(inputs, *PROMPTS)
     if text is None and len(inputs) == 1:
         text = read_text(inputs, *inputs)
     return [] if text is None else [_message("user", [_text(text)])]
@@ -85,9 +93,12 @@ def read_message(value: object) -> Message | None:
     """Return one message, or None when it does not look like one."""
     role = read_name(value, "role")
     if role is None:
-        reader = _ITEMS.get(read_name(value, "type") or "")
-        return None if reader is None else reader(value)
-    if isinstance(read(value, "parts"), list):  # it is written as the conventions say
+        kind = read_name(value, "type") or ""
+        role = SPEAKERS.get(kind) if read(value, "content") is not None else None
+        if role is None:
+            reader = _ITEMS.get(kind)
+            return None if reader is None else reader(value)
+    if isinstance(read(value, "parts"), list | str):  # it is written as the conventions say
         return {"role": role, "parts": read_parts(read(value, "parts"))}
     parts = read_parts(read(value, "content"))
     answered = read_name(value, "tool_call_id")
@@ -107,6 +118,8 @@ def read_parts(content: object) -> list[Part]:
     """Return the parts of a message's content: text, or a list of parts."""
     if isinstance(content, str):
         return [_text(content)] if content else []
+    if isinstance(content, int | float):
+        return [_text(str(content))]
     if not isinstance(content, list | tuple):
         return []
     return [part for item in content if (part := _part(item)) is not None]
@@ -117,7 +130,9 @@ def _part(item: object) -> Part | None:
         return _text(item)
     kind = read_name(item, "type")
     if kind is None:
-        text = read_text(item, "text")
+        text = read_text(item, "text", "content")
+        if text is None and read_name(item, "name") is not None:
+            return _tool_call(item, read(item, "arguments"))
         return None if text is None else _text(text)
     reader = _PARTS.get(kind)
     if reader is not None:
@@ -197,6 +212,9 @@ def _answer(items: Sequence[object], reason: str | None) -> list[Message]:
 
 def _call(call: object) -> Part:
     function = read(call, "function")
+    if function is None:  # as LangChain has it
+        given = read(call, "args")
+        return _tool_call(call, read(call, "arguments") if given is None else given)
     return _tool_call(call, read(function, "arguments"), read_name(function, "name"))
 
 

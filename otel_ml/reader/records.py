@@ -156,6 +156,11 @@ class Run:
         return self._told("outputs")
 
     @property
+    def chunks(self) -> Any:
+        """What a stream gave piece by piece, where its output is what they amount to; else None."""
+        return self._told("chunks")
+
+    @property
     def params(self) -> Any:
         """The declared parameters."""
         return self._told("params")

@@ -16,6 +16,13 @@ _SHAPE_STEPS: Final = 1_000
 _LEAVES: Final = frozenset({str, int, float, bool, type(None)})
 
 
+class Message:
+    """Stands for what the chunks of a model's stream amount to, whatever a message says."""
+
+
+MESSAGE: Final = Message()
+
+
 def output_structure(value: object) -> str | None:
     """Describe the structure of one output as text, such as ``{answer: str, sources: [str]}``.
 
@@ -117,7 +124,8 @@ class _Reader:
             return f"[{union}]" if union else None
         if isinstance(value, dict):
             return self._object(value, depth)
-        return f"{type(value).__module__}.{type(value).__qualname__}"
+        kind = type(value)
+        return "message" if kind is Message else f"{kind.__module__}.{kind.__qualname__}"
 
     def _object(self, value: dict[object, object], depth: int) -> str | None:
         if not value:

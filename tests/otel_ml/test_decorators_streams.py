@@ -2,15 +2,19 @@
 
 import asyncio
 import gc
+import json
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from opentelemetry import trace
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from otel_ml import Client
+from otel_ml.capture_mode import Capture
 from tests.otel_ml.programs import (
     ASYNC_GENERATORS,
     GENERATORS,
@@ -357,3 +361,87 @@ def test_generator_keeps_its_type(
 ) -> None:
     """What a traced generator function returns is a generator."""
     assert type(client.trace(function)()) is type(function())
+
+
+def test_texts_are_one_text(recording: Recording) -> None:
+    """A stream of texts has the whole text as its output, and its chunks beside it."""
+
+    @recording.client.trace
+    def say() -> Iterator[str]:
+        yield from ("Sunny", " in", " Ghent")
+
+    assert list(say()) == ["Sunny", " in", " Ghent"]
+    span = recording.run()
+    assert (outputs(span), json.loads(attributes(span)["otel_ml.outputs.chunks"])) == (
+        "Sunny in Ghent",
+        ["Sunny", " in", " Ghent"],
+    )
+
+
+def test_secret_across_chunks_stays(recording: Recording) -> None:
+    """A secret that stands across two chunks is in neither the output nor the chunks."""
+    exporter = InMemorySpanExporter()
+    client = Client(
+        "shop", exporter=exporter, redact=lambda text: text.replace("4711", "[pin]"), join=False
+    )
+
+    @client.trace
+    def say() -> Iterator[str]:
+        yield from ("The pin is 47", "11.")
+
+    assert "".join(say()) == "The pin is 4711."
+    assert client.flush()
+    client.close()
+    [span] = exporter.get_finished_spans()
+    told = attributes(span)
+    assert (
+        outputs(span),
+        "otel_ml.outputs.chunks" in told,
+        json.loads(told["otel_ml.capture"]),
+    ) == (
+        "The pin is [pin].",
+        False,
+        {"outputs": ["redacted"], "chunks": ["redacted"]},
+    )
+
+
+class Stream:
+    """What a provider's client returns where a stream is asked for: an iterator of its own."""
+
+    def __init__(self) -> None:
+        self._left = ["a", "b"]
+
+    def __iter__(self) -> "Stream":
+        return self
+
+    def __next__(self) -> str:
+        if not self._left:
+            raise StopIteration
+        return self._left.pop(0)
+
+
+@pytest.mark.parametrize("capture", ["all", "inputs"])
+def test_returned_stream_is_said(recording: Recording, capture: Capture) -> None:
+    """A stream that is returned is untouched, said not to be followed, and opens no version."""
+
+    @recording.client.trace(kind="chat", capture=capture)
+    def ask(model: str, stream: bool, temperature: float) -> Stream | str:
+        return Stream() if stream else "ab"
+
+    assert (ask("gpt-4o", False, 0.5), "".join(ask("gpt-4o", True, 0.5))) == ("ab", "ab")
+    first, second = map(attributes, recording.runs())
+    assert "not_followed" in json.loads(second["otel_ml.capture"])["outputs"]
+    named = ("otel_ml.model.version", "gen_ai.request.model", "gen_ai.request.temperature")
+    assert [second[name] for name in named] == [first[name] for name in named]
+    assert (
+        "otel_ml.model.output_schema" in first,
+        "otel_ml.model.output_schema" in second,
+    ) == (True, False)
+
+
+def test_returned_file_is_no_stream(recording: Recording, tmp_path: Path) -> None:
+    """A file that is returned is none of a model's streams."""
+    path = tmp_path / "answers"
+    path.touch()
+    with recording.client.trace(open)(path):
+        assert "otel_ml.capture" not in attributes(recording.run())

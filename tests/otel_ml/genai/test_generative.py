@@ -14,6 +14,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from otel_ml import Client, Judge
 from otel_ml.attributes import KINDS, OPERATIONS
 from otel_ml.genai.generative import CONTENT_VARIABLE, message_content_mode
+from otel_ml.genai.messages import find_output
 from tests.otel_ml.genai.responses import (
     ANTHROPIC_EVENTS,
     CHAT,
@@ -532,3 +533,98 @@ def test_foreign_provider() -> None:
     client.close()
     [run] = exporter.get_finished_spans()
     assert (run.name, facts(run)) == ("chat gpt-4o", OF_CHAT)
+
+
+LANGCHAIN_CHUNKS = [
+    {"type": "AIMessageChunk", "content": "", "id": "run-1", "tool_call_chunks": []},
+    {"type": "AIMessageChunk", "content": "h", "id": "run-1", "response_metadata": {}},
+    {"type": "AIMessageChunk", "content": [{"type": "thinking", "thinking": "hm", "index": 0}]},
+    {"type": "AIMessageChunk", "content": "i", "id": "run-1"},
+    {
+        "type": "AIMessageChunk",
+        "content": "",
+        "tool_call_chunks": [{"name": "weather", "args": '{"city":', "id": "c1", "index": 0}],
+    },
+    {
+        "type": "AIMessageChunk",
+        "content": "",
+        "tool_call_chunks": [{"name": None, "args": '"Paris"}', "id": None, "index": 0}],
+        "response_metadata": {"finish_reason": "tool_calls", "model_name": "gpt-4o-2024-08-06"},
+    },
+]
+
+
+class Chunk:
+    """A chunk of a client whose classes are models of pydantic's."""
+
+    def __init__(self, told: dict[str, Any]) -> None:
+        self.told = told
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self.told[name]
+        except KeyError as error:
+            raise AttributeError(name) from error
+
+    def model_dump(self) -> dict[str, Any]:
+        return self.told
+
+
+@pytest.mark.parametrize("kind", ["model", "chat"])
+@pytest.mark.parametrize("make", [dict, Chunk], ids=["dicts", "models"])
+@pytest.mark.parametrize(
+    "chunks", [CHAT_CHUNKS, ANTHROPIC_EVENTS, LANGCHAIN_CHUNKS], ids=["openai", "anthropic", "lc"]
+)
+def test_chunks_are_one_message(
+    client: Client, recording: Recording, kind: str, make: Any, chunks: list[Any]
+) -> None:
+    """The output of a followed stream is its message, whoever makes the chunks and says so."""
+
+    @client.trace(kind=kind)
+    def answer(question: str) -> Iterator[Any]:
+        yield from map(make, chunks)
+
+    assert len(list(answer("a"))) == len(chunks)
+    run = recording.run()
+    [message] = find_output(outputs(run))
+    texts = [part["content"] for part in message["parts"] if part["type"] == "text"]
+    calls = [part["arguments"] for part in message["parts"] if part["type"] == "tool_call"]
+    assert (texts, calls) == (["hi"], [{"city": "Paris"}])
+    assert json.loads(attributes(run)["otel_ml.outputs.chunks"]) == chunks
+
+
+def test_messages_are_one_version(client: Client, recording: Recording) -> None:
+    """Streams of one function are one version, whether they say a text or call a tool."""
+
+    @client.trace
+    def answer(last: int) -> Iterator[Any]:
+        yield from CHAT_CHUNKS[:last]
+
+    for last in (3, 6):
+        assert len(list(answer(last))) == last
+    structures = {attributes(run)["otel_ml.model.output_schema"] for run in recording.runs()}
+    assert len(structures) == 1
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        [{"choices": ["a", "b"]}, {"choices": ["c"]}],
+        [{"type": "row"}],
+        [1, {"choices": []}],
+    ],
+    ids=repr,
+)
+def test_other_chunks_stay(client: Client, recording: Recording, chunks: list[Any]) -> None:
+    """What a stream of no model gives is its output, chunk by chunk."""
+
+    @client.trace
+    def rows() -> Iterator[Any]:
+        yield from chunks
+
+    assert list(rows()) == chunks
+    told = attributes(recording.run())
+    assert (json.loads(told["otel_ml.outputs"]), "otel_ml.outputs.chunks" in told) == (
+        chunks,
+        False,
+    )
