@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from otel_ml import attributes as names
+from otel_ml_collector.mapping.chat import NOT_FOLLOWED
 from otel_ml_collector.mapping.check import LATEST_NS
 from otel_ml_collector.mapping.found import Found
 from otel_ml_collector.mapping.values import parse, read_payload, to_float, to_int, to_text
@@ -13,7 +14,11 @@ from otel_ml_collector.span import Event, Span, Value
 
 _PREFIX: Final = "otel_ml."
 # No column holds these: they stay among the attributes, and so do tags that cannot be read.
-_KEPT: Final = {names.CAPTURE, names.STREAM_CHUNKS, names.STREAM_FIRST_CHUNK_MS, names.TAGS}
+_KEPT: Final = {
+    *(names.CAPTURE, names.OUTPUTS_CHUNKS, names.STREAM_CHUNKS, names.STREAM_FIRST_CHUNK_MS),
+    names.TAGS,
+}
+_NOT_FOLLOWED: Final = '"not_followed"'  # among what was left out
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +132,8 @@ def _read_payload(ours: Mapping[str, Value], found: Found) -> None:
         found["inputs"] = read_payload(ours[names.INPUTS])
     if names.OUTPUTS in ours:
         found["outputs"] = read_payload(ours[names.OUTPUTS])
+        if names.CAPTURE in ours and _NOT_FOLLOWED in to_text(ours[names.CAPTURE]):
+            found["outputs"] = NOT_FOLLOWED, found["outputs"][1]
     if names.PARAMS in ours:
         found["params"] = read_payload(ours[names.PARAMS])[1]
 

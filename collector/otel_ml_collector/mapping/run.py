@@ -7,9 +7,10 @@ from typing import Final
 
 from otel_ml import attributes as names
 from otel_ml_collector.mapping.artifacts import is_artifact
+from otel_ml_collector.mapping.chat import line_in, line_out
 from otel_ml_collector.mapping.check import is_span_id
 from otel_ml_collector.mapping.found import Found
-from otel_ml_collector.mapping.values import preview, to_json, to_sorted_json
+from otel_ml_collector.mapping.values import to_json, to_sorted_json
 from otel_ml_collector.price import round_cost
 from otel_ml_collector.records import Run, Tag
 from otel_ml_collector.span import Span
@@ -65,8 +66,8 @@ def make_run(
         error_message=found.get("error_message", "")[:_MESSAGE_CHARS],
         inputs=inputs_text,
         outputs=outputs_text,
-        inputs_preview=preview(inputs),
-        outputs_preview=preview(outputs),
+        inputs_preview=line_in(inputs),
+        outputs_preview=line_out(outputs),
         tags=sorted(tags.values(), key=attrgetter("name")) if tags else [],
         session=found.get("session", ""),
         user=found.get("user", ""),

@@ -1,15 +1,12 @@
-"""Attribute values as JSON text, numbers and short previews; nothing here raises for data."""
+"""Attribute values as JSON text and numbers; nothing here raises for data."""
 
 import base64
 import math
 from collections.abc import Mapping
-from typing import Final
 
 import orjson
 
 from otel_ml_collector.span import Value
-
-_PREVIEW_CHARS: Final = 200
 
 
 def parse(value: Value) -> object:
@@ -84,52 +81,6 @@ def real_score(score: float | None) -> tuple[float | None, str]:
     if score is None or not math.isnan(score):
         return score, ""
     return None, "the score is not a number"
-
-
-def preview(value: object) -> str:
-    """Return one short line of plain text for lists: the text that a person would look for."""
-    text = _headline(value)
-    head = text[: _PREVIEW_CHARS + 1]
-    if not _is_line(head):
-        head = " ".join(text.lstrip()[: 2 * _PREVIEW_CHARS].split())
-    return head if len(head) <= _PREVIEW_CHARS else f"{head[: _PREVIEW_CHARS - 1]}…"
-
-
-def _is_line(text: str) -> bool:
-    """Tell a text without a space at an end, two in a row, or one that is not the common one."""
-    return text.isprintable() and "  " not in text and not text.startswith(" ") and text[-1:] != " "
-
-
-def _headline(value: object) -> str:
-    if isinstance(value, str):
-        return value
-    if isinstance(value, dict):
-        first = next(iter(value.values()), None)
-        if len(value) == 1 or isinstance(first, str):  # a question with its context
-            return _headline(first)
-        return ", ".join(f"{name}: {_short(item)}" for name, item in list(value.items())[:16])
-    if isinstance(value, list) and value:
-        if _is_message(value[-1]):
-            return _message_text(value[-1])
-        if isinstance(value[0], dict):
-            return _headline(value[0])
-    return "" if value is None else _short(value)
-
-
-def _short(value: object) -> str:
-    return (value if isinstance(value, str) else to_json(value))[: 2 * _PREVIEW_CHARS]
-
-
-def _is_message(value: object) -> bool:
-    return isinstance(value, dict) and "role" in value and ("parts" in value or "content" in value)
-
-
-def _message_text(message: Mapping[str, object]) -> str:
-    parts = message.get("parts", message.get("content"))
-    if not isinstance(parts, list):
-        return _short(parts)
-    texts = [part.get("content") or part.get("text") for part in parts if isinstance(part, dict)]
-    return " ".join(text for text in texts if isinstance(text, str)) or _short(parts)
 
 
 def _encode(value: object) -> object:

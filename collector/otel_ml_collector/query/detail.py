@@ -46,6 +46,7 @@ def make_detail(reader: Reader, row: Row, trace_rows: Sequence[Row]) -> Run:
     return Run(
         **summary.model_dump(exclude=set(_CONTENT)),
         **{field: getattr(content, field) for field in _CONTENT},
+        chunks=_take_chunks(attributes),
         params=load_json(payload.get("params", "")),
         trace_keys=list(about.keys),
         capture=_take_capture(attributes),
@@ -62,6 +63,15 @@ def make_detail(reader: Reader, row: Row, trace_rows: Sequence[Row]) -> Run:
         scope=load_json(payload.get("scope", ""), {}),
         dialect=row["dialect"],
     )
+
+
+def _take_chunks(attributes: dict[str, Any]) -> object:
+    """Take out of the attributes what a stream gave, when it is a list."""
+    told = parse(attributes.get(names.OUTPUTS_CHUNKS))
+    if not isinstance(told, list):
+        return None
+    del attributes[names.OUTPUTS_CHUNKS]
+    return told
 
 
 def _take_capture(attributes: dict[str, Any]) -> dict[str, list[str]]:

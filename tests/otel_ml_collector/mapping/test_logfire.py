@@ -43,7 +43,7 @@ def test_chat() -> None:
         inputs='{"messages":[{"role":"user","content":"Where?"}]}',
         inputs_preview="Where?",
         outputs='{"message":{"role":"assistant","content":"In Kyoto."}}',
-        outputs_preview="assistant",
+        outputs_preview="In Kyoto.",
         input_tokens=12,
         cost=0.25,
         tags=[Tag("LLM", True)],

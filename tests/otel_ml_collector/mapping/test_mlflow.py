@@ -37,7 +37,7 @@ def test_chat() -> None:
         provider="openai",
         provider_model="gpt-5",
         inputs='{"messages":[{"role":"user","content":"Where?"}],"model":"gpt-5"}',
-        inputs_preview='messages: [{"role":"user","content":"Where?"}], model: gpt-5',
+        inputs_preview="Where?",
         outputs='"In Kyoto."',
         outputs_preview="In Kyoto.",
         input_tokens=12,

@@ -1,4 +1,4 @@
-"""Tests of attribute values as JSON text, numbers and previews."""
+"""Tests of attribute values as JSON text, numbers."""
 
 import math
 import random
@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from otel_ml_collector.mapping.values import (
     parse,
-    preview,
     to_float,
     to_int,
     to_json,
@@ -17,62 +16,6 @@ from otel_ml_collector.mapping.values import (
     to_text,
 )
 from otel_ml_collector.span import Value
-
-LONG = "word " * 100
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (None, ""),
-        ("", ""),
-        ("one line", "one line"),
-        ("two\n  lines\t of text ", "two lines of text"),
-        (3, "3"),
-        (0.5, "0.5"),
-        (True, "true"),
-        ([], "[]"),
-        ({}, ""),
-        ([1, 2], "[1,2]"),
-        ({"question": "Where?"}, "Where?"),
-        ({"question": None}, ""),
-        ({"a": {"b": {"c": "deep"}}}, "deep"),
-        ({"a": 1, "b": "two", "c": None, "d": [1]}, "a: 1, b: two, c: null, d: [1]"),
-        ([{"role": "user", "content": "first"}, {"role": "user", "content": "last"}], "last"),
-        ([{"role": "user", "parts": [{"content": "one"}, {"text": "two"}]}], "one two"),
-        ({"messages": [{"role": "user", "content": "only"}]}, "only"),
-        ([{"role": "assistant", "content": None}], "null"),
-        (
-            [{"role": "assistant", "parts": [{"type": "tool_call", "name": "f"}]}],
-            '[{"type":"tool_call","name":"f"}]',
-        ),
-        ([{"role": "user"}], "user"),
-        ({"question": "Where?", "context": "Kyoto"}, "Where?"),
-        ([{"question": "Where?", "n": 1}, {"question": "When?", "n": 2}], "Where?"),
-        (b"\x00\xff", '"AP8="'),
-    ],
-    ids=repr,
-)
-def test_preview(value: object, text: str) -> None:
-    """A preview is the one line that a person would look for."""
-    assert preview(value) == text
-
-
-@pytest.mark.parametrize(
-    "value",
-    [LONG, {"question": LONG}, {"a": LONG, "b": 1}, [LONG], [{"role": "user", "content": LONG}]],
-    ids=["text", "one key", "two keys", "list", "message"],
-)
-def test_long_preview(value: object) -> None:
-    """A long preview is cut at 200 characters, the last of which says so."""
-    text = preview(value)
-    assert (len(text), text[-1], LONG[:100] in text) == (200, "…", True)
-
-
-def test_longest_whole_preview() -> None:
-    """A text of 200 characters is shown whole."""
-    assert preview("x" * 200) == "x" * 200
-
 
 json_values = st.recursive(
     st.one_of(
@@ -94,22 +37,6 @@ json_values = st.recursive(
 def test_json_round_trip(value: object) -> None:
     """Any JSON value is the same after it was written and read."""
     assert parse(to_json(value)) == value
-
-
-@given(st.text("ab \t\n\u00a0\u2028é", max_size=8), st.integers(0, 120), st.text("a ", max_size=3))
-def test_preview_of_spaces(word: str, number: int, end: str) -> None:
-    """A preview has single spaces between words, whatever was between them."""
-    text = word * number + end
-    line = " ".join(text.lstrip()[:400].split())
-    assert preview(text) == (line if len(line) <= 200 else f"{line[:199]}…")
-
-
-@given(json_values)
-def test_preview_of_anything(value: object) -> None:
-    """A preview of any JSON value is one line of at most 200 characters."""
-    text = preview(value)
-    assert len(text) <= 200
-    assert text.split() == text.split(" ") or not text
 
 
 @pytest.mark.parametrize(
@@ -163,7 +90,6 @@ def test_deep_json(depth: int, wrap: str) -> None:
     opening, closing = wrap.split("|")
     value = parse(opening * depth + "1" + closing * depth)
     assert isinstance(to_json(value), str)
-    assert len(preview(value)) <= 200
 
 
 @pytest.mark.parametrize(

@@ -131,6 +131,7 @@ def test_find_run(store: Store, project: str) -> None:
         "provider_model": "",
         "tokens": {"input": 7, "output": None, "cached": None, "reasoning": None},
         "cost": None,
+        "chunks": None,
         "params": {"k": 3},
         "trace_keys": ["order-7"],
         "capture": {"inputs": ["truncated", "redacted"]},

@@ -1,5 +1,6 @@
 """Tests of the page of a run: what is told of its trace, and what of a trace that is too long."""
 
+import json
 import re
 from html import unescape
 
@@ -97,3 +98,33 @@ def test_outline_counts_once(service: Service, project: str) -> None:
     text = get(service, f"/projects/{project}/runs/{id_of(call)}/outline")
     assert "1 spans in all" in text
     assert "tokens 5 in, 2 out" in text
+
+
+def test_chunks_of_a_message(service: Service, project: str) -> None:
+    """A stream's page shows the message, its chunks a click away and not among the attributes."""
+    chunks = {"otel_ml.outputs.chunks": '["Sunny", " in", " Ghent"]'}
+    run = make_call("say", {"otel_ml.outputs": '"Sunny in Ghent"', **chunks})
+    service.store.take(project, run)
+    page = get(service, f"/projects/{project}/runs/{id_of(run)}")
+    assert "Sunny in Ghent" in page
+    assert "<summary><h2>Chunks</h2> <small>3</small></summary>" in page
+    assert "otel_ml.outputs.chunks" not in page
+
+
+def test_stream_that_is_not_followed(service: Service, project: str) -> None:
+    """The page of a call that returned a stream says how to have what the stream gives."""
+    told = {"otel_ml.outputs": '{"type":"openai.Stream"}'}
+    run = make_call("say", {**told, "otel_ml.capture": '{"outputs":["not_followed"]}'})
+    service.store.take(project, run)
+    assert "yield from stream" in get(service, f"/projects/{project}/runs/{id_of(run)}")
+    assert "a stream, not followed" in get(service, f"/projects/{project}/runs")
+
+
+def test_answer_is_a_chat(service: Service, project: str) -> None:
+    """The page of a call shows a provider's response as a message, and the list its text."""
+    response = {"id": "c1", "choices": [{"message": {"role": "assistant", "content": "Spam."}}]}
+    run = make_call("say", {"otel_ml.outputs": json.dumps(response)})
+    service.store.take(project, run)
+    page = get(service, f"/projects/{project}/runs/{id_of(run)}")
+    assert '<h3>assistant</h3><span class="lines">Spam.</span>' in page
+    assert '<td class=" opt">Spam.</td>' in get(service, f"/projects/{project}/runs")

@@ -59,10 +59,13 @@ class Run(RunSummary):
 
     inputs: JsonValue
     outputs: JsonValue
+    chunks: JsonValue = Field(
+        description="What a stream gave piece by piece, where its output is what they amount to"
+    )
     params: JsonValue
     trace_keys: list[str] = Field(description="All keys of the trace")
     capture: dict[str, list[str]] = Field(
-        description="What was left out, by part: truncated, redacted, ..."
+        description="What was left out, by part: truncated, redacted, not_followed, ..."
     )
     metrics: dict[str, MetricValue] = Field(
         description="A number or numbers; of a long series 1,000, the shape of its curve"
