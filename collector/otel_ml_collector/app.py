@@ -169,6 +169,7 @@ def open_collector(  # noqa: PLR0913 - what the settings say, by name
     forward_records: Sequence[RecordTarget] = (),
     collector_name: str = "",
     prices: Sequence[Price] = (),
+    project_from: str = "default",
     kept: Days | None = None,
 ) -> Collector:
     """Open the store and start the threads that write to it.
@@ -194,7 +195,12 @@ def open_collector(  # noqa: PLR0913 - what the settings say, by name
     quotas = Quotas(on_refused=telemetry.count_quota_refusal)
     otlp_forward = OtlpForward(forward_otlp, forwarded)
     pipeline = Pipeline(
-        commit, telemetry, quotas, otlp_forward if forward_otlp else None, Prices(prices)
+        commit,
+        telemetry,
+        quotas,
+        otlp_forward if forward_otlp else None,
+        Prices(prices),
+        by_service=project_from == "service.name",
     )
     uploads = Uploads(ArtifactWriter(connections), telemetry, check_room=health.check_room)
     boxes = [
@@ -336,6 +342,7 @@ def serve(settings: Settings) -> int:
         forward_records=settings.forward_records,
         collector_name=settings.collector_name,
         prices=settings.prices,
+        project_from=settings.project_from,
         kept=Days(settings.keep_records_days, settings.keep_payloads_days),
     )
     if collector.connections.folder is not None:

@@ -79,6 +79,7 @@ class Settings:
         forward_records: Which services get the records of what is stored.
         collector_name: Of this collector among those of one ClickHouse server.
         prices: Of models, before those of the kept table.
+        project_from: What names the project of what names none: default or service.name.
         trace_url: Where else a trace is shown, with ``{trace_id}`` for its id; empty for nowhere.
     """
 
@@ -105,6 +106,7 @@ class Settings:
     forward_records: tuple[RecordTarget, ...]
     collector_name: str
     prices: tuple[Price, ...]
+    project_from: str
     trace_url: str
 
 
@@ -206,6 +208,12 @@ TABLE: Final = (
         read_prices,
         'US dollars for a million tokens: {"provider": {"model": {"input": 1, "output": 2}}}',
         takes_table=True,
+    ),
+    Setting(
+        "project_from",
+        "default",
+        one_of("default", "service.name"),
+        "project of what names none: default, or service.name for that of its resource",
     ),
     Setting(
         "trace_url",

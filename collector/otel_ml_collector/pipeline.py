@@ -92,6 +92,7 @@ class Pipeline:
         quotas: Bound what each key sends.
         forward: Takes what is stored; None when nothing is forwarded.
         prices: What calls of models cost; None where no cost is worked out.
+        by_service: Whether the service names the project of what names none.
     """
 
     def __init__(
@@ -101,7 +102,10 @@ class Pipeline:
         quotas: Quotas | None = None,
         forward: OtlpForward | None = None,
         prices: Prices | None = None,
+        *,
+        by_service: bool = False,
     ) -> None:
+        self._by_service = by_service
         self._commit = commit
         self._telemetry = telemetry
         self._quotas = quotas or Quotas()
@@ -191,7 +195,8 @@ class Pipeline:
     def _read(self, export: Export, held: "Held", deadline: float) -> Records:
         """Decode and map, on a thread."""
         body = _body(export, held, deadline)
-        filing = Filing(export.header_project, time.time_ns(), export.access, self._prices)
+        now_ns, by_service = time.time_ns(), self._by_service
+        filing = Filing(export.header_project, now_ns, export.access, self._prices, by_service)
         if export.signal is Signal.LOGS:
             logs = read_logs(body, export.form)
             held.grow(min(len(logs) * _RECORD_BYTES, _RECORDS_BYTES))

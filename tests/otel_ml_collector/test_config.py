@@ -51,6 +51,11 @@ SOURCES: Final[list[tuple[str, list[str], list[Any]]]] = [
     ("metrics_open", ["nobody", "everyone", "loopback"], ["nobody", "everyone", "loopback"]),
     ("metrics_tags", ["a, B", "b", ""], [("a", "B"), ("b",), ()]),
     (
+        "project_from",
+        ["service.name", "Default", "service.name"],
+        ["service.name", "default", "service.name"],
+    ),
+    (
         "trace_url",
         ["http://j/trace/{trace_id}", "https://t:3000/explore?q={trace_id}", ""],
         ["http://j/trace/{trace_id}", "https://t:3000/explore?q={trace_id}", ""],
@@ -120,6 +125,7 @@ def test_defaults(folder: Path) -> None:
         prices=(),
         forward_records=(),
         collector_name="",
+        project_from="default",
         trace_url="",
     )
 

@@ -16,6 +16,8 @@ NOT_ALLOWED: Final = "project_not_allowed"
 # Spec: https://url.spec.whatwg.org/#double-dot-path-segment, also when it is percent-encoded.
 _ADDRESSED: Final = {".": "_.", "..": "_.."}
 _OPENINFERENCE_PROJECT: Final = "openinference.project.name"
+# Spec: https://opentelemetry.io/docs/specs/semconv/resource/#service
+_UNKNOWN_SERVICE: Final = "unknown_service"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +29,15 @@ class Filing:
         now_ns: Those that are from long before or after this are rejected.
         access: What the request's key allows.
         prices: What calls of models cost; None where no cost is worked out.
+        by_service: Whether the resource's ``service.name`` names the project where nothing else
+            does.
     """
 
     header_project: str | None
     now_ns: int
     access: Access = OPEN
     prices: Prices | None = None
+    by_service: bool = False
 
     def window_of(self, scope: Scope) -> Window:
         """Return the times that are taken: any in the past of what a key may import."""
@@ -43,7 +48,8 @@ class Filing:
 def project_of(attributes: Mapping[str, Value], scope: Scope, filing: Filing) -> str | None:
     """Name the project: what is on the span or log record, its scope, its resource, its request.
 
-    A key of one project has the first word, and a key of several the last: its first one. ``.`` and
+    A key of one project has the first word, and a key of several the last: its first one. Before
+    that, where the settings say so, comes the service; one beyond the key is no claim. ``.`` and
     ``..``, which no browser can ask for, are filed as ``_.`` and ``_..``.
 
     Returns:
@@ -53,10 +59,13 @@ def project_of(attributes: Mapping[str, Value], scope: Scope, filing: Filing) ->
     if own is not None and len(own) == 1:
         return own[0]
     named = _named(attributes, scope) or filing.header_project
-    if not named:
-        return own[0] if own else names.DEFAULT_PROJECT
-    named = _ADDRESSED.get(named, named)
-    return named if filing.access.reaches(named) else None
+    service = _service(scope) if filing.by_service and not named else ""
+    project = _ADDRESSED.get(named or service, named or service)
+    if project and filing.access.reaches(project):
+        return project
+    if named:
+        return None
+    return own[0] if own else names.DEFAULT_PROJECT
 
 
 def _named(attributes: Mapping[str, Value], scope: Scope) -> str:
@@ -65,3 +74,9 @@ def _named(attributes: Mapping[str, Value], scope: Scope) -> str:
             if told.get(name):
                 return to_text(told[name])
     return ""
+
+
+def _service(scope: Scope) -> str:
+    """Read the service's name; an SDK that was told none makes one up."""
+    name = to_text(scope.resource.get("service.name"))
+    return "" if name.startswith(_UNKNOWN_SERVICE) else name

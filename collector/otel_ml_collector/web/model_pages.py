@@ -25,9 +25,11 @@ router = APIRouter(include_in_schema=False, route_class=PageRoute)
 @router.get("/projects/{project:path}/models")
 def list_models(request: Request, reader: FromReader, project: str) -> Response:
     """The models of a project."""
+    found = models.find_models(reader, project)
     context = {
         "project": project,
-        "models": models.find_models(reader, project),
+        "models": found,
+        "elsewhere": [] if found else [one for one in models.find_projects(reader) if one.runs],
         "api": view.api_address("projects", project, "models"),
         "python": python_call("models"),
     }

@@ -14,6 +14,7 @@ from otel_ml_collector.query import runs
 from otel_ml_collector.query.answers.runs import RunsPage
 from otel_ml_collector.query.answers.views import View
 from otel_ml_collector.query.language import conjuncts
+from otel_ml_collector.query.models import find_projects
 from otel_ml_collector.query.problems import problem_of
 from otel_ml_collector.query.times import DAY_NS, HOUR_NS, to_rfc3339
 from otel_ml_collector.query.views import find_views
@@ -65,6 +66,7 @@ def list_runs(request: Request, reader: FromReader, query: PageQuery, keys: Keys
             raise
         problem = problem_of(error)[1]
     context = _list_context(request, query, page, keys)
+    has_runs = bool(page.runs) or _has_runs(reader, query.project, now_ns)
     context |= {
         "problem": problem,
         "chips": [] if problem else conjuncts(query.where),
@@ -74,7 +76,8 @@ def list_runs(request: Request, reader: FromReader, query: PageQuery, keys: Keys
             if saved.page == "runs"
         ],
         "offered": columns.offer(context["columns"], page.runs),
-        "has_runs": bool(page.runs) or _has_runs(reader, query.project, now_ns),
+        "has_runs": has_runs,
+        "elsewhere": [] if has_runs else [one for one in find_projects(reader) if one.runs],
         "missing_spans": missing_spans(request, reader, query.project),
     }
     return show_page(request, "runs.html", context, 400 if problem else 200)

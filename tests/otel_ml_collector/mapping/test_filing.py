@@ -147,3 +147,27 @@ def test_history_beside_news() -> None:
         f"{call.trace_id.hex()}-{call.span_id.hex()}" for call in calls[::2]
     ]
     assert dict(records.rejected) == {"outside_time_window": 2}
+
+
+@pytest.mark.parametrize(
+    ("access", "resource", "header", "project"),
+    [
+        (OPEN, {"service.name": "shop"}, None, "shop"),
+        (OPEN, {"service.name": "shop", PROJECT: "r"}, None, "r"),
+        (OPEN, {"service.name": "shop"}, "h", "h"),
+        (OPEN, {"service.name": ".."}, None, "_.."),
+        (OPEN, {"service.name": "unknown_service:python"}, None, "default"),
+        (OPEN, {"service.name": ""}, None, "default"),
+        (OPEN, {}, None, "default"),
+        (ONE, {"service.name": "shop"}, None, "one"),
+        (SOME, {"service.name": "second"}, None, "second"),
+        (SOME, {"service.name": "shop"}, None, "first"),
+    ],
+)
+def test_project_of_a_service(
+    access: Access, resource: dict[str, Value], header: str | None, project: str
+) -> None:
+    """Where the settings say so, the service names the project of what names none."""
+    filing = Filing(header, NOW_NS, access, by_service=True)
+    records = map_spans([make_call("a", scope=Scope(resource, "tests", "1", {}))], filing)
+    assert [run.project for run in records.runs] == [project]

@@ -3,6 +3,9 @@
 import json
 import re
 from html import unescape
+from urllib.parse import quote
+
+import pytest
 
 from otel_ml_collector.span import Scope, Span
 from tests.otel_ml_collector.asgi import ask
@@ -128,3 +131,12 @@ def test_answer_is_a_chat(service: Service, project: str) -> None:
     page = get(service, f"/projects/{project}/runs/{id_of(run)}")
     assert '<h3>assistant</h3><span class="lines">Spam.</span>' in page
     assert '<td class=" opt">Spam.</td>' in get(service, f"/projects/{project}/runs")
+
+
+@pytest.mark.parametrize("page", ["runs", "models"])
+def test_where_runs_are(service: Service, project: str, page: str) -> None:
+    """The empty page of a project says which projects have runs, and leads to them."""
+    service.store.take(project, *(make_call("say", start_ns=NOW_NS + n) for n in (1, 2)))
+    text = get(service, f"/projects/{project}-empty/{page}")
+    assert f"No runs in {project}-empty" in text
+    assert f'<a href="/projects/{quote(project)}/runs">{project}</a> (2)' in text
