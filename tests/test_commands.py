@@ -1,0 +1,439 @@
+"""Every command line of the README and the docs is typed as it stands, or it says here why not."""
+
+import contextlib
+import os
+import re
+import shlex
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+import otel_ml
+from tests.support.certificates import make_certificate
+from tests.support.collector import CollectorProcess, running, wait_until
+
+ROOT: Final = Path(__file__).parents[1]
+NAMES: Final = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "deploy/README.md")
+PAGES: Final = [*(ROOT / name for name in NAMES), *sorted((ROOT / "docs").rglob("*.md"))]
+FENCE: Final = re.compile(r"^```([^`\n]*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+INLINE: Final = re.compile(r"`((?:otel-ml|make|python -m) [^`]+)`")
+
+# What is not typed here, nor what follows it in its block, by how it begins, and why.
+NOT_TYPED: Final = {
+    "docker compose": "needs a Docker engine: tests/deploy checks the files that it reads",
+    "clickhouse-client": "needs a ClickHouse server, and so does what follows",
+    "rotel start": "tests/interop/test_rotel.py starts rotel with these options",
+    "make test": "is what runs this test",
+}
+# Programs that go on until they are stopped, and what they say when they are ready.
+GOES_ON: Final = {
+    "otel-ml serve": "otel-ml is ready",
+    "python examples/backend.py": "ready",
+    "uvicorn ": "startup complete",
+    "curl -N ": "",
+    "make demo": "Ctrl-C ends it",
+}
+READY_S: Final = 120
+MAKE_S: Final = 1_500  # a slow network brings a gigabyte
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A fenced block of a page: what is typed, or for ``console`` what is typed and answered."""
+
+    page: str
+    language: str
+    text: str
+
+    @property
+    def statements(self) -> list[str]:
+        """What is typed, one command each; nothing more after one that is not typed here."""
+        found, open_lines = [], ""
+        for line in self.text.splitlines():
+            open_lines += line + "\n"
+            is_whole = subprocess.run(
+                ["bash", "-n", "-c", open_lines], capture_output=True, check=False
+            )
+            if is_whole.returncode == 0 and not line.endswith("\\"):
+                if open_lines.startswith(tuple(NOT_TYPED)):
+                    return found
+                found.append(open_lines.strip())
+                open_lines = ""
+        assert not open_lines, f"the shell waits for more: {open_lines}"
+        return found
+
+
+BLOCKS: Final = [
+    Block(str(page.relative_to(ROOT)), language, text)
+    for page in PAGES
+    for language, text in FENCE.findall(page.read_text())
+]
+SHELL: Final = [block for block in BLOCKS if block.language == "bash"]
+IN_FRESH: Final = [one for one in SHELL if re.search(r"^(pip|make)\b", one.text, re.MULTILINE)]
+HERE: Final = sorted({one.page for one in SHELL if one not in IN_FRESH and one.statements})
+
+
+@dataclass(slots=True)
+class Terminal:
+    """A shell in a folder: what is exported stays so, what goes on does so until it is closed.
+
+    Attributes:
+        replaced: What the docs write for something of the reader's, and what it is here.
+    """
+
+    folder: Path
+    environment: Mapping[str, str]
+    replaced: dict[str, str] = field(default_factory=dict)
+    shown: str = ""
+    _going_on: list[tuple[subprocess.Popen[str], threading.Thread]] = field(default_factory=list)
+
+    def type(self, statement: str) -> str:
+        """Type what the docs say; returns its output, which the terminal shows as well."""
+        for written, here in self.replaced.items():
+            statement = statement.replace(written, here)
+        if re.match(r"export |\w+=\$\(.*\)$", statement):
+            said = self._run(f"set -a\n{statement}\nenv -0")
+            self.environment = dict(one.split("=", 1) for one in said.rstrip("\0").split("\0"))
+            return ""
+        for begins, ready in GOES_ON.items():
+            if statement.startswith(begins):
+                return self._start(statement.removesuffix("&"), ready)
+        said = self._run(statement)
+        self.shown += said
+        return said
+
+    def close(self) -> None:
+        """End all that goes on, the last one first."""
+        while self._going_on:
+            process, reader = self._going_on.pop()
+            process.terminate()
+            process.wait(READY_S)
+            reader.join(READY_S)
+
+    def _run(self, statement: str) -> str:
+        done = subprocess.run(
+            ["bash", "-c", statement],
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=MAKE_S,
+            check=False,
+        )
+        assert done.returncode == 0, f"{statement}: {done.returncode}\n{done.stdout}{done.stderr}"
+        return done.stdout
+
+    def _start(self, statement: str, ready: str) -> str:
+        process = subprocess.Popen(
+            ["bash", "-c", f"exec {statement}"],
+            cwd=self.folder,
+            env={**self.environment, "OTEL_ML_HTTP": "127.0.0.1:0", "OTEL_ML_GRPC": "127.0.0.1:0"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        reader = threading.Thread(target=self._read, args=(process,), daemon=True)
+        self._going_on.append((process, reader))
+        reader.start()
+        begun = len(self.shown)
+        wait_until(lambda: ready in self.shown[begun:] or process.poll() is not None, MAKE_S)
+        assert process.poll() is None, f"{statement}:\n{self.shown[begun:]}"
+        return self.shown[begun:]
+
+    def _read(self, process: subprocess.Popen[str]) -> None:
+        assert process.stdout is not None
+        with process.stdout:
+            for line in process.stdout:
+                self.shown += line
+
+
+@contextlib.contextmanager
+def terminal(folder: Path, programs: Path, **variables: str) -> Iterator[Terminal]:
+    """Open a terminal that finds the programs of an environment."""
+    environment = {name: text for name, text in os.environ.items() if "OTEL_" not in name}
+    path = f"{programs}{os.pathsep}{os.environ['PATH']}"
+    opened = Terminal(folder, {**environment, "PATH": path, "PYTHONUNBUFFERED": "1", **variables})
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+def type_page(page: str, shell: Terminal) -> None:
+    """Type a page from its first command to its last; what goes on ends before the next block."""
+    for block in SHELL:
+        if block.page == page and block not in IN_FRESH:
+            shell.close()
+            for statement in block.statements:
+                shell.type(statement)
+
+
+ALL: Final = 'kind == "span" or kind == "model" or kind == "chat"'
+STOCK: Final = """
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+
+provider = TracerProvider()
+provider.add_span_processor(SimpleSpanProcessor(OTLPSpanExporter()))
+chat = {"gen_ai.operation.name": "chat"}
+provider.get_tracer("stock").start_span("by variables", attributes=chat).end()
+"""
+
+
+def free_address() -> str:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return f"127.0.0.1:{server.getsockname()[1]}"
+
+
+def tell(collector: CollectorProcess) -> CollectorProcess:
+    """Record what the pages ask for: runs of a shop, slow, failed and trained."""
+    client = otel_ml.Client("shop", endpoint=collector.endpoint)
+
+    @client.trace(name="answer", tags={"client": "acme"})
+    def answer(seconds: float) -> None:
+        threading.Event().wait(seconds)
+        raise ValueError("out of stock")
+
+    with contextlib.suppress(ValueError):
+        answer(0.25)
+    with client.run("training", kind="training") as run:
+        run.log_metrics({"loss": 0.5}, step=0)
+    assert client.flush()
+    client.close()
+    return collector
+
+
+@pytest.fixture(scope="module")
+def told(collector: CollectorProcess) -> CollectorProcess:
+    """A collector that has what the pages ask for."""
+    return tell(collector)
+
+
+def at(collector: CollectorProcess, folder: Path) -> contextlib.AbstractContextManager[Terminal]:
+    """Open a terminal on the machine of a collector, in a folder with the examples and tests."""
+    for name in ("examples", "tests"):
+        (folder / name).symlink_to(ROOT / name)
+    host = collector.endpoint.removeprefix("http://")
+    return terminal(
+        folder, Path(sys.executable).parent, OTEL_ML_ENDPOINT=collector.endpoint, OTEL_ML_HTTP=host
+    )
+
+
+OF_THEIR_OWN: Final = {
+    "docs/api.md",
+    "docs/how-to/backup.md",
+    "docs/how-to/keys-and-projects.md",
+    "docs/how-to/read-records.md",
+    "docs/how-to/records.md",
+    "docs/how-to/send-with-any-otlp-client.md",
+    "docs/how-to/services.md",
+}
+
+
+@pytest.mark.parametrize("page", sorted(set(HERE) - OF_THEIR_OWN))
+def test_page(page: str, told: CollectorProcess, tmp_path: Path) -> None:
+    """Every command of a page ends well, or says that it is ready."""
+    with at(told, tmp_path) as shell:
+        type_page(page, shell)
+
+
+def test_live(told: CollectorProcess, tmp_path: Path) -> None:
+    """Who listens as the page on the API says hears of a run that is slow."""
+    client = otel_ml.Client("default", endpoint=told.endpoint)
+    with at(told, tmp_path) as shell:
+        shell.replaced["http://127.0.0.1:4318"] = told.endpoint
+        type_page("docs/api.md", shell)
+
+        def is_heard() -> bool:
+            with client.run("slow"):
+                threading.Event().wait(0.25)
+            client.flush()
+            return "event: run" in shell.shown
+
+        wait_until(is_heard)
+    client.close()
+
+
+def test_backup(tmp_path: Path) -> None:
+    """What a backup is restored to is served with the same runs."""
+    with running(tmp_path / "otel-ml-data") as served, at(tell(served), tmp_path) as shell:
+        shell.replaced["/backups"] = str(tmp_path / "backups")
+        type_page("docs/how-to/backup.md", shell)
+        restored = re.findall(r"otel-ml is ready: (http://\S+)", shell.shown)[-1]
+        assert '"answer"' in shell.type(f"curl -sS {restored}/api/v1/projects/shop/runs")
+
+
+def test_read_records(told: CollectorProcess, tmp_path: Path) -> None:
+    """Each question of the page on reading has an answer, in the form that it asks for."""
+    [slow] = told.runs("shop", where='model == "answer"')
+    [trained] = told.runs("shop", where='kind == "training"')
+    with at(told, tmp_path) as shell:
+        shell.replaced["RUN_ID"] = trained["run_id"]
+        type_page("docs/how-to/read-records.md", shell)
+        assert f"{slow['latency_ms']}" in shell.shown
+        assert (tmp_path / "runs.csv").read_text().startswith("model,latency_ms,tags")
+        assert (tmp_path / "runs.parquet").read_bytes()[:4] == b"PAR1"
+
+
+def test_records(told: CollectorProcess, tmp_path: Path) -> None:
+    """The service of the page on records starts, and a collector that sends to it."""
+    with at(told, tmp_path) as shell:
+        address = free_address()
+        shell.replaced["127.0.0.1:4319"] = address
+        type_page("docs/how-to/records.md", shell)
+        assert "ready: " in shell.shown
+        assert "otel-ml is ready" in shell.shown
+
+
+def test_send(told: CollectorProcess, tmp_path: Path) -> None:
+    """The page on OTLP sends a run from a shell, and a stock exporter follows its variables."""
+    made = make_certificate(tmp_path)
+    with at(told, tmp_path) as shell:
+        shell.replaced |= {
+            "http://127.0.0.1:4318": told.endpoint,
+            "x-otel-ml-project: shop": "x-otel-ml-project: sent",
+            "x-otel-ml-project=shop": "x-otel-ml-project=sent",
+            "/etc/otel-ml/cert.pem": str(made.cert),
+            "/etc/otel-ml/key.pem": str(made.key),
+        }
+        type_page("docs/how-to/send-with-any-otlp-client.md", shell)
+        (tmp_path / "stock.py").write_text(STOCK)
+        shell.type("python stock.py")
+        names = sorted(run["name"] for run in told.runs("sent", where=ALL))
+        assert names == ["by variables", "chat gpt-4o-mini"]
+
+
+def test_services(told: CollectorProcess, tmp_path: Path) -> None:
+    """The command of the page on services starts the program above it."""
+    page = "docs/how-to/services.md"
+    program = next(one for one in BLOCKS if (one.page, one.language) == (page, "python"))
+    (tmp_path / "shop.py").write_text(program.text)
+    with at(told, tmp_path) as shell:
+        shell.environment = {**shell.environment, "UVICORN_PORT": "0"}
+        type_page(page, shell)
+
+
+def test_keys(tmp_path: Path) -> None:
+    """The key that the page makes for a program lets it send, the other one reads."""
+    page = "docs/how-to/keys-and-projects.md"
+    make, use, revoke = (block.statements for block in SHELL if block.page == page)
+    (tmp_path / "shop.py").write_text(STOCK)
+    with running(tmp_path / "otel-ml-data") as served, at(served, tmp_path) as shell:
+        shell.environment = {**shell.environment, "OTEL_EXPORTER_OTLP_ENDPOINT": served.endpoint}
+        for statement in make:
+            shell.type(statement)
+        [ingest] = KEY.findall(shell.shown)
+        admin = shell.environment["OTEL_ML_API_KEY"]
+        shell.replaced |= {
+            "http://localhost:4318": served.endpoint,
+            "Bearer%20omk_...": f"Bearer%20{ingest}",
+            "x-api-key: omk_...": f"x-api-key: {admin}",
+            "034fbd8d6b81a596": ingest.removeprefix("omk_")[:16],
+        }
+        send, read = use
+        shell.type(send)
+        assert '"shop"' in shell.type(read)
+        for statement in revoke:
+            shell.type(statement)
+        assert "401" in shell.type(f"{send} 2>&1")
+
+
+KEY: Final = re.compile(r"omk_[0-9a-f]{16}\S+")
+CONSOLE: Final = [one for one in BLOCKS if one.language == "console"]
+SETTINGS: Final = 'htttp = "127.0.0.1:4318"\n\nlog_level = "loud"\n'
+
+
+@pytest.mark.parametrize("block", CONSOLE, ids=lambda block: f"{block.page}: {block.text[:20]}")
+def test_what_is_answered(block: Block, tmp_path: Path) -> None:
+    """What the docs show as answers is what the program answers."""
+    command, answer = block.text.removeprefix("$ ").split("\n", 1)
+    with running(tmp_path / "data") as served, at(served, tmp_path) as shell:
+        if "doctor" in command:
+            shell.type("otel-ml keys add --scope admin --project '*'")
+            others = {name: text for name, text in shell.environment.items() if "OTEL" not in name}
+            shell.environment = {**others, "OTEL_ML_API_KEY": "omk_wrong", "OTEL_ML_PROJCT": "shop"}
+        port, grpc_port = (one.rpartition(":")[2] for one in (served.endpoint, served.grpc))
+        (tmp_path / "otel-ml.toml").write_text(SETTINGS if "check" in command else "")
+        command = command.replace(":4318", f":{port} --grpc localhost:{grpc_port}")
+        said = shell.type(f"({command}) 2>&1 || true")
+    said = said.replace(port, "4318").replace(grpc_port, "4317")
+    assert without_versions(said) == without_versions(answer)
+
+
+def without_versions(text: str) -> str:
+    return re.sub(r"\b\d+\.\d+[\w.]*", "N", text)
+
+
+def test_inline_commands_exist() -> None:
+    """A command that a sentence names is one of the program, of make, or a module of ours."""
+    usage = subprocess.run(
+        [Path(sys.executable).parent / "otel-ml", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    unknown = []
+    for page in PAGES:
+        for command in INLINE.findall(FENCE.sub("", page.read_text())):
+            first, *words = shlex.split(command)
+            if first == "make":
+                is_known = set(words[:1]) <= targets
+            elif first == "python":
+                is_known = find_spec(words[1]) is not None
+            else:
+                is_known = re.search(rf"\b{words[0]}\b", usage.stdout) is not None
+            unknown += [] if is_known else [(page.name, command)]
+    assert unknown == []
+
+
+def test_each_reason_has_its_command() -> None:
+    """No reason is left of a command that the docs no longer name."""
+    text = "\n".join(block.text for block in SHELL)
+    assert [key for key in NOT_TYPED if not re.search(f"^{key}", text, re.MULTILINE)] == []
+
+
+def test_every_block_has_a_language() -> None:
+    """No block leaves open whether it is something to type."""
+    assert sorted({block.page for block in BLOCKS if not block.language}) == []
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Iterator[Terminal]:
+    """A terminal in a clone, with an environment of its own that has nothing but pip."""
+    unwanted = shutil.ignore_patterns(".venv*", ".git", ".*_cache", ".cache", "node_modules")
+    clone = shutil.copytree(ROOT, tmp_path / "clone", ignore=unwanted)
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "env"], check=True)
+    with terminal(clone, tmp_path / "env" / "bin", OTEL_ML_HTTP="127.0.0.1:0") as shell:
+        yield shell
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("block", IN_FRESH, ids=lambda block: f"{block.page}: {block.text[:20]}")
+def test_fresh_environment(block: Block, fresh: Terminal) -> None:
+    """What a page says to install is installed from a clone, and what it says to start starts."""
+    for statement in block.statements:
+        fresh.type(statement)
+
+
+@pytest.mark.nightly
+def test_oldest_python(tmp_path: Path) -> None:
+    """On Python 3.10 the extra is installed without a word of error, and one line says the rest."""
+    python = shutil.which("python3.10")
+    if python is None:
+        pytest.skip("There is no python3.10 on the PATH")
+    subprocess.run([python, "-m", "venv", tmp_path / "env"], check=True)
+    programs = tmp_path / "env" / "bin"
+    with terminal(ROOT, programs) as shell:
+        shell.type("pip install --quiet '.[collector]'")
+        said = shell.type("(otel-ml serve || echo $?) 2>&1")
+    assert re.fullmatch(r"otel-ml: [^\n]*Python 3.11[^\n]*\n2\n", said)
