@@ -3,9 +3,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PROTO_VENV := .venv-proto
-# What tests/interop and tests/services run with beside $(VENV), whose SDK is the newest:
+# What tests/interop, tests/services, `make site` and `make release` run with beside $(VENV):
 # requirements/<name>.txt.
-INTEROP := sdk-1.25 sdk-1.36 sdk-1.44 peers threads services rotel
+INTEROP := sdk-1.25 sdk-1.36 sdk-1.44 peers threads services rotel site release
 # One environment for each library whose spans tests/recorded holds, and one for those of npm.
 RECORDERS := $(patsubst tests/recorded/requirements/%.txt,.cache/recorded/%/stamp, \
   $(wildcard tests/recorded/requirements/*.txt)) tests/recorded/recorders/node_modules/stamp
@@ -13,7 +13,7 @@ PROMTOOL := .cache/prometheus/usr/bin/promtool
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-nightly test-integrations sheet check check-proto check-deploy bench soak recorded docs proto released-proto requirements format clean
+.PHONY: site help demo test test-all test-nightly test-integrations sheet check check-proto check-deploy bench soak recorded docs proto released-proto requirements format clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -60,6 +60,9 @@ recorded: $(VENV)/dev.stamp $(RECORDERS) ## Record again what real libraries exp
 docs: $(VENV)/dev.stamp ## Write docs/reference.md from the docstrings, docs/dialects.md from the mapping
 	$(BIN)/python -m docs.make_reference
 	$(BIN)/python -m docs.make_dialects
+
+site: .venv-site/stamp ## Build docs/ as pages with a search; a link that leads nowhere ends it
+	.venv-site/bin/python -m docs.site
 
 proto: $(PROTO_VENV)/stamp ## Make the generated code again
 	$(call generate,collector)

@@ -127,9 +127,10 @@ def test_dialects_are_what_the_mapping_reads() -> None:
     assert make_dialects.TARGET.read_text() == make_dialects.make()
 
 
-def test_every_how_to_page_is_in_the_index() -> None:
-    """Every how-to page is listed where a reader looks for it."""
-    folder = ROOT / "docs/how-to"
+@pytest.mark.parametrize("name", ["how-to", "design"])
+def test_every_page_is_in_the_index(name: str) -> None:
+    """Every page of a folder is listed where a reader looks for it."""
+    folder = ROOT / "docs" / name
     listed = {target for target, _ in LINK.findall((folder / "README.md").read_text())}
     assert {page.name for page in folder.glob("*.md")} - {"README.md"} <= listed
 
