@@ -4,6 +4,7 @@ import contextlib
 import os
 import re
 import shlex
+import shutil
 import socket
 import subprocess
 import sys
@@ -56,7 +57,8 @@ class Block:
     @property
     def statements(self) -> list[str]:
         """What is typed, one command each; nothing more after one that is not typed here."""
-        found, open_lines = [], ""
+        found: list[str] = []
+        open_lines = ""
         for line in self.text.splitlines():
             open_lines += line + "\n"
             is_whole = subprocess.run(
@@ -356,13 +358,16 @@ SETTINGS: Final = 'htttp = "127.0.0.1:4318"\n\nlog_level = "loud"\n'
 def test_what_is_answered(block: Block, tmp_path: Path) -> None:
     """What the docs show as answers is what the program answers."""
     command, answer = block.text.removeprefix("$ ").split("\n", 1)
-    with running(tmp_path / "data") as served, at(served, tmp_path) as shell:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "otel-ml.toml").write_text(SETTINGS if "check" in command else "")
+    with running(tmp_path / "otel-ml-data") as served, at(served, tmp_path) as shell:
+        shell.type("otel-ml keys add --scope admin --project '*'")
+        others = {name: text for name, text in shell.environment.items() if "OTEL" not in name}
         if "doctor" in command:
-            shell.type("otel-ml keys add --scope admin --project '*'")
-            others = {name: text for name, text in shell.environment.items() if "OTEL" not in name}
-            shell.environment = {**others, "OTEL_ML_API_KEY": "omk_wrong", "OTEL_ML_PROJCT": "shop"}
+            others |= {"OTEL_ML_API_KEY": "omk_wrong", "OTEL_ML_PROJCT": "shop"}
+        shell.environment, shell.folder = others, elsewhere
         port, grpc_port = (one.rpartition(":")[2] for one in (served.endpoint, served.grpc))
-        (tmp_path / "otel-ml.toml").write_text(SETTINGS if "check" in command else "")
         command = command.replace(":4318", f":{port} --grpc localhost:{grpc_port}")
         said = shell.type(f"({command}) 2>&1 || true")
     said = said.replace(port, "4318").replace(grpc_port, "4317")
@@ -428,7 +433,8 @@ def test_fresh_environment(block: Block, fresh: Terminal) -> None:
 @pytest.mark.nightly
 def test_oldest_python(tmp_path: Path) -> None:
     """On Python 3.10 the extra is installed without a word of error, and one line says the rest."""
-    python = shutil.which("python3.10")
+    installed = sorted(Path.home().glob(".pyenv/versions/3.10.*/bin/python"))
+    python = installed[0] if installed else shutil.which("python3.10")
     if python is None:
         pytest.skip("There is no python3.10 on the PATH")
     subprocess.run([python, "-m", "venv", tmp_path / "env"], check=True)
