@@ -42,6 +42,7 @@ from otel_ml_collector.api.heads import Heads
 from otel_ml_collector.api.listening import Listening, Pace
 from otel_ml_collector.api.schema import describe
 from otel_ml_collector.api.streams import Places
+from otel_ml_collector.clock_watch import ClockWatch
 from otel_ml_collector.commit import Commit
 from otel_ml_collector.config import Address, Settings
 from otel_ml_collector.drain import Drain
@@ -139,6 +140,7 @@ class Collector:
     losses: LossWatch
     rollup: RollupWatch
     upkeep: Upkeep
+    clocks: ClockWatch
     record_forwards: Sequence[RecordForward]
     otlp_forward: OtlpForward
 
@@ -194,6 +196,8 @@ def open_collector(  # noqa: PLR0913 - what the settings say, by name
     commit = Commit(health.watch(writer.write), telemetry, prepare=warm_up, on_stored=runs.count)
     quotas = Quotas(on_refused=telemetry.count_quota_refusal)
     otlp_forward = OtlpForward(forward_otlp, forwarded)
+    clocks = ClockWatch()
+    telemetry.watch_clock(lambda: clocks.behind_s)
     pipeline = Pipeline(
         commit,
         telemetry,
@@ -201,6 +205,7 @@ def open_collector(  # noqa: PLR0913 - what the settings say, by name
         otlp_forward if forward_otlp else None,
         Prices(prices),
         by_service=project_from == "service.name",
+        clocks=clocks,
     )
     uploads = Uploads(ArtifactWriter(connections), telemetry, check_room=health.check_room)
     boxes = [
@@ -220,6 +225,7 @@ def open_collector(  # noqa: PLR0913 - what the settings say, by name
         rollup=RollupWatch(connections),
         record_forwards=[_start_forward(target, outbox, writer, sent) for target, outbox in boxes],
         upkeep=upkeep,
+        clocks=clocks,
         otlp_forward=otlp_forward,
     )
 
@@ -269,6 +275,7 @@ def make_app(collector: Collector, settings: Settings) -> FastAPI:
     app.state.reader = collector.reader
     app.state.keyring = collector.keyring
     app.state.losses = collector.losses
+    app.state.clocks = collector.clocks
     app.state.upkeep = collector.upkeep
     app.state.trace_url = settings.trace_url
     app.state.pipeline = collector.pipeline
@@ -305,7 +312,7 @@ def make_app(collector: Collector, settings: Settings) -> FastAPI:
     def metrics(request: Request) -> Response:
         return Response(collector.telemetry.render(), media_type=MEDIA_TYPE)
 
-    app.router.routes += make_health_routes(collector.health)
+    app.router.routes += make_health_routes(collector.health, collector.clocks)
     app.add_route("/metrics", metrics)
     app.add_middleware(Heads)
     app.add_middleware(Compression)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from otel_ml_collector.access import OPEN, Access
+from otel_ml_collector.clock_watch import ClockWatch
 from otel_ml_collector.commit import Commit
 from otel_ml_collector.decode.compression import decompress
 from otel_ml_collector.decode.requests import count_data_points, read_logs, read_spans
@@ -93,6 +94,7 @@ class Pipeline:
         forward: Takes what is stored; None when nothing is forwarded.
         prices: What calls of models cost; None where no cost is worked out.
         by_service: Whether the service names the project of what names none.
+        clocks: Knows whether this machine's clock may be wrong.
     """
 
     def __init__(
@@ -104,6 +106,7 @@ class Pipeline:
         prices: Prices | None = None,
         *,
         by_service: bool = False,
+        clocks: ClockWatch | None = None,
     ) -> None:
         self._by_service = by_service
         self._commit = commit
@@ -111,6 +114,7 @@ class Pipeline:
         self._quotas = quotas or Quotas()
         self._forward = forward
         self._prices = prices
+        self._clocks = clocks or ClockWatch()
         self._budget = _Budget(telemetry)
         self._mappers = ThreadPoolExecutor(_MAPPERS, thread_name_prefix="otel-ml-map")
         self._under_way = 0
@@ -201,10 +205,13 @@ class Pipeline:
             logs = read_logs(body, export.form)
             held.grow(min(len(logs) * _RECORD_BYTES, _RECORDS_BYTES))
             self._note_received(export, len(logs))
+            times = ((log, log.time_ns or log.observed_ns) for log in logs)
+            self._clocks.check((log.scope.resource, at_ns, at_ns) for log, at_ns in times)
             return replace(map_logs(logs, filing), received=len(logs))
         spans = read_spans(body, export.form)
         held.grow(min(len(spans) * _RECORD_BYTES, _RECORDS_BYTES))
         self._note_received(export, len(spans))
+        self._clocks.check((span.scope.resource, span.start_ns, span.end_ns) for span in spans)
         return replace(map_spans(spans, filing), received=len(spans))
 
     def _note_received(self, export: Export, number: int) -> None:

@@ -8,6 +8,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from otel_ml_collector.clock_watch import ClockWatch
+from otel_ml_collector.errors import Unavailable
 from otel_ml_collector.health import Health
 
 # One may wait for the store; the other tells meanwhile what is known. Threads of their own:
@@ -15,7 +17,7 @@ from otel_ml_collector.health import Health
 _THREADS: Final = 2
 
 
-def make_health_routes(health: Health) -> list[Route]:
+def make_health_routes(health: Health, clocks: ClockWatch) -> list[Route]:
     """Make both routes; the first asks nothing and nobody."""
 
     async def healthz(request: Request) -> Response:
@@ -23,7 +25,12 @@ def make_health_routes(health: Health) -> list[Route]:
 
     async def readyz(request: Request) -> Response:
         await run_sync(health.check_ready, limiter=limiter)
-        return JSONResponse({"status": "ready"})
+        if not (trouble := clocks.trouble):
+            return JSONResponse({"status": "ready"})
+        if clocks.is_sure:
+            raise Unavailable(trouble)
+        # One sender that is wrong itself must not keep all others from being sent here.
+        return JSONResponse({"status": "ready", "warning": trouble})
 
     limiter = CapacityLimiter(_THREADS)
     return [Route("/healthz", healthz), Route("/readyz", readyz)]

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from typing import Final
 
@@ -96,6 +96,13 @@ class Telemetry:
     def set_queue_bytes(self, number: int) -> None:
         """Note how much waits for an answer now."""
         self._queue_bytes.set(number)
+
+    def watch_clock(self, behind_s: Callable[[], float]) -> None:
+        """Let something say by how much this machine's clock seems to be behind."""
+        self._gauge(
+            "otel_ml_clock_behind_seconds",
+            "By how much this machine's clock seems to be behind, 0 when it is not",
+        ).set_function(behind_s)
 
     def render(self) -> bytes:
         """Write everything in Prometheus' text format."""

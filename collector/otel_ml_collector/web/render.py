@@ -119,6 +119,7 @@ def show_page(request: Request, name: str, context: dict[str, Any], status: int 
         "path": request.url.path,
         "state": read_state(request),
         "is_signed_in": SESSION_COOKIE in request.cookies,
+        "clock_trouble": request.app.state.clocks.trouble,
     }
     return _PAGES.TemplateResponse(request, name, defaults | context, status)
 
