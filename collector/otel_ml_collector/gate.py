@@ -3,10 +3,10 @@
 from typing import Final
 from urllib.parse import quote
 
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from otel_ml_collector.access import ADMIN, NO_KEY, READ, Access, is_local, put_access
 from otel_ml_collector.errors import Forbidden, Refused, Unauthenticated
@@ -46,7 +46,8 @@ class Gate:
         access = self._find(request)
         put_access(scope, access)
         answer = None if access and scope["path"] != _METRICS else self._refusal(request, access)
-        await (answer or self._app)(scope, receive, send)
+        is_private = access is not None and access.key_id and not _is_public(scope["path"])
+        await (answer or self._app)(scope, receive, _unstored(send) if is_private else send)
 
     def _find(self, request: Request) -> Access | None:
         headers = request.headers
@@ -57,7 +58,7 @@ class Gate:
 
     def _refusal(self, request: Request, access: Access | None) -> Response | None:
         path = request.scope["path"]
-        if path in _PUBLIC or path.startswith(("/static/", _OTLP)):
+        if _is_public(path) or path.startswith(_OTLP):
             return None
         if path == _METRICS and self._reads_metrics(request.scope, access):
             return None
@@ -74,6 +75,21 @@ class Gate:
             return True
         is_near = self._metrics_open == "loopback" and is_local(scope)
         return self._metrics_open == "everyone" or is_near
+
+
+def _is_public(path: str) -> bool:
+    return path in _PUBLIC or path.startswith("/static/")
+
+
+def _unstored(send: Send) -> Send:
+    """Let nothing that wanted a key stay in a browser, where the next one at it would find it."""
+
+    async def send_unstored(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            MutableHeaders(scope=message)["Cache-Control"] = "no-store"
+        await send(message)
+
+    return send_unstored
 
 
 def _send_to_sign_in(headers: Headers, request: Request) -> Response:

@@ -41,8 +41,8 @@ class Limits:
     unread_s: float = 60.0
 
 
-class _HeadTooLarge(Exception):
-    """The head of a request, or what follows its last chunk, is over the limit."""
+class _WrongHead(Exception):
+    """The head of a request, or what follows its last chunk, is not taken; `_wrong` says why."""
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -63,7 +63,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._head_bytes = 0
         self._unparsed_bytes = 0
         self._in_head = False
-        self._head_too_large = False
+        self._wrong: tuple[int, str] | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a connection, unless there are too many."""
@@ -111,11 +111,23 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_header(name, value)
         self._head_bytes += len(name) + len(value)
         if len(self.headers) > HEADERS or self._head_bytes > HEAD_BYTES:
-            self._head_too_large = True
-            raise _HeadTooLarge
+            text = f"Too large a head: expected {HEADERS} headers, {HEAD_BYTES} bytes"
+            self._wrong = 431, text
+            raise _WrongHead
 
     def on_headers_complete(self) -> None:
-        """Begin to answer."""
+        """Begin to answer, unless another server would read another request here.
+
+        Spec: https://www.rfc-editor.org/rfc/rfc9112#section-3.2 and #section-6.1
+        """
+        hosts = [value for name, value in self.headers if name == b"host"]
+        codings = [value for name, value in self.headers if name == b"transfer-encoding"]
+        if len(hosts) > 1:
+            self._wrong = 400, f"The request has {len(hosts)} Host headers: expected one"
+        elif codings and [coding.strip().lower() for coding in codings] != [b"chunked"]:
+            self._wrong = 400, "Invalid Transfer-Encoding: expected chunked"
+        if self._wrong:
+            raise _WrongHead
         self._in_head = False
         self._unparsed_bytes = 0
         super().on_headers_complete()
@@ -156,10 +168,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """Answer what cannot be parsed."""
-        if self._head_too_large:
-            self._refuse(431, f"Too large a head: expected {HEADERS} headers, {HEAD_BYTES} bytes")
-        else:
-            self._refuse(400, msg)
+        self._refuse(*(self._wrong or (400, msg)))
 
     def _is_idle(self) -> bool:
         return self.cycle is None or self.cycle.response_complete

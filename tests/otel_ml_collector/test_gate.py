@@ -313,6 +313,30 @@ def test_page_of_a_session(world: World) -> None:
     assert (rows.status, rows.headers["hx-refresh"]) == (401, "true")
 
 
+def test_nothing_is_kept(world: World) -> None:
+    """What a key opened may be kept by no browser: pages, JSON and documents."""
+    ring = world.keyring
+    key = world.key("theirs", scopes=["read"])
+    access = ring.find_key(key)
+    assert access is not None
+    cookie = {"cookie": f"otel_ml_session={ring.open_session(access)}"}
+    for address in (
+        "/",
+        "/projects/theirs/runs",
+        f"/projects/theirs/runs/{id_of(world.theirs)}",
+        "/api/v1/projects",
+        "/api/v1/projects/theirs/runs",
+        f"/api/v1/projects/theirs/artifacts/{SHA256}",
+        "/api/v1/projects/nothing/runs/here",
+    ):
+        for headers in (cookie, {"authorization": f"Bearer {key}"}):
+            answered = ask(world.service.app, address, headers=headers)
+            assert answered.headers["cache-control"] == "no-store", address
+    assert "no-store" not in ask(
+        world.service.app, "/static/style.css", headers=cookie
+    ).headers.get("cache-control", "")
+
+
 def test_metrics(world: World) -> None:
     """What is counted is told to keys that read all projects or administer."""
     gate = Gate(PlainTextResponse("counts"), world.keyring, "nobody")

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Final
 from urllib.parse import urlsplit
 
 import pytest
@@ -38,6 +39,10 @@ def collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CollectorPro
         yield process
     finally:
         process.kill()
+
+
+UNREAD: Final = "Invalid HTTP request received."
+CODING: Final = "Invalid Transfer-Encoding: expected chunked"
 
 
 @contextmanager
@@ -83,7 +88,7 @@ def hold_all(collector: CollectorProcess, stack: ExitStack) -> list[socket.socke
         (POST % 100 + b"half", (408, LATE)),
         (GET + b"x: 1\r\n" * HEADERS + b"\r\n", (431, LARGE)),
         (GET + b"x: " + b"1" * HEAD_BYTES + b"\r\n\r\n", (431, LARGE)),
-        (b"NONSENSE\r\n\r\n", (400, "Invalid HTTP request received.")),
+        (b"NONSENSE\r\n\r\n", (400, UNREAD)),
     ],
     ids=["silent", "blank", "line", "head", "body", "headers", "long", "nonsense"],
 )
@@ -92,6 +97,33 @@ def test_refused(collector: CollectorProcess, sent: bytes, answer: tuple[int, st
     with connect(collector.endpoint) as connection:
         connection.sendall(sent)
         assert read(connection) == answer
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        (b"host: evil.example", "The request has 2 Host headers: expected one"),
+        (b"Host: localhost", "The request has 2 Host headers: expected one"),
+        (b"transfer-encoding: xchunked, chunked", CODING),
+        (b"transfer-encoding: chunked, chunked", UNREAD),
+        (b"transfer-encoding: gzip, chunked", CODING),
+        (b"transfer-encoding: chunked\r\ntransfer-encoding: chunked", UNREAD),
+    ],
+)
+def test_smuggled(collector: CollectorProcess, header: bytes, message: str) -> None:
+    """A head that two servers may read in two ways is refused, and its connection ends."""
+    head = POST.replace(b"content-length: %d", header)
+    with connect(collector.endpoint) as connection:
+        connection.sendall(head + b"0\r\n\r\n" + GET + b"\r\n")
+        assert read(connection) == (400, message)
+
+
+def test_chunked(collector: CollectorProcess) -> None:
+    """A body in chunks is taken, however the word is written."""
+    head = POST.replace(b"content-length: %d", b"Transfer-Encoding:  Chunked ")
+    with connect(collector.endpoint) as connection:
+        connection.sendall(head + b"0\r\n\r\n")
+        assert connection.recv(12) == b"HTTP/1.1 200"
 
 
 def test_endless_header(collector: CollectorProcess) -> None:
