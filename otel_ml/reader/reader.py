@@ -91,9 +91,20 @@ class Reader:
         """Close the connections; a later question opens them again."""
         self._api.close()
 
-    def projects(self) -> list[Project]:
-        """List the projects that the key may read, the one that ran last first."""
-        return [made(Project, one) for one in self._api.get("projects")["projects"]]
+    def projects(self, find: str = "") -> list[Project]:
+        """List the projects that the key may read, the one that ran last first.
+
+        Args:
+            find: Only those whose names have this in them, whatever the case of its letters.
+        """
+        found: list[Project] = []
+        cursor = None
+        while True:
+            page = self._api.get("projects", find=find or None, cursor=cursor)
+            found += (made(Project, one) for one in page["projects"])
+            cursor = page.get("next_cursor")  # an older collector tells of all at once
+            if cursor is None:
+                return found
 
     def runs(
         self,

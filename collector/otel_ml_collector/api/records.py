@@ -54,9 +54,14 @@ def parse_query(
 
 
 @router.get("/projects")
-def get_projects(reader: FromReader) -> Projects:
+def get_projects(
+    reader: FromReader,
+    find: Annotated[str, Query(max_length=128, description="What their names have in them")] = "",
+    limit: Limit = runs.MAX_LIMIT,
+    cursor: Cursor = None,
+) -> Projects:
     """List projects, the one that ran last first."""
-    return Projects(projects=models.find_projects(reader))
+    return models.page_projects(reader, find, limit, cursor)
 
 
 @router.get("/projects/{project:path}/runs")

@@ -7,16 +7,17 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from otel_ml_collector.errors import NotFound
+from otel_ml_collector.errors import BadQuery, NotFound
 from otel_ml_collector.owners import model_of, own_model
 from otel_ml_collector.query.answers.metrics import MetricOwner, Metrics, MetricSeries
 from otel_ml_collector.query.answers.models import Definition, JudgeStats, Model, Version
-from otel_ml_collector.query.answers.projects import Project
+from otel_ml_collector.query.answers.projects import Project, Projects
 from otel_ml_collector.query.answers.told import Told
+from otel_ml_collector.query.cursors import read_place, write_place
 from otel_ml_collector.query.late import find_told
 from otel_ml_collector.query.rows import run_id_of
 from otel_ml_collector.query.series import MOST, find_series
-from otel_ml_collector.query.times import to_rfc3339
+from otel_ml_collector.query.times import from_rfc3339, to_rfc3339
 from otel_ml_collector.store.artifacts import count_artifacts
 from otel_ml_collector.store.open_runs import name_open_runs
 from otel_ml_collector.store.reader import Reader, Row
@@ -49,6 +50,41 @@ def find_projects(reader: Reader) -> list[Project]:
         )
         for row in list_projects(reader)
     ]
+
+
+def select_projects(projects: Sequence[Project], find: str) -> list[Project]:
+    """Select the projects whose names have a text in them, whatever the case of its letters."""
+    wanted = find.strip().casefold()
+    return [one for one in projects if wanted in one.project.casefold()]
+
+
+def page_projects(reader: Reader, find: str, limit: int, cursor: str | None) -> Projects:
+    """List some projects, the one that ran last first.
+
+    Raises:
+        BadQuery: The cursor is none of an answer.
+    """
+    found = select_projects(find_projects(reader), find)
+    if cursor is not None:
+        place = _read_place(cursor)
+        found = [one for one in found if place < _place_of(one)]
+    page = found[:limit]
+    goes_on = len(found) > limit
+    last = [page[-1].last_start_time, page[-1].project] if goes_on else []
+    return Projects(projects=page, next_cursor=write_place(last) if goes_on else None)
+
+
+def _place_of(project: Project) -> tuple[int, str]:
+    return -from_rfc3339(project.last_start_time, "cursor"), project.project
+
+
+def _read_place(cursor: str) -> tuple[int, str]:
+    parts = read_place(cursor, "cursor")
+    if [type(part) for part in parts] != [str, str]:
+        raise BadQuery(
+            f"Invalid cursor {cursor[:80]!r}: expected a next_cursor of an answer", "cursor"
+        )
+    return -from_rfc3339(parts[0], "cursor"), parts[1]
 
 
 def find_project(reader: Reader, project: str) -> Project:

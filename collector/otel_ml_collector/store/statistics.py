@@ -10,6 +10,7 @@ from otel_ml_collector.store.rollup import computed, uncomputed
 from otel_ml_collector.store.runs import ACROSS_PARTITIONS, Window
 from otel_ml_collector.store.versions import NUMBERED_OF_NAMES, NUMBERED_VERSIONS
 
+_MOST_PROJECTS: Final = 20_000
 _OURS: Final = "project = {project:String}"
 
 
@@ -32,7 +33,7 @@ def list_projects(reader: Reader) -> list[Row]:
           UNION ALL
           SELECT project, 0, 0, 0, max(start_ns) FROM open_runs WHERE {READABLE} GROUP BY project
         )
-        GROUP BY project ORDER BY last_start_ns DESC LIMIT 1000
+        GROUP BY project ORDER BY last_start_ns DESC, project LIMIT {_MOST_PROJECTS}
         """  # noqa: S608 - fixed text; values are parameters
     return reader.rows(sql, {})
 

@@ -3,9 +3,9 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Annotated, Final
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from otel_ml_collector.api.parameters import FromReader
@@ -17,12 +17,15 @@ from otel_ml_collector.query.stats import StatsQuery, find_all_stats, find_pass_
 from otel_ml_collector.query.times import DAY_NS, HOUR_NS
 from otel_ml_collector.query.unfinished import find_unfinished
 from otel_ml_collector.store.runs import Window
-from otel_ml_collector.web import diff
+from otel_ml_collector.web import diff, view
 from otel_ml_collector.web.losses import missing_spans
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
+from otel_ml_collector.web.slices import cut_slice
 from otel_ml_collector.web.spark import spark
+from otel_ml_collector.web.state import read_state
 
 _HOURS: Final = 24
+_PROJECTS: Final = 50
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
@@ -45,23 +48,30 @@ class Shown:
 
 
 @router.get("/")
-def show_home(request: Request, reader: FromReader) -> Response:
-    """All projects."""
+def show_home(
+    request: Request,
+    reader: FromReader,
+    find: Annotated[str, Query(max_length=128)] = "",
+) -> Response:
+    """All projects, fifty at a time, or those whose names have a text in them."""
     now_ns = time.time_ns()
     counted = reader.ahead(find_all_stats, now_ns)
     projects = models.find_projects(reader)
     stats = {one.project: one for one in counted.result().groups}
     day = _day(now_ns)
-    shown = [_show(project, stats.get(project.project), day) for project in projects]
+    found = models.select_projects(projects, find)
+    part = cut_slice(found, read_state(request).first("projects"), _PROJECTS)
     context = {
         "projects": projects,
-        "shown": shown,
+        "find": find,
+        "part": part,
+        "shown": [_show(project, stats.get(project.project), day) for project in part.items],
         "day_runs": sum(one.runs for one in stats.values()),
         "day_errors": sum(one.errors for one in stats.values()),
         "unfinished": find_unfinished(reader, now_ns),
         "missing_spans": missing_spans(request, reader),
-        "api": "/api/v1/projects",
-        "python": python_call("projects"),
+        "api": view.api_address("projects", find=find, limit=_PROJECTS),
+        "python": python_call("projects", find),
     }
     return show_page(request, "home.html", context)
 

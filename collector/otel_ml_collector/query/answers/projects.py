@@ -16,6 +16,7 @@ class Project(BaseModel):
 
 
 class Projects(BaseModel):
-    """All projects, the one that ran last first."""
+    """Projects, the one that ran last first."""
 
     projects: list[Project]
+    next_cursor: str | None = Field(description="Where the list goes on; null at its end")
