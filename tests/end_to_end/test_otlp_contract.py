@@ -263,7 +263,7 @@ def test_truncated_gzip(collector: CollectorProcess) -> None:
     assert refused_by_http(collector, body, {"Content-Encoding": "gzip"}) == (
         400,
         PROTOBUF,
-        Status(code=INVALID_ARGUMENT, message="The body ends in the middle of its gzip data"),
+        Status(code=INVALID_ARGUMENT, message="The body is not gzip data: it ends in the middle"),
     )
 
 
