@@ -1,5 +1,6 @@
 """The client: one project, one destination, the decorators and runs that go there."""
 
+import logging
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
@@ -28,6 +29,7 @@ from otel_ml.described import text_of
 from otel_ml.errors import report
 from otel_ml.handle import check_tags
 from otel_ml.opened import OpenedRun, open_run
+from otel_ml.process import deliver_at_sigterm
 from otel_ml.recorder import Recorder
 from otel_ml.redaction import SECRET_KEYS, Redact, Redaction
 from otel_ml.settings import Settings
@@ -48,6 +50,8 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+_logger = logging.getLogger(__name__)
 
 
 class Client:
@@ -70,6 +74,7 @@ class Client:
             collector lose it. One directory is for one destination.
         flush_on_sigterm: Deliver what is queued when the process is told to end by SIGTERM, for
             at most 2 s. Only where nobody else handles the signal, and from the main thread.
+            Children of `multiprocessing` do so unasked.
         redact: Called with every text that would leave the process, each string within inputs
             and outputs and each key included; returns what is sent in its place.
         redact_keys: The values of keys with one of these words are hidden; none hides none.
@@ -120,9 +125,9 @@ class Client:
 
         self._recorder = Recorder(chosen, choose, hides)
         if check_flag("flush_on_sigterm", flush_on_sigterm):
-            from otel_ml.sigterm import close_on_sigterm  # only who asks for it loads it
-
-            close_on_sigterm(self._recorder.close_within)
+            why_not = deliver_at_sigterm()
+            if why_not:
+                _logger.warning("flush_on_sigterm is off: %s", why_not)
 
     @overload
     def trace(self, function: Callable[P, R], /) -> Callable[P, R]: ...

@@ -21,7 +21,7 @@ once, never raised. ``except Exception`` stands only at these borders:
 * `export.encoder`, `export.attribute_field` and `export.spooled`: spans of any make;
 * `integrations.transformers` and `integrations.instrumentor`: what a trainer hands over, and the
   modules in which functions are traced;
-* `export.destination`, `recorder` and `sigterm`: exporters of the user's.
+* `export.destination`, `recorder` and `process`: exporters of the user's.
 """
 
 import logging

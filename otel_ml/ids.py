@@ -5,12 +5,13 @@ training does, gets the same ids in every process, and runs that take each other
 id moves the numbers that the host draws afterwards.
 """
 
-import os
 from random import Random
 from typing import Final
 
 from opentelemetry import trace
 from opentelemetry.sdk.trace.id_generator import IdGenerator, RandomIdGenerator
+
+from otel_ml.process import renew_in_child
 
 _TRACE_BITS: Final = 128
 _SPAN_BITS: Final = 64
@@ -21,8 +22,7 @@ class _OwnRandomIds(RandomIdGenerator):
 
     def __init__(self) -> None:
         self._random = Random()  # noqa: S311 - seeded by the system; ids are no secrets
-        if hasattr(os, "register_at_fork"):  # not on Windows
-            os.register_at_fork(after_in_child=self._random.seed)
+        renew_in_child(self._random.seed)
 
     def generate_span_id(self) -> int:
         """Make the id of a span."""

@@ -1,17 +1,44 @@
-"""This process as the wire names it: an id, and numbers that show what was lost on the way."""
+"""This process: its name on the wire, its forked children, and what is delivered when it ends.
 
+A process ends by `atexit`, as a child of `multiprocessing` or Celery by their own ways, or by
+SIGTERM. The signal is handled where a client asked for it (``flush_on_sigterm``) and in children of
+`multiprocessing`, whose pools end them by it; never where the program handles it itself.
+"""
+
+import _thread
+import atexit
 import itertools
 import os
-from typing import Final
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from types import BuiltinFunctionType, FrameType
+from typing import Any, Final, Protocol
+
+from otel_ml.attachment import start_apart
+from otel_ml.errors import report
+
+SIGTERM_S: Final = 2.0
+# The main thread is stopped in the signal's handler and may hold a lock that the delivery needs:
+# then it goes on while the delivery does its work.
+_HOLD_MAIN_S: Final = 0.5
+
+
+def renew_in_child(renew: Callable[[], None]) -> None:
+    """Call a function in every forked child, in the order of these calls."""
+    if hasattr(os, "register_at_fork"):  # not on Windows
+        os.register_at_fork(after_in_child=renew)
 
 
 class Process:
-    """One process; a forked child gets a new id and starts its numbers at 1."""
+    """One process as the wire names it; a forked child gets a new id and counts from 1."""
 
     def __init__(self) -> None:
         self.renew()
-        if hasattr(os, "register_at_fork"):  # not on Windows
-            os.register_at_fork(after_in_child=self.renew)
+        renew_in_child(self.renew)
 
     def renew(self) -> None:
         """Take a new id and begin at 1."""
@@ -23,4 +50,212 @@ class Process:
         return self._counts.setdefault(project, itertools.count(1))
 
 
+class Ending(Protocol):
+    """What has something to deliver when the process ends; neither call raises."""
+
+    def hasten(self) -> None:
+        """Deliver without a pause from now on: the process ends."""
+
+    def close(self) -> None:
+        """Deliver, and stop."""
+
+    def close_within(self, limit_s: float) -> None:
+        """Deliver what can be delivered in so many seconds, and stop."""
+
+
+class _End:
+    """The end of this process; a forked child has an end of its own."""
+
+    def __init__(self) -> None:
+        self._endings: list[Ending] = []
+        self._is_asked = False
+        self._tells_of_children = False
+        self._finalizer: Any = None
+        self._pipe: tuple[int, int] | None = None
+        self._kept = threading.local()
+        self._renew()
+        if hasattr(os, "register_at_fork"):  # not on Windows
+            os.register_at_fork(
+                before=self._keep_signal,
+                after_in_parent=self._let_signal,
+                after_in_child=self._begin_forked,
+            )
+
+    def add(self, ending: Ending) -> None:
+        """Close it when the process ends, or a child of it."""
+        self._endings.append(ending)
+        # Now, not earlier: what is registered last ends first, and a joined provider must not end
+        # before us.
+        atexit.register(self.close, ending)
+        # Celery's children end by `os._exit`, without `atexit`; this is all that they send.
+        ended = getattr(sys.modules.get("celery.signals"), "worker_process_shutdown", None)
+        if ended is not None:
+            ended.connect(lambda **_told: self.close(ending), weak=False)
+        util = self._ask_for_children()
+        if util is not None and util.process.parent_process() is not None:
+            self._begin_child(is_new=False)
+
+    def close(self, *endings: Ending) -> None:
+        """Close these, else all; where one has to wait, the others deliver meanwhile."""
+        for ending in self._endings:
+            ending.hasten()
+        for ending in endings or self._endings:
+            ending.close()
+
+    # Children.
+
+    def _renew(self) -> None:
+        self._begun = itertools.count()
+        self._is_told = False
+        self._done = threading.Event()
+
+    def _keep_signal(self) -> None:
+        """Keep the signal from a child until its handler is the child's: before that it is ours."""
+        if self._pipe is not None:
+            self._kept.mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+    def _let_signal(self) -> None:
+        mask = self._kept.__dict__.pop("mask", None)
+        if mask is not None:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+    def _begin_forked(self) -> None:
+        """Begin as a forked child, of which it is not known yet whether it is `multiprocessing`'s.
+
+        Its parent's watching thread is not here, and must hear nothing of this child's signals.
+        """
+        self._renew()
+        if self._pipe is not None:
+            before = signal.set_wakeup_fd(-1)
+            if before not in {-1, self._pipe[1]}:
+                signal.set_wakeup_fd(before)
+            for end in self._pipe:
+                os.close(end)
+            self._pipe = None
+            if not self._is_asked and signal.getsignal(signal.SIGTERM) is _handle:
+                signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        self._let_signal()
+        if self._endings:
+            self._ask_for_children()
+
+    def _ask_for_children(self) -> Any:
+        """Ask `multiprocessing`, if it is loaded, to tell us in each child of its own.
+
+        Also from a child that has just been forked, before `multiprocessing` begins it: the parent
+        may have loaded it after its first span.
+        """
+        util = sys.modules.get("multiprocessing.util")
+        if util is not None and not self._tells_of_children:
+            self._tells_of_children = True
+            util.register_after_fork(self, _End._begin_child)
+        return util
+
+    def _begin_child(self, *, is_new: bool = True) -> None:
+        """Deliver at the end of this child of `multiprocessing`: it ends without `atexit`.
+
+        Args:
+            is_new: Whether nothing of the program has run in it yet.
+        """
+        util: Any = sys.modules["multiprocessing.util"]
+        if self._finalizer is None or not self._finalizer.still_active():
+            self._finalizer = util.Finalize(None, self.close, exitpriority=0)
+        is_main = threading.current_thread() is threading.main_thread()
+        if is_main and os.name == "posix" and self._take_sigterm() and self._pipe is None:
+            self._watch(is_new=is_new)
+
+    # SIGTERM.
+
+    def ask_for_sigterm(self) -> str:
+        """Deliver at SIGTERM; returns why not, empty where it will be."""
+        if threading.current_thread() is not threading.main_thread():
+            return "the client was not made on the main thread"
+        if not self._take_sigterm():
+            return "the program handles SIGTERM itself"
+        self._is_asked = True
+        return ""
+
+    def _take_sigterm(self) -> bool:
+        handler = signal.getsignal(signal.SIGTERM)
+        if handler is signal.SIG_DFL:
+            signal.signal(signal.SIGTERM, _handle)
+        return handler is signal.SIG_DFL or handler is _handle
+
+    def _watch(self, *, is_new: bool) -> None:
+        """Hear of the signal on a thread, too: the main one hears of none while it is in a C call.
+
+        Without it a pool would wait for the end of a call that it wants to break off.
+        """
+        if not isinstance(_thread.start_new_thread, BuiltinFunctionType):
+            return  # gevent's threads are none: one that reads a pipe stops them all
+        reading, writing = self._pipe = os.pipe()
+        os.set_blocking(writing, False)
+        with suppress(RuntimeError):  # no thread can be started
+            start_apart(_make_thread(self._read, reading))
+            before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+            if before != -1 and not is_new:  # a new child's is its parent's
+                signal.set_wakeup_fd(before)
+
+    def _read(self, reading: int) -> None:
+        while numbers := os.read(reading, 64):  # a number for each signal, of any kind
+            is_ours = self._is_told or signal.getsignal(signal.SIGTERM) is _handle
+            if signal.SIGTERM in numbers and is_ours:
+                self.end_by(signal.SIGTERM)
+
+    def begin_to_end(self, number: int) -> None:
+        """Deliver and end by a signal; returns soon, the process ends a moment later."""
+        signal.signal(number, signal.SIG_DFL)  # a second one ends the process at once
+        self._is_told = True
+        thread = _make_thread(self.end_by, number)
+        try:
+            start_apart(thread)
+        except RuntimeError:  # the interpreter ends already
+            os.kill(os.getpid(), number)
+            return
+        atexit.register(thread.join)  # a main thread that comes to its end waits for the signal's
+        self._done.wait(_HOLD_MAIN_S)
+
+    def end_by(self, number: int) -> None:
+        """Deliver for at most 2 s, then end by a signal."""
+        try:
+            if next(self._begun) == 0:  # else another thread has begun
+                start_apart(_make_thread(self._close_in_time))
+            self._done.wait(SIGTERM_S)
+        finally:
+            if signal.getsignal(number) is _handle:
+                _restore_default(number)
+            os.kill(os.getpid(), number)
+
+    def _close_in_time(self) -> None:
+        deadline = time.monotonic() + SIGTERM_S
+        try:
+            for ending in self._endings:
+                ending.hasten()
+            for ending in self._endings:
+                ending.close_within(max(deadline - time.monotonic(), 0.0))
+        except Exception as error:  # noqa: BLE001 - any exporter of the user's
+            report("sigterm", error)
+        finally:
+            self._done.set()
+
+
+def _make_thread(target: Callable[..., None], *arguments: int) -> threading.Thread:
+    return threading.Thread(target=target, args=arguments, name="otel-ml-sigterm", daemon=True)
+
+
+def _handle(number: int, frame: FrameType | None) -> None:
+    _END.begin_to_end(number)
+
+
+def _restore_default(number: int) -> None:
+    """Let a signal end the process, from a thread for which `signal.signal` does not work."""
+    import ctypes  # for a process whose main thread is in a C call when it ends
+
+    restore = ctypes.pythonapi.PyOS_setsig
+    restore.argtypes, restore.restype = (ctypes.c_int, ctypes.c_void_p), ctypes.c_void_p
+    restore(number, None)
+
+
 PROCESS: Final = Process()
+_END: Final = _End()
+deliver_at_end: Final = _END.add
+deliver_at_sigterm: Final = _END.ask_for_sigterm

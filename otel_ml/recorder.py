@@ -1,8 +1,6 @@
-"""Records the runs of one client: its provider, its pipeline, its judges, and the process's end."""
+"""Records the runs of one client: its provider, its pipeline, its judges."""
 
-import atexit
 import os
-import sys
 import threading
 import time
 import weakref
@@ -18,7 +16,7 @@ from opentelemetry.context import Context
 from otel_ml import attributes as names
 from otel_ml.cost import Cost
 from otel_ml.errors import report, trouble
-from otel_ml.process import PROCESS
+from otel_ml.process import PROCESS, deliver_at_end, renew_in_child
 from otel_ml.redaction import Redaction
 from otel_ml.span import RunSpan, write
 from otel_ml.unfinished import OpenRuns
@@ -260,6 +258,11 @@ class Recorder:
         pipeline = None if self._chosen is None else self._chosen.pipeline
         return pipeline if pipeline is not None and pipeline.is_durable else None
 
+    def hasten(self) -> None:
+        """Deliver without a pause from now on: the process ends."""
+        if self._chosen is not None:
+            self._chosen.hasten()
+
     def close_within(self, limit_s: float) -> None:
         """Do what `close` does in `limit_s` in all."""
         self.close(limit_s * 0.75, limit_s * 0.25)
@@ -280,10 +283,7 @@ class Recorder:
                     raise
                 finally:
                     self._opening = False
-                # Now, not earlier: what is registered last ends first, and a joined provider
-                # must not end before us.
-                atexit.register(self.close)
-                _close_with_child(self)
+                deliver_at_end(self)
                 self.start = self._chosen.start
             return self.start
 
@@ -332,23 +332,4 @@ def _restart_in_child() -> None:
 
 
 _RECORDERS: Final[weakref.WeakSet[Recorder]] = weakref.WeakSet()
-if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(after_in_child=_restart_in_child)
-
-
-def _close_with_child(recorder: "Recorder") -> None:
-    """Children of `multiprocessing` and of Celery end without `atexit`, by ways of their own."""
-    # Celery's end by `os._exit`, also without the finalizers below; this is all that they send.
-    ended = getattr(sys.modules.get("celery.signals"), "worker_process_shutdown", None)
-    if ended is not None:
-        ended.connect(lambda **_told: recorder.close(), weak=False)
-    util = sys.modules.get("multiprocessing.util")
-    if util is None:
-        return
-
-    def arrange(recorder: "Recorder") -> None:
-        util.Finalize(None, recorder.close, exitpriority=0)
-
-    util.register_after_fork(recorder, arrange)
-    if util.process.parent_process() is not None:
-        arrange(recorder)
+renew_in_child(_restart_in_child)

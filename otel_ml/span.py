@@ -5,7 +5,6 @@ the attributes of a run at once, as they are, and makes the rest only for who as
 """
 
 import logging
-import os
 import threading
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -32,6 +31,7 @@ from opentelemetry.trace import (
 )
 from opentelemetry.util import types
 
+from otel_ml.process import renew_in_child
 from otel_ml.wire import shorten, within
 
 _logger = logging.getLogger(__name__)
@@ -50,8 +50,7 @@ class _Making:
 
     def __init__(self) -> None:
         self.renew()
-        if hasattr(os, "register_at_fork"):  # not on Windows
-            os.register_at_fork(after_in_child=self.renew)
+        renew_in_child(self.renew)
 
     def renew(self) -> None:
         """Take a lock that nobody holds; a finalizer may come back while this thread holds it."""

@@ -26,11 +26,13 @@ class Attempt:
     Attributes:
         deadline: When it has to be over, by the monotonic clock.
         connected: It opened a connection, as opposed to taking a kept one.
+        is_out_of_reach: It is connecting, or over without an answer.
         used: The socket that it used last.
     """
 
     deadline: float
     connected: bool = False
+    is_out_of_reach: bool = False
     used: "_TimedSocket | None" = None
 
     def time_left(self) -> float:
@@ -95,7 +97,7 @@ class _TimedSocket(socket.socket):
 def connect(connection: "HTTPConnection") -> socket.socket:
     """Connect to the first address that answers; each gets its share of the time that is left."""
     attempt = _ATTEMPT.get()
-    attempt.connected = True
+    attempt.connected = attempt.is_out_of_reach = True
     host = connection.host.strip("[]")
     try:
         found = socket.getaddrinfo(host, connection.port, type=socket.SOCK_STREAM)
@@ -115,6 +117,7 @@ def connect(connection: "HTTPConnection") -> socket.socket:
             if number == len(found) - 1:
                 raise
         else:
+            attempt.is_out_of_reach = False
             return endpoint
     raise socket.gaierror(socket.EAI_NONAME, "No address")
 

@@ -73,6 +73,13 @@ class Destination(Protocol[B_contra]):
     def page(self) -> str:
         """Its name for people."""
 
+    @property
+    def is_out_of_reach(self) -> bool:
+        """Whether it is not there: it is being connected to, or the last request got no answer.
+
+        False where that is not known.
+        """
+
     def send(self, batch: B_contra, timeout_s: float) -> Answer:
         """Send once."""
 

@@ -48,6 +48,11 @@ class OtlpDestination:
         self.close = sender.close
         self.after_fork = sender.after_fork
 
+    @property
+    def is_out_of_reach(self) -> bool:
+        """Whether it is not there at the moment."""
+        return self._sender.is_out_of_reach
+
     def send(self, batch: Encodable, timeout_s: float) -> Answer:
         """Send one batch, once."""
         encoded = batch.encode()
@@ -62,6 +67,8 @@ class OtlpDestination:
 
 class NoDestination:
     """Refuses every batch, because what sends them is not installed."""
+
+    is_out_of_reach = False
 
     def __init__(self, message: str, page: str) -> None:
         self.page = page
@@ -80,6 +87,8 @@ class NoDestination:
 
 class ExporterDestination:
     """Hands batches to an exporter, which has retries of its own."""
+
+    is_out_of_reach = False
 
     def __init__(self, exporter: SpanExporter, page: str) -> None:
         self.page = page

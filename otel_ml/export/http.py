@@ -53,6 +53,12 @@ class HttpSender:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._line: Line | None = None
+        self._latest: Attempt | None = None
+
+    @property
+    def is_out_of_reach(self) -> bool:
+        """Whether the latest request is still connecting, or ended without an answer."""
+        return self._latest is not None and self._latest.is_out_of_reach
 
     def send(self, body: bytes, timeout_s: float) -> Answer:
         """Send one request.
@@ -97,6 +103,7 @@ class HttpSender:
     ) -> Answer:
         request = _Request(method, url, body, headers)
         with attempt_until(time.monotonic() + timeout_s) as attempt:
+            self._latest = attempt
             try:
                 line = self._line or self._open()
                 return _send(line, self._settings, request, attempt)
@@ -139,7 +146,8 @@ def _send(line: Line, settings: Settings, request: _Request, attempt: Attempt) -
             attempt.abandon()
             answer = Answer(delivered=False, retry=True, message=describe(find_root(error)))
             if attempt.connected or not is_hang_up(find_root(error)):
-                return answer
+                break
         else:
             return read_answer(response, settings.headers)
+    attempt.is_out_of_reach = True
     return answer

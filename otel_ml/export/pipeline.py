@@ -4,7 +4,6 @@ It waits for room in a full queue, and only while the sender makes progress: see
 """
 
 import logging
-import os
 import sys
 import time
 import weakref
@@ -15,6 +14,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from otel_ml.export.contract import B, Destination, Pace, Source
 from otel_ml.export.delivery import Counters, Delivery
 from otel_ml.export.sender import Sender
+from otel_ml.process import renew_in_child
 
 _WAIT_A_CALL_S: Final = 0.1
 _WAIT_A_MINUTE_S: Final = 5.0
@@ -103,6 +103,11 @@ class Pipeline(Generic[B]):
         settled = not self._closed and self._sender.wait_settled(timeout_s)
         return self._news(0 if settled else self.pending)
 
+    def hasten(self) -> None:
+        """Deliver without a pause from now on: the process ends."""
+        if not self._closed:
+            self._sender.hasten()
+
     def close(self, timeout_s: float) -> Delivery:
         """Deliver what is there, then stop. A second call does nothing."""
         sender = self._sender
@@ -110,11 +115,14 @@ class Pipeline(Generic[B]):
             sender.stop(timeout_s)
             self._closed = True
             lost = self._source.close()
-            reason = sender.stalled or "not delivered in time"
+            away = "no connection" if self._destination.is_out_of_reach else ""
+            reason = sender.stalled or away or "not delivered in time"
             sender.counters.lose(reason, lost)
             if lost + sender.left:
-                left = lost + sender.left
-                _logger.warning("%d %s could not be delivered: %s", left, self._what, reason)
+                left, page = lost + sender.left, self._destination.page
+                keep = "" if self.is_durable else "; Client(spool=DIR) keeps them"
+                text = "%d %s could not be delivered to %s: %s%s"
+                _logger.warning(text, left, self._what, page, reason, keep)
             self._destination.close()
         return self._news(self.pending)
 
@@ -175,5 +183,4 @@ def _restart_in_child() -> None:
 
 _BUDGET: Final = _Budget()
 _PIPELINES: Final[weakref.WeakSet[Pipeline[Any]]] = weakref.WeakSet()
-if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(after_in_child=_restart_in_child)
+renew_in_child(_restart_in_child)

@@ -23,8 +23,10 @@ _HURRIED_PAUSE_S: Final = 1.0
 _RETRY_FOR_S: Final = 300.0
 _REQUEST_S: Final = 60.0
 _NO_PROGRESS_S: Final = 5.0
+_OUT_OF_REACH_S: Final = 1.5
 _PROGRESS_S: Final = 1.0
 _JOIN_S: Final = 1.0
+_JOIN_IN_VAIN_S: Final = 0.2
 
 # Without a state: forked processes must not spread alike, nor the host's own draws be moved.
 _RANDOM: Final = random.SystemRandom()
@@ -70,6 +72,7 @@ class Sender(Generic[B]):
         self._pressed = False
         self._stopping = False
         self._fatal: BaseException | None = None
+        self._ends_since: float | None = None
         self._give_up_at: float | None = None
         self._progress_at = 0.0
 
@@ -102,6 +105,8 @@ class Sender(Generic[B]):
     def wait_settled(self, timeout_s: float) -> bool:
         """Wait until all that is held now is settled, or nothing gets through for 5 s.
 
+        When the process ends, 1.5 s are enough for a receiver that cannot be reached at all.
+
         Returns:
             Whether it is; what came meanwhile does not count.
         """
@@ -123,14 +128,25 @@ class Sender(Generic[B]):
             with self._lock:
                 self._hurry -= 1
 
+    def hasten(self) -> None:
+        """Deliver without a pause from now on: the process ends."""
+        if self._ends_since is None:
+            self._ends_since = time.monotonic()
+            with self._lock:
+                self._hurry += 1
+            if self._source.pending:
+                self.wake()
+
     def stop(self, timeout_s: float) -> None:
         """Deliver what is held, then end the thread."""
+        self.hasten()
         self._give_up_at = time.monotonic() + timeout_s
-        self.wait_settled(timeout_s)
+        settled = self.wait_settled(timeout_s)
         self._stopping = True
         self._tokens.put(None)
         if self._thread is not None and not self.is_this_thread():
-            self._thread.join(min(_JOIN_S, timeout_s))
+            in_vain = not settled and self._destination.is_out_of_reach
+            self._thread.join(min(_JOIN_IN_VAIN_S if in_vain else _JOIN_S, timeout_s))
 
     def tell_once(self, what: str, text: str, level: int = logging.WARNING) -> None:
         """Log the first of its kind; what follows is counted."""
@@ -151,19 +167,27 @@ class Sender(Generic[B]):
         self._thread = thread
 
     def _wait_for(self, target: int | None, deadline: float) -> bool:
-        began = time.monotonic()
+        began = self._ends_since or time.monotonic()
         with self._lock:
             look = self._looks  # a later one that finds nothing has seen all that is held now
             while (left_s := deadline - time.monotonic()) > 0:
                 if self._found_nothing > look or (target is not None and self._settled >= target):
                     return True
                 self._settled_some.wait(min(0.1, left_s))
-                quiet_s = time.monotonic() - max(self._progress_at, began)
-                if quiet_s >= _NO_PROGRESS_S or not self._is_alive():
+                if self._is_in_vain(began) or not self._is_alive():
                     break
                 if self.stalled and self._give_up_at and self._source.look_every_s is not None:
                     break  # the process ends, the spans stay on disk
         return False
+
+    def _is_in_vain(self, began: float) -> bool:
+        """Tell whether nothing gets through, sooner when the process ends and nobody is there.
+
+        One that has our request and owes the answer may be slow.
+        """
+        quiet_s = time.monotonic() - max(self._progress_at, began)
+        is_away = self._ends_since is not None and self._destination.is_out_of_reach
+        return quiet_s >= (_OUT_OF_REACH_S if is_away else _NO_PROGRESS_S)
 
     # On the thread that sends, or on that which stops it when there is none.
 
@@ -236,7 +260,9 @@ class Sender(Generic[B]):
                 return
             self.stalled = answer.message
             page = self._destination.page
-            self.tell_once("stalled", f"No {self._what} get through to {page}: {answer.message}")
+            if self._ends_since is None or self._source.look_every_s is not None:
+                text = f"No {self._what} get through to {page}: {answer.message}"
+                self.tell_once("stalled", text)  # else its end says what is lost
             if self._is_worth_waiting(began):
                 self._wait_to_retry(answer.retry_after_s, pause_s)
             if self._stopping or not self._is_worth_waiting(began):
@@ -257,8 +283,10 @@ class Sender(Generic[B]):
             self._pause(left_s)
 
     def _is_worth_waiting(self, began: float) -> bool:
+        if self._stopping or (self._ends_since and self._is_in_vain(self._ends_since)):
+            return False
         spent_s = time.monotonic() - began
-        return not self._stopping and self._time_left(1) > 0 and spent_s <= _RETRY_FOR_S
+        return self._time_left(1) > 0 and spent_s <= _RETRY_FOR_S
 
     def _time_left(self, most_s: float) -> float:
         if self._give_up_at is None:

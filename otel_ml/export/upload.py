@@ -34,6 +34,11 @@ class _ArtifactDestination:
         self.close = sender.close
         self.after_fork = sender.after_fork
 
+    @property
+    def is_out_of_reach(self) -> bool:
+        """Whether it is not there at the moment."""
+        return self._sender.is_out_of_reach
+
     def has(self, sha256: str) -> bool:
         """Tell whether this process uploaded a document not long ago."""
         at_s = self._uploaded.get(sha256)
@@ -111,6 +116,11 @@ class Uploads:
         if not self._is_used:
             return Delivery()
         return _told(self._pipeline.flush(timeout_s))
+
+    def hasten(self) -> None:
+        """Upload without a pause from now on: the process ends."""
+        if self._is_used:
+            self._pipeline.hasten()
 
     def close(self, timeout_s: float) -> Delivery:
         """Upload what is there, then stop."""

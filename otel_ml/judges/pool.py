@@ -9,7 +9,6 @@ the four of the pool hang, too, every judge is lost. A thread that comes back ch
 """
 
 import math
-import os
 import threading
 import time
 import weakref
@@ -21,6 +20,7 @@ from otel_ml.errors import report
 from otel_ml.judges.answer import JudgeError, TimedOut
 from otel_ml.judges.judged import NOT_RUN, Judged, Part
 from otel_ml.judges.queue import Job, JudgeQueue
+from otel_ml.process import renew_in_child
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -329,5 +329,4 @@ def _restart_in_child() -> None:
 
 _OF_PARENTS: Final["list[JudgeLoop]"] = []
 _POOLS: Final[weakref.WeakSet[JudgePool]] = weakref.WeakSet()
-if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(after_in_child=_restart_in_child)
+renew_in_child(_restart_in_child)

@@ -4,13 +4,14 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
 
 
 def run_script(
-    directory: Path, text: str, *, status: int = 0, **variables: str
+    directory: Path, text: str, *, status: int = 0, arguments: Sequence[str] = (), **variables: str
 ) -> subprocess.CompletedProcess[str]:
     """Write and run a script; it sees no OpenTelemetry variable but the given ones.
 
@@ -18,13 +19,14 @@ def run_script(
         directory: Where the script is written and runs.
         text: The script.
         status: The exit status that is expected.
+        arguments: Of the script.
         variables: Environment variables on top of the test's own.
     """
     path = directory / "script.py"
     path.write_text(dedent(text))
     kept = {key: item for key, item in os.environ.items() if not key.startswith("OTEL_")}
     result = subprocess.run(
-        [sys.executable, str(path)],
+        [sys.executable, str(path), *arguments],
         cwd=directory,
         env={**kept, **variables},
         capture_output=True,

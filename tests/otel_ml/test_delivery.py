@@ -146,7 +146,8 @@ def test_lost_spans_are_said_once(caplog: pytest.LogCaptureFixture) -> None:
     said = [item.getMessage() for item in caplog.records if item.name.startswith("otel_ml")]
     assert said == [
         f"No spans get through to {address}: connection refused",
-        "2 spans could not be delivered: connection refused",
+        f"2 spans could not be delivered to {address}: connection refused; "
+        "Client(spool=DIR) keeps them",
     ]
 
 

@@ -1,11 +1,15 @@
 """What is delivered when a process ends, however it ends."""
 
+import socket
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
 
-from tests.otel_ml.otlp_sink import Sink, closed_address
+from tests.otel_ml.otlp_sink import Received, Reply, Sink, closed_address
 from tests.otel_ml.scripts import run_script
 
 CALLS = """
@@ -246,6 +250,59 @@ def test_script_ends_soon_without_a_collector(tmp_path: Path) -> None:
     result = run_script(tmp_path, script, OTEL_ML_ENDPOINT=closed_address())
     assert "Traceback" not in result.stderr
     assert time.monotonic() - began < 20
+
+
+@contextmanager
+def silent_address() -> Iterator[str]:
+    """An address of loopback that lets nobody connect: its backlog is full."""
+    with socket.socket() as listening, socket.socket() as first, socket.socket() as second:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(0)
+        for one in (first, second):
+            one.setblocking(False)
+            one.connect_ex(listening.getsockname())
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+
+
+@pytest.mark.parametrize("clients", [1, 3])
+@pytest.mark.parametrize("is_silent", [False, True], ids=["refuses", "silent"])
+def test_exit_without_a_collector_takes_two_seconds(
+    tmp_path: Path, clients: int, is_silent: bool
+) -> None:
+    """With nobody at the address a script takes 2 s to end, however many clients it has."""
+    script = f"""
+        import time
+        from otel_ml import Client
+
+        for number in range({clients}):
+            Client(str(number)).trace(lambda: 1)()
+        print(time.time())
+    """
+    with silent_address() if is_silent else nullcontext(closed_address()) as address:
+        result = run_script(tmp_path, script, OTEL_ML_ENDPOINT=address)
+        assert time.time() - float(result.stdout) < 3.5  # it was 5.5 for each client
+    reason = "no connection" if is_silent else "connection refused"
+    line = f"1 spans could not be delivered to {address}: {reason}; Client(spool=DIR) keeps them\n"
+    assert result.stderr == line * clients
+
+
+def test_slow_collector_gets_all_at_exit(tmp_path: Path, sink: Sink) -> None:
+    """A script waits at its end for a collector that takes long over each request."""
+    pause = threading.Event()
+
+    def reply(_: Received) -> Reply:
+        pause.wait(2.5)
+        return Reply()
+
+    sink.reply = reply
+    run_script(
+        tmp_path,
+        CALLS,
+        OTEL_ML_ENDPOINT=sink.address,
+        OTEL_BSP_SCHEDULE_DELAY="60000",
+        OTEL_BSP_MAX_EXPORT_BATCH_SIZE="400",
+    )
+    assert (len(sink.requests), outputs(sink)) == (3, list(range(1_000)))
 
 
 def test_late_run_in_a_daemon_thread_raises_nothing(tmp_path: Path, sink: Sink) -> None:

@@ -323,6 +323,7 @@ class Breaking:
     """Takes no batch of four; breaks over the first half of it."""
 
     page = "nowhere"
+    is_out_of_reach = False
 
     def __init__(self) -> None:
         self.sizes: list[int] = []

@@ -204,8 +204,10 @@ def test_exit_delivers(tmp_path: Path, sink: Sink) -> None:
 
 def test_exit_without_a_receiver_is_bounded(tmp_path: Path) -> None:
     """Without a receiver the process ends, and says what is lost."""
-    ended = run_script(tmp_path, PROGRAM.format(address=closed_address(), spool=None))
-    assert "1 artifacts could not be delivered: connection refused" in ended.stderr
+    address = closed_address()
+    ended = run_script(tmp_path, PROGRAM.format(address=address, spool=None))
+    text = f"1 artifacts could not be delivered to {address}: connection refused"
+    assert text in ended.stderr
 
 
 def test_forked_child_uploads_its_own(tmp_path: Path, sink: Sink) -> None:
