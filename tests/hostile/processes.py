@@ -2,6 +2,7 @@
 
 import atexit
 import functools
+import itertools
 import multiprocessing
 import os
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from concurrent.futures import ProcessPoolExecutor
 from typing import Any, Final
 
 from otel_ml import Client
+from tests.hostile import parents
 from tests.hostile.case import Case
 
 WORKERS: Final = 3
@@ -68,6 +70,15 @@ CASES = [
     *(
         Case(f"pool by {method}", DOUBLE, use=functools.partial(map_in_processes, method), runs=4)
         for method in METHODS
+    ),
+    *(
+        Case(
+            parents.name(*child),
+            parents.model,
+            use=functools.partial(parents.use, *child),
+            runs=parents.JOBS + (child[-1] == parents.TRACING[0]),
+        )
+        for child in itertools.product(parents.WAYS, METHODS, parents.TRACING)
     ),
     Case("os.fork", DOUBLE, use=fork),
     Case("prefork", DOUBLE, use=prefork, runs=WORKERS + 2),

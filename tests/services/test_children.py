@@ -20,7 +20,7 @@ def test_pool(pool: str, method: str, collector: CollectorProcess) -> None:
     """All calls in the workers of a pool have arrived, once, when the program has ended.
 
     The pools are `ProcessPoolExecutor`; `Pool` whose workers end after three calls; `Pool` left by
-    its ``with`` block, which sends SIGTERM to its workers, with a client that delivers then.
+    its ``with`` block, which sends SIGTERM to its workers.
     """
     project = f"{pool}-{method}"
     called_by = run(

@@ -12,7 +12,7 @@ from concurrent.futures import ProcessPoolExecutor
 import otel_ml
 from otel_ml import Client
 
-client = Client(flush_on_sigterm=sys.argv[1:2] == ["terminated"])
+client = Client()
 
 
 @client.trace(name="predict")
