@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import pytest
 
+from otel_ml.versions.structure import structure_digest
 from otel_ml_collector.decode.json_logs import decode_json_logs
 from otel_ml_collector.decode.json_traces import decode_json_traces
 from otel_ml_collector.mapping import Filing, map_logs, map_spans
@@ -14,9 +15,11 @@ from otel_ml_collector.records import LateLog, Run
 RECORDINGS: Final = Path(__file__).parent / "recordings"
 EXPECTED: Final = ".expected.json"
 LIMIT_BYTES: Final = 30 * 1024
-NAMES: Final = sorted(
+OWN: Final = "own"  # under our own decorators: what lists show of it is told below
+RECORDED: Final = sorted(
     path.stem for path in RECORDINGS.glob("*.json") if not path.name.endswith(EXPECTED)
 )
+NAMES: Final = [name for name in RECORDED if name != OWN]
 _TEXTS: Final = ("kind", "name", "model", "provider", "provider_model", "outcome", "dialect")
 _COUNTS: Final = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens", "cost")
 
@@ -92,14 +95,54 @@ def test_no_more(name: str) -> None:
     assert {**found, "runs": len(found["runs"])} == {**expected, "runs": len(expected["runs"])}
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", RECORDED)
 def test_recording_is_small(name: str) -> None:
     """A recording stays small enough to be read by a person."""
     assert (RECORDINGS / f"{name}.json").stat().st_size < LIMIT_BYTES
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", RECORDED)
 def test_recording_tells_no_path(name: str) -> None:
     """A recording does not tell where programs lie on the machine that made it."""
     text = (RECORDINGS / f"{name}.json").read_text()
     assert [place for place in ("site-packages", "/home/", "/root/") if place in text] == []
+
+
+_WHERE: Final = "How is the weather in Ghent?"
+_SUNNY: Final = "Sunny in Ghent"
+# What stands in a list for each call, and whether its stream's message opens the version.
+OWN_LINES: Final = [
+    ("openai", _WHERE, _SUNNY, False),
+    ("openai_tool", _WHERE, 'find_weather(city="Ghent")', False),
+    ("openai_stream", _WHERE, _SUNNY, True),
+    ("openai_returned", _WHERE, "a stream, not followed", False),
+    ("anthropic", _WHERE, _SUNNY, False),
+    ("anthropic_stream", _WHERE, _SUNNY, True),
+    ("langchain", "How is the weather?", _SUNNY, False),
+    ("langchain_stream", "How is the weather?", _SUNNY, True),
+]
+
+
+@pytest.fixture(scope="module")
+def own_runs() -> dict[str, Run]:
+    """The runs that real clients left under our own decorators, by name."""
+    request = read(f"{OWN}.json")["request"]
+    spans = decode_json_traces(json.dumps(request).encode())
+    return {run.model: run for run in map_spans(spans, filing_of(request)).runs}
+
+
+@pytest.mark.parametrize(("name", "asked", "answered", "is_message"), OWN_LINES)
+def test_lines_of_our_own(
+    own_runs: dict[str, Run], name: str, asked: str, answered: str, is_message: bool
+) -> None:
+    """Lists show question and answer of a real client's call, whole, streamed or returned."""
+    run = own_runs[name]
+    assert (run.inputs_preview, run.outputs_preview) == (asked, answered)
+    assert (run.structure == structure_digest("message")) is is_message
+
+
+def test_returned_stream_keeps_its_request(own_runs: dict[str, Run]) -> None:
+    """A real stream that is returned keeps model and parameters, and has no structure."""
+    run = own_runs["openai_returned"]
+    told = (run.provider_model, run.params, run.structure)
+    assert told == ("gpt-4o-mini", '{"temperature":0.5}', "")

@@ -62,7 +62,7 @@ FIELDS: Final = (
     Column("provider_model", "Provider's model", "w4"),
     Column("input_tokens", "Tokens in", "n w2"),
     Column("output_tokens", "Tokens out", "n w2"),
-    Column("cost", "Cost", "n w2"),
+    Column("cost", "Cost", "n w4"),
 )
 _BY_KEY: Final = {column.key: column for column in FIELDS}
 _DEFAULT: Final = FIELDS[:6]
