@@ -167,8 +167,10 @@ class Call(Run):
         chunks: list[object] = output
         kind = type(chunks[0])
         if kind is str:
-            texts = [chunk for chunk in chunks if type(chunk) is str]
-            return "".join(texts) if len(texts) == len(chunks) else chunks
+            try:
+                return "".join(chunks)  # type: ignore[arg-type]  # it looks itself
+            except TypeError:  # others are among them
+                return chunks
         if kind in _PLAIN and kind is not dict:
             return chunks
         from otel_ml.genai.chunks import is_chunk, join_chunks  # most streams are none of a model's
