@@ -13,7 +13,7 @@ PROMTOOL := .cache/prometheus/usr/bin/promtool
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: site help demo test test-all test-nightly test-integrations sheet check check-proto check-deploy bench soak recorded docs proto released-proto requirements format clean
+.PHONY: site release changelog help demo test test-all test-nightly test-integrations sheet check check-proto check-deploy bench soak recorded docs proto released-proto requirements format clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -66,6 +66,12 @@ site: .venv-site/stamp ## Build docs/ as pages with a search; a link that leads 
 
 proto: $(PROTO_VENV)/stamp ## Make the generated code again
 	$(call generate,collector)
+
+release: $(VENV)/dev.stamp .venv-release/stamp ## Build packages, check them, run the README from them (TAG=1: and tag)
+	$(BIN)/python -m tests.release $(if $(TAG),--tag)
+
+changelog: $(VENV)/dev.stamp ## Move changelog.d into CHANGELOG.md, below the version of pyproject.toml
+	$(BIN)/python -m docs.make_changelog
 
 # With each release: what stands in it is promised from then on, and check-proto holds to it.
 released-proto: $(VENV)/dev.stamp

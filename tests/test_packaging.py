@@ -1,6 +1,7 @@
 """What the package says it needs is what it imports, and can be installed where it says so."""
 
 import ast
+import subprocess
 import sys
 from importlib.metadata import packages_distributions
 from pathlib import Path
@@ -9,6 +10,8 @@ import pytest
 import tomllib
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+from docs.make_changelog import collect, version
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -69,3 +72,51 @@ def test_collector_asks_for_nothing_that_is_not_there(
     lines = [Requirement(line) for line in EXTRAS["collector"]]
     asked = {line.name for line in lines if line.marker is None or line.marker.evaluate(where)}
     assert declared("collector") - asked == missing
+
+
+def test_changelog_has_the_version() -> None:
+    """The version has a chapter in the changelog."""
+    assert f"\n## {version()}\n" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_fragments_go_into_the_changelog(tmp_path: Path) -> None:
+    """Fragments stand below the version by kind, once, beside what stood there and is older."""
+    (tmp_path / "pyproject.toml").write_text('version = "2.0"\n')
+    log = tmp_path / "CHANGELOG.md"
+    log.write_text("# Changelog\n\n## 1.0\n\n### Added\n\n* Old.\n")
+    folder = tmp_path / "changelog.d"
+    folder.mkdir()
+    for name, text in {"7.b.fixed": "Mended.", "7.a.added": "New.\n\nNewer."}.items():
+        (folder / f"{name}.md").write_text(text + "\n")
+    collect(tmp_path)
+    (folder / "8.removed.md").write_text("Gone.\n")
+    (folder / "8.c.added.md").write_text("Newest.\n")
+    collect(tmp_path)
+    assert log.read_text() == (
+        "# Changelog\n\n## 2.0\n\n### Added\n\n* Newest.\n* New.\n* Newer.\n"
+        "\n### Fixed\n\n* Mended.\n\n### Removed\n\n* Gone.\n\n## 1.0\n\n### Added\n\n* Old.\n"
+    )
+    assert list(folder.iterdir()) == []
+
+
+def test_fragment_of_no_kind(tmp_path: Path) -> None:
+    """A fragment whose name says no kind is named, and nothing is moved."""
+    (tmp_path / "changelog.d").mkdir()
+    (tmp_path / "changelog.d" / "7.news.md").write_text("What?\n")
+    with pytest.raises(ValueError, match=r"7\.news\.md"):
+        collect(tmp_path)
+
+
+@pytest.mark.nightly
+def test_release() -> None:
+    """The packages hold what they should, and the README runs from what they install."""
+    if not (ROOT / ".venv-release").exists():
+        pytest.skip("There is no .venv-release: make .venv-release/stamp")
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.release"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
