@@ -18,6 +18,7 @@ from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.runs import Window
 
 _LENGTHS: Final = ("15m", "1h", "24h", "7d", "30d")
+_DURATIONS: Final = ("10ms", "100ms", "1s", "10s", "1m")
 _SETS: Final = {
     "kind": ("model", "chain", "tool", "retriever", "embedding", "agent", "training", "span"),
     "outcome": ("ok", "error", "cancelled", "abandoned", "running", "crashed"),
@@ -25,6 +26,7 @@ _SETS: Final = {
 _OPERATORS: Final = {
     Kind.TEXT: ("==", "!=", "in", "not in"),
     Kind.NUMBER: ("==", "!=", "<", "<=", ">", ">=", "in"),
+    Kind.DURATION: ("<", "<=", ">", ">="),
     Kind.TIME: (">", ">=", "<", "<="),
     Kind.TAG: ("==", "!=", "in", "not in", "<", "<=", ">", ">="),
     Kind.SCORE: ("<", "<=", ">", ">=", "==", "!="),
@@ -158,6 +160,8 @@ def _values(
     kind = FIELD_NAMES[caret.field].kind
     if kind is Kind.PASSED:
         return [_value(word) for word in ("True", "False") if word.startswith(typed.prefix)]
+    if kind is Kind.DURATION:
+        return [_value(text) for text in _DURATIONS if text.startswith(typed.prefix)]
     if kind is Kind.TIME:
         return [_value(f'last("{length}")') for length in _LENGTHS]
     if kind is Kind.TAG and len(caret.path) == 1:

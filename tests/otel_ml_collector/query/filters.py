@@ -219,6 +219,51 @@ def passed(judge: str) -> st.SearchStrategy[Filter]:
     return st.builds(make, st.sampled_from(["==", "!="]), value=st.booleans())
 
 
+def lengths(field: str) -> st.SearchStrategy[Filter]:
+    """Draw filters on a length of time, told with its unit; runs without an end never hold."""
+    units = {"ms": 1.0, "s": 1_000.0, "us": 0.001}
+
+    def make(operator: str, number: float, unit: str) -> Filter:
+        length_ms = number * units[unit]
+        shown = f"{number:g}{unit}"
+        return f"{field} {operator} {shown}", lambda run: _known(
+            run["latency_ms"], lambda n: OPERATORS[operator](n, length_ms)
+        )
+
+    numbers_of = st.sampled_from([0, 0.05, 0.2, 0.25, 1, 50, 150, 200, 150_000])
+    return st.builds(make, st.sampled_from(tuple(MIRRORED)), numbers_of, st.sampled_from([*units]))
+
+
+def truths() -> st.SearchStrategy[Filter]:
+    """Draw fields that stand alone: they hold as Python says of what the run has there."""
+    fields: dict[str, Holds] = {
+        "session": lambda run: bool(run["session"]),
+        "error_message": lambda run: bool(run["error_message"]),
+        "parent": lambda run: bool(run["parent_run_id"]),
+        "trace_key": lambda run: bool(run["keys"]),
+        "latency": lambda run: bool(run["latency_ms"]),
+        "latency_ms": lambda run: bool(run["latency_ms"]),
+        "input_tokens": lambda run: bool(run["tokens"]["input"]),
+        "cached": lambda run: bool(run["tokens"]["cached"]),
+        "cost": lambda run: bool(run["cost"]),
+        "version": lambda run: bool(run["version"]),
+        "start": lambda run: True,
+        "end": lambda run: run["latency_ms"] is not None,
+    }
+    for name in TAGS:
+        fields[f"tags[{name!r}]"] = lambda run, name=name: (  # type: ignore[misc]  # bound now
+            as_text(run["tags"].get(name, "")) not in {"", "0", "0.0", "false"}
+        )
+    for judge in JUDGES:
+        fields[f"scores[{judge!r}]"] = lambda run, judge=judge: bool(  # type: ignore[misc]
+            run["scores"].get(judge)
+        )
+        fields[f"passed[{judge!r}]"] = lambda run, judge=judge: bool(  # type: ignore[misc]
+            run["passed"].get(judge)
+        )
+    return st.sampled_from(sorted(fields)).map(lambda name: (name, fields[name]))
+
+
 def tag_number(name: str) -> Callable[[Mapping[str, Any]], float | None]:
     return lambda run: as_number(run["tags"][name]) if name in run["tags"] else None
 
@@ -255,6 +300,10 @@ comparisons = st.one_of(
     *(numbers(f"tags[{tag!r}]", tag_number(tag), [3, 120, 0.5, -7], ORDER) for tag in TAGS),
     *(numbers(f"scores[{judge!r}]", score(judge), [0, 0.25, 0.5, 1]) for judge in JUDGES),
     *(passed(judge) for judge in JUDGES),
+    lengths("latency"),
+    lengths("latency_ms"),
+    truths(),
+    truths(),
 )
 
 

@@ -110,6 +110,7 @@ def _make_run(draw: random.Random, number: int) -> Span:
         "otel_ml.outcome": draw.choice(OUTCOMES),
         "session.id": draw.choice(SESSIONS),
         "gen_ai.usage.input_tokens": draw.choice([0, 5, 100]),
+        "gen_ai.usage.cache_read.input_tokens": number % 2,
     }
     fields |= {"status_code": 2, "status_message": draw.choice(MESSAGES)}
     if draw.random() < 0.8:
@@ -338,7 +339,14 @@ def test_hard_filter(sample: Sample, where: str) -> None:
     [
         ("colour == 1", "Unknown field 'colour': expected one of model, version, digest, ", 0),
         ('version == 1 and modle == "a"', "Unknown field 'modle': did you mean model?", 17),
-        ("latency > 5", "Unknown field 'latency': did you mean latency_ms?", 0),
+        ("latency > 5", "Expected a length of time such as 200ms or 1.5s, found 5", 10),
+        ("duration > 5s", "Unknown field 'duration': did you mean latency?", 0),
+        ("pased['a']", "Unknown field 'pased': did you mean passed?", 0),
+        ("passed", 'Expected a key as in passed["name"]', 0),
+        ("cost > 5s", "Expected a number, found a length of time", 7),
+        ("model == 5s", "Expected a text in quotes, found a length of time", 9),
+        ('tags["a"] == 5s', "Expected a text, a number, True or False, found a time", 13),
+        ("inputs.a == 5s", "Expected a text, a number, True or False, found a time", 12),
         ('model["a"] == "b"', "model has no parts: it is a text", 0),
         ("latency_ms.p50 > 3", "latency_ms has no parts: it is a number", 0),
         ('start.year > "2026"', "start has no parts: it is a time", 0),

@@ -185,6 +185,14 @@ def match(field: str, pattern: str) -> Filter:
     return f"matches({field}, {pattern!r})", lambda run: found(run, FIELDS[field], pattern)
 
 
+def truth(field: str) -> Filter:
+    def holds(run: Mapping[str, Any]) -> bool:
+        stored = part(run, FIELDS[field])
+        return stored is not ABSENT and bool(stored)
+
+    return field, holds
+
+
 fields = st.sampled_from(sorted(FIELDS))
 constants = st.sampled_from([value for value in LEAVES if value is not None])
 numbers = st.sampled_from([value for value in LEAVES if is_number(value)])
@@ -194,6 +202,7 @@ comparisons = st.one_of(
     st.builds(compare, fields, st.sampled_from(sorted(ORDER)), numbers),
     st.builds(search, fields, st.sampled_from(NEEDLES), is_in=st.booleans()),
     st.builds(match, fields, st.sampled_from(PATTERNS)),
+    st.builds(truth, fields),
 )
 
 

@@ -113,7 +113,7 @@ class _Compiler:
             return _SAID[kind](self.values, tree, self._apart)
         if kind is Kind.TIME:
             return time(self.values, tree)
-        if kind is Kind.NUMBER:
+        if kind in {Kind.NUMBER, Kind.DURATION}:
             return self._number(tree)
         if name == "trace_key":
             return trace_key(self.values, tree)
@@ -123,11 +123,12 @@ class _Compiler:
 
     def _number(self, tree: Comparison) -> str:
         if tree.field.path:
-            raise bad(f"{tree.field.name} has no parts: it is a number", tree.field.column)
+            what = FIELD_NAMES[tree.field.name].kind.value
+            raise bad(f"{tree.field.name} has no parts: it is a {what}", tree.field.column)
         test = compare_number(self.values, tree)
         if tree.field.name == "version":
             return _VERSION.format(test=test)
-        column = _LATENCY if tree.field.name == "latency_ms" else tree.field.name
+        column = _LATENCY if tree.field.name.startswith("latency") else tree.field.name
         return f"ifNull({column} {test}, 0)"
 
 

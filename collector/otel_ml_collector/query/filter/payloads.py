@@ -19,7 +19,7 @@ from otel_ml_collector.query.filter.values import (
     text_of,
     values_of,
 )
-from otel_ml_collector.query.language import Ago, Comparison, Constant
+from otel_ml_collector.query.language import Ago, Comparison, Constant, Duration
 from otel_ml_collector.query.language.names import FIELD_NAMES, Kind
 from otel_ml_collector.query.language.source import bad
 
@@ -96,6 +96,8 @@ class _Part:
             found = " OR ".join(self._equals(value, tree) for value in values_of(tree)) or "0"
         elif tree.operator in CONTAINS:
             found = self._contains(text_of(tree))
+        elif tree.operator == "is":
+            found = self._is_true
         elif tree.operator == "matches":
             found = f"{self._type} = 'String' AND {test_text(self._values, tree, self._text)}"
         else:
@@ -105,7 +107,7 @@ class _Part:
         return f"({' AND '.join([*self._lists, f'({found})'])})"
 
     def _equals(self, value: Constant, tree: Comparison) -> str:
-        if isinstance(value, Ago):
+        if isinstance(value, Ago | Duration):
             raise bad("Expected a text, a number, True or False, found a time", tree.column)
         if isinstance(value, bool):
             bit = self._values.add("Bool", value)
@@ -122,6 +124,16 @@ class _Part:
           {self._type} = 'Object', JSONHas({self._at}, {wanted}),
           {self._type} = 'Array', arrayExists(item -> JSONType(item) = 'String'
             AND JSONExtractString(item) = {wanted}, JSONExtractArrayRaw({self._at})),
+          0)"""
+
+    @property
+    def _is_true(self) -> str:
+        """What is true in Python: nothing empty, no 0, no null."""
+        return f"""multiIf(
+          {self._type} = 'Bool', JSONExtractBool({self._at}),
+          {self._type} = 'String', {self._text} != '',
+          {self._type} IN ('Array', 'Object'), JSONLength({self._at}) > 0,
+          {self._is_number}, {self._number} != 0,
           0)"""
 
     @property

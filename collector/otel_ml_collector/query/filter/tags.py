@@ -15,7 +15,7 @@ from otel_ml_collector.query.filter.values import (
     text_of,
     values_of,
 )
-from otel_ml_collector.query.language import Ago, Comparison, Constant
+from otel_ml_collector.query.language import Ago, Comparison, Constant, Duration
 from otel_ml_collector.query.language.source import bad
 from otel_ml_collector.store.apart import Apart, late_tags, own_tags
 from otel_ml_collector.store.targets import TAG_TEXT
@@ -52,7 +52,7 @@ def _tests(values: Values, tree: Comparison, key: str, label: str) -> tuple[str,
     stored = f"tags[{label}]"
     if tree.operator in EQUALITY:
         wanted = values_of(tree)
-        if any(isinstance(value, Ago) for value in wanted):
+        if any(isinstance(value, Ago | Duration) for value in wanted):
             raise bad("Expected a text, a number, True or False, found a time", tree.column)
         tokens = [f"{key}={form}" for value in wanted for form in _texts(value)]
         texts = [form for value in wanted for form in _forms(value)]

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from otel_ml_collector.query.language import Ago, Comparison, Constant
+from otel_ml_collector.query.language import Ago, Comparison, Constant, Duration
 from otel_ml_collector.query.language.source import bad
 
 _SIGNS: Final = {"==": "=", "!=": "!=", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
@@ -49,13 +49,23 @@ def compare_number(values: Values, tree: Comparison) -> str:
     """
     if tree.operator in CONTAINS or tree.operator == "matches":
         raise bad("Expected == != < <= > >= or in: this is a number", tree.column)
-    found = values_of(tree)
-    for value in found:
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise bad(f"Expected a number, found {shown(value)}", tree.column)
+    found = [_number(tree, value) for value in values_of(tree)]
     if tree.operator in {"in", "not in"}:
-        return f"{tree.operator.upper()} {values.add('Array(Float64)', list(found))}"
+        return f"{tree.operator.upper()} {values.add('Array(Float64)', found)}"
     return f"{_SIGNS[tree.operator]} {values.add('Float64', found[0])}"
+
+
+def _number(tree: Comparison, value: Constant) -> float:
+    """Return the number that a field is compared with: of a length of time its milliseconds."""
+    if isinstance(value, Duration) and tree.field.name in {"latency", "latency_ms"}:
+        return value.length_ns / 1e6
+    if tree.field.name == "latency":
+        raise bad(
+            f"Expected a length of time such as 200ms or 1.5s, found {shown(value)}", tree.column
+        )
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise bad(f"Expected a number, found {shown(value)}", tree.column)
+    return value
 
 
 def check_text(value: Constant, column: int) -> None:
@@ -75,6 +85,8 @@ def sign_of(tree: Comparison) -> str:
 
 def shown(value: Constant) -> str:
     """Write a value for an error."""
+    if isinstance(value, Duration):
+        return "a length of time"
     return "a time" if isinstance(value, Ago) else repr(value)[:60]
 
 

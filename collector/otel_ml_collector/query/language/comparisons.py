@@ -1,14 +1,16 @@
 """Turns the syntax tree of Python into ours; what it does not know is refused."""
 
 import ast
+from collections.abc import Mapping
 from typing import Final
 
-from otel_ml_collector.query.language.names import SHORT
+from otel_ml_collector.query.language.names import FIELD_NAMES, SHORT, Kind, nearest
 from otel_ml_collector.query.language.source import Source, bad
 from otel_ml_collector.query.language.tree import (
     Both,
     Comparison,
     Constant,
+    Duration,
     Either,
     Field,
     Not,
@@ -44,6 +46,19 @@ _MIRRORED: Final = {
     "not in": "not contains",
 }
 _MATCHES: Final = "matches"
+# What a field says that stands alone, as Python has it: that it is there, and not empty or 0.
+_TRUTH: Final[Mapping[Kind, tuple[str, Constant | tuple[Constant, ...]]]] = {
+    Kind.TEXT: ("!=", ""),
+    Kind.NUMBER: ("!=", 0),
+    Kind.DURATION: ("!=", Duration(0)),
+    Kind.TIME: (">=", "1970-01-01"),
+    Kind.TAG: ("not in", ("", 0, False)),
+    Kind.SCORE: ("!=", 0),
+    Kind.METRIC: ("!=", 0),
+    Kind.PASSED: ("==", True),
+    Kind.PAYLOAD: ("is", True),
+    Kind.JSON: ("is", True),
+}
 
 _MAX_PATH: Final = 20
 _EXAMPLE: Final = 'Expected a field such as model, tags["client"] or inputs.items[0]'
@@ -68,6 +83,12 @@ def _tree(source: Source, node: ast.expr) -> Tree:
         return _compare(source, node)
     if isinstance(node, ast.Call):
         return _call(source, node)
+    if _is_field(node):
+        field = _field(source, node)
+        if field.name in FIELD_NAMES or nearest(field.name):
+            known = FIELD_NAMES.get(field.name)  # the name nearest to another is told later
+            operator, value = _TRUTH[known.kind if known else Kind.TEXT]
+            return Comparison(field, operator, value, field.column)
     raise bad(
         f"Expected a comparison such as latency_ms > 200, found {source.shown(node)}",
         source.column(node),

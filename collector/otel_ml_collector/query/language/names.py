@@ -12,6 +12,7 @@ class Kind(Enum):
 
     TEXT = "text"
     NUMBER = "number"
+    DURATION = "duration"
     TIME = "time"
     TAG = "tag"
     SCORE = "score"
@@ -50,10 +51,11 @@ FIELD_NAMES: Final[Mapping[str, FieldName]] = {
     "error_message": FieldName(_TEXT, "its message"),
     "start": FieldName(Kind.TIME, "when the run began"),
     "end": FieldName(Kind.TIME, "when it ended"),
-    "latency_ms": FieldName(_NUMBER, "how long it took"),
+    "latency": FieldName(Kind.DURATION, "how long it took"),
+    "latency_ms": FieldName(_NUMBER, "the same in milliseconds"),
     "input_tokens": FieldName(_NUMBER, "tokens that went in"),
     "output_tokens": FieldName(_NUMBER, "tokens that came out"),
-    "cached_tokens": FieldName(_NUMBER, "tokens that were read from a cache"),
+    "cached_tokens": FieldName(_NUMBER, "tokens that were read from a cache", short="cached"),
     "reasoning_tokens": FieldName(_NUMBER, "tokens that were spent on reasoning"),
     "cost": FieldName(_NUMBER, "what it cost"),
     "tags": FieldName(Kind.TAG, "a tag, also one that came later", key='tags["client"]'),
@@ -90,8 +92,7 @@ SHORT: Final[Mapping[str, str]] = {
 }
 # What other languages and the answers of the API call them.
 _ALIKE: Final[Mapping[str, str]] = {
-    "latency": "latency_ms",
-    "duration": "latency_ms",
+    "duration": "latency",
     "status": "outcome",
     "tag": "tags",
     "score": "scores",

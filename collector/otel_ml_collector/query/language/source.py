@@ -1,6 +1,7 @@
 """The text of a filter as Python's syntax tree, with the places of its parts in the text."""
 
 import ast
+import re
 import threading
 import warnings
 from contextlib import suppress
@@ -9,6 +10,14 @@ from typing import Final
 from otel_ml_collector.errors import BadQuery
 
 _PARSES: Final = 20
+# A text in quotes is one piece, so that nothing in it is a length of time.
+_PIECES: Final = re.compile(
+    r"\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'"
+    r"|(?<![\w.])(?P<number>\d{1,9}(?:\.\d{1,9})?)(?P<unit>ms|us|ns|[smhdw])(?![\w.])",
+    re.ASCII | re.DOTALL,
+)
+UNITS_NS: Final = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": 10**9, "m": 60 * 10**9}
+UNITS_NS |= {"h": 3600 * 10**9, "d": 86_400 * 10**9, "w": 7 * 86_400 * 10**9}
 # An unknown escape such as that of "\d" is a warning to Python, and a regular expression here.
 _WARNED: Final = threading.Lock()
 
@@ -29,8 +38,9 @@ class Source:
         self.text = text.strip()
         self._indent = len(text) - len(text.lstrip())
         self._lines = self.text.splitlines(keepends=True)
+        self._lengths_ns: dict[int, int] = {}
         try:
-            self.expression = _parse(self.text)
+            self.expression = _parse(_PIECES.sub(self._take_length, self.text))
         except SyntaxError as error:
             message = f"This is no expression: {error.msg}"
             raise bad(message, self._place_of(error)) from error
@@ -42,6 +52,17 @@ class Source:
         line = self._lines[node.lineno - 1]
         head = line.encode()[: node.col_offset].decode("utf-8", "ignore")
         return self._indent + sum(map(len, self._lines[: node.lineno - 1])) + len(head)
+
+    def length_ns(self, node: ast.expr) -> int | None:
+        """Return the length of time that a constant is, None when it is another constant."""
+        return self._lengths_ns.get(self.column(node) - self._indent)
+
+    def _take_length(self, match: re.Match[str]) -> str:
+        """Note a length such as ``1.5s``, and put a number as long as it in its place."""
+        if match["unit"] is None:
+            return match[0]
+        self._lengths_ns[match.start()] = round(float(match["number"]) * UNITS_NS[match["unit"]])
+        return "0" * len(match[0])
 
     def shown(self, node: ast.expr) -> str:
         """Return a part as it is written, cut."""

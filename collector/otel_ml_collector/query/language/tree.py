@@ -11,7 +11,14 @@ class Ago:
     length_ns: int
 
 
-Constant = str | int | float | bool | Ago
+@dataclass(frozen=True, slots=True)
+class Duration:
+    """A length of time: ``200ms``, ``1.5s``."""
+
+    length_ns: int
+
+
+Constant = str | int | float | bool | Ago | Duration
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +43,8 @@ class Comparison:
 
     Attributes:
         operator: One of ``== != < <= > >= in``, ``not in``; ``contains`` and ``not contains`` for
-            a text in the field; ``matches`` for a regular expression.
+            a text in the field; ``matches`` for a regular expression; ``is`` for JSON that is true
+            in Python's sense.
         column: Where the value stands.
     """
 

@@ -4,14 +4,13 @@ import ast
 import re
 from typing import Final
 
-from otel_ml_collector.query.language.source import Source, bad
-from otel_ml_collector.query.language.tree import Ago, Constant
+from otel_ml_collector.query.language.source import UNITS_NS, Source, bad
+from otel_ml_collector.query.language.tree import Ago, Constant, Duration
 
 LAST: Final = "last"
 _MAX_PATTERN: Final = 200
 _LENGTH: Final = re.compile(r"(\d{1,6})([smhdw])", re.ASCII)
-_UNITS_S: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
-_MAX_AGO_S: Final = 100 * 366 * 86_400
+_MAX_AGO_NS: Final = 100 * 366 * UNITS_NS["d"]
 
 
 def as_constant(source: Source, node: ast.expr) -> Constant:
@@ -25,7 +24,8 @@ def as_constant(source: Source, node: ast.expr) -> Constant:
         if isinstance(number, int | float):
             return -number
     if isinstance(node, ast.Constant) and isinstance(node.value, str | int | float):
-        return node.value
+        length_ns = source.length_ns(node)
+        return node.value if length_ns is None else Duration(length_ns)
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == LAST:
         return as_ago(source, node)
     hint = f'; a text stands in quotes: "{node.id}"' if isinstance(node, ast.Name) else ""
@@ -67,7 +67,7 @@ def as_pattern(source: Source, node: ast.expr) -> str:
 
 
 def as_ago(source: Source, node: ast.Call) -> Ago:
-    """Read ``last("24h")``.
+    """Read ``last("24h")``, which ``last(24h)`` is too.
 
     Raises:
         BadQuery: Its argument is no length of time.
@@ -75,10 +75,12 @@ def as_ago(source: Source, node: ast.Call) -> Ago:
     given = node.args[0] if len(node.args) == 1 and not node.keywords else None
     text = given.value if isinstance(given, ast.Constant) else None
     match = _LENGTH.fullmatch(text) if isinstance(text, str) else None
-    length_s = int(match[1]) * _UNITS_S[match[2]] if match else 0
-    if not 0 < length_s <= _MAX_AGO_S:
+    length_ns = int(match[1]) * UNITS_NS[match[2]] if match else 0
+    if isinstance(given, ast.Constant):
+        length_ns = source.length_ns(given) or length_ns
+    if not 0 < length_ns <= _MAX_AGO_NS:
         raise bad(
             f'Expected a number of s, m, h, d or w such as last("24h"), found {source.shown(node)}',
             source.column(given or node),
         )
-    return Ago(length_s * 10**9)
+    return Ago(length_ns)
