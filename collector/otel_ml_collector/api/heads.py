@@ -38,7 +38,7 @@ def _is_meant(scope: Scope) -> bool:
     path: str = scope["path"]
     return (
         scope["method"] == "HEAD"
-        and path.startswith(_PATHS)
+        and (path == "/" or path.startswith(_PATHS))
         and not path.endswith(_NOT)
         and _OWN not in path
         and b"format=zip" not in scope["query_string"]
