@@ -44,7 +44,7 @@ from otel_ml_collector.api.schema import describe
 from otel_ml_collector.api.streams import Places
 from otel_ml_collector.clock_watch import ClockWatch
 from otel_ml_collector.commit import Commit
-from otel_ml_collector.config import Address, Settings
+from otel_ml_collector.config import Address, Settings, address_here
 from otel_ml_collector.drain import Drain
 from otel_ml_collector.errors import BadSetting, Unavailable
 from otel_ml_collector.forward.otlp import OtlpForward
@@ -396,6 +396,7 @@ async def _serve(settings: Settings, listener: socket.socket, collector: Collect
     http = Address(settings.http.host, listener.getsockname()[1])
     grpc_address = Address(settings.grpc.host, grpc_port)
     scheme = "https" if settings.tls_cert else "http"
+    collector.connections.note_address(f"{scheme}://{address_here(http)}")
     http_server.when_ready = lambda: _say_ready(scheme, http, grpc_address, collector.keyring)
     keeping = asyncio.create_task(collector.upkeep.run_for_ever())
     sweeping = asyncio.create_task(collector.uploads.sweep_for_ever())

@@ -16,6 +16,7 @@ from otel_ml_collector.record_target import RecordTarget, read_record_targets
 from otel_ml_collector.setting import (
     Address,
     Setting,
+    address_here,
     hide_password,
     one_of,
     read_address,
@@ -32,7 +33,16 @@ from otel_ml_collector.setting import (
 )
 from otel_ml_collector.tls import problem_of
 
-__all__ = ["DEFAULT_FILE", "SDK_VARIABLES", "TABLE", "Address", "Chosen", "Settings", "choose"]
+__all__ = [
+    "DEFAULT_FILE",
+    "SDK_VARIABLES",
+    "TABLE",
+    "Address",
+    "Chosen",
+    "Settings",
+    "address_here",
+    "choose",
+]
 __all__ += ["load", "warnings_of"]
 
 DEFAULT_FILE: Final = "otel-ml.toml"

@@ -109,4 +109,13 @@ class BadSetting(CollectorError):
 
 
 class InUse(BadSetting):
-    """Another process holds the data directory."""
+    """Another process holds the data directory.
+
+    Args:
+        message: Which one.
+        address: Where it answers; empty when it does not say.
+    """
+
+    def __init__(self, message: str, address: str = "") -> None:
+        super().__init__(message)
+        self.address = address

@@ -16,6 +16,7 @@ _URL: Final = re.compile(r"[!-~]{1,2000}")
 _TRACE_ID: Final = "{trace_id}"
 _NO_LABEL: Final = re.compile(r"[^A-Za-z0-9_]")
 _MAX_TAGS: Final = 5
+_EVERYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where not to ask
 _PASSWORD: Final = re.compile(r"(?<=://)([^/?#]*?):[^/?#]*@")
 
 
@@ -40,6 +41,11 @@ class Address:
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:
             return False
+
+
+def address_here(address: Address) -> Address:
+    """Return where one asks on this machine what listens at an address."""
+    return Address(_EVERYWHERE.get(address.host, address.host), address.port)
 
 
 @dataclass(frozen=True, slots=True)

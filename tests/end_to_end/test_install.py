@@ -69,8 +69,47 @@ def test_collector_command_names_its_extra(light: Path) -> None:
     )
     assert (done.returncode, done.stderr.splitlines()) == (
         2,
-        ["otel-ml: The collector is not installed: run pip install 'otel-ml[collector]'"],
+        [
+            "otel-ml: The collector is not installed: run pip install '.[collector]' in a clone of "
+            "the repository"
+        ],
     )
+
+
+def test_line_that_is_told_is_the_readme_s() -> None:
+    """What the program tells to install is what the README does."""
+    assert "\npip install '.[collector]' " in (ROOT / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    "arguments", [("runs", "--project", "p"), ("keys", "list"), ("check",), ("doctor",)], ids=str
+)
+def test_light_install_runs_commands(
+    light: Path, tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    """In a light install commands that need no store work, and say what they do not find."""
+    at = () if arguments == ("doctor",) else ("--http", "127.0.0.1:9")
+    done = subprocess.run(
+        [light / "otel-ml", *arguments, *at],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        cwd=tmp_path,
+        env={**os.environ, "OTEL_ML_ENDPOINT": "http://127.0.0.1:9"} if not at else None,
+    )
+    assert "Traceback" not in done.stderr
+    expected = {"check": 0, "doctor": 1}.get(arguments[0], 3)
+    assert (done.returncode, list(tmp_path.iterdir())) == (expected, [])
+
+
+def test_import_leaves_the_program_s_packages_alone(light: Path) -> None:
+    """Importing the client loads nothing that only the program needs."""
+    script = "import sys, otel_ml, otel_ml.reader; print('click' in sys.modules)"
+    done = subprocess.run(
+        [light / "python", "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "False\n"
 
 
 def test_light_install_sends(light: Path) -> None:

@@ -223,7 +223,8 @@ def test_program(admin: str, closed: CollectorProcess, data_dir: Path, project: 
         [project, "1"],
     ]
     revoked = run_keys("revoke", key_id, *where, key=admin)
-    assert (revoked.returncode, revoked.stdout) == (0, f"{key_id} is revoked\n")
+    said = f"{key_id} is revoked in the collector at {closed.endpoint}\n"
+    assert (revoked.returncode, revoked.stdout) == (0, said)
     assert send_http(closed, text, encode([call_now("mine")]))[0] == UNAUTHENTICATED
 
 

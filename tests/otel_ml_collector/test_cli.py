@@ -1,6 +1,7 @@
 """Tests of the program ``otel-ml``, run as its users run it."""
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -45,21 +46,50 @@ def test_help(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments",
+    ("arguments", "wrong"),
     [
-        (),
-        ("paint",),
-        ("serve", "--colour", "blue"),
-        ("serve", "--http"),
-        ("serve", "extra"),
+        (("paint",), "No such command 'paint'."),
+        (("serve", "--colour", "blue"), "No such option '--colour'."),
+        (("serve", "--http"), "Option '--http' requires an argument."),
+        (("serve", "extra"), "Got unexpected extra argument (extra)"),
+        (("runs", "--format", "xml"), "Invalid value for '--format'"),
     ],
-    ids=" ".join,
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
 )
-def test_bad_flags(tmp_path: Path, arguments: tuple[str, ...]) -> None:
-    """Flags that do not exist end with status 2 and the usage, and nothing on stdout."""
+def test_bad_flags(tmp_path: Path, arguments: tuple[str, ...], wrong: str) -> None:
+    """Flags that do not exist end with status 2 and what is wrong, and nothing on stdout."""
     done = run(tmp_path, *arguments)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("usage: otel-ml")
+    assert done.stderr.splitlines()[-1].startswith(f"Error: {wrong}")
+
+
+def test_alone(tmp_path: Path) -> None:
+    """The program alone tells what each command does, and that one is missing."""
+    done = run(tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    told = re.findall(r"^  ([a-z]+)  +(\S.*)$", done.stderr, re.MULTILINE)
+    assert [name for name, _ in told] == [
+        *("serve", "check", "doctor", "keys", "projects", "runs", "open", "models", "metrics"),
+        *("export", "storage", "retention", "backup", "restore"),
+    ]
+    assert ("runs", "list runs") in told
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [("", "export"), ("keys r", "revoke"), ("runs --form", "--format"), ("runs --format c", "csv")],
+)
+def test_completion(tmp_path: Path, typed: str, offered: str) -> None:
+    """A shell completes commands, options and their values."""
+    words = ["otel-ml", *typed.split(" ")]
+    done = run(
+        tmp_path,
+        _OTEL_ML_COMPLETE="bash_complete",
+        COMP_WORDS=" ".join(words),
+        COMP_CWORD=str(len(words) - 1),
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"plain,{offered}" in done.stdout.splitlines()
 
 
 @pytest.mark.parametrize(

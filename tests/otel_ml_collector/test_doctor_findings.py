@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from otel_ml_collector.cli.doctor.finding import Finding, find_within
-from otel_ml_collector.cli.doctor.here import find_disk, find_targets, find_variables
-from otel_ml_collector.cli.doctor.ports import find_listener
+from otel_ml_collector.cli.doctor.here import find_disk, find_listener, find_targets, find_variables
 
 PAGE = "http://localhost:4318"
 

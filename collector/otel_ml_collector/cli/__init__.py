@@ -1,4 +1,4 @@
-"""The program ``otel-ml``: one module a command, each with ``add_parser`` and ``run``."""
+"""The program ``otel-ml``: its commands, and what they have in common."""
 
 from otel_ml_collector.cli.program import main
 

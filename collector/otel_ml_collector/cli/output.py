@@ -1,4 +1,8 @@
-"""Writes records as a table, JSON, CSV or Parquet, on the standard output."""
+"""Writes records as a table, JSON, CSV or Parquet, on the standard output.
+
+A table on a terminal is fitted to it, by rich where that is installed; anywhere else each column
+is as wide as its widest cell, and nothing is left out.
+"""
 
 import csv
 import io
@@ -6,12 +10,15 @@ import json
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from typing import Any, Final
 
 from otel_ml.reader.errors import show
 from otel_ml_collector.cli.failure import DONE, NOTHING, USAGE, CommandFailed
-from otel_ml_collector.cli.table import write_table
+from otel_ml_collector.cli.options import Form
 from otel_ml_collector.price import write_cost
+from otel_ml_collector.query.times import from_rfc3339
+from otel_ml_collector.web.view import ago
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -20,35 +27,47 @@ _FORMULA: Final = re.compile(r"[=+\-@\t\r]")
 _RISKY: Final = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _CELL_CHARS: Final = 200
 _DIGITS: Final = 6
-_SECONDS: Final = len("2026-11-20T07:16:40")
+_NUMBER: Final = frozenset("0123456789.-+e")
+_NONE: Final = "-"
+_GAP: Final = 2
+_NARROW: Final = 12
+_ID_CHARS: Final = 16
 
 
 def write_rows(
-    rows: Rows, answer: Mapping[str, Any], file_format: str, columns: Sequence[str]
+    rows: Rows,
+    answer: Mapping[str, Any],
+    form: Form,
+    usual: Sequence[str] = (),
+    first_to_go: Sequence[str] = (),
 ) -> int:
     """Write records; returns the exit status.
 
     Args:
         rows: One for each line of a table.
         answer: The answer of the API that they are from, which is what JSON is.
-        file_format: table, json, csv or parquet.
-        columns: Which, in which order.
+        form: How.
+        usual: The columns, in their order, when none are named.
+        first_to_go: Those of the usual ones that a terminal is not shown when they are empty, or
+            one after the other when they have no room.
 
     Raises:
         CommandFailed: A column is unknown, or bytes would go to a terminal.
     """
+    columns = form.columns or tuple(usual) or tuple(rows[0] if rows else ())
     check_columns(rows, columns)
-    if file_format == "json":
+    if form.kind == "json":
         _write_json(answer)
-    elif file_format == "csv":
+    elif form.kind == "csv":
         write_csv(rows, columns)
-    elif file_format == "parquet":
+    elif form.kind == "parquet":
         import pyarrow as pa  # heavy, and perhaps not installed
 
         flat = [{name: _plain(row.get(name)) for name in columns} for row in rows]
         write_parquet(pa.Table.from_pylist(flat) if flat else pa.table({n: [] for n in columns}))
     else:
-        write_table(columns, [[_to_cell(row.get(name), name) for name in columns] for row in rows])
+        cells = [[_to_cell(row.get(name), name) for name in columns] for row in rows]
+        write_table(columns, cells, () if form.columns else first_to_go)
     return DONE if rows else NOTHING
 
 
@@ -113,18 +132,115 @@ def refuse_terminal() -> None:
         raise CommandFailed("Parquet is no text: send it to a file with > FILE", USAGE)
 
 
+def write_table(
+    head: Sequence[str], rows: Sequence[Sequence[str]], first_to_go: Sequence[str] = ()
+) -> None:
+    """Write a head and rows of as many cells; nothing in them does anything to a terminal.
+
+    Args:
+        head: The names of the columns.
+        rows: Their cells.
+        first_to_go: Columns that a terminal is not shown when they are empty, and which go first
+            where it is too narrow; when there are none the last ones go.
+    """
+    head, rows = [*map(show, head)], [[*map(show, row)] for row in rows]
+    if sys.stdout.isatty() and find_spec("rich") is not None:
+        _write_rich(head, rows, first_to_go)
+        return
+    table = [head, *rows]
+    widths = [max(_width(row[place]) for row in table) for place in range(len(head))]
+    for row in table:
+        cells = (
+            cell + " " * (width - _width(cell)) for cell, width in zip(row, widths, strict=True)
+        )
+        sys.stdout.write("  ".join(cells).rstrip() + "\n")
+
+
+def _write_rich(
+    head: Sequence[str], rows: Sequence[Sequence[str]], first_to_go: Sequence[str]
+) -> None:
+    from rich.console import Console  # takes 0.1 s, which who writes to a file need not wait for
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    widths, hidden = _fit(head, rows, console.width, first_to_go)
+    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, _GAP, 0, 0))
+    for place, width in widths.items():
+        is_number = all(_NUMBER.issuperset(row[place]) for row in rows)
+        table.add_column(
+            Text(head[place]),
+            justify="right" if is_number else "left",
+            no_wrap=True,
+            overflow="ellipsis",
+            width=width,
+        )
+    for row in rows:
+        cells = (_shortened(head[place], row[place], width) for place, width in widths.items())
+        table.add_row(*map(Text, cells))  # as Text: no cell is markup
+    console.print(table)
+    if hidden:
+        text = f"this terminal is too narrow for {', '.join(hidden)}: --columns chooses"
+        sys.stderr.write(f"otel-ml: {text}\n")
+
+
+def _fit(
+    head: Sequence[str], rows: Sequence[Sequence[str]], room: int, first_to_go: Sequence[str]
+) -> tuple[dict[int, int], list[str]]:
+    """Choose which columns fit, and how wide they are; also name those that have no room."""
+    natural = [max(map(_width, column)) for column in zip(head, *rows, strict=True)]
+    narrow = [_narrow(name, width) for name, width in zip(head, natural, strict=True)]
+    places = [
+        place
+        for place, name in enumerate(head)
+        if name not in first_to_go or not rows or any(row[place] != _NONE for row in rows)
+    ]
+    going = [head.index(name) for name in first_to_go] or places[:0:-1]
+    hidden = []
+    for place in going:
+        if place in places and sum(narrow[one] + _GAP for one in places) > room:
+            places.remove(place)
+            hidden.append(head[place])
+    widths = {place: natural[place] for place in places}
+    while sum(widths.values()) + _GAP * len(widths) > room and max(widths.values()) > 1:
+        loose = [place for place in places if widths[place] > narrow[place]]
+        widths[max(loose or places, key=widths.__getitem__)] -= 1
+    return widths, hidden
+
+
+def _narrow(name: str, natural: int) -> int:
+    """How narrow a column may get: of an id all that names it stays."""
+    return min(natural, _ID_CHARS if name == "run_id" else _NARROW)
+
+
+def _shortened(name: str, cell: str, width: int) -> str:
+    """Cut the id of a run to the part that is its own, by which `otel-ml open` finds it."""
+    return cell[-_ID_CHARS:] if name == "run_id" and width < len(cell) else cell
+
+
+def _width(text: str) -> int:
+    """Count the places that a text takes on a terminal."""
+    if text.isascii() or find_spec("rich") is None:
+        return len(text)
+    from rich.cells import cell_len  # only texts that need it wait for it
+
+    return cell_len(text)
+
+
 def _to_cell(value: object, name: str) -> str:
-    """Write a value as one short line for a table; times to the second on a terminal."""
-    if name.endswith("_time") and isinstance(value, str) and sys.stdout.isatty():
-        return value[:_SECONDS].replace("T", " ")
-    if value is None or value in ("", {}, []):
-        return "-"
+    """Write a value as one short line for a table; on a terminal how long ago a time was."""
+    if name.endswith("_time") and isinstance(value, str) and value and sys.stdout.isatty():
+        return f"{ago(from_rfc3339(value, name))} ago"
     if name == "cost" and isinstance(value, float):
         return write_cost(value)
+    if name == "tokens" and isinstance(value, Mapping) and sys.stdout.isatty():
+        ways = {"input": "in", "output": "out"}
+        value = ", ".join(f"{value[name]} {way}" for name, way in ways.items() if value[name])
+    if value is None or value in ("", {}, []):
+        return _NONE
     if isinstance(value, Mapping):
-        text = ", ".join(
-            f"{name}={_short(item)}" for name, item in value.items() if item is not None
-        )
+        told = [f"{name}={_short(item)}" for name, item in value.items() if item is not None]
+        text = ", ".join(told) or _NONE
     elif isinstance(value, list):
         text = ", ".join(map(_short, value))
     else:

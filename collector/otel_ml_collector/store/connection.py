@@ -81,6 +81,11 @@ class Connections:
         """The data directory, None for a server."""
         return self._folder
 
+    def note_address(self, address: str) -> None:
+        """Tell whoever finds the data directory held where its holder answers."""
+        if self._lock_file is not None:
+            os.write(self._lock_file, f"{address}\n".encode())
+
     def open(self) -> Client:
         """Open a client. Only one thread may use it at a time: shared, it mixes up rows."""
         client = clickhouse_connect.get_client(settings=dict(_QUERY), **self._arguments)
@@ -139,11 +144,12 @@ class Connections:
         try:
             fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            holder = lock.read_text().strip() or "unknown"
+            holder, _, address = lock.read_text().strip().partition("\n")
             self.close()
             raise InUse(
-                f"The data directory {path} is in use by another collector (process {holder}); "
-                "stop it, or choose another --data-dir"
+                f"The data directory {path} is in use by another collector (process "
+                f"{holder or 'unknown'}); stop it, or choose another --data-dir",
+                address,
             ) from error
         self._folder = path
         os.ftruncate(self._lock_file, 0)

@@ -7,6 +7,7 @@ from typing import Final
 
 import pyarrow.parquet as pq
 import pytest
+from rich.cells import cell_len
 
 from otel_ml import Client
 from tests.otel_ml_collector.cli.program import on_terminal, otel_ml
@@ -49,7 +50,7 @@ def test_data_does_nothing_to_a_terminal(endpoint: str, kind: str, columns: str)
     """Whatever a run holds, a terminal is sent no control character of it."""
     named = columns.replace("inputs,outputs", "inputs_preview") if kind == "csv" else columns
     asked = ("runs", "--project", PROJECT, "--format", kind, "--columns", named)
-    status, sent = on_terminal(endpoint, *asked)
+    status, sent = on_terminal(endpoint, *asked, COLUMNS="240")
     assert (status, risky(_STYLE.sub("", sent))) == (0, [])
     assert "own" in sent
 
@@ -84,15 +85,65 @@ def test_long_texts_are_whole_in_files(endpoint: str) -> None:
     assert table["outputs"].to_pylist()[1] is None
 
 
-def test_table_has_the_width_of_the_terminal(endpoint: str) -> None:
-    """A table on a terminal is no wider than that, and says which columns it leaves out."""
-    for width in (60, 120):
-        asked = ("runs", "--project", PROJECT)
-        status, sent = on_terminal(endpoint, *asked, COLUMNS=str(width), NO_COLOR="1")
-        *lines, said = _STYLE.sub("", sent).splitlines()
-        assert (status, max(map(len, lines)) <= width, len(lines)) == (0, True, 3)
-        assert said.startswith("otel-ml: this terminal is too narrow for ")
-        assert said.endswith("run_id: --columns chooses")
+@pytest.mark.parametrize("width", [40, 60, 80, 120, 400])
+def test_table_has_the_width_of_the_terminal(endpoint: str, width: int) -> None:
+    """A table on a terminal is no wider than that, and keeps what went in and out, and the id."""
+    asked = ("runs", "--project", PROJECT)
+    status, sent = on_terminal(endpoint, *asked, COLUMNS=str(width), NO_COLOR="1")
+    lines = _STYLE.sub("", sent).splitlines()
+    if lines[-1].startswith("otel-ml: "):
+        said = lines.pop()
+        assert said.startswith("otel-ml: this terminal is too narrow for start_time")
+        assert not {"inputs,", "outputs,", "run_id:"} & set(said.split())
+        assert said.endswith(": --columns chooses")
+    assert (status, max(map(cell_len, lines)) <= width, len(lines)) == (0, True, 3)
+    head = lines[0].split()
+    assert head[-3:] == ["inputs", "outputs", "run_id"]
+    assert not {"scores", "cost", "tokens"} & set(head)  # nothing stands in them
+    assert ("start_time" in head) is (width > 80)
+
+
+def test_table_at_80_columns(collector: CollectorProcess) -> None:
+    """At 80 columns one sees when, which model, how it ended, in, out, and an id that is known."""
+    client = Client("usual", endpoint=collector.endpoint)
+
+    @client.trace(tags={"client": "acme"})
+    def classify(text: str) -> str:
+        return text.upper()
+
+    for number in range(3):
+        classify(f"is this number {number} spam?")
+    assert client.flush()
+    client.close()
+    asked = ("runs", "--project", "usual")
+    status, sent = on_terminal(collector.endpoint, *asked, COLUMNS="80", NO_COLOR="1")
+    head, *lines = _STYLE.sub("", sent).splitlines()
+    assert (status, len(lines)) == (0, 4)
+    assert head.split() == ["model", "outcome", "latency_ms", "inputs", "outputs", "run_id"]
+    assert lines.pop() == (
+        "otel-ml: this terminal is too narrow for start_time, version, tags: --columns chooses"
+    )
+    [newest, *_] = collector.runs("usual")
+    assert lines[0].split()[:2] == ["classify", "ok"]
+    assert "is this" in lines[0]
+    assert "IS THIS" in lines[0]
+    short = lines[0].split()[-1]
+    assert newest["run_id"].endswith(f"-{short}")
+    for run in (short, newest["run_id"]):
+        for project in ((), ("--project", "usual")):
+            opened = otel_ml(collector.endpoint, "open", run, *project)
+            page = f"{collector.endpoint}/projects/usual/runs/{newest['run_id']}"
+            assert (opened.returncode, opened.stdout.decode()) == (0, f"{page}\n")
+            assert collector.status(page.removeprefix(collector.endpoint)) == 200
+
+
+def test_times_are_as_on_the_pages(endpoint: str) -> None:
+    """On a terminal a time is how long ago it was; in a pipe it is exact."""
+    asked = ("runs", "--project", PROJECT, "--columns", "start_time", "--limit", "1")
+    _, sent = on_terminal(endpoint, *asked, NO_COLOR="1")
+    assert re.fullmatch(r"start_time\s+\d+ (s|min) ago\s+", _STYLE.sub("", sent))
+    [_, exact] = otel_ml(endpoint, *asked).stdout.decode().splitlines()
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT[0-9:.]+Z", exact)
 
 
 def test_no_colour_anywhere(endpoint: str) -> None:

@@ -1,17 +1,19 @@
-"""What can be seen on this machine: versions, variables, proxies, settings, free disk."""
+"""What can be seen on this machine: versions, variables, proxies, settings, free disk, ports."""
 
 import os
 import platform
 import shutil
 import socket
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from otel_ml_collector.cli.doctor.finding import Finding
-from otel_ml_collector.cli.remote import data_dir_of
+from otel_ml_collector.cli.place import data_dir_of
 from otel_ml_collector.config import load, warnings_of
 from otel_ml_collector.errors import BadSetting
 from otel_ml_collector.setting import Address, hide_password
@@ -21,6 +23,9 @@ _SECRET_WORDS: Final = ("KEY", "HEADERS", "TOKEN", "SECRET", "PASSWORD")
 _NO_SECRETS: Final = ("CLIENT_KEY",)  # the path of a file
 _TIGHT: Final = 4
 _REACH_S: Final = 2.0
+# Of https://docs.kernel.org/networking/proc_net_tcp.html
+_LISTENS: Final = "0A"
+_TABLES: Final = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
 
 
 def find_versions() -> Iterator[Finding]:
@@ -106,6 +111,37 @@ def find_targets(page: str, environment: Mapping[str, str]) -> Iterator[Finding]
             yield Finding("warn", "forward", f"{text}, which does not answer: {error}", todo)
         else:
             yield Finding("ok", "forward", text)
+
+
+def find_listener(port: int) -> str:
+    """Name the process that listens at a port: ``jaeger (process 41)``; empty when none is seen.
+
+    Those of other users are seen by the administrator alone.
+    """
+    sockets = {f"socket:[{inode}]" for table in _TABLES for inode in _listening(table, port)}
+    for process in Path("/proc").glob("[0-9]*") if sockets else ():
+        with suppress(OSError):  # it has ended, or is not ours to see
+            if any(_target(file) in sockets for file in (process / "fd").iterdir()):
+                name = (process / "comm").read_text().strip()
+                return f"{name} (process {process.name})"
+    return ""
+
+
+def _target(file: Path) -> str:
+    try:
+        return str(file.readlink())
+    except OSError:  # it was closed meanwhile
+        return ""
+
+
+def _listening(table: Path, port: int) -> list[str]:
+    try:
+        rows = [line.split() for line in table.read_text().splitlines()[1:]]
+    except OSError:  # not Linux
+        return []
+    return [
+        row[9] for row in rows if row[3] == _LISTENS and int(row[1].rpartition(":")[2], 16) == port
+    ]
 
 
 def _version(package: str) -> str:

@@ -1,59 +1,63 @@
 """What the other end says: what it is, what its clock says, what the key may do, what it takes."""
 
-import json
+import secrets
 import time
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from http.client import HTTPException
-from typing import Any, Final
+from pathlib import Path
+from typing import Final
 from urllib.parse import quote, urlsplit
 
-from urllib3.exceptions import HTTPError
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import SpanContext, TraceFlags
 
-from otel_ml.export.attempt import attempt_until
-from otel_ml.export.connection import Unusable, open_line
-from otel_ml.export.failure import describe, find_root
+from otel_ml import attributes as names
+from otel_ml.export.encoder import encode_spans
 from otel_ml.export.http import HttpSender
+from otel_ml.export.response import read_partial_success
 from otel_ml.export.settings import Settings
 from otel_ml_collector.cli.doctor.finding import Finding
-from otel_ml_collector.cli.doctor.grpc import send_over_grpc
-from otel_ml_collector.cli.doctor.here import proxy_of
-from otel_ml_collector.cli.doctor.ports import find_listener
-from otel_ml_collector.cli.doctor.span import make_span
+from otel_ml_collector.cli.doctor.here import find_listener, proxy_of
+from otel_ml_collector.cli.place import Reply, fetch
 from otel_ml_collector.setting import Address
 
 _REQUEST_S: Final = 5.0
 _READ_BACK_S: Final = 5.0
-_MOST_BYTES: Final = 1_000_000
 _FAR_S: Final = 5.0
+_METHOD: Final = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
+_WORDS: Final = {
+    "UNAUTHENTICATED": "the key is not valid, or none is sent (401)",
+    "PERMISSION_DENIED": "the key may not write there (403)",
+    "UNIMPLEMENTED": "what listens there takes no OTLP",
+}
 _KEYS: Final = "make one: otel-ml keys add --project {project} --scope ingest,read"
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
-    """An answer over HTTP; status 0 when none came, and then `text` says why."""
+class TestSpan:
+    """A span as an export request, and the id of the run that it becomes."""
 
-    status: int
-    text: str
-    date: str = ""
+    run_id: str
+    body: bytes
 
-    @property
-    def json(self) -> Any:
-        """The body, None when it is no JSON."""
-        try:
-            return json.loads(self.text)
-        except ValueError:
-            return None
 
-    @property
-    def reason(self) -> str:
-        """What is wrong, in the collector's words where there are some."""
-        content = self.json
-        error = content.get("error") if isinstance(content, dict) else None
-        message = error.get("message") if isinstance(error, dict) else None
-        words = " ".join(str(message or self.text).split())[:200]
-        return f"{self.status}: {words}" if self.status else words
+def make_span(project: str, transport: str) -> TestSpan:
+    """Make a span of a project that took no time and ended now."""
+    trace_id, span_id = secrets.randbits(128) | 1, secrets.randbits(64) | 1
+    now_ns = time.time_ns()
+    span = ReadableSpan(
+        name="otel-ml doctor",
+        context=SpanContext(trace_id, span_id, is_remote=False, trace_flags=TraceFlags(1)),
+        resource=Resource({"service.name": "otel-ml-doctor", names.PROJECT: project}),
+        attributes={names.PROJECT: project, "otel_ml.doctor.transport": transport},
+        instrumentation_scope=InstrumentationScope("otel_ml.doctor"),
+        start_time=now_ns,
+        end_time=now_ns,
+    )
+    return TestSpan(f"{trace_id:032x}-{span_id:016x}", encode_spans([span]).body)
 
 
 class Visit:
@@ -75,8 +79,7 @@ class Visit:
         """Tell whether it is there and what it is."""
         page = self._settings.page
         reply = self._get("/healthz")
-        content = reply.json
-        if isinstance(content, dict) and content.get("program") == "otel-ml":
+        if reply.is_ours:
             return [Finding("ok", "endpoint", f"{page} is an otel-ml collector")]
         parts = urlsplit(page)
         port = parts.port or (443 if parts.scheme == "https" else 80)
@@ -158,10 +161,10 @@ class Visit:
             return [Finding("warn", "grpc", text, "name it with --grpc HOST:PORT")]
         span = make_span(self._project, "grpc")
         try:
-            problem = send_over_grpc(self._grpc, self._settings, span.body, _REQUEST_S)
+            problem = _send_over_grpc(self._grpc, self._settings, span.body, _REQUEST_S)
         except ImportError:
             text = "gRPC was not tried: grpcio is not installed here"
-            return [Finding("warn", "grpc", text, "pip install 'otel-ml[otlp]', if you need it")]
+            return [Finding("warn", "grpc", text, "pip install grpcio, if you need it")]
         if problem:
             return [_not_taken("grpc", f"gRPC at {self._grpc}", problem, self._project)]
         return [self._read_back("grpc", f"gRPC at {self._grpc}", span.run_id)]
@@ -184,24 +187,7 @@ class Visit:
             time.sleep(0.2)
 
     def _get(self, path: str) -> Reply:
-        try:
-            with attempt_until(time.monotonic() + _REQUEST_S) as attempt:
-                line = open_line(self._settings)
-                response = line.pools.urlopen(
-                    "GET",
-                    self._settings.page + path,
-                    headers={**line.headers, "connection": "close"},
-                    timeout=attempt.time_left(),
-                    retries=False,
-                    redirect=False,
-                    preload_content=False,
-                )
-                text = response.read(_MOST_BYTES).decode("utf-8", "replace")
-                return Reply(response.status, text, response.headers.get("date", ""))
-        except Unusable as error:
-            return Reply(0, str(error))
-        except (OSError, HTTPException, HTTPError) as error:
-            return Reply(0, describe(find_root(error)))
+        return fetch(self._settings, path)
 
 
 def _way_to(reason: str, is_here: bool) -> str:
@@ -219,3 +205,32 @@ def _not_taken(check: str, road: str, reason: str, project: str) -> Finding:
     if any(word in reason for word in ("401", "403", "not_allowed")):
         return Finding("fail", check, text, _KEYS.format(project=project))
     return Finding("fail", check, text, "see the collector's log")
+
+
+def _send_over_grpc(address: str, settings: Settings, body: bytes, timeout_s: float) -> str:
+    """Send a request with the headers and certificates of the settings.
+
+    Returns:
+        What was wrong; empty when it was taken whole.
+
+    Raises:
+        ImportError: gRPC is not installed.
+    """
+    import grpc  # heavy, and only there with an extra
+
+    if urlsplit(settings.url).scheme == "https":
+        files = (settings.ca_file, settings.client_key_file, settings.client_cert_file)
+        parts = [Path(file).read_bytes() if file else None for file in files]
+        channel = grpc.secure_channel(address, grpc.ssl_channel_credentials(*parts))
+    else:
+        channel = grpc.insecure_channel(address)
+    metadata = tuple(settings.headers.items())
+    with channel:
+        try:
+            export: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(_METHOD)
+            answer = export(body, timeout_s, metadata)
+        except grpc.RpcError as error:
+            code = error.code().name
+            return _WORDS.get(code, f"{code}: {' '.join((error.details() or '').split())[:200]}")
+    rejected, message = read_partial_success(answer)
+    return message or "it was rejected" if rejected else ""

@@ -1,0 +1,321 @@
+"""Where a command works: the collector that answers at the address meant, else the data directory.
+
+The same rule for each command that touches a store. A data directory that nobody serves is asked
+through the same JSON API, which this process answers meanwhile for itself alone; a new one is made
+only where it is named. A command says in its answer where it has worked.
+"""
+
+import json
+import logging
+import os
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from http import HTTPStatus
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote
+
+from otel_ml_collector.cli.failure import INSTALL_COLLECTOR, UNREACHABLE, USAGE, CommandFailed
+from otel_ml_collector.config import Chosen, Settings, address_here
+from otel_ml_collector.errors import BadSetting, InUse
+
+if TYPE_CHECKING:
+    from otel_ml.export.settings import Settings as Connection
+    from otel_ml.reader import Reader
+    from otel_ml.reader.api import Api
+
+_EMBEDDED: Final = "chdb://"
+_MOST_KEY_CHARS: Final = 1_000
+_MOST_BYTES: Final = 1_000_000
+_PROBE_S: Final = 5.0
+_ASK_S: Final = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A collector, or a store that this process has opened.
+
+    Attributes:
+        endpoint: Where its API is.
+        key: That it is asked with; None for that of the environment.
+        name: What it is, for people.
+        is_served: Whether it is a collector that others can ask too.
+    """
+
+    endpoint: str
+    key: str | None
+    name: str
+    is_served: bool = True
+
+    def api(self, timeout_s: float = _ASK_S) -> "Api":
+        """Make what asks its API."""
+        from otel_ml.reader.api import Api  # takes 0.1 s
+
+        return Api(self.endpoint, self.key, timeout_s)
+
+    def reader(self, project: str, timeout_s: float = _ASK_S) -> "Reader":
+        """Make the reader of a project."""
+        from otel_ml.reader import Reader  # takes 0.1 s
+
+        return Reader(project, self.key, self.endpoint, timeout_s=timeout_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What command line, environment and file say of where to work.
+
+    Attributes:
+        settings: Of the address and the store.
+        chosen: Which source says each of them.
+        has_file: Whether the command line names the file.
+        endpoint: A collector that the command line names; None for none.
+        key_file: The file of the key that it names.
+    """
+
+    settings: Settings
+    chosen: Mapping[str, Chosen]
+    has_file: bool
+    endpoint: str | None
+    key_file: str | None
+
+    @property
+    def address(self) -> str:
+        """The address of the collector that the settings mean, as it is asked from here."""
+        return _address_of(self.settings)
+
+    @property
+    def data_dir(self) -> Path | None:
+        """The data directory of the embedded store; None when the store is a server."""
+        return data_dir_of(self.settings)
+
+    @property
+    def names_store(self) -> bool:
+        """Whether somebody has named the store: it is not the one that is there by default."""
+        return self._source("data_dir") != "default" or self._source("store") != "default"
+
+    @contextmanager
+    def open(self, *, makes: bool = False) -> Iterator[Place]:
+        """Find the collector, or open the store; `makes` also makes one that is named.
+
+        Raises:
+            BadSetting: A setting is wrong, or the collector's own packages are not installed.
+            CommandFailed: There is neither.
+        """
+        key = self._key()
+        flags = {name for name in ("data_dir", "store", "http") if self._source(name) == "flag"}
+        told = self.endpoint
+        if not told and not flags and not self.has_file:
+            told = os.environ.get("OTEL_ML_ENDPOINT", "").strip()
+        if told:
+            if not told.startswith(("http://", "https://")):
+                raise BadSetting(f"Invalid endpoint {told!r}: expected http://HOST:PORT")
+            reply = fetch_as_stranger(told, "/healthz")
+            if reply.status == HTTPStatus.OK and not reply.is_ours:
+                raise CommandFailed(f"{told} answers and is no otel-ml collector")
+            yield _collector_at(told, key)
+        elif not (flags and "http" not in flags) and is_collector(self.address):
+            yield _collector_at(self.address, key)
+        else:
+            self._check_there(makes=makes, is_alone=bool(flags and "http" not in flags))
+            with ExitStack() as opened:
+                try:
+                    place = opened.enter_context(_open_store(self.settings))
+                except InUse as error:
+                    place = self._holder(error, key)
+                yield place
+
+    def _source(self, name: str) -> str:
+        return self.chosen[name].source
+
+    def _check_there(self, *, makes: bool, is_alone: bool) -> None:
+        """Refuse to work where there is no store, unless one is named and wanted."""
+        folder = self.data_dir
+        if folder is None or (folder / "store").is_dir() or (makes and self.names_store):
+            return
+        if is_alone:
+            raise CommandFailed(
+                f"There is no store in {folder}: expected the --data-dir of a collector", USAGE
+            )
+        raise CommandFailed(
+            f"No collector answers at {self.address}, and there is no data directory {folder}: "
+            "start one with otel-ml serve, or say which with --endpoint URL or --data-dir DIR",
+            UNREACHABLE,
+        )
+
+    def _holder(self, error: InUse, key: str | None) -> Place:
+        """Find the collector that holds the data directory."""
+        for address in (error.address, self.address):
+            if address and is_collector(address):
+                return _collector_at(address, key)
+        raise CommandFailed(f"{error}, which does not answer", UNREACHABLE) from error
+
+    def _key(self) -> str | None:
+        if not self.key_file:
+            return None
+        try:
+            with Path(self.key_file).open(encoding="utf-8") as file:
+                return file.read(_MOST_KEY_CHARS).strip()
+        except (OSError, ValueError) as error:
+            raise BadSetting(f"The key of --api-key-file cannot be read: {error}") from error
+
+
+def data_dir_of(settings: Settings) -> Path | None:
+    """Name the data directory of the embedded store; None when the store is a server."""
+    if not settings.store.startswith(_EMBEDDED):
+        return None
+    return Path(unquote(settings.store.removeprefix(_EMBEDDED)))
+
+
+def _address_of(settings: Settings) -> str:
+    return f"{'https' if settings.tls_cert else 'http'}://{address_here(settings.http)}"
+
+
+def _collector_at(endpoint: str, key: str | None) -> Place:
+    return Place(endpoint, key, f"the collector at {endpoint.rstrip('/')}")
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer over HTTP; status 0 when none came, and then `text` says why."""
+
+    status: int
+    text: str
+    date: str = ""
+
+    @property
+    def json(self) -> Any:
+        """The body, None when it is no JSON."""
+        try:
+            return json.loads(self.text)
+        except ValueError:
+            return None
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it is what ``/healthz`` of an otel-ml collector answers."""
+        content = self.json
+        return isinstance(content, dict) and content.get("program") == "otel-ml"
+
+    @property
+    def reason(self) -> str:
+        """What is wrong, in the collector's words where there are some."""
+        content = self.json
+        error = content.get("error") if isinstance(content, dict) else None
+        message = error.get("message") if isinstance(error, dict) else None
+        words = " ".join(str(message or self.text).split())[:200]
+        return f"{self.status}: {words}" if self.status else words
+
+
+def fetch(connection: "Connection", path: str) -> Reply:
+    """Fetch any path of a collector once, as the SDK would: its proxy, its certificates."""
+    from http.client import HTTPException
+
+    from urllib3.exceptions import HTTPError
+
+    from otel_ml.export.attempt import attempt_until
+    from otel_ml.export.connection import Unusable, open_line
+    from otel_ml.export.failure import describe, find_root
+
+    try:
+        with attempt_until(time.monotonic() + _PROBE_S) as attempt:
+            line = open_line(connection)
+            response = line.pools.urlopen(
+                "GET",
+                connection.page + path,
+                headers={**line.headers, "connection": "close"},
+                timeout=attempt.time_left(),
+                retries=False,
+                redirect=False,
+                preload_content=False,
+            )
+            text = response.read(_MOST_BYTES).decode("utf-8", "replace")
+            return Reply(response.status, text, response.headers.get("date", ""))
+    except Unusable as error:
+        return Reply(0, str(error))
+    except (OSError, HTTPException, HTTPError) as error:
+        return Reply(0, describe(find_root(error)))
+
+
+def fetch_as_stranger(endpoint: str, path: str) -> Reply:
+    """Fetch a path as somebody who has no key."""
+    from otel_ml.export.settings import resolve
+
+    connection = resolve(endpoint, "", None, "http/protobuf")
+    headers = {
+        name: text
+        for name, text in connection.headers.items()
+        if name not in {"authorization", "x-api-key", "cookie"}
+    }
+    return fetch(replace(connection, headers=headers), path)
+
+
+def is_collector(endpoint: str) -> bool:
+    """Tell whether an otel-ml collector answers at an address."""
+    return fetch_as_stranger(endpoint, "/healthz").is_ours
+
+
+@contextmanager
+def _open_store(settings: Settings) -> Iterator[Place]:
+    """Open a store, and answer its API on a port of loopback to who knows a secret: this process.
+
+    Raises:
+        BadSetting: It cannot be opened.
+        InUse: A collector holds it.
+    """
+    if any(find_spec(module) is None for module in ("chdb", "fastapi", "uvicorn")):
+        raise BadSetting(INSTALL_COLLECTOR)
+    import uvicorn  # heavy, with all that follows, and perhaps not installed
+
+    from otel_ml_collector.access import OPEN, Access
+    from otel_ml_collector.app import make_app, open_collector
+    from otel_ml_collector.keyring import Keyring
+    from otel_ml_collector.store.keys import KeyStore
+    from otel_ml_collector.store.retention import Days
+
+    secret = secrets.token_hex(32)
+
+    class Owner(Keyring):
+        """Whoever may open the store may do all in it; nobody else is answered."""
+
+        def find(self, headers: Mapping[str, str], *, is_local: bool = False) -> Access | None:
+            told = headers.get("authorization", "")
+            is_owner = secrets.compare_digest(told.encode(), f"Bearer {secret}".encode())
+            return OPEN if is_owner else None
+
+    logging.getLogger("otel_ml_collector").setLevel(logging.ERROR)
+    kept = Days(settings.keep_records_days, settings.keep_payloads_days)
+    collector = open_collector(settings.store, settings.min_free_disk_bytes, kept=kept)
+    try:
+        owner = Owner(KeyStore(collector.connections))
+        app = make_app(replace(collector, keyring=owner), settings)
+        listener = socket.create_server(("127.0.0.1", 0))
+        server = uvicorn.Server(
+            uvicorn.Config(
+                app,
+                log_config=None,
+                access_log=False,
+                lifespan="off",
+                ws="none",
+                timeout_graceful_shutdown=1,
+            )
+        )
+        thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
+        thread.start()
+        os.environ["NO_PROXY"] = os.environ["no_proxy"] = "*"  # this process asks itself alone
+        folder = collector.connections.folder
+        name = f"the data directory {folder}" if folder else "the server of --store"
+        try:
+            endpoint = f"http://127.0.0.1:{listener.getsockname()[1]}"
+            yield Place(endpoint, secret, name, is_served=False)
+        finally:
+            server.should_exit = True
+            thread.join()
+            listener.close()
+    finally:
+        collector.close()

@@ -1,0 +1,482 @@
+"""The commands that read records: projects, runs, models, metrics, export, open."""
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from importlib.util import find_spec
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Final
+from urllib.parse import quote
+
+import click
+
+from otel_ml_collector.cli.failure import (
+    DONE,
+    HELP,
+    NOT_FOUND,
+    NOTHING,
+    UNREACHABLE,
+    USAGE,
+    CommandFailed,
+    asking,
+)
+from otel_ml_collector.cli.options import (
+    Form,
+    Within,
+    with_filter,
+    with_form,
+    with_place,
+    with_project,
+)
+from otel_ml_collector.cli.place import Asked
+from otel_ml_collector.errors import BadQuery, BadSetting
+
+if TYPE_CHECKING:
+    from otel_ml.reader import Runs
+    from otel_ml.reader.api import Api
+    from otel_ml_collector.query.language import Field
+
+_MOST: Final = 10_000
+_PART_S: Final = 120.0  # a filter may leave out nearly all for a while
+_PROJECT_COLUMNS: Final = (
+    *("project", "runs", "errors", "other_spans", "artifacts", "last_start_time"),
+)
+_RUN_COLUMNS: Final = (
+    *("start_time", "model", "version", "outcome", "latency_ms", "tokens", "cost", "scores"),
+    *("tags", "inputs", "outputs", "run_id"),
+)
+# What a terminal that is too narrow is not shown; what went in and out, and the id, stay.
+_FIRST_TO_GO: Final = (
+    *("start_time", "version", "tags", "cost", "tokens", "scores", "latency_ms", "outcome"),
+    "model",
+)
+# What filters say and neither lists nor exports have under that name.
+_OF_FILTERS: Final = frozenset(
+    {"start", "end", "latency", "input", "output", "parent", "attributes", "resource", "cached"}
+)
+_MODEL_COLUMNS: Final = (
+    *("model", "kind", "runs", "errors", "versions", "latest_version", "last_start_time"),
+)
+_VERSION_COLUMNS: Final = (
+    *("version", "digest", "runs", "errors", "p50_ms", "p95_ms", "judges", "metrics", "tags"),
+    "first_seen_time",
+)
+_COUNTED: Final = ("model", "runs", "errors", "error_share", "p50_ms", "p90_ms", "p99_ms", "cost")
+_OWNERS: Final = ("run_id", "model", "names", "points", "last_time")
+_POINTS: Final = ("name", "step", "time_ns", "value")
+_GROUPS: Final = 50
+_NAMED: Final = 10
+_FEW_BYTES: Final = 65_536  # an export of no runs is smaller
+_OF_WHOLES: Final = frozenset({"params", "metrics", "attributes", "resource"})
+_TOKENS: Final = "_tokens"
+
+
+@click.command(epilog=HELP, short_help="list projects")
+@with_place
+@with_form
+def projects(asked: Asked, form: Form) -> int:
+    """List the projects that the key may read, the one that ran last first."""
+    from otel_ml_collector.cli.output import write_rows  # heavy
+
+    with asked.open() as place, asking():
+        answer = place.api().get("projects")
+        return write_rows(answer["projects"], answer, form, _PROJECT_COLUMNS)
+
+
+@click.command(epilog=HELP, short_help="list runs")
+@with_place
+@with_project
+@with_filter
+@click.option("--limit", type=int, default=50, metavar="N", help="at most so many [50]")
+@click.option("--order", type=click.Choice(("desc", "asc")), default="desc", help="[desc]")
+@with_form
+def runs(asked: Asked, project: str, within: Within, *, limit: int, order: Any, form: Form) -> int:
+    """List runs, newest first; `otel-ml export` writes all of them, with payload.
+
+    A column is one of the answer of the API, or a field of the filters such as 'tags["client"]' or
+    inputs.question.
+    """
+    if not 1 <= limit <= _MOST:
+        raise BadSetting(
+            f"Invalid --limit {limit}: expected 1 to {_MOST}; otel-ml export writes all runs"
+        )
+    with asked.open() as place, asking(), place.reader(project) as reader:
+        found = reader.runs(
+            within.where, limit=limit, order=order, start=within.start, end=within.end
+        )
+        with _project(place.api(), project) as check:
+            return _write_runs(form, found, check)
+
+
+def _write_runs(form: Form, found: "Runs", check: Callable[[object], None]) -> int:
+    from otel_ml_collector.cli import output  # heavy
+
+    if form.kind in {"csv", "parquet"} and not any(map(_is_of_filters, form.columns)):
+        if form.kind == "parquet":
+            output.refuse_terminal()
+        table = found.to_arrow(",".join(form.columns))
+        check(table.num_rows)
+        if form.kind == "csv":
+            output.write_csv(_rows_of(table), table.column_names)
+        else:
+            output.write_parquet(table)
+        return DONE if table.num_rows else NOTHING
+    answer: dict[str, Any] = {"runs": [], "next_cursor": None}
+    for page in found.pages():
+        answer["runs"] += page["runs"]
+        answer["next_cursor"] = page["next_cursor"]
+    check(answer["runs"])
+    _add_columns(answer["runs"], form.columns, found)
+    output.check_columns(answer["runs"], form.columns)
+    if form.kind == "json" and form.columns:
+        answer["runs"] = [{name: one.get(name) for name in form.columns} for one in answer["runs"]]
+    return output.write_rows(answer["runs"], answer, form, _RUN_COLUMNS, _FIRST_TO_GO)
+
+
+def _is_of_filters(column: str) -> bool:
+    return column in _OF_FILTERS or not (column.isidentifier() or column == "*")
+
+
+def _add_columns(rows: list[dict[str, Any]], columns: Sequence[str], found: "Runs") -> None:
+    """Add to runs what they are asked for under the names of the filters.
+
+    Raises:
+        CommandFailed: There is no such field.
+    """
+    if not rows:
+        return
+    fields = {name: _field_of(name, rows) for name in columns if name not in rows[0]}
+    is_whole = any(map(_is_of_whole, fields.values()))
+    wholes = {run.run_id: run for run in found} if is_whole else {}
+    for row in rows:
+        for name, field in fields.items():
+            row[name] = _read(row, wholes.get(row["run_id"]), field)
+
+
+def _is_of_whole(field: "Field") -> bool:
+    """Tell whether a list has only a preview of it, or nothing."""
+    return field.name in _OF_WHOLES or (bool(field.path) and field.name in {"inputs", "outputs"})
+
+
+def _field_of(column: str, rows: Sequence[Mapping[str, Any]]) -> "Field":
+    """Read a column as a field of the filter language."""
+    from otel_ml_collector.query.language import comparisons_of, parse
+    from otel_ml_collector.query.language.names import FIELD_NAMES
+
+    try:
+        [comparison] = comparisons_of(parse(f"{column} == 0"))
+    except (BadQuery, ValueError):
+        comparison = None
+    if comparison is None or comparison.field.name not in FIELD_NAMES:
+        known = ", ".join(sorted(rows[0]))
+        raise CommandFailed(
+            f"Unknown column {column!r}: expected some of {known}, or a field of the filters such "
+            'as tags["client"]',
+            USAGE,
+        )
+    return comparison.field
+
+
+def _read(row: Mapping[str, Any], whole: Any, field: "Field") -> object:
+    """Read a field of the filter language of one run; None where it is absent."""
+    from otel_ml_collector.query.times import to_rfc3339
+
+    name = field.name
+    if name == "start":
+        return row["start_time"]
+    if name == "end":
+        latency_ms = row["latency_ms"]
+        return None if latency_ms is None else to_rfc3339(row["start_ns"] + round(latency_ms * 1e6))
+    if name == "latency":
+        return row["latency_ms"]
+    if name.endswith(_TOKENS):
+        return row["tokens"][name.removesuffix(_TOKENS)]
+    value: Any = getattr(whole, name, None) if _is_of_whole(field) else row.get(name)
+    for step in field.path:
+        try:
+            value = value[step]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return value
+
+
+def _rows_of(table: Any) -> list[dict[str, Any]]:
+    """Read a table of Arrow as plain values, times as the API writes them."""
+    from otel_ml.reader.moments import write_ns  # heavy
+
+    rows: list[dict[str, Any]] = table.to_pylist(maps_as_pydicts="lossy")
+    if "start_time" in table.column_names:
+        for row, time_ns in zip(rows, table["start_time"].cast("int64").to_pylist(), strict=True):
+            row["start_time"] = write_ns(time_ns)
+    return rows
+
+
+@contextmanager
+def _project(api: "Api", project: str) -> Iterator[Callable[[object], None]]:
+    """Ask about a project in this block; gives what is told whether anything was found.
+
+    Raises:
+        CommandFailed: There is no such project; the message names those that there are.
+    """
+    from otel_ml.reader.errors import NotFound
+
+    def check(is_found: object = False) -> None:
+        if is_found:
+            return
+        there = [one["project"] for one in api.get("projects")["projects"]]
+        if project not in there:
+            more = f" and {len(there) - _NAMED} more" if len(there) > _NAMED else ""
+            named = (
+                f"expected one of {', '.join(there[:_NAMED])}{more}" if there else "none has runs"
+            )
+            raise CommandFailed(f"There is no project {project!r}: {named}", NOT_FOUND)
+
+    try:
+        yield check
+    except NotFound:
+        check()
+        raise
+
+
+@click.command(epilog=HELP, short_help="list models and versions")
+@with_place
+@with_project
+@with_filter
+@click.option("--model", metavar="NAME", help="list the versions of this model")
+@click.argument("name", metavar="[NAME]", required=False)
+@with_form
+def models(
+    asked: Asked, project: str, within: Within, *, model: str | None, name: str | None, form: Form
+) -> int:
+    """List models, the one that ran last first, or the versions of one, newest first.
+
+    With --where, --start or --end it counts the runs that match: of the last 24 hours, or of whole
+    days from --start on, at most 190.
+    """
+    model = model or name
+    if model and within:
+        raise BadSetting("A model lists versions: expected no --where, --start or --end beside it")
+    from otel_ml_collector.cli.output import write_rows  # heavy
+
+    with asked.open() as place, asking():
+        api = place.api()
+        with _project(api, project) as check:
+            path = ("projects", project, "models")
+            if within:
+                bucket = "1d" if within.start else None
+                answer = api.get(
+                    *("projects", project, "stats"),
+                    where=within.where or None,
+                    start=within.start,
+                    end=within.end,
+                    bucket=bucket,
+                    groups=_GROUPS,
+                    group="model",
+                )
+                rows = [{"model": one["group"], **one["total"]} for one in answer["groups"]]
+                usual: Sequence[str] = _COUNTED
+            elif model:
+                answer = api.get(*path, model, "versions")
+                rows, usual = answer["versions"], _VERSION_COLUMNS
+                if form.kind == "table":
+                    rows = [{**one, "judges": _scores(one["judges"])} for one in rows]
+            else:
+                answer = api.get(*path)
+                rows, usual = answer["models"], _MODEL_COLUMNS
+            check(rows)
+        return write_rows(rows, answer, form, usual)
+
+
+def _scores(judges: list[dict[str, object]]) -> dict[str, object]:
+    return {str(one["judge"]): one["mean_score"] for one in judges}
+
+
+@click.command(epilog=HELP, short_help="list metrics and their points")
+@with_place
+@with_project
+@with_filter
+@click.option("--run", "run_id", metavar="RUN", help="the points of this run")
+@click.option("--name", metavar="NAME", help="of this metric alone")
+@click.option("--points", type=int, default=1_000, metavar="N", help="at most, a metric [1000]")
+@with_form
+def metrics(
+    asked: Asked,
+    project: str,
+    within: Within,
+    *,
+    run_id: str | None,
+    name: str | None,
+    points: int,
+    form: Form,
+) -> int:
+    """List the runs that logged metrics, or the points of one run."""
+    if run_id and within:
+        raise BadSetting("--run is one run: expected no --where, --start or --end beside it")
+    from otel_ml_collector.cli.output import write_rows  # heavy
+
+    path = ("projects", project, "metrics")
+    with asked.open() as place, asking():
+        api = place.api()
+        with _project(api, project) as check:
+            if run_id:
+                answer = api.get(*path, run_id=run_id, name=name, points=points)
+                rows = [
+                    {"run_id": series["run_id"], "name": series["name"], **point}
+                    for series in answer["series"]
+                    for point in series["points"]
+                ]
+            else:
+                answer = api.get(*path)
+                if within:
+                    found = place.reader(project).runs(
+                        within.where, start=within.start, end=within.end, limit=_MOST
+                    )
+                    known = {run.run_id for run in found}
+                    answer["runs"] = [one for one in answer["runs"] if one["run_id"] in known]
+                rows = answer["runs"]
+            check(rows)
+        return write_rows(rows, answer, form, _POINTS if run_id else _OWNERS)
+
+
+@click.command("open", epilog=HELP, short_help="show the page of a run in a browser")
+@with_place
+@click.option("--project", metavar="P", envvar="OTEL_ML_PROJECT", help="[any]")
+@click.argument("run", metavar="RUN")
+def open_run(asked: Asked, project: str | None, run: str) -> int:
+    """Print the address of a run's page, and open it in a browser when somebody looks.
+
+    RUN is its id, or the part behind the dash that narrow tables show.
+    """
+    with asked.open() as place, asking():
+        if not place.is_served:
+            text = f"No collector serves {place.name}, so there are no pages: start otel-ml serve"
+            raise CommandFailed(text, UNREACHABLE)
+        api = place.api()
+        named = (
+            [project] if project else [one["project"] for one in api.get("projects")["projects"]]
+        )
+        where = f"run_id == {run!r}" if "-" in run else f"{run!r} in run_id"
+        pages = [
+            f"{api.page}/projects/{quote(name, safe='')}/runs/{one['run_id']}"
+            for name in named
+            for one in api.get("projects", name, "runs", where=f'{where} and kind != ""', limit=2)[
+                "runs"
+            ]
+        ]
+        if len(pages) != 1:
+            many = "no run" if not pages else "more than one run"
+            raise CommandFailed(f"There is {many} {run!r}", NOT_FOUND)
+        sys.stdout.write(f"{pages[0]}\n")
+        sys.stdout.flush()
+        if sys.stdout.isatty():
+            click.launch(pages[0])
+    return DONE
+
+
+@click.command(epilog=HELP, short_help="write runs into a file")
+@with_place
+@with_project
+@with_filter
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(("jsonl", "csv", "parquet")),
+    help="[as the file's name ends, else jsonl]",
+)
+@click.option("--columns", metavar="A,B", default="", help="these, or * for all with payload")
+@click.option("--output", metavar="FILE", help="the same as FILE")
+@click.argument("file", metavar="[FILE]", required=False)
+def export(
+    asked: Asked,
+    project: str,
+    within: Within,
+    *,
+    kind: Any,
+    columns: str,
+    output: str | None,
+    file: str | None,
+) -> int:
+    """Write the runs that have ended into FILE, oldest first, or on the output.
+
+    A file is there when it is whole, or not at all.
+    """
+    target = Path(file or output or "-")
+    ending = target.suffix.removeprefix(".")
+    kind = kind or (ending if ending in {"csv", "parquet"} else "jsonl")
+    with asked.open() as place, asking(), place.reader(project, _PART_S) as reader:
+        from otel_ml_collector.cli.output import refuse_terminal  # heavy
+
+        is_output = str(target) == "-"
+        if is_output and kind == "parquet":
+            refuse_terminal()
+        parts = reader.export(
+            kind, within.where, start=within.start, end=within.end, columns=columns
+        )
+        with _project(place.api(), project) as check:
+            if is_output:
+                check(_write_out(parts) > _FEW_BYTES)
+                return DONE
+            with _file(target) as opened:
+                size = sum(opened.write(part) for part in _watched(parts))
+                check(size > _FEW_BYTES)
+    return DONE
+
+
+def _write_out(parts: Iterator[bytes]) -> int:
+    """Write to the output; to a terminal as text that does nothing to it. Returns the bytes."""
+    if not sys.stdout.isatty():
+        return sum(sys.stdout.buffer.write(part) for part in parts)
+    from otel_ml.reader.errors import show  # heavy
+    from otel_ml.reader.listing import lines_of
+
+    lines = (show(line.decode("utf-8", "replace")) + "\n" for line in lines_of(parts))
+    return sum(map(sys.stdout.write, lines))
+
+
+@contextmanager
+def _file(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file that takes its name when all of it is on disk.
+
+    Raises:
+        CommandFailed: It cannot be written.
+    """
+    from otel_ml.reader import ReaderError  # heavy
+
+    try:
+        if path.exists() and not path.is_file():  # such as /dev/null: it is no file to replace
+            with path.open("wb") as file:
+                yield file
+            return
+        target = path.resolve()
+        part = target.with_name(f".{target.name[:200]}.{os.getpid()}.part")
+        try:
+            with part.open("xb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(target)
+        except BaseException:
+            with suppress(OSError):
+                part.unlink()
+            raise
+    except ReaderError:
+        raise
+    except OSError as error:
+        raise CommandFailed(f"The file {path} cannot be written: {error.strerror}") from error
+
+
+def _watched(parts: Iterator[bytes]) -> Iterator[bytes]:
+    """Tell how far it is, where somebody looks."""
+    if not sys.stderr.isatty() or find_spec("rich") is None:
+        yield from parts
+        return
+    from rich.console import Console  # takes 0.1 s
+    from rich.progress import DownloadColumn, Progress, TimeElapsedColumn, TransferSpeedColumn
+
+    columns = (DownloadColumn(), TransferSpeedColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("", total=None)
+        for part in parts:
+            yield part
+            progress.advance(task, len(part))
