@@ -16,8 +16,16 @@ _PIECES: Final = re.compile(
     r"|(?<![\w.])(?P<number>\d{1,9}(?:\.\d{1,9})?)(?P<unit>ms|us|ns|[smhdw])(?![\w.])",
     re.ASCII | re.DOTALL,
 )
-UNITS_NS: Final = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": 10**9, "m": 60 * 10**9}
-UNITS_NS |= {"h": 3600 * 10**9, "d": 86_400 * 10**9, "w": 7 * 86_400 * 10**9}
+UNITS_NS: Final = {
+    "ns": 1,
+    "us": 10**3,
+    "ms": 10**6,
+    "s": 10**9,
+    "m": 60 * 10**9,
+    "h": 3600 * 10**9,
+    "d": 86_400 * 10**9,
+    "w": 7 * 86_400 * 10**9,
+}
 # An unknown escape such as that of "\d" is a warning to Python, and a regular expression here.
 _WARNED: Final = threading.Lock()
 
