@@ -70,6 +70,7 @@ def show_home(
         "day_errors": sum(one.errors for one in stats.values()),
         "unfinished": find_unfinished(reader, now_ns),
         "missing_spans": missing_spans(request, reader),
+        "elsewhere": [],
         "api": view.api_address("projects", find=find, limit=_PROJECTS),
         "python": python_call("projects", find),
     }

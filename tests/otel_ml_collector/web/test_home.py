@@ -47,6 +47,13 @@ def test_size(service: Service) -> None:
     assert "1,120 in all, 1,120 projects" in page.text
 
 
+def test_empty(tmp_path: Path) -> None:
+    """Before the first run the page says what to do."""
+    with open_service(tmp_path) as opened:
+        page = ask(opened.app, "/")
+    assert (page.status, "No runs yet" in page.text) == (200, True)
+
+
 def test_walk(service: Service) -> None:
     """The parts follow each other, and together they are all projects in their order."""
     address, found = "/", list[str]()
