@@ -15,6 +15,8 @@ MOST_RECORDS: Final = 25_000
 # 500 bytes of memory, and there may be two such bodies at a time.
 _MOST_VALUES: Final = {Form.PROTOBUF: 1_500_000, Form.JSON: 3_000_000}
 _COUNTED_BYTES: Final = 1_000_000
+# What is counted at a time: the interpreter's lock is held meanwhile.
+_WINDOW: Final = 1024 * 1024
 _MARKS: Final = (b",{", b",[", b',"', b'{"', b"{}", b"[]")
 # The tags of fields with a length, and the lengths, of which a body can have very many; but for
 # tabs and line ends, which follow each other in texts.
@@ -31,7 +33,8 @@ def check_values(body: bytes, form: Form) -> None:
     if len(body) < _COUNTED_BYTES:
         return
     most = _MOST_VALUES[form]
-    if (_count_json(body) if form is Form.JSON else _count_protobuf(body)) > most:
+    count = _count_json if form is Form.JSON else _count_protobuf
+    if sum(count(body[at : at + _WINDOW]) for at in range(0, len(body), _WINDOW)) > most:
         raise TooLarge(f"The body has more than {most} values: send smaller ones")
 
 
