@@ -72,7 +72,7 @@ class Unavailable(CollectorError):
         retry_after_s: When to send again.
     """
 
-    def __init__(self, message: str, retry_after_s: int = RETRY_AFTER_S) -> None:
+    def __init__(self, message: str, retry_after_s: float = RETRY_AFTER_S) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
 

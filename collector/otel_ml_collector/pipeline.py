@@ -1,22 +1,25 @@
 """The way of one export request: decode, map, commit, answer. The same for every transport."""
 
 import asyncio
-import threading
+import hashlib
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import Final
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from typing import Any, Final, TypeVar
 
 from otel_ml_collector.access import OPEN, Access
+from otel_ml_collector.admission import WHOLE_BYTES, Admission, Budget, Held, Place
 from otel_ml_collector.clock_watch import ClockWatch
 from otel_ml_collector.commit import Commit
 from otel_ml_collector.decode.compression import decompress
+from otel_ml_collector.decode.portions import PORTION_BYTES, Portion, cut
 from otel_ml_collector.decode.requests import count_data_points, read_logs, read_spans
 from otel_ml_collector.decode.signals import Form, Signal
-from otel_ml_collector.errors import TooLarge, Unavailable
+from otel_ml_collector.errors import BadField, Refused, TooLarge, Unavailable
 from otel_ml_collector.forward.otlp import OtlpForward
 from otel_ml_collector.forward.otlp_request import OtlpRequest
 from otel_ml_collector.mapping import (
@@ -33,7 +36,6 @@ from otel_ml_collector.records import Records
 from otel_ml_collector.telemetry import Telemetry
 
 BODY_LIMIT_BYTES: Final = 64 * 1024 * 1024
-_IN_FLIGHT_BYTES: Final = 96 * 1024 * 1024
 # What a record takes beside its text, which takes what it took in the body; bounded, so that the
 # largest request is taken when it is alone.
 _RECORD_BYTES: Final = 1024
@@ -41,11 +43,21 @@ _RECORDS_BYTES: Final = 12 * 1024 * 1024
 # The stock OpenTelemetry collector gives up on a request after 5 s; an answer takes its time on a
 # busy loop, and what is told here is within 4 s at the sender.
 _ANSWER_S: Final = 3.5
+# What is left of it at least once the body is there.
+_LEAST_S: Final = 1.0
 _MAPPERS: Final = 2
+# What a portion of a large request waits for the store: its sender comes again meanwhile.
+_PORTION_S: Final = 60.0
+_LARGE_KNOWN: Final = 256
+# Of data points, which are no records here.
+_POINTS: Final = "data_points"
 _NO_METRICS: Final = (
     "Metrics are not kept here: send OTLP metrics to a Prometheus-compatible backend; the metrics "
     "of runs are made here of spans and log records, see /metrics"
 )
+
+
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +96,27 @@ class Answer:
     message: str
 
 
+@dataclass(slots=True)
+class _Large:
+    """How far a large request is, whether or not its sender is there.
+
+    Attributes:
+        stored: Number of its portions that are durable.
+        received: Number of the records in them.
+        rejected: Those that can never be stored, by reason.
+        outcome: How it ended for good.
+        trouble: Why it went no further; when it comes again it goes on from there.
+        work: What goes on.
+    """
+
+    stored: int = 0
+    received: int = 0
+    rejected: Counter[str] = field(default_factory=Counter)
+    outcome: Answer | Refused | None = None
+    trouble: Unavailable | None = None
+    work: "asyncio.Task[None] | None" = None
+
+
 class Pipeline:
     """Takes requests on the event loop; decodes and maps them on threads.
 
@@ -115,22 +148,25 @@ class Pipeline:
         self._forward = forward
         self._prices = prices
         self._clocks = clocks or ClockWatch()
-        self._budget = _Budget(telemetry)
+        self._budget = Budget(telemetry)
+        self._admission = Admission()
+        self._large: dict[bytes, _Large] = {}
+        self._one_large = asyncio.Lock()
         self._mappers = ThreadPoolExecutor(_MAPPERS, thread_name_prefix="otel-ml-map")
         self._under_way = 0
         self._is_ending = False
         self._idle = asyncio.Event()
 
     @contextmanager
-    def hold(self) -> "Iterator[Held]":
-        """Take part in the budget of bytes until the request is answered.
+    def hold(self) -> Iterator[Held]:
+        """Take part in the line and the budget of bytes until the request is answered.
 
         Raises:
             Unavailable: No more requests are taken.
         """
         if self._is_ending:
             raise Unavailable("The collector is shutting down")
-        held = Held(self._budget)
+        held = Held(self._admission, self._budget)
         self._under_way += 1
         try:
             yield held
@@ -148,8 +184,11 @@ class Pipeline:
         """Wait, after `send_away`, until each request has its answer."""
         await self._idle.wait()
 
-    async def accept(self, export: Export, held: "Held") -> Answer:
+    async def accept(self, export: Export, held: Held) -> Answer:
         """Store the spans of a request.
+
+        A large one is worked off in portions, also beyond the time of an answer: who sends it
+        again waits for the same work, and is answered when all of it is stored.
 
         Args:
             export: The request.
@@ -163,11 +202,17 @@ class Pipeline:
         """
         self._quotas.check(export.access)
         self._quotas.take(export.access, size=len(export.body))
+        held.begin(len(export.body))
+        left_s = max(_ANSWER_S - held.age_s, _LEAST_S)
+        deadline = time.monotonic() + left_s
         try:
-            async with asyncio.timeout(_ANSWER_S):
-                return await self._store(export, held)
+            async with asyncio.timeout(left_s):
+                answer = await self._store(export, held, deadline)
         except TimeoutError as error:
+            held.leave(is_measured=True)
             raise Unavailable("The store is busy") from error
+        held.leave(is_measured=True)
+        return answer
 
     def close(self) -> None:
         """Let requests under way finish decoding."""
@@ -177,39 +222,145 @@ class Pipeline:
         if self._is_ending and not self._under_way:
             self._idle.set()
 
-    async def _store(self, export: Export, held: "Held") -> Answer:
-        deadline = time.monotonic() + _ANSWER_S
-        loop = asyncio.get_running_loop()
-        if export.signal is Signal.METRICS:
-            number = await loop.run_in_executor(self._mappers, _count, export, held, deadline)
-            return Answer(number, _NO_METRICS if number else "")
+    async def _store(self, export: Export, held: Held, deadline: float) -> Answer:
         onward = _onward(export, self._forward) if self._forward else None
-        records = await loop.run_in_executor(self._mappers, self._read, export, held, deadline)
-        if len(records) or records.trace_keys:
-            await asyncio.wrap_future(self._commit.submit(records, deadline))
-        accepted = records.received - records.rejected.total()
-        if self._forward and onward and accepted:
-            await _pass_on(self._forward, onward, records, deadline)
-        if export.signal is Signal.LOGS:
-            self._telemetry.count_log_records(accepted, records.rejected)
-            return _answer(records.rejected, "Log records")
-        self._telemetry.count_spans(accepted, records.rejected)
-        return _answer(records.rejected, "Spans")
+        found = await self._on_thread(self._read, export, held, deadline)
+        if isinstance(found, bytes):
+            held.begin(len(found))
+            return await self._wait_for_large(export, found, onward, held)
+        if len(found) or found.trace_keys:
+            await asyncio.wrap_future(self._commit.submit(found, deadline))
+        return await self._conclude(export, found.received, found.rejected, onward, deadline)
 
-    def _read(self, export: Export, held: "Held", deadline: float) -> Records:
-        """Decode and map, on a thread."""
+    async def _conclude(
+        self,
+        export: Export,
+        received: int,
+        rejected: Counter[str],
+        onward: OtlpRequest | None,
+        deadline: float,
+    ) -> Answer:
+        """Forward and count what is stored."""
+        if export.signal is Signal.METRICS:
+            return Answer(rejected.total(), _NO_METRICS if rejected else "")
+        accepted = received - rejected.total()
+        if self._forward and onward and accepted:
+            await _pass_on(self._forward, onward, rejected, deadline)
+        if export.signal is Signal.LOGS:
+            self._telemetry.count_log_records(accepted, rejected)
+            return _answer(rejected, "Log records")
+        self._telemetry.count_spans(accepted, rejected)
+        return _answer(rejected, "Spans")
+
+    async def _wait_for_large(
+        self, export: Export, body: bytes, onward: OtlpRequest | None, held: Held
+    ) -> Answer:
+        """Begin or resume the work on a large request, and wait for its end."""
+        key = await self._on_thread(_digest, export, body)
+        large = self._large.setdefault(key, _Large())
+        if large.outcome is None:
+            if large.work is None or large.work.done():
+                large.trouble = None
+                work = self._work_off(large, export, body, onward, held.hand_over())
+                large.work = asyncio.create_task(work)
+            await asyncio.shield(large.work)
+        self._forget_large()
+        if isinstance(large.outcome, Answer):
+            return large.outcome
+        raise large.outcome or large.trouble or Unavailable("The collector is busy")
+
+    def _forget_large(self) -> None:
+        ended = [key for key, one in self._large.items() if one.work and one.work.done()]
+        for key in ended[: max(len(ended) - _LARGE_KNOWN, 0)]:
+            del self._large[key]
+
+    async def _work_off(
+        self, large: _Large, export: Export, body: bytes, onward: OtlpRequest | None, held: Held
+    ) -> None:
+        """Store the portions that are not stored yet, one large request after the other."""
+        try:
+            async with self._one_large:
+                portions = await self._on_thread(cut, body, export.signal, export.form)
+                await self._store_portions(
+                    large, export, islice(portions, large.stored, None), held
+                )
+            deadline = time.monotonic() + _ANSWER_S
+            large.outcome = await self._conclude(
+                export, large.received, large.rejected, onward, deadline
+            )
+        except Refused as error:
+            large.outcome = error
+        except Unavailable as error:
+            large.trouble = error
+        finally:
+            held.release()
+
+    async def _store_portions(
+        self, large: _Large, export: Export, portions: Iterator[Portion], held: Held
+    ) -> None:
+        """Store portions, each after the one before; the next one is mapped meanwhile."""
+        storing: asyncio.Task[None] | None = None
+        while True:
+            place = self._admission.enter(held.sender, PORTION_BYTES)
+            try:
+                records = await self._on_thread(self._read_portion, export, portions)
+            except BaseException:
+                self._admission.leave(place)
+                raise
+            finally:
+                if storing is not None:
+                    await storing
+            if records is None:
+                self._admission.leave(place)
+                return
+            storing = asyncio.create_task(self._store_portion(large, records, place))
+
+    async def _store_portion(self, large: _Large, records: Records, place: Place) -> None:
+        try:
+            if len(records) or records.trace_keys:
+                until = time.monotonic() + _PORTION_S
+                await asyncio.wrap_future(self._commit.submit(records, until))
+        finally:
+            self._admission.leave(place, is_measured=True)
+        large.stored += 1
+        large.received += records.received
+        large.rejected += records.rejected
+
+    def _on_thread(self, call: Callable[..., Made], *arguments: Any) -> "asyncio.Future[Made]":
+        return asyncio.get_running_loop().run_in_executor(self._mappers, call, *arguments)
+
+    def _read(self, export: Export, held: Held, deadline: float) -> Records | bytes:
+        """Decode and map, on a thread; return the body of a large request."""
         body = _body(export, held, deadline)
+        if len(body) > WHOLE_BYTES:
+            return body
+        records = self._map(export, body)
+        held.count(min(records.received * _RECORD_BYTES, _RECORDS_BYTES))
+        return records
+
+    def _read_portion(self, export: Export, portions: Iterator[Portion]) -> Records | None:
+        """Decode and map the next portion, on a thread."""
+        portion = next(portions, None)
+        if portion is None:
+            return None
+        try:
+            return self._map(export, portion.body)
+        except BadField as error:
+            raise portion.place(error) from error
+
+    def _map(self, export: Export, body: bytes) -> Records:
+        if export.signal is Signal.METRICS:
+            points = count_data_points(body, export.form)
+            return Records(received=points, rejected=Counter({_POINTS: points} if points else {}))
         now_ns, by_service = time.time_ns(), self._by_service
         filing = Filing(export.header_project, now_ns, export.access, self._prices, by_service)
         if export.signal is Signal.LOGS:
             logs = read_logs(body, export.form)
-            held.grow(min(len(logs) * _RECORD_BYTES, _RECORDS_BYTES))
             self._note_received(export, len(logs))
             times = ((log, log.time_ns or log.observed_ns) for log in logs)
             self._clocks.check((log.scope.resource, at_ns, at_ns) for log, at_ns in times)
             return replace(map_logs(logs, filing), received=len(logs))
         spans = read_spans(body, export.form)
-        held.grow(min(len(spans) * _RECORD_BYTES, _RECORDS_BYTES))
         self._note_received(export, len(spans))
         self._clocks.check((span.scope.resource, span.start_ns, span.end_ns) for span in spans)
         return replace(map_spans(spans, filing), received=len(spans))
@@ -217,50 +368,6 @@ class Pipeline:
     def _note_received(self, export: Export, number: int) -> None:
         self._quotas.take(export.access, spans=number)
         self._telemetry.count_received(export.signal, number)
-
-
-class _Budget:
-    """Bounds the bytes of all requests that wait for an answer."""
-
-    def __init__(self, telemetry: Telemetry) -> None:
-        self._telemetry = telemetry
-        self._lock = threading.Lock()
-        self._bytes = 0
-
-    def move(self, number: int) -> None:
-        with self._lock:
-            if number > 0 and self._bytes + number > _IN_FLIGHT_BYTES:
-                raise Unavailable("Too many bytes wait for the store")
-            self._bytes += number
-            self._telemetry.set_queue_bytes(self._bytes)
-
-
-class Held:
-    """What one request holds of the budget; it grows as the body is read and decompressed."""
-
-    def __init__(self, budget: _Budget) -> None:
-        self._budget = budget
-        self._bytes = 0
-        self._lock = threading.Lock()
-        self._released = False
-
-    def grow(self, number: int) -> None:
-        """Count more bytes.
-
-        Raises:
-            Unavailable: Too many bytes wait already, or the sender has its answer.
-        """
-        with self._lock:
-            if self._released:  # the sender has its answer: nobody waits for this body
-                raise Unavailable("The collector is busy")
-            self._budget.move(number)
-            self._bytes += number
-
-    def release(self) -> None:
-        """Give everything back."""
-        with self._lock:
-            self._released = True
-            self._budget.move(-self._bytes)
 
 
 def _onward(export: Export, forward: OtlpForward) -> OtlpRequest | None:
@@ -276,18 +383,21 @@ def _onward(export: Export, forward: OtlpForward) -> OtlpRequest | None:
 
 
 async def _pass_on(
-    forward: OtlpForward, onward: OtlpRequest, records: Records, deadline: float
+    forward: OtlpForward, onward: OtlpRequest, rejected: Counter[str], deadline: float
 ) -> None:
     """Forward what is stored; bytes that hold what the sender may not write stay here."""
-    if NOT_ALLOWED in records.rejected:
+    if NOT_ALLOWED in rejected:
         forward.hold_back(onward)
     else:
         await forward.pass_on(onward, deadline)
 
 
-def _count(export: Export, held: Held, deadline: float) -> int:
-    """Count the data points of a request, on a thread."""
-    return count_data_points(_body(export, held, deadline), export.form)
+def _digest(export: Export, body: bytes) -> bytes:
+    """Tell a large request from every other one, also of the same bytes filed elsewhere."""
+    told = (export.signal, export.form, export.header_project, export.access.key_id)
+    return hashlib.blake2b(
+        body, digest_size=24, person=hashlib.blake2b(repr(told).encode(), digest_size=16).digest()
+    ).digest()
 
 
 def _body(export: Export, held: Held, deadline: float) -> bytes:
@@ -299,6 +409,7 @@ def _body(export: Export, held: Held, deadline: float) -> bytes:
         raise TooLarge(f"The body has more than {BODY_LIMIT_BYTES} bytes uncompressed")
     if body is not export.body:
         held.grow(len(body))
+        held.resize(len(body))
     return body
 
 

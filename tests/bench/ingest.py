@@ -100,6 +100,10 @@ def report(rounds: int = ROUNDS) -> None:
     _report_floors(found, mapped)
 
 
+def _refused_ms(sent: Sent) -> float:
+    return sorted(sent.refusals_s)[len(sent.refusals_s) * 99 // 100] * 1e3 if sent.refused else 0.0
+
+
 _Line = tuple[str, str, int, Callable[[Sent], float]]
 _LINES: Final[Sequence[_Line]] = (
     ("accepted, durable, queryable", " spans/s", 0, lambda sent: sent.accepted / sent.took_s),
@@ -107,6 +111,7 @@ _LINES: Final[Sequence[_Line]] = (
     ("answer, p99", " ms", 0, lambda sent: _centile_ms(sent, 99)),
     ("any answer, longest", " s", 2, lambda sent: sent.longest_s),
     ("told to come again", "", 0, lambda sent: sent.refused),
+    ("told so after, p99", " ms", 0, _refused_ms),
 )
 
 

@@ -11,16 +11,16 @@ from urllib.parse import urlsplit
 
 import grpc
 import uvloop
+from google.rpc.error_details_pb2 import RetryInfo
 
 from tests.bench.payload import Template
 
 EXPORT: Final = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
-# As the answer's delay asks, in short.
-_AGAIN_S: Final = 0.5
+_AGAIN_S: Final = 2.0
 _UNAVAILABLE: Final = 503
 
-# Sends a body; false when it was told to come again.
-Send = Callable[[bytes], Awaitable[bool]]
+# Sends a body; returns after how many seconds it is to come again, 0 when it is stored.
+Send = Callable[[bytes], Awaitable[float]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,7 @@ class Sent:
         accepted: Number of spans whose request was answered with success.
         refused: Number of requests that were told to come again.
         waits_s: From request to success.
+        refusals_s: From request to being told to come again.
         longest_s: The longest time to any answer.
         took_s: From the first request to the last answer.
         bytes: Size of a request.
@@ -60,6 +61,7 @@ class Sent:
     accepted: int = 0
     refused: int = 0
     waits_s: list[float] = field(default_factory=list)
+    refusals_s: list[float] = field(default_factory=list)
     longest_s: float = 0.0
     took_s: float = 0.0
     bytes: int = 0
@@ -96,15 +98,17 @@ async def _keep_sending(
         started = time.perf_counter()
         if started >= until:
             return
-        is_stored = await send(template.fresh())
+        again_s = await send(template.fresh())
         wait_s = time.perf_counter() - started
         sent.longest_s = max(sent.longest_s, wait_s)
-        if is_stored:
+        if not again_s:
             sent.waits_s.append(wait_s)
             sent.accepted += load.spans
         else:
             sent.refused += 1
-            await asyncio.sleep(_AGAIN_S)
+            sent.refusals_s.append(wait_s)
+            left_s = until - time.perf_counter()
+            await asyncio.sleep(max(min(again_s, left_s), 0))
 
 
 @asynccontextmanager
@@ -114,14 +118,16 @@ async def _grpc(address: str) -> AsyncIterator[Callable[[], Awaitable[Send]]]:
     ) as channel:
         export: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(EXPORT)
 
-        async def send(body: bytes) -> bool:
+        async def send(body: bytes) -> float:
             try:
                 await export(body)
             except grpc.aio.AioRpcError as error:
                 if error.code() is not grpc.StatusCode.UNAVAILABLE:
                     raise
-                return False
-            return True
+                told = dict(error.trailing_metadata() or ()).get("google.rpc.retryinfo-bin", b"")
+                delay = RetryInfo.FromString(told).retry_delay
+                return delay.ToMilliseconds() / 1e3 or _AGAIN_S
+            return 0.0
 
         async def connect() -> Send:
             return send
@@ -154,28 +160,28 @@ class _Connection:
     async def open(self) -> None:
         self._reader, self._writer = await asyncio.open_connection(self._host, self._port)
 
-    async def send(self, body: bytes) -> bool:
+    async def send(self, body: bytes) -> float:
         head = (
             f"POST /v1/traces HTTP/1.1\r\nHost: {self._host}:{self._port}\r\n"
             f"Content-Type: application/x-protobuf\r\nContent-Length: {len(body)}\r\n\r\n"
         )
         try:
             self._writer.write(head.encode())
-            self._writer.write(body)
-            await self._writer.drain()
+            self._writer.write(body)  # an answer may come before all of it is sent
             answer = (await self._reader.readuntil(b"\r\n\r\n")).decode().lower()
             _, _, size = answer.partition("content-length: ")
             await self._reader.readexactly(int(size.partition("\r\n")[0] or 0))
         except (ConnectionError, asyncio.IncompleteReadError):  # it answered before it had read all
             self.close()
             await self.open()
-            return False
+            return _AGAIN_S
         status = int(answer.split(" ", 2)[1])
         assert status in {200, _UNAVAILABLE}, answer
         if "connection: close" in answer:
             self.close()
             await self.open()
-        return status != _UNAVAILABLE
+        _, _, again = answer.partition("retry-after: ")
+        return float(again.partition("\r\n")[0] or _AGAIN_S) if status == _UNAVAILABLE else 0.0
 
     def close(self) -> None:
         self._writer.close()

@@ -18,7 +18,7 @@ def make_key(key_id: str = "a", spans: int = 0, size: int = 0) -> Access:
     return Access(key_id, "", frozenset({INGEST}), None, spans, size)
 
 
-def delay_of(quotas: Quotas, access: Access) -> int | None:
+def delay_of(quotas: Quotas, access: Access) -> float | None:
     """How long a key has to wait for its next request, None for not at all."""
     try:
         quotas.check(access)

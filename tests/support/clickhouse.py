@@ -1,5 +1,6 @@
 """A process that stands in for a ClickHouse server, for tests of the road over the network."""
 
+import os
 import subprocess
 import sys
 import uuid
@@ -23,10 +24,14 @@ class ClickHouse:
     Args:
         folder: Where it keeps its data.
         certificate: With which it speaks TLS; None for plain HTTP.
+        bytes_per_s: How fast it stores; 0 for as fast as it can.
     """
 
-    def __init__(self, folder: Path, certificate: Certificate | None = None) -> None:
+    def __init__(
+        self, folder: Path, certificate: Certificate | None = None, bytes_per_s: int = 0
+    ) -> None:
         self._folder = folder
+        self._bytes_per_s = bytes_per_s
         self._certificate = certificate
         self.port = 0
         self._process = self._start()
@@ -68,6 +73,7 @@ class ClickHouse:
             ],
             stdout=subprocess.PIPE,
             text=True,
+            env={**os.environ, "INSERT_BYTES_PER_S": str(self._bytes_per_s)},
         )
         assert process.stdout is not None
         told = process.stdout.readline()
@@ -77,9 +83,11 @@ class ClickHouse:
 
 
 @contextmanager
-def clickhouse(folder: Path, certificate: Certificate | None = None) -> Iterator[ClickHouse]:
+def clickhouse(
+    folder: Path, certificate: Certificate | None = None, bytes_per_s: int = 0
+) -> Iterator[ClickHouse]:
     """Give a server that listens; it is killed at the end."""
-    server = ClickHouse(folder, certificate)
+    server = ClickHouse(folder, certificate, bytes_per_s)
     try:
         yield server
     finally:

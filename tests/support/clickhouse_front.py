@@ -1,13 +1,15 @@
 """A stand-in for a ClickHouse server: its HTTP interface as our client uses it, before chDB.
 
 Run as ``python -m tests.support.clickhouse_front FOLDER PORT [CERTIFICATE KEY]``; it prints its
-port when it listens. Each request has settings of its own, as on a server, whose limits hold too:
+port when it listens. With ``INSERT_BYTES_PER_S`` in the environment it stores no faster than that,
+as a slow disk does. Each request has settings of its own, as on a server, whose limits hold too:
 https://clickhouse.com/docs/interfaces/http, https://clickhouse.com/docs/operations/settings.
 """
 
 import base64
 import binascii
 import gzip
+import os
 import re
 import ssl
 import sys
@@ -103,6 +105,8 @@ class Engine:
 
     def __init__(self, folder: Path) -> None:
         self._address = str(folder)
+        self._bytes_per_s = int(os.environ.get("INSERT_BYTES_PER_S", "0"))
+        self._disk = threading.Lock()
         self._held = chdb.connect(self._address)  # type: ignore[no-untyped-call]  # it carries no types
         self._held.query("CREATE DATABASE IF NOT EXISTS default ENGINE = Atomic")
 
@@ -118,6 +122,9 @@ class Engine:
             for name, value in settings.items():
                 if re.fullmatch(r"\w+", name):
                     connection.query(f"SET {name} = {_quoted(value)}")
+            if self._bytes_per_s and _INSERT.match(asked.query):
+                with self._disk:
+                    threading.Event().wait(len(asked.query) / self._bytes_per_s)
             return _run(connection, asked)
         except RuntimeError as error:
             text = str(error)

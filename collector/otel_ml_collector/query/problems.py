@@ -1,5 +1,6 @@
 """Errors as answers: one shape for all of them."""
 
+import math
 from collections.abc import Callable
 from typing import Final
 
@@ -84,7 +85,7 @@ def problem_of(error: CollectorError) -> tuple[int, Problem]:
 def headers_of(error: CollectorError) -> dict[str, str]:
     """Return the headers of the answer to an error: when to send again, or what is needed."""
     if isinstance(error, Unavailable):
-        return {"Retry-After": str(error.retry_after_s)}
+        return {"Retry-After": str(math.ceil(error.retry_after_s))}
     return {"WWW-Authenticate": "Bearer"} if isinstance(error, Unauthenticated) else {}
 
 

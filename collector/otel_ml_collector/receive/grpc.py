@@ -11,10 +11,11 @@ import grpc
 
 from otel_ml import attributes as names
 from otel_ml_collector.access import INGEST, Access, FindAccess, known
+from otel_ml_collector.admission import Held
 from otel_ml_collector.decode.signals import Form, Signal
-from otel_ml_collector.errors import BadSetting, CollectorError, Unavailable
+from otel_ml_collector.errors import BadSetting, CollectorError, Refused, Unavailable
 from otel_ml_collector.forward.otlp_request import PASSED_HEADER
-from otel_ml_collector.pipeline import BODY_LIMIT_BYTES, Export, Held, Pipeline
+from otel_ml_collector.pipeline import BODY_LIMIT_BYTES, Export, Pipeline
 from otel_ml_collector.receive.answers import write_answer
 from otel_ml_collector.receive.noted import note_grpc
 from otel_ml_collector.receive.status import on_wire, retry_info, status_of
@@ -25,6 +26,8 @@ _SERVICES: Final = {
     Signal.LOGS: "opentelemetry.proto.collector.logs.v1.LogsService",
     Signal.METRICS: "opentelemetry.proto.collector.metrics.v1.MetricsService",
 }
+_UNKNOWN_BYTES: Final = 64 * 1024
+_SENDERS: Final = 4_096
 _CODES: Final = {code.value[0]: code for code in grpc.StatusCode}
 
 _logger = logging.getLogger(__name__)
@@ -47,12 +50,16 @@ class OtlpService:
         self._telemetry = telemetry
         self._signal = signal
         self._find_access = find_access
+        # A call does not say how long its message is: as long as the one before.
+        self._sizes: dict[str, int] = {}
 
-    async def export(self, body: bytes, context: "grpc.aio.ServicerContext[bytes, bytes]") -> bytes:
+    async def export(
+        self, _messages: object, context: "grpc.aio.ServicerContext[bytes, bytes]"
+    ) -> bytes:
         """Store what a request holds and say so once it is durable."""
         try:
             with self._pipeline.hold() as held:
-                export = self._read_export(body, context, held)
+                export = await self._read_export(context, held)
                 answer = await self._pipeline.accept(export, held)
         except CollectorError as error:
             await self._abort(error, context)
@@ -67,17 +74,26 @@ class OtlpService:
 
     def handler(self) -> grpc.GenericRpcHandler:
         """Make what a server finds the service by."""
-        method: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(
+        # As a stream of one message, which is the same on the wire: it is read when it is taken.
+        method: grpc.RpcMethodHandler[bytes, bytes] = grpc.stream_unary_rpc_method_handler(
             self.export
         )
         return grpc.method_handlers_generic_handler(_SERVICES[self._signal], {"Export": method})
 
-    def _read_export(
-        self, body: bytes, context: "grpc.aio.ServicerContext[bytes, bytes]", held: Held
+    async def _read_export(
+        self, context: "grpc.aio.ServicerContext[bytes, bytes]", held: Held
     ) -> Export:
         """Make of metadata and body what the pipeline takes: the only place that does."""
         metadata = _metadata(context)
         access = known(self._find_access(metadata)).demand(INGEST)
+        sender = f"{access.key_id}@{context.peer()}"
+        held.announce(sender, self._sizes.get(sender, _UNKNOWN_BYTES))
+        body = await context.read()
+        if not isinstance(body, bytes):
+            raise Refused("The call has no message: expected one")
+        if len(self._sizes) > _SENDERS:
+            self._sizes.clear()
+        self._sizes[sender] = len(body)
         held.grow(len(body))
         project = metadata.get(names.PROJECT_HEADER)
         passed = metadata.get(PASSED_HEADER, "")

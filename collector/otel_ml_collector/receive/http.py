@@ -4,6 +4,7 @@ Spec: https://opentelemetry.io/docs/specs/otlp/#otlphttp
 """
 
 import logging
+import math
 from collections.abc import Collection
 from typing import Final
 
@@ -15,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from otel_ml import attributes as names
 from otel_ml_collector.access import INGEST, access_of
+from otel_ml_collector.admission import Held
 from otel_ml_collector.decode.compression import ENCODINGS
 from otel_ml_collector.decode.signals import Form, Signal, media_type_of
 from otel_ml_collector.errors import (
@@ -26,7 +28,7 @@ from otel_ml_collector.errors import (
     WrongMethod,
 )
 from otel_ml_collector.forward.otlp_request import PASSED_HEADER
-from otel_ml_collector.pipeline import BODY_LIMIT_BYTES, Export, Held, Pipeline
+from otel_ml_collector.pipeline import BODY_LIMIT_BYTES, Export, Pipeline
 from otel_ml_collector.receive.answers import write, write_answer
 from otel_ml_collector.receive.noted import note_http
 from otel_ml_collector.receive.status import on_wire, status_of
@@ -36,6 +38,10 @@ from otel_ml_collector.telemetry import Telemetry
 # data is reset, and a client would send the body again instead of reading the answer.
 _DRAIN_BYTES: Final = 4 * BODY_LIMIT_BYTES
 _COMPRESSIONS: Final = ", ".join(sorted(ENCODINGS - {"identity"}))
+
+# What a body becomes about when it is uncompressed, and how large one is that does not say.
+_EXPANSION: Final = 4
+_UNKNOWN_BYTES: Final = 64 * 1024
 
 _logger = logging.getLogger(__name__)
 
@@ -87,7 +93,7 @@ class OtlpEndpoint:
         self._count(row.outcome)
         headers = {}
         if isinstance(error, Unavailable):
-            headers["Retry-After"] = str(error.retry_after_s)
+            headers["Retry-After"] = str(math.ceil(error.retry_after_s))
         elif isinstance(error, WrongMethod):
             headers["Allow"] = "POST"
         elif isinstance(error, Unauthenticated):
@@ -135,6 +141,11 @@ async def _read_export(request: Request, signal: Signal, held: Held) -> Export:
         raise UnknownMediaType(
             f"Invalid content encoding {encoding[:80]!r}: expected {_COMPRESSIONS}"
         )
+    length = request.headers.get("content-length", "")
+    size = min(int(length), BODY_LIMIT_BYTES) if length.isdecimal() else _UNKNOWN_BYTES
+    client = request.client
+    sender = f"{access.key_id}@{client.host}:{client.port}" if client else access.key_id
+    held.announce(sender, size if encoding == "identity" else size * _EXPANSION)
     body = await _read_body(request, held)
     project = request.headers.get(names.PROJECT_HEADER)
     passed = request.headers.get(PASSED_HEADER, "")

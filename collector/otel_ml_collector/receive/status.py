@@ -67,7 +67,9 @@ def on_wire(error: CollectorError) -> OnWire:
 
 def retry_info(error: Unavailable) -> RetryInfo:
     """Return the delay after which to send again."""
-    return RetryInfo(retry_delay=Duration(seconds=error.retry_after_s))
+    delay = Duration()
+    delay.FromMilliseconds(round(error.retry_after_s * 1000))
+    return RetryInfo(retry_delay=delay)
 
 
 def status_of(error: CollectorError) -> Status:

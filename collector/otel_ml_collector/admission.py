@@ -1,0 +1,368 @@
+"""Which requests are taken now, and when the others are to come again.
+
+What waits for an answer is bounded by what is answered in time, as measured: a request that would
+wait too long is refused before its body is read, and costs next to nothing. The bound follows the
+machine: each stored request tells how long all that was before it took. Senders that had less than
+the others lately get in when the rest is full.
+"""
+
+import asyncio
+import math
+import random
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from otel_ml_collector.errors import Unavailable
+from otel_ml_collector.telemetry import Telemetry
+
+_MIB: Final = 2**20
+# A larger body is worked off in portions; the SDK and most exporters stay below it.
+WHOLE_BYTES: Final = 2 * _MIB
+_IN_FLIGHT_BYTES: Final = 96 * _MIB
+_LARGE_BYTES: Final = 64 * _MIB
+# How long a place is kept for a body that is on its way.
+_ARRIVAL_S: Final = 1.0
+_LARGE_ARRIVAL_S: Final = 10.0
+# How long a request should wait at most; above `_LATE_S` less is taken. Both leave room below the
+# time in which each sender is answered.
+_IN_TIME_S: Final = 1.75
+_LATE_S: Final = 2.5
+_FIRST_BYTES: Final = 8 * _MIB
+_MOST_BYTES: Final = 48 * _MIB
+# What a request costs beside its bytes.
+_REQUEST_BYTES: Final = 4 * 1024
+# How far a sender that had nothing lately gets beyond what is there for all.
+_SPARE: Final = 0.25
+_LATELY_S: Final = 10.0
+_SENDERS: Final = 4_096
+_LEARN: Final = 0.25
+_SHRINK: Final = 0.7
+_SHORTEST_S: Final = 1.0
+_LONGEST_S: Final = 10.0
+_JITTER: Final = 0.25
+
+
+@dataclass(slots=True)
+class _Sender:
+    """What a sender had lately, fading, in bytes; at a time in seconds."""
+
+    had: float
+    at_s: float
+
+
+@dataclass(slots=True, eq=False)
+class Place:
+    """The place of one admitted request among those that wait.
+
+    Attributes:
+        cost: What it counts, in bytes.
+        since_s: When it began to wait.
+        before: What waited then, with itself.
+    """
+
+    cost: float
+    since_s: float
+    before: float
+
+
+class Admission:
+    """Decides which requests are taken; any thread may call.
+
+    Args:
+        clock: Tells the time in seconds; it never goes back.
+        spread: Draws a number between two, for the delays.
+    """
+
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        spread: Callable[[float, float], float] = random.uniform,  # guards nothing
+    ) -> None:
+        self._clock = clock
+        self._spread = spread
+        self._lock = threading.Lock()
+        self._window = float(_FIRST_BYTES)
+        self._waiting = 0.0
+        self._shrunk_s = -math.inf
+        self._free_s = 0.0
+        self._senders: dict[str, _Sender] = {}
+        self._all = _Sender(0.0, clock())
+
+    def admit(self, sender: str, size: int) -> Place:
+        """Take a request.
+
+        Args:
+            sender: Who sends it: senders share what there is.
+            size: Its bytes as they come, or about as many.
+
+        Raises:
+            Unavailable: It would wait too long; it says when it would not.
+        """
+        cost = float(size + _REQUEST_BYTES)
+        with self._lock:
+            now_s = self._clock()
+            known = self._fade(sender, now_s)
+            if self._waiting and self._waiting + cost > self._window * self._share(known):
+                raise Unavailable("The collector is busy", self._delay(cost, now_s))
+            return self._enter(known, cost, now_s)
+
+    def enter(self, sender: str, size: int) -> Place:
+        """Count a part of a request that was taken long ago."""
+        with self._lock:
+            now_s = self._clock()
+            return self._enter(self._fade(sender, now_s), float(size), now_s)
+
+    def begin(self, place: Place, size: int) -> None:
+        """Begin to wait, now that the body is there and its size known."""
+        self.resize(place, size)
+        with self._lock:
+            place.since_s, place.before = self._clock(), self._waiting
+
+    def resize(self, place: Place, size: int) -> None:
+        """Count what a body has become uncompressed."""
+        with self._lock:
+            more = float(size + _REQUEST_BYTES) - place.cost
+            self._waiting += more
+            place.cost += more
+            place.before += more
+
+    def leave(self, place: Place, *, is_measured: bool = False) -> None:
+        """End waiting.
+
+        Args:
+            place: Where it waited.
+            is_measured: It was stored, or its time was over: its wait tells how fast we are.
+        """
+        with self._lock:
+            self._waiting = max(self._waiting - place.cost, 0.0)
+            if is_measured:
+                now_s = self._clock()
+                self._learn(place.before, max(now_s - place.since_s, 1e-3), now_s)
+
+    def delay(self, size: int) -> float:
+        """Tell in seconds when to come again where so many bytes are to be stored before."""
+        with self._lock:
+            waits_s = size * _IN_TIME_S / max(self._window, 1.0) * self._spread(1, 1 + 2 * _JITTER)
+            return min(max(waits_s, _SHORTEST_S), _LONGEST_S)
+
+    def _enter(self, known: _Sender, cost: float, now_s: float) -> Place:
+        known.had += cost
+        self._all.had += cost
+        self._waiting += cost
+        return Place(cost, now_s, self._waiting)
+
+    def _fade(self, sender: str, now_s: float) -> _Sender:
+        if len(self._senders) > _SENDERS:
+            self._senders.clear()
+            self._all.had = 0.0
+        known = self._senders.setdefault(sender, _Sender(0.0, now_s))
+        for one in (known, self._all):
+            one.had *= math.exp((one.at_s - now_s) / _LATELY_S)
+            one.at_s = now_s
+        return known
+
+    def _share(self, known: _Sender) -> float:
+        """Tell how much of the window a sender may fill: the more, the less it had."""
+        mean = self._all.had / len(self._senders)
+        return 1 + _SPARE * max(1 - known.had / mean, 0.0) if mean else 1.0
+
+    def _learn(self, before: float, waited_s: float, now_s: float) -> None:
+        """Compare with what would have been in time at the rate that was seen."""
+        fits = min(before * _IN_TIME_S / waited_s, _MOST_BYTES)
+        if fits > self._window and waited_s <= _IN_TIME_S:
+            self._window += (fits - self._window) * _LEARN
+        elif fits < self._window and waited_s > _LATE_S and now_s - self._shrunk_s > _IN_TIME_S:
+            self._window = max(self._window * _SHRINK, fits)
+            self._shrunk_s = now_s
+
+    def _delay(self, cost: float, now_s: float) -> float:
+        """Give each of those who are refused a time of its own, as far apart as they are served."""
+        rate = max(self._window / _IN_TIME_S, 1.0)
+        free_s = max(self._free_s, now_s + _SHORTEST_S) + cost / rate
+        self._free_s = min(free_s, now_s + _LONGEST_S)
+        jitter = self._spread(1 - _JITTER, 1 + _JITTER)
+        return min(max((self._free_s - now_s) * jitter, _SHORTEST_S), _LONGEST_S)
+
+
+class Budget:
+    """Bounds the bytes of all requests that wait for an answer, and those of the large ones.
+
+    Args:
+        telemetry: Is told how many there are.
+    """
+
+    def __init__(self, telemetry: Telemetry) -> None:
+        self._telemetry = telemetry
+        self._lock = threading.Lock()
+        self._bytes = 0
+        self._large = 0
+
+    def claim(self, size: int) -> bool:
+        """Count the bytes of a large request that is to come, where it may."""
+        with self._lock:
+            fits = self._bytes + size <= _IN_FLIGHT_BYTES
+            if not fits or (self._large and self._large + size > _LARGE_BYTES):
+                return False
+            self._bytes += size
+            self._large += size
+        return True
+
+    def is_crowded(self, own: int) -> bool:
+        """Tell whether there are too many bytes of large requests beside one's own."""
+        with self._lock:
+            return self._large > max(own, _LARGE_BYTES)
+
+    def move(self, number: int, *, large: int = 0, is_needed: bool = False) -> None:
+        """Count bytes that come or, below 0, go, and how many of them are of large requests.
+
+        Raises:
+            Unavailable: There are too many, and they are not needed to end what has begun.
+        """
+        with self._lock:
+            if number > 0 and not is_needed and self._bytes + number > _IN_FLIGHT_BYTES:
+                raise Unavailable("Too many bytes wait for the store")
+            self._bytes += number
+            self._large += large
+            self._telemetry.set_queue_bytes(self._bytes)
+
+
+class Held:
+    """What one request holds until it is answered: a place in the line, and part of the budget.
+
+    Args:
+        admission: The line.
+        budget: Of bytes.
+    """
+
+    def __init__(self, admission: Admission, budget: Budget) -> None:
+        self._admission = admission
+        self._budget = budget
+        self._lock = threading.Lock()
+        self._bytes = 0
+        self._claimed = 0
+        self._is_large = False
+        self._released = False
+        self._place: Place | None = None
+        self._lapse: asyncio.TimerHandle | None = None
+        self._since_s = time.monotonic()
+        self.sender = ""
+
+    @property
+    def age_s(self) -> float:
+        """Tell for how long its sender has waited."""
+        return time.monotonic() - self._since_s
+
+    def announce(self, sender: str, size: int) -> None:
+        """Ask for a place before the body is read; who is slow with the body loses it.
+
+        Args:
+            sender: Who sends it.
+            size: Of the body, about.
+
+        Raises:
+            Unavailable: There is no room; it says when there may be.
+        """
+        self.sender = sender
+        loop = asyncio.get_running_loop()
+        if size <= WHOLE_BYTES:
+            self._place = self._admission.admit(sender, size)
+            self._lapse = loop.call_later(_ARRIVAL_S, self.leave)
+        elif self._budget.claim(size):
+            self._bytes = self._claimed = size
+            self._is_large = True
+            self._lapse = loop.call_later(_LARGE_ARRIVAL_S, self._unclaim)
+        else:
+            raise self._no_room(size)
+
+    def begin(self, size: int) -> None:
+        """Begin to wait for an answer: the body is there.
+
+        Raises:
+            Unavailable: There is no room, and none was kept.
+        """
+        if self._lapse is not None:
+            self._lapse.cancel()
+        if size > WHOLE_BYTES:
+            self.leave()
+            if self._budget.is_crowded(self._bytes):
+                raise self._no_room(size)
+        elif self._place is None:
+            self._place = self._admission.admit(self.sender, size)
+        else:
+            self._admission.begin(self._place, size)
+
+    def _no_room(self, size: int) -> Unavailable:
+        delay_s = self._admission.delay(size)
+        return Unavailable("Too many bytes wait for the store", delay_s)
+
+    def _unclaim(self) -> None:
+        """Give back what was claimed and did not come; it is counted when it comes."""
+        with self._lock:
+            claimed, self._claimed = self._claimed, 0
+            self._bytes -= claimed
+            self._budget.move(-claimed, large=-claimed)
+
+    def resize(self, size: int) -> None:
+        """Count in the line what the body has become uncompressed."""
+        place = self._place
+        if place is not None:
+            self._admission.resize(place, size)
+
+    def grow(self, number: int) -> None:
+        """Count more bytes, before anything is made of them.
+
+        Raises:
+            Unavailable: Too many bytes wait already, or the sender has its answer.
+        """
+        with self._lock:
+            if self._released:  # the sender has its answer: nobody waits for this body
+                raise Unavailable("The collector is busy")
+            claimed = min(self._claimed, number)
+            self._claimed -= claimed
+            number -= claimed
+            is_large = self._is_large or self._bytes + number > WHOLE_BYTES
+            self._budget.move(number, large=self._large_of(is_large, number))
+            self._bytes += number
+            self._is_large = is_large
+
+    def count(self, number: int) -> None:
+        """Count what was made of the body: it is not thrown away again."""
+        with self._lock:
+            if not self._released:
+                large = self._large_of(self._is_large, number)
+                self._budget.move(number, large=large, is_needed=True)
+                self._bytes += number
+
+    def leave(self, *, is_measured: bool = False) -> None:
+        """Give the place in the line back, as `Admission.leave`."""
+        place, self._place = self._place, None
+        if place is not None:
+            self._admission.leave(place, is_measured=is_measured)
+
+    def hand_over(self) -> "Held":
+        """Let what is held be held by another one, which outlives the answer."""
+        other = Held(self._admission, self._budget)
+        with self._lock:
+            other._bytes, self._bytes = self._bytes, 0
+            other._is_large = self._is_large
+        other.sender = self.sender
+        return other
+
+    def release(self) -> None:
+        """Give everything back."""
+        if self._lapse is not None:
+            self._lapse.cancel()
+        self.leave()
+        with self._lock:
+            self._released = True
+            self._budget.move(-self._bytes, large=-self._bytes if self._is_large else 0)
+            self._bytes = 0
+
+    def _large_of(self, is_large: bool, number: int) -> int:
+        """Tell how many more bytes are of a large request, when so many more come."""
+        if not is_large:
+            return 0
+        return number if self._is_large else self._bytes + number

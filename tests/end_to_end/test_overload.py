@@ -1,0 +1,164 @@
+"""Tests of more than can be stored: what is taken is stored in time, the rest is told when to come.
+
+The store is made slow by its disk, so that what is measured is the same on any machine.
+"""
+
+import json
+import secrets
+import statistics
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+import pytest
+
+from otel_ml import attributes as names
+from tests.bench.load import Load, Sent, send_load
+from tests.support.clickhouse import clickhouse
+from tests.support.collector import CollectorProcess
+from tests.support.load import PROTOBUF, make_request
+
+SPANS: Final = 128
+SECONDS: Final = 6
+# Of what is inserted: about a thousand spans a second.
+SLOW: Final = 3_000_000
+ANSWER_S: Final = 5.0
+LARGE: Final = 6_000
+DEADLINE_S: Final = 300
+
+
+@contextmanager
+def serving(folder: Path, bytes_per_s: int) -> Iterator[CollectorProcess]:
+    """Run a collector before a store that is so fast."""
+    with clickhouse(folder / "store", bytes_per_s=bytes_per_s) as store:
+        collector = CollectorProcess(folder / "data", "--store", store.url())
+        try:
+            collector.wait_ready()
+            yield collector
+        finally:
+            collector.kill()
+
+
+def rate(sent: Sent) -> float:
+    return sent.accepted / sent.took_s
+
+
+@pytest.mark.parametrize("transport", ["gRPC", "HTTP"])
+def test_goodput(tmp_path: Path, transport: str) -> None:
+    """With 32, 64 and 128 requests in flight as much is stored as with 4."""
+    with serving(tmp_path, SLOW) as collector:
+        address = collector.grpc if transport == "gRPC" else collector.endpoint
+        send_load(Load(address, "before", 64, SPANS, SECONDS))  # how fast it is, has to be learnt
+        few = send_load(Load(address, "few", 4, SPANS, SECONDS))
+        many = [send_load(Load(address, "many", n, SPANS, SECONDS)) for n in (32, 64, 128)]
+    assert min(map(rate, many)) >= 0.9 * rate(few), [rate(one) for one in (few, *many)]
+    assert max(one.longest_s for one in many) <= ANSWER_S
+    assert all(one.refused for one in many)
+
+
+def test_small_sender(tmp_path: Path) -> None:
+    """A small sender beside a flood is answered with success."""
+    with serving(tmp_path, SLOW) as collector, ThreadPoolExecutor(1) as pool:
+        flood = pool.submit(send_load, Load(collector.grpc, "flood", 64, SPANS, 4 * SECONDS))
+        answers = []
+        connection = HTTPConnection(urlsplit(collector.endpoint).netloc, timeout=30)
+        while not flood.done():
+            body = make_request("small", 4).SerializeToString()
+            connection.request("POST", "/v1/traces", body, PROTOBUF)
+            response = connection.getresponse()
+            response.read()
+            answers.append(response.status)
+        connection.close()
+        assert flood.result().refused
+    assert answers.count(200) >= 0.9 * len(answers), answers
+    assert len(answers) >= 5
+
+
+def test_refusals_are_quick(tmp_path: Path) -> None:
+    """Who is refused is told so far sooner than who is stored is answered."""
+    with serving(tmp_path, SLOW) as collector:
+        sent = send_load(Load(collector.endpoint, "flood", 64, SPANS, 2 * SECONDS))
+    assert statistics.median(sent.refusals_s) < 0.25 * statistics.median(sent.waits_s)
+
+
+def large_body(project: str, spans: int = LARGE) -> bytes:
+    """Write spans of a hundred attributes in JSON, 30 MiB of them."""
+    more = [{"key": f"attribute {n}", "value": {"stringValue": f"value {n}"}} for n in range(97)]
+    about = {names.PROJECT: project, names.KIND: "model", names.MODEL_NAME: "large"}
+    told = [{"key": key, "value": {"stringValue": text}} for key, text in about.items()]
+    now_ns = time.time_ns()
+    records = [
+        {
+            "traceId": secrets.token_hex(16),
+            "spanId": secrets.token_hex(8),
+            "name": "large",
+            "startTimeUnixNano": str(now_ns + n),
+            "endTimeUnixNano": str(now_ns + n + 1_000_000),
+            "attributes": told + more,
+        }
+        for n in range(spans)
+    ]
+    return json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": records}]}]}).encode()
+
+
+def send_until_stored(collector: CollectorProcess, body: bytes) -> list[tuple[int, float]]:
+    """Send as an exporter does: again after the time that it is told; returns every answer."""
+    answers: list[tuple[int, float]] = []
+    ends_s = time.monotonic() + DEADLINE_S
+    while not answers or (answers[-1][0] == 503 and time.monotonic() < ends_s):
+        connection = HTTPConnection(urlsplit(collector.endpoint).netloc, timeout=30)
+        started_s = time.monotonic()
+        connection.request("POST", "/v1/traces", body, {"content-type": "application/json"})
+        response = connection.getresponse()
+        response.read()
+        answers.append((response.status, time.monotonic() - started_s))
+        connection.close()
+        if response.status == 503:
+            threading.Event().wait(float(response.headers["retry-after"]))
+    return answers
+
+
+def runs_of(collector: CollectorProcess) -> dict[str, int]:
+    return {one["project"]: one["runs"] for one in collector.get("/projects")["projects"]}
+
+
+def test_longer_than_an_answer(tmp_path: Path) -> None:
+    """A request that takes longer than an answer may is stored over its retries, each span once."""
+    body = large_body("large", 2_000)
+    with serving(tmp_path, len(body) // 20) as collector:
+        answers = send_until_stored(collector, body)
+        assert runs_of(collector) == {"large": 2_000}
+    statuses = [status for status, _ in answers]
+    assert statuses[-1] == 200
+    assert statuses.count(503) in range(1, 20)
+    assert max(took_s for _, took_s in answers) <= ANSWER_S
+
+
+def test_eight_large(tmp_path: Path) -> None:
+    """Eight large requests at once are stored, while health is told soon and memory is bounded."""
+    bodies = [large_body(f"large {n}") for n in range(8)]
+    healths_s: list[float] = []
+    collector = CollectorProcess(tmp_path / "data")
+    try:
+        collector.wait_ready()
+        with ThreadPoolExecutor(8) as pool:
+            sent = [pool.submit(send_until_stored, collector, body) for body in bodies]
+            while not all(one.done() for one in sent):
+                started_s = time.monotonic()
+                assert collector.status("/healthz") == 200
+                healths_s.append(time.monotonic() - started_s)
+                threading.Event().wait(0.02)
+        assert [one.result()[-1][0] for one in sent] == [200] * 8
+        assert runs_of(collector) == {f"large {n}": LARGE for n in range(8)}
+        status = Path(f"/proc/{collector.pid}/status").read_text()
+    finally:
+        collector.kill()
+    assert statistics.quantiles(healths_s, n=100)[98] <= 0.5
+    (peak_kb,) = (line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))
+    assert int(peak_kb) < 1_000_000
