@@ -1,11 +1,11 @@
-"""What calls cost, from OTLP to the API of a real collector."""
+"""What the settings say of calls, from OTLP to the API of a real collector: cost and project."""
 
 import time
 from pathlib import Path
 
 import pytest
 
-from otel_ml_collector.span import Value
+from otel_ml_collector.span import Scope, Value
 from tests.otel_ml_collector.spans import make_span
 from tests.otel_ml_collector.wire import encode
 from tests.support.collector import running
@@ -50,3 +50,19 @@ def test_cost(tmp_path: Path) -> None:
         "ours": pytest.approx(0.0014),
         "unknown": None,
     }
+
+
+def test_project_of_a_service(tmp_path: Path) -> None:
+    """With the setting, what names no project is in that of its service, on the page as well."""
+    now_ns = time.time_ns()
+    scope = Scope({"service.name": "checkout"}, "tests", "1", {})
+    call = make_span(
+        "ask", {"gen_ai.operation.name": "chat"}, start_ns=now_ns, end_ns=now_ns + 1, scope=scope
+    )
+    headers = {"content-type": "application/x-protobuf"}
+    with running(tmp_path / "data", "--project-from", "service.name") as collector:
+        assert collector.post("/v1/traces", encode([call]), headers)[0] == 200
+        assert [run["name"] for run in collector.runs("checkout")] == ["ask"]
+        page = collector.get_text("/projects/default/runs")
+    assert "No runs in default" in page
+    assert '<a href="/projects/checkout/runs">checkout</a> (1)' in page
