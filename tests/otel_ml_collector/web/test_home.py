@@ -13,6 +13,7 @@ from tests.otel_ml_collector.asgi import ask
 from tests.otel_ml_collector.spans import SECOND_NS, make_call
 from tests.otel_ml_collector.stores import Service, open_service
 from tests.otel_ml_collector.wire import encode
+from tests.support.collector import running
 
 NAMES: Final = [f"Project {number:04}" for number in range(1_120)]
 ROW: Final = re.compile(r'<tr><td><a href="/projects/[^"]+/runs">([^<]+)</a></td>')
@@ -49,9 +50,9 @@ def test_size(service: Service) -> None:
 
 def test_empty(tmp_path: Path) -> None:
     """Before the first run the page says what to do."""
-    with open_service(tmp_path) as opened:
-        page = ask(opened.app, "/")
-    assert (page.status, "No runs yet" in page.text) == (200, True)
+    with running(tmp_path / "data") as collector:
+        page = collector.get_text("/")
+        assert (collector.status("/"), "No runs yet" in page) == (200, True)
 
 
 def test_walk(service: Service) -> None:
