@@ -2,7 +2,8 @@
 
 import datetime
 import enum
-from typing import Final
+from collections.abc import Sequence
+from typing import Any, Final
 
 import orjson
 
@@ -13,6 +14,10 @@ ALONE: Final = (
     orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
 )
 
+CONTAINERS: Final = frozenset({dict, list, tuple})
+
+_LEVELS: Final = 64
+_FOREIGN: Final = 7  # what an object of the host's counts, which takes as long as some elements
 _MAX_DEPTH: Final = 100
 _TRIES: Final = 4  # that fail: each reads up to the whole of the value
 # What orjson reads without calling any code of the host's.
@@ -35,9 +40,41 @@ def copy(value: object, most: int) -> object:
     return _Copier(most).copy(value, 0)
 
 
+def may_fit(value: object, limit_bytes: int) -> bool:
+    """Tell whether a value's text may be within a limit, at a cost that does not grow beyond it.
+
+    Each level of plain containers is counted with the least that it can take; what is in an
+    object of the host's counts as nothing.
+    """
+    left = limit_bytes
+    level: Sequence[Any] = (value,)
+    for _ in range(_LEVELS):
+        left -= len(level)
+        if left < 0:
+            break
+        kinds = set(map(type, level))
+        if str in kinds:
+            left -= sum(
+                map(len, level if len(kinds) == 1 else [i for i in level if type(i) is str])
+            )
+        if left < 0 or not kinds & CONTAINERS:
+            break
+        below: list[Any] = []
+        for item in level if kinds <= CONTAINERS else [i for i in level if type(i) in CONTAINERS]:
+            left -= len(item)
+            if type(item) is dict:
+                left -= 3 * len(item)
+            if left < 0:
+                return False
+            below += item.values() if type(item) is dict else item
+        level = below
+    return left >= 0
+
+
 class _Copier:
     def __init__(self, most: int) -> None:
         self._left = most
+        self._most_bytes = 2 * most
         self._tries = _TRIES
 
     def copy(self, value: object, depth: int) -> object:
@@ -45,6 +82,8 @@ class _Copier:
         if depth > _MAX_DEPTH:
             raise RecursionError
         if kind is dict or kind is list:
+            if depth and not may_fit(value, self._most_bytes):
+                raise OverflowError
             if self._tries and depth:
                 try:
                     return orjson.Fragment(orjson.dumps(value, option=ALONE))
@@ -69,6 +108,7 @@ class _Copier:
             return self.copy(value.value, depth + 1)  # type: ignore[attr-defined]  # just checked
         if issubclass(kind, str | int):
             return value
+        self._count(_FOREIGN)
         return self.copy(describe(value), depth + 1)
 
     def _items(self, items: dict[object, object], depth: int) -> object:

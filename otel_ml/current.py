@@ -18,11 +18,11 @@ from otel_ml.errors import report
 from otel_ml.handle import Handle
 from otel_ml.metrics import Metric
 from otel_ml.recorder import Recorder
-from otel_ml.redaction import Redaction
+from otel_ml.redaction import NOTE, Redaction
 from otel_ml.span import RunSpan, write
 from otel_ml.tags import Details, Value, fits, tag_attributes
 from otel_ml.tracer import SPAN_KEY
-from otel_ml.values import PREVIEW_BYTES, TRUNCATED, clean, encode_whole, preview
+from otel_ml.values import PREVIEW_BYTES, TRUNCATED, clean, encode_whole, glance, preview
 from otel_ml.waiting import EVENTS, Waiting
 from otel_ml.wire import (
     Event,
@@ -45,6 +45,7 @@ _RUN_KEY: Final = context_api.create_key("otel_ml-run")
 _SHORT_NS: Final = 1_000_000_000
 _IN_TRACE: Final = 64
 _SURELY_SHORT: Final = PREVIEW_BYTES // 4  # a character takes up to four bytes
+_WHOLE: Final[frozenset[str]] = frozenset()
 _NO_NOTES: Final[dict[str, list[str]]] = {}
 UNSET: Final = object()
 _LATENCY_MS: Final = names.LATENCY_MS
@@ -414,11 +415,18 @@ class Run(Handle):
         if recorder is None:
             return
         redaction = recorder.redaction
-        text = encode_whole(value)
-        if text is None or redaction.concerns(value, text):
-            text, notes = redaction.encode(value)
-            value = orjson.loads(text)  # what is hidden stays out of the preview as well
+        seen = glance(value)
+        text = encode_whole(value, is_small=seen is not None)
+        if not text:
+            text, notes = redaction.encode(value, is_too_long=text is not None)
+        elif redaction.concerns(value, text, is_flat=seen is True):
+            text, notes = redaction.hide(text)
+        else:
+            notes = _WHOLE
+        if notes:
             self._note(part, *notes)
+            if NOTE in notes:
+                value = orjson.loads(text)  # what is hidden stays out of the preview as well
         facts = self._facts
         facts[key] = text
         if len(text) > _SURELY_SHORT:

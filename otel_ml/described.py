@@ -5,6 +5,7 @@ import datetime
 import enum
 import functools
 import io
+import time
 import uuid
 from collections.abc import Callable
 from typing import Any, Final
@@ -14,6 +15,12 @@ HEAD: Final = 8  # elements of a larger array, or rows of a table, that stand fo
 _SMALL: Final = 64  # elements of an array that is shown whole
 _REPR_CHARS: Final = 200
 _CLIENTS: Final = frozenset({"anthropic", "openai"})
+
+# A `repr` that takes longer is slow, and is not asked for again for a minute.
+_SLOW_S: Final = 0.02
+_SLOW_FOR_S: Final = 60.0
+_SLOW_TYPES: Final = 1_000
+_SLOW: Final[dict[type, float]] = {}
 
 
 @functools.singledispatch
@@ -32,7 +39,28 @@ def describe(value: Any) -> object:
         }
     if hasattr(type(value), "model_dump"):
         return value.model_dump()
-    return {"type": type_name(value), "repr": repr(value)[:_REPR_CHARS]}
+    words = words_of(value)
+    return {"type": type_name(value)} | ({} if words is None else {"repr": words[:_REPR_CHARS]})
+
+
+def words_of(value: Any) -> str | None:
+    """Return a value's ``repr``; None where that of its type was slow a moment ago.
+
+    Nothing can interrupt one that runs, so a slow one is paid for once, not for each value. May
+    raise: the callers expect it.
+    """
+    kind = type(value)
+    began = time.monotonic()
+    if began < _SLOW.get(kind, 0.0):
+        return None
+    try:
+        return repr(value)
+    finally:
+        now = time.monotonic()
+        if now - began > _SLOW_S:
+            if len(_SLOW) >= _SLOW_TYPES:
+                _SLOW.clear()
+            _SLOW[kind] = now + _SLOW_FOR_S
 
 
 @describe.register(set)

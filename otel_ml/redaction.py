@@ -86,15 +86,23 @@ class Redaction:
             self._harmless.add(key)
         return False
 
-    def concerns(self, value: object, text: str) -> bool:
-        """Tell whether a value may hold something to hide. `text` is its JSON."""
+    def concerns(self, value: object, text: str, *, is_flat: bool = False) -> bool:
+        """Tell whether a value may hold something to hide.
+
+        Args:
+            value: Of the host's.
+            text: Its JSON.
+            is_flat: That it is a dict of texts, numbers and the like alone.
+        """
         if self._redact is not None:
             return True
         try:
             if type(value) is dict:
                 fields: dict[object, object] = value
                 if self._harmless.issuperset(fields) and (
-                    _LEAVES.issuperset(map(type, fields.values())) or text.count("{") == 1
+                    is_flat
+                    or _LEAVES.issuperset(map(type, fields.values()))
+                    or text.count("{") == 1
                 ):
                     return False
             elif "{" not in text and type(value) in _PLAIN:
@@ -105,13 +113,26 @@ class Redaction:
         except Exception:  # noqa: BLE001 - keys of the host's: what cannot be read is looked into
             return True
 
-    def encode(self, value: object, limit_bytes: int = LIMIT_BYTES) -> Encoded:
+    def encode(
+        self, value: object, limit_bytes: int = LIMIT_BYTES, *, is_too_long: bool = False
+    ) -> Encoded:
         """Encode a value as `otel_ml.values.encode` does, with what is secret hidden.
 
         Returns:
             The text and its notes, `NOTE` among them when something was hidden.
         """
-        text, notes = encode(value, limit_bytes + _MARGIN_BYTES)
+        if self._redact is None:
+            text, notes = encode(value, limit_bytes, is_too_long=is_too_long)
+            if not self.concerns(value, text):
+                return Encoded(text, notes)
+        else:
+            text, notes = encode(value, limit_bytes + _MARGIN_BYTES)
+        return self.hide(text, notes, limit_bytes)
+
+    def hide(
+        self, text: str, notes: frozenset[str] = frozenset(), limit_bytes: int = LIMIT_BYTES
+    ) -> Encoded:
+        """Hide what is secret in JSON that was made of a value; see `encode`."""
         whole = orjson.loads(text)
         shown = self._apply(whole, 0)
         text, more = encode(shown, limit_bytes)

@@ -4,12 +4,14 @@ Big opaque values (arrays, tables, images, bytes) leave their type, shape and fi
 not their content.
 """
 
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from itertools import islice
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import orjson
 
-from otel_ml.copied import ALONE, copy
+from otel_ml.copied import ALONE, copy, may_fit
 from otel_ml.described import HEAD, describe, text_of, type_name
 
 LIMIT_BYTES: Final = 64 * 1024
@@ -26,6 +28,10 @@ _SKETCH_ITEMS: Final = 16  # of an object in a preview
 _SKETCH_MARGIN: Final = 24  # for a key, quotes and what a text's escapes add
 _INT64_MIN: Final = -(2**63)
 _UINT64_MAX: Final = 2**64 - 1
+_FEW: Final = 128
+_SMALL_BYTES: Final = 16 * 1024
+_WALKED: Final = (str, int, float, dict, list, tuple, type(None))
+_LEAST_BYTES: Final = 16  # below it nothing of an element can be said
 _FLOAT_BYTES: Final = 16  # of most floats; the exact number would cost their text
 
 
@@ -36,36 +42,83 @@ class Encoded(NamedTuple):
     notes: frozenset[str]
 
 
+_TOO_LONG: Final = b""
 _WHOLE: Final[frozenset[str]] = frozenset()
 _COPIED: Final = LIMIT_BYTES // 2  # elements: more of them do not fit, each takes two bytes
 
 
-def encode(value: object, limit_bytes: int = LIMIT_BYTES) -> Encoded:
+def encode(value: object, limit_bytes: int = LIMIT_BYTES, *, is_too_long: bool = False) -> Encoded:
     """Encode a value as JSON text of at most `limit_bytes` UTF-8 bytes.
 
     Args:
         value: Anything. It is read, never changed, and never kept.
         limit_bytes: Beyond it the value is cut between elements or inside a string, so that
             the text stays valid JSON.
+        is_too_long: That it is cut is known.
 
     Returns:
         The text and its notes. NaN and infinities become ``null``, integers of more than 64
         bits and keys that are no strings become strings.
     """
+    if is_too_long or not may_fit(value, limit_bytes):
+        return _cut(value, limit_bytes)
     raw = _dump(value)
-    if raw is None or len(raw) > limit_bytes:
+    if raw is None:
         return _encode_bounded(value, limit_bytes)
+    if not 0 < len(raw) <= limit_bytes:
+        return _cut(value, limit_bytes)
     return Encoded(raw.decode(), _WHOLE)
 
 
-def encode_whole(value: object) -> str | None:
-    """Encode a value whose text is whole within the limit; None for any other, see `encode`."""
+def encode_whole(value: object, *, is_small: bool = False) -> str | None:
+    """Encode a value whose text is whole within the limit, see `encode`.
+
+    Returns:
+        The text; an empty one for a value that is too long, None for any other.
+    """
+    if not (is_small or may_fit(value, LIMIT_BYTES)):
+        return ""
     raw = _dump(value)
-    return None if raw is None or len(raw) > LIMIT_BYTES else raw.decode()
+    if raw is None:
+        return None
+    return raw.decode() if len(raw) <= LIMIT_BYTES else ""
+
+
+def glance(value: object) -> bool | None:
+    """Tell at little cost what most values are: short, as far as can be seen.
+
+    Returns:
+        True for a short dict of texts, numbers and the like alone, False for another short
+        value, None for one that needs a longer look.
+    """
+    kind = type(value)
+    if kind is not dict:
+        return False if kind in _NUMBERS else None
+    fields: dict[object, Any] = value  # type: ignore[assignment]  # just checked
+    if len(fields) > _FEW:
+        return None
+    left, is_flat = _SMALL_BYTES, True
+    for item in fields.values():
+        kind = type(item)
+        if kind is str:
+            left -= len(item)
+        elif kind not in _NUMBERS:
+            # Of a short list the first, the middle and the last element tell what is in it.
+            is_short = kind is list and 0 < len(item) <= _FEW
+            if not is_short or not (
+                type(item[0]) in _NUMBERS
+                and type(item[len(item) // 2]) in _NUMBERS
+                and type(item[-1]) in _NUMBERS
+            ):
+                return None
+            is_flat = False
+    return is_flat if left > 0 else None
 
 
 def _dump(value: object) -> bytes | None:
-    """Encode a value of any length; None for one that only the bounded walk can encode.
+    """Encode a value; None for one that only the bounded walk can encode.
+
+    Of one that holds too much of the host's own to be copied the text is empty.
 
     While orjson reads the host's own lists nothing else may run: code of the host's, or another
     thread during ours, could change them under it. So it gets no function for what it does not
@@ -80,6 +133,8 @@ def _dump(value: object) -> bytes | None:
 def _dump_copy(value: object) -> bytes | None:
     try:
         return orjson.dumps(copy(value, _COPIED), option=orjson.OPT_NON_STR_KEYS)
+    except OverflowError:
+        return _TOO_LONG
     except Exception:  # noqa: BLE001 - the border to the host's values, see errors.py
         return None
 
@@ -88,13 +143,25 @@ def preview(value: object, text: str) -> str | None:
     """Return short valid JSON that stands for `text`, or None when `text` is short itself."""
     if len(text) <= PREVIEW_BYTES and (text.isascii() or len(text.encode()) <= PREVIEW_BYTES):
         return None
-    try:
-        raw = _dump(_sketch(value, PREVIEW_BYTES - _SKETCH_MARGIN))
-    except Exception:  # noqa: BLE001 - the border to the host's values, see errors.py
-        raw = None
-    if raw is None or len(raw) > PREVIEW_BYTES:
+    raw = _sketched(value, _dump_alone)
+    if raw is None:  # of objects of the host's, which are asked once: what they said is in the text
+        with suppress(orjson.JSONDecodeError):
+            value = orjson.loads(text)
+        raw = _sketched(value, _dump)
+    if not raw or len(raw) > PREVIEW_BYTES:
         return _encode_bounded(value, PREVIEW_BYTES).text
     return raw.decode()
+
+
+def _dump_alone(value: object) -> bytes:
+    return orjson.dumps(value, option=ALONE)
+
+
+def _sketched(value: object, dump: Callable[[object], bytes | None]) -> bytes | None:
+    try:
+        return dump(_sketch(value, PREVIEW_BYTES - _SKETCH_MARGIN))
+    except Exception:  # noqa: BLE001 - the border to the host's values, see errors.py
+        return None
 
 
 def _sketch(value: object, room: int) -> object:
@@ -114,6 +181,108 @@ def _sketch(value: object, room: int) -> object:
             head = [_sketch(item, share) for item in head]
         return head if len(value) <= HEAD else [*head, _MORE]  # type: ignore[arg-type]
     return value
+
+
+def _cut(value: object, limit_bytes: int) -> Encoded:
+    """Write the beginning of a value that is too long, as much of it at once as fits."""
+    cutter = _Cutter()
+    try:
+        raw = cutter.cut(value, limit_bytes, 0)
+    except Exception:  # noqa: BLE001 - the border to the host's values, see errors.py
+        return _encode_bounded(value, limit_bytes)  # another thread changes it
+    return Encoded(raw.decode(), frozenset(cutter.notes))
+
+
+class _Cutter:
+    """Cuts plain containers between elements and texts within; all else is walked."""
+
+    def __init__(self) -> None:
+        self.notes: set[str] = set()
+
+    def cut(self, value: Any, limit_bytes: int, depth: int) -> bytes:
+        """Return valid JSON of at most `limit_bytes`, for at least two."""
+        kind = type(value)
+        if kind is str:
+            self.notes.add(TRUNCATED)
+            return _cut_text(value, limit_bytes)
+        if depth < _MAX_DEPTH and limit_bytes > _LEAST_BYTES:
+            if kind is list or kind is tuple:
+                return b"[%b]" % self._joined(value, _whole, limit_bytes, depth)
+            if kind is dict:
+                return b"{%b}" % self._joined(value.items(), _whole_pairs, limit_bytes, depth)
+            if not issubclass(kind, _WALKED):
+                return self.cut(describe(value), limit_bytes, depth + 1)
+        text, notes = _encode_bounded(value, limit_bytes)
+        self.notes |= notes
+        return text.encode()
+
+    def _joined(
+        self,
+        items: Collection[Any],
+        whole: Callable[[Sequence[Any], int], bytes | None],
+        limit_bytes: int,
+        depth: int,
+    ) -> bytes:
+        """Write as many elements as fit, and of the next one a beginning."""
+        parts: list[bytes] = []
+        coming, waiting = iter(items), list[Any]()
+        left, count = limit_bytes - 2, 16
+        while left > _LEAST_BYTES:
+            waiting += islice(coming, max(count - len(waiting), 0))
+            some = waiting[:count]
+            if not some:
+                return b",".join(parts)
+            # What is cut does not fit: all of it need not be tried.
+            raw = None if len(some) == len(items) else whole(some, left)
+            if not (raw and len(raw) <= left):
+                if len(some) > 1:
+                    fitting = left * len(some) // len(raw) if raw else len(some) // 4
+                    count = max(fitting - fitting // 8, 1)
+                    continue
+                raw = self._beginning(some[0], whole is _whole_pairs, left, depth)
+                if raw is None:
+                    break
+            del waiting[: len(some)]
+            parts.append(raw)
+            left -= len(raw) + 1
+            fitting = left * len(some) // (len(raw) + 1)
+            count = max(min(4 * count, fitting - fitting // 8), 1)
+        self.notes.add(TRUNCATED)
+        return b",".join(parts)
+
+    def _beginning(self, item: Any, is_pair: bool, left: int, depth: int) -> bytes | None:
+        if not is_pair:
+            return self.cut(item, left, depth + 1)
+        key, inner = item
+        name = key if type(key) is str else text_of(key)
+        if len(name) > left // 2:
+            return None
+        raw = orjson.dumps(clean(name))
+        rest = left - len(raw) - 1
+        return None if rest < _LEAST_BYTES else raw + b":" + self.cut(inner, rest, depth + 1)
+
+
+def _whole(items: Sequence[Any], left: int) -> bytes | None:
+    raw = _dump(items) if may_fit(items, left + 2) else None
+    return None if raw is None else raw[1:-1]
+
+
+def _whole_pairs(pairs: Sequence[Any], left: int) -> bytes | None:
+    items = dict(pairs)
+    raw = _dump(items) if may_fit(items, left + 2) else None
+    return None if raw is None else raw[1:-1]
+
+
+def _cut_text(value: str, limit_bytes: int) -> bytes:
+    room = limit_bytes - 5
+    raw = b'""'
+    while room > 0:
+        text = value[:room].encode("utf-8", "replace")[:room].decode("utf-8", "ignore")
+        raw = orjson.dumps(text + (_MORE if text.isascii() else "…"))
+        if len(raw) <= limit_bytes:
+            break
+        room = min(room * limit_bytes // len(raw), room - 1)  # escapes take more
+    return raw if len(raw) <= limit_bytes else b'""'
 
 
 def _encode_bounded(value: object, limit_bytes: int) -> Encoded:

@@ -177,7 +177,7 @@ def _write(content: Mapping[str, object], hide: Redaction) -> dict[str, str]:
         if value is None or value == []:
             continue
         text = encode_whole(value)
-        if text is None or hide.concerns(value, text):
+        if not text or hide.concerns(value, text):
             text = hide.encode(value).text
         written[name] = text
     return written

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import orjson
 
+from otel_ml.described import words_of
 from otel_ml.types.data import Data, Encode, Form
 from otel_ml.types.recognition import bases, find_wrapper, is_from
 from otel_ml.types.registry import load
@@ -139,8 +140,10 @@ class Walker:
 
 def _in_words(value: Any) -> Any:
     try:
-        text = repr(value)[:_REPR_CHARS]
-        return tagged("repr", clean(text))
+        text = words_of(value)
+        if text is None:
+            text = object.__repr__(value)
+        return tagged("repr", clean(text[:_REPR_CHARS]))
     except Exception:  # noqa: BLE001 - the border to the host's values, see errors.py
         return tagged("repr", clean(object.__repr__(value)))
 

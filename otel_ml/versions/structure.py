@@ -10,6 +10,7 @@ DYNAMIC: Final = "dynamic"
 
 _ELEMENTS: Final = 16
 _MAX_KEYS: Final = 64
+_KEYS_COMPARED: Final = 512
 _MAX_DEPTH: Final = 16
 _MAX_STEPS: Final = 2_000
 _SHAPE_STEPS: Final = 1_000
@@ -48,7 +49,7 @@ def structure_digest(text: str) -> str:
 
 def flat_shape(value: object) -> object:
     """Return what `shape` does for a leaf or an object of leaves; another key for the rest."""
-    if type(value) is dict:
+    if type(value) is dict and len(value) <= _MAX_KEYS:
         return dict, tuple(value), tuple(map(type, value.values()))
     return type(value)
 
@@ -75,9 +76,9 @@ def _shape(value: object, left: list[int]) -> object:
         return kind
     if kind is dict:
         items: dict[object, object] = value  # type: ignore[assignment]  # just checked
+        _step(left, len(items))
         if not all(type(name) is str and name.isidentifier() for name in items):
             raise TypeError  # a map: its keys are data
-        _step(left, len(items))
         kinds = tuple(map(type, items.values()))
         if not _LEAVES.issuperset(kinds):
             return dict, tuple(items), tuple([_shape(item, left) for item in items.values()])
@@ -134,7 +135,11 @@ class _Reader:
         whole = len(names) == len(value) <= _MAX_KEYS
         if not whole or not all(name.isidentifier() for name in names):
             # The smallest keys, not the first ones: the order of a dict does not count.
-            keys = heapq.nsmallest(_ELEMENTS, value, key=lambda key: (type(key).__name__, str(key)))
+            keys = heapq.nsmallest(
+                _ELEMENTS,
+                islice(value, _KEYS_COMPARED),
+                key=lambda key: (type(key).__name__, str(key)),
+            )
             union = self._union((value[key] for key in keys), depth)
             return f"{{*: {union}}}" if union else None
         fields = []

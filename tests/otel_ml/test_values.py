@@ -77,8 +77,8 @@ def test_long_text_is_cut(character: str) -> None:
     encoded = encode(character * 100_000)
     text = orjson.loads(encoded.text)
     assert len(encoded.text.encode()) <= LIMIT_BYTES
-    assert text.endswith("…")
-    assert set(text[:-1]) <= {character, "?"}
+    assert text.endswith(("…", "..."))
+    assert set(text.removesuffix("…").removesuffix("...")) <= {character, "?"}
     assert len(text) > 5_000
     assert encoded.notes == frozenset({TRUNCATED})
 
