@@ -15,6 +15,7 @@ from otel_ml.size import is_within
 from otel_ml.tags import Value
 from otel_ml.types import Bytes, Image, Native, Numpy, Text, describe, wrap
 from otel_ml.types.data import Data
+from otel_ml.types.tagged import BuiltIn, Walker
 from otel_ml.values import LIMIT_BYTES, PREVIEW_BYTES, TRUNCATED, UNSERIALISABLE, clean
 
 # Of a value, and of its document: beyond it only what `describe` says of it is sent.
@@ -89,7 +90,7 @@ def _write(data: Data, redaction: Redaction) -> tuple[bytes, Data, bool]:
     Returns:
         The document, what a preview may be made of, and whether something was hidden.
     """
-    form = data.to_jcr()
+    form = data.form(Walker()) if isinstance(data, BuiltIn) else data.to_jcr()
     document = orjson.dumps(form)
     if _is_binary(data) or not redaction.concerns(data, document.decode()):
         return document, data, False

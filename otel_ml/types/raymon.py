@@ -5,7 +5,7 @@ import re
 from typing import Any, Final
 
 from otel_ml.types.data import Params
-from otel_ml.types.registry import read_by
+from otel_ml.types.registry import Reader, read_by
 from otel_ml.types.scalars import from_base64
 from otel_ml.types.wrappers import DataFrame, Image, Native, Numpy, Series
 
@@ -15,7 +15,10 @@ _DTYPE_CHARS: Final = 16 * 1024
 
 
 def _read_native(params: Params) -> Native:
-    return Native(params["data"])
+    try:
+        return Native.from_jcr(params)
+    except (ValueError, KeyError, TypeError):  # raymon's own, which has no tags
+        return Native(params["data"])
 
 
 def _read_numpy(params: Params) -> Numpy:
@@ -60,13 +63,18 @@ def _read_image(params: Params) -> Image:
     return Image(image_form.open_image(from_base64(params["data"])), params["lossless"])
 
 
+def _either(theirs: Reader, ours: Reader, mark: str) -> Reader:
+    """Read the params of raymon's wrapper, or of ours under its name, which have `mark`."""
+    return lambda params: (ours if isinstance(params.get(mark), list | dict) else theirs)(params)
+
+
 def read_raymon() -> None:
-    """Let `load` read the type strings of raymon."""
-    for name, reader in (
-        ("Native", _read_native),
-        ("Numpy", _read_numpy),
-        ("DataFrame", _read_frame),
-        ("Series", _read_series),
-        ("Image", _read_image),
+    """Let `load` read the type strings of raymon, whose wrappers `otel_ml.compat.raymon` has."""
+    for name, theirs, ours, mark in (
+        ("Numpy", _read_numpy, Numpy.from_jcr, "shape"),
+        ("DataFrame", _read_frame, DataFrame.from_jcr, "index"),
+        ("Series", _read_series, Series.from_jcr, "index"),
+        ("Image", _read_image, Image.from_jcr, "size"),
     ):
-        read_by(f"raymon.types.{name}", reader)
+        read_by(f"raymon.types.{name}", _either(theirs, ours, mark))
+    read_by("raymon.types.Native", _read_native)

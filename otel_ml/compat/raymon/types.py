@@ -2,7 +2,9 @@
 
 from typing import Any, NoReturn
 
-from otel_ml.types import Data, DataFrame, Image, Native, Numpy, Series, load, register
+from otel_ml import types
+from otel_ml.types import Data, load, register
+from otel_ml.types.data import Form
 
 __all__ = [
     "DataFrame",
@@ -16,6 +18,48 @@ __all__ = [
 ]
 
 load_jcr = load
+
+
+class _Named(Data):
+    """Writes the type that Raymon's wrapper of the name writes; what is logged keeps ours."""
+
+    def class2str(self) -> str:
+        """Return the type of the written form."""
+        return f"raymon.types.{type(self).__name__}"
+
+    def to_jcr(self) -> Form:
+        """Write the value as it is now, under Raymon's name of the type."""
+        return {**super().to_jcr(), "type": self.class2str()}  # type: ignore[safe-super]  # a wrapper's
+
+
+class Native(_Named, types.Native):
+    """Any value of Python's own types; see `otel_ml.types.Native`."""
+
+    type_name = types.Native.type_name
+
+
+class Numpy(_Named, types.Numpy):
+    """An array or a scalar of numpy; see `otel_ml.types.Numpy`."""
+
+    type_name = types.Numpy.type_name
+
+
+class DataFrame(_Named, types.DataFrame):
+    """A table of pandas; see `otel_ml.types.DataFrame`."""
+
+    type_name = types.DataFrame.type_name
+
+
+class Series(_Named, types.Series):
+    """A series of pandas; see `otel_ml.types.Series`."""
+
+    type_name = types.Series.type_name
+
+
+class Image(_Named, types.Image):
+    """An image of Pillow; see `otel_ml.types.Image`."""
+
+    type_name = types.Image.type_name
 
 
 class RaymonDataType(Data):

@@ -1,12 +1,15 @@
 """Raymon's types: ours under its names, a registry of classes instead of imports by data."""
 
 import numpy as np
+import pandas as pd  # type: ignore[import-untyped]  # it carries no types
 import pytest
+from PIL import Image
 
 import otel_ml.compat.raymon.types as rt
 from otel_ml import types
 from otel_ml.compat.raymon import ModelProfile
 from otel_ml.types.data import Form, Params
+from tests.otel_ml.recording import Recording, events
 
 
 class Box(rt.RaymonDataType):
@@ -20,10 +23,33 @@ class Box(rt.RaymonDataType):
         return cls(params["size"])
 
 
-@pytest.mark.parametrize("name", ["Native", "Numpy", "DataFrame", "Series", "Image"])
-def test_wrapper_is_ours(name: str) -> None:
-    """The wrappers are those of `otel_ml.types`."""
-    assert getattr(rt, name) is getattr(types, name)
+VALUES = {
+    "Native": {"a": [1, (2, 3)]},
+    "Numpy": np.array([[1, 2], [3, 4]]),
+    "DataFrame": pd.DataFrame({"a": [1, 2]}),
+    "Series": pd.Series([1, 2]),
+    "Image": Image.new("RGBA", (2, 2)),
+}
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_form_has_the_type_of_raymon(name: str) -> None:
+    """A wrapper writes Raymon's name of its type, and is read back by it as it was."""
+    wrapper = getattr(rt, name)(VALUES[name])
+    assert wrapper.to_jcr()["type"] == wrapper.class2str() == f"raymon.types.{name}"
+    again = rt.load_jcr(wrapper.to_json())
+    assert isinstance(again, getattr(types, name))
+    assert again.to_jcr() == getattr(types, name)(VALUES[name]).to_jcr()
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_logged_wrapper_is_ours(recording: Recording, name: str) -> None:
+    """A wrapper that is logged is stored as that of `otel_ml.types` is."""
+    with recording.client.run("fit") as run:
+        run.log("theirs", getattr(rt, name)(VALUES[name]))
+        run.log("ours", getattr(types, name)(VALUES[name]))
+    [(_, theirs), (_, ours)] = events(recording.run())
+    assert {**theirs, "otel_ml.artifact.ref": "ours"} == ours
 
 
 def test_form_is_read() -> None:
