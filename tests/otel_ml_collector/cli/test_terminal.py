@@ -107,7 +107,7 @@ def test_table_at_80_columns(collector: CollectorProcess) -> None:
     """At 80 columns one sees when, which model, how it ended, in, out, and an id that is known."""
     client = Client("usual", endpoint=collector.endpoint)
 
-    @client.trace(tags={"client": "acme"})
+    @client.trace(name="classify", tags={"client": "acme"})
     def classify(text: str) -> str:
         return text.upper()
 
