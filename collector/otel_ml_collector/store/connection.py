@@ -39,6 +39,12 @@ _QUERY: Final = {
     # An insert is on the shards of a cluster before it is acknowledged.
     "distributed_foreground_insert": 1,
 }
+# Parts that were merged away are removed by one thread: above a hundred of them at once, which
+# come after minutes of load, the engine starts 128 that stay, with three files each.
+_REMOVAL: Final = "concurrent_part_removal_threshold"
+_UNTOLD: Final = """
+    SELECT name FROM system.tables WHERE database = currentDatabase()
+      AND engine LIKE '%MergeTree' AND position(engine_full, {setting:String}) = 0"""
 # A server that does not answer holds a thread no longer; an address may say otherwise.
 _SERVER: Final = {"connect_timeout": 3, "send_receive_timeout": 30, "query_retries": 1}
 
@@ -68,6 +74,8 @@ class Connections:
         self._arguments = self._address(url)
         try:
             migrate(self.open())
+            if self.folder is not None:
+                self._remove_by_one_thread()
         except (ClickHouseError, TypeError) as error:  # TypeError: an option that nobody knows
             self.close()
             told = f"The store at {_shown(url)} cannot be opened: {_said(error)}"
@@ -92,6 +100,11 @@ class Connections:
         with self._guard:
             self._clients.append(client)
         return client
+
+    def _remove_by_one_thread(self) -> None:
+        client = self.open()
+        for (table,) in client.query(_UNTOLD, parameters={"setting": _REMOVAL}).result_rows:
+            client.command(f"ALTER TABLE `{table}` MODIFY SETTING {_REMOVAL} = 1000000000")
 
     def close(self) -> None:
         """Close every client, then let the data directory go."""
