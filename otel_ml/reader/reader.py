@@ -97,6 +97,7 @@ class Reader:
         Args:
             find: Only those whose names have this in them, whatever the case of its letters.
         """
+        check_text("find", find, _MOST_CHARS, may_be_empty=True)
         found: list[Project] = []
         cursor = None
         while True:

@@ -242,6 +242,7 @@ ROWS: Final[Mapping[str, Mapping[str, Sort]]] = {
         "endpoint": OPTIONAL_TEXT,
         "timeout_s": POSITIVE,
     },
+    "otel_ml.reader.Reader.projects": {"find": LONG_TEXT},
     "otel_ml.reader.Reader.runs": {
         **READ,
         "limit": sort("None", "5", "0"),
