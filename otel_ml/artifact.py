@@ -59,7 +59,7 @@ def make_artifact(ref: str, value: object, redaction: Redaction) -> Artifact:
         notes = (REDACTED_NOTE,)
     try:
         document, seen, is_hidden = _write(shown, redaction)
-    except Exception as error:  # noqa: BLE001 - a wrapper of the user's, see errors.py
+    except BaseException as error:  # noqa: BLE001 - a wrapper of the user's, see errors.py
         report("run.log", error)
         said[names.ARTIFACT_PREVIEW] = _preview(shown, redaction)
         return Artifact(said, notes=(*notes, UNSERIALISABLE))

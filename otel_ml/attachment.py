@@ -15,6 +15,8 @@ from opentelemetry import context as context_api
 from opentelemetry.context import Context
 from opentelemetry.context.contextvars_context import ContextVarsRuntimeContext
 
+from otel_ml.errors import hand_on
+
 # What `reset` raises where the host went on in another context: the token is gone there.
 ELSEWHERE: Final = (ValueError, RuntimeError)
 
@@ -34,8 +36,8 @@ def detach(token: Token[Context]) -> None:
     """Do what `reset` does; quietly also where the token is gone."""
     try:
         reset(token)
-    except ELSEWHERE:
-        return
+    except ELSEWHERE as error:
+        hand_on(error)
 
 
 def start_apart(thread: threading.Thread) -> None:

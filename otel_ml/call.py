@@ -1,6 +1,7 @@
 """One call of a traced function: its inputs, output and version written down as a run."""
 
 from collections.abc import Mapping, Sequence
+from contextvars import Token
 from time import time_ns
 from typing import TYPE_CHECKING, Any, Final
 
@@ -8,6 +9,7 @@ from opentelemetry import context as context_api
 from opentelemetry.context import Context
 
 from otel_ml import attributes as names
+from otel_ml.attachment import attach, detach
 from otel_ml.capture_mode import LEFT_OUT
 from otel_ml.current import UNSET, Run
 from otel_ml.described import is_stream
@@ -35,42 +37,62 @@ class Call(Run):
             because it holds the run, and the run must not hold itself.
     """
 
-    __slots__ = ("_cost_ns", "_inputs", "_traced", "context")
+    __slots__ = ("_cost_ns", "_inputs", "_judged", "_outer", "_traced", "context")
 
-    def __init__(
-        self, traced: Traced, recorder: Recorder, args: tuple[Any, ...], kwargs: dict[str, Any]
+    # A call is made by `Call.__new__`, then opened within the `try` that ends it: so what a
+    # handler of a signal raises finds the run in its wrapper's hands, wherever it strikes.
+
+    def open(self, traced: Traced, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+        """Open the run: inputs are written down now, as they are.
+
+        Returns:
+            Whether there is a run. Trouble of ours is never raised.
+        """
+        try:
+            recorder = traced.recorder.active()
+            if recorder is None:
+                return False
+            start = recorder.start or recorder.open()
+            start_ns = time_ns()
+            self._outer = current = context_api.get_current()
+            first = traced.start_attributes
+            span = start(traced.span_name, current, start_ns, first, False)
+            recorded = is_sampled(span)
+            self._traced = traced
+            self._inputs: dict[str, Any] = {}
+            self._cost_ns = 0
+            super().__init__(recorder if recorded else None, span, start_ns, first, True)
+            self.context = self.context_in(current)
+            if recorded:
+                try:  # the span is open: whatever happens now, its run is recorded
+                    self._describe_start(recorder, args, kwargs)
+                except BaseException as error:  # noqa: BLE001 - telemetry never raises
+                    report("trace", error)
+                self._cost_ns = time_ns() - start_ns
+        except BaseException as error:  # noqa: BLE001 - telemetry never raises, see errors.py
+            report("trace", error)
+            return False
+        return True
+
+    def _describe_start(
+        self, recorder: Recorder, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> None:
-        start = recorder.start or recorder.open()
-        start_ns = time_ns()
-        current = context_api.get_current()
-        span = start(traced.span_name, current, start_ns, traced.start_attributes, False)
-        recorded = is_sampled(span)
-        first = traced.start_attributes
-        super().__init__(recorder if recorded else None, span, start_ns, first, True)
-        self.context = self.context_in(current)
-        self._traced = traced
-        self._inputs: dict[str, Any] = {}
-        self._cost_ns = 0
-        if recorded:
-            try:  # the span is open: whatever happens now, its run is recorded
-                if traced.tags:
-                    self._tags = traced.tags.copy()
-                self._inputs = inputs = traced.bind(args, kwargs)
-                if traced.capture.inputs:
-                    self._put(names.INPUTS, "inputs", inputs)
-                else:
-                    self._note("inputs", LEFT_OUT)
-                if traced.generative is not None:
-                    self._describe_request(traced.generative, inputs)
-                recorder.open_runs.add(self)
-            except Exception as error:  # noqa: BLE001 - telemetry never raises
-                report("trace", error)
-            self._cost_ns = time_ns() - start_ns
+        traced = self._traced
+        if traced.tags:
+            self._tags = traced.tags.copy()
+        self._inputs = inputs = traced.bind(args, kwargs)
+        if traced.capture.inputs:
+            self._put(names.INPUTS, "inputs", inputs)
+        else:
+            self._note("inputs", LEFT_OUT)
+        if traced.generative is not None:
+            self._describe_request(traced.generative, inputs)
+        recorder.open_runs.add(self)
 
     def finish(self, output: object) -> None:
-        """End the run of a call that returned; its judges start now. Never raises."""
+        """End the run of a call that returned; its judges start now."""
         end_ns = time_ns()
-        self.context = _NOWHERE
+        self.context = self._outer = _NOWHERE
         self.close(end_ns)
         recorder = self._recorder
         if recorder is None:
@@ -83,25 +105,37 @@ class Call(Run):
             if whole is not output and whole is not None and type(whole) is not str:
                 whole = MESSAGE
             self._constants = self._traced.describe_version(self._facts, whole, end_ns, recorder)
-            if self._traced.judges:
-                self._judge(output, end_ns, recorder)
-                self._count_cost(end_ns)
-                return
-        except Exception as error:  # noqa: BLE001 - telemetry never raises
+        except BaseException as error:  # noqa: BLE001 - as above
             report("trace", error)
+        if self._traced.judges:
+            self._judge(output, end_ns, recorder)
+            self._count_cost(end_ns)
+            return
         self.hand_over(end_ns)
         recorder.cost.add(time_ns() - end_ns + self._cost_ns)
 
-    def fail(self, error: BaseException, output: object = None) -> None:
+    def fail(
+        self, error: BaseException, token: Token[Context] | None = None, output: object = None
+    ) -> None:
         """End the run of a call that raised, or of a stream that was left. It is not judged.
+
+        It also ends what another method was about to, when a handler of a signal raised there;
+        where that happens here, a second call goes on.
 
         Args:
             error: What was raised; ``GeneratorExit`` for a stream that was left early.
-            output: What a stream gave until then. Never raises.
+            token: Of the context; None when it is not known whether it was attached.
+            output: What a stream gave until then.
         """
         end_ns = time_ns()
-        self.context = _NOWHERE
-        self.close(end_ns, error)
+        self._leave(token)
+        if not hasattr(self, "_ended"):  # interrupted before it was open
+            return
+        if hasattr(self, "_judged") or not self._span.is_recording():
+            self._ended = True
+            return
+        if names.SEQ not in self._facts:
+            self.close(end_ns, error)
         try:
             recorder = self._recorder
             if recorder is not None:
@@ -110,10 +144,33 @@ class Call(Run):
                     if self._traced.generative is not None:
                         self._describe_response(self._traced.generative, output, shown, whole)
                 self._constants = self._traced.describe_version(self._facts, None, end_ns, recorder)
-        except Exception as problem:  # noqa: BLE001 - telemetry never raises
+        except BaseException as problem:  # noqa: BLE001 - as above
             report("trace", problem)
-        self.hand_over(end_ns)
+        self.hand_over(end_ns, self._interrupted_judges())
         self._count_cost(end_ns)
+
+    def _interrupted_judges(self) -> "Sequence[Evaluation]":
+        """Say of a call that returned, and was interrupted then, that it was not judged."""
+        if self._facts.get(names.OUTCOME) != "ok" or not self._is_judged():
+            return ()
+        from otel_ml.judges.judged import INTERRUPTED, lost
+
+        return lost(self._traced.judges, INTERRUPTED)
+
+    def _is_judged(self) -> bool:
+        from otel_ml.judges.judge import is_in_sample  # a client without judges loads none of it
+
+        sample = self._traced.settings.sample
+        span_id = self._span.get_span_context().span_id
+        return bool(self._traced.judges) and (sample >= 1 or is_in_sample(span_id, sample))
+
+    def _leave(self, token: Token[Context] | None) -> None:
+        """Make current what was so before the call, also where we never got its token."""
+        if token is not None:
+            detach(token)
+        if getattr(self, "context", None) is context_api.get_current():
+            attach(self._outer)
+        self.context = self._outer = _NOWHERE
 
     def _count_cost(self, end_ns: int) -> None:
         if self._recorder is not None:
@@ -216,14 +273,12 @@ class Call(Run):
             self._span.update_name(name)
 
     def _judge(self, output: object, end_ns: int, recorder: Recorder) -> None:
-        from otel_ml.judges.judge import is_in_sample  # a client without judges loads none of it
-        from otel_ml.judges.judged import Judged
-
-        traced = self._traced
-        span_id = self._span.get_span_context().span_id
-        if traced.settings.sample < 1 and not is_in_sample(span_id, traced.settings.sample):
+        if not self._is_judged():
             self.hand_over(end_ns)
             return
+        from otel_ml.judges.judged import INTERRUPTED, Judged  # who has no judges loads none of it
+
+        traced = self._traced
         judges = {judge.name: judge for judge in traced.judges}
 
         def definition(evaluation: "Evaluation") -> str | None:
@@ -232,34 +287,30 @@ class Call(Run):
             return None
 
         def release(evaluations: "Sequence[Evaluation]") -> None:
+            if not self._span.is_recording():  # a second try, of what a signal broke off
+                return
             told = {evaluation.judge: definition(evaluation) for evaluation in evaluations}
             self.hand_over(end_ns, evaluations, {name: text for name, text in told.items() if text})
 
         def late(evaluation: "Evaluation") -> None:
             self.send_evaluation(evaluation, definition(evaluation))
 
-        self.hold(traced.judges, end_ns)
         judged = Judged(traced.judges, self._inputs, output, release, late)
-        if traced.settings.inline:
-            from otel_ml.judges.inline import judge_now  # only who asks for it loads it
+        try:
+            self._judged = judged
+            self.hold(traced.judges, end_ns)
+            if traced.settings.inline:
+                from otel_ml.judges.inline import judge_now  # only who asks for it loads it
 
-            began_ns = time_ns()
-            judge_now(judged, recorder.judges, traced.function)
-            self._cost_ns -= time_ns() - began_ns  # not ours: the judges' own
-        else:
-            recorder.judges.submit(judged)
+                began_ns = time_ns()
+                judge_now(judged, recorder.judges, traced.function)
+                self._cost_ns -= time_ns() - began_ns  # not ours: the judges' own
+            else:
+                recorder.judges.submit(judged)
+        except BaseException as error:  # noqa: BLE001 - as above
+            judged.lose(INTERRUPTED)
+            report("judge", error)
 
 
-def begin(traced: Traced, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
-    """Open the run of a call: inputs are written down now, as they are.
-
-    Returns:
-        The run; None when there is none. Never raises.
-    """
-    try:
-        recorder = traced.recorder.active()
-        if recorder is not None:
-            return Call(traced, recorder, args, kwargs)
-    except Exception as error:  # noqa: BLE001 - telemetry never raises
-        report("trace", error)
-    return None
+# Makes a call that is not open yet, in one step that nothing interrupts.
+new: Final = Call.__new__

@@ -4,6 +4,8 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from otel_ml.errors import hand_on, untrusted
+
 Binder = Callable[[tuple[Any, ...], dict[str, Any]], dict[str, Any]]
 
 _SIMPLE: Final = frozenset(
@@ -19,10 +21,11 @@ def make_binder(function: Callable[..., Any]) -> Binder:
         included and ``self`` or ``cls`` of a method left out. It never raises for a call that
         the function itself would refuse: what has no name is then kept under ``args``.
     """
-    try:
+    parameters = None
+    with untrusted:  # a builtin has no signature
         parameters = inspect.signature(function).parameters
         skip = 1 if _is_method(function, parameters) else 0
-    except Exception:  # noqa: BLE001 - a builtin without a signature, an object of the host's
+    if parameters is None:
         return _unnamed
     if all(parameter.kind in _SIMPLE for parameter in parameters.values()):
         return _simple_binder(parameters, skip)
@@ -66,7 +69,8 @@ def _general_binder(signature: inspect.Signature, skip: int) -> Binder:
     def bind(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         try:
             bound = signature.bind(*args, **kwargs)
-        except TypeError:
+        except TypeError as error:
+            hand_on(error)
             return _unnamed(args[skip:], kwargs)
         bound.apply_defaults()
         for name in names:

@@ -26,7 +26,7 @@ from otel_ml.capture_mode import Capture
 from otel_ml.current import Run, current_run
 from otel_ml.decorators import decorate, wrap
 from otel_ml.described import text_of
-from otel_ml.errors import report
+from otel_ml.errors import quiet
 from otel_ml.handle import check_tags
 from otel_ml.opened import OpenedRun, open_run
 from otel_ml.process import deliver_at_sigterm
@@ -301,7 +301,7 @@ class Client:
         said = check_tags([tags])
         facts = {names.SESSION_ID: session, names.USER_ID: user, names.TRACE_KEY: trace_key}
         run = None
-        try:
+        with quiet("run"):
             recorder = self._recorder.active()
             if recorder is not None:
                 known: dict[str, Value] = {
@@ -310,8 +310,6 @@ class Client:
                 if params:
                     known[names.PARAMS] = recorder.redaction.encode(dict(params)).text
                 run = open_run(recorder, model, kind, known)
-        except Exception as error:  # noqa: BLE001 - telemetry never raises
-            report("run", error)
         if run is None:
             return OpenedRun(None, trace_api.get_current_span(), 0, {})
         run.tell_open(*said)

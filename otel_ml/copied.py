@@ -8,6 +8,7 @@ from typing import Any, Final
 import orjson
 
 from otel_ml.described import describe
+from otel_ml.errors import hand_on
 
 # A date may have a time zone of the host's, a dataclass attributes that are not set or computed.
 ALONE: Final = (
@@ -87,7 +88,8 @@ class _Copier:
             if self._tries and depth:
                 try:
                     return orjson.Fragment(orjson.dumps(value, option=ALONE))
-                except TypeError:  # what orjson raises, and nothing of the host's
+                except TypeError as error:  # what orjson raises, and nothing of the host's values
+                    hand_on(error)
                     self._tries -= 1
         elif not issubclass(kind, dict | list | tuple):
             return self._leaf(value, depth)

@@ -14,7 +14,7 @@ from opentelemetry.trace import Status, StatusCode
 from otel_ml import attributes as names
 from otel_ml.arguments import invalid
 from otel_ml.described import text_of
-from otel_ml.errors import report
+from otel_ml.errors import quiet, report
 from otel_ml.handle import Handle
 from otel_ml.metrics import Metric
 from otel_ml.recorder import Recorder
@@ -129,16 +129,14 @@ class Run(Handle):
         with recorder.lock:
             return waiting.metrics.values()
 
+    @quiet("run.set_output")
     def set_output(self, value: object) -> None:
         """Record `value`, as it is now, as the run's output, instead of what the call returns."""
         if self._recorder is None or self._ended:
             return
-        try:
-            self._put(names.OUTPUTS, "outputs", value)
-            if self._by_call:
-                self._output = value
-        except Exception as error:  # noqa: BLE001 - telemetry never raises
-            report("run.set_output", error)
+        self._put(names.OUTPUTS, "outputs", value)
+        if self._by_call:
+            self._output = value
 
     def identify(self, *, session: str | None = None, user: str | None = None) -> None:
         """Say whose run it is. Runs below it say their own.
@@ -209,7 +207,7 @@ class Run(Handle):
                 if outcome != "abandoned":
                     self._set_error(outcome, error, end_ns, recorder.redaction)
             recorder.stamp(facts)
-        except Exception as problem:  # noqa: BLE001 - telemetry never raises
+        except BaseException as problem:  # noqa: BLE001 - telemetry never raises, see errors.py
             report("run.end", problem)
 
     def hand_over(
@@ -225,12 +223,12 @@ class Run(Handle):
                     self._send(self._waiting, {})
                 attributes = self._attributes(evaluations, definitions)
                 write(self._span, attributes, self._constants)
-        except Exception as problem:  # noqa: BLE001 - telemetry never raises
+        except BaseException as problem:  # noqa: BLE001 - telemetry never raises, see errors.py
             report("run.write", problem)
         try:
             if self._start_ns:
                 self._span.end(end_time=end_ns)
-        except Exception as problem:  # noqa: BLE001 - any processor of the host's
+        except BaseException as problem:  # noqa: BLE001 - any processor of the host's
             report("run.end", problem)
 
     def _attributes(
@@ -284,13 +282,10 @@ class Run(Handle):
         pipeline = None if self._recorder is None else self._recorder.spooled
         if pipeline is None or type(self._span) is not RunSpan:
             return
-        from otel_ml.judges.judge import Evaluation  # who has judges has loaded it
+        from otel_ml.judges.judged import lost  # who has judges has loaded it
 
-        lost = [
-            Evaluation(judge.name, judge.version, error="lost: the process ended before it spoke")
-            for judge in judges
-        ]
-        attributes = {**self._attributes(lost), **self._constants}
+        unspoken = lost(judges, "lost: the process ended before it spoke")
+        attributes = {**self._attributes(unspoken), **self._constants}
         pipeline.hold(self._span.copy(attributes, end_ns))
 
     def send_waiting(self, *, at_once: bool = False) -> None:

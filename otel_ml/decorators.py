@@ -9,7 +9,7 @@ from types import FunctionType, MethodType
 from typing import Any, ParamSpec, TypeVar
 
 from otel_ml.attachment import attach, detach
-from otel_ml.call import begin
+from otel_ml.call import Call, new
 from otel_ml.errors import report
 from otel_ml.recorder import find_recorder
 from otel_ml.settings import Settings
@@ -107,38 +107,44 @@ def plainly(later: Callable[..., Any]) -> Callable[..., Any]:
 
 def _wrap_plain(traced: Traced, function: Callable[..., Any]) -> Callable[..., Any]:
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        call = begin(traced, args, kwargs)
-        if call is None:
-            return function(*args, **kwargs)
-        token = attach(call.context)
+        call, token = new(Call), None
         try:
-            output = function(*args, **kwargs)
+            if call.open(traced, args, kwargs):
+                token = attach(call.context)
+                output = function(*args, **kwargs)
+                detach(token)
+                call.finish(output)
+                return output
         except BaseException as error:
-            detach(token)
-            call.fail(error)
+            try:
+                call.fail(error, token)
+            except BaseException as stop:  # of a signal's handler
+                call.fail(stop, token)
+                raise
             raise
-        detach(token)
-        call.finish(output)
-        return output
+        return function(*args, **kwargs)
 
     return wrapper
 
 
 def _wrap_async(traced: Traced, function: Callable[..., Any]) -> Callable[..., Any]:
     async def wrapper(*args: Any, **kwargs: Any) -> Any:
-        call = begin(traced, args, kwargs)
-        if call is None:
-            return await function(*args, **kwargs)
-        token = attach(call.context)
+        call, token = new(Call), None
         try:
-            output = await function(*args, **kwargs)
+            if call.open(traced, args, kwargs):
+                token = attach(call.context)
+                output = await function(*args, **kwargs)
+                detach(token)
+                call.finish(output)
+                return output
         except BaseException as error:
-            detach(token)
-            call.fail(error)
+            try:
+                call.fail(error, token)
+            except BaseException as stop:  # of a signal's handler
+                call.fail(stop, token)
+                raise
             raise
-        detach(token)
-        call.finish(output)
-        return output
+        return await function(*args, **kwargs)
 
     return wrapper
 

@@ -10,6 +10,8 @@ import uuid
 from collections.abc import Callable
 from typing import Any, Final
 
+from otel_ml.errors import untrusted
+
 HEAD: Final = 8  # elements of a larger array, or rows of a table, that stand for the rest
 
 _SMALL: Final = 64  # elements of an array that is shown whole
@@ -157,26 +159,23 @@ def is_stream(value: object) -> bool:
     A client of a model provider may return one that makes the stream when it is entered.
     """
     kind = type(value)
-    try:
+    with untrusted:  # a metaclass
         if hasattr(kind, "__next__") or hasattr(kind, "__anext__"):
             return not issubclass(kind, io.IOBase)
         return kind.__module__.partition(".")[0] in _CLIENTS and "Stream" in kind.__name__
-    except Exception:  # noqa: BLE001 - a metaclass of the host's
-        return False
+    return False
 
 
 def type_name(value: object) -> str:
     """Return the qualified name of a value's type. Never raises."""
     kind = type(value)
-    try:
+    with untrusted:  # a metaclass
         return f"{kind.__module__}.{kind.__qualname__}"
-    except Exception:  # noqa: BLE001 - a metaclass of the host's
-        return "unknown"
+    return "unknown"
 
 
 def text_of(value: object) -> str:
     """Return a value's text, or the name of its type. Never raises."""
-    try:
+    with untrusted:
         return str(value)
-    except Exception:  # noqa: BLE001 - the border to the host's values
-        return type_name(value)
+    return type_name(value)

@@ -1,36 +1,39 @@
 """Errors of the SDK, and the one place where telemetry trouble ends.
 
-The host's call returns or raises exactly as without us, so trouble of ours is counted and logged
-once, never raised. ``except Exception`` stands only at these borders:
+The host's call returns or raises exactly as without us: trouble of ours, and of the host's values
+while we look at them, is counted and logged once, never raised. What was meant for the host itself
+goes on to it, see `is_of_host`.
 
-* `values`, `described`, `size`, `versions.structure` and `tags`: the host's values (a hostile
-  ``__repr__``);
-* `redaction`: the host's keys, and the user's function that hides;
-* `decorators`, `traced`, `call`, `current`, `opened` and `handle`: around everything we do before
-  and after the host's call;
-* `capture` and `decorators`: what a host's callable answers about itself;
-* `genai.foreign` and `genai.generative`: what a model's request and response answer about
-  themselves;
-* `versions.source`: what a wrapper of the host's says that it wraps;
-* `artifact`: a wrapper of the user's;
-* `versions.definition`: the user's function that returns declared parameters;
-* `judges.judge`, `judges.answer` and `judges.steps`: the user's rubric and passing criteria;
-* `judges.cache`: the host's values, compared with what JSON says of them;
-* `judges.awaiting`: around the judges that an async call awaits;
-* `judges.pool`, `unfinished` and `export.sender`: the worker loops;
-* `export.encoder`, `export.attribute_field` and `export.spooled`: spans of any make;
-* `integrations.transformers` and `integrations.instrumentor`: what a trainer hands over, and the
-  modules in which functions are traced;
-* `export.destination`, `recorder` and `process`: exporters of the user's.
+`quiet` stands around what we do for a call, `untrusted` around each piece of the host's code that
+we ask about a value. Where a function of its own would be felt, at each call and each value, an
+``except BaseException`` stands with `report` or `hand_on` in it: in `call`, `current` and `values`.
+Elsewhere broad excepts stand only where the error is an answer: in the user's judges, redaction
+and wrappers, in the worker loops and around exporters of the user's.
 """
 
+import functools
+import inspect
 import logging
+import os
+import signal
+from collections.abc import Callable
+from opcode import opmap
+from pathlib import Path
+from types import CodeType, FrameType, TracebackType
+from typing import Final, ParamSpec
 
 from otel_ml.tally import Tally
+
+P = ParamSpec("P")
 
 _logger = logging.getLogger("otel_ml")
 _tally = Tally()
 _told: dict[str, object] = {}
+
+_OWN_FOLDER: Final = f"{Path(__file__).parent}{os.sep}"
+_RAISE: Final = bytes([opmap["RAISE_VARARGS"]])
+# The module of what PyO3 makes of a panic, which is no `Exception`.
+_RUST_PANIC: Final = "pyo3_runtime"
 
 
 class InvalidMetricError(ValueError):
@@ -44,7 +47,19 @@ def report(where: str, error: BaseException) -> None:
         where: A fixed name of the place, never built from data.
         error: What happened; its type is logged, its message only at debug level, because it
             may hold inputs of a model.
+
+    Raises:
+        BaseException: The error itself, when it is the host's.
     """
+    if is_of_host(error):
+        try:
+            raise error
+        finally:
+            del error  # this frame is in its traceback: it would hold the host's until the next gc
+    _count(where, error)
+
+
+def _count(where: str, error: BaseException) -> None:
     _tally.add(where)
     mark = object()
     if _told.setdefault(where, mark) is mark:
@@ -54,6 +69,146 @@ def report(where: str, error: BaseException) -> None:
             type(error).__name__,
         )
         _logger.debug("First trouble in %s", where, exc_info=error)
+
+
+class quiet:  # noqa: N801 - read as a word: `with quiet("flush"):`, `@quiet("run.tag")`
+    """Telemetry never raises: what goes wrong within is reported, what is the host's goes on.
+
+    A context manager, and a decorator of functions that return nothing.
+
+    Args:
+        where: As for `report`.
+    """
+
+    __slots__ = ("_where",)
+
+    def __init__(self, where: str) -> None:
+        self._where = where
+
+    def __enter__(self) -> None:
+        """Begin."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        stack: TracebackType | None,
+    ) -> bool:
+        """Count what was raised, unless it is the host's."""
+        if error is None or is_of_host(error):
+            return False
+        _count(self._where, error)
+        return True
+
+    def __call__(self, function: Callable[P, None]) -> Callable[P, None]:
+        """Wrap a function."""
+        where = self._where
+
+        @functools.wraps(function)
+        def wrapper(*args: P.args, **kwargs: P.kwargs) -> None:
+            try:
+                function(*args, **kwargs)
+            except BaseException as error:  # noqa: BLE001 - this is the place
+                report(where, error)
+
+        return wrapper
+
+
+class _Untrusted:
+    """Around code of a value of the host's, whose errors say that it has no answer."""
+
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        """Begin."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        stack: TracebackType | None,
+    ) -> bool:
+        """Swallow what was raised, unless it is the host's."""
+        return error is not None and not is_of_host(error)
+
+
+untrusted: Final = _Untrusted()
+
+
+def hand_on(error: BaseException) -> None:
+    """Raise an error again that is the host's, see `is_of_host`."""
+    if is_of_host(error):
+        try:
+            raise error
+        finally:
+            del error  # as above
+
+
+def is_of_host(error: BaseException) -> bool:
+    """Tell whether an error that was raised while our code ran was meant for the host.
+
+    That is what a handler of a signal raised, such as a time limit: Python calls it between any
+    two steps of the main thread. And it is what ends a thread from outside, no `Exception`: a
+    KeyboardInterrupt, a time limit of gevent's. What code of a value raised itself is the
+    value's, whatever it is: a ``raise`` statement, an exit, a panic of a library in Rust.
+    """
+    if is_of_signal(error):
+        return True
+    at = _origin(error)
+    if at is None or isinstance(error, Exception) or type(error).__module__ == _RUST_PANIC:
+        return False
+    if at.tb_frame.f_code.co_filename.startswith(_OWN_FOLDER):  # where nothing raises such
+        return True
+    return not (_is_stated(at) or isinstance(error, SystemExit))
+
+
+def is_of_signal(error: BaseException) -> bool:
+    """Tell whether a handler of a signal raised an error; that of Control-C has no frame."""
+    above = error.__traceback__
+    while above is not None:
+        at = above.tb_next
+        if at is not None and _is_handler(at.tb_frame, above.tb_frame):
+            return True
+        above = at
+    if not isinstance(error, KeyboardInterrupt):
+        return False
+    at = _origin(error)
+    return at is not None and not _is_stated(at)
+
+
+def _origin(error: BaseException) -> TracebackType | None:
+    """Find where an error came up first."""
+    at = error.__traceback__
+    while at is not None and at.tb_next is not None:
+        at = at.tb_next
+    return at
+
+
+def _is_stated(at: TracebackType) -> bool:
+    """Tell whether a ``raise`` statement raised an error."""
+    return at.tb_frame.f_code.co_code[at.tb_lasti : at.tb_lasti + 1] == _RAISE
+
+
+def _is_handler(frame: FrameType, below: FrameType) -> bool:
+    """Tell whether a frame is that of a signal's handler, which is given the one it stopped."""
+    code = frame.f_code
+    has_more = code.co_flags & inspect.CO_VARARGS
+    if not (has_more or code.co_argcount > 1) or code.co_filename.startswith(_OWN_FOLDER):
+        return False
+    values = frame.f_locals
+    given = [values.get(name) for name in code.co_varnames[: code.co_argcount]]
+    if has_more:
+        rest = values.get(code.co_varnames[code.co_argcount + code.co_kwonlyargcount])
+        given += rest if isinstance(rest, tuple) else ()
+    return any(item is below for item in given) or code in _handlers()
+
+
+def _handlers() -> set[CodeType | None]:
+    """Collect the code of the handlers that are set, for one that let go of its arguments."""
+    found = (signal.getsignal(number) for number in signal.valid_signals())
+    return {
+        getattr(inspect.unwrap(handler), "__code__", None) for handler in found if callable(handler)
+    }
 
 
 def trouble() -> dict[str, int]:

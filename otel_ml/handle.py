@@ -14,7 +14,7 @@ from otel_ml.arguments import (
     check_text,
 )
 from otel_ml.described import text_of
-from otel_ml.errors import InvalidMetricError, report
+from otel_ml.errors import InvalidMetricError, quiet
 from otel_ml.redaction import Redaction
 from otel_ml.tags import Details, Tags, Value, read_tags
 from otel_ml.values import clean
@@ -45,10 +45,8 @@ class Handle:
             ValueError: Something is given that is none of these; nothing is set.
         """
         said = check_tags((*tags, more))
-        try:
+        with quiet("run.tag"):
             self._add_tags(*said)
-        except Exception as error:  # noqa: BLE001 - telemetry never raises
-            report("run.tag", error)
 
     def debug(self, text: str) -> None:
         """Add a line of text to the run."""
@@ -82,10 +80,8 @@ class Handle:
             ValueError: The reference is no such text; nothing is logged.
         """
         name = check_text("ref", ref, _REF_CHARS)
-        try:
+        with quiet("run.log"):
             self._add_data(name, value)
-        except Exception as error:  # noqa: BLE001 - telemetry never raises
-            report("run.log", error)
 
     def log_metric(
         self,
@@ -176,26 +172,22 @@ class Handle:
         value = None if score is None else number(name, score, "score {} of {}")
         if value is not None and math.isnan(value):
             raise InvalidMetricError(f"Invalid score {score!r} of {name!r}: expected a number")
-        try:
+        with quiet("run.feedback"):
             said = feedback_attributes(
                 name, source, value, passed, label=label, explanation=explanation
             )
             self._send_feedback(said)
-        except Exception as error:  # noqa: BLE001 - telemetry never raises
-            report("run.feedback", error)
 
+    @quiet("run.log")
     def _log(self, severity: str, text: object) -> None:
-        try:
-            redaction = self._redaction
-            if redaction is None:
-                return
-            at_ns = time.time_ns()
-            line = clean(text_of(text))
-            if len(line) > _LINE_CHARS:
-                line = line[:_LINE_CHARS] + "…"
-            self._add_event(line_event(severity, redaction.text(line), at_ns))
-        except Exception as error:  # noqa: BLE001 - telemetry never raises
-            report("run.log", error)
+        redaction = self._redaction
+        if redaction is None:
+            return
+        at_ns = time.time_ns()
+        line = clean(text_of(text))
+        if len(line) > _LINE_CHARS:
+            line = line[:_LINE_CHARS] + "…"
+        self._add_event(line_event(severity, redaction.text(line), at_ns))
 
     def _add_data(self, ref: str, value: object) -> None:
         redaction = self._redaction
@@ -216,11 +208,9 @@ class Handle:
         if notes:
             self._note("artifacts", *notes)
 
+    @quiet("run.log_metrics")
     def _put_points(self, points: Sequence[Point]) -> None:
-        try:
-            self._add_points(points)
-        except Exception as error:  # noqa: BLE001 - telemetry never raises
-            report("run.log_metrics", error)
+        self._add_points(points)
 
     def _add_tags(self, tags: dict[str, Value], details: Details) -> None:
         raise NotImplementedError
@@ -254,10 +244,12 @@ def check_tags(given: Iterable[Tags]) -> tuple[dict[str, Value], Details]:
     Raises:
         ValueError: Something is given that is no tag.
     """
-    try:
-        return read_tags(given)
-    except InvalidArgumentError:
-        raise
-    except Exception as error:  # noqa: BLE001 - telemetry never raises
-        report("run.tag", error)
-        return {}, {}
+    wrong: InvalidArgumentError | None = None
+    with quiet("run.tag"):
+        try:
+            return read_tags(given)
+        except InvalidArgumentError as error:
+            wrong = error
+    if wrong is not None:
+        raise wrong
+    return {}, {}

@@ -54,6 +54,9 @@ def _wrap_async(function: Callable[..., Any], recorded: Callable[..., Any]) -> C
         DESK.set(desk)
         try:
             output = await recorded(*args, **kwargs)
+        except BaseException:
+            desk.lose()
+            raise
         finally:
             DESK.set(before)
         if desk.left is not None:
@@ -74,6 +77,9 @@ def _wrap_stream(function: Callable[..., Any], recorded: Callable[..., Any]) -> 
                 chunk = await resume(value)
             except StopAsyncIteration:
                 break
+            except BaseException:
+                desk.lose()
+                raise
             finally:
                 DESK.set(before)
             try:

@@ -9,7 +9,7 @@ import orjson
 from otel_ml import attributes as names
 from otel_ml.about import Elsewhere
 from otel_ml.arguments import check_mapping, check_text
-from otel_ml.errors import report
+from otel_ml.errors import quiet
 from otel_ml.metrics import Metric, Metrics
 from otel_ml.recorder import Recorder
 from otel_ml.values import clean, encode
@@ -50,13 +50,11 @@ class Model(Elsewhere):
         with self._recorder.lock:
             return self._metrics.values()
 
+    @quiet("model")
     def tell(self) -> None:
         """Say that the version exists, unless that is known."""
-        try:
-            if self._is_open and self._is_due():
-                super()._send("update", {names.MODEL_DEFINITION: self._definition})
-        except Exception as error:  # noqa: BLE001 - telemetry never raises
-            report("model", error)
+        if self._is_open and self._is_due():
+            super()._send("update", {names.MODEL_DEFINITION: self._definition})
 
     def _add_points(self, points: Sequence[Point]) -> None:
         if self._is_open:

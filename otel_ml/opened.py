@@ -12,7 +12,7 @@ from opentelemetry.context import Context
 from otel_ml import attributes as names
 from otel_ml.attachment import attach, detach
 from otel_ml.current import Run
-from otel_ml.errors import report
+from otel_ml.errors import quiet
 from otel_ml.recorder import Recorder
 from otel_ml.span import is_sampled
 from otel_ml.tags import Details, Value
@@ -37,19 +37,23 @@ class OpenedRun(Run):
         super().__init__(recorder, span, start_ns, constants)
         self._attached: Token[Context] | None = None
 
+    @quiet("run")
     def tell_open(self, tags: dict[str, Value], details: Details) -> None:
         """Say at once that the run is open, and its tags: it may last."""
-        try:
-            if self._recorder is not None:
-                if tags:
-                    self._add_tags(tags, details)
-                self._recorder.open_runs.announce(self)
-        except Exception as error:  # noqa: BLE001 - telemetry never raises
-            report("run", error)
+        if self._recorder is not None:
+            if tags:
+                self._add_tags(tags, details)
+            self._recorder.open_runs.announce(self)
 
     def __enter__(self) -> "OpenedRun":
         """Make this the current run and its span the current span."""
-        self._attached = attach(self.context_in(context_api.get_current()))
+        before = context_api.get_current()
+        try:
+            self._attached = attach(self.context_in(before))
+        except BaseException as error:  # a handler of a signal raised; no `__exit__` follows
+            attach(before)
+            self.end(error)
+            raise
         return self
 
     def __exit__(
@@ -64,12 +68,10 @@ class OpenedRun(Run):
             detach(token)
         self.end(error)
 
+    @quiet("run.end")  # the interpreter may be half gone
     def __del__(self) -> None:
         """End a run that nobody holds any more."""
-        try:
-            self.end()
-        except Exception as error:  # noqa: BLE001 - the interpreter may be half gone
-            report("run.end", error)
+        self.end()
 
 
 def open_run(recorder: Recorder, name: str, kind: str, facts: Mapping[str, Value]) -> OpenedRun:

@@ -15,7 +15,7 @@ from opentelemetry.context import Context
 
 from otel_ml import attributes as names
 from otel_ml.cost import Cost
-from otel_ml.errors import report, trouble
+from otel_ml.errors import is_of_host, quiet, trouble
 from otel_ml.process import PROCESS, deliver_at_end, renew_in_child
 from otel_ml.redaction import Redaction
 from otel_ml.span import RunSpan, write
@@ -220,11 +220,9 @@ class Recorder:
         delivery = self._chosen.flush(max(deadline - time.monotonic(), 0.1))
         return replace(delivery, pending=delivery.pending + waiting) if waiting else delivery
 
+    @quiet("flush")
     def _send_waiting(self) -> None:
-        try:
-            self.open_runs.send_waiting()
-        except Exception as error:  # noqa: BLE001 - telemetry never raises
-            report("flush", error)
+        self.open_runs.send_waiting()
 
     def close(self, timeout_s: float = _CLOSE_S, judges_s: float = _JUDGES_S) -> None:
         """Let every held run go, deliver, and stop. Never raises.
@@ -243,12 +241,11 @@ class Recorder:
             self._closed.wait(timeout_s)
             return
         try:
-            if self._judges is not None:
-                self._judges.close(judges_s)
-            self.open_runs.close()
-            self._chosen.close(timeout_s)
-        except Exception as error:  # noqa: BLE001 - any exporter of the user's
-            report("close", error)
+            with quiet("close"):
+                if self._judges is not None:
+                    self._judges.close(judges_s)
+                self.open_runs.close()
+                self._chosen.close(timeout_s)
         finally:
             self._closed.set()
 
@@ -278,8 +275,9 @@ class Recorder:
                 self._opening = True
                 try:
                     self._chosen = self._choose()
-                except Exception:
-                    self.enabled = False  # what cannot be set up is not tried at each call
+                except Exception as error:
+                    # What cannot be set up is not tried at each call; what was interrupted is.
+                    self.enabled = is_of_host(error)
                     raise
                 finally:
                     self._opening = False

@@ -11,7 +11,7 @@ from typing import Any, Final
 import orjson
 
 from otel_ml.arguments import check_callable, check_text, invalid
-from otel_ml.errors import report
+from otel_ml.errors import hand_on, report
 from otel_ml.values import LIMIT_BYTES, Encoded, encode
 
 REDACTED: Final = "[redacted]"
@@ -110,8 +110,9 @@ class Redaction:
             return self._secret is not None and not self._is_harmless(value, [_CONTAINERS])
         except _Unsure:
             return self._mentions(text)
-        except Exception:  # noqa: BLE001 - keys of the host's: what cannot be read is looked into
-            return True
+        except BaseException as error:  # noqa: BLE001 - keys of the host's, see errors.py
+            hand_on(error)
+            return True  # what cannot be read is looked into
 
     def encode(
         self, value: object, limit_bytes: int = LIMIT_BYTES, *, is_too_long: bool = False
@@ -151,7 +152,7 @@ class Redaction:
             return text
         try:
             shown = self._redact(text)
-        except Exception as error:  # noqa: BLE001 - the user's own function
+        except BaseException as error:  # noqa: BLE001 - the user's own function
             report("redact", error)
             return REDACTED
         return shown if isinstance(shown, str) else REDACTED

@@ -2,6 +2,8 @@
 
 from typing import Any, Final
 
+from otel_ml.errors import hand_on
+
 _LEAF: Final = 16
 _LONG: Final = (str, bytes, bytearray)
 _CONTAINERS: Final = frozenset({list, tuple, set, frozenset, dict})
@@ -31,14 +33,16 @@ def _parts(container: Any) -> list[Any]:
         is_dict = type(container) is dict
         parts = [*container, *container.values()] if is_dict else [*container]
         return [] if _LEAVES.issuperset(map(type, parts)) else parts
-    except Exception:  # noqa: BLE001 - the border to the host's values, see errors.py
+    except BaseException as error:  # noqa: BLE001 - the border to the host's values, see errors.py
+        hand_on(error)
         return []  # another thread changes it
 
 
 def _size(value: Any) -> int:
     try:
         return _measure(value)
-    except Exception:  # noqa: BLE001 - the border to the host's values, see errors.py
+    except BaseException as error:  # noqa: BLE001 - as above
+        hand_on(error)
         return _LEAF
 
 

@@ -104,6 +104,7 @@ class RunSpan(ReadableSpan, trace.Span):
         "_status",
         "constants",
         "flags",
+        "is_queued",
         "span_id",
         "trace_id",
         "trace_state",
@@ -141,6 +142,7 @@ class RunSpan(ReadableSpan, trace.Span):
         self._status = UNSET
         self._cut = 0
         self.weight = BARE_BYTES
+        self.is_queued = False  # set by the queue that holds it
 
     # As a readable span.
 
@@ -368,7 +370,12 @@ class RunSpan(ReadableSpan, trace.Span):
                 self._shorten(limit)
         self._end_time = time_ns() if end_time is None else end_time
         if home.take is not None:
-            home.take(self)
+            try:
+                home.take(self)
+            except BaseException:
+                if not self.is_queued:  # a handler of a signal raised before it was
+                    home.take(self)
+                raise
         elif home.processor is not None:
             on_ending = getattr(home.processor, "_on_ending", None)  # since SDK 1.40
             if on_ending is not None:

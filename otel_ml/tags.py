@@ -9,6 +9,7 @@ from typing import Any, Final
 from otel_ml import attributes as names
 from otel_ml.arguments import check_optional_text, check_text, invalid
 from otel_ml.described import type_name
+from otel_ml.errors import untrusted
 from otel_ml.values import TRUNCATED, clean, encode
 
 Value = str | bool | int | float
@@ -94,7 +95,7 @@ def tags_of(given: Mapping[str, object]) -> dict[str, Value]:
 
 def primitive(value: object) -> Value:
     """Coerce a tag's value to what OTLP keeps primitive: anything else becomes text."""
-    try:
+    with untrusted:
         if isinstance(value, str):
             return clean(value)
         if isinstance(value, bool | float):
@@ -106,8 +107,7 @@ def primitive(value: object) -> Value:
         if isinstance(value, numbers.Real):
             return float(value)
         return clean(str(value))
-    except Exception:  # noqa: BLE001 - the border to the host's values
-        return type_name(value)
+    return type_name(value)
 
 
 def tag_attributes(tags: Mapping[str, Value], details: Details | None = None) -> dict[str, Value]:

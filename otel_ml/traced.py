@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from otel_ml import attributes as names
 from otel_ml.capture import make_binder
 from otel_ml.capture_mode import capture_mode
-from otel_ml.errors import report
+from otel_ml.errors import report, untrusted
 from otel_ml.recorder import TELL_EVERY_NS, Recorder
 from otel_ml.settings import Settings
 from otel_ml.tags import Value, tags_of
@@ -118,7 +118,7 @@ class Traced:
         if version is None:
             try:
                 version = self._version(output)
-            except Exception as error:  # noqa: BLE001 - it costs the run neither output nor scores
+            except BaseException as error:  # noqa: BLE001 - it costs the run neither output nor scores
                 report("version", error)
                 return self.start_attributes
         if now_ns >= version.due_ns or version.identity is not recorder.identity:
@@ -191,8 +191,7 @@ def _model_name(function: Callable[..., Any]) -> str:
     """Name a model by its qualified name, without the functions that it was written in."""
     while isinstance(function, functools.partial):
         function = function.func
-    try:
+    name = None
+    with untrusted:
         name = function.__qualname__
-    except Exception:  # noqa: BLE001 - an object of the host's, see errors.py
-        name = None
     return (name if isinstance(name, str) else type(function).__qualname__).replace("<locals>.", "")

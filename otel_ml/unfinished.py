@@ -14,7 +14,7 @@ from queue import Empty, SimpleQueue
 from typing import Final, Protocol
 
 from otel_ml.attachment import start_apart
-from otel_ml.errors import report
+from otel_ml.errors import is_of_host, report
 
 ANNOUNCE_AFTER_S: Final = 2.0
 HEARTBEAT_S: Final = 60.0
@@ -125,8 +125,11 @@ class OpenRuns:
             thread = threading.Thread(target=self._watch, name="otel-ml-open-runs", daemon=True)
             try:
                 start_apart(thread)
-            except RuntimeError:  # the interpreter ends
-                return
+            except BaseException as error:
+                self._asleep = True  # the next run tries again
+                if isinstance(error, RuntimeError) and not is_of_host(error):
+                    return  # the interpreter ends
+                raise
             self._thread = thread
         self._tokens.put(None)
 

@@ -13,6 +13,7 @@ import orjson
 
 from otel_ml.copied import ALONE, copy, may_fit
 from otel_ml.described import HEAD, describe, text_of, type_name
+from otel_ml.errors import hand_on, untrusted
 
 LIMIT_BYTES: Final = 64 * 1024
 PREVIEW_BYTES: Final = 1024
@@ -126,17 +127,19 @@ def _dump(value: object) -> bytes | None:
     """
     try:
         return orjson.dumps(value, option=ALONE)
-    except Exception:  # noqa: BLE001 - the border to the host's values, see errors.py
+    except BaseException as error:  # noqa: BLE001 - the border to the host's values, see errors.py
+        hand_on(error)
         return _dump_copy(value)
 
 
 def _dump_copy(value: object) -> bytes | None:
-    try:
-        return orjson.dumps(copy(value, _COPIED), option=orjson.OPT_NON_STR_KEYS)
-    except OverflowError:
-        return _TOO_LONG
-    except Exception:  # noqa: BLE001 - the border to the host's values, see errors.py
-        return None
+    with untrusted:
+        try:
+            return orjson.dumps(copy(value, _COPIED), option=orjson.OPT_NON_STR_KEYS)
+        except OverflowError as error:
+            hand_on(error)
+            return _TOO_LONG
+    return None
 
 
 def preview(value: object, text: str) -> str | None:
@@ -160,7 +163,8 @@ def _dump_alone(value: object) -> bytes:
 def _sketched(value: object, dump: Callable[[object], bytes | None]) -> bytes | None:
     try:
         return dump(_sketch(value, PREVIEW_BYTES - _SKETCH_MARGIN))
-    except Exception:  # noqa: BLE001 - the border to the host's values, see errors.py
+    except BaseException as error:  # noqa: BLE001 - the border to the host's values, see errors.py
+        hand_on(error)
         return None
 
 
@@ -188,7 +192,8 @@ def _cut(value: object, limit_bytes: int) -> Encoded:
     cutter = _Cutter()
     try:
         raw = cutter.cut(value, limit_bytes, 0)
-    except Exception:  # noqa: BLE001 - the border to the host's values, see errors.py
+    except BaseException as error:  # noqa: BLE001 - the border to the host's values, see errors.py
+        hand_on(error)
         return _encode_bounded(value, limit_bytes)  # another thread changes it
     return Encoded(raw.decode(), frozenset(cutter.notes))
 
@@ -309,7 +314,8 @@ class _Walker:
         """Return a JSON-able stand-in for `value`; what does not fit is left out and noted."""
         try:
             return self._walk(value, depth)
-        except Exception as error:  # noqa: BLE001 - the border to the host's values
+        except BaseException as error:  # noqa: BLE001 - as above
+            hand_on(error)
             self.notes.add(UNSERIALISABLE)
             return {"type": type_name(value), "unserialisable": type(error).__name__}
 

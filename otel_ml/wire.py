@@ -12,7 +12,7 @@ import orjson
 
 from otel_ml import attributes as names
 from otel_ml.arguments import check_text, show
-from otel_ml.errors import InvalidMetricError
+from otel_ml.errors import InvalidMetricError, hand_on, untrusted
 from otel_ml.redaction import Redaction
 from otel_ml.tags import Value, finite
 from otel_ml.values import LIMIT_BYTES, clean, encode
@@ -332,22 +332,20 @@ def error_name(error: BaseException) -> str:
 
 def error_message(error: BaseException, redaction: Redaction) -> str:
     """Return the exception's text, cut, even when its ``__str__`` raises."""
-    try:
+    with untrusted:
         return redaction.text(clean(str(error)[:_MESSAGE_CHARS]))
-    except Exception:  # noqa: BLE001 - the host's own exception class
-        return ""
+    return ""
 
 
 def exception_attributes(error: BaseException, redaction: Redaction) -> dict[str, Value]:
     """Write an exception as the standard's `exception` event."""
-    try:
+    stack = ""
+    with untrusted:
         trace = error.__traceback__
         while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_OWN_FOLDER):
             trace = trace.tb_next  # the stack begins with the host's frame, not with ours
         lines = traceback.format_exception(type(error), error, trace)
         stack = "".join(lines)[-_STACKTRACE_CHARS:]
-    except Exception:  # noqa: BLE001 - the host's own exception class
-        stack = ""
     return {
         "exception.type": error_name(error),
         "exception.message": error_message(error, redaction),
@@ -385,8 +383,8 @@ def number(name: str, value: object, said: str = "value {} of metric {}") -> flo
                 found = found[0]  # a tensor with one element, in any number of dimensions
         if type(found) is not bool and issubclass(type(found), numbers.Real):
             return float(found)  # type: ignore[arg-type]  # just checked
-    except _NO_NUMBER:
-        pass
+    except _NO_NUMBER as error:
+        hand_on(error)
     told = said.format(show(value) + _shape(value), repr(name))
     raise InvalidMetricError(f"Invalid {told}: expected a number or a list of numbers")
 
@@ -397,7 +395,8 @@ def _series(value: object) -> list[object] | None:
         return None
     try:
         found = _listed(value)
-    except _NO_NUMBER:
+    except _NO_NUMBER as error:
+        hand_on(error)
         return None
     return found if type(found) is list and len(found) != 1 else None
 
@@ -423,5 +422,6 @@ def _shape(value: object) -> str:
     try:
         shape = getattr(value, "shape", None)
         return f" with shape {tuple(map(int, shape))}" if isinstance(shape, tuple) else ""
-    except _NO_NUMBER:
+    except _NO_NUMBER as error:
+        hand_on(error)
         return ""

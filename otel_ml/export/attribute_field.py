@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from otel_ml.errors import report
+from otel_ml.errors import hand_on, quiet
 from otel_ml.export.any_value import (
     STRING_HEADS,
     write_double,
@@ -72,7 +72,8 @@ class AttributeField:
                 else:
                     written = write_value(value)
                 parts += (heads[len(before) + len(written)], before, written)
-            except Exception:  # noqa: BLE001 - a new key, a lone surrogate, or a value of the host's
+            except BaseException as error:  # noqa: BLE001 - a new key, or a value of the host's
+                hand_on(error)
                 parts.append(self._write_slowly(key, value))
 
     def _write_short(self, key: str, text: str, before: bytes) -> bytes:
@@ -88,12 +89,12 @@ class AttributeField:
 
     def _write_slowly(self, key: str, value: object) -> bytes:
         """Write any field, empty when that is not possible, and learn its key."""
-        try:
+        field = b""
+        with quiet("encode"):
             before = write_key(key)
             field = self._write_field(before, write_value(value))
-        except Exception as error:  # noqa: BLE001 - values of the host's
-            report("encode", error)
-            return b""
+        if not field:
+            return field
         if type(key) is str and len(key) <= _MOST_KEY_CHARS:
             if len(self._keys) >= MOST_KEPT:
                 self._keys.clear()

@@ -57,6 +57,8 @@ class SpanQueue:
         if len(self._spans) >= self._max_spans or self._bytes >= self._max_bytes:
             return False
         self._bytes += size
+        if type(span) is RunSpan:
+            span.is_queued = True  # Python calls no handler of a signal from here to the next call
         self._spans.append(span)
         return True
 

@@ -9,7 +9,7 @@ from queue import Empty, SimpleQueue
 from typing import Final, Generic
 
 from otel_ml.attachment import start_apart
-from otel_ml.errors import report
+from otel_ml.errors import is_of_host, report
 from otel_ml.export.answer import Answer
 from otel_ml.export.contract import B, Destination, Pace, Source
 from otel_ml.export.delivery import Counters
@@ -161,9 +161,11 @@ class Sender(Generic[B]):
         thread = threading.Thread(target=self._run, name="otel-ml-sender", daemon=True)
         try:
             start_apart(thread)
-        except RuntimeError:  # as above
-            self.is_asleep = True
-            return
+        except BaseException as error:
+            self.is_asleep = True  # the next span tries again
+            if isinstance(error, RuntimeError) and not is_of_host(error):
+                return  # as above
+            raise
         self._thread = thread
 
     def _wait_for(self, target: int | None, deadline: float) -> bool:

@@ -8,7 +8,7 @@ from typing import Final
 
 from opentelemetry.sdk.trace import ReadableSpan
 
-from otel_ml.errors import report
+from otel_ml.errors import quiet
 from otel_ml.export.encoder import Encoded, Envelope, encode_request, encode_span
 from otel_ml.export.queue import SpanBatch, SpanQueue
 from otel_ml.export.run_message import encode_run
@@ -124,7 +124,7 @@ class SpooledSpans:
         self._is_new = True  # the SDK makes the child's resource after this
 
     def _append(self, span: ReadableSpan, *, held: bool) -> bool:
-        try:
+        with quiet("spool"):
             if self._is_new:
                 self._is_new = False
                 self._spool.surround(_pack(self._envelope()))
@@ -132,9 +132,7 @@ class SpooledSpans:
             key = context.trace_id.to_bytes(16, "big") + context.span_id.to_bytes(8, "big")
             payload = encode_run(span) if type(span) is RunSpan else encode_span(span)
             return self._spool.append(key, payload, held=held)
-        except Exception as error:  # noqa: BLE001 - spans of any make
-            report("spool", error)
-            return False
+        return False
 
     def _end(self, batch: SpooledBatch, *, given_up: bool) -> None:
         whole = batch.whole

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from otel_ml import attributes as names
-from otel_ml.errors import report
+from otel_ml.errors import quiet, untrusted
 from otel_ml.genai.foreign import read, read_items, read_name
 from otel_ml.genai.messages import find_input, find_output, find_system
 from otel_ml.genai.usage import find_usage
@@ -96,7 +96,7 @@ class Generative:
             hide: What of their content is to be hidden; None for all of it.
         """
         found: dict[str, Any] = {}
-        try:
+        with quiet("gen_ai"):
             request = _flat(inputs, self._rest)
             model = read_name(request, *_MODEL)
             if model is not None and names.GEN_AI_REQUEST_MODEL not in self.attributes:
@@ -106,8 +106,6 @@ class Generative:
                 for name, words in _read_request(request, _WORDS).items():
                     found[name] = tuple(map(hide.text, words))
                 found.update(_write(self._input_content(inputs, request), hide))
-        except Exception as error:  # noqa: BLE001 - the border to the host's values
-            report("gen_ai", error)
         return found
 
     def describe_output(
@@ -125,7 +123,7 @@ class Generative:
             hide: What of its content is to be hidden; None for all of it.
         """
         found: dict[str, Any] = {}
-        try:
+        with quiet("gen_ai"):
             first_chunk_ms = known.get(names.STREAM_FIRST_CHUNK_MS)
             if isinstance(first_chunk_ms, float):
                 found[names.GEN_AI_FIRST_CHUNK_S] = first_chunk_ms / 1e3
@@ -137,8 +135,6 @@ class Generative:
                 found[names.GEN_AI_REQUEST_MODEL] = model
             if hide is not None and self.keeps_content:
                 found.update(_write(self._output_content(told[-1][1]), hide))
-        except Exception as error:  # noqa: BLE001 - the border to the host's values
-            report("gen_ai", error)
         return found
 
     def name_span(self, found: Mapping[str, object]) -> str | None:
@@ -185,12 +181,11 @@ def _write(content: Mapping[str, object], hide: Redaction) -> dict[str, str]:
 
 def _rest_of(function: Callable[..., Any]) -> str | None:
     """Return what a function calls its ``**`` parameter."""
-    try:
+    with untrusted:
         parameters = inspect.signature(function).parameters.values()
-    except Exception:  # noqa: BLE001 - an object of the host's, see errors.py
-        return None
-    rest = [one.name for one in parameters if one.kind is inspect.Parameter.VAR_KEYWORD]
-    return rest[0] if rest else None
+        rest = [one.name for one in parameters if one.kind is inspect.Parameter.VAR_KEYWORD]
+        return rest[0] if rest else None
+    return None
 
 
 def _flat(inputs: Mapping[str, Any], rest: str | None) -> Mapping[str, Any]:

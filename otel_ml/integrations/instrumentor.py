@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from types import ModuleType
 from typing import Any, Final
 
-from otel_ml.errors import report
+from otel_ml.errors import quiet
 
 _VARIABLE: Final = "OTEL_ML_TRACE"
 
@@ -36,11 +36,9 @@ class Instrumentor:
         if kind._active:
             return
         kind._active = True
-        try:
+        with quiet("instrument"):
             for module, functions in _read(os.environ.get(_VARIABLE, "")).items():
                 self._trace_in(module, functions)
-        except Exception as error:  # noqa: BLE001 - telemetry never raises
-            report("instrument", error)
 
     def uninstrument(self, **kwargs: Any) -> None:
         """Put the functions back where they were; who has imported one by name keeps it."""
@@ -57,10 +55,8 @@ class Instrumentor:
             if not type(self)._active:
                 return
             for function in functions:
-                try:
+                with quiet("instrument"):  # the host's module is imported
                     self._trace(loaded, function)
-                except Exception as error:  # noqa: BLE001 - the host's module is imported
-                    report("instrument", error)
 
         register_post_import_hook(patch, module)
 

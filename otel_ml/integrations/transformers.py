@@ -8,7 +8,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 import otel_ml
 from otel_ml.client import Client
 from otel_ml.current import Run
-from otel_ml.errors import report
+from otel_ml.errors import quiet
 
 __all__ = ["Callback"]
 
@@ -69,14 +69,12 @@ class Callback(TrainerCallback):  # type: ignore[misc]  # its package is not the
         """Open a run, on one process of several."""
         if self._given is not None or not state.is_world_process_zero:
             return
-        try:
+        with quiet("transformers"):
             model = kwargs.get("model")
             open_run = otel_ml.run if self._client is None else self._client.run
             self._run = open_run(
                 self._name or type(model).__name__, params=_params(args), tags=_tags(args, model)
             )
-        except Exception as error:  # noqa: BLE001 - telemetry never raises
-            report("transformers", error)
 
     def on_log(
         self,
@@ -89,12 +87,10 @@ class Callback(TrainerCallback):  # type: ignore[misc]  # its package is not the
         """Log the numbers of one step; what is none is left out."""
         if self._run is None or not state.is_world_process_zero:
             return
-        try:
+        with quiet("transformers"):
             found = {name: _number(value) for name, value in (logs or {}).items()}
             points = {name: value for name, value in found.items() if value is not None}
             self._run.log_metrics(points, step=state.global_step)
-        except Exception as error:  # noqa: BLE001 - telemetry never raises
-            report("transformers", error)
 
     def on_train_end(
         self,

@@ -10,7 +10,7 @@ from contextvars import Context, copy_context
 from dataclasses import dataclass
 from typing import Any, Final
 
-from otel_ml.errors import report
+from otel_ml.errors import is_of_signal, report
 from otel_ml.judges.answer import JudgeError, TimedOut
 from otel_ml.judges.judge import Evaluation, Judge
 from otel_ml.judges.judged import Judged
@@ -35,6 +35,8 @@ async def judge_on_loop(judged: Judged, pool: JudgePool) -> None:
     tasks = [asyncio.ensure_future(_judge(judge, judged, pool)) for judge in judged.judges]
     try:
         await asyncio.wait(tasks)
+        for task in tasks:
+            task.result()  # raises what is the host's, and nothing else
     finally:
         for task in tasks:
             task.cancel()
@@ -73,7 +75,9 @@ async def _drive(judge: Judge, judged: Judged, pool: JudgePool) -> Evaluation:
             go_on, said = steps.send, await said if inspect.isawaitable(said) else said
         except KeyboardInterrupt:  # the host's: it ends the loop
             raise
-        except BaseException as problem:  # noqa: BLE001 - also exits and cancelled tasks of theirs
+        except BaseException as problem:
+            if is_of_signal(problem):
+                raise
             go_on, said = steps.throw, thrown(problem)
 
 

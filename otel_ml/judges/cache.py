@@ -7,6 +7,7 @@ from typing import Final
 
 import orjson
 
+from otel_ml.errors import untrusted
 from otel_ml.judges.answer import Evaluation
 from otel_ml.values import LIMIT_BYTES
 
@@ -49,10 +50,8 @@ def cache_key(version: str, inputs: Mapping[str, object], outputs: object) -> by
     import hashlib  # loads OpenSSL, which is no part of start-up
 
     seen = {"inputs": dict(inputs), "outputs": outputs}
-    try:
+    with untrusted:
         text = orjson.dumps(seen, option=orjson.OPT_SORT_KEYS)
-        if len(text) > LIMIT_BYTES or orjson.loads(text) != seen:
-            return None
-    except Exception:  # noqa: BLE001 - the border to the host's values, see errors.py
-        return None
-    return hashlib.sha256(version.encode() + b"\0" + text).digest()
+        if len(text) <= LIMIT_BYTES and orjson.loads(text) == seen:
+            return hashlib.sha256(version.encode() + b"\0" + text).digest()
+    return None

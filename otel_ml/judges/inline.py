@@ -5,19 +5,16 @@ for the host: a KeyboardInterrupt, and what a handler of a signal raises meanwhi
 """
 
 import inspect
-import signal
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
-from types import TracebackType
 from typing import Any, Final
 
-from otel_ml.judges.judged import Judged
+from otel_ml.errors import is_of_signal
+from otel_ml.judges.judged import INTERRUPTED, Judged
 from otel_ml.judges.pool import JudgePool
 from otel_ml.judges.steps import drive, is_async
-
-_INTERRUPTED: Final = "lost: the call was interrupted"
 
 
 @dataclass(slots=True)
@@ -26,6 +23,11 @@ class Desk:
 
     function: Callable[..., Any]
     left: tuple[Judged, JudgePool] | None = None
+
+    def lose(self) -> None:
+        """Let the run of a call go that was interrupted after its judgement was left here."""
+        if self.left is not None:
+            self.left[0].lose(INTERRUPTED)
 
 
 DESK: Final[ContextVar[Desk | None]] = ContextVar("otel_ml-judge-desk", default=None)
@@ -64,19 +66,9 @@ def _judge_here(judged: Judged, pool: JudgePool) -> None:
             evaluation = drive(steps, pool.wait, judge.timeout_s, _is_of_host)
             judged.settle(judge, evaluation)
     finally:
-        judged.lose(_INTERRUPTED)
+        judged.lose(INTERRUPTED)
 
 
 def _is_of_host(problem: BaseException) -> bool:
     """Tell whether a rubric on the host's thread was interrupted by the host."""
-    if isinstance(problem, KeyboardInterrupt):
-        return True
-    handlers = {
-        getattr(inspect.unwrap(handler), "__code__", None)
-        for number in signal.valid_signals()
-        if callable(handler := signal.getsignal(number))
-    }
-    at: TracebackType | None = problem.__traceback__
-    while at is not None and at.tb_frame.f_code not in handlers:
-        at = at.tb_next
-    return at is not None
+    return isinstance(problem, KeyboardInterrupt) or is_of_signal(problem)

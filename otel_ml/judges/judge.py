@@ -15,6 +15,7 @@ from otel_ml.arguments import (
     check_seconds,
     check_text,
 )
+from otel_ml.errors import is_of_signal
 from otel_ml.judges.answer import (
     Evaluation,
     Score,
@@ -147,7 +148,9 @@ class Judge:
             if self.passing_criteria is not None:
                 answer = yield partial(self.passing_criteria, score.value)
                 passed = read_pass(answer, self.name)
-        except BaseException as problem:  # noqa: BLE001 - also exits and cancelled tasks of theirs
+        except BaseException as problem:
+            if is_of_signal(problem):
+                raise
             error, passed = tell(problem), None
             if isinstance(problem, TimedOut):
                 score = None

@@ -9,9 +9,15 @@ from otel_ml.judges.judge import Evaluation, Judge
 from otel_ml.judges.steps import Wait, drive
 
 NOT_RUN: Final = "lost: the judge was not run"
+INTERRUPTED: Final = "lost: the call was interrupted"
 
 Release = Callable[[Sequence[Evaluation]], None]
 Late = Callable[[Evaluation], None]
+
+
+def lost(judges: Sequence[Judge], why: str) -> list[Evaluation]:
+    """Say of judges why there is no score of theirs."""
+    return [Evaluation(judge.name, judge.version, error=why) for judge in judges]
 
 
 @dataclass(slots=True, eq=False)
@@ -45,10 +51,11 @@ class Judged:
         with self._lock:
             if judge not in self._open:
                 return
-            self._open.remove(judge)
-            is_late, is_last = self.is_released, not self._open
+            is_late = self.is_released
             if not is_late:
                 self._done[judge] = evaluation
+            self._open.remove(judge)
+            is_last = not self._open
         if is_late:
             self.late(evaluation)
         elif is_last:
@@ -56,17 +63,26 @@ class Judged:
 
     def lose(self, why: str = NOT_RUN) -> None:
         """Say of each judge that has not spoken that it is lost, and let the run go."""
-        for judge in self.judges:
-            self.settle(judge, Evaluation(judge.name, judge.version, error=why))
+        for judge, evaluation in zip(self.judges, lost(self.judges, why), strict=True):
+            self.settle(judge, evaluation)
+        self.let_go()
 
     def let_go(self) -> None:
         """Hand the run over with what is known. A second call does nothing."""
-        with self._lock:
-            if self.is_released:
-                return
-            self.is_released = True
-            done = [self._done[judge] for judge in self.judges if judge in self._done]
-        self.release(tuple(done))
+        is_ours = False
+        try:
+            with self._lock:
+                if self.is_released:
+                    return
+                is_ours = self.is_released = True
+            self.release(self._evaluations())
+        except BaseException:
+            if is_ours:  # a handler of a signal raised: what it broke off is done
+                self.release(self._evaluations())
+            raise
+
+    def _evaluations(self) -> tuple[Evaluation, ...]:
+        return tuple(self._done[judge] for judge in self.judges if judge in self._done)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,5 +100,4 @@ class Part:
 
     def give_up(self, error: str) -> None:
         """Say why there will be no score; what the judge says later is thrown away."""
-        evaluation = Evaluation(self.judge.name, self.judge.version, error=error)
-        self.judged.settle(self.judge, evaluation)
+        self.judged.settle(self.judge, *lost([self.judge], error))

@@ -92,19 +92,31 @@ class JudgePool:
         refused: Sequence[Job] = jobs
         why, hold = NOT_RUN, False
         self._ensure_threads()
-        # A finalizer may submit while its thread holds a lock that who holds this one waits for.
-        if any(self._lock.acquire(timeout=_LOCKED_S) for _ in range(_LOCKED)):
-            try:
+        was_owned, is_locked = self._is_owned(), False
+        try:
+            # A finalizer may submit while its thread holds a lock that who holds this one waits
+            # for.
+            for _ in range(_LOCKED):
+                is_locked = self._lock.acquire(timeout=_LOCKED_S)
+                if is_locked:
+                    break
+            if is_locked:
                 refused, why = self._enqueue(jobs)
                 hold = len(refused) < len(jobs) and len(self._held) < _HELD
                 if hold:
                     self._held[id(judged)] = judged
                     self._look_by(judged.deadline)
-            finally:
+        finally:
+            # A handler of a signal may raise where the lock is ours and we are not told.
+            if is_locked or (not was_owned and self._is_owned()):
                 self._lock.release()
         self._lose(refused, why)
         if not hold:
             judged.let_go()
+
+    def _is_owned(self) -> bool:
+        is_owned: Callable[[], bool] = self._lock._is_owned  # type: ignore[attr-defined]
+        return is_owned()
 
     def run_soon(self, job: Job) -> None:
         """Queue a job that somebody waits for before all others, or give it up at once."""

@@ -7,6 +7,7 @@ from typing import Any, Final
 import orjson
 
 from otel_ml.arguments import invalid
+from otel_ml.errors import untrusted
 from otel_ml.types.data import Data, Form
 from otel_ml.types.wrappers import Bytes, DataFrame, Image, Native, Numpy, Series, Text
 from otel_ml.values import PREVIEW_BYTES, clean, encode
@@ -32,16 +33,15 @@ def describe(data: Data) -> Form:
     if not issubclass(type(data), Data):
         raise invalid("data", data, "a wrapper, as otel_ml.types.wrap makes one")
     form: Form = {"type": clean(data.type_name[:_NAME_CHARS])}
-    try:
+    with untrusted:
         facts = _describer(data)(data.data)
         if isinstance(data, Image):
             facts["lossless"] = data.lossless
         for key, fact in facts.items():
             if len(orjson.dumps({**form, key: fact})) <= PREVIEW_BYTES:
                 form[key] = fact
-    except Exception:  # noqa: BLE001 - the border to the host's values, see errors.py
-        return {"type": form["type"]}
-    return form
+        return form
+    return {"type": form["type"]}
 
 
 def _describer(data: Data) -> Callable[[Any], Form]:

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from PIL import Image
 
+from otel_ml.errors import untrusted
 from otel_ml.types.data import Decode, Form, Params, Writer
 from otel_ml.types.scalars import from_base64, to_base64
 
@@ -70,11 +71,10 @@ def open_image(raw: bytes) -> Image.Image:
 def _saved(image: Image.Image, form: str, **options: Any) -> bytes | None:
     """Return a file of the image; None when the format cannot hold it, as one of no pixels."""
     file = io.BytesIO()
-    try:
+    with untrusted:
         image.save(file, form, **options)
-    except Exception:  # noqa: BLE001 - the border to the host's values, see errors.py
-        return None
-    return file.getvalue()
+        return file.getvalue()
+    return None
 
 
 def _is_whole(image: Image.Image, raw: bytes) -> bool:

@@ -12,6 +12,7 @@ from typing import Any, Final
 import orjson
 
 from otel_ml.described import words_of
+from otel_ml.errors import hand_on, untrusted
 from otel_ml.types.data import Data, Encode, Form
 from otel_ml.types.recognition import bases, find_wrapper, is_from
 from otel_ml.types.registry import load
@@ -65,7 +66,8 @@ class Walker:
             return value
         try:
             return self._encode(value, kind)
-        except Exception:  # noqa: BLE001 - the border to the host's values, see errors.py
+        except BaseException as error:  # noqa: BLE001 - the border to the host's values, see errors.py
+            hand_on(error)
             return _in_words(value)
 
     def _encode(self, value: Any, kind: type) -> Any:
@@ -139,13 +141,12 @@ class Walker:
 
 
 def _in_words(value: Any) -> Any:
-    try:
+    with untrusted:
         text = words_of(value)
         if text is None:
             text = object.__repr__(value)
         return tagged("repr", clean(text[:_REPR_CHARS]))
-    except Exception:  # noqa: BLE001 - the border to the host's values, see errors.py
-        return tagged("repr", clean(object.__repr__(value)))
+    return tagged("repr", clean(object.__repr__(value)))
 
 
 Write = Callable[[Walker, Any], Any]

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from otel_ml.errors import untrusted
 from otel_ml.types.data import Data
 from otel_ml.types.recognition import bases, find_wrapper
 from otel_ml.types.wrappers import Bytes, Native, Text
@@ -18,10 +19,9 @@ def wrap(value: Any) -> Data:
     if issubclass(kind, Data):
         data: Data = value
         return data
-    try:
+    with untrusted:
         return _wrapper(kind)(value)
-    except Exception:  # noqa: BLE001 - the border to the host's values, see errors.py
-        return Native(value)
+    return Native(value)
 
 
 def _wrapper(kind: type) -> type[Data]:

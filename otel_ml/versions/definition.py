@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import orjson
 
-from otel_ml.errors import report
+from otel_ml.errors import quiet
 from otel_ml.redaction import Redaction
 from otel_ml.values import LIMIT_BYTES, encode
 from otel_ml.versions.canonical import canonical_value
@@ -123,11 +123,9 @@ def define(
 
 def declared_params(params: Params) -> dict[str, object]:
     """Return declared parameters, asked for where they are to be; none when that raises."""
-    try:
+    with quiet("params"):
         return dict(params if isinstance(params, Mapping) else params())
-    except Exception as error:  # noqa: BLE001 - the user's own code, see errors.py
-        report("params", error)
-        return {}
+    return {}
 
 
 def _name(target: object) -> str:

@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from types import FunctionType, MethodType
 from typing import Any, Final, NamedTuple
 
+from otel_ml.errors import untrusted
 from otel_ml.versions.canonical import canonical
 from otel_ml.versions.code import inner_codes, is_same_code
 
@@ -95,11 +96,10 @@ def _wrapped(target: Any) -> object:
     """Read what a wrapper wraps, and nothing that an object only makes up when it is asked."""
     if inspect.getattr_static(target, "__wrapped__", None) is None:
         return None
-    try:
+    with untrusted:
         wrapped: object = target.__wrapped__
-    except Exception:  # noqa: BLE001 - the border to the host's values, see errors.py
-        return None
-    return wrapped
+        return wrapped
+    return None
 
 
 def _text(function: FunctionType) -> str:

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import Final
 
+from otel_ml.errors import hand_on, untrusted
+
 DYNAMIC: Final = "dynamic"
 
 _ELEMENTS: Final = 16
@@ -34,10 +36,9 @@ def output_structure(value: object) -> str | None:
         The text, or None when a null or an empty list stands anywhere in the part that was
         looked at: such an output says nothing sure about its structure.
     """
-    try:
+    with untrusted:
         return _Reader().read(value, 0)
-    except Exception:  # noqa: BLE001 - the border to the host's values, see errors.py
-        return None
+    return None
 
 
 def structure_digest(text: str) -> str:
@@ -66,7 +67,8 @@ def shape(value: object) -> object:
         return kind
     try:
         return _shape(value, [_SHAPE_STEPS])
-    except Exception:  # noqa: BLE001 - the border to the host's values, see errors.py
+    except BaseException as error:  # noqa: BLE001 - the border to the host's values, see errors.py
+        hand_on(error)
         return None
 
 

@@ -16,7 +16,7 @@ from opentelemetry.context import Context
 
 from otel_ml import attributes as names
 from otel_ml.attachment import attach, detach
-from otel_ml.call import Call, begin
+from otel_ml.call import Call, new
 from otel_ml.current import Run
 from otel_ml.decorators import wrap
 from otel_ml.export.encoder import encode_spans
@@ -176,8 +176,8 @@ class _Pieces:
         return Run(self._recorder, span, time.time_ns(), self._traced.start_attributes, True)
 
     def _new_call(self) -> Call:
-        call = begin(self._traced, self._arguments, {})
-        assert call is not None
+        call: Call = new(Call)
+        assert call.open(self._traced, self._arguments, {})
         return call
 
     def _time_calls(self, step: Callable[[Call], object]) -> float:
