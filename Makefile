@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PROTO_VENV := .venv-proto
 # What tests/interop, tests/services, `make site` and `make release` run with beside $(VENV):
 # requirements/<name>.txt.
-INTEROP := sdk-1.25 sdk-1.36 sdk-1.44 peers threads services rotel site release
+INTEROP := sdk-1.25 sdk-1.36 sdk-1.44 peers threads greenlets services rotel site release
 # One environment for each library whose spans tests/recorded holds, and one for those of npm.
 RECORDERS := $(patsubst tests/recorded/requirements/%.txt,.cache/recorded/%/stamp, \
   $(wildcard tests/recorded/requirements/*.txt)) tests/recorded/recorders/node_modules/stamp

@@ -69,7 +69,8 @@ class _TimedSocket(socket.socket):
     """A socket whose calls share the time of the request under way.
 
     The timeout of a socket counts anew for each call, and so would wait for ever for a receiver
-    that sends a byte now and then.
+    that sends a byte now and then. Under gevent and eventlet the base class is theirs, which calls
+    these methods with options of its own.
     """
 
     def _limit(self) -> None:
@@ -77,21 +78,21 @@ class _TimedSocket(socket.socket):
         attempt.used = self
         self.settimeout(attempt.time_left())
 
-    def recv(self, *args: Any) -> bytes:
+    def recv(self, *args: Any, **options: Any) -> bytes:
         self._limit()
-        return super().recv(*args)
+        return super().recv(*args, **options)
 
-    def recv_into(self, *args: Any) -> int:
+    def recv_into(self, *args: Any, **options: Any) -> int:
         self._limit()
-        return super().recv_into(*args)
+        return super().recv_into(*args, **options)
 
-    def send(self, *args: Any) -> int:
+    def send(self, *args: Any, **options: Any) -> int:
         self._limit()
-        return super().send(*args)
+        return super().send(*args, **options)
 
-    def sendall(self, *args: Any) -> None:
+    def sendall(self, *args: Any, **options: Any) -> None:
         self._limit()
-        super().sendall(*args)
+        super().sendall(*args, **options)
 
 
 def connect(connection: "HTTPConnection") -> socket.socket:
@@ -127,9 +128,9 @@ def create_tls(ca_file: str | None) -> "SSLContext":
     import ssl
 
     class TimedTlsSocket(_TimedSocket, ssl.SSLSocket):
-        def do_handshake(self, block: bool = False) -> None:
+        def do_handshake(self, *args: Any, **options: Any) -> None:
             self._limit()
-            super().do_handshake(block)
+            super().do_handshake(*args, **options)
 
     tls = ssl.create_default_context(cafile=ca_file)
     tls.sslsocket_class = TimedTlsSocket

@@ -1,6 +1,7 @@
 """A real OTLP/HTTP server on loopback that keeps the requests which it was sent."""
 
 import gzip
+import ssl
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -11,6 +12,8 @@ from typing import Any
 from google.protobuf.json_format import MessageToDict
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+
+from tests.support.certificates import Certificate
 
 
 @dataclass(slots=True)
@@ -88,10 +91,15 @@ class Receiver:
 
 
 @contextmanager
-def open_receiver() -> Iterator[Receiver]:
-    """Serve until the block ends; answers every request with success."""
+def open_receiver(certificate: Certificate | None = None) -> Iterator[Receiver]:
+    """Serve until the block ends, with a certificate over TLS; answers all with success."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-    receiver = Receiver(f"http://127.0.0.1:{server.server_port}")
+    scheme = "http"
+    if certificate is not None:
+        scheme, tls = "https", ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(certificate.cert, certificate.key)
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
+    receiver = Receiver(f"{scheme}://127.0.0.1:{server.server_port}")
     server.receiver = receiver  # type: ignore[attr-defined]  # the handler finds it there
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
