@@ -13,7 +13,7 @@ from otel_ml.attachment import attach, detach
 from otel_ml.capture_mode import LEFT_OUT
 from otel_ml.current import UNSET, Run
 from otel_ml.described import is_stream
-from otel_ml.errors import report
+from otel_ml.errors import is_of_host, quiet, report
 from otel_ml.recorder import Recorder
 from otel_ml.redaction import NOTE as REDACTED
 from otel_ml.span import is_sampled
@@ -276,14 +276,21 @@ class Call(Run):
         if not self._is_judged():
             self.hand_over(end_ns)
             return
-        from otel_ml.judges.judged import INTERRUPTED, Judged  # who has no judges loads none of it
+        from otel_ml.judges.judged import (  # who has no judges loads none of it
+            INTERRUPTED,
+            NOT_RUN,
+            Judged,
+        )
 
         traced = self._traced
         judges = {judge.name: judge for judge in traced.judges}
 
         def definition(evaluation: "Evaluation") -> str | None:
-            if recorder.tell(("judge", evaluation.judge, evaluation.version), time_ns()) is None:
-                return judges[evaluation.judge].definition.to_json(recorder.redaction)
+            key = ("judge", evaluation.judge, evaluation.version)
+            if recorder.tell(key, time_ns()) is None:
+                with quiet("judge definition"):
+                    return judges[evaluation.judge].definition.to_json(recorder.redaction)
+                recorder.forget(key)  # the next run tells it
             return None
 
         def release(evaluations: "Sequence[Evaluation]") -> None:
@@ -308,7 +315,7 @@ class Call(Run):
             else:
                 recorder.judges.submit(judged)
         except BaseException as error:  # noqa: BLE001 - as above
-            judged.lose(INTERRUPTED)
+            judged.lose(INTERRUPTED if is_of_host(error) else NOT_RUN)
             report("judge", error)
 
 

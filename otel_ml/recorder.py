@@ -202,6 +202,10 @@ class Recorder:
         self._told[key] = now_ns
         return None
 
+    def forget(self, key: Hashable) -> None:
+        """Take back what `tell` noted: it could not be sent."""
+        self._told.pop(key, None)
+
     def stamp(self, attributes: dict[str, Any]) -> None:
         """Write the next sequence number of the project."""
         attributes[_SEQ] = self._sequence = next(self._numbers)

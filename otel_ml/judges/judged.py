@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from otel_ml.errors import quiet
 from otel_ml.judges.judge import Evaluation, Judge
 from otel_ml.judges.steps import Wait, drive
 
@@ -17,7 +18,13 @@ Late = Callable[[Evaluation], None]
 
 def lost(judges: Sequence[Judge], why: str) -> list[Evaluation]:
     """Say of judges why there is no score of theirs."""
-    return [Evaluation(judge.name, judge.version, error=why) for judge in judges]
+    return [Evaluation(judge.name, _version(judge), error=why) for judge in judges]
+
+
+def _version(judge: Judge) -> str:
+    with quiet("judge definition"):  # the source of a rubric that cannot be read now, maybe later
+        return judge.version
+    return ""
 
 
 @dataclass(slots=True, eq=False)

@@ -200,7 +200,11 @@ class JudgePool:
         mark = object()
         if self._starts or self._closing or self._starts.setdefault("by", mark) is not mark:
             return
-        _start(self._watch, "otel-ml-judge-watch")
+        try:
+            _start(self._watch, "otel-ml-judge-watch")
+        except BaseException:
+            self._starts.clear()  # there is no thread to be had now: the next call tries again
+            raise
         for _ in range(self._workers):
             if not self._start_worker():
                 with self._lock:

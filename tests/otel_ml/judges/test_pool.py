@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,8 @@ from otel_ml import Client, Judge
 from otel_ml.judges.judge import Evaluation
 from otel_ml.judges.judged import Judged
 from otel_ml.judges.pool import JudgePool
+from otel_ml.recorded import read_evaluations
+from otel_ml.versions.definition import Definition, define
 from tests.otel_ml.recording import (
     Recording,
     attributes,
@@ -20,6 +23,8 @@ from tests.otel_ml.recording import (
     span_id,
     stable,
 )
+from tests.otel_ml.scripts import run_script
+from tests.support.collector import wait_until
 
 WAIT_S = 10
 
@@ -399,3 +404,67 @@ def test_unknown_judge_is_refused(client: Client) -> None:
         ValueError, match=r"^Unknown judge 'x@1': expected a tag that add_judge returned$"
     ):
         client.assess("x@1")
+
+
+class Moody(Judge):
+    """A judge whose definition cannot be read at one access, once it is told at which."""
+
+    fails_at = 0
+
+    @property
+    def definition(self) -> Definition:
+        self.fails_at -= 1
+        if self.fails_at == 0:
+            raise OSError("The source cannot be read")
+        return define(self.scoring_rubric)
+
+
+@pytest.mark.parametrize("access", range(1, 6))
+@pytest.mark.parametrize("is_late", [False, True], ids=["in time", "late"])
+def test_definition_that_fails_once_costs_no_word(
+    recording: Recording, is_late: bool, access: int
+) -> None:
+    """A judged call has a score or an error though its judge's definition fails once."""
+    gate = Gate()
+    moody = Moody("moody", "", gate)
+    model = recording.client.assess(moody)(lambda: "answer")
+    moody.fails_at = access
+    assert model() == "answer"
+    if is_late:
+        wait_until(lambda: len(recording.exporter.get_finished_spans()) == 1)
+    gate.open.set()
+    [said] = read_evaluations(recording.spans())
+    assert (said.score, said.error) in {
+        (0.5, None),
+        (None, "lost: the judge was not run"),
+    }
+
+
+def test_threads_that_cannot_start_cost_no_word(tmp_path: Path) -> None:
+    """A judged call that gets no thread ends with an error, and the next one with a score."""
+    text = """
+        import threading
+        from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+        from otel_ml import Client, Judge
+        from otel_ml.testing import record
+
+        client = Client("shop", exporter=InMemorySpanExporter())
+        model = client.assess(Judge("any", "", lambda: 1.0))(lambda: "answer")
+        start, refused = threading.Thread.start, []
+
+        def refuse(thread):
+            refused.append(thread)
+            raise RuntimeError("can't start new thread")
+
+        with record(client) as records:
+            threading.Thread.start = refuse
+            assert model() == "answer"
+            threading.Thread.start = start
+            assert model() == "answer"
+            errors = [found.error for found in records.evaluations]
+            scores = [found.score for found in records.evaluations]
+        assert refused
+        assert errors == ["lost: the judge was not run", None], errors
+        assert scores == [None, 1.0], scores
+    """
+    run_script(tmp_path, text)
