@@ -11,6 +11,8 @@ RECORDERS := $(patsubst tests/recorded/requirements/%.txt,.cache/recorded/%/stam
   $(wildcard tests/recorded/requirements/*.txt)) tests/recorded/recorders/node_modules/stamp
 PROMTOOL := .cache/prometheus/usr/bin/promtool
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# What uv trusts are the certificates of the machine, as with pip.
+export UV_SYSTEM_CERTS := 1
 
 .DEFAULT_GOAL := help
 .PHONY: site release changelog help demo test test-all test-nightly test-integrations sheet check check-proto check-deploy bench soak recorded docs proto released-proto requirements format clean
