@@ -26,9 +26,9 @@ class Store:
     writer: Writer
     reader: Reader
 
-    def take(self, project: str, *spans: Span) -> Records:
-        """Map spans and store their records as one group."""
-        records = map_spans(spans, Filing(project, NOW_NS))
+    def take(self, project: str, *spans: Span, now_ns: int = NOW_NS) -> Records:
+        """Map spans at a time and store their records as one group."""
+        records = map_spans(spans, Filing(project, now_ns))
         self.writer.write(records)
         return records
 

@@ -7,6 +7,7 @@ import base64
 import hashlib
 import json
 import tempfile
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -115,6 +116,10 @@ def fill(service: Service) -> dict[str, str]:
     about_key: dict[str, Value] = {"otel_ml.target.trace_key": KEY, "otel_ml.tag.refund": True}
     told = make_record("update", first, about_key, span_id=span_id(4))
     service.store.take(PROJECT, first, second, third, update, told)
+    # Of the last 24 hours, which some answers are about.
+    now_ns = time.time_ns()
+    latest = make_call("route", trace_id=trace_id(4), span_id=span_id(6), start_ns=now_ns)
+    service.store.take("orders", latest, now_ns=now_ns)
     service.app.state.listening.pace = Pace(lifetime_s=0)
     view = {"page": "runs", "parameters": {"where": "latency_ms > 200"}}
     answered = send(service, "PUT", f"/api/v1/projects/{PROJECT}/views/slow", view)
