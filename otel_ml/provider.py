@@ -232,7 +232,7 @@ def _grpc(settings: Settings) -> ExporterDestination | NoDestination:
     try:
         from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
     except ImportError:  # the extra brings 20 MB, which few need
-        return NoDestination("gRPC needs pip install 'otel-ml[otlp]'", settings.page)
+        return NoDestination("gRPC needs pip install opentelemetry-exporter-otlp", settings.page)
     exporter = OTLPSpanExporter(
         endpoint=settings.url, headers=dict(settings.headers), timeout=settings.timeout_s
     )

@@ -78,7 +78,7 @@ def follow_threads() -> None:
     except ImportError as error:
         raise ImportError(
             "follow_threads() needs opentelemetry-instrumentation-threading: "
-            "pip install 'otel-ml[threads]'"
+            "pip install opentelemetry-instrumentation-threading"
         ) from error
     instrumentor = ThreadingInstrumentor()
     if not instrumentor.is_instrumented_by_opentelemetry:

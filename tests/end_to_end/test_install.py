@@ -142,4 +142,4 @@ def test_protocol_names_its_extra(light: Path) -> None:
     )
     assert done.stdout == "2 3\n"
     [line] = done.stderr.splitlines()
-    assert "pip install 'otel-ml[otlp]'" in line
+    assert "pip install opentelemetry-exporter-otlp" in line

@@ -202,7 +202,7 @@ def test_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         otel_ml.follow_threads()
     assert str(caught.value) == (
         "follow_threads() needs opentelemetry-instrumentation-threading: "
-        "pip install 'otel-ml[threads]'"
+        "pip install opentelemetry-instrumentation-threading"
     )
 
 

@@ -203,7 +203,7 @@ def test_missing_grpc_exporter_is_said(tmp_path: Path) -> None:
     """
     assert ask_script(tmp_path, script, OTEL_EXPORTER_OTLP_PROTOCOL="grpc") == [
         1,
-        {"gRPC needs pip install 'otel-ml[otlp]'": 1},
+        {"gRPC needs pip install opentelemetry-exporter-otlp": 1},
     ]
 
 
