@@ -18,7 +18,7 @@ class Case:
         function: It is traced for the second time.
         arguments: Makes the arguments, anew each time.
         use: Uses the function; what it returns, or raises, is compared.
-        runs: How many it leaves.
+        runs: How many it leaves; `None` where that is a matter of time.
         outcome: Of each of them.
         inputs: What is recorded of the arguments of each, when the case is about that.
     """
@@ -27,6 +27,6 @@ class Case:
     function: Callable[..., Any]
     arguments: Callable[[], tuple[Any, ...]] = tuple
     use: Callable[..., Any] = call
-    runs: int = 1
+    runs: int | None = 1
     outcome: str = "ok"
     inputs: object = None

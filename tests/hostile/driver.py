@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 from otel_ml import Client
-from tests.hostile import arguments, processes, raising, streams, together
+from tests.hostile import arguments, hosts, processes, raising, streams, together
 from tests.hostile.case import Case
 from tests.support.collector import CollectorProcess
 
@@ -17,6 +17,7 @@ CASES: Final = [
     *streams.CASES,
     *together.CASES,
     *processes.CASES,
+    *hosts.CASES,
 ]
 
 
@@ -40,8 +41,13 @@ class Row:
 
     def is_right(self, case: Case) -> bool:
         """Whether it answered as without us and left the runs that it is to leave."""
-        wanted = {case.outcome: case.runs} if case.runs else {}
-        return (self.plain, self.runs, self.inputs) == (self.traced, wanted, case.inputs)
+        return self == self.wanted(case)
+
+    def wanted(self, case: Case) -> "Row":
+        """Return what it has to be: as without us, and with the runs that the case leaves."""
+        runs = {case.outcome: case.runs} if case.runs else {}
+        kept = self.runs if case.runs is None else runs
+        return dataclasses.replace(self, traced=self.plain, runs=kept, inputs=case.inputs)
 
 
 def run(client: Client, project: str, collector: CollectorProcess) -> Iterator[Row]:

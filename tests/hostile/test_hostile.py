@@ -37,13 +37,7 @@ def lines(done: subprocess.CompletedProcess[str]) -> list[Any]:
 def test_case(case: Case, lines: list[Any]) -> None:
     """A traced function answers as without us, and its runs are in the collector's store."""
     [row] = [Row(**line) for line in lines if line.get("case") == case.name]
-    assert row == Row(
-        case=case.name,
-        plain=row.plain,
-        traced=row.plain,
-        runs={case.outcome: case.runs} if case.runs else {},
-        inputs=case.inputs,
-    )
+    assert row == row.wanted(case)
 
 
 def test_nothing_is_printed(done: subprocess.CompletedProcess[str]) -> None:
