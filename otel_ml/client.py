@@ -28,6 +28,7 @@ from otel_ml.decorators import decorate, wrap
 from otel_ml.described import text_of
 from otel_ml.errors import quiet
 from otel_ml.handle import check_tags
+from otel_ml.notebook import Card, HasCard, page_address
 from otel_ml.opened import OpenedRun, open_run
 from otel_ml.process import deliver_at_sigterm
 from otel_ml.recorder import Recorder
@@ -54,7 +55,7 @@ R = TypeVar("R")
 _logger = logging.getLogger(__name__)
 
 
-class Client:
+class Client(HasCard):
     """Records model calls of one project.
 
     Making a client opens no connection and starts no thread; that happens at the first call.
@@ -124,6 +125,10 @@ class Client:
             )
 
         self._recorder = Recorder(chosen, choose, hides)
+        self._endpoint = address
+        self._has_exporter = exporter is not None
+        self._given = tracer_provider
+        self._joins = join == "auto"
         if check_flag("flush_on_sigterm", flush_on_sigterm):
             why_not = deliver_at_sigterm()
             if why_not:
@@ -388,6 +393,25 @@ class Client:
     def close(self) -> None:
         """Deliver what is queued and stop. Runs at exit by itself."""
         self._recorder.close()
+
+    @property
+    def _card(self) -> Card:
+        page = self._recorder.page
+        base = self._expected_page() if page is None else page
+        return Card("Client", self.project, page=page_address(base, self.project))
+
+    def _expected_page(self) -> str:
+        """Find where spans will go, as is done at the first call, without a connection."""
+        from otel_ml.export.settings import is_endpoint_named, resolve  # as above
+
+        others: object = self._given
+        if others is None and self._joins:
+            others = trace_api.get_tracer_provider()
+        is_own = others is None or isinstance(others, trace_api.ProxyTracerProvider)
+        if self._has_exporter or not (is_own or is_endpoint_named(self._endpoint)):
+            return ""
+        settings = resolve(self._endpoint, self.project, None)
+        return "" if settings.protocol == "grpc" else settings.page
 
     def _judge(self, judge: Any) -> "Judge":
         if not issubclass(type(judge), str):

@@ -17,6 +17,7 @@ from otel_ml.described import text_of
 from otel_ml.errors import quiet, report
 from otel_ml.handle import Handle
 from otel_ml.metrics import Metric
+from otel_ml.notebook import Card, HasCard, page_address
 from otel_ml.recorder import Recorder
 from otel_ml.redaction import NOTE, Redaction
 from otel_ml.span import RunSpan, write
@@ -52,7 +53,7 @@ _LATENCY_MS: Final = names.LATENCY_MS
 _OUTCOME: Final = names.OUTCOME
 
 
-class Run(Handle):
+class Run(Handle, HasCard):
     """One run while it is recorded.
 
     Nothing here raises into the host but for values that are wrong themselves. Tags and text
@@ -96,10 +97,14 @@ class Run(Handle):
         self._output: object = UNSET
         self._ended = False
 
-    def __repr__(self) -> str:
-        """Say which run it is and how it stands: open, its outcome, or that it is not recorded."""
-        state = "not recorded" if self._recorder is None else self._facts.get(_OUTCOME, "open")
-        return f"<{type(self).__name__} {self.id} {state}>"
+    @property
+    def _card(self) -> Card:
+        """Which run it is and how it stands: open, its outcome, or that it is not recorded."""
+        recorder = self._recorder
+        if recorder is None:
+            return Card(type(self).__name__, self.id, ("not recorded",))
+        page = page_address(recorder.page or "", recorder.project, "runs", self.id)
+        return Card(type(self).__name__, self.id, (str(self._facts.get(_OUTCOME, "open")),), page)
 
     @property
     def id(self) -> str:

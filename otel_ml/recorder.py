@@ -105,6 +105,14 @@ class Recorder:
         return self.diverted or self
 
     @property
+    def page(self) -> str | None:
+        """Base address of the collector's pages; empty where spans go to none, None until known."""
+        chosen = self._chosen
+        if chosen is None:
+            return None
+        return "" if chosen.uploads is None else str(chosen.configuration["endpoint"])
+
+    @property
     def judges(self) -> "JudgePool":
         """The threads on which judges run; there are none before the first judged call."""
         if self._judges is None:

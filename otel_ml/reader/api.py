@@ -1,6 +1,7 @@
 """Asks the JSON API of a collector: over the same connections, proxies and TLS as spans take."""
 
 import json
+import math
 import os
 import random
 import time
@@ -16,6 +17,7 @@ from otel_ml.export.attempt import attempt_until
 from otel_ml.export.connection import Line, Unusable, open_line
 from otel_ml.export.failure import describe, find_root
 from otel_ml.export.settings import resolve
+from otel_ml.notebook import show_unseen
 from otel_ml.reader.errors import (
     BadQuery,
     Busy,
@@ -25,7 +27,6 @@ from otel_ml.reader.errors import (
     Refused,
     TimedOut,
     Unreachable,
-    show,
 )
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ class Question:
         method: Of HTTP.
         body: Is sent as JSON; None for none.
         is_repeatable: Whether it may be asked again when its answer was lost.
+        timeout_s: How long it may take, where that is less than any request may.
     """
 
     path: tuple[str, ...]
@@ -78,6 +80,7 @@ class Question:
     method: str = "GET"
     body: object = None
     is_repeatable: bool = True
+    timeout_s: float = math.inf
 
     @property
     def address(self) -> str:
@@ -142,7 +145,7 @@ class Api:
             Unreachable: There is none.
             Refused: The address is none, or the answer is too long.
         """
-        deadline = time.monotonic() + self._timeout_s
+        deadline = time.monotonic() + min(self._timeout_s, question.timeout_s)
         for left in reversed(range(_TRIES if question.is_repeatable else 1)):
             pause_s = _pause_s(left)
             try:
@@ -269,7 +272,7 @@ def _no_answer(page: str, error: BaseException, what: str = "No answer from {pag
 
 def _error_of(page: str, reply: Reply, question: Question) -> ReaderError:
     problem = reply.problem
-    said = show(" ".join(str(problem.get("message") or "").split()))[:_MAX_MESSAGE_CHARS]
+    said = show_unseen(" ".join(str(problem.get("message") or "").split()))[:_MAX_MESSAGE_CHARS]
     message = said or f"HTTP status {reply.status}"
     if reply.status == HTTPStatus.UNAUTHORIZED:
         return Forbidden(f"{page} refuses: a key is needed, or this one is not valid")

@@ -3,9 +3,9 @@
 import unicodedata
 from typing import Final
 
+from otel_ml.notebook import show_unseen
+
 _AROUND: Final = 60  # characters of a filter on either side of what is wrong
-_JOINERS: Final = "\u200c\u200d"  # parts of words and of emoji
-_UNSEEN: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
 
 class ReaderError(Exception):
@@ -70,27 +70,14 @@ class BadQuery(ReaderError, ValueError):
         return f"{self.message}\n{_point_at(self.text, self.column)}"
 
 
-def show(text: str) -> str:
-    """Write a text of anybody's so that a terminal does nothing with it but show it."""
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(
-        char.encode("unicode_escape").decode() if _is_unseen(char) else char for char in text
-    )
-
-
 def _point_at(text: str, column: int) -> str:
     """Write the part of a text around a column, and a caret below it."""
     first = max(column - _AROUND, 0)
-    before, after = show(text[first:column]), show(text[column : column + _AROUND])
+    before, after = show_unseen(text[first:column]), show_unseen(text[column : column + _AROUND])
     head = "…" if first else ""
     tail = "…" if len(text) > column + _AROUND else ""
     width = sum(map(_cells, head + before))
     return f"  {head}{before}{after}{tail}\n  {' ' * width}^"
-
-
-def _is_unseen(char: str) -> bool:
-    return unicodedata.category(char) in _UNSEEN and char not in _JOINERS
 
 
 def _cells(char: str) -> int:

@@ -1,13 +1,27 @@
 """Lists of runs: page after page while they are read, or as one table."""
 
+import inspect
 import io
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+import weakref
+from collections import deque
+from collections.abc import (
+    Callable,
+    Collection,
+    Generator,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final, Literal
+from itertools import islice
+from operator import index as whole_number
+from typing import TYPE_CHECKING, Any, Final, Literal, overload
 
 import orjson
 
 from otel_ml.arguments import check_text
+from otel_ml.notebook import Card, HasCard, note, page_address, shorten, table
 from otel_ml.reader.api import Api, Question
 from otel_ml.reader.errors import ReaderError
 from otel_ml.reader.moments import write_ns
@@ -24,6 +38,11 @@ _PAGE: Final = 500
 _COLUMNS_CHARS: Final = 65_536
 # What a page of runs may take when their payloads are fetched together.
 _PAGE_BYTES: Final = 32 * 1024 * 1024
+_PATIENT: Final = Question(())
+# How many runs a notebook shows at once, and what it asks for them.
+_SHOWN: Final = 20
+_GLANCE: Final = Question((), is_repeatable=False, timeout_s=3.0)
+_COLUMNS: Final = ("run", "start", "model", "outcome", "latency", "inputs", "outputs", "scores")
 _PAYLOAD: Final = ("inputs", "outputs", "params")
 
 
@@ -52,22 +71,105 @@ class Wanted:
         return {"where": self.where or None, "start": self.start, "end": self.end}
 
 
-class Runs:
+class Runs(HasCard):
     """A list of runs, read page by page while one goes over it; each time anew.
 
     Runs that are stored meanwhile neither repeat nor hide one. Within a page the inputs, outputs
     and params of all runs are fetched together when the first of them is asked for.
+
+    ``len(runs)`` counts them page by page: a request for 500 runs, and nothing of them is kept.
+    ``runs[0]`` and ``runs[-1]`` ask for one run, ``runs[i]`` and ``runs[:i]`` for so many. A
+    slice is a list. A notebook shows the first 20 of a table, with one request of at most 3 s.
     """
 
     def __init__(self, api: Api, wanted: Wanted, load: Callable[[Artifact], Any]) -> None:
         self._api = api
         self._wanted = wanted
         self._load = load
+        self._begun = _Begun()
 
     def __iter__(self) -> Iterator[Run]:
         """Give the runs in their order."""
-        for page in self.pages():
-            yield from self._runs_of(page["runs"])
+        begun = _Begun()
+        walk = self._walk(begun)
+        begun.walk = weakref.ref(walk)
+        self._begun = begun
+        return walk
+
+    def __len__(self) -> int:
+        """Count the runs, page by page.
+
+        `list` asks for the length when it has begun to go over the runs and has not got one: it
+        is given the pages that were counted, so that they are read once.
+        """
+        begun = self._begun
+        if not begun.is_new:
+            return sum(len(page["runs"]) for page in self.pages())
+        counted = deque(self.pages())
+        length = sum(len(page["runs"]) for page in counted)
+        begun.pages = counted  # from here on the walk takes them away
+        return length
+
+    def __bool__(self) -> bool:
+        """Tell whether there is one."""
+        return any(page["runs"] for page in self._first(1).pages())
+
+    @overload
+    def __getitem__(self, at: int, /) -> Run: ...
+
+    @overload
+    def __getitem__(self, at: slice, /) -> list[Run]: ...
+
+    def __getitem__(self, at: int | slice, /) -> Run | list[Run]:
+        """Read the run at a place, or those of a slice; what stands before is read, too.
+
+        Raises:
+            IndexError: There are fewer.
+            TypeError: It is neither a whole number nor a slice of such.
+        """
+        if isinstance(at, slice):
+            begin, end = at.start or 0, at.stop
+            is_near = end is not None and min(begin, end) >= 0
+            return [*iter(self._first(end) if is_near else self)][at]
+        place = whole_number(at)
+        if place >= 0:
+            found = [*islice(self._first(place + 1), place, None)]
+        elif self._wanted.limit is None:  # from the other end
+            order: Order = "asc" if self._wanted.order == "desc" else "desc"
+            found = [*islice(self._with(order=order, limit=-place), -1 - place, None)]
+        else:
+            last = deque(self, -place)
+            found = [last[0]] if len(last) == -place else []
+        if not found:
+            raise IndexError(f"Invalid index {place}: there are not so many runs")
+        return found[0]
+
+    __reversed__ = None  # asked run by run it would take as many requests; see `order`
+
+    @property
+    def _card(self) -> Card:
+        wanted = self._wanted
+        limit = "" if wanted.limit is None else f"at most {wanted.limit:,}"
+        asked = {"where": wanted.where, "start": wanted.start, "end": wanted.end}
+        order = wanted.order if wanted.order == "asc" else None
+        page = page_address(self._api.page, wanted.project, "runs", **asked, order=order)
+        return Card("Runs", wanted.project, (wanted.where, limit), page)
+
+    def _repr_html_(self) -> str:
+        head = self._card.html
+        try:
+            page: dict[str, Any] = next(self._pages(_GLANCE), {"runs": [], "next_cursor": None})
+            runs = [*self._runs_of(page["runs"])]
+            rows = [(run.page, _cells(run)) for run in runs[:_SHOWN]]
+            is_all = page["next_cursor"] is None or len(runs) == self._wanted.limit
+        except ReaderError as error:
+            return head + note(f"Not shown: {error}")
+        except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError):
+            return head + note(f"Not shown: {self._api.page} answers as no otel-ml collector does")
+        if not rows:
+            return head + note("No runs")
+        left = f"{len(runs) - _SHOWN:,} more{'' if is_all else ' at least'}"
+        return head + table(_COLUMNS, rows) + (note(left) if len(runs) > _SHOWN else "")
 
     def to_arrow(self, columns: str = "") -> "pa.Table":
         """Make a table of Arrow of the runs that have ended, with the columns of an export.
@@ -106,24 +208,61 @@ class Runs:
 
     def pages(self) -> Iterator[dict[str, Any]]:
         """Give the pages of the list as the API answers them."""
+        return self._pages(_PATIENT)
+
+    def _pages(self, how: Question) -> Iterator[dict[str, Any]]:
         wanted, cursor = self._wanted, None
         path = ("projects", wanted.project, "runs")
         left = wanted.limit
         while left is None or left > 0:
             size = _PAGE if left is None else min(left, _PAGE)
             asked = {**wanted.bounds, "order": wanted.order, "limit": size, "cursor": cursor}
-            page = self._api.ask(Question(path, asked))
+            page = self._api.ask(replace(how, path=path, parameters=asked))
             yield page
             left = None if left is None else left - len(page["runs"])
             cursor = page["next_cursor"]
             if cursor is None:
                 return
 
+    def _walk(self, begun: "_Begun") -> Generator[Run, None, None]:
+        if begun.pages is None:
+            for page in self.pages():
+                yield from self._runs_of(page["runs"])
+        else:
+            while begun.pages:
+                yield from self._runs_of(begun.pages.popleft()["runs"])
+
+    def _first(self, count: int) -> "Runs":
+        limit = self._wanted.limit
+        return self._with(limit=count if limit is None else min(count, limit))
+
+    def _with(self, **changes: Any) -> "Runs":
+        return Runs(self._api, replace(self._wanted, **changes), self._load)
+
     def _runs_of(self, summaries: list[dict[str, Any]]) -> Iterator[Run]:
         page = _Page(self._api, self._wanted, summaries)
-        whole = Whole(page.fetch, self._load, page.known)
+        whole = Whole(page.fetch, self._load, page.known, self._api.page)
         for summary in summaries:
             yield made_run(summary, whole)
+
+
+@dataclass(slots=True)
+class _Begun:
+    """The last walk over a list.
+
+    Attributes:
+        walk: The walk; it is not kept alive.
+        pages: What it goes over; None where it reads that itself.
+    """
+
+    walk: "weakref.ref[Generator[Run, None, None]] | None" = None
+    pages: "deque[dict[str, Any]] | None" = None
+
+    @property
+    def is_new(self) -> bool:
+        """Whether the walk has not given a run yet, and still may."""
+        walk = None if self.walk is None else self.walk()
+        return walk is not None and inspect.getgeneratorstate(walk) == inspect.GEN_CREATED
 
 
 class _Page:
@@ -185,6 +324,20 @@ def lines_of(parts: Iterable[bytes]) -> Iterator[bytes]:
             begun = [other]
     if any(begun):
         yield b"".join(begun)
+
+
+def _cells(run: Run) -> tuple[str, ...]:
+    version = "" if run.version is None else f" v{run.version}"
+    return (
+        run.run_id.rpartition("-")[2],
+        f"{run.start:%Y-%m-%d %H:%M:%S} UTC",
+        f"{shorten(run.model or run.name)}{version}",
+        run.outcome,
+        "" if run.latency_ms is None else f"{run.latency_ms:,.1f} ms",
+        run.inputs_preview,
+        run.outputs_preview or "",
+        ", ".join(f"{name} {score:g}" for name, score in run.scores.items()),
+    )
 
 
 def _narrowed(wanted: Wanted, starts: Collection[int]) -> Wanted:

@@ -18,6 +18,7 @@ from otel_ml.arguments import (
     choose_project,
     invalid,
 )
+from otel_ml.notebook import Card, HasCard, page_address
 from otel_ml.reader.api import Api, Question
 from otel_ml.reader.listing import Format, Order, Runs, Wanted, export, fetch_run
 from otel_ml.reader.moments import Moment, write_moment
@@ -46,7 +47,7 @@ _MOST_POINTS: Final = 100_000
 _MOST_CHARS: Final = 65_536
 
 
-class Reader:
+class Reader(HasCard):
     """Reads the records of one project. Safe to use from several threads.
 
     Making a reader opens no connection. A question that gets no answer is asked again for a moment
@@ -87,6 +88,10 @@ class Reader:
         """Close the connections."""
         self.close()
 
+    @property
+    def _card(self) -> Card:
+        return Card("Reader", self.project, page=self._page())
+
     def close(self) -> None:
         """Close the connections; a later question opens them again."""
         self._api.close()
@@ -102,7 +107,10 @@ class Reader:
         cursor = None
         while True:
             page = self._api.get("projects", find=find or None, cursor=cursor)
-            found += (made(Project, one) for one in page["projects"])
+            found += (
+                made(Project, one, page=page_address(self._api.page, one["project"]))
+                for one in page["projects"]
+            )
             cursor = page.get("next_cursor")  # an older collector tells of all at once
             if cursor is None:
                 return found
@@ -155,7 +163,7 @@ class Reader:
     def models(self) -> list[Model]:
         """List the models, the one that ran last first."""
         found = self._api.get("projects", self.project, "models")["models"]
-        return [made(Model, one) for one in found]
+        return [made(Model, one, page=self._page("models", one["model"])) for one in found]
 
     def versions(self, model: str) -> list[Version]:
         """Read the versions of a model, the newest first.
@@ -164,7 +172,7 @@ class Reader:
             NotFound: There is no such model.
         """
         path = ("projects", self.project, "models", check_text("model", model), "versions")
-        return [made(Version, one) for one in self._api.get(*path)["versions"]]
+        return [self._version(one) for one in self._api.get(*path)["versions"]]
 
     def version(self, model: str, number: int) -> Version:
         """Read one version of a model.
@@ -175,7 +183,7 @@ class Reader:
         check_text("model", model)
         check_integer("number", number, 1, _MOST)
         path = ("projects", self.project, "models", model, "versions", str(number))
-        return made(Version, self._api.get(*path))
+        return self._version(self._api.get(*path))
 
     def metrics(
         self,
@@ -208,7 +216,14 @@ class Reader:
         about = {"run_id": run_id, "model": model, "version": version}
         asked = {**about, "name": name, "points": points}
         found = self._api.get("projects", self.project, "metrics", **asked)["series"]
-        return {one["name"]: _series(one) for one in found}
+        of_run = run_id is not None
+        page = self._page("runs", run_id or "") if of_run else self._version_page(model, version)
+        return {
+            one["name"]: made(
+                Series, one, points=[made(Point, point) for point in one["points"]], page=page
+            )
+            for one in found
+        }
 
     def artifacts(
         self,
@@ -367,6 +382,15 @@ class Reader:
             self.project, where, _moment("start", start), _moment("end", end), limit, order
         )
 
+    def _page(self, *parts: str, **asked: str | None) -> str:
+        return page_address(self._api.page, self.project, *parts, **asked)
+
+    def _version(self, told: dict[str, Any]) -> Version:
+        return made(Version, told, page=self._version_page(told["model"], told["version"]))
+
+    def _version_page(self, model: object, version: object) -> str:
+        return self._page("models", str(model), to=str(version))
+
     def _is_ours(self, told: dict[str, Any]) -> bool:
         return bool(told["project"] == self.project)
 
@@ -374,7 +398,7 @@ class Reader:
         def fetch(run_id: str, _: str) -> dict[str, Any]:
             return fetch_run(self._api, self.project, run_id)
 
-        return Whole(fetch, self._load, known)
+        return Whole(fetch, self._load, known, self._api.page)
 
     def _load(self, artifact: Artifact) -> Any:
         if artifact.sha256 is None:
@@ -393,10 +417,6 @@ def _moment(argument: str, moment: Any) -> str | None:
     if moment is None or is_moment:
         return write_moment(moment)
     raise invalid(argument, moment, "a time as text (RFC 3339), a datetime, or None")
-
-
-def _series(told: dict[str, Any]) -> Series:
-    return made(Series, told, points=[made(Point, one) for one in told["points"]])
 
 
 def _value(document: Any) -> Any:

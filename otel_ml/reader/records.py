@@ -5,6 +5,8 @@ from dataclasses import dataclass, field, fields
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from otel_ml.notebook import Card, HasCard, page_address, shorten
+
 if TYPE_CHECKING:
     import pandas as pd  # type: ignore[import-untyped]  # it carries no types
 
@@ -96,8 +98,8 @@ class Artifact:
         return self._load(self)
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+@dataclass(frozen=True, slots=True, repr=False)
+class Run(HasCard):
     """One run. What a list does not carry is fetched when it is first asked for.
 
     Attributes:
@@ -139,6 +141,19 @@ class Run:
     tokens: Tokens = Tokens()
     cost: float | None = None
     _whole: "Whole | None" = field(default=None, repr=False, compare=False)
+
+    @property
+    def page(self) -> str:
+        """The address of its page in the collector; empty where it was not read from one."""
+        base = "" if self._whole is None else self._whole.page
+        return page_address(base, self.project, "runs", self.run_id)
+
+    @property
+    def _card(self) -> Card:
+        version = "" if self.version is None else f" v{self.version}"
+        latency = "" if self.latency_ms is None else f"{self.latency_ms:,.1f} ms"
+        model = f"{shorten(self.model or self.name)}{version}"
+        return Card("Run", self.run_id, (model, self.outcome, latency), self.page)
 
     @property
     def start(self) -> datetime:
@@ -208,6 +223,7 @@ class Whole:
         fetch: Reads a part of a run, or more of it, by the run's id and the part's name.
         load: Reads the value of an artifact.
         known: What is here already, by run id and name.
+        page: Base address of the collector's pages.
     """
 
     def __init__(
@@ -215,7 +231,9 @@ class Whole:
         fetch: Callable[[str, str], Mapping[str, Any]],
         load: "Load",
         known: dict[str, dict[str, Any]] | None = None,
+        page: str = "",
     ) -> None:
+        self.page = page
         self._fetch = fetch
         self._known = {} if known is None else known
         self.load = load
@@ -245,8 +263,8 @@ class Told:
     artifacts: Sequence[Artifact] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Trace:
+@dataclass(frozen=True, slots=True, repr=False)
+class Trace(HasCard):
     """All runs of the traces that have one id or key, the oldest first.
 
     Attributes:
@@ -262,10 +280,18 @@ class Trace:
     truncated: bool = False
     hidden_parents: Sequence[str] = ()
 
+    @property
+    def _card(self) -> Card:
+        return Card("Trace", self.key, (f"{len(self.runs):,} runs",))
 
-@dataclass(frozen=True, slots=True)
-class Model:
-    """A model and its recorded runs."""
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Model(HasCard):
+    """A model and its recorded runs.
+
+    Attributes:
+        page: The address of its page in the collector.
+    """
 
     model: str
     kind: str
@@ -274,10 +300,16 @@ class Model:
     versions: int
     latest_version: int | None
     last_start_time: str
+    page: str = field(default="", compare=False)
+
+    @property
+    def _card(self) -> Card:
+        facts = (f"{self.runs:,} runs", f"{self.versions:,} versions")
+        return Card("Model", self.model, facts, self.page)
 
 
-@dataclass(frozen=True, slots=True)
-class Version:
+@dataclass(frozen=True, slots=True, repr=False)
+class Version(HasCard):
     """One state of a model and what its recorded runs look like.
 
     Attributes:
@@ -285,6 +317,7 @@ class Version:
         judges: What judges said of its runs: dicts with judge, evaluations, failed, mean_score,
             passed and judged.
         definition: What it is made of: source, signature, params, helpers, constants, output.
+        page: The address of its page in the collector.
     """
 
     model: str
@@ -299,11 +332,21 @@ class Version:
     definition: Mapping[str, Any] = field(default_factory=dict)
     tags: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
+    page: str = field(default="", compare=False)
+
+    @property
+    def _card(self) -> Card:
+        facts = (f"v{self.version}", self.digest, f"{self.runs:,} runs")
+        return Card("Version", self.model, facts, self.page)
 
 
-@dataclass(frozen=True, slots=True)
-class Project:
-    """A project and its recorded runs."""
+@dataclass(frozen=True, slots=True, repr=False)
+class Project(HasCard):
+    """A project and its recorded runs.
+
+    Attributes:
+        page: The address of its page in the collector.
+    """
 
     project: str
     runs: int
@@ -312,6 +355,11 @@ class Project:
     artifacts: int
     artifact_bytes: int
     last_start_time: str
+    page: str = field(default="", compare=False)
+
+    @property
+    def _card(self) -> Card:
+        return Card("Project", self.project, (f"{self.runs:,} runs",), self.page)
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,19 +371,26 @@ class Point:
     time_ns: int
 
 
-@dataclass(frozen=True, slots=True)
-class Series:
+@dataclass(frozen=True, slots=True, repr=False)
+class Series(HasCard):
     """The points of one metric of one run, in the order they were logged.
 
     Attributes:
         count: How many points it has; where `points` are fewer, the first and the last, and of
             each stretch between them the lowest and the highest.
+        page: The address of its run's page in the collector, or of its version's.
     """
 
     run_id: str
     name: str
     count: int
     points: Sequence[Point]
+    page: str = field(default="", compare=False)
+
+    @property
+    def _card(self) -> Card:
+        last = f"last {self.points[-1].value}" if self.points else ""
+        return Card("Series", self.name, (f"{self.count:,} points", last), self.page)
 
     @property
     def values(self) -> list[float | None]:

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any, Final
 
-from otel_ml.reader.errors import show
+from otel_ml.notebook import show_unseen
 from otel_ml_collector.cli.failure import DONE, NOTHING, USAGE, CommandFailed
 from otel_ml_collector.cli.options import Form
 from otel_ml_collector.price import write_cost
@@ -104,7 +104,7 @@ def write_csv(rows: Rows, columns: Sequence[str]) -> None:
         writer.writerow([_guarded(_plain(row.get(name))) for name in columns])
     text = buffer.getvalue()
     if sys.stdout.isatty():
-        text = "\n".join(map(show, text.split("\n")))
+        text = "\n".join(map(show_unseen, text.split("\n")))
     sys.stdout.write(text)
 
 
@@ -143,7 +143,7 @@ def write_table(
         first_to_go: Columns that a terminal is not shown when they are empty, and which go first
             where it is too narrow; when there are none the last ones go.
     """
-    head, rows = [*map(show, head)], [[*map(show, row)] for row in rows]
+    head, rows = [*map(show_unseen, head)], [[*map(show_unseen, row)] for row in rows]
     if sys.stdout.isatty() and find_spec("rich") is not None:
         _write_rich(head, rows, first_to_go)
         return

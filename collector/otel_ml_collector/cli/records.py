@@ -427,10 +427,10 @@ def _write_out(parts: Iterator[bytes]) -> int:
     """Write to the output; to a terminal as text that does nothing to it. Returns the bytes."""
     if not sys.stdout.isatty():
         return sum(sys.stdout.buffer.write(part) for part in parts)
-    from otel_ml.reader.errors import show  # heavy
-    from otel_ml.reader.listing import lines_of
+    from otel_ml.notebook import show_unseen
+    from otel_ml.reader.listing import lines_of  # heavy
 
-    lines = (show(line.decode("utf-8", "replace")) + "\n" for line in lines_of(parts))
+    lines = (show_unseen(line.decode("utf-8", "replace")) + "\n" for line in lines_of(parts))
     return sum(map(sys.stdout.write, lines))
 
 

@@ -34,7 +34,13 @@ CELLS = [
     *("run = client.run('training')", "run"),
     "run.end()\nrun",
     "otel_ml.current_run()",
+    "client",
+    "from otel_ml.reader import Reader\nruns = Reader().runs()\nruns",
+    "runs[0]",
+    "len(runs), [run.model for run in runs[:2]]",
+    "Reader(endpoint='http://127.0.0.1:9').runs()",
 ]
+RECORDED = CELLS.index("client")
 
 
 def runs(count: int) -> list[dict[str, Any]]:
@@ -55,16 +61,22 @@ def main() -> dict[str, Any]:
     client = NotebookClient(notebook)
     with client.setup_kernel():
         for number, cell in enumerate(notebook.cells):
+            if number == RECORDED:
+                recorded = runs(6)
             client.execute_cell(cell, number)
-        recorded = runs(6)
         alive = client.km.has_kernel
     shown = [
-        output["data"]["text/plain"]
+        output["data"]
         for cell in notebook.cells
         for output in cell["outputs"]
         if output["output_type"] == "execute_result"
     ]
-    return {"runs": recorded, "alive": alive, "shown": shown}
+    return {
+        "runs": recorded,
+        "alive": alive,
+        "shown": [one["text/plain"] for one in shown],
+        "tables": [one.get("text/html", "") for one in shown],
+    }
 
 
 if __name__ == "__main__":
