@@ -5,8 +5,9 @@ import math
 import numbers
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
+from otel_ml.arguments import invalid
 from otel_ml.errors import untrusted
 
 _ERROR_CHARS: Final = 1_024
@@ -22,11 +23,26 @@ class Score:
         value: The score, in the judge's own range.
         label: A word for it, such as ``relevant``.
         explanation: Why, in a sentence.
+
+    Raises:
+        ValueError: The value is no number, or the label or explanation no text.
     """
 
     value: float
     label: str | None = None
     explanation: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse where it is made what no judge may say."""
+        number: Any = self.value
+        if hasattr(type(number), "item"):  # a numpy or torch scalar
+            with untrusted:
+                number = number.item()
+        if not _is_number(number):
+            raise invalid("value", self.value, "a number")
+        for argument, text in (("label", self.label), ("explanation", self.explanation)):
+            if not (text is None or issubclass(type(text), str)):
+                raise invalid(argument, text, "a text, or None")
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +153,13 @@ def _number(value: object, judge: str) -> float:
         f"scoring_rubric of judge {judge!r} returned {type(value).__name__}: expected a number, "
         "(number, explanation) or Score"
     )
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        return issubclass(type(value), numbers.Real) and not math.isnan(value)
+    except OverflowError:  # no float is so large
+        return False
 
 
 def _text(value: object, chars: int) -> str | None:

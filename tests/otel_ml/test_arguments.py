@@ -19,7 +19,9 @@ from PIL import Image
 
 from docs.make_reference import INTERNAL
 from otel_ml import Client, Judge, LLMJudge, testing, types
+from otel_ml.about import Elsewhere
 from otel_ml.errors import trouble
+from otel_ml.model import Model
 from otel_ml.reader import Reader, ReaderError
 from tests.otel_ml.hostile import HostileClass, HostileType
 
@@ -155,8 +157,12 @@ LINE: Final = {"text": ANY}
 STEP: Final = sort("None", "5", "0", "-1", "True")
 READ: Final = {"where": LONG_TEXT, "start": MOMENT, "end": MOMENT}
 
+# What `Client.about` and `Client.model` give: what may be said of it is what may of a run.
+SAID_OF: Final = tuple(f"{one.__module__}.{one.__qualname__}" for one in (Elsewhere, Model))
+SAID: Final = ("tag", "debug", "info", "warning", "error", "log", "log_metric", "log_metrics")
+
 # Every public call, its arguments and what they take: a new one without a row is a failure.
-ROWS: Final[Mapping[str, Mapping[str, Sort]]] = {
+ROWS: Final[dict[str, Mapping[str, Sort]]] = {
     "otel_ml.Client": {
         "project": sort("None", "''", "'text'", "word"),
         "api_key": also(OPTIONAL_TEXT, "long text"),
@@ -228,7 +234,11 @@ ROWS: Final[Mapping[str, Mapping[str, Sort]]] = {
     "otel_ml.Run.set_output": {"value": ANY},
     "otel_ml.Run.identify": {"session": ANY, "user": ANY},
     "otel_ml.Run.end": {"error": sort("None", "exception")},
-    "otel_ml.Score": {"value": ANY, "label": ANY, "explanation": ANY},
+    "otel_ml.Score": {
+        "value": also(NUMBER, "True", "inf"),
+        "label": also(OPTIONAL_TEXT, "long text"),
+        "explanation": also(OPTIONAL_TEXT, "long text"),
+    },
     "otel_ml.Tag": {"name": NAME, "value": ANY, "type": OPTIONAL_TEXT, "group": OPTIONAL_TEXT},
     "otel_ml.add_judge": {"judge": sort("judge")},
     "otel_ml.assess": ASSESS,
@@ -299,8 +309,11 @@ ROWS: Final[Mapping[str, Mapping[str, Sort]]] = {
     "otel_ml.types.wrap": {"value": ANY},
 }
 
+for said in (*SAID, "feedback"):
+    ROWS.update({f"{owner}.{said}": ROWS[f"otel_ml.Run.{said}"] for owner in SAID_OF})
+
 # What a call is given besides, when it needs more than the argument that is looked at.
-BESIDES: Final[Mapping[str, Mapping[str, Any]]] = {
+BESIDES: Final[dict[str, Mapping[str, Any]]] = {
     "otel_ml.Client.add_judge": {"judge": JUDGE},
     "otel_ml.Client.run": {"name": "a"},
     "otel_ml.Client.model": {"name": "a"},
@@ -322,6 +335,8 @@ BESIDES: Final[Mapping[str, Mapping[str, Any]]] = {
     "otel_ml.types.Image": {"data": Image.new("RGB", (1, 1))},
     "otel_ml.types.register": {"cls": Wrapper},
 }
+for said in ("log", "log_metric", "log_metrics", "feedback"):
+    BESIDES.update({f"{owner}.{said}": BESIDES[f"otel_ml.Run.{said}"] for owner in SAID_OF})
 
 
 # Their errors say what it is of, such as which metric's name.
@@ -330,6 +345,7 @@ OTHERWISE_NAMED: Final = frozenset(
         ("otel_ml.Client.assess", "judges"),
         ("otel_ml.assess", "judges"),
         ("otel_ml.Run.log_metrics", "values"),
+        *((f"{owner}.log_metrics", "values") for owner in SAID_OF),
     }
 )
 
@@ -337,27 +353,26 @@ OTHERWISE_NAMED: Final = frozenset(
 def public_calls() -> Iterator[str]:
     """Name every public function, class and method, and none that they inherit from elsewhere."""
     internal = {f"otel_ml.{name}" for name in INTERNAL}
-    for module in map(import_module, MODULES):
-        for exported in module.__all__:
-            thing = getattr(module, exported)
-            path = f"{module.__name__}.{exported}"
-            if not isinstance(thing, type):
-                yield path
+    exported = [f"{name}.{one}" for name in MODULES for one in import_module(name).__all__]
+    for path in (*exported, *SAID_OF):
+        thing = find(path)
+        if not isinstance(thing, type):
+            yield path
+            continue
+        if is_made(path, thing):
+            yield path
+        for name, member in inspect.getmembers(thing, inspect.isroutine):
+            # What wrappers of a user's own may redefine is called by us.
+            if name.startswith("_") or issubclass(thing, Exception | types.Data):
                 continue
-            if is_made(path, thing):
-                yield path
-            for name, member in inspect.getmembers(thing, inspect.isroutine):
-                # What wrappers of a user's own may redefine is called by us.
-                if name.startswith("_") or issubclass(thing, Exception | types.Data):
-                    continue
-                home = f"{member.__module__}.{getattr(member, '__qualname__', name)}"
-                if home.startswith("otel_ml.") and home not in internal:
-                    yield f"{path}.{name}"
+            home = f"{member.__module__}.{getattr(member, '__qualname__', name)}"
+            if home.startswith("otel_ml.") and home not in internal:
+                yield f"{path}.{name}"
 
 
 def is_made(path: str, thing: type) -> bool:
     """Tell the classes that users make from those that they are only given."""
-    given = {"otel_ml.Run", "otel_ml.types.Data", "otel_ml.testing.Records"}
+    given = {*SAID_OF, "otel_ml.Run", "otel_ml.types.Data", "otel_ml.testing.Records"}
     is_given = path.startswith(("otel_ml.reader.", "otel_ml.testing.")) or path in given
     return path == "otel_ml.reader.Reader" or not (is_given or issubclass(thing, Exception))
 
@@ -395,6 +410,8 @@ def owners() -> Iterator[Mapping[str, object]]:
             "otel_ml.Judge": JUDGE,
             "otel_ml.LLMJudge": LLMJudge("a", "a", lambda _prompt: "no reply", retries=0),
             "otel_ml.Run": run,
+            "otel_ml.about.Elsewhere": client.about(run_id=RUN_ID),
+            "otel_ml.model.Model": client.model("weights"),
             "otel_ml.reader.Reader": reader,
             "otel_ml.reader.Runs": reader.runs(),
             "otel_ml.testing.Records": records,

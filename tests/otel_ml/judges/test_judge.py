@@ -126,11 +126,23 @@ def test_no_number_is_an_error(answer: object) -> None:
     )
 
 
-@pytest.mark.parametrize("answer", [Score("high"), ("high", "because")])  # type: ignore[arg-type]  # on purpose
-def test_no_number_inside_is_an_error(answer: object) -> None:
+@pytest.mark.parametrize(
+    "rubric",
+    [
+        lambda: Score("high"),  # type: ignore[arg-type]  # on purpose
+        lambda: ("high", "because"),
+    ],
+)
+def test_no_number_inside_is_an_error(rubric: Callable[[], object]) -> None:
     """A Score or a pair without a number is an error."""
-    assert evaluate(lambda: answer).error is not None
-    assert evaluate(lambda: answer).score is None
+    assert evaluate(rubric).error is not None
+    assert evaluate(rubric).score is None
+
+
+@pytest.mark.parametrize("value", [np.float32(0.5), np.array(0.5), np.array([0.5]), 0.5])
+def test_score_takes_numbers_of_others(value: Any) -> None:
+    """A Score is made of any number, also of a scalar of numpy or an array of one element."""
+    assert evaluate(lambda: Score(value)).score == 0.5
 
 
 def raising(error: BaseException) -> Callable[[], float]:
@@ -301,7 +313,7 @@ answers = st.one_of(
     st.builds(np.bool_, st.booleans()),
     st.builds(np.zeros, st.integers(0, 3)),
     st.lists(st.integers() | st.text(max_size=3), max_size=4).map(tuple),
-    st.builds(Score, st.floats() | st.text(max_size=3)),
+    st.builds(Score, st.floats(allow_nan=False)),
     st.just(("x",) * 100_000),
     st.builds(Hostile),
     st.builds(HostileClass),
