@@ -2,6 +2,8 @@
 
 import inspect
 import io
+import queue
+import threading
 import weakref
 from collections import deque
 from collections.abc import (
@@ -156,20 +158,28 @@ class Runs(HasCard):
         return Card("Runs", wanted.project, (wanted.where, limit), page)
 
     def _repr_html_(self) -> str:
-        head = self._card.html
+        told: queue.SimpleQueue[str] = queue.SimpleQueue()
+        # On a thread of its own: looking up the name of a host knows no deadline.
+        threading.Thread(target=lambda: told.put(self._newest_html()), daemon=True).start()
+        try:
+            return self._card.html + told.get(timeout=_GLANCE.timeout_s * 2)
+        except queue.Empty:
+            return self._card.html + note(f"Not shown: no answer from {self._api.page} in time")
+
+    def _newest_html(self) -> str:
         try:
             page: dict[str, Any] = next(self._pages(_GLANCE), {"runs": [], "next_cursor": None})
             runs = [*self._runs_of(page["runs"])]
             rows = [(run.page, _cells(run)) for run in runs[:_SHOWN]]
             is_all = page["next_cursor"] is None or len(runs) == self._wanted.limit
         except ReaderError as error:
-            return head + note(f"Not shown: {error}")
+            return note(f"Not shown: {error}")
         except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError):
-            return head + note(f"Not shown: {self._api.page} answers as no otel-ml collector does")
+            return note(f"Not shown: {self._api.page} answers as no otel-ml collector does")
         if not rows:
-            return head + note("No runs")
+            return note("No runs")
         left = f"{len(runs) - _SHOWN:,} more{'' if is_all else ' at least'}"
-        return head + table(_COLUMNS, rows) + (note(left) if len(runs) > _SHOWN else "")
+        return table(_COLUMNS, rows) + (note(left) if len(runs) > _SHOWN else "")
 
     def to_arrow(self, columns: str = "") -> "pa.Table":
         """Make a table of Arrow of the runs that have ended, with the columns of an export.
