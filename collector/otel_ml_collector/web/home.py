@@ -60,12 +60,12 @@ def show_home(
     stats = {one.project: one for one in counted.result().groups}
     day = _day(now_ns)
     found = models.select_projects(projects, find)
-    part = cut_slice(found, read_state(request).first("projects"), _PROJECTS)
+    some = cut_slice(found, read_state(request).first("projects"), _PROJECTS)
     context = {
         "projects": projects,
         "find": find,
-        "part": part,
-        "shown": [_show(project, stats.get(project.project), day) for project in part.items],
+        "some": some,
+        "shown": [_show(project, stats.get(project.project), day) for project in some.items],
         "day_runs": sum(one.runs for one in stats.values()),
         "day_errors": sum(one.errors for one in stats.values()),
         "unfinished": find_unfinished(reader, now_ns),

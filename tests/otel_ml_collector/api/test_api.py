@@ -108,7 +108,7 @@ def test_parameters(service: Service, project: str) -> None:
         ("start=yesterday", "start", "Invalid time 'yesterday'"),
         ("end=1969-01-01T00:00:00Z", "end", "Invalid time '1969-01-01T00:00:00Z'"),
         ("where=" + "x" * 4001, "where", "where: String should have at most 4000 characters"),
-        ("where=model", "where", "Expected a comparison such as latency_ms > 200, found model"),
+        ("where=5", "where", "Expected a comparison such as latency_ms > 200, found 5"),
     ],
 )
 def test_bad_parameter(service: Service, parameters: str, field: str, message: str) -> None:

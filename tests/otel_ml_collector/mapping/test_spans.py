@@ -61,7 +61,9 @@ def test_project(
     assert {key.project for key in records.trace_keys} == {project}
 
 
-@pytest.mark.parametrize("project", ["p" * 128, "Concept Project", "a/b#?", "日本", "..", "a'b\"c"])
+@pytest.mark.parametrize(
+    "project", ["p" * 128, "Concept Project", "a/b#?", "日本", "...", "a'b\"c"]
+)
 def test_valid_project(project: str) -> None:
     """A project may have any printable name of up to 128 characters."""
     assert map_one(make_span(attributes={OWN: project})).project == project
