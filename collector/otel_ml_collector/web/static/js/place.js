@@ -4,6 +4,7 @@ import { mark, marked } from "./rows.js";
 
 const body = document.querySelector(".runs tbody");
 const WAIT_MS = 100;
+const HOLD_MS = 10_000;
 const MOST_ROWS = 1000; // as many as one answer has
 let timer = null;
 
@@ -38,19 +39,26 @@ async function load(rows) {
   htmx.process(body);
 }
 
-/** Wait, two seconds at most, for the histogram: it comes above the rows and moves them. */
-async function settle() {
-  for (let tries = 0; tries < 40 && document.querySelector(".chart"); tries += 1) {
-    await new Promise((go) => setTimeout(go, 50));
+/** Hold a row in its place until the reader moves: what comes above it, such as the histogram, moves it. */
+function hold(run, top) {
+  const put = () => {
+    const row = rowOf(run);
+    if (row) scrollBy({ top: row.getBoundingClientRect().top - top, behavior: "instant" });
+  };
+  const watch = new ResizeObserver(put);
+  const end = () => watch.disconnect();
+  put();
+  watch.observe(document.body);
+  for (const move of ["wheel", "touchmove", "keydown", "pointerdown"]) {
+    addEventListener(move, end, { once: true, passive: true });
   }
+  setTimeout(end, HOLD_MS);
 }
 
 async function restore({ rows, first, top, marked: run }) {
   history.scrollRestoration = "manual";
   await load(rows);
-  await settle();
-  const row = rowOf(first);
-  if (row) scrollBy({ top: row.getBoundingClientRect().top - top, behavior: "instant" });
+  hold(first, top);
   const before = rowOf(run);
   if (before) mark(before);
 }
