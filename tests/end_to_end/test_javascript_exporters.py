@@ -144,6 +144,7 @@ def expected_run(run_id: str, start_ns: int, **fields: object) -> dict[str, obje
         "artifacts": [],
         "capture": {},
         "trace_key": "",
+        "chunks": None,
         "trace_keys": [],
         "tag_details": [],
         "logs": [],

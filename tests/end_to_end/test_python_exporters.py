@@ -296,6 +296,7 @@ def expected_run(span: Span, start_ns: int, **fields: object) -> dict[str, objec
         "artifacts": [],
         "capture": {},
         "trace_key": "",
+        "chunks": None,
         "trace_keys": [],
         "tag_details": [],
         "logs": [],
