@@ -1,8 +1,8 @@
 """Which tests a commit runs, and which wait for the night.
 
 `make test-all` is the commit's: each promise once. `make test-nightly` runs what is left: other
-versions and libraries beside ours, each theme and width of a page, hostile data at length, and each
-property with all of its examples.
+versions and libraries beside ours, each theme and width of a page, hostile data at length, what
+needs a machine of its own, and each property with all of its examples.
 """
 
 from fnmatch import fnmatchcase
@@ -17,12 +17,14 @@ _RULES: Final = (
     ("tests/origins/test_frameworks.py*", True),
     ("tests/browser/*[[]*dark*", True),
     ("tests/browser/test_pages.py*", False),
-    ("tests/browser/test_accessibility.py*", False),
     ("tests/browser/test_list_walk.py*", False),
     ("tests/browser/test_run_page.py*", False),
     ("tests/browser/test_sign_in.py*", False),
     ("tests/browser/*", True),
     ("tests/hostile/test_thirty.py*", True),
+    ("tests/end_to_end/test_overload.py*", True),  # how much is stored in a second
+    ("tests/otel_ml_collector/query/test_million_points.py*", True),
+    ("tests/otel_ml_collector/query/test_lines_of_many_spans.py*", True),
 )
 
 
