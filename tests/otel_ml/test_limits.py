@@ -138,7 +138,7 @@ def test_long_values_of_an_opened_run_are_cut_as_json(place: str) -> None:
         for key, item in attributes(span).items():
             assert not isinstance(item, str) or len(item) <= 40
             assert key not in JSON or json.loads(item) is not None
-    assert json.loads(attributes(where.run())["otel_ml.params"])["prompt"].endswith("x…")
+    assert json.loads(attributes(where.run())["otel_ml.params"])["prompt"].endswith("x...")
     where.close()
 
 
