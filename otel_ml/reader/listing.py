@@ -1,7 +1,6 @@
 """Lists of runs: page after page while they are read, or as one table."""
 
 import inspect
-import io
 import queue
 import threading
 import weakref
@@ -193,6 +192,7 @@ class Runs(HasCard):
         """
         check_text("columns", columns, _COLUMNS_CHARS, may_be_empty=True)
         import pyarrow.parquet as pq  # optional
+        from pyarrow import BufferReader
 
         wanted = self._wanted
         listed = None if wanted.limit is None else list(self)
@@ -200,7 +200,9 @@ class Runs(HasCard):
             wanted = _narrowed(wanted, [run.start_ns for run in listed])
         names = _with_id(columns)
         body = b"".join(export(self._api, wanted, "parquet", names))
-        table = pq.read_table(io.BytesIO(body))
+        # Not of a file of Python's: a thread of pyarrow that asks for the interpreter's lock while
+        # the process ends is ended there, and aborts the process.
+        table = pq.read_table(BufferReader(body))
         if listed is not None:
             table = _chosen(table, [run.run_id for run in listed])
         elif wanted.order == "desc":
