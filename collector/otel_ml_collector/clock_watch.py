@@ -70,12 +70,15 @@ class ClockWatch:
         now_ns, steady_ns = self._clock(), self._steady()
         heard: dict[str, int] = {}
         begins_ahead = False
+        named: Mapping[str, Value] | None = None
+        sender = ""
         for resource, start_ns, end_ns in seen:
             lead_ns = end_ns - now_ns
             is_ahead = _AHEAD_NS < start_ns - now_ns < _MOST_AHEAD_NS
             begins_ahead |= is_ahead
             if is_ahead or -_RECENT_NS <= lead_ns <= _AHEAD_NS:
-                sender = _name(resource)
+                if resource is not named:  # the spans of a resource come together
+                    named, sender = resource, _name(resource)
                 # One span that is on time speaks for its sender: the others have odd times.
                 heard[sender] = min(heard.get(sender, lead_ns), lead_ns)
         with self._lock:
