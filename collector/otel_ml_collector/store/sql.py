@@ -1,0 +1,92 @@
+"""SQL that is built from literals only: a value is a parameter, never text of a statement."""
+
+import re
+from collections.abc import Collection, Iterable
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final, Literal, overload
+
+if TYPE_CHECKING:
+    from typing_extensions import LiteralString
+
+_PART: Final = re.compile(r"\{([a-z_]\w*)\}", re.ASCII)
+_NAME: Final = re.compile(r"[a-z_]\w*", re.ASCII)
+Separator = Literal[", ", " AND ", " OR ", " UNION ALL ", ""]
+
+
+class Sql(str):
+    """A piece of SQL: ``Sql("SELECT {columns} FROM runs").fill(columns=LIGHT)``.
+
+    ``{name}`` stands for another piece; ``{name:Type}`` is a parameter, whose value the engine
+    takes beside the text. What any other method of `str` makes of it is no `Sql` any more.
+
+    Args:
+        text: A literal, or a constant that is one: `docs/literal_sql.py` makes mypy refuse any
+            other text, so nothing that came from outside gets into a statement.
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, text: "LiteralString") -> "Sql":
+        """Take a literal."""
+        return str.__new__(cls, text)
+
+    @overload
+    def __add__(self, other: "Sql") -> "Sql": ...
+    @overload
+    def __add__(self, other: str) -> str: ...
+    def __add__(self, other: str) -> str:
+        """Put two pieces together; with any other text it is no `Sql` any more."""
+        both = str.__add__(self, other)
+        return _trust(both) if isinstance(other, Sql) else both
+
+    def fill(self, **parts: "Sql | int") -> "Sql":
+        """Put a piece for each ``{name}``.
+
+        Raises:
+            TypeError: One is missing, is too much, or is no SQL.
+        """
+        pieces, names = _split(self)
+        if names != parts.keys():
+            raise TypeError(f"Expected the parts {sorted(names)}, found {sorted(parts)}")
+        for name, part in parts.items():
+            if not isinstance(part, Sql | int):
+                raise TypeError(f"Expected SQL for {{{name}}}, found {type(part).__name__}")
+        return _trust("".join(str(parts[p]) if n % 2 else p for n, p in enumerate(pieces)))
+
+
+def join_sql(separator: Separator, parts: Iterable[Sql]) -> Sql:
+    """Join pieces of SQL; of none the empty piece."""
+    return _trust(separator.join(parts))
+
+
+def identifier(name: str, known: Collection[str]) -> Sql:
+    """Name a table or a column, of those that are known.
+
+    Raises:
+        ValueError: There is none of that name.
+    """
+    if name not in known or not _NAME.fullmatch(name):
+        raise ValueError(f"Unknown identifier {name[:80]!r}")
+    return _trust(name)
+
+
+def parameter(name: str, sql_type: "LiteralString") -> Sql:
+    """Write the place of a parameter of which the name is made: ``{f3:Array(String)}``.
+
+    Raises:
+        ValueError: The name is none of a parameter.
+    """
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"Invalid name of a parameter {name[:80]!r}")
+    return _trust(f"{{{name}:{sql_type}}}")
+
+
+def _trust(text: str) -> Sql:
+    return str.__new__(Sql, text)
+
+
+@lru_cache(1024)  # there are fewer literals
+def _split(text: str) -> tuple[list[str], frozenset[str]]:
+    """Cut a text into what stays and names by turns."""
+    pieces = _PART.split(text)
+    return pieces, frozenset(pieces[1::2])
