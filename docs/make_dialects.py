@@ -6,10 +6,10 @@ from typing import Final
 
 from docs.markdown import fill
 from otel_ml import attributes as names
-from otel_ml_collector.mapping import gen_ai
-from otel_ml_collector.mapping.dialects import DIALECTS
+from otel_ml_collector.mapping.dialects import gen_ai
+from otel_ml_collector.mapping.dialects.order import DIALECTS
+from otel_ml_collector.mapping.dialects.table import Row, Table
 from otel_ml_collector.mapping.providers import SPELLINGS
-from otel_ml_collector.mapping.table import Row, Table
 
 ROOT: Final = Path(__file__).parents[1]
 TARGET: Final = ROOT / "docs/dialects.md"

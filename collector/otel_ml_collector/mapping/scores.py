@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from otel_ml_collector.mapping import own
+from otel_ml_collector.mapping.dialects import own
 from otel_ml_collector.mapping.evaluations import (
     EVALUATION,
     judge_of,

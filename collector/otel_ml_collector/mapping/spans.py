@@ -5,13 +5,13 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from otel_ml import attributes as names
-from otel_ml_collector.mapping import gen_ai, logfire, own, plain
-from otel_ml_collector.mapping.about import NO_TARGET, map_evaluation, map_update, read_keys
 from otel_ml_collector.mapping.artifacts import read_artifacts
 from otel_ml_collector.mapping.check import Window, reason_to_reject
+from otel_ml_collector.mapping.dialects import gen_ai, logfire, own, plain
+from otel_ml_collector.mapping.dialects.plan import Plan, Plans
 from otel_ml_collector.mapping.filing import NOT_ALLOWED, Filing, project_of
 from otel_ml_collector.mapping.found import Found
-from otel_ml_collector.mapping.plan import Plan, Plans
+from otel_ml_collector.mapping.late_records import NO_TARGET, map_evaluation, map_update, read_keys
 from otel_ml_collector.mapping.prices import Prices
 from otel_ml_collector.mapping.process import NO_PROCESS, SIGNS, Heard, hear, process_of
 from otel_ml_collector.mapping.run import make_run

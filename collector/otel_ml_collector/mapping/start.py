@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Final
 
 from otel_ml import attributes as names
-from otel_ml_collector.mapping.about import owner_of
+from otel_ml_collector.mapping.late_records import owner_of
 from otel_ml_collector.mapping.values import to_text
 from otel_ml_collector.span import Span, Value
 

@@ -6,9 +6,9 @@ alone, so that it does not depend on what else arrived, or when.
 
 from typing import Final
 
+from otel_ml_collector.mapping.dialects.table import CALLS
 from otel_ml_collector.mapping.found import Found
 from otel_ml_collector.mapping.prices import Prices, Usage
-from otel_ml_collector.mapping.table import CALLS
 
 # What our own SDK writes it counted itself.
 _COUNTED: Final = "otel_ml"

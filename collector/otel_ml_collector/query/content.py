@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from otel_ml_collector.mapping.events import CONTENT_EVENTS, EXCEPTION, Said, structured
+from otel_ml_collector.mapping.dialects.events import CONTENT_EVENTS, EXCEPTION, Said, structured
+from otel_ml_collector.mapping.dialects.gen_ai import read_events
 from otel_ml_collector.mapping.found import Found
-from otel_ml_collector.mapping.gen_ai import read_events
 from otel_ml_collector.mapping.values import to_text
 from otel_ml_collector.query.answers.parts import Tokens
 from otel_ml_collector.query.rows import load_json, run_id_of

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from otel_ml_collector.api.parameters import FromReader
 from otel_ml_collector.errors import NotFound
-from otel_ml_collector.mapping.events import CONTENT_EVENTS
+from otel_ml_collector.mapping.dialects.events import CONTENT_EVENTS
 from otel_ml_collector.query import models, runs
 from otel_ml_collector.query.answers.runs import Trace
 from otel_ml_collector.query.outline import find_outline, outline_of

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from otel_ml_collector.mapping import Filing, map_spans
-from otel_ml_collector.mapping.dialects import DIALECTS
-from otel_ml_collector.mapping.table import Table
+from otel_ml_collector.mapping.dialects.order import DIALECTS
+from otel_ml_collector.mapping.dialects.table import Table
 from otel_ml_collector.records import Records
 from otel_ml_collector.span import Scope, Span, Value
 from tests.otel_ml_collector.mapping.dialect_runs import map_call

@@ -7,9 +7,9 @@ from typing import Any, Final
 
 import pytest
 
-from otel_ml_collector.mapping.events import Said
+from otel_ml_collector.mapping.dialects.events import Said
+from otel_ml_collector.mapping.dialects.gen_ai import read_events
 from otel_ml_collector.mapping.found import Found
-from otel_ml_collector.mapping.gen_ai import read_events
 from otel_ml_collector.records import Run
 from otel_ml_collector.span import Event, Value
 from tests.otel_ml_collector.logs import make_log

@@ -1,6 +1,6 @@
 """Tests of what the names of a span's attributes alone decide."""
 
-from otel_ml_collector.mapping.plan import Plan, Plans
+from otel_ml_collector.mapping.dialects.plan import Plan, Plans
 
 NAMES = ("gen_ai.usage.input_tokens", "otel_ml.tag.client", "session.id", "http.route")
 

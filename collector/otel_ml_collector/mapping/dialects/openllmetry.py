@@ -5,9 +5,9 @@ Spec: https://www.traceloop.com/docs/openllmetry/contributing/semantic-conventio
 
 from typing import Final
 
-from otel_ml_collector.mapping import table
+from otel_ml_collector.mapping.dialects import table
+from otel_ml_collector.mapping.dialects.table import AROUND, Names, Row, Table
 from otel_ml_collector.mapping.found import Found
-from otel_ml_collector.mapping.table import AROUND, Names, Row, Table
 from otel_ml_collector.span import Span
 
 _PROPERTIES: Final = "traceloop.association.properties."

@@ -6,10 +6,10 @@ Spec: https://docs.openlit.io/latest/sdk/destinations/overview
 from collections.abc import Mapping
 from typing import Final
 
-from otel_ml_collector.mapping import table
+from otel_ml_collector.mapping.dialects import table
+from otel_ml_collector.mapping.dialects.table import Names, Row, Table
 from otel_ml_collector.mapping.found import Found
 from otel_ml_collector.mapping.judged import judged
-from otel_ml_collector.mapping.table import Names, Row, Table
 from otel_ml_collector.records import Metric, Run
 from otel_ml_collector.span import Span
 

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
-from otel_ml_collector.mapping import table
 from otel_ml_collector.mapping.check import is_span_id
+from otel_ml_collector.mapping.dialects import table
+from otel_ml_collector.mapping.dialects.reading import add_error, read_structured
+from otel_ml_collector.mapping.dialects.table import AROUND, Names, Row, Table
 from otel_ml_collector.mapping.found import Found
 from otel_ml_collector.mapping.judged import judged
-from otel_ml_collector.mapping.reading import add_error, read_structured
-from otel_ml_collector.mapping.table import AROUND, Names, Row, Table
 from otel_ml_collector.mapping.values import to_int, to_json, to_text
 from otel_ml_collector.records import Metric, Run, run_id
 from otel_ml_collector.span import Span

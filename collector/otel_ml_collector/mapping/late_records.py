@@ -7,8 +7,8 @@ from typing import Final
 from otel_ml import attributes as names
 from otel_ml_collector.mapping.artifacts import BAD_ARTIFACT, has_bad_artifact, read_artifacts
 from otel_ml_collector.mapping.check import Window, is_span_id
+from otel_ml_collector.mapping.dialects.own import read_line, read_tags
 from otel_ml_collector.mapping.evaluations import BAD_EVALUATION
-from otel_ml_collector.mapping.own import read_line, read_tags
 from otel_ml_collector.mapping.trace_keys import NO_TRACE_ID
 from otel_ml_collector.mapping.values import real_score, to_float, to_int, to_text
 from otel_ml_collector.owners import KEY, TRACE_KEY_CHARS, is_run, own_key, own_model, own_tag

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from otel_ml import attributes as names
-from otel_ml_collector.mapping.events import (
+from otel_ml_collector.mapping.dialects.events import (
     CONTENT_EVENTS,
     Said,
     read_details,

@@ -5,9 +5,9 @@ Spec: https://ai-sdk.dev/docs/ai-sdk-core/telemetry
 
 from typing import Final
 
-from otel_ml_collector.mapping import table
+from otel_ml_collector.mapping.dialects import table
+from otel_ml_collector.mapping.dialects.table import AROUND, CALLS, Names, Row, Table
 from otel_ml_collector.mapping.found import Found
-from otel_ml_collector.mapping.table import AROUND, CALLS, Names, Row, Table
 from otel_ml_collector.span import Span
 
 TABLE: Final = Table(

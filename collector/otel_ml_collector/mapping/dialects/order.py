@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from otel_ml_collector.mapping import (
+from otel_ml_collector.mapping.dialects import (
     langfuse,
     logfire,
     mlflow,
@@ -18,8 +18,8 @@ from otel_ml_collector.mapping import (
     openllmetry,
     vercel,
 )
+from otel_ml_collector.mapping.dialects.table import Names, Table
 from otel_ml_collector.mapping.found import Found
-from otel_ml_collector.mapping.table import Names, Table
 from otel_ml_collector.records import Metric, Run
 from otel_ml_collector.span import Span
 

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from otel_ml_collector.mapping import gen_ai, own, plain
-from otel_ml_collector.mapping.dialects import DIALECTS, Dialect
-from otel_ml_collector.mapping.table import Names, find_names
+from otel_ml_collector.mapping.dialects import gen_ai, own, plain
+from otel_ml_collector.mapping.dialects.order import DIALECTS, Dialect
+from otel_ml_collector.mapping.dialects.table import Names, find_names
 from otel_ml_collector.span import Value
 
 _PLANS: Final = 1_000

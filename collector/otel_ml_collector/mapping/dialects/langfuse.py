@@ -5,10 +5,10 @@ Spec: https://langfuse.com/integrations/native/opentelemetry
 
 from typing import Final
 
-from otel_ml_collector.mapping import table
+from otel_ml_collector.mapping.dialects import table
+from otel_ml_collector.mapping.dialects.reading import add_error
+from otel_ml_collector.mapping.dialects.table import Names, Row, Table
 from otel_ml_collector.mapping.found import Found
-from otel_ml_collector.mapping.reading import add_error
-from otel_ml_collector.mapping.table import Names, Row, Table
 from otel_ml_collector.mapping.values import to_text
 from otel_ml_collector.span import Span
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from typing import Final, cast
 
 from otel_ml import attributes as names
+from otel_ml_collector.mapping.dialects.indexed import Listed, fill, find_list
+from otel_ml_collector.mapping.dialects.reading import READERS, add_tags, read_kind, read_structured
 from otel_ml_collector.mapping.found import Found
-from otel_ml_collector.mapping.indexed import Listed, fill, find_list
-from otel_ml_collector.mapping.reading import READERS, add_tags, read_kind, read_structured
 from otel_ml_collector.mapping.values import to_json
 from otel_ml_collector.span import Value
 

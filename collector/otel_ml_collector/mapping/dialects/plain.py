@@ -3,7 +3,7 @@
 from typing import Final
 
 from otel_ml import attributes as names
-from otel_ml_collector.mapping.events import EXCEPTION
+from otel_ml_collector.mapping.dialects.events import EXCEPTION
 from otel_ml_collector.mapping.found import Found
 from otel_ml_collector.mapping.values import to_text
 from otel_ml_collector.span import Event, Span

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Final, cast
 
-from otel_ml_collector.mapping.events import structured
+from otel_ml_collector.mapping.dialects.events import structured
 from otel_ml_collector.mapping.found import Found
 from otel_ml_collector.mapping.providers import provider_of
 from otel_ml_collector.mapping.values import parse, to_float, to_int, to_json, to_text

@@ -1,0 +1,1 @@
+"""The dialects: for each, what of a span fills which field of a run."""
