@@ -14,9 +14,9 @@ TARGET: Final = ROOT / "docs/reference.md"
 
 # What the code that opens and ends runs calls, and nobody else.
 INTERNAL: Final = (
-    *("current.Run.start_ns", "current.Run.context_in", "current.Run.describe"),
-    *("current.Run.close", "current.Run.hand_over", "current.Run.weigh", "current.Run.hold"),
-    *("current.Run.send_evaluation", "current.Run.send_waiting", "current.Run.announce"),
+    *("runs.Run.start_ns", "runs.Run.context_in", "runs.Run.describe"),
+    *("runs.Run.close", "runs.Run.hand_over", "runs.Run.weigh", "runs.Run.hold"),
+    *("runs.Run.send_evaluation", "runs.Run.send_waiting", "runs.Run.announce"),
     *("opened.OpenedRun.tell_open", "judges.judge.Judge.definition", "judges.judge.Judge.steps"),
 )
 # What users make themselves of a module whose other classes they are only given.

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from otel_ml.client import Client
-    from otel_ml.current import Run, current_run
     from otel_ml.default import add_judge, assess, flush, run, trace
     from otel_ml.errors import InvalidMetricError
     from otel_ml.judges.judge import Judge, Score
     from otel_ml.judges.llm import LLMJudge
+    from otel_ml.runs import Run, current_run
     from otel_ml.tags import Tag
     from otel_ml.threads import follow_threads, wrap
 
@@ -39,10 +39,10 @@ _HOMES = {
     "InvalidMetricError": "errors",
     "Judge": "judges.judge",
     "LLMJudge": "judges.llm",
-    "Run": "current",
+    "Run": "runs",
     "Score": "judges.judge",
     "Tag": "tags",
-    "current_run": "current",
+    "current_run": "runs",
     "follow_threads": "threads",
     "wrap": "threads",
 }

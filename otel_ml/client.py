@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 from opentelemetry import trace as trace_api
 
 from otel_ml import attributes as names
-from otel_ml.about import Elsewhere, about
 from otel_ml.arguments import (
     check_flag,
     check_key,
@@ -23,21 +22,22 @@ from otel_ml.arguments import (
     show,
 )
 from otel_ml.capture_mode import Capture
-from otel_ml.current import Run, current_run
-from otel_ml.decorators import decorate, wrap
 from otel_ml.described import text_of
 from otel_ml.errors import quiet
+from otel_ml.functions import Traced
 from otel_ml.handle import check_tags
 from otel_ml.notebook import Card, HasCard, page_address
 from otel_ml.opened import OpenedRun, open_run
 from otel_ml.process import deliver_at_sigterm
 from otel_ml.recorder import Recorder
 from otel_ml.redaction import SECRET_KEYS, Redact, Redaction
+from otel_ml.runs import Run, current_run
 from otel_ml.settings import Settings
 from otel_ml.tags import Tags, Value
-from otel_ml.traced import Traced
+from otel_ml.targets import Elsewhere, about
 from otel_ml.values import clean
 from otel_ml.versions.version_on import PARTS, Params, Part
+from otel_ml.wrappers import decorate, wrap
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace.export import SpanExporter

@@ -6,11 +6,11 @@ from collections.abc import AsyncGenerator, Callable
 from types import FunctionType
 from typing import Any, ParamSpec, TypeVar
 
-from otel_ml.decorators import TracedObject, plainly
+from otel_ml.functions import Traced
 from otel_ml.judges.awaiting import judge_on_loop
 from otel_ml.judges.inline import DESK, Desk, is_stream
 from otel_ml.judges.steps import is_async
-from otel_ml.traced import Traced
+from otel_ml.wrappers import TracedObject, plainly
 
 P = ParamSpec("P")
 R = TypeVar("R")

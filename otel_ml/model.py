@@ -7,11 +7,11 @@ from typing import Final
 import orjson
 
 from otel_ml import attributes as names
-from otel_ml.about import Elsewhere
 from otel_ml.arguments import check_mapping, check_text
 from otel_ml.errors import quiet
 from otel_ml.metrics import Metric, Metrics
 from otel_ml.recorder import Recorder
+from otel_ml.targets import Elsewhere
 from otel_ml.values import clean, encode
 from otel_ml.versions.definition import Definition, declared_params, params_text
 from otel_ml.versions.parts import digest

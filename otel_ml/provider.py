@@ -32,7 +32,7 @@ from otel_ml.export.queue import MAX_BYTES, MAX_SPANS, SpanQueue
 from otel_ml.export.settings import Settings, is_endpoint_named, resolve
 from otel_ml.export.spooled import SpooledSpans
 from otel_ml.export.upload import Uploads
-from otel_ml.span import HasResource
+from otel_ml.spans import HasResource
 from otel_ml.tracer import Start, start_of, start_of_own
 
 Join = Literal["auto", False]

@@ -18,7 +18,7 @@ from otel_ml.cost import Cost
 from otel_ml.errors import is_of_host, quiet, trouble
 from otel_ml.process import PROCESS, deliver_at_end, renew_in_child
 from otel_ml.redaction import Redaction
-from otel_ml.span import RunSpan, write
+from otel_ml.spans import RunSpan, write
 from otel_ml.unfinished import OpenRuns
 from otel_ml.wire import Attributes, Event, weigh
 

@@ -13,9 +13,9 @@ from typing import Any, Final
 from opentelemetry.context import Context, get_current
 
 from otel_ml.attachment import ELSEWHERE, attach, detach, reset
-from otel_ml.call import Call, new
+from otel_ml.calls import Call, new
 from otel_ml.errors import hand_on
-from otel_ml.traced import Traced
+from otel_ml.functions import Traced
 
 _CHUNKS: Final = 10_000
 _FIRST: Final = range(1)

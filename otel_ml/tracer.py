@@ -15,7 +15,7 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
 from otel_ml.ids import own_ids
 from otel_ml.sampling import ask, is_usual, known_rules, rule_for
-from otel_ml.span import Attributes, Home, RunSpan
+from otel_ml.spans import Attributes, Home, RunSpan
 
 # The key under which OpenTelemetry keeps the current span, found by setting one.
 [SPAN_KEY] = trace.set_span_in_context(trace.INVALID_SPAN, Context())

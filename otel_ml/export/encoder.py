@@ -21,7 +21,7 @@ from otel_ml.export.attribute_field import AttributeField
 from otel_ml.export.run_message import encode_run
 from otel_ml.export.span_message import encode_span
 from otel_ml.export.wire_format import make_heads, wrap, write_text_field
-from otel_ml.span import RunSpan
+from otel_ml.spans import RunSpan
 
 __all__ = [
     "Encoded",

@@ -8,7 +8,7 @@ from typing import Final
 from opentelemetry.sdk.trace import ReadableSpan
 
 from otel_ml.export.encoder import Encoded, encode_spans
-from otel_ml.span import RunSpan
+from otel_ml.spans import RunSpan
 
 MAX_SPANS: Final = 50_000
 MAX_BYTES: Final = 64 * 1024 * 1024

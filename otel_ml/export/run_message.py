@@ -17,7 +17,7 @@ from otel_ml.export.span_message import (
     encode_span,
     pack_times,
 )
-from otel_ml.span import RunSpan
+from otel_ml.spans import RunSpan
 
 _MOST_KEPT: Final = 1_024
 _ATTRIBUTES: Final = AttributeField(ATTRIBUTES_TAG)

@@ -13,7 +13,7 @@ from otel_ml.export.encoder import Encoded, Envelope, encode_request, encode_spa
 from otel_ml.export.queue import SpanBatch, SpanQueue
 from otel_ml.export.run_message import encode_run
 from otel_ml.export.spool import Batch, Counters, Spool
-from otel_ml.span import RunSpan
+from otel_ml.spans import RunSpan
 
 LOOK_EVERY_S: Final = 2.0
 

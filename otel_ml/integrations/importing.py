@@ -18,7 +18,7 @@ from otel_ml import attributes as names
 from otel_ml.client import Client
 from otel_ml.export.delivery import Delivery
 from otel_ml.recorder import Recorder
-from otel_ml.span import RunSpan
+from otel_ml.spans import RunSpan
 from otel_ml.wire import Attributes, Event, weigh
 
 # What is on its way at once: a joined provider's queue holds 2,048.

@@ -7,8 +7,8 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 import otel_ml
 from otel_ml.client import Client
-from otel_ml.current import Run
 from otel_ml.errors import quiet
+from otel_ml.runs import Run
 
 __all__ = ["Callback"]
 

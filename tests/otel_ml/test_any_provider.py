@@ -9,7 +9,7 @@ import pytest
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 
 from otel_ml import Client, Judge
-from otel_ml.span import RunSpan
+from otel_ml.spans import RunSpan
 from tests.otel_ml.providers import STOCK, PlainSubclass, Provider, open_provider
 from tests.otel_ml.recording import attributes, parent_id, record_kind, span_id
 

@@ -6,11 +6,11 @@ import pytest
 
 import otel_ml
 from otel_ml.client import Client
-from otel_ml.current import Run, current_run
 from otel_ml.default import add_judge, assess, flush, run, trace
 from otel_ml.errors import InvalidMetricError
 from otel_ml.judges.judge import Judge, Score
 from otel_ml.judges.llm import LLMJudge
+from otel_ml.runs import Run, current_run
 from otel_ml.tags import Tag
 from otel_ml.threads import follow_threads, wrap
 from tests.otel_ml.otlp_sink import Sink

@@ -12,7 +12,7 @@ import pytest
 from opentelemetry.sdk.trace import ReadableSpan
 
 from otel_ml import Client
-from otel_ml.current import Run
+from otel_ml.runs import Run
 from otel_ml.unfinished import HEARTBEAT_S, OpenRuns
 from tests.otel_ml.otlp_sink import Sink
 from tests.otel_ml.recording import Recording, attributes, inputs, parent_id, span_id, stable

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
-from otel_ml.current import Run
 from otel_ml.metrics import Metric
 from otel_ml.model import Model
+from otel_ml.runs import Run
 
 Number = float | int
 

@@ -22,7 +22,7 @@ from opentelemetry.trace import NonRecordingSpan
 from otel_ml import Client, Judge, current_run
 from otel_ml.export.run_message import encode_run
 from otel_ml.export.span_message import encode_span
-from otel_ml.span import RunSpan
+from otel_ml.spans import RunSpan
 from tests.otel_ml.export.span_strategies import attributes as host_attributes
 from tests.otel_ml.export.span_strategies import contexts, text
 from tests.otel_ml.providers import open_provider, start_under, within

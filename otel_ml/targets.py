@@ -14,8 +14,8 @@ from otel_ml.handle import Handle
 from otel_ml.recorder import Recorder
 from otel_ml.redaction import Redaction
 from otel_ml.tags import Details, Value, tag_attributes
+from otel_ml.updates import POINTS
 from otel_ml.values import clean
-from otel_ml.waiting import POINTS
 from otel_ml.wire import Attributes, Event, Point, point_attributes
 
 _RUN_ID: Final = re.compile("([0-9a-f]{32})-([0-9a-f]{16})")

@@ -19,7 +19,7 @@ from opentelemetry.trace import SpanContext, Status, StatusCode, TraceFlags, Tra
 
 from otel_ml import Client
 from otel_ml.errors import trouble
-from otel_ml.span import RunSpan
+from otel_ml.spans import RunSpan
 from tests.otel_ml.providers import (
     FixedIds,
     Provider,

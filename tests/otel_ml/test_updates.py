@@ -7,7 +7,7 @@ import pytest
 
 from otel_ml import current_run
 from otel_ml.tags import Value
-from otel_ml.waiting import EVENT_BYTES, EVENTS, POINTS, Waiting
+from otel_ml.updates import EVENT_BYTES, EVENTS, POINTS, Waiting
 from otel_ml.wire import line_event, make_points
 from tests.otel_ml.recording import Recording, attributes, events, parent_id, span_id, stable
 from tests.support.collector import wait_until

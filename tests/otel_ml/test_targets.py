@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from otel_ml import InvalidMetricError, current_run
-from otel_ml.about import Elsewhere
+from otel_ml.targets import Elsewhere
 from tests.otel_ml.recording import Recording, events, parent_id, stable, trace_id
 
 RUN_ID = "0123456789abcdef0123456789abcdef-0123456789abcdef"
