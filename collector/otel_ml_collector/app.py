@@ -21,25 +21,11 @@ from grpc import ServerCredentials
 from starlette.requests import Request
 from starlette.responses import Response
 
-from otel_ml_collector.api import (
-    backup,
-    completion,
-    deletion,
-    documents,
-    export,
-    feedback,
-    jaeger,
-    keys,
-    live,
-    project,
-    records,
-    stats,
-    storage,
-    views,
-)
+from otel_ml_collector import pages
+from otel_ml_collector.api import backup, completion, deletion, documents, export, keys
 from otel_ml_collector.api.compression import Compression
 from otel_ml_collector.api.heads import Heads
-from otel_ml_collector.api.listening import Listening, Pace
+from otel_ml_collector.api.problems import add_error_handlers
 from otel_ml_collector.api.schema import describe
 from otel_ml_collector.api.streams import Places
 from otel_ml_collector.clock_watch import ClockWatch
@@ -47,12 +33,14 @@ from otel_ml_collector.commit import Commit
 from otel_ml_collector.config import Address, Settings, address_here
 from otel_ml_collector.drain import Drain
 from otel_ml_collector.errors import BadSetting, Unavailable
+from otel_ml_collector.feedback import api as feedback
 from otel_ml_collector.forward.otlp import OtlpForward
 from otel_ml_collector.forward.records import RecordForward
 from otel_ml_collector.gate import Gate
 from otel_ml_collector.guard import Guard
 from otel_ml_collector.health import Health
 from otel_ml_collector.http_server import HttpServer
+from otel_ml_collector.jaeger import api as jaeger
 from otel_ml_collector.keyring import Keyring
 from otel_ml_collector.limits import (
     KEEP_ALIVE_S,
@@ -61,13 +49,15 @@ from otel_ml_collector.limits import (
     make_protocol,
     raise_file_limit,
 )
-from otel_ml_collector.loss_watch import LossWatch
+from otel_ml_collector.live import api as live
+from otel_ml_collector.live.feed import Listening, Pace
+from otel_ml_collector.loss.watch import LossWatch
 from otel_ml_collector.mapping import Prices
 from otel_ml_collector.otlp_target import OtlpTarget
 from otel_ml_collector.pipeline import Pipeline
 from otel_ml_collector.price import Price
+from otel_ml_collector.projects import api as project
 from otel_ml_collector.query.late import version_numbers
-from otel_ml_collector.query.problems import add_error_handlers
 from otel_ml_collector.quotas import Quotas
 from otel_ml_collector.receive import artifacts
 from otel_ml_collector.receive.grpc import make_server
@@ -76,6 +66,9 @@ from otel_ml_collector.receive.http import make_routes
 from otel_ml_collector.record_target import RecordTarget
 from otel_ml_collector.refusals import REFUSALS
 from otel_ml_collector.rollup_watch import RollupWatch
+from otel_ml_collector.runs import api as records
+from otel_ml_collector.stats import api as stats
+from otel_ml_collector.storage import api as storage
 from otel_ml_collector.store.artifacts import ArtifactWriter
 from otel_ml_collector.store.backup import Backups
 from otel_ml_collector.store.columns import warm_up
@@ -103,7 +96,8 @@ from otel_ml_collector.telemetry import (
 from otel_ml_collector.tls import grpc_credentials
 from otel_ml_collector.upkeep import Upkeep
 from otel_ml_collector.uploads import Uploads
-from otel_ml_collector.web import pages, sign_in
+from otel_ml_collector.views import api as views
+from otel_ml_collector.web import sign_in
 from otel_ml_collector.web.render import show_problem
 
 _DRAIN_S: Final = 10

@@ -17,9 +17,9 @@ from starlette.routing import BaseRoute
 from starlette.types import Receive, Scope, Send
 
 from otel_ml_collector.access import SCOPES, Access
-from otel_ml_collector.api.listening import Pace
 from otel_ml_collector.gate import Gate
 from otel_ml_collector.keyring import Keyring
+from otel_ml_collector.live.feed import Pace
 from otel_ml_collector.span import Span, Value
 from tests.otel_ml_collector.asgi import HOST, Answered, ask
 from tests.otel_ml_collector.spans import (

@@ -2,7 +2,7 @@
 
 from fastapi import Request
 
-from otel_ml_collector.loss_watch import LossWatch
+from otel_ml_collector.loss.watch import LossWatch
 from otel_ml_collector.store.reader import Reader
 
 

@@ -1,5 +1,3 @@
 import logging
 
-import torch
-
 logger = logging.getLogger(__name__)

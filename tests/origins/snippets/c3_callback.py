@@ -1,14 +1,7 @@
-from transformers import (
-    AutoTokenizer,
-    AutoModelForCausalLM,
-    BitsAndBytesConfig,
-    TrainingArguments,
-    EarlyStoppingCallback,
-    TrainerCallback
-)
+from transformers import TrainerCallback
+
 
 class LoggingCallback(TrainerCallback):
-
     def __init__(self, run):
         self.run = run
 

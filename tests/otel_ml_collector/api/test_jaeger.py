@@ -13,14 +13,14 @@ import pytest
 
 from otel_ml_collector.access import READ, Access
 from otel_ml_collector.errors import NotFound
-from otel_ml_collector.mapping import Filing, map_spans
-from otel_ml_collector.query.jaeger import (
+from otel_ml_collector.jaeger.find import (
     Asked,
     find_jaeger_trace,
     find_operations,
     find_services,
     search,
 )
+from otel_ml_collector.mapping import Filing, map_spans
 from otel_ml_collector.span import Event, Link, Scope, Span, Value
 from tests.otel_ml_collector.asgi import Answered, ask
 from tests.otel_ml_collector.spans import make_call, make_span, make_start, span_id, trace_id

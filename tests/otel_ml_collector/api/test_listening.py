@@ -5,8 +5,8 @@ from typing import Final
 
 from starlette.types import Message
 
-from otel_ml_collector.api.listening import Listening, Pace, Seat
-from otel_ml_collector.api.live import Events
+from otel_ml_collector.live.api import Events
+from otel_ml_collector.live.feed import Listening, Pace, Seat
 from tests.otel_ml_collector.spans import make_call
 from tests.otel_ml_collector.stores import Store
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 from urllib.parse import quote, urlencode
 
 from otel_ml_collector.api import schema
-from otel_ml_collector.api.listening import Pace
+from otel_ml_collector.live.feed import Pace
 from otel_ml_collector.span import Span, Value
 from tests.otel_ml_collector.asgi import Answered, ask
 from tests.otel_ml_collector.spans import (

@@ -7,7 +7,7 @@ from typing import Any, Final
 import pytest
 
 from otel_ml_collector.errors import NotFound
-from otel_ml_collector.query import models
+from otel_ml_collector.models import find as models
 from otel_ml_collector.query.answers.metrics import MetricPoint, MetricSeries
 from otel_ml_collector.span import Span
 from tests.otel_ml_collector.spans import (

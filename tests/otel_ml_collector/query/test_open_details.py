@@ -5,7 +5,7 @@ from typing import Any, Final
 import pytest
 
 from otel_ml_collector.errors import BadQuery, NotFound
-from otel_ml_collector.query import models
+from otel_ml_collector.models import find as models
 from otel_ml_collector.query.runs import find_run
 from otel_ml_collector.span import Event, Value
 from otel_ml_collector.store import statistics

@@ -2,6 +2,7 @@
 
 import pytest
 
+from otel_ml_collector.api.problems import problem_of
 from otel_ml_collector.errors import (
     BadQuery,
     CollectorError,
@@ -12,7 +13,6 @@ from otel_ml_collector.errors import (
     Unavailable,
     UnknownMediaType,
 )
-from otel_ml_collector.query.problems import problem_of
 
 
 @pytest.mark.parametrize(

@@ -9,23 +9,23 @@ import pytest
 from otel_ml_collector.decode.traces import decode_traces
 from otel_ml_collector.errors import BadQuery
 from otel_ml_collector.mapping import Filing, map_spans
+from otel_ml_collector.models.find import find_models, find_project
 from otel_ml_collector.query.answers.parts import Tokens
 from otel_ml_collector.query.answers.stats import JudgeFigures, Stats
-from otel_ml_collector.query.grouping import make_grouping
-from otel_ml_collector.query.models import find_models, find_project
-from otel_ml_collector.query.stats import (
+from otel_ml_collector.span import Value
+from otel_ml_collector.stats.find import (
     PassRates,
     StatsQuery,
     find_all_stats,
     find_pass_rates,
     find_stats,
 )
-from otel_ml_collector.span import Value
+from otel_ml_collector.stats.grouping import make_grouping
+from otel_ml_collector.stats.sql import Question, choose_sources
 from otel_ml_collector.store.apart import NOTHING
 from otel_ml_collector.store.condition import ALWAYS
 from otel_ml_collector.store.rollup import recompute
 from otel_ml_collector.store.runs import Window
-from otel_ml_collector.store.stats import Question, choose_sources
 from otel_ml_collector.store.writer import Writer
 from tests.bench.dataset import Dataset, Plan
 from tests.otel_ml_collector.spans import (

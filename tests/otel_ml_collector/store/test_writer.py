@@ -10,12 +10,13 @@ import pytest
 
 from otel_ml_collector.errors import Refused, Unavailable
 from otel_ml_collector.mapping import Filing, map_spans
-from otel_ml_collector.query import models, runs
+from otel_ml_collector.models import find as models
+from otel_ml_collector.query import runs
 from otel_ml_collector.query.objects import ObjectsQuery, find_objects
-from otel_ml_collector.query.stats import StatsQuery, find_stats
 from otel_ml_collector.query.times import HOUR_NS
 from otel_ml_collector.records import Metric, ModelVersion, ProcessSign, Records, TraceKey
 from otel_ml_collector.span import Event, Span
+from otel_ml_collector.stats.find import StatsQuery, find_stats
 from otel_ml_collector.store import statistics
 from otel_ml_collector.store.columns import METRICS, OPEN_RUNS, PROCESSES, RUNS
 from otel_ml_collector.store.condition import ALWAYS

@@ -3,8 +3,8 @@
 import pytest
 
 from otel_ml_collector.query.answers.runs import RunSummary
-from otel_ml_collector.query.outline import Sender
-from otel_ml_collector.web.clocks import find_skews, tell
+from otel_ml_collector.traces.clocks import find_skews, tell
+from otel_ml_collector.traces.outline import Sender
 from tests.otel_ml_collector.web.test_waterfall import make_run
 
 THIN = "\u202f"

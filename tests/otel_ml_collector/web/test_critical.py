@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otel_ml_collector.query.outline import Stretch, Used
-from otel_ml_collector.web.critical import find_slow, find_waits
+from otel_ml_collector.traces.critical import find_slow, find_waits
+from otel_ml_collector.traces.outline import Stretch, Used
 
 
 def stretch(name: str, above: str | None, start: int, end: int) -> Stretch:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from otel_ml_collector.models.diff import Fact, Line, Side, blocks, changes, compare, facts
 from otel_ml_collector.query.answers.models import Definition
-from otel_ml_collector.web.diff import Fact, Line, Side, blocks, changes, compare, facts
 
 
 def define(**parts: Any) -> Definition:

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from otel_ml_collector.runs.histogram import BARS, draw, lay_out
 from otel_ml_collector.store.runs import Window
-from otel_ml_collector.web.histogram import BARS, draw, lay_out
 from tests.otel_ml_collector.spans import DAY_NS, NOW_NS, SECOND_NS
 
 WINDOW = Window(NOW_NS - 45 * 60 * SECOND_NS, NOW_NS)

@@ -2,9 +2,9 @@
 
 import pytest
 
+from otel_ml_collector.metrics.plots import Plot, make_plots
 from otel_ml_collector.query.answers.metrics import MetricPoint, MetricSeries
 from otel_ml_collector.span import Value
-from otel_ml_collector.web.plots import Plot, make_plots
 from tests.otel_ml_collector.asgi import ask
 from tests.otel_ml_collector.spans import (
     NOW_NS,

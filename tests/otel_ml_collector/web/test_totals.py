@@ -1,7 +1,7 @@
 """Tests of what a trace used up in all."""
 
-from otel_ml_collector.query.outline import Stretch, Used
-from otel_ml_collector.web.totals import Totals, add_up
+from otel_ml_collector.traces.outline import Stretch, Used
+from otel_ml_collector.traces.totals import Totals, add_up
 
 
 def span(

@@ -1,0 +1,1 @@
+"""Feedback and late truth, told through the API."""

@@ -1,0 +1,120 @@
+"""The home page: what all projects do."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response
+
+from otel_ml_collector.api.parameters import FromReader
+from otel_ml_collector.home.unfinished import find_unfinished
+from otel_ml_collector.models import diff
+from otel_ml_collector.models import find as models
+from otel_ml_collector.models.new_versions import find_new_versions
+from otel_ml_collector.query.answers.projects import Project
+from otel_ml_collector.query.answers.stats import ProjectBucket, ProjectStats
+from otel_ml_collector.query.times import DAY_NS, HOUR_NS
+from otel_ml_collector.stats.find import StatsQuery, find_all_stats, find_pass_rates
+from otel_ml_collector.store.runs import Window
+from otel_ml_collector.web import view
+from otel_ml_collector.web.losses import missing_spans
+from otel_ml_collector.web.render import PageRoute, python_call, show_page
+from otel_ml_collector.web.slices import cut_slice
+from otel_ml_collector.web.spark import spark
+from otel_ml_collector.web.state import read_state
+
+_HOURS: Final = 24
+_PROJECTS: Final = 50
+
+router = APIRouter(include_in_schema=False, route_class=PageRoute)
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A project with its curves of the last 24 hours.
+
+    Attributes:
+        day: What it did then; None when nothing.
+        runs, errors, latency: SVG points by the hour: recorded runs, share of errors, p90.
+    """
+
+    project: Project
+    day: ProjectStats | None
+    p90_ms: float | None
+    runs: str
+    errors: str
+    latency: str
+
+
+@router.get("/")
+def show_home(
+    request: Request,
+    reader: FromReader,
+    find: Annotated[str, Query(max_length=128)] = "",
+) -> Response:
+    """All projects, fifty at a time, or those whose names have a text in them."""
+    now_ns = time.time_ns()
+    counted = reader.ahead(find_all_stats, now_ns)
+    projects = models.find_projects(reader)
+    stats = {one.project: one for one in counted.result().groups}
+    day = _day(now_ns)
+    found = models.select_projects(projects, find)
+    some = cut_slice(found, read_state(request).first("projects"), _PROJECTS)
+    context = {
+        "projects": projects,
+        "find": find,
+        "some": some,
+        "shown": [_show(project, stats.get(project.project), day) for project in some.items],
+        "day_runs": sum(one.runs for one in stats.values()),
+        "day_errors": sum(one.errors for one in stats.values()),
+        "unfinished": find_unfinished(reader, now_ns),
+        "missing_spans": missing_spans(request, reader),
+        "elsewhere": [],
+        "api": view.api_address("projects", find=find, limit=_PROJECTS),
+        "python": python_call("projects", find),
+    }
+    return show_page(request, "home.html", context)
+
+
+@router.get("/new-versions")
+def show_new_versions(request: Request, reader: FromReader) -> Response:
+    """What became new, as a part of the home page that comes after the rest."""
+    found = find_new_versions(reader, time.time_ns())
+    context = {"found": [(one, diff.changes(one.before, one.after)) for one in found]}
+    return show_page(request, "new_versions.html", context)
+
+
+@router.get("/projects/{project:path}/passed")
+def show_passed(request: Request, reader: FromReader, project: str) -> Response:
+    """A project's pass rate, as a part of the home page that comes after the rest."""
+    window = _day(time.time_ns())
+    rates = find_pass_rates(reader, StatsQuery(project, "", "", window, HOUR_NS, 1))
+    hours = [
+        rates.buckets.get(start_ns) for start_ns in range(window.start_ns, window.end_ns, HOUR_NS)
+    ]
+    context = {"rate": rates.total, "curve": spark(hours)}
+    return show_page(request, "passed.html", context)
+
+
+def _day(now_ns: int) -> Window:
+    end_ns = -(-now_ns // HOUR_NS) * HOUR_NS
+    return Window(end_ns - DAY_NS, end_ns)
+
+
+def _show(project: Project, did: ProjectStats | None, day: Window) -> Shown:
+    def curve(value: Callable[[ProjectBucket], float | None], missing: float | None) -> str:
+        hours = [missing] * _HOURS
+        for bucket in did.buckets if did else ():
+            hours[(bucket.start_ns - day.start_ns) // HOUR_NS] = value(bucket)
+        return spark(hours)
+
+    return Shown(
+        project=project,
+        day=did,
+        p90_ms=max((bucket.p90_ms for bucket in did.buckets), default=None) if did else None,
+        runs=curve(lambda bucket: bucket.runs, 0),
+        errors=curve(lambda bucket: bucket.errors / bucket.runs if bucket.runs else None, None),
+        latency=curve(lambda bucket: bucket.p90_ms, None),
+    )

@@ -1,0 +1,1 @@
+"""Jaeger's query API over the spans that are here."""

@@ -1,0 +1,197 @@
+"""Finds services, operations and traces as Jaeger's query API asks for them."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import orjson
+
+from otel_ml_collector.errors import BadQuery, NotFound
+from otel_ml_collector.jaeger.spans import make_trace, payloads_by_span
+from otel_ml_collector.jaeger.sql import (
+    TracesWanted,
+    find_trace_ids,
+    list_operations,
+    list_services,
+    read_span_payloads,
+)
+from otel_ml_collector.query.answers.jaeger import JaegerTrace
+from otel_ml_collector.query.rows import winners
+from otel_ml_collector.query.runs import add_open
+from otel_ml_collector.query.times import DAY_NS, HOUR_NS, SECOND_NS
+from otel_ml_collector.store.reader import Reader, Row
+from otel_ml_collector.store.runs import Window, find_places, read_trace
+
+MAX_LIMIT: Final = 1_000
+DEFAULT_LIMIT: Final = 100
+_SPANS: Final = 10_000
+_KNOWN_NS: Final = 30 * DAY_NS
+_LOOKBACK_NS: Final = 2 * DAY_NS  # Jaeger's own, when no start is named
+_MOST_TAGS: Final = 20
+_TRACE_ID: Final = re.compile(r"[0-9a-f]{1,32}")
+_DURATION: Final = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
+_UNITS_NS: Final = {
+    "ns": 1,
+    "us": 1_000,
+    "µs": 1_000,
+    "μs": 1_000,
+    "ms": 10**6,
+    "s": SECOND_NS,
+    "m": 60 * SECOND_NS,
+    "h": HOUR_NS,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A search, in the text of its parameters: times are microseconds, durations as Go's."""
+
+    service: str
+    operation: str = ""
+    tags: Sequence[str] = ()
+    tag: Sequence[str] = ()
+    start: str = ""
+    end: str = ""
+    min_duration: str = ""
+    max_duration: str = ""
+
+
+def find_services(reader: Reader, now_ns: int) -> list[str]:
+    """Find the services that sent spans in the last 30 days."""
+    return list_services(reader, _known(now_ns))
+
+
+def find_operations(reader: Reader, service: str, now_ns: int) -> list[Row]:
+    """Find names and kinds of a service's spans of the last 30 days."""
+    return list_operations(reader, service, _known(now_ns))
+
+
+def search(reader: Reader, asked: Asked, limit: int, now_ns: int) -> list[JaegerTrace]:
+    """Find traces, the one that began last first; their spans are 10,000 at most.
+
+    Raises:
+        BadQuery: A parameter is missing or cannot be read.
+    """
+    trace_ids = find_trace_ids(reader, _read(asked, now_ns), limit)
+    return read_traces(reader, trace_ids, now_ns)
+
+
+def read_traces(reader: Reader, trace_ids: Sequence[str], now_ns: int) -> list[JaegerTrace]:
+    """Read those of some traces that are here, until there are 10,000 spans."""
+    traces: list[JaegerTrace] = []
+    left = _SPANS
+    for trace_id in trace_ids:
+        trace = _read_trace(reader, trace_id, left, now_ns)
+        if trace is not None:
+            traces.append(trace)
+            left -= len(trace.spans)
+        if left <= 0:
+            break
+    return traces
+
+
+def find_jaeger_trace(reader: Reader, trace_id: str, now_ns: int) -> JaegerTrace:
+    """Find one trace with the spans of all projects that may be read.
+
+    Raises:
+        BadQuery: The id is none.
+        NotFound: There is no such trace.
+    """
+    trace = _read_trace(reader, read_trace_id(trace_id), _SPANS, now_ns)
+    if trace is None:
+        raise NotFound("trace not found")
+    return trace
+
+
+def read_trace_id(text: str) -> str:
+    """Read a trace id: hex, without the zeros before it if need be.
+
+    Raises:
+        BadQuery: It is none.
+    """
+    if not _TRACE_ID.fullmatch(text.lower()):
+        raise BadQuery(f"Invalid traceID {text[:80]!r}: expected up to 32 hex digits", "traceID")
+    return text.lower().rjust(32, "0")
+
+
+def _read_trace(reader: Reader, trace_id: str, most: int, now_ns: int) -> JaegerTrace | None:
+    rows: list[Row] = []
+    payloads: dict[str, Row] = {}
+    for place in find_places(reader, trace_id):
+        ended = winners(read_trace(reader, place, None, None, _SPANS + 1))
+        rows += add_open(reader, place, ended, now_ns)
+        payloads |= payloads_by_span(place.project, read_span_payloads(reader, place))
+    if not rows:
+        return None
+    rows.sort(key=lambda row: (row["start_ns"], row["span_id"]))
+    return make_trace(trace_id, rows[:most], payloads, is_cut=len(rows) > most)
+
+
+def _read(asked: Asked, now_ns: int) -> TracesWanted:
+    if not asked.service:
+        raise BadQuery("parameter 'service' is required", "service")
+    tags = _read_tags(asked)
+    least_ns = _duration(asked.min_duration, "minDuration")
+    most_ns = _duration(asked.max_duration, "maxDuration")
+    if most_ns and most_ns < least_ns:
+        raise BadQuery("'maxDuration' should be greater than 'minDuration'", "maxDuration")
+    error = tags.pop("error", None)
+    return TracesWanted(
+        service=asked.service,
+        window=Window(
+            _time(asked.start, "start", now_ns - _LOOKBACK_NS),
+            _time(asked.end, "end", now_ns + HOUR_NS),
+        ),
+        operation=asked.operation,
+        tags=tags,
+        is_error=None if error is None else error == "true",
+        least_ns=least_ns,
+        most_ns=most_ns or 2**63 - 1,
+    )
+
+
+def _read_tags(asked: Asked) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for text in asked.tag:
+        name, colon, value = text.partition(":")
+        if not colon:
+            raise BadQuery(f"malformed 'tag' parameter, expecting key:value: {text[:80]}", "tag")
+        found[name] = value
+    for text in asked.tags:
+        found |= _read_map(text)
+    if len(found) > _MOST_TAGS:
+        raise BadQuery(f"Too many tags: expected at most {_MOST_TAGS}", "tags")
+    return found
+
+
+def _read_map(text: str) -> Mapping[str, str]:
+    try:
+        told = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        told = None
+    if not isinstance(told, dict) or not all(isinstance(value, str) for value in told.values()):
+        raise BadQuery("malformed 'tags' parameter: expected a JSON object of text", "tags")
+    return told
+
+
+def _time(text: str, field: str, otherwise: int) -> int:
+    if not text:
+        return otherwise
+    if not text.isascii() or not text.isdecimal() or len(text) > len("9223372036854775"):
+        raise BadQuery(f"unable to parse param '{field}': expected microseconds", field)
+    return int(text) * 1_000
+
+
+def _duration(text: str, field: str) -> int:
+    """Read a duration as Go writes it, such as ``1.5s`` or ``1m30s``, in nanoseconds."""
+    if not text:
+        return 0
+    if len(text) > len("2562047h47m16.854775807s") or _DURATION.sub("", text):
+        raise BadQuery(f"unable to parse param '{field}': invalid duration {text[:80]!r}", field)
+    total = sum(float(number) * _UNITS_NS[unit] for number, unit in _DURATION.findall(text))
+    return min(int(total), 2**63 - 1)
+
+
+def _known(now_ns: int) -> Window:
+    return Window(now_ns - _KNOWN_NS, now_ns + HOUR_NS)

@@ -1,0 +1,1 @@
+"""Runs as they are recorded, told to those who listen."""

@@ -1,0 +1,1 @@
+"""What was sent but is not here."""

@@ -1,0 +1,1 @@
+"""Metric series of runs and versions."""

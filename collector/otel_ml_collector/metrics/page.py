@@ -1,0 +1,71 @@
+"""Metric curves of one run or version, beside the runs that logged some."""
+
+import time
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel, Field
+from starlette.responses import Response
+
+from otel_ml_collector.api.parameters import FromReader
+from otel_ml_collector.errors import NotFound
+from otel_ml_collector.metrics.plots import make_plots
+from otel_ml_collector.models import find as models
+from otel_ml_collector.query import runs
+from otel_ml_collector.query.answers.runs import Run
+from otel_ml_collector.store.reader import Reader
+from otel_ml_collector.web import view
+from otel_ml_collector.web.render import PageRoute, python_call, show_page
+
+router = APIRouter(include_in_schema=False, route_class=PageRoute)
+
+
+class Asked(BaseModel):
+    """Whose metrics are asked for: those of a run, or of a version of a model; None for the last.
+
+    Attributes:
+        by: What the curves are drawn along.
+    """
+
+    run_id: str | None = Field(None, max_length=49)
+    model: str | None = Field(None, max_length=1_024)
+    version: int | None = Field(None, ge=1)
+    by: Literal["step", "time"] = "step"
+
+
+@router.get("/projects/{project:path}/metrics")
+def show_metrics(
+    request: Request, reader: FromReader, project: str, asked: Annotated[Asked, Query()]
+) -> Response:
+    """Metric curves by step or by time of one run or version, beside the runs that logged some."""
+    owners = models.find_metrics(reader, project).runs
+    if asked.model and asked.version:
+        chosen = None
+        owner: dict[str, object] = {"model": asked.model, "version": asked.version}
+        found = models.find_version_metrics(reader, project, asked.model, asked.version)
+        python: str | None = python_call("metrics", **owner)
+    else:
+        chosen = asked.run_id or (owners[0].run_id if owners else None)
+        owner = {"run_id": chosen}
+        found = models.find_metrics(reader, project, chosen)
+        python = python_call("metrics", chosen) if chosen else None
+    context = {
+        "project": project,
+        "owners": owners,
+        "chosen": chosen,
+        "asked": asked,
+        "run": _known_run(reader, chosen, project) if chosen else None,
+        "here": lambda by: view.address(project, "metrics", **owner, by="" if by == "step" else by),
+        "plots": make_plots(project, owner, found.series),
+        "api": view.api_address("projects", project, "metrics", **owner),
+        "python": python,
+    }
+    return show_page(request, "metrics.html", context)
+
+
+def _known_run(reader: Reader, run_id: str, project: str) -> Run | None:
+    """Read a run; None while only its metrics are here."""
+    try:
+        return runs.find_run(reader, run_id, project, now_ns=time.time_ns())
+    except NotFound:
+        return None

@@ -1,0 +1,1 @@
+"""Runs: their list, and each with everything that is known of it."""

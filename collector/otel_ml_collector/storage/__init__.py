@@ -1,0 +1,1 @@
+"""What is on disk, how long it is kept, and what is deleted."""

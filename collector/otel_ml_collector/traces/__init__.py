@@ -1,0 +1,1 @@
+"""Traces: the spans of one, and the page of a run among them."""
