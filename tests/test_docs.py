@@ -17,10 +17,9 @@ from docs import make_dialects
 from docs.make_reference import TARGET, make
 from docs.markdown import anchor
 from otel_ml_collector import api
-from otel_ml_collector.config import TABLE
 from otel_ml_collector.query.language.names import FIELD_NAMES
-from otel_ml_collector.receive import artifacts
-from otel_ml_collector.setting import Setting
+from otel_ml_collector.settings.sources import TABLE
+from otel_ml_collector.settings.values import Setting
 from tests.support.collector import CollectorProcess
 
 ROOT = Path(__file__).parents[1]
@@ -81,7 +80,7 @@ def test_every_endpoint_is_documented() -> None:
         importlib.import_module(f"otel_ml_collector.api.{found.name}")
         for found in pkgutil.iter_modules(api.__path__)
     ]
-    routers = [artifacts.router, *(topic.router for topic in topics if hasattr(topic, "router"))]
+    routers = [topic.router for topic in topics if hasattr(topic, "router")]
     for route in [route for router in routers for route in router.routes]:
         methods = getattr(route, "methods", ())
         method = next((name for name in ("PUT", "POST", "DELETE") if name in methods), "GET")

@@ -19,8 +19,8 @@ from otel_ml_collector.forward.record_client import RecordClient, put_until
 from otel_ml_collector.forward.record_messages import Messages, requests_of
 from otel_ml_collector.log_rate import OnceAMinute
 from otel_ml_collector.mapping import Filing, Prices, map_spans
-from otel_ml_collector.record_target import RecordTarget, read_record_target
 from otel_ml_collector.records import Records
+from otel_ml_collector.settings.record_target import RecordTarget, read_record_target
 from otel_ml_collector.span import Event, Link, Scope, Span, Value
 
 __all__ = ["RecordExporter"]

@@ -35,11 +35,11 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceResponse,
 )
 
-from otel_ml_collector.config import load
 from otel_ml_collector.decode.signals import Form, Signal
 from otel_ml_collector.errors import OverQuota, Unavailable
-from otel_ml_collector.pipeline import Answer
 from otel_ml_collector.receive.answers import write_answer
+from otel_ml_collector.receive.pipeline import Answer
+from otel_ml_collector.settings.sources import load
 from tests.end_to_end.test_otlp_contract import (
     make_bomb,
     make_request,

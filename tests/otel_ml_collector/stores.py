@@ -7,10 +7,10 @@ from pathlib import Path
 
 from fastapi import FastAPI
 
-from otel_ml_collector.app import make_app, open_collector
-from otel_ml_collector.config import load
 from otel_ml_collector.mapping import Filing, map_spans
 from otel_ml_collector.records import Records
+from otel_ml_collector.serve.app import make_app, open_collector
+from otel_ml_collector.settings.sources import load
 from otel_ml_collector.span import Span
 from otel_ml_collector.store.connection import Connections
 from otel_ml_collector.store.reader import Reader

@@ -19,9 +19,9 @@ from otel_ml_collector.cli.failure import (
 )
 from otel_ml_collector.cli.options import Flags, Form, with_form, with_place, with_settings
 from otel_ml_collector.cli.place import Asked, Place, data_dir_of, fetch_as_stranger, is_collector
-from otel_ml_collector.config import load, warnings_of
 from otel_ml_collector.errors import BadSetting
 from otel_ml_collector.log_format import start_logging
+from otel_ml_collector.settings.sources import load, warnings_of
 
 _NEEDED: Final = ("chdb", "clickhouse_connect", "fastapi", "grpc", "jinja2", "pyarrow", "uvicorn")
 _KEY_COLUMNS: Final = (
@@ -46,7 +46,7 @@ def serve(flags: Flags) -> int:
     for warning in warnings_of(os.environ):
         _logger.warning("%s", warning)
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC prints what peers say, as they said it
-    from otel_ml_collector.app import serve as serve_until_told  # heavy
+    from otel_ml_collector.serve.app import serve as serve_until_told  # heavy
 
     return serve_until_told(settings)
 

@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
 from otel_ml_collector.cli.failure import INSTALL_COLLECTOR, UNREACHABLE, USAGE, CommandFailed
-from otel_ml_collector.config import Chosen, Settings, address_here
 from otel_ml_collector.errors import BadSetting, InUse
+from otel_ml_collector.settings.sources import Chosen, Settings, address_here
 
 if TYPE_CHECKING:
     from otel_ml.export.settings import Settings as Connection
@@ -273,8 +273,8 @@ def _open_store(settings: Settings) -> Iterator[Place]:
     import uvicorn  # heavy, with all that follows, and perhaps not installed
 
     from otel_ml_collector.access import OPEN, Access
-    from otel_ml_collector.app import make_app, open_collector
     from otel_ml_collector.keyring import Keyring
+    from otel_ml_collector.serve.app import make_app, open_collector
     from otel_ml_collector.store.keys import KeyStore
     from otel_ml_collector.store.retention import Days
 

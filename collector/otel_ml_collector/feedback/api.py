@@ -13,8 +13,8 @@ from otel_ml_collector.api.parameters import needs
 from otel_ml_collector.decode.signals import Form, Signal
 from otel_ml_collector.errors import Refused
 from otel_ml_collector.feedback.statements import make_feedback
-from otel_ml_collector.pipeline import Export, Pipeline
 from otel_ml_collector.query.answers.feedback import StoredEvaluations, WantedEvaluations
+from otel_ml_collector.receive.pipeline import Export, Pipeline
 
 router = APIRouter(prefix="/api/v1", route_class=JsonRoute)
 

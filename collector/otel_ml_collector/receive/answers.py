@@ -21,7 +21,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 
 from otel_ml_collector.decode.signals import Form, Signal
-from otel_ml_collector.pipeline import Answer
+from otel_ml_collector.receive.pipeline import Answer
 from otel_ml_collector.receive.status import shorten
 
 _EMPTY: Final = {Form.PROTOBUF: b"", Form.JSON: b"{}"}

@@ -11,13 +11,13 @@ import grpc
 
 from otel_ml import attributes as names
 from otel_ml_collector.access import INGEST, Access, FindAccess, known
-from otel_ml_collector.admission import Held
 from otel_ml_collector.decode.signals import Form, Signal
 from otel_ml_collector.errors import BadSetting, CollectorError, Refused, Unavailable
 from otel_ml_collector.forward.otlp_request import PASSED_HEADER
-from otel_ml_collector.pipeline import BODY_LIMIT_BYTES, Export, Pipeline
+from otel_ml_collector.receive.admission import Held
 from otel_ml_collector.receive.answers import write_answer
 from otel_ml_collector.receive.noted import note_grpc
+from otel_ml_collector.receive.pipeline import BODY_LIMIT_BYTES, Export, Pipeline
 from otel_ml_collector.receive.status import on_wire, retry_info, status_of
 from otel_ml_collector.telemetry import Telemetry
 

@@ -16,7 +16,6 @@ from starlette.types import Receive, Scope, Send
 
 from otel_ml import attributes as names
 from otel_ml_collector.access import INGEST, access_of
-from otel_ml_collector.admission import Held
 from otel_ml_collector.decode.compression import ENCODINGS
 from otel_ml_collector.decode.signals import Form, Signal, media_type_of
 from otel_ml_collector.errors import (
@@ -28,9 +27,10 @@ from otel_ml_collector.errors import (
     WrongMethod,
 )
 from otel_ml_collector.forward.otlp_request import PASSED_HEADER
-from otel_ml_collector.pipeline import BODY_LIMIT_BYTES, Export, Pipeline
+from otel_ml_collector.receive.admission import Held
 from otel_ml_collector.receive.answers import write, write_answer
 from otel_ml_collector.receive.noted import note_http
+from otel_ml_collector.receive.pipeline import BODY_LIMIT_BYTES, Export, Pipeline
 from otel_ml_collector.receive.status import on_wire, status_of
 from otel_ml_collector.telemetry import Telemetry
 

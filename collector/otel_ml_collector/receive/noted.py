@@ -7,7 +7,7 @@ from starlette.requests import Request
 
 from otel_ml import attributes as names
 from otel_ml_collector.access import Access, find_access_of
-from otel_ml_collector.refusals import REFUSALS, Refusal
+from otel_ml_collector.receive.refusals import REFUSALS, Refusal
 
 
 def note_http(request: Request, answer: str, reason: object, rejected: int = 0) -> None:

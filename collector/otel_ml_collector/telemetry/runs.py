@@ -19,7 +19,7 @@ from otel_ml_collector.errors import Unavailable
 from otel_ml_collector.owners import is_run
 from otel_ml_collector.records import Metric as Score
 from otel_ml_collector.records import Records, Run, text_of
-from otel_ml_collector.setting import label_of
+from otel_ml_collector.settings.values import label_of
 from otel_ml_collector.telemetry.counts import BOUNDS_S, RunCounts, ScoreCounts
 from otel_ml_collector.telemetry.families import Labels, make_run_metrics, make_score_metrics
 from otel_ml_collector.telemetry.remembered import Remembered

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from otel_ml_collector.commit import Commit
-from otel_ml_collector.pipeline import Pipeline
+from otel_ml_collector.receive.commit import Commit
+from otel_ml_collector.receive.pipeline import Pipeline
 from otel_ml_collector.records import Records
 from otel_ml_collector.telemetry import Telemetry
 from tests.otel_ml_collector.spans import make_call

@@ -13,9 +13,9 @@ from typing import Final
 import pytest
 from clickhouse_connect.driver.client import Client
 
-from otel_ml_collector.commit import Commit
 from otel_ml_collector.errors import Refused, Unavailable
 from otel_ml_collector.mapping import Filing, map_spans
+from otel_ml_collector.receive.commit import Commit
 from otel_ml_collector.records import Records
 from otel_ml_collector.store.connection import Connections
 from otel_ml_collector.store.reader import Reader

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from otel_ml_collector.commit import Commit
 from otel_ml_collector.mapping import Filing, map_spans
+from otel_ml_collector.receive.commit import Commit
 from otel_ml_collector.records import Records
 from otel_ml_collector.span import Span
 from otel_ml_collector.store.writer import Writer

@@ -5,7 +5,7 @@ import sys
 import time
 from pathlib import Path
 
-from otel_ml_collector.commit import Commit
+from otel_ml_collector.receive.commit import Commit
 from otel_ml_collector.telemetry import Telemetry
 from tests.otel_ml_collector.spans import make_call, map_all
 from tests.otel_ml_collector.stores import open_store

@@ -14,9 +14,9 @@ from urllib.request import getproxies, proxy_bypass
 
 from otel_ml_collector.cli.doctor.finding import Finding
 from otel_ml_collector.cli.place import data_dir_of
-from otel_ml_collector.config import load, warnings_of
 from otel_ml_collector.errors import BadSetting
-from otel_ml_collector.setting import Address, hide_password
+from otel_ml_collector.settings.sources import load, warnings_of
+from otel_ml_collector.settings.values import Address, hide_password
 
 _PACKAGES: Final = ("opentelemetry-sdk", "chdb", "grpcio")
 _SECRET_WORDS: Final = ("KEY", "HEADERS", "TOKEN", "SECRET", "PASSWORD")

@@ -22,7 +22,7 @@ from otel_ml.export.settings import Settings
 from otel_ml_collector.cli.doctor.finding import Finding
 from otel_ml_collector.cli.doctor.here import find_listener, proxy_of
 from otel_ml_collector.cli.place import Reply, fetch
-from otel_ml_collector.setting import Address
+from otel_ml_collector.settings.values import Address
 
 _REQUEST_S: Final = 5.0
 _READ_BACK_S: Final = 5.0

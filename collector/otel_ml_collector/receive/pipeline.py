@@ -1,0 +1,421 @@
+"""The way of one export request: decode, map, commit, answer. The same for every transport."""
+
+import asyncio
+import hashlib
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from typing import Any, Final, TypeVar
+
+from otel_ml_collector.access import OPEN, Access
+from otel_ml_collector.decode.compression import decompress
+from otel_ml_collector.decode.portions import PORTION_BYTES, Portion, cut
+from otel_ml_collector.decode.requests import count_data_points, read_logs, read_spans
+from otel_ml_collector.decode.signals import Form, Signal
+from otel_ml_collector.errors import BadField, Refused, TooLarge, Unavailable
+from otel_ml_collector.forward.otlp import OtlpForward
+from otel_ml_collector.forward.otlp_request import OtlpRequest
+from otel_ml_collector.mapping import (
+    NO_TRACE,
+    NO_TRACE_MEANS,
+    NOT_ALLOWED,
+    Filing,
+    Prices,
+    map_logs,
+    map_spans,
+)
+from otel_ml_collector.receive.admission import WHOLE_BYTES, Admission, Budget, Held, Place
+from otel_ml_collector.receive.clock import ClockWatch
+from otel_ml_collector.receive.commit import Commit
+from otel_ml_collector.receive.quotas import Quotas
+from otel_ml_collector.records import Records
+from otel_ml_collector.telemetry import Telemetry
+
+BODY_LIMIT_BYTES: Final = 64 * 1024 * 1024
+# What a record takes beside its text, which takes what it took in the body; bounded, so that the
+# largest request is taken when it is alone.
+_RECORD_BYTES: Final = 1024
+_RECORDS_BYTES: Final = 12 * 1024 * 1024
+# The stock OpenTelemetry collector gives up on a request after 5 s; an answer takes its time on a
+# busy loop, and what is told here is within 4 s at the sender.
+_ANSWER_S: Final = 3.5
+# What is left of it at least once the body is there.
+_LEAST_S: Final = 1.0
+_MAPPERS: Final = 2
+# What a portion of a large request waits for the store: its sender comes again meanwhile.
+_PORTION_S: Final = 60.0
+_LARGE_KNOWN: Final = 256
+# Of data points, which are no records here.
+_POINTS: Final = "data_points"
+_NO_METRICS: Final = (
+    "Metrics are not kept here: send OTLP metrics to a Prometheus-compatible backend; the metrics "
+    "of runs are made here of spans and log records, see /metrics"
+)
+
+
+Made = TypeVar("Made")
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """One export request as a transport received it.
+
+    Attributes:
+        body: OTLP, perhaps compressed.
+        encoding: How; one of `decode.compression.ENCODINGS`.
+        header_project: What the request's header says, for spans that name no project.
+        signal: What the body holds.
+        form: How the body is written.
+        access: What its key allows.
+        passed: Ids of the collectors that forwarded it, with commas between.
+    """
+
+    body: bytes
+    encoding: str
+    header_project: str | None
+    signal: Signal = Signal.TRACES
+    form: Form = Form.PROTOBUF
+    access: Access = OPEN
+    passed: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What became of a request: everything but the rejected spans is durable.
+
+    Attributes:
+        rejected: Number of spans, log records or data points that can never be stored.
+        message: Why, in English; empty when none was rejected.
+    """
+
+    rejected: int
+    message: str
+
+
+@dataclass(slots=True)
+class _Large:
+    """How far a large request is, whether or not its sender is there.
+
+    Attributes:
+        stored: Number of its portions that are durable.
+        received: Number of the records in them.
+        rejected: Those that can never be stored, by reason.
+        outcome: How it ended for good.
+        trouble: Why it went no further; when it comes again it goes on from there.
+        work: What goes on.
+    """
+
+    stored: int = 0
+    received: int = 0
+    rejected: Counter[str] = field(default_factory=Counter)
+    outcome: Answer | Refused | None = None
+    trouble: Unavailable | None = None
+    work: "asyncio.Task[None] | None" = None
+
+
+class Pipeline:
+    """Takes requests on the event loop; decodes and maps them on threads.
+
+    Args:
+        commit: Stores the records.
+        telemetry: Counts spans.
+        quotas: Bound what each key sends.
+        forward: Takes what is stored; None when nothing is forwarded.
+        prices: What calls of models cost; None where no cost is worked out.
+        by_service: Whether the service names the project of what names none.
+        clocks: Knows whether this machine's clock may be wrong.
+    """
+
+    def __init__(
+        self,
+        commit: Commit,
+        telemetry: Telemetry,
+        quotas: Quotas | None = None,
+        forward: OtlpForward | None = None,
+        prices: Prices | None = None,
+        *,
+        by_service: bool = False,
+        clocks: ClockWatch | None = None,
+    ) -> None:
+        self._by_service = by_service
+        self._commit = commit
+        self._telemetry = telemetry
+        self._quotas = quotas or Quotas()
+        self._forward = forward
+        self._prices = prices
+        self._clocks = clocks or ClockWatch()
+        self._budget = Budget(telemetry)
+        self._admission = Admission()
+        self._large: dict[bytes, _Large] = {}
+        self._one_large = asyncio.Lock()
+        self._mappers = ThreadPoolExecutor(_MAPPERS, thread_name_prefix="otel-ml-map")
+        self._under_way = 0
+        self._is_ending = False
+        self._idle = asyncio.Event()
+
+    @contextmanager
+    def hold(self) -> Iterator[Held]:
+        """Take part in the line and the budget of bytes until the request is answered.
+
+        Raises:
+            Unavailable: No more requests are taken.
+        """
+        if self._is_ending:
+            raise Unavailable("The collector is shutting down")
+        held = Held(self._admission, self._budget)
+        self._under_way += 1
+        try:
+            yield held
+        finally:
+            held.release()
+            self._under_way -= 1
+            self._note_idle()
+
+    def send_away(self) -> None:
+        """Take no more requests."""
+        self._is_ending = True
+        self._note_idle()
+
+    async def until_idle(self) -> None:
+        """Wait, after `send_away`, until each request has its answer."""
+        await self._idle.wait()
+
+    async def accept(self, export: Export, held: Held) -> Answer:
+        """Store the spans of a request.
+
+        A large one is worked off in portions, also beyond the time of an answer: who sends it
+        again waits for the same work, and is answered when all of it is stored.
+
+        Args:
+            export: The request.
+            held: Its part of the budget, in which its body is counted already.
+
+        Raises:
+            Refused: The request is wrong for good.
+            OverQuota: Its key has sent more than it may.
+            Unavailable: It is not known to be stored; the sender should send it again. Raised
+                within 4 s.
+        """
+        self._quotas.check(export.access)
+        self._quotas.take(export.access, size=len(export.body))
+        held.begin(len(export.body))
+        left_s = max(_ANSWER_S - held.age_s, _LEAST_S)
+        deadline = time.monotonic() + left_s
+        try:
+            async with asyncio.timeout(left_s):
+                answer = await self._store(export, held, deadline)
+        except TimeoutError as error:
+            held.leave(is_measured=True)
+            raise Unavailable("The store is busy") from error
+        held.leave(is_measured=True)
+        return answer
+
+    def close(self) -> None:
+        """Let requests under way finish decoding."""
+        self._mappers.shutdown(wait=True)
+
+    def _note_idle(self) -> None:
+        if self._is_ending and not self._under_way:
+            self._idle.set()
+
+    async def _store(self, export: Export, held: Held, deadline: float) -> Answer:
+        onward = _onward(export, self._forward) if self._forward else None
+        found = await self._on_thread(self._read, export, held, deadline)
+        if isinstance(found, bytes):
+            held.begin(len(found))
+            return await self._wait_for_large(export, found, onward, held)
+        if len(found) or found.trace_keys:
+            await asyncio.wrap_future(self._commit.submit(found, deadline))
+        return await self._conclude(export, found.received, found.rejected, onward, deadline)
+
+    async def _conclude(
+        self,
+        export: Export,
+        received: int,
+        rejected: Counter[str],
+        onward: OtlpRequest | None,
+        deadline: float,
+    ) -> Answer:
+        """Forward and count what is stored."""
+        if export.signal is Signal.METRICS:
+            return Answer(rejected.total(), _NO_METRICS if rejected else "")
+        accepted = received - rejected.total()
+        if self._forward and onward and accepted:
+            await _pass_on(self._forward, onward, rejected, deadline)
+        if export.signal is Signal.LOGS:
+            self._telemetry.count_log_records(accepted, rejected)
+            return _answer(rejected, "Log records")
+        self._telemetry.count_spans(accepted, rejected)
+        return _answer(rejected, "Spans")
+
+    async def _wait_for_large(
+        self, export: Export, body: bytes, onward: OtlpRequest | None, held: Held
+    ) -> Answer:
+        """Begin or resume the work on a large request, and wait for its end."""
+        key = await self._on_thread(_digest, export, body)
+        large = self._large.setdefault(key, _Large())
+        if large.outcome is None:
+            if large.work is None or large.work.done():
+                large.trouble = None
+                work = self._work_off(large, export, body, onward, held.hand_over())
+                large.work = asyncio.create_task(work)
+            await asyncio.shield(large.work)
+        self._forget_large()
+        if isinstance(large.outcome, Answer):
+            return large.outcome
+        raise large.outcome or large.trouble or Unavailable("The collector is busy")
+
+    def _forget_large(self) -> None:
+        ended = [key for key, one in self._large.items() if one.work and one.work.done()]
+        for key in ended[: max(len(ended) - _LARGE_KNOWN, 0)]:
+            del self._large[key]
+
+    async def _work_off(
+        self, large: _Large, export: Export, body: bytes, onward: OtlpRequest | None, held: Held
+    ) -> None:
+        """Store the portions that are not stored yet, one large request after the other."""
+        try:
+            async with self._one_large:
+                portions = await self._on_thread(cut, body, export.signal, export.form)
+                await self._store_portions(
+                    large, export, islice(portions, large.stored, None), held
+                )
+            deadline = time.monotonic() + _ANSWER_S
+            large.outcome = await self._conclude(
+                export, large.received, large.rejected, onward, deadline
+            )
+        except Refused as error:
+            large.outcome = error
+        except Unavailable as error:
+            large.trouble = error
+        finally:
+            held.release()
+
+    async def _store_portions(
+        self, large: _Large, export: Export, portions: Iterator[Portion], held: Held
+    ) -> None:
+        """Store portions, each after the one before; the next one is mapped meanwhile."""
+        storing: asyncio.Task[None] | None = None
+        while True:
+            place = self._admission.enter(held.sender, PORTION_BYTES)
+            try:
+                records = await self._on_thread(self._read_portion, export, portions)
+            except BaseException:
+                self._admission.leave(place)
+                raise
+            finally:
+                if storing is not None:
+                    await storing
+            if records is None:
+                self._admission.leave(place)
+                return
+            storing = asyncio.create_task(self._store_portion(large, records, place))
+
+    async def _store_portion(self, large: _Large, records: Records, place: Place) -> None:
+        try:
+            if len(records) or records.trace_keys:
+                until = time.monotonic() + _PORTION_S
+                await asyncio.wrap_future(self._commit.submit(records, until))
+        finally:
+            self._admission.leave(place, is_measured=True)
+        large.stored += 1
+        large.received += records.received
+        large.rejected += records.rejected
+
+    def _on_thread(self, call: Callable[..., Made], *arguments: Any) -> "asyncio.Future[Made]":
+        return asyncio.get_running_loop().run_in_executor(self._mappers, call, *arguments)
+
+    def _read(self, export: Export, held: Held, deadline: float) -> Records | bytes:
+        """Decode and map, on a thread; return the body of a large request."""
+        body = _body(export, held, deadline)
+        if len(body) > WHOLE_BYTES:
+            return body
+        records = self._map(export, body)
+        held.count(min(records.received * _RECORD_BYTES, _RECORDS_BYTES))
+        return records
+
+    def _read_portion(self, export: Export, portions: Iterator[Portion]) -> Records | None:
+        """Decode and map the next portion, on a thread."""
+        portion = next(portions, None)
+        if portion is None:
+            return None
+        try:
+            return self._map(export, portion.body)
+        except BadField as error:
+            raise portion.place(error) from error
+
+    def _map(self, export: Export, body: bytes) -> Records:
+        if export.signal is Signal.METRICS:
+            points = count_data_points(body, export.form)
+            return Records(received=points, rejected=Counter({_POINTS: points} if points else {}))
+        now_ns, by_service = time.time_ns(), self._by_service
+        filing = Filing(export.header_project, now_ns, export.access, self._prices, by_service)
+        if export.signal is Signal.LOGS:
+            logs = read_logs(body, export.form)
+            self._note_received(export, len(logs))
+            times = ((log, log.time_ns or log.observed_ns) for log in logs)
+            self._clocks.check((log.scope.resource, at_ns, at_ns) for log, at_ns in times)
+            return replace(map_logs(logs, filing), received=len(logs))
+        spans = read_spans(body, export.form)
+        self._note_received(export, len(spans))
+        self._clocks.check((span.scope.resource, span.start_ns, span.end_ns) for span in spans)
+        return replace(map_spans(spans, filing), received=len(spans))
+
+    def _note_received(self, export: Export, number: int) -> None:
+        self._quotas.take(export.access, spans=number)
+        self._telemetry.count_received(export.signal, number)
+
+
+def _onward(export: Export, forward: OtlpForward) -> OtlpRequest | None:
+    """Make of a request what is forwarded, with the project that is filed under here."""
+    passed = forward.add_self(export.passed)
+    if not forward.has_targets(export.signal):
+        return None
+    own = export.access.projects
+    project = export.header_project
+    if own and (len(own) == 1 or not project):
+        project = own[0]
+    return OtlpRequest(export.body, export.encoding, export.signal, export.form, project, passed)
+
+
+async def _pass_on(
+    forward: OtlpForward, onward: OtlpRequest, rejected: Counter[str], deadline: float
+) -> None:
+    """Forward what is stored; bytes that hold what the sender may not write stay here."""
+    if NOT_ALLOWED in rejected:
+        forward.hold_back(onward)
+    else:
+        await forward.pass_on(onward, deadline)
+
+
+def _digest(export: Export, body: bytes) -> bytes:
+    """Tell a large request from every other one, also of the same bytes filed elsewhere."""
+    told = (export.signal, export.form, export.header_project, export.access.key_id)
+    return hashlib.blake2b(
+        body, digest_size=24, person=hashlib.blake2b(repr(told).encode(), digest_size=16).digest()
+    ).digest()
+
+
+def _body(export: Export, held: Held, deadline: float) -> bytes:
+    """Decompress a body; a request that nobody waits for any more is left alone."""
+    if time.monotonic() >= deadline:
+        raise Unavailable("The collector is busy")
+    body = decompress(export.body, export.encoding, BODY_LIMIT_BYTES)
+    if len(body) > BODY_LIMIT_BYTES:
+        raise TooLarge(f"The body has more than {BODY_LIMIT_BYTES} bytes uncompressed")
+    if body is not export.body:
+        held.grow(len(body))
+        held.resize(len(body))
+    return body
+
+
+def _answer(rejected: Counter[str], what: str) -> Answer:
+    if not rejected:
+        return Answer(0, "")
+    reasons = ", ".join(f"{reason} {number}" for reason, number in sorted(rejected.items()))
+    meaning = f"; {NO_TRACE_MEANS}" if NO_TRACE in rejected else ""
+    return Answer(rejected.total(), f"{what} rejected for good: {reasons}{meaning}")

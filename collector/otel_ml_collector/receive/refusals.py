@@ -1,0 +1,136 @@
+"""Logs what is refused, at most one line a minute for each sender, for a bounded number of them."""
+
+import logging
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+SENDERS: Final = 256
+QUIET_S: Final = 60.0
+_OTHERS: Final = "(others)"
+_SHOWN_CHARS: Final = 300
+
+# The name under which the documentation tells operators to look for refusals.
+_logger = logging.getLogger("otel_ml_collector.refusals")
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What was refused, and whose it was.
+
+    Attributes:
+        transport: http or grpc.
+        peer: The address that it came from, with or without a port.
+        reason: Why, in English.
+        answer: The word under which it is counted: refused, unavailable or partial.
+        key_id: The public part of the sender's key; empty for none.
+        project: What the request says; empty when it says none.
+        rejected: How many records of it were refused, when the others were taken.
+    """
+
+    transport: str
+    peer: str
+    reason: str
+    answer: str
+    key_id: str = ""
+    project: str = ""
+    rejected: int = 0
+
+
+@dataclass(slots=True)
+class _Sender:
+    quiet_until_s: float
+    suppressed: int = 0
+
+
+class Refusals:
+    """Logs the first refusal of a sender, then none for a minute but their number.
+
+    A sender is an address and a key. Those beyond `SENDERS` in a minute count as one.
+
+    Args:
+        now_s: Tells the time, in seconds that never go back.
+    """
+
+    def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
+        self._now_s = now_s
+        self._lock = threading.Lock()
+        # In the order in which their minutes end.
+        self._senders: OrderedDict[tuple[str, str], _Sender] = OrderedDict()
+
+    def note(self, refusal: Refusal) -> None:
+        """Log a refusal, or count it; from any thread."""
+        with self._lock:
+            now_s = self._now_s()
+            self._end_minutes(now_s)
+            name = (_host(refusal.peer), refusal.key_id)
+            if name not in self._senders and len(self._senders) >= SENDERS:
+                name = (_OTHERS, "")
+            sender = self._senders.get(name)
+            if sender is not None:
+                sender.suppressed += 1
+                return
+            self._senders[name] = _Sender(now_s + QUIET_S)
+        _log(refusal)
+
+    def close(self) -> None:
+        """Tell the numbers that nobody was told yet."""
+        with self._lock:
+            self._end_minutes(float("inf"))
+
+    def _end_minutes(self, now_s: float) -> None:
+        while self._senders:
+            name, sender = next(iter(self._senders.items()))
+            if sender.quiet_until_s > now_s:
+                return
+            del self._senders[name]
+            if sender.suppressed:
+                _log_number(*name, sender.suppressed)
+
+
+REFUSALS: Final = Refusals()
+"""Those of this process: one, as its log is."""
+
+
+def _log(refusal: Refusal) -> None:
+    fields = {
+        "transport": refusal.transport,
+        "peer": refusal.peer,
+        "key_id": refusal.key_id,
+        "project": refusal.project[:_SHOWN_CHARS],
+        "answer": refusal.answer,
+        "reason": refusal.reason[:_SHOWN_CHARS],
+        "rejected": refusal.rejected,
+    }
+    text = " ".join(f"{name}={_shown(value)}" for name, value in fields.items() if value)
+    _logger.warning("A request was not taken whole: %s", text, extra=fields)
+
+
+def _log_number(peer: str, key_id: str, suppressed: int) -> None:
+    _logger.warning(
+        "%d more requests of %s were not taken whole within %g s",
+        suppressed,
+        f"{peer} with key {key_id}" if key_id else peer,
+        QUIET_S,
+        extra={"peer": peer, "key_id": key_id, "suppressed": suppressed},
+    )
+
+
+def _shown(value: object) -> str:
+    """Write a value so that it stays on its line, with quotes when it has blanks."""
+    text = str(value)
+    return text if text.isprintable() and " " not in text and '"' not in text else repr(text)
+
+
+def _host(peer: str) -> str:
+    """Leave out what gRPC writes before an address, and the port behind it.
+
+    Spec: https://github.com/grpc/grpc/blob/master/doc/naming.md
+    """
+    address = peer.removeprefix("ipv4:").removeprefix("ipv6:")
+    if address.startswith(("[", "%5B")):
+        return address.replace("%5B", "[").replace("%5D", "]").partition("]")[0].lstrip("[")
+    return address.rpartition(":")[0] if address.count(":") == 1 else address

@@ -1,0 +1,469 @@
+"""Puts the collector together and runs it: one event loop for HTTP and gRPC."""
+
+import asyncio
+import gc
+import logging
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import uvicorn
+import uvloop
+from anyio.to_thread import current_default_thread_limiter
+from fastapi import FastAPI
+from grpc import ServerCredentials
+from starlette.requests import Request
+from starlette.responses import Response
+
+from otel_ml_collector import pages
+from otel_ml_collector.api import backup, completion, deletion, documents, export, keys, uploads
+from otel_ml_collector.api.problems import add_error_handlers
+from otel_ml_collector.api.schema import describe
+from otel_ml_collector.api.streams import Places
+from otel_ml_collector.errors import BadSetting, Unavailable
+from otel_ml_collector.feedback import api as feedback
+from otel_ml_collector.forward.otlp import OtlpForward
+from otel_ml_collector.forward.records import RecordForward
+from otel_ml_collector.jaeger import api as jaeger
+from otel_ml_collector.keyring import Keyring
+from otel_ml_collector.live import api as live
+from otel_ml_collector.live.feed import Listening, Pace
+from otel_ml_collector.loss.watch import LossWatch
+from otel_ml_collector.mapping import Prices
+from otel_ml_collector.price import Price
+from otel_ml_collector.projects import api as project
+from otel_ml_collector.query.late import version_numbers
+from otel_ml_collector.receive.clock import ClockWatch
+from otel_ml_collector.receive.commit import Commit
+from otel_ml_collector.receive.grpc import make_server
+from otel_ml_collector.receive.health import make_health_routes
+from otel_ml_collector.receive.http import make_routes
+from otel_ml_collector.receive.pipeline import Pipeline
+from otel_ml_collector.receive.quotas import Quotas
+from otel_ml_collector.receive.readiness import Health
+from otel_ml_collector.receive.refusals import REFUSALS
+from otel_ml_collector.receive.uploads import Uploads
+from otel_ml_collector.rollup_watch import RollupWatch
+from otel_ml_collector.runs import api as records
+from otel_ml_collector.serve.compression import Compression
+from otel_ml_collector.serve.drain import Drain
+from otel_ml_collector.serve.gate import Gate
+from otel_ml_collector.serve.guard import Guard
+from otel_ml_collector.serve.heads import Heads
+from otel_ml_collector.serve.http_server import HttpServer
+from otel_ml_collector.serve.limits import (
+    KEEP_ALIVE_S,
+    Limits,
+    grpc_options,
+    make_protocol,
+    raise_file_limit,
+)
+from otel_ml_collector.settings.otlp_target import OtlpTarget
+from otel_ml_collector.settings.record_target import RecordTarget
+from otel_ml_collector.settings.sources import Address, Settings, address_here
+from otel_ml_collector.settings.tls import grpc_credentials
+from otel_ml_collector.stats import api as stats
+from otel_ml_collector.storage import api as storage
+from otel_ml_collector.store.artifacts import ArtifactWriter
+from otel_ml_collector.store.backup import Backups
+from otel_ml_collector.store.columns import warm_up
+from otel_ml_collector.store.connection import Connections
+from otel_ml_collector.store.deletion import Deleter
+from otel_ml_collector.store.keys import KeyStore
+from otel_ml_collector.store.outbox import Outbox
+from otel_ml_collector.store.probe import Probe
+from otel_ml_collector.store.reader import Reader
+from otel_ml_collector.store.retention import Days, Retention
+from otel_ml_collector.store.sizes import read_sizes
+from otel_ml_collector.store.storage import Purger
+from otel_ml_collector.store.tombstones import Tombstones
+from otel_ml_collector.store.views import ViewStore
+from otel_ml_collector.store.writer import Writer
+from otel_ml_collector.telemetry import (
+    MEDIA_TYPE,
+    LossNumbers,
+    OtlpForwardNumbers,
+    RecordNumbers,
+    RunNumbers,
+    StoreNumbers,
+    Telemetry,
+)
+from otel_ml_collector.upkeep import Upkeep
+from otel_ml_collector.views import api as views
+from otel_ml_collector.web import sign_in
+from otel_ml_collector.web.render import show_problem
+
+_DRAIN_S: Final = 10
+# By then each call has been answered for long: what is left is no call of ours.
+_CALLS_S: Final = 1
+# Of the time that a service manager leaves between its signal and the end.
+_FORWARD_S: Final = 3
+_READ_THREADS: Final = 8
+_BACKLOG: Final = 1024
+# How much earlier than ours the times of other collectors before the same store may be.
+_OVERLAP_NS: Final = 5 * 10**9
+
+# New objects between two looks for cycles: those of about 30 requests.
+_GC_OBJECTS: Final = 100_000
+# How long the loop waits at most for a thread that maps; the interpreter's own is five times that.
+_SWITCH_S: Final = 0.001
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Collector:
+    """The parts of a running collector, in the order in which they stop."""
+
+    pipeline: Pipeline
+    uploads: Uploads
+    commit: Commit
+    reader: Reader
+    connections: Connections
+    telemetry: Telemetry
+    health: Health
+    keyring: Keyring
+    quotas: Quotas
+    losses: LossWatch
+    rollup: RollupWatch
+    upkeep: Upkeep
+    clocks: ClockWatch
+    record_forwards: Sequence[RecordForward]
+    otlp_forward: OtlpForward
+
+    def send_away(self) -> None:
+        """Take no more requests, and be ready no more: those under way are answered."""
+        self.health.drain()
+        self.pipeline.send_away()
+
+    def close(self) -> None:
+        """Store what was received, then close the store."""
+        self.pipeline.close()
+        self.otlp_forward.close(_FORWARD_S)
+        self.uploads.close()
+        self.commit.close(_DRAIN_S)
+        for forward in self.record_forwards:
+            forward.close()
+        self.reader.close()
+        self.connections.close()
+
+
+def open_collector(  # noqa: PLR0913 - what the settings say, by name
+    store: str,
+    min_free_disk_bytes: int = 0,
+    *,
+    require_keys: bool = False,
+    metrics_tags: Sequence[str] = (),
+    forward_otlp: Sequence[OtlpTarget] = (),
+    forward_records: Sequence[RecordTarget] = (),
+    collector_name: str = "",
+    prices: Sequence[Price] = (),
+    project_from: str = "default",
+    kept: Days | None = None,
+) -> Collector:
+    """Open the store and start the threads that write to it.
+
+    Raises:
+        BadSetting: The store cannot be opened, or its keys cannot be read.
+    """
+    connections = Connections(store)
+    keyring = _read_keys(connections, required=require_keys)
+    reader = Reader(connections)
+    telemetry, losses = Telemetry(), LossNumbers()
+    runs = RunNumbers(
+        metrics_tags, lambda project, models: version_numbers(reader, project, "model", models)
+    )
+    sent, forwarded = RecordNumbers(), OtlpForwardNumbers()
+    for numbers in (runs, losses, sent, forwarded, StoreNumbers(lambda: read_sizes(reader))):
+        telemetry.register(numbers)
+    health = Health(Probe(connections), connections.folder, min_free_disk_bytes)
+    tombstones = Tombstones(connections)
+    upkeep = _begin_upkeep(connections, tombstones, kept)
+    writer = Writer(connections, tombstones=tombstones, collector=collector_name)
+    commit = Commit(health.watch(writer.write), telemetry, prepare=warm_up, on_stored=runs.count)
+    quotas = Quotas(on_refused=telemetry.count_quota_refusal)
+    otlp_forward = OtlpForward(forward_otlp, forwarded)
+    clocks = ClockWatch()
+    telemetry.watch_clock(lambda: clocks.behind_s)
+    pipeline = Pipeline(
+        commit,
+        telemetry,
+        quotas,
+        otlp_forward if forward_otlp else None,
+        Prices(prices),
+        by_service=project_from == "service.name",
+        clocks=clocks,
+    )
+    uploads = Uploads(ArtifactWriter(connections), telemetry, check_room=health.check_room)
+    boxes = [
+        (target, Outbox(connections, target.name, collector_name)) for target in forward_records
+    ]
+    return Collector(
+        pipeline=pipeline,
+        uploads=uploads,
+        commit=commit,
+        reader=reader,
+        connections=connections,
+        telemetry=telemetry,
+        health=health,
+        keyring=keyring,
+        quotas=quotas,
+        losses=LossWatch(reader, losses),
+        rollup=RollupWatch(connections),
+        record_forwards=[_start_forward(target, outbox, writer, sent) for target, outbox in boxes],
+        upkeep=upkeep,
+        clocks=clocks,
+        otlp_forward=otlp_forward,
+    )
+
+
+def _begin_upkeep(connections: Connections, tombstones: Tombstones, kept: Days | None) -> Upkeep:
+    """Delete what a killed collector was asked to, before anybody is answered."""
+    deleter = Deleter(connections, tombstones)
+    try:
+        deleter.complete()
+    except Unavailable as error:
+        connections.close()
+        raise BadSetting(f"Deletions cannot be completed: {error}") from error
+    return Upkeep(
+        deleter,
+        Retention(connections, kept),
+        Purger(connections),
+        Backups(connections, tombstones),
+    )
+
+
+def _start_forward(
+    target: RecordTarget, outbox: Outbox, writer: Writer, sent: RecordNumbers
+) -> RecordForward:
+    forward = RecordForward(target, outbox, lambda: writer.stamped_ns, sent)
+    forward.start()
+    return forward
+
+
+def _read_keys(connections: Connections, *, required: bool) -> Keyring:
+    try:
+        return Keyring(KeyStore(connections), required=required)
+    except Unavailable as error:
+        connections.close()
+        raise BadSetting(f"The keys cannot be read: {error}") from error
+
+
+def _keep_temporary_files(folder: Path) -> None:
+    """Let what inserts pass through be private, on the store's own disk, and gone after a kill."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(mode=0o700)
+    tempfile.tempdir = str(folder)
+
+
+def make_app(collector: Collector, settings: Settings) -> FastAPI:
+    """Make the HTTP application: OTLP, API, pages, health."""
+    app = FastAPI(title="otel-ml", version="1", docs_url=None, redoc_url=None)
+    app.state.reader = collector.reader
+    app.state.keyring = collector.keyring
+    app.state.losses = collector.losses
+    app.state.clocks = collector.clocks
+    app.state.upkeep = collector.upkeep
+    app.state.trace_url = settings.trace_url
+    app.state.pipeline = collector.pipeline
+    app.state.places = Places()
+    app.state.views = ViewStore(collector.connections)
+    app.state.listening = Listening(collector.reader, _pace(collector.connections))
+    app.state.attempts = sign_in.Attempts()
+    app.router.routes += make_routes(collector.pipeline, collector.telemetry, settings.cors_origins)
+    app.state.artifacts = uploads.ArtifactEndpoint(
+        collector.uploads, collector.telemetry, collector.quotas, settings.artifact_limit_bytes
+    )
+    app.include_router(uploads.router)
+    app.include_router(records.router)
+    app.include_router(documents.router)
+    app.include_router(completion.router)
+    app.include_router(export.router)
+    app.include_router(feedback.router)
+    app.include_router(live.router)
+    app.include_router(views.router)
+    app.include_router(stats.router)
+    app.include_router(storage.router)
+    app.include_router(backup.router)
+    app.include_router(project.router)
+    app.include_router(deletion.router)  # a project's name may hold any of the other paths
+    app.include_router(keys.router)
+    for prefix in jaeger.PREFIXES:
+        app.include_router(jaeger.router, prefix=prefix)
+    app.include_router(sign_in.router)
+    app.include_router(pages.router)
+    app.mount("/static", pages.static_files())
+    add_error_handlers(app, show_problem)
+    describe(app)
+
+    def metrics(request: Request) -> Response:
+        return Response(collector.telemetry.render(), media_type=MEDIA_TYPE)
+
+    app.router.routes += make_health_routes(collector.health, collector.clocks)
+    app.add_route("/metrics", metrics)
+    app.add_middleware(Heads)
+    app.add_middleware(Compression)
+    app.add_middleware(Gate, keyring=collector.keyring, metrics_open=settings.metrics_open)
+    is_open = not settings.http.is_loopback and not settings.allowed_hosts
+    app.add_middleware(
+        Guard,
+        allowed_hosts=None if is_open else settings.allowed_hosts,
+        cors_origins=settings.cors_origins,
+    )
+    app.add_middleware(Drain)
+    return app
+
+
+def _pace(connections: Connections) -> Pace:
+    """Look back a little where other collectors store too."""
+    return Pace(overlap_ns=0 if connections.folder is not None else _OVERLAP_NS)
+
+
+def serve(settings: Settings) -> int:
+    """Run the collector until SIGTERM or SIGINT; returns the exit status.
+
+    Raises:
+        BadSetting: It cannot start as it was told.
+    """
+    raise_file_limit(_limits(settings))
+    listener = _listen(settings.http)
+    collector = open_collector(
+        settings.store,
+        settings.min_free_disk_bytes,
+        require_keys=settings.require_keys,
+        metrics_tags=settings.metrics_tags,
+        forward_otlp=settings.forward_otlp,
+        forward_records=settings.forward_records,
+        collector_name=settings.collector_name,
+        prices=settings.prices,
+        project_from=settings.project_from,
+        kept=Days(settings.keep_records_days, settings.keep_payloads_days),
+    )
+    if collector.connections.folder is not None:
+        _keep_temporary_files(collector.connections.folder / "tmp")
+    try:
+        _refuse_to_stand_open(settings, collector.keyring)
+        uvloop.run(_serve(settings, listener, collector))
+    finally:
+        collector.close()
+        REFUSALS.close()
+    return 0
+
+
+async def _serve(settings: Settings, listener: socket.socket, collector: Collector) -> None:
+    current_default_thread_limiter().total_tokens = _READ_THREADS
+    grpc_server, grpc_port = make_server(
+        collector.pipeline,
+        collector.telemetry,
+        str(settings.grpc),
+        collector.keyring.find,
+        _grpc_credentials(settings),
+        limits=grpc_options(_limits(settings)),
+    )
+    await grpc_server.start()
+    app = make_app(collector, settings)
+    http_server = HttpServer(
+        uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=KEEP_ALIVE_S,
+            http=make_protocol(_limits(settings)),
+            ws="none",
+            ssl_certfile=settings.tls_cert,
+            ssl_keyfile=settings.tls_key,
+        )
+    )
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, http_server.stop)
+    http_server.send_away = _ending(collector, app)
+    http_server.until_idle = collector.pipeline.until_idle
+    http = Address(settings.http.host, listener.getsockname()[1])
+    grpc_address = Address(settings.grpc.host, grpc_port)
+    scheme = "https" if settings.tls_cert else "http"
+    collector.connections.note_address(f"{scheme}://{address_here(http)}")
+    http_server.when_ready = lambda: _say_ready(scheme, http, grpc_address, collector.keyring)
+    keeping = asyncio.create_task(collector.upkeep.run_for_ever())
+    sweeping = asyncio.create_task(collector.uploads.sweep_for_ever())
+    refreshing = asyncio.create_task(collector.keyring.refresh_for_ever())
+    watching = asyncio.create_task(collector.losses.watch_for_ever())
+    rolling = asyncio.create_task(collector.rollup.watch_for_ever())
+    _tune_interpreter()
+    await http_server.serve(sockets=[listener])
+    keeping.cancel()
+    sweeping.cancel()
+    refreshing.cancel()
+    watching.cancel()
+    rolling.cancel()
+    await grpc_server.stop(_CALLS_S)
+
+
+def _ending(collector: Collector, app: FastAPI) -> Callable[[], None]:
+    """Return what is to be done first when the collector is to end."""
+
+    def end() -> None:
+        collector.send_away()
+        app.state.listening.end()
+
+    return end
+
+
+def _grpc_credentials(settings: Settings) -> ServerCredentials | None:
+    if settings.tls_cert is None or settings.tls_key is None:
+        return None
+    return grpc_credentials(settings.tls_cert, settings.tls_key)
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(settings.max_connections, settings.request_timeout_s)
+
+
+def _listen(address: Address) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((address.host, address.port))
+    except OSError as error:
+        listener.close()
+        raise BadSetting(
+            f"The HTTP address {address} cannot be listened at ({error.strerror}): most often "
+            "another otel-ml, OpenTelemetry collector or Jaeger is there; choose another with "
+            "--http HOST:PORT"
+        ) from error
+    listener.listen(_BACKLOG)
+    return listener
+
+
+def _refuse_to_stand_open(settings: Settings, keyring: Keyring) -> None:
+    """Refuse to listen beyond loopback without keys, unless that was asked for."""
+    for address in (settings.http, settings.grpc):
+        if not (address.is_loopback or keyring.is_on or settings.insecure):
+            raise BadSetting(
+                f"Listening at {address} without keys would let anyone who reaches it read and "
+                "write: make a key with 'otel-ml keys add', listen at 127.0.0.1, or say --insecure"
+            )
+
+
+def _tune_interpreter() -> None:
+    """Look for cycles seldom, as spans and records have none; let the loop run often."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_GC_OBJECTS)
+    sys.setswitchinterval(_SWITCH_S)
+
+
+def _say_ready(scheme: str, http: Address, grpc: Address, keyring: Keyring) -> None:
+    who = "every user of this machine" if http.is_loopback else f"everyone who reaches {http}"
+    if not keyring.is_on:
+        _logger.warning("There are no keys: %s can read and write", who)
+    sys.stdout.write(f"otel-ml is ready: {scheme}://{http} (pages, API, OTLP), gRPC {grpc}\n")
+    sys.stdout.flush()

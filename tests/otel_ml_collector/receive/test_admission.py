@@ -1,0 +1,131 @@
+"""Tests of which requests are taken, with a clock of their own."""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+import pytest
+
+from otel_ml_collector.errors import Unavailable
+from otel_ml_collector.receive.admission import Admission, Place
+
+MIB: Final = 2**20
+ANSWER_S: Final = 3.5
+
+
+@dataclass
+class Line:
+    """A line before a store of a known speed, which serves in the order of arrival.
+
+    Who would wait longer than `ANSWER_S` leaves then, without having been served.
+    """
+
+    bytes_per_s: float
+    now_s: float = 100.0
+    ends: list[tuple[float, Place, bool]] = field(default_factory=list)
+    free_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.admission = Admission(lambda: self.now_s, lambda low, high: (low + high) / 2)
+
+    def send(self, sender: str, size: int) -> bool:
+        """Send a request; tells whether it is taken."""
+        return self.delay(sender, size) == 0
+
+    def delay(self, sender: str, size: int) -> float:
+        """Send a request; returns after how many seconds it is to come again, 0 when taken."""
+        try:
+            place = self.admission.admit(sender, size)
+        except Unavailable as error:
+            return error.retry_after_s
+        end_s = max(self.now_s, self.free_s) + size / self.bytes_per_s
+        if end_s > self.now_s + ANSWER_S and self.ends:
+            self.ends.append((self.now_s + ANSWER_S, place, False))
+        else:
+            self.free_s = end_s
+            self.ends.append((end_s, place, True))
+        self.ends.sort(key=lambda one: one[0])
+        return 0.0
+
+    def serve(self, seconds: float) -> int:
+        """Let time pass; returns how many requests were answered."""
+        until_s, answered = self.now_s + seconds, 0
+        while self.ends and self.ends[0][0] <= until_s:
+            self.now_s, place, is_served = self.ends.pop(0)
+            self.admission.leave(place, is_measured=True)
+            answered += is_served
+        self.now_s = until_s
+        return answered
+
+
+@pytest.mark.parametrize("rate", [MIB / 4, 2 * MIB, 20 * MIB])
+@pytest.mark.parametrize("senders", [16, 64])
+def test_window(rate: float, senders: int) -> None:
+    """Whatever the store's speed is, what is taken keeps it busy and is answered in time."""
+    line, size = Line(rate), int(rate / 8)
+    for _ in range(200):  # twenty seconds in which it learns
+        for number in range(senders):
+            line.send(str(number), size)
+        line.serve(0.1)
+    taken, answered = 0, 0
+    for _ in range(200):
+        taken += sum(line.send(str(number), size) for number in range(senders))
+        answered += line.serve(0.1)
+    assert answered >= 0.95 * 20 * 8
+    assert taken <= 1.1 * answered
+
+
+def test_alone() -> None:
+    """A request is taken when no other waits, however slow the store was before."""
+    line = Line(1_000)
+    for _ in range(20):
+        assert line.send("one", 100_000)
+        line.serve(200)
+
+
+def test_idle_teaches_nothing() -> None:
+    """Lone small requests, of which each takes a while, do not keep larger ones out."""
+    line = Line(10_000)
+    for _ in range(100):
+        assert line.send("one", 1_000)
+        line.serve(1)
+    assert all(line.send("one", MIB) for _ in range(4))
+
+
+def test_small_sender() -> None:
+    """A small sender is taken each time while many others want all there is."""
+    line = Line(2 * MIB)
+    taken = 0
+    for turn in range(350):
+        for number in range(64):
+            line.send(str(number), MIB // 4)
+        if turn >= 50 and turn % 10 == 0:  # it has learnt by then
+            taken += line.send("small", 2_000)
+        line.serve(0.1)
+    assert taken >= 27
+
+
+def test_every_sender() -> None:
+    """Senders that come again when they are told have about the same, however many they are."""
+    line, size = Line(2 * MIB), MIB // 4
+    due = dict.fromkeys(map(str, range(64)), 0.0)
+    had = dict.fromkeys(due, 0)
+    for _ in range(1_200):
+        for sender in due:
+            if due[sender] <= line.now_s:
+                delay_s = line.delay(sender, size)
+                had[sender] += delay_s == 0
+                due[sender] = line.now_s + (delay_s or 1.5)
+        line.serve(0.1)
+    assert min(had.values()) >= 5
+    assert sum(had.values()) >= 0.9 * 120 * 8
+
+
+def test_delays() -> None:
+    """Who is refused is told to come when there is room, one after the other."""
+    line = Line(2 * MIB)
+    delays = [line.delay(str(number), MIB) for number in range(40)]
+    told = [delay for delay in delays if delay]
+    assert told == sorted(told)
+    assert len(set(told)) > 5
+    assert (min(told), max(told)) >= (1.0, 5.0)
+    assert max(told) <= 10

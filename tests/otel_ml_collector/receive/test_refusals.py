@@ -1,0 +1,140 @@
+"""Tests of the log of what is refused."""
+
+import logging
+from typing import Any
+
+import pytest
+
+from otel_ml_collector.log_format import JsonFormatter
+from otel_ml_collector.receive.refusals import QUIET_S, SENDERS, Refusal, Refusals
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def refuse(peer: str = "10.0.0.7:1", **more: Any) -> Refusal:
+    return Refusal(
+        **{"transport": "http", "peer": peer, "reason": "No", "answer": "refused", **more}
+    )
+
+
+def test_line(caplog: pytest.LogCaptureFixture) -> None:
+    """A line says who sent what, why it was refused, and how many records that were."""
+    Refusals().note(
+        refuse(
+            key_id="0f", project="fraud team", reason="No key\nGET", rejected=3, answer="partial"
+        )
+    )
+    assert caplog.messages == [
+        "A request was not taken whole: transport=http peer=10.0.0.7:1 key_id=0f "
+        "project='fraud team' answer=partial reason='No key\\nGET' rejected=3"
+    ]
+
+
+def test_fields(caplog: pytest.LogCaptureFixture) -> None:
+    """As JSON the same stands in fields, on one line."""
+    Refusals().note(refuse(key_id="0f", project="p"))
+    [record] = caplog.records
+    record.created = 0.5
+    assert JsonFormatter().format(record) == (
+        '{"time": "1970-01-01T00:00:00.500Z", "level": "warning", '
+        '"logger": "otel_ml_collector.refusals", "message": "A request was not taken whole: '
+        'transport=http peer=10.0.0.7:1 key_id=0f project=p answer=refused reason=No", '
+        '"transport": "http", "peer": "10.0.0.7:1", "key_id": "0f", "project": "p", '
+        '"answer": "refused", "reason": "No", "rejected": 0}'
+    )
+
+
+def test_long_text(caplog: pytest.LogCaptureFixture) -> None:
+    """What a sender says does not make a line long."""
+    Refusals().note(refuse(project="p" * 10_000, reason="r" * 10_000))
+    assert len(caplog.messages[0]) < 800
+
+
+def test_one_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+    """A sender has one line a minute; the next tells how many there were."""
+    clock = Clock()
+    refusals = Refusals(clock)
+    for port in range(1_000):
+        refusals.note(refuse(f"10.0.0.7:{port}"))
+    assert len(caplog.messages) == 1
+    clock.now_s = QUIET_S
+    refusals.note(refuse("10.0.0.7:1"))
+    assert caplog.messages[1] == ("999 more requests of 10.0.0.7 were not taken whole within 60 s")
+    assert len(caplog.messages) == 3
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (refuse("ipv4:10.0.0.7:1", transport="grpc"), refuse("10.0.0.7:2")),
+        (refuse("ipv6:[::1]:1"), refuse("ipv6:%5B::1%5D:2")),
+        (refuse("::1:5"), refuse("::1:5")),
+        (refuse("unix:"), refuse("unix:")),
+        (refuse(project="a"), refuse(project="b")),
+    ],
+)
+def test_same_sender(caplog: pytest.LogCaptureFixture, first: Refusal, second: Refusal) -> None:
+    """A sender is the same from another port, by another transport and to another project."""
+    refusals = Refusals()
+    refusals.note(first)
+    refusals.note(second)
+    assert len(caplog.messages) == 1
+
+
+@pytest.mark.parametrize(
+    "other", [refuse("10.0.0.8:1"), refuse(key_id="1"), refuse("ipv6:[::2]:1")], ids=str
+)
+def test_other_sender(caplog: pytest.LogCaptureFixture, other: Refusal) -> None:
+    """Another address or another key is another sender."""
+    refusals = Refusals()
+    refusals.note(refuse())
+    refusals.note(other)
+    assert len(caplog.messages) == 2
+
+
+def test_many_senders(caplog: pytest.LogCaptureFixture) -> None:
+    """Senders beyond the bound share one line and one number."""
+    clock = Clock()
+    refusals = Refusals(clock)
+    for number in range(10_000):
+        refusals.note(refuse(f"10.0.{number // 256}.{number % 256}:1"))
+    assert len(caplog.messages) == SENDERS + 1
+    clock.now_s = QUIET_S
+    refusals.note(refuse("10.9.9.9:1"))
+    rest = 10_000 - SENDERS - 1
+    assert caplog.messages[SENDERS + 1 :] == [
+        f"{rest} more requests of (others) were not taken whole within 60 s",
+        caplog.messages[-1],
+    ]
+
+
+def test_end(caplog: pytest.LogCaptureFixture) -> None:
+    """At the end what was not told yet is told."""
+    refusals = Refusals()
+    for _ in range(3):
+        refusals.note(refuse(key_id="0f"))
+    refusals.close()
+    refusals.close()
+    assert caplog.messages[1:] == [
+        "2 more requests of 10.0.0.7 with key 0f were not taken whole within 60 s"
+    ]
+
+
+def test_error_as_json() -> None:
+    """An error is told with its traceback in the same line, and any value as text."""
+    error = ValueError("no\nway")
+    record = logging.LogRecord(
+        "a.b", logging.ERROR, __file__, 1, "It %s", ("broke",), (ValueError, error, None)
+    )
+    record.created = 0.0
+    record.path = {1}
+    assert JsonFormatter().format(record) == (
+        '{"time": "1970-01-01T00:00:00.000Z", "level": "error", "logger": "a.b", '
+        '"message": "It broke", "path": "{1}", "error": "ValueError: no\\nway"}'
+    )

@@ -1,0 +1,379 @@
+"""Tests of who gets past the gate, and of what a key sees behind it: its own projects only.
+
+The roads are not listed here: they are the routes that the application has.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import quote
+
+import pytest
+from starlette.responses import PlainTextResponse
+from starlette.routing import BaseRoute
+from starlette.types import Receive, Scope, Send
+
+from otel_ml_collector.access import SCOPES, Access
+from otel_ml_collector.keyring import Keyring
+from otel_ml_collector.live.feed import Pace
+from otel_ml_collector.serve.gate import Gate
+from otel_ml_collector.span import Span, Value
+from tests.otel_ml_collector.asgi import HOST, Answered, ask
+from tests.otel_ml_collector.spans import (
+    id_of,
+    make_artifact,
+    make_call,
+    make_record,
+    make_start,
+)
+from tests.otel_ml_collector.stores import Service, open_service
+
+# Stands in everything that is the others', and in nothing that is asked for but names of theirs.
+MARK: Final = "xyzzy"
+DOCUMENT: Final = f'"{MARK}"'
+SHA256: Final = hashlib.sha256(DOCUMENT.encode()).hexdigest()
+TRACE_KEY: Final = f"key-{MARK}"
+JSON: Final = {"content-type": "application/json"}
+FROM_THE_START: Final = {"last-event-id": "1"}  # what is live has been told already
+# What answers without a key, and says nothing of any project.
+PUBLIC: Final = {"/healthz", "/readyz", "/favicon.ico", "/sign-in", "/sign-out", "/static"}
+ADMINISTERED: Final = ("/api/v1/keys", "/api/v1/storage", "/api/v1/backup")
+OTLP: Final = {"/v1/traces", "/v1/logs", "/v1/metrics"}
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """A collector with two projects, and keys of the scopes that are named."""
+
+    service: Service
+    theirs: Span
+    object_id: str
+
+    @property
+    def keyring(self) -> Keyring:
+        ring: Keyring = self.service.app.state.keyring
+        return ring
+
+    def key(self, *projects: str, scopes: Iterable[str] = SCOPES) -> str:
+        name = MARK if "theirs" in projects else "mine"
+        wanted = Access("", name, frozenset(scopes), projects or None)
+        return self.keyring.add(wanted).text
+
+    def ask(self, target: str, key: str, method: str = "GET", **more: str) -> Answered:
+        body = (more.pop("body", "").encode(),)
+        headers = {"authorization": f"Bearer {key}", **JSON, **FROM_THE_START, **more}
+        return ask(self.service.app, target, method=method, headers=headers, body=body)
+
+    def roads(self) -> list[tuple[str, str]]:
+        """Method and address of every route, about what is the others'."""
+        return [
+            (method, address + self._question(address))
+            for path, methods in routes_of(self.service.app.routes)
+            for address in [self._fill(path)]
+            for method in methods
+            if path not in PUBLIC | OTLP | {"/metrics"}
+        ]
+
+    def _fill(self, path: str) -> str:
+        told = {
+            "project": "theirs",
+            "run_id": id_of(self.theirs),
+            "key": TRACE_KEY,
+            "model": f"model-{MARK}",
+            "number": "1",
+            "sha256": SHA256,
+            "obj_id": self.object_id,
+            "service": f"model-{MARK}",
+            "trace_id": self.theirs.trace_id.hex(),
+            "name": f"view-{MARK}",
+            "session": MARK,
+            "user": MARK,
+            "key_id": self.keyring.find_keys()[0].access.key_id,
+        }
+        for name, value in told.items():
+            for form in (f"{{{name}}}", f"{{{name}:path}}"):
+                path = path.replace(form, quote(value, safe=""))
+        assert "{" not in path, f"say above what the others' {path} is"
+        return path
+
+    def _question(self, address: str) -> str:
+        if address.endswith("/completion"):
+            return f"?start=2026-11-01T00:00:00Z&where={quote('model == ')}"
+        if address.endswith("/model-curves"):
+            return f"?model=model-{MARK}"
+        if address.endswith("/spans"):
+            return "?start_ns=0&length_ms=1"
+        if address.endswith("/stats"):
+            return "?group=model"
+        return f"?trace_id={self.theirs.trace_id.hex()}" if address.endswith("/objects") else ""
+
+
+def routes_of(routes: Iterable[BaseRoute]) -> Iterator[tuple[str, list[str]]]:
+    """Every route of an application, also of routers that it includes."""
+    for route in routes:
+        included = getattr(route, "original_router", None)
+        if included is not None:
+            prefix = getattr(getattr(route, "include_context", None), "prefix", "")
+            yield from ((prefix + path, methods) for path, methods in routes_of(included.routes))
+        else:
+            methods = getattr(route, "methods", None) or {"GET", "POST"}
+            yield getattr(route, "path", ""), sorted(methods)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    with open_service(tmp_path_factory.mktemp("data")) as service:
+        yield fill(service)
+
+
+def fill(service: Service) -> World:
+    """Give the others one of everything; `ours` has a run without anything."""
+    told: dict[str, Value] = {
+        "otel_ml.inputs": f'{{"text": "{MARK}"}}',
+        "otel_ml.outputs": f'"{MARK}"',
+        "otel_ml.tag.client": MARK,
+        "otel_ml.score.judge": 0.5,
+        "otel_ml.trace_key": TRACE_KEY,
+        "otel_ml.model.version": "0123456789abcdef",
+        "otel_ml.model.definition": f'{{"source": "{MARK}"}}',
+        "otel_ml.process": "00000001",
+        "otel_ml.seq": 1,
+        "session.id": MARK,
+    }
+    artifact = make_artifact(f"ref-{MARK}", DOCUMENT, type="otel_ml.types.Native")
+    now_ns = time.time_ns()  # much of what is shown is of the last 24 hours
+    theirs = make_call(f"model-{MARK}", told, start_ns=now_ns, events=[artifact])
+    points: dict[str, Value] = {
+        "otel_ml.metric.names": [f"loss-{MARK}"],
+        "otel_ml.metric.values": [0.5],
+        "otel_ml.tag.late": MARK,
+        "otel_ml.target.start_ns": now_ns,
+    }
+    about_key = {"otel_ml.target.trace_key": TRACE_KEY, "otel_ml.tag.told": MARK}
+    service.store.take(
+        "theirs",
+        *(theirs, make_record("update", theirs, points), make_record("update", theirs, about_key)),
+        make_start(make_call(f"open-{MARK}", start_ns=now_ns)),
+        now_ns=now_ns,
+    )
+    ours = make_call("ours", trace_id=theirs.trace_id, start_ns=now_ns)
+    service.store.take("ours", ours, now_ns=now_ns)
+    service.app.state.listening.pace = Pace(lifetime_s=0)
+    views = "/api/v1/projects/theirs/views"
+    view = json.dumps({"parameters": {"where": f'model == "{MARK}"'}}).encode()
+    ask(service.app, f"{views}/view-{MARK}", method="PUT", headers=JSON, body=[view])
+    found = ask(service.app, f"/api/v1/projects/theirs/objects?ref=ref-{MARK}").json["objects"]
+    return World(service, theirs, found[0]["obj_id"])
+
+
+def test_roads(world: World) -> None:
+    """Every way to read leads to the others' records with their key: so they can be missed."""
+    key = world.key("theirs")
+    blind = {"/openapi.json", "/api/v1/stats", "/projects/theirs"}  # they tell no names
+    blind |= {f"/projects/theirs/{part}" for part in ("passed", "chart")}
+    for method, address in world.roads():
+        is_jaeger = address.startswith("/jaeger/") or not address.startswith(("/api/v1", "/p"))
+        is_part = address.endswith(("/image", "/outline")) or "/spans?" in address
+        is_seen = address not in blind and not is_part and not is_jaeger
+        if method == "GET" and is_seen:
+            answered = world.ask(address, key)
+            assert answered.status == 200, (address, answered.text)
+            told = (MARK, "00000001", '"theirs"', ">theirs<")  # what is first shown there
+            assert any(word in answered.text for word in told), address
+
+
+@pytest.mark.parametrize("projects", [("ours",), ("ours", "other"), ("ours", "their")])
+def test_other_projects(world: World, projects: tuple[str, ...]) -> None:
+    """No route tells a key of the others' projects anything, not even that they are there."""
+    world.key("theirs")
+    key = world.key(*projects)
+    for method, address in world.roads():
+        answered = world.ask(address, key, method, body="{}")
+        echo = answered.text.replace(f"model-{MARK}", "").replace(TRACE_KEY, "")
+        assert MARK not in echo, (method, address, answered.text)
+        if "theirs" in address:
+            assert answered.status == 404, (method, address, answered.text)
+        assert "theirs" not in echo or "There is no project" in echo, (method, address)
+
+
+def test_other_projects_by_cookie(world: World) -> None:
+    """A session shows no more than its key does."""
+    ring = world.keyring
+    access = ring.find_key(world.key("ours"))
+    assert access is not None
+    cookie = f"otel_ml_session={ring.open_session(access)}"
+    headers = {"cookie": cookie, **JSON}
+    for method, address in world.roads():
+        answered = ask(world.service.app, address, method=method, headers=headers)
+        echo = answered.text.replace(f"model-{MARK}", "").replace(TRACE_KEY, "")
+        assert MARK not in echo, (method, address, answered.text)
+        if "theirs" in address:
+            assert answered.status in {403, 404}, (method, address, answered.text)
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+def test_scopes(world: World, scope: str) -> None:
+    """A key without the scope that a route needs is refused by every one of them."""
+    key = world.key(scopes=[scope])
+    for method, address in world.roads():
+        if address != "/openapi.json":
+            status = world.ask(address.replace("theirs", "nobody's"), key, method).status
+            assert (status == 403) is (scope != need_of(method, address)), (method, address, status)
+
+
+def need_of(method: str, address: str) -> str:
+    """The scope that a route needs."""
+    if address.endswith(("/retention", "/purge")) or address.startswith(ADMINISTERED):
+        return "admin"
+    if "/views/" in address or address.endswith("/evaluations"):
+        return "read" if method == "GET" else "annotate"
+    return {"PUT": "ingest", "DELETE": "admin"}.get(method, "read")
+
+
+def test_nobody(world: World) -> None:
+    """Without a key, or with a wrong one, no route answers but with the way to sign in."""
+    world.key()
+    for headers in ({}, {"authorization": f"Bearer omk_{'0' * 16}_{'0' * 64}"}, {"cookie": "a=b"}):
+        for method, address in world.roads():
+            answered = ask(world.service.app, address, method=method, headers=headers)
+            if address.startswith(("/api/", "/jaeger/", "/openapi.json")):
+                assert answered.status == 401, (method, address)
+                assert answered.headers["www-authenticate"] == "Bearer"
+            else:
+                assert answered.status == 303, (method, address)
+                target = f"/sign-in?next={quote(address, safe='')}"
+                assert answered.headers["location"] == target
+            assert MARK not in answered.text
+
+
+@pytest.mark.parametrize("path", sorted(OTLP))
+def test_otlp_without_a_key(world: World, path: str) -> None:
+    """A request of spans without a key is refused in its own form."""
+    world.key()
+    sent = {"host": HOST, **JSON}
+    answered = ask(world.service.app, path, method="POST", headers=sent, body=[b"{}"])
+    assert (answered.status, answered.json["code"]) == (401, 16)
+    assert answered.headers["www-authenticate"] == "Bearer"
+
+
+@pytest.mark.parametrize("path", sorted(OTLP))
+def test_otlp_without_the_scope(world: World, path: str) -> None:
+    """A request of spans whose key may not send is refused in its own form."""
+    answered = world.ask(path, world.key(scopes=["read"]), "POST", body="{}")
+    assert (answered.status, answered.json["code"]) == (403, 7)
+
+
+def test_short_forms(world: World) -> None:
+    """A short form counts the readable projects only: with one of two, the run is found."""
+    run_id = id_of(world.theirs)
+    world.service.store.take(
+        "ours too", make_call("mine", trace_id=world.theirs.trace_id, span_id=world.theirs.span_id)
+    )
+    path = f"/api/v1/runs/{run_id}"
+    assert world.ask(path, world.key("ours too")).json["model"] == "mine"
+    assert world.ask(path, world.key("theirs")).json["model"] == f"model-{MARK}"
+    assert world.ask(path, world.key("other")).status == 404
+    several = world.ask(path, world.key("theirs", "ours too"))
+    assert several.json["error"]["field"] == "project"
+
+
+def test_hidden_parent(world: World) -> None:
+    """A parent in a project that may not be read is said to be hidden, and nothing else of it."""
+    child = make_call("child", trace_id=world.theirs.trace_id, parent_span_id=world.theirs.span_id)
+    world.service.store.take("children", child)
+    path = f"/api/v1/traces/{world.theirs.trace_id.hex()}"
+    assert world.ask(path, world.key("children")).json["hidden_parents"] == [id_of(world.theirs)]
+    assert world.ask(path, world.key("children", "theirs")).json["hidden_parents"] == []
+    assert world.ask(path, world.key()).json["hidden_parents"] == []
+    page = world.ask(f"/projects/children/runs/{id_of(child)}", world.key("children")).text
+    assert "1 parent is in projects that your key may not read." in page
+
+
+def test_projects(world: World) -> None:
+    """A list of projects holds those of the key, and all of them for a key of all."""
+
+    def names(key: str) -> set[str]:
+        projects = world.ask("/api/v1/projects", key).json["projects"]
+        return {project["project"] for project in projects}
+
+    assert names(world.key("ours", "nothing yet")) == {"ours"}
+    assert {"ours", "theirs"} <= names(world.key())
+
+
+def test_page_of_a_session(world: World) -> None:
+    """A page is shown to whoever has a session, with a way out."""
+    ring = world.keyring
+    access = ring.find_key(world.key("ours"))
+    assert access is not None
+    headers = {"cookie": f"otel_ml_session={ring.open_session(access)}"}
+    answered = ask(world.service.app, "/projects/ours/runs", headers=headers)
+    assert answered.status == 200
+    assert "Sign out" in answered.text
+    rows = ask(world.service.app, "/projects/ours/more-runs", headers={"hx-request": "true"})
+    assert (rows.status, rows.headers["hx-refresh"]) == (401, "true")
+
+
+def test_nothing_is_kept(world: World) -> None:
+    """What a key opened may be kept by no browser: pages, JSON and documents."""
+    ring = world.keyring
+    key = world.key("theirs", scopes=["read"])
+    access = ring.find_key(key)
+    assert access is not None
+    cookie = {"cookie": f"otel_ml_session={ring.open_session(access)}"}
+    for address in (
+        "/",
+        "/projects/theirs/runs",
+        f"/projects/theirs/runs/{id_of(world.theirs)}",
+        "/api/v1/projects",
+        "/api/v1/projects/theirs/runs",
+        f"/api/v1/projects/theirs/artifacts/{SHA256}",
+        "/api/v1/projects/nothing/runs/here",
+    ):
+        for headers in (cookie, {"authorization": f"Bearer {key}"}):
+            answered = ask(world.service.app, address, headers=headers)
+            assert answered.headers["cache-control"] == "no-store", address
+    assert "no-store" not in ask(
+        world.service.app, "/static/style.css", headers=cookie
+    ).headers.get("cache-control", "")
+
+
+def test_metrics(world: World) -> None:
+    """What is counted is told to keys that read all projects or administer."""
+    gate = Gate(PlainTextResponse("counts"), world.keyring, "nobody")
+    for scopes, projects, status in (
+        (["read"], (), 200),
+        (["admin"], (), 200),
+        (["ingest", "annotate", "import"], (), 403),
+        (SCOPES, ("ours",), 403),
+    ):
+        key = world.key(*projects, scopes=scopes)
+        headers = {"authorization": f"Bearer {key}"}
+        assert ask(gate, "/metrics", headers=headers).status == status
+    assert ask(gate, "/metrics").status == 401
+
+
+@pytest.mark.parametrize(
+    ("who", "peer", "status"),
+    [
+        ("loopback", "127.0.0.1", 200),
+        ("loopback", "10.0.0.7", 401),
+        ("everyone", "10.0.0.7", 200),
+        ("nobody", "127.0.0.1", 401),
+    ],
+)
+def test_metrics_without_a_key(world: World, who: str, peer: str, status: int) -> None:
+    """Without a key it is told to whom the setting says, by default to this machine."""
+    world.key()
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        await PlainTextResponse("counts")(scope, receive, send)
+
+    gate = Gate(answer, world.keyring, who)
+
+    async def from_peer(scope: Scope, receive: Receive, send: Send) -> None:
+        await gate({**scope, "client": (peer, 50_000)}, receive, send)
+
+    assert ask(from_peer, "/metrics").status == status

@@ -1,0 +1,55 @@
+"""Tests of the bound on clients that do not read their answers."""
+
+import asyncio
+import socket
+
+from starlette.types import Receive, Scope, Send
+from uvicorn import Config
+from uvicorn.server import ServerState
+
+from otel_ml_collector.serve.limits import Limits, make_protocol
+
+CHUNK = bytes(1 << 20)
+CHUNKS = 64
+REQUEST = b"GET / HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n"
+
+
+async def ask(reads: bool) -> int:
+    """Let a client ask for more than buffers hold; returns how much of it came to be read.
+
+    Ends when whoever answers is free again, and the connection is gone while the client holds it.
+    """
+    ended = asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for number in range(CHUNKS):
+            last = number == CHUNKS - 1
+            await send({"type": "http.response.body", "body": CHUNK, "more_body": not last})
+        ended.set()
+
+    protocol, state = make_protocol(Limits(unread_s=0.3)), ServerState()
+    config = Config(app, http=protocol, lifespan="off", log_config=None)
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: protocol(config, state, {}), "127.0.0.1", 0)
+    received = 0
+    with socket.create_connection(server.sockets[0].getsockname()) as client:
+        client.setblocking(False)
+        await loop.sock_sendall(client, REQUEST)
+        while reads and (part := await loop.sock_recv(client, len(CHUNK))):
+            received += len(part)
+        await ended.wait()
+        while state.connections:
+            await asyncio.sleep(0.01)
+    server.close()
+    return received
+
+
+def test_unread_answer() -> None:
+    """A client that does not read is left after a while."""
+    assert asyncio.run(asyncio.wait_for(ask(reads=False), 20)) == 0
+
+
+def test_read_answer() -> None:
+    """A client that reads gets all of an answer that is larger than buffers are."""
+    assert asyncio.run(asyncio.wait_for(ask(reads=True), 20)) > CHUNKS * len(CHUNK)

@@ -1,0 +1,165 @@
+"""Tests of what the settings say of targets of OTLP."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from otel_ml_collector.settings.otlp_target import OtlpTarget, hide_headers, read_targets
+from otel_ml_collector.settings.values import Address
+from tests.support.certificates import make_certificate
+
+
+def test_short() -> None:
+    """Names and addresses are enough."""
+    assert read_targets("") == ()
+    assert read_targets("jaeger=grpc://jaeger:4317, tempo=https://tempo.example/otlp/") == (
+        OtlpTarget("jaeger", "grpc://jaeger:4317"),
+        OtlpTarget("tempo", "https://tempo.example/otlp"),
+    )
+
+
+def test_whole(tmp_path: Path) -> None:
+    """A table says all that there is to say."""
+    made = make_certificate(tmp_path)
+    table = {
+        "endpoint": "grpcs://[::1]:4317",
+        "required": True,
+        "signals": ["traces"],
+        "takes_json": False,
+        "headers": {"Authorization": "Bearer hush"},
+        "timeout_s": 5,
+        "retry_s": 60,
+        "queue_bytes": 1_000,
+        "queue_requests": 10,
+        "tls_ca": str(made.cert),
+        "tls_cert": str(made.cert),
+        "tls_key": str(made.key),
+    }
+    [target] = read_targets(json.dumps({"jaeger": table}))
+    assert target == OtlpTarget(
+        name="jaeger",
+        endpoint="grpcs://[::1]:4317",
+        required=True,
+        signals=frozenset({"traces"}),
+        takes_json=False,
+        headers=(("authorization", "Bearer hush"),),
+        timeout_s=5,
+        retry_s=60,
+        queue_bytes=1_000,
+        queue_requests=10,
+        tls_ca=made.cert,
+        tls_cert=made.cert,
+        tls_key=made.key,
+    )
+    assert (target.is_grpc, target.is_secure, target.address) == (True, True, Address("::1", 4317))
+    assert "hush" not in repr(target)
+
+
+NO_URL = "expected SCHEME://HOST:PORT with one of grpc, grpcs, http, https, without a query"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "expected NAME=URL,NAME=URL or a JSON object of tables"),
+        ("a", "a.endpoint: " + NO_URL),
+        ("a=", "a.endpoint: " + NO_URL),
+        ("a=tempo:4318", "a.endpoint: " + NO_URL),
+        ("a=ftp://tempo", "a.endpoint: " + NO_URL),
+        ("a=http://me:hush@tempo", "a.endpoint: " + NO_URL),
+        ("a=http://tempo?x=1", "a.endpoint: " + NO_URL),
+        ("a=http://tempo:99999", "a.endpoint: " + NO_URL),
+        ("a=grpc://tempo", "a.endpoint: expected HOST:PORT after grpc://, and no path"),
+        ("a=grpc://tempo:1/x", "a.endpoint: expected HOST:PORT after grpc://, and no path"),
+        (
+            "a=http://tempo/v1/traces",
+            "a.endpoint: expected the base address: /v1/traces and /v1/logs are added",
+        ),
+        ("a=http://b,a=http://c", "expected each name once"),
+        ("A=http://b", "'A': expected a name of 1 to 64 of a-z, 0-9, '_', '.' and '-'"),
+        (
+            ",".join(f"{name}=http://b" for name in "abcdefghi"),
+            "expected at most 8 targets",
+        ),
+        ('{"a": {}}', "a: expected an endpoint"),
+        ('{"a": 1}', "a: expected a table such as {endpoint = 'http://tempo:4318'}"),
+    ],
+)
+def test_bad_text(text: str, message: str) -> None:
+    """What is wrong is told with what would be right."""
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 - its text is compared
+        read_targets(text)
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"header": {}}, "a: unknown key 'header': did you mean headers?"),
+        ({"headers": "x"}, "a.headers: expected a table of at most 32 names and texts"),
+        ({"headers": {"a b": "x"}}, "a.headers: 'a b' is no name that a header may have over "),
+        ({"headers": {"x-bin": "x"}}, "a.headers: 'x-bin' is no name that a header may have "),
+        ({"headers": {"Host": "x"}}, "a.headers: 'Host' is a header that is set here"),
+        ({"headers": {"x": "a\nb"}}, "a.headers: expected printable ASCII text for 'x'"),
+        ({"headers": {"x": 1}}, "a.headers: expected printable ASCII text for 'x'"),
+        ({"required": "yes"}, "a.required: expected true or false"),
+        ({"signals": []}, "a.signals: expected one or both of traces and logs; metrics are not "),
+        ({"signals": ["metrics"]}, "a.signals: expected one or both of traces and logs"),
+        ({"timeout_s": 0}, "a.timeout_s: expected a number of seconds from 1 to 60"),
+        ({"queue_bytes": 1.5}, "a.queue_bytes: expected a number of bytes from 1 to "),
+        ({"tls_ca": "/missing"}, "a.tls_ca: expected a file that can be read (No such file"),
+        ({"tls_ca": __file__}, "a: expected https:// or grpcs:// where tls_ca, tls_cert or "),
+        (
+            {"tls_key": __file__, "endpoint": "https://tempo"},
+            "a: expected tls_cert and tls_key together",
+        ),
+        (
+            {"tls_key": __file__, "tls_cert": __file__, "endpoint": "https://tempo"},
+            "a: expected a certificate and its private key without a password, both PEM",
+        ),
+    ],
+    ids=str,
+)
+def test_bad_table(options: dict[str, Any], message: str) -> None:
+    """What is wrong in a table is told with its place; the value of a header never."""
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 - its text is compared
+        read_targets(json.dumps({"a": {"endpoint": "http://tempo:4318", **options}}))
+    assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a=http://b", "a=http://b"),
+        ("a=http://me:hush@b", "a=http://me:***@b"),
+        ('{"a": {"headers": {"x": "hush"}}}', '{"a": {"headers": "***"}}'),
+        ('{"a": {"header": {"x": "hush"}}}', '{"a": {"header": "***"}}'),
+        ('{"a": {"endpoint": "http://me:hush@b"}}', '{"a": {"endpoint": "http://me:***@b"}}'),
+        ('{"a": "hush"', "***"),
+        ('{"a": 1}', '{"a": 1}'),
+    ],
+)
+def test_shown(text: str, shown: str) -> None:
+    """Headers are not shown, nor what may be one."""
+    assert hide_headers(text) == shown
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "listener", "expected"),
+    [
+        ("http://127.0.0.1:4318", Address("127.0.0.1", 4318), True),
+        ("grpc://localhost:4318", Address("127.0.0.1", 4318), True),
+        ("http://[::1]:4318", Address("0.0.0.0", 4318), True),  # noqa: S104 - compared only
+        ("http://10.0.0.1:4318", Address("10.0.0.1", 4318), True),
+        ("http://10.0.0.1:4318", Address("0.0.0.0", 4318), False),  # noqa: S104 - compared only
+        ("http://127.0.0.1:4318", Address("10.0.0.1", 4318), False),
+        ("http://127.0.0.1:4319", Address("127.0.0.1", 4318), False),
+        ("http://tempo:4318", Address("127.0.0.1", 4318), False),
+        ("http://localhost", Address("127.0.0.1", 80), True),
+    ],
+)
+def test_itself(endpoint: str, listener: Address, expected: bool) -> None:
+    """A target that is this very collector is known by its address, where that shows it."""
+    assert OtlpTarget("a", endpoint).is_at(listener) is expected

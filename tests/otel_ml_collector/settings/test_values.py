@@ -1,0 +1,34 @@
+"""Tests of settings whose text is read by a rule of their own."""
+
+import pytest
+
+from otel_ml_collector.settings.values import label_of, read_tags
+
+
+@pytest.mark.parametrize(
+    ("text", "tags"),
+    [
+        ("", ()),
+        ("client", ("client",)),
+        (" Client , is-new ,, Client", ("Client", "is-new")),
+        ("a,b,c,d,e", ("a", "b", "c", "d", "e")),
+    ],
+)
+def test_tags(text: str, tags: tuple[str, ...]) -> None:
+    """Names of tags are read as they are written, each once."""
+    assert read_tags(text) == tags
+
+
+@pytest.mark.parametrize("text", ["a,b,c,d,e,f", "is-new,is_new", "größe,gr__e"])
+def test_odd_tags(text: str) -> None:
+    """Too many tags are refused, and so are two that would be one label."""
+    with pytest.raises(ValueError, match=r"^expected at most 5 names that differ in their letters"):
+        read_tags(text)
+
+
+@pytest.mark.parametrize(
+    ("tag", "label"), [("client", "tag_client"), ("is-new", "tag_is_new"), ("7 é", "tag_7__")]
+)
+def test_label(tag: str, label: str) -> None:
+    """The label of a tag has letters, digits and underscores only."""
+    assert label_of(tag) == label
