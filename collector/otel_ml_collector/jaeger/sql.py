@@ -9,15 +9,18 @@ from typing import Any, Final
 
 from otel_ml_collector.store.reader import READABLE, Reader, Row
 from otel_ml_collector.store.runs import Place, Window
+from otel_ml_collector.store.sql import Sql, join_sql
 
 UNKNOWN: Final = "unknown_service"
 _NAMES: Final = 1_000
 _SPANS: Final = 10_000
 
-_SERVICE: Final = f"""if(JSONExtractString(resource, 'service.name') = '', '{UNKNOWN}',
-  JSONExtractString(resource, 'service.name'))"""
-_WITHIN: Final = f"{READABLE} AND start_ns >= {{start:Int64}} AND start_ns < {{end:Int64}}"
-_KEY: Final = "project, start_ns, trace_id, span_id"
+_SERVICE: Final = Sql("""if(JSONExtractString(resource, 'service.name') = '', '{unknown}',
+  JSONExtractString(resource, 'service.name'))""").fill(unknown=Sql(UNKNOWN))
+_WITHIN: Final = Sql("{readable} AND start_ns >= {start:Int64} AND start_ns < {end:Int64}").fill(
+    readable=READABLE
+)
+_KEY: Final = Sql("project, start_ns, trace_id, span_id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,21 +43,21 @@ class TracesWanted:
 
 def list_services(reader: Reader, window: Window) -> list[str]:
     """List the services whose spans began in a window, at most 1,000."""
-    sql = f"""
-        SELECT DISTINCT {_SERVICE} AS service FROM payloads
-        WHERE {_WITHIN} ORDER BY service LIMIT {_NAMES}
-        """  # noqa: S608 - fixed text; values are parameters
+    sql = Sql("""
+        SELECT DISTINCT {service} AS service FROM payloads
+        WHERE {within} ORDER BY service LIMIT {names}
+        """).fill(service=_SERVICE, within=_WITHIN, names=_NAMES)
     return [row["service"] for row in reader.rows(sql, _times(window))]
 
 
 def list_operations(reader: Reader, service: str, window: Window) -> list[Row]:
     """List names and kinds of the spans of a service that began in a window, at most 1,000."""
-    sql = f"""
+    sql = Sql("""
         SELECT DISTINCT name, span_kind FROM runs
-        WHERE {_WITHIN} AND ({_KEY}) IN (
-          SELECT {_KEY} FROM payloads WHERE {_WITHIN} AND {_SERVICE} = {{service:String}})
-        ORDER BY name, span_kind LIMIT {_NAMES}
-        """  # noqa: S608 - fixed text; values are parameters
+        WHERE {within} AND ({key}) IN (
+          SELECT {key} FROM payloads WHERE {within} AND {service} = {service:String})
+        ORDER BY name, span_kind LIMIT {names}
+        """).fill(within=_WITHIN, key=_KEY, service=_SERVICE, names=_NAMES)
     return reader.rows(sql, {**_times(window), "service": service})
 
 
@@ -68,9 +71,11 @@ def find_trace_ids(reader: Reader, wanted: TracesWanted, limit: int) -> list[str
         "most": wanted.most_ns,
         "limit": limit,
     }
-    conditions = ["1"]
+    conditions = [Sql("1")]
     if wanted.is_error is not None:
-        conditions.append("outcome = 'error'" if wanted.is_error else "outcome != 'error'")
+        conditions.append(
+            Sql("outcome = 'error'") if wanted.is_error else Sql("outcome != 'error'")
+        )
     for number, (name, text) in enumerate(wanted.tags.items()):
         parameters |= {
             f"token_{number}": f"{name}={text}",
@@ -78,31 +83,33 @@ def find_trace_ids(reader: Reader, wanted: TracesWanted, limit: int) -> list[str
             f"text_{number}": text,
         }
         conditions.append(_tagged(number))
-    sql = f"""
+    sql = Sql("""
         SELECT lower(hex(trace_id)) AS trace FROM runs
-        WHERE {_WITHIN} AND latency_ns >= {{least:Int64}} AND latency_ns <= {{most:Int64}}
-          AND ({{operation:String}} = '' OR name = {{operation:String}})
-          AND {" AND ".join(conditions)}
-          AND ({_KEY}) IN (
-            SELECT {_KEY} FROM payloads WHERE {_WITHIN} AND {_SERVICE} = {{service:String}})
-        GROUP BY trace_id ORDER BY max(start_ns) DESC, trace LIMIT {{limit:UInt32}}
-        """  # noqa: S608 - fixed text; values are parameters
+        WHERE {within} AND latency_ns >= {least:Int64} AND latency_ns <= {most:Int64}
+          AND ({operation:String} = '' OR name = {operation:String})
+          AND {conditions}
+          AND ({key}) IN (
+            SELECT {key} FROM payloads WHERE {within} AND {service} = {service:String})
+        GROUP BY trace_id ORDER BY max(start_ns) DESC, trace LIMIT {limit:UInt32}
+        """).fill(
+        within=_WITHIN, conditions=join_sql(" AND ", conditions), key=_KEY, service=_SERVICE
+    )
     return [row["trace"] for row in reader.rows(sql, parameters)]
 
 
 def read_span_payloads(reader: Reader, place: Place) -> list[Row]:
     """Read what spans of a trace told beside their light rows, at most 10,000, with `rank`."""
-    told = """lower(hex(span_id)) AS span, logs, events, links, attributes, resource, scope, rank,
-      start_ns"""
-    ours = """project = {project:String} AND start_ns >= {start:Int64}
-      AND start_ns <= {end:Int64} AND trace_id = toFixedString(unhex({trace:String}), 16)"""
-    sql = f"""
+    told = Sql("""lower(hex(span_id)) AS span, logs, events, links, attributes, resource, scope,
+      rank, start_ns""")
+    ours = Sql("""project = {project:String} AND start_ns >= {start:Int64}
+      AND start_ns <= {end:Int64} AND trace_id = toFixedString(unhex({trace:String}), 16)""")
+    sql = Sql("""
         SELECT * FROM (
           SELECT {told} FROM payloads WHERE {ours}
           UNION ALL
           SELECT {told} FROM open_runs WHERE {ours})
-        ORDER BY start_ns, span LIMIT {_SPANS}
-        """  # noqa: S608 - fixed text; values are parameters
+        ORDER BY start_ns, span LIMIT {spans}
+        """).fill(told=told, ours=ours, spans=_SPANS)
     parameters = {
         "project": place.project,
         "start": place.start_ns,
@@ -116,12 +123,13 @@ def _times(window: Window) -> dict[str, Any]:
     return {"start": window.start_ns, "end": window.end_ns}
 
 
-def _tagged(number: int) -> str:
+def _tagged(number: int) -> Sql:
     """Say that a span has a tag, as one of the user's, an attribute or one of its resource."""
-    name, text = f"{{name_{number}:String}}", f"{{text_{number}:String}}"
-    said = " OR ".join(
-        f"JSONExtractString({column}, {name}) = {text} OR JSONExtractRaw({column}, {name}) = {text}"
-        for column in ("attributes", "resource")
+    said = Sql("""JSONExtractString({column}, {name_{number}:String}) = {text_{number}:String}
+      OR JSONExtractRaw({column}, {name_{number}:String}) = {text_{number}:String}""")
+    columns = (Sql("attributes"), Sql("resource"))
+    either = join_sql(" OR ", [said.fill(column=column, number=number) for column in columns])
+    return Sql("""(has(tag_kv, {token_{number}:String}) OR ({key}) IN (
+      SELECT {key} FROM payloads WHERE {within} AND ({either})))""").fill(
+        number=number, key=_KEY, within=_WITHIN, either=either
     )
-    return f"""(has(tag_kv, {{token_{number}:String}}) OR ({_KEY}) IN (
-      SELECT {_KEY} FROM payloads WHERE {_WITHIN} AND ({said})))"""  # noqa: S608 - fixed text; values are parameters

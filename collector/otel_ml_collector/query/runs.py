@@ -20,7 +20,7 @@ from otel_ml_collector.query.rows import run_id_of, winners
 from otel_ml_collector.query.shape import summarise
 from otel_ml_collector.query.times import DAY_NS, HOUR_NS
 from otel_ml_collector.store.apart import NOTHING, Apart, find_apart
-from otel_ml_collector.store.condition import Condition, join
+from otel_ml_collector.store.condition import Condition, all_of
 from otel_ml_collector.store.open_runs import (
     OpenKey,
     find_open_keys,
@@ -43,13 +43,14 @@ from otel_ml_collector.store.runs import (
     read_trace,
 )
 from otel_ml_collector.store.search import search_keys
+from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.targets import find_owners, find_projects_of, list_owners
 
 MAX_LIMIT: Final = 1_000
 _TRACE_SPANS: Final = 10_000
 _RECORDS: Final = 100
 _RUN_ID: Final = re.compile("([0-9a-f]{32})-([0-9a-f]{16})")
-_MODEL_CALLS: Final = Condition("kind != 'span'")
+_MODEL_CALLS: Final = Condition(Sql("kind != 'span'"))
 # The newest runs of a busy project are in its last hour: widen only when they are not.
 _WINDOWS_NS: Final = (HOUR_NS, DAY_NS, 30 * DAY_NS)
 _AHEAD_NS: Final = HOUR_NS
@@ -136,7 +137,7 @@ def compile_where(
     check_patterns(reader, project, tree, is_bounded=is_bounded)
     if "kind" in fields_of(tree):
         return condition, True
-    return join("AND", [_MODEL_CALLS, condition]), tree is not None
+    return all_of([_MODEL_CALLS, condition]), tree is not None
 
 
 def find_runs(reader: Reader, query: RunsQuery, now_ns: int) -> RunsPage:

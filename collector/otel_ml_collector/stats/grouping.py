@@ -6,25 +6,18 @@ from typing import Final
 from otel_ml_collector.errors import BadQuery
 from otel_ml_collector.stats.sql import Grouping
 from otel_ml_collector.store.apart import Apart, late_tags
+from otel_ml_collector.store.sql import EMPTY, Sql, identifier
 from otel_ml_collector.store.targets import TAG_TEXT
 
-_DAILY: Final = {"model": "model", "kind": "kind", "outcome": "outcome", "digest": "digest"}
-_COLUMNS: Final = {
-    "name": "name",
-    "error_type": "error_type",
-    "error_message": "error_message",
-    "session": "session",
-    "user": "user",
-    "environment": "environment",
-    "release": "release",
-    "provider": "provider",
-    "provider_model": "provider_model",
-    "span_kind": "span_kind",
-    "dialect": "dialect",
-}
-GROUPS: Final = ("version", *_DAILY, *_COLUMNS, 'tags["name"]')
+_DAILY: Final = ("model", "kind", "outcome", "digest")
+_COLUMNS: Final = (
+    *_DAILY,
+    *("name", "error_type", "error_message", "session", "user", "environment", "release"),
+    *("provider", "provider_model", "span_kind", "dialect"),
+)
+GROUPS: Final = ("version", *_COLUMNS, 'tags["name"]')
 _TAG: Final = re.compile(r"""tags\[(?:"([^"\\]{1,200})"|'([^'\\]{1,200})')\]""")
-_LABEL: Final = "{group:String}"
+_LABEL: Final = Sql("{group:String}")
 
 
 def make_grouping(group: str, apart: Apart) -> Grouping:
@@ -34,12 +27,12 @@ def make_grouping(group: str, apart: Apart) -> Grouping:
         BadQuery: Runs cannot be grouped by that.
     """
     if not group:
-        return Grouping("''", is_daily=True)
+        return Grouping(Sql("''"), is_daily=True)
     if group == "version":
-        return Grouping("", is_daily=True, is_versions=True)
-    column = _DAILY.get(group) or _COLUMNS.get(group)
-    if column:
-        return Grouping(f"toString({column})", is_daily=group in _DAILY)
+        return Grouping(EMPTY, is_daily=True, is_versions=True)
+    if group in _COLUMNS:
+        column = identifier(group, _COLUMNS)
+        return Grouping(Sql("toString({column})").fill(column=column), is_daily=group in _DAILY)
     match = _TAG.fullmatch(group)
     if match is None:
         raise BadQuery(
@@ -50,13 +43,19 @@ def make_grouping(group: str, apart: Apart) -> Grouping:
 
 def _by_tag(name: str, apart: Apart) -> Grouping:
     """Group by the text of a tag: the newest one, also one that came later."""
-    value, join = f"tags[{_LABEL}]", ""
+    value, join = Sql("tags[{label}]").fill(label=_LABEL), EMPTY
     if apart.tags:
-        join = f"""
+        join = Sql("""
           LEFT JOIN (
             SELECT trace_id AS late_trace, span_id AS late_span, newest, newest_ns
-            FROM ({late_tags(_LABEL, apart)})
-          ) AS late ON late_trace = trace_id AND late_span = span_id"""  # noqa: S608 - fixed text; values are parameters
-        is_newer = f"NOT mapContains(tags, {_LABEL}) OR newest_ns >= start_ns + latency_ns"
-        value = f"if(newest != '' AND ({is_newer}), newest, {value})"
-    return Grouping(TAG_TEXT.format(value), join=join, parameters={"group": name})
+            FROM ({late_tags})
+          ) AS late ON late_trace = trace_id AND late_span = span_id""").fill(
+            late_tags=late_tags(_LABEL, apart)
+        )
+        is_newer = Sql("NOT mapContains(tags, {label}) OR newest_ns >= start_ns + latency_ns").fill(
+            label=_LABEL
+        )
+        value = Sql("if(newest != '' AND ({is_newer}), newest, {value})").fill(
+            is_newer=is_newer, value=value
+        )
+    return Grouping(TAG_TEXT.fill(value=value), join=join, parameters={"group": name})

@@ -13,31 +13,33 @@ from otel_ml_collector.store.condition import Condition
 from otel_ml_collector.store.reader import READABLE, Reader, Row
 from otel_ml_collector.store.rollup import DAY_NS, NEWEST_SCORES, SCORE_SUMS, STATES, SUMS
 from otel_ml_collector.store.runs import ACROSS_PARTITIONS, Window
+from otel_ml_collector.store.sql import EMPTY, Sql, join_sql
 from otel_ml_collector.store.targets import about_runs
 from otel_ml_collector.store.versions import NUMBERED_VERSIONS
 
 # Pieces of the window that the rollup does not cover; of more than that it is not asked.
 _PIECES: Final = 40
 
-_OF_DAYS: Final = """project = {project:String} AND (day_ns, computed_ns) IN (
-  SELECT arrayJoin(arrayZip({days:Array(Int64)}, {computed:Array(Int64)})))"""
-_MERGED: Final = """sum(runs) AS runs, max(last_ns) AS last_ns,
+_OF_DAYS: Final = Sql("""project = {project:String} AND (day_ns, computed_ns) IN (
+  SELECT arrayJoin(arrayZip({days:Array(Int64)}, {computed:Array(Int64)})))""")
+_MERGED: Final = Sql("""sum(runs) AS runs, max(last_ns) AS last_ns,
   quantilesDDMergeState(0.01, 0.5, 0.9, 0.99)(latency) AS latency,
   sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens,
   sum(cached_tokens) AS cached_tokens, sum(reasoning_tokens) AS reasoning_tokens,
-  sum(cost) AS cost, sum(priced) AS priced"""
-_MERGED_SCORES: Final = """sum(evaluations) AS evaluations, sum(failed) AS failed,
-  sum(score) AS score, sum(scored) AS scored, sum(passed) AS passed, sum(judged) AS judged"""
-_CELL: Final = "model, digest, structure, outcome"
-_NUMBERED: Final = f"""(
-  SELECT name, digest, structure, number FROM ({NUMBERED_VERSIONS}) WHERE kind = 'model')"""  # noqa: S608 - fixed text; values are parameters
+  sum(cost) AS cost, sum(priced) AS priced""")
+_MERGED_SCORES: Final = Sql("""sum(evaluations) AS evaluations, sum(failed) AS failed,
+  sum(score) AS score, sum(scored) AS scored, sum(passed) AS passed, sum(judged) AS judged""")
+_CELL: Final = Sql("model, digest, structure, outcome")
+_NUMBERED: Final = Sql("""(
+  SELECT name, digest, structure, number FROM ({versions}) WHERE kind = 'model')""").fill(
+    versions=NUMBERED_VERSIONS
+)
 # Of which group a cell is: of one that is wanted, else of the others.
-_PLACED: Final = """has({wanted:Array(String)}, label) AS is_wanted,
-  if(is_wanted, label, '') AS named"""
-_SETS: Final = "GROUPING SETS ((is_wanted, named, bucket), (is_wanted, named), ())"
+_PLACED: Final = Sql("""has({wanted:Array(String)}, label) AS is_wanted,
+  if(is_wanted, label, '') AS named""")
 # What a judge or a person said of keys and tags, besides what was said of runs by their ids.
-_TOLD: Final = f"""FROM metrics WHERE project = {{project:String}} AND owner >= '{FIRST}'
-  AND source != 'logged'"""
+_TOLD: Final = Sql("""FROM metrics WHERE project = {project:String} AND owner >= '{first}'
+  AND source != 'logged'""").fill(first=Sql(FIRST))
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +55,10 @@ class Grouping:
         parameters: Of both.
     """
 
-    label: str
+    label: Sql
     is_daily: bool = False
     is_versions: bool = False
-    join: str = ""
+    join: Sql = EMPTY
     parameters: Mapping[str, Any] | None = None
 
 
@@ -109,11 +111,13 @@ def choose_sources(reader: Reader, question: Question) -> Sources:
 
 def list_groups(reader: Reader, question: Question, sources: Sources, limit: int) -> list[Row]:
     """List the groups with most runs: `label`, and `groups`, how many there are in all."""
-    sql = f"""
+    sql = Sql("""
         SELECT label, sum(runs) AS number, count() OVER () AS groups
-        FROM ({_run_cells(question, sources, "runs", "count() AS runs")})
-        GROUP BY label ORDER BY number DESC, label LIMIT {{limit:UInt32}}
-        """  # noqa: S608 - fixed text; values are parameters
+        FROM ({run_cells})
+        GROUP BY label ORDER BY number DESC, label LIMIT {limit:UInt32}
+        """).fill(
+        run_cells=_run_cells(question, sources, Sql("sum(runs) AS runs"), Sql("count() AS runs"))
+    )
     return reader.rows(sql, {**_parameters(question, sources), "limit": limit})
 
 
@@ -132,17 +136,17 @@ def read_runs(
         Rows with `level` (0 a bucket, 1 a group, 3 all), `is_wanted`, `named`, `bucket`, `runs`,
         `errors`, `p50`, `p90`, `p99` (ns), tokens, `cost` and `priced`.
     """
-    sql = f"""
+    sql = Sql("""
         SELECT grouping(bucket) + 2 * grouping(named) AS level, is_wanted, named, bucket,
           sum(runs) AS runs, sumIf(runs, outcome = 'error') AS errors,
           quantilesDDMerge(0.01, 0.5, 0.9, 0.99)(latency) AS quantiles,
           sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens,
           sum(cached_tokens) AS cached_tokens, sum(reasoning_tokens) AS reasoning_tokens,
           toFloat64(sum(cost)) / 1e15 AS cost, sum(priced) AS priced
-        FROM (SELECT *, {_PLACED} FROM ({_run_cells(question, sources, _MERGED, SUMS)}))
-        GROUP BY {_SETS}
+        FROM (SELECT *, {placed} FROM ({run_cells}))
+        GROUP BY GROUPING SETS ((is_wanted, named, bucket), (is_wanted, named), ())
         ORDER BY level, is_wanted, named, bucket
-        """  # noqa: S608 - fixed text; values are parameters
+        """).fill(placed=_PLACED, run_cells=_run_cells(question, sources, _MERGED, SUMS))
     return reader.rows(sql, {**_parameters(question, sources), "wanted": list(wanted)})
 
 
@@ -150,44 +154,43 @@ def read_scores(
     reader: Reader, question: Question, sources: Sources, wanted: Sequence[str]
 ) -> list[Row]:
     """Read what judges said, by judge besides what `read_runs` goes by; the newest counts."""
-    sql = f"""
+    sql = Sql("""
         SELECT grouping(bucket) + 2 * grouping(named) AS level, is_wanted, named, bucket, judge,
           sum(evaluations) AS evaluations, sum(failed) AS failed,
           toFloat64(sum(score)) / 1e15 AS score, sum(scored) AS scored, sum(passed) AS passed,
           sum(judged) AS judged
-        FROM (SELECT *, {_PLACED} FROM ({_score_cells(question, sources)}))
+        FROM (SELECT *, {placed} FROM ({score_cells}))
         GROUP BY GROUPING SETS (
           (judge, is_wanted, named, bucket), (judge, is_wanted, named), (judge))
         ORDER BY level, is_wanted, named, bucket, judge
-        """  # noqa: S608 - fixed text; values are parameters
+        """).fill(placed=_PLACED, score_cells=_score_cells(question, sources))
     parameters = {**_parameters(question, sources), "wanted": list(wanted)}
     return reader.rows(sql, parameters, ACROSS_PARTITIONS if question.is_told else None)
 
 
 def count_projects(reader: Reader, window: Window, step_ns: int) -> list[Row]:
     """Count the recorded runs of all projects, by project and bucket, with errors and latency."""
-    sql = f"""
-        SELECT project, intDiv(start_ns - {{start:Int64}}, {{step:Int64}}) AS bucket,
+    sql = Sql("""
+        SELECT project, intDiv(start_ns - {start:Int64}, {step:Int64}) AS bucket,
           count() AS runs, countIf(outcome = 'error') AS errors,
           quantilesDD(0.01, 0.5, 0.9, 0.99)(latency_ns) AS quantiles
         FROM runs FINAL
-        WHERE kind != 'span' AND start_ns >= {{start:Int64}} AND start_ns < {{end:Int64}}
-          AND {READABLE}
+        WHERE kind != 'span' AND start_ns >= {start:Int64} AND start_ns < {end:Int64}
+          AND {readable}
         GROUP BY project, bucket ORDER BY project, bucket LIMIT 100000
-        """  # noqa: S608 - fixed text; values are parameters
+        """).fill(readable=READABLE)
     parameters = {"start": window.start_ns, "end": window.end_ns, "step": step_ns}
     return reader.rows(sql, parameters)
 
 
 def _read_days(reader: Reader, project: str, window: Window) -> dict[int, int]:
     """Read which whole days of a window the rollup knows as they stand, and since when."""
-    ours = "project = {project:String}"
-    sql = f"""
-        SELECT day_ns, computed_ns FROM ({STATES.format(ours=ours)})
-        WHERE computed_ns > marked_ns AND day_ns >= {{start:Int64}}
-          AND day_ns + {DAY_NS} <= {{end:Int64}}
+    sql = Sql("""
+        SELECT day_ns, computed_ns FROM ({states})
+        WHERE computed_ns > marked_ns AND day_ns >= {start:Int64}
+          AND day_ns + {day_ns} <= {end:Int64}
         ORDER BY day_ns
-        """  # noqa: S608 - fixed text; values are parameters
+        """).fill(states=STATES.fill(ours=Sql("project = {project:String}")), day_ns=DAY_NS)
     parameters = {"project": project, "start": window.start_ns, "end": window.end_ns}
     return {row["day_ns"]: row["computed_ns"] for row in reader.rows(sql, parameters)}
 
@@ -204,88 +207,119 @@ def _between(days: Sequence[int], window: Window) -> list[Window]:
     return pieces
 
 
-def _run_cells(question: Question, sources: Sources, daily: str, raw: str) -> str:
+def _run_cells(question: Question, sources: Sources, daily: Sql, raw: Sql) -> Sql:
     """Write the SQL for the cells of runs, with the label of each: of the rollup, and of runs."""
     grouping = question.grouping
-    columns = _CELL if grouping.is_versions else f"{grouping.label} AS label, outcome"
-    own = f"""
-        SELECT {_bucket("start_ns")}, {columns}, {raw}
-        FROM runs FINAL {grouping.join} WHERE {_of_runs(question, sources)}
-        GROUP BY ALL"""  # noqa: S608 - fixed text; values are parameters
+    columns = _CELL if grouping.is_versions else grouping.label + Sql(" AS label, outcome")
+    own = Sql("""
+        SELECT {bucket}, {columns}, {raw}
+        FROM runs FINAL {join} WHERE {of_runs}
+        GROUP BY ALL""").fill(
+        bucket=_bucket(Sql("start_ns")),
+        columns=columns,
+        raw=raw,
+        join=grouping.join,
+        of_runs=_of_runs(question, sources),
+    )
     if sources.days:
-        daily = daily if daily != "runs" else "sum(runs) AS runs"
-        own += f"""
+        own += Sql("""
         UNION ALL
-        SELECT {_bucket("day_ns")}, {columns}, {daily} FROM daily_runs
-        WHERE {_OF_DAYS} AND ({question.condition.sql}) GROUP BY ALL"""  # noqa: S608 - fixed text; values are parameters
+        SELECT {bucket}, {columns}, {daily} FROM daily_runs
+        WHERE {of_days} AND ({condition}) GROUP BY ALL""").fill(
+            bucket=_bucket(Sql("day_ns")),
+            columns=columns,
+            daily=daily,
+            of_days=_OF_DAYS,
+            condition=question.condition.sql,
+        )
     return _labelled(own) if grouping.is_versions else own
 
 
-def _score_cells(question: Question, sources: Sources) -> str:
+def _score_cells(question: Question, sources: Sources) -> Sql:
     grouping = question.grouping
-    columns = _CELL if grouping.is_versions else f"{grouping.label} AS label, outcome"
-    names = _CELL if grouping.is_versions else "label, outcome"
+    columns = _CELL if grouping.is_versions else grouping.label + Sql(" AS label, outcome")
+    names = _CELL if grouping.is_versions else Sql("label, outcome")
     newest = _told_scores() if question.is_told else NEWEST_SCORES
-    own = f"""
-        SELECT bucket, {names}, judge, {SCORE_SUMS}
+    own = Sql("""
+        SELECT bucket, {names}, judge, {score_sums}
         FROM (
-          SELECT trace_id, span_id, {_bucket("start_ns")}, {columns}
-          FROM runs FINAL {grouping.join} WHERE {_of_runs(question, sources)}
+          SELECT trace_id, span_id, {bucket}, {columns}
+          FROM runs FINAL {join} WHERE {of_runs}
         ) AS run
         INNER JOIN ({newest}) AS told
           ON told.trace_id = run.trace_id AND told.span_id = run.span_id
-        GROUP BY ALL"""  # noqa: S608 - fixed text; values are parameters
+        GROUP BY ALL""").fill(
+        names=names,
+        score_sums=SCORE_SUMS,
+        bucket=_bucket(Sql("start_ns")),
+        columns=columns,
+        join=grouping.join,
+        of_runs=_of_runs(question, sources),
+        newest=newest,
+    )
     if sources.days:
-        own += f"""
+        own += Sql("""
         UNION ALL
-        SELECT {_bucket("day_ns")}, {columns}, judge, {_MERGED_SCORES} FROM daily_scores
-        WHERE {_OF_DAYS} AND ({question.condition.sql}) GROUP BY ALL"""  # noqa: S608 - fixed text; values are parameters
+        SELECT {bucket}, {columns}, judge, {merged_scores} FROM daily_scores
+        WHERE {of_days} AND ({condition}) GROUP BY ALL""").fill(
+            bucket=_bucket(Sql("day_ns")),
+            columns=columns,
+            merged_scores=_MERGED_SCORES,
+            of_days=_OF_DAYS,
+            condition=question.condition.sql,
+        )
     return _labelled(own) if grouping.is_versions else own
 
 
-def _told_scores() -> str:
+def _told_scores() -> Sql:
     """Write the SQL for what was said last of each run, also by its keys and tags."""
-    about = about_runs(f"SELECT DISTINCT owner {_TOLD}")
-    return f"""
+    about = about_runs(Sql("SELECT DISTINCT owner ") + _TOLD)
+    return Sql("""
         SELECT judge, trace_id, span_id,
           argMax((score, passed, failed), (time_ns, judge_version, record_id)) AS newest
         FROM (
           SELECT judge, trace_id, span_id, score, passed, failed, time_ns, judge_version,
             '' AS record_id
-          FROM scores_by_judge WHERE project = {{project:String}}
+          FROM scores_by_judge WHERE project = {project:String}
           UNION ALL
           SELECT said.judge, about.trace_id, about.span_id, said.value, said.passed, said.failed,
             said.time_ns, said.judge_version, said.record_id
           FROM ({about}) AS about
           INNER JOIN (
             SELECT owner, name AS judge, value, passed, error != '' AS failed, time_ns,
-              judge_version, record_id {_TOLD}
+              judge_version, record_id {told}
           ) AS said ON said.owner = about.owner)
-        GROUP BY judge, trace_id, span_id"""  # noqa: S608 - fixed text; values are parameters
+        GROUP BY judge, trace_id, span_id""").fill(about=about, told=_TOLD)
 
 
-def _labelled(cells: str) -> str:
+def _labelled(cells: Sql) -> Sql:
     """Name the version of each cell as `model:v3`; where it has none, the model."""
-    return f"""
+    return Sql("""
         SELECT cell.*, if(version.number = 0, toString(cell.model),
           concat(cell.model, ':v', toString(version.number))) AS label
         FROM ({cells}) AS cell
-        LEFT JOIN {_NUMBERED} AS version ON version.name = cell.model
-          AND version.digest = cell.digest AND version.structure = cell.structure"""  # noqa: S608 - fixed text; values are parameters
-
-
-def _bucket(time: str) -> str:
-    return f"intDiv({time} - {{origin:Int64}}, {{step:Int64}}) AS bucket"
-
-
-def _of_runs(question: Question, sources: Sources) -> str:
-    pieces = " OR ".join(
-        f"(start_ns >= {{from{place}:Int64}} AND start_ns < {{until{place}:Int64}})"
-        for place in range(len(sources.pieces))
+        LEFT JOIN {numbered} AS version ON version.name = cell.model
+          AND version.digest = cell.digest AND version.structure = cell.structure""").fill(
+        cells=cells, numbered=_NUMBERED
     )
-    within = "start_ns >= {first:Int64} AND start_ns < {until:Int64}"
-    ours = f"project = {{project:String}} AND {within} AND ({pieces or 0})"
-    return f"{ours} AND ({question.condition.sql})"
+
+
+def _bucket(time: Sql) -> Sql:
+    return Sql("intDiv({time} - {origin:Int64}, {step:Int64}) AS bucket").fill(time=time)
+
+
+def _of_runs(question: Question, sources: Sources) -> Sql:
+    pieces = [
+        Sql("(start_ns >= {from{place}:Int64} AND start_ns < {until{place}:Int64})").fill(
+            place=place
+        )
+        for place in range(len(sources.pieces))
+    ]
+    return Sql("""project = {project:String}
+      AND start_ns >= {first:Int64} AND start_ns < {until:Int64} AND ({pieces})
+      AND ({condition})""").fill(
+        pieces=join_sql(" OR ", pieces) or Sql("0"), condition=question.condition.sql
+    )
 
 
 def _parameters(question: Question, sources: Sources) -> dict[str, Any]:

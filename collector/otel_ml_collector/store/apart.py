@@ -5,12 +5,15 @@ from typing import Final
 
 from otel_ml_collector.owners import FIRST, KEY, TAG
 from otel_ml_collector.store.reader import Reader
+from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.targets import RUN, about_runs
 
 # The owners that are trace keys or tags, and no versions of models.
-_TOLD: Final = f"(startsWith(owner, '{KEY}') OR startsWith(owner, '{TAG}'))"
+_TOLD: Final = Sql("(startsWith(owner, '{key}') OR startsWith(owner, '{tag}'))").fill(
+    key=Sql(KEY), tag=Sql(TAG)
+)
 # A score whose run's start was not told stands at 0.
-_IN_WINDOW: Final = "(start_ns = 0 OR (start_ns >= {start:Int64} AND start_ns < {end:Int64}))"
+_IN_WINDOW: Final = Sql("(start_ns = 0 OR (start_ns >= {start:Int64} AND start_ns < {end:Int64}))")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,24 +39,24 @@ NOTHING: Final = Apart(tags=False, told_tags=False, told_scores=False, told_metr
 
 def find_apart(reader: Reader, project: str) -> Apart:
     """Find out what of a project came apart from its runs."""
-    ours = "project = {project:String}"
-    sql = f"""
+    ours = Sql("project = {project:String}")
+    sql = Sql("""
         SELECT
           (SELECT count() FROM (SELECT 1 FROM late_tags WHERE {ours} LIMIT 1)) > 0 AS tags,
           (SELECT count() FROM (
-            SELECT 1 FROM late_tags WHERE {ours} AND owner >= '{FIRST}' LIMIT 1)) > 0 AS told_tags,
+            SELECT 1 FROM late_tags WHERE {ours} AND owner >= '{first}' LIMIT 1)) > 0 AS told_tags,
           (SELECT count() FROM (
-            SELECT 1 FROM metrics WHERE {ours} AND owner >= '{FIRST}' AND source != 'logged'
+            SELECT 1 FROM metrics WHERE {ours} AND owner >= '{first}' AND source != 'logged'
             LIMIT 1)) > 0 AS told_scores,
           (SELECT count() FROM (
-            SELECT 1 FROM metrics WHERE {ours} AND {_TOLD} AND source = 'logged'
+            SELECT 1 FROM metrics WHERE {ours} AND {told} AND source = 'logged'
             LIMIT 1)) > 0 AS told_metrics
-        """  # noqa: S608 - fixed text; values are parameters
+        """).fill(ours=ours, first=Sql(FIRST), told=_TOLD)
     (row,) = reader.rows(sql, {"project": project})
     return Apart(**{name: bool(found) for name, found in row.items()})
 
 
-def late_tags(label: str, apart: Apart) -> str:
+def late_tags(label: Sql, apart: Apart) -> Sql:
     """Write the SQL for the newest late tag of a name, by run.
 
     Args:
@@ -63,24 +66,32 @@ def late_tags(label: str, apart: Apart) -> str:
     Returns:
         SQL that selects `trace_id`, `span_id`, `newest` and `newest_ns`.
     """
-    named = f"FROM late_tags WHERE project = {{project:String}} AND name = {label}"
-    tags = f"SELECT {RUN}, value, time_ns, record_id {named} AND owner < '{FIRST}'"
+    named = Sql("FROM late_tags WHERE project = {project:String} AND name = {label}").fill(
+        label=label
+    )
+    tags = Sql("SELECT {run}, value, time_ns, record_id {named} AND owner < '{first}'").fill(
+        run=RUN, named=named, first=Sql(FIRST)
+    )
     if apart.told_tags:
-        about = about_runs(f"SELECT DISTINCT owner {named} AND owner >= '{FIRST}'")
-        tags += f"""
+        about = about_runs(
+            Sql("SELECT DISTINCT owner {named} AND owner >= '{first}'").fill(
+                named=named, first=Sql(FIRST)
+            )
+        )
+        tags += Sql("""
           UNION ALL
           SELECT about.trace_id, about.span_id, told.value, told.time_ns, told.record_id
           FROM ({about}) AS about
-          INNER JOIN (SELECT owner, value, time_ns, record_id {named} AND owner >= '{FIRST}')
-            AS told ON told.owner = about.owner"""  # noqa: S608 - fixed text; values are parameters
-    return f"""
+          INNER JOIN (SELECT owner, value, time_ns, record_id {named} AND owner >= '{first}')
+            AS told ON told.owner = about.owner""").fill(about=about, named=named, first=Sql(FIRST))
+    return Sql("""
         SELECT trace_id, span_id, argMax(value, (time_ns, record_id)) AS newest,
           max(time_ns) AS newest_ns
         FROM ({tags}) GROUP BY trace_id, span_id
-        """  # noqa: S608 - fixed text; values are parameters
+        """).fill(tags=tags)
 
 
-def own_tags(label: str, apart: Apart) -> str:
+def own_tags(label: Sql, apart: Apart) -> Sql:
     """Write the SQL for the runs whose own tag of a name is newer than all late ones.
 
     Args:
@@ -90,23 +101,23 @@ def own_tags(label: str, apart: Apart) -> str:
     Returns:
         SQL that selects `trace_id`, `span_id` and `rank`, which says of which delivery it holds.
     """
-    named = f"project = {{project:String}} AND name = {label}"
-    ours = f"""project = {{project:String}} AND mapContains(tags, {label})
-      AND (SELECT count() FROM late_tags WHERE {named}) > 0"""  # noqa: S608 - fixed text; values are parameters
-    return f"""
+    named = Sql("project = {project:String} AND name = {label}").fill(label=label)
+    ours = Sql("""project = {project:String} AND mapContains(tags, {label})
+      AND (SELECT count() FROM late_tags WHERE {named}) > 0""").fill(label=label, named=named)
+    return Sql("""
         SELECT own.trace_id, own.span_id, own.rank
         FROM (
           SELECT trace_id, span_id, rank, start_ns + latency_ns AS told_ns FROM runs WHERE {ours}
           UNION ALL
           SELECT trace_id, span_id, rank, start_ns FROM open_runs WHERE {ours}
         ) AS own
-        INNER JOIN ({late_tags(label, apart)}) AS late
+        INNER JOIN ({late_tags}) AS late
           ON late.trace_id = own.trace_id AND late.span_id = own.span_id
         WHERE late.newest_ns < own.told_ns
-        """  # noqa: S608 - fixed text; values are parameters
+        """).fill(ours=ours, late_tags=late_tags(label, apart))
 
 
-def scores(label: str, apart: Apart) -> str:
+def scores(label: Sql, apart: Apart) -> Sql:
     """Write the SQL for all scores of one judge or person, by run.
 
     Args:
@@ -117,16 +128,18 @@ def scores(label: str, apart: Apart) -> str:
         SQL that selects `trace_id`, `span_id`, `score`, `passed`, and in what order they were
         said: `time_ns`, `judge_version`, `record_id`.
     """
-    direct = f"""
+    direct = Sql("""
         SELECT trace_id, span_id, score, passed, time_ns, judge_version, '' AS record_id
         FROM scores_by_judge
-        WHERE project = {{project:String}} AND judge = {label} AND {_IN_WINDOW}"""  # noqa: S608 - fixed text; values are parameters
+        WHERE project = {project:String} AND judge = {label} AND {in_window}""").fill(
+        label=label, in_window=_IN_WINDOW
+    )
     if not apart.told_scores:
         return direct
-    told = f"""FROM metrics WHERE project = {{project:String}} AND owner >= '{FIRST}'
-      AND name = {label} AND source != 'logged'"""
-    about = about_runs(f"SELECT DISTINCT owner {told}")
-    return f"""
+    told = Sql("""FROM metrics WHERE project = {project:String} AND owner >= '{first}'
+      AND name = {label} AND source != 'logged'""").fill(first=Sql(FIRST), label=label)
+    about = about_runs(Sql("SELECT DISTINCT owner ") + told)
+    return Sql("""
         {direct}
         UNION ALL
         SELECT about.trace_id, about.span_id, told.value, told.passed, told.time_ns,
@@ -134,10 +147,10 @@ def scores(label: str, apart: Apart) -> str:
         FROM ({about}) AS about
         INNER JOIN (SELECT owner, value, passed, time_ns, judge_version, record_id {told})
           AS told ON told.owner = about.owner
-        """  # noqa: S608 - fixed text; values are parameters
+        """).fill(direct=direct, about=about, told=told)
 
 
-def points(label: str, apart: Apart) -> str:
+def points(label: Sql, apart: Apart) -> Sql:
     """Write the SQL for all points of one metric that were logged, by run.
 
     Args:
@@ -148,18 +161,20 @@ def points(label: str, apart: Apart) -> str:
         SQL that selects `trace_id`, `span_id`, `value`, `mode`, and in what order they count:
         `time_ns`, `record_id`, `position`.
     """
-    told = f"""FROM metrics WHERE project = {{project:String}} AND name = {label}
-      AND source = 'logged'"""
-    direct = f"SELECT {RUN}, value, mode, time_ns, record_id, position {told} AND owner < '{FIRST}'"
+    told = Sql("""FROM metrics WHERE project = {project:String} AND name = {label}
+      AND source = 'logged'""").fill(label=label)
+    direct = Sql(
+        "SELECT {run}, value, mode, time_ns, record_id, position {told} AND owner < '{first}'"
+    ).fill(run=RUN, told=told, first=Sql(FIRST))
     if not apart.told_metrics:
         return direct
-    about = about_runs(f"SELECT DISTINCT owner {told} AND {_TOLD}")
-    return f"""
+    about = about_runs(Sql("SELECT DISTINCT owner {told} AND {named}").fill(told=told, named=_TOLD))
+    return Sql("""
         {direct}
         UNION ALL
         SELECT about.trace_id, about.span_id, told.value, told.mode, told.time_ns, told.record_id,
           told.position
         FROM ({about}) AS about
-        INNER JOIN (SELECT owner, value, mode, time_ns, record_id, position {told} AND {_TOLD})
+        INNER JOIN (SELECT owner, value, mode, time_ns, record_id, position {told} AND {named})
           AS told ON told.owner = about.owner
-        """  # noqa: S608 - fixed text; values are parameters
+        """).fill(direct=direct, about=about, told=told, named=_TOLD)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from otel_ml_collector.store.reader import READABLE, Reader, Row
+from otel_ml_collector.store.sql import Sql
 
 _MINUTE_NS: Final = 60 * 10**9
 # Numbers by the minute in which they came: in that of now minus 2 all came a minute ago or more.
@@ -16,29 +17,29 @@ _SETTLED_MINUTES: Final = 2
 # In it stands up to which number nothing was kept; that is always of what came before.
 _BASE_HOUR: Final = 0
 _PROCESSES: Final = 1_000
-_ONE: Final = "project = {project:String}"
-_SETTLED: Final = """arrayMax(arrayPushFront(arrayMap(
+_ONE: Final = Sql("project = {project:String}")
+_SETTLED: Final = Sql("""arrayMax(arrayPushFront(arrayMap(
   (minute, number) -> if(minute <= {settled:UInt32}, number, 0),
-  mapKeys(highest), mapValues(highest)), 0))"""
+  mapKeys(highest), mapValues(highest)), 0))""")
 # Hours of a process stand in the order of their numbers. Beside those that are asked for there is
 # one on each side: numbers are given in the order of time, but for what several threads finish at
 # the turn of an hour, so an hour and its neighbours hold all that is in its stretch of numbers. Of
 # what came before only the highest number is read.
-_HOURS: Final = f"""
+_HOURS: Final = Sql("""
 WITH by_hour AS (
   SELECT project, process, hour,
     groupBitmapMergeState(timely) AS soon, groupBitmapMergeState(late) AS later,
     bitmapOr(soon, later) AS numbers, bitmapMax(numbers) AS most, max(dropped) AS told,
-    max(greatest(base, {_SETTLED})) AS mark
+    max(greatest(base, {settled})) AS mark
   FROM arrivals
-  WHERE %(belongs)s AND hour + 1 >= {{first:UInt32}} AND hour <= {{last:UInt32}}
-    AND (project, process) IN (%(processes)s)
+  WHERE {belongs} AND hour + 1 >= {first:UInt32} AND hour <= {last:UInt32}
+    AND (project, process) IN ({processes})
   GROUP BY project, process, hour
 ),
 earlier AS (
-  SELECT project, process, max(dropped) AS told, max(greatest(base, {_SETTLED})) AS mark
+  SELECT project, process, max(dropped) AS told, max(greatest(base, {settled})) AS mark
   FROM arrivals
-  WHERE %(belongs)s AND hour + 1 < {{first:UInt32}} AND (project, process) IN (%(processes)s)
+  WHERE {belongs} AND hour + 1 < {first:UInt32} AND (project, process) IN ({processes})
   GROUP BY project, process
 ),
 passed AS (
@@ -62,13 +63,13 @@ passed AS (
 SELECT project, process, hour, received, late, dropped,
   toUInt64(reached - below - bitmapCardinality(
     bitmapSubsetInRange(near, below + 1, reached + 1))) AS missing
-FROM passed WHERE hour >= {{first:UInt32}} AND hour < {{last:UInt32}}
-"""  # noqa: S608 - fixed text; values are parameters
-_SENDERS: Final = f"""
+FROM passed WHERE hour >= {first:UInt32} AND hour < {last:UInt32}
+""")
+_SENDERS: Final = Sql("""
 SELECT project, process FROM arrivals
-WHERE %s AND hour >= {{first:UInt32}} AND hour < {{last:UInt32}}
-GROUP BY project, process ORDER BY max(hour) DESC, process LIMIT {_PROCESSES}
-"""  # noqa: S608 - fixed text; values are parameters
+WHERE {belongs} AND hour >= {first:UInt32} AND hour < {last:UInt32}
+GROUP BY project, process ORDER BY max(hour) DESC, process LIMIT {most}
+""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,27 +94,28 @@ def read_loss(reader: Reader, hours: Hours, *, limit: int, only_missing: bool = 
         Rows of a project, process and hour in which a span of it ended, the latest hour first:
         `project process hour received missing late dropped`.
     """
-    condition = "missing > 0" if only_missing else "1"
-    sql = f"""
-        SELECT * FROM ({_of(hours)}) WHERE {condition}
-        ORDER BY hour DESC, project, process LIMIT {{limit:UInt32}}
-        """  # noqa: S608 - fixed text; values are parameters
+    condition = Sql("missing > 0") if only_missing else Sql("1")
+    sql = Sql("""
+        SELECT * FROM ({loss}) WHERE {condition}
+        ORDER BY hour DESC, project, process LIMIT {limit:UInt32}
+        """).fill(loss=_of(hours), condition=condition)
     return reader.rows(sql, {**_parameters(hours), "limit": limit})
 
 
 def read_totals(reader: Reader, hours: Hours) -> list[Row]:
     """Add up what `read_loss` reads by project, and count its rows."""
-    sql = f"""
+    sql = Sql("""
         SELECT project, count() AS rows, sum(received) AS received, sum(missing) AS missing,
           sum(late) AS late, sum(dropped) AS dropped
-        FROM ({_of(hours)}) GROUP BY project ORDER BY project
-        """  # noqa: S608 - fixed text; values are parameters
+        FROM ({loss}) GROUP BY project ORDER BY project
+        """).fill(loss=_of(hours))
     return reader.rows(sql, _parameters(hours))
 
 
-def _of(hours: Hours) -> str:
+def _of(hours: Hours) -> Sql:
     belongs = READABLE if hours.project is None else _ONE
-    return _HOURS % {"belongs": belongs, "processes": _SENDERS % belongs}
+    senders = _SENDERS.fill(belongs=belongs, most=_PROCESSES)
+    return _HOURS.fill(belongs=belongs, settled=_SETTLED, processes=senders)
 
 
 def _parameters(hours: Hours) -> dict[str, Any]:

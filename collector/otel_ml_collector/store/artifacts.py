@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, Literal
 
 import pyarrow as pa
 
@@ -10,6 +10,7 @@ from otel_ml_collector.errors import Unavailable
 from otel_ml_collector.store.connection import Connections
 from otel_ml_collector.store.mutations import Mutator
 from otel_ml_collector.store.reader import READABLE, Reader
+from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.trouble import store_trouble
 
 # It never changes: what two programs wrote of one document stands in each other's place.
@@ -19,9 +20,11 @@ KEPT_NS: Final = 86_400 * 10**9
 _RENEW_NS: Final = KEPT_NS // 2
 _CHUNKS_AT_ONCE: Final = 4
 
-_ONE: Final = "project = {project:String} AND sha256 = toFixedString(unhex({sha256:String}), 32)"
-_UNNAMED: Final = "(project, sha256) NOT IN (SELECT project, sha256 FROM objects)"
-_UNFINISHED: Final = "(project, sha256) NOT IN (SELECT project, sha256 FROM artifacts)"
+_ONE: Final = Sql(
+    "project = {project:String} AND sha256 = toFixedString(unhex({sha256:String}), 32)"
+)
+_UNNAMED: Final = Sql("(project, sha256) NOT IN (SELECT project, sha256 FROM objects)")
+_UNFINISHED: Final = Sql("(project, sha256) NOT IN (SELECT project, sha256 FROM artifacts)")
 
 
 class ArtifactWriter:
@@ -43,7 +46,7 @@ class ArtifactWriter:
         Raises:
             Unavailable: The store has trouble.
         """
-        sql = f"SELECT max(arrived_ns), max(bytes) FROM artifacts WHERE {_ONE}"  # noqa: S608 - fixed text; values are parameters
+        sql = Sql("SELECT max(arrived_ns), max(bytes) FROM artifacts WHERE {one}").fill(one=_ONE)
         with store_trouble():
             rows = self._client.query(sql, {"project": project, "sha256": sha256}).result_rows
             arrived_ns, size = rows[0]
@@ -82,19 +85,20 @@ class ArtifactWriter:
         Raises:
             Unavailable: The store has trouble.
         """
-        before = f"arrived_ns < {self._clock() - KEPT_NS:d}"
-        unnamed = f"""
+        until_ns = self._clock() - KEPT_NS
+        before = Sql("arrived_ns < {until_ns} AND ").fill(until_ns=until_ns)
+        unnamed = Sql("""
             SELECT count() FROM (
               SELECT project, sha256 FROM artifacts GROUP BY project, sha256
-              HAVING max(arrived_ns) < {self._clock() - KEPT_NS:d})
-            WHERE {_UNNAMED}"""  # noqa: S608 - fixed text and a number
-        rest = f"SELECT count() FROM artifact_chunks WHERE {before} AND {_UNFINISHED}"  # noqa: S608 - fixed text and a number
+              HAVING max(arrived_ns) < {until_ns})
+            WHERE {unnamed}""").fill(until_ns=until_ns, unnamed=_UNNAMED)
+        rest = Sql("SELECT count() FROM artifact_chunks WHERE ") + before + _UNFINISHED
         with store_trouble():
             number = int(self._client.query(unnamed).result_rows[0][0])
             if number:
-                self._delete("artifacts", f"{before} AND {_UNNAMED}")
+                self._delete("artifacts", before + _UNNAMED)
             if self._client.query(rest).result_rows[0][0]:
-                self._delete("artifact_chunks", f"{before} AND {_UNFINISHED}")
+                self._delete("artifact_chunks", before + _UNFINISHED)
         return number
 
     def _insert(self, project: str, sha256: str, first: int, chunks: Sequence[bytes]) -> None:
@@ -120,19 +124,20 @@ class ArtifactWriter:
         )
         self._client.insert_arrow("artifacts", arrow)
 
-    def _delete(self, table: str, condition: str) -> None:
+    def _delete(self, table: Literal["artifacts", "artifact_chunks"], condition: Sql) -> None:
         """Delete rows from disk too: parts this large are seldom merged."""
-        self._mutator.run(table, f"ALTER TABLE {table} DELETE WHERE {condition}")
+        sql = Sql("ALTER TABLE {table} DELETE WHERE {condition}")
+        self._mutator.run(table, sql.fill(table=Sql(table), condition=condition))
 
 
 def find_sizes(reader: Reader, project: str, hashes: Sequence[str]) -> dict[str, int]:
     """Find the sizes of those of some documents that were uploaded, by hash in hex."""
     if not hashes:
         return {}
-    sql = """
+    sql = Sql("""
         SELECT DISTINCT lower(hex(sha256)) AS sha256, bytes FROM artifacts
         WHERE project = {project:String}
-          AND sha256 IN (SELECT toFixedString(unhex(arrayJoin({hashes:Array(String)})), 32))"""
+          AND sha256 IN (SELECT toFixedString(unhex(arrayJoin({hashes:Array(String)})), 32))""")
     rows = reader.rows(sql, {"project": project, "hashes": sorted(set(hashes))})
     return {row["sha256"]: row["bytes"] for row in rows}
 
@@ -143,10 +148,10 @@ def read_chunks(reader: Reader, project: str, sha256: str, size: int) -> Iterato
     Raises:
         Unavailable: The store has trouble, or the document is gone in the middle of it.
     """
-    sql = f"""
+    sql = Sql("""
         SELECT data FROM artifact_chunks
-        WHERE {_ONE} AND position >= {{first:UInt32}} AND position < {{end:UInt32}}
-        ORDER BY position LIMIT 1 BY position"""  # noqa: S608 - fixed text; values are parameters
+        WHERE {one} AND position >= {first:UInt32} AND position < {end:UInt32}
+        ORDER BY position LIMIT 1 BY position""").fill(one=_ONE)
     parameters = {"project": project, "sha256": sha256}
     step = _CHUNKS_AT_ONCE
     for first in range(0, -(-size // CHUNK_BYTES), step):
@@ -159,13 +164,13 @@ def read_chunks(reader: Reader, project: str, sha256: str, size: int) -> Iterato
 
 def count_artifacts(reader: Reader) -> dict[str, tuple[int, int]]:
     """Count the different documents of each project, and their bytes."""
-    sql = f"""
+    sql = Sql("""
         SELECT project, toInt64(count()) AS artifacts, toInt64(sum(size)) AS size FROM (
           SELECT project, sha256, max(bytes) AS size FROM (
-            SELECT project, sha256, bytes FROM artifacts WHERE {READABLE}
+            SELECT project, sha256, bytes FROM artifacts WHERE {readable}
             UNION ALL
-            SELECT project, sha256, bytes FROM objects WHERE is_inline AND {READABLE}
+            SELECT project, sha256, bytes FROM objects WHERE is_inline AND {readable}
           ) GROUP BY project, sha256
         ) GROUP BY project
-        """  # noqa: S608 - fixed text; values are parameters
+        """).fill(readable=READABLE)
     return {row["project"]: (row["artifacts"], row["size"]) for row in reader.rows(sql, {})}

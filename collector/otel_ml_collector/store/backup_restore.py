@@ -22,6 +22,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 from otel_ml_collector.errors import BadSetting, InUse
 from otel_ml_collector.store.backup import CHECKSUMS, FORMAT, MANIFEST, checksum_of, sizes_of
 from otel_ml_collector.store.schema import SCHEMA_VERSION, TABLES
+from otel_ml_collector.store.sql import table_names
 from otel_ml_collector.store.trouble import name_of
 
 _RESTORING: Final = "store.restoring"
@@ -31,7 +32,6 @@ _PART: Final = re.compile(r"[0-9A-Za-z]+(_[0-9]+){3,4}", re.ASCII)
 # Its backups have sizes of files, and no checksums.
 _FORMAT_1: Final = "otel-ml backup 1"
 _CHECKSUM: Final = re.compile(r"([0-9a-f]{64})  (.+)", re.ASCII)
-_TABLE: Final = re.compile(r"CREATE TABLE IF NOT EXISTS (\w+)", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ def _read(backup: Path) -> tuple[bool, Mapping[str, list[str]]]:
             f"The backup has schema {schema}, this program knows {SCHEMA_VERSION}: "
             "use a newer otel-ml"
         )
-    known = {match[1] for match in map(_TABLE.search, TABLES) if match}
+    known = table_names(TABLES)
     for table, parts in tables.items():
         for part, sizes in parts.items():
             place = f"{table}/{part}"

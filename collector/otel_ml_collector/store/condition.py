@@ -1,8 +1,10 @@
 """A piece of a WHERE clause whose values are parameters: SQL text is never built from input."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
+
+from otel_ml_collector.store.sql import Sql, join_sql
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,8 +16,8 @@ class Search:
         rest: SQL over a row of `runs`.
     """
 
-    tests: str
-    rest: str
+    tests: Sql
+    rest: Sql
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +32,7 @@ class Condition:
         search: How its runs are found by their payloads, where an index helps with that.
     """
 
-    sql: str
+    sql: Sql
     parameters: Mapping[str, Any] = field(default_factory=dict)
     reads_payloads: bool = False
     search: Search | None = None
@@ -41,25 +43,20 @@ class Condition:
         return self.sql == "1"
 
 
-ALWAYS: Final = Condition("1")
+ALWAYS: Final = Condition(Sql("1"))
 
 
-def join(operator: str, conditions: Iterable[Condition]) -> Condition:
-    """Join conditions with ``AND`` or ``OR``."""
-    parts = list(conditions)
-    parameters: dict[str, Any] = {}
-    for part in parts:
-        parameters.update(part.parameters)
-    sql = f" {operator} ".join(f"({part.sql})" for part in parts)
-    search = _join_search(parts) if operator == "AND" else None
-    return Condition(sql, parameters, any(part.reads_payloads for part in parts), search)
+def all_of(conditions: Sequence[Condition]) -> Condition:
+    """Join conditions that must all hold; the search is that of the only one that has any."""
+    searches = [one.search for one in conditions if one.search is not None]
+    search = None
+    if len(searches) == 1:
+        rest = [one.sql for one in conditions if one.search is None] + [searches[0].rest]
+        search = Search(searches[0].tests, _and(rest))
+    parameters = {name: value for one in conditions for name, value in one.parameters.items()}
+    sql = _and([one.sql for one in conditions])
+    return Condition(sql, parameters, any(one.reads_payloads for one in conditions), search)
 
 
-def _join_search(parts: Sequence[Condition]) -> Search | None:
-    """Keep the search of the one part that has any; the others are among the rest."""
-    searches = [part.search for part in parts if part.search is not None]
-    if len(searches) != 1:
-        return None
-    others = [f"({part.sql})" for part in parts if part.search is None]
-    rest = " AND ".join([*others, f"({searches[0].rest})"])
-    return Search(searches[0].tests, rest)
+def _and(parts: Sequence[Sql]) -> Sql:
+    return join_sql(" AND ", [Sql("({part})").fill(part=part) for part in parts])

@@ -13,6 +13,7 @@ import pyarrow as pa
 from otel_ml_collector.store.condition import Condition
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.runs import Key
+from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.targets import TAG_TEXT
 from otel_ml_collector.store.versions import NUMBERED_VERSIONS
 
@@ -37,7 +38,7 @@ LIGHT: Final = {
     "error_message": "run.error_message",
     "inputs_preview": "run.inputs_preview",
     "outputs_preview": "run.outputs_preview",
-    "tags": f"mapApply((k, v) -> (toString(k), {TAG_TEXT.format('v')}), run.tags)",
+    "tags": f"mapApply((k, v) -> (toString(k), {TAG_TEXT.fill(value=Sql('v'))}), run.tags)",
     "session": "run.session",
     "user": "run.user",
     "environment": "run.environment",

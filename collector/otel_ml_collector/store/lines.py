@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from otel_ml_collector.store.reader import Reader, Row
+from otel_ml_collector.store.sql import Sql
 
 # Lines are in partitions by arrival: a repeated one may stand in two of them.
 _ACROSS_PARTITIONS: Final = {"do_not_merge_across_partitions_select_final": 0}
@@ -17,9 +18,9 @@ _AT_ONCE: Final = 1_000
 _EVENTS: Final = 1_000
 _SPANS: Final = 100_000  # of a trace
 
-_ID16: Final = "toFixedString(unhex({trace:String}), 16)"
-_OF_TRACE: Final = """project = {project:String} AND owner > concat({trace:String}, '-')
-  AND owner < concat({trace:String}, '.')"""
+_ID16: Final = Sql("toFixedString(unhex({trace:String}), 16)")
+_OF_TRACE: Final = Sql("""project = {project:String} AND owner > concat({trace:String}, '-')
+  AND owner < concat({trace:String}, '.')""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +33,12 @@ class Node:
 
 def read_lines(reader: Reader, project: str, owners: Sequence[str]) -> list[Row]:
     """Read the lines of text that were told of some owners, oldest first, at most 10,000."""
-    sql = f"""
+    sql = Sql("""
         SELECT owner, time_ns, severity, message, event, attributes, record_id, position
         FROM late_logs FINAL
-        WHERE project = {{project:String}} AND owner IN {{owners:Array(String)}}
-        ORDER BY time_ns, record_id, position LIMIT {_LINES}
-        """  # noqa: S608 - fixed text; values are parameters
+        WHERE project = {project:String} AND owner IN {owners:Array(String)}
+        ORDER BY time_ns, record_id, position LIMIT {lines}
+        """).fill(lines=_LINES)
     rows: list[Row] = []
     for place in range(0, len(owners), _AT_ONCE):
         asked = list(owners[place : place + _AT_ONCE])
@@ -48,30 +49,30 @@ def read_lines(reader: Reader, project: str, owners: Sequence[str]) -> list[Row]
 
 def list_events(reader: Reader, project: str, owner: str, events: Sequence[str]) -> list[Row]:
     """Read the events of some names that were told of an owner, oldest first, at most 1,000."""
-    sql = f"""
+    sql = Sql("""
         SELECT time_ns, message, event, attributes FROM late_logs FINAL
-        WHERE project = {{project:String}} AND owner = {{owner:String}}
-          AND event IN {{events:Array(String)}}
-        ORDER BY time_ns, record_id, position LIMIT {_EVENTS}
-        """  # noqa: S608 - fixed text; values are parameters
+        WHERE project = {project:String} AND owner = {owner:String}
+          AND event IN {events:Array(String)}
+        ORDER BY time_ns, record_id, position LIMIT {events}
+        """).fill(events=_EVENTS)
     parameters = {"project": project, "owner": owner, "events": list(events)}
     return reader.rows(sql, parameters, _ACROSS_PARTITIONS)
 
 
 def list_spans_with_lines(reader: Reader, project: str, trace_id: str) -> list[str]:
     """List the spans of a trace of which lines came apart, by their run ids, at most 100,000."""
-    sql = f"""
-        SELECT DISTINCT owner FROM late_logs WHERE {_OF_TRACE} ORDER BY owner LIMIT {_SPANS}
-        """  # noqa: S608 - fixed text; values are parameters
+    sql = Sql("""
+        SELECT DISTINCT owner FROM late_logs WHERE {of_trace} ORDER BY owner LIMIT {spans}
+        """).fill(of_trace=_OF_TRACE, spans=_SPANS)
     rows = reader.rows(sql, {"project": project, "trace": trace_id})
     return [row["owner"] for row in rows]
 
 
 def read_nodes(reader: Reader, project: str, trace_id: str) -> dict[str, Node]:
     """Read where the spans of a trace stand, by their run ids, at most 100,000."""
-    times = "FROM trace_index WHERE key = {trace:String} AND project = {project:String}"
-    ours = f"project = {{project:String}} AND trace_id = {_ID16}"
-    sql = f"""
+    times = Sql("FROM trace_index WHERE key = {trace:String} AND project = {project:String}")
+    ours = Sql("project = {project:String} AND trace_id = {id16}").fill(id16=_ID16)
+    sql = Sql("""
         SELECT groupArray((span, above.1, above.2)) AS nodes FROM (
           SELECT lower(hex(span_id)) AS span,
             argMax((lower(hex(parent_span_id)), kind != 'span'), (is_ended, rank)) AS above
@@ -81,8 +82,8 @@ def read_nodes(reader: Reader, project: str, trace_id: str) -> dict[str, Node]:
               AND start_ns <= (SELECT maxOrNull(end_ns) {times})
             UNION ALL
             SELECT span_id, parent_span_id, kind, 0, rank FROM open_runs WHERE {ours})
-          GROUP BY span_id LIMIT {_SPANS})
-        """  # noqa: S608 - fixed text; values are parameters
+          GROUP BY span_id LIMIT {spans})
+        """).fill(ours=ours, times=times, spans=_SPANS)
     (row,) = reader.rows(sql, {"project": project, "trace": trace_id})
     return {
         f"{trace_id}-{span}": Node(f"{trace_id}-{parent}", bool(is_call))

@@ -5,33 +5,34 @@ from typing import Any, Final
 
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.runs import Place
+from otel_ml_collector.store.sql import Sql
 
-_OURS: Final = """project = {project:String} AND start_ns >= {start:Int64}
-  AND start_ns <= {end:Int64} AND trace_id = toFixedString(unhex({trace:String}), 16)"""
-_THESE: Final = "span_id IN (SELECT toFixedString(unhex(arrayJoin({spans:Array(String)})), 8))"
+_OURS: Final = Sql("""project = {project:String} AND start_ns >= {start:Int64}
+  AND start_ns <= {end:Int64} AND trace_id = toFixedString(unhex({trace:String}), 16)""")
+_THESE: Final = Sql("span_id IN (SELECT toFixedString(unhex(arrayJoin({spans:Array(String)})), 8))")
 
 
 def read_outline(reader: Reader, place: Place, limit: int) -> list[Row]:
     """Read names, times, tokens and costs of the ended runs of a trace, each once."""
-    sql = f"""
+    sql = Sql("""
         SELECT lower(hex(span_id)) AS span_id, lower(hex(parent_span_id)) AS parent_span_id,
           toString(name) AS name, start_ns, start_ns + latency_ns AS end_ns, input_tokens,
           output_tokens, cached_tokens, reasoning_tokens, cost
-        FROM runs WHERE {_OURS}
-        ORDER BY rank DESC LIMIT 1 BY runs.span_id LIMIT {{limit:UInt32}}
-        """  # noqa: S608 - fixed text; values are parameters
+        FROM runs WHERE {ours}
+        ORDER BY rank DESC LIMIT 1 BY runs.span_id LIMIT {limit:UInt32}
+        """).fill(ours=_OURS)
     return reader.rows(sql, {**_parameters(place), "limit": limit})
 
 
 def read_senders(reader: Reader, place: Place, span_ids: Sequence[str]) -> list[Row]:
     """Read the resources of some runs of a trace, also open ones: `span_id` and `resource`."""
-    sql = f"""
+    sql = Sql("""
         SELECT lower(hex(span_id)) AS span_id, any(resource) AS resource FROM (
-          SELECT span_id, resource FROM payloads WHERE {_OURS} AND {_THESE}
+          SELECT span_id, resource FROM payloads WHERE {ours} AND {these}
           UNION ALL
-          SELECT span_id, resource FROM open_runs WHERE {_OURS} AND {_THESE})
+          SELECT span_id, resource FROM open_runs WHERE {ours} AND {these})
         GROUP BY span_id
-        """  # noqa: S608 - fixed text; values are parameters
+        """).fill(ours=_OURS, these=_THESE)
     return reader.rows(sql, {**_parameters(place), "spans": list(span_ids)})
 
 

@@ -14,7 +14,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 from otel_ml_collector.access import OPEN, Access
 from otel_ml_collector.errors import BadQuery, Forbidden, NotFound, StoreTimeout, Unavailable
 from otel_ml_collector.store.connection import Connections
-from otel_ml_collector.store.long_values import split_long_values
+from otel_ml_collector.store.sql import Sql, split_long_values
 from otel_ml_collector.store.trouble import name_of
 
 Row = dict[str, Any]
@@ -22,7 +22,7 @@ _Told = TypeVar("_Told")
 _Asked = ParamSpec("_Asked")
 
 # True for the rows that may be read: what asks about several projects has it in its WHERE clause.
-READABLE: Final = "({every_project:Bool} OR project IN {readable:Array(String)})"
+READABLE: Final = Sql("({every_project:Bool} OR project IN {readable:Array(String)})")
 _CLIENTS: Final = 4
 _WAIT_S: Final = 10.0
 _TIMEOUT_EXCEEDED: Final = 159
@@ -120,7 +120,7 @@ class Reader:
         Raises:
             Unavailable: It does not answer.
         """
-        self.rows("SELECT 1 AS one", {})
+        self.rows(Sql("SELECT 1 AS one"), {})
 
     def _within(self, sql: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """Hold a question to the projects that may be read: one that names none is refused."""

@@ -7,8 +7,9 @@ from typing import Final
 from otel_ml_collector.store.condition import Condition
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.runs import LIGHT, Key
+from otel_ml_collector.store.sql import Sql
 
-_IDS: Final = "lower(hex(trace_id)) AS trace_id, lower(hex(span_id)) AS span_id"
+_IDS: Final = Sql("lower(hex(trace_id)) AS trace_id, lower(hex(span_id)) AS span_id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,17 +22,17 @@ class Recorded:
 
 def read_last_arrival(reader: Reader, project: str) -> int:
     """Read when the last run of a project was stored; 0 when there is none."""
-    sql = "SELECT max(arrived_ns) AS last FROM runs WHERE project = {project:String}"
+    sql = Sql("SELECT max(arrived_ns) AS last FROM runs WHERE project = {project:String}")
     return int(reader.rows(sql, {"project": project})[0]["last"])
 
 
 def list_recorded(reader: Reader, project: str, after_ns: int, limit: int) -> list[Recorded]:
     """List the runs of a project that were stored after a time, the first one first."""
-    sql = f"""
-        SELECT arrived_ns, start_ns, {_IDS}, rank FROM runs
-        WHERE project = {{project:String}} AND arrived_ns > {{after:Int64}}
-        ORDER BY arrived_ns LIMIT {{limit:UInt32}}
-        """  # noqa: S608 - fixed text; values are parameters
+    sql = Sql("""
+        SELECT arrived_ns, start_ns, {ids}, rank FROM runs
+        WHERE project = {project:String} AND arrived_ns > {after:Int64}
+        ORDER BY arrived_ns LIMIT {limit:UInt32}
+        """).fill(ids=_IDS)
     parameters = {"project": project, "after": after_ns, "limit": limit}
     return [Recorded(row.pop("arrived_ns"), Key(**row)) for row in reader.rows(sql, parameters)]
 
@@ -44,11 +45,11 @@ def read_recorded(
     Returns:
         Rows with `arrived_ns`, and with `matches`: whether the condition holds.
     """
-    sql = f"""
-        SELECT {LIGHT}, arrived_ns, ({condition.sql}) AS matches FROM runs
-        WHERE project = {{project:String}} AND start_ns IN {{starts:Array(Int64)}}
-          AND span_id IN (SELECT toFixedString(unhex(arrayJoin({{spans:Array(String)}})), 8))
-        """  # noqa: S608 - fixed text; values are parameters
+    sql = Sql("""
+        SELECT {light}, arrived_ns, ({condition}) AS matches FROM runs
+        WHERE project = {project:String} AND start_ns IN {starts:Array(Int64)}
+          AND span_id IN (SELECT toFixedString(unhex(arrayJoin({spans:Array(String)})), 8))
+        """).fill(light=LIGHT, condition=condition.sql)
     parameters = {
         "project": project,
         "starts": sorted({key.start_ns for key in keys}),

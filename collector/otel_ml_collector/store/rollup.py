@@ -13,6 +13,7 @@ from clickhouse_connect.driver.client import Client
 
 from otel_ml_collector.owners import is_run
 from otel_ml_collector.records import Records
+from otel_ml_collector.store.sql import Sql
 
 DAY_NS: Final = 86_400 * 10**9
 # Stands for all days of a project, and for a score whose run's start is not known.
@@ -27,62 +28,66 @@ _DAYS_AT_ONCE: Final = 31
 # Rows of a recomputation are kept so long after a newer one, for questions under way.
 _KEPT_NS: Final = 600 * 10**9
 
-_NOW: Final = "toUnixTimestamp64Nano(now64(9))"
-_DAY_OF: Final = f"intDiv(start_ns, {DAY_NS}) * {DAY_NS}"
+_NOW: Final = Sql("toUnixTimestamp64Nano(now64(9))")
+_DAY_OF: Final = Sql("intDiv(start_ns, {day_ns}) * {day_ns}").fill(day_ns=DAY_NS)
 # A sum of these is the same in any order. Beyond 1e50 a number counts as that.
-EXACT: Final = "toInt256(least(greatest({}, -1e50), 1e50) * 1e15)"
-_CELL: Final = "kind, model, digest, structure, outcome"
+EXACT: Final = Sql("toInt256(least(greatest({number}, -1e50), 1e50) * 1e15)")
+_CELL: Final = Sql("kind, model, digest, structure, outcome")
 # The runs of some days, each once.
-_RUNS: Final = f"""
+_RUNS: Final = Sql("""
   FROM runs FINAL
-  WHERE project = {{project:String}} AND start_ns >= {{first:Int64}} AND start_ns < {{until:Int64}}
-    AND {_DAY_OF} IN {{days:Array(Int64)}}"""
+  WHERE project = {project:String} AND start_ns >= {first:Int64} AND start_ns < {until:Int64}
+    AND {day_of} IN {days:Array(Int64)}""").fill(day_of=_DAY_OF)
 
 # What a run adds to a cell, under the names of the columns of `daily_runs`.
-SUMS: Final = f"""count() AS runs, max(start_ns) AS last_ns,
+SUMS: Final = Sql("""count() AS runs, max(start_ns) AS last_ns,
   quantilesDDState(0.01, 0.5, 0.9, 0.99)(latency_ns) AS latency,
   sum(ifNull(input_tokens, 0)) AS input_tokens, sum(ifNull(output_tokens, 0)) AS output_tokens,
   sum(ifNull(cached_tokens, 0)) AS cached_tokens,
   sum(ifNull(reasoning_tokens, 0)) AS reasoning_tokens,
-  sum({EXACT.format("ifNull(cost, 0)")}) AS cost, count(cost) AS priced"""
+  sum({cost}) AS cost, count(cost) AS priced""").fill(
+    cost=EXACT.fill(number=Sql("ifNull(cost, 0)"))
+)
 # What a score adds, under the names of the columns of `daily_scores`.
-SCORE_SUMS: Final = f"""count() AS evaluations, countIf(newest.3) AS failed,
-  sum({EXACT.format("ifNull(newest.1, 0)")}) AS score, count(newest.1) AS scored,
-  countIf(newest.2 = true) AS passed, count(newest.2) AS judged"""
+SCORE_SUMS: Final = Sql("""count() AS evaluations, countIf(newest.3) AS failed,
+  sum({score}) AS score, count(newest.1) AS scored,
+  countIf(newest.2 = true) AS passed, count(newest.2) AS judged""").fill(
+    score=EXACT.fill(number=Sql("ifNull(newest.1, 0)"))
+)
 # What each judge said last of each run that started in a window, or nobody knows when.
-NEWEST_SCORES: Final = """
+NEWEST_SCORES: Final = Sql("""
   SELECT judge, trace_id, span_id,
     argMax((score, passed, failed), (time_ns, judge_version)) AS newest
   FROM scores_by_judge
   WHERE project = {project:String}
     AND (start_ns = 0 OR (start_ns >= {first:Int64} AND start_ns < {until:Int64}))
-  GROUP BY judge, trace_id, span_id"""
+  GROUP BY judge, trace_id, span_id""")
 
-_COMPUTE_RUNS: Final = f"""
-INSERT INTO daily_runs (project, day_ns, computed_ns, {_CELL}, runs, last_ns, latency,
+_COMPUTE_RUNS: Final = Sql("""
+INSERT INTO daily_runs (project, day_ns, computed_ns, {cell}, runs, last_ns, latency,
   input_tokens, output_tokens, cached_tokens, reasoning_tokens, cost, priced)
-SELECT {{project:String}}, {_DAY_OF} AS day_ns, {{computed:Int64}}, {_CELL}, {SUMS}
-{_RUNS} GROUP BY day_ns, {_CELL}"""
-_COMPUTE_SCORES: Final = f"""
-INSERT INTO daily_scores (project, day_ns, computed_ns, {_CELL}, judge, evaluations, failed, score,
+SELECT {project:String}, {day_of} AS day_ns, {computed:Int64}, {cell}, {sums}
+{runs} GROUP BY day_ns, {cell}""").fill(cell=_CELL, day_of=_DAY_OF, sums=SUMS, runs=_RUNS)
+_COMPUTE_SCORES: Final = Sql("""
+INSERT INTO daily_scores (project, day_ns, computed_ns, {cell}, judge, evaluations, failed, score,
   scored, passed, judged)
-SELECT {{project:String}}, day_ns, {{computed:Int64}}, {_CELL}, judge, {SCORE_SUMS}
-FROM (SELECT trace_id, span_id, {_DAY_OF} AS day_ns, {_CELL} {_RUNS}) AS run
-INNER JOIN ({NEWEST_SCORES}) AS told
+SELECT {project:String}, day_ns, {computed:Int64}, {cell}, judge, {score_sums}
+FROM (SELECT trace_id, span_id, {day_of} AS day_ns, {cell} {runs}) AS run
+INNER JOIN ({newest_scores}) AS told
   ON told.trace_id = run.trace_id AND told.span_id = run.span_id
-GROUP BY day_ns, {_CELL}, judge"""  # noqa: S608 - fixed text; values are parameters
-_NOTE: Final = """
+GROUP BY day_ns, {cell}, judge""").fill(
+    cell=_CELL, score_sums=SCORE_SUMS, day_of=_DAY_OF, runs=_RUNS, newest_scores=NEWEST_SCORES
+)
+_NOTE: Final = Sql("""
 INSERT INTO daily (project, day_ns, computed_ns)
-SELECT {project:String}, arrayJoin({days:Array(Int64)}), {computed:Int64}"""
-_BEFORE: Final = """FROM {table} WHERE project = {{project:String}}
-  AND day_ns IN {{days:Array(Int64)}} AND computed_ns < {{before:Int64}}"""
-_STALE: Final = f"SELECT 1 {_BEFORE} LIMIT 1"
-_SWEEP: Final = f"DELETE {_BEFORE}"
+SELECT {project:String}, arrayJoin({days:Array(Int64)}), {computed:Int64}""")
+_BEFORE: Final = Sql("""FROM {table} WHERE project = {project:String}
+  AND day_ns IN {days:Array(Int64)} AND computed_ns < {before:Int64}""")
 # Nobody waits for it.
 _LATER: Final = {"lightweight_deletes_sync": 0}
 
 # Of each day when it was marked and computed last; a mark on all days is one on each.
-STATES: Final = """
+STATES: Final = Sql("""
 SELECT own.project AS project, own.day_ns AS day_ns, own.computed_ns AS computed_ns,
   greatest(own.marked_ns, whole.marked_ns) AS marked_ns
 FROM (
@@ -92,35 +97,40 @@ FROM (
 LEFT JOIN (
   SELECT project, max(marked_ns) AS marked_ns FROM daily WHERE day_ns = -1 AND {ours}
   GROUP BY project
-) AS whole ON whole.project = own.project"""
-_DUE: Final = f"""
+) AS whole ON whole.project = own.project""")
+_DUE: Final = Sql("""
 SELECT project, day_ns, now_ns
-FROM (SELECT *, {_NOW} AS now_ns FROM ({STATES.format(ours="1")}))
-WHERE marked_ns >= computed_ns AND marked_ns < now_ns - {_SETTLED_NS}
-  AND day_ns + {DAY_NS + _SETTLED_NS} < now_ns
-ORDER BY project, day_ns LIMIT 1000"""  # noqa: S608 - fixed text; values are parameters
+FROM (SELECT *, {now} AS now_ns FROM ({states}))
+WHERE marked_ns >= computed_ns AND marked_ns < now_ns - {settled_ns}
+  AND day_ns + {over_ns} < now_ns
+ORDER BY project, day_ns LIMIT 1000""").fill(
+    now=_NOW,
+    states=STATES.fill(ours=Sql("1")),
+    settled_ns=_SETTLED_NS,
+    over_ns=DAY_NS + _SETTLED_NS,
+)
 
 
-def computed(ours: str) -> str:
+def computed(ours: Sql) -> Sql:
     """Write the condition on `daily_runs` for the days that count.
 
     Args:
         ours: A condition on `project`.
     """
-    return f"""(project, day_ns, computed_ns) IN (
-      SELECT project, day_ns, computed_ns FROM ({STATES.format(ours=ours)})
-      WHERE computed_ns > marked_ns)"""  # noqa: S608 - fixed text; values are parameters
+    return Sql("""(project, day_ns, computed_ns) IN (
+      SELECT project, day_ns, computed_ns FROM ({states})
+      WHERE computed_ns > marked_ns)""").fill(states=STATES.fill(ours=ours))
 
 
-def uncomputed(ours: str) -> str:
+def uncomputed(ours: Sql) -> Sql:
     """Write the condition on `runs` for the days that the rollup does not know as they stand.
 
     Args:
         ours: A condition on `project`.
     """
-    return f"""(project, intDiv(start_ns, {DAY_NS})) IN (
-      SELECT project, intDiv(day_ns, {DAY_NS}) FROM ({STATES.format(ours=ours)})
-      WHERE computed_ns <= marked_ns)"""  # noqa: S608 - fixed text; values are parameters
+    return Sql("""(project, intDiv(start_ns, {day_ns})) IN (
+      SELECT project, intDiv(day_ns, {day_ns}) FROM ({states})
+      WHERE computed_ns <= marked_ns)""").fill(day_ns=DAY_NS, states=STATES.fill(ours=ours))
 
 
 def mark_days(client: Client, days: Iterable[tuple[str, int]]) -> None:
@@ -136,11 +146,11 @@ def mark_days(client: Client, days: Iterable[tuple[str, int]]) -> None:
     marked = sorted(set(days))
     if not marked:
         return
-    sql = f"""
+    sql = Sql("""
         INSERT INTO daily (project, day_ns, marked_ns)
-        SELECT day.1, day.2, {_NOW} FROM (
-          SELECT arrayJoin(arrayZip({{projects:Array(String)}}, {{days:Array(Int64)}})) AS day)
-        """  # noqa: S608 - fixed text; values are parameters
+        SELECT day.1, day.2, {now} FROM (
+          SELECT arrayJoin(arrayZip({projects:Array(String)}, {days:Array(Int64)})) AS day)
+        """).fill(now=_NOW)
     projects, days_ns = [project for project, _ in marked], [day for _, day in marked]
     client.command(sql, parameters={"projects": projects, "days": days_ns})
 
@@ -169,9 +179,10 @@ def recompute(client: Client, project: str, days_ns: Sequence[int], now_ns: int)
         }
         for sql in (_COMPUTE_RUNS, _COMPUTE_SCORES, _NOTE):
             client.command(sql, parameters=parameters)
-        for table in ("daily_runs", "daily_scores"):
-            if client.query(_STALE.format(table=table), parameters).result_rows:
-                sweep = _SWEEP.format(table=table)
+        for table in (Sql("daily_runs"), Sql("daily_scores")):
+            stale = _BEFORE.fill(table=table)
+            if client.query(Sql("SELECT 1 ") + stale + Sql(" LIMIT 1"), parameters).result_rows:
+                sweep = Sql("DELETE ") + stale
                 client.command(sweep, parameters=parameters, settings=dict(_LATER))
 
 

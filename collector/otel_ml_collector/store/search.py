@@ -9,12 +9,15 @@ from typing import Any, Final
 from otel_ml_collector.store.condition import Search
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.runs import FILTERED, Key, Listing, Window
+from otel_ml_collector.store.sql import Sql
 
 _FEWEST: Final = 100
 _MOST: Final = 5_000
-_KEY: Final = "start_ns, lower(hex(trace_id)) AS trace_id, lower(hex(span_id)) AS span_id, rank"
-_AFTER: Final = """({after:Int64}, toFixedString(unhex({trace:String}), 16),
-  toFixedString(unhex({span:String}), 8))"""
+_KEY: Final = Sql(
+    "start_ns, lower(hex(trace_id)) AS trace_id, lower(hex(span_id)) AS span_id, rank"
+)
+_AFTER: Final = Sql("""({after:Int64}, toFixedString(unhex({trace:String}), 16),
+  toFixedString(unhex({span:String}), 8))""")
 
 
 def search_keys(
@@ -43,16 +46,18 @@ def _list_payloads(
     reader: Reader, listing: Listing, search: Search, window: Window, limit: int
 ) -> list[Key]:
     """List the keys of payloads that pass the tests, in the order of runs."""
-    direction, sign = ("DESC", "<") if listing.newest_first else ("ASC", ">")
-    seek = "1" if listing.after is None else f"(start_ns, trace_id, span_id) {sign} {_AFTER}"
-    sql = f"""
-        SELECT {_KEY} FROM payloads
-        WHERE project = {{project:String}}
-          AND start_ns >= {{start:Int64}} AND start_ns < {{end:Int64}}
-          AND {seek} AND ({search.tests})
+    direction, sign = (Sql("DESC"), Sql("<")) if listing.newest_first else (Sql("ASC"), Sql(">"))
+    seek = Sql("1")
+    if listing.after is not None:
+        seek = Sql("(start_ns, trace_id, span_id) {sign} {after}").fill(sign=sign, after=_AFTER)
+    sql = Sql("""
+        SELECT {key} FROM payloads
+        WHERE project = {project:String}
+          AND start_ns >= {start:Int64} AND start_ns < {end:Int64}
+          AND {seek} AND ({tests})
         ORDER BY start_ns {direction}, payloads.trace_id {direction},
           payloads.span_id {direction}, rank DESC
-        LIMIT {{limit:UInt32}}"""  # noqa: S608 - fixed text; values are parameters
+        LIMIT {limit:UInt32}""").fill(key=_KEY, seek=seek, tests=search.tests, direction=direction)
     parameters = {**_parameters(listing, window), "limit": limit}
     return [Key(**row) for row in reader.rows(sql, parameters, FILTERED)]
 
@@ -63,12 +68,12 @@ def _keep(
     """Keep the keys of those runs for which the rest of the condition holds."""
     if not page:
         return []
-    sql = f"""
-        SELECT {_KEY} FROM runs
-        WHERE project = {{project:String}} AND start_ns IN {{starts:Array(Int64)}}
-          AND span_id IN (SELECT toFixedString(unhex(arrayJoin({{spans:Array(String)}})), 8))
-          AND ({search.rest})
-        """  # noqa: S608 - fixed text; values are parameters
+    sql = Sql("""
+        SELECT {key} FROM runs
+        WHERE project = {project:String} AND start_ns IN {starts:Array(Int64)}
+          AND span_id IN (SELECT toFixedString(unhex(arrayJoin({spans:Array(String)})), 8))
+          AND ({rest})
+        """).fill(key=_KEY, rest=search.rest)
     parameters = {
         **_parameters(listing, window),
         "starts": sorted({key.start_ns for key in page}),

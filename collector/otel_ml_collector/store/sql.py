@@ -1,15 +1,20 @@
 """SQL that is built from literals only: a value is a parameter, never text of a statement."""
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final, Literal, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, overload
 
 if TYPE_CHECKING:
     from typing_extensions import LiteralString
 
 _PART: Final = re.compile(r"\{([a-z_]\w*)\}", re.ASCII)
 _NAME: Final = re.compile(r"[a-z_]\w*", re.ASCII)
+_TABLE: Final = re.compile(r"\s*CREATE TABLE IF NOT EXISTS (\w+)", re.ASCII)
+# A server's http_max_field_value_size is 128 KiB of text, with quotes, commas and escapes.
+_MOST_CHARS: Final = 100_000
+_QUOTES: Final = 3
+_PLAIN: Final = re.compile(r"[\w-]*", re.ASCII)
 Separator = Literal[", ", " AND ", " OR ", " UNION ALL ", ""]
 
 
@@ -54,6 +59,9 @@ class Sql(str):
         return _trust("".join(str(parts[p]) if n % 2 else p for n, p in enumerate(pieces)))
 
 
+EMPTY: Final = Sql("")
+
+
 def join_sql(separator: Separator, parts: Iterable[Sql]) -> Sql:
     """Join pieces of SQL; of none the empty piece."""
     return _trust(separator.join(parts))
@@ -70,6 +78,11 @@ def identifier(name: str, known: Collection[str]) -> Sql:
     return _trust(name)
 
 
+def table_names(statements: Iterable[str]) -> frozenset[str]:
+    """Name the tables that some statements make."""
+    return frozenset(match[1] for match in map(_TABLE.match, statements) if match)
+
+
 def parameter(name: str, sql_type: "LiteralString") -> Sql:
     """Write the place of a parameter of which the name is made: ``{f3:Array(String)}``.
 
@@ -81,6 +94,36 @@ def parameter(name: str, sql_type: "LiteralString") -> Sql:
     return _trust(f"{{{name}:{sql_type}}}")
 
 
+def split_long_values(sql: str, values: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Ask with several parameters in place of each long list; others stay as they are.
+
+    Args:
+        sql: With ``{name:Array(Type)}`` for a list.
+        values: By name.
+
+    Returns:
+        SQL and values that mean the same.
+    """
+    split = dict(values)
+    for name, value in values.items():
+        parts = _parts(value) if isinstance(value, list) else []
+        _, found, after = sql.partition(f"{{{name}:")
+        kind = after.partition("}")[0]
+        if not found or len(parts) <= 1:
+            continue
+        del split[name]
+        names = [f"{name}_part_{number}" for number in range(len(parts))]
+        split |= dict(zip(names, parts, strict=True))
+        joined = ", ".join(f"{{{part}:{kind}}}" for part in names)
+        sql = _trust(sql.replace(f"{{{name}:{kind}}}", f"arrayConcat({joined})"))
+    return sql, split
+
+
+def compact(sql: Sql) -> Sql:
+    """Write every run of blanks as one: for SQL without texts that have any."""
+    return _trust(" ".join(sql.split()))
+
+
 def _trust(text: str) -> Sql:
     return str.__new__(Sql, text)
 
@@ -90,3 +133,23 @@ def _split(text: str) -> tuple[list[str], frozenset[str]]:
     """Cut a text into what stays and names by turns."""
     pieces = _PART.split(text)
     return pieces, frozenset(pieces[1::2])
+
+
+def _parts(value: list[Any]) -> list[list[Any]]:
+    """Cut a list where its text would grow too long."""
+    parts: list[list[Any]] = [[]]
+    size = 0
+    for item in value:
+        chars = _chars(item)
+        if parts[-1] and size + chars > _MOST_CHARS:
+            parts.append([])
+            size = 0
+        parts[-1].append(item)
+        size += chars
+    return parts
+
+
+def _chars(item: object) -> int:
+    """Count the bytes of an item at most: each may be escaped."""
+    text = str(item)
+    return (len(text) if _PLAIN.fullmatch(text) else 4 * len(text)) + _QUOTES

@@ -8,10 +8,11 @@ from otel_ml_collector.store.condition import Condition
 from otel_ml_collector.store.reader import READABLE, Reader, Row
 from otel_ml_collector.store.rollup import computed, uncomputed
 from otel_ml_collector.store.runs import ACROSS_PARTITIONS, Window
+from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.versions import NUMBERED_OF_NAMES, NUMBERED_VERSIONS
 
 _MOST_PROJECTS: Final = 20_000
-_OURS: Final = "project = {project:String}"
+_OURS: Final = Sql("project = {project:String}")
 
 
 def list_projects(reader: Reader) -> list[Row]:
@@ -19,22 +20,27 @@ def list_projects(reader: Reader) -> list[Row]:
 
     A project that has nothing but open runs is listed with none.
     """
-    sql = f"""
+    sql = Sql("""
         SELECT project, sum(ended) AS runs, sum(others) AS other_spans, sum(failed) AS errors,
           max(last_ns) AS last_start_ns
         FROM (
           SELECT project, countIf(kind != 'span') AS ended, countIf(kind = 'span') AS others,
             countIf(kind != 'span' AND outcome = 'error') AS failed, max(start_ns) AS last_ns
-          FROM runs FINAL WHERE {READABLE} AND {uncomputed(READABLE)} GROUP BY project
+          FROM runs FINAL WHERE {readable} AND {uncomputed} GROUP BY project
           UNION ALL
           SELECT project, sumIf(runs, kind != 'span'), sumIf(runs, kind = 'span'),
             sumIf(runs, kind != 'span' AND outcome = 'error'), max(last_ns)
-          FROM daily_runs WHERE {READABLE} AND {computed(READABLE)} GROUP BY project
+          FROM daily_runs WHERE {readable} AND {computed} GROUP BY project
           UNION ALL
-          SELECT project, 0, 0, 0, max(start_ns) FROM open_runs WHERE {READABLE} GROUP BY project
+          SELECT project, 0, 0, 0, max(start_ns) FROM open_runs WHERE {readable} GROUP BY project
         )
-        GROUP BY project ORDER BY last_start_ns DESC, project LIMIT {_MOST_PROJECTS}
-        """  # noqa: S608 - fixed text; values are parameters
+        GROUP BY project ORDER BY last_start_ns DESC, project LIMIT {most_projects}
+        """).fill(
+        readable=READABLE,
+        uncomputed=uncomputed(READABLE),
+        computed=computed(READABLE),
+        most_projects=_MOST_PROJECTS,
+    )
     return reader.rows(sql, {})
 
 
@@ -57,14 +63,14 @@ def count_runs(
         origin_ns: Where bucket 0 begins.
         step_ns: How long a bucket is.
     """
-    sql = f"""
-        SELECT intDiv(start_ns - {{origin:Int64}}, {{step:Int64}}) AS bucket, count() AS runs,
+    sql = Sql("""
+        SELECT intDiv(start_ns - {origin:Int64}, {step:Int64}) AS bucket, count() AS runs,
           countIf(outcome = 'error') AS errors
         FROM runs FINAL
-        WHERE project = {{project:String}} AND start_ns >= {{start:Int64}}
-          AND start_ns < {{end:Int64}} AND ({condition.sql})
+        WHERE project = {project:String} AND start_ns >= {start:Int64}
+          AND start_ns < {end:Int64} AND ({condition})
         GROUP BY bucket ORDER BY bucket
-        """  # noqa: S608 - fixed text; values are parameters
+        """).fill(condition=condition.sql)
     parameters = {
         "project": project,
         "start": window.start_ns,
@@ -77,9 +83,9 @@ def count_runs(
 
 def bound_runs(reader: Reader, project: str) -> Window | None:
     """Find the starts of a project's first and last recorded run."""
-    sql = """
+    sql = Sql("""
         SELECT min(start_ns) AS first_ns, max(start_ns) AS last_ns, count() AS runs FROM runs
-        WHERE project = {project:String} AND kind != 'span'"""
+        WHERE project = {project:String} AND kind != 'span'""")
     row = reader.rows(sql, {"project": project})[0]
     return Window(row["first_ns"], row["last_ns"] + 1) if row["runs"] else None
 
@@ -90,7 +96,7 @@ def list_models(reader: Reader, project: str) -> list[Row]:
     A model that has nothing but open runs is listed with none, and so is one that was told of
     without any, which has the time at which that was.
     """
-    sql = f"""
+    sql = Sql("""
         SELECT model, argMax(last_kind, last_ns) AS kind, sum(ended) AS runs,
           sum(failed) AS errors,
           if(max(last_ns) > 0, max(last_ns), max(told_ns)) AS last_start_ns
@@ -98,36 +104,36 @@ def list_models(reader: Reader, project: str) -> list[Row]:
           SELECT model, argMax(kind, start_ns) AS last_kind, count() AS ended,
             countIf(outcome = 'error') AS failed, max(start_ns) AS last_ns, 0 AS told_ns
           FROM runs FINAL
-          WHERE {_OURS} AND kind != 'span' AND model != '' AND {uncomputed(_OURS)}
+          WHERE {ours} AND kind != 'span' AND model != '' AND {uncomputed}
           GROUP BY model
           UNION ALL
           SELECT model, argMax(kind, last_ns), sum(runs), sumIf(runs, outcome = 'error'),
             max(last_ns), 0
           FROM daily_runs
-          WHERE {_OURS} AND kind != 'span' AND model != '' AND {computed(_OURS)}
+          WHERE {ours} AND kind != 'span' AND model != '' AND {computed}
           GROUP BY model
           UNION ALL
           SELECT model, argMax(kind, start_ns), 0, 0, max(start_ns), 0
-          FROM open_runs WHERE project = {{project:String}} AND kind != 'span' AND model != ''
+          FROM open_runs WHERE project = {project:String} AND kind != 'span' AND model != ''
           GROUP BY model
           UNION ALL
           SELECT name, kind, 0, 0, 0, max(last_seen_ns)
           FROM model_versions
-          WHERE project = {{project:String}} AND kind = 'model' AND last_seen_ns > 0
+          WHERE project = {project:String} AND kind = 'model' AND last_seen_ns > 0
           GROUP BY name, kind
         )
         GROUP BY model ORDER BY last_start_ns DESC LIMIT 1000
-        """  # noqa: S608 - fixed text; values are parameters
+        """).fill(ours=_OURS, uncomputed=uncomputed(_OURS), computed=computed(_OURS))
     return reader.rows(sql, {"project": project})
 
 
 def read_versions(reader: Reader, project: str, kind: str, names: Sequence[str]) -> list[Row]:
     """Read the numbered versions of some models or judges, one row a structure."""
-    sql = f"""
+    sql = Sql("""
         SELECT name, digest, structure, number, first_ns, last_ns, definition
-        FROM ({NUMBERED_OF_NAMES}) WHERE last_ns > 0
+        FROM ({numbered_of_names}) WHERE last_ns > 0
         ORDER BY name, number, structure = '', first_ns
-        """  # noqa: S608 - fixed text; values are parameters
+        """).fill(numbered_of_names=NUMBERED_OF_NAMES)
     return reader.rows(sql, {"project": project, "kinds": [kind], "names": list(names)})
 
 
@@ -135,64 +141,64 @@ def read_numbers(
     reader: Reader, project: str, kinds: Sequence[str], names: Sequence[str]
 ) -> list[Row]:
     """Read the numbers of all versions of some kinds and names, without their definitions."""
-    sql = f"""
-        SELECT kind, name, digest, structure, number FROM ({NUMBERED_OF_NAMES}) WHERE last_ns > 0
-        """  # noqa: S608 - fixed text; values are parameters
+    sql = Sql("""
+        SELECT kind, name, digest, structure, number FROM ({numbered_of_names}) WHERE last_ns > 0
+        """).fill(numbered_of_names=NUMBERED_OF_NAMES)
     return reader.rows(sql, {"project": project, "kinds": list(kinds), "names": list(names)})
 
 
 def read_version_runs(reader: Reader, project: str, model: str) -> list[Row]:
     """Read count, errors and latency of each version of a model."""
-    sql = f"""
+    sql = Sql("""
         SELECT v.number AS number, count() AS runs, countIf(r.outcome = 'error') AS errors,
           quantileExact(0.5)(r.latency_ns) AS p50_ns, quantileExact(0.95)(r.latency_ns) AS p95_ns,
           max(r.start_ns) AS last_start_ns
         FROM (
           SELECT digest, structure, outcome, latency_ns, start_ns FROM runs FINAL
-          WHERE project = {{project:String}} AND model = {{model:String}}
+          WHERE project = {project:String} AND model = {model:String}
         ) AS r
         INNER JOIN (
-          SELECT digest, structure, number FROM ({NUMBERED_VERSIONS})
-          WHERE kind = 'model' AND name = {{model:String}}
+          SELECT digest, structure, number FROM ({numbered_versions})
+          WHERE kind = 'model' AND name = {model:String}
         ) AS v ON v.digest = r.digest AND v.structure = r.structure
         GROUP BY number ORDER BY number
-        """  # noqa: S608 - fixed text; values are parameters
+        """).fill(numbered_versions=NUMBERED_VERSIONS)
     return reader.rows(sql, {"project": project, "model": model})
 
 
 def read_version_scores(reader: Reader, project: str, model: str) -> list[Row]:
     """Read what each judge said of each version; the newest score of a run counts."""
-    sql = f"""
+    sql = Sql("""
         SELECT v.number AS number, s.judge AS judge, count() AS evaluations,
           countIf(s.newest.3) AS failed, avgOrNull(s.newest.1) AS mean_score,
           countIf(s.newest.2 = true) AS passed, countIf(isNotNull(s.newest.2)) AS judged
         FROM (
           SELECT trace_id, span_id, digest, structure FROM runs FINAL
-          WHERE project = {{project:String}} AND model = {{model:String}}
+          WHERE project = {project:String} AND model = {model:String}
         ) AS r
         INNER JOIN (
           SELECT judge, trace_id, span_id,
             argMax((score, passed, failed), (time_ns, judge_version)) AS newest
-          FROM scores_by_judge WHERE project = {{project:String}}
+          FROM scores_by_judge WHERE project = {project:String}
           GROUP BY judge, trace_id, span_id
         ) AS s ON s.trace_id = r.trace_id AND s.span_id = r.span_id
         INNER JOIN (
-          SELECT digest, structure, number FROM ({NUMBERED_VERSIONS})
-          WHERE kind = 'model' AND name = {{model:String}}
+          SELECT digest, structure, number FROM ({numbered_versions})
+          WHERE kind = 'model' AND name = {model:String}
         ) AS v ON v.digest = r.digest AND v.structure = r.structure
         GROUP BY number, judge ORDER BY number, judge
-        """  # noqa: S608 - fixed text; values are parameters
+        """).fill(numbered_versions=NUMBERED_VERSIONS)
     return reader.rows(sql, {"project": project, "model": model})
 
 
 def list_metric_owners(reader: Reader, project: str, limit: int) -> list[Row]:
     """List the runs that logged metrics, the last one first, with the metrics' names."""
-    sql = f"""
+    sql = Sql("""
         SELECT owner, max(owner_start_ns) AS start_ns,
           arraySort(groupUniqArray(100)(name)) AS names, count() AS points,
           max(time_ns) AS last_time_ns
         FROM metrics FINAL
-        WHERE project = {{project:String}} AND source = 'logged' AND owner < '{FIRST}'
-        GROUP BY owner ORDER BY last_time_ns DESC LIMIT {{limit:UInt32}}
-        """  # noqa: S608 - fixed text; values are parameters
+        WHERE project = {project:String} AND source = 'logged' AND owner < '{first}'
+        GROUP BY owner ORDER BY last_time_ns DESC LIMIT {limit:UInt32}
+        """).fill(first=Sql(FIRST))
     return reader.rows(sql, {"project": project, "limit": limit}, ACROSS_PARTITIONS)

@@ -14,6 +14,8 @@ from clickhouse_connect.driver.client import Client
 from otel_ml_collector.store.connection import Connections
 from otel_ml_collector.store.mutations import Mutator
 from otel_ml_collector.store.reader import READABLE, Reader, Row
+from otel_ml_collector.store.schema import TABLES
+from otel_ml_collector.store.sql import Sql, identifier, table_names
 from otel_ml_collector.store.trouble import store_trouble
 
 # Which kind of thing a table holds; all others are `other`.
@@ -29,16 +31,17 @@ KINDS: Final = {
     "artifact_chunks": "artifacts",
 }
 OTHER: Final = "other"
+_NAMES: Final = table_names(TABLES)
 _MODELS: Final = 100
-_PARTS: Final = """
+_PARTS: Final = Sql("""
     SELECT table, toUInt64(sumIf(rows, active)) AS rows,
       toUInt64(sumIf(bytes_on_disk, active)) AS bytes,
       toUInt64(sumIf(bytes_on_disk, active AND has_lightweight_delete)) AS waiting,
       toUInt64(sumIf(bytes_on_disk, NOT active)) AS replaced
-    FROM system.parts WHERE database = currentDatabase() GROUP BY table ORDER BY table"""
-_TABLES: Final = """
+    FROM system.parts WHERE database = currentDatabase() GROUP BY table ORDER BY table""")
+_TABLES: Final = Sql("""
     SELECT table FROM system.columns WHERE database = currentDatabase() AND name = 'project'
-    ORDER BY table"""
+    ORDER BY table""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,19 +68,19 @@ def read_tables(reader: Reader) -> list[Part]:
 def count_rows(reader: Reader) -> dict[str, dict[str, int]]:
     """Count the rows of each table by project; rows that were delivered twice count twice."""
     found: dict[str, dict[str, int]] = {}
-    for table in (row["table"] for row in reader.rows(_TABLES, {})):
-        sql = f"""
-            SELECT project, count() AS rows FROM {table} WHERE {READABLE} GROUP BY project
-            """  # noqa: S608 - names of the store's own tables; values are parameters
+    for table in _NAMES.intersection(row["table"] for row in reader.rows(_TABLES, {})):
+        sql = Sql("""
+            SELECT project, count() AS rows FROM {table} WHERE {readable} GROUP BY project
+            """).fill(table=identifier(table, _NAMES), readable=READABLE)
         found[table] = {row["project"]: row["rows"] for row in reader.rows(sql, {})}
     return found
 
 
 def count_models(reader: Reader, project: str) -> list[Row]:
     """Count the runs of a project by model, most first, 100."""
-    sql = f"""
-        SELECT model, count() AS rows FROM runs WHERE project = {{project:String}}
-        GROUP BY model ORDER BY rows DESC, model LIMIT {_MODELS}"""  # noqa: S608 - fixed text; values are parameters
+    sql = Sql("""
+        SELECT model, count() AS rows FROM runs WHERE project = {project:String}
+        GROUP BY model ORDER BY rows DESC, model LIMIT {models}""").fill(models=_MODELS)
     return reader.rows(sql, {"project": project})
 
 
@@ -85,10 +88,10 @@ def count_older(reader: Reader, tables: Sequence[str], before_ns: int) -> dict[s
     """Count the rows of some tables that arrived before a time, by project."""
     found: dict[str, dict[str, int]] = {}
     for table in tables:
-        sql = f"""
+        sql = Sql("""
             SELECT project, count() AS rows FROM {table}
-            WHERE {READABLE} AND arrived_ns < {{before:Int64}} GROUP BY project
-            """  # noqa: S608 - names of the store's own tables; values are parameters
+            WHERE {readable} AND arrived_ns < {before:Int64} GROUP BY project
+            """).fill(table=identifier(table, _NAMES), readable=READABLE)
         rows = reader.rows(sql, {"before": before_ns})
         found[table] = {row["project"]: row["rows"] for row in rows}
     return found
@@ -125,9 +128,10 @@ class Purger:
         """
         with self._lock, store_trouble():
             before = _parts(self._client)
-            tables = [row["table"] for row in before if row["waiting"]]
+            tables = [row["table"] for row in before if row["waiting"] and row["table"] in _NAMES]
             for table in tables:
-                self._mutator.run(table, f"ALTER TABLE {table} APPLY DELETED MASK")
+                sql = Sql("ALTER TABLE {table} APPLY DELETED MASK")
+                self._mutator.run(table, sql.fill(table=identifier(table, _NAMES)))
             after = _parts(self._client)
         return Purge(tables, _bytes(before), _bytes(after))
 

@@ -10,31 +10,34 @@ from typing import Final
 
 from otel_ml_collector.owners import FIRST, KEY, RESPONSE, TAG
 from otel_ml_collector.store.reader import READABLE, Reader, Row
+from otel_ml_collector.store.sql import Sql, join_sql
 
 _TOKENS: Final = 10_000
 _OWNERS: Final = 100
 
 # The run that an owner names, as two columns; whether a run is one of some ids.
-RUN: Final = """toFixedString(unhex(substring(owner, 1, 32)), 16) AS trace_id,
-  toFixedString(unhex(substring(owner, 34)), 8) AS span_id"""
-_BY_IDS: Final = f"""(trace_id, span_id) IN (
-  SELECT {RUN} FROM (SELECT arrayJoin({{ids:Array(String)}}) AS owner))"""  # noqa: S608 - fixed text; values are parameters
+RUN: Final = Sql("""toFixedString(unhex(substring(owner, 1, 32)), 16) AS trace_id,
+  toFixedString(unhex(substring(owner, 34)), 8) AS span_id""")
+_BY_IDS: Final = Sql("""(trace_id, span_id) IN (
+  SELECT {run} FROM (SELECT arrayJoin({ids:Array(String)}) AS owner))""").fill(run=RUN)
 # A tag's value as the text that a filter compares: numbers and bools as JSON does.
-TAG_TEXT: Final = "if(startsWith({0}, '\"'), JSONExtractString({0}), {0})"
-_TAG_TOKEN: Final = f"concat(name, '=', {TAG_TEXT.format('value')})"
-_ID16: Final = "toFixedString(unhex({trace:String}), 16)"
-_TIMES: Final = "FROM trace_index WHERE project = {project:String} AND key = {trace:String}"
+TAG_TEXT: Final = Sql("if(startsWith({value}, '\"'), JSONExtractString({value}), {value})")
+_TAG_TOKEN: Final = Sql("concat(name, '=', {text})").fill(text=TAG_TEXT.fill(value=Sql("value")))
+_ID16: Final = Sql("toFixedString(unhex({trace:String}), 16)")
+_TIMES: Final = Sql("FROM trace_index WHERE project = {project:String} AND key = {trace:String}")
 # The spans of a trace that are here.
-_SPANS: Final = f"""
-  SELECT span_id FROM runs WHERE project = {{project:String}} AND trace_id = {_ID16}
-    AND start_ns >= (SELECT minOrNull(start_ns) {_TIMES})
-    AND start_ns <= (SELECT maxOrNull(end_ns) {_TIMES})
+_SPANS: Final = Sql("""
+  SELECT span_id FROM runs WHERE project = {project:String} AND trace_id = {id16}
+    AND start_ns >= (SELECT minOrNull(start_ns) {times})
+    AND start_ns <= (SELECT maxOrNull(end_ns) {times})
   UNION ALL
-  SELECT span_id FROM open_runs WHERE project = {{project:String}} AND trace_id = {_ID16}"""  # noqa: S608 - fixed text; values are parameters
-_HEX: Final = "lower(hex(trace_id)) AS trace_id, lower(hex(span_id)) AS span_id"
+  SELECT span_id FROM open_runs WHERE project = {project:String} AND trace_id = {id16}""").fill(
+    id16=_ID16, times=_TIMES
+)
+_HEX: Final = Sql("lower(hex(trace_id)) AS trace_id, lower(hex(span_id)) AS span_id")
 
 
-def about_runs(owners: str) -> str:
+def about_runs(owners: Sql) -> Sql:
     """Write the SQL that tells which runs some records are about.
 
     Args:
@@ -44,73 +47,90 @@ def about_runs(owners: str) -> str:
         SQL that selects `owner`, `trace_id` and `span_id`, of keys and tags only. Where there is
         none of these it reads next to nothing.
     """
-    return f"{_by_key(owners)} UNION ALL {_by_tag(owners)}"
+    return join_sql(" UNION ALL ", [_by_key(owners), _by_tag(owners)])
 
 
-def _by_key(owners: str) -> str:
-    keys = (
-        f"SELECT substring(owner, {len(KEY) + 1}) FROM ({owners}) WHERE startsWith(owner, '{KEY}')"  # noqa: S608 - fixed text; values are parameters
+def _by_key(owners: Sql) -> Sql:
+    keys = Sql(
+        "SELECT substring(owner, {start}) FROM ({owners}) WHERE startsWith(owner, '{key}')"
+    ).fill(start=len(KEY) + 1, owners=owners, key=Sql(KEY))
+    mine = Sql("FROM trace_index WHERE project = {project:String} AND key IN ({keys})").fill(
+        keys=keys
     )
-    mine = f"FROM trace_index WHERE project = {{project:String}} AND key IN ({keys})"
-    calls = _calls_of(f"SELECT trace_id {mine}")
-    return f"""
-        SELECT DISTINCT concat('{KEY}', keyed.key) AS owner, calls.trace_id AS trace_id,
+    calls = _calls_of(Sql("SELECT trace_id ") + mine)
+    return Sql("""
+        SELECT DISTINCT concat('{key}', keyed.key) AS owner, calls.trace_id AS trace_id,
           calls.span_id AS span_id
         FROM ({calls}) AS calls
         INNER JOIN (SELECT DISTINCT key, trace_id {mine}) AS keyed
           ON keyed.trace_id = calls.trace_id
         WHERE (calls.trace_id, calls.parent_span_id) NOT IN (
           SELECT trace_id, span_id FROM ({calls}))
-        """  # noqa: S608 - fixed text; values are parameters
+        """).fill(key=Sql(KEY), calls=calls, mine=mine)
 
 
-def _calls_of(traces: str) -> str:
+def _calls_of(traces: Sql) -> Sql:
     """Write the SQL for the model calls of some traces, read where in time these are."""
-    times = f"FROM trace_index WHERE key IN (SELECT lower(hex(trace_id)) FROM ({traces}))"  # noqa: S608 - fixed text; values are parameters
-    ours = f"project = {{project:String}} AND kind != 'span' AND trace_id IN ({traces})"
-    return f"""
+    times = Sql("FROM trace_index WHERE key IN (SELECT lower(hex(trace_id)) FROM ({traces}))").fill(
+        traces=traces
+    )
+    ours = Sql("project = {project:String} AND kind != 'span' AND trace_id IN ({traces})").fill(
+        traces=traces
+    )
+    return Sql("""
         SELECT trace_id, span_id, parent_span_id FROM runs
         WHERE {ours} AND start_ns >= (SELECT minOrNull(start_ns) {times})
           AND start_ns <= (SELECT maxOrNull(end_ns) {times})
         UNION ALL
         SELECT trace_id, span_id, parent_span_id FROM open_runs WHERE {ours}
-        """  # noqa: S608 - fixed text; values are parameters
+        """).fill(ours=ours, times=times)
 
 
-def _by_tag(owners: str) -> str:
-    tokens = f"""(
-        SELECT groupUniqArray({_TOKENS})(substring(owner, {len(TAG) + 1})) FROM ({owners})
-        WHERE startsWith(owner, '{TAG}'))"""  # noqa: S608 - fixed text; values are parameters
-    return f"""
-        SELECT DISTINCT concat('{TAG}', token) AS owner, trace_id, span_id FROM (
-          {_tagged("runs", tokens)}
-          UNION ALL {_tagged("open_runs", tokens)}
+def _by_tag(owners: Sql) -> Sql:
+    tokens = Sql("""(
+        SELECT groupUniqArray({most})(substring(owner, {start})) FROM ({owners})
+        WHERE startsWith(owner, '{tag}'))""").fill(
+        most=_TOKENS, start=len(TAG) + 1, owners=owners, tag=Sql(TAG)
+    )
+    return Sql("""
+        SELECT DISTINCT concat('{tag}', token) AS owner, trace_id, span_id FROM (
+          {runs}
+          UNION ALL {open_runs}
           UNION ALL
-          SELECT {RUN}, {_TAG_TOKEN} AS token FROM late_tags
-          WHERE project = {{project:String}} AND owner < '{FIRST}' AND notEmpty({tokens})
+          SELECT {run}, {tag_token} AS token FROM late_tags
+          WHERE project = {project:String} AND owner < '{first}' AND notEmpty({tokens})
             AND has({tokens}, token))
-        """  # noqa: S608 - fixed text; values are parameters
+        """).fill(
+        tag=Sql(TAG),
+        runs=_tagged(Sql("runs"), tokens),
+        open_runs=_tagged(Sql("open_runs"), tokens),
+        run=RUN,
+        tag_token=_TAG_TOKEN,
+        first=Sql(FIRST),
+        tokens=tokens,
+    )
 
 
-def _tagged(table: str, tokens: str) -> str:
-    return f"""
+def _tagged(table: Sql, tokens: Sql) -> Sql:
+    return Sql("""
         SELECT trace_id, span_id, arrayJoin(arrayIntersect(tag_kv, {tokens})) AS token
         FROM {table}
-        WHERE project = {{project:String}} AND notEmpty({tokens}) AND hasAny(tag_kv, {tokens})"""  # noqa: S608 - fixed text; values are parameters
+        WHERE project = {project:String} AND notEmpty({tokens})
+          AND hasAny(tag_kv, {tokens})""").fill(tokens=tokens, table=table)
 
 
 def has_targets(reader: Reader, project: str) -> bool:
     """Tell whether any record of a project names a trace key or a tag."""
-    sql = f"""
-        SELECT 1 AS one FROM metrics WHERE project = {{project:String}} AND owner >= '{FIRST}'
+    sql = Sql("""
+        SELECT 1 AS one FROM metrics WHERE project = {project:String} AND owner >= '{first}'
         LIMIT 1
         UNION ALL
-        SELECT 1 FROM late_tags WHERE project = {{project:String}} AND owner >= '{FIRST}' LIMIT 1
+        SELECT 1 FROM late_tags WHERE project = {project:String} AND owner >= '{first}' LIMIT 1
         UNION ALL
-        SELECT 1 FROM late_logs WHERE project = {{project:String}} AND owner >= '{FIRST}' LIMIT 1
+        SELECT 1 FROM late_logs WHERE project = {project:String} AND owner >= '{first}' LIMIT 1
         UNION ALL
-        SELECT 1 FROM objects WHERE project = {{project:String}} AND owner >= '{FIRST}' LIMIT 1
-        """  # noqa: S608 - fixed text; values are parameters
+        SELECT 1 FROM objects WHERE project = {project:String} AND owner >= '{first}' LIMIT 1
+        """).fill(first=Sql(FIRST))
     return bool(reader.rows(sql, {"project": project}))
 
 
@@ -118,25 +138,25 @@ def find_owners(reader: Reader, project: str, owners: Sequence[str]) -> set[str]
     """Find those of some owners of which anything is told."""
     if not owners:
         return set()
-    ours = "project = {project:String} AND owner IN {owners:Array(String)}"
-    sql = f"""
+    ours = Sql("project = {project:String} AND owner IN {owners:Array(String)}")
+    sql = Sql("""
         SELECT DISTINCT owner FROM (
           SELECT owner FROM metrics WHERE {ours}
           UNION ALL SELECT owner FROM late_tags WHERE {ours}
           UNION ALL SELECT owner FROM late_logs WHERE {ours}
           UNION ALL SELECT owner FROM objects WHERE {ours})
-        """  # noqa: S608 - fixed text; values are parameters
+        """).fill(ours=ours)
     return {row["owner"] for row in reader.rows(sql, {"project": project, "owners": list(owners)})}
 
 
 def find_holders(reader: Reader, project: str, owners: Sequence[str]) -> tuple[set[str], set[str]]:
     """Find those of some owners that have metrics, and those that have artifacts."""
-    ours = "project = {project:String} AND owner IN {owners:Array(String)}"
-    sql = f"""
+    ours = Sql("project = {project:String} AND owner IN {owners:Array(String)}")
+    sql = Sql("""
         SELECT DISTINCT owner, 1 AS is_metric FROM metrics WHERE {ours} AND source = 'logged'
         UNION ALL
         SELECT DISTINCT owner, 0 FROM objects WHERE {ours}
-        """  # noqa: S608 - fixed text; values are parameters
+        """).fill(ours=ours)
     rows = reader.rows(sql, {"project": project, "owners": list(owners)}) if owners else []
     return (
         {row["owner"] for row in rows if row["is_metric"]},
@@ -146,17 +166,17 @@ def find_holders(reader: Reader, project: str, owners: Sequence[str]) -> tuple[s
 
 def list_owners(reader: Reader, project: str, trace_id: str) -> list[str]:
     """List the runs of a trace of which something is told and that are not here, at most 100."""
-    ours = """project = {project:String} AND owner > concat({trace:String}, '-')
-      AND owner < concat({trace:String}, '.')"""
-    sql = f"""
+    ours = Sql("""project = {project:String} AND owner > concat({trace:String}, '-')
+      AND owner < concat({trace:String}, '.')""")
+    sql = Sql("""
         SELECT DISTINCT owner FROM (
           SELECT owner FROM metrics WHERE {ours}
           UNION ALL SELECT owner FROM late_tags WHERE {ours}
           UNION ALL SELECT owner FROM late_logs WHERE {ours}
           UNION ALL SELECT owner FROM objects WHERE {ours})
-        WHERE toFixedString(unhex(substring(owner, 34)), 8) NOT IN ({_SPANS})
-        ORDER BY owner LIMIT {_OWNERS}
-        """  # noqa: S608 - fixed text; values are parameters
+        WHERE toFixedString(unhex(substring(owner, 34)), 8) NOT IN ({spans})
+        ORDER BY owner LIMIT {owners}
+        """).fill(ours=ours, spans=_SPANS, owners=_OWNERS)
     rows = reader.rows(sql, {"project": project, "trace": trace_id})
     return [row["owner"] for row in rows]
 
@@ -165,16 +185,16 @@ def find_calls(reader: Reader, project: str, run_ids: Sequence[str]) -> set[str]
     """Find those of some runs that are here and are model calls, open ones too."""
     if not run_ids:
         return set()
-    traces = "key IN {traces:Array(String)}"
-    sql = f"""
-        SELECT {_HEX} FROM runs
-        WHERE project = {{project:String}} AND kind != 'span' AND {_BY_IDS}
+    traces = Sql("key IN {traces:Array(String)}")
+    sql = Sql("""
+        SELECT {hex} FROM runs
+        WHERE project = {project:String} AND kind != 'span' AND {by_ids}
           AND start_ns >= (SELECT minOrNull(start_ns) FROM trace_index WHERE {traces})
           AND start_ns <= (SELECT maxOrNull(end_ns) FROM trace_index WHERE {traces})
         UNION ALL
-        SELECT {_HEX} FROM open_runs
-        WHERE project = {{project:String}} AND kind != 'span' AND {_BY_IDS}
-        """  # noqa: S608 - fixed text; values are parameters
+        SELECT {hex} FROM open_runs
+        WHERE project = {project:String} AND kind != 'span' AND {by_ids}
+        """).fill(hex=_HEX, by_ids=_BY_IDS, traces=traces)
     parameters = {
         "project": project,
         "ids": list(run_ids),
@@ -185,11 +205,11 @@ def find_calls(reader: Reader, project: str, run_ids: Sequence[str]) -> set[str]
 
 def read_trace_keys(reader: Reader, project: str, trace_ids: Sequence[str]) -> list[Row]:
     """Read the keys of the user's own that some traces have, in the order of the alphabet."""
-    sql = """
+    sql = Sql("""
         SELECT DISTINCT lower(hex(trace_id)) AS trace_id, key FROM trace_keys
         WHERE project = {project:String}
           AND trace_id IN (SELECT toFixedString(unhex(arrayJoin({traces:Array(String)})), 16))
-        ORDER BY key"""
+        ORDER BY key""")
     return reader.rows(sql, {"project": project, "traces": list(trace_ids)})
 
 
@@ -198,18 +218,18 @@ def read_responses(reader: Reader, project: str, rows: Sequence[Row]) -> dict[st
 
     Where nothing is said of any response this is one short probe.
     """
-    probe = f"""
+    probe = Sql("""
         SELECT 1 AS one FROM metrics
-        WHERE project = {{project:String}} AND startsWith(owner, '{TAG}{RESPONSE}') LIMIT 1
-        """  # noqa: S608 - fixed text; values are parameters
+        WHERE project = {project:String} AND startsWith(owner, '{tag}{response}') LIMIT 1
+        """).fill(tag=Sql(TAG), response=Sql(RESPONSE))
     if not reader.rows(probe, {"project": project}):
         return {}
-    sql = f"""
-        SELECT {_HEX}, arrayFirst(text -> startsWith(text, '{RESPONSE}'), tag_kv) AS response
+    sql = Sql("""
+        SELECT {hex}, arrayFirst(text -> startsWith(text, '{response}'), tag_kv) AS response
         FROM runs
-        WHERE project = {{project:String}} AND start_ns IN {{starts:Array(Int64)}} AND {_BY_IDS}
+        WHERE project = {project:String} AND start_ns IN {starts:Array(Int64)} AND {by_ids}
           AND response != ''
-        """  # noqa: S608 - fixed text; values are parameters
+        """).fill(hex=_HEX, response=Sql(RESPONSE), by_ids=_BY_IDS)
     parameters = {
         "project": project,
         "starts": sorted({row["start_ns"] for row in rows}),
@@ -223,9 +243,9 @@ def read_responses(reader: Reader, project: str, rows: Sequence[Row]) -> dict[st
 
 def find_projects_of(reader: Reader, key: str) -> list[str]:
     """Find the projects in which something is told of a trace key itself."""
-    sql = f"""
+    sql = Sql("""
         SELECT DISTINCT project FROM trace_index
-        WHERE key = {{key:String}} AND trace_id = toFixedString('', 16) AND {READABLE}
+        WHERE key = {key:String} AND trace_id = toFixedString('', 16) AND {readable}
         ORDER BY project LIMIT 100
-        """  # noqa: S608 - fixed text; values are parameters
+        """).fill(readable=READABLE)
     return [row["project"] for row in reader.rows(sql, {"key": key})]

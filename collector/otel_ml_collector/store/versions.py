@@ -2,10 +2,12 @@
 
 from typing import Final
 
+from otel_ml_collector.store.sql import Sql
+
 # A version is a definition and an output structure. Runs without structure count as the first
 # structure of their definition; from the 33rd structure on they are one. Late, repeated and
 # reordered deliveries change nothing: only first arrivals count, and those are kept for ever.
-NUMBERED_VERSIONS: Final = """
+_NUMBERED: Final = Sql("""
 SELECT
   kind, name, digest, structure, first_ns, last_ns, definition, slot,
   dense_rank() OVER (PARTITION BY kind, name ORDER BY slot_first_ns, digest, slot) AS number
@@ -17,16 +19,16 @@ FROM (
     FROM (
       SELECT kind, name, digest, structure, min(first_arrived_ns) AS first_ns,
         max(last_seen_ns) AS last_ns, max(definition) AS definition
-      FROM model_versions WHERE project = {project:String}
+      FROM model_versions WHERE {ours}
       GROUP BY kind, name, digest, structure
     )
   )
 )
-"""
+""")
 
+NUMBERED_VERSIONS: Final = _NUMBERED.fill(ours=Sql("project = {project:String}"))
 # The same for some models and judges alone: what a version's number is depends on no other name.
-NUMBERED_OF_NAMES: Final = NUMBERED_VERSIONS.replace(
-    "WHERE project = {project:String}",
-    """WHERE project = {project:String} AND kind IN {kinds:Array(String)}
-        AND name IN {names:Array(String)}""",
+NUMBERED_OF_NAMES: Final = _NUMBERED.fill(
+    ours=Sql("""project = {project:String} AND kind IN {kinds:Array(String)}
+        AND name IN {names:Array(String)}""")
 )

@@ -1,17 +1,18 @@
 """Tests of pieces of a WHERE clause."""
 
-from otel_ml_collector.store.condition import ALWAYS, Condition, join
+from otel_ml_collector.store.condition import ALWAYS, Condition, all_of
+from otel_ml_collector.store.sql import Sql
 
 
-def test_join() -> None:
+def test_all_of() -> None:
     """Joined conditions keep their parts together and have the parameters of all."""
-    one = Condition("a = {f0:String} OR b", {"f0": "x"})
-    two = Condition("c = {f1:Int64}", {"f1": 3})
-    assert join("AND", [one, two]) == Condition(
-        "(a = {f0:String} OR b) AND (c = {f1:Int64})", {"f0": "x", "f1": 3}
+    one = Condition(Sql("a = {f0:String} OR b"), {"f0": "x"})
+    two = Condition(Sql("c = {f1:Int64}"), {"f1": 3})
+    assert all_of([one, two]) == Condition(
+        Sql("(a = {f0:String} OR b) AND (c = {f1:Int64})"), {"f0": "x", "f1": 3}
     )
 
 
 def test_always() -> None:
     """The condition that leaves out nothing is told from those that do."""
-    assert (ALWAYS.is_always, Condition("a = 1").is_always) == (True, False)
+    assert (ALWAYS.is_always, Condition(Sql("a = 1")).is_always) == (True, False)

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from otel_ml_collector.store.sql import Sql, identifier, join_sql, parameter
+from otel_ml_collector.store.sql import Sql, identifier, join_sql, parameter, split_long_values
+from tests.otel_ml_collector.stores import Store
 
 ROOT = Path(__file__).parents[3]
+WANTED = Sql("SELECT {wanted:Array(String)} AS one, length({wanted:Array(String)}) AS size")
 SAMPLE = '''
 """What is right, and what is wrong."""
 
@@ -102,3 +104,24 @@ def test_wrong_names_of_parameters_are_refused(name: str) -> None:
     """Text that would end the parameter is no name of it."""
     with pytest.raises(ValueError, match="Invalid name of a parameter"):
         parameter(name, "String")
+
+
+def test_short_list() -> None:
+    """A short list stays one parameter."""
+    values = {"wanted": ["a"] * 100, "name": "x" * 200_000}
+    assert split_long_values(WANTED, values) == (WANTED, values)
+
+
+def test_long_list(store: Store) -> None:
+    """A long list is several parameters, none of them too long, and means the same."""
+    wanted = [f"{number:049}" for number in range(10_000)]
+    _, split = split_long_values(WANTED, {"wanted": wanted})
+    assert len(split) > 1
+    assert all(len(str(part)) < 128 * 1024 for part in split.values())
+    assert store.reader.rows(WANTED, {"wanted": wanted}) == [{"one": wanted, "size": 10_000}]
+
+
+def test_characters_that_are_escaped() -> None:
+    """Text that takes more room on its way is cut earlier."""
+    _, split = split_long_values(WANTED, {"wanted": ["ü'\\"] * 30_000})
+    assert all(len(part) * 12 < 128 * 1024 for part in split.values())

@@ -8,6 +8,7 @@ from otel_ml_collector.store import statistics
 from otel_ml_collector.store.columns import METRICS
 from otel_ml_collector.store.condition import ALWAYS, Condition
 from otel_ml_collector.store.runs import Window
+from otel_ml_collector.store.sql import Sql
 from tests.otel_ml_collector.spans import (
     DAY_NS,
     MS_NS,
@@ -188,7 +189,7 @@ def test_count_of_winners(store: Store, project: str) -> None:
     rows = statistics.count_runs(
         store.reader,
         project,
-        Condition("outcome = 'error'"),
+        Condition(Sql("outcome = 'error'")),
         Window(NOW_NS - DAY_NS, NOW_NS),
         origin_ns=0,
         step_ns=DAY_NS,

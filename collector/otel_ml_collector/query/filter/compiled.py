@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from typing import Final, Literal
 
 from otel_ml_collector.query.filter.payloads import beside, has_payload, is_indexed, test_payload
 from otel_ml_collector.query.filter.said import metric, passed, score
@@ -15,17 +15,18 @@ from otel_ml_collector.query.language.names import FIELD_NAMES, FIELDS, Kind, ne
 from otel_ml_collector.query.language.source import bad
 from otel_ml_collector.store.apart import EVERYTHING, Apart
 from otel_ml_collector.store.condition import ALWAYS, Condition, Search
+from otel_ml_collector.store.sql import EMPTY, Sql, compact, identifier, join_sql
 from otel_ml_collector.store.versions import NUMBERED_VERSIONS
 
 _HALF: Final = re.compile("[\ud800-\udfff]")
 _PAYLOAD: Final = frozenset({Kind.PAYLOAD, Kind.JSON})
 # The engine reads no longer text of a query than 262,144 bytes; values are apart from it.
 _MAX_SQL: Final = 230_000
-_LATENCY: Final = "latency_ns / 1e6"
-_VERSION: Final = f"""(model, digest, structure) IN (
-  SELECT name, digest, structure FROM ({NUMBERED_VERSIONS.replace("{", "{{").replace("}", "}}")})
-  WHERE kind = 'model' AND number {{test}})"""  # noqa: S608 - fixed text; values are parameters
-_SAID: Final[Mapping[Kind, Callable[[Values, Comparison, Apart], str]]] = {
+_LATENCY: Final = Sql("latency_ns / 1e6")
+_VERSION: Final = Sql("""(model, digest, structure) IN (
+  SELECT name, digest, structure FROM ({versions})
+  WHERE kind = 'model' AND number {test})""")
+_SAID: Final[Mapping[Kind, Callable[[Values, Comparison, Apart], Sql]]] = {
     Kind.TAG: tag,
     Kind.SCORE: score,
     Kind.PASSED: passed,
@@ -55,7 +56,7 @@ def compile_filter(where: str, apart: Apart = EVERYTHING) -> tuple[Tree | None, 
         _check_name(comparison)
         _check_characters(comparison)
     compiler = _Compiler(apart)
-    sql = " ".join(compiler.write(tree).split())  # fixed text: no value has a blank in it
+    sql = compact(compiler.write(tree))
     if len(sql) > _MAX_SQL:
         raise bad("The filter has too many parts", 0)
     reads_payloads = any(_is_of_payload(one) for one in comparisons_of(tree))
@@ -68,46 +69,46 @@ class _Compiler:
         self._apart = apart
         self.values = Values()
 
-    def write(self, tree: Tree) -> str:
+    def write(self, tree: Tree) -> Sql:
         """Write what is true or false of a run, and never null: its negation is the other one."""
         if isinstance(tree, Comparison):
             if _is_of_payload(tree):
-                return has_payload(test_payload(self.values, tree), "")
+                return has_payload(test_payload(self.values, tree), EMPTY)
             return self._compare(tree)
         if isinstance(tree, Not):
-            return f"NOT ({self.write(tree.part)})"
-        return self._join(tree.parts, "AND" if isinstance(tree, Both) else "OR")
+            return Sql("NOT ({part})").fill(part=self.write(tree.part))
+        return self._join(tree.parts, " AND " if isinstance(tree, Both) else " OR ")
 
     def search(self, tree: Tree) -> Search | None:
         """Write how the runs are found by words of their payloads, if they must have some."""
         tested, others = _divide(tree.parts if isinstance(tree, Both) else [tree])
         if not any(is_indexed(one) for one in tested):
             return None
-        tests = " AND ".join(test_payload(self.values, one) for one in tested)
-        rest = self._rest(others)
-        return Search(f"{tests} {beside(self._light(others))}", rest or "1")
+        tests = join_sql(" AND ", [test_payload(self.values, one) for one in tested])
+        rest = self._rest(others) if others else Sql("1")
+        return Search(tests + Sql(" ") + beside(self._light(others)), rest)
 
-    def _join(self, parts: Sequence[Tree], word: str) -> str:
+    def _join(self, parts: Sequence[Tree], word: Literal[" AND ", " OR "]) -> Sql:
         """Join conditions; those on the payload look at it once, and after the others."""
         tested, others = _divide(parts)
-        written = [f"({self.write(part)})" for part in others]
+        written = [_in_brackets(self.write(part)) for part in others]
         if tested:
-            tests = f" {word} ".join(test_payload(self.values, part) for part in tested)
-            is_found = word == "OR" or any(is_indexed(part) for part in tested)
-            light = "" if is_found else self._light(others)
-            written.append(f"({has_payload(f'({tests})', light)})")
-        return f" {word} ".join(written)
+            tests = join_sql(word, [test_payload(self.values, part) for part in tested])
+            is_found = word == " OR " or any(is_indexed(part) for part in tested)
+            light = EMPTY if is_found else self._light(others)
+            written.append(_in_brackets(has_payload(_in_brackets(tests), light)))
+        return join_sql(word, written)
 
-    def _rest(self, parts: Sequence[Tree]) -> str:
-        return " AND ".join(f"({self.write(part)})" for part in parts)
+    def _rest(self, parts: Sequence[Tree]) -> Sql:
+        return join_sql(" AND ", [_in_brackets(self.write(part)) for part in parts])
 
-    def _light(self, parts: Sequence[Tree]) -> str:
+    def _light(self, parts: Sequence[Tree]) -> Sql:
         """Write those conditions that read no payload themselves."""
         return self._rest(
             [part for part in parts if not any(map(_is_of_payload, comparisons_of(part)))]
         )
 
-    def _compare(self, tree: Comparison) -> str:
+    def _compare(self, tree: Comparison) -> Sql:
         kind, name = FIELD_NAMES[tree.field.name].kind, tree.field.name
         if kind in _SAID:
             return _SAID[kind](self.values, tree, self._apart)
@@ -121,15 +122,21 @@ class _Compiler:
             return identity(self.values, tree)
         return text(self.values, tree)
 
-    def _number(self, tree: Comparison) -> str:
+    def _number(self, tree: Comparison) -> Sql:
         if tree.field.path:
             what = FIELD_NAMES[tree.field.name].kind.value
             raise bad(f"{tree.field.name} has no parts: it is a {what}", tree.field.column)
         test = compare_number(self.values, tree)
         if tree.field.name == "version":
-            return _VERSION.format(test=test)
-        column = _LATENCY if tree.field.name.startswith("latency") else tree.field.name
-        return f"ifNull({column} {test}, 0)"
+            return _VERSION.fill(versions=NUMBERED_VERSIONS, test=test)
+        column = _LATENCY
+        if not tree.field.name.startswith("latency"):
+            column = identifier(tree.field.name, FIELD_NAMES)
+        return Sql("ifNull({column} {test}, 0)").fill(column=column, test=test)
+
+
+def _in_brackets(part: Sql) -> Sql:
+    return Sql("({part})").fill(part=part)
 
 
 def _divide(parts: Sequence[Tree]) -> tuple[list[Comparison], list[Tree]]:

@@ -9,10 +9,11 @@ from otel_ml_collector.query.language import Both, Comparison, Either, Tree, com
 from otel_ml_collector.query.language.names import FIELD_NAMES, Kind
 from otel_ml_collector.query.language.source import bad
 from otel_ml_collector.store.reader import Reader
+from otel_ml_collector.store.sql import Sql
 
 _WORD: Final = re.compile("[0-9A-Za-z]{4}")
 _KEYS: Final = frozenset({"run_id", "trace_id", "parent_run_id", "trace_key"})
-_PROBE: Final = "SELECT match({project:String}, {pattern:String}) AS one"
+_PROBE: Final = Sql("SELECT match({project:String}, {pattern:String}) AS one")
 
 
 def check_patterns(reader: Reader, project: str, tree: Tree | None, *, is_bounded: bool) -> None:

@@ -18,14 +18,15 @@ from otel_ml_collector.query.filter.values import (
 from otel_ml_collector.query.language import Ago, Comparison, Constant, Duration
 from otel_ml_collector.query.language.source import bad
 from otel_ml_collector.store.apart import Apart, late_tags, own_tags
+from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.targets import TAG_TEXT
 
-_NUMBER: Final = "toFloat64OrNull(trim(BOTH '\"' FROM {}))"
+_NUMBER: Final = Sql("toFloat64OrNull(trim(BOTH '\"' FROM {text}))")
 _EXACT: Final = 2**53
 _AFFIRMED: Final = {"!=": "==", "not in": "in", "not contains": "contains"}
 
 
-def tag(values: Values, tree: Comparison, apart: Apart) -> str:
+def tag(values: Values, tree: Comparison, apart: Apart) -> Sql:
     """Write a condition on a tag: equality is read from the index, order compares as numbers.
 
     A run that has no such tag compares false.
@@ -36,20 +37,28 @@ def tag(values: Values, tree: Comparison, apart: Apart) -> str:
     label = values.add("String", key)
     affirmed = replace(tree, operator=_AFFIRMED.get(tree.operator, tree.operator))
     found, late = _tests(values, affirmed, key, label)
-    is_told = f"mapContains(tags, {label})"
+    is_told = Sql("mapContains(tags, {label})").fill(label=label)
     if apart.tags:
         newest = late_tags(label, apart)
-        changed = f"""((trace_id, span_id) IN (SELECT trace_id, span_id FROM ({newest}))
-          AND NOT (trace_id, span_id, rank) IN ({own_tags(label, apart)}))"""  # noqa: S608 - fixed text; values are parameters
-        found = f"""if({changed}, (trace_id, span_id) IN (
-          SELECT trace_id, span_id FROM ({newest}) WHERE {late}), {found})"""  # noqa: S608 - fixed text; values are parameters
-        is_told = f"({is_told} OR {changed})"
-    return f"({is_told} AND NOT {found})" if tree.operator in NEGATIVE else found
+        changed = Sql("""((trace_id, span_id) IN (SELECT trace_id, span_id FROM ({newest}))
+          AND NOT (trace_id, span_id, rank) IN ({own_tags}))""").fill(
+            newest=newest, own_tags=own_tags(label, apart)
+        )
+        found = Sql("""if({changed}, (trace_id, span_id) IN (
+          SELECT trace_id, span_id FROM ({newest}) WHERE {late}), {found})""").fill(
+            changed=changed, newest=newest, late=late, found=found
+        )
+        is_told = Sql("({own} OR {changed})").fill(own=is_told, changed=changed)
+    return (
+        Sql("({is_told} AND NOT {found})").fill(is_told=is_told, found=found)
+        if tree.operator in NEGATIVE
+        else found
+    )
 
 
-def _tests(values: Values, tree: Comparison, key: str, label: str) -> tuple[str, str]:
+def _tests(values: Values, tree: Comparison, key: str, label: Sql) -> tuple[Sql, Sql]:
     """Write the test of a run's own tag, and that of the newest late one."""
-    stored = f"tags[{label}]"
+    stored = Sql("tags[{label}]").fill(label=label)
     if tree.operator in EQUALITY:
         wanted = values_of(tree)
         if any(isinstance(value, Ago | Duration) for value in wanted):
@@ -57,30 +66,33 @@ def _tests(values: Values, tree: Comparison, key: str, label: str) -> tuple[str,
         tokens = [f"{key}={form}" for value in wanted for form in _texts(value)]
         texts = [form for value in wanted for form in _forms(value)]
         return (
-            f"hasAny(tag_kv, {values.add('Array(String)', tokens)})",
-            f"newest IN {values.add('Array(String)', texts)}",
+            Sql("hasAny(tag_kv, {tokens})").fill(tokens=values.add("Array(String)", tokens)),
+            Sql("newest IN {value}").fill(value=values.add("Array(String)", texts)),
         )
     if tree.operator in CONTAINS or tree.operator == "matches":
-        own = test_text(values, tree, TAG_TEXT.format(stored))
-        late = test_text(values, tree, TAG_TEXT.format("newest"))
-        return f"(mapContains(tags, {label}) AND {own})", late
+        own = test_text(values, tree, TAG_TEXT.fill(value=stored))
+        late = test_text(values, tree, TAG_TEXT.fill(value=Sql("newest")))
+        return Sql("(mapContains(tags, {label}) AND {own})").fill(label=label, own=own), late
     test = compare_number(values, tree)
+    found = Sql("ifNull({number} {test}, 0)")
     return (
-        f"ifNull({_NUMBER.format(stored)} {test}, 0)",
-        f"ifNull({_NUMBER.format('newest')} {test}, 0)",
+        found.fill(number=_NUMBER.fill(text=stored), test=test),
+        found.fill(number=_NUMBER.fill(text=Sql("newest")), test=test),
     )
 
 
-def _has_tag(values: Values, tree: Comparison, apart: Apart) -> str:
+def _has_tag(values: Values, tree: Comparison, apart: Apart) -> Sql:
     """Write whether a run has a tag of a name: ``"client" in tags``."""
     if tree.field.path or tree.operator not in CONTAINS:
         raise bad('Expected a key as in tags["name"]', tree.field.column)
     label = values.add("String", text_of(tree))
-    found = f"mapContains(tags, {label})"
+    found = Sql("mapContains(tags, {label})").fill(label=label)
     if apart.tags:
         newest = late_tags(label, apart)
-        found = f"({found} OR (trace_id, span_id) IN (SELECT trace_id, span_id FROM ({newest})))"  # noqa: S608 - fixed text; values are parameters
-    return f"NOT {found}" if tree.operator in NEGATIVE else found
+        found = Sql(
+            "({found} OR (trace_id, span_id) IN (SELECT trace_id, span_id FROM ({newest})))"
+        ).fill(found=found, newest=newest)
+    return Sql("NOT ") + found if tree.operator in NEGATIVE else found
 
 
 def _text(value: Constant) -> str:

@@ -1,15 +1,18 @@
 """Conditions on times: against a moment, or against now less some length."""
 
+from typing import Final
+
 from otel_ml_collector.errors import BadQuery
-from otel_ml_collector.query.filter.values import Values, shown, sign_of
+from otel_ml_collector.query.filter.values import SIGNS, Values, shown
 from otel_ml_collector.query.language import Ago, Comparison
 from otel_ml_collector.query.language.source import bad
 from otel_ml_collector.query.times import from_rfc3339
+from otel_ml_collector.store.sql import Sql
 
-_NOW = "toUnixTimestamp64Nano(now64(9))"
+_NOW: Final = Sql("toUnixTimestamp64Nano(now64(9))")
 
 
-def time(values: Values, tree: Comparison) -> str:
+def time(values: Values, tree: Comparison) -> Sql:
     """Write a condition on when a run began or ended.
 
     Raises:
@@ -21,13 +24,15 @@ def time(values: Values, tree: Comparison) -> str:
         raise bad("Expected < <= > or >=: this is a time", tree.column)
     moment = _moment(values, tree)
     if tree.field.name == "start":
-        return f"start_ns {sign_of(tree)} {moment}"
-    return f"ifNull(start_ns + latency_ns {sign_of(tree)} {moment}, 0)"
+        test = Sql("start_ns {sign} {moment}")
+    else:
+        test = Sql("ifNull(start_ns + latency_ns {sign} {moment}, 0)")
+    return test.fill(sign=SIGNS[tree.operator], moment=moment)
 
 
-def _moment(values: Values, tree: Comparison) -> str:
+def _moment(values: Values, tree: Comparison) -> Sql:
     if isinstance(tree.value, Ago):
-        return f"{_NOW} - {values.add('Int64', tree.value.length_ns)}"
+        return _NOW + Sql(" - ") + values.add("Int64", tree.value.length_ns)
     if not isinstance(tree.value, str):
         raise bad(
             f'Expected a time such as "2026-11-01" or last("24h"), found {_shown(tree)}',

@@ -1,12 +1,23 @@
 """The values of a filter as parameters of its SQL, checked against what they are compared with."""
 
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from otel_ml_collector.query.language import Ago, Comparison, Constant, Duration
 from otel_ml_collector.query.language.source import bad
+from otel_ml_collector.store.sql import Sql, parameter
 
-_SIGNS: Final = {"==": "=", "!=": "!=", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
+SqlType = Literal["String", "Int64", "Float64", "Bool", "Array(String)", "Array(Float64)"]
+SIGNS: Final = {
+    "==": Sql("="),
+    "!=": Sql("!="),
+    "<": Sql("<"),
+    "<=": Sql("<="),
+    ">": Sql(">"),
+    ">=": Sql(">="),
+    "in": Sql("IN"),
+    "not in": Sql("NOT IN"),
+}
 EQUALITY: Final = frozenset({"==", "!=", "in", "not in"})
 NEGATIVE: Final = frozenset({"!=", "not in", "not contains"})
 CONTAINS: Final = frozenset({"contains", "not contains"})
@@ -18,11 +29,11 @@ class Values:
 
     parameters: dict[str, Any] = field(default_factory=dict)
 
-    def add(self, sql_type: str, value: object) -> str:
+    def add(self, sql_type: SqlType, value: object) -> Sql:
         """Take a value; returns its place in the SQL."""
         name = f"f{len(self.parameters)}"
         self.parameters[name] = value
-        return f"{{{name}:{sql_type}}}"
+        return parameter(name, sql_type)
 
 
 def values_of(tree: Comparison) -> tuple[Constant, ...]:
@@ -41,7 +52,7 @@ def text_of(tree: Comparison) -> str:
     return str(value)
 
 
-def compare_number(values: Values, tree: Comparison) -> str:
+def compare_number(values: Values, tree: Comparison) -> Sql:
     """Write operator and value behind a number.
 
     Raises:
@@ -50,9 +61,9 @@ def compare_number(values: Values, tree: Comparison) -> str:
     if tree.operator in CONTAINS or tree.operator == "matches":
         raise bad("Expected == != < <= > >= or in: this is a number", tree.column)
     found = [_number(tree, value) for value in values_of(tree)]
-    if tree.operator in {"in", "not in"}:
-        return f"{tree.operator.upper()} {values.add('Array(Float64)', found)}"
-    return f"{_SIGNS[tree.operator]} {values.add('Float64', found[0])}"
+    is_list = tree.operator in {"in", "not in"}
+    value = values.add("Array(Float64)", found) if is_list else values.add("Float64", found[0])
+    return Sql("{sign} {value}").fill(sign=SIGNS[tree.operator], value=value)
 
 
 def _number(tree: Comparison, value: Constant) -> float:
@@ -76,11 +87,6 @@ def check_text(value: Constant, column: int) -> None:
     """
     if not isinstance(value, str):
         raise bad(f"Expected a text in quotes, found {shown(value)}", column)
-
-
-def sign_of(tree: Comparison) -> str:
-    """Return the operator as SQL has it."""
-    return _SIGNS[tree.operator]
 
 
 def shown(value: Constant) -> str:
