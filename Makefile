@@ -34,11 +34,11 @@ test: $(VENV)/dev.stamp ## All that Python alone can test
 	  and not nightly"
 
 test-all: $(VENV)/dev.stamp .venv-sdk-1.25/stamp tools ## What a commit passes, with Node and Chromium; a skipped test is a failure
-	$(BIN)/python -m pytest $(PYTEST) -m "not deploy and not nightly" --forbid-skips --cov
+	$(BIN)/python -m pytest $(PYTEST) -m "not deploy and not nightly" --forbid-skips
 
 test-nightly: $(VENV)/dev.stamp $(INTEROP:%=.venv-%/stamp) .venv-integrations/stamp tools check-deploy ## All that test-all leaves out, and properties with all examples
-	OTEL_ML_TESTS=nightly $(BIN)/python -m pytest $(PYTEST) --forbid-skips \
-	  -m "(nightly or hypothesis) and not deploy"
+	OTEL_ML_TESTS=nightly $(BIN)/python -m pytest $(PYTEST) --forbid-skips --cov \
+	  -m "(nightly or harder or hypothesis) and not deploy"
 
 test-integrations: $(VENV)/dev.stamp .venv-integrations/stamp ## Beside MLflow, transformers and opentelemetry-instrument (2 GB)
 	$(BIN)/python -m pytest -m integrations --forbid-skips tests/integrations tests/origins
@@ -101,7 +101,7 @@ clean: ## Remove what these targets made
 	rm -rf .cache .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # Two workers: each starts collectors of its own.
-PYTEST := --numprocesses 2 --dist worksteal
+PYTEST := --numprocesses 2 --dist worksteal --durations 40 -o faulthandler_timeout=300
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
   --no-annotate --no-emit-index-url --no-emit-find-links
 # $(call into,ENVIRONMENT) takes what pip install takes: uv does it where it is, in seconds, else pip.

@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.collector import CollectorProcess, running
 from tests.support.examples import load_profile
-from tests.support.tiers import waits_for_night
+from tests.support.tiers import is_harder_at_night, waits_for_night
 
 NODE_LOCK: Final = Path(__file__).parent / "node" / "package-lock.json"
 NODE_INSTALLED: Final = NODE_LOCK.parent / "node_modules" / "installed-package-lock.json"
@@ -19,9 +19,9 @@ NODE_INSTALLED: Final = NODE_LOCK.parent / "node_modules" / "installed-package-l
 load_profile()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CollectorProcess]:
-    """A collector for one module; tests keep apart by their projects."""
+    """A collector for all tests of a worker that ask for one; they keep apart by their projects."""
     with running(tmp_path_factory.mktemp("data")) as process:
         yield process
 
@@ -56,10 +56,31 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what commits go without."""
+    """Mark what commits go without, and what the night tries harder."""
     for item in items:
         if waits_for_night(item.nodeid):
             item.add_marker("nightly")
+        if is_harder_at_night(item.nodeid):
+            item.add_marker("harder")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Have failures shown as they come: a run that is cut off has no summary."""
+    terminal = config.pluginmanager.get_plugin("terminalreporter")
+    if terminal is not None and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(_Failures(terminal))
+
+
+class _Failures:
+    def __init__(self, terminal: pytest.TerminalReporter) -> None:
+        self._terminal = terminal
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            self._terminal.write_line(f"\n{report.nodeid} failed in its {report.when}")
+            self._terminal.write_line(report.longreprtext[-3000:])
 
 
 @pytest.hookimpl(wrapper=True)

@@ -18,6 +18,7 @@ from tests.bench.artifacts import make_document, measure, put
 from tests.otel_ml_collector.spans import id_of, make_artifact, make_call
 from tests.otel_ml_collector.wire import encode
 from tests.support.collector import CollectorProcess, running, wait_until
+from tests.support.examples import examples
 
 JSON: Final = {"content-type": "application/json"}
 DOCUMENT: Final = b'{"type":"otel_ml.types.Native","params":{"data":7}}'
@@ -220,7 +221,7 @@ def test_kill_in_the_middle(own_collector: CollectorProcess) -> None:
 
 def test_kill_while_it_is_stored(own_collector: CollectorProcess) -> None:
     """Wherever a kill falls, a document is whole or not there; acknowledged, it is there."""
-    for number in range(4):
+    for number in range(examples(4, on_commit=2)):
         document = make_document(12_000_000)
         path = path_of("p", hashlib.sha256(document).hexdigest())
         with ThreadPoolExecutor(1) as pool:

@@ -2,13 +2,14 @@
 
 from tests.bench.crashed import measure
 from tests.support.collector import CollectorProcess
+from tests.support.examples import examples
 from tests.support.load import PROTOBUF, make_request, run_ids
 
-KILLS = 20
+KILLS = examples(20, on_commit=4)
 
 
 def test_kill_loses_nothing_acknowledged() -> None:
-    """After twenty kills under load every acknowledged run is there, once in each answer."""
+    """After each of some kills under load every acknowledged run is there, once in each answer."""
     found = measure(KILLS)
     assert found.is_right, found
     assert found.acknowledged >= KILLS * 16

@@ -5,7 +5,6 @@ import os
 import statistics
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -50,9 +49,10 @@ def test_import_is_quick(light: Path) -> None:
     """Importing the client takes at most one and a half times what the SDK's tracing takes."""
 
     def import_s(statement: str) -> float:
-        started = time.perf_counter()
-        subprocess.run([light / "python", "-c", statement], check=True)
-        return time.perf_counter() - started
+        """Return the processor's seconds: what else runs on the machine is not counted."""
+        timed = f"import time\n{statement}\nprint(time.process_time())"
+        command = [str(light / "python"), "-c", timed]
+        return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
     pairs = [
         (import_s("from otel_ml import Client"), import_s("import opentelemetry.sdk.trace"))

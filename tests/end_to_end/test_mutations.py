@@ -1,8 +1,9 @@
 """A collector that is sent broken requests in their thousands."""
 
 from tests.bench.mutated import measure
+from tests.support.examples import examples
 
-REQUESTS = 20_000
+REQUESTS = examples(20_000, on_commit=1_500)
 MEMORY_MB = 2_000  # merges of the engine come on top of what the bench holds it to
 
 

@@ -9,9 +9,9 @@ AT_NIGHT: Final = os.environ.get("OTEL_ML_TESTS") == "nightly"
 _ON_COMMIT: Final = 25
 
 
-def examples(at_night: int) -> int:
-    """Return the number of examples of a property that tries ``at_night`` of them at night."""
-    return at_night if AT_NIGHT else min(at_night, _ON_COMMIT)
+def examples(at_night: int, on_commit: int = _ON_COMMIT) -> int:
+    """Return how often this run tries what is tried ``at_night`` times at night."""
+    return at_night if AT_NIGHT else min(at_night, on_commit)
 
 
 def load_profile() -> None:

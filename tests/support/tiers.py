@@ -2,14 +2,15 @@
 
 `make test-all` is the commit's: each promise once. `make test-nightly` runs what is left: other
 versions and libraries beside ours, each theme and width of a page, hostile data at length, what
-needs a machine of its own, and each property with all of its examples.
+needs a machine of its own, and with all of its examples each property and whatever is tried more
+often at night (`tests.support.examples`).
 """
 
 from fnmatch import fnmatchcase
 from typing import Final
 
 # The first pattern that fits a test's id decides whether it waits.
-_RULES: Final = (
+_WAITS: Final = (
     ("tests/interop/test_sdk_versions*[[]sdk-1.25*", False),  # the oldest SDK that we run with
     ("tests/interop/*", True),
     ("tests/services/*", True),
@@ -23,11 +24,29 @@ _RULES: Final = (
     ("tests/browser/*", True),
     ("tests/hostile/test_thirty.py*", True),
     ("tests/end_to_end/test_overload.py*", True),  # how much is stored in a second
+    ("tests/end_to_end/test_demo.py::test_demo_stays*", True),
     ("tests/otel_ml_collector/query/test_million_points.py*", True),
     ("tests/otel_ml_collector/query/test_lines_of_many_spans.py*", True),
+    ("tests/otel_ml_collector/store/test_migrations.py::test_older_store[[]1]", False),
+    ("tests/otel_ml_collector/store/test_migrations.py::test_older_store*", True),
+    ("tests/otel_ml_collector/store/test_two_writers.py::*[[]shuffled]", True),
+)
+# Other tests than properties that are tried more often at night.
+_HARDER: Final = (
+    "tests/end_to_end/test_mutations.py*",
+    "tests/end_to_end/test_durability.py::test_kill*",
+    "tests/end_to_end/test_open_runs_grow.py::test_very_many_points*",
+    "tests/end_to_end/test_deletion_kills.py*",
+    "tests/end_to_end/test_artifacts.py::test_kill*",
+    "tests/otel_ml_collector/api/test_any_request.py*",
 )
 
 
 def waits_for_night(test: str) -> bool:
     """Tell from a test's id whether commits go without it."""
-    return next((waits for pattern, waits in _RULES if fnmatchcase(test, pattern)), False)
+    return next((waits for pattern, waits in _WAITS if fnmatchcase(test, pattern)), False)
+
+
+def is_harder_at_night(test: str) -> bool:
+    """Tell from a test's id whether the night runs it again, as hard as it can."""
+    return any(fnmatchcase(test, pattern) for pattern in _HARDER)

@@ -111,7 +111,7 @@ def test_lesser_delivery_while_paging(store: Store, project: str) -> None:
 deliveries = st.tuples(st.integers(1, 9), st.integers(0, 3))
 
 
-@settings(max_examples=examples(25))
+@settings(max_examples=examples(25, on_commit=10))
 @given(
     first=st.lists(deliveries, max_size=12),
     second=st.lists(deliveries, max_size=12),

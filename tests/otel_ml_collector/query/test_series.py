@@ -126,7 +126,7 @@ drawn = st.tuples(
 )
 
 
-@settings(max_examples=examples(40))
+@settings(max_examples=examples(40, on_commit=10))
 @given(groups=st.lists(st.lists(drawn, min_size=1, max_size=3), max_size=5), data=st.data())
 def test_order_of_delivery(store: Store, groups: list[list[Point]], data: st.DataObject) -> None:
     """Metrics do not depend on the order, the number and the parts in which points came."""

@@ -152,7 +152,7 @@ def expected_numbers(arrivals: Sequence[Pair]) -> dict[Pair, int]:
     }
 
 
-@settings(max_examples=examples(30))
+@settings(max_examples=examples(30, on_commit=10))
 @given(arrivals=st.lists(pairs, min_size=1, max_size=10), data=st.data())
 def test_never_renumbered(store: Store, arrivals: list[Pair], data: st.DataObject) -> None:
     """Numbers stay when everything comes again in any order, through another writer."""
@@ -165,7 +165,7 @@ def test_never_renumbered(store: Store, arrivals: list[Pair], data: st.DataObjec
     assert numbers(store, project) == first
 
 
-@settings(max_examples=examples(30))
+@settings(max_examples=examples(30, on_commit=10))
 @given(arrivals=st.lists(pairs, min_size=1, max_size=10), later=st.lists(pairs, max_size=10))
 def test_never_renumbered_by_more(store: Store, arrivals: list[Pair], later: list[Pair]) -> None:
     """Numbers stay when more versions come."""
