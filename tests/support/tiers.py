@@ -40,6 +40,7 @@ _HARDER: Final = (
     "tests/end_to_end/test_artifacts.py::test_kill*",
     "tests/otel_ml_collector/api/test_any_request.py*",
 )
+PATTERNS: Final = (*(pattern for pattern, _ in _WAITS), *_HARDER)
 
 
 def waits_for_night(test: str) -> bool:
