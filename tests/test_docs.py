@@ -18,8 +18,7 @@ from docs.make_reference import TARGET, make
 from docs.markdown import anchor
 from otel_ml_collector import api
 from otel_ml_collector.query.language.names import FIELD_NAMES
-from otel_ml_collector.settings.sources import TABLE
-from otel_ml_collector.settings.values import Setting
+from otel_ml_collector.settings.table import TABLE, Setting
 from tests.support.collector import CollectorProcess
 
 ROOT = Path(__file__).parents[1]

@@ -20,7 +20,7 @@ from otel_ml_collector.forward.record_messages import Messages, requests_of
 from otel_ml_collector.log_rate import OnceAMinute
 from otel_ml_collector.mapping import Filing, Prices, map_spans
 from otel_ml_collector.records import Records
-from otel_ml_collector.settings.record_target import RecordTarget, read_record_target
+from otel_ml_collector.settings.targets import RecordTarget, read_record_target
 from otel_ml_collector.span import Event, Link, Scope, Span, Value
 
 __all__ = ["RecordExporter"]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from otel_ml_collector.settings.sources import TABLE
+from otel_ml_collector.settings.table import TABLE
 from tests.otel_ml_collector.test_cli import run
 
 EXAMPLE = Path(__file__).parents[2] / "deploy/otel-ml.toml"

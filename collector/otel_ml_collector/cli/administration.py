@@ -18,7 +18,7 @@ from otel_ml_collector.cli.failure import (
     asking,
 )
 from otel_ml_collector.cli.options import Flags, Form, with_form, with_place, with_settings
-from otel_ml_collector.cli.place import Asked, Place, data_dir_of, fetch_as_stranger, is_collector
+from otel_ml_collector.cli.place import Asked, Place, fetch_as_stranger, is_collector
 from otel_ml_collector.errors import BadSetting
 from otel_ml_collector.log_format import start_logging
 from otel_ml_collector.settings.sources import load, warnings_of
@@ -261,7 +261,7 @@ def backup(asked: Asked, folder: Path) -> int:
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 def restore(flags: Flags, folder: Path) -> int:
     """Make the data directory that --data-dir names, new or empty, of the backup in DIR."""
-    data_dir = data_dir_of(flags.load())
+    data_dir = flags.load().data_dir
     if data_dir is None:
         raise BadSetting("A ClickHouse server restores its own backups: use its RESTORE command")
     if flags.choose()["data_dir"].source == "default":

@@ -11,7 +11,8 @@ import click
 
 from otel_ml_collector.cli.place import Asked
 from otel_ml_collector.errors import BadSetting
-from otel_ml_collector.settings.sources import DEFAULT_FILE, TABLE, Chosen, Settings, choose, load
+from otel_ml_collector.settings.sources import DEFAULT_FILE, Chosen, choose, load
+from otel_ml_collector.settings.table import TABLE, Settings
 
 FORMATS: Final = ("table", "json", "csv", "parquet")
 _PLACES: Final = ("data_dir", "store", "http")

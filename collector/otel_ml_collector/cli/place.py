@@ -19,18 +19,18 @@ from http import HTTPStatus
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import unquote
 
 from otel_ml_collector.cli.failure import INSTALL_COLLECTOR, UNREACHABLE, USAGE, CommandFailed
 from otel_ml_collector.errors import BadSetting, InUse
-from otel_ml_collector.settings.sources import Chosen, Settings, address_here
+from otel_ml_collector.settings.sources import Chosen
+from otel_ml_collector.settings.table import Settings
+from otel_ml_collector.settings.values import address_here
 
 if TYPE_CHECKING:
     from otel_ml.export.settings import Settings as Connection
     from otel_ml.reader import Reader
     from otel_ml.reader.api import Api
 
-_EMBEDDED: Final = "chdb://"
 _MOST_KEY_CHARS: Final = 1_000
 _MOST_BYTES: Final = 1_000_000
 _PROBE_S: Final = 5.0
@@ -90,11 +90,6 @@ class Asked:
         return _address_of(self.settings)
 
     @property
-    def data_dir(self) -> Path | None:
-        """The data directory of the embedded store; None when the store is a server."""
-        return data_dir_of(self.settings)
-
-    @property
     def names_store(self) -> bool:
         """Whether somebody has named the store: it is not the one that is there by default."""
         return self._source("data_dir") != "default" or self._source("store") != "default"
@@ -135,7 +130,7 @@ class Asked:
 
     def _check_there(self, *, makes: bool, is_alone: bool) -> None:
         """Refuse to work where there is no store, unless one is named and wanted."""
-        folder = self.data_dir
+        folder = self.settings.data_dir
         if folder is None or (folder / "store").is_dir() or (makes and self.names_store):
             return
         if is_alone:
@@ -163,13 +158,6 @@ class Asked:
                 return file.read(_MOST_KEY_CHARS).strip()
         except (OSError, ValueError) as error:
             raise BadSetting(f"The key of --api-key-file cannot be read: {error}") from error
-
-
-def data_dir_of(settings: Settings) -> Path | None:
-    """Name the data directory of the embedded store; None when the store is a server."""
-    if not settings.store.startswith(_EMBEDDED):
-        return None
-    return Path(unquote(settings.store.removeprefix(_EMBEDDED)))
 
 
 def _address_of(settings: Settings) -> str:

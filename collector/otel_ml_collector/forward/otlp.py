@@ -10,7 +10,7 @@ from typing import Final
 from otel_ml_collector.errors import Refused, Unavailable
 from otel_ml_collector.forward.otlp_line import OtlpLine
 from otel_ml_collector.forward.otlp_request import PASSED_HEADER, OtlpRequest
-from otel_ml_collector.settings.otlp_target import OtlpTarget
+from otel_ml_collector.settings.targets import OtlpTarget
 from otel_ml_collector.telemetry import OtlpForwardNumbers
 
 _MOST_PASSED: Final = 16

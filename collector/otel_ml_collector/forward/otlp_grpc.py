@@ -17,7 +17,7 @@ from otel_ml_collector.forward.otlp_answer import (
     shorten,
 )
 from otel_ml_collector.forward.otlp_request import OtlpRequest
-from otel_ml_collector.settings.otlp_target import OtlpTarget
+from otel_ml_collector.settings.targets import OtlpTarget
 
 _METHODS: Final = {
     Signal.TRACES: "/opentelemetry.proto.collector.trace.v1.TraceService/Export",

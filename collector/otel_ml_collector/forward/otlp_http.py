@@ -25,7 +25,7 @@ from otel_ml_collector.forward.otlp_answer import (
     shorten,
 )
 from otel_ml_collector.forward.otlp_request import OtlpRequest
-from otel_ml_collector.settings.otlp_target import OtlpTarget
+from otel_ml_collector.settings.targets import OtlpTarget
 
 _TAKEN: Final = range(200, 300)
 _AGAIN: Final = frozenset({429, 502, 503, 504})

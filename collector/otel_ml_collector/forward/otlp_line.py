@@ -14,7 +14,7 @@ from otel_ml_collector.forward.otlp_http import HttpSender
 from otel_ml_collector.forward.otlp_queue import Item, OtlpQueue
 from otel_ml_collector.forward.otlp_request import OtlpRequest, Unreadable
 from otel_ml_collector.log_rate import OnceAMinute
-from otel_ml_collector.settings.otlp_target import OtlpTarget
+from otel_ml_collector.settings.targets import OtlpTarget
 from otel_ml_collector.telemetry import OtlpForwardNumbers
 
 _THREADS: Final = 4

@@ -11,7 +11,7 @@ import grpc
 from otel_ml_collector._proto.records_pb2_grpc import RecordServiceStub
 from otel_ml_collector.errors import Refused, Unavailable
 from otel_ml_collector.forward.record_messages import Item, make_request
-from otel_ml_collector.settings.record_target import RecordTarget
+from otel_ml_collector.settings.targets import RecordTarget
 
 _CALL_S: Final = 30.0
 _FIRST_PAUSE_S: Final = 0.25

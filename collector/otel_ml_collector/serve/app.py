@@ -17,7 +17,7 @@ import uvicorn
 import uvloop
 from anyio.to_thread import current_default_thread_limiter
 from fastapi import FastAPI
-from grpc import ServerCredentials
+from grpc import ServerCredentials, ssl_server_credentials
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -64,10 +64,9 @@ from otel_ml_collector.serve.limits import (
     make_protocol,
     raise_file_limit,
 )
-from otel_ml_collector.settings.otlp_target import OtlpTarget
-from otel_ml_collector.settings.record_target import RecordTarget
-from otel_ml_collector.settings.sources import Address, Settings, address_here
-from otel_ml_collector.settings.tls import grpc_credentials
+from otel_ml_collector.settings.table import Settings
+from otel_ml_collector.settings.targets import OtlpTarget, RecordTarget
+from otel_ml_collector.settings.values import Address, address_here
 from otel_ml_collector.stats import api as stats
 from otel_ml_collector.storage import api as storage
 from otel_ml_collector.store.artifacts import ArtifactWriter
@@ -419,7 +418,7 @@ def _ending(collector: Collector, app: FastAPI) -> Callable[[], None]:
 def _grpc_credentials(settings: Settings) -> ServerCredentials | None:
     if settings.tls_cert is None or settings.tls_key is None:
         return None
-    return grpc_credentials(settings.tls_cert, settings.tls_key)
+    return ssl_server_credentials([(settings.tls_key.read_bytes(), settings.tls_cert.read_bytes())])
 
 
 def _limits(settings: Settings) -> Limits:

@@ -1,17 +1,17 @@
-"""One setting: its names, how its text is read, and how it is shown without what is secret."""
+"""Readers of settings: each makes a value of a text, or says what would be right."""
 
 import ipaddress
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
-from urllib.parse import urlsplit
+from typing import Final
+from urllib.parse import SplitResult, urlsplit
 
 _MAX_PORT: Final = 65_535
 _HOST_NAME: Final = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_.])?")
 _ORIGIN: Final = re.compile(r"https?://([a-z0-9_.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
-_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
+NAME: Final = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 _URL: Final = re.compile(r"[!-~]{1,2000}")
 _TRACE_ID: Final = "{trace_id}"
 _NO_LABEL: Final = re.compile(r"[^A-Za-z0-9_]")
@@ -48,44 +48,6 @@ def address_here(address: Address) -> Address:
     return Address(_EVERYWHERE.get(address.host, address.host), address.port)
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """One row of the table: flag ``--the-name``, variable ``OTEL_ML_THE_NAME``, key in the file.
-
-    Attributes:
-        name: The key in the file.
-        default: What it is when nothing says it, as text.
-        read: Makes the value of a text, or raises ValueError with what would be right.
-        help: What it is for.
-        is_switch: As a flag it stands alone.
-        takes_table: In the file it may be a table; as text that is a JSON object.
-        show: Makes of its text what may be shown; without one, a password is left out.
-    """
-
-    name: str
-    default: str
-    read: Callable[[str], Any]
-    help: str
-    is_switch: bool = False
-    takes_table: bool = False
-    show: Callable[[str], str] | None = None
-
-    @property
-    def flag(self) -> str:
-        """The command line's name of it."""
-        return f"--{self.name.replace('_', '-')}"
-
-    @property
-    def variable(self) -> str:
-        """The environment's name of it."""
-        return f"OTEL_ML_{self.name.upper()}"
-
-    @property
-    def takes_many(self) -> bool:
-        """Whether it has any number of values, with commas or as a list."""
-        return isinstance(self.read(self.default), tuple)
-
-
 def hide_password(text: str) -> str:
     """Show a text, with the password of an address left out."""
     return _PASSWORD.sub(r"\1:***@", text)
@@ -114,7 +76,7 @@ def read_names(text: str) -> tuple[str, ...]:
 
 def read_name(text: str) -> str:
     """Read one name, or nothing."""
-    if text and not _NAME.fullmatch(text):
+    if text and not NAME.fullmatch(text):
         raise ValueError("expected a name of 1 to 64 of a-z, 0-9, '_', '.' and '-'")
     return text
 
@@ -167,12 +129,8 @@ def read_store(text: str) -> str:
     wrong = ValueError(
         "expected chdb:///absolute/path or clickhouse://user:password@host:port/database"
     )
-    try:
-        parts = urlsplit(text)
-        has_port = parts.port != 0
-    except ValueError:
-        raise wrong from None
-    is_server = parts.scheme in {"clickhouse", "clickhouses"} and parts.hostname and has_port
+    parts = _split(text, wrong)
+    is_server = parts.scheme in {"clickhouse", "clickhouses"} and parts.hostname
     is_folder = parts.scheme == "chdb" and parts.path not in {"", "/"} and not parts.netloc
     if text and not is_server and not is_folder:
         raise wrong
@@ -185,17 +143,36 @@ def read_trace_url(text: str) -> str:
         "expected the address of a trace with {trace_id} for its id, without a password, such as "
         "http://jaeger:16686/trace/{trace_id}"
     )
-    try:
-        parts = urlsplit(text)
-        has_port = parts.port != 0
-    except ValueError:
-        raise wrong from None
-    is_address = parts.scheme in {"http", "https"} and parts.hostname and has_port
+    parts = _split(text, wrong)
+    is_address = parts.scheme in {"http", "https"} and parts.hostname
     is_plain = _URL.fullmatch(text) and "@" not in parts.netloc
     has_id = _TRACE_ID in text and _TRACE_ID not in parts.netloc
     if text and not (is_address and is_plain and has_id):
         raise wrong
     return text
+
+
+def problem_of(cert: Path, key: Path) -> str:
+    """Say why a certificate and a key cannot be used for TLS; empty when they can.
+
+    Args:
+        cert: The certificate in PEM, and after it those that vouch for it.
+        key: Its private key in PEM, without a password.
+    """
+    import ssl  # few settings name a certificate
+
+    def refuse() -> str:  # OpenSSL would ask for a password at the terminal
+        raise ValueError("the key has a password")
+
+    try:
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(cert, key, refuse)
+    except (ssl.SSLError, OSError, ValueError) as error:
+        reason = getattr(error, "reason", None) or error
+        return (
+            f"expected a certificate and its private key without a password, both PEM, "
+            f"in {cert} and {key} ({reason})"
+        )
+    return ""
 
 
 def whole_number(unit: str, least: int, most: int) -> Callable[[str], int]:
@@ -218,6 +195,17 @@ def one_of(*words: str) -> Callable[[str], str]:
         return text.lower()
 
     return read
+
+
+def _split(text: str, wrong: ValueError) -> SplitResult:
+    """Take an address apart, or raise what is wrong when its port is none."""
+    try:
+        parts = urlsplit(text)
+        if parts.port == 0:
+            raise wrong
+    except ValueError:
+        raise wrong from None
+    return parts
 
 
 def _path(text: str) -> Path:

@@ -26,7 +26,7 @@ from otel_ml_collector.decode.signals import Form, Signal
 from otel_ml_collector.errors import BadSetting, Refused, Unavailable
 from otel_ml_collector.forward.otlp import OtlpForward
 from otel_ml_collector.forward.otlp_request import OtlpRequest
-from otel_ml_collector.settings.otlp_target import OtlpTarget
+from otel_ml_collector.settings.targets import OtlpTarget
 from otel_ml_collector.telemetry import OtlpForwardNumbers, Telemetry
 from tests.otel_ml_collector.spans import make_call
 from tests.otel_ml_collector.wire import encode

@@ -15,7 +15,7 @@ from otel_ml_collector.forward.otlp import OtlpForward
 from otel_ml_collector.receive.commit import Commit
 from otel_ml_collector.receive.pipeline import Answer, Export, Pipeline
 from otel_ml_collector.records import Records
-from otel_ml_collector.settings.otlp_target import OtlpTarget
+from otel_ml_collector.settings.targets import OtlpTarget
 from otel_ml_collector.span import Span
 from otel_ml_collector.telemetry import OtlpForwardNumbers, Telemetry
 from tests.otel_ml_collector.spans import make_call

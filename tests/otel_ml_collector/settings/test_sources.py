@@ -10,17 +10,10 @@ import pytest
 import otel_ml
 from otel_ml_collector.errors import BadSetting
 from otel_ml_collector.price import Price
-from otel_ml_collector.settings.otlp_target import OtlpTarget
-from otel_ml_collector.settings.record_target import RecordTarget
-from otel_ml_collector.settings.sources import (
-    SDK_VARIABLES,
-    TABLE,
-    Address,
-    Settings,
-    load,
-    warnings_of,
-)
-from otel_ml_collector.settings.values import Setting
+from otel_ml_collector.settings.sources import SDK_VARIABLES, load, warnings_of
+from otel_ml_collector.settings.table import TABLE, Setting, Settings
+from otel_ml_collector.settings.targets import OtlpTarget, RecordTarget
+from otel_ml_collector.settings.values import Address
 from otel_ml_collector.store.connection import Connections
 
 PAGE: Final = Path(__file__).parents[3] / "docs/configuration.md"
@@ -42,7 +35,11 @@ SOURCES: Final[list[tuple[str, list[str], list[Any]]]] = [
         ["clickhouse://a", "clickhouse://b", "clickhouse://c"],
         ["clickhouse://a", "clickhouse://b", "clickhouse://c"],
     ),
-    ("data_dir", ["/flag", "/variable", "/file"], ["/flag", "/variable", "/file"]),
+    (
+        "data_dir",
+        ["/flag", "/variable", "/file"],
+        [Path("/flag"), Path("/variable"), Path("/file")],
+    ),
     ("allowed_hosts", ["a, B", "b", ""], [("a", "b"), ("b",), ()]),
     ("artifact_limit_bytes", ["1", "2147483647", "3"], [1, 2_147_483_647, 3]),
     ("min_free_disk_bytes", ["0", "9223372036854775807", "5"], [0, 2**63 - 1, 5]),
@@ -105,6 +102,7 @@ def test_defaults(folder: Path) -> None:
         http=Address("127.0.0.1", 4318),
         grpc=Address("127.0.0.1", 4317),
         store=f"chdb://{folder}/otel-ml-data",
+        data_dir=folder / "otel-ml-data",
         insecure=False,
         allowed_hosts=(),
         require_keys=False,
@@ -140,10 +138,9 @@ def test_precedence(folder: Path, name: str, texts: list[str], values: list[Any]
         load(flags(), variable, None),
         load(flags(), {}, None),
     ]
+    assert [getattr(settings, name) for settings in found] == values
     if name == "data_dir":
         assert [settings.store for settings in found] == [f"chdb://{value}" for value in values]
-    else:
-        assert [getattr(settings, name) for settings in found] == values
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,6 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from otel_ml_collector.cli.doctor.finding import Finding
-from otel_ml_collector.cli.place import data_dir_of
 from otel_ml_collector.errors import BadSetting
 from otel_ml_collector.settings.sources import load, warnings_of
 from otel_ml_collector.settings.values import Address, hide_password
@@ -80,7 +79,7 @@ def find_disk(page: str, environment: Mapping[str, str]) -> Iterator[Finding]:
         for line in str(error).splitlines():
             yield Finding("fail", "settings", line, "mend it, then ask `otel-ml check`")
         return
-    folder = data_dir_of(settings)
+    folder = settings.data_dir
     if folder is None or not folder.is_dir():
         return
     free, least = shutil.disk_usage(folder).free, settings.min_free_disk_bytes

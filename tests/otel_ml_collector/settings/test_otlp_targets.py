@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 
-from otel_ml_collector.settings.otlp_target import OtlpTarget, hide_headers, read_targets
+from otel_ml_collector.settings.targets import OtlpTarget, hide_headers, read_otlp_targets
 from otel_ml_collector.settings.values import Address
 from tests.support.certificates import make_certificate
 
 
 def test_short() -> None:
     """Names and addresses are enough."""
-    assert read_targets("") == ()
-    assert read_targets("jaeger=grpc://jaeger:4317, tempo=https://tempo.example/otlp/") == (
+    assert read_otlp_targets("") == ()
+    assert read_otlp_targets("jaeger=grpc://jaeger:4317, tempo=https://tempo.example/otlp/") == (
         OtlpTarget("jaeger", "grpc://jaeger:4317"),
         OtlpTarget("tempo", "https://tempo.example/otlp"),
     )
@@ -37,7 +37,7 @@ def test_whole(tmp_path: Path) -> None:
         "tls_cert": str(made.cert),
         "tls_key": str(made.key),
     }
-    [target] = read_targets(json.dumps({"jaeger": table}))
+    [target] = read_otlp_targets(json.dumps({"jaeger": table}))
     assert target == OtlpTarget(
         name="jaeger",
         endpoint="grpcs://[::1]:4317",
@@ -90,7 +90,7 @@ NO_URL = "expected SCHEME://HOST:PORT with one of grpc, grpcs, http, https, with
 def test_bad_text(text: str, message: str) -> None:
     """What is wrong is told with what would be right."""
     with pytest.raises(ValueError) as caught:  # noqa: PT011 - its text is compared
-        read_targets(text)
+        read_otlp_targets(text)
     assert str(caught.value) == message
 
 
@@ -125,7 +125,7 @@ def test_bad_text(text: str, message: str) -> None:
 def test_bad_table(options: dict[str, Any], message: str) -> None:
     """What is wrong in a table is told with its place; the value of a header never."""
     with pytest.raises(ValueError) as caught:  # noqa: PT011 - its text is compared
-        read_targets(json.dumps({"a": {"endpoint": "http://tempo:4318", **options}}))
+        read_otlp_targets(json.dumps({"a": {"endpoint": "http://tempo:4318", **options}}))
     assert str(caught.value).startswith(message)
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from otel_ml_collector.errors import BadSetting
-from otel_ml_collector.settings.record_target import RecordTarget, read_record_targets
 from otel_ml_collector.settings.sources import choose, load
+from otel_ml_collector.settings.targets import RecordTarget, read_record_targets
 
 SERVER = "clickhouse://user:pw@localhost:8123/db"
 

@@ -1,0 +1,324 @@
+"""Targets that the collector sends on to: collectors that get OTLP, services that get records."""
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Any, Final, get_type_hints
+from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
+
+from otel_ml_collector.settings.values import (
+    NAME,
+    Address,
+    hide_password,
+    problem_of,
+    read_file,
+    whole_number,
+)
+
+_MOST_TARGETS: Final = 8
+_MOST_HEADERS: Final = 32
+_MIB: Final = 2**20
+_HEADER: Final = re.compile(r"[a-z0-9!#$&'*+.^_`|~-]{1,128}")
+_HEADER_VALUE: Final = re.compile(r"[ -~]{0,4096}")
+# What the transport says itself.
+_OUR_HEADERS: Final = frozenset(
+    {"connection", "content-encoding", "content-length", "content-type", "host", "te"}
+    | {"transfer-encoding", "user-agent", "x-otel-ml-passed"}
+)
+_FORWARDED: Final = frozenset({"traces", "logs"})
+_SCHEMES: Final = ("grpc", "grpcs", "http", "https")
+_SECURE: Final = frozenset({"grpcs", "https"})
+_HTTP_PORTS: Final = MappingProxyType({"http": 80, "https": 443})
+_MEANT: Final = (
+    "expected grpc://HOST:PORT or grpcs://HOST:PORT, with :KEY@ before the host when the service "
+    "wants a key, and ?ca=FILE after the port when its certificate is none of the system's"
+)
+
+
+def _read_endpoint(said: object) -> str:
+    wrong = ValueError(
+        "expected SCHEME://HOST:PORT with one of grpc, grpcs, http, https, without a query"
+    )
+    if not isinstance(said, str) or not said.isascii() or not said.isprintable():
+        raise wrong
+    try:
+        parts = urlsplit(said)
+        port = parts.port
+    except ValueError:
+        raise wrong from None
+    if parts.scheme not in _SCHEMES or not parts.hostname or port == 0 or " " in said:
+        raise wrong
+    if parts.query or parts.fragment or parts.username is not None:
+        raise wrong
+    return _read_place(said, parts)
+
+
+def _read_place(said: str, parts: SplitResult) -> str:
+    if parts.scheme.startswith("grpc"):
+        if parts.port is None or parts.path.strip("/"):
+            raise ValueError("expected HOST:PORT after grpc://, and no path")
+    elif parts.path.rstrip("/").endswith(("/v1/traces", "/v1/logs")):
+        raise ValueError("expected the base address: /v1/traces and /v1/logs are added")
+    return said.rstrip("/")
+
+
+def _read_headers(said: object) -> tuple[tuple[str, str], ...]:
+    if not isinstance(said, dict) or len(said) > _MOST_HEADERS:
+        raise ValueError(f"expected a table of at most {_MOST_HEADERS} names and texts")
+    headers = []
+    for name, text in said.items():
+        lower = name.lower()
+        if not _HEADER.fullmatch(lower) or lower.endswith("-bin") or lower.startswith("grpc-"):
+            raise ValueError(f"{name!r} is no name that a header may have over HTTP and gRPC")
+        if lower in _OUR_HEADERS:
+            raise ValueError(f"{name!r} is a header that is set here")
+        if not isinstance(text, str) or not _HEADER_VALUE.fullmatch(text):
+            raise ValueError(f"expected printable ASCII text for {name!r}")
+        headers.append((lower, text))
+    return tuple(headers)
+
+
+def _read_signals(said: object) -> frozenset[str]:
+    names = said.split(",") if isinstance(said, str) else said
+    if not isinstance(names, list) or not names or not _FORWARDED.issuperset(names):
+        raise ValueError("expected one or both of traces and logs; metrics are not forwarded")
+    return frozenset(names)
+
+
+def _read_bool(said: object) -> bool:
+    if not isinstance(said, bool):
+        raise ValueError("expected true or false")  # noqa: TRY004 - the text is wrong
+    return said
+
+
+def _number(unit: str, least: int, most: int) -> Callable[[object], int]:
+    read = whole_number(unit, least, most)
+    return lambda said: read(str(said))
+
+
+def _read_path(said: object) -> Path | None:
+    return read_file(str(said))
+
+
+@dataclass(frozen=True, slots=True)
+class OtlpTarget:
+    """A place that OTLP is forwarded to: each field but the name is a key of its table.
+
+    Attributes:
+        name: What it is called in the log and in ``/metrics``.
+        endpoint: Its base address; the scheme says how it is spoken to.
+        required: Success is answered only when it has acknowledged too.
+        signals: Which of ``traces`` and ``logs`` it gets.
+        takes_json: A request in JSON goes there as it came; else as protobuf. Not over gRPC.
+        headers: What each request carries.
+        timeout_s: How long it may take to answer.
+        retry_s: How long a request waits for it before it is dropped.
+        queue_bytes: How many bytes wait for it at most.
+        queue_requests: How many requests wait for it at most.
+        tls_ca: Certificates to trust instead of the system's.
+        tls_cert: A certificate to show, with its key.
+        tls_key: Its private key.
+    """
+
+    name: str
+    endpoint: Annotated[str, _read_endpoint]
+    required: Annotated[bool, _read_bool] = False
+    signals: Annotated[frozenset[str], _read_signals] = _FORWARDED
+    takes_json: Annotated[bool, _read_bool] = True
+    headers: Annotated[tuple[tuple[str, str], ...], _read_headers] = field(default=(), repr=False)
+    timeout_s: Annotated[int, _number("seconds", 1, 60)] = 10
+    retry_s: Annotated[int, _number("seconds", 1, 86_400)] = 3_600
+    queue_bytes: Annotated[int, _number("bytes", 1, 2**40)] = 64 * _MIB
+    queue_requests: Annotated[int, _number("requests", 1, 1_000_000)] = 10_000
+    tls_ca: Annotated[Path | None, _read_path] = None
+    tls_cert: Annotated[Path | None, _read_path] = None
+    tls_key: Annotated[Path | None, _read_path] = None
+
+    @property
+    def is_grpc(self) -> bool:
+        """Whether it is spoken to over gRPC."""
+        return self.endpoint.startswith("grpc")
+
+    @property
+    def is_secure(self) -> bool:
+        """Whether it is spoken to over TLS."""
+        return urlsplit(self.endpoint).scheme in _SECURE
+
+    @property
+    def address(self) -> Address:
+        """Where it listens."""
+        parts = urlsplit(self.endpoint)
+        return Address(parts.hostname or "", parts.port or _HTTP_PORTS.get(parts.scheme, 0))
+
+    def is_at(self, listener: Address) -> bool:
+        """Tell whether it is what listens at an address of this machine, as far as that shows."""
+        there = self.address
+        if not listener.port or there.port != listener.port:
+            return False
+        is_wide = listener.host in {"0.0.0.0", "::"}  # noqa: S104 - compared, not listened at
+        is_near = there.is_loopback or there.host == listener.host
+        return is_near and (is_wide or listener.is_loopback or there.host == listener.host)
+
+
+# By key: what reads it.
+_READERS: Final[Mapping[str, Callable[[object], Any]]] = {
+    name: kind.__metadata__[0]
+    for name, kind in get_type_hints(OtlpTarget, include_extras=True).items()
+    if name != "name"
+}
+
+
+def read_otlp_targets(text: str) -> tuple[OtlpTarget, ...]:
+    """Read targets: ``name=URL`` with commas between, or a JSON object of their tables by name.
+
+    Raises:
+        ValueError: With what would be right; values of headers are not told.
+    """
+    tables = _tables_of(text)
+    if len(tables) > _MOST_TARGETS:
+        raise ValueError(f"expected at most {_MOST_TARGETS} targets")
+    return tuple(_read_target(name, table) for name, table in tables.items())
+
+
+def hide_headers(text: str) -> str:
+    """Show the text of targets without the values of their headers."""
+    try:
+        tables = _tables_of(text)
+    except ValueError:
+        return "***" if text.lstrip().startswith("{") else hide_password(text)
+    if not text.lstrip().startswith("{"):
+        return hide_password(text)
+    shown = {name: _shown(table) for name, table in tables.items()}
+    return hide_password(json.dumps(shown))
+
+
+def _shown(table: object) -> object:
+    if not isinstance(table, dict):
+        return table
+    shown = _READERS.keys() - {"headers"}  # a key that is misspelt may hold a secret too
+    return {key: said if key in shown else "***" for key, said in table.items()}
+
+
+def _tables_of(text: str) -> dict[str, Any]:
+    if not text.lstrip().startswith("{"):
+        pairs = [one.strip().partition("=") for one in text.split(",") if one.strip()]
+        names = [name for name, _, _ in pairs]
+        if len(set(names)) < len(names):
+            raise ValueError("expected each name once")
+        return {name: {"endpoint": endpoint} for name, _, endpoint in pairs}
+    try:
+        tables: dict[str, Any] = json.loads(text)  # what begins with a brace is an object
+    except ValueError as error:
+        raise ValueError("expected NAME=URL,NAME=URL or a JSON object of tables") from error
+    return tables
+
+
+def _read_target(name: str, table: object) -> OtlpTarget:
+    if not NAME.fullmatch(name):
+        raise ValueError(f"{name!r}: expected a name of 1 to 64 of a-z, 0-9, '_', '.' and '-'")
+    if not isinstance(table, dict):
+        raise ValueError(f"{name}: expected a table such as {{endpoint = 'http://tempo:4318'}}")  # noqa: TRY004 - it is the text that is wrong
+    values: dict[str, Any] = {}
+    for key, said in table.items():
+        if key not in _READERS:
+            near = get_close_matches(key, _READERS, n=1)
+            right = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(_READERS)}"
+            raise ValueError(f"{name}: unknown key {key!r}: {right}")
+        try:
+            values[key] = _READERS[key](said)
+        except ValueError as error:
+            raise ValueError(f"{name}.{key}: {error}") from error
+    if "endpoint" not in values:
+        raise ValueError(f"{name}: expected an endpoint")
+    target = OtlpTarget(name, **values)
+    if problem := _tls_problem(target):
+        raise ValueError(f"{name}: {problem}")
+    return target
+
+
+def _tls_problem(target: OtlpTarget) -> str:
+    files = (target.tls_ca, target.tls_cert, target.tls_key)
+    if any(files) and not target.is_secure:
+        return "expected https:// or grpcs:// where tls_ca, tls_cert or tls_key stands"
+    if (target.tls_cert is None) != (target.tls_key is None):
+        return "expected tls_cert and tls_key together"
+    if target.tls_cert and target.tls_key:
+        return problem_of(target.tls_cert, target.tls_key)
+    return ""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordTarget:
+    """A RecordService.
+
+    Attributes:
+        address: ``host:port``.
+        is_secure: Whether it speaks TLS.
+        key: Sent as a bearer token; empty for none.
+        ca: Certificates to trust instead of the system's (PEM).
+        name: What it is called in the log, in ``/metrics`` and where its cursors are kept.
+    """
+
+    address: str
+    is_secure: bool = False
+    key: str = field(default="", repr=False)
+    ca: Path | None = None
+    name: str = ""
+
+
+def read_record_target(text: str) -> RecordTarget:
+    """Read ``grpc://[:key@]host:port``, or ``grpcs`` for TLS with an optional ``?ca=file``.
+
+    Raises:
+        ValueError: It is none; the message says what would be right, and not the key.
+    """
+    try:
+        parts = urlsplit(text.strip())
+        port = parts.port
+    except ValueError:
+        raise ValueError(_MEANT) from None
+    is_secure = parts.scheme == "grpcs"
+    if parts.scheme not in {"grpc", "grpcs"} or not (parts.hostname and port):
+        raise ValueError(_MEANT)
+    if parts.path not in {"", "/"} or parts.fragment or parts.username:
+        raise ValueError(_MEANT)
+    key = unquote(parts.password or "")
+    if not (key.isascii() and key.isprintable()):
+        raise ValueError("expected a key of printable ASCII characters")
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    return RecordTarget(f"{host}:{port}", is_secure, key, _read_ca(parts, is_secure=is_secure))
+
+
+def read_record_targets(text: str) -> tuple[RecordTarget, ...]:
+    """Read targets, ``name=grpc://...`` with commas between them, at most eight.
+
+    Raises:
+        ValueError: One of them is none, or two have one name.
+    """
+    targets = tuple(_read_named(part.strip()) for part in text.split(",") if part.strip())
+    if len({target.name for target in targets}) < len(targets) or len(targets) > _MOST_TARGETS:
+        raise ValueError(f"expected at most {_MOST_TARGETS} targets, each name once")
+    return targets
+
+
+def _read_named(text: str) -> RecordTarget:
+    name, _, address = text.partition("=")
+    if not NAME.fullmatch(name):
+        raise ValueError("expected NAME=grpc://HOST:PORT with a name of a-z, 0-9, '_', '.' and '-'")
+    return replace(read_record_target(address), name=name)
+
+
+def _read_ca(parts: SplitResult, *, is_secure: bool) -> Path | None:
+    options = parse_qs(parts.query, keep_blank_values=True)
+    if not options:
+        return None
+    if set(options) != {"ca"} or not is_secure:
+        raise ValueError(_MEANT)
+    path = Path(options["ca"][-1]).expanduser()
+    if not path.is_file():
+        raise ValueError(f"expected a file of certificates (PEM), which {path} is not")
+    return path
