@@ -5,35 +5,395 @@ on: an integer outside 64 bits becomes its decimal text, a lone surrogate a ques
 attribute of a type that OTLP has not, or nested more than 30 deep, is left out of its span; a span
 that is none is left out of its request. What is left out is counted as trouble.
 
+The file goes from the inside out: values, attributes, one span, resource and scope, the request.
+
 Spec: https://opentelemetry.io/docs/specs/otlp/#binary-protobuf-encoding
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple, TypeAlias
+from functools import partial
+from struct import Struct
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import (
+    DEFAULT_TRACE_STATE,
+    Link,
+    SpanContext,
+    SpanKind,
+    Status,
+    StatusCode,
+    TraceState,
+)
 
-from otel_ml.errors import report
-from otel_ml.export.attribute_field import AttributeField
-from otel_ml.export.run_message import encode_run
-from otel_ml.export.span_message import encode_span
-from otel_ml.export.wire_format import make_heads, wrap, write_text_field
+from otel_ml.errors import hand_on, quiet, report
+from otel_ml.export.wire_format import (
+    SHORT_CHARS,
+    Kept,
+    keep,
+    make_heads,
+    wrap,
+    write_count_field,
+    write_text,
+    write_text_field,
+    write_varint,
+)
 from otel_ml.spans import RunSpan
 
-__all__ = [
-    "Encoded",
-    "Envelope",
-    "encode_envelope",
-    "encode_request",
-    "encode_span",
-    "encode_spans",
-]
+# Values: https://opentelemetry.io/docs/specs/otel/common/#anyvalue
+# Each comes with its length before it: so it stands in a pair, in an array and in a map.
 
-_RESOURCE_ATTRIBUTES: Final = AttributeField(b"\x0a")
-_SCOPE_ATTRIBUTES: Final = AttributeField(b"\x1a")
+# A map is three messages within each other; readers refuse a request of more than 100.
+_DEEPEST: Final = 30
+_INT64_MAX: Final = 2**63 - 1
+
+_NONE: Final = b"\x00"
+_FALSE: Final = b"\x02\x10\x00"
+_TRUE: Final = b"\x02\x10\x01"
+# The abstract classes answer slowly: before them stands what every list and map is of.
+_SEQUENCES: Final = (list, tuple, Sequence)
+_MAPPINGS: Final = (dict, Mapping)
+
+_LENGTHS: Final = make_heads(b"")
+_ARRAYS: Final = make_heads(b"\x2a")
+_MAPS: Final = make_heads(b"\x32")
+_MAP_PAIRS: Final = make_heads(b"\x0a")
+
+
+def _write_value(value: object, depth: int = 0) -> bytes:
+    """Write a value of any type that OTLP has.
+
+    Integers outside 64 bits become their decimal text, lone surrogates question marks.
+
+    Args:
+        value: Text, a boolean, a number, bytes, None, or a sequence or mapping of such.
+        depth: How many sequences and mappings it is in.
+
+    Raises:
+        TypeError: The value is of another type.
+        ValueError: It is nested more than 30 deep, as one that contains itself is.
+    """
+    if value is None:
+        return _NONE
+    if isinstance(value, bool):
+        return _TRUE if value else _FALSE
+    if isinstance(value, str):
+        return _write_string(value)
+    if isinstance(value, int):
+        return _write_int(value)
+    if isinstance(value, float):
+        return _write_double(value)
+    return _write_composite(value, depth)
+
+
+def _write_composite(value: object, depth: int) -> bytes:
+    if isinstance(value, bytes):
+        body = value
+        head = b"\x3a" + write_varint(len(body))
+    elif depth == _DEEPEST:
+        raise ValueError(f"Invalid value: expected no more than {_DEEPEST} levels in each other")
+    elif isinstance(value, _SEQUENCES):
+        body = b"".join([b"\x0a" + _write_value(item, depth + 1) for item in value])
+        head = _ARRAYS[len(body)]
+    elif isinstance(value, _MAPPINGS):
+        pairs: list[bytes] = []
+        for key, item in value.items():
+            before, written = _write_key(str(key)), _write_value(item, depth + 1)
+            pairs += (_MAP_PAIRS[len(before) + len(written)], before, written)
+        body = b"".join(pairs)
+        head = _MAPS[len(body)]
+    else:
+        raise TypeError(f"Invalid type {type(value).__name__}: expected one that OTLP has")
+    return _LENGTHS[len(head) + len(body)] + head + body
+
+
+# Writes a float, also one that is infinite or not a number.
+_write_double: Final[Callable[[float], bytes]] = partial(Struct("<BBd").pack, 9, 0x21)
+
+
+def _write_int(number: int) -> bytes:
+    """Write an integer, as decimal text when it does not fit into 64 bits."""
+    if not -_INT64_MAX - 1 <= number <= _INT64_MAX:
+        return _write_string(str(number))
+    written = write_varint(number)
+    return bytes((1 + len(written), 0x18)) + written
+
+
+def _write_string_head(length: int) -> bytes:
+    head = b"\x0a" + write_varint(length)
+    return write_varint(len(head) + length) + head
+
+
+# What stands before text, by its length in UTF-8.
+_STRING_HEADS: Final = Kept(_write_string_head)
+
+
+def _write_string(text: str) -> bytes:
+    written = write_text(text)
+    return _STRING_HEADS[len(written)] + written
+
+
+def _write_key(key: str) -> bytes:
+    """Write what stands before the value in a pair: the key, and that the value follows.
+
+    Raises:
+        TypeError: The key is no text.
+    """
+    written = write_text(key)
+    return b"\x0a" + write_varint(len(written)) + written + b"\x12"
+
+
+# Attributes, as fields of KeyValue.
+
+_MOST_KEY_CHARS: Final = 256
+
+_INTS: Final = Kept(_write_int)
+_NO_TEXT: Final = object()
+
+
+class _AttributeField:
+    """Writes attributes, and remembers pairs of a key and short text, which most spans repeat.
+
+    Any thread may write. Of keys and of pairs 4,096 are kept, then it begins again.
+
+    Args:
+        tag: The field's tag in its message.
+    """
+
+    __slots__ = ("_heads", "_keys", "_pairs")
+
+    def __init__(self, tag: bytes) -> None:
+        self._heads = make_heads(tag)
+        # By key: its last short text, the field of both, and what stands before any value.
+        self._keys: dict[str, tuple[object, bytes, bytes]] = {}
+        # Of text alone: 1, 1.0 and True are one key of a dict, and three values on the wire.
+        self._pairs: dict[tuple[str, str], bytes] = {}
+
+    def write(self, parts: list[bytes], attributes: Mapping[str, Any] | None) -> None:
+        """Append the fields to `parts`; an attribute that cannot be written is left out.
+
+        Text that is the same object as the key's last one takes the shortest way, then other
+        short text, then long text and numbers; the first of a key and all that fails, the longest.
+        """
+        keys = self._keys
+        heads = self._heads
+        try:  # the SDK's attributes take a call each to read, a copy of them takes one
+            items = attributes.copy().items()  # type: ignore[union-attr]  # what if it has none
+        except AttributeError:
+            items = () if attributes is None else attributes.items()
+        for key, value in items:
+            try:
+                last, field, before = keys[key]
+                if value is last:
+                    parts.append(field)
+                    continue
+                kind = type(value)
+                if kind is str:
+                    if len(value) <= SHORT_CHARS:
+                        parts.append(self._write_short(key, value, before))
+                        continue
+                    text = value.encode()
+                    size = len(text)
+                    head = _STRING_HEADS[size]
+                    parts += (heads[len(before) + len(head) + size], before, head, text)
+                    continue
+                if kind is float:
+                    written = _write_double(value)
+                elif kind is int:
+                    written = _INTS[value]
+                else:
+                    written = _write_value(value)
+                parts += (heads[len(before) + len(written)], before, written)
+            except BaseException as error:  # noqa: BLE001 - a new key, or a value of the host's
+                hand_on(error)
+                parts.append(self._write_slowly(key, value))
+
+    def _write_short(self, key: str, text: str, before: bytes) -> bytes:
+        pair = (key, text)
+        field = self._pairs.get(pair)
+        if field is None:
+            field = keep(self._pairs, pair, self._write_field(before, _write_value(text)))
+        self._keys[key] = (text, field, before)
+        return field
+
+    def _write_slowly(self, key: str, value: object) -> bytes:
+        """Write any field, empty when that is not possible, and learn its key."""
+        field = b""
+        with quiet("encode"):
+            before = _write_key(key)
+            field = self._write_field(before, _write_value(value))
+        if field and type(key) is str and len(key) <= _MOST_KEY_CHARS:
+            keep(self._keys, key, (_NO_TEXT, b"", before))
+        return field
+
+    def _write_field(self, before: bytes, value: bytes) -> bytes:
+        return self._heads[len(before) + len(value)] + before + value
+
+
+# One span.
+
+_pack_times: Final = Struct("<BQBQ").pack
+_pack_time: Final = Struct("<BQ").pack
+
+# An enum of the SDK's is slow to hash: the kind and the status of most spans are told by identity.
+_INTERNAL: Final = SpanKind.INTERNAL
+_INTERNAL_FIELD: Final = b"\x30\x01"
+_KINDS: Final = {
+    SpanKind.INTERNAL: _INTERNAL_FIELD,
+    SpanKind.SERVER: b"\x30\x02",
+    SpanKind.CLIENT: b"\x30\x03",
+    SpanKind.PRODUCER: b"\x30\x04",
+    SpanKind.CONSUMER: b"\x30\x05",
+}
+_UNSET: Final = StatusCode.UNSET
+_UNSET_FIELD: Final = b"\x7a\x00"
+
+# 0x100 says that it is known whether the parent is remote, 0x200 that it is.
+_LOCAL: Final = b"\x00\x01\x00\x00"
+_REMOTE: Final = b"\x00\x03\x00\x00"
+_LOCAL_PARENT: Final = b"\x85\x01" + _LOCAL
+_REMOTE_PARENT: Final = b"\x85\x01" + _REMOTE
+
+_ATTRIBUTES: Final = _AttributeField(b"\x4a")
+_EVENT_ATTRIBUTES: Final = _AttributeField(b"\x1a")
+_LINK_ATTRIBUTES: Final = _AttributeField(b"\x22")
+_EVENTS: Final = make_heads(b"\x5a")
+_LINKS: Final = make_heads(b"\x6a")
+_LOST: Final = (b"\x50", b"\x60", b"\x70")
+_NONE_LOST: Final = (0, 0, 0)
+_STATUSES: Final = make_heads(b"\x7a")
+
+_names: Final[dict[str, bytes]] = {}
+
+# What all runs of a version say. By identity, and so with what keeps it from being another's.
+_MOST_CONSTANTS: Final = 1_024
+_constants: Final[dict[int, tuple[Mapping[str, Any], bytes]]] = {}
+
+
+def encode_span(span: ReadableSpan) -> bytes:
+    """Write one span as a Span message, without a tag and a length around it.
+
+    Of a span of another make only public properties are read. An attribute that cannot be
+    written is left out, a kind that is none of the standard's stays unspecified.
+
+    Args:
+        span: A span that has ended; one that has not is written without its end.
+
+    Raises:
+        Exception: The span is none: no context, ids that do not fit, a time that is no integer.
+    """
+    # One long function: on the way of every span a call of our own would be felt.
+    name = span.name
+    parent = span.parent
+    if type(span) is RunSpan and span.is_plain:
+        known = _constants.get(id(span.constants))
+        parts = [
+            b"\x0a\x10",
+            span.trace_id.to_bytes(16, "big"),
+            b"\x12\x08",
+            span.span_id.to_bytes(8, "big"),
+            _names.get(name) or _encode_name(name),
+            _INTERNAL_FIELD,
+            _pack_times(0x39, span.start_time or 0, 0x41, span.end_time or 0),
+            _LOCAL_PARENT if parent is None else _encode_parent(parent),
+        ]
+        _ATTRIBUTES.write(parts, span.variables)
+        parts += (known[1] if known else _encode_constants(span.constants), _UNSET_FIELD)
+        return b"".join(parts)
+    context = span.context
+    kind = span.kind
+    parts = [
+        b"\x0a\x10",
+        context.trace_id.to_bytes(16, "big"),
+        b"\x12\x08",
+        context.span_id.to_bytes(8, "big"),
+        _names.get(name) or _encode_name(name),
+        _INTERNAL_FIELD if kind is _INTERNAL else _KINDS.get(kind, b""),
+        _pack_times(0x39, span.start_time or 0, 0x41, span.end_time or 0),
+        _encode_parent(parent) if parent else _LOCAL_PARENT,
+    ]
+    state = context.trace_state
+    if state is not DEFAULT_TRACE_STATE and state:
+        parts.append(_encode_state(state))
+    _ATTRIBUTES.write(parts, span.attributes)
+    status = span.status
+    if status is not None:
+        is_unset = status.status_code is _UNSET and not status.description
+        parts.append(_UNSET_FIELD if is_unset else _encode_status(status))
+    for event in span.events or ():
+        parts += _encode_event(event)
+    for link in span.links or ():
+        parts += _encode_link(link)
+    lost = (span.dropped_attributes, span.dropped_events, span.dropped_links)
+    if lost != _NONE_LOST:
+        parts += map(write_count_field, _LOST, lost)
+    return b"".join(parts)
+
+
+def _encode_constants(constants: Mapping[str, Any]) -> bytes:
+    parts: list[bytes] = []
+    _ATTRIBUTES.write(parts, constants)
+    return keep(_constants, id(constants), (constants, b"".join(parts)), _MOST_CONSTANTS)[1]
+
+
+def _encode_name(name: str) -> bytes:
+    field = write_text_field(b"\x2a", name)
+    if type(name) is str and len(name) <= SHORT_CHARS:
+        keep(_names, name, field)
+    return field
+
+
+def _encode_parent(parent: SpanContext) -> bytes:
+    remote = _REMOTE_PARENT if parent.is_remote else _LOCAL_PARENT
+    return b"\x22\x08" + parent.span_id.to_bytes(8, "big") + remote
+
+
+def _encode_state(state: TraceState) -> bytes:
+    return write_text_field(b"\x1a", ",".join([f"{key}={text}" for key, text in state.items()]))
+
+
+def _encode_status(status: Status) -> bytes:
+    message = write_text_field(b"\x12", status.description)
+    code = write_count_field(b"\x18", status.status_code.value)
+    return b"".join(wrap(_STATUSES, (message, code)))
+
+
+def _encode_event(event: Event) -> list[bytes]:
+    parts = [_pack_time(0x09, event.timestamp or 0), write_text_field(b"\x12", event.name)]
+    _EVENT_ATTRIBUTES.write(parts, event.attributes)
+    parts.append(write_count_field(b"\x20", _dropped(event)))
+    return wrap(_EVENTS, parts)
+
+
+def _encode_link(link: Link) -> list[bytes]:
+    # The trace state of a link is not written: no official encoder in Python does.
+    context = link.context
+    parts = [
+        b"\x0a\x10",
+        context.trace_id.to_bytes(16, "big"),
+        b"\x12\x08",
+        context.span_id.to_bytes(8, "big"),
+        b"\x35",
+        _REMOTE if context.is_remote else _LOCAL,
+    ]
+    _LINK_ATTRIBUTES.write(parts, link.attributes)
+    parts.append(write_count_field(b"\x28", _dropped(link)))
+    return wrap(_LINKS, parts)
+
+
+def _dropped(item: Event | Link) -> int:
+    """Count the attributes that the SDK's limits cost an event or a link."""
+    count: int | None = getattr(item, "dropped_attributes", None)  # not in SDK 1.25
+    return getattr(item.attributes, "dropped", 0) if count is None else count
+
+
+# Resource, scope and request.
+
+_RESOURCE_ATTRIBUTES: Final = _AttributeField(b"\x0a")
+_SCOPE_ATTRIBUTES: Final = _AttributeField(b"\x1a")
 
 _RESOURCE_SPANS: Final = make_heads(b"\x0a")
 _RESOURCE: Final = make_heads(b"\x0a")
@@ -43,6 +403,8 @@ _SPAN: Final = make_heads(b"\x12")
 _SCHEMA_URL: Final = b"\x1a"
 
 _MOST_ENVELOPES: Final = 256
+
+_Origin: TypeAlias = tuple[Resource, InstrumentationScope | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +417,7 @@ class Envelope:
     scope_schema_url: str
 
 
-_Origin: TypeAlias = tuple[Resource, InstrumentationScope | None]
-_Scopes: TypeAlias = dict[InstrumentationScope | None, tuple[Envelope, list[bytes]]]
+_Group: TypeAlias = tuple[Envelope, list[bytes]]
 
 # By identity, and so with what keeps the identity from being another's.
 _envelopes: Final[dict[tuple[int, int], tuple[_Origin, Envelope]]] = {}
@@ -76,22 +437,82 @@ class Encoded(NamedTuple):
     failed: int
 
 
+def encode_spans(spans: Sequence[ReadableSpan]) -> Encoded:
+    """Write spans of any make as one export request. Never raises.
+
+    Spans of equal resources and, within them, of equal scopes stand together, in their order:
+    equal as the SDK has it, or the same on the wire.
+    """
+    groups = _Groups()
+    group: list[bytes] = []
+    origin: _Origin | None = None
+    failed = 0
+    for span in spans:
+        try:
+            written = encode_span(span)
+            resource = span.resource
+            scope = span.instrumentation_scope
+            if origin is None or resource is not origin[0] or scope is not origin[1]:
+                group = groups.find(resource, scope)
+                origin = (resource, scope)
+            group.append(written)
+        except Exception as error:  # noqa: BLE001 - spans of any make
+            report("encode", error)
+            failed += 1
+    return Encoded(encode_request(groups.all.values()), len(spans) - failed, failed)
+
+
+class _Groups:
+    """The spans of one request by their resources and scopes; equal ones share a group.
+
+    A resource writes itself as JSON to be hashed, so each is looked up by its identity first.
+    """
+
+    def __init__(self) -> None:
+        self.all: dict[tuple[int, InstrumentationScope | None], _Group] = {}
+        self._known: dict[tuple[int, int], tuple[_Origin, _Group]] = {}
+        self._resources: dict[Resource, Resource] = {}
+
+    def find(self, resource: Resource, scope: InstrumentationScope | None) -> list[bytes]:
+        """Return the spans of a resource and a scope, to be added to."""
+        key = (id(resource), id(scope))
+        known = self._known.get(key)
+        if known is None:
+            first = self._resources.setdefault(resource, resource)
+            named = (id(first), scope or None)
+            if named not in self.all:
+                self.all[named] = (_envelope_of(first, named[1]), [])
+            known = self._known[key] = ((resource, scope), self.all[named])
+        return known[1][1]
+
+
+def _envelope_of(resource: Resource, scope: InstrumentationScope | None) -> Envelope:
+    """Write an envelope, once for the same two objects: they never change."""
+    key = (id(resource), id(scope))
+    known = _envelopes.get(key)
+    if known is None:
+        written = encode_envelope(resource, scope)
+        known = keep(_envelopes, key, ((resource, scope), written), _MOST_ENVELOPES)
+    return known[1]
+
+
 def encode_envelope(resource: Resource, scope: InstrumentationScope | None) -> Envelope:
     """Write resource and scope; without a scope its message is empty: the scope is unknown."""
-    parts: list[bytes] = []
-    _RESOURCE_ATTRIBUTES.write(parts, resource.attributes)
+    of_resource: list[bytes] = []
+    _RESOURCE_ATTRIBUTES.write(of_resource, resource.attributes)
+    of_scope: list[bytes] = []
+    if scope:
+        of_scope += (
+            write_text_field(b"\x0a", scope.name),
+            write_text_field(b"\x12", scope.version),
+        )
+        _SCOPE_ATTRIBUTES.write(of_scope, getattr(scope, "attributes", None))  # not in SDK 1.25
     return Envelope(
-        resource=b"".join(parts),
+        resource=b"".join(of_resource),
         resource_schema_url=resource.schema_url or "",
-        scope=_write_scope(scope) if scope else b"",
+        scope=b"".join(of_scope),
         scope_schema_url=scope.schema_url or "" if scope else "",
     )
-
-
-def _write_scope(scope: InstrumentationScope) -> bytes:
-    parts = [write_text_field(b"\x0a", scope.name), write_text_field(b"\x12", scope.version)]
-    _SCOPE_ATTRIBUTES.write(parts, getattr(scope, "attributes", None))  # not in SDK 1.25
-    return b"".join(parts)
 
 
 def encode_request(batches: Iterable[tuple[Envelope, Sequence[bytes]]]) -> bytes:
@@ -114,79 +535,10 @@ def encode_request(batches: Iterable[tuple[Envelope, Sequence[bytes]]]) -> bytes
                 parts += (_SPAN[len(span)], span)
     request: list[bytes] = []
     for (resource, url), scopes in resources.items():
-        request += _write_resource_spans(resource, url, scopes)
+        fields = [_RESOURCE[len(resource)], resource]
+        for (scope, scope_url), parts in scopes.items():
+            last = write_text_field(_SCHEMA_URL, scope_url)
+            fields += wrap(_SCOPE_SPANS, [_SCOPE[len(scope)], scope, *parts, last])
+        fields.append(write_text_field(_SCHEMA_URL, url))
+        request += wrap(_RESOURCE_SPANS, fields)
     return b"".join(request)
-
-
-def _write_resource_spans(
-    resource: bytes, url: str, scopes: dict[tuple[bytes, str], list[bytes]]
-) -> list[bytes]:
-    parts = [_RESOURCE[len(resource)], resource]
-    for (scope, scope_url), spans in scopes.items():
-        last = write_text_field(_SCHEMA_URL, scope_url)
-        parts += wrap(_SCOPE_SPANS, [_SCOPE[len(scope)], scope, *spans, last])
-    parts.append(write_text_field(_SCHEMA_URL, url))
-    return wrap(_RESOURCE_SPANS, parts)
-
-
-def encode_spans(spans: Sequence[ReadableSpan]) -> Encoded:
-    """Write spans of any make as one export request. Never raises.
-
-    Spans of equal resources and, within them, of equal scopes stand together, in their order:
-    equal as the SDK has it, or the same on the wire.
-    """
-    groups = _Groups()
-    group: list[bytes] = []
-    origin: _Origin | None = None
-    failed = 0
-    for span in spans:
-        try:
-            written = encode_run(span) if type(span) is RunSpan else encode_span(span)
-            resource = span.resource
-            scope = span.instrumentation_scope
-            if origin is None or resource is not origin[0] or scope is not origin[1]:
-                group = groups.find(resource, scope)
-                origin = (resource, scope)
-            group.append(written)
-        except Exception as error:  # noqa: BLE001 - spans of any make
-            report("encode", error)
-            failed += 1
-    return Encoded(encode_request(groups.batches()), len(spans) - failed, failed)
-
-
-class _Groups:
-    """The spans of one request by their resources and scopes; equal ones share a group.
-
-    A resource writes itself as JSON to be hashed, so each is looked up by its identity first.
-    """
-
-    def __init__(self) -> None:
-        self._found: dict[tuple[int, int], tuple[_Origin, list[bytes]]] = {}
-        self._scopes: dict[Resource, tuple[Resource, _Scopes]] = {}
-
-    def find(self, resource: Resource, scope: InstrumentationScope | None) -> list[bytes]:
-        """Return the spans of a resource and a scope, to be added to."""
-        key = (id(resource), id(scope))
-        found = self._found.get(key)
-        if found is None:
-            first, scopes = self._scopes.setdefault(resource, (resource, {}))
-            named = scope or None
-            if named not in scopes:
-                scopes[named] = (_envelope_of(first, named), [])
-            found = self._found[key] = ((resource, scope), scopes[named][1])
-        return found[1]
-
-    def batches(self) -> Iterable[tuple[Envelope, list[bytes]]]:
-        """Return all groups, resource by resource, in the order in which they were found."""
-        return [batch for _, scopes in self._scopes.values() for batch in scopes.values()]
-
-
-def _envelope_of(resource: Resource, scope: InstrumentationScope | None) -> Envelope:
-    """Write an envelope, once for the same two objects: they never change."""
-    key = (id(resource), id(scope))
-    known = _envelopes.get(key)
-    if known is None:
-        if len(_envelopes) >= _MOST_ENVELOPES:
-            _envelopes.clear()
-        known = _envelopes[key] = ((resource, scope), encode_envelope(resource, scope))
-    return known[1]

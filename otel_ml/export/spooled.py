@@ -11,9 +11,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from otel_ml.errors import quiet
 from otel_ml.export.encoder import Encoded, Envelope, encode_request, encode_span
 from otel_ml.export.queue import SpanBatch, SpanQueue
-from otel_ml.export.run_message import encode_run
 from otel_ml.export.spool import Batch, Counters, Spool
-from otel_ml.spans import RunSpan
 
 LOOK_EVERY_S: Final = 2.0
 
@@ -130,8 +128,7 @@ class SpooledSpans:
                 self._spool.surround(_pack(self._envelope()))
             context = span.context
             key = context.trace_id.to_bytes(16, "big") + context.span_id.to_bytes(8, "big")
-            payload = encode_run(span) if type(span) is RunSpan else encode_span(span)
-            return self._spool.append(key, payload, held=held)
+            return self._spool.append(key, encode_span(span), held=held)
         return False
 
     def _end(self, batch: SpooledBatch, *, given_up: bool) -> None:

@@ -4,11 +4,12 @@ Spec: https://protobuf.dev/programming-guides/encoding/
 """
 
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, TypeVar
 
-# What is short text, worth to be kept as it was written, and how much of it.
-SHORT_CHARS: Final = 64
-MOST_KEPT: Final = 4_096
+SHORT_CHARS: Final = 64  # text that is worth to be kept as it was written
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 _KEPT_BELOW: Final = 8_192
 _MORE: Final = 0x80
@@ -27,6 +28,14 @@ def write_varint(number: int) -> bytes:
         number >>= 7
     written.append(number)
     return bytes(written)
+
+
+def keep(kept: dict[K, V], key: K, value: V, most: int = 4_096) -> V:
+    """Remember a value and return it; beyond `most` values the memory begins anew."""
+    if len(kept) >= most:
+        kept.clear()
+    kept[key] = value
+    return value
 
 
 class Kept(dict[int, bytes]):
