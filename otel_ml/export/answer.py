@@ -1,6 +1,34 @@
-"""What a receiver said to one request."""
+"""What a receiver answered to one request.
 
+Spec: https://opentelemetry.io/docs/specs/otlp/#otlphttp-response
+"""
+
+import re
+import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import timezone
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
+
+from otel_ml import attributes as names
+
+if TYPE_CHECKING:
+    from urllib3 import BaseHTTPResponse
+
+_RETRYABLE: Final = frozenset({429, 502, 503, 504})
+_MAX_RETRY_AFTER_S: Final = 300.0
+_MAX_ANSWER_BYTES: Final = 4 * 1024 * 1024
+_MAX_MESSAGE_CHARS: Final = 500
+_MIN_SECRET_CHARS: Final = 8
+
+# ExportTraceServiceResponse, and what its fields are encoded as.
+_PARTIAL_SUCCESS: Final = 1
+_REJECTED_SPANS: Final = 1
+_ERROR_MESSAGE: Final = 2
+_VARINT: Final = 0
+_BYTES: Final = 2
+_FIXED_SIZES: Final = {1: 8, 5: 4}
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,3 +50,133 @@ class Answer:
     rejected: int = 0
     message: str = ""
     too_large: bool = False
+
+
+def read_answer(response: "BaseHTTPResponse", headers: Mapping[str, str]) -> Answer:
+    """Tell what an answer means; its body must be read for the connection to be kept."""
+    body, status = _read(response), response.status
+    if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
+        rejected, message = read_partial_success(body if _is_protobuf(response) else b"")
+        return Answer(delivered=True, rejected=rejected, message=_printable(message, headers))
+    retry = status in _RETRYABLE
+    return Answer(
+        delivered=False,
+        retry=retry,
+        retry_after_s=_retry_after_s(response.headers.get("retry-after")) if retry else None,
+        message=_status_words(status, response.headers.get("location", "")),
+        too_large=status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    )
+
+
+def _is_protobuf(response: "BaseHTTPResponse") -> bool:
+    encoding = response.headers.get("content-encoding", "identity")
+    kind = response.headers.get("content-type", "protobuf").lower()
+    return encoding == "identity" and "protobuf" in kind
+
+
+def _read(response: "BaseHTTPResponse") -> bytes:
+    """Read the body of an answer, empty when it breaks off or is too long: its status counts."""
+    from urllib3.exceptions import HTTPError
+
+    try:
+        body = response.read(_MAX_ANSWER_BYTES + 1)
+    except (OSError, HTTPError):
+        return b""
+    finally:
+        response.close()  # drops the connection, unless all was read and it was put back
+    return body if len(body) <= _MAX_ANSWER_BYTES else b""
+
+
+def read_partial_success(body: bytes) -> tuple[int, str]:
+    """Read how many spans were rejected, and why, from an ``ExportTraceServiceResponse``.
+
+    Reads the few bytes by hand: protobuf need not be installed, nor of the right version.
+
+    Returns:
+        The number and the reason, `(0, "")` for anything that is no such message.
+
+    Spec: https://protobuf.dev/programming-guides/encoding/
+    """
+    rejected, reason = 0, b""
+    try:
+        for number, partial in _fields(body):
+            if number == _PARTIAL_SUCCESS and isinstance(partial, bytes):
+                for inner, value in _fields(partial):
+                    if inner == _REJECTED_SPANS and isinstance(value, int):
+                        rejected = value
+                    elif inner == _ERROR_MESSAGE and isinstance(value, bytes):
+                        reason = value
+    except (LookupError, ValueError):
+        return 0, ""
+    is_negative = rejected >= 1 << 63
+    return 0 if is_negative else rejected, reason.decode("utf-8", "replace")
+
+
+def _fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
+    """Walk over the fields of a message; raises when it is cut, or none."""
+    at = 0
+    value: int | bytes
+    while at < len(message):
+        key, at = _varint(message, at)
+        kind = key & 7
+        if kind == _VARINT:
+            value, at = _varint(message, at)
+        else:
+            size, at = _varint(message, at) if kind == _BYTES else (_FIXED_SIZES[kind], at)
+            value = message[at : at + size]
+            at += size
+            if at > len(message):
+                raise ValueError("cut")
+        yield key >> 3, value
+
+
+def _varint(message: bytes, at: int) -> tuple[int, int]:
+    value = 0
+    for shift in range(0, 70, 7):
+        byte = message[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:  # noqa: PLR2004 - the last byte
+            return value & (1 << 64) - 1, at
+    raise ValueError("more than 64 bits")
+
+
+def _retry_after_s(text: str | None) -> float | None:
+    """Read ``Retry-After``: seconds or a date.
+
+    Spec: https://www.rfc-editor.org/rfc/rfc9110#name-retry-after
+    """
+    from email.utils import parsedate_to_datetime
+
+    text = (text or "").strip()
+    try:
+        if re.fullmatch(r"[0-9]+(\.[0-9]*)?", text):
+            seconds = float(text)
+        else:
+            date = parsedate_to_datetime(text)  # without a zone when that is "-0000": unknown
+            zone = date.tzinfo or timezone.utc
+            seconds = date.replace(tzinfo=zone).timestamp() - time.time()
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+    return min(max(seconds, 0.0), _MAX_RETRY_AFTER_S)
+
+
+def _status_words(status: int, location: str) -> str:
+    try:
+        words = f"{status} {HTTPStatus(status).phrase}"
+    except ValueError:
+        words = str(status)
+    if 300 <= status < 400:  # noqa: PLR2004 - redirects
+        # The origin alone: what follows may hold a key.
+        origin = re.match(r"https?://[A-Za-z0-9.:\[\]_-]{1,255}(?=[/?#]|$)", location)
+        words += f": redirects are not followed{f' (to {origin[0]})' if origin else ''}"
+    return words
+
+
+def _printable(text: str, headers: Mapping[str, str]) -> str:
+    """Cut a receiver's text, and blot out what it repeats of our headers."""
+    for name, value in headers.items():
+        for word in value.split() if name != names.PROJECT_HEADER else ():
+            if len(word) >= _MIN_SECRET_CHARS:
+                text = text.replace(word, "***")
+    return "".join(char if char.isprintable() else " " for char in text[:_MAX_MESSAGE_CHARS])

@@ -1,22 +1,37 @@
-"""One OTLP request over HTTP, and what its answer means.
+"""One OTLP request over HTTP, within its time, over kept connections, proxies and TLS.
+
+urllib3 does the work. Three promises it does not keep, which `_TimedSocket`, `_connect` and
+`_KeptConnections` add: a request ends when its time is over, also with a receiver that sends a
+byte now and then; whether a request is still connecting is known at the end of a process; a
+forked child closes its copies of the connections without waiting for a lock.
 
 Spec: https://opentelemetry.io/docs/specs/otlp/#otlphttp
 """
 
 import gzip
 import os
+import queue
+import re
+import socket
 import threading
 import time
-from collections.abc import Mapping
-from contextlib import suppress
-from typing import Final, NamedTuple
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote, urlsplit, urlunsplit
 
-from otel_ml.export.answer import Answer
-from otel_ml.export.attempt import Attempt, attempt_until
-from otel_ml.export.connection import Line, Unusable, open_line
-from otel_ml.export.failure import describe, find_root, is_hang_up
-from otel_ml.export.response import read_answer
+from opentelemetry import context
+
+from otel_ml.export.answer import Answer, read_answer
 from otel_ml.export.settings import Settings
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
+
+    from urllib3 import HTTPConnectionPool, PoolManager
+    from urllib3.connection import HTTPConnection
 
 # Level 6, the usual, takes several times as long and leaves somewhat less. The processor is the
 # host's, so the network pays.
@@ -32,16 +47,15 @@ if hasattr(os, "register_at_fork"):  # not on Windows
         after_in_child=_OPENING.release,
     )
 
-
 # A document is sent as it is: its hash is that of the body.
 _JSON: Final = {"content-type": "application/json", "content-encoding": "identity"}
 
+_KEPT_CONNECTIONS: Final = 2
 
-class _Request(NamedTuple):
-    method: str
-    url: str
-    body: bytes
-    headers: Mapping[str, str]
+# Describe the body, which is ours, or the answer that we can read.
+_OUR_HEADERS: Final = frozenset(
+    {"accept-encoding", "content-encoding", "content-length", "content-type", "transfer-encoding"}
+)
 
 
 class HttpSender:
@@ -52,7 +66,7 @@ class HttpSender:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._line: Line | None = None
+        self._connections: Connections | None = None
         self._latest: Attempt | None = None
 
     @property
@@ -72,8 +86,9 @@ class HttpSender:
             What became of it. Sending again is worth it (``retry``) when no answer came, which
             includes a certificate that was not accepted, and on 429, 502, 503 and 504.
         """
-        url = self._settings.url
-        return self._exchange("POST", url, self._compress(body), {}, timeout_s)
+        if self._settings.compression == "gzip":
+            body = gzip.compress(body, _GZIP_LEVEL, mtime=0)
+        return self._exchange("POST", self._settings.url, body, {}, timeout_s)
 
     def put(self, url: str, document: bytes, timeout_s: float) -> Answer:
         """Store a JSON document at another address of the same receiver; otherwise as `send`."""
@@ -90,64 +105,371 @@ class HttpSender:
 
     def close(self) -> None:
         """Close the connections; a later send opens them again, a second call does nothing."""
-        line, self._line = self._line, None
-        if line is not None:
-            line.pool.close()
+        connections, self._connections = self._connections, None
+        if connections is not None:
+            connections.pool.close()
 
     def after_fork(self) -> None:
         """Forget, in a forked child, the connections of the parent, which stay open for it."""
-        self.close()  # closes the child's copies alone, and takes no lock: see connection.py
+        self.close()  # closes the child's copies alone, and takes no lock: see `_KeptConnections`
 
     def _exchange(
         self, method: str, url: str, body: bytes, headers: Mapping[str, str], timeout_s: float
     ) -> Answer:
-        request = _Request(method, url, body, headers)
         with attempt_until(time.monotonic() + timeout_s) as attempt:
             self._latest = attempt
             try:
-                line = self._line or self._open()
-                return _send(line, self._settings, request, attempt)
+                connections = self._connections or self._open()
             except Unusable as error:
                 return Answer(delivered=False, message=str(error))
+            from http.client import HTTPException
 
-    def _open(self) -> Line:
+            from urllib3.exceptions import HTTPError
+
+            # A receiver may close a kept connection just when we use it: that is no failure, and
+            # the second try opens a new one, which is put on top where the closed one was.
+            for _ in range(2):
+                try:
+                    response = connections.pools.urlopen(
+                        method,
+                        url,
+                        body=body,
+                        headers={**connections.headers, **headers},
+                        timeout=attempt.time_left(),
+                        retries=False,
+                        redirect=False,
+                        preload_content=False,
+                        decode_content=False,
+                    )
+                except (OSError, HTTPException, HTTPError) as error:
+                    attempt.abandon()
+                    answer = Answer(delivered=False, retry=True, message=describe(error))
+                    if attempt.connected or not _is_hang_up(_find_root(error)):
+                        break
+                else:
+                    return read_answer(response, self._settings.headers)
+            attempt.is_out_of_reach = True
+            return answer
+
+    def _open(self) -> "Connections":
         with _OPENING:
-            if self._line is None:
-                self._line = open_line(self._settings)
-            return self._line
-
-    def _compress(self, body: bytes) -> bytes:
-        if self._settings.compression == "none":
-            return body
-        return gzip.compress(body, _GZIP_LEVEL, mtime=0)
+            if self._connections is None:
+                self._connections = open_connections(self._settings)
+            return self._connections
 
 
-def _send(line: Line, settings: Settings, request: _Request, attempt: Attempt) -> Answer:
+# The request under way: its deadline, and sockets that keep to it.
+
+# Private to the API; the instrumentations also look for the plain name.
+_SUPPRESS: Final = getattr(context, "_SUPPRESS_INSTRUMENTATION_KEY", "suppress_instrumentation")
+
+
+@dataclass(slots=True)
+class Attempt:
+    """The request under way on this thread.
+
+    Attributes:
+        deadline: When it has to be over, by the monotonic clock.
+        connected: It opened a connection, as opposed to taking a kept one.
+        is_out_of_reach: It is connecting, or over without an answer.
+        used: The socket that it used last.
+    """
+
+    deadline: float
+    connected: bool = False
+    is_out_of_reach: bool = False
+    used: "_TimedSocket | None" = None
+
+    def time_left(self) -> float:
+        """Count the seconds that are left; raises `TimeoutError` when there are none."""
+        left = self.deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        return left
+
+    def abandon(self) -> None:
+        """Close the socket, of which a proxy that broke off leaves a file open in older Pythons."""
+        descriptor = -1 if self.used is None else self.used.detach()
+        if descriptor >= 0:
+            socket.close(descriptor)
+
+
+_ATTEMPT: Final[ContextVar[Attempt]] = ContextVar("otel_ml_attempt")
+
+
+@contextmanager
+def attempt_until(deadline: float) -> Iterator[Attempt]:
+    """Set the deadline of this thread's sockets, and keep instrumentations off the request."""
+    attempt = Attempt(deadline)
+    ours = _ATTEMPT.set(attempt)
+    token = context.attach(context.set_value(_SUPPRESS, True))
+    try:
+        yield attempt
+    finally:
+        context.detach(token)
+        _ATTEMPT.reset(ours)
+
+
+class _TimedSocket(socket.socket):
+    """A socket whose calls share the time of the request under way.
+
+    The timeout of a socket counts anew for each call, and so would wait for ever for a receiver
+    that sends a byte now and then. Under gevent and eventlet the base class is theirs, which calls
+    these methods with options of its own.
+    """
+
+    def _limit(self) -> None:
+        attempt = _ATTEMPT.get()
+        attempt.used = self
+        self.settimeout(attempt.time_left())
+
+    def recv(self, *args: Any, **options: Any) -> bytes:
+        self._limit()
+        return super().recv(*args, **options)
+
+    def recv_into(self, *args: Any, **options: Any) -> int:
+        self._limit()
+        return super().recv_into(*args, **options)
+
+    def send(self, *args: Any, **options: Any) -> int:
+        self._limit()
+        return super().send(*args, **options)
+
+    def sendall(self, *args: Any, **options: Any) -> None:
+        self._limit()
+        super().sendall(*args, **options)
+
+
+def _connect(connection: "HTTPConnection") -> socket.socket:
+    """Connect to the first address that answers; each gets its share of the time that is left."""
+    attempt = _ATTEMPT.get()
+    attempt.connected = attempt.is_out_of_reach = True
+    host = connection.host.strip("[]")
+    try:
+        found = socket.getaddrinfo(host, connection.port, type=socket.SOCK_STREAM)
+    except UnicodeError:  # no name has so long a part, or an empty one
+        raise socket.gaierror(socket.EAI_NONAME, "Name not known") from None
+    for number, (family, kind, protocol, _, address) in enumerate(found):
+        endpoint = None
+        try:
+            endpoint = _TimedSocket(family, kind, protocol)
+            for option in connection.socket_options or ():
+                endpoint.setsockopt(*option)
+            endpoint.settimeout(attempt.time_left() / (len(found) - number))
+            endpoint.connect(address)
+        except OSError:
+            if endpoint is not None:
+                endpoint.close()
+            if number == len(found) - 1:
+                raise
+        else:
+            attempt.is_out_of_reach = False
+            return endpoint
+    raise socket.gaierror(socket.EAI_NONAME, "No address")
+
+
+def _create_tls(ca_file: str | None) -> "SSLContext":
+    """Trust a file of authorities, or the system's, on sockets that keep to the deadline."""
+    import ssl
+
+    class TimedTlsSocket(_TimedSocket, ssl.SSLSocket):
+        def do_handshake(self, *args: Any, **options: Any) -> None:
+            self._limit()
+            super().do_handshake(*args, **options)
+
+    tls = ssl.create_default_context(cafile=ca_file)
+    tls.sslsocket_class = TimedTlsSocket
+    return tls
+
+
+# Kept connections.
+
+
+class Unusable(Exception):
+    """The settings cannot work: sending again cannot help."""
+
+
+@dataclass(frozen=True, slots=True)
+class Connections:
+    """Kept connections to the address, through a proxy or not, and what each request carries."""
+
+    pools: "PoolManager"
+    pool: "HTTPConnectionPool"
+    headers: dict[str, str]
+
+
+class _KeptConnections(queue.LifoQueue[Any]):
+    """A queue without a lock, which the methods of a list do not need.
+
+    A child that is forked while another thread holds the lock hangs when it closes its copies of
+    the connections: 2 of 400 did under `test_child_of_a_thread_that_sends`.
+    """
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Any:
+        try:
+            return self.queue.pop()
+        except IndexError:
+            raise queue.Empty from None
+
+    def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
+        if len(self.queue) >= self.maxsize:
+            raise queue.Full
+        self.queue.append(item)
+
+
+def open_connections(settings: Settings) -> Connections:
+    """Prepare the pools of connections; opens none, each request does when it needs one.
+
+    Raises:
+        Unusable: The address, the proxy's or a certificate file cannot be used.
+    """
+    # Inside, with all that it brings: takes 40 ms, which a process that sends nothing, and the
+    # host's first call, need not pay (python -X importtime -c "import urllib3").
+    import encodings.idna  # noqa: F401 - the look-up of a host's name would import it
+
+    from urllib3.exceptions import LocationValueError
+
+    tls = _client_tls(settings) if settings.url.startswith("https:") else None
+    pools = _open_pools(settings.url, tls)
+    try:
+        pool = pools.connection_from_url(settings.url)
+    except LocationValueError:  # its text holds the address, which may hold a key
+        raise Unusable(
+            "Invalid endpoint: expected an address such as http://localhost:4318"
+        ) from None
+    headers = {
+        "user-agent": _user_agent(),
+        **{name: text for name, text in settings.headers.items() if name not in _OUR_HEADERS},
+        "content-type": "application/x-protobuf",
+    }
+    if settings.compression == "gzip":
+        headers["content-encoding"] = "gzip"
+    return Connections(pools, pool, headers)
+
+
+def _user_agent() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return f"otel-ml/{version('otel-ml')}"
+    except PackageNotFoundError:  # run from a source tree
+        return "otel-ml/unknown"
+
+
+def _open_pools(url: str, tls: "SSLContext | None") -> "PoolManager":
+    import urllib3
+    from urllib3.connection import HTTPConnection, HTTPSConnection
+
+    class Plain(HTTPConnection):
+        def _new_conn(self) -> socket.socket:
+            return _connect(self)
+
+    class Secure(HTTPSConnection):
+        def _new_conn(self) -> socket.socket:
+            return _connect(self)
+
+    class PlainPool(urllib3.HTTPConnectionPool):
+        ConnectionCls = Plain
+        QueueCls = _KeptConnections
+
+    class SecurePool(urllib3.HTTPSConnectionPool):
+        ConnectionCls = Secure
+        QueueCls = _KeptConnections
+
+    proxy, proxy_headers = _proxy(url)
+    if proxy:
+        proxy_tls = _create_tls(None) if proxy.startswith("https:") else None
+        pools: urllib3.PoolManager = urllib3.ProxyManager(
+            proxy,
+            proxy_headers=proxy_headers,
+            proxy_ssl_context=proxy_tls,
+            ssl_context=tls or proxy_tls,  # urllib3 before 2.8 takes this one to such a proxy
+            maxsize=_KEPT_CONNECTIONS,
+        )
+    else:
+        pools = urllib3.PoolManager(ssl_context=tls, maxsize=_KEPT_CONNECTIONS)
+    pools.pool_classes_by_scheme = {"http": PlainPool, "https": SecurePool}
+    return pools
+
+
+def _proxy(url: str) -> tuple[str, dict[str, str]]:
+    """Find the proxy's address, empty for none, and the headers that it wants."""
+    from urllib.request import getproxies, proxy_bypass
+
+    from urllib3.util import make_headers
+
+    target, proxies = urlsplit(url), getproxies()
+    address = proxies.get(target.scheme) or proxies.get("all") or ""
+    if not address or proxy_bypass(target.netloc):
+        return "", {}
+    try:
+        parts = urlsplit(address if "://" in address else f"http://{address}")
+        if parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0:
+            login, _, host = parts.netloc.rpartition("@")
+            headers = make_headers(proxy_basic_auth=unquote(login)) if login else {}
+            return urlunsplit((parts.scheme, host, "", "", "")), headers
+    except ValueError:  # its text holds what is wrong, which may be a password
+        pass
+    raise Unusable("Unsupported proxy: expected an address such as http://proxy:3128")
+
+
+def _client_tls(settings: Settings) -> "SSLContext":
+    files = (settings.ca_file, settings.client_cert_file, settings.client_key_file)
+    try:
+        tls = _create_tls(settings.ca_file)
+        if settings.client_cert_file is not None:
+            # An encrypted key is an error: without a password OpenSSL would ask at the terminal.
+            tls.load_cert_chain(settings.client_cert_file, settings.client_key_file, password="")
+    except (OSError, ValueError) as error:
+        named = ", ".join(file for file in files if file)
+        raise Unusable(f"Unusable certificate files ({named}): {describe(error)}") from error
+    return tls
+
+
+# Failures in words.
+
+
+def _find_root(error: BaseException) -> BaseException:
+    """Find what happened in an error of urllib3, which carries it as an argument.
+
+    Not its context: that goes on to whatever the caller was handling.
+    """
+    inner = next((item for item in error.args if isinstance(item, BaseException)), None)
+    return error if inner is None else _find_root(inner)
+
+
+def _is_hang_up(error: BaseException) -> bool:
+    """Tell whether the other end closed the connection."""
+    import ssl
+
+    return isinstance(error, (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError))
+
+
+def describe(error: BaseException) -> str:
+    """Say why a request got no answer, in words that hold no secret and are the same each time."""
+    import ssl
     from http.client import HTTPException
 
-    from urllib3.exceptions import HTTPError
+    from urllib3.exceptions import InvalidHeader
+    from urllib3.exceptions import TimeoutError as Urllib3TimeoutError
 
-    # A receiver may close a kept connection just when we use it: that is no failure, and the
-    # second try opens a new one, which is put on top where the closed one was.
-    for _ in range(2):
-        try:
-            response = line.pools.urlopen(
-                request.method,
-                request.url,
-                body=request.body,
-                headers={**line.headers, **request.headers},
-                timeout=attempt.time_left(),
-                retries=False,
-                redirect=False,
-                preload_content=False,
-                decode_content=False,
-            )
-        except (OSError, HTTPException, HTTPError) as error:
-            attempt.abandon()
-            answer = Answer(delivered=False, retry=True, message=describe(find_root(error)))
-            if attempt.connected or not is_hang_up(find_root(error)):
-                break
-        else:
-            return read_answer(response, settings.headers)
-    attempt.is_out_of_reach = True
-    return answer
+    error = _find_root(error)
+    for kinds, words in (
+        ((TimeoutError, Urllib3TimeoutError), "timed out"),
+        (ConnectionRefusedError, "connection refused"),
+        (socket.gaierror, "host name not found"),
+    ):
+        if isinstance(error, kinds):
+            return words
+    if _is_hang_up(error):
+        return "connection closed by the receiver"
+    if isinstance(error, (HTTPException, InvalidHeader)):
+        return "no HTTP answer"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"certificate not accepted: {error.verify_message}"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS failed: {(error.reason or 'unknown').lower().replace('_', ' ')}"
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno).lower()
+    refusal = re.match(r"Tunnel connection failed: (\d{3})\b", str(error))
+    return f"proxy answered {refusal[1]}" if refusal else type(error).__name__

@@ -13,9 +13,7 @@ from urllib.parse import quote, urlencode
 
 import orjson
 
-from otel_ml.export.attempt import attempt_until
-from otel_ml.export.connection import Line, Unusable, open_line
-from otel_ml.export.failure import describe, find_root
+from otel_ml.export.http import Connections, Unusable, attempt_until, describe, open_connections
 from otel_ml.export.settings import resolve
 from otel_ml.notebook import show_unseen
 from otel_ml.reader.errors import (
@@ -109,7 +107,7 @@ class Api:
         key = api_key or os.environ.get("OTEL_ML_API_KEY")
         self._settings = resolve(endpoint, "", key, "http/protobuf")
         self._timeout_s = timeout_s
-        self._line: Line | None = None
+        self._line: Connections | None = None
         self._owner = 0
         self.page = self._settings.page
         self.headers = self._settings.headers
@@ -220,11 +218,11 @@ class Api:
             raise _no_answer(self.page, error) from error
         return _Answer(response, self.page)
 
-    def _open(self) -> Line:
+    def _open(self) -> Connections:
         if not self._settings.url:
             raise Unusable("Invalid endpoint: expected an address such as http://localhost:4318")
         if self._line is None or self._owner != os.getpid():  # a forked child shares no connection
-            self._line, self._owner = open_line(self._settings), os.getpid()
+            self._line, self._owner = open_connections(self._settings), os.getpid()
         return self._line
 
     def _whole(self, answer: "_Answer", question: Question, deadline: float) -> Reply:
@@ -265,7 +263,7 @@ class _Answer:
 
 
 def _no_answer(page: str, error: BaseException, what: str = "No answer from {page}") -> Unreachable:
-    words = describe(find_root(error))
+    words = describe(error)
     kind = TimedOut if words == "timed out" else Unreachable
     return kind(f"{what.format(page=page)}: {words}; expected an otel-ml collector there")
 

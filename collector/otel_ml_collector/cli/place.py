@@ -206,13 +206,11 @@ def fetch(connection: "Connection", path: str) -> Reply:
 
     from urllib3.exceptions import HTTPError
 
-    from otel_ml.export.attempt import attempt_until
-    from otel_ml.export.connection import Unusable, open_line
-    from otel_ml.export.failure import describe, find_root
+    from otel_ml.export.http import Unusable, attempt_until, describe, open_connections
 
     try:
         with attempt_until(time.monotonic() + _PROBE_S) as attempt:
-            line = open_line(connection)
+            line = open_connections(connection)
             response = line.pools.urlopen(
                 "GET",
                 connection.page + path,
@@ -227,7 +225,7 @@ def fetch(connection: "Connection", path: str) -> Reply:
     except Unusable as error:
         return Reply(0, str(error))
     except (OSError, HTTPException, HTTPError) as error:
-        return Reply(0, describe(find_root(error)))
+        return Reply(0, describe(error))
 
 
 def fetch_as_stranger(endpoint: str, path: str) -> Reply:

@@ -15,9 +15,9 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, TraceFlags
 
 from otel_ml import attributes as names
+from otel_ml.export.answer import read_partial_success
 from otel_ml.export.encoder import encode_spans
 from otel_ml.export.http import HttpSender
-from otel_ml.export.response import read_partial_success
 from otel_ml.export.settings import Settings
 from otel_ml_collector.cli.doctor.finding import Finding
 from otel_ml_collector.cli.doctor.here import find_listener, proxy_of

@@ -10,8 +10,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceResponse,
 )
 
-from otel_ml.export.answer import Answer
-from otel_ml.export.response import read_partial_success
+from otel_ml.export.answer import Answer, read_partial_success
 from tests.otel_ml.export.http.servers import DELIVERED, Receiver, partial, send_once
 from tests.support.examples import examples
 
