@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from otel_ml.errors import quiet
 from otel_ml.export.encoder import Encoded, Envelope, encode_request, encode_span
 from otel_ml.export.queue import SpanBatch, SpanQueue
-from otel_ml.export.spool import Batch, Counters, Spool
+from otel_ml.export.spool import FrameBatch, Spool
 
 LOOK_EVERY_S: Final = 2.0
 
@@ -22,7 +22,7 @@ _sizes: Final = Struct("<4I")
 class _Whole:
     """A batch of the spool; it may be delivered in parts."""
 
-    batch: Batch
+    batch: FrameBatch
     left: int
     is_given_up: bool = False
 
@@ -75,11 +75,6 @@ class SpooledSpans:
     def pending(self) -> int:
         """How many spans are ready and neither delivered nor given up."""
         return self._spool.pending() + self._refused.pending
-
-    @property
-    def counters(self) -> Counters:
-        """What happened on disk."""
-        return self._spool.counters
 
     def put(self, span: ReadableSpan) -> bool:
         """Write a span; returns False when neither disk nor memory takes it."""

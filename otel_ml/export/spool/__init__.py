@@ -4,8 +4,7 @@ A span is in the file before `Spool.append` returns, so kill -9 of the process l
 kernel holds what was written. A power cut may lose the last seconds: nothing is fsynced.
 """
 
-from otel_ml.export.spool.counters import Counters
-from otel_ml.export.spool.delivery import Batch
-from otel_ml.export.spool.spool import Spool
+from otel_ml.export.spool.segment import FrameBatch
+from otel_ml.export.spool.spool import Spool, SpoolCounts
 
-__all__ = ["Batch", "Counters", "Spool"]
+__all__ = ["FrameBatch", "Spool", "SpoolCounts"]

@@ -7,10 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from otel_ml.export.spool.counters import Counters
-from otel_ml.export.spool.directory import is_at, remove, segment_path
 from otel_ml.export.spool.frame import SALT_BYTES, Seal
-from otel_ml.export.spool.segment import Segment, create_segment
+from otel_ml.export.spool.segment import Segment, create_segment, is_at, remove, segment_path
 
 _LOOK_BYTES: Final = 64 * 1024
 _ATTEMPTS: Final = 2
@@ -28,6 +26,7 @@ class Chain:
 
     Args:
         rotated: Called with the size of a segment that is full.
+        vanished: Called with the number of frames to send whose file somebody removed.
 
     Attributes:
         owner: Names the segments.
@@ -40,20 +39,19 @@ class Chain:
         directory: str,
         envelope: bytes,
         segment_bytes: int,
-        counters: Counters,
         rotated: Callable[[int], None],
+        vanished: Callable[[int], None],
     ) -> None:
         self._directory = directory
         self.envelope = envelope
         self._segment_bytes = segment_bytes
-        self._counters = counters
         self._rotated = rotated
+        self._vanished = vanished
         self.owner = os.urandom(8).hex()
         self.seal = Seal(os.urandom(SALT_BYTES))
         self.current: Segment | None = None
         self._segments: deque[Segment] = deque()
         self._number = 0
-        self._end = 0
         self._is_closed = False
 
     def choose(self) -> Segment:
@@ -79,7 +77,7 @@ class Chain:
         except OSError:  # no descriptor left, for one: the old file grows
             old.check_at = old.size + _LOOK_BYTES
             return old
-        _close(old)
+        old.close()
         self._rotated(old.size)
         return new
 
@@ -92,13 +90,12 @@ class Chain:
             return os.fstat(segment.fd).st_size == segment.size
         if not segment.is_unlinked:
             segment.is_unlinked = True
-            self._counters.vanished += segment.ready
+            self._vanished(segment.ready)
         return False
 
     def _add(self) -> Segment:
         before = self.current
         new = self._create()
-        new.origin = self.end() - new.start
         new.check_at = min(new.start + _LOOK_BYTES, self._segment_bytes)
         self._segments.append(new)
         if self.current is before:  # else an inner append was faster, and this one stays empty
@@ -151,16 +148,9 @@ class Chain:
             segment.size = os.lseek(segment.fd, 0, os.SEEK_END)
             segment.ready += 1
 
-    def end(self) -> int:
-        """Return where the stream of all frames of this process ends."""
-        for segment in list(self._segments):
-            self._end = max(self._end, segment.origin + segment.size)
-        return self._end
-
-    def done(self) -> int:
-        """Return up to where the stream is delivered, dropped or not to be sent."""
-        unread = self.next_segment()
-        return self.end() if unread is None else unread.origin + unread.cursor
+    def is_last(self, segment: Segment, end: int) -> bool:
+        """Tell whether no frame of this process lies behind a place in a segment."""
+        return bool(self._segments) and self._segments[-1] is segment and end >= segment.size
 
     def ready(self) -> int:
         """Return how many frames are to be sent."""
@@ -179,18 +169,16 @@ class Chain:
             if head is self.current:
                 self._empty(head)
                 return
-            self.end()
             self._segments.popleft()
             if not head.is_unlinked:
                 remove(head.path)
-            _close(head)
+            head.close()
 
     def _empty(self, segment: Segment) -> None:
         self.current = None
         if segment.cursor >= segment.size > segment.start:
             with suppress(OSError):
                 os.ftruncate(segment.fd, segment.start)
-                segment.origin += segment.size - segment.start
                 segment.size = segment.cursor = segment.start
                 segment.check_at = min(segment.size + _LOOK_BYTES, self._segment_bytes)
         self.current = self.current or segment
@@ -201,9 +189,9 @@ class Chain:
             with suppress(OSError):
                 self.choose()
         elif segment in self._segments and not segment.is_unlinked:
-            self._counters.vanished += segment.ready
+            self._vanished(segment.ready)
             self._segments.remove(segment)
-            _close(segment)
+            segment.close()
 
     def drop(self, path: str) -> int | None:
         """Remove a segment that is not the current one.
@@ -216,7 +204,7 @@ class Chain:
                 self._segments.remove(segment)
                 segment.is_dropped = True
                 remove(path)
-                _close(segment)
+                segment.close()
                 return segment.ready
         return None
 
@@ -226,16 +214,10 @@ class Chain:
         self.current = None
         self.sweep()
         for segment in list(self._segments):
-            _close(segment)
+            segment.close()
         self._segments.clear()
 
     def abandon(self) -> None:
         """Close the descriptors that a forked child inherited; the parent keeps its lock."""
         for segment in list(self._segments):
-            _close(segment)
-
-
-def _close(segment: Segment) -> None:
-    fd, segment.fd = segment.fd, -1
-    if fd >= 0:
-        os.close(fd)
+            segment.close()

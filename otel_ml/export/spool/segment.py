@@ -1,29 +1,178 @@
-"""One segment file: what a process knows of it, and its header.
+"""The files of a spool: their names and locks, their headers, and reading the frames in them.
 
-The header, little endian, without padding::
+A segment is ``<owner>-<number>.spool``: 16 hexadecimal digits drawn by its process, then a number
+that rises by one. The newest segment of a process is locked by its writer for as long as it
+lives; the lock of the newest is the lock of all. ``.new`` ends a segment that is being created,
+``.damaged`` one that was set aside.
+
+A segment begins with a header, little endian, without padding, then come frames::
 
     magic 8 | version 1 | salt 8 | length 4 | envelope (length bytes) | crc 4
 
 The envelope is the caller's own: what goes around the spans of this process when they are sent.
 A segment gets its name only when its header is complete and its lock is held, so a header that
 cannot be read was damaged later.
+
+Paths are text here, not `pathlib.Path`: a directory may hold many thousand files.
 """
 
 import errno
 import os
+import re
 import struct
 import zlib
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
-from otel_ml.export.spool.directory import lock, remove
-from otel_ml.export.spool.frame import SALT_BYTES, Seal
+from otel_ml.export.spool.frame import SALT_BYTES, Frame, Seal
+
+try:
+    from fcntl import LOCK_EX, LOCK_NB, flock
+except ImportError:  # Windows
+    HAS_FLOCK = False
+else:
+    HAS_FLOCK = True
+
+_NAME: Final = re.compile(r"([0-9a-f]{16})-([0-9]{8,})\.spool(\.new|\.damaged)?")
+_BLOCK: Final = 4096
+_WINDOW: Final = 64 * 1024
+_TEMPORARY: Final = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 
 _MAGIC: Final = b"otml\r\n\0s"
 _VERSION: Final = 1
 _HEADER: Final = struct.Struct(f"<8sB{SALT_BYTES}sI")
 _CRC: Final = struct.Struct("<I")
+
+
+# The directory.
+
+
+class SegmentFile(NamedTuple):
+    """A file of a spool.
+
+    Attributes:
+        changed_s: When it was written last, seconds since the epoch.
+        size: What it takes of the disk, at least a block.
+        number: Its place among the segments of its owner.
+        suffix: Empty for a segment, else ``.new`` or ``.damaged``.
+    """
+
+    changed_s: float
+    path: str
+    size: int
+    owner: str
+    number: int
+    suffix: str
+
+
+def prepare_directory(directory: Path) -> None:
+    """Make the directory, for its owner alone, unless it is there.
+
+    Raises:
+        OSError: It cannot be used as a spool.
+    """
+    if not HAS_FLOCK:
+        raise OSError(
+            errno.ENOTSUP, "A spool needs flock, which this system lacks: leave out spool"
+        )
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise NotADirectoryError(
+            errno.ENOTDIR, "Invalid spool directory: expected a directory", str(directory)
+        ) from error
+    owner, user = directory.stat().st_uid, os.geteuid()
+    if owner != user:
+        raise PermissionError(
+            errno.EPERM,
+            f"Invalid spool directory, it belongs to user {owner}: expected one of user {user}",
+            str(directory),
+        )
+    if not os.access(directory, os.R_OK | os.W_OK | os.X_OK):
+        raise PermissionError(
+            errno.EACCES, "Invalid spool directory: expected one that is writable", str(directory)
+        )
+
+
+def list_files(directory: str) -> list[SegmentFile]:
+    """List the files of a spool, oldest first; empty when the directory is gone."""
+    files: list[SegmentFile] = []
+    for entry, (owner, number, suffix) in _entries(directory):
+        with suppress(OSError):  # removed meanwhile
+            status = entry.stat(follow_symlinks=False)
+            size = max(status.st_size, _BLOCK)
+            files.append(SegmentFile(status.st_mtime, entry.path, size, owner, int(number), suffix))
+    return sorted(files)
+
+
+def list_segments(directory: str, owner: str) -> list[str]:
+    """List the paths of one owner's segments, oldest first."""
+    numbers = {
+        int(number): entry.path
+        for entry, (whose, number, suffix) in _entries(directory)
+        if whose == owner and not suffix
+    }
+    return [numbers[number] for number in sorted(numbers)]
+
+
+def _entries(directory: str) -> Iterator[tuple["os.DirEntry[str]", tuple[str, ...]]]:
+    with suppress(OSError), os.scandir(directory) as entries:
+        for entry in entries:
+            name = _NAME.fullmatch(entry.name)
+            if name is not None:
+                yield entry, name.groups(default="")
+
+
+def segment_path(directory: str, owner: str, number: int) -> str:
+    """Return the path of a segment."""
+    return f"{directory}/{owner}-{number:08}.spool"
+
+
+def lock_file(path: str) -> int | None:
+    """Lock a file whose writer has ended.
+
+    Returns:
+        The descriptor that holds the lock, for as long as a copy of it is open; None when the
+        writer lives, another process was faster, or the file is gone or not ours.
+    """
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
+    except OSError:
+        return None
+    with suppress(OSError):
+        flock(fd, LOCK_EX | LOCK_NB)
+        if os.fstat(fd).st_uid == os.geteuid() and is_at(fd, path):
+            return fd
+    os.close(fd)
+    return None
+
+
+def is_at(fd: int, path: str) -> bool:
+    """Tell whether an open file still has its name."""
+    try:
+        return os.path.samestat(os.fstat(fd), os.lstat(path))
+    except OSError:
+        return False
+
+
+def remove(path: str) -> None:
+    """Remove a file. One that cannot be removed is delivered again by a later process."""
+    with suppress(OSError):
+        Path(path).unlink()
+
+
+def set_aside(path: str) -> int:
+    """Rename a file that cannot be read, so that nobody tries it again; returns its size."""
+    try:
+        return Path(path).rename(f"{path}.damaged").stat().st_size
+    except OSError:
+        return 0
+
+
+# One file.
 
 
 class DamagedHeaderError(Exception):
@@ -41,7 +190,6 @@ class Segment:
         size: Where its last whole frame ends.
         cursor: All before is delivered, dropped or not to be sent.
         fd: Descriptor that holds its writer's lock, or -1.
-        origin: Where its offset 0 lies in the stream of all frames of its process.
         check_at: Size at which its writer looks whether to go on with it.
         ready: Frames to send from the cursor on.
         held: Held frames whose final one is not written yet.
@@ -57,13 +205,40 @@ class Segment:
     size: int
     cursor: int
     fd: int = -1
-    origin: int = 0
     check_at: int = 0
     ready: int = 0
     held: int = 0
-    loose: frozenset[int] = frozenset()
+    loose: set[int] = field(default_factory=set)
     is_unlinked: bool = False
     is_dropped: bool = False
+
+    def close(self) -> None:
+        """Close its descriptor, and unlock it, unless a forked process has a copy."""
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    @contextmanager
+    def opened(self) -> Iterator[int]:
+        """Open for reading alone: a forked child that inherits it inherits no lock."""
+        if self.is_unlinked:
+            yield self.fd
+            return
+        fd = os.open(self.path, os.O_RDONLY)
+        try:
+            yield fd
+        finally:
+            os.close(fd)
+
+    def scan(self) -> Iterator[Frame]:
+        """Find all frames in it.
+
+        Raises:
+            OSError: It cannot be opened.
+        """
+        with self.opened() as fd:
+            data = _read(fd, self.start, self.size)
+        return self.seal.scan(data, whole=True)
 
 
 def create_segment(path: str, seal: Seal, envelope: bytes) -> Segment:
@@ -77,7 +252,7 @@ def create_segment(path: str, seal: Seal, envelope: bytes) -> Segment:
     new = f"{path}.new"
     fd = os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
     try:
-        lock(fd)
+        flock(fd, LOCK_EX | LOCK_NB)
         _write(fd, header)
         Path(new).rename(path)
     except BaseException:
@@ -103,14 +278,14 @@ def open_segment(path: str) -> Segment:
     fd = os.open(path, os.O_RDONLY)
     try:
         size = os.fstat(fd).st_size
-        head = read(fd, 0, _HEADER.size)
+        head = _read(fd, 0, _HEADER.size)
         if len(head) < _HEADER.size:
             raise DamagedHeaderError
         magic, version, salt, length = _HEADER.unpack(head)
         start = _HEADER.size + length + _CRC.size
         if magic != _MAGIC or version != _VERSION or start > size:
             raise DamagedHeaderError
-        rest = read(fd, _HEADER.size, start)
+        rest = _read(fd, _HEADER.size, start)
     finally:
         os.close(fd)
     envelope, crc = rest[:length], rest[length:]
@@ -119,7 +294,46 @@ def open_segment(path: str) -> Segment:
     return Segment(path, Seal(salt), envelope, start=start, size=size, cursor=start)
 
 
-def read(fd: int, start: int, end: int) -> bytes:
+def open_left(paths: Sequence[str]) -> list[Segment | tuple[str, Exception]]:
+    """Open the segments of a process that ended, and count in each the frames to send.
+
+    These are its final frames, and the held ones that no later frame of their key follows. It
+    takes memory for the held ones that are open at one time, as the process that wrote them did.
+
+    Args:
+        paths: All of them, oldest first.
+
+    Returns:
+        The segments, and for those that cannot be read their path and why.
+
+    Raises:
+        OSError: Files cannot be opened now.
+    """
+    found: list[Segment | tuple[str, Exception]] = []
+    held: dict[bytes, tuple[Segment, int]] = {}
+    for path in paths:
+        try:
+            segment = open_segment(path)
+            frames = segment.scan()
+        except (DamagedHeaderError, OSError) as error:
+            if isinstance(error, OSError) and error.errno in _TEMPORARY:
+                raise
+            found.append((path, error))
+            continue
+        found.append(segment)
+        for frame in frames:
+            held.pop(frame.key, None)
+            if frame.held:
+                held[frame.key] = segment, segment.start + frame.start
+            else:
+                segment.ready += 1
+    for segment, offset in held.values():
+        segment.loose.add(offset)
+        segment.ready += 1
+    return found
+
+
+def _read(fd: int, start: int, end: int) -> bytes:
     """Read what can be read of a stretch of a file: a bad sector loses what follows it."""
     pieces: list[bytes] = []
     try:
@@ -129,3 +343,86 @@ def read(fd: int, start: int, end: int) -> bytes:
     except OSError:
         pass
     return b"".join(pieces)
+
+
+# The frames to send.
+
+
+@dataclass(slots=True, eq=False)
+class FrameBatch:
+    """Frames to send together, from one stretch of a segment.
+
+    Attributes:
+        segment: Where they were read.
+        end: Where the next stretch begins.
+        keys: Trace id and span id of each frame, in the order they were written.
+        payloads: The encoded spans, beside their keys.
+        gaps: Damaged places in the stretch.
+        gap_bytes: Bytes in these places.
+    """
+
+    segment: Segment
+    end: int
+    keys: list[bytes] = field(default_factory=list)
+    payloads: list[bytes] = field(default_factory=list)
+    gaps: int = 0
+    gap_bytes: int = 0
+
+    @property
+    def envelope(self) -> bytes:
+        """What their process gave for all of them."""
+        return self.segment.envelope
+
+    def skip_to(self, start: int) -> None:
+        """Count what lies before `start` as damage, if anything does."""
+        if start > self.end:
+            self.gaps += 1
+            self.gap_bytes += start - self.end
+            self.end = start
+
+
+def find_frames(segment: Segment, max_frames: int, max_bytes: int) -> FrameBatch:
+    """Read the next frames to send, past damaged places, from the cursor on; the cursor stays.
+
+    Args:
+        segment: Its bytes up to `size` were written.
+        max_frames: At most as many.
+        max_bytes: At most as many bytes of payload, but for a first one that is longer.
+
+    Raises:
+        FileNotFoundError: Somebody removed the file.
+        OSError: The file cannot be opened now.
+    """
+    size = segment.size
+    window = min(max_bytes, size) + _WINDOW
+    with segment.opened() as fd:
+        while True:
+            end = min(size, segment.cursor + window)
+            data = _read(fd, segment.cursor, end)
+            # A file that is shorter than it was has lost its end.
+            is_whole = end == size or len(data) < end - segment.cursor
+            found = _gather(segment, data, max_frames, max_bytes, size if is_whole else None)
+            if is_whole or found.end > segment.cursor:
+                return found
+            window *= 4
+
+
+def _gather(
+    segment: Segment, data: bytes, max_frames: int, max_bytes: int, size: int | None
+) -> FrameBatch:
+    """Collect from the bytes behind the cursor; `size` is given when none follow them."""
+    base = segment.cursor
+    found = FrameBatch(segment, base)
+    for frame in segment.seal.scan(data, whole=size is not None):
+        if not frame.held or base + frame.start in segment.loose:
+            taken = len(frame.payload)
+            if found.payloads and (len(found.payloads) >= max_frames or taken > max_bytes):
+                return found
+            max_bytes -= taken
+            found.keys.append(frame.key)
+            found.payloads.append(frame.payload)
+        found.skip_to(base + frame.start)
+        found.end = base + frame.end
+    if size is not None:
+        found.skip_to(size)
+    return found

@@ -2,26 +2,65 @@
 
 import logging
 import os
-from dataclasses import replace
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from otel_ml.export.spool.adopter import Adopter
+from otel_ml.errors import report
 from otel_ml.export.spool.chain import Chain
-from otel_ml.export.spool.counters import Counters
-from otel_ml.export.spool.delivery import Batch, Delivery
-from otel_ml.export.spool.directory import prepare_directory
 from otel_ml.export.spool.frame import FINAL, HELD, KEY_BYTES
-from otel_ml.export.spool.gate import Gate
-from otel_ml.export.spool.keeper import Keeper
-from otel_ml.export.spool.segment import Segment
+from otel_ml.export.spool.segment import (
+    FrameBatch,
+    Segment,
+    SegmentFile,
+    find_frames,
+    list_files,
+    list_segments,
+    lock_file,
+    open_left,
+    prepare_directory,
+    remove,
+    set_aside,
+)
 
 LIMIT_BYTES: Final = 1 << 30
 MAX_AGE_S: Final = 7 * 86_400.0
 SEGMENT_BYTES: Final = 4 << 20
 LOOK_EVERY_S: Final = 2.0
 
+# With very many files a look takes long: it may cost a fiftieth of the time.
+_SHARE: Final = 50
+
 _logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class SpoolCounts:
+    """What happened to frames since the spool was made, or since the fork in a child.
+
+    Attributes:
+        written: Frames on disk, held ones included.
+        write_failed: Frames that the disk refused.
+        damaged: Places where bytes were no frames: torn tails, flipped bits, headers.
+        damaged_bytes: Bytes in these places.
+        dropped_by_limit: Frames to send that were removed, oldest first, to keep the limits.
+        vanished: Frames to send whose file somebody removed; those of the file that was being
+            written are still delivered while the process lives.
+        adopted: Frames to send that were taken over from processes that ended.
+    """
+
+    written: int = 0
+    write_failed: int = 0
+    damaged: int = 0
+    damaged_bytes: int = 0
+    dropped_by_limit: int = 0
+    vanished: int = 0
+    adopted: int = 0
 
 
 class Spool:
@@ -76,25 +115,37 @@ class Spool:
         self._begin()
 
     def _begin(self) -> None:
-        self._counters = Counters()
-        self._gate = Gate()
-        self._keeper = Keeper(
-            self._directory,
-            self._gate,
-            self._counters,
-            limit_bytes=self._limit_bytes,
-            max_age_s=self._max_age_s,
-            look_every_s=self._look_every_s,
-        )
+        self._counts = SpoolCounts()
+        # A finaliser or a signal handler may append a frame while its own thread is anywhere in
+        # the spool. It finds `_is_inside` set: then it may write, but not close what its thread
+        # works on.
+        self._lock = threading.RLock()
+        self._is_inside = False
         self._chain = Chain(
-            self._directory, self._envelope, self._segment_bytes, self._counters, self._rotated
-        )
-        self._adopter = Adopter(self._directory, self._gate, self._counters)
-        self._delivery = Delivery(
-            self._gate, self._counters, self._chain, self._adopter, self._keeper
+            self._directory, self._envelope, self._segment_bytes, self._rotated, self._vanished
         )
         self._held: dict[bytes, Segment] = {}
+        self._taken: FrameBatch | None = None
+        # Of processes that ended: whom to try, and the segments of the one that we adopted, whose
+        # lock we hold. Changed inside alone, read by the one reader.
+        self._owners: deque[str] = deque()
+        self._adopted: deque[Segment] = deque()
+        self._adopted_fd = -1
+        self._is_adopted_turn = False
+        self._due_at = 0.0
+        self._bytes = 0
         self._is_refusal_told = False
+        self._is_drop_told = False
+
+    @contextmanager
+    def _entered(self) -> Iterator[None]:
+        """Let one thread in, and that thread as often as it likes."""
+        with self._lock:
+            inside, self._is_inside = self._is_inside, True
+            try:
+                yield
+            finally:
+                self._is_inside = inside
 
     def append(self, key: bytes, payload: bytes, *, held: bool = False) -> bool:
         """Write one frame; it is on disk when this returns.
@@ -114,12 +165,12 @@ class Spool:
         """
         if len(key) != KEY_BYTES:
             raise ValueError(f"Invalid key {key!r}: expected {KEY_BYTES} bytes")
-        gate, chain = self._gate, self._chain
+        chain = self._chain
         frame = chain.seal.pack(key, payload, HELD if held else FINAL)
         reason: object = "the disk is full"
-        with gate.lock:
-            inside = gate.is_inside
-            gate.is_inside = True
+        with self._lock:
+            inside = self._is_inside
+            self._is_inside = True
             try:
                 segment = chain.current
                 if segment is None or (segment.size >= segment.check_at and not inside):
@@ -132,7 +183,7 @@ class Spool:
                         segment.ready += 1
                     if held or self._held:
                         self._pin(key, segment if held else None)
-                    self._counters.written += 1
+                    self._counts.written += 1
                     return True
                 chain.take_back(segment, size, written, inside)
             except OSError as error:
@@ -141,8 +192,8 @@ class Spool:
                 chain.measure(inside)
                 raise
             finally:
-                gate.is_inside = inside
-            self._counters.write_failed += 1
+                self._is_inside = inside
+            self._counts.write_failed += 1
             if not held:  # the caller keeps the final frame, so the held one waits for nothing
                 self._pin(key, None)
         # Outside the lock: a log handler may take locks of its own and call traced functions.
@@ -160,8 +211,10 @@ class Spool:
             segment.held += 1
             self._held[key] = segment
 
-    def take(self, max_frames: int, max_bytes: int) -> Batch | None:
+    def take(self, max_frames: int, max_bytes: int) -> FrameBatch | None:
         """Read the next frames to send: our own, then those of processes that ended.
+
+        Reading goes on outside the lock, so that appends do not wait for it.
 
         Args:
             max_frames: At most as many, at least 1.
@@ -173,41 +226,94 @@ class Spool:
         Raises:
             RuntimeError: The batch before was neither done nor given back.
         """
-        return None if self._is_closed else self._delivery.take(max_frames, max_bytes)
+        if self._is_closed:
+            return None
+        if self._taken is not None:
+            raise RuntimeError("Invalid take: expected done or give_back of the batch before")
+        self._look()
+        # A steady trickle of our own must not keep the others waiting for ever.
+        turns = (True, False) if self._is_adopted_turn else (False, True)
+        for adopted in turns:
+            try:
+                batch = self._take_from(adopted, max_frames, max_bytes)
+            except OSError as error:  # no descriptor left, for one: later
+                report("spool read", error)
+                continue
+            if batch is not None:
+                self._is_adopted_turn = self._chain.is_last(batch.segment, batch.end)
+                self._taken = batch
+                return batch
+        return None
 
-    def done(self, batch: Batch) -> None:
+    def _take_from(self, adopted: bool, max_frames: int, max_bytes: int) -> FrameBatch | None:
+        while (segment := self._next(adopted)) is not None:
+            try:
+                found = find_frames(segment, max_frames, max_bytes)
+            except FileNotFoundError:
+                with self._entered():
+                    self._lose(segment)
+                continue
+            with self._entered():
+                if segment.is_dropped:
+                    continue
+                if found.payloads:
+                    segment.ready -= len(found.payloads)
+                    return found
+                self._advance(found)
+        return None
+
+    def _next(self, adopted: bool) -> Segment | None:
+        """Return the next segment with frames behind its cursor."""
+        if not adopted:
+            return self._chain.next_segment()
+        while self._adopted_fd >= 0 or self._adopt():
+            for segment in list(self._adopted):
+                if segment.cursor < segment.size:
+                    return segment
+            with self._entered():
+                self._sweep_adopted()
+        return None
+
+    def done(self, batch: FrameBatch) -> None:
         """End a batch that was delivered, or refused for good; a second call does nothing."""
-        self._delivery.done(batch)
+        with self._entered():
+            if batch is self._taken:
+                self._taken = None
+                self._advance(batch)
 
-    def give_back(self, batch: Batch) -> None:
+    def give_back(self, batch: FrameBatch) -> None:
         """End a batch that was not delivered: it is taken again. A second call does nothing."""
-        self._delivery.give_back(batch)
+        with self._entered():
+            if batch is not self._taken:
+                return
+            self._taken = None
+            if batch.segment.is_dropped:
+                self._counts.dropped_by_limit += len(batch.payloads)
+            else:
+                batch.segment.ready += len(batch.payloads)
+
+    def _advance(self, batch: FrameBatch) -> None:
+        """Go on behind a batch, and remove what is wholly done."""
+        segment = batch.segment
+        segment.cursor = batch.end
+        if segment.cursor >= segment.size:
+            segment.ready = 0  # also frames that damage took
+        self._counts.damaged += batch.gaps
+        self._counts.damaged_bytes += batch.gap_bytes
+        self._chain.sweep()
+        self._sweep_adopted()
 
     def pending(self) -> int:
-        """Count the frames to send: our own, and of adopted segments the one in work."""
-        return self._delivery.pending()
-
-    def mark(self) -> int:
-        """Return a mark behind all frames of this process, for `is_drained`."""
-        with self._gate.entered():
-            return self._chain.end()
-
-    def is_drained(self, mark: int | None = None) -> bool:
-        """Tell whether nothing is left to send.
-
-        Args:
-            mark: Ask only for the frames that this process wrote before the mark was made.
-                Without it, those of ended processes count too, as far as `take` has seen them.
-        """
-        if self.pending() == 0:
-            return mark is not None or self._adopter.is_idle()
-        with self._gate.entered():
-            return mark is not None and self._chain.done() >= mark
+        """Count the frames to send: our own, and those of the process that was adopted."""
+        with self._entered():
+            taken = 0 if self._taken is None else len(self._taken.payloads)
+            adopted = sum(segment.ready for segment in list(self._adopted))
+            return self._chain.ready() + adopted + taken
 
     @property
-    def counters(self) -> Counters:
+    def counts(self) -> SpoolCounts:
         """What happened so far, as a copy."""
-        return replace(self._counters)
+        return replace(self._counts)
 
     def close(self) -> None:
         """Remove our files if all is delivered, else leave them to the next process, and unlock.
@@ -215,25 +321,174 @@ class Spool:
         Call it when nobody takes any more. From then on every append is refused. A second call
         does nothing.
         """
-        with self._gate.entered():
+        with self._entered():
             self._is_closed = True
             self._chain.close()
-            self._adopter.close()
+            self._release()
 
     def surround(self, envelope: bytes) -> None:
         """Take another envelope for the files that are begun from now on."""
         self._envelope = self._chain.envelope = envelope
 
     def after_fork_in_child(self) -> None:
-        """Begin anew in a forked child: the files and the lock of the parent stay its own.
+        """Begin anew in a forked child: the files and the locks of the parent stay its own.
 
         The counts begin at zero, and the first append makes a file.
         """
         self._chain.abandon()
-        self._adopter.close()
+        self._release()
         self._begin()
         if self._is_closed:
             self._chain.close()
 
+    # What processes that ended left, taken over one process at a time under its lock.
+
+    def _adopt(self) -> bool:
+        """Lock what one process left; those that live are passed over.
+
+        Raises:
+            OSError: Files cannot be opened now.
+        """
+        while self._owners:
+            with self._entered():
+                owner = self._owners.popleft()
+            paths = list_segments(self._directory, owner)
+            fd = lock_file(paths[-1]) if paths else None
+            if fd is None:
+                continue
+            try:
+                # A process that lives locks a newer segment before it leaves an older one.
+                newest = paths[-1]
+                paths = list_segments(self._directory, owner)
+                left = open_left(paths) if paths and paths[-1] == newest else []
+            except BaseException:
+                os.close(fd)
+                raise
+            if not left:
+                os.close(fd)
+                continue
+            with self._entered():
+                self._adopted_fd = fd
+                for segment in left:
+                    if isinstance(segment, Segment):
+                        self._adopted.append(segment)
+                        self._counts.adopted += segment.ready
+                    elif not isinstance(segment[1], FileNotFoundError):
+                        self._counts.damaged += 1
+                        self._counts.damaged_bytes += set_aside(segment[0])
+            return True
+        return False
+
+    def _sweep_adopted(self) -> None:
+        """Remove adopted segments that are done, and unlock when there are none left."""
+        while self._adopted and self._adopted[0].cursor >= self._adopted[0].size:
+            remove(self._adopted.popleft().path)
+        if not self._adopted:
+            self._release()
+
+    def _release(self) -> None:
+        """Leave the rest to another process. In a forked child the parent keeps its lock."""
+        self._adopted.clear()
+        fd, self._adopted_fd = self._adopted_fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def _lose(self, segment: Segment) -> None:
+        """Go on without a file that the reader does not find."""
+        if segment in self._adopted:
+            self._adopted.remove(segment)
+            self._vanished(segment.ready)
+        else:
+            self._chain.lose(segment)
+
+    def _vanished(self, count: int) -> None:
+        self._counts.vanished += count
+
+    # The limits of the directory: the oldest segments leave, whoever wrote them. Only the newest
+    # segment of a process that lives is spared. A removed one of another process that lives is
+    # counted there, as vanished.
+
+    def _look(self) -> None:
+        """Look at the directory when it is time. Called by the reader, outside the lock."""
+        self._tell_drop()
+        began = time.monotonic()
+        if began < self._due_at:
+            return
+        files = list_files(self._directory)
+        others = [file for file in files if file.owner != self._chain.owner]
+        with self._entered():
+            if not self._chain.is_current_here():
+                with suppress(OSError):
+                    self._chain.choose()
+            self._keep_limits(files)
+            self._owners = deque(dict.fromkeys(file.owner for file in others if not file.suffix))
+        self._tell_drop()
+        for file in others:
+            fd = lock_file(file.path) if file.suffix == ".new" else None
+            if fd is not None:  # its process was killed while it created the file
+                remove(file.path)
+                os.close(fd)
+        if self._look_every_s:
+            now = time.monotonic()
+            self._due_at = now + max(self._look_every_s, (now - began) * _SHARE)
+
     def _rotated(self, size: int) -> None:
-        self._keeper.rotated(size, self._chain, self._adopter)
+        """Keep the limits after a segment of so many bytes was filled. Called inside."""
+        self._bytes += size
+        if self._bytes > self._limit_bytes or time.monotonic() >= self._due_at:
+            self._keep_limits(list_files(self._directory))
+
+    def _keep_limits(self, files: list[SegmentFile]) -> None:
+        total = sum(file.size for file in files)
+        oldest_s = time.time() - self._max_age_s
+        by_number = sorted(files, key=lambda file: file.number)
+        newest = {file.owner: file.path for file in by_number if not file.suffix}
+        for file in files:
+            if total <= self._limit_bytes and file.changed_s >= oldest_s:
+                break
+            unsent = self._drop(file, newest.get(file.owner))
+            if unsent is not None:
+                total -= file.size
+                self._counts.dropped_by_limit += unsent
+        self._bytes = total
+
+    def _drop(self, file: SegmentFile, newest: str | None) -> int | None:
+        """Remove a file; returns how many frames to send it held, None when it must stay."""
+        if file.owner == self._chain.owner:
+            return self._chain.drop(file.path)
+        for segment in list(self._adopted):
+            if segment.path == file.path:
+                segment.is_dropped = True
+                self._adopted.remove(segment)
+                remove(file.path)
+                return segment.ready
+        return _drop_foreign(file, newest)
+
+    def _tell_drop(self) -> None:
+        """Say once that spans were dropped, outside the lock: a log handler may hold locks."""
+        if self._counts.dropped_by_limit and not self._is_drop_told:
+            self._is_drop_told = True
+            _logger.warning(
+                "Spool %s is over its limits: %d spans were dropped, counted from now on",
+                self._directory,
+                self._counts.dropped_by_limit,
+            )
+
+
+def _drop_foreign(file: SegmentFile, newest: str | None) -> int | None:
+    """Remove a file of another process; returns as `Spool._drop` does."""
+    is_leftover = file.suffix or newest is None
+    fd = None if is_leftover or newest is None else lock_file(newest)
+    if fd is not None:
+        try:
+            left = open_left([file.path])
+            remove(file.path)
+        except OSError:
+            return None
+        finally:
+            os.close(fd)
+        return sum(segment.ready for segment in left if isinstance(segment, Segment))
+    if not is_leftover and file.path == newest:
+        return None  # its process lives, or another one has adopted it
+    remove(file.path)
+    return 0

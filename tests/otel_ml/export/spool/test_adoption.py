@@ -23,8 +23,8 @@ def test_all_segments_are_adopted(tmp_path: Path) -> None:
     spool = make_spool(tmp_path)
     assert drain(spool, 3) == frames(range(50))
     assert files(tmp_path) == []
-    assert spool.counters.adopted == 50
-    assert spool.is_drained()
+    assert spool.counts.adopted == 50
+    assert spool.pending() == 0
 
 
 def test_each_batch_has_the_envelope_of_its_process(tmp_path: Path) -> None:
@@ -123,21 +123,6 @@ def test_pending_counts_adopted_frames(tmp_path: Path) -> None:
     assert spool.pending() == 10
     spool.done(batch)
     assert spool.pending() == 6
-    assert not spool.is_drained()
-
-
-def test_adopted_frames_are_no_part_of_a_mark(tmp_path: Path) -> None:
-    """A mark asks for the process's own frames, not for those it adopted."""
-    leave(tmp_path, range(10))
-    spool = make_spool(tmp_path)
-    fill(spool, range(10, 12))
-    mark = spool.mark()
-    for _ in range(2):
-        batch = spool.take(5, MAX_BYTES)
-        assert batch is not None
-        spool.done(batch)
-    assert spool.pending() == 5
-    assert spool.is_drained(mark)
 
 
 def test_crash_loop_grows_nothing(tmp_path: Path) -> None:

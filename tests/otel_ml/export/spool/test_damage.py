@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from otel_ml.export.spool import Counters, Spool
+from otel_ml.export.spool import Spool, SpoolCounts
 from otel_ml.export.spool.frame import FINAL, HELD, Seal
 from tests.otel_ml.export.spool.spools import (
     ENVELOPE,
@@ -26,7 +26,7 @@ from tests.support.examples import examples
 Frames = list[tuple[bytes, bytes]]
 
 
-def read_back(path: Path, data: bytes) -> tuple[Frames, Counters]:
+def read_back(path: Path, data: bytes) -> tuple[Frames, SpoolCounts]:
     """Deliver a file of an ended process; returns what came, and the counts."""
     with tempfile.TemporaryDirectory(dir=path) as name:
         directory = Path(name)
@@ -34,7 +34,7 @@ def read_back(path: Path, data: bytes) -> tuple[Frames, Counters]:
         spool = make_spool(directory)
         delivered = drain(spool)
         spool.close()
-        return delivered, spool.counters
+        return delivered, spool.counts
 
 
 def write_file(path: Path, written: Frames) -> bytes:
@@ -90,7 +90,7 @@ def test_damaged_header(tmp_path: Path) -> None:
         damaged[place] ^= 0x55
         assert read_back(tmp_path, bytes(damaged)) == (
             [],
-            Counters(damaged=1, damaged_bytes=len(data)),
+            SpoolCounts(damaged=1, damaged_bytes=len(data)),
         )
 
 
@@ -150,8 +150,8 @@ def test_damage_in_the_file_being_written(tmp_path: Path) -> None:
         file.seek(data.index(payload(1)))
         file.write(b"X")
     assert drain(spool) == [*frames(range(1)), *frames(range(2, 3))]
-    assert spool.is_drained()
-    assert (spool.counters.damaged, spool.counters.damaged_bytes) == (1, 137)
+    assert spool.pending() == 0
+    assert (spool.counts.damaged, spool.counts.damaged_bytes) == (1, 137)
 
 
 def test_damage_longer_than_a_window(tmp_path: Path) -> None:
@@ -173,9 +173,9 @@ def test_given_back_damage_is_counted_once(tmp_path: Path) -> None:
     batch = spool.take(10, 10_000)
     assert batch is not None
     spool.give_back(batch)
-    assert spool.counters.damaged == 0
+    assert spool.counts.damaged == 0
     assert drain(spool) == [*frames(range(1)), *frames(range(2, 3))]
-    assert spool.counters.damaged == 1
+    assert spool.counts.damaged == 1
 
 
 def test_unreadable_bytes(tmp_path: Path) -> None:
@@ -187,8 +187,8 @@ def test_unreadable_bytes(tmp_path: Path) -> None:
     first.mkdir()
     delivered = drain(spool)
     assert delivered == frames(range(20 - len(delivered), 20))
-    assert spool.counters.damaged == 1
-    assert spool.is_drained()
+    assert spool.counts.damaged == 1
+    assert spool.pending() == 0
 
 
 forged_frames = st.builds(

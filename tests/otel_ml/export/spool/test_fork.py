@@ -47,7 +47,7 @@ def work():
     fill(spool, range(103, 105))
 
 ended(in_child(work))
-print(json.dumps([numbers(drain(spool, 100)), spool.counters.adopted]))
+print(json.dumps([numbers(drain(spool, 100)), spool.counts.adopted]))
 """
     assert ask_fork(tmp_path, script) == [[*range(20), 103, 104], 2]
 

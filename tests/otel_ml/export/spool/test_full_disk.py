@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from otel_ml.export.spool import Counters
+from otel_ml.export.spool import SpoolCounts
 from tests.otel_ml.export.spool.spools import drain, frames, make_spool
 from tests.otel_ml.scripts import ask_script
 
@@ -29,12 +29,12 @@ def test_full_disk(tmp_path: Path) -> None:
     script = """
 limit(20_000)
 acknowledged = [number for number in range(100) if spool.append(key(number), payload(number, 333))]
-counts = spool.counters
+counts = spool.counts
 limit(resource.RLIM_INFINITY)
 acknowledged += [number for number in range(100, 110) if spool.append(key(number), b"")]
 delivered = [int.from_bytes(one, "big") for one, _ in drain(spool)]
 print(json.dumps([
-    delivered == acknowledged, len(acknowledged), counts.write_failed, spool.counters.damaged
+    delivered == acknowledged, len(acknowledged), counts.write_failed, spool.counts.damaged
 ]))
 """
     assert ask_full(tmp_path, script) == [True, 53 + 10, 47, 0]
@@ -52,7 +52,7 @@ print(json.dumps(count))
     assert isinstance(count, int)
     spool = make_spool(tmp_path / "spool")
     assert drain(spool) == frames(range(count), 333)
-    assert spool.counters == Counters(adopted=count)
+    assert spool.counts == SpoolCounts(adopted=count)
 
 
 def test_disk_full_from_the_start(tmp_path: Path) -> None:
@@ -106,6 +106,6 @@ assert len(files(directory)) == 1
 append(2_000)
 assert len(files(directory)) > 1
 numbers = [int.from_bytes(one, "big") for one, _ in drain(spool)]
-print(json.dumps([numbers == list(range(4_003)), spool.counters.damaged]))
+print(json.dumps([numbers == list(range(4_003)), spool.counts.damaged]))
 """
     assert ask_full(tmp_path, script) == [True, 0]

@@ -36,7 +36,7 @@ def test_oldest_frames_make_room(tmp_path: Path) -> None:
     for first in range(0, 5_000, 500):
         fill(spool, range(first, first + 500))
         assert taken_bytes(tmp_path) <= LIMIT + 11_000
-    dropped = spool.counters.dropped_by_limit
+    dropped = spool.counts.dropped_by_limit
     assert 3_500 < dropped < 4_700
     assert spool.pending() == 5_000 - dropped
     assert drain(spool) == frames(range(dropped, 5_000))
@@ -71,9 +71,9 @@ def test_dropped_frames_in_flight(tmp_path: Path) -> None:
         batch = spool.take(10, MAX_BYTES)
         assert batch is not None
         fill(spool, range(50, 2_000))
-        before = spool.counters.dropped_by_limit
+        before = spool.counts.dropped_by_limit
         getattr(spool, end)(batch)
-        counts.append(spool.counters.dropped_by_limit - before)
+        counts.append(spool.counts.dropped_by_limit - before)
         assert drain(spool) == frames(range(before + 10, 2_000))
     assert counts == [0, 10]
 
@@ -89,7 +89,7 @@ def test_old_segments_are_dropped(tmp_path: Path) -> None:
     delivered = drain(spool)
     assert delivered == frames(range(30 - len(delivered), 30))
     assert 10 < len(delivered) < 20
-    assert spool.counters.dropped_by_limit == 25 - len(delivered)
+    assert spool.counts.dropped_by_limit == 25 - len(delivered)
 
 
 def test_old_file_in_use_is_kept(tmp_path: Path) -> None:
@@ -109,7 +109,7 @@ def test_ended_processes_count(tmp_path: Path) -> None:
         age(path, 100)
     spool = make_spool(tmp_path, limit_bytes=LIMIT, segment_bytes=10_000)
     fill(spool, range(500, 1_000))
-    assert spool.counters.dropped_by_limit == 500
+    assert spool.counts.dropped_by_limit == 500
     assert drain(spool) == frames(range(500, 1_000))
 
 
@@ -124,7 +124,7 @@ def test_adopted_segments_are_dropped(tmp_path: Path) -> None:
         age(path, 1_000)
     delivered = drain(spool)
     assert delivered == frames(range(50 - len(delivered), 50))
-    assert spool.counters.dropped_by_limit == 50 - len(delivered) > 10
+    assert spool.counts.dropped_by_limit == 50 - len(delivered) > 10
 
 
 def test_segments_of_a_living_process_make_room(tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def test_segments_of_a_living_process_make_room(tmp_path: Path) -> None:
     assert taken_bytes(tmp_path) <= LIMIT + 11_000
     delivered = drain(first)
     assert delivered == frames(range(400 - len(delivered), 400))
-    assert first.counters.vanished == 400 - len(delivered) > 100
+    assert first.counts.vanished == 400 - len(delivered) > 100
     assert drain(second) == frames(range(1_000, 1_600))
 
 
@@ -160,4 +160,4 @@ def test_damaged_file_is_dropped_without_being_adopted(tmp_path: Path) -> None:
     spool = make_spool(tmp_path, max_age_s=900)
     assert drain(spool) == []
     assert files(tmp_path) == []
-    assert spool.counters.dropped_by_limit == 0
+    assert spool.counts.dropped_by_limit == 0

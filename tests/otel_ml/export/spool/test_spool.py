@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from otel_ml.export.spool import Counters
+from otel_ml.export.spool import SpoolCounts
 from tests.otel_ml.export.spool.spools import (
     ENVELOPE,
     MAX_BYTES,
@@ -143,40 +143,10 @@ def test_wrong_key_is_refused(tmp_path: Path) -> None:
         spool.append(b"short", b"a span")
 
 
-def test_drained_up_to_a_mark(tmp_path: Path) -> None:
-    """A mark is reached when what was written before it is done, whatever follows."""
-    spool = make_spool(tmp_path, segment_bytes=1_000)
-    fill(spool, range(20))
-    mark = spool.mark()
-    fill(spool, range(20, 40))
-    seen = []
-    while (batch := spool.take(5, MAX_BYTES)) is not None:
-        seen.append(spool.is_drained(mark))
-        spool.done(batch)
-        fill(spool, range(40, 41))
-        seen.append(spool.is_drained(mark))
-        if seen[-1]:
-            break
-    assert spool.pending() > 20
-    assert seen == [False] * (len(seen) - 1) + [True]
-
-
-def test_new_spool_is_drained(tmp_path: Path) -> None:
-    """A spool without frames is drained, also up to its mark."""
+def test_new_spool_holds_nothing(tmp_path: Path) -> None:
+    """A spool without frames has nothing to send."""
     spool = make_spool(tmp_path)
-    assert spool.is_drained()
-    assert spool.is_drained(spool.mark())
-
-
-def test_mark_outlives_an_emptied_file(tmp_path: Path) -> None:
-    """A mark stays reached when its file was emptied and written again."""
-    spool = make_spool(tmp_path)
-    fill(spool, range(10))
-    mark = spool.mark()
-    drain(spool)
-    fill(spool, range(1))
-    assert spool.is_drained(mark)
-    assert not spool.is_drained()
+    assert (spool.pending(), spool.take(1, 1)) == (0, None)
 
 
 def test_close_removes_what_is_done(tmp_path: Path) -> None:
@@ -202,7 +172,7 @@ def test_closed_spool_refuses(tmp_path: Path) -> None:
     spool.close()
     assert not spool.append(key(1), payload(1))
     assert spool.take(1, MAX_BYTES) is None
-    assert spool.counters == Counters(written=1, write_failed=1)
+    assert spool.counts == SpoolCounts(written=1, write_failed=1)
 
 
 def test_nothing_is_made_before_the_first_append(tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def test_take_while_threads_append(tmp_path: Path) -> None:
     delivered += drain(spool, 100)
     expected = [*frames(range(THREADS * EACH)), *frames(range(1_000_000, 1_000_500))]
     assert once(delivered) == dict(expected)
-    assert spool.counters.written == THREADS * EACH
+    assert spool.counts.written == THREADS * EACH
     spool.close()
     assert files(tmp_path) == []
 
@@ -106,7 +106,7 @@ def test_limit_while_threads_append(tmp_path: Path) -> None:
     while any(thread.is_alive() for thread in threads):
         delivered += drain(spool, 3)
     delivered += drain(spool, 3)
-    assert len(once(delivered)) + spool.counters.dropped_by_limit == THREADS * EACH
+    assert len(once(delivered)) + spool.counts.dropped_by_limit == THREADS * EACH
     assert set(delivered) <= set(frames(range(THREADS * EACH)))
 
 
@@ -148,7 +148,7 @@ spool.close()
 print(json.dumps([
     inner > 100,
     keys == {*range(10_000), *range(1_000_001, 1_000_001 + inner)},
-    spool.counters.damaged,
+    spool.counts.damaged,
     files(directory),
 ]))
 """
@@ -223,7 +223,7 @@ for line in count(1):
     delivered += drain(spool)
     spool.close()
     assert set(once(delivered)) == acknowledged, where
-    assert spool.counters.damaged <= 1 and files(directory) == [], where
+    assert spool.counts.damaged <= 1 and files(directory) == [], where
     if over:
         break
 print(json.dumps(line > 500))
@@ -253,7 +253,7 @@ for line in count(1):
     append(spool, 21)
     delivered = drain(spool)
     assert acknowledged <= set(once(delivered)), where
-    assert spool.is_drained() and spool.counters.damaged <= 1, where
+    assert spool.pending() == 0 and spool.counts.damaged <= 1, where
     spool.close()
     shutil.rmtree(directory)
     if over:

@@ -21,7 +21,7 @@ def test_removed_file_is_made_again(tmp_path: Path) -> None:
     fill(spool, range(3))
     segments(tmp_path)[0].unlink()
     assert drain(spool, 1) == frames(range(3))
-    assert spool.counters.vanished == 3
+    assert spool.counts.vanished == 3
     fill(spool, range(3, 5))
     spool.close()
     assert drain(make_spool(tmp_path)) == frames(range(3, 5))
@@ -62,7 +62,7 @@ def test_directory_removed_for_good(tmp_path: Path) -> None:
     directory.write_text("a file in its place")
     assert drain(spool) == frames(range(10))
     assert not spool.append(b"k" * 24, b"a span")
-    assert spool.counters.write_failed == 1
+    assert spool.counts.write_failed == 1
     directory.unlink()
     fill(spool, range(10, 12))
     assert drain(spool) == frames(range(10, 12))
@@ -75,8 +75,8 @@ def test_removed_rotated_file_is_counted(tmp_path: Path) -> None:
     segments(tmp_path)[0].unlink()
     delivered = drain(spool)
     assert delivered == frames(range(30 - len(delivered), 30))
-    assert spool.counters.vanished == 30 - len(delivered) > 0
-    assert spool.is_drained()
+    assert spool.counts.vanished == 30 - len(delivered) > 0
+    assert spool.pending() == 0
 
 
 def test_removed_adopted_file_is_counted(tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_removed_adopted_file_is_counted(tmp_path: Path) -> None:
     segments(tmp_path)[0].unlink()
     delivered = drain(spool)
     assert delivered == frames(range(30 - len(delivered), 30))
-    assert spool.counters.vanished > 0
+    assert spool.counts.vanished > 0
     assert files(tmp_path) == []
 
 
@@ -100,6 +100,6 @@ def test_emptied_file_costs_what_it_held(tmp_path: Path) -> None:
     fill(spool, range(3))
     segments(tmp_path)[0].write_bytes(b"")
     assert drain(spool) == []
-    assert spool.counters.damaged == 1
+    assert spool.counts.damaged == 1
     fill(spool, range(3, 6))
     assert drain(spool) == frames(range(3, 6))
