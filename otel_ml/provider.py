@@ -22,16 +22,15 @@ from opentelemetry.sdk.trace.export import SpanExporter
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from otel_ml import attributes as names
-from otel_ml.export.contract import Pace
 from otel_ml.export.delivery import Delivery, join
 from otel_ml.export.destination import ExporterDestination, NoDestination, OtlpDestination
+from otel_ml.export.documents import Uploads
 from otel_ml.export.encoder import encode_envelope
 from otel_ml.export.http import HttpSender
-from otel_ml.export.pipeline import Pipeline
+from otel_ml.export.pipeline import Pace, Pipeline
 from otel_ml.export.queue import MAX_BYTES, MAX_SPANS, SpanQueue
 from otel_ml.export.settings import Settings, is_endpoint_named, resolve
 from otel_ml.export.spooled import SpooledSpans
-from otel_ml.export.upload import Uploads
 from otel_ml.spans import HasResource
 from otel_ml.tracer import Start, start_of, start_of_own
 

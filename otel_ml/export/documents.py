@@ -1,14 +1,27 @@
-"""Documents that wait for their upload: in memory, bounded in bytes, or on disk."""
+"""Documents that are too long for an event: they wait, and are uploaded each once by their hash.
 
+They have a pipeline of their own beside that of spans: one may be 64 MiB long, and no span waits
+for such an upload.
+"""
+
+import hashlib
 import os
 import threading
 import time
-from collections import deque
+from collections import OrderedDict
+from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import ClassVar, Final
+from urllib.parse import quote, urlsplit, urlunsplit
 
 from otel_ml.errors import report
+from otel_ml.export.answer import Answer
+from otel_ml.export.delivery import Counters, Delivery
+from otel_ml.export.http import HttpSender
+from otel_ml.export.pipeline import Pace, Pipeline
+from otel_ml.export.settings import TRACES_PATH, Settings
 
 MAX_BYTES: Final = 256 * 1024 * 1024
 LOOK_EVERY_S: Final = 2.0
@@ -16,120 +29,57 @@ LOOK_EVERY_S: Final = 2.0
 _NEW: Final = ".new"
 _ABANDONED_S: Final = 3_600.0
 _SHA256_CHARS: Final = 64
+_KNOWN: Final = 4_096
+_KNOWN_S: Final = 3_600.0  # a store may have deleted it since
 
 
-class Document(NamedTuple):
-    """JSON text and its hash, in hex."""
+@dataclass(frozen=True, slots=True)
+class Document:
+    """JSON text and its hash, in hex. It is a batch of one."""
 
     sha256: str
     body: bytes
+    count: ClassVar[int] = 1
 
-
-class DocumentBatch:
-    """One document on its way."""
-
-    count = 1
-
-    def __init__(self, document: Document) -> None:
-        self.document = document
-
-    def halves(self) -> "list[DocumentBatch]":
+    def halves(self) -> "list[Document]":
         """Return itself: a document has no halves."""
         return [self]
 
 
 class DocumentQueue:
-    """Documents in memory; what is taken takes its room until it is settled."""
+    """Documents that wait, bounded in bytes; what is taken keeps its room until it is settled.
 
-    def __init__(self, max_bytes: int = MAX_BYTES) -> None:
-        self._max_bytes = max_bytes
-        self.clear()
+    In memory, or each in a file of its own, written before `put` returns. Processes of one
+    destination may share a directory: each uploads what is there, and to upload twice is harmless.
 
-    def clear(self) -> None:
-        """Begin empty, also in a forked child, where a lock of the parent's may be held."""
-        self._lock = threading.RLock()
-        self._waiting: deque[Document] = deque()
-        self._sizes: dict[str, int] = {}
-
-    @property
-    def look_every_s(self) -> float | None:
-        """Never: nobody else puts documents here."""
-        return None
-
-    @property
-    def pending(self) -> int:
-        """How many documents are neither uploaded nor given up."""
-        return len(self._sizes)
-
-    def holds(self, sha256: str) -> bool:
-        """Tell whether a document is on its way."""
-        return sha256 in self._sizes
-
-    def put(self, document: Document, /) -> bool:
-        """Append a document; returns False when there is no room."""
-        with self._lock:
-            if document.sha256 in self._sizes:
-                return True
-            if sum(self._sizes.values()) + len(document.body) > self._max_bytes:
-                return False
-            self._sizes[document.sha256] = len(document.body)
-            self._waiting.append(document)
-        return True
-
-    def hold(self, document: Document, /) -> None:
-        """Nothing to do: memory ends with its process."""
-
-    def take(self, max_spans: int, max_bytes: int) -> DocumentBatch | None:
-        """Take the oldest document, or None when there is none."""
-        with self._lock:
-            return DocumentBatch(self._waiting.popleft()) if self._waiting else None
-
-    def settle(self, batch: DocumentBatch) -> None:
-        """Forget a document that was taken: it is uploaded or given up."""
-        with self._lock:
-            self._sizes.pop(batch.document.sha256, None)
-
-    def leave(self, batch: DocumentBatch) -> int:
-        """Give up a document that was taken; returns how many are lost with it."""
-        self.settle(batch)
-        return 1
-
-    def close(self) -> int:
-        """Give up what waits; returns how many documents are lost: all."""
-        with self._lock:
-            left = len(self._sizes)
-            self._waiting.clear()
-            self._sizes.clear()
-        return left
-
-
-class SpooledDocuments:
-    """Documents on disk, each a file of its own, written before `put` returns.
-
-    Processes of one destination may share the directory: each uploads what is there, and to
-    upload twice is harmless. The directory is made with the first document.
+    Args:
+        directory: Is made with the first document; None for memory.
     """
 
-    def __init__(self, directory: Path, max_bytes: int = MAX_BYTES) -> None:
+    def __init__(self, directory: Path | None = None, max_bytes: int = MAX_BYTES) -> None:
+        # Other processes leave documents behind, but in memory.
+        self.look_every_s = None if directory is None else LOOK_EVERY_S
         self._directory = directory
         self._max_bytes = max_bytes
         self._sizes: dict[str, int] = {}
+        self._bodies: dict[str, bytes] = {}  # of those in memory
         self.clear()
-        self._remove_abandoned()
-        self._look()
+        if directory is not None:
+            _remove_abandoned(directory)
+            self._look(directory)
 
     def clear(self) -> None:
-        """Begin anew in a forked child; what is on disk is anybody's."""
-        self._lock = threading.RLock()  # one of the parent's may be held
+        """Begin empty in a forked child, where a lock of the parent's may be held.
 
-    @property
-    def look_every_s(self) -> float | None:
-        """How often to take though nothing is pending: other processes leave documents behind."""
-        return LOOK_EVERY_S
+        What is on disk is anybody's.
+        """
+        self._lock = threading.RLock()
+        if self._directory is None:
+            self._sizes, self._bodies = {}, {}
 
     @property
     def pending(self) -> int:
-        """How many documents were there when somebody looked last."""
+        """How many documents are neither uploaded nor given up, as far as was seen."""
         return len(self._sizes)
 
     def holds(self, sha256: str) -> bool:
@@ -137,67 +87,74 @@ class SpooledDocuments:
         return sha256 in self._sizes
 
     def put(self, document: Document, /) -> bool:
-        """Write a document; returns False when there is no room for it, or the disk refuses."""
-        size = len(document.body)
+        """Keep a document; returns False when there is no room for it, or the disk refuses."""
+        sha256, size = document.sha256, len(document.body)
         with self._lock:
-            if document.sha256 in self._sizes:
+            if sha256 in self._sizes:
                 return True
             if sum(self._sizes.values()) + size > self._max_bytes:
                 return False
-            self._sizes[document.sha256] = size
+            self._sizes[sha256] = size
             try:
-                self._write(document)
+                if self._directory is None:
+                    self._bodies[sha256] = document.body
+                else:
+                    _write(self._directory, document)
             except OSError as error:
                 report("spool", error)
-                del self._sizes[document.sha256]
+                del self._sizes[sha256]
                 return False
         return True
 
     def hold(self, document: Document, /) -> None:
         """Nothing to do: a document is sent whatever becomes of its run."""
 
-    def take(self, max_spans: int, max_bytes: int) -> DocumentBatch | None:
-        """Take a document, also one of a process that ended; None when there is none."""
-        self._look()
+    def take(self, max_spans: int, max_bytes: int) -> Document | None:
+        """Take the oldest document, also one of a process that ended; None when there is none."""
+        if self._directory is not None:
+            self._look(self._directory)
         with self._lock:
             for sha256 in list(self._sizes):
                 try:
-                    body = (self._directory / sha256).read_bytes()
+                    body = self._bodies.get(sha256)
+                    if self._directory is not None:
+                        body = (self._directory / sha256).read_bytes()
                 except OSError:  # another process uploaded it
-                    del self._sizes[sha256]
-                else:
-                    return DocumentBatch(Document(sha256, body))
+                    body = None
+                if body is not None:
+                    return Document(sha256, body)
+                del self._sizes[sha256]
         return None
 
-    def settle(self, batch: DocumentBatch) -> None:
-        """Remove a document that is uploaded, or refused for good."""
+    def settle(self, document: Document) -> None:
+        """Forget a document that is uploaded, or given up."""
         with self._lock:
-            with suppress(OSError):
-                (self._directory / batch.document.sha256).unlink()
-            self._sizes.pop(batch.document.sha256, None)
+            self._bodies.pop(document.sha256, None)
+            if self._directory is not None:
+                with suppress(OSError):
+                    (self._directory / document.sha256).unlink()
+            self._sizes.pop(document.sha256, None)
 
-    def leave(self, batch: DocumentBatch) -> int:
-        """Leave a document on disk; returns how many are lost by that: none."""
-        return 0
+    def leave(self, document: Document) -> int:
+        """Stop trying; returns how many documents are lost by that: none that is on disk."""
+        if self._directory is not None:
+            return 0
+        self.settle(document)
+        return 1
 
     def close(self) -> int:
-        """Leave what waits to the next process; returns how many are lost: none."""
-        return 0
+        """Leave what waits to the next process; returns how many are lost: those in memory."""
+        if self._directory is not None:
+            return 0
+        with self._lock:
+            left = len(self._sizes)
+            self._sizes, self._bodies = {}, {}
+        return left
 
-    def _write(self, document: Document) -> None:
-        """Write a file that is there whole or not at all."""
-        unfinished = self._directory / f"{document.sha256}.{os.getpid()}{_NEW}"
-        self._directory.mkdir(mode=0o700, exist_ok=True)
-        try:
-            unfinished.write_bytes(document.body)
-            unfinished.replace(self._directory / document.sha256)
-        finally:
-            unfinished.unlink(missing_ok=True)
-
-    def _look(self) -> None:
+    def _look(self, directory: Path) -> None:
         found: list[tuple[float, str, int]] = []
         with self._lock:
-            with suppress(OSError), os.scandir(self._directory) as entries:
+            with suppress(OSError), os.scandir(directory) as entries:
                 for entry in entries:
                     with suppress(OSError):
                         if len(entry.name) == _SHA256_CHARS:
@@ -205,9 +162,132 @@ class SpooledDocuments:
                             found.append((status.st_mtime, entry.name, status.st_size))
             self._sizes = {name: size for _, name, size in sorted(found)}
 
-    def _remove_abandoned(self) -> None:
-        """Remove what processes that were killed did not finish to write."""
-        for path in self._directory.glob(f"*{_NEW}"):
-            with suppress(OSError):
-                if time.time() - path.stat().st_mtime > _ABANDONED_S:
-                    path.unlink()
+
+def _write(directory: Path, document: Document) -> None:
+    """Write a file that is there whole or not at all."""
+    unfinished = directory / f"{document.sha256}.{os.getpid()}{_NEW}"
+    directory.mkdir(mode=0o700, exist_ok=True)
+    try:
+        unfinished.write_bytes(document.body)
+        unfinished.replace(directory / document.sha256)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _remove_abandoned(directory: Path) -> None:
+    """Remove what processes that were killed did not finish to write."""
+    for path in directory.glob(f"*{_NEW}"):
+        with suppress(OSError):
+            if time.time() - path.stat().st_mtime > _ABANDONED_S:
+                path.unlink()
+
+
+class _ArtifactDestination:
+    """Stores documents at the artifact endpoint of a collector."""
+
+    def __init__(self, settings: Settings, below: str) -> None:
+        self.page = settings.page
+        parts = urlsplit(settings.url)
+        base = parts.path.rstrip("/").removesuffix(TRACES_PATH).rstrip("/")
+        self._url = urlunsplit(parts._replace(path=base + below, query="", fragment=""))
+        self._query = f"?{parts.query}" if parts.query else ""
+        self._sender = HttpSender(settings)
+        self._uploaded: OrderedDict[str, float] = OrderedDict()
+        self.close = self._sender.close
+        self.after_fork = self._sender.after_fork
+
+    @property
+    def is_out_of_reach(self) -> bool:
+        """Whether it is not there at the moment."""
+        return self._sender.is_out_of_reach
+
+    def has(self, sha256: str) -> bool:
+        """Tell whether this process uploaded a document not long ago."""
+        at_s = self._uploaded.get(sha256)
+        return at_s is not None and time.monotonic() - at_s < _KNOWN_S
+
+    def send(self, document: Document, timeout_s: float) -> Answer:
+        """Upload one document, once."""
+        url = self._url + document.sha256 + self._query
+        answer = self._sender.put(url, document.body, timeout_s)
+        if answer.delivered:
+            self._uploaded[document.sha256] = time.monotonic()
+            while len(self._uploaded) > _KNOWN:
+                self._uploaded.popitem(last=False)
+        return answer
+
+
+class Uploads:
+    """Sends documents on a thread of its own, which starts with the first one.
+
+    Args:
+        settings: Of the endpoint that spans go to.
+        project: Where the documents gather.
+        spool: A directory; each document is written below it before `put` returns.
+    """
+
+    def __init__(self, settings: Settings, project: str, spool: Path | None = None) -> None:
+        below = f"/api/v1/projects/{quote(project, safe='')}/artifacts/"
+        self._address = settings.page + below
+        self._destination = _ArtifactDestination(settings, below)
+        if spool is not None:
+            # The hash, because a project may be called anything, and files may not.
+            name = hashlib.sha256(project.encode("utf-8", "replace")).hexdigest()[:16]
+            spool /= f"artifacts-{name}"
+        self._queue = DocumentQueue(spool)
+        # One a request, at once: there is nothing to wait for.
+        pace = Pace(batch_spans=1, delay_s=0.0)
+        self._pipeline = Pipeline(self._queue, self._destination, pace, what="artifacts")
+        self._is_used = self._queue.pending > 0
+        if self._is_used:  # an earlier process left them behind
+            self._pipeline.wake()
+
+    def put(self, document: Document) -> str | None:
+        """Take a document; returns its address, None when it was not taken, or refused at once.
+
+        One that is on its way, or was uploaded by this process in the last hour, is not sent
+        again. Waits for room as `Pipeline.put` does.
+        """
+        sha256 = document.sha256
+        if not self._destination.has(sha256):
+            self._is_used = True
+            self._pipeline.put(document)
+            if not (self._queue.holds(sha256) or self._destination.has(sha256)):
+                return None
+        return self._address + sha256
+
+    @property
+    def pending(self) -> int:
+        """How many documents are neither uploaded nor lost."""
+        return self._pipeline.pending
+
+    @property
+    def counters(self) -> Counters:
+        """What became of documents; reasons of losses are as the receiver said them."""
+        return self._pipeline.counters
+
+    @property
+    def lost(self) -> dict[str, int]:
+        """Documents that are gone for good, by reason."""
+        return _of_artifacts(self.counters.lost)
+
+    def flush(self, timeout_s: float) -> Delivery:
+        """Wait until what was put before is settled; see `Pipeline.flush`."""
+        if not self._is_used:
+            return Delivery()
+        delivery = self._pipeline.flush(timeout_s)
+        return replace(delivery, lost=_of_artifacts(delivery.lost))
+
+    def hasten(self) -> None:
+        """Upload without a pause from now on: the process ends."""
+        if self._is_used:
+            self._pipeline.hasten()
+
+    def close(self, timeout_s: float) -> None:
+        """Upload what is there, then stop."""
+        if self._is_used:
+            self._pipeline.close(timeout_s)
+
+
+def _of_artifacts(lost: Mapping[str, int]) -> dict[str, int]:
+    return {f"artifact: {reason}": count for reason, count in lost.items()}

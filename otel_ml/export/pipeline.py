@@ -1,34 +1,142 @@
-"""From the end of a span to its delivery; a call never waits for the network.
+"""From the end of a span to its delivery: a source that holds, a thread that sends, a destination.
 
-It waits for room in a full queue, and only while the sender makes progress: see `Pipeline.put`.
+A call never waits for the network. It waits for room in a full queue, and only while the sender
+makes progress: see `Pipeline.put`.
 """
 
 import logging
+import random
 import sys
+import threading
 import time
 import weakref
-from typing import Any, Final, Generic
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from typing import Any, Final, Generic, Protocol, TypeVar
 
-from opentelemetry.sdk.trace import ReadableSpan
-
-from otel_ml.export.contract import B, Destination, Pace, Source
+from otel_ml.attachment import start_apart
+from otel_ml.errors import is_of_host, report
+from otel_ml.export.answer import Answer
 from otel_ml.export.delivery import Counters, Delivery
-from otel_ml.export.sender import Sender
 from otel_ml.process import renew_in_child
+
+# What a busy receiver stores in the seconds it has: of metric points, a byte is much work.
+_BATCH_BYTES: Final = 2 * 1024 * 1024
+_POLL_S: Final = 0.02
+_FIRST_PAUSE_S: Final = 0.5
+_MAX_PAUSE_S: Final = 30.0
+_HURRIED_PAUSE_S: Final = 1.0
+_RETRY_FOR_S: Final = 300.0
+_REQUEST_S: Final = 60.0
+_NO_PROGRESS_S: Final = 5.0
+_OUT_OF_REACH_S: Final = 1.5
+_PROGRESS_S: Final = 1.0
+_JOIN_S: Final = 1.0
+_JOIN_IN_VAIN_S: Final = 0.2
 
 _WAIT_A_CALL_S: Final = 0.1
 _WAIT_A_MINUTE_S: Final = 5.0
-_POLL_S: Final = 0.001
+_ROOM_POLL_S: Final = 0.001
+
+# Without a state: forked processes must not spread alike, nor the host's own draws be moved.
+_RANDOM: Final = random.SystemRandom()
 
 _logger = logging.getLogger(__name__)
 
 
-class Pipeline(Generic[B]):
-    """Takes ended spans from any thread and delivers them on a thread of its own.
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How many spans go in one request, and how long the first of them waits for the others."""
 
-    A forked child begins empty: what waits belongs to the parent.
+    batch_spans: int = 2_048
+    delay_s: float = 0.2
+
+
+class Batch(Protocol):
+    """Spans on their way."""
+
+    @property
+    def count(self) -> int:
+        """How many."""
+
+    def halves(self) -> "Sequence[Any]":
+        """Split it, for a receiver that finds it too large."""
+
+
+B = TypeVar("B", bound=Batch)
+B_contra = TypeVar("B_contra", bound=Batch, contravariant=True)
+
+
+class Source(Protocol[B]):
+    """Holds spans until they are settled: in memory, or on disk. One thread takes and settles."""
+
+    @property
+    def pending(self) -> int:
+        """How many spans are neither delivered nor given up."""
+
+    @property
+    def look_every_s(self) -> float | None:
+        """How often to take though none is pending; None where others cannot bring any.
+
+        Such a source outlives its process: what is not delivered is not lost.
+        """
+
+    def put(self, item: Any, /) -> bool:
+        """Take a span in, or whatever else it holds; False when there is no room."""
+
+    def hold(self, item: Any, /) -> None:
+        """Keep a span for the case that this process ends before it is put."""
+
+    def take(self, max_spans: int, max_bytes: int) -> B | None:
+        """Take the next spans."""
+
+    def settle(self, batch: B) -> None:
+        """Forget spans that were taken: they are delivered, or refused for good."""
+
+    def leave(self, batch: B) -> int:
+        """Stop trying; returns how many spans are lost by that."""
+
+    def close(self) -> int:
+        """Stop holding; returns how many spans are lost by that."""
+
+    def clear(self) -> None:
+        """Begin empty in a forked child."""
+
+
+class AnyDestination(Protocol[B_contra]):
+    """Where spans go."""
+
+    @property
+    def page(self) -> str:
+        """Its name for people."""
+
+    @property
+    def is_out_of_reach(self) -> bool:
+        """Whether it is not there: it is being connected to, or the last request got no answer.
+
+        False where that is not known.
+        """
+
+    def send(self, batch: B_contra, timeout_s: float) -> Answer:
+        """Send once."""
+
+    def close(self) -> None:
+        """Let connections go."""
+
+    def after_fork(self) -> None:
+        """Forget the parent's connections in a forked child."""
+
+
+class Pipeline(Generic[B]):
+    """Takes ended spans from any thread and delivers them on one of its own, until settled.
+
+    The thread starts with the first span and sleeps while there is none. A forked child begins
+    empty: what waits belongs to the parent.
 
     Attributes:
+        counters: What became of the spans of this process.
         is_durable: Whether what waits outlives this process.
 
     Args:
@@ -38,7 +146,7 @@ class Pipeline(Generic[B]):
     def __init__(
         self,
         source: Source[B],
-        destination: Destination[B],
+        destination: AnyDestination[B],
         pace: Pace,
         *,
         what: str = "spans",
@@ -46,15 +154,40 @@ class Pipeline(Generic[B]):
         self.is_durable = source.look_every_s is not None
         self._source = source
         self._destination = destination
+        self._pace = pace
         self._what = what
-        self._sender = Sender(source, destination, pace, what)
         self._closed = False
+        self._begin()
         _PIPELINES.add(self)
 
-    @property
-    def counters(self) -> Counters:
-        """What became of the spans of this process."""
-        return self._sender.counters
+    def _begin(self) -> None:
+        """Begin anew, also in a forked child, which has no thread and may inherit a held lock."""
+        self.counters = Counters()
+        self._is_asleep = True  # `wake` must be called for what is held now
+        self._stalled = ""  # why nothing gets through at the moment
+        self._left = 0  # spans that were given up because the process ended
+        self._told: set[str] = set()
+        self._lock = threading.RLock()
+        self._settled_some = threading.Condition(self._lock)
+        self._settled = 0
+        self._looks = 0
+        self._found_nothing = 0
+        # A queue, no event: a finalizer may wake us while this very thread does.
+        self._tokens: SimpleQueue[None] = SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._hurry = 0
+        self._pressed = False
+        self._stopping = False
+        self._fatal: BaseException | None = None
+        self._ends_since: float | None = None
+        self._give_up_at: float | None = None
+        self._progress_at = 0.0
+
+    def restart_in_child(self) -> None:
+        """Begin empty in a forked child, with a thread and connections of its own."""
+        self._source.clear()
+        self._destination.after_fork()
+        self._begin()
 
     @property
     def pending(self) -> int:
@@ -64,11 +197,9 @@ class Pipeline(Generic[B]):
     @property
     def is_stalled(self) -> bool:
         """Whether nothing gets through at the moment."""
-        return bool(self._sender.stalled)
+        return bool(self._stalled)
 
-    def wake(self) -> None:
-        """Deliver what its source holds from before."""
-        self._sender.wake()
+    # On the thread of a caller.
 
     def put(self, span: Any) -> None:
         """Hand over an ended span.
@@ -77,20 +208,30 @@ class Pipeline(Generic[B]):
         process together 5 s a minute, while the sender makes progress, and never on a thread
         with a running event loop. After that the span is dropped and counted.
         """
-        sender = self._sender
         if self._closed:
-            sender.counters.lose("closed", 1)
+            self.counters.lose("closed", 1)
         elif not self._source.put(span) and not self._wait_for_room(span):
-            sender.counters.lose("queue full", 1)
+            self.counters.lose("queue full", 1)
             text = f"The queue is full: {self._what} are dropped, counted from now on"
-            sender.tell_once("full", text)
-        elif sender.is_asleep:
-            sender.wake()
+            self._tell_once("full", text)
+        elif self._is_asleep:
+            self.wake()
 
-    def hold(self, span: ReadableSpan) -> None:
+    def hold(self, span: Any) -> None:
         """Keep a span that is to come for the case that the process is killed before."""
         if not self._closed:
             self._source.hold(span)
+
+    def wake(self) -> None:
+        """See that the thread runs and looks; it starts with the first span, or when it died."""
+        if self._is_asleep:
+            self._progress_at = time.monotonic()  # whoever sleeps has nothing that hangs
+        self._is_asleep = False
+        if not self._is_alive():
+            with self._lock:
+                if not self._is_alive():
+                    self._start()
+        self._tokens.put(None)
 
     def flush(self, timeout_s: float) -> Delivery:
         """Wait until what was put before is settled.
@@ -100,56 +241,276 @@ class Pipeline(Generic[B]):
         Returns:
             What became of the spans since the last flush.
         """
-        settled = not self._closed and self._sender.wait_settled(timeout_s)
+        settled = not self._closed and self._wait_settled(timeout_s)
         return self._news(0 if settled else self.pending)
 
     def hasten(self) -> None:
         """Deliver without a pause from now on: the process ends."""
-        if not self._closed:
-            self._sender.hasten()
+        if self._closed or self._ends_since is not None:
+            return
+        self._ends_since = time.monotonic()
+        with self._lock:
+            self._hurry += 1
+        if self._source.pending:
+            self.wake()
 
     def close(self, timeout_s: float) -> Delivery:
         """Deliver what is there, then stop. A second call does nothing."""
-        sender = self._sender
         if not self._closed:
-            sender.stop(timeout_s)
+            self._stop(timeout_s)
             self._closed = True
             lost = self._source.close()
             away = "no connection" if self._destination.is_out_of_reach else ""
-            reason = sender.stalled or away or "not delivered in time"
-            sender.counters.lose(reason, lost)
-            if lost + sender.left:
-                left, page = lost + sender.left, self._destination.page
+            reason = self._stalled or away or "not delivered in time"
+            self.counters.lose(reason, lost)
+            if lost + self._left:
+                left, page = lost + self._left, self._destination.page
                 keep = "" if self.is_durable else "; Client(spool=DIR) keeps them"
                 text = "%d %s could not be delivered to %s: %s%s"
                 _logger.warning(text, left, self._what, page, reason, keep)
             self._destination.close()
         return self._news(self.pending)
 
-    def restart_in_child(self) -> None:
-        """Begin empty in a forked child, with a thread and connections of its own."""
-        self._source.clear()
-        self._destination.after_fork()
-        self._sender.begin()
+    def _stop(self, timeout_s: float) -> None:
+        """Deliver what is held, then end the thread."""
+        self.hasten()
+        self._give_up_at = time.monotonic() + timeout_s
+        settled = self._wait_settled(timeout_s)
+        self._stopping = True
+        self._tokens.put(None)
+        if self._thread is not None and not self._is_this_thread():
+            in_vain = not settled and self._destination.is_out_of_reach
+            self._thread.join(min(_JOIN_IN_VAIN_S if in_vain else _JOIN_S, timeout_s))
 
     def _news(self, pending: int) -> Delivery:
-        reason = self._sender.stalled or "no answer yet"
-        return self._sender.counters.deliver_news(pending, reason)
+        return self.counters.deliver_news(pending, self._stalled or "no answer yet")
+
+    def _is_this_thread(self) -> bool:
+        """Tell whether the caller is the thread that sends: it must never wait for itself."""
+        return threading.current_thread() is self._thread
+
+    def _is_alive(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()
+
+    def _start(self) -> None:
+        thread = threading.Thread(target=self._run, name="otel-ml-sender", daemon=True)
+        try:
+            start_apart(thread)
+        except BaseException as error:
+            self._is_asleep = True  # the next span tries again
+            if isinstance(error, RuntimeError) and not is_of_host(error):
+                return  # the interpreter ends and starts no thread any more
+            raise
+        self._thread = thread
 
     def _wait_for_room(self, span: Any) -> bool:
-        sender = self._sender
-        if _has_running_loop() or sender.is_this_thread():
+        if _has_running_loop() or self._is_this_thread():
             return False
         began = now = time.monotonic()
-        while sender.makes_progress() and now - began < _WAIT_A_CALL_S and _BUDGET.is_left(now):
-            sender.press()
-            time.sleep(_POLL_S)
+        while self._makes_progress() and now - began < _WAIT_A_CALL_S and _BUDGET.is_left(now):
+            self._pressed = True
+            self.wake()
+            time.sleep(_ROOM_POLL_S)
             before, now = now, time.monotonic()
             _BUDGET.spend(now - before)
-            sender.counters.blocked_s += now - before
+            self.counters.blocked_s += now - before
             if self._source.put(span):
                 return True
         return False
+
+    def _makes_progress(self) -> bool:
+        return not self._stalled and time.monotonic() - self._progress_at < _PROGRESS_S
+
+    def _wait_settled(self, timeout_s: float) -> bool:
+        """Wait until all that is held now is settled, or nothing gets through for 5 s.
+
+        When the process ends, 1.5 s are enough for a receiver that cannot be reached at all.
+
+        Returns:
+            Whether it is; what came meanwhile does not count.
+        """
+        if not self._source.pending and not self.is_durable:
+            return True
+        deadline = time.monotonic() + timeout_s
+        with self._lock:
+            self._hurry += 1
+            # Of a source that others fill, too, it is not known how much it holds.
+            target = None if self.is_durable else self._settled + self._source.pending
+        try:
+            self.wake()
+            if self._is_alive():
+                return self._wait_for(target, deadline) and not self._stalled
+            self._send_all(deadline)  # the interpreter ends and starts no thread any more
+            return not self._source.pending
+        finally:
+            with self._lock:
+                self._hurry -= 1
+
+    def _wait_for(self, target: int | None, deadline: float) -> bool:
+        began = self._ends_since or time.monotonic()
+        with self._lock:
+            look = self._looks  # a later one that finds nothing has seen all that is held now
+            while (left_s := deadline - time.monotonic()) > 0:
+                if self._found_nothing > look or (target is not None and self._settled >= target):
+                    return True
+                self._settled_some.wait(min(0.1, left_s))
+                if self._is_in_vain(began) or not self._is_alive():
+                    break
+                if self._stalled and self._give_up_at and self.is_durable:
+                    break  # the process ends, the spans stay on disk
+        return False
+
+    def _is_in_vain(self, began: float) -> bool:
+        """Tell whether nothing gets through, sooner when the process ends and nobody is there.
+
+        One that has our request and owes the answer may be slow.
+        """
+        quiet_s = time.monotonic() - max(self._progress_at, began)
+        is_away = self._ends_since is not None and self._destination.is_out_of_reach
+        return quiet_s >= (_OUT_OF_REACH_S if is_away else _NO_PROGRESS_S)
+
+    def _tell_once(self, what: str, text: str, level: int = logging.WARNING) -> None:
+        """Log the first of its kind; what follows is counted."""
+        if what not in self._told:
+            self._told.add(what)
+            _logger.log(level, text)
+
+    # On the thread that sends, or on that which stops it when there is none.
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping:
+                try:
+                    self._rest()
+                    self._progress_at = time.monotonic()
+                    self._send_all(None)
+                except Exception as error:  # noqa: BLE001 - the worker loop
+                    report("sender", error)
+                    self._pause(_FIRST_PAUSE_S)
+        finally:
+            self._is_asleep = True
+
+    def _rest(self) -> None:
+        """Sleep until there are spans, then a moment, or until they are many."""
+        while not self._source.pending and not self._stopping:
+            self._is_asleep = True
+            if not self._source.pending:  # a span that came before we slept woke nobody
+                self._pause(self._source.look_every_s)
+            self._is_asleep = False
+            if self._source.look_every_s is not None:
+                break
+        until = time.monotonic() + self._pace.delay_s
+        while not (self._hurry or self._pressed or self._stopping or time.monotonic() >= until):
+            if self._source.pending >= self._pace.batch_spans:
+                return
+            self._pause(min(_POLL_S, self._pace.delay_s))
+        self._pressed = False
+
+    def _pause(self, timeout_s: float | None) -> None:
+        with suppress(Empty):
+            self._tokens.get(timeout=timeout_s)
+
+    def _send_all(self, deadline: float | None) -> None:
+        while not self._stopping and (deadline is None or time.monotonic() < deadline):
+            self._looks += 1
+            batch = self._source.take(self._pace.batch_spans, _BATCH_BYTES)
+            if batch is None:
+                with self._lock:
+                    self._found_nothing = self._looks
+                    self._settled_some.notify_all()
+                return
+            self._deliver(batch)
+            if self._fatal is not None:  # an exporter that ends this thread: another one starts
+                error, self._fatal = self._fatal, None
+                raise error
+
+    def _deliver(self, batch: B) -> None:
+        """Send one batch until it is settled; what breaks costs this batch alone."""
+        try:
+            self._send(batch)
+        except BaseException as error:  # noqa: BLE001 - the worker loop
+            report("sender", error)
+            self._settle(batch, Answer(delivered=False, message=type(error).__name__))
+            if not isinstance(error, Exception):
+                self._fatal = error
+
+    def _send(self, batch: B) -> None:
+        """Send one batch until it is delivered, refused, or no longer worth a try."""
+        began, pause_s = time.monotonic(), _FIRST_PAUSE_S
+        while True:
+            answer = self._destination.send(batch, self._time_left(_REQUEST_S))
+            if answer.too_large and batch.count > 1:
+                for half in batch.halves():
+                    self._deliver(half)
+                return
+            if not answer.retry:
+                self._settle(batch, answer)
+                return
+            self._stalled = answer.message
+            page = self._destination.page
+            if self._ends_since is None or self.is_durable:
+                text = f"No {self._what} get through to {page}: {answer.message}"
+                self._tell_once("stalled", text)  # else its end says what is lost
+            if self._is_worth_waiting(began):
+                self._wait_to_retry(answer.retry_after_s, pause_s)
+            if self._stopping or not self._is_worth_waiting(began):
+                self._leave(batch, answer)
+                return
+            self.counters.retries += 1
+            pause_s = min(pause_s * 2, _MAX_PAUSE_S)
+
+    def _wait_to_retry(self, asked_s: float | None, pause_s: float) -> None:
+        """Leave the receiver alone: as long as it asked for, else less when there is a hurry."""
+        began = time.monotonic()
+        spread_s = pause_s * _RANDOM.uniform(0.5, 1.0)  # so that not all clients come at once
+        while not self._stopping:
+            wait_s = min(spread_s, _HURRIED_PAUSE_S) if self._hurry else spread_s
+            left_s = began + (wait_s if asked_s is None else asked_s) - time.monotonic()
+            if left_s <= 0:
+                return
+            self._pause(left_s)
+
+    def _is_worth_waiting(self, began: float) -> bool:
+        if self._stopping or (self._ends_since and self._is_in_vain(self._ends_since)):
+            return False
+        spent_s = time.monotonic() - began
+        return self._time_left(1) > 0 and spent_s <= _RETRY_FOR_S
+
+    def _time_left(self, most_s: float) -> float:
+        if self._give_up_at is None:
+            return most_s
+        return min(most_s, max(self._give_up_at - time.monotonic(), 0.0))
+
+    def _settle(self, batch: B, answer: Answer) -> None:
+        page = self._destination.page
+        if answer.delivered:
+            rejected = min(answer.rejected, batch.count)  # whatever the receiver says
+            self.counters.delivered += batch.count - rejected
+            self.counters.rejected += rejected
+            self._stalled = ""
+            self._progress_at = time.monotonic()
+            self._tell_once("delivered", f"First {self._what} delivered to {page}", logging.INFO)
+            if answer.rejected:
+                text = f"{page} rejected {answer.rejected} spans: {answer.message}"
+                self._tell_once("rejected", text)
+        else:
+            self.counters.lose(answer.message, batch.count)
+            self._tell_once("refused", f"{page} refuses {self._what}: {answer.message}")
+        # In this order: who waits counts what is settled and what is pending, and must not take a
+        # batch that is neither any more for spans that are still to come.
+        self._note_settled(batch)
+        self._source.settle(batch)  # who sees nothing pending reads the counts
+
+    def _leave(self, batch: B, answer: Answer) -> None:
+        lost = self._source.leave(batch)
+        self.counters.lose(answer.message, lost)
+        self._left += lost
+        self._note_settled(batch)
+
+    def _note_settled(self, batch: B) -> None:
+        with self._lock:
+            self._settled += batch.count
+            self._settled_some.notify_all()
 
 
 class _Budget:

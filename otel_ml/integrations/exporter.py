@@ -8,10 +8,9 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from otel_ml import attributes as names
-from otel_ml.export.contract import Pace
 from otel_ml.export.destination import OtlpDestination
 from otel_ml.export.http import HttpSender
-from otel_ml.export.pipeline import Pipeline
+from otel_ml.export.pipeline import Pace, Pipeline
 from otel_ml.export.queue import SpanBatch, SpanQueue
 from otel_ml.export.settings import resolve
 

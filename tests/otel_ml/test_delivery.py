@@ -153,13 +153,13 @@ def test_lost_spans_are_said_once(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_first_delivery_is_said_once(caplog: pytest.LogCaptureFixture, sink: Sink) -> None:
     """The first delivery says where spans go, later ones say nothing."""
-    caplog.set_level(logging.INFO, logger="otel_ml.export.sender")
+    caplog.set_level(logging.INFO, logger="otel_ml.export.pipeline")
     client = Client("shop", endpoint=sink.address)
     for _ in range(2):
         client.trace(name="model")(lambda: 1)()
         assert client.flush()
     client.close()
-    said = [item.getMessage() for item in caplog.records if item.name == "otel_ml.export.sender"]
+    said = [item.getMessage() for item in caplog.records if item.name == "otel_ml.export.pipeline"]
     assert said == [f"First spans delivered to {sink.address}"]
 
 

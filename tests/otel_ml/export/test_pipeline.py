@@ -20,9 +20,8 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from otel_ml import Client
 from otel_ml.export.answer import Answer
-from otel_ml.export.contract import Pace
 from otel_ml.export.delivery import Delivery
-from otel_ml.export.pipeline import Pipeline
+from otel_ml.export.pipeline import Pace, Pipeline
 from otel_ml.export.queue import SpanBatch, SpanQueue
 from otel_ml.stats import Stats
 from tests.otel_ml.otlp_sink import Received, Reply, Sink, closed_address, open_sink

@@ -15,7 +15,7 @@ from opentelemetry.sdk.trace import TracerProvider
 
 from otel_ml import Client, types
 from otel_ml.export.delivery import Delivery
-from otel_ml.export.documents import Document, DocumentQueue, SpooledDocuments
+from otel_ml.export.documents import Document, DocumentQueue
 from tests.otel_ml.otlp_sink import Received, Reply, Sink, closed_address, open_sink
 from tests.otel_ml.scripts import ask_script, run_script
 from tests.support.collector import wait_until
@@ -259,14 +259,14 @@ def test_unfinished_files_are_no_documents(tmp_path: Path) -> None:
     for path in (fresh, old):
         path.write_bytes(b"{")
     os.utime(old, (1, 1))
-    documents = SpooledDocuments(tmp_path)
+    documents = DocumentQueue(tmp_path)
     assert documents.take(1, 1) is None
     assert (fresh.exists(), old.exists()) == (True, False)
 
 
 def test_spool_is_bounded(tmp_path: Path) -> None:
     """A spool of documents takes no more than its bound, what other processes left included."""
-    first, second = SpooledDocuments(tmp_path, 10), SpooledDocuments(tmp_path, 10)
+    first, second = DocumentQueue(tmp_path, 10), DocumentQueue(tmp_path, 10)
     assert first.put(Document("a" * 64, b"12345678"))
     assert second.take(1, 1) is not None
     assert not second.put(Document("b" * 64, b"123"))
