@@ -17,7 +17,8 @@ from typing import Any, Final
 
 from otel_ml_collector.errors import BadQuery, Refused, Unavailable
 from otel_ml_collector.store.connection import Connections
-from otel_ml_collector.store.schema import SCHEMA_VERSION
+from otel_ml_collector.store.schema import SCHEMA_VERSION, TABLE_NAMES
+from otel_ml_collector.store.sql import Sql, identifier
 from otel_ml_collector.store.tombstones import Tombstones
 from otel_ml_collector.store.trouble import store_trouble
 
@@ -28,11 +29,12 @@ FORMAT: Final = "otel-ml backup 2"
 PARTIAL: Final = ".partial"
 _BLOCK_BYTES: Final = 1 << 20
 _FROZEN: Final = "otel_ml_backup"
+_FREEZE: Final = Sql("ALTER TABLE {table} FREEZE WITH NAME '{name}'")
 # What names a document is linked before the document, which is there longer.
 _LAST: Final = ("artifacts", "artifact_chunks")
-_TABLES: Final = """
+_TABLES: Final = Sql("""
     SELECT name, data_paths[1] AS path FROM system.tables
-    WHERE database = currentDatabase() AND engine LIKE '%MergeTree' ORDER BY name"""
+    WHERE database = currentDatabase() AND engine LIKE '%MergeTree' ORDER BY name""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +101,14 @@ class Backups:
 
     def _write(self, store: Path, folder: Path, partial: Path) -> Backup:
         shutil.rmtree(store / "shadow" / _FROZEN, ignore_errors=True)  # of one that was killed
-        tables = {row[0]: Path(row[1]) for row in self._client.query(_TABLES).result_rows}
+        rows = self._client.query(_TABLES).result_rows
+        tables = {name: Path(path) for name, path in rows if name in TABLE_NAMES}
         with self._tombstones.hold():
             began = time.perf_counter_ns()
             taken_ns = self._clock()
             for table in sorted(tables, key=lambda name: (name in _LAST, _place(name), name)):
-                self._client.command(f"ALTER TABLE {table} FREEZE WITH NAME '{_FROZEN}'")
+                sql = _FREEZE.fill(table=identifier(table, TABLE_NAMES), name=Sql(_FROZEN))
+                self._client.command(sql)
             rested_ns = time.perf_counter_ns() - began
         manifest: dict[str, Any] = {"format": FORMAT, "schema": SCHEMA_VERSION, "time_ns": taken_ns}
         manifest["tables"] = {}

@@ -16,13 +16,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import clickhouse_connect
-from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from otel_ml_collector.errors import BadSetting, InUse
 from otel_ml_collector.store.backup import CHECKSUMS, FORMAT, MANIFEST, checksum_of, sizes_of
-from otel_ml_collector.store.schema import SCHEMA_VERSION, TABLES
-from otel_ml_collector.store.sql import table_names
+from otel_ml_collector.store.schema import SCHEMA_VERSION, TABLE_NAMES, TABLES
+from otel_ml_collector.store.sql import Sql, StoreClient, identifier
 from otel_ml_collector.store.trouble import name_of
 
 _RESTORING: Final = "store.restoring"
@@ -103,11 +102,10 @@ def _read(backup: Path) -> tuple[bool, Mapping[str, list[str]]]:
             f"The backup has schema {schema}, this program knows {SCHEMA_VERSION}: "
             "use a newer otel-ml"
         )
-    known = table_names(TABLES)
     for table, parts in tables.items():
         for part, sizes in parts.items():
             place = f"{table}/{part}"
-            if table not in known or not _PART.fullmatch(part):
+            if table not in TABLE_NAMES or not _PART.fullmatch(part):
                 raise _damaged(backup, place, "is no part of a table")
             _check_sizes(backup, place, sizes)
             for name in sizes if checksums else ():
@@ -183,12 +181,15 @@ def _check_empty(data_dir: Path) -> None:
         raise BadSetting(f"The data directory {data_dir} is not empty: it has {others[0]}")
 
 
-def _attach_all(client: Client, backup: Path, tables: Mapping[str, list[str]]) -> None:
+def _attach_all(client: StoreClient, backup: Path, tables: Mapping[str, list[str]]) -> None:
     for table in TABLES:
         client.command(table)
-    sql = "SELECT name, data_paths[1] FROM system.tables WHERE database = currentDatabase()"
+    sql = Sql("SELECT name, data_paths[1] FROM system.tables WHERE database = currentDatabase()")
     places = {row[0]: Path(row[1]) for row in client.query(sql).result_rows}
     for table, parts in tables.items():
         for part in parts:
             shutil.copytree(backup / table / part, places[table] / "detached" / part)
-            client.command(f"ALTER TABLE {table} ATTACH PART '{part}'")
+            attach = Sql("ALTER TABLE {table} ATTACH PART '{part}'")
+            client.command(
+                attach.fill(table=identifier(table, TABLE_NAMES), part=identifier(part, parts))
+            )

@@ -9,11 +9,12 @@ from typing import Any, Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import clickhouse_connect
-from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from otel_ml_collector.errors import BadSetting, InUse
 from otel_ml_collector.store.migrations import migrate
+from otel_ml_collector.store.schema import TABLE_NAMES
+from otel_ml_collector.store.sql import Sql, StoreClient, identifier
 
 # Without caps the engine takes all memory of the machine.
 _ENGINE: Final = {
@@ -42,9 +43,10 @@ _QUERY: Final = {
 # Parts that were merged away are removed by one thread: above a hundred of them at once, which
 # come after minutes of load, the engine starts 128 that stay, with three files each.
 _REMOVAL: Final = "concurrent_part_removal_threshold"
-_UNTOLD: Final = """
+_REMOVE: Final = Sql("ALTER TABLE {table} MODIFY SETTING {setting} = 1000000000")
+_UNTOLD: Final = Sql("""
     SELECT name FROM system.tables WHERE database = currentDatabase()
-      AND engine LIKE '%MergeTree' AND position(engine_full, {setting:String}) = 0"""
+      AND engine LIKE '%MergeTree' AND position(engine_full, {setting:String}) = 0""")
 # A server that does not answer holds a thread no longer; an address may say otherwise.
 _SERVER: Final = {"connect_timeout": 3, "send_receive_timeout": 30, "query_retries": 1}
 
@@ -69,7 +71,7 @@ class Connections:
     def __init__(self, url: str) -> None:
         self._lock_file: int | None = None
         self._folder: Path | None = None
-        self._clients: list[Client] = []
+        self._clients: list[StoreClient] = []
         self._guard = threading.Lock()
         self._arguments = self._address(url)
         try:
@@ -94,7 +96,7 @@ class Connections:
         if self._lock_file is not None:
             os.write(self._lock_file, f"{address}\n".encode())
 
-    def open(self) -> Client:
+    def open(self) -> StoreClient:
         """Open a client. Only one thread may use it at a time: shared, it mixes up rows."""
         client = clickhouse_connect.get_client(settings=dict(_QUERY), **self._arguments)
         with self._guard:
@@ -104,7 +106,9 @@ class Connections:
     def _remove_by_one_thread(self) -> None:
         client = self.open()
         for (table,) in client.query(_UNTOLD, parameters={"setting": _REMOVAL}).result_rows:
-            client.command(f"ALTER TABLE `{table}` MODIFY SETTING {_REMOVAL} = 1000000000")
+            if table in TABLE_NAMES:
+                name = identifier(table, TABLE_NAMES)
+                client.command(_REMOVE.fill(table=name, setting=Sql(_REMOVAL)))
 
     def close(self) -> None:
         """Close every client, then let the data directory go."""

@@ -8,27 +8,18 @@ anew when it starts, before it answers anything. Why so: docs/design/016-deletio
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from clickhouse_connect.driver.client import Client
-
 from otel_ml_collector.errors import BadQuery, NotFound, Unavailable
+from otel_ml_collector.owners import KEY, RESPONSE, TAG
 from otel_ml_collector.store.connection import Connections
-from otel_ml_collector.store.gone import (
-    FILL,
-    FILL_KEYS,
-    FORGET_VERSIONS,
-    MEANT,
-    TRACES_OF,
-    conditions,
-    runs_first,
-)
 from otel_ml_collector.store.mutations import Mutator
 from otel_ml_collector.store.rollup import DAY_NS, mark_days
+from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.tombstones import DONE, REFRESH_S, Tombstones, note
 from otel_ml_collector.store.trouble import store_trouble
-from otel_ml_collector.store.verdict import KINDS, RUN, Deletion
+from otel_ml_collector.store.verdict import KINDS, MODEL, PROJECT, RUN, SESSION, USER, Deletion
 
 _SETTINGS: Final = {
     "max_execution_time": 0,
@@ -38,10 +29,97 @@ _SETTINGS: Final = {
 _WAIT_S: Final = 60.0
 # By then every other collector knows, and what it had in hand is stored.
 _SETTLED_NS: Final = int(4 * REFRESH_S * 10**9)
-_UNDONE: Final = """
+_UNDONE: Final = Sql("""
     SELECT project, kind, target, deleted_ns FROM deletions
     GROUP BY project, kind, target, deleted_ns HAVING max(stage) < {done:UInt8}
-    ORDER BY deleted_ns"""
+    ORDER BY deleted_ns""")
+# A table, and which of its rows.
+_Place = tuple[Sql, Sql]
+_OURS: Final = Sql("project = {project:String}")
+_DELETED: Final = Sql("project = {project:String} AND deleted_ns = {deleted:Int64}")
+_DELETED_RUNS: Final = Sql("""(start_ns, trace_id, span_id) IN (
+  SELECT start_ns, trace_id, span_id FROM deleted_runs WHERE {deleted})""").fill(deleted=_DELETED)
+# A trace is gone when none of its runs is left.
+_GONE_TRACES: Final = Sql("""
+  trace_id IN {traces}
+  AND trace_id NOT IN (SELECT trace_id FROM runs WHERE {ours} AND trace_id IN {traces})
+  AND trace_id NOT IN (SELECT trace_id FROM open_runs WHERE {ours} AND trace_id IN {traces})
+""").fill(
+    ours=_OURS,
+    traces=Sql("(SELECT trace_id FROM deleted_runs WHERE {deleted})").fill(deleted=_DELETED),
+)
+_OWNERS: Final = Sql("""owner IN (
+  SELECT concat(lower(hex(trace_id)), '-', lower(hex(span_id))) FROM deleted_runs WHERE {deleted}
+  UNION ALL SELECT owner FROM deleted_owners WHERE {deleted})""").fill(deleted=_DELETED)
+_GONE_KEYS: Final = Sql("""(({gone}) OR concat('{key}', key) IN (
+  SELECT owner FROM deleted_owners WHERE {deleted}))""").fill(
+    gone=_GONE_TRACES, key=Sql(KEY), deleted=_DELETED
+)
+_OF_MODEL: Final = Sql("""({owners} OR (startsWith(owner, 'model:')
+  AND substring(owner, position(owner, ':', 7) + 1) = {target:String}
+  AND time_ns <= {deleted:Int64}))""").fill(owners=_OWNERS)
+
+# What belongs to a session or a user: its runs, and those of the same traces that say nothing.
+_OF_TRACES: Final = Sql("""trace_id IN (
+  SELECT trace_id FROM runs WHERE {ours} AND {name} = {target:String}
+  UNION ALL SELECT trace_id FROM open_runs WHERE {ours} AND {name} = {target:String})
+  AND {name} IN ('', {target:String})""")
+# Which runs and open runs a deletion means.
+_MEANT: Final = {
+    RUN: Sql("""trace_id = toFixedString(unhex({trace:String}), 16)
+      AND span_id = toFixedString(unhex({span:String}), 8)"""),
+    SESSION: _OF_TRACES.fill(ours=_OURS, name=Sql("session")),
+    USER: _OF_TRACES.fill(ours=_OURS, name=Sql("user")),
+    MODEL: Sql("model = {target:String}"),
+    PROJECT: Sql("1"),
+}
+# What shows that a model or a project is there, beside its runs.
+_TRACES_OF: Final[Mapping[str, Sequence[_Place]]] = {
+    MODEL: [
+        (
+            Sql("model_versions"),
+            Sql("kind = 'model' AND name = {target:String} AND last_seen_ns > 0"),
+        )
+    ],
+    PROJECT: [
+        (Sql("model_versions"), Sql("last_seen_ns > 0")),
+        (Sql("metrics"), Sql("1")),
+        (Sql("late_tags"), Sql("1")),
+        (Sql("late_logs"), Sql("1")),
+        (Sql("objects"), Sql("1")),
+        (Sql("artifacts"), Sql("1")),
+    ],
+}
+# Names what goes; while it is still there.
+_FILL_RUNS: Final = Sql("""
+    INSERT INTO deleted_runs (project, trace_id, span_id, start_ns, deleted_ns)
+    SELECT DISTINCT project, trace_id, span_id, start_ns, {deleted:Int64}
+    FROM {table} WHERE {ours} AND ({meant})""")
+_FILL_RESPONSES: Final = Sql("""
+    INSERT INTO deleted_owners (project, owner, deleted_ns)
+    SELECT DISTINCT project, concat('{tag}', arrayJoin(
+      arrayFilter(text -> startsWith(text, '{response}'), tag_kv))), {deleted:Int64}
+    FROM runs WHERE {ours} AND ({meant})""")
+# And the keys of traces of which nothing is left then.
+_FILL_KEYS: Final = Sql("""
+    INSERT INTO deleted_owners (project, owner, deleted_ns)
+    SELECT DISTINCT project, concat('{key}', key), {deleted:Int64} FROM trace_index
+    WHERE {ours} AND {gone} AND key NOT IN (
+      SELECT key FROM trace_index
+      WHERE {ours} AND trace_id != toFixedString('', 16) AND NOT ({gone}))""").fill(
+    key=Sql(KEY), ours=_OURS, gone=_GONE_TRACES
+)
+# A model that is deleted keeps the numbers of its versions and nothing else: back to old code
+# gives the old number, and no list tells of a version that was never seen since.
+_FORGET: Final = Sql("""
+    ALTER TABLE model_versions UPDATE definition = '', last_seen_ns = 0
+    WHERE project = {project:String} AND {forgotten} AND first_arrived_ns <= {deleted:Int64}""")
+_FORGOTTEN: Final = {MODEL: Sql("kind = 'model' AND name = {target:String}"), PROJECT: Sql("1")}
+_BEFORE: Final = Sql("arrived_ns <= {deleted:Int64}")
+_NAMED_BY: Final = Sql("""sha256 IN (SELECT sha256 FROM objects WHERE {ours} AND ({gone}))
+  AND sha256 NOT IN (SELECT sha256 FROM objects WHERE {ours} AND NOT ({gone}))""")
+_TRACE_LEFT: Final = Sql("""trace_id NOT IN (SELECT trace_id FROM runs WHERE {ours}
+  UNION ALL SELECT trace_id FROM open_runs WHERE {ours})""").fill(ours=_OURS)
 
 _logger = logging.getLogger(__name__)
 
@@ -120,57 +198,119 @@ class Deleter:
 
     def _is_there(self, wanted: Deletion) -> bool:
         """Tell whether something is stored, or was deleted before."""
-        meant = f"project = {{project:String}} AND ({MEANT[wanted.kind]})"
-        places = [("runs", meant), ("open_runs", meant)]
-        places += [
-            (table, f"project = {{project:String}} AND {condition}")
-            for table, condition in TRACES_OF.get(wanted.kind, [])
+        before = Sql("kind = {kind:String} AND target = {target:String}")
+        places = [
+            (Sql("runs"), _MEANT[wanted.kind]),
+            (Sql("open_runs"), _MEANT[wanted.kind]),
+            *_TRACES_OF.get(wanted.kind, []),
+            (Sql("deletions"), before),
         ]
-        before = "project = {project:String} AND kind = {kind:String} AND target = {target:String}"
-        places.append(("deletions", before))
-        return any(_has_rows(self._client, table, where, wanted) for table, where in places)
+        return any(self._has_rows(table, _in_project(where), wanted) for table, where in places)
+
+    def _has_rows(self, table: Sql, where: Sql, deletion: Deletion) -> bool:
+        sql = Sql("SELECT 1 FROM {table} WHERE {where} LIMIT 1").fill(table=table, where=where)
+        return bool(self._ask(sql, deletion, {**_SETTINGS, "max_threads": 2}))
 
     def _carry_out(self, deletion: Deletion) -> None:
-        for fill in FILL:
-            self._command(f"{fill} ({MEANT[deletion.kind]})", deletion)
+        meant = _MEANT[deletion.kind]
+        for table in (Sql("runs"), Sql("open_runs")):
+            self._command(_FILL_RUNS.fill(table=table, ours=_OURS, meant=meant), deletion)
+        self._command(
+            _FILL_RESPONSES.fill(tag=Sql(TAG), response=Sql(RESPONSE), ours=_OURS, meant=meant),
+            deletion,
+        )
         mark_days(self._client, [(deletion.project, day) for day in self._days(deletion)])
-        self._mask(runs_first(deletion.kind), deletion)
-        self._command(FILL_KEYS, deletion)
-        self._mask(conditions(deletion.kind), deletion)
-        if deletion.kind in FORGET_VERSIONS:
-            self._mutate(
-                "model_versions",
-                "ALTER TABLE model_versions UPDATE definition = '', last_seen_ns = 0 "
-                f"WHERE project = {{project:String}} AND {FORGET_VERSIONS[deletion.kind]} "
-                "AND first_arrived_ns <= {deleted:Int64}",
-                deletion,
-            )
+        self._mask(_places_of_runs(deletion.kind), deletion)
+        self._command(_FILL_KEYS, deletion)
+        self._mask(_places_of_rest(deletion.kind), deletion)
+        if forgotten := _FORGOTTEN.get(deletion.kind):
+            self._mutate("model_versions", _FORGET.fill(forgotten=forgotten), deletion)
 
-    def _mask(self, places: Sequence[tuple[str, str]], deletion: Deletion) -> None:
+    def _mask(self, places: Sequence[_Place], deletion: Deletion) -> None:
         for table, condition in places:
-            where = f"project = {{project:String}} AND ({condition})"
-            if _has_rows(self._client, table, where, deletion):
-                # Chunks are large and seldom merged: those leave the disk at once.
-                verb = "ALTER TABLE {} DELETE" if table == "artifact_chunks" else "DELETE FROM {}"
-                self._mutate(table, f"{verb.format(table)} WHERE {where}", deletion)
+            where = _in_project(condition)
+            if self._has_rows(table, where, deletion):
+                sql = Sql("DELETE FROM {table} WHERE {where}")
+                if table == "artifact_chunks":
+                    # They are large and seldom merged: those leave the disk at once.
+                    sql = Sql("ALTER TABLE {table} DELETE WHERE {where}")
+                self._mutate(table, sql.fill(table=table, where=where), deletion)
 
-    def _command(self, sql: str, deletion: Deletion) -> None:
+    def _command(self, sql: Sql, deletion: Deletion) -> None:
         self._client.command(sql, _parameters(deletion), settings=dict(_SETTINGS))
 
-    def _mutate(self, table: str, sql: str, deletion: Deletion) -> None:
+    def _mutate(self, table: str, sql: Sql, deletion: Deletion) -> None:
         self._mutator.run(table, sql, _parameters(deletion), _SETTINGS)
 
+    def _ask(
+        self, sql: Sql, deletion: Deletion, settings: Mapping[str, Any] | None = None
+    ) -> Sequence[Sequence[Any]]:
+        found = self._client.query(sql, _parameters(deletion), settings=dict(settings or {}))
+        return found.result_rows
+
     def _count(self, deletion: Deletion) -> int:
-        sql = """
-            SELECT uniqExact(trace_id, span_id) FROM deleted_runs
-            WHERE project = {project:String} AND deleted_ns = {deleted:Int64}"""
-        return int(self._client.query(sql, _parameters(deletion)).result_rows[0][0])
+        sql = Sql("SELECT uniqExact(trace_id, span_id) FROM deleted_runs WHERE ") + _DELETED
+        return int(self._ask(sql, deletion)[0][0])
 
     def _days(self, deletion: Deletion) -> list[int]:
-        sql = f"""
-            SELECT DISTINCT intDiv(start_ns, {DAY_NS}) * {DAY_NS} AS day FROM deleted_runs
-            WHERE project = {{project:String}} AND deleted_ns = {{deleted:Int64}} ORDER BY day"""  # noqa: S608 - fixed text; values are parameters
-        return [int(row[0]) for row in self._client.query(sql, _parameters(deletion)).result_rows]
+        sql = Sql("""
+            SELECT DISTINCT intDiv(start_ns, {day_ns}) * {day_ns} AS day FROM deleted_runs
+            WHERE {deleted} ORDER BY day""").fill(day_ns=DAY_NS, deleted=_DELETED)
+        return [int(row[0]) for row in self._ask(sql, deletion)]
+
+
+def _places_of_runs(kind: str) -> list[_Place]:
+    """Say where runs stand that are deleted: without them no list tells of the rest."""
+    condition = _BEFORE if kind == PROJECT else _DELETED_RUNS
+    return [(Sql("runs"), condition), (Sql("open_runs"), condition)]
+
+
+def _places_of_rest(kind: str) -> list[_Place]:
+    """Say where the rest of what is deleted stands, table after table, traces last.
+
+    Doing it again, and from the start, changes nothing but what was left.
+    """
+    if kind == PROJECT:
+        return _places_of_project()
+    owners = _OF_MODEL if kind == MODEL else _OWNERS
+    named = _NAMED_BY.fill(ours=_OURS, gone=owners)
+    return [
+        (Sql("payloads"), _DELETED_RUNS),
+        (Sql("scores_by_judge"), _DELETED_RUNS),
+        (Sql("artifacts"), named),
+        (Sql("artifact_chunks"), named),
+        (Sql("objects"), owners),
+        (Sql("metrics"), owners),
+        (Sql("late_tags"), owners),
+        (Sql("late_logs"), owners),
+        (Sql("trace_keys"), _GONE_KEYS),
+        (Sql("trace_index"), _GONE_KEYS),
+    ]
+
+
+def _places_of_project() -> list[_Place]:
+    processes = Sql("process NOT IN (SELECT process FROM processes WHERE {ours})").fill(ours=_OURS)
+    return [
+        (Sql("payloads"), _BEFORE),
+        (Sql("artifacts"), _BEFORE),
+        (Sql("artifact_chunks"), _BEFORE),
+        (Sql("objects"), _BEFORE),
+        (Sql("metrics"), _BEFORE),
+        (Sql("late_tags"), _BEFORE),
+        (Sql("late_logs"), _BEFORE),
+        (Sql("processes"), _BEFORE),
+        (Sql("views"), Sql("saved_ns <= {deleted:Int64}")),
+        (Sql("daily_runs"), Sql("computed_ns <= {deleted:Int64}")),
+        (Sql("daily_scores"), Sql("computed_ns <= {deleted:Int64}")),
+        (Sql("scores_by_judge"), Sql("time_ns <= {deleted:Int64}")),
+        (Sql("arrivals"), processes),
+        (Sql("trace_keys"), _TRACE_LEFT),
+        (Sql("trace_index"), _TRACE_LEFT),
+    ]
+
+
+def _in_project(condition: Sql) -> Sql:
+    return Sql("project = {project:String} AND ({condition})").fill(condition=condition)
 
 
 def _check(kind: str, target: str) -> None:
@@ -181,12 +321,6 @@ def _check(kind: str, target: str) -> None:
         is_hex = all(char in "0123456789abcdef" for char in trace + span)
         if not (dash and is_hex and (len(trace), len(span)) == (32, 16)):
             raise NotFound(f"There is no run {target[:80]!r}")
-
-
-def _has_rows(client: Client, table: str, where: str, deletion: Deletion) -> bool:
-    sql = f"SELECT 1 FROM {table} WHERE {where} LIMIT 1"  # noqa: S608 - fixed text; values are parameters
-    settings = {**_SETTINGS, "max_threads": 2}
-    return bool(client.query(sql, _parameters(deletion), settings=settings).result_rows)
 
 
 def _parameters(deletion: Deletion) -> dict[str, Any]:

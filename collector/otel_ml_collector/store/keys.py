@@ -6,19 +6,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from clickhouse_connect.driver.client import Client
-
 from otel_ml_collector.access import Access, read_projects
 from otel_ml_collector.store.connection import Connections
+from otel_ml_collector.store.sql import Sql, StoreClient
 from otel_ml_collector.store.trouble import store_trouble
 
 MOST: Final = 10_000
 _MADE: Final = 1
 _REVOKED: Final = 2
-_READ: Final = f"""
+_READ: Final = Sql("""
 SELECT id, hash, name, scopes, projects, spans_per_second, bytes_per_second, created_ns, revoked_ns
-FROM access_keys FINAL ORDER BY created_ns, id LIMIT {MOST}
-"""  # noqa: S608 - fixed text
+FROM access_keys FINAL ORDER BY created_ns, id LIMIT {most}
+""").fill(most=MOST)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +73,12 @@ class KeyStore:
         return revoked
 
     @contextmanager
-    def _ask(self) -> Iterator[Client]:
+    def _ask(self) -> Iterator[StoreClient]:
         with self._lock, store_trouble():
             yield self._client
 
 
-def _insert(client: Client, key: StoredKey, version: int) -> None:
+def _insert(client: StoreClient, key: StoredKey, version: int) -> None:
     access = key.access
     row: dict[str, Any] = {
         "id": access.key_id,

@@ -11,10 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from clickhouse_connect.driver.client import Client
-
 from otel_ml_collector.errors import BadSetting
 from otel_ml_collector.store.schema import META, SCHEMA_VERSION, TABLES
+from otel_ml_collector.store.sql import StoreClient
 
 # A step reads what it must, however long that takes.
 _UNHURRIED: Final = {"max_execution_time": 0, "mutations_sync": 2}
@@ -125,7 +124,7 @@ STEPS: Final = (
 )
 
 
-def migrate(client: Client) -> None:
+def migrate(client: StoreClient) -> None:
     """Bring a store to today's schema; a second call is harmless.
 
     Raises:
@@ -151,12 +150,12 @@ def migrate(client: Client) -> None:
     _logger.info("The store has schema %d now, it had %d", SCHEMA_VERSION, found)
 
 
-def _run(client: Client, step: Step) -> None:
+def _run(client: StoreClient, step: Step) -> None:
     for statement in step.statements:
         client.command(statement, settings=dict(_UNHURRIED))
     if step.version < SCHEMA_VERSION:
         _note(client, step.version)
 
 
-def _note(client: Client, version: int) -> None:
+def _note(client: StoreClient, version: int) -> None:
     client.insert("store_meta", [["schema", version]])

@@ -9,9 +9,8 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from clickhouse_connect.driver.client import Client
-
 from otel_ml_collector.errors import Unavailable
+from otel_ml_collector.store.sql import Sql, StoreClient
 
 # A busy engine may leave a statement alone for a moment.
 _STUCK_S: Final = 5.0
@@ -19,10 +18,10 @@ _FIRST_LOOK_S: Final = 0.005
 _LAST_LOOK_S: Final = 0.2
 _WAIT: Final = {"mutations_sync": 2, "lightweight_deletes_sync": 2, "max_execution_time": 0}
 _BEGIN: Final = {**_WAIT, "mutations_sync": 0, "lightweight_deletes_sync": 0}
-_OURS: Final = "database = currentDatabase() AND table = {table:String}"
-_UNDONE: Final = f"""
+_OURS: Final = Sql("database = currentDatabase() AND table = {table:String}")
+_UNDONE: Final = Sql("""
     SELECT mutation_id, parts_in_progress_names != [] AS is_moving, latest_fail_error_code_name
-    FROM system.mutations WHERE {_OURS} AND NOT is_done"""  # noqa: S608 - fixed text; values are parameters
+    FROM system.mutations WHERE {ours} AND NOT is_done""").fill(ours=_OURS)
 
 
 class Mutator:
@@ -34,7 +33,7 @@ class Mutator:
         stuck_s: For how long the engine may do nothing about a statement.
     """
 
-    def __init__(self, client: Client, folder: Path | None, stuck_s: float = _STUCK_S) -> None:
+    def __init__(self, client: StoreClient, folder: Path | None, stuck_s: float = _STUCK_S) -> None:
         self._client = client
         self._folder = folder
         self._stuck_s = stuck_s
@@ -62,8 +61,10 @@ class Mutator:
         ours = self._undone(table).keys() - before
         if trouble := self._wait(table, ours, self._folder):
             values = {"table": table, "ids": sorted(ours)}
-            kill = f"KILL MUTATION WHERE {_OURS} AND mutation_id IN {{ids:Array(String)}}"
-            self._client.command(kill, values)
+            kill = Sql("KILL MUTATION WHERE {ours} AND mutation_id IN {ids:Array(String)}").fill(
+                ours=_OURS
+            )
+            self._client.command(kill.fill(ours=_OURS), values)
             raise Unavailable(f"The store cannot change {table} now: {trouble}")
 
     def _wait(self, table: str, ours: Collection[str], folder: Path) -> str:

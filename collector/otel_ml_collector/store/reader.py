@@ -8,13 +8,12 @@ from contextlib import contextmanager
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 import pyarrow as pa
-from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from otel_ml_collector.access import OPEN, Access
 from otel_ml_collector.errors import BadQuery, Forbidden, NotFound, StoreTimeout, Unavailable
 from otel_ml_collector.store.connection import Connections
-from otel_ml_collector.store.sql import Sql, split_long_values
+from otel_ml_collector.store.sql import Sql, StoreClient, split_long_values
 from otel_ml_collector.store.trouble import name_of
 
 Row = dict[str, Any]
@@ -37,7 +36,7 @@ class Reader:
 
     def __init__(self, connections: Connections) -> None:
         self._access = OPEN
-        self._idle: queue.LifoQueue[Client] = queue.LifoQueue()
+        self._idle: queue.LifoQueue[StoreClient] = queue.LifoQueue()
         for _ in range(_CLIENTS):
             self._idle.put(connections.open())
         self._threads = ThreadPoolExecutor(_CLIENTS, "question")
@@ -134,7 +133,7 @@ class Reader:
         return values
 
     @contextmanager
-    def _client(self) -> Iterator[Client]:
+    def _client(self) -> Iterator[StoreClient]:
         try:
             client = self._idle.get(timeout=_WAIT_S)
         except queue.Empty as error:

@@ -13,6 +13,7 @@ from typing import Any, Final
 from otel_ml_collector.store.connection import Connections
 from otel_ml_collector.store.mutations import Mutator
 from otel_ml_collector.store.rollup import DAY_NS, mark_days
+from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.trouble import store_trouble
 
 MOST_DAYS: Final = 36_500
@@ -24,49 +25,61 @@ _SETTINGS: Final = {
 _AHEAD_NS: Final = 3_600 * 10**9
 _HOUR_NS: Final = 3_600 * 10**9
 
-_OURS: Final = "project IN {projects:Array(String)}"
-_OLD: Final = f"{_OURS} AND arrived_ns < {{before:Int64}}"
+# A table, and which of its rows.
+_Place = tuple[Sql, Sql]
+_OURS: Final = Sql("project IN {projects:Array(String)}")
+_OLD: Final = Sql("project IN {projects:Array(String)} AND arrived_ns < {before:Int64}")
 # What is told of a version of a model is kept as long as the version: for ever.
-_OLD_OWNED: Final = f"{_OLD} AND NOT startsWith(owner, 'model:')"
-_PAYLOADS: Final = (("payloads", _OLD), ("objects", _OLD_OWNED), ("late_logs", _OLD_OWNED))
+_OLD_OWNED: Final = _OLD + Sql(" AND NOT startsWith(owner, 'model:')")
+_PAYLOADS: Final[Sequence[_Place]] = (
+    (Sql("payloads"), _OLD),
+    (Sql("objects"), _OLD_OWNED),
+    (Sql("late_logs"), _OLD_OWNED),
+)
 # What has no time of arrival leaves after the run that it belongs to.
-_RUNS_LEFT: Final = f"FROM runs WHERE {_OURS} AND start_ns < {{before:Int64}} + {_AHEAD_NS}"
-_PROCESSES_LEFT: Final = f"(SELECT project, process FROM processes WHERE {_OURS}"  # noqa: S608 - fixed text; values are parameters
-_RECORDS: Final = (
-    ("runs", _OLD),
-    ("open_runs", _OLD),
-    ("metrics", _OLD_OWNED),
-    ("late_tags", _OLD_OWNED),
-    (
-        "scores_by_judge",
-        f"{_OURS} AND start_ns < {{before:Int64}} AND time_ns < {{before:Int64}} "
-        "AND (project, start_ns, trace_id, span_id) NOT IN "
-        f"(SELECT project, start_ns, trace_id, span_id {_RUNS_LEFT})",
-    ),
-    (
-        "trace_index",
-        f"{_OURS} AND end_ns < {{before:Int64}} "
-        f"AND (project, trace_id) NOT IN (SELECT project, trace_id {_RUNS_LEFT})",
-    ),
-    (
-        "trace_keys",
-        f"{_OURS} AND (project, trace_id) NOT IN "  # noqa: S608 - fixed text; values are parameters
-        f"(SELECT project, trace_id FROM trace_index WHERE {_OURS})",
-    ),
-    ("processes", f"{_OURS} AND (project, process) NOT IN {_PROCESSES_LEFT} AND NOT ({_OLD}))"),
-    (
-        "arrivals",
-        f"{_OURS} AND hour < intDiv({{before:Int64}}, {_HOUR_NS}) "
-        f"AND (project, process) NOT IN {_PROCESSES_LEFT})",
-    ),
+_RUNS_LEFT: Final = Sql("FROM runs WHERE {ours} AND start_ns < {before:Int64} + {ahead_ns}").fill(
+    ours=_OURS, ahead_ns=_AHEAD_NS
 )
-_NAMES: Final = " UNION DISTINCT ".join(
-    f"SELECT DISTINCT project FROM {table}"  # noqa: S608 - fixed text
-    for table in ("runs", "open_runs", "metrics", "late_tags", "late_logs", "objects")
+_OLD_SCORES: Final = Sql("""{ours} AND start_ns < {before:Int64} AND time_ns < {before:Int64}
+  AND (project, start_ns, trace_id, span_id) NOT IN (
+    SELECT project, start_ns, trace_id, span_id {left})""").fill(ours=_OURS, left=_RUNS_LEFT)
+_OLD_TRACES: Final = Sql("""{ours} AND end_ns < {before:Int64}
+  AND (project, trace_id) NOT IN (SELECT project, trace_id {left})""").fill(
+    ours=_OURS, left=_RUNS_LEFT
 )
-_SET: Final = """
+_OLD_KEYS: Final = Sql("""{ours}
+  AND (project, trace_id) NOT IN (SELECT project, trace_id FROM trace_index WHERE {ours})""").fill(
+    ours=_OURS
+)
+_OLD_PROCESSES: Final = Sql("""{ours} AND (project, process) NOT IN (
+    SELECT project, process FROM processes WHERE {ours} AND NOT ({old}))""").fill(
+    ours=_OURS, old=_OLD
+)
+_OLD_ARRIVALS: Final = Sql("""{ours} AND hour < intDiv({before:Int64}, {hour_ns})
+  AND (project, process) NOT IN (SELECT project, process FROM processes WHERE {ours})""").fill(
+    ours=_OURS, hour_ns=_HOUR_NS
+)
+_RECORDS: Final[Sequence[_Place]] = (
+    (Sql("runs"), _OLD),
+    (Sql("open_runs"), _OLD),
+    (Sql("metrics"), _OLD_OWNED),
+    (Sql("late_tags"), _OLD_OWNED),
+    (Sql("scores_by_judge"), _OLD_SCORES),
+    (Sql("trace_index"), _OLD_TRACES),
+    (Sql("trace_keys"), _OLD_KEYS),
+    (Sql("processes"), _OLD_PROCESSES),
+    (Sql("arrivals"), _OLD_ARRIVALS),
+)
+_NAMES: Final = Sql("""
+    SELECT DISTINCT project FROM runs
+    UNION DISTINCT SELECT DISTINCT project FROM open_runs
+    UNION DISTINCT SELECT DISTINCT project FROM metrics
+    UNION DISTINCT SELECT DISTINCT project FROM late_tags
+    UNION DISTINCT SELECT DISTINCT project FROM late_logs
+    UNION DISTINCT SELECT DISTINCT project FROM objects""")
+_SET: Final = Sql("""
     SELECT project, argMax(tuple(record_days), set_ns).1, argMax(tuple(payload_days), set_ns).1
-    FROM retention GROUP BY project"""
+    FROM retention GROUP BY project""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +212,7 @@ class Retention:
 
     def _delete(
         self,
-        places: Sequence[tuple[str, str]],
+        places: Sequence[_Place],
         projects: Sequence[str],
         days: int,
         swept: Swept,
@@ -207,22 +220,26 @@ class Retention:
         today_ns = swept.time_ns // DAY_NS * DAY_NS
         values = {"projects": projects, "before": max(today_ns - days * DAY_NS, 0)}
         for table, condition in places:
-            count = f"SELECT count() FROM {table} WHERE {condition}"  # noqa: S608 - fixed text; values are parameters
+            count = Sql("SELECT count() FROM {table} WHERE {condition}").fill(
+                table=table, condition=condition
+            )
             number = int(self._ask(count, values)[0][0])
             if not number:
                 continue
             if table == "runs":
                 self._mark(condition, values)
-            sql = f"ALTER TABLE {table} DELETE WHERE {condition}"
+            sql = Sql("ALTER TABLE {table} DELETE WHERE {condition}").fill(
+                table=table, condition=condition
+            )
             self._mutator.run(table, sql, values, _SETTINGS)
             swept.rows[table] = swept.rows.get(table, 0) + number
 
-    def _mark(self, condition: str, values: dict[str, Any]) -> None:
+    def _mark(self, condition: Sql, values: dict[str, Any]) -> None:
         """Tell the rollup which days change, before they do."""
-        sql = f"""
-            SELECT DISTINCT project, intDiv(start_ns, {DAY_NS}) * {DAY_NS} AS day_ns FROM runs
-            WHERE {condition}"""  # noqa: S608 - fixed text; values are parameters
+        sql = Sql("""
+            SELECT DISTINCT project, intDiv(start_ns, {day_ns}) * {day_ns} AS day_ns FROM runs
+            WHERE {condition}""").fill(day_ns=DAY_NS, condition=condition)
         mark_days(self._client, [(row[0], int(row[1])) for row in self._ask(sql, values)])
 
-    def _ask(self, sql: str, values: dict[str, Any]) -> Sequence[Sequence[Any]]:
+    def _ask(self, sql: Sql, values: dict[str, Any]) -> Sequence[Sequence[Any]]:
         return self._client.query(sql, values, settings=dict(_SETTINGS)).result_rows

@@ -9,11 +9,9 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
-from clickhouse_connect.driver.client import Client
-
 from otel_ml_collector.owners import is_run
 from otel_ml_collector.records import Records
-from otel_ml_collector.store.sql import Sql
+from otel_ml_collector.store.sql import Sql, StoreClient
 
 DAY_NS: Final = 86_400 * 10**9
 # Stands for all days of a project, and for a score whose run's start is not known.
@@ -133,7 +131,7 @@ def uncomputed(ours: Sql) -> Sql:
       WHERE computed_ns <= marked_ns)""").fill(day_ns=DAY_NS, states=STATES.fill(ours=ours))
 
 
-def mark_days(client: Client, days: Iterable[tuple[str, int]]) -> None:
+def mark_days(client: StoreClient, days: Iterable[tuple[str, int]]) -> None:
     """Note that what is stored of some days changes: statistics read their runs from now on.
 
     To be called before the rows change; the days are computed again a minute later.
@@ -155,7 +153,7 @@ def mark_days(client: Client, days: Iterable[tuple[str, int]]) -> None:
     client.command(sql, parameters={"projects": projects, "days": days_ns})
 
 
-def recompute(client: Client, project: str, days_ns: Sequence[int], now_ns: int) -> None:
+def recompute(client: StoreClient, project: str, days_ns: Sequence[int], now_ns: int) -> None:
     """Compute some days of a project as they stand.
 
     What is stored of them must not be about to change. A second call is harmless, and so is one
@@ -186,7 +184,7 @@ def recompute(client: Client, project: str, days_ns: Sequence[int], now_ns: int)
                 client.command(sweep, parameters=parameters, settings=dict(_LATER))
 
 
-def recompute_due(client: Client) -> int:
+def recompute_due(client: StoreClient) -> int:
     """Compute the days that are over, changed, and have been left alone for a minute.
 
     Returns:
@@ -213,7 +211,7 @@ class Marks:
         clock: Tells the time, in nanoseconds since the epoch.
     """
 
-    def __init__(self, client: Client, clock: Callable[[], int] = time.time_ns) -> None:
+    def __init__(self, client: StoreClient, clock: Callable[[], int] = time.time_ns) -> None:
         self._client = client
         self._clock = clock
         self._marked_s: dict[tuple[str, int], float] = {}

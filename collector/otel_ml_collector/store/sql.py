@@ -1,15 +1,18 @@
 """SQL that is built from literals only: a value is a parameter, never text of a statement."""
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final, Literal, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, overload
+
+import pyarrow as pa
+from clickhouse_connect.driver.query import QueryResult
 
 if TYPE_CHECKING:
     from typing_extensions import LiteralString
 
 _PART: Final = re.compile(r"\{([a-z_]\w*)\}", re.ASCII)
-_NAME: Final = re.compile(r"[a-z_]\w*", re.ASCII)
+_NAME: Final = re.compile(r"\w+", re.ASCII)
 _TABLE: Final = re.compile(r"\s*CREATE TABLE IF NOT EXISTS (\w+)", re.ASCII)
 # A server's http_max_field_value_size is 128 KiB of text, with quotes, commas and escapes.
 _MOST_CHARS: Final = 100_000
@@ -57,6 +60,62 @@ class Sql(str):
             if not isinstance(part, Sql | int):
                 raise TypeError(f"Expected SQL for {{{name}}}, found {type(part).__name__}")
         return _trust("".join(str(parts[p]) if n % 2 else p for n, p in enumerate(pieces)))
+
+
+class StoreClient(Protocol):
+    """A client of the engine that takes statements of `Sql` alone."""
+
+    def query(
+        self,
+        query: str,
+        parameters: dict[str, Any] | None = ...,
+        *,
+        settings: dict[str, Any] | None = ...,
+    ) -> QueryResult:
+        """Ask for rows."""
+        ...
+
+    def query_arrow(
+        self,
+        query: str,
+        parameters: dict[str, Any] | None = ...,
+        settings: dict[str, Any] | None = ...,
+        use_strings: bool | None = ...,
+    ) -> pa.Table:
+        """Ask for a table of columns."""
+        ...
+
+    def raw_query(
+        self, query: str, parameters: dict[str, Any] | None = ..., *, fmt: str = ...
+    ) -> bytes:
+        """Ask for bytes."""
+        ...
+
+    def command(
+        self,
+        cmd: str,
+        parameters: dict[str, Any] | None = ...,
+        *,
+        settings: dict[str, Any] | None = ...,
+    ) -> Any:
+        """Carry a statement out."""
+        ...
+
+    def insert(
+        self, table: str, data: Sequence[Sequence[Any]], *, column_names: Sequence[str] = ...
+    ) -> Any:
+        """Store rows."""
+        ...
+
+    def insert_arrow(
+        self, table: str, arrow_table: pa.Table, *, settings: dict[str, Any] | None = ...
+    ) -> Any:
+        """Store a table of columns."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the engine."""
+        ...
 
 
 EMPTY: Final = Sql("")

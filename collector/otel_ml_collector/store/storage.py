@@ -9,13 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from clickhouse_connect.driver.client import Client
-
 from otel_ml_collector.store.connection import Connections
 from otel_ml_collector.store.mutations import Mutator
 from otel_ml_collector.store.reader import READABLE, Reader, Row
-from otel_ml_collector.store.schema import TABLES
-from otel_ml_collector.store.sql import Sql, identifier, table_names
+from otel_ml_collector.store.schema import TABLE_NAMES
+from otel_ml_collector.store.sql import Sql, StoreClient, identifier
 from otel_ml_collector.store.trouble import store_trouble
 
 # Which kind of thing a table holds; all others are `other`.
@@ -31,7 +29,6 @@ KINDS: Final = {
     "artifact_chunks": "artifacts",
 }
 OTHER: Final = "other"
-_NAMES: Final = table_names(TABLES)
 _MODELS: Final = 100
 _PARTS: Final = Sql("""
     SELECT table, toUInt64(sumIf(rows, active)) AS rows,
@@ -68,10 +65,10 @@ def read_tables(reader: Reader) -> list[Part]:
 def count_rows(reader: Reader) -> dict[str, dict[str, int]]:
     """Count the rows of each table by project; rows that were delivered twice count twice."""
     found: dict[str, dict[str, int]] = {}
-    for table in _NAMES.intersection(row["table"] for row in reader.rows(_TABLES, {})):
+    for table in TABLE_NAMES.intersection(row["table"] for row in reader.rows(_TABLES, {})):
         sql = Sql("""
             SELECT project, count() AS rows FROM {table} WHERE {readable} GROUP BY project
-            """).fill(table=identifier(table, _NAMES), readable=READABLE)
+            """).fill(table=identifier(table, TABLE_NAMES), readable=READABLE)
         found[table] = {row["project"]: row["rows"] for row in reader.rows(sql, {})}
     return found
 
@@ -91,7 +88,7 @@ def count_older(reader: Reader, tables: Sequence[str], before_ns: int) -> dict[s
         sql = Sql("""
             SELECT project, count() AS rows FROM {table}
             WHERE {readable} AND arrived_ns < {before:Int64} GROUP BY project
-            """).fill(table=identifier(table, _NAMES), readable=READABLE)
+            """).fill(table=identifier(table, TABLE_NAMES), readable=READABLE)
         rows = reader.rows(sql, {"before": before_ns})
         found[table] = {row["project"]: row["rows"] for row in rows}
     return found
@@ -128,15 +125,17 @@ class Purger:
         """
         with self._lock, store_trouble():
             before = _parts(self._client)
-            tables = [row["table"] for row in before if row["waiting"] and row["table"] in _NAMES]
+            tables = [
+                row["table"] for row in before if row["waiting"] and row["table"] in TABLE_NAMES
+            ]
             for table in tables:
                 sql = Sql("ALTER TABLE {table} APPLY DELETED MASK")
-                self._mutator.run(table, sql.fill(table=identifier(table, _NAMES)))
+                self._mutator.run(table, sql.fill(table=identifier(table, TABLE_NAMES)))
             after = _parts(self._client)
         return Purge(tables, _bytes(before), _bytes(after))
 
 
-def _parts(client: Client) -> list[dict[str, Any]]:
+def _parts(client: StoreClient) -> list[dict[str, Any]]:
     return list(client.query(_PARTS).named_results())
 
 

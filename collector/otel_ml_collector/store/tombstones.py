@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 import pyarrow as pa
-from clickhouse_connect.driver.client import Client
 
 from otel_ml_collector.records import Records, Run
 from otel_ml_collector.store.connection import Connections
+from otel_ml_collector.store.sql import Sql, StoreClient
 from otel_ml_collector.store.verdict import (
     Deletion,
     RunKey,
@@ -32,23 +32,23 @@ REFRESH_S: Final = 3.0
 _AHEAD_NS: Final = 3_600 * 10**9
 _AT_ONCE: Final = 2_000
 
-_LAST: Final = "SELECT project, max(deleted_ns) FROM deletions GROUP BY project"
+_LAST: Final = Sql("SELECT project, max(deleted_ns) FROM deletions GROUP BY project")
 # The whole project has an empty target.
-_RULES: Final = """
+_RULES: Final = Sql("""
     SELECT kind, target, deleted_ns FROM deletions
     WHERE project = {project:String} AND (target = '' OR target IN {targets:Array(String)}
       OR deleted_ns IN {times:Array(Int64)})
-    ORDER BY deleted_ns"""
-_RUNS: Final = """
+    ORDER BY deleted_ns""")
+_RUNS: Final = Sql("""
     SELECT trace, span, deleted_ns FROM (
       SELECT lower(hex(trace_id)) AS trace, lower(hex(span_id)) AS span, deleted_ns
       FROM deleted_runs WHERE project = {project:String} AND trace_id IN (
         SELECT toFixedString(unhex(arrayJoin({traces:Array(String)})), 16)))
-    ORDER BY deleted_ns"""
+    ORDER BY deleted_ns""")
 
-_OWNERS: Final = """
+_OWNERS: Final = Sql("""
     SELECT owner, max(deleted_ns) FROM deleted_owners
-    WHERE project = {project:String} AND owner IN {owners:Array(String)} GROUP BY owner"""
+    WHERE project = {project:String} AND owner IN {owners:Array(String)} GROUP BY owner""")
 
 
 class Tombstones:
@@ -162,7 +162,7 @@ class Tombstones:
         return [rules[deleted_ns] for deleted_ns in sorted(rules)]
 
 
-def note(client: Client, deletion: Deletion, stage: int) -> None:
+def note(client: StoreClient, deletion: Deletion, stage: int) -> None:
     """Put a stage of a deletion on disk; a second time is harmless.
 
     Raises:

@@ -10,11 +10,12 @@ import orjson
 
 from otel_ml_collector.store.connection import Connections
 from otel_ml_collector.store.reader import Reader
+from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.trouble import store_trouble
 
-_READ: Final = """
+_READ: Final = Sql("""
 SELECT name, page, parameters, saved_ns FROM views FINAL
-WHERE project = {project:String} AND page != '' ORDER BY name LIMIT {limit:UInt32}"""
+WHERE project = {project:String} AND page != '' ORDER BY name LIMIT {limit:UInt32}""")
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import Any, Final
 
 import pyarrow as pa
-from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from otel_ml_collector.errors import Refused, Unavailable
@@ -19,6 +18,7 @@ from otel_ml_collector.store.connection import Connections
 from otel_ml_collector.store.mutations import Mutator
 from otel_ml_collector.store.rollup import Marks
 from otel_ml_collector.store.slices import slice_by_month
+from otel_ml_collector.store.sql import StoreClient
 from otel_ml_collector.store.tombstones import Tombstones
 from otel_ml_collector.store.trouble import name_of, store_trouble
 
@@ -256,7 +256,7 @@ class Writer:
 
 
 def _insert(
-    client: Client,
+    client: StoreClient,
     table: columns.Table[Any],
     collector: str,
     rows: Sequence[Any],

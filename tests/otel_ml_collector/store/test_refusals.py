@@ -8,10 +8,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
-from clickhouse_connect.driver.client import Client
 
 from otel_ml_collector.errors import Refused, Unavailable
 from otel_ml_collector.mapping import Filing, map_spans
@@ -19,6 +18,7 @@ from otel_ml_collector.receive.commit import Commit
 from otel_ml_collector.records import Records
 from otel_ml_collector.store.connection import Connections
 from otel_ml_collector.store.reader import Reader
+from otel_ml_collector.store.sql import StoreClient
 from otel_ml_collector.store.writer import Writer
 from otel_ml_collector.telemetry import Telemetry
 from tests.otel_ml_collector.spans import DAY_NS, NOW_NS, make_call, map_all
@@ -32,12 +32,13 @@ class LimitedConnections(Connections):
     """A store whose clients take limits while they are in use."""
 
     def __init__(self, url: str) -> None:
-        self._opened: list[Client] = []
+        self._opened: list[Any] = []
         super().__init__(url)
 
-    def open(self) -> Client:
-        self._opened.append(super().open())
-        return self._opened[-1]
+    def open(self) -> StoreClient:
+        client = super().open()
+        self._opened.append(client)
+        return client
 
     def limit(self, name: str, value: float) -> None:
         for client in self._opened:

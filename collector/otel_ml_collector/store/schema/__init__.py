@@ -8,6 +8,6 @@ is opened. A new column, and rows that older stores lack, are also a step in `st
 """
 
 from otel_ml_collector.store.schema.meta import META
-from otel_ml_collector.store.schema.tables import SCHEMA_VERSION, TABLES
+from otel_ml_collector.store.schema.tables import SCHEMA_VERSION, TABLE_NAMES, TABLES
 
-__all__ = ["META", "SCHEMA_VERSION", "TABLES"]
+__all__ = ["META", "SCHEMA_VERSION", "TABLES", "TABLE_NAMES"]

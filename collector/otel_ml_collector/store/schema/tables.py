@@ -20,6 +20,7 @@ from otel_ml_collector.store.schema.processes import ARRIVALS, PROCESSES
 from otel_ml_collector.store.schema.runs import OPEN_RUNS, PAYLOADS, RUNS
 from otel_ml_collector.store.schema.traces import TRACE_INDEX, TRACE_KEYS
 from otel_ml_collector.store.schema.views import VIEWS
+from otel_ml_collector.store.sql import table_names
 
 # One more with each release that changes a table. What it changes stands in `store.migrations`.
 SCHEMA_VERSION: Final = 6
@@ -53,3 +54,4 @@ TABLES: Final = (
     VIEWS,
     FORWARD_CURSORS,
 )
+TABLE_NAMES: Final = table_names(TABLES)
