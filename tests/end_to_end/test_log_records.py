@@ -45,11 +45,11 @@ def logged(collector: CollectorProcess, project: str, protocol: str) -> Iterator
     provider.shutdown()
 
 
-def test_page(collector: CollectorProcess, tmp_path: Path) -> None:
+def test_page(own_collector: CollectorProcess, tmp_path: Path) -> None:
     """Who follows the page on log records finds the line at the run."""
-    run_blocks(PAGE, collector, tmp_path)
-    [run] = collector.runs("shop")
-    [line] = collector.get(f"/projects/shop/runs/{run['run_id']}")["logs"]
+    run_blocks(PAGE, own_collector, tmp_path)
+    [run] = own_collector.runs("shop")
+    [line] = own_collector.get(f"/projects/shop/runs/{run['run_id']}")["logs"]
     assert (line["severity"], line["message"]) == ("warning", "No price in 'a red bicycle'")
     assert line["attributes"]["shop.retry"] == 2
     assert line["attributes"]["otel.scope.name"] == "root"
