@@ -9,6 +9,7 @@ from otel_ml_collector.access import ADMIN, READ, Access, access_of
 from otel_ml_collector.errors import Forbidden, NotFound
 from otel_ml_collector.store.reader import Reader
 
+MAX_LIMIT: Final = 1_000
 _TEXT: Final = 4_000
 
 
@@ -59,4 +60,6 @@ Where = Annotated[
         description='A filter such as `model == "answer" and latency_ms > 200`',
     ),
 ]
+Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT)]
+Cursor = Annotated[str | None, Query(max_length=400, description="`next_cursor` of a page")]
 Time = Annotated[str | None, Query(max_length=64, description="RFC 3339, UTC without offset")]

@@ -7,6 +7,7 @@ from typing import Final
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
+from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 from otel_ml_collector.errors import (
@@ -22,7 +23,6 @@ from otel_ml_collector.errors import (
     Unavailable,
     UnknownMediaType,
 )
-from otel_ml_collector.query.answers.problem import ErrorAnswer, Problem
 
 _REFUSED: Final[dict[type[Refused], tuple[int, str]]] = {
     TooLarge: (413, "too_large"),
@@ -38,6 +38,21 @@ _HTTP: Final = {
     405: ("wrong_method", "Invalid method {method}: see the header Allow"),
     413: ("too_large", ""),
 }
+
+
+class Problem(BaseModel):
+    """What is wrong with a request."""
+
+    code: str
+    message: str
+    field: str | None
+    column: int | None = Field(default=None, description="Where in the field's text, from 0")
+
+
+class ErrorAnswer(BaseModel):
+    """The body of every error."""
+
+    error: Problem
 
 
 def add_error_handlers(app: FastAPI, show: Callable[[Request, int, Problem], Response]) -> None:

@@ -9,7 +9,7 @@ from fastapi.encoders import jsonable_encoder
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
-from otel_ml_collector.query.answers.problem import ErrorAnswer
+from otel_ml_collector.api.problems import ErrorAnswer
 
 _EXAMPLES: Final = Path(__file__).with_name("examples.json")
 _ABOUT: Final = (

@@ -12,8 +12,11 @@ from otel_ml_collector.api.bodies import JsonRoute
 from otel_ml_collector.api.parameters import needs
 from otel_ml_collector.decode.signals import Form, Signal
 from otel_ml_collector.errors import Refused
-from otel_ml_collector.feedback.statements import make_feedback
-from otel_ml_collector.query.answers.feedback import StoredEvaluations, WantedEvaluations
+from otel_ml_collector.feedback.statements import (
+    StoredEvaluations,
+    WantedEvaluations,
+    make_feedback,
+)
 from otel_ml_collector.receive.pipeline import Export, Pipeline
 
 router = APIRouter(prefix="/api/v1", route_class=JsonRoute)

@@ -1,6 +1,7 @@
 """The home page: what all projects do."""
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Final
@@ -9,26 +10,64 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from otel_ml_collector.api.parameters import FromReader
-from otel_ml_collector.home.unfinished import find_unfinished
+from otel_ml_collector.loss.api import missing_spans
 from otel_ml_collector.models import diff
-from otel_ml_collector.models import find as models
-from otel_ml_collector.models.new_versions import find_new_versions
-from otel_ml_collector.query.answers.projects import Project
+from otel_ml_collector.models.find import find_new_versions
+from otel_ml_collector.projects.find import Project, find_projects, select_projects
+from otel_ml_collector.query.answers.runs import RunSummary
 from otel_ml_collector.query.answers.stats import ProjectBucket, ProjectStats
+from otel_ml_collector.query.shape import summarise
 from otel_ml_collector.query.times import DAY_NS, HOUR_NS
 from otel_ml_collector.stats.find import StatsQuery, find_all_stats, find_pass_rates
-from otel_ml_collector.store.runs import Window
+from otel_ml_collector.store.condition import ALWAYS
+from otel_ml_collector.store.open_runs import list_open_keys, list_open_projects, read_open_runs
+from otel_ml_collector.store.reader import Reader, Row
+from otel_ml_collector.store.runs import Listing, Window
 from otel_ml_collector.web import view
-from otel_ml_collector.web.losses import missing_spans
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
 from otel_ml_collector.web.slices import cut_slice
 from otel_ml_collector.web.spark import spark
 from otel_ml_collector.web.state import read_state
 
+_UNFINISHED: Final = 10
 _HOURS: Final = 24
 _PROJECTS: Final = 50
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
+
+
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """What has no end, in the 50 projects that began something last, 2,000 runs of each.
+
+    Attributes:
+        running: How many runs' processes are heard of.
+        crashed: How many are not.
+        runs: The newest ten of both.
+    """
+
+    running: int
+    crashed: int
+    runs: list[RunSummary]
+
+
+def find_unfinished(reader: Reader, now_ns: int) -> Unfinished:
+    """Find the runs of all projects that have no end.
+
+    Args:
+        reader: The store.
+        now_ns: By it a run whose process is silent has crashed.
+    """
+    window = Window(0, now_ns + HOUR_NS)
+    rows: list[Row] = []
+    for project in list_open_projects(reader):
+        listing = Listing(project, ALWAYS, is_filtered=False, after=None, newest_first=True)
+        keys = list_open_keys(reader, listing, window)
+        rows += read_open_runs(reader, project, keys, now_ns)
+    rows.sort(key=lambda row: (row["start_ns"], row["span_id"]), reverse=True)
+    outcomes = Counter(row["outcome"] for row in rows)
+    newest = [run for row in rows[:_UNFINISHED] for run in summarise(reader, row["project"], [row])]
+    return Unfinished(outcomes["running"], outcomes["crashed"], newest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +96,10 @@ def show_home(
     """All projects, fifty at a time, or those whose names have a text in them."""
     now_ns = time.time_ns()
     counted = reader.ahead(find_all_stats, now_ns)
-    projects = models.find_projects(reader)
+    projects = find_projects(reader)
     stats = {one.project: one for one in counted.result().groups}
     day = _day(now_ns)
-    found = models.select_projects(projects, find)
+    found = select_projects(projects, find)
     some = cut_slice(found, read_state(request).first("projects"), _PROJECTS)
     context = {
         "projects": projects,

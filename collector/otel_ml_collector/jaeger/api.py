@@ -18,7 +18,7 @@ from otel_ml_collector.api.parameters import FromReader
 from otel_ml_collector.api.problems import headers_of, problem_of
 from otel_ml_collector.errors import CollectorError
 from otel_ml_collector.jaeger import find as jaeger
-from otel_ml_collector.query.answers.jaeger import JaegerError, Operation, Structured
+from otel_ml_collector.jaeger.spans import JaegerError, Operation, Structured
 
 PREFIXES: Final = ("/jaeger/api", "/api")
 _MOST_IDS: Final = 100

@@ -8,7 +8,7 @@ from typing import Final
 import orjson
 
 from otel_ml_collector.errors import BadQuery, NotFound
-from otel_ml_collector.jaeger.spans import make_trace, payloads_by_span
+from otel_ml_collector.jaeger.spans import JaegerTrace, make_trace, payloads_by_span
 from otel_ml_collector.jaeger.sql import (
     TracesWanted,
     find_trace_ids,
@@ -16,7 +16,6 @@ from otel_ml_collector.jaeger.sql import (
     list_services,
     read_span_payloads,
 )
-from otel_ml_collector.query.answers.jaeger import JaegerTrace
 from otel_ml_collector.query.rows import winners
 from otel_ml_collector.query.runs import add_open
 from otel_ml_collector.query.times import DAY_NS, HOUR_NS, SECOND_NS

@@ -1,23 +1,22 @@
-"""Runs as spans of Jaeger: tags with types, logs, references, processes."""
+"""Runs as spans of Jaeger: tags with types, logs, references, processes.
+
+The answers are field by field as Jaeger's `model/json` and `http_handler` say.
+"""
+
+# ruff: noqa: N815 - the names are Jaeger's
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import orjson
+from pydantic import BaseModel, Field
 
 from otel_ml import attributes as names
 from otel_ml_collector.jaeger.sql import UNKNOWN
-from otel_ml_collector.query.answers.jaeger import (
-    JaegerTrace,
-    KeyValue,
-    Log,
-    Process,
-    Reference,
-    Span,
-)
 from otel_ml_collector.query.rows import is_open, load_json
 from otel_ml_collector.store.reader import Row
 
+TagType = Literal["string", "bool", "int64", "float64", "binary"]
 _US: Final = 1_000
 # Beyond it a number is not exact in a browser, and is text, as Jaeger writes it.
 _SAFE: Final = 2**53 - 1
@@ -40,6 +39,85 @@ _FIELDS: Final = {
     "inputs_preview": names.INPUTS_PREVIEW,
     "outputs_preview": names.OUTPUTS_PREVIEW,
 }
+
+
+class KeyValue(BaseModel):
+    """A tag, or a field of a log."""
+
+    key: str
+    type: TagType
+    value: str | bool | int | float
+
+
+class Reference(BaseModel):
+    """One span's tie to another."""
+
+    refType: Literal["CHILD_OF", "FOLLOWS_FROM"]
+    traceID: str
+    spanID: str
+
+
+class Log(BaseModel):
+    """Something that a span told while it went on."""
+
+    timestamp: int = Field(description="Microseconds since the epoch")
+    fields: list[KeyValue]
+
+
+class Process(BaseModel):
+    """Who sent spans."""
+
+    serviceName: str
+    tags: list[KeyValue]
+
+
+class Span(BaseModel):
+    """A span; times are microseconds."""
+
+    traceID: str
+    spanID: str
+    flags: int = 1
+    operationName: str
+    references: list[Reference]
+    startTime: int
+    duration: int
+    tags: list[KeyValue]
+    logs: list[Log]
+    processID: str
+    warnings: list[str] | None
+
+
+class JaegerTrace(BaseModel):
+    """A trace with its spans, oldest first."""
+
+    traceID: str
+    spans: list[Span]
+    processes: dict[str, Process]
+    warnings: list[str] | None
+
+
+class Operation(BaseModel):
+    """What a service does."""
+
+    name: str
+    spanKind: str
+
+
+class JaegerError(BaseModel):
+    """What went wrong."""
+
+    code: int
+    msg: str
+
+
+class Structured(BaseModel):
+    """Every answer, also that of an error."""
+
+    data: list[JaegerTrace] | list[Operation] | list[str] | None
+    total: int = 0
+    limit: int = 0
+    offset: int = 0
+    errors: list[JaegerError] | None = None
 
 
 def make_trace(

@@ -1,16 +1,54 @@
-"""Finds what was sent but is not here: the one `find` behind the JSON API and the watch."""
+"""What was sent but is not here: one `find` behind the JSON API and the watch."""
 
 from dataclasses import dataclass
 from typing import Final
 
+from pydantic import BaseModel, Field
+
 from otel_ml_collector.errors import BadQuery
-from otel_ml_collector.query.answers.loss import Loss, LossCounts, LossHour
 from otel_ml_collector.query.times import DAY_NS, HOUR_NS, to_rfc3339
 from otel_ml_collector.store.arrivals import Hours, read_loss, read_totals
-from otel_ml_collector.store.reader import Reader, Row
+from otel_ml_collector.store.reader import Reader
 
 MAX_LIMIT: Final = 1_000
 _MOST_NS: Final = 31 * DAY_NS
+
+
+class LossCounts(BaseModel):
+    """How many spans came of those that processes numbered.
+
+    Only spans of our SDK are numbered, also updates, evaluations and heartbeats.
+    """
+
+    received: int = Field(description="Spans that are here, each counted once")
+    missing: int = Field(
+        description="Sent but not here (lost, or dropped by sampling on the way): numbers below "
+        "one that has been here for a minute; a span that comes later is not missing any more"
+    )
+    late: int = Field(description="Of those received, came more than 5 minutes after they ended")
+    dropped: int = Field(
+        description="What the process told that it had dropped itself, which is missing too"
+    )
+
+
+class LossHour(LossCounts):
+    """What came of one process, of spans that ended in one hour.
+
+    What is missing counts in the hour in which the next span that is here ended.
+    """
+
+    hour: str = Field(description="When it began: RFC 3339, UTC")
+    process: str
+
+
+class Loss(BaseModel):
+    """What came and what is missing, the latest hour first; `totals` are of the whole time."""
+
+    start_time: str
+    end_time: str
+    hours: list[LossHour]
+    left_out: int = Field(description="How many rows there are beyond those in `hours`")
+    totals: LossCounts
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +81,10 @@ def find_loss(reader: Reader, query: LossQuery, now_ns: int) -> Loss:
     return Loss(
         start_time=to_rfc3339(first * HOUR_NS),
         end_time=to_rfc3339(last * HOUR_NS),
-        hours=[_hour(row) for row in rows],
+        hours=[LossHour(**{**row, "hour": to_rfc3339(row["hour"] * HOUR_NS)}) for row in rows],
         left_out=max(sum(row["rows"] for row in totals) - len(rows), 0),
         totals=LossCounts(
-            received=sum(row["received"] for row in totals),
-            missing=sum(row["missing"] for row in totals),
-            late=sum(row["late"] for row in totals),
-            dropped=sum(row["dropped"] for row in totals),
+            **{name: sum(row[name] for row in totals) for name in LossCounts.model_fields}
         ),
     )
 
@@ -58,14 +93,3 @@ def last_day(now_ns: int) -> Hours:
     """Name the last 24 hours of all projects, the one that goes on among them."""
     last = now_ns // HOUR_NS + 1
     return Hours(max(last - 24, 0), last, now_ns)
-
-
-def _hour(row: Row) -> LossHour:
-    return LossHour(
-        hour=to_rfc3339(row["hour"] * HOUR_NS),
-        process=row["process"],
-        received=row["received"],
-        missing=row["missing"],
-        late=row["late"],
-        dropped=row["dropped"],
-    )

@@ -9,8 +9,8 @@ from starlette.responses import Response
 
 from otel_ml_collector.api.parameters import FromReader
 from otel_ml_collector.errors import NotFound
+from otel_ml_collector.metrics.find import find_metrics, find_version_metrics
 from otel_ml_collector.metrics.plots import make_plots
-from otel_ml_collector.models import find as models
 from otel_ml_collector.query import runs
 from otel_ml_collector.query.answers.runs import Run
 from otel_ml_collector.store.reader import Reader
@@ -38,16 +38,16 @@ def show_metrics(
     request: Request, reader: FromReader, project: str, asked: Annotated[Asked, Query()]
 ) -> Response:
     """Metric curves by step or by time of one run or version, beside the runs that logged some."""
-    owners = models.find_metrics(reader, project).runs
+    owners = find_metrics(reader, project).runs
     if asked.model and asked.version:
         chosen = None
         owner: dict[str, object] = {"model": asked.model, "version": asked.version}
-        found = models.find_version_metrics(reader, project, asked.model, asked.version)
+        found = find_version_metrics(reader, project, asked.model, asked.version)
         python: str | None = python_call("metrics", **owner)
     else:
         chosen = asked.run_id or (owners[0].run_id if owners else None)
         owner = {"run_id": chosen}
-        found = models.find_metrics(reader, project, chosen)
+        found = find_metrics(reader, project, chosen)
         python = python_call("metrics", chosen) if chosen else None
     context = {
         "project": project,

@@ -1,102 +1,99 @@
-"""Finds projects, models, versions and metrics: the one `find` behind the JSON API and pages."""
+"""Models and their versions: one `find` behind the JSON API and the pages."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from typing import Final
 
-from pydantic import ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
-from otel_ml_collector.errors import BadQuery, NotFound
-from otel_ml_collector.owners import model_of, own_model
-from otel_ml_collector.query.answers.metrics import MetricOwner, Metrics, MetricSeries
-from otel_ml_collector.query.answers.models import Definition, JudgeStats, Model, Version
-from otel_ml_collector.query.answers.projects import Project, Projects
+from otel_ml_collector.errors import NotFound
+from otel_ml_collector.owners import own_model
 from otel_ml_collector.query.answers.told import Told
-from otel_ml_collector.query.cursors import read_place, write_place
+from otel_ml_collector.query.answers.values import JsonValue
 from otel_ml_collector.query.late import find_told
-from otel_ml_collector.query.rows import run_id_of
-from otel_ml_collector.query.series import MOST, find_series
-from otel_ml_collector.query.times import from_rfc3339, to_rfc3339
-from otel_ml_collector.store.artifacts import count_artifacts
-from otel_ml_collector.store.open_runs import name_open_runs
+from otel_ml_collector.query.times import DAY_NS, to_rfc3339
+from otel_ml_collector.store.new_versions import list_new_versions
 from otel_ml_collector.store.reader import Reader, Row
-from otel_ml_collector.store.runs import Key, read_runs
 from otel_ml_collector.store.statistics import (
-    list_metric_owners,
     list_models,
-    list_projects,
     read_version_runs,
     read_version_scores,
     read_versions,
 )
 from otel_ml_collector.store.targets import find_owners
 
-_OWNERS: Final = 200
+_NEWEST: Final = 8
+_NEW_DAYS: Final = 30
 
 
-def find_projects(reader: Reader) -> list[Project]:
-    """List projects, the one that ran last first."""
-    counts = count_artifacts(reader)
-    return [
-        Project(
-            project=row["project"],
-            runs=row["runs"],
-            other_spans=row["other_spans"],
-            errors=row["errors"],
-            artifacts=counts.get(row["project"], (0, 0))[0],
-            artifact_bytes=counts.get(row["project"], (0, 0))[1],
-            last_start_time=to_rfc3339(row["last_start_ns"]),
-        )
-        for row in list_projects(reader)
-    ]
+class Model(BaseModel):
+    """A model and its recorded runs."""
+
+    model: str
+    kind: str
+    runs: int
+    errors: int
+    versions: int
+    latest_version: int | None
+    last_start_time: str
 
 
-def select_projects(projects: Sequence[Project], find: str) -> list[Project]:
-    """Select the projects whose names have a text in them, whatever the case of its letters."""
-    wanted = find.strip().casefold()
-    return [one for one in projects if wanted in one.project.casefold()]
+class Models(BaseModel):
+    """The models of a project, the one that ran last first."""
+
+    models: list[Model]
 
 
-def page_projects(reader: Reader, find: str, limit: int, cursor: str | None) -> Projects:
-    """List some projects, the one that ran last first.
+class JudgeStats(BaseModel):
+    """What one judge said of one version."""
 
-    Raises:
-        BadQuery: The cursor is none of an answer.
-    """
-    found = select_projects(find_projects(reader), find)
-    if cursor is not None:
-        place = _read_place(cursor)
-        found = [one for one in found if place < _place_of(one)]
-    page = found[:limit]
-    goes_on = len(found) > limit
-    last = [page[-1].last_start_time, page[-1].project] if goes_on else []
-    return Projects(projects=page, next_cursor=write_place(last) if goes_on else None)
+    judge: str
+    evaluations: int
+    failed: int = Field(description="Evaluations in which the judge itself failed")
+    mean_score: float | None
+    passed: int
+    judged: int = Field(description="Evaluations that say whether the run passed")
 
 
-def _place_of(project: Project) -> tuple[int, str]:
-    return -from_rfc3339(project.last_start_time, "cursor"), project.project
+class Content(BaseModel):
+    """The content that a version of a model was named by, such as its weights."""
+
+    sha256: str
+    bytes: int
 
 
-def _read_place(cursor: str) -> tuple[int, str]:
-    parts = read_place(cursor, "cursor")
-    if [type(part) for part in parts] != [str, str]:
-        raise BadQuery(
-            f"Invalid cursor {cursor[:80]!r}: expected a next_cursor of an answer", "cursor"
-        )
-    return -from_rfc3339(parts[0], "cursor"), parts[1]
+class Definition(BaseModel):
+    """What a version is made of."""
+
+    source: str | None = None
+    signature: str = ""
+    params: JsonValue = None
+    helpers: dict[str, str] = {}
+    constants: dict[str, JsonValue] = {}
+    output: str | None = None
+    artifact: Content | None = Field(default=None, description="Of a model without a function")
 
 
-def find_project(reader: Reader, project: str) -> Project:
-    """Tell how much there is of one project, without a look at the others.
+class Version(Told):
+    """One state of a model, what its recorded runs look like, and what was told of it."""
 
-    Raises:
-        NotFound: There is no such project.
-    """
-    alone = reader.narrow(replace(reader.access, projects=(project,)))
-    for found in find_projects(alone):
-        return found
-    raise NotFound(f"There is no project {project[:80]!r}")
+    model: str
+    version: int
+    digest: str
+    first_seen_time: str
+    runs: int
+    errors: int
+    p50_ms: float | None
+    p95_ms: float | None
+    judges: list[JudgeStats]
+    definition: Definition
+
+
+class Versions(BaseModel):
+    """The versions of a model, the newest first."""
+
+    versions: list[Version]
 
 
 def find_models(reader: Reader, project: str) -> list[Model]:
@@ -160,64 +157,6 @@ def find_version(reader: Reader, project: str, model: str, number: int) -> Versi
         if version.version == number:
             return version
     raise NotFound(f"Model {model!r} has no version {number}")
-
-
-def find_metrics(
-    reader: Reader,
-    project: str,
-    run_id: str | None = None,
-    name: str | None = None,
-    points: int = MOST,
-) -> Metrics:
-    """Read the series of one run, or list the runs that logged metrics, the last one first."""
-    if run_id is None:
-        rows = list_metric_owners(reader, project, _OWNERS)
-        keys = [Key.of(row["start_ns"], row["owner"]) for row in rows]
-        found = read_runs(reader, project, keys) if keys else []
-        names = {run_id_of(run): run["model"] or run["name"] for run in found}
-        unnamed = [row["owner"] for row in rows if row["start_ns"] and row["owner"] not in names]
-        names |= {run_id_of(run): run["model"] for run in name_open_runs(reader, project, unnamed)}
-        owners = [
-            MetricOwner(
-                run_id=row["owner"],
-                model=names.get(row["owner"], ""),
-                names=row["names"],
-                points=row["points"],
-                last_time=to_rfc3339(row["last_time_ns"]),
-            )
-            for row in rows
-        ]
-        return Metrics(series=[], runs=owners)
-    return _series_of(reader, project, run_id, name, points)
-
-
-def find_version_metrics(
-    reader: Reader,
-    project: str,
-    model: str,
-    number: int,
-    *,
-    name: str | None = None,
-    points: int = MOST,
-) -> Metrics:
-    """Read the series that were logged for a version of a model, and not for one of its runs.
-
-    Raises:
-        NotFound: There is no such version.
-    """
-    for row in read_versions(reader, project, "model", [model]):
-        if row["number"] == number:
-            return _series_of(reader, project, own_model(model, row["digest"]), name, points)
-    raise NotFound(f"Model {model!r} has no version {number}")
-
-
-def _series_of(reader: Reader, project: str, owner: str, name: str | None, points: int) -> Metrics:
-    run_id = "" if model_of(owner) else owner
-    series = [
-        MetricSeries(run_id=run_id, name=one.name, count=one.count, points=list(one.points))
-        for one in find_series(reader, project, [owner], name=name or "", most=points)
-    ]
-    return Metrics(series=series, runs=[])
 
 
 def _find_told(
@@ -290,3 +229,48 @@ def _definition(text: str) -> Definition:
         return Definition.model_validate_json(text)
     except ValidationError:
         return Definition(source=text)
+
+
+@dataclass(frozen=True, slots=True)
+class NewVersion:
+    """A model's newest version, and what it and the one before it were defined as.
+
+    Attributes:
+        first_ns: When something of it arrived first.
+    """
+
+    project: str
+    model: str
+    number: int
+    first_ns: int
+    after: Definition
+    before: Definition
+
+
+def find_new_versions(reader: Reader, now_ns: int) -> list[NewVersion]:
+    """Find the eight versions that replaced another one last, in the last 30 days."""
+    rows = list_new_versions(reader, now_ns - _NEW_DAYS * DAY_NS, _NEWEST)
+    names: defaultdict[str, list[str]] = defaultdict(list)
+    for row in rows:
+        names[row["project"]].append(row["name"])
+    defined = {
+        (project, model): definitions
+        for project, models in names.items()
+        for model, definitions in find_definitions(reader, project, models).items()
+    }
+    found = []
+    for row in rows:
+        definitions = defined.get((row["project"], row["name"]), {})
+        if len(definitions) > 1:  # or one was deleted in between
+            before, number = list(definitions)[-2:]
+            found.append(
+                NewVersion(
+                    project=row["project"],
+                    model=row["name"],
+                    number=number,
+                    first_ns=row["newest_ns"],
+                    after=definitions[number],
+                    before=definitions[before],
+                )
+            )
+    return found

@@ -10,6 +10,7 @@ from starlette.responses import Response
 from otel_ml_collector.api.parameters import FromReader
 from otel_ml_collector.models import curves, diff
 from otel_ml_collector.models import find as models
+from otel_ml_collector.projects.find import find_projects
 from otel_ml_collector.web import view
 from otel_ml_collector.web.artifacts import lay_out
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
@@ -30,7 +31,7 @@ def list_models(request: Request, reader: FromReader, project: str) -> Response:
     context = {
         "project": project,
         "models": found,
-        "elsewhere": [] if found else [one for one in models.find_projects(reader) if one.runs],
+        "elsewhere": [] if found else [one for one in find_projects(reader) if one.runs],
         "api": view.api_address("projects", project, "models"),
         "python": python_call("models"),
     }

@@ -1,12 +1,24 @@
-"""The part of the JSON API that tells of one project: behind all paths that go on from it."""
+"""Projects in the JSON API: one of them stands behind all paths that go on from it."""
 
-from fastapi import APIRouter
+from typing import Annotated
 
-from otel_ml_collector.api.parameters import FromReader
-from otel_ml_collector.models.find import find_project
-from otel_ml_collector.query.answers.projects import Project
+from fastapi import APIRouter, Query
+
+from otel_ml_collector.api.parameters import MAX_LIMIT, Cursor, FromReader, Limit
+from otel_ml_collector.projects.find import Project, Projects, find_project, page_projects
 
 router = APIRouter(prefix="/api/v1")
+
+
+@router.get("/projects")
+def get_projects(
+    reader: FromReader,
+    find: Annotated[str, Query(max_length=128, description="What their names have in them")] = "",
+    limit: Limit = MAX_LIMIT,
+    cursor: Cursor = None,
+) -> Projects:
+    """List projects, the one that ran last first."""
+    return page_projects(reader, find, limit, cursor)
 
 
 @router.get("/projects/{project:path}")

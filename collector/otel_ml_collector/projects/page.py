@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from otel_ml_collector.api.parameters import FromReader
-from otel_ml_collector.models import find as models
+from otel_ml_collector.projects.find import find_projects
 from otel_ml_collector.web.render import PageRoute, show_page
 
 _PROJECTS: Final = 50
@@ -21,6 +21,6 @@ def show_switcher(
     part: Annotated[Literal["runs", "models", "metrics"], Query()] = "runs",
 ) -> Response:
     """The projects that ran last, each with the same sort of page as the one that asks."""
-    found = models.find_projects(reader)
+    found = find_projects(reader)
     context = {"projects": found[:_PROJECTS], "number": len(found), "part": part}
     return show_page(request, "switcher.html", context)

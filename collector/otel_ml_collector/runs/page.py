@@ -10,10 +10,10 @@ from starlette.responses import Response
 from otel_ml_collector.api.parameters import FromReader
 from otel_ml_collector.api.problems import problem_of
 from otel_ml_collector.errors import BadQuery
-from otel_ml_collector.models.find import find_projects
+from otel_ml_collector.loss.api import missing_spans
+from otel_ml_collector.projects.find import find_projects
 from otel_ml_collector.query import runs
 from otel_ml_collector.query.answers.runs import RunsPage
-from otel_ml_collector.query.answers.views import View
 from otel_ml_collector.query.language import conjuncts
 from otel_ml_collector.query.times import DAY_NS, HOUR_NS, to_rfc3339
 from otel_ml_collector.runs import histogram
@@ -21,9 +21,8 @@ from otel_ml_collector.runs.api import parse_query
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.runs import Window
 from otel_ml_collector.store.statistics import bound_runs, count_runs
-from otel_ml_collector.views.find import find_views
+from otel_ml_collector.views.find import View, find_views
 from otel_ml_collector.web import columns, view
-from otel_ml_collector.web.losses import missing_spans
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
 
 _LAST_NS: Final = {

@@ -20,24 +20,21 @@ from fastapi import FastAPI
 from grpc import ServerCredentials, ssl_server_credentials
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.staticfiles import StaticFiles
 
-from otel_ml_collector import pages
-from otel_ml_collector.api import backup, completion, deletion, documents, export, keys, uploads
+from otel_ml_collector import routes
+from otel_ml_collector.api import uploads
 from otel_ml_collector.api.problems import add_error_handlers
 from otel_ml_collector.api.schema import describe
 from otel_ml_collector.api.streams import Places
 from otel_ml_collector.errors import BadSetting, Unavailable
-from otel_ml_collector.feedback import api as feedback
 from otel_ml_collector.forward.otlp import OtlpForward
 from otel_ml_collector.forward.records import RecordForward
-from otel_ml_collector.jaeger import api as jaeger
 from otel_ml_collector.keyring import Keyring
-from otel_ml_collector.live import api as live
 from otel_ml_collector.live.feed import Listening, Pace
 from otel_ml_collector.loss.watch import LossWatch
 from otel_ml_collector.mapping import Prices
 from otel_ml_collector.price import Price
-from otel_ml_collector.projects import api as project
 from otel_ml_collector.query.late import version_numbers
 from otel_ml_collector.receive.clock import ClockWatch
 from otel_ml_collector.receive.commit import Commit
@@ -50,7 +47,6 @@ from otel_ml_collector.receive.readiness import Health
 from otel_ml_collector.receive.refusals import REFUSALS
 from otel_ml_collector.receive.uploads import Uploads
 from otel_ml_collector.rollup_watch import RollupWatch
-from otel_ml_collector.runs import api as records
 from otel_ml_collector.serve.compression import Compression
 from otel_ml_collector.serve.drain import Drain
 from otel_ml_collector.serve.gate import Gate
@@ -67,8 +63,6 @@ from otel_ml_collector.serve.limits import (
 from otel_ml_collector.settings.table import Settings
 from otel_ml_collector.settings.targets import OtlpTarget, RecordTarget
 from otel_ml_collector.settings.values import Address, address_here
-from otel_ml_collector.stats import api as stats
-from otel_ml_collector.storage import api as storage
 from otel_ml_collector.store.artifacts import ArtifactWriter
 from otel_ml_collector.store.backup import Backups
 from otel_ml_collector.store.columns import warm_up
@@ -82,7 +76,6 @@ from otel_ml_collector.store.retention import Days, Retention
 from otel_ml_collector.store.sizes import read_sizes
 from otel_ml_collector.store.storage import Purger
 from otel_ml_collector.store.tombstones import Tombstones
-from otel_ml_collector.store.views import ViewStore
 from otel_ml_collector.store.writer import Writer
 from otel_ml_collector.telemetry import (
     MEDIA_TYPE,
@@ -94,9 +87,9 @@ from otel_ml_collector.telemetry import (
     Telemetry,
 )
 from otel_ml_collector.upkeep import Upkeep
-from otel_ml_collector.views import api as views
+from otel_ml_collector.views.find import ViewStore
 from otel_ml_collector.web import sign_in
-from otel_ml_collector.web.render import show_problem
+from otel_ml_collector.web.render import STATIC, show_problem
 
 _DRAIN_S: Final = 10
 # By then each call has been answered for long: what is left is no call of ours.
@@ -279,25 +272,8 @@ def make_app(collector: Collector, settings: Settings) -> FastAPI:
     app.state.artifacts = uploads.ArtifactEndpoint(
         collector.uploads, collector.telemetry, collector.quotas, settings.artifact_limit_bytes
     )
-    app.include_router(uploads.router)
-    app.include_router(records.router)
-    app.include_router(documents.router)
-    app.include_router(completion.router)
-    app.include_router(export.router)
-    app.include_router(feedback.router)
-    app.include_router(live.router)
-    app.include_router(views.router)
-    app.include_router(stats.router)
-    app.include_router(storage.router)
-    app.include_router(backup.router)
-    app.include_router(project.router)
-    app.include_router(deletion.router)  # a project's name may hold any of the other paths
-    app.include_router(keys.router)
-    for prefix in jaeger.PREFIXES:
-        app.include_router(jaeger.router, prefix=prefix)
-    app.include_router(sign_in.router)
-    app.include_router(pages.router)
-    app.mount("/static", pages.static_files())
+    app.include_router(routes.router)
+    app.mount("/static", StaticFiles(directory=STATIC))
     add_error_handlers(app, show_problem)
     describe(app)
 

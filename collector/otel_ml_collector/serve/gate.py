@@ -9,10 +9,9 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from otel_ml_collector.access import ADMIN, NO_KEY, READ, Access, is_local, put_access
-from otel_ml_collector.api.problems import headers_of, problem_of
+from otel_ml_collector.api.problems import ErrorAnswer, headers_of, problem_of
 from otel_ml_collector.errors import Forbidden, Refused, Unauthenticated
 from otel_ml_collector.keyring import SESSION_COOKIE, Keyring
-from otel_ml_collector.query.answers.problem import ErrorAnswer
 from otel_ml_collector.web.sign_in import SIGN_IN
 
 _PUBLIC: Final = frozenset({"/healthz", "/readyz", "/favicon.ico", SIGN_IN, "/sign-out"})

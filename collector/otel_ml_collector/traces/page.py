@@ -12,16 +12,15 @@ from starlette.responses import Response
 from otel_ml_collector.api.parameters import FromReader
 from otel_ml_collector.errors import NotFound
 from otel_ml_collector.mapping.dialects.events import CONTENT_EVENTS
+from otel_ml_collector.metrics.find import find_metrics
 from otel_ml_collector.metrics.plots import make_plots
-from otel_ml_collector.models import find as models
 from otel_ml_collector.query import runs
 from otel_ml_collector.query.answers.runs import Trace
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.traces import marks as span_marks
 from otel_ml_collector.traces import waterfall
-from otel_ml_collector.traces.critical import find_slow
-from otel_ml_collector.traces.outline import find_outline, outline_of
-from otel_ml_collector.traces.totals import add_up
+from otel_ml_collector.traces.marks import find_slow
+from otel_ml_collector.traces.outline import add_up, find_outline, outline_of
 from otel_ml_collector.web import view
 from otel_ml_collector.web.artifacts import lay_out
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
@@ -50,7 +49,7 @@ def show_run(
     newer = reader.ahead(runs.find_neighbour, run, now_ns, newest_first=False)
     page = runs.TracePage(limit=waterfall.MAX_ROWS)
     trace = runs.find_trace(reader, run.trace_id, now_ns=now_ns, page=page)
-    series = models.find_metrics(reader, project, run_id).series
+    series = find_metrics(reader, project, run_id).series
     state = {"input": input_form, "output": output_form, "by": "" if by == "step" else by}
     context = {
         "project": project,

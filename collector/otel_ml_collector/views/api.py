@@ -7,10 +7,8 @@ from fastapi import APIRouter, Depends, Path, Request
 from otel_ml_collector.access import ANNOTATE
 from otel_ml_collector.api.bodies import JsonRoute
 from otel_ml_collector.api.parameters import FromReader, reader_for
-from otel_ml_collector.query.answers.views import View, Views, WantedView
 from otel_ml_collector.store.reader import Reader
-from otel_ml_collector.store.views import ViewStore
-from otel_ml_collector.views.find import delete_view, find_view, find_views, save_view
+from otel_ml_collector.views.find import View, Views, ViewStore, WantedView, find_view, find_views
 
 router = APIRouter(prefix="/api/v1", route_class=JsonRoute)
 
@@ -44,10 +42,10 @@ def put_view(
     project: str, name: Name, wanted: WantedView, reader: FromOwner, store: FromStore
 ) -> View:
     """Save a view under its name, in place of the one that has it; sent twice it is the same."""
-    return save_view(reader, store, project, name, wanted)
+    return store.save(reader, project, name, wanted)
 
 
 @router.delete("/projects/{project:path}/views/{name}")
 def delete_saved_view(project: str, name: Name, reader: FromOwner, store: FromStore) -> View:
     """Delete a view, and answer what it was."""
-    return delete_view(reader, store, project, name)
+    return store.delete(reader, project, name)

@@ -1,16 +1,113 @@
-"""Saved views: found, checked and counted; the one `find` behind the JSON API and the pages."""
+"""Saved views: what someone looks at often, kept, found and checked."""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Annotated, Any, Final, Literal
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field
 
 from otel_ml_collector.errors import BadQuery, NotFound
-from otel_ml_collector.query.answers.views import MOST, View, WantedView
 from otel_ml_collector.query.runs import compile_where
 from otel_ml_collector.query.times import to_rfc3339
+from otel_ml_collector.store.connection import Connections
 from otel_ml_collector.store.reader import Reader
-from otel_ml_collector.store.views import StoredView, ViewStore, read_views
+from otel_ml_collector.store.sql import Sql
+from otel_ml_collector.store.trouble import store_trouble
+
+MOST: Final = 200
+# A page of no name stands for a deleted view.
+_READ: Final = Sql("""
+SELECT name, page, parameters, saved_ns FROM views FINAL
+WHERE project = {project:String} AND page != '' ORDER BY name LIMIT {limit:UInt32}""")
+_COLUMNS: Final = ("project", "name", "page", "parameters", "saved_ns", "version")
+
+_Name = Annotated[str, Field(min_length=1, max_length=64)]
+_Text = Annotated[str, Field(max_length=4_000)]
+
+
+class WantedView(BaseModel):
+    """A page of the web interface with its parameters."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    page: Literal["runs", "models", "metrics", "stats", "traces"] = "runs"
+    parameters: Annotated[dict[_Name, _Text], Field(max_length=40)] = Field(
+        default={}, description="As they stand in the page's address, such as `where`"
+    )
+
+
+class View(WantedView):
+    """A saved view."""
+
+    name: str
+    saved_time: str = Field(description="RFC 3339, UTC")
+
+
+class Views(BaseModel):
+    """The saved views of a project, by name."""
+
+    views: list[View]
+
+
+class ViewStore:
+    """Writes views, one at a time; any thread may call it.
+
+    Args:
+        connections: Where they are kept.
+        clock: Now, in nanoseconds since the epoch.
+    """
+
+    def __init__(self, connections: Connections, clock: Callable[[], int] = time.time_ns) -> None:
+        self._client = connections.open()
+        self._lock = threading.Lock()
+        self._clock = clock
+
+    def save(self, reader: Reader, project: str, name: str, wanted: WantedView) -> View:
+        """Save a view in place of the one of its name; when this returns, it is on disk.
+
+        Raises:
+            BadQuery: Its filter is wrong, or there are too many views.
+            Unavailable: The store has trouble.
+        """
+        compile_where(reader, project, wanted.parameters.get("where", ""), is_bounded=True)
+        names = {view.name for view in find_views(reader, project)}
+        if len(names) >= MOST and name not in names:
+            raise BadQuery(f"The project has {MOST} views already: delete one first", "name")
+        saved_ns = self._insert(project, name, wanted.page, wanted.parameters)
+        return View(name=name, saved_time=to_rfc3339(saved_ns), **dict(wanted))
+
+    def delete(self, reader: Reader, project: str, name: str) -> View:
+        """Delete a view, and return what it was; when this returns, that is on disk.
+
+        Raises:
+            NotFound: There is none of that name.
+            Unavailable: The store has trouble.
+        """
+        view = find_view(reader, project, name)
+        self._insert(project, name, "", {})
+        return view
+
+    def _insert(self, project: str, name: str, page: str, parameters: dict[str, str]) -> int:
+        now_ns = self._clock()
+        row: list[Any] = [project, name, page, orjson.dumps(parameters).decode(), now_ns, now_ns]
+        with self._lock, store_trouble():
+            self._client.insert("views", [row], column_names=_COLUMNS)
+        return now_ns
 
 
 def find_views(reader: Reader, project: str) -> list[View]:
     """Find the saved views of a project, by name."""
-    return [_view(stored) for stored in read_views(reader, project, MOST)]
+    return [
+        View(
+            name=row["name"],
+            page=row["page"],
+            parameters=orjson.loads(row["parameters"]),
+            saved_time=to_rfc3339(row["saved_ns"]),
+        )
+        for row in reader.rows(_READ, {"project": project, "limit": MOST})
+    ]
 
 
 def find_view(reader: Reader, project: str, name: str) -> View:
@@ -23,38 +120,3 @@ def find_view(reader: Reader, project: str, name: str) -> View:
         if view.name == name:
             return view
     raise NotFound(f"There is no view {name[:80]!r}")
-
-
-def save_view(
-    reader: Reader, store: ViewStore, project: str, name: str, wanted: WantedView
-) -> View:
-    """Save a view, in place of the one of its name; twice is harmless.
-
-    Raises:
-        BadQuery: Its filter is wrong, or there are too many views.
-    """
-    compile_where(reader, project, wanted.parameters.get("where", ""), is_bounded=True)
-    names = {view.name for view in find_views(reader, project)}
-    if len(names) >= MOST and name not in names:
-        raise BadQuery(f"The project has {MOST} views already: delete one first", "name")
-    return _view(store.save(project, name, wanted.page, wanted.parameters))
-
-
-def delete_view(reader: Reader, store: ViewStore, project: str, name: str) -> View:
-    """Delete a view; return what it was.
-
-    Raises:
-        NotFound: There is none of that name.
-    """
-    view = find_view(reader, project, name)
-    store.delete(project, name)
-    return view
-
-
-def _view(stored: StoredView) -> View:
-    return View(
-        name=stored.name,
-        page=stored.page,  # type: ignore[arg-type]  # only known pages were stored
-        parameters=stored.parameters,
-        saved_time=to_rfc3339(stored.saved_ns),
-    )

@@ -11,11 +11,10 @@ from fastapi.templating import Jinja2Templates
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.responses import Response
 
-from otel_ml_collector.api.problems import problem_of
+from otel_ml_collector.api.problems import Problem, problem_of
 from otel_ml_collector.errors import BadQuery, CollectorError
 from otel_ml_collector.keyring import SESSION_COOKIE
 from otel_ml_collector.price import write_cost
-from otel_ml_collector.query.answers.problem import Problem
 from otel_ml_collector.query.times import to_rfc3339
 from otel_ml_collector.web import view
 from otel_ml_collector.web.payload import make_payload

@@ -7,7 +7,9 @@ from typing import Any, Final
 import pytest
 
 from otel_ml_collector.errors import NotFound
+from otel_ml_collector.metrics.find import find_metrics
 from otel_ml_collector.models import find as models
+from otel_ml_collector.projects.find import find_projects
 from otel_ml_collector.query.answers.metrics import MetricPoint, MetricSeries
 from otel_ml_collector.span import Span
 from tests.otel_ml_collector.spans import (
@@ -38,7 +40,7 @@ def make_version(digest: str, structure: str, age_s: int, **attributes: Any) -> 
 def test_projects(store: Store, project: str) -> None:
     """A project is told with its runs and failures; plain spans are not among them."""
     store.take(project, make_call(start_ns=NOW_NS - 5), make_call(status_code=2), make_span("GET"))
-    (found,) = [one for one in models.find_projects(store.reader) if one.project == project]
+    (found,) = [one for one in find_projects(store.reader) if one.project == project]
     assert (found.runs, found.errors, found.last_start_time) == (
         2,
         1,
@@ -182,7 +184,7 @@ def test_series(store: Store, project: str) -> None:
     """The series of a run has its points with step and time, and a gap where none is a number."""
     call = make_call()
     store.take(project, call, make_points(call, [0.5, math.nan, 0.25], [-1, 7, 8]))
-    (series,) = models.find_metrics(store.reader, project, id_of(call)).series
+    (series,) = find_metrics(store.reader, project, id_of(call)).series
     assert json.loads(series.model_dump_json()) == {
         "run_id": id_of(call),
         "name": "loss",
@@ -204,7 +206,7 @@ def test_series_by_name(store: Store, project: str) -> None:
         {"otel_ml.metric.names": ["loss", "acc"], "otel_ml.metric.values": [0.5, 0.9]},
     )
     store.take(project, update)
-    assert models.find_metrics(store.reader, project, id_of(call), "acc").series == [
+    assert find_metrics(store.reader, project, id_of(call), "acc").series == [
         MetricSeries(
             run_id=id_of(call),
             name="acc",
@@ -220,7 +222,7 @@ def test_owners(store: Store, project: str) -> None:
     store.take(
         project, early, late, make_points(late, [1, 2], [0, 1]), make_points(early, [1], [0])
     )
-    owners = models.find_metrics(store.reader, project).runs
+    owners = find_metrics(store.reader, project).runs
     assert [owner.model_dump() for owner in owners] == [
         {
             "run_id": id_of(late),

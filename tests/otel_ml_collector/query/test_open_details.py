@@ -5,7 +5,9 @@ from typing import Any, Final
 import pytest
 
 from otel_ml_collector.errors import BadQuery, NotFound
+from otel_ml_collector.metrics.find import find_metrics
 from otel_ml_collector.models import find as models
+from otel_ml_collector.projects.find import find_projects
 from otel_ml_collector.query.runs import find_run
 from otel_ml_collector.span import Event, Value
 from otel_ml_collector.store import statistics
@@ -140,7 +142,7 @@ def test_statistics(line: Timeline) -> None:
     def answers() -> list[Any]:
         window = Window(line.now_ns - DAY_NS, line.now_ns + DAY_NS)
         return [
-            [found for found in models.find_projects(reader) if found.project == project],
+            [found for found in find_projects(reader) if found.project == project],
             [model for model in models.find_models(reader, project) if model.runs],
             models.find_versions(reader, project, "train"),
             statistics.bound_runs(reader, project),
@@ -160,7 +162,7 @@ def test_statistics(line: Timeline) -> None:
 def test_project_of_open_runs(line: Timeline) -> None:
     """A project whose first run goes on is listed, with no recorded run."""
     line.take(make_start(line.call()))
-    (found,) = [one for one in models.find_projects(line.reader) if one.project == line.project]
+    (found,) = [one for one in find_projects(line.reader) if one.project == line.project]
     assert (found.runs, found.errors, found.other_spans) == (0, 0, 0)
     assert found.last_start_time == line.runs()[0].start_time
 
@@ -190,7 +192,7 @@ def test_names_of_metric_owners(line: Timeline) -> None:
         make_record("update", run, points, start_ns=line.now_ns + 1),
         make_record("update", unknown, points, start_ns=line.now_ns),
     )
-    owners = models.find_metrics(line.reader, line.project).runs
+    owners = find_metrics(line.reader, line.project).runs
     assert [(owner.run_id, owner.model) for owner in owners] == [
         (id_of(run), "train"),
         (id_of(unknown), ""),

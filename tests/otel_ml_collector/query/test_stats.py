@@ -9,7 +9,8 @@ import pytest
 from otel_ml_collector.decode.traces import decode_traces
 from otel_ml_collector.errors import BadQuery
 from otel_ml_collector.mapping import Filing, map_spans
-from otel_ml_collector.models.find import find_models, find_project
+from otel_ml_collector.models.find import find_models
+from otel_ml_collector.projects.find import find_project
 from otel_ml_collector.query.answers.parts import Tokens
 from otel_ml_collector.query.answers.stats import JudgeFigures, Stats
 from otel_ml_collector.span import Value

@@ -10,7 +10,9 @@ import pytest
 
 from otel_ml_collector.errors import Refused, Unavailable
 from otel_ml_collector.mapping import Filing, map_spans
+from otel_ml_collector.metrics.find import find_metrics
 from otel_ml_collector.models import find as models
+from otel_ml_collector.projects.find import find_projects
 from otel_ml_collector.query import runs
 from otel_ml_collector.query.objects import ObjectsQuery, find_objects
 from otel_ml_collector.query.times import HOUR_NS
@@ -149,15 +151,15 @@ def answers(store: Store, project: str, story: Sequence[Span]) -> dict[str, Any]
     everything = runs.RunsQuery(project, 'kind != "none"', limit=1_000)
     calls = [span for span in story if "otel_ml.record" not in span.attributes]
     found: dict[str, Any] = {
-        "project": [p for p in models.find_projects(reader) if p.project == project],
+        "project": [p for p in find_projects(reader) if p.project == project],
         "list": runs.find_runs(reader, everything, NOW_NS).runs,
         "runs": [runs.find_run(reader, id_of(call), project, now_ns=NOW_NS) for call in calls],
         "trace": runs.find_trace(reader, trace_id(1).hex(), project, now_ns=NOW_NS),
         "key": runs.find_trace(reader, "key 1", project, now_ns=NOW_NS),
         "models": models.find_models(reader, project),
         "versions": models.find_versions(reader, project, "answer"),
-        "series": [models.find_metrics(reader, project, id_of(call)) for call in calls],
-        "owners": models.find_metrics(reader, project),
+        "series": [find_metrics(reader, project, id_of(call)) for call in calls],
+        "owners": find_metrics(reader, project),
         "count": statistics.count_runs(
             reader, project, ALWAYS, window, origin_ns=window.start_ns, step_ns=SECOND_NS
         ),

@@ -3,7 +3,7 @@
 import pytest
 
 from otel_ml_collector.query.answers.runs import RunSummary
-from otel_ml_collector.traces.clocks import find_skews, tell
+from otel_ml_collector.traces.marks import find_skews, tell
 from otel_ml_collector.traces.outline import Sender
 from tests.otel_ml_collector.web.test_waterfall import make_run
 

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otel_ml_collector.traces.critical import find_slow, find_waits
+from otel_ml_collector.traces.marks import find_slow, find_waits
 from otel_ml_collector.traces.outline import Stretch, Used
 
 

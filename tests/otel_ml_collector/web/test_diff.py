@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from otel_ml_collector.models.diff import Fact, Line, Side, blocks, changes, compare, facts
-from otel_ml_collector.query.answers.models import Definition
+from otel_ml_collector.models.find import Definition
 
 
 def define(**parts: Any) -> Definition:

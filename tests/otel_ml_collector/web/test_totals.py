@@ -1,7 +1,6 @@
 """Tests of what a trace used up in all."""
 
-from otel_ml_collector.traces.outline import Stretch, Used
-from otel_ml_collector.traces.totals import Totals, add_up
+from otel_ml_collector.traces.outline import Stretch, Totals, Used, add_up
 
 
 def span(
