@@ -8,7 +8,7 @@ from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from fastapi.templating import Jinja2Templates
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import Response
 
 from otel_ml_collector.api.problems import Problem, problem_of
@@ -23,12 +23,14 @@ from otel_ml_collector.web.slices import cut_slice
 from otel_ml_collector.web.state import read_state
 
 STATIC: Final = Path(__file__).parent / "static"
+# Each topic has its templates; no two have the same name.
+_COLLECTOR: Final = Path(__file__).parents[1]
 _PARTS: Final = ("runs", "models", "metrics")
 
 
 def _templates() -> Jinja2Templates:
     environment = Environment(
-        loader=PackageLoader("otel_ml_collector.web"),
+        loader=FileSystemLoader(sorted(_COLLECTOR.glob("*/templates"))),
         autoescape=True,
         auto_reload=False,
         finalize=show,

@@ -6,7 +6,7 @@ from typing import Final
 
 from otel_ml_collector.web.render import STATIC
 
-WEB: Final = STATIC.parent
+COLLECTOR: Final = STATIC.parents[1]
 MOST_BYTES: Final = 300_000
 # Written by uPlot, and by templates as `l{{ level }}`.
 WRITTEN_ELSEWHERE: Final = {"u-legend", "u-marker", *(f"l{level}" for level in range(2, 9))}
@@ -26,7 +26,8 @@ def test_every_class_of_the_style_is_used() -> None:
     style = re.sub(r"/\*.*?\*/", "", (STATIC / "style.css").read_text(), flags=re.DOTALL)
     selectors = " ".join(re.findall(r"[^{}]+(?={)", style))
     classes = set(re.findall(r"\.([a-z][\w-]*)", selectors))
-    known = words_of(*WEB.glob("templates/**/*.html"), *STATIC.glob("js/*.js"), *WEB.glob("*.py"))
+    pages = (*COLLECTOR.glob("*/templates/**/*.html"), *COLLECTOR.glob("*/*.py"))
+    known = words_of(*pages, *STATIC.glob("js/*.js"))
     assert classes - known == WRITTEN_ELSEWHERE
 
 
@@ -36,3 +37,13 @@ def test_every_token_of_the_style_is_used() -> None:
     used = style + "".join(file.read_text() for file in STATIC.glob("js/*.js"))
     tokens = set(re.findall(r"(--[\w-]+):", style))
     assert {token for token in tokens if used.count(token) < 2} == set()
+
+
+def test_templates_have_names_of_their_own() -> None:
+    """No two topics have a template of one name, as one would hide the other."""
+    found = [
+        file.relative_to(folder)
+        for folder in COLLECTOR.glob("*/templates")
+        for file in folder.rglob("*.html")
+    ]
+    assert sorted(set(found)) == sorted(found)
