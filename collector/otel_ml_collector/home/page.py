@@ -25,9 +25,8 @@ from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.runs import Listing, Window
 from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
-from otel_ml_collector.web.slices import cut_slice
-from otel_ml_collector.web.spark import spark
-from otel_ml_collector.web.state import read_state
+from otel_ml_collector.web.state import cut_slice, read_state
+from otel_ml_collector.web.view import spark
 
 _UNFINISHED: Final = 10
 _HOURS: Final = 24

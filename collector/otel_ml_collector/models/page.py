@@ -1,6 +1,9 @@
 """The models of a project, and one model: its versions, and what changed between any two."""
 
 import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from operator import attrgetter
 from typing import Annotated, Final, Literal
 
@@ -8,20 +11,104 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from otel_ml_collector.api.parameters import FromReader
-from otel_ml_collector.models import curves, diff
+from otel_ml_collector.models import diff
 from otel_ml_collector.models import find as models
 from otel_ml_collector.projects.find import find_projects
+from otel_ml_collector.query.answers.stats import Figures, StatsBucket
+from otel_ml_collector.query.times import DAY_NS, HOUR_NS
+from otel_ml_collector.stats.find import StatsQuery, find_stats
+from otel_ml_collector.store.reader import Reader
+from otel_ml_collector.store.runs import Window
 from otel_ml_collector.web import view
 from otel_ml_collector.web.artifacts import lay_out
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
-from otel_ml_collector.web.slices import cut_slice
-from otel_ml_collector.web.state import read_state
+from otel_ml_collector.web.state import cut_slice, read_state
+from otel_ml_collector.web.view import quoted, spark
 
+_SPANS: Final = {
+    "1h": (HOUR_NS, HOUR_NS // 60),
+    "24h": (DAY_NS, HOUR_NS),
+    "7d": (7 * DAY_NS, 6 * HOUR_NS),
+    "30d": (30 * DAY_NS, DAY_NS),
+}
+_CURVES: Final = 6
+_CURVE_JUDGES: Final = 3
 _JUDGES: Final = 3
 _VERSIONS: Final = 50
 _number = attrgetter("version")
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """A figure of a version over time, as SVG points, with its value over all of it."""
+
+    points: str
+    value: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class VersionCurves:
+    """The curves of one version; `judges` are pass rates, or mean scores where nothing passes."""
+
+    version: str
+    total: Figures
+    runs: str
+    errors: str
+    latency: str
+    judges: Sequence[Curve]
+
+
+@dataclass(frozen=True, slots=True)
+class Curves:
+    """The curves of the versions with most runs, and the judges that they are told for."""
+
+    judges: Sequence[str]
+    versions: Sequence[VersionCurves]
+
+
+def find_curves(reader: Reader, project: str, model: str, last: str, now_ns: int) -> Curves:
+    """Find how the versions of a model did in the last hour, 24 hours, 7 or 30 days."""
+    length_ns, step_ns = _SPANS[last]
+    end_ns = -(-now_ns // step_ns) * step_ns
+    window = Window(end_ns - length_ns, end_ns)
+    where = f"model == {quoted(model)}"
+    query = StatsQuery(project, where, "version", window, step_ns, _CURVES)
+    stats = find_stats(reader, query)
+    judges = [judge.judge for judge in stats.total.judges[:_CURVE_JUDGES]]
+
+    def curve(buckets: Sequence[StatsBucket], of: Callable[[Figures], float | None]) -> str:
+        values: list[float | None] = [None] * (length_ns // step_ns)
+        for bucket in buckets:
+            values[(bucket.start_ns - window.start_ns) // step_ns] = of(bucket)
+        return spark(values)
+
+    return Curves(
+        judges,
+        [
+            VersionCurves(
+                version=group.group,
+                total=group.total,
+                runs=curve(group.buckets, lambda figures: figures.runs),
+                errors=curve(group.buckets, lambda figures: figures.error_share),
+                latency=curve(group.buckets, lambda figures: figures.p90_ms),
+                judges=[
+                    Curve(curve(group.buckets, partial(_said, judge)), _said(judge, group.total))
+                    for judge in judges
+                ],
+            )
+            for group in stats.groups
+        ],
+    )
+
+
+def _said(judge: str, figures: Figures) -> float | None:
+    """Return a judge's pass rate, or its mean score where it says nothing of passing."""
+    for one in figures.judges:
+        if one.judge == judge:
+            return one.mean_score if one.pass_rate is None else one.pass_rate
+    return None
 
 
 @router.get("/projects/{project:path}/models")
@@ -95,5 +182,5 @@ def show_curves(
     last: Annotated[Literal["1h", "24h", "7d", "30d"], Query()] = "24h",
 ) -> Response:
     """How a model's versions did over time, as a part of its page that comes after the rest."""
-    found = curves.find_curves(reader, project, model, last, time.time_ns())
+    found = find_curves(reader, project, model, last, time.time_ns())
     return show_page(request, "curves.html", {"project": project, "model": model, "found": found})

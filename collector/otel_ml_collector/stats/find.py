@@ -1,6 +1,7 @@
 """Finds statistics of recorded runs: the one `find` behind the JSON API and the pages."""
 
 import math
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,8 +24,8 @@ from otel_ml_collector.query.language import fields_of, parse
 from otel_ml_collector.query.runs import compile_where
 from otel_ml_collector.query.shape import tokens_of
 from otel_ml_collector.query.times import DAY_NS, HOUR_NS, SECOND_NS, to_rfc3339
-from otel_ml_collector.stats.grouping import make_grouping
 from otel_ml_collector.stats.sql import (
+    Grouping,
     Question,
     Sources,
     choose_sources,
@@ -33,10 +34,21 @@ from otel_ml_collector.stats.sql import (
     read_runs,
     read_scores,
 )
-from otel_ml_collector.store.apart import find_apart
+from otel_ml_collector.store.apart import Apart, find_apart, late_tags
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.runs import Window
+from otel_ml_collector.store.sql import EMPTY, Sql, identifier
+from otel_ml_collector.store.targets import TAG_TEXT
 
+_DAILY: Final = ("model", "kind", "outcome", "digest")
+_COLUMNS: Final = (
+    *_DAILY,
+    *("name", "error_type", "error_message", "session", "user", "environment", "release"),
+    *("provider", "provider_model", "span_kind", "dialect"),
+)
+GROUPS: Final = ("version", *_COLUMNS, 'tags["name"]')
+_TAG: Final = re.compile(r"""tags\[(?:"([^"\\]{1,200})"|'([^'\\]{1,200})')\]""")
+_LABEL: Final = Sql("{group:String}")
 MAX_GROUPS: Final = 50
 MAX_BUCKETS: Final = 750
 # Buckets times groups of one answer.
@@ -46,6 +58,47 @@ _DAILY_FIELDS: Final = frozenset({"model", "version", "digest", "kind", "outcome
 _A_BUCKET, _A_GROUP, _ALL = 0, 1, 3
 
 _Place = tuple[int, int, str, int]
+
+
+def make_grouping(group: str, apart: Apart) -> Grouping:
+    """Make the grouping that a text names; empty for one group of all.
+
+    Raises:
+        BadQuery: Runs cannot be grouped by that.
+    """
+    if not group:
+        return Grouping(Sql("''"), is_daily=True)
+    if group == "version":
+        return Grouping(EMPTY, is_daily=True, is_versions=True)
+    if group in _COLUMNS:
+        column = identifier(group, _COLUMNS)
+        return Grouping(Sql("toString({column})").fill(column=column), is_daily=group in _DAILY)
+    match = _TAG.fullmatch(group)
+    if match is None:
+        raise BadQuery(
+            f"Invalid group {group[:80]!r}: expected one of {', '.join(GROUPS)}", "group"
+        )
+    return _by_tag(match[1] or match[2], apart)
+
+
+def _by_tag(name: str, apart: Apart) -> Grouping:
+    """Group by the text of a tag: the newest one, also one that came later."""
+    value, join = Sql("tags[{label}]").fill(label=_LABEL), EMPTY
+    if apart.tags:
+        join = Sql("""
+          LEFT JOIN (
+            SELECT trace_id AS late_trace, span_id AS late_span, newest, newest_ns
+            FROM ({late_tags})
+          ) AS late ON late_trace = trace_id AND late_span = span_id""").fill(
+            late_tags=late_tags(_LABEL, apart)
+        )
+        is_newer = Sql("NOT mapContains(tags, {label}) OR newest_ns >= start_ns + latency_ns").fill(
+            label=_LABEL
+        )
+        value = Sql("if(newest != '' AND ({is_newer}), newest, {value})").fill(
+            is_newer=is_newer, value=value
+        )
+    return Grouping(TAG_TEXT.fill(value=value), join=join, parameters={"group": name})
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from otel_ml_collector.api.parameters import FromReader
 from otel_ml_collector.errors import NotFound
 from otel_ml_collector.mapping.dialects.events import CONTENT_EVENTS
 from otel_ml_collector.metrics.find import find_metrics
-from otel_ml_collector.metrics.plots import make_plots
+from otel_ml_collector.metrics.page import make_plots
 from otel_ml_collector.query import runs
 from otel_ml_collector.query.answers.runs import Trace
 from otel_ml_collector.store.reader import Reader

@@ -12,8 +12,7 @@ from otel_ml_collector.keyring import SESSION_COOKIE
 from otel_ml_collector.query.answers.artifacts import Artifact
 from otel_ml_collector.query.images import IMAGE_TYPES, LARGEST_BYTES, why_no_image
 from otel_ml_collector.store.reader import Reader
-from otel_ml_collector.web.slices import Slice, cut_slice
-from otel_ml_collector.web.state import read_state
+from otel_ml_collector.web.state import Slice, cut_slice, read_state
 from otel_ml_collector.web.view import number
 
 _SHOWN: Final = 50

@@ -7,19 +7,30 @@ is its description, long text is folded, and everything else is a tree.
 import base64
 import binascii
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
+from otel_ml.genai.messages import read_message
+from otel_ml_collector.mapping.chat import find_messages, text_of_part
 from otel_ml_collector.query.answers.values import JsonValue
 from otel_ml_collector.query.image_head import MEDIA_TYPES, read_head
-from otel_ml_collector.web.chat import Message, find_chat
-from otel_ml_collector.web.numbers import Numbers, find_numbers
-from otel_ml_collector.web.slices import Slice, cut_slice
-from otel_ml_collector.web.table import Table, find_table
+from otel_ml_collector.web.state import Slice, cut_slice
 from otel_ml_collector.web.tree import NODES, Crumb, Node, descend, make_tree
 
+_FEWEST_NUMBERS: Final = 8
+_MOST_NUMBERS: Final = 1_000_000
+_DEPTH: Final = 8
+_BINS: Final = 24
+_HISTOGRAM_HEIGHT: Final = 40
+_ROWS: Final = 50
+_COLUMNS: Final = 12
+_CELL_CHARS: Final = 200
+_LEAST_ROWS: Final = 2
+_MESSAGE_CHARS: Final = 2_000
+_MESSAGES: Final = 50
 _RAW_CHARS: Final = 100_000
 _FOLDED_CHARS: Final = 600
 _FOLDED_LINES: Final = 12
@@ -29,6 +40,213 @@ _BLOB_CHARS: Final = 400
 _BLOB: Final = re.compile(r"(?=.*[A-Z])(?=.*[a-z])(?=.*[0-9])[A-Za-z0-9+/_-]{400,}={0,2}")
 _DATA_IMAGE: Final = re.compile(r"data:(image/[a-z]+);base64,([A-Za-z0-9+/]+={0,2})")
 _NO_IMAGE: Final = re.compile(r"data:(image/[A-Za-z0-9.+-]{1,80})[;,]")
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """What is told of an array.
+
+    Attributes:
+        shape: Length of each dimension.
+        dtype: As it was said; empty for plain lists.
+        not_numbers: How many are NaN, infinite or missing.
+        histogram: SVG path in a box of 240 by 40; empty when there is nothing to draw.
+    """
+
+    shape: Sequence[int]
+    dtype: str
+    count: int
+    low: float | None
+    high: float | None
+    mean: float | None
+    deviation: float | None
+    not_numbers: int
+    histogram: str
+
+
+def find_numbers(value: JsonValue) -> Numbers | None:
+    """Read a value as an array of at least 8 numbers; None when it is none."""
+    dtype = ""
+    if isinstance(value, Mapping) and isinstance(value.get("values"), list) and "dtype" in value:
+        dtype, value = str(value["dtype"])[:40], value["values"]
+    if not isinstance(value, list):
+        return None
+    shape: list[int] = []
+    items = _flatten(value, shape)
+    if items is None or len(items) < _FEWEST_NUMBERS:
+        return None
+    finite = [float(item) for item in items if item is not None and _is_finite(item)]
+    if not finite:
+        return Numbers(shape, dtype, len(items), None, None, None, None, len(items), "")
+    low, high = min(finite), max(finite)
+    mean = math.fsum(item / len(finite) for item in finite)
+    unit = max(abs(low), abs(high)) or 1.0  # a square of the numbers themselves may be too large
+    squares = math.fsum((item / unit - mean / unit) ** 2 for item in finite)
+    deviation = unit * math.sqrt(squares / len(finite))
+    return Numbers(
+        shape,
+        dtype,
+        len(items),
+        low,
+        high,
+        mean,
+        deviation,
+        len(items) - len(finite),
+        _histogram(finite, low, high),
+    )
+
+
+def _flatten(value: Sequence[Any], shape: list[int]) -> list[Any] | None:
+    """Flatten nested lists of one shape; None when they hold anything but numbers."""
+    items: Sequence[Any] = value
+    while True:
+        shape.append(len(items) // math.prod(shape) if shape else len(items))
+        if not items or len(items) > _MOST_NUMBERS or len(shape) > _DEPTH:
+            return None
+        if not any(isinstance(item, list) for item in items):
+            break
+        if not all(isinstance(item, list) for item in items):
+            return None
+        if len({len(item) for item in items}) != 1:
+            return None
+        items = [inner for item in items for inner in item]
+    if not all(item is None or _is_number(item) for item in items):
+        return None
+    return list(items) if any(item is not None for item in items) else None
+
+
+def _is_number(item: object) -> bool:
+    return isinstance(item, int | float) and not isinstance(item, bool)
+
+
+def _is_finite(item: float) -> bool:
+    try:
+        return math.isfinite(item)
+    except OverflowError:  # an integer that no float holds
+        return False
+
+
+def _histogram(values: Sequence[float], low: float, high: float) -> str:
+    spread = high / 2 - low / 2  # of halves: the whole may be beyond what a float holds
+    if spread <= 0:
+        return ""
+    bins = [0] * _BINS
+    for value in values:
+        bins[min(int((value / 2 - low / 2) / spread * _BINS), _BINS - 1)] += 1
+    scale = (_HISTOGRAM_HEIGHT - 2) / max(bins)
+    return "".join(
+        f"M{place * 10} {_HISTOGRAM_HEIGHT}v-{height:.1f}h9v{height:.1f}"
+        for place, number in enumerate(bins)
+        if number
+        for height in (max(number * scale, 1),)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One cell; numbers stand to the right."""
+
+    text: str
+    is_number: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Some rows of the first columns, and how many columns there are in all."""
+
+    columns: Sequence[str]
+    rows: Slice[Sequence[Cell]]
+    column_count: int
+
+
+def find_table(value: JsonValue, first: int = 0) -> Table | None:
+    """Read a value as a table.
+
+    Args:
+        value: A list of objects that share their keys, or an object of equally long lists
+            under at least two keys.
+        first: Which row is shown first.
+
+    Returns:
+        None when it is no table.
+    """
+    if isinstance(value, list):
+        return _of_records(value, first)
+    if isinstance(value, Mapping):
+        return _of_columns(value, first)
+    return None
+
+
+def _of_records(items: Sequence[Any], first: int) -> Table | None:
+    if len(items) < _LEAST_ROWS or not all(isinstance(item, Mapping) and item for item in items):
+        return None
+    if any("role" in item for item in items):
+        return None
+    columns = list(items[0])
+    if any(list(item) != columns for item in items):
+        return None
+    part = cut_slice(items, first, _ROWS)
+    rows = [[_cell(item[name]) for name in columns[:_COLUMNS]] for item in part.items]
+    return _table(columns, rows, part)
+
+
+def _of_columns(value: Mapping[str, Any], first: int) -> Table | None:
+    columns = list(value.items())
+    if len(columns) < _LEAST_ROWS or not all(isinstance(items, list) for _, items in columns):
+        return None
+    lengths = {len(items) for _, items in columns}
+    length = min(lengths)
+    if len(lengths) > 1 or length < _LEAST_ROWS:
+        return None
+    part = cut_slice(range(length), first, _ROWS)
+    rows = [[_cell(items[place]) for _, items in columns[:_COLUMNS]] for place in part.items]
+    return _table([name for name, _ in columns], rows, part)
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[Cell]], part: Slice[Any]) -> Table:
+    shown = [name[:_CELL_CHARS] for name in columns[:_COLUMNS]]
+    return Table(shown, replace(part, items=rows), len(columns))
+
+
+def _cell(value: JsonValue) -> Cell:
+    if isinstance(value, str):
+        text = value
+    elif value is None:
+        text = "–"
+    else:
+        text = json.dumps(value, ensure_ascii=False)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return Cell(text if len(text) <= _CELL_CHARS else f"{text[: _CELL_CHARS - 1]}…", is_number)
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message of a chat.
+
+    Attributes:
+        chars: How long its text is; more than is shown when it was cut.
+    """
+
+    role: str
+    text: str
+    chars: int
+
+
+def find_chat(value: JsonValue, first: int = 0) -> Slice[Message] | None:
+    """Read a value as chat messages, some of them from one on; None when it is no chat."""
+    found = find_messages(value)
+    if not found:
+        return None
+    part = cut_slice(found, first, _MESSAGES)
+    return Slice([_message(item) for item in part.items], part.first, part.total, part.size)
+
+
+def _message(item: object) -> Message:
+    message = read_message(item)
+    if message is None:
+        return Message("", "", 0)
+    text = "\n".join(filter(None, map(text_of_part, message["parts"])))
+    return Message(message["role"], text[:_MESSAGE_CHARS], len(text))
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,9 +18,8 @@ from otel_ml_collector.price import write_cost
 from otel_ml_collector.query.times import to_rfc3339
 from otel_ml_collector.web import view
 from otel_ml_collector.web.payload import make_payload
-from otel_ml_collector.web.shown import short, show, whole
-from otel_ml_collector.web.slices import cut_slice
-from otel_ml_collector.web.state import read_state
+from otel_ml_collector.web.state import cut_slice, read_state
+from otel_ml_collector.web.view import short, show, whole
 
 STATIC: Final = Path(__file__).parent / "static"
 # Each topic has its templates; no two have the same name.

@@ -1,17 +1,56 @@
 """What of a page is shown, as its address says it: each long part of it begins somewhere."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Generic, TypeVar
 from urllib.parse import urlencode
 
 from starlette.requests import Request
 
 from otel_ml_collector.errors import BadQuery
-from otel_ml_collector.web.shown import Exact
+from otel_ml_collector.web.view import Exact
 
+T = TypeVar("T")
 _DIGITS: Final = 9
 _CHARS: Final = 4_000
+
+
+@dataclass(frozen=True, slots=True)
+class Slice(Generic[T]):
+    """Some of the items of a list.
+
+    Attributes:
+        first: The place of the first one, from 0.
+        total: How many there are in all.
+        size: How many a part holds.
+    """
+
+    items: Sequence[T]
+    first: int
+    total: int
+    size: int
+
+    @property
+    def end(self) -> int:
+        """The place behind the last one."""
+        return self.first + len(self.items)
+
+    @property
+    def is_part(self) -> bool:
+        """Whether there are others."""
+        return len(self.items) < self.total
+
+    @property
+    def before(self) -> int:
+        """Where the part before this one begins."""
+        return max(self.first - self.size, 0)
+
+
+def cut_slice(items: Sequence[T], first: int, size: int) -> Slice[T]:
+    """Cut a part out of a list; one that begins behind its end is the last one."""
+    if first >= len(items):
+        first = max(len(items) - 1, 0) // size * size
+    return Slice(items[first : first + size], first, len(items), size)
 
 
 @dataclass(frozen=True, slots=True)

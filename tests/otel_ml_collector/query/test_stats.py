@@ -20,8 +20,8 @@ from otel_ml_collector.stats.find import (
     find_all_stats,
     find_pass_rates,
     find_stats,
+    make_grouping,
 )
-from otel_ml_collector.stats.grouping import make_grouping
 from otel_ml_collector.stats.sql import Question, choose_sources
 from otel_ml_collector.store.apart import NOTHING
 from otel_ml_collector.store.condition import ALWAYS

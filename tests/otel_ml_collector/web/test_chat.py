@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from otel_ml_collector.web.chat import Message, find_chat
-from otel_ml_collector.web.slices import Slice
+from otel_ml_collector.web.payload import Message, find_chat
+from otel_ml_collector.web.state import Slice
 from tests.otel_ml_collector.web.values import json_values
 
 USER = {"role": "user", "content": "Where?"}

@@ -9,10 +9,19 @@ import pytest
 from hypothesis import given
 
 from otel_ml_collector.errors import BadQuery
-from otel_ml_collector.web.numbers import Numbers, find_numbers
-from otel_ml_collector.web.payload import Picture, Raw, Text, Tree, make_payload
-from otel_ml_collector.web.slices import Slice
-from otel_ml_collector.web.table import Cell, Table, find_table
+from otel_ml_collector.web.payload import (
+    Cell,
+    Numbers,
+    Picture,
+    Raw,
+    Table,
+    Text,
+    Tree,
+    find_numbers,
+    find_table,
+    make_payload,
+)
+from otel_ml_collector.web.state import Slice
 from otel_ml_collector.web.tree import Crumb
 from tests.otel_ml_collector.web.values import json_values
 
