@@ -45,8 +45,8 @@ _API: Final = (
     live,
     views,
     stats,
-    projects,
     storage,
+    projects,
     keys,
 )
 _PAGES: Final = (

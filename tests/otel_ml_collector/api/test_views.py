@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from otel_ml_collector.views.find import WantedView
 from tests.otel_ml_collector.asgi import Answered, ask
 from tests.otel_ml_collector.stores import Service
 
@@ -72,8 +73,8 @@ def test_wrong(service: Service, project: str, body: dict[str, Any], field: str)
 
 def test_too_many(service: Service, project: str) -> None:
     """A project has at most 200 views; those that it has can still be changed."""
-    store = service.app.state.views
+    state = service.app.state
     for number in range(200):
-        store.save(project, f"{number:03}", "runs", {})
+        state.views.save(state.reader, project, f"{number:03}", WantedView())
     assert call(service, "PUT", project, "one more", SLOW).json["error"]["field"] == "name"
     assert call(service, "PUT", project, "199", SLOW).status == 200
