@@ -1,15 +1,13 @@
 """Writes dialects.md from the tables that the collector's mapping reads by."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
 from docs.markdown import fill
-from otel_ml import attributes as names
-from otel_ml_collector.mapping.dialects import gen_ai
-from otel_ml_collector.mapping.dialects.order import DIALECTS
 from otel_ml_collector.mapping.dialects.table import Row, Table
-from otel_ml_collector.mapping.providers import SPELLINGS
+from otel_ml_collector.mapping.dialects.tables import GEN_AI, TABLES
+from otel_ml_collector.mapping.prices import SPELLINGS
 
 ROOT: Final = Path(__file__).parents[1]
 TARGET: Final = ROOT / "docs/dialects.md"
@@ -22,10 +20,11 @@ tables that the collector reads by. The rules about them are in [the wire
 contract](wire.md#what-becomes-of-other-spans).
 
 A source is the name of an attribute. `a{b.c}` is the member `c` of the member `b` of JSON in `a`,
-`a.N.b` a list that was flattened into names, `a.*` all that is below `a`. Of several sources the
-first that can be read counts; of tags and params all do. An attribute that fills the inputs or
-outputs is not kept beside them; any other stays among the attributes of its run, and so does one
-that is in no table. Which runs have tokens and cost: [the wire contract](wire.md#tokens)."""
+`a.N.b` a list that was flattened into names, `a.*` all that is below `a`, `a{}` the attributes that
+the JSON schema in `a` lists. Of several sources the first that can be read counts; of tags and
+params all do. An attribute that fills the inputs or outputs is not kept beside them; any other
+stays among the attributes of its run, and so does one that is in no table. Which runs have tokens
+and cost: [the wire contract](wire.md#tokens)."""
 _GEN_AI: Final = """\
 Recognised by `gen_ai.*`, and read after the dialects below. Its events are in
 [design/010](design/010-log-records.md)."""
@@ -34,15 +33,16 @@ Recognised by `gen_ai.*`, and read after the dialects below. Its events are in
 def make() -> str:
     """Return the page as the tables have it now."""
     parts = [_BEGINNING, "## Precedence", _precedence(), "## gen_ai", _GEN_AI]
-    parts += [_kinds(names.OPERATIONS, "`gen_ai.operation.name`", "model"), _fields(_gen_ai())]
-    for dialect in DIALECTS:
-        parts += [f"## {dialect.table.dialect}", *_chapter(dialect.table)]
+    parts += [_kinds(GEN_AI), _fields(GEN_AI.rows)]
+    for table in TABLES:
+        if table is not GEN_AI:
+            parts += [f"## {table.dialect}", *_chapter(table)]
     parts += ["## Providers", _providers()]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def _precedence() -> str:
-    order = ["`otel_ml.*`", *(f"`{one.table.dialect}`" for one in DIALECTS), "`gen_ai`"]
+    order = ["`otel_ml.*`", *(f"`{table.dialect}`" for table in TABLES)]
     return fill(
         f"Of a field that several dialects name on one span the first one's word stands: "
         f"{', '.join(order)}, then the general conventions (status, exceptions, `session.id`, "
@@ -53,9 +53,9 @@ def _precedence() -> str:
 def _chapter(table: Table) -> Iterator[str]:
     if table.marks != ("gen_ai.",):  # told apart by its resource, as its notes say
         yield fill(f"Recognised by {_names(_marks(table.marks))}.")
-    if table.is_quoted:
+    if table.form == "quoted":
         yield "All values are JSON, plain texts too: the quotes of a text are taken off."
-    yield _kinds(table.kinds, f"{_names(table.kind_sources)}, in any case", "chain")
+    yield _kinds(table)
     yield _fields(table.rows)
     if table.scores:
         yield fill(f"Scores: {_names(table.scores)}.")
@@ -66,14 +66,15 @@ def _marks(marks: Iterable[str]) -> Iterator[str]:
     return (f"{mark}*" if mark.endswith(".") else mark for mark in marks)
 
 
-def _kinds(kinds: Mapping[str, str], told_by: str, other: str) -> str:
-    if not kinds:
+def _kinds(table: Table) -> str:
+    if not table.kinds:
         return ""
     rows = [
-        f"| `{kind}` | {_names(word for word, ours in kinds.items() if ours == kind)} |"
-        for kind in dict.fromkeys(kinds.values())
+        f"| `{kind}` | {_names(word for word, ours in table.kinds.items() if ours == kind)} |"
+        for kind in dict.fromkeys(table.kinds.values())
     ]
-    head = fill(f"The kind is told by {told_by}; another word is a `{other}`.")
+    told_by = f"{_names(table.kind_sources)}, in any case"
+    head = fill(f"The kind is told by {told_by}; another word is a `{table.other_kind}`.")
     return "\n".join([f"{head}\n", "| kind | words |", "| --- | --- |", *rows])
 
 
@@ -85,22 +86,6 @@ def _fields(rows: Iterable[Row]) -> str:
 def _field(row: Row) -> str:
     kinds = f" of {', '.join(sorted(row.on))}" if row.on else ""
     return f"`{row.field}`{kinds}"
-
-
-def _gen_ai() -> list[Row]:
-    return [
-        Row("model", gen_ai.ACTORS, gen_ai.ACTING),
-        Row("model", tuple(reversed(gen_ai.MODELS))),
-        Row("provider_model", gen_ai.MODELS),
-        Row("provider", gen_ai.PROVIDERS),
-        Row("inputs", gen_ai.INPUTS),
-        Row("outputs", gen_ai.OUTPUTS),
-        Row("params", (f"{names.GEN_AI_REQUEST_PREFIX}*",)),
-        *(Row(field, wanted) for field, wanted in gen_ai.TOKENS.items()),
-        Row("cost", (gen_ai.COST,)),
-        Row("response_id", (names.GEN_AI_RESPONSE_ID,)),
-        Row("session", (gen_ai.CONVERSATION,)),
-    ]
 
 
 def _providers() -> str:

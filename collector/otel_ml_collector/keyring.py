@@ -28,7 +28,7 @@ from otel_ml_collector.access import (
     Access,
 )
 from otel_ml_collector.errors import BadQuery, CollectorError, NotFound
-from otel_ml_collector.mapping.check import is_project
+from otel_ml_collector.mapping.filing import is_project
 from otel_ml_collector.store.keys import MOST, KeyStore, StoredKey
 
 SESSION_COOKIE: Final = "otel_ml_session"

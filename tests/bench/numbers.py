@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import median
 from typing import Final
 
-from otel_ml_collector.mapping.process import Heard, hear
+from otel_ml_collector.mapping.spans import Processes
 from otel_ml_collector.records import Arrivals, Records
 from otel_ml_collector.span import Span, Value
 from otel_ml_collector.store.arrivals import Hours, read_totals
@@ -49,9 +49,9 @@ def _measure_spans() -> list[tuple[str, str]]:
     runs = Records(runs=map_all(*spans).runs)
 
     def heard(of: Sequence[Span]) -> None:
-        now = Heard(NOW_NS)
+        now = Processes(NOW_NS)
         for span in of:
-            hear(span, "p", now)
+            now.note(span, "p")
 
     def counted(tags: tuple[str, ...]) -> None:
         RunNumbers(tags, lambda project, models: {}).count(runs)

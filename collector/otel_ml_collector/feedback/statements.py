@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from otel_ml import attributes as names
 from otel_ml_collector.errors import BadQuery
-from otel_ml_collector.mapping.check import Window
+from otel_ml_collector.mapping.filing import Window
 from otel_ml_collector.owners import TRACE_KEY_CHARS
 from otel_ml_collector.query.times import from_rfc3339
 from otel_ml_collector.store.known import find_keys, find_starts

@@ -8,7 +8,7 @@ from typing import Final
 import orjson
 
 from otel_ml import attributes as names
-from otel_ml_collector.mapping.check import LATEST_NS
+from otel_ml_collector.mapping.filing import LATEST_NS
 from otel_ml_collector.mapping.values import parse, to_int, to_json, to_text
 from otel_ml_collector.records import Artifact
 from otel_ml_collector.span import Event, Span, Value

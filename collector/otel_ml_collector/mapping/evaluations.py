@@ -1,16 +1,21 @@
-"""``gen_ai.evaluation.result``: one score, the same as a span event and as a log record.
+"""Scores: on the span of the run that was judged, as events, as log records, as records of ours.
 
 Spec: https://github.com/open-telemetry/semantic-conventions-genai
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 from otel_ml import attributes as names
-from otel_ml_collector.mapping.check import LATEST_NS
+from otel_ml_collector.mapping.dialects import own
+from otel_ml_collector.mapping.dialects.evaluator import SpanValues, is_spoken
+from otel_ml_collector.mapping.dialects.plan import Plan
+from otel_ml_collector.mapping.dialects.table import Present
+from otel_ml_collector.mapping.filing import LATEST_NS, is_span_id
 from otel_ml_collector.mapping.values import real_score, to_float, to_text
-from otel_ml_collector.records import Metric, ModelVersion
-from otel_ml_collector.span import Value
+from otel_ml_collector.records import Metric, ModelVersion, Records, Run, run_id
+from otel_ml_collector.span import Span, Value
 
 EVALUATION: Final = "gen_ai.evaluation.result"
 # Why an evaluation is rejected that names no judge, ours too.
@@ -19,51 +24,221 @@ _PREFIX: Final = "gen_ai.evaluation."
 _VERDICTS: Final = {"pass": True, "passed": True, "fail": False, "failed": False}
 
 
+def add_scores(span: Span, run: Run, plan: Plan, records: Records) -> None:
+    """Add what judges say of a run on its own span, and which versions of them speak."""
+    if plan.own is not None and plan.own.is_judged:
+        _add_own(span.attributes, run, plan.own.judges, records)
+    for event in span.events:
+        if event.name == EVALUATION and judge_of(event.attributes):
+            add_evaluation(
+                event.attributes,
+                run.project,
+                run.run_id,
+                event.time_ns,
+                records,
+                owner_start_ns=run.start_ns,
+            )
+    for present in plan.dialects:
+        if present.scores and is_spoken(present.table, span):
+            records.metrics += _dialect_scores(span, present, run)
+
+
 def judge_of(told: Mapping[str, Value]) -> str:
     """Name the judge; empty when the event names none, and so is no score."""
     return to_text(told.get(f"{_PREFIX}name"))
 
 
-def read_evaluation(
-    told: Mapping[str, Value], project: str, owner: str, time_ns: int, *, owner_start_ns: int = 0
-) -> Metric:
-    """Read the score of an event that names a judge.
+def add_evaluation(
+    told: Mapping[str, Value],
+    project: str,
+    owner: str,
+    time_ns: int,
+    records: Records,
+    *,
+    owner_start_ns: int = 0,
+) -> None:
+    """Add the score of a ``gen_ai.evaluation.result`` that names a judge, and the judge's version.
 
     Args:
         told: The event's attributes.
         project: Where it is filed.
         owner: What was judged.
         time_ns: When.
+        records: Where it is added.
         owner_start_ns: The start of the run that was judged, 0 when it is not known.
     """
     label = to_text(told.get(f"{_PREFIX}score.label"))
     passed = told.get(names.PASSED, _VERDICTS.get(label.strip().lower()))
-    score, problem = real_score(to_float(told.get(f"{_PREFIX}score.value")))
-    if score is None and not label:  # a verdict in words is one without a number
-        problem = problem or "the evaluation has no score"
-    return Metric(
-        project=project,
-        owner=owner,
-        owner_start_ns=owner_start_ns,
-        name=judge_of(told),
-        value=score,
-        step=-1,
-        time_ns=min(time_ns, LATEST_NS),
-        mode="single",
-        source="judge",
-        passed=passed if isinstance(passed, bool) else None,
-        label=label,
-        explanation=to_text(told.get(f"{_PREFIX}explanation")),
-        error=to_text(told.get(names.ERROR_TYPE)) or problem,
-        judge_version=to_text(told.get(names.JUDGE_VERSION)),
+    score = _score(
+        Metric(
+            project=project,
+            owner=owner,
+            owner_start_ns=owner_start_ns,
+            name=judge_of(told),
+            value=to_float(told.get(f"{_PREFIX}score.value")),
+            step=-1,
+            time_ns=min(time_ns, LATEST_NS),
+            mode="single",
+            source="judge",
+            passed=passed if isinstance(passed, bool) else None,
+            label=label,
+            explanation=to_text(told.get(f"{_PREFIX}explanation")),
+            error=to_text(told.get(names.ERROR_TYPE)),
+            judge_version=to_text(told.get(names.JUDGE_VERSION)),
+        )
+    )
+    if score.value is None and not label and not score.error:  # words alone are a verdict too
+        score = replace(score, error="the evaluation has no score")
+    records.metrics.append(score)
+    _add_version(score, owner_start_ns or score.time_ns, "", records)
+
+
+def map_evaluation(
+    span: Span, project: str, owner: str, owner_start_ns: int, records: Records
+) -> str | None:
+    """Add the score of an `evaluation` record; return why it is rejected, if it is."""
+    told = span.attributes
+    judge = to_text(told.get(names.JUDGE_NAME))
+    source = to_text(told.get(names.SOURCE, "judge"))
+    if not judge or source not in names.SOURCES:
+        return BAD_EVALUATION
+    passed = told.get(names.PASSED)
+    score = _score(
+        Metric(
+            project=project,
+            owner=owner,
+            owner_start_ns=owner_start_ns,
+            name=judge,
+            value=to_float(told.get(names.SCORE_VALUE)),
+            step=-1,
+            time_ns=span.start_ns,
+            mode="single",
+            source=source,
+            passed=passed if isinstance(passed, bool) else None,
+            label=to_text(told.get(names.SCORE_LABEL)),
+            explanation=to_text(told.get(names.EXPLANATION)),
+            error=to_text(told.get(names.ERROR_TYPE)),
+            judge_version=to_text(told.get(names.JUDGE_VERSION)),
+            record_id="" if source == "judge" else span.span_id.hex(),
+        )
+    )
+    records.metrics.append(score)
+    if source == "judge":
+        definition = to_text(told.get(names.MODEL_DEFINITION))
+        _add_version(score, span.start_ns, definition, records)
+    return None
+
+
+def _score(said: Metric) -> Metric:
+    """Tell a score from NaN, which is none."""
+    score, problem = real_score(said.value)
+    return replace(said, value=score, error=said.error or problem) if problem else said
+
+
+def _add_version(score: Metric, at_ns: int, definition: str, records: Records) -> None:
+    """Add the version of the judge that spoke, when it told one."""
+    if score.judge_version:
+        records.versions.append(
+            ModelVersion(
+                score.project,
+                "judge",
+                score.name,
+                score.judge_version,
+                "",
+                definition,
+                at_ns,
+                at_ns,
+            )
+        )
+
+
+def _of_run(run: Run, judge: str, value: float | None) -> Metric:
+    """Make a judge's score of a run as it ended."""
+    return _score(
+        Metric(
+            project=run.project,
+            owner=run.run_id,
+            owner_start_ns=run.start_ns,
+            name=judge,
+            value=value,
+            step=-1,
+            time_ns=run.end_ns,
+            mode="single",
+            source="judge",
+        )
     )
 
 
-def version_of(score: Metric) -> list[ModelVersion]:
-    """Tell the version of the judge that spoke, when it told one."""
-    if not score.judge_version:
-        return []
-    at_ns = score.owner_start_ns or score.time_ns
-    return [
-        ModelVersion(score.project, "judge", score.name, score.judge_version, "", "", at_ns, at_ns)
-    ]
+def _add_own(ours: Mapping[str, Value], run: Run, judged: Sequence[str], records: Records) -> None:
+    for judge, told in own.read_judges(ours, judged).items():
+        value, passed = own.read_score(ours, judge, told)
+        bare = _of_run(run, judge, value)
+        score = replace(
+            bare,
+            passed=passed,
+            label=to_text(told.get("label")),
+            explanation=to_text(told.get("explanation")),
+            error=to_text(told.get("error")) or bare.error,
+            judge_version=to_text(told.get("version")),
+        )
+        records.metrics.append(score)
+        _add_version(score, run.start_ns, to_text(told.get("definition")), records)
+
+
+def _dialect_scores(span: Span, present: Present, run: Run) -> Iterator[Metric]:
+    """Read the scores of another dialect: a list of them, numbers by judge, or an annotation."""
+    values = SpanValues(span.attributes, set())
+    place = 0
+    for source in present.scores:
+        told = values.read(source)
+        if source.shape is not None and isinstance(told, list):
+            for item in told:
+                if isinstance(item, Mapping):
+                    yield from _item_score(run, item, place)
+                place += 1
+        elif source.prefix and isinstance(told, Mapping):
+            for judge, value in told.items():
+                yield from _told_score(run, judge, value)
+        else:
+            yield from _annotation(span, to_text(told), run)
+
+
+def _item_score(run: Run, item: Mapping[str, Value], place: int) -> Iterator[Metric]:
+    for score in _told_score(
+        run,
+        to_text(item.get("name")),
+        item.get("score"),
+        label=to_text(item.get("label")),
+        explanation=to_text(item.get("explanation")),
+    ):
+        is_human = to_text(item.get("annotator_kind")).upper() == "HUMAN"
+        yield _by_person(score, run, place) if is_human else score
+
+
+def _annotation(span: Span, judge: str, run: Run) -> Iterator[Metric]:
+    """Read what a person said of the parent of one of Logfire's annotations."""
+    told = span.attributes
+    if told.get("logfire.span_type") != "annotation" or not is_span_id(span.parent_span_id):
+        return
+    value = told.get(judge)
+    label = value if isinstance(value, str) else ""
+    comment = to_text(told.get("logfire.feedback.comment"))
+    for score in _told_score(
+        run, judge, None if isinstance(value, str) else value, label=label, explanation=comment
+    ):
+        owner = run_id(span.trace_id, span.parent_span_id)
+        yield replace(_by_person(score, run, 0), owner=owner, owner_start_ns=0)
+
+
+def _told_score(
+    run: Run, judge: str, value: Value, *, label: str = "", explanation: str = ""
+) -> Iterator[Metric]:
+    """Read a number, a bool, which is a pass, or a verdict in words; nothing of nobody."""
+    passed = value if isinstance(value, bool) else None
+    score = _of_run(run, judge, to_float(value))
+    if judge and not (score.value is passed is None and not label and not score.error):
+        yield replace(score, passed=passed, label=label, explanation=explanation)
+
+
+def _by_person(score: Metric, run: Run, place: int) -> Metric:
+    return replace(score, source="human", record_id=run.span_id.hex(), position=place)

@@ -1,16 +1,20 @@
-"""Records about runs that come as spans of their own: `update` and `evaluation`."""
+"""Late records: what comes apart from its run, as a span of its own.
+
+An `update` or `evaluation` tells of a target: a run, a trace key, a tag or a model's version. A
+`start` announces the run that it is about, as a placeholder of Logfire's announces its parent.
+"""
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from otel_ml import attributes as names
 from otel_ml_collector.mapping.artifacts import BAD_ARTIFACT, has_bad_artifact, read_artifacts
-from otel_ml_collector.mapping.check import Window, is_span_id
 from otel_ml_collector.mapping.dialects.own import read_line, read_tags
-from otel_ml_collector.mapping.evaluations import BAD_EVALUATION
-from otel_ml_collector.mapping.trace_keys import NO_TRACE_ID
-from otel_ml_collector.mapping.values import real_score, to_float, to_int, to_text
+from otel_ml_collector.mapping.evaluations import map_evaluation
+from otel_ml_collector.mapping.filing import Window, is_span_id
+from otel_ml_collector.mapping.values import to_float, to_int, to_text
 from otel_ml_collector.owners import KEY, TRACE_KEY_CHARS, is_run, own_key, own_model, own_tag
 from otel_ml_collector.records import (
     LateLog,
@@ -27,10 +31,110 @@ NO_TARGET: Final = "record_without_target"
 _BAD_METRICS: Final = "invalid_metric_lists"
 _RUN_ID: Final = re.compile("[0-9a-f]{32}-[0-9a-f]{16}")
 _TRACE_CHARS: Final = 32
+_SPAN_ID: Final = re.compile("[0-9a-f]{16}")
 _TARGET_CHARS: Final = 1_024
+# About a `start` record itself, or what no run has before its end.
+_NOT_AT_START: Final = frozenset(
+    {names.RECORD, names.TARGET_RUN, names.PARENT_SPAN_ID, names.OUTCOME, names.OUTPUTS}
+)
+_SPAN_TYPE: Final = "logfire.span_type"
+_PENDING_PARENT: Final = "logfire.pending_parent_id"
+# Stands for a key of which something is told, whatever traces have it.
+NO_TRACE_ID: Final = bytes(16)
+# By key, project and trace id: where the traces of one request are.
+TraceKeys = dict[tuple[str, str, bytes], TraceKey]
 
 
-def owner_of(span: Span) -> str | None:
+def widen(keys: TraceKeys, key: TraceKey) -> None:
+    """Add a key, or widen the times of the one that is there."""
+    place = (key.key, key.project, key.trace_id)
+    known = keys.get(place)
+    keys[place] = key if known is None else known.join(key)
+
+
+def map_late_record(
+    span: Span, project: str, records: Records, keys: TraceKeys, window: Window
+) -> str | None:
+    """Add what an `update` or `evaluation` tells of its target, and the keys that find it.
+
+    Args:
+        span: The record.
+        project: Where it is filed.
+        records: Where it is added.
+        keys: Those of the request.
+        window: When its target may have started.
+
+    Returns:
+        Why it is rejected; None when it is not.
+    """
+    owner = _target_of(span)
+    if owner is None:
+        return NO_TARGET
+    told_ns = to_int(span.attributes.get(names.TARGET_START_NS)) or 0
+    start_ns = told_ns if told_ns in window else 0
+    is_update = span.attributes[names.RECORD] == "update"
+    reason = (_map_update if is_update else map_evaluation)(span, project, owner, start_ns, records)
+    if reason is None:
+        _note_keys(span, project, owner, keys)
+    return reason
+
+
+def is_pending(span: Span) -> bool:
+    """Tell Logfire's placeholder of a span that has only begun."""
+    told = span.attributes
+    return _PENDING_PARENT in told and told.get(_SPAN_TYPE) == "pending_span"
+
+
+def read_pending(span: Span) -> Span | None:
+    """Make the span that a placeholder announces; None when it names none."""
+    if not is_span_id(span.parent_span_id):
+        return None
+    left_out = {_SPAN_TYPE, _PENDING_PARENT}
+    return replace(
+        span,
+        span_id=span.parent_span_id,
+        parent_span_id=_read_span_id(span.attributes[_PENDING_PARENT]),
+        end_ns=span.start_ns,
+        attributes={key: told for key, told in span.attributes.items() if key not in left_out},
+    )
+
+
+def read_start(span: Span) -> Span | None:
+    """Make the span of the run that a `start` record announces; None when it names no run.
+
+    It begins when the record does and has no length; the preview of the inputs stands for them.
+    """
+    owner = _run_of(span)
+    if owner is None:
+        return None
+    trace_id = bytes.fromhex(owner[:_TRACE_CHARS])
+    span_id = bytes.fromhex(owner[_TRACE_CHARS + 1 :])
+    if not any(trace_id) or not any(span_id):
+        return None
+    told = span.attributes
+    attributes: dict[str, Value] = {
+        names.KIND: "model",
+        **{key: value for key, value in told.items() if key not in _NOT_AT_START},
+    }
+    if names.INPUTS_PREVIEW in told:
+        attributes.setdefault(names.INPUTS, told[names.INPUTS_PREVIEW])
+    return replace(
+        span,
+        trace_id=trace_id,
+        span_id=span_id,
+        parent_span_id=_read_span_id(told.get(names.PARENT_SPAN_ID)),
+        name=to_text(told.get(names.MODEL_NAME)) or span.name,
+        end_ns=span.start_ns,
+        attributes=attributes,
+    )
+
+
+def _read_span_id(value: Value) -> bytes:
+    is_id = isinstance(value, str) and _SPAN_ID.fullmatch(value)
+    return bytes.fromhex(to_text(value)) if is_id else b""
+
+
+def _run_of(span: Span) -> str | None:
     """Name the run that a record is about; None when it names none that could be."""
     target = span.attributes.get(names.TARGET_RUN)
     if target is not None:
@@ -48,7 +152,7 @@ def _target_of(span: Span) -> str | None:
     """
     told = span.attributes
     if names.TARGET_RUN in told:
-        return owner_of(span)
+        return _run_of(span)
     if names.TARGET_TRACE_KEY in told:
         key = _target_text(told[names.TARGET_TRACE_KEY])
         return own_key(key) if key else None
@@ -59,101 +163,7 @@ def _target_of(span: Span) -> str | None:
         model = _target_text(told[names.TARGET_MODEL])
         version = _target_text(told.get(names.TARGET_VERSION))
         return own_model(model, version) if model and version else None
-    return owner_of(span)
-
-
-def read_keys(span: Span, project: str) -> list[TraceKey]:
-    """Read by which keys a record about a run, or about a key itself, is found."""
-    owner = _target_of(span) or ""
-    at_ns = span.start_ns
-    if owner.startswith(KEY):
-        return [TraceKey(owner.removeprefix(KEY), project, NO_TRACE_ID, at_ns, at_ns)]
-    key = to_text(span.attributes.get(names.TRACE_KEY))
-    if not key or not is_run(owner):
-        return []
-    trace_id = bytes.fromhex(owner[:_TRACE_CHARS])
-    return [
-        TraceKey(text, project, trace_id, at_ns, at_ns)
-        for text in (trace_id.hex(), key[:TRACE_KEY_CHARS])
-    ]
-
-
-def map_update(span: Span, project: str, records: Records, known: Window) -> str | None:
-    """Add what an `update` tells of its target; return why it is rejected, if it is."""
-    owner = _target_of(span)
-    if owner is None:
-        return NO_TARGET
-    if has_bad_artifact(span):
-        return BAD_ARTIFACT
-    points = _points(span, project, owner, known)
-    if points is None:
-        return _BAD_METRICS
-    record = span.span_id.hex()
-    records.metrics += points
-    records.tags += [
-        LateTag(project, owner, tag, span.start_ns, record)
-        for tag in read_tags(span.attributes).values()
-    ]
-    lines = [line for event in span.events if (line := read_line(event)) is not None]
-    records.logs += [
-        LateLog(project, owner, line, record, position) for position, line in enumerate(lines)
-    ]
-    records.artifacts += read_artifacts(span, project, owner)
-    records.versions += _told_version(span, project, owner)
-    return None
-
-
-def map_evaluation(span: Span, project: str, records: Records, known: Window) -> str | None:
-    """Add the score of an `evaluation`; return why it is rejected, if it is."""
-    owner = _target_of(span)
-    attributes = span.attributes
-    judge = to_text(attributes.get(names.JUDGE_NAME))
-    source = to_text(attributes.get(names.SOURCE, "judge"))
-    if owner is None:
-        return NO_TARGET
-    if not judge or source not in names.SOURCES:
-        return BAD_EVALUATION
-    score, problem = real_score(to_float(attributes.get(names.SCORE_VALUE)))
-    passed = attributes.get(names.PASSED)
-    version = to_text(attributes.get(names.JUDGE_VERSION))
-    records.metrics.append(
-        Metric(
-            project=project,
-            owner=owner,
-            owner_start_ns=_target_start(span, known),
-            name=judge,
-            value=score,
-            step=-1,
-            time_ns=span.start_ns,
-            mode="single",
-            source=source,
-            passed=passed if isinstance(passed, bool) else None,
-            label=to_text(attributes.get(names.SCORE_LABEL)),
-            explanation=to_text(attributes.get(names.EXPLANATION)),
-            error=to_text(attributes.get(names.ERROR_TYPE)) or problem,
-            judge_version=version,
-            record_id="" if source == "judge" else span.span_id.hex(),
-        )
-    )
-    if source == "judge" and version:
-        definition = to_text(attributes.get(names.MODEL_DEFINITION))
-        records.versions.append(
-            ModelVersion(
-                project, "judge", judge, version, "", definition, span.start_ns, span.start_ns
-            )
-        )
-    return None
-
-
-def _told_version(span: Span, project: str, owner: str) -> list[ModelVersion]:
-    """Read the version that an update is about, so that it exists before its first run."""
-    told = span.attributes
-    name, digest = to_text(told.get(names.TARGET_MODEL)), to_text(told.get(names.TARGET_VERSION))
-    if owner != own_model(name, digest):
-        return []
-    definition = to_text(told.get(names.MODEL_DEFINITION))
-    at_ns = span.start_ns
-    return [ModelVersion(project, "model", name, digest, "", definition, at_ns, at_ns)]
+    return _run_of(span)
 
 
 def _target_text(value: Value) -> str:
@@ -161,13 +171,50 @@ def _target_text(value: Value) -> str:
     return value if isinstance(value, str) and len(value) <= _TARGET_CHARS else ""
 
 
-def _target_start(span: Span, known: Window) -> int:
-    """Read the start of the run that is meant; 0 when it is unknown or cannot be true."""
-    start_ns = to_int(span.attributes.get(names.TARGET_START_NS)) or 0
-    return start_ns if start_ns in known else 0
+def _note_keys(span: Span, project: str, owner: str, keys: TraceKeys) -> None:
+    """Note by which keys a record about a run, or about a key itself, is found."""
+    at_ns = span.start_ns
+    if owner.startswith(KEY):
+        key = TraceKey(owner.removeprefix(KEY), project, NO_TRACE_ID, at_ns, at_ns)
+        widen(keys, key)
+        return
+    own = to_text(span.attributes.get(names.TRACE_KEY))
+    if own and is_run(owner):
+        trace_id = bytes.fromhex(owner[:_TRACE_CHARS])
+        for text in (trace_id.hex(), own[:TRACE_KEY_CHARS]):
+            widen(keys, TraceKey(text, project, trace_id, at_ns, at_ns))
 
 
-def _points(span: Span, project: str, owner: str, known: Window) -> list[Metric] | None:
+def _map_update(
+    span: Span, project: str, owner: str, owner_start_ns: int, records: Records
+) -> str | None:
+    """Add what an `update` tells: metrics, tags, lines, artifacts and a version."""
+    if has_bad_artifact(span):
+        return BAD_ARTIFACT
+    points = _points(span, project, owner, owner_start_ns)
+    if points is None:
+        return _BAD_METRICS
+    record_id, at_ns = span.span_id.hex(), span.start_ns
+    records.metrics += points
+    records.tags += [
+        LateTag(project, owner, tag, at_ns, record_id)
+        for tag in read_tags(span.attributes).values()
+    ]
+    lines = [line for event in span.events if (line := read_line(event)) is not None]
+    records.logs += [
+        LateLog(project, owner, line, record_id, position) for position, line in enumerate(lines)
+    ]
+    records.artifacts += read_artifacts(span, project, owner)
+    told = span.attributes
+    name, digest = to_text(told.get(names.TARGET_MODEL)), to_text(told.get(names.TARGET_VERSION))
+    if owner == own_model(name, digest):  # it exists before its first run
+        definition = to_text(told.get(names.MODEL_DEFINITION))
+        version = ModelVersion(project, "model", name, digest, "", definition, at_ns, at_ns)
+        records.versions.append(version)
+    return None
+
+
+def _points(span: Span, project: str, owner: str, owner_start_ns: int) -> list[Metric] | None:
     """Read the parallel lists of points; None when they do not fit together."""
     attributes = span.attributes
     keys = _list(attributes.get(names.METRIC_NAMES))
@@ -179,12 +226,11 @@ def _points(span: Span, project: str, owner: str, known: Window) -> list[Metric]
         return None
     if not all(mode in names.METRIC_MODES_KNOWN for mode in modes):
         return None
-    start_ns = _target_start(span, known)
     return [
         Metric(
             project=project,
             owner=owner,
-            owner_start_ns=start_ns,
+            owner_start_ns=owner_start_ns,
             name=to_text(key),
             value=value,
             step=-1 if (step := to_int(steps[position])) is None else step,

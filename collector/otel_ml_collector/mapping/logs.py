@@ -11,16 +11,22 @@ from typing import Final
 
 from otel_ml import attributes as names
 from otel_ml_collector.log import Log
-from otel_ml_collector.mapping.check import Window, is_project, is_span_id, is_trace_id
 from otel_ml_collector.mapping.evaluations import (
     BAD_EVALUATION,
     EVALUATION,
+    add_evaluation,
     judge_of,
-    read_evaluation,
-    version_of,
 )
-from otel_ml_collector.mapping.filing import NOT_ALLOWED, Filing, project_of
-from otel_ml_collector.mapping.trace_keys import NO_TRACE_ID, TraceKeys, widen
+from otel_ml_collector.mapping.filing import (
+    NOT_ALLOWED,
+    Filing,
+    Window,
+    is_project,
+    is_span_id,
+    is_trace_id,
+    project_of,
+)
+from otel_ml_collector.mapping.late_records import NO_TRACE_ID, TraceKeys, widen
 from otel_ml_collector.mapping.values import to_sorted_json, to_text
 from otel_ml_collector.owners import own_key, own_response
 from otel_ml_collector.records import LateLog, LogLine, Records, TraceKey, run_id
@@ -93,9 +99,7 @@ def _map_log(log: Log, project: str, batch: _Batch) -> str | None:
     elif not judge_of(log.attributes):
         return BAD_EVALUATION
     else:
-        score = read_evaluation(log.attributes, project, owner, time_ns)
-        batch.records.metrics.append(score)
-        batch.records.versions += version_of(score)
+        add_evaluation(log.attributes, project, owner, time_ns, batch.records)
     if any(log.trace_id):
         _note_trace(log.trace_id, owner, project, time_ns, batch.keys)
     return None

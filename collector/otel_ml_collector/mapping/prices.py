@@ -1,18 +1,23 @@
-"""What a call of a model cost: its tokens by a table of prices, the user's own before the kept one.
+"""Providers by name, and what calls of their models cost: tokens by a table of prices.
+
+The user's own prices stand before those of the kept table.
 
 Never a guess: a provider or a model that is in no table has no price, a count that is missing or
 makes no sense has no cost. The kept table is that of ``genai-prices``, as it was installed: nothing
-is fetched. Its names are matched as it says, but a provider must be named.
+is fetched. Its names are matched as it says, but a provider must be named. The many spellings of a
+provider's name become that of the GenAI conventions.
+
+Spec: https://github.com/open-telemetry/semantic-conventions-genai
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from decimal import Decimal
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
-from otel_ml_collector.mapping.providers import provider_of
+from otel_ml_collector.mapping.found import Found
 from otel_ml_collector.price import Price
 
 if TYPE_CHECKING:
@@ -23,6 +28,27 @@ _NAME_CHARS: Final = 256
 # One takes about a millisecond, and a sender may name a new model in each span.
 _LOOK_UPS_A_SECOND: Final = 200
 _MILLION: Final = 1_000_000
+# The conventions' name, and how else it is written, in lower case.
+SPELLINGS: Final = {
+    "anthropic": (),
+    "aws.bedrock": ("amazon-bedrock", "aws", "aws_bedrock", "bedrock"),
+    "azure.ai.inference": ("az.ai.inference", "azure_ai"),
+    "azure.ai.openai": ("az.ai.openai", "azure", "azure-openai", "azure_openai"),
+    "cohere": (),
+    "deepseek": (),
+    "gcp.gemini": ("gemini", "google.generative-ai", "google_genai"),
+    "gcp.gen_ai": ("google",),
+    "gcp.vertex_ai": ("google.vertex", "vertex_ai", "vertexai"),
+    "groq": (),
+    "ibm.watsonx.ai": ("watsonx",),
+    "mistral_ai": ("mistral", "mistralai"),
+    "openai": (),
+    "perplexity": (),
+    "x_ai": ("xai",),
+}
+_NAMES: Final = {
+    spelling: name for name, others in SPELLINGS.items() for spelling in (name, *others)
+}
 # Our names of providers whose own names the table has not.
 _IN_TABLE: Final = {
     "aws.bedrock": "aws",
@@ -36,13 +62,27 @@ _IN_TABLE: Final = {
 }
 
 
+def provider_of(text: str) -> str:
+    """Spell a provider as the conventions do; one that they do not know is kept as it is.
+
+    ``openai.chat`` names the provider and which of its interfaces was called.
+    """
+    lower = text.strip().lower()
+    head = lower
+    while head:
+        if head in _NAMES:
+            return _NAMES[head]
+        head = head.rpartition(".")[0]
+    return text
+
+
 class Usage(NamedTuple):
     """The tokens of a call: those that were cached are of the input, reasoning of the output."""
 
-    input: int | None
-    output: int | None
-    cached: int | None
-    reasoning: int | None
+    input_tokens: int | None
+    output_tokens: int | None
+    cached_tokens: int | None
+    reasoning_tokens: int | None
 
 
 class Steps(NamedTuple):
@@ -132,11 +172,25 @@ class Prices:
         return _read_table(provider, model)
 
 
+def add_cost(found: Found, prices: Prices, start_ns: int) -> None:
+    """Work out what a call cost, where its span does not say it."""
+    if "cost" in found or not ("input_tokens" in found or "output_tokens" in found):
+        return
+    provider, model = found.get("provider"), found.get("provider_model")
+    if not provider or not model:
+        return
+    counts = cast("Mapping[str, int | None]", found)
+    usage = Usage(*(counts.get(name) for name in Usage._fields))
+    cost = prices.cost(provider, model, usage, start_ns)
+    if cost is not None:
+        found["cost"] = cost
+
+
 def _cost(rates: Rates, usage: Usage) -> float | None:
     """Add up; a part that has no price of its own has that of the whole."""
-    cached, reasoning = usage.cached or 0, usage.reasoning or 0
-    into = _part(rates.input, rates.cached, usage.input, cached, usage.input or 0)
-    out = _part(rates.output, rates.reasoning, usage.output, reasoning, usage.input or 0)
+    given, answered, cached, reasoning = usage
+    into = _part(rates.input, rates.cached, given, cached or 0, given or 0)
+    out = _part(rates.output, rates.reasoning, answered, reasoning or 0, given or 0)
     return None if into is None or out is None else into + out + rates.call
 
 

@@ -8,7 +8,7 @@ from typing import Final
 from otel_ml import attributes as names
 from otel_ml_collector.mapping.artifacts import is_artifact
 from otel_ml_collector.mapping.chat import line_in, line_out
-from otel_ml_collector.mapping.check import is_span_id
+from otel_ml_collector.mapping.filing import is_span_id
 from otel_ml_collector.mapping.found import Found
 from otel_ml_collector.mapping.values import to_json, to_sorted_json
 from otel_ml_collector.price import round_cost

@@ -6,26 +6,39 @@ from typing import Final
 
 from otel_ml import attributes as names
 from otel_ml_collector.mapping.artifacts import read_artifacts
-from otel_ml_collector.mapping.check import Window, reason_to_reject
-from otel_ml_collector.mapping.dialects import gen_ai, logfire, own, plain
-from otel_ml_collector.mapping.dialects.plan import Plan, Plans
-from otel_ml_collector.mapping.filing import NOT_ALLOWED, Filing, project_of
-from otel_ml_collector.mapping.found import Found
-from otel_ml_collector.mapping.late_records import NO_TARGET, map_evaluation, map_update, read_keys
-from otel_ml_collector.mapping.prices import Prices
-from otel_ml_collector.mapping.process import NO_PROCESS, SIGNS, Heard, hear, process_of
+from otel_ml_collector.mapping.dialects.plan import Plans, read_fields
+from otel_ml_collector.mapping.evaluations import add_scores
+from otel_ml_collector.mapping.filing import (
+    NOT_ALLOWED,
+    Filing,
+    Window,
+    project_of,
+    reason_to_reject,
+)
+from otel_ml_collector.mapping.late_records import (
+    NO_TARGET,
+    TraceKeys,
+    is_pending,
+    map_late_record,
+    read_pending,
+    read_start,
+    widen,
+)
+from otel_ml_collector.mapping.prices import Prices, add_cost
 from otel_ml_collector.mapping.run import make_run
-from otel_ml_collector.mapping.scores import read_scores
-from otel_ml_collector.mapping.start import announced_span
-from otel_ml_collector.mapping.trace_keys import TraceKeys, widen
-from otel_ml_collector.mapping.usage import add_cost, keep_own_usage
-from otel_ml_collector.mapping.values import to_sorted_json, to_text
+from otel_ml_collector.mapping.values import to_int, to_sorted_json, to_text
 from otel_ml_collector.owners import TRACE_KEY_CHARS
-from otel_ml_collector.records import ModelVersion, Records, Run, TraceKey
+from otel_ml_collector.records import Arrivals, ModelVersion, ProcessSign, Records, TraceKey
 from otel_ml_collector.span import Scope, Span, Value
 
-_ABOUT: Final = {"update": map_update, "evaluation": map_evaluation}
 _PLANS: Final = Plans()
+_NO_PROCESS: Final = "record_without_process"
+_SIGNS: Final = frozenset({"heartbeat", "goodbye"})
+_PROCESS_CHARS: Final = 64
+_HOUR_NS: Final = 3600 * 10**9
+_MINUTE_NS: Final = 60 * 10**9
+_LATE_NS: Final = 5 * _MINUTE_NS
+_HIGHEST: Final = 2**63 - 1
 
 
 def map_spans(spans: Iterable[Span], filing: Filing) -> Records:
@@ -39,7 +52,8 @@ def map_spans(spans: Iterable[Span], filing: Filing) -> Records:
         The records, and how many spans are rejected for good, by reason. The same span gives
         the same records whatever comes with it.
     """
-    batch = _Batch(Window(filing.now_ns), Heard(filing.now_ns), filing.prices)
+    batch = _Batch(Window(filing.now_ns), filing.prices)
+    processes = Processes(filing.now_ns)
     records, scope = batch.records, None
     for span in spans:
         if span.scope is not scope:  # shared by the spans of a library
@@ -49,17 +63,70 @@ def map_spans(spans: Iterable[Span], filing: Filing) -> Records:
         if project is None:
             records.rejected[NOT_ALLOWED] += 1
             continue
-        reason = reason_to_reject(span, project, batch.window)
+        reason = reason_to_reject(span, project, batch.window) or _map_span(span, project, batch)
         if reason is None:
-            reason = _map_span(span, project, batch)
-        if reason is not None:
-            records.rejected[reason] += 1
+            processes.note(span, project)
         else:
-            hear(span, project, batch.heard)
+            records.rejected[reason] += 1
     records.trace_keys += batch.keys.values()
-    records.signs += batch.heard.signs.values()
-    records.arrivals += batch.heard.arrivals.values()
+    records.signs += processes.signs.values()
+    records.arrivals += processes.arrivals.values()
     return records
+
+
+class Processes:
+    """What the spans of one request say of the processes that sent them.
+
+    Args:
+        now_ns: When the request came.
+
+    Attributes:
+        signs: That they live, by project and process.
+        arrivals: The numbers of their spans, by project, process and hour.
+    """
+
+    def __init__(self, now_ns: int) -> None:
+        self._now_ns = now_ns
+        self.signs: dict[tuple[str, str], ProcessSign] = {}
+        self.arrivals: dict[tuple[str, str, int], Arrivals] = {}
+
+    def note(self, span: Span, project: str) -> None:
+        """Add that the process of a span lives, its number, and what it tells of itself."""
+        process = _process_of(span)
+        if not process:
+            return
+        arrivals = self._note_number(span, project, process)
+        record = span.attributes.get(names.RECORD, "run")
+        is_sign = isinstance(record, str) and record in _SIGNS
+        key = (project, process)
+        if key in self.signs and not is_sign:
+            return
+        sign = ProcessSign(
+            project,
+            process,
+            heartbeat_ns=span.start_ns if record == "heartbeat" else 0,
+            goodbye_ns=span.start_ns if record == "goodbye" else 0,
+            seq=_count(span, names.SEQ) if is_sign else 0,
+            dropped=_count(span, names.DROPPED) if is_sign else 0,
+        )
+        self.signs[key] = self.signs[key].join(sign) if key in self.signs else sign
+        if arrivals is not None:
+            arrivals.dropped = max(arrivals.dropped, sign.dropped)
+            if record == "goodbye":  # the last that it sends: nothing is on its way after it
+                arrivals.settled = max(arrivals.settled, sign.seq)
+
+    def _note_number(self, span: Span, project: str, process: str) -> Arrivals | None:
+        """Add the number of a span, if it has one, to those of its process and hour."""
+        number = span.attributes.get(names.SEQ)
+        if type(number) is not int or not 0 < number <= _HIGHEST:
+            return None
+        key = (project, process, span.end_ns // _HOUR_NS)
+        arrivals = self.arrivals.get(key)
+        if arrivals is None:
+            arrivals = self.arrivals[key] = Arrivals(*key, self._now_ns // _MINUTE_NS)
+        is_late = self._now_ns - span.end_ns > _LATE_NS
+        (arrivals.late if is_late else arrivals.timely).append(number)
+        return arrivals
 
 
 @dataclass(slots=True)
@@ -67,7 +134,6 @@ class _Batch:
     """What is gathered over the spans of one request."""
 
     window: Window
-    heard: Heard
     prices: Prices | None
     records: Records = field(default_factory=Records)
     keys: TraceKeys = field(default_factory=dict)
@@ -77,35 +143,29 @@ class _Batch:
 def _map_span(span: Span, project: str, batch: _Batch) -> str | None:
     """Add what a span says to its batch; return why it is rejected, if it is."""
     record = to_text(span.attributes.get(names.RECORD, "run"))
-    is_pending = record == "run" and logfire.is_pending(span)
-    if record == "run" and not is_pending:
+    if record in {"update", "evaluation"}:
+        return map_late_record(span, project, batch.records, batch.keys, batch.window)
+    if record in _SIGNS:  # noted as every span is
+        return None if _process_of(span) else _NO_PROCESS
+    if record == "start":
+        announced = read_start(span)
+    elif record != "run":
+        return "unknown_record"
+    elif is_pending(span):
+        announced = read_pending(span)
+    else:
         _map_run(span, project, batch)
         return None
-    if record == "start" or is_pending:
-        announced = logfire.announced_span(span) if is_pending else announced_span(span)
-        if announced is None:
-            return NO_TARGET
-        _map_run(announced, project, batch, is_open=True)
-        return None
-    if record in SIGNS:  # heard as every span is
-        return None if process_of(span) else NO_PROCESS
-    map_record = _ABOUT.get(record)
-    if map_record is None:
-        return "unknown_record"
-    reason = map_record(span, project, batch.records, batch.window)
-    if reason is None:
-        for key in read_keys(span, project):
-            widen(batch.keys, key)
-    return reason
+    if announced is None:
+        return NO_TARGET
+    _map_run(announced, project, batch, is_open=True)
+    return None
 
 
 def _map_run(span: Span, project: str, batch: _Batch, *, is_open: bool = False) -> None:
     records = batch.records
     plan = _PLANS.find(span.attributes)
-    found: Found = {"used": set()}
-    if is_open:
-        found["outcome"] = "running"
-    _read_fields(span, plan, found)
+    found = read_fields(span, plan, is_open=is_open)
     if batch.prices is not None:
         add_cost(found, batch.prices, span.start_ns)
     run = make_run(span, project, found, plan.rest, _scope_texts(span.scope, batch.scopes))
@@ -125,34 +185,12 @@ def _map_run(span: Span, project: str, batch: _Batch, *, is_open: bool = False) 
         )
     if span.events:
         records.artifacts += read_artifacts(span, project, run.run_id)
-    _map_scores(span, run, plan, records)
+    add_scores(span, run, plan, records)
     for key in (run.trace_id.hex(), *found.get("trace_keys", [])):
         widen(
             batch.keys,
             TraceKey(key[:TRACE_KEY_CHARS], project, run.trace_id, run.start_ns, run.end_ns),
         )
-
-
-def _read_fields(span: Span, plan: Plan, found: Found) -> None:
-    """Ask every dialect that is there, the one whose word stands first."""
-    if plan.own is not None:
-        own.read_run(span, plan.own, found)
-    for dialect, present in plan.dialects:
-        dialect.read_run(span, present, found)
-    if plan.gen_ai is not None:
-        gen_ai.read_run(span, plan.gen_ai, found)
-    plain.read_run(span, found)
-    keep_own_usage(found)
-
-
-def _map_scores(span: Span, run: Run, plan: Plan, records: Records) -> None:
-    if span.events or (plan.own is not None and plan.own.is_judged):
-        scores, judges = read_scores(span, run, plan.own.judges if plan.own else ())
-        records.metrics += scores
-        records.versions += judges
-    for dialect, present in plan.dialects:
-        if present.scores and dialect.read_scores is not None:
-            records.metrics += dialect.read_scores(span, present, run)
 
 
 def _scope_texts(scope: Scope, texts: dict[int, tuple[Scope, tuple[str, str]]]) -> tuple[str, str]:
@@ -167,3 +205,13 @@ def _scope_texts(scope: Scope, texts: dict[int, tuple[Scope, tuple[str, str]]]) 
             described["attributes"] = scope.attributes
         texts[key] = scope, (to_sorted_json(scope.resource), to_sorted_json(described))
     return texts[key][1]
+
+
+def _process_of(span: Span) -> str:
+    """Name the process that sent a span of ours; empty when it is not told."""
+    process = span.attributes.get(names.PROCESS)
+    return process if isinstance(process, str) and len(process) <= _PROCESS_CHARS else ""
+
+
+def _count(span: Span, name: str) -> int:
+    return min(max(to_int(span.attributes.get(name)) or 0, 0), _HIGHEST)

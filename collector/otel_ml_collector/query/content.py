@@ -4,8 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from otel_ml_collector.mapping.dialects.events import CONTENT_EVENTS, EXCEPTION, Said, structured
-from otel_ml_collector.mapping.dialects.gen_ai import read_events
+from otel_ml_collector.mapping.dialects.evaluator import structured
+from otel_ml_collector.mapping.dialects.gen_ai_events import (
+    CONTENT_EVENTS,
+    EXCEPTION,
+    CallEvent,
+    read_events,
+)
 from otel_ml_collector.mapping.found import Found
 from otel_ml_collector.mapping.values import to_text
 from otel_ml_collector.query.answers.parts import Tokens
@@ -54,14 +59,14 @@ def find_content(reader: Reader, row: Row, payload: Mapping[str, Any]) -> Conten
     )
 
 
-def _find_events(reader: Reader, row: Row, payload: Mapping[str, Any]) -> Sequence[Said]:
+def _find_events(reader: Reader, row: Row, payload: Mapping[str, Any]) -> Sequence[CallEvent]:
     """Read the events of a run, if it lacks anything that they may tell."""
     is_whole = payload.get("inputs") and payload.get("outputs") and row["input_tokens"] is not None
     if is_whole and (row["outcome"] != "error" or row["error_message"]):
         return []
     rows = list_events(reader, row["project"], run_id_of(row), _EVENTS)
     return [
-        Said(
+        CallEvent(
             found["event"],
             found["time_ns"],
             structured(found["message"]) or None,
@@ -71,7 +76,7 @@ def _find_events(reader: Reader, row: Row, payload: Mapping[str, Any]) -> Sequen
     ]
 
 
-def _error(events: Sequence[Said]) -> tuple[str, str]:
+def _error(events: Sequence[CallEvent]) -> tuple[str, str]:
     """Read type and message of the exception that came last."""
     told = [event.attributes for event in events if event.name == EXCEPTION]
     last = told[-1] if told else {}

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from otel_ml_collector.api.parameters import FromReader
 from otel_ml_collector.errors import NotFound
-from otel_ml_collector.mapping.dialects.events import CONTENT_EVENTS
+from otel_ml_collector.mapping.dialects.gen_ai_events import CONTENT_EVENTS
 from otel_ml_collector.metrics.find import find_metrics
 from otel_ml_collector.metrics.page import make_plots
 from otel_ml_collector.query import runs

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from otel_ml_collector.mapping import Filing, map_spans
-from otel_ml_collector.mapping.dialects.order import DIALECTS
 from otel_ml_collector.mapping.dialects.table import Table
+from otel_ml_collector.mapping.dialects.tables import TABLES
 from otel_ml_collector.records import Records
 from otel_ml_collector.span import Scope, Span, Value
 from tests.otel_ml_collector.mapping.dialect_runs import map_call
@@ -36,7 +36,7 @@ def names_of(table: Table) -> list[str]:
 
 NAMES: Final = sorted(
     {
-        *(name for dialect in DIALECTS for name in names_of(dialect.table)),
+        *(name for table in TABLES for name in names_of(table)),
         *("input.mime_type", "output.mime_type", "gen_ai.operation.name", "gen_ai.usage.cost"),
         *("langfuse.observation.level", "langfuse.observation.status_message"),
         *("logfire.span_type", "logfire.pending_parent_id", "logfire.json_schema", "x"),

@@ -7,8 +7,7 @@ from typing import Any, Final
 
 import pytest
 
-from otel_ml_collector.mapping.dialects.events import Said
-from otel_ml_collector.mapping.dialects.gen_ai import read_events
+from otel_ml_collector.mapping.dialects.gen_ai_events import CallEvent, read_events
 from otel_ml_collector.mapping.found import Found
 from otel_ml_collector.records import Run
 from otel_ml_collector.span import Event, Value
@@ -152,20 +151,22 @@ def test_no_events() -> None:
 def test_body(body: Value, attributes: dict[str, Value], message: dict[str, Any]) -> None:
     """The fields of a message are those of its body, else the attributes that have no dot."""
     found: Found = {"used": set()}
-    read_events([Said("gen_ai.user.message", NOW_NS, body, attributes)], found)
+    read_events([CallEvent("gen_ai.user.message", NOW_NS, body, attributes)], found)
     assert found["inputs"][0] == [{"role": "user", **message}]
 
 
 def test_order() -> None:
     """The order in which events are told makes no difference."""
     events = [
-        Said("gen_ai.user.message", NOW_NS + time, {"content": text}, {})
+        CallEvent("gen_ai.user.message", NOW_NS + time, {"content": text}, {})
         for time in (0, 1)
         for text in ("a", "b")
     ]
-    events += [Said("gen_ai.choice", NOW_NS, {"index": 0, "message": {"n": n}}, {}) for n in (1, 2)]
     events += [
-        Said(DETAILS, NOW_NS + time, None, {"gen_ai.usage.input_tokens": 10 * time + count})
+        CallEvent("gen_ai.choice", NOW_NS, {"index": 0, "message": {"n": n}}, {}) for n in (1, 2)
+    ]
+    events += [
+        CallEvent(DETAILS, NOW_NS + time, None, {"gen_ai.usage.input_tokens": 10 * time + count})
         for time in (0, 1)
         for count in (1, 2)
     ]

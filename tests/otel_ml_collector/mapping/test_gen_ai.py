@@ -98,7 +98,7 @@ def test_chat() -> None:
         cached_tokens=8,
         reasoning_tokens=2,
         cost=None,
-        params='{"temperature":0.5,"stop_sequences":["END"]}',
+        params='{"stop_sequences":["END"],"temperature":0.5}',
         logs=[],
         events="",
         links="",
@@ -110,6 +110,19 @@ def test_chat() -> None:
         seq=0,
         rank=0,
     )
+
+
+@pytest.mark.parametrize("cost", [float("inf"), float("nan"), "-inf"])
+def test_no_cost(cost: Value) -> None:
+    """A cost that is no number of dollars is none, and stays among the attributes."""
+    run = map_call({"gen_ai.operation.name": "chat", "gen_ai.usage.cost": cost})
+    assert (run.cost, "gen_ai.usage.cost" in run.attributes) == (None, True)
+
+
+def test_empty_model() -> None:
+    """A name that is empty names no model: the next one counts."""
+    run = map_call({"gen_ai.request.model": "", "gen_ai.response.model": "gpt-5-mini"})
+    assert (run.model, run.provider_model) == ("gpt-5-mini", "gpt-5-mini")
 
 
 @pytest.mark.parametrize(

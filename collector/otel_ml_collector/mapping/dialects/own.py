@@ -6,7 +6,7 @@ from typing import Final
 
 from otel_ml import attributes as names
 from otel_ml_collector.mapping.chat import NOT_FOLLOWED
-from otel_ml_collector.mapping.check import LATEST_NS
+from otel_ml_collector.mapping.filing import LATEST_NS
 from otel_ml_collector.mapping.found import Found
 from otel_ml_collector.mapping.values import parse, read_payload, to_float, to_int, to_text
 from otel_ml_collector.records import LogLine, Tag, TagValue
@@ -22,7 +22,7 @@ _NOT_FOLLOWED: Final = '"not_followed"'  # among what was left out
 
 
 @dataclass(frozen=True, slots=True)
-class Names:
+class OwnNames:
     """The attributes of our own that are named by the user.
 
     Attributes:
@@ -36,13 +36,13 @@ class Names:
     is_judged: bool
 
 
-def find_names(keys: Iterable[str]) -> Names | None:
+def find_names(keys: Iterable[str]) -> OwnNames | None:
     """Find what is of our own among the names of attributes; None when nothing is."""
     ours = [key for key in keys if key.startswith(_PREFIX)]
     if not ours:
         return None
     judges = _judge_names(ours)
-    return Names(_tag_names(ours), judges, bool(judges) or names.JUDGES in ours)
+    return OwnNames(_tag_names(ours), judges, bool(judges) or names.JUDGES in ours)
 
 
 def held_names(keys: Iterable[str]) -> set[str]:
@@ -50,7 +50,7 @@ def held_names(keys: Iterable[str]) -> set[str]:
     return {key for key in keys if key.startswith(_PREFIX)} - _KEPT
 
 
-def read_run(span: Span, present: Names, found: Found) -> None:
+def read_run(span: Span, present: OwnNames, found: Found) -> None:
     """Fill the fields that our own attributes name."""
     ours = span.attributes
     if names.MODEL_NAME in ours or names.KIND in ours:

@@ -1,21 +1,32 @@
-"""What the names of a span's attributes alone decide, worked out once for each set of names.
+"""How a span is read: what the names of its attributes decide, and then the fields of its run.
 
 A sender names the attributes of its spans alike: looking for every name of every dialect on each
-span cost more than reading what is there.
+span cost more than reading what is there, so it is done once for each set of names.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, cast
 
-from otel_ml_collector.mapping.dialects import gen_ai, own, plain
-from otel_ml_collector.mapping.dialects.order import DIALECTS, Dialect
-from otel_ml_collector.mapping.dialects.table import Names, find_names
-from otel_ml_collector.span import Value
+from otel_ml import attributes as names
+from otel_ml_collector.mapping.dialects import own
+from otel_ml_collector.mapping.dialects.evaluator import SpanValues, read_dialect
+from otel_ml_collector.mapping.dialects.gen_ai_events import EXCEPTION, read_span_events
+from otel_ml_collector.mapping.dialects.table import CALLS, Present, find_present
+from otel_ml_collector.mapping.dialects.tables import GEN_AI, TABLES
+from otel_ml_collector.mapping.found import Found
+from otel_ml_collector.mapping.prices import Usage
+from otel_ml_collector.mapping.values import to_text
+from otel_ml_collector.span import Event, Span, Value
 
 _PLANS: Final = 1_000
 _MAX_NAMES: Final = 128
 _MAX_CHARS: Final = 8_192
+_STATUS_ERROR: Final = 2
+_FORMER_ENVIRONMENT: Final = "deployment.environment"
+_EXCEPTIONS: Final = ("exception", EXCEPTION)
+# Names of the general conventions that fill a field of a run, whatever their values.
+_HELD: Final = frozenset({names.SESSION_ID, names.USER_ID})
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,15 +35,13 @@ class Plan:
 
     Attributes:
         own: Names of our own, None when there are none.
-        gen_ai: Names of the GenAI conventions, None when there are none.
-        rest: Those that stay attributes unless their value fills a field, sorted.
-        dialects: The more specific dialects that are there, by precedence, with their names.
+        dialects: What is there of the others, by precedence.
+        rest: Names that stay attributes unless their value fills a field, sorted.
     """
 
-    own: own.Names | None
-    gen_ai: gen_ai.Names | None
+    own: own.OwnNames | None
+    dialects: tuple[Present, ...]
     rest: tuple[str, ...]
-    dialects: tuple[tuple[Dialect, Names], ...] = ()
 
 
 class Plans:
@@ -58,13 +67,77 @@ class Plans:
         return plan
 
 
+def read_fields(span: Span, plan: Plan, *, is_open: bool = False) -> Found:
+    """Read the fields of a run: ours first, then each dialect, then the general conventions."""
+    found: Found = {"used": set()}
+    if is_open:
+        found["outcome"] = "running"
+    if plan.own is not None:
+        own.read_run(span, plan.own, found)
+    values = SpanValues(span.attributes, found["used"])
+    for present in plan.dialects:
+        read_dialect(span, present, values, found)
+        if span.events and present.table is GEN_AI:
+            read_span_events(span.events, found)
+    _read_general(span, found)
+    _keep_own_usage(found)
+    return found
+
+
 def _make_plan(keys: tuple[str, ...]) -> Plan:
-    held = own.held_names(keys) | plain.HELD
+    held = own.held_names(keys) | _HELD
+    dialects = (find_present(table, keys) for table in TABLES)
     return Plan(
         own.find_names(keys),
-        gen_ai.find_names(keys),
+        tuple(present for present in dialects if present is not None),
         tuple(sorted(key for key in keys if key not in held)),
-        tuple(
-            (one, there) for one in DIALECTS if (there := find_names(one.table, keys)) is not None
-        ),
     )
+
+
+def _read_general(span: Span, found: Found) -> None:
+    """Fill the fields that every OpenTelemetry span names: status, exception, session, user."""
+    attributes, resource = span.attributes, span.scope.resource
+    found.setdefault("dialect", "opentelemetry")
+    found.setdefault("kind", "span")
+    failed = span.status_code == _STATUS_ERROR or names.ERROR_TYPE in attributes
+    if found.setdefault("outcome", "error" if failed else "ok") != "ok":
+        _read_error(span, found)
+    if names.SESSION_ID in attributes:
+        found.setdefault("session", to_text(attributes[names.SESSION_ID]))
+    if names.USER_ID in attributes:
+        found.setdefault("user", to_text(attributes[names.USER_ID]))
+    environment = resource.get(names.ENVIRONMENT, resource.get(_FORMER_ENVIRONMENT))
+    if environment is not None:
+        found.setdefault("environment", to_text(environment))
+    if names.SERVICE_VERSION in resource:
+        found.setdefault("release", to_text(resource[names.SERVICE_VERSION]))
+
+
+def _read_error(span: Span, found: Found) -> None:
+    if names.ERROR_TYPE in span.attributes:
+        found["used"].add(names.ERROR_TYPE)
+        found.setdefault("error_type", to_text(span.attributes[names.ERROR_TYPE]))
+    exception = _last_exception(span)
+    if exception is not None:
+        found.setdefault("error_type", to_text(exception.attributes.get("exception.type")))
+        message = to_text(exception.attributes.get("exception.message"))
+        if message:
+            found.setdefault("error_message", message)
+    found.setdefault("error_message", span.status_message)
+
+
+def _last_exception(span: Span) -> Event | None:
+    exceptions = [event for event in span.events if event.name in _EXCEPTIONS]
+    return max(exceptions, key=lambda event: event.time_ns, default=None)
+
+
+def _keep_own_usage(found: Found) -> None:
+    """Take tokens and cost from a run that is no call of a model; its attributes keep them.
+
+    Spans around a call repeat the sum of what is inside them, and it is counted once. Which one is
+    the call is told by the span alone, so that it does not depend on what else arrived, or when.
+    What our own SDK writes it counted itself.
+    """
+    if found["kind"] not in CALLS and found["dialect"] != "otel_ml":
+        for name in ("cost", *Usage._fields):
+            cast("dict[str, object]", found).pop(name, None)

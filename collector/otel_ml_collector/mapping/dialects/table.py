@@ -1,30 +1,38 @@
 """A dialect as a table: which of its attributes fill which field of a run.
 
 A source is the name of an attribute. ``a{b.c}`` is the member ``c`` of the member ``b`` of JSON in
-``a``, ``a.N.b`` a list that was flattened into names, and ``a.*`` all that is below ``a``, by the
-rest of its name.
+``a``, ``a.N.b`` a list that was flattened into names, ``a.*`` all that is below ``a``, by the rest
+of its name, and ``a{}`` the attributes that the JSON schema in ``a`` lists.
+
+A table and the names of a span's attributes decide together what is read, whatever the values are:
+`find_present` works it out once for each set of names, and `evaluator` reads the values by it.
 """
 
 import re
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
-from typing import Final, cast
+from functools import cache
+from typing import Final, Literal
 
 from otel_ml import attributes as names
-from otel_ml_collector.mapping.dialects.indexed import Listed, fill, find_list
-from otel_ml_collector.mapping.dialects.reading import READERS, add_tags, read_kind, read_structured
-from otel_ml_collector.mapping.found import Found
-from otel_ml_collector.mapping.values import to_json
-from otel_ml_collector.span import Value
 
 # Kinds that call a model themselves, and those around them.
 CALLS: Final = frozenset({"model", "embedding"})
 AROUND: Final = frozenset({"agent", "chain", "retriever", "tool"})
 _SOURCE: Final = re.compile(r"(?P<name>[^{]*?)(?:\{(?P<member>.*)\})?")
 _LISTED: Final = re.compile(r"(?P<prefix>.*\.)N(?:\.(?P<suffix>.*))?")
-_PAYLOADS: Final = frozenset({"inputs", "outputs"})
-# A payload that is an empty text, and its JSON text.
-_EMPTY: Final = ("", '""')
+
+MAX_NAMES: Final = 1_024
+MAX_DEPTH: Final = 12
+_MAX_DIGITS: Final = 6
+# What stands around each item of a list, and says nothing.
+_WRAPPERS: Final = frozenset({"message", "message_content", "tool_call", "document", "image"})
+# A message with several parts has them where a message with one has its text.
+_PARTS: Final = ("contents", "content")
+
+# How the values of a dialect are written: as they are, lists and mappings as JSON; whatever it is
+# as JSON, so that a text has quotes; or as anything, of which all that can be read as JSON is.
+Form = Literal["plain", "quoted", "json"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +43,32 @@ class Row:
         field: Its name in `Found`.
         sources: The preferred one first; of `tags` and `params` all count.
         on: The kinds of runs that it is read for; empty for all.
-        is_quoted: Whether its values are JSON, plain texts too.
+        form: How its values are written; None for as those of the table are.
+        system: What holds the instructions that stand before the messages in the inputs.
     """
 
     field: str
     sources: tuple[str, ...]
     on: frozenset[str] = frozenset()
-    is_quoted: bool = False
+    form: Form | None = None
+    system: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """How a dialect says that a run failed.
+
+    Attributes:
+        level: The name that says it.
+        at: Its word for it, or the lowest of its numbers for it.
+        message: The name of the message.
+        is_spare: Whether the message counts only where the span has no other.
+    """
+
+    level: str
+    at: str | int
+    message: str
+    is_spare: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,161 +78,244 @@ class Table:
     Attributes:
         dialect: What `dialect` of a run says.
         marks: Names by which it is recognised; one that ends in a dot is a beginning.
-        kinds: Words of its kinds in lower case, and ours; a word that is not there is a chain.
-        kind_sources: The names whose value is such a word.
-        rows: What fills the other fields.
-        is_quoted: Whether all values are JSON, plain texts too.
-        scores: What holds scores.
-        instead: Names of other conventions, by the sources that do not count beside them.
+        rows: What fills the fields but the kind.
+        kind_sources: The names whose value is a word for the kind.
+        kinds: Such words in lower case, and our kinds.
+        other_kind: The kind of a word that is not there.
+        default_kind: The kind of a span that has no word.
+        named_kinds: Kinds of spans without a word and without ``gen_ai.operation.name``, by names
+            of which they have one.
+        form: How values are written.
+        sdk: What ``telemetry.sdk.name`` of the resource says; empty for anything.
+        scores: What holds scores: a list of them, numbers below the names of judges, or the judge
+            of a person's word on the parent, whose value has the judge's name.
+        texts: Sources that are texts, whatever they could be read as, where the value of another
+            name is ``text/plain``.
+        instead: Names of other conventions, by the sources that do not count beside them; one that
+            ends in a dot is a beginning.
+        failure: How it says that a run failed.
         notes: What else is done, a sentence each.
     """
 
     dialect: str
     marks: tuple[str, ...]
-    kinds: Mapping[str, str]
-    kind_sources: tuple[str, ...]
     rows: tuple[Row, ...]
-    is_quoted: bool = False
+    kind_sources: tuple[str, ...] = ()
+    kinds: Mapping[str, str] = field(default_factory=dict)
+    other_kind: str = "chain"
+    default_kind: str = ""
+    named_kinds: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    form: Form = "plain"
+    sdk: str = ""
     scores: tuple[str, ...] = ()
+    texts: Mapping[str, str] = field(default_factory=dict)
     instead: Mapping[str, str] = field(default_factory=dict)
+    failure: Failure | None = None
     notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """A source that a span has: its names, and how its value is made of them."""
+class Leaf:
+    """The place of one attribute in a list that was flattened."""
 
-    names: tuple[str, ...]
-    member: str = ""
-    listed: Listed | None = None
-    prefix: str = ""
+    name: str
 
-    def read(self, attributes: Mapping[str, Value], opened: dict[str, object]) -> Value:
-        """Read its value; None when it has none.
 
-        Args:
-            attributes: Those of the span.
-            opened: What was read of their JSON so far: several sources are members of one.
-        """
-        if self.listed is not None:
-            return fill(self.listed.shape, attributes)
-        if self.prefix:
-            return {name.removeprefix(self.prefix): attributes[name] for name in self.names}
-        name = self.names[0]
-        if not self.member:
-            return attributes[name]
-        if name not in opened:
-            opened[name] = read_structured(attributes[name])
-        told = opened[name]
-        for member in self.member.split("."):
-            told = told.get(member) if isinstance(told, Mapping) else None
-        return cast("Value", told)
+Shape = Leaf | Sequence["Shape"] | Mapping[str, "Shape"]
 
 
 @dataclass(frozen=True, slots=True)
-class Names:
-    """Which of a dialect's names there are for each field, the preferred one first."""
+class Source:
+    """A source that a span has.
 
-    kinds: Sequence[str]
-    rows: Sequence[tuple[Row, Sequence[Source]]]
+    Attributes:
+        names: Those that it is made of; none for what a schema lists.
+        name: The only one, where its value is taken as it is; empty else.
+        member: The path of a member of JSON.
+        shape: What a flattened list looks like.
+        prefix: What the names of all that is below one begin with.
+        schema: The name of a JSON schema.
+        text_if: The name that may say ``text/plain``.
+    """
+
+    names: tuple[str, ...] = ()
+    name: str = ""
+    member: tuple[str, ...] = ()
+    shape: Shape | None = None
+    prefix: str = ""
+    schema: str = ""
+    text_if: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Present:
+    """What of a dialect a span has.
+
+    Attributes:
+        table: The dialect.
+        kind: The kind that the names alone say.
+        kind_sources: The names that may say another one.
+        rows: Each row of which something is there, its sources, and how their values are written.
+        scores: What holds scores.
+    """
+
+    table: Table
+    kind: str
+    kind_sources: Sequence[str]
+    rows: Sequence[tuple[Row, Sequence[Source], Form]]
     scores: Sequence[Source]
 
 
-def find_names(table: Table, keys: Sequence[str]) -> Names | None:
-    """Find a dialect's names among those of a span; None when it is not recognised."""
+def find_present(table: Table, keys: Sequence[str]) -> Present | None:
+    """Find what of a dialect is among the names of a span; None when it is not recognised."""
     there = frozenset(keys)
-    there -= {source for source, better in table.instead.items() if better in there}
-    beginnings = tuple(mark for mark in table.marks if mark.endswith("."))
-    if there.isdisjoint(table.marks) and not any(key.startswith(beginnings) for key in keys):
+    if not any(_has(there, mark) for mark in table.marks):
         return None
+    there -= {source for source, better in table.instead.items() if _has(there, better)}
     single = {names.GEN_AI_REQUEST_MODEL, *(name for row in table.rows for name in row.sources)}
-    rows = [
-        (row, [one for name in row.sources if (one := _find(name, there, single)) is not None])
-        for row in table.rows
-    ]
-    return Names(
-        kinds=[name for name in table.kind_sources if name in there],
-        rows=[(row, sources) for row, sources in rows if sources],
-        scores=[one for name in table.scores if (one := _find(name, there, single)) is not None],
+
+    def find(sources: Iterable[str]) -> list[Source]:
+        found = (_find(source, there, single, table.texts) for source in sources)
+        return [source for source in found if source is not None]
+
+    rows = [(row, find(row.sources), row.form or table.form) for row in table.rows]
+    is_told = names.GEN_AI_OPERATION in there
+    named = (kind for kind, some in table.named_kinds.items() if not there.isdisjoint(some))
+    return Present(
+        table,
+        (None if is_told else next(named, None)) or table.default_kind,
+        [name for name in table.kind_sources if name in there],
+        [(row, sources, form) for row, sources, form in rows if sources],
+        find(table.scores),
     )
 
 
-def read_run(table: Table, attributes: Mapping[str, Value], present: Names, found: Found) -> None:
-    """Fill the fields that a dialect's attributes name and nobody named before."""
-    found.setdefault("dialect", table.dialect)
-    opened: dict[str, object] = {}
-    for name in present.kinds:
-        kind = read_kind(attributes[name], table.kinds)
-        if kind:
-            found.setdefault("kind", kind)
-    for row, sources in present.rows:
-        if row.on and found.get("kind") not in row.on:
-            continue
-        if row.field == "tags":
-            for source in sources:
-                add_tags(source.read(attributes, opened), found, is_quoted=row.is_quoted)
-        elif row.field == "params":
-            _read_params(attributes, sources, found, opened)
-        elif row.field not in found:
-            is_quoted = table.is_quoted or row.is_quoted
-            _read_field(attributes, row.field, sources, found, opened, is_quoted=is_quoted)
+def _has(there: Set[str], mark: str) -> bool:
+    return any(key.startswith(mark) for key in there) if mark.endswith(".") else mark in there
 
 
-def _read_field(
-    attributes: Mapping[str, Value],
-    field: str,
-    sources: Sequence[Source],
-    found: Found,
-    opened: dict[str, object],
-    *,
-    is_quoted: bool,
-) -> None:
-    """Fill a field from the first source that can be read; an empty one counts when all are."""
-    fields = cast("dict[str, object]", found)
-    chosen: tuple[object, Source] | None = None
-    for source in sources:
-        value = READERS[field](source.read(attributes, opened), is_quoted)
-        if value is not None and value != _EMPTY:
-            chosen = value, source
-            break
-        if value is not None:
-            chosen = chosen or (value, source)
-    if chosen is None:
-        return
-    fields[field] = chosen[0]
-    if field in _PAYLOADS:
-        found["used"].update(chosen[1].names)
-
-
-def _read_params(
-    attributes: Mapping[str, Value],
-    sources: Sequence[Source],
-    found: Found,
-    opened: dict[str, object],
-) -> None:
-    if "params" in found:
-        return
-    params: dict[str, object] = {}
-    for source in sources:
-        told = read_structured(source.read(attributes, opened))
-        if isinstance(told, Mapping):
-            params |= {name: value for name, value in told.items() if name not in params}
-        elif told is not None and len(source.names) == 1 and not source.prefix:
-            params.setdefault(source.names[0].rpartition(".")[2], told)
-    if params:
-        found["params"] = to_json(params)
-
-
-def _find(source: str, keys: Set[str], single: Set[str]) -> Source | None:
-    """Find a source among names; what is a source by itself is not one of many."""
+@cache  # of the sources of the tables, which are few
+def _parse(source: str) -> tuple[Literal["below", "list", "member"], str, str]:
+    """Read how a source is written: what it is, its name or beginning, and what follows that."""
     if source.endswith(".*"):
-        prefix = source[:-1]
-        below = tuple(sorted(key for key in keys if key.startswith(prefix) and key not in single))
-        return Source(below, prefix=prefix) if below else None
+        return "below", source[:-1], ""
     if listed := _LISTED.fullmatch(source):
-        found = find_list(keys, listed["prefix"], listed["suffix"] or "")
-        return Source(found.names, listed=found) if found else None
+        return "list", listed["prefix"], listed["suffix"] or ""
     parts = _SOURCE.fullmatch(source)
-    if parts is None or parts["name"] not in keys:
+    return "member", parts["name"] if parts else source, (parts and parts["member"]) or ""
+
+
+def _find(
+    source: str, keys: Set[str], single: Collection[str], texts: Mapping[str, str]
+) -> Source | None:
+    """Find a source among names; what is a source by itself is not one of many."""
+    what, name, more = _parse(source)
+    if what == "below":
+        below = tuple(sorted(key for key in keys if key.startswith(name) and key not in single))
+        return Source(below, prefix=name) if below else None
+    if what == "list":
+        found = find_list(keys, name, more)
+        return Source(tuple(_names(found)), shape=found) if found else None
+    if name not in keys:
         return None
-    return Source((parts["name"],), parts["member"] or "")
+    if source.endswith("{}"):
+        return Source(schema=name)
+    if more:
+        return Source((name,), member=tuple(more.split(".")))
+    return Source((name,), name, text_if=texts.get(name, ""))
+
+
+_Tree = dict[str, "_Tree | Leaf"]
+
+
+def find_list(names: Iterable[str], prefix: str, suffix: str = "") -> Shape | None:
+    """Find the list whose items stand below a number in each name, as ``gen_ai.prompt.0.content``.
+
+    Args:
+        names: Those of a span, in any order.
+        prefix: What stands before the number, with its dot.
+        suffix: What stands right after it, without a dot.
+
+    Returns:
+        Its items in the order of their numbers, whatever is missing between them; None when there
+        is none. Names that do not fit (too deep, too many, beside others below the same name) are
+        left out.
+    """
+    tree: _Tree = {}
+    fitting = (name for name in names if name.startswith(prefix))
+    for name in sorted(fitting, key=_places)[:MAX_NAMES]:
+        path = name.removeprefix(prefix).split(".")
+        inner = _inner(path, suffix)
+        if inner is not None and len(path) <= MAX_DEPTH:
+            _put(tree, inner, name)
+    return _shape(tree) if tree else None
+
+
+def _places(name: str) -> list[tuple[bool, int, str]]:
+    """Order names by their numbers, so that what is left out of a long list is its end."""
+    return [(_is_number(part), *_place(part)) for part in name.split(".")]
+
+
+def _place(part: str) -> tuple[int, str]:
+    return (int(part) if _is_number(part) else 0), part
+
+
+def _is_number(part: str) -> bool:
+    return part.isascii() and part.isdigit() and len(part) <= _MAX_DIGITS
+
+
+def _inner(path: Sequence[str], suffix: str) -> list[str] | None:
+    """Return a path without what follows each number; None when it is no item's."""
+    if not path or not _is_number(path[0]):
+        return None
+    skipped = suffix.split(".") if suffix else []
+    if list(path[1 : 1 + len(skipped)]) != skipped:
+        return None
+    return [path[0], *path[1 + len(skipped) :]]
+
+
+def _put(tree: _Tree, path: Sequence[str], name: str) -> None:
+    """Put a name at its place; what has names below it is no value itself."""
+    *above, last = path
+    for part in above:
+        below = tree.get(part)
+        if not isinstance(below, dict):
+            below = tree[part] = {}
+        tree = below
+    if not isinstance(tree.get(last), dict):
+        tree[last] = Leaf(name)
+
+
+def _shape(tree: _Tree | Leaf) -> Shape:
+    if isinstance(tree, Leaf):
+        return tree
+    if tree and all(map(_is_number, tree)):
+        return [_item(tree[number]) for number in sorted(tree, key=_place)]
+    shape = {name: _shape(inner) for name, inner in tree.items()}
+    several, one = _PARTS
+    if several in shape and one not in shape:
+        shape[one] = shape.pop(several)
+    return shape
+
+
+def _item(tree: _Tree | Leaf) -> Shape:
+    """Make an item of what its wrappers hold, unless two of them hold the same name."""
+    if not isinstance(tree, dict) or not tree.keys() <= _WRAPPERS:
+        return _shape(tree)
+    held = list(tree.values())
+    if len(held) == 1:
+        return _shape(held[0])
+    joined: _Tree = {}
+    for one in held:
+        if not isinstance(one, dict) or not joined.keys().isdisjoint(one):
+            return _shape(tree)
+        joined |= one
+    return _shape(joined)
+
+
+def _names(shape: Shape) -> Iterable[str]:
+    if isinstance(shape, Leaf):
+        yield shape.name
+        return
+    for inner in shape.values() if isinstance(shape, Mapping) else shape:
+        yield from _names(inner)

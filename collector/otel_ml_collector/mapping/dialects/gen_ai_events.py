@@ -1,15 +1,20 @@
-"""GenAI events: what a generative call was asked and answered, told apart from its attributes.
+"""GenAI events: what a generative call was asked and answered, apart from its attributes.
 
 They are log records about the call's span, formerly events of it. Rules:
 docs/design/010-log-records.md. Spec: https://github.com/open-telemetry/semantic-conventions-genai
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, cast
+from typing import Final
 
-from otel_ml_collector.mapping.values import parse, to_int, to_sorted_json
-from otel_ml_collector.span import Value
+from otel_ml_collector.mapping.dialects.evaluator import SpanValues, read_rows, structured
+from otel_ml_collector.mapping.dialects.table import find_present
+from otel_ml_collector.mapping.dialects.tables import GEN_AI
+from otel_ml_collector.mapping.found import Found
+from otel_ml_collector.mapping.prices import Usage
+from otel_ml_collector.mapping.values import parse, to_int, to_json, to_sorted_json
+from otel_ml_collector.span import Event, Value
 
 DETAILS: Final = "gen_ai.client.inference.operation.details"
 EXCEPTION: Final = "gen_ai.client.operation.exception"
@@ -26,12 +31,15 @@ CONTENT_EVENTS: Final = frozenset({DETAILS, _CHOICE, *_ROLES})
 # The body of an event that can have none, as JSON text.
 _BODY: Final = "gen_ai.event.content"
 
+# What the details of a call tell of its run.
+_TOLD: Final = frozenset({"inputs", "outputs", "cost", *Usage._fields})
+
 _Content = dict[str, object]
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """One event, wherever it stood; an event of a span has no body."""
+class CallEvent:
+    """One event of a call, wherever it stood; an event of a span has no body."""
 
     name: str
     time_ns: int
@@ -39,7 +47,34 @@ class Said:
     attributes: Mapping[str, Value]
 
 
-def read_details(events: Iterable[Said]) -> dict[str, Value]:
+def read_span_events(events: Iterable[Event], found: Found) -> None:
+    """Fill the fields that events of a call's own span name and nobody named before."""
+    read_events(
+        [
+            CallEvent(event.name, event.time_ns, None, event.attributes)
+            for event in events
+            if event.name in CONTENT_EVENTS
+        ],
+        found,
+    )
+
+
+def read_events(events: Sequence[CallEvent], found: Found) -> None:
+    """Fill the fields that events of a call name and nobody named before."""
+    if not events:
+        return
+    details = _join_details(events)
+    present = find_present(GEN_AI, list(details))
+    if present is not None:
+        read_rows(present, SpanValues(details, found["used"]), found, _TOLD)
+    inputs, outputs = _read_inputs(events), _read_outputs(events)
+    if inputs:
+        found.setdefault("inputs", (inputs, to_json(inputs)))
+    if outputs:
+        found.setdefault("outputs", (outputs, to_json(outputs)))
+
+
+def _join_details(events: Iterable[CallEvent]) -> dict[str, Value]:
     """Join what the details of a call say; of two that name one thing the newer counts."""
     details = [
         (event.time_ns, {**event.attributes, **_mapping(event.body)})
@@ -50,28 +85,21 @@ def read_details(events: Iterable[Said]) -> dict[str, Value]:
     return {key: value for _, told in details for key, value in told.items()}
 
 
-def read_inputs(events: Iterable[Said]) -> list[_Content]:
+def _read_inputs(events: Iterable[CallEvent]) -> list[_Content]:
     """Read what a call was asked, message by message in the order of their times."""
     asked = [(event, _content(event)) for event in events if event.name in _ROLES]
     asked.sort(key=lambda one: (one[0].time_ns, _PLACES[one[0].name], to_sorted_json(one[1])))
     return [{"role": _ROLES[event.name], **content} for event, content in asked]
 
 
-def read_outputs(events: Iterable[Said]) -> list[_Content]:
+def _read_outputs(events: Iterable[CallEvent]) -> list[_Content]:
     """Read what a call answered, choice by choice in the order of their numbers."""
     told = [(event, _content(event)) for event in events if event.name == _CHOICE]
     told.sort(key=lambda one: (_number(one[1]), one[0].time_ns, to_sorted_json(one[1])))
     return [_answer(content) for _, content in told]
 
 
-def structured(value: Value) -> Value:
-    """Read JSON text that is a list or a mapping; any other value stays what it is."""
-    if not isinstance(value, str) or value.lstrip()[:1] not in {"[", "{"}:
-        return value
-    return cast("Value", parse(value))
-
-
-def _content(event: Said) -> _Content:
+def _content(event: CallEvent) -> _Content:
     """Read the fields of an event: its body, or what stands for one among its attributes."""
     for body in (event.body, parse(event.attributes.get(_BODY))):
         if isinstance(body, Mapping):

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otel_ml_collector.mapping.dialects.indexed import MAX_DEPTH, MAX_NAMES, fill, find_list
+from otel_ml_collector.mapping.dialects.evaluator import fill
+from otel_ml_collector.mapping.dialects.table import MAX_DEPTH, MAX_NAMES, Leaf, find_list
 from otel_ml_collector.span import Value
 
 PARTS: Final = st.sampled_from(["0", "1", "2", "10", "999999999", "a", "content", "", "²"])
@@ -15,7 +16,7 @@ PARTS: Final = st.sampled_from(["0", "1", "2", "10", "999999999", "a", "content"
 
 def read(attributes: dict[str, Value], suffix: str = "") -> Value:
     listed = find_list(attributes, "list.", suffix)
-    return None if listed is None else fill(listed.shape, attributes)
+    return None if listed is None else fill(listed, attributes)
 
 
 @pytest.mark.parametrize(
@@ -57,16 +58,13 @@ def test_long() -> None:
     names = [f"list.{number}" for number in range(MAX_NAMES + 100)]
     random.Random(1).shuffle(names)  # noqa: S311 - any order will do
     listed = find_list(names, "list.")
-    assert listed is not None
-    assert listed.names == tuple(f"list.{number}" for number in range(MAX_NAMES))
+    assert listed == [Leaf(f"list.{number}") for number in range(MAX_NAMES)]
 
 
 def test_deep() -> None:
     """A name that goes too deep is left out."""
     deep = "list.0" + ".a" * MAX_DEPTH
-    listed = find_list(["list.1.a", deep], "list.")
-    assert listed is not None
-    assert listed.names == ("list.1.a",)
+    assert find_list(["list.1.a", deep], "list.") == [{"a": Leaf("list.1.a")}]
 
 
 @given(st.lists(st.lists(PARTS, min_size=1, max_size=5), max_size=8), st.randoms())

@@ -1,0 +1,493 @@
+"""The tables of the dialects, in order of precedence.
+
+Of a field that several name the first one's word stands: ours, then these in their order, then the
+general conventions. The order is that from the framework to the backend: what a framework says of
+its own call is nearer to it than what a backend's SDK adds.
+"""
+
+from typing import Final
+
+from otel_ml import attributes as names
+from otel_ml_collector.mapping.dialects.table import AROUND, CALLS, Failure, Row, Table
+
+
+def _listed(told: tuple[str, ...]) -> str:
+    return ", ".join(f"`{name}`" for name in told)
+
+
+# OpenInference: Arize's conventions, as Phoenix and its instrumentations write them.
+# https://github.com/Arize-ai/openinference/blob/main/spec/semantic_conventions.md
+_OPENINFERENCE: Final = Table(
+    dialect="openinference",
+    marks=("openinference.span.kind",),
+    kind_sources=("openinference.span.kind",),
+    kinds={
+        "llm": "model",
+        "chain": "chain",
+        "tool": "tool",
+        "retriever": "retriever",
+        "embedding": "embedding",
+        "agent": "agent",
+        "reranker": "model",
+        "guardrail": "chain",
+        "evaluator": "chain",
+        "prompt": "chain",
+        "decision": "chain",
+        "unknown": "chain",
+    },
+    rows=(
+        Row("model", ("tool.name", "agent.name"), AROUND),
+        Row(
+            "model",
+            (
+                "llm.request.model_name",
+                "llm.invocation_parameters{model}",
+                "llm.model_name",
+                "embedding.model_name",
+                "reranker.model_name",
+                "llm.response.model_name",
+            ),
+            CALLS,
+        ),
+        Row(
+            "provider_model",
+            (
+                "llm.response.model_name",
+                "llm.model_name",
+                "llm.request.model_name",
+                "embedding.model_name",
+                "reranker.model_name",
+                "llm.invocation_parameters{model}",
+            ),
+        ),
+        Row("provider", ("llm.provider", "llm.system")),
+        Row(
+            "inputs",
+            (
+                "llm.input_messages.N.message",
+                "llm.prompts.N.prompt.text",
+                "llm.prompts",
+                "embedding.embeddings.N.embedding.text",
+                "input.value",
+                "reranker.query",
+            ),
+        ),
+        Row(
+            "outputs",
+            (
+                "llm.output_messages.N.message",
+                "llm.choices.N.completion.text",
+                "retrieval.documents.N.document",
+                "reranker.output_documents.N.document",
+                "embedding.embeddings.N.embedding.vector",
+                "output.value",
+            ),
+        ),
+        Row("params", ("llm.invocation_parameters",)),
+        Row("input_tokens", ("llm.token_count.prompt",)),
+        Row("output_tokens", ("llm.token_count.completion",)),
+        Row(
+            "cached_tokens",
+            (
+                "llm.token_count.prompt_details.cache_read",
+                "llm.token_count.prompt_details.cache_input",
+            ),
+        ),
+        Row("reasoning_tokens", ("llm.token_count.completion_details.reasoning",)),
+        Row("cost", ("llm.cost.total",)),
+        Row("session", ("session.id",)),
+        Row("user", ("user.id",)),
+        Row("tags", ("tag.tags", "metadata")),
+    ),
+    scores=("evaluations.N.evaluation", "annotations.N.annotation"),
+    texts={"input.value": "input.mime_type", "output.value": "output.mime_type"},
+    notes=(
+        "An evaluation or annotation of `annotator_kind` `HUMAN` is a score of source `human`, any "
+        "other of source `judge`.",
+        "`graph.node.*`, templates, prompts, tools, details of costs and what is said of a trace "
+        "or session (`trace.evaluations`, `session.evaluations`) stay attributes.",
+        "A value whose `input.mime_type` or `output.mime_type` is `text/plain` is text, even if it "
+        "could be read as JSON.",
+    ),
+)
+
+_PROPERTIES: Final = "traceloop.association.properties."
+# OpenLLMetry: Traceloop's conventions, beside or instead of ``gen_ai.*``.
+# https://www.traceloop.com/docs/openllmetry/contributing/semantic-conventions
+_OPENLLMETRY: Final = Table(
+    dialect="openllmetry",
+    marks=(
+        "traceloop.",
+        "llm.request.type",
+        "llm.usage.total_tokens",
+        "gen_ai.prompt.",
+        "gen_ai.completion.",
+    ),
+    kind_sources=("traceloop.span.kind", "llm.request.type"),
+    kinds={
+        "workflow": "chain",
+        "task": "chain",
+        "agent": "agent",
+        "tool": "tool",
+        "unknown": "chain",
+        "chat": "model",
+        "completion": "model",
+        "embedding": "embedding",
+        "rerank": "model",
+    },
+    rows=(
+        Row("model", ("traceloop.entity.name", "traceloop.workflow.name"), AROUND),
+        Row("inputs", ("gen_ai.prompt.N", "traceloop.entity.input"), form="quoted"),
+        Row("outputs", ("gen_ai.completion.N", "traceloop.entity.output"), form="quoted"),
+        Row(
+            "params",
+            (
+                "gen_ai.request.*",
+                "llm.top_k",
+                "llm.frequency_penalty",
+                "llm.presence_penalty",
+                "llm.chat.stop_sequences",
+            ),
+        ),
+        Row(
+            "session",
+            ("session.id", f"{_PROPERTIES}session_id", f"{_PROPERTIES}chat_id"),
+        ),
+        Row("user", ("user.id", f"{_PROPERTIES}user_id", "gen_ai.user", "llm.user")),
+        Row("tags", (f"{_PROPERTIES}*",)),
+    ),
+    notes=(
+        "What is written in `gen_ai.*` is read from there.",
+        "Prompts (`traceloop.prompt.*`), paths, `traceloop.entity.version` and totals of tokens "
+        "stay attributes.",
+    ),
+)
+
+# MLflow's traces: every value is JSON, plain texts too.
+# https://mlflow.org/docs/latest/genai/tracing/
+_MLFLOW: Final = Table(
+    dialect="mlflow",
+    marks=("mlflow.",),
+    kind_sources=("mlflow.spanType",),
+    kinds={
+        "llm": "model",
+        "chat_model": "model",
+        "chain": "chain",
+        "agent": "agent",
+        "tool": "tool",
+        "retriever": "retriever",
+        "embedding": "embedding",
+        "reranker": "model",
+        "parser": "chain",
+        "evaluator": "chain",
+        "guardrail": "chain",
+        "workflow": "chain",
+        "task": "chain",
+        "unknown": "chain",
+    },
+    rows=(
+        Row("model", ("mlflow.spanFunctionName",), AROUND),
+        Row("model", ("mlflow.spanInputs{model}", "mlflow.llm.model"), CALLS),
+        Row("provider_model", ("mlflow.llm.model",)),
+        Row("provider_model", ("mlflow.spanInputs{model}",), CALLS),
+        Row("provider", ("mlflow.llm.provider",)),
+        Row("inputs", ("mlflow.spanInputs",)),
+        Row("outputs", ("mlflow.spanOutputs",)),
+        Row("input_tokens", ("mlflow.chat.tokenUsage{input_tokens}",)),
+        Row("output_tokens", ("mlflow.chat.tokenUsage{output_tokens}",)),
+        Row("cached_tokens", ("mlflow.chat.tokenUsage{cache_read_input_tokens}",)),
+        Row("cost", ("mlflow.llm.cost{total_cost}",)),
+        Row("session", ("session.id", "mlflow.trace.session")),
+        Row("user", ("user.id", "mlflow.trace.user")),
+        Row("tags", ("mlflow.traceTag.*",), form="quoted"),
+    ),
+    form="quoted",
+    notes=(
+        "Totals of a trace (`mlflow.trace.tokenUsage`, `mlflow.trace.cost`), experiments, logged "
+        "models, prompts and log levels stay attributes. Assessments do not travel on spans.",
+    ),
+)
+
+# The AI SDK of Vercel: each call is a span of the function, with one of the model inside.
+# https://ai-sdk.dev/docs/ai-sdk-core/telemetry
+_VERCEL: Final = Table(
+    dialect="vercel",
+    marks=("ai.operationId", "ai.model.id", "ai.toolCall.name"),
+    kind_sources=("ai.operationId",),
+    kinds={
+        "ai.generatetext": "chain",
+        "ai.streamtext": "chain",
+        "ai.generateobject": "chain",
+        "ai.streamobject": "chain",
+        "ai.embed": "chain",
+        "ai.embedmany": "chain",
+        "ai.rerank": "chain",
+        "ai.generatetext.dogenerate": "model",
+        "ai.streamtext.dostream": "model",
+        "ai.generateobject.dogenerate": "model",
+        "ai.streamobject.dostream": "model",
+        "ai.embed.doembed": "embedding",
+        "ai.embedmany.doembed": "embedding",
+        "ai.rerank.dorerank": "model",
+        "ai.toolcall": "tool",
+    },
+    rows=(
+        Row("model", ("ai.toolCall.name", "ai.telemetry.functionId", "ai.operationId"), AROUND),
+        Row("model", ("ai.model.id", "ai.response.model"), CALLS),
+        Row("provider_model", ("ai.response.model", "ai.model.id")),
+        Row("provider", ("ai.model.provider",)),
+        Row(
+            "inputs",
+            (
+                "ai.prompt.messages",
+                "ai.prompt",
+                "ai.toolCall.args",
+                "ai.values",
+                "ai.value",
+                "ai.documents",
+            ),
+            form="quoted",
+        ),
+        Row(
+            "outputs",
+            (
+                "ai.response.text",
+                "ai.response.object",
+                "ai.response.toolCalls",
+                "ai.response.reasoning",
+                "ai.response.files",
+            ),
+        ),
+        Row(
+            "outputs",
+            ("ai.toolCall.result", "ai.embeddings", "ai.embedding", "ai.ranking"),
+            form="quoted",
+        ),
+        Row("params", ("ai.settings.*", "gen_ai.request.*")),
+        Row(
+            "input_tokens",
+            ("ai.usage.inputTokens", "ai.usage.promptTokens", "ai.usage.tokens"),
+        ),
+        Row("output_tokens", ("ai.usage.outputTokens", "ai.usage.completionTokens")),
+        Row(
+            "cached_tokens",
+            ("ai.usage.inputTokenDetails.cacheReadTokens", "ai.usage.cachedInputTokens"),
+        ),
+        Row(
+            "reasoning_tokens",
+            ("ai.usage.outputTokenDetails.reasoningTokens", "ai.usage.reasoningTokens"),
+        ),
+        Row("response_id", ("ai.response.id",)),
+        Row("session", ("session.id", "ai.telemetry.metadata.sessionId")),
+        Row("user", ("user.id", "ai.telemetry.metadata.userId")),
+        Row("tags", ("ai.telemetry.metadata.*",)),
+    ),
+    notes=(
+        "The span of the function is a chain and that of the model inside it, whose operation ends "
+        "in `.doGenerate`, `.doStream` or `.doEmbed`, is the call that has the tokens.",
+        "Tools, headers, reasons to finish and times of the first chunk stay attributes.",
+    ),
+)
+
+# Logfire and Pydantic AI: functions with their arguments, calls of models, words of people.
+# https://logfire.pydantic.dev/docs/reference/advanced/
+_ACTING_NAMES: Final = {
+    "agent": (*("agent_name", "final_result", "all_messages_events", "pydantic_ai.all_messages"),),
+    "tool": ("tool_arguments", "tool_response"),
+}
+_LOGFIRE: Final = Table(
+    dialect="logfire",
+    marks=("logfire.",),
+    rows=(
+        Row("model", ("agent_name",), AROUND),
+        Row(
+            "inputs",
+            (
+                "pydantic_ai.all_messages",
+                "all_messages_events",
+                "tool_arguments",
+                "request_data",
+            ),
+        ),
+        Row("outputs", ("final_result", "tool_response", "return", "response_data")),
+        Row("inputs", ("logfire.json_schema{}",)),
+        Row("cost", ("operation.cost",)),
+        Row("tags", ("logfire.tags",)),
+    ),
+    named_kinds=_ACTING_NAMES,
+    scores=("logfire.feedback.name",),
+    instead={
+        "request_data": "gen_ai.input.messages",
+        "response_data": "gen_ai.output.messages",
+        "logfire.json_schema": "gen_ai.",
+    },
+    failure=Failure("logfire.level_num", 17, "logfire.msg", is_spare=True),
+    notes=(
+        "A span that names no `gen_ai.operation.name` is an agent's when it has one of "
+        f"{_listed(_ACTING_NAMES['agent'])}, and a tool's when it has one of "
+        f"{_listed(_ACTING_NAMES['tool'])}.",
+        "Arguments of a function, which `logfire.json_schema` lists, are the inputs when nothing "
+        "else is and the span has no `gen_ai.*`.",
+        "`request_data` and `response_data` count where `gen_ai.input.messages` and "
+        "`gen_ai.output.messages` are absent.",
+        "`logfire.level_num` of 17 and more is the outcome `error`; its message is `logfire.msg` "
+        "when the span has no other.",
+        "A span of `logfire.span_type` `annotation` is a run of kind `span`, and what it says in "
+        "the attribute that `logfire.feedback.name` names is a score of its parent, source "
+        "`human`: a number, a bool (passed) or a text (label), explained by "
+        "`logfire.feedback.comment`.",
+        "A span of `logfire.span_type` `pending_span` opens its parent, which is running until it "
+        "ends.",
+    ),
+)
+
+_USAGE: Final = "langfuse.observation.usage_details"
+# Langfuse: its observations, and what it writes of their trace on each of them.
+# https://langfuse.com/integrations/native/opentelemetry
+_LANGFUSE: Final = Table(
+    dialect="langfuse",
+    marks=("langfuse.",),
+    kind_sources=("langfuse.observation.type",),
+    kinds={
+        "span": "chain",
+        "generation": "model",
+        "event": "span",
+        "agent": "agent",
+        "tool": "tool",
+        "chain": "chain",
+        "retriever": "retriever",
+        "evaluator": "chain",
+        "embedding": "embedding",
+        "guardrail": "chain",
+    },
+    rows=(
+        Row("model", ("langfuse.observation.model.name",), CALLS),
+        Row("provider_model", ("langfuse.observation.model.name",)),
+        Row("inputs", ("langfuse.observation.input", "langfuse.trace.input")),
+        Row("outputs", ("langfuse.observation.output", "langfuse.trace.output")),
+        Row("params", ("langfuse.observation.model.parameters",)),
+        Row("input_tokens", (f"{_USAGE}{{input}}", f"{_USAGE}{{prompt_tokens}}")),
+        Row("output_tokens", (f"{_USAGE}{{output}}", f"{_USAGE}{{completion_tokens}}")),
+        Row(
+            "cached_tokens",
+            (
+                f"{_USAGE}{{input_cached_tokens}}",
+                f"{_USAGE}{{cache_read_input_tokens}}",
+                f"{_USAGE}{{prompt_tokens_details.cached_tokens}}",
+            ),
+        ),
+        Row(
+            "reasoning_tokens",
+            (
+                f"{_USAGE}{{output_reasoning_tokens}}",
+                f"{_USAGE}{{reasoning_tokens}}",
+                f"{_USAGE}{{completion_tokens_details.reasoning_tokens}}",
+            ),
+        ),
+        Row("cost", ("langfuse.observation.cost_details{total}",)),
+        Row("session", ("session.id", "langfuse.session.id")),
+        Row("user", ("user.id", "langfuse.user.id")),
+        Row("environment", ("langfuse.environment",)),
+        Row("release", ("langfuse.release", "langfuse.version")),
+        Row(
+            "tags",
+            (
+                "langfuse.trace.tags",
+                "langfuse.observation.metadata.*",
+                "langfuse.trace.metadata.*",
+                "langfuse.observation.metadata",
+                "langfuse.trace.metadata",
+            ),
+            form="quoted",
+        ),
+    ),
+    failure=Failure("langfuse.observation.level", "ERROR", "langfuse.observation.status_message"),
+    notes=(
+        "`langfuse.observation.level` `ERROR` is the outcome `error`, and "
+        "`langfuse.observation.status_message` its message.",
+        "Prompts, experiments and the time of the first token stay attributes. Scores do not "
+        "travel on spans.",
+    ),
+)
+
+# OpenLIT: the GenAI conventions with names of its own beside them.
+# https://docs.openlit.io/latest/sdk/destinations/overview
+_OPENLIT: Final = Table(
+    dialect="openlit",
+    marks=("gen_ai.",),
+    rows=(
+        Row("inputs", ("gen_ai.content.prompt",)),
+        Row("outputs", ("gen_ai.content.completion",)),
+        Row("user", ("user.id", "gen_ai.request.user")),
+        Row("environment", ("gen_ai.environment",)),
+    ),
+    sdk="openlit",
+    scores=("gen_ai.eval.*",),
+    notes=(
+        "Recognised by `telemetry.sdk.name` of the resource, which is `openlit`; `gen_ai.*` is "
+        "read as it is from anyone.",
+        "Each number below `gen_ai.eval.` is the score of a judge of that name.",
+        "The total of tokens stays an attribute.",
+    ),
+)
+
+# The GenAI semantic conventions, their current names and the former ones.
+# https://github.com/open-telemetry/semantic-conventions-genai
+_ACTORS: Final = (names.GEN_AI_AGENT_NAME, names.GEN_AI_TOOL_NAME, names.GEN_AI_WORKFLOW_NAME)
+GEN_AI: Final = Table(
+    dialect="gen_ai",
+    marks=("gen_ai.",),
+    kind_sources=(names.GEN_AI_OPERATION,),
+    kinds=names.OPERATIONS,
+    other_kind="model",
+    default_kind="model",
+    rows=(
+        Row("model", _ACTORS, frozenset({"agent", "tool", "chain"})),
+        # Versions gather under the model that was asked for: answers name dated snapshots.
+        Row("model", (names.GEN_AI_REQUEST_MODEL, names.GEN_AI_RESPONSE_MODEL)),
+        Row("model", _ACTORS),
+        Row("provider_model", (names.GEN_AI_RESPONSE_MODEL, names.GEN_AI_REQUEST_MODEL)),
+        Row("provider", (names.GEN_AI_PROVIDER, "gen_ai.system")),
+        Row(
+            "inputs",
+            (
+                names.GEN_AI_INPUT_MESSAGES,
+                names.GEN_AI_TOOL_ARGUMENTS,
+                "gen_ai.retrieval.query.text",
+                "gen_ai.prompt",
+            ),
+            form="json",
+            system=names.GEN_AI_SYSTEM,
+        ),
+        Row(
+            "outputs",
+            (
+                names.GEN_AI_OUTPUT_MESSAGES,
+                names.GEN_AI_TOOL_RESULT,
+                "gen_ai.retrieval.documents",
+                "gen_ai.completion",
+            ),
+            form="json",
+        ),
+        Row("params", (f"{names.GEN_AI_REQUEST_PREFIX}*",)),
+        Row("input_tokens", (names.GEN_AI_INPUT_TOKENS, "gen_ai.usage.prompt_tokens")),
+        Row("output_tokens", (names.GEN_AI_OUTPUT_TOKENS, "gen_ai.usage.completion_tokens")),
+        Row(
+            "cached_tokens",
+            (names.GEN_AI_CACHE_READ_TOKENS, "gen_ai.usage.cache_read_input_tokens"),
+        ),
+        Row(
+            "reasoning_tokens",
+            (names.GEN_AI_REASONING_TOKENS, "gen_ai.usage.reasoning_tokens"),
+        ),
+        Row("cost", ("gen_ai.usage.cost",)),
+        Row("response_id", (names.GEN_AI_RESPONSE_ID,)),
+        Row("session", ("gen_ai.conversation.id",)),
+    ),
+    instead={"gen_ai.conversation.id": names.SESSION_ID},
+)
+
+TABLES: Final = (
+    *(_OPENINFERENCE, _OPENLLMETRY, _MLFLOW, _VERCEL, _LOGFIRE, _LANGFUSE, _OPENLIT),
+    GEN_AI,
+)
