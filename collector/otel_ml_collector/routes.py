@@ -9,8 +9,11 @@ from fastapi import APIRouter, Depends
 from starlette.responses import RedirectResponse, Response
 
 from otel_ml_collector.access import READ
-from otel_ml_collector.api import completion, documents, export, keys, uploads
+from otel_ml_collector.api import completion, keys
 from otel_ml_collector.api.parameters import needs
+from otel_ml_collector.artifacts import api as documents
+from otel_ml_collector.artifacts import uploads
+from otel_ml_collector.export import api as export
 from otel_ml_collector.feedback import api as feedback
 from otel_ml_collector.home import page as home_page
 from otel_ml_collector.jaeger import api as jaeger

@@ -17,7 +17,7 @@ from typing import Final
 
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 
-from otel_ml_collector.query.times import DAY_NS
+from otel_ml_collector.times import DAY_NS
 
 PROJECTS: Final = 10
 MODELS: Final = 2

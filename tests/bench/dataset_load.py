@@ -14,7 +14,7 @@ import orjson
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from otel_ml_collector.query.times import HOUR_NS
+from otel_ml_collector.times import HOUR_NS
 from tests.bench.dataset import SPANS, Dataset, Plan, field, make_request
 from tests.support.collector import CollectorProcess
 

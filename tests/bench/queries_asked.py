@@ -7,7 +7,7 @@ from urllib.parse import quote, urlencode
 
 import orjson
 
-from otel_ml_collector.query.times import DAY_NS, to_rfc3339
+from otel_ml_collector.times import DAY_NS, to_rfc3339
 from tests.bench.dataset import JUDGE, WORDS, project_name
 from tests.bench.dataset_load import EXTRAS, LONG_TRACE_ID, TRAINING, Loaded
 from tests.support.collector import CollectorProcess

@@ -8,8 +8,8 @@ from fastapi import APIRouter, Query
 from otel_ml_collector.api.parameters import FromReader, Time
 from otel_ml_collector.query.answers.completion import Completion
 from otel_ml_collector.query.completion import CompletionQuery, find_completion
-from otel_ml_collector.query.times import DAY_NS, HOUR_NS, from_rfc3339
 from otel_ml_collector.store.runs import Window
+from otel_ml_collector.times import DAY_NS, HOUR_NS, from_rfc3339
 
 _TEXT: Final = 4_000
 _DAYS: Final = 30

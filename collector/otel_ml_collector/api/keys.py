@@ -10,8 +10,8 @@ from otel_ml_collector.api.bodies import JsonRoute
 from otel_ml_collector.api.parameters import Admin
 from otel_ml_collector.errors import Forbidden
 from otel_ml_collector.keyring import Keyring
-from otel_ml_collector.query.times import to_rfc3339
 from otel_ml_collector.store.keys import StoredKey
+from otel_ml_collector.times import to_rfc3339
 
 router = APIRouter(prefix="/api/v1", route_class=JsonRoute)
 

@@ -17,7 +17,7 @@ from otel_ml.notebook import show_unseen
 from otel_ml_collector.cli.failure import DONE, NOTHING, USAGE, CommandFailed
 from otel_ml_collector.cli.options import Form
 from otel_ml_collector.price import write_cost
-from otel_ml_collector.query.times import from_rfc3339
+from otel_ml_collector.times import from_rfc3339
 from otel_ml_collector.web.view import ago
 
 Rows = Sequence[Mapping[str, Any]]

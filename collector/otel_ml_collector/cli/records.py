@@ -180,7 +180,7 @@ def _field_of(column: str, rows: Sequence[Mapping[str, Any]]) -> "Field":
 
 def _read(row: Mapping[str, Any], whole: Any, field: "Field") -> object:
     """Read a field of the filter language of one run; None where it is absent."""
-    from otel_ml_collector.query.times import to_rfc3339
+    from otel_ml_collector.times import to_rfc3339
 
     name = field.name
     if name == "start":

@@ -16,9 +16,9 @@ from otel_ml import attributes as names
 from otel_ml_collector.errors import BadQuery
 from otel_ml_collector.mapping.filing import Window
 from otel_ml_collector.owners import TRACE_KEY_CHARS
-from otel_ml_collector.query.times import from_rfc3339
 from otel_ml_collector.store.known import find_keys, find_starts
 from otel_ml_collector.store.reader import Reader
+from otel_ml_collector.times import from_rfc3339
 
 MOST: Final = 1_000
 _LONG: Final = 10_000

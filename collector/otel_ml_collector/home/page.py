@@ -16,13 +16,13 @@ from otel_ml_collector.models.find import find_new_versions
 from otel_ml_collector.projects.find import Project, find_projects, select_projects
 from otel_ml_collector.query.answers.runs import RunSummary
 from otel_ml_collector.query.answers.stats import ProjectBucket, ProjectStats
-from otel_ml_collector.query.shape import summarise
-from otel_ml_collector.query.times import DAY_NS, HOUR_NS
+from otel_ml_collector.runs.shape import summarise
 from otel_ml_collector.stats.find import StatsQuery, find_all_stats, find_pass_rates
 from otel_ml_collector.store.condition import ALWAYS
 from otel_ml_collector.store.open_runs import list_open_keys, list_open_projects, read_open_runs
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.runs import Listing, Window
+from otel_ml_collector.times import DAY_NS, HOUR_NS
 from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
 from otel_ml_collector.web.state import cut_slice, read_state

@@ -16,11 +16,11 @@ from otel_ml_collector.jaeger.sql import (
     list_services,
     read_span_payloads,
 )
-from otel_ml_collector.query.rows import winners
-from otel_ml_collector.query.runs import add_open
-from otel_ml_collector.query.times import DAY_NS, HOUR_NS, SECOND_NS
+from otel_ml_collector.runs.find import add_open
 from otel_ml_collector.store.reader import Reader, Row
+from otel_ml_collector.store.rows import winners
 from otel_ml_collector.store.runs import Window, find_places, read_trace
+from otel_ml_collector.times import DAY_NS, HOUR_NS, SECOND_NS
 
 MAX_LIMIT: Final = 1_000
 DEFAULT_LIMIT: Final = 100

@@ -13,8 +13,8 @@ from pydantic import BaseModel, Field
 
 from otel_ml import attributes as names
 from otel_ml_collector.jaeger.sql import UNKNOWN
-from otel_ml_collector.query.rows import is_open, load_json
 from otel_ml_collector.store.reader import Row
+from otel_ml_collector.store.rows import is_open, load_json
 
 TagType = Literal["string", "bool", "int64", "float64", "binary"]
 _US: Final = 1_000

@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 from otel_ml_collector.api.parameters import FromReader, Where
 from otel_ml_collector.errors import BadQuery
 from otel_ml_collector.live.feed import Listening, Seat
-from otel_ml_collector.query.live import check_where
+from otel_ml_collector.live.news import check_where
 
 _EVENTS: Final = "text/event-stream"
 _STREAM: Final[dict[int | str, dict[str, Any]]] = {200: {"content": {_EVENTS: {}}}}

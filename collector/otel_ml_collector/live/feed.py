@@ -13,7 +13,7 @@ from typing import Final
 from anyio.to_thread import run_sync
 
 from otel_ml_collector.errors import CollectorError, Unavailable
-from otel_ml_collector.query.live import News, find_news
+from otel_ml_collector.live.news import News, find_news
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.recorded import Recorded, list_recorded, read_last_arrival
 

@@ -9,8 +9,8 @@ from otel_ml_collector.api.parameters import FromReader, Time
 from otel_ml_collector.loss import find as loss
 from otel_ml_collector.loss.find import Loss
 from otel_ml_collector.loss.watch import LossWatch
-from otel_ml_collector.query.times import DAY_NS, from_rfc3339
 from otel_ml_collector.store.reader import Reader
+from otel_ml_collector.times import DAY_NS, from_rfc3339
 
 router = APIRouter(prefix="/api/v1")
 

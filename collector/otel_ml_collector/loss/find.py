@@ -6,9 +6,9 @@ from typing import Final
 from pydantic import BaseModel, Field
 
 from otel_ml_collector.errors import BadQuery
-from otel_ml_collector.query.times import DAY_NS, HOUR_NS, to_rfc3339
 from otel_ml_collector.store.arrivals import Hours, read_loss, read_totals
 from otel_ml_collector.store.reader import Reader
+from otel_ml_collector.times import DAY_NS, HOUR_NS, to_rfc3339
 
 MAX_LIMIT: Final = 1_000
 _MOST_NS: Final = 31 * DAY_NS

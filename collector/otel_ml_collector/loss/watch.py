@@ -8,10 +8,10 @@ from typing import Final
 
 from otel_ml_collector.access import Access
 from otel_ml_collector.loss.find import last_day
-from otel_ml_collector.query.times import HOUR_NS, to_rfc3339
 from otel_ml_collector.store.arrivals import read_loss, read_totals
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.telemetry import LossNumbers, Missed, Remembered
+from otel_ml_collector.times import HOUR_NS, to_rfc3339
 
 _EVERY_S: Final = 60.0
 _LINES: Final = 10

@@ -5,16 +5,16 @@ from typing import Final
 from otel_ml_collector.errors import NotFound
 from otel_ml_collector.owners import model_of, own_model
 from otel_ml_collector.query.answers.metrics import MetricOwner, Metrics, MetricSeries
-from otel_ml_collector.query.rows import run_id_of
-from otel_ml_collector.query.series import MOST, find_series
-from otel_ml_collector.query.times import to_rfc3339
+from otel_ml_collector.runs.series import MOST, find_series
 from otel_ml_collector.store.open_runs import name_open_runs
 from otel_ml_collector.store.reader import Reader
+from otel_ml_collector.store.rows import run_id_of
 from otel_ml_collector.store.runs import Key, read_runs
 from otel_ml_collector.store.statistics import (
     list_metric_owners,
     read_versions,
 )
+from otel_ml_collector.times import to_rfc3339
 
 _OWNERS: Final = 200
 

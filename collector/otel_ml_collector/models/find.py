@@ -11,8 +11,7 @@ from otel_ml_collector.errors import NotFound
 from otel_ml_collector.owners import own_model
 from otel_ml_collector.query.answers.told import Told
 from otel_ml_collector.query.answers.values import JsonValue
-from otel_ml_collector.query.late import find_told
-from otel_ml_collector.query.times import DAY_NS, to_rfc3339
+from otel_ml_collector.runs.late import find_told
 from otel_ml_collector.store.new_versions import list_new_versions
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.statistics import (
@@ -22,6 +21,7 @@ from otel_ml_collector.store.statistics import (
     read_versions,
 )
 from otel_ml_collector.store.targets import find_owners
+from otel_ml_collector.times import DAY_NS, to_rfc3339
 
 _NEWEST: Final = 8
 _NEW_DAYS: Final = 30

@@ -11,16 +11,16 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from otel_ml_collector.api.parameters import FromReader
+from otel_ml_collector.artifacts.page import lay_out
 from otel_ml_collector.models import diff
 from otel_ml_collector.models import find as models
 from otel_ml_collector.projects.find import find_projects
 from otel_ml_collector.query.answers.stats import Figures, StatsBucket
-from otel_ml_collector.query.times import DAY_NS, HOUR_NS
 from otel_ml_collector.stats.find import StatsQuery, find_stats
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.runs import Window
+from otel_ml_collector.times import DAY_NS, HOUR_NS
 from otel_ml_collector.web import view
-from otel_ml_collector.web.artifacts import lay_out
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
 from otel_ml_collector.web.state import cut_slice, read_state
 from otel_ml_collector.web.view import quoted, spark

@@ -5,14 +5,14 @@ from dataclasses import replace
 
 from pydantic import BaseModel, Field
 
+from otel_ml_collector.api.cursors import read_place, write_place
 from otel_ml_collector.errors import BadQuery, NotFound
-from otel_ml_collector.query.cursors import read_place, write_place
-from otel_ml_collector.query.times import from_rfc3339, to_rfc3339
 from otel_ml_collector.store.artifacts import count_artifacts
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.statistics import (
     list_projects,
 )
+from otel_ml_collector.times import from_rfc3339, to_rfc3339
 
 
 class Project(BaseModel):

@@ -10,12 +10,12 @@ import orjson
 from otel_ml_collector.query.answers.completion import Completion, CompletionItem
 from otel_ml_collector.query.language.caret import Caret, Want, read_caret
 from otel_ml_collector.query.language.names import FIELD_NAMES, FieldName, Kind
-from otel_ml_collector.query.late import version_numbers
-from otel_ml_collector.query.rows import load_json
 from otel_ml_collector.store import completion as counts
 from otel_ml_collector.store.completion import Typed
 from otel_ml_collector.store.reader import Reader, Row
+from otel_ml_collector.store.rows import load_json
 from otel_ml_collector.store.runs import Window
+from otel_ml_collector.store.statistics import version_numbers
 
 _LENGTHS: Final = ("15m", "1h", "24h", "7d", "30d")
 _DURATIONS: Final = ("10ms", "100ms", "1s", "10s", "1m")

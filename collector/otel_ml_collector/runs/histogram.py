@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from otel_ml_collector.query.times import SECOND_NS, to_rfc3339
 from otel_ml_collector.store.reader import Row
 from otel_ml_collector.store.runs import Window
+from otel_ml_collector.times import SECOND_NS, to_rfc3339
 
 BARS: Final = 45
 _HEIGHT: Final = 44

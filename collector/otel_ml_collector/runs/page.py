@@ -12,17 +12,18 @@ from otel_ml_collector.api.problems import problem_of
 from otel_ml_collector.errors import BadQuery
 from otel_ml_collector.loss.api import missing_spans
 from otel_ml_collector.projects.find import find_projects
-from otel_ml_collector.query import runs
 from otel_ml_collector.query.answers.runs import RunsPage
 from otel_ml_collector.query.language import conjuncts
-from otel_ml_collector.query.times import DAY_NS, HOUR_NS, to_rfc3339
-from otel_ml_collector.runs import histogram
+from otel_ml_collector.query.where import compile_where
+from otel_ml_collector.runs import columns, histogram
+from otel_ml_collector.runs import find as runs
 from otel_ml_collector.runs.api import parse_query
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.runs import Window
 from otel_ml_collector.store.statistics import bound_runs, count_runs
+from otel_ml_collector.times import DAY_NS, HOUR_NS, to_rfc3339
 from otel_ml_collector.views.find import View, find_views
-from otel_ml_collector.web import columns, view
+from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
 
 _LAST_NS: Final = {
@@ -143,9 +144,7 @@ def _chart(reader: Reader, query: runs.RunsQuery, now_ns: int) -> histogram.Hist
     )
     if window.start_ns >= window.end_ns:
         return None
-    condition, _ = runs.compile_where(
-        reader, query.project, query.where, is_bounded=query.start_ns > 0
-    )
+    condition, _ = compile_where(reader, query.project, query.where, is_bounded=query.start_ns > 0)
     shown, step_ns = histogram.lay_out(window)
     asked = Window(max(shown.start_ns, window.start_ns), window.end_ns)
     buckets = count_runs(

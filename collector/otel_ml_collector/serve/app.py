@@ -23,10 +23,10 @@ from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 
 from otel_ml_collector import routes
-from otel_ml_collector.api import uploads
 from otel_ml_collector.api.problems import add_error_handlers
 from otel_ml_collector.api.schema import describe
 from otel_ml_collector.api.streams import Places
+from otel_ml_collector.artifacts import uploads
 from otel_ml_collector.errors import BadSetting, Unavailable
 from otel_ml_collector.forward.otlp import OtlpForward
 from otel_ml_collector.forward.records import RecordForward
@@ -35,7 +35,6 @@ from otel_ml_collector.live.feed import Listening, Pace
 from otel_ml_collector.loss.watch import LossWatch
 from otel_ml_collector.mapping import Prices
 from otel_ml_collector.price import Price
-from otel_ml_collector.query.late import version_numbers
 from otel_ml_collector.receive.clock import ClockWatch
 from otel_ml_collector.receive.commit import Commit
 from otel_ml_collector.receive.grpc import make_server
@@ -74,6 +73,7 @@ from otel_ml_collector.store.probe import Probe
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.retention import Days, Retention
 from otel_ml_collector.store.sizes import read_sizes
+from otel_ml_collector.store.statistics import version_numbers
 from otel_ml_collector.store.storage import Purger
 from otel_ml_collector.store.tombstones import Tombstones
 from otel_ml_collector.store.writer import Writer

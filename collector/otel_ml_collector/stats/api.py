@@ -9,9 +9,9 @@ from fastapi import APIRouter, Depends, Query
 from otel_ml_collector.api.parameters import FromReader, Time, Where
 from otel_ml_collector.errors import BadQuery
 from otel_ml_collector.query.answers.stats import AllStats, Stats
-from otel_ml_collector.query.times import DAY_NS, HOUR_NS, SECOND_NS, from_rfc3339
 from otel_ml_collector.stats.find import GROUPS, MAX_GROUPS, StatsQuery, find_all_stats, find_stats
 from otel_ml_collector.store.runs import Window
+from otel_ml_collector.times import DAY_NS, HOUR_NS, SECOND_NS, from_rfc3339
 
 _BUCKET: Final = re.compile("([1-9][0-9]{0,5})([mhd])", re.ASCII)
 _UNITS_NS: Final = {"m": 60 * SECOND_NS, "h": HOUR_NS, "d": DAY_NS}

@@ -21,9 +21,8 @@ from otel_ml_collector.query.answers.stats import (
     StatsGroup,
 )
 from otel_ml_collector.query.language import fields_of, parse
-from otel_ml_collector.query.runs import compile_where
-from otel_ml_collector.query.shape import tokens_of
-from otel_ml_collector.query.times import DAY_NS, HOUR_NS, SECOND_NS, to_rfc3339
+from otel_ml_collector.query.where import compile_where
+from otel_ml_collector.runs.shape import tokens_of
 from otel_ml_collector.stats.sql import (
     Grouping,
     Question,
@@ -39,6 +38,7 @@ from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.runs import Window
 from otel_ml_collector.store.sql import EMPTY, Sql, identifier
 from otel_ml_collector.store.targets import TAG_TEXT
+from otel_ml_collector.times import DAY_NS, HOUR_NS, SECOND_NS, to_rfc3339
 
 _DAILY: Final = ("model", "kind", "outcome", "digest")
 _COLUMNS: Final = (

@@ -13,7 +13,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from otel_ml_collector.access import ADMIN, is_local
 from otel_ml_collector.api.parameters import Admin, demand_all, needs
 from otel_ml_collector.errors import Forbidden
-from otel_ml_collector.query.times import to_rfc3339
 from otel_ml_collector.storage.find import (
     Deleted,
     KeptFor,
@@ -26,6 +25,7 @@ from otel_ml_collector.store.deletion import Deleter
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.retention import Retention, Wish
 from otel_ml_collector.store.verdict import MODEL, PROJECT, RUN, SESSION, USER
+from otel_ml_collector.times import to_rfc3339
 from otel_ml_collector.upkeep import Upkeep
 
 router = APIRouter(prefix="/api/v1", tags=["storage"])

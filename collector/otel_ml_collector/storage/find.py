@@ -6,7 +6,6 @@ from typing import Final
 from pydantic import BaseModel, ConfigDict, Field
 
 from otel_ml_collector.access import Access
-from otel_ml_collector.query.times import DAY_NS, to_rfc3339
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.retention import Retention, Swept
 from otel_ml_collector.store.storage import (
@@ -18,6 +17,7 @@ from otel_ml_collector.store.storage import (
     count_rows,
     read_tables,
 )
+from otel_ml_collector.times import DAY_NS, to_rfc3339
 
 # What retention counts the arrival of; the rest leaves with these.
 _RECORDS: Final = ("runs", "metrics", "late_tags")

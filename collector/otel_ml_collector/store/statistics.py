@@ -1,6 +1,6 @@
 """What is asked about projects, models and versions: aggregates over recorded runs."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from otel_ml_collector.owners import FIRST
@@ -13,6 +13,8 @@ from otel_ml_collector.store.versions import NUMBERED_OF_NAMES, NUMBERED_VERSION
 
 _MOST_PROJECTS: Final = 20_000
 _OURS: Final = Sql("project = {project:String}")
+# The small numbers of versions by name, digest and structure.
+Numbers = dict[tuple[str, str, str], int]
 
 
 def list_projects(reader: Reader) -> list[Row]:
@@ -202,3 +204,19 @@ def list_metric_owners(reader: Reader, project: str, limit: int) -> list[Row]:
         GROUP BY owner ORDER BY last_time_ns DESC LIMIT {limit:UInt32}
         """).fill(first=Sql(FIRST))
     return reader.rows(sql, {"project": project, "limit": limit}, ACROSS_PARTITIONS)
+
+
+def version_numbers(reader: Reader, project: str, kind: str, names: Iterable[str]) -> Numbers:
+    """Return the small numbers of versions by (name, digest, structure)."""
+    return read_version_numbers(reader, project, {kind: names})[kind]
+
+
+def read_version_numbers(
+    reader: Reader, project: str, names: Mapping[str, Iterable[str]]
+) -> dict[str, Numbers]:
+    """Read the small numbers of the versions of some models and judges, by kind."""
+    numbers: dict[str, Numbers] = {kind: {} for kind in names}
+    wanted = sorted({name for named in names.values() for name in named if name})
+    for row in read_numbers(reader, project, list(names), wanted) if wanted else ():
+        numbers[row["kind"]][row["name"], row["digest"], row["structure"]] = row["number"]
+    return numbers

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from otel_ml_collector.query.answers.runs import RunSummary
-from otel_ml_collector.query.rows import load_json
 from otel_ml_collector.store.outline import read_outline, read_senders
 from otel_ml_collector.store.reader import Reader
+from otel_ml_collector.store.rows import load_json
 from otel_ml_collector.store.runs import find_places
 
 MOST: Final = 100_000

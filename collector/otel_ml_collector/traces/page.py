@@ -10,19 +10,19 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from otel_ml_collector.api.parameters import FromReader
+from otel_ml_collector.artifacts.page import lay_out
 from otel_ml_collector.errors import NotFound
 from otel_ml_collector.mapping.dialects.gen_ai_events import CONTENT_EVENTS
 from otel_ml_collector.metrics.find import find_metrics
 from otel_ml_collector.metrics.page import make_plots
-from otel_ml_collector.query import runs
 from otel_ml_collector.query.answers.runs import Trace
+from otel_ml_collector.runs import find as runs
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.traces import marks as span_marks
 from otel_ml_collector.traces import waterfall
 from otel_ml_collector.traces.marks import find_slow
 from otel_ml_collector.traces.outline import add_up, find_outline, outline_of
 from otel_ml_collector.web import view
-from otel_ml_collector.web.artifacts import lay_out
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
 
 _FORM: Final = 20

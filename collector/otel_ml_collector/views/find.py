@@ -9,12 +9,12 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
 from otel_ml_collector.errors import BadQuery, NotFound
-from otel_ml_collector.query.runs import compile_where
-from otel_ml_collector.query.times import to_rfc3339
+from otel_ml_collector.query.where import compile_where
 from otel_ml_collector.store.connection import Connections
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.trouble import store_trouble
+from otel_ml_collector.times import to_rfc3339
 
 MOST: Final = 200
 # A page of no name stands for a deleted view.

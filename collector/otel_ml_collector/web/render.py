@@ -15,7 +15,7 @@ from otel_ml_collector.api.problems import Problem, problem_of
 from otel_ml_collector.errors import BadQuery, CollectorError
 from otel_ml_collector.keyring import SESSION_COOKIE
 from otel_ml_collector.price import write_cost
-from otel_ml_collector.query.times import to_rfc3339
+from otel_ml_collector.times import to_rfc3339
 from otel_ml_collector.web import view
 from otel_ml_collector.web.payload import make_payload
 from otel_ml_collector.web.state import cut_slice, read_state

@@ -8,7 +8,7 @@ from typing import Any, Final
 from urllib.parse import quote, urlencode
 
 from otel_ml_collector.query.language import conjuncts
-from otel_ml_collector.query.times import SECOND_NS
+from otel_ml_collector.times import SECOND_NS
 
 _SPARK_POINTS: Final = 100
 _SPARK_HEIGHT: Final = 20

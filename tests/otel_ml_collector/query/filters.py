@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from hypothesis import strategies as st
 
-from otel_ml_collector.query.times import to_rfc3339
+from otel_ml_collector.times import to_rfc3339
 from tests.otel_ml_collector.spans import NOW_NS, SECOND_NS
 
 MODELS: Final = ["answer", "search", 'o\'brien "x" \\ 日本']

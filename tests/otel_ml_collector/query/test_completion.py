@@ -10,7 +10,7 @@ from otel_ml_collector.query.answers.completion import Completion
 from otel_ml_collector.query.completion import CompletionQuery, find_completion
 from otel_ml_collector.query.filter import compile_filter
 from otel_ml_collector.query.language.caret import Want, read_caret
-from otel_ml_collector.query.runs import RunsQuery, find_runs
+from otel_ml_collector.runs.find import RunsQuery, find_runs
 from otel_ml_collector.span import Value
 from otel_ml_collector.store.runs import Window
 from tests.otel_ml_collector.spans import DAY_NS, NOW_NS, SECOND_NS, make_call, make_record

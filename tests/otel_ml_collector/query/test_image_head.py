@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from otel_ml_collector.query.image_head import Head, read_head
+from otel_ml_collector.web.images import Head, read_head
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ from urllib.parse import quote, urlencode
 import pytest
 
 from otel_ml_collector.mapping import Filing, map_spans
-from otel_ml_collector.query.times import HOUR_NS, to_rfc3339
 from otel_ml_collector.span import Span, Value
+from otel_ml_collector.times import HOUR_NS, to_rfc3339
 from tests.otel_ml_collector.asgi import ask
 from tests.otel_ml_collector.spans import make_call, make_sign
 from tests.otel_ml_collector.stores import Service

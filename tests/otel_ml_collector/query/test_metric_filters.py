@@ -5,7 +5,7 @@ import time
 import pytest
 
 from otel_ml_collector.mapping import Filing, map_spans
-from otel_ml_collector.query.runs import RunsQuery, find_runs
+from otel_ml_collector.runs.find import RunsQuery, find_runs
 from otel_ml_collector.span import Span, Value
 from tests.otel_ml_collector.spans import (
     NOW_NS,

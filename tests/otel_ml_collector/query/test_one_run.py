@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from otel_ml_collector.errors import BadQuery, NotFound
-from otel_ml_collector.query.runs import find_run, find_trace
+from otel_ml_collector.runs.find import find_run, find_trace
 from otel_ml_collector.span import Event, Link, Scope, Span
 from tests.otel_ml_collector.spans import (
     MS_NS,

@@ -5,7 +5,7 @@ from typing import Final
 
 import pytest
 
-from otel_ml_collector.query.runs import cursor_of
+from otel_ml_collector.runs.find import cursor_of
 from otel_ml_collector.span import Span, Value
 from tests.otel_ml_collector.query.timeline import Arrivals, Timeline
 from tests.otel_ml_collector.spans import (

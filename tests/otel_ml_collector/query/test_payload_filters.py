@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from otel_ml_collector.query.runs import RunsQuery, find_runs
+from otel_ml_collector.runs.find import RunsQuery, find_runs
 from otel_ml_collector.span import Scope, Span, Value
 from tests.otel_ml_collector.query.filters import Filter, joined
 from tests.otel_ml_collector.spans import NOW_NS, SECOND_NS, id_of, make_call, make_start

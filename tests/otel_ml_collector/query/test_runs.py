@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from otel_ml_collector.api.cursors import write_cursor
 from otel_ml_collector.errors import BadQuery
 from otel_ml_collector.query.answers.runs import RunSummary
-from otel_ml_collector.query.cursors import write_cursor
-from otel_ml_collector.query.runs import RunsQuery, cursor_of, find_runs
+from otel_ml_collector.runs.find import RunsQuery, cursor_of, find_runs
 from otel_ml_collector.span import Span
 from otel_ml_collector.store.runs import Key
 from tests.otel_ml_collector.spans import (

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from otel_ml_collector.errors import BadQuery
-from otel_ml_collector.query.times import from_rfc3339, to_rfc3339
+from otel_ml_collector.times import from_rfc3339, to_rfc3339
 from tests.otel_ml_collector.spans import NOW_NS
 
 

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from otel_ml_collector.query.runs import TracePage, find_trace
+from otel_ml_collector.runs.find import TracePage, find_trace
 from tests.otel_ml_collector.spans import (
     MS_NS,
     NOW_NS,

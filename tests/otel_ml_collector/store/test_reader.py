@@ -8,8 +8,8 @@ import pytest
 
 from otel_ml_collector.access import READ, Access
 from otel_ml_collector.errors import Forbidden, NotFound, StoreTimeout, Unavailable
-from otel_ml_collector.query import runs
 from otel_ml_collector.records import Records
+from otel_ml_collector.runs import find as runs
 from otel_ml_collector.store.reader import READABLE
 from tests.otel_ml_collector.spans import MS_NS, NOW_NS, make_call, map_all, span_id, trace_id
 from tests.otel_ml_collector.stores import Store, open_store

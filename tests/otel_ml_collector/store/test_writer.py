@@ -8,15 +8,14 @@ from typing import Any, Final
 
 import pytest
 
+from otel_ml_collector.artifacts.find import ObjectsQuery, find_objects
 from otel_ml_collector.errors import Refused, Unavailable
 from otel_ml_collector.mapping import Filing, map_spans
 from otel_ml_collector.metrics.find import find_metrics
 from otel_ml_collector.models import find as models
 from otel_ml_collector.projects.find import find_projects
-from otel_ml_collector.query import runs
-from otel_ml_collector.query.objects import ObjectsQuery, find_objects
-from otel_ml_collector.query.times import HOUR_NS
 from otel_ml_collector.records import Metric, ModelVersion, ProcessSign, Records, TraceKey
+from otel_ml_collector.runs import find as runs
 from otel_ml_collector.span import Event, Span
 from otel_ml_collector.stats.find import StatsQuery, find_stats
 from otel_ml_collector.store import statistics
@@ -24,6 +23,7 @@ from otel_ml_collector.store.columns import METRICS, OPEN_RUNS, PROCESSES, RUNS
 from otel_ml_collector.store.condition import ALWAYS
 from otel_ml_collector.store.runs import Window
 from otel_ml_collector.store.writer import Writer
+from otel_ml_collector.times import HOUR_NS
 from tests.otel_ml_collector.spans import (
     DAY_NS,
     MS_NS,

@@ -1,6 +1,6 @@
 """Tests of the columns of the runs table."""
 
-from otel_ml_collector.web.columns import FIELDS, Column, choose, offer
+from otel_ml_collector.runs.columns import FIELDS, Column, choose, offer
 from otel_ml_collector.web.view import spark
 
 USUAL = list(FIELDS[:6])

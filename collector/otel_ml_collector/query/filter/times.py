@@ -6,8 +6,8 @@ from otel_ml_collector.errors import BadQuery
 from otel_ml_collector.query.filter.values import SIGNS, Values, shown
 from otel_ml_collector.query.language import Ago, Comparison
 from otel_ml_collector.query.language.source import bad
-from otel_ml_collector.query.times import from_rfc3339
 from otel_ml_collector.store.sql import Sql
+from otel_ml_collector.times import from_rfc3339
 
 _NOW: Final = Sql("toUnixTimestamp64Nano(now64(9))")
 

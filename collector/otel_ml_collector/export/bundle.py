@@ -8,12 +8,12 @@ from typing import Any, Final
 
 import orjson
 
+from otel_ml_collector.artifacts.documents import open_document
 from otel_ml_collector.errors import NotFound
+from otel_ml_collector.export.outgoing import Outgoing
 from otel_ml_collector.query.answers.artifacts import Artifact
 from otel_ml_collector.query.answers.runs import Run, Trace
-from otel_ml_collector.query.artifacts import open_document
-from otel_ml_collector.query.outgoing import Outgoing
-from otel_ml_collector.query.runs import find_run
+from otel_ml_collector.runs.find import find_run
 from otel_ml_collector.store.reader import Reader
 
 _LEVEL: Final = 1

@@ -7,18 +7,18 @@ from typing import Any, Final
 import orjson
 import pyarrow as pa
 
+from otel_ml_collector.artifacts.documents import find_artifacts
+from otel_ml_collector.export.columns import LATE, TOLD, TYPES
 from otel_ml_collector.query.answers.runs import RunSummary
-from otel_ml_collector.query.artifacts import find_artifacts
-from otel_ml_collector.query.export_columns import LATE, TOLD, TYPES
-from otel_ml_collector.query.late import Said, find_said
-from otel_ml_collector.query.rows import run_id_of, winners
-from otel_ml_collector.query.runs import compile_where
-from otel_ml_collector.query.series import find_series, values_of
-from otel_ml_collector.query.shape import make_summary
+from otel_ml_collector.query.where import compile_where
 from otel_ml_collector.records import text_of
+from otel_ml_collector.runs.late import Said, find_said
+from otel_ml_collector.runs.series import find_series, values_of
+from otel_ml_collector.runs.shape import make_summary
 from otel_ml_collector.store.apart import find_apart
 from otel_ml_collector.store.exported import Stretch, find_stretch_end, read_stretch
 from otel_ml_collector.store.reader import Reader, Row
+from otel_ml_collector.store.rows import run_id_of, winners
 from otel_ml_collector.store.runs import Key, read_late_tags, read_runs
 from otel_ml_collector.store.targets import find_holders, has_targets
 

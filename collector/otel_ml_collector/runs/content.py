@@ -14,9 +14,9 @@ from otel_ml_collector.mapping.dialects.gen_ai_events import (
 from otel_ml_collector.mapping.found import Found
 from otel_ml_collector.mapping.values import to_text
 from otel_ml_collector.query.answers.parts import Tokens
-from otel_ml_collector.query.rows import load_json, run_id_of
 from otel_ml_collector.store.lines import list_events
 from otel_ml_collector.store.reader import Reader, Row
+from otel_ml_collector.store.rows import load_json, run_id_of
 
 _EVENTS: Final = (*sorted(CONTENT_EVENTS), EXCEPTION)
 

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from otel_ml_collector.query.answers.runs import RunSummary
-from otel_ml_collector.query.rows import run_id_of, winners
-from otel_ml_collector.query.runs import compile_where
-from otel_ml_collector.query.shape import summarise
+from otel_ml_collector.query.where import compile_where
+from otel_ml_collector.runs.shape import summarise
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.recorded import Recorded, read_recorded
+from otel_ml_collector.store.rows import run_id_of, winners
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote
 
+from otel_ml_collector.artifacts.sql import ObjectsWanted, list_objects, read_inline
 from otel_ml_collector.errors import NotFound
 from otel_ml_collector.query.answers.artifacts import Artifact
-from otel_ml_collector.query.rows import load_json
-from otel_ml_collector.query.times import to_rfc3339
 from otel_ml_collector.store.artifacts import find_sizes, read_chunks
-from otel_ml_collector.store.objects import ObjectsWanted, list_objects, read_inline
 from otel_ml_collector.store.reader import Reader, Row
+from otel_ml_collector.store.rows import load_json
+from otel_ml_collector.times import to_rfc3339
 
 _MOST: Final = 1_000
 _NO_HASH: Final = "0" * 64

@@ -6,7 +6,6 @@ from operator import itemgetter
 from typing import Final
 
 from otel_ml_collector.query.answers.parts import LogLine
-from otel_ml_collector.query.rows import load_json, run_id_of
 from otel_ml_collector.store.lines import (
     find_calls_above,
     list_spans_with_lines,
@@ -14,6 +13,7 @@ from otel_ml_collector.store.lines import (
     read_nodes,
 )
 from otel_ml_collector.store.reader import Reader, Row
+from otel_ml_collector.store.rows import load_json, run_id_of
 
 _BELOW: Final = 10_000
 

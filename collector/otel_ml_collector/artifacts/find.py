@@ -7,18 +7,18 @@ from typing import Any, Final
 
 import orjson
 
-from otel_ml_collector.errors import BadQuery, NotFound
-from otel_ml_collector.owners import KEY, TRACE_KEY_CHARS, is_run, own_key
-from otel_ml_collector.query.answers.artifacts import LoggedObject, ObjectsPage
-from otel_ml_collector.query.artifacts import Document, describe_rows, open_document
-from otel_ml_collector.query.cursors import read_place, write_place
-from otel_ml_collector.store.objects import (
+from otel_ml_collector.api.cursors import read_place, write_place
+from otel_ml_collector.artifacts.documents import Document, describe_rows, open_document
+from otel_ml_collector.artifacts.sql import (
     ObjectKey,
     ObjectsWanted,
     find_object_owners,
     list_objects,
     read_object,
 )
+from otel_ml_collector.errors import BadQuery, NotFound
+from otel_ml_collector.owners import KEY, TRACE_KEY_CHARS, is_run, own_key
+from otel_ml_collector.query.answers.artifacts import LoggedObject, ObjectsPage
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.runs import find_places
 from otel_ml_collector.store.targets import find_projects_of, read_trace_keys

@@ -9,10 +9,10 @@ from typing import Any, Final
 
 import orjson
 
+from otel_ml_collector.artifacts.documents import open_document
 from otel_ml_collector.errors import NotFound, Unavailable
-from otel_ml_collector.query.artifacts import open_document
-from otel_ml_collector.query.image_head import PIXELS, read_head
 from otel_ml_collector.store.reader import Reader
+from otel_ml_collector.web.images import PIXELS, read_head
 
 IMAGE_TYPES: Final = ("otel_ml.types.Image", "raymon.types.Image")
 # A document is held whole to be decoded, so neither large ones are, nor many at once.

@@ -6,18 +6,18 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Final
 
+from otel_ml_collector.artifacts.documents import find_artifacts
 from otel_ml_collector.owners import is_run, own_key, own_tag
 from otel_ml_collector.query.answers.parts import Evaluation
 from otel_ml_collector.query.answers.told import Told
-from otel_ml_collector.query.artifacts import find_artifacts
-from otel_ml_collector.query.lines import make_lines
-from otel_ml_collector.query.rows import load_json, run_id_of, told_ns
-from otel_ml_collector.query.series import counts_of, find_series, values_of
 from otel_ml_collector.records import text_of
+from otel_ml_collector.runs.lines import make_lines
+from otel_ml_collector.runs.series import counts_of, find_series, values_of
 from otel_ml_collector.store.lines import read_lines
 from otel_ml_collector.store.reader import Reader, Row
+from otel_ml_collector.store.rows import load_json, run_id_of, told_ns
 from otel_ml_collector.store.runs import read_evaluations, read_late_tags
-from otel_ml_collector.store.statistics import read_numbers
+from otel_ml_collector.store.statistics import Numbers, read_version_numbers, version_numbers
 from otel_ml_collector.store.targets import (
     find_calls,
     find_holders,
@@ -29,9 +29,6 @@ from otel_ml_collector.store.targets import (
 
 _NO_PARENT: Final = "0" * 16
 _AT_ONCE: Final = 1_000
-
-# The small numbers of versions by name, digest and structure.
-Numbers = dict[tuple[str, str, str], int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +64,7 @@ def find_said(reader: Reader, project: str, rows: Sequence[Row]) -> dict[str, Sa
         evaluations = [*evaluations, *read_evaluations(reader, project, more)]
     made = _by_owner(evaluations)
     judges = {row["judge"] for row in evaluations}
-    numbers = _read_numbers(
+    numbers = read_version_numbers(
         reader, project, {"model": {row["model"] for row in rows}, "judge": judges}
     )
     return {
@@ -106,22 +103,6 @@ def find_told(reader: Reader, project: str, owners: Sequence[str]) -> dict[str, 
             artifacts=find_artifacts(reader, project, [owner]) if owner in logged else [],
         )
     return told
-
-
-def version_numbers(reader: Reader, project: str, kind: str, names: Iterable[str]) -> Numbers:
-    """Return the small numbers of versions by (name, digest, structure)."""
-    return _read_numbers(reader, project, {kind: names})[kind]
-
-
-def _read_numbers(
-    reader: Reader, project: str, names: Mapping[str, Iterable[str]]
-) -> dict[str, Numbers]:
-    """Read the small numbers of the versions of some models and judges, by kind."""
-    numbers: dict[str, Numbers] = {kind: {} for kind in names}
-    wanted = sorted({name for named in names.values() for name in named if name})
-    for row in read_numbers(reader, project, list(names), wanted) if wanted else ():
-        numbers[row["kind"]][row["name"], row["digest"], row["structure"]] = row["number"]
-    return numbers
 
 
 def _keys_of(reader: Reader, project: str, rows: Sequence[Row]) -> dict[str, list[str]]:

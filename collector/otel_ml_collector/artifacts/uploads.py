@@ -12,11 +12,11 @@ from starlette.responses import JSONResponse, Response
 from otel_ml_collector.access import INGEST
 from otel_ml_collector.api.bodies import check_json
 from otel_ml_collector.api.parameters import needs
+from otel_ml_collector.artifacts.documents import address_of
 from otel_ml_collector.decode.signals import Form
 from otel_ml_collector.errors import CollectorError, Refused, Unavailable
 from otel_ml_collector.mapping.filing import is_project
 from otel_ml_collector.query.answers.artifacts import StoredArtifact
-from otel_ml_collector.query.artifacts import address_of
 from otel_ml_collector.receive.noted import note_http
 from otel_ml_collector.receive.quotas import Quotas
 from otel_ml_collector.receive.uploads import Uploads

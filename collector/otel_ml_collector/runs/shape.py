@@ -6,10 +6,10 @@ from typing import Final
 from otel_ml_collector.price import round_cost
 from otel_ml_collector.query.answers.parts import Tokens
 from otel_ml_collector.query.answers.runs import RunSummary
-from otel_ml_collector.query.late import Said, find_said
-from otel_ml_collector.query.rows import is_open, load_json, run_id_of
-from otel_ml_collector.query.times import to_rfc3339
+from otel_ml_collector.runs.late import Said, find_said
 from otel_ml_collector.store.reader import Reader, Row
+from otel_ml_collector.store.rows import is_open, load_json, run_id_of
+from otel_ml_collector.times import to_rfc3339
 
 _NO_PARENT: Final = "0" * 16
 

@@ -9,9 +9,9 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
-from otel_ml_collector.query.export_columns import WHOLE
-from otel_ml_collector.query.outgoing import Outgoing
-from otel_ml_collector.query.times import to_rfc3339
+from otel_ml_collector.export.columns import WHOLE
+from otel_ml_collector.export.outgoing import Outgoing
+from otel_ml_collector.times import to_rfc3339
 
 # A cell that begins like this is a formula to a spreadsheet, and texts may be anybody's.
 _FORMULA: Final = r"^([=+\-@\t\r])"

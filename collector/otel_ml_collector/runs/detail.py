@@ -4,18 +4,18 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from otel_ml import attributes as names
+from otel_ml_collector.artifacts.documents import find_artifacts
 from otel_ml_collector.mapping.values import parse
 from otel_ml_collector.query.answers.parts import TagDetail
 from otel_ml_collector.query.answers.runs import Run
-from otel_ml_collector.query.artifacts import find_artifacts
-from otel_ml_collector.query.content import find_content
-from otel_ml_collector.query.late import Said, find_said
-from otel_ml_collector.query.lines import find_lines, make_lines
-from otel_ml_collector.query.rows import is_open, load_json, run_id_of
-from otel_ml_collector.query.series import counts_of, find_series, values_of
-from otel_ml_collector.query.shape import make_summary
+from otel_ml_collector.runs.content import find_content
+from otel_ml_collector.runs.late import Said, find_said
+from otel_ml_collector.runs.lines import find_lines, make_lines
+from otel_ml_collector.runs.series import counts_of, find_series, values_of
+from otel_ml_collector.runs.shape import make_summary
 from otel_ml_collector.store.open_runs import read_open_payload
 from otel_ml_collector.store.reader import Reader, Row
+from otel_ml_collector.store.rows import is_open, load_json, run_id_of
 from otel_ml_collector.store.runs import Key, read_payload
 
 _CONTENT: Final = ("inputs", "outputs", "tokens", "error_type", "error_message")

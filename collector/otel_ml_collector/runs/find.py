@@ -6,21 +6,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from otel_ml_collector.api.cursors import read_cursor, write_cursor
 from otel_ml_collector.errors import BadQuery, NotFound
 from otel_ml_collector.owners import TRACE_KEY_CHARS, is_run, own_key
 from otel_ml_collector.query.answers.runs import Run, RunsPage, RunSummary, Trace
 from otel_ml_collector.query.answers.told import TraceRecords
-from otel_ml_collector.query.cursors import read_cursor, write_cursor
-from otel_ml_collector.query.detail import make_detail
-from otel_ml_collector.query.filter import check_patterns, compile_filter
-from otel_ml_collector.query.language import fields_of
-from otel_ml_collector.query.late import find_told
-from otel_ml_collector.query.lines import find_loose_lines, make_lines
-from otel_ml_collector.query.rows import run_id_of, winners
-from otel_ml_collector.query.shape import summarise
-from otel_ml_collector.query.times import DAY_NS, HOUR_NS
-from otel_ml_collector.store.apart import NOTHING, Apart, find_apart
-from otel_ml_collector.store.condition import Condition, all_of
+from otel_ml_collector.query.where import compile_where
+from otel_ml_collector.runs.detail import make_detail
+from otel_ml_collector.runs.late import find_told
+from otel_ml_collector.runs.lines import find_loose_lines, make_lines
+from otel_ml_collector.runs.shape import summarise
 from otel_ml_collector.store.open_runs import (
     OpenKey,
     find_open_keys,
@@ -28,6 +23,7 @@ from otel_ml_collector.store.open_runs import (
     read_open_runs,
 )
 from otel_ml_collector.store.reader import Reader, Row
+from otel_ml_collector.store.rows import run_id_of, winners
 from otel_ml_collector.store.runs import (
     Key,
     Listing,
@@ -43,14 +39,13 @@ from otel_ml_collector.store.runs import (
     read_trace,
 )
 from otel_ml_collector.store.search import search_keys
-from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.targets import find_owners, find_projects_of, list_owners
+from otel_ml_collector.times import DAY_NS, HOUR_NS
 
 MAX_LIMIT: Final = 1_000
 _TRACE_SPANS: Final = 10_000
 _RECORDS: Final = 100
 _RUN_ID: Final = re.compile("([0-9a-f]{32})-([0-9a-f]{16})")
-_MODEL_CALLS: Final = Condition(Sql("kind != 'span'"))
 # The newest runs of a busy project are in its last hour: widen only when they are not.
 _WINDOWS_NS: Final = (HOUR_NS, DAY_NS, 30 * DAY_NS)
 _AHEAD_NS: Final = HOUR_NS
@@ -109,35 +104,6 @@ class TracePage:
 
 
 WHOLE_TRACE: Final = TracePage()
-
-
-def compile_where(
-    reader: Reader,
-    project: str,
-    where: str,
-    *,
-    is_bounded: bool = False,
-    apart: Apart | None = None,
-) -> tuple[Condition, bool]:
-    """Compile a filter on recorded runs; the second value tells whether it leaves out much.
-
-    Args:
-        reader: The store.
-        project: Whose runs.
-        where: The filter.
-        is_bounded: Whether the question has a bound in time beside it.
-        apart: What of the project came apart from its runs; None where that is not known yet.
-
-    Raises:
-        BadQuery: The filter is wrong.
-    """
-    if apart is None:
-        apart = find_apart(reader, project) if where else NOTHING
-    tree, condition = compile_filter(where, apart)
-    check_patterns(reader, project, tree, is_bounded=is_bounded)
-    if "kind" in fields_of(tree):
-        return condition, True
-    return all_of([_MODEL_CALLS, condition]), tree is not None
 
 
 def find_runs(reader: Reader, query: RunsQuery, now_ns: int) -> RunsPage:

@@ -8,10 +8,10 @@ from starlette.responses import StreamingResponse
 
 from otel_ml_collector.api.parameters import FromReader, Time, Where
 from otel_ml_collector.api.streams import FromPlaces, Stream
-from otel_ml_collector.query.export import ExportQuery, export_runs, schema_of
-from otel_ml_collector.query.export_columns import choose_columns
-from otel_ml_collector.query.export_formats import WRITERS
-from otel_ml_collector.query.times import HOUR_NS, from_rfc3339
+from otel_ml_collector.export.columns import choose_columns
+from otel_ml_collector.export.find import ExportQuery, export_runs, schema_of
+from otel_ml_collector.export.formats import WRITERS
+from otel_ml_collector.times import HOUR_NS, from_rfc3339
 
 _FILES: Final[dict[int | str, dict[str, Any]]] = {
     200: {"content": {media_type: {} for media_type, _ in WRITERS.values()}}

@@ -6,19 +6,18 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response, StreamingResponse
 
-from otel_ml_collector.api.parameters import FromReader, Time
-from otel_ml_collector.query.answers.artifacts import ObjectData, ObjectsPage
-from otel_ml_collector.query.artifacts import Document, open_document
-from otel_ml_collector.query.images import read_image
-from otel_ml_collector.query.objects import (
+from otel_ml_collector.api.parameters import FromReader, Limit, Time
+from otel_ml_collector.artifacts.documents import Document, open_document
+from otel_ml_collector.artifacts.find import (
     ObjectsQuery,
     find_objects,
     find_project_of,
     open_object,
     open_object_by_id,
 )
-from otel_ml_collector.query.runs import MAX_LIMIT
-from otel_ml_collector.query.times import from_rfc3339
+from otel_ml_collector.artifacts.images import read_image
+from otel_ml_collector.query.answers.artifacts import ObjectData, ObjectsPage
+from otel_ml_collector.times import from_rfc3339
 
 _JSON: Final = "application/json"
 _ANY_JSON: Final[dict[int | str, dict[str, Any]]] = {200: {"content": {_JSON: {}}}}
@@ -45,7 +44,7 @@ def parse_objects(
     ref: Ref = "",
     start: Time = None,
     end: Time = None,
-    limit: Annotated[int, Query(ge=1, le=MAX_LIMIT)] = 50,
+    limit: Limit = 50,
     cursor: Annotated[str | None, Query(max_length=_PLACE_CHARS)] = None,
 ) -> ObjectsQuery:
     """Read the parameters that say which artifacts, but for their project.

@@ -1,0 +1,1 @@
+"""Logged artifacts and their documents."""
