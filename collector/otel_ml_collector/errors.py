@@ -4,11 +4,8 @@
 `Unavailable`, never "unknown", on which an OTLP client drops its data:
 
 * `receive`: the edge of a request, also of an upload;
-* `uploads`: the loop that sweeps;
 * `query.problems`: what nobody foresaw in a question, as an answer;
-* `loss_watch`: the loop that looks for what is missing;
-* `upkeep`: the loop that completes deletions and deletes what is too old;
-* `rollup_watch`: the loop that computes statistics of days that are over;
+* `serve.duties`: the loop of all that is done again and again, which tries it again later;
 * `forward.otlp_line`: the loop that sends, which keeps the request;
 * `cli.doctor`: a check, which then is what the doctor found;
 * `health`: the probe of the store, which answers that the collector is not ready;

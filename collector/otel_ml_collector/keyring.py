@@ -6,10 +6,8 @@ session is signed with that hash, so it outlives a restart, holds at every colle
 same store, and ends with its key; it needs no secret of its own and no memory.
 """
 
-import asyncio
 import hashlib
 import hmac
-import logging
 import re
 import secrets
 import threading
@@ -27,7 +25,7 @@ from otel_ml_collector.access import (
     SCOPES,
     Access,
 )
-from otel_ml_collector.errors import BadQuery, CollectorError, NotFound
+from otel_ml_collector.errors import BadQuery, NotFound
 from otel_ml_collector.mapping.filing import is_project
 from otel_ml_collector.store.keys import MOST, KeyStore, StoredKey
 
@@ -45,8 +43,6 @@ _BEARER: Final = "bearer "
 _NOBODY: Final = "0" * 64
 # A page reads and annotates: it never sends spans, and never makes keys.
 _SESSION_SCOPES: Final = frozenset({READ, ANNOTATE})
-
-_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,15 +90,6 @@ class Keyring:
         with self._changing:
             found = {key.access.key_id: key for key in self._store.read()}
             self._keys = found or self._keys  # a store that is emptied does not open a collector
-
-    async def refresh_for_ever(self, every_s: float = REFRESH_EVERY_S) -> None:
-        """Follow the store: a key revoked elsewhere stops working here within that time."""
-        while True:
-            await asyncio.sleep(every_s)
-            try:
-                await asyncio.to_thread(self.refresh)
-            except CollectorError as error:
-                _logger.warning("Keys were not read again: %s", error)
 
     def find_keys(self, within: Access = OPEN) -> list[StoredKey]:
         """Find the keys whose projects are all of someone's own, oldest first."""

@@ -56,9 +56,10 @@ class Service:
 @contextmanager
 def open_service(path: Path) -> Iterator[Service]:
     """Open a collector over the store of a folder, without a network, and close it at the end."""
-    collector = open_collector(f"chdb://{path}")
+    settings = load({"data_dir": str(path)}, {}, None)
+    collector = open_collector(settings)
     try:
-        app = make_app(collector, load({}, {}, None))
+        app = make_app(collector, settings)
         store = Store(collector.connections, Writer(collector.connections), collector.reader)
         yield Service(app, store)
     finally:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict, Field
 
 from otel_ml_collector.access import Access, read_projects
@@ -10,6 +10,7 @@ from otel_ml_collector.api.bodies import JsonRoute
 from otel_ml_collector.api.parameters import Admin
 from otel_ml_collector.errors import Forbidden
 from otel_ml_collector.keyring import Keyring
+from otel_ml_collector.services import service_of
 from otel_ml_collector.store.keys import StoredKey
 from otel_ml_collector.times import to_rfc3339
 
@@ -76,13 +77,7 @@ def describe(key: StoredKey) -> dict[str, Any]:
     }
 
 
-async def keyring_of(request: Request) -> Keyring:
-    """Return the keyring that the application was made with."""
-    keyring: Keyring = request.app.state.keyring
-    return keyring
-
-
-FromKeyring = Annotated[Keyring, Depends(keyring_of)]
+FromKeyring = Annotated[Keyring, Depends(service_of(Keyring))]
 
 
 @router.get("/keys")

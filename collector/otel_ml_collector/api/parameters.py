@@ -7,6 +7,7 @@ from fastapi import Depends, Query, Request
 
 from otel_ml_collector.access import ADMIN, READ, Access, access_of
 from otel_ml_collector.errors import Forbidden, NotFound
+from otel_ml_collector.services import find_service
 from otel_ml_collector.store.reader import Reader
 
 MAX_LIMIT: Final = 1_000
@@ -35,8 +36,7 @@ def reader_for(scope: str) -> Callable[..., Awaitable[Reader]]:
     async def reader_of(
         request: Request, access: Annotated[Access, Depends(needs(scope))]
     ) -> Reader:
-        reader: Reader = request.app.state.reader
-        return reader.narrow(access)
+        return find_service(request, Reader).narrow(access)
 
     return reader_of
 

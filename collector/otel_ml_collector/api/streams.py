@@ -7,11 +7,12 @@ from contextlib import suppress
 from typing import Annotated, Final
 
 from anyio.to_thread import run_sync
-from fastapi import Depends, Request
+from fastapi import Depends
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from otel_ml_collector.errors import CollectorError, Unavailable
+from otel_ml_collector.services import service_of
 
 _AT_ONCE: Final = 2
 _logger = logging.getLogger(__name__)
@@ -34,13 +35,7 @@ class Places:
         return self._free.release
 
 
-async def places_of(request: Request) -> Places:
-    """Return the places that the application was made with."""
-    places: Places = request.app.state.places
-    return places
-
-
-FromPlaces = Annotated[Places, Depends(places_of)]
+FromPlaces = Annotated[Places, Depends(service_of(Places))]
 
 
 class Stream(StreamingResponse):

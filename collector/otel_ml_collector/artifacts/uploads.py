@@ -20,6 +20,7 @@ from otel_ml_collector.query.answers.artifacts import StoredArtifact
 from otel_ml_collector.receive.noted import note_http
 from otel_ml_collector.receive.quotas import Quotas
 from otel_ml_collector.receive.uploads import Uploads
+from otel_ml_collector.services import service_of
 from otel_ml_collector.telemetry import Telemetry
 
 _SHA256: Final = re.compile("[0-9a-f]{64}")
@@ -91,12 +92,6 @@ class ArtifactEndpoint:
         check_json(request, self._limit_bytes, too_large)
 
 
-async def endpoint_of(request: Request) -> ArtifactEndpoint:
-    """Return the endpoint that the application was made with."""
-    endpoint: ArtifactEndpoint = request.app.state.artifacts
-    return endpoint
-
-
 @router.put(
     "/projects/{project:path}/artifacts/{sha256}",
     status_code=201,
@@ -107,7 +102,7 @@ async def put_artifact(
     project: str,
     sha256: str,
     request: Request,
-    endpoint: Annotated[ArtifactEndpoint, Depends(endpoint_of)],
+    endpoint: Annotated[ArtifactEndpoint, Depends(service_of(ArtifactEndpoint))],
 ) -> Response:
     """Store a JSON document under its hash; 200 when it was there already."""
     return await endpoint.answer(project, sha256, request)

@@ -262,7 +262,6 @@ def _open_store(settings: Settings) -> Iterator[Place]:
     from otel_ml_collector.keyring import Keyring
     from otel_ml_collector.serve.app import make_app, open_collector
     from otel_ml_collector.store.keys import KeyStore
-    from otel_ml_collector.store.retention import Days
 
     secret = secrets.token_hex(32)
 
@@ -275,8 +274,10 @@ def _open_store(settings: Settings) -> Iterator[Place]:
             return OPEN if is_owner else None
 
     logging.getLogger("otel_ml_collector").setLevel(logging.ERROR)
-    kept = Days(settings.keep_records_days, settings.keep_payloads_days)
-    collector = open_collector(settings.store, settings.min_free_disk_bytes, kept=kept)
+    alone = replace(
+        settings, require_keys=False, forward_otlp=(), forward_records=(), collector_name=""
+    )
+    collector = open_collector(alone)
     try:
         owner = Owner(KeyStore(collector.connections))
         app = make_app(replace(collector, keyring=owner), settings)

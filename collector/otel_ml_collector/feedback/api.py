@@ -18,14 +18,10 @@ from otel_ml_collector.feedback.statements import (
     make_feedback,
 )
 from otel_ml_collector.receive.pipeline import Export, Pipeline
+from otel_ml_collector.services import find_service, service_of
+from otel_ml_collector.store.reader import Reader
 
 router = APIRouter(prefix="/api/v1", route_class=JsonRoute)
-
-
-async def pipeline_of(request: Request) -> Pipeline:
-    """Return the pipeline that the application was made with."""
-    pipeline: Pipeline = request.app.state.pipeline
-    return pipeline
 
 
 @router.post("/projects/{project:path}/evaluations")
@@ -33,14 +29,14 @@ async def post_evaluations(
     project: str,
     wanted: WantedEvaluations,
     request: Request,
-    pipeline: Annotated[Pipeline, Depends(pipeline_of)],
+    pipeline: Annotated[Pipeline, Depends(service_of(Pipeline))],
     access: Annotated[Access, Depends(needs(ANNOTATE))],
 ) -> StoredEvaluations:
     """Store what people say of runs, and truths that came later; answered when it is durable.
 
     What they are about may come later. Sent again under its `id`, a statement is stored once.
     """
-    reader = request.app.state.reader.narrow(access)
+    reader = find_service(request, Reader).narrow(access)
     with pipeline.hold() as held:
         feedback = await run_sync(
             make_feedback, reader, project, wanted.evaluations, time.time_ns()

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final
 
 from anyio import create_task_group
 from anyio.to_thread import run_sync
-from fastapi import APIRouter, Depends, Header, Request
+from fastapi import APIRouter, Depends, Header
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
@@ -13,6 +13,7 @@ from otel_ml_collector.api.parameters import FromReader, Where
 from otel_ml_collector.errors import BadQuery
 from otel_ml_collector.live.feed import Listening, Seat
 from otel_ml_collector.live.news import check_where
+from otel_ml_collector.services import service_of
 
 _EVENTS: Final = "text/event-stream"
 _STREAM: Final[dict[int | str, dict[str, Any]]] = {200: {"content": {_EVENTS: {}}}}
@@ -24,12 +25,6 @@ router = APIRouter(prefix="/api/v1")
 LastEventId = Annotated[
     str, Header(max_length=32, description="`id` of the last event that came: what is told next")
 ]
-
-
-async def listening_of(request: Request) -> Listening:
-    """Return what the application listens with."""
-    listening: Listening = request.app.state.listening
-    return listening
 
 
 class Events(StreamingResponse):
@@ -74,7 +69,7 @@ class Events(StreamingResponse):
 async def get_live(
     project: str,
     reader: FromReader,
-    listening: Annotated[Listening, Depends(listening_of)],
+    listening: Annotated[Listening, Depends(service_of(Listening))],
     where: Where = "",
     last_event_id: LastEventId = "",
 ) -> Events:

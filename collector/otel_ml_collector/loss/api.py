@@ -9,6 +9,7 @@ from otel_ml_collector.api.parameters import FromReader, Time
 from otel_ml_collector.loss import find as loss
 from otel_ml_collector.loss.find import Loss
 from otel_ml_collector.loss.watch import LossWatch
+from otel_ml_collector.services import find_service
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.times import DAY_NS, from_rfc3339
 
@@ -37,5 +38,4 @@ def missing_spans(
     request: Request, reader: Reader, project: str | None = None
 ) -> list[tuple[str, int]]:
     """Name projects of which spans are missing, as the watch saw them last."""
-    watch: LossWatch = request.app.state.losses
-    return watch.missing_of(reader.access, project)
+    return find_service(request, LossWatch).missing_of(reader.access, project)

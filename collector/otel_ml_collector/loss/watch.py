@@ -1,8 +1,6 @@
 """Looks once a minute for what was sent but is not here: for the log, Prometheus and the pages."""
 
-import asyncio
 import logging
-import time
 from collections.abc import Sequence
 from typing import Final
 
@@ -13,7 +11,6 @@ from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.telemetry import LossNumbers, Missed, Remembered
 from otel_ml_collector.times import HOUR_NS, to_rfc3339
 
-_EVERY_S: Final = 60.0
 _LINES: Final = 10
 _ROWS: Final = 1_000
 _TOLD: Final = 20_000
@@ -35,15 +32,6 @@ class LossWatch:
         self._numbers = numbers
         self._missing: Sequence[tuple[str, int]] = ()
         self._told: Remembered[tuple[str, str, int], bool] = Remembered(_TOLD)
-
-    async def watch_for_ever(self, every_s: float = _EVERY_S) -> None:
-        """Look again and again."""
-        while True:
-            try:
-                await asyncio.to_thread(self.look, time.time_ns())
-            except Exception as error:  # noqa: BLE001 - the loop that watches: it looks again later
-                _logger.warning("What is missing is not known: %s", error)
-            await asyncio.sleep(every_s)
 
     def look(self, now_ns: int) -> None:
         """Look once; log what is missing, once for each process and hour, at most ten lines."""

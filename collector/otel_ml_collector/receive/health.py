@@ -8,8 +8,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from otel_ml_collector.clock import ClockWatch
 from otel_ml_collector.errors import Unavailable
-from otel_ml_collector.receive.clock import ClockWatch
 from otel_ml_collector.receive.readiness import Health
 
 # One may wait for the store; the other tells meanwhile what is known. Threads of their own:

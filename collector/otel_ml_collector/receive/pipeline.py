@@ -12,6 +12,7 @@ from itertools import islice
 from typing import Any, Final, TypeVar
 
 from otel_ml_collector.access import OPEN, Access
+from otel_ml_collector.clock import ClockWatch
 from otel_ml_collector.decode.compression import decompress
 from otel_ml_collector.decode.portions import PORTION_BYTES, Portion, cut
 from otel_ml_collector.decode.requests import count_data_points, read_logs, read_spans
@@ -29,7 +30,6 @@ from otel_ml_collector.mapping import (
     map_spans,
 )
 from otel_ml_collector.receive.admission import WHOLE_BYTES, Admission, Budget, Held, Place
-from otel_ml_collector.receive.clock import ClockWatch
 from otel_ml_collector.receive.commit import Commit
 from otel_ml_collector.receive.quotas import Quotas
 from otel_ml_collector.records import Records

@@ -18,7 +18,6 @@ from otel_ml_collector.store.artifacts import CHUNK_BYTES, ArtifactWriter
 from otel_ml_collector.telemetry import Telemetry
 
 AT_ONCE: Final = 8
-SWEEP_EVERY_S: Final = 3_600.0
 _SILENT_S: Final = 30.0
 
 _logger = logging.getLogger(__name__)
@@ -85,16 +84,11 @@ class Uploads:
         self._telemetry.count_artifact(size)
         return size
 
-    async def sweep_for_ever(self, every_s: float = SWEEP_EVERY_S) -> None:
-        """Delete again and again what was uploaded and is named by no record a day later."""
-        while True:
-            try:
-                number = await self._run(self._writer.sweep)
-                if number:
-                    _logger.info("%d artifacts that no record names were deleted", number)
-            except Exception as error:  # noqa: BLE001 - the loop that sweeps: it tries again later
-                _logger.warning("Artifacts that no record names were not deleted: %s", error)
-            await asyncio.sleep(every_s)
+    def sweep(self) -> None:
+        """Delete what was uploaded and is named by no record a day later."""
+        number = self._thread.submit(self._writer.sweep).result()
+        if number:
+            _logger.info("%d artifacts that no record names were deleted", number)
 
     def close(self) -> None:
         """Let the upload that is being stored come to its end."""

@@ -8,7 +8,9 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -27,6 +29,7 @@ from otel_ml_collector.api.problems import add_error_handlers
 from otel_ml_collector.api.schema import describe
 from otel_ml_collector.api.streams import Places
 from otel_ml_collector.artifacts import uploads
+from otel_ml_collector.clock import ClockWatch
 from otel_ml_collector.errors import BadSetting, Unavailable
 from otel_ml_collector.forward.otlp import OtlpForward
 from otel_ml_collector.forward.records import RecordForward
@@ -34,8 +37,6 @@ from otel_ml_collector.keyring import Keyring
 from otel_ml_collector.live.feed import Listening, Pace
 from otel_ml_collector.loss.watch import LossWatch
 from otel_ml_collector.mapping import Prices
-from otel_ml_collector.price import Price
-from otel_ml_collector.receive.clock import ClockWatch
 from otel_ml_collector.receive.commit import Commit
 from otel_ml_collector.receive.grpc import make_server
 from otel_ml_collector.receive.health import make_health_routes
@@ -45,9 +46,9 @@ from otel_ml_collector.receive.quotas import Quotas
 from otel_ml_collector.receive.readiness import Health
 from otel_ml_collector.receive.refusals import REFUSALS
 from otel_ml_collector.receive.uploads import Uploads
-from otel_ml_collector.rollup_watch import RollupWatch
 from otel_ml_collector.serve.compression import Compression
 from otel_ml_collector.serve.drain import Drain
+from otel_ml_collector.serve.duties import Duty, Lane, running
 from otel_ml_collector.serve.gate import Gate
 from otel_ml_collector.serve.guard import Guard
 from otel_ml_collector.serve.heads import Heads
@@ -59,8 +60,9 @@ from otel_ml_collector.serve.limits import (
     make_protocol,
     raise_file_limit,
 )
+from otel_ml_collector.services import Services
 from otel_ml_collector.settings.table import Settings
-from otel_ml_collector.settings.targets import OtlpTarget, RecordTarget
+from otel_ml_collector.settings.targets import RecordTarget
 from otel_ml_collector.settings.values import Address, address_here
 from otel_ml_collector.store.artifacts import ArtifactWriter
 from otel_ml_collector.store.backup import Backups
@@ -72,7 +74,9 @@ from otel_ml_collector.store.outbox import Outbox
 from otel_ml_collector.store.probe import Probe
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.retention import Days, Retention
+from otel_ml_collector.store.rollup import recompute_due
 from otel_ml_collector.store.sizes import read_sizes
+from otel_ml_collector.store.sql import StoreClient
 from otel_ml_collector.store.statistics import version_numbers
 from otel_ml_collector.store.storage import Purger
 from otel_ml_collector.store.tombstones import Tombstones
@@ -86,7 +90,6 @@ from otel_ml_collector.telemetry import (
     StoreNumbers,
     Telemetry,
 )
-from otel_ml_collector.upkeep import Upkeep
 from otel_ml_collector.views.find import ViewStore
 from otel_ml_collector.web import sign_in
 from otel_ml_collector.web.render import STATIC, show_problem
@@ -123,8 +126,10 @@ class Collector:
     keyring: Keyring
     quotas: Quotas
     losses: LossWatch
-    rollup: RollupWatch
-    upkeep: Upkeep
+    deleter: Deleter
+    retention: Retention
+    purger: Purger
+    backups: Backups
     clocks: ClockWatch
     record_forwards: Sequence[RecordForward]
     otlp_forward: OtlpForward
@@ -146,59 +151,51 @@ class Collector:
         self.connections.close()
 
 
-def open_collector(  # noqa: PLR0913 - what the settings say, by name
-    store: str,
-    min_free_disk_bytes: int = 0,
-    *,
-    require_keys: bool = False,
-    metrics_tags: Sequence[str] = (),
-    forward_otlp: Sequence[OtlpTarget] = (),
-    forward_records: Sequence[RecordTarget] = (),
-    collector_name: str = "",
-    prices: Sequence[Price] = (),
-    project_from: str = "default",
-    kept: Days | None = None,
-) -> Collector:
+def open_collector(settings: Settings) -> Collector:
     """Open the store and start the threads that write to it.
 
     Raises:
         BadSetting: The store cannot be opened, or its keys cannot be read.
     """
-    connections = Connections(store)
-    keyring = _read_keys(connections, required=require_keys)
+    connections = Connections(settings.store)
+    with _closing_on_trouble(connections, "The keys cannot be read"):
+        keyring = Keyring(KeyStore(connections), required=settings.require_keys)
+    tombstones = Tombstones(connections)
+    deleter = Deleter(connections, tombstones)
+    with _closing_on_trouble(connections, "Deletions cannot be completed"):
+        deleter.complete()  # what a killed collector was asked to, before anybody is answered
     reader = Reader(connections)
     telemetry, losses = Telemetry(), LossNumbers()
     runs = RunNumbers(
-        metrics_tags, lambda project, models: version_numbers(reader, project, "model", models)
+        settings.metrics_tags,
+        lambda project, models: version_numbers(reader, project, "model", models),
     )
     sent, forwarded = RecordNumbers(), OtlpForwardNumbers()
     for numbers in (runs, losses, sent, forwarded, StoreNumbers(lambda: read_sizes(reader))):
         telemetry.register(numbers)
-    health = Health(Probe(connections), connections.folder, min_free_disk_bytes)
-    tombstones = Tombstones(connections)
-    upkeep = _begin_upkeep(connections, tombstones, kept)
-    writer = Writer(connections, tombstones=tombstones, collector=collector_name)
+    health = Health(Probe(connections), connections.folder, settings.min_free_disk_bytes)
+    writer = Writer(connections, tombstones=tombstones, collector=settings.collector_name)
     commit = Commit(health.watch(writer.write), telemetry, prepare=warm_up, on_stored=runs.count)
     quotas = Quotas(on_refused=telemetry.count_quota_refusal)
-    otlp_forward = OtlpForward(forward_otlp, forwarded)
+    otlp_forward = OtlpForward(settings.forward_otlp, forwarded)
     clocks = ClockWatch()
     telemetry.watch_clock(lambda: clocks.behind_s)
     pipeline = Pipeline(
         commit,
         telemetry,
         quotas,
-        otlp_forward if forward_otlp else None,
-        Prices(prices),
-        by_service=project_from == "service.name",
+        otlp_forward if settings.forward_otlp else None,
+        Prices(settings.prices),
+        by_service=settings.project_from == "service.name",
         clocks=clocks,
     )
-    uploads = Uploads(ArtifactWriter(connections), telemetry, check_room=health.check_room)
     boxes = [
-        (target, Outbox(connections, target.name, collector_name)) for target in forward_records
+        (target, Outbox(connections, target.name, settings.collector_name))
+        for target in settings.forward_records
     ]
     return Collector(
         pipeline=pipeline,
-        uploads=uploads,
+        uploads=Uploads(ArtifactWriter(connections), telemetry, check_room=health.check_room),
         commit=commit,
         reader=reader,
         connections=connections,
@@ -207,28 +204,30 @@ def open_collector(  # noqa: PLR0913 - what the settings say, by name
         keyring=keyring,
         quotas=quotas,
         losses=LossWatch(reader, losses),
-        rollup=RollupWatch(connections),
+        deleter=deleter,
+        retention=Retention(
+            connections, Days(settings.keep_records_days, settings.keep_payloads_days)
+        ),
+        purger=Purger(connections),
+        backups=Backups(connections, tombstones),
         record_forwards=[_start_forward(target, outbox, writer, sent) for target, outbox in boxes],
-        upkeep=upkeep,
         clocks=clocks,
         otlp_forward=otlp_forward,
     )
 
 
-def _begin_upkeep(connections: Connections, tombstones: Tombstones, kept: Days | None) -> Upkeep:
-    """Delete what a killed collector was asked to, before anybody is answered."""
-    deleter = Deleter(connections, tombstones)
+@contextmanager
+def _closing_on_trouble(connections: Connections, what: str) -> Iterator[None]:
+    """Close the store when it has trouble in this block, and say what for.
+
+    Raises:
+        BadSetting: It has.
+    """
     try:
-        deleter.complete()
+        yield
     except Unavailable as error:
         connections.close()
-        raise BadSetting(f"Deletions cannot be completed: {error}") from error
-    return Upkeep(
-        deleter,
-        Retention(connections, kept),
-        Purger(connections),
-        Backups(connections, tombstones),
-    )
+        raise BadSetting(f"{what}: {error}") from error
 
 
 def _start_forward(
@@ -237,14 +236,6 @@ def _start_forward(
     forward = RecordForward(target, outbox, lambda: writer.stamped_ns, sent)
     forward.start()
     return forward
-
-
-def _read_keys(connections: Connections, *, required: bool) -> Keyring:
-    try:
-        return Keyring(KeyStore(connections), required=required)
-    except Unavailable as error:
-        connections.close()
-        raise BadSetting(f"The keys cannot be read: {error}") from error
 
 
 def _keep_temporary_files(folder: Path) -> None:
@@ -257,21 +248,8 @@ def _keep_temporary_files(folder: Path) -> None:
 def make_app(collector: Collector, settings: Settings) -> FastAPI:
     """Make the HTTP application: OTLP, API, pages, health."""
     app = FastAPI(title="otel-ml", version="1", docs_url=None, redoc_url=None)
-    app.state.reader = collector.reader
-    app.state.keyring = collector.keyring
-    app.state.losses = collector.losses
-    app.state.clocks = collector.clocks
-    app.state.upkeep = collector.upkeep
-    app.state.trace_url = settings.trace_url
-    app.state.pipeline = collector.pipeline
-    app.state.places = Places()
-    app.state.views = ViewStore(collector.connections)
-    app.state.listening = Listening(collector.reader, _pace(collector.connections))
-    app.state.attempts = sign_in.Attempts()
+    app.state.services = _services(collector, settings)
     app.router.routes += make_routes(collector.pipeline, collector.telemetry, settings.cors_origins)
-    app.state.artifacts = uploads.ArtifactEndpoint(
-        collector.uploads, collector.telemetry, collector.quotas, settings.artifact_limit_bytes
-    )
     app.include_router(routes.router)
     app.mount("/static", StaticFiles(directory=STATIC))
     add_error_handlers(app, show_problem)
@@ -295,9 +273,71 @@ def make_app(collector: Collector, settings: Settings) -> FastAPI:
     return app
 
 
-def _pace(connections: Connections) -> Pace:
-    """Look back a little where other collectors store too."""
-    return Pace(overlap_ns=0 if connections.folder is not None else _OVERLAP_NS)
+def _services(collector: Collector, settings: Settings) -> Services:
+    """Name the parts that routes and pages answer with."""
+    # Others that store before the same server may be a little behind: it is looked back for them.
+    pace = Pace(overlap_ns=0 if settings.data_dir else _OVERLAP_NS)
+    return Services(
+        settings,
+        collector.reader,
+        collector.keyring,
+        collector.pipeline,
+        collector.losses,
+        collector.clocks,
+        collector.deleter,
+        collector.retention,
+        collector.purger,
+        collector.backups,
+        ViewStore(collector.connections),
+        Listening(collector.reader, pace),
+        Places(),
+        sign_in.Attempts(),
+        uploads.ArtifactEndpoint(
+            collector.uploads, collector.telemetry, collector.quotas, settings.artifact_limit_bytes
+        ),
+    )
+
+
+def _lanes(collector: Collector) -> Sequence[Lane]:
+    """Name what is done again and again; what stands in one lane is done one after the other."""
+    rollup = collector.connections.open()
+    disorder = "The store was not kept in order"
+    return (
+        # A key that was revoked elsewhere stops working here within that time.
+        Lane(Duty(collector.keyring.refresh, 3.0, "Keys were not read again", first_s=3.0)),
+        Lane(
+            Duty(
+                lambda: collector.losses.look(time.time_ns()), 60.0, "What is missing is not known"
+            )
+        ),
+        # Without it statistics are right, and slower.
+        Lane(Duty(lambda: _roll_up(rollup), 30.0, "The daily rollup was not computed")),
+        Lane(
+            Duty(
+                collector.uploads.sweep,
+                3_600.0,
+                "Artifacts that no record names were not deleted",
+            )
+        ),
+        Lane(
+            Duty(collector.deleter.complete, 60.0, disorder),
+            Duty(lambda: _delete_old(collector.retention), 3_600.0, disorder),
+            Duty(collector.purger.purge, 86_400.0, disorder, first_s=86_400.0),
+        ),
+    )
+
+
+def _roll_up(client: StoreClient) -> None:
+    days = recompute_due(client)
+    if days:
+        _logger.debug("The daily rollup was computed for %d days", days)
+
+
+def _delete_old(retention: Retention) -> None:
+    swept = retention.sweep()
+    if swept.rows:
+        rows = ", ".join(f"{table} {number}" for table, number in swept.rows.items())
+        _logger.info("Retention deleted rows: %s", rows)
 
 
 def serve(settings: Settings) -> int:
@@ -308,18 +348,7 @@ def serve(settings: Settings) -> int:
     """
     raise_file_limit(_limits(settings))
     listener = _listen(settings.http)
-    collector = open_collector(
-        settings.store,
-        settings.min_free_disk_bytes,
-        require_keys=settings.require_keys,
-        metrics_tags=settings.metrics_tags,
-        forward_otlp=settings.forward_otlp,
-        forward_records=settings.forward_records,
-        collector_name=settings.collector_name,
-        prices=settings.prices,
-        project_from=settings.project_from,
-        kept=Days(settings.keep_records_days, settings.keep_payloads_days),
-    )
+    collector = open_collector(settings)
     if collector.connections.folder is not None:
         _keep_temporary_files(collector.connections.folder / "tmp")
     try:
@@ -366,18 +395,9 @@ async def _serve(settings: Settings, listener: socket.socket, collector: Collect
     scheme = "https" if settings.tls_cert else "http"
     collector.connections.note_address(f"{scheme}://{address_here(http)}")
     http_server.when_ready = lambda: _say_ready(scheme, http, grpc_address, collector.keyring)
-    keeping = asyncio.create_task(collector.upkeep.run_for_ever())
-    sweeping = asyncio.create_task(collector.uploads.sweep_for_ever())
-    refreshing = asyncio.create_task(collector.keyring.refresh_for_ever())
-    watching = asyncio.create_task(collector.losses.watch_for_ever())
-    rolling = asyncio.create_task(collector.rollup.watch_for_ever())
     _tune_interpreter()
-    await http_server.serve(sockets=[listener])
-    keeping.cancel()
-    sweeping.cancel()
-    refreshing.cancel()
-    watching.cancel()
-    rolling.cancel()
+    with running(_lanes(collector)):
+        await http_server.serve(sockets=[listener])
     await grpc_server.stop(_CALLS_S)
 
 
@@ -386,7 +406,7 @@ def _ending(collector: Collector, app: FastAPI) -> Callable[[], None]:
 
     def end() -> None:
         collector.send_away()
-        app.state.listening.end()
+        app.state.services.find(Listening).end()
 
     return end
 

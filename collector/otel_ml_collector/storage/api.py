@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from otel_ml_collector.access import ADMIN, is_local
 from otel_ml_collector.api.parameters import Admin, demand_all, needs
 from otel_ml_collector.errors import Forbidden
+from otel_ml_collector.services import find_service, service_of
 from otel_ml_collector.storage.find import (
     Deleted,
     KeptFor,
@@ -21,12 +22,13 @@ from otel_ml_collector.storage.find import (
     WantedRetention,
     find_storage,
 )
+from otel_ml_collector.store.backup import Backups
 from otel_ml_collector.store.deletion import Deleter
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.retention import Retention, Wish
+from otel_ml_collector.store.storage import Purger
 from otel_ml_collector.store.verdict import MODEL, PROJECT, RUN, SESSION, USER
 from otel_ml_collector.times import to_rfc3339
-from otel_ml_collector.upkeep import Upkeep
 
 router = APIRouter(prefix="/api/v1", tags=["storage"])
 
@@ -34,18 +36,7 @@ Days = Annotated[int | None, Query(ge=0, le=36_500, description="What would that
 _ADMIN: Final = [Depends(needs(ADMIN))]
 
 
-def upkeep_of(request: Request) -> Upkeep:
-    """Return what looks after the application's store."""
-    upkeep: Upkeep = request.app.state.upkeep
-    return upkeep
-
-
-async def retention_of(request: Request) -> Retention:
-    """Return what keeps the application's records no longer than wanted."""
-    return upkeep_of(request).retention
-
-
-FromRetention = Annotated[Retention, Depends(retention_of)]
+FromRetention = Annotated[Retention, Depends(service_of(Retention))]
 
 
 @router.get("/storage")
@@ -56,7 +47,7 @@ def get_storage(
 
     A key of some projects is told of these, and nothing of the whole.
     """
-    reader: Reader = request.app.state.reader
+    reader = find_service(request, Reader)
     return find_storage(reader, admin, retention, days, time.time_ns())
 
 
@@ -64,7 +55,7 @@ def get_storage(
 def post_purge(request: Request, admin: Admin) -> Purged:
     """Take deleted rows off the disk now; the files that are replaced go 8 minutes later."""
     demand_all(admin)
-    done = upkeep_of(request).purger.purge()
+    done = find_service(request, Purger).purge()
     return Purged(tables=done.tables, bytes_before=done.bytes_before, bytes_after=done.bytes_after)
 
 
@@ -124,16 +115,11 @@ def post_backup(wanted: WantedBackup, request: Request, admin: Admin) -> Written
     demand_all(admin)
     if not is_local(request.scope):
         raise Forbidden("A backup is written for who asks from the collector's own machine")
-    done = upkeep_of(request).backups.write(Path(wanted.folder))
+    done = find_service(request, Backups).write(Path(wanted.folder))
     return WrittenBackup(folder=str(done.folder), bytes=done.bytes, rested_ms=done.rested_ns / 1e6)
 
 
-async def deleter_of(request: Request) -> Deleter:
-    """Return what deletes in the application's store."""
-    return upkeep_of(request).deleter
-
-
-FromDeleter = Annotated[Deleter, Depends(deleter_of)]
+FromDeleter = Annotated[Deleter, Depends(service_of(Deleter))]
 
 
 @router.delete("/projects/{project:path}/runs/{run_id}", dependencies=_ADMIN)

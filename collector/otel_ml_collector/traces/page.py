@@ -17,6 +17,8 @@ from otel_ml_collector.metrics.find import find_metrics
 from otel_ml_collector.metrics.page import make_plots
 from otel_ml_collector.query.answers.runs import Trace
 from otel_ml_collector.runs import find as runs
+from otel_ml_collector.services import find_service
+from otel_ml_collector.settings.table import Settings
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.traces import marks as span_marks
 from otel_ml_collector.traces import waterfall
@@ -62,7 +64,7 @@ def show_run(
         **_lay_out(reader, trace, now_ns),
         "is_cut": trace.truncated,
         "hidden_parents": len(trace.hidden_parents),
-        "link": _link(request.app.state.trace_url, run.trace_id),
+        "link": _link(find_service(request, Settings).trace_url, run.trace_id),
         "series": len(series),
         "plots": make_plots(project, {"run_id": run_id}, series[:_PLOTS]),
         "artifacts": lay_out(request, reader, project, run.artifacts),

@@ -2,11 +2,12 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Request
+from fastapi import APIRouter, Depends, Path
 
 from otel_ml_collector.access import ANNOTATE
 from otel_ml_collector.api.bodies import JsonRoute
 from otel_ml_collector.api.parameters import FromReader, reader_for
+from otel_ml_collector.services import service_of
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.views.find import View, Views, ViewStore, WantedView, find_view, find_views
 
@@ -15,14 +16,8 @@ router = APIRouter(prefix="/api/v1", route_class=JsonRoute)
 Name = Annotated[str, Path(min_length=1, max_length=64, pattern=r"^[^/\x00-\x1f\x7f]+$")]
 
 
-async def view_store_of(request: Request) -> ViewStore:
-    """Return what the application keeps views with."""
-    store: ViewStore = request.app.state.views
-    return store
-
-
 FromOwner = Annotated[Reader, Depends(reader_for(ANNOTATE))]
-FromStore = Annotated[ViewStore, Depends(view_store_of)]
+FromStore = Annotated[ViewStore, Depends(service_of(ViewStore))]
 
 
 @router.get("/projects/{project:path}/views")

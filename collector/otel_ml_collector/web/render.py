@@ -12,9 +12,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import Response
 
 from otel_ml_collector.api.problems import Problem, problem_of
+from otel_ml_collector.clock import ClockWatch
 from otel_ml_collector.errors import BadQuery, CollectorError
 from otel_ml_collector.keyring import SESSION_COOKIE
 from otel_ml_collector.price import write_cost
+from otel_ml_collector.services import find_service
 from otel_ml_collector.times import to_rfc3339
 from otel_ml_collector.web import view
 from otel_ml_collector.web.payload import make_payload
@@ -119,7 +121,7 @@ def show_page(request: Request, name: str, context: dict[str, Any], status: int 
         "path": request.url.path,
         "state": read_state(request),
         "is_signed_in": SESSION_COOKIE in request.cookies,
-        "clock_trouble": request.app.state.clocks.trouble,
+        "clock_trouble": find_service(request, ClockWatch).trouble,
     }
     return _PAGES.TemplateResponse(request, name, defaults | context, status)
 

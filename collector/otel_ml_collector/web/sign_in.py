@@ -12,6 +12,7 @@ from starlette.responses import RedirectResponse, Response
 
 from otel_ml_collector.access import READ
 from otel_ml_collector.keyring import SESSION_COOKIE, SESSION_S, Keyring
+from otel_ml_collector.services import find_service
 from otel_ml_collector.web.render import show_page
 
 SIGN_IN: Final = "/sign-in"
@@ -65,8 +66,8 @@ async def show_form(request: Request) -> Response:
 @router.post(SIGN_IN)
 async def sign_in(request: Request) -> Response:
     """Take a key and give a session."""
-    keyring: Keyring = request.app.state.keyring
-    attempts: Attempts = request.app.state.attempts
+    keyring = find_service(request, Keyring)
+    attempts = find_service(request, Attempts)
     form = await _read_form(request)
     target = local_path(form.get("next", "/"))
     sender = request.client.host if request.client else ""

@@ -33,7 +33,7 @@ def open_to_all(tmp_path: Path) -> Iterator[Service]:
 
 
 def ring_of(service: Service) -> Keyring:
-    ring: Keyring = service.app.state.keyring
+    ring: Keyring = service.app.state.services.find(Keyring)
     return ring
 
 

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from otel_ml_collector.views.find import WantedView
+from otel_ml_collector.store.reader import Reader
+from otel_ml_collector.views.find import ViewStore, WantedView
 from tests.otel_ml_collector.asgi import Answered, ask
 from tests.otel_ml_collector.stores import Service
 
@@ -73,8 +74,9 @@ def test_wrong(service: Service, project: str, body: dict[str, Any], field: str)
 
 def test_too_many(service: Service, project: str) -> None:
     """A project has at most 200 views; those that it has can still be changed."""
-    state = service.app.state
+    services = service.app.state.services
+    store, reader = services.find(ViewStore), services.find(Reader)
     for number in range(200):
-        state.views.save(state.reader, project, f"{number:03}", WantedView())
+        store.save(reader, project, f"{number:03}", WantedView())
     assert call(service, "PUT", project, "one more", SLOW).json["error"]["field"] == "name"
     assert call(service, "PUT", project, "199", SLOW).status == 200

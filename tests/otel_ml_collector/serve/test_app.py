@@ -127,9 +127,11 @@ def test_ended_store(service: Service) -> None:
 
 def test_full_disk(tmp_path: Path, project: str) -> None:
     """While too little of the disk is free, everything that would be stored is to be sent again."""
-    collector = open_collector(f"chdb://{tmp_path}", min_free_disk_bytes=2**62)
+    given = {"data_dir": str(tmp_path), "min_free_disk_bytes": str(2**62)}
+    settings = load(given, {}, None)
+    collector = open_collector(settings)
     try:
-        app = make_app(collector, load({}, {}, None))
+        app = make_app(collector, settings)
         writer = Writer(collector.connections)
         service = Service(app, Store(collector.connections, writer, collector.reader))
         document = b"{}"
@@ -157,7 +159,7 @@ def test_full_disk(tmp_path: Path, project: str) -> None:
 
 def test_open_service(tmp_path: Path) -> None:
     """A service beyond loopback without a name answers to any, and with one to that."""
-    collector = open_collector(f"chdb://{tmp_path}")
+    collector = open_collector(load({"data_dir": str(tmp_path)}, {}, None))
     try:
         flags = {"http": "0.0.0.0:0", "insecure": "true"}
         named = {**flags, "allowed_hosts": "otel.example"}

@@ -18,12 +18,12 @@ WRONG: Final = f"omk_{'0' * 16}_{'0' * 64}"
 @pytest.fixture
 def closed(service: Service) -> Service:
     """The service, where no wrong key was sent yet."""
-    service.app.state.attempts = Attempts()
+    service.app.state.services.put(Attempts())
     return service
 
 
 def make_key(service: Service, *scopes: str) -> str:
-    ring: Keyring = service.app.state.keyring
+    ring: Keyring = service.app.state.services.find(Keyring)
     return ring.add(Access("", "", frozenset(scopes or {READ}), ("ours",))).text
 
 

@@ -11,8 +11,8 @@ import pytest
 from google.rpc.status_pb2 import Status
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
+from otel_ml_collector.clock import ClockWatch, Seen
 from otel_ml_collector.errors import Unavailable
-from otel_ml_collector.receive.clock import ClockWatch, Seen
 from otel_ml_collector.span import Scope
 from tests.otel_ml_collector.spans import DAY_NS, NOW_NS, SECOND_NS, make_call
 from tests.otel_ml_collector.wire import encode

@@ -14,12 +14,11 @@ from statistics import median
 from typing import Final
 
 from otel_ml_collector.errors import Unavailable
+from otel_ml_collector.mapping.filing import AHEAD_NS
 from otel_ml_collector.span import Value
 
 _SECOND_NS: Final = 10**9
 _HOUR_NS: Final = 3_600 * _SECOND_NS
-# What mapping takes: a span may start that much ahead.
-_AHEAD_NS: Final = _HOUR_NS
 # How long ago the newest span of a sender ended that tells the time.
 _RECENT_NS: Final = 600 * _SECOND_NS
 # A clock that was never set begins in 1970; what is further ahead is no time at all.
@@ -74,9 +73,9 @@ class ClockWatch:
         sender = ""
         for resource, start_ns, end_ns in seen:
             lead_ns = end_ns - now_ns
-            is_ahead = _AHEAD_NS < start_ns - now_ns < _MOST_AHEAD_NS
+            is_ahead = AHEAD_NS < start_ns - now_ns < _MOST_AHEAD_NS
             begins_ahead |= is_ahead
-            if is_ahead or -_RECENT_NS <= lead_ns <= _AHEAD_NS:
+            if is_ahead or -_RECENT_NS <= lead_ns <= AHEAD_NS:
                 if resource is not named:  # the spans of a resource come together
                     named, sender = resource, _name(resource)
                 # One span that is on time speaks for its sender: the others have odd times.
@@ -123,8 +122,8 @@ class ClockWatch:
                 for skew_ns, heard_ns in self._senders.values()
                 if steady_ns - heard_ns < _KEPT_NS
             ]
-        ahead = [lead_ns for lead_ns in leads if lead_ns > _AHEAD_NS]
-        on_time = sum(-_RECENT_NS <= lead_ns <= _AHEAD_NS for lead_ns in leads)
+        ahead = [lead_ns for lead_ns in leads if lead_ns > AHEAD_NS]
+        on_time = sum(-_RECENT_NS <= lead_ns <= AHEAD_NS for lead_ns in leads)
         return ahead if len(ahead) > _OUTNUMBERED * on_time else []
 
     def _log(self, trouble: str, steady_ns: int) -> None:

@@ -1,0 +1,47 @@
+"""The parts of the collector that routes and pages answer with, each found by its type."""
+
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from fastapi import Request
+
+Part = TypeVar("Part")
+
+
+class Services:
+    """Holds one part of a type; all are there before the first request."""
+
+    def __init__(self, *parts: object) -> None:
+        self._parts: dict[type, object] = {}
+        for part in parts:
+            self.put(part)
+
+    def put(self, part: object) -> None:
+        """Take a part in the place of another of its type, or of a type that it is derived from."""
+        self._parts |= dict.fromkeys(type(part).__mro__[:-1], part)
+
+    def find(self, kind: type[Part]) -> Part:
+        """Return the part of a type.
+
+        Raises:
+            LookupError: The application was made without one.
+        """
+        part = self._parts.get(kind)
+        if isinstance(part, kind):
+            return part
+        raise LookupError(f"The application has no {kind.__name__}")
+
+
+def find_service(request: Request, kind: type[Part]) -> Part:
+    """Return the part of a type that the application was made with."""
+    services: Services = request.app.state.services
+    return services.find(kind)
+
+
+def service_of(kind: type[Part]) -> Callable[[Request], Awaitable[Part]]:
+    """Make the dependency of a route on the part of a type."""
+
+    async def find(request: Request) -> Part:
+        return find_service(request, kind)
+
+    return find

@@ -1,0 +1,75 @@
+"""Tests of what is done again and again: what fails keeps nothing else from being done."""
+
+import asyncio
+import threading
+
+import pytest
+
+from otel_ml_collector.serve.duties import Duty, Lane, running
+
+
+class Seconds:
+    """A clock that is set."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_each_in_its_time() -> None:
+    """Duties are done in their order when they are due, and the next time is told."""
+    clock, done = Seconds(), list[str]()
+    lane = Lane(
+        Duty(lambda: done.append("often"), 60, ""),
+        Duty(lambda: done.append("seldom"), 3_600, ""),
+        Duty(lambda: done.append("later"), 100, "", first_s=100),
+        clock=clock,
+    )
+    assert (lane.run(), done) == (60, ["often", "seldom"])
+    clock.now = 60
+    assert (lane.run(), done[2:]) == (40, ["often"])
+    clock.now = 100
+    assert (lane.run(), done[3:]) == (20, ["later"])
+
+
+def test_a_failure_stays_due(caplog: pytest.LogCaptureFixture) -> None:
+    """What failed is told, tried again after a minute, and keeps nothing else from being done."""
+    clock, done = Seconds(), list[str]()
+    rooms: list[str] = []
+
+    def fail() -> None:
+        done.append(rooms[0])
+
+    lane = Lane(
+        Duty(fail, 3_600, "It was not done"),
+        Duty(lambda: done.append("other"), 3_600, ""),
+        clock=clock,
+    )
+    assert (lane.run(), done) == (60, ["other"])
+    assert caplog.messages == ["It was not done: list index out of range"]
+    rooms.append("first")
+    clock.now = 60
+    assert (lane.run(), done) == (3_540, ["other", "first"])
+
+
+def test_lanes_do_not_wait_for_each_other() -> None:
+    """A lane goes on while another one is at work, and none does after the block."""
+    again, go_on = threading.Event(), threading.Event()
+    times = 0
+
+    def count() -> None:
+        nonlocal times
+        times += 1
+        if times == 3:
+            again.set()
+
+    async def story() -> None:
+        lanes = (Lane(Duty(lambda: go_on.wait(20), 1, "")), Lane(Duty(count, 0.001, "")))
+        with running(lanes):
+            assert await asyncio.to_thread(again.wait, 20)
+            assert not go_on.is_set()
+        go_on.set()
+        assert {task.cancelling() for task in asyncio.all_tasks() - {asyncio.current_task()}} == {1}
+
+    asyncio.run(story())
