@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-from otel_ml_collector.decode.traces import decode_traces
+from otel_ml_collector.decode.protobuf import decode_traces
 from otel_ml_collector.mapping import Filing, Prices, map_spans
 from tests.bench.load import Load, Sent, send_load
 from tests.bench.payload import SPANS, Template

@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 
 from examples.backend import IDENTITIES, text_of
-from otel_ml_collector.decode.traces import decode_traces
+from otel_ml_collector.decode.protobuf import decode_traces
 from otel_ml_collector.forward.record_messages import Messages
 from otel_ml_collector.mapping import Filing, map_spans
 from tests.support.backend import running_backend

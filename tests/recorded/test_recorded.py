@@ -7,8 +7,7 @@ from typing import Any, Final
 import pytest
 
 from otel_ml.versions.structure import structure_digest
-from otel_ml_collector.decode.json_logs import decode_json_logs
-from otel_ml_collector.decode.json_traces import decode_json_traces
+from otel_ml_collector.decode.json import decode_json_logs, decode_json_traces
 from otel_ml_collector.mapping import Filing, map_logs, map_spans
 from otel_ml_collector.records import LateLog, Run
 

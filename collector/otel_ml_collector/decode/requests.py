@@ -1,13 +1,13 @@
 """One OTLP request of either form, by what it holds."""
 
 from otel_ml_collector.decode.bounds import check_values
-from otel_ml_collector.decode.json_logs import decode_json_logs
-from otel_ml_collector.decode.json_metrics import count_json_points
-from otel_ml_collector.decode.json_traces import decode_json_traces
-from otel_ml_collector.decode.logs import decode_logs
-from otel_ml_collector.decode.metrics import count_points
+from otel_ml_collector.decode.json import (
+    count_json_points,
+    decode_json_logs,
+    decode_json_traces,
+)
+from otel_ml_collector.decode.protobuf import Spans, count_points, decode_logs, decode_traces
 from otel_ml_collector.decode.signals import Form
-from otel_ml_collector.decode.traces import Spans, decode_traces
 from otel_ml_collector.log import Log
 from otel_ml_collector.span import Span
 

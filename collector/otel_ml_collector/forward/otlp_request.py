@@ -12,8 +12,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from otel_ml import attributes as names
 from otel_ml_collector.decode.compression import decompress
-from otel_ml_collector.decode.json_request import parse
-from otel_ml_collector.decode.json_values import JsonObject
+from otel_ml_collector.decode.json import JsonObject, parse
 from otel_ml_collector.decode.signals import Form, Signal
 from otel_ml_collector.errors import Refused
 

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otel_ml_collector.decode.json_traces import decode_json_traces
-from otel_ml_collector.decode.traces import decode_traces
+from otel_ml_collector.decode.json import decode_json_traces
+from otel_ml_collector.decode.protobuf import decode_traces
 from otel_ml_collector.errors import BadField, Refused
 from otel_ml_collector.span import Event, Link, Scope, Span
 from tests.otel_ml_collector.decode.test_traces import spans

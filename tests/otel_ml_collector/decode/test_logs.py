@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otel_ml_collector.decode.json_logs import decode_json_logs
-from otel_ml_collector.decode.logs import decode_logs
+from otel_ml_collector.decode.json import decode_json_logs
+from otel_ml_collector.decode.protobuf import decode_logs
 from otel_ml_collector.errors import Refused
 from otel_ml_collector.log import Log
 from otel_ml_collector.span import Scope, Value

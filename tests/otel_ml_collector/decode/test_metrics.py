@@ -7,8 +7,8 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
 )
 
-from otel_ml_collector.decode.json_metrics import count_json_points
-from otel_ml_collector.decode.metrics import count_points
+from otel_ml_collector.decode.json import count_json_points
+from otel_ml_collector.decode.protobuf import count_points
 from otel_ml_collector.errors import BadField, Refused
 
 KINDS = {

@@ -7,7 +7,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1 import trace_pb2
 
-from otel_ml_collector.decode.traces import decode_traces
+from otel_ml_collector.decode.protobuf import decode_traces
 from otel_ml_collector.errors import Refused
 from otel_ml_collector.span import Event, Link, Scope, Span, Value
 from tests.otel_ml_collector.spans import make_span, span_id, trace_id

@@ -8,11 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otel_ml_collector.decode.json_logs import decode_json_logs
-from otel_ml_collector.decode.json_traces import decode_json_traces
-from otel_ml_collector.decode.logs import decode_logs
+from otel_ml_collector.decode.json import decode_json_logs, decode_json_traces
+from otel_ml_collector.decode.protobuf import decode_logs, decode_traces
 from otel_ml_collector.decode.signals import Form, Signal
-from otel_ml_collector.decode.traces import decode_traces
 from otel_ml_collector.forward.otlp_request import OtlpRequest, Unreadable
 from otel_ml_collector.span import Value
 from tests.otel_ml_collector.json_wire import encode_json, encode_json_logs

@@ -6,7 +6,7 @@ from typing import Final
 
 import pytest
 
-from otel_ml_collector.decode.traces import decode_traces
+from otel_ml_collector.decode.protobuf import decode_traces
 from otel_ml_collector.errors import BadQuery
 from otel_ml_collector.mapping import Filing, map_spans
 from otel_ml_collector.models.find import find_models

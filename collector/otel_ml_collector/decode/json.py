@@ -1,0 +1,427 @@
+"""OTLP requests in JSON to spans and log records, as `protobuf` reads them of protobuf.
+
+protobuf's own reader of JSON is none for OTLP: ids are hex there, unknown fields are to be ignored.
+What a message looks like is a table: each field's key in JSON, and how its value is read. An absent
+value is read as None, and a reader that raises is told the place by those around it.
+
+Spec: https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding
+"""
+
+import math
+import re
+from base64 import b64decode
+from binascii import Error as NotBase64
+from collections.abc import Callable, Mapping
+from itertools import chain
+from typing import Any, Final, TypeVar
+
+import orjson
+from opentelemetry.proto.logs.v1.logs_pb2 import SeverityNumber
+
+from otel_ml_collector.decode.bounds import check_records
+from otel_ml_collector.decode.protobuf import event_of
+from otel_ml_collector.errors import BadField, Refused
+from otel_ml_collector.log import Log
+from otel_ml_collector.span import Event, Link, Scope, Span, Value
+
+JsonObject = dict[str, object]
+Item = TypeVar("Item")
+Reader = Callable[[object], Item]
+
+# As deep as protobuf's reader goes with lists.
+_DEPTH: Final = 46
+_DECIMAL: Final = re.compile(r"-?[0-9]{1,20}")
+_DOUBLE: Final = re.compile(r"-?[0-9]{1,400}(\.[0-9]{1,400})?([eE][+-]?[0-9]{1,3})?")
+_NO_NUMBERS: Final = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+_URL_SAFE: Final = str.maketrans("-_", "+/")
+_TYPES: Final = {
+    str: "a string",
+    bool: "a boolean",
+    int: "a number",
+    float: "a number",
+    list: "a list",
+    dict: "an object",
+    type(None): "null",
+}
+# Each escape; group 1 is half a surrogate pair, which JavaScript writes where a text is cut.
+_ESCAPE: Final = re.compile(
+    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
+    re.DOTALL,
+)
+
+
+def decode_json_traces(body: bytes) -> list[Span]:
+    """Read the spans of one OTLP export request in JSON.
+
+    Raises:
+        Refused: The body is no export request; where a field is wrong, a `BadField`.
+    """
+    levels = ("resourceSpans", "scopeSpans", "spans")
+    return _read_records(body, "ExportTraceServiceRequest", levels, _read_span)
+
+
+def decode_json_logs(body: bytes) -> list[Log]:
+    """Read the records of one OTLP export request in JSON.
+
+    Raises:
+        Refused: The body is no export request; where a field is wrong, a `BadField`.
+    """
+    levels = ("resourceLogs", "scopeLogs", "logRecords")
+    return _read_records(body, "ExportLogsServiceRequest", levels, _read_log)
+
+
+def count_json_points(body: bytes) -> int:
+    """Count the data points of one OTLP export request in JSON.
+
+    Raises:
+        Refused: The body is no export request; where a field is wrong, a `BadField`.
+    """
+    return _count_resources(parse(body, "ExportMetricsServiceRequest"))
+
+
+def parse(body: bytes, message: str) -> JsonObject:
+    """Read a request; numbers that are no JSON, such as NaN, are not read.
+
+    Args:
+        body: The request.
+        message: What it should be, for the error.
+
+    Raises:
+        Refused: It is no JSON object.
+    """
+    try:
+        try:
+            found: object = orjson.loads(body)
+        except orjson.JSONDecodeError:
+            if b"\\u" not in body:
+                raise
+            found = orjson.loads(_ESCAPE.sub(_whole_escape, body))
+    except orjson.JSONDecodeError as error:
+        raise Refused(f"The body is not JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise Refused(
+            f"The body is not an OTLP {message}: expected an object, got {_TYPES[type(found)]}"
+        )
+    return found
+
+
+def _whole_escape(match: re.Match[bytes]) -> bytes:
+    return rb"\ufffd" if match[1] else match[0]
+
+
+def _read_records(
+    body: bytes,
+    message: str,
+    levels: tuple[str, str, str],
+    read: Callable[[JsonObject, Scope], Item],
+) -> list[Item]:
+    """Read what a request holds below its resources and scopes.
+
+    Args:
+        body: The request.
+        message: What it should be, for the error.
+        levels: The names of the lists: of resources, scopes and records.
+        read: Reads one record of a scope.
+    """
+    resources, scopes, records = levels
+    request = parse(body, message)
+    _check_size(request, levels)
+
+    def read_resource(found: object) -> list[Item]:
+        parent = _object(found)
+        resource = _at(parent, "resource", _RESOURCE)["attributes"]
+
+        def read_scope(inner: object) -> list[Item]:
+            holder = _object(inner)
+            scope = _at(holder, "scope", lambda told: Scope(resource, **_SCOPE(told)))
+            return _at(holder, records, _list_of(lambda record: read(_object(record), scope)))
+
+        return list(chain.from_iterable(_at(parent, scopes, _list_of(read_scope))))
+
+    return list(chain.from_iterable(_at(request, resources, _list_of(read_resource))))
+
+
+def _check_size(request: JsonObject, levels: tuple[str, str, str]) -> None:
+    """Refuse a request of too many records or envelopes; what is no list is left for the reader."""
+    level: list[object] = [request]
+    for key in levels:
+        lists = [found.get(key) for found in level if isinstance(found, dict)]
+        check_records(sum(len(items) for items in lists if isinstance(items, list)))
+        level = [item for items in lists if isinstance(items, list) for item in items]
+
+
+def _at(parent: JsonObject, key: str, read: Reader[Item]) -> Item:
+    """Read a member, and say of an error that it is there."""
+    try:
+        return read(parent.get(key))
+    except BadField as error:
+        raise _inside(key, error) from None
+
+
+def _inside(place: str, error: BadField) -> BadField:
+    dot = "." if error.field and not error.field.startswith("[") else ""
+    return BadField(f"{place}{dot}{error.field}", error.description)
+
+
+def _object(found: object) -> JsonObject:
+    if not isinstance(found, dict):
+        raise _wrong("an object", found)
+    return found
+
+
+def _wrong(expected: str, found: object) -> BadField:
+    """Say what a value is not; the value stays unsaid, it may be anything of the sender's."""
+    return BadField("", f"expected {expected}, got {_TYPES[type(found)]}")
+
+
+def _list_of(read: Reader[Item]) -> Reader[list[Item]]:
+    """Read the items of a list; an absent one is empty."""
+
+    def read_all(found: object) -> list[Item]:
+        if found is None:
+            return []
+        if not isinstance(found, list):
+            raise _wrong("a list", found)
+        items: list[Item] = []
+        try:
+            for item in found:
+                items.append(read(item))  # noqa: PERF401 - the error tells how many were read
+        except BadField as error:
+            raise _inside(f"[{len(items)}]", error) from None
+        return items
+
+    return read_all
+
+
+def _fields(**fields: tuple[str, Reader[Any]]) -> Reader[dict[str, Any]]:
+    """Read the members of an object by a table; an absent one is one without members."""
+    table = [(name, key, read) for name, (key, read) in fields.items()]
+
+    def read_fields(found: object) -> dict[str, Any]:
+        members = {} if found is None else _object(found)
+        told: dict[str, Any] = {}
+        key = ""
+        try:
+            for name, key, read in table:
+                told[name] = read(members.get(key))
+        except BadField as error:
+            raise _inside(key, error) from None
+        return told
+
+    return read_fields
+
+
+def _text(found: object, _depth: int = 0) -> str:
+    if isinstance(found, str):
+        return found
+    if found is None:
+        return ""
+    raise _wrong("a string", found)
+
+
+def _whole(low: int, high: int) -> Callable[..., int]:
+    """Read an integer as a number or a text; 1.0 is one too, as protobuf's JSON has it."""
+
+    def read(found: object, _depth: int = 0) -> int:
+        number: int | None = None
+        if isinstance(found, str):
+            number = int(found) if _DECIMAL.fullmatch(found) else None
+        elif isinstance(found, int) and not isinstance(found, bool):
+            number = found
+        elif isinstance(found, float) and found.is_integer():
+            number = int(found)
+        elif found is None:
+            return 0
+        if number is None or not low <= number <= high:
+            raise _wrong(f"an integer from {low} to {high}", found)
+        return number
+
+    return read
+
+
+_uint64: Final = _whole(0, 2**64 - 1)
+_int64: Final = _whole(-(2**63), 2**63 - 1)
+_int32: Final = _whole(-(2**31), 2**31 - 1)
+
+
+def _enum(names: Mapping[str, int]) -> Reader[int]:
+    """Read an enum: a number, or against OTLP's rule its name."""
+
+    def read(found: object) -> int:
+        return names[found] if isinstance(found, str) and found in names else _int32(found)
+
+    return read
+
+
+def _id(found: object) -> bytes:
+    """Read an id: hex of either case, of any length."""
+    if found is None:
+        return b""
+    if isinstance(found, str):
+        try:
+            read = bytes.fromhex(found)
+        except ValueError:
+            pass
+        else:
+            if 2 * len(read) == len(found):  # no spaces between the digits
+                return read
+    raise _wrong("an id in hex", found)
+
+
+def _attributes(found: object, depth: int = _DEPTH) -> dict[str, Value]:
+    """Read attributes; of a key that stands twice the last value stays."""
+    if found is None:
+        return {}
+    if not isinstance(found, list):
+        raise _wrong("a list", found)
+    told: dict[str, Value] = {}
+    place, key = 0, ""
+    try:
+        for place, item in enumerate(found):  # noqa: B007 - the error tells it
+            key = ""
+            if not isinstance(item, dict):
+                raise _wrong("an object", item)
+            key = "key"
+            name = _text(item.get(key))
+            key = "value"
+            told[name] = _any_value(item.get(key), depth)
+    except BadField as error:
+        raise _inside(f"[{place}]", _inside(key, error) if key else error) from None
+    return told
+
+
+def _any_value(found: object, depth: int = _DEPTH) -> Value:
+    """Read one AnyValue; of several kinds in one object the last stays."""
+    if found is None:
+        return None
+    if not isinstance(found, dict):
+        raise _wrong("an object", found)
+    result: Value = None
+    for kind, content in found.items():
+        read = _VALUES.get(kind)
+        if read is not None and content is not None:
+            try:
+                result = read(content, depth)
+            except BadField as error:
+                raise _inside(kind, error) from None
+    return result
+
+
+def _bool(content: object, _depth: int) -> bool:
+    if not isinstance(content, bool):
+        raise _wrong("true or false", content)
+    return content
+
+
+def _double(content: object, _depth: int) -> float:
+    if isinstance(content, float):
+        return content
+    if isinstance(content, int) and not isinstance(content, bool):
+        return float(content)
+    if isinstance(content, str):
+        if content in _NO_NUMBERS:
+            return _NO_NUMBERS[content]
+        if _DOUBLE.fullmatch(content):
+            return float(content)
+    raise _wrong('a number, "NaN", "Infinity" or "-Infinity"', content)
+
+
+def _bytes(content: object, _depth: int) -> bytes:
+    if isinstance(content, str):
+        digits = content.translate(_URL_SAFE).rstrip("=")
+        try:
+            return b64decode(digits + "=" * (-len(digits) % 4), validate=True)
+        except (NotBase64, ValueError):
+            pass
+    raise _wrong("base64", content)
+
+
+def _array(content: object, depth: int) -> list[Value]:
+    read = _list_of(lambda item: _any_value(item, depth - 1))
+    return _at(_deeper(content, depth), "values", read)
+
+
+def _kvlist(content: object, depth: int) -> dict[str, Value]:
+    members = _deeper(content, depth)
+    return _at(members, "values", lambda found: _attributes(found, depth - 1))
+
+
+def _deeper(content: object, depth: int) -> JsonObject:
+    if depth == 0:
+        raise BadField("", f"expected at most {_DEPTH} values inside each other")
+    return _object(content)
+
+
+_VALUES: Final[Mapping[str, Callable[[object, int], Value]]] = {
+    "stringValue": _text,
+    "boolValue": _bool,
+    "intValue": _int64,
+    "doubleValue": _double,
+    "bytesValue": _bytes,
+    "arrayValue": _array,
+    "kvlistValue": _kvlist,
+}
+_KINDS: Final = {
+    "SPAN_KIND_UNSPECIFIED": 0,
+    "SPAN_KIND_INTERNAL": 1,
+    "SPAN_KIND_SERVER": 2,
+    "SPAN_KIND_CLIENT": 3,
+    "SPAN_KIND_PRODUCER": 4,
+    "SPAN_KIND_CONSUMER": 5,
+}
+_CODES: Final = {"STATUS_CODE_UNSET": 0, "STATUS_CODE_OK": 1, "STATUS_CODE_ERROR": 2}
+_TOLD: Final = ("attributes", _attributes)
+_RESOURCE: Final = _fields(attributes=_TOLD)
+_SCOPE: Final = _fields(name=("name", _text), version=("version", _text), attributes=_TOLD)
+_STATUS: Final = _fields(status_code=("code", _enum(_CODES)), status_message=("message", _text))
+_EVENT: Final = _fields(name=("name", _text), time_ns=("timeUnixNano", _uint64), attributes=_TOLD)
+_LINK: Final = _fields(trace_id=("traceId", _id), span_id=("spanId", _id), attributes=_TOLD)
+_SPAN: Final = _fields(
+    status=("status", _STATUS),
+    trace_id=("traceId", _id),
+    span_id=("spanId", _id),
+    parent_span_id=("parentSpanId", _id),
+    name=("name", _text),
+    kind=("kind", _enum(_KINDS)),
+    start_ns=("startTimeUnixNano", _uint64),
+    end_ns=("endTimeUnixNano", _uint64),
+    attributes=_TOLD,
+    events=("events", _list_of(lambda found: Event(**_EVENT(_object(found))))),
+    links=("links", _list_of(lambda found: Link(**_LINK(_object(found))))),
+)
+_LOG: Final = _fields(
+    attributes=_TOLD,
+    trace_id=("traceId", _id),
+    span_id=("spanId", _id),
+    time_ns=("timeUnixNano", _uint64),
+    observed_ns=("observedTimeUnixNano", _uint64),
+    severity_number=("severityNumber", _enum(dict(SeverityNumber.items()))),
+    severity_text=("severityText", _text),
+    event=("eventName", _text),
+    body=("body", _any_value),
+)
+
+
+def _read_span(found: JsonObject, scope: Scope) -> Span:
+    told = _SPAN(found)
+    return Span(scope=scope, **told.pop("status"), **told)
+
+
+def _read_log(found: JsonObject, scope: Scope) -> Log:
+    told = _LOG(found)
+    told["event"] = event_of(told["event"], told["attributes"])
+    return Log(scope=scope, **told)
+
+
+def _sum_of(key: str, count: Reader[int]) -> Reader[int]:
+    """Count what the items of a list of an object hold; an absent object holds nothing."""
+    read = _list_of(lambda item: count(_object(item)))
+    return lambda found: 0 if found is None else sum(_at(_object(found), key, read))
+
+
+_DATA: Final = ("gauge", "sum", "histogram", "exponentialHistogram", "summary")
+_count_points: Final = _sum_of("dataPoints", lambda _point: 1)
+_METRIC: Final = _fields(**{kind: (kind, _count_points) for kind in _DATA})
+_count_metrics: Final = _sum_of("metrics", lambda found: sum(_METRIC(found).values()))
+_count_scopes: Final = _sum_of("scopeMetrics", _count_metrics)
+_count_resources: Final = _sum_of("resourceMetrics", _count_scopes)

@@ -1,0 +1,216 @@
+"""OTLP requests in protobuf to spans and log records.
+
+Spec: https://opentelemetry.io/docs/specs/otlp/
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final, TypeVar
+
+from google.protobuf.message import DecodeError, Message
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+)
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationScope, KeyValue
+from opentelemetry.proto.logs.v1 import logs_pb2
+from opentelemetry.proto.metrics.v1 import metrics_pb2
+from opentelemetry.proto.trace.v1 import trace_pb2
+
+from otel_ml_collector.decode.bounds import check_records
+from otel_ml_collector.errors import Refused
+from otel_ml_collector.log import Log
+from otel_ml_collector.span import Event, Link, Scope, Span, Value
+
+# What event a record is before there was a field for it (OpenTelemetry 1.40 and older).
+_EVENT_NAME: Final = "event.name"
+
+Request = TypeVar("Request", bound=Message)
+
+
+class Spans:
+    """The spans of one request, each made when it is asked for.
+
+    Mapping one while it is new takes a tenth less time than making all of them first.
+    """
+
+    def __init__(self, request: ExportTraceServiceRequest) -> None:
+        self._request = request
+
+    def __len__(self) -> int:
+        """Count them."""
+        return sum(
+            len(scope.spans)
+            for found in self._request.resource_spans
+            for scope in found.scope_spans
+        )
+
+    def __iter__(self) -> Iterator[Span]:
+        """Make them, in the order of the request."""
+        for resource_spans in self._request.resource_spans:
+            resource = _attributes_of(resource_spans.resource.attributes)
+            for scope_spans in resource_spans.scope_spans:
+                scope = _scope_of(resource, scope_spans.scope)
+                for span in scope_spans.spans:
+                    yield _span(span, scope)
+
+
+def decode_traces(body: bytes) -> Spans:
+    """Read the spans of one OTLP export request in protobuf.
+
+    Args:
+        body: The request, uncompressed, already held to the size limit.
+
+    Returns:
+        Spans in the order of the request, empty for an empty request. Ids are as they came:
+        whether they are valid is for the mapping to say, span by span.
+
+    Raises:
+        Refused: The body is no export request. Sending it again cannot help.
+
+    Spec: https://opentelemetry.io/docs/specs/otlp/#otlphttp-request
+    """
+    request = _parse(body, ExportTraceServiceRequest)
+    check_records(len(request.resource_spans))
+    scopes = [scope for found in request.resource_spans for scope in found.scope_spans]
+    check_records(len(scopes))
+    spans = Spans(request)
+    check_records(len(spans))
+    return spans
+
+
+def decode_logs(body: bytes) -> list[Log]:
+    """Read the records of one OTLP export request in protobuf.
+
+    Args:
+        body: The request, uncompressed, already held to the size limit.
+
+    Returns:
+        Records in the order of the request, empty for an empty request. Ids are as they came.
+
+    Raises:
+        Refused: The body is no export request. Sending it again cannot help.
+    """
+    request = _parse(body, ExportLogsServiceRequest)
+    check_records(len(request.resource_logs))
+    scopes = [scope for found in request.resource_logs for scope in found.scope_logs]
+    check_records(len(scopes))
+    check_records(sum(len(scope.log_records) for scope in scopes))
+    return list(_logs(request))
+
+
+def event_of(name: str, attributes: Mapping[str, Value]) -> str:
+    """Return what event a record is: its own field, else the attribute of older senders."""
+    if name:
+        return name
+    older = attributes.get(_EVENT_NAME)
+    return older if isinstance(older, str) else ""
+
+
+def count_points(body: bytes) -> int:
+    """Count the data points of one OTLP export request in protobuf.
+
+    Raises:
+        Refused: The body is no export request.
+    """
+    request = _parse(body, ExportMetricsServiceRequest)
+    return sum(
+        _points(metric)
+        for resource_metrics in request.resource_metrics
+        for scope_metrics in resource_metrics.scope_metrics
+        for metric in scope_metrics.metrics
+    )
+
+
+def _parse(body: bytes, message: type[Request]) -> Request:
+    """Read a request.
+
+    Raises:
+        Refused: It is no such message.
+    """
+    try:
+        return message.FromString(body)
+    except (DecodeError, RecursionError) as error:
+        name = message.DESCRIPTOR.name
+        raise Refused(f"The body is not an OTLP {name} in protobuf") from error
+
+
+def _scope_of(resource: dict[str, Value], scope: InstrumentationScope) -> Scope:
+    return Scope(resource, scope.name, scope.version, _attributes_of(scope.attributes))
+
+
+def _span(span: trace_pb2.Span, scope: Scope) -> Span:
+    status = span.status
+    return Span(
+        span.trace_id,
+        span.span_id,
+        span.parent_span_id,
+        span.name,
+        span.kind,
+        span.start_time_unix_nano,
+        span.end_time_unix_nano,
+        status.code,
+        status.message,
+        _attributes_of(span.attributes),
+        [
+            Event(event.name, event.time_unix_nano, _attributes_of(event.attributes))
+            for event in span.events
+        ],
+        [Link(link.trace_id, link.span_id, _attributes_of(link.attributes)) for link in span.links],
+        scope,
+    )
+
+
+def _logs(request: ExportLogsServiceRequest) -> Iterator[Log]:
+    for resource_logs in request.resource_logs:
+        resource = _attributes_of(resource_logs.resource.attributes)
+        for scope_logs in resource_logs.scope_logs:
+            scope = _scope_of(resource, scope_logs.scope)
+            for record in scope_logs.log_records:
+                yield _log(record, scope)
+
+
+def _log(record: logs_pb2.LogRecord, scope: Scope) -> Log:
+    attributes = _attributes_of(record.attributes)
+    # The field came with opentelemetry-proto 1.28; older ones are allowed here.
+    name = getattr(record, "event_name", "")
+    return Log(
+        trace_id=record.trace_id,
+        span_id=record.span_id,
+        time_ns=record.time_unix_nano,
+        observed_ns=record.observed_time_unix_nano,
+        severity_number=record.severity_number,
+        severity_text=record.severity_text,
+        event=event_of(name, attributes),
+        body=_value_of(record.body),
+        attributes=attributes,
+        scope=scope,
+    )
+
+
+def _points(metric: metrics_pb2.Metric) -> int:
+    kind = metric.WhichOneof("data")
+    return len(getattr(metric, kind).data_points) if kind else 0
+
+
+def _attributes_of(pairs: Iterable[KeyValue]) -> dict[str, Value]:
+    """Read attributes; of a key that stands twice the last value stays."""
+    found: dict[str, Value] = {}
+    for pair in pairs:
+        value = pair.value
+        # Most are texts: asking for one is faster than asking which kind it is.
+        found[pair.key] = value.string_value or _value_of(value)
+    return found
+
+
+def _value_of(value: AnyValue) -> Value:
+    """Read a value of any kind; None when it has none."""
+    kind = value.WhichOneof("value")
+    if kind == "array_value":
+        return [_value_of(item) for item in value.array_value.values]
+    if kind == "kvlist_value":
+        return _attributes_of(value.kvlist_value.values)
+    if kind is None or kind == "string_value_strindex":  # profiles only: to be read as absent
+        return None
+    found: Value = getattr(value, kind)
+    return found
