@@ -9,7 +9,6 @@ from opentelemetry import context as context_api
 from opentelemetry.context import Context
 
 from otel_ml import attributes as names
-from otel_ml.attachment import attach, detach
 from otel_ml.capture_mode import LEFT_OUT
 from otel_ml.described import is_stream
 from otel_ml.errors import is_of_host, quiet, report
@@ -17,7 +16,7 @@ from otel_ml.functions import Traced
 from otel_ml.recorder import Recorder
 from otel_ml.redaction import NOTE as REDACTED
 from otel_ml.runs import UNSET, Run
-from otel_ml.spans import is_sampled
+from otel_ml.spans import attach, detach, is_sampled
 from otel_ml.values import NOT_FOLLOWED, TRUNCATED, encode_whole
 from otel_ml.versions.structure import MESSAGE
 

@@ -10,11 +10,10 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 
 from otel_ml import attributes as names
-from otel_ml.attachment import attach, detach
 from otel_ml.errors import quiet
 from otel_ml.recorder import Recorder
 from otel_ml.runs import Run
-from otel_ml.spans import is_sampled
+from otel_ml.spans import attach, detach, is_sampled
 from otel_ml.tags import Details, Value
 
 

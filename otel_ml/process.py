@@ -7,6 +7,7 @@ SIGTERM. The signal is handled where a client asked for it (``flush_on_sigterm``
 
 import _thread
 import atexit
+import contextvars
 import itertools
 import os
 import signal
@@ -18,7 +19,6 @@ from contextlib import suppress
 from types import BuiltinFunctionType, FrameType
 from typing import Any, Final, Protocol
 
-from otel_ml.attachment import start_apart
 from otel_ml.errors import report
 
 SIGTERM_S: Final = 2.0
@@ -31,6 +31,11 @@ def renew_in_child(renew: Callable[[], None]) -> None:
     """Call a function in every forked child, in the order of these calls."""
     if hasattr(os, "register_at_fork"):  # not on Windows
         os.register_at_fork(after_in_child=renew)
+
+
+def start_apart(thread: threading.Thread) -> None:
+    """Start a thread of ours outside every run, also where threads follow who starts them."""
+    contextvars.Context().run(thread.start)
 
 
 class Process:

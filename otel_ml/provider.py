@@ -3,7 +3,7 @@
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -15,7 +15,6 @@ from opentelemetry.sdk.trace import (
     ReadableSpan,
     Span,
     SpanProcessor,
-    SynchronousMultiSpanProcessor,
     TracerProvider,
 )
 from opentelemetry.sdk.trace.export import SpanExporter
@@ -31,8 +30,7 @@ from otel_ml.export.pipeline import Pace, Pipeline
 from otel_ml.export.queue import MAX_BYTES, MAX_SPANS, SpanQueue
 from otel_ml.export.settings import Settings, is_endpoint_named, resolve
 from otel_ml.export.spooled import SpooledSpans
-from otel_ml.spans import HasResource
-from otel_ml.tracer import Start, start_of, start_of_own
+from otel_ml.spans import HasResource, Start, processors_of, start_of, start_of_own
 
 Join = Literal["auto", False]
 
@@ -146,7 +144,7 @@ def _join(wanted: Destination, provider: trace.TracerProvider) -> Chosen:
     except TypeError:  # scopes have attributes since SDK 1.26
         tracer = provider.get_tracer(names.SCOPE_NAME, _own_version())
     taken = wanted.tracer_provider is None  # who gives a provider wants all of it
-    start = start_of(provider, tracer, _without_takers if taken else _all)
+    start = start_of(provider, tracer, _is_no_taker if taken else None)
     name = type(provider).__name__
     _logger.info("Spans of project %r go through %s", wanted.project, name)
     return Chosen(start, pipeline, provider, {"provider": name, **sending}, uploads)
@@ -251,23 +249,12 @@ def _whole(variable: str, default: int) -> int:
 def _joinable(provider: trace.TracerProvider) -> TracerProvider | None:
     if type(provider) is not TracerProvider:
         return None
-    active = getattr(provider, "_active_span_processor", None)
-    processors: Sequence[object] = getattr(active, "_span_processors", ())
-    return None if any(map(_is_taker, processors)) else provider
+    return provider if all(map(_is_no_taker, processors_of(provider))) else None
 
 
-def _is_taker(processor: object) -> bool:
-    return any(base.__module__.partition(".")[0] in _TAKERS for base in type(processor).__mro__)
-
-
-def _all(processor: SpanProcessor) -> SpanProcessor:
-    return processor
-
-
-def _without_takers(processor: SpanProcessor) -> SpanProcessor:
-    if type(processor) is not SynchronousMultiSpanProcessor:
-        return processor
-    return _WithoutTakers(processor)
+def _is_no_taker(processor: object) -> bool:
+    modules = {base.__module__.partition(".")[0] for base in type(processor).__mro__}
+    return modules.isdisjoint(_TAKERS)
 
 
 def _own_version() -> str:
@@ -277,38 +264,6 @@ def _own_version() -> str:
         return version("otel-ml")
     except PackageNotFoundError:  # run from a source tree
         return "0"
-
-
-class _WithoutTakers(SpanProcessor):
-    """The processors of a joined provider, but for those that come to take it after we joined."""
-
-    def __init__(self, all_of_them: SynchronousMultiSpanProcessor) -> None:
-        self._all = all_of_them
-        self._seen: Sequence[SpanProcessor] | None = None
-        self._kept: Sequence[SpanProcessor] = ()
-
-    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
-        """Tell each that the span has started."""
-        for processor in self._processors():
-            processor.on_start(span, parent_context)
-
-    def _on_ending(self, span: Span) -> None:
-        for processor in self._processors():
-            on_ending = getattr(processor, "_on_ending", None)
-            if on_ending is not None:
-                on_ending(span)
-
-    def on_end(self, span: ReadableSpan) -> None:
-        """Give each the ended span."""
-        for processor in self._processors():
-            processor.on_end(span)
-
-    def _processors(self) -> Sequence[SpanProcessor]:
-        processors: Sequence[SpanProcessor] = getattr(self._all, "_span_processors", ())
-        if processors is not self._seen:  # it is another tuple when one was added
-            self._kept = [one for one in processors if not _is_taker(one)]
-            self._seen = processors
-        return self._kept
 
 
 class _OwnSpansOnly(SpanProcessor):

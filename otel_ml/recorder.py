@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from otel_ml.export.pipeline import Pipeline
     from otel_ml.judges.pool import JudgePool
     from otel_ml.provider import Chosen
+    from otel_ml.spans import Start
     from otel_ml.stats import Stats
-    from otel_ml.tracer import Start
 
 _CLOSE_S: Final = 10.0
 _JUDGES_S: Final = 2.0

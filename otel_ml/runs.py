@@ -20,9 +20,8 @@ from otel_ml.metrics import Metric
 from otel_ml.notebook import Card, HasCard, page_address
 from otel_ml.recorder import Recorder
 from otel_ml.redaction import NOTE, Redaction
-from otel_ml.spans import RunSpan, write
+from otel_ml.spans import SPAN_KEY, RunSpan, write
 from otel_ml.tags import Details, Value, fits, tag_attributes
-from otel_ml.tracer import SPAN_KEY
 from otel_ml.updates import EVENTS, Waiting
 from otel_ml.values import PREVIEW_BYTES, TRUNCATED, clean, encode_whole, glance, preview
 from otel_ml.wire import (

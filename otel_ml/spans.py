@@ -1,27 +1,53 @@
-"""The span of a run: an ordinary span of the SDK's to everyone, at a tenth of its price.
+"""The spans of runs: ordinary spans of the SDK's to everyone, at a tenth of their price.
 
 A span of the SDK's guards every attribute with two locks and copies itself when it ends. Ours takes
-the attributes of a run at once, as they are, and makes the rest only for who asks for it.
+the attributes of a run at once, as they are, and makes the rest only for those who ask. It starts
+as the provider's tracer would start it: sampler, ids, resource, processors.
+
+This is the only file that touches private names of OpenTelemetry. Each is read with a way out:
+where an SDK keeps something elsewhere, spans are started by its own tracer.
 """
 
 import logging
+import os
 import threading
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from contextvars import ContextVar, Token
+from dataclasses import dataclass, replace
+from random import Random
 from time import time_ns
 from types import MappingProxyType
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
+from opentelemetry import context as context_api
 from opentelemetry import trace
 from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.context import Context
+from opentelemetry.context.contextvars_context import ContextVarsRuntimeContext
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import Event, ReadableSpan, SpanLimits, SpanProcessor
+from opentelemetry.sdk.trace import (
+    Event,
+    ReadableSpan,
+    SpanLimits,
+    SpanProcessor,
+    SynchronousMultiSpanProcessor,
+    Tracer,
+    TracerProvider,
+)
+from opentelemetry.sdk.trace.id_generator import IdGenerator, RandomIdGenerator
+from opentelemetry.sdk.trace.sampling import (
+    Decision,
+    ParentBased,
+    Sampler,
+    StaticSampler,
+    TraceIdRatioBased,
+)
 from opentelemetry.sdk.util import BoundedList
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import (
     Link,
+    NonRecordingSpan,
     SpanContext,
     SpanKind,
     Status,
@@ -31,6 +57,7 @@ from opentelemetry.trace import (
 )
 from opentelemetry.util import types
 
+from otel_ml.errors import hand_on
 from otel_ml.process import renew_in_child
 from otel_ml.wire import shorten, within
 
@@ -40,9 +67,50 @@ Attributes = Mapping[str, Any]
 
 # What a run without long payloads takes, for the bound of a queue.
 BARE_BYTES: Final = 1_024
+UNSET: Final = Status(StatusCode.UNSET)
 _NOTHING: Final[Mapping[str, Any]] = {}
 _STARTED_WITH: Final = 3  # project, kind and name, which are written again
-UNSET: Final = Status(StatusCode.UNSET)
+_SAMPLED: Final = int(TraceFlags.SAMPLED)
+_RANDOM: Final = int(getattr(TraceFlags, "RANDOM_TRACE_ID", 0))  # since SDK 1.42
+_KNOWN_FLAGS: Final = _SAMPLED | _RANDOM
+
+
+# The current context.
+
+# The key under which OpenTelemetry keeps the current span, found by setting one.
+[SPAN_KEY] = trace.set_span_in_context(trace.INVALID_SPAN, Context())
+# What `reset` raises where the host went on in another context: the token is gone there.
+ELSEWHERE: Final = (ValueError, RuntimeError)
+
+
+def _context_functions() -> tuple[
+    Callable[[Context], Token[Context]], Callable[[Token[Context]], None]
+]:
+    """Return what makes a context current, and the one before it current again.
+
+    OpenTelemetry's own functions do this through four calls. Where its context lives in a variable
+    of `contextvars`, as it does unless somebody replaced it, the variable is set directly: a stream
+    pays for it at each chunk.
+    """
+    runtime: Any = getattr(context_api, "_RUNTIME_CONTEXT", None)
+    variable: Any = getattr(runtime, "_current_context", None)
+    if type(runtime) is not ContextVarsRuntimeContext or not isinstance(variable, ContextVar):
+        return context_api.attach, context_api.detach
+    return variable.set, variable.reset
+
+
+attach, reset = _context_functions()
+
+
+def detach(token: Token[Context]) -> None:
+    """Do what `reset` does; quietly also where the token is gone."""
+    try:
+        reset(token)
+    except ELSEWHERE as error:
+        hand_on(error)
+
+
+# The span.
 
 
 class _Making:
@@ -82,12 +150,12 @@ class Home:
     origin: HasResource
     scope: InstrumentationScope
     limits: SpanLimits
-    processor: SpanProcessor | None
-    take: "Callable[[RunSpan], None] | None"
+    processor: SpanProcessor | None = None
+    take: "Callable[[RunSpan], None] | None" = None
 
 
 class RunSpan(ReadableSpan, trace.Span):
-    """One span of ours, made by `otel_ml.tracer`."""
+    """The span of one run."""
 
     # Slots under the names that ReadableSpan reads: its own properties serve them as well.
     __slots__ = (
@@ -377,9 +445,7 @@ class RunSpan(ReadableSpan, trace.Span):
                     home.take(self)
                 raise
         elif home.processor is not None:
-            on_ending = getattr(home.processor, "_on_ending", None)  # since SDK 1.40
-            if on_ending is not None:
-                on_ending(self)
+            _tell_ending(home.processor, self)
             home.processor.on_end(self)
 
     def _shorten(self, limit: int) -> None:
@@ -433,3 +499,298 @@ def _hold_to(limits: SpanLimits, span: trace.Span, attributes: Attributes) -> di
         return dict(attributes)
     given = len(getattr(span, "attributes", None) or ()) - _STARTED_WITH
     return shorten(attributes, limits.max_span_attributes - max(given, 0), longest)
+
+
+# Processors of a joined provider.
+
+
+def processors_of(provider: object) -> Sequence[SpanProcessor]:
+    """Return the processors of a provider of the SDK's, or of what calls them one by one."""
+    active = getattr(provider, "_active_span_processor", provider)
+    found: Sequence[SpanProcessor] = getattr(active, "_span_processors", ())
+    return found
+
+
+class ChosenProcessors(SpanProcessor):
+    """Those processors of a provider that get our spans, also those that are added later.
+
+    Args:
+        every: Holds all of the provider's.
+        is_wanted: Tells which of them.
+    """
+
+    def __init__(
+        self, every: SynchronousMultiSpanProcessor, is_wanted: Callable[[SpanProcessor], bool]
+    ) -> None:
+        self._every = every
+        self._is_wanted = is_wanted
+        self._seen: Sequence[SpanProcessor] | None = None
+        self._chosen: Sequence[SpanProcessor] = ()
+
+    def on_start(self, span: Any, parent_context: Context | None = None) -> None:
+        """Tell each that the span has started."""
+        for processor in self._processors():
+            processor.on_start(span, parent_context)
+
+    def _on_ending(self, span: Any) -> None:
+        for processor in self._processors():
+            _tell_ending(processor, span)
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Give each the ended span."""
+        for processor in self._processors():
+            processor.on_end(span)
+
+    def _processors(self) -> Sequence[SpanProcessor]:
+        every = processors_of(self._every)
+        if every is not self._seen:  # it is another tuple when one was added
+            self._chosen = [one for one in every if self._is_wanted(one)]
+            self._seen = every
+        return self._chosen
+
+
+def _tell_ending(processor: SpanProcessor, span: "RunSpan") -> None:
+    on_ending = getattr(processor, "_on_ending", None)  # since SDK 1.40
+    if on_ending is not None:
+        on_ending(span)
+
+
+# Ids.
+
+
+class OwnRandomIds(RandomIdGenerator):
+    """Makes what the SDK's generator makes, from random numbers of our own.
+
+    The SDK draws ids from the generator of Python's `random` module. A program that seeds it, as
+    nearly every training does, gets the same ids in every process, and runs that take each other's
+    place; and each id moves the numbers that the host draws afterwards.
+    """
+
+    def __init__(self) -> None:
+        self._random = Random()  # noqa: S311 - seeded by the system; ids are no secrets
+        renew_in_child(self._random.seed)
+
+    def generate_span_id(self) -> int:
+        """Make the id of a span."""
+        made = self._random.getrandbits(64)
+        while made == trace.INVALID_SPAN_ID:
+            made = self._random.getrandbits(64)
+        return made
+
+    def generate_trace_id(self) -> int:
+        """Make the id of a trace."""
+        made = self._random.getrandbits(128)
+        while made == trace.INVALID_TRACE_ID:
+            made = self._random.getrandbits(128)
+        return made
+
+
+_OWN_IDS: Final = OwnRandomIds()
+
+
+# Sampling. To ask a sampler costs 2 µs a call, more than all else that starts a run. Those of the
+# standard answer by the parent's flag, by a constant or by the trace id alone.
+
+Rule = Callable[[int], bool]
+
+
+class Rules(NamedTuple):
+    """What a known sampler answers for a trace id, by what the parent is."""
+
+    root: Rule
+    local_sampled: Rule
+    local_dropped: Rule
+    remote_sampled: Rule
+    remote_dropped: Rule
+
+    def choose(self, parent: SpanContext | None) -> Rule:
+        """Choose the rule for a span under `parent`, None for a root."""
+        if parent is None:
+            return self.root
+        if parent.is_remote:
+            return self.remote_sampled if parent.trace_flags.sampled else self.remote_dropped
+        return self.local_sampled if parent.trace_flags.sampled else self.local_dropped
+
+
+def known_rules(sampler: Sampler) -> Rules | None:
+    """Read the rules of a sampler of the SDK's own; None for any other, which is to be asked."""
+    samplers = [sampler] * len(Rules._fields)
+    try:
+        if isinstance(sampler, ParentBased):
+            if type(sampler).should_sample is not ParentBased.should_sample:
+                return None
+            samplers = [
+                getattr(sampler, name)
+                for name in (
+                    "_root",
+                    "_local_parent_sampled",
+                    "_local_parent_not_sampled",
+                    "_remote_parent_sampled",
+                    "_remote_parent_not_sampled",
+                )
+            ]
+        rules = [_rule(one) for one in samplers]
+    except AttributeError:  # an SDK that keeps them elsewhere
+        return None
+    found = [rule for rule in rules if rule is not None]
+    return Rules(*found) if len(found) == len(rules) else None
+
+
+def _rule(sampler: Sampler) -> Rule | None:
+    asked = type(sampler).should_sample
+    if asked is StaticSampler.should_sample:
+        return _CONSTANT.get(sampler._decision)  # type: ignore[attr-defined]
+    if asked is TraceIdRatioBased.should_sample:
+        ratio: Any = sampler
+        low_bits = TraceIdRatioBased.TRACE_ID_LIMIT
+        return lambda trace_id: trace_id & low_bits < int(ratio.bound)
+    return None
+
+
+def _always(_: int) -> bool:
+    return True
+
+
+_CONSTANT: Final[Mapping[Decision, Rule]] = {
+    Decision.RECORD_AND_SAMPLE: _always,
+    Decision.DROP: lambda _: False,
+}
+
+
+# The start of a span.
+
+
+class Start(Protocol):
+    """Starts a span under the current one of `context`; `kept` ones the sampler may not drop."""
+
+    def __call__(
+        self, name: str, context: Context, start_ns: int, attributes: Attributes, kept: bool
+    ) -> trace.Span:
+        """Start a span."""
+
+
+def start_of_own(
+    provider: TracerProvider, scope: InstrumentationScope, take: Callable[[RunSpan], None]
+) -> Start:
+    """Start spans under a provider that is ours alone: they go to `take` and nowhere else."""
+    home = Home(provider, scope, SpanLimits(), take=take)
+    return _RunTracer(home, provider.sampler, provider.id_generator, keeps=True).start
+
+
+def start_of(
+    provider: trace.TracerProvider,
+    tracer: Any,
+    is_wanted: Callable[[SpanProcessor], bool] | None = None,
+) -> Start:
+    """Start spans with a provider's own tracer.
+
+    They are `RunSpan` where provider and tracer are exactly the SDK's and hold what that needs,
+    else what the tracer makes.
+
+    Args:
+        provider: The provider.
+        tracer: One of its tracers, ours.
+        is_wanted: Tells which of the provider's processors get our spans; None for all.
+    """
+    if type(provider) is not TracerProvider or type(tracer) is not Tracer:
+        return _start_stock(tracer)
+    # The SDK counts its own live spans when it is told to: only its own spans can be counted.
+    counted = os.environ.get("OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED", "").lower() == "true"
+    is_enabled = getattr(tracer, "_is_enabled", None)  # since SDK 1.40
+    if counted or (is_enabled is not None and not is_enabled()):
+        return _start_stock(tracer)
+    try:
+        sampler, ids, processor = tracer.sampler, tracer.id_generator, tracer.span_processor
+        home = Home(tracer, tracer._instrumentation_scope, tracer._span_limits, processor)
+    except AttributeError:  # an SDK that keeps them elsewhere
+        return _start_stock(tracer)
+    if is_wanted is not None and type(processor) is SynchronousMultiSpanProcessor:
+        home = replace(home, processor=ChosenProcessors(processor, is_wanted))
+    return _RunTracer(home, sampler, ids, keeps=False).start
+
+
+def _start_stock(tracer: trace.Tracer) -> Start:
+    def start(
+        name: str, context: Context, start_ns: int, attributes: Attributes, kept: bool
+    ) -> trace.Span:
+        return tracer.start_span(
+            name,
+            context=context,
+            attributes=attributes,
+            start_time=start_ns,
+            record_exception=False,
+            set_status_on_exception=False,
+        )
+
+    return start
+
+
+class _RunTracer:
+    """Starts `RunSpan`s.
+
+    Args:
+        keeps: Whether kept spans pass the sampler, which a joined provider's do not.
+    """
+
+    def __init__(self, home: Home, sampler: Sampler, ids: IdGenerator, *, keeps: bool) -> None:
+        self._home = home
+        self._sampler = sampler
+        self._rules = known_rules(sampler)
+        self._keeps = keeps
+        if type(ids) is RandomIdGenerator:  # one of another make stays
+            ids = _OWN_IDS
+        self._trace_id = ids.generate_trace_id
+        self._span_id = ids.generate_span_id
+        is_random: Callable[[], bool] | None = getattr(ids, "is_trace_id_random", None)
+        random = _RANDOM if is_random is not None and is_random() else 0
+        # The usual rules: a root and a child of a sampled parent are sampled.
+        usual = self._rules[:2] + self._rules[3:4] if self._rules is not None else ()
+        self._follows = usual == (_always,) * 3
+        self._root_flags = TraceFlags(random | (_SAMPLED if self._follows else 0))
+
+    def start(
+        self, name: str, context: Context, start_ns: int, attributes: Attributes, kept: bool
+    ) -> trace.Span:
+        """Start a span; one that is not recorded costs no more than its ids."""
+        above: Any = context.get(SPAN_KEY)
+        parent: SpanContext | None = None if above is None else above.get_span_context()
+        if parent is None or not parent.is_valid:
+            parent = state = None
+            trace_id = self._trace_id()
+            flags = self._root_flags
+        else:
+            trace_id = parent.trace_id
+            state = parent.trace_state
+            flags = parent.trace_flags
+            if flags > _KNOWN_FLAGS:
+                flags = TraceFlags(flags & _KNOWN_FLAGS)
+        span_id = self._span_id()
+        recorded, told = True, None
+        if not (kept and self._keeps) and not (self._follows and flags & _SAMPLED):
+            if self._rules is not None:
+                recorded = sampled = self._rules.choose(parent)(trace_id)
+            else:
+                found = self._sampler.should_sample(
+                    context, trace_id, name, SpanKind.INTERNAL, attributes, ()
+                )
+                sampled = found.decision is Decision.RECORD_AND_SAMPLE
+                recorded = found.decision is not Decision.DROP
+                told = {
+                    key: value
+                    for key, value in (found.attributes or {}).items()
+                    if key not in attributes
+                }
+                state = found.trace_state
+            flags = TraceFlags(flags | _SAMPLED if sampled else flags & ~_SAMPLED)
+        elif not flags & _SAMPLED:
+            flags = TraceFlags(flags | _SAMPLED)
+        if not recorded:
+            return NonRecordingSpan(SpanContext(trace_id, span_id, False, flags, state))
+        span = RunSpan(
+            self._home, name, trace_id, span_id, flags, parent, state, start_ns, attributes
+        )
+        if told:
+            span.set_attributes(told)
+        if self._home.processor is not None:
+            span.announce(context)
+        return span

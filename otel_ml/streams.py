@@ -12,10 +12,10 @@ from typing import Any, Final
 
 from opentelemetry.context import Context, get_current
 
-from otel_ml.attachment import ELSEWHERE, attach, detach, reset
 from otel_ml.calls import Call, new
 from otel_ml.errors import hand_on
 from otel_ml.functions import Traced
+from otel_ml.spans import ELSEWHERE, attach, detach, reset
 
 _CHUNKS: Final = 10_000
 _FIRST: Final = range(1)

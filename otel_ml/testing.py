@@ -16,8 +16,7 @@ from otel_ml.client import Client
 from otel_ml.judges.pool import JudgePool
 from otel_ml.recorded import RecordedEvaluation, RecordedRun, read_evaluations, read_runs
 from otel_ml.recorder import Recorder
-from otel_ml.spans import RunSpan
-from otel_ml.tracer import start_of_own
+from otel_ml.spans import RunSpan, start_of_own
 from otel_ml.unfinished import OpenRuns
 
 if TYPE_CHECKING:

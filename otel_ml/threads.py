@@ -11,7 +11,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from opentelemetry import context as context_api
 
-from otel_ml.attachment import attach, detach
+from otel_ml.spans import attach, detach
 
 P = ParamSpec("P")
 R = TypeVar("R")

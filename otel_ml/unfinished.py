@@ -13,8 +13,8 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Final, Protocol
 
-from otel_ml.attachment import start_apart
 from otel_ml.errors import is_of_host, report
+from otel_ml.process import start_apart
 
 ANNOUNCE_AFTER_S: Final = 2.0
 HEARTBEAT_S: Final = 60.0

@@ -8,12 +8,12 @@ from collections.abc import Callable
 from types import FunctionType, MethodType
 from typing import Any, ParamSpec, TypeVar
 
-from otel_ml.attachment import attach, detach
 from otel_ml.calls import Call, new
 from otel_ml.errors import report
 from otel_ml.functions import Traced
 from otel_ml.recorder import find_recorder
 from otel_ml.settings import Settings
+from otel_ml.spans import attach, detach
 from otel_ml.streams import wrap_async_generator, wrap_generator
 
 P = ParamSpec("P")

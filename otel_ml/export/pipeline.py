@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any, Final, Generic, Protocol, TypeVar
 
-from otel_ml.attachment import start_apart
+from otel_ml.process import start_apart
 from otel_ml.errors import is_of_host, report
 from otel_ml.export.answer import Answer
 from otel_ml.export.delivery import Counters, Delivery

@@ -9,9 +9,9 @@ import threading
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-from otel_ml.attachment import start_apart
 from otel_ml.judges.answer import JudgeError, TimedOut
 from otel_ml.judges.steps import discard
+from otel_ml.process import start_apart
 
 CANCEL_S: Final = 0.25
 _LEFT: Final = 16

@@ -15,12 +15,11 @@ import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from otel_ml.attachment import start_apart
 from otel_ml.errors import report
 from otel_ml.judges.answer import JudgeError, TimedOut
 from otel_ml.judges.judged import NOT_RUN, Judged, Part
 from otel_ml.judges.queue import Job, JudgeQueue
-from otel_ml.process import renew_in_child
+from otel_ml.process import renew_in_child, start_apart
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence

@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.util._decorator import _agnosticcontextmanager
 
 from otel_ml.provider import Destination, choose
-from otel_ml.tracer import Start
+from otel_ml.spans import Start
 
 
 class WrappedTracer(trace.Tracer):

@@ -35,8 +35,7 @@ from opentelemetry.trace import (
 )
 
 from otel_ml import Client
-from otel_ml.spans import RunSpan
-from otel_ml.tracer import Start, start_of_own
+from otel_ml.spans import RunSpan, Start, start_of_own
 from tests.otel_ml.providers import (
     FixedIds,
     Provider,
