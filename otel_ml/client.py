@@ -28,8 +28,9 @@ from otel_ml.functions import Traced
 from otel_ml.handle import check_tags
 from otel_ml.notebook import Card, HasCard, page_address
 from otel_ml.opened import OpenedRun, open_run
+from otel_ml.outlet import Join, Route
 from otel_ml.process import deliver_at_sigterm
-from otel_ml.recorder import Recorder
+from otel_ml.recorder import Recorder, Stats
 from otel_ml.redaction import SECRET_KEYS, Redact, Redaction
 from otel_ml.runs import Run, current_run
 from otel_ml.settings import Settings
@@ -45,8 +46,6 @@ if TYPE_CHECKING:
     from otel_ml.export.delivery import Delivery
     from otel_ml.judges.judge import Judge
     from otel_ml.model import Model
-    from otel_ml.provider import Chosen, Join
-    from otel_ml.stats import Stats
     from otel_ml.weights import Weights
 
 P = ParamSpec("P")
@@ -94,41 +93,24 @@ class Client(HasCard):
         *,
         exporter: "SpanExporter | None" = None,
         tracer_provider: trace_api.TracerProvider | None = None,
-        join: "Join" = "auto",
+        join: Join = "auto",
         spool: str | os.PathLike[str] | None = None,
         flush_on_sigterm: bool = False,
         redact: Redact | None = None,
         redact_keys: Iterable[str] = SECRET_KEYS,
     ) -> None:
-        chosen = choose_project(project)
-        address = check_optional_text("endpoint", endpoint)
-        folder = _check_destination(exporter, tracer_provider, join, spool)
-        hides = Redaction(redact, redact_keys)
-        self.project = chosen
+        self.project = choose_project(project)
+        route = Route(
+            project=self.project,
+            api_key=check_key(api_key) or os.environ.get("OTEL_ML_API_KEY"),
+            endpoint=check_optional_text("endpoint", endpoint),
+            exporter=exporter,
+            tracer_provider=tracer_provider,
+            join=join,
+            spool=_check_destination(exporter, tracer_provider, join, spool),
+        )
         self._judges: dict[str, Judge] = {}
-        key = check_key(api_key) or os.environ.get("OTEL_ML_API_KEY")
-
-        def choose() -> "Chosen":
-            from otel_ml.provider import Destination  # loaded at the first call
-            from otel_ml.provider import choose as choose_provider
-
-            return choose_provider(
-                Destination(
-                    project=chosen,
-                    api_key=key,
-                    endpoint=address,
-                    exporter=exporter,
-                    tracer_provider=tracer_provider,
-                    join=join,
-                    spool=folder,
-                )
-            )
-
-        self._recorder = Recorder(chosen, choose, hides)
-        self._endpoint = address
-        self._has_exporter = exporter is not None
-        self._given = tracer_provider
-        self._joins = join == "auto"
+        self._recorder = Recorder(route, Redaction(redact, redact_keys))
         if check_flag("flush_on_sigterm", flush_on_sigterm):
             why_not = deliver_at_sigterm()
             if why_not:
@@ -386,7 +368,7 @@ class Client(HasCard):
         """
         return self._recorder.flush(check_seconds("timeout_s", timeout_s, may_be_zero=True))
 
-    def stats(self) -> "Stats":
+    def stats(self) -> Stats:
         """Return counters, configuration, and what the SDK itself costs a call."""
         return self._recorder.stats()
 
@@ -396,22 +378,8 @@ class Client(HasCard):
 
     @property
     def _card(self) -> Card:
-        page = self._recorder.page
-        base = self._expected_page() if page is None else page
-        return Card("Client", self.project, page=page_address(base, self.project))
-
-    def _expected_page(self) -> str:
-        """Find where spans will go, as is done at the first call, without a connection."""
-        from otel_ml.export.settings import is_endpoint_named, resolve  # as above
-
-        others: object = self._given
-        if others is None and self._joins:
-            others = trace_api.get_tracer_provider()
-        is_own = others is None or isinstance(others, trace_api.ProxyTracerProvider)
-        if self._has_exporter or not (is_own or is_endpoint_named(self._endpoint)):
-            return ""
-        settings = resolve(self._endpoint, self.project, None)
-        return "" if settings.protocol == "grpc" else settings.page
+        page = page_address(self._recorder.page, self.project)
+        return Card("Client", self.project, page=page)
 
     def _judge(self, judge: Any) -> "Judge":
         if not issubclass(type(judge), str):

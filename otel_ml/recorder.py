@@ -1,41 +1,262 @@
-"""Records the runs of one client: its provider, its pipeline, its judges."""
+"""Records the runs of one client: starts their spans, numbers them, watches those that are open.
+
+The provider is chosen at the first span, so that making a client costs nothing.
+"""
 
 import os
+import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from opentelemetry import context as context_api
 from opentelemetry import trace
 from opentelemetry.context import Context
 
 from otel_ml import attributes as names
-from otel_ml.cost import Cost
-from otel_ml.errors import is_of_host, quiet, trouble
-from otel_ml.process import PROCESS, deliver_at_end, renew_in_child
+from otel_ml.errors import is_of_host, quiet, report, trouble
+from otel_ml.export.delivery import Delivery
+from otel_ml.late import late
+from otel_ml.outlet import NOWHERE, Outlet, Route
+from otel_ml.process import PROCESS, deliver_at_end, renew_in_child, start_apart
 from otel_ml.redaction import Redaction
-from otel_ml.spans import RunSpan, write
-from otel_ml.unfinished import OpenRuns
+from otel_ml.spans import RunSpan, Start, write
 from otel_ml.wire import Attributes, Event, weigh
 
 if TYPE_CHECKING:
-    from otel_ml.export.delivery import Delivery
+    from otel_ml import provider
+    from otel_ml.export import documents
     from otel_ml.export.pipeline import Pipeline
-    from otel_ml.judges.pool import JudgePool
-    from otel_ml.provider import Chosen
-    from otel_ml.spans import Start
-    from otel_ml.stats import Stats
+    from otel_ml.judges import pool
+else:
+    documents = late("export.documents")
+    pool = late("judges.pool")
+    provider = late("provider")
 
+TELL_EVERY_NS: Final = 300 * 1_000_000_000
+HEARTBEAT_S: Final = 60.0
 _CLOSE_S: Final = 10.0
 _JUDGES_S: Final = 2.0
-TELL_EVERY_NS: Final = 300 * 1_000_000_000
+_ANNOUNCE_AFTER_NS: Final = 2_000_000_000
+_TICK_S: Final = 0.2
+_REST_AFTER_S: Final = 5.0
 _TOLD: Final = 10_000
+_COSTS: Final = 1_024
 _SEQ: Final = names.SEQ
 _PAUSED_KEY: Final = context_api.create_key("otel_ml-paused")
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """Counters of one client in this process.
+
+    Attributes:
+        configuration: What is in force, by name: provider, endpoint, bounds of the queue.
+        sequence: The highest number that a run or record of the project got.
+        delivered: Spans that the receiver took, and data that was uploaded apart from them.
+        lost: Spans that are gone for good, by reason; data under ``artifact: ...``.
+        retries: Requests that had to be sent again.
+        blocked_ms: How long calls waited for room in the queue, all together.
+        queued: Spans that wait for delivery, in memory or on disk.
+        held: Calls whose judges have not spoken.
+        open_runs: Runs that have not ended.
+        trouble: Trouble of ours that the host never saw, by place.
+        cost_p50_us: What the SDK itself cost a call, median of the last 1,024, in microseconds;
+            None before the first call.
+        cost_p99_us: The same, of which one in a hundred costs more.
+    """
+
+    configuration: Mapping[str, object] = field(default_factory=dict)
+    sequence: int = 0
+    delivered: int = 0
+    lost: Mapping[str, int] = field(default_factory=dict)
+    retries: int = 0
+    blocked_ms: float = 0.0
+    queued: int = 0
+    held: int = 0
+    open_runs: int = 0
+    trouble: Mapping[str, int] = field(default_factory=dict)
+    cost_p50_us: float | None = None
+    cost_p99_us: float | None = None
+
+
+class Cost:
+    """What the SDK itself costs a call, of the last 1,024 that were measured.
+
+    Any thread may add; a race loses one at most.
+    """
+
+    def __init__(self) -> None:
+        self._kept = [0] * _COSTS
+        self._count = 0
+
+    def add(self, cost_ns: int) -> None:
+        """Keep one duration."""
+        count = self._count
+        self._kept[count % _COSTS] = cost_ns
+        self._count = count + 1
+
+    def quantile_us(self, share: float) -> float | None:
+        """Return a quantile in microseconds; None before the first call."""
+        kept = sorted(self._kept[: min(self._count, _COSTS)])
+        return kept[min(int(len(kept) * share), len(kept) - 1)] / 1e3 if kept else None
+
+
+class OpenRun(Protocol):
+    """A run that has perhaps not ended."""
+
+    @property
+    def start_ns(self) -> int:
+        """When it began."""
+
+    def announce(self) -> None:
+        """Say that it is open."""
+
+    def end(self, error: BaseException | None = None) -> None:
+        """End it, if it was opened by hand."""
+
+    def send_waiting(self, *, at_once: bool = False) -> None:
+        """Send what was said of it, when it is time, or at once."""
+
+
+class OpenRuns:
+    """Watches the open runs of a client on a thread of its own, which sleeps while there are none.
+
+    Spans travel when they end. So a run that lasts is said to have started and its process to live;
+    else a run that hangs, or whose process is killed, would never be seen.
+
+    Args:
+        beat: Says that this process lives (``heartbeat``) or ends (``goodbye``).
+        heartbeat_s: How often it says that it lives, while a run that was told is open.
+    """
+
+    def __init__(self, beat: Callable[[str], None], heartbeat_s: float = HEARTBEAT_S) -> None:
+        self._beat = beat
+        self._heartbeat_s = heartbeat_s
+        self.restart_in_child()
+
+    def restart_in_child(self) -> None:
+        """Begin without a run: those of the parent are the parent's."""
+        self._open: dict[OpenRun, None] = {}
+        self._by_hand: dict[int, weakref.ref[OpenRun]] = {}
+        self._announced: set[OpenRun] = set()
+        self._tokens: SimpleQueue[None] = SimpleQueue()
+        self._asleep = True
+        self._closed = False
+        self._thread: threading.Thread | None = None
+        self._beat_at_s: float | None = None  # None: there was never a start to tell
+
+    def add(self, run: OpenRun) -> None:
+        """Watch a call from its start."""
+        self._open[run] = None
+        if self._asleep:
+            self._wake()
+
+    def remove(self, run: OpenRun) -> None:
+        """Forget a run that ended; one that is not known is no error."""
+        if self._open.pop(run, run) is run:
+            self._by_hand.pop(id(run), None)
+
+    def announce(self, run: OpenRun) -> None:
+        """Watch a run that was opened by hand, and say so at once; it may vanish unended."""
+        self._by_hand[id(run)] = weakref.ref(run)
+        self._tell(run)
+        if self._asleep:
+            self._wake()
+
+    def _tell(self, run: OpenRun) -> None:
+        if self._beat_at_s is None:
+            self._beat_at_s = time.monotonic()
+        run.announce()
+
+    @property
+    def count(self) -> int:
+        """How many runs are open."""
+        return len(self._open) + len(self._by_hand)
+
+    def opened_by_hand(self) -> list[OpenRun]:
+        """List the runs that were opened by hand and are open."""
+        found = [made() for made in list(self._by_hand.values())]
+        return [run for run in found if run is not None]
+
+    def send_waiting(self) -> None:
+        """Send what was said of the open runs and has waited for more."""
+        for run in [*self._open, *self.opened_by_hand()]:
+            run.send_waiting(at_once=True)
+
+    def close(self) -> None:
+        """End the runs that were opened by hand, say goodbye if a start was ever told.
+
+        Where the process ends by an exception that nobody caught, that is what they failed with.
+        Calls that are still open stay so.
+        """
+        if self._closed:
+            return
+        error = None if hasattr(sys, "ps1") else getattr(sys, "last_value", None)
+        for run in self.opened_by_hand():
+            run.end(error)
+        self._closed = True
+        self._tokens.put(None)
+        if self._beat_at_s is not None:
+            self._beat("goodbye")
+
+    def _wake(self) -> None:
+        if self._closed:
+            return
+        self._asleep = False
+        if self._thread is None or not self._thread.is_alive():
+            thread = threading.Thread(target=self._watch, name="otel-ml-open-runs", daemon=True)
+            try:
+                start_apart(thread)
+            except BaseException as error:
+                self._asleep = True  # the next run tries again
+                if isinstance(error, RuntimeError) and not is_of_host(error):
+                    return  # the interpreter ends
+                raise
+            self._thread = thread
+        self._tokens.put(None)
+
+    def _watch(self) -> None:
+        idle_since = time.monotonic()
+        while not self._closed:
+            with suppress(Empty):
+                self._tokens.get(timeout=_TICK_S)
+            try:
+                self._look()
+            except Exception as error:  # noqa: BLE001 - the worker loop
+                report("open runs", error)
+            if self.count:
+                idle_since = time.monotonic()
+            elif time.monotonic() - idle_since >= _REST_AFTER_S:
+                self._asleep = True
+                if not self.count:  # one that came before we slept woke nobody
+                    self._tokens.get()
+                self._asleep = False
+                idle_since = time.monotonic()
+
+    def _look(self) -> None:
+        before_ns = time.time_ns() - _ANNOUNCE_AFTER_NS
+        runs_told = list(self._announced)
+        for run in [*self._open, *self.opened_by_hand()]:
+            try:
+                if run in self._open and run not in self._announced and run.start_ns <= before_ns:
+                    self._announced.add(run)
+                    self._tell(run)
+                run.send_waiting()
+            except Exception as error:  # noqa: BLE001 - one run hides no other
+                report("open runs", error)
+        self._announced.difference_update([run for run in runs_told if run not in self._open])
+        due = (
+            self._beat_at_s is not None and time.monotonic() - self._beat_at_s >= self._heartbeat_s
+        )
+        if due and (self._announced or self._by_hand):
+            self._beat_at_s = time.monotonic()
+            self._beat("heartbeat")
 
 
 class Recorder:
@@ -51,18 +272,12 @@ class Recorder:
             so that a forked child knows what it has not told.
 
     Args:
-        project: The project of every span.
-        choose: Chooses the provider; called once, at the first span.
+        route: Where its spans are wanted.
         redaction: What it hides.
     """
 
-    def __init__(
-        self,
-        project: str,
-        choose: "Callable[[], Chosen]",
-        redaction: Redaction | None = None,
-    ) -> None:
-        self.project = project
+    def __init__(self, route: Route, redaction: Redaction | None = None) -> None:
+        self.project = route.project
         self.redaction = Redaction() if redaction is None else redaction
         self.enabled = os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() != "true"
         self.pauses = 0
@@ -70,9 +285,9 @@ class Recorder:
         self.start: Start | None = None
         self.open_runs = OpenRuns(self._beat)
         self.cost = Cost()
-        self._choose = choose
-        self._chosen: Chosen | None = None
-        self._judges: JudgePool | None = None
+        self._route = route
+        self._outlet: Outlet = NOWHERE
+        self._judges: pool.JudgePool | None = None
         self._closing = False
         self._closed = threading.Event()
         self._opening = False
@@ -105,22 +320,20 @@ class Recorder:
         return self.diverted or self
 
     @property
-    def page(self) -> str | None:
-        """Base address of the collector's pages; empty where spans go to none, None until known."""
-        chosen = self._chosen
-        if chosen is None:
-            return None
-        return "" if chosen.uploads is None else str(chosen.configuration["endpoint"])
+    def page(self) -> str:
+        """Base address of the collector's pages, or where it will be; empty where there is none."""
+        outlet = self._outlet
+        if outlet is NOWHERE:
+            return provider.expected_page(self._route)
+        return "" if outlet.uploads is None else str(outlet.configuration["endpoint"])
 
     @property
-    def judges(self) -> "JudgePool":
+    def judges(self) -> "pool.JudgePool":
         """The threads on which judges run; there are none before the first judged call."""
         if self._judges is None:
-            from otel_ml.judges.pool import JudgePool  # a client without judges loads none of it
-
             with self.lock:
                 if self._judges is None:
-                    self._judges = JudgePool()
+                    self._judges = pool.JudgePool()
         return self._judges
 
     @contextmanager
@@ -186,12 +399,8 @@ class Recorder:
         """
         if self.start is None:
             self.open()
-        uploads = None if self._chosen is None else self._chosen.uploads
-        if uploads is None:
-            return None
-        from otel_ml.export.documents import Document  # who uploads has loaded it
-
-        return uploads.put(Document(sha256, document))
+        uploads = self._outlet.uploads
+        return None if uploads is None else uploads.put(documents.Document(sha256, document))
 
     def tell(self, key: Hashable, now_ns: int) -> int | None:
         """Tell whether the definition of a version is to be sent now.
@@ -220,16 +429,14 @@ class Recorder:
 
     def flush(self, timeout_s: float) -> "Delivery":
         """Wait for judges, then deliver what is queued; tells what was delivered and what not."""
-        from otel_ml.export.delivery import Delivery  # loaded with the first span otherwise
-
         deadline = time.monotonic() + timeout_s
         waiting = 0
         if self._judges is not None and not self._judges.drain(timeout_s):
             waiting = self._judges.waiting
-        if self._chosen is None:
+        if self._outlet is NOWHERE:
             return Delivery(pending=waiting)
         self._send_waiting()
-        delivery = self._chosen.flush(max(deadline - time.monotonic(), 0.1))
+        delivery = self._outlet.flush(max(deadline - time.monotonic(), 0.1))
         return replace(delivery, pending=delivery.pending + waiting) if waiting else delivery
 
     @quiet("flush")
@@ -246,7 +453,7 @@ class Recorder:
             judges_s: For judges that are at work or queued.
         """
         with self.lock:
-            if self._chosen is None:  # nothing was recorded, something may yet be
+            if self._outlet is NOWHERE:  # nothing was recorded, something may yet be
                 return
             first, self._closing = not self._closing, True
         if not first:
@@ -257,20 +464,19 @@ class Recorder:
                 if self._judges is not None:
                     self._judges.close(judges_s)
                 self.open_runs.close()
-                self._chosen.close(timeout_s)
+                self._outlet.close(timeout_s)
         finally:
             self._closed.set()
 
     @property
     def spooled(self) -> "Pipeline[Any] | None":
         """The pipeline, when it keeps on disk what a kill would lose."""
-        pipeline = None if self._chosen is None else self._chosen.pipeline
+        pipeline = self._outlet.pipeline
         return pipeline if pipeline is not None and pipeline.is_durable else None
 
     def hasten(self) -> None:
         """Deliver without a pause from now on: the process ends."""
-        if self._chosen is not None:
-            self._chosen.hasten()
+        self._outlet.hasten()
 
     def close_within(self, limit_s: float) -> None:
         """Do what `close` does in `limit_s` in all."""
@@ -278,15 +484,13 @@ class Recorder:
 
     def open(self) -> "Start":
         """Choose the provider, once; a run's clock starts after it."""
-        if self.start is not None:
-            return self.start
         with self.lock:
             if self._opening:
                 raise RuntimeError("Called while the client's provider is being chosen")
             if self.start is None:
                 self._opening = True
                 try:
-                    self._chosen = self._choose()
+                    self._outlet = provider.choose(self._route)
                 except Exception as error:
                     # What cannot be set up is not tried at each call; what was interrupted is.
                     self.enabled = is_of_host(error)
@@ -294,28 +498,14 @@ class Recorder:
                 finally:
                     self._opening = False
                 deliver_at_end(self)
-                self.start = self._chosen.start
+                self.start = self._outlet.start
             return self.start
 
     def stats(self) -> "Stats":
         """Read the counters."""
-        from otel_ml.stats import Stats  # a class that few ask for
-
-        pipeline = None if self._chosen is None else self._chosen.pipeline
-        counters = None if pipeline is None else pipeline.counters
-        uploads = None if self._chosen is None else self._chosen.uploads
-        sent = None if uploads is None else uploads.counters
         return Stats(
-            configuration={} if self._chosen is None else self._chosen.configuration,
+            **self._outlet.count(),
             sequence=self._sequence,
-            delivered=sum(one.delivered for one in (counters, sent) if one is not None),
-            lost={
-                **({} if counters is None else counters.lost),
-                **({} if uploads is None else uploads.lost),
-            },
-            retries=sum(one.retries for one in (counters, sent) if one is not None),
-            blocked_ms=sum(one.blocked_s for one in (counters, sent) if one is not None) * 1e3,
-            queued=sum(one.pending for one in (pipeline, uploads) if one is not None),
             held=0 if self._judges is None else self._judges.waiting,
             open_runs=self.open_runs.count,
             trouble=trouble(),
@@ -324,7 +514,7 @@ class Recorder:
         )
 
     def _beat(self, record: str) -> None:
-        pipeline = None if self._chosen is None else self._chosen.pipeline
+        pipeline = self._outlet.pipeline
         lost = 0 if pipeline is None else sum(pipeline.counters.lost.values())
         self.send_record(record, None, {names.DROPPED: lost})
 

@@ -102,7 +102,7 @@ class Run(Handle, HasCard):
         recorder = self._recorder
         if recorder is None:
             return Card(type(self).__name__, self.id, ("not recorded",))
-        page = page_address(recorder.page or "", recorder.project, "runs", self.id)
+        page = page_address(recorder.page, recorder.project, "runs", self.id)
         return Card(type(self).__name__, self.id, (str(self._facts.get(_OUTCOME, "open")),), page)
 
     @property

@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
@@ -14,13 +14,10 @@ from otel_ml import attributes as names
 from otel_ml.arguments import check_text, invalid
 from otel_ml.client import Client
 from otel_ml.judges.pool import JudgePool
+from otel_ml.outlet import Route
 from otel_ml.recorded import RecordedEvaluation, RecordedRun, read_evaluations, read_runs
-from otel_ml.recorder import Recorder
+from otel_ml.recorder import OpenRuns, Recorder
 from otel_ml.spans import RunSpan, start_of_own
-from otel_ml.unfinished import OpenRuns
-
-if TYPE_CHECKING:
-    from otel_ml.provider import Chosen
 
 __all__ = ["RecordedEvaluation", "RecordedRun", "Records", "record"]
 
@@ -117,7 +114,7 @@ class _InMemory(Recorder):
     """
 
     def __init__(self, own: Recorder, spans: list[RunSpan]) -> None:
-        super().__init__(own.project, _never, own.redaction)
+        super().__init__(Route(own.project), own.redaction)
         self.enabled = True
         # No detectors, no environment: both may look outside this process.
         resource = Resource({names.PROJECT: own.project})
@@ -126,6 +123,11 @@ class _InMemory(Recorder):
         self.start = start_of_own(provider, scope, spans.append)
         self.open_runs = _Unwatched(self._beat)
         self._judges = JudgePool(hold_s=_JUDGES_S)
+
+    @property
+    def page(self) -> str:
+        """Nowhere."""
+        return ""
 
     def _begin(self) -> None:
         super()._begin()
@@ -137,7 +139,3 @@ class _Unwatched(OpenRuns):
 
     def _wake(self) -> None:
         """Let the thread be."""
-
-
-def _never() -> "Chosen":
-    raise RuntimeError("Called where spans are kept in memory")

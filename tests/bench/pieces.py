@@ -18,7 +18,7 @@ from otel_ml import attributes as names
 from otel_ml.calls import Call, new
 from otel_ml.export.encoder import encode_spans
 from otel_ml.functions import Traced
-from otel_ml.provider import Destination, choose
+from otel_ml.outlet import Route
 from otel_ml.recorder import Recorder
 from otel_ml.runs import Run
 from otel_ml.spans import RunSpan, attach, detach
@@ -96,7 +96,7 @@ def report() -> None:
 def _recording() -> Iterator[Recorder]:
     """Open a recorder that sends to a sink of its own."""
     with open_sink() as endpoint:
-        recorder = Recorder("bench", lambda: choose(Destination("bench", endpoint=endpoint)))
+        recorder = Recorder(Route("bench", endpoint=endpoint))
         yield recorder
         recorder.close()
 

@@ -12,7 +12,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.util._decorator import _agnosticcontextmanager
 
-from otel_ml.provider import Destination, choose
+from otel_ml.outlet import Route
+from otel_ml.provider import choose
 from otel_ml.spans import Start
 
 
@@ -95,7 +96,7 @@ def open_provider(
 
 def start_under(provider: trace.TracerProvider) -> Start:
     """Tell how a client's spans start under a provider."""
-    return choose(Destination(project="shop", tracer_provider=provider)).start
+    return choose(Route(project="shop", tracer_provider=provider)).start
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanContext
 
 from otel_ml import Client
-from otel_ml.provider import Join
+from otel_ml.outlet import Join
 
 # What differs from one run of the tests to the next, or is long; tests of its own look at it.
 VOLATILE: Final = frozenset(

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from otel_ml import Client
-from otel_ml.cost import Cost
+from otel_ml.recorder import Cost
 from tests.otel_ml.providers import open_provider
 
 

@@ -10,7 +10,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from otel_ml import Client, Judge
 from otel_ml.export.delivery import Delivery
-from otel_ml.stats import Stats
+from otel_ml.recorder import Stats
 from tests.otel_ml.otlp_sink import Reply, Sink, closed_address, open_sink
 from tests.otel_ml.recording import Recording, attributes
 

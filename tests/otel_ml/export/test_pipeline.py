@@ -23,7 +23,7 @@ from otel_ml.export.answer import Answer
 from otel_ml.export.delivery import Delivery
 from otel_ml.export.pipeline import Pace, Pipeline
 from otel_ml.export.queue import SpanBatch, SpanQueue
-from otel_ml.stats import Stats
+from otel_ml.recorder import Stats
 from tests.otel_ml.otlp_sink import Received, Reply, Sink, closed_address, open_sink
 from tests.otel_ml.recording import attributes
 from tests.otel_ml.scripts import ask_script, run_script

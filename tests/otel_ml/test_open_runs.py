@@ -12,8 +12,8 @@ import pytest
 from opentelemetry.sdk.trace import ReadableSpan
 
 from otel_ml import Client
+from otel_ml.recorder import HEARTBEAT_S, OpenRuns
 from otel_ml.runs import Run
-from otel_ml.unfinished import HEARTBEAT_S, OpenRuns
 from tests.otel_ml.otlp_sink import Sink
 from tests.otel_ml.recording import Recording, attributes, inputs, parent_id, span_id, stable
 from tests.otel_ml.scripts import run_script

@@ -1,0 +1,53 @@
+"""The table of what is loaded when it is first used, so that a program starts quickly.
+
+A module that needs one of these names it twice, once for type checkers and once as it is loaded::
+
+    if TYPE_CHECKING:
+        from otel_ml.judges import pool
+    else:
+        pool = late("judges.pool")
+"""
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Final
+
+WHY: Final[Mapping[str, str]] = {
+    "artifact": "the first value that is logged pays for typed data: 20 ms",
+    "export.documents": "loaded with the first provider",
+    "export.settings": "loaded with the first provider",
+    "genai.chunks": "most streams are none of a model's",
+    "genai.generative": "a function that calls no model needs none of it",
+    "judges.awaiting": "a client without inline judges needs none of it",
+    "judges.inline": "a client without inline judges needs none of it",
+    "judges.judge": "a client without judges needs none of it",
+    "judges.judged": "a client without judges needs none of it",
+    "judges.pool": "a client without judges needs none of it",
+    "judges.steps": "a client without inline judges needs none of it",
+    "provider": "the first span pays for what sends it",
+    "targets": "a client that names nothing elsewhere needs none of it",
+    "versions.definition": "the first call pays for reading source: no part of start-up",
+}
+
+
+class _LateModule:
+    """Stands for a module; the first look at one of its names loads it, the next finds it here."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, name: str) -> object:
+        found = getattr(import_module(f"otel_ml.{self._name}"), name)
+        setattr(self, name, found)
+        return found
+
+
+def late(name: str) -> object:
+    """Return what stands for a module of ours that is in the table.
+
+    Args:
+        name: Without the ``otel_ml.`` before it.
+    """
+    if name not in WHY:
+        raise KeyError(f"Unknown module {name!r}: expected one of the table in otel_ml/late.py")
+    return _LateModule(name)

@@ -1,0 +1,111 @@
+"""Where a client wants its spans to go, and where they go once that is chosen."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from opentelemetry import trace
+from opentelemetry.context import Context
+
+from otel_ml.export.delivery import Delivery, join
+from otel_ml.spans import Attributes, Start
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace.export import SpanExporter
+
+    from otel_ml.export.pipeline import Pipeline
+    from otel_ml.export.documents import Uploads
+
+Join = Literal["auto", False]
+
+_STALLED_UPLOADS_S: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where a client wants its spans to go, see `otel_ml.client.Client`."""
+
+    project: str
+    api_key: str | None = None
+    endpoint: str | None = None
+    exporter: "SpanExporter | None" = None
+    tracer_provider: trace.TracerProvider | None = None
+    join: Join = "auto"
+    spool: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outlet:
+    """Where the spans of a client go.
+
+    Attributes:
+        start: Starts a span.
+        pipeline: Ours; None when only the joined provider sends.
+        joined: The provider, when it is not ours.
+        configuration: What is in force, for `Client.stats`.
+        uploads: Send what is too long for an event; None where spans go to no OTLP/HTTP address.
+    """
+
+    start: Start
+    pipeline: "Pipeline[Any] | None" = None
+    joined: trace.TracerProvider | None = None
+    configuration: Mapping[str, object] = field(default_factory=dict)
+    uploads: "Uploads | None" = None
+
+    def flush(self, timeout_s: float) -> Delivery:
+        """Deliver what is queued."""
+        if self.pipeline is not None:
+            deadline = time.monotonic() + timeout_s
+            told = self.pipeline.flush(timeout_s)
+            if self.uploads is None:
+                return told
+            return join(told, self.uploads.flush(self._time_left(deadline)))
+        flush: Callable[[int], bool] | None = getattr(self.joined, "force_flush", None)
+        if flush is None or flush(int(timeout_s * 1e3)):
+            return Delivery()
+        return Delivery(reason="the joined provider did not flush in time")
+
+    def hasten(self) -> None:
+        """Deliver without a pause from now on: the process ends."""
+        for one in (self.pipeline, self.uploads):
+            if one is not None:
+                one.hasten()
+
+    def close(self, timeout_s: float) -> None:
+        """Deliver what is queued and stop; a joined provider goes on."""
+        if self.pipeline is not None:
+            deadline = time.monotonic() + timeout_s
+            self.pipeline.close(timeout_s)
+            if self.uploads is not None:
+                self.uploads.close(self._time_left(deadline))
+
+    def count(self) -> dict[str, Any]:
+        """Read the counters, by their names in `Stats`."""
+        senders = [one for one in (self.pipeline, self.uploads) if one is not None]
+        counters = [one.counters for one in senders]
+        lost = {} if self.pipeline is None else self.pipeline.counters.lost
+        return {
+            "configuration": self.configuration,
+            "delivered": sum(one.delivered for one in counters),
+            "lost": lost if self.uploads is None else {**lost, **self.uploads.lost},
+            "retries": sum(one.retries for one in counters),
+            "blocked_ms": sum(one.blocked_s for one in counters) * 1e3,
+            "queued": sum(one.pending for one in senders),
+        }
+
+    def _time_left(self, deadline: float) -> float:
+        """Count the seconds for uploads: few where spans, too, get nowhere."""
+        left_s = max(deadline - time.monotonic(), 0.0)
+        is_stalled = self.pipeline is not None and self.pipeline.is_stalled
+        return min(left_s, _STALLED_UPLOADS_S) if is_stalled else left_s
+
+
+def _start_nowhere(
+    name: str, context: Context, start_ns: int, attributes: Attributes, kept: bool
+) -> trace.Span:
+    raise RuntimeError("Called before a provider was chosen")
+
+
+# Before the first span of a client.
+NOWHERE: Final = Outlet(_start_nowhere)
