@@ -12,7 +12,8 @@ from otel_ml import attributes as names
 from otel_ml.capture_mode import LEFT_OUT
 from otel_ml.described import is_stream
 from otel_ml.errors import is_of_host, quiet, report
-from otel_ml.functions import Traced
+from otel_ml.functions import TracedFunction
+from otel_ml.late import late
 from otel_ml.recorder import Recorder
 from otel_ml.redaction import NOTE as REDACTED
 from otel_ml.runs import UNSET, Run
@@ -21,8 +22,18 @@ from otel_ml.values import NOT_FOLLOWED, TRUNCATED, encode_whole
 from otel_ml.versions.structure import MESSAGE
 
 if TYPE_CHECKING:
+    from otel_ml.genai import chunks as messages
     from otel_ml.genai.generative import Generative
-    from otel_ml.judges.judge import Evaluation
+    from otel_ml.judges import inline, judge, judged
+    from otel_ml.judges.pool import JudgePool
+
+    # A judged call whose judges are to be awaited, and what runs them.
+    Left = tuple[judged.Judged, JudgePool]
+else:
+    messages = late("genai.chunks")
+    inline = late("judges.inline")
+    judge = late("judges.judge")
+    judged = late("judges.judged")
 
 _NOWHERE: Final = Context()
 _PLAIN: Final = frozenset({str, int, float, bool, type(None), dict, list, tuple})  # no streams
@@ -36,12 +47,12 @@ class Call(Run):
             because it holds the run, and the run must not hold itself.
     """
 
-    __slots__ = ("_cost_ns", "_inputs", "_judged", "_outer", "_traced", "context")
+    __slots__ = ("_cost_ns", "_inputs", "_judged", "_left", "_outer", "_traced", "context")
 
     # A call is made by `Call.__new__`, then opened within the `try` that ends it: so what a
     # handler of a signal raises finds the run in its wrapper's hands, wherever it strikes.
 
-    def open(self, traced: Traced, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    def open(self, traced: TracedFunction, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
         """Open the run: inputs are written down now, as they are.
 
         Returns:
@@ -88,15 +99,23 @@ class Call(Run):
             self._describe_request(traced.generative, inputs)
         recorder.open_runs.add(self)
 
-    def finish(self, output: object) -> None:
-        """End the run of a call that returned; its judges start now."""
+    def finish(self, output: object, *, awaits: bool = False) -> "Left | None":
+        """End the run of a call that returned; its judges start now.
+
+        Args:
+            output: What it returned.
+            awaits: Whether the caller awaits inline judges, which are left to it then.
+
+        Returns:
+            What is left to the caller, if anything.
+        """
         end_ns = time_ns()
         self.context = self._outer = _NOWHERE
         self.close(end_ns)
         recorder = self._recorder
         if recorder is None:
             self.hand_over(end_ns)
-            return
+            return None
         try:
             returned, (output, whole) = output, self._put_output(output)
             if self._traced.generative is not None:
@@ -107,11 +126,12 @@ class Call(Run):
         except BaseException as error:  # noqa: BLE001 - as above
             report("trace", error)
         if self._traced.judges:
-            self._judge(output, end_ns, recorder)
+            left = self._judge(output, end_ns, recorder, awaits=awaits)
             self._count_cost(end_ns)
-            return
+            return left
         self.hand_over(end_ns)
         recorder.cost.add(time_ns() - end_ns + self._cost_ns)
+        return None
 
     def fail(
         self, error: BaseException, token: Token[Context] | None = None, output: object = None
@@ -130,6 +150,8 @@ class Call(Run):
         self._leave(token)
         if not hasattr(self, "_ended"):  # interrupted before it was open
             return
+        if hasattr(self, "_left"):
+            self._left.lose(judged.INTERRUPTED)
         if hasattr(self, "_judged") or not self._span.is_recording():
             self._ended = True
             return
@@ -148,20 +170,16 @@ class Call(Run):
         self.hand_over(end_ns, self._interrupted_judges())
         self._count_cost(end_ns)
 
-    def _interrupted_judges(self) -> "Sequence[Evaluation]":
+    def _interrupted_judges(self) -> "Sequence[judge.Evaluation]":
         """Say of a call that returned, and was interrupted then, that it was not judged."""
         if self._facts.get(names.OUTCOME) != "ok" or not self._is_judged():
             return ()
-        from otel_ml.judges.judged import INTERRUPTED, lost
-
-        return lost(self._traced.judges, INTERRUPTED)
+        return judged.lost(self._traced.judges, judged.INTERRUPTED)
 
     def _is_judged(self) -> bool:
-        from otel_ml.judges.judge import is_in_sample  # a client without judges loads none of it
-
-        sample = self._traced.settings.sample
+        sample = self._traced.judging.sample
         span_id = self._span.get_span_context().span_id
-        return bool(self._traced.judges) and (sample >= 1 or is_in_sample(span_id, sample))
+        return bool(self._traced.judges) and (sample >= 1 or judge.is_in_sample(span_id, sample))
 
     def _leave(self, token: Token[Context] | None) -> None:
         """Make current what was so before the call, also where we never got its token."""
@@ -229,10 +247,8 @@ class Call(Run):
                 return chunks
         if kind in _PLAIN and kind is not dict:
             return chunks
-        from otel_ml.genai.chunks import is_chunk, join_chunks  # most streams are none of a model's
-
         is_told = self._traced.generative is not None
-        return join_chunks(chunks) if is_told or is_chunk(chunks[0]) else chunks
+        return messages.join_chunks(chunks) if is_told or messages.is_chunk(chunks[0]) else chunks
 
     def _put_chunks(self, chunks: object) -> None:
         """Write chunks beside what they amount to, unless something was hidden there.
@@ -271,51 +287,49 @@ class Call(Run):
         if name is not None:
             self._span.update_name(name)
 
-    def _judge(self, output: object, end_ns: int, recorder: Recorder) -> None:
+    def _judge(
+        self, output: object, end_ns: int, recorder: Recorder, *, awaits: bool
+    ) -> "Left | None":
         if not self._is_judged():
             self.hand_over(end_ns)
-            return
-        from otel_ml.judges.judged import (  # who has no judges loads none of it
-            INTERRUPTED,
-            NOT_RUN,
-            Judged,
-        )
-
+            return None
         traced = self._traced
-        judges = {judge.name: judge for judge in traced.judges}
+        known = {one.name: one for one in traced.judges}
 
-        def definition(evaluation: "Evaluation") -> str | None:
+        def definition(evaluation: "judge.Evaluation") -> str | None:
             key = ("judge", evaluation.judge, evaluation.version)
             if recorder.tell(key, time_ns()) is None:
                 with quiet("judge definition"):
-                    return judges[evaluation.judge].definition.to_json(recorder.redaction)
+                    return known[evaluation.judge].definition.to_json(recorder.redaction)
                 recorder.forget(key)  # the next run tells it
             return None
 
-        def release(evaluations: "Sequence[Evaluation]") -> None:
+        def release(evaluations: "Sequence[judge.Evaluation]") -> None:
             if not self._span.is_recording():  # a second try, of what a signal broke off
                 return
             told = {evaluation.judge: definition(evaluation) for evaluation in evaluations}
             self.hand_over(end_ns, evaluations, {name: text for name, text in told.items() if text})
 
-        def late(evaluation: "Evaluation") -> None:
+        def late_one(evaluation: "judge.Evaluation") -> None:
             self.send_evaluation(evaluation, definition(evaluation))
 
-        judged = Judged(traced.judges, self._inputs, output, release, late)
+        held = judged.Judged(traced.judges, self._inputs, output, release, late_one)
         try:
-            self._judged = judged
+            self._judged = held
             self.hold(traced.judges, end_ns)
-            if traced.settings.inline:
-                from otel_ml.judges.inline import judge_now  # only who asks for it loads it
-
-                began_ns = time_ns()
-                judge_now(judged, recorder.judges, traced.function)
-                self._cost_ns -= time_ns() - began_ns  # not ours: the judges' own
+            if not traced.judging.inline:
+                recorder.judges.submit(held)
+            elif awaits:
+                self._left = held
+                return held, recorder.judges
             else:
-                recorder.judges.submit(judged)
+                began_ns = time_ns()
+                inline.judge_here(held, recorder.judges)
+                self._cost_ns -= time_ns() - began_ns  # not ours: the judges' own
         except BaseException as error:  # noqa: BLE001 - as above
-            judged.lose(INTERRUPTED if is_of_host(error) else NOT_RUN)
+            held.lose(judged.INTERRUPTED if is_of_host(error) else judged.NOT_RUN)
             report("judge", error)
+        return None
 
 
 # Makes a call that is not open yet, in one step that nothing interrupts.

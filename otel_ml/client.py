@@ -1,8 +1,9 @@
 """The client: one project, one destination, the decorators and runs that go there."""
 
+import inspect
 import logging
 import os
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
@@ -21,10 +22,9 @@ from otel_ml.arguments import (
     invalid,
     show,
 )
-from otel_ml.capture_mode import Capture
 from otel_ml.described import text_of
 from otel_ml.errors import quiet
-from otel_ml.functions import Traced
+from otel_ml.functions import DEFAULTS, UNJUDGED, Judging, Options, TracedFunction, check_options
 from otel_ml.handle import check_tags
 from otel_ml.notebook import Card, HasCard, page_address
 from otel_ml.opened import OpenedRun, open_run
@@ -33,15 +33,14 @@ from otel_ml.process import deliver_at_sigterm
 from otel_ml.recorder import Recorder, Stats
 from otel_ml.redaction import SECRET_KEYS, Redact, Redaction
 from otel_ml.runs import Run, current_run
-from otel_ml.settings import Settings
 from otel_ml.tags import Tags, Value
 from otel_ml.targets import Elsewhere, about
 from otel_ml.values import clean
-from otel_ml.versions.version_on import PARTS, Params, Part
 from otel_ml.wrappers import decorate, wrap
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace.export import SpanExporter
+    from typing_extensions import Unpack
 
     from otel_ml.export.delivery import Delivery
     from otel_ml.judges.judge import Judge
@@ -50,8 +49,24 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
+F = TypeVar("F", bound=Callable[..., Any])
 
 _logger = logging.getLogger(__name__)
+
+
+def _show_options(method: F) -> F:
+    """Name each option in a method's signature, for `help` and notebooks."""
+    signature = inspect.signature(method)
+    *others, _ = signature.parameters.values()
+    named = [
+        inspect.Parameter(
+            name, inspect.Parameter.KEYWORD_ONLY, default=DEFAULTS.get(name), annotation=annotation
+        )
+        for name, annotation in Options.__annotations__.items()
+    ]
+    shown = signature.replace(parameters=[*others, *named])
+    method.__signature__ = shown  # type: ignore[attr-defined]  # read by `inspect`
+    return method
 
 
 class Client(HasCard):
@@ -120,48 +135,17 @@ class Client(HasCard):
     def trace(self, function: Callable[P, R], /) -> Callable[P, R]: ...
 
     @overload
-    def trace(
-        self,
-        *,
-        name: str | None = None,
-        kind: str = "model",
-        tags: Mapping[str, object] | None = None,
-        params: Params | None = None,
-        version_on: Collection[Part] = PARTS,
-        capture: Capture | None = None,
-        provider: str | None = None,
-        model: str | None = None,
-    ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
+    def trace(self, **options: "Unpack[Options]") -> Callable[[Callable[P, R]], Callable[P, R]]: ...
 
-    def trace(  # noqa: PLR0913 - all but the function by keyword
-        self,
-        function: Callable[..., Any] | None = None,
-        *,
-        name: str | None = None,
-        kind: str = "model",
-        tags: Mapping[str, object] | None = None,
-        params: Params | None = None,
-        version_on: Collection[Part] = PARTS,
-        capture: Capture | None = None,
-        provider: str | None = None,
-        model: str | None = None,
+    @_show_options
+    def trace(
+        self, function: Callable[..., Any] | None = None, **options: "Unpack[Options]"
     ) -> Callable[..., Any]:
         """Record every call of a function as a run.
 
         Args:
             function: The function, when used as a bare decorator. Sync, async or generator.
-            name: The model's name; the function's qualified name when not given.
-            kind: One of model, chain, tool, retriever, embedding, agent, training; or a GenAI
-                operation, such as chat, embeddings, execute_tool, invoke_agent, retrieval.
-            tags: Set on every run.
-            params: Declared parameters, part of the model version; or a function that returns
-                them, called once, when the first call has returned.
-            version_on: The parts that a version counts, out of source, signature, params,
-                helpers, constants and output.
-            capture: Which payloads are recorded: all, inputs, outputs or off; the variable
-                ``OTEL_ML_CAPTURE`` when not given.
-            provider: Of a GenAI operation: who serves the model, such as ``openai``.
-            model: Of a GenAI operation: the provider's model, when it is always the same.
+            options: By name, see `otel_ml.functions.Options`.
 
         Returns:
             The function, which returns or raises exactly as before.
@@ -170,33 +154,16 @@ class Client(HasCard):
             ValueError: An argument is none of what it takes; the message says which.
             TypeError: The function is a class, or cannot be called.
         """
-        record = self._decorator(
-            Settings(
-                name=name,
-                kind=kind,
-                tags=tags,
-                params=params,
-                version_on=version_on,
-                capture=capture,
-                provider=provider,
-                model=model,
-            )
-        )
+        record = self._decorator(options, UNJUDGED)
         return record if function is None else record(function)
 
-    def assess(  # noqa: PLR0913 - as much as `trace`, and what is said of judges
+    @_show_options
+    def assess(
         self,
         *judges: "str | Judge",
         inline: bool = False,
         sample: float = 1.0,
-        name: str | None = None,
-        kind: str = "model",
-        tags: Mapping[str, object] | None = None,
-        params: Params | None = None,
-        version_on: Collection[Part] = PARTS,
-        capture: Capture | None = None,
-        provider: str | None = None,
-        model: str | None = None,
+        **options: "Unpack[Options]",
     ) -> Callable[[Callable[P, R]], Callable[P, R]]:
         """Record every call of a function as a run and let judges score it.
 
@@ -207,35 +174,14 @@ class Client(HasCard):
             inline: Judge before the call returns: a sync function on its own thread, an async
                 one without blocking its loop.
             sample: The share of recorded runs that is judged, chosen by their span ids.
-            name: As in `trace`, and so for the others.
-            kind: See `trace`.
-            tags: See `trace`.
-            params: See `trace`.
-            version_on: See `trace`.
-            capture: See `trace`.
-            provider: See `trace`.
-            model: See `trace`.
+            options: By name, as in `trace`.
 
         Raises:
             ValueError: A judge is none, a tag belongs to no judge of this client, two judges
                 have one name, the sample is no number from 0 to 1, or as in `trace`.
         """
         found = tuple(dict.fromkeys(self._judge(judge) for judge in judges))
-        return self._decorator(
-            Settings(
-                name=name,
-                kind=kind,
-                tags=tags,
-                params=params,
-                version_on=version_on,
-                capture=capture,
-                provider=provider,
-                model=model,
-                judges=found,
-                inline=inline,
-                sample=sample,
-            )
-        )
+        return self._decorator(options, Judging(found, inline, sample))
 
     def add_judge(self, judge: "Judge") -> str:
         """Make a judge known to this client.
@@ -392,15 +338,11 @@ class Client(HasCard):
             raise ValueError(f"Unknown judge {show(judge)}: expected a tag that add_judge returned")
         return known
 
-    def _decorator(self, settings: Settings) -> Callable[..., Any]:
-        def record(function: Callable[..., Any]) -> Callable[..., Any]:
-            traced = Traced(self._recorder, function, settings)
-            recorded = wrap(traced, function)
-            if settings.inline and settings.judges:
-                from otel_ml.judge_await import await_judges  # only who asks for it loads it
+    def _decorator(self, options: Options, judging: Judging) -> Callable[..., Any]:
+        check_options(options)
 
-                return await_judges(traced, recorded)
-            return recorded
+        def record(function: Callable[..., Any]) -> Callable[..., Any]:
+            return wrap(TracedFunction(self._recorder, function, options, judging), function)
 
         return lambda target: decorate(target, record)
 

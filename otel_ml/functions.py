@@ -1,16 +1,26 @@
-"""What is known of one decorated function: its name, tags, judges, and the versions it has."""
+"""What is known of one decorated function: its options, its tags and judges, its versions."""
 
 import functools
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, TypedDict
 
 from otel_ml import attributes as names
+from otel_ml.arguments import (
+    NAME_CHARS,
+    check_callable,
+    check_flag,
+    check_mapping,
+    check_number,
+    check_optional_text,
+    check_text,
+    invalid,
+)
 from otel_ml.capture import make_binder
-from otel_ml.capture_mode import capture_mode
+from otel_ml.capture_mode import Capture, capture_mode
 from otel_ml.errors import report, untrusted
+from otel_ml.late import late
 from otel_ml.recorder import TELL_EVERY_NS, Recorder
-from otel_ml.settings import Settings
 from otel_ml.tags import Value, tags_of
 from otel_ml.versions.structure import (
     DYNAMIC,
@@ -19,55 +29,164 @@ from otel_ml.versions.structure import (
     shape,
     structure_digest,
 )
+from otel_ml.versions.version_on import PARTS, Params, Part, check_version_on
 
 if TYPE_CHECKING:
-    from otel_ml.genai.generative import Generative
-    from otel_ml.versions.definition import Definition
+    from otel_ml.genai import generative
+    from otel_ml.judges.judge import Judge
+    from otel_ml.versions import definition as definitions
+else:
+    definitions = late("versions.definition")
+    generative = late("genai.generative")
 
 _STRUCTURES: Final = 8
 _SHAPES: Final = 256
 
 
-class Traced:
-    """What is known of one decorated function: name, tags, judges, version."""
+class Options(TypedDict, total=False):
+    """What `Client.trace` and `Client.assess` take by name."""
+
+    name: str | None
+    """The model's name; the function's qualified name when not given."""
+    kind: str
+    """One of model, chain, tool, retriever, embedding, agent, training; or a GenAI operation, such
+    as chat, embeddings, execute_tool, invoke_agent, retrieval; model when not given."""
+    tags: Mapping[str, object] | None
+    """Set on every run."""
+    params: Params | None
+    """Declared parameters, part of the model version; or a function that returns them, called
+    once, when the first call has returned."""
+    version_on: Collection[Part]
+    """The parts that a version counts, out of source, signature, params, helpers, constants and
+    output; all of them when not given."""
+    capture: Capture | None
+    """Which payloads are recorded: all, inputs, outputs or off; the variable ``OTEL_ML_CAPTURE``
+    when not given."""
+    provider: str | None
+    """Of a GenAI operation: who serves the model, such as ``openai``."""
+    model: str | None
+    """Of a GenAI operation: the provider's model, when it is always the same."""
+
+
+DEFAULTS: Final[Mapping[str, Any]] = {"kind": "model", "version_on": PARTS}
+
+
+def check_options(options: Options) -> None:
+    """Check the options of a decorator where it is written.
+
+    Raises:
+        ValueError: One of them is wrong; the message says what would be right.
+        TypeError: One is unknown.
+    """
+    given: dict[str, Any] = {**dict.fromkeys(Options.__annotations__), **DEFAULTS, **options}
+    for key in given.keys() - Options.__annotations__.keys():
+        raise TypeError(f"trace() got an unexpected keyword argument {key!r}")
+    if given["name"] is not None:
+        check_text("name", given["name"])
+    check_optional_text("provider", given["provider"])
+    check_optional_text("model", given["model"])
+    if given["tags"] is not None:
+        check_mapping("tags", given["tags"], "a mapping of names to values, or None")
+    params = given["params"]
+    if params is not None and not issubclass(type(params), Mapping):
+        check_callable("params", params, "a mapping, a function that returns one, or None")
+    check_version_on(given["version_on"])
+    capture_mode(given["capture"])
+    _check_kind(
+        given["kind"], is_served=given["provider"] is not None or given["model"] is not None
+    )
+
+
+def _check_kind(kind: Any, *, is_served: bool) -> None:
+    operations = sorted(names.OPERATIONS)
+    if not issubclass(type(kind), str) or len(kind) > NAME_CHARS:
+        raise invalid("kind", kind, f"one of {sorted(names.KINDS)} or of {operations}")
+    if kind in names.OPERATIONS:
+        return
+    if is_served:
+        raise ValueError(
+            f"Invalid kind {kind!r} with a provider or model: expected one of {operations}"
+        )
+    if kind not in names.KINDS:
+        raise ValueError(
+            f"Invalid kind {kind!r}: expected one of {sorted(names.KINDS)} or of {operations}"
+        )
+
+
+@dataclass(frozen=True)
+class Judging:
+    """Who judges the calls of a function, and when; see `Client.assess`.
+
+    Raises:
+        ValueError: One of them is wrong; the message says what would be right.
+    """
+
+    judges: "tuple[Judge, ...]" = ()
+    inline: bool = False
+    sample: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_flag("inline", self.inline)
+        check_number("sample", self.sample, 0, 1)
+        called = [judge.name for judge in self.judges]
+        if len(set(called)) < len(called):
+            raise ValueError(f"Invalid judges {called!r}: expected another name for each")
+
+
+UNJUDGED: Final = Judging()
+
+
+class TracedFunction:
+    """What is known of one decorated function: name, tags, judges, versions.
+
+    Args:
+        recorder: Records its calls.
+        function: The function, as the user wrote it.
+        options: As `check_options` lets them pass.
+        judging: Who judges its calls.
+    """
 
     def __init__(
-        self, recorder: Recorder, function: Callable[..., Any], settings: Settings | None = None
+        self,
+        recorder: Recorder,
+        function: Callable[..., Any],
+        options: Options,
+        judging: Judging = UNJUDGED,
     ) -> None:
-        chosen = Settings() if settings is None else settings
         self.recorder = recorder
         self.function = function
-        self.name = chosen.name or _model_name(function)
+        self.name = options.get("name") or _model_name(function)
         # For a copy of the function, whatever it is called.
-        self.settings = replace(chosen, name=self.name)
-        self.tags = recorder.redaction.values(tags_of(chosen.tags or {}))
-        self.capture = capture_mode(chosen.capture)
-        self.version_on = frozenset(chosen.version_on)
-        self.judges = chosen.judges
+        self.options: Options = {**options, "name": self.name}
+        self.judging = judging
+        self.judges = judging.judges
+        self.tags = recorder.redaction.values(tags_of(options.get("tags") or {}))
+        self.capture = capture_mode(options.get("capture"))
+        self.version_on = frozenset(options.get("version_on", PARTS))
         self.bind = make_binder(function)
+        kind = options.get("kind", "model")
         self.start_attributes: dict[str, Value] = {
             names.PROJECT: recorder.project,
-            names.KIND: names.OPERATIONS.get(chosen.kind, chosen.kind),
+            names.KIND: names.OPERATIONS.get(kind, kind),
             names.MODEL_NAME: self.name,
         }
         self.span_name = self.name
-        self.generative: Generative | None = None
-        if chosen.kind in names.OPERATIONS:
-            self._generate(chosen)
+        self.generative: generative.Generative | None = None
+        if kind in names.OPERATIONS:
+            self._generate(kind)
         self._params: Mapping[str, object] | None = None
-        self._definition: Definition | None = None
+        self._definition: definitions.Definition | None = None
         self._structures: dict[str, str] = {}
         self._versions: dict[object, _Version] = {}
 
-    def _generate(self, settings: Settings) -> None:
-        from otel_ml.genai.generative import Generative  # who calls no model loads none of it
-
-        self.generative = Generative(
-            settings.kind,
+    def _generate(self, kind: str) -> None:
+        told = self.options
+        self.generative = generative.Generative(
+            kind,
             self.function,
             self.name,
-            provider=settings.provider,
-            model=settings.model,
+            provider=told.get("provider"),
+            model=told.get("model"),
         )
         self.span_name = self.generative.span_name
         self.start_attributes.update(self.generative.attributes)
@@ -75,21 +194,16 @@ class Traced:
             self.capture = capture_mode("off")
 
     @property
-    def definition(self) -> "Definition":
+    def definition(self) -> "definitions.Definition":
         """The version's definition: computed at the first call, in a console at each change."""
         known = self._definition
         if known is not None and known.is_current():
             return known
-        from otel_ml.versions.definition import (  # parsing is no part of start-up
-            declared_params,
-            define,
-        )
-
         if self._params is None:
-            params = declared_params(self.settings.params or {})
+            params = definitions.declared_params(self.options.get("params") or {})
             if self._params is None:  # no other thread was first
                 self._params = params
-        self._definition = found = define(self.function, self._params, self.version_on)
+        self._definition = found = definitions.define(self.function, self._params, self.version_on)
         if known is not None and known.digest != found.digest:
             self._structures = {}
         return found

@@ -17,7 +17,7 @@ from opentelemetry.context import Context
 from otel_ml import attributes as names
 from otel_ml.calls import Call, new
 from otel_ml.export.encoder import encode_spans
-from otel_ml.functions import Traced
+from otel_ml.functions import Options, TracedFunction
 from otel_ml.outlet import Route
 from otel_ml.recorder import Recorder
 from otel_ml.runs import Run
@@ -60,7 +60,7 @@ EXAMPLES: Final = {
 def measure(example: Example) -> dict[str, float]:
     """Time every piece of a call; microseconds by what it is, the whole call last but one."""
     with _recording() as recorder:
-        pieces = _Pieces(Traced(recorder, example.function), example)
+        pieces = _Pieces(TracedFunction(recorder, example.function, Options()), example)
         found: dict[str, float] = {}
         for title, piece in pieces.all():
             found[title] = _least(recorder, piece)
@@ -73,7 +73,7 @@ def measure(example: Example) -> dict[str, float]:
 def measure_chunk() -> float:
     """Time what each chunk adds to a stream, its share of the output included; microseconds."""
     with _recording() as recorder:
-        traced = wrap(Traced(recorder, _stream), _stream)
+        traced = wrap(TracedFunction(recorder, _stream, Options()), _stream)
 
         def time_stream(chunks: int) -> float:
             return _time(_STREAMS, lambda _: _read(traced(chunks))) - _time(
@@ -138,7 +138,7 @@ def _nothing(item: object) -> None:
 class _Pieces:
     """The pieces in the order in which a call comes to them."""
 
-    def __init__(self, traced: Traced, example: Example) -> None:
+    def __init__(self, traced: TracedFunction, example: Example) -> None:
         self._traced = traced
         self._recorder = traced.recorder
         self._start = traced.recorder.open()
