@@ -14,10 +14,8 @@ TARGET: Final = ROOT / "docs/reference.md"
 
 # What the code that opens and ends runs calls, and nobody else.
 INTERNAL: Final = (
-    *("runs.Run.start_ns", "runs.Run.context_in", "runs.Run.describe"),
-    *("runs.Run.close", "runs.Run.hand_over", "runs.Run.weigh", "runs.Run.hold"),
-    *("runs.Run.send_evaluation", "runs.Run.send_waiting", "runs.Run.announce"),
-    *("opened.OpenedRun.tell_open", "judges.judge.Judge.definition", "judges.judge.Judge.steps"),
+    *("runs.Run.start_ns", "runs.Run.send_waiting", "runs.Run.announce"),
+    *("judges.judge.Judge.definition", "judges.judge.Judge.steps"),
 )
 # What users make themselves of a module whose other classes they are only given.
 _MADE: Final = frozenset({"otel_ml.reader.reader.Reader"})
@@ -180,6 +178,7 @@ def make() -> str:
         search_paths=[ROOT],
         docstring_parser="google",
         docstring_options=_GOOGLE,
+        extensions=griffe.load_extensions(griffe.UnpackTypedDictExtension),
         resolve_aliases=True,
     )
     if not isinstance(package, griffe.Module):

@@ -72,7 +72,7 @@ class Call(Run):
             self._inputs: dict[str, Any] = {}
             self._cost_ns = 0
             super().__init__(recorder if recorded else None, span, start_ns, first, True)
-            self.context = self.context_in(current)
+            self.context = self._context_in(current)
             if recorded:
                 try:  # the span is open: whatever happens now, its run is recorded
                     self._describe_start(recorder, args, kwargs)
@@ -111,10 +111,10 @@ class Call(Run):
         """
         end_ns = time_ns()
         self.context = self._outer = _NOWHERE
-        self.close(end_ns)
+        self._close(end_ns)
         recorder = self._recorder
         if recorder is None:
-            self.hand_over(end_ns)
+            self._hand_over(end_ns)
             return None
         try:
             returned, (output, whole) = output, self._put_output(output)
@@ -129,7 +129,7 @@ class Call(Run):
             left = self._judge(output, end_ns, recorder, awaits=awaits)
             self._count_cost(end_ns)
             return left
-        self.hand_over(end_ns)
+        self._hand_over(end_ns)
         recorder.cost.add(time_ns() - end_ns + self._cost_ns)
         return None
 
@@ -156,7 +156,7 @@ class Call(Run):
             self._ended = True
             return
         if names.SEQ not in self._facts:
-            self.close(end_ns, error)
+            self._close(end_ns, error)
         try:
             recorder = self._recorder
             if recorder is not None:
@@ -167,7 +167,7 @@ class Call(Run):
                 self._constants = self._traced.describe_version(self._facts, None, end_ns, recorder)
         except BaseException as problem:  # noqa: BLE001 - as above
             report("trace", problem)
-        self.hand_over(end_ns, self._interrupted_judges())
+        self._hand_over(end_ns, self._interrupted_judges())
         self._count_cost(end_ns)
 
     def _interrupted_judges(self) -> "Sequence[judge.Evaluation]":
@@ -264,7 +264,7 @@ class Call(Run):
             text, notes = redaction.encode(chunks)
             self._note("chunks", *notes)
         self._facts[names.OUTPUTS_CHUNKS] = text
-        self.weigh(len(text))
+        self._weigh(len(text))
 
     def _describe_request(self, generative: "Generative", inputs: Mapping[str, Any]) -> None:
         redaction = self._traced.recorder.redaction if self._traced.capture.inputs else None
@@ -282,7 +282,7 @@ class Call(Run):
 
     def _add_generative(self, generative: "Generative", found: Mapping[str, Any]) -> None:
         self._facts.update(found)
-        self.weigh(sum(len(value) for value in found.values() if isinstance(value, str)))
+        self._weigh(sum(len(value) for value in found.values() if isinstance(value, str)))
         name = generative.name_span(found)
         if name is not None:
             self._span.update_name(name)
@@ -291,7 +291,7 @@ class Call(Run):
         self, output: object, end_ns: int, recorder: Recorder, *, awaits: bool
     ) -> "Left | None":
         if not self._is_judged():
-            self.hand_over(end_ns)
+            self._hand_over(end_ns)
             return None
         traced = self._traced
         known = {one.name: one for one in traced.judges}
@@ -308,15 +308,17 @@ class Call(Run):
             if not self._span.is_recording():  # a second try, of what a signal broke off
                 return
             told = {evaluation.judge: definition(evaluation) for evaluation in evaluations}
-            self.hand_over(end_ns, evaluations, {name: text for name, text in told.items() if text})
+            self._hand_over(
+                end_ns, evaluations, {name: text for name, text in told.items() if text}
+            )
 
         def late_one(evaluation: "judge.Evaluation") -> None:
-            self.send_evaluation(evaluation, definition(evaluation))
+            self._send_evaluation(evaluation, definition(evaluation))
 
         held = judged.Judged(traced.judges, self._inputs, output, release, late_one)
         try:
             self._judged = held
-            self.hold(traced.judges, end_ns)
+            self._hold(traced.judges, end_ns)
             if not traced.judging.inline:
                 recorder.judges.submit(held)
             elif awaits:

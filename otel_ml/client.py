@@ -22,30 +22,29 @@ from otel_ml.arguments import (
     invalid,
     show,
 )
-from otel_ml.described import text_of
-from otel_ml.errors import quiet
 from otel_ml.functions import DEFAULTS, UNJUDGED, Judging, Options, TracedFunction, check_options
-from otel_ml.handle import check_tags
+from otel_ml.late import late
 from otel_ml.notebook import Card, HasCard, page_address
-from otel_ml.opened import OpenedRun, open_run
 from otel_ml.outlet import Join, Route
 from otel_ml.process import deliver_at_sigterm
 from otel_ml.recorder import Recorder, Stats
 from otel_ml.redaction import SECRET_KEYS, Redact, Redaction
-from otel_ml.runs import Run, current_run
-from otel_ml.tags import Tags, Value
-from otel_ml.targets import Elsewhere, about
-from otel_ml.values import clean
+from otel_ml.runs import OpenedRun, Run, current_run, open_run
+from otel_ml.tags import Tags
 from otel_ml.wrappers import decorate, wrap
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace.export import SpanExporter
     from typing_extensions import Unpack
 
+    from otel_ml import targets
     from otel_ml.export.delivery import Delivery
+    from otel_ml.judges import judge as judging
     from otel_ml.judges.judge import Judge
-    from otel_ml.model import Model
-    from otel_ml.weights import Weights
+    from otel_ml.targets import Elsewhere, Model, Weights
+else:
+    judging = late("judges.judge")
+    targets = late("targets")
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -231,22 +230,13 @@ class Client(HasCard):
         check_one_of("kind", kind, names.KINDS)
         if params is not None:
             check_mapping("params", params, "a mapping of names to values, or None")
-        said = check_tags([tags])
-        facts = {names.SESSION_ID: session, names.USER_ID: user, names.TRACE_KEY: trace_key}
-        run = None
-        with quiet("run"):
-            recorder = self._recorder.active()
-            if recorder is not None:
-                known: dict[str, Value] = {
-                    key: clean(text_of(item)) for key, item in facts.items() if item is not None
-                }
-                if params:
-                    known[names.PARAMS] = recorder.redaction.encode(dict(params)).text
-                run = open_run(recorder, model, kind, known)
-        if run is None:
-            return OpenedRun(None, trace_api.get_current_span(), 0, {})
-        run.tell_open(*said)
-        return run
+        given = {
+            names.SESSION_ID: session,
+            names.USER_ID: user,
+            names.TRACE_KEY: trace_key,
+            names.PARAMS: params,
+        }
+        return open_run(self._recorder, model, kind, given, [tags])
 
     def about(
         self,
@@ -254,7 +244,7 @@ class Client(HasCard):
         run_id: str | None = None,
         trace_key: str | None = None,
         tag: tuple[str, object] | None = None,
-    ) -> Elsewhere:
+    ) -> "Elsewhere":
         """Name runs that are elsewhere, to add tags, text, metrics or feedback to them.
 
         They may be over, in another process, or yet to come.
@@ -267,7 +257,7 @@ class Client(HasCard):
         Raises:
             ValueError: None or several of them are given, the run id is none, or the tag no pair.
         """
-        return about(self._recorder.in_force, run_id, trace_key, tag)
+        return targets.about(self._recorder.in_force, run_id, trace_key, tag)
 
     def model(
         self,
@@ -289,9 +279,7 @@ class Client(HasCard):
             ValueError: The name is empty or longer than 1,024 characters, the params are no
                 mapping, or the artifact cannot be read.
         """
-        from otel_ml.model import name_model  # only who has such a model loads it
-
-        return name_model(self._recorder.in_force, name, params, artifact)
+        return targets.name_model(self._recorder.in_force, name, params, artifact)
 
     def disabled(self) -> AbstractContextManager[None]:
         """Record no call that begins within a ``with`` block of this, in this task or thread."""
@@ -348,9 +336,7 @@ class Client(HasCard):
 
 
 def _check_judge(argument: str, judge: object, expected: str) -> None:
-    from otel_ml.judges.judge import Judge  # who has one has loaded it
-
-    if not issubclass(type(judge), Judge):
+    if not issubclass(type(judge), judging.Judge):
         raise invalid(argument, judge, expected)
 
 

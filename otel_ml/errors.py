@@ -16,19 +16,18 @@ import inspect
 import logging
 import os
 import signal
+import threading
+from collections import Counter, deque
 from collections.abc import Callable
 from opcode import opmap
 from pathlib import Path
 from types import CodeType, FrameType, TracebackType
 from typing import Final, ParamSpec
 
-from otel_ml.tally import Tally
-
 P = ParamSpec("P")
 
 _logger = logging.getLogger("otel_ml")
-_tally = Tally()
-_told: dict[str, object] = {}
+_UNFOLDED: Final = 1_000
 
 _OWN_FOLDER: Final = f"{Path(__file__).parent}{os.sep}"
 _RAISE: Final = bytes([opmap["RAISE_VARARGS"]])
@@ -38,6 +37,43 @@ _RUST_PANIC: Final = "pyo3_runtime"
 
 class InvalidMetricError(ValueError):
     """A metric value is no number: the call is refused, nothing is recorded."""
+
+
+class Tally:
+    """Counts by name that any thread may add to, also one that is adding already.
+
+    A finalizer runs in the middle of whatever its thread does. Where two locks are taken so, in one
+    order by one thread and in the other by another, both wait for ever: so nobody waits here.
+    """
+
+    def __init__(self) -> None:
+        self._new: deque[tuple[str, int]] = deque()
+        self._sums: Counter[str] = Counter()
+        self._folding = threading.Lock()
+
+    def add(self, name: str, count: int = 1) -> None:
+        """Count."""
+        self._new.append((name, count))
+        if len(self._new) > _UNFOLDED and self._folding.acquire(blocking=False):
+            self._fold()
+
+    def sums(self) -> dict[str, int]:
+        """Return all counts; those that are being added at the moment may be missing."""
+        if self._folding.acquire(timeout=1.0):
+            self._fold()
+        return dict(self._sums)
+
+    def _fold(self) -> None:
+        try:
+            while self._new:
+                name, count = self._new.popleft()
+                self._sums[name] += count
+        finally:
+            self._folding.release()
+
+
+_tally = Tally()
+_told: dict[str, object] = {}
 
 
 def report(where: str, error: BaseException) -> None:

@@ -14,8 +14,8 @@ from typing import Final
 
 WHY: Final[Mapping[str, str]] = {
     "artifact": "the first value that is logged pays for typed data: 20 ms",
+    "default": "a program that names its client makes no other one",
     "export.documents": "loaded with the first provider",
-    "export.settings": "loaded with the first provider",
     "genai.chunks": "most streams are none of a model's",
     "genai.generative": "a function that calls no model needs none of it",
     "judges.awaiting": "a client without inline judges needs none of it",
@@ -23,7 +23,6 @@ WHY: Final[Mapping[str, str]] = {
     "judges.judge": "a client without judges needs none of it",
     "judges.judged": "a client without judges needs none of it",
     "judges.pool": "a client without judges needs none of it",
-    "judges.steps": "a client without inline judges needs none of it",
     "provider": "the first span pays for what sends it",
     "targets": "a client that names nothing elsewhere needs none of it",
     "versions.definition": "the first call pays for reading source: no part of start-up",

@@ -1,10 +1,15 @@
-"""Metrics as numbers and series: what points of one name come to, one after the other."""
+"""Metrics: points as they are logged, and the numbers and series that they come to."""
 
+import numbers
+import time
 from array import array
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
-from otel_ml.wire import Point
+from otel_ml import attributes as names
+from otel_ml.arguments import check_text, show
+from otel_ml.errors import InvalidMetricError, hand_on
+from otel_ml.wire import Attributes
 
 Metric = float | list[float]
 
@@ -12,8 +17,22 @@ Metric = float | list[float]
 MOST_POINTS: Final = 10_000
 MOST_NAMES: Final = 1_000
 
+_INT64_MAX: Final = 2**63 - 1
 _SERIES: Final = frozenset({"append", "restart"})
 _CUTTING: Final = frozenset({"replace", "restart"})
+_NUMBERS: Final = frozenset({int, float, bool, type(None)})
+# What an array or tensor raises that is no number, such as one that jax is tracing.
+_NO_NUMBER: Final = (ValueError, TypeError, ArithmeticError, RuntimeError, AttributeError)
+
+
+class Point(NamedTuple):
+    """One metric point; step -1 means that it has none."""
+
+    name: str
+    value: float
+    step: int
+    time_ns: int
+    mode: str
 
 
 class Metrics:
@@ -57,3 +76,120 @@ def resolve(points: Iterable[Point]) -> dict[str, Metric]:
     metrics = Metrics()
     metrics.add(points)
     return metrics.values()
+
+
+def make_points(
+    values: Mapping[str, object], step: int | None, mode: str, *, overwrite: bool = False
+) -> list[Point]:
+    """Check metric values and turn them into points of this moment.
+
+    Args:
+        values: Numbers, or lists of them, by name.
+        step: Of all of them.
+        mode: Of the numbers; lists are series.
+        overwrite: The first point of a name cuts what came before it.
+
+    Raises:
+        InvalidMetricError: A value is no number; it names key and value.
+    """
+    now_ns = time.time_ns()
+    at = -1 if step is None else _step(step)
+    points = []
+    for name, value in values.items():
+        check_text("name of a metric", name)
+        is_list = issubclass(type(value), list | tuple)
+        series: Any = value if is_list else _series(value)
+        if series is None:
+            found = [Point(name, number(name, value), at, now_ns, mode)]
+        else:
+            found = [Point(name, number(name, item), at, now_ns, "append") for item in series]
+        if overwrite and found:
+            first = "restart" if found[0].mode == "append" else "replace"
+            found[0] = found[0]._replace(mode=first)
+        points += found
+    return points
+
+
+def point_attributes(points: Sequence[Point]) -> Attributes:
+    """Write points as the parallel lists of an `update` record."""
+    return {
+        names.METRIC_NAMES: tuple(point.name for point in points),
+        names.METRIC_VALUES: tuple(point.value for point in points),
+        names.METRIC_STEPS: tuple(point.step for point in points),
+        names.METRIC_TIMES: tuple(point.time_ns for point in points),
+        names.METRIC_MODES: tuple(point.mode for point in points),
+    }
+
+
+def _step(step: Any) -> int:
+    kind = type(step)
+    if issubclass(kind, numbers.Integral) or (issubclass(kind, float) and step.is_integer()):
+        whole = int(step)
+    else:
+        raise InvalidMetricError(f"Invalid step {show(step)}: expected a whole number")
+    if not -_INT64_MAX - 1 <= whole <= _INT64_MAX:
+        raise InvalidMetricError(f"Invalid step {step!r}: expected a number of 64 bits")
+    return whole
+
+
+def number(name: str, value: object, said: str = "value {} of metric {}") -> float:
+    """Return a value as a number; one-element arrays and tensors are one.
+
+    Args:
+        name: Of the metric.
+        value: Anything.
+        said: How the error names value and key.
+
+    Raises:
+        InvalidMetricError: It is none; it names key and value.
+    """
+    found = value
+    try:
+        if type(value) not in _NUMBERS and not issubclass(type(value), str):
+            found = _listed(value)
+            while found is not value and type(found) is list and len(found) == 1:
+                found = found[0]  # a tensor with one element, in any number of dimensions
+        if type(found) is not bool and issubclass(type(found), numbers.Real):
+            return float(found)  # type: ignore[arg-type]  # just checked
+    except _NO_NUMBER as error:
+        hand_on(error)
+    told = said.format(show(value) + _shape(value), repr(name))
+    raise InvalidMetricError(f"Invalid {told}: expected a number or a list of numbers")
+
+
+def _series(value: object) -> list[object] | None:
+    """Return the elements of an array or tensor with one dimension; None for anything else."""
+    if type(value) in _NUMBERS or issubclass(type(value), str):
+        return None
+    try:
+        found = _listed(value)
+    except _NO_NUMBER as error:
+        hand_on(error)
+        return None
+    return found if type(found) is list and len(found) != 1 else None
+
+
+def _listed(value: Any) -> object:
+    """Return what an array or tensor of any make says it holds, as Python's own; else itself.
+
+    numpy, torch and jax have ``tolist``; what has none may be an array to numpy, as those of
+    TensorFlow are.
+    """
+    kind = type(value)
+    shape = getattr(value, "shape", ())
+    if isinstance(shape, tuple) and sum(size != 1 for size in shape) > 1:
+        raise ValueError("a matrix")
+    if hasattr(kind, "tolist"):
+        return value.tolist()
+    if hasattr(kind, "__array__"):
+        return value.__array__().tolist()
+    return value.item() if hasattr(kind, "item") else value
+
+
+def _shape(value: object) -> str:
+    try:
+        shape = getattr(value, "shape", None)
+        return f" with shape {tuple(map(int, shape))}" if isinstance(shape, tuple) else ""
+    except _NO_NUMBER as error:
+        hand_on(error)
+        return ""

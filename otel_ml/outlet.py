@@ -14,8 +14,8 @@ from otel_ml.spans import Attributes, Start
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace.export import SpanExporter
 
-    from otel_ml.export.pipeline import Pipeline
     from otel_ml.export.documents import Uploads
+    from otel_ml.export.pipeline import Pipeline
 
 Join = Literal["auto", False]
 

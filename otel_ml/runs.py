@@ -1,9 +1,12 @@
-"""The handle of a run: what is said of it while it goes on, and how it ends."""
+"""Runs: what may be said of one while it is open, and how it ends."""
 
+import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextvars import Token
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final, TypeVar
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 from opentelemetry import context as context_api
@@ -12,24 +15,32 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Status, StatusCode
 
 from otel_ml import attributes as names
-from otel_ml.arguments import invalid
+from otel_ml.arguments import (
+    InvalidArgumentError,
+    check_flag,
+    check_mapping,
+    check_one_of,
+    check_optional_text,
+    check_text,
+    invalid,
+)
 from otel_ml.described import text_of
-from otel_ml.errors import quiet, report
-from otel_ml.handle import Handle
-from otel_ml.metrics import Metric
+from otel_ml.errors import InvalidMetricError, quiet, report
+from otel_ml.late import late
+from otel_ml.metrics import Metric, Point, make_points, number
 from otel_ml.notebook import Card, HasCard, page_address
 from otel_ml.recorder import Recorder
 from otel_ml.redaction import NOTE, Redaction
-from otel_ml.spans import SPAN_KEY, RunSpan, write
-from otel_ml.tags import Details, Value, fits, tag_attributes
-from otel_ml.updates import EVENTS, Waiting
+from otel_ml.spans import SPAN_KEY, RunSpan, attach, detach, is_sampled, write
+from otel_ml.tags import Details, Tags, Value, fits, read_tags, tag_attributes
+from otel_ml.updates import EVENTS, Updates
 from otel_ml.values import PREVIEW_BYTES, TRUNCATED, clean, encode_whole, glance, preview
 from otel_ml.wire import (
-    Event,
-    Point,
     error_name,
     evaluation_attributes,
     exception_attributes,
+    feedback_attributes,
+    line_event,
     outcome_of,
     score_attributes,
     start_attributes,
@@ -37,11 +48,16 @@ from otel_ml.wire import (
 )
 
 if TYPE_CHECKING:
+    from otel_ml import artifact
+    from otel_ml.judges import judged
     from otel_ml.judges.judge import Evaluation, Judge
-
-T = TypeVar("T")
+else:
+    artifact = late("artifact")
+    judged = late("judges.judged")
 
 _RUN_KEY: Final = context_api.create_key("otel_ml-run")
+_LINE_CHARS: Final = 16_384
+_REF_CHARS: Final = 256
 _SHORT_NS: Final = 1_000_000_000
 _IN_TRACE: Final = 64
 _SURELY_SHORT: Final = PREVIEW_BYTES // 4  # a character takes up to four bytes
@@ -50,6 +66,226 @@ _NO_NOTES: Final[dict[str, list[str]]] = {}
 UNSET: Final = object()
 _LATENCY_MS: Final = names.LATENCY_MS
 _OUTCOME: Final = names.OUTCOME
+
+
+class Handle:
+    """The methods that add to a run.
+
+    None of them raises into the host but for an argument that is none of what it takes.
+    """
+
+    __slots__ = ()
+
+    def tag(self, *tags: Tags, **more: object) -> None:
+        """Set tags; the last value of a name stays.
+
+        Args:
+            tags: Mappings of names to values, `Tag` objects, or lists of both.
+            more: Tags whose names are identifiers. Values are texts, numbers and bools; of
+                anything else its text is kept.
+
+        Raises:
+            ValueError: Something is given that is none of these; nothing is set.
+        """
+        said = check_tags((*tags, more))
+        with quiet("run.tag"):
+            self._set_tags(*said)
+
+    def debug(self, text: str) -> None:
+        """Add a line of text to the run."""
+        self._log("debug", text)
+
+    def info(self, text: str) -> None:
+        """Add a line of text to the run."""
+        self._log("info", text)
+
+    def warning(self, text: str) -> None:
+        """Add a line of text to the run."""
+        self._log("warning", text)
+
+    def error(self, text: str) -> None:
+        """Add a line of text to the run. It does not change the run's outcome."""
+        self._log("error", text)
+
+    def log(self, ref: str, value: object) -> None:
+        """Log a value, as it is now, under a reference: an array, a table, an image, anything.
+
+        It is written at once, so that what happens to it later does not matter, and read back
+        as the same type, see `otel_ml.types`. Of one that takes more than 64 MiB only type,
+        shape and the like are kept.
+
+        Args:
+            ref: What it is found by, 1 to 256 characters. Logged under again, both values are
+                kept, and the newest is read.
+            value: The value, or one of the wrappers of `otel_ml.types` around it.
+
+        Raises:
+            ValueError: The reference is no such text; nothing is logged.
+        """
+        name = check_text("ref", ref, _REF_CHARS)
+        with quiet("run.log"):
+            self._add_data(name, value)
+
+    def log_metric(
+        self,
+        name: str,
+        value: object,
+        *,
+        step: int | None = None,
+        overwrite: bool = False,
+        single_value: bool = False,
+    ) -> None:
+        """Append one point, or a list of points, to the series `name`.
+
+        Args:
+            name: The metric.
+            value: A number, or a list of numbers; see `log_metrics`.
+            step: What the point belongs to, such as an epoch.
+            overwrite: Take the place of what was logged under the name before.
+            single_value: A plain number instead of a series; it is kept as it was when the
+                name is known and `overwrite` is False.
+
+        Raises:
+            InvalidMetricError: The value is no number; nothing is logged.
+            ValueError: Another argument is none of what it takes.
+        """
+        check_text("name", name)
+        check_flag("overwrite", overwrite)
+        check_flag("single_value", single_value)
+        mode = "single" if single_value else "append"
+        self._put_points(make_points({name: value}, step, mode, overwrite=overwrite))
+
+    def log_metrics(
+        self, values: Mapping[str, object], *, step: int | None = None, overwrite: bool = False
+    ) -> None:
+        """Log several metrics of one moment.
+
+        Args:
+            values: Numbers by name, or lists of numbers. A number stays a single value while
+                it is alone and becomes a series with the second one; a list is a series.
+                Arrays and tensors of numpy, torch, jax and their like are taken as numbers
+                when they have one element, as lists when they have one dimension.
+            step: What the points belong to, such as an epoch.
+            overwrite: Take the place of what was logged under these names before.
+
+        Raises:
+            InvalidMetricError: A value is no number; then none of `values` is logged. It is a
+                ValueError that names key and value.
+            ValueError: Another argument is none of what it takes.
+        """
+        check_flag("overwrite", overwrite)
+        check_mapping("values", values, "a mapping of names to numbers or lists of numbers")
+        self._put_points(make_points(values, step, "auto", overwrite=overwrite))
+
+    def feedback(
+        self,
+        name: str,
+        score: float | None = None,
+        *,
+        passed: bool | None = None,
+        label: str | None = None,
+        explanation: str | None = None,
+        source: str = "human",
+    ) -> None:
+        """Say what a person thinks of the run, or what turned out to be true.
+
+        Args:
+            name: What is scored, such as ``helpful`` or ``churned``.
+            score: A number.
+            passed: Whether it is good enough.
+            label: A word for it.
+            explanation: Why.
+            source: ``human``, or ``actual`` for the truth that came later.
+
+        Raises:
+            InvalidMetricError: The score is no number.
+            ValueError: The source is another one, nothing is said, or an argument is none of
+                what it takes.
+        """
+        check_text("name", name)
+        check_one_of("source", source, ("human", "actual"))
+        if score is None and passed is None and label is None and explanation is None:
+            raise ValueError(
+                f"Invalid feedback {name!r}: expected a score, passed, a label or an explanation"
+            )
+        if passed is not None:
+            check_flag("passed", passed)
+        check_optional_text("label", label, _LINE_CHARS)
+        check_optional_text("explanation", explanation, _LINE_CHARS)
+        value = None if score is None else number(name, score, "score {} of {}")
+        if value is not None and math.isnan(value):
+            raise InvalidMetricError(f"Invalid score {score!r} of {name!r}: expected a number")
+        with quiet("run.feedback"):
+            said = feedback_attributes(
+                name, source, value, passed, label=label, explanation=explanation
+            )
+            self._send_feedback(said)
+
+    @quiet("run.log")
+    def _log(self, severity: str, text: object) -> None:
+        recorder = self._records_to()
+        if recorder is None:
+            return
+        at_ns = time.time_ns()
+        line = clean(text_of(text))
+        if len(line) > _LINE_CHARS:
+            line = line[:_LINE_CHARS] + "…"
+        event = line_event(severity, recorder.redaction.text(line), at_ns)
+        self._say(Updates.add_event, event)
+
+    def _add_data(self, ref: str, value: object) -> None:
+        recorder = self._records_to()
+        if recorder is None:
+            return
+        at_ns = time.time_ns()
+        made = artifact.make_artifact(ref, value, recorder.redaction)
+        said, notes = made.said, made.notes
+        if made.document is not None:
+            address = recorder.upload(made.sha256, made.document)
+            if address is None:
+                notes = (*notes, "artifact")
+            else:
+                said[names.ARTIFACT_URI] = address
+        self._say(Updates.add_event, (names.ARTIFACT_EVENT, said, at_ns))
+        self._note("artifacts", *notes)
+
+    @quiet("run.log_metrics")
+    def _put_points(self, points: Sequence[Point]) -> None:
+        self._say(Updates.add_points, points)
+
+    def _records_to(self) -> Recorder | None:
+        """Return what records what is said now; None where nothing does."""
+        raise NotImplementedError
+
+    def _say(self, add: Callable[[Updates, Any], None], said: Any) -> None:
+        """Let `add` put text, data or points where they wait, or send them."""
+        raise NotImplementedError
+
+    def _set_tags(self, tags: dict[str, Value], details: Details) -> None:
+        raise NotImplementedError
+
+    def _send_feedback(self, said: dict[str, Value]) -> None:
+        raise NotImplementedError
+
+    def _note(self, part: str, *notes: str) -> None:
+        """Say that something was left out, and why; the event of a value says so itself."""
+
+
+def check_tags(given: Iterable[Tags]) -> tuple[dict[str, Value], Details]:
+    """Read tags; those that the host's own code does not give are left out.
+
+    Raises:
+        ValueError: Something is given that is no tag.
+    """
+    wrong: InvalidArgumentError | None = None
+    with quiet("run.tag"):
+        try:
+            return read_tags(given)
+        except InvalidArgumentError as error:
+            wrong = error
+    if wrong is not None:
+        raise wrong
+    return {}, {}
 
 
 class Run(Handle, HasCard):
@@ -91,7 +327,7 @@ class Run(Handle, HasCard):
         self._constants = constants
         self._facts: dict[str, Value] = {}
         self._tags: dict[str, Value] | None = None
-        self._waiting: Waiting | None = None
+        self._waiting: Updates | None = None
         self._notes = _NO_NOTES
         self._output: object = UNSET
         self._ended = False
@@ -167,28 +403,22 @@ class Run(Handle, HasCard):
             raise invalid("error", error, "an exception, or None")
         if not self._ended and not self._by_call:
             end_ns = time.time_ns()
-            self.close(end_ns, error)
-            self.hand_over(end_ns)
-
-    # What follows is for the code that opens and ends runs, not for the code that is traced.
+            self._close(end_ns, error)
+            self._hand_over(end_ns)
 
     @property
     def start_ns(self) -> int:
         """When the run began."""
         return self._start_ns
 
-    def context_in(self, current: Context) -> Context:
+    def _context_in(self, current: Context) -> Context:
         """Return `current` with this run and its span as the innermost ones.
 
         The run keeps no context: it would be a cycle, which only the garbage collector ends.
         """
         return Context({**current, SPAN_KEY: self._span, _RUN_KEY: self})
 
-    def describe(self, facts: Mapping[str, Value]) -> None:
-        """Keep attributes of the run; they are written when it ends."""
-        self._facts.update(facts)
-
-    def close(self, end_ns: int, error: BaseException | None = None) -> None:
+    def _close(self, end_ns: int, error: BaseException | None = None) -> None:
         """Fix outcome and latency: a judge that speaks later does not lengthen the run."""
         self._ended = True
         recorder = self._recorder
@@ -214,7 +444,7 @@ class Run(Handle, HasCard):
         except BaseException as problem:  # noqa: BLE001 - telemetry never raises, see errors.py
             report("run.end", problem)
 
-    def hand_over(
+    def _hand_over(
         self,
         end_ns: int,
         evaluations: "Sequence[Evaluation]" = (),
@@ -267,18 +497,18 @@ class Run(Handle, HasCard):
             error=None if error is None else hide(error),
         )
 
-    def weigh(self, size: int) -> None:
+    def _weigh(self, size: int) -> None:
         """Say that the run carries a payload of that many characters."""
         if type(self._span) is RunSpan:
             self._span.weight += size
 
-    def send_evaluation(self, evaluation: "Evaluation", definition: str | None) -> None:
+    def _send_evaluation(self, evaluation: "Evaluation", definition: str | None) -> None:
         """Send a score that came after the run was handed over."""
         if self._recorder is not None:
             attributes = evaluation_attributes(self._shown(evaluation), self._start_ns, definition)
             self._recorder.send_record("evaluation", self._span, attributes)
 
-    def hold(self, judges: "Sequence[Judge]", end_ns: int) -> None:
+    def _hold(self, judges: "Sequence[Judge]", end_ns: int) -> None:
         """Keep the run on disk, when there is a spool, for the case of a kill.
 
         It says of each judge that it is lost; what it says of itself later takes its place.
@@ -286,9 +516,7 @@ class Run(Handle, HasCard):
         pipeline = None if self._recorder is None else self._recorder.spooled
         if pipeline is None or type(self._span) is not RunSpan:
             return
-        from otel_ml.judges.judged import lost  # who has judges has loaded it
-
-        unspoken = lost(judges, "lost: the process ended before it spoke")
+        unspoken = judged.lost(judges, "lost: the process ended before it spoke")
         attributes = {**self._attributes(unspoken), **self._constants}
         pipeline.hold(self._span.copy(attributes, end_ns))
 
@@ -319,7 +547,7 @@ class Run(Handle, HasCard):
         about = start_attributes(known, self.id, parent)
         recorder.send_record("start", self._span, about, at_ns=self._start_ns)
 
-    def _add_tags(self, tags: dict[str, Value], details: Details) -> None:
+    def _set_tags(self, tags: dict[str, Value], details: Details) -> None:
         recorder = self._recorder
         if recorder is None:
             return
@@ -332,20 +560,10 @@ class Run(Handle, HasCard):
         if self._is_now(recorder, self._waiting):
             self._send(self._grow(), tags)
 
-    @property
-    def _redaction(self) -> Redaction | None:
-        return None if self._recorder is None else self._recorder.redaction
+    def _records_to(self) -> Recorder | None:
+        return self._recorder
 
-    def _upload(self, sha256: str, document: bytes) -> str | None:
-        return None if self._recorder is None else self._recorder.upload(sha256, document)
-
-    def _add_event(self, event: Event) -> None:
-        self._let_wait(Waiting.add_event, event)
-
-    def _add_points(self, points: Sequence[Point]) -> None:
-        self._let_wait(Waiting.add_points, points)
-
-    def _let_wait(self, add: Callable[[Waiting, T], None], said: T) -> None:
+    def _say(self, add: Callable[[Updates, Any], None], said: Any) -> None:
         recorder = self._recorder
         if recorder is None:
             return
@@ -362,7 +580,7 @@ class Run(Handle, HasCard):
         said = {**recorder.redaction.values(said), names.TARGET_START_NS: self._start_ns}
         recorder.send_record("evaluation", self._span, said)
 
-    def _is_now(self, recorder: Recorder, waiting: Waiting | None) -> bool:
+    def _is_now(self, recorder: Recorder, waiting: Updates | None) -> bool:
         """Tell whether what was said must not wait for the next round.
 
         Nobody comes for what is said of a run that ended, or that is the parent process's. With
@@ -376,36 +594,36 @@ class Run(Handle, HasCard):
             return False
         return waiting is None or waiting.is_due(time.time_ns(), self._start_ns)
 
-    def _settle_events(self, waiting: Waiting) -> None:
+    def _settle_events(self, waiting: Updates) -> None:
         """Make text and data of a run that has told none yet events of its span."""
         if not waiting.updates and len(waiting.events) < EVENTS:
             events = waiting.take_events()
-            self.weigh(weigh({}, events))
+            self._weigh(weigh({}, events))
             for name, said, at_ns in events:
                 self._span.add_event(name, said, timestamp=at_ns)
 
-    def _send(self, waiting: Waiting, tags: Mapping[str, Value]) -> None:
+    def _send(self, waiting: Updates, tags: Mapping[str, Value]) -> None:
         recorder = self._recorder
         if recorder is None:
             return
         with recorder.lock:
             before = waiting.updates
             updates = waiting.take(dict(tags), time.time_ns())
-        for number, (attributes, events) in enumerate(updates, before):
+        for count, (attributes, events) in enumerate(updates, before):
             about = {**attributes, names.TARGET_START_NS: self._start_ns}
-            if number < _IN_TRACE:
+            if count < _IN_TRACE:
                 recorder.send_record("update", self._span, about, events)
             else:  # in a trace of its own, so that this one can still be looked at
                 about[names.TARGET_RUN] = self.id
                 recorder.send_record("update", None, about, events, link=self._span)
 
-    def _grow(self) -> Waiting:
+    def _grow(self) -> Updates:
         if self._waiting is None:
             if self._recorder is None:
-                self._waiting = Waiting()
+                self._waiting = Updates()
             else:
                 with self._recorder.lock:
-                    self._waiting = self._waiting or Waiting()
+                    self._waiting = self._waiting or Updates()
         return self._waiting
 
     def _put(self, key: str, part: str, value: object) -> None:
@@ -429,7 +647,7 @@ class Run(Handle, HasCard):
         facts = self._facts
         facts[key] = text
         if len(text) > _SURELY_SHORT:
-            self.weigh(len(text))
+            self._weigh(len(text))
             short = preview(value, text)
             if short is not None:
                 facts[key + ".preview"] = short
@@ -449,6 +667,102 @@ class Run(Handle, HasCard):
         if outcome == "error":
             text = f"{error_name(error)}: {said['exception.message']}"
             self._span.set_status(Status(StatusCode.ERROR, text))
+
+
+class OpenedRun(Run):
+    """A run that lasts until it is told to end, or until nobody holds it.
+
+    It ends with its ``with`` block, by `end`, when it is garbage, or with the process, whichever
+    comes first. Within the block it is the current run.
+    """
+
+    __slots__ = ("__weakref__", "_attached")
+
+    def __init__(
+        self,
+        recorder: Recorder | None,
+        span: trace.Span,
+        start_ns: int,
+        constants: Mapping[str, Value],
+    ) -> None:
+        super().__init__(recorder, span, start_ns, constants)
+        self._attached: Token[Context] | None = None
+
+    def __enter__(self) -> "OpenedRun":
+        """Make this the current run and its span the current span."""
+        before = context_api.get_current()
+        try:
+            self._attached = attach(self._context_in(before))
+        except BaseException as error:  # a handler of a signal raised; no `__exit__` follows
+            attach(before)
+            self.end(error)
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        stack: TracebackType | None,
+    ) -> None:
+        """End the run; an exception of the block becomes its outcome and goes on."""
+        token, self._attached = self._attached, None
+        if token is not None:
+            detach(token)
+        self.end(error)
+
+    @quiet("run.end")  # the interpreter may be half gone
+    def __del__(self) -> None:
+        """End a run that nobody holds any more."""
+        self.end()
+
+
+def open_run(
+    recorder: Recorder, name: str, kind: str, given: Mapping[str, Any], tags: Iterable[Tags]
+) -> OpenedRun:
+    """Open a run under the current one and say so at once, because it may last.
+
+    Args:
+        recorder: Records it, unless nothing is recorded now.
+        name: The model's name.
+        kind: Of the run.
+        given: Its params, and attributes that are texts, by the name of the attribute.
+        tags: Set on the run.
+
+    Raises:
+        ValueError: The tags are none; there is no run then.
+    """
+    said = check_tags(tags)
+    run = None
+    with quiet("run"):
+        active = recorder.active()
+        if active is not None:
+            run = _start_run(active, name, kind, given)
+    if run is None:
+        return OpenedRun(None, trace.get_current_span(), 0, {})
+    with quiet("run"):
+        if run._recorder is not None:
+            if said[0]:
+                run._set_tags(*said)
+            run._recorder.open_runs.announce(run)
+    return run
+
+
+def _start_run(recorder: Recorder, name: str, kind: str, given: Mapping[str, Any]) -> OpenedRun:
+    facts: dict[str, Value] = {
+        key: clean(text_of(item))
+        for key, item in given.items()
+        if item is not None and key != names.PARAMS
+    }
+    if given.get(names.PARAMS):
+        facts[names.PARAMS] = recorder.redaction.encode(dict(given[names.PARAMS])).text
+    start = recorder.start or recorder.open()
+    start_ns = time.time_ns()
+    first = {**recorder.identity, names.KIND: kind, names.MODEL_NAME: name}
+    span = start(name, context_api.get_current(), start_ns, first, True)
+    run = OpenedRun(recorder if is_sampled(span) else None, span, start_ns, first)
+    run._facts.update(facts)
+    return run
 
 
 # Stands where no run is recorded: takes everything, keeps nothing.

@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-from otel_ml.metrics import Metrics
+from otel_ml.metrics import Metrics, Point, point_attributes
 from otel_ml.tags import Details, Value, tag_attributes
-from otel_ml.wire import Attributes, Event, Point, point_attributes, weigh
+from otel_ml.wire import Attributes, Event, weigh
 
 _EVERY_NS: Final = 400_000_000
 _LONG_NS: Final = 600 * 1_000_000_000
@@ -18,8 +18,8 @@ EVENT_BYTES: Final = 1024 * 1024
 Update = tuple[Attributes, list[Event]]
 
 
-class Waiting:
-    """What most runs never have.
+class Updates:
+    """What waits to be sent of one open run; most runs have none.
 
     Attributes:
         details: Type and group of the tags that have one.

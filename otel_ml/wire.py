@@ -1,18 +1,15 @@
 """What a run says, as attributes of the wire contract: pure functions, no span in sight."""
 
-import numbers
 import os
 import sys
-import time
 import traceback
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
 from otel_ml import attributes as names
-from otel_ml.arguments import check_text, show
-from otel_ml.errors import InvalidMetricError, hand_on, untrusted
+from otel_ml.errors import untrusted
 from otel_ml.redaction import Redaction
 from otel_ml.tags import Value, finite
 from otel_ml.values import LIMIT_BYTES, clean, encode
@@ -60,59 +57,12 @@ _START: Final = frozenset(
 )
 
 
-_NUMBERS: Final = frozenset({int, float, bool, type(None)})
-# What an array or tensor raises that is no number, such as one that jax is tracing.
-_NO_NUMBER: Final = (ValueError, TypeError, ArithmeticError, RuntimeError, AttributeError)
-
-
-class Point(NamedTuple):
-    """One metric point; step -1 means that it has none."""
-
-    name: str
-    value: float
-    step: int
-    time_ns: int
-    mode: str
-
-
 Event = tuple[str, Attributes, int]
 
 
 def line_event(severity: str, text: str, time_ns: int) -> Event:
     """Write a line of text as a span event."""
     return names.LOG_EVENT, {names.LOG_SEVERITY: severity, names.LOG_MESSAGE: text}, time_ns
-
-
-def make_points(
-    values: Mapping[str, object], step: int | None, mode: str, *, overwrite: bool = False
-) -> list[Point]:
-    """Check metric values and turn them into points of this moment.
-
-    Args:
-        values: Numbers, or lists of them, by name.
-        step: Of all of them.
-        mode: Of the numbers; lists are series.
-        overwrite: The first point of a name cuts what came before it.
-
-    Raises:
-        InvalidMetricError: A value is no number; it names key and value.
-    """
-    now_ns = time.time_ns()
-    at = -1 if step is None else _step(step)
-    points = []
-    for name, value in values.items():
-        check_text("name of a metric", name)
-        is_list = issubclass(type(value), list | tuple)
-        series: Any = value if is_list else _series(value)
-        if series is None:
-            found = [Point(name, number(name, value), at, now_ns, mode)]
-        else:
-            found = [Point(name, number(name, item), at, now_ns, "append") for item in series]
-        if overwrite and found:
-            first = "restart" if found[0].mode == "append" else "replace"
-            found[0] = found[0]._replace(mode=first)
-        points += found
-    return points
 
 
 def weigh(attributes: Attributes, events: Sequence[Event] = ()) -> int:
@@ -129,17 +79,6 @@ def weigh(attributes: Attributes, events: Sequence[Event] = ()) -> int:
             elif isinstance(value, tuple):
                 total += _ITEM_BYTES * len(value)
     return total
-
-
-def point_attributes(points: Sequence[Point]) -> Attributes:
-    """Write points as the parallel lists of an `update` record."""
-    return {
-        names.METRIC_NAMES: tuple(point.name for point in points),
-        names.METRIC_VALUES: tuple(point.value for point in points),
-        names.METRIC_STEPS: tuple(point.step for point in points),
-        names.METRIC_TIMES: tuple(point.time_ns for point in points),
-        names.METRIC_MODES: tuple(point.mode for point in points),
-    }
 
 
 def shorten(attributes: Attributes, limit: int, chars: int | None = None) -> dict[str, Any]:
@@ -351,77 +290,3 @@ def exception_attributes(error: BaseException, redaction: Redaction) -> dict[str
         "exception.message": error_message(error, redaction),
         "exception.stacktrace": redaction.text(clean(stack)),
     }
-
-
-def _step(step: Any) -> int:
-    kind = type(step)
-    if issubclass(kind, numbers.Integral) or (issubclass(kind, float) and step.is_integer()):
-        whole = int(step)
-    else:
-        raise InvalidMetricError(f"Invalid step {show(step)}: expected a whole number")
-    if not -_INT64_MAX - 1 <= whole <= _INT64_MAX:
-        raise InvalidMetricError(f"Invalid step {step!r}: expected a number of 64 bits")
-    return whole
-
-
-def number(name: str, value: object, said: str = "value {} of metric {}") -> float:
-    """Return a value as a number; one-element arrays and tensors are one.
-
-    Args:
-        name: Of the metric.
-        value: Anything.
-        said: How the error names value and key.
-
-    Raises:
-        InvalidMetricError: It is none; it names key and value.
-    """
-    found = value
-    try:
-        if type(value) not in _NUMBERS and not issubclass(type(value), str):
-            found = _listed(value)
-            while found is not value and type(found) is list and len(found) == 1:
-                found = found[0]  # a tensor with one element, in any number of dimensions
-        if type(found) is not bool and issubclass(type(found), numbers.Real):
-            return float(found)  # type: ignore[arg-type]  # just checked
-    except _NO_NUMBER as error:
-        hand_on(error)
-    told = said.format(show(value) + _shape(value), repr(name))
-    raise InvalidMetricError(f"Invalid {told}: expected a number or a list of numbers")
-
-
-def _series(value: object) -> list[object] | None:
-    """Return the elements of an array or tensor with one dimension; None for anything else."""
-    if type(value) in _NUMBERS or issubclass(type(value), str):
-        return None
-    try:
-        found = _listed(value)
-    except _NO_NUMBER as error:
-        hand_on(error)
-        return None
-    return found if type(found) is list and len(found) != 1 else None
-
-
-def _listed(value: Any) -> object:
-    """Return what an array or tensor of any make says it holds, as Python's own; else itself.
-
-    numpy, torch and jax have ``tolist``; what has none may be an array to numpy, as those of
-    TensorFlow are.
-    """
-    kind = type(value)
-    shape = getattr(value, "shape", ())
-    if isinstance(shape, tuple) and sum(size != 1 for size in shape) > 1:
-        raise ValueError("a matrix")
-    if hasattr(kind, "tolist"):
-        return value.tolist()
-    if hasattr(kind, "__array__"):
-        return value.__array__().tolist()
-    return value.item() if hasattr(kind, "item") else value
-
-
-def _shape(value: object) -> str:
-    try:
-        shape = getattr(value, "shape", None)
-        return f" with shape {tuple(map(int, shape))}" if isinstance(shape, tuple) else ""
-    except _NO_NUMBER as error:
-        hand_on(error)
-        return ""

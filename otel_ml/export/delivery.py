@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from otel_ml.tally import Tally
+from otel_ml.errors import Tally
 
 
 @dataclass(frozen=True, slots=True)

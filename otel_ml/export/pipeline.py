@@ -16,11 +16,10 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any, Final, Generic, Protocol, TypeVar
 
-from otel_ml.process import start_apart
 from otel_ml.errors import is_of_host, report
 from otel_ml.export.answer import Answer
 from otel_ml.export.delivery import Counters, Delivery
-from otel_ml.process import renew_in_child
+from otel_ml.process import renew_in_child, start_apart
 
 # What a busy receiver stores in the seconds it has: of metric points, a byte is much work.
 _BATCH_BYTES: Final = 2 * 1024 * 1024

@@ -17,10 +17,10 @@ from otel_ml.integrations.importing import (
     trace_id_of,
 )
 from otel_ml.integrations.mlflow_model import describe_datasets, find_logged_models
+from otel_ml.metrics import Point, point_attributes
 from otel_ml.redaction import Redaction
 from otel_ml.tags import fits, tag_attributes, tags_of
 from otel_ml.values import TRUNCATED, clean, preview
-from otel_ml.wire import Point, point_attributes
 
 _POINTS: Final = 1_000
 _MOST_ARTIFACTS: Final = 10_000

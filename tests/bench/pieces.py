@@ -205,7 +205,7 @@ class _Pieces:
         recorder, first, context = self._recorder, self._traced.start_attributes, Context()
         return _time(
             _many(self._new_span),
-            lambda span: Run(recorder, span, 0, first, True).context_in(context),
+            lambda span: Run(recorder, span, 0, first, True)._context_in(context),
         )
 
     def _bind(self) -> float:
@@ -231,7 +231,7 @@ class _Pieces:
 
     def _close(self) -> float:
         now_ns = time.time_ns()
-        return _time(_many(self._new_run), lambda run: run.close(now_ns))
+        return _time(_many(self._new_run), lambda run: run._close(now_ns))
 
     def _write_output(self) -> float:
         output = self._output
@@ -247,9 +247,9 @@ class _Pieces:
         calls = _many(self._new_call)
         now_ns = time.time_ns()
         for call in calls:
-            call.close(now_ns)
+            call._close(now_ns)
             call._put(names.OUTPUTS, "outputs", self._output)
-        return _time(calls, lambda call: call.hand_over(now_ns))
+        return _time(calls, lambda call: call._hand_over(now_ns))
 
     def _clock(self) -> float:
         now, note = time.time_ns, self._recorder.cost.add

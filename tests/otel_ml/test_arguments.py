@@ -20,9 +20,8 @@ from PIL import Image
 from docs.make_reference import INTERNAL
 from otel_ml import Client, Judge, LLMJudge, testing, types
 from otel_ml.errors import trouble
-from otel_ml.model import Model
 from otel_ml.reader import Reader, ReaderError
-from otel_ml.targets import Elsewhere
+from otel_ml.targets import Elsewhere, Model
 from tests.otel_ml.hostile import HostileClass, HostileType
 
 MODULES: Final = ("otel_ml", "otel_ml.reader", "otel_ml.testing", "otel_ml.types")
@@ -411,7 +410,7 @@ def owners() -> Iterator[Mapping[str, object]]:
             "otel_ml.LLMJudge": LLMJudge("a", "a", lambda _prompt: "no reply", retries=0),
             "otel_ml.Run": run,
             "otel_ml.targets.Elsewhere": client.about(run_id=RUN_ID),
-            "otel_ml.model.Model": client.model("weights"),
+            "otel_ml.targets.Model": client.model("weights"),
             "otel_ml.reader.Reader": reader,
             "otel_ml.reader.Runs": reader.runs(),
             "otel_ml.testing.Records": records,

@@ -6,9 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otel_ml.metrics import MOST_NAMES, MOST_POINTS, Metric, Metrics, resolve
+from otel_ml.metrics import MOST_NAMES, MOST_POINTS, Metric, Metrics, Point, make_points, resolve
 from otel_ml.runs import NO_RUN, Run
-from otel_ml.wire import Point, make_points
 from tests.otel_ml.recording import Recording
 
 Log = Callable[[Run], None]

@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 
 from otel_ml import current_run
+from otel_ml.metrics import make_points
 from otel_ml.tags import Value
-from otel_ml.updates import EVENT_BYTES, EVENTS, POINTS, Waiting
-from otel_ml.wire import line_event, make_points
+from otel_ml.updates import EVENT_BYTES, EVENTS, POINTS, Updates
+from otel_ml.wire import line_event
 from tests.otel_ml.recording import Recording, attributes, events, parent_id, span_id, stable
 from tests.support.collector import wait_until
 
@@ -121,7 +122,7 @@ def test_threads_lose_no_line(recording: Recording) -> None:
 )
 def test_how_often_a_run_is_told_of(age_s: float, waited_s: float, due: bool) -> None:
     """A run is told of about twice a second, one of more than ten minutes every ten seconds."""
-    waiting, start_ns = Waiting(), 10**18
+    waiting, start_ns = Updates(), 10**18
     now_ns = start_ns + int(age_s * 1e9)
     waiting.take({"a": 1}, now_ns - int(waited_s * 1e9))
     assert waiting.is_due(now_ns, start_ns) is due
@@ -129,7 +130,7 @@ def test_how_often_a_run_is_told_of(age_s: float, waited_s: float, due: bool) ->
 
 def test_nothing_new_is_nothing_to_send() -> None:
     """What was told is not told again."""
-    waiting, tags = Waiting(), dict[str, Value](a=1)
+    waiting, tags = Updates(), dict[str, Value](a=1)
     assert len(waiting.take(tags, 1)) == 1
     assert waiting.take(tags, 2) == []
     assert waiting.take({"a": True}, 3) == []  # equal, as Python has it
@@ -137,7 +138,7 @@ def test_nothing_new_is_nothing_to_send() -> None:
 
 def test_records_are_bounded() -> None:
     """What is sent together fills one record, what is more fills further ones."""
-    waiting = Waiting()
+    waiting = Updates()
     waiting.add_points(make_points({"loss": list(range(POINTS + 1))}, None, "append"))
     for _ in range(EVENTS + 1):
         waiting.add_event(line_event("info", "x", 1))
@@ -151,7 +152,7 @@ def test_records_are_bounded() -> None:
 
 def test_records_are_bounded_in_bytes() -> None:
     """What is heavy fills a record of its own before 64 of them do."""
-    waiting = Waiting()
+    waiting = Updates()
     for _ in range(3):
         assert not waiting.is_full
         waiting.add_event(line_event("info", "x" * (EVENT_BYTES // 2 - 100), 1))

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from otel_ml.weights import Content, read_content
+from otel_ml.targets import Content, read_content
 
 
 def write(directory: Path, files: dict[str, bytes]) -> Path:

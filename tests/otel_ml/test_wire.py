@@ -6,15 +6,14 @@ import json
 import pytest
 
 from otel_ml.judges.judge import Evaluation
+from otel_ml.metrics import make_points, point_attributes
 from otel_ml.redaction import Redaction
 from otel_ml.wire import (
     error_message,
     error_name,
     evaluation_attributes,
     exception_attributes,
-    make_points,
     outcome_of,
-    point_attributes,
     score_attributes,
 )
 

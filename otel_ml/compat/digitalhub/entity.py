@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 
 from otel_ml.metrics import Metric
-from otel_ml.model import Model
 from otel_ml.runs import Run
+from otel_ml.targets import Model
 
 Number = float | int
 

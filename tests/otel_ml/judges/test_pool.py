@@ -13,7 +13,7 @@ from otel_ml import Client, Judge
 from otel_ml.judges.judge import Evaluation
 from otel_ml.judges.judged import Judged
 from otel_ml.judges.pool import JudgePool
-from otel_ml.recorded import read_evaluations
+from otel_ml.testing import read_evaluations
 from otel_ml.versions.definition import Definition, define
 from tests.otel_ml.recording import (
     Recording,

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from otel_ml.compat.digitalhub import Project, get_or_create_project
-from otel_ml.model import Model
+from otel_ml.targets import Model
 from tests.otel_ml.otlp_sink import Sink
 from tests.otel_ml.scripts import ask_script
 
