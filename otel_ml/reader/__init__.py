@@ -17,18 +17,17 @@ from otel_ml.reader.listing import Runs
 from otel_ml.reader.reader import Reader
 from otel_ml.reader.records import (
     Artifact,
-    Evaluation,
     LogLine,
     Model,
     Point,
     Project,
     Run,
     Series,
-    Tokens,
     Told,
     Trace,
     Version,
 )
+from otel_ml.records import Evaluation, Tokens
 
 __all__ = [
     "Artifact",

@@ -5,7 +5,9 @@ from dataclasses import dataclass, field, fields
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from otel_ml import records
 from otel_ml.notebook import Card, HasCard, page_address, shorten
+from otel_ml.records import Evaluation, ListedRun, Tokens
 
 if TYPE_CHECKING:
     import pandas as pd  # type: ignore[import-untyped]  # it carries no types
@@ -17,45 +19,9 @@ R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
-class Tokens:
-    """Token counts as the model's provider said them; `input` includes cached ones."""
-
-    input: int | None = None
-    output: int | None = None
-    cached: int | None = None
-    reasoning: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Evaluation:
-    """What a judge, a person or the truth said of a run.
-
-    Attributes:
-        judge: The judge's name.
-        version: The judge's small version number.
-        score: None when there is none.
-        passed: None when nothing was said of it.
-        error: Why the judge itself failed, which is no fail of the run.
-        source: judge, human or actual.
-    """
-
-    judge: str
-    version: int | None = None
-    score: float | None = None
-    passed: bool | None = None
-    label: str = ""
-    explanation: str = ""
-    error: str = ""
-    source: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class LogLine:
+class LogLine(records.LogLine):
     """A line of text of a run."""
 
-    time_ns: int
-    severity: str
-    message: str
     event: str = ""
     attributes: Mapping[str, Any] = field(default_factory=dict)
 
@@ -98,8 +64,8 @@ class Artifact:
         return self._load(self)
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Run(HasCard):
+@dataclass(slots=True, kw_only=True, repr=False)
+class Run(ListedRun, HasCard):
     """One run. What a list does not carry is fetched when it is first asked for.
 
     Attributes:
@@ -111,35 +77,8 @@ class Run(HasCard):
         outputs_preview: The outputs in short; None while the run has no end.
     """
 
-    run_id: str
-    trace_id: str
-    project: str
-    parent_run_id: str | None = None
-    trace_key: str = ""
-    kind: str = ""
-    name: str = ""
-    model: str = ""
-    version: int | None = None
-    digest: str = ""
-    start_ns: int = 0
-    latency_ms: float | None = None
-    outcome: str = ""
-    error_type: str = ""
-    error_message: str = ""
     inputs_preview: str = ""
     outputs_preview: str | None = None
-    tags: Mapping[str, Any] = field(default_factory=dict)
-    scores: Mapping[str, float] = field(default_factory=dict)
-    passed: Mapping[str, bool] = field(default_factory=dict)
-    failed_judges: Sequence[str] = ()
-    session: str = ""
-    user: str = ""
-    environment: str = ""
-    release: str = ""
-    provider: str = ""
-    provider_model: str = ""
-    tokens: Tokens = Tokens()
-    cost: float | None = None
     _whole: "Whole | None" = field(default=None, repr=False, compare=False)
 
     @property

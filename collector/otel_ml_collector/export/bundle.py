@@ -12,7 +12,7 @@ from otel_ml_collector.artifacts.documents import open_document
 from otel_ml_collector.errors import NotFound
 from otel_ml_collector.export.outgoing import Outgoing
 from otel_ml_collector.query.answers.artifacts import Artifact
-from otel_ml_collector.query.answers.runs import Run, Trace
+from otel_ml_collector.query.answers.runs import RUN, Run, Trace
 from otel_ml_collector.runs.find import find_run
 from otel_ml_collector.store.reader import Reader
 
@@ -59,7 +59,7 @@ class _Bundle:
 
     def _add_run(self, run: Run) -> Iterator[None]:
         name = f"runs/{run.run_id}.json"
-        yield from self._write(name, [run.model_dump_json().encode()])
+        yield from self._write(name, [RUN.dump_json(run)])
         self._runs.append({"run_id": run.run_id, "project": run.project, "file": name})
         for artifact in run.artifacts:
             yield from self._add_artifact(artifact, run.project, run.run_id)

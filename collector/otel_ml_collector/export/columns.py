@@ -5,49 +5,37 @@ from typing import Final
 import pyarrow as pa
 
 from otel_ml_collector.errors import BadQuery
-from otel_ml_collector.store.exported import PAYLOAD
+from otel_ml_collector.store.tables import PAYLOAD, RUNS
 
 _TEXT: Final = pa.string()
 _INT: Final = pa.int64()
 _FLOAT: Final = pa.float64()
-# What a list shows of a run, in short; numbers of tokens stand under the names of the filters.
-SHORT: Final[dict[str, pa.DataType]] = {
-    "run_id": _TEXT,
-    "trace_id": _TEXT,
-    "parent_run_id": _TEXT,
-    "trace_key": _TEXT,
-    "project": _TEXT,
-    "kind": _TEXT,
-    "name": _TEXT,
-    "span_kind": _TEXT,
-    "model": _TEXT,
-    "version": _INT,
-    "digest": _TEXT,
-    "start_time": pa.timestamp("ns", "UTC"),
-    "start_ns": _INT,
-    "latency_ms": _FLOAT,
-    "outcome": _TEXT,
-    "error_type": _TEXT,
-    "error_message": _TEXT,
-    "inputs_preview": _TEXT,
-    "outputs_preview": _TEXT,
-    "tags": pa.map_(_TEXT, _TEXT),
-    "scores": pa.map_(_TEXT, _FLOAT),
-    "passed": pa.map_(_TEXT, pa.bool_()),
-    "failed_judges": pa.list_(_TEXT),
-    "session": _TEXT,
-    "user": _TEXT,
-    "environment": _TEXT,
-    "release": _TEXT,
-    "provider": _TEXT,
-    "provider_model": _TEXT,
-    "input_tokens": _INT,
-    "output_tokens": _INT,
-    "cached_tokens": _INT,
-    "reasoning_tokens": _INT,
-    "cost": _FLOAT,
-    "dialect": _TEXT,
+# Behind which column of a run stands what is made of others, or was said of it.
+_BEHIND: Final[dict[str, dict[str, pa.DataType]]] = {
+    "model": {"version": _INT},
+    "digest": {"start_time": pa.timestamp("ns", "UTC"), "start_ns": _INT, "latency_ms": _FLOAT},
+    "tags": {
+        "scores": pa.map_(_TEXT, _FLOAT),
+        "passed": pa.map_(_TEXT, pa.bool_()),
+        "failed_judges": pa.list_(_TEXT),
+    },
 }
+_NOT_GIVEN: Final = frozenset(
+    {"trace_id", "span_id", "parent_span_id", "start_ns", "latency_ns", "structure", "tag_kv"}
+    | {"process", "seq", "arrived_ns", "collector", "rank"}
+)
+
+
+def _short() -> dict[str, pa.DataType]:
+    found = dict.fromkeys(("run_id", "trace_id", "parent_run_id", "trace_key"), _TEXT)
+    for column in RUNS.columns:
+        if column.name not in _NOT_GIVEN:
+            found |= {column.name: column.arrow, **_BEHIND.get(column.name, {})}
+    return found
+
+
+# What a list shows of a run, in short; numbers of tokens stand under the names of the filters.
+SHORT: Final = _short()
 # What was told of a run apart from its span, whole; looked up run by run where there is any.
 TOLD: Final = ("evaluations", "metrics", "artifacts")
 # The payload, as JSON text in Parquet and CSV, as it is in JSON lines.

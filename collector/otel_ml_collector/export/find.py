@@ -200,7 +200,7 @@ def _whole_values(
     measured, logged = find_holders(reader, project, owners)
     return {
         run_id: {
-            "evaluations": _json([one.model_dump() for one in about.evaluations]),
+            "evaluations": _json(about.evaluations),
             "metrics": _json(
                 values_of(find_series(reader, project, about.owners))
                 if measured.intersection(about.owners)

@@ -12,6 +12,7 @@ import orjson
 from pydantic import BaseModel, Field
 
 from otel_ml import attributes as names
+from otel_ml.records import Run, attributes_of
 from otel_ml_collector.jaeger.sql import UNKNOWN
 from otel_ml_collector.store.reader import Row
 from otel_ml_collector.store.rows import is_open, load_json
@@ -21,24 +22,7 @@ _US: Final = 1_000
 # Beyond it a number is not exact in a browser, and is text, as Jaeger writes it.
 _SAFE: Final = 2**53 - 1
 # Fields of a run as the attributes by which they came.
-_FIELDS: Final = {
-    "project": names.PROJECT,
-    "kind": names.KIND,
-    "model": names.MODEL_NAME,
-    "outcome": names.OUTCOME,
-    "error_type": names.ERROR_TYPE,
-    "session": names.SESSION_ID,
-    "user": names.USER_ID,
-    "environment": names.ENVIRONMENT,
-    "provider": names.GEN_AI_PROVIDER,
-    "provider_model": names.GEN_AI_REQUEST_MODEL,
-    "input_tokens": names.GEN_AI_INPUT_TOKENS,
-    "output_tokens": names.GEN_AI_OUTPUT_TOKENS,
-    "cached_tokens": names.GEN_AI_CACHE_READ_TOKENS,
-    "reasoning_tokens": names.GEN_AI_REASONING_TOKENS,
-    "inputs_preview": names.INPUTS_PREVIEW,
-    "outputs_preview": names.OUTPUTS_PREVIEW,
-}
+_FIELDS: Final = attributes_of(Run)
 
 
 class KeyValue(BaseModel):

@@ -14,6 +14,7 @@ from anyio.to_thread import run_sync
 
 from otel_ml_collector.errors import CollectorError, Unavailable
 from otel_ml_collector.live.news import News, find_news
+from otel_ml_collector.query.answers.runs import SUMMARY
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.recorded import Recorded, list_recorded, read_last_arrival
 
@@ -232,5 +233,4 @@ async def _within(changed: asyncio.Event, timeout_s: float) -> bool:
 
 
 def _event(place_ns: int, news: News) -> bytes:
-    data = news.run.model_dump_json()
-    return f"event: run\nid: {place_ns}\ndata: {data}\n\n".encode()
+    return b"event: run\nid: %d\ndata: %b\n\n" % (place_ns, SUMMARY.dump_json(news.run))

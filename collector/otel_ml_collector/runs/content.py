@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from otel_ml.records import TOKENS, Tokens, tokens_of
 from otel_ml_collector.mapping.dialects.evaluator import structured
 from otel_ml_collector.mapping.dialects.gen_ai_events import (
     CONTENT_EVENTS,
@@ -13,7 +14,6 @@ from otel_ml_collector.mapping.dialects.gen_ai_events import (
 )
 from otel_ml_collector.mapping.found import Found
 from otel_ml_collector.mapping.values import to_text
-from otel_ml_collector.query.answers.parts import Tokens
 from otel_ml_collector.store.lines import list_events
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.rows import load_json, run_id_of
@@ -48,11 +48,8 @@ def find_content(reader: Reader, row: Row, payload: Mapping[str, Any]) -> Conten
     return Content(
         inputs=load_json(payload.get("inputs") or inputs[1]),
         outputs=load_json(payload.get("outputs") or outputs[1]),
-        tokens=Tokens(
-            input=_first(row["input_tokens"], told.get("input_tokens")),
-            output=_first(row["output_tokens"], told.get("output_tokens")),
-            cached=_first(row["cached_tokens"], told.get("cached_tokens")),
-            reasoning=_first(row["reasoning_tokens"], told.get("reasoning_tokens")),
+        tokens=tokens_of(
+            {name: told.get(name) if row[name] is None else row[name] for name in TOKENS}
         ),
         error_type=row["error_type"] or error[0],
         error_message=row["error_message"] or error[1],
@@ -81,7 +78,3 @@ def _error(events: Sequence[CallEvent]) -> tuple[str, str]:
     told = [event.attributes for event in events if event.name == EXCEPTION]
     last = told[-1] if told else {}
     return to_text(last.get("exception.type")), to_text(last.get("exception.message"))
-
-
-def _first(own: int | None, told: int | None) -> int | None:
-    return told if own is None else own

@@ -1,13 +1,14 @@
 """One run with everything that is known of it: its payload, and what was said of it since."""
 
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any, Final
 
 from otel_ml import attributes as names
 from otel_ml_collector.artifacts.documents import find_artifacts
 from otel_ml_collector.mapping.values import parse
 from otel_ml_collector.query.answers.parts import TagDetail
-from otel_ml_collector.query.answers.runs import Run
+from otel_ml_collector.query.answers.runs import Run, RunSummary
 from otel_ml_collector.runs.content import find_content
 from otel_ml_collector.runs.late import Said, find_said
 from otel_ml_collector.runs.lines import find_lines, make_lines
@@ -19,6 +20,7 @@ from otel_ml_collector.store.rows import is_open, load_json, run_id_of
 from otel_ml_collector.store.runs import Key, read_payload
 
 _CONTENT: Final = ("inputs", "outputs", "tokens", "error_type", "error_message")
+_SHOWN: Final = tuple(one.name for one in fields(RunSummary) if one.name not in _CONTENT)
 
 
 def make_detail(reader: Reader, row: Row, trace_rows: Sequence[Row]) -> Run:
@@ -44,7 +46,7 @@ def make_detail(reader: Reader, row: Row, trace_rows: Sequence[Row]) -> Run:
     attributes = load_json(payload.get("attributes", ""), {})
     content = find_content(reader, row, payload)
     return Run(
-        **summary.model_dump(exclude=set(_CONTENT)),
+        **{name: getattr(summary, name) for name in _SHOWN},
         **{field: getattr(content, field) for field in _CONTENT},
         chunks=_take_chunks(attributes),
         params=load_json(payload.get("params", "")),

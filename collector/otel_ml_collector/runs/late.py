@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Final
 
+from otel_ml.records import Evaluation
 from otel_ml_collector.artifacts.documents import find_artifacts
 from otel_ml_collector.owners import is_run, own_key, own_tag
-from otel_ml_collector.query.answers.parts import Evaluation
 from otel_ml_collector.query.answers.told import Told
 from otel_ml_collector.records import text_of
 from otel_ml_collector.runs.lines import make_lines

@@ -66,7 +66,6 @@ from otel_ml_collector.settings.targets import RecordTarget
 from otel_ml_collector.settings.values import Address, address_here
 from otel_ml_collector.store.artifacts import ArtifactWriter
 from otel_ml_collector.store.backup import Backups
-from otel_ml_collector.store.columns import warm_up
 from otel_ml_collector.store.connection import Connections
 from otel_ml_collector.store.deletion import Deleter
 from otel_ml_collector.store.keys import KeyStore
@@ -79,6 +78,7 @@ from otel_ml_collector.store.sizes import read_sizes
 from otel_ml_collector.store.sql import StoreClient
 from otel_ml_collector.store.statistics import version_numbers
 from otel_ml_collector.store.storage import Purger
+from otel_ml_collector.store.tables import warm_up
 from otel_ml_collector.store.tombstones import Tombstones
 from otel_ml_collector.store.writer import Writer
 from otel_ml_collector.telemetry import (

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from otel_ml.records import TOKENS, tokens_of
 from otel_ml_collector.errors import BadQuery
 from otel_ml_collector.price import round_cost
-from otel_ml_collector.query.answers.parts import Tokens
 from otel_ml_collector.query.answers.stats import (
     AllStats,
     Figures,
@@ -22,7 +22,6 @@ from otel_ml_collector.query.answers.stats import (
 )
 from otel_ml_collector.query.language import fields_of, parse
 from otel_ml_collector.query.where import compile_where
-from otel_ml_collector.runs.shape import tokens_of
 from otel_ml_collector.stats.sql import (
     Grouping,
     Question,
@@ -335,7 +334,7 @@ _NOTHING: Final = Figures(
     p50_ms=None,
     p90_ms=None,
     p99_ms=None,
-    tokens=Tokens(input=0, output=0, cached=0, reasoning=0),
+    tokens=tokens_of(dict.fromkeys(TOKENS, 0)),
     cost=None,
     judges=[],
 )

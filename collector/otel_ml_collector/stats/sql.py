@@ -8,12 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from otel_ml.records import TOKENS
 from otel_ml_collector.owners import FIRST
 from otel_ml_collector.store.condition import Condition
 from otel_ml_collector.store.reader import READABLE, Reader, Row
 from otel_ml_collector.store.rollup import DAY_NS, NEWEST_SCORES, SCORE_SUMS, STATES, SUMS
 from otel_ml_collector.store.runs import ACROSS_PARTITIONS, Window
-from otel_ml_collector.store.sql import EMPTY, Sql, join_sql
+from otel_ml_collector.store.sql import EMPTY, Sql, identifier, join_sql
 from otel_ml_collector.store.targets import about_runs
 from otel_ml_collector.store.versions import NUMBERED_VERSIONS
 
@@ -22,11 +23,13 @@ _PIECES: Final = 40
 
 _OF_DAYS: Final = Sql("""project = {project:String} AND (day_ns, computed_ns) IN (
   SELECT arrayJoin(arrayZip({days:Array(Int64)}, {computed:Array(Int64)})))""")
+_TOKENS: Final = join_sql(
+    ", ", [Sql("sum({n}) AS {n}").fill(n=identifier(name, TOKENS)) for name in TOKENS]
+)
 _MERGED: Final = Sql("""sum(runs) AS runs, max(last_ns) AS last_ns,
   quantilesDDMergeState(0.01, 0.5, 0.9, 0.99)(latency) AS latency,
-  sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens,
-  sum(cached_tokens) AS cached_tokens, sum(reasoning_tokens) AS reasoning_tokens,
-  sum(cost) AS cost, sum(priced) AS priced""")
+  {tokens},
+  sum(cost) AS cost, sum(priced) AS priced""").fill(tokens=_TOKENS)
 _MERGED_SCORES: Final = Sql("""sum(evaluations) AS evaluations, sum(failed) AS failed,
   sum(score) AS score, sum(scored) AS scored, sum(passed) AS passed, sum(judged) AS judged""")
 _CELL: Final = Sql("model, digest, structure, outcome")
@@ -140,13 +143,16 @@ def read_runs(
         SELECT grouping(bucket) + 2 * grouping(named) AS level, is_wanted, named, bucket,
           sum(runs) AS runs, sumIf(runs, outcome = 'error') AS errors,
           quantilesDDMerge(0.01, 0.5, 0.9, 0.99)(latency) AS quantiles,
-          sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens,
-          sum(cached_tokens) AS cached_tokens, sum(reasoning_tokens) AS reasoning_tokens,
+          {tokens},
           toFloat64(sum(cost)) / 1e15 AS cost, sum(priced) AS priced
         FROM (SELECT *, {placed} FROM ({run_cells}))
         GROUP BY GROUPING SETS ((is_wanted, named, bucket), (is_wanted, named), ())
         ORDER BY level, is_wanted, named, bucket
-        """).fill(placed=_PLACED, run_cells=_run_cells(question, sources, _MERGED, SUMS))
+        """).fill(
+        tokens=_TOKENS,
+        placed=_PLACED,
+        run_cells=_run_cells(question, sources, _MERGED, SUMS),
+    )
     return reader.rows(sql, {**_parameters(question, sources), "wanted": list(wanted)})
 
 

@@ -13,54 +13,27 @@ import pyarrow as pa
 from otel_ml_collector.store.condition import Condition
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.runs import Key
-from otel_ml_collector.store.sql import Sql
+from otel_ml_collector.store.sql import Sql, identifier
+from otel_ml_collector.store.tables import PAYLOAD, RUNS
 from otel_ml_collector.store.targets import TAG_TEXT
 from otel_ml_collector.store.versions import NUMBERED_VERSIONS
 
 _NONE: Final = "toFixedString('', 8)"
 _TRACE: Final = "lower(hex(run.trace_id))"
-# Columns that the row of a run has itself; the others are in the tables that are joined.
-LIGHT: Final = {
+# What is made of the row of a run; its columns are given as they are.
+_MADE: Final = {
     "run_id": f"concat({_TRACE}, '-', lower(hex(run.span_id)))",
     "trace_id": _TRACE,
     "parent_run_id": f"if(run.parent_span_id = {_NONE}, NULL, "
     f"concat({_TRACE}, '-', lower(hex(run.parent_span_id))))",
-    "project": "run.project",
-    "kind": "run.kind",
-    "name": "run.name",
-    "span_kind": "run.span_kind",
-    "model": "run.model",
-    "digest": "run.digest",
-    "start_ns": "run.start_ns",
     "latency_ms": "run.latency_ns / 1e6",
-    "outcome": "run.outcome",
-    "error_type": "run.error_type",
-    "error_message": "run.error_message",
-    "inputs_preview": "run.inputs_preview",
-    "outputs_preview": "run.outputs_preview",
     "tags": f"mapApply((k, v) -> (toString(k), {TAG_TEXT.fill(value=Sql('v'))}), run.tags)",
-    "session": "run.session",
-    "user": "run.user",
-    "environment": "run.environment",
-    "release": "run.release",
-    "provider": "run.provider",
-    "provider_model": "run.provider_model",
-    "input_tokens": "run.input_tokens",
-    "output_tokens": "run.output_tokens",
-    "cached_tokens": "run.cached_tokens",
-    "reasoning_tokens": "run.reasoning_tokens",
-    "cost": "run.cost",
-    "dialect": "run.dialect",
 }
 # Tags with the JSON text of each value: numbers stay numbers.
 JSON_TAGS: Final = """concat('{', arrayStringConcat(arrayMap(
   (k, v) -> concat(toJSONString(toString(k)), ':', v), mapKeys(run.tags), mapValues(run.tags)),
   ','), '}')"""
 SCORED: Final = ("scores", "passed", "failed_judges")
-PAYLOAD: Final = (
-    *("inputs", "outputs", "params", "tag_details", "logs", "events", "links"),
-    *("attributes", "resource", "scope"),
-)
 # Both in the order of the key, so a stretch is read without sorting the others.
 _KEYS: Final = "start_ns, trace_id, span_id"
 _SCORES: Final = """
@@ -146,7 +119,8 @@ def read_stretch(
     Args:
         reader: The store.
         stretch: Which runs.
-        columns: Of `LIGHT`, `SCORED` and `PAYLOAD`, ``version`` and ``trace_key``.
+        columns: Those of a run and of its payload, those made of them, `SCORED`, ``version`` and
+            ``trace_key``.
         json_tags: Give tags as a JSON object, not as a map of texts.
     """
     keys = _select(stretch, _KEYS)
@@ -204,4 +178,6 @@ def _sql_of(name: str, json_tags: bool) -> str:
         return "keyed.trace_key"
     if name in SCORED:
         return f"scored.{name}"
-    return f"nullIf(payload.{name}, '')" if name in PAYLOAD else LIGHT[name]
+    if name in PAYLOAD:
+        return f"nullIf(payload.{name}, '')"
+    return _MADE.get(name) or Sql("run.{name}").fill(name=identifier(name, RUNS.names()))

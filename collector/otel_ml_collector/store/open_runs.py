@@ -6,12 +6,17 @@ is stored.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Final
 
+import pyarrow as pa
+
+from otel_ml.records import RunFields
 from otel_ml_collector.store.condition import ALWAYS, Condition
 from otel_ml_collector.store.reader import READABLE, Reader, Row
-from otel_ml_collector.store.runs import ACROSS_PARTITIONS, LIGHT, Key, Listing, Place, Window
+from otel_ml_collector.store.runs import ACROSS_PARTITIONS, Key, Listing, Place, Window
+from otel_ml_collector.store.sql import Sql, identifier, join_sql
+from otel_ml_collector.store.tables import LIGHT, OPEN_RUNS, PAYLOAD, RUNS
 
 SILENT_AFTER_NS: Final = 300 * 10**9
 # How many runs without an end a list looks at from where it begins.
@@ -23,17 +28,33 @@ _ID16: Final = "toFixedString(unhex({trace:String}), 16)"
 _ID8: Final = "toFixedString(unhex({span:String}), 8)"
 _KEY: Final = """start_ns, lower(hex(trace_id)) AS trace_id, lower(hex(span_id)) AS span_id,
   process, arrived_ns"""
+_PAYLOAD: Final = OPEN_RUNS.select(*{*OPEN_RUNS.names()}.difference(PAYLOAD))
 _BY_IDS: Final = """(trace_id, span_id) IN (
   SELECT toFixedString(unhex(substring(run_id, 1, 32)), 16),
     toFixedString(unhex(substring(run_id, 34)), 8)
   FROM (SELECT arrayJoin({run_ids:Array(String)}) AS run_id))"""
+_NULLS: Final = {
+    pa.string(): Sql("CAST(NULL AS Nullable(String))"),
+    pa.int64(): Sql("CAST(NULL AS Nullable(Int64))"),
+    pa.float64(): Sql("CAST(NULL AS Nullable(Float64))"),
+}
+_TEXTS: Final = {one.name for one in fields(RunFields) if one.type is str}
+# What an open run has not of the columns of `runs`: a text that runs always have is empty, all
+# else is null. Its outcome is computed, and its number is asked by nobody.
+_LACKING: Final = join_sql(
+    ", ",
+    [
+        Sql("{value} AS {name}").fill(
+            value=Sql("''") if column.name in _TEXTS else _NULLS[column.arrow],
+            name=identifier(column.name, RUNS.names()),
+        )
+        for column in RUNS.columns
+        if column.name not in {*OPEN_RUNS.names(), "outcome", "seq"}
+    ],
+)
 # The columns of `runs`, so that a condition on them holds here too.
 _AS_RUNS: Final = f"""
-SELECT *, CAST(NULL AS Nullable(Int64)) AS latency_ns, '' AS error_type, '' AS error_message,
-  CAST(NULL AS Nullable(String)) AS outputs_preview,
-  CAST(NULL AS Nullable(Int64)) AS input_tokens, CAST(NULL AS Nullable(Int64)) AS output_tokens,
-  CAST(NULL AS Nullable(Int64)) AS cached_tokens,
-  CAST(NULL AS Nullable(Int64)) AS reasoning_tokens, CAST(NULL AS Nullable(Float64)) AS cost,
+SELECT *, {_LACKING},
   concat(lower(hex(trace_id)), '-', lower(hex(span_id))) AS run_id,
   if(has({{crashed:Array(String)}}, run_id), 'crashed', 'running') AS outcome
 FROM open_runs FINAL WHERE project = {{project:String}} AND {_BY_IDS}
@@ -158,8 +179,7 @@ def read_open_runs(
 def read_open_payload(reader: Reader, project: str, key: Key) -> Row | None:
     """Read what only the page of one run needs; None when its start record is gone."""
     sql = f"""
-        SELECT inputs, params, tag_details, logs, events, links, attributes, resource, scope
-        FROM open_runs
+        SELECT {_PAYLOAD} FROM open_runs
         WHERE project = {{project:String}} AND trace_id = {_ID16} AND span_id = {_ID8}
         ORDER BY rank DESC LIMIT 1
         """  # noqa: S608 - fixed text; values are parameters

@@ -13,6 +13,16 @@ from otel_ml_collector.records import Records
 from otel_ml_collector.store.connection import Connections
 from otel_ml_collector.store.reader import Row
 from otel_ml_collector.store.restored import RESTORE, join_payloads
+from otel_ml_collector.store.tables import (
+    LATE_LOGS,
+    LATE_TAGS,
+    METRICS,
+    OBJECTS,
+    OPEN_RUNS,
+    PAYLOADS,
+    RUNS,
+    TRACE_KEYS,
+)
 from otel_ml_collector.store.trouble import store_trouble
 from otel_ml_collector.store.writer import LAST_ARRIVAL
 
@@ -23,42 +33,34 @@ KINDS: Final = (
 )
 _NEW: Final = """collector = {collector:String}
   AND arrived_ns > {after:Int64} AND arrived_ns <= {until:Int64}"""
-_LIGHT: Final = """project, start_ns, lower(hex(trace_id)) AS trace_id,
-  lower(hex(span_id)) AS span_id, lower(hex(parent_span_id)) AS parent_span_id, kind, name,
-  span_kind, model, digest, structure, inputs_preview, tags, tag_kv, session, user, environment,
-  release, provider, provider_model, dialect, process, rank, arrived_ns"""
-_PAYLOAD: Final = "params, tag_details, logs, events, links, attributes, resource, scope"
+_ARRIVED: Final = ("arrived_ns", "collector")
 _RUNS: Final = f"""
-SELECT {_LIGHT}, latency_ns, outcome, error_type, error_message, outputs_preview, input_tokens,
-  output_tokens, cached_tokens, reasoning_tokens, cost, seq
-FROM runs WHERE {_NEW} ORDER BY arrived_ns"""  # noqa: S608 - fixed text; values are parameters
+SELECT {RUNS.select("collector")} FROM runs WHERE {_NEW} ORDER BY arrived_ns
+"""  # noqa: S608 - fixed text; values are parameters
 # Of a run that came twice the record of the higher rank is kept, and so is its payload.
 _PAYLOADS: Final = f"""
-SELECT project, lower(hex(trace_id)) AS trace_id, lower(hex(span_id)) AS span_id, rank,
-  inputs, outputs, {_PAYLOAD}
+SELECT {PAYLOADS.select("start_ns", "arrived_ns")}
 FROM payloads WHERE (project, start_ns, payloads.trace_id, payloads.span_id) IN (
   SELECT project, start_ns, runs.trace_id, runs.span_id FROM runs WHERE {_NEW})
 ORDER BY rank"""  # noqa: S608 - fixed text; values are parameters
 _OPEN_RUNS: Final = f"""
-SELECT {_LIGHT}, inputs, {_PAYLOAD} FROM open_runs WHERE {_NEW} ORDER BY arrived_ns
+SELECT {OPEN_RUNS.select("collector")} FROM open_runs WHERE {_NEW} ORDER BY arrived_ns
 """  # noqa: S608 - fixed text; values are parameters
 _METRICS: Final = f"""
-SELECT project, owner, owner_start_ns, name, value, step, time_ns, mode, source, passed, label,
-  explanation, error, judge_version, record_id, position
-FROM metrics WHERE {_NEW} ORDER BY arrived_ns"""  # noqa: S608 - fixed text; values are parameters
+SELECT {METRICS.select(*_ARRIVED, "rank")} FROM metrics WHERE {_NEW} ORDER BY arrived_ns
+"""  # noqa: S608 - fixed text; values are parameters
 _TAGS: Final = f"""
-SELECT project, owner, name, value, type, `group`, time_ns, record_id
-FROM late_tags WHERE {_NEW} ORDER BY arrived_ns"""  # noqa: S608 - fixed text; values are parameters
+SELECT {LATE_TAGS.select(*_ARRIVED)} FROM late_tags WHERE {_NEW} ORDER BY arrived_ns
+"""  # noqa: S608 - fixed text; values are parameters
 _LOGS: Final = f"""
-SELECT project, owner, record_id, position, time_ns, severity, message, event, attributes
-FROM late_logs WHERE {_NEW} ORDER BY arrived_ns"""  # noqa: S608 - fixed text; values are parameters
+SELECT {LATE_LOGS.select(*_ARRIVED)} FROM late_logs WHERE {_NEW} ORDER BY arrived_ns
+"""  # noqa: S608 - fixed text; values are parameters
 _ARTIFACTS: Final = f"""
-SELECT project, owner, ref, type, lower(hex(sha256)) AS sha256, bytes, json, preview, time_ns,
-  record_id, position, rank
-FROM objects WHERE {_NEW} ORDER BY arrived_ns"""  # noqa: S608 - fixed text; values are parameters
+SELECT {OBJECTS.select(*_ARRIVED, "is_inline")} FROM objects WHERE {_NEW} ORDER BY arrived_ns
+"""  # noqa: S608 - fixed text; values are parameters
 _TRACE_KEYS: Final = f"""
-SELECT project, lower(hex(trace_id)) AS trace_id, key
-FROM trace_keys WHERE {_NEW} ORDER BY arrived_ns"""  # noqa: S608 - fixed text; values are parameters
+SELECT {TRACE_KEYS.select(*_ARRIVED)} FROM trace_keys WHERE {_NEW} ORDER BY arrived_ns
+"""  # noqa: S608 - fixed text; values are parameters
 # One row a version, whatever came of it when: the definition may come later than the version.
 _VERSIONS: Final = f"""
 SELECT * FROM (

@@ -6,6 +6,7 @@ from typing import Any, Final
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.runs import Place
 from otel_ml_collector.store.sql import Sql
+from otel_ml_collector.store.tables import OF_TOKENS
 
 _OURS: Final = Sql("""project = {project:String} AND start_ns >= {start:Int64}
   AND start_ns <= {end:Int64} AND trace_id = toFixedString(unhex({trace:String}), 16)""")
@@ -16,11 +17,11 @@ def read_outline(reader: Reader, place: Place, limit: int) -> list[Row]:
     """Read names, times, tokens and costs of the ended runs of a trace, each once."""
     sql = Sql("""
         SELECT lower(hex(span_id)) AS span_id, lower(hex(parent_span_id)) AS parent_span_id,
-          toString(name) AS name, start_ns, start_ns + latency_ns AS end_ns, input_tokens,
-          output_tokens, cached_tokens, reasoning_tokens, cost
+          toString(name) AS name, start_ns, start_ns + latency_ns AS end_ns,
+          {tokens}, cost
         FROM runs WHERE {ours}
         ORDER BY rank DESC LIMIT 1 BY runs.span_id LIMIT {limit:UInt32}
-        """).fill(ours=_OURS)
+        """).fill(ours=_OURS, tokens=OF_TOKENS)
     return reader.rows(sql, {**_parameters(place), "limit": limit})
 
 

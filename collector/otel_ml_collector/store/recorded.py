@@ -6,8 +6,9 @@ from typing import Final
 
 from otel_ml_collector.store.condition import Condition
 from otel_ml_collector.store.reader import Reader, Row
-from otel_ml_collector.store.runs import LIGHT, Key
+from otel_ml_collector.store.runs import Key
 from otel_ml_collector.store.sql import Sql
+from otel_ml_collector.store.tables import LIGHT
 
 _IDS: Final = Sql("lower(hex(trace_id)) AS trace_id, lower(hex(span_id)) AS span_id")
 

@@ -5,6 +5,7 @@ from typing import Final
 
 import orjson
 
+from otel_ml.records import columns_of
 from otel_ml_collector.owners import RESPONSE
 from otel_ml_collector.records import (
     Artifact,
@@ -19,16 +20,15 @@ from otel_ml_collector.records import (
     TraceKey,
 )
 from otel_ml_collector.store.reader import Row
+from otel_ml_collector.store.tables import PAYLOAD
 
 _NO_PARENT: Final = "0" * 16
 # A payload may be kept for a shorter time than its run.
-_NO_PAYLOAD: Final[Row] = dict.fromkeys(
-    (
-        *("inputs", "outputs", "params", "tag_details", "logs", "events", "links"),
-        *("attributes", "resource", "scope"),
-    ),
-    "",
-)
+_NO_PAYLOAD: Final[Row] = dict.fromkeys(PAYLOAD, "")
+# Columns that are the field as it is.
+_AS_IT_IS: Final = frozenset(columns_of(Run)) - {
+    *("trace_id", "span_id", "parent_span_id", "outcome", "tags", "logs"),
+}
 
 
 def join_payloads(runs: Sequence[Row], payloads: Sequence[Row]) -> list[Row]:
@@ -42,53 +42,17 @@ def _key(row: Row) -> tuple[str, str, str]:
 
 
 def _run(row: Row) -> Run:
-    latency_ns = row.get("latency_ns", 0)
     parent = row["parent_span_id"]
     return Run(
-        project=row["project"],
         trace_id=bytes.fromhex(row["trace_id"]),
         span_id=bytes.fromhex(row["span_id"]),
         parent_span_id=b"" if parent == _NO_PARENT else bytes.fromhex(parent),
-        kind=row["kind"],
-        name=row["name"],
-        span_kind=row["span_kind"],
-        model=row["model"],
-        digest=row["digest"],
-        structure=row["structure"],
-        start_ns=row["start_ns"],
-        end_ns=row["start_ns"] + latency_ns,
+        end_ns=row["start_ns"] + row.get("latency_ns", 0),
         outcome=row.get("outcome", "running"),
-        error_type=row.get("error_type", ""),
-        error_message=row.get("error_message", ""),
-        inputs=row["inputs"],
-        outputs=row.get("outputs", ""),
-        inputs_preview=row["inputs_preview"],
-        outputs_preview=row.get("outputs_preview", ""),
         tags=_tags(row["tags"], row["tag_details"]),
-        session=row["session"],
-        user=row["user"],
-        environment=row["environment"],
-        release=row["release"],
-        provider=row["provider"],
-        provider_model=row["provider_model"],
-        input_tokens=row.get("input_tokens"),
-        output_tokens=row.get("output_tokens"),
-        cached_tokens=row.get("cached_tokens"),
-        reasoning_tokens=row.get("reasoning_tokens"),
-        cost=row.get("cost"),
-        params=row["params"],
         logs=[LogLine(**line) for line in orjson.loads(row["logs"] or "[]")],
-        events=row["events"],
-        links=row["links"],
-        attributes=row["attributes"],
-        resource=row["resource"],
-        scope=row["scope"],
-        dialect=row["dialect"],
-        process=row["process"],
-        seq=row.get("seq", 0),
-        rank=row["rank"],
         response_id=_response_id(row["tag_kv"]),
-        arrived_ns=row["arrived_ns"],
+        **{name: row[name] for name in _AS_IT_IS.intersection(row)},
     )
 
 

@@ -9,9 +9,11 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
+from otel_ml.records import TOKENS
 from otel_ml_collector.owners import is_run
 from otel_ml_collector.records import Records
-from otel_ml_collector.store.sql import Sql, StoreClient
+from otel_ml_collector.store.sql import Sql, StoreClient, identifier, join_sql
+from otel_ml_collector.store.tables import OF_TOKENS
 
 DAY_NS: Final = 86_400 * 10**9
 # Stands for all days of a project, and for a score whose run's start is not known.
@@ -37,14 +39,16 @@ _RUNS: Final = Sql("""
   WHERE project = {project:String} AND start_ns >= {first:Int64} AND start_ns < {until:Int64}
     AND {day_of} IN {days:Array(Int64)}""").fill(day_of=_DAY_OF)
 
+_TOKENS: Final = join_sql(
+    ", ",
+    [Sql("sum(ifNull({n}, 0)) AS {n}").fill(n=identifier(name, TOKENS)) for name in TOKENS],
+)
 # What a run adds to a cell, under the names of the columns of `daily_runs`.
 SUMS: Final = Sql("""count() AS runs, max(start_ns) AS last_ns,
   quantilesDDState(0.01, 0.5, 0.9, 0.99)(latency_ns) AS latency,
-  sum(ifNull(input_tokens, 0)) AS input_tokens, sum(ifNull(output_tokens, 0)) AS output_tokens,
-  sum(ifNull(cached_tokens, 0)) AS cached_tokens,
-  sum(ifNull(reasoning_tokens, 0)) AS reasoning_tokens,
+  {tokens},
   sum({cost}) AS cost, count(cost) AS priced""").fill(
-    cost=EXACT.fill(number=Sql("ifNull(cost, 0)"))
+    tokens=_TOKENS, cost=EXACT.fill(number=Sql("ifNull(cost, 0)"))
 )
 # What a score adds, under the names of the columns of `daily_scores`.
 SCORE_SUMS: Final = Sql("""count() AS evaluations, countIf(newest.3) AS failed,
@@ -63,9 +67,11 @@ NEWEST_SCORES: Final = Sql("""
 
 _COMPUTE_RUNS: Final = Sql("""
 INSERT INTO daily_runs (project, day_ns, computed_ns, {cell}, runs, last_ns, latency,
-  input_tokens, output_tokens, cached_tokens, reasoning_tokens, cost, priced)
+  {tokens}, cost, priced)
 SELECT {project:String}, {day_of} AS day_ns, {computed:Int64}, {cell}, {sums}
-{runs} GROUP BY day_ns, {cell}""").fill(cell=_CELL, day_of=_DAY_OF, sums=SUMS, runs=_RUNS)
+{runs} GROUP BY day_ns, {cell}""").fill(
+    cell=_CELL, tokens=OF_TOKENS, day_of=_DAY_OF, sums=SUMS, runs=_RUNS
+)
 _COMPUTE_SCORES: Final = Sql("""
 INSERT INTO daily_scores (project, day_ns, computed_ns, {cell}, judge, evaluations, failed, score,
   scored, passed, judged)

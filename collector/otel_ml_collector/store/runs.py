@@ -10,7 +10,7 @@ from typing import Any, Final
 from otel_ml_collector.owners import TRACE_KEY_CHARS
 from otel_ml_collector.store.condition import Condition
 from otel_ml_collector.store.reader import READABLE, Reader, Row
-from otel_ml_collector.store.sql import Sql
+from otel_ml_collector.store.tables import LIGHT, OF_PAYLOADS
 
 # A selective filter must not read in the order of the key: 31 ms against 134 at 10 M rows.
 FILTERED: Final = {"optimize_read_in_order": 0, "use_top_k_dynamic_filtering": 0}
@@ -20,12 +20,6 @@ ACROSS_PARTITIONS: Final = {"do_not_merge_across_partitions_select_final": 0}
 # Ids are hex text outside and bytes inside.
 _ID16: Final = "toFixedString(unhex({trace:String}), 16)"
 _ID8: Final = "toFixedString(unhex({span:String}), 8)"
-# What a list shows of a run.
-LIGHT: Final = Sql("""project, start_ns, lower(hex(trace_id)) AS trace_id,
-  lower(hex(span_id)) AS span_id, lower(hex(parent_span_id)) AS parent_span_id, latency_ns, kind,
-  name, span_kind, model, digest, structure, outcome, error_type, error_message, inputs_preview,
-  outputs_preview, tags, session, user, environment, release, provider, provider_model,
-  input_tokens, output_tokens, cached_tokens, reasoning_tokens, cost, dialect, rank""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,9 +231,7 @@ def read_run(reader: Reader, place: Place, span_id: str) -> list[Row]:
 def read_payload(reader: Reader, project: str, key: Key) -> Row | None:
     """Read the payload of one run; None when it is no longer kept."""
     sql = f"""
-        SELECT inputs, outputs, params, tag_details, logs, events, links, attributes, resource,
-          scope
-        FROM payloads
+        SELECT {OF_PAYLOADS} FROM payloads
         WHERE project = {{project:String}} AND start_ns = {{start:Int64}}
           AND trace_id = {_ID16} AND span_id = {_ID8}
         ORDER BY rank DESC LIMIT 1

@@ -13,7 +13,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 from otel_ml_collector.errors import Refused, Unavailable
 from otel_ml_collector.owners import is_run
 from otel_ml_collector.records import Arrivals, ModelVersion, ProcessSign, Records, Run
-from otel_ml_collector.store import columns
+from otel_ml_collector.store import tables
 from otel_ml_collector.store.connection import Connections
 from otel_ml_collector.store.mutations import Mutator
 from otel_ml_collector.store.rollup import Marks
@@ -135,7 +135,7 @@ class Writer:
             wait(payloads)
         for payload in payloads:
             payload.result()
-        self._insert(columns.RUNS, records.runs)
+        self._insert(tables.RUNS, records.runs)
 
     def _leave(self, records: Records) -> Records:
         """Leave out what was deleted, and forget which versions were stored before that."""
@@ -148,36 +148,36 @@ class Writer:
     def _begin_payloads(self, runs: Sequence[Run]) -> "list[Future[None]]":
         return [
             self._payload_thread.submit(
-                _insert, self._payload_client, columns.PAYLOADS, self._collector, *part
+                _insert, self._payload_client, tables.PAYLOADS, self._collector, *part
             )
-            for part in self._slices(columns.PAYLOADS, runs)
+            for part in self._slices(tables.PAYLOADS, runs)
         ]
 
     def _insert_others(self, records: Records) -> None:
         """Insert all but runs and payloads."""
         self._insert_versions(records.versions)
-        self._insert(columns.LATE_LOGS, records.logs)
-        self._insert(columns.LATE_TAGS, records.tags)
-        self._insert(columns.METRICS, records.metrics)
+        self._insert(tables.LATE_LOGS, records.logs)
+        self._insert(tables.LATE_TAGS, records.tags)
+        self._insert(tables.METRICS, records.metrics)
         scores = [
             metric
             for metric in records.metrics
             if metric.source != "logged" and is_run(metric.owner)
         ]
-        self._insert(columns.SCORES, scores)
-        self._insert(columns.OBJECTS, records.artifacts)
-        self._insert(columns.TRACE_INDEX, records.trace_keys)
+        self._insert(tables.SCORES, scores)
+        self._insert(tables.OBJECTS, records.artifacts)
+        self._insert(tables.TRACE_INDEX, records.trace_keys)
         own = [key for key in records.trace_keys if key.is_own]
-        self._insert(columns.TRACE_KEYS, own)
+        self._insert(tables.TRACE_KEYS, own)
         self._insert_signs(records.signs)
         self._insert_arrivals(records.arrivals)
-        self._insert(columns.OPEN_RUNS, records.open_runs)
+        self._insert(tables.OPEN_RUNS, records.open_runs)
 
-    def _insert(self, table: columns.Table[Any], rows: Sequence[Any]) -> None:
+    def _insert(self, table: tables.Table[Any], rows: Sequence[Any]) -> None:
         for part in self._slices(table, rows):
             _insert(self._client, table, self._collector, *part)
 
-    def _slices(self, table: columns.Table[Any], rows: Sequence[Any]) -> list[_Slice]:
+    def _slices(self, table: tables.Table[Any], rows: Sequence[Any]) -> list[_Slice]:
         if not rows:
             return []
         slices = slice_by_month(rows, table.month_of) if table.month_of else [rows]
@@ -192,7 +192,7 @@ class Writer:
             key: version for key, version in _merge(versions).items() if self._is_news(key, version)
         }
         ordered = sorted(rows.items(), key=lambda row: (row[1].first_seen_ns, row[0]))
-        self._insert(columns.MODEL_VERSIONS, [version for _, version in ordered])
+        self._insert(tables.MODEL_VERSIONS, [version for _, version in ordered])
         if len(self._known) > _KNOWN_VERSIONS:
             self._known.clear()
         for key, version in rows.items():
@@ -220,7 +220,7 @@ class Writer:
             or sign.goodbye_ns
             or now_ns - self._heard.get(key, 0) >= _HEARD_EVERY_NS
         }
-        self._insert(columns.PROCESSES, list(rows.values()))
+        self._insert(tables.PROCESSES, list(rows.values()))
         if len(self._heard) > _KNOWN_PROCESSES:
             self._heard.clear()
         self._heard.update(dict.fromkeys(rows, now_ns))
@@ -231,7 +231,7 @@ class Writer:
         for came in arrivals:
             key = (came.project, came.process, came.hour)
             merged[key] = merged[key].join(came) if key in merged else came
-        self._insert(columns.ARRIVALS, list(merged.values()))
+        self._insert(tables.ARRIVALS, list(merged.values()))
 
     def _sweep(self, started: int) -> None:
         """Delete the start records of ended runs, once in 2,000; lists are right without it."""
@@ -257,7 +257,7 @@ class Writer:
 
 def _insert(
     client: StoreClient,
-    table: columns.Table[Any],
+    table: tables.Table[Any],
     collector: str,
     rows: Sequence[Any],
     stamps: Sequence[int],

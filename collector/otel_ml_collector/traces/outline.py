@@ -1,9 +1,10 @@
 """A trace as a whole: the times of all its spans, and who sent some of them."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Final, NamedTuple
+from dataclasses import dataclass, fields
+from typing import Final
 
+from otel_ml.records import Tokens, tokens_of
 from otel_ml_collector.query.answers.runs import RunSummary
 from otel_ml_collector.store.outline import read_outline, read_senders
 from otel_ml_collector.store.reader import Reader
@@ -13,15 +14,6 @@ from otel_ml_collector.store.runs import find_places
 MOST: Final = 100_000
 _SENDERS: Final = 1_000
 _SERVICE: Final = "service.name"
-
-
-class Used(NamedTuple):
-    """Tokens as `Tokens` has them: there are as many of these as spans, and those cost more."""
-
-    input: int | None = None
-    output: int | None = None
-    cached: int | None = None
-    reasoning: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +26,7 @@ class Stretch:
     name: str
     start_ns: int
     end_ns: int
-    tokens: Used
+    tokens: Tokens
     cost: float | None
 
 
@@ -65,12 +57,7 @@ def find_outline(reader: Reader, trace_id: str) -> list[Stretch] | None:
                 name=row["name"],
                 start_ns=row["start_ns"],
                 end_ns=row["end_ns"],
-                tokens=Used(
-                    row["input_tokens"],
-                    row["output_tokens"],
-                    row["cached_tokens"],
-                    row["reasoning_tokens"],
-                ),
+                tokens=tokens_of(row),
                 cost=row["cost"],
             )
         if len(found) > MOST:
@@ -88,9 +75,7 @@ def outline_of(runs: Sequence[RunSummary], now_ns: int) -> list[Stretch]:
             name=run.name,
             start_ns=run.start_ns,
             end_ns=run.start_ns + round(length_ms(run, now_ns) * 1e6),
-            tokens=Used(
-                run.tokens.input, run.tokens.output, run.tokens.cached, run.tokens.reasoning
-            ),
+            tokens=run.tokens,
             cost=run.cost,
         )
         for run in runs
@@ -124,7 +109,7 @@ def _sender(resource: str) -> Sender:
 class Totals:
     """Tokens and cost of a trace; None for what none of its runs says."""
 
-    tokens: Used
+    tokens: Tokens
     cost: float | None
 
 
@@ -137,17 +122,14 @@ def add_up(spans: Sequence[Stretch]) -> Totals:
     lowest = _lowest(spans, lambda span: _has_tokens(span.tokens))
     costs = [span.cost for span in _lowest(spans, lambda span: span.cost is not None)]
     return Totals(
-        tokens=Used(
-            input=_sum([span.tokens.input for span in lowest]),
-            output=_sum([span.tokens.output for span in lowest]),
-            cached=_sum([span.tokens.cached for span in lowest]),
-            reasoning=_sum([span.tokens.reasoning for span in lowest]),
+        tokens=Tokens(
+            *[_sum([getattr(span.tokens, one.name) for span in lowest]) for one in fields(Tokens)]
         ),
         cost=sum(cost for cost in costs if cost is not None) if costs else None,
     )
 
 
-def _has_tokens(tokens: Used) -> bool:
+def _has_tokens(tokens: Tokens) -> bool:
     return tokens.input is not None or tokens.output is not None
 
 

@@ -225,7 +225,7 @@ def test_markup_of_records_is_escaped(collector: CollectorProcess) -> None:
 
 def test_run_of_a_hostile_collector_has_no_link() -> None:
     """An address that is none of http or https, and a hidden character, never become markup."""
-    run = Run("a\u202e\ud800", "", MARKUP, name=MARKUP)
+    run = Run(run_id="a\u202e\ud800", trace_id="", project=MARKUP, name=MARKUP)
     assert html_of(run) == "<div>Run a\\u202e\\ud800 · &lt;script&gt;alert(1)&lt;/script&gt;</div>"
     html = html_of(replace(run, model="x" * 10_000))
     assert len(html) < 300

@@ -3,6 +3,7 @@
 import ast
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, Final
 
 import pytest
@@ -168,7 +169,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sample]:
         assert {run.outcome for run in runs} == set(OUTCOMES)
         keys = _keys_of(spans)
         yield Sample(
-            store, [{**run.model_dump(), "keys": keys.get(run.trace_id, set())} for run in runs]
+            store, [{**asdict(run), "keys": keys.get(run.trace_id, set())} for run in runs]
         )
 
 

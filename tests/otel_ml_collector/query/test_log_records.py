@@ -7,6 +7,7 @@ from typing import Any, Final
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic_core import to_json
 
 from otel_ml_collector.log import Log
 from otel_ml_collector.mapping import Filing, map_spans
@@ -421,7 +422,7 @@ def ask(store: Store) -> Callable[[list[Part]], Any]:
         runs = [read_run(store, project, span) for span in (OUTER, INNER)]
         found = find_runs(store.reader, RunsQuery(project, 'scores["relevance"] == 0.5'), NOW_NS)
         answers = [trace, *runs, found]
-        return [one.model_dump_json().replace(project, "") for one in answers]
+        return [to_json(one).decode().replace(project, "") for one in answers]
 
     return answer
 

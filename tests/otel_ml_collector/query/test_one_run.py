@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from otel_ml_collector.errors import BadQuery, NotFound
+from otel_ml_collector.query.answers.runs import RUN
 from otel_ml_collector.runs.find import find_run, find_trace
 from otel_ml_collector.span import Event, Link, Scope, Span
 from tests.otel_ml_collector.spans import (
@@ -98,7 +99,7 @@ def test_find_run(store: Store, project: str) -> None:
     """One run is read with everything that is known of it."""
     call, story = make_story()
     store.take(project, *story)
-    assert find_run(store.reader, id_of(call), project, now_ns=NOW_NS).model_dump() == {
+    assert RUN.dump_python(find_run(store.reader, id_of(call), project, now_ns=NOW_NS)) == {
         "run_id": f"{'0' * 31}1-{'0' * 15}2",
         "trace_id": f"{'0' * 31}1",
         "parent_run_id": f"{'0' * 31}1-{'0' * 15}1",

@@ -62,7 +62,20 @@ def running(store: FakeStore) -> Iterator[Commit]:
 
 def make_records(*names: str) -> Records:
     return Records(
-        metrics=[Metric("p", "owner", 0, name, 1.0, -1, 0, "append", "logged") for name in names]
+        metrics=[
+            Metric(
+                project="p",
+                owner="owner",
+                owner_start_ns=0,
+                name=name,
+                value=1.0,
+                step=-1,
+                time_ns=0,
+                mode="append",
+                source="logged",
+            )
+            for name in names
+        ]
     )
 
 

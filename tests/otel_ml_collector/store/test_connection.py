@@ -13,7 +13,7 @@ import pytest
 from otel_ml_collector.errors import BadSetting
 from otel_ml_collector.store.connection import Connections
 from otel_ml_collector.store.schema import META, SCHEMA_VERSION
-from otel_ml_collector.store.schema.runs import RUNS
+from otel_ml_collector.store.tables import RUNS
 from tests.otel_ml_collector.spans import make_call
 from tests.otel_ml_collector.stores import open_store
 
@@ -146,7 +146,7 @@ def test_interrupted_creation(tmp_path: Path) -> None:
     """A store whose creation was cut short is completed when it is opened again."""
     with clickhouse_connect.get_client(interface="chdb", path=str(tmp_path / "store")) as client:
         client.command(META)
-        client.command(RUNS)
+        client.command(RUNS.ddl)
     with open_store(tmp_path) as store:
         store.take("p", make_call("one"))
         assert store.reader.rows(NAMES, {}) == [{"name": "one"}]

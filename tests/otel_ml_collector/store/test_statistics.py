@@ -5,10 +5,10 @@ from typing import Any, Final
 
 from otel_ml_collector.records import Metric, Records
 from otel_ml_collector.store import statistics
-from otel_ml_collector.store.columns import METRICS
 from otel_ml_collector.store.condition import ALWAYS, Condition
 from otel_ml_collector.store.runs import Window
 from otel_ml_collector.store.sql import Sql
+from otel_ml_collector.store.tables import METRICS
 from tests.otel_ml_collector.spans import (
     DAY_NS,
     MS_NS,

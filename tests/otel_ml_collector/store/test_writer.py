@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from pydantic_core import to_jsonable_python
 
 from otel_ml_collector.artifacts.find import ObjectsQuery, find_objects
 from otel_ml_collector.errors import Refused, Unavailable
@@ -19,9 +20,9 @@ from otel_ml_collector.runs import find as runs
 from otel_ml_collector.span import Event, Span
 from otel_ml_collector.stats.find import StatsQuery, find_stats
 from otel_ml_collector.store import statistics
-from otel_ml_collector.store.columns import METRICS, OPEN_RUNS, PROCESSES, RUNS
 from otel_ml_collector.store.condition import ALWAYS
 from otel_ml_collector.store.runs import Window
+from otel_ml_collector.store.tables import METRICS, OPEN_RUNS, PROCESSES, RUNS
 from otel_ml_collector.store.writer import Writer
 from otel_ml_collector.times import HOUR_NS
 from tests.otel_ml_collector.spans import (
@@ -180,8 +181,7 @@ def answers(store: Store, project: str, story: Sequence[Span]) -> dict[str, Any]
 
 def plain(answer: Any, project: str) -> Any:
     """Write an answer as plain values, without the project's name and times of arrival."""
-    if hasattr(answer, "model_dump"):
-        answer = answer.model_dump()
+    answer = to_jsonable_python(answer)
     if isinstance(answer, list):
         return [plain(item, project) for item in answer]
     if isinstance(answer, dict):
@@ -288,7 +288,17 @@ def test_stamps_after_reopening(tmp_path: Path) -> None:
 
 
 def metric(name: str = "loss", **fields: Any) -> Metric:
-    made = Metric("p", id_of(make_call()), NOW_NS, name, 1.0, -1, NOW_NS, "append", "logged")
+    made = Metric(
+        project="p",
+        owner=id_of(make_call()),
+        owner_start_ns=NOW_NS,
+        name=name,
+        value=1.0,
+        step=-1,
+        time_ns=NOW_NS,
+        mode="append",
+        source="logged",
+    )
     return replace(made, **{"record_id": "00000000000000aa", **fields})
 
 

@@ -3,14 +3,15 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from otel_ml.records import Tokens
 from otel_ml_collector.traces.marks import find_slow, find_waits
-from otel_ml_collector.traces.outline import Stretch, Used
+from otel_ml_collector.traces.outline import Stretch
 
 
 def stretch(name: str, above: str | None, start: int, end: int) -> Stretch:
     """Make a span that is called like its id; times in milliseconds."""
     ms = 10**6
-    return Stretch(name, above, "p", name, start * ms, end * ms, Used(), None)
+    return Stretch(name, above, "p", name, start * ms, end * ms, Tokens(), None)
 
 
 def waits(*spans: Stretch) -> dict[str, float]:

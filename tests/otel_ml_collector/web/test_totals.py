@@ -1,52 +1,53 @@
 """Tests of what a trace used up in all."""
 
-from otel_ml_collector.traces.outline import Stretch, Totals, Used, add_up
+from otel_ml.records import Tokens
+from otel_ml_collector.traces.outline import Stretch, Totals, add_up
 
 
 def span(
-    name: str, above: str | None, tokens: Used | None = None, cost: float | None = None
+    name: str, above: str | None, tokens: Tokens | None = None, cost: float | None = None
 ) -> Stretch:
-    return Stretch(name, above, "p", name, 0, 1, tokens or Used(), cost)
+    return Stretch(name, above, "p", name, 0, 1, tokens or Tokens(), cost)
 
 
 def test_calls_are_added_up() -> None:
-    """Used and costs of the calls of a trace are added up."""
+    """Tokens and costs of the calls of a trace are added up."""
     found = add_up(
         [
             span("root", None),
-            span("a", "root", Used(input=100, output=10, cached=40), 0.5),
-            span("b", "root", Used(input=1, output=2, reasoning=1), 0.25),
+            span("a", "root", Tokens(input=100, output=10, cached=40), 0.5),
+            span("b", "root", Tokens(input=1, output=2, reasoning=1), 0.25),
         ]
     )
-    assert found == Totals(Used(input=101, output=12, cached=40, reasoning=1), 0.75)
+    assert found == Totals(Tokens(input=101, output=12, cached=40, reasoning=1), 0.75)
 
 
 def test_nothing_counts_twice() -> None:
     """A span above calls that says their sum, also at some distance, is left out."""
     found = add_up(
         [
-            span("agent", None, Used(input=30, output=3), 3.0),
+            span("agent", None, Tokens(input=30, output=3), 3.0),
             span("step", "agent"),
-            span("a", "step", Used(input=10, output=1), 1.0),
-            span("b", "step", Used(input=20, output=2), 2.0),
+            span("a", "step", Tokens(input=10, output=1), 1.0),
+            span("b", "step", Tokens(input=20, output=2), 2.0),
         ]
     )
-    assert found == Totals(Used(input=30, output=3), 3.0)
+    assert found == Totals(Tokens(input=30, output=3), 3.0)
 
 
 def test_cost_of_the_agent_alone() -> None:
     """Where only the span above says a cost it counts, whoever says the tokens."""
-    found = add_up([span("agent", None, None, 3.0), span("a", "agent", Used(input=10, output=1))])
-    assert found == Totals(Used(input=10, output=1), 3.0)
+    found = add_up([span("agent", None, None, 3.0), span("a", "agent", Tokens(input=10, output=1))])
+    assert found == Totals(Tokens(input=10, output=1), 3.0)
 
 
 def test_nothing_said() -> None:
     """Where no span says anything there is no total, which is not zero."""
-    assert add_up([span("root", None)]) == Totals(Used(), None)
-    assert add_up([]) == Totals(Used(), None)
+    assert add_up([span("root", None)]) == Totals(Tokens(), None)
+    assert add_up([]) == Totals(Tokens(), None)
 
 
 def test_circle() -> None:
     """Spans that are each other's parents end the search."""
-    found = add_up([span("a", "b", Used(input=1)), span("b", "a", Used(input=2))])
-    assert found == Totals(Used(), None)
+    found = add_up([span("a", "b", Tokens(input=1)), span("b", "a", Tokens(input=2))])
+    assert found == Totals(Tokens(), None)

@@ -5,29 +5,6 @@ from pydantic import BaseModel, Field
 from otel_ml_collector.query.answers.values import JsonValue
 
 
-class Tokens(BaseModel):
-    """Token counts as the model's provider said them; input includes cached ones."""
-
-    input: int | None = None
-    output: int | None = None
-    cached: int | None = None
-    reasoning: int | None = None
-
-
-class Evaluation(BaseModel):
-    """What a judge (or person) said of a run; `error` means that it failed, which is no fail."""
-
-    judge: str
-    version: int | None = Field(description="The judge's small version number")
-    digest: str
-    score: float | None
-    passed: bool | None
-    label: str
-    explanation: str
-    error: str
-    source: str
-
-
 class TagDetail(BaseModel):
     """A tag with the user's own type and group."""
 

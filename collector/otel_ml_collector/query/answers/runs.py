@@ -1,86 +1,64 @@
 """Runs, their lists and their traces."""
 
-from pydantic import BaseModel, Field
+from dataclasses import dataclass, field
+from typing import Final
 
+from pydantic import BaseModel, Field, TypeAdapter
+
+from otel_ml.records import Evaluation, ListedRun, about
 from otel_ml_collector.query.answers.artifacts import Artifact
-from otel_ml_collector.query.answers.parts import Evaluation, LogLine, TagDetail, Tokens
+from otel_ml_collector.query.answers.parts import LogLine, TagDetail
 from otel_ml_collector.query.answers.told import TraceRecords
 from otel_ml_collector.query.answers.values import JsonValue, MetricValue
 
 
-class RunSummary(BaseModel):
+@dataclass(slots=True, kw_only=True)
+class RunSummary(ListedRun):
     """A run as lists show it: short previews stand for inputs and outputs."""
 
-    run_id: str
-    trace_id: str
-    parent_run_id: str | None
-    trace_key: str = Field(
-        default="", description="The user's own key of the trace, the first of several"
+    start_time: str = field(metadata=about("RFC 3339, UTC"))
+    last_heard_ns: int | None = field(
+        metadata=about("Of a run without an end: when its process was last heard of")
     )
-    project: str
-    kind: str
-    name: str
-    span_kind: str = Field(description="OpenTelemetry's: server, client, internal, ...")
-    model: str
-    version: int | None = Field(description="The model version's small number")
-    digest: str
-    start_time: str = Field(description="RFC 3339, UTC")
-    start_ns: int
-    latency_ms: float | None = Field(description="Null while the run has no end")
-    outcome: str = Field(
-        description="ok, error, cancelled or abandoned; of a run without an end running, or "
-        "crashed when its process ended or was silent for 5 minutes"
+    inputs: str = field(metadata=about("A preview in plain text"))
+    outputs: str | None = field(
+        metadata=about("A preview in plain text, null while the run has no end")
     )
-    last_heard_ns: int | None = Field(
-        description="Of a run without an end: when its process was last heard of"
-    )
-    error_type: str
-    error_message: str
-    inputs: str = Field(description="A preview in plain text")
-    outputs: str | None = Field(
-        description="A preview in plain text, null while the run has no end"
-    )
-    tags: dict[str, JsonValue]
-    scores: dict[str, float]
-    passed: dict[str, bool]
-    failed_judges: list[str] = Field(description="Judges that raised instead of scoring")
-    session: str
-    user: str
-    environment: str
-    release: str
-    provider: str
-    provider_model: str
-    tokens: Tokens
-    cost: float | None
 
 
+@dataclass(slots=True, kw_only=True)
 class Run(RunSummary):
     """A run with everything that is known of it."""
 
     inputs: JsonValue
     outputs: JsonValue
-    chunks: JsonValue = Field(
-        description="What a stream gave piece by piece, where its output is what they amount to"
+    chunks: JsonValue = field(
+        metadata=about("What a stream gave piece by piece, where its output is what they amount to")
     )
     params: JsonValue
-    trace_keys: list[str] = Field(description="All keys of the trace")
-    capture: dict[str, list[str]] = Field(
-        description="What was left out, by part: truncated, redacted, not_followed, ..."
+    trace_keys: list[str] = field(metadata=about("All keys of the trace"))
+    capture: dict[str, list[str]] = field(
+        metadata=about("What was left out, by part: truncated, redacted, not_followed, ...")
     )
-    metrics: dict[str, MetricValue] = Field(
-        description="A number or numbers; of a long series 1,000, the shape of its curve"
+    metrics: dict[str, MetricValue] = field(
+        metadata=about("A number or numbers; of a long series 1,000, the shape of its curve")
     )
-    metric_points: dict[str, int] = Field(description="How many points each metric has")
+    metric_points: dict[str, int] = field(metadata=about("How many points each metric has"))
     evaluations: list[Evaluation]
     tag_details: list[TagDetail]
     logs: list[LogLine]
-    artifacts: list[Artifact] = Field(description="Newest first, at most 1,000")
+    artifacts: list[Artifact] = field(metadata=about("Newest first, at most 1,000"))
     events: JsonValue
     links: JsonValue
     attributes: dict[str, JsonValue]
     resource: dict[str, JsonValue]
     scope: dict[str, JsonValue]
     dialect: str
+
+
+# How they are written as JSON, as the API does.
+SUMMARY: Final = TypeAdapter(RunSummary)
+RUN: Final = TypeAdapter(Run)
 
 
 class RunsPage(BaseModel):

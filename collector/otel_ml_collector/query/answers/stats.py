@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel, Field
 
-from otel_ml_collector.query.answers.parts import Tokens
+from otel_ml.records import Tokens
 
 
 class JudgeFigures(BaseModel):

@@ -2,8 +2,9 @@
 
 from pydantic import BaseModel, Field
 
+from otel_ml.records import Evaluation
 from otel_ml_collector.query.answers.artifacts import Artifact
-from otel_ml_collector.query.answers.parts import Evaluation, LogLine
+from otel_ml_collector.query.answers.parts import LogLine
 from otel_ml_collector.query.answers.values import JsonValue, MetricValue
 
 

@@ -1,0 +1,528 @@
+"""The tables of records: the columns that `otel_ml.records` declares, and what a table adds.
+
+Their DDL, their Arrow columns and what is read back of them come from here. Measured reasons for
+the shapes: docs/design/002-store.md. A column of a table that a store has already never changes: a
+new field of a record is a column here by itself, and in older stores a step in `store.migrations`.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from operator import attrgetter
+from typing import Any, Final, Generic, TypeVar
+
+import orjson
+import pyarrow as pa
+
+from otel_ml.records import (
+    TOKENS,
+    Artifact,
+    Column,
+    LateLog,
+    LateTag,
+    Metric,
+    ModelVersion,
+    Run,
+    columns_of,
+)
+from otel_ml_collector.owners import RESPONSE
+from otel_ml_collector.records import Arrivals, ProcessSign, TraceKey, text_of
+from otel_ml_collector.store.sql import Sql, identifier, join_sql
+
+Record = TypeVar("Record")
+
+_STAMP: Final = "arrived_ns"
+_COLLECTOR: Final = "collector"
+_STORED: Final = "stored"
+_TIME: Final = "Int64 CODEC(DoubleDelta, ZSTD(1))"
+_LONG: Final = "String CODEC(ZSTD(1))"
+_FLAT: Final[Mapping[str, pa.DataType]] = {
+    "String": pa.string(),
+    "Int64": pa.int64(),
+    "UInt32": pa.uint32(),
+    "UInt64": pa.uint64(),
+    "Float64": pa.float64(),
+    "Bool": pa.bool_(),
+}
+_BEHIND: Final = re.compile(" (?:CODEC|DEFAULT|EPHEMERAL)")
+_WRAPPED: Final = re.compile(r"(\w+)\((.*)\)")
+_IDS: Final = frozenset({"FixedString(16)", "FixedString(8)", "FixedString(32)"})
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A column of a table.
+
+    Attributes:
+        sql: The engine's type with its codec, a default or other words of the DDL.
+        read: Reads its value from a record; None for what the writer gives, or the engine makes.
+        after: Behind which column it stands; empty for the last one.
+    """
+
+    name: str
+    sql: str
+    read: Callable[[Any], Any] | None = None
+    comment: str = ""
+    after: str = ""
+
+    @property
+    def ddl(self) -> str:
+        """Its line in the statement that makes the table."""
+        name = f"`{self.name}`" if self.name == "group" else self.name
+        return f"{name} {self.sql}" + (f" COMMENT '{self.comment}'" if self.comment else "")
+
+    @property
+    def arrow(self) -> pa.DataType:
+        """The type in which its values are sent."""
+        return arrow_type(self.sql)
+
+    @property
+    def selected(self) -> Sql:
+        """How it is read back: ids as hex text."""
+        pattern = Sql("lower(hex({name})) AS {name}" if self.sql in _IDS else "`{name}`")
+        return pattern.fill(name=identifier(self.name, [self.name]))
+
+
+@cache
+def arrow_type(sql: str) -> pa.DataType:
+    """Return the Arrow type of a column, of which codec and default may stand behind its type."""
+    sql = _BEHIND.split(sql)[0]
+    if sql in _FLAT:
+        return _FLAT[sql]
+    found = _WRAPPED.fullmatch(sql)
+    assert found is not None, sql  # noqa: S101 - types are written here and in `otel_ml.records`
+    outer, inner = found.groups()
+    if outer == "FixedString":
+        return pa.binary(int(inner))
+    if outer == "Array":
+        return pa.list_(arrow_type(inner))
+    if outer in {"Map", "SimpleAggregateFunction"}:
+        first, _, second = inner.partition(", ")
+        if outer == "Map":
+            return pa.map_(arrow_type(first), arrow_type(second))
+        return arrow_type(second)
+    return arrow_type(inner)  # LowCardinality and Nullable
+
+
+@dataclass(frozen=True, slots=True)
+class Table(Generic[Record]):
+    """A table: its columns, and how the engine keeps it.
+
+    Attributes:
+        engine: What stands behind its columns in the statement that makes it.
+        indexes: Its lines of skipping indexes.
+        stamp: The column that takes the time of arrival, empty when the table has none.
+        month_of: The time of a record by whose month the table is partitioned; None when that
+            is the time of arrival, or nothing.
+    """
+
+    name: str
+    columns: Sequence[Stored]
+    engine: str
+    indexes: Sequence[str] = ()
+    stamp: str = _STAMP
+    month_of: Callable[[Record], int] | None = None
+
+    @property
+    def ddl(self) -> str:
+        """The statement that makes it."""
+        lines = [*(column.ddl for column in self.columns), *self.indexes]
+        inside = ",\n  ".join(lines)
+        return f"CREATE TABLE IF NOT EXISTS {self.name} (\n  {inside}\n)\n{self.engine}\n"
+
+    def names(self, *left_out: str) -> list[str]:
+        """List its columns, but for some."""
+        return [column.name for column in self.columns if column.name not in left_out]
+
+    def select(self, *left_out: str) -> Sql:
+        """Write what is read back of a row: ids as hex text, all columns but some."""
+        chosen = [column for column in self.columns if column.name not in left_out]
+        return join_sql(", ", [column.selected for column in chosen])
+
+    def to_arrow(
+        self, rows: Sequence[Record], arrived_ns: Sequence[int] = (), collector: str = ""
+    ) -> pa.Table:
+        """Build the columns.
+
+        Args:
+            rows: The records.
+            arrived_ns: The stamp of each row, when the table has a column for it.
+            collector: Which collector stores them, when the table has a column for it.
+
+        Raises:
+            ArrowException: A value does not fit its column.
+        """
+        given: dict[str, Callable[[], Sequence[Any]]] = {
+            self.stamp: lambda: arrived_ns,
+            _COLLECTOR: lambda: [collector] * len(rows),
+            _STORED: lambda: [[(collector, stamp)] for stamp in arrived_ns],
+        }
+        return pa.table(
+            {
+                column.name: pa.array(
+                    list(map(column.read, rows)) if column.read else given[column.name](),
+                    column.arrow,
+                )
+                for column in self.columns
+                if column.read or column.name in given
+            }
+        )
+
+
+def warm_up() -> None:
+    """Load what the first columns would load (pandas, half a second) before a request waits."""
+    pa.array([""], pa.string())
+
+
+def _stored(
+    record: type,
+    *added: Stored,
+    reads: Mapping[str, Callable[[Any], Any]] | None = None,
+    keep: Callable[[Column], bool] = lambda _: True,
+    only: Sequence[str] = (),
+    named: Mapping[str, str] | None = None,
+) -> list[Stored]:
+    """Make the columns of a table: those of a record, and what the table adds or has otherwise.
+
+    Args:
+        record: What is kept.
+        added: Other columns; one of a name that is there takes its place.
+        reads: How a value is made where it is not the field as it is.
+        keep: Which of the record's columns the table has.
+        only: Their names, where they are few; empty for all.
+        named: What the table calls them, where it is another word.
+    """
+    reads, named = reads or {}, named or {}
+    found = [
+        Stored(
+            named.get(name, name),
+            column.sql,
+            None if name == _STAMP else reads.get(name, attrgetter(path)),
+            column.comment,
+        )
+        for name, (path, column) in columns_of(record).items()
+        if (not only or name in only) and keep(column)
+    ]
+    for one in added:
+        names = [column.name for column in found]
+        if one.name in names:
+            found[names.index(one.name)] = one
+        else:
+            found.insert(names.index(one.after) + 1 if one.after else len(found), one)
+    return found
+
+
+def _tag_map(run: Run) -> list[tuple[str, str]]:
+    return [(tag.name, orjson.dumps(tag.value).decode()) for tag in run.tags]
+
+
+def _tag_tokens(run: Run) -> list[str]:
+    tokens = [f"{tag.name}={text_of(tag.value)}" for tag in run.tags]
+    return [*tokens, f"{RESPONSE}{run.response_id}"] if run.response_id else tokens
+
+
+def _tag_details(run: Run) -> str:
+    details = {
+        tag.name: {"type": tag.type, "group": tag.group}
+        for tag in run.tags
+        if tag.type or tag.group
+    }
+    return orjson.dumps(details).decode() if details else ""
+
+
+def _log_lines(run: Run) -> str:
+    lines = [
+        {"time_ns": line.time_ns, "severity": line.severity, "message": line.message}
+        for line in run.logs
+    ]
+    return orjson.dumps(lines).decode() if lines else ""
+
+
+def _highest(arrivals: Arrivals) -> list[tuple[int, int]]:
+    """Tell which number was the highest in which minute; what is settled was so for ever."""
+    highest = max((*arrivals.timely, *arrivals.late), default=0)
+    return [(arrivals.minute, highest), (0, arrivals.settled)]
+
+
+# An insert and a merge are on disk before they are acknowledged; replaced parts stay until the
+# merged one is surely there. Small parts are compact: 30 fsyncs an insert instead of 131.
+DURABLE: Final = (
+    "fsync_after_insert = 1, fsync_part_directory = 1, "
+    "min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, "
+    "old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728"
+)
+
+# Merges wait for more parts of one size: under load a row is rewritten half as often as with the
+# engine's own 5, for a few parts more that a scan reads.
+MERGES: Final = "merge_selector_base = 8"
+
+# A Map is read by key only when it is kept in buckets.
+BUCKETS: Final = (
+    "map_serialization_version = 'with_buckets', "
+    "map_serialization_version_for_zero_level_parts = 'with_buckets', "
+    "map_buckets_min_avg_size = 0, map_buckets_strategy = 'constant', max_buckets_in_map = 4"
+)
+
+_NAME: Final = "LowCardinality(String)"
+_WHICH: Final = Stored(_COLLECTOR, _NAME, comment="which one stored it")
+_WHO: Final = Stored(_COLLECTOR, _NAME, comment="which one stored it", after=_STAMP)
+_ARRIVED: Final = Stored(_STAMP, _TIME)
+_BY_ARRIVAL: Final = "INDEX by_arrival arrived_ns TYPE minmax GRANULARITY 1"
+_KEY: Final = ("project", "start_ns", "trace_id", "span_id")
+_TAG_KV: Final = Stored(
+    "tag_kv",
+    "Array(String)",
+    _tag_tokens,
+    "name=text, for equality from the index alone",
+    after="tags",
+)
+_TAG_DETAILS: Final = Stored(
+    "tag_details", _LONG, _tag_details, "JSON: type and group by tag", after="params"
+)
+_READS: Final[Mapping[str, Callable[[Run], Any]]] = {
+    "parent_span_id": lambda run: run.parent_span_id or bytes(8),
+    "tags": _tag_map,
+    "logs": _log_lines,
+}
+_BY_START: Final = """ENGINE = ReplacingMergeTree(rank)
+PARTITION BY toYYYYMM(fromUnixTimestamp64Nano(start_ns, 'UTC'))
+PRIMARY KEY (project, start_ns) ORDER BY (project, start_ns, trace_id, span_id)"""
+_BY_MONTH: Final = "PARTITION BY toYYYYMM(fromUnixTimestamp64Nano(arrived_ns, 'UTC'))"
+
+# One row a span, light enough for lists; ended runs only.
+RUNS: Final[Table[Run]] = Table(
+    "runs",
+    _stored(
+        Run,
+        Stored(
+            "latency_ns",
+            "Int64 CODEC(T64, ZSTD(1))",
+            lambda run: run.end_ns - run.start_ns,
+            after="parent_span_id",
+        ),
+        _TAG_KV,
+        _WHO,
+        reads=_READS,
+        keep=lambda column: not column.is_payload,
+    ),
+    f"{_BY_START}\nSETTINGS index_granularity = 1024, {BUCKETS}, {MERGES}, {DURABLE}",
+    ["INDEX by_tag tag_kv TYPE text(tokenizer = 'array')", _BY_ARRIVAL],
+    month_of=attrgetter("start_ns"),
+)
+# What only the page of one run needs, under the same key. Words of the input and the output are
+# found by their indexes, which are built when parts are merged.
+PAYLOADS: Final[Table[Run]] = Table(
+    "payloads",
+    _stored(
+        Run,
+        _TAG_DETAILS,
+        reads=_READS,
+        only=[
+            *_KEY,
+            *(name for name, (_, column) in columns_of(Run).items() if column.is_payload),
+            *(_STAMP, "rank"),
+        ],
+    ),
+    f"{_BY_START}\nSETTINGS index_granularity = 256, {MERGES}, {DURABLE}",
+    [
+        "INDEX by_input inputs TYPE text(tokenizer = 'splitByNonAlpha')",
+        "INDEX by_output outputs TYPE text(tokenizer = 'splitByNonAlpha')",
+    ],
+    month_of=attrgetter("start_ns"),
+)
+# Runs that said that they began, with what is known of them; `outcome` is computed when read. The
+# key is the run's, so that two deliveries are one row; rows whose run has ended are swept.
+# `process` is a plain text here, of which there are as many as rows of a table this small.
+OPEN_RUNS: Final[Table[Run]] = Table(
+    "open_runs",
+    _stored(
+        Run,
+        Stored("process", "String", attrgetter("process")),
+        replace(_TAG_KV, comment="name=text"),
+        Stored("inputs", _LONG, attrgetter("inputs"), "JSON: often a preview only"),
+        _TAG_DETAILS,
+        _WHO,
+        reads=_READS,
+        keep=lambda column: not column.at_end,
+    ),
+    f"""ENGINE = ReplacingMergeTree(rank)
+{_BY_MONTH}
+ORDER BY (project, trace_id, span_id)
+SETTINGS index_granularity = 1024, {DURABLE}""",
+)
+# What is known of sending processes. `arrived_ns` is when anything of theirs last came, the other
+# times are by their own clocks.
+PROCESSES: Final[Table[ProcessSign]] = Table(
+    "processes",
+    _stored(ProcessSign, Stored(_STAMP, "SimpleAggregateFunction(max, Int64)")),
+    f"""ENGINE = AggregatingMergeTree ORDER BY (project, process)
+SETTINGS index_granularity = 1024, {DURABLE}""",
+)
+# Which numbers of a process came, by the hour (since 1970, UTC) in which their spans ended. Two
+# deliveries of a number are one: bitmaps and maxima join the same in any order.
+ARRIVALS: Final[Table[Arrivals]] = Table(
+    "arrivals",
+    [
+        Stored("project", _NAME, attrgetter("project")),
+        Stored("process", "String", attrgetter("process")),
+        Stored("hour", "UInt32", attrgetter("hour")),
+        Stored(
+            "timely",
+            "AggregateFunction(groupBitmap, UInt64) DEFAULT bitmapBuild(timely_numbers)",
+        ),
+        Stored("late", "AggregateFunction(groupBitmap, UInt64) DEFAULT bitmapBuild(late_numbers)"),
+        Stored(
+            "highest",
+            "SimpleAggregateFunction(maxMap, Map(UInt32, UInt64))",
+            _highest,
+            "number by the minute (since 1970, UTC) in which it came",
+        ),
+        Stored(
+            "dropped",
+            "SimpleAggregateFunction(max, UInt64)",
+            attrgetter("dropped"),
+            "spans that it had dropped by then",
+        ),
+        Stored(
+            "base",
+            "SimpleAggregateFunction(max, UInt64)",
+            comment="numbers up to it were not kept here",
+        ),
+        Stored("timely_numbers", "Array(UInt64) EPHEMERAL", attrgetter("timely")),
+        Stored("late_numbers", "Array(UInt64) EPHEMERAL", attrgetter("late")),
+    ],
+    f"""ENGINE = AggregatingMergeTree ORDER BY (project, process, hour)
+SETTINGS index_granularity = 1024, {DURABLE}""",
+    stamp="",
+)
+# Trace id in hex, or a key of the user's own, to where the runs of that trace are.
+TRACE_INDEX: Final[Table[TraceKey]] = Table(
+    "trace_index",
+    _stored(TraceKey),
+    f"""ENGINE = AggregatingMergeTree ORDER BY (key, project, trace_id)
+SETTINGS index_granularity = 1024, {MERGES}, {DURABLE}""",
+    stamp="",
+)
+# The other way round, keys of the user's own only: which keys a trace has.
+TRACE_KEYS: Final[Table[TraceKey]] = Table(
+    "trace_keys",
+    [
+        *_stored(TraceKey, only=["project", "trace_id"]),
+        *_stored(TraceKey, only=["key"]),
+        Stored(
+            _STAMP,
+            "Int64 DEFAULT toInt64(cityHash64(trace_id, key) % 1000000000000000000)",
+            comment="when it came last; below all times where that was not kept",
+        ),
+        _WHICH,
+    ],
+    f"""ENGINE = ReplacingMergeTree ORDER BY (project, trace_id, key)
+SETTINGS index_granularity = 1024, {DURABLE}""",
+)
+# Kept for ever: the small number of a version is its rank by first arrival.
+MODEL_VERSIONS: Final[Table[ModelVersion]] = Table(
+    "model_versions",
+    _stored(
+        ModelVersion,
+        Stored("first_arrived_ns", "SimpleAggregateFunction(min, Int64)"),
+        Stored(
+            _STORED,
+            "SimpleAggregateFunction(maxMap, Map(String, Int64)) DEFAULT map('', first_arrived_ns)",
+            comment="when which collector stored something of it last",
+        ),
+    ),
+    f"""ENGINE = AggregatingMergeTree ORDER BY (project, kind, name, digest, structure)
+SETTINGS index_granularity = 256, {DURABLE}""",
+    stamp="first_arrived_ns",
+)
+# Points and scores, by what they are about: mostly a run. A point is (record_id, position), a
+# judge's score (owner, judge, version).
+METRICS: Final[Table[Metric]] = Table(
+    "metrics",
+    [*_stored(Metric), _ARRIVED, _WHICH, Stored("rank", "UInt64", attrgetter("time_ns"))],
+    f"""ENGINE = ReplacingMergeTree(rank)
+{_BY_MONTH}
+ORDER BY (project, owner, name, source, judge_version, record_id, position)
+SETTINGS index_granularity = 1024, {DURABLE}""",
+    [_BY_ARRIVAL],
+)
+# The judges' scores again, by the run's own key: filters and statistics join on it.
+SCORES: Final[Table[Metric]] = Table(
+    "scores_by_judge",
+    [
+        *_stored(Metric, only=["project"]),
+        *_stored(Metric, only=["name"], named={"name": "judge"}),
+        Stored("start_ns", _TIME, attrgetter("owner_start_ns")),
+        Stored("trace_id", "FixedString(16)", lambda metric: bytes.fromhex(metric.owner[:32])),
+        Stored("span_id", "FixedString(8)", lambda metric: bytes.fromhex(metric.owner[33:])),
+        *_stored(Metric, only=["judge_version", "value"], named={"value": "score"}),
+        *_stored(Metric, only=["passed"]),
+        Stored(
+            "failed",
+            "Bool",
+            lambda metric: bool(metric.error),
+            "the judge raised: no score, no pass",
+        ),
+        *_stored(Metric, only=["time_ns"]),
+        Stored("rank", "UInt64", attrgetter("time_ns")),
+    ],
+    f"""ENGINE = ReplacingMergeTree(rank)
+PARTITION BY toYYYYMM(fromUnixTimestamp64Nano(start_ns, 'UTC'))
+PRIMARY KEY (project, judge, start_ns)
+ORDER BY (project, judge, start_ns, trace_id, span_id, judge_version)
+SETTINGS index_granularity = 1024, {DURABLE}""",
+    stamp="",
+    month_of=attrgetter("owner_start_ns"),
+)
+LATE_TAGS: Final[Table[LateTag]] = Table(
+    "late_tags",
+    [
+        *_stored(LateTag, reads={"value": lambda late: orjson.dumps(late.tag.value).decode()}),
+        *(_ARRIVED, _WHICH),
+    ],
+    f"""ENGINE = ReplacingMergeTree
+{_BY_MONTH}
+ORDER BY (project, owner, name, record_id)
+SETTINGS index_granularity = 1024, {DURABLE}""",
+    [_BY_ARRIVAL],
+)
+LATE_LOGS: Final[Table[LateLog]] = Table(
+    "late_logs",
+    [*_stored(LateLog), _ARRIVED, _WHICH],
+    f"""ENGINE = ReplacingMergeTree
+{_BY_MONTH}
+ORDER BY (project, owner, record_id, position)
+SETTINGS index_granularity = 1024, {DURABLE}""",
+    [_BY_ARRIVAL],
+)
+# What was logged under a name, by what it is about. The document stands here when it came along,
+# else among the artifacts, where its hash finds it.
+OBJECTS: Final[Table[Artifact]] = Table(
+    "objects",
+    _stored(
+        Artifact,
+        Stored(
+            "is_inline",
+            "Bool",
+            lambda artifact: bool(artifact.json),
+            "whether it did",
+            after="json",
+        ),
+        Stored(_STAMP, _TIME, after="time_ns"),
+        _WHO,
+    ),
+    f"""ENGINE = ReplacingMergeTree(rank)
+{_BY_MONTH}
+ORDER BY (project, owner, record_id, position)
+SETTINGS index_granularity = 256, {DURABLE}""",
+    ["INDEX by_sha256 sha256 TYPE bloom_filter GRANULARITY 1"],
+)
+
+# The columns of a run's row that a list shows; ids are hex text.
+LIGHT: Final = RUNS.select("tag_kv", "process", "seq", _STAMP, _COLLECTOR)
+# What only the page of one run needs: the names, and what is read back of them.
+_BESIDE: Final = (*_KEY, _STAMP, "rank")
+PAYLOAD: Final = tuple(PAYLOADS.names(*_BESIDE))
+OF_PAYLOADS: Final = PAYLOADS.select(*_BESIDE)
+OF_TOKENS: Final = join_sql(", ", [identifier(name, TOKENS) for name in TOKENS])

@@ -1,0 +1,529 @@
+"""Every record, declared once: its fields, their types and units, and how the store keeps them.
+
+From here the collector derives its tables, the rows that it reads back, its answers, exports and
+messages, and the reader its classes. Names are the same in all of them; units stand in the name.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, Final
+
+from otel_ml import attributes as wire
+
+TagValue = str | bool | int | float
+Hash = bytes  # 32, of SHA-256
+
+# What a field's metadata holds: what it says, how it is kept, and the attribute that carries it.
+ABOUT: Final = "description"
+COLUMN: Final = "column"
+ATTRIBUTE: Final = "attribute"
+_KEPT: Final = "kept"
+
+# Types of the engine. A name is one of few values, or of values that repeat.
+_NAME: Final = "LowCardinality(String)"
+_TEXT: Final = "String"
+_LONG: Final = "String CODEC(ZSTD(1))"
+_TIME: Final = "Int64 CODEC(DoubleDelta, ZSTD(1))"
+_COUNT: Final = "Nullable(Int64)"
+_TRACE_ID: Final = "FixedString(16)"
+_SPAN_ID: Final = "FixedString(8)"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """How the store keeps a field.
+
+    Attributes:
+        sql: The engine's type, with its codec.
+        comment: What the engine's own description of the table says.
+        after: The field that stands before it in a table; empty for the one declared before it.
+        at_end: Whether a run has it only once it has ended.
+        is_payload: Whether it is kept beside the light row of a run.
+    """
+
+    sql: str
+    comment: str = ""
+    after: str = ""
+    at_end: bool = False
+    is_payload: bool = False
+
+
+def kept(about: str, sql: str, *, attribute: str = "", **more: Any) -> dict[str, Any]:
+    """Describe a field that is a column.
+
+    Args:
+        about: What it says; the API's schema tells it.
+        sql: Its type in the engine.
+        attribute: The attribute of a span that carries it.
+        more: The other facts of its `Column`.
+    """
+    return {ABOUT: about, COLUMN: Column(sql, **more), ATTRIBUTE: attribute}
+
+
+def about(text: str) -> dict[str, Any]:
+    """Describe a field that is no column."""
+    return {ABOUT: text}
+
+
+def columns_of(record: type, path: str = "") -> dict[str, tuple[str, Column]]:
+    """List the columns of a record, in the order of its table.
+
+    Returns:
+        By the column's name: where its value stands in the record, and how it is kept. The fields
+        of a record inside it, such as a tag, are columns like its own.
+    """
+    found: dict[str, tuple[str, Column]] = {}
+    last = ""
+    for one in fields(record):
+        if _KEPT in one.metadata:
+            added = columns_of(one.metadata[_KEPT], f"{one.name}.")
+        elif COLUMN in one.metadata:
+            added = {one.name: (f"{path}{one.name}", one.metadata[COLUMN])}
+        else:
+            continue
+        before = next(iter(added.values()))[1].after or last
+        place = [*found].index(before) + 1 if before else len(found)
+        ordered = [*found.items()]
+        found = dict([*ordered[:place], *added.items(), *ordered[place:]])
+        last = [*added][-1]
+    return found
+
+
+def attributes_of(record: type) -> dict[str, str]:
+    """Return the attributes that carry fields of a record, by field."""
+    return {
+        one.name: one.metadata[ATTRIBUTE] for one in fields(record) if one.metadata.get(ATTRIBUTE)
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """Token counts as the model's provider said them; `input` includes cached ones."""
+
+    input: int | None = None
+    output: int | None = None
+    cached: int | None = None
+    reasoning: int | None = None
+
+
+# The columns of a run's token counts.
+TOKENS: Final = tuple(f"{one.name}_tokens" for one in fields(Tokens))
+
+
+def tokens_of(row: Mapping[str, Any]) -> Tokens:
+    """Return the token counts of a run's row, or their sums over several."""
+    return Tokens(*[row[name] for name in TOKENS])
+
+
+@dataclass(frozen=True, slots=True)
+class Tag:
+    """A name and a value to filter by; type and group are the user's own words."""
+
+    name: str = field(metadata=kept("The tag's name", _TEXT))
+    value: TagValue = field(metadata=kept("What it is", _TEXT, comment="JSON text"))
+    type: str = field(default="", metadata=kept("The user's own word", _NAME))
+    group: str = field(default="", metadata=kept("What belongs together", _NAME))
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """A line of text of a run."""
+
+    time_ns: int = field(metadata=kept("Nanoseconds since the epoch", _TIME))
+    severity: str = field(metadata=kept("debug, info, warning or error", _NAME))
+    message: str = field(metadata=kept("The line", _LONG))
+
+
+@dataclass(slots=True, kw_only=True)
+class RunFields:
+    """What a run has under one name in the store, in the API's answers and in the reader."""
+
+    project: str = field(metadata=kept("Where it is filed", _NAME, attribute=wire.PROJECT))
+    start_ns: int = field(
+        default=0, metadata=kept("When it began, nanoseconds since the epoch (UTC)", _TIME)
+    )
+    kind: str = field(
+        default="",
+        metadata=kept(
+            "model, chain, tool, retriever, embedding, agent, training; or span",
+            _NAME,
+            attribute=wire.KIND,
+        ),
+    )
+    name: str = field(default="", metadata=kept("The span's name", _NAME))
+    span_kind: str = field(
+        default="", metadata=kept("OpenTelemetry's: server, client, internal, ...", _NAME)
+    )
+    model: str = field(
+        default="",
+        metadata=kept(
+            "The name under which versions gather; empty for kind span",
+            _NAME,
+            attribute=wire.MODEL_NAME,
+        ),
+    )
+    digest: str = field(
+        default="", metadata=kept("Of the model's definition; empty without a version", _NAME)
+    )
+    outcome: str = field(
+        default="",
+        metadata=kept(
+            "ok, error, cancelled or abandoned; of a run without an end running, or crashed when "
+            "its process ended or was silent for 5 minutes",
+            _NAME,
+            attribute=wire.OUTCOME,
+            at_end=True,
+        ),
+    )
+    error_type: str = field(
+        default="",
+        metadata=kept("What was raised", _NAME, attribute=wire.ERROR_TYPE, at_end=True),
+    )
+    error_message: str = field(default="", metadata=kept("Its message", _TEXT, at_end=True))
+    session: str = field(
+        default="",
+        metadata=kept("Whose conversation it belongs to", _TEXT, attribute=wire.SESSION_ID),
+    )
+    user: str = field(default="", metadata=kept("For whom it ran", _TEXT, attribute=wire.USER_ID))
+    environment: str = field(
+        default="", metadata=kept("Where it was deployed", _NAME, attribute=wire.ENVIRONMENT)
+    )
+    release: str = field(default="", metadata=kept("The version of the service", _NAME))
+    provider: str = field(
+        default="",
+        metadata=kept("Who answered, such as openai", _NAME, attribute=wire.GEN_AI_PROVIDER),
+    )
+    provider_model: str = field(
+        default="",
+        metadata=kept(
+            "The provider's name of the model that answered",
+            _NAME,
+            attribute=wire.GEN_AI_REQUEST_MODEL,
+        ),
+    )
+    cost: float | None = field(
+        default=None,
+        metadata=kept("In the currency of the provider's prices", "Nullable(Float64)", at_end=True),
+    )
+
+
+@dataclass(slots=True, kw_only=True)  # not frozen: setting 45 frozen fields is a quarter of mapping
+class Run(RunFields):
+    """One span, as it is stored; its kind says whether it is a model call.
+
+    Texts that hold JSON are empty when there is none. `outcome` is running for a run that is open.
+    """
+
+    trace_id: bytes = field(metadata=kept("16 bytes", _TRACE_ID, after="start_ns"))
+    span_id: bytes = field(metadata=kept("8 bytes", _SPAN_ID))
+    parent_span_id: bytes = field(default=b"", metadata=kept("Empty for a root", _SPAN_ID))
+    structure: str = field(
+        default="",
+        metadata=kept("Digest of the output's structure, dynamic, or empty", _NAME, after="digest"),
+    )
+    inputs_preview: str = field(
+        default="",
+        metadata=kept(
+            "Short plain text, for lists",
+            _TEXT,
+            attribute=wire.INPUTS_PREVIEW,
+            after="error_message",
+        ),
+    )
+    outputs_preview: str = field(
+        default="",
+        metadata=kept(
+            "Short plain text, for lists", _TEXT, attribute=wire.OUTPUTS_PREVIEW, at_end=True
+        ),
+    )
+    tags: Sequence[Tag] = field(
+        default=(),
+        metadata=kept(
+            "For filtering", "Map(LowCardinality(String), String)", comment="JSON text by name"
+        ),
+    )
+    input_tokens: int | None = field(
+        default=None,
+        metadata=kept(
+            "Tokens that went in, cached ones included",
+            _COUNT,
+            attribute=wire.GEN_AI_INPUT_TOKENS,
+            after="provider_model",
+            at_end=True,
+        ),
+    )
+    output_tokens: int | None = field(
+        default=None,
+        metadata=kept(
+            "Tokens that came out, reasoning included",
+            _COUNT,
+            attribute=wire.GEN_AI_OUTPUT_TOKENS,
+            at_end=True,
+        ),
+    )
+    cached_tokens: int | None = field(
+        default=None,
+        metadata=kept(
+            "Tokens of the input that were read from a cache",
+            _COUNT,
+            attribute=wire.GEN_AI_CACHE_READ_TOKENS,
+            at_end=True,
+        ),
+    )
+    reasoning_tokens: int | None = field(
+        default=None,
+        metadata=kept(
+            "Tokens of the output that were spent on reasoning",
+            _COUNT,
+            attribute=wire.GEN_AI_REASONING_TOKENS,
+            at_end=True,
+        ),
+    )
+    dialect: str = field(
+        default="", metadata=kept("Which dialect named its fields first", _NAME, after="cost")
+    )
+    process: str = field(
+        default="", metadata=kept("The sender, 8 hex digits; empty for foreign spans", _NAME)
+    )
+    seq: int = field(
+        default=0,
+        metadata=kept(
+            "Number of the span within process and project, from 1; 0 when there is none",
+            _TIME,
+            at_end=True,
+        ),
+    )
+    inputs: str = field(default="", metadata=kept("JSON text", _LONG, is_payload=True))
+    outputs: str = field(
+        default="", metadata=kept("JSON text", _LONG, is_payload=True, at_end=True)
+    )
+    params: str = field(default="", metadata=kept("JSON text", _LONG, is_payload=True))
+    logs: Sequence[LogLine] = field(
+        default=(),
+        metadata=kept("Lines of text", _LONG, comment="JSON: lines of text", is_payload=True),
+    )
+    events: str = field(
+        default="",
+        metadata=kept("JSON text", _LONG, comment="JSON: other span events", is_payload=True),
+    )
+    links: str = field(default="", metadata=kept("JSON text", _LONG, is_payload=True))
+    attributes: str = field(
+        default="",
+        metadata=kept(
+            "What no dialect has a field for, JSON text",
+            _LONG,
+            comment="JSON: what no field holds",
+            is_payload=True,
+        ),
+    )
+    resource: str = field(default="", metadata=kept("JSON text", _LONG, is_payload=True))
+    scope: str = field(default="", metadata=kept("JSON text", _LONG, is_payload=True))
+    arrived_ns: int = field(default=0, metadata=kept("When it was stored; 0 before that", _TIME))
+    rank: int = field(
+        default=0,
+        metadata=kept(
+            "Says which of several deliveries wins, in whatever order they come", "UInt64"
+        ),
+    )
+    end_ns: int = field(metadata=about("When it ended; kept as its latency"))
+    response_id: str = field(
+        default="",
+        metadata=about("The provider's id of its answer, by which it is found; kept with the tags"),
+    )
+
+    @property
+    def run_id(self) -> str:
+        """``<32 hex>-<16 hex>``."""
+        return run_id(self.trace_id, self.span_id)
+
+
+def run_id(trace_id: bytes, span_id: bytes) -> str:
+    """Write the id of a run as the API does: ``<32 hex>-<16 hex>``."""
+    return f"{trace_id.hex()}-{span_id.hex()}"
+
+
+@dataclass(slots=True, kw_only=True)
+class ListedRun(RunFields):
+    """What lists say of a run besides its own fields: what was said of it since, too."""
+
+    run_id: str = field(metadata=about("<32 hex>-<16 hex>"))
+    trace_id: str = field(metadata=about("32 hex digits"))
+    parent_run_id: str | None = None
+    trace_key: str = field(
+        default="", metadata=about("The user's own key of the trace, the first of several")
+    )
+    version: int | None = field(default=None, metadata=about("The model version's small number"))
+    latency_ms: float | None = field(default=None, metadata=about("Null while the run has no end"))
+    tags: Mapping[str, Any] = field(default_factory=dict)
+    scores: Mapping[str, float] = field(default_factory=dict)
+    passed: Mapping[str, bool] = field(default_factory=dict)
+    failed_judges: Sequence[str] = field(
+        default=(), metadata=about("Judges that raised instead of scoring")
+    )
+    tokens: Tokens = Tokens()
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What a judge, a person or the truth said of a run.
+
+    Attributes:
+        judge: The judge's name.
+        version: The judge's small version number.
+        score: None when there is none.
+        passed: None when nothing was said of it.
+        error: Why the judge itself failed, which is no fail of the run.
+        source: judge, human or actual.
+        digest: Of the judge's definition.
+    """
+
+    judge: str
+    version: int | None = field(default=None, metadata=about("The judge's small version number"))
+    score: float | None = None
+    passed: bool | None = None
+    label: str = ""
+    explanation: str = ""
+    error: str = ""
+    source: str = ""
+    digest: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelVersion:
+    """One state of a model or judge.
+
+    Attributes:
+        first_seen_ns: Start of the first run that named it: orders versions that come together.
+        first_arrived_ns: When it was stored first; 0 before that.
+    """
+
+    project: str = field(metadata=kept("Where it is filed", _NAME))
+    kind: str = field(metadata=kept("model, judge or dataset", _NAME))
+    name: str = field(metadata=kept("The model's name", _TEXT))
+    digest: str = field(metadata=kept("Of its definition", _TEXT))
+    structure: str = field(metadata=kept("Digest of the output's structure", _TEXT))
+    definition: str = field(
+        metadata=kept(
+            "JSON text, or empty when this delivery did not carry it",
+            "SimpleAggregateFunction(max, String) CODEC(ZSTD(3))",
+        )
+    )
+    first_seen_ns: int
+    last_seen_ns: int = field(
+        metadata=kept(
+            "Start of the last run", "SimpleAggregateFunction(max, Int64)", after="structure"
+        )
+    )
+    first_arrived_ns: int = field(
+        default=0,
+        metadata=kept(
+            "When it was stored first", "SimpleAggregateFunction(min, Int64)", after="structure"
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric:
+    """One point of a metric, or one score.
+
+    Attributes:
+        owner: A run id, or what else it is about.
+        record_id: The span that brought it; empty for a judge, whose score of a run is one
+            and the same however it travels.
+    """
+
+    project: str = field(metadata=kept("Where it is filed", _NAME))
+    owner: str = field(metadata=kept("What it is about", _TEXT))
+    owner_start_ns: int = field(metadata=kept("The run's start, 0 when unknown", "Int64"))
+    name: str = field(metadata=kept("The metric's name, or the judge's", _NAME))
+    source: str = field(metadata=kept("logged, judge, human or actual", _NAME))
+    judge_version: str = field(default="", metadata=kept("Digest of the judge", _NAME))
+    record_id: str = field(default="", metadata=kept("The span that brought it", _TEXT))
+    position: int = field(
+        default=0, metadata=kept("The place among the points of that span", "UInt32")
+    )
+    value: float | None = field(metadata=kept("None for a judge that failed", "Nullable(Float64)"))
+    step: int = field(metadata=kept("-1 when it has none", "Int64"))
+    time_ns: int = field(metadata=kept("Nanoseconds since the epoch (UTC)", _TIME))
+    mode: str = field(
+        metadata=kept(
+            "How points of one name combine: append, auto, single, replace, restart", _NAME
+        )
+    )
+    passed: bool | None = field(
+        default=None, metadata=kept("Whether the run passed", "Nullable(Bool)")
+    )
+    label: str = field(default="", metadata=kept("A word for the score", _NAME))
+    explanation: str = field(default="", metadata=kept("Why, in a sentence", _LONG))
+    error: str = field(default="", metadata=kept("Why the judge failed", _LONG))
+
+
+@dataclass(frozen=True, slots=True)
+class LateTag:
+    """A tag that came apart from its run."""
+
+    project: str = field(metadata=kept("Where it is filed", _NAME))
+    owner: str = field(metadata=kept("What it is about", _TEXT))
+    tag: Tag = field(metadata={_KEPT: Tag})
+    time_ns: int = field(metadata=kept("Nanoseconds since the epoch (UTC)", _TIME))
+    record_id: str = field(metadata=kept("The span that brought it", _TEXT))
+
+
+@dataclass(frozen=True, slots=True)
+class LateLog:
+    """A line of text that came apart from its run."""
+
+    project: str = field(metadata=kept("Where it is filed", _NAME))
+    owner: str = field(metadata=kept("What it is about", _TEXT))
+    line: LogLine = field(metadata={_KEPT: LogLine})
+    record_id: str = field(
+        metadata=kept(
+            "The span that brought it; for a log record the digest of its content",
+            _TEXT,
+            after="owner",
+        )
+    )
+    position: int = field(metadata=kept("The place among the lines of that span", "UInt32"))
+    event: str = field(
+        default="",
+        metadata=kept(
+            "What kind of event it is",
+            _NAME,
+            comment="empty for an ordinary line",
+            after="message",
+        ),
+    )
+    attributes: str = field(
+        default="",
+        metadata=kept("JSON text", _LONG, comment="JSON text, empty when there are none"),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Artifact:
+    """What was logged under a reference, on the span of a run or apart from it."""
+
+    project: str = field(metadata=kept("Where it is filed", _NAME))
+    owner: str = field(metadata=kept("What it is about", _TEXT))
+    record_id: str = field(metadata=kept("The span that brought it", _TEXT))
+    position: int = field(metadata=kept("The place among those of that span", "UInt32"))
+    ref: str = field(metadata=kept("The user's own name of it", _TEXT))
+    type: str = field(metadata=kept("Such as otel_ml.types.Numpy", _NAME))
+    bytes: int = field(metadata=kept("The size of the document", "Int64"))
+    sha256: Hash = field(
+        metadata=kept(
+            "32 bytes; zeros when it has no document",
+            "FixedString(32)",
+            comment="of the document, zeros when it has none",
+        )
+    )
+    json: str = field(
+        metadata=kept(
+            "The document as JSON text",
+            _LONG,
+            comment="the document, empty when it did not come along",
+        )
+    )
+    preview: str = field(metadata=kept("JSON text", _LONG, comment="JSON"))
+    time_ns: int = field(metadata=kept("Nanoseconds since the epoch (UTC)", _TIME))
+    rank: int = field(metadata=kept("Says which of several deliveries wins", "UInt64"))
