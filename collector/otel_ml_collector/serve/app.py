@@ -46,20 +46,16 @@ from otel_ml_collector.receive.quotas import Quotas
 from otel_ml_collector.receive.readiness import Health
 from otel_ml_collector.receive.refusals import REFUSALS
 from otel_ml_collector.receive.uploads import Uploads
-from otel_ml_collector.serve.compression import Compression
-from otel_ml_collector.serve.drain import Drain
 from otel_ml_collector.serve.duties import Duty, Lane, running
-from otel_ml_collector.serve.gate import Gate
-from otel_ml_collector.serve.guard import Guard
-from otel_ml_collector.serve.heads import Heads
-from otel_ml_collector.serve.http_server import HttpServer
-from otel_ml_collector.serve.limits import (
+from otel_ml_collector.serve.http_server import (
     KEEP_ALIVE_S,
+    HttpServer,
     Limits,
     grpc_options,
     make_protocol,
     raise_file_limit,
 )
+from otel_ml_collector.serve.middleware import Compression, Drain, Gate, Guard, Heads
 from otel_ml_collector.services import Services
 from otel_ml_collector.settings.table import Settings
 from otel_ml_collector.settings.targets import RecordTarget

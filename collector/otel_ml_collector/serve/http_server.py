@@ -1,23 +1,307 @@
-"""The HTTP server: uvicorn, which leaves signals to us and ends in an orderly way.
+"""The HTTP server: uvicorn, with bounds on what one client may take, and an orderly end.
 
-New requests are sent away while those under way are answered; then the connections that wait for
-nothing are closed, and last those whose request is still on its way in.
+Uvicorn bounds neither the time in which a request arrives, nor that in which its answer is read,
+nor the size of a head, and its `limit_concurrency` refuses requests, not connections; gRPC bounds
+them by options. At the end new requests are sent away while those under way are answered; then the
+connections that wait for nothing are closed, and last those whose request is still on its way in.
 """
 
 import asyncio
 import contextlib
+import logging
 import math
+import resource
 import socket
 from collections.abc import Awaitable, Callable, Iterator
-from typing import Final
+from dataclasses import dataclass
+from typing import Any, Final
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from otel_ml_collector.receive.refusals import REFUSALS, Refusal
+
+HEAD_BYTES: Final = 64 * 1024
+HEADERS: Final = 100
+KEEP_ALIVE_S: Final = 75
+BODY_BYTES_PER_S: Final = 16 * 1024
+_RETRY_AFTER_S: Final = 2
+_STREAMS: Final = 256
+_SPARE_FILES: Final = 1_024
+_MOST_FILES: Final = 65_536
 
 # All counted from the signal. Longer than the pipeline takes for an answer:
 _ANSWERS_S: Final = 4.5
 _ARRIVALS_S: Final = 6.0
 # Below the 10 s after which service managers kill, with time left to close the store.
 _GIVE_UP_S: Final = 8.0
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Those that a server is given.
+
+    Attributes:
+        connections: How many there may be at a time.
+        request_timeout_s: How long a request may take to arrive; each `BODY_BYTES_PER_S` of its
+            body that have come give it one second more.
+        unread_s: How long a client may leave its answer unread.
+    """
+
+    connections: int = 2_000
+    request_timeout_s: float = 30.0
+    unread_s: float = 60.0
+
+
+class _WrongHead(Exception):
+    """The head of a request, or what follows its last chunk, is not taken; `_wrong` says why."""
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """One connection over HTTP, within `Limits`.
+
+    408 and the end for a request that arrives too slowly, 431 for a head that is too large, 503
+    for a connection too many. One that is silent, or does not read what it asked for, is closed.
+    """
+
+    limits = Limits()
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._arrival: asyncio.TimerHandle | None = None
+        self._reading: asyncio.TimerHandle | None = None
+        self._begun_s = 0.0
+        self._body_bytes = 0
+        self._head_bytes = 0
+        self._unparsed_bytes = 0
+        self._in_head = False
+        self._wrong: tuple[int, str] | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Take a connection, unless there are too many."""
+        super().connection_made(transport)
+        if len(self.connections) > self.limits.connections:
+            self._answer_and_close(503, f"There are {self.limits.connections} connections already")
+        else:
+            self._await_request()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the deadlines."""
+        self._end_arrival()
+        self._end_reading()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what came; of what is neither body nor the end of a head, not too much."""
+        if self.transport.is_closing():
+            return
+        self._unparsed_bytes += len(data)
+        super().data_received(data)
+        if self.transport.is_closing():
+            return
+        if self._unparsed_bytes > HEAD_BYTES:
+            self._refuse(431, f"The head of the request has more than {HEAD_BYTES} bytes")
+        elif self._arrival is None and self._is_idle():  # line ends between two requests
+            self._await_request()
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Go on for a client that has sent all of its request and only listens now."""
+        is_whole = not self._is_idle() and not self.cycle.more_body
+        if self.scheme != "http" or not is_whole:
+            return False
+        self.cycle.keep_alive = False
+        return True
+
+    def on_message_begin(self) -> None:
+        """Start the clock of a request."""
+        super().on_message_begin()
+        self._await_request()
+        self._in_head = True
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header, also one behind the last chunk."""
+        super().on_header(name, value)
+        self._head_bytes += len(name) + len(value)
+        if len(self.headers) > HEADERS or self._head_bytes > HEAD_BYTES:
+            text = f"Too large a head: expected {HEADERS} headers, {HEAD_BYTES} bytes"
+            self._wrong = 431, text
+            raise _WrongHead
+
+    def on_headers_complete(self) -> None:
+        """Begin to answer, unless another server would read another request here.
+
+        Spec: https://www.rfc-editor.org/rfc/rfc9112#section-3.2 and #section-6.1
+        """
+        hosts = [value for name, value in self.headers if name == b"host"]
+        codings = [value for name, value in self.headers if name == b"transfer-encoding"]
+        if len(hosts) > 1:
+            self._wrong = 400, f"The request has {len(hosts)} Host headers: expected one"
+        elif codings and [coding.strip().lower() for coding in codings] != [b"chunked"]:
+            self._wrong = 400, "Invalid Transfer-Encoding: expected chunked"
+        if self._wrong:
+            raise _WrongHead
+        self._in_head = False
+        self._unparsed_bytes = 0
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Pass a part of the body on; it gives the request more time."""
+        self._unparsed_bytes = 0
+        self._body_bytes += len(body)
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """Stop the clock of a request."""
+        self._end_arrival()
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """Wait for what is next, or for the client to read the last answer."""
+        super().on_response_complete()
+        if self.transport.is_closing():
+            self._await_reading()
+
+    def pause_writing(self) -> None:
+        """Give a client that does not read a while."""
+        super().pause_writing()
+        self._await_reading()
+
+    def resume_writing(self) -> None:
+        """Go on writing to a client that reads again."""
+        super().resume_writing()
+        self._end_reading()
+
+    def cut_off(self) -> None:
+        """End a request that is still arriving, or a connection that does not close: we end."""
+        if self.transport.is_closing():
+            self.transport.abort()
+        elif self._arrival is not None:
+            self._refuse(503, "The collector is shutting down")
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what cannot be parsed."""
+        self._refuse(*(self._wrong or (400, msg)))
+
+    def _is_idle(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
+
+    def _await_request(self) -> None:
+        self._end_arrival()
+        self._begun_s = self.loop.time()
+        self._body_bytes = self._head_bytes = self._unparsed_bytes = 0
+        self._in_head = False
+        self._arrival = self.loop.call_later(self.limits.request_timeout_s, self._look_at_arrival)
+
+    def _look_at_arrival(self) -> None:
+        now_s = self.loop.time()
+        if self.flow.read_paused:  # the rest waits for us, not we for the client
+            self._begun_s = now_s
+        allowed_s = self.limits.request_timeout_s + self._body_bytes / BODY_BYTES_PER_S
+        left_s = self._begun_s + allowed_s - now_s
+        if left_s > 0:
+            self._arrival = self.loop.call_later(left_s, self._look_at_arrival)
+        elif self._in_head or not self._is_idle():
+            self._refuse(408, f"The request did not arrive within {allowed_s:.0f} s")
+        else:
+            self._close()
+
+    def _end_arrival(self) -> None:
+        if self._arrival is not None:
+            self._arrival.cancel()
+            self._arrival = None
+
+    def _await_reading(self) -> None:
+        self._end_reading()
+        self._reading = self.loop.call_later(self.limits.unread_s, self.transport.abort)
+
+    def _end_reading(self) -> None:
+        if self._reading is not None:
+            self._reading.cancel()
+            self._reading = None
+
+    def _refuse(self, status: int, message: str) -> None:
+        """Answer the request that is arriving, unless its turn has not come or is over."""
+        is_first = self._is_idle() if self._in_head else not self._is_idle()
+        has_begun = not self._in_head and self.cycle is not None and self.cycle.response_started
+        if self.pipeline or not is_first or has_begun:
+            self._close()
+        else:
+            self._answer_and_close(status, message)
+
+    def _answer_and_close(self, status: int, message: str) -> None:
+        peer = f"{self.client[0]}:{self.client[1]}" if self.client else ""
+        answer = "unavailable" if status == 503 else "refused"  # noqa: PLR2004
+        REFUSALS.note(Refusal("http", peer, f"{status} {message}", answer))
+        head = [
+            f"HTTP/1.1 {status} {_PHRASES[status]}",
+            "content-type: text/plain; charset=utf-8",
+            f"content-length: {len(message)}",
+            "connection: close",
+            *([f"retry-after: {_RETRY_AFTER_S}"] if status == 503 else []),  # noqa: PLR2004
+        ]
+        self.transport.write("\r\n".join([*head, "", message]).encode("ascii"))
+        self._close()
+
+    def _close(self) -> None:
+        self._end_arrival()
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.disconnected = True  # whoever answers it hears that nobody waits
+            self.cycle.message_event.set()
+        self.transport.close()
+        self._await_reading()
+
+
+_PHRASES: Final = {
+    400: "Bad Request",
+    408: "Request Timeout",
+    431: "Request Header Fields Too Large",
+    503: "Service Unavailable",
+}
+
+
+def make_protocol(limits: Limits) -> type[BoundedProtocol]:
+    """Make the protocol of a server with limits of its own."""
+    return type("LimitedProtocol", (BoundedProtocol,), {"limits": limits})
+
+
+def grpc_options(limits: Limits) -> list[tuple[str, int]]:
+    """Say to gRPC what `Limits` says to HTTP, and how to find connections that are dead.
+
+    Spec: https://grpc.github.io/grpc/core/group__grpc__arg__keys.html
+    """
+    return [
+        ("grpc.max_allowed_incoming_connections", limits.connections),
+        ("grpc.max_concurrent_streams", _STREAMS),
+        ("grpc.max_metadata_size", HEAD_BYTES),
+        ("grpc.absolute_max_metadata_size", HEAD_BYTES),
+        ("grpc.max_connection_idle_ms", 600_000),
+        # A call that never comes to an end ends with its connection; others move to a new one.
+        ("grpc.max_connection_age_ms", 3_600_000),
+        ("grpc.max_connection_age_grace_ms", 60_000),
+        ("grpc.keepalive_time_ms", 60_000),
+        ("grpc.keepalive_timeout_ms", 20_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        # Clients that ping more often than gRPC expects are no foes: exporters are set up so.
+        ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+    ]
+
+
+def raise_file_limit(limits: Limits) -> None:
+    """Let the process open as many files as its connections and its store need, if it may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 2 * limits.connections + _SPARE_FILES
+    most = _MOST_FILES if hard == resource.RLIM_INFINITY else hard
+    if soft < min(max(wanted, soft), most):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(max(wanted, _MOST_FILES), most), hard))
+    if most < wanted:
+        _logger.warning(
+            "The process may open %d files, --max-connections %d needs %d: raise `ulimit -n`",
+            most,
+            limits.connections,
+            wanted,
+        )
 
 
 class HttpServer(uvicorn.Server):
@@ -63,4 +347,4 @@ class HttpServer(uvicorn.Server):
         self.should_exit = True
         await asyncio.sleep(_ARRIVALS_S - waited_s)
         for connection in list(self.server_state.connections):
-            connection.cut_off()  # type: ignore[union-attr]  # they are of limits.py
+            connection.cut_off()  # type: ignore[union-attr]  # they are ours

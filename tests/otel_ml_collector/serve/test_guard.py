@@ -9,7 +9,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from otel_ml_collector.serve.guard import Guard
+from otel_ml_collector.serve.middleware import Guard
 from tests.otel_ml_collector.asgi import ask
 
 METHODS: Final = ["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"]

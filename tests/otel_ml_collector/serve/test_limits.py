@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from otel_ml_collector.serve.limits import BODY_BYTES_PER_S, HEAD_BYTES, HEADERS
+from otel_ml_collector.serve.http_server import BODY_BYTES_PER_S, HEAD_BYTES, HEADERS
 from tests.support.collector import CollectorProcess, wait_until
 
 CONNECTIONS = 20

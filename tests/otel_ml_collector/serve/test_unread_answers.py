@@ -7,7 +7,7 @@ from starlette.types import Receive, Scope, Send
 from uvicorn import Config
 from uvicorn.server import ServerState
 
-from otel_ml_collector.serve.limits import Limits, make_protocol
+from otel_ml_collector.serve.http_server import Limits, make_protocol
 
 CHUNK = bytes(1 << 20)
 CHUNKS = 64

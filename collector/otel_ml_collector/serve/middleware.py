@@ -1,0 +1,328 @@
+"""What stands between the server and the application, each for a promise of its own.
+
+From the outside in: `Drain`, `Guard`, `Gate`, `Compression`, `Heads`. Starlette's middleware does
+what it can: it compresses, and answers CORS in `receive.http`. Its TrustedHostMiddleware does not
+say how a name is allowed, which `otel-ml doctor` and people read in the answer of `Guard`.
+"""
+
+import asyncio
+from collections.abc import Collection
+from contextlib import suppress
+from typing import Final
+from urllib.parse import quote, urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from otel_ml_collector.access import ADMIN, NO_KEY, READ, Access, is_local, put_access
+from otel_ml_collector.api.problems import ErrorAnswer, headers_of, problem_of
+from otel_ml_collector.errors import Forbidden, Refused, Unauthenticated
+from otel_ml_collector.keyring import SESSION_COOKIE, Keyring
+from otel_ml_collector.web.sign_in import SIGN_IN
+
+_API_V1: Final = "/api/v1/"
+_PUBLIC: Final = frozenset({"/healthz", "/readyz", "/favicon.ico", SIGN_IN, "/sign-out"})
+_METRICS: Final = "/metrics"
+_NO_METRICS: Final = "This needs the scope admin or read over all projects (*)"
+# Its endpoints refuse in the form of the request: protobuf or JSON.
+_OTLP: Final = "/v1/"
+_API: Final = ("/api/", "/jaeger/", "/openapi.json", _METRICS)
+
+# How much of a body is read on, and how long, before a connection ends.
+_MOST_BYTES: Final = 256 * 1024 * 1024
+_MOST_S: Final = 10.0
+
+_LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+_SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_HEADERS: Final = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+        "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "Referrer-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+_LEAST_BYTES: Final = 1_024
+# Of JSON of runs level 1 leaves a fifth, 6 a seventh in four times the time.
+_LEVEL: Final = 1
+_EXACT_TYPES: Final = (*DEFAULT_EXCLUDED_CONTENT_TYPES, "application/vnd.apache.parquet")
+# What HEAD is not answered of: as large as a project, or without an end.
+_NO_HEAD: Final = ("/export", "/live")
+
+
+class Drain:
+    """Lets an application answer before it has read the body, and the sender read the answer.
+
+    A connection that is closed on unread data is reset, and a client would send the body again
+    instead of reading why it is refused. So what nobody wants of a body is read on where the
+    connection ends with the answer; where it stays open, the server reads it.
+
+    Args:
+        app: The application.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on."""
+        if scope["type"] != "http" or not _will_close(scope):
+            await self._app(scope, receive, send)
+            return
+        body = _Body(receive)
+
+        async def send_after_body(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                await body.drain()
+            await send(message)
+
+        await self._app(scope, body.receive, send_after_body)
+
+
+class _Body:
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._is_read = False
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        self._is_read = self._is_read or not message.get("more_body", False)
+        return message
+
+    async def drain(self) -> None:
+        """Read on for a while, and keep nothing."""
+        size = 0
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_MOST_S):
+                while not self._is_read and size <= _MOST_BYTES:
+                    size += len((await self.receive()).get("body", b""))
+
+
+def _will_close(scope: Scope) -> bool:
+    """Tell whether the connection ends with the answer."""
+    said = Headers(scope=scope).get("connection", "").lower()
+    return "close" in said or scope["http_version"] == "1.0"
+
+
+class Guard:
+    """Refuses what a browser must not do to a service: rebind its name, post from another site.
+
+    Also adds the headers that keep pages strict.
+
+    Spec: https://owasp.org/www-project-cheat-sheets/cheatsheets/Cross-Site_Request_Forgery_Prevention
+
+    Args:
+        app: What is guarded.
+        allowed_hosts: Names by which the service may be addressed, besides loopback; None lets
+            any name pass (for a service that listens beyond loopback without a name).
+        cors_origins: Whose pages may send OTLP from a browser.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        allowed_hosts: Collection[str] | None,
+        cors_origins: Collection[str] = (),
+    ) -> None:
+        self._app = app
+        self._origins = frozenset(cors_origins)
+        self._hosts = None if allowed_hosts is None else _LOOPBACK | set(allowed_hosts)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or answer it with 403."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(_HEADERS)
+            await send(message)
+
+        headers = Headers(scope=scope)
+        is_otlp = scope["path"].startswith("/v1/") and headers.get("origin") in self._origins
+        reason = self._refusal("GET" if is_otlp else scope["method"], headers)
+        app = PlainTextResponse(reason, 403) if reason else self._app
+        await app(scope, receive, send_with_headers)
+
+    def _refusal(self, method: str, headers: Headers) -> str:
+        host = _host(headers.get("host", ""))
+        if self._hosts is not None and host not in self._hosts:
+            return f"This service is not called {host[:100]!r}: start it with --allowed-hosts"
+        if method in _SAFE_METHODS:
+            return ""
+        origin = headers.get("origin")
+        if headers.get("sec-fetch-site") == "cross-site" or (
+            origin is not None and origin.partition("://")[2] != headers.get("host")
+        ):
+            return "Requests from another site are refused"
+        return ""
+
+
+def _host(header: str) -> str:
+    """Return the name of a Host header, without port and brackets."""
+    try:
+        return (urlsplit(f"//{header}").hostname or "").lower()
+    except ValueError:
+        return ""
+
+
+class Gate:
+    """Notes what the sender of each request may do, and answers those who may do nothing.
+
+    Args:
+        app: What is behind it; it finds the access by `access_of`.
+        keyring: Knows the keys.
+        metrics_open: Who reads ``/metrics`` without a key: loopback, everyone or nobody.
+    """
+
+    def __init__(self, app: ASGIApp, keyring: Keyring, metrics_open: str) -> None:
+        self._app = app
+        self._keyring = keyring
+        self._metrics_open = metrics_open
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or answer it: 401, 403, or for a page the way to sign in."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request = Request(scope)
+        access = self._find(request)
+        put_access(scope, access)
+        answer = None if access and scope["path"] != _METRICS else self._refusal(request, access)
+        is_private = access is not None and access.key_id and not _is_public(scope["path"])
+        await (answer or self._app)(scope, receive, _unstored(send) if is_private else send)
+
+    def _find(self, request: Request) -> Access | None:
+        headers = request.headers
+        access = self._keyring.find(headers, is_local=is_local(request.scope))
+        if access or "authorization" in headers or "x-api-key" in headers:
+            return access
+        return self._keyring.find_session(request.cookies.get(SESSION_COOKIE, ""))
+
+    def _refusal(self, request: Request, access: Access | None) -> Response | None:
+        path = request.scope["path"]
+        if _is_public(path) or path.startswith(_OTLP):
+            return None
+        if path == _METRICS and self._reads_metrics(request.scope, access):
+            return None
+        if not path.startswith(_API) and request.method in {"GET", "HEAD"}:
+            return _send_to_sign_in(request.headers, request)
+        error: Refused = Forbidden(_NO_METRICS) if access else Unauthenticated(NO_KEY)
+        status, problem = problem_of(error)
+        return JSONResponse(
+            ErrorAnswer(error=problem).model_dump(), status, headers=headers_of(error)
+        )
+
+    def _reads_metrics(self, scope: Scope, access: Access | None) -> bool:
+        if access is not None and (access.has(ADMIN) or access.has(READ)) and access.covers(None):
+            return True
+        is_near = self._metrics_open == "loopback" and is_local(scope)
+        return self._metrics_open == "everyone" or is_near
+
+
+def _is_public(path: str) -> bool:
+    return path in _PUBLIC or path.startswith("/static/")
+
+
+def _unstored(send: Send) -> Send:
+    """Let nothing that wanted a key stay in a browser, where the next one at it would find it."""
+
+    async def send_unstored(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            MutableHeaders(scope=message)["Cache-Control"] = "no-store"
+        await send(message)
+
+    return send_unstored
+
+
+def _send_to_sign_in(headers: Headers, request: Request) -> Response:
+    """Send a browser to the page of signing in, and from there back to where it was."""
+    query = f"?{request.url.query}" if request.url.query else ""
+    address = f"{SIGN_IN}?next={quote(request.url.path + query, safe='')}"
+    if "hx-request" in headers:  # a part of a page: the whole page is left
+        return Response(status_code=401, headers={"HX-Refresh": "true"})
+    return RedirectResponse(address, 303)
+
+
+class Compression:
+    """Compresses answers of the JSON API for those who take gzip, as Starlette does.
+
+    Of nothing else: an answer that holds a secret beside what a stranger can have said (pages with
+    a session, the text of a new key) tells of it by its length, when it is compressed (BREACH).
+    Documents have a hash that names their bytes; Parquet, images and zip files are compressed.
+
+    Args:
+        app: The application.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._gzip = GZipMiddleware(app, _LEAST_BYTES, _LEVEL, exclude_content_types=_EXACT_TYPES)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on."""
+        if scope["type"] != "http" or not _is_compressed(scope):
+            await self._app(scope, receive, send)
+            return
+        # Starlette looks for the word, whatever its weight.
+        taken = b"gzip" if _takes_gzip(Headers(scope=scope)) else b"identity"
+        headers = [pair for pair in scope["headers"] if pair[0] != b"accept-encoding"]
+        scope = {**scope, "headers": [*headers, (b"accept-encoding", taken)]}
+        await self._gzip(scope, receive, send)
+
+
+def _is_compressed(scope: Scope) -> bool:
+    path: str = scope["path"]
+    is_api = path.startswith((_API_V1, "/openapi.json")) and not path.startswith("/api/v1/keys")
+    return scope["method"] != "HEAD" and is_api and "/artifacts/" not in path
+
+
+def _takes_gzip(headers: Headers) -> bool:
+    """Tell whether gzip is taken: by its name, else by ``*``, and not with the weight 0.
+
+    Spec: https://www.rfc-editor.org/rfc/rfc9110#section-12.5.3
+    """
+    parts = headers.get("accept-encoding", "").lower().replace(" ", "").split(",")
+    weights = {name: weight for name, _, weight in (part.partition(";") for part in parts)}
+    weight = weights.get("gzip", weights.get("*", "q=0"))
+    return weight not in {"q=0", "q=0.0", "q=0.00", "q=0.000"}
+
+
+class Heads:
+    """Answers HEAD as GET without a body, where that costs no more than a question.
+
+    Args:
+        app: The application.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on."""
+        if scope["type"] != "http" or not _has_head(scope):
+            await self._app(scope, receive, send)
+            return
+
+        async def send_head(message: Message) -> None:
+            if message["type"] == "http.response.body":
+                message = {**message, "body": b""}
+            await send(message)
+
+        await self._app({**scope, "method": "GET"}, receive, send_head)
+
+
+def _has_head(scope: Scope) -> bool:
+    path: str = scope["path"]
+    return (
+        scope["method"] == "HEAD"
+        and (path == "/" or path.startswith(_API_V1))
+        and not path.endswith(_NO_HEAD)
+        and "/artifacts/" not in path  # they answer for themselves
+        and b"format=zip" not in scope["query_string"]
+    )
