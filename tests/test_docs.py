@@ -17,7 +17,7 @@ from docs import make_dialects
 from docs.make_reference import TARGET, make
 from docs.markdown import anchor
 from otel_ml_collector import api
-from otel_ml_collector.query.language.names import FIELD_NAMES
+from otel_ml_collector.filter.fields import FIELD_NAMES
 from otel_ml_collector.settings.table import TABLE, Setting
 from tests.support.collector import CollectorProcess
 

@@ -6,8 +6,7 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Query
 
 from otel_ml_collector.api.parameters import FromReader, Time
-from otel_ml_collector.query.answers.completion import Completion
-from otel_ml_collector.query.completion import CompletionQuery, find_completion
+from otel_ml_collector.filter.complete import Completion, CompletionQuery, find_completion
 from otel_ml_collector.store.runs import Window
 from otel_ml_collector.times import DAY_NS, HOUR_NS, from_rfc3339
 

@@ -35,7 +35,7 @@ from otel_ml_collector.errors import BadQuery, BadSetting
 if TYPE_CHECKING:
     from otel_ml.reader import Runs
     from otel_ml.reader.api import Api
-    from otel_ml_collector.query.language import Field
+    from otel_ml_collector.filter.grammar import Field
 
 _MOST: Final = 10_000
 _PART_S: Final = 120.0  # a filter may leave out nearly all for a while
@@ -161,8 +161,8 @@ def _is_of_whole(field: "Field") -> bool:
 
 def _field_of(column: str, rows: Sequence[Mapping[str, Any]]) -> "Field":
     """Read a column as a field of the filter language."""
-    from otel_ml_collector.query.language import comparisons_of, parse
-    from otel_ml_collector.query.language.names import FIELD_NAMES
+    from otel_ml_collector.filter.fields import FIELD_NAMES
+    from otel_ml_collector.filter.grammar import comparisons_of, parse
 
     try:
         [comparison] = comparisons_of(parse(f"{column} == 0"))

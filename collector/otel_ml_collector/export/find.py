@@ -9,8 +9,8 @@ import pyarrow as pa
 
 from otel_ml_collector.artifacts.documents import find_artifacts
 from otel_ml_collector.export.columns import LATE, TOLD, TYPES
+from otel_ml_collector.filter.sql import compile_where
 from otel_ml_collector.query.answers.runs import RunSummary
-from otel_ml_collector.query.where import compile_where
 from otel_ml_collector.records import text_of
 from otel_ml_collector.runs.late import Said, find_said
 from otel_ml_collector.runs.series import find_series, values_of

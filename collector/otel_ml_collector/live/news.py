@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from otel_ml_collector.filter.sql import compile_where
 from otel_ml_collector.query.answers.runs import RunSummary
-from otel_ml_collector.query.where import compile_where
 from otel_ml_collector.runs.shape import summarise
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.recorded import Recorded, read_recorded

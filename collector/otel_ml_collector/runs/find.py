@@ -8,10 +8,10 @@ from typing import Final
 
 from otel_ml_collector.api.cursors import read_cursor, write_cursor
 from otel_ml_collector.errors import BadQuery, NotFound
+from otel_ml_collector.filter.sql import compile_where
 from otel_ml_collector.owners import TRACE_KEY_CHARS, is_run, own_key
 from otel_ml_collector.query.answers.runs import Run, RunsPage, RunSummary, Trace
 from otel_ml_collector.query.answers.told import TraceRecords
-from otel_ml_collector.query.where import compile_where
 from otel_ml_collector.runs.detail import make_detail
 from otel_ml_collector.runs.late import find_told
 from otel_ml_collector.runs.lines import find_loose_lines, make_lines

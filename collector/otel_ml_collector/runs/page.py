@@ -10,11 +10,11 @@ from starlette.responses import Response
 from otel_ml_collector.api.parameters import FromReader
 from otel_ml_collector.api.problems import problem_of
 from otel_ml_collector.errors import BadQuery
+from otel_ml_collector.filter.grammar import conjuncts
+from otel_ml_collector.filter.sql import compile_where
 from otel_ml_collector.loss.api import missing_spans
 from otel_ml_collector.projects.find import find_projects
 from otel_ml_collector.query.answers.runs import RunsPage
-from otel_ml_collector.query.language import conjuncts
-from otel_ml_collector.query.where import compile_where
 from otel_ml_collector.runs import columns, histogram
 from otel_ml_collector.runs import find as runs
 from otel_ml_collector.runs.api import parse_query

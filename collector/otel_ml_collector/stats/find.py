@@ -9,6 +9,8 @@ from typing import Final
 
 from otel_ml.records import TOKENS, tokens_of
 from otel_ml_collector.errors import BadQuery
+from otel_ml_collector.filter.grammar import fields_of, parse
+from otel_ml_collector.filter.sql import compile_where
 from otel_ml_collector.price import round_cost
 from otel_ml_collector.query.answers.stats import (
     AllStats,
@@ -20,8 +22,6 @@ from otel_ml_collector.query.answers.stats import (
     StatsBucket,
     StatsGroup,
 )
-from otel_ml_collector.query.language import fields_of, parse
-from otel_ml_collector.query.where import compile_where
 from otel_ml_collector.stats.sql import (
     Grouping,
     Question,

@@ -9,7 +9,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
 from otel_ml_collector.errors import BadQuery, NotFound
-from otel_ml_collector.query.where import compile_where
+from otel_ml_collector.filter.sql import compile_where
 from otel_ml_collector.store.connection import Connections
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.sql import Sql

@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
-from otel_ml_collector.query.language import conjuncts
+from otel_ml_collector.filter.grammar import conjuncts
 from otel_ml_collector.times import SECOND_NS
 
 _SPARK_POINTS: Final = 100

@@ -6,10 +6,14 @@ from typing import Final
 import pytest
 
 from otel_ml_collector.errors import BadQuery
-from otel_ml_collector.query.answers.completion import Completion
-from otel_ml_collector.query.completion import CompletionQuery, find_completion
-from otel_ml_collector.query.filter import compile_filter
-from otel_ml_collector.query.language.caret import Want, read_caret
+from otel_ml_collector.filter.complete import (
+    Completion,
+    CompletionQuery,
+    Want,
+    find_completion,
+    read_caret,
+)
+from otel_ml_collector.filter.sql import compile_filter
 from otel_ml_collector.runs.find import RunsQuery, find_runs
 from otel_ml_collector.span import Value
 from otel_ml_collector.store.runs import Window

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from otel_ml_collector.errors import BadQuery
-from otel_ml_collector.query.filter import compile_filter
+from otel_ml_collector.filter.sql import compile_filter
 from otel_ml_collector.runs.find import RunsQuery, find_runs
 from otel_ml_collector.span import Span, Value
 from tests.otel_ml_collector.query.filters import (

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from otel_ml_collector.errors import BadQuery
-from otel_ml_collector.query.filter import compile_filter
-from otel_ml_collector.query.language import (
+from otel_ml_collector.filter.complete import read_caret
+from otel_ml_collector.filter.grammar import (
     Ago,
     Both,
     Comparison,
@@ -24,7 +24,7 @@ from otel_ml_collector.query.language import (
     fields_of,
     parse,
 )
-from otel_ml_collector.query.language.caret import read_caret
+from otel_ml_collector.filter.sql import compile_filter
 from tests.support.examples import examples
 
 EXPECTED_FIELD: Final = 'Expected a field such as model, tags["client"] or inputs.items[0]'

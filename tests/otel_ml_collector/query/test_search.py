@@ -6,7 +6,7 @@ import orjson
 import pytest
 
 from otel_ml_collector.errors import BadQuery
-from otel_ml_collector.query.filter import compile_filter
+from otel_ml_collector.filter.sql import compile_filter
 from otel_ml_collector.runs.find import RunsQuery, find_runs
 from otel_ml_collector.span import Value
 from tests.otel_ml_collector.spans import NOW_NS, SECOND_NS, id_of, make_call

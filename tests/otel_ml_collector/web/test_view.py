@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otel_ml_collector.query.language import Both, Comparison, Either, parse
+from otel_ml_collector.filter.grammar import Both, Comparison, Either, parse
 from otel_ml_collector.web import view
 from tests.otel_ml_collector.spans import NOW_NS, SECOND_NS
 

@@ -5,7 +5,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from otel_ml.compat.raymon.slices import to_filter
-from otel_ml_collector.query.language import Both, Comparison, parse
+from otel_ml_collector.filter.grammar import Both, Comparison, parse
 
 HOSTILE = 'a==x\' or model == "m && b!="] == 1 or tags["c && d==\\'
 CONDITIONS = st.tuples(st.sampled_from(["a", "b c"]), st.sampled_from(["==", "!="]), st.text())

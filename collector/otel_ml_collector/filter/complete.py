@@ -1,0 +1,465 @@
+"""Finds what may be typed next in a filter: fields, operators, and values with their counts."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final, Literal
+
+import orjson
+from pydantic import BaseModel
+from pydantic import Field as Described
+
+from otel_ml_collector.filter.fields import FIELD_NAMES, SHORT, Kind
+from otel_ml_collector.filter.grammar import Token, read_tokens
+from otel_ml_collector.store.reader import Reader, Row
+from otel_ml_collector.store.runs import Window
+from otel_ml_collector.store.sql import Sql, identifier, join_sql, parameter
+from otel_ml_collector.store.statistics import version_numbers
+
+_LENGTHS: Final = ("15m", "1h", "24h", "7d", "30d")
+_DURATIONS: Final = ("10ms", "100ms", "1s", "10s", "1m")
+_SETS: Final = {
+    "kind": ("model", "chain", "tool", "retriever", "embedding", "agent", "training", "span"),
+    "outcome": ("ok", "error", "cancelled", "abandoned", "running", "crashed"),
+}
+_OPERATORS: Final = {
+    Kind.TEXT: ("==", "!=", "in", "not in"),
+    Kind.NUMBER: ("==", "!=", "<", "<=", ">", ">=", "in"),
+    Kind.DURATION: ("<", "<=", ">", ">="),
+    Kind.TIME: (">", ">=", "<", "<="),
+    Kind.TAG: ("==", "!=", "in", "not in", "<", "<=", ">", ">="),
+    Kind.SCORE: ("<", "<=", ">", ">=", "==", "!="),
+    Kind.METRIC: ("<", "<=", ">", ">=", "==", "!="),
+    Kind.PASSED: ("==", "!="),
+    Kind.PAYLOAD: ("==", "!=", "in", "<", "<=", ">", ">="),
+    Kind.JSON: ("==", "!=", "in", "<", "<=", ">", ">="),
+}
+_SEARCHED: Final = frozenset(
+    {Kind.TEXT, Kind.TAG, Kind.SCORE, Kind.METRIC, Kind.PAYLOAD, Kind.JSON}
+)
+_FUNCTIONS: Final = {
+    "last": ('last("24h")', "runs that began in the last 24 hours"),
+    "matches": ("matches(", "a regular expression on a text"),
+    "not": ("not ", "the opposite"),
+}
+_MODEL: Final = re.compile(r"""\bmodel\s*==\s*(?:"([^"\\]*)"|'([^'\\]*)')""")
+_COMPARING: Final = frozenset({"==", "!=", "<", "<=", ">", ">=", "="})
+_JOINING: Final = frozenset({"and", "or", "not"})
+_LISTS: Final = frozenset({"(", "[", ","})
+# How many rows are looked at, whatever a project has: the newest ones. Where something is typed
+# already that none of these begins with, more are.
+_RUNS: Final = 20_000
+_MORE_RUNS: Final = 200_000
+# Texts that few runs share.
+_UNCOUNTED: Final = {"error_message", "run_id", "trace_id", "parent_run_id", "trace_key"}
+_COLUMNS: Final = {
+    name for name, field in FIELD_NAMES.items() if field.kind is Kind.TEXT
+} - _UNCOUNTED
+_WINDOW: Final = Sql(
+    "project = {project:String} AND start_ns >= {start:Int64} AND start_ns < {end:Int64}"
+)
+_NEWEST: Final = Sql("FROM runs WHERE {window} ORDER BY start_ns DESC LIMIT {rows:UInt32}").fill(
+    window=_WINDOW
+)
+_LATE_TAGS: Final = Sql("""
+  SELECT name, value FROM late_tags WHERE project = {project:String} LIMIT 50000""")
+_TAGS: Final = Sql("""SELECT arrayJoin(names) AS value FROM (SELECT mapKeys(tags) AS names {newest})
+  UNION ALL SELECT name FROM ({late})""").fill(newest=_NEWEST, late=_LATE_TAGS)
+_TAG_VALUES: Final = Sql("""SELECT tags[{key:String}] AS value {newest}
+  UNION ALL SELECT value FROM ({late}) WHERE name = {key:String}""").fill(
+    newest=_NEWEST, late=_LATE_TAGS
+)
+# The judges, and whoever else gave scores.
+_JUDGES: Final = Sql("SELECT judge AS value FROM scores_by_judge WHERE ") + _WINDOW
+_METRICS: Final = Sql("""SELECT name AS value FROM metrics
+  WHERE project = {project:String} AND source = 'logged' LIMIT 1000000""")
+_KEYS: Final = {
+    Kind.TAG: _TAGS,
+    Kind.SCORE: _JUDGES,
+    Kind.PASSED: _JUDGES,
+    Kind.METRIC: _METRICS,
+}
+_VERSIONS: Final = Sql("""
+  SELECT model, digest, structure, count() AS runs
+  FROM (SELECT model, digest, structure {newest})
+  WHERE model != '' AND ({model:String} = '' OR model = {model:String})
+  GROUP BY model, digest, structure ORDER BY runs DESC LIMIT 1000""").fill(newest=_NEWEST)
+_PAYLOADS: Final = Sql("""
+  SELECT {column} FROM payloads WHERE {window} ORDER BY start_ns DESC LIMIT 500""")
+_PART_KEYS: Final = Sql("SELECT arrayJoin(JSONExtractKeys({at})) AS value FROM ({payloads})")
+# The texts, numbers and bools at a path, as JSON text, short ones only.
+_PARTS: Final = Sql("""
+  SELECT JSONExtractRaw({at}) AS value FROM ({payloads})
+  WHERE JSONType({at}) IN ('String', 'Int64', 'UInt64', 'Double', 'Bool')
+    AND length(value) <= 200""")
+_COUNT: Final = Sql("""
+  SELECT toString(value) AS text, count() AS runs FROM ({values})
+  WHERE value != '' AND startsWith(lowerUTF8(trim(LEADING '"' FROM toString(value))),
+    lowerUTF8({prefix:String}))
+  GROUP BY text ORDER BY runs DESC, text LIMIT {limit:UInt32}""")
+
+
+class CompletionItem(BaseModel):
+    """One way to go on."""
+
+    text: str = Described(description="What to show")
+    kind: Literal["field", "key", "operator", "value"]
+    count: int | None = Described(
+        description="In how many of the newest runs, when that is counted"
+    )
+    insert: str = Described(description="What stands in the filter from `start` to `end` then")
+    about: str = Described(default="", description="What a field is")
+
+
+class Completion(BaseModel):
+    """What may be typed at the end of a text, the likeliest first."""
+
+    start: int = Described(description="The first character that an item replaces, counted from 0")
+    end: int = Described(description="The end of the text")
+    items: list[CompletionItem]
+
+
+@dataclass(frozen=True, slots=True)
+class CompletionQuery:
+    """What is typed.
+
+    Attributes:
+        where: The filter up to the caret.
+        window: Of runs that started when.
+        limit: How many items are wanted.
+    """
+
+    project: str
+    where: str
+    window: Window
+    limit: int
+
+
+def find_completion(reader: Reader, query: CompletionQuery) -> Completion:
+    """Find what may stand at the end of a filter.
+
+    Values are counted among the newest 20,000 runs of the window, and the newest 500 payloads.
+    """
+    caret = read_caret(query.where)
+    items = _Completer(reader, query, caret).find()[: query.limit]
+    # A key behind a dot replaces the dot as well.
+    start = caret.start - 1 if caret.is_dotted and items else caret.start
+    return Completion(start=start, end=len(query.where), items=items)
+
+
+class _Completer:
+    """Finds the items for one caret."""
+
+    def __init__(self, reader: Reader, query: CompletionQuery, caret: "Caret") -> None:
+        self._reader = reader
+        self._query = query
+        self._caret = caret
+
+    def find(self) -> list[CompletionItem]:
+        caret, field = self._caret, FIELD_NAMES.get(self._caret.field)
+        if caret.want in {Want.FIELD, Want.SEARCHED}:
+            return self._fields()
+        if caret.want is Want.JOIN:
+            return self._words(("and", "or"))
+        if caret.want is Want.LENGTH:
+            return [_value(_quoted(text), text) for text in self._begun(_LENGTHS)]
+        if caret.want is Want.OPERATOR and field is None:
+            return self._words(() if caret.field else ("in", "not in"))
+        if field is None:
+            return []
+        if caret.want is Want.OPERATOR:
+            return self._words(_OPERATORS[field.kind])
+        if caret.want is Want.KEY:
+            return self._keys(field.kind)
+        return self._values(field.kind) if caret.want is Want.VALUE else []
+
+    def _fields(self) -> list[CompletionItem]:
+        """List the fields; behind `"x" in` those that can have a text in them."""
+        is_any = self._caret.want is Want.FIELD
+        items = [
+            CompletionItem(text=text, kind="field", count=None, insert=text, about=field.about)
+            for name, field in FIELD_NAMES.items()
+            if (text := field.short or name) and (is_any or field.kind in _SEARCHED)
+        ]
+        if is_any:
+            items += [
+                CompletionItem(text=name, kind="operator", count=None, insert=insert, about=about)
+                for name, (insert, about) in _FUNCTIONS.items()
+            ]
+        prefix = self._caret.prefix.lower()
+        return [item for item in items if item.text.startswith(prefix)] or [
+            item for item in items if prefix in item.text
+        ]
+
+    def _words(self, words: Iterable[str]) -> list[CompletionItem]:
+        return [
+            CompletionItem(text=word, kind="operator", count=None, insert=f"{word} ")
+            for word in self._begun(words)
+        ]
+
+    def _begun(self, texts: Iterable[str]) -> list[str]:
+        return [text for text in texts if text.startswith(self._caret.prefix)]
+
+    def _keys(self, kind: Kind) -> list[CompletionItem]:
+        if kind in {Kind.PAYLOAD, Kind.JSON}:
+            rows = self._count_parts(_PART_KEYS)
+        elif self._caret.path or kind not in _KEYS:
+            return []
+        else:
+            rows = self._count(_KEYS[kind])
+        return [
+            CompletionItem(
+                text=row["text"], kind="key", count=row["runs"], insert=self._key(row["text"])
+            )
+            for row in rows
+        ]
+
+    def _key(self, key: str) -> str:
+        """Write a key behind a bracket that is open, or behind a dot where a name can stand."""
+        if not self._caret.is_dotted:
+            return f"{_quoted(key)}]"
+        return f".{key}" if key.isidentifier() else f"[{_quoted(key)}]"
+
+    def _values(self, kind: Kind) -> list[CompletionItem]:
+        caret = self._caret
+        if kind is Kind.PASSED:
+            return [_value(word) for word in self._begun(("True", "False"))]
+        if kind is Kind.DURATION:
+            return [_value(text) for text in self._begun(_DURATIONS)]
+        if kind is Kind.TIME:
+            return [_value(f'last("{length}")') for length in _LENGTHS]
+        if kind is Kind.TAG and len(caret.path) == 1:
+            return _read_values(self._count(_TAG_VALUES, key=str(caret.path[0])))
+        if kind in {Kind.PAYLOAD, Kind.JSON} and caret.path:
+            return _read_values(self._count_parts(_PARTS))
+        if caret.field == "version":
+            return self._versions()
+        return self._texts() if kind is Kind.TEXT else []
+
+    def _texts(self) -> list[CompletionItem]:
+        """Count the texts of a column; those of a closed set are there without any run."""
+        field = self._caret.field
+        found: dict[str, int] = {}
+        if field in _COLUMNS:
+            column = Sql("SELECT `{column}` AS value {newest}")
+            column = column.fill(column=identifier(field, _COLUMNS), newest=_NEWEST)
+            found = {row["text"]: row["runs"] for row in self._count(column)}
+        texts = dict.fromkeys([*found, *self._begun(_SETS.get(field, ()))])
+        return [_value(_quoted(text), text, found.get(text, 0)) for text in texts]
+
+    def _versions(self) -> list[CompletionItem]:
+        """Count the runs of small numbers, of the model that the filter names last."""
+        named = _MODEL.findall(self._query.where)
+        model = "".join(named[-1]) if named else ""
+        rows = self._reader.rows(_VERSIONS, {**self._parameters(), "model": model})
+        models = {row["model"] for row in rows}
+        numbers = version_numbers(self._reader, self._query.project, "model", models)
+        found: dict[int, int] = {}
+        for row in rows:
+            number = numbers.get((row["model"], row["digest"], row["structure"]))
+            if number is not None and str(number).startswith(self._caret.prefix):
+                found[number] = found.get(number, 0) + row["runs"]
+        return [_value(str(number), count=found[number]) for number in sorted(found, reverse=True)]
+
+    def _count_parts(self, values: Sql) -> list[Row]:
+        """Count what stands at the path of a payload; places count from 1."""
+        column, path = identifier(self._caret.field, FIELD_NAMES), self._caret.path
+        names = [
+            parameter(f"step{place}", "String" if isinstance(step, str) else "Int64")
+            for place, step in enumerate(path)
+        ]
+        steps: dict[str, str | int] = {
+            f"step{place}": step + 1 if isinstance(step, int) and step >= 0 else step
+            for place, step in enumerate(path)
+        }
+        payloads = _PAYLOADS.fill(column=column, window=_WINDOW)
+        return self._count(
+            values.fill(at=join_sql(", ", [column, *names]), payloads=payloads), **steps
+        )
+
+    def _count(self, values: Sql, **more: str | int) -> list[Row]:
+        """Count values that begin as what is typed, those of the most runs first."""
+        prefix = self._caret.prefix
+        sql = _COUNT.fill(values=values)
+        parameters = {
+            **self._parameters(),
+            "prefix": prefix,
+            "limit": self._query.limit,
+            **more,
+        }
+        found = self._reader.rows(sql, parameters)
+        if found or not prefix or "{rows:" not in values:
+            return found
+        return self._reader.rows(sql, parameters | {"rows": _MORE_RUNS})
+
+    def _parameters(self) -> dict[str, str | int]:
+        query = self._query
+        return {
+            "project": query.project,
+            "start": query.window.start_ns,
+            "end": query.window.end_ns,
+            "rows": _RUNS,
+        }
+
+
+def _read_values(rows: Iterable[Row]) -> list[CompletionItem]:
+    """Make items of values that are JSON text."""
+    items = []
+    for row in rows:
+        value = orjson.loads(row["text"])
+        shown = value if isinstance(value, str) else row["text"]
+        insert = _quoted(value) if isinstance(value, str) else str(value)
+        items.append(_value(insert, shown, row["runs"]))
+    return items
+
+
+def _value(insert: str, text: str = "", count: int | None = None) -> CompletionItem:
+    return CompletionItem(text=text or insert, kind="value", count=count, insert=insert)
+
+
+def _quoted(text: str) -> str:
+    """Write a text as a filter has it: what JSON escapes, Python reads the same way."""
+    return orjson.dumps(text).decode()
+
+
+class Want(Enum):
+    """What comes next."""
+
+    FIELD = "field"
+    SEARCHED = "searched"  # a field behind `"x" in`
+    KEY = "key"
+    OPERATOR = "operator"
+    VALUE = "value"
+    LENGTH = "length"  # of time, in `last(`
+    JOIN = "join"
+    NOTHING = "nothing"
+
+
+@dataclass(frozen=True, slots=True)
+class Caret:
+    """What is wanted, of which field, and what of it is there already.
+
+    Attributes:
+        field: The field's name, empty where there is none yet.
+        path: The way into it that is written.
+        prefix: What is typed of what is wanted.
+        start: Where in the text that begins.
+        is_dotted: Whether a key is asked for behind a dot.
+    """
+
+    want: Want
+    start: int
+    prefix: str = ""
+    field: str = ""
+    path: tuple[str | int, ...] = ()
+    is_dotted: bool = False
+
+
+def read_caret(text: str) -> Caret:
+    """Tell what is wanted at the end of a text; any text will do."""
+    tokens = read_tokens(text)
+    for place, token in enumerate(tokens):
+        if token.sort == "quote":  # it is not closed, so all behind it is of the text
+            return _expect(tokens[:place], token.start, text[token.end :])
+    if tokens and tokens[-1].sort in {"name", "number"} and tokens[-1].end == len(text):
+        return _expect(tokens[:-1], tokens[-1].start, tokens[-1].text)
+    return _expect(tokens, len(text), "")
+
+
+def _expect(tokens: Sequence[Token], start: int, prefix: str) -> Caret:
+    """Tell what is wanted behind some tokens, of which a prefix is there."""
+    last = tokens[-1] if tokens else None
+    if last is None or last.text in _JOINING:
+        return Caret(Want.FIELD, start, prefix)
+    if last.text in _COMPARING:
+        return _of_field(Want.VALUE, tokens[:-1], start, prefix)
+    if last.text == "in":
+        return _behind_in(tokens, start, prefix)
+    if last.text in _LISTS and (place := _opening(tokens)) is not None:
+        return _in_brackets(tokens, place, start, prefix)
+    if last.text == ".":
+        return _of_field(Want.KEY, tokens[:-1], start, prefix, is_dotted=True)
+    return _behind_operand(tokens, start, prefix)
+
+
+def _behind_in(tokens: Sequence[Token], start: int, prefix: str) -> Caret:
+    if len(tokens) > 1 and tokens[-2].sort == "text":
+        return Caret(Want.SEARCHED, start, prefix)
+    if len(tokens) > 2 and tokens[-2].text == "not" and tokens[-3].sort == "text":  # noqa: PLR2004
+        return Caret(Want.SEARCHED, start, prefix)
+    return Caret(Want.NOTHING, start)
+
+
+def _in_brackets(tokens: Sequence[Token], place: int, start: int, prefix: str) -> Caret:
+    """Tell what is wanted behind a bracket that is open, or behind a comma in it."""
+    before = tokens[:place]
+    name = before[-1].text if before else ""
+    if name == "in":
+        until = -2 if len(before) > 1 and before[-2].text == "not" else -1
+        return _of_field(Want.VALUE, before[:until], start, prefix)
+    if name == "last":
+        return Caret(Want.LENGTH, start, prefix)
+    if tokens[place].text == "(" and tokens[-1].text == "(":
+        return Caret(Want.FIELD, start, prefix)
+    if tokens[place].text == "[" and place == len(tokens) - 1:
+        return _of_field(Want.KEY, before, start, prefix)
+    return Caret(Want.NOTHING, start)
+
+
+def _behind_operand(tokens: Sequence[Token], start: int, prefix: str) -> Caret:
+    """Tell what is wanted behind a field, or behind the end of a comparison."""
+    found = _field(tokens)
+    if found is not None:
+        before = tokens[found[2] - 1].text if found[2] else ""
+        if before not in _COMPARING and before != "in":
+            return Caret(Want.OPERATOR, start, prefix, found[0], found[1])
+    if tokens[-1].sort == "text" and (len(tokens) == 1 or tokens[-2].text in _JOINING | {"("}):
+        return Caret(Want.OPERATOR, start, prefix)
+    if tokens[-1].sort in {"text", "number", "name"} or tokens[-1].text in {")", "]"}:
+        return Caret(Want.JOIN, start, prefix)
+    return Caret(Want.NOTHING, start)
+
+
+def _of_field(
+    want: Want, tokens: Sequence[Token], start: int, prefix: str, *, is_dotted: bool = False
+) -> Caret:
+    found = _field(tokens)
+    if found is None:
+        return Caret(Want.NOTHING, start)
+    return Caret(want, start, prefix, found[0], found[1], is_dotted)
+
+
+def _opening(tokens: Sequence[Token]) -> int | None:
+    """Find the bracket that is open at the end."""
+    depth = 0
+    for place in range(len(tokens) - 1, -1, -1):
+        if tokens[place].text in {")", "]"}:
+            depth += 1
+        elif tokens[place].text in {"(", "["}:
+            if not depth:
+                return place
+            depth -= 1
+    return None
+
+
+def _field(tokens: Sequence[Token]) -> tuple[str, tuple[str | int, ...], int] | None:
+    """Read the field at the end of some tokens: its name, its path and where it begins."""
+    path: list[str | int] = []
+    place = len(tokens) - 1
+    while place >= 0:
+        token = tokens[place]
+        if token.text == "]" and place > 1 and tokens[place - 2].text == "[":
+            inner = tokens[place - 1]
+            if inner.sort not in {"text", "number"}:
+                return None
+            path.append(int(inner.text) if inner.text.isdecimal() else inner.text[1:-1])
+            place -= 3
+        elif token.sort == "name" and place and tokens[place - 1].text == ".":
+            path.append(token.text)
+            place -= 2
+        elif token.sort == "name" and token.text not in _JOINING:
+            return SHORT.get(token.text, token.text), tuple(reversed(path)), place
+        else:
+            return None
+    return None

@@ -1,0 +1,547 @@
+"""The filter language: a Python boolean expression over runs, parsed and never evaluated.
+
+``model == "answer" and latency_ms > 200 and tags["client"] == "bigshot" and "refund" in input``
+
+Raymon's slices, ``client==Remax && app==v1.0.0``, are conditions on tags that all hold.
+"""
+
+import ast
+import re
+import threading
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from otel_ml_collector.errors import BadQuery
+from otel_ml_collector.filter.fields import FIELD_NAMES, SHORT, Kind, is_field, nearest
+
+_MAX_CHARS: Final = 4_000
+_MAX_NODES: Final = 1_000
+_MAX_PATH: Final = 20
+_MAX_PATTERN: Final = 200
+_PARSES: Final = 20
+_UNITS_NS: Final = {
+    "ns": 1,
+    "us": 10**3,
+    "ms": 10**6,
+    "s": 10**9,
+    "m": 60 * 10**9,
+    "h": 3600 * 10**9,
+    "d": 86_400 * 10**9,
+    "w": 7 * 86_400 * 10**9,
+}
+_MAX_AGO_NS: Final = 100 * 366 * _UNITS_NS["d"]
+_AGO: Final = re.compile(r"(\d{1,6})([smhdw])", re.ASCII)
+_LENGTH: Final = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)(ms|us|ns|[smhdw])", re.ASCII)
+# A text in quotes is one token, so that nothing in it divides, compares or is a length of time.
+_TOKEN: Final = re.compile(
+    r"(?P<text>\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*')|(?P<quote>[\"'])|(?P<name>[^\W\d]\w*)"
+    r"|(?P<number>\d[\w.]*)|(?P<sign>==|!=|<=|>=|&&|[<>()\[\],.=-])|(?P<other>\S)",
+    re.DOTALL,
+)
+_LAST: Final = "last"
+_MATCHES: Final = "matches"
+_EXAMPLE: Final = 'Expected a field such as model, tags["client"] or inputs.items[0]'
+_OPERATORS: Final = {
+    ast.Eq: "==",
+    ast.NotEq: "!=",
+    ast.Lt: "<",
+    ast.LtE: "<=",
+    ast.Gt: ">",
+    ast.GtE: ">=",
+    ast.In: "in",
+    ast.NotIn: "not in",
+}
+# Read from right to left: `5 < x` is `x > 5`, and `"a" in x` says what x contains.
+_MIRRORED: Final = {
+    "==": "==",
+    "!=": "!=",
+    "<": ">",
+    "<=": ">=",
+    ">": "<",
+    ">=": "<=",
+    "in": "contains",
+    "not in": "not contains",
+}
+
+# The parts of a slice.
+_NAME: Final = re.compile(r"[\w @./-]+", re.ASCII)
+_BARE: Final = re.compile(r"[^\s\"'&|<>=!()\[\]]+")
+_QUOTED: Final = re.compile(r"\"[^\"\\]*\"|'[^'\\]*'")
+_NUMBER: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
+_REFUSED: Final = re.compile(r"[^a-z0-9_\-@./]")
+_CONSTANTS: Final = ("True", "False", "None")
+
+# An unknown escape such as that of "\d" is a warning to Python, and a regular expression here.
+_WARNED: Final = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class Ago:
+    """A moment, told as the time that has passed since."""
+
+    length_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Duration:
+    """A length of time: ``200ms``, ``1.5s``."""
+
+    length_ns: int
+
+
+Constant = str | int | float | bool | Ago | Duration
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A field of a run, and the way into it: ``tags["client"]``, ``inputs.items[0]``."""
+
+    name: str
+    path: tuple[str | int, ...]
+    column: int
+
+    @property
+    def key(self) -> str | None:
+        """The name under which a mapping has what is meant, when the path is just that."""
+        if len(self.path) == 1 and isinstance(self.path[0], str):
+            return self.path[0]
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One field against one constant, or against several for ``in``.
+
+    Attributes:
+        operator: One of ``== != < <= > >= in``, ``not in``; ``contains`` and ``not contains`` for
+            a text in the field; ``matches`` for a regular expression; ``is`` for JSON that is true
+            in Python's sense.
+        column: Where the value stands.
+    """
+
+    field: Field
+    operator: str
+    value: Constant | tuple[Constant, ...]
+    column: int
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    """True where its part is false."""
+
+    part: "Tree"
+
+
+@dataclass(frozen=True, slots=True)
+class Both:
+    """True where all its parts are."""
+
+    parts: "Sequence[Tree]"
+
+
+@dataclass(frozen=True, slots=True)
+class Either:
+    """True where one of its parts is."""
+
+    parts: "Sequence[Tree]"
+
+
+Tree = Comparison | Not | Both | Either
+
+# What a field says that stands alone, as Python has it: that it is there, and not empty or 0.
+_TRUTH: Final[Mapping[Kind, tuple[str, Constant | tuple[Constant, ...]]]] = {
+    Kind.TEXT: ("!=", ""),
+    Kind.NUMBER: ("!=", 0),
+    Kind.DURATION: ("!=", Duration(0)),
+    Kind.TIME: (">=", "1970-01-01"),
+    Kind.TAG: ("not in", ("", 0, False)),
+    Kind.SCORE: ("!=", 0),
+    Kind.METRIC: ("!=", 0),
+    Kind.PASSED: ("==", True),
+    Kind.PAYLOAD: ("is", True),
+    Kind.JSON: ("is", True),
+}
+
+
+def parse(text: str) -> Tree | None:
+    """Parse a filter.
+
+    Args:
+        text: The expression, or slices such as ``client==Remax && app==v1.0.0``; empty for no
+            filter.
+
+    Returns:
+        The tree, or None for no filter.
+
+    Raises:
+        BadQuery: The text is no filter; the error points at the column.
+    """
+    if not text.strip():
+        return None
+    if len(text) > _MAX_CHARS:
+        raise bad(f"The filter has {len(text)} characters: expected at most {_MAX_CHARS}", 0)
+    if slices := _find_slices(text):
+        return slices[0] if len(slices) == 1 else Both(slices)
+    expression = _Expression(text)
+    if sum(1 for _ in ast.walk(expression.root)) > _MAX_NODES:
+        raise bad("The filter has too many parts", 0)
+    return expression.tree(expression.root)
+
+
+def conjuncts(text: str) -> list[str]:
+    """Cut a filter that parses into the conditions that must all hold, as they are written.
+
+    Slices are written as the conditions on tags that they are.
+    """
+    if not text.strip():
+        return []
+    if slices := _find_slices(text):
+        return [f"tags[{one.field.key!r}] {one.operator} {one.value!r}" for one in slices]
+    expression = _Expression(text)
+    root = expression.root
+    if not (isinstance(root, ast.BoolOp) and isinstance(root.op, ast.And)):
+        return [expression.text]
+    # A part that was in parentheses gets them back: `and` binds tighter than `or`.
+    return [
+        f"({expression.written(part)})"
+        if isinstance(part, ast.BoolOp)
+        else expression.written(part)
+        for part in root.values
+    ]
+
+
+def comparisons_of(tree: Tree | None) -> Iterator[Comparison]:
+    """Yield the comparisons of a filter in the order in which they stand."""
+    if isinstance(tree, Comparison):
+        yield tree
+    elif isinstance(tree, Not):
+        yield from comparisons_of(tree.part)
+    elif tree is not None:
+        for part in tree.parts:
+            yield from comparisons_of(part)
+
+
+def fields_of(tree: Tree | None) -> set[str]:
+    """Name the fields that a filter looks at."""
+    return {comparison.field.name for comparison in comparisons_of(tree)}
+
+
+def bad(message: str, column: int) -> BadQuery:
+    """Make the error that points at a column of the filter."""
+    return BadQuery(message, "where", column)
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A piece of a filter's text; a quote that is not closed is a token of its own."""
+
+    sort: Literal["text", "quote", "name", "number", "sign", "other"]
+    text: str
+    start: int
+    end: int
+
+
+def read_tokens(text: str) -> list[Token]:
+    """Cut any text into tokens; blanks are none."""
+    return [
+        Token(match.lastgroup, match[0], match.start(), match.end())  # type: ignore[arg-type] # the names of the groups
+        for match in _TOKEN.finditer(text)
+    ]
+
+
+class _Expression:
+    """An expression of Python's grammar, and where its parts are in the text.
+
+    Raises:
+        BadQuery: The text is none.
+    """
+
+    def __init__(self, text: str) -> None:
+        self.text = text.strip()
+        self._indent = len(text) - len(text.lstrip())
+        self._lines = self.text.splitlines(keepends=True)
+        self._lengths_ns: dict[int, int] = {}
+        try:
+            self.root = _parse(self._without_lengths())
+        except SyntaxError as error:
+            message = f"This is no expression: {error.msg}"
+            raise bad(message, self._place_of(error)) from error
+        except (ValueError, RecursionError, MemoryError) as error:
+            raise bad("This is no expression", 0) from error
+
+    def tree(self, node: ast.expr) -> Tree:
+        """Read a condition.
+
+        Raises:
+            BadQuery: It is none of the language.
+        """
+        if isinstance(node, ast.BoolOp):
+            parts = [self.tree(value) for value in node.values]
+            return Both(parts) if isinstance(node.op, ast.And) else Either(parts)
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+            return Not(self.tree(node.operand))
+        if isinstance(node, ast.Compare):
+            sides = [node.left, *node.comparators]
+            pairs: list[Tree] = [
+                self._compare(left, operator, right)
+                for left, operator, right in zip(sides, node.ops, sides[1:], strict=False)
+            ]
+            return pairs[0] if len(pairs) == 1 else Both(pairs)
+        if isinstance(node, ast.Call):
+            return self._call(node)
+        if _is_field(node):
+            field = self._field(node)
+            if is_field(field.name) or nearest(field.name):
+                known = FIELD_NAMES.get(field.name)  # the name nearest to another is told later
+                operator, value = _TRUTH[known.kind if known else Kind.TEXT]
+                return Comparison(field, operator, value, field.column)
+        raise self._bad("Expected a comparison such as latency_ms > 200", node)
+
+    def written(self, node: ast.expr) -> str:
+        """Return a part as it is written."""
+        return ast.get_source_segment(self.text, node) or ""
+
+    def _call(self, node: ast.Call) -> Comparison:
+        """Read ``last("24h")`` or ``matches(field, "...")`` where a condition stands."""
+        called = node.func.id if isinstance(node.func, ast.Name) else ""
+        column = self._column(node)
+        if called == _LAST:
+            return Comparison(Field("start", (), column), ">=", self._ago(node), column)
+        if called != _MATCHES:
+            raise bad(
+                f"Unknown function {self._shown(node.func)}: expected "
+                'matches(model, "^gpt") or last("24h")',
+                column,
+            )
+        if len(node.args) != 2 or node.keywords:  # noqa: PLR2004 - field and pattern
+            raise bad('Expected a field and a pattern, as in matches(model, "^gpt")', column)
+        field, pattern = node.args
+        named, column = self._field(field), self._column(pattern)
+        return Comparison(named, _MATCHES, self._pattern(pattern), column)
+
+    def _compare(self, left: ast.expr, operator: ast.cmpop, right: ast.expr) -> Comparison:
+        sign = _OPERATORS.get(type(operator))
+        if sign is None:
+            raise bad("Expected one of == != < <= > >= in", self._column(left))
+        if _is_field(left):
+            among = sign in {"in", "not in"}
+            values = self._constants(right) if among else self._constant(right)
+            return Comparison(self._field(left), sign, values, self._column(right))
+        if not _is_field(right):
+            raise bad(
+                f"Expected a field and a value, found {self._shown(left)} and {self._shown(right)}",
+                self._column(left),
+            )
+        mirrored, value, column = _MIRRORED[sign], self._constant(left), self._column(left)
+        if mirrored.endswith("contains") and not isinstance(value, str):
+            raise bad(f"Expected a text in quotes before in, found {value!r}", column)
+        return Comparison(self._field(right), mirrored, value, column)
+
+    def _field(self, node: ast.expr) -> Field:
+        """Read a field from its end: the path is written behind the name."""
+        path: list[str | int] = []
+        inner = node
+        while not isinstance(inner, ast.Name):
+            if isinstance(inner, ast.Attribute):
+                path.append(inner.attr)
+            elif isinstance(inner, ast.Subscript):
+                path.append(self._step(node, inner.slice))
+            else:
+                raise self._bad(_EXAMPLE, node)
+            inner = inner.value
+        if len(path) > _MAX_PATH:
+            message = f"The path has {len(path)} steps: expected at most {_MAX_PATH}"
+            raise bad(message, self._column(node))
+        return Field(SHORT.get(inner.id, inner.id), tuple(reversed(path)), self._column(node))
+
+    def _step(self, node: ast.expr, part: ast.expr) -> str | int:
+        if isinstance(part, ast.Constant | ast.UnaryOp):
+            value = self._constant(part)
+            if isinstance(value, str) or (isinstance(value, int) and abs(value) < 2**31):
+                return value
+        raise self._bad(_EXAMPLE, node)
+
+    def _constant(self, node: ast.expr) -> Constant:
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+            number = self._constant(node.operand)
+            if isinstance(number, int | float):
+                return -number
+        if isinstance(node, ast.Constant) and isinstance(node.value, str | int | float):
+            length_ns = self._length_ns(node)
+            return node.value if length_ns is None else Duration(length_ns)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == _LAST:
+            return self._ago(node)
+        hint = f'; a text stands in quotes: "{node.id}"' if isinstance(node, ast.Name) else ""
+        raise self._bad("Expected a text, a number, True or False", node, hint)
+
+    def _constants(self, node: ast.expr) -> tuple[Constant, ...]:
+        if isinstance(node, ast.Tuple | ast.List):
+            return tuple(self._constant(item) for item in node.elts)
+        raise self._bad('Expected values in parentheses such as ("a", "b")', node)
+
+    def _pattern(self, node: ast.expr) -> str:
+        value = self._constant(node)
+        if not isinstance(value, str):
+            raise bad(f"Expected a pattern in quotes, found {value!r}", self._column(node))
+        if len(value) > _MAX_PATTERN:
+            raise bad(
+                f"The pattern has {len(value)} characters: expected at most {_MAX_PATTERN}",
+                self._column(node),
+            )
+        return value
+
+    def _ago(self, node: ast.Call) -> Ago:
+        """Read ``last("24h")``, which ``last(24h)`` is too."""
+        given = node.args[0] if len(node.args) == 1 and not node.keywords else None
+        text = given.value if isinstance(given, ast.Constant) else None
+        match = _AGO.fullmatch(text) if isinstance(text, str) else None
+        length_ns = int(match[1]) * _UNITS_NS[match[2]] if match else 0
+        if isinstance(given, ast.Constant):
+            length_ns = self._length_ns(given) or length_ns
+        if not 0 < length_ns <= _MAX_AGO_NS:
+            raise bad(
+                'Expected a number of s, m, h, d or w such as last("24h"), found '
+                + self._shown(node),
+                self._column(given or node),
+            )
+        return Ago(length_ns)
+
+    def _without_lengths(self) -> str:
+        """Note the lengths such as ``1.5s``, and put numbers as long as they are in their place."""
+        text = self.text
+        for token in read_tokens(text):
+            match = _LENGTH.fullmatch(token.text) if token.sort == "number" else None
+            if match and text[token.start - 1 : token.start] != ".":
+                self._lengths_ns[token.start] = round(float(match[1]) * _UNITS_NS[match[2]])
+                text = text[: token.start] + "0" * len(token.text) + text[token.end :]
+        return text
+
+    def _length_ns(self, node: ast.expr) -> int | None:
+        """Return the length of time that a constant is, None when it is another constant."""
+        return self._lengths_ns.get(self._column(node) - self._indent)
+
+    def _bad(self, expected: str, node: ast.expr, hint: str = "") -> BadQuery:
+        return bad(f"{expected}, found {self._shown(node)}{hint}", self._column(node))
+
+    def _shown(self, node: ast.expr) -> str:
+        return (self.written(node) or "something else")[:40]
+
+    def _column(self, node: ast.expr) -> int:
+        """Say where a part begins: the syntax tree counts bytes, the user characters."""
+        line = self._lines[node.lineno - 1]
+        head = line.encode()[: node.col_offset].decode("utf-8", "ignore")
+        return self._indent + sum(map(len, self._lines[: node.lineno - 1])) + len(head)
+
+    def _place_of(self, error: SyntaxError) -> int:
+        """Say where a mistake is; what is missing at the end is missing there."""
+        if not error.offset or error.offset < 0:
+            return self._indent + len(self.text)
+        above = sum(map(len, self._lines[: (error.lineno or 1) - 1]))
+        return self._indent + min(above + error.offset - 1, len(self.text))
+
+
+def _is_field(node: ast.expr) -> bool:
+    return isinstance(node, ast.Name | ast.Subscript | ast.Attribute)
+
+
+def _parse(text: str) -> ast.expr:
+    if "\\" not in text:
+        return _parse_again(text)
+    with _WARNED, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return _parse_again(text)
+
+
+def _parse_again(text: str) -> ast.expr:
+    """Parse an expression, again when another thread that parses has disturbed it.
+
+    Some versions of Python count the depth of both threads' trees in one place, and raise
+    `SystemError` for it: https://github.com/python/cpython/issues/106905
+    """
+    for _ in range(_PARSES):
+        with suppress(SystemError):
+            return ast.parse(text, mode="eval").body
+    return ast.parse(text, mode="eval").body
+
+
+@dataclass(frozen=True, slots=True)
+class _Slice:
+    """One condition as it is written, with the places of its name and its value."""
+
+    name: str
+    sign: str
+    value: str
+    at: int
+    value_at: int
+
+    @property
+    def is_bare(self) -> bool:
+        return _QUOTED.fullmatch(self.value) is None
+
+    @property
+    def is_surely(self) -> bool:
+        """Whether it is no filter with a mistake in it."""
+        return (
+            self.is_bare
+            and self.name.isidentifier()
+            and not is_field(self.name)
+            and nearest(self.name) is None
+            and _NUMBER.fullmatch(self.value) is None
+            and self.value not in _CONSTANTS
+        )
+
+
+def _find_slices(text: str) -> list[Comparison]:
+    """Read slices; empty when the text is none, and so may be an expression.
+
+    One condition alone is a slice when its value is bare, and its name no field nor near to one.
+
+    Raises:
+        BadQuery: Parts are joined by ``&&``, and one of them is no condition on a tag.
+    """
+    tokens = read_tokens(text)
+    cuts = [token for token in tokens if token.text == "&&"]
+    starts, ends = [0, *(cut.end for cut in cuts)], [*(cut.start for cut in cuts), len(text)]
+    slices = []
+    for start, end in zip(starts, ends, strict=True):
+        one = _read_slice(text, start, end, tokens)
+        if not cuts and (one is None or not one.is_surely):
+            return []
+        if one is None or (is_field(one.name) and not one.is_bare):
+            part = text[start:end]
+            raise bad(
+                f"Expected a slice such as client==Remax, found {part.strip()[:40]!r}; "
+                "conditions on fields are joined by and",
+                end - len(part.lstrip()),
+            )
+        slices.append(_compare_tag(one))
+    return slices
+
+
+def _read_slice(text: str, start: int, end: int, tokens: Sequence[Token]) -> _Slice | None:
+    signs = [
+        token
+        for token in tokens
+        if start <= token.start < end and token.text in {"==", "!=", "<", "<=", ">", ">="}
+    ]
+    if not signs:
+        return None
+    before, after = text[start : signs[0].start], text[signs[0].end : end]
+    name, value = before.strip(), after.strip()
+    if not (_NAME.fullmatch(name) and (_BARE.fullmatch(value) or _QUOTED.fullmatch(value))):
+        return None
+    at = start + len(before) - len(before.lstrip())
+    return _Slice(name, signs[0].text, value, at, end - len(after.lstrip()))
+
+
+def _compare_tag(one: _Slice) -> Comparison:
+    name = _REFUSED.sub("", one.name.lower().replace(" ", "_")).rstrip("_")
+    value: str | float = one.value if one.is_bare else one.value[1:-1]
+    if one.sign not in {"==", "!="}:
+        if not _NUMBER.fullmatch(str(value)):
+            raise bad(f"Expected a number, found {value!r}", one.value_at)
+        value = float(value)
+    return Comparison(Field("tags", (name,), one.at), one.sign, value, one.value_at)

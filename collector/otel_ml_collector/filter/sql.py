@@ -1,0 +1,656 @@
+"""Compiles a filter to SQL: a condition on `runs`, whose values are parameters.
+
+Each comparison is written by the kind of its field; those with one payload look at it together.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Final, Literal
+
+import orjson
+
+from otel_ml_collector.errors import BadQuery
+from otel_ml_collector.filter.fields import FIELD_NAMES, FIELDS, Kind, nearest
+from otel_ml_collector.filter.grammar import (
+    Ago,
+    Both,
+    Comparison,
+    Constant,
+    Duration,
+    Either,
+    Not,
+    Tree,
+    bad,
+    comparisons_of,
+    fields_of,
+    parse,
+)
+from otel_ml_collector.owners import TRACE_KEY_CHARS
+from otel_ml_collector.store.apart import (
+    EVERYTHING,
+    NOTHING,
+    Apart,
+    find_apart,
+    late_tags,
+    own_tags,
+    points,
+    scores,
+)
+from otel_ml_collector.store.condition import ALWAYS, Condition, Search, all_of
+from otel_ml_collector.store.reader import Reader
+from otel_ml_collector.store.sql import EMPTY, Sql, compact, identifier, join_sql, parameter
+from otel_ml_collector.store.targets import TAG_TEXT
+from otel_ml_collector.store.versions import NUMBERED_VERSIONS
+from otel_ml_collector.times import from_rfc3339
+
+# The engine reads no longer text of a query than 262,144 bytes; values are apart from it.
+_MAX_SQL: Final = 230_000
+_MODEL_CALLS: Final = Condition(Sql("kind != 'span'"))
+_HALF: Final = re.compile("[\ud800-\udfff]")
+_WORD: Final = re.compile("[0-9A-Za-z]{4}")
+_TRACE_ID_CHARS: Final = 32
+_EXACT: Final = 2**53
+_SqlType = Literal["String", "Int64", "Float64", "Bool", "Array(String)", "Array(Float64)"]
+_SIGNS: Final = {
+    "==": Sql("="),
+    "!=": Sql("!="),
+    "<": Sql("<"),
+    "<=": Sql("<="),
+    ">": Sql(">"),
+    ">=": Sql(">="),
+    "in": Sql("IN"),
+    "not in": Sql("NOT IN"),
+}
+_EQUALITY: Final = frozenset({"==", "!=", "in", "not in"})
+_CONTAINS: Final = frozenset({"contains", "not contains"})
+_AFFIRMED: Final = {"!=": "==", "not in": "in", "not contains": "contains"}
+_PAYLOADS: Final = frozenset({Kind.PAYLOAD, Kind.JSON})
+_KEYS: Final = frozenset({"run_id", "trace_id", "parent_run_id", "trace_key"})
+
+_NOW: Final = Sql("toUnixTimestamp64Nano(now64(9))")
+_VERSION: Final = Sql("""(model, digest, structure) IN (
+  SELECT name, digest, structure FROM ({versions}) WHERE kind = 'model' AND number {test})""")
+_IDS: Final = {
+    "trace_id": Sql("lower(hex(trace_id))"),
+    "run_id": Sql("concat(lower(hex(trace_id)), '-', lower(hex(span_id)))"),
+    "parent_run_id": Sql("""if(parent_span_id = toFixedString('', 8), '',
+      concat(lower(hex(trace_id)), '-', lower(hex(parent_span_id))))"""),
+}
+_ID_TIMES: Final = Sql("""(start_ns >= (SELECT min(start_ns) {times})
+  AND start_ns <= (SELECT max(end_ns) {times}) AND {found})""")
+_LAST_POINT: Final = Sql("""if(countIf(mode != 'single') > 0,
+  argMaxIf(value, (time_ns, record_id, position), mode != 'single'),
+  argMin(value, (time_ns, record_id, position)))""")
+
+# Tests of a row of `payloads`, or of `open_runs`, that has the run's own key. The window is that
+# of the question: it chooses the parts and granules that are read.
+_WINDOW: Final = Sql(
+    "project = {project:String} AND start_ns >= {start:Int64} AND start_ns < {end:Int64}"
+)
+_HAS_PAYLOAD: Final = Sql("""({key}) IN (
+  SELECT {key} FROM payloads WHERE {window} AND {tests} {beside}
+  UNION ALL
+  SELECT {key} FROM (SELECT *, '' AS outputs FROM open_runs WHERE {window}) AS open
+  WHERE {tests})""")
+_BESIDE: Final = Sql("AND start_ns IN (SELECT start_ns FROM runs WHERE {window} AND {rest})")
+_PROBE: Final = Sql("SELECT match({project:String}, {pattern:String}) AS one")
+_ROOT_TEXT: Final = Sql("if(JSONType({at}) = 'String', JSONExtractString({at}), {at})")
+_JSON_NUMBER: Final = Sql(
+    "JSONType({at}) IN ('Int64', 'UInt64', 'Double') AND JSONExtractFloat({at}) "
+)
+# A text has it in it, a list among its texts, an object among its keys.
+_JSON_CONTAINS: Final = Sql("""multiIf(
+  JSONType({at}) = 'String', position(JSONExtractString({at}), {wanted}) > 0,
+  JSONType({at}) = 'Object', JSONHas({at}, {wanted}),
+  JSONType({at}) = 'Array', arrayExists(item -> JSONType(item) = 'String'
+    AND JSONExtractString(item) = {wanted}, JSONExtractArrayRaw({at})),
+  0)""")
+# What is true in Python: nothing empty, no 0, no null.
+_JSON_TRUE: Final = Sql("""multiIf(
+  JSONType({at}) = 'Bool', JSONExtractBool({at}),
+  JSONType({at}) = 'String', JSONExtractString({at}) != '',
+  JSONType({at}) IN ('Array', 'Object'), JSONLength({at}) > 0,
+  JSONType({at}) IN ('Int64', 'UInt64', 'Double'), JSONExtractFloat({at}) != 0,
+  0)""")
+
+
+def compile_filter(where: str, apart: Apart = EVERYTHING) -> tuple[Tree | None, Condition]:
+    """Compile a filter to a condition on `runs`.
+
+    Args:
+        where: An expression of the filter language; empty for no filter.
+        apart: What came apart from the runs that are looked at.
+
+    Returns:
+        The parsed filter, and the condition; besides its own parameters it needs ``project``, and
+        ``start`` and ``end``, the window of time that is asked about.
+
+    Raises:
+        BadQuery: The text is no filter, names an unknown field or compares with a value of
+            another type.
+    """
+    tree = parse(where)
+    if tree is None:
+        return None, ALWAYS
+    comparisons = list(comparisons_of(tree))
+    for comparison in comparisons:
+        _check(comparison)
+    compiler = _Compiler(apart)
+    sql = compact(compiler.write(tree))
+    if len(sql) > _MAX_SQL:
+        raise bad("The filter has too many parts", 0)
+    search = compiler.search(tree)
+    return tree, Condition(sql, compiler.values, any(map(_is_of_payload, comparisons)), search)
+
+
+def compile_where(
+    reader: Reader,
+    project: str,
+    where: str,
+    *,
+    is_bounded: bool = False,
+    apart: Apart | None = None,
+) -> tuple[Condition, bool]:
+    """Compile a filter on recorded model calls, or on all spans where it speaks of kinds.
+
+    Args:
+        reader: The store.
+        project: Whose runs.
+        where: The filter.
+        is_bounded: Whether the question has a bound in time beside it.
+        apart: What of the project came apart from its runs; None where that is not known yet.
+
+    Returns:
+        The condition, and whether it leaves out much.
+
+    Raises:
+        BadQuery: The filter is wrong.
+    """
+    if apart is None:
+        apart = find_apart(reader, project) if where else NOTHING
+    tree, condition = compile_filter(where, apart)
+    check_patterns(reader, project, tree, is_bounded=is_bounded)
+    if "kind" in fields_of(tree):
+        return condition, True
+    return all_of([_MODEL_CALLS, condition]), tree is not None
+
+
+def check_patterns(reader: Reader, project: str, tree: Tree | None, *, is_bounded: bool) -> None:
+    """Refuse regular expressions that cannot be read, or that would be tried on every run.
+
+    Args:
+        reader: The store, whose engine reads them.
+        project: Whose runs.
+        tree: The filter.
+        is_bounded: Whether the question has a bound in time already.
+
+    Raises:
+        BadQuery: One of them is wrong, or stands alone.
+    """
+    patterns = [one for one in comparisons_of(tree) if one.operator == "matches"]
+    if not patterns:
+        return
+    if tree is not None and not (is_bounded or _is_narrow(tree)):
+        raise bad(
+            'matches would read every run: expected a bound such as last("24h"), or a condition '
+            'such as tags["client"] == "bigshot", that must hold too',
+            patterns[0].field.column,
+        )
+    for pattern in patterns:
+        try:
+            reader.rows(_PROBE, {"project": project, "pattern": pattern.value})
+        except BadQuery as error:
+            raise bad(str(error), pattern.column) from error
+
+
+def _is_narrow(tree: Tree) -> bool:
+    """Tell whether a filter can only hold for runs that an index, or their time, finds."""
+    if isinstance(tree, Both):
+        return any(map(_is_narrow, tree.parts))
+    if isinstance(tree, Either):
+        return all(map(_is_narrow, tree.parts))
+    if isinstance(tree, Not):
+        return False
+    if tree.field.name == "start":
+        return tree.operator in {">", ">="}
+    if tree.field.name in _KEYS or _kind(tree) is Kind.TAG:
+        return tree.operator in {"==", "in"}
+    return _is_indexed(tree) and _WORD.search(str(tree.value)) is not None
+
+
+class _Compiler:
+    """Writes the SQL of one filter, and gathers its values.
+
+    Attributes:
+        values: The parameters, by name.
+    """
+
+    def __init__(self, apart: Apart) -> None:
+        self._apart = apart
+        self.values: dict[str, Any] = {}
+
+    def write(self, tree: Tree) -> Sql:
+        """Write what is true or false of a run, and never null: its negation is the other one."""
+        if isinstance(tree, Comparison):
+            return self._compare(tree)
+        if isinstance(tree, Not):
+            return Sql("NOT ({part})").fill(part=self.write(tree.part))
+        return self._join(tree.parts, " AND " if isinstance(tree, Both) else " OR ")
+
+    def search(self, tree: Tree) -> Search | None:
+        """Write how the runs are found by words of their payloads, if they must have some."""
+        tested, others = _divide(tree.parts if isinstance(tree, Both) else [tree])
+        if not any(map(_is_indexed, tested)):
+            return None
+        tests = join_sql(" AND ", [self._test_payload(one) for one in tested])
+        rest = self._all(others) if others else Sql("1")
+        return Search(tests + Sql(" ") + _beside(self._light(others)), rest)
+
+    def _join(self, parts: Sequence[Tree], word: Literal[" AND ", " OR "]) -> Sql:
+        """Join conditions; those on the payload look at it once, and after the others."""
+        tested, others = _divide(parts)
+        written = [_in_brackets(self.write(part)) for part in others]
+        if tested:
+            tests = join_sql(word, [self._test_payload(part) for part in tested])
+            is_found = word == " OR " or any(map(_is_indexed, tested))
+            light = EMPTY if is_found else self._light(others)
+            written.append(_in_brackets(_has_payload(_in_brackets(tests), light)))
+        return join_sql(word, written)
+
+    def _all(self, parts: Sequence[Tree]) -> Sql:
+        return join_sql(" AND ", [_in_brackets(self.write(part)) for part in parts])
+
+    def _light(self, parts: Sequence[Tree]) -> Sql:
+        """Write those conditions that read no payload themselves."""
+        return self._all(
+            [part for part in parts if not any(map(_is_of_payload, comparisons_of(part)))]
+        )
+
+    def _value(self, sql_type: _SqlType, value: object) -> Sql:
+        """Take a value; returns its place in the SQL."""
+        name = f"f{len(self.values)}"
+        self.values[name] = value
+        return parameter(name, sql_type)
+
+    def _compare(self, tree: Comparison) -> Sql:
+        match _kind(tree):
+            case Kind.PAYLOAD | Kind.JSON:
+                return _has_payload(self._test_payload(tree), EMPTY)
+            case Kind.TAG:
+                return self._tag(tree)
+            case Kind.SCORE | Kind.PASSED:
+                return self._said(tree)
+            case Kind.METRIC:
+                return self._metric(tree)
+            case Kind.TIME:
+                return self._time(tree)
+            case Kind.NUMBER | Kind.DURATION:
+                return self._number(tree)
+            case Kind.TEXT:
+                return self._text(tree)
+
+    def _number(self, tree: Comparison) -> Sql:
+        _refuse_path(tree, _kind(tree).value)
+        test = self._test_number(tree)
+        name = tree.field.name
+        if name == "version":
+            return _VERSION.fill(versions=NUMBERED_VERSIONS, test=test)
+        is_latency = name.startswith("latency")
+        column = Sql("latency_ns / 1e6") if is_latency else identifier(name, FIELD_NAMES)
+        return Sql("ifNull({column} {test}, 0)").fill(column=column, test=test)
+
+    def _test_number(self, tree: Comparison) -> Sql:
+        """Write operator and value behind a number."""
+        if tree.operator in _CONTAINS or tree.operator == "matches":
+            raise bad("Expected == != < <= > >= or in: this is a number", tree.column)
+        found = [_number_of(tree, value) for value in _values_of(tree)]
+        is_list = tree.operator in {"in", "not in"}
+        value = (
+            self._value("Array(Float64)", found) if is_list else self._value("Float64", found[0])
+        )
+        return _SIGNS[tree.operator] + Sql(" ") + value
+
+    def _time(self, tree: Comparison) -> Sql:
+        """Write a condition on when a run began or ended."""
+        _refuse_path(tree, "time")
+        if tree.operator not in {"<", "<=", ">", ">="}:
+            raise bad("Expected < <= > or >=: this is a time", tree.column)
+        if isinstance(tree.value, Ago):
+            moment = _NOW + Sql(" - ") + self._value("Int64", tree.value.length_ns)
+        elif isinstance(tree.value, str):
+            try:
+                moment = self._value("Int64", from_rfc3339(tree.value, "where"))
+            except BadQuery as error:
+                raise bad(str(error), tree.column) from error
+        else:
+            found = "several" if isinstance(tree.value, tuple) else _shown(tree.value)
+            expected = 'Expected a time such as "2026-11-01" or last("24h")'
+            raise bad(f"{expected}, found {found}", tree.column)
+        test = Sql("ifNull(start_ns + latency_ns {sign} {moment}, 0)")
+        if tree.field.name == "start":
+            test = Sql("start_ns {sign} {moment}")
+        return test.fill(sign=_SIGNS[tree.operator], moment=moment)
+
+    def _text(self, tree: Comparison) -> Sql:
+        """Write a condition on a text of the light row, ids and keys among them."""
+        _refuse_path(tree, "text")
+        if tree.field.name == "trace_key":
+            return self._trace_key(tree)
+        column = _IDS.get(tree.field.name)
+        if column is None:
+            column = Sql("`{name}`").fill(name=identifier(tree.field.name, FIELD_NAMES))
+            return self._test_text(tree, column)
+        found = self._test_text(tree, column)
+        ids = [value for value in _values_of(tree) if isinstance(value, str)]
+        if tree.operator not in {"==", "in"} or "" in ids:
+            return found
+        # Equality looks only where in time the traces are.
+        traces = self._value("Array(String)", sorted({value[:_TRACE_ID_CHARS] for value in ids}))
+        times = Sql("FROM trace_index WHERE project = {project:String} AND key IN ") + traces
+        return _ID_TIMES.fill(times=times, found=found)
+
+    def _trace_key(self, tree: Comparison) -> Sql:
+        """Write a condition on the keys of a trace: one is enough; none is the empty text."""
+        if tree.operator in _EQUALITY:
+            for value in _values_of(tree):
+                _check_text(value, tree.column)
+            keys = [str(value)[:TRACE_KEY_CHARS] for value in _values_of(tree)]
+            table = Sql("trace_index")
+            test = Sql("key IN ") + self._value("Array(String)", keys)
+            is_empty = "" in keys
+        else:
+            affirmed = "contains" if tree.operator == "not contains" else tree.operator
+            test = self._test_text(replace(tree, operator=affirmed), Sql("key"))
+            table = Sql("trace_keys")
+            is_empty = tree.operator != "matches" and _text_of(tree) == ""
+        found = Sql("""trace_id IN (SELECT trace_id FROM {table} WHERE project = {project:String}
+          AND key != lower(hex(trace_id)) AND {test})""").fill(table=table, test=test)
+        if is_empty:
+            found = Sql("""({found} OR trace_id NOT IN (SELECT trace_id FROM trace_keys
+              WHERE project = {project:String}))""").fill(found=found)
+        return _negate(tree, found)
+
+    def _test_text(self, tree: Comparison, column: Sql) -> Sql:
+        """Write a test of an expression that is a text and never null."""
+        for value in _values_of(tree):
+            _check_text(value, tree.column)
+        if tree.operator in {"in", "not in"}:
+            values = self._value("Array(String)", [str(value) for value in _values_of(tree)])
+            return column + Sql(" ") + _SIGNS[tree.operator] + Sql(" ") + values
+        if tree.operator not in {*_EQUALITY, *_CONTAINS, "matches"}:
+            raise bad("Expected == != in or matches: texts have no order here", tree.column)
+        text = self._value("String", _text_of(tree))
+        if tree.operator == "matches":
+            return Sql("match({column}, {text})").fill(column=column, text=text)
+        if tree.operator in _CONTAINS:
+            sign = Sql(">") if tree.operator == "contains" else Sql("=")
+            found = Sql("position({column}, {text}) {sign} 0")
+            return found.fill(column=column, text=text, sign=sign)
+        return column + Sql(" ") + _SIGNS[tree.operator] + Sql(" ") + text
+
+    def _tag(self, tree: Comparison) -> Sql:
+        """Write a condition on a tag: equality is read from the index, order compares as numbers.
+
+        A run that has no such tag compares false. Newer ones may have come later.
+        """
+        key = tree.field.key
+        if key is None:
+            return self._has_tag(tree)
+        label = self._value("String", key)
+        affirmed = replace(tree, operator=_AFFIRMED.get(tree.operator, tree.operator))
+        found, late = self._test_tag(affirmed, key, label)
+        is_told = Sql("mapContains(tags, {label})").fill(label=label)
+        if self._apart.tags:
+            newest = late_tags(label, self._apart)
+            changed = Sql("""((trace_id, span_id) IN (SELECT trace_id, span_id FROM ({newest}))
+              AND NOT (trace_id, span_id, rank) IN ({own}))""").fill(
+                newest=newest, own=own_tags(label, self._apart)
+            )
+            found = Sql("""if({changed}, (trace_id, span_id) IN (
+              SELECT trace_id, span_id FROM ({newest}) WHERE {late}), {found})""").fill(
+                changed=changed, newest=newest, late=late, found=found
+            )
+            is_told = Sql("({told} OR {changed})").fill(told=is_told, changed=changed)
+        if tree.operator not in _AFFIRMED:
+            return found
+        return Sql("({told} AND NOT {found})").fill(told=is_told, found=found)
+
+    def _test_tag(self, tree: Comparison, key: str, label: Sql) -> tuple[Sql, Sql]:
+        """Write the test of a run's own tag, and that of the newest late one."""
+        stored, newest = Sql("tags[{label}]").fill(label=label), Sql("newest")
+        if tree.operator in _EQUALITY:
+            wanted = _values_of(tree)
+            if any(isinstance(value, Ago | Duration) for value in wanted):
+                raise bad("Expected a text, a number, True or False, found a time", tree.column)
+            texts = [text for value in wanted for text in _tag_texts(value)]
+            tokens = self._value("Array(String)", [f"{key}={text}" for text in texts])
+            # As it is stored: ``3`` and ``"3"`` are both meant by either.
+            forms = [form for text in texts for form in (text, orjson.dumps(text).decode())]
+            values = self._value("Array(String)", forms)
+            return Sql("hasAny(tag_kv, {tokens})").fill(tokens=tokens), Sql("newest IN ") + values
+        if tree.operator in _CONTAINS or tree.operator == "matches":
+            own = self._test_text(tree, TAG_TEXT.fill(value=stored))
+            late = self._test_text(tree, TAG_TEXT.fill(value=newest))
+            return Sql("(mapContains(tags, {label}) AND {own})").fill(label=label, own=own), late
+        number = Sql("ifNull(toFloat64OrNull(trim(BOTH '\"' FROM {text})) {test}, 0)")
+        test = self._test_number(tree)
+        return number.fill(text=stored, test=test), number.fill(text=newest, test=test)
+
+    def _has_tag(self, tree: Comparison) -> Sql:
+        """Write whether a run has a tag of a name: ``"client" in tags``."""
+        label = self._value("String", _key_of(tree))
+        found = Sql("mapContains(tags, {label})").fill(label=label)
+        if self._apart.tags:
+            found = Sql("""({found} OR (trace_id, span_id) IN (SELECT trace_id, span_id
+              FROM ({newest})))""").fill(found=found, newest=late_tags(label, self._apart))
+        return _negate(tree, found)
+
+    def _said(self, tree: Comparison) -> Sql:
+        """Write a condition on what a judge or a person said last: score or pass."""
+        is_score, key = _kind(tree) is Kind.SCORE, tree.field.key
+        if key is None:
+            label, test = self._value("String", _key_of(tree)), Sql("IS NOT NULL")
+        elif is_score:
+            label = self._value("String", key)
+            test = self._test_number(tree)
+        elif isinstance(tree.value, bool) and tree.operator in {"==", "!="}:
+            label = self._value("String", key)
+            test = _SIGNS[tree.operator] + Sql(" ") + self._value("Bool", tree.value)
+        else:
+            raise bad("Expected == True or == False", tree.column)
+        found = Sql("""(trace_id, span_id) IN (
+          SELECT trace_id, span_id FROM ({scores}) GROUP BY trace_id, span_id
+          HAVING tupleElement(argMax(tuple({column}), (time_ns, judge_version, record_id)), 1)
+            {test})""").fill(
+            scores=scores(label, self._apart),
+            column=Sql("score") if is_score else Sql("passed"),
+            test=test,
+        )
+        return _negate(tree, found) if key is None else found
+
+    def _metric(self, tree: Comparison) -> Sql:
+        """Write a condition on the last value of a metric that was logged."""
+        key = tree.field.key
+        label = self._value("String", _key_of(tree) if key is None else key)
+        test = Sql("1")
+        if key is not None:
+            test = Sql("ifNull({last} {test}, 0)").fill(
+                last=_LAST_POINT, test=self._test_number(tree)
+            )
+        found = Sql("""(trace_id, span_id) IN (
+          SELECT trace_id, span_id FROM ({points}) GROUP BY trace_id, span_id
+          HAVING {test})""").fill(points=points(label, self._apart), test=test)
+        return _negate(tree, found) if key is None else found
+
+    def _test_payload(self, tree: Comparison) -> Sql:
+        """Write the test of one comparison; what is absent, or null, compares false."""
+        column, path = identifier(tree.field.name, FIELD_NAMES), tree.field.path
+        if not path and _kind(tree) is Kind.PAYLOAD:
+            if tree.operator in _CONTAINS:
+                # The index on the words of the JSON text helps: LIKE asks that by itself.
+                inner = orjson.dumps(_text_of(tree)).decode()[1:-1]
+                sign = Sql("LIKE") if tree.operator == "contains" else Sql("NOT LIKE")
+                test = sign + Sql(" ") + self._value("String", _like(inner))
+                return Sql("({at} != '' AND {at} {test})").fill(at=column, test=test)
+            if tree.operator == "matches":
+                test = self._test_text(tree, _ROOT_TEXT.fill(at=column))
+                return Sql("({at} != '' AND {test})").fill(at=column, test=test)
+        # Places count from 1, and backwards from -1.
+        steps = [
+            self._value("String", step)
+            if isinstance(step, str)
+            else self._value("Int64", step + 1 if step >= 0 else step)
+            for step in path
+        ]
+        at = join_sql(", ", [column, *steps])
+        # A number finds a member of an object too, and here it means a place in a list.
+        lists = [
+            Sql("JSONType({at}) = 'Array'").fill(at=join_sql(", ", [column, *steps[:place]]))
+            for place, step in enumerate(path)
+            if isinstance(step, int)
+        ]
+        found = self._test_json(tree, at)
+        if tree.operator in _AFFIRMED:
+            negation = Sql("JSONType({at}) != 'Null' AND NOT ({found})")
+            found = negation.fill(at=at, found=found)
+        return _in_brackets(join_sql(" AND ", [*lists, _in_brackets(found)]))
+
+    def _test_json(self, tree: Comparison, at: Sql) -> Sql:
+        if tree.operator in _EQUALITY:
+            equal = [self._equals_json(tree, value, at) for value in _values_of(tree)]
+            return join_sql(" OR ", equal) if equal else Sql("0")
+        if tree.operator in _CONTAINS:
+            return _JSON_CONTAINS.fill(at=at, wanted=self._value("String", _text_of(tree)))
+        if tree.operator == "is":
+            return _JSON_TRUE.fill(at=at)
+        if tree.operator == "matches":
+            test = self._test_text(tree, Sql("JSONExtractString({at})").fill(at=at))
+            return Sql("JSONType({at}) = 'String' AND {test}").fill(at=at, test=test)
+        return _JSON_NUMBER.fill(at=at) + self._test_number(tree)
+
+    def _equals_json(self, tree: Comparison, value: Constant, at: Sql) -> Sql:
+        if isinstance(value, Ago | Duration):
+            raise bad("Expected a text, a number, True or False, found a time", tree.column)
+        if isinstance(value, bool):
+            test = Sql("JSONType({at}) = 'Bool' AND JSONExtractBool({at}) = ").fill(at=at)
+            return test + self._value("Bool", value)
+        if isinstance(value, str):
+            test = Sql("JSONType({at}) = 'String' AND JSONExtractString({at}) = ").fill(at=at)
+            return test + self._value("String", value)
+        return _JSON_NUMBER.fill(at=at) + Sql("= ") + self._value("Float64", value)
+
+
+def _has_payload(tests: Sql, rest: Sql) -> Sql:
+    """Write that the payload of a run passes some tests, of runs for which the rest holds."""
+    key = Sql("start_ns, trace_id, span_id, rank")
+    return _HAS_PAYLOAD.fill(key=key, window=_WINDOW, tests=tests, beside=_beside(rest))
+
+
+def _beside(rest: Sql) -> Sql:
+    """Write that only payloads of such runs are read for which another condition holds."""
+    return _BESIDE.fill(window=_WINDOW, rest=rest) if rest else EMPTY
+
+
+def _in_brackets(part: Sql) -> Sql:
+    return Sql("({part})").fill(part=part)
+
+
+def _negate(tree: Comparison, found: Sql) -> Sql:
+    return Sql("NOT ") + found if tree.operator in _AFFIRMED else found
+
+
+def _divide(parts: Sequence[Tree]) -> tuple[list[Comparison], list[Tree]]:
+    """Tell comparisons with a payload from all other conditions."""
+    tested = [part for part in parts if isinstance(part, Comparison) and _is_of_payload(part)]
+    others = [part for part in parts if not (isinstance(part, Comparison) and _is_of_payload(part))]
+    return tested, others
+
+
+def _kind(tree: Comparison) -> Kind:
+    return FIELD_NAMES[tree.field.name].kind
+
+
+def _is_of_payload(tree: Comparison) -> bool:
+    return _kind(tree) in _PAYLOADS
+
+
+def _is_indexed(tree: Comparison) -> bool:
+    """Tell whether the words of a payload are found without reading all of them."""
+    return _kind(tree) is Kind.PAYLOAD and not tree.field.path and tree.operator == "contains"
+
+
+def _check(tree: Comparison) -> None:
+    """Refuse an unknown field, and what an escape may write and no stored text can have."""
+    name = tree.field.name
+    if name not in FIELD_NAMES:
+        near = nearest(name)
+        right = f"did you mean {near}?" if near else f"expected one of {', '.join(FIELDS)}"
+        hint = "" if near else f'; a tag is tags["{name}"]'
+        raise bad(f"Unknown field {name!r}: {right}{hint}", tree.field.column)
+    for part in (*tree.field.path, *_values_of(tree)):
+        if isinstance(part, str) and _HALF.search(part):
+            raise bad("Expected a text of characters, found a half of one", tree.column)
+
+
+def _refuse_path(tree: Comparison, what: str) -> None:
+    if tree.field.path:
+        raise bad(f"{tree.field.name} has no parts: it is a {what}", tree.field.column)
+
+
+def _check_text(value: Constant, column: int) -> None:
+    if not isinstance(value, str):
+        raise bad(f"Expected a text in quotes, found {_shown(value)}", column)
+
+
+def _key_of(tree: Comparison) -> str:
+    """Return the name that is looked for, as in ``"client" in tags``."""
+    if tree.field.path or tree.operator not in _CONTAINS:
+        raise bad(f'Expected a key as in {tree.field.name}["name"]', tree.field.column)
+    return _text_of(tree)
+
+
+def _values_of(tree: Comparison) -> tuple[Constant, ...]:
+    return tree.value if isinstance(tree.value, tuple) else (tree.value,)
+
+
+def _text_of(tree: Comparison) -> str:
+    """Return the one text of a comparison."""
+    (value,) = _values_of(tree)
+    _check_text(value, tree.column)
+    return str(value)
+
+
+def _number_of(tree: Comparison, value: Constant) -> float:
+    """Return the number that a field is compared with: of a length of time its milliseconds."""
+    if isinstance(value, Duration) and tree.field.name in {"latency", "latency_ms"}:
+        return value.length_ns / 1e6
+    if tree.field.name == "latency":
+        expected = "Expected a length of time such as 200ms or 1.5s"
+        raise bad(f"{expected}, found {_shown(value)}", tree.column)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise bad(f"Expected a number, found {_shown(value)}", tree.column)
+    return value
+
+
+def _tag_texts(value: Constant) -> list[str]:
+    """Write a tag's value as it is stored; the number 3 is meant by ``3`` and by ``3.0``."""
+    texts = [value if isinstance(value, str) else orjson.dumps(value).decode()]
+    if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT:
+        texts.append(str(int(value)))
+    elif isinstance(value, int) and not isinstance(value, bool) and abs(value) < _EXACT:
+        texts.append(orjson.dumps(float(value)).decode())
+    return texts
+
+
+def _shown(value: Constant) -> str:
+    """Write a value for an error."""
+    if isinstance(value, Duration):
+        return "a length of time"
+    return "a time" if isinstance(value, Ago) else repr(value)[:60]
+
+
+def _like(text: str) -> str:
+    r"""Write the pattern of LIKE that finds a text anywhere: ``%``, ``_`` and ``\`` are escaped."""
+    escaped = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    return f"%{escaped}%"
