@@ -6,7 +6,7 @@
 * `receive`: the edge of a request, also of an upload;
 * `query.problems`: what nobody foresaw in a question, as an answer;
 * `serve.duties`: the loop of all that is done again and again, which tries it again later;
-* `forward.otlp_line`: the loop that sends, which keeps the request;
+* `forward.otlp`: the loop that sends, which keeps the request;
 * `cli.doctor`: a check, which then is what the doctor found;
 * `health`: the probe of the store, which answers that the collector is not ready;
 * `commit`: the loop of the writer thread, and who is told there of what is stored;
