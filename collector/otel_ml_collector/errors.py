@@ -7,9 +7,9 @@
 * `query.problems`: what nobody foresaw in a question, as an answer;
 * `serve.duties`: the loop of all that is done again and again, which tries it again later;
 * `forward.otlp`: the loop that sends, which keeps the request;
-* `cli.doctor`: a check, which then is what the doctor found;
-* `health`: the probe of the store, which answers that the collector is not ready;
-* `commit`: the loop of the writer thread, and who is told there of what is stored;
+* `cli.checks`: a check, which then is what the doctor found;
+* `receive.health`: the probe of the store, which answers that the collector is not ready;
+* `receive.commit`: the loop of the writer thread, and who is told there of what is stored;
 * `forward.records`: the loop that sends records on, which goes on later;
 * `exporter`: an export, which fails, and the mapping of one span; the host is never disturbed.
 """

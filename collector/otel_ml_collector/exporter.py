@@ -17,7 +17,7 @@ from opentelemetry.trace import SpanContext
 from otel_ml_collector.errors import Unavailable
 from otel_ml_collector.forward.record_client import RecordClient, put_until
 from otel_ml_collector.forward.record_messages import Messages, requests_of
-from otel_ml_collector.log_rate import OnceAMinute
+from otel_ml_collector.log import OnceAMinute
 from otel_ml_collector.mapping import Filing, Prices, map_spans
 from otel_ml_collector.records import Records
 from otel_ml_collector.settings.targets import RecordTarget, read_record_target

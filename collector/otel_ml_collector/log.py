@@ -1,30 +1,111 @@
-"""A log record as it arrived, free of the wire: what decode makes and mapping reads."""
+"""The collector's own log: text or JSON lines, as many as somebody can read."""
 
-from collections.abc import Mapping
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Final
 
-from otel_ml_collector.span import Scope, Value
+LINES: Final = 300
+WINDOW_S: Final = 60.0
+_TEXT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+_STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
 
 
-@dataclass(frozen=True, slots=True)
-class Log:
-    """One log record.
+class OnceAMinute:
+    """Lets each thing that goes wrong be logged once in `WINDOW_S`; counters have it all.
 
-    Attributes:
-        trace_id: 16 bytes, or empty when it belongs to no trace. span_id: 8 bytes, or empty.
-        time_ns: When it happened, in nanoseconds since the epoch; 0 when that is not known.
-        observed_ns: When it was seen by who collected it.
-        severity_number: OpenTelemetry's, 1 to 24; 0 when it has none.
-        event: What kind of event it is; empty for an ordinary log record.
+    Topics are words of this program, so they are few. Any thread may ask.
+
+    Args:
+        now_s: Tells the time, in seconds that never go back.
     """
 
-    trace_id: bytes
-    span_id: bytes
-    time_ns: int
-    observed_ns: int
-    severity_number: int
-    severity_text: str
-    event: str
-    body: Value
-    attributes: Mapping[str, Value]
-    scope: Scope
+    def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
+        self._now_s = now_s
+        self._lock = threading.Lock()
+        self._until_s: dict[str, float] = {}
+
+    def is_due(self, topic: str) -> bool:
+        """Tell whether a topic is logged now; once it was, it is not for a while."""
+        with self._lock:
+            now_s = self._now_s()
+            if now_s < self._until_s.get(topic, now_s):
+                return False
+            self._until_s[topic] = now_s + WINDOW_S
+            return True
+
+
+@dataclass(slots=True)
+class _Place:
+    until_s: float
+    lines: int = 0
+    left_out: int = 0
+
+
+class LogRate(logging.Filter):
+    """Lets each place in the code log `LINES` lines in `WINDOW_S`; the next one tells of the rest.
+
+    Args:
+        now_s: Tells the time, in seconds that never go back.
+    """
+
+    def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._now_s = now_s
+        self._lock = threading.Lock()
+        # As many as there are lines in the code that log.
+        self._places: dict[tuple[str, int], _Place] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Tell whether a record is written."""
+        with self._lock:
+            now_s = self._now_s()
+            name = (record.pathname, record.lineno)
+            place = self._places.setdefault(name, _Place(now_s + WINDOW_S))
+            left_out = 0
+            if now_s >= place.until_s:
+                left_out = place.left_out
+                place = self._places[name] = _Place(now_s + WINDOW_S)
+            place.lines += 1
+            place.left_out += place.lines > LINES
+        if left_out:
+            record.msg = f"{record.getMessage()} (and {left_out} lines like this were left out)"
+            record.args = ()
+        return place.lines <= LINES
+
+
+class JsonFormatter(logging.Formatter):
+    """Writes time, level, logger and message, then what was given as ``extra``."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Write one line; a value that JSON has not is written as text."""
+        time = datetime.fromtimestamp(record.created, timezone.utc)
+        line: dict[str, object] = {
+            "time": time.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        line |= {key: value for key, value in vars(record).items() if key not in _STANDARD}
+        if record.exc_info:
+            line["error"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False, default=str)
+
+
+def start_logging(level: str, form: str) -> None:
+    """Let the process log to its standard error.
+
+    Args:
+        level: debug, info, warning or error.
+        form: text or json.
+    """
+    handler = logging.StreamHandler()
+    handler.addFilter(LogRate())
+    handler.setFormatter(JsonFormatter() if form == "json" else logging.Formatter(_TEXT))
+    logging.basicConfig(level=level.upper(), handlers=[handler])
+    # Its warnings are one line for each bad request, as many as somebody likes to send.
+    logging.getLogger("uvicorn").setLevel(logging.ERROR)

@@ -7,8 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from random import Random
 from typing import Any
 
-from otel_ml_collector.log import Log
-from otel_ml_collector.span import Scope, Span, Value
+from otel_ml_collector.span import Log, Scope, Span, Value
 
 _NOT_IN_JSON = {math.inf: "Infinity", -math.inf: "-Infinity"}
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.logs.v1 import logs_pb2
 
-from otel_ml_collector.log import Log
+from otel_ml_collector.span import Log
 from tests.otel_ml_collector.wire import any_value, instrumentation, pairs, resource_of
 
 

@@ -3,10 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from otel_ml_collector.log import Log
 from otel_ml_collector.mapping import Filing, map_logs
 from otel_ml_collector.records import Records
-from otel_ml_collector.span import Span, Value
+from otel_ml_collector.span import Log, Span, Value
 from tests.otel_ml_collector.spans import NOW_NS, SCOPE
 from tests.otel_ml_collector.stores import Store
 

@@ -10,8 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from otel_ml_collector.cli.doctor.finding import Finding, find_within
-from otel_ml_collector.cli.doctor.here import find_disk, find_listener, find_targets, find_variables
+from otel_ml_collector.cli.checks import (
+    Finding,
+    find_disk,
+    find_listener,
+    find_targets,
+    find_variables,
+    find_within,
+)
 
 PAGE = "http://localhost:4318"
 

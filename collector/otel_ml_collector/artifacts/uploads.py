@@ -17,8 +17,8 @@ from otel_ml_collector.decode.signals import Form
 from otel_ml_collector.errors import CollectorError, Refused, Unavailable
 from otel_ml_collector.mapping.filing import is_project
 from otel_ml_collector.query.answers.artifacts import StoredArtifact
-from otel_ml_collector.receive.noted import note_http
 from otel_ml_collector.receive.quotas import Quotas
+from otel_ml_collector.receive.refusals import note_http
 from otel_ml_collector.receive.uploads import Uploads
 from otel_ml_collector.services import service_of
 from otel_ml_collector.telemetry import Telemetry

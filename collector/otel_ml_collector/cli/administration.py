@@ -20,7 +20,7 @@ from otel_ml_collector.cli.failure import (
 from otel_ml_collector.cli.options import Flags, Form, with_form, with_place, with_settings
 from otel_ml_collector.cli.place import Asked, Place, fetch_as_stranger, is_collector
 from otel_ml_collector.errors import BadSetting
-from otel_ml_collector.log_format import start_logging
+from otel_ml_collector.log import start_logging
 from otel_ml_collector.settings.sources import load, warnings_of
 
 _NEEDED: Final = ("chdb", "clickhouse_connect", "fastapi", "grpc", "jinja2", "pyarrow", "uvicorn")

@@ -7,7 +7,7 @@ from typing import Any, Final
 import click
 
 from otel_ml_collector.cli import administration, records
-from otel_ml_collector.cli.doctor.command import doctor
+from otel_ml_collector.cli.doctor import doctor
 from otel_ml_collector.cli.failure import BROKEN_PIPE, INTERRUPTED, USAGE, CommandFailed
 from otel_ml_collector.errors import BadSetting
 

@@ -21,8 +21,7 @@ from opentelemetry.proto.logs.v1.logs_pb2 import SeverityNumber
 from otel_ml_collector.decode.bounds import check_records
 from otel_ml_collector.decode.protobuf import event_of
 from otel_ml_collector.errors import BadField, Refused
-from otel_ml_collector.log import Log
-from otel_ml_collector.span import Event, Link, Scope, Span, Value
+from otel_ml_collector.span import Event, Link, Log, Scope, Span, Value
 
 JsonObject = dict[str, object]
 Item = TypeVar("Item")

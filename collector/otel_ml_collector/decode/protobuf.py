@@ -19,8 +19,7 @@ from opentelemetry.proto.trace.v1 import trace_pb2
 
 from otel_ml_collector.decode.bounds import check_records
 from otel_ml_collector.errors import Refused
-from otel_ml_collector.log import Log
-from otel_ml_collector.span import Event, Link, Scope, Span, Value
+from otel_ml_collector.span import Event, Link, Log, Scope, Span, Value
 
 # What event a record is before there was a field for it (OpenTelemetry 1.40 and older).
 _EVENT_NAME: Final = "event.name"

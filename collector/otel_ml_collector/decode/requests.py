@@ -8,8 +8,7 @@ from otel_ml_collector.decode.json import (
 )
 from otel_ml_collector.decode.protobuf import Spans, count_points, decode_logs, decode_traces
 from otel_ml_collector.decode.signals import Form
-from otel_ml_collector.log import Log
-from otel_ml_collector.span import Span
+from otel_ml_collector.span import Log, Span
 
 
 def read_spans(body: bytes, form: Form) -> Spans | list[Span]:

@@ -20,7 +20,7 @@ from typing import Final
 from otel_ml_collector.errors import CollectorError, Refused, Unavailable
 from otel_ml_collector.forward.otlp_request import PASSED_HEADER, OtlpRequest, Unreadable
 from otel_ml_collector.forward.otlp_senders import Later, Never, OtlpGrpcSender, OtlpHttpSender
-from otel_ml_collector.log_rate import OnceAMinute
+from otel_ml_collector.log import OnceAMinute
 from otel_ml_collector.settings.targets import OtlpTarget
 from otel_ml_collector.telemetry import OtlpForwardNumbers, Waiting
 

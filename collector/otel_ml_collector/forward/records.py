@@ -14,7 +14,7 @@ from typing import Final
 from otel_ml_collector.errors import Unavailable
 from otel_ml_collector.forward.record_client import Pauses, RecordClient, put_until
 from otel_ml_collector.forward.record_messages import Messages, requests_of
-from otel_ml_collector.log_rate import OnceAMinute
+from otel_ml_collector.log import OnceAMinute
 from otel_ml_collector.settings.targets import RecordTarget
 from otel_ml_collector.store.outbox import KINDS, Batch, Outbox
 from otel_ml_collector.telemetry import RecordNumbers

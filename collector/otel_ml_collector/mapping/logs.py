@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from otel_ml import attributes as names
-from otel_ml_collector.log import Log
 from otel_ml_collector.mapping.evaluations import (
     BAD_EVALUATION,
     EVALUATION,
@@ -30,6 +29,7 @@ from otel_ml_collector.mapping.late_records import NO_TRACE_ID, TraceKeys, widen
 from otel_ml_collector.mapping.values import to_sorted_json, to_text
 from otel_ml_collector.owners import own_key, own_response
 from otel_ml_collector.records import LateLog, LogLine, Records, TraceKey, run_id
+from otel_ml_collector.span import Log
 
 NO_TRACE: Final = "no_trace"
 NO_TRACE_MEANS: Final = (

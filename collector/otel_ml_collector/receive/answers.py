@@ -1,12 +1,16 @@
-"""Answers to OTLP requests, written in the form of the request.
+"""Answers to OTLP requests in the form of the request, and what each error is on the wire.
 
-Spec: https://opentelemetry.io/docs/specs/otlp/#otlphttp-response
+Spec: https://opentelemetry.io/docs/specs/otlp/#otlphttp-response and #failures
 """
 
-from typing import Final
+from typing import Final, NamedTuple
 
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.json_format import MessageToJson
 from google.protobuf.message import Message
+from google.rpc.error_details_pb2 import BadRequest, RetryInfo
+from google.rpc.status_pb2 import Status
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
     ExportLogsPartialSuccess,
     ExportLogsServiceResponse,
@@ -21,10 +25,91 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 
 from otel_ml_collector.decode.signals import Form, Signal
+from otel_ml_collector.errors import (
+    BadField,
+    CollectorError,
+    Forbidden,
+    OverQuota,
+    TooLarge,
+    Unauthenticated,
+    Unavailable,
+    UnknownMediaType,
+    WrongMethod,
+)
 from otel_ml_collector.receive.pipeline import Answer
-from otel_ml_collector.receive.status import shorten
 
+INVALID_ARGUMENT: Final = 3
+PERMISSION_DENIED: Final = 7
+RESOURCE_EXHAUSTED: Final = 8
+UNIMPLEMENTED: Final = 12
+UNAVAILABLE: Final = 14
+UNAUTHENTICATED: Final = 16
+# gRPC clients take 8 KiB of trailers, where a text may stand twice and take three times its size.
+_MESSAGE_BYTES: Final = 1_000
 _EMPTY: Final = {Form.PROTOBUF: b"", Form.JSON: b"{}"}
+
+
+class OnWire(NamedTuple):
+    """What an error is to a client.
+
+    Attributes:
+        http: The status of the answer over HTTP.
+        code: The code of ``google.rpc.Status``, which is gRPC's: it tells whether to send again.
+        outcome: The word under which it is counted.
+    """
+
+    http: int
+    code: int
+    outcome: str
+
+
+# The first row that fits counts: the narrower errors stand before the wider ones.
+_TABLE: Final = (
+    (TooLarge, OnWire(413, RESOURCE_EXHAUSTED, "refused")),
+    (UnknownMediaType, OnWire(415, INVALID_ARGUMENT, "refused")),
+    (WrongMethod, OnWire(405, UNIMPLEMENTED, "refused")),
+    (Unauthenticated, OnWire(401, UNAUTHENTICATED, "unauthenticated")),
+    (Forbidden, OnWire(403, PERMISSION_DENIED, "forbidden")),
+    (OverQuota, OnWire(429, RESOURCE_EXHAUSTED, "over_quota")),
+    (Unavailable, OnWire(503, UNAVAILABLE, "unavailable")),
+    (CollectorError, OnWire(400, INVALID_ARGUMENT, "refused")),
+)
+
+
+def on_wire(error: CollectorError) -> OnWire:
+    """Look an error up in the table."""
+    return next(row for kind, row in _TABLE if isinstance(error, kind))
+
+
+def retry_info(error: Unavailable) -> RetryInfo:
+    """Return the delay after which to send again."""
+    delay = Duration()
+    delay.FromMilliseconds(round(error.retry_after_s * 1000))
+    return RetryInfo(retry_delay=delay)
+
+
+def status_of(error: CollectorError) -> Status:
+    """Return the answer's body: code, message, and the delay or the field that is wrong."""
+    status = Status(code=on_wire(error).code, message=shorten(str(error)))
+    if isinstance(error, Unavailable):
+        _add_detail(status, retry_info(error))
+    elif isinstance(error, BadField):
+        violation = BadRequest.FieldViolation(
+            field=shorten(error.field), description=shorten(error.description)
+        )
+        _add_detail(status, BadRequest(field_violations=[violation]))
+    return status
+
+
+def shorten(text: str) -> str:
+    """Cut a text to what fits into an answer."""
+    return text.encode("utf-8", "replace")[:_MESSAGE_BYTES].decode("utf-8", "ignore")
+
+
+def _add_detail(status: Status, detail: Message) -> None:
+    packed = AnyMessage()
+    packed.Pack(detail)
+    status.details.append(packed)
 
 
 def write_answer(answer: Answer, signal: Signal, form: Form) -> bytes:

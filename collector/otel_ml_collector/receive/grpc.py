@@ -15,10 +15,9 @@ from otel_ml_collector.decode.signals import Form, Signal
 from otel_ml_collector.errors import BadSetting, CollectorError, Refused, Unavailable
 from otel_ml_collector.forward.otlp_request import PASSED_HEADER
 from otel_ml_collector.receive.admission import Held
-from otel_ml_collector.receive.answers import write_answer
-from otel_ml_collector.receive.noted import note_grpc
+from otel_ml_collector.receive.answers import on_wire, retry_info, status_of, write_answer
 from otel_ml_collector.receive.pipeline import BODY_LIMIT_BYTES, Export, Pipeline
-from otel_ml_collector.receive.status import on_wire, retry_info, status_of
+from otel_ml_collector.receive.refusals import note_grpc
 from otel_ml_collector.telemetry import Telemetry
 
 _SERVICES: Final = {

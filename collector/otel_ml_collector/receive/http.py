@@ -28,10 +28,9 @@ from otel_ml_collector.errors import (
 )
 from otel_ml_collector.forward.otlp_request import PASSED_HEADER
 from otel_ml_collector.receive.admission import Held
-from otel_ml_collector.receive.answers import write, write_answer
-from otel_ml_collector.receive.noted import note_http
+from otel_ml_collector.receive.answers import on_wire, status_of, write, write_answer
 from otel_ml_collector.receive.pipeline import BODY_LIMIT_BYTES, Export, Pipeline
-from otel_ml_collector.receive.status import on_wire, status_of
+from otel_ml_collector.receive.refusals import note_http
 from otel_ml_collector.telemetry import Telemetry
 
 # What is read and thrown away of a body that is too large: a connection that is closed on unread

@@ -4,9 +4,15 @@ import logging
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
+
+import grpc
+from starlette.requests import Request
+
+from otel_ml import attributes as names
+from otel_ml_collector.access import Access, find_access_of
 
 SENDERS: Final = 256
 QUIET_S: Final = 60.0
@@ -134,3 +140,49 @@ def _host(peer: str) -> str:
     if address.startswith(("[", "%5B")):
         return address.replace("%5B", "[").replace("%5D", "]").partition("]")[0].lstrip("[")
     return address.rpartition(":")[0] if address.count(":") == 1 else address
+
+
+def note_http(request: Request, answer: str, reason: object, rejected: int = 0) -> None:
+    """Log that a request over HTTP was not taken whole, unless its sender is in the log already.
+
+    Args:
+        request: Which one.
+        answer: The word under which it is counted.
+        reason: Why, an error or a text.
+        rejected: How many records of it were refused, when the others were taken.
+    """
+    peer = f"{request.client.host}:{request.client.port}" if request.client else ""
+    sender = (find_access_of(request.scope), request.headers)
+    _note("http", peer, sender, answer, reason, rejected)
+
+
+def note_grpc(
+    context: "grpc.aio.ServicerContext[bytes, bytes]",
+    sender: tuple[Access | None, Mapping[str, str]],
+    answer: str,
+    reason: object,
+    rejected: int = 0,
+) -> None:
+    """Log that a call was not taken whole, as `note_http` does.
+
+    Args:
+        context: Of the call.
+        sender: What its sender may do, and the metadata of the call.
+        answer: The word under which it is counted.
+        reason: Why, an error or a text.
+        rejected: How many records of it were refused, when the others were taken.
+    """
+    _note("grpc", context.peer() or "", sender, answer, reason, rejected)
+
+
+def _note(  # noqa: PLR0917 - what a line says
+    transport: str,
+    peer: str,
+    sender: tuple[Access | None, Mapping[str, str]],
+    answer: str,
+    reason: object,
+    rejected: int,
+) -> None:
+    access, headers = sender
+    key_id, project = access.key_id if access else "", headers.get(names.PROJECT_HEADER, "")
+    REFUSALS.note(Refusal(transport, peer, str(reason), answer, key_id, project, rejected))

@@ -39,11 +39,10 @@ from otel_ml_collector.loss.watch import LossWatch
 from otel_ml_collector.mapping import Prices
 from otel_ml_collector.receive.commit import Commit
 from otel_ml_collector.receive.grpc import make_server
-from otel_ml_collector.receive.health import make_health_routes
+from otel_ml_collector.receive.health import Health, make_health_routes
 from otel_ml_collector.receive.http import make_routes
 from otel_ml_collector.receive.pipeline import Pipeline
 from otel_ml_collector.receive.quotas import Quotas
-from otel_ml_collector.receive.readiness import Health
 from otel_ml_collector.receive.refusals import REFUSALS
 from otel_ml_collector.receive.uploads import Uploads
 from otel_ml_collector.serve.duties import Duty, Lane, running

@@ -10,9 +10,16 @@ import time
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Final
+from dataclasses import dataclass, field
+from itertools import accumulate
+from typing import Final, Generic, TypeVar
 
-from prometheus_client.metrics_core import CounterMetricFamily, Metric
+from prometheus_client.metrics_core import (
+    CounterMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+    SummaryMetricFamily,
+)
 from prometheus_client.registry import Collector
 
 from otel_ml_collector.errors import Unavailable
@@ -20,10 +27,16 @@ from otel_ml_collector.owners import is_run
 from otel_ml_collector.records import Metric as Score
 from otel_ml_collector.records import Records, Run, text_of
 from otel_ml_collector.settings.values import label_of
-from otel_ml_collector.telemetry.counts import BOUNDS_S, RunCounts, ScoreCounts
-from otel_ml_collector.telemetry.families import Labels, make_run_metrics, make_score_metrics
-from otel_ml_collector.telemetry.remembered import Remembered
 
+Key = TypeVar("Key")
+Value = TypeVar("Value")
+# Those of gen_ai.client.operation.duration, and three below for models that answer sooner.
+# Spec: https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-metrics/
+BOUNDS_S: Final = (
+    *(0.001, 0.0025, 0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64),
+    *(1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92),
+)
+Labels = tuple[str, ...]
 # The small numbers of versions, by (model, digest, structure).
 Versions = Mapping[tuple[str, str, str], int]
 # What is counted apart: project, model, digest, structure, and the values of the tags.
@@ -39,6 +52,126 @@ _NAME_CHARS: Final = 200
 _TAG_CHARS: Final = 100
 _DIGEST_CHARS: Final = 8
 _BOUNDS_NS: Final = tuple(int(bound * 1e9) for bound in BOUNDS_S)
+
+
+class Remembered(Generic[Key, Value]):
+    """Keeps at least the last `number` values that were put, and at most twice as many."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+        self._newer: dict[Key, Value] = {}
+        self._older: dict[Key, Value] = {}
+
+    def find(self, key: Key) -> Value | None:
+        """Return what was put under a key; None when that is not known any more."""
+        value = self._newer.get(key)
+        return self._older.get(key) if value is None else value
+
+    def put(self, key: Key, value: Value) -> bool:
+        """Remember a value under a key that is not known; tells whether it was not."""
+        if key in self._newer or key in self._older:
+            return False
+        if len(self._newer) >= self._number:
+            self._older, self._newer = self._newer, {}
+        self._newer[key] = value
+        return True
+
+
+@dataclass(slots=True)
+class RunCounts:
+    """What is known of some runs.
+
+    Attributes:
+        is_other: Whether it takes what is beyond the bound of label sets.
+        buckets: One an upper bound, and one for what is above all of them.
+    """
+
+    is_other: bool = False
+    runs: int = 0
+    errors: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    latency_ns: int = 0
+    buckets: list[int] = field(default_factory=lambda: [0] * (len(BOUNDS_S) + 1))
+
+    def add(self, other: "RunCounts") -> None:
+        """Add those of other runs."""
+        self.runs += other.runs
+        self.errors += other.errors
+        self.input_tokens += other.input_tokens
+        self.output_tokens += other.output_tokens
+        self.latency_ns += other.latency_ns
+        self.buckets = [one + more for one, more in zip(self.buckets, other.buckets, strict=True)]
+
+
+@dataclass(slots=True)
+class ScoreCounts:
+    """What one judge said of some runs."""
+
+    scores: int = 0
+    total: float = 0.0
+    passed: int = 0
+    failed: int = 0
+    errors: int = 0
+
+    def add(self, other: "ScoreCounts") -> None:
+        """Add what it said of other runs."""
+        self.scores += other.scores
+        self.total += other.total
+        self.passed += other.passed
+        self.failed += other.failed
+        self.errors += other.errors
+
+
+def make_run_metrics(names: Sequence[str], counts: Mapping[Labels, RunCounts]) -> Iterable[Metric]:
+    """Make the metrics of recorded runs.
+
+    Args:
+        names: Of the labels.
+        counts: The numbers by the labels' values.
+    """
+    runs = CounterMetricFamily("otel_ml_runs", "Recorded runs", labels=names)
+    errors = CounterMetricFamily(
+        "otel_ml_run_errors", "Recorded runs that ended with an error", labels=names
+    )
+    tokens = CounterMetricFamily(
+        "otel_ml_run_tokens", "Tokens of recorded runs", labels=[*names, "type"]
+    )
+    latency = HistogramMetricFamily(
+        "otel_ml_run_duration_seconds", "Latency of recorded runs", labels=names
+    )
+    for labels, one in counts.items():
+        runs.add_metric(labels, one.runs)
+        errors.add_metric(labels, one.errors)
+        tokens.add_metric([*labels, "input"], one.input_tokens)
+        tokens.add_metric([*labels, "output"], one.output_tokens)
+        bounds = (*map(str, BOUNDS_S), "+Inf")
+        buckets = list(zip(bounds, accumulate(one.buckets), strict=True))
+        latency.add_metric(labels, buckets, one.latency_ns / 1e9)
+    return runs, errors, tokens, latency
+
+
+def make_score_metrics(
+    names: Sequence[str], counts: Mapping[Labels, ScoreCounts]
+) -> Iterable[Metric]:
+    """Make the metrics of what judges said of recorded runs; arguments as above."""
+    scores = SummaryMetricFamily(
+        "otel_ml_judge_score", "Scores of recorded runs: their sum and how many", labels=names
+    )
+    verdicts = CounterMetricFamily(
+        "otel_ml_judge_verdicts",
+        "Recorded runs that a judge passed or did not pass",
+        labels=[*names, "passed"],
+    )
+    errors = CounterMetricFamily(
+        "otel_ml_judge_errors", "Judges that failed: no score, no pass", labels=names
+    )
+    for labels, one in counts.items():
+        scores.add_metric(labels, one.scores, one.total)
+        verdicts.add_metric([*labels, "true"], one.passed)
+        verdicts.add_metric([*labels, "false"], one.failed)
+        errors.add_metric(labels, one.errors)
+    return scores, verdicts, errors
 
 
 class RunNumbers(Collector):

@@ -1,8 +1,11 @@
-"""The collector's own numbers: what comes in and what becomes of it."""
+"""The collector's own numbers: what comes in and becomes of it, what is missing, what is stored."""
 
 import sys
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Final
 
@@ -14,10 +17,10 @@ from prometheus_client import (
     ProcessCollector,
     generate_latest,
 )
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4 as MEDIA_TYPE
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-__all__ = ["ANSWERS", "MEDIA_TYPE", "UPLOAD_ANSWERS", "Telemetry"]
+from otel_ml_collector.errors import Unavailable
 
 ANSWERS: Final = (
     *("success", "partial", "refused", "unavailable"),
@@ -29,6 +32,9 @@ _SIGNALS: Final = ("traces", "logs", "metrics")
 
 _SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 _ROWS: Final = (1, 10, 100, 500, 1_000, 2_000, 5_000, 10_000, 20_000)
+_PROJECTS: Final = 100
+_OTHER: Final = "other"
+_FRESH_S: Final = 15.0
 
 
 class Telemetry:
@@ -192,3 +198,100 @@ class Telemetry:
 def _count_by_reason(counter: Counter, rejected: Mapping[str, int]) -> None:
     for reason, number in rejected.items():
         counter.labels(reason).inc(number)
+
+
+@dataclass(frozen=True, slots=True)
+class Missed:
+    """How many spans of a project are missing, and how many were late."""
+
+    missing: int
+    late: int
+
+
+class LossNumbers(Collector):
+    """Shows what it was told last: the 100 projects that miss most, the others as one."""
+
+    def __init__(self) -> None:
+        self._shown: Mapping[str, Missed] = {}
+
+    def tell(self, missed: Mapping[str, Missed]) -> None:
+        """Take the numbers by project."""
+        ordered = sorted(missed.items(), key=lambda one: (-one[1].missing, -one[1].late, one[0]))
+        shown = dict(ordered[:_PROJECTS])
+        rest = [one for _, one in ordered[_PROJECTS:]]
+        if rest:
+            known = shown.get(_OTHER, Missed(0, 0))
+            shown[_OTHER] = Missed(
+                known.missing + sum(one.missing for one in rest),
+                known.late + sum(one.late for one in rest),
+            )
+        self._shown = shown
+
+    def collect(self) -> Iterable[Metric]:
+        """Make the metrics."""
+        missing = GaugeMetricFamily(
+            "otel_ml_spans_missing",
+            "Spans of the last 24 hours that were sent but are not here (lost, or dropped by "
+            "sampling on the way)",
+            labels=["project"],
+        )
+        late = GaugeMetricFamily(
+            "otel_ml_spans_late",
+            "Spans of the last 24 hours that came more than 5 minutes after they ended",
+            labels=["project"],
+        )
+        for project, one in self._shown.items():
+            missing.add_metric([project], one.missing)
+            late.add_metric([project], one.late)
+        return missing, late
+
+
+@dataclass(frozen=True, slots=True)
+class TableSize:
+    """What a table takes on disk, deleted rows included until they are merged away."""
+
+    table: str
+    rows: int
+    bytes: int
+
+
+class StoreNumbers(Collector):
+    """Bytes and rows by table; while the store has trouble, those that it said last.
+
+    Args:
+        read: Asks the store.
+    """
+
+    def __init__(self, read: Callable[[], Sequence[TableSize]]) -> None:
+        self._read = read
+        self._lock = threading.Lock()
+        self._sizes: Sequence[TableSize] = ()
+        self._fresh_until_s = 0.0
+
+    def describe(self) -> Iterable[Metric]:
+        """Name no metric ahead, so that the store is not asked at the start."""
+        return ()
+
+    def collect(self) -> Iterable[Metric]:
+        """Make the metrics."""
+        size = GaugeMetricFamily(
+            "otel_ml_store_bytes", "Bytes of a table on disk", labels=["table"]
+        )
+        rows = GaugeMetricFamily(
+            "otel_ml_store_rows",
+            "Rows of a table on disk, those that wait to be merged away included",
+            labels=["table"],
+        )
+        for one in self._ask():
+            size.add_metric([one.table], one.bytes)
+            rows.add_metric([one.table], one.rows)
+        return size, rows
+
+    def _ask(self) -> Sequence[TableSize]:
+        with self._lock:
+            now_s = time.monotonic()
+            if now_s >= self._fresh_until_s:
+                self._fresh_until_s = now_s + _FRESH_S
+                with suppress(Unavailable):
+                    self._sizes = self._read()
+            return self._sizes

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from otel_ml_collector.decode.json import decode_json_logs
 from otel_ml_collector.decode.protobuf import decode_logs
 from otel_ml_collector.errors import Refused
-from otel_ml_collector.log import Log
-from otel_ml_collector.span import Scope, Value
+from otel_ml_collector.span import Log, Scope, Value
 from tests.otel_ml_collector.decode.test_traces import attributes, texts, times, values
 from tests.otel_ml_collector.json_wire import encode_json_logs
 from tests.otel_ml_collector.log_wire import encode_logs

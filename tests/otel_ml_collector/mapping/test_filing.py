@@ -5,9 +5,8 @@ from typing import Any
 import pytest
 
 from otel_ml_collector.access import OPEN, Access
-from otel_ml_collector.log import Log
 from otel_ml_collector.mapping import Filing, map_logs, map_spans
-from otel_ml_collector.span import Scope, Value
+from otel_ml_collector.span import Log, Scope, Value
 from tests.otel_ml_collector.spans import (
     DAY_NS,
     NOW_NS,

@@ -5,10 +5,9 @@ from typing import Any, Final
 
 import pytest
 
-from otel_ml_collector.log import Log
 from otel_ml_collector.mapping import Filing, map_logs
 from otel_ml_collector.records import LateLog, LogLine, Metric, ModelVersion, Records, TraceKey
-from otel_ml_collector.span import Scope, Value
+from otel_ml_collector.span import Log, Scope, Value
 from tests.otel_ml_collector.logs import make_log, map_all
 from tests.otel_ml_collector.spans import DAY_NS, NOW_NS, SCOPE, SECOND_NS, make_call, map_one
 

@@ -9,12 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic_core import to_json
 
-from otel_ml_collector.log import Log
 from otel_ml_collector.mapping import Filing, map_spans
 from otel_ml_collector.query.answers.parts import LogLine
 from otel_ml_collector.query.answers.runs import Run, Trace
 from otel_ml_collector.runs.find import RunsQuery, find_run, find_runs, find_trace
-from otel_ml_collector.span import Event, Span, Value
+from otel_ml_collector.span import Event, Log, Span, Value
 from otel_ml_collector.store.writer import Writer
 from tests.otel_ml_collector.logs import make_log, take
 from tests.otel_ml_collector.logs import map_all as map_logs

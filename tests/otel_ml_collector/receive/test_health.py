@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from otel_ml_collector.errors import Refused, Unavailable
-from otel_ml_collector.receive.readiness import PROBE_EVERY_S, Health
+from otel_ml_collector.receive.health import PROBE_EVERY_S, Health
 
 
 class Disk:

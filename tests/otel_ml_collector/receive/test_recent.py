@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Final
 
-from otel_ml_collector.receive.recent import Recent
+from otel_ml_collector.receive.commit import Recent
 from otel_ml_collector.records import Records, Run
 from tests.otel_ml_collector.spans import make_call, map_all
 

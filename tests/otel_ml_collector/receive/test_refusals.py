@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from otel_ml_collector.log_format import JsonFormatter
+from otel_ml_collector.log import JsonFormatter
 from otel_ml_collector.receive.refusals import QUIET_S, SENDERS, Refusal, Refusals
 
 

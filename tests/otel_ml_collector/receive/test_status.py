@@ -17,7 +17,7 @@ from otel_ml_collector.errors import (
     UnknownMediaType,
     WrongMethod,
 )
-from otel_ml_collector.receive.status import on_wire, status_of
+from otel_ml_collector.receive.answers import on_wire, status_of
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import logging
 
-from otel_ml_collector.log_rate import LINES, WINDOW_S, LogRate, OnceAMinute
+from otel_ml_collector.log import LINES, WINDOW_S, LogRate, OnceAMinute
 
 
 class Clock:

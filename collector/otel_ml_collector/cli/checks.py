@@ -1,13 +1,22 @@
-"""What the other end says: what it is, what its clock says, what the key may do, what it takes."""
+"""The checks of ``otel-ml doctor``: what can be seen on this machine, and what is said there."""
 
+import os
+import platform
 import secrets
+import shutil
+import socket
+import threading
 import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 from urllib.parse import quote, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
@@ -18,12 +27,23 @@ from otel_ml import attributes as names
 from otel_ml.export.answer import read_partial_success
 from otel_ml.export.encoder import encode_spans
 from otel_ml.export.http import HttpSender
-from otel_ml.export.settings import Settings
-from otel_ml_collector.cli.doctor.finding import Finding
-from otel_ml_collector.cli.doctor.here import find_listener, proxy_of
+from otel_ml.export.settings import Settings, resolve
 from otel_ml_collector.cli.place import Reply, fetch
-from otel_ml_collector.settings.values import Address
+from otel_ml_collector.errors import BadSetting
+from otel_ml_collector.settings.sources import load, warnings_of
+from otel_ml_collector.settings.values import Address, hide_password
 
+Status = Literal["ok", "warn", "fail"]
+_CHECK_S: Final = 15.0
+_PORTS: Final = {4318: 4317, 14318: 14317}
+_PACKAGES: Final = ("opentelemetry-sdk", "chdb", "grpcio")
+_SECRET_WORDS: Final = ("KEY", "HEADERS", "TOKEN", "SECRET", "PASSWORD")
+_NO_SECRETS: Final = ("CLIENT_KEY",)  # the path of a file
+_TIGHT: Final = 4
+_REACH_S: Final = 2.0
+# Of https://docs.kernel.org/networking/proc_net_tcp.html
+_LISTENS: Final = "0A"
+_TABLES: Final = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
 _REQUEST_S: Final = 5.0
 _READ_BACK_S: Final = 5.0
 _FAR_S: Final = 5.0
@@ -34,6 +54,179 @@ _WORDS: Final = {
     "UNIMPLEMENTED": "what listens there takes no OTLP",
 }
 _KEYS: Final = "make one: otel-ml keys add --project {project} --scope ingest,read"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the answer.
+
+    Attributes:
+        status: ok, warn or fail.
+        check: The check's name, one word.
+        what: What is so.
+        todo: What to do about it; empty when nothing is to be done.
+    """
+
+    status: Status
+    check: str
+    what: str
+    todo: str = ""
+
+    def __str__(self) -> str:
+        """Write the line: ``fail  what -> what to do``."""
+        return f"{self.status:4}  {self.what}{f' -> {self.todo}' if self.todo else ''}"
+
+
+def find_within(
+    name: str, look: Callable[[], Iterable[Finding]], limit_s: float = _CHECK_S
+) -> list[Finding]:
+    """Run a check on a thread of its own, and leave it there when it takes too long."""
+    found: list[Finding] = []
+    errors: list[Exception] = []
+
+    def work() -> None:
+        try:
+            found.extend(look())
+        except Exception as error:  # noqa: BLE001 - a check that breaks is a finding too
+            errors.append(error)
+
+    thread = threading.Thread(target=work, name=f"otel-ml-doctor-{name}", daemon=True)
+    thread.start()
+    thread.join(limit_s)
+    if thread.is_alive():
+        return [Finding("fail", name, f"The check {name} did not end within {limit_s:g} s")]
+    if errors:
+        text = f"The check {name} broke: {type(errors[0]).__name__}: {errors[0]}"
+        return [*found, Finding("fail", name, text, "report it with this line")]
+    return found
+
+
+def find_versions() -> Iterator[Finding]:
+    """Name what runs here."""
+    packages = ", ".join(f"{name} {_version(name)}" for name in _PACKAGES)
+    python = platform.python_version()
+    yield Finding("ok", "versions", f"otel-ml {_version('otel-ml')}, Python {python}, {packages}")
+
+
+def find_variables(environment: Mapping[str, str]) -> Iterator[Finding]:
+    """Name the variables in force, and those that do nothing."""
+    names = sorted(name for name in environment if name.startswith("OTEL_") and environment[name])
+    shown = ", ".join(f"{name}={_hide(name, environment[name])}" for name in names)
+    yield Finding("ok", "variables", f"Variables in force: {shown or 'none'}")
+    for text in warnings_of(environment):
+        what, _, todo = text.partition(": ")
+        yield Finding("warn", "variables", what, todo)
+    if environment.get("OTEL_SDK_DISABLED", "").lower() == "true":
+        todo = "unset it, unless that is what you want"
+        yield Finding("warn", "variables", "OTEL_SDK_DISABLED=true: nothing is recorded", todo)
+    if environment.get("OTEL_TRACES_SAMPLER", "").endswith("always_off"):
+        todo = "unset it, unless that is what you want"
+        yield Finding("warn", "variables", "OTEL_TRACES_SAMPLER records nothing", todo)
+
+
+def proxy_of(page: str) -> str:
+    """Find the proxy that requests to an address go through, as the SDK does; empty for none."""
+    parts, proxies = urlsplit(page), getproxies()
+    proxy = proxies.get(parts.scheme) or proxies.get("all") or ""
+    return "" if proxy_bypass(parts.netloc) else proxy
+
+
+def find_proxy(page: str) -> Iterator[Finding]:
+    """Tell whether requests to an address go through a proxy."""
+    proxy, host = proxy_of(page), urlsplit(page).hostname or ""
+    if not proxy:
+        yield Finding("ok", "proxy", f"No proxy between here and {host}")
+    elif Address(host, 0).is_loopback:
+        text = f"Requests to this very machine go through the proxy {hide_password(proxy)}"
+        yield Finding("warn", "proxy", text, f"set NO_PROXY={host}")
+    else:
+        yield Finding("ok", "proxy", f"Requests go through the proxy {hide_password(proxy)}")
+
+
+def find_disk(page: str, environment: Mapping[str, str]) -> Iterator[Finding]:
+    """Look at the settings of a collector of this machine, and at the disk of its data."""
+    if not Address(urlsplit(page).hostname or "", 0).is_loopback:
+        return
+    try:
+        settings = load({}, environment, None)
+    except BadSetting as error:
+        for line in str(error).splitlines():
+            yield Finding("fail", "settings", line, "mend it, then ask `otel-ml check`")
+        return
+    folder = settings.data_dir
+    if folder is None or not folder.is_dir():
+        return
+    free, least = shutil.disk_usage(folder).free, settings.min_free_disk_bytes
+    text = f"{free / 2**30:.1f} GiB free for the data directory {folder}"
+    if free < least:
+        yield Finding("fail", "disk", text, f"make room: nothing is taken below {least} bytes")
+    elif free < _TIGHT * least or not os.access(folder, os.W_OK):
+        todo = "make room soon" if os.access(folder, os.W_OK) else "make it writable for who serves"
+        yield Finding("warn", "disk", text, todo)
+    else:
+        yield Finding("ok", "disk", text)
+
+
+def find_targets(page: str, environment: Mapping[str, str]) -> Iterator[Finding]:
+    """Look whether the targets can be reached that a collector of this machine forwards to."""
+    if not Address(urlsplit(page).hostname or "", 0).is_loopback:
+        return
+    try:
+        settings = load({}, environment, None)
+    except BadSetting:  # told with the disk
+        return
+    for target in settings.forward_otlp:
+        text = f"OTLP is forwarded to {target.name} at {target.address}"
+        try:
+            socket.create_connection((target.address.host, target.address.port), _REACH_S).close()
+        except OSError as error:
+            todo = "start it, or mend forward_otlp; until then requests wait or are dropped"
+            yield Finding("warn", "forward", f"{text}, which does not answer: {error}", todo)
+        else:
+            yield Finding("ok", "forward", text)
+
+
+def find_listener(port: int) -> str:
+    """Name the process that listens at a port: ``jaeger (process 41)``; empty when none is seen.
+
+    Those of other users are seen by the administrator alone.
+    """
+    sockets = {f"socket:[{inode}]" for table in _TABLES for inode in _listening(table, port)}
+    for process in Path("/proc").glob("[0-9]*") if sockets else ():
+        with suppress(OSError):  # it has ended, or is not ours to see
+            if any(_target(file) in sockets for file in (process / "fd").iterdir()):
+                name = (process / "comm").read_text().strip()
+                return f"{name} (process {process.name})"
+    return ""
+
+
+def _target(file: Path) -> str:
+    try:
+        return str(file.readlink())
+    except OSError:  # it was closed meanwhile
+        return ""
+
+
+def _listening(table: Path, port: int) -> list[str]:
+    try:
+        rows = [line.split() for line in table.read_text().splitlines()[1:]]
+    except OSError:  # not Linux
+        return []
+    return [
+        row[9] for row in rows if row[3] == _LISTENS and int(row[1].rpartition(":")[2], 16) == port
+    ]
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _hide(name: str, value: str) -> str:
+    is_secret = any(word in name for word in _SECRET_WORDS)
+    return "***" if is_secret and not name.endswith(_NO_SECRETS) else hide_password(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,3 +427,42 @@ def _send_over_grpc(address: str, settings: Settings, body: bytes, timeout_s: fl
             return _WORDS.get(code, f"{code}: {' '.join((error.details() or '').split())[:200]}")
     rejected, message = read_partial_success(answer)
     return message or "it was rejected" if rejected else ""
+
+
+def find_all(endpoint: str | None, grpc: str | None, project: str) -> Iterator[Finding]:
+    """Run all checks in their order; those of a collector that is not reached are left out.
+
+    Args:
+        endpoint: Its base address; None for the one that the SDK would choose.
+        grpc: ``host:port`` of its gRPC; None for the usual port beside that of HTTP.
+        project: Where the test spans go.
+    """
+    key = os.environ.get("OTEL_ML_API_KEY")
+    settings = resolve(endpoint, project, key, "http/protobuf")
+    yield from find_within("versions", find_versions)
+    yield from find_within("variables", lambda: find_variables(os.environ))
+    if not settings.url:
+        todo = "expected an address such as http://localhost:4318"
+        yield Finding("fail", "endpoint", "The endpoint is no address", todo)
+        return
+    yield from find_within("proxy", lambda: find_proxy(settings.page))
+    yield from find_within("disk", lambda: find_disk(settings.page, os.environ))
+    yield from find_within("forward", lambda: find_targets(settings.page, os.environ))
+    visit = Visit(settings, project, grpc or _grpc_address(settings.page))
+    reached = find_within("endpoint", visit.find_endpoint)
+    yield from reached
+    if any(finding.status == "fail" for finding in reached):
+        return
+    yield from find_within("ready", visit.find_readiness)
+    yield from find_within("clock", visit.find_clock)
+    yield from find_within("key", visit.find_key)
+    yield from find_within("http", visit.find_http)
+    yield from find_within("grpc", visit.find_grpc)
+
+
+def _grpc_address(page: str) -> str:
+    """Guess where gRPC is: one port below the usual one of HTTP."""
+    parts = urlsplit(page)
+    port = _PORTS.get(parts.port or 0)
+    host = parts.hostname or ""
+    return f"{f'[{host}]' if ':' in host else host}:{port}" if port else ""
