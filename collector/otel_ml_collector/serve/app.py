@@ -9,7 +9,7 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -367,6 +367,15 @@ async def _serve(settings: Settings, listener: socket.socket, collector: Collect
     )
     await grpc_server.start()
     app = make_app(collector, settings)
+    http = Address(settings.http.host, listener.getsockname()[1])
+    grpc_address = Address(settings.grpc.host, grpc_port)
+    scheme = "https" if settings.tls_cert else "http"
+    collector.connections.note_address(f"{scheme}://{address_here(http)}")
+
+    def send_away() -> None:
+        collector.send_away()
+        app.state.services.find(Listening).end()
+
     http_server = HttpServer(
         uvicorn.Config(
             app,
@@ -378,32 +387,18 @@ async def _serve(settings: Settings, listener: socket.socket, collector: Collect
             ws="none",
             ssl_certfile=settings.tls_cert,
             ssl_keyfile=settings.tls_key,
-        )
+        ),
+        when_ready=lambda: _say_ready(scheme, http, grpc_address, collector.keyring),
+        send_away=send_away,
+        until_idle=collector.pipeline.until_idle,
     )
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, http_server.stop)
-    http_server.send_away = _ending(collector, app)
-    http_server.until_idle = collector.pipeline.until_idle
-    http = Address(settings.http.host, listener.getsockname()[1])
-    grpc_address = Address(settings.grpc.host, grpc_port)
-    scheme = "https" if settings.tls_cert else "http"
-    collector.connections.note_address(f"{scheme}://{address_here(http)}")
-    http_server.when_ready = lambda: _say_ready(scheme, http, grpc_address, collector.keyring)
     _tune_interpreter()
     with running(_lanes(collector)):
         await http_server.serve(sockets=[listener])
     await grpc_server.stop(_CALLS_S)
-
-
-def _ending(collector: Collector, app: FastAPI) -> Callable[[], None]:
-    """Return what is to be done first when the collector is to end."""
-
-    def end() -> None:
-        collector.send_away()
-        app.state.services.find(Listening).end()
-
-    return end
 
 
 def _grpc_credentials(settings: Settings) -> ServerCredentials | None:

@@ -307,21 +307,31 @@ def raise_file_limit(limits: Limits) -> None:
 class HttpServer(uvicorn.Server):
     """Runs until `stop`.
 
-    Attributes:
+    Args:
+        config: Uvicorn's, with a protocol of `make_protocol`.
         when_ready: Called once it answers.
         send_away: Called when it is to end: requests that are new from then on are sent away.
         until_idle: Waits until those under way are answered.
     """
 
-    when_ready: Callable[[], None]
-    send_away: Callable[[], None]
-    until_idle: Callable[[], Awaitable[None]]
-    _ending: "asyncio.Task[None] | None" = None
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        *,
+        when_ready: Callable[[], None],
+        send_away: Callable[[], None],
+        until_idle: Callable[[], Awaitable[None]],
+    ) -> None:
+        super().__init__(config)
+        self._when_ready = when_ready
+        self._send_away = send_away
+        self._until_idle = until_idle
+        self._ending: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to answer, then say so."""
         await super().startup(sockets)
-        self.when_ready()
+        self._when_ready()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -333,7 +343,7 @@ class HttpServer(uvicorn.Server):
         if self._ending is not None:
             self.force_exit = self.should_exit = True
             return
-        self.send_away()
+        self._send_away()
         self._ending = asyncio.ensure_future(self._end())
 
     async def _end(self) -> None:
@@ -341,7 +351,7 @@ class HttpServer(uvicorn.Server):
         asked_s = loop.time()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_ANSWERS_S):
-                await self.until_idle()
+                await self._until_idle()
         waited_s = loop.time() - asked_s
         self.config.timeout_graceful_shutdown = math.ceil(_GIVE_UP_S - waited_s)
         self.should_exit = True
