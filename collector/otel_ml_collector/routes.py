@@ -11,8 +11,7 @@ from starlette.responses import RedirectResponse, Response
 from otel_ml_collector.access import READ
 from otel_ml_collector.api import completion, keys
 from otel_ml_collector.api.parameters import needs
-from otel_ml_collector.artifacts import api as documents
-from otel_ml_collector.artifacts import uploads
+from otel_ml_collector.artifacts import api as artifacts
 from otel_ml_collector.export import api as export
 from otel_ml_collector.feedback import api as feedback
 from otel_ml_collector.home import page as home_page
@@ -35,13 +34,12 @@ from otel_ml_collector.views import api as views
 from otel_ml_collector.web import sign_in, view
 
 _API: Final = (
-    uploads,
     runs,
     traces,
     models,
     metrics,
     loss,
-    documents,
+    artifacts,
     completion,
     export,
     feedback,

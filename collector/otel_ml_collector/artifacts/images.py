@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import orjson
 
-from otel_ml_collector.artifacts.documents import open_document
+from otel_ml_collector.artifacts.find import open_document
 from otel_ml_collector.errors import NotFound, Unavailable
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.web.images import PIXELS, read_head

@@ -7,7 +7,7 @@ from typing import Any, Final
 import orjson
 import pyarrow as pa
 
-from otel_ml_collector.artifacts.documents import find_artifacts
+from otel_ml_collector.artifacts.find import find_artifacts
 from otel_ml_collector.export.columns import LATE, TOLD, TYPES
 from otel_ml_collector.filter.sql import compile_where
 from otel_ml_collector.query.answers.runs import RunSummary

@@ -1,5 +1,6 @@
 """Batches of runs as the bytes of a file: JSON lines, CSV and Parquet, written as they come."""
 
+import io
 from collections.abc import Callable, Iterator
 from typing import Any, Final, Protocol
 
@@ -10,7 +11,6 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from otel_ml_collector.export.columns import WHOLE
-from otel_ml_collector.export.outgoing import Outgoing
 from otel_ml_collector.times import to_rfc3339
 
 # A cell that begins like this is a formula to a spreadsheet, and texts may be anybody's.
@@ -18,6 +18,36 @@ _FORMULA: Final = r"^([=+\-@\t\r])"
 _TIME: Final = "%Y-%m-%dT%H:%M:%SZ"
 # A batch becomes Python objects slice by slice.
 _LINES: Final = 1_000
+
+
+class Outgoing(io.RawIOBase):
+    """A file that cannot be read, nor written anywhere but at its end."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+        self._size = 0
+        self.waiting = 0  # bytes that were not taken yet
+
+    def writable(self) -> bool:
+        """Tell that it can be written."""
+        return True
+
+    def tell(self) -> int:
+        """Return how many bytes were written."""
+        return self._size
+
+    def write(self, data: Any) -> int:
+        """Write bytes."""
+        part = bytes(data)
+        self._parts.append(part)
+        self._size += len(part)
+        self.waiting += len(part)
+        return len(part)
+
+    def take(self) -> bytes:
+        """Take what was written since the last time."""
+        taken, self._parts, self.waiting = b"".join(self._parts), [], 0
+        return taken
 
 
 class Writer(Protocol):

@@ -16,8 +16,8 @@ from otel_ml import attributes as names
 from otel_ml_collector.errors import BadQuery
 from otel_ml_collector.mapping.filing import Window
 from otel_ml_collector.owners import TRACE_KEY_CHARS
-from otel_ml_collector.store.known import find_keys, find_starts
 from otel_ml_collector.store.reader import Reader
+from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.times import from_rfc3339
 
 MOST: Final = 1_000
@@ -25,6 +25,13 @@ _LONG: Final = 10_000
 _Name = Annotated[str, Field(min_length=1, max_length=256)]
 _TRACE_BYTES: Final = 16
 _SPAN_BYTES: Final = 8
+_WITHIN: Final = Sql(
+    "FROM trace_index WHERE project = {project:String} AND key IN {traces:Array(String)}"
+)
+_RUN_ID: Final = Sql("concat(lower(hex(trace_id)), '-', lower(hex(span_id)))")
+_OURS: Final = Sql("""project = {project:String}
+  AND trace_id IN (SELECT toFixedString(unhex(arrayJoin({traces:Array(String)})), 16))
+  AND {run_id} IN {run_ids:Array(String)}""").fill(run_id=_RUN_ID)
 
 
 class WantedEvaluation(BaseModel):
@@ -194,3 +201,33 @@ def _value(value: object) -> dict[str, object]:
 def _request(spans: Sequence[dict[str, Any]]) -> dict[str, Any]:
     scope = {"name": "otel_ml_collector.feedback"}
     return {"resourceSpans": [{"scopeSpans": [{"scope": scope, "spans": spans}]}]}
+
+
+def find_starts(reader: Reader, project: str, run_ids: Sequence[str]) -> dict[str, int]:
+    """Find when those of some runs started that are here, by run id; also of open ones."""
+    if not run_ids:
+        return {}
+    sql = Sql("""
+        SELECT {run_id} AS run_id, start_ns FROM runs
+        WHERE {ours} AND start_ns >= (SELECT minOrNull(start_ns) {within})
+          AND start_ns <= (SELECT maxOrNull(end_ns) {within})
+        UNION ALL
+        SELECT {run_id} AS run_id, start_ns FROM open_runs WHERE {ours}
+        """).fill(run_id=_RUN_ID, ours=_OURS, within=_WITHIN)
+    parameters = {
+        "project": project,
+        "run_ids": list(run_ids),
+        "traces": sorted({run_id.partition("-")[0] for run_id in run_ids}),
+    }
+    return {row["run_id"]: row["start_ns"] for row in reader.rows(sql, parameters)}
+
+
+def find_keys(reader: Reader, project: str, keys: Sequence[str]) -> set[str]:
+    """Find those of some trace ids and keys that some trace has."""
+    if not keys:
+        return set()
+    sql = Sql("""
+        SELECT DISTINCT key FROM trace_index
+        WHERE project = {project:String} AND key IN {keys:Array(String)}
+          AND trace_id != toFixedString('', 16)""")
+    return {row["key"] for row in reader.rows(sql, {"project": project, "keys": list(keys)})}

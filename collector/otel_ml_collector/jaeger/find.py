@@ -2,26 +2,29 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 import orjson
 
 from otel_ml_collector.errors import BadQuery, NotFound
-from otel_ml_collector.jaeger.spans import JaegerTrace, make_trace, payloads_by_span
-from otel_ml_collector.jaeger.sql import (
-    TracesWanted,
-    find_trace_ids,
-    list_operations,
-    list_services,
-    read_span_payloads,
-)
+from otel_ml_collector.jaeger.spans import UNKNOWN, JaegerTrace, make_trace, payloads_by_span
 from otel_ml_collector.runs.find import add_open
-from otel_ml_collector.store.reader import Reader, Row
+from otel_ml_collector.store.reader import READABLE, Reader, Row
 from otel_ml_collector.store.rows import winners
-from otel_ml_collector.store.runs import Window, find_places, read_trace
+from otel_ml_collector.store.runs import Place, Window, find_places, read_trace
+from otel_ml_collector.store.sql import Sql, join_sql
 from otel_ml_collector.times import DAY_NS, HOUR_NS, SECOND_NS
 
+_NAMES: Final = 1_000
+_PAYLOADS: Final = 10_000
+
+_SERVICE: Final = Sql("""if(JSONExtractString(resource, 'service.name') = '', '{unknown}',
+  JSONExtractString(resource, 'service.name'))""").fill(unknown=Sql(UNKNOWN))
+_WITHIN: Final = Sql("{readable} AND start_ns >= {start:Int64} AND start_ns < {end:Int64}").fill(
+    readable=READABLE
+)
+_KEY: Final = Sql("project, start_ns, trace_id, span_id")
 MAX_LIMIT: Final = 1_000
 DEFAULT_LIMIT: Final = 100
 _SPANS: Final = 10_000
@@ -40,6 +43,118 @@ _UNITS_NS: Final = {
     "m": 60 * SECOND_NS,
     "h": HOUR_NS,
 }
+
+
+@dataclass(frozen=True, slots=True)
+class TracesWanted:
+    """Traces with a span that is all of this.
+
+    Attributes:
+        tags: Text by name: of tags, attributes and resource.
+        is_error: Whether it failed; None for either.
+    """
+
+    service: str
+    window: Window
+    operation: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    is_error: bool | None = None
+    least_ns: int = 0
+    most_ns: int = 2**63 - 1
+
+
+def list_services(reader: Reader, window: Window) -> list[str]:
+    """List the services whose spans began in a window, at most 1,000."""
+    sql = Sql("""
+        SELECT DISTINCT {service} AS service FROM payloads
+        WHERE {within} ORDER BY service LIMIT {names}
+        """).fill(service=_SERVICE, within=_WITHIN, names=_NAMES)
+    return [row["service"] for row in reader.rows(sql, _times(window))]
+
+
+def list_operations(reader: Reader, service: str, window: Window) -> list[Row]:
+    """List names and kinds of the spans of a service that began in a window, at most 1,000."""
+    sql = Sql("""
+        SELECT DISTINCT name, span_kind FROM runs
+        WHERE {within} AND ({key}) IN (
+          SELECT {key} FROM payloads WHERE {within} AND {service} = {service:String})
+        ORDER BY name, span_kind LIMIT {names}
+        """).fill(within=_WITHIN, key=_KEY, service=_SERVICE, names=_NAMES)
+    return reader.rows(sql, {**_times(window), "service": service})
+
+
+def find_trace_ids(reader: Reader, wanted: TracesWanted, limit: int) -> list[str]:
+    """Find traces by one of their spans; the one that began last comes first."""
+    parameters: dict[str, Any] = {
+        **_times(wanted.window),
+        "service": wanted.service,
+        "operation": wanted.operation,
+        "least": wanted.least_ns,
+        "most": wanted.most_ns,
+        "limit": limit,
+    }
+    conditions = [Sql("1")]
+    if wanted.is_error is not None:
+        conditions.append(
+            Sql("outcome = 'error'") if wanted.is_error else Sql("outcome != 'error'")
+        )
+    for number, (name, text) in enumerate(wanted.tags.items()):
+        parameters |= {
+            f"token_{number}": f"{name}={text}",
+            f"name_{number}": name,
+            f"text_{number}": text,
+        }
+        conditions.append(_tagged(number))
+    sql = Sql("""
+        SELECT lower(hex(trace_id)) AS trace FROM runs
+        WHERE {within} AND latency_ns >= {least:Int64} AND latency_ns <= {most:Int64}
+          AND ({operation:String} = '' OR name = {operation:String})
+          AND {conditions}
+          AND ({key}) IN (
+            SELECT {key} FROM payloads WHERE {within} AND {service} = {service:String})
+        GROUP BY trace_id ORDER BY max(start_ns) DESC, trace LIMIT {limit:UInt32}
+        """).fill(
+        within=_WITHIN, conditions=join_sql(" AND ", conditions), key=_KEY, service=_SERVICE
+    )
+    return [row["trace"] for row in reader.rows(sql, parameters)]
+
+
+def read_span_payloads(reader: Reader, place: Place) -> list[Row]:
+    """Read what spans of a trace told beside their light rows, at most 10,000, with `rank`."""
+    told = Sql("""lower(hex(span_id)) AS span, logs, events, links, attributes, resource, scope,
+      rank, start_ns""")
+    ours = Sql("""project = {project:String} AND start_ns >= {start:Int64}
+      AND start_ns <= {end:Int64} AND trace_id = toFixedString(unhex({trace:String}), 16)""")
+    sql = Sql("""
+        SELECT * FROM (
+          SELECT {told} FROM payloads WHERE {ours}
+          UNION ALL
+          SELECT {told} FROM open_runs WHERE {ours})
+        ORDER BY start_ns, span LIMIT {spans}
+        """).fill(told=told, ours=ours, spans=_PAYLOADS)
+    parameters = {
+        "project": place.project,
+        "start": place.start_ns,
+        "end": place.end_ns,
+        "trace": place.trace_id,
+    }
+    return reader.rows(sql, parameters)
+
+
+def _times(window: Window) -> dict[str, Any]:
+    return {"start": window.start_ns, "end": window.end_ns}
+
+
+def _tagged(number: int) -> Sql:
+    """Say that a span has a tag, as one of the user's, an attribute or one of its resource."""
+    said = Sql("""JSONExtractString({column}, {name_{number}:String}) = {text_{number}:String}
+      OR JSONExtractRaw({column}, {name_{number}:String}) = {text_{number}:String}""")
+    columns = (Sql("attributes"), Sql("resource"))
+    either = join_sql(" OR ", [said.fill(column=column, number=number) for column in columns])
+    return Sql("""(has(tag_kv, {token_{number}:String}) OR ({key}) IN (
+      SELECT {key} FROM payloads WHERE {within} AND ({either})))""").fill(
+        number=number, key=_KEY, within=_WITHIN, either=either
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +187,7 @@ def search(reader: Reader, asked: Asked, limit: int, now_ns: int) -> list[Jaeger
     Raises:
         BadQuery: A parameter is missing or cannot be read.
     """
-    trace_ids = find_trace_ids(reader, _read(asked, now_ns), limit)
+    trace_ids = find_trace_ids(reader, _parse(asked, now_ns), limit)
     return read_traces(reader, trace_ids, now_ns)
 
 
@@ -127,20 +242,20 @@ def _read_trace(reader: Reader, trace_id: str, most: int, now_ns: int) -> Jaeger
     return make_trace(trace_id, rows[:most], payloads, is_cut=len(rows) > most)
 
 
-def _read(asked: Asked, now_ns: int) -> TracesWanted:
+def _parse(asked: Asked, now_ns: int) -> TracesWanted:
     if not asked.service:
         raise BadQuery("parameter 'service' is required", "service")
-    tags = _read_tags(asked)
-    least_ns = _duration(asked.min_duration, "minDuration")
-    most_ns = _duration(asked.max_duration, "maxDuration")
+    tags = _parse_tags(asked)
+    least_ns = _parse_duration(asked.min_duration, "minDuration")
+    most_ns = _parse_duration(asked.max_duration, "maxDuration")
     if most_ns and most_ns < least_ns:
         raise BadQuery("'maxDuration' should be greater than 'minDuration'", "maxDuration")
     error = tags.pop("error", None)
     return TracesWanted(
         service=asked.service,
         window=Window(
-            _time(asked.start, "start", now_ns - _LOOKBACK_NS),
-            _time(asked.end, "end", now_ns + HOUR_NS),
+            _parse_time(asked.start, "start", now_ns - _LOOKBACK_NS),
+            _parse_time(asked.end, "end", now_ns + HOUR_NS),
         ),
         operation=asked.operation,
         tags=tags,
@@ -150,7 +265,7 @@ def _read(asked: Asked, now_ns: int) -> TracesWanted:
     )
 
 
-def _read_tags(asked: Asked) -> dict[str, str]:
+def _parse_tags(asked: Asked) -> dict[str, str]:
     found: dict[str, str] = {}
     for text in asked.tag:
         name, colon, value = text.partition(":")
@@ -158,13 +273,13 @@ def _read_tags(asked: Asked) -> dict[str, str]:
             raise BadQuery(f"malformed 'tag' parameter, expecting key:value: {text[:80]}", "tag")
         found[name] = value
     for text in asked.tags:
-        found |= _read_map(text)
+        found |= _parse_map(text)
     if len(found) > _MOST_TAGS:
         raise BadQuery(f"Too many tags: expected at most {_MOST_TAGS}", "tags")
     return found
 
 
-def _read_map(text: str) -> Mapping[str, str]:
+def _parse_map(text: str) -> Mapping[str, str]:
     try:
         told = orjson.loads(text)
     except orjson.JSONDecodeError:
@@ -174,7 +289,7 @@ def _read_map(text: str) -> Mapping[str, str]:
     return told
 
 
-def _time(text: str, field: str, otherwise: int) -> int:
+def _parse_time(text: str, field: str, otherwise: int) -> int:
     if not text:
         return otherwise
     if not text.isascii() or not text.isdecimal() or len(text) > len("9223372036854775"):
@@ -182,7 +297,7 @@ def _time(text: str, field: str, otherwise: int) -> int:
     return int(text) * 1_000
 
 
-def _duration(text: str, field: str) -> int:
+def _parse_duration(text: str, field: str) -> int:
     """Read a duration as Go writes it, such as ``1.5s`` or ``1m30s``, in nanoseconds."""
     if not text:
         return 0

@@ -13,7 +13,6 @@ from pydantic import BaseModel, Field
 
 from otel_ml import attributes as names
 from otel_ml.records import Run, attributes_of
-from otel_ml_collector.jaeger.sql import UNKNOWN
 from otel_ml_collector.store.reader import Row
 from otel_ml_collector.store.rows import is_open, load_json
 
@@ -23,6 +22,7 @@ _US: Final = 1_000
 _SAFE: Final = 2**53 - 1
 # Fields of a run as the attributes by which they came.
 _FIELDS: Final = attributes_of(Run)
+UNKNOWN: Final = "unknown_service"
 
 
 class KeyValue(BaseModel):

@@ -11,8 +11,7 @@ from starlette.types import Receive, Scope, Send
 
 from otel_ml_collector.api.parameters import FromReader, Where
 from otel_ml_collector.errors import BadQuery
-from otel_ml_collector.live.feed import Listening, Seat
-from otel_ml_collector.live.news import check_where
+from otel_ml_collector.live.feed import Listening, Seat, check_where
 from otel_ml_collector.services import service_of
 
 _EVENTS: Final = "text/event-stream"

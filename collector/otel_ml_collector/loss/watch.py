@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from otel_ml_collector.access import Access
-from otel_ml_collector.loss.find import last_day
-from otel_ml_collector.store.arrivals import read_loss, read_totals
+from otel_ml_collector.loss.find import last_day, read_loss, read_totals
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.telemetry import LossNumbers, Missed, Remembered
 from otel_ml_collector.times import HOUR_NS, to_rfc3339

@@ -12,8 +12,8 @@ from otel_ml_collector.owners import own_model
 from otel_ml_collector.query.answers.told import Told
 from otel_ml_collector.query.answers.values import JsonValue
 from otel_ml_collector.runs.late import find_told
-from otel_ml_collector.store.new_versions import list_new_versions
-from otel_ml_collector.store.reader import Reader, Row
+from otel_ml_collector.store.reader import READABLE, Reader, Row
+from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.statistics import (
     list_models,
     read_version_runs,
@@ -274,3 +274,26 @@ def find_new_versions(reader: Reader, now_ns: int) -> list[NewVersion]:
                 )
             )
     return found
+
+
+def list_new_versions(reader: Reader, since_ns: int, limit: int) -> list[Row]:
+    """List the models whose newest version arrived last.
+
+    Returns:
+        Rows of ``project``, ``name`` and ``newest_ns``, the newest first; models that have had
+        but one version are not among them.
+    """
+    return reader.rows(
+        Sql("""
+        SELECT project, name, max(first_ns) AS newest_ns
+        FROM (
+          SELECT project, name, digest, structure, min(first_arrived_ns) AS first_ns
+          FROM model_versions WHERE kind = 'model' AND {readable}
+          GROUP BY project, name, digest, structure
+        )
+        GROUP BY project, name
+        HAVING uniqExact(digest) > 1 AND newest_ns >= {since_ns:Int64}
+        ORDER BY newest_ns DESC, project, name LIMIT {limit:UInt32}
+        """).fill(readable=READABLE),
+        {"since_ns": since_ns, "limit": limit},
+    )

@@ -14,7 +14,7 @@ from otel_ml_collector.mapping.dialects.gen_ai_events import (
 )
 from otel_ml_collector.mapping.found import Found
 from otel_ml_collector.mapping.values import to_text
-from otel_ml_collector.store.lines import list_events
+from otel_ml_collector.runs.lines import list_events
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.rows import load_json, run_id_of
 

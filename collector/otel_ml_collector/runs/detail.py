@@ -5,7 +5,7 @@ from dataclasses import fields
 from typing import Any, Final
 
 from otel_ml import attributes as names
-from otel_ml_collector.artifacts.documents import find_artifacts
+from otel_ml_collector.artifacts.find import find_artifacts
 from otel_ml_collector.mapping.values import parse
 from otel_ml_collector.query.answers.parts import TagDetail
 from otel_ml_collector.query.answers.runs import Run, RunSummary

@@ -7,13 +7,12 @@ from itertools import chain
 from typing import Final
 
 from otel_ml.records import Evaluation
-from otel_ml_collector.artifacts.documents import find_artifacts
+from otel_ml_collector.artifacts.find import find_artifacts
 from otel_ml_collector.owners import is_run, own_key, own_tag
 from otel_ml_collector.query.answers.told import Told
 from otel_ml_collector.records import text_of
-from otel_ml_collector.runs.lines import make_lines
+from otel_ml_collector.runs.lines import make_lines, read_lines
 from otel_ml_collector.runs.series import counts_of, find_series, values_of
-from otel_ml_collector.store.lines import read_lines
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.rows import load_json, run_id_of, told_ns
 from otel_ml_collector.store.runs import read_evaluations, read_late_tags

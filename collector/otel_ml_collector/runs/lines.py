@@ -1,21 +1,117 @@
 """Lines of text of a run, with those of the spans below it that are no runs; and of no run."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from operator import itemgetter
 from typing import Final
 
 from otel_ml_collector.query.answers.parts import LogLine
-from otel_ml_collector.store.lines import (
-    find_calls_above,
-    list_spans_with_lines,
-    read_lines,
-    read_nodes,
-)
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.rows import load_json, run_id_of
+from otel_ml_collector.store.sql import Sql
 
+# Lines are in partitions by arrival: a repeated one may stand in two of them.
+_ACROSS_PARTITIONS: Final = {"do_not_merge_across_partitions_select_final": 0}
+_LINES: Final = 10_000
+_AT_ONCE: Final = 1_000
+_EVENTS: Final = 1_000
+_SPANS: Final = 100_000  # of a trace
+
+_ID16: Final = Sql("toFixedString(unhex({trace:String}), 16)")
+_OF_TRACE: Final = Sql("""project = {project:String} AND owner > concat({trace:String}, '-')
+  AND owner < concat({trace:String}, '.')""")
 _BELOW: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """Where a span stands: the run id of its parent, and whether it is a model call itself."""
+
+    parent: str
+    is_call: bool
+
+
+def read_lines(reader: Reader, project: str, owners: Sequence[str]) -> list[Row]:
+    """Read the lines of text that were told of some owners, oldest first, at most 10,000."""
+    sql = Sql("""
+        SELECT owner, time_ns, severity, message, event, attributes, record_id, position
+        FROM late_logs FINAL
+        WHERE project = {project:String} AND owner IN {owners:Array(String)}
+        ORDER BY time_ns, record_id, position LIMIT {lines}
+        """).fill(lines=_LINES)
+    rows: list[Row] = []
+    for place in range(0, len(owners), _AT_ONCE):
+        asked = list(owners[place : place + _AT_ONCE])
+        rows += reader.rows(sql, {"project": project, "owners": asked}, _ACROSS_PARTITIONS)
+    rows.sort(key=lambda row: (row["time_ns"], row["record_id"], row["position"]))
+    return rows[:_LINES]
+
+
+def list_events(reader: Reader, project: str, owner: str, events: Sequence[str]) -> list[Row]:
+    """Read the events of some names that were told of an owner, oldest first, at most 1,000."""
+    sql = Sql("""
+        SELECT time_ns, message, event, attributes FROM late_logs FINAL
+        WHERE project = {project:String} AND owner = {owner:String}
+          AND event IN {events:Array(String)}
+        ORDER BY time_ns, record_id, position LIMIT {events}
+        """).fill(events=_EVENTS)
+    parameters = {"project": project, "owner": owner, "events": list(events)}
+    return reader.rows(sql, parameters, _ACROSS_PARTITIONS)
+
+
+def list_spans_with_lines(reader: Reader, project: str, trace_id: str) -> list[str]:
+    """List the spans of a trace of which lines came apart, by their run ids, at most 100,000."""
+    sql = Sql("""
+        SELECT DISTINCT owner FROM late_logs WHERE {of_trace} ORDER BY owner LIMIT {spans}
+        """).fill(of_trace=_OF_TRACE, spans=_SPANS)
+    rows = reader.rows(sql, {"project": project, "trace": trace_id})
+    return [row["owner"] for row in rows]
+
+
+def read_nodes(reader: Reader, project: str, trace_id: str) -> dict[str, Node]:
+    """Read where the spans of a trace stand, by their run ids, at most 100,000."""
+    times = Sql("FROM trace_index WHERE key = {trace:String} AND project = {project:String}")
+    ours = Sql("project = {project:String} AND trace_id = {id16}").fill(id16=_ID16)
+    sql = Sql("""
+        SELECT groupArray((span, above.1, above.2)) AS nodes FROM (
+          SELECT lower(hex(span_id)) AS span,
+            argMax((lower(hex(parent_span_id)), kind != 'span'), (is_ended, rank)) AS above
+          FROM (
+            SELECT span_id, parent_span_id, kind, 1 AS is_ended, rank FROM runs
+            WHERE {ours} AND start_ns >= (SELECT minOrNull(start_ns) {times})
+              AND start_ns <= (SELECT maxOrNull(end_ns) {times})
+            UNION ALL
+            SELECT span_id, parent_span_id, kind, 0, rank FROM open_runs WHERE {ours})
+          GROUP BY span_id LIMIT {spans})
+        """).fill(ours=ours, times=times, spans=_SPANS)
+    (row,) = reader.rows(sql, {"project": project, "trace": trace_id})
+    return {
+        f"{trace_id}-{span}": Node(f"{trace_id}-{parent}", bool(is_call))
+        for span, parent, is_call in row["nodes"]
+    }
+
+
+def find_calls_above(nodes: Mapping[str, Node], spans: Iterable[str]) -> dict[str, str]:
+    """Find the nearest model call at or above some spans; those that have none are left out.
+
+    Spans that are each other's parents have none; neither has one below a span that is not here.
+    """
+    known: dict[str, str] = {}
+    for span in spans:
+        path: list[str] = []
+        here, found = span, ""
+        while here in nodes and here not in known:
+            if nodes[here].is_call:
+                found = here
+                break
+            known[here] = ""  # until it is found: whoever comes by again is in a circle
+            path.append(here)
+            here = nodes[here].parent
+        found = found or known.get(here, "")
+        known.update(dict.fromkeys(path, found))
+        known[span] = found
+    return {span: known[span] for span in spans if known[span]}
 
 
 def make_lines(rows: Iterable[Row], start_ns: int) -> list[LogLine]:

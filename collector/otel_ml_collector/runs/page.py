@@ -1,7 +1,9 @@
 """The runs of a project: one filter box, a histogram over time, and a table of chosen columns."""
 
 import time
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -14,18 +16,25 @@ from otel_ml_collector.filter.grammar import conjuncts
 from otel_ml_collector.filter.sql import compile_where
 from otel_ml_collector.loss.api import missing_spans
 from otel_ml_collector.projects.find import find_projects
-from otel_ml_collector.query.answers.runs import RunsPage
-from otel_ml_collector.runs import columns, histogram
+from otel_ml_collector.query.answers.runs import RunsPage, RunSummary
 from otel_ml_collector.runs import find as runs
 from otel_ml_collector.runs.api import parse_query
-from otel_ml_collector.store.reader import Reader
+from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.runs import Window
 from otel_ml_collector.store.statistics import bound_runs, count_runs
-from otel_ml_collector.times import DAY_NS, HOUR_NS, to_rfc3339
+from otel_ml_collector.times import DAY_NS, HOUR_NS, SECOND_NS, to_rfc3339
 from otel_ml_collector.views.find import View, find_views
 from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
 
+_MOST: Final = 24
+_OFFERED: Final = 40
+_JUDGES: Final = 3
+_TAGS: Final = 2
+_ON_PHONES: Final = ("ago", "outcome", "model", "input", "latency_ms")
+BARS: Final = 45
+_HEIGHT: Final = 44
+_STEPS_S: Final = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600, 43200, 86400)
 _LAST_NS: Final = {
     "15m": HOUR_NS // 4,
     "1h": HOUR_NS,
@@ -40,6 +49,193 @@ router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 Last = Annotated[Literal["", "15m", "1h", "24h", "7d", "30d"], Query()]
 Keys = Annotated[list[str], Query(alias="columns", max_length=_MOST_COLUMNS, default_factory=list)]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column.
+
+    Attributes:
+        key: As it stands in the address; ``score:`` and ``tag:`` go before a judge's and a
+            tag's name.
+        label: Its head, with the unit.
+        style: Classes of its head.
+    """
+
+    key: str
+    label: str
+    style: str = "w3"
+
+    @property
+    def is_optional(self) -> bool:
+        """Return whether phones leave it out unless it was chosen."""
+        return self.key not in _ON_PHONES
+
+    @property
+    def kind(self) -> str:
+        """Return ``score``, ``tag`` or the key of a field."""
+        return self.key.partition(":")[0]
+
+    @property
+    def name(self) -> str:
+        """Return the judge's or the tag's name."""
+        return self.key.partition(":")[2]
+
+
+FIELDS: Final = (
+    Column("ago", "Ago", "w1"),
+    Column("outcome", "Outcome", "mark"),
+    Column("model", "Model", "model"),
+    Column("input", "Input", ""),
+    Column("output", "Output", ""),
+    Column("latency_ms", "ms", "n w2"),
+    Column("kind", "Kind"),
+    Column("name", "Span"),
+    Column("session", "Session"),
+    Column("user", "User"),
+    Column("environment", "Environment"),
+    Column("release", "Release"),
+    Column("provider", "Provider"),
+    Column("provider_model", "Provider's model", "w4"),
+    Column("input_tokens", "Tokens in", "n w2"),
+    Column("output_tokens", "Tokens out", "n w2"),
+    Column("cost", "Cost", "n w4"),
+)
+_BY_KEY: Final = {column.key: column for column in FIELDS}
+_DEFAULT: Final = FIELDS[:6]
+
+
+def choose_columns(keys: Sequence[str], runs: Sequence[RunSummary]) -> list[Column]:
+    """Choose columns by the address, else the usual ones with what these runs have most of.
+
+    Unknown keys are left out: an address may be older than this program.
+    """
+    if keys:
+        found = [column for key in dict.fromkeys(keys) if (column := _column(key)) is not None]
+        return found[:_MOST] or list(_DEFAULT)
+    judges = _most_common(_judges_of(runs), _JUDGES)
+    tags = _most_common(_tags_of(runs), _TAGS)
+    return [*_DEFAULT, *map(_score, judges), *map(_tag, tags)]
+
+
+def offer_columns(chosen: Sequence[Column], runs: Sequence[RunSummary]) -> list[Column]:
+    """List the columns that may be chosen: all fields, and the judges and tags of these runs."""
+    judges = _most_common(_judges_of(runs), _OFFERED)
+    tags = _most_common(_tags_of(runs), _OFFERED)
+    known = [*FIELDS, *map(_score, judges), *map(_tag, tags)]
+    return [*known, *(column for column in chosen if column not in known)]
+
+
+def _column(key: str) -> Column | None:
+    kind, _, name = key.partition(":")
+    if name and kind == "score":
+        return _score(name)
+    if name and kind == "tag":
+        return _tag(name)
+    return _BY_KEY.get(key)
+
+
+def _score(judge: str) -> Column:
+    return Column(f"score:{judge}", judge, "n w3")
+
+
+def _tag(name: str) -> Column:
+    return Column(f"tag:{name}", name, "tag-value")
+
+
+def _judges_of(runs: Iterable[RunSummary]) -> list[str]:
+    return [judge for run in runs for judge in {*run.scores, *run.passed, *run.failed_judges}]
+
+
+def _tags_of(runs: Iterable[RunSummary]) -> list[str]:
+    return [name for run in runs for name in run.tags]
+
+
+def _most_common(names: Sequence[str], limit: int) -> list[str]:
+    ranked = sorted(Counter(names).items(), key=lambda item: (-item[1], item[0]))
+    return [name for name, _ in ranked[:limit]]
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """Bars of one width.
+
+    Attributes:
+        runs: SVG path of all runs; errors: of the failed ones; both in a box of 450 by 48.
+        labels: Times below the axis.
+        step: Width of a bar, in words.
+        most: Height of the highest one.
+        total: Runs in all bars; failed: failed ones among them.
+        start_ms, step_ms: Start of the first bar since the epoch, and width of one.
+    """
+
+    runs: str
+    errors: str
+    labels: Sequence[str]
+    step: str
+    most: int
+    total: int
+    failed: int
+    start_ms: int
+    step_ms: int
+    bars: int = BARS
+
+
+def lay_out_bars(window: Window) -> tuple[Window, int]:
+    """Choose a round width for 45 bars that cover a window and end where it ends.
+
+    Returns:
+        The time that the bars cover, and the width of one in nanoseconds.
+    """
+    step_ns = _step_ns(window)
+    end_ns = -(-window.end_ns // step_ns) * step_ns
+    return Window(end_ns - BARS * step_ns, end_ns), step_ns
+
+
+def _step_ns(window: Window) -> int:
+    length_s = (window.end_ns - window.start_ns) / SECOND_NS
+    for step_s in _STEPS_S:
+        if length_s <= step_s * (BARS - 1):  # one more when the window begins within a bar
+            return step_s * SECOND_NS
+    days = int(length_s // (86_400 * (BARS - 1))) + 1
+    return days * 86_400 * SECOND_NS
+
+
+def draw_bars(buckets: Sequence[Row], window: Window, step_ns: int) -> Histogram:
+    """Draw the counts of the buckets of a window."""
+    most = max((row["runs"] for row in buckets), default=0)
+    total = sum(row["runs"] for row in buckets)
+    failed = sum(row["errors"] for row in buckets)
+    bars = {row["bucket"]: row for row in buckets if 0 <= row["bucket"] < BARS}
+    scale = _HEIGHT / most if most else 0
+    times = [window.start_ns, (window.start_ns + window.end_ns) // 2, window.end_ns]
+    cut = slice(5, 16) if step_ns * BARS > 86_400 * SECOND_NS else slice(11, 19)
+    return Histogram(
+        runs=_path({place: row["runs"] for place, row in bars.items()}, scale),
+        errors=_path({place: row["errors"] for place, row in bars.items()}, scale),
+        labels=[to_rfc3339(time_ns)[cut].replace("T", " ") for time_ns in times],
+        step=_words(step_ns // SECOND_NS),
+        most=most,
+        total=total,
+        failed=failed,
+        start_ms=window.start_ns // 1_000_000,
+        step_ms=step_ns // 1_000_000,
+    )
+
+
+def _path(counts: dict[int, int], scale: float) -> str:
+    return "".join(
+        f"M{place * 10} 48v-{max(number * scale, 2):.1f}h8v{max(number * scale, 2):.1f}"
+        for place, number in sorted(counts.items())
+        if number
+    )
+
+
+def _words(seconds: int) -> str:
+    for unit, name in ((86_400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= unit and seconds % unit == 0:
+            return f"{seconds // unit} {name}"
+    return f"{seconds} s"
 
 
 def parse_page_query(
@@ -76,7 +272,7 @@ def list_runs(request: Request, reader: FromReader, query: PageQuery, keys: Keys
             for saved in find_views(reader, query.project)
             if saved.page == "runs"
         ],
-        "offered": columns.offer(context["columns"], page.runs),
+        "offered": offer_columns(context["columns"], page.runs),
         "has_runs": has_runs,
         "elsewhere": [] if has_runs else [one for one in find_projects(reader) if one.runs],
         "missing_spans": missing_spans(request, reader, query.project),
@@ -117,7 +313,7 @@ def _list_context(
         "kept": kept,
         "runs": page.runs,
         "next_cursor": page.next_cursor,
-        "columns": columns.choose(keys, page.runs),
+        "columns": choose_columns(keys, page.runs),
         "asked": asked,
         "api": view.api_address(
             "projects", query.project, "runs", where=query.where, limit=query.limit, **asked
@@ -134,7 +330,7 @@ def _address_of(saved: View, project: str) -> str:
     return view.address(project, "runs", **parameters)
 
 
-def _chart(reader: Reader, query: runs.RunsQuery, now_ns: int) -> histogram.Histogram | None:
+def _chart(reader: Reader, query: runs.RunsQuery, now_ns: int) -> Histogram | None:
     """Count over the asked time, or over all that is there when none is asked."""
     whole = bound_runs(reader, query.project)
     if whole is None:
@@ -145,12 +341,12 @@ def _chart(reader: Reader, query: runs.RunsQuery, now_ns: int) -> histogram.Hist
     if window.start_ns >= window.end_ns:
         return None
     condition, _ = compile_where(reader, query.project, query.where, is_bounded=query.start_ns > 0)
-    shown, step_ns = histogram.lay_out(window)
+    shown, step_ns = lay_out_bars(window)
     asked = Window(max(shown.start_ns, window.start_ns), window.end_ns)
     buckets = count_runs(
         reader, query.project, condition, asked, origin_ns=shown.start_ns, step_ns=step_ns
     )
-    return histogram.draw(buckets, shown, step_ns)
+    return draw_bars(buckets, shown, step_ns)
 
 
 def _has_runs(reader: Reader, project: str, now_ns: int) -> bool:

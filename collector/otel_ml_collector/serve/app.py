@@ -28,7 +28,7 @@ from otel_ml_collector import routes
 from otel_ml_collector.api.problems import add_error_handlers
 from otel_ml_collector.api.schema import describe
 from otel_ml_collector.api.streams import Places
-from otel_ml_collector.artifacts import uploads
+from otel_ml_collector.artifacts.api import ArtifactEndpoint
 from otel_ml_collector.clock import ClockWatch
 from otel_ml_collector.errors import BadSetting, Unavailable
 from otel_ml_collector.forward.otlp import OtlpForward
@@ -64,6 +64,7 @@ from otel_ml_collector.store.backup import Backups
 from otel_ml_collector.store.connection import Connections
 from otel_ml_collector.store.deletion import Deleter
 from otel_ml_collector.store.keys import KeyStore
+from otel_ml_collector.store.mutations import Purger
 from otel_ml_collector.store.outbox import Outbox
 from otel_ml_collector.store.probe import Probe
 from otel_ml_collector.store.reader import Reader
@@ -72,7 +73,6 @@ from otel_ml_collector.store.rollup import recompute_due
 from otel_ml_collector.store.sizes import read_sizes
 from otel_ml_collector.store.sql import StoreClient
 from otel_ml_collector.store.statistics import version_numbers
-from otel_ml_collector.store.storage import Purger
 from otel_ml_collector.store.tables import warm_up
 from otel_ml_collector.store.tombstones import Tombstones
 from otel_ml_collector.store.writer import Writer
@@ -287,7 +287,7 @@ def _services(collector: Collector, settings: Settings) -> Services:
         Listening(collector.reader, pace),
         Places(),
         sign_in.Attempts(),
-        uploads.ArtifactEndpoint(
+        ArtifactEndpoint(
             collector.uploads, collector.telemetry, collector.quotas, settings.artifact_limit_bytes
         ),
     )

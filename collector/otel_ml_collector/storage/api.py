@@ -24,9 +24,9 @@ from otel_ml_collector.storage.find import (
 )
 from otel_ml_collector.store.backup import Backups
 from otel_ml_collector.store.deletion import Deleter
+from otel_ml_collector.store.mutations import Purger
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.retention import Retention, Wish
-from otel_ml_collector.store.storage import Purger
 from otel_ml_collector.store.verdict import MODEL, PROJECT, RUN, SESSION, USER
 from otel_ml_collector.times import to_rfc3339
 

@@ -1,24 +1,36 @@
 """What the store takes on disk, and what is kept how long."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from otel_ml_collector.access import Access
-from otel_ml_collector.store.reader import Reader
+from otel_ml_collector.store.mutations import PARTS
+from otel_ml_collector.store.reader import READABLE, Reader, Row
 from otel_ml_collector.store.retention import Retention, Swept
-from otel_ml_collector.store.storage import (
-    KINDS,
-    OTHER,
-    Part,
-    count_models,
-    count_older,
-    count_rows,
-    read_tables,
-)
+from otel_ml_collector.store.schema import TABLE_NAMES
+from otel_ml_collector.store.sql import Sql, identifier
 from otel_ml_collector.times import DAY_NS, to_rfc3339
 
+# Which kind of thing a table holds; all others are `other`.
+KINDS: Final = {
+    "runs": "runs",
+    "open_runs": "runs",
+    "payloads": "payloads",
+    "late_logs": "logs",
+    "metrics": "metrics",
+    "scores_by_judge": "metrics",
+    "objects": "artifacts",
+    "artifacts": "artifacts",
+    "artifact_chunks": "artifacts",
+}
+OTHER: Final = "other"
+_MODELS: Final = 100
+_TABLES: Final = Sql("""
+    SELECT table FROM system.columns WHERE database = currentDatabase() AND name = 'project'
+    ORDER BY table""")
 # What retention counts the arrival of; the rest leaves with these.
 _RECORDS: Final = ("runs", "metrics", "late_tags")
 _PAYLOADS: Final = ("payloads", "objects", "late_logs")
@@ -26,6 +38,59 @@ _PAYLOADS: Final = ("payloads", "objects", "late_logs")
 _PROJECTS: Final = 100
 
 _Rows = Mapping[str, Mapping[str, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What a table takes.
+
+    Attributes:
+        waiting: Bytes of files that still hold deleted rows.
+        replaced: Bytes of files that were replaced; they go by themselves.
+    """
+
+    table: str
+    rows: int
+    bytes: int
+    waiting: int
+    replaced: int
+
+
+def read_tables(reader: Reader) -> list[Part]:
+    """Read what each table takes."""
+    return [Part(**row) for row in reader.rows(PARTS, {})]
+
+
+def count_rows(reader: Reader) -> dict[str, dict[str, int]]:
+    """Count the rows of each table by project; rows that were delivered twice count twice."""
+    found: dict[str, dict[str, int]] = {}
+    for table in TABLE_NAMES.intersection(row["table"] for row in reader.rows(_TABLES, {})):
+        sql = Sql("""
+            SELECT project, count() AS rows FROM {table} WHERE {readable} GROUP BY project
+            """).fill(table=identifier(table, TABLE_NAMES), readable=READABLE)
+        found[table] = {row["project"]: row["rows"] for row in reader.rows(sql, {})}
+    return found
+
+
+def count_models(reader: Reader, project: str) -> list[Row]:
+    """Count the runs of a project by model, most first, 100."""
+    sql = Sql("""
+        SELECT model, count() AS rows FROM runs WHERE project = {project:String}
+        GROUP BY model ORDER BY rows DESC, model LIMIT {models}""").fill(models=_MODELS)
+    return reader.rows(sql, {"project": project})
+
+
+def count_older(reader: Reader, tables: Sequence[str], before_ns: int) -> dict[str, dict[str, int]]:
+    """Count the rows of some tables that arrived before a time, by project."""
+    found: dict[str, dict[str, int]] = {}
+    for table in tables:
+        sql = Sql("""
+            SELECT project, count() AS rows FROM {table}
+            WHERE {readable} AND arrived_ns < {before:Int64} GROUP BY project
+            """).fill(table=identifier(table, TABLE_NAMES), readable=READABLE)
+        rows = reader.rows(sql, {"before": before_ns})
+        found[table] = {row["project"]: row["rows"] for row in rows}
+    return found
 
 
 class Share(BaseModel):

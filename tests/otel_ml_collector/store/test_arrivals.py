@@ -5,9 +5,9 @@ from typing import Final
 
 import pytest
 
+from otel_ml_collector.loss.find import Hours, read_loss
 from otel_ml_collector.mapping import Filing, map_spans
 from otel_ml_collector.span import Span, Value
-from otel_ml_collector.store.arrivals import Hours, read_loss
 from otel_ml_collector.store.writer import Writer
 from tests.otel_ml_collector.spans import (
     NOW_NS,

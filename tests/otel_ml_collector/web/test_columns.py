@@ -1,6 +1,6 @@
 """Tests of the columns of the runs table."""
 
-from otel_ml_collector.runs.columns import FIELDS, Column, choose, offer
+from otel_ml_collector.runs.page import FIELDS, Column, choose_columns, offer_columns
 from otel_ml_collector.web.view import spark
 
 USUAL = list(FIELDS[:6])
@@ -8,24 +8,24 @@ USUAL = list(FIELDS[:6])
 
 def test_usual_columns() -> None:
     """Without a choice the table has six columns."""
-    assert choose([], []) == USUAL
+    assert choose_columns([], []) == USUAL
 
 
 def test_chosen_columns() -> None:
     """The address names fields, judges and tags in their order, each once."""
     keys = ["model", "score:grounded", "tag:client", "model", "tag:", "no such"]
-    assert choose(keys, []) == [
+    assert choose_columns(keys, []) == [
         FIELDS[2],
         Column("score:grounded", "grounded", "n w3"),
         Column("tag:client", "client", "tag-value"),
     ]
-    assert choose(["no such"], []) == USUAL
+    assert choose_columns(["no such"], []) == USUAL
 
 
 def test_what_is_chosen_is_offered() -> None:
     """A column that no run on the page has can still be taken away."""
-    chosen = choose(["tag:rare"], [])
-    assert offer(chosen, []) == [*FIELDS, *chosen]
+    chosen = choose_columns(["tag:rare"], [])
+    assert offer_columns(chosen, []) == [*FIELDS, *chosen]
 
 
 def test_curve() -> None:

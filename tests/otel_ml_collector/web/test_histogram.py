@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otel_ml_collector.runs.histogram import BARS, draw, lay_out
+from otel_ml_collector.runs.page import BARS, draw_bars, lay_out_bars
 from otel_ml_collector.store.runs import Window
 from tests.otel_ml_collector.spans import DAY_NS, NOW_NS, SECOND_NS
 
@@ -29,7 +29,7 @@ MINUTE_NS = 60 * SECOND_NS
 )
 def test_step(length_s: int, step_s: int) -> None:
     """The width of a bar is the least round one whose 45 bars cover the window."""
-    _, step_ns = lay_out(Window(NOW_NS - length_s * SECOND_NS, NOW_NS))
+    _, step_ns = lay_out_bars(Window(NOW_NS - length_s * SECOND_NS, NOW_NS))
     assert step_ns == step_s * SECOND_NS
 
 
@@ -37,7 +37,7 @@ def test_step(length_s: int, step_s: int) -> None:
 def test_cover(start_ns: int, length_ns: int) -> None:
     """The bars cover the window and end within one bar behind it, at a round time."""
     window = Window(start_ns, start_ns + length_ns)
-    shown, step_ns = lay_out(window)
+    shown, step_ns = lay_out_bars(window)
     assert shown.start_ns <= window.start_ns < window.end_ns <= shown.end_ns
     assert shown.end_ns - window.end_ns < step_ns
     assert shown.end_ns % step_ns == 0
@@ -51,7 +51,7 @@ def test_draw() -> None:
         {"bucket": 2, "runs": 22, "errors": 11},
         {"bucket": 44, "runs": 1, "errors": 1},
     ]
-    drawn = draw(buckets, WINDOW, MINUTE_NS)
+    drawn = draw_bars(buckets, WINDOW, MINUTE_NS)
     assert drawn.runs == "M0 48v-44.0h8v44.0M20 48v-22.0h8v22.0M440 48v-2.0h8v2.0"
     assert drawn.errors == "M20 48v-11.0h8v11.0M440 48v-2.0h8v2.0"
     assert (drawn.most, drawn.total, drawn.failed) == (44, 67, 12)
@@ -59,7 +59,7 @@ def test_draw() -> None:
 
 def test_draw_nothing() -> None:
     """Without runs nothing is drawn."""
-    drawn = draw([], WINDOW, MINUTE_NS)
+    drawn = draw_bars([], WINDOW, MINUTE_NS)
     assert (drawn.runs, drawn.errors, drawn.most, drawn.total, drawn.failed) == ("", "", 0, 0, 0)
 
 
@@ -76,5 +76,5 @@ def test_draw_nothing() -> None:
 def test_labels(step_s: int, labels: list[str], step: str) -> None:
     """The axis is labelled with times of day, or with days where it is longer than one."""
     window = Window(NOW_NS - BARS * step_s * SECOND_NS, NOW_NS)
-    drawn = draw([], window, step_s * SECOND_NS)
+    drawn = draw_bars([], window, step_s * SECOND_NS)
     assert (drawn.labels, drawn.step) == (labels, step)
