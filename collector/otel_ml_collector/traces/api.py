@@ -10,6 +10,7 @@ from otel_ml_collector.api.streams import FromPlaces, Stream
 from otel_ml_collector.export.bundle import write_bundle
 from otel_ml_collector.query.answers.runs import Trace
 from otel_ml_collector.runs import find as runs
+from otel_ml_collector.traces.find import find_trace
 
 router = APIRouter(prefix="/api/v1")
 _ZIP: Final = "application/zip"
@@ -36,7 +37,7 @@ def get_trace(
     """
     now_ns = time.time_ns()
     page = runs.TracePage() if file_format == "zip" else runs.TracePage(limit, cursor, parent)
-    trace = runs.find_trace(reader, key, now_ns=now_ns, page=page)
+    trace = find_trace(reader, key, now_ns=now_ns, page=page)
     if file_format == "json":
         return trace
     return Stream(write_bundle(reader, trace, now_ns), _ZIP, "trace.zip", places.take())

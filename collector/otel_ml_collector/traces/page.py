@@ -22,6 +22,7 @@ from otel_ml_collector.settings.table import Settings
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.traces import marks as span_marks
 from otel_ml_collector.traces import waterfall
+from otel_ml_collector.traces.find import count_children, find_extent, find_trace
 from otel_ml_collector.traces.marks import find_slow
 from otel_ml_collector.traces.outline import add_up, find_outline, outline_of
 from otel_ml_collector.web import view
@@ -50,7 +51,7 @@ def show_run(
     run = runs.find_run(reader, run_id, project, now_ns=now_ns)
     newer = reader.ahead(runs.find_neighbour, run, now_ns, newest_first=False)
     page = runs.TracePage(limit=waterfall.MAX_ROWS)
-    trace = runs.find_trace(reader, run.trace_id, now_ns=now_ns, page=page)
+    trace = find_trace(reader, run.trace_id, now_ns=now_ns, page=page)
     series = find_metrics(reader, project, run_id).series
     state = {"input": input_form, "output": output_form, "by": "" if by == "step" else by}
     context = {
@@ -107,10 +108,10 @@ def show_spans(
     axis = waterfall.Axis(below.start_ns, below.length_ms)
     context: dict[str, Any] = {"axis": axis, "current": None}
     try:
-        trace = runs.find_trace(reader, run.trace_id, now_ns=now_ns, page=page)
+        trace = find_trace(reader, run.trace_id, now_ns=now_ns, page=page)
     except NotFound:  # nothing stands below it
         return show_page(request, "spans.html", context | {"rows": [], "marks": {}})
-    counts = runs.count_children(reader, run.trace_id, [child.run_id for child in trace.runs])
+    counts = count_children(reader, run.trace_id, [child.run_id for child in trace.runs])
     rows = waterfall.lay_out_below(trace.runs, counts, below.level, axis, now_ns)
     if trace.next_cursor is not None:
         rows.append(waterfall.Rest(run, below.level, None, trace.next_cursor))
@@ -159,7 +160,7 @@ def _lay_out(reader: Reader, trace: Trace, now_ns: int) -> dict[str, Any]:
         marks = span_marks.mark(slow, notes)
         return found | {"trace": drawn, "marks": marks, "slow": slow, "totals": add_up(outline)}
     trace_id = trace.runs[0].trace_id
-    counts = runs.count_children(reader, trace_id, [run.run_id for run in trace.runs])
-    extent = runs.find_extent(reader, trace_id)
+    counts = count_children(reader, trace_id, [run.run_id for run in trace.runs])
+    extent = find_extent(reader, trace_id)
     drawn = waterfall.lay_out(trace.runs, now_ns, trace.next_cursor, counts, extent)
     return found | {"trace": drawn, "marks": span_marks.mark([], notes)}

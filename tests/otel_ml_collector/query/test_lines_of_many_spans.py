@@ -3,7 +3,8 @@
 import time
 from typing import Final
 
-from otel_ml_collector.runs.find import find_run, find_trace
+from otel_ml_collector.runs.find import find_run
+from otel_ml_collector.traces.find import find_trace
 from tests.otel_ml_collector.logs import make_log, take
 from tests.otel_ml_collector.spans import NOW_NS, id_of, make_call, make_span, span_id, trace_id
 from tests.otel_ml_collector.stores import Store

@@ -12,9 +12,10 @@ from pydantic_core import to_json
 from otel_ml_collector.mapping import Filing, map_spans
 from otel_ml_collector.query.answers.parts import LogLine
 from otel_ml_collector.query.answers.runs import Run, Trace
-from otel_ml_collector.runs.find import RunsQuery, find_run, find_runs, find_trace
+from otel_ml_collector.runs.find import RunsQuery, find_run, find_runs
 from otel_ml_collector.span import Event, Log, Span, Value
 from otel_ml_collector.store.writer import Writer
+from otel_ml_collector.traces.find import find_trace
 from tests.otel_ml_collector.logs import make_log, take
 from tests.otel_ml_collector.logs import map_all as map_logs
 from tests.otel_ml_collector.spans import (

@@ -6,8 +6,9 @@ import pytest
 
 from otel_ml_collector.errors import BadQuery, NotFound
 from otel_ml_collector.query.answers.runs import RUN
-from otel_ml_collector.runs.find import find_run, find_trace
+from otel_ml_collector.runs.find import find_run
 from otel_ml_collector.span import Event, Link, Scope, Span
+from otel_ml_collector.traces.find import find_trace
 from tests.otel_ml_collector.spans import (
     MS_NS,
     NOW_NS,

@@ -2,7 +2,8 @@
 
 from typing import Final
 
-from otel_ml_collector.runs.find import TracePage, find_trace
+from otel_ml_collector.runs.find import TracePage
+from otel_ml_collector.traces.find import find_trace
 from tests.otel_ml_collector.spans import (
     MS_NS,
     NOW_NS,

@@ -5,9 +5,10 @@ from typing import Any
 
 from otel_ml_collector.mapping import Filing, map_spans
 from otel_ml_collector.query.answers.runs import Run, RunSummary, Trace
-from otel_ml_collector.runs.find import RunsQuery, find_run, find_runs, find_trace
+from otel_ml_collector.runs.find import RunsQuery, find_run, find_runs
 from otel_ml_collector.span import Span
 from otel_ml_collector.store.writer import Writer
+from otel_ml_collector.traces.find import find_trace
 from tests.otel_ml_collector.spans import (
     DAY_NS,
     NOW_NS,

@@ -25,6 +25,7 @@ from otel_ml_collector.store.runs import Window
 from otel_ml_collector.store.tables import METRICS, OPEN_RUNS, PROCESSES, RUNS
 from otel_ml_collector.store.writer import Writer
 from otel_ml_collector.times import HOUR_NS
+from otel_ml_collector.traces.find import find_trace
 from tests.otel_ml_collector.spans import (
     DAY_NS,
     MS_NS,
@@ -155,8 +156,8 @@ def answers(store: Store, project: str, story: Sequence[Span]) -> dict[str, Any]
         "project": [p for p in find_projects(reader) if p.project == project],
         "list": runs.find_runs(reader, everything, NOW_NS).runs,
         "runs": [runs.find_run(reader, id_of(call), project, now_ns=NOW_NS) for call in calls],
-        "trace": runs.find_trace(reader, trace_id(1).hex(), project, now_ns=NOW_NS),
-        "key": runs.find_trace(reader, "key 1", project, now_ns=NOW_NS),
+        "trace": find_trace(reader, trace_id(1).hex(), project, now_ns=NOW_NS),
+        "key": find_trace(reader, "key 1", project, now_ns=NOW_NS),
         "models": models.find_models(reader, project),
         "versions": models.find_versions(reader, project, "answer"),
         "series": [find_metrics(reader, project, id_of(call)) for call in calls],
