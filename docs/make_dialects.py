@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Final
 
 from docs.markdown import fill
-from otel_ml_collector.mapping.dialects.table import Row, Table
-from otel_ml_collector.mapping.dialects.tables import GEN_AI, TABLES
+from otel_ml_collector.mapping.dialects.table import Dialect, Row
+from otel_ml_collector.mapping.dialects.tables import DIALECTS, GEN_AI
 from otel_ml_collector.mapping.prices import SPELLINGS
 
 ROOT: Final = Path(__file__).parents[1]
@@ -34,15 +34,15 @@ def make() -> str:
     """Return the page as the tables have it now."""
     parts = [_BEGINNING, "## Precedence", _precedence(), "## gen_ai", _GEN_AI]
     parts += [_kinds(GEN_AI), _fields(GEN_AI.rows)]
-    for table in TABLES:
-        if table is not GEN_AI:
-            parts += [f"## {table.dialect}", *_chapter(table)]
+    for dialect in DIALECTS:
+        if dialect is not GEN_AI:
+            parts += [f"## {dialect.name}", *_chapter(dialect)]
     parts += ["## Providers", _providers()]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def _precedence() -> str:
-    order = ["`otel_ml.*`", *(f"`{table.dialect}`" for table in TABLES)]
+    order = ["`otel_ml.*`", *(f"`{dialect.name}`" for dialect in DIALECTS)]
     return fill(
         f"Of a field that several dialects name on one span the first one's word stands: "
         f"{', '.join(order)}, then the general conventions (status, exceptions, `session.id`, "
@@ -50,31 +50,31 @@ def _precedence() -> str:
     )
 
 
-def _chapter(table: Table) -> Iterator[str]:
-    if table.marks != ("gen_ai.",):  # told apart by its resource, as its notes say
-        yield fill(f"Recognised by {_names(_marks(table.marks))}.")
-    if table.form == "quoted":
+def _chapter(dialect: Dialect) -> Iterator[str]:
+    if dialect.marks != ("gen_ai.",):  # told apart by its resource, as its notes say
+        yield fill(f"Recognised by {_names(_marks(dialect.marks))}.")
+    if dialect.form == "quoted":
         yield "All values are JSON, plain texts too: the quotes of a text are taken off."
-    yield _kinds(table)
-    yield _fields(table.rows)
-    if table.scores:
-        yield fill(f"Scores: {_names(table.scores)}.")
-    yield "\n".join(fill(f"* {note}", "  ") for note in table.notes)
+    yield _kinds(dialect)
+    yield _fields(dialect.rows)
+    if dialect.scores:
+        yield fill(f"Scores: {_names(dialect.scores)}.")
+    yield "\n".join(fill(f"* {note}", "  ") for note in dialect.notes)
 
 
 def _marks(marks: Iterable[str]) -> Iterator[str]:
     return (f"{mark}*" if mark.endswith(".") else mark for mark in marks)
 
 
-def _kinds(table: Table) -> str:
-    if not table.kinds:
+def _kinds(dialect: Dialect) -> str:
+    if not dialect.kinds:
         return ""
     rows = [
-        f"| `{kind}` | {_names(word for word, ours in table.kinds.items() if ours == kind)} |"
-        for kind in dict.fromkeys(table.kinds.values())
+        f"| `{kind}` | {_names(word for word, ours in dialect.kinds.items() if ours == kind)} |"
+        for kind in dict.fromkeys(dialect.kinds.values())
     ]
-    told_by = f"{_names(table.kind_sources)}, in any case"
-    head = fill(f"The kind is told by {told_by}; another word is a `{table.other_kind}`.")
+    told_by = f"{_names(dialect.kind_sources)}, in any case"
+    head = fill(f"The kind is told by {told_by}; another word is a `{dialect.other_kind}`.")
     return "\n".join([f"{head}\n", "| kind | words |", "| --- | --- |", *rows])
 
 

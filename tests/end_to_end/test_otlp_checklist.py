@@ -38,7 +38,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 from otel_ml_collector.decode.signals import Form, Signal
 from otel_ml_collector.errors import OverQuota, Unavailable
 from otel_ml_collector.receive.answers import write_answer
-from otel_ml_collector.receive.pipeline import Answer
+from otel_ml_collector.receive.pipeline import ExportAnswer
 from otel_ml_collector.settings.sources import load
 from tests.end_to_end.test_otlp_contract import (
     make_bomb,
@@ -172,7 +172,7 @@ def test_point_5_size_over_grpc(collector: CollectorProcess) -> None:
 @pytest.mark.parametrize("signal", Signal)
 def test_point_6_size_of_answer(signal: Signal, form: Form) -> None:
     """6. The message of an answer is cut, so that no answer is over 4 MiB."""
-    assert len(write_answer(Answer(1, "é" * 5 * 2**20), signal, form)) < 8_192
+    assert len(write_answer(ExportAnswer(1, "é" * 5 * 2**20), signal, form)) < 8_192
 
 
 @on_each_signal

@@ -17,7 +17,7 @@ from otel_ml_collector.feedback.statements import (
     WantedEvaluations,
     make_feedback,
 )
-from otel_ml_collector.receive.pipeline import Export, Pipeline
+from otel_ml_collector.receive.pipeline import Export, Intake
 from otel_ml_collector.services import find_service, service_of
 from otel_ml_collector.store.reader import Reader
 
@@ -29,7 +29,7 @@ async def post_evaluations(
     project: str,
     wanted: WantedEvaluations,
     request: Request,
-    pipeline: Annotated[Pipeline, Depends(service_of(Pipeline))],
+    pipeline: Annotated[Intake, Depends(service_of(Intake))],
     access: Annotated[Access, Depends(needs(ANNOTATE))],
 ) -> StoredEvaluations:
     """Store what people say of runs, and truths that came later; answered when it is durable.

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from otel_ml import attributes as names
 from otel_ml_collector.errors import BadQuery
-from otel_ml_collector.mapping.filing import Window
+from otel_ml_collector.mapping.filing import StartWindow
 from otel_ml_collector.owners import TRACE_KEY_CHARS
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.sql import Sql
@@ -152,7 +152,7 @@ def _time_of(one: WantedEvaluation, place: int, now_ns: int) -> int:
         return now_ns
     field = f"evaluations.{place}.time"
     time_ns = from_rfc3339(one.time, field)
-    if time_ns not in Window(now_ns):
+    if time_ns not in StartWindow(now_ns):
         raise BadQuery(
             f"Invalid time {one.time!r}: expected one from 400 days ago to an hour from now", field
         )

@@ -39,7 +39,7 @@ def add_scores(span: Span, run: Run, plan: Plan, records: Records) -> None:
                 owner_start_ns=run.start_ns,
             )
     for present in plan.dialects:
-        if present.scores and is_spoken(present.table, span):
+        if present.scores and is_spoken(present.dialect, span):
             records.metrics += _dialect_scores(span, present, run)
 
 

@@ -29,7 +29,7 @@ LATEST_NS: Final = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class StartWindow:
     """The starts that are taken: 400 days back, one hour ahead of the collector's clock.
 
     Attributes:
@@ -65,10 +65,10 @@ class Filing:
     prices: Prices | None = None
     by_service: bool = False
 
-    def window_of(self, scope: Scope) -> Window:
+    def window_of(self, scope: Scope) -> StartWindow:
         """Return the times that are taken: any in the past of what a key may import."""
         is_import = bool(scope.resource.get(names.IMPORT)) and self.access.has(IMPORT)
-        return Window(self.now_ns, is_import)
+        return StartWindow(self.now_ns, is_import)
 
 
 def project_of(attributes: Mapping[str, Value], scope: Scope, filing: Filing) -> str | None:
@@ -109,7 +109,7 @@ def is_project(name: str) -> bool:
     return len(name) <= _MAX_PROJECT_CHARS and name.isprintable()
 
 
-def reason_to_reject(span: Span, project: str, window: Window) -> str | None:
+def reason_to_reject(span: Span, project: str, window: StartWindow) -> str | None:
     """Say why a span can never be stored; None when it can."""
     if not is_trace_id(span.trace_id):
         return "invalid_trace_id"

@@ -13,7 +13,7 @@ from otel_ml import attributes as names
 from otel_ml_collector.mapping.artifacts import BAD_ARTIFACT, has_bad_artifact, read_artifacts
 from otel_ml_collector.mapping.dialects.own import read_line, read_tags
 from otel_ml_collector.mapping.evaluations import map_evaluation
-from otel_ml_collector.mapping.filing import Window, is_span_id
+from otel_ml_collector.mapping.filing import StartWindow, is_span_id
 from otel_ml_collector.mapping.values import to_float, to_int, to_text
 from otel_ml_collector.owners import KEY, TRACE_KEY_CHARS, is_run, own_key, own_model, own_tag
 from otel_ml_collector.records import (
@@ -53,7 +53,7 @@ def widen(keys: TraceKeys, key: TraceKey) -> None:
 
 
 def map_late_record(
-    span: Span, project: str, records: Records, keys: TraceKeys, window: Window
+    span: Span, project: str, records: Records, keys: TraceKeys, window: StartWindow
 ) -> str | None:
     """Add what an `update` or `evaluation` tells of its target, and the keys that find it.
 

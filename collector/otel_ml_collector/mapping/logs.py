@@ -19,7 +19,7 @@ from otel_ml_collector.mapping.evaluations import (
 from otel_ml_collector.mapping.filing import (
     NOT_ALLOWED,
     Filing,
-    Window,
+    StartWindow,
     is_project,
     is_span_id,
     is_trace_id,
@@ -64,7 +64,7 @@ def map_logs(logs: Iterable[Log], filing: Filing) -> Records:
         The records, and how many log records are rejected for good, by reason. The same log
         record gives the same records whatever comes with it.
     """
-    batch = _Batch(Window(filing.now_ns))
+    batch = _Batch(StartWindow(filing.now_ns))
     for log in logs:
         batch.window = filing.window_of(log.scope)
         project = project_of(log.attributes, log.scope, filing)
@@ -79,7 +79,7 @@ def map_logs(logs: Iterable[Log], filing: Filing) -> Records:
 class _Batch:
     """What is gathered over the log records of one request."""
 
-    window: Window
+    window: StartWindow
     records: Records = field(default_factory=Records)
     keys: TraceKeys = field(default_factory=dict)
 
@@ -105,7 +105,7 @@ def _map_log(log: Log, project: str, batch: _Batch) -> str | None:
     return None
 
 
-def _reason_to_reject(log: Log, time_ns: int, project: str, window: Window) -> str | None:
+def _reason_to_reject(log: Log, time_ns: int, project: str, window: StartWindow) -> str | None:
     """Say why a log record can never be stored; ids of zeros are ids that it does not have."""
     if any(log.trace_id) and not is_trace_id(log.trace_id):
         return "invalid_trace_id"

@@ -11,7 +11,7 @@ from otel_ml_collector.mapping.evaluations import add_scores
 from otel_ml_collector.mapping.filing import (
     NOT_ALLOWED,
     Filing,
-    Window,
+    StartWindow,
     project_of,
     reason_to_reject,
 )
@@ -52,7 +52,7 @@ def map_spans(spans: Iterable[Span], filing: Filing) -> Records:
         The records, and how many spans are rejected for good, by reason. The same span gives
         the same records whatever comes with it.
     """
-    batch = _Batch(Window(filing.now_ns), filing.prices)
+    batch = _Batch(StartWindow(filing.now_ns), filing.prices)
     processes = Processes(filing.now_ns)
     records, scope = batch.records, None
     for span in spans:
@@ -133,7 +133,7 @@ class Processes:
 class _Batch:
     """What is gathered over the spans of one request."""
 
-    window: Window
+    window: StartWindow
     prices: Prices | None
     records: Records = field(default_factory=Records)
     keys: TraceKeys = field(default_factory=dict)

@@ -54,7 +54,7 @@ class _Sender:
 
 
 @dataclass(slots=True, eq=False)
-class Place:
+class PlaceInLine:
     """The place of one admitted request among those that wait.
 
     Attributes:
@@ -91,7 +91,7 @@ class Admission:
         self._senders: dict[str, _Sender] = {}
         self._all = _Sender(0.0, clock())
 
-    def admit(self, sender: str, size: int) -> Place:
+    def admit(self, sender: str, size: int) -> PlaceInLine:
         """Take a request.
 
         Args:
@@ -109,19 +109,19 @@ class Admission:
                 raise Unavailable("The collector is busy", self._delay(cost, now_s))
             return self._enter(known, cost, now_s)
 
-    def enter(self, sender: str, size: int) -> Place:
+    def enter(self, sender: str, size: int) -> PlaceInLine:
         """Count a part of a request that was taken long ago."""
         with self._lock:
             now_s = self._clock()
             return self._enter(self._fade(sender, now_s), float(size), now_s)
 
-    def begin(self, place: Place, size: int) -> None:
+    def begin(self, place: PlaceInLine, size: int) -> None:
         """Begin to wait, now that the body is there and its size known."""
         self.resize(place, size)
         with self._lock:
             place.since_s, place.before = self._clock(), self._waiting
 
-    def resize(self, place: Place, size: int) -> None:
+    def resize(self, place: PlaceInLine, size: int) -> None:
         """Count what a body has become uncompressed."""
         with self._lock:
             more = float(size + _REQUEST_BYTES) - place.cost
@@ -129,7 +129,7 @@ class Admission:
             place.cost += more
             place.before += more
 
-    def leave(self, place: Place, *, is_measured: bool = False) -> None:
+    def leave(self, place: PlaceInLine, *, is_measured: bool = False) -> None:
         """End waiting.
 
         Args:
@@ -148,11 +148,11 @@ class Admission:
             waits_s = size * _IN_TIME_S / max(self._window, 1.0) * self._spread(1, 1 + 2 * _JITTER)
             return min(max(waits_s, _SHORTEST_S), _LONGEST_S)
 
-    def _enter(self, known: _Sender, cost: float, now_s: float) -> Place:
+    def _enter(self, known: _Sender, cost: float, now_s: float) -> PlaceInLine:
         known.had += cost
         self._all.had += cost
         self._waiting += cost
-        return Place(cost, now_s, self._waiting)
+        return PlaceInLine(cost, now_s, self._waiting)
 
     def _fade(self, sender: str, now_s: float) -> _Sender:
         if len(self._senders) > _SENDERS:
@@ -245,7 +245,7 @@ class Held:
         self._claimed = 0
         self._is_large = False
         self._released = False
-        self._place: Place | None = None
+        self._place: PlaceInLine | None = None
         self._lapse: asyncio.TimerHandle | None = None
         self._since_s = time.monotonic()
         self.sender = ""

@@ -36,7 +36,7 @@ from otel_ml_collector.errors import (
     UnknownMediaType,
     WrongMethod,
 )
-from otel_ml_collector.receive.pipeline import Answer
+from otel_ml_collector.receive.pipeline import ExportAnswer
 
 INVALID_ARGUMENT: Final = 3
 PERMISSION_DENIED: Final = 7
@@ -112,7 +112,7 @@ def _add_detail(status: Status, detail: Message) -> None:
     status.details.append(packed)
 
 
-def write_answer(answer: Answer, signal: Signal, form: Form) -> bytes:
+def write_answer(answer: ExportAnswer, signal: Signal, form: Form) -> bytes:
     """Write what became of a request; nothing to tell is the empty message."""
     if not answer.message:
         return _EMPTY[form]
@@ -126,7 +126,7 @@ def write(message: Message, form: Form) -> bytes:
     return message.SerializeToString()
 
 
-def _response(answer: Answer, signal: Signal) -> Message:
+def _response(answer: ExportAnswer, signal: Signal) -> Message:
     number, text = answer.rejected, shorten(answer.message)
     if signal is Signal.LOGS:
         return ExportLogsServiceResponse(

@@ -16,7 +16,7 @@ from otel_ml_collector.errors import BadSetting, CollectorError, Refused, Unavai
 from otel_ml_collector.forward.otlp_request import PASSED_HEADER
 from otel_ml_collector.receive.admission import Held
 from otel_ml_collector.receive.answers import on_wire, retry_info, status_of, write_answer
-from otel_ml_collector.receive.pipeline import BODY_LIMIT_BYTES, Export, Pipeline
+from otel_ml_collector.receive.pipeline import BODY_LIMIT_BYTES, Export, Intake
 from otel_ml_collector.receive.refusals import note_grpc
 from otel_ml_collector.telemetry import Telemetry
 
@@ -43,7 +43,7 @@ class OtlpService:
     """
 
     def __init__(
-        self, pipeline: Pipeline, telemetry: Telemetry, signal: Signal, find_access: FindAccess
+        self, pipeline: Intake, telemetry: Telemetry, signal: Signal, find_access: FindAccess
     ) -> None:
         self._pipeline = pipeline
         self._telemetry = telemetry
@@ -122,7 +122,7 @@ class OtlpService:
 
 
 def make_server(
-    pipeline: Pipeline,
+    pipeline: Intake,
     telemetry: Telemetry,
     address: str,
     find_access: FindAccess,

@@ -29,7 +29,7 @@ from otel_ml_collector.errors import (
 from otel_ml_collector.forward.otlp_request import PASSED_HEADER
 from otel_ml_collector.receive.admission import Held
 from otel_ml_collector.receive.answers import on_wire, status_of, write, write_answer
-from otel_ml_collector.receive.pipeline import BODY_LIMIT_BYTES, Export, Pipeline
+from otel_ml_collector.receive.pipeline import BODY_LIMIT_BYTES, Export, Intake
 from otel_ml_collector.receive.refusals import note_http
 from otel_ml_collector.telemetry import Telemetry
 
@@ -56,7 +56,7 @@ class OtlpEndpoint:
         signal: What they hold.
     """
 
-    def __init__(self, pipeline: Pipeline, telemetry: Telemetry, signal: Signal) -> None:
+    def __init__(self, pipeline: Intake, telemetry: Telemetry, signal: Signal) -> None:
         self._pipeline = pipeline
         self._telemetry = telemetry
         self._signal = signal
@@ -104,7 +104,7 @@ class OtlpEndpoint:
 
 
 def make_routes(
-    pipeline: Pipeline, telemetry: Telemetry, cors_origins: Collection[str] = ()
+    pipeline: Intake, telemetry: Telemetry, cors_origins: Collection[str] = ()
 ) -> list[Route]:
     """Make the route of each signal; pages of the origins may send to them from a browser."""
     return [

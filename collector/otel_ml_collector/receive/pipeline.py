@@ -29,7 +29,7 @@ from otel_ml_collector.mapping import (
     map_logs,
     map_spans,
 )
-from otel_ml_collector.receive.admission import WHOLE_BYTES, Admission, Budget, Held, Place
+from otel_ml_collector.receive.admission import WHOLE_BYTES, Admission, Budget, Held, PlaceInLine
 from otel_ml_collector.receive.commit import Commit
 from otel_ml_collector.receive.quotas import Quotas
 from otel_ml_collector.records import Records
@@ -84,7 +84,7 @@ class Export:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ExportAnswer:
     """What became of a request: everything but the rejected spans is durable.
 
     Attributes:
@@ -112,12 +112,12 @@ class _Large:
     stored: int = 0
     received: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
-    outcome: Answer | Refused | None = None
+    outcome: ExportAnswer | Refused | None = None
     trouble: Unavailable | None = None
     work: "asyncio.Task[None] | None" = None
 
 
-class Pipeline:
+class Intake:
     """Takes requests on the event loop; decodes and maps them on threads.
 
     Args:
@@ -184,7 +184,7 @@ class Pipeline:
         """Wait, after `send_away`, until each request has its answer."""
         await self._idle.wait()
 
-    async def accept(self, export: Export, held: Held) -> Answer:
+    async def accept(self, export: Export, held: Held) -> ExportAnswer:
         """Store the spans of a request.
 
         A large one is worked off in portions, also beyond the time of an answer: who sends it
@@ -222,7 +222,7 @@ class Pipeline:
         if self._is_ending and not self._under_way:
             self._idle.set()
 
-    async def _store(self, export: Export, held: Held, deadline: float) -> Answer:
+    async def _store(self, export: Export, held: Held, deadline: float) -> ExportAnswer:
         onward = _onward(export, self._forward) if self._forward else None
         found = await self._on_thread(self._read, export, held, deadline)
         if isinstance(found, bytes):
@@ -239,10 +239,10 @@ class Pipeline:
         rejected: Counter[str],
         onward: OtlpRequest | None,
         deadline: float,
-    ) -> Answer:
+    ) -> ExportAnswer:
         """Forward and count what is stored."""
         if export.signal is Signal.METRICS:
-            return Answer(rejected.total(), _NO_METRICS if rejected else "")
+            return ExportAnswer(rejected.total(), _NO_METRICS if rejected else "")
         accepted = received - rejected.total()
         if self._forward and onward and accepted:
             await _pass_on(self._forward, onward, rejected, deadline)
@@ -254,7 +254,7 @@ class Pipeline:
 
     async def _wait_for_large(
         self, export: Export, body: bytes, onward: OtlpRequest | None, held: Held
-    ) -> Answer:
+    ) -> ExportAnswer:
         """Begin or resume the work on a large request, and wait for its end."""
         key = await self._on_thread(_digest, export, body)
         large = self._large.setdefault(key, _Large())
@@ -265,7 +265,7 @@ class Pipeline:
                 large.work = asyncio.create_task(work)
             await asyncio.shield(large.work)
         self._forget_large()
-        if isinstance(large.outcome, Answer):
+        if isinstance(large.outcome, ExportAnswer):
             return large.outcome
         raise large.outcome or large.trouble or Unavailable("The collector is busy")
 
@@ -315,7 +315,7 @@ class Pipeline:
                 return
             storing = asyncio.create_task(self._store_portion(large, records, place))
 
-    async def _store_portion(self, large: _Large, records: Records, place: Place) -> None:
+    async def _store_portion(self, large: _Large, records: Records, place: PlaceInLine) -> None:
         try:
             if len(records) or records.trace_keys:
                 until = time.monotonic() + _PORTION_S
@@ -413,9 +413,9 @@ def _body(export: Export, held: Held, deadline: float) -> bytes:
     return body
 
 
-def _answer(rejected: Counter[str], what: str) -> Answer:
+def _answer(rejected: Counter[str], what: str) -> ExportAnswer:
     if not rejected:
-        return Answer(0, "")
+        return ExportAnswer(0, "")
     reasons = ", ".join(f"{reason} {number}" for reason, number in sorted(rejected.items()))
     meaning = f"; {NO_TRACE_MEANS}" if NO_TRACE in rejected else ""
-    return Answer(rejected.total(), f"{what} rejected for good: {reasons}{meaning}")
+    return ExportAnswer(rejected.total(), f"{what} rejected for good: {reasons}{meaning}")

@@ -41,7 +41,7 @@ from otel_ml_collector.receive.commit import Commit
 from otel_ml_collector.receive.grpc import make_server
 from otel_ml_collector.receive.health import Health, make_health_routes
 from otel_ml_collector.receive.http import make_routes
-from otel_ml_collector.receive.pipeline import Pipeline
+from otel_ml_collector.receive.pipeline import Intake
 from otel_ml_collector.receive.quotas import Quotas
 from otel_ml_collector.receive.refusals import REFUSALS
 from otel_ml_collector.receive.uploads import Uploads
@@ -111,7 +111,7 @@ _logger = logging.getLogger(__name__)
 class Collector:
     """The parts of a running collector, in the order in which they stop."""
 
-    pipeline: Pipeline
+    pipeline: Intake
     uploads: Uploads
     commit: Commit
     reader: Reader
@@ -175,7 +175,7 @@ def open_collector(settings: Settings) -> Collector:
     otlp_forward = OtlpForward(settings.forward_otlp, forwarded)
     clocks = ClockWatch()
     telemetry.watch_clock(lambda: clocks.behind_s)
-    pipeline = Pipeline(
+    pipeline = Intake(
         commit,
         telemetry,
         quotas,

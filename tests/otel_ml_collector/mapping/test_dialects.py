@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from otel_ml_collector.mapping import Filing, map_spans
-from otel_ml_collector.mapping.dialects.table import Table
-from otel_ml_collector.mapping.dialects.tables import TABLES
+from otel_ml_collector.mapping.dialects.table import Dialect
+from otel_ml_collector.mapping.dialects.tables import DIALECTS
 from otel_ml_collector.records import Records
 from otel_ml_collector.span import Scope, Span, Value
 from tests.otel_ml_collector.mapping.dialect_runs import map_call
@@ -20,10 +20,14 @@ from tests.support.examples import examples
 FILING: Final = Filing(None, NOW_NS)
 
 
-def names_of(table: Table) -> list[str]:
+def names_of(dialect: Dialect) -> list[str]:
     """Write out every name of a table, lists and beginnings by some of their names."""
-    sources = [*table.kind_sources, *table.scores, *(n for row in table.rows for n in row.sources)]
-    found = [f"{mark}x" if mark.endswith(".") else mark for mark in table.marks]
+    sources = [
+        *dialect.kind_sources,
+        *dialect.scores,
+        *(n for row in dialect.rows for n in row.sources),
+    ]
+    found = [f"{mark}x" if mark.endswith(".") else mark for mark in dialect.marks]
     for source in sources:
         name = source.partition("{")[0]
         found += [name.replace(".N", f".{number}").replace(".*", ".x") for number in (0, 2)]
@@ -36,7 +40,7 @@ def names_of(table: Table) -> list[str]:
 
 NAMES: Final = sorted(
     {
-        *(name for table in TABLES for name in names_of(table)),
+        *(name for dialect in DIALECTS for name in names_of(dialect)),
         *("input.mime_type", "output.mime_type", "gen_ai.operation.name", "gen_ai.usage.cost"),
         *("langfuse.observation.level", "langfuse.observation.status_message"),
         *("logfire.span_type", "logfire.pending_parent_id", "logfire.json_schema", "x"),

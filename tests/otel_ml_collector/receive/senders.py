@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from otel_ml_collector.receive.commit import Commit
-from otel_ml_collector.receive.pipeline import Pipeline
+from otel_ml_collector.receive.pipeline import Intake
 from otel_ml_collector.records import Records
 from otel_ml_collector.telemetry import Telemetry
 from tests.otel_ml_collector.spans import make_call
@@ -17,7 +17,7 @@ from tests.otel_ml_collector.wire import encode
 class Backend:
     """What stands behind an edge; `stored` is what the store was given."""
 
-    pipeline: Pipeline
+    pipeline: Intake
     telemetry: Telemetry
     stored: Records
 
@@ -38,7 +38,7 @@ def open_backend(behave: Callable[[], None] = lambda: None) -> Iterator[Backend]
         stored.extend(records)
 
     commit = Commit(write, telemetry)
-    pipeline = Pipeline(commit, telemetry)
+    pipeline = Intake(commit, telemetry)
     try:
         yield Backend(pipeline, telemetry, stored)
     finally:

@@ -6,7 +6,7 @@ from typing import Final
 import pytest
 
 from otel_ml_collector.errors import Unavailable
-from otel_ml_collector.receive.admission import Admission, Place
+from otel_ml_collector.receive.admission import Admission, PlaceInLine
 
 MIB: Final = 2**20
 ANSWER_S: Final = 3.5
@@ -21,7 +21,7 @@ class Line:
 
     bytes_per_s: float
     now_s: float = 100.0
-    ends: list[tuple[float, Place, bool]] = field(default_factory=list)
+    ends: list[tuple[float, PlaceInLine, bool]] = field(default_factory=list)
     free_s: float = 0.0
 
     def __post_init__(self) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from otel_ml_collector.errors import Refused, TooLarge, Unavailable
 from otel_ml_collector.receive.commit import Commit
-from otel_ml_collector.receive.pipeline import Answer, Export, Pipeline
+from otel_ml_collector.receive.pipeline import Export, ExportAnswer, Intake
 from otel_ml_collector.records import Records
 from otel_ml_collector.span import Span
 from otel_ml_collector.telemetry import Telemetry
@@ -35,7 +35,7 @@ class Way:
     def __post_init__(self) -> None:
         self.may_write.set()
         self._commit = Commit(self._write, self.telemetry)
-        self._pipeline = Pipeline(self._commit, self.telemetry)
+        self._pipeline = Intake(self._commit, self.telemetry)
 
     def _write(self, records: Records) -> None:
         self.is_writing.set()
@@ -44,7 +44,7 @@ class Way:
 
     async def accept(
         self, body: bytes, encoding: str = "identity", project: str | None = None
-    ) -> Answer:
+    ) -> ExportAnswer:
         with self._pipeline.hold() as held:
             held.grow(len(body))
             return await self._pipeline.accept(Export(body, encoding, project), held)
@@ -96,7 +96,7 @@ def padded(body: bytes, size_bytes: int) -> bytes:
 def test_success(way: Way, encoding: str, compress: type[bytes]) -> None:
     """Spans of a request are stored before it is answered."""
     body = compress(encode([make_now("one"), make_now("two")]))
-    assert asyncio.run(way.accept(body, encoding, "shop")) == Answer(0, "")
+    assert asyncio.run(way.accept(body, encoding, "shop")) == ExportAnswer(0, "")
     assert [(run.project, run.name) for run in way.stored.runs] == [
         ("shop", "one"),
         ("shop", "two"),
@@ -124,7 +124,7 @@ def test_numbers(way: Way) -> None:
 
 def test_empty_request(way: Way) -> None:
     """A request without spans is a success and is not written."""
-    assert asyncio.run(way.accept(b"")) == Answer(0, "")
+    assert asyncio.run(way.accept(b"")) == ExportAnswer(0, "")
     assert not way.is_writing.is_set()
 
 
@@ -138,7 +138,7 @@ def test_partial(way: Way) -> None:
             make_now(span_id=b""),
         ]
     )
-    assert asyncio.run(way.accept(body)) == Answer(
+    assert asyncio.run(way.accept(body)) == ExportAnswer(
         3, "Spans rejected for good: invalid_span_id 2, invalid_trace_id 1"
     )
     assert [run.name for run in way.stored.runs] == ["one"]
@@ -147,7 +147,7 @@ def test_partial(way: Way) -> None:
 def test_all_rejected(way: Way) -> None:
     """A request of bad spans only is answered without a write."""
     answer = asyncio.run(way.accept(encode([make_now(span_id=b"")])))
-    assert answer == Answer(1, "Spans rejected for good: invalid_span_id 1")
+    assert answer == ExportAnswer(1, "Spans rejected for good: invalid_span_id 1")
     assert not way.is_writing.is_set()
 
 
@@ -193,7 +193,7 @@ def test_budget(way: Way) -> None:
             await way.accept(body)
         assert time.monotonic() - started < 2
         way.may_write.set()
-        assert await first == Answer(0, "")
+        assert await first == ExportAnswer(0, "")
 
     asyncio.run(send())
 
@@ -204,7 +204,7 @@ def test_budget_is_given_back(way: Way) -> None:
 
     async def send() -> None:
         for _ in range(3):
-            assert await way.accept(body) == Answer(0, "")
+            assert await way.accept(body) == ExportAnswer(0, "")
             with pytest.raises(Refused):
                 await way.accept(b"\xff" * 50 * MIB)
 
@@ -223,7 +223,7 @@ def test_budget_of_compressed(way: Way) -> None:
         with pytest.raises(Unavailable, match=r"^Too many bytes wait for the store$"):
             await way.accept(body, "gzip")
         way.may_write.set()
-        assert await first == Answer(0, "")
+        assert await first == ExportAnswer(0, "")
 
     asyncio.run(send())
     assert "otel_ml_queue_bytes 0.0" in way.numbers
@@ -239,7 +239,7 @@ def test_budget_of_records(way: Way) -> None:
         assert await asyncio.to_thread(way.is_writing.wait, WAIT_S)
         numbers = way.numbers
         way.may_write.set()
-        assert await answer == Answer(0, "")
+        assert await answer == ExportAnswer(0, "")
         return numbers
 
     assert f"otel_ml_queue_bytes {len(body) + 20 * 1024:.1f}" in asyncio.run(send())
@@ -264,7 +264,7 @@ def test_deep_payload(way: Way) -> None:
     """A payload that is nested without end is stored with its request, not sent again for ever."""
     deep = '{"a":' * 1_000 + "1" + "}" * 1_000
     body = encode([make_now("one"), make_now("two", attributes={"otel_ml.inputs": deep})])
-    assert asyncio.run(way.accept(body)) == Answer(0, "")
+    assert asyncio.run(way.accept(body)) == ExportAnswer(0, "")
     assert [run.name for run in way.stored.runs] == ["one", "two"]
 
 

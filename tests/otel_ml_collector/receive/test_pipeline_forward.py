@@ -13,7 +13,7 @@ from otel_ml_collector.decode.signals import Signal
 from otel_ml_collector.errors import Refused, Unavailable
 from otel_ml_collector.forward.otlp import OtlpForward
 from otel_ml_collector.receive.commit import Commit
-from otel_ml_collector.receive.pipeline import Answer, Export, Pipeline
+from otel_ml_collector.receive.pipeline import Export, ExportAnswer, Intake
 from otel_ml_collector.records import Records
 from otel_ml_collector.settings.targets import OtlpTarget
 from otel_ml_collector.span import Span
@@ -45,7 +45,7 @@ class Way:
         target = OtlpTarget("there", f"http://{self.sink.address}", signals=frozenset({"traces"}))
         self.forward = OtlpForward([target], numbers)
         self._commit = Commit(self._write, self.telemetry)
-        self._pipeline = Pipeline(self._commit, self.telemetry, forward=self.forward)
+        self._pipeline = Intake(self._commit, self.telemetry, forward=self.forward)
 
     def _write(self, records: Records) -> None:
         self.is_writing.set()
@@ -54,7 +54,7 @@ class Way:
             raise Unavailable("no disk")
         self.stored_at_s = time.monotonic()
 
-    async def accept(self, export: Export) -> Answer:
+    async def accept(self, export: Export) -> ExportAnswer:
         with self._pipeline.hold() as held:
             return await self._pipeline.accept(export, held)
 
@@ -88,7 +88,7 @@ def test_after_commit(way: Way) -> None:
         sending = asyncio.create_task(way.accept(Export(body, "identity", None)))
         await asyncio.to_thread(way.is_writing.wait, WAIT_S)
         way.may_write.set()
-        assert await sending == Answer(0, "")
+        assert await sending == ExportAnswer(0, "")
         await asyncio.to_thread(wait_until, lambda: bool(way.sink.requests))
         [sent] = way.sink.requests
         assert sent.body == body

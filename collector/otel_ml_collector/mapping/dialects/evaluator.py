@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
 from otel_ml_collector.mapping.dialects.table import (
+    Dialect,
     Failure,
+    FieldSource,
     Form,
     Leaf,
     Present,
     Row,
     Shape,
-    Source,
-    Table,
 )
 from otel_ml_collector.mapping.found import Found
 from otel_ml_collector.mapping.prices import Usage, provider_of
@@ -43,7 +43,7 @@ class SpanValues:
     used: set[str]
     opened: dict[str, object] = field(default_factory=dict)
 
-    def read(self, source: Source) -> Value:
+    def read(self, source: FieldSource) -> Value:
         """Read the value of a source; None when it has none."""
         attributes = self.attributes
         if source.name:
@@ -83,22 +83,22 @@ def fill(shape: Shape, attributes: Mapping[str, Value]) -> Value:
     return [fill(inner, attributes) for inner in shape]
 
 
-def is_spoken(table: Table, span: Span) -> bool:
+def is_spoken(dialect: Dialect, span: Span) -> bool:
     """Tell whether a span is of those who speak a dialect, where its names alone do not."""
-    return not table.sdk or span.scope.resource.get("telemetry.sdk.name") == table.sdk
+    return not dialect.sdk or span.scope.resource.get("telemetry.sdk.name") == dialect.sdk
 
 
 def read_dialect(span: Span, present: Present, values: SpanValues, found: Found) -> None:
     """Fill the fields that a dialect names and nobody named before."""
-    table = present.table
-    if not is_spoken(table, span):
+    dialect = present.dialect
+    if not is_spoken(dialect, span):
         return
-    found.setdefault("dialect", table.dialect)
+    found.setdefault("dialect", dialect.name)
     if "kind" not in found and (kind := _read_kind(present, values.attributes)):
         found["kind"] = kind
     read_rows(present, values, found)
-    if table.failure is not None:
-        _read_failure(span, table.failure, found)
+    if dialect.failure is not None:
+        _read_failure(span, dialect.failure, found)
 
 
 def read_rows(
@@ -146,21 +146,21 @@ def structured(value: Value) -> Value:
 
 def _read_kind(present: Present, attributes: Mapping[str, Value]) -> str:
     """Read one of our kinds; a word that the dialect does not know has one for all such."""
-    table = present.table
+    dialect = present.dialect
     for name in present.kind_sources:
         word = to_text(_unquote(attributes[name])).strip().lower()
         if word:
-            return table.kinds.get(word, table.other_kind)
+            return dialect.kinds.get(word, dialect.other_kind)
     return present.kind
 
 
 def _read_field(
-    row: Row, sources: Sequence[Source], form: Form, values: SpanValues, fields: dict[str, Any]
+    row: Row, sources: Sequence[FieldSource], form: Form, values: SpanValues, fields: dict[str, Any]
 ) -> None:
     """Fill a field from the first source that can be read; an empty one counts when all are."""
     read, attributes = _READERS[row.field], values.attributes
     chosen: Any = None
-    of: Source | None = None
+    of: FieldSource | None = None
     for source in sources:
         told = attributes[source.name] if source.name else values.read(source)
         if source.text_if and isinstance(told, str) and _is_text(source, attributes):
@@ -180,7 +180,7 @@ def _read_field(
     fields[row.field] = chosen
 
 
-def _is_text(source: Source, attributes: Mapping[str, Value]) -> bool:
+def _is_text(source: FieldSource, attributes: Mapping[str, Value]) -> bool:
     return attributes.get(source.text_if) == "text/plain"
 
 
@@ -198,7 +198,7 @@ def _is_system(message: object) -> bool:
     return isinstance(message, Mapping) and message.get("role") == "system"
 
 
-def _read_params(sources: Sequence[Source], values: SpanValues, found: Found) -> None:
+def _read_params(sources: Sequence[FieldSource], values: SpanValues, found: Found) -> None:
     params: dict[str, object] = {}
     for source in sources:
         told = read_structured(values.read(source))

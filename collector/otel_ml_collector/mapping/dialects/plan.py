@@ -13,7 +13,7 @@ from otel_ml_collector.mapping.dialects import own
 from otel_ml_collector.mapping.dialects.evaluator import SpanValues, read_dialect
 from otel_ml_collector.mapping.dialects.gen_ai_events import EXCEPTION, read_span_events
 from otel_ml_collector.mapping.dialects.table import CALLS, Present, find_present
-from otel_ml_collector.mapping.dialects.tables import GEN_AI, TABLES
+from otel_ml_collector.mapping.dialects.tables import DIALECTS, GEN_AI
 from otel_ml_collector.mapping.found import Found
 from otel_ml_collector.mapping.prices import Usage
 from otel_ml_collector.mapping.values import to_text
@@ -77,7 +77,7 @@ def read_fields(span: Span, plan: Plan, *, is_open: bool = False) -> Found:
     values = SpanValues(span.attributes, found["used"])
     for present in plan.dialects:
         read_dialect(span, present, values, found)
-        if span.events and present.table is GEN_AI:
+        if span.events and present.dialect is GEN_AI:
             read_span_events(span.events, found)
     _read_general(span, found)
     _keep_own_usage(found)
@@ -86,7 +86,7 @@ def read_fields(span: Span, plan: Plan, *, is_open: bool = False) -> Found:
 
 def _make_plan(keys: tuple[str, ...]) -> Plan:
     held = own.held_names(keys) | _HELD
-    dialects = (find_present(table, keys) for table in TABLES)
+    dialects = (find_present(dialect, keys) for dialect in DIALECTS)
     return Plan(
         own.find_names(keys),
         tuple(present for present in dialects if present is not None),

@@ -72,11 +72,11 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
-    """All that is read of a dialect.
+class Dialect:
+    """One way of naming attributes, as a table of all that is read of it.
 
     Attributes:
-        dialect: What `dialect` of a run says.
+        name: What `dialect` of a run says.
         marks: Names by which it is recognised; one that ends in a dot is a beginning.
         rows: What fills the fields but the kind.
         kind_sources: The names whose value is a word for the kind.
@@ -97,7 +97,7 @@ class Table:
         notes: What else is done, a sentence each.
     """
 
-    dialect: str
+    name: str
     marks: tuple[str, ...]
     rows: tuple[Row, ...]
     kind_sources: tuple[str, ...] = ()
@@ -125,7 +125,7 @@ Shape = Leaf | Sequence["Shape"] | Mapping[str, "Shape"]
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class FieldSource:
     """A source that a span has.
 
     Attributes:
@@ -152,41 +152,41 @@ class Present:
     """What of a dialect a span has.
 
     Attributes:
-        table: The dialect.
+        dialect: Which one it is.
         kind: The kind that the names alone say.
         kind_sources: The names that may say another one.
         rows: Each row of which something is there, its sources, and how their values are written.
         scores: What holds scores.
     """
 
-    table: Table
+    dialect: Dialect
     kind: str
     kind_sources: Sequence[str]
-    rows: Sequence[tuple[Row, Sequence[Source], Form]]
-    scores: Sequence[Source]
+    rows: Sequence[tuple[Row, Sequence[FieldSource], Form]]
+    scores: Sequence[FieldSource]
 
 
-def find_present(table: Table, keys: Sequence[str]) -> Present | None:
+def find_present(dialect: Dialect, keys: Sequence[str]) -> Present | None:
     """Find what of a dialect is among the names of a span; None when it is not recognised."""
     there = frozenset(keys)
-    if not any(_has(there, mark) for mark in table.marks):
+    if not any(_has(there, mark) for mark in dialect.marks):
         return None
-    there -= {source for source, better in table.instead.items() if _has(there, better)}
-    single = {names.GEN_AI_REQUEST_MODEL, *(name for row in table.rows for name in row.sources)}
+    there -= {source for source, better in dialect.instead.items() if _has(there, better)}
+    single = {names.GEN_AI_REQUEST_MODEL, *(name for row in dialect.rows for name in row.sources)}
 
-    def find(sources: Iterable[str]) -> list[Source]:
-        found = (_find(source, there, single, table.texts) for source in sources)
+    def find(sources: Iterable[str]) -> list[FieldSource]:
+        found = (_find(source, there, single, dialect.texts) for source in sources)
         return [source for source in found if source is not None]
 
-    rows = [(row, find(row.sources), row.form or table.form) for row in table.rows]
+    rows = [(row, find(row.sources), row.form or dialect.form) for row in dialect.rows]
     is_told = names.GEN_AI_OPERATION in there
-    named = (kind for kind, some in table.named_kinds.items() if not there.isdisjoint(some))
+    named = (kind for kind, some in dialect.named_kinds.items() if not there.isdisjoint(some))
     return Present(
-        table,
-        (None if is_told else next(named, None)) or table.default_kind,
-        [name for name in table.kind_sources if name in there],
+        dialect,
+        (None if is_told else next(named, None)) or dialect.default_kind,
+        [name for name in dialect.kind_sources if name in there],
         [(row, sources, form) for row, sources, form in rows if sources],
-        find(table.scores),
+        find(dialect.scores),
     )
 
 
@@ -207,22 +207,22 @@ def _parse(source: str) -> tuple[Literal["below", "list", "member"], str, str]:
 
 def _find(
     source: str, keys: Set[str], single: Collection[str], texts: Mapping[str, str]
-) -> Source | None:
+) -> FieldSource | None:
     """Find a source among names; what is a source by itself is not one of many."""
     what, name, more = _parse(source)
     if what == "below":
         below = tuple(sorted(key for key in keys if key.startswith(name) and key not in single))
-        return Source(below, prefix=name) if below else None
+        return FieldSource(below, prefix=name) if below else None
     if what == "list":
         found = find_list(keys, name, more)
-        return Source(tuple(_names(found)), shape=found) if found else None
+        return FieldSource(tuple(_names(found)), shape=found) if found else None
     if name not in keys:
         return None
     if source.endswith("{}"):
-        return Source(schema=name)
+        return FieldSource(schema=name)
     if more:
-        return Source((name,), member=tuple(more.split(".")))
-    return Source((name,), name, text_if=texts.get(name, ""))
+        return FieldSource((name,), member=tuple(more.split(".")))
+    return FieldSource((name,), name, text_if=texts.get(name, ""))
 
 
 _Tree = dict[str, "_Tree | Leaf"]

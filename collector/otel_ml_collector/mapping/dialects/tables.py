@@ -8,7 +8,7 @@ its own call is nearer to it than what a backend's SDK adds.
 from typing import Final
 
 from otel_ml import attributes as names
-from otel_ml_collector.mapping.dialects.table import AROUND, CALLS, Failure, Row, Table
+from otel_ml_collector.mapping.dialects.table import AROUND, CALLS, Dialect, Failure, Row
 
 
 def _listed(told: tuple[str, ...]) -> str:
@@ -17,8 +17,8 @@ def _listed(told: tuple[str, ...]) -> str:
 
 # OpenInference: Arize's conventions, as Phoenix and its instrumentations write them.
 # https://github.com/Arize-ai/openinference/blob/main/spec/semantic_conventions.md
-_OPENINFERENCE: Final = Table(
-    dialect="openinference",
+_OPENINFERENCE: Final = Dialect(
+    name="openinference",
     marks=("openinference.span.kind",),
     kind_sources=("openinference.span.kind",),
     kinds={
@@ -114,8 +114,8 @@ _OPENINFERENCE: Final = Table(
 _PROPERTIES: Final = "traceloop.association.properties."
 # OpenLLMetry: Traceloop's conventions, beside or instead of ``gen_ai.*``.
 # https://www.traceloop.com/docs/openllmetry/contributing/semantic-conventions
-_OPENLLMETRY: Final = Table(
-    dialect="openllmetry",
+_OPENLLMETRY: Final = Dialect(
+    name="openllmetry",
     marks=(
         "traceloop.",
         "llm.request.type",
@@ -165,8 +165,8 @@ _OPENLLMETRY: Final = Table(
 
 # MLflow's traces: every value is JSON, plain texts too.
 # https://mlflow.org/docs/latest/genai/tracing/
-_MLFLOW: Final = Table(
-    dialect="mlflow",
+_MLFLOW: Final = Dialect(
+    name="mlflow",
     marks=("mlflow.",),
     kind_sources=("mlflow.spanType",),
     kinds={
@@ -210,8 +210,8 @@ _MLFLOW: Final = Table(
 
 # The AI SDK of Vercel: each call is a span of the function, with one of the model inside.
 # https://ai-sdk.dev/docs/ai-sdk-core/telemetry
-_VERCEL: Final = Table(
-    dialect="vercel",
+_VERCEL: Final = Dialect(
+    name="vercel",
     marks=("ai.operationId", "ai.model.id", "ai.toolCall.name"),
     kind_sources=("ai.operationId",),
     kinds={
@@ -295,8 +295,8 @@ _ACTING_NAMES: Final = {
     "agent": (*("agent_name", "final_result", "all_messages_events", "pydantic_ai.all_messages"),),
     "tool": ("tool_arguments", "tool_response"),
 }
-_LOGFIRE: Final = Table(
-    dialect="logfire",
+_LOGFIRE: Final = Dialect(
+    name="logfire",
     marks=("logfire.",),
     rows=(
         Row("model", ("agent_name",), AROUND),
@@ -344,8 +344,8 @@ _LOGFIRE: Final = Table(
 _USAGE: Final = "langfuse.observation.usage_details"
 # Langfuse: its observations, and what it writes of their trace on each of them.
 # https://langfuse.com/integrations/native/opentelemetry
-_LANGFUSE: Final = Table(
-    dialect="langfuse",
+_LANGFUSE: Final = Dialect(
+    name="langfuse",
     marks=("langfuse.",),
     kind_sources=("langfuse.observation.type",),
     kinds={
@@ -412,8 +412,8 @@ _LANGFUSE: Final = Table(
 
 # OpenLIT: the GenAI conventions with names of its own beside them.
 # https://docs.openlit.io/latest/sdk/destinations/overview
-_OPENLIT: Final = Table(
-    dialect="openlit",
+_OPENLIT: Final = Dialect(
+    name="openlit",
     marks=("gen_ai.",),
     rows=(
         Row("inputs", ("gen_ai.content.prompt",)),
@@ -434,8 +434,8 @@ _OPENLIT: Final = Table(
 # The GenAI semantic conventions, their current names and the former ones.
 # https://github.com/open-telemetry/semantic-conventions-genai
 _ACTORS: Final = (names.GEN_AI_AGENT_NAME, names.GEN_AI_TOOL_NAME, names.GEN_AI_WORKFLOW_NAME)
-GEN_AI: Final = Table(
-    dialect="gen_ai",
+GEN_AI: Final = Dialect(
+    name="gen_ai",
     marks=("gen_ai.",),
     kind_sources=(names.GEN_AI_OPERATION,),
     kinds=names.OPERATIONS,
@@ -487,7 +487,7 @@ GEN_AI: Final = Table(
     instead={"gen_ai.conversation.id": names.SESSION_ID},
 )
 
-TABLES: Final = (
+DIALECTS: Final = (
     *(_OPENINFERENCE, _OPENLLMETRY, _MLFLOW, _VERCEL, _LOGFIRE, _LANGFUSE, _OPENLIT),
     GEN_AI,
 )
