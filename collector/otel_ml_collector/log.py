@@ -40,7 +40,7 @@ class OnceAMinute:
 
 
 @dataclass(slots=True)
-class _Place:
+class _Line:
     until_s: float
     lines: int = 0
     left_out: int = 0
@@ -58,18 +58,18 @@ class LogRate(logging.Filter):
         self._now_s = now_s
         self._lock = threading.Lock()
         # As many as there are lines in the code that log.
-        self._places: dict[tuple[str, int], _Place] = {}
+        self._places: dict[tuple[str, int], _Line] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Tell whether a record is written."""
         with self._lock:
             now_s = self._now_s()
             name = (record.pathname, record.lineno)
-            place = self._places.setdefault(name, _Place(now_s + WINDOW_S))
+            place = self._places.setdefault(name, _Line(now_s + WINDOW_S))
             left_out = 0
             if now_s >= place.until_s:
                 left_out = place.left_out
-                place = self._places[name] = _Place(now_s + WINDOW_S)
+                place = self._places[name] = _Line(now_s + WINDOW_S)
             place.lines += 1
             place.left_out += place.lines > LINES
         if left_out:

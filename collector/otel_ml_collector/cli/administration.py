@@ -17,8 +17,8 @@ from otel_ml_collector.cli.failure import (
     CommandFailed,
     asking,
 )
-from otel_ml_collector.cli.options import Flags, Form, with_form, with_place, with_settings
-from otel_ml_collector.cli.place import Asked, Place, fetch_as_stranger, is_collector
+from otel_ml_collector.cli.options import Flags, Layout, with_form, with_place, with_settings
+from otel_ml_collector.cli.place import Place, PlaceOptions, fetch_as_stranger, is_collector
 from otel_ml_collector.errors import BadSetting
 from otel_ml_collector.log import start_logging
 from otel_ml_collector.settings.sources import load, warnings_of
@@ -104,7 +104,7 @@ def keys() -> None:
 @click.option("--name", default="", help="what you call it")
 @click.option("--spans-per-second", type=int, default=0, metavar="N", help="spans it may send")
 @click.option("--bytes-per-second", type=int, default=0, metavar="N", help="bytes it may send")
-def add_key(asked: Asked, projects: str, scopes: str, **more: Any) -> int:
+def add_key(asked: PlaceOptions, projects: str, scopes: str, **more: Any) -> int:
     """Make a key; it stands alone on its line of the output, this once."""
     wanted = {"projects": _split(projects), "scopes": _split(scopes), **more}
     with asked.open(makes=True) as place, asking():
@@ -144,7 +144,7 @@ def _check_closed(place: Place, *, is_first: bool) -> None:
 @keys.command("list", epilog=HELP, short_help="list the keys, without what is secret")
 @with_place
 @with_form
-def list_keys(asked: Asked, form: Form) -> int:
+def list_keys(asked: PlaceOptions, form: Layout) -> int:
     """List the keys, the oldest first, without what is secret."""
     from otel_ml_collector.cli.output import write_rows  # heavy
 
@@ -164,7 +164,7 @@ def list_keys(asked: Asked, form: Form) -> int:
 @keys.command("revoke", epilog=HELP, short_help="revoke a key for ever")
 @with_place
 @click.argument("key_id", metavar="ID")
-def revoke_key(asked: Asked, key_id: str) -> int:
+def revoke_key(asked: PlaceOptions, key_id: str) -> int:
     """Revoke a key for ever; ID is its public part, as in the list."""
     with asked.open() as place, asking():
         revoked = _send(place, "DELETE", "keys", key_id)
@@ -182,7 +182,7 @@ def revoke_key(asked: Asked, key_id: str) -> int:
     help="days that inputs, outputs, lines and data are kept: 0 for ever, 'configured' for the "
     "collector's setting",
 )
-def retention(asked: Asked, project: str, records: str | None, payloads: str | None) -> int:
+def retention(asked: PlaceOptions, project: str, records: str | None, payloads: str | None) -> int:
     """Say or set how long a project is kept, counted from when a record arrives."""
     with asked.open() as place, asking():
         path = ("projects", project, "retention")
@@ -218,7 +218,7 @@ def _days(text: str | None, before: int | None) -> int | None:
     "--free-days", type=int, metavar="N", help="tell what deleting all older ones would free"
 )
 @with_form
-def storage(asked: Asked, form: Form, *, purge: bool, free_days: int | None) -> int:
+def storage(asked: PlaceOptions, form: Layout, *, purge: bool, free_days: int | None) -> int:
     """Say what projects take on disk."""
     from otel_ml_collector.cli.output import write_rows  # heavy
 
@@ -244,7 +244,7 @@ def _flat(told: dict[str, Any]) -> dict[str, Any]:
 @click.command(epilog=HELP, short_help="write a backup of the store, also while it is served")
 @with_place
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
-def backup(asked: Asked, folder: Path) -> int:
+def backup(asked: PlaceOptions, folder: Path) -> int:
     """Write a backup into DIR, a new or empty folder on the collector's own machine.
 
     A collector that has keys wants one of the scope admin over all projects in OTEL_ML_API_KEY.

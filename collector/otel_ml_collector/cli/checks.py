@@ -28,7 +28,7 @@ from otel_ml.export.answer import read_partial_success
 from otel_ml.export.encoder import encode_spans
 from otel_ml.export.http import HttpSender
 from otel_ml.export.settings import Settings, resolve
-from otel_ml_collector.cli.place import Reply, fetch
+from otel_ml_collector.cli.place import HttpReply, fetch
 from otel_ml_collector.errors import BadSetting
 from otel_ml_collector.settings.sources import load, warnings_of
 from otel_ml_collector.settings.values import Address, hide_password
@@ -379,7 +379,7 @@ class Visit:
                 return Finding("fail", check, text, "is another collector behind the other port?")
             time.sleep(0.2)
 
-    def _get(self, path: str) -> Reply:
+    def _get(self, path: str) -> HttpReply:
         return fetch(self._settings, path)
 
 

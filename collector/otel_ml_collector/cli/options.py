@@ -9,9 +9,9 @@ from typing import Any, Final
 
 import click
 
-from otel_ml_collector.cli.place import Asked
+from otel_ml_collector.cli.place import PlaceOptions
 from otel_ml_collector.errors import BadSetting
-from otel_ml_collector.settings.sources import DEFAULT_FILE, Chosen, choose, load
+from otel_ml_collector.settings.sources import DEFAULT_FILE, SettingText, choose, load
 from otel_ml_collector.settings.table import TABLE, Settings
 
 FORMATS: Final = ("table", "json", "csv", "parquet")
@@ -35,7 +35,7 @@ class Flags:
         """
         return load(self.texts, os.environ, self.file)
 
-    def choose(self) -> dict[str, Chosen]:
+    def choose(self) -> dict[str, SettingText]:
         """Find which source says each setting."""
         return choose(self.texts, os.environ, self.file)[0]
 
@@ -54,7 +54,7 @@ class Within:
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class Layout:
     """How records are shown.
 
     Attributes:
@@ -112,7 +112,7 @@ def with_settings(*named: str) -> Callable[[Command], Command]:
 
 
 def with_place(command: Command) -> Command:
-    """Give a command where it works, as ``asked``; it is opened by `Asked.open`."""
+    """Give a command where it works, as ``asked``; it is opened by `PlaceOptions.open`."""
     options: list[Command] = [
         click.option(
             "--endpoint",
@@ -125,9 +125,9 @@ def with_place(command: Command) -> Command:
         *_setting_options(_PLACES),
     ]
 
-    def make(taken: dict[str, Any]) -> Asked:
+    def make(taken: dict[str, Any]) -> PlaceOptions:
         flags = _flags_of(taken)
-        return Asked(
+        return PlaceOptions(
             flags.load(), flags.choose(), bool(flags.file), taken["endpoint"], taken["api_key_file"]
         )
 
@@ -170,8 +170,8 @@ def with_form(command: Command) -> Command:
         click.option("--columns", metavar="A,B", default="", help="these, in this order"),
     ]
 
-    def make(taken: dict[str, Any]) -> Form:
-        return Form(taken["kind"], tuple(split_columns(taken["columns"])))
+    def make(taken: dict[str, Any]) -> Layout:
+        return Layout(taken["kind"], tuple(split_columns(taken["columns"])))
 
     return _taking(options, {"kind", "columns"}, "form", make)(command)
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from otel_ml.notebook import show_unseen
 from otel_ml_collector.cli.failure import DONE, NOTHING, USAGE, CommandFailed
-from otel_ml_collector.cli.options import Form
+from otel_ml_collector.cli.options import Layout
 from otel_ml_collector.price import write_cost
 from otel_ml_collector.times import from_rfc3339
 from otel_ml_collector.web.view import ago
@@ -37,7 +37,7 @@ _ID_CHARS: Final = 16
 def write_rows(
     rows: Rows,
     answer: Mapping[str, Any],
-    form: Form,
+    form: Layout,
     usual: Sequence[str] = (),
     first_to_go: Sequence[str] = (),
 ) -> int:

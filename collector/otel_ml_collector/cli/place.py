@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from otel_ml_collector.cli.failure import INSTALL_COLLECTOR, UNREACHABLE, USAGE, CommandFailed
 from otel_ml_collector.errors import BadSetting, InUse
-from otel_ml_collector.settings.sources import Chosen
+from otel_ml_collector.settings.sources import SettingText
 from otel_ml_collector.settings.table import Settings
 from otel_ml_collector.settings.values import address_here
 
@@ -67,7 +67,7 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class PlaceOptions:
     """What command line, environment and file say of where to work.
 
     Attributes:
@@ -79,7 +79,7 @@ class Asked:
     """
 
     settings: Settings
-    chosen: Mapping[str, Chosen]
+    chosen: Mapping[str, SettingText]
     has_file: bool
     endpoint: str | None
     key_file: str | None
@@ -169,7 +169,7 @@ def _collector_at(endpoint: str, key: str | None) -> Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class HttpReply:
     """An answer over HTTP; status 0 when none came, and then `text` says why."""
 
     status: int
@@ -200,7 +200,7 @@ class Reply:
         return f"{self.status}: {words}" if self.status else words
 
 
-def fetch(connection: "Connection", path: str) -> Reply:
+def fetch(connection: "Connection", path: str) -> HttpReply:
     """Fetch any path of a collector once, as the SDK would: its proxy, its certificates."""
     from http.client import HTTPException
 
@@ -221,14 +221,14 @@ def fetch(connection: "Connection", path: str) -> Reply:
                 preload_content=False,
             )
             text = response.read(_MOST_BYTES).decode("utf-8", "replace")
-            return Reply(response.status, text, response.headers.get("date", ""))
+            return HttpReply(response.status, text, response.headers.get("date", ""))
     except Unusable as error:
-        return Reply(0, str(error))
+        return HttpReply(0, str(error))
     except (OSError, HTTPException, HTTPError) as error:
-        return Reply(0, describe(error))
+        return HttpReply(0, describe(error))
 
 
-def fetch_as_stranger(endpoint: str, path: str) -> Reply:
+def fetch_as_stranger(endpoint: str, path: str) -> HttpReply:
     """Fetch a path as somebody who has no key."""
     from otel_ml.export.settings import resolve
 

@@ -22,14 +22,14 @@ from otel_ml_collector.cli.failure import (
     asking,
 )
 from otel_ml_collector.cli.options import (
-    Form,
+    Layout,
     Within,
     with_filter,
     with_form,
     with_place,
     with_project,
 )
-from otel_ml_collector.cli.place import Asked
+from otel_ml_collector.cli.place import PlaceOptions
 from otel_ml_collector.errors import BadQuery, BadSetting
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ _TOKENS: Final = "_tokens"
 @click.command(epilog=HELP, short_help="list projects")
 @with_place
 @with_form
-def projects(asked: Asked, form: Form) -> int:
+def projects(asked: PlaceOptions, form: Layout) -> int:
     """List the projects that the key may read, the one that ran last first."""
     from otel_ml_collector.cli.output import write_rows  # heavy
 
@@ -91,7 +91,9 @@ def projects(asked: Asked, form: Form) -> int:
 @click.option("--limit", type=int, default=50, metavar="N", help="at most so many [50]")
 @click.option("--order", type=click.Choice(("desc", "asc")), default="desc", help="[desc]")
 @with_form
-def runs(asked: Asked, project: str, within: Within, *, limit: int, order: Any, form: Form) -> int:
+def runs(
+    asked: PlaceOptions, project: str, within: Within, *, limit: int, order: Any, form: Layout
+) -> int:
     """List runs, newest first; `otel-ml export` writes all of them, with payload.
 
     A column is one of the answer of the API, or a field of the filters such as 'tags["client"]' or
@@ -109,7 +111,7 @@ def runs(asked: Asked, project: str, within: Within, *, limit: int, order: Any, 
             return _write_runs(form, found, check)
 
 
-def _write_runs(form: Form, found: "Runs", check: Callable[[object], None]) -> int:
+def _write_runs(form: Layout, found: "Runs", check: Callable[[object], None]) -> int:
     from otel_ml_collector.cli import output  # heavy
 
     if form.kind in {"csv", "parquet"} and not any(map(_is_of_filters, form.columns)):
@@ -247,7 +249,13 @@ def _project(api: "Api", project: str) -> Iterator[Callable[[object], None]]:
 @click.argument("name", metavar="[NAME]", required=False)
 @with_form
 def models(
-    asked: Asked, project: str, within: Within, *, model: str | None, name: str | None, form: Form
+    asked: PlaceOptions,
+    project: str,
+    within: Within,
+    *,
+    model: str | None,
+    name: str | None,
+    form: Layout,
 ) -> int:
     """List models, the one that ran last first, or the versions of one, newest first.
 
@@ -301,14 +309,14 @@ def _scores(judges: list[dict[str, object]]) -> dict[str, object]:
 @click.option("--points", type=int, default=1_000, metavar="N", help="at most, a metric [1000]")
 @with_form
 def metrics(
-    asked: Asked,
+    asked: PlaceOptions,
     project: str,
     within: Within,
     *,
     run_id: str | None,
     name: str | None,
     points: int,
-    form: Form,
+    form: Layout,
 ) -> int:
     """List the runs that logged metrics, or the points of one run."""
     if run_id and within:
@@ -343,7 +351,7 @@ def metrics(
 @with_place
 @click.option("--project", metavar="P", envvar="OTEL_ML_PROJECT", help="[any]")
 @click.argument("run", metavar="RUN")
-def open_run(asked: Asked, project: str | None, run: str) -> int:
+def open_run(asked: PlaceOptions, project: str | None, run: str) -> int:
     """Print the address of a run's page, and open it in a browser when somebody looks.
 
     RUN is its id, or the part behind the dash that narrow tables show.
@@ -388,7 +396,7 @@ def open_run(asked: Asked, project: str | None, run: str) -> int:
 @click.option("--output", metavar="FILE", help="the same as FILE")
 @click.argument("file", metavar="[FILE]", required=False)
 def export(
-    asked: Asked,
+    asked: PlaceOptions,
     project: str,
     within: Within,
     *,

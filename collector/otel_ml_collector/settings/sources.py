@@ -32,7 +32,7 @@ _KEY: Final = re.compile(r"""[ \t]*\[?[ \t]*["']?([A-Za-z0-9_-]+)["']?[ \t]*[.\]
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
+class SettingText:
     """What one setting says, before it is read.
 
     Attributes:
@@ -95,7 +95,7 @@ def load(
 
 def choose(
     flags: Mapping[str, str | None], environment: Mapping[str, str], file: Path | None
-) -> tuple[dict[str, Chosen], list[str]]:
+) -> tuple[dict[str, SettingText], list[str]]:
     """Find which source says each setting, and what is wrong with the file's keys.
 
     Raises:
@@ -112,14 +112,14 @@ def choose(
     for setting in TABLE:
         name, flag = setting.name, flags.get(setting.name)
         if flag is not None:
-            chosen[name] = Chosen(setting, flag, "flag", setting.flag)
+            chosen[name] = SettingText(setting, flag, "flag", setting.flag)
         elif text := environment.get(setting.variable):  # empty means unset, as for OpenTelemetry
-            chosen[name] = Chosen(setting, text, "variable", setting.variable)
+            chosen[name] = SettingText(setting, text, "variable", setting.variable)
         elif name in content:
-            chosen[name] = Chosen(setting, _as_text(content[name]), "file", name, places[name])
+            chosen[name] = SettingText(setting, _as_text(content[name]), "file", name, places[name])
         else:
             default = f"default of {setting.flag}"
-            chosen[name] = Chosen(setting, setting.default, "default", default)
+            chosen[name] = SettingText(setting, setting.default, "default", default)
     return chosen, problems
 
 
@@ -150,7 +150,7 @@ def _find_conflicts(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield "forward_otlp", reason
 
 
-def _settle_store(values: dict[str, Any], chosen: Mapping[str, Chosen]) -> None:
+def _settle_store(values: dict[str, Any], chosen: Mapping[str, SettingText]) -> None:
     """Let the one of store and data directory win that was said closer to the start.
 
     Raises:
