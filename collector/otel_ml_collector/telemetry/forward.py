@@ -17,20 +17,16 @@ class RecordNumbers(Collector):
     """Counts, for each target, what was acknowledged, what failed, and how far it is behind."""
 
     def __init__(self) -> None:
-        self._sent = Counter(
-            _FORWARD, "Records that a target acknowledged", ("target", "kind"), registry=None
-        )
-        self._refused = Counter(
+        self._sent = _counter(_FORWARD, "Records that a target acknowledged", "target", "kind")
+        self._refused = _counter(
             f"{_FORWARD}_refused",
             "Records that a target will never take; they were left out",
-            ("target",),
-            registry=None,
+            "target",
         )
-        self._failures = Counter(
+        self._failures = _counter(
             f"{_FORWARD}_failures",
             "Requests to a target that failed and were or will be sent again",
-            ("target",),
-            registry=None,
+            "target",
         )
         self._lag = Gauge(
             f"{_FORWARD}_lag_seconds",
