@@ -15,7 +15,10 @@ from otel_ml_collector.api.bodies import check_json
 from otel_ml_collector.api.parameters import FromReader, Limit, Time, needs
 from otel_ml_collector.artifacts.find import (
     Document,
+    ObjectData,
+    ObjectsPage,
     ObjectsQuery,
+    StoredArtifact,
     address_of,
     find_objects,
     find_project_of,
@@ -27,7 +30,6 @@ from otel_ml_collector.artifacts.images import read_image
 from otel_ml_collector.decode.signals import Form
 from otel_ml_collector.errors import CollectorError, Refused, Unavailable
 from otel_ml_collector.mapping.filing import is_project
-from otel_ml_collector.query.answers.artifacts import ObjectData, ObjectsPage, StoredArtifact
 from otel_ml_collector.receive.quotas import Quotas
 from otel_ml_collector.receive.refusals import note_http
 from otel_ml_collector.receive.uploads import Uploads

@@ -7,14 +7,14 @@ from typing import Any, Final
 from urllib.parse import quote
 
 import orjson
+from pydantic import BaseModel, Field
 
 from otel_ml_collector.api.cursors import read_place, write_place
 from otel_ml_collector.errors import BadQuery, NotFound
 from otel_ml_collector.owners import FIRST, KEY, TRACE_KEY_CHARS, is_run, own_key
-from otel_ml_collector.query.answers.artifacts import Artifact, LoggedObject, ObjectsPage
 from otel_ml_collector.store.artifacts import find_sizes, read_chunks
 from otel_ml_collector.store.reader import Reader, Row
-from otel_ml_collector.store.rows import load_json
+from otel_ml_collector.store.rows import JsonValue, load_json
 from otel_ml_collector.store.runs import find_places
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.targets import about_runs, find_projects_of, read_trace_keys
@@ -32,6 +32,53 @@ _ORDER: Final = Sql("time_ns DESC, owner DESC, record_id DESC, position DESC")
 _TRACE_CHARS: Final = 32
 _TRACE_ID: Final = re.compile("[0-9a-fA-F]{32}")
 _HEAD: Final = {"obj_id", "ref", "type", "trace_id", "run_id", "time"}
+
+
+class Artifact(BaseModel):
+    """What was logged under a reference; its document is read by `url`."""
+
+    ref: str
+    type: str = Field(description="Such as otel_ml.types.Numpy")
+    bytes: int = Field(description="Size of the document")
+    sha256: str | None = Field(description="Of the document; null when it has none")
+    preview: JsonValue = Field(description="The value in short")
+    time: str = Field(description="RFC 3339, UTC")
+    url: str | None = Field(description="Null while the document is not here")
+
+
+class LoggedObject(Artifact):
+    """An artifact with what it is about; the ids are null for what a run does not have."""
+
+    obj_id: str
+    trace_id: str | None = Field(description="The trace's id, or the key under which it was told")
+    run_id: str | None
+
+
+class ObjectsPage(BaseModel):
+    """One page of a list, newest first; `next_cursor` is null on the last one."""
+
+    objects: list[LoggedObject]
+    next_cursor: str | None
+
+
+class ObjectData(BaseModel):
+    """An artifact with its document."""
+
+    obj_id: str
+    ref: str
+    type: str
+    trace_id: str | None
+    run_id: str | None
+    time: str
+    obj_data: JsonValue = Field(description='{"type": ..., "params": {...}}')
+
+
+class StoredArtifact(BaseModel):
+    """A document that is stored."""
+
+    sha256: str
+    bytes: int
+    url: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,7 @@ from starlette.responses import StreamingResponse
 
 from otel_ml_collector.api.parameters import FromReader, Time, Where
 from otel_ml_collector.api.streams import FromPlaces, Stream
-from otel_ml_collector.export.columns import choose_columns
-from otel_ml_collector.export.find import ExportQuery, export_runs, schema_of
+from otel_ml_collector.export.find import ExportQuery, choose_columns, export_runs, schema_of
 from otel_ml_collector.export.formats import WRITERS
 from otel_ml_collector.times import HOUR_NS, from_rfc3339
 

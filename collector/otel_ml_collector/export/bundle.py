@@ -8,11 +8,10 @@ from typing import Any, Final
 
 import orjson
 
-from otel_ml_collector.artifacts.find import open_document
+from otel_ml_collector.artifacts.find import Artifact, open_document
 from otel_ml_collector.errors import NotFound
 from otel_ml_collector.export.formats import Outgoing
-from otel_ml_collector.query.answers.artifacts import Artifact
-from otel_ml_collector.query.answers.runs import RUN, Run, Trace
+from otel_ml_collector.runs.answers import RUN, Run, Trace
 from otel_ml_collector.runs.find import find_run
 from otel_ml_collector.store.reader import Reader
 

@@ -8,28 +8,251 @@ import orjson
 import pyarrow as pa
 
 from otel_ml_collector.artifacts.find import find_artifacts
-from otel_ml_collector.export.columns import LATE, TOLD, TYPES
+from otel_ml_collector.errors import BadQuery
 from otel_ml_collector.filter.sql import compile_where
-from otel_ml_collector.query.answers.runs import RunSummary
 from otel_ml_collector.records import text_of
-from otel_ml_collector.runs.late import Said, find_said
+from otel_ml_collector.runs.answers import RunSummary
 from otel_ml_collector.runs.series import find_series, values_of
-from otel_ml_collector.runs.shape import make_summary
+from otel_ml_collector.runs.summary import Said, find_said, make_summary
 from otel_ml_collector.store.apart import find_apart
-from otel_ml_collector.store.exported import Stretch, find_stretch_end, read_stretch
+from otel_ml_collector.store.condition import Condition
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.rows import run_id_of, winners
 from otel_ml_collector.store.runs import Key, read_late_tags, read_runs
-from otel_ml_collector.store.targets import find_holders, has_targets
+from otel_ml_collector.store.sql import Sql, identifier
+from otel_ml_collector.store.tables import PAYLOAD, RUNS
+from otel_ml_collector.store.targets import TAG_TEXT, find_holders, has_targets
+from otel_ml_collector.store.versions import NUMBERED_VERSIONS
 
+_TEXT: Final = pa.string()
+_INT: Final = pa.int64()
+_FLOAT: Final = pa.float64()
+# Behind which column of a run stands what is made of others, or was said of it.
+_BEHIND: Final[dict[str, dict[str, pa.DataType]]] = {
+    "model": {"version": _INT},
+    "digest": {"start_time": pa.timestamp("ns", "UTC"), "start_ns": _INT, "latency_ms": _FLOAT},
+    "tags": {
+        "scores": pa.map_(_TEXT, _FLOAT),
+        "passed": pa.map_(_TEXT, pa.bool_()),
+        "failed_judges": pa.list_(_TEXT),
+    },
+}
+_NOT_GIVEN: Final = frozenset(
+    {"trace_id", "span_id", "parent_span_id", "start_ns", "latency_ns", "structure", "tag_kv"}
+    | {"process", "seq", "arrived_ns", "collector", "rank"}
+)
+_NONE: Final = "toFixedString('', 8)"
+_TRACE: Final = "lower(hex(run.trace_id))"
+# What is made of the row of a run; its columns are given as they are.
+_MADE: Final = {
+    "run_id": f"concat({_TRACE}, '-', lower(hex(run.span_id)))",
+    "trace_id": _TRACE,
+    "parent_run_id": f"if(run.parent_span_id = {_NONE}, NULL, "
+    f"concat({_TRACE}, '-', lower(hex(run.parent_span_id))))",
+    "latency_ms": "run.latency_ns / 1e6",
+    "tags": f"mapApply((k, v) -> (toString(k), {TAG_TEXT.fill(value=Sql('v'))}), run.tags)",
+}
+# Tags with the JSON text of each value: numbers stay numbers.
+JSON_TAGS: Final = """concat('{', arrayStringConcat(arrayMap(
+  (k, v) -> concat(toJSONString(toString(k)), ':', v), mapKeys(run.tags), mapValues(run.tags)),
+  ','), '}')"""
+SCORED: Final = ("scores", "passed", "failed_judges")
+# Both in the order of the key, so a stretch is read without sorting the others.
+_KEYS: Final = "start_ns, trace_id, span_id"
+_SCORES: Final = """
+LEFT JOIN (
+  SELECT trace_id, span_id,
+    mapFromArrays(groupArrayIf(toString(judge), last.1 IS NOT NULL),
+      groupArrayIf(assumeNotNull(last.1), last.1 IS NOT NULL)) AS scores,
+    mapFromArrays(groupArrayIf(toString(judge), last.2 IS NOT NULL),
+      groupArrayIf(assumeNotNull(last.2), last.2 IS NOT NULL)) AS passed,
+    groupArrayIf(toString(judge), last.3) AS failed_judges
+  FROM (
+    SELECT trace_id, span_id, judge,
+      argMax((score, passed, failed), (time_ns, judge_version)) AS last
+    FROM scores_by_judge FINAL
+    WHERE project = {project:String}
+      AND (start_ns >= {start:Int64} AND start_ns < {end:Int64} OR start_ns = 0)
+      AND (trace_id, span_id) IN (SELECT trace_id, span_id FROM runs WHERE %(near)s)
+    GROUP BY trace_id, span_id, judge)
+  GROUP BY trace_id, span_id
+) AS scored ON scored.trace_id = run.trace_id AND scored.span_id = run.span_id"""
+_TRACE_KEYS: Final = """
+LEFT JOIN (
+  SELECT trace_id, min(key) AS trace_key FROM trace_keys
+  WHERE project = {project:String} AND trace_id IN (SELECT trace_id FROM runs WHERE %(near)s)
+  GROUP BY trace_id
+) AS keyed ON keyed.trace_id = run.trace_id"""
+_VERSIONS: Final = f"""
+LEFT JOIN (
+  SELECT name, digest, structure, toNullable(toInt64(any(number))) AS number
+  FROM ({NUMBERED_VERSIONS}) WHERE kind = 'model' GROUP BY name, digest, structure
+) AS numbered ON numbered.name = run.model AND numbered.digest = run.digest
+  AND numbered.structure = run.structure"""  # noqa: S608 - fixed text; values are parameters
+_PAYLOADS: Final = f"""
+LEFT JOIN (
+  SELECT %(asked)s, {_KEYS} FROM payloads FINAL
+  WHERE project = {{project:String}} AND start_ns IN (SELECT start_ns FROM (%(keys)s))
+    AND ({_KEYS}) IN (%(keys)s)
+) AS payload ON payload.start_ns = run.start_ns AND payload.trace_id = run.trace_id
+  AND payload.span_id = run.span_id"""  # noqa: S608 - fixed text; values are parameters
+# Of one project, whose rows are read whole; an index that leaves out losers would show old ones.
+_SETTINGS: Final = {"use_skip_indexes_if_final": 0, "join_use_nulls": 0, "max_execution_time": 60}
 # How many runs are read at once: the first time few, then as many as make a batch of this size.
 _FIRST: Final = 500
-_MOST: Final = 25_000
+_MOST_RUNS: Final = 25_000
 _BATCH_BYTES: Final = 16 * 1024 * 1024
 # Where a filter leaves out most, a stretch holds more runs than are asked for.
 _WIDEST: Final = 64
 _LATE_AT_ONCE: Final = 1_000
 _PLACE: Final = ("start_ns", "run_id")
+
+
+def _short() -> dict[str, pa.DataType]:
+    found = dict.fromkeys(("run_id", "trace_id", "parent_run_id", "trace_key"), _TEXT)
+    for column in RUNS.columns:
+        if column.name not in _NOT_GIVEN:
+            found |= {column.name: column.arrow, **_BEHIND.get(column.name, {})}
+    return found
+
+
+# What a list shows of a run, in short; numbers of tokens stand under the names of the filters.
+SHORT: Final = _short()
+# What was told of a run apart from its span, whole; looked up run by run where there is any.
+TOLD: Final = ("evaluations", "metrics", "artifacts")
+# The payload, as JSON text in Parquet and CSV, as it is in JSON lines.
+WHOLE: Final = dict.fromkeys((*PAYLOAD, *TOLD), _TEXT)
+TYPES: Final = SHORT | WHOLE
+# What a record by trace key or tag, or a late tag, may say anew.
+LATE: Final = ("trace_key", "tags", "scores", "passed", "failed_judges")
+
+
+def choose_columns(text: str) -> list[str]:
+    """Read which columns are asked for: names with commas, ``*`` for all, empty for `SHORT`.
+
+    Raises:
+        BadQuery: One of them is unknown, or named twice.
+    """
+    if not text.strip():
+        return list(SHORT)
+    if text.strip() == "*":
+        return list(TYPES)
+    names = [name.strip() for name in text.split(",")]
+    for place, name in enumerate(names):
+        if name not in TYPES:
+            raise BadQuery(
+                f"Unknown column {name[:80]!r}: expected * or some of {', '.join(TYPES)}",
+                "columns",
+            )
+        if name in names[:place]:
+            raise BadQuery(f"The column {name!r} is named twice", "columns")
+    return names
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """What is read at once: runs that started from `start_ns` to before `end_ns`.
+
+    Attributes:
+        condition: Which of them.
+        after: Behind which run it goes on.
+        limit: How many at most.
+    """
+
+    project: str
+    condition: Condition
+    start_ns: int
+    end_ns: int
+    after: Key | None
+    limit: int
+
+
+def find_stretch_end(
+    reader: Reader, project: str, start_ns: int, end_ns: int, deliveries: int
+) -> int:
+    """Find a time, after `start_ns` and not after `end_ns`, before which so many runs started.
+
+    More of them when they started in the same nanosecond.
+    """
+    sql = """
+        SELECT start_ns FROM runs
+        WHERE project = {project:String} AND start_ns >= {start:Int64} AND start_ns < {end:Int64}
+        ORDER BY start_ns LIMIT 1 OFFSET {deliveries:UInt32}"""
+    parameters = {"project": project, "start": start_ns, "end": end_ns, "deliveries": deliveries}
+    rows = reader.rows(sql, parameters)
+    return max(int(rows[0]["start_ns"]), start_ns + 1) if rows else end_ns
+
+
+def read_stretch(
+    reader: Reader, stretch: Stretch, columns: Sequence[str], *, json_tags: bool
+) -> pa.Table:
+    """Read runs in the order of (start, trace id, span id), each once, as its winning delivery.
+
+    Args:
+        reader: The store.
+        stretch: Which runs.
+        columns: Those of a run and of its payload, those made of them, `SCORED`, ``version`` and
+            ``trace_key``.
+        json_tags: Give tags as a JSON object, not as a map of texts.
+    """
+    keys = _select(stretch, _KEYS)
+    near = "project = {project:String} AND start_ns >= {start:Int64} AND start_ns < {end:Int64}"
+    payload = [name for name in columns if name in PAYLOAD]
+    joins = [
+        _SCORES % {"near": near} if set(SCORED).intersection(columns) else "",
+        _TRACE_KEYS % {"near": near} if "trace_key" in columns else "",
+        _VERSIONS if "version" in columns else "",
+        _PAYLOADS % {"asked": ", ".join(payload), "keys": keys} if payload else "",
+    ]
+    asked = ", ".join(f"{_sql_of(name, json_tags)} AS `{name}`" for name in columns)
+    sql = f"""
+        SELECT {asked}
+        FROM ({_select(stretch, "*")}) AS run {"".join(joins)}
+        ORDER BY run.start_ns, run.trace_id, run.span_id
+        """  # noqa: S608 - fixed text; values are parameters
+    return reader.arrow(sql, _parameters(stretch), _SETTINGS)
+
+
+def _select(stretch: Stretch, what: str) -> str:
+    after = (
+        "1"
+        if stretch.after is None
+        else f"({_KEYS}) > ({{start:Int64}}, toFixedString(unhex({{trace:String}}), 16), "
+        "toFixedString(unhex({span:String}), 8))"
+    )
+    return f"""
+        SELECT {what} FROM runs FINAL
+        WHERE project = {{project:String}}
+          AND start_ns >= {{start:Int64}} AND start_ns < {{end:Int64}}
+          AND {after} AND ({stretch.condition.sql})
+        ORDER BY {_KEYS} LIMIT {{limit:UInt32}}"""  # noqa: S608 - fixed text; values are parameters
+
+
+def _parameters(stretch: Stretch) -> dict[str, Any]:
+    after = stretch.after
+    place = {} if after is None else {"trace": after.trace_id, "span": after.span_id}
+    return {
+        "project": stretch.project,
+        "start": stretch.start_ns if after is None else after.start_ns,
+        "end": stretch.end_ns,
+        "limit": stretch.limit,
+        **place,
+        **stretch.condition.parameters,
+    }
+
+
+def _sql_of(name: str, json_tags: bool) -> str:
+    if name == "tags" and json_tags:
+        return JSON_TAGS
+    if name == "version":
+        return "numbered.number"
+    if name == "trace_key":
+        return "keyed.trace_key"
+    if name in SCORED:
+        return f"scored.{name}"
+    if name in PAYLOAD:
+        return f"nullIf(payload.{name}, '')"
+    return _MADE.get(name) or Sql("run.{name}").fill(name=identifier(name, RUNS.names()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +318,7 @@ def _read_until(
 def _fitting(batch: pa.Table) -> int:
     """Choose how many runs to read next by how large these were."""
     fitting: int = _BATCH_BYTES * batch.num_rows // max(batch.nbytes, 1)
-    return int(min(max(fitting, 1), 4 * batch.num_rows, _MOST))
+    return int(min(max(fitting, 1), 4 * batch.num_rows, _MOST_RUNS))
 
 
 def _read_batch(

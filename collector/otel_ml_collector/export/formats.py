@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
-from otel_ml_collector.export.columns import WHOLE
+from otel_ml_collector.export.find import WHOLE
 from otel_ml_collector.times import to_rfc3339
 
 # A cell that begins like this is a formula to a spreadsheet, and texts may be anybody's.

@@ -14,10 +14,15 @@ from otel_ml_collector.loss.api import missing_spans
 from otel_ml_collector.models import diff
 from otel_ml_collector.models.find import find_new_versions
 from otel_ml_collector.projects.find import Project, find_projects, select_projects
-from otel_ml_collector.query.answers.runs import RunSummary
-from otel_ml_collector.query.answers.stats import ProjectBucket, ProjectStats
-from otel_ml_collector.runs.shape import summarise
-from otel_ml_collector.stats.find import StatsQuery, find_all_stats, find_pass_rates
+from otel_ml_collector.runs.answers import RunSummary
+from otel_ml_collector.runs.summary import summarise
+from otel_ml_collector.stats.find import (
+    ProjectBucket,
+    ProjectStats,
+    StatsQuery,
+    find_all_stats,
+    find_pass_rates,
+)
 from otel_ml_collector.store.condition import ALWAYS
 from otel_ml_collector.store.open_runs import list_open_keys, list_open_projects, read_open_runs
 from otel_ml_collector.store.reader import Reader, Row

@@ -6,8 +6,7 @@ from fastapi import APIRouter, Query
 
 from otel_ml_collector.api.parameters import FromReader
 from otel_ml_collector.metrics.find import find_metrics, find_version_metrics
-from otel_ml_collector.query.answers.metrics import Metrics
-from otel_ml_collector.runs.series import MOST, MOST_OF_ALL
+from otel_ml_collector.runs.series import MOST, MOST_OF_ALL, Metrics
 
 router = APIRouter(prefix="/api/v1")
 

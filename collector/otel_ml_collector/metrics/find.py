@@ -4,8 +4,7 @@ from typing import Final
 
 from otel_ml_collector.errors import NotFound
 from otel_ml_collector.owners import model_of, own_model
-from otel_ml_collector.query.answers.metrics import MetricOwner, Metrics, MetricSeries
-from otel_ml_collector.runs.series import MOST, find_series
+from otel_ml_collector.runs.series import MOST, MetricOwner, Metrics, MetricSeries, find_series
 from otel_ml_collector.store.open_runs import name_open_runs
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.rows import run_id_of

@@ -12,9 +12,9 @@ from starlette.responses import Response
 from otel_ml_collector.api.parameters import FromReader
 from otel_ml_collector.errors import NotFound
 from otel_ml_collector.metrics.find import find_metrics, find_version_metrics
-from otel_ml_collector.query.answers.metrics import MetricSeries
-from otel_ml_collector.query.answers.runs import Run
 from otel_ml_collector.runs import find as runs
+from otel_ml_collector.runs.answers import Run
+from otel_ml_collector.runs.series import MetricSeries
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, python_call, show_page

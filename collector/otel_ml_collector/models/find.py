@@ -9,10 +9,10 @@ from pydantic import BaseModel, Field, ValidationError
 
 from otel_ml_collector.errors import NotFound
 from otel_ml_collector.owners import own_model
-from otel_ml_collector.query.answers.told import Told
-from otel_ml_collector.query.answers.values import JsonValue
-from otel_ml_collector.runs.late import find_told
+from otel_ml_collector.runs.answers import Told
+from otel_ml_collector.runs.summary import find_told
 from otel_ml_collector.store.reader import READABLE, Reader, Row
+from otel_ml_collector.store.rows import JsonValue
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.statistics import (
     list_models,

@@ -15,8 +15,7 @@ from otel_ml_collector.artifacts.page import lay_out
 from otel_ml_collector.models import diff
 from otel_ml_collector.models import find as models
 from otel_ml_collector.projects.find import find_projects
-from otel_ml_collector.query.answers.stats import Figures, StatsBucket
-from otel_ml_collector.stats.find import StatsQuery, find_stats
+from otel_ml_collector.stats.find import Figures, StatsBucket, StatsQuery, find_stats
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.runs import Window
 from otel_ml_collector.times import DAY_NS, HOUR_NS

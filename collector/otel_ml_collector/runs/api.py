@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Depends, Query
 
 from otel_ml_collector.api.parameters import Cursor, FromReader, Limit, Time, Where
-from otel_ml_collector.query.answers.runs import Run, RunsPage
 from otel_ml_collector.runs import find as runs
+from otel_ml_collector.runs.answers import Run, RunsPage
 from otel_ml_collector.times import from_rfc3339
 
 router = APIRouter(prefix="/api/v1")

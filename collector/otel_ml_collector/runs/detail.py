@@ -1,26 +1,92 @@
 """One run with everything that is known of it: its payload, and what was said of it since."""
 
-from collections.abc import Sequence
-from dataclasses import fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import Any, Final
 
 from otel_ml import attributes as names
+from otel_ml.records import TOKENS, Tokens, tokens_of
 from otel_ml_collector.artifacts.find import find_artifacts
-from otel_ml_collector.mapping.values import parse
-from otel_ml_collector.query.answers.parts import TagDetail
-from otel_ml_collector.query.answers.runs import Run, RunSummary
-from otel_ml_collector.runs.content import find_content
-from otel_ml_collector.runs.late import Said, find_said
-from otel_ml_collector.runs.lines import find_lines, make_lines
+from otel_ml_collector.mapping.dialects.evaluator import structured
+from otel_ml_collector.mapping.dialects.gen_ai_events import (
+    CONTENT_EVENTS,
+    EXCEPTION,
+    CallEvent,
+    read_events,
+)
+from otel_ml_collector.mapping.found import Found
+from otel_ml_collector.mapping.values import parse, to_text
+from otel_ml_collector.runs.answers import Run, RunSummary, TagDetail
+from otel_ml_collector.runs.lines import find_lines, list_events, make_lines
 from otel_ml_collector.runs.series import counts_of, find_series, values_of
-from otel_ml_collector.runs.shape import make_summary
+from otel_ml_collector.runs.summary import Said, find_said, make_summary
 from otel_ml_collector.store.open_runs import read_open_payload
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.rows import is_open, load_json, run_id_of
 from otel_ml_collector.store.runs import Key, read_payload
 
+_EVENTS: Final = (*sorted(CONTENT_EVENTS), EXCEPTION)
 _CONTENT: Final = ("inputs", "outputs", "tokens", "error_type", "error_message")
 _SHOWN: Final = tuple(one.name for one in fields(RunSummary) if one.name not in _CONTENT)
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a run was given and gave, what it cost, and how it failed."""
+
+    inputs: Any
+    outputs: Any
+    tokens: Tokens
+    error_type: str
+    error_message: str
+
+
+def find_content(reader: Reader, row: Row, payload: Mapping[str, Any]) -> Content:
+    """Read the content of a run: its own, and where it has none that of its events.
+
+    Args:
+        reader: The store.
+        row: Its light row.
+        payload: What its span told, empty when that is gone.
+    """
+    events = _find_events(reader, row, payload)
+    told: Found = {"used": set()}
+    read_events([event for event in events if event.name in CONTENT_EVENTS], told)
+    error = _error(events) if row["outcome"] == "error" else ("", "")
+    inputs, outputs = told.get("inputs", (None, "")), told.get("outputs", (None, ""))
+    return Content(
+        inputs=load_json(payload.get("inputs") or inputs[1]),
+        outputs=load_json(payload.get("outputs") or outputs[1]),
+        tokens=tokens_of(
+            {name: told.get(name) if row[name] is None else row[name] for name in TOKENS}
+        ),
+        error_type=row["error_type"] or error[0],
+        error_message=row["error_message"] or error[1],
+    )
+
+
+def _find_events(reader: Reader, row: Row, payload: Mapping[str, Any]) -> Sequence[CallEvent]:
+    """Read the events of a run, if it lacks anything that they may tell."""
+    is_whole = payload.get("inputs") and payload.get("outputs") and row["input_tokens"] is not None
+    if is_whole and (row["outcome"] != "error" or row["error_message"]):
+        return []
+    rows = list_events(reader, row["project"], run_id_of(row), _EVENTS)
+    return [
+        CallEvent(
+            found["event"],
+            found["time_ns"],
+            structured(found["message"]) or None,
+            load_json(found["attributes"], {}),
+        )
+        for found in rows
+    ]
+
+
+def _error(events: Sequence[CallEvent]) -> tuple[str, str]:
+    """Read type and message of the exception that came last."""
+    told = [event.attributes for event in events if event.name == EXCEPTION]
+    last = told[-1] if told else {}
+    return to_text(last.get("exception.type")), to_text(last.get("exception.message"))
 
 
 def make_detail(reader: Reader, row: Row, trace_rows: Sequence[Row]) -> Run:

@@ -3,14 +3,15 @@
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
 from otel_ml_collector.api.cursors import read_cursor, write_cursor
 from otel_ml_collector.errors import BadQuery, NotFound
 from otel_ml_collector.filter.sql import compile_where
-from otel_ml_collector.query.answers.runs import Run, RunsPage, RunSummary
+from otel_ml_collector.runs.answers import Run, RunsPage, RunSummary
 from otel_ml_collector.runs.detail import make_detail
-from otel_ml_collector.runs.shape import summarise
+from otel_ml_collector.runs.summary import summarise
+from otel_ml_collector.store.condition import Search
 from otel_ml_collector.store.open_runs import (
     OpenKey,
     find_open_keys,
@@ -20,6 +21,7 @@ from otel_ml_collector.store.open_runs import (
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.rows import run_id_of, winners
 from otel_ml_collector.store.runs import (
+    FILTERED,
     Key,
     Listing,
     Place,
@@ -30,7 +32,7 @@ from otel_ml_collector.store.runs import (
     read_run,
     read_runs,
 )
-from otel_ml_collector.store.search import search_keys
+from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.times import DAY_NS, HOUR_NS
 
 MAX_LIMIT: Final = 1_000
@@ -39,6 +41,13 @@ _RUN_ID: Final = re.compile("([0-9a-f]{32})-([0-9a-f]{16})")
 # The newest runs of a busy project are in its last hour: widen only when they are not.
 _WINDOWS_NS: Final = (HOUR_NS, DAY_NS, 30 * DAY_NS)
 _AHEAD_NS: Final = HOUR_NS
+_FEWEST_PAYLOADS: Final = 100
+_MOST_PAYLOADS: Final = 5_000
+_KEYS: Final = Sql(
+    "start_ns, lower(hex(trace_id)) AS trace_id, lower(hex(span_id)) AS span_id, rank"
+)
+_AFTER_KEY: Final = Sql("""({after:Int64}, toFixedString(unhex({trace:String}), 16),
+  toFixedString(unhex({span:String}), 8))""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,3 +299,82 @@ def _key(row: Row) -> Key:
 
 def _place(row: Row) -> tuple[int, str, str]:
     return row["start_ns"], row["trace_id"], row["span_id"]
+
+
+def search_keys(
+    reader: Reader, listing: Listing, search: Search, window: Window, limit: int
+) -> list[Key]:
+    """List the keys of the runs of a window whose payloads match, in order.
+
+    Args:
+        reader: The store.
+        listing: What to list.
+        search: The search that its condition has.
+        window: Started when.
+        limit: How many are wanted.
+    """
+    found: list[Key] = []
+    size = max(limit, _FEWEST_PAYLOADS)
+    while True:
+        page = _list_payloads(reader, listing, search, window, size)
+        found += _keep_matching(reader, listing, search, window, page)
+        if len(page) < size or len(found) >= limit:
+            return found[:limit]
+        listing, size = replace(listing, after=page[-1]), min(2 * size, _MOST_PAYLOADS)
+
+
+def _list_payloads(
+    reader: Reader, listing: Listing, search: Search, window: Window, limit: int
+) -> list[Key]:
+    """List the keys of payloads that pass the tests, in the order of runs."""
+    direction, sign = (Sql("DESC"), Sql("<")) if listing.newest_first else (Sql("ASC"), Sql(">"))
+    seek = Sql("1")
+    if listing.after is not None:
+        seek = Sql("(start_ns, trace_id, span_id) {sign} {after}").fill(sign=sign, after=_AFTER_KEY)
+    sql = Sql("""
+        SELECT {key} FROM payloads
+        WHERE project = {project:String}
+          AND start_ns >= {start:Int64} AND start_ns < {end:Int64}
+          AND {seek} AND ({tests})
+        ORDER BY start_ns {direction}, payloads.trace_id {direction},
+          payloads.span_id {direction}, rank DESC
+        LIMIT {limit:UInt32}""").fill(key=_KEYS, seek=seek, tests=search.tests, direction=direction)
+    parameters = {**_search_parameters(listing, window), "limit": limit}
+    return [Key(**row) for row in reader.rows(sql, parameters, FILTERED)]
+
+
+def _keep_matching(
+    reader: Reader, listing: Listing, search: Search, window: Window, page: list[Key]
+) -> list[Key]:
+    """Keep the keys of those runs for which the rest of the condition holds."""
+    if not page:
+        return []
+    sql = Sql("""
+        SELECT {key} FROM runs
+        WHERE project = {project:String} AND start_ns IN {starts:Array(Int64)}
+          AND span_id IN (SELECT toFixedString(unhex(arrayJoin({spans:Array(String)})), 8))
+          AND ({rest})
+        """).fill(key=_KEYS, rest=search.rest)
+    parameters = {
+        **_search_parameters(listing, window),
+        "starts": sorted({key.start_ns for key in page}),
+        "spans": sorted({key.span_id for key in page}),
+    }
+    there = {Key(**row) for row in reader.rows(sql, parameters)}
+    return [key for key in page if key in there]
+
+
+def _search_parameters(listing: Listing, window: Window) -> dict[str, Any]:
+    parameters = {
+        "project": listing.project,
+        "start": window.start_ns,
+        "end": window.end_ns,
+        **listing.condition.parameters,
+    }
+    if listing.after is not None:
+        parameters |= {
+            "after": listing.after.start_ns,
+            "trace": listing.after.trace_id,
+            "span": listing.after.span_id,
+        }
+    return parameters

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from operator import itemgetter
 from typing import Final
 
-from otel_ml_collector.query.answers.parts import LogLine
+from otel_ml_collector.runs.answers import LogLine
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.rows import load_json, run_id_of
 from otel_ml_collector.store.sql import Sql

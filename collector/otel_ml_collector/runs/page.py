@@ -16,8 +16,8 @@ from otel_ml_collector.filter.grammar import conjuncts
 from otel_ml_collector.filter.sql import compile_where
 from otel_ml_collector.loss.api import missing_spans
 from otel_ml_collector.projects.find import find_projects
-from otel_ml_collector.query.answers.runs import RunsPage, RunSummary
 from otel_ml_collector.runs import find as runs
+from otel_ml_collector.runs.answers import RunsPage, RunSummary
 from otel_ml_collector.runs.api import parse_query
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.runs import Window

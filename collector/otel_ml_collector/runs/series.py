@@ -10,11 +10,12 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Final
 
-from otel_ml_collector.query.answers.metrics import MetricPoint
-from otel_ml_collector.query.answers.values import MetricValue
+from pydantic import BaseModel, Field
+
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.sql import Sql
 
+MetricValue = float | None | list[float | None]  # null is NaN or infinite
 # Points are in partitions by arrival: a repeated one may stand in two of them.
 _ACROSS_PARTITIONS: Final = {"do_not_merge_across_partitions_select_final": 0}
 NAMES: Final = 1_000
@@ -77,6 +78,43 @@ MOST: Final = 1_000
 MOST_OF_ALL: Final = 100_000
 _FEWEST: Final = MOST_OF_ALL // NAMES
 _SERIES: Final = frozenset({"append", "restart"})
+
+
+class MetricPoint(BaseModel):
+    """One point: `step` is null when it has none, `value` when it is NaN or infinite."""
+
+    value: float | None
+    step: int | None
+    time_ns: int
+
+
+class MetricSeries(BaseModel):
+    """The points of one metric of one run or version, in the order they were logged."""
+
+    run_id: str = Field(description="Empty where they were logged for a version of a model")
+    name: str
+    count: int = Field(
+        description="How many points it has; where `points` are fewer, the first and the last, "
+        "and of each stretch between them the lowest and the highest"
+    )
+    points: list[MetricPoint]
+
+
+class MetricOwner(BaseModel):
+    """A run that logged metrics; its model is empty while only its metrics are here."""
+
+    run_id: str
+    model: str
+    names: list[str]
+    points: int
+    last_time: str
+
+
+class Metrics(BaseModel):
+    """Metric series of one run or version, or the runs of a project that have some."""
+
+    series: list[MetricSeries]
+    runs: list[MetricOwner]
 
 
 def count_names(

@@ -8,8 +8,15 @@ from fastapi import APIRouter, Depends, Query
 
 from otel_ml_collector.api.parameters import FromReader, Time, Where
 from otel_ml_collector.errors import BadQuery
-from otel_ml_collector.query.answers.stats import AllStats, Stats
-from otel_ml_collector.stats.find import GROUPS, MAX_GROUPS, StatsQuery, find_all_stats, find_stats
+from otel_ml_collector.stats.find import (
+    GROUPS,
+    MAX_GROUPS,
+    AllStats,
+    Stats,
+    StatsQuery,
+    find_all_stats,
+    find_stats,
+)
 from otel_ml_collector.store.runs import Window
 from otel_ml_collector.times import DAY_NS, HOUR_NS, SECOND_NS, from_rfc3339
 

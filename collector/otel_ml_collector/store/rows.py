@@ -7,6 +7,8 @@ import orjson
 
 from otel_ml_collector.store.reader import Row
 
+JsonValue = Any  # a payload: whatever the traced code was given or gave
+
 
 def run_id_of(row: Row) -> str:
     """Return the run id of a light row."""

@@ -8,8 +8,8 @@ from fastapi import APIRouter, Query
 from otel_ml_collector.api.parameters import Cursor, FromReader
 from otel_ml_collector.api.streams import FromPlaces, Stream
 from otel_ml_collector.export.bundle import write_bundle
-from otel_ml_collector.query.answers.runs import Trace
 from otel_ml_collector.runs import find as runs
+from otel_ml_collector.runs.answers import Trace
 from otel_ml_collector.traces.find import find_trace
 
 router = APIRouter(prefix="/api/v1")

@@ -15,16 +15,22 @@ from otel_ml_collector.errors import NotFound
 from otel_ml_collector.mapping.dialects.gen_ai_events import CONTENT_EVENTS
 from otel_ml_collector.metrics.find import find_metrics
 from otel_ml_collector.metrics.page import make_plots
-from otel_ml_collector.query.answers.runs import Trace
 from otel_ml_collector.runs import find as runs
+from otel_ml_collector.runs.answers import Trace
 from otel_ml_collector.services import find_service
 from otel_ml_collector.settings.table import Settings
 from otel_ml_collector.store.reader import Reader
-from otel_ml_collector.traces import marks as span_marks
 from otel_ml_collector.traces import waterfall
-from otel_ml_collector.traces.find import count_children, find_extent, find_trace
-from otel_ml_collector.traces.marks import find_slow
-from otel_ml_collector.traces.outline import add_up, find_outline, outline_of
+from otel_ml_collector.traces import waterfall as span_marks
+from otel_ml_collector.traces.find import (
+    add_up,
+    count_children,
+    find_extent,
+    find_outline,
+    find_trace,
+    outline_of,
+)
+from otel_ml_collector.traces.waterfall import find_slow
 from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
 

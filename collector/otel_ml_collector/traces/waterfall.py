@@ -1,16 +1,25 @@
-"""The spans of a trace as a tree on one time axis."""
+"""The spans of a trace as a tree on one time axis, with what is marked there."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from otel_ml_collector.query.answers.runs import RunSummary
+from otel_ml_collector.runs.answers import RunSummary
+from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.runs import Window
-from otel_ml_collector.traces.outline import length_ms
+from otel_ml_collector.traces.find import Sender, Stretch, find_senders, length_ms
+from otel_ml_collector.web.view import THIN, duration
 
 MAX_ROWS: Final = 500
 _NONE: Final[Mapping[str, int]] = {}
+# Some languages cut times to milliseconds.
+TOLERANCE_MS: Final = 1.0
+# What was left for somebody else to do may end at any time.
+_APART: Final = frozenset({"producer", "consumer"})
+SLOW_SHARE: Final = 1 / 3
+# How many spans outside of their parents are asked who sent them.
+_SKEWS: Final = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,3 +180,190 @@ def _bar(run: RunSummary, level: int, axis: Axis, now_ns: int, *, is_parent: boo
         x=(run.start_ns - axis.start_ns) / 1e4 / axis.length_ms,
         width=100 * length_ms(run, now_ns) / axis.length_ms,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Skew:
+    """How far a span is outside of its parent.
+
+    Attributes:
+        early_ms: How much it starts before its parent; 0 where it does not.
+        late_ms: How much it ends after its parent; 0 where it does not.
+    """
+
+    run: RunSummary
+    parent: RunSummary
+    early_ms: float
+    late_ms: float
+
+
+def find_skews(runs: Sequence[RunSummary], above: Sequence[RunSummary] = ()) -> list[Skew]:
+    """Find the spans that are outside of their parents by more than a millisecond.
+
+    Args:
+        runs: Of one trace.
+        above: Other runs that may be parents of them.
+    """
+    parents = {run.run_id: run for run in (*above, *runs)}
+    skews = []
+    for run in runs:
+        parent = parents.get(run.parent_run_id or "")
+        if parent is not None and parent is not run:
+            early_ms = (parent.start_ns - run.start_ns) / 1e6
+            late_ms = _late_ms(run, parent)
+            if max(early_ms, late_ms) > TOLERANCE_MS:
+                skews.append(Skew(run, parent, max(early_ms, 0.0), max(late_ms, 0.0)))
+    return skews
+
+
+def _late_ms(run: RunSummary, parent: RunSummary) -> float:
+    if run.latency_ms is None or parent.latency_ms is None:
+        return 0.0
+    if _APART & {run.span_kind, parent.span_kind}:
+        return 0.0
+    return (run.start_ns - parent.start_ns) / 1e6 + run.latency_ms - parent.latency_ms
+
+
+def tell(skew: Skew, senders: Mapping[str, Sender]) -> str | None:
+    """Say in words how far a span is outside of its parent, and why.
+
+    None where one process sent both and the span only ends later: it was left running.
+    """
+    child, parent = senders.get(skew.run.run_id), senders.get(skew.parent.run_id)
+    is_apart = child is not None and parent is not None and child != parent
+    if skew.early_ms > TOLERANCE_MS:
+        what = f"starts {duration(skew.early_ms)} before its parent"
+        if child is None or parent is None:
+            return what
+        if not is_apart:
+            return f"{what}: both are of one process, so one of the times was set by hand"
+        return f"{what}: the clocks of {_names(child, parent)} differ"
+    if child is None or parent is None or not is_apart:
+        return None
+    what = f"ends {duration(skew.late_ms)} after its parent"
+    return f"{what}: the clocks of {_names(child, parent)} differ, or it went on"
+
+
+def _names(child: Sender, parent: Sender) -> str:
+    if not (child.service and parent.service):
+        return "two processes"
+    if child.service == parent.service:
+        return f"two processes of {child.service}"
+    return f"{parent.service} and {child.service}"
+
+
+@dataclass(frozen=True, slots=True)
+class SlowSpan:
+    """A span for which a trace waited a third of its time or more, so there are three at most."""
+
+    run_id: str
+    project: str
+    name: str
+    wait_ms: float
+    share: float
+
+    @property
+    def percent(self) -> str:
+        """The share in words."""
+        return f"{100 * self.share:.0f}{THIN}%"
+
+
+def find_slow(spans: Sequence[Stretch]) -> list[SlowSpan]:
+    """Find the slow spans of a trace, the slowest first; a span alone is not slow."""
+    length_ns = max((s.end_ns for s in spans), default=0) - min(
+        (s.start_ns for s in spans), default=0
+    )
+    if len(spans) <= 1 or length_ns <= 0:
+        return []
+    waits = find_waits(spans)
+    slow = [
+        SlowSpan(
+            span.run_id,
+            span.project,
+            span.name,
+            waits[span.run_id] / 1e6,
+            waits[span.run_id] / length_ns,
+        )
+        for span in spans
+        if waits.get(span.run_id, 0) >= SLOW_SHARE * length_ns
+    ]
+    return sorted(slow, key=lambda one: -one.wait_ms)
+
+
+def find_waits(spans: Sequence[Stretch]) -> Mapping[str, int]:
+    """Find how long a trace waited for each of its spans itself, in nanoseconds, by run id.
+
+    From the end of a span backwards it waited for the child that ended last, before that one's
+    start for the child that had ended last of the others, and so on; while none below it ran, for
+    the span itself. So what ran beside something longer held nobody up, each moment counts once,
+    and a child counts within its parent's times.
+    """
+    known = {span.run_id: span for span in spans}
+    children: defaultdict[str | None, list[Stretch]] = defaultdict(list)
+    for span in known.values():
+        above = span.parent_run_id
+        children[above if above in known and above != span.run_id else None].append(span)
+    for below in children.values():
+        below.sort(key=lambda span: -span.end_ns)
+    waits: defaultdict[str, int] = defaultdict(int)
+    start_ns = min((span.start_ns for span in spans), default=0)
+    end_ns = max((span.end_ns for span in spans), default=0)
+    waiting: list[tuple[str | None, int, int]] = [(None, start_ns, end_ns)]
+    while waiting:  # not recursive: a trace may be deeper than Python's stack
+        run_id, from_ns, until_ns = waiting.pop()
+        itself_ns = 0
+        for child in children.get(run_id, ()):
+            begun_ns, done_ns = max(child.start_ns, from_ns), min(child.end_ns, until_ns)
+            if begun_ns < done_ns:
+                itself_ns += until_ns - done_ns
+                waiting.append((child.run_id, begun_ns, done_ns))
+                until_ns = begun_ns
+        if run_id is not None:
+            waits[run_id] = itself_ns + until_ns - from_ns
+    return waits
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A mark beside the name of a span: a few words, and what they mean."""
+
+    text: str
+    why: str
+    is_slow: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ClockNote:
+    """A sentence on the times of a span."""
+
+    run: RunSummary
+    what: str
+
+
+def find_clock_notes(
+    reader: Reader, runs: Sequence[RunSummary], above: Sequence[RunSummary] = ()
+) -> Mapping[str, tuple[Skew, ClockNote]]:
+    """Find what is to be said of the times of spans, by run id; of 400 spans at most."""
+    skews = find_skews(runs, above)[:_SKEWS]
+    if not skews:
+        return {}
+    ids = {run.run_id for skew in skews for run in (skew.run, skew.parent)}
+    senders = find_senders(reader, skews[0].run.trace_id, sorted(ids))
+    told = [(skew, tell(skew, senders)) for skew in skews]
+    return {skew.run.run_id: (skew, ClockNote(skew.run, what)) for skew, what in told if what}
+
+
+def mark(
+    slow: Sequence[SlowSpan], notes: Mapping[str, tuple[Skew, ClockNote]]
+) -> Mapping[str, Sequence[Mark]]:
+    """Make the marks of spans, by run id."""
+    marks: defaultdict[str, list[Mark]] = defaultdict(list)
+    for one in slow:
+        wait, share = duration(one.wait_ms), one.percent
+        why = f"for {wait}, {share} of its time, the trace waited for this span itself"
+        marks[one.run_id].append(Mark(f"slow {share}", why, is_slow=True))
+    for run_id, (skew, note) in notes.items():
+        is_early = skew.early_ms > TOLERANCE_MS
+        text = f"{duration(skew.early_ms)} early" if is_early else f"{duration(skew.late_ms)} late"
+        marks[run_id].append(Mark(text, note.what))
+    return marks

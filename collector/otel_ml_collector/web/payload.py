@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from otel_ml.genai.messages import read_message
 from otel_ml_collector.mapping.chat import find_messages, text_of_part
-from otel_ml_collector.query.answers.values import JsonValue
+from otel_ml_collector.store.rows import JsonValue
 from otel_ml_collector.web.images import MEDIA_TYPES, read_head
 from otel_ml_collector.web.state import Slice, cut_slice
 from otel_ml_collector.web.tree import NODES, Crumb, Node, descend, make_tree

@@ -6,7 +6,7 @@ from itertools import islice
 from typing import Any, Final
 
 from otel_ml_collector.errors import BadQuery
-from otel_ml_collector.query.answers.values import JsonValue
+from otel_ml_collector.store.rows import JsonValue
 
 NODES: Final = 400
 _OPEN_NODES: Final = 24

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from otel_ml_collector.errors import BadQuery, NotFound
-from otel_ml_collector.query.answers.runs import RUN
+from otel_ml_collector.runs.answers import RUN
 from otel_ml_collector.runs.find import find_run
 from otel_ml_collector.span import Event, Link, Scope, Span
 from otel_ml_collector.traces.find import find_trace

@@ -8,7 +8,7 @@ from otel_ml_collector.errors import BadQuery, NotFound
 from otel_ml_collector.metrics.find import find_metrics
 from otel_ml_collector.models import find as models
 from otel_ml_collector.projects.find import find_projects
-from otel_ml_collector.query.answers.runs import SUMMARY
+from otel_ml_collector.runs.answers import SUMMARY
 from otel_ml_collector.runs.find import find_run
 from otel_ml_collector.span import Event, Value
 from otel_ml_collector.store import statistics

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from otel_ml_collector.api.cursors import write_cursor
 from otel_ml_collector.errors import BadQuery
-from otel_ml_collector.query.answers.runs import RunSummary
+from otel_ml_collector.runs.answers import RunSummary
 from otel_ml_collector.runs.find import RunsQuery, cursor_of, find_runs
 from otel_ml_collector.span import Span
 from otel_ml_collector.store.runs import Key

@@ -11,10 +11,11 @@ from otel_ml_collector.errors import BadQuery
 from otel_ml_collector.mapping import Filing, map_spans
 from otel_ml_collector.models.find import find_models
 from otel_ml_collector.projects.find import find_project
-from otel_ml_collector.query.answers.stats import JudgeFigures, Stats
 from otel_ml_collector.span import Value
 from otel_ml_collector.stats.find import (
+    JudgeFigures,
     PassRates,
+    Stats,
     StatsQuery,
     find_all_stats,
     find_pass_rates,

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from otel_ml_collector.mapping import Filing, map_spans
-from otel_ml_collector.query.answers.runs import Run, RunSummary, Trace
+from otel_ml_collector.runs.answers import Run, RunSummary, Trace
 from otel_ml_collector.runs.find import RunsQuery, find_run, find_runs
 from otel_ml_collector.span import Span
 from otel_ml_collector.store.writer import Writer

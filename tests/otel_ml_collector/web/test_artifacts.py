@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from otel_ml_collector.artifacts.find import Artifact
 from otel_ml_collector.artifacts.page import lay_out_for
-from otel_ml_collector.query.answers.artifacts import Artifact
 from otel_ml_collector.web.view import size
 from tests.otel_ml_collector.asgi import ask
 from tests.otel_ml_collector.spans import NOW_NS, id_of, make_artifact, make_call

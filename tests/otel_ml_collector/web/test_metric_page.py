@@ -3,7 +3,7 @@
 import pytest
 
 from otel_ml_collector.metrics.page import Plot, make_plots
-from otel_ml_collector.query.answers.metrics import MetricPoint, MetricSeries
+from otel_ml_collector.runs.series import MetricPoint, MetricSeries
 from otel_ml_collector.span import Value
 from tests.otel_ml_collector.asgi import ask
 from tests.otel_ml_collector.spans import (

@@ -1,20 +1,21 @@
-"""What was said of runs apart from their spans: by their ids, by trace keys, by tags."""
+"""Runs as lists show them, with what was said apart from their spans: by ids, keys and tags."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import chain
 from typing import Final
 
-from otel_ml.records import Evaluation
+from otel_ml.records import Evaluation, RunFields, tokens_of
 from otel_ml_collector.artifacts.find import find_artifacts
 from otel_ml_collector.owners import is_run, own_key, own_tag
-from otel_ml_collector.query.answers.told import Told
+from otel_ml_collector.price import round_cost
 from otel_ml_collector.records import text_of
+from otel_ml_collector.runs.answers import RunSummary, Told
 from otel_ml_collector.runs.lines import make_lines, read_lines
 from otel_ml_collector.runs.series import counts_of, find_series, values_of
 from otel_ml_collector.store.reader import Reader, Row
-from otel_ml_collector.store.rows import load_json, run_id_of, told_ns
+from otel_ml_collector.store.rows import is_open, load_json, run_id_of, told_ns
 from otel_ml_collector.store.runs import read_evaluations, read_late_tags
 from otel_ml_collector.store.statistics import Numbers, read_version_numbers, version_numbers
 from otel_ml_collector.store.targets import (
@@ -25,9 +26,11 @@ from otel_ml_collector.store.targets import (
     read_responses,
     read_trace_keys,
 )
+from otel_ml_collector.times import to_rfc3339
 
 _NO_PARENT: Final = "0" * 16
 _AT_ONCE: Final = 1_000
+_AS_STORED: Final = tuple(one.name for one in fields(RunFields))
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,3 +202,36 @@ def _order(row: Row) -> tuple[int, str, str, str]:
     """Order what was said, as filters do."""
     record = "" if is_run(row["owner"]) else row["record_id"]
     return row["time_ns"], row["judge"], row["version"], record
+
+
+def summarise(reader: Reader, project: str, rows: Sequence[Row]) -> list[RunSummary]:
+    """Make the summaries of light rows of one project."""
+    if not rows:
+        return []
+    said = find_said(reader, project, rows)
+    return [make_summary(row, said[run_id_of(row)]) for row in rows]
+
+
+def make_summary(row: Row, said: Said) -> RunSummary:
+    """Make the summary of a light row and what was said of it."""
+    newest = {evaluation.judge: evaluation for evaluation in said.evaluations}
+    parent = row["parent_span_id"]
+    tags = row["tags"] | {name: tag["value"] for name, tag in said.tags.items()}
+    return RunSummary(
+        run_id=run_id_of(row),
+        trace_id=row["trace_id"],
+        parent_run_id=None if parent == _NO_PARENT else f"{row['trace_id']}-{parent}",
+        trace_key=next(iter(said.keys), ""),
+        version=said.version,
+        start_time=to_rfc3339(row["start_ns"]),
+        latency_ms=None if is_open(row) else row["latency_ns"] / 1e6,
+        last_heard_ns=row["heard_ns"] if is_open(row) else None,
+        inputs=row["inputs_preview"],
+        outputs=row["outputs_preview"],
+        tags={name: load_json(value) for name, value in tags.items()},
+        scores={j: e.score for j, e in newest.items() if e.score is not None},
+        passed={j: e.passed for j, e in newest.items() if e.passed is not None},
+        failed_judges=[j for j, e in newest.items() if e.error],
+        tokens=tokens_of(row),
+        **{name: row[name] for name in _AS_STORED} | {"cost": round_cost(row["cost"])},
+    )

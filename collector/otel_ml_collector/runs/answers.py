@@ -1,4 +1,4 @@
-"""Runs, their lists and their traces."""
+"""Runs, their lists and their traces, as the API answers them and pages show them."""
 
 from dataclasses import dataclass, field
 from typing import Final
@@ -6,10 +6,50 @@ from typing import Final
 from pydantic import BaseModel, Field, TypeAdapter
 
 from otel_ml.records import Evaluation, ListedRun, about
-from otel_ml_collector.query.answers.artifacts import Artifact
-from otel_ml_collector.query.answers.parts import LogLine, TagDetail
-from otel_ml_collector.query.answers.told import TraceRecords
-from otel_ml_collector.query.answers.values import JsonValue, MetricValue
+from otel_ml_collector.artifacts.find import Artifact
+from otel_ml_collector.runs.series import MetricValue
+from otel_ml_collector.store.rows import JsonValue
+
+
+class TagDetail(BaseModel):
+    """A tag with the user's own type and group."""
+
+    name: str
+    value: JsonValue
+    type: str
+    group: str
+
+
+class LogLine(BaseModel):
+    """A line of text of a run."""
+
+    time_ns: int
+    offset_ms: float = Field(description="Time since the run's start")
+    severity: str
+    message: str
+    event: str = Field(default="", description="What kind of event it is, such as gen_ai.choice")
+    attributes: dict[str, JsonValue] = Field(default={}, description="What else a log record says")
+
+
+class Told(BaseModel):
+    """What was told apart from any span: of a model's version, a trace key, a run not here."""
+
+    tags: dict[str, JsonValue] = {}
+    logs: list[LogLine] = Field(default=[], description="Offsets are from the first line")
+    metrics: dict[str, MetricValue] = {}
+    metric_points: dict[str, int] = {}
+    evaluations: list[Evaluation] = []
+    artifacts: list[Artifact] = []
+
+
+class TraceRecords(Told):
+    """What was told of a trace or its key (`run_id` is null), or of a run that is not here.
+
+    Also the lines of a span that is here and has no run above it.
+    """
+
+    project: str
+    run_id: str | None
 
 
 @dataclass(slots=True, kw_only=True)

@@ -1,1 +1,0 @@
-"""Questions to the store: one filter language and one `find` behind API and pages."""

@@ -1,1 +1,0 @@
-"""The shapes of the API's answers; pages are rendered from the same objects."""
