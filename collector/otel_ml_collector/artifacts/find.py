@@ -9,12 +9,11 @@ from urllib.parse import quote
 import orjson
 from pydantic import BaseModel, Field
 
-from otel_ml_collector.api.cursors import read_place, write_place
+from otel_ml_collector.api.parameters import read_place, write_place
 from otel_ml_collector.errors import BadQuery, NotFound
 from otel_ml_collector.owners import FIRST, KEY, TRACE_KEY_CHARS, is_run, own_key
 from otel_ml_collector.store.artifacts import find_sizes, read_chunks
-from otel_ml_collector.store.reader import Reader, Row
-from otel_ml_collector.store.rows import JsonValue, load_json
+from otel_ml_collector.store.reader import JsonValue, Reader, Row, load_json
 from otel_ml_collector.store.runs import find_places
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.targets import about_runs, find_projects_of, read_trace_keys

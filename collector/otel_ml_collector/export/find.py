@@ -16,8 +16,7 @@ from otel_ml_collector.runs.series import find_series, values_of
 from otel_ml_collector.runs.summary import Said, find_said, make_summary
 from otel_ml_collector.store.apart import find_apart
 from otel_ml_collector.store.condition import Condition
-from otel_ml_collector.store.reader import Reader, Row
-from otel_ml_collector.store.rows import run_id_of, winners
+from otel_ml_collector.store.reader import Reader, Row, run_id_of, winners
 from otel_ml_collector.store.runs import Key, read_late_tags, read_runs
 from otel_ml_collector.store.sql import Sql, identifier
 from otel_ml_collector.store.tables import PAYLOAD, RUNS

@@ -29,7 +29,6 @@ from otel_ml_collector.filter.grammar import (
 from otel_ml_collector.owners import TRACE_KEY_CHARS
 from otel_ml_collector.store.apart import (
     EVERYTHING,
-    NOTHING,
     Apart,
     find_apart,
     late_tags,
@@ -167,8 +166,10 @@ def compile_where(
     Raises:
         BadQuery: The filter is wrong.
     """
+    if not where:
+        return _MODEL_CALLS, False
     if apart is None:
-        apart = find_apart(reader, project) if where else NOTHING
+        apart = find_apart(reader, project)
     tree, condition = compile_filter(where, apart)
     check_patterns(reader, project, tree, is_bounded=is_bounded)
     if "kind" in fields_of(tree):

@@ -10,8 +10,7 @@ import orjson
 from otel_ml_collector.errors import BadQuery, NotFound
 from otel_ml_collector.jaeger.spans import UNKNOWN, JaegerTrace, make_trace, payloads_by_span
 from otel_ml_collector.runs.find import add_open
-from otel_ml_collector.store.reader import READABLE, Reader, Row
-from otel_ml_collector.store.rows import winners
+from otel_ml_collector.store.reader import READABLE, Reader, Row, winners
 from otel_ml_collector.store.runs import Place, Window, find_places, read_trace
 from otel_ml_collector.store.sql import Sql, join_sql
 from otel_ml_collector.times import DAY_NS, HOUR_NS, SECOND_NS

@@ -13,8 +13,7 @@ from pydantic import BaseModel, Field
 
 from otel_ml import attributes as names
 from otel_ml.records import Run, attributes_of
-from otel_ml_collector.store.reader import Row
-from otel_ml_collector.store.rows import is_open, load_json
+from otel_ml_collector.store.reader import Row, is_open, load_json
 
 TagType = Literal["string", "bool", "int64", "float64", "binary"]
 _US: Final = 1_000

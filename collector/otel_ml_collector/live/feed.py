@@ -17,8 +17,7 @@ from otel_ml_collector.filter.sql import compile_where
 from otel_ml_collector.runs.answers import SUMMARY, RunSummary
 from otel_ml_collector.runs.summary import summarise
 from otel_ml_collector.store.condition import Condition
-from otel_ml_collector.store.reader import Reader, Row
-from otel_ml_collector.store.rows import run_id_of, winners
+from otel_ml_collector.store.reader import Reader, Row, run_id_of, winners
 from otel_ml_collector.store.runs import Key
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.tables import LIGHT

@@ -6,8 +6,7 @@ from otel_ml_collector.errors import NotFound
 from otel_ml_collector.owners import model_of, own_model
 from otel_ml_collector.runs.series import MOST, MetricOwner, Metrics, MetricSeries, find_series
 from otel_ml_collector.store.open_runs import name_open_runs
-from otel_ml_collector.store.reader import Reader
-from otel_ml_collector.store.rows import run_id_of
+from otel_ml_collector.store.reader import Reader, run_id_of
 from otel_ml_collector.store.runs import Key, read_runs
 from otel_ml_collector.store.statistics import (
     list_metric_owners,

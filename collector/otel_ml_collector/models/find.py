@@ -11,8 +11,7 @@ from otel_ml_collector.errors import NotFound
 from otel_ml_collector.owners import own_model
 from otel_ml_collector.runs.answers import Told
 from otel_ml_collector.runs.summary import find_told
-from otel_ml_collector.store.reader import READABLE, Reader, Row
-from otel_ml_collector.store.rows import JsonValue
+from otel_ml_collector.store.reader import READABLE, JsonValue, Reader, Row
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.statistics import (
     list_models,

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from pydantic import BaseModel, Field
 
-from otel_ml_collector.api.cursors import read_place, write_place
+from otel_ml_collector.api.parameters import read_place, write_place
 from otel_ml_collector.errors import BadQuery, NotFound
 from otel_ml_collector.store.artifacts import count_artifacts
 from otel_ml_collector.store.reader import Reader

@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field, TypeAdapter
 from otel_ml.records import Evaluation, ListedRun, about
 from otel_ml_collector.artifacts.find import Artifact
 from otel_ml_collector.runs.series import MetricValue
-from otel_ml_collector.store.rows import JsonValue
+from otel_ml_collector.store.reader import JsonValue
 
 
 class TagDetail(BaseModel):

@@ -21,8 +21,7 @@ from otel_ml_collector.runs.lines import find_lines, list_events, make_lines
 from otel_ml_collector.runs.series import counts_of, find_series, values_of
 from otel_ml_collector.runs.summary import Said, find_said, make_summary
 from otel_ml_collector.store.open_runs import read_open_payload
-from otel_ml_collector.store.reader import Reader, Row
-from otel_ml_collector.store.rows import is_open, load_json, run_id_of
+from otel_ml_collector.store.reader import Reader, Row, is_open, load_json, run_id_of
 from otel_ml_collector.store.runs import Key, read_payload
 
 _EVENTS: Final = (*sorted(CONTENT_EVENTS), EXCEPTION)

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from otel_ml_collector.api.cursors import read_cursor, write_cursor
+from otel_ml_collector.api.parameters import read_cursor, write_cursor
 from otel_ml_collector.errors import BadQuery, NotFound
 from otel_ml_collector.filter.sql import compile_where
 from otel_ml_collector.runs.answers import Run, RunsPage, RunSummary
@@ -18,8 +18,7 @@ from otel_ml_collector.store.open_runs import (
     list_open_keys,
     read_open_runs,
 )
-from otel_ml_collector.store.reader import Reader, Row
-from otel_ml_collector.store.rows import run_id_of, winners
+from otel_ml_collector.store.reader import Reader, Row, run_id_of, winners
 from otel_ml_collector.store.runs import (
     FILTERED,
     Key,

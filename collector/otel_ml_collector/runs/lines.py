@@ -7,8 +7,7 @@ from operator import itemgetter
 from typing import Final
 
 from otel_ml_collector.runs.answers import LogLine
-from otel_ml_collector.store.reader import Reader, Row
-from otel_ml_collector.store.rows import load_json, run_id_of
+from otel_ml_collector.store.reader import Reader, Row, load_json, run_id_of
 from otel_ml_collector.store.sql import Sql
 
 # Lines are in partitions by arrival: a repeated one may stand in two of them.

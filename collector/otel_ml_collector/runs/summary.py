@@ -14,8 +14,7 @@ from otel_ml_collector.records import text_of
 from otel_ml_collector.runs.answers import RunSummary, Told
 from otel_ml_collector.runs.lines import make_lines, read_lines
 from otel_ml_collector.runs.series import counts_of, find_series, values_of
-from otel_ml_collector.store.reader import Reader, Row
-from otel_ml_collector.store.rows import is_open, load_json, run_id_of, told_ns
+from otel_ml_collector.store.reader import Reader, Row, is_open, load_json, run_id_of, told_ns
 from otel_ml_collector.store.runs import read_evaluations, read_late_tags
 from otel_ml_collector.store.statistics import Numbers, read_version_numbers, version_numbers
 from otel_ml_collector.store.targets import (

@@ -2,11 +2,12 @@
 
 import copy
 import queue
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
+import orjson
 import pyarrow as pa
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
@@ -26,6 +27,7 @@ _CLIENTS: Final = 4
 _WAIT_S: Final = 10.0
 _TIMEOUT_EXCEEDED: Final = 159
 _CANNOT_COMPILE_REGEXP: Final = 427
+JsonValue = Any  # a payload: whatever the traced code was given or gave
 
 
 class Reader:
@@ -148,3 +150,34 @@ class Reader:
             raise Unavailable(f"The store has trouble: {name_of(error)}") from error
         finally:
             self._idle.put(client)
+
+
+def run_id_of(row: Row) -> str:
+    """Return the run id of a light row."""
+    return f"{row['trace_id']}-{row['span_id']}"
+
+
+def is_open(row: Row) -> bool:
+    """Tell the light row of a run without an end."""
+    return row["latency_ns"] is None
+
+
+def told_ns(row: Row) -> int:
+    """Return when a run's own span said its tags: at its end, or its start while it is open."""
+    return int(row["start_ns"] + (row["latency_ns"] or 0))
+
+
+def winners(rows: Iterable[Row]) -> list[Row]:
+    """Keep of each run the delivery with the highest rank, in the order of the rows."""
+    best: dict[str, Row] = {}
+    for row in rows:
+        run_id = run_id_of(row)
+        known = best.get(run_id)
+        if known is None or row["rank"] > known["rank"]:
+            best[run_id] = row
+    return list(best.values())
+
+
+def load_json(text: str, default: object = None) -> Any:
+    """Read a column that holds JSON text; empty means that there is none."""
+    return orjson.loads(text) if text else default

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from otel_ml_collector.api.cursors import write_cursor
+from otel_ml_collector.api.parameters import write_cursor
 from otel_ml_collector.errors import BadQuery
 from otel_ml_collector.runs.answers import RunSummary
 from otel_ml_collector.runs.find import RunsQuery, cursor_of, find_runs

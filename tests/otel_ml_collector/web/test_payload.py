@@ -11,6 +11,7 @@ from hypothesis import given
 from otel_ml_collector.errors import BadQuery
 from otel_ml_collector.web.payload import (
     Cell,
+    Crumb,
     Numbers,
     Picture,
     Raw,
@@ -22,7 +23,6 @@ from otel_ml_collector.web.payload import (
     make_payload,
 )
 from otel_ml_collector.web.state import Slice
-from otel_ml_collector.web.tree import Crumb
 from tests.otel_ml_collector.web.values import json_values
 
 PIXEL = base64.b64decode(

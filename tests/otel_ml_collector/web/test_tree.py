@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from otel_ml_collector.web.tree import Node, make_tree
+from otel_ml_collector.web.payload import Node, make_tree
 from tests.otel_ml_collector.web.values import json_values
 
 
