@@ -9,7 +9,7 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -293,33 +293,34 @@ def _services(collector: Collector, settings: Settings) -> Services:
     )
 
 
-def _lanes(collector: Collector) -> Sequence[Lane]:
-    """Name what is done again and again; what stands in one lane is done one after the other."""
+def make_lanes(collector: Collector, clock: Callable[[], float] = time.monotonic) -> Sequence[Lane]:
+    """Make what a collector does again and again, one thing after the other within a lane."""
     rollup = collector.connections.open()
     disorder = "The store was not kept in order"
-    return (
+    lanes = (
         # A key that was revoked elsewhere stops working here within that time.
-        Lane(Duty(collector.keyring.refresh, 3.0, "Keys were not read again", first_s=3.0)),
-        Lane(
+        (Duty(collector.keyring.refresh, 3.0, "Keys were not read again", first_s=3.0),),
+        (
             Duty(
                 lambda: collector.losses.look(time.time_ns()), 60.0, "What is missing is not known"
-            )
+            ),
         ),
         # Without it statistics are right, and slower.
-        Lane(Duty(lambda: _roll_up(rollup), 30.0, "The daily rollup was not computed")),
-        Lane(
+        (Duty(lambda: _roll_up(rollup), 30.0, "The daily rollup was not computed"),),
+        (
             Duty(
                 collector.uploads.sweep,
                 3_600.0,
                 "Artifacts that no record names were not deleted",
-            )
+            ),
         ),
-        Lane(
+        (
             Duty(collector.deleter.complete, 60.0, disorder),
             Duty(lambda: _delete_old(collector.retention), 3_600.0, disorder),
             Duty(collector.purger.purge, 86_400.0, disorder, first_s=86_400.0),
         ),
     )
+    return [Lane(*duties, clock=clock) for duties in lanes]
 
 
 def _roll_up(client: StoreClient) -> None:
@@ -396,7 +397,7 @@ async def _serve(settings: Settings, listener: socket.socket, collector: Collect
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, http_server.stop)
     _tune_interpreter()
-    with running(_lanes(collector)):
+    with running(make_lanes(collector)):
         await http_server.serve(sockets=[listener])
     await grpc_server.stop(_CALLS_S)
 

@@ -1,11 +1,18 @@
 """Tests of what is done again and again: what fails keeps nothing else from being done."""
 
 import asyncio
+import logging
 import threading
+from pathlib import Path
 
 import pytest
 
+from otel_ml_collector.access import READ, Access
+from otel_ml_collector.keyring import Keyring
+from otel_ml_collector.serve.app import make_lanes, open_collector
 from otel_ml_collector.serve.duties import Duty, Lane, running
+from otel_ml_collector.settings.sources import load
+from otel_ml_collector.store.keys import KeyStore
 
 
 class Seconds:
@@ -73,3 +80,21 @@ def test_lanes_do_not_wait_for_each_other() -> None:
         assert {task.cancelling() for task in asyncio.all_tasks() - {asyncio.current_task()}} == {1}
 
     asyncio.run(story())
+
+
+def test_duties_of_a_collector(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A key that is revoked elsewhere ends within 3 s; a store in order is kept without a word."""
+    caplog.set_level(logging.WARNING)
+    collector, clock = open_collector(load({"data_dir": str(tmp_path)}, {}, None)), Seconds()
+    try:
+        lanes = make_lanes(collector, clock)
+        made = collector.keyring.add(Access("", "", frozenset({READ}), None))
+        Keyring(KeyStore(collector.connections)).revoke(made.key.access.key_id)
+        for now_s, is_valid in ((0.0, True), (3.0, False), (86_400.0, False)):
+            clock.now = now_s
+            for lane in lanes:
+                lane.run()
+            assert (collector.keyring.find_key(made.text) is not None) == is_valid
+    finally:
+        collector.close()
+    assert caplog.messages == []
