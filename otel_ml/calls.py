@@ -74,30 +74,21 @@ class Call(Run):
             super().__init__(recorder if recorded else None, span, start_ns, first, True)
             self.context = self._context_in(current)
             if recorded:
-                try:  # the span is open: whatever happens now, its run is recorded
-                    self._describe_start(recorder, args, kwargs)
-                except BaseException as error:  # noqa: BLE001 - telemetry never raises
-                    report("trace", error)
+                if traced.tags:
+                    self._tags = traced.tags.copy()
+                self._inputs = inputs = traced.bind(args, kwargs)
+                if traced.capture.inputs:
+                    self._put(names.INPUTS, "inputs", inputs)
+                else:
+                    self._note("inputs", LEFT_OUT)
+                if traced.generative is not None:
+                    self._describe_request(traced.generative, inputs)
+                recorder.open_runs.add(self)
                 self._cost_ns = time_ns() - start_ns
         except BaseException as error:  # noqa: BLE001 - telemetry never raises, see errors.py
             report("trace", error)
-            return False
+            return hasattr(self, "context")  # an open run is recorded, whatever happened then
         return True
-
-    def _describe_start(
-        self, recorder: Recorder, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> None:
-        traced = self._traced
-        if traced.tags:
-            self._tags = traced.tags.copy()
-        self._inputs = inputs = traced.bind(args, kwargs)
-        if traced.capture.inputs:
-            self._put(names.INPUTS, "inputs", inputs)
-        else:
-            self._note("inputs", LEFT_OUT)
-        if traced.generative is not None:
-            self._describe_request(traced.generative, inputs)
-        recorder.open_runs.add(self)
 
     def finish(self, output: object, *, awaits: bool = False) -> "Left | None":
         """End the run of a call that returned; its judges start now.
@@ -222,7 +213,7 @@ class Call(Run):
         if self._output is not UNSET:
             output, self._output = self._output, UNSET
             return output, output
-        whole: object = self._join(output)
+        whole: object = self._join(output) if names.STREAM_CHUNKS in self._facts else output
         if self._traced.capture.outputs:
             self._put(names.OUTPUTS, "outputs", whole)
             if whole is not output:
@@ -235,8 +226,8 @@ class Call(Run):
         return output, whole
 
     def _join(self, output: object) -> object:
-        """Put the chunks of a model's stream together; any other output stays what it is."""
-        if names.STREAM_CHUNKS not in self._facts or not output or type(output) is not list:
+        """Put the chunks of a model's stream together; those of any other stay what they are."""
+        if not output or type(output) is not list:
             return output
         chunks: list[object] = output
         kind = type(chunks[0])

@@ -19,7 +19,7 @@ from contextlib import suppress
 from types import BuiltinFunctionType, FrameType
 from typing import Any, Final, Protocol
 
-from otel_ml.errors import report
+from otel_ml.errors import quiet
 
 SIGTERM_S: Final = 2.0
 # The main thread is stopped in the signal's handler and may hold a lock that the delivery needs:
@@ -233,12 +233,11 @@ class _End:
     def _close_in_time(self) -> None:
         deadline = time.monotonic() + SIGTERM_S
         try:
-            for ending in self._endings:
-                ending.hasten()
-            for ending in self._endings:
-                ending.close_within(max(deadline - time.monotonic(), 0.0))
-        except Exception as error:  # noqa: BLE001 - any exporter of the user's
-            report("sigterm", error)
+            with quiet("sigterm"):
+                for ending in self._endings:
+                    ending.hasten()
+                for ending in self._endings:
+                    ending.close_within(max(deadline - time.monotonic(), 0.0))
         finally:
             self._done.set()
 

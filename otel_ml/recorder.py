@@ -19,7 +19,7 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 
 from otel_ml import attributes as names
-from otel_ml.errors import is_of_host, quiet, report, trouble
+from otel_ml.errors import is_of_host, quiet, trouble
 from otel_ml.export.delivery import Delivery
 from otel_ml.late import late
 from otel_ml.outlet import NOWHERE, Outlet, Route
@@ -226,10 +226,8 @@ class OpenRuns:
         while not self._closed:
             with suppress(Empty):
                 self._tokens.get(timeout=_TICK_S)
-            try:
+            with quiet("open runs"):
                 self._look()
-            except Exception as error:  # noqa: BLE001 - the worker loop
-                report("open runs", error)
             if self.count:
                 idle_since = time.monotonic()
             elif time.monotonic() - idle_since >= _REST_AFTER_S:
@@ -243,13 +241,11 @@ class OpenRuns:
         before_ns = time.time_ns() - _ANNOUNCE_AFTER_NS
         runs_told = list(self._announced)
         for run in [*self._open, *self.opened_by_hand()]:
-            try:
+            with quiet("open runs"):  # one run hides no other
                 if run in self._open and run not in self._announced and run.start_ns <= before_ns:
                     self._announced.add(run)
                     self._tell(run)
                 run.send_waiting()
-            except Exception as error:  # noqa: BLE001 - one run hides no other
-                report("open runs", error)
         self._announced.difference_update([run for run in runs_told if run not in self._open])
         due = (
             self._beat_at_s is not None and time.monotonic() - self._beat_at_s >= self._heartbeat_s

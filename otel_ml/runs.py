@@ -455,8 +455,14 @@ class Run(Handle, HasCard):
             if self._recorder is not None:
                 if self._waiting is not None:
                     self._send(self._waiting, {})
-                attributes = self._attributes(evaluations, definitions)
-                write(self._span, attributes, self._constants)
+                attributes = self._facts
+                if evaluations or self._tags is not None:
+                    attributes = self._attributes(evaluations, definitions)
+                span = self._span
+                if type(span) is RunSpan:
+                    span.write(attributes, self._constants)
+                else:
+                    write(span, attributes, self._constants)
         except BaseException as problem:  # noqa: BLE001 - telemetry never raises, see errors.py
             report("run.write", problem)
         try:
@@ -467,12 +473,10 @@ class Run(Handle, HasCard):
 
     def _attributes(
         self,
-        evaluations: "Sequence[Evaluation]" = (),
+        evaluations: "Sequence[Evaluation]",
         definitions: Mapping[str, str] | None = None,
     ) -> dict[str, Value]:
         """Join all that is known; tags and scores first, which a full span drops first."""
-        if self._tags is None and not evaluations:
-            return self._facts
         tags = self._tags or {}
         details = None if self._waiting is None else self._waiting.details
         attributes = tag_attributes(tags, details)

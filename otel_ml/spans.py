@@ -428,7 +428,8 @@ class RunSpan(ReadableSpan, trace.Span):
 
     def end(self, end_time: int | None = None) -> None:
         """End the span, at `end_time` in ns or now, and hand it on. A second call does nothing."""
-        if self._is_ended("end"):
+        if self._end_time is not None:
+            self._is_ended("end")
             return
         home = self._home
         limit = home.limits.max_span_attributes
