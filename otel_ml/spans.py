@@ -79,6 +79,10 @@ _KNOWN_FLAGS: Final = _SAMPLED | _RANDOM
 
 # The key under which OpenTelemetry keeps the current span, found by setting one.
 [SPAN_KEY] = trace.set_span_in_context(trace.INVALID_SPAN, Context())
+# Under this key it keeps whether instrumentations are to look away; they know the plain name, too.
+SUPPRESS_KEY: Final = getattr(
+    context_api, "_SUPPRESS_INSTRUMENTATION_KEY", "suppress_instrumentation"
+)
 # What `reset` raises where the host went on in another context: the token is gone there.
 ELSEWHERE: Final = (ValueError, RuntimeError)
 

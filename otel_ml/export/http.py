@@ -26,6 +26,7 @@ from opentelemetry import context
 
 from otel_ml.export.answer import Answer, read_answer
 from otel_ml.export.settings import Settings
+from otel_ml.spans import SUPPRESS_KEY
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -160,9 +161,6 @@ class HttpSender:
 
 # The request under way: its deadline, and sockets that keep to it.
 
-# Private to the API; the instrumentations also look for the plain name.
-_SUPPRESS: Final = getattr(context, "_SUPPRESS_INSTRUMENTATION_KEY", "suppress_instrumentation")
-
 
 @dataclass(slots=True)
 class Attempt:
@@ -202,7 +200,7 @@ def attempt_until(deadline: float) -> Iterator[Attempt]:
     """Set the deadline of this thread's sockets, and keep instrumentations off the request."""
     attempt = Attempt(deadline)
     ours = _ATTEMPT.set(attempt)
-    token = context.attach(context.set_value(_SUPPRESS, True))
+    token = context.attach(context.set_value(SUPPRESS_KEY, True))
     try:
         yield attempt
     finally:

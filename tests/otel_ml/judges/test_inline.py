@@ -463,10 +463,13 @@ def test_async_objects_are_judged(recording: Recording, function: Callable[..., 
 
 
 def test_copy_of_an_async_object_is_judged(recording: Recording) -> None:
-    """A copy of a traced async object blocks no loop: its judges speak when they can."""
+    """A copy of a traced async object is judged before its call returns, as the object is."""
     model = recording.client.assess(judge(lambda outputs: outputs), inline=True)(Callable_())
-    assert asyncio.run(copy.copy(model)(2.0)) == 2.0
-    assert score_of(recording) == 2.0
+
+    async def main() -> tuple[float, float | None]:
+        return await copy.copy(model)(2.0), score_of(recording)
+
+    assert asyncio.run(main()) == (2.0, 2.0)
 
 
 # Time.
