@@ -262,7 +262,7 @@ class Recorder:
         enabled: False when nothing is ever recorded.
         pauses: How many blocks there are in which nothing is recorded, see `disabled`.
         diverted: Records in this one's place what begins now, see `otel_ml.testing`; or None.
-        start: Starts spans, see `otel_ml.tracer.Start`; None before the first one.
+        start: Starts spans, see `otel_ml.spans.Start`; None before the first one.
         lock: Guards what several threads add to one run.
         identity: The attributes that name project and process; another object in each process,
             so that a forked child knows what it has not told.
