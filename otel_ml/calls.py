@@ -24,14 +24,13 @@ from otel_ml.versions.structure import MESSAGE
 if TYPE_CHECKING:
     from otel_ml.genai import chunks as messages
     from otel_ml.genai.generative import Generative
-    from otel_ml.judges import inline, judge, judged
+    from otel_ml.judges import judge, judged
     from otel_ml.judges.pool import JudgePool
 
     # A judged call whose judges are to be awaited, and what runs them.
     Left = tuple[judged.Judged, JudgePool]
 else:
     messages = late("genai.chunks")
-    inline = late("judges.inline")
     judge = late("judges.judge")
     judged = late("judges.judged")
 
@@ -317,7 +316,7 @@ class Call(Run):
                 return held, recorder.judges
             else:
                 began_ns = time_ns()
-                inline.judge_here(held, recorder.judges)
+                held.judge_here(recorder.judges.wait)
                 self._cost_ns -= time_ns() - began_ns  # not ours: the judges' own
         except BaseException as error:  # noqa: BLE001 - as above
             held.lose(judged.INTERRUPTED if is_of_host(error) else judged.NOT_RUN)

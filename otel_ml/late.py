@@ -19,7 +19,6 @@ WHY: Final[Mapping[str, str]] = {
     "genai.chunks": "most streams are none of a model's",
     "genai.generative": "a function that calls no model needs none of it",
     "judges.awaiting": "a client without inline judges needs none of it",
-    "judges.inline": "a client without inline judges needs none of it",
     "judges.judge": "a client without judges needs none of it",
     "judges.judged": "a client without judges needs none of it",
     "judges.pool": "a client without judges needs none of it",

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from otel_ml.errors import quiet
+from otel_ml.errors import is_of_signal, quiet
 from otel_ml.judges.judge import Evaluation, Judge
 from otel_ml.judges.steps import Wait, drive
 
@@ -74,6 +74,19 @@ class Judged:
             self.settle(judge, evaluation)
         self.let_go()
 
+    def judge_here(self, wait: Wait) -> None:
+        """Let all judges speak on this thread, which is the host's, and hand the run over.
+
+        What is raised is the judge's error and the call returns as without it, but for what is
+        meant for the host: a KeyboardInterrupt, and what a handler of a signal raises meanwhile.
+        """
+        try:
+            for judge in self.judges:
+                steps = judge.steps(self.inputs, self.outputs)
+                self.settle(judge, drive(steps, wait, judge.timeout_s, _is_of_host))
+        finally:
+            self.lose(INTERRUPTED)
+
     def let_go(self) -> None:
         """Hand the run over with what is known. A second call does nothing."""
         is_ours = False
@@ -108,3 +121,8 @@ class Part:
     def give_up(self, error: str) -> None:
         """Say why there will be no score; what the judge says later is thrown away."""
         self.judged.settle(self.judge, *lost([self.judge], error))
+
+
+def _is_of_host(problem: BaseException) -> bool:
+    """Tell whether a rubric on the host's thread was interrupted by the host."""
+    return isinstance(problem, KeyboardInterrupt) or is_of_signal(problem)
