@@ -180,7 +180,7 @@ def add_cost(found: Found, prices: Prices, start_ns: int) -> None:
     if not provider or not model:
         return
     counts = cast("Mapping[str, int | None]", found)
-    usage = Usage(*(counts.get(name) for name in Usage._fields))
+    usage = Usage(*map(counts.get, Usage._fields))
     cost = prices.cost(provider, model, usage, start_ns)
     if cost is not None:
         found["cost"] = cost

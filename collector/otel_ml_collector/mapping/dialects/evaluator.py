@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
 from otel_ml_collector.mapping.dialects.table import (
@@ -29,19 +28,21 @@ _PAYLOADS: Final = frozenset({"inputs", "outputs"})
 _EMPTY: Final = ("", '""')
 
 
-@dataclass(slots=True)
 class SpanValues:
     """The attributes of one span while its dialects are read.
 
-    Attributes:
+    Args:
         attributes: As they came.
         used: Names whose values fill a field, and stay no attributes.
-        opened: What was read of their JSON so far: several sources are members of one.
     """
 
-    attributes: Mapping[str, Value]
-    used: set[str]
-    opened: dict[str, object] = field(default_factory=dict)
+    __slots__ = ("_opened", "attributes", "used")
+
+    def __init__(self, attributes: Mapping[str, Value], used: set[str]) -> None:
+        self.attributes = attributes
+        self.used = used
+        # What was read of JSON so far: several sources are members of one.
+        self._opened: dict[str, object] = {}
 
     def read(self, source: FieldSource) -> Value:
         """Read the value of a source; None when it has none."""
@@ -60,9 +61,9 @@ class SpanValues:
         return cast("Value", told)
 
     def _open(self, name: str) -> object:
-        if name not in self.opened:
-            self.opened[name] = read_structured(self.attributes[name])
-        return self.opened[name]
+        if name not in self._opened:
+            self._opened[name] = read_structured(self.attributes[name])
+        return self._opened[name]
 
     def _read_listed(self, schema: str) -> Value:
         """Read the attributes that a JSON schema lists and that fill no field yet."""
@@ -91,7 +92,7 @@ def is_spoken(dialect: Dialect, span: Span) -> bool:
 def read_dialect(span: Span, present: Present, values: SpanValues, found: Found) -> None:
     """Fill the fields that a dialect names and nobody named before."""
     dialect = present.dialect
-    if not is_spoken(dialect, span):
+    if dialect.sdk and not is_spoken(dialect, span):
         return
     found.setdefault("dialect", dialect.name)
     if "kind" not in found and (kind := _read_kind(present, values.attributes)):
@@ -148,8 +149,10 @@ def _read_kind(present: Present, attributes: Mapping[str, Value]) -> str:
     """Read one of our kinds; a word that the dialect does not know has one for all such."""
     dialect = present.dialect
     for name in present.kind_sources:
-        word = to_text(_unquote(attributes[name])).strip().lower()
-        if word:
+        word = attributes[name]
+        if isinstance(word, str) and word in dialect.kinds:
+            return dialect.kinds[word]
+        if word := to_text(_unquote(word)).strip().lower():
             return dialect.kinds.get(word, dialect.other_kind)
     return present.kind
 
@@ -203,7 +206,8 @@ def _read_params(sources: Sequence[FieldSource], values: SpanValues, found: Foun
     for source in sources:
         told = read_structured(values.read(source))
         if isinstance(told, Mapping):
-            params |= {name: value for name, value in told.items() if name not in params}
+            for name, value in told.items():
+                params.setdefault(name, value)
         elif told is not None and len(source.names) == 1 and not source.prefix:
             params.setdefault(source.names[0].rpartition(".")[2], told)
     if params:
