@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from otel_ml_collector.store.schema import SCHEMA_VERSION, TABLES
+from otel_ml_collector.store.sql import Sql
 
 CLUSTER: Final = "otel_ml"
 DATABASE: Final = "otel_ml"
@@ -37,7 +38,8 @@ def statements() -> Iterator[str]:
         match = _TABLE.fullmatch(table)
         assert match, table
         yield from _of_table(match)
-    yield f"INSERT INTO {DATABASE}.store_meta (name, value) VALUES ('schema', {SCHEMA_VERSION})"  # noqa: S608 - fixed text and a number
+    schema = Sql("INSERT INTO {database}.store_meta (name, value) VALUES ('schema', {version})")
+    yield schema.fill(database=Sql(DATABASE), version=SCHEMA_VERSION)
 
 
 def text() -> str:

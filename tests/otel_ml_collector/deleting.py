@@ -7,6 +7,8 @@ from urllib.parse import quote
 
 from otel_ml_collector.mapping import Filing, map_spans
 from otel_ml_collector.span import Event, Span, Value
+from otel_ml_collector.store.schema import TABLE_NAMES
+from otel_ml_collector.store.sql import Sql, identifier
 from otel_ml_collector.store.writer import Writer
 from tests.otel_ml_collector.asgi import ask
 from tests.otel_ml_collector.spans import (
@@ -124,8 +126,10 @@ class Project:
     def tables_with(self, text: str) -> list[str]:
         """Name the tables in whose rows of the project a text stands, tombstones left out."""
         rows = self.service.store.reader.rows(
-            "SELECT table FROM system.columns WHERE database = currentDatabase() "
-            "AND name = 'project' ORDER BY table",
+            Sql(
+                "SELECT table FROM system.columns WHERE database = currentDatabase() "
+                "AND name = 'project' ORDER BY table"
+            ),
             {},
         )
         return [row["table"] for row in rows if self._has(row["table"], text)]
@@ -134,9 +138,11 @@ class Project:
         if table in _TOMBSTONES:
             return False
         (row,) = self.service.store.reader.rows(
-            f"SELECT count() AS found FROM {table} WHERE project = {{project:String}} "  # noqa: S608 - names of the store's own tables
-            "AND (position(toString(tuple(*)), {text:String}) > 0"
-            " OR position(toString(tuple(*)), {bytes:String}) > 0)",
+            Sql(
+                "SELECT count() AS found FROM {table} WHERE project = {project:String} "
+                "AND (position(toString(tuple(*)), {text:String}) > 0"
+                " OR position(toString(tuple(*)), {bytes:String}) > 0)"
+            ).fill(table=identifier(table, TABLE_NAMES)),
             {"project": self.name, "text": text, "bytes": text},
         )
         return bool(row["found"])

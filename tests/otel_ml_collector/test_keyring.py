@@ -12,6 +12,7 @@ from otel_ml_collector.access import INGEST, OPEN, OPEN_BEYOND, READ, Access
 from otel_ml_collector.errors import BadQuery, NotFound
 from otel_ml_collector.keyring import Keyring
 from otel_ml_collector.store.keys import KeyStore
+from otel_ml_collector.store.sql import Sql
 from tests.otel_ml_collector.spans import NOW_NS, SECOND_NS
 from tests.otel_ml_collector.stores import Store, open_store
 
@@ -91,8 +92,7 @@ def test_secret(fresh: Store, tmp_path: Path) -> None:
     made = make_ring(fresh).add(WANTED)
     secret = made.text.rpartition("_")[2]
     assert made.key.secret_hash == hashlib.sha256(secret.encode()).hexdigest()
-    columns = "hash, name, scopes, projects"
-    [row] = fresh.reader.rows(f"SELECT {columns} FROM access_keys", {})  # noqa: S608 - fixed text
+    [row] = fresh.reader.rows(Sql("SELECT hash, name, scopes, projects FROM access_keys"), {})
     assert row == {
         "hash": made.key.secret_hash,
         "name": "nightly",

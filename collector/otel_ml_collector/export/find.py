@@ -18,7 +18,7 @@ from otel_ml_collector.store.apart import find_apart
 from otel_ml_collector.store.condition import Condition
 from otel_ml_collector.store.reader import Reader, Row, run_id_of, winners
 from otel_ml_collector.store.runs import Key, read_late_tags, read_runs
-from otel_ml_collector.store.sql import Sql, identifier
+from otel_ml_collector.store.sql import EMPTY, Sql, identifier, join_sql
 from otel_ml_collector.store.tables import PAYLOAD, RUNS
 from otel_ml_collector.store.targets import TAG_TEXT, find_holders, has_targets
 from otel_ml_collector.store.versions import NUMBERED_VERSIONS
@@ -40,25 +40,31 @@ _NOT_GIVEN: Final = frozenset(
     {"trace_id", "span_id", "parent_span_id", "start_ns", "latency_ns", "structure", "tag_kv"}
     | {"process", "seq", "arrived_ns", "collector", "rank"}
 )
-_NONE: Final = "toFixedString('', 8)"
-_TRACE: Final = "lower(hex(run.trace_id))"
+_NONE: Final = Sql("toFixedString('', 8)")
+_TRACE: Final = Sql("lower(hex(run.trace_id))")
 # What is made of the row of a run; its columns are given as they are.
 _MADE: Final = {
-    "run_id": f"concat({_TRACE}, '-', lower(hex(run.span_id)))",
+    "run_id": Sql("concat({trace}, '-', lower(hex(run.span_id)))").fill(trace=_TRACE),
     "trace_id": _TRACE,
-    "parent_run_id": f"if(run.parent_span_id = {_NONE}, NULL, "
-    f"concat({_TRACE}, '-', lower(hex(run.parent_span_id))))",
-    "latency_ms": "run.latency_ns / 1e6",
-    "tags": f"mapApply((k, v) -> (toString(k), {TAG_TEXT.fill(value=Sql('v'))}), run.tags)",
+    "parent_run_id": Sql(
+        "if(run.parent_span_id = {none}, NULL, "
+        "concat({trace}, '-', lower(hex(run.parent_span_id))))"
+    ).fill(none=_NONE, trace=_TRACE),
+    "latency_ms": Sql("run.latency_ns / 1e6"),
+    "version": Sql("numbered.number"),
+    "trace_key": Sql("keyed.trace_key"),
+    "tags": Sql("mapApply((k, v) -> (toString(k), {text}), run.tags)").fill(
+        text=TAG_TEXT.fill(value=Sql("v"))
+    ),
 }
 # Tags with the JSON text of each value: numbers stay numbers.
-JSON_TAGS: Final = """concat('{', arrayStringConcat(arrayMap(
+JSON_TAGS: Final = Sql("""concat('{', arrayStringConcat(arrayMap(
   (k, v) -> concat(toJSONString(toString(k)), ':', v), mapKeys(run.tags), mapValues(run.tags)),
-  ','), '}')"""
+  ','), '}')""")
 SCORED: Final = ("scores", "passed", "failed_judges")
 # Both in the order of the key, so a stretch is read without sorting the others.
-_KEYS: Final = "start_ns, trace_id, span_id"
-_SCORES: Final = """
+_KEYS: Final = Sql("start_ns, trace_id, span_id")
+_SCORES: Final = Sql("""
 LEFT JOIN (
   SELECT trace_id, span_id,
     mapFromArrays(groupArrayIf(toString(judge), last.1 IS NOT NULL),
@@ -72,29 +78,29 @@ LEFT JOIN (
     FROM scores_by_judge FINAL
     WHERE project = {project:String}
       AND (start_ns >= {start:Int64} AND start_ns < {end:Int64} OR start_ns = 0)
-      AND (trace_id, span_id) IN (SELECT trace_id, span_id FROM runs WHERE %(near)s)
+      AND (trace_id, span_id) IN (SELECT trace_id, span_id FROM runs WHERE {near})
     GROUP BY trace_id, span_id, judge)
   GROUP BY trace_id, span_id
-) AS scored ON scored.trace_id = run.trace_id AND scored.span_id = run.span_id"""
-_TRACE_KEYS: Final = """
+) AS scored ON scored.trace_id = run.trace_id AND scored.span_id = run.span_id""")
+_TRACE_KEYS: Final = Sql("""
 LEFT JOIN (
   SELECT trace_id, min(key) AS trace_key FROM trace_keys
-  WHERE project = {project:String} AND trace_id IN (SELECT trace_id FROM runs WHERE %(near)s)
+  WHERE project = {project:String} AND trace_id IN (SELECT trace_id FROM runs WHERE {near})
   GROUP BY trace_id
-) AS keyed ON keyed.trace_id = run.trace_id"""
-_VERSIONS: Final = f"""
+) AS keyed ON keyed.trace_id = run.trace_id""")
+_VERSIONS: Final = Sql("""
 LEFT JOIN (
   SELECT name, digest, structure, toNullable(toInt64(any(number))) AS number
-  FROM ({NUMBERED_VERSIONS}) WHERE kind = 'model' GROUP BY name, digest, structure
+  FROM ({numbered_versions}) WHERE kind = 'model' GROUP BY name, digest, structure
 ) AS numbered ON numbered.name = run.model AND numbered.digest = run.digest
-  AND numbered.structure = run.structure"""  # noqa: S608 - fixed text; values are parameters
-_PAYLOADS: Final = f"""
+  AND numbered.structure = run.structure""").fill(numbered_versions=NUMBERED_VERSIONS)
+_PAYLOADS: Final = Sql("""
 LEFT JOIN (
-  SELECT %(asked)s, {_KEYS} FROM payloads FINAL
-  WHERE project = {{project:String}} AND start_ns IN (SELECT start_ns FROM (%(keys)s))
-    AND ({_KEYS}) IN (%(keys)s)
+  SELECT {asked}, {keys} FROM payloads FINAL
+  WHERE project = {project:String} AND start_ns IN (SELECT start_ns FROM ({wanted}))
+    AND ({keys}) IN ({wanted})
 ) AS payload ON payload.start_ns = run.start_ns AND payload.trace_id = run.trace_id
-  AND payload.span_id = run.span_id"""  # noqa: S608 - fixed text; values are parameters
+  AND payload.span_id = run.span_id""")
 # Of one project, whose rows are read whole; an index that leaves out losers would show old ones.
 _SETTINGS: Final = {"use_skip_indexes_if_final": 0, "join_use_nulls": 0, "max_execution_time": 60}
 # How many runs are read at once: the first time few, then as many as make a batch of this size.
@@ -173,10 +179,10 @@ def find_stretch_end(
 
     More of them when they started in the same nanosecond.
     """
-    sql = """
+    sql = Sql("""
         SELECT start_ns FROM runs
         WHERE project = {project:String} AND start_ns >= {start:Int64} AND start_ns < {end:Int64}
-        ORDER BY start_ns LIMIT 1 OFFSET {deliveries:UInt32}"""
+        ORDER BY start_ns LIMIT 1 OFFSET {deliveries:UInt32}""")
     parameters = {"project": project, "start": start_ns, "end": end_ns, "deliveries": deliveries}
     rows = reader.rows(sql, parameters)
     return max(int(rows[0]["start_ns"]), start_ns + 1) if rows else end_ns
@@ -195,36 +201,46 @@ def read_stretch(
         json_tags: Give tags as a JSON object, not as a map of texts.
     """
     keys = _select(stretch, _KEYS)
-    near = "project = {project:String} AND start_ns >= {start:Int64} AND start_ns < {end:Int64}"
-    payload = [name for name in columns if name in PAYLOAD]
+    near = Sql(
+        "project = {project:String} AND start_ns >= {start:Int64} AND start_ns < {end:Int64}"
+    )
+    payload = [identifier(name, PAYLOAD) for name in columns if name in PAYLOAD]
     joins = [
-        _SCORES % {"near": near} if set(SCORED).intersection(columns) else "",
-        _TRACE_KEYS % {"near": near} if "trace_key" in columns else "",
-        _VERSIONS if "version" in columns else "",
-        _PAYLOADS % {"asked": ", ".join(payload), "keys": keys} if payload else "",
+        _SCORES.fill(near=near) if set(SCORED).intersection(columns) else EMPTY,
+        _TRACE_KEYS.fill(near=near) if "trace_key" in columns else EMPTY,
+        _VERSIONS if "version" in columns else EMPTY,
+        _PAYLOADS.fill(asked=join_sql(", ", payload), keys=_KEYS, wanted=keys)
+        if payload
+        else EMPTY,
     ]
-    asked = ", ".join(f"{_sql_of(name, json_tags)} AS `{name}`" for name in columns)
-    sql = f"""
+    column = Sql("{value} AS `{name}`")
+    asked = [
+        column.fill(value=_sql_of(name, json_tags), name=identifier(name, columns))
+        for name in columns
+    ]
+    sql = Sql("""
         SELECT {asked}
-        FROM ({_select(stretch, "*")}) AS run {"".join(joins)}
+        FROM ({runs}) AS run {joins}
         ORDER BY run.start_ns, run.trace_id, run.span_id
-        """  # noqa: S608 - fixed text; values are parameters
+        """).fill(
+        asked=join_sql(", ", asked), runs=_select(stretch, Sql("*")), joins=join_sql("", joins)
+    )
     return reader.arrow(sql, _parameters(stretch), _SETTINGS)
 
 
-def _select(stretch: Stretch, what: str) -> str:
-    after = (
-        "1"
-        if stretch.after is None
-        else f"({_KEYS}) > ({{start:Int64}}, toFixedString(unhex({{trace:String}}), 16), "
-        "toFixedString(unhex({span:String}), 8))"
-    )
-    return f"""
+def _select(stretch: Stretch, what: Sql) -> Sql:
+    after = Sql("1")
+    if stretch.after is not None:
+        after = Sql("""({keys}) > ({start:Int64}, toFixedString(unhex({trace:String}), 16),
+          toFixedString(unhex({span:String}), 8))""").fill(keys=_KEYS)
+    return Sql("""
         SELECT {what} FROM runs FINAL
-        WHERE project = {{project:String}}
-          AND start_ns >= {{start:Int64}} AND start_ns < {{end:Int64}}
-          AND {after} AND ({stretch.condition.sql})
-        ORDER BY {_KEYS} LIMIT {{limit:UInt32}}"""  # noqa: S608 - fixed text; values are parameters
+        WHERE project = {project:String}
+          AND start_ns >= {start:Int64} AND start_ns < {end:Int64}
+          AND {after} AND ({condition})
+        ORDER BY {keys} LIMIT {limit:UInt32}""").fill(
+        what=what, after=after, condition=stretch.condition.sql, keys=_KEYS
+    )
 
 
 def _parameters(stretch: Stretch) -> dict[str, Any]:
@@ -240,18 +256,14 @@ def _parameters(stretch: Stretch) -> dict[str, Any]:
     }
 
 
-def _sql_of(name: str, json_tags: bool) -> str:
+def _sql_of(name: str, json_tags: bool) -> Sql:
     if name == "tags" and json_tags:
         return JSON_TAGS
-    if name == "version":
-        return "numbered.number"
-    if name == "trace_key":
-        return "keyed.trace_key"
     if name in SCORED:
-        return f"scored.{name}"
+        return Sql("scored.") + identifier(name, SCORED)
     if name in PAYLOAD:
-        return f"nullIf(payload.{name}, '')"
-    return _MADE.get(name) or Sql("run.{name}").fill(name=identifier(name, RUNS.names()))
+        return Sql("nullIf(payload.{name}, '')").fill(name=identifier(name, PAYLOAD))
+    return _MADE.get(name) or Sql("run.") + identifier(name, RUNS.names())
 
 
 @dataclass(frozen=True, slots=True)

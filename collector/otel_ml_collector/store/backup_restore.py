@@ -182,8 +182,8 @@ def _check_empty(data_dir: Path) -> None:
 
 
 def _attach_all(client: StoreClient, backup: Path, tables: Mapping[str, list[str]]) -> None:
-    for table in TABLES:
-        client.command(table)
+    for statement in TABLES:
+        client.command(statement)
     sql = Sql("SELECT name, data_paths[1] FROM system.tables WHERE database = currentDatabase()")
     places = {row[0]: Path(row[1]) for row in client.query(sql).result_rows}
     for table, parts in tables.items():

@@ -13,7 +13,7 @@ from typing import Final
 
 from otel_ml_collector.errors import BadSetting
 from otel_ml_collector.store.schema import META, SCHEMA_VERSION, TABLES
-from otel_ml_collector.store.sql import StoreClient
+from otel_ml_collector.store.sql import Sql, StoreClient
 
 # A step reads what it must, however long that takes.
 _UNHURRIED: Final = {"max_execution_time": 0, "mutations_sync": 2}
@@ -26,7 +26,7 @@ class Step:
     """What a store lacks that was made before a version, beside the tables themselves."""
 
     version: int
-    statements: Sequence[str]
+    statements: Sequence[Sql]
 
 
 # Version 1 had the first tables, 2 added open_runs and processes, 4 objects, artifacts and
@@ -36,92 +36,96 @@ STEPS: Final = (
     Step(
         3,
         [
-            """
+            Sql("""
             INSERT INTO trace_keys (project, trace_id, key)
             SELECT DISTINCT project, trace_id, key FROM trace_index
-            WHERE key != lower(hex(trace_id))"""
+            WHERE key != lower(hex(trace_id))""")
         ],
     ),
     Step(
         5,
         [
-            """
+            Sql("""
             ALTER TABLE late_logs
               ADD COLUMN IF NOT EXISTS event LowCardinality(String)
                 COMMENT 'empty for an ordinary line' AFTER message,
               ADD COLUMN IF NOT EXISTS attributes String CODEC(ZSTD(1))
-                COMMENT 'JSON text, empty when there are none' AFTER event""",
+                COMMENT 'JSON text, empty when there are none' AFTER event"""),
             # Of a process that sent before numbers were kept, only what comes then is counted.
-            """
+            Sql("""
             INSERT INTO arrivals (project, process, hour, base)
             SELECT project, process, 0, max(seq) FROM runs
             WHERE process != ''
               AND (project, process) NOT IN (SELECT project, process FROM arrivals)
-            GROUP BY project, process""",
-            "ALTER TABLE runs MODIFY SETTING merge_selector_base = 8",
-            "ALTER TABLE payloads MODIFY SETTING merge_selector_base = 8",
-            "ALTER TABLE trace_index MODIFY SETTING merge_selector_base = 8",
+            GROUP BY project, process"""),
+            Sql("ALTER TABLE runs MODIFY SETTING merge_selector_base = 8"),
+            Sql("ALTER TABLE payloads MODIFY SETTING merge_selector_base = 8"),
+            Sql("ALTER TABLE trace_index MODIFY SETTING merge_selector_base = 8"),
         ],
     ),
     Step(
         6,
         [
-            """
+            Sql("""
             ALTER TABLE payloads
               ADD INDEX IF NOT EXISTS by_input inputs TYPE text(tokenizer = 'splitByNonAlpha'),
-              ADD INDEX IF NOT EXISTS by_output outputs TYPE text(tokenizer = 'splitByNonAlpha')""",
+              ADD INDEX IF NOT EXISTS by_output outputs
+                TYPE text(tokenizer = 'splitByNonAlpha')"""),
             # Built behind the start: a search is right without them, and slower.
-            "ALTER TABLE payloads MATERIALIZE INDEX by_input SETTINGS mutations_sync = 0",
-            "ALTER TABLE payloads MATERIALIZE INDEX by_output SETTINGS mutations_sync = 0",
+            Sql("ALTER TABLE payloads MATERIALIZE INDEX by_input SETTINGS mutations_sync = 0"),
+            Sql("ALTER TABLE payloads MATERIALIZE INDEX by_output SETTINGS mutations_sync = 0"),
             # Which collector stored what, and when: it sends that on.
-            """
+            Sql("""
             ALTER TABLE runs
               ADD COLUMN IF NOT EXISTS collector LowCardinality(String)
                 COMMENT 'which one stored it' AFTER arrived_ns,
-              ADD INDEX IF NOT EXISTS by_arrival arrived_ns TYPE minmax GRANULARITY 1""",
-            """
+              ADD INDEX IF NOT EXISTS by_arrival arrived_ns TYPE minmax GRANULARITY 1"""),
+            Sql("""
             ALTER TABLE metrics
               ADD COLUMN IF NOT EXISTS collector LowCardinality(String)
                 COMMENT 'which one stored it' AFTER arrived_ns,
-              ADD INDEX IF NOT EXISTS by_arrival arrived_ns TYPE minmax GRANULARITY 1""",
-            """
+              ADD INDEX IF NOT EXISTS by_arrival arrived_ns TYPE minmax GRANULARITY 1"""),
+            Sql("""
             ALTER TABLE late_tags
               ADD COLUMN IF NOT EXISTS collector LowCardinality(String)
                 COMMENT 'which one stored it' AFTER arrived_ns,
-              ADD INDEX IF NOT EXISTS by_arrival arrived_ns TYPE minmax GRANULARITY 1""",
-            """
+              ADD INDEX IF NOT EXISTS by_arrival arrived_ns TYPE minmax GRANULARITY 1"""),
+            Sql("""
             ALTER TABLE late_logs
               ADD COLUMN IF NOT EXISTS collector LowCardinality(String)
                 COMMENT 'which one stored it' AFTER arrived_ns,
-              ADD INDEX IF NOT EXISTS by_arrival arrived_ns TYPE minmax GRANULARITY 1""",
-            """
+              ADD INDEX IF NOT EXISTS by_arrival arrived_ns TYPE minmax GRANULARITY 1"""),
+            Sql("""
             ALTER TABLE open_runs
               ADD COLUMN IF NOT EXISTS collector LowCardinality(String)
-                COMMENT 'which one stored it' AFTER arrived_ns""",
-            """
+                COMMENT 'which one stored it' AFTER arrived_ns"""),
+            Sql("""
             ALTER TABLE objects
               ADD COLUMN IF NOT EXISTS collector LowCardinality(String)
-                COMMENT 'which one stored it' AFTER arrived_ns""",
-            """
+                COMMENT 'which one stored it' AFTER arrived_ns"""),
+            Sql("""
             ALTER TABLE trace_keys
               ADD COLUMN IF NOT EXISTS arrived_ns Int64
                 DEFAULT toInt64(cityHash64(trace_id, key) % 1000000000000000000)
                 COMMENT 'when it came last; below all times where that was not kept' AFTER key,
               ADD COLUMN IF NOT EXISTS collector LowCardinality(String)
-                COMMENT 'which one stored it' AFTER arrived_ns""",
-            """
+                COMMENT 'which one stored it' AFTER arrived_ns"""),
+            Sql("""
             ALTER TABLE model_versions
               ADD COLUMN IF NOT EXISTS stored SimpleAggregateFunction(maxMap, Map(String, Int64))
                 DEFAULT map('', first_arrived_ns)
-                COMMENT 'when which collector stored something of it last' AFTER definition""",
+                COMMENT 'when which collector stored something of it last' AFTER definition"""),
             # Days that were stored before there was a rollup wait to be computed.
-            """
+            Sql("""
             INSERT INTO daily (project, day_ns, marked_ns)
             SELECT DISTINCT project, intDiv(start_ns, 86400000000000) * 86400000000000,
-              toUnixTimestamp64Nano(now64(9)) FROM runs""",
+              toUnixTimestamp64Nano(now64(9)) FROM runs"""),
         ],
     ),
 )
+
+
+_FOUND: Final = Sql("SELECT max(value) FROM store_meta WHERE name = 'schema'")
 
 
 def migrate(client: StoreClient) -> None:
@@ -131,7 +135,7 @@ def migrate(client: StoreClient) -> None:
         BadSetting: The store is newer than this program. Nothing was changed.
     """
     client.command(META)
-    rows = client.query("SELECT max(value) FROM store_meta WHERE name = 'schema'").result_rows
+    rows = client.query(_FOUND).result_rows
     found = int(rows[0][0]) if rows else 0
     if found > SCHEMA_VERSION:
         raise BadSetting(

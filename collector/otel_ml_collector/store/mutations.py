@@ -52,7 +52,7 @@ class Mutator:
     def run(
         self,
         table: str,
-        sql: str,
+        sql: Sql,
         values: Mapping[str, Any] | None = None,
         settings: Mapping[str, Any] | None = None,
     ) -> None:

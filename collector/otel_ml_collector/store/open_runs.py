@@ -24,15 +24,15 @@ _LOOKED_AT: Final = 2_000
 _IN_TRACE: Final = 10_000
 _PROJECTS: Final = 50
 
-_ID16: Final = "toFixedString(unhex({trace:String}), 16)"
-_ID8: Final = "toFixedString(unhex({span:String}), 8)"
-_KEY: Final = """start_ns, lower(hex(trace_id)) AS trace_id, lower(hex(span_id)) AS span_id,
-  process, arrived_ns"""
+_ID16: Final = Sql("toFixedString(unhex({trace:String}), 16)")
+_ID8: Final = Sql("toFixedString(unhex({span:String}), 8)")
+_KEY: Final = Sql("""start_ns, lower(hex(trace_id)) AS trace_id, lower(hex(span_id)) AS span_id,
+  process, arrived_ns""")
 _PAYLOAD: Final = OPEN_RUNS.select(*{*OPEN_RUNS.names()}.difference(PAYLOAD))
-_BY_IDS: Final = """(trace_id, span_id) IN (
+_BY_IDS: Final = Sql("""(trace_id, span_id) IN (
   SELECT toFixedString(unhex(substring(run_id, 1, 32)), 16),
     toFixedString(unhex(substring(run_id, 34)), 8)
-  FROM (SELECT arrayJoin({run_ids:Array(String)}) AS run_id))"""
+  FROM (SELECT arrayJoin({run_ids:Array(String)}) AS run_id))""")
 _NULLS: Final = {
     pa.string(): Sql("CAST(NULL AS Nullable(String))"),
     pa.int64(): Sql("CAST(NULL AS Nullable(Int64))"),
@@ -53,12 +53,12 @@ _LACKING: Final = join_sql(
     ],
 )
 # The columns of `runs`, so that a condition on them holds here too.
-_AS_RUNS: Final = f"""
-SELECT *, {_LACKING},
+_AS_RUNS: Final = Sql("""
+SELECT *, {lacking},
   concat(lower(hex(trace_id)), '-', lower(hex(span_id))) AS run_id,
-  if(has({{crashed:Array(String)}}, run_id), 'crashed', 'running') AS outcome
-FROM open_runs FINAL WHERE project = {{project:String}} AND {_BY_IDS}
-"""  # noqa: S608 - fixed text; values are parameters
+  if(has({crashed:Array(String)}, run_id), 'crashed', 'running') AS outcome
+FROM open_runs FINAL WHERE project = {project:String} AND {by_ids}
+""").fill(lacking=_LACKING, by_ids=_BY_IDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,47 +89,52 @@ def list_open_keys(reader: Reader, listing: Listing, window: Window) -> list[Ope
     """
     if not _has_started(reader, listing.project):
         return []
-    direction, sign = ("DESC", "<") if listing.newest_first else ("ASC", ">")
+    direction, sign = (Sql("DESC"), Sql("<")) if listing.newest_first else (Sql("ASC"), Sql(">"))
     parameters: dict[str, Any] = {
         "project": listing.project,
         "start": window.start_ns,
         "end": window.end_ns,
     }
-    seek = "1"
+    seek = Sql("1")
     if listing.after is not None:
-        seek = f"(start_ns, trace_id, span_id) {sign} ({{after:Int64}}, {_ID16}, {_ID8})"
+        seek = Sql("(start_ns, trace_id, span_id) {sign} ({after:Int64}, {id16}, {id8})")
+        seek = seek.fill(sign=sign, id16=_ID16, id8=_ID8)
         parameters["after"] = listing.after.start_ns
         parameters["trace"] = listing.after.trace_id
         parameters["span"] = listing.after.span_id
-    began = "project = {project:String} AND start_ns >= {start:Int64} AND start_ns < {end:Int64}"
-    sql = f"""
-        SELECT {_KEY} FROM open_runs FINAL
+    began = Sql(
+        "project = {project:String} AND start_ns >= {start:Int64} AND start_ns < {end:Int64}"
+    )
+    sql = Sql("""
+        SELECT {key} FROM open_runs FINAL
         WHERE {began} AND {seek} AND (trace_id, span_id) NOT IN (
           SELECT trace_id, span_id FROM runs
-          WHERE project = {{project:String}} AND start_ns IN (
+          WHERE project = {project:String} AND start_ns IN (
             SELECT start_ns FROM open_runs WHERE {began}))
         ORDER BY start_ns {direction}, open_runs.trace_id {direction},
           open_runs.span_id {direction}
-        LIMIT {_LOOKED_AT}"""  # noqa: S608 - fixed text; values are parameters
+        LIMIT {looked_at}""").fill(
+        key=_KEY, began=began, seek=seek, direction=direction, looked_at=_LOOKED_AT
+    )
     return [OpenKey(**row) for row in reader.rows(sql, parameters, ACROSS_PARTITIONS)]
 
 
 def list_open_projects(reader: Reader) -> list[str]:
     """List the projects that have start records, the one that began something last first."""
-    sql = f"""
-        SELECT project FROM open_runs WHERE {READABLE}
+    sql = Sql("""
+        SELECT project FROM open_runs WHERE {readable}
         GROUP BY project ORDER BY max(start_ns) DESC, project
-        LIMIT {_PROJECTS}"""  # noqa: S608 - fixed text; values are parameters
+        LIMIT {projects}""").fill(readable=READABLE, projects=_PROJECTS)
     return [row["project"] for row in reader.rows(sql, {})]
 
 
 def find_open_keys(reader: Reader, place: Place) -> list[OpenKey]:
     """Find the runs of a trace that said that they began, at most 10,000; some may have ended."""
-    sql = f"""
-        SELECT {_KEY} FROM open_runs FINAL
-        WHERE project = {{project:String}} AND trace_id = {_ID16}
-        ORDER BY start_ns, open_runs.span_id LIMIT {_IN_TRACE}
-        """  # noqa: S608 - fixed text; values are parameters
+    sql = Sql("""
+        SELECT {key} FROM open_runs FINAL
+        WHERE project = {project:String} AND trace_id = {id16}
+        ORDER BY start_ns, open_runs.span_id LIMIT {in_trace}
+        """).fill(key=_KEY, id16=_ID16, in_trace=_IN_TRACE)
     parameters = {"project": place.project, "trace": place.trace_id}
     return [OpenKey(**row) for row in reader.rows(sql, parameters, ACROSS_PARTITIONS)]
 
@@ -163,7 +168,8 @@ def read_open_runs(
         for key in keys
         if heard[key.run_id] < now_ns - SILENT_AFTER_NS or _is_gone(key, signs[key.process])
     ]
-    sql = f"SELECT {LIGHT} FROM ({_AS_RUNS}) AS runs WHERE {condition.sql}"  # noqa: S608 - fixed text; values are parameters
+    sql = Sql("SELECT {light} FROM ({as_runs}) AS runs WHERE {condition}")
+    sql = sql.fill(light=LIGHT, as_runs=_AS_RUNS, condition=condition.sql)
     parameters = {
         "project": project,
         "run_ids": list(heard),
@@ -178,11 +184,11 @@ def read_open_runs(
 
 def read_open_payload(reader: Reader, project: str, key: Key) -> Row | None:
     """Read what only the page of one run needs; None when its start record is gone."""
-    sql = f"""
-        SELECT {_PAYLOAD} FROM open_runs
-        WHERE project = {{project:String}} AND trace_id = {_ID16} AND span_id = {_ID8}
+    sql = Sql("""
+        SELECT {payload} FROM open_runs
+        WHERE project = {project:String} AND trace_id = {id16} AND span_id = {id8}
         ORDER BY rank DESC LIMIT 1
-        """  # noqa: S608 - fixed text; values are parameters
+        """).fill(payload=_PAYLOAD, id16=_ID16, id8=_ID8)
     parameters = {"project": project, "trace": key.trace_id, "span": key.span_id}
     rows = reader.rows(sql, parameters)
     return rows[0] if rows else None
@@ -192,27 +198,27 @@ def name_open_runs(reader: Reader, project: str, run_ids: Sequence[str]) -> list
     """Read the models of some runs that said that they began."""
     if not run_ids:
         return []
-    sql = f"""
+    sql = Sql("""
         SELECT lower(hex(trace_id)) AS trace_id, lower(hex(span_id)) AS span_id, model
-        FROM open_runs FINAL WHERE project = {{project:String}} AND {_BY_IDS}
-        """  # noqa: S608 - fixed text; values are parameters
+        FROM open_runs FINAL WHERE project = {project:String} AND {by_ids}
+        """).fill(by_ids=_BY_IDS)
     parameters = {"project": project, "run_ids": list(run_ids)}
     return reader.rows(sql, parameters, ACROSS_PARTITIONS)
 
 
 def _has_started(reader: Reader, project: str) -> bool:
-    sql = "SELECT 1 AS one FROM open_runs WHERE project = {project:String} LIMIT 1"
+    sql = Sql("SELECT 1 AS one FROM open_runs WHERE project = {project:String} LIMIT 1")
     return bool(reader.rows(sql, {"project": project}))
 
 
 def _read_signs(reader: Reader, project: str, processes: Iterable[str]) -> Mapping[str, Row]:
     """Read what is known of some processes; one that never spoke is silent since ever."""
-    sql = """
+    sql = Sql("""
         SELECT process, max(heartbeat_ns) AS heartbeat_ns, max(goodbye_ns) AS goodbye_ns,
           max(arrived_ns) AS arrived_ns
         FROM processes
         WHERE project = {project:String} AND process IN {processes:Array(String)}
-        GROUP BY process"""
+        GROUP BY process""")
     wanted = sorted(processes)
     silent = {"heartbeat_ns": 0, "goodbye_ns": 0, "arrived_ns": 0}
     rows = reader.rows(sql, {"project": project, "processes": wanted})

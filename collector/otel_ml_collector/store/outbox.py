@@ -13,6 +13,7 @@ from otel_ml_collector.records import Records
 from otel_ml_collector.store.connection import Connections
 from otel_ml_collector.store.reader import Row
 from otel_ml_collector.store.restored import RESTORE, join_payloads
+from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.tables import (
     LATE_LOGS,
     LATE_TAGS,
@@ -31,58 +32,58 @@ KINDS: Final = (
     *("model_versions", "artifacts", "logs", "tags", "metrics", "trace_keys"),
     *("open_runs", "runs"),
 )
-_NEW: Final = """collector = {collector:String}
-  AND arrived_ns > {after:Int64} AND arrived_ns <= {until:Int64}"""
+_NEW: Final = Sql("""collector = {collector:String}
+  AND arrived_ns > {after:Int64} AND arrived_ns <= {until:Int64}""")
 _ARRIVED: Final = ("arrived_ns", "collector")
-_RUNS: Final = f"""
-SELECT {RUNS.select("collector")} FROM runs WHERE {_NEW} ORDER BY arrived_ns
-"""  # noqa: S608 - fixed text; values are parameters
+_RUNS: Final = Sql("""
+SELECT {select} FROM runs WHERE {new} ORDER BY arrived_ns
+""").fill(select=RUNS.select("collector"), new=_NEW)
 # Of a run that came twice the record of the higher rank is kept, and so is its payload.
-_PAYLOADS: Final = f"""
-SELECT {PAYLOADS.select("start_ns", "arrived_ns")}
+_PAYLOADS: Final = Sql("""
+SELECT {select}
 FROM payloads WHERE (project, start_ns, payloads.trace_id, payloads.span_id) IN (
-  SELECT project, start_ns, runs.trace_id, runs.span_id FROM runs WHERE {_NEW})
-ORDER BY rank"""  # noqa: S608 - fixed text; values are parameters
-_OPEN_RUNS: Final = f"""
-SELECT {OPEN_RUNS.select("collector")} FROM open_runs WHERE {_NEW} ORDER BY arrived_ns
-"""  # noqa: S608 - fixed text; values are parameters
-_METRICS: Final = f"""
-SELECT {METRICS.select(*_ARRIVED, "rank")} FROM metrics WHERE {_NEW} ORDER BY arrived_ns
-"""  # noqa: S608 - fixed text; values are parameters
-_TAGS: Final = f"""
-SELECT {LATE_TAGS.select(*_ARRIVED)} FROM late_tags WHERE {_NEW} ORDER BY arrived_ns
-"""  # noqa: S608 - fixed text; values are parameters
-_LOGS: Final = f"""
-SELECT {LATE_LOGS.select(*_ARRIVED)} FROM late_logs WHERE {_NEW} ORDER BY arrived_ns
-"""  # noqa: S608 - fixed text; values are parameters
-_ARTIFACTS: Final = f"""
-SELECT {OBJECTS.select(*_ARRIVED, "is_inline")} FROM objects WHERE {_NEW} ORDER BY arrived_ns
-"""  # noqa: S608 - fixed text; values are parameters
-_TRACE_KEYS: Final = f"""
-SELECT {TRACE_KEYS.select(*_ARRIVED)} FROM trace_keys WHERE {_NEW} ORDER BY arrived_ns
-"""  # noqa: S608 - fixed text; values are parameters
+  SELECT project, start_ns, runs.trace_id, runs.span_id FROM runs WHERE {new})
+ORDER BY rank""").fill(select=PAYLOADS.select("start_ns", "arrived_ns"), new=_NEW)
+_OPEN_RUNS: Final = Sql("""
+SELECT {select} FROM open_runs WHERE {new} ORDER BY arrived_ns
+""").fill(select=OPEN_RUNS.select("collector"), new=_NEW)
+_METRICS: Final = Sql("""
+SELECT {select} FROM metrics WHERE {new} ORDER BY arrived_ns
+""").fill(select=METRICS.select(*_ARRIVED, "rank"), new=_NEW)
+_TAGS: Final = Sql("""
+SELECT {select} FROM late_tags WHERE {new} ORDER BY arrived_ns
+""").fill(select=LATE_TAGS.select(*_ARRIVED), new=_NEW)
+_LOGS: Final = Sql("""
+SELECT {select} FROM late_logs WHERE {new} ORDER BY arrived_ns
+""").fill(select=LATE_LOGS.select(*_ARRIVED), new=_NEW)
+_ARTIFACTS: Final = Sql("""
+SELECT {select} FROM objects WHERE {new} ORDER BY arrived_ns
+""").fill(select=OBJECTS.select(*_ARRIVED, "is_inline"), new=_NEW)
+_TRACE_KEYS: Final = Sql("""
+SELECT {select} FROM trace_keys WHERE {new} ORDER BY arrived_ns
+""").fill(select=TRACE_KEYS.select(*_ARRIVED), new=_NEW)
 # One row a version, whatever came of it when: the definition may come later than the version.
-_VERSIONS: Final = f"""
+_VERSIONS: Final = Sql("""
 SELECT * FROM (
   SELECT project, kind, name, digest, structure, max(definition) AS definition,
     max(last_seen_ns) AS last_seen_ns, min(first_arrived_ns) AS first_arrived_ns,
-    {{collector:String}} AS collector, maxMap(stored)[{{collector:String}}] AS arrived_ns
+    {collector:String} AS collector, maxMap(stored)[{collector:String}] AS arrived_ns
   FROM model_versions
   WHERE (project, kind, name, digest, structure) IN (
     SELECT project, kind, name, digest, structure FROM model_versions
-    WHERE stored[{{collector:String}}] > {{after:Int64}})
+    WHERE stored[{collector:String}] > {after:Int64})
   GROUP BY project, kind, name, digest, structure)
-WHERE {_NEW} ORDER BY arrived_ns"""  # noqa: S608 - fixed text; values are parameters
+WHERE {new} ORDER BY arrived_ns""").fill(new=_NEW)
 
-_READS: Final[Mapping[str, tuple[str, str]]] = {
-    "model_versions": ("model_versions", _VERSIONS),
-    "artifacts": ("objects", _ARTIFACTS),
-    "logs": ("late_logs", _LOGS),
-    "tags": ("late_tags", _TAGS),
-    "metrics": ("metrics", _METRICS),
-    "trace_keys": ("trace_keys", _TRACE_KEYS),
-    "open_runs": ("open_runs", _OPEN_RUNS),
-    "runs": ("runs", _RUNS),
+_READS: Final[Mapping[str, tuple[Sql, Sql]]] = {
+    "model_versions": (Sql("model_versions"), _VERSIONS),
+    "artifacts": (Sql("objects"), _ARTIFACTS),
+    "logs": (Sql("late_logs"), _LOGS),
+    "tags": (Sql("late_tags"), _TAGS),
+    "metrics": (Sql("metrics"), _METRICS),
+    "trace_keys": (Sql("trace_keys"), _TRACE_KEYS),
+    "open_runs": (Sql("open_runs"), _OPEN_RUNS),
+    "runs": (Sql("runs"), _RUNS),
 }
 
 
@@ -131,9 +132,9 @@ class Outbox:
         Raises:
             Unavailable: The store has trouble.
         """
-        sql = """
+        sql = Sql("""
             SELECT kind, max(arrived_ns) AS cursor FROM forward_cursors
-            WHERE target = {target:String} AND collector = {collector:String} GROUP BY kind"""
+            WHERE target = {target:String} AND collector = {collector:String} GROUP BY kind""")
         rows = self._rows(sql, {"target": self._target})
         return dict.fromkeys(KINDS, -1) | {row["kind"]: row["cursor"] for row in rows}
 
@@ -154,11 +155,13 @@ class Outbox:
         """
         table, sql = _READS[kind]
         values: dict[str, Any] = {"after": after_ns, "until": until_ns}
-        source = f"({sql})" if kind == "model_versions" else table
-        bound = f"""
+        source = table
+        if kind == "model_versions":
+            source = Sql("({rows})").fill(rows=sql)
+        bound = Sql("""
             SELECT min(arrived_ns) AS first_ns, max(arrived_ns) AS last_ns, count() AS number FROM (
-              SELECT arrived_ns FROM {source} WHERE {_NEW}
-              ORDER BY arrived_ns LIMIT {{limit:UInt32}})"""  # noqa: S608 - fixed text; values are parameters
+              SELECT arrived_ns FROM {source} WHERE {new}
+              ORDER BY arrived_ns LIMIT {limit:UInt32})""").fill(source=source, new=_NEW)
         [found] = self._rows(bound, {**values, "limit": limit})
         if not found["number"]:
             return None
@@ -181,7 +184,7 @@ class Outbox:
         with store_trouble():
             self._client.insert("forward_cursors", [row], column_names=names)
 
-    def _rows(self, sql: str, values: Mapping[str, Any]) -> list[Row]:
+    def _rows(self, sql: Sql, values: Mapping[str, Any]) -> list[Row]:
         with store_trouble():
             result = self._client.query(sql, {**values, "collector": self._collector})
             return list(result.named_results())

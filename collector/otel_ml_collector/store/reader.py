@@ -59,7 +59,7 @@ class Reader:
         return narrowed
 
     def rows(
-        self, sql: str, parameters: Mapping[str, Any], settings: Mapping[str, Any] | None = None
+        self, sql: Sql, parameters: Mapping[str, Any], settings: Mapping[str, Any] | None = None
     ) -> list[Row]:
         """Run a query; its values are parameters.
 
@@ -94,7 +94,7 @@ class Reader:
         """
         return self._threads.submit(ask, self, *args, **kwargs)
 
-    def blob(self, sql: str, parameters: Mapping[str, Any]) -> bytes:
+    def blob(self, sql: Sql, parameters: Mapping[str, Any]) -> bytes:
         """Run a query for one column of bytes; return those of all rows, one after the other.
 
         Raises:
@@ -108,7 +108,7 @@ class Reader:
             return client.raw_query(sql, values, fmt="RawBLOB")
 
     def arrow(
-        self, sql: str, parameters: Mapping[str, Any], settings: Mapping[str, Any] | None = None
+        self, sql: Sql, parameters: Mapping[str, Any], settings: Mapping[str, Any] | None = None
     ) -> pa.Table:
         """Run a query as `rows` does; return columns, for many rows at once."""
         sql, values = split_long_values(sql, self._within(sql, parameters))
@@ -123,7 +123,7 @@ class Reader:
         """
         self.rows(Sql("SELECT 1 AS one"), {})
 
-    def _within(self, sql: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    def _within(self, sql: Sql, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """Hold a question to the projects that may be read: one that names none is refused."""
         own, values = self._access.projects, dict(parameters)
         if own is not None and values.get("project", own[0]) not in own:

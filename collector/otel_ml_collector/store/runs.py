@@ -10,6 +10,7 @@ from typing import Any, Final
 from otel_ml_collector.owners import TRACE_KEY_CHARS
 from otel_ml_collector.store.condition import Condition
 from otel_ml_collector.store.reader import READABLE, Reader, Row
+from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.tables import LIGHT, OF_PAYLOADS
 
 # A selective filter must not read in the order of the key: 31 ms against 134 at 10 M rows.
@@ -18,8 +19,8 @@ FILTERED: Final = {"optimize_read_in_order": 0, "use_top_k_dynamic_filtering": 0
 ACROSS_PARTITIONS: Final = {"do_not_merge_across_partitions_select_final": 0}
 
 # Ids are hex text outside and bytes inside.
-_ID16: Final = "toFixedString(unhex({trace:String}), 16)"
-_ID8: Final = "toFixedString(unhex({span:String}), 8)"
+_ID16: Final = Sql("toFixedString(unhex({trace:String}), 16)")
+_ID8: Final = Sql("toFixedString(unhex({span:String}), 8)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,7 @@ def list_keys(reader: Reader, listing: Listing, window: Window, limit: int) -> l
 
     Of a run that was delivered several times the delivery with the highest rank comes first.
     """
-    direction, sign = ("DESC", "<") if listing.newest_first else ("ASC", ">")
+    direction, sign = (Sql("DESC"), Sql("<")) if listing.newest_first else (Sql("ASC"), Sql(">"))
     parameters: dict[str, Any] = {
         "project": listing.project,
         "start": window.start_ns,
@@ -92,32 +93,35 @@ def list_keys(reader: Reader, listing: Listing, window: Window, limit: int) -> l
         "limit": limit,
         **listing.condition.parameters,
     }
-    seek = "1"
+    seek = Sql("1")
     if listing.after is not None:
-        seek = f"(start_ns, trace_id, span_id) {sign} ({{after:Int64}}, {_ID16}, {_ID8})"
+        seek = Sql("(start_ns, trace_id, span_id) {sign} ({after:Int64}, {id16}, {id8})")
+        seek = seek.fill(sign=sign, id16=_ID16, id8=_ID8)
         parameters["after"] = listing.after.start_ns
         parameters["trace"] = listing.after.trace_id
         parameters["span"] = listing.after.span_id
-    sql = f"""
+    sql = Sql("""
         SELECT start_ns, lower(hex(trace_id)) AS trace_id, lower(hex(span_id)) AS span_id, rank
         FROM runs
-        WHERE project = {{project:String}}
-          AND start_ns >= {{start:Int64}} AND start_ns < {{end:Int64}}
-          AND {seek} AND ({listing.condition.sql})
+        WHERE project = {project:String}
+          AND start_ns >= {start:Int64} AND start_ns < {end:Int64}
+          AND {seek} AND ({condition})
         ORDER BY start_ns {direction}, runs.trace_id {direction}, runs.span_id {direction},
           rank DESC
-        LIMIT {{limit:UInt32}}"""  # noqa: S608 - fixed text; values are parameters
+        LIMIT {limit:UInt32}""").fill(
+        seek=seek, condition=listing.condition.sql, direction=direction
+    )
     settings = FILTERED if listing.is_filtered else {}
     return [Key(**row) for row in reader.rows(sql, parameters, settings)]
 
 
 def read_runs(reader: Reader, project: str, keys: Sequence[Key]) -> list[Row]:
     """Read the light rows of some keys: of each run every delivery that is still there."""
-    sql = f"""
-        SELECT {LIGHT} FROM runs
-        WHERE project = {{project:String}} AND start_ns IN {{starts:Array(Int64)}}
-          AND span_id IN (SELECT toFixedString(unhex(arrayJoin({{spans:Array(String)}})), 8))
-        """  # noqa: S608 - fixed text; values are parameters
+    sql = Sql("""
+        SELECT {light} FROM runs
+        WHERE project = {project:String} AND start_ns IN {starts:Array(Int64)}
+          AND span_id IN (SELECT toFixedString(unhex(arrayJoin({spans:Array(String)})), 8))
+        """).fill(light=LIGHT)
     parameters = {
         "project": project,
         "starts": sorted({key.start_ns for key in keys}),
@@ -145,11 +149,11 @@ def read_trace(
         "trace": place.trace_id,
         "limit": limit,
     }
-    wanted = f"trace_id = {_ID16}"
+    wanted = Sql("trace_id = ") + _ID16
     if after is not None:
-        wanted += """ AND (start_ns, trace_id, span_id) > ({after:Int64},
+        wanted += Sql(""" AND (start_ns, trace_id, span_id) > ({after:Int64},
           toFixedString(unhex({after_trace:String}), 16),
-          toFixedString(unhex({after_span:String}), 8))"""
+          toFixedString(unhex({after_span:String}), 8))""")
         parameters["start"] = max(place.start_ns, after.start_ns)
         parameters |= {
             "after": after.start_ns,
@@ -157,27 +161,27 @@ def read_trace(
             "after_span": after.span_id,
         }
     if parent_span_id is not None:
-        wanted += " AND parent_span_id = toFixedString(unhex({parent:String}), 8)"
+        wanted += Sql(" AND parent_span_id = toFixedString(unhex({parent:String}), 8)")
         parameters["parent"] = parent_span_id
-    sql = f"""
-        SELECT {LIGHT} FROM runs
-        WHERE project = {{project:String}}
-          AND start_ns >= {{start:Int64}} AND start_ns <= {{end:Int64}} AND {wanted}
-        ORDER BY start_ns, runs.span_id LIMIT {{limit:UInt32}}
-        """  # noqa: S608 - fixed text; values are parameters
+    sql = Sql("""
+        SELECT {light} FROM runs
+        WHERE project = {project:String}
+          AND start_ns >= {start:Int64} AND start_ns <= {end:Int64} AND {wanted}
+        ORDER BY start_ns, runs.span_id LIMIT {limit:UInt32}
+        """).fill(light=LIGHT, wanted=wanted)
     return reader.rows(sql, parameters)
 
 
 def read_child_counts(reader: Reader, place: Place, span_ids: Sequence[str]) -> list[Row]:
     """Count the ended runs below some runs of a trace: rows of `span_id` and `children`."""
-    sql = f"""
+    sql = Sql("""
         SELECT lower(hex(parent_span_id)) AS span_id, uniqExact(runs.span_id) AS children FROM runs
-        WHERE project = {{project:String}}
-          AND start_ns >= {{start:Int64}} AND start_ns <= {{end:Int64}} AND trace_id = {_ID16}
+        WHERE project = {project:String}
+          AND start_ns >= {start:Int64} AND start_ns <= {end:Int64} AND trace_id = {id16}
           AND parent_span_id IN (
-            SELECT toFixedString(unhex(arrayJoin({{spans:Array(String)}})), 8))
+            SELECT toFixedString(unhex(arrayJoin({spans:Array(String)})), 8))
         GROUP BY parent_span_id
-        """  # noqa: S608 - fixed text; values are parameters
+        """).fill(id16=_ID16)
     return reader.rows(
         sql,
         {
@@ -192,12 +196,12 @@ def read_child_counts(reader: Reader, place: Place, span_ids: Sequence[str]) -> 
 
 def read_ended(reader: Reader, place: Place, span_ids: Sequence[str]) -> list[Row]:
     """Read which of some runs of a trace have ended: their `span_id`."""
-    sql = f"""
+    sql = Sql("""
         SELECT DISTINCT lower(hex(span_id)) AS span_id FROM runs
-        WHERE project = {{project:String}} AND start_ns >= {{start:Int64}}
-          AND start_ns <= {{end:Int64}} AND trace_id = {_ID16}
-          AND span_id IN (SELECT toFixedString(unhex(arrayJoin({{spans:Array(String)}})), 8))
-        """  # noqa: S608 - fixed text; values are parameters
+        WHERE project = {project:String} AND start_ns >= {start:Int64}
+          AND start_ns <= {end:Int64} AND trace_id = {id16}
+          AND span_id IN (SELECT toFixedString(unhex(arrayJoin({spans:Array(String)})), 8))
+        """).fill(id16=_ID16)
     parameters = {
         "project": place.project,
         "start": place.start_ns,
@@ -210,14 +214,14 @@ def read_ended(reader: Reader, place: Place, span_ids: Sequence[str]) -> list[Ro
 
 def read_run(reader: Reader, place: Place, span_id: str) -> list[Row]:
     """Read the light rows of one run, first, and of the roots of its trace."""
-    sql = f"""
-        SELECT {LIGHT} FROM runs
-        WHERE project = {{project:String}}
-          AND start_ns >= {{start:Int64}} AND start_ns <= {{end:Int64}}
-          AND trace_id = {_ID16}
-          AND (span_id = {_ID8} OR parent_span_id = toFixedString('', 8))
-        ORDER BY span_id = {_ID8} DESC, start_ns LIMIT 100
-        """  # noqa: S608 - fixed text; values are parameters
+    sql = Sql("""
+        SELECT {light} FROM runs
+        WHERE project = {project:String}
+          AND start_ns >= {start:Int64} AND start_ns <= {end:Int64}
+          AND trace_id = {id16}
+          AND (span_id = {id8} OR parent_span_id = toFixedString('', 8))
+        ORDER BY span_id = {id8} DESC, start_ns LIMIT 100
+        """).fill(light=LIGHT, id16=_ID16, id8=_ID8)
     parameters = {
         "project": place.project,
         "start": place.start_ns,
@@ -230,12 +234,12 @@ def read_run(reader: Reader, place: Place, span_id: str) -> list[Row]:
 
 def read_payload(reader: Reader, project: str, key: Key) -> Row | None:
     """Read the payload of one run; None when it is no longer kept."""
-    sql = f"""
-        SELECT {OF_PAYLOADS} FROM payloads
-        WHERE project = {{project:String}} AND start_ns = {{start:Int64}}
-          AND trace_id = {_ID16} AND span_id = {_ID8}
+    sql = Sql("""
+        SELECT {of_payloads} FROM payloads
+        WHERE project = {project:String} AND start_ns = {start:Int64}
+          AND trace_id = {id16} AND span_id = {id8}
         ORDER BY rank DESC LIMIT 1
-        """  # noqa: S608 - fixed text; values are parameters
+        """).fill(of_payloads=OF_PAYLOADS, id16=_ID16, id8=_ID8)
     parameters = {
         "project": project,
         "start": key.start_ns,
@@ -248,16 +252,16 @@ def read_payload(reader: Reader, project: str, key: Key) -> Row | None:
 
 def find_places(reader: Reader, key: str) -> list[Place]:
     """Find a trace by its id in hex, or by a key of the user's own; at most 100 places."""
-    sql = f"""
+    sql = Sql("""
         SELECT project, lower(hex(trace_id)) AS trace_id, min(start_ns) AS start_ns,
           max(end_ns) AS end_ns
         FROM trace_index
-        WHERE key IN (SELECT lower(hex(trace_id)) FROM trace_index WHERE key = {{key:String}})
+        WHERE key IN (SELECT lower(hex(trace_id)) FROM trace_index WHERE key = {key:String})
           AND (project, trace_id) IN (
-            SELECT project, trace_id FROM trace_index WHERE key = {{key:String}})
-          AND trace_id != toFixedString('', 16) AND {READABLE}
+            SELECT project, trace_id FROM trace_index WHERE key = {key:String})
+          AND trace_id != toFixedString('', 16) AND {readable}
         GROUP BY project, trace_id ORDER BY min(start_ns) LIMIT 100
-        """  # noqa: S608 - fixed text; values are parameters
+        """).fill(readable=READABLE)
     return [Place(**row) for row in reader.rows(sql, {"key": key[:TRACE_KEY_CHARS]})]
 
 
@@ -265,15 +269,15 @@ def find_hidden(reader: Reader, run_ids: Sequence[str]) -> list[str]:
     """Find those of some runs that are here, in projects that may not be read."""
     if not run_ids:
         return []
-    traces = "FROM trace_index WHERE key IN {traces:Array(String)}"
-    sql = f"""
+    traces = Sql("FROM trace_index WHERE key IN {traces:Array(String)}")
+    sql = Sql("""
         SELECT DISTINCT concat(lower(hex(trace_id)), '-', lower(hex(span_id))) AS run_id FROM runs
-        WHERE NOT {READABLE} AND project IN (SELECT project {traces})
+        WHERE NOT {readable} AND project IN (SELECT project {traces})
           AND start_ns >= (SELECT minOrNull(start_ns) {traces})
           AND start_ns <= (SELECT maxOrNull(end_ns) {traces})
-          AND run_id IN {{run_ids:Array(String)}}
+          AND run_id IN {run_ids:Array(String)}
         ORDER BY run_id
-        """  # noqa: S608 - fixed text; values are parameters
+        """).fill(readable=READABLE, traces=traces)
     parameters = {
         "run_ids": list(run_ids),
         "traces": sorted({run_id.partition("-")[0] for run_id in run_ids}),
@@ -283,21 +287,21 @@ def find_hidden(reader: Reader, run_ids: Sequence[str]) -> list[str]:
 
 def read_evaluations(reader: Reader, project: str, owners: Sequence[str]) -> list[Row]:
     """Read all scores of some runs, oldest first."""
-    sql = """
+    sql = Sql("""
         SELECT owner, name AS judge, judge_version AS version, value AS score, passed, label,
           explanation, error, source, time_ns, record_id
         FROM metrics FINAL
         WHERE project = {project:String} AND owner IN {owners:Array(String)}
           AND source != 'logged'
-        ORDER BY time_ns, name, judge_version"""
+        ORDER BY time_ns, name, judge_version""")
     parameters = {"project": project, "owners": list(owners)}
     return reader.rows(sql, parameters, ACROSS_PARTITIONS)
 
 
 def read_late_tags(reader: Reader, project: str, owners: Sequence[str]) -> list[Row]:
     """Read the tags that came apart from their runs, oldest first."""
-    sql = """
+    sql = Sql("""
         SELECT owner, name, value, type, `group`, time_ns, record_id FROM late_tags
         WHERE project = {project:String} AND owner IN {owners:Array(String)}
-        ORDER BY time_ns, record_id"""
+        ORDER BY time_ns, record_id""")
     return reader.rows(sql, {"project": project, "owners": list(owners)})

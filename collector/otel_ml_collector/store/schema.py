@@ -10,18 +10,18 @@ from typing import Final
 
 from otel_ml.records import TOKENS
 from otel_ml_collector.store import tables
-from otel_ml_collector.store.sql import table_names
+from otel_ml_collector.store.sql import Sql, identifier, join_sql, table_names
 from otel_ml_collector.store.tables import DURABLE
 
 # Which schema a store is of: the table that every store has first.
-META: Final = f"""
+META: Final = Sql("""
 CREATE TABLE IF NOT EXISTS store_meta (name String, value UInt64)
-ENGINE = ReplacingMergeTree(value) ORDER BY name SETTINGS {DURABLE}
-"""
+ENGINE = ReplacingMergeTree(value) ORDER BY name SETTINGS {durable}
+""").fill(durable=DURABLE)
 
 # Documents that were uploaded, each a row once all of its chunks are stored: one without is not
 # there. `arrived_ns` is when it was uploaded last.
-ARTIFACTS: Final = f"""
+ARTIFACTS: Final = Sql("""
 CREATE TABLE IF NOT EXISTS artifacts (
   project LowCardinality(String),
   sha256 FixedString(32),
@@ -29,12 +29,12 @@ CREATE TABLE IF NOT EXISTS artifacts (
   arrived_ns Int64 CODEC(DoubleDelta, ZSTD(1))
 )
 ENGINE = ReplacingMergeTree(arrived_ns) ORDER BY (project, sha256)
-SETTINGS index_granularity = 1024, {DURABLE}
-"""
+SETTINGS index_granularity = 1024, {durable}
+""").fill(durable=DURABLE)
 
 # Their bytes, 1 MiB a row. A granule of one row and merges of few parts keep the memory of merges
 # small: with the engine's own settings 1 GB of uploads raised it by 600 MB.
-ARTIFACT_CHUNKS: Final = f"""
+ARTIFACT_CHUNKS: Final = Sql("""
 CREATE TABLE IF NOT EXISTS artifact_chunks (
   project LowCardinality(String),
   sha256 FixedString(32),
@@ -46,12 +46,12 @@ ENGINE = ReplacingMergeTree(arrived_ns)
 PARTITION BY toYYYYMM(fromUnixTimestamp64Nano(arrived_ns, 'UTC'))
 ORDER BY (project, sha256, position)
 SETTINGS index_granularity = 1, merge_max_block_size = 1, max_parts_to_merge_at_once = 10,
-  max_bytes_to_merge_at_max_space_in_pool = 268435456, {DURABLE}
-"""
+  max_bytes_to_merge_at_max_space_in_pool = 268435456, {durable}
+""").fill(durable=DURABLE)
 
 # Who may send and read. A row with a higher version holds: 1 when the key is made, 2 when it is
 # revoked; none is ever deleted, so a store that has had keys never falls back to none.
-ACCESS_KEYS: Final = f"""
+ACCESS_KEYS: Final = Sql("""
 CREATE TABLE IF NOT EXISTS access_keys (
   id String COMMENT 'the public part',
   hash String COMMENT 'SHA-256 of the secret part, in hex',
@@ -64,11 +64,11 @@ CREATE TABLE IF NOT EXISTS access_keys (
   revoked_ns Int64 COMMENT '0 while it is valid',
   version UInt64
 )
-ENGINE = ReplacingMergeTree(version) ORDER BY id SETTINGS {DURABLE}
-"""
+ENGINE = ReplacingMergeTree(version) ORDER BY id SETTINGS {durable}
+""").fill(durable=DURABLE)
 
 # What was asked to be deleted: a row with a higher stage holds. `deleted_ns` is when it was asked.
-DELETIONS: Final = f"""
+DELETIONS: Final = Sql("""
 CREATE TABLE IF NOT EXISTS deletions (
   project LowCardinality(String),
   kind LowCardinality(String) COMMENT 'run, session, user, model or project',
@@ -77,11 +77,11 @@ CREATE TABLE IF NOT EXISTS deletions (
   stage UInt8 COMMENT '1 asked, 2 carried out'
 )
 ENGINE = ReplacingMergeTree(stage) ORDER BY (project, kind, target, deleted_ns)
-SETTINGS index_granularity = 1024, {DURABLE}
-"""
+SETTINGS index_granularity = 1024, {durable}
+""").fill(durable=DURABLE)
 
 # Each deleted run: when it comes again, it is acknowledged and not stored.
-DELETED_RUNS: Final = f"""
+DELETED_RUNS: Final = Sql("""
 CREATE TABLE IF NOT EXISTS deleted_runs (
   project LowCardinality(String),
   trace_id FixedString(16),
@@ -90,35 +90,35 @@ CREATE TABLE IF NOT EXISTS deleted_runs (
   deleted_ns Int64 CODEC(DoubleDelta, ZSTD(1)) COMMENT 'names the deletion'
 )
 ENGINE = ReplacingMergeTree ORDER BY (project, trace_id, span_id, deleted_ns)
-SETTINGS index_granularity = 256, {DURABLE}
-"""
+SETTINGS index_granularity = 256, {durable}
+""").fill(durable=DURABLE)
 
 # What else is about deleted runs alone: responses of providers, keys of traces that are gone. What
 # was told of them before is not stored either.
-DELETED_OWNERS: Final = f"""
+DELETED_OWNERS: Final = Sql("""
 CREATE TABLE IF NOT EXISTS deleted_owners (
   project LowCardinality(String),
   owner String,
   deleted_ns Int64 CODEC(DoubleDelta, ZSTD(1)) COMMENT 'names the deletion'
 )
 ENGINE = ReplacingMergeTree ORDER BY (project, owner, deleted_ns)
-SETTINGS index_granularity = 256, {DURABLE}
-"""
+SETTINGS index_granularity = 256, {durable}
+""").fill(durable=DURABLE)
 
 # How long a project's records and payloads are kept where that is not as configured. The row that
 # was set last holds.
-RETENTION: Final = f"""
+RETENTION: Final = Sql("""
 CREATE TABLE IF NOT EXISTS retention (
   project LowCardinality(String),
   record_days Nullable(UInt32) COMMENT 'null as configured, 0 for ever',
   payload_days Nullable(UInt32) COMMENT 'null as configured, 0 for ever',
   set_ns Int64
 )
-ENGINE = ReplacingMergeTree(set_ns) ORDER BY project SETTINGS {DURABLE}
-"""
+ENGINE = ReplacingMergeTree(set_ns) ORDER BY project SETTINGS {durable}
+""").fill(durable=DURABLE)
 
-_TOKENS: Final = ",\n  ".join(f"{name} Int64" for name in TOKENS)
-_CELL: Final = """
+_TOKENS: Final = join_sql(",\n  ", [identifier(name, TOKENS) + Sql(" Int64") for name in TOKENS])
+_CELL: Final = Sql("""
   project LowCardinality(String),
   day_ns Int64 COMMENT 'where the day begins, UTC',
   computed_ns Int64,
@@ -126,10 +126,10 @@ _CELL: Final = """
   model LowCardinality(String),
   digest LowCardinality(String),
   structure LowCardinality(String),
-  outcome LowCardinality(String)"""
+  outcome LowCardinality(String)""")
 
 # Times are by the store's clock. Of a day that was marked after it was computed the runs count.
-DAILY: Final = f"""
+DAILY: Final = Sql("""
 CREATE TABLE IF NOT EXISTS daily (
   project LowCardinality(String),
   day_ns Int64 COMMENT 'where the day begins, UTC; -1 for all days of the project',
@@ -137,24 +137,24 @@ CREATE TABLE IF NOT EXISTS daily (
   computed_ns SimpleAggregateFunction(max, Int64)
 )
 ENGINE = AggregatingMergeTree ORDER BY (project, day_ns)
-SETTINGS index_granularity = 1024, {DURABLE}
-"""
+SETTINGS index_granularity = 1024, {durable}
+""").fill(durable=DURABLE)
 
-DAILY_RUNS: Final = f"""
-CREATE TABLE IF NOT EXISTS daily_runs ({_CELL},
+DAILY_RUNS: Final = Sql("""
+CREATE TABLE IF NOT EXISTS daily_runs ({cell},
   runs UInt64,
   last_ns Int64,
   latency AggregateFunction(quantilesDD(0.01, 0.5, 0.9, 0.99), Int64),
-  {_TOKENS},
+  {tokens},
   cost Int256 COMMENT 'in 1e-15, so that any order of sums is the same',
   priced UInt64 COMMENT 'how many runs have a cost'
 )
 ENGINE = MergeTree ORDER BY (project, day_ns, computed_ns)
-SETTINGS index_granularity = 256, {DURABLE}
-"""
+SETTINGS index_granularity = 256, {durable}
+""").fill(cell=_CELL, tokens=_TOKENS, durable=DURABLE)
 
-DAILY_SCORES: Final = f"""
-CREATE TABLE IF NOT EXISTS daily_scores ({_CELL},
+DAILY_SCORES: Final = Sql("""
+CREATE TABLE IF NOT EXISTS daily_scores ({cell},
   judge LowCardinality(String),
   evaluations UInt64,
   failed UInt64,
@@ -164,12 +164,12 @@ CREATE TABLE IF NOT EXISTS daily_scores ({_CELL},
   judged UInt64
 )
 ENGINE = MergeTree ORDER BY (project, day_ns, computed_ns)
-SETTINGS index_granularity = 256, {DURABLE}
-"""
+SETTINGS index_granularity = 256, {durable}
+""").fill(cell=_CELL, durable=DURABLE)
 
 # What someone looks at often, by a name of theirs. The row with the highest version holds; one
 # without a page says that the view was deleted.
-VIEWS: Final = f"""
+VIEWS: Final = Sql("""
 CREATE TABLE IF NOT EXISTS views (
   project LowCardinality(String),
   name String,
@@ -178,20 +178,20 @@ CREATE TABLE IF NOT EXISTS views (
   saved_ns Int64,
   version UInt64
 )
-ENGINE = ReplacingMergeTree(version) ORDER BY (project, name) SETTINGS {DURABLE}
-"""
+ENGINE = ReplacingMergeTree(version) ORDER BY (project, name) SETTINGS {durable}
+""").fill(durable=DURABLE)
 
 # Up to where each target has acknowledged the records of a kind that a collector stored. A cursor
 # never goes back.
-FORWARD_CURSORS: Final = f"""
+FORWARD_CURSORS: Final = Sql("""
 CREATE TABLE IF NOT EXISTS forward_cursors (
   target String,
   kind LowCardinality(String),
   collector String,
   arrived_ns Int64
 )
-ENGINE = ReplacingMergeTree(arrived_ns) ORDER BY (target, kind, collector) SETTINGS {DURABLE}
-"""
+ENGINE = ReplacingMergeTree(arrived_ns) ORDER BY (target, kind, collector) SETTINGS {durable}
+""").fill(durable=DURABLE)
 
 # One more with each release that changes a table. What it changes stands in `store.migrations`.
 SCHEMA_VERSION: Final = 6

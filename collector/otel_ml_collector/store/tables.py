@@ -28,7 +28,7 @@ from otel_ml.records import (
 )
 from otel_ml_collector.owners import RESPONSE
 from otel_ml_collector.records import Arrivals, ProcessSign, TraceKey, text_of
-from otel_ml_collector.store.sql import Sql, identifier, join_sql
+from otel_ml_collector.store.sql import Sql, declare, identifier, join_sql
 
 Record = TypeVar("Record")
 
@@ -125,11 +125,11 @@ class Table(Generic[Record]):
     month_of: Callable[[Record], int] | None = None
 
     @property
-    def ddl(self) -> str:
+    def ddl(self) -> Sql:
         """The statement that makes it."""
         lines = [*(column.ddl for column in self.columns), *self.indexes]
         inside = ",\n  ".join(lines)
-        return f"CREATE TABLE IF NOT EXISTS {self.name} (\n  {inside}\n)\n{self.engine}\n"
+        return declare(f"CREATE TABLE IF NOT EXISTS {self.name} (\n  {inside}\n)\n{self.engine}\n")
 
     def names(self, *left_out: str) -> list[str]:
         """List its columns, but for some."""
@@ -247,7 +247,7 @@ def _highest(arrivals: Arrivals) -> list[tuple[int, int]]:
 
 # An insert and a merge are on disk before they are acknowledged; replaced parts stay until the
 # merged one is surely there. Small parts are compact: 30 fsyncs an insert instead of 131.
-DURABLE: Final = (
+DURABLE: Final = Sql(
     "fsync_after_insert = 1, fsync_part_directory = 1, "
     "min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, "
     "old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728"

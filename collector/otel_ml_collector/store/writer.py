@@ -18,7 +18,7 @@ from otel_ml_collector.store.connection import Connections
 from otel_ml_collector.store.mutations import Mutator
 from otel_ml_collector.store.rollup import Marks
 from otel_ml_collector.store.slices import slice_by_month
-from otel_ml_collector.store.sql import StoreClient
+from otel_ml_collector.store.sql import Sql, StoreClient
 from otel_ml_collector.store.tombstones import Tombstones
 from otel_ml_collector.store.trouble import name_of, store_trouble
 
@@ -46,18 +46,18 @@ _SWEEP_ROWS: Final = 2_000
 # Senders wait for the group behind it.
 _SWEEP_STUCK_S: Final = 0.5
 
-LAST_ARRIVAL: Final = """
+LAST_ARRIVAL: Final = Sql("""
     SELECT greatest((SELECT max(arrived_ns) FROM runs), (SELECT max(arrived_ns) FROM metrics),
       (SELECT max(arrived_ns) FROM late_tags), (SELECT max(arrived_ns) FROM late_logs),
       (SELECT max(arrived_ns) FROM objects), (SELECT max(arrived_ns) FROM payloads),
       (SELECT max(first_arrived_ns) FROM model_versions),
       (SELECT max(arrived_ns) FROM open_runs), (SELECT max(arrived_ns) FROM processes),
-      (SELECT max(arrived_ns) FROM trace_keys), (SELECT max(arrived_ns) FROM forward_cursors))"""
+      (SELECT max(arrived_ns) FROM trace_keys), (SELECT max(arrived_ns) FROM forward_cursors))""")
 # Of an ended run the start record says nothing more. 30 ms for 2,000 rows beside 1 M runs.
-_SWEEP: Final = """
+_SWEEP: Final = Sql("""
     DELETE FROM open_runs WHERE (project, trace_id, span_id) IN (
       SELECT project, trace_id, span_id FROM runs
-      WHERE (project, start_ns) IN (SELECT project, start_ns FROM open_runs))"""
+      WHERE (project, start_ns) IN (SELECT project, start_ns FROM open_runs))""")
 
 _logger = logging.getLogger(__name__)
 

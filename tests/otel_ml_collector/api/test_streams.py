@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import uvicorn
 
+from otel_ml_collector.store.sql import Sql
 from tests.otel_ml_collector.asgi import ask
 from tests.otel_ml_collector.spans import NOW_NS, make_call
 from tests.otel_ml_collector.stores import Service
@@ -68,12 +69,12 @@ def test_broken(address: str, service: Service) -> None:
     connection, response = begin(address)
     assert response.read(1_000)
     client = service.store.connections.open()
-    client.command("RENAME TABLE payloads TO elsewhere")
+    client.command(Sql("RENAME TABLE payloads TO elsewhere"))
     try:
         with pytest.raises(http.client.IncompleteRead):
             response.read()
     finally:
-        client.command("RENAME TABLE elsewhere TO payloads")
+        client.command(Sql("RENAME TABLE elsewhere TO payloads"))
         connection.close()
 
 

@@ -15,6 +15,7 @@ from otel_ml_collector.runs.answers import RunSummary
 from otel_ml_collector.runs.find import RunsQuery, cursor_of, find_runs
 from otel_ml_collector.span import Span
 from otel_ml_collector.store.runs import Key
+from otel_ml_collector.store.sql import Sql
 from tests.otel_ml_collector.spans import (
     NOW_NS,
     SECOND_NS,
@@ -151,7 +152,7 @@ def test_any_deliveries(
 def make_losers(store: Store, project: str, number: int) -> list[Span]:
     """Store runs that came as failures first and then, longer, as successes."""
     client = store.connections.open()
-    client.command("SYSTEM STOP MERGES runs")
+    client.command(Sql("SYSTEM STOP MERGES runs"))
     calls = make_calls(number, attributes={"otel_ml.outcome": "error"})
     store.take(project, *calls)
     good = {"otel_ml.outcome": "ok", **FULL}

@@ -27,6 +27,7 @@ from otel_ml_collector.store.apart import NOTHING
 from otel_ml_collector.store.condition import ALWAYS
 from otel_ml_collector.store.rollup import recompute
 from otel_ml_collector.store.runs import Window
+from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.writer import Writer
 from tests.bench.dataset import Dataset, Plan
 from tests.otel_ml_collector.spans import (
@@ -52,7 +53,7 @@ def ask(store: Store, project: str, group: str = "", where: str = "", *, groups:
 def compute(store: Store, project: str) -> None:
     """Compute the rollup of the week as if it had been left alone for a minute."""
     client = store.connections.open()
-    now_ns = client.query("SELECT toUnixTimestamp64Nano(now64(9))").result_rows[0][0]
+    now_ns = client.query(Sql("SELECT toUnixTimestamp64Nano(now64(9))")).result_rows[0][0]
     recompute(client, project, [WEEK.start_ns + day * DAY_NS for day in range(7)], now_ns)
 
 

@@ -8,6 +8,7 @@ import pytest
 from otel_ml_collector.loss.find import Hours, read_loss
 from otel_ml_collector.mapping import Filing, map_spans
 from otel_ml_collector.span import Span, Value
+from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.writer import Writer
 from tests.otel_ml_collector.spans import (
     NOW_NS,
@@ -99,7 +100,7 @@ def test_all_records(store: Store, project: str) -> None:
 def test_foreign_spans(store: Store, project: str) -> None:
     """Spans of others have no number, and leave no row."""
     take(store, project, make_span("GET /"), make_call("answer"))
-    sql = "SELECT count() AS rows FROM arrivals WHERE project = {project:String}"
+    sql = Sql("SELECT count() AS rows FROM arrivals WHERE project = {project:String}")
     assert store.reader.rows(sql, {"project": project}) == [{"rows": 0}]
 
 
@@ -223,5 +224,5 @@ def test_every_way_the_same(store: Store, project: str) -> None:
         other.write(map_spans(batch, Filing(name, NOW_NS)))
     assert loss(store, name) == expected
     deliver(store, name, [spans, shuffled])
-    store.connections.open().command("OPTIMIZE TABLE arrivals FINAL")
+    store.connections.open().command(Sql("OPTIMIZE TABLE arrivals FINAL"))
     assert loss(store, name) == expected

@@ -13,6 +13,7 @@ import pytest
 from otel_ml_collector.errors import BadSetting
 from otel_ml_collector.store.connection import Connections
 from otel_ml_collector.store.schema import META, SCHEMA_VERSION
+from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.tables import RUNS
 from tests.otel_ml_collector.spans import make_call
 from tests.otel_ml_collector.stores import open_store
@@ -28,7 +29,7 @@ try:
 except BadSetting as error:
     print(error)
 """
-NAMES = "SELECT name FROM runs ORDER BY name"
+NAMES = Sql("SELECT name FROM runs ORDER BY name")
 
 
 def open_elsewhere(path: Path) -> str:
@@ -138,7 +139,7 @@ def test_same_schema(tmp_path: Path) -> None:
     """Opening a store again does not make it again."""
     for _ in range(2):
         with open_store(tmp_path) as store:
-            rows = store.reader.rows("SELECT name, value FROM store_meta", {})
+            rows = store.reader.rows(Sql("SELECT name, value FROM store_meta"), {})
     assert rows == [{"name": "schema", "value": SCHEMA_VERSION}]
 
 

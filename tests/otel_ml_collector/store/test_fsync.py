@@ -6,11 +6,13 @@ from pathlib import Path
 import pytest
 
 from otel_ml_collector.span import Value
+from otel_ml_collector.store.schema import TABLE_NAMES
+from otel_ml_collector.store.sql import Sql, identifier, join_sql
 from tests.otel_ml_collector.spans import make_call, make_record
 from tests.otel_ml_collector.stores import Store, open_store
 
-EVENTS = "SELECT event, value FROM system.events"
-TABLES = "SELECT name, engine_full FROM system.tables WHERE database = currentDatabase()"
+EVENTS = Sql("SELECT event, value FROM system.events")
+TABLES = Sql("SELECT name, engine_full FROM system.tables WHERE database = currentDatabase()")
 DURABLE = (
     "fsync_after_insert = 1",
     "fsync_part_directory = 1",
@@ -71,7 +73,7 @@ def test_merge(store: Store) -> None:
     for _ in range(3):
         take_all(store)
     counted = Counted(store)
-    store.connections.open().command("OPTIMIZE TABLE payloads FINAL")
+    store.connections.open().command(Sql("OPTIMIZE TABLE payloads FINAL"))
     assert counted["FileSync"] >= FILES_OF_A_PART
     assert counted["DirectorySync"] >= 1
 
@@ -80,8 +82,13 @@ def test_count(store: Store) -> None:
     """Without our settings the engine counts none: it is they that put a commit on disk."""
     client = store.connections.open()
     for row in store.reader.rows(TABLES, {}):
-        off = ", ".join(f"{setting.split()[0]} = 0" for setting in DURABLE)
-        client.command(f"ALTER TABLE {row['name']} MODIFY SETTING {off}")
+        names = [setting.split()[0] for setting in DURABLE]
+        off = join_sql(", ", [identifier(name, names) + Sql(" = 0") for name in names])
+        client.command(
+            Sql("ALTER TABLE {table} MODIFY SETTING {off}").fill(
+                table=identifier(row["name"], TABLE_NAMES), off=off
+            )
+        )
     counted = Counted(store)
     take_all(store)
     assert counted["InsertedCompactParts"] + counted["InsertedWideParts"] >= 6

@@ -17,7 +17,8 @@ from clickhouse_connect.driver.client import Client
 from otel_ml_collector.mapping import Filing, map_spans
 from otel_ml_collector.span import Event, Span, Value
 from otel_ml_collector.store.migrations import STEPS
-from otel_ml_collector.store.schema import SCHEMA_VERSION
+from otel_ml_collector.store.schema import SCHEMA_VERSION, TABLE_NAMES
+from otel_ml_collector.store.sql import Sql, identifier, join_sql
 from otel_ml_collector.store.writer import Writer
 from tests.otel_ml_collector.asgi import ask
 from tests.otel_ml_collector.spans import (
@@ -36,7 +37,7 @@ from tests.otel_ml_collector.spans import (
 from tests.otel_ml_collector.stores import Service, open_service, open_store
 
 SCHEMAS: Final = Path(__file__).parent / "schemas"
-SCHEMA: Final = "SELECT max(value) AS version FROM store_meta"
+SCHEMA: Final = Sql("SELECT max(value) AS version FROM store_meta")
 VERSIONS: Final = range(1, SCHEMA_VERSION)
 # Opens a store, as a collector does; says when it begins.
 OPENER: Final = """
@@ -158,9 +159,12 @@ def read_tables(service: Service, version: int) -> dict[str, tuple[list[str], by
     for match in filter(None, map(_TABLE.search, statements_of(version))):
         table, columns = match[1], _COLUMN.findall(match[2])
         if "project" in columns:
-            names = ", ".join(f"`{name}`" for name in columns)
-            sql = f"SELECT {names} FROM {table} WHERE project = 'p{version}'"  # noqa: S608 - names of our own tables
-            found[table] = columns, client.raw_query(sql, fmt="Native")
+            names = [Sql("`{name}`").fill(name=identifier(name, columns)) for name in columns]
+            sql = Sql("SELECT {names} FROM {table} WHERE project = {project:String}").fill(
+                names=join_sql(", ", names), table=identifier(table, TABLE_NAMES)
+            )
+            values = {"project": f"p{version}"}
+            found[table] = columns, client.raw_query(sql, values, fmt="Native")
     return found
 
 
@@ -222,16 +226,11 @@ def test_order_of_steps() -> None:
 def test_tables_of_today(tmp_path: Path) -> None:
     """A store of the first schema has tables, columns and indexes of a new one once opened."""
     make_old(tmp_path / "old", 1, {})
-    here = "WHERE database = currentDatabase()"
-    columns = f"SELECT table, name, type FROM system.columns {here}"  # noqa: S608 - fixed text
-    indexes = f"SELECT table, name, expr FROM system.data_skipping_indices {here}"  # noqa: S608 - fixed text
+    here = Sql(" WHERE database = currentDatabase() ORDER BY table, name")
+    columns = Sql("SELECT table, name, type FROM system.columns") + here
+    indexes = Sql("SELECT table, name, expr FROM system.data_skipping_indices") + here
     found = []
     for name in ("old", "new"):
         with open_store(tmp_path / name) as store:
-            found.append(
-                [
-                    store.reader.rows(f"{asked} ORDER BY table, name", {})
-                    for asked in (columns, indexes)
-                ]
-            )
+            found.append([store.reader.rows(asked, {}) for asked in (columns, indexes)])
     assert found[0] == found[1]

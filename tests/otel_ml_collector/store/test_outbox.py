@@ -10,6 +10,8 @@ import pytest
 from otel_ml_collector.records import Records
 from otel_ml_collector.span import Event
 from otel_ml_collector.store.outbox import KINDS, Outbox
+from otel_ml_collector.store.schema import TABLE_NAMES
+from otel_ml_collector.store.sql import EMPTY, Sql, identifier
 from otel_ml_collector.store.writer import Writer
 from tests.otel_ml_collector.spans import (
     NOW_NS,
@@ -145,7 +147,7 @@ def test_clock_that_fell(tmp_path: Path) -> None:
         outbox.acknowledge("runs", run.arrived_ns)
         client = store.connections.open()
         for table in ("runs", "payloads", "trace_index", "metrics", "model_versions"):
-            client.command(f"TRUNCATE TABLE {table}")
+            client.command(Sql("TRUNCATE TABLE {table}").fill(table=identifier(table, TABLE_NAMES)))
     with open_store(tmp_path) as store:
         later = store.take("p", make_call())
         assert run_ids(read_all(Outbox(store.connections, "t", ""))) == run_ids(later)
@@ -173,7 +175,9 @@ def test_same_run_at_two_collectors(store: Store) -> None:
         Writer(store.connections, collector=name).write(story)
     client = store.connections.open()
     for table in ("runs", "metrics", "objects", "late_tags", "late_logs", "trace_keys"):
-        client.command(f"OPTIMIZE TABLE {table} FINAL")
+        client.command(
+            Sql("OPTIMIZE TABLE {table} FINAL").fill(table=identifier(table, TABLE_NAMES))
+        )
     found = Records()
     for name in ("a", "b"):
         found.extend(read_all(Outbox(store.connections, "t", name)))
@@ -189,7 +193,7 @@ def test_definition_that_comes_later(store: Store) -> None:
     definitions = []
     for more in ({}, definition):
         store.take("p", make_call("answer", {**known, **more}))
-        store.connections.open().command("OPTIMIZE TABLE model_versions FINAL")
+        store.connections.open().command(Sql("OPTIMIZE TABLE model_versions FINAL"))
         versions = read_all(outbox, cursors).versions
         definitions.append([version.definition for version in versions])
     assert definitions == [[""], ['{"source":"x"}']]
@@ -202,14 +206,18 @@ def test_what_an_older_store_has(tmp_path: Path) -> None:
         store.writer.write(story)
         client = store.connections.open()
         for table in ("runs", "metrics", "late_tags", "late_logs", "objects", "open_runs"):
-            drop = (
-                "DROP INDEX IF EXISTS by_arrival, " if table not in {"objects", "open_runs"} else ""
+            drop = EMPTY
+            if table not in {"objects", "open_runs"}:
+                drop = Sql("DROP INDEX IF EXISTS by_arrival, ")
+            client.command(
+                Sql("ALTER TABLE {table} {drop}DROP COLUMN collector").fill(
+                    table=identifier(table, TABLE_NAMES), drop=drop
+                )
             )
-            client.command(f"ALTER TABLE {table} {drop}DROP COLUMN collector")
-        client.command("ALTER TABLE trace_keys DROP COLUMN arrived_ns, DROP COLUMN collector")
-        client.command("ALTER TABLE model_versions DROP COLUMN stored")
-        client.command("DROP TABLE forward_cursors")
-        client.command("TRUNCATE TABLE store_meta")
+        client.command(Sql("ALTER TABLE trace_keys DROP COLUMN arrived_ns, DROP COLUMN collector"))
+        client.command(Sql("ALTER TABLE model_versions DROP COLUMN stored"))
+        client.command(Sql("DROP TABLE forward_cursors"))
+        client.command(Sql("TRUNCATE TABLE store_meta"))
         client.insert("store_meta", [["schema", 5]])
     with open_store(tmp_path) as store:
         found = read_all(Outbox(store.connections, "t", ""))

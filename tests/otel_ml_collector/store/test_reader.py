@@ -11,16 +11,17 @@ from otel_ml_collector.errors import Forbidden, NotFound, StoreTimeout, Unavaila
 from otel_ml_collector.records import Records
 from otel_ml_collector.runs import find as runs
 from otel_ml_collector.store.reader import READABLE
+from otel_ml_collector.store.sql import Sql
 from tests.otel_ml_collector.spans import MS_NS, NOW_NS, make_call, map_all, span_id, trace_id
 from tests.otel_ml_collector.stores import Store, open_store
 
 GROUPS = 20
 GROUP_RUNS = 500
 THREADS = 8
-COUNT = """
+COUNT = Sql("""
     SELECT uniqExact(trace_id, span_id) AS ids, count() AS rows,
       countIf(name != concat('call ', toString(latency_ns))) AS mixed
-    FROM runs WHERE project = {project:String}"""
+    FROM runs WHERE project = {project:String}""")
 
 
 @pytest.fixture
@@ -81,7 +82,7 @@ def test_more_threads_than_clients(store: Store) -> None:
     answers: list[int] = []
 
     def ask(number: int) -> None:
-        (row,) = store.reader.rows("SELECT {number:Int64} AS number", {"number": number})
+        (row,) = store.reader.rows(Sql("SELECT {number:Int64} AS number"), {"number": number})
         answers.append(row["number"])
 
     threads = [threading.Thread(target=ask, args=(number,)) for number in range(32)]
@@ -100,14 +101,14 @@ def test_ping(store: Store) -> None:
 def test_trouble(store: Store) -> None:
     """A question that the engine cannot answer is trouble of the store, told by its name."""
     with pytest.raises(Unavailable, match=r"^The store has trouble: UNKNOWN_TABLE$"):
-        store.reader.rows("SELECT 1 FROM nowhere", {})
+        store.reader.rows(Sql("SELECT 1 FROM nowhere"), {})
 
 
 def test_after_trouble(store: Store) -> None:
     """After trouble each client of the reader answers again."""
     for _ in range(8):
         with pytest.raises(Unavailable):
-            store.reader.rows("SELECT 1 FROM nowhere", {})
+            store.reader.rows(Sql("SELECT 1 FROM nowhere"), {})
     for _ in range(8):
         store.reader.ping()
 
@@ -116,7 +117,7 @@ def test_timeout(store: Store) -> None:
     """A question that takes longer than it may is told apart from other trouble."""
     with pytest.raises(StoreTimeout, match=r"^The store did not answer within 10 s$"):
         store.reader.rows(
-            "SELECT count() FROM numbers(1000000000000) WHERE sipHash64(number) = 1",
+            Sql("SELECT count() FROM numbers(1000000000000) WHERE sipHash64(number) = 1"),
             {},
             {"max_execution_time": 0.2},
         )
@@ -137,7 +138,7 @@ def test_own_project(store: Store) -> None:
     store.take("ours", make_call("known"))
     store.take("theirs", make_call("secret"))
     narrow = store.reader.narrow(SOME)
-    sql = "SELECT name FROM runs WHERE project = {project:String}"
+    sql = Sql("SELECT name FROM runs WHERE project = {project:String}")
     assert narrow.rows(sql, {"project": "ours"}) == [{"name": "known"}]
     assert narrow.rows(sql, {"project": "mine"}) == []
     for ask in (narrow.rows, narrow.blob):
@@ -150,7 +151,7 @@ def test_readable_projects(store: Store) -> None:
     """A question about several projects is answered of those that may be read."""
     for project in ("ours", "theirs", "mine"):
         store.take(project, make_call(project))
-    sql = f"SELECT name FROM runs WHERE {READABLE} ORDER BY name"  # noqa: S608 - fixed text
+    sql = Sql("SELECT name FROM runs WHERE {readable} ORDER BY name").fill(readable=READABLE)
     names = [{"name": name} for name in ("mine", "ours", "theirs")]
     assert store.reader.rows(sql, {}) == names
     assert store.reader.narrow(SOME).rows(sql, {}) == names[:2]
@@ -159,12 +160,12 @@ def test_readable_projects(store: Store) -> None:
 @pytest.mark.parametrize(
     ("sql", "parameters"),
     [
-        ("SELECT name FROM runs", {}),
-        ("SELECT name FROM runs", {"project": "ours"}),
-        ("SELECT name FROM runs WHERE project = {name:String}", {"name": "ours"}),
+        (Sql("SELECT name FROM runs"), {}),
+        (Sql("SELECT name FROM runs"), {"project": "ours"}),
+        (Sql("SELECT name FROM runs WHERE project = {name:String}"), {"name": "ours"}),
     ],
 )
-def test_forgotten_project(store: Store, sql: str, parameters: dict[str, str]) -> None:
+def test_forgotten_project(store: Store, sql: Sql, parameters: dict[str, str]) -> None:
     """A question that forgets whose records it wants is refused to a narrow reader."""
     with pytest.raises(Forbidden):
         store.reader.narrow(SOME).rows(sql, parameters)

@@ -18,7 +18,8 @@ from otel_ml_collector.receive.commit import Commit
 from otel_ml_collector.records import Records
 from otel_ml_collector.store.connection import Connections
 from otel_ml_collector.store.reader import Reader
-from otel_ml_collector.store.sql import StoreClient
+from otel_ml_collector.store.schema import TABLE_NAMES
+from otel_ml_collector.store.sql import Sql, StoreClient, identifier
 from otel_ml_collector.store.writer import Writer
 from otel_ml_collector.telemetry import Telemetry
 from tests.otel_ml_collector.spans import DAY_NS, NOW_NS, make_call, map_all
@@ -68,10 +69,10 @@ class Engine:
         assert self._may_begin.wait(WAIT_S)
 
     def names(self) -> list[str]:
-        rows = self._reader.rows("SELECT name FROM runs ORDER BY name", {})
+        rows = self._reader.rows(Sql("SELECT name FROM runs ORDER BY name"), {})
         return [row["name"] for row in rows]
 
-    def command(self, *statements: str) -> None:
+    def command(self, *statements: Sql) -> None:
         for statement in statements:
             self._client.command(statement)
 
@@ -99,7 +100,7 @@ def setting(name: str, tight: float, usual: float) -> Callable[[Engine, bool], N
     return lambda engine, begins: engine.connections.limit(name, tight if begins else usual)
 
 
-def statements(begin: Sequence[str], end: Sequence[str]) -> Callable[[Engine, bool], None]:
+def statements(begin: Sequence[Sql], end: Sequence[Sql]) -> Callable[[Engine, bool], None]:
     """Make a trouble of what statements do to a table, and those that mend it."""
     return lambda engine, begins: engine.command(*(begin if begins else end))
 
@@ -116,40 +117,40 @@ TROUBLES: Final = {
         (Unavailable, "The store has trouble: TIMEOUT_EXCEEDED"),
     ),
     "table dropped": (
-        statements(["RENAME TABLE payloads TO gone"], ["RENAME TABLE gone TO payloads"]),
+        statements([Sql("RENAME TABLE payloads TO gone")], [Sql("RENAME TABLE gone TO payloads")]),
         (Unavailable, "The store has trouble: UNKNOWN_TABLE"),
     ),
     "column dropped": (
         statements(
-            ["ALTER TABLE runs DROP COLUMN error_message"],
-            ["ALTER TABLE runs ADD COLUMN error_message String"],
+            [Sql("ALTER TABLE runs DROP COLUMN error_message")],
+            [Sql("ALTER TABLE runs ADD COLUMN error_message String")],
         ),
         (Unavailable, "The store has trouble: NO_SUCH_COLUMN_IN_TABLE"),
     ),
     "too many parts": (
         statements(
-            ["ALTER TABLE payloads MODIFY SETTING parts_to_throw_insert = 1"],
-            ["ALTER TABLE payloads RESET SETTING parts_to_throw_insert"],
+            [Sql("ALTER TABLE payloads MODIFY SETTING parts_to_throw_insert = 1")],
+            [Sql("ALTER TABLE payloads RESET SETTING parts_to_throw_insert")],
         ),
         (Unavailable, "The store has trouble: TOO_MANY_PARTS"),
     ),
     "wrong type": (
         statements(
             [
-                "ALTER TABLE runs DROP COLUMN span_kind",
-                "ALTER TABLE runs ADD COLUMN span_kind Int64",
+                Sql("ALTER TABLE runs DROP COLUMN span_kind"),
+                Sql("ALTER TABLE runs ADD COLUMN span_kind Int64"),
             ],
             [
-                "ALTER TABLE runs DROP COLUMN span_kind",
-                "ALTER TABLE runs ADD COLUMN span_kind LowCardinality(String)",
+                Sql("ALTER TABLE runs DROP COLUMN span_kind"),
+                Sql("ALTER TABLE runs ADD COLUMN span_kind LowCardinality(String)"),
             ],
         ),
         (Refused, "The store refuses these rows: CANNOT_PARSE_TEXT"),
     ),
     "constraint": (
         statements(
-            ["ALTER TABLE runs ADD CONSTRAINT good CHECK name != 'bad'"],
-            ["ALTER TABLE runs DROP CONSTRAINT good"],
+            [Sql("ALTER TABLE runs ADD CONSTRAINT good CHECK name != 'bad'")],
+            [Sql("ALTER TABLE runs DROP CONSTRAINT good")],
         ),
         (Refused, "The store refuses these rows: VIOLATED_CONSTRAINT"),
     ),
@@ -183,19 +184,22 @@ def test_closed(engine: Engine) -> None:
 def test_poison(engine: Engine, table: str, place: int) -> None:
     """Of a group only the request that the engine refuses is refused; its neighbours are stored."""
     bad = make_call("bad", {"otel_ml.inputs": '"bad"'})
+    trace_id = bad.trace_id.hex()
     condition = {
-        "runs": "name != 'bad'",
-        "payloads": "inputs != '\"bad\"'",
-        "trace_index": f"key != '{bad.trace_id.hex()}'",
+        "runs": Sql("name != 'bad'"),
+        "payloads": Sql("inputs != '\"bad\"'"),
+        "trace_index": Sql("key != '{trace}'").fill(trace=identifier(trace_id, [trace_id])),
     }[table]
-    engine.command(f"ALTER TABLE {table} ADD CONSTRAINT good CHECK {condition}")
+    name = identifier(table, TABLE_NAMES)
+    constraint = Sql("ALTER TABLE {table} ADD CONSTRAINT good CHECK {condition}")
+    engine.command(constraint.fill(table=name, condition=condition))
     requests = [call(str(number)) for number in range(REQUESTS)]
     requests[place] = map_all(bad)
     refused = (Refused, "The store refuses these rows: VIOLATED_CONSTRAINT")
     answers = engine.submit(*requests)
     assert answers == [refused if number == place else None for number in range(REQUESTS)]
     assert engine.names() == [str(number) for number in range(REQUESTS) if number != place]
-    engine.command(f"ALTER TABLE {table} DROP CONSTRAINT good")
+    engine.command(Sql("ALTER TABLE {table} DROP CONSTRAINT good").fill(table=name))
     assert engine.submit(*requests) == [None] * REQUESTS
     assert engine.names() == sorted([*(str(n) for n in range(REQUESTS) if n != place), "bad"])
 

@@ -5,6 +5,7 @@ from typing import Final
 import pytest
 
 from otel_ml_collector.span import Value
+from otel_ml_collector.store.sql import Sql
 from tests.otel_ml_collector.spans import NOW_NS, make_call, make_record
 from tests.otel_ml_collector.stores import Store
 
@@ -44,8 +45,8 @@ DURABLE: Final = [
     "min_compressed_bytes_to_fsync_after_merge = 1",
     "old_parts_lifetime = 480",
 ]
-SYNCS: Final = """
-    SELECT event, value FROM system.events WHERE event IN ('FileSync', 'DirectorySync')"""
+SYNCS: Final = Sql("""
+    SELECT event, value FROM system.events WHERE event IN ('FileSync', 'DirectorySync')""")
 
 
 def count_syncs(store: Store) -> dict[str, int]:
@@ -61,7 +62,7 @@ def new_syncs(store: Store, before: dict[str, int]) -> dict[str, int]:
 def test_tables(store: Store) -> None:
     """The store has one table for each sort of record, and one that tells its schema."""
     rows = store.reader.rows(
-        "SELECT name FROM system.tables WHERE database = currentDatabase() ORDER BY name", {}
+        Sql("SELECT name FROM system.tables WHERE database = currentDatabase() ORDER BY name"), {}
     )
     assert [row["name"] for row in rows] == TABLES
 
@@ -70,8 +71,10 @@ def test_tables(store: Store) -> None:
 def test_durable_settings(store: Store, table: str) -> None:
     """A table acknowledges inserts and merges only once they are on disk."""
     (row,) = store.reader.rows(
-        "SELECT create_table_query AS sql FROM system.tables WHERE name = {table:String}"
-        " AND database = currentDatabase()",
+        Sql(
+            "SELECT create_table_query AS sql FROM system.tables WHERE name = {table:String}"
+            " AND database = currentDatabase()"
+        ),
         {"table": table},
     )
     assert [setting for setting in DURABLE if setting not in row["sql"]] == []
@@ -104,7 +107,7 @@ def test_synced_merge(store: Store, project: str) -> None:
         store.take(project, make_call(start_ns=NOW_NS - number))
     client = store.connections.open()
     before = count_syncs(store)
-    client.command("OPTIMIZE TABLE runs FINAL")
+    client.command(Sql("OPTIMIZE TABLE runs FINAL"))
     syncs = new_syncs(store, before)
     assert syncs["FileSync"] >= 4
     assert syncs["DirectorySync"] >= 1
@@ -113,10 +116,10 @@ def test_synced_merge(store: Store, project: str) -> None:
 def test_syncs_are_counted(store: Store) -> None:
     """The counters that these tests read stay where they are for a table that is not durable."""
     client = store.connections.open()
-    client.command("CREATE TABLE scratch (n UInt64) ENGINE = MergeTree ORDER BY n")
+    client.command(Sql("CREATE TABLE scratch (n UInt64) ENGINE = MergeTree ORDER BY n"))
     try:
         before = count_syncs(store)
         client.insert("scratch", [[1]], column_names=["n"])
         assert new_syncs(store, before) == {"FileSync": 0, "DirectorySync": 0}
     finally:
-        client.command("DROP TABLE scratch SYNC")
+        client.command(Sql("DROP TABLE scratch SYNC"))

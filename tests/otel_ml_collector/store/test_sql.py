@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import tomllib
 
 from otel_ml_collector.store.sql import Sql, identifier, join_sql, parameter, split_long_values
 from tests.otel_ml_collector.stores import Store
@@ -69,6 +70,24 @@ def test_sql_is_only_called() -> None:
         given = [part for call in calls for part in (*call.args, *(k.value for k in call.keywords))]
         found += [path for part in given if isinstance(part, ast.Name) and part.id == "Sql"]
     assert [path for path in found if path.name != "sql.py"] == []
+
+
+def test_lint_that_finds_injection_is_on() -> None:
+    """Ruff looks for SQL that is built of text in every file, and no line is left out."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["ruff"]["lint"]
+    in_files = settings["per-file-ignores"].values()
+    left_out = [*settings["ignore"], *(rule for rules in in_files for rule in rules)]
+    assert "S" in settings["select"]
+    assert [rule for rule in left_out if rule in {"S", "S6", "S60", "S608"}] == []
+    files = [path for path in ROOT.rglob("*.py") if ".venv" not in path.parts]
+    assert [path for path in files if re.search(r"noqa:[^#]*S608", path.read_text())] == []
+
+
+def test_one_file_declares() -> None:
+    """Only the tables of records make SQL of a text: the statement that makes the table."""
+    files = (ROOT / "collector/otel_ml_collector").rglob("*.py")
+    found = {path.name for path in files if re.search(r"\b(declare|_trust)\(", path.read_text())}
+    assert found == {"sql.py", "tables.py"}
 
 
 def test_pieces_stand_for_names() -> None:

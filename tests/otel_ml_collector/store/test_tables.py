@@ -10,6 +10,7 @@ import pytest
 
 from otel_ml_collector.records import TagValue, text_of
 from otel_ml_collector.store.schema import TABLES
+from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.tables import RUNS, TRACE_INDEX, arrow_type
 from tests.otel_ml_collector.spans import make_call, map_all, map_one, span_id
 from tests.otel_ml_collector.stores import Store
@@ -73,8 +74,10 @@ def test_all_columns(store: Store, table: str) -> None:
         found.name: found for found in vars(declared).values() if isinstance(found, declared.Table)
     }
     rows = store.reader.rows(
-        "SELECT name FROM system.columns WHERE database = currentDatabase()"
-        " AND table = {table:String}",
+        Sql(
+            "SELECT name FROM system.columns WHERE database = currentDatabase()"
+            " AND table = {table:String}"
+        ),
         {"table": table},
     )
     written = tables[table].to_arrow([], []).column_names

@@ -22,6 +22,8 @@ from otel_ml_collector.stats.find import StatsQuery, find_stats
 from otel_ml_collector.store import statistics
 from otel_ml_collector.store.condition import ALWAYS
 from otel_ml_collector.store.runs import Window
+from otel_ml_collector.store.schema import TABLE_NAMES
+from otel_ml_collector.store.sql import Sql, identifier
 from otel_ml_collector.store.tables import METRICS, OPEN_RUNS, PROCESSES, RUNS
 from otel_ml_collector.store.writer import Writer
 from otel_ml_collector.times import HOUR_NS
@@ -229,7 +231,9 @@ def test_merged_repetition(store: Store) -> None:
         "scores_by_judge",
         "model_versions",
     ):
-        client.command(f"OPTIMIZE TABLE {table} FINAL")
+        client.command(
+            Sql("OPTIMIZE TABLE {table} FINAL").fill(table=identifier(table, TABLE_NAMES))
+        )
     assert answers(store, "merged", story) == before
 
 
@@ -254,11 +258,11 @@ def test_empty_group(store: Store, project: str) -> None:
     assert statistics.bound_runs(store.reader, project) is None
 
 
-STAMPS: Final = """
+STAMPS: Final = Sql("""
     SELECT arrived_ns AS stamp FROM runs UNION ALL SELECT arrived_ns FROM metrics
     UNION ALL SELECT arrived_ns FROM late_tags UNION ALL SELECT arrived_ns FROM late_logs
     UNION ALL SELECT arrived_ns FROM payloads UNION ALL SELECT arrived_ns FROM objects
-    UNION ALL SELECT first_arrived_ns FROM model_versions"""
+    UNION ALL SELECT first_arrived_ns FROM model_versions""")
 
 
 def stamps_of(store: Store) -> list[int]:
@@ -284,7 +288,7 @@ def test_stamps_after_reopening(tmp_path: Path) -> None:
         last_ns = stamps_of(store)[-1]
     with open_store(tmp_path) as store:
         store.take("q", make_call())
-        rows = store.reader.rows("SELECT arrived_ns FROM runs WHERE project = 'q'", {})
+        rows = store.reader.rows(Sql("SELECT arrived_ns FROM runs WHERE project = 'q'"), {})
     assert rows[0]["arrived_ns"] > last_ns
 
 
@@ -328,10 +332,10 @@ def test_stamps_after_starts_and_signs(tmp_path: Path, table: Any) -> None:
 
 
 SIGN: Final = ProcessSign("p", "00000001")
-NUMBER_OF_STARTS: Final = "SELECT count() AS number FROM open_runs"
-SIGNS: Final = """
+NUMBER_OF_STARTS: Final = Sql("SELECT count() AS number FROM open_runs")
+SIGNS: Final = Sql("""
     SELECT max(heartbeat_ns) AS heartbeat_ns, max(goodbye_ns) AS goodbye_ns, max(seq) AS seq,
-      max(dropped) AS dropped, count() AS written FROM processes WHERE process = '00000001'"""
+      max(dropped) AS dropped, count() AS written FROM processes WHERE process = '00000001'""")
 
 
 def test_start_in_two_months(tmp_path: Path) -> None:
@@ -376,9 +380,11 @@ def test_sweep_that_fails(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> N
     with open_store(tmp_path) as store:
         client = store.connections.open()
         client.command(  # a table with a projection refuses deletes
-            "ALTER TABLE open_runs MODIFY SETTING deduplicate_merge_projection_mode = 'drop'"
+            Sql("ALTER TABLE open_runs MODIFY SETTING deduplicate_merge_projection_mode = 'drop'")
         )
-        client.command("ALTER TABLE open_runs ADD PROJECTION p (SELECT process ORDER BY process)")
+        client.command(
+            Sql("ALTER TABLE open_runs ADD PROJECTION p (SELECT process ORDER BY process)")
+        )
         store.take("p", make_start(run))
         assert runs.find_run(store.reader, id_of(run), "p", now_ns=NOW_NS).outcome == "running"
     (message,) = caplog.messages
@@ -433,27 +439,27 @@ def test_refused(tmp_path: Path, wrong: dict[str, Any]) -> None:
         with pytest.raises(Refused, match=r"^A value does not fit its column: \w+$"):
             store.writer.write(Records(runs=[replace(run, **wrong)]))
         store.writer.write(Records(runs=[replace(run, name="after")]))
-        assert store.reader.rows("SELECT name FROM runs", {}) == [{"name": "after"}]
+        assert store.reader.rows(Sql("SELECT name FROM runs"), {}) == [{"name": "after"}]
 
 
 def test_refused_by_the_engine(store: Store) -> None:
     """Rows that the engine itself will never take are refused for good, by its own name for it."""
     client = store.connections.open()
-    client.command("ALTER TABLE runs ADD CONSTRAINT good CHECK name != 'bad'")
+    client.command(Sql("ALTER TABLE runs ADD CONSTRAINT good CHECK name != 'bad'"))
     with pytest.raises(Refused, match=r"^The store refuses these rows: VIOLATED_CONSTRAINT$"):
         store.take("p", make_call("good"), make_call("bad"))
     store.take("p", make_call("good"))
-    assert store.reader.rows("SELECT name FROM runs", {}) == [{"name": "good"}]
+    assert store.reader.rows(Sql("SELECT name FROM runs"), {}) == [{"name": "good"}]
 
 
 def test_trouble(store: Store) -> None:
     """Trouble of the store is told by its name; once it is over the same records are stored."""
     client = store.connections.open()
-    client.command("RENAME TABLE runs TO gone")
+    client.command(Sql("RENAME TABLE runs TO gone"))
     call = make_call()
     with pytest.raises(Unavailable, match=r"^The store has trouble: UNKNOWN_TABLE$"):
         store.take("p", call)
-    client.command("RENAME TABLE gone TO runs")
+    client.command(Sql("RENAME TABLE gone TO runs"))
     store.take("p", call)
     assert runs.find_run(store.reader, id_of(call), "p", now_ns=NOW_NS).run_id == id_of(call)
 
@@ -465,20 +471,20 @@ def test_runs_come_last(tmp_path: Path) -> None:
     with open_store(tmp_path) as store:
         with pytest.raises(Refused):
             store.writer.write(Records(runs=[run], trace_keys=[key]))
-        assert store.reader.rows("SELECT name FROM runs", {}) == []
+        assert store.reader.rows(Sql("SELECT name FROM runs"), {}) == []
         store.writer.write(Records(runs=[run], trace_keys=[replace(key, trace_id=run.trace_id)]))
-        assert store.reader.rows("SELECT name FROM runs", {}) == [{"name": "answer"}]
+        assert store.reader.rows(Sql("SELECT name FROM runs"), {}) == [{"name": "answer"}]
 
 
 def test_no_run_without_payload(store: Store) -> None:
     """A run whose payload cannot be stored is not there either; sent again, both are."""
     client = store.connections.open()
-    client.command("RENAME TABLE payloads TO gone")
+    client.command(Sql("RENAME TABLE payloads TO gone"))
     call = make_call("answer", {"otel_ml.inputs": '{"question": "Where?"}'})
     with pytest.raises(Unavailable, match=r"^The store has trouble: UNKNOWN_TABLE$"):
         store.take("p", call)
-    assert store.reader.rows("SELECT name FROM runs", {}) == []
-    client.command("RENAME TABLE gone TO payloads")
+    assert store.reader.rows(Sql("SELECT name FROM runs"), {}) == []
+    client.command(Sql("RENAME TABLE gone TO payloads"))
     store.take("p", call)
     found = runs.find_run(store.reader, id_of(call), "p", now_ns=NOW_NS)
     assert found.inputs == {"question": "Where?"}
@@ -493,7 +499,9 @@ def test_many_months(store: Store) -> None:
     ]
     store.writer.write(Records(runs=many))
     for table in ("runs", "payloads"):
-        sql = f"SELECT count() AS rows, uniq(_partition_id) AS months FROM {table}"  # noqa: S608 - names
+        sql = Sql("SELECT count() AS rows, uniq(_partition_id) AS months FROM {table}").fill(
+            table=identifier(table, TABLE_NAMES)
+        )
         assert store.reader.rows(sql, {}) == [{"rows": 60, "months": 60}]
 
 
@@ -513,7 +521,7 @@ def test_claimed_starts(tmp_path: Path) -> None:
     ]
     with open_store(tmp_path) as store:
         store.take("p", *evaluations)
-        rows = store.reader.rows("SELECT count() AS scores FROM scores_by_judge", {})
+        rows = store.reader.rows(Sql("SELECT count() AS scores FROM scores_by_judge"), {})
     assert rows == [{"scores": 150}]
 
 

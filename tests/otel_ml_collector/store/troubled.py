@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 from otel_ml_collector.receive.commit import Commit
+from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.telemetry import Telemetry
 from tests.otel_ml_collector.spans import make_call, map_all
 from tests.otel_ml_collector.stores import open_store
@@ -21,7 +22,7 @@ def main(folder: str) -> None:
             records = map_all(make_call(line.strip()))
             error = commit.submit(records, time.monotonic() + _WAIT_S).exception(_WAIT_S)
             told = "" if error is None else f"{type(error).__name__}: {error}"
-            rows = store.reader.rows("SELECT name FROM runs ORDER BY name", {})
+            rows = store.reader.rows(Sql("SELECT name FROM runs ORDER BY name"), {})
             sys.stdout.write(json.dumps([told, [row["name"] for row in rows]]) + "\n")
             sys.stdout.flush()
         commit.close(_WAIT_S)
