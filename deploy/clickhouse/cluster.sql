@@ -163,8 +163,7 @@ CREATE TABLE IF NOT EXISTS otel_ml_local.trace_keys ON CLUSTER otel_ml (
   project LowCardinality(String),
   trace_id FixedString(16),
   key String,
-  arrived_ns Int64 DEFAULT toInt64(cityHash64(trace_id, key) % 1000000000000000000)
-    COMMENT 'when it came last; below all times where that was not kept',
+  arrived_ns Int64 DEFAULT toInt64(cityHash64(trace_id, key) % 1000000000000000000) COMMENT 'when it came last; below all times where that was not kept',
   collector LowCardinality(String) COMMENT 'which one stored it'
 )
 ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/otel_ml/trace_keys', '{replica}') ORDER BY (project, trace_id, key)
@@ -182,8 +181,7 @@ CREATE TABLE IF NOT EXISTS otel_ml_local.model_versions ON CLUSTER otel_ml (
   first_arrived_ns SimpleAggregateFunction(min, Int64),
   last_seen_ns SimpleAggregateFunction(max, Int64),
   definition SimpleAggregateFunction(max, String) CODEC(ZSTD(3)),
-  stored SimpleAggregateFunction(maxMap, Map(String, Int64)) DEFAULT map('', first_arrived_ns)
-    COMMENT 'when which collector stored something of it last'
+  stored SimpleAggregateFunction(maxMap, Map(String, Int64)) DEFAULT map('', first_arrived_ns) COMMENT 'when which collector stored something of it last'
 )
 ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/{shard}/otel_ml/model_versions', '{replica}') ORDER BY (project, kind, name, digest, structure)
 SETTINGS index_granularity = 256, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
@@ -346,8 +344,7 @@ CREATE TABLE IF NOT EXISTS otel_ml_local.arrivals ON CLUSTER otel_ml (
   hour UInt32,
   timely AggregateFunction(groupBitmap, UInt64) DEFAULT bitmapBuild(timely_numbers),
   late AggregateFunction(groupBitmap, UInt64) DEFAULT bitmapBuild(late_numbers),
-  highest SimpleAggregateFunction(maxMap, Map(UInt32, UInt64))
-    COMMENT 'number by the minute (since 1970, UTC) in which it came',
+  highest SimpleAggregateFunction(maxMap, Map(UInt32, UInt64)) COMMENT 'number by the minute (since 1970, UTC) in which it came',
   dropped SimpleAggregateFunction(max, UInt64) COMMENT 'spans that it had dropped by then',
   base SimpleAggregateFunction(max, UInt64) COMMENT 'numbers up to it were not kept here',
   timely_numbers Array(UInt64) EPHEMERAL,
