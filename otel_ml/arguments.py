@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Any, Final, TypeVar
 
 from otel_ml import attributes as names
-from otel_ml.described import type_name
+from otel_ml.capture.description import type_name
 
 T = TypeVar("T")
 

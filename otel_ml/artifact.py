@@ -7,6 +7,7 @@ from typing import Any, Final
 import orjson
 
 from otel_ml import attributes as names
+from otel_ml.capture.values import LIMIT_BYTES, PREVIEW_BYTES, TRUNCATED, UNSERIALISABLE, clean
 from otel_ml.errors import report
 from otel_ml.hidden import hide, is_secret, without_secret_columns
 from otel_ml.redaction import NOTE as REDACTED_NOTE
@@ -16,7 +17,6 @@ from otel_ml.tags import Value
 from otel_ml.types import Bytes, Image, Native, Numpy, Text, describe, wrap
 from otel_ml.types.data import Data
 from otel_ml.types.tagged import BuiltIn, Walker
-from otel_ml.values import LIMIT_BYTES, PREVIEW_BYTES, TRUNCATED, UNSERIALISABLE, clean
 
 # Of a value, and of its document: beyond it only what `describe` says of it is sent.
 MOST_BYTES: Final = 64 * 1024 * 1024

@@ -9,8 +9,9 @@ from opentelemetry import context as context_api
 from opentelemetry.context import Context
 
 from otel_ml import attributes as names
+from otel_ml.capture.description import is_stream
+from otel_ml.capture.values import NOT_FOLLOWED, TRUNCATED, encode_whole
 from otel_ml.capture_mode import LEFT_OUT
-from otel_ml.described import is_stream
 from otel_ml.errors import is_of_host, quiet, report
 from otel_ml.functions import TracedFunction
 from otel_ml.late import late
@@ -18,7 +19,6 @@ from otel_ml.recorder import Recorder
 from otel_ml.redaction import NOTE as REDACTED
 from otel_ml.runs import UNSET, Run
 from otel_ml.spans import attach, detach, is_sampled
-from otel_ml.values import NOT_FOLLOWED, TRUNCATED, encode_whole
 from otel_ml.versions.structure import MESSAGE
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from otel_ml.arguments import (
     check_text,
     invalid,
 )
-from otel_ml.capture import make_binder
+from otel_ml.capture.inputs import make_binder
 from otel_ml.capture_mode import Capture, capture_mode
 from otel_ml.errors import report, untrusted
 from otel_ml.late import late

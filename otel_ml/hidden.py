@@ -2,11 +2,11 @@
 
 from typing import Any, Final
 
+from otel_ml.capture.values import clean
 from otel_ml.redaction import REDACTED, Redaction
 from otel_ml.types import DataFrame, Native, Series, Text
 from otel_ml.types.data import Data, Form
 from otel_ml.types.scalars import TAG, VALUE, from_base64
-from otel_ml.values import clean
 
 _OURS: Final = "otel_ml.types."
 _ITEMS: Final = frozenset({"tuple", "set", "frozenset"})

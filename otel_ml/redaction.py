@@ -11,8 +11,8 @@ from typing import Any, Final
 import orjson
 
 from otel_ml.arguments import check_callable, check_text, invalid
+from otel_ml.capture.values import LIMIT_BYTES, Encoded, encode
 from otel_ml.errors import hand_on, report
-from otel_ml.values import LIMIT_BYTES, Encoded, encode
 
 REDACTED: Final = "[redacted]"
 NOTE: Final = "redacted"

@@ -24,7 +24,8 @@ from otel_ml.arguments import (
     check_text,
     invalid,
 )
-from otel_ml.described import text_of
+from otel_ml.capture.description import text_of
+from otel_ml.capture.values import PREVIEW_BYTES, TRUNCATED, clean, encode_whole, glance, preview
 from otel_ml.errors import InvalidMetricError, quiet, report
 from otel_ml.late import late
 from otel_ml.metrics import Metric, Point, make_points, number
@@ -34,7 +35,6 @@ from otel_ml.redaction import NOTE, Redaction
 from otel_ml.spans import SPAN_KEY, RunSpan, attach, detach, is_sampled, write
 from otel_ml.tags import Details, Tags, Value, fits, read_tags, tag_attributes
 from otel_ml.updates import EVENTS, Updates
-from otel_ml.values import PREVIEW_BYTES, TRUNCATED, clean, encode_whole, glance, preview
 from otel_ml.wire import (
     error_name,
     evaluation_attributes,

@@ -19,14 +19,14 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
 from otel_ml import attributes as names
 from otel_ml.arguments import check_mapping, check_text, invalid
-from otel_ml.described import text_of
+from otel_ml.capture.description import text_of
+from otel_ml.capture.values import clean, encode
 from otel_ml.errors import quiet
 from otel_ml.metrics import Metric, Metrics
 from otel_ml.recorder import Recorder
 from otel_ml.runs import Handle
 from otel_ml.tags import Details, Value
 from otel_ml.updates import Updates
-from otel_ml.values import clean, encode
 from otel_ml.versions.definition import Definition, declared_params, params_text
 from otel_ml.versions.parts import digest
 from otel_ml.wire import Attributes, Event

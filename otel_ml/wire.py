@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from otel_ml import attributes as names
+from otel_ml.capture.values import LIMIT_BYTES, clean, encode
 from otel_ml.errors import untrusted
 from otel_ml.redaction import Redaction
 from otel_ml.tags import Value, finite
-from otel_ml.values import LIMIT_BYTES, clean, encode
 
 if TYPE_CHECKING:
     from otel_ml.judges.judge import Evaluation

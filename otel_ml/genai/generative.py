@@ -11,12 +11,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from otel_ml import attributes as names
+from otel_ml.capture.values import clean, encode_whole
 from otel_ml.errors import quiet, untrusted
 from otel_ml.genai.foreign import read, read_items, read_name
 from otel_ml.genai.messages import find_input, find_output, find_system
 from otel_ml.genai.usage import find_usage
 from otel_ml.redaction import Redaction
-from otel_ml.values import clean, encode_whole
 
 CONTENT_VARIABLE: Final = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 

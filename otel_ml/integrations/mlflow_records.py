@@ -9,6 +9,7 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from otel_ml import attributes as names
+from otel_ml.capture.values import TRUNCATED, clean, preview
 from otel_ml.integrations.importing import (
     Identity,
     Record,
@@ -20,7 +21,6 @@ from otel_ml.integrations.mlflow_model import describe_datasets, find_logged_mod
 from otel_ml.metrics import Point, point_attributes
 from otel_ml.redaction import Redaction
 from otel_ml.tags import fits, tag_attributes, tags_of
-from otel_ml.values import TRUNCATED, clean, preview
 
 _POINTS: Final = 1_000
 _MOST_ARTIFACTS: Final = 10_000

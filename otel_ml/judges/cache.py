@@ -7,9 +7,9 @@ from typing import Final
 
 import orjson
 
+from otel_ml.capture.values import LIMIT_BYTES
 from otel_ml.errors import untrusted
 from otel_ml.judges.answer import Evaluation
-from otel_ml.values import LIMIT_BYTES
 
 _ENTRIES: Final = 1_024
 

@@ -16,10 +16,10 @@ from otel_ml.arguments import (
     check_text,
     invalid,
 )
+from otel_ml.capture.values import encode
 from otel_ml.judges.answer import JudgeError, Score
 from otel_ml.judges.judge import Criteria, Judge
 from otel_ml.judges.steps import Steps
-from otel_ml.values import encode
 
 if TYPE_CHECKING:
     from otel_ml.versions.definition import Definition

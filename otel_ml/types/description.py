@@ -7,10 +7,10 @@ from typing import Any, Final
 import orjson
 
 from otel_ml.arguments import invalid
+from otel_ml.capture.values import PREVIEW_BYTES, clean, encode
 from otel_ml.errors import untrusted
 from otel_ml.types.data import Data, Form
 from otel_ml.types.wrappers import Bytes, DataFrame, Image, Native, Numpy, Series, Text
-from otel_ml.values import PREVIEW_BYTES, clean, encode
 
 _HEAD: Final = 8  # elements of an array, or rows of a table
 _HEAD_BYTES: Final = 400

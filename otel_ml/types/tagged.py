@@ -11,13 +11,13 @@ from typing import Any, Final
 
 import orjson
 
-from otel_ml.described import words_of
+from otel_ml.capture.description import words_of
+from otel_ml.capture.values import clean
 from otel_ml.errors import hand_on, untrusted
 from otel_ml.types.data import Data, Encode, Form
 from otel_ml.types.recognition import bases, find_wrapper, is_from
 from otel_ml.types.registry import load
 from otel_ml.types.scalars import READERS, TAG, VALUE, WRITERS, tagged, write_text
-from otel_ml.values import clean
 
 _BUDGET: Final = (
     256 * 1024 * 1024

@@ -6,7 +6,7 @@ The forms are imported where they are used: they load the packages, which are op
 from typing import Any
 
 from otel_ml.arguments import check_flag
-from otel_ml.described import type_name
+from otel_ml.capture.description import type_name
 from otel_ml.types.data import Form, Params
 from otel_ml.types.recognition import wraps
 from otel_ml.types.registry import read_by

@@ -12,9 +12,9 @@ from typing import Any, Final
 
 import orjson
 
+from otel_ml.capture.values import LIMIT_BYTES, encode
 from otel_ml.errors import quiet
 from otel_ml.redaction import Redaction
-from otel_ml.values import LIMIT_BYTES, encode
 from otel_ml.versions.canonical import canonical_value
 from otel_ml.versions.parts import HASHED, Parts, Watched, digest, is_constant
 from otel_ml.versions.source import plain_function

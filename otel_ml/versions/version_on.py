@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Final, Literal, get_args
 
 from otel_ml.arguments import invalid
-from otel_ml.described import text_of
+from otel_ml.capture.description import text_of
 
 Part = Literal["source", "signature", "params", "helpers", "constants", "output"]
 Params = Mapping[str, object] | Callable[[], Mapping[str, object]]

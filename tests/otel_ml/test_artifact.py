@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from otel_ml import Client, current_run, types
+from otel_ml.capture.values import LIMIT_BYTES
 from otel_ml.errors import trouble
-from otel_ml.values import LIMIT_BYTES
 from tests.otel_ml.hostile import (
     Hostile,
     HostileClass,

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from otel_ml.capture import make_binder
+from otel_ml.capture.inputs import make_binder
 
 
 class Model:

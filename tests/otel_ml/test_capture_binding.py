@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from otel_ml.capture import make_binder
+from otel_ml.capture.inputs import make_binder
 from tests.support.examples import examples
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]

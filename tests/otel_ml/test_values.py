@@ -11,7 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from otel_ml.values import LIMIT_BYTES, PREVIEW_BYTES, TRUNCATED, UNSERIALISABLE, encode, preview
+from otel_ml.capture.values import (
+    LIMIT_BYTES,
+    PREVIEW_BYTES,
+    TRUNCATED,
+    UNSERIALISABLE,
+    encode,
+    preview,
+)
 from tests.otel_ml import hostile
 from tests.otel_ml.strategies import any_text, any_values, json_values
 from tests.support.examples import examples

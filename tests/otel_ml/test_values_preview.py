@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from otel_ml.values import PREVIEW_BYTES, encode, preview
+from otel_ml.capture.values import PREVIEW_BYTES, encode, preview
 from tests.otel_ml.hostile import VALUES
 from tests.otel_ml.strategies import any_text, any_values
 from tests.support.examples import examples

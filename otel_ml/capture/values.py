@@ -11,8 +11,8 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-from otel_ml.copied import ALONE, copy, may_fit
-from otel_ml.described import HEAD, describe, text_of, type_name
+from otel_ml.capture.copied import ALONE, copy, may_fit
+from otel_ml.capture.description import HEAD, describe, text_of, type_name
 from otel_ml.errors import hand_on, untrusted
 
 LIMIT_BYTES: Final = 64 * 1024

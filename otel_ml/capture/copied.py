@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import orjson
 
-from otel_ml.described import describe
+from otel_ml.capture.description import describe
 from otel_ml.errors import hand_on
 
 # A date may have a time zone of the host's, a dataclass attributes that are not set or computed.

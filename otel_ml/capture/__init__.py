@@ -1,0 +1,1 @@
+"""What a run records of values: which of them, as which text, and with secrets hidden."""
