@@ -8,14 +8,13 @@ import orjson
 
 from otel_ml import attributes as names
 from otel_ml.capture.values import LIMIT_BYTES, PREVIEW_BYTES, TRUNCATED, UNSERIALISABLE, clean
-from otel_ml.errors import report
-from otel_ml.hidden import hide, is_secret, without_secret_columns
+from otel_ml.errors import hand_on, report
 from otel_ml.redaction import NOTE as REDACTED_NOTE
-from otel_ml.redaction import Redaction
-from otel_ml.size import is_within
+from otel_ml.redaction import REDACTED, Redaction
 from otel_ml.tags import Value
-from otel_ml.types import Bytes, Image, Native, Numpy, Text, describe, wrap
-from otel_ml.types.data import Data
+from otel_ml.types import Bytes, DataFrame, Image, Native, Numpy, Series, Text, describe, wrap
+from otel_ml.types.data import Data, Form
+from otel_ml.types.scalars import TAG, VALUE, from_base64
 from otel_ml.types.tagged import BuiltIn, Walker
 
 # Of a value, and of its document: beyond it only what `describe` says of it is sent.
@@ -48,13 +47,13 @@ def make_artifact(ref: str, value: object, redaction: Redaction) -> Artifact:
         names.ARTIFACT_REF: clean(redaction.shown(ref)),
         names.ARTIFACT_TYPE: clean(data.type_name),
     }
-    if is_secret(data, ref, redaction):
+    if _is_secret(data, ref, redaction):
         return Artifact(said, notes=(REDACTED_NOTE,))
     notes: tuple[str, ...] = ()
     if not is_within(data.data, MOST_BYTES):
         said[names.ARTIFACT_PREVIEW] = _preview(data, redaction, is_cut=True)
         return Artifact(said, notes=(TRUNCATED,))
-    shown = without_secret_columns(data, redaction)
+    shown = _without_secret_columns(data, redaction)
     if shown is not data:
         notes = (REDACTED_NOTE,)
     try:
@@ -94,7 +93,7 @@ def _write(data: Data, redaction: Redaction) -> tuple[bytes, Data, bool]:
     document = orjson.dumps(form)
     if _is_binary(data) or not redaction.concerns(data, document.decode()):
         return document, data, False
-    hidden = hide(form, redaction)
+    hidden = _hide_form(form, redaction)
     if hidden == form:
         return document, data, False
     if isinstance(data, Text | Native):
@@ -116,3 +115,155 @@ def _preview(data: Data, redaction: Redaction, *, is_cut: bool = False) -> str:
     rest: Any = {key: fact for key, fact in form.items() if key != "type"}
     shown = orjson.loads(redaction.encode(rest, _HIDDEN_BYTES).text)
     return orjson.dumps({"type": form["type"], **shown}).decode()
+
+
+# How much a value is, roughly and fast, before anything is made of it.
+
+_LEAF: Final = 16
+_LONG: Final = (str, bytes, bytearray)
+_CONTAINERS: Final = frozenset({list, tuple, set, frozenset, dict})
+_LEAVES: Final = frozenset({int, float, bool, type(None), complex})
+
+
+def is_within(value: Any, limit_bytes: int) -> bool:
+    """Tell whether a value takes no more than so many bytes, as far as can be seen.
+
+    It looks into plain containers, never into objects of the host's, and stops at the limit.
+    What cannot be looked at counts as small.
+    """
+    left = limit_bytes
+    waiting, seen = [value], set[int]()
+    while waiting and left >= 0:
+        item = waiting.pop()
+        left -= _size(item)
+        if type(item) in _CONTAINERS and id(item) not in seen and left >= 0:
+            seen.add(id(item))
+            waiting += _parts(item)
+    return left >= 0
+
+
+def _parts(container: Any) -> list[Any]:
+    """List what a container holds, unless it is small values alone."""
+    try:
+        is_dict = type(container) is dict
+        parts = [*container, *container.values()] if is_dict else [*container]
+        return [] if _LEAVES.issuperset(map(type, parts)) else parts
+    except BaseException as error:  # noqa: BLE001 - the border to the host's values, see errors.py
+        hand_on(error)
+        return []  # another thread changes it
+
+
+def _size(value: Any) -> int:
+    try:
+        return _measure(value)
+    except BaseException as error:  # noqa: BLE001 - as above
+        hand_on(error)
+        return _LEAF
+
+
+def _measure(value: Any) -> int:
+    kind = type(value)
+    if kind in _LEAVES:
+        return _LEAF
+    if isinstance(value, _LONG):
+        return len(value)
+    if isinstance(value, list | tuple | set | frozenset | dict):
+        return _LEAF * len(value)
+    package = kind.__module__.partition(".")[0]
+    if isinstance(value, memoryview) or package == "numpy":
+        return int(value.nbytes)
+    if package == "pandas" and hasattr(value, "memory_usage"):
+        usage = value.memory_usage(deep=True)
+        return int(usage.sum() if hasattr(usage, "sum") else usage)
+    if package == "PIL" and hasattr(value, "getbands"):
+        return int(value.width * value.height * len(value.getbands()))
+    return _LEAF
+
+
+# What is secret in the written form of data; the rest stays readable.
+
+_OURS: Final = "otel_ml.types."
+_ITEMS: Final = frozenset({"tuple", "set", "frozenset"})
+_FORMS: Final = frozenset({"data", "value"})
+
+
+def _is_secret(data: Data, ref: str, redaction: Redaction) -> bool:
+    """Tell whether all of it is secret, by its reference or the name of a series."""
+    return redaction.is_secret(ref) or (
+        isinstance(data, Series) and redaction.is_secret(data.data.name)
+    )
+
+
+def _without_secret_columns(data: Data, redaction: Redaction) -> Data:
+    """Leave out the columns of a table that have secret names; any other data stays itself."""
+    if not isinstance(data, DataFrame):
+        return data
+    shown = [not redaction.is_secret(name) for name in data.data.columns]
+    return data if all(shown) else DataFrame(data.data.loc[:, shown])
+
+
+def _hide_form(form: Form, redaction: Redaction) -> Form:
+    """Hide what is secret in the form of data: values of secret keys, and what texts hold.
+
+    Numbers, dates and what is binary stay.
+    """
+    kind, params = form["type"], form["params"]
+    if kind == Text.type_name and isinstance(params["data"], str):
+        shown: Any = {"data": redaction.text(params["data"])}
+    elif kind in {Text.type_name, Native.type_name} or not kind.startswith(_OURS):
+        shown = _hide_node(params, redaction)
+    else:
+        shown = _hide_elements(params, redaction)
+    return {**form, "params": shown}
+
+
+def _hide_node(node: Any, redaction: Redaction) -> Any:
+    if isinstance(node, str):
+        return redaction.shown(node)
+    if isinstance(node, list):
+        return [_hide_node(item, redaction) for item in node]
+    if not isinstance(node, dict):
+        return node
+    if TAG in node:
+        return _hide_tagged(node, redaction)
+    return {
+        redaction.shown(key): REDACTED if redaction.is_secret(key) else _hide_node(item, redaction)
+        for key, item in node.items()
+    }
+
+
+def _hide_tagged(node: Form, redaction: Redaction) -> Any:
+    tag, value = node[TAG], node.get(VALUE)
+    if tag == "text":
+        text = from_base64(str(value)).decode("utf-8", "surrogatepass")
+        return redaction.shown(clean(text))
+    if tag == "repr":
+        return {TAG: tag, VALUE: redaction.text(str(value))}
+    if tag in _ITEMS:
+        return {TAG: tag, VALUE: _hide_node(value, redaction)}
+    if tag in _FORMS and isinstance(value, dict):
+        return {TAG: tag, VALUE: _hide_form(value, redaction)}
+    if tag == "path" and isinstance(value, list):
+        return {TAG: tag, VALUE: [_hide_node(value[0], redaction), *value[1:]]}
+    if tag == "dict" and isinstance(value, list):
+        pairs = [
+            [
+                _hide_node(key, redaction),
+                REDACTED if redaction.is_secret(key) else _hide_node(item, redaction),
+            ]
+            for key, item in value
+        ]
+        return {TAG: tag, VALUE: pairs}
+    return node
+
+
+def _hide_elements(node: Any, redaction: Redaction) -> Any:
+    """Hide what elements of arrays and tables hold; what describes these stays."""
+    if isinstance(node, list):
+        return [_hide_elements(item, redaction) for item in node]
+    if not isinstance(node, dict):
+        return node
+    return {
+        key: _hide_node(item, redaction) if key == "values" else _hide_elements(item, redaction)
+        for key, item in node.items()
+    }

@@ -107,7 +107,7 @@ class Redaction:
                     return False
             elif "{" not in text and type(value) in _PLAIN:
                 return False
-            return self._secret is not None and not self._is_harmless(value, [_CONTAINERS])
+            return self._secret is not None and not self._is_harmless(value)
         except _Unsure:
             return self._mentions(text)
         except BaseException as error:  # noqa: BLE001 - keys of the host's, see errors.py
@@ -189,22 +189,25 @@ class Redaction:
     def _leaf(self, value: Any) -> Any:
         return self.shown(value) if isinstance(value, str) else value
 
-    def _is_harmless(self, value: Any, left: list[int]) -> bool:
+    def _is_harmless(self, value: Any) -> bool:
         """Look at the keys of plain containers; most runs have few of them, and the same keys."""
-        kind = type(value)
-        if kind is not dict and kind is not list and kind is not tuple:
-            raise _Unsure
-        left[0] -= 1 + len(value) // 16
-        if left[0] < 0:
-            raise _Unsure
-        items = value
-        if kind is dict:
-            if not self._harmless.issuperset(value) and any(map(self.is_secret, value)):
-                return False
-            items = value.values()
-        if _LEAVES.issuperset(map(type, items)):
-            return True
-        return all(self._is_harmless(item, left) for item in items if type(item) not in _LEAVES)
+        harmless, left = self._harmless, _CONTAINERS
+        containers = [value]
+        for container in containers:  # which grows while it is read
+            kind = type(container)
+            if kind is not dict and kind is not list and kind is not tuple:
+                raise _Unsure
+            left -= 1 + len(container) // 16
+            if left < 0:
+                raise _Unsure
+            items = container
+            if kind is dict:
+                if not harmless.issuperset(container) and any(map(self.is_secret, container)):
+                    return False
+                items = container.values()
+            if not _LEAVES.issuperset(map(type, items)):
+                containers += [item for item in items if type(item) not in _LEAVES]
+        return True
 
 
 class _Unsure(Exception):

@@ -1,10 +1,8 @@
 """Typed data: values as JSON that is read back as the same type, dtype and shape."""
 
-from otel_ml.types.data import Data, dump
+from otel_ml.types.data import Data, dump, load, register
 from otel_ml.types.description import describe
 from otel_ml.types.raymon import read_raymon
-from otel_ml.types.registry import load, register
-from otel_ml.types.wrapped import wrap
 from otel_ml.types.wrappers import (
     Bytes,
     DataFrame,
@@ -14,6 +12,7 @@ from otel_ml.types.wrappers import (
     Series,
     Text,
     read_built_in,
+    wrap,
 )
 
 read_built_in()

@@ -1,12 +1,16 @@
-"""What every wrapper is: a value, and the JSON form that it is written in and read from."""
+"""What every wrapper is, which one a value of another package belongs in, and which reads a form.
 
+Data names a type, it never chooses code: only registered wrappers read.
+"""
+
+import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Protocol, TypeVar
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, ClassVar, Final, Protocol, TypeVar
 
 import orjson
 
-from otel_ml.arguments import invalid
+from otel_ml.arguments import NAME_CHARS, invalid
 
 Form = dict[str, Any]
 Params = Mapping[str, Any]
@@ -88,3 +92,142 @@ def dump(data: Data) -> bytes:
         raise ValueError(
             f"Invalid form of type {data.type_name!r}: expected to_jcr() to return what JSON knows"
         ) from error
+
+
+Wrapper = TypeVar("Wrapper", bound=type[Data])
+
+# Values of numpy, pandas and Pillow, recognised by their types' names: no package is loaded.
+
+_PACKAGES: Final = frozenset({"numpy", "pandas", "PIL"})
+
+_wrappers: dict[tuple[str, str], type[Data]] = {}
+
+
+def wraps(package: str, *names: str) -> Callable[[Wrapper], Wrapper]:
+    """Make the decorated wrapper the one for these types of a package and their subclasses."""
+
+    def decorate(cls: Wrapper) -> Wrapper:
+        _wrappers.update(dict.fromkeys(((package, name) for name in names), cls))
+        return cls
+
+    return decorate
+
+
+def find_wrapper(kind: type) -> type[Data] | None:
+    """Return the wrapper for values of a type of another package's, or None."""
+    for package, base in _foreign_bases(kind):
+        found = _wrappers.get((package, base.__name__))
+        if found is not None:
+            return found
+    return None
+
+
+def is_from(package: str, kind: type) -> bool:
+    """Tell whether a type, or a base of it, is a package's."""
+    return any(package == found for found, _base in _foreign_bases(kind))
+
+
+def bases(kind: type) -> tuple[type, ...]:
+    """Return a type and its bases; its metaclass, which may be the host's, is not asked."""
+    found: tuple[type, ...] = type.__dict__["__mro__"].__get__(kind)
+    return found
+
+
+def _foreign_bases(kind: type) -> Iterator[tuple[str, type]]:
+    for base in bases(kind):
+        module = base.__module__
+        package = module.partition(".")[0] if isinstance(module, str) else ""
+        if package in _PACKAGES:
+            yield package, base
+
+
+# Which type string is read by which wrapper.
+
+Reader = Callable[[Params], Data]
+
+_RESERVED: Final = ("otel_ml.", "raymon.")
+_NAME_CHARS: Final = 100  # of a name that is shown in an error
+
+_readers: dict[str, Reader] = {}
+_owners: dict[str, str] = {}
+
+
+def register(cls: Wrapper, name: str | None = None) -> Wrapper:
+    """Let `load` read a wrapper of yours; a decorator, too.
+
+    Args:
+        cls: A subclass of `Data`. Defined and registered again, as in a notebook, it replaces
+            its former self.
+        name: The type string of its written form; the qualified name of the class otherwise.
+
+    Raises:
+        ValueError: It is no subclass of `Data`, or its name is taken or one of ours.
+    """
+    if not issubclass(type(cls), type) or not issubclass(cls, Data):
+        raise invalid("cls", cls, "a subclass of otel_ml.types.Data")
+    chosen = cls.type_name if name is None else name
+    is_text = issubclass(type(chosen), str) and 0 < len(chosen) <= NAME_CHARS
+    if not is_text or chosen.startswith(_RESERVED):
+        raise invalid("name", chosen, "a text that no package of ours has")
+    owner = f"{cls.__module__}.{cls.__qualname__}"
+    if _owners.setdefault(chosen, owner) != owner:
+        raise ValueError(
+            f"Invalid name {chosen!r}: expected none under which {_owners[chosen]} is registered"
+        )
+    cls.type_name = chosen
+    _readers[chosen] = cls.from_jcr
+    return cls
+
+
+def read_by(name: str, reader: Reader) -> None:
+    """Let `reader` read what was written under a name of ours."""
+    _readers[name] = reader
+
+
+def load(jcr: Mapping[str, Any] | str | bytes) -> Data:
+    """Read what `dump` or ``to_jcr`` wrote, or what raymon 0.0.39 wrote.
+
+    Args:
+        jcr: The form, as JSON or read from it.
+
+    Returns:
+        A wrapper whose ``data`` has the type, dtype, shape and values that were written.
+
+    Raises:
+        ValueError: It is no such form, its type is not registered, or its params are broken.
+        ImportError: It needs a package that is not installed.
+    """
+    form: Any = jcr
+    if issubclass(type(jcr), str | bytes):
+        form = _parsed(form)
+    is_form = issubclass(type(form), Mapping)
+    name = form.get("type") if is_form else None
+    params = form.get("params") if is_form else None
+    if not isinstance(name, str) or not isinstance(params, Mapping):
+        raise invalid("jcr", jcr, 'JSON of {"type": text, "params": object}')
+    reader = _readers.get(name)
+    if reader is None:
+        raise ValueError(
+            f"Unknown type {name[:_NAME_CHARS]!r}: expected one of {', '.join(sorted(_readers))}; "
+            "otel_ml.types.register adds wrappers"
+        )
+    return _read(reader, name, params)
+
+
+def _read(reader: Reader, name: str, params: Params) -> Data:
+    try:
+        return reader(params)
+    except (ImportError, ValueError):
+        raise
+    except Exception as error:  # the border to data of any make and to wrappers of the user's
+        raise ValueError(f"Invalid params of type {name!r}: expected what it writes") from error
+
+
+def _parsed(text: str | bytes) -> Any:
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        try:
+            return json.loads(text)  # raymon wrote NaN, which JSON does not have
+        except (ValueError, RecursionError) as error:
+            raise invalid("jcr", text, "JSON") from error

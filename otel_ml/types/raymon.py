@@ -4,8 +4,7 @@ import ast
 import re
 from typing import Any, Final
 
-from otel_ml.types.data import Params
-from otel_ml.types.registry import Reader, read_by
+from otel_ml.types.data import Params, Reader, read_by
 from otel_ml.types.scalars import from_base64
 from otel_ml.types.wrappers import DataFrame, Image, Native, Numpy, Series
 

@@ -1,4 +1,4 @@
-"""Single values of the standard library as JSON, those that JSON lacks under a tag.
+"""Single values of the standard library and time zones as JSON, those that it lacks under a tag.
 
 A tagged value is ``{"$": tag, "v": what it is made of}``.
 """
@@ -11,10 +11,10 @@ import fractions
 import math
 import pathlib
 import uuid
+import zoneinfo
 from collections.abc import Callable
 from typing import Any, Final
 
-from otel_ml.types import zones
 from otel_ml.types.data import Decode, Encode
 
 TAG: Final = "$"
@@ -61,26 +61,77 @@ def from_base64(text: str) -> bytes:
     return base64.b64decode(text)
 
 
+_MICROSECOND: Final = datetime.timedelta(microseconds=1)
+
+
+def write_zone(zone: Any, at: datetime.datetime | None = None) -> dict[str, Any]:
+    """Write a time zone.
+
+    Args:
+        zone: One of zoneinfo, pytz, the standard library or of any other make.
+        at: The time whose offset is kept of a zone that has no name that can be looked up.
+
+    Raises:
+        ValueError: It has neither a name nor an offset.
+    """
+    package = type(zone).__module__.partition(".")[0]
+    if package == "zoneinfo" and isinstance(zone.key, str):
+        return {"zone": zone.key}
+    if package == "pytz" and isinstance(zone.zone, str):
+        return {"zone": zone.zone, "by": "pytz"}
+    offset = zone.utcoffset(at)
+    if offset is None:
+        raise ValueError("Invalid time zone: expected one with a name or an offset")
+    form: dict[str, Any] = {"offset_us": offset // _MICROSECOND}
+    if isinstance(zone, datetime.timezone):
+        name = zone.tzname(None)
+        if name != datetime.timezone(offset).tzname(None):
+            form["name"] = name
+    return form
+
+
+def read_zone(form: Any) -> datetime.tzinfo:
+    """Read a time zone; one of pytz is of zoneinfo where pytz is not installed."""
+    if "zone" in form:
+        return _named(form["zone"], form.get("by"))
+    offset = form["offset_us"] * _MICROSECOND
+    if "name" in form:
+        return datetime.timezone(offset, form["name"])
+    return datetime.timezone(offset) if offset else datetime.timezone.utc
+
+
+def _named(name: str, by: str | None) -> datetime.tzinfo:
+    if by == "pytz":
+        try:
+            import pytz  # type: ignore[import-untyped]  # optional, and only for zones of its own
+        except ImportError:
+            pass
+        else:
+            zone: datetime.tzinfo = pytz.timezone(name)
+            return zone
+    return zoneinfo.ZoneInfo(name)
+
+
 def _write_datetime(value: datetime.datetime, _encode: Encode) -> Any:
-    zone = None if value.tzinfo is None else zones.write(value.tzinfo, value)
+    zone = None if value.tzinfo is None else write_zone(value.tzinfo, value)
     local = value.replace(tzinfo=None, fold=0)
     return tagged("datetime", [local.isoformat(), zone, value.fold])
 
 
 def _read_datetime(form: Any, _decode: Decode) -> datetime.datetime:
     local, zone, fold = form
-    tz = None if zone is None else zones.read(zone)
+    tz = None if zone is None else read_zone(zone)
     return datetime.datetime.fromisoformat(local).replace(tzinfo=tz, fold=fold)
 
 
 def _write_time(value: datetime.time, _encode: Encode) -> Any:
-    zone = None if value.tzinfo is None else zones.write(value.tzinfo)
+    zone = None if value.tzinfo is None else write_zone(value.tzinfo)
     return tagged("time", [value.replace(tzinfo=None, fold=0).isoformat(), zone, value.fold])
 
 
 def _read_time(form: Any, _decode: Decode) -> datetime.time:
     local, zone, fold = form
-    tz = None if zone is None else zones.read(zone)
+    tz = None if zone is None else read_zone(zone)
     return datetime.time.fromisoformat(local).replace(tzinfo=tz, fold=fold)
 
 

@@ -14,9 +14,7 @@ import orjson
 from otel_ml.capture.description import words_of
 from otel_ml.capture.values import clean
 from otel_ml.errors import hand_on, untrusted
-from otel_ml.types.data import Data, Encode, Form
-from otel_ml.types.recognition import bases, find_wrapper, is_from
-from otel_ml.types.registry import load
+from otel_ml.types.data import Data, Encode, Form, bases, find_wrapper, is_from, load
 from otel_ml.types.scalars import READERS, TAG, VALUE, WRITERS, tagged, write_text
 
 _BUDGET: Final = (
@@ -105,9 +103,9 @@ class Walker:
 
     def pandas(self, value: Any) -> Any:
         """Write a single value of pandas, or an index or array of its."""
-        from otel_ml.types import pandas_scalars  # only for who has pandas
+        from otel_ml.types import pandas_form  # only for who has pandas
 
-        form = pandas_scalars.write(value, self)
+        form = pandas_form.write_scalar(value, self)
         return _in_words(value) if form is None else form
 
     def items(self, items: list[Any]) -> list[Any]:
@@ -203,9 +201,9 @@ def decode(form: Any) -> Any:
 
 
 def _read_pandas(form: Any, _decode: Callable[[Any], Any]) -> Any:
-    from otel_ml.types import pandas_scalars  # only for who has pandas
+    from otel_ml.types import pandas_form  # only for who has pandas
 
-    return pandas_scalars.read(form, decode)
+    return pandas_form.read_scalar(form, decode)
 
 
 _READERS: Final[dict[str, Callable[[Any, Callable[[Any], Any]], Any]]] = {

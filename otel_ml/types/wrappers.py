@@ -7,9 +7,8 @@ from typing import Any
 
 from otel_ml.arguments import check_flag
 from otel_ml.capture.description import type_name
-from otel_ml.types.data import Form, Params
-from otel_ml.types.recognition import wraps
-from otel_ml.types.registry import read_by
+from otel_ml.errors import untrusted
+from otel_ml.types.data import Data, Form, Params, bases, find_wrapper, read_by, wraps
 from otel_ml.types.scalars import from_base64, to_base64, write_text
 from otel_ml.types.tagged import BuiltIn, Walker, decode
 
@@ -126,16 +125,16 @@ class DataFrame(BuiltIn):
 
     def write(self, walker: Walker) -> Form:
         """Write indexes and columns."""
-        from otel_ml.types import frame_form
+        from otel_ml.types import pandas_form
 
-        return frame_form.write_frame(self.data, walker)
+        return pandas_form.write_frame(self.data, walker)
 
     @classmethod
     def from_jcr(cls, params: Params) -> "DataFrame":
         """Read a table."""
-        from otel_ml.types import frame_form
+        from otel_ml.types import pandas_form
 
-        return cls(frame_form.read_frame(params, decode))
+        return cls(pandas_form.read_frame(params, decode))
 
 
 @wraps("pandas", "Series")
@@ -151,16 +150,16 @@ class Series(BuiltIn):
 
     def write(self, walker: Walker) -> Form:
         """Write index, name and values."""
-        from otel_ml.types import frame_form
+        from otel_ml.types import pandas_form
 
-        return frame_form.write_series(self.data, walker)
+        return pandas_form.write_series(self.data, walker)
 
     @classmethod
     def from_jcr(cls, params: Params) -> "Series":
         """Read a series."""
-        from otel_ml.types import frame_form
+        from otel_ml.types import pandas_form
 
-        return cls(frame_form.read_series(params, decode))
+        return cls(pandas_form.read_series(params, decode))
 
 
 @wraps("PIL", "Image")
@@ -197,6 +196,33 @@ class Image(BuiltIn):
         from otel_ml.types import image_form
 
         return cls(image_form.read(params, decode), params["lossless"])
+
+
+def wrap(value: Any) -> Data:
+    """Wrap a value; a wrapper stays itself. Never raises, whatever the value is.
+
+    Text becomes `Text`, bytes and what is like them `Bytes`, arrays and scalars of numpy `Numpy`,
+    tables and series of pandas `DataFrame` and `Series`, images of Pillow `Image`, all else
+    `Native`. None of these packages is loaded for it.
+    """
+    kind = type(value)
+    if issubclass(kind, Data):
+        data: Data = value
+        return data
+    with untrusted:
+        return _wrapper(kind)(value)
+    return Native(value)
+
+
+def _wrapper(kind: type) -> type[Data]:
+    foreign = find_wrapper(kind)
+    if foreign is not None:
+        return foreign
+    if str in bases(kind):
+        return Text
+    if kind is memoryview or bytes in bases(kind) or bytearray in bases(kind):
+        return Bytes
+    return Native
 
 
 def read_built_in() -> None:

@@ -8,7 +8,7 @@ import pandas as pd  # type: ignore[import-untyped]  # it carries no types
 import pytest
 from PIL import Image
 
-from otel_ml.size import is_within
+from otel_ml.artifact import is_within
 from tests.otel_ml.hostile import Hostile, HostileClass, HostileDict, HostileText
 
 MIB = 1024 * 1024
