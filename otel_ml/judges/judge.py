@@ -1,7 +1,9 @@
 """Judges: a scoring rubric and a passing criterion, versioned by their code."""
 
 import time
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Final
@@ -15,7 +17,8 @@ from otel_ml.arguments import (
     check_seconds,
     check_text,
 )
-from otel_ml.errors import is_of_signal
+from otel_ml.capture.values import LIMIT_BYTES
+from otel_ml.errors import is_of_signal, untrusted
 from otel_ml.judges.answer import (
     Evaluation,
     Score,
@@ -28,7 +31,6 @@ from otel_ml.judges.answer import (
 from otel_ml.judges.steps import Steps, drive
 
 if TYPE_CHECKING:
-    from otel_ml.judges.cache import ScoreCache
     from otel_ml.versions.definition import Definition
 
 __all__ = ["Evaluation", "Judge", "Score", "is_in_sample"]
@@ -38,6 +40,7 @@ Criteria = Callable[[Any], Any]
 
 _MIX: Final = 0x9E3779B97F4A7C15  # 2**64 / golden ratio: also ids in a row fall evenly
 _IDS: Final = 2**64
+_CACHED: Final = 1_024
 
 
 class Judge:
@@ -79,7 +82,7 @@ class Judge:
         self.scoring_rubric = check_callable("scoring_rubric", scoring_rubric, "a function")
         self.passing_criteria = passing_criteria
         self.timeout_s = timeout_s
-        self._cache = _make_cache() if check_flag("cache", cache) else None
+        self._cache = ScoreCache() if check_flag("cache", cache) else None
 
     @cached_property
     def definition(self) -> "Definition":
@@ -129,8 +132,6 @@ class Judge:
         started = time.perf_counter()
         key = None
         if self._cache is not None:
-            from otel_ml.judges.cache import cache_key  # who caches has loaded it
-
             key = cache_key(self.version, inputs, outputs)
             known = None if key is None else self._cache.find(key)
             if known is not None:
@@ -186,12 +187,6 @@ def is_in_sample(span_id: int, sample: float) -> bool:
     return span_id * _MIX % _IDS < sample * _IDS
 
 
-def _make_cache() -> "ScoreCache":
-    from otel_ml.judges.cache import ScoreCache  # who caches loads it
-
-    return ScoreCache()
-
-
 def _wait(awaitable: Awaitable[object], timeout_s: float) -> object:
     from otel_ml.judges.loop import JudgeLoop  # loads asyncio, for async rubrics only
 
@@ -204,3 +199,46 @@ def _wait(awaitable: Awaitable[object], timeout_s: float) -> object:
 
 def _since(started: float) -> float:
     return (time.perf_counter() - started) * 1e3
+
+
+class ScoreCache:
+    """The last 1,024 scores of one judge. Safe to use from several threads."""
+
+    # No lock, which a fork or a finalizer could find held: each step is one of the dict's own.
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[bytes, Evaluation] = OrderedDict()
+
+    def find(self, key: bytes) -> Evaluation | None:
+        """Return what was said, and keep it longer."""
+        found = self._known.get(key)
+        if found is not None:
+            with suppress(KeyError):  # it was the oldest, and is gone
+                self._known.move_to_end(key)
+        return found
+
+    def keep(self, key: bytes, evaluation: Evaluation) -> None:
+        """Keep a score; errors are not kept, so that the next call tries again."""
+        if evaluation.error is not None:
+            return
+        self._known[key] = evaluation
+        if len(self._known) > _CACHED:
+            with suppress(KeyError):  # others were as many
+                self._known.popitem(last=False)
+
+
+def cache_key(version: str, inputs: Mapping[str, object], outputs: object) -> bytes | None:
+    """Return a digest of what a score depends on.
+
+    Returns:
+        None where JSON does not say all: what is too long for a run, opaque (an array, a table, an
+        object, of which a run shows the beginning) or changed on its way (NaN, a tuple, a date).
+    """
+    import hashlib  # loads OpenSSL, which is no part of start-up
+
+    seen = {"inputs": dict(inputs), "outputs": outputs}
+    with untrusted:
+        text = orjson.dumps(seen, option=orjson.OPT_SORT_KEYS)
+        if len(text) <= LIMIT_BYTES and orjson.loads(text) == seen:
+            return hashlib.sha256(version.encode() + b"\0" + text).digest()
+    return None

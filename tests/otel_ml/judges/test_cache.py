@@ -15,8 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from otel_ml import Judge
-from otel_ml.judges.cache import ScoreCache, cache_key
-from otel_ml.judges.judge import Evaluation
+from otel_ml.judges.judge import Evaluation, ScoreCache, cache_key
 from tests.otel_ml.hostile import Hostile
 from tests.otel_ml.recording import Recording, attributes, judged
 
