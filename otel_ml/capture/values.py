@@ -284,22 +284,24 @@ def preview(value: object, text: str) -> str | None:
     """Return short valid JSON that stands for `text`, or None when `text` is short itself."""
     if len(text) <= PREVIEW_BYTES and (text.isascii() or len(text.encode()) <= PREVIEW_BYTES):
         return None
-    raw = _sketched(value, partial(orjson.dumps, option=_ALONE))
-    if raw is None:  # of objects of the host's, which are asked once: what they said is in the text
+    for dump in (_dump_alone, _dump):
+        try:
+            raw = dump(_sketch(value, PREVIEW_BYTES - _SKETCH_MARGIN))
+        except BaseException as error:  # noqa: BLE001 - the border to the host's values, see errors.py
+            hand_on(error)
+            raw = None
+        if raw is not None:
+            break
+        # Objects of the host's are asked once: what they said is in the text.
         with suppress(orjson.JSONDecodeError):
             value = orjson.loads(text)
-        raw = _sketched(value, _dump)
     if not raw or len(raw) > PREVIEW_BYTES:
         return _encode_bounded(value, PREVIEW_BYTES).text
     return raw.decode()
 
 
-def _sketched(value: object, dump: Callable[[object], bytes | None]) -> bytes | None:
-    try:
-        return dump(_sketch(value, PREVIEW_BYTES - _SKETCH_MARGIN))
-    except BaseException as error:  # noqa: BLE001 - the border to the host's values, see errors.py
-        hand_on(error)
-        return None
+# Encodes what orjson reads without calling any code of the host's; any other value raises.
+_dump_alone: Final[Callable[[object], bytes | None]] = partial(orjson.dumps, option=_ALONE)
 
 
 def _sketch(value: object, room: int) -> object:
@@ -311,7 +313,10 @@ def _sketch(value: object, room: int) -> object:
     if kind is dict:
         items: dict[object, object] = value  # type: ignore[assignment]  # just checked
         share = room // (min(len(items), _SKETCH_ITEMS) or 1) - _SKETCH_MARGIN
-        return {key: _sketch(item, share) for key, item in islice(items.items(), _SKETCH_ITEMS)}
+        return {
+            key: item if type(item) in _NUMBERS else _sketch(item, share)
+            for key, item in islice(items.items(), _SKETCH_ITEMS)
+        }
     if kind is list or kind is tuple:
         head: list[object] = value[:HEAD]  # type: ignore[index]  # just checked
         if not _NUMBERS.issuperset(map(type, head)):

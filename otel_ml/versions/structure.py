@@ -18,6 +18,10 @@ _MAX_STEPS: Final = 2_000
 _SHAPE_STEPS: Final = 1_000
 _LEAVES: Final = frozenset({str, int, float, bool, type(None)})
 
+# Keys of objects that were seen to be names: outputs of one function mostly have the same.
+_MOST_NAMES: Final = 1_000
+_names: Final[set[tuple[object, ...]]] = set()
+
 
 class Message:
     """Stands for what the chunks of a model's stream amount to, whatever a message says."""
@@ -79,12 +83,13 @@ def _shape(value: object, left: list[int]) -> object:
     if kind is dict:
         items: dict[object, object] = value  # type: ignore[assignment]  # just checked
         _step(left, len(items))
-        if not all(type(name) is str and name.isidentifier() for name in items):
+        keys = tuple(items)
+        if keys not in _names and not _are_names(keys):
             raise TypeError  # a map: its keys are data
         kinds = tuple(map(type, items.values()))
         if not _LEAVES.issuperset(kinds):
-            return dict, tuple(items), tuple([_shape(item, left) for item in items.values()])
-        return dict, tuple(items), kinds
+            return dict, keys, tuple([_shape(item, left) for item in items.values()])
+        return dict, keys, kinds
     if kind is list or kind is tuple:
         head: list[object] = value[:_ELEMENTS]  # type: ignore[index]  # just checked
         _step(left, len(head))
@@ -95,6 +100,16 @@ def _shape(value: object, left: list[int]) -> object:
     if issubclass(kind, dict | list | tuple):
         raise TypeError
     return kind
+
+
+def _are_names(keys: tuple[object, ...]) -> bool:
+    if not all(type(key) is str and key.isidentifier() for key in keys):
+        return False
+    if len(keys) <= _MAX_KEYS:
+        if len(_names) >= _MOST_NAMES:
+            _names.clear()
+        _names.add(keys)
+    return True
 
 
 def _step(left: list[int], steps: int) -> None:
