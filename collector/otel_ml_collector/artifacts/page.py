@@ -40,7 +40,7 @@ with urllib.request.urlopen(urllib.request.Request({address}, headers=key)) as a
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class ShownArtifact:
     """One artifact of a run.
 
     Attributes:
@@ -63,7 +63,7 @@ class Shown:
 
 def lay_out(
     request: Request, reader: Reader, project: str, artifacts: Sequence[Artifact]
-) -> Slice[Shown]:
+) -> Slice[ShownArtifact]:
     """Lay out the artifacts that a page shows for the one who asks, the newest first."""
     server = str(request.base_url).rstrip("/")
     needs_key = SESSION_COOKIE in request.cookies
@@ -74,7 +74,7 @@ def lay_out(
 
 def lay_out_for(
     artifacts: Sequence[Artifact], server: str, *, needs_key: bool = False
-) -> list[Shown]:
+) -> list[ShownArtifact]:
     """Lay out artifacts, the newest first.
 
     Args:
@@ -86,7 +86,7 @@ def lay_out_for(
     shown = []
     for artifact in artifacts:
         shown.append(
-            Shown(
+            ShownArtifact(
                 artifact=artifact,
                 kind=artifact.type.rpartition(".")[2] or "unknown",
                 is_newest=artifact.ref not in seen,
@@ -100,7 +100,7 @@ def lay_out_for(
     return shown
 
 
-def _look(reader: Reader, project: str, shown: Shown) -> Shown:
+def _look(reader: Reader, project: str, shown: ShownArtifact) -> ShownArtifact:
     """Look at the beginning of an image: what would be too large to draw is not."""
     sha256 = shown.artifact.sha256
     if shown.image is None or sha256 is None:

@@ -50,7 +50,7 @@ class Outgoing(io.RawIOBase):
         return taken
 
 
-class Writer(Protocol):
+class FormatWriter(Protocol):
     """Takes batches; `schema` is that of all of them."""
 
     def __call__(self, schema: pa.Schema, batches: Iterator[pa.Table]) -> Iterator[bytes]:
@@ -94,7 +94,7 @@ def write_parquet(schema: pa.Schema, batches: Iterator[pa.Table]) -> Iterator[by
     yield file.take()
 
 
-WRITERS: Final[dict[str, tuple[str, Writer]]] = {
+WRITERS: Final[dict[str, tuple[str, FormatWriter]]] = {
     "jsonl": ("application/x-ndjson", write_json_lines),
     "csv": ("text/csv", write_csv),
     "parquet": ("application/vnd.apache.parquet", write_parquet),

@@ -16,7 +16,7 @@ from otel_ml_collector.forward.record_client import Pauses, RecordClient, put_un
 from otel_ml_collector.forward.record_messages import Messages, requests_of
 from otel_ml_collector.log import OnceAMinute
 from otel_ml_collector.settings.targets import RecordTarget
-from otel_ml_collector.store.outbox import KINDS, Batch, Outbox
+from otel_ml_collector.store.outbox import KINDS, Outbox, OutboxBatch
 from otel_ml_collector.telemetry import RecordNumbers
 
 _LOOK_EVERY_S: Final = 0.5
@@ -109,14 +109,14 @@ class RecordForward:
                 self._cursors[kind] = batch.last_ns
         self._waits_since_ns = 0
 
-    def _read(self, kind: str, after_ns: int, until_ns: int) -> Batch | None:
+    def _read(self, kind: str, after_ns: int, until_ns: int) -> OutboxBatch | None:
         try:
             return self._outbox.read(kind, after_ns, until_ns, self._rows)
         except Unavailable:  # perhaps it was too much at once
             self._rows = max(self._rows // 2, 1)
             raise
 
-    def _send(self, kind: str, batch: Batch) -> None:
+    def _send(self, kind: str, batch: OutboxBatch) -> None:
         messages = Messages()
         size = 0
         for request in requests_of(messages.of(batch.records)):

@@ -97,7 +97,7 @@ def get_traces(  # noqa: PLR0913 - Jaeger's parameters
     if traceID:
         wanted = [jaeger.read_trace_id(text) for text in traceID]
         return Structured(data=jaeger.read_traces(reader, wanted, now_ns))
-    asked = jaeger.Asked(service, operation, tags, tag, start, end, minDuration, maxDuration)
+    asked = jaeger.TraceQuery(service, operation, tags, tag, start, end, minDuration, maxDuration)
     return Structured(data=jaeger.search(reader, asked, min(limit, jaeger.MAX_LIMIT), now_ns))
 
 

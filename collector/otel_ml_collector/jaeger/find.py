@@ -157,7 +157,7 @@ def _tagged(number: int) -> Sql:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class TraceQuery:
     """A search, in the text of its parameters: times are microseconds, durations as Go's."""
 
     service: str
@@ -180,7 +180,7 @@ def find_operations(reader: Reader, service: str, now_ns: int) -> list[Row]:
     return list_operations(reader, service, _known(now_ns))
 
 
-def search(reader: Reader, asked: Asked, limit: int, now_ns: int) -> list[JaegerTrace]:
+def search(reader: Reader, asked: TraceQuery, limit: int, now_ns: int) -> list[JaegerTrace]:
     """Find traces, the one that began last first; their spans are 10,000 at most.
 
     Raises:
@@ -241,7 +241,7 @@ def _read_trace(reader: Reader, trace_id: str, most: int, now_ns: int) -> Jaeger
     return make_trace(trace_id, rows[:most], payloads, is_cut=len(rows) > most)
 
 
-def _parse(asked: Asked, now_ns: int) -> TracesWanted:
+def _parse(asked: TraceQuery, now_ns: int) -> TracesWanted:
     if not asked.service:
         raise BadQuery("parameter 'service' is required", "service")
     tags = _parse_tags(asked)
@@ -264,7 +264,7 @@ def _parse(asked: Asked, now_ns: int) -> TracesWanted:
     )
 
 
-def _parse_tags(asked: Asked) -> dict[str, str]:
+def _parse_tags(asked: TraceQuery) -> dict[str, str]:
     found: dict[str, str] = {}
     for text in asked.tag:
         name, colon, value = text.partition(":")

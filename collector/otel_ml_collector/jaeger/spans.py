@@ -40,21 +40,21 @@ class Reference(BaseModel):
     spanID: str
 
 
-class Log(BaseModel):
+class JaegerLog(BaseModel):
     """Something that a span told while it went on."""
 
     timestamp: int = Field(description="Microseconds since the epoch")
     fields: list[KeyValue]
 
 
-class Process(BaseModel):
+class JaegerProcess(BaseModel):
     """Who sent spans."""
 
     serviceName: str
     tags: list[KeyValue]
 
 
-class Span(BaseModel):
+class JaegerSpan(BaseModel):
     """A span; times are microseconds."""
 
     traceID: str
@@ -65,7 +65,7 @@ class Span(BaseModel):
     startTime: int
     duration: int
     tags: list[KeyValue]
-    logs: list[Log]
+    logs: list[JaegerLog]
     processID: str
     warnings: list[str] | None
 
@@ -74,8 +74,8 @@ class JaegerTrace(BaseModel):
     """A trace with its spans, oldest first."""
 
     traceID: str
-    spans: list[Span]
-    processes: dict[str, Process]
+    spans: list[JaegerSpan]
+    processes: dict[str, JaegerProcess]
     warnings: list[str] | None
 
 
@@ -107,9 +107,9 @@ def make_trace(
     trace_id: str, rows: Sequence[Row], payloads: Mapping[str, Row], *, is_cut: bool
 ) -> JaegerTrace:
     """Make a trace of light rows and of what their spans told beside them, by project and id."""
-    processes: dict[str, Process] = {}
+    processes: dict[str, JaegerProcess] = {}
     known: dict[str, str] = {}
-    spans: list[Span] = []
+    spans: list[JaegerSpan] = []
     for row in rows:
         payload = payloads.get(f"{row['project']}/{row['span_id']}", {})
         resource = payload.get("resource", "")
@@ -121,14 +121,14 @@ def make_trace(
     return JaegerTrace(traceID=trace_id, spans=spans, processes=processes, warnings=warnings)
 
 
-def _process(resource: Mapping[str, Any]) -> Process:
+def _process(resource: Mapping[str, Any]) -> JaegerProcess:
     rest = {name: value for name, value in resource.items() if name != "service.name"}
-    return Process(serviceName=str(resource.get("service.name") or UNKNOWN), tags=_tags(rest))
+    return JaegerProcess(serviceName=str(resource.get("service.name") or UNKNOWN), tags=_tags(rest))
 
 
-def _span(row: Row, payload: Mapping[str, Any], process: str) -> Span:
+def _span(row: Row, payload: Mapping[str, Any], process: str) -> JaegerSpan:
     outcome = row["outcome"]
-    return Span(
+    return JaegerSpan(
         traceID=row["trace_id"],
         spanID=row["span_id"],
         operationName=row["name"],
@@ -171,7 +171,7 @@ def _span_tags(row: Row, payload: Mapping[str, Any]) -> list[KeyValue]:
     return _tags({name: value for name, value in told.items() if value not in (None, "")})
 
 
-def _logs(payload: Mapping[str, Any]) -> list[Log]:
+def _logs(payload: Mapping[str, Any]) -> list[JaegerLog]:
     lines = [
         (line["time_ns"], {"event": "log", "level": line["severity"], "message": line["message"]})
         for line in load_json(payload.get("logs", ""), [])
@@ -181,7 +181,7 @@ def _logs(payload: Mapping[str, Any]) -> list[Log]:
         for event in load_json(payload.get("events", ""), [])
     ]
     told = sorted([*lines, *events], key=lambda log: log[0])
-    return [Log(timestamp=time_ns // _US, fields=_tags(fields)) for time_ns, fields in told]
+    return [JaegerLog(timestamp=time_ns // _US, fields=_tags(fields)) for time_ns, fields in told]
 
 
 def _tags(values: Mapping[str, Any]) -> list[KeyValue]:

@@ -118,7 +118,7 @@ def find_news(reader: Reader, project: str, where: str, recorded: Sequence[Recor
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class LivePace:
     """How often what happens.
 
     Attributes:
@@ -146,7 +146,7 @@ class Listening:
         pace: How often what happens.
     """
 
-    def __init__(self, reader: Reader, pace: Pace) -> None:
+    def __init__(self, reader: Reader, pace: LivePace) -> None:
         self._reader = reader
         self.pace = pace
         self._feeds: dict[str, _Feed] = {}
@@ -193,7 +193,7 @@ class Listening:
 class _Feed:
     """What was recorded of a project lately, for all who listen to it."""
 
-    def __init__(self, reader: Reader, project: str, pace: Pace, since_ns: int) -> None:
+    def __init__(self, reader: Reader, project: str, pace: LivePace, since_ns: int) -> None:
         self.project = project
         self.listeners = 0
         self.changed = asyncio.Event()

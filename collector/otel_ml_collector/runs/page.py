@@ -52,7 +52,7 @@ Keys = Annotated[list[str], Query(alias="columns", max_length=_MOST_COLUMNS, def
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class ListColumn:
     """One column.
 
     Attributes:
@@ -83,29 +83,29 @@ class Column:
 
 
 FIELDS: Final = (
-    Column("ago", "Ago", "w1"),
-    Column("outcome", "Outcome", "mark"),
-    Column("model", "Model", "model"),
-    Column("input", "Input", ""),
-    Column("output", "Output", ""),
-    Column("latency_ms", "ms", "n w2"),
-    Column("kind", "Kind"),
-    Column("name", "Span"),
-    Column("session", "Session"),
-    Column("user", "User"),
-    Column("environment", "Environment"),
-    Column("release", "Release"),
-    Column("provider", "Provider"),
-    Column("provider_model", "Provider's model", "w4"),
-    Column("input_tokens", "Tokens in", "n w2"),
-    Column("output_tokens", "Tokens out", "n w2"),
-    Column("cost", "Cost", "n w4"),
+    ListColumn("ago", "Ago", "w1"),
+    ListColumn("outcome", "Outcome", "mark"),
+    ListColumn("model", "Model", "model"),
+    ListColumn("input", "Input", ""),
+    ListColumn("output", "Output", ""),
+    ListColumn("latency_ms", "ms", "n w2"),
+    ListColumn("kind", "Kind"),
+    ListColumn("name", "Span"),
+    ListColumn("session", "Session"),
+    ListColumn("user", "User"),
+    ListColumn("environment", "Environment"),
+    ListColumn("release", "Release"),
+    ListColumn("provider", "Provider"),
+    ListColumn("provider_model", "Provider's model", "w4"),
+    ListColumn("input_tokens", "Tokens in", "n w2"),
+    ListColumn("output_tokens", "Tokens out", "n w2"),
+    ListColumn("cost", "Cost", "n w4"),
 )
 _BY_KEY: Final = {column.key: column for column in FIELDS}
 _DEFAULT: Final = FIELDS[:6]
 
 
-def choose_columns(keys: Sequence[str], runs: Sequence[RunSummary]) -> list[Column]:
+def choose_columns(keys: Sequence[str], runs: Sequence[RunSummary]) -> list[ListColumn]:
     """Choose columns by the address, else the usual ones with what these runs have most of.
 
     Unknown keys are left out: an address may be older than this program.
@@ -118,7 +118,7 @@ def choose_columns(keys: Sequence[str], runs: Sequence[RunSummary]) -> list[Colu
     return [*_DEFAULT, *map(_score, judges), *map(_tag, tags)]
 
 
-def offer_columns(chosen: Sequence[Column], runs: Sequence[RunSummary]) -> list[Column]:
+def offer_columns(chosen: Sequence[ListColumn], runs: Sequence[RunSummary]) -> list[ListColumn]:
     """List the columns that may be chosen: all fields, and the judges and tags of these runs."""
     judges = _most_common(_judges_of(runs), _OFFERED)
     tags = _most_common(_tags_of(runs), _OFFERED)
@@ -126,7 +126,7 @@ def offer_columns(chosen: Sequence[Column], runs: Sequence[RunSummary]) -> list[
     return [*known, *(column for column in chosen if column not in known)]
 
 
-def _column(key: str) -> Column | None:
+def _column(key: str) -> ListColumn | None:
     kind, _, name = key.partition(":")
     if name and kind == "score":
         return _score(name)
@@ -135,12 +135,12 @@ def _column(key: str) -> Column | None:
     return _BY_KEY.get(key)
 
 
-def _score(judge: str) -> Column:
-    return Column(f"score:{judge}", judge, "n w3")
+def _score(judge: str) -> ListColumn:
+    return ListColumn(f"score:{judge}", judge, "n w3")
 
 
-def _tag(name: str) -> Column:
-    return Column(f"tag:{name}", name, "tag-value")
+def _tag(name: str) -> ListColumn:
+    return ListColumn(f"tag:{name}", name, "tag-value")
 
 
 def _judges_of(runs: Iterable[RunSummary]) -> list[str]:

@@ -34,7 +34,7 @@ from otel_ml_collector.errors import BadSetting, Unavailable
 from otel_ml_collector.forward.otlp import OtlpForward
 from otel_ml_collector.forward.records import RecordForward
 from otel_ml_collector.keyring import Keyring
-from otel_ml_collector.live.feed import Listening, Pace
+from otel_ml_collector.live.feed import Listening, LivePace
 from otel_ml_collector.loss.watch import LossWatch
 from otel_ml_collector.mapping import Prices
 from otel_ml_collector.receive.commit import Commit
@@ -271,7 +271,7 @@ def make_app(collector: Collector, settings: Settings) -> FastAPI:
 def _services(collector: Collector, settings: Settings) -> Services:
     """Name the parts that routes and pages answer with."""
     # Others that store before the same server may be a little behind: it is looked back for them.
-    pace = Pace(overlap_ns=0 if settings.data_dir else _OVERLAP_NS)
+    pace = LivePace(overlap_ns=0 if settings.data_dir else _OVERLAP_NS)
     return Services(
         settings,
         collector.reader,

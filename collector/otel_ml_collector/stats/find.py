@@ -16,8 +16,8 @@ from otel_ml_collector.filter.sql import compile_where
 from otel_ml_collector.price import round_cost
 from otel_ml_collector.stats.sql import (
     Grouping,
-    Question,
     Sources,
+    StatsQuestion,
     choose_sources,
     count_projects,
     list_groups,
@@ -243,7 +243,7 @@ def find_stats(reader: Reader, query: StatsQuery) -> Stats:
 
 
 def _choose_groups(
-    reader: Reader, query: StatsQuery, question: Question, sources: Sources
+    reader: Reader, query: StatsQuery, question: StatsQuestion, sources: Sources
 ) -> tuple[list[str], int]:
     """Name the groups with most runs, and tell how many there are."""
     if not query.group:
@@ -309,14 +309,14 @@ def _check(query: StatsQuery) -> None:
         raise BadQuery(f"There would be {buckets:,} buckets: expected at most {most}", "bucket")
 
 
-def _question(reader: Reader, query: StatsQuery) -> Question:
+def _question(reader: Reader, query: StatsQuery) -> StatsQuestion:
     apart = find_apart(reader, query.project)
     condition, _ = compile_where(reader, query.project, query.where, is_bounded=True, apart=apart)
     begins_a_day = query.window.start_ns % DAY_NS == 0
     # Without buckets of days only a total could come from the rollup.
     in_days = begins_a_day and query.step_ns % DAY_NS == 0
     fields = fields_of(parse(query.where))
-    return Question(
+    return StatsQuestion(
         project=query.project,
         condition=condition,
         window=query.window,

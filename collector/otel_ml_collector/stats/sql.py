@@ -66,7 +66,7 @@ class Grouping:
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class StatsQuestion:
     """What to look at.
 
     Attributes:
@@ -101,7 +101,7 @@ class Sources:
     pieces: Sequence[Window]
 
 
-def choose_sources(reader: Reader, question: Question) -> Sources:
+def choose_sources(reader: Reader, question: StatsQuestion) -> Sources:
     """Take the days that the rollup knows as they stand from there, all else from the runs."""
     window = question.window
     only_runs = Sources((), (), [window])
@@ -112,7 +112,7 @@ def choose_sources(reader: Reader, question: Question) -> Sources:
     return sources if len(sources.pieces) <= _PIECES else only_runs
 
 
-def list_groups(reader: Reader, question: Question, sources: Sources, limit: int) -> list[Row]:
+def list_groups(reader: Reader, question: StatsQuestion, sources: Sources, limit: int) -> list[Row]:
     """List the groups with most runs: `label`, and `groups`, how many there are in all."""
     sql = Sql("""
         SELECT label, sum(runs) AS number, count() OVER () AS groups
@@ -125,7 +125,7 @@ def list_groups(reader: Reader, question: Question, sources: Sources, limit: int
 
 
 def read_runs(
-    reader: Reader, question: Question, sources: Sources, wanted: Sequence[str]
+    reader: Reader, question: StatsQuestion, sources: Sources, wanted: Sequence[str]
 ) -> list[Row]:
     """Read what recorded runs were like, by group and bucket, by group, and in all.
 
@@ -157,7 +157,7 @@ def read_runs(
 
 
 def read_scores(
-    reader: Reader, question: Question, sources: Sources, wanted: Sequence[str]
+    reader: Reader, question: StatsQuestion, sources: Sources, wanted: Sequence[str]
 ) -> list[Row]:
     """Read what judges said, by judge besides what `read_runs` goes by; the newest counts."""
     sql = Sql("""
@@ -213,7 +213,7 @@ def _between(days: Sequence[int], window: Window) -> list[Window]:
     return pieces
 
 
-def _run_cells(question: Question, sources: Sources, daily: Sql, raw: Sql) -> Sql:
+def _run_cells(question: StatsQuestion, sources: Sources, daily: Sql, raw: Sql) -> Sql:
     """Write the SQL for the cells of runs, with the label of each: of the rollup, and of runs."""
     grouping = question.grouping
     columns = _CELL if grouping.is_versions else grouping.label + Sql(" AS label, outcome")
@@ -241,7 +241,7 @@ def _run_cells(question: Question, sources: Sources, daily: Sql, raw: Sql) -> Sq
     return _labelled(own) if grouping.is_versions else own
 
 
-def _score_cells(question: Question, sources: Sources) -> Sql:
+def _score_cells(question: StatsQuestion, sources: Sources) -> Sql:
     grouping = question.grouping
     columns = _CELL if grouping.is_versions else grouping.label + Sql(" AS label, outcome")
     names = _CELL if grouping.is_versions else Sql("label, outcome")
@@ -314,7 +314,7 @@ def _bucket(time: Sql) -> Sql:
     return Sql("intDiv({time} - {origin:Int64}, {step:Int64}) AS bucket").fill(time=time)
 
 
-def _of_runs(question: Question, sources: Sources) -> Sql:
+def _of_runs(question: StatsQuestion, sources: Sources) -> Sql:
     pieces = [
         Sql("(start_ns >= {from{place}:Int64} AND start_ns < {until{place}:Int64})").fill(
             place=place
@@ -328,7 +328,7 @@ def _of_runs(question: Question, sources: Sources) -> Sql:
     )
 
 
-def _parameters(question: Question, sources: Sources) -> dict[str, Any]:
+def _parameters(question: StatsQuestion, sources: Sources) -> dict[str, Any]:
     pieces = sources.pieces
     parameters: dict[str, Any] = {
         "project": question.project,

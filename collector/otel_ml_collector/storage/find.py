@@ -41,7 +41,7 @@ _Rows = Mapping[str, Mapping[str, int]]
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class StoredPart:
     """What a table takes.
 
     Attributes:
@@ -56,9 +56,9 @@ class Part:
     replaced: int
 
 
-def read_tables(reader: Reader) -> list[Part]:
+def read_tables(reader: Reader) -> list[StoredPart]:
     """Read what each table takes."""
-    return [Part(**row) for row in reader.rows(PARTS, {})]
+    return [StoredPart(**row) for row in reader.rows(PARTS, {})]
 
 
 def count_rows(reader: Reader) -> dict[str, dict[str, int]]:
@@ -231,14 +231,14 @@ def find_storage(
     )
 
 
-def _share(part: Part, rows: _Rows, project: str, counts: _Rows | None = None) -> int:
+def _share(part: StoredPart, rows: _Rows, project: str, counts: _Rows | None = None) -> int:
     """Give a project its share of a table's bytes: of its rows, or of those that are counted."""
     known = sum(rows[part.table].values())
     number = (counts or rows)[part.table].get(project, 0)
     return part.bytes * number // known if known else 0
 
 
-def _kinds(tables: Mapping[str, Part], rows: _Rows, project: str) -> dict[str, Share]:
+def _kinds(tables: Mapping[str, StoredPart], rows: _Rows, project: str) -> dict[str, Share]:
     kinds = {kind: Share(rows=0, bytes=0) for kind in (*dict.fromkeys(KINDS.values()), OTHER)}
     for table, counts in rows.items():
         if table in tables:
@@ -263,7 +263,7 @@ def _models(reader: Reader, share: ProjectShare) -> list[ModelShare]:
 
 
 def _freed(
-    tables: Mapping[str, Part], rows: _Rows, older: _Rows, project: str, names: Sequence[str]
+    tables: Mapping[str, StoredPart], rows: _Rows, older: _Rows, project: str, names: Sequence[str]
 ) -> int:
     return sum(_share(tables[name], rows, project, older) for name in names if name in tables)
 

@@ -88,7 +88,7 @@ _READS: Final[Mapping[str, tuple[Sql, Sql]]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class OutboxBatch:
     """Records of one kind that follow a cursor.
 
     Attributes:
@@ -138,7 +138,7 @@ class Outbox:
         rows = self._rows(sql, {"target": self._target})
         return dict.fromkeys(KINDS, -1) | {row["kind"]: row["cursor"] for row in rows}
 
-    def read(self, kind: str, after_ns: int, until_ns: int, limit: int) -> Batch | None:
+    def read(self, kind: str, after_ns: int, until_ns: int, limit: int) -> OutboxBatch | None:
         """Read the records of a kind that arrived first after a time.
 
         Args:
@@ -171,7 +171,7 @@ class Outbox:
             rows = join_payloads(rows, self._rows(_PAYLOADS, values))
         records = Records()
         RESTORE[kind](records, rows)
-        return Batch(records, found["first_ns"], found["last_ns"], found["number"])
+        return OutboxBatch(records, found["first_ns"], found["last_ns"], found["number"])
 
     def acknowledge(self, kind: str, arrived_ns: int) -> None:
         """Move a cursor: what arrived until then is the target's; durable when this returns.

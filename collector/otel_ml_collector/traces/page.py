@@ -141,18 +141,18 @@ def show_outline(request: Request, reader: FromReader, project: str, run_id: str
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class LinkedRun:
     """Where else a trace is shown: its address there, and the name of that host."""
 
     address: str
     host: str
 
 
-def _link(pattern: str, trace_id: str) -> Link | None:
+def _link(pattern: str, trace_id: str) -> LinkedRun | None:
     """Make the link that the settings name, if they do."""
     if not pattern:
         return None
-    return Link(pattern.replace("{trace_id}", trace_id), urlsplit(pattern).netloc)
+    return LinkedRun(pattern.replace("{trace_id}", trace_id), urlsplit(pattern).netloc)
 
 
 def _lay_out(reader: Reader, trace: Trace, now_ns: int) -> dict[str, Any]:

@@ -290,7 +290,7 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class ShownTable:
     """Some rows of the first columns, and how many columns there are in all."""
 
     columns: Sequence[str]
@@ -298,7 +298,7 @@ class Table:
     column_count: int
 
 
-def find_table(value: JsonValue, first: int = 0) -> Table | None:
+def find_table(value: JsonValue, first: int = 0) -> ShownTable | None:
     """Read a value as a table.
 
     Args:
@@ -316,7 +316,7 @@ def find_table(value: JsonValue, first: int = 0) -> Table | None:
     return None
 
 
-def _of_records(items: Sequence[Any], first: int) -> Table | None:
+def _of_records(items: Sequence[Any], first: int) -> ShownTable | None:
     if len(items) < _LEAST_ROWS or not all(isinstance(item, Mapping) and item for item in items):
         return None
     if any("role" in item for item in items):
@@ -329,7 +329,7 @@ def _of_records(items: Sequence[Any], first: int) -> Table | None:
     return _table(columns, rows, part)
 
 
-def _of_columns(value: Mapping[str, Any], first: int) -> Table | None:
+def _of_columns(value: Mapping[str, Any], first: int) -> ShownTable | None:
     columns = list(value.items())
     if len(columns) < _LEAST_ROWS or not all(isinstance(items, list) for _, items in columns):
         return None
@@ -342,9 +342,9 @@ def _of_columns(value: Mapping[str, Any], first: int) -> Table | None:
     return _table([name for name, _ in columns], rows, part)
 
 
-def _table(columns: Sequence[str], rows: Sequence[Sequence[Cell]], part: Slice[Any]) -> Table:
+def _table(columns: Sequence[str], rows: Sequence[Sequence[Cell]], part: Slice[Any]) -> ShownTable:
     shown = [name[:_CELL_CHARS] for name in columns[:_COLUMNS]]
-    return Table(shown, replace(part, items=rows), len(columns))
+    return ShownTable(shown, replace(part, items=rows), len(columns))
 
 
 def _cell(value: JsonValue) -> Cell:
@@ -359,7 +359,7 @@ def _cell(value: JsonValue) -> Cell:
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class ShownMessage:
     """One message of a chat.
 
     Attributes:
@@ -371,7 +371,7 @@ class Message:
     chars: int
 
 
-def find_chat(value: JsonValue, first: int = 0) -> Slice[Message] | None:
+def find_chat(value: JsonValue, first: int = 0) -> Slice[ShownMessage] | None:
     """Read a value as chat messages, some of them from one on; None when it is no chat."""
     found = find_messages(value)
     if not found:
@@ -380,16 +380,16 @@ def find_chat(value: JsonValue, first: int = 0) -> Slice[Message] | None:
     return Slice([_message(item) for item in part.items], part.first, part.total, part.size)
 
 
-def _message(item: object) -> Message:
+def _message(item: object) -> ShownMessage:
     message = read_message(item)
     if message is None:
-        return Message("", "", 0)
+        return ShownMessage("", "", 0)
     text = "\n".join(filter(None, map(text_of_part, message["parts"])))
-    return Message(message["role"], text[:_MESSAGE_CHARS], len(text))
+    return ShownMessage(message["role"], text[:_MESSAGE_CHARS], len(text))
 
 
 @dataclass(frozen=True, slots=True)
-class Text:
+class ShownText:
     """A text: its beginning, and a part of it when it is long."""
 
     head: str
@@ -402,7 +402,7 @@ class Text:
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class ShownPicture:
     """An image in a text.
 
     Attributes:
@@ -427,7 +427,7 @@ class Tree:
 
     crumbs: Sequence[Crumb]
     root: Node
-    text: Text | None
+    text: ShownText | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -438,7 +438,7 @@ class Raw:
     is_cut: bool
 
 
-Form = Slice[Message] | Table | Numbers | Text | Picture | Blob | Tree | Raw
+Form = Slice[ShownMessage] | ShownTable | Numbers | ShownText | ShownPicture | Blob | Tree | Raw
 
 
 @dataclass(frozen=True, slots=True)
@@ -504,29 +504,29 @@ def _forms_of_text(text: str, first: int) -> dict[str, Form]:
     return {"Text": _text(text, first)}
 
 
-def _text(text: str, first: int) -> Text:
+def _text(text: str, first: int) -> ShownText:
     lines = text[:_FOLDED_CHARS].split("\n", _FOLDED_LINES)
-    return Text("\n".join(lines[:_FOLDED_LINES]), cut_slice(text, first, _TEXT_CHARS))
+    return ShownText("\n".join(lines[:_FOLDED_LINES]), cut_slice(text, first, _TEXT_CHARS))
 
 
-def _picture(text: str) -> Picture | None:
+def _picture(text: str) -> ShownPicture | None:
     """Read a text that says that it is an image: by what it holds, not by what it says."""
     told = _NO_IMAGE.match(text)
     if told is None:
         return None
     if len(text) > _IMAGE_CHARS:
-        return Picture(None, f"it has more than {_IMAGE_CHARS:,} characters")
+        return ShownPicture(None, f"it has more than {_IMAGE_CHARS:,} characters")
     match = _DATA_IMAGE.fullmatch(text)
     if match is None or match[1] not in MEDIA_TYPES:
-        return Picture(None, f"{told[1]} in this form is not shown here")
+        return ShownPicture(None, f"{told[1]} in this form is not shown here")
     try:
         content = base64.b64decode(match[2], validate=True)
     except (binascii.Error, ValueError):
-        return Picture(None, "it is not encoded as it says")
+        return ShownPicture(None, "it is not encoded as it says")
     head = read_head(content)
     if head is None or head.media_type != match[1]:
-        return Picture(None, f"it is not the {match[1]} that it says it is")
-    return Picture(None, head.why) if head.why else Picture(text)
+        return ShownPicture(None, f"it is not the {match[1]} that it says it is")
+    return ShownPicture(None, head.why) if head.why else ShownPicture(text)
 
 
 def _tree(value: JsonValue, at: str, first: int, nodes: int) -> Tree:

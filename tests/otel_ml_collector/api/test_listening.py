@@ -6,7 +6,7 @@ from typing import Final
 from starlette.types import Message
 
 from otel_ml_collector.live.api import Events
-from otel_ml_collector.live.feed import Listening, Pace, Seat
+from otel_ml_collector.live.feed import Listening, LivePace, Seat
 from tests.otel_ml_collector.spans import make_call
 from tests.otel_ml_collector.stores import Store
 
@@ -28,7 +28,7 @@ async def heard_of_late(seat: Seat, store: Store, project: str) -> bytes:
 
 def test_burst(store: Store, project: str) -> None:
     """As many runs as one look reads, all within the time it looks back, hold up no later one."""
-    pace = Pace(look_s=0.05, heartbeat_s=0.2, overlap_ns=10**15, kept=20)
+    pace = LivePace(look_s=0.05, heartbeat_s=0.2, overlap_ns=10**15, kept=20)
     store.take(project, *[make_call() for _ in range(pace.kept)])
 
     async def listen() -> bytes:
@@ -52,7 +52,7 @@ def test_gone_before_the_answer(store: Store, project: str) -> None:
         return {"type": "http.disconnect"}
 
     async def listen() -> None:
-        listening = Listening(store.reader, Pace())
+        listening = Listening(store.reader, LivePace())
         for _ in range(SEATS + 1):
             seat = await listening.take_seat(store.reader, project, None)
             await Events(seat, "")({"type": "http"}, receive, gone)

@@ -15,7 +15,7 @@ from typing import Any, Final
 from urllib.parse import quote, urlencode
 
 from otel_ml_collector.api import schema
-from otel_ml_collector.live.feed import Listening, Pace
+from otel_ml_collector.live.feed import Listening, LivePace
 from otel_ml_collector.span import Span, Value
 from tests.otel_ml_collector.asgi import Answered, ask
 from tests.otel_ml_collector.spans import (
@@ -120,7 +120,7 @@ def fill(service: Service) -> dict[str, str]:
     now_ns = time.time_ns()
     latest = make_call("route", trace_id=trace_id(4), span_id=span_id(6), start_ns=now_ns)
     service.store.take("orders", latest, now_ns=now_ns)
-    service.app.state.services.find(Listening).pace = Pace(lifetime_s=0)
+    service.app.state.services.find(Listening).pace = LivePace(lifetime_s=0)
     view = {"page": "runs", "parameters": {"where": "latency_ms > 200"}}
     answered = send(service, "PUT", f"/api/v1/projects/{PROJECT}/views/slow", view)
     assert answered.status == 200, answered.text

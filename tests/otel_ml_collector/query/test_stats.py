@@ -22,7 +22,7 @@ from otel_ml_collector.stats.find import (
     find_stats,
     make_grouping,
 )
-from otel_ml_collector.stats.sql import Question, choose_sources
+from otel_ml_collector.stats.sql import StatsQuestion, choose_sources
 from otel_ml_collector.store.apart import NOTHING
 from otel_ml_collector.store.condition import ALWAYS
 from otel_ml_collector.store.rollup import recompute
@@ -58,7 +58,7 @@ def compute(store: Store, project: str) -> None:
 
 
 def days_of_rollup(store: Store, project: str) -> int:
-    question = Question(
+    question = StatsQuestion(
         project, ALWAYS, WEEK, DAY_NS, make_grouping("", NOTHING), is_daily=True, is_told=False
     )
     return len(choose_sources(store.reader, question).days)

@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 
 from otel_ml_collector.access import SCOPES, Access
 from otel_ml_collector.keyring import Keyring
-from otel_ml_collector.live.feed import Listening, Pace
+from otel_ml_collector.live.feed import Listening, LivePace
 from otel_ml_collector.serve.middleware import Gate
 from otel_ml_collector.span import Span, Value
 from tests.otel_ml_collector.asgi import HOST, Answered, ask
@@ -161,7 +161,7 @@ def fill(service: Service) -> World:
     )
     ours = make_call("ours", trace_id=theirs.trace_id, start_ns=now_ns)
     service.store.take("ours", ours, now_ns=now_ns)
-    service.app.state.services.find(Listening).pace = Pace(lifetime_s=0)
+    service.app.state.services.find(Listening).pace = LivePace(lifetime_s=0)
     views = "/api/v1/projects/theirs/views"
     view = json.dumps({"parameters": {"where": f'model == "{MARK}"'}}).encode()
     ask(service.app, f"{views}/view-{MARK}", method="PUT", headers=JSON, body=[view])

@@ -5,15 +5,15 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from otel_ml_collector.web.payload import Message, find_chat
+from otel_ml_collector.web.payload import ShownMessage, find_chat
 from otel_ml_collector.web.state import Slice
 from tests.otel_ml_collector.web.values import json_values
 
 USER = {"role": "user", "content": "Where?"}
 
 
-def said(role: str, text: str) -> Message:
-    return Message(role, text, len(text))
+def said(role: str, text: str) -> ShownMessage:
+    return ShownMessage(role, text, len(text))
 
 
 @pytest.mark.parametrize(
@@ -45,10 +45,10 @@ def said(role: str, text: str) -> Message:
         ),
         ({"role": "assistant", "content": "There."}, [said("assistant", "There.")]),
         ([{"role": "user", "content": 7}], [said("user", "7")]),
-        ([{"role": "user", "content": "x" * 5_000}], [Message("user", "x" * 2_000, 5_000)]),
+        ([{"role": "user", "content": "x" * 5_000}], [ShownMessage("user", "x" * 2_000, 5_000)]),
     ],
 )
-def test_chat(value: Any, messages: list[Message]) -> None:
+def test_chat(value: Any, messages: list[ShownMessage]) -> None:
     """Messages are read with their roles and texts, a tool's call as such."""
     chat = find_chat(value)
     assert chat is not None

@@ -1,6 +1,6 @@
 """Tests of the columns of the runs table."""
 
-from otel_ml_collector.runs.page import FIELDS, Column, choose_columns, offer_columns
+from otel_ml_collector.runs.page import FIELDS, ListColumn, choose_columns, offer_columns
 from otel_ml_collector.web.view import spark
 
 USUAL = list(FIELDS[:6])
@@ -16,8 +16,8 @@ def test_chosen_columns() -> None:
     keys = ["model", "score:grounded", "tag:client", "model", "tag:", "no such"]
     assert choose_columns(keys, []) == [
         FIELDS[2],
-        Column("score:grounded", "grounded", "n w3"),
-        Column("tag:client", "client", "tag-value"),
+        ListColumn("score:grounded", "grounded", "n w3"),
+        ListColumn("tag:client", "client", "tag-value"),
     ]
     assert choose_columns(["no such"], []) == USUAL
 

@@ -13,10 +13,10 @@ from otel_ml_collector.web.payload import (
     Cell,
     Crumb,
     Numbers,
-    Picture,
     Raw,
-    Table,
-    Text,
+    ShownPicture,
+    ShownTable,
+    ShownText,
     Tree,
     find_numbers,
     find_table,
@@ -43,11 +43,11 @@ def grown(side: int) -> bytes:
     ("value", "forms"),
     [
         (None, ["Tree", "Raw"]),
-        ("Where?", ["Text", "Raw"]),
-        ({"question": "Where?"}, ["Text", "Raw"]),
+        ("Where?", ["ShownText", "Raw"]),
+        ({"question": "Where?"}, ["ShownText", "Raw"]),
         ({"a": "Where?", "b": 1}, ["Tree", "Raw"]),
         ([{"role": "user", "content": "Where?"}], ["Chat", "Tree", "Raw"]),
-        ([{"a": 1}, {"a": 2}], ["Table", "Tree", "Raw"]),
+        ([{"a": 1}, {"a": 2}], ["ShownTable", "Tree", "Raw"]),
         ({"x": [0.5] * 8}, ["Numbers", "Tree", "Raw"]),
         (picture(PIXEL), ["Image", "Raw"]),
         (picture(grown(4_096)), ["Image", "Raw"]),
@@ -55,7 +55,7 @@ def grown(side: int) -> bytes:
         (picture(b"<svg onload=alert(1)>"), ["Image", "Raw"]),
         (picture(PIXEL, "svg+xml"), ["Image", "Raw"]),
         (base64.b64encode(bytes(range(256)) * 4).decode(), ["Blob", "Raw"]),
-        ("word" * 200, ["Text", "Raw"]),
+        ("word" * 200, ["ShownText", "Raw"]),
     ],
 )
 def test_forms(value: Any, forms: list[str]) -> None:
@@ -83,13 +83,13 @@ def test_forms(value: Any, forms: list[str]) -> None:
 def test_pictures(text: str, why: str) -> None:
     """An image that is none, or may be a bomb, is not drawn, and why is said."""
     shown = make_payload(text).shown
-    assert shown == Picture(None if why else text, why)
+    assert shown == ShownPicture(None if why else text, why)
 
 
 def test_long_text_is_folded() -> None:
     """Of a long text the first 600 characters or 12 lines stand there, the rest is folded."""
     text = make_payload("x y" * 1_000).shown
-    assert isinstance(text, Text)
+    assert isinstance(text, ShownText)
     assert (len(text.head), text.part.total, text.is_long, text.part.is_part) == (
         600,
         3_000,
@@ -97,7 +97,7 @@ def test_long_text_is_folded() -> None:
         False,
     )
     lines = make_payload("\n".join(map(str, range(100)))).shown
-    assert isinstance(lines, Text)
+    assert isinstance(lines, ShownText)
     assert lines.head.split("\n") == [str(number) for number in range(12)]
 
 
@@ -106,7 +106,7 @@ def test_long_text_in_parts(first: int, start: int) -> None:
     """Of a very long text 20,000 characters are shown, from where they are asked for."""
     text = "0123456789" * 30_000
     shown = make_payload(text, first=first).shown
-    assert isinstance(shown, Text)
+    assert isinstance(shown, ShownText)
     assert (shown.part.items, shown.part.first) == (text[start : start + 20_000], start)
 
 
@@ -135,7 +135,7 @@ def test_a_way_into_a_tree() -> None:
 
 def test_table_of_records() -> None:
     """Objects that share their keys are rows; numbers stand apart from texts."""
-    assert find_table([{"a": 1, "b": "x"}, {"a": None, "b": {"c": True}}]) == Table(
+    assert find_table([{"a": 1, "b": "x"}, {"a": None, "b": {"c": True}}]) == ShownTable(
         columns=["a", "b"],
         rows=Slice(
             [[Cell("1", True), Cell("x", False)], [Cell("–", False), Cell('{"c": true}', False)]],
@@ -149,7 +149,7 @@ def test_table_of_records() -> None:
 
 def test_table_of_columns() -> None:
     """Equally long lists under several keys are columns."""
-    assert find_table({"a": [1, 2], "b": [3, 4]}) == Table(
+    assert find_table({"a": [1, 2], "b": [3, 4]}) == ShownTable(
         columns=["a", "b"],
         rows=Slice(
             [[Cell("1", True), Cell("3", True)], [Cell("2", True), Cell("4", True)]],
