@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from otel_ml_collector.errors import BadQuery
 from otel_ml_collector.filter.fields import FIELD_NAMES, SHORT, Kind, is_field, nearest
@@ -234,8 +234,7 @@ def bad(message: str, column: int) -> BadQuery:
     return BadQuery(message, "where", column)
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
+class Token(NamedTuple):
     """A piece of a filter's text; a quote that is not closed is a token of its own."""
 
     sort: Literal["text", "quote", "name", "number", "sign", "other"]

@@ -20,6 +20,8 @@ _QUOTES: Final = 3
 _PLAIN: Final = re.compile(r"[\w-]*", re.ASCII)
 Separator = Literal[", ", ",\n  ", " AND ", " OR ", " UNION ALL ", ""]
 
+_LITERALS: Final[dict[str, "Sql"]] = {}
+
 
 class Sql(str):
     """A piece of SQL: ``Sql("SELECT {columns} FROM runs").fill(columns=LIGHT)``.
@@ -35,8 +37,10 @@ class Sql(str):
     __slots__ = ()
 
     def __new__(cls, text: "LiteralString") -> "Sql":
-        """Take a literal."""
-        return str.__new__(cls, text)
+        """Take a literal: one object each, which is hashed and cut once."""
+        if (known := _LITERALS.get(text)) is None:
+            known = _LITERALS[text] = str.__new__(cls, text)
+        return known
 
     @overload
     def __add__(self, other: "Sql") -> "Sql": ...
@@ -53,13 +57,16 @@ class Sql(str):
         Raises:
             TypeError: One is missing, is too much, or is no SQL.
         """
-        pieces, names = _split(self)
+        pieces, names, places = _split(self)
         if names != parts.keys():
             raise TypeError(f"Expected the parts {sorted(names)}, found {sorted(parts)}")
-        for name, part in parts.items():
+        texts: list[str] = pieces.copy()
+        for place, name in places:
+            part = parts[name]
             if not isinstance(part, Sql | int):
                 raise TypeError(f"Expected SQL for {{{name}}}, found {type(part).__name__}")
-        return _trust("".join(str(parts[p]) if n % 2 else p for n, p in enumerate(pieces)))
+            texts[place] = part if isinstance(part, str) else str(part)
+        return _trust("".join(texts))
 
 
 class StoreClient(Protocol):
@@ -196,10 +203,11 @@ def _trust(text: str) -> Sql:
 
 
 @lru_cache(1024)  # there are fewer literals
-def _split(text: str) -> tuple[list[str], frozenset[str]]:
-    """Cut a text into what stays and names by turns."""
+def _split(text: str) -> tuple[list[str], frozenset[str], list[tuple[int, str]]]:
+    """Cut a text into what stays and names by turns; returns the names and their places, too."""
     pieces = _PART.split(text)
-    return pieces, frozenset(pieces[1::2])
+    places = [(place, pieces[place]) for place in range(1, len(pieces), 2)]
+    return pieces, frozenset(pieces[1::2]), places
 
 
 def _parts(value: list[Any]) -> list[list[Any]]:

@@ -6,6 +6,7 @@ The runs, their keys and their tags may come after the record.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 
 from otel_ml_collector.owners import FIRST, KEY, RESPONSE, TAG
@@ -37,6 +38,7 @@ _SPANS: Final = Sql("""
 _HEX: Final = Sql("lower(hex(trace_id)) AS trace_id, lower(hex(span_id)) AS span_id")
 
 
+@lru_cache(64)  # as many owners as statements ask about; the text is long
 def about_runs(owners: Sql) -> Sql:
     """Write the SQL that tells which runs some records are about.
 
