@@ -1,11 +1,13 @@
 """Records as messages of ``records.proto``, in requests of bounded size."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import fields
 from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
 from google.protobuf.message import Message
 
+from otel_ml.records import columns_of
 from otel_ml_collector._proto import records_pb2 as pb
 from otel_ml_collector.records import (
     Artifact,
@@ -25,34 +27,24 @@ _REQUEST_BYTES: Final = 3 * 1024 * 1024
 _REQUEST_RECORDS: Final = 2_000
 # Around a record in a request: its field, and its length.
 _FRAME_BYTES: Final = 6
-# Fields that have the names of the record's own.
-_RUN: Final = (
-    *("project", "trace_id", "span_id", "parent_span_id", "kind", "name", "model", "digest"),
-    *("structure", "start_ns", "end_ns", "outcome", "error_type", "error_message", "inputs"),
-    *("outputs", "inputs_preview", "outputs_preview", "session", "user", "environment", "release"),
-    *("provider", "provider_model", "input_tokens", "output_tokens", "cached_tokens"),
-    *("reasoning_tokens", "cost", "params", "events", "links", "attributes", "resource", "scope"),
-    *("dialect", "process", "seq", "rank", "span_kind", "response_id", "arrived_ns"),
-)
+
+
+def _same(record: type, message: type[Message], *left_out: str) -> tuple[str, ...]:
+    """Name the fields of a record that its message has by the same name and type."""
+    known = set(message.DESCRIPTOR.fields_by_name).difference(left_out)
+    return tuple(one.name for one in fields(record) if one.name in known)
+
+
+_RUN: Final = _same(Run, pb.Run, "tags", "logs")
 # What is known of a run only once it has ended.
-_AT_END: Final = frozenset(
-    {"error_type", "error_message", "outputs", "outputs_preview", "cost", "seq"}
-    | {"input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens"}
-)
+_AT_END: Final = {
+    name for name, (_, column) in columns_of(Run).items() if column.at_end and name != "outcome"
+}
 _OPEN_RUN: Final = tuple(name for name in _RUN if name not in _AT_END)
-_VERSION: Final = (
-    *("project", "kind", "name", "digest", "structure", "definition", "first_seen_ns"),
-    *("last_seen_ns", "first_arrived_ns"),
-)
-_METRIC: Final = (
-    *("project", "owner", "owner_start_ns", "name", "value", "step", "time_ns", "mode", "source"),
-    *("passed", "label", "explanation", "error", "judge_version", "record_id", "position"),
-)
-_LATE_LOG: Final = ("project", "owner", "record_id", "position", "event", "attributes")
-_ARTIFACT: Final = (
-    *("project", "owner", "ref", "type", "json", "preview", "time_ns", "record_id"),
-    *("position", "rank"),
-)
+_VERSION: Final = _same(ModelVersion, pb.ModelVersion)
+_METRIC: Final = _same(Metric, pb.Metric)
+_LATE_LOG: Final = _same(LateLog, pb.LateLog, "line")
+_ARTIFACT: Final = _same(Artifact, pb.Artifact, "sha256")
 
 
 class Item(NamedTuple):

@@ -11,13 +11,14 @@ Spec: https://github.com/open-telemetry/semantic-conventions-genai
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from decimal import Decimal
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final, NamedTuple, cast
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from otel_ml_collector.mapping.found import Found
+from otel_ml.records import Tokens
+from otel_ml_collector.mapping.found import Found, tokens_found
 from otel_ml_collector.price import Price
 
 if TYPE_CHECKING:
@@ -74,15 +75,6 @@ def provider_of(text: str) -> str:
             return _NAMES[head]
         head = head.rpartition(".")[0]
     return text
-
-
-class Usage(NamedTuple):
-    """The tokens of a call: those that were cached are of the input, reasoning of the output."""
-
-    input_tokens: int | None
-    output_tokens: int | None
-    cached_tokens: int | None
-    reasoning_tokens: int | None
 
 
 class Steps(NamedTuple):
@@ -145,7 +137,7 @@ class Prices:
         self._second = 0
         self._look_ups = 0
 
-    def cost(self, provider: str, model: str, usage: Usage, time_ns: int) -> float | None:
+    def cost(self, provider: str, model: str, usage: Tokens, time_ns: int) -> float | None:
         """Return what a call cost in US dollars; None when that is not known.
 
         Args:
@@ -174,23 +166,22 @@ class Prices:
 
 def add_cost(found: Found, prices: Prices, start_ns: int) -> None:
     """Work out what a call cost, where its span does not say it."""
-    if "cost" in found or not ("input_tokens" in found or "output_tokens" in found):
+    tokens = tokens_found(found)
+    if "cost" in found or (tokens.input is None and tokens.output is None):
         return
     provider, model = found.get("provider"), found.get("provider_model")
     if not provider or not model:
         return
-    counts = cast("Mapping[str, int | None]", found)
-    usage = Usage(*map(counts.get, Usage._fields))
-    cost = prices.cost(provider, model, usage, start_ns)
+    cost = prices.cost(provider, model, tokens, start_ns)
     if cost is not None:
         found["cost"] = cost
 
 
-def _cost(rates: Rates, usage: Usage) -> float | None:
+def _cost(rates: Rates, usage: Tokens) -> float | None:
     """Add up; a part that has no price of its own has that of the whole."""
-    given, answered, cached, reasoning = usage
-    into = _part(rates.input, rates.cached, given, cached or 0, given or 0)
-    out = _part(rates.output, rates.reasoning, answered, reasoning or 0, given or 0)
+    given, answered = usage.input, usage.output
+    into = _part(rates.input, rates.cached, given, usage.cached or 0, given or 0)
+    out = _part(rates.output, rates.reasoning, answered, usage.reasoning or 0, given or 0)
     return None if into is None or out is None else into + out + rates.call
 
 

@@ -1,11 +1,13 @@
 """One span as a run: what the dialects found on it, field by field, as one record."""
 
 import zlib
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import fields
 from operator import attrgetter
-from typing import Final
+from typing import Any, Final, cast
 
 from otel_ml import attributes as names
+from otel_ml.records import TOKENS
 from otel_ml_collector.mapping.artifacts import is_artifact
 from otel_ml_collector.mapping.chat import line_in, line_out
 from otel_ml_collector.mapping.filing import is_span_id
@@ -18,17 +20,17 @@ from otel_ml_collector.span import Span
 _MESSAGE_CHARS: Final = 1_024
 _SPAN_KINDS: Final = ("", "internal", "server", "client", "producer", "consumer")
 _NOTHING: Final = (None, "")
-# What a record says, but for its ids, payload, tags and lines.
-_TEXTS: Final = attrgetter(
-    *("params", "attributes", "events", "links", "resource", "scope"),
-    *("project", "kind", "name", "span_kind", "model", "digest", "structure"),
-    *("outcome", "error_type", "error_message", "session", "user", "environment", "release"),
-    *("provider", "provider_model", "dialect", "process"),
-)
+# What a record says, for its rank: its texts but for those that stand apart, and the rest.
+_APART: Final = {"inputs", "outputs", "inputs_preview", "outputs_preview", "response_id"}
+_TEXTS: Final = attrgetter(*(f.name for f in fields(Run) if f.type is str and f.name not in _APART))
 _OTHERS: Final = attrgetter(
     *("parent_span_id", "start_ns", "end_ns", "seq", "cost"),
-    *("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens"),
+    *TOKENS,
 )
+# What goes to the run as it was found.
+_AS_FOUND: Final = frozenset(one.name for one in fields(Run)) - {
+    *("model", "inputs", "outputs", "error_message", "tags", "logs", "cost"),
+}
 
 
 def make_run(
@@ -48,50 +50,31 @@ def make_run(
     outputs, outputs_text = found.get("outputs", _NOTHING)
     tags = found.get("tags")
     parent = span.parent_span_id
+    fields_found = cast("Mapping[str, Any]", found)
     run = Run(
         project=project,
         trace_id=span.trace_id,
         span_id=span.span_id,
         parent_span_id=parent if parent and is_span_id(parent) else b"",
-        kind=kind,
         name=span.name,
         span_kind=_SPAN_KINDS[span.kind] if 0 <= span.kind < len(_SPAN_KINDS) else "",
         model="" if kind == "span" else found.get("model", span.name),
-        digest=found.get("digest", ""),
-        structure=found.get("structure", ""),
         start_ns=span.start_ns,
         end_ns=max(span.end_ns, span.start_ns),
-        outcome=found["outcome"],
-        error_type=found.get("error_type", ""),
         error_message=found.get("error_message", "")[:_MESSAGE_CHARS],
         inputs=inputs_text,
         outputs=outputs_text,
         inputs_preview=line_in(inputs),
         outputs_preview=line_out(outputs),
         tags=sorted(tags.values(), key=attrgetter("name")) if tags else [],
-        session=found.get("session", ""),
-        user=found.get("user", ""),
-        environment=found.get("environment", ""),
-        release=found.get("release", ""),
-        provider=found.get("provider", ""),
-        provider_model=found.get("provider_model", ""),
-        response_id=found.get("response_id", ""),
-        input_tokens=found.get("input_tokens"),
-        output_tokens=found.get("output_tokens"),
-        cached_tokens=found.get("cached_tokens"),
-        reasoning_tokens=found.get("reasoning_tokens"),
         cost=round_cost(found.get("cost")),
-        params=found.get("params", ""),
         logs=found.get("logs", []),
         events=_events(span) if span.events else "",
         links=_links(span) if span.links else "",
         attributes=_rest(span, rest, found["used"]),
         resource=scope_texts[0],
         scope=scope_texts[1],
-        dialect=found["dialect"],
-        process=found.get("process", ""),
-        seq=found.get("seq", 0),
-        rank=0,
+        **{name: value for name, value in fields_found.items() if name in _AS_FOUND},
     )
     run.rank = _rank(run)
     return run

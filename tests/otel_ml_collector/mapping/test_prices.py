@@ -8,8 +8,8 @@ from typing import Any, Final
 import pytest
 
 from otel_ml import attributes as names
+from otel_ml.records import Tokens
 from otel_ml_collector.mapping import Filing, Prices, map_spans
-from otel_ml_collector.mapping.prices import Usage
 from otel_ml_collector.price import Price, read_prices, round_cost, write_cost
 from otel_ml_collector.span import Value
 from tests.otel_ml_collector.spans import NOW_NS, SCOPE, make_span
@@ -200,7 +200,7 @@ def test_bad_prices(text: str, message: str) -> None:
 def test_many_names() -> None:
     """Who names a new model in each call does not keep the collector busy looking them up."""
     prices, started = Prices(), time.monotonic()
-    usage = Usage(1, 1, None, None)
+    usage = Tokens(1, 1, None, None)
     found = {prices.cost("openrouter", f"made-up-{number}", usage, 0) for number in range(20_000)}
     assert found == {None}
     assert time.monotonic() - started < 5  # each look-up takes a millisecond
@@ -208,7 +208,7 @@ def test_many_names() -> None:
 
 def test_long_names() -> None:
     """Who names a provider of many letters in each call does not fill the memory with them."""
-    prices, usage = Prices(), Usage(1, 1, None, None)
+    prices, usage = Prices(), Tokens(1, 1, None, None)
     prices.cost("openai", "gpt-4o", usage, NOW_NS)  # which reads the table
     tracemalloc.start()
     try:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final, cast
 
+from otel_ml.records import TOKENS
 from otel_ml_collector.mapping.dialects.table import (
     Dialect,
     Failure,
@@ -15,7 +16,7 @@ from otel_ml_collector.mapping.dialects.table import (
     Shape,
 )
 from otel_ml_collector.mapping.found import Found
-from otel_ml_collector.mapping.prices import Usage, provider_of
+from otel_ml_collector.mapping.prices import provider_of
 from otel_ml_collector.mapping.values import parse, read_payload, to_float, to_int, to_json, to_text
 from otel_ml_collector.owners import RESPONSE_CHARS
 from otel_ml_collector.records import Tag
@@ -306,7 +307,7 @@ _READERS: Final[Mapping[str, Callable[[Value, Form], object]]] = {
     "provider_model": _read_text,
     "inputs": _read_payload,
     "outputs": _read_payload,
-    **dict.fromkeys(Usage._fields, _read_count),
+    **dict.fromkeys(TOKENS, _read_count),
     "cost": _read_cost,
     "response_id": _read_response,
     "session": _read_text,

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from otel_ml.records import TOKENS
 from otel_ml_collector.mapping.dialects.evaluator import SpanValues, read_rows, structured
 from otel_ml_collector.mapping.dialects.table import find_present
 from otel_ml_collector.mapping.dialects.tables import GEN_AI
 from otel_ml_collector.mapping.found import Found
-from otel_ml_collector.mapping.prices import Usage
 from otel_ml_collector.mapping.values import parse, to_int, to_json, to_sorted_json
 from otel_ml_collector.span import Event, Value
 
@@ -32,7 +32,7 @@ CONTENT_EVENTS: Final = frozenset({DETAILS, _CHOICE, *_ROLES})
 _BODY: Final = "gen_ai.event.content"
 
 # What the details of a call tell of its run.
-_TOLD: Final = frozenset({"inputs", "outputs", "cost", *Usage._fields})
+_TOLD: Final = frozenset({"inputs", "outputs", "cost", *TOKENS})
 
 _Content = dict[str, object]
 

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from typing import Final, cast
 
 from otel_ml import attributes as names
+from otel_ml.records import TOKENS
 from otel_ml_collector.mapping.dialects import own
 from otel_ml_collector.mapping.dialects.evaluator import SpanValues, read_dialect
 from otel_ml_collector.mapping.dialects.gen_ai_events import EXCEPTION, read_span_events
 from otel_ml_collector.mapping.dialects.table import CALLS, Present, find_present
 from otel_ml_collector.mapping.dialects.tables import DIALECTS, GEN_AI
 from otel_ml_collector.mapping.found import Found
-from otel_ml_collector.mapping.prices import Usage
 from otel_ml_collector.mapping.values import to_text
 from otel_ml_collector.span import Event, Span, Value
 
@@ -23,7 +23,11 @@ _PLANS: Final = 1_000
 _MAX_NAMES: Final = 128
 _MAX_CHARS: Final = 8_192
 _STATUS_ERROR: Final = 2
-_FORMER_ENVIRONMENT: Final = "deployment.environment"
+# Fields that the resource names, and the attributes that do, the preferred one first.
+_OF_RESOURCE: Final = {
+    "environment": (names.ENVIRONMENT, "deployment.environment"),
+    "release": (names.SERVICE_VERSION,),
+}
 _EXCEPTIONS: Final = ("exception", EXCEPTION)
 # Names of the general conventions that fill a field of a run, whatever their values.
 _HELD: Final = frozenset({names.SESSION_ID, names.USER_ID})
@@ -106,11 +110,11 @@ def _read_general(span: Span, found: Found) -> None:
         found.setdefault("session", to_text(attributes[names.SESSION_ID]))
     if names.USER_ID in attributes:
         found.setdefault("user", to_text(attributes[names.USER_ID]))
-    environment = resource.get(names.ENVIRONMENT, resource.get(_FORMER_ENVIRONMENT))
-    if environment is not None:
-        found.setdefault("environment", to_text(environment))
-    if names.SERVICE_VERSION in resource:
-        found.setdefault("release", to_text(resource[names.SERVICE_VERSION]))
+    fields = cast("dict[str, object]", found)
+    for field, sources in _OF_RESOURCE.items():
+        told = next((resource[name] for name in sources if resource.get(name) is not None), None)
+        if told is not None:
+            fields.setdefault(field, to_text(told))
 
 
 def _read_error(span: Span, found: Found) -> None:
@@ -139,5 +143,5 @@ def _keep_own_usage(found: Found) -> None:
     What our own SDK writes it counted itself.
     """
     if found["kind"] not in CALLS and found["dialect"] != "otel_ml":
-        for name in ("cost", *Usage._fields):
+        for name in ("cost", *TOKENS):
             cast("dict[str, object]", found).pop(name, None)
