@@ -10,7 +10,8 @@ import sys
 from collections.abc import Iterator
 from typing import Final
 
-from otel_ml_collector.store.schema import SCHEMA_VERSION, TABLES
+from otel_ml_collector.store.migrations import SCHEMA_VERSION
+from otel_ml_collector.store.schema import TABLES
 from otel_ml_collector.store.sql import Sql
 
 CLUSTER: Final = "otel_ml"

@@ -17,6 +17,7 @@ from otel_ml_collector.store.connection import Connections
 from otel_ml_collector.store.mutations import Mutator
 from otel_ml_collector.store.rollup import DAY_NS, mark_days
 from otel_ml_collector.store.sql import Sql
+from otel_ml_collector.store.tables import OWNED
 from otel_ml_collector.store.tombstones import DONE, REFRESH_S, Tombstones, note
 from otel_ml_collector.store.trouble import store_trouble
 from otel_ml_collector.store.verdict import KINDS, MODEL, PROJECT, RUN, SESSION, USER, Deletion
@@ -83,10 +84,7 @@ _TRACES_OF: Final[Mapping[str, Sequence[_Place]]] = {
     ],
     PROJECT: [
         (Sql("model_versions"), Sql("last_seen_ns > 0")),
-        (Sql("metrics"), Sql("1")),
-        (Sql("late_tags"), Sql("1")),
-        (Sql("late_logs"), Sql("1")),
-        (Sql("objects"), Sql("1")),
+        *((table.sql, Sql("1")) for table in OWNED),
         (Sql("artifacts"), Sql("1")),
     ],
 }
@@ -279,10 +277,7 @@ def _places_of_rest(kind: str) -> list[_Place]:
         (Sql("scores_by_judge"), _DELETED_RUNS),
         (Sql("artifacts"), named),
         (Sql("artifact_chunks"), named),
-        (Sql("objects"), owners),
-        (Sql("metrics"), owners),
-        (Sql("late_tags"), owners),
-        (Sql("late_logs"), owners),
+        *((table.sql, owners) for table in OWNED),
         (Sql("trace_keys"), _GONE_KEYS),
         (Sql("trace_index"), _GONE_KEYS),
     ]
@@ -294,10 +289,7 @@ def _places_of_project() -> list[_Place]:
         (Sql("payloads"), _BEFORE),
         (Sql("artifacts"), _BEFORE),
         (Sql("artifact_chunks"), _BEFORE),
-        (Sql("objects"), _BEFORE),
-        (Sql("metrics"), _BEFORE),
-        (Sql("late_tags"), _BEFORE),
-        (Sql("late_logs"), _BEFORE),
+        *((table.sql, _BEFORE) for table in OWNED),
         (Sql("processes"), _BEFORE),
         (Sql("views"), Sql("saved_ns <= {deleted:Int64}")),
         (Sql("daily_runs"), Sql("computed_ns <= {deleted:Int64}")),

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from otel_ml_collector.errors import BadSetting
-from otel_ml_collector.store.schema import META, SCHEMA_VERSION, TABLES
+from otel_ml_collector.store.schema import META, TABLES
 from otel_ml_collector.store.sql import Sql, StoreClient
 
 # A step reads what it must, however long that takes.
@@ -122,7 +122,11 @@ STEPS: Final = (
               toUnixTimestamp64Nano(now64(9)) FROM runs"""),
         ],
     ),
+    # A new step goes here.
 )
+
+# The schema that a program and a store agree on: one more with each release that changes a table.
+SCHEMA_VERSION: Final = STEPS[-1].version
 
 
 _FOUND: Final = Sql("SELECT max(value) FROM store_meta WHERE name = 'schema'")

@@ -13,7 +13,8 @@ from typing import Any, Final
 from otel_ml_collector.store.connection import Connections
 from otel_ml_collector.store.mutations import Mutator
 from otel_ml_collector.store.rollup import DAY_NS, mark_days
-from otel_ml_collector.store.sql import Sql
+from otel_ml_collector.store.sql import Sql, join_sql
+from otel_ml_collector.store.tables import OPEN_RUNS, OWNED, RUNS
 from otel_ml_collector.store.trouble import store_trouble
 
 MOST_DAYS: Final = 36_500
@@ -33,8 +34,7 @@ _OLD: Final = Sql("project IN {projects:Array(String)} AND arrived_ns < {before:
 _OLD_OWNED: Final = _OLD + Sql(" AND NOT startsWith(owner, 'model:')")
 _PAYLOADS: Final[Sequence[_Place]] = (
     (Sql("payloads"), _OLD),
-    (Sql("objects"), _OLD_OWNED),
-    (Sql("late_logs"), _OLD_OWNED),
+    *((table.sql, _OLD_OWNED) for table in OWNED if table.is_payload),
 )
 # What has no time of arrival leaves after the run that it belongs to.
 _RUNS_LEFT: Final = Sql("FROM runs WHERE {ours} AND start_ns < {before:Int64} + {ahead_ns}").fill(
@@ -62,21 +62,22 @@ _OLD_ARRIVALS: Final = Sql("""{ours} AND hour < intDiv({before:Int64}, {hour_ns}
 _RECORDS: Final[Sequence[_Place]] = (
     (Sql("runs"), _OLD),
     (Sql("open_runs"), _OLD),
-    (Sql("metrics"), _OLD_OWNED),
-    (Sql("late_tags"), _OLD_OWNED),
+    *((table.sql, _OLD_OWNED) for table in OWNED if not table.is_payload),
     (Sql("scores_by_judge"), _OLD_SCORES),
     (Sql("trace_index"), _OLD_TRACES),
     (Sql("trace_keys"), _OLD_KEYS),
     (Sql("processes"), _OLD_PROCESSES),
     (Sql("arrivals"), _OLD_ARRIVALS),
 )
-_NAMES: Final = Sql("""
-    SELECT DISTINCT project FROM runs
-    UNION DISTINCT SELECT DISTINCT project FROM open_runs
-    UNION DISTINCT SELECT DISTINCT project FROM metrics
-    UNION DISTINCT SELECT DISTINCT project FROM late_tags
-    UNION DISTINCT SELECT DISTINCT project FROM late_logs
-    UNION DISTINCT SELECT DISTINCT project FROM objects""")
+_NAMES: Final = Sql("SELECT DISTINCT project FROM ({all})").fill(
+    all=join_sql(
+        " UNION ALL ",
+        [
+            Sql("SELECT DISTINCT project FROM {table}").fill(table=table.sql)
+            for table in (RUNS, OPEN_RUNS, *OWNED)
+        ],
+    )
+)
 _SET: Final = Sql("""
     SELECT project, argMax(tuple(record_days), set_ns).1, argMax(tuple(payload_days), set_ns).1
     FROM retention GROUP BY project""")

@@ -193,27 +193,12 @@ CREATE TABLE IF NOT EXISTS forward_cursors (
 ENGINE = ReplacingMergeTree(arrived_ns) ORDER BY (target, kind, collector) SETTINGS {durable}
 """).fill(durable=DURABLE)
 
-# One more with each release that changes a table. What it changes stands in `store.migrations`.
-SCHEMA_VERSION: Final = 6
-
 # In the order in which they are made. Making one that is there is harmless.
 TABLES: Final = (
     META,
-    tables.RUNS.ddl,
-    tables.OPEN_RUNS.ddl,
-    tables.PROCESSES.ddl,
-    tables.PAYLOADS.ddl,
-    tables.TRACE_INDEX.ddl,
-    tables.TRACE_KEYS.ddl,
-    tables.MODEL_VERSIONS.ddl,
-    tables.METRICS.ddl,
-    tables.SCORES.ddl,
-    tables.LATE_TAGS.ddl,
-    tables.LATE_LOGS.ddl,
-    tables.OBJECTS.ddl,
+    *(table.ddl for table in tables.RECORD_TABLES),
     ARTIFACTS,
     ARTIFACT_CHUNKS,
-    tables.ARRIVALS.ddl,
     ACCESS_KEYS,
     DELETIONS,
     DELETED_RUNS,

@@ -115,6 +115,8 @@ class Table(Generic[Record]):
         stamp: The column that takes the time of arrival, empty when the table has none.
         month_of: The time of a record by whose month the table is partitioned; None when that
             is the time of arrival, or nothing.
+        source: The list of `Records` that fills it as it stands; empty where the writer chooses.
+        is_payload: Whether its rows are kept no longer than payloads.
     """
 
     name: str
@@ -123,6 +125,13 @@ class Table(Generic[Record]):
     indexes: Sequence[str] = ()
     stamp: str = _STAMP
     month_of: Callable[[Record], int] | None = None
+    source: str = ""
+    is_payload: bool = False
+
+    @property
+    def sql(self) -> Sql:
+        """Its name in a statement."""
+        return identifier(self.name, [self.name])
 
     @property
     def ddl(self) -> Sql:
@@ -350,6 +359,7 @@ OPEN_RUNS: Final[Table[Run]] = Table(
 {_BY_MONTH}
 ORDER BY (project, trace_id, span_id)
 SETTINGS index_granularity = 1024, {DURABLE}""",
+    source="open_runs",
 )
 # What is known of sending processes. `arrived_ns` is when anything of theirs last came, the other
 # times are by their own clocks.
@@ -403,6 +413,7 @@ TRACE_INDEX: Final[Table[TraceKey]] = Table(
     f"""ENGINE = AggregatingMergeTree ORDER BY (key, project, trace_id)
 SETTINGS index_granularity = 1024, {MERGES}, {DURABLE}""",
     stamp="",
+    source="trace_keys",
 )
 # The other way round, keys of the user's own only: which keys a trace has.
 TRACE_KEYS: Final[Table[TraceKey]] = Table(
@@ -446,6 +457,7 @@ METRICS: Final[Table[Metric]] = Table(
 ORDER BY (project, owner, name, source, judge_version, record_id, position)
 SETTINGS index_granularity = 1024, {DURABLE}""",
     [_BY_ARRIVAL],
+    source="metrics",
 )
 # The judges' scores again, by the run's own key: filters and statistics join on it.
 SCORES: Final[Table[Metric]] = Table(
@@ -486,6 +498,7 @@ LATE_TAGS: Final[Table[LateTag]] = Table(
 ORDER BY (project, owner, name, record_id)
 SETTINGS index_granularity = 1024, {DURABLE}""",
     [_BY_ARRIVAL],
+    source="tags",
 )
 LATE_LOGS: Final[Table[LateLog]] = Table(
     "late_logs",
@@ -495,6 +508,8 @@ LATE_LOGS: Final[Table[LateLog]] = Table(
 ORDER BY (project, owner, record_id, position)
 SETTINGS index_granularity = 1024, {DURABLE}""",
     [_BY_ARRIVAL],
+    source="logs",
+    is_payload=True,
 )
 # What was logged under a name, by what it is about. The document stands here when it came along,
 # else among the artifacts, where its hash finds it.
@@ -517,7 +532,18 @@ OBJECTS: Final[Table[Artifact]] = Table(
 ORDER BY (project, owner, record_id, position)
 SETTINGS index_granularity = 256, {DURABLE}""",
     ["INDEX by_sha256 sha256 TYPE bloom_filter GRANULARITY 1"],
+    source="artifacts",
+    is_payload=True,
 )
+
+# In the order in which a group is written, but for runs, which come last: no reader sees a run
+# without what belongs to it.
+RECORD_TABLES: Final[Sequence[Table[Any]]] = (
+    *(MODEL_VERSIONS, LATE_LOGS, LATE_TAGS, METRICS, SCORES, OBJECTS, TRACE_INDEX, TRACE_KEYS),
+    *(PROCESSES, ARRIVALS, OPEN_RUNS, PAYLOADS, RUNS),
+)
+# Those of what is told of something, by what it is about: it goes when that is deleted.
+OWNED: Final = tuple(table for table in RECORD_TABLES if "owner" in table.names())
 
 # The columns of a run's row that a list shows; ids are hex text.
 LIGHT: Final = RUNS.select("tag_kv", "process", "seq", _STAMP, _COLLECTOR)

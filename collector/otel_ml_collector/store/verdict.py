@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import Final
+from typing import Any, Final
 
 from otel_ml_collector.owners import is_run, model_of, own_key
 from otel_ml_collector.records import (
@@ -16,6 +16,7 @@ from otel_ml_collector.records import (
     TraceKey,
     run_id,
 )
+from otel_ml_collector.store.tables import OWNED
 
 RUN: Final = "run"
 SESSION: Final = "session"
@@ -88,6 +89,12 @@ class Verdict:
         gone = {key_of(run) for run in _runs(records) if self._means_run(run)}
         kept = {run.trace_id for run in _runs(records) if key_of(run) not in gone}
         owners = {run_id(*key) for key in chain(self._known, gone)}
+        told: dict[str, Any] = {
+            table.source: [
+                row for row in getattr(records, table.source) if not self._means_late(row, owners)
+            ]
+            for table in OWNED
+        }
         return replace(
             records,
             runs=[run for run in records.runs if not self._means_run(run)],
@@ -97,10 +104,7 @@ class Verdict:
                 for row in records.versions
                 if row.project != self._project or not self._means_model(row.name, row.last_seen_ns)
             ],
-            metrics=[row for row in records.metrics if not self._means_late(row, owners)],
-            tags=[row for row in records.tags if not self._means_late(row, owners)],
-            logs=[row for row in records.logs if not self._means_late(row, owners)],
-            artifacts=[row for row in records.artifacts if not self._means_late(row, owners)],
+            **told,
             trace_keys=[row for row in records.trace_keys if not self._means_key(row, kept)],
         )
 
@@ -190,7 +194,7 @@ def owners_of(records: Records, project: str, until_ns: int) -> list[str]:
 
 def late_of(records: Records) -> Iterator[_Late]:
     """Pass over what is told about runs and other owners."""
-    return chain(records.metrics, records.tags, records.logs, records.artifacts)
+    return chain(*(getattr(records, table.source) for table in OWNED))
 
 
 def key_of(run: Run) -> RunKey:

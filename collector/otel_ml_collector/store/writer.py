@@ -18,7 +18,7 @@ from otel_ml_collector.store.connection import Connections
 from otel_ml_collector.store.mutations import Mutator
 from otel_ml_collector.store.rollup import Marks
 from otel_ml_collector.store.slices import slice_by_month
-from otel_ml_collector.store.sql import Sql, StoreClient
+from otel_ml_collector.store.sql import Sql, StoreClient, identifier, join_sql
 from otel_ml_collector.store.tombstones import Tombstones
 from otel_ml_collector.store.trouble import name_of, store_trouble
 
@@ -46,13 +46,19 @@ _SWEEP_ROWS: Final = 2_000
 # Senders wait for the group behind it.
 _SWEEP_STUCK_S: Final = 0.5
 
-LAST_ARRIVAL: Final = Sql("""
-    SELECT greatest((SELECT max(arrived_ns) FROM runs), (SELECT max(arrived_ns) FROM metrics),
-      (SELECT max(arrived_ns) FROM late_tags), (SELECT max(arrived_ns) FROM late_logs),
-      (SELECT max(arrived_ns) FROM objects), (SELECT max(arrived_ns) FROM payloads),
-      (SELECT max(first_arrived_ns) FROM model_versions),
-      (SELECT max(arrived_ns) FROM open_runs), (SELECT max(arrived_ns) FROM processes),
-      (SELECT max(arrived_ns) FROM trace_keys), (SELECT max(arrived_ns) FROM forward_cursors))""")
+LAST_ARRIVAL: Final = Sql("SELECT greatest({times})").fill(
+    times=join_sql(
+        ", ",
+        [
+            Sql("(SELECT max({stamp}) FROM {table})").fill(
+                stamp=identifier(table.stamp, table.names()), table=table.sql
+            )
+            for table in tables.RECORD_TABLES
+            if table.stamp
+        ]
+        + [Sql("(SELECT max(arrived_ns) FROM forward_cursors)")],
+    )
+)
 # Of an ended run the start record says nothing more. 30 ms for 2,000 rows beside 1 M runs.
 _SWEEP: Final = Sql("""
     DELETE FROM open_runs WHERE (project, trace_id, span_id) IN (
@@ -156,22 +162,19 @@ class Writer:
     def _insert_others(self, records: Records) -> None:
         """Insert all but runs and payloads."""
         self._insert_versions(records.versions)
-        self._insert(tables.LATE_LOGS, records.logs)
-        self._insert(tables.LATE_TAGS, records.tags)
-        self._insert(tables.METRICS, records.metrics)
+        for table in tables.RECORD_TABLES:
+            if table.source:
+                self._insert(table, getattr(records, table.source))
         scores = [
             metric
             for metric in records.metrics
             if metric.source != "logged" and is_run(metric.owner)
         ]
         self._insert(tables.SCORES, scores)
-        self._insert(tables.OBJECTS, records.artifacts)
-        self._insert(tables.TRACE_INDEX, records.trace_keys)
         own = [key for key in records.trace_keys if key.is_own]
         self._insert(tables.TRACE_KEYS, own)
         self._insert_signs(records.signs)
         self._insert_arrivals(records.arrivals)
-        self._insert(tables.OPEN_RUNS, records.open_runs)
 
     def _insert(self, table: tables.Table[Any], rows: Sequence[Any]) -> None:
         for part in self._slices(table, rows):

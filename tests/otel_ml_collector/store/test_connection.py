@@ -12,7 +12,8 @@ import pytest
 
 from otel_ml_collector.errors import BadSetting
 from otel_ml_collector.store.connection import Connections
-from otel_ml_collector.store.schema import META, SCHEMA_VERSION
+from otel_ml_collector.store.migrations import SCHEMA_VERSION
+from otel_ml_collector.store.schema import META
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.tables import RUNS
 from tests.otel_ml_collector.spans import make_call

@@ -16,8 +16,8 @@ from clickhouse_connect.driver.client import Client
 
 from otel_ml_collector.mapping import Filing, map_spans
 from otel_ml_collector.span import Event, Span, Value
-from otel_ml_collector.store.migrations import STEPS
-from otel_ml_collector.store.schema import SCHEMA_VERSION, TABLE_NAMES
+from otel_ml_collector.store.migrations import SCHEMA_VERSION, STEPS
+from otel_ml_collector.store.schema import TABLE_NAMES
 from otel_ml_collector.store.sql import Sql, identifier, join_sql
 from otel_ml_collector.store.writer import Writer
 from tests.otel_ml_collector.asgi import ask
