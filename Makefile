@@ -15,7 +15,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export UV_SYSTEM_CERTS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: site release changelog help demo test test-all test-nightly test-integrations sheet check check-proto check-deploy bench soak recorded docs proto released-proto requirements format clean
+.PHONY: house site release changelog help demo test test-all test-nightly test-integrations sheet check check-proto check-deploy bench soak recorded docs proto released-proto requirements format clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -42,6 +42,9 @@ test-nightly: $(VENV)/dev.stamp $(INTEROP:%=.venv-%/stamp) .venv-integrations/st
 
 test-integrations: $(VENV)/dev.stamp .venv-integrations/stamp ## Beside MLflow, transformers and opentelemetry-instrument (2 GB)
 	$(BIN)/python -m pytest -m integrations --forbid-skips tests/integrations tests/origins
+
+house: $(VENV)/dev.stamp ## Print what must be read to change one thing (beside a commit: BESIDE=3d291aa)
+	$(BIN)/python -m tests.house $(BESIDE)
 
 sheet: $(VENV)/dev.stamp ## Take a picture of every page, both themes and widths, onto one sheet
 	$(BIN)/python -m tests.browser.sheet

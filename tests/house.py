@@ -1,0 +1,182 @@
+"""Prints what must be read to change one thing: a table of this tree, beside another commit's.
+
+``python -m tests.house`` counts the committed product files (otel_ml, collector), without generated
+and vendored ones; ``python -m tests.house 3d291aa`` unpacks that commit and counts it first. The
+numbers are the shadow of the thing, not the thing.
+"""
+
+import ast
+import io
+import re
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).parents[1]
+PRODUCT: Final = ("otel_ml", "collector")
+_LEFT_OUT: Final = re.compile(r"_pb2|/vendor/|/_proto/|\.svg$|\.png$|py\.typed$")
+_BROAD: Final = frozenset({"Exception", "BaseException"})
+_CONTRACTS: Final = "tool.importlinter"
+
+
+class House:
+    """The product files of a tree.
+
+    Args:
+        root: The tree's folder.
+        files: Their paths below it.
+    """
+
+    def __init__(self, root: Path, files: list[str]) -> None:
+        self._root = root
+        chosen = [name for name in files if not _LEFT_OUT.search(name)]
+        self.texts = {name: (root / name).read_text(errors="replace") for name in chosen}
+        self.modules = {
+            _module(name): name for name in chosen if name.endswith(".py") and "." in name
+        }
+
+    @cached_property
+    def trees(self) -> Mapping[str, ast.Module]:
+        """The modules, parsed, by name."""
+        return {name: ast.parse(self.texts[path]) for name, path in self.modules.items()}
+
+    @cached_property
+    def imports(self) -> Mapping[str, frozenset[str]]:
+        """Which modules each module imports, anywhere in it."""
+        return {name: frozenset(self._imported(tree)) - {name} for name, tree in self.trees.items()}
+
+    def _imported(self, tree: ast.Module) -> Iterator[str]:
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                wanted = [one.name for one in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                base = node.module or ""
+                below = [f"{base}.{one.name}" for one in node.names]
+                wanted = [one if one in self.modules else base for one in below]
+            else:
+                continue
+            yield from (one for one in wanted if one in self.modules)
+
+    def rows(self) -> dict[str, float]:
+        """Return the figures by their names."""
+        python = [self.texts[path] for path in self.modules.values()]
+        lines = sum(text.count("\n") for text in python)
+        nodes = [node for tree in self.trees.values() for node in ast.walk(tree)]
+        users = Counter(one for imported in self.imports.values() for one in imported)
+        classes = Counter(node.name for node in nodes if isinstance(node, ast.ClassDef))
+        broad = sum(_is_broad(node) for node in nodes)
+        return {
+            "lines, templates too": sum(text.count("\n") for text in self.texts.values()),
+            "python files": len(self.modules),
+            "longest import chain": self.longest_chain(),
+            "modules with one importer": sum(
+                users[name] == 1 and not path.endswith("__init__.py")
+                for name, path in self.modules.items()
+            ),
+            "lines of import contracts": self._contract_lines(),
+            "files that name cached_tokens": len(self.naming("cached_tokens")),
+            "broad excepts / 1,000 lines": round(1_000 * broad / lines, 2),
+            "noqa / 1,000 lines": round(
+                1_000 * sum(text.count("# noqa") for text in python) / lines, 2
+            ),
+            "class names twice": sum(
+                count > 1 and not name.startswith("_") for name, count in classes.items()
+            ),
+        }
+
+    def naming(self, word: str) -> list[str]:
+        """List the files in which a word stands."""
+        found = re.compile(rf"\b{re.escape(word)}\b")
+        return [path for path, text in self.texts.items() if found.search(text)]
+
+    def longest_chain(self) -> int:
+        """Count the modules of the longest chain of imports.
+
+        Raises:
+            ValueError: There is a circle.
+        """
+        depth: dict[str, int] = {}
+        open_: set[str] = set()
+
+        def walk(name: str) -> int:
+            if name in open_:
+                raise ValueError(f"A circle of imports through {name}")
+            if name not in depth:
+                open_.add(name)
+                depth[name] = 1 + max(map(walk, self.imports[name]), default=0)
+                open_.discard(name)
+            return depth[name]
+
+        return max(map(walk, self.modules), default=0)
+
+    def _contract_lines(self) -> int:
+        inside, lines = False, 0
+        for line in (self._root / "pyproject.toml").read_text().splitlines():
+            if line.startswith("["):
+                inside = _CONTRACTS in line
+            lines += inside
+        return lines
+
+
+def _module(path: str) -> str:
+    dotted = path.removeprefix("collector/").removesuffix(".py").replace("/", ".")
+    return dotted.removesuffix(".__init__")
+
+
+def _is_broad(node: ast.AST) -> bool:
+    if not isinstance(node, ast.ExceptHandler):
+        return False
+    return node.type is None or (isinstance(node.type, ast.Name) and node.type.id in _BROAD)
+
+
+def read_tree(root: Path = ROOT) -> House:
+    """Read the files of a tree that git knows."""
+    listed = subprocess.run(
+        ["git", "ls-files", *PRODUCT], cwd=root, check=True, capture_output=True, text=True
+    )
+    return House(root, [name for name in listed.stdout.split() if (root / name).is_file()])
+
+
+def read_commit(commit: str, folder: Path) -> House:
+    """Unpack a commit into a folder and read its files."""
+    packed = subprocess.run(
+        ["git", "archive", commit, *PRODUCT, "pyproject.toml"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+    )
+    with tarfile.open(fileobj=io.BytesIO(packed.stdout)) as archive:
+        archive.extractall(folder, filter="data")
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    names = [path.relative_to(folder).as_posix() for path in paths]
+    return House(folder, [name for name in names if name.startswith(PRODUCT)])
+
+
+def table(columns: Mapping[str, Mapping[str, float]]) -> str:
+    """Write figures as a table of Markdown, a column a tree."""
+    by_name: defaultdict[str, list[str]] = defaultdict(list)
+    for rows in columns.values():
+        for name, value in rows.items():
+            by_name[name].append(f"{value:,}")
+    head = ["| | " + " | ".join(columns) + " |", "| --- |" + " ---: |" * len(columns)]
+    return "\n".join([*head, *(f"| {name} | {' | '.join(v)} |" for name, v in by_name.items())])
+
+
+def main(commits: list[str]) -> None:
+    """Print the table: the commits that are named, then this tree."""
+    columns = {}
+    for commit in commits:
+        with tempfile.TemporaryDirectory() as folder:
+            columns[commit] = read_commit(commit, Path(folder)).rows()
+    columns["now"] = read_tree().rows()
+    sys.stdout.write(table(columns) + "\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,171 @@
+"""Tests that CONTRIBUTING's worked examples are all that a new field, or a new record, takes."""
+
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+ROOT: Final = Path(__file__).parents[1]
+MOST_FILES: Final = 6
+_EDIT: Final = re.compile(
+    r"`(?P<path>[\w/.]+\.\w+)`, (?P<where>after|before) `(?P<anchor>[^`]+)`:\n\n"
+    r"```\w+\n(?P<text>.*?)```\n",
+    re.DOTALL,
+)
+# Runs in the copy: a store of the schema before, a span with the field, and all who tell of it.
+FIELD: Final = """
+import sys
+from dataclasses import fields
+from pathlib import Path
+import clickhouse_connect
+from otel_ml.reader import Run
+from otel_ml_collector.mapping import Filing, map_spans
+from otel_ml_collector.span import Scope
+from otel_ml_collector.store.tables import OPEN_RUNS, RUNS
+from tests.otel_ml_collector.asgi import ask
+from tests.otel_ml_collector.spans import NOW_NS, id_of, make_call
+from tests.otel_ml_collector.stores import open_service
+
+folder, schema = Path(sys.argv[1]), Path(sys.argv[2])
+with clickhouse_connect.get_client(interface="chdb", path=str(folder / "store")) as client:
+    for statement in schema.read_text().split(";\\n"):
+        if statement.strip():
+            client.command(statement)
+    client.insert("store_meta", [["schema", 6]], column_names=["name", "value"])
+call = make_call(scope=Scope({"cloud.region": "eu-1"}, "tests", "1", {}))
+with open_service(folder) as service:
+    service.store.writer.write(map_spans([call], Filing("p", NOW_NS)))
+    [listed] = ask(service.app, "/api/v1/projects/p/runs").json["runs"]
+    one = ask(service.app, f"/api/v1/projects/p/runs/{id_of(call)}").json
+    page = ask(service.app, f"/projects/p/runs/{id_of(call)}").text
+    exported = ask(service.app, "/api/v1/projects/p/export?format=jsonl&columns=region").text
+    schema = ask(service.app, "/openapi.json").text
+assert (listed["region"], one["region"]) == ("eu-1", "eu-1"), (listed, one)
+assert "<dt>Region</dt><dd>eu-1</dd>" in page, page
+assert exported == '{"region":"eu-1"}\\n', exported
+assert "Where it ran" in schema
+assert "region" in {field.name for field in fields(Run)}
+assert "region" in RUNS.names() and "region" in OPEN_RUNS.names()
+"""
+# The same for a record: sent twice, kept once, and gone with its run.
+KIND: Final = """
+import sys
+from pathlib import Path
+import clickhouse_connect
+from otel_ml_collector.store.deletion import Deleter
+from otel_ml_collector.store.tombstones import Tombstones
+from otel_ml_collector.store.writer import Writer
+from otel_ml_collector.mapping import Filing, map_spans
+from tests.otel_ml_collector.spans import NOW_NS, id_of, make_call, make_record
+from tests.otel_ml_collector.stores import open_store
+
+folder, schema = Path(sys.argv[1]), Path(sys.argv[2])
+with clickhouse_connect.get_client(interface="chdb", path=str(folder)) as client:
+    for statement in schema.read_text().split(";\\n"):
+        if statement.strip():
+            client.command(statement)
+    client.insert("store_meta", [["schema", 6]], column_names=["name", "value"])
+call, other = make_call("answer"), make_call("other")
+told = {"otel_ml.note": "odd"}
+spans = [call, other, *(make_record("update", one, told) for one in (call, other))]
+NOTES = "SELECT owner, text FROM notes FINAL WHERE project = {project:String} ORDER BY owner"
+with open_store(folder) as store:
+    tombstones = Tombstones(store.connections)
+    writer = Writer(store.connections, tombstones=tombstones)
+    for _ in range(2):
+        writer.write(map_spans(spans, Filing("p", NOW_NS)))
+    found = store.reader.rows(NOTES, {"project": "p"})
+    expected = [{"owner": owner, "text": "odd"} for owner in sorted([id_of(call), id_of(other)])]
+    assert found == expected, found
+    Deleter(store.connections, tombstones).delete("p", "run", id_of(call))
+    writer.write(map_spans(spans, Filing("p", NOW_NS)))
+    found = store.reader.rows(NOTES, {"project": "p"})
+    assert found == [{"owner": id_of(other), "text": "odd"}], found
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """A text that goes into a file, after or before what stands there once, or first."""
+
+    path: str
+    where: str
+    anchor: str
+    text: str
+
+    def make(self, root: Path) -> None:
+        """Put the text into the file of a tree."""
+        path = root / self.path
+        before = path.read_text()
+        assert self.anchor in before, f"{self.path} has no {self.anchor!r}"
+        at = before.index(self.anchor)
+        if self.where == "after":
+            at = before.index("\n", at + len(self.anchor)) + 1
+        else:
+            assert at == 0 or before[at - 1] == "\n"
+        path.write_text(before[:at] + self.text + before[at:])
+
+
+def read_example(title: str) -> list[Edit]:
+    """Read the edits of a chapter of CONTRIBUTING."""
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    chapter = text.split(f"\n## {title}\n")[1].split("\n## ")[0]
+    edits = [
+        Edit(one["path"], one["where"], one["anchor"].replace("\\n", "\n"), one["text"])
+        for one in _EDIT.finditer(chapter)
+    ]
+    assert len(edits) == chapter.count("```") // 2  # no block stands without its place
+    return edits
+
+
+def copy_product(folder: Path) -> None:
+    """Copy what is committed of the product into a folder."""
+    listed = subprocess.run(
+        ["git", "ls-files", "otel_ml", "collector", "proto"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    for name in listed.stdout.split():
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes((ROOT / name).read_bytes())
+
+
+@pytest.mark.parametrize(
+    ("title", "program"), [("A field of a run", FIELD), ("A kind of record", KIND)]
+)
+def test_worked_example(tmp_path: Path, title: str, program: str) -> None:
+    """The edits of an example, in six files at most, are all that works from end to end."""
+    edits = read_example(title)
+    assert len({edit.path for edit in edits}) <= MOST_FILES
+    copy_product(tmp_path)
+    for edit in edits:
+        edit.make(tmp_path)
+    (tmp_path / "data").mkdir()
+    schema = ROOT / "tests/otel_ml_collector/store/schemas/schema_6.sql"
+    path = os.pathsep.join(map(str, (tmp_path, tmp_path / "collector", ROOT)))
+    run = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "data"), str(schema)],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": path},
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert run.returncode == 0, run.stderr
+
+
+def test_field_stands_in_few_files() -> None:
+    """A field of a run is named where it has a meaning, and nowhere else."""
+    from tests.house import read_tree
+
+    for field in ("cached_tokens", "reasoning_tokens"):
+        assert len(read_tree().naming(field)) <= 8, field
