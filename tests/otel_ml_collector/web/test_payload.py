@@ -43,11 +43,11 @@ def grown(side: int) -> bytes:
     ("value", "forms"),
     [
         (None, ["Tree", "Raw"]),
-        ("Where?", ["ShownText", "Raw"]),
-        ({"question": "Where?"}, ["ShownText", "Raw"]),
+        ("Where?", ["Text", "Raw"]),
+        ({"question": "Where?"}, ["Text", "Raw"]),
         ({"a": "Where?", "b": 1}, ["Tree", "Raw"]),
         ([{"role": "user", "content": "Where?"}], ["Chat", "Tree", "Raw"]),
-        ([{"a": 1}, {"a": 2}], ["ShownTable", "Tree", "Raw"]),
+        ([{"a": 1}, {"a": 2}], ["Table", "Tree", "Raw"]),
         ({"x": [0.5] * 8}, ["Numbers", "Tree", "Raw"]),
         (picture(PIXEL), ["Image", "Raw"]),
         (picture(grown(4_096)), ["Image", "Raw"]),
@@ -55,7 +55,7 @@ def grown(side: int) -> bytes:
         (picture(b"<svg onload=alert(1)>"), ["Image", "Raw"]),
         (picture(PIXEL, "svg+xml"), ["Image", "Raw"]),
         (base64.b64encode(bytes(range(256)) * 4).decode(), ["Blob", "Raw"]),
-        ("word" * 200, ["ShownText", "Raw"]),
+        ("word" * 200, ["Text", "Raw"]),
     ],
 )
 def test_forms(value: Any, forms: list[str]) -> None:
