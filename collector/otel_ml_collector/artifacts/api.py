@@ -14,11 +14,11 @@ from otel_ml_collector.access import INGEST
 from otel_ml_collector.api.bodies import check_json
 from otel_ml_collector.api.parameters import FromReader, Limit, Time, needs
 from otel_ml_collector.artifacts.find import (
-    Document,
     ObjectData,
     ObjectsPage,
     ObjectsQuery,
     StoredArtifact,
+    StoredDocument,
     address_of,
     find_objects,
     find_project_of,
@@ -145,7 +145,7 @@ def get_image(project: str, sha256: str, reader: FromReader, request: Request) -
     return Response(picture.content, headers=headers, media_type=picture.media_type)
 
 
-def _stream(document: Document, headers: dict[str, str] | None = None) -> Response:
+def _stream(document: StoredDocument, headers: dict[str, str] | None = None) -> Response:
     size = {"Content-Length": str(document.size)}
     return StreamingResponse(document.parts, headers={**(headers or {}), **size}, media_type=_JSON)
 

@@ -81,7 +81,7 @@ class StoredArtifact(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Document:
+class StoredDocument:
     """A document that is here: how many bytes it has, and these, part after part."""
 
     size: int
@@ -119,7 +119,7 @@ def address_of(project: str, sha256: str) -> str:
     return f"/api/v1/projects/{quote(project, safe='')}/artifacts/{sha256}"
 
 
-def open_document(reader: Reader, project: str, sha256: str) -> Document:
+def open_document(reader: Reader, project: str, sha256: str) -> StoredDocument:
     """Find a document by its hash in hex: uploaded, or come along with a record.
 
     Raises:
@@ -129,10 +129,10 @@ def open_document(reader: Reader, project: str, sha256: str) -> Document:
         sizes = find_sizes(reader, project, [sha256])
         if sha256 in sizes:
             size = sizes[sha256]
-            return Document(size, read_chunks(reader, project, sha256, size))
+            return StoredDocument(size, read_chunks(reader, project, sha256, size))
         inline = read_inline(reader, project, sha256)
         if inline is not None:
-            return Document(len(inline), iter([inline]))
+            return StoredDocument(len(inline), iter([inline]))
     raise NotFound(f"Project {project!r} has no artifact {sha256[:80]!r}")
 
 
@@ -303,7 +303,7 @@ def find_objects(reader: Reader, query: ObjectsQuery) -> ObjectsPage:
     )
 
 
-def open_object(reader: Reader, query: ObjectsQuery) -> Document:
+def open_object(reader: Reader, query: ObjectsQuery) -> StoredDocument:
     """Read the newest artifact of a reference, with its document.
 
     Raises:
@@ -316,7 +316,7 @@ def open_object(reader: Reader, query: ObjectsQuery) -> Document:
     return _open_row(reader, query.project, rows[0])
 
 
-def open_object_by_id(reader: Reader, project: str, obj_id: str) -> Document:
+def open_object_by_id(reader: Reader, project: str, obj_id: str) -> StoredDocument:
     """Read an artifact by its id, with its document.
 
     Raises:
@@ -403,14 +403,14 @@ def _both(reader: Reader, query: ObjectsQuery, owners: Sequence[str]) -> list[st
     return [owner for owner in owners if owner in of_trace]
 
 
-def _open_row(reader: Reader, project: str, row: Row) -> Document:
+def _open_row(reader: Reader, project: str, row: Row) -> StoredDocument:
     """Put the facts of an artifact around its document."""
     facts = make_objects(reader, project, [row])[0]
     if facts.sha256 is None or facts.url is None:
         raise NotFound(f"The document of {facts.ref[:80]!r} is not here: only its preview is")
     document = open_document(reader, project, facts.sha256)
     head = orjson.dumps(facts.model_dump(include=_HEAD))[:-1] + b',"obj_data":'
-    return Document(len(head) + document.size + 1, _around(head, document.parts))
+    return StoredDocument(len(head) + document.size + 1, _around(head, document.parts))
 
 
 def _around(head: bytes, parts: Iterator[bytes]) -> Iterator[bytes]:

@@ -155,7 +155,7 @@ def choose_columns(text: str) -> list[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
+class ExportStretch:
     """What is read at once: runs that started from `start_ns` to before `end_ns`.
 
     Attributes:
@@ -189,7 +189,7 @@ def find_stretch_end(
 
 
 def read_stretch(
-    reader: Reader, stretch: Stretch, columns: Sequence[str], *, json_tags: bool
+    reader: Reader, stretch: ExportStretch, columns: Sequence[str], *, json_tags: bool
 ) -> pa.Table:
     """Read runs in the order of (start, trace id, span id), each once, as its winning delivery.
 
@@ -228,7 +228,7 @@ def read_stretch(
     return reader.arrow(sql, _parameters(stretch), _SETTINGS)
 
 
-def _select(stretch: Stretch, what: Sql) -> Sql:
+def _select(stretch: ExportStretch, what: Sql) -> Sql:
     after = Sql("1")
     if stretch.after is not None:
         after = Sql("""({keys}) > ({start:Int64}, toFixedString(unhex({trace:String}), 16),
@@ -243,7 +243,7 @@ def _select(stretch: Stretch, what: Sql) -> Sql:
     )
 
 
-def _parameters(stretch: Stretch) -> dict[str, Any]:
+def _parameters(stretch: ExportStretch) -> dict[str, Any]:
     after = stretch.after
     place = {} if after is None else {"trace": after.trace_id, "span": after.span_id}
     return {
@@ -318,7 +318,7 @@ def _read_until(
     condition, _ = compile_where(reader, query.project, query.where, is_bounded=True)
     after: Key | None = None
     while True:
-        stretch = Stretch(query.project, condition, *times, after, limit + 1)
+        stretch = ExportStretch(query.project, condition, *times, after, limit + 1)
         batch, after = _read_batch(reader, query, stretch)
         if batch.num_rows:
             yield batch
@@ -333,7 +333,7 @@ def _fitting(batch: pa.Table) -> int:
 
 
 def _read_batch(
-    reader: Reader, query: ExportQuery, stretch: Stretch
+    reader: Reader, query: ExportQuery, stretch: ExportStretch
 ) -> tuple[pa.Table, Key | None]:
     """Read a batch with the columns that are asked for, and behind which run the next one is."""
     asked = list(dict.fromkeys([*_stored(query.columns), *_PLACE]))

@@ -1,27 +1,243 @@
 """The part of the JSON API that takes feedback and late truth: for the scope annotate."""
 
+import hashlib
+import secrets
 import time
-from dataclasses import replace
-from typing import Annotated
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Final, Literal
 
+import orjson
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Depends, Request
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from otel_ml import attributes as names
 from otel_ml_collector.access import ANNOTATE, INGEST, Access
 from otel_ml_collector.api.bodies import JsonRoute
 from otel_ml_collector.api.parameters import needs
 from otel_ml_collector.decode.signals import Form, Signal
-from otel_ml_collector.errors import Refused
-from otel_ml_collector.feedback.statements import (
-    StoredEvaluations,
-    WantedEvaluations,
-    make_feedback,
-)
+from otel_ml_collector.errors import BadQuery, Refused
+from otel_ml_collector.mapping.filing import StartWindow
+from otel_ml_collector.owners import TRACE_KEY_CHARS
 from otel_ml_collector.receive.pipeline import Export, Intake
 from otel_ml_collector.services import find_service, service_of
 from otel_ml_collector.store.reader import Reader
+from otel_ml_collector.store.sql import Sql
+from otel_ml_collector.times import from_rfc3339
 
+MOST: Final = 1_000
+_LONG: Final = 10_000
+_Name = Annotated[str, Field(min_length=1, max_length=256)]
+_TRACE_BYTES: Final = 16
+_SPAN_BYTES: Final = 8
+_WITHIN: Final = Sql(
+    "FROM trace_index WHERE project = {project:String} AND key IN {traces:Array(String)}"
+)
+_RUN_ID: Final = Sql("concat(lower(hex(trace_id)), '-', lower(hex(span_id)))")
+_OURS: Final = Sql("""project = {project:String}
+  AND trace_id IN (SELECT toFixedString(unhex(arrayJoin({traces:Array(String)})), 16))
+  AND {run_id} IN {run_ids:Array(String)}""").fill(run_id=_RUN_ID)
 router = APIRouter(prefix="/api/v1", route_class=JsonRoute)
+
+
+class WantedEvaluation(BaseModel):
+    """One statement about a run, a trace, or all runs that have a tag: exactly one of these."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    id: Annotated[str, Field(max_length=256)] = Field(
+        default="",
+        description="Your own id of the statement: sent again under it, it is stored once. "
+        "Without one each is a statement of its own",
+    )
+    run_id: Annotated[str, Field(pattern=r"^[0-9a-f]{32}-[0-9a-f]{16}$")] | None = None
+    trace_id: Annotated[str, Field(pattern="^[0-9a-f]{32}$")] | None = None
+    trace_key: _Name | None = Field(default=None, description="Your own key of a trace")
+    tag: Annotated[str, Field(max_length=1_024, pattern="^[^=]+=")] | None = Field(
+        default=None, description="`name=value`: all runs that have the tag, now or later"
+    )
+    judge: _Name = Field(description="What is judged, such as `thumbs` or `churned`")
+    source: Literal["human", "actual"] = Field(
+        default="human", description="A person's word, or the truth that came later"
+    )
+    score: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    passed: bool | None = None
+    label: Annotated[str, Field(max_length=256)] = ""
+    explanation: Annotated[str, Field(max_length=_LONG)] = ""
+    time: Annotated[str, Field(max_length=64)] | None = Field(
+        default=None, description="RFC 3339; now unless told. Of two statements the later one holds"
+    )
+
+    @model_validator(mode="after")
+    def _has_one_target(self) -> "WantedEvaluation":
+        targets = (self.run_id, self.trace_id, self.trace_key, self.tag)
+        if sum(target is not None for target in targets) != 1:
+            raise ValueError("expected exactly one of run_id, trace_id, trace_key and tag")
+        told: tuple[Any, ...] = (self.score, self.passed, self.label or None)
+        if all(value is None for value in told) and not self.explanation:
+            raise ValueError("expected a score, passed, a label or an explanation")
+        return self
+
+
+class WantedEvaluations(BaseModel):
+    """Statements that are stored together."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    evaluations: Annotated[list[WantedEvaluation], Field(min_length=1, max_length=MOST)]
+
+
+class StoredEvaluation(BaseModel):
+    """A statement that is stored."""
+
+    id: str = Field(description="As it was sent, or empty")
+    record_id: str = Field(description="Under which it is kept")
+    known: bool | None = Field(
+        description="Whether the run or trace is here by now; null for a tag. What is told of one "
+        "that is not holds when it comes"
+    )
+
+
+class StoredEvaluations(BaseModel):
+    """What became of statements, in their order."""
+
+    evaluations: list[StoredEvaluation]
+
+
+@dataclass(frozen=True, slots=True)
+class Feedback:
+    """Statements, ready to be sent on.
+
+    Attributes:
+        body: An OTLP request in JSON that tells them.
+        stored: What is answered once it is stored.
+    """
+
+    body: bytes
+    stored: Sequence[StoredEvaluation]
+
+
+def make_feedback(
+    reader: Reader, project: str, wanted: Sequence[WantedEvaluation], now_ns: int
+) -> Feedback:
+    """Make the spans of some statements, and look up what is known of their targets.
+
+    Raises:
+        BadQuery: A time cannot be read, or is too far away to be stored.
+    """
+    starts = find_starts(reader, project, [one.run_id for one in wanted if one.run_id])
+    keys = find_keys(reader, project, [key for one in wanted if (key := _key_of(one))])
+    spans: list[dict[str, Any]] = []
+    stored: list[StoredEvaluation] = []
+    for place, one in enumerate(wanted):
+        identity = _identify(project, one.id)
+        time_ns = _time_of(one, place, now_ns)
+        spans.append(_span(project, one, identity, time_ns, starts.get(one.run_id or "")))
+        known = one.run_id in starts if one.run_id else _key_of(one) in keys
+        record_id = identity[_TRACE_BYTES:].hex()
+        stored.append(
+            StoredEvaluation(id=one.id, record_id=record_id, known=None if one.tag else known)
+        )
+    return Feedback(orjson.dumps(_request(spans)), stored)
+
+
+def _key_of(one: WantedEvaluation) -> str:
+    return one.trace_id or (one.trace_key or "")[:TRACE_KEY_CHARS]
+
+
+def _identify(project: str, given: str) -> bytes:
+    """Make the ids of a span, trace first: of a given id always the same ones."""
+    if not given:
+        return secrets.token_bytes(_TRACE_BYTES + _SPAN_BYTES)
+    told = orjson.dumps([project, given])
+    return hashlib.sha256(told).digest()[: _TRACE_BYTES + _SPAN_BYTES]
+
+
+def _time_of(one: WantedEvaluation, place: int, now_ns: int) -> int:
+    if one.time is None:
+        return now_ns
+    field = f"evaluations.{place}.time"
+    time_ns = from_rfc3339(one.time, field)
+    if time_ns not in StartWindow(now_ns):
+        raise BadQuery(
+            f"Invalid time {one.time!r}: expected one from 400 days ago to an hour from now", field
+        )
+    return time_ns
+
+
+def _span(
+    project: str, one: WantedEvaluation, identity: bytes, time_ns: int, start_ns: int | None
+) -> dict[str, Any]:
+    told: dict[str, object] = {
+        names.RECORD: "evaluation",
+        names.PROJECT: project,
+        names.TARGET_RUN: one.run_id,
+        names.TARGET_TRACE_KEY: one.trace_id or one.trace_key,
+        names.TARGET_TAG: one.tag,
+        names.TARGET_START_NS: start_ns,
+        names.JUDGE_NAME: one.judge,
+        names.SOURCE: one.source,
+        names.SCORE_VALUE: one.score,
+        names.PASSED: one.passed,
+        names.SCORE_LABEL: one.label or None,
+        names.EXPLANATION: one.explanation or None,
+    }
+    return {
+        "traceId": identity[:_TRACE_BYTES].hex(),
+        "spanId": identity[_TRACE_BYTES:].hex(),
+        "name": "evaluation",
+        "startTimeUnixNano": str(time_ns),
+        "endTimeUnixNano": str(time_ns),
+        "attributes": [
+            {"key": name, "value": _value(value)}
+            for name, value in told.items()
+            if value is not None
+        ],
+    }
+
+
+def _value(value: object) -> dict[str, object]:
+    if isinstance(value, bool):
+        return {"boolValue": value}
+    if isinstance(value, int):
+        return {"intValue": str(value)}
+    return {"doubleValue": value} if isinstance(value, float) else {"stringValue": value}
+
+
+def _request(spans: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    scope = {"name": "otel_ml_collector.feedback"}
+    return {"resourceSpans": [{"scopeSpans": [{"scope": scope, "spans": spans}]}]}
+
+
+def find_starts(reader: Reader, project: str, run_ids: Sequence[str]) -> dict[str, int]:
+    """Find when those of some runs started that are here, by run id; also of open ones."""
+    if not run_ids:
+        return {}
+    sql = Sql("""
+        SELECT {run_id} AS run_id, start_ns FROM runs
+        WHERE {ours} AND start_ns >= (SELECT minOrNull(start_ns) {within})
+          AND start_ns <= (SELECT maxOrNull(end_ns) {within})
+        UNION ALL
+        SELECT {run_id} AS run_id, start_ns FROM open_runs WHERE {ours}
+        """).fill(run_id=_RUN_ID, ours=_OURS, within=_WITHIN)
+    parameters = {
+        "project": project,
+        "run_ids": list(run_ids),
+        "traces": sorted({run_id.partition("-")[0] for run_id in run_ids}),
+    }
+    return {row["run_id"]: row["start_ns"] for row in reader.rows(sql, parameters)}
+
+
+def find_keys(reader: Reader, project: str, keys: Sequence[str]) -> set[str]:
+    """Find those of some trace ids and keys that some trace has."""
+    if not keys:
+        return set()
+    sql = Sql("""
+        SELECT DISTINCT key FROM trace_index
+        WHERE project = {project:String} AND key IN {keys:Array(String)}
+          AND trace_id != toFixedString('', 16)""")
+    return {row["key"] for row in reader.rows(sql, {"project": project, "keys": list(keys)})}
 
 
 @router.post("/projects/{project:path}/evaluations")

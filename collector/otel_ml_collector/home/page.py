@@ -75,7 +75,7 @@ def find_unfinished(reader: Reader, now_ns: int) -> Unfinished:
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class ShownProject:
     """A project with its curves of the last 24 hours.
 
     Attributes:
@@ -146,14 +146,14 @@ def _day(now_ns: int) -> Window:
     return Window(end_ns - DAY_NS, end_ns)
 
 
-def _show(project: Project, did: ProjectStats | None, day: Window) -> Shown:
+def _show(project: Project, did: ProjectStats | None, day: Window) -> ShownProject:
     def curve(value: Callable[[ProjectBucket], float | None], missing: float | None) -> str:
         hours = [missing] * _HOURS
         for bucket in did.buckets if did else ():
             hours[(bucket.start_ns - day.start_ns) // HOUR_NS] = value(bucket)
         return spark(hours)
 
-    return Shown(
+    return ShownProject(
         project=project,
         day=did,
         p90_ms=max((bucket.p90_ms for bucket in did.buckets), default=None) if did else None,

@@ -73,7 +73,7 @@ def _plot(project: str, owner: Mapping[str, object], series: MetricSeries) -> Pl
     )
 
 
-class Asked(BaseModel):
+class MetricsAsked(BaseModel):
     """Whose metrics are asked for: those of a run, or of a version of a model; None for the last.
 
     Attributes:
@@ -88,7 +88,7 @@ class Asked(BaseModel):
 
 @router.get("/projects/{project:path}/metrics")
 def show_metrics(
-    request: Request, reader: FromReader, project: str, asked: Annotated[Asked, Query()]
+    request: Request, reader: FromReader, project: str, asked: Annotated[MetricsAsked, Query()]
 ) -> Response:
     """Metric curves by step or by time of one run or version, beside the runs that logged some."""
     owners = find_metrics(reader, project).runs

@@ -24,7 +24,7 @@ _BELOW: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class Node:
+class SpanNode:
     """Where a span stands: the run id of its parent, and whether it is a model call itself."""
 
     parent: str
@@ -68,7 +68,7 @@ def list_spans_with_lines(reader: Reader, project: str, trace_id: str) -> list[s
     return [row["owner"] for row in rows]
 
 
-def read_nodes(reader: Reader, project: str, trace_id: str) -> dict[str, Node]:
+def read_nodes(reader: Reader, project: str, trace_id: str) -> dict[str, SpanNode]:
     """Read where the spans of a trace stand, by their run ids, at most 100,000."""
     times = Sql("FROM trace_index WHERE key = {trace:String} AND project = {project:String}")
     ours = Sql("project = {project:String} AND trace_id = {id16}").fill(id16=_ID16)
@@ -86,12 +86,12 @@ def read_nodes(reader: Reader, project: str, trace_id: str) -> dict[str, Node]:
         """).fill(ours=ours, times=times, spans=_SPANS)
     (row,) = reader.rows(sql, {"project": project, "trace": trace_id})
     return {
-        f"{trace_id}-{span}": Node(f"{trace_id}-{parent}", bool(is_call))
+        f"{trace_id}-{span}": SpanNode(f"{trace_id}-{parent}", bool(is_call))
         for span, parent, is_call in row["nodes"]
     }
 
 
-def find_calls_above(nodes: Mapping[str, Node], spans: Iterable[str]) -> dict[str, str]:
+def find_calls_above(nodes: Mapping[str, SpanNode], spans: Iterable[str]) -> dict[str, str]:
     """Find the nearest model call at or above some spans; those that have none are left out.
 
     Spans that are each other's parents have none; neither has one below a span that is not here.

@@ -59,6 +59,7 @@ from otel_ml_collector.services import Services
 from otel_ml_collector.settings.table import Settings
 from otel_ml_collector.settings.targets import RecordTarget
 from otel_ml_collector.settings.values import Address, address_here
+from otel_ml_collector.storage.find import read_sizes
 from otel_ml_collector.store.artifacts import ArtifactWriter
 from otel_ml_collector.store.backup import Backups
 from otel_ml_collector.store.connection import Connections
@@ -70,7 +71,6 @@ from otel_ml_collector.store.probe import Probe
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.retention import Days, Retention
 from otel_ml_collector.store.rollup import recompute_due
-from otel_ml_collector.store.sizes import read_sizes
 from otel_ml_collector.store.sql import StoreClient
 from otel_ml_collector.store.statistics import version_numbers
 from otel_ml_collector.store.tables import warm_up

@@ -12,6 +12,7 @@ from otel_ml_collector.store.reader import READABLE, Reader, Row
 from otel_ml_collector.store.retention import Retention, Swept
 from otel_ml_collector.store.schema import TABLE_NAMES
 from otel_ml_collector.store.sql import Sql, identifier
+from otel_ml_collector.telemetry import TableSize
 from otel_ml_collector.times import DAY_NS, to_rfc3339
 
 # Which kind of thing a table holds; all others are `other`.
@@ -273,3 +274,11 @@ def _told(swept: Swept | None) -> RetentionRun | None:
         return None
     time = to_rfc3339(swept.time_ns)
     return RetentionRun(time=time, deleted_rows=swept.rows, error=swept.error or None)
+
+
+def read_sizes(reader: Reader) -> list[TableSize]:
+    """Read what each table takes on disk; 1 ms, nothing of the tables themselves is read."""
+    sql = Sql("""
+        SELECT table, sum(rows) AS rows, sum(bytes_on_disk) AS bytes FROM system.parts
+        WHERE database = currentDatabase() AND active GROUP BY table ORDER BY table""")
+    return [TableSize(**row) for row in reader.rows(sql, {})]

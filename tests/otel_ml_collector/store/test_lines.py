@@ -5,7 +5,7 @@ from typing import Final
 import pytest
 
 from otel_ml_collector.records import LateLog, LogLine, Records
-from otel_ml_collector.runs.lines import Node, find_calls_above, read_lines, read_nodes
+from otel_ml_collector.runs.lines import SpanNode, find_calls_above, read_lines, read_nodes
 from otel_ml_collector.store.tables import LATE_LOGS
 from tests.otel_ml_collector.spans import (
     DAY_NS,
@@ -20,11 +20,11 @@ from tests.otel_ml_collector.spans import (
 from tests.otel_ml_collector.stores import Store
 
 OWNER: Final = f"{'0' * 31}1-{'0' * 15}2"
-CALL: Final = Node("", is_call=True)
+CALL: Final = SpanNode("", is_call=True)
 
 
-def below(parent: str) -> Node:
-    return Node(parent, is_call=False)
+def below(parent: str) -> SpanNode:
+    return SpanNode(parent, is_call=False)
 
 
 def test_lines_that_come_again_next_month(store: Store, project: str) -> None:
@@ -71,9 +71,9 @@ def test_nodes(store: Store, project: str) -> None:
     store.take(project, earlier, make_call(trace_id=trace_id(2)))
     names = [f"{trace.hex()}-{span_id(number).hex()}" for number in range(4)]
     assert read_nodes(store.reader, project, trace.hex()) == {
-        names[1]: Node(names[0], is_call=True),
-        names[2]: Node(names[1], is_call=False),
-        names[3]: Node(names[2], is_call=True),
+        names[1]: SpanNode(names[0], is_call=True),
+        names[2]: SpanNode(names[1], is_call=False),
+        names[3]: SpanNode(names[2], is_call=True),
     }
 
 
@@ -83,7 +83,7 @@ def test_nodes(store: Store, project: str) -> None:
         ({"a": CALL}, {"a": "a"}),
         ({"a": CALL, "b": below("a"), "c": below("b")}, {"a": "a", "b": "a", "c": "a"}),
         (
-            {"a": CALL, "b": Node("a", is_call=True), "c": below("b")},
+            {"a": CALL, "b": SpanNode("a", is_call=True), "c": below("b")},
             {"a": "a", "b": "b", "c": "b"},
         ),
         ({"a": below("not here"), "b": below("a")}, {}),
@@ -92,7 +92,7 @@ def test_nodes(store: Store, project: str) -> None:
         ({}, {}),
     ],
 )
-def test_calls_above(nodes: dict[str, Node], above: dict[str, str]) -> None:
+def test_calls_above(nodes: dict[str, SpanNode], above: dict[str, str]) -> None:
     """The nearest model call at or above a span is found from wherever one begins to look."""
     for spans in (["a", "b", "c", "z"], ["z", "c", "b", "a"]):
         assert find_calls_above(nodes, spans) == above
