@@ -9,9 +9,9 @@ import logging
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from statistics import median
-from typing import Final
+from typing import Final, TypeVar
 
 from otel_ml_collector.errors import Unavailable
 from otel_ml_collector.mapping.filing import AHEAD_NS
@@ -38,6 +38,7 @@ _logger = logging.getLogger(__name__)
 
 # The resource of a span or log record, when it began, when it ended.
 Seen = tuple[Mapping[str, Value], int, int]
+Item = TypeVar("Item")
 
 
 class ClockWatch:
@@ -60,18 +61,24 @@ class ClockWatch:
         self._senders: OrderedDict[str, tuple[int, int]] = OrderedDict()
         self._logged_ns: int | None = None
 
-    def check(self, seen: Iterable[Seen]) -> None:
-        """Hear when the spans or log records of a request began and ended.
+    def follow(self, items: Iterable[Item], read: Callable[[Item], Seen]) -> Iterator[Item]:
+        """Pass on the spans or log records of a request, and hear when they began and ended.
+
+        Args:
+            items: Each is passed on as it comes.
+            read: Reads the resource of one, when it began and when it ended.
 
         Raises:
-            Unavailable: Some begin too far ahead, and this clock may be the one that is wrong.
+            Unavailable: After the last one: some begin too far ahead, and this clock may be the
+                one that is wrong.
         """
         now_ns, steady_ns = self._clock(), self._steady()
         heard: dict[str, int] = {}
         begins_ahead = False
         named: Mapping[str, Value] | None = None
         sender = ""
-        for resource, start_ns, end_ns in seen:
+        for item in items:
+            resource, start_ns, end_ns = read(item)
             lead_ns = end_ns - now_ns
             is_ahead = AHEAD_NS < start_ns - now_ns < _MOST_AHEAD_NS
             begins_ahead |= is_ahead
@@ -80,15 +87,19 @@ class ClockWatch:
                     named, sender = resource, _name(resource)
                 # One span that is on time speaks for its sender: the others have odd times.
                 heard[sender] = min(heard.get(sender, lead_ns), lead_ns)
+            yield item
+        self._note(heard, now_ns, steady_ns)
+        if begins_ahead and (trouble := self.trouble):
+            self._log(trouble, steady_ns)
+            raise Unavailable(f"Not stored: {trouble}", _RETRY_S)
+
+    def _note(self, heard: Mapping[str, int], now_ns: int, steady_ns: int) -> None:
         with self._lock:
             for sender, lead_ns in heard.items():
                 self._senders[sender] = (now_ns + lead_ns - steady_ns, steady_ns)
                 self._senders.move_to_end(sender)
             while len(self._senders) > _MOST_SENDERS:
                 self._senders.popitem(last=False)
-        if begins_ahead and (trouble := self.trouble):
-            self._log(trouble, steady_ns)
-            raise Unavailable(f"Not stored: {trouble}", _RETRY_S)
 
     @property
     def trouble(self) -> str:

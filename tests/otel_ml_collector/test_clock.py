@@ -34,7 +34,7 @@ class Machine:
         end_ns = self.now_ns + ahead_ns - old_ns
         seen: list[Seen] = [({"host.name": host}, end_ns - SECOND_NS, end_ns) for host in hosts]
         try:
-            self.watch.check(seen)
+            list(self.watch.follow(seen, lambda one: one))
         except Unavailable:
             return False
         return True
@@ -95,7 +95,7 @@ def test_odd_span() -> None:
     machine = Machine()
     right: Seen = ({"host.name": "a"}, machine.now_ns, machine.now_ns)
     odd: Seen = ({"host.name": "a"}, machine.now_ns + DAY_NS, machine.now_ns + DAY_NS)
-    machine.watch.check([odd, right, odd])
+    assert list(machine.watch.follow([odd, right, odd], lambda one: one)) == [odd, right, odd]
     assert machine.watch.trouble == ""
 
 

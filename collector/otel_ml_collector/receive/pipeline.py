@@ -12,7 +12,7 @@ from itertools import islice
 from typing import Any, Final, TypeVar
 
 from otel_ml_collector.access import OPEN, Access
-from otel_ml_collector.clock import ClockWatch
+from otel_ml_collector.clock import ClockWatch, Seen
 from otel_ml_collector.decode.compression import decompress
 from otel_ml_collector.decode.portions import PORTION_BYTES, Portion, cut
 from otel_ml_collector.decode.requests import count_data_points, read_logs, read_spans
@@ -33,6 +33,7 @@ from otel_ml_collector.receive.admission import WHOLE_BYTES, Admission, Budget, 
 from otel_ml_collector.receive.commit import Commit
 from otel_ml_collector.receive.quotas import Quotas
 from otel_ml_collector.records import Records
+from otel_ml_collector.span import Log, Span
 from otel_ml_collector.telemetry import Telemetry
 
 BODY_LIMIT_BYTES: Final = 64 * 1024 * 1024
@@ -357,17 +358,25 @@ class Intake:
         if export.signal is Signal.LOGS:
             logs = read_logs(body, export.form)
             self._note_received(export, len(logs))
-            times = ((log, log.time_ns or log.observed_ns) for log in logs)
-            self._clocks.check((log.scope.resource, at_ns, at_ns) for log, at_ns in times)
-            return replace(map_logs(logs, filing), received=len(logs))
+            followed_logs = self._clocks.follow(logs, _times_of_log)
+            return replace(map_logs(followed_logs, filing), received=len(logs))
         spans = read_spans(body, export.form)
         self._note_received(export, len(spans))
-        self._clocks.check((span.scope.resource, span.start_ns, span.end_ns) for span in spans)
-        return replace(map_spans(spans, filing), received=len(spans))
+        followed = self._clocks.follow(spans, _times_of_span)
+        return replace(map_spans(followed, filing), received=len(spans))
 
     def _note_received(self, export: Export, number: int) -> None:
         self._quotas.take(export.access, spans=number)
         self._telemetry.count_received(export.signal, number)
+
+
+def _times_of_span(span: Span) -> Seen:
+    return span.scope.resource, span.start_ns, span.end_ns
+
+
+def _times_of_log(log: Log) -> Seen:
+    at_ns = log.time_ns or log.observed_ns
+    return log.scope.resource, at_ns, at_ns
 
 
 def _onward(export: Export, forward: OtlpForward) -> OtlpRequest | None:
