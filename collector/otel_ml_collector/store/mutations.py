@@ -75,7 +75,7 @@ class Mutator:
             kill = Sql("KILL MUTATION WHERE {ours} AND mutation_id IN {ids:Array(String)}").fill(
                 ours=_OURS
             )
-            self._client.command(kill.fill(ours=_OURS), values)
+            self._client.command(kill, values)
             raise Unavailable(f"The store cannot change {table} now: {trouble}")
 
     def _wait(self, table: str, ours: Collection[str], folder: Path) -> str:

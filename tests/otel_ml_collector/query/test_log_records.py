@@ -144,7 +144,7 @@ def test_late_parent(store: Store, project: str) -> None:
 
 def test_nearer_run_comes_late(store: Store, project: str) -> None:
     """A line is that of the nearest run which is here, and moves when a nearer one comes."""
-    outer, inner = make_call("outer", **place(1)), make_call("inner", **place(2, 1))
+    outer, inner = make_call("outer", **place(1)), make_call("inner run", **place(2, 1))
     client = make_span("client", **place(3, 2))
     store.take(project, outer, make_span("inner", **place(2, 1), end_ns=NOW_NS), client)
     take(store, project, make_log("text", of=client))
