@@ -13,6 +13,8 @@ PROMTOOL := .cache/prometheus/usr/bin/promtool
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # What uv trusts are the certificates of the machine, as with pip.
 export UV_SYSTEM_CERTS := 1
+# uv leaves compiling to the first import, and hundreds of processes import what was installed.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: house site release changelog help demo test test-all test-nightly test-integrations sheet check check-proto check-deploy bench soak recorded docs proto released-proto requirements format clean
