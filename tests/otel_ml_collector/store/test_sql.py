@@ -79,7 +79,8 @@ def test_lint_that_finds_injection_is_on() -> None:
     left_out = [*settings["ignore"], *(rule for rules in in_files for rule in rules)]
     assert "S" in settings["select"]
     assert [rule for rule in left_out if rule in {"S", "S6", "S60", "S608"}] == []
-    files = [path for path in ROOT.rglob("*.py") if ".venv" not in path.parts]
+    ours = ("collector", "docs", "examples", "otel_ml", "tests")
+    files = [path for folder in ours for path in (ROOT / folder).rglob("*.py")]
     assert [path for path in files if re.search(r"noqa:[^#]*S608", path.read_text())] == []
 
 
