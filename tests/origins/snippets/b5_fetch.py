@@ -1,8 +1,4 @@
-resp = api.object_search(
-    project_id="d6ac1bf0-4e22-43ae-a85e-3cb2c1e5da80",
-    trace_id="472b649d-cce8-4d50-9682-6b81a80755c0",
-    ref="numpy-ref",
-)
+resp = api.object_search(project_id="d6ac1bf0-4e22-43ae-a85e-3cb2c1e5da80", trace_id="472b649d-cce8-4d50-9682-6b81a80755c0", ref="numpy-ref")
 
 if not resp.ok:
     raise Exception("Something wrong.")

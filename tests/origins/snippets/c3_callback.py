@@ -1,7 +1,14 @@
-from transformers import TrainerCallback
-
+from transformers import (
+    AutoTokenizer,
+    AutoModelForCausalLM,
+    BitsAndBytesConfig,
+    TrainingArguments,
+    EarlyStoppingCallback,
+    TrainerCallback
+)
 
 class LoggingCallback(TrainerCallback):
+
     def __init__(self, run):
         self.run = run
 

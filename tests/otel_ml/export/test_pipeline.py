@@ -689,7 +689,7 @@ FINALISERS = """
         def __str__(self):
             raise ValueError("no")
 
-    faulthandler.dump_traceback_later(10, exit=True)
+    faulthandler.dump_traceback_later(60, exit=True)
     client = Client("shop", endpoint={address!r})
     traced = client.{decorator}(lambda key: current_run().tag({{key: 1}}))
     traced("opens the client")
@@ -701,7 +701,7 @@ FINALISERS = """
 
     def work():
         sys.setprofile(lambda *event: Garbage())
-        for number in range(20):
+        for number in range(5):
             traced(Trouble())
         sys.setprofile(None)
 
