@@ -11,167 +11,6 @@ CREATE DATABASE IF NOT EXISTS otel_ml_local ON CLUSTER otel_ml;
 CREATE TABLE IF NOT EXISTS otel_ml.store_meta ON CLUSTER otel_ml (name String, value UInt64)
 ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/all/otel_ml/store_meta', '{shard}-{replica}', value) ORDER BY name SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
 
-CREATE TABLE IF NOT EXISTS otel_ml_local.runs ON CLUSTER otel_ml (
-  project LowCardinality(String),
-  start_ns Int64 CODEC(DoubleDelta, ZSTD(1)),
-  trace_id FixedString(16),
-  span_id FixedString(8),
-  parent_span_id FixedString(8),
-  latency_ns Int64 CODEC(T64, ZSTD(1)),
-  kind LowCardinality(String),
-  name LowCardinality(String),
-  span_kind LowCardinality(String),
-  model LowCardinality(String),
-  digest LowCardinality(String),
-  structure LowCardinality(String),
-  outcome LowCardinality(String),
-  error_type LowCardinality(String),
-  error_message String,
-  inputs_preview String,
-  outputs_preview String,
-  tags Map(LowCardinality(String), String) COMMENT 'JSON text by name',
-  tag_kv Array(String) COMMENT 'name=text, for equality from the index alone',
-  session String,
-  user String,
-  environment LowCardinality(String),
-  release LowCardinality(String),
-  provider LowCardinality(String),
-  provider_model LowCardinality(String),
-  input_tokens Nullable(Int64),
-  output_tokens Nullable(Int64),
-  cached_tokens Nullable(Int64),
-  reasoning_tokens Nullable(Int64),
-  cost Nullable(Float64),
-  dialect LowCardinality(String),
-  process LowCardinality(String),
-  seq Int64 CODEC(DoubleDelta, ZSTD(1)),
-  arrived_ns Int64 CODEC(DoubleDelta, ZSTD(1)),
-  collector LowCardinality(String) COMMENT 'which one stored it',
-  rank UInt64,
-  INDEX by_tag tag_kv TYPE text(tokenizer = 'array'),
-  INDEX by_arrival arrived_ns TYPE minmax GRANULARITY 1
-)
-ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/otel_ml/runs', '{replica}', rank)
-PARTITION BY toYYYYMM(fromUnixTimestamp64Nano(start_ns, 'UTC'))
-PRIMARY KEY (project, start_ns) ORDER BY (project, start_ns, trace_id, span_id)
-SETTINGS index_granularity = 1024, map_serialization_version = 'with_buckets', map_serialization_version_for_zero_level_parts = 'with_buckets', map_buckets_min_avg_size = 0, map_buckets_strategy = 'constant', max_buckets_in_map = 4, merge_selector_base = 8, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
-
-CREATE TABLE IF NOT EXISTS otel_ml.runs ON CLUSTER otel_ml AS otel_ml_local.runs
-ENGINE = Distributed(otel_ml, otel_ml_local, runs, cityHash64(project));
-
-CREATE TABLE IF NOT EXISTS otel_ml_local.open_runs ON CLUSTER otel_ml (
-  project LowCardinality(String),
-  start_ns Int64 CODEC(DoubleDelta, ZSTD(1)),
-  trace_id FixedString(16),
-  span_id FixedString(8),
-  parent_span_id FixedString(8),
-  kind LowCardinality(String),
-  name LowCardinality(String),
-  span_kind LowCardinality(String),
-  model LowCardinality(String),
-  digest LowCardinality(String),
-  structure LowCardinality(String),
-  inputs_preview String,
-  tags Map(LowCardinality(String), String) COMMENT 'JSON text by name',
-  tag_kv Array(String) COMMENT 'name=text',
-  session String,
-  user String,
-  environment LowCardinality(String),
-  release LowCardinality(String),
-  provider LowCardinality(String),
-  provider_model LowCardinality(String),
-  dialect LowCardinality(String),
-  process String,
-  inputs String CODEC(ZSTD(1)) COMMENT 'JSON: often a preview only',
-  params String CODEC(ZSTD(1)),
-  tag_details String CODEC(ZSTD(1)) COMMENT 'JSON: type and group by tag',
-  logs String CODEC(ZSTD(1)) COMMENT 'JSON: lines of text',
-  events String CODEC(ZSTD(1)) COMMENT 'JSON: other span events',
-  links String CODEC(ZSTD(1)),
-  attributes String CODEC(ZSTD(1)) COMMENT 'JSON: what no field holds',
-  resource String CODEC(ZSTD(1)),
-  scope String CODEC(ZSTD(1)),
-  arrived_ns Int64 CODEC(DoubleDelta, ZSTD(1)),
-  collector LowCardinality(String) COMMENT 'which one stored it',
-  rank UInt64
-)
-ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/otel_ml/open_runs', '{replica}', rank)
-PARTITION BY toYYYYMM(fromUnixTimestamp64Nano(arrived_ns, 'UTC'))
-ORDER BY (project, trace_id, span_id)
-SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
-
-CREATE TABLE IF NOT EXISTS otel_ml.open_runs ON CLUSTER otel_ml AS otel_ml_local.open_runs
-ENGINE = Distributed(otel_ml, otel_ml_local, open_runs, cityHash64(project));
-
-CREATE TABLE IF NOT EXISTS otel_ml_local.processes ON CLUSTER otel_ml (
-  project LowCardinality(String),
-  process String,
-  heartbeat_ns SimpleAggregateFunction(max, Int64),
-  goodbye_ns SimpleAggregateFunction(max, Int64),
-  seq SimpleAggregateFunction(max, Int64) COMMENT 'highest number given to a span',
-  dropped SimpleAggregateFunction(max, Int64) COMMENT 'spans that it dropped',
-  arrived_ns SimpleAggregateFunction(max, Int64)
-)
-ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/{shard}/otel_ml/processes', '{replica}') ORDER BY (project, process)
-SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
-
-CREATE TABLE IF NOT EXISTS otel_ml.processes ON CLUSTER otel_ml AS otel_ml_local.processes
-ENGINE = Distributed(otel_ml, otel_ml_local, processes, cityHash64(project));
-
-CREATE TABLE IF NOT EXISTS otel_ml_local.payloads ON CLUSTER otel_ml (
-  project LowCardinality(String),
-  start_ns Int64 CODEC(DoubleDelta, ZSTD(1)),
-  trace_id FixedString(16),
-  span_id FixedString(8),
-  inputs String CODEC(ZSTD(1)),
-  outputs String CODEC(ZSTD(1)),
-  params String CODEC(ZSTD(1)),
-  tag_details String CODEC(ZSTD(1)) COMMENT 'JSON: type and group by tag',
-  logs String CODEC(ZSTD(1)) COMMENT 'JSON: lines of text',
-  events String CODEC(ZSTD(1)) COMMENT 'JSON: other span events',
-  links String CODEC(ZSTD(1)),
-  attributes String CODEC(ZSTD(1)) COMMENT 'JSON: what no field holds',
-  resource String CODEC(ZSTD(1)),
-  scope String CODEC(ZSTD(1)),
-  arrived_ns Int64 CODEC(DoubleDelta, ZSTD(1)),
-  rank UInt64,
-  INDEX by_input inputs TYPE text(tokenizer = 'splitByNonAlpha'),
-  INDEX by_output outputs TYPE text(tokenizer = 'splitByNonAlpha')
-)
-ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/otel_ml/payloads', '{replica}', rank)
-PARTITION BY toYYYYMM(fromUnixTimestamp64Nano(start_ns, 'UTC'))
-PRIMARY KEY (project, start_ns) ORDER BY (project, start_ns, trace_id, span_id)
-SETTINGS index_granularity = 256, merge_selector_base = 8, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
-
-CREATE TABLE IF NOT EXISTS otel_ml.payloads ON CLUSTER otel_ml AS otel_ml_local.payloads
-ENGINE = Distributed(otel_ml, otel_ml_local, payloads, cityHash64(project));
-
-CREATE TABLE IF NOT EXISTS otel_ml_local.trace_index ON CLUSTER otel_ml (
-  key String,
-  project LowCardinality(String),
-  trace_id FixedString(16),
-  start_ns SimpleAggregateFunction(min, Int64),
-  end_ns SimpleAggregateFunction(max, Int64)
-)
-ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/{shard}/otel_ml/trace_index', '{replica}') ORDER BY (key, project, trace_id)
-SETTINGS index_granularity = 1024, merge_selector_base = 8, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
-
-CREATE TABLE IF NOT EXISTS otel_ml.trace_index ON CLUSTER otel_ml AS otel_ml_local.trace_index
-ENGINE = Distributed(otel_ml, otel_ml_local, trace_index, cityHash64(project));
-
-CREATE TABLE IF NOT EXISTS otel_ml_local.trace_keys ON CLUSTER otel_ml (
-  project LowCardinality(String),
-  trace_id FixedString(16),
-  key String,
-  arrived_ns Int64 DEFAULT toInt64(cityHash64(trace_id, key) % 1000000000000000000) COMMENT 'when it came last; below all times where that was not kept',
-  collector LowCardinality(String) COMMENT 'which one stored it'
-)
-ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/otel_ml/trace_keys', '{replica}') ORDER BY (project, trace_id, key)
-SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
-
-CREATE TABLE IF NOT EXISTS otel_ml.trace_keys ON CLUSTER otel_ml AS otel_ml_local.trace_keys
-ENGINE = Distributed(otel_ml, otel_ml_local, trace_keys, cityHash64(project));
-
 CREATE TABLE IF NOT EXISTS otel_ml_local.model_versions ON CLUSTER otel_ml (
   project LowCardinality(String),
   kind LowCardinality(String),
@@ -188,6 +27,49 @@ SETTINGS index_granularity = 256, fsync_after_insert = 1, fsync_part_directory =
 
 CREATE TABLE IF NOT EXISTS otel_ml.model_versions ON CLUSTER otel_ml AS otel_ml_local.model_versions
 ENGINE = Distributed(otel_ml, otel_ml_local, model_versions, cityHash64(project));
+
+CREATE TABLE IF NOT EXISTS otel_ml_local.late_logs ON CLUSTER otel_ml (
+  project LowCardinality(String),
+  owner String,
+  record_id String,
+  position UInt32,
+  time_ns Int64 CODEC(DoubleDelta, ZSTD(1)),
+  severity LowCardinality(String),
+  message String CODEC(ZSTD(1)),
+  event LowCardinality(String) COMMENT 'empty for an ordinary line',
+  attributes String CODEC(ZSTD(1)) COMMENT 'JSON text, empty when there are none',
+  arrived_ns Int64 CODEC(DoubleDelta, ZSTD(1)),
+  collector LowCardinality(String) COMMENT 'which one stored it',
+  INDEX by_arrival arrived_ns TYPE minmax GRANULARITY 1
+)
+ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/otel_ml/late_logs', '{replica}')
+PARTITION BY toYYYYMM(fromUnixTimestamp64Nano(arrived_ns, 'UTC'))
+ORDER BY (project, owner, record_id, position)
+SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+
+CREATE TABLE IF NOT EXISTS otel_ml.late_logs ON CLUSTER otel_ml AS otel_ml_local.late_logs
+ENGINE = Distributed(otel_ml, otel_ml_local, late_logs, cityHash64(project));
+
+CREATE TABLE IF NOT EXISTS otel_ml_local.late_tags ON CLUSTER otel_ml (
+  project LowCardinality(String),
+  owner String,
+  name String,
+  value String COMMENT 'JSON text',
+  type LowCardinality(String),
+  `group` LowCardinality(String),
+  time_ns Int64 CODEC(DoubleDelta, ZSTD(1)),
+  record_id String,
+  arrived_ns Int64 CODEC(DoubleDelta, ZSTD(1)),
+  collector LowCardinality(String) COMMENT 'which one stored it',
+  INDEX by_arrival arrived_ns TYPE minmax GRANULARITY 1
+)
+ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/otel_ml/late_tags', '{replica}')
+PARTITION BY toYYYYMM(fromUnixTimestamp64Nano(arrived_ns, 'UTC'))
+ORDER BY (project, owner, name, record_id)
+SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+
+CREATE TABLE IF NOT EXISTS otel_ml.late_tags ON CLUSTER otel_ml AS otel_ml_local.late_tags
+ENGINE = Distributed(otel_ml, otel_ml_local, late_tags, cityHash64(project));
 
 CREATE TABLE IF NOT EXISTS otel_ml_local.metrics ON CLUSTER otel_ml (
   project LowCardinality(String),
@@ -241,49 +123,6 @@ SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory 
 CREATE TABLE IF NOT EXISTS otel_ml.scores_by_judge ON CLUSTER otel_ml AS otel_ml_local.scores_by_judge
 ENGINE = Distributed(otel_ml, otel_ml_local, scores_by_judge, cityHash64(project));
 
-CREATE TABLE IF NOT EXISTS otel_ml_local.late_tags ON CLUSTER otel_ml (
-  project LowCardinality(String),
-  owner String,
-  name String,
-  value String COMMENT 'JSON text',
-  type LowCardinality(String),
-  `group` LowCardinality(String),
-  time_ns Int64 CODEC(DoubleDelta, ZSTD(1)),
-  record_id String,
-  arrived_ns Int64 CODEC(DoubleDelta, ZSTD(1)),
-  collector LowCardinality(String) COMMENT 'which one stored it',
-  INDEX by_arrival arrived_ns TYPE minmax GRANULARITY 1
-)
-ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/otel_ml/late_tags', '{replica}')
-PARTITION BY toYYYYMM(fromUnixTimestamp64Nano(arrived_ns, 'UTC'))
-ORDER BY (project, owner, name, record_id)
-SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
-
-CREATE TABLE IF NOT EXISTS otel_ml.late_tags ON CLUSTER otel_ml AS otel_ml_local.late_tags
-ENGINE = Distributed(otel_ml, otel_ml_local, late_tags, cityHash64(project));
-
-CREATE TABLE IF NOT EXISTS otel_ml_local.late_logs ON CLUSTER otel_ml (
-  project LowCardinality(String),
-  owner String,
-  record_id String,
-  position UInt32,
-  time_ns Int64 CODEC(DoubleDelta, ZSTD(1)),
-  severity LowCardinality(String),
-  message String CODEC(ZSTD(1)),
-  event LowCardinality(String) COMMENT 'empty for an ordinary line',
-  attributes String CODEC(ZSTD(1)) COMMENT 'JSON text, empty when there are none',
-  arrived_ns Int64 CODEC(DoubleDelta, ZSTD(1)),
-  collector LowCardinality(String) COMMENT 'which one stored it',
-  INDEX by_arrival arrived_ns TYPE minmax GRANULARITY 1
-)
-ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/otel_ml/late_logs', '{replica}')
-PARTITION BY toYYYYMM(fromUnixTimestamp64Nano(arrived_ns, 'UTC'))
-ORDER BY (project, owner, record_id, position)
-SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
-
-CREATE TABLE IF NOT EXISTS otel_ml.late_logs ON CLUSTER otel_ml AS otel_ml_local.late_logs
-ENGINE = Distributed(otel_ml, otel_ml_local, late_logs, cityHash64(project));
-
 CREATE TABLE IF NOT EXISTS otel_ml_local.objects ON CLUSTER otel_ml (
   project LowCardinality(String),
   owner String,
@@ -309,6 +148,185 @@ SETTINGS index_granularity = 256, fsync_after_insert = 1, fsync_part_directory =
 
 CREATE TABLE IF NOT EXISTS otel_ml.objects ON CLUSTER otel_ml AS otel_ml_local.objects
 ENGINE = Distributed(otel_ml, otel_ml_local, objects, cityHash64(project));
+
+CREATE TABLE IF NOT EXISTS otel_ml_local.trace_index ON CLUSTER otel_ml (
+  key String,
+  project LowCardinality(String),
+  trace_id FixedString(16),
+  start_ns SimpleAggregateFunction(min, Int64),
+  end_ns SimpleAggregateFunction(max, Int64)
+)
+ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/{shard}/otel_ml/trace_index', '{replica}') ORDER BY (key, project, trace_id)
+SETTINGS index_granularity = 1024, merge_selector_base = 8, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+
+CREATE TABLE IF NOT EXISTS otel_ml.trace_index ON CLUSTER otel_ml AS otel_ml_local.trace_index
+ENGINE = Distributed(otel_ml, otel_ml_local, trace_index, cityHash64(project));
+
+CREATE TABLE IF NOT EXISTS otel_ml_local.trace_keys ON CLUSTER otel_ml (
+  project LowCardinality(String),
+  trace_id FixedString(16),
+  key String,
+  arrived_ns Int64 DEFAULT toInt64(cityHash64(trace_id, key) % 1000000000000000000) COMMENT 'when it came last; below all times where that was not kept',
+  collector LowCardinality(String) COMMENT 'which one stored it'
+)
+ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/otel_ml/trace_keys', '{replica}') ORDER BY (project, trace_id, key)
+SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+
+CREATE TABLE IF NOT EXISTS otel_ml.trace_keys ON CLUSTER otel_ml AS otel_ml_local.trace_keys
+ENGINE = Distributed(otel_ml, otel_ml_local, trace_keys, cityHash64(project));
+
+CREATE TABLE IF NOT EXISTS otel_ml_local.processes ON CLUSTER otel_ml (
+  project LowCardinality(String),
+  process String,
+  heartbeat_ns SimpleAggregateFunction(max, Int64),
+  goodbye_ns SimpleAggregateFunction(max, Int64),
+  seq SimpleAggregateFunction(max, Int64) COMMENT 'highest number given to a span',
+  dropped SimpleAggregateFunction(max, Int64) COMMENT 'spans that it dropped',
+  arrived_ns SimpleAggregateFunction(max, Int64)
+)
+ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/{shard}/otel_ml/processes', '{replica}') ORDER BY (project, process)
+SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+
+CREATE TABLE IF NOT EXISTS otel_ml.processes ON CLUSTER otel_ml AS otel_ml_local.processes
+ENGINE = Distributed(otel_ml, otel_ml_local, processes, cityHash64(project));
+
+CREATE TABLE IF NOT EXISTS otel_ml_local.arrivals ON CLUSTER otel_ml (
+  project LowCardinality(String),
+  process String,
+  hour UInt32,
+  timely AggregateFunction(groupBitmap, UInt64) DEFAULT bitmapBuild(timely_numbers),
+  late AggregateFunction(groupBitmap, UInt64) DEFAULT bitmapBuild(late_numbers),
+  highest SimpleAggregateFunction(maxMap, Map(UInt32, UInt64)) COMMENT 'number by the minute (since 1970, UTC) in which it came',
+  dropped SimpleAggregateFunction(max, UInt64) COMMENT 'spans that it had dropped by then',
+  base SimpleAggregateFunction(max, UInt64) COMMENT 'numbers up to it were not kept here',
+  timely_numbers Array(UInt64) EPHEMERAL,
+  late_numbers Array(UInt64) EPHEMERAL
+)
+ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/{shard}/otel_ml/arrivals', '{replica}') ORDER BY (project, process, hour)
+SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+
+CREATE TABLE IF NOT EXISTS otel_ml.arrivals ON CLUSTER otel_ml AS otel_ml_local.arrivals
+ENGINE = Distributed(otel_ml, otel_ml_local, arrivals, cityHash64(project));
+
+CREATE TABLE IF NOT EXISTS otel_ml_local.open_runs ON CLUSTER otel_ml (
+  project LowCardinality(String),
+  start_ns Int64 CODEC(DoubleDelta, ZSTD(1)),
+  trace_id FixedString(16),
+  span_id FixedString(8),
+  parent_span_id FixedString(8),
+  kind LowCardinality(String),
+  name LowCardinality(String),
+  span_kind LowCardinality(String),
+  model LowCardinality(String),
+  digest LowCardinality(String),
+  structure LowCardinality(String),
+  inputs_preview String,
+  tags Map(LowCardinality(String), String) COMMENT 'JSON text by name',
+  tag_kv Array(String) COMMENT 'name=text',
+  session String,
+  user String,
+  environment LowCardinality(String),
+  release LowCardinality(String),
+  provider LowCardinality(String),
+  provider_model LowCardinality(String),
+  dialect LowCardinality(String),
+  process String,
+  inputs String CODEC(ZSTD(1)) COMMENT 'JSON: often a preview only',
+  params String CODEC(ZSTD(1)),
+  tag_details String CODEC(ZSTD(1)) COMMENT 'JSON: type and group by tag',
+  logs String CODEC(ZSTD(1)) COMMENT 'JSON: lines of text',
+  events String CODEC(ZSTD(1)) COMMENT 'JSON: other span events',
+  links String CODEC(ZSTD(1)),
+  attributes String CODEC(ZSTD(1)) COMMENT 'JSON: what no field holds',
+  resource String CODEC(ZSTD(1)),
+  scope String CODEC(ZSTD(1)),
+  arrived_ns Int64 CODEC(DoubleDelta, ZSTD(1)),
+  collector LowCardinality(String) COMMENT 'which one stored it',
+  rank UInt64
+)
+ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/otel_ml/open_runs', '{replica}', rank)
+PARTITION BY toYYYYMM(fromUnixTimestamp64Nano(arrived_ns, 'UTC'))
+ORDER BY (project, trace_id, span_id)
+SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+
+CREATE TABLE IF NOT EXISTS otel_ml.open_runs ON CLUSTER otel_ml AS otel_ml_local.open_runs
+ENGINE = Distributed(otel_ml, otel_ml_local, open_runs, cityHash64(project));
+
+CREATE TABLE IF NOT EXISTS otel_ml_local.payloads ON CLUSTER otel_ml (
+  project LowCardinality(String),
+  start_ns Int64 CODEC(DoubleDelta, ZSTD(1)),
+  trace_id FixedString(16),
+  span_id FixedString(8),
+  inputs String CODEC(ZSTD(1)),
+  outputs String CODEC(ZSTD(1)),
+  params String CODEC(ZSTD(1)),
+  tag_details String CODEC(ZSTD(1)) COMMENT 'JSON: type and group by tag',
+  logs String CODEC(ZSTD(1)) COMMENT 'JSON: lines of text',
+  events String CODEC(ZSTD(1)) COMMENT 'JSON: other span events',
+  links String CODEC(ZSTD(1)),
+  attributes String CODEC(ZSTD(1)) COMMENT 'JSON: what no field holds',
+  resource String CODEC(ZSTD(1)),
+  scope String CODEC(ZSTD(1)),
+  arrived_ns Int64 CODEC(DoubleDelta, ZSTD(1)),
+  rank UInt64,
+  INDEX by_input inputs TYPE text(tokenizer = 'splitByNonAlpha'),
+  INDEX by_output outputs TYPE text(tokenizer = 'splitByNonAlpha')
+)
+ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/otel_ml/payloads', '{replica}', rank)
+PARTITION BY toYYYYMM(fromUnixTimestamp64Nano(start_ns, 'UTC'))
+PRIMARY KEY (project, start_ns) ORDER BY (project, start_ns, trace_id, span_id)
+SETTINGS index_granularity = 256, merge_selector_base = 8, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+
+CREATE TABLE IF NOT EXISTS otel_ml.payloads ON CLUSTER otel_ml AS otel_ml_local.payloads
+ENGINE = Distributed(otel_ml, otel_ml_local, payloads, cityHash64(project));
+
+CREATE TABLE IF NOT EXISTS otel_ml_local.runs ON CLUSTER otel_ml (
+  project LowCardinality(String),
+  start_ns Int64 CODEC(DoubleDelta, ZSTD(1)),
+  trace_id FixedString(16),
+  span_id FixedString(8),
+  parent_span_id FixedString(8),
+  latency_ns Int64 CODEC(T64, ZSTD(1)),
+  kind LowCardinality(String),
+  name LowCardinality(String),
+  span_kind LowCardinality(String),
+  model LowCardinality(String),
+  digest LowCardinality(String),
+  structure LowCardinality(String),
+  outcome LowCardinality(String),
+  error_type LowCardinality(String),
+  error_message String,
+  inputs_preview String,
+  outputs_preview String,
+  tags Map(LowCardinality(String), String) COMMENT 'JSON text by name',
+  tag_kv Array(String) COMMENT 'name=text, for equality from the index alone',
+  session String,
+  user String,
+  environment LowCardinality(String),
+  release LowCardinality(String),
+  provider LowCardinality(String),
+  provider_model LowCardinality(String),
+  input_tokens Nullable(Int64),
+  output_tokens Nullable(Int64),
+  cached_tokens Nullable(Int64),
+  reasoning_tokens Nullable(Int64),
+  cost Nullable(Float64),
+  dialect LowCardinality(String),
+  process LowCardinality(String),
+  seq Int64 CODEC(DoubleDelta, ZSTD(1)),
+  arrived_ns Int64 CODEC(DoubleDelta, ZSTD(1)),
+  collector LowCardinality(String) COMMENT 'which one stored it',
+  rank UInt64,
+  INDEX by_tag tag_kv TYPE text(tokenizer = 'array'),
+  INDEX by_arrival arrived_ns TYPE minmax GRANULARITY 1
+)
+ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/otel_ml/runs', '{replica}', rank)
+PARTITION BY toYYYYMM(fromUnixTimestamp64Nano(start_ns, 'UTC'))
+PRIMARY KEY (project, start_ns) ORDER BY (project, start_ns, trace_id, span_id)
+SETTINGS index_granularity = 1024, map_serialization_version = 'with_buckets', map_serialization_version_for_zero_level_parts = 'with_buckets', map_buckets_min_avg_size = 0, map_buckets_strategy = 'constant', max_buckets_in_map = 4, merge_selector_base = 8, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+
+CREATE TABLE IF NOT EXISTS otel_ml.runs ON CLUSTER otel_ml AS otel_ml_local.runs
+ENGINE = Distributed(otel_ml, otel_ml_local, runs, cityHash64(project));
 
 CREATE TABLE IF NOT EXISTS otel_ml_local.artifacts ON CLUSTER otel_ml (
   project LowCardinality(String),
@@ -337,24 +355,6 @@ SETTINGS index_granularity = 1, merge_max_block_size = 1, max_parts_to_merge_at_
 
 CREATE TABLE IF NOT EXISTS otel_ml.artifact_chunks ON CLUSTER otel_ml AS otel_ml_local.artifact_chunks
 ENGINE = Distributed(otel_ml, otel_ml_local, artifact_chunks, cityHash64(project));
-
-CREATE TABLE IF NOT EXISTS otel_ml_local.arrivals ON CLUSTER otel_ml (
-  project LowCardinality(String),
-  process String,
-  hour UInt32,
-  timely AggregateFunction(groupBitmap, UInt64) DEFAULT bitmapBuild(timely_numbers),
-  late AggregateFunction(groupBitmap, UInt64) DEFAULT bitmapBuild(late_numbers),
-  highest SimpleAggregateFunction(maxMap, Map(UInt32, UInt64)) COMMENT 'number by the minute (since 1970, UTC) in which it came',
-  dropped SimpleAggregateFunction(max, UInt64) COMMENT 'spans that it had dropped by then',
-  base SimpleAggregateFunction(max, UInt64) COMMENT 'numbers up to it were not kept here',
-  timely_numbers Array(UInt64) EPHEMERAL,
-  late_numbers Array(UInt64) EPHEMERAL
-)
-ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/{shard}/otel_ml/arrivals', '{replica}') ORDER BY (project, process, hour)
-SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
-
-CREATE TABLE IF NOT EXISTS otel_ml.arrivals ON CLUSTER otel_ml AS otel_ml_local.arrivals
-ENGINE = Distributed(otel_ml, otel_ml_local, arrivals, cityHash64(project));
 
 CREATE TABLE IF NOT EXISTS otel_ml.access_keys ON CLUSTER otel_ml (
   id String COMMENT 'the public part',
