@@ -17,6 +17,7 @@ _WAITS: Final = (
     ("tests/integrations/*", True),
     ("tests/origins/test_frameworks.py*", True),
     ("tests/browser/*[[]*dark*", True),
+    ("tests/browser/test_frame.py::test_calls*", False),
     ("tests/browser/test_pages.py*", False),
     ("tests/browser/test_list_walk.py*", False),
     ("tests/browser/test_run_page.py*", False),

@@ -25,8 +25,8 @@ if (api) {
 if (python) {
   // Copied with what it needs to run; a text in JSON is one in Python.
   const { project } = python.dataset;
-  const where = [JSON.stringify(location.origin)];
-  if (project) where.push(`project=${JSON.stringify(project)}`);
+  const where = [`endpoint=${JSON.stringify(location.origin)}`];
+  if (project) where.unshift(JSON.stringify(project));
   python.dataset.text = `from otel_ml.reader import Reader
 
 reader = Reader(${where.join(", ")})
