@@ -65,7 +65,7 @@ class Artifact:
 
 
 @dataclass(slots=True, kw_only=True, repr=False)
-class Run(ListedRun, HasCard):
+class Run(HasCard, ListedRun):
     """One run. What a list does not carry is fetched when it is first asked for.
 
     Attributes:

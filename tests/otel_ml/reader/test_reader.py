@@ -83,6 +83,12 @@ def test_runs_are_objects(reader: Reader) -> None:
     assert abs(datetime.now(UTC) - short.start) < timedelta(minutes=5)
 
 
+def test_run_shows_itself_in_a_line(reader: Reader) -> None:
+    """A run that is printed names its id, its model and how it ended."""
+    run = training(reader)
+    assert repr(run).startswith(f"<Run {run.run_id} {run.model} ok ")
+
+
 def test_run_by_its_id_is_that_of_the_list(reader: Reader) -> None:
     """A run that is read by its id says the same as one of a list."""
     listed = training(reader)
