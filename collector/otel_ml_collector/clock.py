@@ -14,22 +14,20 @@ from statistics import median
 from typing import Final, TypeVar
 
 from otel_ml_collector.errors import Unavailable
-from otel_ml_collector.mapping.filing import AHEAD_NS
 from otel_ml_collector.span import Value
+from otel_ml_collector.times import AHEAD_NS, DAY_NS, HOUR_NS, SECOND_NS
 
-_SECOND_NS: Final = 10**9
-_HOUR_NS: Final = 3_600 * _SECOND_NS
 # How long ago the newest span of a sender ended that tells the time.
-_RECENT_NS: Final = 600 * _SECOND_NS
+_RECENT_NS: Final = 600 * SECOND_NS
 # A clock that was never set begins in 1970; what is further ahead is no time at all.
-_MOST_AHEAD_NS: Final = 100 * 365 * 24 * _HOUR_NS
-_KEPT_NS: Final = _HOUR_NS
+_MOST_AHEAD_NS: Final = 100 * 365 * DAY_NS
+_KEPT_NS: Final = HOUR_NS
 _MOST_SENDERS: Final = 1_000
 # Machines ahead of us for each one that is not: the few can hardly be all of those that are right.
 _OUTNUMBERED: Final = 4
 # Fewer may be in the wrong themselves.
 _SURE: Final = 3
-_LOG_EVERY_NS: Final = 300 * _SECOND_NS
+_LOG_EVERY_NS: Final = 300 * SECOND_NS
 _RETRY_S: Final = 30
 # What names a machine, the most exact first; a clock is a machine's.
 _NAMES: Final = ("host.id", "host.name", "k8s.node.name", "service.instance.id", "service.name")
@@ -122,7 +120,7 @@ class ClockWatch:
     def behind_s(self) -> float:
         """By how much this clock seems to be behind, 0 when it seems right."""
         ahead = self._leads()
-        return median(ahead) / _SECOND_NS if ahead else 0.0
+        return median(ahead) / SECOND_NS if ahead else 0.0
 
     def _leads(self) -> list[int]:
         """Return by how much senders are ahead; none of them, when too many others are not."""
@@ -152,9 +150,9 @@ def _name(resource: Mapping[str, Value]) -> str:
 
 
 def _say_time(time_ns: int) -> str:
-    return time.strftime("%Y-%m-%d %H:%M", time.gmtime(time_ns // _SECOND_NS))
+    return time.strftime("%Y-%m-%d %H:%M", time.gmtime(time_ns // SECOND_NS))
 
 
 def _say_lead(lead_ns: float) -> str:
-    hours = lead_ns / _HOUR_NS
+    hours = lead_ns / HOUR_NS
     return f"{hours:.1f} hours" if hours < 48 else f"{hours / 24:.0f} days"  # noqa: PLR2004 - two days

@@ -31,7 +31,6 @@ from otel_ml_collector.store.keys import MOST, KeyStore, StoredKey
 
 SESSION_COOKIE: Final = "otel_ml_session"
 SESSION_S: Final = 12 * 3600
-REFRESH_EVERY_S: Final = 3.0
 _ID_BYTES: Final = 8
 _SECRET_BYTES: Final = 32
 _KEY: Final = re.compile("omk_([0-9a-f]{16})_([0-9a-f]{64})")

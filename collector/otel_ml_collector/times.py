@@ -7,8 +7,11 @@ from typing import Final
 from otel_ml_collector.errors import BadQuery
 
 SECOND_NS: Final = 10**9
-HOUR_NS: Final = 3600 * SECOND_NS
+MINUTE_NS: Final = 60 * SECOND_NS
+HOUR_NS: Final = 60 * MINUTE_NS
 DAY_NS: Final = 24 * HOUR_NS
+# How far ahead of our clock a span may start: so much later than it arrives, by its sender's clock.
+AHEAD_NS: Final = HOUR_NS
 _MAX_NS: Final = 2**63 - 1
 _FRACTION: Final = re.compile(r"(?<=\d)[.,](\d+)", re.ASCII)
 

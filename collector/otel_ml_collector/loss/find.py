@@ -8,9 +8,8 @@ from pydantic import BaseModel, Field
 from otel_ml_collector.errors import BadQuery
 from otel_ml_collector.store.reader import READABLE, Reader, Row
 from otel_ml_collector.store.sql import Sql
-from otel_ml_collector.times import DAY_NS, HOUR_NS, to_rfc3339
+from otel_ml_collector.times import DAY_NS, HOUR_NS, MINUTE_NS, to_rfc3339
 
-_MINUTE_NS: Final = 60 * 10**9
 # Numbers by the minute in which they came: in that of now minus 2 all came a minute ago or more.
 _SETTLED_MINUTES: Final = 2
 # In it stands up to which number nothing was kept; that is always of what came before.
@@ -121,7 +120,7 @@ def _of(hours: Hours) -> Sql:
 
 def _parameters(hours: Hours) -> dict[str, Any]:
     whose = {} if hours.project is None else {"project": hours.project}
-    settled = max(hours.now_ns // _MINUTE_NS - _SETTLED_MINUTES, 0)
+    settled = max(hours.now_ns // MINUTE_NS - _SETTLED_MINUTES, 0)
     first = max(hours.first, _BASE_HOUR + 2)
     return {"first": first, "last": hours.last, "settled": settled, **whose}
 

@@ -9,6 +9,7 @@ from otel_ml_collector.access import IMPORT, OPEN, Access
 from otel_ml_collector.mapping.prices import Prices
 from otel_ml_collector.mapping.values import to_text
 from otel_ml_collector.span import Scope, Span, Value
+from otel_ml_collector.times import AHEAD_NS, DAY_NS
 
 # Why a span or log record is rejected whose project is none of its key's.
 NOT_ALLOWED: Final = "project_not_allowed"
@@ -17,10 +18,7 @@ _ADDRESSED: Final = {".": "_.", "..": "_.."}
 _OPENINFERENCE_PROJECT: Final = "openinference.project.name"
 # Spec: https://opentelemetry.io/docs/specs/semconv/resource/#service
 _UNKNOWN_SERVICE: Final = "unknown_service"
-_DAY_NS: Final = 24 * 3600 * 10**9
-_OLDEST_NS: Final = 400 * _DAY_NS
-# How far ahead of our clock a span may start.
-AHEAD_NS: Final = 3600 * 10**9
+_OLDEST_NS: Final = 400 * DAY_NS
 _MAX_PROJECT_CHARS: Final = 128
 _TRACE_ID_BYTES: Final = 16
 _SPAN_ID_BYTES: Final = 8

@@ -30,14 +30,13 @@ from otel_ml_collector.mapping.values import to_int, to_sorted_json, to_text
 from otel_ml_collector.owners import TRACE_KEY_CHARS
 from otel_ml_collector.records import Arrivals, ModelVersion, ProcessSign, Records, TraceKey
 from otel_ml_collector.span import Scope, Span, Value
+from otel_ml_collector.times import HOUR_NS, MINUTE_NS
 
 _PLANS: Final = Plans()
 _NO_PROCESS: Final = "record_without_process"
 _SIGNS: Final = frozenset({"heartbeat", "goodbye"})
 _PROCESS_CHARS: Final = 64
-_HOUR_NS: Final = 3600 * 10**9
-_MINUTE_NS: Final = 60 * 10**9
-_LATE_NS: Final = 5 * _MINUTE_NS
+_LATE_NS: Final = 5 * MINUTE_NS
 _HIGHEST: Final = 2**63 - 1
 
 
@@ -120,10 +119,10 @@ class Processes:
         number = span.attributes.get(names.SEQ)
         if type(number) is not int or not 0 < number <= _HIGHEST:
             return None
-        key = (project, process, span.end_ns // _HOUR_NS)
+        key = (project, process, span.end_ns // HOUR_NS)
         arrivals = self.arrivals.get(key)
         if arrivals is None:
-            arrivals = self.arrivals[key] = Arrivals(*key, self._now_ns // _MINUTE_NS)
+            arrivals = self.arrivals[key] = Arrivals(*key, self._now_ns // MINUTE_NS)
         is_late = self._now_ns - span.end_ns > _LATE_NS
         (arrivals.late if is_late else arrivals.timely).append(number)
         return arrivals

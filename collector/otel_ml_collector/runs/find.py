@@ -47,14 +47,13 @@ from otel_ml_collector.store.runs import (
     read_runs,
 )
 from otel_ml_collector.store.sql import Sql
-from otel_ml_collector.times import DAY_NS, HOUR_NS
+from otel_ml_collector.times import AHEAD_NS, DAY_NS, HOUR_NS
 
 MAX_LIMIT: Final = 1_000
 _TRACE_SPANS: Final = 10_000
 _RUN_ID: Final = re.compile("([0-9a-f]{32})-([0-9a-f]{16})")
 # The newest runs of a busy project are in its last hour: widen only when they are not.
 _WINDOWS_NS: Final = (HOUR_NS, DAY_NS, 30 * DAY_NS)
-_AHEAD_NS: Final = HOUR_NS
 _FEWEST_PAYLOADS: Final = 100
 _MOST_PAYLOADS: Final = 5_000
 _KEYS: Final = Sql(
@@ -160,7 +159,7 @@ def _list_rows(reader: Reader, query: RunsQuery, now_ns: int) -> list[Row]:
     )
     after = None if query.cursor is None else read_cursor(query.cursor)
     listing = Listing(query.project, condition, is_filtered, after, query.newest_first)
-    whole = Window(query.start_ns, now_ns + _AHEAD_NS if query.end_ns is None else query.end_ns)
+    whole = Window(query.start_ns, now_ns + AHEAD_NS if query.end_ns is None else query.end_ns)
     want = query.limit + 1
     # Those without an end first: one that ends in between is then in both, and its end wins.
     keys = list_open_keys(reader, listing, whole)

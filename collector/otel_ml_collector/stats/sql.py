@@ -12,11 +12,12 @@ from otel_ml.records import TOKENS
 from otel_ml_collector.owners import FIRST
 from otel_ml_collector.store.condition import Condition
 from otel_ml_collector.store.reader import READABLE, Reader, Row
-from otel_ml_collector.store.rollup import DAY_NS, NEWEST_SCORES, SCORE_SUMS, STATES, SUMS
+from otel_ml_collector.store.rollup import NEWEST_SCORES, SCORE_SUMS, STATES, SUMS
 from otel_ml_collector.store.runs import ACROSS_PARTITIONS, Window
 from otel_ml_collector.store.sql import EMPTY, Sql, identifier, join_sql
 from otel_ml_collector.store.targets import about_runs
 from otel_ml_collector.store.versions import NUMBERED_VERSIONS
+from otel_ml_collector.times import DAY_NS
 
 # Pieces of the window that the rollup does not cover; of more than that it is not asked.
 _PIECES: Final = 40

@@ -12,19 +12,17 @@ from typing import Any, Final
 
 from otel_ml_collector.store.connection import Connections
 from otel_ml_collector.store.mutations import Mutator
-from otel_ml_collector.store.rollup import DAY_NS, mark_days
+from otel_ml_collector.store.rollup import mark_days
 from otel_ml_collector.store.sql import Sql, join_sql
 from otel_ml_collector.store.tables import OPEN_RUNS, OWNED, RUNS
 from otel_ml_collector.store.trouble import store_trouble
+from otel_ml_collector.times import AHEAD_NS, DAY_NS, HOUR_NS
 
 MOST_DAYS: Final = 36_500
 _SETTINGS: Final = {
     "max_execution_time": 0,
     "allow_nondeterministic_mutations": 1,
 }
-# A run may start that much later than it arrives, by its sender's clock.
-_AHEAD_NS: Final = 3_600 * 10**9
-_HOUR_NS: Final = 3_600 * 10**9
 
 # A table, and which of its rows.
 _Place = tuple[Sql, Sql]
@@ -38,7 +36,7 @@ _PAYLOADS: Final[Sequence[_Place]] = (
 )
 # What has no time of arrival leaves after the run that it belongs to.
 _RUNS_LEFT: Final = Sql("FROM runs WHERE {ours} AND start_ns < {before:Int64} + {ahead_ns}").fill(
-    ours=_OURS, ahead_ns=_AHEAD_NS
+    ours=_OURS, ahead_ns=AHEAD_NS
 )
 _OLD_SCORES: Final = Sql("""{ours} AND start_ns < {before:Int64} AND time_ns < {before:Int64}
   AND (project, start_ns, trace_id, span_id) NOT IN (
@@ -57,7 +55,7 @@ _OLD_PROCESSES: Final = Sql("""{ours} AND (project, process) NOT IN (
 )
 _OLD_ARRIVALS: Final = Sql("""{ours} AND hour < intDiv({before:Int64}, {hour_ns})
   AND (project, process) NOT IN (SELECT project, process FROM processes WHERE {ours})""").fill(
-    ours=_OURS, hour_ns=_HOUR_NS
+    ours=_OURS, hour_ns=HOUR_NS
 )
 _RECORDS: Final[Sequence[_Place]] = (
     (Sql("runs"), _OLD),

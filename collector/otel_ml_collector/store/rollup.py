@@ -14,8 +14,8 @@ from otel_ml_collector.owners import is_run
 from otel_ml_collector.records import Records
 from otel_ml_collector.store.sql import Sql, StoreClient, identifier, join_sql
 from otel_ml_collector.store.tables import OF_TOKENS
+from otel_ml_collector.times import DAY_NS
 
-DAY_NS: Final = 86_400 * 10**9
 # Stands for all days of a project, and for a score whose run's start is not known.
 ALL_DAYS: Final = -1
 

@@ -23,13 +23,12 @@ from otel_ml_collector.store.verdict import (
     projects_of,
     traces_of,
 )
+from otel_ml_collector.times import AHEAD_NS
 
 ASKED: Final = 1
 DONE: Final = 2
 # What another collector before the same store deletes is known here by then.
 REFRESH_S: Final = 3.0
-# A run may start that much later than it arrives, by its sender's clock.
-_AHEAD_NS: Final = 3_600 * 10**9
 _AT_ONCE: Final = 2_000
 
 _LAST: Final = Sql("SELECT project, max(deleted_ns) FROM deletions GROUP BY project")
@@ -116,7 +115,7 @@ class Tombstones:
         self._read_s = time.monotonic()
 
     def _leave(self, records: Records, project: str) -> Records:
-        until_ns = self._last_ns[project] + _AHEAD_NS
+        until_ns = self._last_ns[project] + AHEAD_NS
         traces = traces_of(records, project, until_ns)
         names = names_of(records, project, until_ns)
         told = owners_of(records, project, until_ns)
