@@ -3,7 +3,7 @@
 from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.browser.conftest import Tab
 from tests.support.collector import CollectorProcess
@@ -153,6 +153,25 @@ def test_escape_leaves_the_filter(tab: Tab) -> None:
     page.keyboard.press("Escape")
     expect(page.get_by_role("listbox")).to_have_count(0)
     expect(page.locator("input[role=combobox]")).to_be_focused()
+    page.keyboard.press("Escape")
+    page.keyboard.press("j")
+    expect(page.locator("tr.cur")).to_have_count(1)
+
+
+def test_an_answer_after_escape_opens_nothing(tab: Tab) -> None:
+    """Completions that were asked for before Escape and come after it stay away."""
+    page = tab.open(RUNS)
+    page.keyboard.press("/")
+    page.keyboard.type("mod")
+    expect(page.get_by_role("listbox")).to_be_visible()
+    held: list[Route] = []
+    page.route("**where=mode**", lambda route: held.append(route))  # noqa: PLW0108 - playwright writes on it
+    with page.expect_request("**where=mode**"):
+        page.keyboard.type("e")
+    page.keyboard.press("Escape")
+    with page.expect_response("**where=mode**"):
+        held[0].continue_()
+    expect(page.get_by_role("listbox")).to_have_count(0)
     page.keyboard.press("Escape")
     page.keyboard.press("j")
     expect(page.locator("tr.cur")).to_have_count(1)

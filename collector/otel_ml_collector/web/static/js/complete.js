@@ -18,6 +18,13 @@ function close() {
   input.removeAttribute("aria-activedescendant");
 }
 
+/** Close for good: an answer that is still on its way opens nothing. */
+function dismiss() {
+  clearTimeout(timer);
+  asked += 1;
+  close();
+}
+
 function options() {
   return list ? [...list.children] : [];
 }
@@ -88,13 +95,11 @@ async function ask() {
   address.searchParams.set("where", text);
   address.searchParams.set("limit", SHOWN);
   const response = await fetch(address).catch(() => null);
-  if (number !== asked) return; // something was typed since
-  if (!response?.ok) {
-    close();
-    return;
-  }
+  const found = response?.ok ? await response.json() : null;
+  if (number !== asked) return; // something was typed or dismissed since
   typed = text;
-  show(await response.json());
+  if (found) show(found);
+  else close();
 }
 
 function askSoon() {
@@ -111,7 +116,7 @@ function onKey(event) {
   const at = all.indexOf(marked());
   if (event.key === "ArrowDown") mark(all[Math.min(at + 1, all.length - 1)]);
   else if (event.key === "ArrowUp") mark(all[at - 1]);
-  else if (event.key === "Escape") close();
+  else if (event.key === "Escape") dismiss();
   else if (event.key === "Tab" && !event.shiftKey) take(Math.max(at, 0));
   else if (event.key === "Enter" && at >= 0) take(at);
   else return;
@@ -130,6 +135,6 @@ if (input) {
   }
   input.addEventListener("input", askSoon);
   input.addEventListener("keydown", onKey);
-  input.addEventListener("blur", close);
-  form.addEventListener("submit", () => clearTimeout(timer));
+  input.addEventListener("blur", dismiss);
+  form.addEventListener("submit", dismiss);
 }
