@@ -11,7 +11,7 @@ from otel_ml_collector.errors import BadQuery, NotFound
 from otel_ml_collector.jaeger.spans import UNKNOWN, JaegerTrace, make_trace, payloads_by_span
 from otel_ml_collector.runs.find import add_open
 from otel_ml_collector.store.reader import READABLE, Reader, Row, winners
-from otel_ml_collector.store.runs import Place, Window, find_places, read_trace
+from otel_ml_collector.store.runs import OF_TRACE, Place, Window, find_places, read_trace
 from otel_ml_collector.store.sql import Sql, join_sql
 from otel_ml_collector.times import DAY_NS, HOUR_NS, SECOND_NS
 
@@ -122,22 +122,14 @@ def read_span_payloads(reader: Reader, place: Place) -> list[Row]:
     """Read what spans of a trace told beside their light rows, at most 10,000, with `rank`."""
     told = Sql("""lower(hex(span_id)) AS span, logs, events, links, attributes, resource, scope,
       rank, start_ns""")
-    ours = Sql("""project = {project:String} AND start_ns >= {start:Int64}
-      AND start_ns <= {end:Int64} AND trace_id = toFixedString(unhex({trace:String}), 16)""")
     sql = Sql("""
         SELECT * FROM (
           SELECT {told} FROM payloads WHERE {ours}
           UNION ALL
           SELECT {told} FROM open_runs WHERE {ours})
         ORDER BY start_ns, span LIMIT {spans}
-        """).fill(told=told, ours=ours, spans=_PAYLOADS)
-    parameters = {
-        "project": place.project,
-        "start": place.start_ns,
-        "end": place.end_ns,
-        "trace": place.trace_id,
-    }
-    return reader.rows(sql, parameters)
+        """).fill(told=told, ours=OF_TRACE, spans=_PAYLOADS)
+    return reader.rows(sql, place.parameters)
 
 
 def _times(window: Window) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from otel_ml_collector.runs.answers import SUMMARY, RunSummary
 from otel_ml_collector.runs.summary import summarise
 from otel_ml_collector.store.condition import Condition
 from otel_ml_collector.store.reader import Reader, Row, run_id_of, winners
-from otel_ml_collector.store.runs import Key
+from otel_ml_collector.store.runs import OF_KEYS, Key, key_parameters
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.tables import LIGHT
 
@@ -63,14 +63,10 @@ def read_recorded(
         Rows with `arrived_ns`, and with `matches`: whether the condition holds.
     """
     sql = Sql("""
-        SELECT {light}, arrived_ns, ({condition}) AS matches FROM runs
-        WHERE project = {project:String} AND start_ns IN {starts:Array(Int64)}
-          AND span_id IN (SELECT toFixedString(unhex(arrayJoin({spans:Array(String)})), 8))
-        """).fill(light=LIGHT, condition=condition.sql)
+        SELECT {light}, arrived_ns, ({condition}) AS matches FROM runs WHERE {these}
+        """).fill(light=LIGHT, condition=condition.sql, these=OF_KEYS)
     parameters = {
-        "project": project,
-        "starts": sorted({key.start_ns for key in keys}),
-        "spans": sorted({key.span_id for key in keys}),
+        **key_parameters(project, keys),
         "start": min((key.start_ns for key in keys), default=0),
         "end": max((key.start_ns for key in keys), default=0) + 1,
         **condition.parameters,

@@ -35,11 +35,13 @@ from otel_ml_collector.store.open_runs import (
 from otel_ml_collector.store.reader import Reader, Row, is_open, load_json, run_id_of, winners
 from otel_ml_collector.store.runs import (
     FILTERED,
+    OF_KEYS,
     Key,
     Listing,
     Place,
     Window,
     find_places,
+    key_parameters,
     list_keys,
     read_ended,
     read_payload,
@@ -366,15 +368,11 @@ def _keep_matching(
     if not page:
         return []
     sql = Sql("""
-        SELECT {key} FROM runs
-        WHERE project = {project:String} AND start_ns IN {starts:Array(Int64)}
-          AND span_id IN (SELECT toFixedString(unhex(arrayJoin({spans:Array(String)})), 8))
-          AND ({rest})
-        """).fill(key=_KEYS, rest=search.rest)
+        SELECT {key} FROM runs WHERE {these} AND ({rest})
+        """).fill(key=_KEYS, these=OF_KEYS, rest=search.rest)
     parameters = {
         **_search_parameters(listing, window),
-        "starts": sorted({key.start_ns for key in page}),
-        "spans": sorted({key.span_id for key in page}),
+        **key_parameters(listing.project, page),
     }
     there = {Key(**row) for row in reader.rows(sql, parameters)}
     return [key for key in page if key in there]

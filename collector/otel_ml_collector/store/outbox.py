@@ -23,6 +23,7 @@ from otel_ml_collector.store.tables import (
     PAYLOADS,
     RUNS,
     TRACE_KEYS,
+    Table,
 )
 from otel_ml_collector.store.trouble import store_trouble
 from otel_ml_collector.store.writer import LAST_ARRIVAL
@@ -35,33 +36,12 @@ KINDS: Final = (
 _NEW: Final = Sql("""collector = {collector:String}
   AND arrived_ns > {after:Int64} AND arrived_ns <= {until:Int64}""")
 _ARRIVED: Final = ("arrived_ns", "collector")
-_RUNS: Final = Sql("""
-SELECT {select} FROM runs WHERE {new} ORDER BY arrived_ns
-""").fill(select=RUNS.select("collector"), new=_NEW)
 # Of a run that came twice the record of the higher rank is kept, and so is its payload.
 _PAYLOADS: Final = Sql("""
 SELECT {select}
 FROM payloads WHERE (project, start_ns, payloads.trace_id, payloads.span_id) IN (
   SELECT project, start_ns, runs.trace_id, runs.span_id FROM runs WHERE {new})
 ORDER BY rank""").fill(select=PAYLOADS.select("start_ns", "arrived_ns"), new=_NEW)
-_OPEN_RUNS: Final = Sql("""
-SELECT {select} FROM open_runs WHERE {new} ORDER BY arrived_ns
-""").fill(select=OPEN_RUNS.select("collector"), new=_NEW)
-_METRICS: Final = Sql("""
-SELECT {select} FROM metrics WHERE {new} ORDER BY arrived_ns
-""").fill(select=METRICS.select(*_ARRIVED, "rank"), new=_NEW)
-_TAGS: Final = Sql("""
-SELECT {select} FROM late_tags WHERE {new} ORDER BY arrived_ns
-""").fill(select=LATE_TAGS.select(*_ARRIVED), new=_NEW)
-_LOGS: Final = Sql("""
-SELECT {select} FROM late_logs WHERE {new} ORDER BY arrived_ns
-""").fill(select=LATE_LOGS.select(*_ARRIVED), new=_NEW)
-_ARTIFACTS: Final = Sql("""
-SELECT {select} FROM objects WHERE {new} ORDER BY arrived_ns
-""").fill(select=OBJECTS.select(*_ARRIVED, "is_inline"), new=_NEW)
-_TRACE_KEYS: Final = Sql("""
-SELECT {select} FROM trace_keys WHERE {new} ORDER BY arrived_ns
-""").fill(select=TRACE_KEYS.select(*_ARRIVED), new=_NEW)
 # One row a version, whatever came of it when: the definition may come later than the version.
 _VERSIONS: Final = Sql("""
 SELECT * FROM (
@@ -75,15 +55,22 @@ SELECT * FROM (
   GROUP BY project, kind, name, digest, structure)
 WHERE {new} ORDER BY arrived_ns""").fill(new=_NEW)
 
+
+def _read(table: Table[Any], *left_out: str) -> tuple[Sql, Sql]:
+    """Return the table of a kind, and the statement that reads all columns but some."""
+    sql = Sql("SELECT {select} FROM {table} WHERE {new} ORDER BY arrived_ns")
+    return table.sql, sql.fill(select=table.select(*left_out), table=table.sql, new=_NEW)
+
+
 _READS: Final[Mapping[str, tuple[Sql, Sql]]] = {
-    "model_versions": (Sql("model_versions"), _VERSIONS),
-    "artifacts": (Sql("objects"), _ARTIFACTS),
-    "logs": (Sql("late_logs"), _LOGS),
-    "tags": (Sql("late_tags"), _TAGS),
-    "metrics": (Sql("metrics"), _METRICS),
-    "trace_keys": (Sql("trace_keys"), _TRACE_KEYS),
-    "open_runs": (Sql("open_runs"), _OPEN_RUNS),
-    "runs": (Sql("runs"), _RUNS),
+    "model_versions": (Sql("({rows})").fill(rows=_VERSIONS), _VERSIONS),
+    "artifacts": _read(OBJECTS, *_ARRIVED, "is_inline"),
+    "logs": _read(LATE_LOGS, *_ARRIVED),
+    "tags": _read(LATE_TAGS, *_ARRIVED),
+    "metrics": _read(METRICS, *_ARRIVED, "rank"),
+    "trace_keys": _read(TRACE_KEYS, *_ARRIVED),
+    "open_runs": _read(OPEN_RUNS, "collector"),
+    "runs": _read(RUNS, "collector"),
 }
 
 
@@ -153,11 +140,8 @@ class Outbox:
         Raises:
             Unavailable: The store has trouble, or what was asked for takes too much memory.
         """
-        table, sql = _READS[kind]
+        source, sql = _READS[kind]
         values: dict[str, Any] = {"after": after_ns, "until": until_ns}
-        source = table
-        if kind == "model_versions":
-            source = Sql("({rows})").fill(rows=sql)
         bound = Sql("""
             SELECT min(arrived_ns) AS first_ns, max(arrived_ns) AS last_ns, count() AS number FROM (
               SELECT arrived_ns FROM {source} WHERE {new}

@@ -21,6 +21,12 @@ ACROSS_PARTITIONS: Final = {"do_not_merge_across_partitions_select_final": 0}
 # Ids are hex text outside and bytes inside.
 _ID16: Final = Sql("toFixedString(unhex({trace:String}), 16)")
 _ID8: Final = Sql("toFixedString(unhex({span:String}), 8)")
+SPAN_IDS: Final = Sql("(SELECT toFixedString(unhex(arrayJoin({spans:Array(String)})), 8))")
+# What lies in a `Place`, and what may have one of some keys: `key_parameters`.
+OF_TRACE: Final = Sql("""project = {project:String} AND start_ns >= {start:Int64}
+  AND start_ns <= {end:Int64} AND trace_id = {id16}""").fill(id16=_ID16)
+OF_KEYS: Final = Sql("""project = {project:String} AND start_ns IN {starts:Array(Int64)}
+  AND span_id IN {span_ids}""").fill(span_ids=SPAN_IDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +58,16 @@ class Place:
     trace_id: str
     start_ns: int
     end_ns: int
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The parameters of `OF_TRACE`."""
+        return {
+            "project": self.project,
+            "start": self.start_ns,
+            "end": self.end_ns,
+            "trace": self.trace_id,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,19 +131,19 @@ def list_keys(reader: Reader, listing: Listing, window: Window, limit: int) -> l
     return [Key(**row) for row in reader.rows(sql, parameters, settings)]
 
 
-def read_runs(reader: Reader, project: str, keys: Sequence[Key]) -> list[Row]:
-    """Read the light rows of some keys: of each run every delivery that is still there."""
-    sql = Sql("""
-        SELECT {light} FROM runs
-        WHERE project = {project:String} AND start_ns IN {starts:Array(Int64)}
-          AND span_id IN (SELECT toFixedString(unhex(arrayJoin({spans:Array(String)})), 8))
-        """).fill(light=LIGHT)
-    parameters = {
+def key_parameters(project: str, keys: Sequence[Key]) -> dict[str, Any]:
+    """Return the parameters of `OF_KEYS`."""
+    return {
         "project": project,
         "starts": sorted({key.start_ns for key in keys}),
         "spans": sorted({key.span_id for key in keys}),
     }
-    return reader.rows(sql, parameters)
+
+
+def read_runs(reader: Reader, project: str, keys: Sequence[Key]) -> list[Row]:
+    """Read the light rows of some keys: of each run every delivery that is still there."""
+    sql = Sql("SELECT {light} FROM runs WHERE {these}").fill(light=LIGHT, these=OF_KEYS)
+    return reader.rows(sql, key_parameters(project, keys))
 
 
 def read_trace(
@@ -142,14 +158,8 @@ def read_trace(
         parent_span_id: Below which run; None for all.
         limit: How many at most.
     """
-    parameters: dict[str, Any] = {
-        "project": place.project,
-        "start": place.start_ns,
-        "end": place.end_ns,
-        "trace": place.trace_id,
-        "limit": limit,
-    }
-    wanted = Sql("trace_id = ") + _ID16
+    parameters = {**place.parameters, "limit": limit}
+    wanted = OF_TRACE
     if after is not None:
         wanted += Sql(""" AND (start_ns, trace_id, span_id) > ({after:Int64},
           toFixedString(unhex({after_trace:String}), 16),
@@ -164,9 +174,7 @@ def read_trace(
         wanted += Sql(" AND parent_span_id = toFixedString(unhex({parent:String}), 8)")
         parameters["parent"] = parent_span_id
     sql = Sql("""
-        SELECT {light} FROM runs
-        WHERE project = {project:String}
-          AND start_ns >= {start:Int64} AND start_ns <= {end:Int64} AND {wanted}
+        SELECT {light} FROM runs WHERE {wanted}
         ORDER BY start_ns, runs.span_id LIMIT {limit:UInt32}
         """).fill(light=LIGHT, wanted=wanted)
     return reader.rows(sql, parameters)
@@ -176,60 +184,29 @@ def read_child_counts(reader: Reader, place: Place, span_ids: Sequence[str]) -> 
     """Count the ended runs below some runs of a trace: rows of `span_id` and `children`."""
     sql = Sql("""
         SELECT lower(hex(parent_span_id)) AS span_id, uniqExact(runs.span_id) AS children FROM runs
-        WHERE project = {project:String}
-          AND start_ns >= {start:Int64} AND start_ns <= {end:Int64} AND trace_id = {id16}
-          AND parent_span_id IN (
-            SELECT toFixedString(unhex(arrayJoin({spans:Array(String)})), 8))
+        WHERE {ours} AND parent_span_id IN {span_ids}
         GROUP BY parent_span_id
-        """).fill(id16=_ID16)
-    return reader.rows(
-        sql,
-        {
-            "project": place.project,
-            "start": place.start_ns,
-            "end": place.end_ns,
-            "trace": place.trace_id,
-            "spans": list(span_ids),
-        },
-    )
+        """).fill(ours=OF_TRACE, span_ids=SPAN_IDS)
+    return reader.rows(sql, {**place.parameters, "spans": list(span_ids)})
 
 
 def read_ended(reader: Reader, place: Place, span_ids: Sequence[str]) -> list[Row]:
     """Read which of some runs of a trace have ended: their `span_id`."""
     sql = Sql("""
         SELECT DISTINCT lower(hex(span_id)) AS span_id FROM runs
-        WHERE project = {project:String} AND start_ns >= {start:Int64}
-          AND start_ns <= {end:Int64} AND trace_id = {id16}
-          AND span_id IN (SELECT toFixedString(unhex(arrayJoin({spans:Array(String)})), 8))
-        """).fill(id16=_ID16)
-    parameters = {
-        "project": place.project,
-        "start": place.start_ns,
-        "end": place.end_ns,
-        "trace": place.trace_id,
-        "spans": list(span_ids),
-    }
-    return reader.rows(sql, parameters)
+        WHERE {ours} AND span_id IN {span_ids}
+        """).fill(ours=OF_TRACE, span_ids=SPAN_IDS)
+    return reader.rows(sql, {**place.parameters, "spans": list(span_ids)})
 
 
 def read_run(reader: Reader, place: Place, span_id: str) -> list[Row]:
     """Read the light rows of one run, first, and of the roots of its trace."""
     sql = Sql("""
         SELECT {light} FROM runs
-        WHERE project = {project:String}
-          AND start_ns >= {start:Int64} AND start_ns <= {end:Int64}
-          AND trace_id = {id16}
-          AND (span_id = {id8} OR parent_span_id = toFixedString('', 8))
+        WHERE {ours} AND (span_id = {id8} OR parent_span_id = toFixedString('', 8))
         ORDER BY span_id = {id8} DESC, start_ns LIMIT 100
-        """).fill(light=LIGHT, id16=_ID16, id8=_ID8)
-    parameters = {
-        "project": place.project,
-        "start": place.start_ns,
-        "end": place.end_ns,
-        "trace": place.trace_id,
-        "span": span_id,
-    }
-    return reader.rows(sql, parameters)
+        """).fill(light=LIGHT, ours=OF_TRACE, id8=_ID8)
+    return reader.rows(sql, {**place.parameters, "span": span_id})
 
 
 def read_payload(reader: Reader, project: str, key: Key) -> Row | None:

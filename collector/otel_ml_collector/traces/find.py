@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Final
+from typing import Final
 
 from otel_ml.records import Tokens, tokens_of
 from otel_ml_collector.api.parameters import read_cursor
@@ -15,6 +15,8 @@ from otel_ml_collector.runs.lines import find_loose_lines, make_lines
 from otel_ml_collector.runs.summary import find_told, summarise
 from otel_ml_collector.store.reader import Reader, Row, load_json, run_id_of, winners
 from otel_ml_collector.store.runs import (
+    OF_TRACE,
+    SPAN_IDS,
     Place,
     Window,
     find_hidden,
@@ -30,9 +32,6 @@ _RECORDS: Final = 100
 MOST: Final = 100_000
 _SENDERS: Final = 1_000
 _SERVICE: Final = "service.name"
-_OF_TRACE: Final = Sql("""project = {project:String} AND start_ns >= {start:Int64}
-  AND start_ns <= {end:Int64} AND trace_id = toFixedString(unhex({trace:String}), 16)""")
-_THESE: Final = Sql("span_id IN (SELECT toFixedString(unhex(arrayJoin({spans:Array(String)})), 8))")
 
 
 def find_trace(
@@ -296,26 +295,17 @@ def read_outline(reader: Reader, place: Place, limit: int) -> list[Row]:
           {tokens}, cost
         FROM runs WHERE {ours}
         ORDER BY rank DESC LIMIT 1 BY runs.span_id LIMIT {limit:UInt32}
-        """).fill(ours=_OF_TRACE, tokens=OF_TOKENS)
-    return reader.rows(sql, {**_place_parameters(place), "limit": limit})
+        """).fill(ours=OF_TRACE, tokens=OF_TOKENS)
+    return reader.rows(sql, {**place.parameters, "limit": limit})
 
 
 def read_senders(reader: Reader, place: Place, span_ids: Sequence[str]) -> list[Row]:
     """Read the resources of some runs of a trace, also open ones: `span_id` and `resource`."""
     sql = Sql("""
         SELECT lower(hex(span_id)) AS span_id, any(resource) AS resource FROM (
-          SELECT span_id, resource FROM payloads WHERE {ours} AND {these}
+          SELECT span_id, resource FROM payloads WHERE {ours} AND span_id IN {span_ids}
           UNION ALL
-          SELECT span_id, resource FROM open_runs WHERE {ours} AND {these})
+          SELECT span_id, resource FROM open_runs WHERE {ours} AND span_id IN {span_ids})
         GROUP BY span_id
-        """).fill(ours=_OF_TRACE, these=_THESE)
-    return reader.rows(sql, {**_place_parameters(place), "spans": list(span_ids)})
-
-
-def _place_parameters(place: Place) -> dict[str, Any]:
-    return {
-        "project": place.project,
-        "start": place.start_ns,
-        "end": place.end_ns,
-        "trace": place.trace_id,
-    }
+        """).fill(ours=OF_TRACE, span_ids=SPAN_IDS)
+    return reader.rows(sql, {**place.parameters, "spans": list(span_ids)})
