@@ -389,6 +389,41 @@ class Evaluation:
 
 
 @dataclass(frozen=True, slots=True)
+class Project:
+    """A project and its recorded runs; other spans, such as HTTP requests, are counted apart."""
+
+    project: str
+    runs: int
+    other_spans: int
+    errors: int
+    artifacts: int = field(metadata=about("Different documents that are stored"))
+    artifact_bytes: int
+    last_start_time: str
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model and its recorded runs."""
+
+    model: str
+    kind: str
+    runs: int
+    errors: int
+    versions: int
+    latest_version: int | None
+    last_start_time: str
+
+
+@dataclass(frozen=True, slots=True)
+class MetricPoint:
+    """One point: `step` is null when it has none, `value` when it is NaN or infinite."""
+
+    value: float | None
+    step: int | None
+    time_ns: int
+
+
+@dataclass(frozen=True, slots=True)
 class ModelVersion:
     """One state of a model or judge.
 

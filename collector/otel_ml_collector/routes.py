@@ -8,65 +8,62 @@ from typing import Final
 from fastapi import APIRouter, Depends
 from starlette.responses import RedirectResponse, Response
 
+from otel_ml_collector import (
+    completion,
+    feedback,
+    home,
+    loss,
+    metrics,
+    projects,
+    stats,
+    storage,
+    views,
+)
 from otel_ml_collector.access import READ
-from otel_ml_collector.api import completion, keys
+from otel_ml_collector.api import keys
 from otel_ml_collector.api.parameters import needs
 from otel_ml_collector.artifacts import api as artifacts
 from otel_ml_collector.export import api as export
-from otel_ml_collector.feedback import api as feedback
-from otel_ml_collector.home import page as home_page
 from otel_ml_collector.jaeger import api as jaeger
 from otel_ml_collector.live import api as live
-from otel_ml_collector.loss import api as loss
-from otel_ml_collector.metrics import api as metrics
-from otel_ml_collector.metrics import page as metrics_page
 from otel_ml_collector.models import api as models
 from otel_ml_collector.models import page as models_page
-from otel_ml_collector.projects import api as projects
-from otel_ml_collector.projects import page as projects_page
 from otel_ml_collector.runs import api as runs
 from otel_ml_collector.runs import page as runs_page
-from otel_ml_collector.stats import api as stats
-from otel_ml_collector.storage import api as storage
 from otel_ml_collector.traces import api as traces
 from otel_ml_collector.traces import page as traces_page
-from otel_ml_collector.views import api as views
 from otel_ml_collector.web import sign_in, view
 
-_API: Final = (
-    runs,
-    traces,
-    models,
-    metrics,
-    loss,
-    artifacts,
-    completion,
-    export,
-    feedback,
-    live,
-    views,
-    stats,
-    storage,
-    projects,
-    keys,
-)
-_PAGES: Final = (
-    sign_in,
-    home_page,
-    runs_page,
-    traces_page,
-    models_page,
-    metrics_page,
-    projects_page,
+_ROUTERS: Final = (
+    runs.router,
+    traces.router,
+    models.router,
+    metrics.api,
+    loss.router,
+    artifacts.router,
+    completion.router,
+    export.router,
+    feedback.router,
+    live.router,
+    views.router,
+    stats.router,
+    storage.router,
+    projects.api,
+    keys.router,
+    sign_in.router,
+    home.router,
+    runs_page.router,
+    traces_page.router,
+    models_page.router,
+    metrics.pages,
+    projects.pages,
 )
 
 router = APIRouter()
-for _topic in _API:
-    router.include_router(_topic.router)
 for _prefix in jaeger.PREFIXES:
     router.include_router(jaeger.router, prefix=_prefix)
-for _page in _PAGES:
-    router.include_router(_page.router)
+for _topic in _ROUTERS:
+    router.include_router(_topic)
 
 
 @router.get("/favicon.ico", include_in_schema=False)

@@ -225,20 +225,13 @@ class Trace(HasCard):
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Model(HasCard):
+class Model(HasCard, records.Model):
     """A model and its recorded runs.
 
     Attributes:
         page: The address of its page in the collector.
     """
 
-    model: str
-    kind: str
-    runs: int
-    errors: int
-    versions: int
-    latest_version: int | None
-    last_start_time: str
     page: str = field(default="", compare=False)
 
     @property
@@ -280,20 +273,13 @@ class Version(HasCard):
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Project(HasCard):
+class Project(HasCard, records.Project):
     """A project and its recorded runs.
 
     Attributes:
         page: The address of its page in the collector.
     """
 
-    project: str
-    runs: int
-    other_spans: int
-    errors: int
-    artifacts: int
-    artifact_bytes: int
-    last_start_time: str
     page: str = field(default="", compare=False)
 
     @property
@@ -302,12 +288,8 @@ class Project(HasCard):
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
+class Point(records.MetricPoint):
     """One point of a metric; `value` is None when it is NaN or infinite."""
-
-    value: float | None
-    step: int | None
-    time_ns: int
 
 
 @dataclass(frozen=True, slots=True, repr=False)

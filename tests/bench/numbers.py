@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import median
 from typing import Final
 
-from otel_ml_collector.loss.find import Hours, read_totals
+from otel_ml_collector.loss import Hours, read_totals
 from otel_ml_collector.mapping.spans import Processes
 from otel_ml_collector.records import Arrivals, Records
 from otel_ml_collector.span import Span, Value

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from otel_ml_collector.loss.find import last_day, read_totals
+from otel_ml_collector.loss import last_day, read_totals
 from otel_ml_collector.span import Span, Value
 from tests.otel_ml_collector.spans import make_call, make_sign
 from tests.otel_ml_collector.stores import open_store

@@ -5,7 +5,7 @@ from typing import Final
 
 import pytest
 
-from otel_ml_collector.projects.find import find_projects
+from otel_ml_collector.projects import find_projects
 from tests.otel_ml_collector.deleting import BEGAN_NS, Project, make_told
 from tests.otel_ml_collector.spans import SECOND_NS, id_of, make_call
 from tests.otel_ml_collector.stores import Service

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from otel_ml_collector.loss.watch import LossWatch
+from otel_ml_collector.loss import LossWatch
 from otel_ml_collector.telemetry import LossNumbers
 from tests.otel_ml_collector.spans import NOW_NS, make_sign
 from tests.otel_ml_collector.stores import Store
@@ -17,7 +17,7 @@ def take_goodbye(store: Store, project: str, process: str, seq: int) -> None:
 
 def test_watch(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     """What is missing is logged once for each process and hour, and shown by project."""
-    caplog.set_level(logging.WARNING, "otel_ml_collector.loss.watch")
+    caplog.set_level(logging.WARNING, "otel_ml_collector.loss")
     numbers = LossNumbers()
     watch = LossWatch(store.reader, numbers)
     take_goodbye(store, "p", "0000000a", 3)
@@ -44,7 +44,7 @@ def test_watch(store: Store, caplog: pytest.LogCaptureFixture) -> None:
 
 def test_many_lines(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     """One look logs ten lines at most, and one that counts the others."""
-    caplog.set_level(logging.WARNING, "otel_ml_collector.loss.watch")
+    caplog.set_level(logging.WARNING, "otel_ml_collector.loss")
     for number in range(40):
         take_goodbye(store, "many", f"{number:08x}", 2)
     LossWatch(store.reader, LossNumbers()).look(NOW_NS)

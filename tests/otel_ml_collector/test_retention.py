@@ -11,7 +11,7 @@ from otel_ml_collector.access import OPEN
 from otel_ml_collector.mapping import Filing, map_spans
 from otel_ml_collector.models.find import find_versions
 from otel_ml_collector.span import Span
-from otel_ml_collector.storage.find import find_storage
+from otel_ml_collector.storage import find_storage
 from otel_ml_collector.store.retention import Days, Retention, Wish
 from otel_ml_collector.store.writer import Writer
 from tests.otel_ml_collector.asgi import ask

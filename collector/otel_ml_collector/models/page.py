@@ -14,8 +14,8 @@ from otel_ml_collector.api.parameters import FromReader
 from otel_ml_collector.artifacts.page import lay_out
 from otel_ml_collector.models import diff
 from otel_ml_collector.models import find as models
-from otel_ml_collector.projects.find import find_projects
-from otel_ml_collector.stats.find import Figures, StatsBucket, StatsQuery, find_stats
+from otel_ml_collector.projects import find_projects
+from otel_ml_collector.stats import Figures, StatsBucket, StatsQuery, find_stats
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.runs import Window
 from otel_ml_collector.times import DAY_NS, HOUR_NS

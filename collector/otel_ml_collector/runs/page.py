@@ -14,8 +14,8 @@ from otel_ml_collector.api.problems import problem_of
 from otel_ml_collector.errors import BadQuery
 from otel_ml_collector.filter.grammar import conjuncts
 from otel_ml_collector.filter.sql import compile_where
-from otel_ml_collector.loss.api import missing_spans
-from otel_ml_collector.projects.find import find_projects
+from otel_ml_collector.loss import missing_spans
+from otel_ml_collector.projects import find_projects
 from otel_ml_collector.runs import find as runs
 from otel_ml_collector.runs.answers import RunsPage, RunSummary
 from otel_ml_collector.runs.api import parse_query
@@ -23,7 +23,7 @@ from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.runs import Window
 from otel_ml_collector.store.statistics import bound_runs, count_runs
 from otel_ml_collector.times import DAY_NS, HOUR_NS, SECOND_NS, to_rfc3339
-from otel_ml_collector.views.find import View, find_views
+from otel_ml_collector.views import View, find_views
 from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
 

@@ -10,8 +10,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Final
 
-from pydantic import BaseModel, Field
-
+from otel_ml.records import MetricPoint
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.sql import Sql
 
@@ -80,43 +79,6 @@ _FEWEST: Final = MOST_OF_ALL // NAMES
 _SERIES: Final = frozenset({"append", "restart"})
 
 
-class MetricPoint(BaseModel):
-    """One point: `step` is null when it has none, `value` when it is NaN or infinite."""
-
-    value: float | None
-    step: int | None
-    time_ns: int
-
-
-class MetricSeries(BaseModel):
-    """The points of one metric of one run or version, in the order they were logged."""
-
-    run_id: str = Field(description="Empty where they were logged for a version of a model")
-    name: str
-    count: int = Field(
-        description="How many points it has; where `points` are fewer, the first and the last, "
-        "and of each stretch between them the lowest and the highest"
-    )
-    points: list[MetricPoint]
-
-
-class MetricOwner(BaseModel):
-    """A run that logged metrics; its model is empty while only its metrics are here."""
-
-    run_id: str
-    model: str
-    names: list[str]
-    points: int
-    last_time: str
-
-
-class Metrics(BaseModel):
-    """Metric series of one run or version, or the runs of a project that have some."""
-
-    series: list[MetricSeries]
-    runs: list[MetricOwner]
-
-
 def count_names(
     reader: Reader, project: str, owners: Sequence[str], name: str = ""
 ) -> tuple[int, bool]:
@@ -163,7 +125,7 @@ def read_points(
 
 
 @dataclass(frozen=True, slots=True)
-class Series:
+class LoggedMetric:
     """One metric.
 
     Attributes:
@@ -186,7 +148,7 @@ class Series:
 
 def find_series(
     reader: Reader, project: str, owners: Sequence[str], *, name: str = "", most: int = MOST
-) -> list[Series]:
+) -> list[LoggedMetric]:
     """Find the metrics that were logged for some owners, the first 1,000 by name.
 
     A metric alone is a series after ``append`` and ``restart``, else a number; two points are a
@@ -200,21 +162,21 @@ def find_series(
     return [_series(key, list(parts)) for key, parts in groupby(rows, itemgetter("name"))]
 
 
-def values_of(found: Iterable[Series]) -> dict[str, MetricValue]:
+def values_of(found: Iterable[LoggedMetric]) -> dict[str, MetricValue]:
     """Return metrics as numbers and lists of numbers, by name."""
     return {series.name: series.value for series in found}
 
 
-def counts_of(found: Iterable[Series]) -> dict[str, int]:
+def counts_of(found: Iterable[LoggedMetric]) -> dict[str, int]:
     """Return how many points metrics have, by name."""
     return {series.name: series.count for series in found}
 
 
-def _series(name: str, rows: Sequence[Row]) -> Series:
+def _series(name: str, rows: Sequence[Row]) -> LoggedMetric:
     first = rows[0]
     points = [_point(*kept) for row in rows for kept in row["kept"]]
     is_single = first["points"] == 1 and first["mode"] not in _SERIES
-    return Series(name, first["points"], is_single, points)
+    return LoggedMetric(name, first["points"], is_single, points)
 
 
 def _point(_: int, value: float, step: int, time_ns: int) -> MetricPoint:

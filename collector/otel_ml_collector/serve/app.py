@@ -35,7 +35,7 @@ from otel_ml_collector.forward.otlp import OtlpForward
 from otel_ml_collector.forward.records import RecordForward
 from otel_ml_collector.keyring import Keyring
 from otel_ml_collector.live.feed import Listening, LivePace
-from otel_ml_collector.loss.watch import LossWatch
+from otel_ml_collector.loss import LossWatch
 from otel_ml_collector.mapping import Prices
 from otel_ml_collector.receive.commit import Commit
 from otel_ml_collector.receive.grpc import make_server
@@ -59,7 +59,7 @@ from otel_ml_collector.services import Services
 from otel_ml_collector.settings.table import Settings
 from otel_ml_collector.settings.targets import RecordTarget
 from otel_ml_collector.settings.values import Address, address_here
-from otel_ml_collector.storage.find import read_sizes
+from otel_ml_collector.storage import read_sizes
 from otel_ml_collector.store.artifacts import ArtifactWriter
 from otel_ml_collector.store.backup import Backups
 from otel_ml_collector.store.connection import Connections
@@ -85,7 +85,7 @@ from otel_ml_collector.telemetry import (
     StoreNumbers,
     Telemetry,
 )
-from otel_ml_collector.views.find import ViewStore
+from otel_ml_collector.views import ViewStore
 from otel_ml_collector.web import sign_in
 from otel_ml_collector.web.render import STATIC, show_problem
 

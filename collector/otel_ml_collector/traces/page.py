@@ -13,8 +13,7 @@ from otel_ml_collector.api.parameters import FromReader
 from otel_ml_collector.artifacts.page import lay_out
 from otel_ml_collector.errors import NotFound
 from otel_ml_collector.mapping.dialects.gen_ai_events import CONTENT_EVENTS
-from otel_ml_collector.metrics.find import find_metrics
-from otel_ml_collector.metrics.page import make_plots
+from otel_ml_collector.metrics import find_metrics, make_plots
 from otel_ml_collector.runs import find as runs
 from otel_ml_collector.runs.answers import Trace
 from otel_ml_collector.services import find_service

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from otel_ml_collector.store.reader import Reader
-from otel_ml_collector.views.find import ViewStore, WantedView
+from otel_ml_collector.views import ViewStore, WantedView
 from tests.otel_ml_collector.asgi import Answered, ask
 from tests.otel_ml_collector.stores import Service
 

@@ -5,14 +5,14 @@ from typing import Final
 
 import pytest
 
-from otel_ml_collector.errors import BadQuery
-from otel_ml_collector.filter.complete import (
+from otel_ml_collector.completion import (
     Completion,
     CompletionQuery,
     Want,
     find_completion,
     read_caret,
 )
+from otel_ml_collector.errors import BadQuery
 from otel_ml_collector.filter.sql import compile_filter
 from otel_ml_collector.runs.find import RunsQuery, find_runs
 from otel_ml_collector.span import Value

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from otel_ml_collector.completion import read_caret
 from otel_ml_collector.errors import BadQuery
-from otel_ml_collector.filter.complete import read_caret
 from otel_ml_collector.filter.grammar import (
     Ago,
     Both,

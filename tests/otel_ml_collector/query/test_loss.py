@@ -6,7 +6,7 @@ from urllib.parse import quote, urlencode
 
 import pytest
 
-from otel_ml_collector.loss.watch import LossWatch
+from otel_ml_collector.loss import LossWatch
 from otel_ml_collector.mapping import Filing, map_spans
 from otel_ml_collector.span import Span, Value
 from otel_ml_collector.times import HOUR_NS, to_rfc3339

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from otel_ml_collector.metrics.find import find_metrics
+from otel_ml_collector.metrics import find_metrics
 from otel_ml_collector.runs.find import find_run
 from otel_ml_collector.span import Value
 from tests.otel_ml_collector.spans import NOW_NS, id_of, make_call, make_record

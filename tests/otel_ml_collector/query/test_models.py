@@ -6,11 +6,11 @@ from typing import Any, Final
 
 import pytest
 
+from otel_ml.records import MetricPoint
 from otel_ml_collector.errors import NotFound
-from otel_ml_collector.metrics.find import find_metrics
+from otel_ml_collector.metrics import MetricSeries, find_metrics
 from otel_ml_collector.models import find as models
-from otel_ml_collector.projects.find import find_projects
-from otel_ml_collector.runs.series import MetricPoint, MetricSeries
+from otel_ml_collector.projects import find_projects
 from otel_ml_collector.span import Span
 from tests.otel_ml_collector.spans import (
     MS_NS,

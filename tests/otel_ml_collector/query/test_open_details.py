@@ -5,9 +5,9 @@ from typing import Any, Final
 import pytest
 
 from otel_ml_collector.errors import BadQuery, NotFound
-from otel_ml_collector.metrics.find import find_metrics
+from otel_ml_collector.metrics import find_metrics
 from otel_ml_collector.models import find as models
-from otel_ml_collector.projects.find import find_projects
+from otel_ml_collector.projects import find_projects
 from otel_ml_collector.runs.answers import SUMMARY
 from otel_ml_collector.runs.find import find_run
 from otel_ml_collector.span import Event, Value

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from otel_ml_collector.metrics.find import find_metrics
+from otel_ml_collector.metrics import find_metrics
 from otel_ml_collector.runs.find import find_run
 from otel_ml_collector.span import Span, Value
 from tests.otel_ml_collector.spans import NOW_NS, id_of, make_call, make_record, span_id

@@ -10,19 +10,20 @@ from otel_ml_collector.decode.protobuf import decode_traces
 from otel_ml_collector.errors import BadQuery
 from otel_ml_collector.mapping import Filing, map_spans
 from otel_ml_collector.models.find import find_models
-from otel_ml_collector.projects.find import find_project
+from otel_ml_collector.projects import find_project
 from otel_ml_collector.span import Value
-from otel_ml_collector.stats.find import (
+from otel_ml_collector.stats import (
     JudgeFigures,
     PassRates,
     Stats,
     StatsQuery,
+    StatsQuestion,
+    choose_sources,
     find_all_stats,
     find_pass_rates,
     find_stats,
     make_grouping,
 )
-from otel_ml_collector.stats.sql import StatsQuestion, choose_sources
 from otel_ml_collector.store.apart import NOTHING
 from otel_ml_collector.store.condition import ALWAYS
 from otel_ml_collector.store.rollup import recompute

@@ -5,7 +5,7 @@ from typing import Final
 
 import pytest
 
-from otel_ml_collector.loss.find import Hours, read_loss
+from otel_ml_collector.loss import Hours, read_loss
 from otel_ml_collector.mapping import Filing, map_spans
 from otel_ml_collector.span import Span, Value
 from otel_ml_collector.store.sql import Sql

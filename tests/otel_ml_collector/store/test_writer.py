@@ -12,13 +12,13 @@ from pydantic_core import to_jsonable_python
 from otel_ml_collector.artifacts.find import ObjectsQuery, find_objects
 from otel_ml_collector.errors import Refused, Unavailable
 from otel_ml_collector.mapping import Filing, map_spans
-from otel_ml_collector.metrics.find import find_metrics
+from otel_ml_collector.metrics import find_metrics
 from otel_ml_collector.models import find as models
-from otel_ml_collector.projects.find import find_projects
+from otel_ml_collector.projects import find_projects
 from otel_ml_collector.records import Metric, ModelVersion, ProcessSign, Records, TraceKey
 from otel_ml_collector.runs import find as runs
 from otel_ml_collector.span import Event, Span
-from otel_ml_collector.stats.find import StatsQuery, find_stats
+from otel_ml_collector.stats import StatsQuery, find_stats
 from otel_ml_collector.store import statistics
 from otel_ml_collector.store.condition import ALWAYS
 from otel_ml_collector.store.runs import Window

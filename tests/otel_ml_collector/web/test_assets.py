@@ -26,7 +26,11 @@ def test_every_class_of_the_style_is_used() -> None:
     style = re.sub(r"/\*.*?\*/", "", (STATIC / "style.css").read_text(), flags=re.DOTALL)
     selectors = " ".join(re.findall(r"[^{}]+(?={)", style))
     classes = set(re.findall(r"\.([a-z][\w-]*)", selectors))
-    pages = (*COLLECTOR.glob("*/templates/**/*.html"), *COLLECTOR.glob("*/*.py"))
+    pages = (
+        *COLLECTOR.glob("*/templates/**/*.html"),
+        *COLLECTOR.glob("*.py"),
+        *COLLECTOR.glob("*/*.py"),
+    )
     known = words_of(*pages, *STATIC.glob("js/*.js"))
     assert classes - known == WRITTEN_ELSEWHERE
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from otel_ml_collector.metrics.page import Plot, make_plots
-from otel_ml_collector.runs.series import MetricPoint, MetricSeries
+from otel_ml.records import MetricPoint
+from otel_ml_collector.metrics import MetricSeries, Plot, make_plots
 from otel_ml_collector.span import Value
 from tests.otel_ml_collector.asgi import ask
 from tests.otel_ml_collector.spans import (

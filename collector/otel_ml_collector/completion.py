@@ -1,21 +1,25 @@
-"""Finds what may be typed next in a filter: fields, operators, and values with their counts."""
+"""Completes filters while they are typed: fields, operators, and values with their counts."""
 
 import re
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 import orjson
+from fastapi import APIRouter, Query
 from pydantic import BaseModel
 from pydantic import Field as Described
 
+from otel_ml_collector.api.parameters import FromReader, Time
 from otel_ml_collector.filter.fields import FIELD_NAMES, SHORT, Kind
 from otel_ml_collector.filter.grammar import Token, read_tokens
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.runs import Window
 from otel_ml_collector.store.sql import Sql, identifier, join_sql, parameter
 from otel_ml_collector.store.statistics import version_numbers
+from otel_ml_collector.times import DAY_NS, HOUR_NS, from_rfc3339
 
 _LENGTHS: Final = ("15m", "1h", "24h", "7d", "30d")
 _DURATIONS: Final = ("10ms", "100ms", "1s", "10s", "1m")
@@ -463,3 +467,39 @@ def _field(tokens: Sequence[Token]) -> tuple[str, tuple[str | int, ...], int] | 
         else:
             return None
     return None
+
+
+_TEXT: Final = 4_000
+_DAYS: Final = 30
+
+router = APIRouter(prefix="/api/v1")
+
+Typed = Annotated[
+    str,
+    Query(
+        max_length=_TEXT,
+        description='The filter up to the caret, such as `tags["client"] == "bi`',
+    ),
+]
+Limit = Annotated[int, Query(ge=1, le=100)]
+
+
+@router.get("/projects/{project:path}/completion")
+def get_completion(
+    *,
+    project: str,
+    reader: FromReader,
+    where: Typed = "",
+    start: Time = None,
+    end: Time = None,
+    limit: Limit = 20,
+) -> Completion:
+    """Tell what may be typed next in a filter: fields, operators, values with their counts.
+
+    Values are counted among the newest 20,000 runs between `start`, 30 days ago unless told, and
+    `end`, and those inside payloads among the newest 500.
+    """
+    end_ns = from_rfc3339(end, "end") if end else time.time_ns() + HOUR_NS
+    start_ns = from_rfc3339(start, "start") if start else max(end_ns - _DAYS * DAY_NS, 0)
+    query = CompletionQuery(project, where, Window(start_ns, end_ns), limit)
+    return find_completion(reader, query)

@@ -1,14 +1,22 @@
-"""What was sent but is not here: one `find` behind the JSON API and the watch."""
+"""Spans that were sent but are not here: the JSON API, and the watch that looks once a minute."""
 
+import logging
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
+from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 
+from otel_ml_collector.access import Access
+from otel_ml_collector.api.parameters import FromReader, Time
 from otel_ml_collector.errors import BadQuery
+from otel_ml_collector.services import find_service
 from otel_ml_collector.store.reader import READABLE, Reader, Row
 from otel_ml_collector.store.sql import Sql
-from otel_ml_collector.times import DAY_NS, HOUR_NS, MINUTE_NS, to_rfc3339
+from otel_ml_collector.telemetry import LossNumbers, Missed, Remembered
+from otel_ml_collector.times import DAY_NS, HOUR_NS, MINUTE_NS, from_rfc3339, to_rfc3339
 
 # Numbers by the minute in which they came: in that of now minus 2 all came a minute ago or more.
 _SETTLED_MINUTES: Final = 2
@@ -70,6 +78,14 @@ GROUP BY project, process ORDER BY max(hour) DESC, process LIMIT {most}
 """)
 MAX_LIMIT: Final = 1_000
 _MOST_NS: Final = 31 * DAY_NS
+# What the watch writes to the log at most, at once and of one hour, and shows on a page.
+_LINES: Final = 10
+_ROWS: Final = 1_000
+_REMEMBERED: Final = 20_000
+_SHOWN: Final = 10
+
+_logger = logging.getLogger(__name__)
+router = APIRouter(prefix="/api/v1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,3 +220,83 @@ def last_day(now_ns: int) -> Hours:
     """Name the last 24 hours of all projects, the one that goes on among them."""
     last = now_ns // HOUR_NS + 1
     return Hours(max(last - 24, 0), last, now_ns)
+
+
+@router.get("/projects/{project:path}/loss")
+def get_loss(
+    project: str,
+    reader: FromReader,
+    start: Time = None,
+    end: Time = None,
+    limit: Annotated[int, Query(ge=1, le=MAX_LIMIT)] = MAX_LIMIT,
+) -> Loss:
+    """Read how many spans came and how many were sent but are not here, by process and hour.
+
+    Whole hours, the last 24 unless told, at most 31 days.
+    """
+    end_ns = from_rfc3339(end, "end") if end else time.time_ns()
+    start_ns = from_rfc3339(start, "start") if start else max(end_ns - DAY_NS, 0)
+    query = LossQuery(project, start_ns, end_ns, limit)
+    return find_loss(reader, query, time.time_ns())
+
+
+class LossWatch:
+    """Asks the store what is missing of the last 24 hours, and keeps the answer.
+
+    Args:
+        reader: The store.
+        numbers: Are told what is found.
+    """
+
+    def __init__(self, reader: Reader, numbers: LossNumbers) -> None:
+        self._reader = reader
+        self._numbers = numbers
+        self._missing: Sequence[tuple[str, int]] = ()
+        self._told: Remembered[tuple[str, str, int], bool] = Remembered(_REMEMBERED)
+
+    def look(self, now_ns: int) -> None:
+        """Look once; log what is missing, once for each process and hour, at most ten lines."""
+        hours = last_day(now_ns)
+        totals = read_totals(self._reader, hours)
+        self._numbers.tell({row["project"]: Missed(row["missing"], row["late"]) for row in totals})
+        missing = [(row["project"], row["missing"]) for row in totals if row["missing"]]
+        self._missing = sorted(missing, key=lambda one: (-one[1], one[0]))
+        if missing:
+            rows = read_loss(self._reader, hours, limit=_ROWS, only_missing=True)
+            self._log([row for row in rows if self._is_news(row)])
+
+    def missing_of(self, access: Access, project: str | None = None) -> list[tuple[str, int]]:
+        """Name projects that miss spans, and how many: ten that may be read, or the one asked."""
+        return [
+            (name, number)
+            for name, number in self._missing
+            if access.reaches(name) and project in {None, name}
+        ][:_SHOWN]
+
+    def _is_news(self, row: Row) -> bool:
+        return self._told.put((row["project"], row["process"], row["hour"]), True)
+
+    def _log(self, rows: Sequence[Row]) -> None:
+        for row in rows[:_LINES]:
+            _logger.warning(
+                "%d spans of process %r, project %r, were sent but are not here (lost, or dropped "
+                "by sampling on the way), in the hour from %s",
+                row["missing"],
+                row["process"],
+                row["project"],
+                to_rfc3339(row["hour"] * HOUR_NS),
+            )
+        rest = rows[_LINES:]
+        if rest:
+            _logger.warning(
+                "%d spans of %d other processes and hours were sent but are not here",
+                sum(row["missing"] for row in rest),
+                len(rest),
+            )
+
+
+def missing_spans(
+    request: Request, reader: Reader, project: str | None = None
+) -> list[tuple[str, int]]:
+    """Name projects of which spans are missing, as the watch saw them last."""
+    return find_service(request, LossWatch).missing_of(reader.access, project)

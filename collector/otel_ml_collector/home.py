@@ -9,14 +9,15 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
+from otel_ml.records import Project
 from otel_ml_collector.api.parameters import FromReader
-from otel_ml_collector.loss.api import missing_spans
+from otel_ml_collector.loss import missing_spans
 from otel_ml_collector.models import diff
 from otel_ml_collector.models.find import find_new_versions
-from otel_ml_collector.projects.find import Project, find_projects, select_projects
+from otel_ml_collector.projects import find_projects, select_projects
 from otel_ml_collector.runs.answers import RunSummary
 from otel_ml_collector.runs.summary import summarise
-from otel_ml_collector.stats.find import (
+from otel_ml_collector.stats import (
     ProjectBucket,
     ProjectStats,
     StatsQuery,

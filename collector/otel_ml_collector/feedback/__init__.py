@@ -1,1 +1,0 @@
-"""Feedback and late truth, told through the API."""

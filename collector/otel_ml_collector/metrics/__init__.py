@@ -1,1 +1,0 @@
-"""Metric series of runs and versions."""

@@ -1,0 +1,120 @@
+"""Projects and what they hold: the JSON API, and the list in the top bar.
+
+In the API one project stands behind all paths that go on from it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Annotated, Final, Literal
+
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel, Field
+from starlette.responses import Response
+
+from otel_ml.records import Project
+from otel_ml_collector.api.parameters import (
+    MAX_LIMIT,
+    Cursor,
+    FromReader,
+    Limit,
+    read_place,
+    write_place,
+)
+from otel_ml_collector.errors import BadQuery, NotFound
+from otel_ml_collector.store.artifacts import count_artifacts
+from otel_ml_collector.store.reader import Reader
+from otel_ml_collector.store.statistics import list_projects
+from otel_ml_collector.times import from_rfc3339, to_rfc3339
+from otel_ml_collector.web.render import PageRoute, show_page
+
+_SWITCHER: Final = 50
+
+api = APIRouter(prefix="/api/v1")
+pages = APIRouter(include_in_schema=False, route_class=PageRoute)
+
+
+class Projects(BaseModel):
+    """Projects, the one that ran last first."""
+
+    projects: list[Project]
+    next_cursor: str | None = Field(description="Where the list goes on; null at its end")
+
+
+def find_projects(reader: Reader) -> list[Project]:
+    """List projects, the one that ran last first."""
+    counts = count_artifacts(reader)
+    found = []
+    for row in list_projects(reader):
+        last_start_time = to_rfc3339(row.pop("last_start_ns"))
+        artifacts, size = counts.get(row["project"], (0, 0))
+        found.append(
+            Project(
+                **row, artifacts=artifacts, artifact_bytes=size, last_start_time=last_start_time
+            )
+        )
+    return found
+
+
+def select_projects(projects: Sequence[Project], find: str) -> list[Project]:
+    """Select the projects whose names have a text in them, whatever the case of its letters."""
+    wanted = find.strip().casefold()
+    return [one for one in projects if wanted in one.project.casefold()]
+
+
+@api.get("/projects")
+def get_projects(
+    reader: FromReader,
+    find: Annotated[str, Query(max_length=128, description="What their names have in them")] = "",
+    limit: Limit = MAX_LIMIT,
+    cursor: Cursor = None,
+) -> Projects:
+    """List projects, the one that ran last first."""
+    found = select_projects(find_projects(reader), find)
+    if cursor is not None:
+        place = _read_place(cursor)
+        found = [one for one in found if place < _place_of(one.last_start_time, one.project)]
+    page = found[:limit]
+    next_cursor = None
+    if len(found) > limit:
+        next_cursor = write_place([page[-1].last_start_time, page[-1].project])
+    return Projects(projects=page, next_cursor=next_cursor)
+
+
+def _read_place(cursor: str) -> tuple[int, str]:
+    match read_place(cursor, "cursor"):
+        case [str(time), str(project)]:
+            return _place_of(time, project)
+    raise BadQuery(f"Invalid cursor {cursor[:80]!r}: expected a next_cursor of an answer", "cursor")
+
+
+def _place_of(time: str, project: str) -> tuple[int, str]:
+    return -from_rfc3339(time, "cursor"), project
+
+
+def find_project(reader: Reader, project: str) -> Project:
+    """Tell how much there is of one project, without a look at the others.
+
+    Raises:
+        NotFound: There is no such project.
+    """
+    for found in find_projects(reader.narrow(replace(reader.access, projects=(project,)))):
+        return found
+    raise NotFound(f"There is no project {project[:80]!r}")
+
+
+@api.get("/projects/{project:path}")
+def get_project(project: str, reader: FromReader) -> Project:
+    """Read how much there is of one project."""
+    return find_project(reader, project)
+
+
+@pages.get("/switcher")
+def show_switcher(
+    request: Request,
+    reader: FromReader,
+    part: Annotated[Literal["runs", "models", "metrics"], Query()] = "runs",
+) -> Response:
+    """The projects that ran last, each with the same sort of page as the one that asks."""
+    found = find_projects(reader)
+    context = {"projects": found[:_SWITCHER], "number": len(found), "part": part}
+    return show_page(request, "switcher.html", context)

@@ -1,0 +1,800 @@
+"""Statistics of recorded runs over time: counts, latency, scores, tokens, by buckets and groups.
+
+Days that are over come from the daily rollup where it can answer, all else from the runs: both
+give the same cells, so the answer does not tell where it came from.
+"""
+
+import math
+import re
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Depends, Query
+from pydantic import BaseModel, Field
+
+from otel_ml.records import TOKENS, Tokens, tokens_of
+from otel_ml_collector.api.parameters import FromReader, Time, Where
+from otel_ml_collector.errors import BadQuery
+from otel_ml_collector.filter.grammar import fields_of, parse
+from otel_ml_collector.filter.sql import compile_where
+from otel_ml_collector.owners import FIRST
+from otel_ml_collector.price import round_cost
+from otel_ml_collector.store.apart import Apart, find_apart, late_tags
+from otel_ml_collector.store.condition import Condition
+from otel_ml_collector.store.reader import READABLE, Reader, Row
+from otel_ml_collector.store.rollup import NEWEST_SCORES, SCORE_SUMS, STATES, SUMS
+from otel_ml_collector.store.runs import ACROSS_PARTITIONS, Window
+from otel_ml_collector.store.sql import EMPTY, Sql, identifier, join_sql
+from otel_ml_collector.store.targets import TAG_TEXT, about_runs
+from otel_ml_collector.store.versions import NUMBERED_VERSIONS
+from otel_ml_collector.times import DAY_NS, HOUR_NS, SECOND_NS, from_rfc3339, to_rfc3339
+
+# Pieces of the window that the rollup does not cover; of more than that it is not asked.
+_PIECES: Final = 40
+
+_OF_DAYS: Final = Sql("""project = {project:String} AND (day_ns, computed_ns) IN (
+  SELECT arrayJoin(arrayZip({days:Array(Int64)}, {computed:Array(Int64)})))""")
+_TOKENS: Final = join_sql(
+    ", ", [Sql("sum({n}) AS {n}").fill(n=identifier(name, TOKENS)) for name in TOKENS]
+)
+_MERGED: Final = Sql("""sum(runs) AS runs, max(last_ns) AS last_ns,
+  quantilesDDMergeState(0.01, 0.5, 0.9, 0.99)(latency) AS latency,
+  {tokens},
+  sum(cost) AS cost, sum(priced) AS priced""").fill(tokens=_TOKENS)
+_MERGED_SCORES: Final = Sql("""sum(evaluations) AS evaluations, sum(failed) AS failed,
+  sum(score) AS score, sum(scored) AS scored, sum(passed) AS passed, sum(judged) AS judged""")
+_CELL: Final = Sql("model, digest, structure, outcome")
+_NUMBERED: Final = Sql("""(
+  SELECT name, digest, structure, number FROM ({versions}) WHERE kind = 'model')""").fill(
+    versions=NUMBERED_VERSIONS
+)
+# Of which group a cell is: of one that is wanted, else of the others.
+_PLACED: Final = Sql("""has({wanted:Array(String)}, label) AS is_wanted,
+  if(is_wanted, label, '') AS named""")
+# What a judge or a person said of keys and tags, besides what was said of runs by their ids.
+_TOLD: Final = Sql("""FROM metrics WHERE project = {project:String} AND owner >= '{first}'
+  AND source != 'logged'""").fill(first=Sql(FIRST))
+
+
+@dataclass(frozen=True, slots=True)
+class Grouping:
+    """By what runs are grouped.
+
+    Attributes:
+        label: SQL of the label, over the columns of `runs`, or of `daily_runs` when `is_daily`.
+            With `is_versions` it is not looked at.
+        is_daily: Whether the rollup has it.
+        is_versions: Whether versions of models are the groups.
+        join: SQL that joins what the label needs to `runs`.
+        parameters: Of both.
+    """
+
+    label: Sql
+    is_daily: bool = False
+    is_versions: bool = False
+    join: Sql = EMPTY
+    parameters: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StatsQuestion:
+    """What to look at.
+
+    Attributes:
+        condition: Which runs.
+        window: Started when.
+        step_ns: How long a bucket is; the first begins with the window.
+        grouping: By what runs are grouped.
+        is_daily: Whether the rollup can tell which runs meet the condition, and in which bucket.
+        is_told: Whether scores of keys and tags count too.
+    """
+
+    project: str
+    condition: Condition
+    window: Window
+    step_ns: int
+    grouping: Grouping
+    is_daily: bool
+    is_told: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where each piece of a window is read.
+
+    Attributes:
+        days: Days of the rollup; computed: when each of them was.
+        pieces: What is read from the runs.
+    """
+
+    days: Sequence[int]
+    computed: Sequence[int]
+    pieces: Sequence[Window]
+
+
+def choose_sources(reader: Reader, question: StatsQuestion) -> Sources:
+    """Take the days that the rollup knows as they stand from there, all else from the runs."""
+    window = question.window
+    only_runs = Sources((), (), [window])
+    if not (question.is_daily and question.grouping.is_daily):
+        return only_runs
+    found = _read_days(reader, question.project, window)
+    sources = Sources(list(found), list(found.values()), _between(list(found), window))
+    return sources if len(sources.pieces) <= _PIECES else only_runs
+
+
+def list_groups(reader: Reader, question: StatsQuestion, sources: Sources, limit: int) -> list[Row]:
+    """List the groups with most runs: `label`, and `groups`, how many there are in all."""
+    sql = Sql("""
+        SELECT label, sum(runs) AS number, count() OVER () AS groups
+        FROM ({run_cells})
+        GROUP BY label ORDER BY number DESC, label LIMIT {limit:UInt32}
+        """).fill(
+        run_cells=_run_cells(question, sources, Sql("sum(runs) AS runs"), Sql("count() AS runs"))
+    )
+    return reader.rows(sql, {**_parameters(question, sources), "limit": limit})
+
+
+def read_runs(
+    reader: Reader, question: StatsQuestion, sources: Sources, wanted: Sequence[str]
+) -> list[Row]:
+    """Read what recorded runs were like, by group and bucket, by group, and in all.
+
+    Args:
+        reader: The store.
+        question: What to look at.
+        sources: Where to read it.
+        wanted: The groups that are told apart.
+
+    Returns:
+        Rows with `level` (0 a bucket, 1 a group, 3 all), `is_wanted`, `named`, `bucket`, `runs`,
+        `errors`, `p50`, `p90`, `p99` (ns), tokens, `cost` and `priced`.
+    """
+    sql = Sql("""
+        SELECT grouping(bucket) + 2 * grouping(named) AS level, is_wanted, named, bucket,
+          sum(runs) AS runs, sumIf(runs, outcome = 'error') AS errors,
+          quantilesDDMerge(0.01, 0.5, 0.9, 0.99)(latency) AS quantiles,
+          {tokens},
+          toFloat64(sum(cost)) / 1e15 AS cost, sum(priced) AS priced
+        FROM (SELECT *, {placed} FROM ({run_cells}))
+        GROUP BY GROUPING SETS ((is_wanted, named, bucket), (is_wanted, named), ())
+        ORDER BY level, is_wanted, named, bucket
+        """).fill(
+        tokens=_TOKENS,
+        placed=_PLACED,
+        run_cells=_run_cells(question, sources, _MERGED, SUMS),
+    )
+    return reader.rows(sql, {**_parameters(question, sources), "wanted": list(wanted)})
+
+
+def read_scores(
+    reader: Reader, question: StatsQuestion, sources: Sources, wanted: Sequence[str]
+) -> list[Row]:
+    """Read what judges said, by judge besides what `read_runs` goes by; the newest counts."""
+    sql = Sql("""
+        SELECT grouping(bucket) + 2 * grouping(named) AS level, is_wanted, named, bucket, judge,
+          sum(evaluations) AS evaluations, sum(failed) AS failed,
+          toFloat64(sum(score)) / 1e15 AS score, sum(scored) AS scored, sum(passed) AS passed,
+          sum(judged) AS judged
+        FROM (SELECT *, {placed} FROM ({score_cells}))
+        GROUP BY GROUPING SETS (
+          (judge, is_wanted, named, bucket), (judge, is_wanted, named), (judge))
+        ORDER BY level, is_wanted, named, bucket, judge
+        """).fill(placed=_PLACED, score_cells=_score_cells(question, sources))
+    parameters = {**_parameters(question, sources), "wanted": list(wanted)}
+    return reader.rows(sql, parameters, ACROSS_PARTITIONS if question.is_told else None)
+
+
+def count_projects(reader: Reader, window: Window, step_ns: int) -> list[Row]:
+    """Count the recorded runs of all projects, by project and bucket, with errors and latency."""
+    sql = Sql("""
+        SELECT project, intDiv(start_ns - {start:Int64}, {step:Int64}) AS bucket,
+          count() AS runs, countIf(outcome = 'error') AS errors,
+          quantilesDD(0.01, 0.5, 0.9, 0.99)(latency_ns) AS quantiles
+        FROM runs FINAL
+        WHERE kind != 'span' AND start_ns >= {start:Int64} AND start_ns < {end:Int64}
+          AND {readable}
+        GROUP BY project, bucket ORDER BY project, bucket LIMIT 100000
+        """).fill(readable=READABLE)
+    parameters = {"start": window.start_ns, "end": window.end_ns, "step": step_ns}
+    return reader.rows(sql, parameters)
+
+
+def _read_days(reader: Reader, project: str, window: Window) -> dict[int, int]:
+    """Read which whole days of a window the rollup knows as they stand, and since when."""
+    sql = Sql("""
+        SELECT day_ns, computed_ns FROM ({states})
+        WHERE computed_ns > marked_ns AND day_ns >= {start:Int64}
+          AND day_ns + {day_ns} <= {end:Int64}
+        ORDER BY day_ns
+        """).fill(states=STATES.fill(ours=Sql("project = {project:String}")), day_ns=DAY_NS)
+    parameters = {"project": project, "start": window.start_ns, "end": window.end_ns}
+    return {row["day_ns"]: row["computed_ns"] for row in reader.rows(sql, parameters)}
+
+
+def _between(days: Sequence[int], window: Window) -> list[Window]:
+    """Cut out of a window what lies between some days of it, in order."""
+    pieces, at_ns = [], window.start_ns
+    for day_ns in days:
+        if at_ns < day_ns:
+            pieces.append(Window(at_ns, day_ns))
+        at_ns = day_ns + DAY_NS
+    if at_ns < window.end_ns:
+        pieces.append(Window(at_ns, window.end_ns))
+    return pieces
+
+
+def _run_cells(question: StatsQuestion, sources: Sources, daily: Sql, raw: Sql) -> Sql:
+    """Write the SQL for the cells of runs, with the label of each: of the rollup, and of runs."""
+    grouping = question.grouping
+    columns = _CELL if grouping.is_versions else grouping.label + Sql(" AS label, outcome")
+    own = Sql("""
+        SELECT {bucket}, {columns}, {raw}
+        FROM runs FINAL {join} WHERE {of_runs}
+        GROUP BY ALL""").fill(
+        bucket=_bucket(Sql("start_ns")),
+        columns=columns,
+        raw=raw,
+        join=grouping.join,
+        of_runs=_of_runs(question, sources),
+    )
+    if sources.days:
+        own += Sql("""
+        UNION ALL
+        SELECT {bucket}, {columns}, {daily} FROM daily_runs
+        WHERE {of_days} AND ({condition}) GROUP BY ALL""").fill(
+            bucket=_bucket(Sql("day_ns")),
+            columns=columns,
+            daily=daily,
+            of_days=_OF_DAYS,
+            condition=question.condition.sql,
+        )
+    return _labelled(own) if grouping.is_versions else own
+
+
+def _score_cells(question: StatsQuestion, sources: Sources) -> Sql:
+    grouping = question.grouping
+    columns = _CELL if grouping.is_versions else grouping.label + Sql(" AS label, outcome")
+    names = _CELL if grouping.is_versions else Sql("label, outcome")
+    newest = _told_scores() if question.is_told else NEWEST_SCORES
+    own = Sql("""
+        SELECT bucket, {names}, judge, {score_sums}
+        FROM (
+          SELECT trace_id, span_id, {bucket}, {columns}
+          FROM runs FINAL {join} WHERE {of_runs}
+        ) AS run
+        INNER JOIN ({newest}) AS told
+          ON told.trace_id = run.trace_id AND told.span_id = run.span_id
+        GROUP BY ALL""").fill(
+        names=names,
+        score_sums=SCORE_SUMS,
+        bucket=_bucket(Sql("start_ns")),
+        columns=columns,
+        join=grouping.join,
+        of_runs=_of_runs(question, sources),
+        newest=newest,
+    )
+    if sources.days:
+        own += Sql("""
+        UNION ALL
+        SELECT {bucket}, {columns}, judge, {merged_scores} FROM daily_scores
+        WHERE {of_days} AND ({condition}) GROUP BY ALL""").fill(
+            bucket=_bucket(Sql("day_ns")),
+            columns=columns,
+            merged_scores=_MERGED_SCORES,
+            of_days=_OF_DAYS,
+            condition=question.condition.sql,
+        )
+    return _labelled(own) if grouping.is_versions else own
+
+
+def _told_scores() -> Sql:
+    """Write the SQL for what was said last of each run, also by its keys and tags."""
+    about = about_runs(Sql("SELECT DISTINCT owner ") + _TOLD)
+    return Sql("""
+        SELECT judge, trace_id, span_id,
+          argMax((score, passed, failed), (time_ns, judge_version, record_id)) AS newest
+        FROM (
+          SELECT judge, trace_id, span_id, score, passed, failed, time_ns, judge_version,
+            '' AS record_id
+          FROM scores_by_judge WHERE project = {project:String}
+          UNION ALL
+          SELECT said.judge, about.trace_id, about.span_id, said.value, said.passed, said.failed,
+            said.time_ns, said.judge_version, said.record_id
+          FROM ({about}) AS about
+          INNER JOIN (
+            SELECT owner, name AS judge, value, passed, error != '' AS failed, time_ns,
+              judge_version, record_id {told}
+          ) AS said ON said.owner = about.owner)
+        GROUP BY judge, trace_id, span_id""").fill(about=about, told=_TOLD)
+
+
+def _labelled(cells: Sql) -> Sql:
+    """Name the version of each cell as `model:v3`; where it has none, the model."""
+    return Sql("""
+        SELECT cell.*, if(version.number = 0, toString(cell.model),
+          concat(cell.model, ':v', toString(version.number))) AS label
+        FROM ({cells}) AS cell
+        LEFT JOIN {numbered} AS version ON version.name = cell.model
+          AND version.digest = cell.digest AND version.structure = cell.structure""").fill(
+        cells=cells, numbered=_NUMBERED
+    )
+
+
+def _bucket(time: Sql) -> Sql:
+    return Sql("intDiv({time} - {origin:Int64}, {step:Int64}) AS bucket").fill(time=time)
+
+
+def _of_runs(question: StatsQuestion, sources: Sources) -> Sql:
+    pieces = [
+        Sql("(start_ns >= {from{place}:Int64} AND start_ns < {until{place}:Int64})").fill(
+            place=place
+        )
+        for place in range(len(sources.pieces))
+    ]
+    return Sql("""project = {project:String}
+      AND start_ns >= {first:Int64} AND start_ns < {until:Int64} AND ({pieces})
+      AND ({condition})""").fill(
+        pieces=join_sql(" OR ", pieces) or Sql("0"), condition=question.condition.sql
+    )
+
+
+def _parameters(question: StatsQuestion, sources: Sources) -> dict[str, Any]:
+    pieces = sources.pieces
+    parameters: dict[str, Any] = {
+        "project": question.project,
+        "origin": question.window.start_ns,
+        "step": question.step_ns,
+        "first": min((piece.start_ns for piece in pieces), default=0),
+        "until": max((piece.end_ns for piece in pieces), default=0),
+        "start": question.window.start_ns,
+        "end": question.window.end_ns,
+        "days": list(sources.days),
+        "computed": list(sources.computed),
+        **question.condition.parameters,
+        **(question.grouping.parameters or {}),
+    }
+    for place, piece in enumerate(pieces):
+        parameters |= {f"from{place}": piece.start_ns, f"until{place}": piece.end_ns}
+    return parameters
+
+
+_DAILY: Final = ("model", "kind", "outcome", "digest")
+_COLUMNS: Final = (
+    *_DAILY,
+    *("name", "error_type", "error_message", "session", "user", "environment", "release"),
+    *("provider", "provider_model", "span_kind", "dialect"),
+)
+GROUPS: Final = ("version", *_COLUMNS, 'tags["name"]')
+_TAG: Final = re.compile(r"""tags\[(?:"([^"\\]{1,200})"|'([^'\\]{1,200})')\]""")
+_LABEL: Final = Sql("{group:String}")
+MAX_GROUPS: Final = 50
+MAX_BUCKETS: Final = 750
+# Buckets times groups of one answer.
+_MAX_CELLS: Final = 10_000
+# The rollup has these columns, and versions are told from them.
+_DAILY_FIELDS: Final = frozenset({"model", "version", "digest", "kind", "outcome"})
+_A_BUCKET, _A_GROUP, _ALL = 0, 1, 3
+
+_Place = tuple[int, int, str, int]
+
+
+class JudgeFigures(BaseModel):
+    """What one judge, or person, said of some runs: the last of each counts."""
+
+    judge: str
+    evaluations: int
+    failed: int = Field(description="Evaluations in which the judge itself failed")
+    mean_score: float | None
+    pass_rate: float | None = Field(description="Of the evaluations that say whether a run passed")
+
+
+class Figures(BaseModel):
+    """What some recorded runs were like; null where there is nothing to tell of."""
+
+    runs: int = Field(description="Recorded runs; what a sampler left out is not counted")
+    errors: int
+    error_share: float | None
+    p50_ms: float | None = Field(description="Latency; quantiles are within 1 % of the exact ones")
+    p90_ms: float | None
+    p99_ms: float | None
+    tokens: Tokens
+    cost: float | None = Field(description="Of the runs whose cost is known")
+    judges: list[JudgeFigures]
+
+
+class StatsBucket(Figures):
+    """The runs of a stretch of time, those from `start_time` on."""
+
+    start_time: str
+    start_ns: int
+
+
+class StatsGroup(BaseModel):
+    """The runs that have one value in common."""
+
+    group: str
+    total: Figures
+    buckets: list[StatsBucket] = Field(description="Those that have runs, oldest first")
+
+
+class Stats(BaseModel):
+    """Statistics by group and bucket."""
+
+    start_time: str
+    end_time: str
+    bucket_s: int
+    group: str = Field(description="By what runs are grouped; empty for no groups")
+    total: Figures
+    groups: list[StatsGroup] = Field(description="Those with most runs, the largest first")
+    groups_found: int = Field(description="How many there are; the smaller ones are in `other`")
+    other: StatsGroup | None
+
+
+class ProjectBucket(BaseModel):
+    """The recorded runs of an hour."""
+
+    start_time: str
+    start_ns: int
+    runs: int
+    errors: int
+    p50_ms: float
+    p90_ms: float
+    p99_ms: float
+
+
+class ProjectStats(BaseModel):
+    """The recorded runs of a project."""
+
+    project: str
+    runs: int
+    errors: int
+    buckets: list[ProjectBucket] = Field(description="Those that have runs, oldest first")
+
+
+class AllStats(BaseModel):
+    """The recorded runs of all projects that may be read, the one with most runs first."""
+
+    start_time: str
+    end_time: str
+    bucket_s: int
+    groups: list[ProjectStats]
+
+
+def make_grouping(group: str, apart: Apart) -> Grouping:
+    """Make the grouping that a text names; empty for one group of all.
+
+    Raises:
+        BadQuery: Runs cannot be grouped by that.
+    """
+    if not group:
+        return Grouping(Sql("''"), is_daily=True)
+    if group == "version":
+        return Grouping(EMPTY, is_daily=True, is_versions=True)
+    if group in _COLUMNS:
+        column = identifier(group, _COLUMNS)
+        return Grouping(Sql("toString({column})").fill(column=column), is_daily=group in _DAILY)
+    match = _TAG.fullmatch(group)
+    if match is None:
+        raise BadQuery(
+            f"Invalid group {group[:80]!r}: expected one of {', '.join(GROUPS)}", "group"
+        )
+    return _by_tag(match[1] or match[2], apart)
+
+
+def _by_tag(name: str, apart: Apart) -> Grouping:
+    """Group by the text of a tag: the newest one, also one that came later."""
+    value, join = Sql("tags[{label}]").fill(label=_LABEL), EMPTY
+    if apart.tags:
+        join = Sql("""
+          LEFT JOIN (
+            SELECT trace_id AS late_trace, span_id AS late_span, newest, newest_ns
+            FROM ({late_tags})
+          ) AS late ON late_trace = trace_id AND late_span = span_id""").fill(
+            late_tags=late_tags(_LABEL, apart)
+        )
+        is_newer = Sql("NOT mapContains(tags, {label}) OR newest_ns >= start_ns + latency_ns").fill(
+            label=_LABEL
+        )
+        value = Sql("if(newest != '' AND ({is_newer}), newest, {value})").fill(
+            is_newer=is_newer, value=value
+        )
+    return Grouping(TAG_TEXT.fill(value=value), join=join, parameters={"group": name})
+
+
+@dataclass(frozen=True, slots=True)
+class StatsQuery:
+    """What to count.
+
+    Attributes:
+        where: A filter; empty for all. Spans that are no model calls are left out unless it
+            speaks of ``kind``.
+        group: A field or tag, such as ``version`` or ``tags["client"]``; empty for none.
+        window: Of runs that started when; the first bucket begins there.
+        step_ns: How long a bucket is.
+        groups: How many groups are told apart.
+    """
+
+    project: str
+    where: str
+    group: str
+    window: Window
+    step_ns: int
+    groups: int
+
+
+@dataclass(frozen=True, slots=True)
+class PassRates:
+    """What share of runs passed.
+
+    Attributes:
+        total: Of the whole window; None where nothing was judged.
+        buckets: By where a bucket begins, of those with judged runs.
+    """
+
+    total: float | None
+    buckets: Mapping[int, float]
+
+
+def find_stats(reader: Reader, query: StatsQuery) -> Stats:
+    """Count the recorded runs of a project, by group and bucket.
+
+    Raises:
+        BadQuery: Filter or group is wrong, or there would be too many buckets.
+    """
+    _check(query)
+    question = _question(reader, query)
+    sources = choose_sources(reader, question)
+    wanted, groups_found = _choose_groups(reader, query, question, sources)
+    scores = reader.ahead(read_scores, question, sources, wanted)
+    rows = read_runs(reader, question, sources, wanted)
+    judged = _judged(scores.result())
+    found = {_place(row): _figures(row, judged[_place(row)]) for row in rows}
+    buckets = _buckets(found, query)
+    groups = {
+        (wanted_too, name): StatsGroup(
+            group=name, total=figures, buckets=buckets.get((wanted_too, name), [])
+        )
+        for (level, wanted_too, name, _), figures in found.items()
+        if level == _A_GROUP
+    }
+    return Stats(
+        start_time=to_rfc3339(query.window.start_ns),
+        end_time=to_rfc3339(query.window.end_ns),
+        bucket_s=query.step_ns // SECOND_NS,
+        group=query.group,
+        total=found.get((_ALL, 0, "", 0), _NOTHING),
+        groups=[groups[1, name] for name in wanted] if query.group else list(groups.values()),
+        groups_found=groups_found,
+        other=groups.get((0, "")) if query.group else None,
+    )
+
+
+def _choose_groups(
+    reader: Reader, query: StatsQuery, question: StatsQuestion, sources: Sources
+) -> tuple[list[str], int]:
+    """Name the groups with most runs, and tell how many there are."""
+    if not query.group:
+        return [], 1
+    named = list_groups(reader, question, sources, query.groups)
+    return [row["label"] for row in named], named[0]["groups"] if named else 0
+
+
+def find_pass_rates(reader: Reader, query: StatsQuery) -> PassRates:
+    """Find what share of a project's runs passed, by bucket: the mean of its judges' pass rates.
+
+    Raises:
+        BadQuery: The filter is wrong, or there would be too many buckets.
+    """
+    _check(query)
+    question = _question(reader, query)
+    judged = _judged(read_scores(reader, question, choose_sources(reader, question), []))
+    rates = {place: _pass_rate(judges) for place, judges in judged.items()}
+    buckets = {
+        query.window.start_ns + bucket * query.step_ns: rate
+        for (level, _, _, bucket), rate in rates.items()
+        if level == _A_BUCKET and rate is not None
+    }
+    return PassRates(rates.get((_ALL, 0, "", 0)), buckets)
+
+
+def _pass_rate(judges: Sequence[JudgeFigures]) -> float | None:
+    rates = [judge.pass_rate for judge in judges if judge.pass_rate is not None]
+    return sum(rates) / len(rates) if rates else None
+
+
+def find_all_stats(reader: Reader, now_ns: int) -> AllStats:
+    """Count the recorded runs of all projects in the last 24 hours, by the hour."""
+    end_ns = (now_ns // HOUR_NS + 1) * HOUR_NS
+    window = Window(end_ns - DAY_NS, end_ns)
+    rows: defaultdict[str, list[Row]] = defaultdict(list)
+    for row in count_projects(reader, window, HOUR_NS):
+        rows[row["project"]].append(row)
+    groups = [
+        ProjectStats(
+            project=project,
+            runs=sum(row["runs"] for row in of_project),
+            errors=sum(row["errors"] for row in of_project),
+            buckets=[_project_bucket(row, window) for row in of_project],
+        )
+        for project, of_project in rows.items()
+    ]
+    return AllStats(
+        start_time=to_rfc3339(window.start_ns),
+        end_time=to_rfc3339(window.end_ns),
+        bucket_s=HOUR_NS // SECOND_NS,
+        groups=sorted(groups, key=lambda group: (-group.runs, group.project)),
+    )
+
+
+def _check(query: StatsQuery) -> None:
+    window = query.window
+    if window.end_ns <= window.start_ns:
+        raise BadQuery("The end is not after the start: expected a later one", "end")
+    buckets = -(-(window.end_ns - window.start_ns) // query.step_ns)
+    if buckets > MAX_BUCKETS or buckets * (query.groups + 2) > _MAX_CELLS:
+        most = min(MAX_BUCKETS, _MAX_CELLS // (query.groups + 2))
+        raise BadQuery(f"There would be {buckets:,} buckets: expected at most {most}", "bucket")
+
+
+def _question(reader: Reader, query: StatsQuery) -> StatsQuestion:
+    apart = find_apart(reader, query.project)
+    condition, _ = compile_where(reader, query.project, query.where, is_bounded=True, apart=apart)
+    begins_a_day = query.window.start_ns % DAY_NS == 0
+    # Without buckets of days only a total could come from the rollup.
+    in_days = begins_a_day and query.step_ns % DAY_NS == 0
+    fields = fields_of(parse(query.where))
+    return StatsQuestion(
+        project=query.project,
+        condition=condition,
+        window=query.window,
+        step_ns=query.step_ns,
+        grouping=make_grouping(query.group, apart),
+        is_daily=in_days and fields <= _DAILY_FIELDS and not apart.told_scores,
+        is_told=apart.told_scores,
+    )
+
+
+def _place(row: Row) -> _Place:
+    level = row["level"]
+    is_named = level != _ALL
+    return (
+        level,
+        int(row["is_wanted"]) if is_named else 0,
+        row["named"] if is_named else "",
+        row["bucket"] if level == _A_BUCKET else 0,
+    )
+
+
+def _judged(rows: Iterable[Row]) -> defaultdict[_Place, list[JudgeFigures]]:
+    judged: defaultdict[_Place, list[JudgeFigures]] = defaultdict(list)
+    for row in rows:
+        judged[_place(row)].append(
+            JudgeFigures(
+                judge=row["judge"],
+                evaluations=row["evaluations"],
+                failed=row["failed"],
+                mean_score=row["score"] / row["scored"] if row["scored"] else None,
+                pass_rate=row["passed"] / row["judged"] if row["judged"] else None,
+            )
+        )
+    return judged
+
+
+def _figures(row: Row, judges: Sequence[JudgeFigures]) -> Figures:
+    if not row["runs"]:
+        return _NOTHING
+    p50, p90, p99 = (_ms(quantile) for quantile in row["quantiles"])
+    return Figures(
+        runs=row["runs"],
+        errors=row["errors"],
+        error_share=row["errors"] / row["runs"],
+        p50_ms=p50,
+        p90_ms=p90,
+        p99_ms=p99,
+        tokens=tokens_of(row),
+        cost=round_cost(row["cost"]) if row["priced"] else None,
+        judges=list(judges),
+    )
+
+
+def _buckets(
+    found: dict[_Place, Figures], query: StatsQuery
+) -> dict[tuple[int, str], list[StatsBucket]]:
+    buckets: defaultdict[tuple[int, str], list[StatsBucket]] = defaultdict(list)
+    for (level, is_wanted, name, bucket), figures in sorted(found.items(), key=lambda one: one[0]):
+        if level == _A_BUCKET:
+            start_ns = query.window.start_ns + bucket * query.step_ns
+            buckets[is_wanted, name].append(
+                StatsBucket(start_time=to_rfc3339(start_ns), start_ns=start_ns, **dict(figures))
+            )
+    return buckets
+
+
+def _project_bucket(row: Row, window: Window) -> ProjectBucket:
+    start_ns = window.start_ns + row["bucket"] * HOUR_NS
+    p50, p90, p99 = (quantile / 1e6 for quantile in row["quantiles"])
+    return ProjectBucket(
+        start_time=to_rfc3339(start_ns),
+        start_ns=start_ns,
+        runs=row["runs"],
+        errors=row["errors"],
+        p50_ms=p50,
+        p90_ms=p90,
+        p99_ms=p99,
+    )
+
+
+def _ms(quantile_ns: float) -> float | None:
+    return quantile_ns / 1e6 if math.isfinite(quantile_ns) else None
+
+
+_NOTHING: Final = Figures(
+    runs=0,
+    errors=0,
+    error_share=None,
+    p50_ms=None,
+    p90_ms=None,
+    p99_ms=None,
+    tokens=tokens_of(dict.fromkeys(TOKENS, 0)),
+    cost=None,
+    judges=[],
+)
+
+
+_BUCKET: Final = re.compile("([1-9][0-9]{0,5})([mhd])", re.ASCII)
+_UNITS_NS: Final = {"m": 60 * SECOND_NS, "h": HOUR_NS, "d": DAY_NS}
+
+router = APIRouter(prefix="/api/v1")
+
+Group = Annotated[
+    str, Query(max_length=220, description=f"Empty for none, else one of {', '.join(GROUPS)}")
+]
+Bucket = Annotated[
+    str, Query(max_length=8, description="How long a bucket is, such as `15m`, `1h` or `1d`")
+]
+
+
+def parse_stats(
+    *,
+    project: str,
+    where: Where = "",
+    group: Group = "",
+    start: Time = None,
+    end: Time = None,
+    bucket: Bucket = "1h",
+    groups: Annotated[int, Query(ge=1, le=MAX_GROUPS, description="How many are told apart")] = 10,
+) -> StatsQuery:
+    """Read what to count.
+
+    Raises:
+        BadQuery: A time, or the length of a bucket, cannot be read.
+    """
+    match = _BUCKET.fullmatch(bucket)
+    if match is None:
+        raise BadQuery(f"Invalid bucket {bucket!r}: expected such as 15m, 1h or 1d", "bucket")
+    step_ns = int(match[1]) * _UNITS_NS[match[2]]
+    end_ns = from_rfc3339(end, "end") if end else -(-time.time_ns() // step_ns) * step_ns
+    start_ns = from_rfc3339(start, "start") if start else max(end_ns - DAY_NS, 0)
+    # Buckets begin at whole hours or days, whenever the first run may have started.
+    window = Window(start_ns // step_ns * step_ns, end_ns)
+    return StatsQuery(project, where, group, window, step_ns, groups)
+
+
+@router.get("/projects/{project:path}/stats")
+def get_stats(query: Annotated[StatsQuery, Depends(parse_stats)], reader: FromReader) -> Stats:
+    """Count recorded runs by group and time: errors, latency, scores, tokens, cost.
+
+    The last 24 hours unless told. The first bucket begins where a whole one does, at or before
+    `start`; at most 750 buckets, and 10,000 buckets times groups.
+    """
+    return find_stats(reader, query)
+
+
+@router.get("/stats")
+def get_all_stats(reader: FromReader) -> AllStats:
+    """Count the recorded runs of all projects in the last 24 hours, by the hour."""
+    return find_all_stats(reader, time.time_ns())

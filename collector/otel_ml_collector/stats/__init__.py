@@ -1,1 +1,0 @@
-"""Statistics of recorded runs over time."""

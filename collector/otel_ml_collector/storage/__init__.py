@@ -1,1 +1,0 @@
-"""What is on disk, how long it is kept, and what is deleted."""

@@ -1,1 +1,0 @@
-"""Saved views: a page with its parameters, under a name."""
