@@ -19,7 +19,7 @@ from otel_ml.recorder import Recorder
 from otel_ml.redaction import NOTE as REDACTED
 from otel_ml.runs import UNSET, Run
 from otel_ml.spans import attach, detach, is_sampled
-from otel_ml.versions.structure import MESSAGE
+from otel_ml.versions.structure import stream_part
 
 if TYPE_CHECKING:
     from otel_ml.genai import chunks as messages
@@ -110,8 +110,11 @@ class Call(Run):
             returned, (output, whole) = output, self._put_output(output)
             if self._traced.generative is not None:
                 self._describe_response(self._traced.generative, returned, output, whole)
-            if whole is not output and whole is not None and type(whole) is not str:
-                whole = MESSAGE
+            if names.STREAM_CHUNKS in self._facts:
+                if type(whole) is list:
+                    whole = stream_part(whole)
+                elif type(whole) is not str:
+                    whole = None  # a message that was put together has what the model said
             self._constants = self._traced.describe_version(self._facts, whole, end_ns, recorder)
         except BaseException as error:  # noqa: BLE001 - as above
             report("trace", error)

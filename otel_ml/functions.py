@@ -172,6 +172,7 @@ class TracedFunction:
         }
         self.span_name = self.name
         self.generative: generative.Generative | None = None
+        self._is_talk = False  # what a language model says has no structure
         if kind in names.OPERATIONS:
             self._generate(kind)
         self._params: Mapping[str, object] | None = None
@@ -188,6 +189,7 @@ class TracedFunction:
             provider=told.get("provider"),
             model=told.get("model"),
         )
+        self._is_talk = self.generative.is_talk
         self.span_name = self.generative.span_name
         self.start_attributes.update(self.generative.attributes)
         if not self.generative.keeps_content:
@@ -228,6 +230,8 @@ class TracedFunction:
         Returns:
             What all runs of that version say, or all of the function where it is not known.
         """
+        if self._is_talk:
+            output = None
         version = self._versions.get(flat_shape(output))
         if version is None:
             try:

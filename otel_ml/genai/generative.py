@@ -60,6 +60,7 @@ class Generative:
         attributes: What all its runs say.
         span_name: The name of their spans, as far as it is known before a call.
         keeps_content: See `message_content_mode`.
+        is_talk: Whether a language model answers, so that its words are the output.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class Generative:
         model: str | None = None,
     ) -> None:
         self.operation = operation
+        self.is_talk = operation in _TALKS
         self.keeps_content = message_content_mode()
         actor = _ACTORS.get(operation)
         self.attributes: dict[str, str] = {names.GEN_AI_OPERATION: operation}

@@ -2,39 +2,40 @@
 
 import heapq
 import numbers
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import islice
-from typing import Final
+from typing import Any, Final
 
 from otel_ml.errors import hand_on, untrusted
 
 DYNAMIC: Final = "dynamic"
 
+# Of a list as many elements count: half of them from its beginning, half from its end, so that
+# neither a longer answer nor what closes it opens a version. Of leaves more cost next to nothing.
 _ELEMENTS: Final = 16
+_LEAF_ELEMENTS: Final = 64
+_LEAVES_A_STEP: Final = 4
 _MAX_KEYS: Final = 64
 _KEYS_COMPARED: Final = 512
 _MAX_DEPTH: Final = 16
 _MAX_STEPS: Final = 2_000
 _SHAPE_STEPS: Final = 1_000
 _LEAVES: Final = frozenset({str, int, float, bool, type(None)})
+_TABLES: Final = frozenset(
+    {("pandas", "DataFrame"), ("polars", "DataFrame"), ("pyarrow", "Table")}
+    | {("pyarrow", "RecordBatch")}
+)
 
 # Keys of objects that were seen to be names: outputs of one function mostly have the same.
 _MOST_NAMES: Final = 1_000
 _names: Final[set[tuple[object, ...]]] = set()
 
 
-class Message:
-    """Stands for what the chunks of a model's stream amount to, whatever a message says."""
-
-
-MESSAGE: Final = Message()
-
-
 def output_structure(value: object) -> str | None:
     """Describe the structure of one output as text, such as ``{answer: str, sources: [str]}``.
 
-    Numbers are one type; a list is the union of its first 16 elements; an object with more
-    than 64 keys, or with keys that are no identifiers, is a map.
+    Numbers are one type; a list is the union of its first and last elements; an object with more
+    than 64 keys, or with keys that are no identifiers, is a map; a table is told by its columns.
 
     Returns:
         The text, or None when a null or an empty list stands anywhere in the part that was
@@ -43,6 +44,12 @@ def output_structure(value: object) -> str | None:
     with untrusted:
         return _Reader().read(value, 0)
     return None
+
+
+def stream_part(chunks: Sequence[Any]) -> object:
+    """Return what a stream's structure is that of: its first chunk, however many follow."""
+    first = chunks[:1]
+    return first[0] if first and isinstance(first[0], str) else first
 
 
 def structure_digest(text: str) -> str:
@@ -91,15 +98,38 @@ def _shape(value: object, left: list[int]) -> object:
             return dict, keys, tuple([_shape(item, left) for item in items.values()])
         return dict, keys, kinds
     if kind is list or kind is tuple:
-        head: list[object] = value[:_ELEMENTS]  # type: ignore[index]  # just checked
-        _step(left, len(head))
-        found = frozenset(map(type, head))
-        if not _LEAVES.issuperset(found):
-            return list, frozenset([_shape(item, left) for item in head])
-        return list, found
+        elements: Sequence[object] = value  # type: ignore[assignment]  # just checked
+        part = _ends(elements, _LEAF_ELEMENTS)
+        found = frozenset(map(type, part))
+        if _LEAVES.issuperset(found):
+            _step(left, len(found) + len(part) // _LEAVES_A_STEP)
+            return list, found
+        part = _ends(elements, _ELEMENTS)
+        _step(left, len(part))
+        return list, frozenset([_shape(item, left) for item in part])
     if issubclass(kind, dict | list | tuple):
         raise TypeError
-    return kind
+    return (kind, _columns(value)) if _is_table(kind) else kind
+
+
+def _ends(items: Sequence[Any], count: int) -> Sequence[Any]:
+    """Cut a list to its first and last elements."""
+    if len(items) <= count:
+        return items
+    return [*items[: count // 2], *items[-count // 2 :]]
+
+
+def _is_table(kind: type) -> bool:
+    return (kind.__module__.partition(".")[0], kind.__name__) in _TABLES
+
+
+def _columns(table: Any) -> tuple[str, ...] | None:
+    """Name the columns of a table; None for one whose columns have no names, or are very many."""
+    names = getattr(table, "column_names", None)  # of pyarrow; others have no such attribute
+    columns = list(table.columns) if names is None else names
+    if len(columns) > _MAX_KEYS or not all(type(name) is str for name in columns):
+        return None
+    return tuple(columns)
 
 
 def _are_names(keys: tuple[object, ...]) -> bool:
@@ -117,6 +147,15 @@ def _step(left: list[int], steps: int) -> None:
     left[0] -= steps + 1
     if left[0] < 0:
         raise RecursionError
+
+
+def _name(value: object) -> str:
+    """Name the class of an object, of a table its columns."""
+    kind = type(value)
+    if not _is_table(kind):
+        return f"{kind.__module__}.{kind.__qualname__}"
+    columns = _columns(value)
+    return "table{*}" if columns is None else f"table{{{', '.join(columns)}}}"
 
 
 class _Reader:
@@ -138,12 +177,24 @@ class _Reader:
         if depth >= _MAX_DEPTH or self._left <= 0:
             return "…"
         if isinstance(value, list | tuple):
-            union = self._union(islice(value, _ELEMENTS), depth)
-            return f"[{union}]" if union else None
+            return self._list(value, depth)
         if isinstance(value, dict):
             return self._object(value, depth)
-        kind = type(value)
-        return "message" if kind is Message else f"{kind.__module__}.{kind.__qualname__}"
+        return _name(value)
+
+    def _list(self, value: Sequence[object], depth: int) -> str | None:
+        if type(value) is not list and type(value) is not tuple:
+            part: Sequence[object] = list(islice(value, _ELEMENTS))
+        else:
+            part = _ends(value, _LEAF_ELEMENTS)
+            kinds = {type(item): item for item in part}
+            if _LEAVES.issuperset(kinds):
+                self._left -= len(part) // _LEAVES_A_STEP
+                part = list(kinds.values())
+            else:
+                part = _ends(value, _ELEMENTS)
+        union = self._union(part, depth)
+        return f"[{union}]" if union else None
 
     def _object(self, value: dict[object, object], depth: int) -> str | None:
         if not value:

@@ -130,6 +130,12 @@ SCHEMA_VERSION: Final = STEPS[-1].version
 
 
 _FOUND: Final = Sql("SELECT max(value) FROM store_meta WHERE name = 'schema'")
+# Since when a definition has at most two versions by its outputs: the numbers that a store gave
+# before stay what they were. A new store has had the rule for ever.
+_TWO_STRUCTURES: Final = Sql("""
+INSERT INTO store_meta (name, value)
+SELECT 'two_structures', if({is_new:Bool}, 0, toUnixTimestamp64Nano(now64(9)))
+FROM (SELECT count() AS known FROM store_meta WHERE name = 'two_structures') WHERE known = 0""")
 
 
 def migrate(client: StoreClient) -> None:
@@ -146,6 +152,7 @@ def migrate(client: StoreClient) -> None:
             f"The store has schema {found}, this program knows {SCHEMA_VERSION}: "
             "use a newer otel-ml, nothing was changed"
         )
+    client.command(_TWO_STRUCTURES, {"is_new": found == 0})
     if found == SCHEMA_VERSION:
         return
     for table in TABLES:

@@ -5,8 +5,10 @@ from typing import Final
 from otel_ml_collector.store.sql import Sql
 
 # A version is a definition and an output structure. Runs without structure count as the first
-# structure of their definition; from the 33rd structure on they are one. Late, repeated and
-# reordered deliveries change nothing: only first arrivals count, and those are kept for ever.
+# structure of their definition; from the second one on they are one, because outputs whose
+# structure varies say nothing of the code. A store that is older than this rule keeps its numbers:
+# of what it had then, structures count apart up to the 33rd. Late, repeated and reordered
+# deliveries change nothing: only first arrivals count, and those are kept for ever.
 _NUMBERED: Final = Sql("""
 SELECT
   kind, name, digest, structure, first_ns, last_ns, definition, slot,
@@ -15,7 +17,10 @@ FROM (
   SELECT *, min(first_ns) OVER (PARTITION BY kind, name, digest, slot) AS slot_first_ns
   FROM (
     SELECT *, if(structure = '', 1, least(33, row_number() OVER (
-      PARTITION BY kind, name, digest, structure = '' ORDER BY first_ns, structure))) AS slot
+      PARTITION BY kind, name, digest, structure = '' ORDER BY first_ns, structure),
+      greatest(2, 1 + countIf(first_ns < (SELECT toInt64(max(value)) FROM store_meta
+        WHERE name = 'two_structures')) OVER (PARTITION BY kind, name, digest, structure = '')
+      ))) AS slot
     FROM (
       SELECT kind, name, digest, structure, min(first_arrived_ns) AS first_ns,
         max(last_seen_ns) AS last_ns, max(definition) AS definition

@@ -1,12 +1,13 @@
 """The normalised structure of an output."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otel_ml.versions.structure import output_structure, structure_digest
+from otel_ml.versions.structure import flat_shape, output_structure, shape, structure_digest
 from tests.otel_ml.hostile import VALUES, Node
 from tests.otel_ml.strategies import json_values
 
@@ -77,15 +78,75 @@ def test_unsure_value_has_none(value: object) -> None:
     assert output_structure(value) is None
 
 
-def test_list_is_the_union_of_its_first_elements() -> None:
-    """Only the first 16 elements of a list count."""
-    assert output_structure([1] * 15 + ["a"]) == "[number|str]"
-    assert output_structure([1] * 16 + ["a"]) == "[number]"
+@pytest.mark.parametrize("length", [1, 14, 15, 16, 17, 20, 31, 32, 63, 64, 65, 200, 100_000])
+def test_length_of_a_list_does_not_count(length: int) -> None:
+    """A list has one structure, however many elements stand between its first and its last."""
+    assert output_structure([1] * length + ["end"]) == "[number|str]"
+    assert output_structure([{"a": 1}] * length + [{"end": 1}]) == "[{a: number}|{end: number}]"
+    assert output_structure(["start", *[1] * length]) == "[number|str]"
 
 
-def test_null_behind_the_first_elements_does_not_count() -> None:
-    """What stands behind the 16th element is not looked at."""
-    assert output_structure([1] * 16 + [None]) == "[number]"
+def test_all_of_a_short_list_counts() -> None:
+    """Of up to 64 texts and numbers each one is looked at."""
+    for place in range(64):
+        numbers: list[object] = [1] * 63
+        numbers.insert(place, "a")
+        assert output_structure(numbers) == "[number|str]"
+
+
+def test_null_at_the_end_leaves_the_structure_open() -> None:
+    """A null at the end of a long list leaves the structure open, as in a short one."""
+    assert [output_structure([1] * length + [None]) for length in (1, 16, 1_000)] == [None] * 3
+
+
+def test_middle_of_a_long_list_does_not_count() -> None:
+    """What stands in the middle of a long list is not looked at."""
+    assert output_structure([*[1] * 50, "a", *[1] * 50]) == "[number]"
+
+
+class Table:
+    """A table as libraries make them: its class is told by module and name."""
+
+    def __init__(self, columns: list[object]) -> None:
+        self.columns = columns
+
+
+@pytest.fixture(autouse=True)
+def _table_of_pandas() -> Iterator[None]:
+    Table.__name__, Table.__module__ = "DataFrame", "pandas.core.frame"
+    yield
+    Table.__name__, Table.__module__ = "Table", __name__
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [
+        (["a", "b"], "table{a, b}"),
+        (["sepal length (cm)"], "table{sepal length (cm)}"),
+        ([], "table{}"),
+        ([0, 1], "table{*}"),
+        ([f"c{number}" for number in range(65)], "table{*}"),
+    ],
+)
+def test_table_is_told_by_its_columns(columns: list[object], expected: str) -> None:
+    """The columns of a returned table count, in their order; unnamed or very many do not."""
+    assert output_structure(Table(columns)) == expected
+    assert output_structure({"rows": Table(columns)}) == f"{{rows: {expected}}}"
+
+
+def test_tables_have_keys_of_their_columns() -> None:
+    """Tables of other columns are found under other keys, those of the same under one."""
+    one, same, other = Table(["a"]), Table(["a"]), Table(["b"])
+    assert shape(one) == shape(same) != shape(other)
+    assert flat_shape(one) != shape(one)
+
+
+def test_pandas_tables_have_columns() -> None:
+    """A real table of pandas has its columns, whatever its rows are."""
+    pandas = pytest.importorskip("pandas")
+    assert output_structure(pandas.DataFrame({"a": [1], "b": ["x"]})) == "table{a, b}"
+    assert output_structure(pandas.DataFrame({"a": [], "b": []})) == "table{a, b}"
+    assert output_structure(pandas.DataFrame([[1, 2]])) == "table{*}"
 
 
 def test_few_keys_are_an_object() -> None:

@@ -3,7 +3,7 @@
 import gc
 import itertools
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -181,3 +181,41 @@ def test_keys_of_a_map_are_not_kept() -> None:
     exporter.clear()
     gc.collect()
     assert [key() for key in keys] == [None] * 3
+
+
+def streamed(function: Callable[..., Any], *arguments: object) -> set[str | None]:
+    """The output structures of the streams that a function gives for some arguments."""
+    provider, exporter = open_provider()
+    call = Client("shop", tracer_provider=provider).trace(name="model")(function)
+    for argument in arguments:
+        list(call(argument))
+    key = "otel_ml.model.output_schema"
+    return {attributes(span).get(key) for span in exporter.get_finished_spans()}
+
+
+def words(count: int) -> Iterator[object]:
+    """A text, word by word."""
+    yield from ["word "] * count
+
+
+def words_and_more(count: int) -> Iterator[object]:
+    """A text, and for a long one what it was made of."""
+    yield from words(count)
+    if count > 20:
+        yield {"sources": ["a"]}
+
+
+def events(count: int) -> Iterator[object]:
+    """Events of kinds that depend on how much is said."""
+    yield {"start": True}
+    for number in range(count):
+        yield {"delta": "word", "index": number}
+        if number % 10 == 9:
+            yield {"ping": None}
+    yield {"end": "stop", "usage": {"words": count}}
+
+
+@pytest.mark.parametrize("stream", [words, words_and_more, events])
+def test_length_of_a_stream_does_not_count(stream: Callable[[int], Iterator[object]]) -> None:
+    """Streams of one function are of one version, whether they say 3 words or 2,000."""
+    assert len(streamed(stream, 3, 8, 12, 30, 60, 2_000)) == 1

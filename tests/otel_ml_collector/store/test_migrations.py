@@ -34,10 +34,11 @@ from tests.otel_ml_collector.spans import (
     make_span,
     make_start,
 )
-from tests.otel_ml_collector.stores import Service, open_service, open_store
+from tests.otel_ml_collector.store.test_versions import arrive, numbers
+from tests.otel_ml_collector.stores import Service, Store, open_service, open_store
 
 SCHEMAS: Final = Path(__file__).parent / "schemas"
-SCHEMA: Final = Sql("SELECT max(value) AS version FROM store_meta")
+SCHEMA: Final = Sql("SELECT max(value) AS version FROM store_meta WHERE name = 'schema'")
 VERSIONS: Final = range(1, SCHEMA_VERSION)
 # Opens a store, as a collector does; says when it begins.
 OPENER: Final = """
@@ -214,6 +215,31 @@ def test_repeated_steps(tmp_path: Path, olds: Mapping[int, Old]) -> None:
         client.insert("store_meta", [["schema", 2]], column_names=["name", "value"])
     with open_service(tmp_path) as service:
         assert answers(service, 2, olds[2].spans) == olds[2].expected
+
+
+def test_numbers_of_an_older_store_stay(tmp_path: Path) -> None:
+    """A store keeps the numbers that it gave, and opens one more for further structures."""
+    with open_store(tmp_path) as store:
+        arrive(store, "p", ("a", "s"), ("a", "t"), ("a", "u"), ("b", "s"))
+    with open_raw(tmp_path) as client:  # as the program before the rule left it
+        client.command("ALTER TABLE store_meta DELETE WHERE name = 'two_structures'")
+    with open_store(tmp_path) as store:
+        before = {("a", "s"): 1, ("a", "t"): 2, ("a", "u"): 3, ("b", "s"): 4}
+        assert numbers(store, "p") == before
+        writer = Writer(store.connections)
+        later = Store(store.connections, writer, store.reader)
+        arrive(later, "p", ("a", "v"), ("a", "w"), ("b", "t"), ("b", "u"), ("c", "s"), ("c", "t"))
+        assert numbers(store, "p") == before | {
+            ("a", "v"): 5,
+            ("a", "w"): 5,
+            ("b", "t"): 6,
+            ("b", "u"): 6,
+            ("c", "s"): 7,
+            ("c", "t"): 8,
+        }
+    with open_store(tmp_path) as store:
+        arrive(Store(store.connections, Writer(store.connections), store.reader), "p", ("c", "u"))
+        assert numbers(store, "p")["c", "u"] == 8
 
 
 def test_order_of_steps() -> None:
