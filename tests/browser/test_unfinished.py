@@ -108,7 +108,8 @@ def test_running_run(tab: Tab, story: Story) -> None:
     bars = [bar.bounding_box() for bar in page.locator(".wf rect").all()]
     assert bars[0] is not None
     assert bars[1] is not None
-    assert 0.28 < bars[1]["width"] / bars[0]["width"] < 0.36  # 30 s of 90 s and a little more
+    running_s = (time.time_ns() - story.running.start_ns) / SECOND_NS
+    assert bars[1]["width"] / bars[0]["width"] == pytest.approx(30 / running_s, rel=0.1)
 
 
 def test_crashed_run(tab: Tab, story: Story) -> None:

@@ -16,7 +16,7 @@ _WITHIN_S: Final = 3.0
 
 
 def test_lines_of_many_spans(store: Store, project: str) -> None:
-    """The run above 50,000 spans is read with 10,000 of their lines, within seconds."""
+    """The run above 50,000 spans, with 10,000 of their lines, is read in seconds of CPU time."""
     trace = trace_id(1)
     root = make_call("root", trace_id=trace, span_id=span_id(1))
     below = [
@@ -28,9 +28,9 @@ def test_lines_of_many_spans(store: Store, project: str) -> None:
         spans = below[first : first + _AT_ONCE]
         store.take(project, *spans)
         take(store, project, *[make_log(span.span_id.hex(), of=span) for span in spans])
-    began = time.monotonic()
+    began = time.process_time()
     run = find_run(store.reader, id_of(root), project, now_ns=NOW_NS)
-    took_s = time.monotonic() - began
+    took_s = time.process_time() - began
     found = find_trace(store.reader, trace.hex(), project, now_ns=NOW_NS)
     assert len({line.message for line in run.logs}) == _SHOWN
     assert (len(found.runs), found.truncated, found.records) == (_SHOWN, True, [])
