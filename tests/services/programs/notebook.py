@@ -44,12 +44,12 @@ RECORDED = CELLS.index("client")
 
 
 def runs(count: int) -> list[dict[str, Any]]:
-    """Ask the collector until it has that many runs, for 10 s."""
+    """Ask the collector until that many runs have ended, for 10 s."""
     address = f"{os.environ['OTEL_ML_ENDPOINT']}/api/v1/projects/{os.environ['OTEL_ML_PROJECT']}"
     for _ in range(200):
         with urlopen(f"{address}/runs") as answer:
             found: list[dict[str, Any]] = json.load(answer)["runs"]
-        if len(found) == count:
+        if len(found) == count and all(run["outputs"] is not None for run in found):
             break
         time.sleep(0.05)
     return found
