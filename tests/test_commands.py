@@ -40,7 +40,7 @@ GOES_ON: Final = {
     "python examples/backend.py": "ready",
     "uvicorn ": "startup complete",
     "curl -N ": "",
-    "make demo": "Ctrl-C ends it",
+    "make demo": "Ctrl-C ends the demo",
 }
 READY_S: Final = 120
 MAKE_S: Final = 1_500  # a slow network brings a gigabyte
