@@ -415,6 +415,41 @@ class Model:
 
 
 @dataclass(frozen=True, slots=True)
+class ListedVersion:
+    """One state of a model, and what its recorded runs look like."""
+
+    model: str
+    version: int
+    digest: str
+    first_seen_time: str
+    runs: int
+    errors: int
+    p50_ms: float | None
+    p95_ms: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ListedArtifact:
+    """What was logged under a reference.
+
+    Attributes:
+        ref: The reference.
+        type: Such as ``otel_ml.types.Numpy``.
+        bytes: Size of the document.
+        sha256: Of the document; None when it has none.
+        preview: The value in short.
+        time: RFC 3339, UTC.
+    """
+
+    ref: str
+    type: str = field(metadata=about("Such as otel_ml.types.Numpy"))
+    bytes: int = field(metadata=about("Size of the document"))
+    sha256: str | None = field(metadata=about("Of the document; null when it has none"))
+    preview: Any = field(metadata=about("The value in short"))
+    time: str = field(metadata=about("RFC 3339, UTC"))
+
+
+@dataclass(frozen=True, slots=True)
 class MetricPoint:
     """One point: `step` is null when it has none, `value` when it is NaN or infinite."""
 

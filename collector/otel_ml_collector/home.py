@@ -15,8 +15,7 @@ from otel_ml_collector.loss import missing_spans
 from otel_ml_collector.models import diff
 from otel_ml_collector.models.find import find_new_versions
 from otel_ml_collector.projects import find_projects, select_projects
-from otel_ml_collector.runs.answers import RunSummary
-from otel_ml_collector.runs.summary import summarise
+from otel_ml_collector.runs.answers import RunSummary, summarise
 from otel_ml_collector.stats import (
     ProjectBucket,
     ProjectStats,
@@ -31,8 +30,7 @@ from otel_ml_collector.store.runs import Listing, Window
 from otel_ml_collector.times import DAY_NS, HOUR_NS
 from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
-from otel_ml_collector.web.state import cut_slice, read_state
-from otel_ml_collector.web.view import spark
+from otel_ml_collector.web.view import cut_slice, read_state, spark
 
 _UNFINISHED: Final = 10
 _HOURS: Final = 24

@@ -1,7 +1,7 @@
 """Metric series of runs and versions, and the runs that logged some: the JSON API and the page."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Final, Literal
 
@@ -15,7 +15,7 @@ from otel_ml_collector.errors import NotFound
 from otel_ml_collector.owners import model_of, own_model
 from otel_ml_collector.runs import find as runs
 from otel_ml_collector.runs.answers import Run
-from otel_ml_collector.runs.series import MOST, MOST_OF_ALL, find_series
+from otel_ml_collector.runs.series import MOST, MOST_OF_ALL, LoggedMetric, find_series
 from otel_ml_collector.store.open_runs import name_open_runs
 from otel_ml_collector.store.reader import Reader, run_id_of
 from otel_ml_collector.store.runs import Key, read_runs
@@ -162,7 +162,7 @@ class Plot:
 
 
 def make_plots(
-    project: str, owner: Mapping[str, object], series: Sequence[MetricSeries]
+    project: str, owner: Mapping[str, object], series: Iterable[MetricSeries | LoggedMetric]
 ) -> list[Plot]:
     """Make the figures of series; `owner` are the API's parameters that name whose they are."""
     plots = []

@@ -10,8 +10,11 @@ from starlette.responses import RedirectResponse, Response
 
 from otel_ml_collector import (
     completion,
+    export,
     feedback,
     home,
+    jaeger,
+    live,
     loss,
     metrics,
     projects,
@@ -23,21 +26,16 @@ from otel_ml_collector.access import READ
 from otel_ml_collector.api import keys
 from otel_ml_collector.api.parameters import needs
 from otel_ml_collector.artifacts import api as artifacts
-from otel_ml_collector.export import api as export
-from otel_ml_collector.jaeger import api as jaeger
-from otel_ml_collector.live import api as live
-from otel_ml_collector.models import api as models
-from otel_ml_collector.models import page as models_page
-from otel_ml_collector.runs import api as runs
-from otel_ml_collector.runs import page as runs_page
+from otel_ml_collector.models import routes as models
+from otel_ml_collector.runs import routes as runs
 from otel_ml_collector.traces import api as traces
-from otel_ml_collector.traces import page as traces_page
+from otel_ml_collector.traces import page as run_page
 from otel_ml_collector.web import sign_in, view
 
 _ROUTERS: Final = (
-    runs.router,
+    runs.api,
     traces.router,
-    models.router,
+    models.api,
     metrics.api,
     loss.router,
     artifacts.router,
@@ -52,9 +50,9 @@ _ROUTERS: Final = (
     keys.router,
     sign_in.router,
     home.router,
-    runs_page.router,
-    traces_page.router,
-    models_page.router,
+    runs.pages,
+    run_page.router,
+    models.pages,
     metrics.pages,
     projects.pages,
 )

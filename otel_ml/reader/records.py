@@ -27,26 +27,14 @@ class LogLine(records.LogLine):
 
 
 @dataclass(frozen=True, slots=True)
-class Artifact:
+class Artifact(records.ListedArtifact):
     """What was logged under a reference.
 
     Attributes:
-        ref: The reference.
-        type: Such as ``otel_ml.types.Numpy``.
-        bytes: Size of the document.
-        sha256: Of the document; None when it has none.
-        preview: The value in short.
-        time: RFC 3339, UTC.
         run_id: None when it is about no run.
         obj_id: Empty in the artifacts of a run.
     """
 
-    ref: str
-    type: str
-    bytes: int
-    sha256: str | None
-    preview: Any
-    time: str
     run_id: str | None = None
     obj_id: str = ""
     _load: "Load | None" = field(default=None, repr=False, compare=False)
@@ -241,7 +229,7 @@ class Model(HasCard, records.Model):
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Version(HasCard):
+class Version(HasCard, records.ListedVersion):
     """One state of a model and what its recorded runs look like.
 
     Attributes:
@@ -252,14 +240,6 @@ class Version(HasCard):
         page: The address of its page in the collector.
     """
 
-    model: str
-    version: int
-    digest: str
-    first_seen_time: str
-    runs: int
-    errors: int
-    p50_ms: float | None
-    p95_ms: float | None
     judges: Sequence[Mapping[str, Any]] = ()
     definition: Mapping[str, Any] = field(default_factory=dict)
     tags: Mapping[str, Any] = field(default_factory=dict)

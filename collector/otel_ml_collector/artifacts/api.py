@@ -25,8 +25,8 @@ from otel_ml_collector.artifacts.find import (
     open_document,
     open_object,
     open_object_by_id,
+    read_image,
 )
-from otel_ml_collector.artifacts.images import read_image
 from otel_ml_collector.decode.signals import Form
 from otel_ml_collector.errors import CollectorError, Refused, Unavailable
 from otel_ml_collector.mapping.filing import is_project
@@ -138,11 +138,11 @@ router.add_api_route(
 @router.get("/projects/{project:path}/artifacts/{sha256}/image", responses=_IMAGES)
 def get_image(project: str, sha256: str, reader: FromReader, request: Request) -> Response:
     """Read the PNG or JPEG in an image's document."""
-    picture = read_image(reader, project, sha256)
+    media_type, content = read_image(reader, project, sha256)
     headers = {"Cache-Control": _FOR_EVER, "ETag": f'"{sha256}-image"'}
     if request.headers.get("if-none-match") == headers["ETag"]:
         return Response(status_code=304, headers=headers)
-    return Response(picture.content, headers=headers, media_type=picture.media_type)
+    return Response(content, headers=headers, media_type=media_type)
 
 
 def _stream(document: StoredDocument, headers: dict[str, str] | None = None) -> Response:

@@ -1,55 +1,70 @@
-"""Finds logged artifacts by trace, key, run and reference: lists, or one with its document."""
+"""Finds logged artifacts by trace, key, run and reference, with their documents and images."""
 
+import base64
+import binascii
 import re
+import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import quote
 
 import orjson
 from pydantic import BaseModel, Field
 
+from otel_ml.records import ListedArtifact, about
 from otel_ml_collector.api.parameters import read_place, write_place
-from otel_ml_collector.errors import BadQuery, NotFound
+from otel_ml_collector.errors import BadQuery, NotFound, Unavailable
 from otel_ml_collector.owners import FIRST, KEY, TRACE_KEY_CHARS, is_run, own_key
 from otel_ml_collector.store.artifacts import find_sizes, read_chunks
 from otel_ml_collector.store.reader import JsonValue, Reader, Row, load_json
-from otel_ml_collector.store.runs import find_places
+from otel_ml_collector.store.runs import ACROSS_PARTITIONS, find_places
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.targets import about_runs, find_projects_of, read_trace_keys
 from otel_ml_collector.times import to_rfc3339
+from otel_ml_collector.web.images import PIXELS, read_head
 
 _MOST: Final = 1_000
 _NO_HASH: Final = "0" * 64
-_HASH_DIGITS: Final = frozenset("0123456789abcdef")
-# A repeated one may stand in two partitions: they are by arrival.
-_ACROSS_PARTITIONS: Final = {"do_not_merge_across_partitions_select_final": 0}
+_HASH: Final = re.compile("[0-9a-f]{64}")
 _OWNERS: Final = 10_000
+_ALWAYS: Final = 2**63 - 1
 _LIGHT: Final = Sql("""owner, record_id, position, ref, toString(type) AS type, bytes,
   lower(hex(sha256)) AS sha256, is_inline, preview, time_ns""")
-_ORDER: Final = Sql("time_ns DESC, owner DESC, record_id DESC, position DESC")
 _TRACE_CHARS: Final = 32
 _TRACE_ID: Final = re.compile("[0-9a-fA-F]{32}")
-_HEAD: Final = {"obj_id", "ref", "type", "trace_id", "run_id", "time"}
+_HEAD: Final = ("obj_id", "ref", "type", "trace_id", "run_id", "time")
+
+IMAGE_TYPES: Final = ("otel_ml.types.Image", "raymon.types.Image")
+# A document is held whole to be decoded, so neither large ones are, nor many at once.
+LARGEST_BYTES: Final = 16 * 1024 * 1024
+_AT_ONCE: Final = threading.BoundedSemaphore(2)
+_WAIT_S: Final = 10.0
+_SHOWN: Final = frozenset({"image/png", "image/jpeg"})
+_BEGINNING: Final = 512 * 1024
+_DATA: Final = re.compile(rb'"data"\s*:\s*"([A-Za-z0-9+/]{4,%d})' % _BEGINNING)
+
+# What names an artifact of a project: what it is about, the record, and its place there.
+_Key = tuple[str, str, int]
 
 
-class Artifact(BaseModel):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Artifact(ListedArtifact):
     """What was logged under a reference; its document is read by `url`."""
 
-    ref: str
-    type: str = Field(description="Such as otel_ml.types.Numpy")
-    bytes: int = Field(description="Size of the document")
-    sha256: str | None = Field(description="Of the document; null when it has none")
-    preview: JsonValue = Field(description="The value in short")
-    time: str = Field(description="RFC 3339, UTC")
-    url: str | None = Field(description="Null while the document is not here")
+    preview: JsonValue = field(metadata=about("The value in short"))
+    url: str | None = field(metadata=about("Null while the document is not here"))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LoggedObject(Artifact):
     """An artifact with what it is about; the ids are null for what a run does not have."""
 
     obj_id: str
-    trace_id: str | None = Field(description="The trace's id, or the key under which it was told")
+    trace_id: str | None = field(
+        metadata=about("The trace's id, or the key under which it was told")
+    )
     run_id: str | None
 
 
@@ -88,182 +103,9 @@ class StoredDocument:
     parts: Iterator[bytes]
 
 
-def find_artifacts(reader: Reader, project: str, owners: Sequence[str]) -> list[Artifact]:
-    """Find what was logged about some owners, newest first, at most 1,000."""
-    rows = list_objects(reader, ObjectsWanted(project, owners), _MOST)
-    return [Artifact(**facts) for facts in describe_rows(reader, project, rows)]
-
-
-def describe_rows(reader: Reader, project: str, rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Make the fields of artifacts out of their rows."""
-    uploaded = [row["sha256"] for row in rows if not row["is_inline"]]
-    sizes = find_sizes(reader, project, [sha256 for sha256 in uploaded if sha256 != _NO_HASH])
-    return [
-        {
-            "ref": row["ref"],
-            "type": row["type"],
-            "bytes": row["bytes"],
-            "sha256": None if row["sha256"] == _NO_HASH else row["sha256"],
-            "preview": load_json(row["preview"]),
-            "time": to_rfc3339(row["time_ns"]),
-            "url": address_of(project, row["sha256"])
-            if row["is_inline"] or row["sha256"] in sizes
-            else None,
-        }
-        for row in rows
-    ]
-
-
-def address_of(project: str, sha256: str) -> str:
-    """Write where a document is read."""
-    return f"/api/v1/projects/{quote(project, safe='')}/artifacts/{sha256}"
-
-
-def open_document(reader: Reader, project: str, sha256: str) -> StoredDocument:
-    """Find a document by its hash in hex: uploaded, or come along with a record.
-
-    Raises:
-        NotFound: The project has no such document.
-    """
-    if len(sha256) == len(_NO_HASH) and _HASH_DIGITS.issuperset(sha256):
-        sizes = find_sizes(reader, project, [sha256])
-        if sha256 in sizes:
-            size = sizes[sha256]
-            return StoredDocument(size, read_chunks(reader, project, sha256, size))
-        inline = read_inline(reader, project, sha256)
-        if inline is not None:
-            return StoredDocument(len(inline), iter([inline]))
-    raise NotFound(f"Project {project!r} has no artifact {sha256[:80]!r}")
-
-
-@dataclass(frozen=True, slots=True)
-class ObjectKey:
-    """What names one logged artifact of a project."""
-
-    owner: str
-    record_id: str
-    position: int
-
-
-@dataclass(frozen=True, slots=True)
-class ObjectsWanted:
-    """Which logged artifacts of a project are wanted.
-
-    Attributes:
-        owners: About what they are; None for anything.
-        ref: Their reference; empty for any.
-        start_ns: Logged then or later, and before `end_ns`.
-        after: Where the list goes on: the time and the key of the one before.
-    """
-
-    project: str
-    owners: Sequence[str] | None
-    ref: str = ""
-    start_ns: int = 0
-    end_ns: int = 2**63 - 1
-    after: tuple[int, ObjectKey] | None = None
-
-
-def list_objects(reader: Reader, wanted: ObjectsWanted, limit: int) -> list[Row]:
-    """List logged artifacts, newest first."""
-    parameters: dict[str, Any] = {
-        "project": wanted.project,
-        "owners": list(wanted.owners or []),
-        "ref": wanted.ref,
-        "start": wanted.start_ns,
-        "end": wanted.end_ns,
-        "limit": limit,
-    }
-    seek = Sql("1")
-    if wanted.after is not None:
-        time_ns, key = wanted.after
-        seek = Sql("""(time_ns, owner, record_id, position)
-          < ({at:Int64}, {owner:String}, {record:String}, {position:UInt32})""")
-        parameters |= {"at": time_ns, "owner": key.owner}
-        parameters |= {"record": key.record_id, "position": key.position}
-    about = Sql("1") if wanted.owners is None else Sql("owner IN {owners:Array(String)}")
-    sql = Sql("""
-        SELECT {light} FROM objects FINAL
-        WHERE project = {project:String} AND {about}
-          AND ({ref:String} = '' OR ref = {ref:String})
-          AND time_ns >= {start:Int64} AND time_ns < {end:Int64} AND {seek}
-        ORDER BY {order} LIMIT {limit:UInt32}
-        """).fill(light=_LIGHT, about=about, seek=seek, order=_ORDER)
-    return reader.rows(sql, parameters, _ACROSS_PARTITIONS)
-
-
-def read_object(reader: Reader, project: str, key: ObjectKey) -> Row | None:
-    """Read one logged artifact by its key."""
-    sql = Sql("""
-        SELECT {light} FROM objects
-        WHERE project = {project:String} AND owner = {owner:String}
-          AND record_id = {record:String} AND position = {position:UInt32}
-        ORDER BY rank DESC LIMIT 1
-        """).fill(light=_LIGHT)
-    rows = reader.rows(
-        sql,
-        {
-            "project": project,
-            "owner": key.owner,
-            "record": key.record_id,
-            "position": key.position,
-        },
-    )
-    return rows[0] if rows else None
-
-
-def read_inline(reader: Reader, project: str, sha256: str) -> bytes | None:
-    """Read a document that came along with a record, by its hash in hex."""
-    sql = Sql("""
-        SELECT json FROM objects
-        WHERE project = {project:String} AND is_inline
-          AND sha256 = toFixedString(unhex({sha256:String}), 32)
-        LIMIT 1""")
-    return reader.blob(sql, {"project": project, "sha256": sha256}) or None
-
-
-def find_object_owners(
-    reader: Reader, project: str, trace_ids: Sequence[str], run_id: str = ""
-) -> list[str]:
-    """Find about what artifacts of some traces, or of one run, are: runs, keys and tags.
-
-    Args:
-        reader: The store.
-        project: Whose traces.
-        trace_ids: Which, in hex.
-        run_id: The only run whose artifacts are wanted; empty for all.
-    """
-    parameters = {"project": project, "traces": list(trace_ids), "run": run_id}
-    ours = Sql("project = {project:String}")
-    mine = Sql("({run:String} = '' OR owner = {run:String})")
-    direct = Sql("""
-        SELECT DISTINCT owner FROM objects
-        WHERE {ours} AND owner >= {first:String} AND owner < {end:String} AND {mine}
-        LIMIT {owners}""").fill(ours=ours, mine=mine, owners=_OWNERS)
-    owners = [
-        row["owner"]
-        for trace_id in trace_ids
-        for row in reader.rows(
-            direct, {**parameters, "first": f"{trace_id}-", "end": f"{trace_id}."}
-        )
-    ]
-    told = Sql("SELECT DISTINCT owner FROM objects WHERE {ours} AND owner >= '{first}'").fill(
-        ours=ours, first=Sql(FIRST)
-    )
-    if not reader.rows(told + Sql(" LIMIT 1"), parameters):
-        return owners
-    sql = Sql("""
-        SELECT DISTINCT owner FROM ({about_runs})
-        WHERE lower(hex(trace_id)) IN {traces:Array(String)}
-          AND ({run:String} = ''
-            OR concat(lower(hex(trace_id)), '-', lower(hex(span_id))) = {run:String})
-        LIMIT {owners}""").fill(about_runs=about_runs(told), owners=_OWNERS)
-    return [*owners, *(row["owner"] for row in reader.rows(sql, parameters))]
-
-
 @dataclass(frozen=True, slots=True)
 class ObjectsQuery:
-    """What to find.
+    """Which logged artifacts are wanted.
 
     Attributes:
         trace_id: A trace's id in hex, or its key; empty for any.
@@ -288,19 +130,28 @@ class ObjectsQuery:
         return bool(self.ref and (self.trace_id or self.run_id))
 
 
+def find_artifacts(reader: Reader, project: str, owners: Sequence[str]) -> list[Artifact]:
+    """Find what was logged about some owners, newest first, at most 1,000."""
+    rows = _list_rows(reader, ObjectsQuery(project), owners, _MOST)
+    return [Artifact(**facts) for facts in _describe(reader, project, rows)]
+
+
 def find_objects(reader: Reader, query: ObjectsQuery) -> ObjectsPage:
     """List logged artifacts, newest first.
 
     Raises:
         BadQuery: The cursor is wrong.
     """
-    rows = list_objects(reader, _wanted(reader, query), query.limit + 1)
-    more = len(rows) > query.limit
-    rows = rows[: query.limit]
-    return ObjectsPage(
-        objects=make_objects(reader, query.project, rows),
-        next_cursor=write_place([rows[-1]["time_ns"], *_key_parts(rows[-1])]) if more else None,
-    )
+    rows = _list_rows(reader, query, _find_owners(reader, query), query.limit + 1)
+    page = rows[: query.limit]
+    next_cursor = None
+    if len(rows) > len(page):
+        next_cursor = write_place([page[-1]["time_ns"], *_key_of(page[-1])])
+    objects = [
+        LoggedObject(**facts, **_ids(row))
+        for facts, row in zip(_describe(reader, query.project, page), page, strict=True)
+    ]
+    return ObjectsPage(objects=objects, next_cursor=next_cursor)
 
 
 def open_object(reader: Reader, query: ObjectsQuery) -> StoredDocument:
@@ -309,10 +160,10 @@ def open_object(reader: Reader, query: ObjectsQuery) -> StoredDocument:
     Raises:
         NotFound: Nothing was logged under the reference, or its document is not here.
     """
-    rows = list_objects(reader, _wanted(reader, query), 1)
+    rows = _list_rows(reader, query, _find_owners(reader, query), 1)
     if not rows:
-        about = query.run_id or query.trace_id
-        raise NotFound(f"Nothing is logged as {query.ref[:80]!r} in {about[:80]!r}")
+        owner = query.run_id or query.trace_id
+        raise NotFound(f"Nothing is logged as {query.ref[:80]!r} in {owner[:80]!r}")
     return _open_row(reader, query.project, rows[0])
 
 
@@ -322,14 +173,43 @@ def open_object_by_id(reader: Reader, project: str, obj_id: str) -> StoredDocume
     Raises:
         NotFound: There is no such artifact, or its document is not here.
     """
+    rows: list[Row] = []
     try:
         key = _read_key(read_place(obj_id, "obj_id"))
     except BadQuery:
         key = None
-    row = read_object(reader, project, key) if key else None
-    if row is None:
+    if key is not None:
+        sql = Sql("""
+            SELECT {light} FROM objects
+            WHERE project = {project:String} AND owner = {owner:String}
+              AND record_id = {record:String} AND position = {position:UInt32}
+            ORDER BY rank DESC LIMIT 1
+            """).fill(light=_LIGHT)
+        rows = reader.rows(sql, {"project": project, **_key_parameters(key)})
+    if not rows:
         raise NotFound(f"Project {project!r} has no object {obj_id[:80]!r}")
-    return _open_row(reader, project, row)
+    return _open_row(reader, project, rows[0])
+
+
+def open_document(reader: Reader, project: str, sha256: str) -> StoredDocument:
+    """Find a document by its hash in hex: uploaded, or come along with a record.
+
+    Raises:
+        NotFound: The project has no such document.
+    """
+    if _HASH.fullmatch(sha256):
+        size = find_sizes(reader, project, [sha256]).get(sha256)
+        if size is not None:
+            return StoredDocument(size, read_chunks(reader, project, sha256, size))
+        sql = Sql("""
+            SELECT json FROM objects
+            WHERE project = {project:String} AND is_inline
+              AND sha256 = toFixedString(unhex({sha256:String}), 32)
+            LIMIT 1""")
+        inline = reader.blob(sql, {"project": project, "sha256": sha256})
+        if inline:
+            return StoredDocument(len(inline), iter([inline]))
+    raise NotFound(f"Project {project!r} has no artifact {sha256[:80]!r}")
 
 
 def find_project_of(reader: Reader, trace_id: str, run_id: str) -> str:
@@ -352,89 +232,211 @@ def find_project_of(reader: Reader, trace_id: str, run_id: str) -> str:
     return found.pop()
 
 
-def make_objects(reader: Reader, project: str, rows: Sequence[Row]) -> list[LoggedObject]:
-    """Make the answers for some rows."""
+def address_of(project: str, sha256: str) -> str:
+    """Write where a document is read."""
+    return f"/api/v1/projects/{quote(project, safe='')}/artifacts/{sha256}"
+
+
+def _list_rows(
+    reader: Reader, query: ObjectsQuery, owners: Sequence[str] | None, limit: int
+) -> list[Row]:
+    """List artifacts about some owners, newest first; None for anything that they are about."""
+    parameters: dict[str, Any] = {
+        "project": query.project,
+        "owners": list(owners or []),
+        "ref": query.ref,
+        "start": query.start_ns,
+        "end": _ALWAYS if query.end_ns is None else query.end_ns,
+        "limit": limit,
+    }
+    seek = Sql("1")
+    if query.cursor is not None:
+        time_ns, key = _read_cursor(query.cursor)
+        seek = Sql("""(time_ns, owner, record_id, position)
+          < ({at:Int64}, {owner:String}, {record:String}, {position:UInt32})""")
+        parameters |= {"at": time_ns, **_key_parameters(key)}
+    of_owners = Sql("1") if owners is None else Sql("owner IN {owners:Array(String)}")
+    sql = Sql("""
+        SELECT {light} FROM objects FINAL
+        WHERE project = {project:String} AND {of_owners}
+          AND ({ref:String} = '' OR ref = {ref:String})
+          AND time_ns >= {start:Int64} AND time_ns < {end:Int64} AND {seek}
+        ORDER BY time_ns DESC, owner DESC, record_id DESC, position DESC LIMIT {limit:UInt32}
+        """).fill(light=_LIGHT, of_owners=of_owners, seek=seek)
+    return reader.rows(sql, parameters, ACROSS_PARTITIONS)
+
+
+def _describe(reader: Reader, project: str, rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Make the fields of artifacts out of their rows."""
+    uploaded = [row["sha256"] for row in rows if not row["is_inline"]]
+    sizes = find_sizes(reader, project, [sha256 for sha256 in uploaded if sha256 != _NO_HASH])
     return [
-        LoggedObject(**facts, **_about(row))
-        for facts, row in zip(describe_rows(reader, project, rows), rows, strict=True)
+        {
+            "ref": row["ref"],
+            "type": row["type"],
+            "bytes": row["bytes"],
+            "sha256": None if row["sha256"] == _NO_HASH else row["sha256"],
+            "preview": load_json(row["preview"]),
+            "time": to_rfc3339(row["time_ns"]),
+            "url": address_of(project, row["sha256"])
+            if row["is_inline"] or row["sha256"] in sizes
+            else None,
+        }
+        for row in rows
     ]
 
 
-def _wanted(reader: Reader, query: ObjectsQuery) -> ObjectsWanted:
-    return ObjectsWanted(
-        project=query.project,
-        owners=_owners(reader, query),
-        ref=query.ref,
-        start_ns=query.start_ns,
-        end_ns=2**63 - 1 if query.end_ns is None else query.end_ns,
-        after=None if query.cursor is None else _read_cursor(query.cursor),
-    )
+def _ids(row: Row) -> dict[str, Any]:
+    owner = row["owner"]
+    trace_id = owner.removeprefix(KEY) if owner.startswith(KEY) else None
+    return {
+        "obj_id": write_place(_key_of(row)),
+        "trace_id": owner[:_TRACE_CHARS] if is_run(owner) else trace_id,
+        "run_id": owner if is_run(owner) else None,
+    }
 
 
-def _read_cursor(text: str) -> tuple[int, ObjectKey]:
+def _open_row(reader: Reader, project: str, row: Row) -> StoredDocument:
+    """Put the facts of an artifact around its document."""
+    (facts,) = _describe(reader, project, [row])
+    if facts["sha256"] is None or facts["url"] is None:
+        raise NotFound(f"The document of {facts['ref'][:80]!r} is not here: only its preview is")
+    document = open_document(reader, project, facts["sha256"])
+    told = {**facts, **_ids(row)}
+    head = orjson.dumps({name: told[name] for name in _HEAD})[:-1] + b',"obj_data":'
+
+    def parts() -> Iterator[bytes]:
+        yield head
+        yield from document.parts
+        yield b"}"
+
+    return StoredDocument(len(head) + document.size + 1, parts())
+
+
+def _find_owners(reader: Reader, query: ObjectsQuery) -> list[str] | None:
+    """Name what the artifacts of a trace or run are about; None when neither is named."""
+    of_trace: set[str] | None = None
+    if query.trace_id:
+        key = query.trace_id[:TRACE_KEY_CHARS]
+        places = find_places(reader, key)
+        traces = {place.trace_id for place in places if place.project == query.project}
+        if _TRACE_ID.fullmatch(key):  # perhaps one of which no span is here
+            traces.add(key.lower())
+        keys = read_trace_keys(reader, query.project, sorted(traces)) if traces else []
+        of_trace = {own_key(row["key"]) for row in keys} | {own_key(key)}
+        of_trace.update(_find_logged(reader, query.project, sorted(traces)))
+    if not query.run_id:
+        return None if of_trace is None else sorted(of_trace)
+    found = _find_logged(reader, query.project, [query.run_id[:_TRACE_CHARS]], query.run_id)
+    return [owner for owner in found if of_trace is None or owner in of_trace]
+
+
+def _find_logged(
+    reader: Reader, project: str, trace_ids: Sequence[str], run_id: str = ""
+) -> list[str]:
+    """Find about what artifacts of some traces, or of one run, are: runs, keys and tags."""
+    parameters = {"project": project, "traces": list(trace_ids), "run": run_id}
+    direct = Sql("""
+        SELECT DISTINCT owner FROM objects
+        WHERE project = {project:String} AND owner >= {first:String} AND owner < {end:String}
+          AND ({run:String} = '' OR owner = {run:String})
+        LIMIT {owners}""").fill(owners=_OWNERS)
+    owners = [
+        row["owner"]
+        for trace_id in trace_ids
+        for row in reader.rows(
+            direct, {**parameters, "first": f"{trace_id}-", "end": f"{trace_id}."}
+        )
+    ]
+    told = Sql("""SELECT DISTINCT owner FROM objects
+        WHERE project = {project:String} AND owner >= '{first}'""").fill(first=Sql(FIRST))
+    if not reader.rows(told + Sql(" LIMIT 1"), parameters):
+        return owners
+    sql = Sql("""
+        SELECT DISTINCT owner FROM ({about_runs})
+        WHERE lower(hex(trace_id)) IN {traces:Array(String)}
+          AND ({run:String} = ''
+            OR concat(lower(hex(trace_id)), '-', lower(hex(span_id))) = {run:String})
+        LIMIT {owners}""").fill(about_runs=about_runs(told), owners=_OWNERS)
+    return [*owners, *(row["owner"] for row in reader.rows(sql, parameters))]
+
+
+def _key_of(row: Row) -> _Key:
+    return row["owner"], row["record_id"], row["position"]
+
+
+def _key_parameters(key: _Key) -> dict[str, Any]:
+    return dict(zip(("owner", "record", "position"), key, strict=True))
+
+
+def _read_key(parts: Sequence[object]) -> _Key | None:
+    match parts:
+        case [str(owner), str(record_id), int(position)] if 0 <= position < 2**32:
+            return owner, record_id, position
+    return None
+
+
+def _read_cursor(text: str) -> tuple[int, _Key]:
     match read_place(text, "cursor"):
         case [int(time_ns), *parts] if abs(time_ns) < 2**63 and (key := _read_key(parts)):
             return time_ns, key
     raise BadQuery(f"Invalid cursor {text[:80]!r}: expected a next_cursor of an answer", "cursor")
 
 
-def _owners(reader: Reader, query: ObjectsQuery) -> list[str] | None:
-    """Name what the artifacts of a trace or run are about; None when neither is named."""
-    if query.run_id:
-        trace_id = query.run_id[:_TRACE_CHARS]
-        found = find_object_owners(reader, query.project, [trace_id], query.run_id)
-        return found if not query.trace_id else _both(reader, query, found)
-    return _owners_of_trace(reader, query) if query.trace_id else None
+def read_image(reader: Reader, project: str, sha256: str) -> tuple[str, bytes]:
+    """Read the image in a document: PNG or JPEG by its first bytes, nothing else.
+
+    Returns:
+        Its media type and its bytes.
+
+    Raises:
+        NotFound: There is no such document, or no PNG or JPEG in it, or it is over 16 MiB, or the
+            image says that it has more pixels than should be drawn.
+        Unavailable: Too many are read at once.
+    """
+    if not _AT_ONCE.acquire(timeout=_WAIT_S):
+        raise Unavailable("Too many images are read at once")
+    try:
+        document = open_document(reader, project, sha256)
+        if document.size <= LARGEST_BYTES:
+            content = _pixels(b"".join(document.parts))
+            head = read_head(content)
+            if head is not None and head.media_type in _SHOWN and not head.why:
+                return head.media_type, content
+    finally:
+        _AT_ONCE.release()
+    raise NotFound(
+        f"Artifact {sha256} has no PNG or JPEG of up to {LARGEST_BYTES} bytes and {PIXELS} pixels"
+    )
 
 
-def _owners_of_trace(reader: Reader, query: ObjectsQuery) -> list[str]:
-    key = query.trace_id[:TRACE_KEY_CHARS]
-    places = find_places(reader, key)
-    traces = {place.trace_id for place in places if place.project == query.project}
-    if _TRACE_ID.fullmatch(key):  # perhaps one of which no span is here
-        traces.add(key.lower())
-    keys = read_trace_keys(reader, query.project, sorted(traces)) if traces else []
-    told = {own_key(row["key"]) for row in keys} | {own_key(key)}
-    return sorted(told.union(find_object_owners(reader, query.project, sorted(traces))))
+def why_no_image(reader: Reader, project: str, sha256: str) -> str:
+    """Say, as the end of a sentence, why an image's document is not drawn; empty where it is.
+
+    Only the beginning of the document is read.
+
+    Raises:
+        NotFound: There is no such document.
+    """
+    document = open_document(reader, project, sha256)
+    if document.size > LARGEST_BYTES:
+        return f"it has more than {LARGEST_BYTES} bytes"
+    match = _DATA.search(next(document.parts, b""))
+    encoded = match[1] if match else b""
+    head = read_head(base64.b64decode(encoded[: len(encoded) // 4 * 4]))
+    if head is None or head.media_type not in _SHOWN:
+        return "it is neither PNG nor JPEG"
+    return head.why
 
 
-def _both(reader: Reader, query: ObjectsQuery, owners: Sequence[str]) -> list[str]:
-    of_trace = set(_owners_of_trace(reader, query))
-    return [owner for owner in owners if owner in of_trace]
-
-
-def _open_row(reader: Reader, project: str, row: Row) -> StoredDocument:
-    """Put the facts of an artifact around its document."""
-    facts = make_objects(reader, project, [row])[0]
-    if facts.sha256 is None or facts.url is None:
-        raise NotFound(f"The document of {facts.ref[:80]!r} is not here: only its preview is")
-    document = open_document(reader, project, facts.sha256)
-    head = orjson.dumps(facts.model_dump(include=_HEAD))[:-1] + b',"obj_data":'
-    return StoredDocument(len(head) + document.size + 1, _around(head, document.parts))
-
-
-def _around(head: bytes, parts: Iterator[bytes]) -> Iterator[bytes]:
-    yield head
-    yield from parts
-    yield b"}"
-
-
-def _about(row: Row) -> dict[str, Any]:
-    owner = row["owner"]
-    trace_id = owner.removeprefix(KEY) if owner.startswith(KEY) else None
-    return {
-        "obj_id": write_place(_key_parts(row)),
-        "trace_id": owner[:_TRACE_CHARS] if is_run(owner) else trace_id,
-        "run_id": owner if is_run(owner) else None,
-    }
-
-
-def _key_parts(row: Row) -> list[str | int]:
-    return [row["owner"], row["record_id"], row["position"]]
-
-
-def _read_key(parts: Sequence[object]) -> ObjectKey | None:
-    match parts:
-        case [str(owner), str(record_id), int(position)] if 0 <= position < 2**32:
-            return ObjectKey(owner, record_id, position)
-    return None
+def _pixels(document: bytes) -> bytes:
+    """Return what an image's document holds in base64; empty when it is none."""
+    try:
+        form = orjson.loads(document)
+    except orjson.JSONDecodeError:
+        return b""
+    match form:
+        case {"type": str(kind), "params": {"data": str(data)}} if kind in IMAGE_TYPES:
+            with suppress(binascii.Error, ValueError):
+                return base64.b64decode(data, validate=True)
+    return b""

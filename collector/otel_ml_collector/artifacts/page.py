@@ -7,13 +7,11 @@ from typing import Any, Final
 
 from fastapi import Request
 
-from otel_ml_collector.artifacts.find import Artifact
-from otel_ml_collector.artifacts.images import IMAGE_TYPES, LARGEST_BYTES, why_no_image
+from otel_ml_collector.artifacts.find import IMAGE_TYPES, LARGEST_BYTES, Artifact, why_no_image
 from otel_ml_collector.errors import NotFound
 from otel_ml_collector.keyring import SESSION_COOKIE
 from otel_ml_collector.store.reader import Reader
-from otel_ml_collector.web.state import Slice, cut_slice, read_state
-from otel_ml_collector.web.view import number
+from otel_ml_collector.web.view import Slice, cut_slice, number, read_state
 
 _SHOWN: Final = 50
 _FACTS: Final = 40

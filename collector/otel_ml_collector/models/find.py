@@ -7,10 +7,10 @@ from typing import Final
 
 from pydantic import BaseModel, Field, ValidationError
 
+from otel_ml.records import ListedVersion, Model
 from otel_ml_collector.errors import NotFound
 from otel_ml_collector.owners import own_model
-from otel_ml_collector.runs.answers import Told
-from otel_ml_collector.runs.summary import find_told
+from otel_ml_collector.runs.answers import LateRecords, find_told
 from otel_ml_collector.store.reader import READABLE, JsonValue, Reader, Row
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.statistics import (
@@ -24,18 +24,6 @@ from otel_ml_collector.times import DAY_NS, to_rfc3339
 
 _NEWEST: Final = 8
 _NEW_DAYS: Final = 30
-
-
-class Model(BaseModel):
-    """A model and its recorded runs."""
-
-    model: str
-    kind: str
-    runs: int
-    errors: int
-    versions: int
-    latest_version: int | None
-    last_start_time: str
 
 
 class Models(BaseModel):
@@ -74,17 +62,10 @@ class Definition(BaseModel):
     artifact: Content | None = Field(default=None, description="Of a model without a function")
 
 
-class Version(Told):
+@dataclass(frozen=True, kw_only=True)
+class Version(LateRecords, ListedVersion):
     """One state of a model, what its recorded runs look like, and what was told of it."""
 
-    model: str
-    version: int
-    digest: str
-    first_seen_time: str
-    runs: int
-    errors: int
-    p50_ms: float | None
-    p95_ms: float | None
     judges: list[JudgeStats]
     definition: Definition
 
@@ -160,7 +141,7 @@ def find_version(reader: Reader, project: str, model: str, number: int) -> Versi
 
 def _find_told(
     reader: Reader, project: str, model: str, by_number: Mapping[int, Sequence[Row]]
-) -> Mapping[int, Told]:
+) -> Mapping[int, LateRecords]:
     """Find what was told of versions: of the first structure of their definition."""
     owners = {
         number: own_model(model, row["digest"])
@@ -170,7 +151,7 @@ def _find_told(
     }
     known = find_owners(reader, project, sorted(set(owners.values())))
     told = find_told(reader, project, sorted(known))
-    return {number: told.get(owners.get(number, ""), Told()) for number in by_number}
+    return {number: told.get(owners.get(number, ""), LateRecords()) for number in by_number}
 
 
 def _version(
@@ -180,7 +161,7 @@ def _version(
     *,
     judges: list[JudgeStats],
     definition: Definition,
-    told: Told,
+    told: LateRecords,
 ) -> Version:
     """Make one version of its structures; runs without structure count as the first one."""
     first = structures[0]
@@ -195,7 +176,7 @@ def _version(
         p95_ms=runs["p95_ns"] / 1e6 if runs else None,
         judges=judges,
         definition=definition,
-        **dict(told),
+        **vars(told),
     )
 
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
 from otel_ml import attributes as names
-from otel_ml.records import TOKENS, Tokens, tokens_of
-from otel_ml_collector.api.parameters import read_cursor, write_cursor
+from otel_ml.records import TOKENS, tokens_of
+from otel_ml_collector.api.parameters import MAX_LIMIT, read_cursor, write_cursor
 from otel_ml_collector.artifacts.find import find_artifacts
 from otel_ml_collector.errors import BadQuery, NotFound
 from otel_ml_collector.filter.sql import compile_where
@@ -20,10 +20,18 @@ from otel_ml_collector.mapping.dialects.gen_ai_events import (
 )
 from otel_ml_collector.mapping.found import Found
 from otel_ml_collector.mapping.values import parse, to_text
-from otel_ml_collector.runs.answers import Run, RunsPage, RunSummary, TagDetail
+from otel_ml_collector.runs.answers import (
+    Run,
+    RunsPage,
+    RunSummary,
+    Said,
+    TagDetail,
+    find_said,
+    make_summary,
+    summarise,
+)
 from otel_ml_collector.runs.lines import find_lines, list_events, make_lines
-from otel_ml_collector.runs.series import counts_of, find_series, values_of
-from otel_ml_collector.runs.summary import Said, find_said, make_summary, summarise
+from otel_ml_collector.runs.series import LoggedMetric, counts_of, find_series, values_of
 from otel_ml_collector.store.condition import Search
 from otel_ml_collector.store.open_runs import (
     OpenKey,
@@ -51,7 +59,6 @@ from otel_ml_collector.store.runs import (
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.times import AHEAD_NS, DAY_NS, HOUR_NS
 
-MAX_LIMIT: Final = 1_000
 _TRACE_SPANS: Final = 10_000
 _RUN_ID: Final = re.compile("([0-9a-f]{32})-([0-9a-f]{16})")
 # The newest runs of a busy project are in its last hour: widen only when they are not.
@@ -64,8 +71,7 @@ _KEYS: Final = Sql(
 _AFTER_KEY: Final = Sql("""({after:Int64}, toFixedString(unhex({trace:String}), 16),
   toFixedString(unhex({span:String}), 8))""")
 _CONTENT_EVENTS: Final = (*sorted(CONTENT_EVENTS), EXCEPTION)
-_CONTENT: Final = ("inputs", "outputs", "tokens", "error_type", "error_message")
-_SHOWN: Final = tuple(one.name for one in fields(RunSummary) if one.name not in _CONTENT)
+_SHOWN: Final = tuple(one.name for one in fields(RunSummary))
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +200,18 @@ def find_run(reader: Reader, run_id: str, project: str | None = None, *, now_ns:
         BadQuery: The id is none, or several projects have the run.
         NotFound: There is no such run.
     """
+    return find_run_with_series(reader, run_id, project, now_ns=now_ns)[0]
+
+
+def find_run_with_series(
+    reader: Reader, run_id: str, project: str | None = None, *, now_ns: int
+) -> tuple[Run, Sequence[LoggedMetric]]:
+    """Read one run, and the metrics that were logged for it under its id, point by point.
+
+    Raises:
+        BadQuery: The id is none, or several projects have the run.
+        NotFound: There is no such run.
+    """
     match = _RUN_ID.fullmatch(run_id)
     if match is None:
         raise BadQuery(f"Invalid run id {run_id[:80]!r}: expected <32 hex>-<16 hex>", "run_id")
@@ -211,7 +229,7 @@ def find_run(reader: Reader, run_id: str, project: str | None = None, *, now_ns:
         names = ", ".join(sorted(rows[0]["project"] for rows in found))
         raise BadQuery(f"Several projects have run {run_id}: name one of {names}", "project")
     rows = found[0]
-    return make_detail(reader, next(row for row in rows if row["span_id"] == span_id), rows)
+    return _make_run(reader, next(row for row in rows if row["span_id"] == span_id), rows)
 
 
 def _windows(listing: Listing, whole: Window) -> Iterator[Window]:
@@ -394,19 +412,10 @@ def _search_parameters(listing: Listing, window: Window) -> dict[str, Any]:
     return parameters
 
 
-@dataclass(frozen=True, slots=True)
-class RunContent:
-    """What a run was given and gave, what it cost, and how it failed."""
+def _find_content(reader: Reader, row: Row, payload: Mapping[str, Any]) -> dict[str, Any]:
+    """Read what a run was given and gave, what it cost, and how it failed.
 
-    inputs: Any
-    outputs: Any
-    tokens: Tokens
-    error_type: str
-    error_message: str
-
-
-def find_content(reader: Reader, row: Row, payload: Mapping[str, Any]) -> RunContent:
-    """Read the content of a run: its own, and where it has none that of its events.
+    What the run itself does not say, its events do.
 
     Args:
         reader: The store.
@@ -416,17 +425,15 @@ def find_content(reader: Reader, row: Row, payload: Mapping[str, Any]) -> RunCon
     events = _find_events(reader, row, payload)
     told: Found = {"used": set()}
     read_events([event for event in events if event.name in CONTENT_EVENTS], told)
-    error = _error(events) if row["outcome"] == "error" else ("", "")
-    inputs, outputs = told.get("inputs", (None, "")), told.get("outputs", (None, ""))
-    return RunContent(
-        inputs=load_json(payload.get("inputs") or inputs[1]),
-        outputs=load_json(payload.get("outputs") or outputs[1]),
-        tokens=tokens_of(
-            {name: told.get(name) if row[name] is None else row[name] for name in TOKENS}
-        ),
-        error_type=row["error_type"] or error[0],
-        error_message=row["error_message"] or error[1],
-    )
+    error_type, message = _error(events) if row["outcome"] == "error" else ("", "")
+    used = {name: told.get(name) if row[name] is None else row[name] for name in TOKENS}
+    return {
+        "inputs": load_json(payload.get("inputs") or told.get("inputs", (None, ""))[1]),
+        "outputs": load_json(payload.get("outputs") or told.get("outputs", (None, ""))[1]),
+        "tokens": tokens_of(used),
+        "error_type": row["error_type"] or error_type,
+        "error_message": row["error_message"] or message,
+    }
 
 
 def _find_events(reader: Reader, row: Row, payload: Mapping[str, Any]) -> Sequence[CallEvent]:
@@ -453,14 +460,10 @@ def _error(events: Sequence[CallEvent]) -> tuple[str, str]:
     return to_text(last.get("exception.type")), to_text(last.get("exception.message"))
 
 
-def make_detail(reader: Reader, row: Row, trace_rows: Sequence[Row]) -> Run:
-    """Make the record of one run.
-
-    Args:
-        reader: The store.
-        row: Its light row.
-        trace_rows: Those of the roots of its trace.
-    """
+def _make_run(
+    reader: Reader, row: Row, trace_rows: Sequence[Row]
+) -> tuple[Run, Sequence[LoggedMetric]]:
+    """Make the record of one run of its light row and of those of the roots of its trace."""
     project, run_id = row["project"], run_id_of(row)
     for field in ("session", "user"):  # what the root says holds for the whole trace
         row[field] = row[field] or next((r[field] for r in trace_rows if r[field]), "")
@@ -471,13 +474,15 @@ def make_detail(reader: Reader, row: Row, trace_rows: Sequence[Row]) -> Run:
     summary = make_summary(row, about)
     artifacts = reader.ahead(find_artifacts, project, about.owners)
     late = reader.ahead(find_lines, row, about.owners)
-    series = find_series(reader, project, about.owners)
+    own = find_series(reader, project, [run_id])
+    series = own if len(about.owners) == 1 else find_series(reader, project, about.owners)
     payload = paid.result() or {}
     attributes = load_json(payload.get("attributes", ""), {})
-    content = find_content(reader, row, payload)
-    return Run(
-        **{name: getattr(summary, name) for name in _SHOWN},
-        **{field: getattr(content, field) for field in _CONTENT},
+    content = _find_content(reader, row, payload)
+    shown = {name: getattr(summary, name) for name in _SHOWN if name not in content}
+    run = Run(
+        **shown,
+        **content,
         chunks=_take_chunks(attributes),
         params=load_json(payload.get("params", "")),
         trace_keys=list(about.keys),
@@ -495,6 +500,7 @@ def make_detail(reader: Reader, row: Row, trace_rows: Sequence[Row]) -> Run:
         scope=load_json(payload.get("scope", ""), {}),
         dialect=row["dialect"],
     )
+    return run, own
 
 
 def _take_chunks(attributes: dict[str, Any]) -> object:

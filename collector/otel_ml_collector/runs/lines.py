@@ -2,12 +2,13 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Final
 
-from otel_ml_collector.runs.answers import LogLine
-from otel_ml_collector.store.reader import Reader, Row, load_json, run_id_of
+from otel_ml import records
+from otel_ml.records import about
+from otel_ml_collector.store.reader import JsonValue, Reader, Row, load_json, run_id_of
 from otel_ml_collector.store.sql import Sql
 
 # Lines are in partitions by arrival: a repeated one may stand in two of them.
@@ -21,6 +22,19 @@ _ID16: Final = Sql("toFixedString(unhex({trace:String}), 16)")
 _OF_TRACE: Final = Sql("""project = {project:String} AND owner > concat({trace:String}, '-')
   AND owner < concat({trace:String}, '.')""")
 _BELOW: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogLine(records.LogLine):
+    """A line of text of a run."""
+
+    offset_ms: float = field(metadata=about("Time since the run's start"))
+    event: str = field(
+        default="", metadata=about("What kind of event it is, such as gen_ai.choice")
+    )
+    attributes: dict[str, JsonValue] = field(
+        default_factory=dict, metadata=about("What else a log record says")
+    )
 
 
 @dataclass(frozen=True, slots=True)

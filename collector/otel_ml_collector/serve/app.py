@@ -34,7 +34,7 @@ from otel_ml_collector.errors import BadSetting, Unavailable
 from otel_ml_collector.forward.otlp import OtlpForward
 from otel_ml_collector.forward.records import RecordForward
 from otel_ml_collector.keyring import Keyring
-from otel_ml_collector.live.feed import Listening, LivePace
+from otel_ml_collector.live import Listening, LivePace
 from otel_ml_collector.loss import LossWatch
 from otel_ml_collector.mapping import Prices
 from otel_ml_collector.receive.commit import Commit

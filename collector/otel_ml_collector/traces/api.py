@@ -14,7 +14,7 @@ from otel_ml_collector.api.parameters import Cursor, FromReader
 from otel_ml_collector.api.streams import FromPlaces, Stream
 from otel_ml_collector.artifacts.find import Artifact, open_document
 from otel_ml_collector.errors import NotFound
-from otel_ml_collector.export.formats import Outgoing
+from otel_ml_collector.export import Outgoing
 from otel_ml_collector.runs import find as runs
 from otel_ml_collector.runs.answers import RUN, Run, Trace
 from otel_ml_collector.runs.find import find_run
@@ -22,6 +22,7 @@ from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.traces.find import find_trace
 
 _LEVEL: Final = 1
+_FACTS: Final = ("ref", "type", "bytes", "sha256", "time")
 # What was gathered is sent once it is this much.
 _PART_BYTES: Final = 64 * 1024
 # A time that every zip file may hold; when the records are from stands in them.
@@ -81,8 +82,8 @@ class _Bundle:
                 document = open_document(self._reader, project, artifact.sha256)
                 self._written.add(artifact.sha256)
                 yield from self._write(name, document.parts)
-        told = artifact.model_dump(exclude={"url", "preview"})
-        self._artifacts.append({**told, "project": project, "run_id": run_id, "file": name})
+        facts = {name: getattr(artifact, name) for name in _FACTS}
+        self._artifacts.append({**facts, "project": project, "run_id": run_id, "file": name})
 
     def _write(self, name: str, parts: Iterable[bytes]) -> Iterator[None]:
         entry = zipfile.ZipInfo(name, _DATE)
@@ -98,7 +99,7 @@ class _Bundle:
             "key": trace.key,
             "runs": self._runs,
             "artifacts": self._artifacts,
-            "records": [record.model_dump() for record in trace.records],
+            "records": trace.records,
             "truncated": trace.truncated,
             "hidden_parents": trace.hidden_parents,
         }

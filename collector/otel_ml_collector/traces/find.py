@@ -9,10 +9,9 @@ from otel_ml.records import Tokens, tokens_of
 from otel_ml_collector.api.parameters import read_cursor
 from otel_ml_collector.errors import NotFound
 from otel_ml_collector.owners import TRACE_KEY_CHARS, is_run, own_key
-from otel_ml_collector.runs.answers import RunSummary, Trace, TraceRecords
+from otel_ml_collector.runs.answers import RunSummary, Trace, TraceRecords, find_told, summarise
 from otel_ml_collector.runs.find import WHOLE_TRACE, TracePage, add_open, cursor_of
 from otel_ml_collector.runs.lines import find_loose_lines, make_lines
-from otel_ml_collector.runs.summary import find_told, summarise
 from otel_ml_collector.store.reader import Reader, Row, load_json, run_id_of, winners
 from otel_ml_collector.store.runs import (
     OF_TRACE,
@@ -147,7 +146,7 @@ def _records(reader: Reader, project: str, owners: Sequence[str]) -> list[TraceR
     if not owners:
         return []
     return [
-        TraceRecords(project=project, run_id=owner if is_run(owner) else None, **dict(told))
+        TraceRecords(project=project, run_id=owner if is_run(owner) else None, **vars(told))
         for owner, told in find_told(reader, project, owners).items()
     ]
 

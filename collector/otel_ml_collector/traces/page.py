@@ -1,6 +1,8 @@
-"""The page of one run: its trace, payload, scores, tags, text and artifacts."""
+"""The page of one run: its trace as a tree on one time axis, its payload and all else."""
 
 import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
@@ -10,34 +12,393 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from otel_ml_collector.api.parameters import FromReader
-from otel_ml_collector.artifacts.page import lay_out
+from otel_ml_collector.artifacts.page import lay_out as lay_out_artifacts
 from otel_ml_collector.errors import NotFound
 from otel_ml_collector.mapping.dialects.gen_ai_events import CONTENT_EVENTS
-from otel_ml_collector.metrics import find_metrics, make_plots
+from otel_ml_collector.metrics import make_plots
 from otel_ml_collector.runs import find as runs
-from otel_ml_collector.runs.answers import Trace
+from otel_ml_collector.runs.answers import RunSummary, Trace
 from otel_ml_collector.services import find_service
 from otel_ml_collector.settings.table import Settings
 from otel_ml_collector.store.reader import Reader
-from otel_ml_collector.traces import waterfall
-from otel_ml_collector.traces import waterfall as span_marks
+from otel_ml_collector.store.runs import Window
 from otel_ml_collector.traces.find import (
+    Sender,
+    Stretch,
     add_up,
     count_children,
     find_extent,
     find_outline,
+    find_senders,
     find_trace,
+    length_ms,
     outline_of,
 )
-from otel_ml_collector.traces.waterfall import find_slow
 from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
+from otel_ml_collector.web.view import THIN, duration
 
+router = APIRouter(include_in_schema=False, route_class=PageRoute)
+
+MAX_ROWS: Final = 500
 _FORM: Final = 20
 _CHILDREN: Final = 100
 _PLOTS: Final = 8
+_NONE: Final[Mapping[str, int]] = {}
+# Some languages cut times to milliseconds.
+TOLERANCE_MS: Final = 1.0
+# What was left for somebody else to do may end at any time.
+_APART: Final = frozenset({"producer", "consumer"})
+SLOW_SHARE: Final = 1 / 3
+# How many spans outside of their parents are asked who sent them.
+_SKEWS: Final = 400
 
-router = APIRouter(include_in_schema=False, route_class=PageRoute)
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One row: a run, how deep it stands, and where its bar is, in per cent of the whole.
+
+    Attributes:
+        level: Its depth below the root, which has 1.
+        is_parent: Whether rows of its children follow, or a row in their place.
+    """
+
+    run: RunSummary
+    level: int
+    is_parent: bool
+    x: float
+    width: float
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """A row in the place of runs below another one that are not there yet.
+
+    Attributes:
+        count: How many; None when that is not known.
+        cursor: Behind which run they go on; None for all of them.
+    """
+
+    parent: RunSummary
+    level: int
+    count: int | None
+    cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """The time that all bars of a trace share."""
+
+    start_ns: int
+    length_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Waterfall:
+    """The rows that are shown, and what is said of those that are not.
+
+    Attributes:
+        total: Spans in the trace.
+        errors: Failed ones among them.
+        unfinished: Those that have no end.
+        orphans: Spans whose parent is not here: late, lost, or not ours to see.
+    """
+
+    bars: Sequence[Bar | Rest]
+    axis: Axis
+    total: int
+    errors: int
+    unfinished: int
+    orphans: int
+
+
+def lay_out(
+    runs: Sequence[RunSummary],
+    now_ns: int,
+    cursor: str | None = None,
+    counts: Mapping[str, int] = _NONE,
+    extent: Window | None = None,
+) -> Waterfall:
+    """Order the spans of a trace as a tree and place their bars; at most 500 rows.
+
+    A running one reaches up to now, a crashed one to when its process was last heard of.
+
+    Args:
+        runs: Of one trace, oldest first.
+        now_ns: The time.
+        cursor: Where the trace goes on, if these are only its first runs.
+        counts: How many runs stand below each run: where more than these, a row says so.
+        extent: When the whole trace began and ended; None where these are all.
+    """
+    known = {run.run_id for run in runs}
+    children: defaultdict[str | None, list[RunSummary]] = defaultdict(list)
+    for run in runs:
+        parent = run.parent_run_id
+        children[parent if parent in known and parent != run.run_id else None].append(run)
+    axis = _axis(runs, now_ns, extent)
+    return Waterfall(
+        bars=_Rows(children, axis, now_ns, cursor, counts).all(),
+        axis=axis,
+        total=len(runs),
+        errors=sum(run.outcome == "error" for run in runs),
+        unfinished=sum(run.latency_ms is None for run in runs),
+        orphans=sum(run.parent_run_id is not None for run in children[None]),
+    )
+
+
+def lay_out_below(
+    runs: Sequence[RunSummary], counts: Mapping[str, int], level: int, axis: Axis, now_ns: int
+) -> list[Bar | Rest]:
+    """Place the runs below one run, each with a row for those below it."""
+    rows: list[Bar | Rest] = []
+    for run in runs:
+        below = counts.get(run.run_id, 0)
+        rows.append(_bar(run, level, axis, now_ns, is_parent=below > 0))
+        if below:
+            rows.append(Rest(run, level + 1, below, None))
+    return rows
+
+
+def _axis(runs: Sequence[RunSummary], now_ns: int, extent: Window | None) -> Axis:
+    starts = [run.start_ns for run in runs]
+    ends = [run.start_ns + int(length_ms(run, now_ns) * 1e6) for run in runs]
+    if extent is not None:
+        starts.append(extent.start_ns)
+        ends.append(extent.end_ns)
+    start_ns, end_ns = min(starts, default=0), max(ends, default=0)
+    return Axis(start_ns, max((end_ns - start_ns) / 1e6, 1e-6))
+
+
+@dataclass(slots=True)
+class _Rows:
+    """Walks the tree without recursion: a trace may be deeper than Python's stack."""
+
+    children: Mapping[str | None, list[RunSummary]]
+    axis: Axis
+    now_ns: int
+    cursor: str | None
+    counts: Mapping[str, int]
+
+    def all(self) -> list[Bar | Rest]:
+        rows: list[Bar | Rest] = []
+        seen: set[str] = set()
+        # Spans that are each other's parents have no root above them: they stand at the end.
+        rest = [run for parent, below in self.children.items() if parent for run in below]
+        roots = self.children.get(None, [])
+        waiting: list[tuple[RunSummary | Rest, int]] = [(run, 1) for run in [*roots, *rest][::-1]]
+        while waiting:
+            found, level = waiting.pop()
+            if isinstance(found, Rest):
+                rows.append(found)
+                continue
+            if found.run_id in seen or len(seen) >= MAX_ROWS:
+                continue
+            seen.add(found.run_id)
+            below = self.children.get(found.run_id, [])
+            missing = self.counts.get(found.run_id, 0) - len(below)
+            is_parent = bool(below) or missing > 0
+            rows.append(_bar(found, level, self.axis, self.now_ns, is_parent=is_parent))
+            if missing > 0:
+                waiting.append((Rest(found, level + 1, missing, self.cursor), level + 1))
+            waiting += [(child, level + 1) for child in reversed(below)]
+        return rows
+
+
+def _bar(run: RunSummary, level: int, axis: Axis, now_ns: int, *, is_parent: bool) -> Bar:
+    return Bar(
+        run=run,
+        level=level,
+        is_parent=is_parent,
+        x=(run.start_ns - axis.start_ns) / 1e4 / axis.length_ms,
+        width=100 * length_ms(run, now_ns) / axis.length_ms,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Skew:
+    """How far a span is outside of its parent.
+
+    Attributes:
+        early_ms: How much it starts before its parent; 0 where it does not.
+        late_ms: How much it ends after its parent; 0 where it does not.
+    """
+
+    run: RunSummary
+    parent: RunSummary
+    early_ms: float
+    late_ms: float
+
+
+def find_skews(runs: Sequence[RunSummary], above: Sequence[RunSummary] = ()) -> list[Skew]:
+    """Find the spans that are outside of their parents by more than a millisecond.
+
+    Args:
+        runs: Of one trace.
+        above: Other runs that may be parents of them.
+    """
+    parents = {run.run_id: run for run in (*above, *runs)}
+    skews = []
+    for run in runs:
+        parent = parents.get(run.parent_run_id or "")
+        if parent is not None and parent is not run:
+            early_ms = (parent.start_ns - run.start_ns) / 1e6
+            late_ms = _late_ms(run, parent)
+            if max(early_ms, late_ms) > TOLERANCE_MS:
+                skews.append(Skew(run, parent, max(early_ms, 0.0), max(late_ms, 0.0)))
+    return skews
+
+
+def _late_ms(run: RunSummary, parent: RunSummary) -> float:
+    if run.latency_ms is None or parent.latency_ms is None:
+        return 0.0
+    if _APART & {run.span_kind, parent.span_kind}:
+        return 0.0
+    return (run.start_ns - parent.start_ns) / 1e6 + run.latency_ms - parent.latency_ms
+
+
+def tell(skew: Skew, senders: Mapping[str, Sender]) -> str | None:
+    """Say in words how far a span is outside of its parent, and why.
+
+    None where one process sent both and the span only ends later: it was left running.
+    """
+    child, parent = senders.get(skew.run.run_id), senders.get(skew.parent.run_id)
+    is_apart = child is not None and parent is not None and child != parent
+    if skew.early_ms > TOLERANCE_MS:
+        what = f"starts {duration(skew.early_ms)} before its parent"
+        if child is None or parent is None:
+            return what
+        if not is_apart:
+            return f"{what}: both are of one process, so one of the times was set by hand"
+        return f"{what}: the clocks of {_names(child, parent)} differ"
+    if child is None or parent is None or not is_apart:
+        return None
+    what = f"ends {duration(skew.late_ms)} after its parent"
+    return f"{what}: the clocks of {_names(child, parent)} differ, or it went on"
+
+
+def _names(child: Sender, parent: Sender) -> str:
+    if not (child.service and parent.service):
+        return "two processes"
+    if child.service == parent.service:
+        return f"two processes of {child.service}"
+    return f"{parent.service} and {child.service}"
+
+
+@dataclass(frozen=True, slots=True)
+class SlowSpan:
+    """A span for which a trace waited a third of its time or more, so there are three at most."""
+
+    run_id: str
+    project: str
+    name: str
+    wait_ms: float
+    share: float
+
+    @property
+    def percent(self) -> str:
+        """The share in words."""
+        return f"{100 * self.share:.0f}{THIN}%"
+
+
+def find_slow(spans: Sequence[Stretch]) -> list[SlowSpan]:
+    """Find the slow spans of a trace, the slowest first; a span alone is not slow."""
+    length_ns = max((s.end_ns for s in spans), default=0) - min(
+        (s.start_ns for s in spans), default=0
+    )
+    if len(spans) <= 1 or length_ns <= 0:
+        return []
+    waits = find_waits(spans)
+    slow = [
+        SlowSpan(
+            span.run_id,
+            span.project,
+            span.name,
+            waits[span.run_id] / 1e6,
+            waits[span.run_id] / length_ns,
+        )
+        for span in spans
+        if waits.get(span.run_id, 0) >= SLOW_SHARE * length_ns
+    ]
+    return sorted(slow, key=lambda one: -one.wait_ms)
+
+
+def find_waits(spans: Sequence[Stretch]) -> Mapping[str, int]:
+    """Find how long a trace waited for each of its spans itself, in nanoseconds, by run id.
+
+    From the end of a span backwards it waited for the child that ended last, before that one's
+    start for the child that had ended last of the others, and so on; while none below it ran, for
+    the span itself. So what ran beside something longer held nobody up, each moment counts once,
+    and a child counts within its parent's times.
+    """
+    known = {span.run_id: span for span in spans}
+    children: defaultdict[str | None, list[Stretch]] = defaultdict(list)
+    for span in known.values():
+        above = span.parent_run_id
+        children[above if above in known and above != span.run_id else None].append(span)
+    for below in children.values():
+        below.sort(key=lambda span: -span.end_ns)
+    waits: defaultdict[str, int] = defaultdict(int)
+    start_ns = min((span.start_ns for span in spans), default=0)
+    end_ns = max((span.end_ns for span in spans), default=0)
+    waiting: list[tuple[str | None, int, int]] = [(None, start_ns, end_ns)]
+    while waiting:  # not recursive: a trace may be deeper than Python's stack
+        run_id, from_ns, until_ns = waiting.pop()
+        itself_ns = 0
+        for child in children.get(run_id, ()):
+            begun_ns, done_ns = max(child.start_ns, from_ns), min(child.end_ns, until_ns)
+            if begun_ns < done_ns:
+                itself_ns += until_ns - done_ns
+                waiting.append((child.run_id, begun_ns, done_ns))
+                until_ns = begun_ns
+        if run_id is not None:
+            waits[run_id] = itself_ns + until_ns - from_ns
+    return waits
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A mark beside the name of a span: a few words, and what they mean."""
+
+    text: str
+    why: str
+    is_slow: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ClockNote:
+    """A sentence on the times of a span."""
+
+    run: RunSummary
+    what: str
+
+
+def find_clock_notes(
+    reader: Reader, runs: Sequence[RunSummary], above: Sequence[RunSummary] = ()
+) -> Mapping[str, tuple[Skew, ClockNote]]:
+    """Find what is to be said of the times of spans, by run id; of 400 spans at most."""
+    skews = find_skews(runs, above)[:_SKEWS]
+    if not skews:
+        return {}
+    ids = {run.run_id for skew in skews for run in (skew.run, skew.parent)}
+    senders = find_senders(reader, skews[0].run.trace_id, sorted(ids))
+    told = [(skew, tell(skew, senders)) for skew in skews]
+    return {skew.run.run_id: (skew, ClockNote(skew.run, what)) for skew, what in told if what}
+
+
+def mark(
+    slow: Sequence[SlowSpan], notes: Mapping[str, tuple[Skew, ClockNote]]
+) -> Mapping[str, Sequence[Mark]]:
+    """Make the marks of spans, by run id."""
+    marks: defaultdict[str, list[Mark]] = defaultdict(list)
+    for one in slow:
+        wait, share = duration(one.wait_ms), one.percent
+        why = f"for {wait}, {share} of its time, the trace waited for this span itself"
+        marks[one.run_id].append(Mark(f"slow {share}", why, is_slow=True))
+    for run_id, (skew, note) in notes.items():
+        is_early = skew.early_ms > TOLERANCE_MS
+        text = f"{duration(skew.early_ms)} early" if is_early else f"{duration(skew.late_ms)} late"
+        marks[run_id].append(Mark(text, note.what))
+    return marks
 
 
 @router.get("/projects/{project:path}/runs/{run_id}")
@@ -53,11 +414,10 @@ def show_run(
 ) -> Response:
     """One run with everything that is known of it."""
     now_ns = time.time_ns()
-    run = runs.find_run(reader, run_id, project, now_ns=now_ns)
+    run, series = runs.find_run_with_series(reader, run_id, project, now_ns=now_ns)
     newer = reader.ahead(runs.find_neighbour, run, now_ns, newest_first=False)
-    page = runs.TracePage(limit=waterfall.MAX_ROWS)
+    page = runs.TracePage(limit=MAX_ROWS)
     trace = find_trace(reader, run.trace_id, now_ns=now_ns, page=page)
-    series = find_metrics(reader, project, run_id).series
     state = {"input": input_form, "output": output_form, "by": "" if by == "step" else by}
     context = {
         "project": project,
@@ -73,7 +433,7 @@ def show_run(
         "link": _link(find_service(request, Settings).trace_url, run.trace_id),
         "series": len(series),
         "plots": make_plots(project, {"run_id": run_id}, series[:_PLOTS]),
-        "artifacts": lay_out(request, reader, project, run.artifacts),
+        "artifacts": lay_out_artifacts(request, reader, project, run.artifacts),
         "newer": newer.result(),
         "older": runs.find_neighbour(reader, run, now_ns, newest_first=True),
         "api": view.api_address("projects", project, "runs", run_id),
@@ -110,18 +470,18 @@ def show_spans(
     now_ns = time.time_ns()
     run = runs.find_run(reader, run_id, project, now_ns=now_ns)
     page = runs.TracePage(_CHILDREN, below.cursor, run_id)
-    axis = waterfall.Axis(below.start_ns, below.length_ms)
+    axis = Axis(below.start_ns, below.length_ms)
     context: dict[str, Any] = {"axis": axis, "current": None}
     try:
         trace = find_trace(reader, run.trace_id, now_ns=now_ns, page=page)
     except NotFound:  # nothing stands below it
         return show_page(request, "spans.html", context | {"rows": [], "marks": {}})
     counts = count_children(reader, run.trace_id, [child.run_id for child in trace.runs])
-    rows = waterfall.lay_out_below(trace.runs, counts, below.level, axis, now_ns)
+    rows = lay_out_below(trace.runs, counts, below.level, axis, now_ns)
     if trace.next_cursor is not None:
-        rows.append(waterfall.Rest(run, below.level, None, trace.next_cursor))
-    notes = span_marks.find_clock_notes(reader, trace.runs, [run])
-    marks = span_marks.mark([], notes)
+        rows.append(Rest(run, below.level, None, trace.next_cursor))
+    notes = find_clock_notes(reader, trace.runs, [run])
+    marks = mark([], notes)
     return show_page(request, "spans.html", context | {"rows": rows, "marks": marks})
 
 
@@ -156,16 +516,16 @@ def _link(pattern: str, trace_id: str) -> LinkedRun | None:
 
 def _lay_out(reader: Reader, trace: Trace, now_ns: int) -> dict[str, Any]:
     """Lay out a trace, or its first runs with what stands below them, and say what is notable."""
-    notes = span_marks.find_clock_notes(reader, trace.runs)
+    notes = find_clock_notes(reader, trace.runs)
     found: dict[str, Any] = {"clocks": [note for _, note in notes.values()]}
     if trace.next_cursor is None:
         outline = outline_of(trace.runs, now_ns)
         slow = find_slow(outline)
-        drawn = waterfall.lay_out(trace.runs, now_ns)
-        marks = span_marks.mark(slow, notes)
+        drawn = lay_out(trace.runs, now_ns)
+        marks = mark(slow, notes)
         return found | {"trace": drawn, "marks": marks, "slow": slow, "totals": add_up(outline)}
     trace_id = trace.runs[0].trace_id
     counts = count_children(reader, trace_id, [run.run_id for run in trace.runs])
     extent = find_extent(reader, trace_id)
-    drawn = waterfall.lay_out(trace.runs, now_ns, trace.next_cursor, counts, extent)
-    return found | {"trace": drawn, "marks": span_marks.mark([], notes)}
+    drawn = lay_out(trace.runs, now_ns, trace.next_cursor, counts, extent)
+    return found | {"trace": drawn, "marks": mark([], notes)}

@@ -19,7 +19,7 @@ from otel_ml_collector.errors import BadQuery
 from otel_ml_collector.mapping.chat import find_messages, text_of_part
 from otel_ml_collector.store.reader import JsonValue
 from otel_ml_collector.web.images import MEDIA_TYPES, read_head
-from otel_ml_collector.web.state import Slice, cut_slice
+from otel_ml_collector.web.view import Slice, bars, cut_slice
 
 NODES: Final = 400
 _OPEN_NODES: Final = 24
@@ -273,12 +273,7 @@ def _histogram(values: Sequence[float], low: float, high: float) -> str:
     for value in values:
         bins[min(int((value / 2 - low / 2) / spread * _BINS), _BINS - 1)] += 1
     scale = (_HISTOGRAM_HEIGHT - 2) / max(bins)
-    return "".join(
-        f"M{place * 10} {_HISTOGRAM_HEIGHT}v-{height:.1f}h9v{height:.1f}"
-        for place, number in enumerate(bins)
-        if number
-        for height in (max(number * scale, 1),)
-    )
+    return bars(bins, scale, ground=_HISTOGRAM_HEIGHT, least=1, width=9)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,8 +20,7 @@ from otel_ml_collector.services import find_service
 from otel_ml_collector.times import to_rfc3339
 from otel_ml_collector.web import view
 from otel_ml_collector.web.payload import make_payload
-from otel_ml_collector.web.state import cut_slice, read_state
-from otel_ml_collector.web.view import short, show, whole
+from otel_ml_collector.web.view import cut_slice, read_state, short, show, whole
 
 STATIC: Final = Path(__file__).parent / "static"
 # Each topic has its templates; no two have the same name.

@@ -1,12 +1,16 @@
-"""How values are written on pages: times, numbers, ids, and the addresses of pages."""
+"""How values are written on pages: times, numbers, ids, addresses, parts of long lists."""
 
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 from urllib.parse import quote, urlencode
 
+from starlette.requests import Request
+
+from otel_ml_collector.errors import BadQuery
 from otel_ml_collector.filter.grammar import conjuncts
 from otel_ml_collector.times import SECOND_NS
 
@@ -32,6 +36,10 @@ _ESCAPES: Final = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\0": "\\
 _SPECIAL: Final = re.compile(r'["\\]|[^ -~]')
 _UNITS: Final = ((1_000_000_000, "GB"), (1_000_000, "MB"), (1_000, "kB"))
 _STEPS: Final = ((60, 1, "s"), (3600, 60, "min"), (86_400, 3600, "h"))
+_PLACE_DIGITS: Final = 9
+_TEXT_CHARS: Final = 4_000
+
+T = TypeVar("T")
 
 
 def spark(values: Sequence[float | None]) -> str:
@@ -44,6 +52,24 @@ def spark(values: Sequence[float | None]) -> str:
     width = 100 / max(len(values) - 1, 1)
     return " ".join(
         f"{place * width:.1f},{_height_at(value - low, spread):.1f}" for place, value in there
+    )
+
+
+def bars(counts: Iterable[int], scale: float, *, ground: int, least: int, width: int) -> str:
+    """Draw counts as an SVG path: bars that stand on the ground, one in every 10; 0 has none.
+
+    Args:
+        counts: One a place.
+        scale: How high a count of 1 is; no bar is lower than the least height.
+        ground: From the top of the box.
+        least: How high a bar is at least.
+        width: How wide one is.
+    """
+    return "".join(
+        f"M{place * 10} {ground}v-{height:.1f}h{width}v{height:.1f}"
+        for place, number in enumerate(counts)
+        if number
+        for height in (max(number * scale, least),)
     )
 
 
@@ -235,3 +261,81 @@ def _escape(char: str) -> str:
     if char in _ESCAPES:
         return _ESCAPES[char]
     return char if visible(char) == char else char.encode("unicode_escape").decode()
+
+
+@dataclass(frozen=True, slots=True)
+class Slice(Generic[T]):
+    """Some of the items of a list.
+
+    Attributes:
+        first: The place of the first one, from 0.
+        total: How many there are in all.
+        size: How many a part holds.
+    """
+
+    items: Sequence[T]
+    first: int
+    total: int
+    size: int
+
+    @property
+    def end(self) -> int:
+        """The place behind the last one."""
+        return self.first + len(self.items)
+
+    @property
+    def is_part(self) -> bool:
+        """Whether there are others."""
+        return len(self.items) < self.total
+
+    @property
+    def before(self) -> int:
+        """Where the part before this one begins."""
+        return max(self.first - self.size, 0)
+
+
+def cut_slice(items: Sequence[T], first: int, size: int) -> Slice[T]:
+    """Cut a part out of a list; one that begins behind its end is the last one."""
+    if first >= len(items):
+        first = max(len(items) - 1, 0) // size * size
+    return Slice(items[first : first + size], first, len(items), size)
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """The parameters of a page; names ending in ``_from`` say where a part begins."""
+
+    given: Mapping[str, str]
+
+    def text(self, name: str) -> str:
+        """Return a parameter; empty where there is none.
+
+        Raises:
+            BadQuery: It is too long to be one.
+        """
+        value = self.given.get(name, "")
+        if len(value) > _TEXT_CHARS:
+            raise BadQuery(f"{name}: expected at most {_TEXT_CHARS} characters", name)
+        return value
+
+    def first(self, key: str) -> int:
+        """Return where a part begins, from 0.
+
+        Raises:
+            BadQuery: The address says something else than a place.
+        """
+        name = f"{key}_from"
+        value = self.given.get(name, "0")
+        if not (value.isascii() and value.isdecimal() and len(value) <= _PLACE_DIGITS):
+            raise BadQuery(f"{name}: expected a whole number, found {value[:80]!r}", name)
+        return int(value)
+
+    def link(self, **changes: object) -> Exact:
+        """Write the address of this page in another state; what is empty or 0 is left out."""
+        given = {name: value for name, value in {**self.given, **changes}.items() if value}
+        return Exact(f"?{urlencode(given)}")
+
+
+def read_state(request: Request) -> State:
+    """Read the state of the page that is asked for."""
+    return State(dict(request.query_params))

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 import pyarrow.parquet as pq
 import pytest
 
-from otel_ml_collector.export.find import TYPES, ExportQuery, export_runs
+from otel_ml_collector.export import TYPES, ExportQuery, export_runs
 from otel_ml_collector.span import Span, Value
 from tests.otel_ml_collector.asgi import Answered, ask
 from tests.otel_ml_collector.spans import (

@@ -13,8 +13,8 @@ import pytest
 
 from otel_ml_collector.access import READ, Access
 from otel_ml_collector.errors import NotFound
-from otel_ml_collector.jaeger.find import (
-    TraceQuery,
+from otel_ml_collector.jaeger import (
+    TraceSearch,
     find_jaeger_trace,
     find_operations,
     find_services,
@@ -334,8 +334,8 @@ def test_projects_of_a_key(shop: Service) -> None:
     access = Access("id", "name", frozenset({READ}), ("other",))
     reader = shop.store.reader.narrow(access)
     assert find_services(reader, NOW_NS) == ["shop"]
-    assert [row["name"] for row in find_operations(reader, "shop", NOW_NS)] == ["secret"]
-    found = search(reader, TraceQuery("shop"), 10, NOW_NS)
+    assert [one.name for one in find_operations(reader, "shop", NOW_NS)] == ["secret"]
+    found = search(reader, TraceSearch(service="shop", limit=10), NOW_NS)
     assert [trace.traceID for trace in found] == [trace_id(3).hex()]
     with pytest.raises(NotFound):
         find_jaeger_trace(reader, "1", NOW_NS)

@@ -5,8 +5,7 @@ from typing import Final
 
 from starlette.types import Message
 
-from otel_ml_collector.live.api import Events
-from otel_ml_collector.live.feed import Listening, LivePace, Seat
+from otel_ml_collector.live import Events, Listening, LivePace, Seat
 from tests.otel_ml_collector.spans import make_call
 from tests.otel_ml_collector.stores import Store
 

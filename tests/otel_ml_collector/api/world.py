@@ -15,7 +15,7 @@ from typing import Any, Final
 from urllib.parse import quote, urlencode
 
 from otel_ml_collector.api import schema
-from otel_ml_collector.live.feed import Listening, LivePace
+from otel_ml_collector.live import Listening, LivePace
 from otel_ml_collector.span import Span, Value
 from tests.otel_ml_collector.asgi import Answered, ask
 from tests.otel_ml_collector.spans import (
@@ -290,4 +290,7 @@ def _example(one: Asked, operation: Mapping[str, Any]) -> dict[str, Any]:
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder, open_service(Path(folder) / "data") as made:
         told = examples_of(ask_all(made, Path(folder) / "backup"), made.app.openapi()["paths"])
-    EXAMPLES.write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n")
+    lines = [
+        f"{json.dumps(name)}: {json.dumps(one, ensure_ascii=False)}" for name, one in told.items()
+    ]
+    EXAMPLES.write_text("{\n" + ",\n".join(lines) + "\n}\n")  # a question a line

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from pydantic_core import to_json
 
 from otel_ml_collector.mapping import Filing, map_spans
-from otel_ml_collector.runs.answers import LogLine, Run, Trace
+from otel_ml_collector.runs.answers import Run, Trace
 from otel_ml_collector.runs.find import RunsQuery, find_run, find_runs
+from otel_ml_collector.runs.lines import LogLine
 from otel_ml_collector.span import Event, Log, Span, Value
 from otel_ml_collector.store.writer import Writer
 from otel_ml_collector.traces.find import find_trace

@@ -2,9 +2,11 @@
 
 import json
 import math
+from dataclasses import asdict
 from typing import Any, Final
 
 import pytest
+from pydantic import TypeAdapter
 
 from otel_ml.records import MetricPoint
 from otel_ml_collector.errors import NotFound
@@ -57,7 +59,7 @@ def test_models(store: Store, project: str) -> None:
         make_version("aa", "", 1),
         make_call("bare", {"otel_ml.kind": "tool"}, status_code=2, start_ns=NOW_NS - SECOND_NS * 9),
     )
-    assert [model.model_dump() for model in models.find_models(store.reader, project)] == [
+    assert [asdict(model) for model in models.find_models(store.reader, project)] == [
         {
             "model": "answer",
             "kind": "model",
@@ -99,7 +101,7 @@ def test_versions(store: Store, project: str) -> None:
         "output": None,
         "artifact": None,
     }
-    told = oldest.model_dump(exclude={"first_seen_time"})
+    told = TypeAdapter(models.Version).dump_python(oldest, exclude={"first_seen_time"})
     assert told == {
         "model": "answer",
         "version": 1,

@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 
 from otel_ml_collector.access import SCOPES, Access
 from otel_ml_collector.keyring import Keyring
-from otel_ml_collector.live.feed import Listening, LivePace
+from otel_ml_collector.live import Listening, LivePace
 from otel_ml_collector.serve.middleware import Gate
 from otel_ml_collector.span import Span, Value
 from tests.otel_ml_collector.asgi import HOST, Answered, ask

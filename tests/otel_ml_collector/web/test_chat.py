@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 
 from otel_ml_collector.web.payload import ShownMessage, find_chat
-from otel_ml_collector.web.state import Slice
+from otel_ml_collector.web.view import Slice
 from tests.otel_ml_collector.web.values import json_values
 
 USER = {"role": "user", "content": "Where?"}

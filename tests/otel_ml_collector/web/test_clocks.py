@@ -4,7 +4,7 @@ import pytest
 
 from otel_ml_collector.runs.answers import RunSummary
 from otel_ml_collector.traces.find import Sender
-from otel_ml_collector.traces.waterfall import find_skews, tell
+from otel_ml_collector.traces.page import find_skews, tell
 from tests.otel_ml_collector.web.test_waterfall import make_run
 
 THIN = "\u202f"

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from otel_ml.records import Tokens
 from otel_ml_collector.traces.find import Stretch
-from otel_ml_collector.traces.waterfall import find_slow, find_waits
+from otel_ml_collector.traces.page import find_slow, find_waits
 
 
 def stretch(name: str, above: str | None, start: int, end: int) -> Stretch:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otel_ml_collector.runs.page import BARS, draw_bars, lay_out_bars
+from otel_ml_collector.runs.routes import BARS, draw_bars, lay_out_bars
 from otel_ml_collector.store.runs import Window
 from tests.otel_ml_collector.spans import DAY_NS, NOW_NS, SECOND_NS
 

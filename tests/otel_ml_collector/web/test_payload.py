@@ -22,7 +22,7 @@ from otel_ml_collector.web.payload import (
     find_table,
     make_payload,
 )
-from otel_ml_collector.web.state import Slice
+from otel_ml_collector.web.view import Slice
 from tests.otel_ml_collector.web.values import json_values
 
 PIXEL = base64.b64decode(

@@ -5,7 +5,7 @@ from typing import Any
 
 from otel_ml.records import Tokens
 from otel_ml_collector.runs.answers import RunSummary
-from otel_ml_collector.traces.waterfall import Axis, Bar, Rest, Waterfall, lay_out, lay_out_below
+from otel_ml_collector.traces.page import Axis, Bar, Rest, Waterfall, lay_out, lay_out_below
 from tests.otel_ml_collector.spans import MS_NS, NOW_NS
 
 

@@ -14,6 +14,7 @@ from otel_ml_collector.api.parameters import FromReader
 from otel_ml_collector.artifacts.page import lay_out
 from otel_ml_collector.models import diff
 from otel_ml_collector.models import find as models
+from otel_ml_collector.models.find import Models, Version, Versions
 from otel_ml_collector.projects import find_projects
 from otel_ml_collector.stats import Figures, StatsBucket, StatsQuery, find_stats
 from otel_ml_collector.store.reader import Reader
@@ -21,8 +22,7 @@ from otel_ml_collector.store.runs import Window
 from otel_ml_collector.times import DAY_NS, HOUR_NS
 from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
-from otel_ml_collector.web.state import cut_slice, read_state
-from otel_ml_collector.web.view import quoted, spark
+from otel_ml_collector.web.view import cut_slice, quoted, read_state, spark
 
 _SPANS: Final = {
     "1h": (HOUR_NS, HOUR_NS // 60),
@@ -36,7 +36,26 @@ _JUDGES: Final = 3
 _VERSIONS: Final = 50
 _number = attrgetter("version")
 
-router = APIRouter(include_in_schema=False, route_class=PageRoute)
+api = APIRouter(prefix="/api/v1")
+pages = APIRouter(include_in_schema=False, route_class=PageRoute)
+
+
+@api.get("/projects/{project:path}/models")
+def get_models(project: str, reader: FromReader) -> Models:
+    """List the models of a project, the one that ran last first."""
+    return Models(models=models.find_models(reader, project))
+
+
+@api.get("/projects/{project:path}/models/{model:path}/versions")
+def get_versions(project: str, model: str, reader: FromReader) -> Versions:
+    """Read the versions of a model with source and statistics, newest first."""
+    return Versions(versions=models.find_versions(reader, project, model))
+
+
+@api.get("/projects/{project:path}/models/{model:path}/versions/{number}")
+def get_version(project: str, model: str, number: int, reader: FromReader) -> Version:
+    """Read one version of a model."""
+    return models.find_version(reader, project, model, number)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +129,7 @@ def _said(judge: str, figures: Figures) -> float | None:
     return None
 
 
-@router.get("/projects/{project:path}/models")
+@pages.get("/projects/{project:path}/models")
 def list_models(request: Request, reader: FromReader, project: str) -> Response:
     """The models of a project."""
     found = models.find_models(reader, project)
@@ -124,7 +143,7 @@ def list_models(request: Request, reader: FromReader, project: str) -> Response:
     return show_page(request, "models.html", context)
 
 
-@router.get("/projects/{project:path}/models/{model:path}")
+@pages.get("/projects/{project:path}/models/{model:path}")
 def show_model(
     *,
     request: Request,
@@ -171,7 +190,7 @@ def show_model(
     return show_page(request, "model.html", context)
 
 
-@router.get("/projects/{project:path}/model-curves")
+@pages.get("/projects/{project:path}/model-curves")
 def show_curves(
     *,
     request: Request,

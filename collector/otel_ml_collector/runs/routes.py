@@ -1,4 +1,7 @@
-"""The runs of a project: one filter box, a histogram over time, and a table of chosen columns."""
+"""The runs of a project, and one of them, in the JSON API; and the page of their list.
+
+It has one filter box, a histogram over time, and a table of chosen columns.
+"""
 
 import time
 from collections import Counter
@@ -9,7 +12,7 @@ from typing import Annotated, Any, Final, Literal
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
-from otel_ml_collector.api.parameters import FromReader
+from otel_ml_collector.api.parameters import Cursor, FromReader, Limit, Time, Where
 from otel_ml_collector.api.problems import problem_of
 from otel_ml_collector.errors import BadQuery
 from otel_ml_collector.filter.grammar import conjuncts
@@ -17,12 +20,11 @@ from otel_ml_collector.filter.sql import compile_where
 from otel_ml_collector.loss import missing_spans
 from otel_ml_collector.projects import find_projects
 from otel_ml_collector.runs import find as runs
-from otel_ml_collector.runs.answers import RunsPage, RunSummary
-from otel_ml_collector.runs.api import parse_query
+from otel_ml_collector.runs.answers import Run, RunsPage, RunSummary
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.runs import Window
 from otel_ml_collector.store.statistics import bound_runs, count_runs
-from otel_ml_collector.times import DAY_NS, HOUR_NS, SECOND_NS, to_rfc3339
+from otel_ml_collector.times import DAY_NS, HOUR_NS, SECOND_NS, from_rfc3339, to_rfc3339
 from otel_ml_collector.views import View, find_views
 from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
@@ -34,6 +36,7 @@ _TAGS: Final = 2
 _ON_PHONES: Final = ("ago", "outcome", "model", "input", "latency_ms")
 BARS: Final = 45
 _HEIGHT: Final = 44
+_GROUND: Final = 48
 _STEPS_S: Final = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600, 43200, 86400)
 _LAST_NS: Final = {
     "15m": HOUR_NS // 4,
@@ -45,10 +48,61 @@ _LAST_NS: Final = {
 _KEPT: Final = ("last", "start", "end", "order", "live")
 _MOST_COLUMNS: Final = 50
 
-router = APIRouter(include_in_schema=False, route_class=PageRoute)
+api = APIRouter(prefix="/api/v1")
+pages = APIRouter(include_in_schema=False, route_class=PageRoute)
 
+Order = Annotated[Literal["desc", "asc"], Query(description="By start: newest or oldest first")]
 Last = Annotated[Literal["", "15m", "1h", "24h", "7d", "30d"], Query()]
 Keys = Annotated[list[str], Query(alias="columns", max_length=_MOST_COLUMNS, default_factory=list)]
+
+
+def parse_query(
+    *,
+    project: str,
+    where: Where = "",
+    limit: Limit = 50,
+    cursor: Cursor = None,
+    start: Time = None,
+    end: Time = None,
+    order: Order = "desc",
+) -> runs.RunsQuery:
+    """Read the parameters of a list of runs; the pages take the same ones.
+
+    Raises:
+        BadQuery: A time cannot be read.
+    """
+    return runs.RunsQuery(
+        project=project,
+        where=where,
+        limit=limit,
+        cursor=cursor,
+        start_ns=from_rfc3339(start, "start") if start else 0,
+        end_ns=from_rfc3339(end, "end") if end else None,
+        newest_first=order == "desc",
+    )
+
+
+@api.get("/projects/{project:path}/runs")
+def get_runs(
+    query: Annotated[runs.RunsQuery, Depends(parse_query)], reader: FromReader
+) -> RunsPage:
+    """List the runs of a project, also those that have no end.
+
+    Spans that are no model calls need `kind` in `where`.
+    """
+    return runs.find_runs(reader, query, time.time_ns())
+
+
+@api.get("/projects/{project:path}/runs/{run_id}")
+def get_project_run(project: str, run_id: str, reader: FromReader) -> Run:
+    """Read one run with everything that is known of it."""
+    return runs.find_run(reader, run_id, project, now_ns=time.time_ns())
+
+
+@api.get("/runs/{run_id}")
+def get_run(run_id: str, reader: FromReader) -> Run:
+    """Read one run by its id alone, when exactly one project has it."""
+    return runs.find_run(reader, run_id, now_ns=time.time_ns())
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,13 +260,20 @@ def draw_bars(buckets: Sequence[Row], window: Window, step_ns: int) -> Histogram
     most = max((row["runs"] for row in buckets), default=0)
     total = sum(row["runs"] for row in buckets)
     failed = sum(row["errors"] for row in buckets)
-    bars = {row["bucket"]: row for row in buckets if 0 <= row["bucket"] < BARS}
     scale = _HEIGHT / most if most else 0
+
+    def draw(key: str) -> str:
+        counts = [0] * BARS
+        for row in buckets:
+            if 0 <= row["bucket"] < BARS:
+                counts[row["bucket"]] = row[key]
+        return view.bars(counts, scale, ground=_GROUND, least=2, width=8)
+
     times = [window.start_ns, (window.start_ns + window.end_ns) // 2, window.end_ns]
     cut = slice(5, 16) if step_ns * BARS > 86_400 * SECOND_NS else slice(11, 19)
     return Histogram(
-        runs=_path({place: row["runs"] for place, row in bars.items()}, scale),
-        errors=_path({place: row["errors"] for place, row in bars.items()}, scale),
+        runs=draw("runs"),
+        errors=draw("errors"),
         labels=[to_rfc3339(time_ns)[cut].replace("T", " ") for time_ns in times],
         step=_words(step_ns // SECOND_NS),
         most=most,
@@ -220,14 +281,6 @@ def draw_bars(buckets: Sequence[Row], window: Window, step_ns: int) -> Histogram
         failed=failed,
         start_ms=window.start_ns // 1_000_000,
         step_ms=step_ns // 1_000_000,
-    )
-
-
-def _path(counts: dict[int, int], scale: float) -> str:
-    return "".join(
-        f"M{place * 10} 48v-{max(number * scale, 2):.1f}h8v{max(number * scale, 2):.1f}"
-        for place, number in sorted(counts.items())
-        if number
     )
 
 
@@ -250,7 +303,7 @@ def parse_page_query(
 PageQuery = Annotated[runs.RunsQuery, Depends(parse_page_query)]
 
 
-@router.get("/projects/{project:path}/runs")
+@pages.get("/projects/{project:path}/runs")
 def list_runs(request: Request, reader: FromReader, query: PageQuery, keys: Keys) -> Response:
     """The runs of a project, filtered."""
     now_ns = time.time_ns()
@@ -280,14 +333,14 @@ def list_runs(request: Request, reader: FromReader, query: PageQuery, keys: Keys
     return show_page(request, "runs.html", context, 400 if problem else 200)
 
 
-@router.get("/projects/{project:path}/more-runs")
+@pages.get("/projects/{project:path}/more-runs")
 def list_more_runs(request: Request, reader: FromReader, query: PageQuery, keys: Keys) -> Response:
     """The rows of the next page of a list."""
     page = runs.find_runs(reader, query, time.time_ns())
     return show_page(request, "rows.html", _list_context(request, query, page, keys))
 
 
-@router.get("/projects/{project:path}/chart")
+@pages.get("/projects/{project:path}/chart")
 def show_chart(request: Request, reader: FromReader, query: PageQuery) -> Response:
     """The count of a list and its course over time, as a part that comes after the rows."""
     chart = _chart(reader, query, time.time_ns())

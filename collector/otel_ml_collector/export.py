@@ -1,19 +1,27 @@
-"""Exports the runs of a project, of any size, in flat memory: batch after batch of columns."""
+"""Exports all runs of a project as JSON lines, CSV or Parquet: in flat memory, by batches."""
 
-from collections.abc import Iterator, Sequence
+import io
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Annotated, Any, Final, Literal, Protocol
 
 import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+from fastapi import APIRouter, Depends, Query
+from starlette.responses import StreamingResponse
 
+from otel_ml_collector.api.parameters import FromReader, Time, Where
+from otel_ml_collector.api.streams import FromPlaces, Stream
 from otel_ml_collector.artifacts.find import find_artifacts
 from otel_ml_collector.errors import BadQuery
 from otel_ml_collector.filter.sql import compile_where
 from otel_ml_collector.records import text_of
-from otel_ml_collector.runs.answers import RunSummary
+from otel_ml_collector.runs.answers import RunSummary, Said, find_said, make_summary
 from otel_ml_collector.runs.series import find_series, values_of
-from otel_ml_collector.runs.summary import Said, find_said, make_summary
 from otel_ml_collector.store.apart import find_apart
 from otel_ml_collector.store.condition import Condition
 from otel_ml_collector.store.reader import Reader, Row, run_id_of, winners
@@ -22,6 +30,7 @@ from otel_ml_collector.store.sql import EMPTY, Sql, identifier, join_sql
 from otel_ml_collector.store.tables import PAYLOAD, RUNS
 from otel_ml_collector.store.targets import TAG_TEXT, find_holders, has_targets
 from otel_ml_collector.store.versions import NUMBERED_VERSIONS
+from otel_ml_collector.times import HOUR_NS, from_rfc3339, to_rfc3339
 
 _TEXT: Final = pa.string()
 _INT: Final = pa.int64()
@@ -111,6 +120,11 @@ _BATCH_BYTES: Final = 16 * 1024 * 1024
 _WIDEST: Final = 64
 _LATE_AT_ONCE: Final = 1_000
 _PLACE: Final = ("start_ns", "run_id")
+# A cell that begins like this is a formula to a spreadsheet, and texts may be anybody's.
+_FORMULA: Final = r"^([=+\-@\t\r])"
+_TIME: Final = "%Y-%m-%dT%H:%M:%SZ"
+# A batch becomes Python objects slice by slice.
+_LINES: Final = 1_000
 
 
 def _short() -> dict[str, pa.DataType]:
@@ -441,7 +455,7 @@ def _whole_values(
                 else {}
             ),
             "artifacts": _json(
-                [one.model_dump() for one in find_artifacts(reader, project, about.owners)]
+                find_artifacts(reader, project, about.owners)
                 if logged.intersection(about.owners)
                 else []
             ),
@@ -454,3 +468,174 @@ def _whole_values(
 
 def _json(value: object) -> str:
     return orjson.dumps(value).decode()
+
+
+class Outgoing(io.RawIOBase):
+    """A file that cannot be read, nor written anywhere but at its end."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+        self._size = 0
+        self.waiting = 0  # bytes that were not taken yet
+
+    def writable(self) -> bool:
+        """Tell that it can be written."""
+        return True
+
+    def tell(self) -> int:
+        """Return how many bytes were written."""
+        return self._size
+
+    def write(self, data: Any) -> int:
+        """Write bytes."""
+        part = bytes(data)
+        self._parts.append(part)
+        self._size += len(part)
+        self.waiting += len(part)
+        return len(part)
+
+    def take(self) -> bytes:
+        """Take what was written since the last time."""
+        taken, self._parts, self.waiting = b"".join(self._parts), [], 0
+        return taken
+
+
+class FormatWriter(Protocol):
+    """Takes batches; `schema` is that of all of them."""
+
+    def __call__(self, schema: pa.Schema, batches: Iterator[pa.Table]) -> Iterator[bytes]:
+        """Write the parts of a file, one or more for each batch."""
+        ...
+
+
+def write_json_lines(schema: pa.Schema, batches: Iterator[pa.Table]) -> Iterator[bytes]:
+    """Write a JSON object a line; payloads and tags stand in it as they are."""
+    readers = {field.name: reader for field in schema if (reader := _reader_of(field))}
+    for batch in batches:
+        for first in range(0, batch.num_rows, _LINES):
+            part = batch.slice(first, _LINES)
+            columns = {name: _read(part[name], readers.get(name)) for name in schema.names}
+            rows = zip(*columns.values(), strict=True)
+            lines = [orjson.dumps(dict(zip(columns, row, strict=True))) for row in rows]
+            yield b"\n".join(lines) + b"\n"
+
+
+def write_csv(schema: pa.Schema, batches: Iterator[pa.Table]) -> Iterator[bytes]:
+    """Write a line of names, then one a run; what is no plain value is JSON text.
+
+    A text that a spreadsheet would take for a formula has an apostrophe before it.
+    """
+    file = Outgoing()
+    flat = pa.schema([(field.name, _flat_type(field.type)) for field in schema])
+    with pa_csv.CSVWriter(file, flat) as writer:
+        for batch in batches:
+            writer.write_table(pa.table([_flat(column) for column in batch.columns], schema=flat))
+            yield file.take()
+    yield file.take()
+
+
+def write_parquet(schema: pa.Schema, batches: Iterator[pa.Table]) -> Iterator[bytes]:
+    """Write a row group a batch; a file without its end has no footer, and is none."""
+    file = Outgoing()
+    with pq.ParquetWriter(file, schema, compression="zstd") as writer:
+        for batch in batches:
+            writer.write_table(batch)
+            yield file.take()
+    yield file.take()
+
+
+WRITERS: Final[dict[str, tuple[str, FormatWriter]]] = {
+    "jsonl": ("application/x-ndjson", write_json_lines),
+    "csv": ("text/csv", write_csv),
+    "parquet": ("application/vnd.apache.parquet", write_parquet),
+}
+
+
+def _reader_of(field: pa.Field) -> Callable[[Any], Any] | None:
+    """Choose how the values of a column become JSON; None when they are."""
+    if field.name in WHOLE or (field.name == "tags" and pa.types.is_string(field.type)):
+        return lambda text: orjson.Fragment(text) if text else None
+    if pa.types.is_map(field.type):
+        return dict
+    return to_rfc3339 if pa.types.is_timestamp(field.type) else None
+
+
+def _read(column: pa.ChunkedArray, reader: Callable[[Any], Any] | None) -> list[Any]:
+    if pa.types.is_timestamp(column.type):
+        column = column.cast(pa.int64())
+    values: list[Any] = column.to_pylist()
+    return values if reader is None else [None if v is None else reader(v) for v in values]
+
+
+def _flat_type(kind: pa.DataType) -> pa.DataType:
+    return pa.string() if pa.types.is_nested(kind) or pa.types.is_timestamp(kind) else kind
+
+
+def _flat(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    kind = column.type
+    if pa.types.is_timestamp(kind):
+        return pc.strftime(column, _TIME)
+    if pa.types.is_map(kind) or pa.types.is_list(kind):
+        values = [dict(v) if pa.types.is_map(kind) else v for v in column.to_pylist()]
+        return pa.chunked_array([[orjson.dumps(value).decode() for value in values]], pa.string())
+    if pa.types.is_string(kind):
+        return pc.replace_substring_regex(column, _FORMULA, r"'\1")
+    return column
+
+
+_FILES: Final[dict[int | str, dict[str, Any]]] = {
+    200: {"content": {media_type: {} for media_type, _ in WRITERS.values()}}
+}
+_COLUMNS: Final = "Names with commas, `*` for all; unless told those that a list shows"
+
+router = APIRouter(prefix="/api/v1")
+
+Columns = Annotated[str, Query(max_length=2_000, description=_COLUMNS)]
+Format = Literal["jsonl", "csv", "parquet"]
+
+
+def parse_export(
+    *,
+    project: str,
+    file_format: Annotated[Format, Query(alias="format")] = "jsonl",
+    where: Where = "",
+    start: Time = None,
+    end: Time = None,
+    columns: Columns = "",
+) -> tuple[str, ExportQuery]:
+    """Read what to export, and as which kind of file.
+
+    Raises:
+        BadQuery: A time cannot be read, or a column is unknown.
+    """
+    query = ExportQuery(
+        project=project,
+        where=where,
+        start_ns=from_rfc3339(start, "start") if start else 0,
+        end_ns=from_rfc3339(end, "end") if end else time.time_ns() + HOUR_NS,
+        columns=choose_columns(columns),
+        json_tags=file_format != "parquet",
+    )
+    return file_format, query
+
+
+@router.get(
+    "/projects/{project:path}/export",
+    response_class=StreamingResponse,
+    response_model=None,
+    responses=_FILES,
+)
+def get_export(
+    wanted: Annotated[tuple[str, ExportQuery], Depends(parse_export)],
+    reader: FromReader,
+    places: FromPlaces,
+) -> Stream:
+    """Download the runs of a project that have ended, oldest first, as JSON lines, CSV or Parquet.
+
+    A body that breaks off before its end is no export: it is sent in chunks, and its last one is
+    missing.
+    """
+    file_format, query = wanted
+    media_type, write = WRITERS[file_format]
+    parts = write(schema_of(query), export_runs(reader, query))
+    return Stream(parts, media_type, f"runs.{file_format}", places.take())

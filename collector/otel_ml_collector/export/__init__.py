@@ -1,1 +1,0 @@
-"""Runs as files: all of a project, or a whole trace with its documents."""

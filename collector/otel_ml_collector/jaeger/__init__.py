@@ -1,1 +1,0 @@
-"""Jaeger's query API over the spans that are here."""

@@ -1,1 +1,0 @@
-"""Runs as they are recorded, told to those who listen."""
