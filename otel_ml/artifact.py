@@ -8,7 +8,7 @@ import orjson
 
 from otel_ml import attributes as names
 from otel_ml.capture.values import LIMIT_BYTES, PREVIEW_BYTES, TRUNCATED, UNSERIALISABLE, clean
-from otel_ml.errors import hand_on, report
+from otel_ml.errors import quiet, untrusted
 from otel_ml.redaction import NOTE as REDACTED_NOTE
 from otel_ml.redaction import REDACTED, Redaction
 from otel_ml.tags import Value
@@ -56,12 +56,13 @@ def make_artifact(ref: str, value: object, redaction: Redaction) -> Artifact:
     shown = _without_secret_columns(data, redaction)
     if shown is not data:
         notes = (REDACTED_NOTE,)
-    try:
-        document, seen, is_hidden = _write(shown, redaction)
-    except BaseException as error:  # noqa: BLE001 - a wrapper of the user's, see errors.py
-        report("run.log", error)
+    written = None
+    with quiet("run.log"):  # a wrapper of the user's may raise
+        written = _write(shown, redaction)
+    if written is None:
         said[names.ARTIFACT_PREVIEW] = _preview(shown, redaction)
         return Artifact(said, notes=(*notes, UNSERIALISABLE))
+    document, seen, is_hidden = written
     if is_hidden:
         notes = (REDACTED_NOTE,)
     said[names.ARTIFACT_PREVIEW] = _preview(seen, redaction)
@@ -120,7 +121,7 @@ def _preview(data: Data, redaction: Redaction, *, is_cut: bool = False) -> str:
 # How much a value is, roughly and fast, before anything is made of it.
 
 _LEAF: Final = 16
-_LONG: Final = (str, bytes, bytearray)
+_LONG: Final = frozenset({str, bytes, bytearray})
 _CONTAINERS: Final = frozenset({list, tuple, set, frozenset, dict})
 _LEAVES: Final = frozenset({int, float, bool, type(None), complex})
 
@@ -144,30 +145,31 @@ def is_within(value: Any, limit_bytes: int) -> bool:
 
 def _parts(container: Any) -> list[Any]:
     """List what a container holds, unless it is small values alone."""
-    try:
+    with untrusted:  # another thread may change it
         is_dict = type(container) is dict
         parts = [*container, *container.values()] if is_dict else [*container]
         return [] if _LEAVES.issuperset(map(type, parts)) else parts
-    except BaseException as error:  # noqa: BLE001 - the border to the host's values, see errors.py
-        hand_on(error)
-        return []  # another thread changes it
+    return []
 
 
 def _size(value: Any) -> int:
-    try:
-        return _measure(value)
-    except BaseException as error:  # noqa: BLE001 - as above
-        hand_on(error)
-        return _LEAF
-
-
-def _measure(value: Any) -> int:
     kind = type(value)
     if kind in _LEAVES:
         return _LEAF
-    if isinstance(value, _LONG):
+    if kind in _LONG:
         return len(value)
-    if isinstance(value, list | tuple | set | frozenset | dict):
+    if kind in _CONTAINERS:
+        return _LEAF * len(value)
+    with untrusted:
+        return _size_of_object(value)
+    return _LEAF
+
+
+def _size_of_object(value: Any) -> int:
+    kind = type(value)
+    if issubclass(kind, tuple(_LONG)):
+        return len(value)
+    if issubclass(kind, tuple(_CONTAINERS)):
         return _LEAF * len(value)
     package = kind.__module__.partition(".")[0]
     if isinstance(value, memoryview) or package == "numpy":

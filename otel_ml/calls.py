@@ -12,7 +12,7 @@ from otel_ml import attributes as names
 from otel_ml.capture.description import is_stream
 from otel_ml.capture.values import NOT_FOLLOWED, TRUNCATED, encode_whole
 from otel_ml.capture_mode import LEFT_OUT
-from otel_ml.errors import is_of_host, quiet, report
+from otel_ml.errors import quiet, report
 from otel_ml.functions import TracedFunction
 from otel_ml.late import late
 from otel_ml.recorder import Recorder
@@ -101,23 +101,27 @@ class Call(Run):
         """
         end_ns = time_ns()
         self.context = self._outer = _NOWHERE
-        self._close(end_ns)
-        recorder = self._recorder
+        try:
+            self._close(end_ns)
+            recorder = self._recorder
+            if recorder is not None:
+                returned, (output, whole) = output, self._put_output(output)
+                if self._traced.generative is not None:
+                    self._describe_response(self._traced.generative, returned, output, whole)
+                if names.STREAM_CHUNKS in self._facts:
+                    if type(whole) is list:
+                        whole = stream_part(whole)
+                    elif type(whole) is not str:
+                        whole = None  # a message that was put together has what the model said
+                self._constants = self._traced.describe_version(
+                    self._facts, whole, end_ns, recorder
+                )
+        except BaseException as error:  # noqa: BLE001 - as above
+            report("trace", error)
+            recorder = self._recorder
         if recorder is None:
             self._hand_over(end_ns)
             return None
-        try:
-            returned, (output, whole) = output, self._put_output(output)
-            if self._traced.generative is not None:
-                self._describe_response(self._traced.generative, returned, output, whole)
-            if names.STREAM_CHUNKS in self._facts:
-                if type(whole) is list:
-                    whole = stream_part(whole)
-                elif type(whole) is not str:
-                    whole = None  # a message that was put together has what the model said
-            self._constants = self._traced.describe_version(self._facts, whole, end_ns, recorder)
-        except BaseException as error:  # noqa: BLE001 - as above
-            report("trace", error)
         if self._traced.judges:
             left = self._judge(output, end_ns, recorder, awaits=awaits)
             self._count_cost(end_ns)
@@ -132,7 +136,7 @@ class Call(Run):
         """End the run of a call that raised, or of a stream that was left. It is not judged.
 
         It also ends what another method was about to, when a handler of a signal raised there;
-        where that happens here, a second call goes on.
+        where that happens here, a second call goes on. Else a second call does nothing.
 
         Args:
             error: What was raised; ``GeneratorExit`` for a stream that was left early.
@@ -149,8 +153,9 @@ class Call(Run):
             self._ended = True
             return
         if names.SEQ not in self._facts:
-            self._close(end_ns, error)
-        try:
+            with quiet("run.end"):
+                self._close(end_ns, error)
+        with quiet("trace"):
             recorder = self._recorder
             if recorder is not None:
                 if output is not None or self._output is not UNSET:
@@ -158,8 +163,6 @@ class Call(Run):
                     if self._traced.generative is not None:
                         self._describe_response(self._traced.generative, output, shown, whole)
                 self._constants = self._traced.describe_version(self._facts, None, end_ns, recorder)
-        except BaseException as problem:  # noqa: BLE001 - as above
-            report("trace", problem)
         self._hand_over(end_ns, self._interrupted_judges())
         self._count_cost(end_ns)
 
@@ -176,6 +179,8 @@ class Call(Run):
 
     def _leave(self, token: Token[Context] | None) -> None:
         """Make current what was so before the call, also where we never got its token."""
+        if getattr(self, "context", None) is _NOWHERE:  # it is
+            return
         if token is not None:
             detach(token)
         if getattr(self, "context", None) is context_api.get_current():
@@ -309,21 +314,20 @@ class Call(Run):
             self._send_evaluation(evaluation, definition(evaluation))
 
         held = judged.Judged(traced.judges, self._inputs, output, release, late_one)
-        try:
-            self._judged = held
+        self._judged = self._left = held
+        with quiet("judge"):
             self._hold(traced.judges, end_ns)
-            if not traced.judging.inline:
-                recorder.judges.submit(held)
-            elif awaits:
-                self._left = held
+            if traced.judging.inline and awaits:
                 return held, recorder.judges
-            else:
+            if traced.judging.inline:
                 began_ns = time_ns()
                 held.judge_here(recorder.judges.wait)
                 self._cost_ns -= time_ns() - began_ns  # not ours: the judges' own
-        except BaseException as error:  # noqa: BLE001 - as above
-            held.lose(judged.INTERRUPTED if is_of_host(error) else judged.NOT_RUN)
-            report("judge", error)
+            else:
+                recorder.judges.submit(held)
+            del self._left
+            return None
+        held.lose(judged.NOT_RUN)
         return None
 
 

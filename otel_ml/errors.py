@@ -6,9 +6,9 @@ goes on to it, see `is_of_host`.
 
 `quiet` stands around what we do for a call, `untrusted` around each piece of the host's code that
 we ask about a value. Where a function of its own would be felt, at each call and each value, an
-``except BaseException`` stands with `report` or `hand_on` in it: in `wrappers`, `calls`, `runs` and
-`capture.values`. Elsewhere broad excepts stand only where the error is an answer: in the user's
-judges, redaction and typed data, in the worker loops and around exporters of the user's.
+``except BaseException`` stands with `report` or `hand_on` in it: in `calls`, `runs`, `redaction`,
+`export.encoder` and `capture.values`. Elsewhere broad excepts stand only where the error is an
+answer (in the user's judges and exporters, in the stream that goes on with it) or is raised again.
 """
 
 import functools

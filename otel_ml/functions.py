@@ -18,7 +18,7 @@ from otel_ml.arguments import (
 )
 from otel_ml.capture.inputs import make_binder
 from otel_ml.capture_mode import Capture, capture_mode
-from otel_ml.errors import report, untrusted
+from otel_ml.errors import quiet, untrusted
 from otel_ml.late import late
 from otel_ml.recorder import TELL_EVERY_NS, Recorder
 from otel_ml.tags import Value, tags_of
@@ -234,10 +234,9 @@ class TracedFunction:
             output = None
         version = self._versions.get(flat_shape(output))
         if version is None:
-            try:
+            with quiet("version"):  # what it costs is neither the run's output nor its scores
                 version = self._version(output)
-            except BaseException as error:  # noqa: BLE001 - it costs the run neither output nor scores
-                report("version", error)
+            if version is None:
                 return self.start_attributes
         if now_ns >= version.due_ns or version.identity is not recorder.identity:
             version.write(self.start_attributes, self._params_text(), recorder.identity)

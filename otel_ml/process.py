@@ -19,7 +19,7 @@ from contextlib import suppress
 from types import BuiltinFunctionType, FrameType
 from typing import Any, Final, Protocol
 
-from otel_ml.errors import quiet
+from otel_ml.errors import hand_on, quiet
 
 SIGTERM_S: Final = 2.0
 # The main thread is stopped in the signal's handler and may hold a lock that the delivery needs:
@@ -36,6 +36,16 @@ def renew_in_child(renew: Callable[[], None]) -> None:
 def start_apart(thread: threading.Thread) -> None:
     """Start a thread of ours outside every run, also where threads follow who starts them."""
     contextvars.Context().run(thread.start)
+
+
+def start_if_possible(thread: threading.Thread) -> bool:
+    """Do what `start_apart` does, unless the interpreter ends, which starts none any more."""
+    try:
+        start_apart(thread)
+    except RuntimeError as error:
+        hand_on(error)
+        return False
+    return True
 
 
 class Process:

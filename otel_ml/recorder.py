@@ -9,7 +9,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -23,7 +23,7 @@ from otel_ml.errors import is_of_host, quiet, trouble
 from otel_ml.export.delivery import Delivery
 from otel_ml.late import late
 from otel_ml.outlet import NOWHERE, Outlet, Route
-from otel_ml.process import PROCESS, deliver_at_end, renew_in_child, start_apart
+from otel_ml.process import PROCESS, deliver_at_end, renew_in_child, start_if_possible
 from otel_ml.redaction import Redaction
 from otel_ml.spans import RunSpan, Start, write
 from otel_ml.wire import Attributes, Event, weigh
@@ -211,13 +211,11 @@ class OpenRuns:
         self._asleep = False
         if self._thread is None or not self._thread.is_alive():
             thread = threading.Thread(target=self._watch, name="otel-ml-open-runs", daemon=True)
-            try:
-                start_apart(thread)
-            except BaseException as error:
-                self._asleep = True  # the next run tries again
-                if isinstance(error, RuntimeError) and not is_of_host(error):
-                    return  # the interpreter ends
-                raise
+            with ExitStack() as undo:
+                undo.callback(setattr, self, "_asleep", True)  # the next run tries again
+                if not start_if_possible(thread):
+                    return
+                undo.pop_all()
             self._thread = thread
         self._tokens.put(None)
 

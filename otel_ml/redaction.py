@@ -12,7 +12,7 @@ import orjson
 
 from otel_ml.arguments import check_callable, check_text, invalid
 from otel_ml.capture.values import LIMIT_BYTES, Encoded, encode
-from otel_ml.errors import hand_on, report
+from otel_ml.errors import hand_on, quiet
 
 REDACTED: Final = "[redacted]"
 NOTE: Final = "redacted"
@@ -150,12 +150,10 @@ class Redaction:
         """Return what the user's function makes of a text."""
         if self._redact is None:
             return text
-        try:
+        with quiet("redact"):
             shown = self._redact(text)
-        except BaseException as error:  # noqa: BLE001 - the user's own function
-            report("redact", error)
-            return REDACTED
-        return shown if isinstance(shown, str) else REDACTED
+            return shown if isinstance(shown, str) else REDACTED
+        return REDACTED
 
     def text(self, text: str) -> str:
         """Return a line or message with what it assigns to secret keys hidden."""

@@ -403,7 +403,8 @@ class Run(Handle, HasCard):
             raise invalid("error", error, "an exception, or None")
         if not self._ended and not self._by_call:
             end_ns = time.time_ns()
-            self._close(end_ns, error)
+            with quiet("run.end"):
+                self._close(end_ns, error)
             self._hand_over(end_ns)
 
     @property
@@ -428,21 +429,18 @@ class Run(Handle, HasCard):
             # A child that was forked within the run leaves it: its parent ends it.
             self._recorder, self._start_ns = None, 0
             return
-        try:
-            recorder.open_runs.remove(self)
-            if self._waiting is not None:
-                self._settle_events(self._waiting)
-            facts = self._facts
-            facts[_LATENCY_MS] = (end_ns - self._start_ns) / 1e6
-            if error is None:
-                facts[_OUTCOME] = "ok"
-            else:
-                facts[_OUTCOME] = outcome = outcome_of(error)
-                if outcome != "abandoned":
-                    self._set_error(outcome, error, end_ns, recorder.redaction)
-            recorder.stamp(facts)
-        except BaseException as problem:  # noqa: BLE001 - telemetry never raises, see errors.py
-            report("run.end", problem)
+        recorder.open_runs.remove(self)
+        if self._waiting is not None:
+            self._settle_events(self._waiting)
+        facts = self._facts
+        facts[_LATENCY_MS] = (end_ns - self._start_ns) / 1e6
+        if error is None:
+            facts[_OUTCOME] = "ok"
+        else:
+            facts[_OUTCOME] = outcome = outcome_of(error)
+            if outcome != "abandoned":
+                self._set_error(outcome, error, end_ns, recorder.redaction)
+        recorder.stamp(facts)
 
     def _hand_over(
         self,
@@ -463,13 +461,13 @@ class Run(Handle, HasCard):
                     span.write(attributes, self._constants)
                 else:
                     write(span, attributes, self._constants)
-        except BaseException as problem:  # noqa: BLE001 - telemetry never raises, see errors.py
-            report("run.write", problem)
-        try:
             if self._start_ns:
                 self._span.end(end_time=end_ns)
-        except BaseException as problem:  # noqa: BLE001 - any processor of the host's
+        except BaseException as problem:  # noqa: BLE001 - also of any processor of the host's
             report("run.end", problem)
+            if self._start_ns and self._span.is_recording():  # what is missing costs no more
+                with quiet("run.end"):
+                    self._span.end(end_time=end_ns)
 
     def _attributes(
         self,

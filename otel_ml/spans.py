@@ -443,12 +443,13 @@ class RunSpan(ReadableSpan, trace.Span):
                 self._shorten(limit)
         self._end_time = time_ns() if end_time is None else end_time
         if home.take is not None:
+            is_taken = False
             try:
                 home.take(self)
-            except BaseException:
-                if not self.is_queued:  # a handler of a signal raised before it was
+                is_taken = True
+            finally:
+                if not (is_taken or self.is_queued):  # a handler of a signal raised before it was
                     home.take(self)
-                raise
         elif home.processor is not None:
             _tell_ending(home.processor, self)
             home.processor.on_end(self)

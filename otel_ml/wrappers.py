@@ -130,9 +130,8 @@ def _wrap_plain(traced: TracedFunction, function: Callable[..., Any]) -> Callabl
         except BaseException as error:
             try:
                 call.fail(error, token)
-            except BaseException as stop:  # of a signal's handler
-                call.fail(stop, token)
-                raise
+            finally:  # once more, where a handler of a signal raised in it
+                call.fail(error, token)
             raise
         return function(*args, **kwargs)
 
@@ -154,9 +153,8 @@ def _wrap_async(traced: TracedFunction, function: Callable[..., Any]) -> Callabl
         except BaseException as error:
             try:
                 call.fail(error, token)
-            except BaseException as stop:  # of a signal's handler
-                call.fail(stop, token)
-                raise
+            finally:  # once more, where a handler of a signal raised in it
+                call.fail(error, token)
             raise
         return await function(*args, **kwargs)
 
@@ -203,9 +201,8 @@ def _wrap_stream(traced: TracedFunction, function: Callable[..., Any]) -> Callab
         except BaseException as error:
             try:
                 stream.fail(error, token)
-            except BaseException as struck:  # of a signal's handler
-                stream.fail(struck, token)
-                raise
+            finally:  # once more, where a handler of a signal raised in it
+                stream.fail(error, token)
             raise
         return None  # never: the last stage has no end
 
@@ -248,9 +245,8 @@ def _wrap_async_stream(traced: TracedFunction, function: Callable[..., Any]) -> 
         except BaseException as error:
             try:
                 stream.fail(error, token)
-            except BaseException as struck:  # of a signal's handler
-                stream.fail(struck, token)
-                raise
+            finally:  # once more, where a handler of a signal raised in it
+                stream.fail(error, token)
             raise
 
     return wrapper

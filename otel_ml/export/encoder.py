@@ -29,7 +29,7 @@ from opentelemetry.trace import (
     TraceState,
 )
 
-from otel_ml.errors import hand_on, quiet, report
+from otel_ml.errors import hand_on, quiet
 from otel_ml.export.wire_format import (
     SHORT_CHARS,
     Kept,
@@ -446,9 +446,9 @@ def encode_spans(spans: Sequence[ReadableSpan]) -> Encoded:
     groups = _Groups()
     group: list[bytes] = []
     origin: _Origin | None = None
-    failed = 0
+    count = 0
     for span in spans:
-        try:
+        with quiet("encode"):  # spans of any make
             written = encode_span(span)
             resource = span.resource
             scope = span.instrumentation_scope
@@ -456,10 +456,8 @@ def encode_spans(spans: Sequence[ReadableSpan]) -> Encoded:
                 group = groups.find(resource, scope)
                 origin = (resource, scope)
             group.append(written)
-        except Exception as error:  # noqa: BLE001 - spans of any make
-            report("encode", error)
-            failed += 1
-    return Encoded(encode_request(groups.all.values()), len(spans) - failed, failed)
+            count += 1
+    return Encoded(encode_request(groups.all.values()), count, len(spans) - count)
 
 
 class _Groups:

@@ -11,15 +11,15 @@ import threading
 import time
 import weakref
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any, Final, Generic, Protocol, TypeVar
 
-from otel_ml.errors import is_of_host, report
+from otel_ml.errors import quiet, report
 from otel_ml.export.answer import Answer
 from otel_ml.export.delivery import Counters, Delivery
-from otel_ml.process import renew_in_child, start_apart
+from otel_ml.process import renew_in_child, start_if_possible
 
 # What a busy receiver stores in the seconds it has: of metric points, a byte is much work.
 _BATCH_BYTES: Final = 2 * 1024 * 1024
@@ -177,7 +177,6 @@ class Pipeline(Generic[B]):
         self._hurry = 0
         self._pressed = False
         self._stopping = False
-        self._fatal: BaseException | None = None
         self._ends_since: float | None = None
         self._give_up_at: float | None = None
         self._progress_at = 0.0
@@ -293,14 +292,11 @@ class Pipeline(Generic[B]):
 
     def _start(self) -> None:
         thread = threading.Thread(target=self._run, name="otel-ml-sender", daemon=True)
-        try:
-            start_apart(thread)
-        except BaseException as error:
-            self._is_asleep = True  # the next span tries again
-            if isinstance(error, RuntimeError) and not is_of_host(error):
-                return  # the interpreter ends and starts no thread any more
-            raise
-        self._thread = thread
+        with ExitStack() as undo:
+            undo.callback(setattr, self, "_is_asleep", True)  # the next span tries again
+            if start_if_possible(thread):
+                undo.pop_all()
+                self._thread = thread
 
     def _wait_for_room(self, span: Any) -> bool:
         if _has_running_loop() or self._is_this_thread():
@@ -379,12 +375,13 @@ class Pipeline(Generic[B]):
     def _run(self) -> None:
         try:
             while not self._stopping:
-                try:
+                is_well = False
+                with quiet("sender"):
                     self._rest()
                     self._progress_at = time.monotonic()
                     self._send_all(None)
-                except Exception as error:  # noqa: BLE001 - the worker loop
-                    report("sender", error)
+                    is_well = True
+                if not is_well:
                     self._pause(_FIRST_PAUSE_S)
         finally:
             self._is_asleep = True
@@ -419,19 +416,14 @@ class Pipeline(Generic[B]):
                     self._settled_some.notify_all()
                 return
             self._deliver(batch)
-            if self._fatal is not None:  # an exporter that ends this thread: another one starts
-                error, self._fatal = self._fatal, None
-                raise error
 
     def _deliver(self, batch: B) -> None:
         """Send one batch until it is settled; what breaks costs this batch alone."""
         try:
             self._send(batch)
-        except BaseException as error:  # noqa: BLE001 - the worker loop
-            report("sender", error)
+        except BaseException as error:  # noqa: BLE001 - of any exporter's code, also an exit
             self._settle(batch, Answer(delivered=False, message=type(error).__name__))
-            if not isinstance(error, Exception):
-                self._fatal = error
+            report("sender", error)  # what ends this thread from outside does so: another starts
 
     def _send(self, batch: B) -> None:
         """Send one batch until it is delivered, refused, or no longer worth a try."""

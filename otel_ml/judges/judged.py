@@ -89,17 +89,17 @@ class Judged:
 
     def let_go(self) -> None:
         """Hand the run over with what is known. A second call does nothing."""
-        is_ours = False
+        is_ours = is_done = False
         try:
             with self._lock:
                 if self.is_released:
                     return
                 is_ours = self.is_released = True
             self.release(self._evaluations())
-        except BaseException:
-            if is_ours:  # a handler of a signal raised: what it broke off is done
+            is_done = True
+        finally:
+            if is_ours and not is_done:  # a handler of a signal raised: what it broke off is done
                 self.release(self._evaluations())
-            raise
 
     def _evaluations(self) -> tuple[Evaluation, ...]:
         return tuple(self._done[judge] for judge in self.judges if judge in self._done)

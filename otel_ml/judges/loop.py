@@ -7,6 +7,7 @@ shared by the calls of a rubric.
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from typing import Any, Final
 
 from otel_ml.judges.answer import JudgeError, TimedOut
@@ -129,19 +130,18 @@ class JudgeLoop:
             TimedOut: It did not answer in time.
             JudgeError: Too many loops hang, or this is the loop's own thread.
         """
-        try:
+        with ExitStack() as undo:
+            undo.callback(discard, awaitable)
             place = self._enter()
             answer = _Answer(place, awaitable)
             place.loop.call_soon_threadsafe(answer.begin)
-        except BaseException:
-            discard(awaitable)
-            raise
-        try:
-            if answer.ended.wait(timeout_s):
-                return answer.result()
-        except BaseException:  # its own, or one of the thread that waits
-            place.call(answer.cancel)
-            raise
+            undo.pop_all()
+        with ExitStack() as undo:
+            undo.callback(place.call, answer.cancel)  # where an exception strikes who waits
+            is_over = answer.ended.wait(timeout_s)
+            undo.pop_all()
+        if is_over:
+            return answer.result()
         if not place.call(answer.cancel):
             discard(awaitable)
         elif not answer.ended.wait(CANCEL_S):

@@ -12,10 +12,11 @@ import math
 import threading
 import time
 import weakref
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from otel_ml.errors import report
+from otel_ml.errors import quiet, report
 from otel_ml.judges.answer import JudgeError, TimedOut
 from otel_ml.judges.judged import NOT_RUN, Judged, Part
 from otel_ml.judges.queue import Job, JudgeQueue
@@ -199,11 +200,10 @@ class JudgePool:
         mark = object()
         if self._starts or self._closing or self._starts.setdefault("by", mark) is not mark:
             return
-        try:
+        with ExitStack() as undo:
+            undo.callback(self._starts.clear)  # no thread to be had now: the next call tries again
             _start(self._watch, "otel-ml-judge-watch")
-        except BaseException:
-            self._starts.clear()  # there is no thread to be had now: the next call tries again
-            raise
+            undo.pop_all()
         for _ in range(self._workers):
             if not self._start_worker():
                 with self._lock:
@@ -219,10 +219,12 @@ class JudgePool:
     def _work(self) -> None:
         while (work := self._next()) is not None:
             try:
-                work.job.run()
-            except Exception as error:  # noqa: BLE001 - the worker loop
-                report("judge pool", error)
-                work.job.give_up(NOT_RUN)
+                is_run = False
+                with quiet("judge pool"):
+                    work.job.run()
+                    is_run = True
+                if not is_run:
+                    work.job.give_up(NOT_RUN)
             finally:
                 goes_on = self._finish(work)
             if not goes_on:
@@ -270,13 +272,11 @@ class JudgePool:
 
     def _watch(self) -> None:
         while (judged := self._next_due()) is not None:
-            try:
+            with quiet("judge pool"):
                 if isinstance(judged, Judged):
                     self._let_go(judged)
                 else:
                     self._leave(judged)
-            except Exception as error:  # noqa: BLE001 - the worker loop
-                report("judge pool", error)
 
     def _next_due(self) -> Judged | _Work | None:
         with self._lock:

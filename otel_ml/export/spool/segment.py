@@ -22,7 +22,7 @@ import re
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -251,14 +251,13 @@ def create_segment(path: str, seal: Seal, envelope: bytes) -> Segment:
     header += _CRC.pack(zlib.crc32(header))
     new = f"{path}.new"
     fd = os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
-    try:
+    with ExitStack() as undo:
+        undo.callback(os.close, fd)
+        undo.callback(remove, new)
         flock(fd, LOCK_EX | LOCK_NB)
         _write(fd, header)
         Path(new).rename(path)
-    except BaseException:
-        remove(new)
-        os.close(fd)
-        raise
+        undo.pop_all()
     size = len(header)
     return Segment(path, seal, envelope, start=size, size=size, cursor=size, fd=fd)
 

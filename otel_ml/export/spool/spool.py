@@ -6,7 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -356,17 +356,15 @@ class Spool:
             fd = lock_file(paths[-1]) if paths else None
             if fd is None:
                 continue
-            try:
+            with ExitStack() as undo:
+                undo.callback(os.close, fd)
                 # A process that lives locks a newer segment before it leaves an older one.
                 newest = paths[-1]
                 paths = list_segments(self._directory, owner)
                 left = open_left(paths) if paths and paths[-1] == newest else []
-            except BaseException:
-                os.close(fd)
-                raise
-            if not left:
-                os.close(fd)
-                continue
+                if not left:
+                    continue
+                undo.pop_all()
             with self._entered():
                 self._adopted_fd = fd
                 for segment in left:
