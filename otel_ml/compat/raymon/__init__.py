@@ -1,16 +1,16 @@
 """Raymon's import path: ``from otel_ml.compat.raymon import Trace, RaymonAPILogger, Tag``."""
 
-from otel_ml.compat.raymon.api import RaymonAPI
-from otel_ml.compat.raymon.logger import RaymonAPILogger
-from otel_ml.compat.raymon.profiles import (
+from otel_ml.compat.raymon.api import (
     ActualComponent,
     EvalComponent,
     InputComponent,
     ModelProfile,
     OutputComponent,
+    RaymonAPI,
 )
 from otel_ml.compat.raymon.tag import DataException, Tag
 from otel_ml.compat.raymon.trace import (
+    RaymonAPILogger,
     Trace,
     TraceException,
     clear_trace,

@@ -1,12 +1,15 @@
-"""Raymon's API as questions to the collector's."""
+"""Raymon's API as questions to the collector's; answers look as those of `requests`."""
 
 import json
-from collections.abc import Iterator
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, NoReturn
 
-from otel_ml.compat.raymon.collector import Collector, Response
-from otel_ml.compat.raymon.slices import to_filter
+from otel_ml.compat.raymon.tag import normalize
+from otel_ml.reader.api import Api, Question
 
 Moment = str | datetime | None
 
@@ -41,6 +44,58 @@ _ELSEWHERE: Final = {
     "put": _HTTP,
     "delete": _HTTP,
 }
+_ERROR: Final = 400
+_CONDITION: Final = re.compile(r"([^=!<>]*)(==|!=|<=|>=|<|>)(.*)", re.DOTALL)
+_NUMBER: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_QUOTES: Final = ("''", '""')
+
+
+class RequestFailed(RuntimeError):
+    """The collector answered with an error."""
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """An answer, with the names that `requests` has for its parts.
+
+    Attributes:
+        status_code: Of HTTP.
+        content: The body.
+        headers: Of the answer.
+        url: What was asked.
+    """
+
+    status_code: int
+    content: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+    url: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Whether it is no error."""
+        return self.status_code < _ERROR
+
+    @property
+    def text(self) -> str:
+        """The body as text."""
+        return self.content.decode("utf-8", "replace")
+
+    def json(self) -> Any:
+        """Read the body.
+
+        Raises:
+            ValueError: It is no JSON.
+        """
+        return json.loads(self.content)
+
+    def raise_for_status(self) -> None:
+        """Raise when it is an error.
+
+        Raises:
+            RequestFailed: It is one.
+        """
+        if not self.ok:
+            raise RequestFailed(f"{self.status_code} of {self.url}: {self.text[:1_000]}")
 
 
 class RaymonAPI:
@@ -65,7 +120,7 @@ class RaymonAPI:
     ) -> None:
         self.url = url
         self.project_id = project_id
-        self._collector = Collector(url)
+        self._api = Api(url)
 
     def __getattr__(self, name: str) -> Any:
         if name not in _ELSEWHERE:
@@ -82,7 +137,7 @@ class RaymonAPI:
 
     def object_get(self, project_id: str, object_id: str) -> Response:
         """Fetch logged data by its ``obj_id``; answers as `object_search` does."""
-        return self._collector.get("projects", str(project_id), "objects", str(object_id))
+        return self._get("projects", str(project_id), "objects", str(object_id))
 
     def object_ls(  # noqa: PLR0917 - as many, in this order, as Raymon's has
         self,
@@ -123,7 +178,12 @@ class RaymonAPI:
         return _made(found[:limit])
 
     def _objects(self, project_id: str, **parameters: object) -> Response:
-        return self._collector.get("projects", str(project_id), "objects", **parameters)
+        return self._get("projects", str(project_id), "objects", **parameters)
+
+    def _get(self, *path: str, **parameters: object) -> Response:
+        """Ask for ``/api/v1/<path>``; parameters that are None are left out."""
+        reply = self._api.exchange(Question(path, parameters))
+        return Response(reply.status, reply.content, reply.headers, reply.url)
 
     def trace_ls(
         self,
@@ -138,7 +198,7 @@ class RaymonAPI:
         Raises:
             ValueError: The slice is none.
         """
-        return self._collector.get(
+        return self._get(
             *("projects", str(project_id), "runs"),
             where=to_filter(slicestr) or None,
             start=_moment(begin),
@@ -148,7 +208,7 @@ class RaymonAPI:
 
     def trace_get(self, project_id: str, trace_id: str) -> Response:
         """Read all runs of a trace, as ``{"runs": [...]}``, oldest first."""
-        answer = self._collector.get("traces", str(trace_id))
+        answer = self._get("traces", str(trace_id))
         if not answer.ok:
             return answer
         trace = answer.json()
@@ -186,7 +246,7 @@ class RaymonAPI:
             return trace
         tags: dict[str, Any] = {}
         for run in trace.json()["runs"]:
-            answer = self._collector.get("projects", str(project_id), "runs", run["run_id"])
+            answer = self._get("projects", str(project_id), "runs", run["run_id"])
             if not answer.ok:
                 return answer
             tags.update(_tags_of(answer.json()))
@@ -207,3 +267,75 @@ def _made(found: object) -> Response:
 
 def _moment(moment: Moment) -> str | None:
     return moment.isoformat() if isinstance(moment, datetime) else moment
+
+
+# The names of model profiles are reserved.
+
+
+class _Reserved:
+    def __new__(cls, *args: Any, **kwargs: Any) -> NoReturn:
+        raise NotImplementedError(f"{cls.__name__}: {_PROFILES}")
+
+
+class ModelProfile(_Reserved):
+    """Reserved for model profiles."""
+
+
+class InputComponent(_Reserved):
+    """Reserved for model profiles."""
+
+
+class OutputComponent(_Reserved):
+    """Reserved for model profiles."""
+
+
+class ActualComponent(_Reserved):
+    """Reserved for model profiles."""
+
+
+class EvalComponent(_Reserved):
+    """Reserved for model profiles."""
+
+
+# Raymon's slices, ``client==Remax && app==v1.0.0``, in the filter language of the collector.
+
+
+def to_filter(slicestr: str | None) -> str:
+    """Translate a slice; none is no filter.
+
+    Names and values become literals of the filter, so that no text of a slice is ever more than
+    a name or a value.
+
+    Args:
+        slicestr: Conditions ``tag==value`` that all hold, joined by ``&&``. Also ``!=``, and with
+            numbers ``<``, ``<=``, ``>`` and ``>=``. A value may stand in quotes.
+
+    Raises:
+        ValueError: A part of it is no condition.
+    """
+    if slicestr is None or not slicestr.strip():
+        return ""
+    return " and ".join(_condition(part) for part in slicestr.split("&&"))
+
+
+def _condition(part: str) -> str:
+    found = _CONDITION.fullmatch(part.strip())
+    if found is None or "||" in part:
+        raise ValueError(
+            f"Invalid slice {part.strip()!r}: expected conditions such as client==Remax, "
+            "joined by &&"
+        )
+    name, operator, value = normalize(found[1].strip()), found[2], _unquoted(found[3].strip())
+    literal = repr(value) if operator in {"==", "!="} else _number(value)
+    return f"tags[{name!r}] {operator} {literal}"
+
+
+def _unquoted(value: str) -> str:
+    return value[1:-1] if value[:1] + value[-1:] in _QUOTES and len(value) > 1 else value
+
+
+def _number(value: str) -> str:
+    number = float(value) if _NUMBER.fullmatch(value) else math.nan
+    if not math.isfinite(number):
+        raise ValueError(f"Invalid slice value {value!r}: expected a number after < and >")
+    return repr(number)

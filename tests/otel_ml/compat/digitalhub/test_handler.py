@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from otel_ml.compat.digitalhub.handler import handler, name_outputs
+from otel_ml.compat.digitalhub import handler, name_outputs
 from tests.otel_ml.otlp_sink import Sink
 from tests.otel_ml.scripts import run_script
 

@@ -11,7 +11,7 @@ import pytest
 
 import otel_ml.compat.raymon.types as rt
 from otel_ml.compat.raymon import RaymonAPI, RaymonAPILogger, Tag, Trace, clear_trace
-from otel_ml.compat.raymon.collector import RequestFailed
+from otel_ml.compat.raymon.api import RequestFailed
 from tests.support.collector import CollectorProcess
 
 PROJECT = "shop/api"

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from otel_ml.compat.raymon.slices import to_filter
+from otel_ml.compat.raymon.api import to_filter
 from otel_ml_collector.filter.grammar import Both, Comparison, parse
 
 HOSTILE = 'a==x\' or model == "m && b!="] == 1 or tags["c && d==\\'

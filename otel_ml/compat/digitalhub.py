@@ -1,0 +1,181 @@
+"""DigitalHub's import path: ``from otel_ml.compat.digitalhub import handler, from_mlflow_run``."""
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ParamSpec, TypeVar
+
+import otel_ml
+from otel_ml.client import Client
+from otel_ml.metrics import Metric
+from otel_ml.runs import Run
+from otel_ml.targets import Model
+
+__all__ = [
+    "Entity",
+    "Project",
+    "from_mlflow_run",
+    "get_mlflow_model_metrics",
+    "get_or_create_project",
+    "handler",
+]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+Number = float | int
+
+
+class Entity:
+    """A model or a run, with the methods for metrics that DigitalHub's have.
+
+    Args:
+        handle: The run or model version, as `otel_ml.Client` returns one.
+
+    Attributes:
+        handle: It has steps, tags, text and data, too.
+    """
+
+    def __init__(self, handle: Run | Model) -> None:
+        self.handle = handle
+
+    def log_metric(
+        self,
+        key: str,
+        value: Number | Sequence[Number],
+        overwrite: bool = False,
+        single_value: bool = False,
+    ) -> None:
+        """Append a number or a list to a series; see `otel_ml.Run.log_metric`.
+
+        Raises:
+            InvalidMetricError: The value is no number; nothing is logged.
+        """
+        self.handle.log_metric(key, value, overwrite=overwrite, single_value=single_value)
+
+    def log_metrics(
+        self, metrics: Mapping[str, Number | Sequence[Number]], overwrite: bool = False
+    ) -> None:
+        """Log several metrics of one moment; see `otel_ml.Run.log_metrics`.
+
+        Raises:
+            InvalidMetricError: A value is no number; then none of them is logged.
+        """
+        self.handle.log_metrics(metrics, overwrite=overwrite)
+
+    @property
+    def metrics(self) -> dict[str, Metric]:
+        """What was logged here: a number, or the numbers of a series, by name.
+
+        It is not read back: what other processes logged is in the API.
+        """
+        return self.handle.metrics
+
+
+class Project:
+    """Where models and runs gather.
+
+    Args:
+        name: The project.
+        url: Base address of the collector; as in `otel_ml.Client` when not given.
+
+    Attributes:
+        client: What sends.
+    """
+
+    def __init__(self, name: str, url: str | None = None) -> None:
+        self.name = name
+        self.client = Client(name, endpoint=url)
+
+    def log_model(self, name: str, kind: str = "model", **params: object) -> Entity:
+        """Name a version of a model: another one for other parameters.
+
+        Args:
+            name: The model.
+            kind: Such as ``mlflow`` or ``sklearn``, a parameter like the others.
+            params: What the version is made of, such as all that `from_mlflow_run` returns.
+        """
+        return Entity(self.client.model(name, params={"kind": kind, **params}))
+
+    def run(self, name: str, **params: object) -> Entity:
+        """Open a run of kind training; see `otel_ml.Client.run` for when it ends.
+
+        Args:
+            name: Of the run.
+            params: Its hyper-parameters.
+        """
+        return Entity(self.client.run(name, params=params))
+
+    def __repr__(self) -> str:
+        return f"Project({self.name!r})"
+
+
+def get_or_create_project(name: str) -> Project:
+    """Name a project; it is made by its first record."""
+    return Project(name)
+
+
+def handler(outputs: Sequence[str] | None = None) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Record every call of a function as a run of kind training, see `otel_ml.trace`.
+
+    The function returns what it returns; the names are for the record.
+
+    Args:
+        outputs: Names of what it returns: of the only value, or of the items of a tuple.
+    """
+    named = tuple(outputs or ())
+
+    def record(function: Callable[P, R]) -> Callable[P, R]:
+        traced: Callable[P, R] = otel_ml.trace(kind="training")(_naming(function, named))
+        return traced
+
+    return record
+
+
+def _naming(function: Callable[..., Any], named: Sequence[str]) -> Callable[..., Any]:
+    """Make a function say its outputs by name, to the run that its call is."""
+    if not named:
+        return function
+    if inspect.iscoroutinefunction(function):
+
+        @functools.wraps(function)
+        async def say_later(*args: Any, **kwargs: Any) -> Any:
+            returned = await function(*args, **kwargs)
+            otel_ml.current_run().set_output(name_outputs(named, returned))
+            return returned
+
+        return say_later
+
+    @functools.wraps(function)
+    def say(*args: Any, **kwargs: Any) -> Any:
+        returned = function(*args, **kwargs)
+        otel_ml.current_run().set_output(name_outputs(named, returned))
+        return returned
+
+    return say
+
+
+def name_outputs(named: Sequence[str], returned: object) -> Mapping[str, object] | object:
+    """Give what was returned its names; what they do not fit stays as it is."""
+    if len(named) == 1:
+        return {named[0]: returned}
+    if isinstance(returned, tuple | list) and len(returned) == len(named):
+        return dict(zip(named, returned, strict=True))
+    return returned
+
+
+def from_mlflow_run(run_id: str) -> dict[str, Any]:
+    """Read what an MLflow run tells of its model, see `otel_ml.integrations.mlflow`."""
+    from otel_ml.integrations.mlflow import from_mlflow_run  # who calls it needs MLflow
+
+    return from_mlflow_run(run_id)
+
+
+def get_mlflow_model_metrics(run_id: str) -> dict[str, float]:
+    """Read the last value of each metric of an MLflow run, see `otel_ml.integrations.mlflow`.
+
+    Their history is imported by `otel_ml.integrations.mlflow.import_mlflow_run`.
+    """
+    from otel_ml.integrations.mlflow import get_mlflow_model_metrics  # as above
+
+    return get_mlflow_model_metrics(run_id)
