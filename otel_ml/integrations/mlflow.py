@@ -1,15 +1,34 @@
-"""Runs of MLflow: read as plain values, or imported whole."""
+"""Runs of MLflow: read as plain values, or imported whole.
 
-from collections.abc import Iterator
-from typing import Any, Final
+Of a model only what MLflow wrote beside it is read. The model itself, which runs code when it is
+loaded, is not.
+"""
 
+from collections.abc import Callable, Iterator
+from typing import Any, Final, TypeVar
+from urllib.parse import urlparse
+
+import orjson
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+from mlflow.models import get_model_info
 
+from otel_ml import attributes as names
+from otel_ml.capture.values import TRUNCATED, clean, preview
 from otel_ml.client import Client
-from otel_ml.integrations.importing import Imported, send
-from otel_ml.integrations.mlflow_model import describe_model
-from otel_ml.integrations.mlflow_records import MlflowRun
+from otel_ml.integrations.importing import (
+    Identity,
+    Imported,
+    Record,
+    numbered_span_id,
+    send,
+    span_id_of,
+    trace_id_of,
+)
+from otel_ml.metrics import Point, point_attributes
+from otel_ml.redaction import Redaction
+from otel_ml.tags import fits, tag_attributes, tags_of
 
 __all__ = [
     "Imported",
@@ -19,8 +38,17 @@ __all__ = [
     "import_mlflow_run",
 ]
 
+T = TypeVar("T")
+
 _TIMEOUT_S: Final = 60.0
 _PAGE: Final = 1_000
+_POINTS: Final = 1_000
+_MOST_ARTIFACTS: Final = 10_000
+_MS: Final = 1_000_000
+_MOST_ABOVE: Final = 32
+_OUTCOMES: Final = {"FINISHED": "ok", "FAILED": "error", "KILLED": "cancelled"}
+_PARENT: Final = "mlflow.parentRunId"
+_PYFUNC: Final = "python_function"
 
 
 def from_mlflow_run(run_id: str) -> dict[str, Any]:
@@ -40,7 +68,7 @@ def from_mlflow_run(run_id: str) -> dict[str, Any]:
         MlflowException: There is no such run.
     """
     client = MlflowClient()
-    return describe_model(client, client.get_run(run_id))
+    return _describe_model(client, client.get_run(run_id))
 
 
 def get_mlflow_model_metrics(run_id: str) -> dict[str, float]:
@@ -151,3 +179,256 @@ def _runs_of(tracking: MlflowClient, experiment_id: str) -> Iterator[Run]:
         token = page.token
         if not token:
             return
+
+
+# A run as records of ours: its points and artifacts first, the run itself last.
+
+
+class MlflowRun:
+    """One run of MLflow.
+
+    Args:
+        client: Where it is.
+        run: The run.
+        redaction: Hides what must not leave.
+        model: The name that it is filed under.
+    """
+
+    def __init__(self, client: MlflowClient, run: Run, redaction: Redaction, model: str) -> None:
+        self._client = client
+        self._run = run
+        self._redaction = redaction
+        self._model = model
+        self._run_id: str = run.info.run_id
+        self._start_ns: int = (run.info.start_time or 0) * _MS
+        above = self._runs_above()
+        self._parent_id = span_id_of("mlflow run", above[0]) if above else None
+        root = above[-1] if above else self._run_id
+        self.identity = Identity(
+            trace_id_of("mlflow trace", root), span_id_of("mlflow run", self._run_id)
+        )
+
+    def records(self) -> Iterator[Record]:
+        """Read the run's records one after the other."""
+        yield from self._points()
+        yield from self._artifacts()
+        yield self._ended() if self._run.info.status in _OUTCOMES else self._open()
+
+    def _points(self) -> Iterator[Record]:
+        for name in sorted(self._run.data.metrics):
+            history = self._client.get_metric_history(self._run_id, name)
+            points = sorted((m.timestamp, m.step, float(m.value)) for m in history)
+            for number, start in enumerate(range(0, len(points), _POINTS)):
+                part = [
+                    Point(clean(name), value, step, at_ms * _MS, "auto")
+                    for at_ms, step, value in points[start : start + _POINTS]
+                ]
+                span_id = numbered_span_id(number, "mlflow metric", self._run_id, name)
+                yield self._update(span_id, dict(point_attributes(part)))
+
+    def _artifacts(self) -> Iterator[Record]:
+        """One record each: when there are more of them later, the others are the same."""
+        for number, (path, size, uri) in enumerate(self._files()):
+            if number == _MOST_ARTIFACTS:
+                return
+            told = {
+                names.ARTIFACT_REF: clean(path),
+                names.ARTIFACT_TYPE: "mlflow",
+                names.ARTIFACT_BYTES: size,
+                names.ARTIFACT_URI: clean(self._redaction.text(uri)),
+            }
+            span_id = span_id_of("mlflow artifact", self._run_id, path)
+            event = (names.ARTIFACT_EVENT, told, self._start_ns)
+            yield self._update(span_id, {}, event)
+
+    def _files(self) -> Iterator[tuple[str, int, str]]:
+        """Walk the run's artifacts, those of logged models among them; paths, sizes, addresses."""
+        base = self._run.info.artifact_uri
+        folders: list[str | None] = [None]
+        bases = {model.name: model.artifact_location for model in self._logged()}
+        seen: set[str] = set()
+        folders += list(bases)
+        while folders:
+            folder = folders.pop()
+            for found in self._client.list_artifacts(self._run_id, folder):
+                if found.path in seen:
+                    continue
+                seen.add(found.path)
+                if found.is_dir:
+                    folders.append(found.path)
+                    continue
+                top, _, rest = found.path.partition("/")
+                uri = f"{bases[top]}/{rest}" if top in bases else f"{base}/{found.path}"
+                yield found.path, found.file_size or 0, uri
+
+    def _logged(self) -> list[Any]:
+        return _find_logged_models(self._client, self._run)
+
+    def _update(self, span_id: int, said: dict[str, Any], *events: Any) -> Record:
+        """Make a record about the run, in a trace beside it, which can still be looked at."""
+        about = {
+            **said,
+            names.RECORD: "update",
+            names.TARGET_RUN: self.identity.run_id,
+            names.TARGET_START_NS: self._start_ns,
+        }
+        return Record(
+            name="otel_ml.update",
+            identity=Identity(trace_id_of("mlflow records", self._run_id), span_id),
+            start_ns=self._start_ns,
+            end_ns=self._start_ns,
+            attributes=about,
+            events=events,
+            link=self.identity,
+        )
+
+    def _ended(self) -> Record:
+        info = self._run.info
+        end_ns = max((info.end_time or 0) * _MS, self._start_ns)
+        outcome = _OUTCOMES[info.status]
+        attributes = {
+            **self._facts(),
+            names.OUTCOME: outcome,
+            names.LATENCY_MS: (end_ns - self._start_ns) / _MS,
+        }
+        return Record(
+            name=clean(info.run_name or self._run_id),
+            identity=self.identity,
+            start_ns=self._start_ns,
+            end_ns=end_ns,
+            attributes=attributes,
+            parent_id=self._parent_id,
+            failed=outcome == "error",
+        )
+
+    def _open(self) -> Record:
+        """Say that the run goes on; its end, when it is imported then, takes the place of this."""
+        told = {
+            **self._facts(),
+            names.RECORD: "start",
+            names.TARGET_RUN: self.identity.run_id,
+        }
+        if self._parent_id is not None:
+            told[names.PARENT_SPAN_ID] = f"{self._parent_id:016x}"
+        return Record(
+            name="otel_ml.start",
+            identity=Identity(self.identity.trace_id, span_id_of("mlflow start", self._run_id)),
+            start_ns=self._start_ns,
+            end_ns=self._start_ns,
+            attributes=told,
+            parent_id=self.identity.span_id,
+        )
+
+    def _facts(self) -> dict[str, Any]:
+        """Write what is known of the run itself."""
+        data, info = self._run.data, self._run.info
+        tags = self._redaction.values(tags_of(data.tags))
+        facts: dict[str, Any] = {
+            names.KIND: "training",
+            names.MODEL_NAME: clean(self._model),
+            names.TRACE_KEY: self._run_id,
+            **tag_attributes(tags),
+        }
+        if info.user_id:
+            facts[names.USER_ID] = clean(info.user_id)
+        notes = {} if fits(tags) else {"tags": [TRUNCATED]}
+        datasets = _describe_datasets(self._run)
+        notes |= self._put(facts, names.PARAMS, "params", dict(data.params))
+        notes |= self._put(facts, names.INPUTS, "inputs", {"datasets": datasets})
+        if notes:
+            facts[names.CAPTURE] = orjson.dumps(notes).decode()
+        return facts
+
+    def _put(
+        self, facts: dict[str, Any], key: str, part: str, value: dict[str, Any]
+    ) -> dict[str, list[str]]:
+        """Write a payload; returns what was left out of it."""
+        if not any(value.values()):
+            return {}
+        text, notes = self._redaction.encode(value)
+        facts[key] = text
+        short = preview(orjson.loads(text), text) if key == names.INPUTS else None
+        if short is not None:
+            facts[names.INPUTS_PREVIEW] = short
+        return {part: sorted(notes)} if notes else {}
+
+    def _runs_above(self) -> list[str]:
+        """List the runs that this one is nested in, the nearest first."""
+        above: list[str] = []
+        tags = self._run.data.tags
+        while (parent := tags.get(_PARENT)) and parent not in above and len(above) < _MOST_ABOVE:
+            above.append(parent)
+            try:
+                tags = self._client.get_run(parent).data.tags
+            except MlflowException:  # it is gone for good
+                break
+        return above
+
+
+# The model of a run as plain values: where it lies, what it takes and returns.
+
+
+def _describe_model(client: MlflowClient, run: Run) -> dict[str, Any]:
+    """Describe the model that a run logged, the first one of several.
+
+    Returns:
+        The keys of `from_mlflow_run`; what there is not is None or empty.
+    """
+    logged = _find_logged_models(client, run)
+    uri = f"models:/{logged[0].model_id}" if logged else f"runs:/{run.info.run_id}/model"
+    info = _or_none(lambda: get_model_info(uri))
+    flavors = {} if info is None else info.flavors
+    flavor = next((name for name in flavors if name != _PYFUNC), None)
+    signature = None if info is None else info.signature
+    location = logged[0].artifact_location if logged else f"{run.info.artifact_uri}/model"
+    return {
+        "source": urlparse(location).path,
+        "framework": flavor,
+        "parameters": dict(run.data.params),
+        "flavor": flavor,
+        "model_config": flavors.get(_PYFUNC, {}).get("config"),
+        "input_datasets": _describe_datasets(run),
+        "signature": {
+            part: _schema_json(getattr(signature, part, None))
+            for part in ("inputs", "outputs", "params")
+        },
+    }
+
+
+def _describe_datasets(run: Run) -> list[dict[str, Any]]:
+    """Describe the data sets that went into a run; the texts are MLflow's own JSON."""
+    inputs = getattr(run, "inputs", None)
+    return [
+        {
+            "name": used.dataset.name,
+            "digest": used.dataset.digest,
+            "profile": used.dataset.profile,
+            "dataset_schema": used.dataset.schema,
+            "source": used.dataset.source,
+            "source_type": used.dataset.source_type,
+        }
+        for used in getattr(inputs, "dataset_inputs", None) or ()
+    ]
+
+
+def _find_logged_models(client: MlflowClient, run: Run) -> list[Any]:
+    """Find the models that a run logged as MLflow 3 does, apart from its artifacts."""
+    outputs = getattr(run, "outputs", None)  # not before MLflow 3
+    found = [
+        _or_none(lambda model_id=output.model_id: client.get_logged_model(model_id))  # type: ignore[misc]  # mypy cannot infer a default
+        for output in getattr(outputs, "model_outputs", None) or ()
+    ]
+    return [model for model in found if model is not None]
+
+
+def _schema_json(schema: Any) -> str | None:
+    """Write a schema as MLflow does; None where there is none."""
+    return schema.to_json() if schema else None
+
+
+def _or_none(read: Callable[[], T]) -> T | None:
+    """Read what may be missing."""
+    try:
+        return read()
+    except (MlflowException, OSError):
+        return None

@@ -9,8 +9,11 @@ from mlflow import MlflowClient
 
 from otel_ml import Client
 from otel_ml.integrations.importing import Imported, send
-from otel_ml.integrations.mlflow import import_mlflow_experiment, import_mlflow_run
-from otel_ml.integrations.mlflow_records import MlflowRun
+from otel_ml.integrations.mlflow import (
+    MlflowRun,
+    import_mlflow_experiment,
+    import_mlflow_run,
+)
 from otel_ml.redaction import Redaction
 
 
