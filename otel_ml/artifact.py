@@ -1,6 +1,9 @@
 """Data that is logged under a reference: its document, and what its event says of it."""
 
 import hashlib
+import re
+from collections import Counter, OrderedDict, deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -12,14 +15,32 @@ from otel_ml.errors import quiet, untrusted
 from otel_ml.redaction import NOTE as REDACTED_NOTE
 from otel_ml.redaction import REDACTED, Redaction
 from otel_ml.tags import Value
-from otel_ml.types import Bytes, DataFrame, Image, Native, Numpy, Series, Text, describe, wrap
-from otel_ml.types.data import Data, Form
-from otel_ml.types.scalars import TAG, VALUE, from_base64
-from otel_ml.types.tagged import BuiltIn, Walker
+from otel_ml.types import (
+    Arrow,
+    Bytes,
+    DataFrame,
+    Image,
+    Jax,
+    Native,
+    Numpy,
+    Picture,
+    Polars,
+    Series,
+    Sparse,
+    Text,
+    Torch,
+    TorchState,
+    describe,
+    wrap,
+)
+from otel_ml.types.data import Data, Form, find_wrapper, is_from
+from otel_ml.types.scalars import OF, TAG, VALUE, from_base64
+from otel_ml.types.tagged import BuiltIn, Walker, fields_of, kept_of
 
 # Of a value, and of its document: beyond it only what `describe` says of it is sent.
 MOST_BYTES: Final = 64 * 1024 * 1024
 
+_BINARY: Final = (Bytes, Image, Picture, Torch, TorchState, Jax, Sparse)
 _HIDDEN_BYTES: Final = PREVIEW_BYTES - 128  # of a preview without its type
 
 
@@ -57,18 +78,23 @@ def make_artifact(ref: str, value: object, redaction: Redaction) -> Artifact:
     if shown is not data:
         notes = (REDACTED_NOTE,)
     written = None
-    with quiet("run.log"):  # a wrapper of the user's may raise
-        written = _write(shown, redaction)
+    if isinstance(shown, BuiltIn):
+        with untrusted:  # a package may refuse a value of its own: then its text is kept
+            written = _write(shown, redaction)
+        shown = shown if written is not None else Native(shown.data)
+        said[names.ARTIFACT_TYPE] = clean(shown.type_name)
+    if written is None:
+        with quiet("run.log"):  # a wrapper of the user's may raise
+            written = _write(shown, redaction)
     if written is None:
         said[names.ARTIFACT_PREVIEW] = _preview(shown, redaction)
         return Artifact(said, notes=(*notes, UNSERIALISABLE))
-    document, seen, is_hidden = written
-    if is_hidden:
+    if written.is_hidden:
         notes = (REDACTED_NOTE,)
-    said[names.ARTIFACT_PREVIEW] = _preview(seen, redaction)
-    if len(document) > MOST_BYTES:
+    said[names.ARTIFACT_PREVIEW] = _preview(written.shown, redaction, told=written.told)
+    if len(written.document) > MOST_BYTES:
         return Artifact(said, notes=(*notes, TRUNCATED))
-    return _placed(said, document, notes)
+    return _placed(said, written.document, notes)
 
 
 def _placed(said: dict[str, Value], document: bytes, notes: tuple[str, ...]) -> Artifact:
@@ -84,37 +110,71 @@ def _placed(said: dict[str, Value], document: bytes, notes: tuple[str, ...]) -> 
     return Artifact(said, sha256=sha256, notes=notes)
 
 
-def _write(data: Data, redaction: Redaction) -> tuple[bytes, Data, bool]:
-    """Write data with what is secret hidden.
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """A document.
 
-    Returns:
-        The document, what a preview may be made of, and whether something was hidden.
+    Attributes:
+        shown: What a preview may be made of.
+        told: What the preview says beside that: of what it is, and what of that is kept.
+        is_hidden: Whether something was hidden.
     """
-    form = data.form(Walker()) if isinstance(data, BuiltIn) else data.to_jcr()
+
+    document: bytes
+    shown: Data
+    told: Form
+    is_hidden: bool = False
+
+
+def _write(data: Data, redaction: Redaction) -> _Written:
+    """Write data with what is secret hidden. May raise: it may be a wrapper of the user's."""
+    walker = Walker()
+    form = data.form(walker) if isinstance(data, BuiltIn) else data.to_jcr()
     document = orjson.dumps(form)
+    told = _told(form, walker.texts) if isinstance(data, Native) else {}
     if _is_binary(data) or not redaction.concerns(data, document.decode()):
-        return document, data, False
+        return _Written(document, data, told)
     hidden = _hide_form(form, redaction)
     if hidden == form:
-        return document, data, False
-    if isinstance(data, Text | Native):
-        data = type(data)(hidden["params"]["data"])
-    return orjson.dumps(hidden), data, True
+        return _Written(document, data, told)
+    if isinstance(data, Text | Native | Arrow | Polars):
+        data = type(data).from_jcr(hidden["params"])
+    return _Written(orjson.dumps(hidden), data, told, is_hidden=True)
+
+
+def _told(form: Form, texts: int) -> Form:
+    """Say what is kept of a value, where that is less than itself."""
+    written = form["params"]["data"]
+    kept = kept_of(written)
+    if kept:
+        return {"of": written.get(OF, ""), "kept": kept}
+    if not texts:
+        return {}
+    return {"kept": f"{'an object' if texts == 1 else f'{texts} objects'} within it as text only"}
 
 
 def _is_binary(data: Data) -> bool:
-    return isinstance(data, Bytes | Image) or (
-        isinstance(data, Numpy) and not data.data.dtype.hasobject
-    )
+    return isinstance(data, _BINARY) or (isinstance(data, Numpy) and not data.data.dtype.hasobject)
 
 
-def _preview(data: Data, redaction: Redaction, *, is_cut: bool = False) -> str:
-    """Describe data in short; of a text that is cut not its end, which may be half a secret."""
+def _preview(
+    data: Data, redaction: Redaction, *, is_cut: bool = False, told: Form | None = None
+) -> str:
+    """Describe data in short; of a text that is cut not its end, which may be half a secret.
+
+    Args:
+        data: With what is secret hidden.
+        redaction: Hides it in what is described, too.
+        is_cut: Whether it is too long to be written.
+        told: What is said first.
+    """
     form = describe(data)
     if is_cut and isinstance(data, Text | Native):
         form.pop("head", None)
     rest: Any = {key: fact for key, fact in form.items() if key != "type"}
-    shown = orjson.loads(redaction.encode(rest, _HIDDEN_BYTES).text)
+    shown = orjson.loads(
+        redaction.encode({**(told or {}), **rest, **(told or {})}, _HIDDEN_BYTES).text
+    )
     return orjson.dumps({"type": form["type"], **shown}).decode()
 
 
@@ -122,32 +182,35 @@ def _preview(data: Data, redaction: Redaction, *, is_cut: bool = False) -> str:
 
 _LEAF: Final = 16
 _LONG: Final = frozenset({str, bytes, bytearray})
-_CONTAINERS: Final = frozenset({list, tuple, set, frozenset, dict})
+_CONTAINERS: Final = frozenset({list, tuple, set, frozenset, dict, deque, OrderedDict, Counter})
 _LEAVES: Final = frozenset({int, float, bool, type(None), complex})
+_SMALL: Final = _LEAVES | {str, bytes, bytearray}
 
 
 def is_within(value: Any, limit_bytes: int) -> bool:
     """Tell whether a value takes no more than so many bytes, as far as can be seen.
 
-    It looks into plain containers, never into objects of the host's, and stops at the limit.
-    What cannot be looked at counts as small.
+    It looks into containers and declared fields, and stops at the limit. What cannot be looked at
+    counts as small.
     """
     left = limit_bytes
     waiting, seen = [value], set[int]()
     while waiting and left >= 0:
         item = waiting.pop()
         left -= _size(item)
-        if type(item) in _CONTAINERS and id(item) not in seen and left >= 0:
+        if type(item) not in _SMALL and id(item) not in seen and left >= 0:
             seen.add(id(item))
             waiting += _parts(item)
     return left >= 0
 
 
-def _parts(container: Any) -> list[Any]:
-    """List what a container holds, unless it is small values alone."""
+def _parts(value: Any) -> list[Any]:
+    """List what a value holds, unless it is small values alone."""
+    kind = type(value)
     with untrusted:  # another thread may change it
-        is_dict = type(container) is dict
-        parts = [*container, *container.values()] if is_dict else [*container]
+        if kind not in _CONTAINERS:
+            return [item for _, item in fields_of(value)]
+        parts = [*value, *value.values()] if issubclass(kind, dict) else [*value]
         return [] if _LEAVES.issuperset(map(type, parts)) else parts
     return []
 
@@ -171,28 +234,52 @@ def _size_of_object(value: Any) -> int:
         return len(value)
     if issubclass(kind, tuple(_CONTAINERS)):
         return _LEAF * len(value)
-    package = kind.__module__.partition(".")[0]
-    if isinstance(value, memoryview) or package == "numpy":
-        return int(value.nbytes)
-    if package == "pandas" and hasattr(value, "memory_usage"):
-        usage = value.memory_usage(deep=True)
-        return int(usage.sum() if hasattr(usage, "sum") else usage)
-    if package == "PIL" and hasattr(value, "getbands"):
-        return int(value.width * value.height * len(value.getbands()))
+    if isinstance(value, memoryview):
+        return value.nbytes
+    wrapper = find_wrapper(kind)
+    if wrapper in _SIZES:
+        return int(_SIZES[wrapper](value))
+    if is_from("pandas", kind) and hasattr(value, "memory_usage"):  # an index
+        return int(value.memory_usage(deep=True))
     return _LEAF
+
+
+def _size_of_tensor(tensor: Any) -> int:
+    if "sparse" not in str(tensor.layout):
+        return int(tensor.numel() * tensor.element_size())
+    places = 8 * tensor.dim()
+    return int(tensor._nnz() * (tensor.element_size() + places))
+
+
+_SIZES: Final[dict[type[Data] | None, Callable[[Any], int]]] = {
+    Numpy: lambda array: array.nbytes,
+    DataFrame: lambda frame: frame.memory_usage(deep=True).sum(),
+    Series: lambda series: series.memory_usage(deep=True),
+    Image: lambda image: image.width * image.height * len(image.getbands()),
+    Torch: _size_of_tensor,
+    Jax: lambda array: array.nbytes,
+    Sparse: lambda matrix: matrix.nnz * (matrix.dtype.itemsize + _LEAF),
+    Arrow: lambda table: getattr(table, "nbytes", _LEAF),
+    Polars: lambda frame: frame.estimated_size(),
+}
 
 
 # What is secret in the written form of data; the rest stays readable.
 
+_PAIR: Final = 2
+_TABLES: Final = {Arrow.type_name: Arrow, Polars.type_name: Polars}
+_TEXTS: Final = re.compile("str|cat|enum|dict|object")
 _OURS: Final = "otel_ml.types."
-_ITEMS: Final = frozenset({"tuple", "set", "frozenset"})
+_ITEMS: Final = frozenset({"tuple", "set", "frozenset", "deque", "member", "slice", "array"})
+_PAIRS: Final = frozenset({"dict", "fields", "ordered", "counter"})
+_VALUES: Final = frozenset({"values", "attrs"})  # of an array or table
 _FORMS: Final = frozenset({"data", "value"})
 
 
 def _is_secret(data: Data, ref: str, redaction: Redaction) -> bool:
     """Tell whether all of it is secret, by its reference or the name of a series."""
     return redaction.is_secret(ref) or (
-        isinstance(data, Series) and redaction.is_secret(data.data.name)
+        isinstance(data, Series | Polars) and redaction.is_secret(getattr(data.data, "name", ""))
     )
 
 
@@ -204,14 +291,49 @@ def _without_secret_columns(data: Data, redaction: Redaction) -> Data:
     return data if all(shown) else DataFrame(data.data.loc[:, shown])
 
 
+class _Hider:
+    """Hides what is secret in the columns of a table that is written as bytes."""
+
+    def __init__(self, redaction: Redaction) -> None:
+        self._redaction = redaction
+
+    def is_secret(self, key: object) -> bool:
+        return self._redaction.is_secret(key)
+
+    def looks_into(self, dtype: str) -> bool:
+        lowered = dtype.lower()
+        if self._redaction.sees_texts and _TEXTS.search(lowered):
+            return True
+        return "struct" in lowered or "map<" in lowered
+
+    def hide(self, value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: self._under(key, item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self.hide(item) for item in value]
+        if isinstance(value, tuple) and len(value) == _PAIR:  # an entry of a map
+            return (value[0], self._under(value[0], value[1]))
+        return self._redaction.shown(value) if isinstance(value, str) else value
+
+    def _under(self, key: object, item: Any) -> Any:
+        if not self.is_secret(key):
+            return self.hide(item)
+        return REDACTED if isinstance(item, str) else None
+
+
 def _hide_form(form: Form, redaction: Redaction) -> Form:
     """Hide what is secret in the form of data: values of secret keys, and what texts hold.
 
     Numbers, dates and what is binary stay.
     """
     kind, params = form["type"], form["params"]
+    table = _TABLES.get(kind)
+    if table is not None:
+        value = table.from_jcr(params).data
+        shown = table.forms().hide(value, _Hider(redaction))
+        return form if shown is value else table(shown).form(Walker())
     if kind == Text.type_name and isinstance(params["data"], str):
-        shown: Any = {"data": redaction.text(params["data"])}
+        shown = {"data": redaction.text(params["data"])}
     elif kind in {Text.type_name, Native.type_name} or not kind.startswith(_OURS):
         shown = _hide_node(params, redaction)
     else:
@@ -240,14 +362,14 @@ def _hide_tagged(node: Form, redaction: Redaction) -> Any:
         text = from_base64(str(value)).decode("utf-8", "surrogatepass")
         return redaction.shown(clean(text))
     if tag == "repr":
-        return {TAG: tag, VALUE: redaction.text(str(value))}
+        return {**node, VALUE: redaction.text(str(value))}
     if tag in _ITEMS:
-        return {TAG: tag, VALUE: _hide_node(value, redaction)}
+        return {**node, VALUE: _hide_node(value, redaction)}
     if tag in _FORMS and isinstance(value, dict):
         return {TAG: tag, VALUE: _hide_form(value, redaction)}
     if tag == "path" and isinstance(value, list):
         return {TAG: tag, VALUE: [_hide_node(value[0], redaction), *value[1:]]}
-    if tag == "dict" and isinstance(value, list):
+    if tag in _PAIRS and isinstance(value, list):
         pairs = [
             [
                 _hide_node(key, redaction),
@@ -255,7 +377,7 @@ def _hide_tagged(node: Form, redaction: Redaction) -> Any:
             ]
             for key, item in value
         ]
-        return {TAG: tag, VALUE: pairs}
+        return {**node, VALUE: pairs}
     return node
 
 
@@ -266,6 +388,6 @@ def _hide_elements(node: Any, redaction: Redaction) -> Any:
     if not isinstance(node, dict):
         return node
     return {
-        key: _hide_node(item, redaction) if key == "values" else _hide_elements(item, redaction)
+        key: _hide_node(item, redaction) if key in _VALUES else _hide_elements(item, redaction)
         for key, item in node.items()
     }

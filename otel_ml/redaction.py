@@ -74,6 +74,11 @@ class Redaction:
         self._needles = [re.split("[_-]", word)[0] for word in words]
         self._harmless: set[object] = set()
 
+    @property
+    def sees_texts(self) -> bool:
+        """Whether a function of the user's is asked about each text."""
+        return self._redact is not None
+
     def is_secret(self, key: object) -> bool:
         """Tell whether the value under a key is to be hidden."""
         if self._secret is None or key in self._harmless:

@@ -7,7 +7,8 @@ import functools
 import io
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Any, Final
 
 from otel_ml.errors import untrusted
@@ -43,6 +44,24 @@ def describe(value: Any) -> object:
         return value.model_dump()
     words = words_of(value)
     return {"type": type_name(value)} | ({} if words is None else {"repr": words[:_REPR_CHARS]})
+
+
+def field_names(kind: type) -> Sequence[str] | None:
+    """Return the names of the fields that a class declares; None for one that declares none.
+
+    It may be a dataclass, a named tuple, or a class of attrs, msgspec or pydantic. May raise.
+    """
+    if dataclasses.is_dataclass(kind):
+        return [field.name for field in dataclasses.fields(kind)]
+    if issubclass(kind, tuple):
+        names = getattr(kind, "_fields", None)
+        return names if isinstance(names, tuple) else None
+    if hasattr(kind, "to_plotly_json"):
+        return ()
+    if isinstance(getattr(kind, "__attrs_attrs__", None), tuple):
+        return [field.name for field in kind.__attrs_attrs__]  # type: ignore[attr-defined]
+    found = getattr(kind, "__struct_fields__", None) or getattr(kind, "__pydantic_fields__", None)
+    return [*found] if isinstance(found, tuple | dict) else None
 
 
 def words_of(value: Any) -> str | None:
@@ -122,7 +141,16 @@ def _describe_numpy(value: Any) -> object:
     }
     if value.size <= _SMALL:
         return {**described, "values": value.tolist()}
-    return {**described, "head": value.flat[:HEAD].tolist()}
+    return {**described, "head": first_elements(value, HEAD)}
+
+
+def first_elements(array: Any, count: int) -> list[Any]:
+    """Return the first elements of an array of numpy as Python's own values, in C order.
+
+    One by one: numpy cannot read texts of any length out of a slice of `flat`.
+    """
+    head = islice(array.flat, count)
+    return [item.tolist() if hasattr(item, "tolist") else item for item in head]
 
 
 def _describe_table(value: Any) -> object:

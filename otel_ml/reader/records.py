@@ -39,6 +39,12 @@ class Artifact(records.ListedArtifact):
     obj_id: str = ""
     _load: "Load | None" = field(default=None, repr=False, compare=False)
 
+    @property
+    def kept(self) -> str:
+        """What was kept of it where that is less than was logged, such as ``its text only``."""
+        told = self.preview.get("kept") if isinstance(self.preview, Mapping) else None
+        return told if isinstance(told, str) else ""
+
     def load(self) -> Any:
         """Fetch the value: the type, dtype, shape and content that were logged.
 

@@ -3,14 +3,22 @@
 from otel_ml.types.data import Data, dump, load, register
 from otel_ml.types.description import describe
 from otel_ml.types.raymon import read_raymon
+from otel_ml.types.scalars import TextOnly
 from otel_ml.types.wrappers import (
+    Arrow,
     Bytes,
     DataFrame,
     Image,
+    Jax,
     Native,
     Numpy,
+    Picture,
+    Polars,
     Series,
+    Sparse,
     Text,
+    Torch,
+    TorchState,
     read_built_in,
     wrap,
 )
@@ -19,14 +27,22 @@ read_built_in()
 read_raymon()
 
 __all__ = [
+    "Arrow",
     "Bytes",
     "Data",
     "DataFrame",
     "Image",
+    "Jax",
     "Native",
     "Numpy",
+    "Picture",
+    "Polars",
     "Series",
+    "Sparse",
     "Text",
+    "TextOnly",
+    "Torch",
+    "TorchState",
     "describe",
     "dump",
     "load",

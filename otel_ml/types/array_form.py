@@ -1,12 +1,22 @@
 """Arrays of numpy as JSON: dtype, shape and bytes; of objects, each as a value of its own."""
 
 import math
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from otel_ml.types.data import Decode, Form, Params, Writer
 from otel_ml.types.scalars import from_base64, to_base64
+
+_EXTRA_PACKAGE: Final = "ml_dtypes"
+_EXTRA_DTYPES: Final = frozenset(
+    {
+        *("bfloat16", "float4_e2m1fn", "float6_e2m3fn", "float6_e3m2fn", "float8_e3m4"),
+        *("float8_e4m3", "float8_e4m3b11fnuz", "float8_e4m3fn", "float8_e4m3fnuz"),
+        *("float8_e5m2", "float8_e5m2fnuz", "float8_e8m0fnu"),
+        *("int1", "int2", "int4", "uint1", "uint2", "uint4"),
+    }
+)
 
 
 def write(array: "np.ndarray[Any, Any]", writer: Writer) -> Form:
@@ -16,6 +26,8 @@ def write(array: "np.ndarray[Any, Any]", writer: Writer) -> Form:
     if _is_text(plain.dtype):
         if hasattr(plain.dtype, "na_object"):
             form["missing"] = writer.encode(plain.dtype.na_object)
+        if not getattr(plain.dtype, "coerce", True):
+            form["coerce"] = False
         form["values"] = writer.items(plain.ravel().tolist())
     elif plain.dtype.names is not None and plain.dtype.hasobject:
         form["fields"] = [write(plain[name], writer) for name in plain.dtype.names]
@@ -25,6 +37,13 @@ def write(array: "np.ndarray[Any, Any]", writer: Writer) -> Form:
         form["data"] = to_base64(plain.tobytes())
     if isinstance(array, np.ma.MaskedArray):
         form["mask"] = to_base64(np.ma.getmaskarray(array).tobytes())
+        form["hard_mask"] = bool(array.hardmask)
+        fill, usual = (
+            np.asarray(value, plain.dtype)
+            for value in (array.fill_value, np.ma.default_fill_value(plain.dtype))
+        )
+        if repr(fill.tolist()) != repr(usual.tolist()):
+            form["fill"] = write(fill, writer)
     return form
 
 
@@ -37,8 +56,10 @@ def read(params: Params, decode: Decode) -> "np.ndarray[Any, Any]":
     dtype, shape = read_dtype(params["dtype"], params, decode), tuple(params["shape"])
     array = _content(params, decode, dtype, shape)
     if "mask" in params:
-        mask = read_bytes(from_base64(params["mask"]), np.dtype(bool), shape)
-        return np.ma.MaskedArray(array, mask)
+        mask = read_bytes(from_base64(params["mask"]), np.ma.make_mask_descr(dtype), shape)
+        fill: Any = read(params["fill"], decode)[()] if "fill" in params else None
+        hard = bool(params.get("hard_mask"))
+        return np.ma.MaskedArray(array, mask, fill_value=fill, hard_mask=hard)
     return array
 
 
@@ -95,6 +116,8 @@ def write_dtype(dtype: "np.dtype[Any]") -> Any:
         base, shape = dtype.subdtype
         return {"base": write_dtype(base), "shape": list(shape)}
     if dtype.names is None or dtype.fields is None:
+        if dtype.type.__module__ == _EXTRA_PACKAGE:
+            return {"extra": dtype.name}
         return "T" if _is_text(dtype) else dtype.str
     fields = [dtype.fields[name] for name in dtype.names]
     return {
@@ -110,13 +133,12 @@ def write_dtype(dtype: "np.dtype[Any]") -> Any:
 def read_dtype(form: Any, params: Params, decode: Decode) -> "np.dtype[Any]":
     """Read a dtype."""
     if form == "T":
-        return (
-            _text_dtype(na_object=decode(params["missing"]))
-            if "missing" in params
-            else _text_dtype()
-        )
+        options = {"na_object": decode(params["missing"])} if "missing" in params else {}
+        return _text_dtype(coerce=params.get("coerce", True), **options)
     if isinstance(form, str):
         return np.dtype(form)
+    if "extra" in form:
+        return _extra_dtype(form["extra"])
     if "base" in form:
         return np.dtype((read_dtype(form["base"], params, decode), tuple(form["shape"])))
     formats = [read_dtype(part, params, decode) for part in form["formats"]]
@@ -125,6 +147,16 @@ def read_dtype(form: Any, params: Params, decode: Decode) -> "np.dtype[Any]":
     if not any(fields["titles"]):
         del fields["titles"]
     dtype: np.dtype[Any] = np.dtype(fields, align=align)
+    return dtype
+
+
+def _extra_dtype(name: Any) -> "np.dtype[Any]":
+    """Return one of the dtypes of small floats and integers that ml_dtypes adds to numpy."""
+    if name not in _EXTRA_DTYPES:
+        raise ValueError(f"Unknown dtype {str(name)[:40]!r}: expected one of ml_dtypes")
+    import ml_dtypes  # who has such an array has it
+
+    dtype: np.dtype[Any] = np.dtype(getattr(ml_dtypes, name))
     return dtype
 
 

@@ -30,6 +30,19 @@ class Writer(Protocol):
         """Return what stands for each; the list may be the given one."""
 
 
+class Hider(Protocol):
+    """Hides what is secret in the columns of a table."""
+
+    def is_secret(self, key: object) -> bool:
+        """Tell whether all under a name is to be hidden."""
+
+    def looks_into(self, dtype: str) -> bool:
+        """Tell, by the words of its dtype, whether a column may hold something to hide."""
+
+    def hide(self, value: Any) -> Any:
+        """Return a value of Python's with what is secret in it hidden."""
+
+
 class Data(ABC):
     """A value that can be written as JSON and read back as it was.
 
@@ -96,9 +109,12 @@ def dump(data: Data) -> bytes:
 
 Wrapper = TypeVar("Wrapper", bound=type[Data])
 
-# Values of numpy, pandas and Pillow, recognised by their types' names: no package is loaded.
+# Values of other packages, recognised by their types' names: no package is loaded.
 
-_PACKAGES: Final = frozenset({"numpy", "pandas", "PIL"})
+_PACKAGES: Final = frozenset(
+    {"PIL", "jaxlib", "matplotlib", "numpy", "pandas", "plotly", "polars", "pyarrow"}
+    | {"scipy", "torch"}
+)
 
 _wrappers: dict[tuple[str, str], type[Data]] = {}
 

@@ -1,16 +1,34 @@
 """What a wrapper holds, in short: for previews, within 1,024 bytes of JSON."""
 
 import math
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
+from itertools import islice
 from typing import Any, Final
 
 import orjson
 
 from otel_ml.arguments import invalid
+from otel_ml.capture.description import first_elements, type_name
 from otel_ml.capture.values import PREVIEW_BYTES, clean, encode
 from otel_ml.errors import untrusted
 from otel_ml.types.data import Data, Form
-from otel_ml.types.wrappers import Bytes, DataFrame, Image, Native, Numpy, Series, Text
+from otel_ml.types.wrappers import (
+    Arrow,
+    Bytes,
+    DataFrame,
+    Image,
+    Jax,
+    Native,
+    Numpy,
+    Picture,
+    Polars,
+    Series,
+    Sparse,
+    Text,
+    Torch,
+    TorchState,
+)
 
 _HEAD: Final = 8  # elements of an array, or rows of a table
 _HEAD_BYTES: Final = 400
@@ -57,8 +75,11 @@ def _brief(value: Any) -> Any:
 
 
 def _of_native(value: Any) -> Form:
-    length = {"length": len(value)} if isinstance(value, list | tuple | dict | set) else {}
-    return {"of": type(value).__name__[:_TEXT_CHARS], **length, "head": _brief(value)}
+    """Describe any other value."""
+    form: Form = {"of": clean(type(value).__name__[:_TEXT_CHARS])}
+    if isinstance(value, list | tuple | dict | set | frozenset | deque):
+        form["length"] = len(value)
+    return {**form, "head": _brief(value)}
 
 
 def _of_text(value: str) -> Form:
@@ -75,7 +96,7 @@ def _of_array(value: Any) -> Form:
         "dtype": str(value.dtype)[:_TEXT_CHARS],
         "shape": list(value.shape),
         **_statistics(value),
-        "head": _brief(value.flat[:_HEAD].tolist() if value.shape else value.tolist()),
+        "head": _brief(first_elements(value, _HEAD) if value.shape else value.tolist()),
     }
 
 
@@ -92,10 +113,7 @@ def _of_series(value: Any) -> Form:
 
 
 def _of_frame(value: Any) -> Form:
-    named = zip(value.columns[:_COLUMNS], value.dtypes.iloc[:_COLUMNS], strict=True)
-    columns = [[str(name)[:_TEXT_CHARS], str(dtype)[:_TEXT_CHARS]] for name, dtype in named]
-    while len(orjson.dumps(columns)) > PREVIEW_BYTES // 2:
-        columns.pop()
+    columns = _columns(value.columns[:_COLUMNS], value.dtypes.iloc[:_COLUMNS])
     form: Form = {"shape": list(value.shape), "columns": columns}
     if value.size <= _COUNTED:
         form["missing"] = int(value.isna().to_numpy().sum())
@@ -105,7 +123,94 @@ def _of_frame(value: Any) -> Form:
 
 
 def _of_image(value: Any) -> Form:
-    return {"mode": value.mode, "size": list(value.size)}
+    from otel_ml.types import image_form  # who has an image has loaded Pillow
+
+    orientation = image_form.orientation_of(value)
+    turned = {} if orientation is None else {"orientation": orientation}
+    return {"mode": value.mode, "size": list(value.size), **turned}
+
+
+def _of_picture(value: Any) -> Form:
+    return {"of": type_name(value)[:_TEXT_CHARS], "kept": "a picture of it"}
+
+
+def _of_tensor(value: Any) -> Form:
+    form: Form = {"dtype": str(value.dtype).removeprefix("torch."), "shape": list(value.shape)}
+    form["device"] = str(value.device)
+    if "sparse" in str(value.layout):
+        return {**form, "layout": str(value.layout).removeprefix("torch.")}
+    known = value.detach()
+    if known.is_floating_point() and 0 < known.numel() <= _COUNTED:
+        known = known.float()
+        form |= {name: _finite(getattr(known, name)().item()) for name in ("min", "max", "mean")}
+    return {**form, "head": _brief(known.flatten()[:_HEAD].tolist())}
+
+
+def _of_state(value: dict[str, Any]) -> Form:
+    tensors = [*value.values()]
+    return {
+        "length": len(tensors),
+        "elements": sum(one.numel() for one in tensors),
+        "dtypes": sorted({str(one.dtype).removeprefix("torch.") for one in tensors}),
+        "devices": sorted({str(one.device) for one in tensors}),
+        "head": [[name[:_NAME_CHARS], list(one.shape)] for name, one in [*value.items()][:_HEAD]],
+    }
+
+
+def _of_jax(value: Any) -> Form:
+    import numpy as np  # jax needs it
+
+    devices = sorted(str(device) for device in value.devices())
+    return {**_of_array(np.asarray(value)), "devices": devices}
+
+
+def _of_sparse(value: Any) -> Form:
+    return {
+        "of": type(value).__name__,
+        "dtype": str(value.dtype),
+        "shape": list(value.shape),
+        "stored": int(value.nnz),
+        "head": _brief(value.tocoo().data[:_HEAD].tolist()),
+    }
+
+
+def _of_arrow(value: Any) -> Form:
+    form: Form = {"of": type(value).__name__}
+    if hasattr(value, "schema"):
+        form["shape"] = [value.num_rows, value.num_columns]
+    schema = getattr(value, "schema", value)
+    if hasattr(schema, "names"):
+        form["columns"] = _columns(schema.names, schema.types)
+    else:
+        form |= {"dtype": str(value.type)[:_TEXT_CHARS], "length": len(value)}
+    if hasattr(value, "slice"):
+        form["head"] = _brief([_of_row(row) for row in value.slice(0, _HEAD).to_pylist()])
+    return form
+
+
+def _of_polars(value: Any) -> Form:
+    form: Form = {"of": type(value).__name__, "shape": list(value.shape)}
+    if hasattr(value, "columns"):
+        return {
+            **form,
+            "columns": _columns(value.columns, value.dtypes),
+            "head": _brief([[*map(_shown, row)] for row in value.head(_HEAD).rows()]),
+        }
+    head = _brief([_shown(item) for item in value.head(_HEAD).to_list()])
+    return {**form, "name": value.name, "dtype": str(value.dtype)[:_TEXT_CHARS], "head": head}
+
+
+def _of_row(row: Any) -> Any:
+    return [*map(_shown, row.values())] if isinstance(row, dict) else _shown(row)
+
+
+def _columns(named: Iterable[object], dtypes: Iterable[object]) -> list[list[str]]:
+    """Return the first columns, each with its dtype, in half a preview at most."""
+    pairs = zip(islice(named, _COLUMNS), dtypes, strict=False)
+    columns = [[str(name)[:_TEXT_CHARS], str(dtype)[:_TEXT_CHARS]] for name, dtype in pairs]
+    while len(orjson.dumps(columns)) > PREVIEW_BYTES // 2:
+        columns.pop()
+    return columns
 
 
 def _shown(item: Any) -> Any:
@@ -137,9 +242,10 @@ def _number(value: Any) -> Any:
     if value.dtype.kind in "mM":
         return str(value)
     number = value.item()
-    if isinstance(number, int):
-        return number
-    number = float(number)
+    return number if isinstance(number, int) else _finite(float(number))
+
+
+def _finite(number: float) -> Any:
     return number if math.isfinite(number) else str(number)
 
 
@@ -151,4 +257,11 @@ _DESCRIBERS: Final[dict[type[Data], Callable[[Any], Form]]] = {
     Series: _of_series,
     DataFrame: _of_frame,
     Image: _of_image,
+    Picture: _of_picture,
+    Torch: _of_tensor,
+    TorchState: _of_state,
+    Jax: _of_jax,
+    Sparse: _of_sparse,
+    Arrow: _of_arrow,
+    Polars: _of_polars,
 }

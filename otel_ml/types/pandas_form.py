@@ -25,6 +25,7 @@ def write_frame(frame: Any, writer: Writer) -> Form:
         "index": _write_index(frame.index, writer),
         "columns": _write_index(frame.columns, writer),
         "data": [_write_column(column, writer) for column in columns],
+        **_write_attrs(frame, writer),
     }
 
 
@@ -38,7 +39,7 @@ def read_frame(params: Params, decode: Decode) -> Any:
     }
     frame = pd.DataFrame(columns, index=rows)
     frame.index, frame.columns = index, _read_index(params["columns"], decode)
-    return frame
+    return _with_attrs(frame, params, decode)
 
 
 def write_series(series: Any, writer: Writer) -> Form:
@@ -47,13 +48,25 @@ def write_series(series: Any, writer: Writer) -> Form:
         "index": _write_index(series.index, writer),
         "name": writer.encode(series.name),
         "data": _write_column(series, writer),
+        **_write_attrs(series, writer),
     }
 
 
 def read_series(params: Params, decode: Decode) -> Any:
     """Read a series."""
     values = _read_column(params["data"], decode)
-    return _series(values, _read_index(params["index"], decode), decode(params["name"]))
+    series = _series(values, _read_index(params["index"], decode), decode(params["name"]))
+    return _with_attrs(series, params, decode)
+
+
+def _write_attrs(table: Any, writer: Writer) -> Form:
+    return {"attrs": writer.encode(dict(table.attrs))} if table.attrs else {}
+
+
+def _with_attrs(table: Any, params: Params, decode: Decode) -> Any:
+    if "attrs" in params:
+        table.attrs = decode(params["attrs"])
+    return table
 
 
 def _series(values: Any, index: Any, name: Any = None) -> Any:

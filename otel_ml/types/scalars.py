@@ -1,8 +1,10 @@
 """Single values of the standard library and time zones as JSON, those that it lacks under a tag.
 
-A tagged value is ``{"$": tag, "v": what it is made of}``.
+A tagged value is ``{"$": tag, "v": what it is made of}``; of one that is read as less than it was
+``of`` names what that was.
 """
 
+import array
 import base64
 import datetime
 import decimal
@@ -15,18 +17,47 @@ import zoneinfo
 from collections.abc import Callable
 from typing import Any, Final
 
+from otel_ml.capture.description import type_name
+from otel_ml.capture.values import clean
 from otel_ml.types.data import Decode, Encode
 
 TAG: Final = "$"
 VALUE: Final = "v"
+OF: Final = "of"
 
 _INT64_MIN: Final = -(2**63)
 _UINT64_MAX: Final = 2**64 - 1
 
 
+_OF_CHARS: Final = 200
+
+
+class TextOnly(str):
+    """The text of an object that could not be kept itself; it compares as any other text.
+
+    Attributes:
+        of: The qualified name of the object's type; empty where nobody said.
+    """
+
+    __slots__ = ("of",)
+
+    of: str
+
+    def __new__(cls, text: str, of: str = "") -> "TextOnly":
+        """Make one of a text and the name of a type."""
+        made = super().__new__(cls, text)
+        made.of = of
+        return made
+
+
 def tagged(tag: str, value: Any) -> dict[str, Any]:
     """Return a value under a tag."""
     return {TAG: tag, VALUE: value}
+
+
+def reduced(tag: str, value: Any, of: str) -> dict[str, Any]:
+    """Return under a tag what is kept of something, and the name of that."""
+    return {TAG: tag, VALUE: value, OF: clean(of[:_OF_CHARS])}
 
 
 def write_text(value: str) -> Any:
@@ -149,6 +180,11 @@ def _read_path(form: Any, decode: Decode) -> pathlib.PurePath:
     return kind(decode(text))
 
 
+def write_member(value: enum.Enum, encode: Encode) -> Any:
+    """Write a member of an enumeration: its value, and which member that is."""
+    return reduced("member", encode(value.value), f"{type_name(value)}.{value.name}")
+
+
 def _write_range(value: range, encode: Encode) -> Any:
     return tagged("range", [encode(value.start), encode(value.stop), encode(value.step)])
 
@@ -176,12 +212,18 @@ WRITERS: Final[dict[type, Callable[[Any, Encode], Any]]] = {
     uuid.UUID: lambda value, _encode: tagged("uuid", value.hex),
     pathlib.PurePath: _write_path,
     range: _write_range,
-    enum.Enum: lambda value, encode: encode(value.value),
+    slice: lambda value, encode: tagged(
+        "slice", [encode(part) for part in (value.start, value.stop, value.step)]
+    ),
+    type(...): lambda _value, _encode: tagged("ellipsis", None),
+    datetime.tzinfo: lambda value, _encode: tagged("zone", write_zone(value)),
+    array.array: lambda value, encode: tagged(
+        "array", [value.typecode, [encode(item) for item in value.tolist()]]
+    ),
 }
 
 READERS: Final[dict[str, Callable[[Any, Decode], Any]]] = {
     "text": lambda form, _decode: from_base64(form).decode("utf-8", "surrogatepass"),
-    "repr": lambda form, _decode: str(form),
     "int": lambda form, _decode: int(form, 16),
     "float": lambda form, _decode: float(form),
     "complex": lambda form, decode: complex(*map(decode, form)),
@@ -196,4 +238,8 @@ READERS: Final[dict[str, Callable[[Any, Decode], Any]]] = {
     "uuid": lambda form, _decode: uuid.UUID(form),
     "path": _read_path,
     "range": lambda form, decode: range(*map(decode, form)),
+    "slice": lambda form, decode: slice(*map(decode, form)),
+    "ellipsis": lambda _form, _decode: ...,
+    "zone": lambda form, _decode: read_zone(form),
+    "array": lambda form, decode: array.array(form[0], [decode(item) for item in form[1]]),
 }

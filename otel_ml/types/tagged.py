@@ -1,21 +1,35 @@
 """Any value as what JSON knows, and back: what JSON has no form for stands under a tag.
 
-What has no form at all, an object of the host's, leaves its ``repr`` and is read as that text. So
-does what holds itself, what is nested too deep, and what comes after the first 256 MiB or so: their
-text is an ellipsis.
+An object of the host's leaves the fields that its class declares, and is read as a dict of them.
+One that declares none leaves its ``repr``, and is read as that text. So does what holds itself,
+what is nested too deep, and what comes after the first 256 MiB or so: their text is an ellipsis.
 """
 
+import enum
 import math
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
+from types import MappingProxyType, SimpleNamespace
 from typing import Any, Final
 
 import orjson
 
-from otel_ml.capture.description import words_of
+from otel_ml.capture.description import field_names, type_name, words_of
 from otel_ml.capture.values import clean
 from otel_ml.errors import hand_on, untrusted
 from otel_ml.types.data import Data, Encode, Form, bases, find_wrapper, is_from, load
-from otel_ml.types.scalars import READERS, TAG, VALUE, WRITERS, tagged, write_text
+from otel_ml.types.scalars import (
+    OF,
+    READERS,
+    TAG,
+    VALUE,
+    WRITERS,
+    TextOnly,
+    reduced,
+    tagged,
+    write_member,
+    write_text,
+)
 
 _BUDGET: Final = (
     256 * 1024 * 1024
@@ -49,9 +63,14 @@ class BuiltIn(Data):
 
 
 class Walker:
-    """Writes one value with all that it holds."""
+    """Writes one value with all that it holds.
+
+    Attributes:
+        texts: How many objects within it could only be written as their text.
+    """
 
     def __init__(self) -> None:
+        self.texts = 0
         self._left = _BUDGET
         self._levels = 0
         self._path: set[int] = set()
@@ -66,7 +85,7 @@ class Walker:
             return self._encode(value, kind)
         except BaseException as error:  # noqa: BLE001 - the border to the host's values, see errors.py
             hand_on(error)
-            return _in_words(value)
+            return self.words(value)
 
     def _encode(self, value: Any, kind: type) -> Any:
         """Write a value in as few frames as can be: they are what bounds how deep it goes."""
@@ -97,16 +116,37 @@ class Walker:
     def foreign(self, value: Any) -> Any:
         """Write a value that has a wrapper, but is in none."""
         wrapper = find_wrapper(type(value))
-        if wrapper is None or not issubclass(wrapper, BuiltIn):
-            return _in_words(value)
-        return tagged("value", wrapper(value).form(self))
+        with untrusted:
+            if wrapper is not None and issubclass(wrapper, BuiltIn):
+                return tagged("value", wrapper(value).form(self))
+        with untrusted:
+            if field_names(type(value)) is not None:
+                return self.fields(fields_of(value), value)
+        return self.words(value)
 
     def pandas(self, value: Any) -> Any:
         """Write a single value of pandas, or an index or array of its."""
         from otel_ml.types import pandas_form  # only for who has pandas
 
         form = pandas_form.write_scalar(value, self)
-        return _in_words(value) if form is None else form
+        return self.words(value) if form is None else form
+
+    def words(self, value: Any) -> Any:
+        """Write the text of an object."""
+        self.texts += 1
+        text = object.__repr__(value)
+        with untrusted:
+            text = words_of(value) or text
+        return reduced("repr", clean(text[:_REPR_CHARS]), type_name(value))
+
+    def fields(self, pairs: list[tuple[str, Any]], value: Any) -> Any:
+        """Write an object as its fields, as far as they are set."""
+        form = [[write_text(name), self.encode(item)] for name, item in pairs]
+        return reduced("fields", form, type_name(value))
+
+    def listed_pairs(self, pairs: list[tuple[Any, Any]]) -> list[list[Any]]:
+        """Write the keys and values of a dict as pairs."""
+        return [[self.encode(key), self.encode(item)] for key, item in pairs]
 
     def items(self, items: list[Any]) -> list[Any]:
         """Write elements; a list of single values that JSON knows, as most are, at once."""
@@ -135,16 +175,7 @@ class Walker:
         if all(type(key) is str and key != TAG and write_text(key) is key for key, _ in pairs):
             self._left -= sum(len(key) for key, _ in pairs)
             return {key: self.encode(item) for key, item in pairs}
-        return tagged("dict", [[self.encode(key), self.encode(item)] for key, item in pairs])
-
-
-def _in_words(value: Any) -> Any:
-    with untrusted:
-        text = words_of(value)
-        if text is None:
-            text = object.__repr__(value)
-        return tagged("repr", clean(text[:_REPR_CHARS]))
-    return tagged("repr", clean(object.__repr__(value)))
+        return tagged("dict", self.listed_pairs(pairs))
 
 
 Write = Callable[[Walker, Any], Any]
@@ -160,8 +191,32 @@ def _way(kind: type) -> tuple[int, Write]:
         return _DATA_LEVELS, Walker.foreign
     if is_from("pandas", kind):
         return _DATA_LEVELS, Walker.pandas
+    if issubclass(kind, enum.Enum):
+        return 1, lambda walker, value: write_member(value, walker.encode)
     found = next((base for base in bases(kind) if base in _WAYS), None)
-    return (0, lambda _walker, value: _in_words(value)) if found is None else _WAYS[found]
+    names = field_names(kind) if found in _FIELDED else None
+    if names is not None:
+        return 3, lambda walker, value: walker.fields(fields_of(value), value)
+    return (0, Walker.words) if found is None else _WAYS[found]
+
+
+def fields_of(value: Any) -> list[tuple[str, Any]]:
+    """Return the fields that a value's class declares, those that are not set left out."""
+    if hasattr(type(value), "to_plotly_json"):
+        return [*value.to_plotly_json().items()]
+    names = field_names(type(value)) or ()
+    if isinstance(value, tuple):
+        return [*zip(names, tuple.__iter__(value), strict=False)]
+    return [(name, getattr(value, name)) for name in names if hasattr(value, name)]
+
+
+# What is said of what is less than it was.
+KEPT: Final = {"repr": "its text only", "fields": "its fields", "member": "its value"}
+
+
+def kept_of(form: Any) -> str:
+    """Return what is kept of a value that was written so; empty where that is all of it."""
+    return KEPT.get(str(form.get(TAG)), "") if isinstance(form, dict) else ""
 
 
 def _leaf(write: Callable[[Any, Encode], Any]) -> tuple[int, Write]:
@@ -179,7 +234,25 @@ _WAYS: Final[dict[type, tuple[int, Write]]] = {
         lambda walker, value: tagged("frozenset", walker.items([*frozenset.__iter__(value)])),
     ),
     dict: (3, lambda walker, value: walker.pairs([*dict.items(value)])),
+    OrderedDict: (
+        3,
+        lambda walker, value: tagged("ordered", walker.listed_pairs([*OrderedDict.items(value)])),
+    ),
+    Counter: (
+        3,
+        lambda walker, value: tagged("counter", walker.listed_pairs([*dict.items(value)])),
+    ),
+    MappingProxyType: (3, lambda walker, value: walker.pairs([*value.items()])),
+    deque: (
+        3,
+        lambda walker, value: tagged(
+            "deque", [walker.items([*deque.__iter__(value)]), value.maxlen]
+        ),
+    ),
+    SimpleNamespace: (3, lambda walker, value: walker.fields([*vars(value).items()], value)),
 }
+# Of these bases a subclass may say more than the base holds: what its fields are called.
+_FIELDED: Final = frozenset({None, tuple})
 
 
 def decode(form: Any) -> Any:
@@ -194,10 +267,16 @@ def decode(form: Any) -> Any:
         return form
     if TAG not in form:
         return {key: decode(item) for key, item in form.items()}
+    if form[TAG] == "repr":
+        return TextOnly(form[VALUE], str(form.get(OF, "")))
     reader = _READERS.get(form[TAG])
     if reader is None:
         raise ValueError(f"Unknown tag {form[TAG]!r}: expected one of {', '.join(_READERS)}")
     return reader(form[VALUE], decode)
+
+
+def _read_pairs(form: Any) -> list[tuple[Any, Any]]:
+    return [(decode(key), decode(item)) for key, item in form]
 
 
 def _read_pandas(form: Any, _decode: Callable[[Any], Any]) -> Any:
@@ -211,7 +290,12 @@ _READERS: Final[dict[str, Callable[[Any, Callable[[Any], Any]], Any]]] = {
     "tuple": lambda form, _decode: tuple(decode(form)),
     "set": lambda form, _decode: set(decode(form)),
     "frozenset": lambda form, _decode: frozenset(decode(form)),
-    "dict": lambda form, _decode: {decode(key): decode(item) for key, item in form},
+    "dict": lambda form, _decode: dict(_read_pairs(form)),
+    "fields": lambda form, _decode: dict(_read_pairs(form)),
+    "ordered": lambda form, _decode: OrderedDict(_read_pairs(form)),
+    "counter": lambda form, _decode: Counter(dict(_read_pairs(form))),
+    "deque": lambda form, _decode: deque(decode(form[0]), form[1]),
+    "member": lambda form, _decode: decode(form),
     "data": lambda form, _decode: load(form),
     "value": lambda form, _decode: load(form).data,
     "pandas": _read_pandas,

@@ -1,14 +1,15 @@
-"""The wrappers of this package; what numpy, pandas and Pillow hold is written by the forms.
+"""The wrappers of this package; what values of other packages hold is written by the forms.
 
 The forms are imported where they are used: they load the packages, which are optional.
 """
 
-from typing import Any
+from importlib import import_module
+from typing import Any, ClassVar, Final
 
 from otel_ml.arguments import check_flag
 from otel_ml.capture.description import type_name
 from otel_ml.errors import untrusted
-from otel_ml.types.data import Data, Form, Params, bases, find_wrapper, read_by, wraps
+from otel_ml.types.data import Data, Form, Params, Self, bases, find_wrapper, read_by, wraps
 from otel_ml.types.scalars import from_base64, to_base64, write_text
 from otel_ml.types.tagged import BuiltIn, Walker, decode
 
@@ -162,6 +163,115 @@ class Series(BuiltIn):
         return cls(pandas_form.read_series(params, decode))
 
 
+class _Formed(BuiltIn):
+    """A wrapper of which a module of this package says all.
+
+    Attributes:
+        form_name: The module, which loads the package that the values are of.
+        expected: What it is for.
+    """
+
+    form_name: ClassVar[str]
+    expected: ClassVar[str]
+
+    def validate(self, data: Any) -> None:
+        """Refuse what it is not for."""
+        if not issubclass(find_wrapper(type(data)) or Native, type(self)):
+            raise _refused(data, f"expected {self.expected}")
+
+    def write(self, walker: Walker) -> Form:
+        """Write the value as it is now."""
+        form: Form = self.forms().write(self.data, walker)
+        return form
+
+    @classmethod
+    def from_jcr(cls: type[Self], params: Params) -> Self:
+        """Read the value."""
+        return cls(cls.forms().read(params, decode))  # type: ignore[attr-defined]  # of `_Formed`
+
+    @classmethod
+    def forms(cls) -> Any:
+        """Load the module that writes and reads its values."""
+        return import_module(f"otel_ml.types.{cls.form_name}")
+
+
+@wraps("torch", "Tensor")
+class Torch(_Formed):
+    """A tensor or parameter of torch, sparse or not; it is read onto the processor."""
+
+    type_name = "otel_ml.types.Torch"
+    form_name = "torch_form"
+    expected = "a tensor of torch"
+
+    def validate(self, data: Any) -> None:
+        """Refuse what is no tensor, or one whose elements are not here."""
+        why = self.forms().why_not(data)
+        if why:
+            raise _refused(data, why)
+
+
+class TorchState(BuiltIn):
+    """The tensors of torch under their names, as ``state_dict()`` returns them."""
+
+    type_name = "otel_ml.types.TorchState"
+
+    def validate(self, data: Any) -> None:
+        """Refuse what is no dict of tensors alone."""
+        from otel_ml.types import torch_form
+
+        if not torch_form.is_state(data):
+            raise _refused(data, "expected a dict of tensors by name, none of them sparse")
+
+    def write(self, walker: Walker) -> Form:
+        """Write the tensors as safetensors."""
+        from otel_ml.types import torch_form
+
+        return torch_form.write_state(self.data)
+
+    @classmethod
+    def from_jcr(cls, params: Params) -> "TorchState":
+        """Read the tensors."""
+        from otel_ml.types import torch_form
+
+        return cls(torch_form.read_state(params))
+
+
+@wraps("jaxlib", "ArrayImpl")
+class Jax(_Formed):
+    """An array of jax."""
+
+    type_name = "otel_ml.types.Jax"
+    form_name = "jax_form"
+    expected = "an array of jax"
+
+
+@wraps("scipy", "sparray", "spmatrix")
+class Sparse(_Formed):
+    """A sparse matrix or array of scipy."""
+
+    type_name = "otel_ml.types.Sparse"
+    form_name = "sparse_form"
+    expected = "a sparse matrix or array of scipy"
+
+
+@wraps("pyarrow", "Table", "RecordBatch", "Array", "ChunkedArray", "Schema")
+class Arrow(_Formed):
+    """A table, batch, array or schema of pyarrow."""
+
+    type_name = "otel_ml.types.Arrow"
+    form_name = "arrow_form"
+    expected = "a table, batch, array or schema of pyarrow"
+
+
+@wraps("polars", "DataFrame", "Series")
+class Polars(_Formed):
+    """A frame or series of polars."""
+
+    type_name = "otel_ml.types.Polars"
+    form_name = "polars_form"
+    expected = "a frame or series of polars"
+
+
 @wraps("PIL", "Image")
 class Image(BuiltIn):
     """An image of Pillow.
@@ -198,17 +308,49 @@ class Image(BuiltIn):
         return cls(image_form.read(params, decode), params["lossless"])
 
 
+@wraps("matplotlib", "Figure", "Axes")
+@wraps("plotly", "BaseFigure")
+class Picture(BuiltIn):
+    """A figure of matplotlib or plotly: what is kept is the picture that it draws, an `Image`."""
+
+    type_name = Image.type_name
+
+    def validate(self, data: Any) -> None:
+        """Refuse what is no figure, or cannot be drawn here."""
+        if find_wrapper(type(data)) is not Picture:
+            raise _refused(data, "expected a figure of matplotlib or plotly")
+        from otel_ml.types import picture_form
+
+        why = picture_form.why_not(data)
+        if why:
+            raise _refused(data, why)
+
+    def write(self, walker: Walker) -> Form:
+        """Draw the figure as it is now."""
+        from otel_ml.types import picture_form
+
+        return picture_form.write(self.data)
+
+    @classmethod
+    def from_jcr(cls, params: Params) -> "Picture":
+        """Raise: a picture is read as an `Image`."""
+        raise ValueError("Invalid picture: expected otel_ml.types.Image to read it")
+
+
 def wrap(value: Any) -> Data:
     """Wrap a value; a wrapper stays itself. Never raises, whatever the value is.
 
-    Text becomes `Text`, bytes and what is like them `Bytes`, arrays and scalars of numpy `Numpy`,
-    tables and series of pandas `DataFrame` and `Series`, images of Pillow `Image`, all else
-    `Native`. None of these packages is loaded for it.
+    Text becomes `Text`, bytes and what is like them `Bytes`, a value of numpy, pandas, Pillow,
+    torch, jax, scipy, pyarrow or polars the wrapper for it, a figure of matplotlib or plotly
+    `Picture`, all else `Native`. None of these packages is loaded for it.
     """
     kind = type(value)
     if issubclass(kind, Data):
         data: Data = value
         return data
+    with untrusted:
+        if dict in bases(kind) and _holds_tensors(value):
+            return TorchState(value)
     with untrusted:
         return _wrapper(kind)(value)
     return Native(value)
@@ -225,7 +367,19 @@ def _wrapper(kind: type) -> type[Data]:
     return Native
 
 
+def _holds_tensors(value: dict[Any, Any]) -> bool:
+    """Tell at little cost a dict that may be a state_dict; `TorchState` looks at all of it."""
+    first = next(iter(dict.values(value)), None)
+    return find_wrapper(type(first)) is Torch
+
+
+_BUILT_IN: Final = (
+    *(Native, Text, Bytes, Numpy, DataFrame, Series, Image),
+    *(Torch, TorchState, Jax, Sparse, Arrow, Polars),
+)
+
+
 def read_built_in() -> None:
     """Let `load` read the type strings of these wrappers."""
-    for wrapper in (Native, Text, Bytes, Numpy, DataFrame, Series, Image):
+    for wrapper in _BUILT_IN:
         read_by(wrapper.type_name, wrapper.from_jcr)

@@ -1,5 +1,6 @@
 """What is logged of runs and models is read back from a collector as it was."""
 
+import io
 import json
 import subprocess
 import sys
@@ -7,12 +8,16 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
+from urllib.request import urlopen
 
 import numpy as np
 import pandas as pd  # type: ignore[import-untyped]  # it carries no types
+from PIL import Image, ImageOps
 
 from otel_ml import Client, types
+from otel_ml.reader import Reader
 from tests.otel_ml.otlp_sink import closed_address
+from tests.otel_ml.types.samples import photo, same_image
 from tests.support.collector import CollectorProcess
 
 LOGS = """
@@ -53,6 +58,40 @@ def test_data_is_read_back(collector: CollectorProcess) -> None:
         assert (found.dtype, found.shape) == (expected.dtype, expected.shape)
         np.testing.assert_array_equal(found, expected)
     pd.testing.assert_frame_equal(read(collector, "data", run.trace_id, "table"), table)
+
+
+def test_what_is_kept_is_said(collector: CollectorProcess) -> None:
+    """An object that can only be kept as its text says so on the page and in the reader."""
+    client = Client("kept", endpoint=collector.endpoint)
+    with client.run("fit") as run:
+        run.log("model", object)
+        run.log("whole", {"a": 1})
+    assert client.flush()
+    client.close()
+    with Reader("kept", endpoint=collector.endpoint) as reader:
+        found = {one.ref: one for one in reader.artifacts(trace=run.trace_id)}
+        text = found["model"].load()
+        [listed] = reader.runs()
+    assert (found["model"].kept, found["whole"].kept) == ("its text only", "")
+    assert (text, text.of) == ("<class 'object'>", "builtins.type")
+    assert "its text only" in collector.get_text(f"/projects/kept/runs/{listed.run_id}")
+
+
+def test_photograph_stands_upright(collector: CollectorProcess) -> None:
+    """The page shows a photograph as it was held; what is read has the pixels that were logged."""
+    client = Client("photo", endpoint=collector.endpoint)
+    image = photo(6).copy()
+    with client.run("fit") as run:
+        run.log("cat", image)
+    assert client.flush()
+    client.close()
+    assert same_image(read(collector, "photo", run.trace_id, "cat"), image)
+    [said] = collector.get("/projects/photo/objects", trace_id=run.trace_id)["objects"]
+    with urlopen(f"{collector.endpoint}{said['url']}/image") as answer:
+        shown = Image.open(io.BytesIO(answer.read()))
+        shown.load()
+    upright = ImageOps.exif_transpose(image)
+    assert (shown.size, shown.tobytes()) == ((2, 3), upright.tobytes())
 
 
 def test_processes_share_a_document(collector: CollectorProcess, tmp_path: Path) -> None:

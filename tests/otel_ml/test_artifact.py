@@ -1,12 +1,16 @@
 """Data that is logged under a reference: what leaves, when, and what is hidden of it."""
 
+import dataclasses
 import hashlib
 import json
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pandas as pd  # type: ignore[import-untyped]  # it carries no types
+import polars as pl
+import pyarrow as pa
 import pytest
 from PIL import Image
 
@@ -14,6 +18,7 @@ from otel_ml import Client, current_run, types
 from otel_ml.capture.values import LIMIT_BYTES
 from otel_ml.errors import trouble
 from tests.otel_ml.hostile import (
+    Colour,
     Hostile,
     HostileClass,
     HostileDict,
@@ -24,6 +29,16 @@ from tests.otel_ml.hostile import (
 from tests.otel_ml.recording import Recording, attributes, events
 
 ARTIFACT = "otel_ml.artifact"
+
+
+@dataclasses.dataclass
+class Login:
+    user: str
+    password: Any = None
+
+
+class Titled(str):
+    __slots__ = ()
 
 
 def artifacts(recording: Recording) -> list[dict[str, Any]]:
@@ -229,6 +244,59 @@ def test_document_that_nobody_takes(recording: Recording) -> None:
     assert notes(recording) == {"artifacts": ["artifact"]}
 
 
+# What is kept.
+
+
+@pytest.mark.parametrize(
+    ("make", "facts"),
+    [
+        (lambda: Login("a"), {"of": f"{__name__}.Login", "kept": "its fields"}),
+        (
+            lambda: Colour.RED,
+            {"of": "tests.otel_ml.hostile.Colour.RED", "kept": "its value", "head": "red"},
+        ),
+        (Hostile, {"of": "tests.otel_ml.hostile.Hostile", "kept": "its text only"}),
+        (lambda: [Hostile()], {"of": "list", "kept": "an object within it as text only"}),
+        (lambda: {1: Hostile, 2: int}, {"kept": "2 objects within it as text only"}),
+        (lambda: pl.DataFrame({"a": [object()]}), {"kept": "its text only"}),
+    ],
+)
+def test_what_is_kept_is_said(
+    recording: Recording, make: Callable[[], object], facts: dict[str, object]
+) -> None:
+    """What is read back as less than it was says so where it is shown."""
+    said = json.loads(log(recording, "x", make())["preview"])
+    assert said["type"] == "otel_ml.types.Native"
+    assert facts.items() <= said.items()
+
+
+def test_value_that_is_whole_says_nothing(recording: Recording) -> None:
+    """A value that comes back as it was says nothing of the kind."""
+    assert "kept" not in json.loads(log(recording, "x", deque([1]))["preview"])
+
+
+def test_texts_of_any_length_are_no_trouble(recording: Recording) -> None:
+    """An array of numpy's texts of any length is described without trouble."""
+    array = np.array(["long " * 20] * 100, np.dtypes.StringDType())
+    before = trouble()
+    with recording.client.run("fit") as run:
+        run.log("a", [array, array])
+        run.log("b", array)
+        run.set_output({"a": array})
+    assert trouble() == before
+    assert (
+        json.loads(attributes(recording.run())["otel_ml.outputs"])["a"]["head"]
+        == ["long " * 20] * 8
+    )
+
+
+def test_size_of_fields_counts(recording: Recording) -> None:
+    """Of an object whose fields are large only what it is leaves."""
+    said = log(recording, "x", Login("a", np.zeros((9, 1024, 1024))))
+    assert sorted(said) == ["preview", "ref", "type"]
+    assert notes(recording) == {"artifacts": ["truncated"]}
+
+
 # What is hidden.
 
 
@@ -240,6 +308,9 @@ def test_document_that_nobody_takes(recording: Recording) -> None:
         ({"password": "hunter2", 1: 2}, {"password": "[redacted]", 1: 2}),
         ([("a", {"token": "hunter2"})], [("a", {"token": "[redacted]"})]),
         ("password=hunter2, b=2", "password=[redacted], b=2"),
+        (Login("a", "hunter2"), {"user": "a", "password": "[redacted]"}),
+        (OrderedDict(password="hunter2"), {"password": "[redacted]"}),
+        (deque([{"password": "hunter2"}]), deque([{"password": "[redacted]"}])),
     ],
 )
 def test_secret_keys_are_hidden(recording: Recording, value: object, shown: object) -> None:
@@ -266,6 +337,52 @@ def test_secret_columns_are_left_out(recording: Recording) -> None:
     assert notes(recording) == {"artifacts": ["redacted"]}
 
 
+@pytest.mark.parametrize("is_within", [False, True])
+@pytest.mark.parametrize("make", [pl.DataFrame, pa.table])
+def test_secret_columns_of_other_packages(
+    recording: Recording, make: Callable[[Any], Any], is_within: bool
+) -> None:
+    """Nor are those of polars and pyarrow, and what stands under secret names within columns."""
+    table = make({"n": [1], "password": ["hunter2"], "in": [{"api_key": "hunter2", "b": 2}]})
+    said = log(recording, "users", {"table": table} if is_within else table)
+    found = types.load(said["json"]).data
+    rows = pl.DataFrame(found["table"] if is_within else found).rows()
+    assert rows == [(1, {"api_key": "[redacted]", "b": 2})]
+    assert "hunter2" not in json.dumps(said)
+    assert notes(recording) == {"artifacts": ["redacted"]}
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: pl.DataFrame({"a": [["555-1234"]]}),
+        lambda: pl.Series(["555-1234"], dtype=pl.Categorical),
+        lambda: pa.array(["555-1234"]),
+        lambda: pa.chunked_array([pa.array([{"a": "555-1234"}])]),
+        lambda: pa.record_batch({"a": pa.array(["555-1234"]).dictionary_encode()}),
+    ],
+)
+def test_function_hides_texts_in_columns(recording: Recording, make: Callable[[], Any]) -> None:
+    """What the user's function hides is in no column of polars or pyarrow, whose type stays."""
+    redacting(recording, redact=lambda text: text.replace("555-1234", "phone"))
+    value = make()
+    said = log(recording, "a", value)
+    found = types.load(said["json"]).data
+    assert type(found) is type(value)
+    assert "phone" in str(found)
+    assert "555-1234" not in str(found) + json.dumps(said)
+
+
+def test_attributes_of_a_table_are_hidden(recording: Recording) -> None:
+    """What stands under secret names in the attributes of a table leaves nowhere."""
+    frame = pd.DataFrame({"a": [1]})
+    frame.attrs = {"source": {"password": "hunter2", "host": "db"}}
+    said = log(recording, "a", frame)
+    hidden = {"source": {"password": "[redacted]", "host": "db"}}
+    assert types.load(said["json"]).data.attrs == hidden
+    assert "hunter2" not in json.dumps(said)
+
+
 def test_secret_series_is_left_out(recording: Recording) -> None:
     """A series with a secret name leaves its type alone."""
     said = log(recording, "users", pd.Series(["hunter2"], name="password"))
@@ -281,6 +398,9 @@ def test_secret_series_is_left_out(recording: Recording) -> None:
         np.array(["555-1234"], dtype=object),
         pd.DataFrame({"phone": ["555-1234"]}),
         {"frame": pd.DataFrame({"phone": ["555-1234"]})},
+        Login("555-1234", None),
+        deque(["555-1234"]),
+        Titled("555-1234"),
         "\ud800 555-1234",
     ],
 )

@@ -1,5 +1,6 @@
 """Images of Pillow come back with mode, size and pixels."""
 
+import base64
 import io
 from typing import Any
 
@@ -7,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image as Pillow
+from PIL import ImageOps
 
-from otel_ml.types import Image, dump, load, wrap
+from otel_ml.types import Image, describe, dump, load, wrap
+from tests.otel_ml.types.samples import photo, same_image
 from tests.otel_ml.types.trips import trip
 
 BITS = {"1": 1, "L": 8, "LA": 16, "PA": 16, "RGB": 24, "I": 32, "I;16": 16, "F": 32}
@@ -127,3 +130,23 @@ def test_broken_params_are_refused(params: dict[str, Any]) -> None:
     """Params that are no image, or claim a larger one than they hold, are refused."""
     with pytest.raises(ValueError, match=r"Invalid|unrecognized|mode"):
         load({"type": "otel_ml.types.Image", "params": params})
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("mode", ["RGB", "CMYK"])
+def test_picture_stands_upright(orientation: int, mode: str) -> None:
+    """What a page shows stands as it was held; what is read has the pixels and the mark it had."""
+    image = photo(orientation, mode).copy()
+    form = Image(image).to_jcr()["params"]
+    upright = ImageOps.exif_transpose(image)
+    if "format" in form:
+        shown = Pillow.open(io.BytesIO(base64.b64decode(form["data"])))
+        assert (shown.size, shown.tobytes()) == (upright.size, upright.tobytes())
+    assert same_image(trip(image), image)
+    assert describe(Image(image)) == {
+        "type": "otel_ml.types.Image",
+        "mode": mode,
+        "size": [3, 2],
+        "orientation": orientation,
+        "lossless": True,
+    }

@@ -3,6 +3,7 @@
 import datetime
 import decimal
 import fractions
+import json
 import pathlib
 import uuid
 import zoneinfo
@@ -10,11 +11,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd  # type: ignore[import-untyped]  # it carries no types
+import polars as pl
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from otel_ml.types import Native, Numpy, Text, describe, dump, load, wrap
+from otel_ml.types import Native, Numpy, Text, TextOnly, describe, dump, load, wrap
 from tests.otel_ml import hostile
 from tests.otel_ml.strategies import any_values
 from tests.otel_ml.types.trips import same, trip
@@ -128,17 +131,36 @@ def test_array_of_pandas_in_a_list_comes_back() -> None:
     pd.testing.assert_extension_array_equal(found, pd.array([1, None], dtype="Int8"))
 
 
-def test_subclass_becomes_its_base() -> None:
-    """A named tuple is read as a tuple, an ordered dict as a dict, an enumeration as its value."""
-    assert same(
-        trip([hostile.Pair(1, "b"), hostile.VALUES["ordered dict"](), hostile.Colour.RED]),
-        [(1, "b"), {"a": 1}, "red"],
-    )
+def test_member_keeps_its_name_in_the_document() -> None:
+    """Which member of an enumeration a value was stands in the document."""
+    [written] = json.loads(dump(wrap([hostile.Colour.RED])))["params"]["data"]
+    assert written == {"$": "member", "v": "red", "of": "tests.otel_ml.hostile.Colour.RED"}
 
 
-def test_object_becomes_its_repr() -> None:
-    """An object that nobody knows is read as its repr."""
-    assert trip([hostile.Node("a")]) == ["Node(name='a', next=None)"]
+def test_fields_that_are_not_set_are_left_out() -> None:
+    """Of an object that is still being made the fields are kept that it has."""
+    assert trip(hostile.Unset()) == {"size": 1}
+
+
+def test_text_of_an_object_says_so() -> None:
+    """An object without declared fields is read as its repr, which says whose it is."""
+    [found] = trip([hostile.Endless])
+    assert (type(found), found.of) == (TextOnly, "builtins.type")
+    assert found == "<class 'tests.otel_ml.hostile.Endless'>"
+
+
+def test_value_that_its_package_cannot_write_leaves_its_text() -> None:
+    """A column of objects is none that polars can write: the frame is kept as its text."""
+    [found] = trip([pl.DataFrame({"a": [object()]})])
+    assert (type(found), found.of) == (TextOnly, "polars.dataframe.frame.DataFrame")
+
+
+def test_nothing_in_data_is_unpickled() -> None:
+    """A type of Arrow that old releases would unpickle is refused."""
+    field = pa.field("a", pa.int8(), metadata={"ARROW:extension:name": "arrow.py_extension_type"})
+    document = dump(wrap(pa.table({"a": pa.array([1], pa.int8())}, schema=pa.schema([field]))))
+    with pytest.raises(ValueError, match="would be unpickled"):
+        load(document)
 
 
 def test_object_without_repr_leaves_its_type() -> None:

@@ -10,7 +10,8 @@ from otel_ml import types
 for value in ("text", b"bytes", {"a": (1, None)}, object()):
     types.load(types.dump(types.wrap(value)))
     types.describe(types.wrap(value))
-print(sorted({"numpy", "pandas", "PIL", "pyarrow"} & set(sys.modules)))
+packages = {"numpy", "pandas", "PIL", "pyarrow", "polars", "scipy", "torch", "jax", "matplotlib"}
+print(sorted(packages & set(sys.modules)))
 """
 
 

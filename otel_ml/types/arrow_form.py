@@ -1,0 +1,90 @@
+"""Tables, batches and arrays of pyarrow as JSON: the bytes of an Arrow stream.
+
+Spec: https://arrow.apache.org/docs/format/Columnar.html#ipc-streaming-format
+"""
+
+from typing import Any, Final
+
+import pyarrow as pa
+
+from otel_ml.errors import untrusted
+from otel_ml.types.data import Decode, Form, Hider, Params, Writer
+from otel_ml.types.scalars import from_base64, to_base64
+
+_ALONE: Final = "value"  # the column that an array alone stands in
+# Columns of this type are unpickled by old releases of pyarrow (CVE-2023-47248).
+_PICKLED: Final = b"arrow.py_extension_type"
+
+
+def write(value: Any, _writer: Writer) -> Form:
+    """Write a table, a batch, a schema, or an array, chunked or not."""
+    sink = pa.BufferOutputStream()
+    kind, table = _as_table(value)
+    with pa.ipc.new_stream(sink, table.schema) as stream:
+        stream.write(table)
+    columns = [[field.name, str(field.type)] for field in table.schema]
+    return {"kind": kind, "columns": columns, "ipc": to_base64(sink.getvalue())}
+
+
+def _as_table(value: Any) -> tuple[str, Any]:
+    if isinstance(value, pa.Table):
+        return "table", value
+    if isinstance(value, pa.RecordBatch):
+        return "batch", value
+    if isinstance(value, pa.Schema):
+        return "schema", value.empty_table()
+    if isinstance(value, pa.ChunkedArray):
+        return "chunks", pa.table({_ALONE: value})
+    return "array", pa.record_batch([value], names=[_ALONE])
+
+
+def hide(value: Any, hider: Hider) -> Any:
+    """Return a value without its secret columns, and with what is secret in the others hidden.
+
+    Where nothing is, it is the value itself.
+    """
+    kind, table = _as_table(value)
+    if kind == "schema":
+        return value
+    columns = table.columns
+    hidden = [
+        None if hider.is_secret(field.name) else _hide_column(column, hider)
+        for field, column in zip(table.schema, columns, strict=True)
+    ]
+    if all(new is old for new, old in zip(hidden, columns, strict=True)):
+        return value
+    kept = [n for n, column in enumerate(hidden) if column is not None]
+    schema = pa.schema([table.schema.field(n) for n in kept])
+    made = pa.Table.from_arrays([hidden[n] for n in kept], schema=schema)
+    if kind in {"array", "chunks"}:
+        column = made.column(0) if kept else pa.chunked_array([pa.nulls(len(value))])
+        return column if kind == "chunks" else column.combine_chunks()
+    return made if kind == "table" else made.combine_chunks().to_batches()[0]
+
+
+def _hide_column(column: Any, hider: Hider) -> Any:
+    """Return a column with what is secret hidden; None where its type cannot hold that."""
+    if not hider.looks_into(str(column.type)):
+        return column
+    found = column.to_pylist()
+    shown = [hider.hide(item) for item in found]
+    if shown == found:
+        return column
+    with untrusted:
+        return pa.array(shown, type=column.type)
+    return None
+
+
+def read(params: Params, _decode: Decode) -> Any:
+    """Read what was written; the types are those that this process knows."""
+    raw, kind = from_base64(params["ipc"]), params["kind"]
+    if _PICKLED in raw:
+        raise ValueError("Invalid Arrow data: a type in it would be unpickled")
+    with pa.ipc.open_stream(raw) as stream:
+        if kind == "schema":
+            return stream.schema
+        if kind in {"batch", "array"}:
+            batch = stream.read_next_batch()
+            return batch if kind == "batch" else batch.column(0)
+        table = stream.read_all()
+    return table if kind == "table" else table.column(0)

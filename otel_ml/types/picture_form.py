@@ -1,0 +1,49 @@
+"""Figures of matplotlib and plotly as JSON: the pictures that they draw, as PNG."""
+
+import io
+import math
+from importlib.util import find_spec
+from typing import Any, Final
+
+from otel_ml.capture.description import type_name
+from otel_ml.types.data import Form
+from otel_ml.types.scalars import to_base64
+
+_PIXELS: Final = 16_777_216  # of more a page shows no picture
+_SIZE: Final = slice(16, 24)  # of a PNG: two numbers of four bytes, after its signature
+_LEAST_DPI: Final = 1
+
+
+def why_not(figure: Any) -> str:
+    """Say why a figure cannot be drawn, as what was expected; empty where it can."""
+    is_plotly = hasattr(type(figure), "to_plotly_json")
+    if is_plotly and find_spec("kaleido") is None:
+        return "expected kaleido to be installed, which draws figures of plotly"
+    return ""
+
+
+def write(figure: Any) -> Form:
+    """Draw a figure as it is now; in the form of an image."""
+    is_plotly = hasattr(type(figure), "to_plotly_json")
+    raw = figure.to_image(format="png") if is_plotly else _draw(figure)
+    width, height = (int.from_bytes(raw[_SIZE][at : at + 4], "big") for at in (0, 4))
+    return {
+        "mode": "RGBA",
+        "size": [width, height],
+        "lossless": True,
+        "format": "PNG",
+        "data": to_base64(raw),
+        "of": type_name(figure),
+    }
+
+
+def _draw(figure: Any) -> bytes:
+    """Draw a figure of matplotlib, or that of its axes; the same bytes for the same figure."""
+    figure = figure.get_figure() or figure
+    while hasattr(figure, "parent"):  # a figure within another
+        figure = figure.figure
+    width, height = figure.get_size_inches()
+    dpi = min(figure.get_dpi(), max(math.sqrt(_PIXELS / (width * height)) - 1, _LEAST_DPI))
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=dpi, metadata={"Software": None})
+    return file.getvalue()

@@ -1,0 +1,60 @@
+"""Frames and series of polars as JSON: the bytes of an Arrow file that polars writes and reads."""
+
+import io
+from typing import Any
+
+import polars as pl
+
+from otel_ml.errors import untrusted
+from otel_ml.types.data import Decode, Form, Hider, Params, Writer
+from otel_ml.types.scalars import from_base64, to_base64
+
+
+def write(value: "pl.DataFrame | pl.Series", _writer: Writer) -> Form:
+    """Write a frame, or a series as the only column of one."""
+    is_series = isinstance(value, pl.Series)
+    frame = value.to_frame() if isinstance(value, pl.Series) else value
+    file = io.BytesIO()
+    frame.write_ipc(file)
+    raw = file.getvalue()
+    return {
+        "kind": "series" if is_series else "frame",
+        "columns": [[name, str(dtype)] for name, dtype in frame.schema.items()],
+        "ipc": to_base64(raw),
+    }
+
+
+def hide(value: "pl.DataFrame | pl.Series", hider: Hider) -> "pl.DataFrame | pl.Series":
+    """Return a value without its secret columns, and with what is secret in the others hidden.
+
+    Where nothing is, it is the value itself.
+    """
+    columns = [value] if isinstance(value, pl.Series) else value.get_columns()
+    hidden = [
+        None if hider.is_secret(column.name) else _hide_column(column, hider) for column in columns
+    ]
+    if all(new is old for new, old in zip(hidden, columns, strict=True)):
+        return value
+    kept = [column for column in hidden if column is not None]
+    if isinstance(value, pl.Series):
+        return kept[0] if kept else pl.Series(value.name, [None] * len(value))
+    return pl.DataFrame(kept)
+
+
+def _hide_column(column: "pl.Series", hider: Hider) -> "pl.Series | None":
+    """Return a column with what is secret hidden; None where its type cannot hold that."""
+    if not hider.looks_into(str(column.dtype)):
+        return column
+    found = column.to_list()
+    shown = [hider.hide(item) for item in found]
+    if shown == found:
+        return column
+    with untrusted:
+        return pl.Series(column.name, shown, dtype=column.dtype)
+    return None
+
+
+def read(params: Params, _decode: Decode) -> Any:
+    """Read a frame or a series."""
+    frame = pl.read_ipc(io.BytesIO(from_base64(params["ipc"])))
+    return frame.to_series() if params["kind"] == "series" else frame

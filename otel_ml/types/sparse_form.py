@@ -1,0 +1,60 @@
+"""Sparse matrices and arrays of scipy as JSON: their format, and the arrays that it is made of."""
+
+from typing import Any, Final
+
+from scipy import sparse
+
+from otel_ml.types import array_form
+from otel_ml.types.data import Decode, Form, Params, Writer
+
+_COMPRESSED: Final = frozenset({"csr", "csc", "bsr"})
+_BY_PLACE: Final = frozenset({"coo", "lil", "dok"})  # the last two have no arrays of their own
+_MAKERS: Final = {
+    (form, kind): getattr(sparse, f"{form}_{kind}")
+    for form in (*_COMPRESSED, *_BY_PLACE, "dia")
+    for kind in ("matrix", "array")
+    if hasattr(sparse, f"{form}_{kind}")
+}
+
+
+def write(value: Any, writer: Writer) -> Form:
+    """Write a sparse matrix or array."""
+    form: Form = {
+        "format": value.format,
+        "kind": "matrix" if isinstance(value, sparse.spmatrix) else "array",
+        "shape": list(value.shape),
+    }
+    if value.format in _COMPRESSED:
+        parts = {"indices": value.indices, "indptr": value.indptr}
+    elif value.format == "dia":
+        parts = {"offsets": value.offsets}
+    else:
+        value = value.tocoo()
+        coords = getattr(value, "coords", None) or (value.row, value.col)
+        form["coords"] = [array_form.write(places, writer) for places in coords]
+        parts = {}
+    parts["data"] = value.data
+    return {**form, **{name: array_form.write(part, writer) for name, part in parts.items()}}
+
+
+def read(params: Params, decode: Decode) -> Any:
+    """Read a sparse matrix or array.
+
+    Raises:
+        ValueError: Its parts do not fit together, or scipy knows no such format.
+    """
+    form, shape = params["format"], tuple(params["shape"])
+    make = _MAKERS.get((form, params["kind"]))
+    if make is None:
+        raise ValueError(f"Unknown sparse format {form!r}: expected one of scipy's")
+    data = array_form.read(params["data"], decode)
+    if form in _COMPRESSED:
+        indices, indptr = (array_form.read(params[one], decode) for one in ("indices", "indptr"))
+        made = make((data, indices, indptr), shape=shape)
+        made.check_format()
+        return made
+    if form == "dia":
+        return make((data, array_form.read(params["offsets"], decode)), shape=shape)
+    coords = tuple(array_form.read(places, decode) for places in params["coords"])
+    made = _MAKERS["coo", params["kind"]]((data, coords), shape=shape)
+    return made if form == "coo" else made.asformat(form)

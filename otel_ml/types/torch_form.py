@@ -1,0 +1,231 @@
+"""Tensors of torch as JSON: dtype, shape, device and bytes; those of a state_dict as safetensors.
+
+Spec: https://github.com/huggingface/safetensors#format
+"""
+
+import ctypes
+import math
+from collections import OrderedDict
+from collections.abc import Mapping
+from itertools import chain
+from typing import Any, Final
+
+import orjson
+import torch
+
+from otel_ml.types.data import Decode, Form, Params, Writer
+from otel_ml.types.scalars import from_base64, to_base64
+
+# By their names in the data: which dtypes there are is said here, not there.
+_DTYPES: Final = {
+    name: found
+    for name in (
+        *("bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64"),
+        *("float16", "bfloat16", "float32", "float64", "complex32", "complex64", "complex128"),
+        *("float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz", "float8_e8m0fnu"),
+    )
+    if isinstance(found := getattr(torch, name, None), torch.dtype)
+}
+_NAMES: Final = {dtype: name for name, dtype in _DTYPES.items()}
+_SAFE_NAMES: Final = {
+    "bool": "BOOL",
+    "uint8": "U8",
+    "int8": "I8",
+    "uint16": "U16",
+    "int16": "I16",
+    "uint32": "U32",
+    "int32": "I32",
+    "uint64": "U64",
+    "int64": "I64",
+    "float16": "F16",
+    "bfloat16": "BF16",
+    "float32": "F32",
+    "float64": "F64",
+    "float8_e4m3fn": "F8_E4M3",
+    "float8_e5m2": "F8_E5M2",
+    "complex64": "C64",
+}
+_DTYPES_OF_SAFE: Final = {safe: name for name, safe in _SAFE_NAMES.items()}
+_COMPRESSED: Final = {
+    torch.sparse_csr: ("crow_indices", "col_indices", torch.sparse_csr_tensor),
+    torch.sparse_bsr: ("crow_indices", "col_indices", torch.sparse_bsr_tensor),
+    torch.sparse_csc: ("ccol_indices", "row_indices", torch.sparse_csc_tensor),
+    torch.sparse_bsc: ("ccol_indices", "row_indices", torch.sparse_bsc_tensor),
+}
+_LAYOUTS: Final = {str(layout).removeprefix("torch."): layout for layout in _COMPRESSED}
+_HEADER_BYTES: Final = 8  # of its length, which is also what a header is filled up to
+
+
+# A tensor, sparse or not.
+
+
+def why_not(value: object) -> str:
+    """Say why a value cannot be written as a tensor, as what was expected; empty where it can."""
+    if not issubclass(type(value), torch.Tensor):
+        return "expected a tensor of torch"
+    tensor: torch.Tensor = value
+    if tensor.is_meta or tensor.is_quantized or tensor.is_nested or tensor.is_mkldnn:
+        return "expected a tensor whose elements are here, neither quantized nor nested"
+    return "" if tensor.dtype in _NAMES else f"expected a dtype of {', '.join(_NAMES.values())}"
+
+
+def write(tensor: torch.Tensor, _writer: Writer) -> Form:
+    """Write a tensor as it is now, in C order, and on which device it was."""
+    form: Form = {"device": str(tensor.device), "requires_grad": tensor.requires_grad}
+    if isinstance(tensor, torch.nn.Parameter):
+        form["parameter"] = True
+    return {**form, **_write_values(tensor.detach())}
+
+
+def read(params: Params, _decode: Decode) -> torch.Tensor:
+    """Read a tensor, onto the processor.
+
+    Raises:
+        ValueError: Dtype, shape and content do not fit together.
+    """
+    tensor = _read_values(params)
+    if params.get("parameter"):
+        return torch.nn.Parameter(tensor, requires_grad=params["requires_grad"])
+    return tensor.requires_grad_(bool(params["requires_grad"]))
+
+
+def _write_values(tensor: torch.Tensor) -> Form:
+    if tensor.layout is torch.strided:
+        return {
+            "dtype": _NAMES[tensor.dtype],
+            "shape": list(tensor.shape),
+            "data": to_base64(_bytes_of(tensor)),
+        }
+    layout = str(tensor.layout).removeprefix("torch.")
+    form: Form = {"layout": layout, "shape": list(tensor.shape)}
+    if tensor.layout is torch.sparse_coo:
+        form["coalesced"] = tensor.is_coalesced()
+        parts = {
+            "indices": tensor._indices(),
+            "values": tensor._values(),
+        }  # also of one that is not coalesced
+    else:
+        outer, inner, _ = _COMPRESSED[tensor.layout]
+        parts = {
+            "outer": getattr(tensor, outer)(),
+            "inner": getattr(tensor, inner)(),
+            "values": tensor.values(),
+        }
+    return {**form, **{name: _write_values(part) for name, part in parts.items()}}
+
+
+def _read_values(params: Params) -> torch.Tensor:
+    if "layout" not in params:
+        return _from_bytes(from_base64(params["data"]), params["dtype"], params["shape"])
+    shape, values = tuple(params["shape"]), _read_values(params["values"])
+    if params["layout"] == "sparse_coo":
+        return torch.sparse_coo_tensor(
+            _read_values(params["indices"]),
+            values,
+            shape,
+            is_coalesced=params["coalesced"],
+            check_invariants=True,
+        )
+    if params["layout"] not in _LAYOUTS:
+        raise ValueError(f"Unknown layout {params['layout']!r}: expected one of torch's")
+    make = _COMPRESSED[_LAYOUTS[params["layout"]]][2]
+    outer, inner = _read_values(params["outer"]), _read_values(params["inner"])
+    return make(outer, inner, values, shape, check_invariants=True)
+
+
+def _bytes_of(tensor: torch.Tensor) -> bytes:
+    """Copy the elements of a tensor: numpy, which knows no bfloat16, is not asked."""
+    plain = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous()
+    size = plain.numel() * plain.element_size()
+    return ctypes.string_at(plain.data_ptr(), size) if size else b""
+
+
+def _from_bytes(raw: bytes, name: Any, shape: Any) -> torch.Tensor:
+    if name not in _DTYPES:
+        raise ValueError(f"Unknown dtype {str(name)[:40]!r}: expected one of {', '.join(_DTYPES)}")
+    dtype = _DTYPES[name]
+    if len(raw) != math.prod(shape) * dtype.itemsize:
+        raise ValueError(f"Invalid tensor: {len(raw)} bytes for shape {shape} of {name}")
+    if not raw:
+        return torch.empty(tuple(shape), dtype=dtype)
+    return torch.frombuffer(bytearray(raw), dtype=dtype).reshape(tuple(shape))
+
+
+# The tensors of a model by name.
+
+
+def is_state(value: object) -> bool:
+    """Tell a state_dict: one of tensors by name, all of which safetensors can hold."""
+    if not isinstance(value, dict) or not value:
+        return False
+    return all(
+        type(name) is str
+        and not why_not(tensor)
+        and tensor.layout is torch.strided
+        and _NAMES[tensor.dtype] in _SAFE_NAMES
+        for name, tensor in dict.items(value)
+    )
+
+
+def write_state(state: Mapping[str, torch.Tensor]) -> Form:
+    """Write a state_dict: the same bytes for the same tensors, wherever they are."""
+    tensors: dict[str, torch.Tensor] = {**state}
+    return {
+        "data": to_base64(_write_safetensors(tensors)),
+        "names": [*tensors],
+        "ordered": isinstance(state, OrderedDict),
+        "parameters": [
+            name for name, one in tensors.items() if isinstance(one, torch.nn.Parameter)
+        ],
+        "requires_grad": [name for name, one in tensors.items() if one.requires_grad],
+        "devices": {
+            name: str(one.device) for name, one in tensors.items() if one.device.type != "cpu"
+        },
+    }
+
+
+def read_state(params: Params) -> dict[str, torch.Tensor]:
+    """Read a state_dict, onto the processor."""
+    found = _read_safetensors(from_base64(params["data"]))
+    grads, parameters = set(params["requires_grad"]), set(params["parameters"])
+    kind = OrderedDict if params["ordered"] else dict
+    state: dict[str, torch.Tensor] = kind()
+    for name in params["names"]:
+        tensor = found[name]
+        if name in parameters:
+            state[name] = torch.nn.Parameter(tensor, requires_grad=name in grads)
+        else:
+            state[name] = tensor.requires_grad_(name in grads)
+    return state
+
+
+def _write_safetensors(tensors: Mapping[str, torch.Tensor]) -> bytes:
+    """Write a file of safetensors, the widest elements first, as its own library does."""
+    header: Form = {}
+    parts: list[bytes] = []
+    end = 0
+    order = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))
+    for name in order:
+        tensor = tensors[name]
+        raw = _bytes_of(tensor)
+        header[name] = {
+            "dtype": _SAFE_NAMES[_NAMES[tensor.dtype]],
+            "shape": list(tensor.shape),
+            "data_offsets": [end, end + len(raw)],
+        }
+        end += len(raw)
+        parts.append(raw)
+    head = orjson.dumps(header)
+    head += b" " * (-len(head) % _HEADER_BYTES)
+    return b"".join(chain([len(head).to_bytes(_HEADER_BYTES, "little"), head], parts))
+
+
+def _read_safetensors(raw: bytes) -> dict[str, torch.Tensor]:
+    start = _HEADER_BYTES + int.from_bytes(raw[:_HEADER_BYTES], "little")
+    header = orjson.loads(raw[_HEADER_BYTES:start])
+    found = {}
+    for name, one in header.items():
+        begin, end = one["data_offsets"]
+        dtype = _DTYPES_OF_SAFE.get(one["dtype"])
+        found[name] = _from_bytes(raw[start + begin : start + end], dtype, one["shape"])
+    return found
