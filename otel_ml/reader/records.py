@@ -242,7 +242,8 @@ class Version(HasCard, records.ListedVersion):
         version: The small number.
         judges: What judges said of its runs: dicts with judge, evaluations, failed, mean_score,
             passed and judged.
-        definition: What it is made of: source, signature, params, helpers, constants, output.
+        definition: What it is made of: source, signature, params, helpers, constants, what is
+            unseen of it, output.
         page: The address of its page in the collector.
     """
 

@@ -16,8 +16,9 @@ from otel_ml.capture.values import LIMIT_BYTES, encode
 from otel_ml.errors import quiet
 from otel_ml.redaction import Redaction
 from otel_ml.versions.canonical import canonical_value
-from otel_ml.versions.parts import HASHED, Parts, Watched, digest, is_constant
+from otel_ml.versions.parts import Parts, Watched, digest, is_constant
 from otel_ml.versions.source import plain_function
+from otel_ml.versions.values import Hashed
 from otel_ml.versions.version_on import PARTS, Params, Part
 
 _ALL: Final = PARTS - {"output"}
@@ -34,7 +35,8 @@ class Definition:
         signature: The parameters with their annotations and the return annotation.
         params: Declared parameters, as the user gave them.
         helpers: Source of the functions of the same package that it calls, by name.
-        constants: Values of the module constants and closure cells that it names.
+        constants: Values that it names: of its module, its class, its closure.
+        unseen: What of it no version sees, in words.
     """
 
     digest: str
@@ -43,6 +45,7 @@ class Definition:
     params: Mapping[str, object]
     helpers: Mapping[str, str]
     constants: Mapping[str, object]
+    unseen: tuple[str, ...] = field(default=(), compare=False)
     watched: tuple[Watched, ...] = field(default=(), compare=False, repr=False)
 
     def to_json(self, redaction: Redaction, output: str | None = None) -> str:
@@ -59,26 +62,36 @@ class Definition:
             "params": orjson.loads(redaction.encode(self.params).text),
             "helpers": {},
             "constants": {},
+            "unseen": [],
             "output": None if output is None else redaction.shown(output),
         }
         return encode({**content, **told}).text
 
     def _told(self, redaction: Redaction) -> dict[str, object]:
-        # Of a secret its hash is told: a page shows that it changed.
-        hashes = {
-            name: value
-            for name, value in self.constants.items()
-            if isinstance(value, str) and value.startswith(HASHED)
-        }
         return {
             "source": None if self.source is None else redaction.source(self.source),
             "helpers": {name: redaction.source(text) for name, text in self.helpers.items()},
-            "constants": {**orjson.loads(redaction.encode(self.constants).text), **hashes},
+            "constants": _with_hashes(
+                self.constants, orjson.loads(redaction.encode(self.constants).text)
+            ),
+            "unseen": [redaction.shown(text) for text in self.unseen],
         }
 
     def is_current(self) -> bool:
         """Tell whether all that counts is as it was: in a console it may be defined again."""
         return all(watched.is_current() for watched in self.watched)
+
+
+def _with_hashes(value: object, shown: Any) -> Any:
+    """Put the hashes of secrets where they were hidden: a page shows that they changed."""
+    if isinstance(value, Hashed):
+        return str(value)
+    if isinstance(value, dict) and isinstance(shown, dict) and len(value) == len(shown):
+        pairs = zip(value.values(), shown.items(), strict=True)
+        return {key: _with_hashes(item, part) for item, (key, part) in pairs}
+    if isinstance(value, list) and isinstance(shown, list) and len(value) == len(shown):
+        return [_with_hashes(item, part) for item, part in zip(value, shown, strict=True)]
+    return shown
 
 
 def _is_source_left_out() -> bool:
@@ -107,7 +120,8 @@ def define(
     function = plain_function(target)
     if function is None:
         lines += [_name(target), *declared]
-        return Definition(digest(lines), None, "", params, {}, {})
+        code = f"the code of `{_name(target)}`, which is compiled or a library's"
+        return Definition(digest(lines), None, "", params, {}, {}, (code,))
     parts = Parts(function.__module__ or "", counts)
     lines += [*parts.read(function), *declared]
     return Definition(
@@ -117,6 +131,7 @@ def define(
         params=params,
         helpers=parts.helpers,
         constants=parts.constants,
+        unseen=tuple(parts.unseen),
         watched=tuple(parts.watched),
     )
 
@@ -153,6 +168,7 @@ def join(definition: Definition, name: str, other: Definition) -> Definition:
         params=definition.params,
         helpers={**definition.helpers, **other.helpers, **shown},
         constants={**definition.constants, **other.constants},
+        unseen=tuple(dict.fromkeys(definition.unseen + other.unseen)),
         watched=definition.watched + other.watched,
     )
 

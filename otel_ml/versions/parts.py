@@ -1,25 +1,67 @@
-"""What a function is made of: helpers and constants, found by following the names that it reads."""
+"""What a function is made of, found by following the names that it reads.
+
+Helpers, classes and values of its package count; what cannot be seen is noted, so that it can be
+said.
+"""
 
 import ast
+import functools
 import hashlib
+import os
+import sys
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from types import FunctionType
-from typing import Final, NamedTuple
+from pathlib import PurePath
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
+from typing import Any, Final, NamedTuple
 
 from otel_ml.redaction import Redaction
 from otel_ml.versions.canonical import BODY, HEAD, canonical, canonical_value
 from otel_ml.versions.code import Read, canonical_code, canonical_parameters
-from otel_ml.versions.reads import MISSING, Reader, is_in_console, is_same_package
-from otel_ml.versions.source import FunctionNode, Source, find_source, plain_function
+from otel_ml.versions.reads import (
+    MISSING,
+    Reader,
+    class_attribute,
+    is_in_console,
+    is_same_package,
+)
+from otel_ml.versions.source import FunctionNode, Source, find_source, is_a, plain_function
+from otel_ml.versions.values import (
+    TooLarge,
+    Value,
+    ValueReader,
+    hashed,
+    is_record,
+)
 from otel_ml.versions.version_on import Part
+from otel_ml.versions.writes import (
+    assigned_outside,
+    written,
+    written_in_code,
+    written_in_module,
+)
 
 _HELPER_DEPTH: Final = 3
 _MAX_HELPERS: Final = 32
 _MAX_CONSTANT_BYTES: Final = 16 * 1024
+_MAX_UNSEEN: Final = 32
 _CONSTANTS: Final = (str, int, float, bool)
+_FUNCTIONS: Final = (
+    FunctionType,
+    MethodType,
+    BuiltinFunctionType,
+    staticmethod,
+    classmethod,
+    property,
+    functools.cached_property,
+    functools.partialmethod,
+)
+_COMPUTED: Final = (functools.cached_property,)
 _SECRETS: Final = Redaction()
-HASHED: Final = "sha256:"
+# Objects of these packages are no part of a model.
+_QUIET: Final = frozenset({*sys.stdlib_module_names, "otel_ml", "opentelemetry"})
+_INSTALLED: Final = frozenset({"site-packages", "dist-packages"})
 
 
 class Watched(NamedTuple):
@@ -31,7 +73,15 @@ class Watched(NamedTuple):
 
     def is_current(self) -> bool:
         """Tell whether the name still has the value that was counted."""
-        return _counted(self.reader.find(self.read)) is self.value
+        value = _counted(self.reader, self.read)
+        return value is self.value or (type(value) is _Said and value == self.value)
+
+
+class _Said(NamedTuple):
+    """What an object said that may be changed in place, and the function that calls it."""
+
+    helper: FunctionType | None
+    text: str
 
 
 @dataclass(slots=True)
@@ -45,6 +95,7 @@ class Parts:
         signature: Its parameters with annotations, and the return annotation.
         helpers: Source of the helpers, by name.
         constants: Values of the constants, by name.
+        unseen: What the version does not see, and why.
         watched: What to look at again before each call; empty outside consoles.
     """
 
@@ -54,9 +105,11 @@ class Parts:
     signature: str = ""
     helpers: dict[str, str] = field(default_factory=dict)
     constants: dict[str, object] = field(default_factory=dict)
+    unseen: list[str] = field(default_factory=list)
     watched: list[Watched] = field(default_factory=list)
     _numbers: dict[FunctionType, int] = field(default_factory=dict)
     _waiting: deque[tuple[FunctionType, int]] = field(default_factory=deque)
+    _used: set[str] = field(default_factory=set)
     _constant_bytes: int = 0
 
     def read(self, function: FunctionType) -> list[str]:
@@ -81,11 +134,12 @@ class Parts:
         if depth > 0 or "signature" in self.counts:
             facts += [f"default {name}={value}" for name, value in _defaults(function)]
         reader, in_console = Reader.of(function), is_in_console(function)
+        self._used.update(_attributes_used(function, source))
+        following = _Following(self, reader, source, depth)
         for read in reader.reads(source and source.node):
-            value = reader.find(read)
             if in_console:
-                self.watched.append(Watched(reader, read, _counted(value)))
-            fact = self._fact(reader, read, value, depth)
+                self.watched.append(Watched(reader, read, _counted(reader, read)))
+            fact = following.fact(read)
             if fact is not None:
                 facts.append(f"{'.'.join(read)}={fact}")
         return f"{text} {facts}"
@@ -107,33 +161,232 @@ class Parts:
             self.source = source.text
             self.signature = _signature(source.node)
         else:
-            self.helpers[self._name(function, function.__qualname__)] = source.text
+            self.helpers[self.name(function, function.__qualname__)] = source.text
 
-    def _fact(self, reader: Reader, read: Read, value: object, depth: int) -> str | None:
-        if is_constant(value):
-            if "constants" not in self.counts:
-                return None
-            return self._constant(self._name(reader.function, reader.label(read)), value)
-        helper = _helper(value)
-        if helper is None or "helpers" not in self.counts:
+    def helper(self, helper: FunctionType, depth: int) -> str | None:
+        """Follow a function that is read at a depth; None where it is not followed."""
+        if "helpers" not in self.counts:
             return None
         if helper in self._numbers:
             return f"#{self._numbers[helper]}"
-        if not is_same_package(helper.__module__, self.module) or depth >= _HELPER_DEPTH:
+        name = helper.__qualname__
+        if not is_same_package(helper.__module__, self.module):
+            if _is_of_user(helper):
+                self.note(f"`{name}`, of another package (`{helper.__module__}`)")
             return None
-        return f"#{self._number(helper, depth + 1)}" if len(self._numbers) <= _MAX_HELPERS else None
+        if depth >= _HELPER_DEPTH:
+            self.note(f"`{name}`, more than {_HELPER_DEPTH} calls deep")
+            return None
+        if len(self._numbers) > _MAX_HELPERS:
+            self.note(f"`{name}`, beyond {_MAX_HELPERS} helpers")
+            return None
+        return f"#{self._number(helper, depth + 1)}"
 
-    def _constant(self, name: str, value: object) -> str:
-        text = canonical_value(value)
-        self._constant_bytes += len(text)
+    def methods(self, kind: type, depth: int) -> list[str]:
+        """Follow the methods of a class that may be called: those named, and those Python calls."""
+        special = {
+            name
+            for base in kind.__mro__
+            if is_same_package(base.__module__, self.module)
+            for name in vars(base)
+            if name.startswith("__") and name.endswith("__")
+        }
+        found = []
+        for name in sorted(special | self._used):
+            member = class_attribute(kind, name, self.module)
+            helper = None if is_a(member, type) else plain_function(member)
+            # What a dataclass or an enum was given has no source, and says nothing of its own.
+            if helper is None or not _is_written(helper):
+                continue
+            number = self.helper(helper, depth)
+            if number is not None:
+                found.append(f"{name}={number}")
+        return found
+
+    def constant(self, name: str, value: Value) -> str:
+        """Keep a value; returns what it counts as: of a secret, or of a long one, its hash."""
+        self._constant_bytes += len(value.text)
         if _SECRETS.is_secret(name) or self._constant_bytes > _MAX_CONSTANT_BYTES:
-            self._constant_bytes -= len(text)
-            value = text = f"{HASHED}{digest([text])}"
-        self.constants[name] = value
-        return text
+            self._constant_bytes -= len(value.text)
+            value = hashed(value)
+        self.constants[name] = value.shown
+        return value.text
 
-    def _name(self, function: FunctionType, name: str) -> str:
+    def uses(self, *names: str) -> bool:
+        """Tell whether one of some attributes is read of anything, by what was read until now."""
+        return not self._used.isdisjoint(names)
+
+    def note(self, unseen: str) -> None:
+        """Note what is not seen, once."""
+        if unseen not in self.unseen and len(self.unseen) < _MAX_UNSEEN:
+            self.unseen.append(unseen)
+
+    def name(self, function: FunctionType, name: str) -> str:
+        """Name what a function knows by a name, with its module where that is another one."""
         return name if function.__module__ == self.module else f"{function.__module__}.{name}"
+
+
+class _Reference(str):
+    """What is shown of a function or class in a value."""
+
+    __slots__ = ()
+
+
+class _Following:
+    """Follows what one function reads: each read is a fact of it, or is not seen."""
+
+    def __init__(self, parts: Parts, reader: Reader, source: Source | None, depth: int) -> None:
+        self._parts = parts
+        self._reader = reader
+        self._depth = depth
+        code = reader.function.__code__
+        self._own = written_in_code(code) if source is None else written(source.node)
+        self._assigned = assigned_outside(code)
+        self._state: dict[type, frozenset[str]] = {}
+
+    def fact(self, read: Read) -> str | None:
+        """Say what a read counts as; None where nothing of it does."""
+        value: Any = self._reader.find(read)
+        if value is MISSING or value is os.environ or is_a(value, ModuleType):
+            self._note_missing(read, value)
+            return None
+        if is_a(value, type):
+            is_own = read == (self._reader.receiver,)  # what is read of it is read by name
+            return None if is_own else self._class(value)
+        if is_a(value, _FUNCTIONS):
+            return self._function(value)
+        if "constants" not in self._parts.counts:
+            # Without values, an object is the function that calls it, if it can be called.
+            return None if is_constant(value) else self._function(value)
+        name = self._parts.name(self._reader.function, self._reader.label(read))
+        if is_constant(value):
+            if read[-1] in self._assigned and len(read) == 1:
+                return None
+            return self._parts.constant(name, Value(canonical_value(value), value))
+        return self._value(read, value, name)
+
+    def _note_missing(self, read: Read, value: object) -> None:
+        if read == ("open",) and value is MISSING:
+            self._parts.note("contents of files that are opened")
+        elif value is os.environ or (value is os and self._parts.uses("environ", "getenv")):
+            self._parts.note("environment variables")
+        elif read[0] == self._reader.receiver and read[1:] and self._depth == 0:
+            self._parts.note(f"`{'.'.join(read[:2])}`, which only the object has")
+
+    def _class(self, kind: type) -> str | None:
+        counts = self._parts.counts
+        if "helpers" not in counts or not is_same_package(kind.__module__, self._parts.module):
+            return None
+        facts = self._parts.methods(kind, self._depth)
+        if "constants" in counts:
+            facts += [f"{name}:{text}" for name, text in _fields(kind)]
+        return f"{{{','.join(facts)}}}" if facts else None
+
+    def _function(self, value: object) -> str | None:
+        helper = plain_function(value)
+        return None if helper is None else self._parts.helper(helper, self._depth)
+
+    def _value(self, read: Read, value: object, name: str) -> str | None:
+        if self._is_state(read):
+            self._parts.note(f"`{name}`, which functions change")
+            return None
+        try:
+            found = ValueReader(self._follow, self._is_own, self._is_state_of).read(value, name)
+        except (TooLarge, RuntimeError):  # the latter of a container that another thread changes
+            self._parts.note(f"`{name}`, which is too large")
+            return None
+        if found is None or type(found.shown) is _Reference:
+            return None if found is None else found.text
+        return self._parts.constant(name, found)
+
+    def _is_own(self, kind: type) -> bool:
+        return is_same_package(kind.__module__, self._parts.module)
+
+    def _is_state(self, read: Read) -> bool:
+        """Tell whether a function of the module changes what is read."""
+        named = {read, read[:1]}
+        if self._reader.owner is not None and read[0] == self._reader.receiver:
+            named = {(kind.__qualname__, read[1]) for kind in self._reader.owner.__mro__}
+        return not named.isdisjoint(self._own | written_in_module(self._reader.function))
+
+    def _is_state_of(self, kind: type, name: str) -> bool:
+        """Tell whether an attribute of an object is state: changed by methods, or computed."""
+        if kind not in self._state:
+            self._state[kind] = frozenset(_state_of(kind))
+        if name not in self._state[kind]:
+            return False
+        self._parts.note(f"`{kind.__qualname__}.{name}`, which methods change")
+        return True
+
+    def _follow(self, value: Any, name: str) -> Value | None:
+        """Read what is no plain data: functions, classes and objects."""
+        kind = type(value)
+        if is_a(value, type):
+            shown = _Reference(f"<{value.__qualname__}>")
+            return Value(f"{value.__qualname__}{self._class(value) or ''}", shown)
+        helper = plain_function(value)
+        number = None if helper is None else self._parts.helper(helper, self._depth)
+        text = number or ""
+        if is_a(value, functools.partial):
+            text += _bound(value)
+        elif not is_a(value, _FUNCTIONS) and self._is_own(kind):
+            if "helpers" in self._parts.counts:
+                methods = self._parts.methods(kind, self._depth)
+                text += f"{{{','.join(methods)}}}" if methods else ""
+        elif number is None and not is_record(kind):
+            self._note_object(value, kind, name)
+        named = kind if helper is None else helper
+        return Value(text, _Reference(f"<{named.__qualname__}>")) if text else None
+
+    def _note_object(self, value: object, kind: type, name: str) -> None:
+        if is_a(value, PurePath):
+            self._parts.note(f"`{name}`, a place on this machine")
+        elif not is_a(value, _FUNCTIONS) and _root(kind) not in _QUIET:
+            self._parts.note(f"attributes of `{name}`")
+
+
+def _state_of(kind: type) -> Iterator[str]:
+    """Name the attributes of objects of a class that its own module changes, or computes."""
+    for base in kind.__mro__:
+        members = vars(base)
+        yield from (name for name, member in members.items() if is_a(member, _COMPUTED))
+        functions = (plain_function(one) for one in members.values() if not is_a(one, type))
+        function = next((one for one in functions if one is not None and _is_written(one)), None)
+        if function is not None:
+            writes = written_in_module(function)
+            yield from (read[1] for read in writes if read[0] == base.__qualname__ and read[1:])
+
+
+def _is_written(function: FunctionType) -> bool:
+    """Tell a function that stands in a text from one that was made of one, as for dataclasses."""
+    return not function.__code__.co_filename.startswith(("<string>", "<attrs generated"))
+
+
+def _attributes_used(function: FunctionType, source: Source | None) -> Iterator[str]:
+    if source is None:
+        yield from function.__code__.co_names
+        return
+    for node in ast.walk(source.node):
+        if isinstance(node, ast.Attribute):
+            yield node.attr
+
+
+def _fields(kind: type) -> list[tuple[str, str]]:
+    """List the fields of a class that is a record or an enum, with their plain defaults."""
+    names: dict[str, object] = {}
+    for mark in ("__dataclass_fields__", "__pydantic_fields__", "_member_map_"):
+        found = getattr(kind, mark, None)
+        names.update(found if isinstance(found, dict) else {})
+    fields = getattr(kind, "_fields", None)
+    if issubclass(kind, tuple) and isinstance(fields, tuple):
+        names.update(dict.fromkeys(fields, MISSING), **getattr(kind, "_field_defaults", {}))
+    return [(name, _default_of(item)) for name, item in sorted(names.items())]
+
+
+def _default_of(item: Any) -> str:
+    for name in ("default", "_value_"):
+        item = getattr(item, name, item)
+    return canonical_value(item) if is_constant(item) else ""
 
 
 def is_constant(value: object) -> bool:
@@ -148,13 +401,46 @@ def digest(lines: list[str]) -> str:
     return hashlib.sha256("\n".join(lines).encode("utf-8", "replace")).hexdigest()[:16]
 
 
-def _helper(value: object) -> FunctionType | None:
-    return None if isinstance(value, type) else plain_function(value)
+def _bound(value: "functools.partial[Any]") -> str:
+    bound = [*enumerate(value.args), *sorted(value.keywords.items())]
+    found = (f",{name}={canonical_value(item)}" for name, item in bound if is_constant(item))
+    return "".join(found)
 
 
-def _counted(value: object) -> object:
-    """Return a value that may count; any other is not held on to."""
-    return value if is_constant(value) or _helper(value) is not None else MISSING
+def _is_of_user(function: FunctionType) -> bool:
+    """Tell a function of the user's from one of an installed package or of Python's own."""
+    file = PurePath(function.__code__.co_filename)
+    return (
+        file.is_absolute() and _INSTALLED.isdisjoint(file.parts) and _root(function) not in _QUIET
+    )
+
+
+def _root(named: object) -> str:
+    module = getattr(named, "__module__", None)
+    return module.partition(".")[0] if isinstance(module, str) else ""
+
+
+def _counted(reader: Reader, read: Read) -> object:
+    """Return what to compare a value by; one that does not count is not held on to."""
+    value = reader.find(read)
+    if is_constant(value) or is_a(value, (type, *_FUNCTIONS)):
+        return value
+    if value is MISSING or is_a(value, ModuleType):
+        return MISSING
+    helper = plain_function(value)
+
+    def own(kind: type) -> bool:
+        return is_same_package(kind.__module__, reader.function.__module__)
+
+    def follow(part: object, name: str) -> Value | None:
+        inner = plain_function(part)
+        return None if inner is None else Value(f"{inner.__qualname__}@{id(inner)}", name)
+
+    try:
+        found = ValueReader(follow, own, lambda kind, name: False).read(value, "")
+    except (TooLarge, RuntimeError):
+        return MISSING
+    return MISSING if found is None else _Said(helper, found.text)
 
 
 def _defaults(function: FunctionType) -> list[tuple[str, str]]:

@@ -4,10 +4,11 @@ import ast
 import sys
 from dataclasses import dataclass
 from types import FunctionType, ModuleType
-from typing import Final
+from typing import Any, Final
 
 from otel_ml.versions.code import Read, code_reads, outside_names
-from otel_ml.versions.source import FunctionNode, plain_function
+from otel_ml.versions.source import FunctionNode, is_a, plain_function
+from otel_ml.versions.values import attributes_of
 
 MISSING: Final = object()
 
@@ -108,23 +109,38 @@ def _owner(function: FunctionType) -> tuple[type | None, bool]:
     first, *path = function.__qualname__.split(".")
     found = function.__globals__.get(first)
     for name in path[:-1]:
-        found = vars(found).get(name) if isinstance(found, type) else None
-    if not path or not isinstance(found, type):
+        found = vars(found).get(name) if is_a(found, type) else None
+    if not path or not is_a(found, type):
         return None, False
     member = vars(found).get(path[-1])
     if plain_function(member) is not function:
         return None, False
-    return found, isinstance(member, staticmethod)
+    return found, is_a(member, staticmethod)
 
 
-def _attribute(holder: object, name: str, module: str) -> object:
-    if isinstance(holder, ModuleType) and is_same_package(holder.__name__, module):
-        return vars(holder).get(name, MISSING)
-    if isinstance(holder, type) and is_same_package(holder.__module__, module):
+def _attribute(holder: Any, name: str, module: str) -> object:
+    if is_a(holder, ModuleType):
+        if is_same_package(vars(holder).get("__name__"), module):
+            return vars(holder).get(name, MISSING)
+        return MISSING
+    if is_a(holder, type):
+        return class_attribute(holder, name, module)
+    found = class_attribute(type(holder), name, module)
+    if found is MISSING and is_same_package(type(holder).__module__, module):
+        # What an object itself has is a part of its value; here only the way to its methods.
+        inner = dict(attributes_of(holder)).get(name, MISSING)
+        return inner if is_same_package(type(inner).__module__, module) else MISSING
+    return found
+
+
+def class_attribute(holder: type, name: str, module: str) -> object:
+    """Look a name up in a class and its bases, in those of the package of `module` alone."""
+    if is_same_package(holder.__module__, module):
         for kind in holder.__mro__:
-            if name in vars(kind):
+            if name in vars(kind) and is_same_package(kind.__module__, module):
                 found: object = vars(kind)[name]
-                return found
+                # Members of an enum stand in its class on some Pythons only.
+                return MISSING if is_a(found, holder) else found
     return MISSING
 
 

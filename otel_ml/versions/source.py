@@ -15,7 +15,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from types import FunctionType, MethodType
+from types import FunctionType, MethodType, UnionType
 from typing import Any, Final, NamedTuple
 
 from otel_ml.errors import untrusted
@@ -55,8 +55,8 @@ def find_source(function: FunctionType) -> Source | None:
     """
     try:
         text = _text(function)
-        with _quiet():
-            nodes = _candidates(_parse(text), function)
+        with quietly():
+            nodes = _candidates(parse(text), function)
             found = [node for node in nodes if _is_code_of(node, function)]
     except (OSError, TypeError, SyntaxError, ValueError, IndexError, RecursionError, MemoryError):
         return None
@@ -65,10 +65,15 @@ def find_source(function: FunctionType) -> Source | None:
     return Source(_cut(text, found[0]), found[0])
 
 
+def is_a(value: object, kinds: type | UnionType | tuple[type, ...]) -> bool:
+    """Tell whether a value is of a class, without asking the value, whose answer may raise."""
+    return issubclass(type(value), kinds)
+
+
 def plain_function(target: object) -> FunctionType | None:
     """Return the Python function behind decorators, methods, partials and callable objects."""
     for _ in range(_WRAPPERS):
-        if isinstance(target, FunctionType) and "__wrapped__" not in vars(target):
+        if type(target) is FunctionType and "__wrapped__" not in vars(target):
             return target
         inner = _inner(target)
         if inner is None:
@@ -81,11 +86,11 @@ def _inner(target: Any) -> object:
     wrapped = _wrapped(target)
     if wrapped is not None:
         return wrapped
-    if isinstance(target, MethodType | staticmethod | classmethod):
+    if is_a(target, MethodType | staticmethod | classmethod):
         return target.__func__
-    if isinstance(target, functools.partial | functools.partialmethod | functools.cached_property):
+    if is_a(target, functools.partial | functools.partialmethod | functools.cached_property):
         return target.func
-    if isinstance(target, property):
+    if is_a(target, property):
         return target.fget
     calls = (vars(kind).get("__call__") for kind in type(target).__mro__)
     call = next((call for call in calls if call is not None), None)
@@ -111,7 +116,7 @@ def _text(function: FunctionType) -> str:
     return f"if 1:\n{source}" if source[:1].isspace() else source
 
 
-def _parse(text: str) -> ast.Module:
+def parse(text: str) -> ast.Module:
     """Parse a text, again when another thread that parses has disturbed it.
 
     Some versions of Python count the depth of both threads' trees in one place, and raise
@@ -172,7 +177,7 @@ def _in_place(node: FunctionNode, function: FunctionType) -> ast.stmt:
 
 
 def _around(text: str, name: str, inside: ast.stmt) -> ast.stmt:
-    [outside] = _parse(text).body
+    [outside] = parse(text).body
     assert isinstance(outside, ast.FunctionDef | ast.ClassDef)  # noqa: S101 - narrows the union
     outside.name = name
     outside.body = [inside]
@@ -195,7 +200,7 @@ def _nothing(where: ast.expr) -> ast.expr:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quietly() -> Iterator[None]:
     """Show no warnings for code that Python has compiled, and warned of, before.
 
     The filters belong to the process: who finds another thread here goes on without them, because

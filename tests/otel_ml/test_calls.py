@@ -57,6 +57,7 @@ def test_run_names_its_version(recording: Recording) -> None:
         "params": {"depth": 3},
         "helpers": {},
         "constants": {},
+        "unseen": [],
         "output": "number",
     }
 

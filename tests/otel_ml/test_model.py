@@ -41,6 +41,7 @@ def test_version_exists_at_once(recording: Recording) -> None:
             "params": {"rate": 0.1},
             "helpers": {},
             "constants": {},
+            "unseen": [],
             "output": None,
             "artifact": {
                 "sha256": "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",

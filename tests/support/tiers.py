@@ -24,6 +24,8 @@ _WAITS: Final = (
     ("tests/browser/test_sign_in.py*", False),
     ("tests/browser/*", True),
     ("tests/hostile/test_thirty.py*", True),
+    ("tests/otel_ml/versions/test_shapes.py::test_edit_alone*[[]method of a*", False),
+    ("tests/otel_ml/versions/test_shapes.py::test_edit_alone*", True),
     ("tests/end_to_end/test_overload.py*", True),  # how much is stored in a second
     ("tests/end_to_end/test_demo.py::test_demo_stays*", True),
     ("tests/otel_ml_collector/query/test_million_points.py*", True),

@@ -58,6 +58,7 @@ class Definition(BaseModel):
     params: JsonValue = None
     helpers: dict[str, str] = {}
     constants: dict[str, JsonValue] = {}
+    unseen: list[str] = Field(default=[], description="What of it no version sees, in words")
     output: str | None = None
     artifact: Content | None = Field(default=None, description="Of a model without a function")
 

@@ -16,7 +16,7 @@ def flapping(seed: int) -> object:
 
 
 def test_flapping_outputs_open_few_versions(collector: CollectorProcess) -> None:
-    """Ten thousand outputs of random shapes open eight versions and one that is dynamic."""
+    """Ten thousand outputs of random shapes open one version and one further."""
     client = Client("flapping", endpoint=collector.endpoint)
     model = client.trace(name="model")(flapping)
     for seed in range(CALLS):
@@ -25,8 +25,7 @@ def test_flapping_outputs_open_few_versions(collector: CollectorProcess) -> None
     client.close()
     versions = collector.get("/projects/flapping/models/model/versions")["versions"]
     assert len({version["digest"] for version in versions}) == 1
-    assert sorted(version["version"] for version in versions) == list(range(1, 10))
-    assert [version["definition"]["output"] for version in versions].count("dynamic") == 1
+    assert sorted(version["version"] for version in versions) == [1, 2]
     assert sum(version["runs"] for version in versions) == CALLS
 
 

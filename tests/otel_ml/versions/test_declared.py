@@ -217,6 +217,7 @@ def test_source_of_a_judge_stays_where_it_is(
         "params": {},
         "helpers": {},
         "constants": {},
+        "unseen": [],
         "output": None,
     }
 

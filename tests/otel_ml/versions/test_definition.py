@@ -263,6 +263,7 @@ def test_definition_names_its_parts(tmp_path: Path) -> None:
         "params": {"depth": 3},
         "helpers": {"shop.first.first": "def first(a):\n    return a"},
         "constants": {"API_KEY": secret, "WORDS": ["yes", "no"]},
+        "unseen": [],
         "output": "{a: str}",
     }
 

@@ -98,6 +98,7 @@ def test_versions(store: Store, project: str) -> None:
         "params": None,
         "helpers": {},
         "constants": {},
+        "unseen": [],
         "output": None,
         "artifact": None,
     }
@@ -132,6 +133,7 @@ def test_versions(store: Store, project: str) -> None:
             "params": {"k": 3},
             "helpers": {},
             "constants": {},
+            "unseen": [],
             "output": None,
             "artifact": None,
         },

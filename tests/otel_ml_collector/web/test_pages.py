@@ -1,6 +1,7 @@
 """Tests of the pages: every one is answered, whatever the records hold."""
 
 import html
+import json
 import math
 import re
 import time
@@ -397,3 +398,17 @@ def test_project_leads_to_runs(service: Service) -> None:
     """The address of a project leads to its runs."""
     answered = ask(service.app, "/projects/a%2Fb")
     assert (answered.status, answered.headers["location"]) == (307, "/projects/a%2Fb/runs")
+
+
+def test_what_a_version_does_not_see_is_said(service: Service) -> None:
+    """The page of a model says what the version that it shows does not see, and only then."""
+    told = {"source": "def f(): ...", "unseen": ["attributes of `client`", "`<b>`, too"]}
+    for name, definition in (("partly", json.dumps(told)), ("wholly", '{"source": "x"}')):
+        attributes: dict[str, Value] = {
+            "otel_ml.model.version": "aa",
+            "otel_ml.model.definition": definition,
+        }
+        service.store.take("unseen", make_call(name, attributes))
+    page = ask(service.app, "/projects/unseen/models/partly").text
+    assert "Not seen in v1: attributes of `client`; `&lt;b&gt;`, too." in page
+    assert "Not seen" not in ask(service.app, "/projects/unseen/models/wholly").text

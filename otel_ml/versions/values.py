@@ -1,0 +1,249 @@
+"""Values that a function names, as canonical text: what they say, bounded, with secrets hashed.
+
+Only values that are data count: they are read without running code of the host's.
+"""
+
+import enum
+import re
+import sys
+from collections import Counter, OrderedDict, defaultdict, deque
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+from decimal import Decimal
+from fractions import Fraction
+from hashlib import sha256
+from pathlib import PurePath
+from types import MappingProxyType, MemberDescriptorType, SimpleNamespace
+from typing import Any, Final, NamedTuple
+
+from otel_ml.redaction import Redaction
+from otel_ml.versions.canonical import canonical_value
+
+_LEAVES: Final = (str, int, float, bool, bytes, complex, type(None))
+_MAPPINGS: Final = (dict, OrderedDict, defaultdict, Counter, MappingProxyType)
+_SEQUENCES: Final = (list, deque)
+_SETS: Final = (set, frozenset)
+_CONTAINERS: Final = frozenset({*_MAPPINGS, *_SEQUENCES, *_SETS, tuple})
+_NUMBERS: Final = (Decimal, Fraction, timedelta, range)
+_BASES: Final = ((str, str.__str__), (int, int.__int__), (float, float.__float__))
+_MARKS: Final = ("__dataclass_fields__", "__attrs_attrs__", "__pydantic_fields__")
+_MAX_STEPS: Final = 10_000
+_MAX_DEPTH: Final = 16
+_MAX_ARRAY_BYTES: Final = 1024 * 1024
+_MAX_SHOWN: Final = 64  # characters of a key in a name
+_SECRETS: Final = Redaction()
+
+
+class Hashed(str):
+    """The hash of a value, told in its place."""
+
+    __slots__ = ()
+
+
+class Value(NamedTuple):
+    """A value that counts.
+
+    Attributes:
+        text: What it is, the same on every Python.
+        shown: What a page shows, with the hashes of secrets.
+    """
+
+    text: str
+    shown: object
+
+
+class TooLarge(Exception):
+    """The value has more parts than a definition reads."""
+
+
+Follow = Callable[[object, str], Value | None]
+
+
+class ValueReader:
+    """Reads one value and its parts.
+
+    Args:
+        follow: Reads what is no plain data, by its name: a function, an object; None where it
+            cannot.
+        own: Tells whether the attributes of an object of a class are to be read.
+        is_state: Tells whether an attribute of an object of a class is changed while the program
+            runs.
+    """
+
+    def __init__(
+        self,
+        follow: Follow,
+        own: Callable[[type], bool],
+        is_state: Callable[[type, str], bool],
+    ) -> None:
+        self._follow = follow
+        self._own = own
+        self._is_state = is_state
+        self._left = _MAX_STEPS
+        self._path: list[int] = []
+
+    def read(self, value: Any, name: str) -> Value | None:
+        """Return a value as text and as it is shown; None for one of which nothing counts.
+
+        Raises:
+            TooLarge: It has too many parts.
+        """
+        self._left -= 1
+        if self._left < 0:
+            raise TooLarge
+        kind = type(value)
+        if kind in _LEAVES:
+            return Value(canonical_value(value), value)
+        if kind in _CONTAINERS and len(value) > self._left:
+            raise TooLarge
+        if id(value) in self._path or len(self._path) >= _MAX_DEPTH:
+            return Value("…", "…")
+        self._path.append(id(value))
+        try:
+            return self._data(value, kind, name)
+        finally:
+            self._path.pop()
+
+    def _data(self, value: Any, kind: type, name: str) -> Value | None:
+        if kind in _MAPPINGS:
+            return self._mapping("dict", list(value.items()), name)
+        if kind is tuple:
+            return self._sequence("()", value, name)
+        if kind in _SEQUENCES:
+            return self._sequence("[]", list(value), name)
+        if kind in _SETS:
+            parts = [self._part(item, name) for item in sorted(value, key=_rank)]
+            parts.sort(key=lambda part: part.text)
+            return Value(f"set{_between('{}', parts)}", [part.shown for part in parts])
+        scalar = _scalar(value, kind)
+        if scalar is not None:
+            return scalar
+        fields = getattr(kind, "_fields", None) if issubclass(kind, tuple) else None
+        if isinstance(fields, tuple):
+            return self._record(kind, zip(fields, tuple.__iter__(value), strict=False), name)
+        return self._object(value, kind, name)
+
+    def _object(self, value: object, kind: type, name: str) -> Value | None:
+        found = self._follow(value, name)
+        if not is_record(kind) and not self._own(kind):
+            return found
+        attributes = [
+            (key, item) for key, item in attributes_of(value) if not self._is_state(kind, key)
+        ]
+        if found is None:
+            return self._record(kind, attributes, name)
+        if not attributes:
+            return found
+        whole = self._record(kind, attributes, name)
+        return Value(f"{found.text}{whole.text}", whole.shown)
+
+    def _mapping(self, title: str, items: list[tuple[Any, Any]], name: str) -> Value:
+        parts = []
+        for key, item in sorted(items, key=lambda pair: _rank(pair[0])):
+            text = self._part(key, name).text
+            word = key if type(key) is str else text.partition(":")[2] or text
+            label = f"{name}[{word[:_MAX_SHOWN]!a}]"
+            parts.append((text, word, self._part(item, label)))
+        return _joined(title, parts)
+
+    def _record(self, kind: type, items: Iterable[tuple[str, Any]], name: str) -> Value:
+        parts = [(key, key, self._part(item, f"{name}.{key}")) for key, item in items]
+        return _joined(kind.__qualname__, parts)
+
+    def _sequence(self, brackets: str, items: Iterable[Any], name: str) -> Value:
+        parts = [self._part(item, f"{name}[{index}]") for index, item in enumerate(items)]
+        return Value(_between(brackets, parts), [part.shown for part in parts])
+
+    def _part(self, value: Any, name: str) -> Value:
+        found = self.read(value, name)
+        if found is not None:
+            return found
+        title = f"<{type(value).__qualname__}>"
+        return Value(title, title)
+
+
+def _joined(title: str, parts: list[tuple[str, str, Value]]) -> Value:
+    """Make one value of named ones, whose order does not count."""
+    texts, shown = [], {}
+    for key, word, given in parts:
+        part = hashed(given) if _SECRETS.is_secret(word) else given
+        texts.append(f"{key}:{part.text}")
+        shown[word] = part.shown
+    return Value(f"{title}{{{','.join(sorted(texts))}}}", shown)
+
+
+def hashed(value: Value) -> Value:
+    """Put the hash of a value in its place."""
+    mark = Hashed(f"sha256:{sha256(value.text.encode('utf-8', 'replace')).hexdigest()[:16]}")
+    return Value(mark, mark)
+
+
+def is_record(kind: type) -> bool:
+    """Tell a class whose objects are their fields: a dataclass, of attrs, of pydantic."""
+    if issubclass(kind, SimpleNamespace):
+        return True
+    return any(mark in vars(base) for base in kind.__mro__ for mark in _MARKS)
+
+
+def attributes_of(value: object) -> list[tuple[str, object]]:
+    """List what an object itself has, without asking it."""
+    kind = type(value)
+    found: dict[str, object] = {}
+    with_dict = getattr(kind, "__dictoffset__", 0)
+    if with_dict:
+        found.update(object.__getattribute__(value, "__dict__"))
+    for base in kind.__mro__:
+        for name, member in vars(base).items():
+            if isinstance(member, MemberDescriptorType) and not name.startswith("__"):
+                try:
+                    found.setdefault(name, member.__get__(value))
+                except AttributeError:
+                    continue  # a slot that is empty
+    return sorted((name, item) for name, item in found.items() if type(name) is str)
+
+
+def _scalar(value: Any, kind: type) -> Value | None:
+    """Read a value that is one thing, of a class that is no plain one."""
+    if issubclass(kind, enum.Enum):
+        said = canonical_value(value._value_) if type(value._value_) in _LEAVES else ""
+        return Value(f"{kind.__qualname__}.{value._name_}={said}", f"{value._name_}")
+    for base, convert in _BASES:
+        if issubclass(kind, base):
+            plain = convert(value)
+            return Value(canonical_value(plain), plain)
+    if kind in _NUMBERS:
+        return Value(f"{kind.__name__}:{value!s}", str(value))
+    if kind is re.Pattern and type(value.pattern) in _LEAVES:
+        return Value(f"Pattern:{value.pattern!a}:{int(value.flags)}", value.pattern)
+    if issubclass(kind, PurePath) and not value.is_absolute():
+        return Value(f"path:{value.as_posix()!a}", value.as_posix())
+    return _array(value)
+
+
+def _array(value: Any) -> Value | None:
+    """Read a number or a small array of NumPy, where that is loaded."""
+    numpy: Any = sys.modules.get("numpy")
+    if numpy is None:
+        return None
+    if type(value).__module__ == "numpy" and isinstance(value, numpy.generic):
+        plain = value.item()
+        return Value(canonical_value(plain), plain) if type(plain) in _LEAVES else None
+    if type(value) is not numpy.ndarray or value.dtype.hasobject:
+        return None
+    if value.nbytes > _MAX_ARRAY_BYTES:
+        return None
+    title = f"array:{value.dtype.str}:{value.shape}"
+    mark = f"sha256:{sha256(value.tobytes()).hexdigest()[:16]}"
+    return Value(f"{title}:{mark}", {"dtype": value.dtype.str, "shape": value.shape, "is": mark})
+
+
+def _rank(item: object) -> str:
+    """Return what to sort by: helpers are numbered in the order in which they are found."""
+    kind = type(item)
+    if kind in _LEAVES:
+        return canonical_value(item)
+    return f"{kind.__qualname__}:{getattr(item, '__qualname__', '')}"
+
+
+def _between(brackets: str, parts: list[Value]) -> str:
+    return f"{brackets[0]}{','.join(part.text for part in parts)}{brackets[1]}"
