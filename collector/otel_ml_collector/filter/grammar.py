@@ -34,6 +34,7 @@ _UNITS_NS: Final = {
 }
 _MAX_AGO_NS: Final = 100 * 366 * _UNITS_NS["d"]
 _AGO: Final = re.compile(r"(\d{1,6})([smhdw])", re.ASCII)
+_UNIT: Final = re.compile(r"\d[smhdwun]", re.ASCII)  # perhaps a length
 _LENGTH: Final = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)(ms|us|ns|[smhdw])", re.ASCII)
 # A text in quotes is one token, so that nothing in it divides, compares or is a length of time.
 _TOKEN: Final = re.compile(
@@ -73,6 +74,9 @@ _QUOTED: Final = re.compile(r"\"[^\"\\]*\"|'[^'\\]*'")
 _NUMBER: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
 _REFUSED: Final = re.compile(r"[^a-z0-9_\-@./]")
 _CONSTANTS: Final = ("True", "False", "None")
+_AND: Final = "&&"
+# What none has that stands alone: its value is bare.
+_NO_SLICE: Final = re.compile(r"[\"'()\[\]]")
 
 # An unknown escape such as that of "\d" is a warning to Python, and a regular expression here.
 _WARNED: Final = threading.Lock()
@@ -186,7 +190,8 @@ def parse(text: str) -> Tree | None:
     if slices := _find_slices(text):
         return slices[0] if len(slices) == 1 else Both(slices)
     expression = _Expression(text)
-    if sum(1 for _ in ast.walk(expression.root)) > _MAX_NODES:
+    # A character makes two nodes at most, such as a name and that it is read.
+    if 3 * len(text) > _MAX_NODES and sum(1 for _ in ast.walk(expression.root)) > _MAX_NODES:
         raise bad("The filter has too many parts", 0)
     return expression.tree(expression.root)
 
@@ -262,6 +267,7 @@ class _Expression:
         self.text = text.strip()
         self._indent = len(text) - len(text.lstrip())
         self._lines = self.text.splitlines(keepends=True)
+        self._is_plain = len(self._lines) == 1 and self.text.isascii()
         self._lengths_ns: dict[int, int] = {}
         try:
             self.root = _parse(self._without_lengths())
@@ -315,11 +321,11 @@ class _Expression:
                 'matches(model, "^gpt") or last("24h")',
                 column,
             )
-        if len(node.args) != 2 or node.keywords:  # noqa: PLR2004 - field and pattern
-            raise bad('Expected a field and a pattern, as in matches(model, "^gpt")', column)
-        field, pattern = node.args
-        named, column = self._field(field), self._column(pattern)
-        return Comparison(named, _MATCHES, self._pattern(pattern), column)
+        match node:
+            case ast.Call(args=[field, pattern], keywords=[]):
+                named, column = self._field(field), self._column(pattern)
+                return Comparison(named, _MATCHES, self._pattern(pattern), column)
+        raise bad('Expected a field and a pattern, as in matches(model, "^gpt")', column)
 
     def _compare(self, left: ast.expr, operator: ast.cmpop, right: ast.expr) -> Comparison:
         sign = _OPERATORS.get(type(operator))
@@ -411,6 +417,8 @@ class _Expression:
     def _without_lengths(self) -> str:
         """Note the lengths such as ``1.5s``, and put numbers as long as they are in their place."""
         text = self.text
+        if not _UNIT.search(text):
+            return text
         for token in read_tokens(text):
             match = _LENGTH.fullmatch(token.text) if token.sort == "number" else None
             if match and text[token.start - 1 : token.start] != ".":
@@ -430,6 +438,8 @@ class _Expression:
 
     def _column(self, node: ast.expr) -> int:
         """Say where a part begins: the syntax tree counts bytes, the user characters."""
+        if self._is_plain:
+            return self._indent + node.col_offset
         line = self._lines[node.lineno - 1]
         head = line.encode()[: node.col_offset].decode("utf-8", "ignore")
         return self._indent + sum(map(len, self._lines[: node.lineno - 1])) + len(head)
@@ -501,8 +511,10 @@ def _find_slices(text: str) -> list[Comparison]:
     Raises:
         BadQuery: Parts are joined by ``&&``, and one of them is no condition on a tag.
     """
+    if _AND not in text and _NO_SLICE.search(text):
+        return []
     tokens = read_tokens(text)
-    cuts = [token for token in tokens if token.text == "&&"]
+    cuts = [token for token in tokens if token.text == _AND]
     starts, ends = [0, *(cut.end for cut in cuts)], [*(cut.start for cut in cuts), len(text)]
     slices = []
     for start, end in zip(starts, ends, strict=True):

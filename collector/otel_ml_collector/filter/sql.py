@@ -136,8 +136,8 @@ def compile_filter(where: str, apart: Apart = EVERYTHING) -> tuple[Tree | None, 
     for comparison in comparisons:
         _check(comparison)
     compiler = _Compiler(apart)
-    sql = compact(compiler.write(tree))
-    if len(sql) > _MAX_SQL:
+    sql = compiler.write(tree)
+    if len(sql) > _MAX_SQL and len(sql := compact(sql)) > _MAX_SQL:
         raise bad("The filter has too many parts", 0)
     search = compiler.search(tree)
     return tree, Condition(sql, compiler.values, any(map(_is_of_payload, comparisons)), search)
@@ -229,10 +229,20 @@ class _Compiler:
 
     def __init__(self, apart: Apart) -> None:
         self._apart = apart
+        self._written: dict[int, Sql] = {}
+        self._tests: dict[int, Sql] = {}
         self.values: dict[str, Any] = {}
 
     def write(self, tree: Tree) -> Sql:
-        """Write what is true or false of a run, and never null: its negation is the other one."""
+        """Write what is true or false of a run, and never null: its negation is the other one.
+
+        What stands in several places is written once, with the same parameters.
+        """
+        if (sql := self._written.get(id(tree))) is None:
+            sql = self._written[id(tree)] = self._write(tree)
+        return sql
+
+    def _write(self, tree: Tree) -> Sql:
         if isinstance(tree, Comparison):
             return self._compare(tree)
         if isinstance(tree, Not):
@@ -486,6 +496,11 @@ class _Compiler:
 
     def _test_payload(self, tree: Comparison) -> Sql:
         """Write the test of one comparison; what is absent, or null, compares false."""
+        if (sql := self._tests.get(id(tree))) is None:
+            sql = self._tests[id(tree)] = self._write_payload_test(tree)
+        return sql
+
+    def _write_payload_test(self, tree: Comparison) -> Sql:
         column, path = identifier(tree.field.name, FIELD_NAMES), tree.field.path
         if not path and _kind(tree) is Kind.PAYLOAD:
             if tree.operator in _CONTAINS:

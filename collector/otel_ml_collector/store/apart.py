@@ -1,6 +1,7 @@
 """What came apart from runs as SQL by run: late tags, scores and metrics, for filters."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from otel_ml_collector.owners import FIRST, KEY, TAG
@@ -8,6 +9,8 @@ from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.targets import RUN, about_runs
 
+# How many texts are kept of each sort: they differ by the number of a parameter alone.
+_TEXTS: Final = 128
 # The owners that are trace keys or tags, and no versions of models.
 _TOLD: Final = Sql("(startsWith(owner, '{key}') OR startsWith(owner, '{tag}'))").fill(
     key=Sql(KEY), tag=Sql(TAG)
@@ -56,6 +59,7 @@ def find_apart(reader: Reader, project: str) -> Apart:
     return Apart(**{name: bool(found) for name, found in row.items()})
 
 
+@lru_cache(_TEXTS)
 def late_tags(label: Sql, apart: Apart) -> Sql:
     """Write the SQL for the newest late tag of a name, by run.
 
@@ -91,6 +95,7 @@ def late_tags(label: Sql, apart: Apart) -> Sql:
         """).fill(tags=tags)
 
 
+@lru_cache(_TEXTS)
 def own_tags(label: Sql, apart: Apart) -> Sql:
     """Write the SQL for the runs whose own tag of a name is newer than all late ones.
 
@@ -117,6 +122,7 @@ def own_tags(label: Sql, apart: Apart) -> Sql:
         """).fill(ours=ours, late_tags=late_tags(label, apart))
 
 
+@lru_cache(_TEXTS)
 def scores(label: Sql, apart: Apart) -> Sql:
     """Write the SQL for all scores of one judge or person, by run.
 
@@ -150,6 +156,7 @@ def scores(label: Sql, apart: Apart) -> Sql:
         """).fill(direct=direct, about=about, told=told)
 
 
+@lru_cache(_TEXTS)
 def points(label: Sql, apart: Apart) -> Sql:
     """Write the SQL for all points of one metric that were logged, by run.
 
