@@ -81,15 +81,16 @@ class Grouping:
 
 @dataclass(frozen=True, slots=True)
 class StatsQuestion:
-    """What to look at.
+    """What to look at, and where each piece of its window is read.
 
     Attributes:
         condition: Which runs.
         window: Started when.
         step_ns: How long a bucket is; the first begins with the window.
         grouping: By what runs are grouped.
-        is_daily: Whether the rollup can tell which runs meet the condition, and in which bucket.
         is_told: Whether scores of keys and tags count too.
+        days: Days that the rollup knows as they stand, each with when it was computed.
+        pieces: What is read from the runs.
     """
 
     project: str
@@ -97,56 +98,53 @@ class StatsQuestion:
     window: Window
     step_ns: int
     grouping: Grouping
-    is_daily: bool
     is_told: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Sources:
-    """Where each piece of a window is read.
-
-    Attributes:
-        days: Days of the rollup; computed: when each of them was.
-        pieces: What is read from the runs.
-    """
-
-    days: Sequence[int]
-    computed: Sequence[int]
+    days: Mapping[int, int]
     pieces: Sequence[Window]
 
+    @property
+    def columns(self) -> Sql:
+        """SQL of what cells are told apart by, besides their bucket."""
+        grouping = self.grouping
+        return _CELL if grouping.is_versions else grouping.label + Sql(" AS label, outcome")
 
-def choose_sources(reader: Reader, question: StatsQuestion) -> Sources:
-    """Take the days that the rollup knows as they stand from there, all else from the runs."""
-    window = question.window
-    only_runs = Sources((), (), [window])
-    if not (question.is_daily and question.grouping.is_daily):
-        return only_runs
-    found = _read_days(reader, question.project, window)
-    sources = Sources(list(found), list(found.values()), _between(list(found), window))
-    return sources if len(sources.pieces) <= _PIECES else only_runs
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The parameters of its cells."""
+        parameters: dict[str, Any] = {
+            "project": self.project,
+            "origin": self.window.start_ns,
+            "step": self.step_ns,
+            "first": min((piece.start_ns for piece in self.pieces), default=0),
+            "until": max((piece.end_ns for piece in self.pieces), default=0),
+            "start": self.window.start_ns,
+            "end": self.window.end_ns,
+            "days": list(self.days),
+            "computed": list(self.days.values()),
+            **self.condition.parameters,
+            **(self.grouping.parameters or {}),
+        }
+        for place, piece in enumerate(self.pieces):
+            parameters |= {f"from{place}": piece.start_ns, f"until{place}": piece.end_ns}
+        return parameters
 
 
-def list_groups(reader: Reader, question: StatsQuestion, sources: Sources, limit: int) -> list[Row]:
+def list_groups(reader: Reader, question: StatsQuestion, limit: int) -> list[Row]:
     """List the groups with most runs: `label`, and `groups`, how many there are in all."""
     sql = Sql("""
         SELECT label, sum(runs) AS number, count() OVER () AS groups
         FROM ({run_cells})
         GROUP BY label ORDER BY number DESC, label LIMIT {limit:UInt32}
-        """).fill(
-        run_cells=_run_cells(question, sources, Sql("sum(runs) AS runs"), Sql("count() AS runs"))
-    )
-    return reader.rows(sql, {**_parameters(question, sources), "limit": limit})
+        """).fill(run_cells=_run_cells(question, Sql("sum(runs) AS runs"), Sql("count() AS runs")))
+    return reader.rows(sql, {**question.parameters, "limit": limit})
 
 
-def read_runs(
-    reader: Reader, question: StatsQuestion, sources: Sources, wanted: Sequence[str]
-) -> list[Row]:
+def read_runs(reader: Reader, question: StatsQuestion, wanted: Sequence[str]) -> list[Row]:
     """Read what recorded runs were like, by group and bucket, by group, and in all.
 
     Args:
         reader: The store.
         question: What to look at.
-        sources: Where to read it.
         wanted: The groups that are told apart.
 
     Returns:
@@ -165,14 +163,12 @@ def read_runs(
         """).fill(
         tokens=_TOKENS,
         placed=_PLACED,
-        run_cells=_run_cells(question, sources, _MERGED, SUMS),
+        run_cells=_run_cells(question, _MERGED, SUMS),
     )
-    return reader.rows(sql, {**_parameters(question, sources), "wanted": list(wanted)})
+    return reader.rows(sql, {**question.parameters, "wanted": list(wanted)})
 
 
-def read_scores(
-    reader: Reader, question: StatsQuestion, sources: Sources, wanted: Sequence[str]
-) -> list[Row]:
+def read_scores(reader: Reader, question: StatsQuestion, wanted: Sequence[str]) -> list[Row]:
     """Read what judges said, by judge besides what `read_runs` goes by; the newest counts."""
     sql = Sql("""
         SELECT grouping(bucket) + 2 * grouping(named) AS level, is_wanted, named, bucket, judge,
@@ -183,8 +179,8 @@ def read_scores(
         GROUP BY GROUPING SETS (
           (judge, is_wanted, named, bucket), (judge, is_wanted, named), (judge))
         ORDER BY level, is_wanted, named, bucket, judge
-        """).fill(placed=_PLACED, score_cells=_score_cells(question, sources))
-    parameters = {**_parameters(question, sources), "wanted": list(wanted)}
+        """).fill(placed=_PLACED, score_cells=_score_cells(question))
+    parameters = {**question.parameters, "wanted": list(wanted)}
     return reader.rows(sql, parameters, ACROSS_PARTITIONS if question.is_told else None)
 
 
@@ -227,39 +223,22 @@ def _between(days: Sequence[int], window: Window) -> list[Window]:
     return pieces
 
 
-def _run_cells(question: StatsQuestion, sources: Sources, daily: Sql, raw: Sql) -> Sql:
+def _run_cells(question: StatsQuestion, daily: Sql, raw: Sql) -> Sql:
     """Write the SQL for the cells of runs, with the label of each: of the rollup, and of runs."""
-    grouping = question.grouping
-    columns = _CELL if grouping.is_versions else grouping.label + Sql(" AS label, outcome")
     own = Sql("""
         SELECT {bucket}, {columns}, {raw}
         FROM runs FINAL {join} WHERE {of_runs}
         GROUP BY ALL""").fill(
         bucket=_bucket(Sql("start_ns")),
-        columns=columns,
+        columns=question.columns,
         raw=raw,
-        join=grouping.join,
-        of_runs=_of_runs(question, sources),
+        join=question.grouping.join,
+        of_runs=_of_runs(question),
     )
-    if sources.days:
-        own += Sql("""
-        UNION ALL
-        SELECT {bucket}, {columns}, {daily} FROM daily_runs
-        WHERE {of_days} AND ({condition}) GROUP BY ALL""").fill(
-            bucket=_bucket(Sql("day_ns")),
-            columns=columns,
-            daily=daily,
-            of_days=_OF_DAYS,
-            condition=question.condition.sql,
-        )
-    return _labelled(own) if grouping.is_versions else own
+    return _with_days(question, own, daily, Sql("daily_runs"))
 
 
-def _score_cells(question: StatsQuestion, sources: Sources) -> Sql:
-    grouping = question.grouping
-    columns = _CELL if grouping.is_versions else grouping.label + Sql(" AS label, outcome")
-    names = _CELL if grouping.is_versions else Sql("label, outcome")
-    newest = _told_scores() if question.is_told else NEWEST_SCORES
+def _score_cells(question: StatsQuestion) -> Sql:
     own = Sql("""
         SELECT bucket, {names}, judge, {score_sums}
         FROM (
@@ -269,26 +248,32 @@ def _score_cells(question: StatsQuestion, sources: Sources) -> Sql:
         INNER JOIN ({newest}) AS told
           ON told.trace_id = run.trace_id AND told.span_id = run.span_id
         GROUP BY ALL""").fill(
-        names=names,
+        names=_CELL if question.grouping.is_versions else Sql("label, outcome"),
         score_sums=SCORE_SUMS,
         bucket=_bucket(Sql("start_ns")),
-        columns=columns,
-        join=grouping.join,
-        of_runs=_of_runs(question, sources),
-        newest=newest,
+        columns=question.columns,
+        join=question.grouping.join,
+        of_runs=_of_runs(question),
+        newest=_told_scores() if question.is_told else NEWEST_SCORES,
     )
-    if sources.days:
+    return _with_days(question, own, Sql("judge, ") + _MERGED_SCORES, Sql("daily_scores"))
+
+
+def _with_days(question: StatsQuestion, own: Sql, daily: Sql, table: Sql) -> Sql:
+    """Add the cells of the days that the rollup has, and name the versions of all."""
+    if question.days:
         own += Sql("""
         UNION ALL
-        SELECT {bucket}, {columns}, judge, {merged_scores} FROM daily_scores
+        SELECT {bucket}, {columns}, {daily} FROM {table}
         WHERE {of_days} AND ({condition}) GROUP BY ALL""").fill(
             bucket=_bucket(Sql("day_ns")),
-            columns=columns,
-            merged_scores=_MERGED_SCORES,
+            columns=question.columns,
+            daily=daily,
+            table=table,
             of_days=_OF_DAYS,
             condition=question.condition.sql,
         )
-    return _labelled(own) if grouping.is_versions else own
+    return _labelled(own) if question.grouping.is_versions else own
 
 
 def _told_scores() -> Sql:
@@ -328,38 +313,18 @@ def _bucket(time: Sql) -> Sql:
     return Sql("intDiv({time} - {origin:Int64}, {step:Int64}) AS bucket").fill(time=time)
 
 
-def _of_runs(question: StatsQuestion, sources: Sources) -> Sql:
+def _of_runs(question: StatsQuestion) -> Sql:
     pieces = [
         Sql("(start_ns >= {from{place}:Int64} AND start_ns < {until{place}:Int64})").fill(
             place=place
         )
-        for place in range(len(sources.pieces))
+        for place in range(len(question.pieces))
     ]
     return Sql("""project = {project:String}
       AND start_ns >= {first:Int64} AND start_ns < {until:Int64} AND ({pieces})
       AND ({condition})""").fill(
         pieces=join_sql(" OR ", pieces) or Sql("0"), condition=question.condition.sql
     )
-
-
-def _parameters(question: StatsQuestion, sources: Sources) -> dict[str, Any]:
-    pieces = sources.pieces
-    parameters: dict[str, Any] = {
-        "project": question.project,
-        "origin": question.window.start_ns,
-        "step": question.step_ns,
-        "first": min((piece.start_ns for piece in pieces), default=0),
-        "until": max((piece.end_ns for piece in pieces), default=0),
-        "start": question.window.start_ns,
-        "end": question.window.end_ns,
-        "days": list(sources.days),
-        "computed": list(sources.computed),
-        **question.condition.parameters,
-        **(question.grouping.parameters or {}),
-    }
-    for place, piece in enumerate(pieces):
-        parameters |= {f"from{place}": piece.start_ns, f"until{place}": piece.end_ns}
-    return parameters
 
 
 _DAILY: Final = ("model", "kind", "outcome", "digest")
@@ -421,7 +386,7 @@ class StatsGroup(BaseModel):
     buckets: list[StatsBucket] = Field(description="Those that have runs, oldest first")
 
 
-class Stats(BaseModel):
+class RunStats(BaseModel):
     """Statistics by group and bucket."""
 
     start_time: str
@@ -539,18 +504,17 @@ class PassRates:
     buckets: Mapping[int, float]
 
 
-def find_stats(reader: Reader, query: StatsQuery) -> Stats:
+def find_stats(reader: Reader, query: StatsQuery) -> RunStats:
     """Count the recorded runs of a project, by group and bucket.
 
     Raises:
         BadQuery: Filter or group is wrong, or there would be too many buckets.
     """
-    _check(query)
-    question = _question(reader, query)
-    sources = choose_sources(reader, question)
-    wanted, groups_found = _choose_groups(reader, query, question, sources)
-    scores = reader.ahead(read_scores, question, sources, wanted)
-    rows = read_runs(reader, question, sources, wanted)
+    question = make_question(reader, query)
+    named = list_groups(reader, question, query.groups) if query.group else []
+    wanted = [row["label"] for row in named]
+    scores = reader.ahead(read_scores, question, wanted)
+    rows = read_runs(reader, question, wanted)
     judged = _judged(scores.result())
     found = {_place(row): _figures(row, judged[_place(row)]) for row in rows}
     buckets = _buckets(found, query)
@@ -561,26 +525,16 @@ def find_stats(reader: Reader, query: StatsQuery) -> Stats:
         for (level, wanted_too, name, _), figures in found.items()
         if level == _A_GROUP
     }
-    return Stats(
+    return RunStats(
         start_time=to_rfc3339(query.window.start_ns),
         end_time=to_rfc3339(query.window.end_ns),
         bucket_s=query.step_ns // SECOND_NS,
         group=query.group,
         total=found.get((_ALL, 0, "", 0), _NOTHING),
         groups=[groups[1, name] for name in wanted] if query.group else list(groups.values()),
-        groups_found=groups_found,
+        groups_found=(named[0]["groups"] if named else 0) if query.group else 1,
         other=groups.get((0, "")) if query.group else None,
     )
-
-
-def _choose_groups(
-    reader: Reader, query: StatsQuery, question: StatsQuestion, sources: Sources
-) -> tuple[list[str], int]:
-    """Name the groups with most runs, and tell how many there are."""
-    if not query.group:
-        return [], 1
-    named = list_groups(reader, question, sources, query.groups)
-    return [row["label"] for row in named], named[0]["groups"] if named else 0
 
 
 def find_pass_rates(reader: Reader, query: StatsQuery) -> PassRates:
@@ -589,9 +543,7 @@ def find_pass_rates(reader: Reader, query: StatsQuery) -> PassRates:
     Raises:
         BadQuery: The filter is wrong, or there would be too many buckets.
     """
-    _check(query)
-    question = _question(reader, query)
-    judged = _judged(read_scores(reader, question, choose_sources(reader, question), []))
+    judged = _judged(read_scores(reader, make_question(reader, query), []))
     rates = {place: _pass_rate(judges) for place, judges in judged.items()}
     buckets = {
         query.window.start_ns + bucket * query.step_ns: rate
@@ -630,31 +582,40 @@ def find_all_stats(reader: Reader, now_ns: int) -> AllStats:
     )
 
 
-def _check(query: StatsQuery) -> None:
-    window = query.window
+def make_question(reader: Reader, query: StatsQuery) -> StatsQuestion:
+    """Make the question to the store: days that the rollup knows are read from there.
+
+    Raises:
+        BadQuery: Filter or group is wrong, or there would be too many buckets.
+    """
+    window, step_ns = query.window, query.step_ns
     if window.end_ns <= window.start_ns:
         raise BadQuery("The end is not after the start: expected a later one", "end")
-    buckets = -(-(window.end_ns - window.start_ns) // query.step_ns)
-    if buckets > MAX_BUCKETS or buckets * (query.groups + 2) > _MAX_CELLS:
-        most = min(MAX_BUCKETS, _MAX_CELLS // (query.groups + 2))
+    buckets = -(-(window.end_ns - window.start_ns) // step_ns)
+    most = min(MAX_BUCKETS, _MAX_CELLS // (query.groups + 2))
+    if buckets > most:
         raise BadQuery(f"There would be {buckets:,} buckets: expected at most {most}", "bucket")
-
-
-def _question(reader: Reader, query: StatsQuery) -> StatsQuestion:
     apart = find_apart(reader, query.project)
     condition, _ = compile_where(reader, query.project, query.where, is_bounded=True, apart=apart)
-    begins_a_day = query.window.start_ns % DAY_NS == 0
+    grouping = make_grouping(query.group, apart)
     # Without buckets of days only a total could come from the rollup.
-    in_days = begins_a_day and query.step_ns % DAY_NS == 0
-    fields = fields_of(parse(query.where))
+    in_days = window.start_ns % DAY_NS == 0 and step_ns % DAY_NS == 0
+    is_daily = in_days and grouping.is_daily and not apart.told_scores
+    days: dict[int, int] = {}
+    if is_daily and fields_of(parse(query.where)) <= _DAILY_FIELDS:
+        days = _read_days(reader, query.project, window)
+    pieces = _between(list(days), window)
+    if len(pieces) > _PIECES:
+        days, pieces = {}, [window]
     return StatsQuestion(
         project=query.project,
         condition=condition,
-        window=query.window,
-        step_ns=query.step_ns,
-        grouping=make_grouping(query.group, apart),
-        is_daily=in_days and fields <= _DAILY_FIELDS and not apart.told_scores,
+        window=window,
+        step_ns=step_ns,
+        grouping=grouping,
         is_told=apart.told_scores,
+        days=days,
+        pieces=pieces,
     )
 
 
@@ -785,7 +746,7 @@ def parse_stats(
 
 
 @router.get("/projects/{project:path}/stats")
-def get_stats(query: Annotated[StatsQuery, Depends(parse_stats)], reader: FromReader) -> Stats:
+def get_stats(query: Annotated[StatsQuery, Depends(parse_stats)], reader: FromReader) -> RunStats:
     """Count recorded runs by group and time: errors, latency, scores, tokens, cost.
 
     The last 24 hours unless told. The first bucket begins where a whole one does, at or before

@@ -15,17 +15,13 @@ from otel_ml_collector.span import Value
 from otel_ml_collector.stats import (
     JudgeFigures,
     PassRates,
-    Stats,
+    RunStats,
     StatsQuery,
-    StatsQuestion,
-    choose_sources,
     find_all_stats,
     find_pass_rates,
     find_stats,
-    make_grouping,
+    make_question,
 )
-from otel_ml_collector.store.apart import NOTHING
-from otel_ml_collector.store.condition import ALWAYS
 from otel_ml_collector.store.rollup import recompute
 from otel_ml_collector.store.runs import Window
 from otel_ml_collector.store.sql import Sql
@@ -47,7 +43,9 @@ WEEK: Final = Window(TODAY_NS - 7 * DAY_NS, TODAY_NS)
 GROUPS: Final = ("", "version", "model", "outcome")
 
 
-def ask(store: Store, project: str, group: str = "", where: str = "", *, groups: int = 10) -> Stats:
+def ask(
+    store: Store, project: str, group: str = "", where: str = "", *, groups: int = 10
+) -> RunStats:
     return find_stats(store.reader, StatsQuery(project, where, group, WEEK, DAY_NS, groups))
 
 
@@ -59,10 +57,7 @@ def compute(store: Store, project: str) -> None:
 
 
 def days_of_rollup(store: Store, project: str) -> int:
-    question = StatsQuestion(
-        project, ALWAYS, WEEK, DAY_NS, make_grouping("", NOTHING), is_daily=True, is_told=False
-    )
-    return len(choose_sources(store.reader, question).days)
+    return len(make_question(store.reader, StatsQuery(project, "", "", WEEK, DAY_NS, 1)).days)
 
 
 def take_week(store: Store, project: str, runs: int = 400) -> None:
@@ -147,7 +142,7 @@ def test_rollup_is_the_same(store: Store, project: str) -> None:
     assert (find_project(store.reader, project), find_models(store.reader, project)) == counted
 
 
-def judged(stats: Stats) -> Sequence[JudgeFigures]:
+def judged(stats: RunStats) -> Sequence[JudgeFigures]:
     return stats.total.judges
 
 
