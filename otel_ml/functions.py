@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from types import MethodType
 from typing import TYPE_CHECKING, Any, Final, TypedDict
 
 from otel_ml import attributes as names
@@ -47,7 +48,8 @@ class Options(TypedDict, total=False):
     """What `Client.trace` and `Client.assess` take by name."""
 
     name: str | None
-    """The model's name; the function's qualified name when not given."""
+    """The model's name; the function's qualified name when not given, of a bound method that of its
+    object's class and its own."""
     kind: str
     """One of model, chain, tool, retriever, embedding, agent, training; or a GenAI operation, such
     as chat, embeddings, execute_tool, invoke_agent, retrieval; model when not given."""
@@ -305,10 +307,17 @@ class _Version:
 
 
 def _model_name(function: Callable[..., Any]) -> str:
-    """Name a model by its qualified name, without the functions that it was written in."""
+    """Name a model by its qualified name, without the functions that it was written in.
+
+    A bound method is named after its object, wherever its class has it from.
+    """
     while isinstance(function, functools.partial):
         function = function.func
     name = None
     with untrusted:
         name = function.__qualname__
+        if type(function) is MethodType:
+            held: Any = function.__self__
+            owner = held if issubclass(type(held), type) else type(held)
+            name = f"{owner.__qualname__}.{function.__name__}"
     return (name if isinstance(name, str) else type(function).__qualname__).replace("<locals>.", "")

@@ -18,6 +18,7 @@ HEAD: Final = 8  # elements of a larger array, or rows of a table, that stand fo
 _SMALL: Final = 64  # elements of an array that is shown whole
 _REPR_CHARS: Final = 200
 _CLIENTS: Final = frozenset({"anthropic", "openai"})
+_MARKS: Final = frozenset({"NotGiven", "Omit"})
 
 # A `repr` that takes longer is slow, and is not asked for again for a minute.
 _SLOW_S: Final = 0.02
@@ -139,9 +140,14 @@ def _describe_numpy(value: Any) -> object:
         "dtype": str(value.dtype),
         "shape": list(value.shape),
     }
-    if value.size <= _SMALL:
-        return {**described, "values": value.tolist()}
-    return {**described, "head": first_elements(value, HEAD)}
+    return {**described, **_elements(value)}
+
+
+def _elements(array: Any) -> dict[str, object]:
+    """Return the elements of a small array of numpy, the first ones of another."""
+    if array.size <= _SMALL:
+        return {"values": array.tolist()}
+    return {"head": first_elements(array, HEAD)}
 
 
 def first_elements(array: Any, count: int) -> list[Any]:
@@ -151,6 +157,63 @@ def first_elements(array: Any, count: int) -> list[Any]:
     """
     head = islice(array.flat, count)
     return [item.tolist() if hasattr(item, "tolist") else item for item in head]
+
+
+def _describe_tensor(value: Any) -> object:
+    """Describe a tensor of torch; what is on another device is not waited for."""
+    if not hasattr(value, "layout"):
+        return None
+    described = {
+        "type": "torch.Tensor",
+        "dtype": str(value.dtype).removeprefix("torch."),
+        "shape": list(value.shape),
+        "device": str(value.device),
+    }
+    if str(value.layout) != "torch.strided" or value.device.type != "cpu":
+        return described
+    plain = value.detach()
+    if plain.numel() <= _SMALL:
+        return {**described, "values": plain.tolist()}
+    while plain.dim() > 1:
+        plain = plain[0]
+    return {**described, "head": plain[:HEAD].tolist()}
+
+
+def _describe_jax(value: Any) -> object:
+    if not hasattr(value, "devices"):
+        return None
+    devices = sorted(str(device) for device in value.devices())
+    described = {
+        "type": "jax.Array",
+        "dtype": str(value.dtype),
+        "shape": list(value.shape),
+        "device": ", ".join(devices),
+    }
+    if not all(device.startswith(("cpu", "TFRT_CPU")) for device in devices):
+        return described
+    return {**described, **_elements(value.__array__())}
+
+
+def _describe_sparse(value: Any) -> object:
+    if not hasattr(value, "nnz"):
+        return None
+    return {
+        "type": type_name(value),
+        "dtype": str(value.dtype),
+        "shape": list(value.shape),
+        "stored": int(value.nnz),
+    }
+
+
+def _describe_arrow(value: Any) -> object:
+    if hasattr(value, "column_names"):
+        shown: object = {name: value.column(name) for name in value.column_names[:HEAD]}
+        shape = [value.num_rows, value.num_columns]
+        return {"type": type_name(value), "shape": shape, "head": shown}
+    if not hasattr(value, "null_count"):
+        return None
+    described = {"type": type_name(value), "dtype": str(value.type), "shape": [len(value)]}
+    return {**described, "head": value[:HEAD].to_pylist()}
 
 
 def _describe_table(value: Any) -> object:
@@ -178,6 +241,10 @@ _DESCRIBERS: Final[dict[str, Callable[[Any], object]]] = {
     "pandas": _describe_table,
     "polars": _describe_table,
     "PIL": _describe_image,
+    "torch": _describe_tensor,
+    "jaxlib": _describe_jax,
+    "scipy": _describe_sparse,
+    "pyarrow": _describe_arrow,
 }
 
 
@@ -191,6 +258,19 @@ def is_stream(value: object) -> bool:
         if hasattr(kind, "__next__") or hasattr(kind, "__anext__"):
             return not issubclass(kind, io.IOBase)
         return kind.__module__.partition(".")[0] in _CLIENTS and "Stream" in kind.__name__
+    return False
+
+
+def is_unsaid(value: object) -> bool:
+    """Tell the mark by which a client library tells that an argument was not given. Never raises.
+
+    Those of OpenAI, Anthropic and others that are generated alike are found by their names.
+    """
+    kind = type(value)
+    with untrusted:  # a metaclass
+        return kind.__name__ in _MARKS and (
+            kind.__module__.partition(".")[0] in _CLIENTS or kind.__module__.endswith("._types")
+        )
     return False
 
 

@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from otel_ml.capture.description import is_unsaid
 from otel_ml.errors import hand_on, untrusted
 
 Binder = Callable[[tuple[Any, ...], dict[str, Any]], dict[str, Any]]
@@ -18,7 +19,8 @@ def make_binder(function: Callable[..., Any]) -> Binder:
 
     Returns:
         A function of ``(args, kwargs)`` that returns inputs by parameter name, defaults
-        included and ``self`` or ``cls`` of a method left out. It never raises for a call that
+        included and ``self`` or ``cls`` of a method left out, as are the marks by which a
+        client library tells that an argument was not given. It never raises for a call that
         the function itself would refuse: what has no name is then kept under ``args``.
     """
     parameters = None
@@ -38,7 +40,10 @@ def _simple_binder(parameters: Mapping[str, inspect.Parameter], skip: int) -> Bi
     defaults = {
         name: parameters[name].default
         for name in names
-        if parameters[name].default is not inspect.Parameter.empty
+        if not (
+            parameters[name].default is inspect.Parameter.empty
+            or is_unsaid(parameters[name].default)
+        )
     }
 
     count = len(names)
@@ -65,6 +70,7 @@ def _simple_binder(parameters: Mapping[str, inspect.Parameter], skip: int) -> Bi
 
 def _general_binder(signature: inspect.Signature, skip: int) -> Binder:
     names = tuple(signature.parameters)[:skip]
+    unsaid = [one.name for one in signature.parameters.values() if is_unsaid(one.default)]
 
     def bind(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         try:
@@ -75,6 +81,9 @@ def _general_binder(signature: inspect.Signature, skip: int) -> Binder:
         bound.apply_defaults()
         for name in names:
             bound.arguments.pop(name, None)
+        for name in unsaid:
+            if is_unsaid(bound.arguments[name]):
+                del bound.arguments[name]
         return bound.arguments
 
     return bind

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-from otel_ml.capture.description import HEAD, describe, text_of, type_name
+from otel_ml.capture.description import HEAD, describe, is_unsaid, text_of, type_name
 from otel_ml.errors import hand_on, untrusted
 
 LIMIT_BYTES: Final = 64 * 1024
@@ -28,6 +28,8 @@ _MAX_DEPTH: Final = 64
 _MORE: Final = "..."  # in ASCII: one other character doubles what a text costs to copy
 _NUMBERS: Final = frozenset({int, float, bool, type(None)})
 _SKETCH_ITEMS: Final = 16  # of an object in a preview
+# Of an array, see `describe`.
+_ARRAY: Final = frozenset({"type", "dtype", "shape", "device", "stored", "values", "head"})
 _SKETCH_MARGIN: Final = 24  # for a key, quotes and what a text's escapes add
 _INT64_MIN: Final = -(2**63)
 _UINT64_MAX: Final = 2**64 - 1
@@ -266,6 +268,7 @@ class _Copier:
         return {
             key: item if type(item) in _KNOWN else self.copy(item, depth)
             for key, item in items.items()
+            if type(item) in _KNOWN or not is_unsaid(item)
         }
 
     def _elements(self, items: list[object], depth: int) -> object:
@@ -280,13 +283,13 @@ class _Copier:
             raise OverflowError
 
 
-def preview(value: object, text: str) -> str | None:
+def preview(value: object, text: str, limit_bytes: int = PREVIEW_BYTES) -> str | None:
     """Return short valid JSON that stands for `text`, or None when `text` is short itself."""
-    if len(text) <= PREVIEW_BYTES and (text.isascii() or len(text.encode()) <= PREVIEW_BYTES):
+    if len(text) <= limit_bytes and (text.isascii() or len(text.encode()) <= limit_bytes):
         return None
     for dump in (_dump_alone, _dump):
         try:
-            raw = dump(_sketch(value, PREVIEW_BYTES - _SKETCH_MARGIN))
+            raw = dump(_sketch(value, limit_bytes - _SKETCH_MARGIN))
         except BaseException as error:  # noqa: BLE001 - the border to the host's values, see errors.py
             hand_on(error)
             raw = None
@@ -295,8 +298,8 @@ def preview(value: object, text: str) -> str | None:
         # Objects of the host's are asked once: what they said is in the text.
         with suppress(orjson.JSONDecodeError):
             value = orjson.loads(text)
-    if not raw or len(raw) > PREVIEW_BYTES:
-        return _encode_bounded(value, PREVIEW_BYTES).text
+    if not raw or len(raw) > limit_bytes:
+        return _encode_bounded(value, limit_bytes).text
     return raw.decode()
 
 
@@ -312,6 +315,8 @@ def _sketch(value: object, room: int) -> object:
         return text if len(text) <= room else text[: max(room, 0)] + _MORE
     if kind is dict:
         items: dict[object, object] = value  # type: ignore[assignment]  # just checked
+        if "dtype" in items and _ARRAY.issuperset(items):
+            return _sketch_array(items, room)
         share = room // (min(len(items), _SKETCH_ITEMS) or 1) - _SKETCH_MARGIN
         return {
             key: item if type(item) in _NUMBERS else _sketch(item, share)
@@ -324,6 +329,26 @@ def _sketch(value: object, room: int) -> object:
             head = [_sketch(item, share) for item in head]
         return head if len(value) <= HEAD else [*head, _MORE]  # type: ignore[arg-type]
     return value
+
+
+def _sketch_array(described: dict[object, object], room: int) -> object:
+    """Say of an array what it is, whole, and as many of its first elements as there is room for."""
+    head = described.get("head", described.get("values"))
+    while type(head) is list and head and type(head[0]) is list:
+        head = head[0]
+    facts: dict[object, object] = {
+        key: described[key] for key in ("dtype", "shape") if key in described
+    }
+    if type(head) is not list:
+        return facts
+    left = room - len(str(facts))
+    shown: list[object] = []
+    for item in head[:HEAD]:
+        left -= len(str(item)) + 1
+        if left < 0 and shown:
+            break
+        shown.append(_sketch(item, _LEAST_BYTES) if left < 0 else item)
+    return {**facts, "head": shown}
 
 
 def _cut(value: object, limit_bytes: int) -> Encoded:

@@ -10,7 +10,7 @@ import orjson
 
 from otel_ml.arguments import invalid
 from otel_ml.capture.description import first_elements, type_name
-from otel_ml.capture.values import PREVIEW_BYTES, clean, encode
+from otel_ml.capture.values import PREVIEW_BYTES, clean, encode, preview
 from otel_ml.errors import untrusted
 from otel_ml.types.data import Data, Form
 from otel_ml.types.wrappers import (
@@ -32,6 +32,8 @@ from otel_ml.types.wrappers import (
 
 _HEAD: Final = 8  # elements of an array, or rows of a table
 _HEAD_BYTES: Final = 400
+_NATIVE_BYTES: Final = 640  # of a value of which little else is said
+_LOOKED_AT_BYTES: Final = 4_096  # of a value of which the beginning is shown
 _TEXT_CHARS: Final = 200
 _NAME_CHARS: Final = 100  # a character takes at most six bytes
 _COUNTED: Final = 4 * 1024 * 1024  # elements: the statistics of more take tens of milliseconds
@@ -69,9 +71,10 @@ def _describer(data: Data) -> Callable[[Any], Form]:
     return lambda _value: {}
 
 
-def _brief(value: Any) -> Any:
+def _brief(value: Any, limit_bytes: int = _HEAD_BYTES) -> Any:
     """Return what stands for any value, short."""
-    return orjson.loads(encode(value, _HEAD_BYTES).text)
+    text = encode(value, _LOOKED_AT_BYTES).text
+    return orjson.loads(preview(value, text, limit_bytes) or text)
 
 
 def _of_native(value: Any) -> Form:
@@ -79,7 +82,7 @@ def _of_native(value: Any) -> Form:
     form: Form = {"of": clean(type(value).__name__[:_TEXT_CHARS])}
     if isinstance(value, list | tuple | dict | set | frozenset | deque):
         form["length"] = len(value)
-    return {**form, "head": _brief(value)}
+    return {**form, "head": _brief(value, _NATIVE_BYTES)}
 
 
 def _of_text(value: str) -> Form:

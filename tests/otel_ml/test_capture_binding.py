@@ -5,10 +5,12 @@ from collections.abc import Callable
 from inspect import Parameter, Signature
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from otel_ml.capture.inputs import make_binder
+from otel_ml.capture.values import encode
 from tests.support.examples import examples
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
@@ -141,3 +143,40 @@ def test_inspect_is_asked_for_the_signature() -> None:
     outer.__wrapped__ = inner  # type: ignore[attr-defined]  # as functools.wraps does
     assert inspect.signature(outer) == inspect.signature(inner)
     assert make_binder(outer)((1,), {}) == {"a": 1, "b": 2}
+
+
+def mark(package: str, name: str) -> Any:
+    """What a client library has for an argument that was not given."""
+    return type(name, (), {"__module__": package})()
+
+
+@pytest.mark.parametrize(
+    "unsaid", [mark("openai", "Omit"), mark("anthropic", "NotGiven"), mark("groq._types", "Omit")]
+)
+def test_marks_of_client_libraries_are_left_out(unsaid: Any) -> None:
+    """An argument that a client library takes for not given is no input."""
+
+    def create(model: str, seed: Any = unsaid, top_p: Any = unsaid) -> None: ...
+
+    def create_more(
+        model: str, *, seed: Any = unsaid, top_p: Any = unsaid, **rest: Any
+    ) -> None: ...
+
+    given = {"model": "m", "top_p": 0.5}
+    assert make_binder(create)(("m",), {"top_p": 0.5}) == given
+    assert make_binder(create_more)(("m",), {"top_p": 0.5}) == {**given, "rest": {}}
+
+
+def test_mark_of_the_users_own_stays() -> None:
+    """A class of the user's that is called like such a mark is an input."""
+    own = mark("shop", "Omit")
+
+    def choose(item: Any = own) -> None: ...
+
+    assert make_binder(choose)((), {}) == {"item": own}
+
+
+def test_marks_that_are_given_are_not_shown() -> None:
+    """Nor is such a mark shown where it was passed on."""
+    given = {"model": "m", "options": {"seed": mark("openai", "NotGiven"), "n": 1}}
+    assert encode(given).text == '{"model":"m","options":{"n":1}}'

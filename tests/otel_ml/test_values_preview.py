@@ -4,10 +4,12 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import sparse
 
 from otel_ml.capture.values import PREVIEW_BYTES, encode, preview
 from tests.otel_ml.hostile import VALUES
@@ -97,3 +99,39 @@ def test_preview_changes_nothing(name: str) -> None:
     before = sys.getrefcount(value)
     preview([value] * 20, LONG)
     assert sys.getrefcount(value) == before
+
+
+@pytest.mark.parametrize(
+    ("make", "facts"),
+    [
+        (lambda: np.arange(1000), {"dtype": "int64", "shape": [1000]}),
+        (lambda: np.full((40, 5), 0.123456789012345), {"dtype": "float64", "shape": [40, 5]}),
+        (lambda: np.array(["long text"] * 100), {"dtype": "<U9", "shape": [100]}),
+        (lambda: np.array(["x" * 99] * 100, object), {"dtype": "object", "shape": [100]}),
+        (lambda: sparse.csr_array(np.eye(3)), {"dtype": "float64", "shape": [3, 3]}),
+    ],
+)
+@pytest.mark.parametrize("count", [1, 3, 50])
+def test_preview_of_arrays_in_a_list(
+    make: Callable[[], Any], facts: dict[str, Any], count: int
+) -> None:
+    """Of each array in a list its shape is shown whole, and its first elements."""
+    array = make()
+    text = encode([array] * count).text
+    found = orjson.loads(preview([array] * count, text + " " * PREVIEW_BYTES) or "")
+    assert found[8:] == ([] if count <= 8 else ["..."])
+    for one in found[:8]:
+        assert facts.items() <= one.items()
+        head = np.ravel(array).tolist() if isinstance(array, np.ndarray) else None
+        assert head is None or (
+            one["head"] == head[: len(one["head"])]
+            if len(str(head[0])) < 20
+            else one["head"][0].startswith("x")
+        )
+
+
+def test_preview_of_what_looks_like_an_array() -> None:
+    """A dict of the user's with a dtype and a shape shows all of its parts."""
+    value = {"dtype": "float32", "shape": [1], "weights": "x" * 2000}
+    short = orjson.loads(preview(value, encode(value).text) or "")
+    assert short.keys() == value.keys()

@@ -54,6 +54,10 @@ class Scaled:
     async def predict_later(self, a: int) -> int:
         return a * self.factor
 
+    @classmethod
+    def make(cls, factor: int) -> int:
+        return cls(factor).factor
+
 
 class Streaming:
     def __call__(self, stop: int) -> Iterator[int]:
@@ -194,6 +198,23 @@ def test_partial_is_named_by_its_function(recording: Recording) -> None:
     """A partial's model is named by the function."""
     recording.client.trace(functools.partial(functools.partial(add), 1))()
     assert recording.run().name == "add"
+
+
+@pytest.mark.parametrize(
+    ("method", "name"),
+    [
+        (Scaled(1).predict, "Scaled.predict"),
+        (Inherited(1).predict, "Inherited.predict"),
+        (Inherited.make, "Inherited.make"),
+        (functools.partial(Inherited(1).predict, 2), "Inherited.predict"),
+    ],
+)
+def test_bound_method_is_named_after_its_object(
+    recording: Recording, method: Callable[..., Any], name: str
+) -> None:
+    """A bound method is named after its object, wherever its class has it from."""
+    recording.client.trace(method)(*([] if isinstance(method, functools.partial) else [2]))
+    assert recording.run().name == name
 
 
 def test_object_whose_call_streams(recording: Recording) -> None:
