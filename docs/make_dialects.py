@@ -7,7 +7,7 @@ from typing import Final
 from docs.markdown import fill
 from otel_ml_collector.mapping.dialects.table import Dialect, Row
 from otel_ml_collector.mapping.dialects.tables import DIALECTS, GEN_AI
-from otel_ml_collector.mapping.prices import SPELLINGS
+from otel_ml_collector.price import SPELLINGS
 
 ROOT: Final = Path(__file__).parents[1]
 TARGET: Final = ROOT / "docs/dialects.md"

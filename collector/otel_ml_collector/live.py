@@ -26,6 +26,7 @@ from otel_ml_collector.store.reader import Reader, Row, run_id_of, winners
 from otel_ml_collector.store.runs import OF_KEYS, Key, key_parameters
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.tables import LIGHT
+from otel_ml_collector.times import LATEST_NS
 
 _IDS: Final = Sql("lower(hex(trace_id)) AS trace_id, lower(hex(span_id)) AS span_id")
 _MOST: Final = 64
@@ -34,7 +35,6 @@ _AT_ONCE: Final = 500
 _EVENTS: Final = "text/event-stream"
 _STREAM: Final[dict[int | str, dict[str, Any]]] = {200: {"content": {_EVENTS: {}}}}
 _HEADERS: Final = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-_MAX_NS: Final = 2**63 - 1
 
 _logger = logging.getLogger(__name__)
 router = APIRouter(prefix="/api/v1")
@@ -401,6 +401,6 @@ async def get_live(
 def _read_id(text: str) -> int | None:
     if not text:
         return None
-    if not (text.isascii() and text.isdecimal() and int(text) <= _MAX_NS):
+    if not (text.isascii() and text.isdecimal() and int(text) <= LATEST_NS):
         raise BadQuery(f"Invalid event id {text!r}: expected the id of an event", "last-event-id")
     return int(text)

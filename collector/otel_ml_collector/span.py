@@ -2,9 +2,23 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 # Attribute values: OTLP's AnyValue as Python values. Bytes stay bytes.
 Value = None | bool | int | float | str | bytes | Sequence["Value"] | Mapping[str, "Value"]
+
+_TRACE_ID_BYTES: Final = 16
+_SPAN_ID_BYTES: Final = 8
+
+
+def is_trace_id(trace_id: bytes) -> bool:
+    """Tell a valid trace id: 16 bytes, not all of them zero."""
+    return len(trace_id) == _TRACE_ID_BYTES and any(trace_id)
+
+
+def is_span_id(span_id: bytes) -> bool:
+    """Tell a valid span id: eight bytes, not all of them zero."""
+    return len(span_id) == _SPAN_ID_BYTES and any(span_id)
 
 
 @dataclass(frozen=True, slots=True)

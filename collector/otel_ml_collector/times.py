@@ -12,7 +12,8 @@ HOUR_NS: Final = 60 * MINUTE_NS
 DAY_NS: Final = 24 * HOUR_NS
 # How far ahead of our clock a span may start: so much later than it arrives, by its sender's clock.
 AHEAD_NS: Final = HOUR_NS
-_MAX_NS: Final = 2**63 - 1
+# What the store's signed nanoseconds hold.
+LATEST_NS: Final = 2**63 - 1
 _FRACTION: Final = re.compile(r"(?<=\d)[.,](\d+)", re.ASCII)
 
 
@@ -39,6 +40,6 @@ def from_rfc3339(text: str, field: str) -> int:
             f"Invalid time {text!r}: expected RFC 3339 such as 2026-11-20T07:16:40Z", field
         ) from error
     time_ns = whole * SECOND_NS + int(match[1].ljust(9, "0")[:9] if match else 0)
-    if not 0 <= time_ns <= _MAX_NS:
+    if not 0 <= time_ns <= LATEST_NS:
         raise BadQuery(f"Invalid time {text!r}: expected a year from 1970 to 2261", field)
     return time_ns

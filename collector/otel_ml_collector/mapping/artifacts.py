@@ -8,10 +8,10 @@ from typing import Final
 import orjson
 
 from otel_ml import attributes as names
-from otel_ml_collector.mapping.filing import LATEST_NS
 from otel_ml_collector.mapping.values import parse, to_int, to_json, to_text
 from otel_ml_collector.records import Artifact
 from otel_ml_collector.span import Event, Span, Value
+from otel_ml_collector.times import LATEST_NS
 
 BAD_ARTIFACT: Final = "invalid_artifact"
 _REF_CHARS: Final = 1_024

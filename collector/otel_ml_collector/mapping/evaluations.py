@@ -3,19 +3,18 @@
 Spec: https://github.com/open-telemetry/semantic-conventions-genai
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
 from otel_ml import attributes as names
 from otel_ml_collector.mapping.dialects import own
 from otel_ml_collector.mapping.dialects.evaluator import SpanValues, is_spoken
-from otel_ml_collector.mapping.dialects.plan import Plan
 from otel_ml_collector.mapping.dialects.table import Present
-from otel_ml_collector.mapping.filing import LATEST_NS, is_span_id
 from otel_ml_collector.mapping.values import real_score, to_float, to_text
 from otel_ml_collector.records import Metric, ModelVersion, Records, Run, run_id
-from otel_ml_collector.span import Span, Value
+from otel_ml_collector.span import Span, Value, is_span_id
+from otel_ml_collector.times import LATEST_NS
 
 EVALUATION: Final = "gen_ai.evaluation.result"
 # Why an evaluation is rejected that names no judge, ours too.
@@ -24,10 +23,16 @@ _PREFIX: Final = "gen_ai.evaluation."
 _VERDICTS: Final = {"pass": True, "passed": True, "fail": False, "failed": False}
 
 
-def add_scores(span: Span, run: Run, plan: Plan, records: Records) -> None:
+def add_scores(
+    span: Span,
+    run: Run,
+    ours: own.OwnNames | None,
+    dialects: Iterable[Present],
+    records: Records,
+) -> None:
     """Add what judges say of a run on its own span, and which versions of them speak."""
-    if plan.own is not None and plan.own.is_judged:
-        _add_own(span.attributes, run, plan.own.judges, records)
+    if ours is not None and ours.is_judged:
+        _add_own(span.attributes, run, ours.judges, records)
     for event in span.events:
         if event.name == EVALUATION and judge_of(event.attributes):
             add_evaluation(
@@ -38,7 +43,7 @@ def add_scores(span: Span, run: Run, plan: Plan, records: Records) -> None:
                 records,
                 owner_start_ns=run.start_ns,
             )
-    for present in plan.dialects:
+    for present in dialects:
         if present.scores and is_spoken(present.dialect, span):
             records.metrics += _dialect_scores(span, present, run)
 

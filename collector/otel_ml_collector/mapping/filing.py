@@ -8,8 +8,8 @@ from otel_ml import attributes as names
 from otel_ml_collector.access import IMPORT, OPEN, Access
 from otel_ml_collector.mapping.prices import Prices
 from otel_ml_collector.mapping.values import to_text
-from otel_ml_collector.span import Scope, Span, Value
-from otel_ml_collector.times import AHEAD_NS, DAY_NS
+from otel_ml_collector.span import Scope, Span, Value, is_span_id, is_trace_id
+from otel_ml_collector.times import AHEAD_NS, DAY_NS, LATEST_NS
 
 # Why a span or log record is rejected whose project is none of its key's.
 NOT_ALLOWED: Final = "project_not_allowed"
@@ -20,10 +20,6 @@ _OPENINFERENCE_PROJECT: Final = "openinference.project.name"
 _UNKNOWN_SERVICE: Final = "unknown_service"
 _OLDEST_NS: Final = 400 * DAY_NS
 _MAX_PROJECT_CHARS: Final = 128
-_TRACE_ID_BYTES: Final = 16
-_SPAN_ID_BYTES: Final = 8
-# What the store's signed nanoseconds hold.
-LATEST_NS: Final = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,16 +86,6 @@ def project_of(attributes: Mapping[str, Value], scope: Scope, filing: Filing) ->
     if named:
         return None
     return own[0] if own else names.DEFAULT_PROJECT
-
-
-def is_trace_id(trace_id: bytes) -> bool:
-    """Tell a valid trace id: 16 bytes, not all of them zero."""
-    return len(trace_id) == _TRACE_ID_BYTES and any(trace_id)
-
-
-def is_span_id(span_id: bytes) -> bool:
-    """Tell a valid span id: eight bytes, not all of them zero."""
-    return len(span_id) == _SPAN_ID_BYTES and any(span_id)
 
 
 def is_project(name: str) -> bool:

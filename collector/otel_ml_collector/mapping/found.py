@@ -1,16 +1,8 @@
 """What the dialects found on one span, field by field; the first one to name a field wins."""
 
-from collections.abc import Mapping
-from typing import TypedDict, cast
+from typing import TypedDict
 
-from otel_ml.records import TOKENS, Tokens
 from otel_ml_collector.records import LogLine, Tag
-
-
-def tokens_found(found: "Found") -> Tokens:
-    """Return the token counts among what was found."""
-    told = cast("Mapping[str, int]", found)
-    return Tokens(*[told.get(name) for name in TOKENS])
 
 
 class Found(TypedDict, total=False):

@@ -13,7 +13,7 @@ from otel_ml import attributes as names
 from otel_ml_collector.mapping.artifacts import BAD_ARTIFACT, has_bad_artifact, read_artifacts
 from otel_ml_collector.mapping.dialects.own import read_line, read_tags
 from otel_ml_collector.mapping.evaluations import map_evaluation
-from otel_ml_collector.mapping.filing import StartWindow, is_span_id
+from otel_ml_collector.mapping.filing import StartWindow
 from otel_ml_collector.mapping.values import to_float, to_int, to_text
 from otel_ml_collector.owners import KEY, TRACE_KEY_CHARS, is_run, own_key, own_model, own_tag
 from otel_ml_collector.records import (
@@ -25,7 +25,7 @@ from otel_ml_collector.records import (
     TraceKey,
     run_id,
 )
-from otel_ml_collector.span import Span, Value
+from otel_ml_collector.span import Span, Value, is_span_id
 
 NO_TARGET: Final = "record_without_target"
 _BAD_METRICS: Final = "invalid_metric_lists"

@@ -21,15 +21,13 @@ from otel_ml_collector.mapping.filing import (
     Filing,
     StartWindow,
     is_project,
-    is_span_id,
-    is_trace_id,
     project_of,
 )
 from otel_ml_collector.mapping.late_records import NO_TRACE_ID, TraceKeys, widen
 from otel_ml_collector.mapping.values import to_sorted_json, to_text
 from otel_ml_collector.owners import own_key, own_response
 from otel_ml_collector.records import LateLog, LogLine, Records, TraceKey, run_id
-from otel_ml_collector.span import Log
+from otel_ml_collector.span import Log, is_span_id, is_trace_id
 
 NO_TRACE: Final = "no_trace"
 NO_TRACE_MEANS: Final = (

@@ -1,25 +1,22 @@
-"""Providers by name, and what calls of their models cost: tokens by a table of prices.
+"""What calls of models cost: tokens by a table of prices.
 
 The user's own prices stand before those of the kept table.
 
 Never a guess: a provider or a model that is in no table has no price, a count that is missing or
 makes no sense has no cost. The kept table is that of ``genai-prices``, as it was installed: nothing
-is fetched. Its names are matched as it says, but a provider must be named. The many spellings of a
-provider's name become that of the GenAI conventions.
-
-Spec: https://github.com/open-telemetry/semantic-conventions-genai
+is fetched. Its names are matched as it says, but a provider must be named.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from decimal import Decimal
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
-from otel_ml.records import Tokens
-from otel_ml_collector.mapping.found import Found, tokens_found
-from otel_ml_collector.price import Price
+from otel_ml.records import TOKENS, Tokens
+from otel_ml_collector.mapping.found import Found
+from otel_ml_collector.price import Price, provider_of
 
 if TYPE_CHECKING:
     from genai_prices.types import ModelInfo, ModelPrice, TieredPrices
@@ -29,27 +26,6 @@ _NAME_CHARS: Final = 256
 # One takes about a millisecond, and a sender may name a new model in each span.
 _LOOK_UPS_A_SECOND: Final = 200
 _MILLION: Final = 1_000_000
-# The conventions' name, and how else it is written, in lower case.
-SPELLINGS: Final = {
-    "anthropic": (),
-    "aws.bedrock": ("amazon-bedrock", "aws", "aws_bedrock", "bedrock"),
-    "azure.ai.inference": ("az.ai.inference", "azure_ai"),
-    "azure.ai.openai": ("az.ai.openai", "azure", "azure-openai", "azure_openai"),
-    "cohere": (),
-    "deepseek": (),
-    "gcp.gemini": ("gemini", "google.generative-ai", "google_genai"),
-    "gcp.gen_ai": ("google",),
-    "gcp.vertex_ai": ("google.vertex", "vertex_ai", "vertexai"),
-    "groq": (),
-    "ibm.watsonx.ai": ("watsonx",),
-    "mistral_ai": ("mistral", "mistralai"),
-    "openai": (),
-    "perplexity": (),
-    "x_ai": ("xai",),
-}
-_NAMES: Final = {
-    spelling: name for name, others in SPELLINGS.items() for spelling in (name, *others)
-}
 # Our names of providers whose own names the table has not.
 _IN_TABLE: Final = {
     "aws.bedrock": "aws",
@@ -61,20 +37,6 @@ _IN_TABLE: Final = {
     "mistral_ai": "mistral",
     "x_ai": "x-ai",
 }
-
-
-def provider_of(text: str) -> str:
-    """Spell a provider as the conventions do; one that they do not know is kept as it is.
-
-    ``openai.chat`` names the provider and which of its interfaces was called.
-    """
-    lower = text.strip().lower()
-    head = lower
-    while head:
-        if head in _NAMES:
-            return _NAMES[head]
-        head = head.rpartition(".")[0]
-    return text
 
 
 class Steps(NamedTuple):
@@ -166,7 +128,8 @@ class Prices:
 
 def add_cost(found: Found, prices: Prices, start_ns: int) -> None:
     """Work out what a call cost, where its span does not say it."""
-    tokens = tokens_found(found)
+    counts = cast("Mapping[str, int]", found)
+    tokens = Tokens(*[counts.get(name) for name in TOKENS])
     if "cost" in found or (tokens.input is None and tokens.output is None):
         return
     provider, model = found.get("provider"), found.get("provider_model")

@@ -8,7 +8,7 @@ from typing import Any, Final
 import pytest
 
 from otel_ml_collector.mapping.dialects.gen_ai_events import CallEvent, read_events
-from otel_ml_collector.mapping.found import Found, tokens_found
+from otel_ml_collector.mapping.found import Found
 from otel_ml_collector.records import Run
 from otel_ml_collector.span import Event, Value
 from tests.otel_ml_collector.logs import make_log
@@ -176,7 +176,7 @@ def test_order() -> None:
         read_events(random.Random(seed).sample(events, len(events)), told)  # noqa: S311 - guards nothing
         found.append(told)
     assert all(one == found[0] for one in found)
-    assert tokens_found(found[0]).input == 12
+    assert dict(found[0])["input_tokens"] == 12
 
 
 @pytest.mark.parametrize("name", ["exception", "gen_ai.client.operation.exception"])

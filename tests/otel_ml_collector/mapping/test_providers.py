@@ -2,7 +2,7 @@
 
 import pytest
 
-from otel_ml_collector.mapping.prices import provider_of
+from otel_ml_collector.price import provider_of
 
 
 @pytest.mark.parametrize(

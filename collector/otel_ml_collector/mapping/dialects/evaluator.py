@@ -16,9 +16,9 @@ from otel_ml_collector.mapping.dialects.table import (
     Shape,
 )
 from otel_ml_collector.mapping.found import Found
-from otel_ml_collector.mapping.prices import provider_of
 from otel_ml_collector.mapping.values import parse, read_payload, to_float, to_int, to_json, to_text
 from otel_ml_collector.owners import RESPONSE_CHARS
+from otel_ml_collector.price import provider_of
 from otel_ml_collector.records import Tag
 from otel_ml_collector.span import Span, Value
 

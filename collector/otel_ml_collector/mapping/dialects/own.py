@@ -6,11 +6,11 @@ from typing import Final
 
 from otel_ml import attributes as names
 from otel_ml_collector.mapping.chat import NOT_FOLLOWED
-from otel_ml_collector.mapping.filing import LATEST_NS
 from otel_ml_collector.mapping.found import Found
 from otel_ml_collector.mapping.values import parse, read_payload, to_float, to_int, to_text
 from otel_ml_collector.records import LogLine, Tag, TagValue
 from otel_ml_collector.span import Event, Span, Value
+from otel_ml_collector.times import LATEST_NS
 
 _PREFIX: Final = "otel_ml."
 # No column holds these: they stay among the attributes, and so do tags that cannot be read.
