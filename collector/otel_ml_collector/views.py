@@ -15,10 +15,9 @@ from otel_ml_collector.api.parameters import FromReader, reader_for
 from otel_ml_collector.errors import BadQuery, NotFound
 from otel_ml_collector.filter.sql import compile_where
 from otel_ml_collector.services import service_of
-from otel_ml_collector.store.connection import Connections
+from otel_ml_collector.store.connection import Connections, store_trouble
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.sql import Sql
-from otel_ml_collector.store.trouble import store_trouble
 from otel_ml_collector.times import to_rfc3339
 
 MOST: Final = 200

@@ -12,6 +12,7 @@ from otel_ml_collector.mapping.spans import Processes
 from otel_ml_collector.records import Arrivals, Records
 from otel_ml_collector.span import Span, Value
 from otel_ml_collector.store.connection import Connections
+from otel_ml_collector.store.migrations import connect
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.writer import Writer
@@ -35,7 +36,7 @@ _SIZE: Final = Sql(
 def report() -> None:
     """Measure and print; CPU of the thread or process, so that what else runs counts less."""
     with tempfile.TemporaryDirectory() as folder:
-        connections = Connections(f"chdb://{Path(folder) / 'data'}")
+        connections = connect(f"chdb://{Path(folder) / 'data'}")
         try:
             rows = [*_measure_spans(), *_measure_store(connections)]
         finally:

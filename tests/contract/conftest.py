@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from otel_ml_collector.store.connection import Connections
+from otel_ml_collector.store.migrations import connect
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.writer import Writer
 from tests.otel_ml_collector.stores import Store
@@ -70,7 +70,7 @@ def own_collector(
 @pytest.fixture
 def store(server: ClickHouse) -> Iterator[Store]:
     """A store on the network road, empty, in this process."""
-    connections = Connections(server.url(server.make_database()))
+    connections = connect(server.url(server.make_database()))
     try:
         yield Store(connections, Writer(connections), Reader(connections))
     finally:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from otel_ml_collector.errors import BadSetting
-from otel_ml_collector.store.connection import Connections
+from otel_ml_collector.store.migrations import connect
 from otel_ml_collector.store.reader import Reader
 from tests.contract.test_roads import send
 from tests.support.certificates import make_certificate
@@ -54,7 +54,7 @@ def test_server_goes_and_comes(own_server: ClickHouse, tmp_path: Path) -> None:
 def test_wrong_password(server: ClickHouse, password: str) -> None:
     """A server that refuses the password is told in one line, without the password."""
     with pytest.raises(BadSetting) as caught:
-        Connections(server.url(password=password))
+        connect(server.url(password=password))
     message = str(caught.value)
     assert message.startswith(
         f"The store at clickhouse://otel:***@127.0.0.1:{server.port}/default cannot be opened: "
@@ -76,25 +76,25 @@ def test_wrong_password(server: ClickHouse, password: str) -> None:
 def test_unreadable_address(address: str, shown: str) -> None:
     """An address that cannot be read is shown without what may be secret in it."""
     with pytest.raises(BadSetting) as caught:
-        Connections(address)
+        connect(address)
     assert str(caught.value).startswith(f"Invalid store {shown!r}: ")
 
 
 def test_unknown_database(server: ClickHouse) -> None:
     """A database that is not there is told by its name."""
     with pytest.raises(BadSetting, match="Database nowhere does not exist"):
-        Connections(server.url("nowhere"))
+        connect(server.url("nowhere"))
 
 
 def test_tls(tmp_path: Path) -> None:
     """A server over TLS is used when its certificate is known, and refused when it is not."""
     certificate = make_certificate(tmp_path)
     with clickhouse(tmp_path / "server", certificate) as server:
-        known = Connections(server.url(options=f"?ca_cert={certificate.cert}"))
+        known = connect(server.url(options=f"?ca_cert={certificate.cert}"))
         Reader(known).ping()
         known.close()
         with pytest.raises(BadSetting, match="certificate verify failed"):
-            Connections(server.url())
+            connect(server.url())
 
 
 def test_two_collectors(server: ClickHouse, tmp_path: Path) -> None:

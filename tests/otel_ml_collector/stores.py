@@ -13,6 +13,7 @@ from otel_ml_collector.serve.app import make_app, open_collector
 from otel_ml_collector.settings.sources import load
 from otel_ml_collector.span import Span
 from otel_ml_collector.store.connection import Connections
+from otel_ml_collector.store.migrations import connect
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.writer import Writer
 from tests.otel_ml_collector.spans import NOW_NS
@@ -36,7 +37,7 @@ class Store:
 @contextmanager
 def open_store(path: Path) -> Iterator[Store]:
     """Open the store of a folder, and close it at the end."""
-    connections = Connections(f"chdb://{path}")
+    connections = connect(f"chdb://{path}")
     reader = Reader(connections)
     try:
         yield Store(connections, Writer(connections), reader)

@@ -65,6 +65,7 @@ from otel_ml_collector.store.backup import Backups
 from otel_ml_collector.store.connection import Connections
 from otel_ml_collector.store.deletion import Deleter
 from otel_ml_collector.store.keys import KeyStore
+from otel_ml_collector.store.migrations import connect
 from otel_ml_collector.store.mutations import Purger
 from otel_ml_collector.store.outbox import Outbox
 from otel_ml_collector.store.probe import Probe
@@ -152,7 +153,7 @@ def open_collector(settings: Settings) -> Collector:
     Raises:
         BadSetting: The store cannot be opened, or its keys cannot be read.
     """
-    connections = Connections(settings.store)
+    connections = connect(settings.store)
     with _closing_on_trouble(connections, "The keys cannot be read"):
         keyring = Keyring(KeyStore(connections), required=settings.require_keys)
     tombstones = Tombstones(connections)

@@ -7,11 +7,10 @@ from typing import BinaryIO, Final, Literal
 import pyarrow as pa
 
 from otel_ml_collector.errors import Unavailable
-from otel_ml_collector.store.connection import Connections
+from otel_ml_collector.store.connection import Connections, store_trouble
 from otel_ml_collector.store.mutations import Mutator
 from otel_ml_collector.store.reader import READABLE, Reader
 from otel_ml_collector.store.sql import Sql
-from otel_ml_collector.store.trouble import store_trouble
 
 # It never changes: what two programs wrote of one document stands in each other's place.
 CHUNK_BYTES: Final = 1024 * 1024

@@ -16,12 +16,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from otel_ml_collector.errors import BadQuery, Refused, Unavailable
-from otel_ml_collector.store.connection import Connections
+from otel_ml_collector.store.connection import Connections, store_trouble
 from otel_ml_collector.store.migrations import SCHEMA_VERSION
 from otel_ml_collector.store.schema import TABLE_NAMES
 from otel_ml_collector.store.sql import Sql, identifier
 from otel_ml_collector.store.tombstones import Tombstones
-from otel_ml_collector.store.trouble import store_trouble
 
 MANIFEST: Final = "backup.json"
 # As ``sha256sum -c`` reads it: a line for each other file.

@@ -20,10 +20,10 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from otel_ml_collector.errors import BadSetting, InUse
 from otel_ml_collector.store.backup import CHECKSUMS, FORMAT, MANIFEST, checksum_of, sizes_of
+from otel_ml_collector.store.connection import name_of
 from otel_ml_collector.store.migrations import SCHEMA_VERSION
 from otel_ml_collector.store.schema import TABLE_NAMES, TABLES
 from otel_ml_collector.store.sql import Sql, StoreClient, identifier
-from otel_ml_collector.store.trouble import name_of
 
 _RESTORING: Final = "store.restoring"
 # What a data directory may have when it is as good as empty.

@@ -1,9 +1,11 @@
-"""Clients of the store; the data directory is held by this process alone."""
+"""Clients of the store, and what it raises; a data directory is held by this process alone."""
 
 import fcntl
 import os
 import re
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -11,10 +13,8 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import clickhouse_connect
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
-from otel_ml_collector.errors import BadSetting, InUse
-from otel_ml_collector.store.migrations import migrate
-from otel_ml_collector.store.schema import TABLE_NAMES
-from otel_ml_collector.store.sql import Sql, StoreClient, identifier
+from otel_ml_collector.errors import BadSetting, InUse, Unavailable
+from otel_ml_collector.store.sql import StoreClient
 
 # Without caps the engine takes all memory of the machine.
 _ENGINE: Final = {
@@ -40,32 +40,26 @@ _QUERY: Final = {
     # An insert is on the shards of a cluster before it is acknowledged.
     "distributed_foreground_insert": 1,
 }
-# Parts that were merged away are removed by one thread: above a hundred of them at once, which
-# come after minutes of load, the engine starts 128 that stay, with three files each.
-_REMOVAL: Final = "concurrent_part_removal_threshold"
-_REMOVE: Final = Sql("ALTER TABLE {table} MODIFY SETTING {setting} = 1000000000")
-_UNTOLD: Final = Sql("""
-    SELECT name FROM system.tables WHERE database = currentDatabase()
-      AND engine LIKE '%MergeTree' AND position(engine_full, {setting:String}) = 0""")
 # A server that does not answer holds a thread no longer; an address may say otherwise.
 _SERVER: Final = {"connect_timeout": 3, "send_receive_timeout": 30, "query_retries": 1}
-
-
 # All from the colon behind the user to the last @: a password may hold what should be escaped.
 _PASSWORD: Final = re.compile(r"(?<=://)([^:/@]*):.*@")
 _ASKED: Final = re.compile(r" with url: \S+| \(for url \S+\)")
+_SAID_CHARS: Final = 200
 
 
 class Connections:
-    """Opens the store at an address and hands out clients.
+    """Hands out clients of the store at an address; `store.migrations.connect` makes it.
 
     Args:
         url: ``chdb:///absolute/path`` for the embedded engine, or
             ``clickhouse://user:password@host:port/database`` (``clickhouses`` for TLS).
 
+    Attributes:
+        name: The address without its password and its options.
+
     Raises:
-        BadSetting: The address cannot be read, another process holds the data directory, the
-            server does not answer, or the store is newer than this program.
+        BadSetting: The address cannot be read, or another process holds the data directory.
     """
 
     def __init__(self, url: str) -> None:
@@ -73,18 +67,8 @@ class Connections:
         self._folder: Path | None = None
         self._clients: list[StoreClient] = []
         self._guard = threading.Lock()
+        self.name = _shown(url)
         self._arguments = self._address(url)
-        try:
-            migrate(self.open())
-            if self.folder is not None:
-                self._remove_by_one_thread()
-        except (ClickHouseError, TypeError) as error:  # TypeError: an option that nobody knows
-            self.close()
-            told = f"The store at {_shown(url)} cannot be opened: {_said(error)}"
-            raise BadSetting(told) from error
-        except BadSetting:
-            self.close()
-            raise
 
     @property
     def folder(self) -> Path | None:
@@ -102,13 +86,6 @@ class Connections:
         with self._guard:
             self._clients.append(client)
         return client
-
-    def _remove_by_one_thread(self) -> None:
-        client = self.open()
-        for (table,) in client.query(_UNTOLD, parameters={"setting": _REMOVAL}).result_rows:
-            if table in TABLE_NAMES:
-                name = identifier(table, TABLE_NAMES)
-                client.command(_REMOVE.fill(table=name, setting=Sql(_REMOVAL)))
 
     def close(self) -> None:
         """Close every client, then let the data directory go."""
@@ -185,6 +162,27 @@ def _shown(url: str) -> str:
     return _PASSWORD.sub(r"\1:***@", url).partition("?")[0]
 
 
-def _said(error: Exception) -> str:
-    """Say in one line what went wrong, without the address that the client asked."""
+def said_of(error: Exception) -> str:
+    """Say in one line what went wrong, without the address that a client asked."""
     return _ASKED.sub("", str(error)).partition("\n")[0]
+
+
+@contextmanager
+def store_trouble() -> Iterator[None]:
+    """Turn whatever goes wrong between us and the store into `Unavailable`.
+
+    Raises:
+        Unavailable: The store has trouble.
+    """
+    try:
+        yield
+    except (ClickHouseError, OSError) as error:  # an insert passes through a temporary file
+        raise Unavailable(f"The store has trouble: {name_of(error)}") from error
+
+
+def name_of(error: ClickHouseError | OSError) -> str:
+    """Name an error as the engine or the system does, without the data that it may quote."""
+    if isinstance(error, OSError):
+        # Not every library gives its errors a number; the type alone still says what it was.
+        return error.strerror or str(error).partition("\n")[0][:_SAID_CHARS] or type(error).__name__
+    return getattr(error, "name", None) or type(error).__name__

@@ -13,13 +13,12 @@ from typing import Any, Final
 
 from otel_ml_collector.errors import BadQuery, NotFound, Unavailable
 from otel_ml_collector.owners import KEY, RESPONSE, TAG
-from otel_ml_collector.store.connection import Connections
+from otel_ml_collector.store.connection import Connections, store_trouble
 from otel_ml_collector.store.mutations import Mutator
 from otel_ml_collector.store.rollup import mark_days
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.tables import OWNED
 from otel_ml_collector.store.tombstones import DONE, REFRESH_S, Tombstones, note
-from otel_ml_collector.store.trouble import store_trouble
 from otel_ml_collector.store.verdict import KINDS, MODEL, PROJECT, RUN, SESSION, USER, Deletion
 from otel_ml_collector.times import DAY_NS
 

@@ -7,9 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from otel_ml_collector.access import Access, read_projects
-from otel_ml_collector.store.connection import Connections
+from otel_ml_collector.store.connection import Connections, store_trouble
 from otel_ml_collector.store.sql import Sql, StoreClient
-from otel_ml_collector.store.trouble import store_trouble
 
 MOST: Final = 10_000
 _MADE: Final = 1

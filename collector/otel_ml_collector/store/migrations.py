@@ -1,4 +1,4 @@
-"""Brings a store to today's schema: forward only, in steps that can be repeated.
+"""Opens a store and brings it to today's schema: forward only, in steps that can be repeated.
 
 First every table that is missing is made as it is today, then the steps of the versions since the
 store's own run in order, and each is noted when it is done. A step that a kill cut short runs again
@@ -11,12 +11,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from clickhouse_connect.driver.exceptions import ClickHouseError
+
 from otel_ml_collector.errors import BadSetting
-from otel_ml_collector.store.schema import META, TABLES
-from otel_ml_collector.store.sql import Sql, StoreClient
+from otel_ml_collector.store.connection import Connections, said_of
+from otel_ml_collector.store.schema import META, TABLE_NAMES, TABLES
+from otel_ml_collector.store.sql import Sql, StoreClient, identifier
 
 # A step reads what it must, however long that takes.
 _UNHURRIED: Final = {"max_execution_time": 0, "mutations_sync": 2}
+
+# Parts that were merged away are removed by one thread: above a hundred of them at once, which
+# come after minutes of load, the engine starts 128 that stay, with three files each.
+_REMOVAL: Final = "concurrent_part_removal_threshold"
+_REMOVE: Final = Sql("ALTER TABLE {table} MODIFY SETTING {setting} = 1000000000")
+_UNTOLD: Final = Sql("""
+    SELECT name FROM system.tables WHERE database = currentDatabase()
+      AND engine LIKE '%MergeTree' AND position(engine_full, {setting:String}) = 0""")
 
 _logger = logging.getLogger(__name__)
 
@@ -128,7 +139,6 @@ STEPS: Final = (
 # The schema that a program and a store agree on: one more with each release that changes a table.
 SCHEMA_VERSION: Final = STEPS[-1].version
 
-
 _FOUND: Final = Sql("SELECT max(value) FROM store_meta WHERE name = 'schema'")
 # Since when a definition has at most two versions by its outputs: the numbers that a store gave
 # before stay what they were. A new store has had the rule for ever.
@@ -136,6 +146,39 @@ _TWO_STRUCTURES: Final = Sql("""
 INSERT INTO store_meta (name, value)
 SELECT 'two_structures', if({is_new:Bool}, 0, toUnixTimestamp64Nano(now64(9)))
 FROM (SELECT count() AS known FROM store_meta WHERE name = 'two_structures') WHERE known = 0""")
+
+
+def connect(url: str) -> Connections:
+    """Open the store at an address, and make it one of today's schema.
+
+    Args:
+        url: As `Connections` takes it.
+
+    Raises:
+        BadSetting: The address cannot be read, another process holds the data directory, the
+            server does not answer, or the store is newer than this program.
+    """
+    connections = Connections(url)
+    try:
+        client = connections.open()
+        migrate(client)
+        if connections.folder is not None:
+            _remove_by_one_thread(client)
+    except (ClickHouseError, TypeError) as error:  # TypeError: an option that nobody knows
+        connections.close()
+        told = f"The store at {connections.name} cannot be opened: {said_of(error)}"
+        raise BadSetting(told) from error
+    except BadSetting:
+        connections.close()
+        raise
+    return connections
+
+
+def _remove_by_one_thread(client: StoreClient) -> None:
+    for (table,) in client.query(_UNTOLD, parameters={"setting": _REMOVAL}).result_rows:
+        if table in TABLE_NAMES:
+            name = identifier(table, TABLE_NAMES)
+            client.command(_REMOVE.fill(table=name, setting=Sql(_REMOVAL)))
 
 
 def migrate(client: StoreClient) -> None:

@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from otel_ml_collector.errors import Unavailable
-from otel_ml_collector.store.connection import Connections
+from otel_ml_collector.store.connection import Connections, store_trouble
 from otel_ml_collector.store.schema import TABLE_NAMES
 from otel_ml_collector.store.sql import Sql, StoreClient, identifier
-from otel_ml_collector.store.trouble import store_trouble
 
 # A busy engine may leave a statement alone for a moment.
 _STUCK_S: Final = 5.0

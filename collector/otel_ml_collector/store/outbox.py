@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from otel_ml_collector.records import Records
-from otel_ml_collector.store.connection import Connections
+from otel_ml_collector.store.connection import Connections, store_trouble
 from otel_ml_collector.store.reader import Row
 from otel_ml_collector.store.restored import RESTORE, join_payloads
 from otel_ml_collector.store.sql import Sql
@@ -25,7 +25,6 @@ from otel_ml_collector.store.tables import (
     TRACE_KEYS,
     Table,
 )
-from otel_ml_collector.store.trouble import store_trouble
 from otel_ml_collector.store.writer import LAST_ARRIVAL
 
 # Before a run comes what belongs to it.

@@ -2,8 +2,7 @@
 
 import time
 
-from otel_ml_collector.store.connection import Connections
-from otel_ml_collector.store.trouble import store_trouble
+from otel_ml_collector.store.connection import Connections, store_trouble
 
 
 class Probe:

@@ -13,9 +13,8 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from otel_ml_collector.access import OPEN, Access
 from otel_ml_collector.errors import BadQuery, Forbidden, NotFound, StoreTimeout, Unavailable
-from otel_ml_collector.store.connection import Connections
+from otel_ml_collector.store.connection import Connections, name_of
 from otel_ml_collector.store.sql import Sql, StoreClient, split_long_values
-from otel_ml_collector.store.trouble import name_of
 
 Row = dict[str, Any]
 _Told = TypeVar("_Told")

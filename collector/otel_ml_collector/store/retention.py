@@ -10,12 +10,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from otel_ml_collector.store.connection import Connections
+from otel_ml_collector.store.connection import Connections, store_trouble
 from otel_ml_collector.store.mutations import Mutator
 from otel_ml_collector.store.rollup import mark_days
 from otel_ml_collector.store.sql import Sql, join_sql
 from otel_ml_collector.store.tables import OPEN_RUNS, OWNED, RUNS
-from otel_ml_collector.store.trouble import store_trouble
 from otel_ml_collector.times import AHEAD_NS, DAY_NS, HOUR_NS
 
 MOST_DAYS: Final = 36_500

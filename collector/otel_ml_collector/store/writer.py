@@ -14,13 +14,12 @@ from otel_ml_collector.errors import Refused, Unavailable
 from otel_ml_collector.owners import is_run
 from otel_ml_collector.records import Arrivals, ModelVersion, ProcessSign, Records, Run
 from otel_ml_collector.store import tables
-from otel_ml_collector.store.connection import Connections
+from otel_ml_collector.store.connection import Connections, name_of, store_trouble
 from otel_ml_collector.store.mutations import Mutator
 from otel_ml_collector.store.rollup import Marks
 from otel_ml_collector.store.slices import slice_by_month
 from otel_ml_collector.store.sql import Sql, StoreClient, identifier, join_sql
 from otel_ml_collector.store.tombstones import Tombstones
-from otel_ml_collector.store.trouble import name_of, store_trouble
 
 # What the engine says of rows that it will never take, by its error codes.
 _DATA_CODES: Final = frozenset(

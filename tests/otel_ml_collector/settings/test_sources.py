@@ -14,7 +14,7 @@ from otel_ml_collector.settings.sources import SDK_VARIABLES, load, warnings_of
 from otel_ml_collector.settings.table import TABLE, Setting, Settings
 from otel_ml_collector.settings.targets import OtlpTarget, RecordTarget
 from otel_ml_collector.settings.values import Address
-from otel_ml_collector.store.connection import Connections
+from otel_ml_collector.store.migrations import connect
 
 PAGE: Final = Path(__file__).parents[3] / "docs/configuration.md"
 
@@ -162,7 +162,7 @@ def test_store_or_folder(given: dict[str, str], environment: dict[str, str], sto
 def test_folder_of_any_name(folder: Path, name: str) -> None:
     """The store of a folder is opened in that folder, whatever its name is."""
     settings = load(flags(data_dir=str(folder / name)), {}, None)
-    Connections(settings.store).close()
+    connect(settings.store).close()
     assert [path.name for path in folder.iterdir()] == [name]
 
 

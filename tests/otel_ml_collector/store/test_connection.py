@@ -11,8 +11,7 @@ import clickhouse_connect
 import pytest
 
 from otel_ml_collector.errors import BadSetting
-from otel_ml_collector.store.connection import Connections
-from otel_ml_collector.store.migrations import SCHEMA_VERSION
+from otel_ml_collector.store.migrations import SCHEMA_VERSION, connect
 from otel_ml_collector.store.schema import META
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.tables import RUNS
@@ -23,9 +22,9 @@ from tests.otel_ml_collector.stores import open_store
 OPENER = """
 import sys
 from otel_ml_collector.errors import BadSetting
-from otel_ml_collector.store.connection import Connections
+from otel_ml_collector.store.migrations import connect
 try:
-    Connections(sys.argv[1]).close()
+    connect(sys.argv[1]).close()
     print("opened")
 except BadSetting as error:
     print(error)
@@ -63,14 +62,14 @@ def test_two_folders(tmp_path: Path) -> None:
 
 def test_made_folder(tmp_path: Path) -> None:
     """A folder that is not there is made, with those above it."""
-    Connections(f"chdb://{tmp_path}/above/data").close()
+    connect(f"chdb://{tmp_path}/above/data").close()
     assert (tmp_path / "above/data/store").is_dir()
 
 
 @pytest.mark.parametrize("name", ["a folder", "100%", "a%41", "#1", "ü", "a&b=c"])
 def test_quoted_folder(tmp_path: Path, name: str) -> None:
     """A folder of any name can be written in an address, and nothing is written beside it."""
-    Connections(f"chdb://{quote(str(tmp_path / name))}").close()
+    connect(f"chdb://{quote(str(tmp_path / name))}").close()
     assert [path.name for path in tmp_path.iterdir()] == [name]
     assert (tmp_path / name / "store").is_dir()
 
@@ -78,7 +77,7 @@ def test_quoted_folder(tmp_path: Path, name: str) -> None:
 def test_folder_that_the_engine_misreads(tmp_path: Path) -> None:
     """Nothing is stored beside a folder in whose name the engine would see options."""
     with contextlib.suppress(BadSetting):
-        Connections(f"chdb://{quote(str(tmp_path / 'what?'))}").close()
+        connect(f"chdb://{quote(str(tmp_path / 'what?'))}").close()
     assert {path.name for path in tmp_path.iterdir()} <= {"what?"}
 
 
@@ -108,7 +107,7 @@ def test_close(tmp_path: Path) -> None:
 
 def test_close_twice(tmp_path: Path) -> None:
     """A second close is harmless."""
-    connections = Connections(f"chdb://{tmp_path}")
+    connections = connect(f"chdb://{tmp_path}")
     connections.close()
     connections.close()
 
@@ -130,7 +129,7 @@ def test_newer_schema(tmp_path: Path) -> None:
         match=rf"^The store has schema 99, this program knows {SCHEMA_VERSION}: "
         r"use a newer otel-ml, nothing was changed$",
     ):
-        Connections(f"chdb://{tmp_path}")
+        connect(f"chdb://{tmp_path}")
     with clickhouse_connect.get_client(interface="chdb", path=str(tmp_path / "store")) as client:
         assert client.query("SHOW TABLES").result_rows == [("future",), ("store_meta",)]
         assert client.query("SELECT * FROM store_meta").result_rows == [("schema", 99)]
@@ -173,7 +172,7 @@ def test_interrupted_creation(tmp_path: Path) -> None:
 def test_invalid_address(address: str) -> None:
     """An address that cannot be read is told with what would be right."""
     with pytest.raises(BadSetting) as caught:
-        Connections(address)
+        connect(address)
     assert str(caught.value) == (
         f"Invalid store {address!r}: expected chdb:///absolute/path or "
         "clickhouse://user:password@host:port/database"
@@ -183,7 +182,7 @@ def test_invalid_address(address: str) -> None:
 def test_invalid_address_with_password() -> None:
     """An error about an address does not tell its password."""
     with pytest.raises(BadSetting) as caught:
-        Connections("mysql://me:geheim@localhost/db")
+        connect("mysql://me:geheim@localhost/db")
     assert "geheim" not in str(caught.value)
     assert "mysql://me:***@localhost/db" in str(caught.value)
 
@@ -191,7 +190,7 @@ def test_invalid_address_with_password() -> None:
 def test_no_server() -> None:
     """A server that does not answer is told without its password."""
     with pytest.raises(BadSetting) as caught:
-        Connections("clickhouse://me:geheim@127.0.0.1:1/db")
+        connect("clickhouse://me:geheim@127.0.0.1:1/db")
     message = str(caught.value)
     assert message.startswith("The store at clickhouse://me:***@127.0.0.1:1/db cannot be opened: ")
     assert "geheim" not in message
@@ -200,12 +199,12 @@ def test_no_server() -> None:
 def test_unknown_option() -> None:
     """An option of a server's address that nobody knows is told as such."""
     with pytest.raises(BadSetting, match="colour"):
-        Connections("clickhouse://127.0.0.1:1/db?colour=blue")
+        connect("clickhouse://127.0.0.1:1/db?colour=blue")
 
 
 def test_file_in_the_way(tmp_path: Path) -> None:
     """A file that stands where the folder should be is told in one line."""
     (tmp_path / "data").write_text("")
     with pytest.raises(BadSetting, match=r"^The data directory .* cannot be used: ") as caught:
-        Connections(f"chdb://{tmp_path}/data")
+        connect(f"chdb://{tmp_path}/data")
     assert "\n" not in str(caught.value)

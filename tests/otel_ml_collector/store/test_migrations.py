@@ -45,7 +45,7 @@ OPENER: Final = """
 import sys
 from otel_ml_collector.store.connection import Connections
 print("begins", flush=True)
-Connections(sys.argv[1]).close()
+connect(sys.argv[1]).close()
 """
 _TABLE: Final = re.compile(r"CREATE TABLE IF NOT EXISTS (\w+) \((.*)\)\nENGINE", re.DOTALL)
 _COLUMN: Final = re.compile(r"^  (?!INDEX)`?(\w+)`? (?!.*EPHEMERAL)", re.MULTILINE)

@@ -17,6 +17,7 @@ from otel_ml_collector.mapping import Filing, map_spans
 from otel_ml_collector.receive.commit import Commit
 from otel_ml_collector.records import Records
 from otel_ml_collector.store.connection import Connections
+from otel_ml_collector.store.migrations import migrate
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.schema import TABLE_NAMES
 from otel_ml_collector.store.sql import Sql, StoreClient, identifier
@@ -51,6 +52,7 @@ class Engine:
 
     def __init__(self, path: Path) -> None:
         self.connections = LimitedConnections(f"chdb://{path}")
+        migrate(self.connections.open())
         self._may_begin = threading.Event()
         self._reader = Reader(self.connections)
         self._commit = Commit(Writer(self.connections).write, Telemetry(), self._wait)

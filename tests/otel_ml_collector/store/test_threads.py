@@ -10,9 +10,9 @@ PARTS: Final = 150
 PROGRAM: Final = """
 import sys
 from pathlib import Path
-from otel_ml_collector.store.connection import Connections
+from otel_ml_collector.store.migrations import connect
 
-client = Connections("chdb://" + sys.argv[1]).open()
+client = connect("chdb://" + sys.argv[1]).open()
 client.command("SYSTEM STOP MERGES runs")
 for _ in range(int(sys.argv[2])):
     client.command("INSERT INTO runs (project, start_ns) SELECT 'p', 1")
