@@ -18,9 +18,8 @@ from otel_ml_collector.errors import Forbidden
 from otel_ml_collector.services import find_service, service_of
 from otel_ml_collector.store.backup import Backups
 from otel_ml_collector.store.deletion import Deleter
-from otel_ml_collector.store.mutations import PARTS, Purger
 from otel_ml_collector.store.reader import READABLE, Reader, Row
-from otel_ml_collector.store.retention import Retention, Swept, Wish
+from otel_ml_collector.store.retention import PARTS, Purger, Retention, Swept, Wish
 from otel_ml_collector.store.schema import TABLE_NAMES
 from otel_ml_collector.store.sql import Sql, identifier
 from otel_ml_collector.store.verdict import MODEL, PROJECT, RUN, SESSION, USER

@@ -16,7 +16,7 @@ from urllib.parse import quote
 import pytest
 
 from otel_ml_collector.errors import BadSetting
-from otel_ml_collector.store.backup_restore import restore
+from otel_ml_collector.store.backup import restore
 from tests.otel_ml_collector.deleting import make_told
 from tests.otel_ml_collector.spans import id_of
 from tests.otel_ml_collector.wire import encode

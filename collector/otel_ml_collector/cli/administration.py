@@ -268,7 +268,7 @@ def restore(flags: Flags, folder: Path) -> int:
         raise BadSetting("Say which data directory is to be made with --data-dir DIR")
     if find_spec("chdb") is None:
         raise BadSetting(INSTALL_COLLECTOR)
-    from otel_ml_collector.store.backup_restore import restore as restore_into  # takes 0.4 s
+    from otel_ml_collector.store.backup import restore as restore_into  # takes 0.4 s
 
     restored = restore_into(folder, data_dir)
     sys.stdout.write(f"{data_dir}: restored, {restored.parts} parts\n")

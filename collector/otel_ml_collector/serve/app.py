@@ -66,17 +66,15 @@ from otel_ml_collector.store.connection import Connections
 from otel_ml_collector.store.deletion import Deleter
 from otel_ml_collector.store.keys import KeyStore
 from otel_ml_collector.store.migrations import connect
-from otel_ml_collector.store.mutations import Purger
 from otel_ml_collector.store.outbox import Outbox
-from otel_ml_collector.store.probe import Probe
 from otel_ml_collector.store.reader import Reader
-from otel_ml_collector.store.retention import Days, Retention
+from otel_ml_collector.store.retention import Days, Purger, Retention
 from otel_ml_collector.store.rollup import recompute_due
 from otel_ml_collector.store.sql import StoreClient
 from otel_ml_collector.store.statistics import version_numbers
 from otel_ml_collector.store.tables import warm_up
 from otel_ml_collector.store.tombstones import Tombstones
-from otel_ml_collector.store.writer import Writer
+from otel_ml_collector.store.writer import Probe, Writer
 from otel_ml_collector.telemetry import (
     MEDIA_TYPE,
     LossNumbers,

@@ -4,17 +4,13 @@ The engine waits for ever with a part that has no room on the disk. Here that is
 """
 
 import shutil
-import threading
 import time
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from otel_ml_collector.errors import Unavailable
-from otel_ml_collector.store.connection import Connections, store_trouble
-from otel_ml_collector.store.schema import TABLE_NAMES
-from otel_ml_collector.store.sql import Sql, StoreClient, identifier
+from otel_ml_collector.store.sql import Sql, StoreClient
 
 # A busy engine may leave a statement alone for a moment.
 _STUCK_S: Final = 5.0
@@ -26,12 +22,6 @@ _OURS: Final = Sql("database = currentDatabase() AND table = {table:String}")
 _UNDONE: Final = Sql("""
     SELECT mutation_id, parts_in_progress_names != [] AS is_moving, latest_fail_error_code_name
     FROM system.mutations WHERE {ours} AND NOT is_done""").fill(ours=_OURS)
-PARTS: Final = Sql("""
-    SELECT table, toUInt64(sumIf(rows, active)) AS rows,
-      toUInt64(sumIf(bytes_on_disk, active)) AS bytes,
-      toUInt64(sumIf(bytes_on_disk, active AND has_lightweight_delete)) AS waiting,
-      toUInt64(sumIf(bytes_on_disk, NOT active)) AS replaced
-    FROM system.parts WHERE database = currentDatabase() GROUP BY table ORDER BY table""")
 
 
 class Mutator:
@@ -99,52 +89,3 @@ class Mutator:
         """Read which statements wait: whether the engine is at them, and how they failed."""
         rows = self._client.query(_UNDONE, {"table": table}).result_rows
         return {row[0]: (bool(row[1]), row[2]) for row in rows}
-
-
-@dataclass(frozen=True, slots=True)
-class Purge:
-    """What a purge did: which tables it wrote anew, and what the store took before and after."""
-
-    tables: list[str]
-    bytes_before: int
-    bytes_after: int
-
-
-class Purger:
-    """Writes parts anew that hold deleted rows; any thread may call it.
-
-    Args:
-        connections: The store.
-    """
-
-    def __init__(self, connections: Connections) -> None:
-        self._client = connections.open()
-        self._mutator = Mutator(self._client, connections.folder)
-        self._lock = threading.Lock()
-
-    def purge(self) -> Purge:
-        """Take deleted rows off the disk; a second call finds nothing to do.
-
-        The files that are replaced go 8 minutes later, when the new ones are surely on disk.
-
-        Raises:
-            Unavailable: The store has trouble; what was purged until then stays purged.
-        """
-        with self._lock, store_trouble():
-            before = _parts(self._client)
-            tables = [
-                row["table"] for row in before if row["waiting"] and row["table"] in TABLE_NAMES
-            ]
-            for table in tables:
-                sql = Sql("ALTER TABLE {table} APPLY DELETED MASK")
-                self._mutator.run(table, sql.fill(table=identifier(table, TABLE_NAMES)))
-            after = _parts(self._client)
-        return Purge(tables, _bytes(before), _bytes(after))
-
-
-def _parts(client: StoreClient) -> list[dict[str, Any]]:
-    return list(client.query(PARTS).named_results())
-
-
-def _bytes(rows: Sequence[dict[str, Any]]) -> int:
-    return sum(row["bytes"] for row in rows)

@@ -1,18 +1,34 @@
 """What one collector stored and has not sent on to a target yet, kind by kind, as it arrived.
 
+Rows of the store become the records again that they were made of.
+
 A cursor says up to which time of arrival a target has acknowledged the records of a kind. Times of
 arrival never repeat or fall within one collector, and its rows of one table become visible in
 their order: what lies behind a cursor was sent.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from otel_ml_collector.records import Records
+import orjson
+
+from otel_ml.records import columns_of
+from otel_ml_collector.owners import RESPONSE
+from otel_ml_collector.records import (
+    Artifact,
+    LateLog,
+    LateTag,
+    LogLine,
+    Metric,
+    ModelVersion,
+    Records,
+    Run,
+    Tag,
+    TraceKey,
+)
 from otel_ml_collector.store.connection import Connections, store_trouble
 from otel_ml_collector.store.reader import Row
-from otel_ml_collector.store.restored import RESTORE, join_payloads
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.tables import (
     LATE_LOGS,
@@ -20,6 +36,7 @@ from otel_ml_collector.store.tables import (
     METRICS,
     OBJECTS,
     OPEN_RUNS,
+    PAYLOAD,
     PAYLOADS,
     RUNS,
     TRACE_KEYS,
@@ -27,14 +44,8 @@ from otel_ml_collector.store.tables import (
 )
 from otel_ml_collector.store.writer import LAST_ARRIVAL
 
-# Before a run comes what belongs to it.
-KINDS: Final = (
-    *("model_versions", "artifacts", "logs", "tags", "metrics", "trace_keys"),
-    *("open_runs", "runs"),
-)
 _NEW: Final = Sql("""collector = {collector:String}
   AND arrived_ns > {after:Int64} AND arrived_ns <= {until:Int64}""")
-_ARRIVED: Final = ("arrived_ns", "collector")
 # Of a run that came twice the record of the higher rank is kept, and so is its payload.
 _PAYLOADS: Final = Sql("""
 SELECT {select}
@@ -53,24 +64,104 @@ SELECT * FROM (
     WHERE stored[{collector:String}] > {after:Int64})
   GROUP BY project, kind, name, digest, structure)
 WHERE {new} ORDER BY arrived_ns""").fill(new=_NEW)
-
-
-def _read(table: Table[Any], *left_out: str) -> tuple[Sql, Sql]:
-    """Return the table of a kind, and the statement that reads all columns but some."""
-    sql = Sql("SELECT {select} FROM {table} WHERE {new} ORDER BY arrived_ns")
-    return table.sql, sql.fill(select=table.select(*left_out), table=table.sql, new=_NEW)
-
-
-_READS: Final[Mapping[str, tuple[Sql, Sql]]] = {
-    "model_versions": (Sql("({rows})").fill(rows=_VERSIONS), _VERSIONS),
-    "artifacts": _read(OBJECTS, *_ARRIVED, "is_inline"),
-    "logs": _read(LATE_LOGS, *_ARRIVED),
-    "tags": _read(LATE_TAGS, *_ARRIVED),
-    "metrics": _read(METRICS, *_ARRIVED, "rank"),
-    "trace_keys": _read(TRACE_KEYS, *_ARRIVED),
-    "open_runs": _read(OPEN_RUNS, "collector"),
-    "runs": _read(RUNS, "collector"),
+_NO_PARENT: Final = "0" * 16
+# A payload may be kept for a shorter time than its run.
+_NO_PAYLOAD: Final[Row] = dict.fromkeys(PAYLOAD, "")
+# Columns that are the field as it is.
+_AS_IT_IS: Final = frozenset(columns_of(Run)) - {
+    *("trace_id", "span_id", "parent_span_id", "outcome", "tags", "logs"),
 }
+
+
+def _run(row: Row) -> Run:
+    parent = row["parent_span_id"]
+    return Run(
+        trace_id=bytes.fromhex(row["trace_id"]),
+        span_id=bytes.fromhex(row["span_id"]),
+        parent_span_id=b"" if parent == _NO_PARENT else bytes.fromhex(parent),
+        end_ns=row["start_ns"] + row.get("latency_ns", 0),
+        outcome=row.get("outcome", "running"),
+        tags=_tags(row["tags"], row["tag_details"]),
+        logs=[LogLine(**line) for line in orjson.loads(row["logs"] or "[]")],
+        response_id=_response_id(row["tag_kv"]),
+        **{name: row[name] for name in _AS_IT_IS.intersection(row)},
+    )
+
+
+def _tags(tags: Mapping[str, str], details: str) -> list[Tag]:
+    told = orjson.loads(details or "{}")
+    return [
+        Tag(name, orjson.loads(text), **told.get(name, {})) for name, text in sorted(tags.items())
+    ]
+
+
+def _response_id(tokens: Sequence[str]) -> str:
+    """Read the response's id, which stands after the tags."""
+    last = tokens[-1] if tokens else ""
+    return last.removeprefix(RESPONSE) if last.startswith(RESPONSE) else ""
+
+
+def _version(row: Row) -> ModelVersion:
+    del row["collector"], row["arrived_ns"]
+    return ModelVersion(**row, first_seen_ns=0)
+
+
+def _tag(row: Row) -> LateTag:
+    tag = Tag(row["name"], orjson.loads(row["value"]), row["type"], row["group"])
+    return LateTag(row["project"], row["owner"], tag, row["time_ns"], row["record_id"])
+
+
+def _log(row: Row) -> LateLog:
+    line = LogLine(row.pop("time_ns"), row.pop("severity"), row.pop("message"))
+    return LateLog(**row, line=line)
+
+
+def _artifact(row: Row) -> Artifact:
+    return Artifact(**{**row, "sha256": bytes.fromhex(row["sha256"])})
+
+
+def _trace_key(row: Row) -> TraceKey:
+    return TraceKey(row["key"], row["project"], bytes.fromhex(row["trace_id"]), 0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """Records of one kind.
+
+    Attributes:
+        source: The table, or the question, that has their rows.
+        sql: Reads them.
+        restore: Makes a record of a row.
+        name: The list of `Records` that takes them.
+    """
+
+    source: Sql
+    sql: Sql
+    restore: Callable[[Row], object]
+    name: str
+
+
+def _kind(table: Table[Any], restore: Callable[[Row], object], name: str, *left_out: str) -> _Kind:
+    """Read all columns of a table but some."""
+    sql = Sql("SELECT {select} FROM {table} WHERE {new} ORDER BY arrived_ns").fill(
+        select=table.select("collector", *left_out), table=table.sql, new=_NEW
+    )
+    return _Kind(table.sql, sql, restore, name)
+
+
+_STAMP: Final = "arrived_ns"
+# Before a run comes what belongs to it.
+_KINDS: Final[Mapping[str, _Kind]] = {
+    "model_versions": _Kind(Sql("({rows})").fill(rows=_VERSIONS), _VERSIONS, _version, "versions"),
+    "artifacts": _kind(OBJECTS, _artifact, "artifacts", _STAMP, "is_inline"),
+    "logs": _kind(LATE_LOGS, _log, "logs", _STAMP),
+    "tags": _kind(LATE_TAGS, _tag, "tags", _STAMP),
+    "metrics": _kind(METRICS, lambda row: Metric(**row), "metrics", _STAMP, "rank"),
+    "trace_keys": _kind(TRACE_KEYS, _trace_key, "trace_keys", _STAMP),
+    "open_runs": _kind(OPEN_RUNS, _run, "open_runs"),
+    "runs": _kind(RUNS, _run, "runs"),
+}
+KINDS: Final = tuple(_KINDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,21 +230,22 @@ class Outbox:
         Raises:
             Unavailable: The store has trouble, or what was asked for takes too much memory.
         """
-        source, sql = _READS[kind]
+        what = _KINDS[kind]
         values: dict[str, Any] = {"after": after_ns, "until": until_ns}
         bound = Sql("""
             SELECT min(arrived_ns) AS first_ns, max(arrived_ns) AS last_ns, count() AS number FROM (
               SELECT arrived_ns FROM {source} WHERE {new}
-              ORDER BY arrived_ns LIMIT {limit:UInt32})""").fill(source=source, new=_NEW)
+              ORDER BY arrived_ns LIMIT {limit:UInt32})""").fill(source=what.source, new=_NEW)
         [found] = self._rows(bound, {**values, "limit": limit})
         if not found["number"]:
             return None
         values["until"] = found["last_ns"]
-        rows = self._rows(sql, values)
+        rows = self._rows(what.sql, values)
         if kind == "runs":
-            rows = join_payloads(rows, self._rows(_PAYLOADS, values))
+            payloads = {_run_of(row): row for row in self._rows(_PAYLOADS, values)}
+            rows = [{**payloads.get(_run_of(run), _NO_PAYLOAD), **run} for run in rows]
         records = Records()
-        RESTORE[kind](records, rows)
+        setattr(records, what.name, list(map(what.restore, rows)))
         return OutboxBatch(records, found["first_ns"], found["last_ns"], found["number"])
 
     def acknowledge(self, kind: str, arrived_ns: int) -> None:
@@ -171,3 +263,7 @@ class Outbox:
         with store_trouble():
             result = self._client.query(sql, {**values, "collector": self._collector})
             return list(result.named_results())
+
+
+def _run_of(row: Row) -> tuple[str, str, str]:
+    return row["project"], row["trace_id"], row["span_id"]

@@ -1,7 +1,9 @@
-"""How long records are kept: counted from their arrival, by project, payloads no longer than runs.
+"""How long records are kept, and what frees the disk of those that are not.
 
-Rows that are too old leave the disk with the mutation that deletes them. A limit moves on once a
-day (UTC), so that the parts of a table are written anew once a day at most.
+Kept for days counted from their arrival, by project, payloads no longer than runs. Rows that are
+too old leave the disk with the mutation that deletes them. A limit moves on once a day (UTC), so
+that the parts of a table are written anew once a day at most. Rows that somebody deleted leave it
+when a purge writes their parts anew.
 """
 
 import threading
@@ -13,7 +15,8 @@ from typing import Any, Final
 from otel_ml_collector.store.connection import Connections, store_trouble
 from otel_ml_collector.store.mutations import Mutator
 from otel_ml_collector.store.rollup import mark_days
-from otel_ml_collector.store.sql import Sql, join_sql
+from otel_ml_collector.store.schema import TABLE_NAMES
+from otel_ml_collector.store.sql import Sql, StoreClient, identifier, join_sql
 from otel_ml_collector.store.tables import OPEN_RUNS, OWNED, RUNS
 from otel_ml_collector.times import AHEAD_NS, DAY_NS, HOUR_NS
 
@@ -78,6 +81,13 @@ _NAMES: Final = Sql("SELECT DISTINCT project FROM ({all})").fill(
 _SET: Final = Sql("""
     SELECT project, argMax(tuple(record_days), set_ns).1, argMax(tuple(payload_days), set_ns).1
     FROM retention GROUP BY project""")
+
+PARTS: Final = Sql("""
+    SELECT table, toUInt64(sumIf(rows, active)) AS rows,
+      toUInt64(sumIf(bytes_on_disk, active)) AS bytes,
+      toUInt64(sumIf(bytes_on_disk, active AND has_lightweight_delete)) AS waiting,
+      toUInt64(sumIf(bytes_on_disk, NOT active)) AS replaced
+    FROM system.parts WHERE database = currentDatabase() GROUP BY table ORDER BY table""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,3 +251,52 @@ class Retention:
 
     def _ask(self, sql: Sql, values: dict[str, Any]) -> Sequence[Sequence[Any]]:
         return self._client.query(sql, values, settings=dict(_SETTINGS)).result_rows
+
+
+@dataclass(frozen=True, slots=True)
+class Purge:
+    """What a purge did: which tables it wrote anew, and what the store took before and after."""
+
+    tables: list[str]
+    bytes_before: int
+    bytes_after: int
+
+
+class Purger:
+    """Writes parts anew that hold deleted rows; any thread may call it.
+
+    Args:
+        connections: The store.
+    """
+
+    def __init__(self, connections: Connections) -> None:
+        self._client = connections.open()
+        self._mutator = Mutator(self._client, connections.folder)
+        self._lock = threading.Lock()
+
+    def purge(self) -> Purge:
+        """Take deleted rows off the disk; a second call finds nothing to do.
+
+        The files that are replaced go 8 minutes later, when the new ones are surely on disk.
+
+        Raises:
+            Unavailable: The store has trouble; what was purged until then stays purged.
+        """
+        with self._lock, store_trouble():
+            before = _parts(self._client)
+            tables = [
+                row["table"] for row in before if row["waiting"] and row["table"] in TABLE_NAMES
+            ]
+            for table in tables:
+                sql = Sql("ALTER TABLE {table} APPLY DELETED MASK")
+                self._mutator.run(table, sql.fill(table=identifier(table, TABLE_NAMES)))
+            after = _parts(self._client)
+        return Purge(tables, _bytes(before), _bytes(after))
+
+
+def _parts(client: StoreClient) -> list[dict[str, Any]]:
+    return list(client.query(PARTS).named_results())
+
+
+def _bytes(rows: Sequence[dict[str, Any]]) -> int:
+    return sum(row["bytes"] for row in rows)

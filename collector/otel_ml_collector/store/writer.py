@@ -2,10 +2,11 @@
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import replace
-from typing import Any, Final
+from datetime import UTC, datetime
+from typing import Any, Final, TypeVar
 
 import pyarrow as pa
 from clickhouse_connect.driver.exceptions import ClickHouseError
@@ -17,9 +18,9 @@ from otel_ml_collector.store import tables
 from otel_ml_collector.store.connection import Connections, name_of, store_trouble
 from otel_ml_collector.store.mutations import Mutator
 from otel_ml_collector.store.rollup import Marks
-from otel_ml_collector.store.slices import slice_by_month
 from otel_ml_collector.store.sql import Sql, StoreClient, identifier, join_sql
 from otel_ml_collector.store.tombstones import Tombstones
+from otel_ml_collector.times import DAY_NS, MINUTE_NS, SECOND_NS
 
 # What the engine says of rows that it will never take, by its error codes.
 _DATA_CODES: Final = frozenset(
@@ -37,11 +38,14 @@ _DATA_CODES: Final = frozenset(
 )
 # One block is one thread's work: more of them only wait for each other.
 _INSERT: Final = {"max_threads": 1, "max_insert_threads": 1, "max_parsing_threads": 1}
-_SEEN_EVERY_NS: Final = 60 * 10**9
+_SEEN_EVERY_NS: Final = MINUTE_NS
 _KNOWN_VERSIONS: Final = 10_000
-_HEARD_EVERY_NS: Final = 60 * 10**9
+_HEARD_EVERY_NS: Final = MINUTE_NS
 _KNOWN_PROCESSES: Final = 10_000
 _SWEEP_ROWS: Final = 2_000
+# An insert makes a part of each partition that it touches.
+_MONTHS: Final = 50
+_SHORTEST_MONTH_NS: Final = 28 * DAY_NS
 # Senders wait for the group behind it.
 _SWEEP_STUCK_S: Final = 0.5
 
@@ -66,6 +70,7 @@ _SWEEP: Final = Sql("""
 
 _logger = logging.getLogger(__name__)
 
+Row = TypeVar("Row")
 _Key = tuple[str, str, str, str, str]
 # What one insert takes: rows of few partitions, and their stamps.
 _Slice = tuple[Sequence[Any], Sequence[int]]
@@ -284,3 +289,50 @@ def _merge(versions: Sequence[ModelVersion]) -> dict[_Key, ModelVersion]:
                 definition=max(known.definition, version.definition),
             )
     return merged
+
+
+def slice_by_month(
+    rows: Sequence[Row], time_of: Callable[[Row], int], months: int = _MONTHS
+) -> Iterator[Sequence[Row]]:
+    """Cut rows into slices of at most 50 months.
+
+    Args:
+        rows: In any order; none gives no slice.
+        time_of: Tells the time of a row, in nanoseconds since the epoch.
+        months: How many a slice may touch.
+    """
+    times = [time_of(row) for row in rows]
+    if not times:
+        return
+    if (max(times) - min(times)) // _SHORTEST_MONTH_NS + 2 <= months:
+        yield rows
+        return
+    found: dict[tuple[int, int], list[Row]] = {}
+    for row, time_ns in zip(rows, times, strict=True):
+        day = datetime.fromtimestamp(time_ns // SECOND_NS, UTC)
+        found.setdefault((day.year, day.month), []).append(row)
+    keys = sorted(found)
+    for first in range(0, len(keys), months):
+        yield [row for key in keys[first : first + months] for row in found[key]]
+
+
+class Probe:
+    """Writes one row, durably as all others; the rows before it are merged away.
+
+    Only one thread may call it at a time.
+
+    Args:
+        connections: Opens its client.
+    """
+
+    def __init__(self, connections: Connections) -> None:
+        self._client = connections.open()
+
+    def __call__(self) -> None:
+        """Write.
+
+        Raises:
+            Unavailable: The store has trouble.
+        """
+        with store_trouble():
+            self._client.insert("store_meta", [["probe", time.time_ns()]])

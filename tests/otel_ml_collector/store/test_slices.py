@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otel_ml_collector.store.slices import slice_by_month
+from otel_ml_collector.store.writer import slice_by_month
 from tests.otel_ml_collector.spans import DAY_NS, NOW_NS
 
 times = st.lists(st.integers(0, 2**63 - 1))
