@@ -2,6 +2,6 @@
 
 import sys
 
-from otel_ml_collector.cli import main
+from otel_ml_collector.cli.program import main
 
 sys.exit(main())

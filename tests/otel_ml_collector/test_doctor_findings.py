@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from otel_ml_collector.cli.checks import (
+from otel_ml_collector.cli.doctor import (
     Finding,
     find_disk,
     find_listener,

@@ -15,10 +15,16 @@ from otel_ml_collector.cli.failure import (
     HELP,
     INSTALL_COLLECTOR,
     CommandFailed,
-    asking,
 )
-from otel_ml_collector.cli.options import Flags, Layout, with_form, with_place, with_settings
-from otel_ml_collector.cli.place import Place, PlaceOptions, fetch_as_stranger, is_collector
+from otel_ml_collector.cli.options import Flags, with_settings
+from otel_ml_collector.cli.output import Layout, with_form, write_rows
+from otel_ml_collector.cli.place import (
+    Place,
+    PlaceOptions,
+    fetch_as_stranger,
+    is_collector,
+    with_place,
+)
 from otel_ml_collector.errors import BadSetting
 from otel_ml_collector.log import start_logging
 from otel_ml_collector.settings.sources import load, warnings_of
@@ -35,7 +41,7 @@ _LONG_S: Final = 3_600.0  # files are written anew, or copied
 _logger = logging.getLogger(__name__)
 
 
-@click.command(short_help="run the collector")
+@click.command()
 @with_settings()
 def serve(flags: Flags) -> int:
     """Receive OpenTelemetry spans, keep their records, serve API and pages."""
@@ -51,7 +57,7 @@ def serve(flags: Flags) -> int:
     return serve_until_told(settings)
 
 
-@click.command(short_help="check settings without starting")
+@click.command()
 @with_settings()
 @click.argument("file", metavar="[FILE]", required=False)
 def check(flags: Flags, file: str | None) -> int:
@@ -76,7 +82,7 @@ def check(flags: Flags, file: str | None) -> int:
     return DONE
 
 
-@click.group(short_help="make, list and revoke keys")
+@click.group()
 def keys() -> None:
     """Make, list and revoke keys.
 
@@ -107,7 +113,7 @@ def keys() -> None:
 def add_key(asked: PlaceOptions, projects: str, scopes: str, **more: Any) -> int:
     """Make a key; it stands alone on its line of the output, this once."""
     wanted = {"projects": _split(projects), "scopes": _split(scopes), **more}
-    with asked.open(makes=True) as place, asking():
+    with asked.open(makes=True) as place:
         is_first = not place.api().get("keys")["keys"]
         made = _send(place, "POST", "keys", body=wanted)
         sys.stdout.write(f"{made['key']}\n")
@@ -146,9 +152,7 @@ def _check_closed(place: Place, *, is_first: bool) -> None:
 @with_form
 def list_keys(asked: PlaceOptions, form: Layout) -> int:
     """List the keys, the oldest first, without what is secret."""
-    from otel_ml_collector.cli.output import write_rows  # heavy
-
-    with asked.open() as place, asking():
+    with asked.open() as place:
         answer = place.api().get("keys")
         rows = [
             {
@@ -166,13 +170,13 @@ def list_keys(asked: PlaceOptions, form: Layout) -> int:
 @click.argument("key_id", metavar="ID")
 def revoke_key(asked: PlaceOptions, key_id: str) -> int:
     """Revoke a key for ever; ID is its public part, as in the list."""
-    with asked.open() as place, asking():
+    with asked.open() as place:
         revoked = _send(place, "DELETE", "keys", key_id)
         sys.stdout.write(f"{revoked['id']} is revoked in {place.name}\n")
     return DONE
 
 
-@click.command(epilog=HELP, short_help="say or set how long a project is kept")
+@click.command(epilog=HELP)
 @with_place
 @click.argument("project", metavar="PROJECT")
 @click.option("--records", metavar="DAYS|configured", help="days that all of it is kept")
@@ -184,7 +188,7 @@ def revoke_key(asked: PlaceOptions, key_id: str) -> int:
 )
 def retention(asked: PlaceOptions, project: str, records: str | None, payloads: str | None) -> int:
     """Say or set how long a project is kept, counted from when a record arrives."""
-    with asked.open() as place, asking():
+    with asked.open() as place:
         path = ("projects", project, "retention")
         holds = place.api().get(*path)
         name = ""
@@ -211,7 +215,7 @@ def _days(text: str | None, before: int | None) -> int | None:
     return int(text)
 
 
-@click.command(epilog=HELP, short_help="show and free disk space")
+@click.command(epilog=HELP)
 @with_place
 @click.option("--purge", is_flag=True, help="free now what was deleted; needs the scope admin")
 @click.option(
@@ -220,9 +224,7 @@ def _days(text: str | None, before: int | None) -> int | None:
 @with_form
 def storage(asked: PlaceOptions, form: Layout, *, purge: bool, free_days: int | None) -> int:
     """Say what projects take on disk."""
-    from otel_ml_collector.cli.output import write_rows  # heavy
-
-    with asked.open() as place, asking():
+    with asked.open() as place:
         if purge:
             answer = _send(place, "POST", "storage", "purge", timeout_s=_LONG_S)
             return write_rows([answer], answer, form)
@@ -241,7 +243,7 @@ def _flat(told: dict[str, Any]) -> dict[str, Any]:
     return {"project": told["project"], "bytes": told["bytes"], **kinds, **kept, **freed}
 
 
-@click.command(epilog=HELP, short_help="write a backup of the store, also while it is served")
+@click.command(epilog=HELP)
 @with_place
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 def backup(asked: PlaceOptions, folder: Path) -> int:
@@ -249,14 +251,14 @@ def backup(asked: PlaceOptions, folder: Path) -> int:
 
     A collector that has keys wants one of the scope admin over all projects in OTEL_ML_API_KEY.
     """
-    with asked.open() as place, asking():
+    with asked.open() as place:
         body = {"folder": str(folder.absolute())}
         done = _send(place, "POST", "backup", body=body, timeout_s=_LONG_S)
         sys.stdout.write(f"{done['folder']}: {done['bytes']:,} bytes, of {place.name}\n")
     return DONE
 
 
-@click.command(epilog=HELP, short_help="make a data directory of a backup")
+@click.command(epilog=HELP)
 @with_settings("data_dir")
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 def restore(flags: Flags, folder: Path) -> int:

@@ -2,21 +2,31 @@
 
 import os
 import sys
+from importlib import import_module
 from typing import Any, Final
 
 import click
 
-from otel_ml_collector.cli import administration, records
-from otel_ml_collector.cli.doctor import doctor
 from otel_ml_collector.cli.failure import BROKEN_PIPE, INTERRUPTED, USAGE, CommandFailed
 from otel_ml_collector.errors import BadSetting
 
-_COMMANDS: Final = (
-    *(administration.serve, administration.check, doctor, administration.keys),
-    *(records.projects, records.runs, records.open_run, records.models, records.metrics),
-    *(records.export, administration.storage, administration.retention),
-    *(administration.backup, administration.restore),
-)
+# Where each stands: a module is imported when a command of it is run. And what it is for.
+_COMMANDS: Final = {
+    "serve": ("administration:serve", "run the collector"),
+    "check": ("administration:check", "check settings without starting"),
+    "doctor": ("doctor:doctor", "find out why runs do not arrive"),
+    "keys": ("administration:keys", "make, list and revoke keys"),
+    "projects": ("records:projects", "list projects"),
+    "runs": ("records:runs", "list runs"),
+    "open": ("records:open_run", "show the page of a run in a browser"),
+    "models": ("records:models", "list models and versions"),
+    "metrics": ("records:metrics", "list metrics and their points"),
+    "export": ("records:export", "write runs into a file"),
+    "storage": ("administration:storage", "show and free disk space"),
+    "retention": ("administration:retention", "say or set how long a project is kept"),
+    "backup": ("administration:backup", "write a backup of the store, also while it is served"),
+    "restore": ("administration:restore", "make a data directory of a backup"),
+}
 
 
 class Program(click.Group):
@@ -24,7 +34,20 @@ class Program(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """List the commands in their order."""
-        return list(self.commands)
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command."""
+        if cmd_name not in _COMMANDS:
+            return None
+        module, _, name = _COMMANDS[cmd_name][0].partition(":")
+        command: click.Command = getattr(import_module(f"otel_ml_collector.cli.{module}"), name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write what each command is for, and import none of them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; returns its exit status, 0 after a clean end."""
@@ -50,7 +73,3 @@ class Program(click.Group):
 @click.version_option(package_name="otel-ml", message="%(version)s")
 def program() -> None:
     """Keeps and shows the records of model calls."""
-
-
-for _command in _COMMANDS:
-    program.add_command(_command)

@@ -1,19 +1,88 @@
-"""The command ``otel-ml doctor``: shows what its checks find."""
+"""The command ``otel-ml doctor``: what can be seen on this machine, and what a collector says."""
 
 import json
+import os
+import platform
+import secrets
+import shutil
+import socket
 import sys
-from dataclasses import asdict
-from typing import Final
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Final, Literal
+from urllib.parse import quote, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import click
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import SpanContext, TraceFlags
 
+from otel_ml import attributes as names
+from otel_ml.export.answer import read_partial_success
+from otel_ml.export.encoder import encode_spans
+from otel_ml.export.http import HttpSender
+from otel_ml.export.settings import Settings, resolve
+from otel_ml_collector.cli.place import HttpReply, fetch
 from otel_ml_collector.errors import BadSetting
+from otel_ml_collector.settings.sources import load, warnings_of
+from otel_ml_collector.settings.values import Address, hide_password
 
+Status = Literal["ok", "warn", "fail"]
 PROJECT: Final = "otel-ml-doctor"
 _PROJECT_CHARS: Final = 128
+_CHECK_S: Final = 15.0
+_PORTS: Final = {4318: 4317, 14318: 14317}
+_PACKAGES: Final = ("opentelemetry-sdk", "chdb", "grpcio")
+_SECRET_WORDS: Final = ("KEY", "HEADERS", "TOKEN", "SECRET", "PASSWORD")
+_NO_SECRETS: Final = ("CLIENT_KEY",)  # the path of a file
+_TIGHT: Final = 4
+_REACH_S: Final = 2.0
+# Of https://docs.kernel.org/networking/proc_net_tcp.html
+_LISTENS: Final = "0A"
+_TABLES: Final = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
+_REQUEST_S: Final = 5.0
+_READ_BACK_S: Final = 5.0
+_FAR_S: Final = 5.0
+_METHOD: Final = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
+_WORDS: Final = {
+    "UNAUTHENTICATED": "the key is not valid, or none is sent (401)",
+    "PERMISSION_DENIED": "the key may not write there (403)",
+    "UNIMPLEMENTED": "what listens there takes no OTLP",
+}
+_KEYS: Final = "make one: otel-ml keys add --project {project} --scope ingest,read"
 
 
-@click.command(short_help="find out why runs do not arrive")
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the answer.
+
+    Attributes:
+        status: ok, warn or fail.
+        check: The check's name, one word.
+        what: What is so.
+        todo: What to do about it; empty when nothing is to be done.
+    """
+
+    status: Status
+    check: str
+    what: str
+    todo: str = ""
+
+    def __str__(self) -> str:
+        """Write the line: ``fail  what -> what to do``."""
+        return f"{self.status:4}  {self.what}{f' -> {self.todo}' if self.todo else ''}"
+
+
+@click.command()
 @click.option("--endpoint", metavar="URL", help="base address [as the SDK chooses it]")
 @click.option("--grpc", metavar="HOST:PORT", help="gRPC address [port 4317 for 4318]")
 @click.option("--project", metavar="P", default=PROJECT, help=f"project [{PROJECT}]")
@@ -26,8 +95,6 @@ def doctor(endpoint: str | None, grpc: str | None, project: str, *, is_json: boo
     """
     if not 0 < len(project) <= _PROJECT_CHARS or not project.isprintable():
         raise BadSetting(f"Invalid --project {project!r}: expected 1 to 128 printable characters")
-    from otel_ml_collector.cli.checks import find_all  # heavy
-
     found = []
     for finding in find_all(endpoint, grpc, project):
         found.append(finding)
@@ -39,3 +106,394 @@ def doctor(endpoint: str | None, grpc: str | None, project: str, *, is_json: boo
         answer = {"ok": not failed, "checks": [asdict(finding) for finding in found]}
         sys.stdout.write(f"{json.dumps(answer, indent=2)}\n")
     return int(failed)
+
+
+def find_within(
+    name: str, look: Callable[[], Iterable[Finding]], limit_s: float = _CHECK_S
+) -> list[Finding]:
+    """Run a check on a thread of its own, and leave it there when it takes too long."""
+    found: list[Finding] = []
+    errors: list[Exception] = []
+
+    def work() -> None:
+        try:
+            found.extend(look())
+        except Exception as error:  # noqa: BLE001 - a check that breaks is a finding too
+            errors.append(error)
+
+    thread = threading.Thread(target=work, name=f"otel-ml-doctor-{name}", daemon=True)
+    thread.start()
+    thread.join(limit_s)
+    if thread.is_alive():
+        return [Finding("fail", name, f"The check {name} did not end within {limit_s:g} s")]
+    if errors:
+        text = f"The check {name} broke: {type(errors[0]).__name__}: {errors[0]}"
+        return [*found, Finding("fail", name, text, "report it with this line")]
+    return found
+
+
+def find_versions() -> Iterator[Finding]:
+    """Name what runs here."""
+    packages = ", ".join(f"{name} {_version(name)}" for name in _PACKAGES)
+    python = platform.python_version()
+    yield Finding("ok", "versions", f"otel-ml {_version('otel-ml')}, Python {python}, {packages}")
+
+
+def find_variables(environment: Mapping[str, str]) -> Iterator[Finding]:
+    """Name the variables in force, and those that do nothing."""
+    names = sorted(name for name in environment if name.startswith("OTEL_") and environment[name])
+    shown = ", ".join(f"{name}={_hide(name, environment[name])}" for name in names)
+    yield Finding("ok", "variables", f"Variables in force: {shown or 'none'}")
+    for text in warnings_of(environment):
+        what, _, todo = text.partition(": ")
+        yield Finding("warn", "variables", what, todo)
+    if environment.get("OTEL_SDK_DISABLED", "").lower() == "true":
+        todo = "unset it, unless that is what you want"
+        yield Finding("warn", "variables", "OTEL_SDK_DISABLED=true: nothing is recorded", todo)
+    if environment.get("OTEL_TRACES_SAMPLER", "").endswith("always_off"):
+        todo = "unset it, unless that is what you want"
+        yield Finding("warn", "variables", "OTEL_TRACES_SAMPLER records nothing", todo)
+
+
+def proxy_of(page: str) -> str:
+    """Find the proxy that requests to an address go through, as the SDK does; empty for none."""
+    parts, proxies = urlsplit(page), getproxies()
+    proxy = proxies.get(parts.scheme) or proxies.get("all") or ""
+    return "" if proxy_bypass(parts.netloc) else proxy
+
+
+def find_proxy(page: str) -> Iterator[Finding]:
+    """Tell whether requests to an address go through a proxy."""
+    proxy, host = proxy_of(page), urlsplit(page).hostname or ""
+    if not proxy:
+        yield Finding("ok", "proxy", f"No proxy between here and {host}")
+    elif Address(host, 0).is_loopback:
+        text = f"Requests to this very machine go through the proxy {hide_password(proxy)}"
+        yield Finding("warn", "proxy", text, f"set NO_PROXY={host}")
+    else:
+        yield Finding("ok", "proxy", f"Requests go through the proxy {hide_password(proxy)}")
+
+
+def find_disk(page: str, environment: Mapping[str, str]) -> Iterator[Finding]:
+    """Look at the settings of a collector of this machine, and at the disk of its data."""
+    if not Address(urlsplit(page).hostname or "", 0).is_loopback:
+        return
+    try:
+        settings = load({}, environment, None)
+    except BadSetting as error:
+        for line in str(error).splitlines():
+            yield Finding("fail", "settings", line, "mend it, then ask `otel-ml check`")
+        return
+    folder = settings.data_dir
+    if folder is None or not folder.is_dir():
+        return
+    free, least = shutil.disk_usage(folder).free, settings.min_free_disk_bytes
+    text = f"{free / 2**30:.1f} GiB free for the data directory {folder}"
+    if free < least:
+        yield Finding("fail", "disk", text, f"make room: nothing is taken below {least} bytes")
+    elif free < _TIGHT * least or not os.access(folder, os.W_OK):
+        todo = "make room soon" if os.access(folder, os.W_OK) else "make it writable for who serves"
+        yield Finding("warn", "disk", text, todo)
+    else:
+        yield Finding("ok", "disk", text)
+
+
+def find_targets(page: str, environment: Mapping[str, str]) -> Iterator[Finding]:
+    """Look whether the targets can be reached that a collector of this machine forwards to."""
+    if not Address(urlsplit(page).hostname or "", 0).is_loopback:
+        return
+    try:
+        settings = load({}, environment, None)
+    except BadSetting:  # told with the disk
+        return
+    for target in settings.forward_otlp:
+        text = f"OTLP is forwarded to {target.name} at {target.address}"
+        try:
+            socket.create_connection((target.address.host, target.address.port), _REACH_S).close()
+        except OSError as error:
+            todo = "start it, or mend forward_otlp; until then requests wait or are dropped"
+            yield Finding("warn", "forward", f"{text}, which does not answer: {error}", todo)
+        else:
+            yield Finding("ok", "forward", text)
+
+
+def find_listener(port: int) -> str:
+    """Name the process that listens at a port: ``jaeger (process 41)``; empty when none is seen.
+
+    Those of other users are seen by the administrator alone.
+    """
+    sockets = {f"socket:[{inode}]" for table in _TABLES for inode in _listening(table, port)}
+    for process in Path("/proc").glob("[0-9]*") if sockets else ():
+        with suppress(OSError):  # it has ended, or is not ours to see
+            if any(_target(file) in sockets for file in (process / "fd").iterdir()):
+                name = (process / "comm").read_text().strip()
+                return f"{name} (process {process.name})"
+    return ""
+
+
+def _target(file: Path) -> str:
+    try:
+        return str(file.readlink())
+    except OSError:  # it was closed meanwhile
+        return ""
+
+
+def _listening(table: Path, port: int) -> list[str]:
+    try:
+        rows = [line.split() for line in table.read_text().splitlines()[1:]]
+    except OSError:  # not Linux
+        return []
+    return [
+        row[9] for row in rows if row[3] == _LISTENS and int(row[1].rpartition(":")[2], 16) == port
+    ]
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _hide(name: str, value: str) -> str:
+    is_secret = any(word in name for word in _SECRET_WORDS)
+    return "***" if is_secret and not name.endswith(_NO_SECRETS) else hide_password(value)
+
+
+@dataclass(frozen=True, slots=True)
+class TestSpan:
+    """A span as an export request, and the id of the run that it becomes."""
+
+    run_id: str
+    body: bytes
+
+
+def make_span(project: str, transport: str) -> TestSpan:
+    """Make a span of a project that took no time and ended now."""
+    trace_id, span_id = secrets.randbits(128) | 1, secrets.randbits(64) | 1
+    now_ns = time.time_ns()
+    span = ReadableSpan(
+        name="otel-ml doctor",
+        context=SpanContext(trace_id, span_id, is_remote=False, trace_flags=TraceFlags(1)),
+        resource=Resource({"service.name": "otel-ml-doctor", names.PROJECT: project}),
+        attributes={names.PROJECT: project, "otel_ml.doctor.transport": transport},
+        instrumentation_scope=InstrumentationScope("otel_ml.doctor"),
+        start_time=now_ns,
+        end_time=now_ns,
+    )
+    return TestSpan(f"{trace_id:032x}-{span_id:016x}", encode_spans([span]).body)
+
+
+class Visit:
+    """Asks one collector, as the SDK would: its headers, its proxy, its certificates.
+
+    Args:
+        settings: Where it is.
+        project: Where the test spans go.
+        grpc: ``host:port`` of its gRPC; empty when nobody knows.
+    """
+
+    def __init__(self, settings: Settings, project: str, grpc: str) -> None:
+        self._settings = settings
+        self._project = project
+        self._grpc = grpc
+        self._reads = False
+
+    def find_endpoint(self) -> list[Finding]:
+        """Tell whether it is there and what it is."""
+        page = self._settings.page
+        reply = self._get("/healthz")
+        if reply.is_ours:
+            return [Finding("ok", "endpoint", f"{page} is an otel-ml collector")]
+        parts = urlsplit(page)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        is_here = Address(parts.hostname or "", 0).is_loopback and not proxy_of(page)
+        who = find_listener(port) if is_here else ""
+        if reply.status == 0:
+            text = f"{page} does not answer: {reply.text}"
+            here = f"; {who} listens at port {port}" if who else ""
+            todo = _way_to(reply.text, is_here)
+            if proxy_of(page):
+                todo = (
+                    "it is asked through a proxy: does that one answer, or should NO_PROXY name it?"
+                )
+            return [Finding("fail", "endpoint", text + here, todo)]
+        if reply.status == HTTPStatus.FORBIDDEN and "is not called" in reply.text:
+            todo = f"start it with --allowed-hosts {parts.hostname}"
+            return [Finding("fail", "endpoint", f"{page} refuses this name", todo)]
+        text = f"{page} answers and is no otel-ml{f', it is {who}' if who else ''}"
+        todo = "name the collector with --endpoint, or stop what is there"
+        return [Finding("fail", "endpoint", text, todo)]
+
+    def find_readiness(self) -> list[Finding]:
+        """Tell whether it can store."""
+        reply = self._get("/readyz")
+        if reply.status == HTTPStatus.OK:
+            return [Finding("ok", "ready", "It is ready to store")]
+        todo = "see the collector's log, disk and store"
+        return [Finding("fail", "ready", f"It is not ready, {reply.reason}", todo)]
+
+    def find_clock(self) -> list[Finding]:
+        """Compare its clock with this one; it tells whole seconds."""
+        before_s = time.time()
+        reply = self._get("/healthz")
+        middle_s = (before_s + time.time()) / 2
+        try:
+            theirs_s = parsedate_to_datetime(reply.date).timestamp() + 0.5
+        except (TypeError, ValueError):
+            return [Finding("warn", "clock", "It does not tell its time")]
+        ahead_s = middle_s - theirs_s
+        if abs(ahead_s) <= _FAR_S:
+            return [
+                Finding("ok", "clock", f"Its clock and this one differ by less than {_FAR_S:g} s")
+            ]
+        way = "ahead of" if ahead_s > 0 else "behind"
+        text = f"This clock is {abs(ahead_s):.0f} s {way} the collector's"
+        return [Finding("warn", "clock", text, "set both by NTP: runs are filed by this clock")]
+
+    def find_key(self) -> list[Finding]:
+        """Tell what the key may do."""
+        named = "The key" if "authorization" in self._settings.headers else "No key is sent, which"
+        reply = self._get(f"/api/v1/projects/{quote(self._project, safe='')}/runs?limit=1")
+        if reply.status == HTTPStatus.OK:
+            self._reads = True
+            return [Finding("ok", "key", f"{named} is enough to read project {self._project}")]
+        todo = _KEYS.format(project=self._project) + ", and set OTEL_ML_API_KEY"
+        if reply.status == HTTPStatus.UNAUTHORIZED:
+            text = "The key is not valid" if named == "The key" else "A key is needed, none is sent"
+            return [Finding("fail", "key", f"{text} (401)", todo)]
+        if reply.status == HTTPStatus.NOT_FOUND:  # as if there were none: it is others'
+            text = f"The key does not reach project {self._project} (404)"
+            return [Finding("fail", "key", text, todo)]
+        if reply.status == HTTPStatus.FORBIDDEN:
+            text = f"The key may not read project {self._project} (403)"
+            return [Finding("warn", "key", text, f"to see its runs {todo}")]
+        return [Finding("fail", "key", f"The API does not answer, {reply.reason}")]
+
+    def find_http(self) -> list[Finding]:
+        """Send a span over HTTP, and read it back."""
+        span = make_span(self._project, "http")
+        answer = HttpSender(self._settings).send(span.body, _REQUEST_S)
+        if answer.delivered and not answer.rejected:
+            return [self._read_back("http", "HTTP", span.run_id)]
+        return [_not_taken("http", "HTTP", answer.message, self._project)]
+
+    def find_grpc(self) -> list[Finding]:
+        """Send a span over gRPC, and read it back."""
+        if not self._grpc:
+            text = "gRPC was not tried: its address is not known"
+            return [Finding("warn", "grpc", text, "name it with --grpc HOST:PORT")]
+        span = make_span(self._project, "grpc")
+        try:
+            problem = _send_over_grpc(self._grpc, self._settings, span.body, _REQUEST_S)
+        except ImportError:
+            text = "gRPC was not tried: grpcio is not installed here"
+            return [Finding("warn", "grpc", text, "pip install grpcio, if you need it")]
+        if problem:
+            return [_not_taken("grpc", f"gRPC at {self._grpc}", problem, self._project)]
+        return [self._read_back("grpc", f"gRPC at {self._grpc}", span.run_id)]
+
+    def _read_back(self, check: str, road: str, run_id: str) -> Finding:
+        if not self._reads:
+            text = f"A span over {road} was taken; the key may not read it back"
+            return Finding("warn", check, text)
+        started_s = time.monotonic()
+        path = f"/api/v1/projects/{quote(self._project, safe='')}/runs/{run_id}"
+        while True:
+            reply = self._get(path)
+            waited_s = time.monotonic() - started_s
+            if reply.status == HTTPStatus.OK:
+                text = f"A span over {road} was taken, and read back from {self._project}"
+                return Finding("ok", check, text)
+            if waited_s > _READ_BACK_S:
+                text = f"A span over {road} was taken and cannot be read, {reply.reason}"
+                return Finding("fail", check, text, "is another collector behind the other port?")
+            time.sleep(0.2)
+
+    def _get(self, path: str) -> HttpReply:
+        return fetch(self._settings, path)
+
+
+def _way_to(reason: str, is_here: bool) -> str:
+    if "certificate" in reason:
+        return "name its certificate in OTEL_EXPORTER_OTLP_CERTIFICATE"
+    if "host name" in reason:
+        return "mend the name, or name another with --endpoint"
+    if reason == "connection refused" and is_here:
+        return "start it: otel-ml serve"
+    return "is it started, is this its HTTP port, does a firewall stand between?"
+
+
+def _not_taken(check: str, road: str, reason: str, project: str) -> Finding:
+    text = f"A span over {road} was not taken: {reason}"
+    if any(word in reason for word in ("401", "403", "not_allowed")):
+        return Finding("fail", check, text, _KEYS.format(project=project))
+    return Finding("fail", check, text, "see the collector's log")
+
+
+def _send_over_grpc(address: str, settings: Settings, body: bytes, timeout_s: float) -> str:
+    """Send a request with the headers and certificates of the settings.
+
+    Returns:
+        What was wrong; empty when it was taken whole.
+
+    Raises:
+        ImportError: gRPC is not installed.
+    """
+    import grpc  # heavy, and only there with an extra
+
+    if urlsplit(settings.url).scheme == "https":
+        files = (settings.ca_file, settings.client_key_file, settings.client_cert_file)
+        parts = [Path(file).read_bytes() if file else None for file in files]
+        channel = grpc.secure_channel(address, grpc.ssl_channel_credentials(*parts))
+    else:
+        channel = grpc.insecure_channel(address)
+    metadata = tuple(settings.headers.items())
+    with channel:
+        try:
+            export: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(_METHOD)
+            answer = export(body, timeout_s, metadata)
+        except grpc.RpcError as error:
+            code = error.code().name
+            return _WORDS.get(code, f"{code}: {' '.join((error.details() or '').split())[:200]}")
+    rejected, message = read_partial_success(answer)
+    return message or "it was rejected" if rejected else ""
+
+
+def find_all(endpoint: str | None, grpc: str | None, project: str) -> Iterator[Finding]:
+    """Run all checks in their order; those of a collector that is not reached are left out.
+
+    Args:
+        endpoint: Its base address; None for the one that the SDK would choose.
+        grpc: ``host:port`` of its gRPC; None for the usual port beside that of HTTP.
+        project: Where the test spans go.
+    """
+    key = os.environ.get("OTEL_ML_API_KEY")
+    settings = resolve(endpoint, project, key, "http/protobuf")
+    yield from find_within("versions", find_versions)
+    yield from find_within("variables", lambda: find_variables(os.environ))
+    if not settings.url:
+        todo = "expected an address such as http://localhost:4318"
+        yield Finding("fail", "endpoint", "The endpoint is no address", todo)
+        return
+    yield from find_within("proxy", lambda: find_proxy(settings.page))
+    yield from find_within("disk", lambda: find_disk(settings.page, os.environ))
+    yield from find_within("forward", lambda: find_targets(settings.page, os.environ))
+    visit = Visit(settings, project, grpc or _grpc_address(settings.page))
+    reached = find_within("endpoint", visit.find_endpoint)
+    yield from reached
+    if any(finding.status == "fail" for finding in reached):
+        return
+    yield from find_within("ready", visit.find_readiness)
+    yield from find_within("clock", visit.find_clock)
+    yield from find_within("key", visit.find_key)
+    yield from find_within("http", visit.find_http)
+    yield from find_within("grpc", visit.find_grpc)
+
+
+def _grpc_address(page: str) -> str:
+    """Guess where gRPC is: one port below the usual one of HTTP."""
+    parts = urlsplit(page)
+    port = _PORTS.get(parts.port or 0)
+    host = parts.hostname or ""
+    return f"{f'[{host}]' if ':' in host else host}:{port}" if port else ""

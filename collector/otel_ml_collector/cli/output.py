@@ -10,18 +10,22 @@ import json
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any, Final
 
+import click
+
 from otel_ml.notebook import show_unseen
 from otel_ml_collector.cli.failure import DONE, NOTHING, USAGE, CommandFailed
-from otel_ml_collector.cli.options import Layout
+from otel_ml_collector.cli.options import Command, taking
 from otel_ml_collector.price import write_cost
 from otel_ml_collector.times import from_rfc3339
 from otel_ml_collector.web.view import ago
 
 Rows = Sequence[Mapping[str, Any]]
 
+_FORMATS: Final = ("table", "json", "csv", "parquet")
 _FORMULA: Final = re.compile(r"[=+\-@\t\r]")
 # Control characters that JSON allows in a string as they are, and bidirectional ones.
 _RISKY: Final = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -32,6 +36,49 @@ _NONE: Final = "-"
 _GAP: Final = 2
 _NARROW: Final = 12
 _ID_CHARS: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How records are shown.
+
+    Attributes:
+        kind: table, json, csv or parquet.
+        columns: Which, in which order; empty for the usual ones.
+    """
+
+    kind: str
+    columns: tuple[str, ...]
+
+
+def with_form(command: Command) -> Command:
+    """Give a command how records are shown, as ``form``."""
+    options: list[Command] = [
+        click.option("--format", "kind", type=click.Choice(_FORMATS), default="table"),
+        click.option("--json", "kind", flag_value="json", help="the same as --format json"),
+        click.option("--columns", metavar="A,B", default="", help="these, in this order"),
+    ]
+
+    def make(taken: dict[str, Any]) -> Layout:
+        return Layout(taken["kind"], tuple(_split_columns(taken["columns"])))
+
+    return taking(options, {"kind", "columns"}, "form", make)(command)
+
+
+def _split_columns(text: str) -> list[str]:
+    """Cut a list of names at its commas, but for those within quotes or brackets."""
+    parts, depth, quote = [""], 0, ""
+    for char in text:
+        if quote:
+            quote = "" if char == quote else quote
+        elif char in "\"'":
+            quote = char
+        depth += (char in "([") - (char in ")]") if not quote else 0
+        if char == "," and not quote and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += char
+    return [part.strip() for part in parts if part.strip()]
 
 
 def write_rows(

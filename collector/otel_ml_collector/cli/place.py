@@ -20,7 +20,16 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from otel_ml_collector.cli.failure import INSTALL_COLLECTOR, UNREACHABLE, USAGE, CommandFailed
+import click
+
+from otel_ml_collector.cli.failure import (
+    INSTALL_COLLECTOR,
+    UNREACHABLE,
+    USAGE,
+    CommandFailed,
+    asking,
+)
+from otel_ml_collector.cli.options import Command, flags_of, setting_options, taking
 from otel_ml_collector.errors import BadSetting, InUse
 from otel_ml_collector.settings.sources import SettingText
 from otel_ml_collector.settings.table import Settings
@@ -31,6 +40,7 @@ if TYPE_CHECKING:
     from otel_ml.reader import Reader
     from otel_ml.reader.api import Api
 
+_PLACES: Final = ("data_dir", "store", "http")
 _MOST_KEY_CHARS: Final = 1_000
 _MOST_BYTES: Final = 1_000_000
 _PROBE_S: Final = 5.0
@@ -96,14 +106,23 @@ class PlaceOptions:
 
     @contextmanager
     def open(self, *, makes: bool = False) -> Iterator[Place]:
-        """Find the collector, or open the store; `makes` also makes one that is named.
+        """Find the collector, or open the store, and ask it in this block.
+
+        Args:
+            makes: Whether a store that is named and not there is made.
 
         Raises:
             BadSetting: A setting is wrong, or the collector's own packages are not installed.
-            CommandFailed: There is neither.
+            CommandFailed: There is neither, no answer, or nowhere to write it.
         """
+        with ExitStack() as opened:
+            place = self._find(opened, makes=makes)
+            with asking():
+                yield place
+
+    def _find(self, opened: ExitStack, *, makes: bool) -> Place:
         key = self._key()
-        flags = {name for name in ("data_dir", "store", "http") if self._source(name) == "flag"}
+        flags = {name for name in _PLACES if self._source(name) == "flag"}
         told = self.endpoint
         if not told and not flags and not self.has_file:
             told = os.environ.get("OTEL_ML_ENDPOINT", "").strip()
@@ -113,17 +132,15 @@ class PlaceOptions:
             reply = fetch_as_stranger(told, "/healthz")
             if reply.status == HTTPStatus.OK and not reply.is_ours:
                 raise CommandFailed(f"{told} answers and is no otel-ml collector")
-            yield _collector_at(told, key)
-        elif not (flags and "http" not in flags) and is_collector(self.address):
-            yield _collector_at(self.address, key)
-        else:
-            self._check_there(makes=makes, is_alone=bool(flags and "http" not in flags))
-            with ExitStack() as opened:
-                try:
-                    place = opened.enter_context(_open_store(self.settings))
-                except InUse as error:
-                    place = self._holder(error, key)
-                yield place
+            return _collector_at(told, key)
+        is_alone = bool(flags and "http" not in flags)
+        if not is_alone and is_collector(self.address):
+            return _collector_at(self.address, key)
+        self._check_there(makes=makes, is_alone=is_alone)
+        try:
+            return opened.enter_context(_open_store(self.settings))
+        except InUse as error:
+            return self._holder(error, key)
 
     def _source(self, name: str) -> str:
         return self.chosen[name].source
@@ -306,3 +323,27 @@ def _open_store(settings: Settings) -> Iterator[Place]:
             listener.close()
     finally:
         collector.close()
+
+
+def with_place(command: Command) -> Command:
+    """Give a command where it works, as ``asked``; it is opened by `PlaceOptions.open`."""
+    options: list[Command] = [
+        click.option(
+            "--endpoint",
+            metavar="URL",
+            help="collector to ask, and nothing else [OTEL_ML_ENDPOINT, then --http]",
+        ),
+        click.option(
+            "--api-key-file", metavar="FILE", help="file that holds the key [OTEL_ML_API_KEY]"
+        ),
+        *setting_options(_PLACES),
+    ]
+
+    def make(taken: dict[str, Any]) -> PlaceOptions:
+        flags = flags_of(taken)
+        return PlaceOptions(
+            flags.load(), flags.choose(), bool(flags.file), taken["endpoint"], taken["api_key_file"]
+        )
+
+    names = {*_PLACES, "config", "endpoint", "api_key_file"}
+    return taking(options, names, "asked", make)(command)

@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
@@ -19,17 +20,18 @@ from otel_ml_collector.cli.failure import (
     UNREACHABLE,
     USAGE,
     CommandFailed,
-    asking,
 )
-from otel_ml_collector.cli.options import (
+from otel_ml_collector.cli.options import Command, taking
+from otel_ml_collector.cli.output import (
     Layout,
-    Within,
-    with_filter,
+    check_columns,
+    refuse_terminal,
     with_form,
-    with_place,
-    with_project,
+    write_csv,
+    write_parquet,
+    write_rows,
 )
-from otel_ml_collector.cli.place import PlaceOptions
+from otel_ml_collector.cli.place import PlaceOptions, with_place
 from otel_ml_collector.errors import BadQuery, BadSetting
 
 if TYPE_CHECKING:
@@ -72,19 +74,57 @@ _OF_WHOLES: Final = frozenset({"params", "metrics", "attributes", "resource"})
 _TOKENS: Final = "_tokens"
 
 
-@click.command(epilog=HELP, short_help="list projects")
+@dataclass(frozen=True, slots=True)
+class Within:
+    """Which runs are meant."""
+
+    where: str
+    start: str | None
+    end: str | None
+
+    def __bool__(self) -> bool:
+        """Whether any are left out."""
+        return bool(self.where or self.start or self.end)
+
+
+def with_project(command: Command) -> Command:
+    """Give a command the project that is meant, as ``project``."""
+
+    def read(context: click.Context, option: click.Parameter, text: str | None) -> str:
+        project = text or os.environ.get("OTEL_ML_PROJECT")
+        if not project:
+            raise BadSetting("Say which project with --project P, or OTEL_ML_PROJECT")
+        return project
+
+    option = click.option("--project", metavar="P", callback=read, help="[OTEL_ML_PROJECT]")
+    return option(command)
+
+
+def with_filter(command: Command) -> Command:
+    """Give a command which runs are meant, as ``within``."""
+    options: list[Command] = [
+        click.option(
+            "--where", metavar="EXPR", default="", help="such as 'latency > 1s and not cached'"
+        ),
+        click.option("--start", metavar="TIME", help="started then or later, such as 2026-11-20"),
+        click.option("--end", metavar="TIME", help="started before then, UTC without an offset"),
+    ]
+    return taking(options, {"where", "start", "end"}, "within", lambda taken: Within(**taken))(
+        command
+    )
+
+
+@click.command(epilog=HELP)
 @with_place
 @with_form
 def projects(asked: PlaceOptions, form: Layout) -> int:
     """List the projects that the key may read, the one that ran last first."""
-    from otel_ml_collector.cli.output import write_rows  # heavy
-
-    with asked.open() as place, asking():
+    with asked.open() as place:
         answer = place.api().get("projects")
         return write_rows(answer["projects"], answer, form, _PROJECT_COLUMNS)
 
 
-@click.command(epilog=HELP, short_help="list runs")
+@click.command(epilog=HELP)
 @with_place
 @with_project
 @with_filter
@@ -103,7 +143,7 @@ def runs(
         raise BadSetting(
             f"Invalid --limit {limit}: expected 1 to {_MOST}; otel-ml export writes all runs"
         )
-    with asked.open() as place, asking(), place.reader(project) as reader:
+    with asked.open() as place, place.reader(project) as reader:
         found = reader.runs(
             within.where, limit=limit, order=order, start=within.start, end=within.end
         )
@@ -112,17 +152,15 @@ def runs(
 
 
 def _write_runs(form: Layout, found: "Runs", check: Callable[[object], None]) -> int:
-    from otel_ml_collector.cli import output  # heavy
-
     if form.kind in {"csv", "parquet"} and not any(map(_is_of_filters, form.columns)):
         if form.kind == "parquet":
-            output.refuse_terminal()
+            refuse_terminal()
         table = found.to_arrow(",".join(form.columns))
         check(table.num_rows)
         if form.kind == "csv":
-            output.write_csv(_rows_of(table), table.column_names)
+            write_csv(_rows_of(table), table.column_names)
         else:
-            output.write_parquet(table)
+            write_parquet(table)
         return DONE if table.num_rows else NOTHING
     answer: dict[str, Any] = {"runs": [], "next_cursor": None}
     for page in found.pages():
@@ -130,10 +168,10 @@ def _write_runs(form: Layout, found: "Runs", check: Callable[[object], None]) ->
         answer["next_cursor"] = page["next_cursor"]
     check(answer["runs"])
     _add_columns(answer["runs"], form.columns, found)
-    output.check_columns(answer["runs"], form.columns)
+    check_columns(answer["runs"], form.columns)
     if form.kind == "json" and form.columns:
         answer["runs"] = [{name: one.get(name) for name in form.columns} for one in answer["runs"]]
-    return output.write_rows(answer["runs"], answer, form, _RUN_COLUMNS, _FIRST_TO_GO)
+    return write_rows(answer["runs"], answer, form, _RUN_COLUMNS, _FIRST_TO_GO)
 
 
 def _is_of_filters(column: str) -> bool:
@@ -241,7 +279,7 @@ def _project(api: "Api", project: str) -> Iterator[Callable[[object], None]]:
         raise
 
 
-@click.command(epilog=HELP, short_help="list models and versions")
+@click.command(epilog=HELP)
 @with_place
 @with_project
 @with_filter
@@ -265,9 +303,7 @@ def models(
     model = model or name
     if model and within:
         raise BadSetting("A model lists versions: expected no --where, --start or --end beside it")
-    from otel_ml_collector.cli.output import write_rows  # heavy
-
-    with asked.open() as place, asking():
+    with asked.open() as place:
         api = place.api()
         with _project(api, project) as check:
             path = ("projects", project, "models")
@@ -300,7 +336,7 @@ def _scores(judges: list[dict[str, object]]) -> dict[str, object]:
     return {str(one["judge"]): one["mean_score"] for one in judges}
 
 
-@click.command(epilog=HELP, short_help="list metrics and their points")
+@click.command(epilog=HELP)
 @with_place
 @with_project
 @with_filter
@@ -321,10 +357,8 @@ def metrics(
     """List the runs that logged metrics, or the points of one run."""
     if run_id and within:
         raise BadSetting("--run is one run: expected no --where, --start or --end beside it")
-    from otel_ml_collector.cli.output import write_rows  # heavy
-
     path = ("projects", project, "metrics")
-    with asked.open() as place, asking():
+    with asked.open() as place:
         api = place.api()
         with _project(api, project) as check:
             if run_id:
@@ -347,7 +381,7 @@ def metrics(
         return write_rows(rows, answer, form, _POINTS if run_id else _OWNERS)
 
 
-@click.command("open", epilog=HELP, short_help="show the page of a run in a browser")
+@click.command("open", epilog=HELP)
 @with_place
 @click.option("--project", metavar="P", envvar="OTEL_ML_PROJECT", help="[any]")
 @click.argument("run", metavar="RUN")
@@ -356,7 +390,7 @@ def open_run(asked: PlaceOptions, project: str | None, run: str) -> int:
 
     RUN is its id, or the part behind the dash that narrow tables show.
     """
-    with asked.open() as place, asking():
+    with asked.open() as place:
         if not place.is_served:
             text = f"No collector serves {place.name}, so there are no pages: start otel-ml serve"
             raise CommandFailed(text, UNREACHABLE)
@@ -382,7 +416,7 @@ def open_run(asked: PlaceOptions, project: str | None, run: str) -> int:
     return DONE
 
 
-@click.command(epilog=HELP, short_help="write runs into a file")
+@click.command(epilog=HELP)
 @with_place
 @with_project
 @with_filter
@@ -412,9 +446,7 @@ def export(
     target = Path(file or output or "-")
     ending = target.suffix.removeprefix(".")
     kind = kind or (ending if ending in {"csv", "parquet"} else "jsonl")
-    with asked.open() as place, asking(), place.reader(project, _PART_S) as reader:
-        from otel_ml_collector.cli.output import refuse_terminal  # heavy
-
+    with asked.open() as place, place.reader(project, _PART_S) as reader:
         is_output = str(target) == "-"
         if is_output and kind == "parquet":
             refuse_terminal()
