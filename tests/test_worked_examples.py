@@ -24,7 +24,8 @@ from dataclasses import fields
 from pathlib import Path
 import clickhouse_connect
 from otel_ml.reader import Run
-from otel_ml_collector.mapping import Filing, map_spans
+from otel_ml_collector.mapping.filing import Filing
+from otel_ml_collector.mapping.spans import map_spans
 from otel_ml_collector.span import Scope
 from otel_ml_collector.store.tables import OPEN_RUNS, RUNS
 from tests.otel_ml_collector.asgi import ask
@@ -60,7 +61,8 @@ import clickhouse_connect
 from otel_ml_collector.store.deletion import Deleter
 from otel_ml_collector.store.tombstones import Tombstones
 from otel_ml_collector.store.writer import Writer
-from otel_ml_collector.mapping import Filing, map_spans
+from otel_ml_collector.mapping.filing import Filing
+from otel_ml_collector.mapping.spans import map_spans
 from tests.otel_ml_collector.spans import NOW_NS, id_of, make_call, make_record
 from tests.otel_ml_collector.stores import open_store
 

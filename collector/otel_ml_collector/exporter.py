@@ -18,7 +18,9 @@ from otel_ml_collector.errors import Unavailable
 from otel_ml_collector.forward.record_client import RecordClient, put_until
 from otel_ml_collector.forward.record_messages import Messages, requests_of
 from otel_ml_collector.log import OnceAMinute
-from otel_ml_collector.mapping import Filing, Prices, map_spans
+from otel_ml_collector.mapping.filing import Filing
+from otel_ml_collector.mapping.prices import Prices
+from otel_ml_collector.mapping.spans import map_spans
 from otel_ml_collector.records import Records
 from otel_ml_collector.settings.targets import RecordTarget, read_record_target
 from otel_ml_collector.span import Event, Link, Scope, Span, Value

@@ -15,7 +15,8 @@ from otel_ml_collector.errors import BadQuery
 from otel_ml_collector.services import find_service
 from otel_ml_collector.store.reader import READABLE, Reader, Row
 from otel_ml_collector.store.sql import Sql
-from otel_ml_collector.telemetry import LossNumbers, Missed, Remembered
+from otel_ml_collector.telemetry.runs import Remembered
+from otel_ml_collector.telemetry.service import LossNumbers, Missed
 from otel_ml_collector.times import DAY_NS, HOUR_NS, MINUTE_NS, from_rfc3339, to_rfc3339
 
 # Numbers by the minute in which they came: in that of now minus 2 all came a minute ago or more.

@@ -23,7 +23,7 @@ from otel_ml_collector.store.retention import PARTS, Purger, Retention, Swept, W
 from otel_ml_collector.store.schema import TABLE_NAMES
 from otel_ml_collector.store.sql import Sql, identifier
 from otel_ml_collector.store.verdict import MODEL, PROJECT, RUN, SESSION, USER
-from otel_ml_collector.telemetry import TableSize
+from otel_ml_collector.telemetry.service import TableSize
 from otel_ml_collector.times import DAY_NS, to_rfc3339
 
 # Which kind of thing a table holds; all others are `other`.

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Final, Literal
 
 from otel_ml_collector.decode.protobuf import decode_traces
-from otel_ml_collector.mapping import Filing, Prices, map_spans
+from otel_ml_collector.mapping.filing import Filing
+from otel_ml_collector.mapping.prices import Prices
+from otel_ml_collector.mapping.spans import map_spans
 from tests.bench.load import Load, Sent, send_load
 from tests.bench.payload import SPANS, Template
 from tests.bench.spread import spread

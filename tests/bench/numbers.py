@@ -16,7 +16,7 @@ from otel_ml_collector.store.migrations import connect
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.writer import Writer
-from otel_ml_collector.telemetry import RunNumbers
+from otel_ml_collector.telemetry.runs import RunNumbers
 from tests.bench.table import print_table
 from tests.otel_ml_collector.spans import NOW_NS, SECOND_NS, make_call, map_all
 

@@ -37,8 +37,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 
 from otel_ml_collector.decode.signals import Form, Signal
 from otel_ml_collector.errors import OverQuota, Unavailable
-from otel_ml_collector.receive.answers import write_answer
-from otel_ml_collector.receive.pipeline import ExportAnswer
+from otel_ml_collector.receive.answers import ExportAnswer, write_answer
 from otel_ml_collector.settings.sources import load
 from tests.end_to_end.test_otlp_contract import (
     make_bomb,

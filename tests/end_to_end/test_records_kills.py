@@ -6,7 +6,8 @@ from pathlib import Path
 from examples.backend import IDENTITIES, text_of
 from otel_ml_collector.decode.protobuf import decode_traces
 from otel_ml_collector.forward.record_messages import Messages
-from otel_ml_collector.mapping import Filing, map_spans
+from otel_ml_collector.mapping.filing import Filing
+from otel_ml_collector.mapping.spans import map_spans
 from tests.support.backend import running_backend
 from tests.support.collector import CollectorProcess, running, wait_until
 from tests.support.prometheus import numbers_in

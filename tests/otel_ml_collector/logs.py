@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from otel_ml_collector.mapping import Filing, map_logs
+from otel_ml_collector.mapping.filing import Filing
+from otel_ml_collector.mapping.logs import map_logs
 from otel_ml_collector.records import Records
 from otel_ml_collector.span import Log, Span, Value
 from tests.otel_ml_collector.spans import NOW_NS, SCOPE

@@ -5,7 +5,8 @@ import secrets
 from collections.abc import Mapping
 from typing import Any, Final
 
-from otel_ml_collector.mapping import Filing, map_spans
+from otel_ml_collector.mapping.filing import Filing
+from otel_ml_collector.mapping.spans import map_spans
 from otel_ml_collector.records import Records, Run
 from otel_ml_collector.span import Event, Scope, Span, Value
 

@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from otel_ml_collector.loss import LossWatch
-from otel_ml_collector.telemetry import LossNumbers
+from otel_ml_collector.telemetry.service import LossNumbers
 from tests.otel_ml_collector.spans import NOW_NS, make_sign
 from tests.otel_ml_collector.stores import Store
 from tests.otel_ml_collector.telemetry.page import read_collector

@@ -8,7 +8,8 @@ from typing import Any, Final
 import pytest
 
 from otel_ml_collector.access import OPEN
-from otel_ml_collector.mapping import Filing, map_spans
+from otel_ml_collector.mapping.filing import Filing
+from otel_ml_collector.mapping.spans import map_spans
 from otel_ml_collector.models.find import find_versions
 from otel_ml_collector.span import Span
 from otel_ml_collector.storage import find_storage

@@ -8,7 +8,9 @@ import pytest
 
 from otel_ml.versions.structure import structure_digest
 from otel_ml_collector.decode.json import decode_json_logs, decode_json_traces
-from otel_ml_collector.mapping import Filing, map_logs, map_spans
+from otel_ml_collector.mapping.filing import Filing
+from otel_ml_collector.mapping.logs import map_logs
+from otel_ml_collector.mapping.spans import map_spans
 from otel_ml_collector.records import LateLog, Run
 
 RECORDINGS: Final = Path(__file__).parent / "recordings"

@@ -34,7 +34,7 @@ from otel_ml_collector.receive.quotas import Quotas
 from otel_ml_collector.receive.refusals import note_http
 from otel_ml_collector.receive.uploads import Uploads
 from otel_ml_collector.services import service_of
-from otel_ml_collector.telemetry import Telemetry
+from otel_ml_collector.telemetry.service import Telemetry
 from otel_ml_collector.times import from_rfc3339
 
 _JSON: Final = "application/json"

@@ -1,14 +1,44 @@
-"""One OTLP request of either form, by what it holds."""
+"""OTLP requests of either form: read whole, or cut into small ones that are read one by one.
 
-from otel_ml_collector.decode.bounds import check_values
+One long call into a parser would hold the interpreter's lock, and what it makes of 64 MiB would
+fill the memory. So of a large request only the places of the records are looked for, record by
+record; the resource and the scope of a record come with each portion.
+
+Spec: https://opentelemetry.io/docs/specs/otlp/
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from json import JSONDecoder
+from typing import Final
+
+from otel_ml_collector.decode.bounds import check_records, check_values
 from otel_ml_collector.decode.json import (
     count_json_points,
     decode_json_logs,
     decode_json_traces,
 )
 from otel_ml_collector.decode.protobuf import Spans, count_points, decode_logs, decode_traces
-from otel_ml_collector.decode.signals import Form
+from otel_ml_collector.decode.signals import Form, Signal
+from otel_ml_collector.errors import BadField
 from otel_ml_collector.span import Log, Span
+
+PORTION_BYTES: Final = 1024 * 1024
+_RECORDS: Final = 2_000
+_LEN: Final = 2
+_SIZES: Final = {1: 8, 5: 4}
+_VARINT_BYTES: Final = 10
+_MORE: Final = 128  # the bit of a varint's byte that says that more follow
+_RECORD: Final = 2
+_LEVELS: Final = {
+    Signal.TRACES: ("resourceSpans", "scopeSpans", "spans"),
+    Signal.LOGS: ("resourceLogs", "scopeLogs", "logRecords"),
+    Signal.METRICS: ("resourceMetrics", "scopeMetrics", "metrics"),
+}
+_PLACE: Final = re.compile(r"(\w+)\[(\d+)\](?:\.(\w+)\[(\d+)\](?:\.(\w+)\[(\d+)\])?)?")
+
+_Range = tuple[int, int]
 
 
 def read_spans(body: bytes, form: Form) -> Spans | list[Span]:
@@ -39,3 +69,328 @@ def count_data_points(body: bytes, form: Form) -> int:
     """
     check_values(body, form)
     return count_json_points(body) if form is Form.JSON else count_points(body)
+
+
+@dataclass(slots=True)
+class _Envelope:
+    """A resource or a scope: its own fields as they came, and what is below it."""
+
+    head: bytes = b""
+    scopes: "list[_Envelope]" = field(default_factory=list)
+    records: list[_Range] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Portion:
+    """A part of a request that is one itself.
+
+    Attributes:
+        body: It.
+        first: Where in the whole its first resource, scope and record stand.
+    """
+
+    body: bytes
+    first: tuple[int, int, int] = (0, 0, 0)
+
+    def place(self, error: BadField) -> BadField:
+        """Say where in the whole request a field is wrong."""
+        found = _PLACE.match(error.field)
+        if found is None:
+            return error
+        places, moved = [], True
+        for name, number, first in zip(
+            found.groups()[::2], found.groups()[1::2], self.first, strict=True
+        ):
+            if name is not None:
+                places.append(f"{name}[{int(number) + (first if moved else 0)}]")
+                moved = moved and number == "0"
+        return BadField(".".join(places) + error.field[found.end() :], error.description)
+
+
+def cut(body: bytes, signal: Signal, form: Form) -> Iterator[Portion]:
+    """Cut a request into portions of about `PORTION_BYTES`.
+
+    Raises:
+        Refused: It is no such request, or has more than can be meant; nothing is given before.
+    """
+    check_values(body, form)
+    levels = _LEVELS[signal]
+    try:
+        resources = _read_json(body, levels) if form is Form.JSON else _read_protobuf(body)
+    except _Odd:  # whoever decodes it says what is wrong
+        return iter((Portion(body),))
+    for level in (
+        resources,
+        [scope for resource in resources for scope in resource.scopes],
+        [record for one in resources for scope in one.scopes for record in scope.records],
+    ):
+        check_records(len(level))
+    write = _write_json(levels) if form is Form.JSON else _write_protobuf
+    return _portions(body, resources, write)
+
+
+class _Odd(Exception):
+    """The request is not what it should be, at some place."""
+
+
+_Chosen = list[tuple[_Envelope, list[tuple[_Envelope, Sequence[_Range]]]]]
+
+
+def _portions(
+    body: bytes, resources: Sequence[_Envelope], write: Callable[[bytes, _Chosen], bytes]
+) -> Iterator[Portion]:
+    """Gather records until they are enough, and write them below their resources and scopes."""
+    chosen: _Chosen = []
+    first, size, number = (0, 0, 0), 0, 0
+    for at_resource, resource in enumerate(resources):
+        for at_scope, scope in enumerate(resource.scopes):
+            begin = 0
+            for place, (start, end) in enumerate(scope.records, 1):
+                if not size:
+                    first = (at_resource, at_scope, begin)
+                size += end - start
+                number += 1
+                if size >= PORTION_BYTES or number >= _RECORDS:
+                    _choose(chosen, resource, scope, scope.records[begin:place])
+                    yield Portion(write(body, chosen), first)
+                    chosen, size, number, begin = [], 0, 0, place
+            if begin < len(scope.records):
+                _choose(chosen, resource, scope, scope.records[begin:])
+    if chosen:
+        yield Portion(write(body, chosen), first)
+
+
+def _choose(
+    chosen: _Chosen, resource: _Envelope, scope: _Envelope, records: Sequence[_Range]
+) -> None:
+    if not chosen or chosen[-1][0] is not resource:
+        chosen.append((resource, []))
+    chosen[-1][1].append((scope, records))
+
+
+def _read_protobuf(body: bytes) -> list[_Envelope]:
+    """Find the records: each level has what is below it in one field."""
+    resources = []
+    for number, wire, _, start, end in _fields(body, 0, len(body)):
+        if number == 1 and wire == _LEN:
+            resource, scopes = _divide(body, start, end)
+            for _, scope_start, scope_end in scopes:
+                scope, records = _divide(body, scope_start, scope_end)
+                scope.records = [(tag, after) for tag, _, after in records]
+                resource.scopes.append(scope)
+            resources.append(resource)
+            check_records(len(resources))
+    return resources
+
+
+def _divide(body: bytes, start: int, end: int) -> tuple[_Envelope, list[tuple[int, int, int]]]:
+    """Part the fields of an envelope from what is below it: begin, content's begin, end."""
+    head, below = [], []
+    for number, wire, tag, content, after in _fields(body, start, end):
+        if number == _RECORD and wire == _LEN:
+            below.append((tag, content, after))
+        else:
+            head.append(body[tag:after])
+    check_records(len(below))
+    return _Envelope(b"".join(head)), below
+
+
+def _fields(body: bytes, at: int, end: int) -> Iterator[tuple[int, int, int, int, int]]:
+    """Walk over the fields of a message: number, wire type, its begin, its content's, its end.
+
+    Spec: https://protobuf.dev/programming-guides/encoding/
+    """
+    while at < end:
+        begin = at
+        tag, at = _varint(body, at)
+        number, wire = tag >> 3, tag & 7
+        start = at
+        if wire == _LEN:
+            size, start = _varint(body, at)
+            at = start + size
+        elif wire == 0:
+            _, at = _varint(body, at)
+        elif wire in _SIZES:
+            at += _SIZES[wire]
+        else:
+            raise _Odd
+        if at > end:
+            raise _Odd
+        yield number, wire, begin, start, at
+
+
+def _varint(body: bytes, at: int) -> tuple[int, int]:
+    found = 0
+    for place, byte in enumerate(body[at : at + _VARINT_BYTES]):
+        found |= (byte % _MORE) << 7 * place
+        if byte < _MORE:
+            return found, at + place + 1
+    raise _Odd
+
+
+def _write_protobuf(body: bytes, chosen: _Chosen) -> bytes:
+    written = []
+    for resource, scopes in chosen:
+        parts = [resource.head]
+        for scope, records in scopes:
+            below = [body[start:end] for start, end in records]
+            parts.append(_field(_RECORD, b"".join([scope.head, *below])))
+        written.append(_field(1, b"".join(parts)))
+    return b"".join(written)
+
+
+def _field(number: int, content: bytes) -> bytes:
+    size, length = len(content), bytearray()
+    while size >= _MORE:
+        length.append(size % _MORE | _MORE)
+        size >>= 7
+    return bytes((number << 3 | _LEN, *length, size)) + content
+
+
+class _Json:
+    """Walks over JSON without making anything of it, but for one value at a time.
+
+    The walk is over bytes as if each were a character: whatever is no ASCII stands in texts.
+    """
+
+    _SPACE: Final = re.compile(rb"[ \t\n\r]*")
+    _KEY: Final = re.compile(rb'"([^"\\]*)"[ \t\n\r]*:[ \t\n\r]*')
+    _WINDOW: Final = 256 * 1024
+    _skip_value = staticmethod(JSONDecoder().raw_decode)
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+        self._text, self._from = "", 0
+
+    def skip(self, at: int) -> int:
+        """Return where the value that begins here ends."""
+        size = self._WINDOW
+        if not self._from <= at < self._from + len(self._text) - size // 2:
+            self._load(at, size)
+        while True:
+            try:
+                end = self._skip_value(self._text, at - self._from)[1] + self._from
+            except (RecursionError, ValueError):
+                end = len(self._body)
+            is_whole = self._from + len(self._text) >= len(self._body)
+            if end < self._from + len(self._text):  # a number at the very end may go on
+                return end
+            if is_whole:
+                raise _Odd
+            size *= 4
+            self._load(at, size)
+
+    def members(self, at: int, read: Mapping[bytes, Callable[[int], int]]) -> int:
+        """Walk over an object: some of its members are read, the others skipped."""
+        return self._walk(at, b"{", b"}", lambda here: self._member(here, read))
+
+    def items(self, at: int, read: Callable[[int], int]) -> int:
+        """Walk over a list; null is an absent one."""
+        if self._body.startswith(b"null", at):
+            return at + 4
+        return self._walk(at, b"[", b"]", read)
+
+    def space(self, at: int) -> int:
+        """Return where the next sign is."""
+        found = self._SPACE.match(self._body, at)
+        return found.end() if found else at
+
+    def _load(self, at: int, size: int) -> None:
+        self._text, self._from = self._body[at : at + size].decode("latin-1"), at
+
+    def _member(self, at: int, read: Mapping[bytes, Callable[[int], int]]) -> int:
+        key = self._KEY.match(self._body, at)
+        if key is None:
+            raise _Odd
+        return read.get(key[1], self.skip)(key.end())
+
+    def _walk(self, at: int, opens: bytes, closes: bytes, read: Callable[[int], int]) -> int:
+        if self._body[at : at + 1] != opens:
+            raise _Odd
+        at = self.space(at + 1)
+        if self._body[at : at + 1] == closes:
+            return at + 1
+        while True:
+            at = self.space(read(at))
+            sign = self._body[at : at + 1]
+            if sign == closes:
+                return at + 1
+            if sign != b",":
+                raise _Odd
+            at = self.space(at + 1)
+
+
+def _read_json(body: bytes, levels: tuple[str, str, str]) -> list[_Envelope]:
+    """Find the records; of a key that stands twice the last one counts, as in an object."""
+    walk = _Json(body)
+    resource_key, scope_key, record_key = (level.encode() for level in levels)
+    found: list[_Envelope] = []
+
+    def read_resources(at: int) -> int:
+        found.clear()
+        return walk.items(at, read_resource)
+
+    def read_resource(at: int) -> int:
+        resource = _Envelope()
+        found.append(resource)
+        check_records(len(found))
+        scopes = _reader(walk, resource.scopes, lambda here: read_scope(here, resource))
+        return walk.members(at, {b"resource": _head(walk, body, resource), scope_key: scopes})
+
+    def read_scope(at: int, resource: _Envelope) -> int:
+        scope = _Envelope()
+        resource.scopes.append(scope)
+        check_records(len(resource.scopes))
+
+        def read_record(here: int) -> int:
+            end = walk.skip(here)
+            scope.records.append((here, end))
+            check_records(len(scope.records))
+            return end
+
+        records = _reader(walk, scope.records, read_record)
+        return walk.members(at, {b"scope": _head(walk, body, scope), record_key: records})
+
+    end = walk.space(walk.members(walk.space(0), {resource_key: read_resources}))
+    if end != len(body):
+        raise _Odd
+    return found
+
+
+def _head(walk: _Json, body: bytes, envelope: _Envelope) -> Callable[[int], int]:
+    def read(at: int) -> int:
+        end = walk.skip(at)
+        envelope.head = body[at:end]
+        return end
+
+    return read
+
+
+def _reader(
+    walk: _Json, found: "list[_Envelope] | list[_Range]", read: Callable[[int], int]
+) -> Callable[[int], int]:
+    def read_all(at: int) -> int:
+        found.clear()
+        return walk.items(at, read)
+
+    return read_all
+
+
+def _write_json(levels: tuple[str, str, str]) -> Callable[[bytes, _Chosen], bytes]:
+    resource_key, scope_key, record_key = (level.encode() for level in levels)
+
+    def write(body: bytes, chosen: _Chosen) -> bytes:
+        resources = []
+        for resource, scopes in chosen:
+            below = [
+                b'{"scope":%b,"%b":[%b]}'
+                % (scope.head or b"null", record_key, b",".join(body[a:b] for a, b in records))
+                for scope, records in scopes
+            ]
+            resources.append(
+                b'{"resource":%b,"%b":[%b]}'
+                % (resource.head or b"null", scope_key, b",".join(below))
+            )
+        return b'{"%b":[%b]}' % (resource_key, b",".join(resources))
+
+    return write

@@ -17,7 +17,7 @@ from otel_ml_collector.forward.record_messages import Messages, requests_of
 from otel_ml_collector.log import OnceAMinute
 from otel_ml_collector.settings.targets import RecordTarget
 from otel_ml_collector.store.outbox import KINDS, Outbox, OutboxBatch
-from otel_ml_collector.telemetry import RecordNumbers
+from otel_ml_collector.telemetry.forward import RecordNumbers
 
 _LOOK_EVERY_S: Final = 0.5
 _FIRST_ROWS: Final = 100

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from otel_ml_collector.errors import Unavailable
-from otel_ml_collector.telemetry import Telemetry
+from otel_ml_collector.telemetry.service import Telemetry
 
 _MIB: Final = 2**20
 # A larger body is worked off in portions; the SDK and most exporters stay below it.

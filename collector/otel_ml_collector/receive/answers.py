@@ -3,6 +3,7 @@
 Spec: https://opentelemetry.io/docs/specs/otlp/#otlphttp-response and #failures
 """
 
+from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from google.protobuf.any_pb2 import Any as AnyMessage
@@ -36,7 +37,6 @@ from otel_ml_collector.errors import (
     UnknownMediaType,
     WrongMethod,
 )
-from otel_ml_collector.receive.pipeline import ExportAnswer
 
 INVALID_ARGUMENT: Final = 3
 PERMISSION_DENIED: Final = 7
@@ -47,6 +47,19 @@ UNAUTHENTICATED: Final = 16
 # gRPC clients take 8 KiB of trailers, where a text may stand twice and take three times its size.
 _MESSAGE_BYTES: Final = 1_000
 _EMPTY: Final = {Form.PROTOBUF: b"", Form.JSON: b"{}"}
+
+
+@dataclass(frozen=True, slots=True)
+class ExportAnswer:
+    """What became of a request: everything but the rejected spans is durable.
+
+    Attributes:
+        rejected: Number of spans, log records or data points that can never be stored.
+        message: Why, in English; empty when none was rejected.
+    """
+
+    rejected: int
+    message: str
 
 
 class OnWire(NamedTuple):

@@ -17,7 +17,7 @@ from typing import Final
 from otel_ml_collector.errors import Refused, Unavailable
 from otel_ml_collector.log import OnceAMinute
 from otel_ml_collector.records import Records, Run
-from otel_ml_collector.telemetry import Telemetry
+from otel_ml_collector.telemetry.service import Telemetry
 
 _IDS: Final = 100_000
 _GROUP_ROWS: Final = 10_000

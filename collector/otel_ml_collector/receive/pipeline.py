@@ -14,27 +14,29 @@ from typing import Any, Final, TypeVar
 from otel_ml_collector.access import OPEN, Access
 from otel_ml_collector.clock import ClockWatch, Seen
 from otel_ml_collector.decode.compression import decompress
-from otel_ml_collector.decode.portions import PORTION_BYTES, Portion, cut
-from otel_ml_collector.decode.requests import count_data_points, read_logs, read_spans
+from otel_ml_collector.decode.requests import (
+    PORTION_BYTES,
+    Portion,
+    count_data_points,
+    cut,
+    read_logs,
+    read_spans,
+)
 from otel_ml_collector.decode.signals import Form, Signal
 from otel_ml_collector.errors import BadField, Refused, TooLarge, Unavailable
 from otel_ml_collector.forward.otlp import OtlpForward
 from otel_ml_collector.forward.otlp_request import OtlpRequest
-from otel_ml_collector.mapping import (
-    NO_TRACE,
-    NO_TRACE_MEANS,
-    NOT_ALLOWED,
-    Filing,
-    Prices,
-    map_logs,
-    map_spans,
-)
+from otel_ml_collector.mapping.filing import NOT_ALLOWED, Filing
+from otel_ml_collector.mapping.logs import NO_TRACE, NO_TRACE_MEANS, map_logs
+from otel_ml_collector.mapping.prices import Prices
+from otel_ml_collector.mapping.spans import map_spans
 from otel_ml_collector.receive.admission import WHOLE_BYTES, Admission, Budget, Held, PlaceInLine
+from otel_ml_collector.receive.answers import ExportAnswer
 from otel_ml_collector.receive.commit import Commit
 from otel_ml_collector.receive.quotas import Quotas
 from otel_ml_collector.records import Records
 from otel_ml_collector.span import Log, Span
-from otel_ml_collector.telemetry import Telemetry
+from otel_ml_collector.telemetry.service import Telemetry
 
 BODY_LIMIT_BYTES: Final = 64 * 1024 * 1024
 # What a record takes beside its text, which takes what it took in the body; bounded, so that the
@@ -82,19 +84,6 @@ class Export:
     form: Form = Form.PROTOBUF
     access: Access = OPEN
     passed: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class ExportAnswer:
-    """What became of a request: everything but the rejected spans is durable.
-
-    Attributes:
-        rejected: Number of spans, log records or data points that can never be stored.
-        message: Why, in English; empty when none was rejected.
-    """
-
-    rejected: int
-    message: str
 
 
 @dataclass(slots=True)

@@ -15,7 +15,7 @@ from typing import BinaryIO, Final, TypeVar
 
 from otel_ml_collector.errors import Refused, TooLarge, Unavailable
 from otel_ml_collector.store.artifacts import CHUNK_BYTES, ArtifactWriter
-from otel_ml_collector.telemetry import Telemetry
+from otel_ml_collector.telemetry.service import Telemetry
 
 AT_ONCE: Final = 8
 _SILENT_S: Final = 30.0

@@ -1,7 +1,7 @@
 """What stands between the server and the application, each for a promise of its own.
 
 From the outside in: `Drain`, `Guard`, `Gate`, `Compression`, `Heads`. Starlette's middleware does
-what it can: it compresses, and answers CORS in `receive.http`. Its TrustedHostMiddleware does not
+what it can: it compresses, and answers CORS in `receive.otlp`. Its TrustedHostMiddleware does not
 say how a name is allowed, which `otel-ml doctor` and people read in the answer of `Guard`.
 """
 

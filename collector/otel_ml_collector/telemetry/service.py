@@ -17,11 +17,14 @@ from prometheus_client import (
     ProcessCollector,
     generate_latest,
 )
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from otel_ml_collector.errors import Unavailable
 
+# Of what `Telemetry.render` writes.
+MEDIA_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
 ANSWERS: Final = (
     *("success", "partial", "refused", "unavailable"),
     *("unauthenticated", "forbidden", "over_quota"),

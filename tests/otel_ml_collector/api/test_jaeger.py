@@ -20,7 +20,8 @@ from otel_ml_collector.jaeger import (
     find_services,
     search,
 )
-from otel_ml_collector.mapping import Filing, map_spans
+from otel_ml_collector.mapping.filing import Filing
+from otel_ml_collector.mapping.spans import map_spans
 from otel_ml_collector.span import Event, Link, Scope, Span, Value
 from tests.otel_ml_collector.asgi import Answered, ask
 from tests.otel_ml_collector.spans import make_call, make_span, make_start, span_id, trace_id

@@ -8,8 +8,13 @@ from typing import Any, Final
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from otel_ml_collector.decode.portions import PORTION_BYTES, cut
-from otel_ml_collector.decode.requests import count_data_points, read_logs, read_spans
+from otel_ml_collector.decode.requests import (
+    PORTION_BYTES,
+    count_data_points,
+    cut,
+    read_logs,
+    read_spans,
+)
 from otel_ml_collector.decode.signals import Form, Signal
 from otel_ml_collector.errors import BadField, Refused, TooLarge
 from otel_ml_collector.span import Scope, Span

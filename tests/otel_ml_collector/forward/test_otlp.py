@@ -27,7 +27,8 @@ from otel_ml_collector.errors import BadSetting, Refused, Unavailable
 from otel_ml_collector.forward.otlp import OtlpForward
 from otel_ml_collector.forward.otlp_request import OtlpRequest
 from otel_ml_collector.settings.targets import OtlpTarget
-from otel_ml_collector.telemetry import OtlpForwardNumbers, Telemetry
+from otel_ml_collector.telemetry.forward import OtlpForwardNumbers
+from otel_ml_collector.telemetry.service import Telemetry
 from tests.otel_ml_collector.spans import make_call
 from tests.otel_ml_collector.wire import encode
 from tests.support.certificates import make_certificate

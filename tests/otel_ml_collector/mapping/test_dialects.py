@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from otel_ml_collector.mapping import Filing, map_spans
 from otel_ml_collector.mapping.dialects.table import Dialect
 from otel_ml_collector.mapping.dialects.tables import DIALECTS
+from otel_ml_collector.mapping.filing import Filing
+from otel_ml_collector.mapping.spans import map_spans
 from otel_ml_collector.records import Records
 from otel_ml_collector.span import Scope, Span, Value
 from tests.otel_ml_collector.mapping.dialect_runs import map_call

@@ -5,7 +5,9 @@ from typing import Any
 import pytest
 
 from otel_ml_collector.access import OPEN, Access
-from otel_ml_collector.mapping import Filing, map_logs, map_spans
+from otel_ml_collector.mapping.filing import Filing
+from otel_ml_collector.mapping.logs import map_logs
+from otel_ml_collector.mapping.spans import map_spans
 from otel_ml_collector.span import Log, Scope, Value
 from tests.otel_ml_collector.spans import (
     DAY_NS,

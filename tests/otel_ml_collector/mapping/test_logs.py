@@ -5,7 +5,8 @@ from typing import Any, Final
 
 import pytest
 
-from otel_ml_collector.mapping import Filing, map_logs
+from otel_ml_collector.mapping.filing import Filing
+from otel_ml_collector.mapping.logs import map_logs
 from otel_ml_collector.records import LateLog, LogLine, Metric, ModelVersion, Records, TraceKey
 from otel_ml_collector.span import Log, Scope, Value
 from tests.otel_ml_collector.logs import make_log, map_all

@@ -9,7 +9,9 @@ import pytest
 
 from otel_ml import attributes as names
 from otel_ml.records import Tokens
-from otel_ml_collector.mapping import Filing, Prices, map_spans
+from otel_ml_collector.mapping.filing import Filing
+from otel_ml_collector.mapping.prices import Prices
+from otel_ml_collector.mapping.spans import map_spans
 from otel_ml_collector.price import Price, read_prices, round_cost, write_cost
 from otel_ml_collector.span import Value
 from tests.otel_ml_collector.spans import NOW_NS, SCOPE, make_span

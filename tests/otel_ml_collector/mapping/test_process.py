@@ -1,6 +1,7 @@
 """Tests of the numbers that the spans of a process have."""
 
-from otel_ml_collector.mapping import Filing, map_spans
+from otel_ml_collector.mapping.filing import Filing
+from otel_ml_collector.mapping.spans import map_spans
 from otel_ml_collector.records import Arrivals
 from otel_ml_collector.span import Span, Value
 from tests.otel_ml_collector.spans import (

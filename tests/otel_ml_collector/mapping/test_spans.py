@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otel_ml_collector.mapping import Filing, map_spans
+from otel_ml_collector.mapping.filing import Filing
+from otel_ml_collector.mapping.spans import map_spans
 from otel_ml_collector.records import Records, TraceKey
 from otel_ml_collector.span import Event, Link, Scope, Span, Value
 from tests.otel_ml_collector.spans import (

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic_core import to_json
 
-from otel_ml_collector.mapping import Filing, map_spans
+from otel_ml_collector.mapping.filing import Filing
+from otel_ml_collector.mapping.spans import map_spans
 from otel_ml_collector.runs.answers import Run, Trace
 from otel_ml_collector.runs.find import RunsQuery, find_run, find_runs
 from otel_ml_collector.runs.lines import LogLine

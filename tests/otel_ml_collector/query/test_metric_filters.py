@@ -4,7 +4,8 @@ import time
 
 import pytest
 
-from otel_ml_collector.mapping import Filing, map_spans
+from otel_ml_collector.mapping.filing import Filing
+from otel_ml_collector.mapping.spans import map_spans
 from otel_ml_collector.runs.find import RunsQuery, find_runs
 from otel_ml_collector.span import Span, Value
 from tests.otel_ml_collector.spans import (

@@ -13,7 +13,8 @@ from urllib.parse import quote, urlencode
 
 import pytest
 
-from otel_ml_collector.mapping import Filing, map_spans
+from otel_ml_collector.mapping.filing import Filing
+from otel_ml_collector.mapping.spans import map_spans
 from otel_ml_collector.span import Span, Value
 from otel_ml_collector.store.artifacts import ArtifactWriter
 from tests.otel_ml_collector.asgi import Answered, ask

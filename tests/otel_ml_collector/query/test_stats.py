@@ -8,7 +8,8 @@ import pytest
 
 from otel_ml_collector.decode.protobuf import decode_traces
 from otel_ml_collector.errors import BadQuery
-from otel_ml_collector.mapping import Filing, map_spans
+from otel_ml_collector.mapping.filing import Filing
+from otel_ml_collector.mapping.spans import map_spans
 from otel_ml_collector.models.find import find_models
 from otel_ml_collector.projects import find_project
 from otel_ml_collector.span import Value

@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from otel_ml_collector.mapping import Filing, map_spans
+from otel_ml_collector.mapping.filing import Filing
+from otel_ml_collector.mapping.spans import map_spans
 from otel_ml_collector.runs.answers import Run, RunSummary, Trace
 from otel_ml_collector.runs.find import RunsQuery, find_run, find_runs
 from otel_ml_collector.span import Span

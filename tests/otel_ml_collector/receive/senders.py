@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from otel_ml_collector.receive.commit import Commit
 from otel_ml_collector.receive.pipeline import Intake
 from otel_ml_collector.records import Records
-from otel_ml_collector.telemetry import Telemetry
+from otel_ml_collector.telemetry.service import Telemetry
 from tests.otel_ml_collector.spans import make_call
 from tests.otel_ml_collector.wire import encode
 

@@ -11,7 +11,7 @@ import pytest
 from otel_ml_collector.errors import Refused, Unavailable
 from otel_ml_collector.receive.commit import Commit
 from otel_ml_collector.records import Metric, Records
-from otel_ml_collector.telemetry import Telemetry
+from otel_ml_collector.telemetry.service import Telemetry
 from tests.otel_ml_collector.spans import make_call, map_all
 
 WAIT_S = 10

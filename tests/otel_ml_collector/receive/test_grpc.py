@@ -12,7 +12,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from otel_ml_collector.access import OPEN, Access
 from otel_ml_collector.errors import BadSetting, Refused, Unavailable
-from otel_ml_collector.receive.grpc import make_server
+from otel_ml_collector.receive.otlp import make_server
 from tests.otel_ml_collector.receive.senders import Backend, make_body, open_backend
 from tests.otel_ml_collector.spans import span_id
 

@@ -9,7 +9,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from starlette.applications import Starlette
 
 from otel_ml_collector.errors import Refused, Unavailable
-from otel_ml_collector.receive.http import make_routes
+from otel_ml_collector.receive.otlp import make_routes
 from tests.otel_ml_collector.asgi import Answered, ask
 from tests.otel_ml_collector.receive.senders import Backend, make_body, open_backend
 from tests.otel_ml_collector.spans import span_id

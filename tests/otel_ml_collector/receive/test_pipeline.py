@@ -11,11 +11,12 @@ from typing import Any, Final
 import pytest
 
 from otel_ml_collector.errors import Refused, TooLarge, Unavailable
+from otel_ml_collector.receive.answers import ExportAnswer
 from otel_ml_collector.receive.commit import Commit
-from otel_ml_collector.receive.pipeline import Export, ExportAnswer, Intake
+from otel_ml_collector.receive.pipeline import Export, Intake
 from otel_ml_collector.records import Records
 from otel_ml_collector.span import Span
-from otel_ml_collector.telemetry import Telemetry
+from otel_ml_collector.telemetry.service import Telemetry
 from tests.otel_ml_collector.spans import make_call
 from tests.otel_ml_collector.wire import encode
 

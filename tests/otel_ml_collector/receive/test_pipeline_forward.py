@@ -12,12 +12,14 @@ from otel_ml_collector.access import Access
 from otel_ml_collector.decode.signals import Signal
 from otel_ml_collector.errors import Refused, Unavailable
 from otel_ml_collector.forward.otlp import OtlpForward
+from otel_ml_collector.receive.answers import ExportAnswer
 from otel_ml_collector.receive.commit import Commit
-from otel_ml_collector.receive.pipeline import Export, ExportAnswer, Intake
+from otel_ml_collector.receive.pipeline import Export, Intake
 from otel_ml_collector.records import Records
 from otel_ml_collector.settings.targets import OtlpTarget
 from otel_ml_collector.span import Span
-from otel_ml_collector.telemetry import OtlpForwardNumbers, Telemetry
+from otel_ml_collector.telemetry.forward import OtlpForwardNumbers
+from otel_ml_collector.telemetry.service import Telemetry
 from tests.otel_ml_collector.spans import make_call
 from tests.otel_ml_collector.wire import encode
 from tests.support.collector import wait_until

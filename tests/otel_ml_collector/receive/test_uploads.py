@@ -9,7 +9,7 @@ import pytest
 from otel_ml_collector.errors import Refused, TooLarge, Unavailable
 from otel_ml_collector.receive.uploads import AT_ONCE, Uploads
 from otel_ml_collector.store.artifacts import KEPT_NS, ArtifactWriter
-from otel_ml_collector.telemetry import Telemetry
+from otel_ml_collector.telemetry.service import Telemetry
 from tests.otel_ml_collector.spans import NOW_NS
 from tests.otel_ml_collector.stores import Store, open_store
 from tests.otel_ml_collector.telemetry.page import read

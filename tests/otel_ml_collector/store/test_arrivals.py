@@ -6,7 +6,8 @@ from typing import Final
 import pytest
 
 from otel_ml_collector.loss import Hours, read_loss
-from otel_ml_collector.mapping import Filing, map_spans
+from otel_ml_collector.mapping.filing import Filing
+from otel_ml_collector.mapping.spans import map_spans
 from otel_ml_collector.span import Span, Value
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.writer import Writer

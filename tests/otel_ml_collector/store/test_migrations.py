@@ -14,7 +14,8 @@ import clickhouse_connect
 import pytest
 from clickhouse_connect.driver.client import Client
 
-from otel_ml_collector.mapping import Filing, map_spans
+from otel_ml_collector.mapping.filing import Filing
+from otel_ml_collector.mapping.spans import map_spans
 from otel_ml_collector.span import Event, Span, Value
 from otel_ml_collector.store.migrations import SCHEMA_VERSION, STEPS
 from otel_ml_collector.store.schema import TABLE_NAMES

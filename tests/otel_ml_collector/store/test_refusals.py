@@ -13,7 +13,8 @@ from typing import Any, Final
 import pytest
 
 from otel_ml_collector.errors import Refused, Unavailable
-from otel_ml_collector.mapping import Filing, map_spans
+from otel_ml_collector.mapping.filing import Filing
+from otel_ml_collector.mapping.spans import map_spans
 from otel_ml_collector.receive.commit import Commit
 from otel_ml_collector.records import Records
 from otel_ml_collector.store.connection import Connections
@@ -22,7 +23,7 @@ from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.schema import TABLE_NAMES
 from otel_ml_collector.store.sql import Sql, StoreClient, identifier
 from otel_ml_collector.store.writer import Writer
-from otel_ml_collector.telemetry import Telemetry
+from otel_ml_collector.telemetry.service import Telemetry
 from tests.otel_ml_collector.spans import DAY_NS, NOW_NS, make_call, map_all
 from tests.support.disk import Disk, Kind, kinds, open_disk
 

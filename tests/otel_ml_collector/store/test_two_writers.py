@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from otel_ml_collector.mapping import Filing, map_spans
+from otel_ml_collector.mapping.filing import Filing
+from otel_ml_collector.mapping.spans import map_spans
 from otel_ml_collector.receive.commit import Commit
 from otel_ml_collector.records import Records
 from otel_ml_collector.span import Span
 from otel_ml_collector.store.writer import Writer
-from otel_ml_collector.telemetry import Telemetry
+from otel_ml_collector.telemetry.service import Telemetry
 from tests.otel_ml_collector.spans import NOW_NS
 from tests.otel_ml_collector.store.test_writer import answers, make_story
 from tests.otel_ml_collector.stores import Store, open_store

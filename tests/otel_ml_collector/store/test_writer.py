@@ -11,7 +11,8 @@ from pydantic_core import to_jsonable_python
 
 from otel_ml_collector.artifacts.find import ObjectsQuery, find_objects
 from otel_ml_collector.errors import Refused, Unavailable
-from otel_ml_collector.mapping import Filing, map_spans
+from otel_ml_collector.mapping.filing import Filing
+from otel_ml_collector.mapping.spans import map_spans
 from otel_ml_collector.metrics import find_metrics
 from otel_ml_collector.models import find as models
 from otel_ml_collector.projects import find_projects

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from otel_ml_collector.receive.commit import Commit
 from otel_ml_collector.store.sql import Sql
-from otel_ml_collector.telemetry import Telemetry
+from otel_ml_collector.telemetry.service import Telemetry
 from tests.otel_ml_collector.spans import make_call, map_all
 from tests.otel_ml_collector.stores import open_store
 

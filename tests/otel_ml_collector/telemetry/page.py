@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
-from otel_ml_collector.telemetry import Telemetry
+from otel_ml_collector.telemetry.service import Telemetry
 
 Numbers = dict[tuple[str, tuple[str, ...]], float]
 # What the system tells of any process.

@@ -1,6 +1,6 @@
 """Tests of what is missing as Prometheus reads it."""
 
-from otel_ml_collector.telemetry import LossNumbers, Missed
+from otel_ml_collector.telemetry.service import LossNumbers, Missed
 from tests.otel_ml_collector.telemetry.page import read_collector
 
 

@@ -6,7 +6,7 @@ from typing import Final
 
 from otel_ml_collector.errors import Unavailable
 from otel_ml_collector.span import Span
-from otel_ml_collector.telemetry import RunNumbers, Versions
+from otel_ml_collector.telemetry.runs import RunNumbers, Versions
 from tests.otel_ml_collector.spans import (
     MS_NS,
     NOW_NS,

@@ -6,7 +6,7 @@ from platform import python_version
 
 import pytest
 
-from otel_ml_collector.telemetry import Telemetry
+from otel_ml_collector.telemetry.service import Telemetry
 from tests.otel_ml_collector.telemetry.page import read
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from otel_ml_collector.errors import Unavailable
-from otel_ml_collector.telemetry import StoreNumbers, TableSize
+from otel_ml_collector.telemetry.service import StoreNumbers, TableSize
 from tests.otel_ml_collector.telemetry.page import read_collector
 
 SIZES = [TableSize("metrics", 2, 2_048), TableSize("runs", 3, 4_096)]

@@ -12,7 +12,8 @@ from urllib.parse import quote, unquote, urlsplit
 
 import pytest
 
-from otel_ml_collector.mapping import Filing, map_spans
+from otel_ml_collector.mapping.filing import Filing
+from otel_ml_collector.mapping.spans import map_spans
 from otel_ml_collector.span import Event, Span, Value
 from otel_ml_collector.times import from_rfc3339
 from tests.otel_ml_collector.asgi import Answered, ask

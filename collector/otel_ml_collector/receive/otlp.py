@@ -1,0 +1,345 @@
+"""OTLP over HTTP, in protobuf and JSON, and over gRPC: traces, logs and metrics.
+
+Spec: https://opentelemetry.io/docs/specs/otlp/#otlphttp and #otlpgrpc
+"""
+
+import logging
+import math
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from typing import Final, NoReturn
+
+import grpc
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from otel_ml import attributes as names
+from otel_ml_collector.access import INGEST, Access, FindAccess, access_of, known
+from otel_ml_collector.decode.compression import ENCODINGS
+from otel_ml_collector.decode.signals import Form, Signal, media_type_of
+from otel_ml_collector.errors import (
+    BadSetting,
+    CollectorError,
+    Refused,
+    TooLarge,
+    Unauthenticated,
+    Unavailable,
+    UnknownMediaType,
+    WrongMethod,
+)
+from otel_ml_collector.forward.otlp_request import PASSED_HEADER
+from otel_ml_collector.receive.admission import Held
+from otel_ml_collector.receive.answers import (
+    ExportAnswer,
+    on_wire,
+    retry_info,
+    status_of,
+    write,
+    write_answer,
+)
+from otel_ml_collector.receive.pipeline import BODY_LIMIT_BYTES, Export, Intake
+from otel_ml_collector.receive.refusals import note_grpc, note_http
+from otel_ml_collector.telemetry.service import Telemetry
+
+# What is read and thrown away of a body that is too large: a connection that is closed on unread
+# data is reset, and a client would send the body again instead of reading the answer.
+_DRAIN_BYTES: Final = 4 * BODY_LIMIT_BYTES
+_COMPRESSIONS: Final = ", ".join(sorted(ENCODINGS - {"identity"}))
+
+# What a body becomes about when it is uncompressed, and how large one is that does not say.
+_EXPANSION: Final = 4
+_UNKNOWN_BYTES: Final = 64 * 1024
+_SERVICES: Final = {
+    Signal.TRACES: "opentelemetry.proto.collector.trace.v1.TraceService",
+    Signal.LOGS: "opentelemetry.proto.collector.logs.v1.LogsService",
+    Signal.METRICS: "opentelemetry.proto.collector.metrics.v1.MetricsService",
+}
+_SENDERS: Final = 4_096
+_CODES: Final = {code.value[0]: code for code in grpc.StatusCode}
+
+_logger = logging.getLogger(__name__)
+
+
+class _Exports:
+    """Takes the requests of one signal over one transport, and counts what became of them."""
+
+    def __init__(
+        self, transport: str, pipeline: Intake, telemetry: Telemetry, signal: Signal
+    ) -> None:
+        self._transport = transport
+        self._pipeline = pipeline
+        self._telemetry = telemetry
+        self._signal = signal
+
+    async def _take(
+        self, read: Callable[[Held], Awaitable[Export]]
+    ) -> ExportAnswer | CollectorError:
+        """Store what a request holds; return once it is durable, or why it is not known to be."""
+        try:
+            with self._pipeline.hold() as held:
+                return await self._pipeline.accept(await read(held), held)
+        except CollectorError as error:
+            return error
+        except ClientDisconnect:
+            raise
+        except Exception as error:
+            _logger.exception("A request failed")
+            return Unavailable(f"The collector has trouble: {type(error).__name__}")
+
+    def _count(self, outcome: str) -> None:
+        self._telemetry.count_request(self._transport, outcome, self._signal)
+
+
+class OtlpEndpoint(_Exports):
+    """Answers the requests of one signal over HTTP, in the form of the request.
+
+    Errors are ``google.rpc.Status``, in protobuf where a request is in no form that is read.
+
+    Args:
+        pipeline: Takes the requests.
+        telemetry: Counts them.
+        signal: What they hold.
+    """
+
+    def __init__(self, pipeline: Intake, telemetry: Telemetry, signal: Signal) -> None:
+        super().__init__("http", pipeline, telemetry, signal)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request of any method."""
+        response = await self.answer(Request(scope, receive))
+        await response(scope, receive, send)
+
+    async def answer(self, request: Request) -> Response:
+        """Store what a request holds and say so once it is durable."""
+        form = _form_of(request) or Form.PROTOBUF
+        try:
+            answer = await self._take(lambda held: _read_export(request, self._signal, held))
+        except ClientDisconnect:
+            return Response(status_code=400)
+        if isinstance(answer, CollectorError):
+            note_http(request, on_wire(answer).outcome, answer)
+            return self._error(answer, form)
+        if answer.rejected:
+            note_http(request, "partial", answer.message, answer.rejected)
+        self._count("partial" if answer.rejected else "success")
+        return Response(write_answer(answer, self._signal, form), media_type=form)
+
+    def _error(self, error: CollectorError, form: Form) -> Response:
+        row = on_wire(error)
+        self._count(row.outcome)
+        headers = {}
+        if isinstance(error, Unavailable):
+            headers["Retry-After"] = str(math.ceil(error.retry_after_s))
+        elif isinstance(error, WrongMethod):
+            headers["Allow"] = "POST"
+        elif isinstance(error, Unauthenticated):
+            headers["WWW-Authenticate"] = "Bearer"
+        return Response(write(status_of(error), form), row.http, headers, media_type=form)
+
+
+def make_routes(
+    pipeline: Intake, telemetry: Telemetry, cors_origins: Collection[str] = ()
+) -> list[Route]:
+    """Make the route of each signal; pages of the origins may send to them from a browser."""
+    return [
+        Route(
+            f"/v1/{signal}",
+            CORSMiddleware(
+                OtlpEndpoint(pipeline, telemetry, signal),
+                allow_origins=cors_origins,
+                allow_methods=("POST",),
+                allow_headers=("*",),
+                expose_headers=("Retry-After",),
+            )
+            if cors_origins
+            else OtlpEndpoint(pipeline, telemetry, signal),
+        )
+        for signal in Signal
+    ]
+
+
+async def _read_export(request: Request, signal: Signal, held: Held) -> Export:
+    """Make of a request's headers and body what the pipeline takes: the only place that does."""
+    access = access_of(request.scope).demand(INGEST)
+    if request.method != "POST":
+        raise WrongMethod(f"Invalid method {request.method[:20]!r}: expected POST")
+    form = _form_of(request)
+    if form is None:
+        media_type = _media_type(request)[:80]
+        raise UnknownMediaType(
+            f"Invalid content type {media_type!r}: expected {Form.PROTOBUF} or {Form.JSON}"
+        )
+    encoding = request.headers.get("content-encoding", "").strip().lower() or "identity"
+    if encoding not in ENCODINGS:
+        raise UnknownMediaType(
+            f"Invalid content encoding {encoding[:80]!r}: expected {_COMPRESSIONS}"
+        )
+    length = request.headers.get("content-length", "")
+    size = min(int(length), BODY_LIMIT_BYTES) if length.isdecimal() else _UNKNOWN_BYTES
+    client = request.client
+    sender = f"{access.key_id}@{client.host}:{client.port}" if client else access.key_id
+    held.announce(sender, size if encoding == "identity" else size * _EXPANSION)
+    body = await _read_body(request, held)
+    project = request.headers.get(names.PROJECT_HEADER)
+    passed = request.headers.get(PASSED_HEADER, "")
+    return Export(body, encoding, project, signal, form, access, passed)
+
+
+async def _read_body(request: Request, held: Held) -> bytes:
+    """Read a body, also a chunked one, and never keep more than the limit."""
+    parts: list[bytes] = []
+    size = 0
+    async for part in request.stream():
+        size += len(part)
+        if size > _DRAIN_BYTES:
+            break
+        if size <= BODY_LIMIT_BYTES:
+            held.grow(len(part))
+            parts.append(part)
+    if size > BODY_LIMIT_BYTES:
+        raise TooLarge(f"The body has more than {BODY_LIMIT_BYTES} bytes")
+    return b"".join(parts)
+
+
+def _form_of(request: Request) -> Form | None:
+    media_type = _media_type(request)
+    return Form(media_type) if media_type in set(Form) else None
+
+
+def _media_type(request: Request) -> str:
+    return media_type_of(request.headers.get("content-type", ""))
+
+
+class OtlpService(_Exports):
+    """Answers ``Export`` of one signal over gRPC; the body stays bytes until a thread decodes it.
+
+    Args:
+        pipeline: Takes the requests.
+        telemetry: Counts them.
+        signal: What they hold.
+        find_access: Finds what the sender of some metadata may do.
+    """
+
+    def __init__(
+        self, pipeline: Intake, telemetry: Telemetry, signal: Signal, find_access: FindAccess
+    ) -> None:
+        super().__init__("grpc", pipeline, telemetry, signal)
+        self._find_access = find_access
+        # A call does not say how long its message is: as long as the one before.
+        self._sizes: dict[str, int] = {}
+
+    async def export(
+        self, _messages: object, context: "grpc.aio.ServicerContext[bytes, bytes]"
+    ) -> bytes:
+        """Store what a request holds and say so once it is durable."""
+        answer = await self._take(lambda held: self._read_export(context, held))
+        if isinstance(answer, CollectorError):
+            await self._abort(answer, context)
+        if answer.rejected:
+            note_grpc(context, self._sender(context), "partial", answer.message, answer.rejected)
+        self._count("partial" if answer.rejected else "success")
+        return write_answer(answer, self._signal, Form.PROTOBUF)
+
+    def handler(self) -> grpc.GenericRpcHandler:
+        """Make what a server finds the service by."""
+        # As a stream of one message, which is the same on the wire: it is read when it is taken.
+        method: grpc.RpcMethodHandler[bytes, bytes] = grpc.stream_unary_rpc_method_handler(
+            self.export
+        )
+        return grpc.method_handlers_generic_handler(_SERVICES[self._signal], {"Export": method})
+
+    async def _read_export(
+        self, context: "grpc.aio.ServicerContext[bytes, bytes]", held: Held
+    ) -> Export:
+        """Make of metadata and body what the pipeline takes: the only place that does."""
+        metadata = _metadata(context)
+        access = known(self._find_access(metadata)).demand(INGEST)
+        sender = f"{access.key_id}@{context.peer()}"
+        held.announce(sender, self._sizes.get(sender, _UNKNOWN_BYTES))
+        body = await context.read()
+        if not isinstance(body, bytes):
+            raise Refused("The call has no message: expected one")
+        if len(self._sizes) > _SENDERS:
+            self._sizes.clear()
+        self._sizes[sender] = len(body)
+        held.grow(len(body))
+        project = metadata.get(names.PROJECT_HEADER)
+        passed = metadata.get(PASSED_HEADER, "")
+        return Export(body, "identity", project, self._signal, access=access, passed=passed)
+
+    async def _abort(
+        self, error: CollectorError, context: "grpc.aio.ServicerContext[bytes, bytes]"
+    ) -> NoReturn:
+        """End a call; the delay travels in both places where clients look for it."""
+        row = on_wire(error)
+        note_grpc(context, self._sender(context), row.outcome, error)
+        self._count(row.outcome)
+        status = status_of(error)
+        trailers = [("grpc-status-details-bin", status.SerializeToString())]
+        if isinstance(error, Unavailable):
+            trailers.append(("google.rpc.retryinfo-bin", retry_info(error).SerializeToString()))
+        await context.abort(_CODES[row.code], status.message, tuple(trailers))
+
+    def _sender(
+        self, context: "grpc.aio.ServicerContext[bytes, bytes]"
+    ) -> tuple[Access | None, dict[str, str]]:
+        metadata = _metadata(context)
+        return self._find_access(metadata), metadata
+
+
+def make_server(
+    pipeline: Intake,
+    telemetry: Telemetry,
+    address: str,
+    find_access: FindAccess,
+    credentials: grpc.ServerCredentials | None = None,
+    *,
+    limits: Sequence[tuple[str, int]] = (),
+) -> tuple[grpc.aio.Server, int]:
+    """Make a server of every signal that listens at ``host:port``; it is not started.
+
+    Args:
+        pipeline: Takes the requests.
+        telemetry: Counts them.
+        address: Where to listen.
+        find_access: Finds what the sender of some metadata may do.
+        credentials: Certificate and key, for TLS.
+        limits: Options that bound what one client may take.
+
+    Returns:
+        The server and the port, chosen by the system when the address says 0.
+
+    Raises:
+        BadSetting: The address cannot be listened at.
+    """
+    server = grpc.aio.server(
+        options=[
+            ("grpc.max_receive_message_length", BODY_LIMIT_BYTES),
+            ("grpc.so_reuseport", 0),  # else two collectors share a port without a word
+            *limits,
+        ]
+    )
+    services = [OtlpService(pipeline, telemetry, signal, find_access) for signal in Signal]
+    server.add_generic_rpc_handlers(tuple(service.handler() for service in services))
+    try:
+        if credentials is None:
+            port = server.add_insecure_port(address)
+        else:
+            port = server.add_secure_port(address, credentials)
+    except RuntimeError as error:
+        raise BadSetting(
+            f"The gRPC address {address} cannot be listened at: most often another OpenTelemetry "
+            "collector or Jaeger is there; choose another with --grpc HOST:PORT"
+        ) from error
+    return server, port
+
+
+def _metadata(context: "grpc.aio.ServicerContext[bytes, bytes]") -> dict[str, str]:
+    """Read the metadata; of a key that stands twice the first value stays."""
+    found: dict[str, str] = {}
+    for key, value in context.invocation_metadata() or ():
+        text = value if isinstance(value, str) else value.decode("utf-8", "replace")
+        found.setdefault(key, text)
+    return found
