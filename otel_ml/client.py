@@ -22,6 +22,7 @@ from otel_ml.arguments import (
     invalid,
     show,
 )
+from otel_ml.calls import decorate, wrap
 from otel_ml.functions import DEFAULTS, UNJUDGED, Judging, Options, TracedFunction, check_options
 from otel_ml.late import late
 from otel_ml.notebook import Card, HasCard, page_address
@@ -31,7 +32,6 @@ from otel_ml.recorder import Recorder, Stats
 from otel_ml.redaction import SECRET_KEYS, Redact, Redaction
 from otel_ml.runs import OpenedRun, Run, current_run, open_run
 from otel_ml.tags import Tags
-from otel_ml.wrappers import decorate, wrap
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace.export import SpanExporter

@@ -16,7 +16,7 @@ WHY: Final[Mapping[str, str]] = {
     "artifact": "the first value that is logged pays for typed data: 20 ms",
     "default": "a program that names its client makes no other one",
     "export.documents": "loaded with the first provider",
-    "genai.chunks": "most streams are none of a model's",
+    "genai.messages": "most streams are none of a model's",
     "genai.generative": "a function that calls no model needs none of it",
     "judges.awaiting": "a client without inline judges needs none of it",
     "judges.judge": "a client without judges needs none of it",

@@ -24,9 +24,8 @@ from otel_ml.export.documents import Uploads
 from otel_ml.export.encoder import encode_envelope
 from otel_ml.export.http import HttpSender
 from otel_ml.export.pipeline import Pace, Pipeline
-from otel_ml.export.queue import MAX_BYTES, MAX_SPANS, SpanQueue
+from otel_ml.export.queue import MAX_BYTES, MAX_SPANS, SpanQueue, SpooledSpans
 from otel_ml.export.settings import Settings, is_endpoint_named, resolve
-from otel_ml.export.spool.spans import SpooledSpans
 from otel_ml.outlet import Outlet, Route
 from otel_ml.spans import HasResource, processors_of, start_of, start_of_own
 

@@ -56,8 +56,8 @@ def wrap(function: Callable[P, R]) -> Callable[P, R]:
             detach(token)
 
     awaited: Any = function
-    method = getattr(type(function), "__call__")  # noqa: B004,B009 - the method, not whether
-    is_later = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(method)
+    kind: Any = type(function)
+    is_later = any(map(inspect.iscoroutinefunction, (function, kind.__call__)))
     bound: Any = later if is_later else now
     wrapped: Callable[P, R] = functools.wraps(function)(bound)
     return wrapped

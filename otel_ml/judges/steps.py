@@ -76,9 +76,8 @@ def is_async(step: object) -> bool:
     """Tell whether calling it runs none of the user's code before it is awaited."""
     while isinstance(step, partial):
         step = step.func
-    return inspect.iscoroutinefunction(step) or inspect.iscoroutinefunction(
-        getattr(type(step), "__call__", None)  # noqa: B004 - the class's own, as calling finds it
-    )
+    kind: Any = type(step)  # the class's own method, as calling finds it
+    return any(map(inspect.iscoroutinefunction, (step, kind.__call__)))
 
 
 def discard(awaitable: object) -> None:

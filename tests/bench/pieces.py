@@ -15,14 +15,13 @@ from typing import Any, Final, TypeVar
 from opentelemetry.context import Context
 
 from otel_ml import attributes as names
-from otel_ml.calls import Call, new
+from otel_ml.calls import Call, new, wrap
 from otel_ml.export.encoder import encode_spans
 from otel_ml.functions import Options, TracedFunction
 from otel_ml.outlet import Route
 from otel_ml.recorder import Recorder
 from otel_ml.runs import Run
 from otel_ml.spans import RunSpan, attach, detach
-from otel_ml.wrappers import wrap
 from tests.bench.sink import open_sink
 from tests.bench.table import print_table
 from tests.bench.workloads import CHUNKS, TEXT, answer, look_up

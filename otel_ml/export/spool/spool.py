@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Final
 
 from otel_ml.errors import report
-from otel_ml.export.spool.chain import Chain
 from otel_ml.export.spool.frame import FINAL, HELD, KEY_BYTES
 from otel_ml.export.spool.segment import (
+    Chain,
     FrameBatch,
     Segment,
     SegmentFile,

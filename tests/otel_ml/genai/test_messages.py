@@ -5,8 +5,7 @@ from unittest.mock import MagicMock
 
 import pytest
 
-from otel_ml.genai.chunks import join_chunks
-from otel_ml.genai.messages import find_input, find_output, find_system
+from otel_ml.genai.messages import find_input, find_output, find_system, join_chunks
 from tests.otel_ml.genai.responses import (
     ANTHROPIC,
     ANTHROPIC_EVENTS,

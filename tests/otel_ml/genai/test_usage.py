@@ -7,7 +7,7 @@ import pydantic
 import pytest
 
 from otel_ml.genai.foreign import MAX_COUNT
-from otel_ml.genai.usage import find_usage
+from otel_ml.genai.generative import find_usage
 from tests.otel_ml.genai.responses import (
     ANTHROPIC,
     ANTHROPIC_EVENTS,

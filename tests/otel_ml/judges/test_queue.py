@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from otel_ml import Judge
-from otel_ml.judges.queue import JudgeQueue
+from otel_ml.judges.pool import JudgeQueue
 
 JUDGES = [Judge(name, "", lambda: 1) for name in "abc"]
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otel_ml.genai.chunks import join_chunks
+from otel_ml.genai.messages import join_chunks
 from otel_ml_collector.mapping.chat import find_messages, line_in, line_out
 from tests.otel_ml.genai.responses import (
     ANTHROPIC,
