@@ -45,7 +45,7 @@ _HIDDEN_BYTES: Final = PREVIEW_BYTES - 128  # of a preview without its type
 
 
 @dataclass(frozen=True, slots=True)
-class Artifact:
+class LoggedValue:
     """What is sent of one value.
 
     Attributes:
@@ -61,7 +61,7 @@ class Artifact:
     notes: tuple[str, ...] = ()
 
 
-def make_artifact(ref: str, value: object, redaction: Redaction) -> Artifact:
+def make_artifact(ref: str, value: object, redaction: Redaction) -> LoggedValue:
     """Write a value as it is now. Nothing of the value is kept."""
     data = wrap(value)
     said: dict[str, Value] = {
@@ -69,11 +69,11 @@ def make_artifact(ref: str, value: object, redaction: Redaction) -> Artifact:
         names.ARTIFACT_TYPE: clean(data.type_name),
     }
     if _is_secret(data, ref, redaction):
-        return Artifact(said, notes=(REDACTED_NOTE,))
+        return LoggedValue(said, notes=(REDACTED_NOTE,))
     notes: tuple[str, ...] = ()
     if not is_within(data.data, MOST_BYTES):
         said[names.ARTIFACT_PREVIEW] = _preview(data, redaction, is_cut=True)
-        return Artifact(said, notes=(TRUNCATED,))
+        return LoggedValue(said, notes=(TRUNCATED,))
     shown = _without_secret_columns(data, redaction)
     if shown is not data:
         notes = (REDACTED_NOTE,)
@@ -88,16 +88,16 @@ def make_artifact(ref: str, value: object, redaction: Redaction) -> Artifact:
             written = _write(shown, redaction)
     if written is None:
         said[names.ARTIFACT_PREVIEW] = _preview(shown, redaction)
-        return Artifact(said, notes=(*notes, UNSERIALISABLE))
+        return LoggedValue(said, notes=(*notes, UNSERIALISABLE))
     if written.is_hidden:
         notes = (REDACTED_NOTE,)
     said[names.ARTIFACT_PREVIEW] = _preview(written.shown, redaction, told=written.told)
     if len(written.document) > MOST_BYTES:
-        return Artifact(said, notes=(*notes, TRUNCATED))
+        return LoggedValue(said, notes=(*notes, TRUNCATED))
     return _placed(said, written.document, notes)
 
 
-def _placed(said: dict[str, Value], document: bytes, notes: tuple[str, ...]) -> Artifact:
+def _placed(said: dict[str, Value], document: bytes, notes: tuple[str, ...]) -> LoggedValue:
     """Say which document it is; a short one travels with the event."""
     # Here, not on a thread: the event names it. To write 64 MiB of numbers took 0.27 s, their
     # hash 0.05 s more.
@@ -105,9 +105,9 @@ def _placed(said: dict[str, Value], document: bytes, notes: tuple[str, ...]) -> 
     said[names.ARTIFACT_BYTES] = len(document)
     said[names.ARTIFACT_SHA256] = sha256
     if len(document) > LIMIT_BYTES:
-        return Artifact(said, document, sha256, notes)
+        return LoggedValue(said, document, sha256, notes)
     said[names.ARTIFACT_JSON] = document.decode()
-    return Artifact(said, sha256=sha256, notes=notes)
+    return LoggedValue(said, sha256=sha256, notes=notes)
 
 
 @dataclass(frozen=True, slots=True)

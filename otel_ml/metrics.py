@@ -25,7 +25,7 @@ _NUMBERS: Final = frozenset({int, float, bool, type(None)})
 _NO_NUMBER: Final = (ValueError, TypeError, ArithmeticError, RuntimeError, AttributeError)
 
 
-class Point(NamedTuple):
+class LoggedPoint(NamedTuple):
     """One metric point; step -1 means that it has none."""
 
     name: str
@@ -35,7 +35,7 @@ class Point(NamedTuple):
     mode: str
 
 
-class Metrics:
+class MetricValues:
     """What points come to: of a series the last 10,000, of at most 1,000 names.
 
     A point costs the same however many came before it.
@@ -46,7 +46,7 @@ class Metrics:
     def __init__(self) -> None:
         self._found: dict[str, float | array[float]] = {}
 
-    def add(self, points: Iterable[Point]) -> None:
+    def add(self, points: Iterable[LoggedPoint]) -> None:
         """Take points in the order in which they were logged."""
         found = self._found
         for name, value, _, _, mode in points:
@@ -71,16 +71,16 @@ class Metrics:
         }
 
 
-def resolve(points: Iterable[Point]) -> dict[str, Metric]:
+def resolve(points: Iterable[LoggedPoint]) -> dict[str, Metric]:
     """Resolve points, given in order, as a store does when it is read; see ``docs/wire.md``."""
-    metrics = Metrics()
+    metrics = MetricValues()
     metrics.add(points)
     return metrics.values()
 
 
 def make_points(
     values: Mapping[str, object], step: int | None, mode: str, *, overwrite: bool = False
-) -> list[Point]:
+) -> list[LoggedPoint]:
     """Check metric values and turn them into points of this moment.
 
     Args:
@@ -100,9 +100,9 @@ def make_points(
         is_list = issubclass(type(value), list | tuple)
         series: Any = value if is_list else _series(value)
         if series is None:
-            found = [Point(name, number(name, value), at, now_ns, mode)]
+            found = [LoggedPoint(name, number(name, value), at, now_ns, mode)]
         else:
-            found = [Point(name, number(name, item), at, now_ns, "append") for item in series]
+            found = [LoggedPoint(name, number(name, item), at, now_ns, "append") for item in series]
         if overwrite and found:
             first = "restart" if found[0].mode == "append" else "replace"
             found[0] = found[0]._replace(mode=first)
@@ -110,7 +110,7 @@ def make_points(
     return points
 
 
-def point_attributes(points: Sequence[Point]) -> Attributes:
+def point_attributes(points: Sequence[LoggedPoint]) -> Attributes:
     """Write points as the parallel lists of an `update` record."""
     return {
         names.METRIC_NAMES: tuple(point.name for point in points),

@@ -14,7 +14,7 @@ from otel_ml.spans import Attributes, Start
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace.export import SpanExporter
 
-    from otel_ml.export.documents import Uploads
+    from otel_ml.export.documents import DocumentUploads
     from otel_ml.export.pipeline import Pipeline
 
 Join = Literal["auto", False]
@@ -51,7 +51,7 @@ class Outlet:
     pipeline: "Pipeline[Any] | None" = None
     joined: trace.TracerProvider | None = None
     configuration: Mapping[str, object] = field(default_factory=dict)
-    uploads: "Uploads | None" = None
+    uploads: "DocumentUploads | None" = None
 
     def flush(self, timeout_s: float) -> Delivery:
         """Deliver what is queued."""

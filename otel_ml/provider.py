@@ -20,12 +20,12 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from otel_ml import attributes as names
 from otel_ml.export.destination import ExporterDestination, NoDestination, OtlpDestination
-from otel_ml.export.documents import Uploads
+from otel_ml.export.documents import DocumentUploads
 from otel_ml.export.encoder import encode_envelope
 from otel_ml.export.http import HttpSender
 from otel_ml.export.pipeline import Pace, Pipeline
 from otel_ml.export.queue import MAX_BYTES, MAX_SPANS, SpanQueue, SpooledSpans
-from otel_ml.export.settings import Settings, is_endpoint_named, resolve
+from otel_ml.export.settings import ExportSettings, is_endpoint_named, resolve
 from otel_ml.outlet import Outlet, Route
 from otel_ml.spans import HasResource, processors_of, start_of, start_of_own
 
@@ -65,7 +65,7 @@ def expected_page(route: Route) -> str:
 
 def _join(route: Route, provider: trace.TracerProvider) -> Outlet:
     pipeline: Pipeline[Any] | None = None
-    uploads: Uploads | None = None
+    uploads: DocumentUploads | None = None
     sending: dict[str, object] = {}
     named = route.exporter is not None or is_endpoint_named(route.endpoint)
     # Not only the SDK's own class: that of logfire has it, too.
@@ -116,7 +116,7 @@ def _scope(project: str) -> InstrumentationScope:
 
 def _pipeline(
     route: Route, origin: HasResource, scope: InstrumentationScope
-) -> tuple[Pipeline[Any], Uploads | None, dict[str, object]]:
+) -> tuple[Pipeline[Any], DocumentUploads | None, dict[str, object]]:
     max_spans = _whole("OTEL_BSP_MAX_QUEUE_SIZE", MAX_SPANS)
     delay_s = _whole("OTEL_BSP_SCHEDULE_DELAY", int(_PACE.delay_s * 1e3)) / 1e3
     batch = _whole("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", 0)
@@ -150,7 +150,7 @@ def _pipeline(
     sending["spool"] = spool
     uploads = None
     if isinstance(destination, OtlpDestination):
-        uploads = Uploads(settings, route.project, None if spool is None else Path(spool))
+        uploads = DocumentUploads(settings, route.project, None if spool is None else Path(spool))
     return Pipeline(source, destination, pace), uploads, sending
 
 
@@ -164,7 +164,7 @@ def _spooled(
         return None
 
 
-def _grpc(settings: Settings) -> ExporterDestination | NoDestination:
+def _grpc(settings: ExportSettings) -> ExporterDestination | NoDestination:
     try:
         from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
     except ImportError:  # the extra brings 20 MB, which few need

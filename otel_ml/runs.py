@@ -28,7 +28,7 @@ from otel_ml.capture.description import text_of
 from otel_ml.capture.values import PREVIEW_BYTES, TRUNCATED, clean, encode_whole, glance, preview
 from otel_ml.errors import InvalidMetricError, quiet, report
 from otel_ml.late import late
-from otel_ml.metrics import Metric, Point, make_points, number
+from otel_ml.metrics import LoggedPoint, Metric, make_points, number
 from otel_ml.notebook import Card, HasCard, page_address
 from otel_ml.recorder import Recorder
 from otel_ml.redaction import NOTE, Redaction
@@ -250,7 +250,7 @@ class Handle:
         self._note("artifacts", *notes)
 
     @quiet("run.log_metrics")
-    def _put_points(self, points: Sequence[Point]) -> None:
+    def _put_points(self, points: Sequence[LoggedPoint]) -> None:
         self._say(Updates.add_points, points)
 
     def _records_to(self) -> Recorder | None:

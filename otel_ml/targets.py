@@ -22,7 +22,7 @@ from otel_ml.arguments import check_mapping, check_text, invalid
 from otel_ml.capture.description import text_of
 from otel_ml.capture.values import clean, encode
 from otel_ml.errors import quiet
-from otel_ml.metrics import Metric, Metrics
+from otel_ml.metrics import Metric, MetricValues
 from otel_ml.recorder import Recorder
 from otel_ml.runs import Handle
 from otel_ml.tags import Details, Value
@@ -110,14 +110,14 @@ def about(
 
 
 @dataclass(frozen=True, slots=True)
-class Content:
+class WeightsContent:
     """What was read: a hash in hex, and how many bytes."""
 
     sha256: str
     size: int
 
 
-def read_content(weights: Any) -> Content:
+def read_content(weights: Any) -> WeightsContent:
     """Hash bytes, a file, or all files below a directory with their paths.
 
     Names and contents count; times, owners and the order in which files are found do not. Links
@@ -128,7 +128,7 @@ def read_content(weights: Any) -> Content:
     """
     kind = type(weights)
     if issubclass(kind, bytes):
-        return Content(hashlib.sha256(weights).hexdigest(), len(weights))
+        return WeightsContent(hashlib.sha256(weights).hexdigest(), len(weights))
     if not issubclass(kind, str | os.PathLike) or not os.fspath(weights):
         raise invalid("artifact", weights, "a path, bytes or None")
     path = Path(weights)
@@ -141,16 +141,16 @@ def read_content(weights: Any) -> Content:
         raise invalid("artifact", os.fspath(weights), expected) from error
 
 
-def _read_file(path: Path) -> Content:
+def _read_file(path: Path) -> WeightsContent:
     found, size = hashlib.sha256(), 0
     with path.open("rb") as file:
         while part := file.read(_CHUNK_BYTES):
             found.update(part)
             size += len(part)
-    return Content(found.hexdigest(), size)
+    return WeightsContent(found.hexdigest(), size)
 
 
-def _read_directory(directory: Path) -> Content:
+def _read_directory(directory: Path) -> WeightsContent:
     paths = [Path(folder, name) for folder, _, files in os.walk(directory) for name in files]
     found, size = hashlib.sha256(), 0
     for name, path in sorted((path.relative_to(directory).as_posix(), path) for path in paths):
@@ -159,7 +159,7 @@ def _read_directory(directory: Path) -> Content:
             found.update(f"{len(os.fsencode(name))}:".encode() + os.fsencode(name))
             found.update(bytes.fromhex(content.sha256))
             size += content.size
-    return Content(found.hexdigest(), size)
+    return WeightsContent(found.hexdigest(), size)
 
 
 class Model(Elsewhere):
@@ -178,7 +178,7 @@ class Model(Elsewhere):
         self.name = name
         self.version = version
         self._definition = definition
-        self._metrics = Metrics()
+        self._metrics = MetricValues()
         super().__init__(recorder, {names.TARGET_MODEL: name, names.TARGET_VERSION: version}, None)
 
     @property
@@ -240,7 +240,7 @@ def name_model(
 
 
 def _definition(
-    recorder: Recorder, version: str, params: dict[str, object], content: Content | None
+    recorder: Recorder, version: str, params: dict[str, object], content: WeightsContent | None
 ) -> str:
     """Write a definition in the form of that of a function, which has no artifact."""
     found = orjson.loads(Definition(version, None, "", params, {}, {}).to_json(recorder.redaction))

@@ -17,7 +17,7 @@ from otel_ml.arguments import check_text, invalid
 from otel_ml.client import Client
 from otel_ml.judges.pool import JudgePool
 from otel_ml.late import late
-from otel_ml.metrics import Metric, Point, resolve
+from otel_ml.metrics import LoggedPoint, Metric, resolve
 from otel_ml.outlet import Route
 from otel_ml.recorder import OpenRuns, Recorder
 from otel_ml.spans import RunSpan, start_of_own
@@ -309,7 +309,7 @@ def _tags(said: Mapping[str, Any]) -> dict[str, Any]:
 
 def _metrics(updates: Iterable[Mapping[str, Any]]) -> dict[str, Metric]:
     points = [
-        Point(name, float(value), -1, int(time_ns), mode)
+        LoggedPoint(name, float(value), -1, int(time_ns), mode)
         for said in updates
         for name, value, time_ns, mode in zip(
             said.get(names.METRIC_NAMES, ()),

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-from otel_ml.metrics import Metrics, Point, point_attributes
+from otel_ml.metrics import LoggedPoint, MetricValues, point_attributes
 from otel_ml.tags import Details, Value, tag_attributes
 from otel_ml.wire import Attributes, Event, weigh
 
@@ -44,8 +44,8 @@ class Updates:
     def __init__(self) -> None:
         self.details: Details = {}
         self.events: list[Event] = []
-        self.points: list[Point] = []
-        self.metrics = Metrics()
+        self.points: list[LoggedPoint] = []
+        self.metrics = MetricValues()
         self.said: dict[str, Value] = {}
         self.updates = 0
         self._sent_ns = 0
@@ -56,7 +56,7 @@ class Updates:
         self.events.append(event)
         self._event_bytes += weigh(event[1])
 
-    def add_points(self, points: Sequence[Point]) -> None:
+    def add_points(self, points: Sequence[LoggedPoint]) -> None:
         """Let points wait."""
         self.points.extend(points)
         self.metrics.add(points)

@@ -8,7 +8,7 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from otel_ml.errors import report
 from otel_ml.export.answer import Answer
-from otel_ml.export.encoder import Encoded
+from otel_ml.export.encoder import EncodedRequest
 from otel_ml.export.http import HttpSender
 
 
@@ -19,7 +19,7 @@ class Encodable(Protocol):
     def count(self) -> int:
         """How many spans."""
 
-    def encode(self) -> Encoded:
+    def encode(self) -> EncodedRequest:
         """Write it."""
 
 

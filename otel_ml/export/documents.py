@@ -21,7 +21,7 @@ from otel_ml.export.answer import Answer
 from otel_ml.export.delivery import Counters, Delivery
 from otel_ml.export.http import HttpSender
 from otel_ml.export.pipeline import Pace, Pipeline
-from otel_ml.export.settings import TRACES_PATH, Settings
+from otel_ml.export.settings import TRACES_PATH, ExportSettings
 
 MAX_BYTES: Final = 256 * 1024 * 1024
 LOOK_EVERY_S: Final = 2.0
@@ -185,7 +185,7 @@ def _remove_abandoned(directory: Path) -> None:
 class _ArtifactDestination:
     """Stores documents at the artifact endpoint of a collector."""
 
-    def __init__(self, settings: Settings, below: str) -> None:
+    def __init__(self, settings: ExportSettings, below: str) -> None:
         self.page = settings.page
         parts = urlsplit(settings.url)
         base = parts.path.rstrip("/").removesuffix(TRACES_PATH).rstrip("/")
@@ -217,7 +217,7 @@ class _ArtifactDestination:
         return answer
 
 
-class Uploads:
+class DocumentUploads:
     """Sends documents on a thread of its own, which starts with the first one.
 
     Args:
@@ -226,7 +226,7 @@ class Uploads:
         spool: A directory; each document is written below it before `put` returns.
     """
 
-    def __init__(self, settings: Settings, project: str, spool: Path | None = None) -> None:
+    def __init__(self, settings: ExportSettings, project: str, spool: Path | None = None) -> None:
         below = f"/api/v1/projects/{quote(project, safe='')}/artifacts/"
         self._address = settings.page + below
         self._destination = _ArtifactDestination(settings, below)

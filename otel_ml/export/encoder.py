@@ -494,7 +494,7 @@ _Group: TypeAlias = tuple[Envelope, list[bytes]]
 _envelopes: Final[dict[tuple[int, int], tuple[_Origin, Envelope]]] = {}
 
 
-class Encoded(NamedTuple):
+class EncodedRequest(NamedTuple):
     """An export request.
 
     Attributes:
@@ -508,7 +508,7 @@ class Encoded(NamedTuple):
     failed: int
 
 
-def encode_spans(spans: Sequence[ReadableSpan]) -> Encoded:
+def encode_spans(spans: Sequence[ReadableSpan]) -> EncodedRequest:
     """Write spans of any make as one export request. Never raises.
 
     Spans of equal resources and, within them, of equal scopes stand together, in their order:
@@ -528,7 +528,7 @@ def encode_spans(spans: Sequence[ReadableSpan]) -> Encoded:
                 origin = (resource, scope)
             group.append(written)
             count += 1
-    return Encoded(encode_request(groups.all.values()), count, len(spans) - count)
+    return EncodedRequest(encode_request(groups.all.values()), count, len(spans) - count)
 
 
 class _Groups:

@@ -25,7 +25,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 from opentelemetry import context
 
 from otel_ml.export.answer import Answer, read_answer
-from otel_ml.export.settings import Settings
+from otel_ml.export.settings import ExportSettings
 from otel_ml.spans import SUPPRESS_KEY
 
 if TYPE_CHECKING:
@@ -65,9 +65,9 @@ class HttpSender:
     Safe to use from several threads.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: ExportSettings) -> None:
         self._settings = settings
-        self._connections: Connections | None = None
+        self._connections: HttpConnections | None = None
         self._latest: Attempt | None = None
 
     @property
@@ -152,7 +152,7 @@ class HttpSender:
             attempt.is_out_of_reach = True
             return answer
 
-    def _open(self) -> "Connections":
+    def _open(self) -> "HttpConnections":
         with _OPENING:
             if self._connections is None:
                 self._connections = open_connections(self._settings)
@@ -288,7 +288,7 @@ class Unusable(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Connections:
+class HttpConnections:
     """Kept connections to the address, through a proxy or not, and what each request carries."""
 
     pools: "PoolManager"
@@ -315,7 +315,7 @@ class _KeptConnections(queue.LifoQueue[Any]):
         self.queue.append(item)
 
 
-def open_connections(settings: Settings) -> Connections:
+def open_connections(settings: ExportSettings) -> HttpConnections:
     """Prepare the pools of connections; opens none, each request does when it needs one.
 
     Raises:
@@ -342,7 +342,7 @@ def open_connections(settings: Settings) -> Connections:
     }
     if settings.compression == "gzip":
         headers["content-encoding"] = "gzip"
-    return Connections(pools, pool, headers)
+    return HttpConnections(pools, pool, headers)
 
 
 def _user_agent() -> str:
@@ -411,7 +411,7 @@ def _proxy(url: str) -> tuple[str, dict[str, str]]:
     raise Unusable("Unsupported proxy: expected an address such as http://proxy:3128")
 
 
-def _client_tls(settings: Settings) -> "SSLContext":
+def _client_tls(settings: ExportSettings) -> "SSLContext":
     files = (settings.ca_file, settings.client_cert_file, settings.client_key_file)
     try:
         tls = _create_tls(settings.ca_file)

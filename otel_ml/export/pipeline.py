@@ -68,7 +68,7 @@ B = TypeVar("B", bound=Batch)
 B_contra = TypeVar("B_contra", bound=Batch, contravariant=True)
 
 
-class Source(Protocol[B]):
+class SpanSource(Protocol[B]):
     """Holds spans until they are settled: in memory, or on disk. One thread takes and settles."""
 
     @property
@@ -144,7 +144,7 @@ class Pipeline(Generic[B]):
 
     def __init__(
         self,
-        source: Source[B],
+        source: SpanSource[B],
         destination: AnyDestination[B],
         pace: Pace,
         *,

@@ -11,7 +11,13 @@ from typing import Final
 from opentelemetry.sdk.trace import ReadableSpan
 
 from otel_ml.errors import quiet
-from otel_ml.export.encoder import Encoded, Envelope, encode_request, encode_span, encode_spans
+from otel_ml.export.encoder import (
+    EncodedRequest,
+    Envelope,
+    encode_request,
+    encode_span,
+    encode_spans,
+)
 from otel_ml.export.spool import FrameBatch, Spool
 from otel_ml.spans import RunSpan
 
@@ -106,9 +112,9 @@ class SpanBatch:
     def __init__(self, spans: Sequence[ReadableSpan]) -> None:
         self.spans = spans
         self.count = len(spans)
-        self._encoded: Encoded | None = None
+        self._encoded: EncodedRequest | None = None
 
-    def encode(self) -> Encoded:
+    def encode(self) -> EncodedRequest:
         """Return the request's body, and how many spans could not be written into it."""
         if self._encoded is None:
             self._encoded = encode_spans(self.spans)
@@ -128,7 +134,7 @@ _sizes: Final = Struct("<4I")
 
 
 @dataclass(slots=True)
-class _Whole:
+class _WholeBatch:
     """A batch of the spool; it may be delivered in parts."""
 
     batch: FrameBatch
@@ -139,15 +145,15 @@ class _Whole:
 class SpooledBatch:
     """Encoded spans on their way."""
 
-    def __init__(self, payloads: Sequence[bytes], whole: _Whole) -> None:
+    def __init__(self, payloads: Sequence[bytes], whole: _WholeBatch) -> None:
         self.count = len(payloads)
         self.whole = whole
         self._payloads = payloads
 
-    def encode(self) -> Encoded:
+    def encode(self) -> EncodedRequest:
         """Return the request's body."""
         envelope = _unpack(self.whole.batch.envelope)
-        return Encoded(encode_request([(envelope, self._payloads)]), self.count, 0)
+        return EncodedRequest(encode_request([(envelope, self._payloads)]), self.count, 0)
 
     def halves(self) -> "list[SpooledBatch]":
         """Split the batch in two, for a receiver that finds it too large."""
@@ -198,7 +204,7 @@ class SpooledSpans:
         batch = self._spool.take(max_spans, max_bytes)
         if batch is None:
             return self._refused.take(max_spans, max_bytes)
-        return SpooledBatch(batch.payloads, _Whole(batch, len(batch.payloads)))
+        return SpooledBatch(batch.payloads, _WholeBatch(batch, len(batch.payloads)))
 
     def settle(self, batch: SpooledBatch | SpanBatch) -> None:
         """Remove spans that were taken from the disk."""

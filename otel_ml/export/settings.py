@@ -38,7 +38,7 @@ _told: set[str] = set()
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class ExportSettings:
     """Where and how spans are sent.
 
     Attributes:
@@ -75,7 +75,7 @@ def is_endpoint_named(endpoint: str | None) -> bool:
 
 def resolve(
     endpoint: str | None, project: str, api_key: str | None, protocol: Protocol | None = None
-) -> Settings:
+) -> ExportSettings:
     """Settle where and how spans are sent; never raises, odd settings are logged once.
 
     Args:
@@ -90,7 +90,7 @@ def resolve(
     """
     protocol = protocol or _protocol()
     parts = _address(endpoint, protocol)
-    return Settings(
+    return ExportSettings(
         url="" if parts is None else urlunsplit(_without_login(parts)),
         page="(invalid endpoint)" if parts is None else _page(parts),
         headers=_headers(project, api_key, parts),

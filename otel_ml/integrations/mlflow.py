@@ -26,7 +26,7 @@ from otel_ml.integrations.importing import (
     span_id_of,
     trace_id_of,
 )
-from otel_ml.metrics import Point, point_attributes
+from otel_ml.metrics import LoggedPoint, point_attributes
 from otel_ml.redaction import Redaction
 from otel_ml.tags import fits, tag_attributes, tags_of
 
@@ -220,7 +220,7 @@ class MlflowRun:
             points = sorted((m.timestamp, m.step, float(m.value)) for m in history)
             for number, start in enumerate(range(0, len(points), _POINTS)):
                 part = [
-                    Point(clean(name), value, step, at_ms * _MS, "auto")
+                    LoggedPoint(clean(name), value, step, at_ms * _MS, "auto")
                     for at_ms, step, value in points[start : start + _POINTS]
                 ]
                 span_id = numbered_span_id(number, "mlflow metric", self._run_id, name)

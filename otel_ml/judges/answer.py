@@ -64,7 +64,7 @@ class JudgeError(Exception):
     """An error of a judge that is told in its own words."""
 
 
-class TimedOut(JudgeError):
+class JudgeTimedOut(JudgeError):
     """A judge was slower than its deadline: whatever it says later does not count."""
 
     def __init__(self, timeout_s: float) -> None:

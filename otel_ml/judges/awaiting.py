@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from otel_ml.errors import is_of_signal, report
-from otel_ml.judges.answer import JudgeError, TimedOut
+from otel_ml.judges.answer import JudgeError, JudgeTimedOut
 from otel_ml.judges.judge import Evaluation, Judge
 from otel_ml.judges.judged import Judged
 from otel_ml.judges.pool import JudgePool
@@ -50,7 +50,7 @@ async def _judge(judge: Judge, judged: Judged, pool: JudgePool) -> None:
         if task.done():
             judged.settle(judge, task.result())
             return
-        error = str(TimedOut(judge.timeout_s))
+        error = str(JudgeTimedOut(judge.timeout_s))
         judged.settle(judge, Evaluation(judge.name, judge.version, error=error))
         task.cancel()
         await asyncio.wait([task], timeout=_CANCEL_S)

@@ -21,8 +21,8 @@ from otel_ml.capture.values import LIMIT_BYTES
 from otel_ml.errors import is_of_signal, untrusted
 from otel_ml.judges.answer import (
     Evaluation,
+    JudgeTimedOut,
     Score,
-    TimedOut,
     arguments_of,
     read_pass,
     read_score,
@@ -153,7 +153,7 @@ class Judge:
             if is_of_signal(problem):
                 raise
             error, passed = tell(problem), None
-            if isinstance(problem, TimedOut):
+            if isinstance(problem, JudgeTimedOut):
                 score = None
         return Evaluation(
             judge=self.name,

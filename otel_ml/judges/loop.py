@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from typing import Any, Final
 
-from otel_ml.judges.answer import JudgeError, TimedOut
+from otel_ml.judges.answer import JudgeError, JudgeTimedOut
 from otel_ml.judges.steps import discard
 from otel_ml.process import start_apart
 
@@ -55,7 +55,7 @@ class _Place:
             self.loop.close()
 
 
-class _Answer:
+class _AwaitedAnswer:
     """What an awaitable answered, for a thread that waits for it."""
 
     def __init__(self, place: _Place, awaitable: Awaitable[Any]) -> None:
@@ -127,13 +127,13 @@ class JudgeLoop:
             is_worker: Hang with what cannot be cancelled: the pool counts and replaces its threads.
 
         Raises:
-            TimedOut: It did not answer in time.
+            JudgeTimedOut: It did not answer in time.
             JudgeError: Too many loops hang, or this is the loop's own thread.
         """
         with ExitStack() as undo:
             undo.callback(discard, awaitable)
             place = self._enter()
-            answer = _Answer(place, awaitable)
+            answer = _AwaitedAnswer(place, awaitable)
             place.loop.call_soon_threadsafe(answer.begin)
             undo.pop_all()
         with ExitStack() as undo:
@@ -148,7 +148,7 @@ class JudgeLoop:
             self._leave(place)
             while is_worker and answer.hangs and not answer.ended.wait(_LOOK_S):
                 continue
-        raise TimedOut(timeout_s)
+        raise JudgeTimedOut(timeout_s)
 
     def close(self) -> None:
         """End the loop, wait for that a moment."""

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 from otel_ml.errors import quiet, report
-from otel_ml.judges.answer import JudgeError, TimedOut
+from otel_ml.judges.answer import JudgeError, JudgeTimedOut
 from otel_ml.judges.judged import NOT_RUN, Judged, Part
 from otel_ml.process import renew_in_child, start_apart
 
@@ -424,7 +424,7 @@ class JudgePool:
             self._ending += 1
             lost = self._replace(judge)
         try:
-            problem = TimedOut(judge.timeout_s)
+            problem = JudgeTimedOut(judge.timeout_s)
             report("judge hangs", problem)
             work.job.give_up(str(problem))
             self._lose(lost, _HANGS)

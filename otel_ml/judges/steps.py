@@ -11,7 +11,7 @@ from functools import partial
 from types import CoroutineType
 from typing import Any, Protocol, TypeVar
 
-from otel_ml.judges.answer import JudgeError, TimedOut, tell
+from otel_ml.judges.answer import JudgeError, JudgeTimedOut, tell
 
 T = TypeVar("T")
 
@@ -26,7 +26,7 @@ class Wait(Protocol):
         """Return the answer or raise what was raised.
 
         Raises:
-            TimedOut: It took longer; then it was cancelled.
+            JudgeTimedOut: It took longer; then it was cancelled.
         """
 
 
@@ -62,7 +62,7 @@ def drive(
                 raise
             go_on, said = steps.throw, thrown(problem)
         if time.monotonic() > deadline:
-            go_on, said = steps.throw, TimedOut(timeout_s)
+            go_on, said = steps.throw, JudgeTimedOut(timeout_s)
 
 
 def thrown(problem: BaseException) -> BaseException:

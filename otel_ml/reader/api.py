@@ -13,7 +13,7 @@ from urllib.parse import quote, urlencode
 
 import orjson
 
-from otel_ml.export.http import Connections, Unusable, attempt_until, describe, open_connections
+from otel_ml.export.http import HttpConnections, Unusable, attempt_until, describe, open_connections
 from otel_ml.export.settings import resolve
 from otel_ml.notebook import show_unseen
 from otel_ml.reader.errors import (
@@ -107,7 +107,7 @@ class Api:
         key = api_key or os.environ.get("OTEL_ML_API_KEY")
         self._settings = resolve(endpoint, "", key, "http/protobuf")
         self._timeout_s = timeout_s
-        self._line: Connections | None = None
+        self._line: HttpConnections | None = None
         self._owner = 0
         self.page = self._settings.page
         self.headers = self._settings.headers
@@ -218,7 +218,7 @@ class Api:
             raise _no_answer(self.page, error) from error
         return _Answer(response, self.page)
 
-    def _open(self) -> Connections:
+    def _open(self) -> HttpConnections:
         if not self._settings.url:
             raise Unusable("Invalid endpoint: expected an address such as http://localhost:4318")
         if self._line is None or self._owner != os.getpid():  # a forked child shares no connection

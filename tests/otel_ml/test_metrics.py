@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otel_ml.metrics import MOST_NAMES, MOST_POINTS, Metric, Metrics, Point, make_points, resolve
+from otel_ml.metrics import (
+    MOST_NAMES,
+    MOST_POINTS,
+    LoggedPoint,
+    Metric,
+    MetricValues,
+    make_points,
+    resolve,
+)
 from otel_ml.runs import NO_RUN, Run
 from tests.otel_ml.recording import Recording
 
@@ -96,7 +104,7 @@ def test_metrics_of_a_run(
         assert run.metrics == metrics
     assert run.metrics == metrics
     points = [
-        Point(name, value, -1, 0, mode)
+        LoggedPoint(name, value, -1, 0, mode)
         for update in recording.records("update")
         for name, value, mode in zip(
             *(
@@ -121,7 +129,7 @@ MODES = st.sampled_from(["append", "auto", "single", "replace", "restart"])
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.floats(allow_nan=False), MODES)))
 def test_a_name_does_not_depend_on_others(said: list[tuple[str, float, str]]) -> None:
     """Each metric is what its own points come to."""
-    points = [Point(name, value, -1, 0, mode) for name, value, mode in said]
+    points = [LoggedPoint(name, value, -1, 0, mode) for name, value, mode in said]
     apart = {
         name: value
         for wanted in "ab"
@@ -132,7 +140,7 @@ def test_a_name_does_not_depend_on_others(said: list[tuple[str, float, str]]) ->
 
 def test_long_series_keeps_its_end() -> None:
     """Of a series of a million points the last 10,000 are kept."""
-    metrics = Metrics()
+    metrics = MetricValues()
     for start in range(0, 1_000_000, 1_000):
         values = {"loss": list(range(start, start + 1_000))}
         metrics.add(make_points(values, None, "append"))
@@ -142,7 +150,7 @@ def test_long_series_keeps_its_end() -> None:
 
 def test_names_are_bounded() -> None:
     """Beyond 1,000 names no further one is kept, and those that are go on."""
-    metrics = Metrics()
+    metrics = MetricValues()
     metrics.add(make_points({str(number): number for number in range(2_000)}, None, "auto"))
     metrics.add(make_points({"0": 1}, None, "auto"))
     values = metrics.values()

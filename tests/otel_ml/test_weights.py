@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from otel_ml.targets import Content, read_content
+from otel_ml.targets import WeightsContent, read_content
 
 
 def write(directory: Path, files: dict[str, bytes]) -> Path:
@@ -23,7 +23,7 @@ def test_file_and_bytes_are_the_same(tmp_path: Path) -> None:
     content = os.urandom(3_000_000)
     path = tmp_path / "weights.bin"
     path.write_bytes(content)
-    expected = Content(hashlib.sha256(content).hexdigest(), len(content))
+    expected = WeightsContent(hashlib.sha256(content).hexdigest(), len(content))
     assert read_content(path) == read_content(str(path)) == read_content(content) == expected
 
 

@@ -30,7 +30,7 @@ from otel_ml import attributes as names
 from otel_ml.export.answer import read_partial_success
 from otel_ml.export.encoder import encode_spans
 from otel_ml.export.http import HttpSender
-from otel_ml.export.settings import Settings, resolve
+from otel_ml.export.settings import ExportSettings, resolve
 from otel_ml_collector.cli.place import HttpReply, fetch
 from otel_ml_collector.errors import BadSetting
 from otel_ml_collector.settings.sources import load, warnings_of
@@ -293,7 +293,7 @@ class Visit:
         grpc: ``host:port`` of its gRPC; empty when nobody knows.
     """
 
-    def __init__(self, settings: Settings, project: str, grpc: str) -> None:
+    def __init__(self, settings: ExportSettings, project: str, grpc: str) -> None:
         self._settings = settings
         self._project = project
         self._grpc = grpc
@@ -431,7 +431,7 @@ def _not_taken(check: str, road: str, reason: str, project: str) -> Finding:
     return Finding("fail", check, text, "see the collector's log")
 
 
-def _send_over_grpc(address: str, settings: Settings, body: bytes, timeout_s: float) -> str:
+def _send_over_grpc(address: str, settings: ExportSettings, body: bytes, timeout_s: float) -> str:
     """Send a request with the headers and certificates of the settings.
 
     Returns:

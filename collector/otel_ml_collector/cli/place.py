@@ -36,7 +36,7 @@ from otel_ml_collector.settings.table import Settings
 from otel_ml_collector.settings.values import address_here
 
 if TYPE_CHECKING:
-    from otel_ml.export.settings import Settings as Connection
+    from otel_ml.export.settings import ExportSettings as Connection
     from otel_ml.reader import Reader
     from otel_ml.reader.api import Api
 

@@ -21,7 +21,7 @@ from otel_ml.export.delivery import Delivery
 from otel_ml.export.destination import ExporterDestination, NoDestination, OtlpDestination
 from otel_ml.export.http import HttpSender
 from otel_ml.export.queue import SpanBatch
-from otel_ml.export.settings import Settings
+from otel_ml.export.settings import ExportSettings
 from tests.otel_ml.otlp_sink import Reply, Sink, closed_address
 from tests.otel_ml.scripts import ask_script
 
@@ -38,7 +38,7 @@ def make_span(name: str) -> ReadableSpan:
 
 @contextmanager
 def open_destination(address: str, timeout_s: float = LONG_S) -> Iterator[OtlpDestination]:
-    settings = Settings(url=f"{address}/v1/traces", page=address)
+    settings = ExportSettings(url=f"{address}/v1/traces", page=address)
     destination = OtlpDestination(HttpSender(settings), address, timeout_s)
     try:
         yield destination

@@ -15,7 +15,7 @@ from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode
 
 from otel_ml.errors import trouble
 from otel_ml.export.encoder import (
-    Encoded,
+    EncodedRequest,
     Envelope,
     encode_envelope,
     encode_request,
@@ -155,14 +155,14 @@ def test_bad_span_costs_itself_alone(bad: Any) -> None:
     """A span that cannot be written is left out and counted, the others are delivered."""
     before = trouble().get("encode", 0)
     good = [make_span(name="one"), make_span(name="two")]
-    assert encode_spans([good[0], bad, good[1]]) == Encoded(encode_spans(good).body, 2, 1)
+    assert encode_spans([good[0], bad, good[1]]) == EncodedRequest(encode_spans(good).body, 2, 1)
     assert trouble()["encode"] == before + 1
 
 
 @pytest.mark.parametrize("spans", [[], [make_span(context=None)] * 3])
 def test_request_without_spans(spans: list[ReadableSpan]) -> None:
     """A request without spans is empty."""
-    assert encode_spans(spans) == Encoded(b"", 0, len(spans))
+    assert encode_spans(spans) == EncodedRequest(b"", 0, len(spans))
 
 
 def test_equal_resources_and_scopes_share_a_group() -> None:

@@ -9,7 +9,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
-from otel_ml.export.encoder import Encoded, encode_spans
+from otel_ml.export.encoder import EncodedRequest, encode_spans
 from tests.otel_ml.export.foreign import Foreign
 from tests.otel_ml.export.official import assert_official, make_span
 
@@ -83,7 +83,7 @@ def test_threads() -> None:
     """Threads that encode at the same time do not meet each other's text."""
     spans = [list(distinct(1_500, begin=begin)) * 2 for begin in (0, 1_000, 2_000, 3_000)]
     expected = [encode_spans(batch) for batch in spans]
-    found: dict[int, Encoded] = {}
+    found: dict[int, EncodedRequest] = {}
 
     def run(number: int) -> None:
         found[number] = encode_spans(spans[number])

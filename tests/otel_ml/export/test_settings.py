@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.util.re import parse_env_headers
 
-from otel_ml.export.settings import Settings, is_endpoint_named, resolve
+from otel_ml.export.settings import ExportSettings, is_endpoint_named, resolve
 from tests.otel_ml.scripts import run_script
 
 NAMES = (
@@ -37,7 +37,7 @@ def url(endpoint: str | None = None) -> str:
 
 def test_defaults() -> None:
     """Without argument and variables spans go, as they are, to port 4318 of this machine."""
-    assert resolve(None, "shop", None) == Settings(
+    assert resolve(None, "shop", None) == ExportSettings(
         url="http://localhost:4318/v1/traces",
         page="http://localhost:4318",
         headers={"x-otel-ml-project": "shop"},
@@ -63,7 +63,7 @@ def test_every_standard_variable_counts(monkeypatch: pytest.MonkeyPatch) -> None
         "PROTOCOL": "http/protobuf",
     }.items():
         monkeypatch.setenv(f"OTEL_EXPORTER_OTLP_{name}", text)
-    assert resolve(None, "shop", "sk-1") == Settings(
+    assert resolve(None, "shop", "sk-1") == ExportSettings(
         url="https://collector:4318/v1/traces",
         page="https://collector:4318",
         headers={"x-tenant": "a", "x-otel-ml-project": "shop", "authorization": "Bearer sk-1"},

@@ -17,7 +17,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 
 from otel_ml.export.answer import Answer
 from otel_ml.export.http import HttpSender
-from otel_ml.export.settings import Settings
+from otel_ml.export.settings import ExportSettings
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
 DELIVERED = Answer(delivered=True)
@@ -147,8 +147,8 @@ def answer_all(connection: socket.socket, answer: bytes) -> None:
 
 @contextmanager
 def open_sender(address: str, **changes: object) -> Iterator[HttpSender]:
-    chosen = Settings(url=f"{address}/v1/traces", page=address)
-    sender = HttpSender(replace(chosen, **changes))  # type: ignore[arg-type]  # fields of Settings
+    chosen = ExportSettings(url=f"{address}/v1/traces", page=address)
+    sender = HttpSender(replace(chosen, **changes))  # type: ignore[arg-type]  # fields of ExportSettings
     try:
         yield sender
     finally:

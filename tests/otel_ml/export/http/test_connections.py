@@ -9,7 +9,7 @@ import pytest
 
 from otel_ml.export.answer import Answer
 from otel_ml.export.http import HttpSender
-from otel_ml.export.settings import Settings
+from otel_ml.export.settings import ExportSettings
 from tests.otel_ml.export.http.certificates import server_tls
 from tests.otel_ml.export.http.servers import (
     DELIVERED,
@@ -163,7 +163,7 @@ def test_host_name_that_cannot_be(host: str) -> None:
 @pytest.mark.parametrize("url", ["", "ftp://host/", "http://host:99999/"])
 def test_address_that_cannot_be(url: str) -> None:
     """An address that is none is refused, without a try and without repeating it."""
-    sender = HttpSender(Settings(url=url, page=""))
+    sender = HttpSender(ExportSettings(url=url, page=""))
     assert sender.send(b"body", LONG_S) == Answer(
         delivered=False,
         message="Invalid endpoint: expected an address such as http://localhost:4318",

@@ -74,10 +74,10 @@ def test_child_of_a_thread_that_sends(tmp_path: Path, receiver: Receiver) -> Non
         f"""
         import os, signal, sys, threading, warnings
         from otel_ml.export.http import HttpSender
-        from otel_ml.export.settings import Settings
+        from otel_ml.export.settings import ExportSettings
 
         warnings.simplefilter("ignore", DeprecationWarning)
-        sender = HttpSender(Settings(url="{receiver.address}/v1/traces", page=""))
+        sender = HttpSender(ExportSettings(url="{receiver.address}/v1/traces", page=""))
         stop = threading.Event()
         delivered = set()
 
@@ -114,10 +114,10 @@ def test_fork_waits_for_the_first_import(tmp_path: Path, receiver: Receiver) -> 
         f"""
         import os, sys, threading, warnings
         from otel_ml.export.http import HttpSender
-        from otel_ml.export.settings import Settings
+        from otel_ml.export.settings import ExportSettings
 
         warnings.simplefilter("ignore", DeprecationWarning)
-        sender = HttpSender(Settings(url="{receiver.address}/v1/traces", page=""))
+        sender = HttpSender(ExportSettings(url="{receiver.address}/v1/traces", page=""))
         thread = threading.Thread(target=sender.send, args=(b"parent", 20.0))
         thread.start()
         while "urllib3" not in sys.modules:

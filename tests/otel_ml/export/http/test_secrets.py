@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from otel_ml.export.http import HttpSender
-from otel_ml.export.settings import Settings
+from otel_ml.export.settings import ExportSettings
 from tests.otel_ml.export.http.servers import (
     SHORT_S,
     Receiver,
@@ -46,7 +46,7 @@ def test_no_secret_is_told(
     caplog.set_level(logging.INFO)
     with open_raw(handle) as address:
         monkeypatch.setenv("http_proxy", address.replace("//", "//me:secret@"))
-        chosen = Settings(
+        chosen = ExportSettings(
             url="http://collector/v1/traces?key=secret",
             page="http://collector",
             headers={"authorization": "Bearer secret", "x-bad": "secret"},

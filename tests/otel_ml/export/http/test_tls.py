@@ -117,9 +117,9 @@ def test_no_password_is_asked_for(certificates: Path, tmp_path: Path) -> None:
     script.write_text(
         dedent(f"""
         from otel_ml.export.http import HttpSender
-        from otel_ml.export.settings import Settings
+        from otel_ml.export.settings import ExportSettings
 
-        print(HttpSender(Settings(
+        print(HttpSender(ExportSettings(
             url="https://127.0.0.1:1",
             page="",
             client_cert_file="{certificates}/client.pem",
