@@ -36,6 +36,7 @@ Weights = str | os.PathLike[str] | bytes
 _RUN_ID: Final = re.compile("([0-9a-f]{32})-([0-9a-f]{16})")
 _PARAMS_BYTES: Final = 16 * 1024 * 1024
 _CHUNK_BYTES: Final = 1024 * 1024
+_PAIR: Final = 2
 
 
 class Elsewhere(Handle):
@@ -98,7 +99,7 @@ def about(
     if trace_key is not None:
         return Elsewhere(recorder, {names.TARGET_TRACE_KEY: clean(text_of(trace_key))}, None)
     if tag is not None:
-        if not issubclass(type(tag), tuple | list) or len(tag) != 2:  # noqa: PLR2004 - a pair
+        if not issubclass(type(tag), tuple | list) or len(tag) != _PAIR:
             raise invalid("tag", tag, "a pair of name and value")
         name, value = map(text_of, tag)
         return Elsewhere(recorder, {names.TARGET_TAG: clean(f"{name}={value}")}, None)

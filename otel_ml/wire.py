@@ -4,6 +4,7 @@ import os
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -22,7 +23,7 @@ Attributes = Mapping[str, Value | tuple[str, ...] | tuple[int, ...] | tuple[floa
 _ITEM_BYTES: Final = 12
 _STACKTRACE_CHARS: Final = 16_384
 _MESSAGE_CHARS: Final = 1_024
-_OWN_FOLDER: Final = os.path.dirname(__file__) + os.sep  # noqa: PTH120 - compared with text
+_OWN_FOLDER: Final = f"{Path(__file__).parent}{os.sep}"
 _INT64_MAX: Final = 2**63 - 1
 _JSON: Final = frozenset(
     {

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse
 
 _RETRYABLE: Final = frozenset({429, 502, 503, 504})
+_REDIRECTS: Final = range(300, 400)
 _MAX_RETRY_AFTER_S: Final = 300.0
 _MAX_ANSWER_BYTES: Final = 4 * 1024 * 1024
 _MAX_MESSAGE_CHARS: Final = 500
@@ -27,6 +28,7 @@ _PARTIAL_SUCCESS: Final = 1
 _REJECTED_SPANS: Final = 1
 _ERROR_MESSAGE: Final = 2
 _VARINT: Final = 0
+_MORE: Final = 0x80
 _BYTES: Final = 2
 _FIXED_SIZES: Final = {1: 8, 5: 4}
 
@@ -136,7 +138,7 @@ def _varint(message: bytes, at: int) -> tuple[int, int]:
         byte = message[at]
         at += 1
         value |= (byte & 0x7F) << shift
-        if byte < 0x80:  # noqa: PLR2004 - the last byte
+        if not byte & _MORE:
             return value & (1 << 64) - 1, at
     raise ValueError("more than 64 bits")
 
@@ -166,7 +168,7 @@ def _status_words(status: int, location: str) -> str:
         words = f"{status} {HTTPStatus(status).phrase}"
     except ValueError:
         words = str(status)
-    if 300 <= status < 400:  # noqa: PLR2004 - redirects
+    if status in _REDIRECTS:
         # The origin alone: what follows may hold a key.
         origin = re.match(r"https?://[A-Za-z0-9.:\[\]_-]{1,255}(?=[/?#]|$)", location)
         words += f": redirects are not followed{f' (to {origin[0]})' if origin else ''}"

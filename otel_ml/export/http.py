@@ -19,6 +19,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote, urlsplit, urlunsplit
 
@@ -323,8 +324,7 @@ def open_connections(settings: ExportSettings) -> HttpConnections:
     """
     # Inside, with all that it brings: takes 40 ms, which a process that sends nothing, and the
     # host's first call, need not pay (python -X importtime -c "import urllib3").
-    import encodings.idna  # noqa: F401 - the look-up of a host's name would import it
-
+    import_module("encodings.idna")  # the look-up of a host's name would import it
     from urllib3.exceptions import LocationValueError
 
     tls = _client_tls(settings) if settings.url.startswith("https:") else None

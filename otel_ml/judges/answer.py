@@ -93,9 +93,9 @@ def read_score(answer: object, judge: str) -> tuple[Score, bool | None]:
         label = _text(answer.label, _LABEL_CHARS)
         explanation = _text(answer.explanation, _EXPLANATION_CHARS)
         return Score(_number(answer.value, judge), label, explanation), None
-    if isinstance(answer, tuple) and len(answer) == 2:  # noqa: PLR2004 - (number, explanation)
-        explanation = _text(answer[1], _EXPLANATION_CHARS)
-        return Score(_number(answer[0], judge), None, explanation), None
+    match answer:
+        case tuple((value, text)):  # (number, explanation)
+            return Score(_number(value, judge), None, _text(text, _EXPLANATION_CHARS)), None
     if type(answer).__module__ == "numpy" and getattr(answer, "shape", None) == ():
         answer = answer.item()  # type: ignore[attr-defined]  # a numpy scalar has it
     passed = answer if isinstance(answer, bool) else None

@@ -285,7 +285,7 @@ class _Page:
         self._api = api
         self._wanted = wanted
         self._starts = {run["run_id"]: run["start_ns"] for run in summaries}
-        self._is_fetched = len(summaries) < 2  # noqa: PLR2004 - one is quicker by itself
+        self._is_fetched = not summaries[1:]  # one is quicker by itself
 
     def fetch(self, run_id: str, name: str) -> Mapping[str, Any]:
         """Read what a run has under a name; of the payload the first time what fits of all."""

@@ -54,7 +54,7 @@ def normalize(name: str) -> str:
         ValueError: It is no text, or nothing is left of it.
     """
     if not isinstance(name, str):
-        raise ValueError(f"Invalid tag name {name!r}: expected text")  # noqa: TRY004 - as Raymon
+        raise DataException(f"Invalid tag name {name!r}: expected text")
     kept = _REFUSED.sub("", name.replace(" ", "_").lower()).rstrip("_")
     if not kept:
         raise ValueError(f"Invalid tag name {name!r}: expected a letter, digit or one of -@./")
