@@ -37,6 +37,7 @@ class Definition:
         helpers: Source of the functions of the same package that it calls, by name.
         constants: Values that it names: of its module, its class, its closure.
         unseen: What of it no version sees, in words.
+        read_by: By helper and constant, the function that reads it.
     """
 
     digest: str
@@ -46,6 +47,7 @@ class Definition:
     helpers: Mapping[str, str]
     constants: Mapping[str, object]
     unseen: tuple[str, ...] = field(default=(), compare=False)
+    read_by: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
     watched: tuple[Watched, ...] = field(default=(), compare=False, repr=False)
 
     def to_json(self, redaction: Redaction, output: str | None = None) -> str:
@@ -132,6 +134,7 @@ def define(
         helpers=parts.helpers,
         constants=parts.constants,
         unseen=tuple(parts.unseen),
+        read_by=parts.read_by,
         watched=tuple(parts.watched),
     )
 
@@ -169,6 +172,7 @@ def join(definition: Definition, name: str, other: Definition) -> Definition:
         helpers={**definition.helpers, **other.helpers, **shown},
         constants={**definition.constants, **other.constants},
         unseen=tuple(dict.fromkeys(definition.unseen + other.unseen)),
+        read_by={**definition.read_by, **other.read_by},
         watched=definition.watched + other.watched,
     )
 

@@ -28,6 +28,7 @@ from otel_ml.versions.reads import (
 )
 from otel_ml.versions.source import FunctionNode, Source, find_source, is_a, plain_function
 from otel_ml.versions.values import (
+    CONTAINERS,
     TooLarge,
     Value,
     ValueReader,
@@ -96,6 +97,7 @@ class Parts:
         helpers: Source of the helpers, by name.
         constants: Values of the constants, by name.
         unseen: What the version does not see, and why.
+        read_by: By helper and constant, the function that reads it.
         watched: What to look at again before each call; empty outside consoles.
     """
 
@@ -106,11 +108,13 @@ class Parts:
     helpers: dict[str, str] = field(default_factory=dict)
     constants: dict[str, object] = field(default_factory=dict)
     unseen: list[str] = field(default_factory=list)
+    read_by: dict[str, str] = field(default_factory=dict)
     watched: list[Watched] = field(default_factory=list)
     _numbers: dict[FunctionType, int] = field(default_factory=dict)
     _waiting: deque[tuple[FunctionType, int]] = field(default_factory=deque)
     _used: set[str] = field(default_factory=set)
     _constant_bytes: int = 0
+    _reader: str = ""
 
     def read(self, function: FunctionType) -> list[str]:
         """Read a function and its helpers, the near ones first; one canonical line for each."""
@@ -136,6 +140,7 @@ class Parts:
         reader, in_console = Reader.of(function), is_in_console(function)
         self._used.update(_attributes_used(function, source))
         following = _Following(self, reader, source, depth)
+        self._reader = function.__qualname__
         for read in reader.reads(source and source.node):
             if in_console:
                 self.watched.append(Watched(reader, read, _counted(reader, read)))
@@ -180,6 +185,7 @@ class Parts:
         if len(self._numbers) > _MAX_HELPERS:
             self.note(f"`{name}`, beyond {_MAX_HELPERS} helpers")
             return None
+        self.read_by[self.name(helper, helper.__qualname__)] = self._reader
         return f"#{self._number(helper, depth + 1)}"
 
     def methods(self, kind: type, depth: int) -> list[str]:
@@ -210,6 +216,7 @@ class Parts:
             self._constant_bytes -= len(value.text)
             value = hashed(value)
         self.constants[name] = value.shown
+        self.read_by.setdefault(name, self._reader)
         return value.text
 
     def uses(self, *names: str) -> bool:
@@ -243,6 +250,7 @@ class _Following:
         self._own = written_in_code(code) if source is None else written(source.node)
         self._assigned = assigned_outside(code)
         self._state: dict[type, frozenset[str]] = {}
+        self._set: frozenset[str] = frozenset()
 
     def fact(self, read: Read) -> str | None:
         """Say what a read counts as; None where nothing of it does."""
@@ -287,9 +295,12 @@ class _Following:
         return None if helper is None else self._parts.helper(helper, self._depth)
 
     def _value(self, read: Read, value: object, name: str) -> str | None:
-        if self._is_state(read):
+        writes = self._own | written_in_module(self._reader.function)
+        if type(value) in CONTAINERS and not writes.isdisjoint(self._names(read)):
             self._parts.note(f"`{name}`, which functions change")
             return None
+        # Of an object only what is set is state: what its methods are called says nothing.
+        self._set = frozenset(write[1] for write in writes if write[:1] == read and write[1:])
         try:
             found = ValueReader(self._follow, self._is_own, self._is_state_of).read(value, name)
         except (TooLarge, RuntimeError):  # the latter of a container that another thread changes
@@ -302,20 +313,19 @@ class _Following:
     def _is_own(self, kind: type) -> bool:
         return is_same_package(kind.__module__, self._parts.module)
 
-    def _is_state(self, read: Read) -> bool:
-        """Tell whether a function of the module changes what is read."""
-        named = {read, read[:1]}
+    def _names(self, read: Read) -> set[Read]:
+        """List the names under which functions of the module know what is read."""
         if self._reader.owner is not None and read[0] == self._reader.receiver:
-            named = {(kind.__qualname__, read[1]) for kind in self._reader.owner.__mro__}
-        return not named.isdisjoint(self._own | written_in_module(self._reader.function))
+            return {(kind.__qualname__, read[1]) for kind in self._reader.owner.__mro__}
+        return {read, read[:1]}
 
     def _is_state_of(self, kind: type, name: str) -> bool:
         """Tell whether an attribute of an object is state: changed by methods, or computed."""
         if kind not in self._state:
             self._state[kind] = frozenset(_state_of(kind))
-        if name not in self._state[kind]:
+        if name not in self._state[kind] | self._set:
             return False
-        self._parts.note(f"`{kind.__qualname__}.{name}`, which methods change")
+        self._parts.note(f"`{kind.__qualname__}.{name}`, which functions change")
         return True
 
     def _follow(self, value: Any, name: str) -> Value | None:

@@ -11,9 +11,8 @@ from otel_ml.errors import hand_on, untrusted
 DYNAMIC: Final = "dynamic"
 
 # Of a list as many elements count: half of them from its beginning, half from its end, so that
-# neither a longer answer nor what closes it opens a version. Of leaves more cost next to nothing.
+# neither a longer answer nor what closes it opens a version.
 _ELEMENTS: Final = 16
-_LEAF_ELEMENTS: Final = 64
 _LEAVES_A_STEP: Final = 4
 _MAX_KEYS: Final = 64
 _KEYS_COMPARED: Final = 512
@@ -25,6 +24,8 @@ _TABLES: Final = frozenset(
     {("pandas", "DataFrame"), ("polars", "DataFrame"), ("pyarrow", "Table")}
     | {("pyarrow", "RecordBatch")}
 )
+
+_TABLE_NAMES: Final = frozenset(name for _, name in _TABLES)
 
 # Keys of objects that were seen to be names: outputs of one function mostly have the same.
 _MOST_NAMES: Final = 1_000
@@ -99,12 +100,11 @@ def _shape(value: object, left: list[int]) -> object:
         return dict, keys, kinds
     if kind is list or kind is tuple:
         elements: Sequence[object] = value  # type: ignore[assignment]  # just checked
-        part = _ends(elements, _LEAF_ELEMENTS)
+        part = _ends(elements)
         found = frozenset(map(type, part))
         if _LEAVES.issuperset(found):
             _step(left, len(found) + len(part) // _LEAVES_A_STEP)
             return list, found
-        part = _ends(elements, _ELEMENTS)
         _step(left, len(part))
         return list, frozenset([_shape(item, left) for item in part])
     if issubclass(kind, dict | list | tuple):
@@ -112,14 +112,16 @@ def _shape(value: object, left: list[int]) -> object:
     return (kind, _columns(value)) if _is_table(kind) else kind
 
 
-def _ends(items: Sequence[Any], count: int) -> Sequence[Any]:
+def _ends(items: Sequence[Any]) -> Sequence[Any]:
     """Cut a list to its first and last elements."""
-    if len(items) <= count:
+    if len(items) <= _ELEMENTS:
         return items
-    return [*items[: count // 2], *items[-count // 2 :]]
+    return [*items[: _ELEMENTS // 2], *items[-_ELEMENTS // 2 :]]
 
 
 def _is_table(kind: type) -> bool:
+    if kind.__name__ not in _TABLE_NAMES:
+        return False
     return (kind.__module__.partition(".")[0], kind.__name__) in _TABLES
 
 
@@ -186,13 +188,11 @@ class _Reader:
         if type(value) is not list and type(value) is not tuple:
             part: Sequence[object] = list(islice(value, _ELEMENTS))
         else:
-            part = _ends(value, _LEAF_ELEMENTS)
+            part = _ends(value)
             kinds = {type(item): item for item in part}
             if _LEAVES.issuperset(kinds):
                 self._left -= len(part) // _LEAVES_A_STEP
                 part = list(kinds.values())
-            else:
-                part = _ends(value, _ELEMENTS)
         union = self._union(part, depth)
         return f"[{union}]" if union else None
 

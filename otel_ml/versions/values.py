@@ -23,7 +23,7 @@ _LEAVES: Final = (str, int, float, bool, bytes, complex, type(None))
 _MAPPINGS: Final = (dict, OrderedDict, defaultdict, Counter, MappingProxyType)
 _SEQUENCES: Final = (list, deque)
 _SETS: Final = (set, frozenset)
-_CONTAINERS: Final = frozenset({*_MAPPINGS, *_SEQUENCES, *_SETS, tuple})
+CONTAINERS: Final = frozenset({*_MAPPINGS, *_SEQUENCES, *_SETS, tuple})
 _NUMBERS: Final = (Decimal, Fraction, timedelta, range)
 _BASES: Final = ((str, str.__str__), (int, int.__int__), (float, float.__float__))
 _MARKS: Final = ("__dataclass_fields__", "__attrs_attrs__", "__pydantic_fields__")
@@ -94,7 +94,7 @@ class ValueReader:
         kind = type(value)
         if kind in _LEAVES:
             return Value(canonical_value(value), value)
-        if kind in _CONTAINERS and len(value) > self._left:
+        if kind in CONTAINERS and len(value) > self._left:
             raise TooLarge
         if id(value) in self._path or len(self._path) >= _MAX_DEPTH:
             return Value("…", "…")

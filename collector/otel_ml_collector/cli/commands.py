@@ -14,7 +14,7 @@ from otel_ml_collector.errors import BadSetting
 _COMMANDS: Final = {
     "serve": ("administration:serve", "run the collector"),
     "check": ("administration:check", "check settings without starting"),
-    "doctor": ("doctor:doctor", "find out why runs do not arrive"),
+    "doctor": ("doctor:doctor", "find out why runs do not arrive, or what a version is"),
     "keys": ("administration:keys", "make, list and revoke keys"),
     "projects": ("records:projects", "list projects"),
     "runs": ("records:runs", "list runs"),

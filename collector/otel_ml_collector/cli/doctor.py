@@ -83,16 +83,24 @@ class Finding:
 
 
 @click.command()
+@click.argument("function", required=False, metavar="[FILE.py:FUNCTION]")
 @click.option("--endpoint", metavar="URL", help="base address [as the SDK chooses it]")
 @click.option("--grpc", metavar="HOST:PORT", help="gRPC address [port 4317 for 4318]")
 @click.option("--project", metavar="P", default=PROJECT, help=f"project [{PROJECT}]")
 @click.option("--json", "is_json", is_flag=True, help="print one JSON object")
-def doctor(endpoint: str | None, grpc: str | None, project: str, *, is_json: bool) -> int:
+def doctor(
+    function: str | None, endpoint: str | None, grpc: str | None, project: str, *, is_json: bool
+) -> int:
     """Look at what lies between here and a collector.
 
     Sends one test span over HTTP and one over gRPC, and reads them back. Reads the same variables
     as the SDK. Ends with status 1 when something fails.
+
+    With a function, such as app.py:answer or shop.model:Model.answer, it imports the file instead
+    and prints what the function's version is made of, and what it does not see.
     """
+    if function is not None:
+        return _explain(function, is_json=is_json)
     if not 0 < len(project) <= _PROJECT_CHARS or not project.isprintable():
         raise BadSetting(f"Invalid --project {project!r}: expected 1 to 128 printable characters")
     found = []
@@ -106,6 +114,22 @@ def doctor(endpoint: str | None, grpc: str | None, project: str, *, is_json: boo
         answer = {"ok": not failed, "checks": [asdict(finding) for finding in found]}
         sys.stdout.write(f"{json.dumps(answer, indent=2)}\n")
     return int(failed)
+
+
+def _explain(place: str, *, is_json: bool) -> int:
+    """Print what the version of a function is made of; the user's own file is run for it."""
+    from otel_ml_collector.cli.explain import NotFound, explain, find_target, lines_of  # heavy
+
+    try:
+        told = explain(find_target(place))
+    except NotFound as error:
+        raise BadSetting(str(error)) from error
+    except Exception as error:  # the user's own file, in which anything may happen
+        said = f"{type(error).__name__}: {error}"
+        raise BadSetting(f"{place!r} cannot be imported: {said}") from error
+    text = json.dumps(told, indent=2) if is_json else "\n".join(lines_of(told))
+    sys.stdout.write(f"{text}\n")
+    return 0
 
 
 def find_within(

@@ -111,6 +111,7 @@ SHAPES: Final = (
     Shape("method of a global object", _method("    def f(self, a): return a + 1", "return h.f(a)").replace("def model", "h = H()\ndef model"), "a + 1", "a + 2"),
     Shape("global object that is called", _method("    def __init__(self, t): self.t = t\n    def __call__(self, a): return self.t", "return h(a)").replace("def model", "h = H(1)\ndef model"), "H(1)", "H(2)"),
     Shape("property of a global object", _method("    @property\n    def p(self): return 1", "return h.p").replace("def model", "h = H()\ndef model"), "return 1", "return 2"),
+    Shape("object whose methods are named as a list's", _method("    def __init__(self, t): self.t = t\n    def update(self, a): return self.t", "return h.update(a)").replace("def model", "h = H(1)\ndef model"), "H(1)", "H(2)"),
     # Output.
     Shape("key of an output", 'KEY = "a"\ndef model(a=1): return {KEY: 1}\n', 'KEY = "a"', 'KEY = "b"'),
     Shape("columns of a table", 'import pandas\ndef model(a=1): return pandas.DataFrame(columns())\ndef columns(): return {"a": [1]}\n', '"a": [1]', '"b": [1]', needs="pandas"),

@@ -110,7 +110,12 @@ def test_users_redaction_covers_values(tmp_path: Path) -> None:
         (
             "class H:\n    def __init__(self): self.n = 0\n    def f(self): self.n += 1\nh = H()",
             "h.f()",
-            "`H.n`, which methods change",
+            "`H.n`, which functions change",
+        ),
+        (
+            "class H: pass\nh = H()\nh.n = 0\ndef count(): h.n += 1",
+            "h",
+            "`H.n`, which functions change",
         ),
         ("BIG = list(range(20_000))", "BIG", "`BIG`, which is too large"),
         ("import os", "os.environ['A']", "environment variables"),

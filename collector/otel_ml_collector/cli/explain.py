@@ -1,0 +1,140 @@
+"""What the version of one function is made of, in words: for ``otel-ml doctor app.py:answer``."""
+
+import importlib
+import json
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+from otel_ml.functions import TracedFunction
+from otel_ml.judges.judge import Judge
+from otel_ml.redaction import Redaction
+from otel_ml.versions.definition import Definition, define
+from otel_ml.versions.version_on import PARTS
+
+_OUTPUT: Final = "the structure of what it returns: known when it is called"
+_LEFT_OUT: Final = "not counted, by version_on="
+_CHARS: Final = 200
+
+
+class NotFound(ValueError):
+    """There is no such file, module or function."""
+
+
+def find_target(place: str) -> object:
+    """Import what a place names, such as ``app.py:answer`` or ``shop.model:Model.answer``.
+
+    The module's own code runs, as when a program imports it. A file within packages is imported
+    as the module that it is.
+
+    Raises:
+        NotFound: There is nothing of that name.
+    """
+    module, colon, path = place.rpartition(":")
+    if not colon or not module or not path:
+        raise NotFound(f"Invalid function {place!r}: expected FILE.py:NAME or MODULE:NAME")
+    file = Path(module)
+    if file.suffix == ".py":
+        if not file.is_file():
+            raise NotFound(f"There is no file {module!r}")
+        folder, names = file.resolve().parent, [file.stem]
+        while (folder / "__init__.py").is_file():
+            names.insert(0, folder.name)
+            folder = folder.parent
+        module = ".".join(names)
+    else:
+        folder = Path.cwd()
+    sys.path.insert(0, str(folder))
+    found: Any = importlib.import_module(module)
+    for name in path.split("."):
+        try:
+            found = getattr(found, name)
+        except AttributeError as error:
+            raise NotFound(f"Module {module!r} has no {path!r}") from error
+    return found
+
+
+def explain(target: Any) -> dict[str, Any]:
+    """Say what the version of a function, decorated or not, or of a judge is made of.
+
+    Returns:
+        By name: ``digest``; ``source``, ``signature``, ``params``, ``helpers``, ``constants``,
+        ``output`` and ``unseen`` as they are sent, with secrets hidden; ``counts``, the parts that
+        count; ``read_by``, by helper and constant the function that reads it.
+
+    Raises:
+        NotFound: The target is no function.
+    """
+    traced = _traced(target)
+    redaction, counts = Redaction(), PARTS
+    if traced is not None:
+        definition: Definition = traced.definition
+        redaction, counts = traced.recorder.redaction, traced.version_on
+    elif isinstance(target, Judge):
+        definition, counts = target.definition, PARTS - {"output"}
+    elif isinstance(target, type) or not callable(target):
+        raise NotFound(f"Invalid function of type {type(target).__name__}: expected a function")
+    else:
+        definition = define(target)
+    return {
+        "digest": definition.digest,
+        **json.loads(definition.to_json(redaction)),
+        "counts": sorted(counts),
+        "read_by": dict(definition.read_by),
+    }
+
+
+def lines_of(told: dict[str, Any]) -> list[str]:
+    """Write what `explain` says as lines for people."""
+    counts, read_by = told["counts"], told["read_by"]
+    source = told["source"]
+    rows: list[tuple[str, str]] = [("digest", told["digest"])]
+    if source is None:
+        rows.append(("source", "none to show: the version is that of the compiled code"))
+    else:
+        rows.append(("source", f"{len(source.splitlines())} lines"))
+    rows.append(("signature", told["signature"] or "none to show"))
+    rows.append(("params", _value(told["params"]) if told["params"] else "none declared"))
+    for part, name_of in (("helpers", "{}()"), ("constants", "{}")):
+        found = told[part]
+        rows += [
+            (part, f"{_item(part, name_of.format(name), item)}, {_why(read_by.get(name))}")
+            for name, item in found.items()
+        ] or [(part, "none")]
+    rows.append(("output", _OUTPUT))
+    rows = [(part, text if part in {*counts, "digest"} else _LEFT_OUT) for part, text in rows]
+    rows += [("not seen", text) for text in told["unseen"]] or [("not seen", "nothing is known")]
+    lines, before = [], ""
+    for part, text in dict.fromkeys(rows):
+        lines.append(f"{'' if part == before else part:10} {text}")
+        before = part
+    return lines
+
+
+def _item(part: str, name: str, item: Any) -> str:
+    return (
+        f"{name} {len(item.splitlines())} lines"
+        if part == "helpers"
+        else f"{name} = {_value(item)}"
+    )
+
+
+def _value(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _CHARS else f"{text[:_CHARS]}…"
+
+
+def _why(reader: str | None) -> str:
+    return f"read by {reader}" if reader else "part of the judge"
+
+
+def _traced(target: Any) -> TracedFunction | None:
+    """Find what a decorator of ours knows of a function; the decorator keeps it to itself."""
+    known = vars(target).get("_otel_ml_traced") if hasattr(target, "__dict__") else None
+    if isinstance(known, TracedFunction):
+        return known
+    target = getattr(target, "__func__", target)  # of a method
+    for cell in getattr(target, "__closure__", None) or ():
+        if isinstance(cell.cell_contents, TracedFunction):
+            return cell.cell_contents
+    return None

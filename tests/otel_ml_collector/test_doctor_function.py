@@ -1,0 +1,139 @@
+"""Tests of ``otel-ml doctor app.py:answer``: what a version is made of and does not see."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from textwrap import dedent
+from typing import Any, Final
+
+import pytest
+
+APP: Final = dedent("""
+    import urllib3
+    from otel_ml import Client, Judge
+
+    client = Client("shop")
+    pool = urllib3.PoolManager()
+    CFG = {"t": 1, "api_key": "sk-1"}
+    PROMPT = "Answer: "
+
+    def shorten(text):
+        return text[: CFG["t"]]
+
+    @client.trace(params={"depth": 3}, version_on={"source", "params", "helpers", "constants"})
+    def answer(question: str) -> str:
+        pool.clear()
+        return shorten(PROMPT + question)
+
+    class Model:
+        @client.trace
+        def ask(self, question):
+            return self.words + question
+
+    def plain(a):
+        return a
+
+    judge = Judge("short", "", lambda outputs: len(outputs))
+    number = 1
+""")
+
+
+def doctor(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "otel_ml_collector", "doctor", *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("app")
+    (made / "app.py").write_text(APP)
+    (made / "shop").mkdir()
+    (made / "shop" / "__init__.py").touch()
+    (made / "shop" / "model.py").write_text("from shop.parts import help\ndef model(): help()\n")
+    (made / "shop" / "parts.py").write_text("def help():\n    return 1\n")
+    (made / "broken.py").write_text("1 / 0\n")
+    return made
+
+
+def test_parts_of_a_function_are_printed(folder: Path) -> None:
+    """The doctor prints the parts of a version, who reads them, and what is not seen."""
+    done = doctor(folder, "app.py:answer")
+    assert (done.returncode, done.stderr) == (0, "")
+    digest, *lines = done.stdout.splitlines()
+    assert digest.split()[0] == "digest"
+    assert len(bytes.fromhex(digest.split()[1])) == 8
+    secret = lines[5].partition('"api_key": "')[2].partition('"')[0]
+    assert secret.startswith("sha256:")
+    assert lines == [
+        "source     3 lines",
+        "signature  not counted, by version_on=",
+        'params     {"depth": 3}',
+        "helpers    shorten() 2 lines, read by answer",
+        'constants  PROMPT = "Answer: ", read by answer',
+        f'           CFG = {{"api_key": "{secret}", "t": 1}}, read by shorten',
+        "output     not counted, by version_on=",
+        "not seen   attributes of `pool`",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("place", "helpers", "unseen"),
+    [
+        ("app.py:plain", [], []),
+        ("app:plain", [], []),
+        ("app.py:Model.ask", [], ["`self.words`, which only the object has"]),
+        ("app.py:judge", [], []),
+        ("shop/model.py:model", ["shop.parts.help"], []),
+        ("shop.model:model", ["shop.parts.help"], []),
+    ],
+)
+def test_places(folder: Path, place: str, helpers: list[str], unseen: list[str]) -> None:
+    """Functions, methods and judges are found in files and modules, also within packages."""
+    done = doctor(folder, place, "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    told: dict[str, Any] = json.loads(done.stdout)
+    assert (list(told["helpers"]), told["unseen"]) == (helpers, unseen)
+    assert told["source"]
+
+
+def test_digest_is_that_of_the_runs(folder: Path) -> None:
+    """The doctor's digest is the one that a run names."""
+    script = """
+        import app, sys
+        from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+        from otel_ml import Client
+        exporter = InMemorySpanExporter()
+        client = Client("shop", exporter=exporter, join=False)
+        client.trace(app.plain)(1)
+        client.flush()
+        print(exporter.get_finished_spans()[0].attributes["otel_ml.model.version"])
+    """
+    command = [sys.executable, "-c", dedent(script)]
+    ran = subprocess.check_output(command, cwd=folder, text=True, timeout=60).strip()
+    assert json.loads(doctor(folder, "app.py:plain", "--json").stdout)["digest"] == ran
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ("app.py", "Invalid function 'app.py': expected FILE.py:NAME or MODULE:NAME"),
+        ("none.py:answer", "There is no file 'none.py'"),
+        ("app.py:nothing", "Module 'app' has no 'nothing'"),
+        ("app.py:number", "Invalid function of type int: expected a function"),
+        ("app.py:Model", "Invalid function of type type: expected a function"),
+        ("broken.py:f", "'broken.py:f' cannot be imported: ZeroDivisionError: division by zero"),
+        ("nowhere:f", "'nowhere:f' cannot be imported: ModuleNotFoundError: No module named 'now"),
+    ],
+)
+def test_wrong_places(folder: Path, place: str, said: str) -> None:
+    """A place that names no function ends with status 2 and what is wrong."""
+    done = doctor(folder, place)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"otel-ml: {said}")
