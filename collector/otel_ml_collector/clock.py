@@ -155,4 +155,4 @@ def _say_time(time_ns: int) -> str:
 
 def _say_lead(lead_ns: float) -> str:
     hours = lead_ns / HOUR_NS
-    return f"{hours:.1f} hours" if hours < 48 else f"{hours / 24:.0f} days"  # noqa: PLR2004 - two days
+    return f"{hours:.1f} hours" if lead_ns < 2 * DAY_NS else f"{hours / 24:.0f} days"

@@ -1,13 +1,13 @@
 """Every error of the collector: the sender either must not send again, or should.
 
-``except Exception`` stands only at these borders, where it counts, logs once and answers
-`Unavailable`, never "unknown", on which an OTLP client drops its data:
+``except Exception``, or `log.going_on`, stands only at these borders, where it counts, logs once
+and answers `Unavailable`, never "unknown", on which an OTLP client drops its data:
 
 * `receive`: the edge of a request, also of an upload;
 * `query.problems`: what nobody foresaw in a question, as an answer;
-* `serve.duties`: the loop of all that is done again and again, which tries it again later;
+* `serve.app`: the loop of all that is done again and again, which tries it again later;
 * `forward.otlp`: the loop that sends, which keeps the request;
-* `cli.checks`: a check, which then is what the doctor found;
+* `cli.doctor`: a check, which then is what the doctor found;
 * `receive.health`: the probe of the store, which answers that the collector is not ready;
 * `receive.commit`: the loop of the writer thread, and who is told there of what is stored;
 * `forward.records`: the loop that sends records on, which goes on later;

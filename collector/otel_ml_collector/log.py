@@ -4,7 +4,8 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Final
@@ -13,6 +14,15 @@ LINES: Final = 300
 WINDOW_S: Final = 60.0
 _TEXT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
+
+
+@contextmanager
+def going_on(report: Callable[[Exception], object]) -> Iterator[None]:
+    """Report what goes wrong in this block, and go on behind it: for the loops of workers."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - the only place: `errors` lists who uses it
+        report(error)
 
 
 class OnceAMinute:

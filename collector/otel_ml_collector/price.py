@@ -101,8 +101,9 @@ def _read_price(provider: str, model: str, said: object) -> Price:
     for name, amount in table.items():
         if name not in _FIELDS:
             raise ValueError(f"{place}: unknown key {name!r}: expected {', '.join(_FIELDS)}")
-        if isinstance(amount, bool) or not isinstance(amount, int | float):
-            raise ValueError(f"{place}.{name}: expected US dollars for a million tokens")  # noqa: TRY004 - the text is wrong
+        is_number = isinstance(amount, int | float) and not isinstance(amount, bool)
+        if not is_number:
+            raise ValueError(f"{place}.{name}: expected US dollars for a million tokens")
         if not 0 <= amount <= sys.float_info.max:
             raise ValueError(f"{place}.{name}: expected a number that is not negative, and finite")
     if "input" not in table:
@@ -111,9 +112,9 @@ def _read_price(provider: str, model: str, said: object) -> Price:
 
 
 def _table(place: str, said: object) -> Mapping[str, Any]:
-    if not isinstance(said, dict):
-        raise ValueError(f"{place}: expected a table")  # noqa: TRY004 - it is the text that is wrong
-    return said
+    if isinstance(said, dict):
+        return said
+    raise ValueError(f"{place}: expected a table")
 
 
 def round_cost(cost: float | None) -> float | None:

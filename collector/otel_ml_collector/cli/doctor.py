@@ -33,6 +33,7 @@ from otel_ml.export.http import HttpSender
 from otel_ml.export.settings import ExportSettings, resolve
 from otel_ml_collector.cli.place import HttpReply, fetch
 from otel_ml_collector.errors import BadSetting
+from otel_ml_collector.log import going_on
 from otel_ml_collector.settings.sources import load, warnings_of
 from otel_ml_collector.settings.values import Address, hide_password
 
@@ -140,10 +141,8 @@ def find_within(
     errors: list[Exception] = []
 
     def work() -> None:
-        try:
+        with going_on(errors.append):  # a check that breaks is a finding too
             found.extend(look())
-        except Exception as error:  # noqa: BLE001 - a check that breaks is a finding too
-            errors.append(error)
 
     thread = threading.Thread(target=work, name=f"otel-ml-doctor-{name}", daemon=True)
     thread.start()

@@ -20,8 +20,9 @@ _WINDOW: Final = 1024 * 1024
 _MARKS: Final = (b",{", b",[", b',"', b'{"', b"{}", b"[]")
 # The tags of fields with a length, and the lengths, of which a body can have very many; but for
 # tabs and line ends, which follow each other in texts.
-_TAGS: Final = bytes(byte & 7 == 2 for byte in range(256))  # noqa: PLR2004 - protobuf's LEN
-_LENGTHS: Final = bytes(byte < 16 and byte not in b"\t\n\r" for byte in range(256))  # noqa: PLR2004
+_LEN: Final = 2  # protobuf's wire type
+_TAGS: Final = bytes(byte & 7 == _LEN for byte in range(256))
+_LENGTHS: Final = bytes(byte in range(16) and byte not in b"\t\n\r" for byte in range(256))
 
 
 def check_values(body: bytes, form: Form) -> None:

@@ -27,6 +27,7 @@ _SNAPPY_CHUNKS: Final = 100_000
 _SNAPPY_HEAD: Final = 4
 _SNAPPY_SKIPPED: Final = 0x80
 _CHECKSUM: Final = 4
+_MORE: Final = 128  # the bit of a varint's byte that says that more follow
 
 
 def decompress(body: bytes, encoding: str, limit_bytes: int) -> bytes:
@@ -114,8 +115,8 @@ def _size_of(block: bytes) -> int:
     """Read the size of a block uncompressed, with which it begins: seven bits a byte."""
     size = 0
     for place, byte in enumerate(block[:5]):
-        size |= (byte & 0x7F) << 7 * place
-        if byte <= 0x7F:  # noqa: PLR2004 - the last one
+        size |= byte % _MORE << 7 * place
+        if byte < _MORE:
             break
     return size
 

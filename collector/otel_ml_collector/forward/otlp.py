@@ -6,7 +6,6 @@ while the target is away.
 
 import asyncio
 import logging
-import random
 import re
 import secrets
 import threading
@@ -15,12 +14,13 @@ from collections import OrderedDict, deque
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 from otel_ml_collector.errors import CollectorError, Refused, Unavailable
 from otel_ml_collector.forward.otlp_request import PASSED_HEADER, OtlpRequest, Unreadable
 from otel_ml_collector.forward.otlp_senders import Later, Never, OtlpGrpcSender, OtlpHttpSender
-from otel_ml_collector.log import OnceAMinute
+from otel_ml_collector.log import OnceAMinute, going_on
 from otel_ml_collector.settings.targets import OtlpTarget
 from otel_ml_collector.telemetry.forward import OtlpForwardNumbers, Waiting
 
@@ -33,6 +33,7 @@ _FIRST_PAUSE_S: Final = 0.5
 _LONGEST_PAUSE_S: Final = 5.0
 _DOUBLINGS: Final = 5
 _JITTER: Final = 0.2
+_SPREAD: Final = secrets.SystemRandom()
 
 _logger = logging.getLogger(__name__)
 
@@ -232,16 +233,12 @@ class OtlpLine:
 
     def _work(self) -> None:
         while (item := self._queue.take()) is not None:
-            try:
+            with going_on(partial(self._keep, item)):
                 self._send(item)
-            except Exception as error:  # noqa: BLE001 - the worker loop: the request is kept
-                self._keep(item, Later(f"{type(error).__name__}: {error}"))
 
     def _send(self, item: QueuedRequest) -> None:
         try:
             partial = self._sender.send(item.request)
-        except Later as error:
-            self._keep(item, error)
         except Unreadable as error:
             self._queue.forget(item, is_answered=False)
             self._drop(item.request, "unreadable", str(error))
@@ -265,21 +262,25 @@ class OtlpLine:
             self._is_away = False
             _logger.info("%s is back", self._name)
 
-    def _keep(self, item: QueuedRequest, error: Later) -> None:
+    def _keep(self, item: QueuedRequest, error: Exception) -> None:
         """Put a request back, unless its time is over."""
+        if isinstance(error, Later):
+            why, delay_s = str(error), error.delay_s
+        else:
+            why, delay_s = f"{type(error).__name__}: {error}", None
         if self._queue.is_ending:
-            self._queue.give_up(item, error.delay_s)
-            self._end_without(item, str(error))
+            self._queue.give_up(item, delay_s)
+            self._end_without(item, why)
             return
         if time.monotonic() >= item.until_s:
-            self._queue.give_up(item, error.delay_s)
-            self._drop(item.request, "given_up", str(error))
-            item.answer.set_result(Unavailable(f"Not acknowledged by {self._name}: {error}"))
+            self._queue.give_up(item, delay_s)
+            self._drop(item.request, "given_up", why)
+            item.answer.set_result(Unavailable(f"Not acknowledged by {self._name}: {why}"))
             return
         self._is_away = True
-        self._log("away", "Requests wait for %s: %s", str(error))
+        self._log("away", "Requests wait for %s: %s", why)
         self._numbers.count_retry(self.target.name)
-        self._queue.put_back(item, error.delay_s)
+        self._queue.put_back(item, delay_s)
 
     def _end_without(self, item: QueuedRequest, why: str) -> None:
         """Count a request that is lost at the end of this collector."""
@@ -425,7 +426,7 @@ class OtlpQueue:
         if now_s >= self._rests_until_s or delay_s is not None:  # else it is known to be away
             grown_s = _FIRST_PAUSE_S * 2 ** min(self._failures, _DOUBLINGS)
             pause_s = min(grown_s, _LONGEST_PAUSE_S) if delay_s is None else delay_s
-            spread = random.uniform(1.0, 1.0 + _JITTER)  # noqa: S311 - guards nothing
+            spread = _SPREAD.uniform(1.0, 1.0 + _JITTER)
             self._rests_until_s = max(self._rests_until_s, now_s + pause_s * spread)
             self._failures += 1
         self._is_trying = False

@@ -1,6 +1,6 @@
 """Sends records to a RecordService, and says what became of them."""
 
-import random
+import secrets
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -16,6 +16,7 @@ from otel_ml_collector.settings.targets import RecordTarget
 _CALL_S: Final = 30.0
 _FIRST_PAUSE_S: Final = 0.25
 _LONGEST_PAUSE_S: Final = 30.0
+_SPREAD: Final = secrets.SystemRandom()
 _DEFAULT_LIMIT_BYTES: Final = 4 * 1024 * 1024
 # A service that comes back is found within seconds, also after hours.
 _OPTIONS: Final = (
@@ -99,7 +100,7 @@ class Pauses:
 
     def take(self) -> float:
         """Return the next one, in seconds."""
-        pause_s = self._next_s * random.uniform(0.5, 1.0)  # noqa: S311 - spreads senders, guards nothing
+        pause_s = self._next_s * _SPREAD.uniform(0.5, 1.0)
         self._next_s = min(self._next_s * 2, _LONGEST_PAUSE_S)
         return pause_s
 

@@ -8,13 +8,14 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from math import inf
 from typing import Final
 
 from otel_ml_collector.errors import Unavailable
 from otel_ml_collector.forward.record_client import Pauses, RecordClient, put_until
 from otel_ml_collector.forward.record_messages import Messages, requests_of
-from otel_ml_collector.log import OnceAMinute
+from otel_ml_collector.log import OnceAMinute, going_on
 from otel_ml_collector.settings.targets import RecordTarget
 from otel_ml_collector.store.outbox import KINDS, Outbox, OutboxBatch
 from otel_ml_collector.telemetry.forward import RecordNumbers
@@ -87,12 +88,8 @@ class RecordForward:
             if stamped_ns == done_ns:
                 self._stopped.wait(_LOOK_EVERY_S)
                 continue
-            try:
+            with going_on(partial(self._rest, pauses)):
                 self._send_until(stamped_ns)
-            except Exception as error:  # noqa: BLE001 - the worker loop: it goes on, nothing is lost
-                self._report(error)
-                self._stopped.wait(pauses.take())
-            else:
                 done_ns = stamped_ns
                 pauses.reset()
 
@@ -141,9 +138,10 @@ class RecordForward:
         self._numbers.count_failure(self._name)
         self._warn("away", f"does not take records, they are sent again: {error}")
 
-    def _report(self, error: Exception) -> None:
-        if not self._stopped.is_set():
-            self._warn("trouble", f"waits: {type(error).__name__}: {error}")
+    def _rest(self, pauses: Pauses, error: Exception) -> None:
+        """Go on later: nothing is lost."""
+        self._warn("trouble", f"waits: {type(error).__name__}: {error}")
+        self._stopped.wait(pauses.take())
 
     def _warn(self, topic: str, message: str) -> None:
         if not self._stopped.is_set() and self._once.is_due(topic):

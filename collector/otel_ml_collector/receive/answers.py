@@ -3,6 +3,7 @@
 Spec: https://opentelemetry.io/docs/specs/otlp/#otlphttp-response and #failures
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -46,6 +47,16 @@ UNAVAILABLE: Final = 14
 UNAUTHENTICATED: Final = 16
 # gRPC clients take 8 KiB of trailers, where a text may stand twice and take three times its size.
 _MESSAGE_BYTES: Final = 1_000
+# By signal: the answer, what it says of a part, and the name of how much was rejected there.
+_RESPONSES: Final[Mapping[Signal, tuple[type[Message], type[Message], str]]] = {
+    Signal.TRACES: (ExportTraceServiceResponse, ExportTracePartialSuccess, "rejected_spans"),
+    Signal.LOGS: (ExportLogsServiceResponse, ExportLogsPartialSuccess, "rejected_log_records"),
+    Signal.METRICS: (
+        ExportMetricsServiceResponse,
+        ExportMetricsPartialSuccess,
+        "rejected_data_points",
+    ),
+}
 _EMPTY: Final = {Form.PROTOBUF: b"", Form.JSON: b"{}"}
 
 
@@ -129,7 +140,9 @@ def write_answer(answer: ExportAnswer, signal: Signal, form: Form) -> bytes:
     """Write what became of a request; nothing to tell is the empty message."""
     if not answer.message:
         return _EMPTY[form]
-    return write(_response(answer, signal), form)
+    response, partial, rejected = _RESPONSES[signal]
+    told = {rejected: answer.rejected, "error_message": shorten(answer.message)}
+    return write(response(partial_success=partial(**told)), form)
 
 
 def write(message: Message, form: Form) -> bytes:
@@ -137,22 +150,3 @@ def write(message: Message, form: Form) -> bytes:
     if form is Form.JSON:
         return MessageToJson(message, indent=None).encode()
     return message.SerializeToString()
-
-
-def _response(answer: ExportAnswer, signal: Signal) -> Message:
-    number, text = answer.rejected, shorten(answer.message)
-    if signal is Signal.LOGS:
-        return ExportLogsServiceResponse(
-            partial_success=ExportLogsPartialSuccess(
-                rejected_log_records=number, error_message=text
-            )
-        )
-    if signal is Signal.METRICS:
-        return ExportMetricsServiceResponse(
-            partial_success=ExportMetricsPartialSuccess(
-                rejected_data_points=number, error_message=text
-            )
-        )
-    return ExportTraceServiceResponse(
-        partial_success=ExportTracePartialSuccess(rejected_spans=number, error_message=text)
-    )

@@ -12,10 +12,11 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Final
 
 from otel_ml_collector.errors import Refused, Unavailable
-from otel_ml_collector.log import OnceAMinute
+from otel_ml_collector.log import OnceAMinute, going_on
 from otel_ml_collector.records import Records, Run
 from otel_ml_collector.telemetry.service import Telemetry
 
@@ -139,27 +140,25 @@ class Commit:
         self._thread.join(timeout_s)
 
     def _work(self) -> None:
-        try:
+        with going_on(self._report):
             self._prepare()
-        except Exception as error:  # noqa: BLE001 - the worker loop: groups are stored anyway
-            self._report(error)
         while group := self._take():
             live = [waiting for waiting in group if self._is_awaited(waiting)]
-            try:
+            with going_on(partial(self._fail, live)):
                 self._store(live)
-            except Exception as error:  # noqa: BLE001 - the worker loop: the senders send again
-                self._report(error)
-                _fail(live, Unavailable(f"The store has trouble: {type(error).__name__}"))
             self._tell()
+
+    def _fail(self, group: Sequence[_Waiting], error: Exception) -> None:
+        """Let senders send again what nobody foresaw."""
+        self._report(error)
+        _fail(group, Unavailable(f"The store has trouble: {type(error).__name__}"))
 
     def _tell(self) -> None:
         """Tell of what was stored, once nobody waits for an answer any more."""
         stored, self._untold = self._untold, []
         for records in stored:
-            try:
+            with going_on(partial(self._log, "What is stored could not be told: %s")):
                 self._on_stored(records)
-            except Exception as error:  # noqa: BLE001 - what is stored stays stored
-                self._log("What is stored could not be told: %s", error)
 
     def _report(self, error: Exception) -> None:
         """Count a failed group."""

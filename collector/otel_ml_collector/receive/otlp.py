@@ -16,7 +16,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from otel_ml import attributes as names
-from otel_ml_collector.access import INGEST, Access, FindAccess, access_of, known
+from otel_ml_collector.access import INGEST, FindAccess, access_of, known
 from otel_ml_collector.decode.compression import ENCODINGS
 from otel_ml_collector.decode.signals import Form, Signal, media_type_of
 from otel_ml_collector.errors import (
@@ -40,7 +40,7 @@ from otel_ml_collector.receive.answers import (
     write_answer,
 )
 from otel_ml_collector.receive.pipeline import BODY_LIMIT_BYTES, Export, Intake
-from otel_ml_collector.receive.refusals import note_grpc, note_http
+from otel_ml_collector.receive.refusals import note_http, note_request
 from otel_ml_collector.telemetry.service import Telemetry
 
 # What is read and thrown away of a body that is too large: a connection that is closed on unread
@@ -238,7 +238,7 @@ class OtlpService(_Exports):
         if isinstance(answer, CollectorError):
             await self._abort(answer, context)
         if answer.rejected:
-            note_grpc(context, self._sender(context), "partial", answer.message, answer.rejected)
+            self._note(context, "partial", answer.message, answer.rejected)
         self._count("partial" if answer.rejected else "success")
         return write_answer(answer, self._signal, Form.PROTOBUF)
 
@@ -274,7 +274,7 @@ class OtlpService(_Exports):
     ) -> NoReturn:
         """End a call; the delay travels in both places where clients look for it."""
         row = on_wire(error)
-        note_grpc(context, self._sender(context), row.outcome, error)
+        self._note(context, row.outcome, error)
         self._count(row.outcome)
         status = status_of(error)
         trailers = [("grpc-status-details-bin", status.SerializeToString())]
@@ -282,11 +282,22 @@ class OtlpService(_Exports):
             trailers.append(("google.rpc.retryinfo-bin", retry_info(error).SerializeToString()))
         await context.abort(_CODES[row.code], status.message, tuple(trailers))
 
-    def _sender(
-        self, context: "grpc.aio.ServicerContext[bytes, bytes]"
-    ) -> tuple[Access | None, dict[str, str]]:
+    def _note(
+        self,
+        context: "grpc.aio.ServicerContext[bytes, bytes]",
+        answer: str,
+        reason: object,
+        rejected: int = 0,
+    ) -> None:
         metadata = _metadata(context)
-        return self._find_access(metadata), metadata
+        note_request(
+            "grpc",
+            context.peer() or "",
+            (self._find_access(metadata), metadata),
+            answer=answer,
+            reason=reason,
+            rejected=rejected,
+        )
 
 
 def make_server(

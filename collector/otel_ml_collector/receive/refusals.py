@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-import grpc
 from starlette.requests import Request
 
 from otel_ml import attributes as names
@@ -143,46 +142,37 @@ def _host(peer: str) -> str:
 
 
 def note_http(request: Request, answer: str, reason: object, rejected: int = 0) -> None:
-    """Log that a request over HTTP was not taken whole, unless its sender is in the log already.
+    """Log that a request over HTTP was not taken whole, as `note_request` does."""
+    client = request.client
+    note_request(
+        "http",
+        f"{client.host}:{client.port}" if client else "",
+        (find_access_of(request.scope), request.headers),
+        answer=answer,
+        reason=reason,
+        rejected=rejected,
+    )
 
-    Args:
-        request: Which one.
-        answer: The word under which it is counted.
-        reason: Why, an error or a text.
-        rejected: How many records of it were refused, when the others were taken.
-    """
-    peer = f"{request.client.host}:{request.client.port}" if request.client else ""
-    sender = (find_access_of(request.scope), request.headers)
-    _note("http", peer, sender, answer, reason, rejected)
 
-
-def note_grpc(
-    context: "grpc.aio.ServicerContext[bytes, bytes]",
+def note_request(
+    transport: str,
+    peer: str,
     sender: tuple[Access | None, Mapping[str, str]],
+    *,
     answer: str,
     reason: object,
     rejected: int = 0,
 ) -> None:
-    """Log that a call was not taken whole, as `note_http` does.
+    """Log that a request was not taken whole, unless its sender is in the log already.
 
     Args:
-        context: Of the call.
-        sender: What its sender may do, and the metadata of the call.
+        transport: http or grpc.
+        peer: The address that it came from.
+        sender: What its sender may do, and the headers or metadata.
         answer: The word under which it is counted.
         reason: Why, an error or a text.
         rejected: How many records of it were refused, when the others were taken.
     """
-    _note("grpc", context.peer() or "", sender, answer, reason, rejected)
-
-
-def _note(  # noqa: PLR0917 - what a line says
-    transport: str,
-    peer: str,
-    sender: tuple[Access | None, Mapping[str, str]],
-    answer: str,
-    reason: object,
-    rejected: int,
-) -> None:
     access, headers = sender
     key_id, project = access.key_id if access else "", headers.get(names.PROJECT_HEADER, "")
     REFUSALS.note(Refusal(transport, peer, str(reason), answer, key_id, project, rejected))

@@ -11,7 +11,8 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -35,6 +36,7 @@ from otel_ml_collector.forward.otlp import OtlpForward
 from otel_ml_collector.forward.records import RecordForward
 from otel_ml_collector.keyring import Keyring
 from otel_ml_collector.live import Listening, LivePace
+from otel_ml_collector.log import going_on
 from otel_ml_collector.loss import LossWatch
 from otel_ml_collector.mapping.prices import Prices
 from otel_ml_collector.receive.commit import Commit
@@ -44,7 +46,6 @@ from otel_ml_collector.receive.pipeline import Intake
 from otel_ml_collector.receive.quotas import Quotas
 from otel_ml_collector.receive.refusals import REFUSALS
 from otel_ml_collector.receive.uploads import Uploads
-from otel_ml_collector.serve.duties import Duty, Lane, running
 from otel_ml_collector.serve.http_server import (
     KEEP_ALIVE_S,
     HttpServer,
@@ -84,6 +85,8 @@ from otel_ml_collector.web.render import STATIC, show_problem
 _DRAIN_S: Final = 10
 # By then each call has been answered for long: what is left is no call of ours.
 _CALLS_S: Final = 1
+# What failed of what is done again and again is tried again by then.
+_RETRY_S: Final = 60.0
 # Of the time that a service manager leaves between its signal and the end.
 _FORWARD_S: Final = 3
 _READ_THREADS: Final = 8
@@ -266,15 +269,7 @@ def _services(collector: Collector, settings: Settings) -> Services:
     pace = LivePace(overlap_ns=0 if settings.data_dir else _OVERLAP_NS)
     return Services(
         settings,
-        collector.reader,
-        collector.keyring,
-        collector.pipeline,
-        collector.losses,
-        collector.clocks,
-        collector.deleter,
-        collector.retention,
-        collector.purger,
-        collector.backups,
+        *(getattr(collector, one.name) for one in fields(collector)),
         ViewStore(collector.connections),
         Listening(collector.reader, pace),
         Places(),
@@ -283,6 +278,69 @@ def _services(collector: Collector, settings: Settings) -> Services:
             collector.uploads, collector.telemetry, collector.quotas, settings.artifact_limit_bytes
         ),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Duty:
+    """Something to do again and again.
+
+    Attributes:
+        do: Does it once.
+        every_s: Seconds from one time to the next.
+        trouble: What the log says, before the reason, when it fails.
+        first_s: Seconds to the first time.
+    """
+
+    do: Callable[[], object]
+    every_s: float
+    trouble: str
+    first_s: float = 0.0
+
+
+class Lane:
+    """Does its duties one after the other; what another lane does meanwhile does not hold it up.
+
+    Args:
+        duties: Which; those that are due at once are done in this order.
+        clock: Tells seconds that never fall.
+    """
+
+    def __init__(self, *duties: Duty, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        now_s = clock()
+        self._due_s = {duty: now_s + duty.first_s for duty in duties}
+
+    def run(self) -> float:
+        """Do what is due; return in how many seconds something is due again.
+
+        What failed is tried again after a minute at most, and keeps nothing else from being done.
+        """
+        for duty, due_s in self._due_s.items():
+            now_s = self._clock()
+            if now_s < due_s:
+                continue
+            wait_s = min(duty.every_s, _RETRY_S)
+            with going_on(partial(_logger.warning, "%s: %s", duty.trouble)):
+                duty.do()
+                wait_s = duty.every_s
+            self._due_s[duty] = now_s + wait_s
+        return max(min(self._due_s.values()) - self._clock(), 0.0)
+
+    async def run_for_ever(self) -> None:
+        """Run on threads of the loop, until cancelled."""
+        while True:
+            await asyncio.sleep(await asyncio.to_thread(self.run))
+
+
+@contextmanager
+def running(lanes: Sequence[Lane]) -> Iterator[None]:
+    """Run lanes beside what the event loop does within this block."""
+    tasks = [asyncio.create_task(lane.run_for_ever()) for lane in lanes]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
 
 
 def make_lanes(collector: Collector, clock: Callable[[], float] = time.monotonic) -> Sequence[Lane]:

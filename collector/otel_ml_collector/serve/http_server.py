@@ -14,6 +14,7 @@ import resource
 import socket
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any, Final
 
 import uvicorn
@@ -232,14 +233,15 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _answer_and_close(self, status: int, message: str) -> None:
         peer = f"{self.client[0]}:{self.client[1]}" if self.client else ""
-        answer = "unavailable" if status == 503 else "refused"  # noqa: PLR2004
+        is_full = status == HTTPStatus.SERVICE_UNAVAILABLE
+        answer = "unavailable" if is_full else "refused"
         REFUSALS.note(Refusal("http", peer, f"{status} {message}", answer))
         head = [
-            f"HTTP/1.1 {status} {_PHRASES[status]}",
+            f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
             "content-type: text/plain; charset=utf-8",
             f"content-length: {len(message)}",
             "connection: close",
-            *([f"retry-after: {_RETRY_AFTER_S}"] if status == 503 else []),  # noqa: PLR2004
+            *([f"retry-after: {_RETRY_AFTER_S}"] if is_full else []),
         ]
         self.transport.write("\r\n".join([*head, "", message]).encode("ascii"))
         self._close()
@@ -251,14 +253,6 @@ class BoundedProtocol(HttpToolsProtocol):
             self.cycle.message_event.set()
         self.transport.close()
         self._await_reading()
-
-
-_PHRASES: Final = {
-    400: "Bad Request",
-    408: "Request Timeout",
-    431: "Request Header Fields Too Large",
-    503: "Service Unavailable",
-}
 
 
 def make_protocol(limits: Limits) -> type[BoundedProtocol]:

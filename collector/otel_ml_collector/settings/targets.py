@@ -11,11 +11,13 @@ from typing import Annotated, Any, Final, get_type_hints
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 from otel_ml_collector.settings.values import (
+    EVERYWHERE,
     NAME,
     Address,
     hide_password,
     problem_of,
     read_file,
+    table_of,
     whole_number,
 )
 
@@ -90,9 +92,9 @@ def _read_signals(said: object) -> frozenset[str]:
 
 
 def _read_bool(said: object) -> bool:
-    if not isinstance(said, bool):
-        raise ValueError("expected true or false")  # noqa: TRY004 - the text is wrong
-    return said
+    if said is True or said is False:
+        return said
+    raise ValueError("expected true or false")
 
 
 def _number(unit: str, least: int, most: int) -> Callable[[object], int]:
@@ -159,7 +161,7 @@ class OtlpTarget:
         there = self.address
         if not listener.port or there.port != listener.port:
             return False
-        is_wide = listener.host in {"0.0.0.0", "::"}  # noqa: S104 - compared, not listened at
+        is_wide = listener.host in EVERYWHERE
         is_near = there.is_loopback or there.host == listener.host
         return is_near and (is_wide or listener.is_loopback or there.host == listener.host)
 
@@ -220,10 +222,9 @@ def _tables_of(text: str) -> dict[str, Any]:
 def _read_target(name: str, table: object) -> OtlpTarget:
     if not NAME.fullmatch(name):
         raise ValueError(f"{name!r}: expected a name of 1 to 64 of a-z, 0-9, '_', '.' and '-'")
-    if not isinstance(table, dict):
-        raise ValueError(f"{name}: expected a table such as {{endpoint = 'http://tempo:4318'}}")  # noqa: TRY004 - it is the text that is wrong
+    example = "{endpoint = 'http://tempo:4318'}"
     values: dict[str, Any] = {}
-    for key, said in table.items():
+    for key, said in table_of(name, table, f" such as {example}").items():
         if key not in _READERS:
             near = get_close_matches(key, _READERS, n=1)
             right = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(_READERS)}"

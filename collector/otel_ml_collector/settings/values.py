@@ -2,10 +2,10 @@
 
 import ipaddress
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.parse import SplitResult, urlsplit
 
 _MAX_PORT: Final = 65_535
@@ -16,7 +16,7 @@ _URL: Final = re.compile(r"[!-~]{1,2000}")
 _TRACE_ID: Final = "{trace_id}"
 _NO_LABEL: Final = re.compile(r"[^A-Za-z0-9_]")
 _MAX_TAGS: Final = 5
-_EVERYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where not to ask
+EVERYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where not to ask
 _PASSWORD: Final = re.compile(r"(?<=://)([^/?#]*?):[^/?#]*@")
 
 
@@ -45,7 +45,7 @@ class Address:
 
 def address_here(address: Address) -> Address:
     """Return where one asks on this machine what listens at an address."""
-    return Address(_EVERYWHERE.get(address.host, address.host), address.port)
+    return Address(EVERYWHERE.get(address.host, address.host), address.port)
 
 
 def hide_password(text: str) -> str:
@@ -195,6 +195,13 @@ def one_of(*words: str) -> Callable[[str], str]:
         return text.lower()
 
     return read
+
+
+def table_of(place: str, said: object, example: str = "") -> Mapping[str, Any]:
+    """Take a value of a file for the table that it has to be."""
+    if isinstance(said, dict):
+        return said
+    raise ValueError(f"{place}: expected a table{example}")
 
 
 def _split(text: str, wrong: ValueError) -> SplitResult:

@@ -9,8 +9,7 @@ import pytest
 
 from otel_ml_collector.access import READ, Access
 from otel_ml_collector.keyring import Keyring
-from otel_ml_collector.serve.app import make_lanes, open_collector
-from otel_ml_collector.serve.duties import Duty, Lane, running
+from otel_ml_collector.serve.app import Duty, Lane, make_lanes, open_collector, running
 from otel_ml_collector.settings.sources import load
 from otel_ml_collector.store.keys import KeyStore
 
