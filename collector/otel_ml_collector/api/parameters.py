@@ -5,7 +5,6 @@ A cursor names a record, so it stays true while others are written.
 
 import base64
 import binascii
-import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated, Any, Final
 
@@ -16,12 +15,9 @@ from otel_ml_collector.access import ADMIN, READ, Access, access_of
 from otel_ml_collector.errors import BadQuery, Forbidden, NotFound
 from otel_ml_collector.services import find_service
 from otel_ml_collector.store.reader import Reader
-from otel_ml_collector.store.runs import Key
 
 MAX_LIMIT: Final = 1_000
 _TEXT: Final = 4_000
-_TRACE_ID: Final = re.compile("[0-9a-f]{32}")
-_SPAN_ID: Final = re.compile("[0-9a-f]{16}")
 _WORDS: Final = {"cursor": "next_cursor of an answer", "obj_id": "obj_id of an answer"}
 
 
@@ -74,34 +70,6 @@ Where = Annotated[
 Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT)]
 Cursor = Annotated[str | None, Query(max_length=400, description="`next_cursor` of a page")]
 Time = Annotated[str | None, Query(max_length=64, description="RFC 3339, UTC without offset")]
-
-
-def write_cursor(key: Key) -> str:
-    """Write the cursor that continues behind a run."""
-    return write_place([key.start_ns, key.trace_id, key.span_id])
-
-
-def read_cursor(text: str) -> Key:
-    """Read a cursor.
-
-    Raises:
-        BadQuery: The text is no cursor that `write_cursor` made.
-    """
-    try:
-        start_ns, trace_id, span_id = read_place(text, "cursor")
-        fits = (
-            isinstance(start_ns, int)
-            and abs(start_ns) < 2**63  # int64
-            and _TRACE_ID.fullmatch(trace_id)
-            and _SPAN_ID.fullmatch(span_id)
-        )
-    except (ValueError, TypeError):
-        fits = None
-    if not fits:
-        raise BadQuery(
-            f"Invalid cursor {text[:80]!r}: expected a next_cursor of an answer", "cursor"
-        )
-    return Key(start_ns, trace_id, span_id)
 
 
 def write_place(parts: Sequence[str | int]) -> str:

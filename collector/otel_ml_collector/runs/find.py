@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from otel_ml import attributes as names
 from otel_ml.records import TOKENS, tokens_of
-from otel_ml_collector.api.parameters import MAX_LIMIT, read_cursor, write_cursor
+from otel_ml_collector.api.parameters import MAX_LIMIT, read_place, write_place
 from otel_ml_collector.artifacts.find import find_artifacts
 from otel_ml_collector.errors import BadQuery, NotFound
 from otel_ml_collector.filter.sql import compile_where
@@ -61,6 +61,8 @@ from otel_ml_collector.times import AHEAD_NS, DAY_NS, HOUR_NS
 
 _TRACE_SPANS: Final = 10_000
 _RUN_ID: Final = re.compile("([0-9a-f]{32})-([0-9a-f]{16})")
+_TRACE_ID: Final = re.compile("[0-9a-f]{32}")
+_SPAN_ID: Final = re.compile("[0-9a-f]{16}")
 # The newest runs of a busy project are in its last hour: widen only when they are not.
 _WINDOWS_NS: Final = (HOUR_NS, DAY_NS, 30 * DAY_NS)
 _FEWEST_PAYLOADS: Final = 100
@@ -180,6 +182,34 @@ def _list_rows(reader: Reader, query: RunsQuery, now_ns: int) -> list[Row]:
     rows = [*ended, *read_open_runs(reader, query.project, near, now_ns, condition)]
     rows.sort(key=_place, reverse=query.newest_first)
     return rows[:want]
+
+
+def write_cursor(key: Key) -> str:
+    """Write the cursor that continues behind a run."""
+    return write_place([key.start_ns, key.trace_id, key.span_id])
+
+
+def read_cursor(text: str) -> Key:
+    """Read a cursor.
+
+    Raises:
+        BadQuery: The text is no cursor that `write_cursor` made.
+    """
+    try:
+        start_ns, trace_id, span_id = read_place(text, "cursor")
+        fits = (
+            isinstance(start_ns, int)
+            and abs(start_ns) < 2**63  # int64
+            and _TRACE_ID.fullmatch(trace_id)
+            and _SPAN_ID.fullmatch(span_id)
+        )
+    except (ValueError, TypeError):
+        fits = None
+    if not fits:
+        raise BadQuery(
+            f"Invalid cursor {text[:80]!r}: expected a next_cursor of an answer", "cursor"
+        )
+    return Key(start_ns, trace_id, span_id)
 
 
 def cursor_of(run: RunSummary) -> str:

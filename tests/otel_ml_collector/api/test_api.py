@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 import pytest
 
-from otel_ml_collector.api.parameters import write_cursor
+from otel_ml_collector.runs.find import write_cursor
 from otel_ml_collector.store.runs import Key
 from tests.otel_ml_collector.asgi import ask
 from tests.otel_ml_collector.spans import NOW_NS, SECOND_NS, id_of, make_call, make_record

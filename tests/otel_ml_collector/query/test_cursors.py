@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otel_ml_collector.api.parameters import read_cursor, write_cursor
 from otel_ml_collector.errors import BadQuery
+from otel_ml_collector.runs.find import read_cursor, write_cursor
 from otel_ml_collector.store.runs import Key
 
 TRACE_ID = "ab" * 16

@@ -9,10 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from otel_ml_collector.api.parameters import write_cursor
 from otel_ml_collector.errors import BadQuery
 from otel_ml_collector.runs.answers import RunSummary
-from otel_ml_collector.runs.find import RunsQuery, cursor_of, find_runs
+from otel_ml_collector.runs.find import RunsQuery, cursor_of, find_runs, write_cursor
 from otel_ml_collector.span import Span
 from otel_ml_collector.store.runs import Key
 from otel_ml_collector.store.sql import Sql
