@@ -29,9 +29,6 @@ class OnceAMinute:
     """Lets each thing that goes wrong be logged once in `WINDOW_S`; counters have it all.
 
     Topics are words of this program, so they are few. Any thread may ask.
-
-    Args:
-        now_s: Tells the time, in seconds that never go back.
     """
 
     def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
@@ -57,11 +54,7 @@ class _Line:
 
 
 class LogRate(logging.Filter):
-    """Lets each place in the code log `LINES` lines in `WINDOW_S`; the next one tells of the rest.
-
-    Args:
-        now_s: Tells the time, in seconds that never go back.
-    """
+    """Lets each place in the code log `LINES` lines in a minute; the next one tells of the rest."""
 
     def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
         super().__init__()

@@ -54,12 +54,7 @@ class QueuedRequest:
 
 
 class OtlpForward:
-    """Forwards requests to targets, each by itself.
-
-    Args:
-        targets: Where to; none is no cost.
-        numbers: Counts what becomes of the requests.
-    """
+    """Forwards requests to targets, each by itself."""
 
     def __init__(self, targets: Sequence[OtlpTarget], numbers: OtlpForwardNumbers) -> None:
         self._id = secrets.token_hex(8)
@@ -141,12 +136,7 @@ class OtlpForward:
 
 
 class OtlpLine:
-    """Sends to one target.
-
-    Args:
-        target: Where to.
-        numbers: Counts what becomes of the requests.
-    """
+    """Sends to one target."""
 
     def __init__(self, target: OtlpTarget, numbers: OtlpForwardNumbers) -> None:
         self.target = target

@@ -90,10 +90,6 @@ class Never(Exception):
 class OtlpHttpSender:
     """Sends to one target; from several threads at once.
 
-    Args:
-        target: Where to.
-        connections: How many are kept.
-
     Raises:
         BadSetting: The environment names a proxy for it that cannot be one.
     """
@@ -144,11 +140,7 @@ class OtlpHttpSender:
 
 
 class OtlpGrpcSender:
-    """Sends to one target; from several threads at once.
-
-    Args:
-        target: Where to.
-    """
+    """Sends to one target; from several threads at once."""
 
     def __init__(self, target: OtlpTarget) -> None:
         self._target = target

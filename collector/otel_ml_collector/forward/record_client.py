@@ -31,9 +31,6 @@ _OPTIONS: Final = (
 class RecordClient:
     """A connection to a RecordService; safe to use from several threads.
 
-    Args:
-        target: Which one. It need not be there yet.
-
     Raises:
         ValueError: Its certificates cannot be read.
     """

@@ -85,11 +85,7 @@ class _Busy(Exception):
 
 
 class Prices:
-    """Knows the prices of models; from several threads at once.
-
-    Args:
-        own: Prices that stand before those of the table.
-    """
+    """Knows the prices of models; from several threads at once."""
 
     def __init__(self, own: Sequence[Price] = ()) -> None:
         self._own = {

@@ -103,9 +103,6 @@ def map_spans(spans: Iterable[Span], filing: Filing) -> Records:
 class Processes:
     """What the spans of one request say of the processes that sent them.
 
-    Args:
-        now_ns: When the request came.
-
     Attributes:
         signs: That they live, by project and process.
         arrivals: The numbers of their spans, by project, process and hour.

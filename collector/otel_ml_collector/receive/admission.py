@@ -188,11 +188,7 @@ class Admission:
 
 
 class Budget:
-    """Bounds the bytes of all requests that wait for an answer, and those of the large ones.
-
-    Args:
-        telemetry: Is told how many there are.
-    """
+    """Bounds the bytes of all requests that wait for an answer, and those of the large ones."""
 
     def __init__(self, telemetry: Telemetry) -> None:
         self._telemetry = telemetry
@@ -230,12 +226,7 @@ class Budget:
 
 
 class Held:
-    """What one request holds until it is answered: a place in the line, and part of the budget.
-
-    Args:
-        admission: The line.
-        budget: Of bytes.
-    """
+    """What one request holds until it is answered: a place in the line, and part of the budget."""
 
     def __init__(self, admission: Admission, budget: Budget) -> None:
         self._admission = admission
@@ -257,10 +248,6 @@ class Held:
 
     def announce(self, sender: str, size: int) -> None:
         """Ask for a place before the body is read; who is slow with the body loses it.
-
-        Args:
-            sender: Who sends it.
-            size: Of the body, about.
 
         Raises:
             Unavailable: There is no room; it says when there may be.

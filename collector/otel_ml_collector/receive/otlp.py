@@ -96,11 +96,6 @@ class OtlpEndpoint(_Exports):
     """Answers the requests of one signal over HTTP, in the form of the request.
 
     Errors are ``google.rpc.Status``, in protobuf where a request is in no form that is read.
-
-    Args:
-        pipeline: Takes the requests.
-        telemetry: Counts them.
-        signal: What they hold.
     """
 
     def __init__(self, pipeline: Intake, telemetry: Telemetry, signal: Signal) -> None:
@@ -213,14 +208,7 @@ def _media_type(request: Request) -> str:
 
 
 class OtlpService(_Exports):
-    """Answers ``Export`` of one signal over gRPC; the body stays bytes until a thread decodes it.
-
-    Args:
-        pipeline: Takes the requests.
-        telemetry: Counts them.
-        signal: What they hold.
-        find_access: Finds what the sender of some metadata may do.
-    """
+    """Answers ``Export`` of one signal over gRPC; a thread decodes its bytes."""
 
     def __init__(
         self, pipeline: Intake, telemetry: Telemetry, signal: Signal, find_access: FindAccess

@@ -55,9 +55,6 @@ class Refusals:
     """Logs the first refusal of a sender, then none for a minute but their number.
 
     A sender is an address and a key. Those beyond `SENDERS` in a minute count as one.
-
-    Args:
-        now_s: Tells the time, in seconds that never go back.
     """
 
     def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:

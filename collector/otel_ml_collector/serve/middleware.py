@@ -60,9 +60,6 @@ class Drain:
     A connection that is closed on unread data is reset, and a client would send the body again
     instead of reading why it is refused. So what nobody wants of a body is read on where the
     connection ends with the answer; where it stays open, the server reads it.
-
-    Args:
-        app: The application.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -255,9 +252,6 @@ class Compression:
     Of nothing else: an answer that holds a secret beside what a stranger can have said (pages with
     a session, the text of a new key) tells of it by its length, when it is compressed (BREACH).
     Documents have a hash that names their bytes; Parquet, images and zip files are compressed.
-
-    Args:
-        app: The application.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -294,11 +288,7 @@ def _takes_gzip(headers: Headers) -> bool:
 
 
 class Heads:
-    """Answers HEAD as GET without a body, where that costs no more than a question.
-
-    Args:
-        app: The application.
-    """
+    """Answers HEAD as GET without a body, where that costs no more than a question."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

@@ -27,12 +27,7 @@ _UNFINISHED: Final = Sql("(project, sha256) NOT IN (SELECT project, sha256 FROM 
 
 
 class ArtifactWriter:
-    """Owned by one thread: so no sweep comes between the parts of an upload.
-
-    Args:
-        connections: The store.
-        clock: Tells the time of arrival, in nanoseconds since the epoch.
-    """
+    """Owned by one thread: so no sweep comes between the parts of an upload."""
 
     def __init__(self, connections: Connections, clock: Callable[[], int] = time.time_ns) -> None:
         self._client = connections.open()

@@ -123,13 +123,7 @@ _logger = logging.getLogger(__name__)
 
 
 class Deleter:
-    """Carries deletions out, one at a time; any thread may call it.
-
-    Args:
-        connections: The store.
-        tombstones: Those of the writer.
-        clock: Tells the time, in nanoseconds since the epoch.
-    """
+    """Carries deletions out, one at a time; any thread may call it."""
 
     def __init__(
         self,

@@ -263,11 +263,7 @@ class Purge:
 
 
 class Purger:
-    """Writes parts anew that hold deleted rows; any thread may call it.
-
-    Args:
-        connections: The store.
-    """
+    """Writes parts anew that hold deleted rows; any thread may call it."""
 
     def __init__(self, connections: Connections) -> None:
         self._client = connections.open()

@@ -211,10 +211,6 @@ class Marks:
 
     A day that is not over is read from the runs anyway: it is marked once. Another one is marked
     at most every ten seconds, which is enough, because it is not computed within a minute of that.
-
-    Args:
-        client: Of this thread.
-        clock: Tells the time, in nanoseconds since the epoch.
     """
 
     def __init__(self, client: StoreClient, clock: Callable[[], int] = time.time_ns) -> None:

@@ -55,16 +55,7 @@ def count_runs(
     origin_ns: int,
     step_ns: int,
 ) -> list[Row]:
-    """Count the recorded runs of a window that match, and their errors, by buckets of time.
-
-    Args:
-        reader: The store.
-        project: Whose runs.
-        condition: Which of them.
-        window: Started when.
-        origin_ns: Where bucket 0 begins.
-        step_ns: How long a bucket is.
-    """
+    """Count the recorded runs of a window that match, and their errors, by buckets of time."""
     sql = Sql("""
         SELECT intDiv(start_ns - {origin:Int64}, {step:Int64}) AS bucket, count() AS runs,
           countIf(outcome = 'error') AS errors

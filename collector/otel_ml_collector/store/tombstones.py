@@ -51,11 +51,7 @@ _OWNERS: Final = Sql("""
 
 
 class Tombstones:
-    """Tells the writer what not to store. A deletion begins between two of its groups.
-
-    Args:
-        connections: The store.
-    """
+    """Tells the writer what not to store. A deletion begins between two of its groups."""
 
     def __init__(self, connections: Connections) -> None:
         self._client = connections.open()

@@ -320,9 +320,6 @@ class Probe:
     """Writes one row, durably as all others; the rows before it are merged away.
 
     Only one thread may call it at a time.
-
-    Args:
-        connections: Opens its client.
     """
 
     def __init__(self, connections: Connections) -> None:

@@ -124,12 +124,7 @@ class ScoreCounts:
 
 
 def make_run_metrics(names: Sequence[str], counts: Mapping[Labels, RunCounts]) -> Iterable[Metric]:
-    """Make the metrics of recorded runs.
-
-    Args:
-        names: Of the labels.
-        counts: The numbers by the labels' values.
-    """
+    """Make the metrics of recorded runs."""
     runs = CounterMetricFamily("otel_ml_runs", "Recorded runs", labels=names)
     errors = CounterMetricFamily(
         "otel_ml_run_errors", "Recorded runs that ended with an error", labels=names

@@ -259,11 +259,7 @@ class TableSize:
 
 
 class StoreNumbers(Collector):
-    """Bytes and rows by table; while the store has trouble, those that it said last.
-
-    Args:
-        read: Asks the store.
-    """
+    """Bytes and rows by table; while the store has trouble, those that it said last."""
 
     def __init__(self, read: Callable[[], Sequence[TableSize]]) -> None:
         self._read = read

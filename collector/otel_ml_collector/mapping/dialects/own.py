@@ -94,12 +94,7 @@ def read_line(event: Event) -> LogLine | None:
 
 
 def read_judges(ours: Mapping[str, Value], judged: Iterable[str]) -> dict[str, Mapping[str, Value]]:
-    """Read what is said of each judge: version, label, explanation, error, definition.
-
-    Args:
-        ours: The attributes of a run.
-        judged: The judges that have an attribute among them.
-    """
+    """Read what is said of each judge: version, label, explanation, error, definition."""
     told = parse(ours.get(names.JUDGES))
     judges: dict[str, Mapping[str, Value]] = {}
     if isinstance(told, Mapping):
