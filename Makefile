@@ -42,7 +42,7 @@ test-nightly: $(VENV)/dev.stamp $(INTEROP:%=.venv-%/stamp) .venv-integrations/st
 	OTEL_ML_TESTS=nightly $(BIN)/python -m pytest $(PYTEST) --forbid-skips --cov \
 	  -m "(nightly or harder or hypothesis) and not deploy"
 
-test-integrations: $(VENV)/dev.stamp .venv-integrations/stamp ## Beside MLflow, transformers and opentelemetry-instrument (2 GB)
+test-integrations: $(VENV)/dev.stamp .venv-integrations/stamp ## Beside MLflow, transformers, torch, jax and the like (3 GB)
 	$(BIN)/python -m pytest -m integrations --forbid-skips tests/integrations tests/origins
 
 house: $(VENV)/dev.stamp ## Print what must be read to change one thing (beside a commit: BESIDE=3d291aa)

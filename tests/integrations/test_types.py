@@ -1,0 +1,74 @@
+"""Values of frameworks that the tests of a commit do without: what is kept of each.
+
+``pytest tests/integrations/test_types.py -k table -s`` prints the table.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integrations.environment import ask
+from tests.integrations.test_pages import run_blocks
+from tests.otel_ml.types.kept import Row, write_table
+from tests.support.collector import CollectorProcess
+
+pytestmark = pytest.mark.integrations
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What the program tells of its values."""
+    found: dict[str, Any] = ask("typed_values", folder=tmp_path_factory.mktemp("types"))
+    return found
+
+
+def test_table(told: dict[str, Any]) -> None:
+    """Tensors of every dtype and layout come back; what does not is said to be its text."""
+    rows = [Row(**row) for row in told["rows"]]
+    sys.stdout.write(f"\n{write_table(rows)}\n{len(rows)} values\n")
+    assert [row for row in rows if not row.is_true] == []
+    assert len(rows) >= 60
+
+
+def test_state_is_a_file_of_safetensors(told: dict[str, Any]) -> None:
+    """A state_dict is kept as the very file that safetensors writes."""
+    assert told["safetensors"] == {"same bytes": True, "read": True, "same document": True}
+
+
+def test_methods_of_libraries(told: dict[str, Any]) -> None:
+    """A method is named after its object, and what OpenAI takes for not given is no input."""
+    assert told["named"] == [
+        ["LogisticRegression.predict", {"X": [[0.5]]}],
+        [
+            "Completions.create",
+            {
+                "messages": [],
+                "model": "gpt",
+                "extra_headers": None,
+                "extra_query": None,
+                "extra_body": None,
+            },
+        ],
+    ]
+
+
+def test_figures_are_pictures(tmp_path: Path) -> None:
+    """Figures of matplotlib and plotly are read back as the pictures that they draw."""
+    found = ask("typed_values", "pictures", folder=tmp_path)["pictures"]
+    assert found == [
+        {"type": "otel_ml.types.Image", "of": "matplotlib.figure.Figure", "size": [200, 150]},
+        {"type": "otel_ml.types.Image", "of": "matplotlib.axes._axes.Axes", "size": [200, 150]},
+        {
+            "type": "otel_ml.types.Image",
+            "of": "plotly.graph_objs._figure.Figure",
+            "size": [700, 500],
+        },
+        {"drawn twice": "the same bytes"},
+    ]
+
+
+def test_block_of_the_docs(collector: CollectorProcess, tmp_path: Path) -> None:
+    """The block on safetensors runs."""
+    assert run_blocks("data.md", collector, tmp_path) == []
