@@ -32,7 +32,7 @@ from otel_ml_collector.errors import CollectorError, Refused, Unavailable
 from otel_ml_collector.mapping.filing import is_project
 from otel_ml_collector.receive.quotas import Quotas
 from otel_ml_collector.receive.refusals import note_http
-from otel_ml_collector.receive.uploads import Uploads
+from otel_ml_collector.receive.uploads import UploadIntake
 from otel_ml_collector.services import service_of
 from otel_ml_collector.telemetry.service import Telemetry
 from otel_ml_collector.times import from_rfc3339
@@ -161,7 +161,7 @@ class ArtifactEndpoint:
     """
 
     def __init__(
-        self, uploads: Uploads, telemetry: Telemetry, quotas: Quotas, limit_bytes: int
+        self, uploads: UploadIntake, telemetry: Telemetry, quotas: Quotas, limit_bytes: int
     ) -> None:
         self._uploads = uploads
         self._telemetry = telemetry

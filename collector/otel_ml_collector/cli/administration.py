@@ -19,8 +19,8 @@ from otel_ml_collector.cli.failure import (
 from otel_ml_collector.cli.options import Flags, with_settings
 from otel_ml_collector.cli.output import Layout, with_form, write_rows
 from otel_ml_collector.cli.place import (
-    Place,
     PlaceOptions,
+    Workplace,
     fetch_as_stranger,
     is_collector,
     with_place,
@@ -130,7 +130,7 @@ def add_key(asked: PlaceOptions, projects: str, scopes: str, **more: Any) -> int
     return DONE
 
 
-def _check_closed(place: Place, *, is_first: bool) -> None:
+def _check_closed(place: Workplace, *, is_first: bool) -> None:
     """Ask as somebody without a key, and say what came of it.
 
     Raises:
@@ -280,7 +280,7 @@ def restore(flags: Flags, folder: Path) -> int:
 
 
 def _send(
-    place: Place, method: str, *path: str, body: object = None, timeout_s: float = _ASK_S
+    place: Workplace, method: str, *path: str, body: object = None, timeout_s: float = _ASK_S
 ) -> dict[str, Any]:
     from otel_ml.reader.api import Question  # takes 0.1 s
 

@@ -48,7 +48,7 @@ _ASK_S: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Workplace:
     """A collector, or a store that this process has opened.
 
     Attributes:
@@ -105,7 +105,7 @@ class PlaceOptions:
         return self._source("data_dir") != "default" or self._source("store") != "default"
 
     @contextmanager
-    def open(self, *, makes: bool = False) -> Iterator[Place]:
+    def open(self, *, makes: bool = False) -> Iterator[Workplace]:
         """Find the collector, or open the store, and ask it in this block.
 
         Args:
@@ -120,7 +120,7 @@ class PlaceOptions:
             with asking():
                 yield place
 
-    def _find(self, opened: ExitStack, *, makes: bool) -> Place:
+    def _find(self, opened: ExitStack, *, makes: bool) -> Workplace:
         key = self._key()
         flags = {name for name in _PLACES if self._source(name) == "flag"}
         told = self.endpoint
@@ -160,7 +160,7 @@ class PlaceOptions:
             UNREACHABLE,
         )
 
-    def _holder(self, error: InUse, key: str | None) -> Place:
+    def _holder(self, error: InUse, key: str | None) -> Workplace:
         """Find the collector that holds the data directory."""
         for address in (error.address, self.address):
             if address and is_collector(address):
@@ -181,8 +181,8 @@ def _address_of(settings: Settings) -> str:
     return f"{'https' if settings.tls_cert else 'http'}://{address_here(settings.http)}"
 
 
-def _collector_at(endpoint: str, key: str | None) -> Place:
-    return Place(endpoint, key, f"the collector at {endpoint.rstrip('/')}")
+def _collector_at(endpoint: str, key: str | None) -> Workplace:
+    return Workplace(endpoint, key, f"the collector at {endpoint.rstrip('/')}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,7 +264,7 @@ def is_collector(endpoint: str) -> bool:
 
 
 @contextmanager
-def _open_store(settings: Settings) -> Iterator[Place]:
+def _open_store(settings: Settings) -> Iterator[Workplace]:
     """Open a store, and answer its API on a port of loopback to who knows a secret: this process.
 
     Raises:
@@ -316,7 +316,7 @@ def _open_store(settings: Settings) -> Iterator[Place]:
         name = f"the data directory {folder}" if folder else "the server of --store"
         try:
             endpoint = f"http://127.0.0.1:{listener.getsockname()[1]}"
-            yield Place(endpoint, secret, name, is_served=False)
+            yield Workplace(endpoint, secret, name, is_served=False)
         finally:
             server.should_exit = True
             thread.join()

@@ -24,7 +24,7 @@ _logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 
-class Uploads:
+class UploadIntake:
     """Takes uploads on the event loop, eight at once; stores them on a thread of its own.
 
     Args:

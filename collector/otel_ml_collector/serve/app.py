@@ -45,7 +45,7 @@ from otel_ml_collector.receive.otlp import make_routes, make_server
 from otel_ml_collector.receive.pipeline import Intake
 from otel_ml_collector.receive.quotas import Quotas
 from otel_ml_collector.receive.refusals import REFUSALS
-from otel_ml_collector.receive.uploads import Uploads
+from otel_ml_collector.receive.uploads import UploadIntake
 from otel_ml_collector.serve.http_server import (
     KEEP_ALIVE_S,
     HttpServer,
@@ -107,7 +107,7 @@ class Collector:
     """The parts of a running collector, in the order in which they stop."""
 
     pipeline: Intake
-    uploads: Uploads
+    uploads: UploadIntake
     commit: Commit
     reader: Reader
     connections: Connections
@@ -185,7 +185,7 @@ def open_collector(settings: Settings) -> Collector:
     ]
     return Collector(
         pipeline=pipeline,
-        uploads=Uploads(ArtifactWriter(connections), telemetry, check_room=health.check_room),
+        uploads=UploadIntake(ArtifactWriter(connections), telemetry, check_room=health.check_room),
         commit=commit,
         reader=reader,
         connections=connections,

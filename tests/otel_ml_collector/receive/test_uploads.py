@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from otel_ml_collector.errors import Refused, TooLarge, Unavailable
-from otel_ml_collector.receive.uploads import AT_ONCE, Uploads
+from otel_ml_collector.receive.uploads import AT_ONCE, UploadIntake
 from otel_ml_collector.store.artifacts import KEPT_NS, ArtifactWriter
 from otel_ml_collector.telemetry.service import Telemetry
 from tests.otel_ml_collector.spans import NOW_NS
@@ -41,7 +41,9 @@ class Case:
     def __init__(self, store: Store) -> None:
         self.clock = Clock()
         self.telemetry = Telemetry()
-        self.uploads = Uploads(ArtifactWriter(store.connections, self.clock), self.telemetry, 0.2)
+        self.uploads = UploadIntake(
+            ArtifactWriter(store.connections, self.clock), self.telemetry, 0.2
+        )
 
 
 @pytest.fixture
