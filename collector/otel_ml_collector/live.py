@@ -22,13 +22,12 @@ from otel_ml_collector.filter.sql import compile_where
 from otel_ml_collector.runs.answers import SUMMARY, RunSummary, summarise
 from otel_ml_collector.services import service_of
 from otel_ml_collector.store.condition import Condition
-from otel_ml_collector.store.reader import Reader, Row, run_id_of, winners
+from otel_ml_collector.store.reader import IDS, Reader, Row, run_id_of, winners
 from otel_ml_collector.store.runs import OF_KEYS, Key, key_parameters
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.tables import LIGHT
 from otel_ml_collector.times import LATEST_NS
 
-_IDS: Final = Sql("lower(hex(trace_id)) AS trace_id, lower(hex(span_id)) AS span_id")
 _MOST: Final = 64
 _AT_ONCE: Final = 500
 
@@ -64,7 +63,7 @@ def list_recorded(reader: Reader, project: str, after_ns: int, limit: int) -> li
         SELECT arrived_ns, start_ns, {ids}, rank FROM runs
         WHERE project = {project:String} AND arrived_ns > {after:Int64}
         ORDER BY arrived_ns LIMIT {limit:UInt32}
-        """).fill(ids=_IDS)
+        """).fill(ids=IDS)
     parameters = {"project": project, "after": after_ns, "limit": limit}
     return [Recorded(row.pop("arrived_ns"), Key(**row)) for row in reader.rows(sql, parameters)]
 

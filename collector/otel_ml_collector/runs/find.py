@@ -43,6 +43,7 @@ from otel_ml_collector.store.open_runs import (
 from otel_ml_collector.store.reader import Reader, Row, is_open, load_json, run_id_of, winners
 from otel_ml_collector.store.runs import (
     FILTERED,
+    KEY,
     OF_KEYS,
     Key,
     Listing,
@@ -67,11 +68,6 @@ _SPAN_ID: Final = re.compile("[0-9a-f]{16}")
 _WINDOWS_NS: Final = (HOUR_NS, DAY_NS, 30 * DAY_NS)
 _FEWEST_PAYLOADS: Final = 100
 _MOST_PAYLOADS: Final = 5_000
-_KEYS: Final = Sql(
-    "start_ns, lower(hex(trace_id)) AS trace_id, lower(hex(span_id)) AS span_id, rank"
-)
-_AFTER_KEY: Final = Sql("""({after:Int64}, toFixedString(unhex({trace:String}), 16),
-  toFixedString(unhex({span:String}), 8))""")
 _CONTENT_EVENTS: Final = (*sorted(CONTENT_EVENTS), EXCEPTION)
 _SHOWN: Final = tuple(one.name for one in fields(RunSummary))
 
@@ -393,10 +389,6 @@ def _list_payloads(
     reader: Reader, listing: Listing, search: Search, window: Window, limit: int
 ) -> list[Key]:
     """List the keys of payloads that pass the tests, in the order of runs."""
-    direction, sign = (Sql("DESC"), Sql("<")) if listing.newest_first else (Sql("ASC"), Sql(">"))
-    seek = Sql("1")
-    if listing.after is not None:
-        seek = Sql("(start_ns, trace_id, span_id) {sign} {after}").fill(sign=sign, after=_AFTER_KEY)
     sql = Sql("""
         SELECT {key} FROM payloads
         WHERE project = {project:String}
@@ -404,8 +396,10 @@ def _list_payloads(
           AND {seek} AND ({tests})
         ORDER BY start_ns {direction}, payloads.trace_id {direction},
           payloads.span_id {direction}, rank DESC
-        LIMIT {limit:UInt32}""").fill(key=_KEYS, seek=seek, tests=search.tests, direction=direction)
-    parameters = {**_search_parameters(listing, window), "limit": limit}
+        LIMIT {limit:UInt32}""").fill(
+        key=KEY, seek=listing.seek, tests=search.tests, direction=listing.direction
+    )
+    parameters = {**listing.parameters(window), "limit": limit}
     return [Key(**row) for row in reader.rows(sql, parameters, FILTERED)]
 
 
@@ -417,29 +411,13 @@ def _keep_matching(
         return []
     sql = Sql("""
         SELECT {key} FROM runs WHERE {these} AND ({rest})
-        """).fill(key=_KEYS, these=OF_KEYS, rest=search.rest)
+        """).fill(key=KEY, these=OF_KEYS, rest=search.rest)
     parameters = {
-        **_search_parameters(listing, window),
+        **listing.parameters(window),
         **key_parameters(listing.project, page),
     }
     there = {Key(**row) for row in reader.rows(sql, parameters)}
     return [key for key in page if key in there]
-
-
-def _search_parameters(listing: Listing, window: Window) -> dict[str, Any]:
-    parameters = {
-        "project": listing.project,
-        "start": window.start_ns,
-        "end": window.end_ns,
-        **listing.condition.parameters,
-    }
-    if listing.after is not None:
-        parameters |= {
-            "after": listing.after.start_ns,
-            "trace": listing.after.trace_id,
-            "span": listing.after.span_id,
-        }
-    return parameters
 
 
 def _find_content(reader: Reader, row: Row, payload: Mapping[str, Any]) -> dict[str, Any]:

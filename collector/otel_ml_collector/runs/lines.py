@@ -8,7 +8,7 @@ from typing import Final
 
 from otel_ml import records
 from otel_ml.records import about
-from otel_ml_collector.store.reader import JsonValue, Reader, Row, load_json, run_id_of
+from otel_ml_collector.store.reader import ID16, JsonValue, Reader, Row, load_json, run_id_of
 from otel_ml_collector.store.sql import Sql
 
 # Lines are in partitions by arrival: a repeated one may stand in two of them.
@@ -18,7 +18,7 @@ _AT_ONCE: Final = 1_000
 _EVENTS: Final = 1_000
 _SPANS: Final = 100_000  # of a trace
 
-_ID16: Final = Sql("toFixedString(unhex({trace:String}), 16)")
+
 _OF_TRACE: Final = Sql("""project = {project:String} AND owner > concat({trace:String}, '-')
   AND owner < concat({trace:String}, '.')""")
 _BELOW: Final = 10_000
@@ -85,7 +85,7 @@ def list_spans_with_lines(reader: Reader, project: str, trace_id: str) -> list[s
 def read_nodes(reader: Reader, project: str, trace_id: str) -> dict[str, SpanNode]:
     """Read where the spans of a trace stand, by their run ids, at most 100,000."""
     times = Sql("FROM trace_index WHERE key = {trace:String} AND project = {project:String}")
-    ours = Sql("project = {project:String} AND trace_id = {id16}").fill(id16=_ID16)
+    ours = Sql("project = {project:String} AND trace_id = {id16}").fill(id16=ID16)
     sql = Sql("""
         SELECT groupArray((span, above.1, above.2)) AS nodes FROM (
           SELECT lower(hex(span_id)) AS span,

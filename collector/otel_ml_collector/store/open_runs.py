@@ -7,14 +7,20 @@ is stored.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Final
+from typing import Final
 
 import pyarrow as pa
 
 from otel_ml.records import RunFields
 from otel_ml_collector.store.condition import ALWAYS, Condition
-from otel_ml_collector.store.reader import READABLE, Reader, Row
-from otel_ml_collector.store.runs import ACROSS_PARTITIONS, Key, Listing, Place, Window
+from otel_ml_collector.store.reader import ID8, ID16, IDS, READABLE, Reader, Row, run_id_of
+from otel_ml_collector.store.runs import (
+    ACROSS_PARTITIONS,
+    Key,
+    Listing,
+    Place,
+    Window,
+)
 from otel_ml_collector.store.sql import Sql, identifier, join_sql
 from otel_ml_collector.store.tables import LIGHT, OPEN_RUNS, PAYLOAD, RUNS
 
@@ -24,10 +30,7 @@ _LOOKED_AT: Final = 2_000
 _IN_TRACE: Final = 10_000
 _PROJECTS: Final = 50
 
-_ID16: Final = Sql("toFixedString(unhex({trace:String}), 16)")
-_ID8: Final = Sql("toFixedString(unhex({span:String}), 8)")
-_KEY: Final = Sql("""start_ns, lower(hex(trace_id)) AS trace_id, lower(hex(span_id)) AS span_id,
-  process, arrived_ns""")
+_KEY: Final = Sql("start_ns, {ids}, process, arrived_ns").fill(ids=IDS)
 _PAYLOAD: Final = OPEN_RUNS.select(*{*OPEN_RUNS.names()}.difference(PAYLOAD))
 _BY_IDS: Final = Sql("""(trace_id, span_id) IN (
   SELECT toFixedString(unhex(substring(run_id, 1, 32)), 16),
@@ -61,20 +64,12 @@ FROM open_runs FINAL WHERE project = {project:String} AND {by_ids}
 """).fill(lacking=_LACKING, by_ids=_BY_IDS)
 
 
-@dataclass(frozen=True, slots=True)
-class OpenKey:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenKey(Key):
     """What a start record says of when and where its run began, and when it came."""
 
-    start_ns: int
-    trace_id: str
-    span_id: str
     process: str
     arrived_ns: int
-
-    @property
-    def run_id(self) -> str:
-        """``<32 hex>-<16 hex>``."""
-        return f"{self.trace_id}-{self.span_id}"
 
     @property
     def place(self) -> tuple[int, str, str]:
@@ -89,19 +84,6 @@ def list_open_keys(reader: Reader, listing: Listing, window: Window) -> list[Ope
     """
     if not _has_started(reader, listing.project):
         return []
-    direction, sign = (Sql("DESC"), Sql("<")) if listing.newest_first else (Sql("ASC"), Sql(">"))
-    parameters: dict[str, Any] = {
-        "project": listing.project,
-        "start": window.start_ns,
-        "end": window.end_ns,
-    }
-    seek = Sql("1")
-    if listing.after is not None:
-        seek = Sql("(start_ns, trace_id, span_id) {sign} ({after:Int64}, {id16}, {id8})")
-        seek = seek.fill(sign=sign, id16=_ID16, id8=_ID8)
-        parameters["after"] = listing.after.start_ns
-        parameters["trace"] = listing.after.trace_id
-        parameters["span"] = listing.after.span_id
     began = Sql(
         "project = {project:String} AND start_ns >= {start:Int64} AND start_ns < {end:Int64}"
     )
@@ -114,9 +96,14 @@ def list_open_keys(reader: Reader, listing: Listing, window: Window) -> list[Ope
         ORDER BY start_ns {direction}, open_runs.trace_id {direction},
           open_runs.span_id {direction}
         LIMIT {looked_at}""").fill(
-        key=_KEY, began=began, seek=seek, direction=direction, looked_at=_LOOKED_AT
+        key=_KEY,
+        began=began,
+        seek=listing.seek,
+        direction=listing.direction,
+        looked_at=_LOOKED_AT,
     )
-    return [OpenKey(**row) for row in reader.rows(sql, parameters, ACROSS_PARTITIONS)]
+    rows = reader.rows(sql, listing.parameters(window), ACROSS_PARTITIONS)
+    return [OpenKey(**row) for row in rows]
 
 
 def list_open_projects(reader: Reader) -> list[str]:
@@ -134,7 +121,7 @@ def find_open_keys(reader: Reader, place: Place) -> list[OpenKey]:
         SELECT {key} FROM open_runs FINAL
         WHERE project = {project:String} AND trace_id = {id16}
         ORDER BY start_ns, open_runs.span_id LIMIT {in_trace}
-        """).fill(key=_KEY, id16=_ID16, in_trace=_IN_TRACE)
+        """).fill(key=_KEY, id16=ID16, in_trace=_IN_TRACE)
     parameters = {"project": place.project, "trace": place.trace_id}
     return [OpenKey(**row) for row in reader.rows(sql, parameters, ACROSS_PARTITIONS)]
 
@@ -179,7 +166,7 @@ def read_open_runs(
         **condition.parameters,
     }
     rows = reader.rows(sql, parameters, ACROSS_PARTITIONS)
-    return [{**row, "heard_ns": heard[f"{row['trace_id']}-{row['span_id']}"]} for row in rows]
+    return [{**row, "heard_ns": heard[run_id_of(row)]} for row in rows]
 
 
 def read_open_payload(reader: Reader, project: str, key: Key) -> Row | None:
@@ -188,7 +175,7 @@ def read_open_payload(reader: Reader, project: str, key: Key) -> Row | None:
         SELECT {payload} FROM open_runs
         WHERE project = {project:String} AND trace_id = {id16} AND span_id = {id8}
         ORDER BY rank DESC LIMIT 1
-        """).fill(payload=_PAYLOAD, id16=_ID16, id8=_ID8)
+        """).fill(payload=_PAYLOAD, id16=ID16, id8=ID8)
     parameters = {"project": project, "trace": key.trace_id, "span": key.span_id}
     rows = reader.rows(sql, parameters)
     return rows[0] if rows else None
@@ -199,9 +186,9 @@ def name_open_runs(reader: Reader, project: str, run_ids: Sequence[str]) -> list
     if not run_ids:
         return []
     sql = Sql("""
-        SELECT lower(hex(trace_id)) AS trace_id, lower(hex(span_id)) AS span_id, model
-        FROM open_runs FINAL WHERE project = {project:String} AND {by_ids}
-        """).fill(by_ids=_BY_IDS)
+        SELECT {ids}, model FROM open_runs FINAL
+        WHERE project = {project:String} AND {by_ids}
+        """).fill(ids=IDS, by_ids=_BY_IDS)
     parameters = {"project": project, "run_ids": list(run_ids)}
     return reader.rows(sql, parameters, ACROSS_PARTITIONS)
 

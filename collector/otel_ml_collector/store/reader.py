@@ -22,6 +22,10 @@ _Asked = ParamSpec("_Asked")
 
 # True for the rows that may be read: what asks about several projects has it in its WHERE clause.
 READABLE: Final = Sql("({every_project:Bool} OR project IN {readable:Array(String)})")
+# Ids are hex text outside and bytes inside.
+ID16: Final = Sql("toFixedString(unhex({trace:String}), 16)")
+ID8: Final = Sql("toFixedString(unhex({span:String}), 8)")
+IDS: Final = Sql("lower(hex(trace_id)) AS trace_id, lower(hex(span_id)) AS span_id")
 _CLIENTS: Final = 4
 _WAIT_S: Final = 10.0
 _TIMEOUT_EXCEEDED: Final = 159

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from otel_ml_collector.owners import TRACE_KEY_CHARS
 from otel_ml_collector.store.condition import Condition
-from otel_ml_collector.store.reader import READABLE, Reader, Row
+from otel_ml_collector.store.reader import ID8, ID16, IDS, READABLE, Reader, Row
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.tables import LIGHT, OF_PAYLOADS
 
@@ -18,13 +18,11 @@ FILTERED: Final = {"optimize_read_in_order": 0, "use_top_k_dynamic_filtering": 0
 # Points and scores are in partitions by arrival: a repeated one may stand in two of them.
 ACROSS_PARTITIONS: Final = {"do_not_merge_across_partitions_select_final": 0}
 
-# Ids are hex text outside and bytes inside.
-_ID16: Final = Sql("toFixedString(unhex({trace:String}), 16)")
-_ID8: Final = Sql("toFixedString(unhex({span:String}), 8)")
+KEY: Final = Sql("start_ns, {ids}, rank").fill(ids=IDS)
 SPAN_IDS: Final = Sql("(SELECT toFixedString(unhex(arrayJoin({spans:Array(String)})), 8))")
 # What lies in a `Place`, and what may have one of some keys: `key_parameters`.
 OF_TRACE: Final = Sql("""project = {project:String} AND start_ns >= {start:Int64}
-  AND start_ns <= {end:Int64} AND trace_id = {id16}""").fill(id16=_ID16)
+  AND start_ns <= {end:Int64} AND trace_id = {id16}""").fill(id16=ID16)
 OF_KEYS: Final = Sql("""project = {project:String} AND start_ns IN {starts:Array(Int64)}
   AND span_id IN {span_ids}""").fill(span_ids=SPAN_IDS)
 
@@ -95,39 +93,57 @@ class Listing:
     after: Key | None
     newest_first: bool
 
+    @property
+    def direction(self) -> Sql:
+        """How the start, and then the ids, are ordered."""
+        return Sql("DESC") if self.newest_first else Sql("ASC")
+
+    @property
+    def seek(self) -> Sql:
+        """What holds behind the key where the list goes on."""
+        if self.after is None:
+            return Sql("1")
+        return Sql("(start_ns, trace_id, span_id) {sign} ({after:Int64}, {id16}, {id8})").fill(
+            sign=Sql("<") if self.newest_first else Sql(">"), id16=ID16, id8=ID8
+        )
+
+    def parameters(self, window: Window) -> dict[str, Any]:
+        """Return those of `seek`, the project, a window and the condition."""
+        parameters = {
+            "project": self.project,
+            "start": window.start_ns,
+            "end": window.end_ns,
+            **self.condition.parameters,
+        }
+        if self.after is not None:
+            parameters |= {
+                "after": self.after.start_ns,
+                "trace": self.after.trace_id,
+                "span": self.after.span_id,
+            }
+        return parameters
+
 
 def list_keys(reader: Reader, listing: Listing, window: Window, limit: int) -> list[Key]:
     """List the keys of the runs of a window that match, in order.
 
     Of a run that was delivered several times the delivery with the highest rank comes first.
     """
-    direction, sign = (Sql("DESC"), Sql("<")) if listing.newest_first else (Sql("ASC"), Sql(">"))
-    parameters: dict[str, Any] = {
-        "project": listing.project,
-        "start": window.start_ns,
-        "end": window.end_ns,
-        "limit": limit,
-        **listing.condition.parameters,
-    }
-    seek = Sql("1")
-    if listing.after is not None:
-        seek = Sql("(start_ns, trace_id, span_id) {sign} ({after:Int64}, {id16}, {id8})")
-        seek = seek.fill(sign=sign, id16=_ID16, id8=_ID8)
-        parameters["after"] = listing.after.start_ns
-        parameters["trace"] = listing.after.trace_id
-        parameters["span"] = listing.after.span_id
     sql = Sql("""
-        SELECT start_ns, lower(hex(trace_id)) AS trace_id, lower(hex(span_id)) AS span_id, rank
-        FROM runs
+        SELECT {key} FROM runs
         WHERE project = {project:String}
           AND start_ns >= {start:Int64} AND start_ns < {end:Int64}
           AND {seek} AND ({condition})
         ORDER BY start_ns {direction}, runs.trace_id {direction}, runs.span_id {direction},
           rank DESC
         LIMIT {limit:UInt32}""").fill(
-        seek=seek, condition=listing.condition.sql, direction=direction
+        key=KEY,
+        seek=listing.seek,
+        condition=listing.condition.sql,
+        direction=listing.direction,
     )
     settings = FILTERED if listing.is_filtered else {}
+    parameters = {**listing.parameters(window), "limit": limit}
     return [Key(**row) for row in reader.rows(sql, parameters, settings)]
 
 
@@ -205,7 +221,7 @@ def read_run(reader: Reader, place: Place, span_id: str) -> list[Row]:
         SELECT {light} FROM runs
         WHERE {ours} AND (span_id = {id8} OR parent_span_id = toFixedString('', 8))
         ORDER BY span_id = {id8} DESC, start_ns LIMIT 100
-        """).fill(light=LIGHT, ours=OF_TRACE, id8=_ID8)
+        """).fill(light=LIGHT, ours=OF_TRACE, id8=ID8)
     return reader.rows(sql, {**place.parameters, "span": span_id})
 
 
@@ -216,7 +232,7 @@ def read_payload(reader: Reader, project: str, key: Key) -> Row | None:
         WHERE project = {project:String} AND start_ns = {start:Int64}
           AND trace_id = {id16} AND span_id = {id8}
         ORDER BY rank DESC LIMIT 1
-        """).fill(of_payloads=OF_PAYLOADS, id16=_ID16, id8=_ID8)
+        """).fill(of_payloads=OF_PAYLOADS, id16=ID16, id8=ID8)
     parameters = {
         "project": project,
         "start": key.start_ns,

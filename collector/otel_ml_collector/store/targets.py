@@ -10,8 +10,9 @@ from functools import lru_cache
 from typing import Final
 
 from otel_ml_collector.owners import FIRST, KEY, RESPONSE, TAG
-from otel_ml_collector.store.reader import READABLE, Reader, Row
+from otel_ml_collector.store.reader import ID16, IDS, READABLE, Reader, Row, run_id_of
 from otel_ml_collector.store.sql import Sql, join_sql
+from otel_ml_collector.store.tables import OWNED
 
 _TOKENS: Final = 10_000
 _OWNERS: Final = 100
@@ -24,8 +25,12 @@ _BY_IDS: Final = Sql("""(trace_id, span_id) IN (
 # A tag's value as the text that a filter compares: numbers and bools as JSON does.
 TAG_TEXT: Final = Sql("if(startsWith({value}, '\"'), JSONExtractString({value}), {value})")
 _TAG_TOKEN: Final = Sql("concat(name, '=', {text})").fill(text=TAG_TEXT.fill(value=Sql("value")))
-_ID16: Final = Sql("toFixedString(unhex({trace:String}), 16)")
 _TIMES: Final = Sql("FROM trace_index WHERE project = {project:String} AND key = {trace:String}")
+# Of whom something is told; the condition is to be filled in.
+_TOLD: Final = join_sql(
+    " UNION ALL ",
+    [Sql("SELECT owner FROM {table} WHERE ").fill(table=one.sql) + Sql("{ours}") for one in OWNED],
+)
 # The spans of a trace that are here.
 _SPANS: Final = Sql("""
   SELECT span_id FROM runs WHERE project = {project:String} AND trace_id = {id16}
@@ -33,9 +38,8 @@ _SPANS: Final = Sql("""
     AND start_ns <= (SELECT maxOrNull(end_ns) {times})
   UNION ALL
   SELECT span_id FROM open_runs WHERE project = {project:String} AND trace_id = {id16}""").fill(
-    id16=_ID16, times=_TIMES
+    id16=ID16, times=_TIMES
 )
-_HEX: Final = Sql("lower(hex(trace_id)) AS trace_id, lower(hex(span_id)) AS span_id")
 
 
 @lru_cache(64)  # as many owners as statements ask about; the text is long
@@ -123,16 +127,10 @@ def _tagged(table: Sql, tokens: Sql) -> Sql:
 
 def has_targets(reader: Reader, project: str) -> bool:
     """Tell whether any record of a project names a trace key or a tag."""
-    sql = Sql("""
-        SELECT 1 AS one FROM metrics WHERE project = {project:String} AND owner >= '{first}'
-        LIMIT 1
-        UNION ALL
-        SELECT 1 FROM late_tags WHERE project = {project:String} AND owner >= '{first}' LIMIT 1
-        UNION ALL
-        SELECT 1 FROM late_logs WHERE project = {project:String} AND owner >= '{first}' LIMIT 1
-        UNION ALL
-        SELECT 1 FROM objects WHERE project = {project:String} AND owner >= '{first}' LIMIT 1
-        """).fill(first=Sql(FIRST))
+    probe = Sql("""
+        SELECT 1 AS one FROM {table} WHERE project = {project:String} AND owner >= '{first}' LIMIT 1
+        """)
+    sql = join_sql(" UNION ALL ", [probe.fill(table=one.sql, first=Sql(FIRST)) for one in OWNED])
     return bool(reader.rows(sql, {"project": project}))
 
 
@@ -142,12 +140,8 @@ def find_owners(reader: Reader, project: str, owners: Sequence[str]) -> set[str]
         return set()
     ours = Sql("project = {project:String} AND owner IN {owners:Array(String)}")
     sql = Sql("""
-        SELECT DISTINCT owner FROM (
-          SELECT owner FROM metrics WHERE {ours}
-          UNION ALL SELECT owner FROM late_tags WHERE {ours}
-          UNION ALL SELECT owner FROM late_logs WHERE {ours}
-          UNION ALL SELECT owner FROM objects WHERE {ours})
-        """).fill(ours=ours)
+        SELECT DISTINCT owner FROM ({told})
+        """).fill(told=_TOLD.fill(ours=ours))
     return {row["owner"] for row in reader.rows(sql, {"project": project, "owners": list(owners)})}
 
 
@@ -171,14 +165,10 @@ def list_owners(reader: Reader, project: str, trace_id: str) -> list[str]:
     ours = Sql("""project = {project:String} AND owner > concat({trace:String}, '-')
       AND owner < concat({trace:String}, '.')""")
     sql = Sql("""
-        SELECT DISTINCT owner FROM (
-          SELECT owner FROM metrics WHERE {ours}
-          UNION ALL SELECT owner FROM late_tags WHERE {ours}
-          UNION ALL SELECT owner FROM late_logs WHERE {ours}
-          UNION ALL SELECT owner FROM objects WHERE {ours})
+        SELECT DISTINCT owner FROM ({told})
         WHERE toFixedString(unhex(substring(owner, 34)), 8) NOT IN ({spans})
         ORDER BY owner LIMIT {owners}
-        """).fill(ours=ours, spans=_SPANS, owners=_OWNERS)
+        """).fill(told=_TOLD.fill(ours=ours), spans=_SPANS, owners=_OWNERS)
     rows = reader.rows(sql, {"project": project, "trace": trace_id})
     return [row["owner"] for row in rows]
 
@@ -189,20 +179,20 @@ def find_calls(reader: Reader, project: str, run_ids: Sequence[str]) -> set[str]
         return set()
     traces = Sql("key IN {traces:Array(String)}")
     sql = Sql("""
-        SELECT {hex} FROM runs
+        SELECT {ids} FROM runs
         WHERE project = {project:String} AND kind != 'span' AND {by_ids}
           AND start_ns >= (SELECT minOrNull(start_ns) FROM trace_index WHERE {traces})
           AND start_ns <= (SELECT maxOrNull(end_ns) FROM trace_index WHERE {traces})
         UNION ALL
-        SELECT {hex} FROM open_runs
+        SELECT {ids} FROM open_runs
         WHERE project = {project:String} AND kind != 'span' AND {by_ids}
-        """).fill(hex=_HEX, by_ids=_BY_IDS, traces=traces)
+        """).fill(ids=IDS, by_ids=_BY_IDS, traces=traces)
     parameters = {
         "project": project,
         "ids": list(run_ids),
         "traces": sorted({run_id.partition("-")[0] for run_id in run_ids}),
     }
-    return {f"{row['trace_id']}-{row['span_id']}" for row in reader.rows(sql, parameters)}
+    return set(map(run_id_of, reader.rows(sql, parameters)))
 
 
 def read_trace_keys(reader: Reader, project: str, trace_ids: Sequence[str]) -> list[Row]:
@@ -227,20 +217,17 @@ def read_responses(reader: Reader, project: str, rows: Sequence[Row]) -> dict[st
     if not reader.rows(probe, {"project": project}):
         return {}
     sql = Sql("""
-        SELECT {hex}, arrayFirst(text -> startsWith(text, '{response}'), tag_kv) AS response
+        SELECT {ids}, arrayFirst(text -> startsWith(text, '{response}'), tag_kv) AS response
         FROM runs
         WHERE project = {project:String} AND start_ns IN {starts:Array(Int64)} AND {by_ids}
           AND response != ''
-        """).fill(hex=_HEX, response=Sql(RESPONSE), by_ids=_BY_IDS)
+        """).fill(ids=IDS, response=Sql(RESPONSE), by_ids=_BY_IDS)
     parameters = {
         "project": project,
         "starts": sorted({row["start_ns"] for row in rows}),
-        "ids": [f"{row['trace_id']}-{row['span_id']}" for row in rows],
+        "ids": list(map(run_id_of, rows)),
     }
-    return {
-        f"{row['trace_id']}-{row['span_id']}": row["response"]
-        for row in reader.rows(sql, parameters)
-    }
+    return {run_id_of(row): row["response"] for row in reader.rows(sql, parameters)}
 
 
 def find_projects_of(reader: Reader, key: str) -> list[str]:
