@@ -23,10 +23,9 @@ from otel_ml_collector.records import text_of
 from otel_ml_collector.runs.answers import RunSummary, Said, find_said, make_summary
 from otel_ml_collector.runs.series import find_series, values_of
 from otel_ml_collector.store.apart import find_apart
-from otel_ml_collector.store.condition import Condition
 from otel_ml_collector.store.reader import Reader, Row, run_id_of, winners
 from otel_ml_collector.store.runs import Key, read_late_tags, read_runs
-from otel_ml_collector.store.sql import EMPTY, Sql, identifier, join_sql
+from otel_ml_collector.store.sql import EMPTY, Condition, Sql, identifier, join_sql
 from otel_ml_collector.store.tables import PAYLOAD, RUNS
 from otel_ml_collector.store.targets import TAG_TEXT, find_holders, has_targets
 from otel_ml_collector.store.versions import NUMBERED_VERSIONS

@@ -15,8 +15,7 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.trace import SpanContext
 
 from otel_ml_collector.errors import Unavailable
-from otel_ml_collector.forward.record_client import RecordClient, put_until
-from otel_ml_collector.forward.record_messages import Messages, requests_of
+from otel_ml_collector.forward.record_client import Messages, RecordClient, put_until, requests_of
 from otel_ml_collector.log import OnceAMinute
 from otel_ml_collector.mapping.filing import Filing
 from otel_ml_collector.mapping.prices import Prices

@@ -23,10 +23,10 @@ from otel_ml_collector.stats import (
     find_all_stats,
     find_pass_rates,
 )
-from otel_ml_collector.store.condition import ALWAYS
 from otel_ml_collector.store.open_runs import list_open_keys, list_open_projects, read_open_runs
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.runs import Listing, Window
+from otel_ml_collector.store.sql import ALWAYS
 from otel_ml_collector.times import DAY_NS, HOUR_NS
 from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, python_call, show_page

@@ -21,10 +21,9 @@ from otel_ml_collector.errors import BadQuery, CollectorError, Unavailable
 from otel_ml_collector.filter.sql import compile_where
 from otel_ml_collector.runs.answers import SUMMARY, RunSummary, summarise
 from otel_ml_collector.services import service_of
-from otel_ml_collector.store.condition import Condition
 from otel_ml_collector.store.reader import IDS, Reader, Row, run_id_of, winners
 from otel_ml_collector.store.runs import OF_KEYS, Key, key_parameters
-from otel_ml_collector.store.sql import Sql
+from otel_ml_collector.store.sql import Condition, Sql
 from otel_ml_collector.store.tables import LIGHT
 from otel_ml_collector.times import LATEST_NS
 

@@ -23,11 +23,10 @@ from otel_ml_collector.filter.sql import compile_where
 from otel_ml_collector.owners import FIRST
 from otel_ml_collector.price import round_cost
 from otel_ml_collector.store.apart import Apart, find_apart, late_tags
-from otel_ml_collector.store.condition import Condition
 from otel_ml_collector.store.reader import READABLE, Reader, Row
 from otel_ml_collector.store.rollup import NEWEST_SCORES, SCORE_SUMS, STATES, SUMS
 from otel_ml_collector.store.runs import ACROSS_PARTITIONS, Window
-from otel_ml_collector.store.sql import EMPTY, Sql, identifier, join_sql
+from otel_ml_collector.store.sql import EMPTY, Condition, Sql, identifier, join_sql
 from otel_ml_collector.store.targets import TAG_TEXT, about_runs
 from otel_ml_collector.store.versions import NUMBERED_VERSIONS
 from otel_ml_collector.times import DAY_NS, HOUR_NS, SECOND_NS, from_rfc3339, to_rfc3339

@@ -22,7 +22,7 @@ from otel_ml_collector.store.reader import READABLE, Reader, Row
 from otel_ml_collector.store.retention import PARTS, Purger, Retention, Swept, Wish
 from otel_ml_collector.store.schema import TABLE_NAMES
 from otel_ml_collector.store.sql import Sql, identifier
-from otel_ml_collector.store.verdict import MODEL, PROJECT, RUN, SESSION, USER
+from otel_ml_collector.store.tombstones import MODEL, PROJECT, RUN, SESSION, USER
 from otel_ml_collector.telemetry.service import TableSize
 from otel_ml_collector.times import DAY_NS, to_rfc3339
 

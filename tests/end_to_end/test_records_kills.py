@@ -5,7 +5,7 @@ from pathlib import Path
 
 from examples.backend import IDENTITIES, text_of
 from otel_ml_collector.decode.protobuf import decode_traces
-from otel_ml_collector.forward.record_messages import Messages
+from otel_ml_collector.forward.record_client import Messages
 from otel_ml_collector.mapping.filing import Filing
 from otel_ml_collector.mapping.spans import map_spans
 from tests.support.backend import running_backend

@@ -30,7 +30,7 @@ from otel_ml_collector.artifacts.find import (
 from otel_ml_collector.decode.signals import Form
 from otel_ml_collector.errors import CollectorError, Refused, Unavailable
 from otel_ml_collector.mapping.filing import is_project
-from otel_ml_collector.receive.quotas import Quotas
+from otel_ml_collector.receive.admission import Quotas
 from otel_ml_collector.receive.refusals import note_http
 from otel_ml_collector.receive.uploads import UploadIntake
 from otel_ml_collector.services import service_of

@@ -36,9 +36,19 @@ from otel_ml_collector.store.apart import (
     points,
     scores,
 )
-from otel_ml_collector.store.condition import ALWAYS, Condition, Search, all_of
 from otel_ml_collector.store.reader import Reader
-from otel_ml_collector.store.sql import EMPTY, Sql, compact, identifier, join_sql, parameter
+from otel_ml_collector.store.sql import (
+    ALWAYS,
+    EMPTY,
+    Condition,
+    Search,
+    Sql,
+    all_of,
+    compact,
+    identifier,
+    join_sql,
+    parameter,
+)
 from otel_ml_collector.store.targets import TAG_TEXT
 from otel_ml_collector.store.versions import NUMBERED_VERSIONS
 from otel_ml_collector.times import from_rfc3339

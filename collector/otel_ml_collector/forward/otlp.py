@@ -22,7 +22,7 @@ from otel_ml_collector.forward.otlp_request import PASSED_HEADER, OtlpRequest, U
 from otel_ml_collector.forward.otlp_senders import Later, Never, OtlpGrpcSender, OtlpHttpSender
 from otel_ml_collector.log import OnceAMinute, going_on
 from otel_ml_collector.settings.targets import OtlpTarget
-from otel_ml_collector.telemetry.forward import OtlpForwardNumbers, Waiting
+from otel_ml_collector.telemetry.service import OtlpForwardNumbers, Waiting
 
 _MOST_PASSED: Final = 16
 _PASSED: Final = re.compile("([0-9a-z]{1,32}(,[0-9a-z]{1,32})*)?")

@@ -1,18 +1,39 @@
-"""Sends records to a RecordService, and says what became of them."""
+"""Records as messages of ``records.proto``, sent to a RecordService in requests of bounded size."""
 
 import secrets
 import threading
 import time
-from collections.abc import Callable, Sequence
-from typing import Final
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields
+from operator import attrgetter
+from typing import Any, Final, NamedTuple
 
 import grpc
+from google.protobuf.message import Message
 
+from otel_ml.records import columns_of
+from otel_ml_collector._proto import records_pb2 as pb
 from otel_ml_collector._proto.records_pb2_grpc import RecordServiceStub
 from otel_ml_collector.errors import Refused, Unavailable
-from otel_ml_collector.forward.record_messages import Item, make_request
+from otel_ml_collector.records import (
+    Artifact,
+    LateLog,
+    LateTag,
+    LogLine,
+    Metric,
+    ModelVersion,
+    Records,
+    Run,
+    Tag,
+    TraceKey,
+)
 from otel_ml_collector.settings.targets import RecordTarget
 
+# A gRPC server takes 4 MiB when it is told nothing else.
+_REQUEST_BYTES: Final = 3 * 1024 * 1024
+_REQUEST_RECORDS: Final = 2_000
+# Around a record in a request: its field, and its length.
+_FRAME_BYTES: Final = 6
 _CALL_S: Final = 30.0
 _FIRST_PAUSE_S: Final = 0.25
 _LONGEST_PAUSE_S: Final = 30.0
@@ -26,6 +47,126 @@ _OPTIONS: Final = (
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.max_send_message_length", -1),
 )
+
+
+class Item(NamedTuple):
+    """One record, ready to be put in a request.
+
+    Attributes:
+        kind: The request's field that takes it.
+    """
+
+    kind: str
+    message: Message
+
+
+class Messages:
+    """Makes messages of records, and leaves out what no message can hold.
+
+    Attributes:
+        unfit: How many records were left out: a number beyond 64 bits, a text that is none.
+    """
+
+    def __init__(self) -> None:
+        self.unfit = 0
+
+    def of(self, records: Records) -> Iterator[Item]:
+        """Make a message of each record: versions first, runs last."""
+        for kind, (name, make) in _KINDS.items():
+            for row in getattr(records, name):
+                if kind == "trace_keys" and not row.is_own:
+                    continue
+                try:
+                    yield Item(kind, make(row))
+                except (ValueError, TypeError):  # what the type of a field does not take
+                    self.unfit += 1
+
+
+def requests_of(items: Iterable[Item], most_bytes: int = _REQUEST_BYTES) -> Iterator[list[Item]]:
+    """Cut records into requests: none is larger, but for one of a single record that is."""
+    request: list[Item] = []
+    size = 0
+    for item in items:
+        added = item.message.ByteSize() + _FRAME_BYTES
+        if request and (size + added > most_bytes or len(request) >= _REQUEST_RECORDS):
+            yield request
+            request, size = [], 0
+        request.append(item)
+        size += added
+    if request:
+        yield request
+
+
+def make_request(items: Iterable[Item]) -> pb.PutRecordsRequest:
+    """Put records into one request."""
+    rows: dict[str, list[Message]] = {}
+    for item in items:
+        rows.setdefault(item.kind, []).append(item.message)
+    return pb.PutRecordsRequest(**rows)  # type: ignore[arg-type] # by kind they are what it takes
+
+
+def _maker(
+    record: type,
+    message: type[Message],
+    more: Callable[[Any], dict[str, Any]] = lambda row: {},
+    left_out: Collection[str] = (),
+) -> Callable[[Any], Message]:
+    """Make what makes a message of a record: of the fields that both have by name, and of more."""
+    known = set(message.DESCRIPTOR.fields_by_name).difference(left_out)
+    names = tuple(one.name for one in fields(record) if one.name in known)
+    read = attrgetter(*names)
+    return lambda row: message(**dict(zip(names, read(row), strict=True)), **more(row))
+
+
+def _told(run: Run) -> dict[str, Any]:
+    return {"tags": [_tag(tag) for tag in run.tags], "logs": [_line(line) for line in run.logs]}
+
+
+def _begun(run: Run) -> dict[str, Any]:
+    return {**_told(run), "end_ns": run.start_ns}
+
+
+def _document(artifact: Artifact) -> dict[str, Any]:
+    return {"size": artifact.bytes, "sha256": artifact.sha256 if any(artifact.sha256) else b""}
+
+
+def _tag(tag: Tag) -> pb.Tag:
+    named = pb.Tag(name=tag.name, type=tag.type, group=tag.group)
+    if isinstance(tag.value, bool):
+        named.bool_value = tag.value
+    elif isinstance(tag.value, int):
+        named.int_value = tag.value
+    elif isinstance(tag.value, float):
+        named.double_value = tag.value
+    else:
+        named.string_value = tag.value
+    return named
+
+
+def _line(line: LogLine) -> pb.LogLine:
+    return pb.LogLine(time_ns=line.time_ns, severity=line.severity, message=line.message)
+
+
+_LISTS: Final = ("tags", "logs")
+# What is known of a run only once it has ended.
+_AT_END: Final = {
+    name for name, (_, column) in columns_of(Run).items() if column.at_end and name != "outcome"
+}
+# By the request's field: the list of `Records`, and what makes a message of one of them. Before a
+# run comes what belongs to it.
+_KINDS: Final[Mapping[str, tuple[str, Callable[[Any], Message]]]] = {
+    "model_versions": ("versions", _maker(ModelVersion, pb.ModelVersion)),
+    "artifacts": ("artifacts", _maker(Artifact, pb.Artifact, _document, ["sha256"])),
+    "logs": (
+        "logs",
+        _maker(LateLog, pb.LateLog, lambda late: {"line": _line(late.line)}, ["line"]),
+    ),
+    "tags": ("tags", _maker(LateTag, pb.LateTag, lambda late: {"tag": _tag(late.tag)}, ["tag"])),
+    "metrics": ("metrics", _maker(Metric, pb.Metric)),
+    "trace_keys": ("trace_keys", _maker(TraceKey, pb.TraceKey)),
+    "open_runs": ("open_runs", _maker(Run, pb.Run, _begun, {*_LISTS, *_AT_END, "end_ns"})),
+    "runs": ("runs", _maker(Run, pb.Run, _told, _LISTS)),
+}
 
 
 class RecordClient:

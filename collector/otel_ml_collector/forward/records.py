@@ -13,12 +13,17 @@ from math import inf
 from typing import Final
 
 from otel_ml_collector.errors import Unavailable
-from otel_ml_collector.forward.record_client import Pauses, RecordClient, put_until
-from otel_ml_collector.forward.record_messages import Messages, requests_of
+from otel_ml_collector.forward.record_client import (
+    Messages,
+    Pauses,
+    RecordClient,
+    put_until,
+    requests_of,
+)
 from otel_ml_collector.log import OnceAMinute, going_on
 from otel_ml_collector.settings.targets import RecordTarget
 from otel_ml_collector.store.outbox import KINDS, Outbox, OutboxBatch
-from otel_ml_collector.telemetry.forward import RecordNumbers
+from otel_ml_collector.telemetry.service import RecordNumbers
 
 _LOOK_EVERY_S: Final = 0.5
 _FIRST_ROWS: Final = 100

@@ -30,10 +30,16 @@ from otel_ml_collector.mapping.filing import NOT_ALLOWED, Filing
 from otel_ml_collector.mapping.logs import NO_TRACE, NO_TRACE_MEANS, map_logs
 from otel_ml_collector.mapping.prices import Prices
 from otel_ml_collector.mapping.spans import map_spans
-from otel_ml_collector.receive.admission import WHOLE_BYTES, Admission, Budget, Held, PlaceInLine
+from otel_ml_collector.receive.admission import (
+    WHOLE_BYTES,
+    Admission,
+    Budget,
+    Held,
+    PlaceInLine,
+    Quotas,
+)
 from otel_ml_collector.receive.answers import ExportAnswer
 from otel_ml_collector.receive.commit import Commit
-from otel_ml_collector.receive.quotas import Quotas
 from otel_ml_collector.records import Records
 from otel_ml_collector.span import Log, Span
 from otel_ml_collector.telemetry.service import Telemetry

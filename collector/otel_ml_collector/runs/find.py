@@ -32,7 +32,6 @@ from otel_ml_collector.runs.answers import (
 )
 from otel_ml_collector.runs.lines import find_lines, list_events, make_lines
 from otel_ml_collector.runs.series import LoggedMetric, counts_of, find_series, values_of
-from otel_ml_collector.store.condition import Search
 from otel_ml_collector.store.open_runs import (
     OpenKey,
     find_open_keys,
@@ -57,7 +56,7 @@ from otel_ml_collector.store.runs import (
     read_run,
     read_runs,
 )
-from otel_ml_collector.store.sql import Sql
+from otel_ml_collector.store.sql import Search, Sql
 from otel_ml_collector.times import AHEAD_NS, DAY_NS, HOUR_NS
 
 _TRACE_SPANS: Final = 10_000

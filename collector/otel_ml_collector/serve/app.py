@@ -39,11 +39,11 @@ from otel_ml_collector.live import Listening, LivePace
 from otel_ml_collector.log import going_on
 from otel_ml_collector.loss import LossWatch
 from otel_ml_collector.mapping.prices import Prices
+from otel_ml_collector.receive.admission import Quotas
 from otel_ml_collector.receive.commit import Commit
 from otel_ml_collector.receive.health import Health, make_health_routes
 from otel_ml_collector.receive.otlp import make_routes, make_server
 from otel_ml_collector.receive.pipeline import Intake
-from otel_ml_collector.receive.quotas import Quotas
 from otel_ml_collector.receive.refusals import REFUSALS
 from otel_ml_collector.receive.uploads import UploadIntake
 from otel_ml_collector.serve.http_server import (
@@ -75,9 +75,15 @@ from otel_ml_collector.store.statistics import version_numbers
 from otel_ml_collector.store.tables import warm_up
 from otel_ml_collector.store.tombstones import Tombstones
 from otel_ml_collector.store.writer import Probe, Writer
-from otel_ml_collector.telemetry.forward import OtlpForwardNumbers, RecordNumbers
 from otel_ml_collector.telemetry.runs import RunNumbers
-from otel_ml_collector.telemetry.service import MEDIA_TYPE, LossNumbers, StoreNumbers, Telemetry
+from otel_ml_collector.telemetry.service import (
+    MEDIA_TYPE,
+    LossNumbers,
+    OtlpForwardNumbers,
+    RecordNumbers,
+    StoreNumbers,
+    Telemetry,
+)
 from otel_ml_collector.views import ViewStore
 from otel_ml_collector.web import sign_in
 from otel_ml_collector.web.render import STATIC, show_problem

@@ -18,8 +18,19 @@ from otel_ml_collector.store.mutations import Mutator
 from otel_ml_collector.store.rollup import mark_days
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.tables import OWNED
-from otel_ml_collector.store.tombstones import DONE, REFRESH_S, Tombstones, note
-from otel_ml_collector.store.verdict import KINDS, MODEL, PROJECT, RUN, SESSION, USER, Deletion
+from otel_ml_collector.store.tombstones import (
+    DONE,
+    KINDS,
+    MODEL,
+    PROJECT,
+    REFRESH_S,
+    RUN,
+    SESSION,
+    USER,
+    Deletion,
+    Tombstones,
+    note,
+)
 from otel_ml_collector.times import DAY_NS
 
 _SETTINGS: Final = {

@@ -12,7 +12,6 @@ from typing import Final
 import pyarrow as pa
 
 from otel_ml.records import RunFields
-from otel_ml_collector.store.condition import ALWAYS, Condition
 from otel_ml_collector.store.reader import ID8, ID16, IDS, READABLE, Reader, Row, run_id_of
 from otel_ml_collector.store.runs import (
     ACROSS_PARTITIONS,
@@ -21,7 +20,7 @@ from otel_ml_collector.store.runs import (
     Place,
     Window,
 )
-from otel_ml_collector.store.sql import Sql, identifier, join_sql
+from otel_ml_collector.store.sql import ALWAYS, Condition, Sql, identifier, join_sql
 from otel_ml_collector.store.tables import LIGHT, OPEN_RUNS, PAYLOAD, RUNS
 
 SILENT_AFTER_NS: Final = 300 * 10**9

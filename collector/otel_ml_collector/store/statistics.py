@@ -4,11 +4,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from otel_ml_collector.owners import FIRST
-from otel_ml_collector.store.condition import Condition
 from otel_ml_collector.store.reader import READABLE, Reader, Row
 from otel_ml_collector.store.rollup import computed, uncomputed
 from otel_ml_collector.store.runs import ACROSS_PARTITIONS, Window
-from otel_ml_collector.store.sql import Sql
+from otel_ml_collector.store.sql import Condition, Sql
 from otel_ml_collector.store.versions import NUMBERED_OF_NAMES, NUMBERED_VERSIONS
 
 _MOST_PROJECTS: Final = 20_000

@@ -27,8 +27,7 @@ from otel_ml_collector.errors import BadSetting, Refused, Unavailable
 from otel_ml_collector.forward.otlp import OtlpForward
 from otel_ml_collector.forward.otlp_request import OtlpRequest
 from otel_ml_collector.settings.targets import OtlpTarget
-from otel_ml_collector.telemetry.forward import OtlpForwardNumbers
-from otel_ml_collector.telemetry.service import Telemetry
+from otel_ml_collector.telemetry.service import OtlpForwardNumbers, Telemetry
 from tests.otel_ml_collector.spans import make_call
 from tests.otel_ml_collector.wire import encode
 from tests.support.certificates import make_certificate

@@ -18,8 +18,7 @@ from otel_ml_collector.receive.pipeline import Export, Intake
 from otel_ml_collector.records import Records
 from otel_ml_collector.settings.targets import OtlpTarget
 from otel_ml_collector.span import Span
-from otel_ml_collector.telemetry.forward import OtlpForwardNumbers
-from otel_ml_collector.telemetry.service import Telemetry
+from otel_ml_collector.telemetry.service import OtlpForwardNumbers, Telemetry
 from tests.otel_ml_collector.spans import make_call
 from tests.otel_ml_collector.wire import encode
 from tests.support.collector import wait_until

@@ -4,7 +4,7 @@ import pytest
 
 from otel_ml_collector.access import INGEST, OPEN, Access
 from otel_ml_collector.errors import OverQuota
-from otel_ml_collector.receive.quotas import Quotas
+from otel_ml_collector.receive.admission import Quotas
 
 
 class Clock:

@@ -1,7 +1,6 @@
 """Tests of pieces of a WHERE clause."""
 
-from otel_ml_collector.store.condition import ALWAYS, Condition, all_of
-from otel_ml_collector.store.sql import Sql
+from otel_ml_collector.store.sql import ALWAYS, Condition, Sql, all_of
 
 
 def test_all_of() -> None:

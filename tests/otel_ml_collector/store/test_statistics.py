@@ -5,9 +5,8 @@ from typing import Any, Final
 
 from otel_ml_collector.records import Metric, Records
 from otel_ml_collector.store import statistics
-from otel_ml_collector.store.condition import ALWAYS, Condition
 from otel_ml_collector.store.runs import Window
-from otel_ml_collector.store.sql import Sql
+from otel_ml_collector.store.sql import ALWAYS, Condition, Sql
 from otel_ml_collector.store.tables import METRICS
 from tests.otel_ml_collector.spans import (
     DAY_NS,
