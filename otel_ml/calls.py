@@ -26,6 +26,7 @@ from otel_ml.recorder import Recorder, find_recorder
 from otel_ml.redaction import NOTE as REDACTED
 from otel_ml.runs import UNSET, Run
 from otel_ml.spans import ELSEWHERE, attach, detach, is_sampled, reset
+from otel_ml.versions.held import HELD
 from otel_ml.versions.structure import stream_part
 
 if TYPE_CHECKING:
@@ -62,7 +63,16 @@ class Call(Run):
             because it holds the run, and the run must not hold itself.
     """
 
-    __slots__ = ("_cost_ns", "_inputs", "_judged", "_left", "_outer", "_traced", "context")
+    __slots__ = (
+        "_cost_ns",
+        "_inputs",
+        "_judged",
+        "_left",
+        "_outer",
+        "_traced",
+        "_unversioned",
+        "context",
+    )
 
     # A call is made by `Call.__new__`, then opened within the `try` that ends it: so what a
     # handler of a signal raises finds the run in its wrapper's hands, wherever it strikes.
@@ -117,6 +127,7 @@ class Call(Run):
         """
         end_ns = time_ns()
         self.context = self._outer = _NOWHERE
+        is_known = True
         try:
             self._close(end_ns)
             recorder = self._recorder
@@ -125,13 +136,12 @@ class Call(Run):
                 if self._traced.generative is not None:
                     self._describe_response(self._traced.generative, returned, output, whole)
                 if names.STREAM_CHUNKS in self._facts:
-                    if type(whole) is list:
-                        whole = stream_part(whole)
-                    elif type(whole) is not str:
-                        whole = None  # a message that was put together has what the model said
-                self._constants = self._traced.describe_version(
-                    self._facts, whole, end_ns, recorder
-                )
+                    whole = stream_part(whole)
+                constants = self._traced.describe_version(self._facts, whole, end_ns, recorder)
+                if constants is None:
+                    self._unversioned, is_known = whole, False
+                else:
+                    self._constants = constants
         except BaseException as error:  # noqa: BLE001 - as above
             report("trace", error)
             recorder = self._recorder
@@ -142,7 +152,10 @@ class Call(Run):
             left = self._judge(output, end_ns, recorder, awaits=awaits)
             self._count_cost(end_ns)
             return left
-        self._hand_over(end_ns)
+        if is_known:
+            self._hand_over(end_ns)
+        else:
+            self._hand_over_later(end_ns)
         recorder.cost.add(time_ns() - end_ns + self._cost_ns)
         return None
 
@@ -178,9 +191,38 @@ class Call(Run):
                     shown, whole = self._put_output(output)
                     if self._traced.generative is not None:
                         self._describe_response(self._traced.generative, output, shown, whole)
-                self._constants = self._traced.describe_version(self._facts, None, end_ns, recorder)
-        self._hand_over(end_ns, self._interrupted_judges())
+                constants = self._traced.describe_version(self._facts, None, end_ns, recorder)
+                if constants is None:
+                    self._unversioned = None
+                else:
+                    self._constants = constants
+        self._hand_over_later(end_ns, self._interrupted_judges())
         self._count_cost(end_ns)
+
+    def _hand_over_later(
+        self,
+        end_ns: int,
+        evaluations: "Sequence[judge.Evaluation]" = (),
+        definitions: Mapping[str, str] | None = None,
+    ) -> None:
+        """Hand the run over, once the weights are read that its version is known by."""
+        recorder = self._recorder
+        if recorder is None or not hasattr(self, "_unversioned"):
+            self._hand_over(end_ns, evaluations, definitions)
+            return
+        traced, output = self._traced, self._unversioned
+
+        def give() -> None:
+            with quiet("version"):
+                constants = traced.describe_version(self._facts, output, end_ns, recorder)
+                self._constants = self._constants if constants is None else constants
+            self._hand_over(end_ns, evaluations, definitions)
+
+        if not hasattr(self, "_judged"):
+            with quiet("spool"):
+                self._hold((), end_ns)
+        if not HELD.hold(traced.waits_for, give):
+            give()
 
     def _interrupted_judges(self) -> "Sequence[judge.Evaluation]":
         """Say of a call that returned, and was interrupted then, that it was not judged."""
@@ -305,7 +347,7 @@ class Call(Run):
         self, output: object, end_ns: int, recorder: Recorder, *, awaits: bool
     ) -> "Left | None":
         if not self._is_judged():
-            self._hand_over(end_ns)
+            self._hand_over_later(end_ns)
             return None
         traced = self._traced
         known = {one.name: one for one in traced.judges}
@@ -322,7 +364,7 @@ class Call(Run):
             if not self._span.is_recording():  # a second try, of what a signal broke off
                 return
             told = {evaluation.judge: definition(evaluation) for evaluation in evaluations}
-            self._hand_over(
+            self._hand_over_later(
                 end_ns, evaluations, {name: text for name, text in told.items() if text}
             )
 

@@ -1,7 +1,7 @@
 """What is known of one decorated function: its options, its tags and judges, its versions."""
 
 import functools
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MethodType
 from typing import TYPE_CHECKING, Any, Final, TypedDict
@@ -23,6 +23,7 @@ from otel_ml.errors import quiet, untrusted
 from otel_ml.late import late
 from otel_ml.recorder import TELL_EVERY_NS, Recorder
 from otel_ml.tags import Value, tags_of
+from otel_ml.versions.held import Job
 from otel_ml.versions.structure import (
     DYNAMIC,
     flat_shape,
@@ -36,8 +37,10 @@ if TYPE_CHECKING:
     from otel_ml.genai import generative
     from otel_ml.judges.judge import Judge
     from otel_ml.versions import definition as definitions
+    from otel_ml.versions import weights
 else:
     definitions = late("versions.definition")
+    weights = late("versions.weights")
     generative = late("genai.generative")
 
 _STRUCTURES: Final = 8
@@ -179,6 +182,8 @@ class TracedFunction:
             self._generate(kind)
         self._params: Mapping[str, object] | None = None
         self._definition: definitions.Definition | None = None
+        self._marks: weights.Marks | None = None
+        self.waits_for: Sequence[Job] = ()
         self._structures: dict[str, str] = {}
         self._versions: dict[object, _Version] = {}
 
@@ -207,7 +212,10 @@ class TracedFunction:
             params = definitions.declared_params(self.options.get("params") or {})
             if self._params is None:  # no other thread was first
                 self._params = params
-        self._definition = found = definitions.define(self.function, self._params, self.version_on)
+        self._definition = found = definitions.define(
+            self.function, self._params, self.version_on, waits=False
+        )
+        self._marks = found.marks
         if known is not None and known.digest != found.digest:
             self._structures = {}
         return found
@@ -226,18 +234,27 @@ class TracedFunction:
 
     def describe_version(
         self, facts: dict[str, Value], output: object, now_ns: int, recorder: Recorder
-    ) -> Mapping[str, Value]:
+    ) -> Mapping[str, Value] | None:
         """Find the version that an output belongs to; its definition joins `facts` when due.
 
         Returns:
-            What all runs of that version say, or all of the function where it is not known.
+            What all runs of that version say, or all of the function where it cannot be known;
+            None while weights are being read, for which `waits_for` stands.
         """
+        if self._marks is not None and self._marks.are_other(now_ns):
+            self._versions, self._definition, self._marks = {}, None, None
         if self._is_talk:
             output = None
         version = self._versions.get(flat_shape(output))
         if version is None:
+            if not all(job.done.is_set() for job in self.waits_for):
+                return None
             with quiet("version"):  # what it costs is neither the run's output nor its scores
-                version = self._version(output)
+                try:
+                    version = self._version(output)
+                except weights.WeightsPending as pending:
+                    self.waits_for = pending.jobs
+                    return None
             if version is None:
                 return self.start_attributes
         if now_ns >= version.due_ns or version.identity is not recorder.identity:

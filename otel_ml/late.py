@@ -25,6 +25,7 @@ WHY: Final[Mapping[str, str]] = {
     "provider": "the first span pays for what sends it",
     "targets": "a client that names nothing elsewhere needs none of it",
     "versions.definition": "the first call pays for reading source: no part of start-up",
+    "versions.weights": "loaded with the definition, which names model objects",
 }
 
 

@@ -26,6 +26,7 @@ from otel_ml.outlet import NOWHERE, Outlet, Route
 from otel_ml.process import PROCESS, deliver_at_end, renew_in_child, start_if_possible
 from otel_ml.redaction import Redaction
 from otel_ml.spans import RunSpan, Start, write
+from otel_ml.versions.held import HELD
 from otel_ml.wire import Attributes, Event, weigh
 
 if TYPE_CHECKING:
@@ -427,6 +428,7 @@ class Recorder:
         waiting = 0
         if self._judges is not None and not self._judges.drain(timeout_s):
             waiting = self._judges.waiting
+        waiting += HELD.drain(max(deadline - time.monotonic(), 0))
         if self._outlet is NOWHERE:
             return Delivery(pending=waiting)
         self._send_waiting()
@@ -457,6 +459,7 @@ class Recorder:
             with quiet("close"):
                 if self._judges is not None:
                     self._judges.close(judges_s)
+                HELD.close(judges_s)
                 self.open_runs.close()
                 self._outlet.close(timeout_s)
         finally:

@@ -20,6 +20,7 @@ from otel_ml.versions.parts import Parts, Watched, digest, is_constant
 from otel_ml.versions.source import plain_function
 from otel_ml.versions.values import Hashed
 from otel_ml.versions.version_on import PARTS, Params, Part
+from otel_ml.versions.weights import Marks, WeightsPending
 
 _ALL: Final = PARTS - {"output"}
 
@@ -38,6 +39,7 @@ class Definition:
         constants: Values that it names: of its module, its class, its closure.
         unseen: What of it no version sees, in words.
         read_by: By helper and constant, the function that reads it.
+        marks: Of the model objects that it names; None where it names none.
     """
 
     digest: str
@@ -49,6 +51,7 @@ class Definition:
     unseen: tuple[str, ...] = field(default=(), compare=False)
     read_by: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
     watched: tuple[Watched, ...] = field(default=(), compare=False, repr=False)
+    marks: Marks | None = field(default=None, compare=False, repr=False)
 
     def to_json(self, redaction: Redaction, output: str | None = None) -> str:
         """Write the definition for the wire.
@@ -104,6 +107,8 @@ def define(
     target: Callable[..., Any],
     params: Mapping[str, object] | None = None,
     version_on: frozenset[Part] = PARTS,
+    *,
+    waits: bool = True,
 ) -> Definition:
     """Compute the definition of a callable. Never raises for a callable without source.
 
@@ -112,6 +117,10 @@ def define(
         params: Declared parameters.
         version_on: The parts that count. Helpers and constants that do not count are not
             gathered either.
+        waits: Wait until the weights that it names are read.
+
+    Raises:
+        WeightsPending: They are not read, and nobody waits.
     """
     params = dict(params or {})
     counts = version_on - {"output"}
@@ -124,8 +133,16 @@ def define(
         lines += [_name(target), *declared]
         code = f"the code of `{_name(target)}`, which is compiled or a library's"
         return Definition(digest(lines), None, "", params, {}, {}, (code,))
-    parts = Parts(function.__module__ or "", counts)
-    lines += [*parts.read(function), *declared]
+    while True:
+        parts = Parts(function.__module__ or "", counts)
+        read = parts.read(function)
+        if not parts.jobs:
+            break
+        if not waits:
+            raise WeightsPending(parts.jobs)
+        for job in parts.jobs:
+            job.done.wait()
+    lines += [*read, *declared]
     return Definition(
         digest=digest(lines),
         source=parts.source,
@@ -136,6 +153,7 @@ def define(
         unseen=tuple(parts.unseen),
         read_by=parts.read_by,
         watched=tuple(parts.watched),
+        marks=Marks(parts.models) if parts.models else None,
     )
 
 

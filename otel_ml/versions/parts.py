@@ -10,7 +10,7 @@ import hashlib
 import os
 import sys
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import PurePath
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
@@ -32,10 +32,13 @@ from otel_ml.versions.values import (
     TooLarge,
     Value,
     ValueReader,
+    Weighed,
     hashed,
     is_record,
+    models_in,
 )
 from otel_ml.versions.version_on import Part
+from otel_ml.versions.weights import Kind, WeightsJob, digest_of, kind_of, modules_of
 from otel_ml.versions.writes import (
     assigned_outside,
     written,
@@ -58,6 +61,7 @@ _FUNCTIONS: Final = (
     functools.cached_property,
     functools.partialmethod,
 )
+_FITS: Final = ("fit", "partial_fit", "fit_transform", "fit_predict", "load_state_dict")
 _COMPUTED: Final = (functools.cached_property,)
 _SECRETS: Final = Redaction()
 # Objects of these packages are no part of a model.
@@ -99,6 +103,8 @@ class Parts:
         unseen: What the version does not see, and why.
         read_by: By helper and constant, the function that reads it.
         watched: What to look at again before each call; empty outside consoles.
+        jobs: The readings of weights that are not done.
+        models: Each lists the model objects that one name leads to.
     """
 
     module: str
@@ -110,6 +116,8 @@ class Parts:
     unseen: list[str] = field(default_factory=list)
     read_by: dict[str, str] = field(default_factory=dict)
     watched: list[Watched] = field(default_factory=list)
+    jobs: list[WeightsJob] = field(default_factory=list)
+    models: list[Callable[[], Iterable[object]]] = field(default_factory=list)
     _numbers: dict[FunctionType, int] = field(default_factory=dict)
     _waiting: deque[tuple[FunctionType, int]] = field(default_factory=deque)
     _used: set[str] = field(default_factory=set)
@@ -188,7 +196,7 @@ class Parts:
         self.read_by[self.name(helper, helper.__qualname__)] = self._reader
         return f"#{self._number(helper, depth + 1)}"
 
-    def methods(self, kind: type, depth: int) -> list[str]:
+    def methods(self, kind: type, depth: int, also: str = "") -> list[str]:
         """Follow the methods of a class that may be called: those named, and those Python calls."""
         special = {
             name
@@ -198,7 +206,7 @@ class Parts:
             if name.startswith("__") and name.endswith("__")
         }
         found = []
-        for name in sorted(special | self._used):
+        for name in sorted(special | self._used | {also}):
             member = class_attribute(kind, name, self.module)
             helper = None if is_a(member, type) else plain_function(member)
             # What a dataclass or an enum was given has no source, and says nothing of its own.
@@ -246,6 +254,7 @@ class _Following:
         self._parts = parts
         self._reader = reader
         self._depth = depth
+        self._node = source and source.node
         code = reader.function.__code__
         self._own = written_in_code(code) if source is None else written(source.node)
         self._assigned = assigned_outside(code)
@@ -306,6 +315,9 @@ class _Following:
         except (TooLarge, RuntimeError):  # the latter of a container that another thread changes
             self._parts.note(f"`{name}`, which is too large")
             return None
+        if any(True for _ in models_in(value, self._is_own)):
+            find = self._reader.find
+            self._parts.models.append(lambda: models_in(find(read), self._is_own))
         if found is None or type(found.shown) is _Reference:
             return None if found is None else found.text
         return self._parts.constant(name, found)
@@ -331,6 +343,9 @@ class _Following:
     def _follow(self, value: Any, name: str) -> Value | None:
         """Read what is no plain data: functions, classes and objects."""
         kind = type(value)
+        weights = kind_of(value)
+        if weights is not None:
+            return self._weigh(value, weights, name)
         if is_a(value, type):
             shown = _Reference(f"<{value.__qualname__}>")
             return Value(f"{value.__qualname__}{self._class(value) or ''}", shown)
@@ -347,6 +362,30 @@ class _Following:
             self._note_object(value, kind, name)
         named = kind if helper is None else helper
         return Value(text, _Reference(f"<{named.__qualname__}>")) if text else None
+
+    def _weigh(self, value: Any, weights: Kind, name: str) -> Value:
+        """Tell a model object by its weights, and by the methods of its own class."""
+        if self._is_fitted(name):
+            self._parts.note(f"weights of `{name}`, which the function fits")
+            return Value(type(value).__qualname__, Weighed(type=type(value).__qualname__))
+        found = digest_of(value, weights)
+        if isinstance(found, WeightsJob):
+            self._parts.jobs.append(found)
+            found = "pending"
+        kinds = {type(value), *(type(part) for part in modules_of(value))}
+        methods = {
+            method
+            for kind in kinds
+            if self._is_own(kind) and "helpers" in self._parts.counts
+            for method in self._parts.methods(kind, self._depth, also="forward")
+        }
+        text = f"weights:{found}{{{','.join(sorted(methods))}}}"
+        shown = Weighed(type=type(value).__qualname__, weights=found)
+        return Value(text, shown)
+
+    def _is_fitted(self, name: str) -> bool:
+        fits = {(*name.split("."), fit) for fit in _FITS}
+        return not fits.isdisjoint(self._reader.reads(self._node))
 
     def _note_object(self, value: object, kind: type, name: str) -> None:
         if is_a(value, PurePath):

@@ -47,9 +47,15 @@ def output_structure(value: object) -> str | None:
     return None
 
 
-def stream_part(chunks: Sequence[Any]) -> object:
-    """Return what a stream's structure is that of: its first chunk, however many follow."""
-    first = chunks[:1]
+def stream_part(chunks: object) -> object:
+    """Return what a stream's structure is that of: its first chunk, however many follow.
+
+    Returns:
+        Of text all of it; of a message that was put together None: it is what a model said.
+    """
+    if type(chunks) is not list:
+        return chunks if type(chunks) is str else None
+    first: list[object] = chunks[:1]
     return first[0] if first and isinstance(first[0], str) else first
 
 

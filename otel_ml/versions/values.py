@@ -7,7 +7,7 @@ import enum
 import re
 import sys
 from collections import Counter, OrderedDict, defaultdict, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 from decimal import Decimal
 from fractions import Fraction
@@ -18,6 +18,7 @@ from typing import Any, Final, NamedTuple
 
 from otel_ml.redaction import Redaction
 from otel_ml.versions.canonical import canonical_value
+from otel_ml.versions.weights import kind_of
 
 _LEAVES: Final = (str, int, float, bool, bytes, complex, type(None))
 _MAPPINGS: Final = (dict, OrderedDict, defaultdict, Counter, MappingProxyType)
@@ -29,6 +30,7 @@ _BASES: Final = ((str, str.__str__), (int, int.__int__), (float, float.__float__
 _MARKS: Final = ("__dataclass_fields__", "__attrs_attrs__", "__pydantic_fields__")
 _MAX_STEPS: Final = 10_000
 _MAX_DEPTH: Final = 16
+_NEAR: Final = 4
 _MAX_ARRAY_BYTES: Final = 1024 * 1024
 _MAX_SHOWN: Final = 64  # characters of a key in a name
 _SECRETS: Final = Redaction()
@@ -38,6 +40,10 @@ class Hashed(str):
     """The hash of a value, told in its place."""
 
     __slots__ = ()
+
+
+class Weighed(dict[str, object]):
+    """What is shown of an object that is told by its weights."""
 
 
 class Value(NamedTuple):
@@ -125,10 +131,14 @@ class ValueReader:
 
     def _object(self, value: object, kind: type, name: str) -> Value | None:
         found = self._follow(value, name)
+        if found is not None and type(found.shown) is Weighed:
+            return found
         if not is_record(kind) and not self._own(kind):
             return found
         attributes = [
-            (key, item) for key, item in attributes_of(value) if not self._is_state(kind, key)
+            (key, item)
+            for key, item in attributes_of(value)
+            if kind_of(item) is not None or not self._is_state(kind, key)
         ]
         if found is None:
             return self._record(kind, attributes, name)
@@ -218,6 +228,23 @@ def _scalar(value: Any, kind: type) -> Value | None:
     if issubclass(kind, PurePath) and not value.is_absolute():
         return Value(f"path:{value.as_posix()!a}", value.as_posix())
     return _array(value)
+
+
+def models_in(value: Any, own: Callable[[type], bool], depth: int = 0) -> Iterator[object]:
+    """Find the model objects that a value is, or holds near its surface."""
+    kind = type(value)
+    if kind in _LEAVES or depth > _NEAR:
+        return
+    if kind_of(value) is not None:
+        yield value
+        return
+    parts: Iterable[object] = ()
+    if kind in CONTAINERS:
+        parts = list(value.values() if kind in _MAPPINGS else value)[:_MAX_SHOWN]
+    elif own(kind) or is_record(kind):
+        parts = [item for _, item in attributes_of(value)]
+    for part in parts:
+        yield from models_in(part, own, depth + 1)
 
 
 def _array(value: Any) -> Value | None:

@@ -112,6 +112,11 @@ SHAPES: Final = (
     Shape("global object that is called", _method("    def __init__(self, t): self.t = t\n    def __call__(self, a): return self.t", "return h(a)").replace("def model", "h = H(1)\ndef model"), "H(1)", "H(2)"),
     Shape("property of a global object", _method("    @property\n    def p(self): return 1", "return h.p").replace("def model", "h = H()\ndef model"), "return 1", "return 2"),
     Shape("object whose methods are named as a list's", _method("    def __init__(self, t): self.t = t\n    def update(self, a): return self.t", "return h.update(a)").replace("def model", "h = H(1)\ndef model"), "H(1)", "H(2)"),
+    # Weights of model objects.
+    Shape("weights of an estimator", 'import numpy\nfrom sklearn.linear_model import LogisticRegression\nX = numpy.arange(12.0).reshape(6, 2)\nCLF = LogisticRegression().fit(X, [0, 0, 0, 1, 1, 1])\ndef model(a=1): return float(CLF.predict([[a, a]])[0])\n', "[0, 0, 0, 1, 1, 1]", "[0, 0, 1, 1, 1, 1]", needs="sklearn"),
+    Shape("weights of a pipeline", 'import numpy\nfrom sklearn.linear_model import LogisticRegression\nfrom sklearn.pipeline import make_pipeline\nfrom sklearn.preprocessing import StandardScaler\nX = numpy.arange(12.0).reshape(6, 2)\nCLF = make_pipeline(StandardScaler(), LogisticRegression()).fit(X, [0, 0, 0, 1, 1, 1])\ndef model(a=1): return float(CLF.predict([[a, a]])[0])\n', "numpy.arange(12.0)", "numpy.arange(1.0, 13.0)", needs="sklearn"),
+    Shape("weights of a forest in an object", 'import numpy\nfrom sklearn.ensemble import RandomForestClassifier\nX = numpy.arange(12.0).reshape(6, 2)\nclass H:\n    def __init__(self): self.clf = RandomForestClassifier(5, random_state=0).fit(X, [0, 0, 0, 1, 1, 1])\n    def f(self, a): return float(self.clf.predict([[a, a]])[0])\nh = H()\ndef model(a=1): return h.f(a)\n', "[0, 0, 0, 1, 1, 1]", "[0, 1, 0, 1, 0, 1]", needs="sklearn"),
+    Shape("a large array", 'import numpy\nE = numpy.arange(300_000.0)\ndef model(a=1): return float(E[0])\n', "numpy.arange(300_000.0)", "numpy.arange(1.0, 300_001.0)", needs="numpy"),
     # Output.
     Shape("key of an output", 'KEY = "a"\ndef model(a=1): return {KEY: 1}\n', 'KEY = "a"', 'KEY = "b"'),
     Shape("columns of a table", 'import pandas\ndef model(a=1): return pandas.DataFrame(columns())\ndef columns(): return {"a": [1]}\n', '"a": [1]', '"b": [1]', needs="pandas"),
