@@ -22,7 +22,6 @@ from otel_ml import attributes as names
 from otel_ml.export.destination import ExporterDestination, NoDestination, OtlpDestination
 from otel_ml.export.documents import DocumentUploads
 from otel_ml.export.encoder import encode_envelope
-from otel_ml.export.http import HttpSender
 from otel_ml.export.pipeline import Pace, Pipeline
 from otel_ml.export.queue import MAX_BYTES, MAX_SPANS, SpanQueue, SpooledSpans
 from otel_ml.export.settings import ExportSettings, is_endpoint_named, resolve
@@ -134,9 +133,8 @@ def _pipeline(
         destination = _grpc(settings)
         batch = batch or _EXPORTER_BATCH
     else:
-        sender = HttpSender(settings)
-        sender.open()
-        destination = OtlpDestination(sender, settings.page, settings.timeout_s)
+        destination = OtlpDestination(settings)
+        destination.open()
         sending["compression"] = settings.compression
     sending["endpoint"] = destination.page
     pace = Pace(batch or _PACE.batch_spans, delay_s)

@@ -31,34 +31,15 @@ class Listed(Protocol):
         """The spans."""
 
 
-class OtlpDestination:
-    """Sends batches as OTLP over HTTP.
-
-    Attributes:
-        page: The base address, as people know it.
-
-    Args:
-        timeout_s: How long one request may take at most.
-    """
-
-    def __init__(self, sender: HttpSender, page: str, timeout_s: float) -> None:
-        self.page = page
-        self._sender = sender
-        self._timeout_s = timeout_s
-        self.close = sender.close
-        self.after_fork = sender.after_fork
-
-    @property
-    def is_out_of_reach(self) -> bool:
-        """Whether it is not there at the moment."""
-        return self._sender.is_out_of_reach
+class OtlpDestination(HttpSender):
+    """Sends batches as OTLP over HTTP."""
 
     def send(self, batch: Encodable, timeout_s: float) -> Answer:
         """Send one batch, once."""
         encoded = batch.encode()
         if encoded.failed == batch.count:
             return Answer(delivered=False, message="not encodable")
-        answer = self._sender.send(encoded.body, min(timeout_s, self._timeout_s))
+        answer = self.post(encoded.body, min(timeout_s, self._settings.timeout_s))
         if not answer.delivered or not encoded.failed:
             return answer
         message = answer.message or "not encodable"

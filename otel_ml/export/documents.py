@@ -182,24 +182,16 @@ def _remove_abandoned(directory: Path) -> None:
                 path.unlink()
 
 
-class _ArtifactDestination:
+class _ArtifactDestination(HttpSender):
     """Stores documents at the artifact endpoint of a collector."""
 
     def __init__(self, settings: ExportSettings, below: str) -> None:
-        self.page = settings.page
+        super().__init__(settings)
         parts = urlsplit(settings.url)
         base = parts.path.rstrip("/").removesuffix(TRACES_PATH).rstrip("/")
         self._url = urlunsplit(parts._replace(path=base + below, query="", fragment=""))
         self._query = f"?{parts.query}" if parts.query else ""
-        self._sender = HttpSender(settings)
         self._uploaded: OrderedDict[str, float] = OrderedDict()
-        self.close = self._sender.close
-        self.after_fork = self._sender.after_fork
-
-    @property
-    def is_out_of_reach(self) -> bool:
-        """Whether it is not there at the moment."""
-        return self._sender.is_out_of_reach
 
     def has(self, sha256: str) -> bool:
         """Tell whether this process uploaded a document not long ago."""
@@ -209,7 +201,7 @@ class _ArtifactDestination:
     def send(self, document: Document, timeout_s: float) -> Answer:
         """Upload one document, once."""
         url = self._url + document.sha256 + self._query
-        answer = self._sender.put(url, document.body, timeout_s)
+        answer = self.put(url, document.body, timeout_s)
         if answer.delivered:
             self._uploaded[document.sha256] = time.monotonic()
             while len(self._uploaded) > _KNOWN:

@@ -64,9 +64,13 @@ class HttpSender:
     """Sends request bodies to one address over kept-alive connections; never tries again later.
 
     Safe to use from several threads.
+
+    Attributes:
+        page: The base address, as people know it.
     """
 
     def __init__(self, settings: ExportSettings) -> None:
+        self.page = settings.page
         self._settings = settings
         self._connections: HttpConnections | None = None
         self._latest: Attempt | None = None
@@ -76,7 +80,7 @@ class HttpSender:
         """Whether the latest request is still connecting, or ended without an answer."""
         return self._latest is not None and self._latest.is_out_of_reach
 
-    def send(self, body: bytes, timeout_s: float) -> Answer:
+    def post(self, body: bytes, timeout_s: float) -> Answer:
         """Send one request.
 
         Args:
@@ -93,7 +97,7 @@ class HttpSender:
         return self._exchange("POST", self._settings.url, body, {}, timeout_s)
 
     def put(self, url: str, document: bytes, timeout_s: float) -> Answer:
-        """Store a JSON document at another address of the same receiver; otherwise as `send`."""
+        """Store a JSON document at another address of the same receiver; otherwise as `post`."""
         return self._exchange("PUT", url, document, _JSON, timeout_s)
 
     def open(self) -> None:

@@ -9,7 +9,6 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from otel_ml import attributes as names
 from otel_ml.export.destination import OtlpDestination
-from otel_ml.export.http import HttpSender
 from otel_ml.export.pipeline import Pace, Pipeline
 from otel_ml.export.queue import SpanBatch, SpanQueue
 from otel_ml.export.settings import resolve
@@ -31,9 +30,8 @@ class Exporter(SpanExporter):
         key = os.environ.get("OTEL_ML_API_KEY")
         # Not what OTEL_EXPORTER_OTLP_PROTOCOL says: opentelemetry-distro sets that to grpc.
         settings = resolve(None, project, key, "http/protobuf")
-        sender = HttpSender(settings)
-        sender.open()
-        destination = OtlpDestination(sender, settings.page, settings.timeout_s)
+        destination = OtlpDestination(settings)
+        destination.open()
         self._pipeline: Pipeline[SpanBatch] = Pipeline(SpanQueue(), destination, Pace())
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:

@@ -396,7 +396,7 @@ class Visit:
     def find_http(self) -> list[Finding]:
         """Send a span over HTTP, and read it back."""
         span = make_span(self._project, "http")
-        answer = HttpSender(self._settings).send(span.body, _REQUEST_S)
+        answer = HttpSender(self._settings).post(span.body, _REQUEST_S)
         if answer.delivered and not answer.rejected:
             return [self._read_back("http", "HTTP", span.run_id)]
         return [_not_taken("http", "HTTP", answer.message, self._project)]

@@ -19,7 +19,6 @@ from otel_ml.errors import trouble
 from otel_ml.export.answer import Answer
 from otel_ml.export.delivery import Delivery
 from otel_ml.export.destination import ExporterDestination, NoDestination, OtlpDestination
-from otel_ml.export.http import HttpSender
 from otel_ml.export.queue import SpanBatch
 from otel_ml.export.settings import ExportSettings
 from tests.otel_ml.otlp_sink import Reply, Sink, closed_address
@@ -38,8 +37,8 @@ def make_span(name: str) -> ReadableSpan:
 
 @contextmanager
 def open_destination(address: str, timeout_s: float = LONG_S) -> Iterator[OtlpDestination]:
-    settings = ExportSettings(url=f"{address}/v1/traces", page=address)
-    destination = OtlpDestination(HttpSender(settings), address, timeout_s)
+    settings = ExportSettings(url=f"{address}/v1/traces", page=address, timeout_s=timeout_s)
+    destination = OtlpDestination(settings)
     try:
         yield destination
     finally:

@@ -157,7 +157,7 @@ def open_sender(address: str, **changes: object) -> Iterator[HttpSender]:
 
 def send_once(address: str, timeout_s: float = LONG_S, **changes: object) -> Answer:
     with open_sender(address, **changes) as sender:
-        return sender.send(b"body", timeout_s)
+        return sender.post(b"body", timeout_s)
 
 
 def drip(connection: socket.socket, data: bytes) -> None:

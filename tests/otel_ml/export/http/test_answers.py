@@ -91,7 +91,7 @@ def test_early_refusal_of_a_long_body_is_read() -> None:
             pass
 
     with open_raw(refuse) as address, open_sender(address) as sender:
-        assert sender.send(b"x" * 32 * 1024 * 1024, LONG_S).too_large
+        assert sender.post(b"x" * 32 * 1024 * 1024, LONG_S).too_large
 
 
 @pytest.mark.parametrize(
@@ -213,7 +213,7 @@ def test_odd_lengths_leave_no_socket_open() -> None:
     gc.disable()
     try:
         with open_raw(answer_oddly) as address, open_sender(address) as sender:
-            assert sender.send(b"body", LONG_S) == Answer(
+            assert sender.post(b"body", LONG_S) == Answer(
                 delivered=False, retry=True, message="no HTTP answer"
             )
             assert ended.wait(LONG_S)

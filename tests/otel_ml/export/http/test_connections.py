@@ -37,14 +37,14 @@ def test_connection_is_kept(receiver: Receiver) -> None:
         ):
             receiver.answer(status, body)
             for _ in range(4):
-                sender.send(b"body", LONG_S)
+                sender.post(b"body", LONG_S)
     assert (len(receiver.requests), receiver.connections) == (20, 1)
 
 
 def test_connections_are_shared_by_threads(receiver: Receiver) -> None:
     """Threads send at the same time, and two connections are kept of theirs."""
     with open_sender(receiver.address) as sender, ThreadPoolExecutor(2) as pool:
-        answers = set(pool.map(lambda _: sender.send(b"body", LONG_S), range(100)))
+        answers = set(pool.map(lambda _: sender.post(b"body", LONG_S), range(100)))
     assert (answers, len(receiver.requests)) == ({DELIVERED}, 100)
     assert receiver.connections <= 2
 
@@ -52,17 +52,17 @@ def test_connections_are_shared_by_threads(receiver: Receiver) -> None:
 def test_more_threads_than_kept_connections(receiver: Receiver) -> None:
     """Threads beyond the kept connections open more, which are closed after use."""
     with open_sender(receiver.address) as sender, ThreadPoolExecutor(6) as pool:
-        answers = set(pool.map(lambda _: sender.send(b"body", LONG_S), range(100)))
+        answers = set(pool.map(lambda _: sender.post(b"body", LONG_S), range(100)))
     assert (answers, len(receiver.requests)) == ({DELIVERED}, 100)
 
 
 def test_closed_sender_opens_again(receiver: Receiver) -> None:
     """Closing twice is harmless, and a later send opens a connection again."""
     with open_sender(receiver.address) as sender:
-        assert sender.send(b"body", LONG_S) == DELIVERED
+        assert sender.post(b"body", LONG_S) == DELIVERED
         sender.close()
         sender.close()
-        assert sender.send(b"body", LONG_S) == DELIVERED
+        assert sender.post(b"body", LONG_S) == DELIVERED
     assert receiver.connections == 2
 
 
@@ -71,14 +71,14 @@ def test_opening_connects_nowhere(receiver: Receiver) -> None:
     with open_sender(receiver.address) as sender:
         sender.open()
         assert receiver.connections == 0
-        assert sender.send(b"body", LONG_S) == DELIVERED
+        assert sender.post(b"body", LONG_S) == DELIVERED
 
 
 def test_opening_bears_settings_that_cannot_work() -> None:
     """Settings that cannot work are said by each send, not when it is prepared."""
     with open_sender("ftp://host") as sender:
         sender.open()
-        assert sender.send(b"body", LONG_S).message.startswith("Invalid endpoint")
+        assert sender.post(b"body", LONG_S).message.startswith("Invalid endpoint")
 
 
 def test_receiver_that_closes_after_each_answer() -> None:
@@ -89,7 +89,7 @@ def test_receiver_that_closes_after_each_answer() -> None:
         connection.sendall(OK)
 
     with open_raw(answer_once) as address, open_sender(address) as sender:
-        assert {sender.send(b"body" * 1000, LONG_S) for _ in range(200)} == {DELIVERED}
+        assert {sender.post(b"body" * 1000, LONG_S) for _ in range(200)} == {DELIVERED}
 
 
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
@@ -110,7 +110,7 @@ def test_receiver_that_closes_during_a_request(certificates: Path, tls: bool) ->
     with open_raw(hang_up_second) as plain:
         address = plain.replace("http:", "https:") if tls else plain
         with open_sender(address, ca_file=str(certificates / "ca.pem")) as sender:
-            assert [sender.send(b"body", LONG_S) for _ in range(3)] == [DELIVERED] * 3
+            assert [sender.post(b"body", LONG_S) for _ in range(3)] == [DELIVERED] * 3
     assert len(connections) == 3
 
 
@@ -128,8 +128,8 @@ def test_all_kept_connections_are_stale() -> None:
 
     with open_raw(hang_up) as address, open_sender(address) as sender:
         with ThreadPoolExecutor(2) as pool:
-            answers = list(pool.map(lambda _: sender.send(b"body", LONG_S), range(2)))
-        assert [*answers, sender.send(b"body", LONG_S)] == [DELIVERED] * 3
+            answers = list(pool.map(lambda _: sender.post(b"body", LONG_S), range(2)))
+        assert [*answers, sender.post(b"body", LONG_S)] == [DELIVERED] * 3
 
 
 def test_new_connection_that_is_closed_is_a_failure() -> None:
@@ -164,7 +164,7 @@ def test_host_name_that_cannot_be(host: str) -> None:
 def test_address_that_cannot_be(url: str) -> None:
     """An address that is none is refused, without a try and without repeating it."""
     sender = HttpSender(ExportSettings(url=url, page=""))
-    assert sender.send(b"body", LONG_S) == Answer(
+    assert sender.post(b"body", LONG_S) == Answer(
         delivered=False,
         message="Invalid endpoint: expected an address such as http://localhost:4318",
     )

@@ -43,15 +43,15 @@ def test_child_opens_a_connection_of_its_own(certificates: Path, secured: bool) 
         open_receiver(tls) as receiver,
         open_sender(receiver.address, ca_file=str(certificates / "ca.pem")) as sender,
     ):
-        assert sender.send(b"parent", LONG_S) == DELIVERED
+        assert sender.post(b"parent", LONG_S) == DELIVERED
 
         def send_in_child() -> None:
             sender.after_fork()
-            assert [sender.send(b"child", LONG_S) for _ in range(2)] == [DELIVERED] * 2
+            assert [sender.post(b"child", LONG_S) for _ in range(2)] == [DELIVERED] * 2
             sender.close()
 
         assert in_child(send_in_child) == 0
-        assert sender.send(b"parent", LONG_S) == DELIVERED
+        assert sender.post(b"parent", LONG_S) == DELIVERED
         bodies = [request.body for request in receiver.requests]
     assert bodies == [b"parent", b"child", b"child", b"parent"]
     assert receiver.connections == 2
@@ -60,9 +60,9 @@ def test_child_opens_a_connection_of_its_own(certificates: Path, secured: bool) 
 def test_child_that_only_forgets_leaves_the_parent_s_connection(receiver: Receiver) -> None:
     """A child that sends nothing closes no connection of its parent."""
     with open_sender(receiver.address) as sender:
-        assert sender.send(b"body", LONG_S) == DELIVERED
+        assert sender.post(b"body", LONG_S) == DELIVERED
         assert in_child(sender.after_fork) == 0
-        assert sender.send(b"body", LONG_S) == DELIVERED
+        assert sender.post(b"body", LONG_S) == DELIVERED
     assert receiver.connections == 1
 
 
@@ -83,7 +83,7 @@ def test_child_of_a_thread_that_sends(tmp_path: Path, receiver: Receiver) -> Non
 
         def send_on():
             while not stop.is_set():
-                delivered.add(sender.send(b"parent", 20.0).delivered)
+                delivered.add(sender.post(b"parent", 20.0).delivered)
 
         threads = [threading.Thread(target=send_on) for _ in range(2)]
         for thread in threads:
@@ -118,7 +118,7 @@ def test_fork_waits_for_the_first_import(tmp_path: Path, receiver: Receiver) -> 
 
         warnings.simplefilter("ignore", DeprecationWarning)
         sender = HttpSender(ExportSettings(url="{receiver.address}/v1/traces", page=""))
-        thread = threading.Thread(target=sender.send, args=(b"parent", 20.0))
+        thread = threading.Thread(target=sender.post, args=(b"parent", 20.0))
         thread.start()
         while "urllib3" not in sys.modules:
             pass
@@ -128,7 +128,7 @@ def test_fork_waits_for_the_first_import(tmp_path: Path, receiver: Receiver) -> 
             faulthandler.dump_traceback_later(20, exit=True)
             sender.after_fork()
             import urllib3.connectionpool
-            os._exit(0 if sender.send(b"child", 20.0).delivered else 1)
+            os._exit(0 if sender.post(b"child", 20.0).delivered else 1)
         status = os.waitpid(child, 0)[1]
         thread.join()
         sender.close()

@@ -78,7 +78,7 @@ def test_proxy_forwards(monkeypatch: pytest.MonkeyPatch, receiver: Receiver, var
     with open_proxy(receiver.address) as proxy:
         monkeypatch.setenv(variable, proxy.address)
         with open_sender("http://collector:4318") as sender:
-            assert [sender.send(b"body", LONG_S) for _ in range(3)] == [DELIVERED] * 3
+            assert [sender.post(b"body", LONG_S) for _ in range(3)] == [DELIVERED] * 3
     assert proxy.asked[0].startswith(b"POST http://collector:4318/v1/traces HTTP/1.1\r\n")
     assert [request.headers["host"] for request in receiver.requests] == ["collector:4318"] * 3
     assert (len(proxy.asked), receiver.connections) == (1, 1)
@@ -93,7 +93,7 @@ def test_proxy_tunnels(
         headers = {"authorization": "Bearer sk-secret"}
         ca_file = str(certificates / "ca.pem")
         with open_sender("https://collector:4318", headers=headers, ca_file=ca_file) as sender:
-            assert [sender.send(b"body", LONG_S) for _ in range(3)] == [DELIVERED] * 3
+            assert [sender.post(b"body", LONG_S) for _ in range(3)] == [DELIVERED] * 3
     [asked] = proxy.asked
     assert asked.startswith(b"CONNECT collector:4318 HTTP/1.")
     assert b"secret" not in asked
@@ -111,7 +111,7 @@ def test_proxy_with_tls(monkeypatch: pytest.MonkeyPatch, certificates: Path, sch
     ):
         monkeypatch.setenv(f"{scheme}_proxy", proxy.address)
         with open_sender(f"{scheme}://collector:4318") as sender:
-            assert [sender.send(b"body", LONG_S) for _ in range(3)] == [DELIVERED] * 3
+            assert [sender.post(b"body", LONG_S) for _ in range(3)] == [DELIVERED] * 3
     assert len(receiver.requests) == 3
 
 

@@ -52,7 +52,7 @@ def test_no_secret_is_told(
             headers={"authorization": "Bearer secret", "x-bad": "secret"},
         )
         sender = HttpSender(chosen)
-        answer = sender.send(b"secret", SHORT_S)
+        answer = sender.post(b"secret", SHORT_S)
         sender.close()
     assert not answer.delivered
     assert "secret" not in f"{answer} {sender!r} {chosen} {caplog.text}"

@@ -59,7 +59,7 @@ def test_user_agent_can_be_set(receiver: Receiver) -> None:
 def test_gzip_is_undone_at_the_receiver(receiver: Receiver, body: bytes) -> None:
     """A compressed body says so, and is the body again when uncompressed."""
     with open_sender(receiver.address, compression="gzip") as sender:
-        assert sender.send(body, LONG_S) == DELIVERED
+        assert sender.post(body, LONG_S) == DELIVERED
     [request] = receiver.requests
     assert request.headers["content-encoding"] == "gzip"
     assert gzip.decompress(request.body) == body

@@ -82,7 +82,7 @@ def test_receiver_that_reads_nothing_is_left() -> None:
 
     with open_raw(wait) as address, takes(SHORT_S, LONG_S):
         with open_sender(address) as sender:
-            answer = sender.send(b"x" * 64 * 1024 * 1024, SHORT_S)
+            answer = sender.post(b"x" * 64 * 1024 * 1024, SHORT_S)
         done.set()
     assert answer == TIMED_OUT
 
@@ -112,7 +112,7 @@ def test_no_time_is_a_timeout(receiver: Receiver, timeout_s: float) -> None:
 def test_time_counts_anew_for_each_request(receiver: Receiver) -> None:
     """A kept connection serves requests long after the time of its first was over."""
     with open_sender(receiver.address) as sender:
-        assert sender.send(b"body", SHORT_S) == DELIVERED
+        assert sender.post(b"body", SHORT_S) == DELIVERED
         threading.Event().wait(2 * SHORT_S)
-        assert sender.send(b"body", SHORT_S) == DELIVERED
+        assert sender.post(b"body", SHORT_S) == DELIVERED
     assert receiver.connections == 1

@@ -31,7 +31,7 @@ def test_tls_with_a_given_authority(certificates: Path) -> None:
         open_receiver(server_tls(certificates)) as receiver,
         open_sender(receiver.address, ca_file=str(certificates / "ca.pem")) as sender,
     ):
-        assert [sender.send(b"body", LONG_S) for _ in range(5)] == [DELIVERED] * 5
+        assert [sender.post(b"body", LONG_S) for _ in range(5)] == [DELIVERED] * 5
     assert receiver.connections == 1
 
 
@@ -124,7 +124,7 @@ def test_no_password_is_asked_for(certificates: Path, tmp_path: Path) -> None:
             page="",
             client_cert_file="{certificates}/client.pem",
             client_key_file="{certificates}/locked.key",
-        )).send(b"body", 20.0).message)
+        )).post(b"body", 20.0).message)
         """)
     )
     with warnings.catch_warnings():
