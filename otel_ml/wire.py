@@ -16,7 +16,7 @@ from otel_ml.redaction import Redaction
 from otel_ml.tags import Value, finite
 
 if TYPE_CHECKING:
-    from otel_ml.judges.judge import Evaluation
+    from otel_ml.judges.answer import Evaluation
 
 Attributes = Mapping[str, Value | tuple[str, ...] | tuple[int, ...] | tuple[float, ...]]
 
