@@ -4,7 +4,6 @@ Ids are derived from what is imported, so that what is sent again is stored once
 """
 
 import hashlib
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -16,7 +15,7 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, StatusCode, Trace
 
 from otel_ml import attributes as names
 from otel_ml.client import Client
-from otel_ml.export.delivery import Delivery
+from otel_ml.export.delivery import Delivery, join
 from otel_ml.recorder import Recorder
 from otel_ml.spans import RunSpan
 from otel_ml.wire import Attributes, Event, weigh
@@ -135,7 +134,7 @@ def send(client: Client, records: Iterable[Record], timeout_s: float) -> tuple[i
         for record in part:
             _put(recorder, record, ours)
         sent += len(part)
-        total = _add(total, recorder.flush(timeout_s))
+        total = join(total, recorder.flush(timeout_s))
         if not total:
             break
     return sent, total
@@ -145,11 +144,6 @@ def _parts(records: Iterable[Record]) -> Iterator[list[Record]]:
     rest = iter(records)
     while part := list(islice(rest, _AT_ONCE)):
         yield part
-
-
-def _add(one: Delivery, other: Delivery) -> Delivery:
-    lost = dict(Counter(one.lost) + Counter(other.lost))
-    return Delivery(one.delivered + other.delivered, other.pending, lost, other.reason)
 
 
 def _put(recorder: Recorder, record: Record, ours: Attributes) -> None:
