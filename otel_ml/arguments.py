@@ -1,6 +1,7 @@
 """What our own calls are given: a value is taken, or refused where it is given, in words.
 
-The checks look at types, never at what an object answers about itself: it may be hostile.
+Each check returns the value, or raises a ValueError that shows it and says what would be right. It
+looks at types, never at what an object answers about itself: that may be hostile.
 """
 
 import os
@@ -63,11 +64,7 @@ def _within(brackets: str, shown: list[str], length: int) -> str:
 def check_text(
     argument: str, value: object, most: int = NAME_CHARS, *, may_be_empty: bool = False
 ) -> str:
-    """Return a text of at most so many characters, as a `str` of Python's own.
-
-    Raises:
-        ValueError: It is none.
-    """
+    """Return a text of at most so many characters, as a `str` of Python's own."""
     if issubclass(type(value), str):
         text = str.__str__(value)
         if (text or may_be_empty) and len(text) <= most:
@@ -77,20 +74,12 @@ def check_text(
 
 
 def check_optional_text(argument: str, value: object, most: int = NAME_CHARS) -> str | None:
-    """Return a text, or None.
-
-    Raises:
-        ValueError: It is neither.
-    """
+    """Return a text, or None."""
     return None if value is None else check_text(argument, value, most, may_be_empty=True)
 
 
 def check_key(value: object) -> str | None:
-    """Return a key, or None. It is a secret, which no message shows.
-
-    Raises:
-        ValueError: It is neither.
-    """
+    """Return a key, or None. It is a secret, which no message shows."""
     if value is None or issubclass(type(value), str):
         return value  # type: ignore[return-value]  # just checked
     raise InvalidArgumentError(
@@ -99,11 +88,7 @@ def check_key(value: object) -> str | None:
 
 
 def check_flag(argument: str, value: object) -> bool:
-    """Return True or False.
-
-    Raises:
-        ValueError: It is neither.
-    """
+    """Return True or False."""
     if value is True or value is False:
         return value
     raise invalid(argument, value, "True or False")
@@ -112,11 +97,7 @@ def check_flag(argument: str, value: object) -> bool:
 def check_number(
     argument: str, value: object, least: float = -_MAX_FLOAT, most: float = _MAX_FLOAT
 ) -> float:
-    """Return a finite number of Python's own from `least` to `most`.
-
-    Raises:
-        ValueError: It is none.
-    """
+    """Return a finite number of Python's own from `least` to `most`."""
     if type(value) is int or issubclass(type(value), float):
         number: float = value  # type: ignore[assignment]  # just checked
         if least <= number <= most:
@@ -128,22 +109,14 @@ def check_number(
 
 
 def check_integer(argument: str, value: object, least: int, most: int) -> int:
-    """Return an integer from `least` to `most`.
-
-    Raises:
-        ValueError: It is none.
-    """
+    """Return an integer from `least` to `most`."""
     if type(value) is int and least <= value <= most:
         return value
     raise invalid(argument, value, f"an integer from {least} to {most:,}")
 
 
 def check_seconds(argument: str, value: object, *, may_be_zero: bool = False) -> float:
-    """Return a time to wait, at most as long as threads can wait.
-
-    Raises:
-        ValueError: It is none.
-    """
+    """Return a time to wait, at most as long as threads can wait."""
     kind = type(value)
     if kind is int or issubclass(kind, float):
         seconds: float = value  # type: ignore[assignment]  # just checked
@@ -154,33 +127,21 @@ def check_seconds(argument: str, value: object, *, may_be_zero: bool = False) ->
 
 
 def check_mapping(argument: str, value: object, expected: str) -> Mapping[Any, Any]:
-    """Return a mapping.
-
-    Raises:
-        ValueError: It is none.
-    """
+    """Return a mapping."""
     if issubclass(type(value), Mapping):
         return value  # type: ignore[return-value]  # just checked
     raise invalid(argument, value, expected)
 
 
 def check_callable(argument: str, value: T, expected: str) -> T:
-    """Return what can be called, no class of the host's asked whether.
-
-    Raises:
-        ValueError: It cannot.
-    """
+    """Return what can be called, no class of the host's asked whether."""
     if callable(value):
         return value
     raise invalid(argument, value, expected)
 
 
 def check_one_of(argument: str, value: object, known: Collection[str]) -> str:
-    """Return one of the words that are known.
-
-    Raises:
-        ValueError: It is none of them.
-    """
+    """Return one of the words that are known."""
     if issubclass(type(value), str) and value in known:
         return str.__str__(value)
     raise invalid(argument, value, f"one of {sorted(known)}")

@@ -8,14 +8,16 @@ import logging
 import math
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, TypeVar
 from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
 from otel_ml import attributes as names
 
 Protocol: TypeAlias = Literal["http/protobuf", "grpc"]
 Compression: TypeAlias = Literal["gzip", "none"]
+W = TypeVar("W", bound=str)
 
 DEFAULT_ENDPOINT: Final = "http://localhost:4318"
 _DEFAULT_GRPC_ENDPOINT: Final = "http://localhost:4317"
@@ -95,7 +97,7 @@ def resolve(
         page="(invalid endpoint)" if parts is None else _page(parts),
         headers=_headers(project, api_key, parts),
         timeout_s=_timeout_s(),
-        compression=_compression(),
+        compression=_choice("COMPRESSION", ("gzip", "none"), "none"),
         ca_file=_standard("CERTIFICATE") or None,
         client_cert_file=_standard("CLIENT_CERTIFICATE") or None,
         client_key_file=_standard("CLIENT_KEY") or None,
@@ -201,29 +203,22 @@ def _timeout_s() -> float:
     return _DEFAULT_TIMEOUT_S
 
 
-def _compression() -> Compression:
-    text = _standard("COMPRESSION").lower()
-    if text == "gzip":
-        return "gzip"
-    if text not in {"", "none"}:
-        _tell_once(
-            f"Unknown OTEL_EXPORTER_OTLP_COMPRESSION {text!r}: expected gzip or none, taking none"
-        )
-    return "none"
-
-
 def _protocol() -> Protocol:
-    text = _standard("PROTOCOL").lower()
-    if text == "grpc":
-        return "grpc"
-    if text == "http/json":
+    if _standard("PROTOCOL").lower() == "http/json":
         _tell_once("OTEL_EXPORTER_OTLP_PROTOCOL asks for http/json: http/protobuf is sent instead")
-    elif text not in {"", "http/protobuf"}:
-        _tell_once(
-            f"Unknown OTEL_EXPORTER_OTLP_PROTOCOL {text!r}: expected http/protobuf or grpc, "
-            "taking http/protobuf"
-        )
-    return "http/protobuf"
+        return "http/protobuf"
+    return _choice("PROTOCOL", ("http/protobuf", "grpc"), "http/protobuf")
+
+
+def _choice(name: str, known: Sequence[W], default: W) -> W:
+    """Read a standard variable whose value is one of a few words."""
+    text = _standard(name).lower() or default
+    for word in known:
+        if word == text:
+            return word
+    variable = f"OTEL_EXPORTER_OTLP_{name}"
+    _tell_once(f"Unknown {variable} {text!r}: expected {' or '.join(known)}, taking {default}")
+    return default
 
 
 def _standard(name: str) -> str:
