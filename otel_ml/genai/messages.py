@@ -150,14 +150,6 @@ def _thought_part(item: object) -> Part:
     return _reasoning(read_text(item, "thinking", "content", "text") or "")
 
 
-def _use_part(item: object) -> Part:
-    return _tool_call(item, read(item, "input"))
-
-
-def _result_part(item: object) -> Part:
-    return _response(read_name(item, "tool_use_id"), read(item, "content"))
-
-
 _PARTS: Final[dict[str, Callable[[object], Part]]] = {
     "text": _text_part,
     "input_text": _text_part,
@@ -165,8 +157,8 @@ _PARTS: Final[dict[str, Callable[[object], Part]]] = {
     "refusal": _text_part,
     "thinking": _thought_part,
     "reasoning": _thought_part,
-    "tool_use": _use_part,
-    "tool_result": _result_part,
+    "tool_use": lambda item: _tool_call(item, read(item, "input")),
+    "tool_result": lambda item: _response(read_name(item, "tool_use_id"), read(item, "content")),
 }
 
 
@@ -184,14 +176,13 @@ def _media(kind: str, item: object) -> Part:
     head, _, encoded = data.rpartition(",")
     declared = head.removeprefix("data:").partition(";")[0] or read_name(source, "media_type")
     padding = encoded[-2:].count("=")
-    part = {
-        "type": "blob",
-        "modality": modality,
-        "mime_type": declared or read_name(source, "format"),
-        "byte_size": len(encoded) * 3 // 4 - padding,
-        "content": "",
-    }
-    return {key: found for key, found in part.items() if found is not None}
+    return _known(
+        type="blob",
+        modality=modality,
+        mime_type=declared or read_name(source, "format"),
+        byte_size=len(encoded) * 3 // 4 - padding,
+        content="",
+    )
 
 
 def _choice(choice: object) -> Message | None:
@@ -219,13 +210,12 @@ def _call(call: object) -> Part:
 
 
 def _tool_call(call: object, arguments: object, name: str | None = None) -> Part:
-    part = {
-        "type": "tool_call",
-        "id": read_name(call, "call_id", "id"),
-        "name": name or read_name(call, "name") or "",
-        "arguments": _decoded(arguments),
-    }
-    return {key: found for key, found in part.items() if found is not None}
+    return _known(
+        type="tool_call",
+        id=read_name(call, "call_id", "id"),
+        name=name or read_name(call, "name") or "",
+        arguments=_decoded(arguments),
+    )
 
 
 def _decoded(arguments: object) -> object:
@@ -242,16 +232,7 @@ def _decoded(arguments: object) -> object:
 
 def _response(call: str | None, content: object) -> Part:
     said = content if isinstance(content, str) else read_parts(content)
-    part = {"type": "tool_call_response", "id": call, "response": said}
-    return {key: found for key, found in part.items() if found is not None}
-
-
-def _function_call(item: object) -> Message:
-    return _message("assistant", [_tool_call(item, read(item, "arguments"))])
-
-
-def _function_output(item: object) -> Message:
-    return _message("tool", [_response(read_name(item, "call_id"), read(item, "output"))])
+    return _known(type="tool_call_response", id=call, response=said)
 
 
 def _summary(item: object) -> Message:
@@ -262,8 +243,12 @@ def _summary(item: object) -> Message:
 
 # What stands among messages in OpenAI's responses, and has no role.
 _ITEMS: Final[dict[str, Callable[[object], Message]]] = {
-    "function_call": _function_call,
-    "function_call_output": _function_output,
+    "function_call": lambda item: _message(
+        "assistant", [_tool_call(item, read(item, "arguments"))]
+    ),
+    "function_call_output": lambda item: _message(
+        "tool", [_response(read_name(item, "call_id"), read(item, "output"))]
+    ),
     "reasoning": _summary,
 }
 
@@ -279,12 +264,12 @@ def _reasoning(text: str) -> Part:
 def _message(
     role: str, parts: list[Part], name: str | None = None, reason: str | None = None
 ) -> Message:
-    message: Message = {"role": role, "parts": parts}
-    if name is not None:
-        message["name"] = name
-    if reason is not None:
-        message["finish_reason"] = reason
-    return message
+    return _known(role=role, parts=parts, name=name, finish_reason=reason)
+
+
+def _known(**fields: object) -> dict[str, Any]:
+    """Return the fields that there are."""
+    return {name: item for name, item in fields.items() if item is not None}
 
 
 # What the chunks of a stream amount to: the response that the same call gives in one piece.
@@ -356,11 +341,8 @@ class _Choice:
             if said is not None:
                 self._texts.setdefault(name, []).append(said)
         for call in read_items(delta, "tool_calls"):
-            whole = self._calls.setdefault(read_count(call, "index") or 0, {"arguments": []})
             function = read(call, "function")
-            whole["id"] = read_name(call, "id") or whole.get("id")
-            whole["name"] = read_name(function, "name") or whole.get("name")
-            whole["arguments"].append(read_text(function, "arguments") or "")
+            _add_call(self._calls, call, function, read_text(function, "arguments"))
 
     def whole(self) -> dict[str, Any]:
         """Return the choice as it comes in one piece."""
@@ -374,6 +356,16 @@ class _Choice:
         ]
         message |= {"tool_calls": calls} if calls else {}
         return {"message": {"role": "assistant", **message}, "finish_reason": self._reason}
+
+
+def _add_call(
+    calls: dict[int, dict[str, Any]], call: object, function: object, arguments: str | None
+) -> None:
+    """Add what a chunk says of the call that its index names."""
+    whole = calls.setdefault(read_count(call, "index") or 0, {"arguments": []})
+    whole["id"] = read_name(call, "id") or whole.get("id")
+    whole["name"] = read_name(function, "name") or whole.get("name")
+    whole["arguments"].append(arguments or "")
 
 
 def _join_blocks(events: Sequence[tuple[str, object]]) -> dict[str, Any]:
@@ -442,10 +434,7 @@ def _join_pieces(chunks: Sequence[object]) -> dict[str, Any]:
             if kind in _BLOCK_FIELDS:
                 _add_delta(blocks.setdefault((read(block, "index"), kind), {"type": kind}), block)
         for call in read_items(chunk, "tool_call_chunks"):
-            whole = calls.setdefault(read_count(call, "index") or 0, {"arguments": []})
-            whole["id"] = read_name(call, "id") or whole.get("id")
-            whole["name"] = read_name(call, "name") or whole.get("name")
-            whole["arguments"].append(read_text(call, "args") or "")
+            _add_call(calls, call, call, read_text(call, "args"))
     for found in (*blocks.values(), *calls.values()):
         for name in found.keys() & {*_BLOCK_FIELDS, "arguments"}:
             found[name] = "".join(found[name])
