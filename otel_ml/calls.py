@@ -251,6 +251,8 @@ class Call(Run):
 
     def describe_stream(self, chunks: int, first_chunk_ms: float, kept: int) -> None:
         """Say how many chunks a stream gave, how soon the first came, how many were kept."""
+        if not self._span.is_recording():  # it is handed over, and no more ours
+            return
         if kept < chunks:
             self._note("outputs", TRUNCATED)
         self._facts[names.STREAM_CHUNKS] = chunks
