@@ -14,12 +14,15 @@ import signal
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from types import BuiltinFunctionType, FrameType
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 from otel_ml.errors import hand_on, quiet
+
+T = TypeVar("T")
 
 SIGTERM_S: Final = 2.0
 # The main thread is stopped in the signal's handler and may hold a lock that the delivery needs:
@@ -31,6 +34,18 @@ def renew_in_child(renew: Callable[[], None]) -> None:
     """Call a function in every forked child, in the order of these calls."""
     if hasattr(os, "register_at_fork"):  # not on Windows
         os.register_at_fork(after_in_child=renew)
+
+
+def renew_each_in_child(renew: Callable[[T], None]) -> "weakref.WeakSet[T]":
+    """Return a set of objects, kept alive by others, that `renew` lets begin anew in a child."""
+    living: weakref.WeakSet[T] = weakref.WeakSet()
+
+    def renew_all() -> None:
+        for one in list(living):
+            renew(one)
+
+    renew_in_child(renew_all)
+    return living
 
 
 def start_apart(thread: threading.Thread) -> None:

@@ -23,7 +23,7 @@ from otel_ml.errors import is_of_host, quiet, trouble
 from otel_ml.export.delivery import Delivery
 from otel_ml.late import late
 from otel_ml.outlet import NOWHERE, Outlet, Route
-from otel_ml.process import PROCESS, deliver_at_end, renew_in_child, start_if_possible
+from otel_ml.process import PROCESS, deliver_at_end, renew_each_in_child, start_if_possible
 from otel_ml.redaction import Redaction
 from otel_ml.spans import RunSpan, Start, write
 from otel_ml.versions.held import HELD
@@ -523,10 +523,4 @@ def find_recorder(project: str, mark: int) -> Recorder | None:
     return found[0] if found else None
 
 
-def _restart_in_child() -> None:
-    for recorder in list(_RECORDERS):
-        recorder.restart_in_child()
-
-
-_RECORDERS: Final[weakref.WeakSet[Recorder]] = weakref.WeakSet()
-renew_in_child(_restart_in_child)
+_RECORDERS: Final = renew_each_in_child(Recorder.restart_in_child)

@@ -19,7 +19,7 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 from otel_ml.errors import quiet, report
 from otel_ml.export.answer import Answer
 from otel_ml.export.delivery import Counters, Delivery
-from otel_ml.process import renew_in_child, start_if_possible
+from otel_ml.process import renew_each_in_child, start_if_possible
 
 # What a busy receiver stores in the seconds it has: of metric points, a byte is much work.
 _BATCH_BYTES: Final = 2 * 1024 * 1024
@@ -528,11 +528,5 @@ def _has_running_loop() -> bool:
     return asyncio is not None and asyncio._get_running_loop() is not None
 
 
-def _restart_in_child() -> None:
-    for pipeline in list(_PIPELINES):
-        pipeline.restart_in_child()
-
-
 _BUDGET: Final = _Budget()
-_PIPELINES: Final[weakref.WeakSet[Pipeline[Any]]] = weakref.WeakSet()
-renew_in_child(_restart_in_child)
+_PIPELINES: Final["weakref.WeakSet[Pipeline[Any]]"] = renew_each_in_child(Pipeline.restart_in_child)

@@ -11,7 +11,6 @@ the four of the pool hang, too, every judge is lost. A thread that comes back ch
 import math
 import threading
 import time
-import weakref
 from collections import Counter, deque
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from otel_ml.errors import quiet, report
 from otel_ml.judges.answer import JudgeError, JudgeTimedOut
 from otel_ml.judges.judged import NOT_RUN, Judged, Part
-from otel_ml.process import renew_in_child, start_apart
+from otel_ml.process import renew_each_in_child, start_apart
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -444,11 +443,5 @@ def _start(target: "Callable[[], None]", name: str) -> None:
     start_apart(threading.Thread(target=target, name=name, daemon=True))
 
 
-def _restart_in_child() -> None:
-    for pool in list(_POOLS):
-        pool.start()
-
-
 _OF_PARENTS: Final["list[JudgeLoop]"] = []
-_POOLS: Final[weakref.WeakSet[JudgePool]] = weakref.WeakSet()
-renew_in_child(_restart_in_child)
+_POOLS: Final = renew_each_in_child(JudgePool.start)
