@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from contextvars import Token
 from dataclasses import replace
 from types import TracebackType
@@ -693,12 +694,11 @@ class OpenedRun(Run):
     def __enter__(self) -> "OpenedRun":
         """Make this the current run and its span the current span."""
         before = context_api.get_current()
-        try:
+        with ExitStack() as undo:  # a handler of a signal may raise: no `__exit__` follows
+            undo.push(self)
+            undo.callback(attach, before)
             self._attached = attach(self._context_in(before))
-        except BaseException as error:  # a handler of a signal raised; no `__exit__` follows
-            attach(before)
-            self.end(error)
-            raise
+            undo.pop_all()
         return self
 
     def __exit__(
