@@ -6,7 +6,7 @@ messages, and the reader its classes. Names are the same in all of them; units s
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from otel_ml import attributes as wire
 
@@ -449,11 +449,17 @@ class ListedArtifact:
     time: str = field(metadata=about("RFC 3339, UTC"))
 
 
+Infinite = Literal["Infinity", "-Infinity"]  # JSON has no numbers for them
+
+
 @dataclass(frozen=True, slots=True)
 class MetricPoint:
-    """One point: `step` is null when it has none, `value` when it is NaN or infinite."""
+    """One point: `step` is null when it has none, `value` when it is NaN.
 
-    value: float | None
+    An infinite value is the text ``Infinity`` or ``-Infinity``.
+    """
+
+    value: float | Infinite | None
     step: int | None
     time_ns: int
 

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from otel_ml.records import MetricPoint
+from otel_ml.records import Infinite, MetricPoint
 from otel_ml_collector.api.parameters import FromReader
 from otel_ml_collector.errors import NotFound
 from otel_ml_collector.owners import model_of, own_model
@@ -153,7 +153,7 @@ class Plot:
     name: str
     count: int
     drawn: int
-    last: float | None
+    last: float | Infinite | None
     low: float | None
     high: float | None
     not_numbers: int
@@ -168,7 +168,7 @@ def make_plots(
     plots = []
     for one in series:
         values = [point.value for point in one.points]
-        finite = [value for value in values if value is not None]
+        finite = [value for value in values if isinstance(value, float)]
         plot = Plot(
             name=one.name,
             count=one.count,
@@ -178,7 +178,7 @@ def make_plots(
             high=max(finite, default=None),
             not_numbers=len(values) - len(finite),
             source=view.api_address("projects", project, "metrics", **owner, name=one.name),
-            line=spark(values),
+            line=spark([value if isinstance(value, float) else None for value in values]),
         )
         plots.append(plot)
     return plots

@@ -6,9 +6,8 @@ not their content.
 
 import datetime
 import enum
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
-from functools import partial
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
@@ -54,6 +53,9 @@ _MAX_COPY_DEPTH: Final = 100
 _TRIES: Final = 4  # that fail: each reads up to the whole of the value
 # What orjson reads without calling any code of the host's.
 _KNOWN: Final = frozenset({str, int, float, bool, type(None), datetime.date})
+# What stands for them: JSON has no numbers for them, and null for NaN.
+_AS_THEY_ARE: Final = _KNOWN - {float}
+_INFINITE: Final = {float("inf"): "Infinity", float("-inf"): "-Infinity"}
 _ZONES: Final = frozenset({type(None), datetime.timezone})
 
 
@@ -79,8 +81,8 @@ def encode(value: object, limit_bytes: int = LIMIT_BYTES, *, is_too_long: bool =
         is_too_long: That it is cut is known.
 
     Returns:
-        The text and its notes. NaN and infinities become ``null``, integers of more than 64
-        bits and keys that are no strings become strings.
+        The text and its notes. NaN becomes ``null``; infinities, integers of more than 64 bits
+        and keys that are no strings become strings.
     """
     if is_too_long or not _may_fit(value, limit_bytes):
         return _cut(value, limit_bytes)
@@ -197,10 +199,35 @@ def _dump(value: object) -> bytes | None:
     know, and leaves alone what it would call the host's code for: those values are copied.
     """
     try:
-        return orjson.dumps(value, option=_ALONE)
+        return _dump_alone(value)
     except BaseException as error:  # noqa: BLE001 - the border to the host's values, see errors.py
         hand_on(error)
         return _dump_copy(value)
+
+
+def _dump_alone(value: object) -> bytes | None:
+    """Encode what orjson reads without calling any code of the host's; any other value raises."""
+    raw = orjson.dumps(value, option=_ALONE)
+    return _dump_copy(value) if b"null" in raw and _is_infinite_within(value) else raw
+
+
+def _is_infinite_within(value: object) -> bool:
+    """Tell whether an infinite number is in a value of plain containers."""
+    level: list[Any] = [value]
+    for _ in range(_LEVELS):
+        if not level:
+            break
+        if _has_infinite(level):
+            return True
+        containers = [item for item in level if type(item) in _CONTAINERS]
+        level = []
+        for item in containers:
+            level += item.values() if type(item) is dict else item
+    return False
+
+
+def _has_infinite(items: Collection[Any]) -> bool:
+    return any(type(item) is float and item in _INFINITE for item in items)
 
 
 def _dump_copy(value: object) -> bytes | None:
@@ -237,7 +264,9 @@ class _Copier:
                 raise OverflowError
             if self._tries and depth:
                 try:
-                    return orjson.Fragment(orjson.dumps(value, option=_ALONE))
+                    raw = orjson.dumps(value, option=_ALONE)
+                    if not (b"null" in raw and _is_infinite_within(value)):
+                        return orjson.Fragment(raw)
                 except TypeError as error:  # what orjson raises, and nothing of the host's values
                     hand_on(error)
                     self._tries -= 1
@@ -252,6 +281,8 @@ class _Copier:
 
     def _leaf(self, value: object, depth: int) -> object:
         kind = type(value)
+        if kind is float:
+            return _INFINITE.get(value, value)  # type: ignore[call-overload]  # just checked
         if kind in _KNOWN:
             return value
         if kind is datetime.datetime and type(value.tzinfo) in _ZONES:  # type: ignore[attr-defined]
@@ -266,16 +297,16 @@ class _Copier:
     def _items(self, items: dict[object, object], depth: int) -> object:
         self._count(len(items))
         return {
-            key: item if type(item) in _KNOWN else self.copy(item, depth)
+            key: item if type(item) in _AS_THEY_ARE else self.copy(item, depth)
             for key, item in items.items()
             if type(item) in _KNOWN or not is_unsaid(item)
         }
 
     def _elements(self, items: list[object], depth: int) -> object:
         self._count(len(items))
-        if _KNOWN.issuperset(map(type, items)):
+        if _KNOWN.issuperset(map(type, items)) and not _has_infinite(items):
             return items
-        return [item if type(item) in _KNOWN else self.copy(item, depth) for item in items]
+        return [item if type(item) in _AS_THEY_ARE else self.copy(item, depth) for item in items]
 
     def _count(self, items: int) -> None:
         self._left -= items + 1
@@ -301,10 +332,6 @@ def preview(value: object, text: str, limit_bytes: int = PREVIEW_BYTES) -> str |
     if not raw or len(raw) > limit_bytes:
         return _encode_bounded(value, limit_bytes).text
     return raw.decode()
-
-
-# Encodes what orjson reads without calling any code of the host's; any other value raises.
-_dump_alone: Final[Callable[[object], bytes | None]] = partial(orjson.dumps, option=_ALONE)
 
 
 def _sketch(value: object, room: int) -> object:
@@ -481,7 +508,8 @@ class _Walker:
             return value
         if isinstance(value, float):
             self.left -= _FLOAT_BYTES
-            return float(value)  # a numpy float is one that orjson refuses
+            number = float(value)  # a numpy float is one that orjson refuses
+            return _INFINITE.get(number, number)
         if isinstance(value, int):
             self.left -= value.bit_length() // 3
             return int(value) if _INT64_MIN <= value <= _UINT64_MAX else str(value)

@@ -35,6 +35,7 @@ from otel_ml.reader.records import (
     made,
     made_run,
     made_told,
+    number_of,
 )
 
 if TYPE_CHECKING:
@@ -220,7 +221,12 @@ class Reader(HasCard):
         page = self._page("runs", run_id or "") if of_run else self._version_page(model, version)
         return {
             one["name"]: made(
-                Series, one, points=[made(Point, point) for point in one["points"]], page=page
+                Series,
+                one,
+                points=[
+                    made(Point, point, value=number_of(point["value"])) for point in one["points"]
+                ],
+                page=page,
             )
             for one in found
         }

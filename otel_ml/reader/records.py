@@ -116,7 +116,8 @@ class Run(HasCard, ListedRun):
     @property
     def metrics(self) -> Mapping[str, Any]:
         """A number, or numbers, by name; of a long series 1,000, the shape of its curve."""
-        return self._told("metrics") or _EMPTY
+        found = self._told("metrics") or _EMPTY
+        return {name: number_of(value) for name, value in found.items()}
 
     @property
     def evaluations(self) -> list[Evaluation]:
@@ -276,7 +277,9 @@ class Project(HasCard, records.Project):
 
 @dataclass(frozen=True, slots=True)
 class Point(records.MetricPoint):
-    """One point of a metric; `value` is None when it is NaN or infinite."""
+    """One point of a metric; `value` is None when it is NaN."""
+
+    value: float | None
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -320,6 +323,13 @@ class Series(HasCard):
                 "time": pd.to_datetime([point.time_ns for point in self.points], utc=True),
             }
         )
+
+
+def number_of(value: Any) -> Any:
+    """Return a value of a metric, or its values: infinities come as text."""
+    if isinstance(value, list):
+        return [*map(number_of, value)]
+    return float(value) if isinstance(value, str) else value
 
 
 def made(kind: type[R], told: Mapping[str, Any], **more: object) -> R:

@@ -203,3 +203,20 @@ def test_model_and_function_of_one_name(collector: CollectorProcess) -> None:
     assert (model["model"], model["runs"], model["versions"]) == ("churn", 1, 2)
     newest, _ = collector.get("/projects/beside/models/churn/versions")["versions"]
     assert (newest["version"], newest["metrics"]) == (2, {"accuracy": 0.5})
+
+
+def test_infinite_metrics_are_told_apart(collector: CollectorProcess) -> None:
+    """An infinite point is read as such, one that is NaN as None; the page shows both."""
+    inf, nan = float("inf"), float("nan")
+    client = Client("infinite", endpoint=collector.endpoint)
+    with client.run("fit") as run:
+        run.log_metric("loss", [1.0, inf, -inf, nan])
+        run.log_metric("best", inf)
+    assert client.flush()
+    client.close()
+    with Reader("infinite", endpoint=collector.endpoint) as reader:
+        [listed] = reader.runs()
+        assert listed.metrics == {"loss": [1.0, inf, -inf, None], "best": [inf]}
+        series = reader.metrics(listed.run_id)
+    assert series["loss"].values == [1.0, inf, -inf, None]
+    assert "∞" in collector.get_text(f"/projects/infinite/runs/{listed.run_id}")

@@ -1,7 +1,9 @@
 """Any Python value as bounded JSON text."""
 
 import datetime
+import decimal
 import json
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -130,7 +132,7 @@ def test_hostile_object_is_said() -> None:
     ("value", "expected"),
     [
         (float("nan"), None),
-        (float("inf"), None),
+        (float("inf"), "Infinity"),
         (2**63 - 1, 9223372036854775807),
         (-(2**63), -9223372036854775808),
         (2**63, 9223372036854775808),
@@ -233,3 +235,41 @@ def test_encoding_changes_nothing() -> None:
     value = {"a": [1, {"b": "x" * 300}]}
     encode(value, limit_bytes=100)
     assert value == {"a": [1, {"b": "x" * 300}]}
+
+
+INFINITE = float("inf")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (INFINITE, '"Infinity"'),
+        ({"a": INFINITE, "b": -INFINITE}, '{"a":"Infinity","b":"-Infinity"}'),
+        ([float("nan"), None, INFINITE], '[null,null,"Infinity"]'),
+        ({"a": [(1.5, -INFINITE)]}, '{"a":[[1.5,"-Infinity"]]}'),
+        (
+            {"a": [1.0, INFINITE], "b": b""},
+            '{"a":[1.0,"Infinity"],"b":{"type":"bytes","length":0,"head":""}}',
+        ),
+        ({"a": float("nan"), "b": None}, '{"a":null,"b":null}'),
+        (np.float64("inf"), '"Infinity"'),
+        (np.float32("-inf"), '"-Infinity"'),
+        (decimal.Decimal("Infinity"), '"Infinity"'),
+    ],
+)
+def test_infinities_are_told_apart(value: object, text: str) -> None:
+    """An infinite number is a text, NaN is null."""
+    assert encode(value).text == text
+
+
+@pytest.mark.parametrize("make", [list, tuple, np.array])
+def test_infinities_of_long_values(make: Callable[[list[float]], object]) -> None:
+    """So it is in a value that is cut, in an array, and in a preview."""
+    numbers = [INFINITE, -INFINITE, float("nan")] + [0.5] * 40_000
+    shown = ["Infinity", "-Infinity", None]
+    value = {"a": make(numbers)}
+    text = encode(value).text
+    found = orjson.loads(text)["a"]
+    short = orjson.loads(preview(value, text) or text)["a"]
+    for each in (found, short):
+        assert (each["head"] if isinstance(each, dict) else each)[:3] == shown

@@ -10,11 +10,12 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Final
 
-from otel_ml.records import MetricPoint
+from otel_ml.records import Infinite, MetricPoint
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.sql import Sql
 
-MetricValue = float | None | list[float | None]  # null is NaN or infinite
+# Null is NaN.
+MetricValue = float | Infinite | None | list[float | Infinite | None]
 # Points are in partitions by arrival: a repeated one may stand in two of them.
 _ACROSS_PARTITIONS: Final = {"do_not_merge_across_partitions_select_final": 0}
 NAMES: Final = 1_000
@@ -179,9 +180,15 @@ def _series(name: str, rows: Sequence[Row]) -> LoggedMetric:
     return LoggedMetric(name, first["points"], is_single, points)
 
 
+def _spell(value: float) -> float | Infinite | None:
+    if math.isinf(value):
+        return "Infinity" if value > 0 else "-Infinity"
+    return None if math.isnan(value) else value
+
+
 def _point(_: int, value: float, step: int, time_ns: int) -> MetricPoint:
     return MetricPoint(
-        value=value if math.isfinite(value) else None,
+        value=_spell(value),
         step=None if step < 0 else step,
         time_ns=time_ns,
     )

@@ -25,6 +25,7 @@ NODES: Final = 400
 _OPEN_NODES: Final = 24
 _TREE_DEPTH: Final = 12
 _NODE_CHARS: Final = 1_000
+_INFINITE: Final = ("Infinity", "-Infinity")
 _LABEL_CHARS: Final = 200
 _CRUMBS: Final = 12
 _DIGITS: Final = 9
@@ -249,9 +250,10 @@ def _flatten(value: Sequence[Any], shape: list[int]) -> list[Any] | None:
         if len({len(item) for item in items}) != 1:
             return None
         items = [inner for item in items for inner in item]
+    items = [None if item in _INFINITE else item for item in items]
     if not all(item is None or _is_number(item) for item in items):
         return None
-    return list(items) if any(item is not None for item in items) else None
+    return items if any(item is not None for item in items) else None
 
 
 def _is_number(item: object) -> bool:

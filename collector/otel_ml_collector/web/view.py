@@ -149,10 +149,13 @@ def elapsed_ms(start_ns: int, now_ns: int | None = None) -> float:
     return max((now_ns or time.time_ns()) - start_ns, 0) / 1e6
 
 
-def number(value: float | None) -> str:
+_NO_NUMBERS: Final[Mapping[str | None, str]] = {"Infinity": "∞", "-Infinity": "−∞"}
+
+
+def number(value: float | str | None) -> str:
     """Write a measured number with about three digits; thousands are grouped."""
-    if value is None:
-        return "–"
+    if value is None or isinstance(value, str):
+        return _NO_NUMBERS.get(value, "–")
     if abs(value) >= 1000:  # noqa: PLR2004 - whole numbers from here on
         return f"{value:,.0f}"
     if abs(value) >= 1:

@@ -162,8 +162,12 @@ def test_other_method(service: Service) -> None:
     assert (answered.status, answered.json["error"]["code"]) == (405, "wrong_method")
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf], ids=str)
-def test_no_number(service: Service, project: str, value: float) -> None:
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(math.nan, None), (math.inf, "Infinity"), (-math.inf, "-Infinity")],
+    ids=str,
+)
+def test_no_number(service: Service, project: str, value: float, shown: str | None) -> None:
     """A metric, a score and a tag that are no numbers are answered as JSON."""
     call = make_call(attributes={"otel_ml.score.j": value, "otel_ml.tag.t": value})
     update = make_record(
@@ -175,9 +179,9 @@ def test_no_number(service: Service, project: str, value: float) -> None:
     service.store.take(own_project, call, update)
     base = f"/projects/{quote(own_project)}"
     assert len(get(service, f"{base}/runs")["runs"]) == 1
-    assert get(service, f"{base}/runs/{id_of(call)}")["metrics"] == {"loss": [None, 0.5]}
+    assert get(service, f"{base}/runs/{id_of(call)}")["metrics"] == {"loss": [shown, 0.5]}
     (series,) = get(service, f"{base}/metrics?run_id={id_of(call)}")["series"]
-    assert [point["value"] for point in series["points"]] == [None, 0.5]
+    assert [point["value"] for point in series["points"]] == [shown, 0.5]
 
 
 def test_huge_numbers(service: Service, project: str) -> None:

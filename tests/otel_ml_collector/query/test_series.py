@@ -92,7 +92,8 @@ def deliver(store: Store, groups: Sequence[Sequence[Point]], order: Iterable[int
         ([("auto", "x", 0.0), ("auto", "x", 0.0)], {"x": [0.0, 0.0]}),
         # What is no number is a point too; JSON has no room for it.
         ([("append", "x", 1.0), ("append", "x", math.nan)], {"x": [1.0, None]}),
-        ([("auto", "x", math.inf)], {"x": None}),
+        ([("auto", "x", math.inf)], {"x": "Infinity"}),
+        ([("append", "x", -math.inf)], {"x": ["-Infinity"]}),
     ],
 )
 def test_modes(store: Store, points: list[Point], metrics: dict[str, Any], order: str) -> None:

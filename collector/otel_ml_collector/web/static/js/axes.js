@@ -26,6 +26,11 @@ function room(x, beside) {
   return first === last ? { range: [first - beside, last + beside] } : {};
 }
 
+/** The height of a point; NaN is null, an infinity a text, and both leave a gap. */
+export function height(point) {
+  return typeof point.value === "number" ? point.value : null;
+}
+
 /** Draw by step, in the order of the steps; by number where a point has no step. */
 export function byStep(points) {
   const hasSteps = points.every((point) => point.step !== null);
@@ -33,7 +38,7 @@ export function byStep(points) {
   const x = ordered.map((point, place) => (hasSteps ? point.step : place + 1));
   return {
     x,
-    y: ordered.map((point) => point.value),
+    y: ordered.map(height),
     label: hasSteps ? "step" : "point, as not all have a step",
     scale: { time: false, ...room(x, 1) },
     axis: { incrs: INCREMENTS, values: (_, ticks) => ticks.map(short) },
@@ -47,7 +52,7 @@ export function byTime(points) {
   const days = [...new Set([x[0], x[x.length - 1]].map((at) => iso(at).slice(0, 10)))];
   return {
     x,
-    y: points.map((point) => point.value),
+    y: points.map(height),
     label: `time, UTC, ${days.join(" to ")}`,
     scale: { time: true, ...room(x, 60) },
     axis: {

@@ -1,6 +1,6 @@
 // Metric curves: fetches each series that comes into view and draws it by step or by time.
 
-import { byStep, byTime, isolated, short } from "./axes.js";
+import { byStep, byTime, height, isolated, short } from "./axes.js";
 
 const HEIGHT = 180;
 const FEW = 60;
@@ -31,7 +31,7 @@ async function draw(box) {
     box.textContent = "The series could not be read; reload to try again.";
     return;
   }
-  if (!points.some((point) => point.value !== null)) {
+  if (!points.some((point) => height(point) !== null)) {
     box.textContent = "None of its points is a finite number.";
     return;
   }
