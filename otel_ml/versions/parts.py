@@ -16,7 +16,6 @@ from pathlib import PurePath
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any, Final, NamedTuple
 
-from otel_ml.redaction import Redaction
 from otel_ml.versions.canonical import BODY, HEAD, canonical, canonical_value
 from otel_ml.versions.code import Read, canonical_code, canonical_parameters
 from otel_ml.versions.reads import (
@@ -29,6 +28,7 @@ from otel_ml.versions.reads import (
 from otel_ml.versions.source import FunctionNode, Source, find_source, is_a, plain_function
 from otel_ml.versions.values import (
     CONTAINERS,
+    SECRETS,
     TooLarge,
     Value,
     ValueReader,
@@ -63,7 +63,6 @@ _FUNCTIONS: Final = (
 )
 _FITS: Final = ("fit", "partial_fit", "fit_transform", "fit_predict", "load_state_dict")
 _COMPUTED: Final = (functools.cached_property,)
-_SECRETS: Final = Redaction()
 # Objects of these packages are no part of a model.
 _QUIET: Final = frozenset({*sys.stdlib_module_names, "otel_ml", "opentelemetry"})
 _INSTALLED: Final = frozenset({"site-packages", "dist-packages"})
@@ -220,7 +219,7 @@ class Parts:
     def constant(self, name: str, value: Value) -> str:
         """Keep a value; returns what it counts as: of a secret, or of a long one, its hash."""
         self._constant_bytes += len(value.text)
-        if _SECRETS.is_secret(name) or self._constant_bytes > _MAX_CONSTANT_BYTES:
+        if SECRETS.is_secret(name) or self._constant_bytes > _MAX_CONSTANT_BYTES:
             self._constant_bytes -= len(value.text)
             value = hashed(value)
         self.constants[name] = value.shown

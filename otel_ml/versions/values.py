@@ -8,9 +8,6 @@ import re
 import sys
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
-from datetime import timedelta
-from decimal import Decimal
-from fractions import Fraction
 from hashlib import sha256
 from pathlib import PurePath
 from types import MappingProxyType, MemberDescriptorType, SimpleNamespace
@@ -25,7 +22,8 @@ _MAPPINGS: Final = (dict, OrderedDict, defaultdict, Counter, MappingProxyType)
 _SEQUENCES: Final = (list, deque)
 _SETS: Final = (set, frozenset)
 CONTAINERS: Final = frozenset({*_MAPPINGS, *_SEQUENCES, *_SETS, tuple})
-_NUMBERS: Final = (Decimal, Fraction, timedelta, range)
+# Told by their names: a module that nobody has loaded made none of them.
+_NUMBERS: Final = frozenset({"decimal.Decimal", "fractions.Fraction", "datetime.timedelta"})
 _BASES: Final = ((str, str.__str__), (int, int.__int__), (float, float.__float__))
 _MARKS: Final = ("__dataclass_fields__", "__attrs_attrs__", "__pydantic_fields__")
 _MAX_STEPS: Final = 10_000
@@ -33,7 +31,7 @@ _MAX_DEPTH: Final = 16
 _NEAR: Final = 4
 _MAX_ARRAY_BYTES: Final = 1024 * 1024
 _MAX_SHOWN: Final = 64  # characters of a key in a name
-_SECRETS: Final = Redaction()
+SECRETS: Final = Redaction()
 
 
 class Hashed(str):
@@ -176,7 +174,7 @@ def _joined(title: str, parts: list[tuple[str, str, Value]]) -> Value:
     """Make one value of named ones, whose order does not count."""
     texts, shown = [], {}
     for key, word, given in parts:
-        part = hashed(given) if _SECRETS.is_secret(word) else given
+        part = hashed(given) if SECRETS.is_secret(word) else given
         texts.append(f"{key}:{part.text}")
         shown[word] = part.shown
     return Value(f"{title}{{{','.join(sorted(texts))}}}", shown)
@@ -221,7 +219,7 @@ def _scalar(value: Any, kind: type) -> Value | None:
         if issubclass(kind, base):
             plain = convert(value)
             return Value(canonical_value(plain), plain)
-    if kind in _NUMBERS:
+    if kind is range or f"{kind.__module__}.{kind.__qualname__}" in _NUMBERS:
         return Value(f"{kind.__name__}:{value!s}", str(value))
     if kind is re.Pattern and type(value.pattern) in _LEAVES:
         return Value(f"Pattern:{value.pattern!a}:{int(value.flags)}", value.pattern)

@@ -5,7 +5,6 @@ is imported for it. An object is read once, and again when its mark is another o
 of what `fit` sets, the counters of tensors, the number of trees.
 """
 
-import ctypes
 import os
 import threading
 import time
@@ -343,6 +342,8 @@ def _feed_tensor(tensor: Any, found: Hash) -> None:
     whole = tensor.detach().cpu().contiguous()
     count = whole.numel() * whole.element_size()
     if count:
+        import ctypes  # only tensors need it
+
         memory = (ctypes.c_char * count).from_address(whole.data_ptr())
         view = memoryview(memory)
         for start in range(0, count, _CHUNK_BYTES):

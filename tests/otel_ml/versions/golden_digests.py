@@ -30,6 +30,8 @@ DIGESTS: Final = {
     "documented": "8b9571e76b1dc696",
     "undocumented": "8b9571e76b1dc696",
     "written": "4247eeaabedb7792",
+    "values": "5fb070cba106e232",
+    "objects": "cf23edfcdfc7f65b",
 }
 
 

@@ -6,9 +6,13 @@ Changing one of them changes its digest; add a new one instead. Nothing here is 
 # ruff: noqa: B007, E501, E731, F841, PIE800, PLR0402, PLW0120, PLW0602, PTH118, PTH123, UP033, UP050
 # fmt: off
 
+import enum
 import functools
+import re
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 LIMIT = 3
 PROMPT = "Where is my parcel?"
@@ -198,3 +202,63 @@ def written(a: float) -> tuple[object, ...]:
     return 1_000, 0b101, 0o17, 0xFf, 1e3, 1E-3, .5, 5., 10j, 'a' "b" "\
 c", '\'', "\u00e9é\0\x7f", r'\n', b'\n\xff', """x
 y"""
+
+
+class Tone(enum.Enum):
+    KIND = "kind"
+    RUDE = 2
+
+
+class Pair(NamedTuple):
+    first: int
+    second: str = "b"
+
+
+@dataclass(frozen=True)
+class Settings:
+    rate: float = 0.5
+    stop: list[str] = field(default_factory=lambda: ["end"])
+    tone: Tone = Tone.KIND
+
+
+class Engine:
+    """An object of the module, with state of its own."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.calls = 0
+        self.steps = [plain, re.compile("a+", re.I)]
+
+    def __call__(self, question: str) -> str:
+        self.calls += 1
+        return self.tidy(question) * int(self.settings.rate)
+
+    def tidy(self, question: str) -> str:
+        return question.strip()
+
+
+class Counting(Engine):
+    __slots__ = ("limit",)
+
+    def __init__(self) -> None:
+        super().__init__(Settings(1.5))
+        self.limit = 3
+
+
+CONFIG = {"t": 1, 2: (None, b"x", 1e-7, 2j), "nested": [{"api_key": "sk-1"}, {"b", "a"}], (1, 2): True}
+FLAGS = frozenset({"x", ("y", 1)})
+SPACE = SimpleNamespace(pair=Pair(1), many=range(3))
+ENGINE = Engine(Settings(0.25, ["stop"]))
+HANDLERS = {"plain": plain, "tone": Tone}
+HALF = functools.partial(plain, b=2)
+SEEN: list[str] = []
+
+
+def values(a: int) -> Any:
+    return CONFIG, FLAGS, SPACE, Tone.RUDE, Pair(2), Settings, HALF(a), [*HANDLERS]
+
+
+def objects(question: str) -> Any:
+    SEEN.append(question)
+    local = Counting()
+    return ENGINE(question), local.tidy(question), local.limit
