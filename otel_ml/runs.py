@@ -33,7 +33,7 @@ from otel_ml.metrics import LoggedPoint, Metric, make_points, number
 from otel_ml.notebook import Card, HasCard, page_address
 from otel_ml.recorder import Recorder
 from otel_ml.redaction import NOTE, Redaction
-from otel_ml.spans import SPAN_KEY, RunSpan, attach, detach, is_sampled, write
+from otel_ml.spans import SPAN_KEY, RunSpan, attach, detach, is_sampled, run_id_of, write
 from otel_ml.tags import Details, Tags, Value, fits, read_tags, tag_attributes
 from otel_ml.updates import EVENTS, Updates
 from otel_ml.wire import (
@@ -345,8 +345,7 @@ class Run(Handle, HasCard):
     @property
     def id(self) -> str:
         """The run id, ``<32 hex>-<16 hex>``, as the API names it."""
-        span = self._span.get_span_context()
-        return f"{span.trace_id:032x}-{span.span_id:016x}"
+        return run_id_of(self._span.get_span_context())
 
     @property
     def trace_id(self) -> str:

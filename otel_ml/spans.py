@@ -484,6 +484,11 @@ def is_sampled(span: trace.Span) -> bool:
     return span.is_recording() and span.get_span_context().trace_flags.sampled
 
 
+def run_id_of(context: SpanContext) -> str:
+    """Write the id of a run as the API has it: ``<32 hex>-<16 hex>``."""
+    return f"{context.trace_id:032x}-{context.span_id:016x}"
+
+
 def write(span: trace.Span, variables: Attributes, constants: Attributes) -> None:
     """Write the attributes of a run on its span, of whichever kind that is."""
     if type(span) is RunSpan:

@@ -20,7 +20,7 @@ from otel_ml.late import late
 from otel_ml.metrics import LoggedPoint, Metric, resolve
 from otel_ml.outlet import Route
 from otel_ml.recorder import OpenRuns, Recorder
-from otel_ml.spans import RunSpan, start_of_own
+from otel_ml.spans import RunSpan, run_id_of, start_of_own
 
 if TYPE_CHECKING:
     from otel_ml import default
@@ -240,7 +240,7 @@ def _run(span: ReadableSpan, records: Sequence[ReadableSpan]) -> RecordedRun:
     evaluations += [_evaluation(record) for record in records if _is(record, "evaluation")]
     return RecordedRun(
         id=_id(span),
-        parent_id=None if span.parent is None else _id_of(span.parent),
+        parent_id=None if span.parent is None else run_id_of(span.parent),
         trace_id=_id(span).partition("-")[0],
         name=str(said.get(names.MODEL_NAME, span.name)),
         kind=str(said.get(names.KIND, "model")),
@@ -349,7 +349,7 @@ def _target(record: ReadableSpan) -> str | None:
     named = _attributes(record).get(names.TARGET_RUN)
     if named is not None:
         return str(named)
-    return None if record.parent is None else _id_of(record.parent)
+    return None if record.parent is None else run_id_of(record.parent)
 
 
 def _attributes(span: ReadableSpan) -> dict[str, Any]:
@@ -357,11 +357,7 @@ def _attributes(span: ReadableSpan) -> dict[str, Any]:
 
 
 def _id(span: ReadableSpan) -> str:
-    return _id_of(span.get_span_context())
-
-
-def _id_of(context: Any) -> str:
-    return f"{context.trace_id:032x}-{context.span_id:016x}"
+    return run_id_of(span.get_span_context())  # type: ignore[arg-type]  # ours has one
 
 
 def _loads(text: object) -> Any:

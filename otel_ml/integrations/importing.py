@@ -17,7 +17,7 @@ from otel_ml import attributes as names
 from otel_ml.client import Client
 from otel_ml.export.delivery import Delivery, join
 from otel_ml.recorder import Recorder
-from otel_ml.spans import RunSpan
+from otel_ml.spans import RunSpan, run_id_of
 from otel_ml.wire import Attributes, Event, weigh
 
 # What is on its way at once: a joined provider's queue holds 2,048.
@@ -64,7 +64,7 @@ class Identity:
     @property
     def run_id(self) -> str:
         """The ids of a run as the API has them."""
-        return f"{self.trace_id:032x}-{self.span_id:016x}"
+        return run_id_of(self.context)
 
 
 @dataclass(frozen=True, slots=True)
