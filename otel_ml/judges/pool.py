@@ -44,7 +44,7 @@ _HANGS: Final = "lost: too many runs of the judge hang"
 # What waits for a judge's thread: each judge in its turn, so that a slow one stops no other.
 
 
-class Job(Protocol):
+class JudgeJob(Protocol):
     """Work for a judge's thread."""
 
     @property
@@ -70,26 +70,26 @@ class JudgeQueue:
         self._at_once = at_once
         self._may_hang = may_hang
         # A finalizer may put a job while this thread is at the lines.
-        self._new: deque[Job] = deque()
-        self._lines: dict[Judge, deque[Job]] = {}
+        self._new: deque[JudgeJob] = deque()
+        self._lines: dict[Judge, deque[JudgeJob]] = {}
         self._at_work: Counter[Judge] = Counter()
         self._hanging: Counter[Judge] = Counter()
 
     def __len__(self) -> int:
         return len(self._new) + sum(map(len, self._lines.values()))
 
-    def put(self, job: Job) -> None:
+    def put(self, job: JudgeJob) -> None:
         """Add a job at the end of its judge's line. Also from within any other method."""
         self._new.append(job)
 
-    def put_first(self, job: Job) -> None:
+    def put_first(self, job: JudgeJob) -> None:
         """Add a job that somebody waits for: it comes before all others."""
         self._line_up()
         line = self._lines.pop(job.judge, deque())
         line.appendleft(job)
         self._lines = {job.judge: line, **self._lines}
 
-    def take(self) -> Job | None:
+    def take(self) -> JudgeJob | None:
         """Take the next job of the judge whose turn it is; None where none may begin."""
         self._line_up()
         for judge, line in self._lines.items():
@@ -125,12 +125,12 @@ class JudgeQueue:
         """Tell whether as many jobs of a judge hang as may."""
         return self._hanging[judge] >= self._may_hang
 
-    def remove(self, judge: "Judge") -> list[Job]:
+    def remove(self, judge: "Judge") -> list[JudgeJob]:
         """Take all that waits for one judge."""
         self._line_up()
         return list(self._lines.pop(judge, ()))
 
-    def clear(self) -> list[Job]:
+    def clear(self) -> list[JudgeJob]:
         """Take all that waits."""
         self._line_up()
         lines, self._lines = self._lines, {}
@@ -156,7 +156,7 @@ class _Work:
         deadline: When its thread counts as one that hangs, on the monotonic clock.
     """
 
-    job: Job
+    job: JudgeJob
     deadline: float
     hangs: bool = False
 
@@ -195,7 +195,7 @@ class JudgePool:
         """Queue a call's judges; returns at once. Beyond the bounds they are said to be lost."""
         judged.deadline = time.monotonic() + self._hold_s
         jobs = [Part(judge, judged, self._wait) for judge in judged.judges]
-        refused: Sequence[Job] = jobs
+        refused: Sequence[JudgeJob] = jobs
         why, hold = NOT_RUN, False
         self._ensure_threads()
         was_owned, is_locked = self._is_owned(), False
@@ -224,7 +224,7 @@ class JudgePool:
         is_owned: Callable[[], bool] = self._lock._is_owned  # type: ignore[attr-defined]
         return is_owned()
 
-    def run_soon(self, job: Job) -> None:
+    def run_soon(self, job: JudgeJob) -> None:
         """Queue a job that somebody waits for before all others, or give it up at once."""
         self._ensure_threads()
         with self._lock:
@@ -279,8 +279,8 @@ class JudgePool:
         return self._loop
 
     def _enqueue(
-        self, jobs: "Sequence[Job]", *, first: bool = False
-    ) -> "tuple[Sequence[Job], str]":
+        self, jobs: "Sequence[JudgeJob]", *, first: bool = False
+    ) -> "tuple[Sequence[JudgeJob], str]":
         """Queue what the bounds allow; returns the rest, and why."""
         if self._closing or len(self._queue) + len(jobs) > _QUEUED:
             return jobs, NOT_RUN
@@ -296,7 +296,7 @@ class JudgePool:
         return refused, _HANGS
 
     @staticmethod
-    def _lose(jobs: "Sequence[Job]", why: str) -> None:
+    def _lose(jobs: "Sequence[JudgeJob]", why: str) -> None:
         for job in jobs:
             report("judge lost", JudgeError(why))
             job.give_up(why)
@@ -430,7 +430,7 @@ class JudgePool:
         finally:
             self._end()
 
-    def _replace(self, judge: "Judge") -> list[Job]:
+    def _replace(self, judge: "Judge") -> list[JudgeJob]:
         """Start a thread for one that hangs, within the bounds; returns what is lost beyond."""
         if self._queue.hanging <= _HANGING and self._start_worker():
             self._live += 1
