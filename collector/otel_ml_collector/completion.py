@@ -12,14 +12,14 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel
 from pydantic import Field as Described
 
-from otel_ml_collector.api.parameters import FromReader, Time
+from otel_ml_collector.api.parameters import End, FromReader, Start
 from otel_ml_collector.filter.fields import FIELD_NAMES, SHORT, Kind
 from otel_ml_collector.filter.grammar import Token, read_tokens
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.runs import Window
 from otel_ml_collector.store.sql import Sql, identifier, join_sql, parameter
 from otel_ml_collector.store.statistics import version_numbers
-from otel_ml_collector.times import DAY_NS, HOUR_NS, from_rfc3339
+from otel_ml_collector.times import DAY_NS, HOUR_NS
 
 _LENGTHS: Final = ("15m", "1h", "24h", "7d", "30d")
 _DURATIONS: Final = ("10ms", "100ms", "1s", "10s", "1m")
@@ -388,11 +388,11 @@ def _expect(tokens: Sequence[Token], start: int, prefix: str) -> Caret:
 
 
 def _behind_in(tokens: Sequence[Token], start: int, prefix: str) -> Caret:
-    if len(tokens) > 1 and tokens[-2].sort == "text":
-        return Caret(Want.SEARCHED, start, prefix)
-    if len(tokens) > 2 and tokens[-2].text == "not" and tokens[-3].sort == "text":  # noqa: PLR2004
-        return Caret(Want.SEARCHED, start, prefix)
-    return Caret(Want.NOTHING, start)
+    before = [*tokens[:-1]]
+    if before and before[-1].text == "not":
+        before.pop()
+    is_text = bool(before) and before[-1].sort == "text"
+    return Caret(Want.SEARCHED, start, prefix) if is_text else Caret(Want.NOTHING, start)
 
 
 def _in_brackets(tokens: Sequence[Token], place: int, start: int, prefix: str) -> Caret:
@@ -490,8 +490,8 @@ def get_completion(
     project: str,
     reader: FromReader,
     where: Typed = "",
-    start: Time = None,
-    end: Time = None,
+    start_ns: Start = None,
+    end_ns: End = None,
     limit: Limit = 20,
 ) -> Completion:
     """Tell what may be typed next in a filter: fields, operators, values with their counts.
@@ -499,7 +499,9 @@ def get_completion(
     Values are counted among the newest 20,000 runs between `start`, 30 days ago unless told, and
     `end`, and those inside payloads among the newest 500.
     """
-    end_ns = from_rfc3339(end, "end") if end else time.time_ns() + HOUR_NS
-    start_ns = from_rfc3339(start, "start") if start else max(end_ns - _DAYS * DAY_NS, 0)
+    if end_ns is None:
+        end_ns = time.time_ns() + HOUR_NS
+    if start_ns is None:
+        start_ns = max(end_ns - _DAYS * DAY_NS, 0)
     query = CompletionQuery(project, where, Window(start_ns, end_ns), limit)
     return find_completion(reader, query)

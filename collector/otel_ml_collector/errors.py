@@ -4,7 +4,7 @@
 and answers `Unavailable`, never "unknown", on which an OTLP client drops its data:
 
 * `receive`: the edge of a request, also of an upload;
-* `query.problems`: what nobody foresaw in a question, as an answer;
+* `api.problems`: what nobody foresaw in a question, as an answer;
 * `serve.app`: the loop of all that is done again and again, which tries it again later;
 * `forward.otlp`: the loop that sends, which keeps the request;
 * `cli.doctor`: a check, which then is what the doctor found;

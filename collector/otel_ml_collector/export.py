@@ -4,7 +4,7 @@ import io
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Final, Literal, Protocol
+from typing import Annotated, Any, Final, Literal
 
 import orjson
 import pyarrow as pa
@@ -14,14 +14,14 @@ import pyarrow.parquet as pq
 from fastapi import APIRouter, Depends, Query
 from starlette.responses import StreamingResponse
 
-from otel_ml_collector.api.parameters import FromReader, Time, Where
+from otel_ml_collector.api.parameters import End, FromReader, Start, Where
 from otel_ml_collector.api.streams import FromPlaces, Stream
 from otel_ml_collector.artifacts.find import find_artifacts
 from otel_ml_collector.errors import BadQuery
 from otel_ml_collector.filter.sql import compile_where
 from otel_ml_collector.records import text_of
 from otel_ml_collector.runs.answers import RunSummary, Said, find_said, make_summary
-from otel_ml_collector.runs.series import find_series, values_of
+from otel_ml_collector.runs.logs import find_series, values_of
 from otel_ml_collector.store.apart import find_apart
 from otel_ml_collector.store.reader import Reader, Row, run_id_of, winners
 from otel_ml_collector.store.runs import Key, read_late_tags, read_runs
@@ -29,7 +29,7 @@ from otel_ml_collector.store.sql import EMPTY, Condition, Sql, identifier, join_
 from otel_ml_collector.store.tables import PAYLOAD, RUNS
 from otel_ml_collector.store.targets import TAG_TEXT, find_holders, has_targets
 from otel_ml_collector.store.versions import NUMBERED_VERSIONS
-from otel_ml_collector.times import HOUR_NS, from_rfc3339, to_rfc3339
+from otel_ml_collector.times import HOUR_NS, to_rfc3339
 
 _TEXT: Final = pa.string()
 _INT: Final = pa.int64()
@@ -499,12 +499,8 @@ class Outgoing(io.RawIOBase):
         return taken
 
 
-class FormatWriter(Protocol):
-    """Takes batches; `schema` is that of all of them."""
-
-    def __call__(self, schema: pa.Schema, batches: Iterator[pa.Table]) -> Iterator[bytes]:
-        """Write the parts of a file, one or more for each batch."""
-        ...
+# Writes the parts of a file, one or more for each batch; the schema is that of all of them.
+FormatWriter = Callable[[pa.Schema, Iterator[pa.Table]], Iterator[bytes]]
 
 
 def write_json_lines(schema: pa.Schema, batches: Iterator[pa.Table]) -> Iterator[bytes]:
@@ -598,20 +594,20 @@ def parse_export(
     project: str,
     file_format: Annotated[Format, Query(alias="format")] = "jsonl",
     where: Where = "",
-    start: Time = None,
-    end: Time = None,
+    start_ns: Start = None,
+    end_ns: End = None,
     columns: Columns = "",
 ) -> tuple[str, ExportQuery]:
     """Read what to export, and as which kind of file.
 
     Raises:
-        BadQuery: A time cannot be read, or a column is unknown.
+        BadQuery: A column is unknown.
     """
     query = ExportQuery(
         project=project,
         where=where,
-        start_ns=from_rfc3339(start, "start") if start else 0,
-        end_ns=from_rfc3339(end, "end") if end else time.time_ns() + HOUR_NS,
+        start_ns=start_ns or 0,
+        end_ns=time.time_ns() + HOUR_NS if end_ns is None else end_ns,
         columns=choose_columns(columns),
         json_tags=file_format != "parquet",
     )

@@ -20,6 +20,7 @@ from otel_ml_collector.stats import (
     ProjectBucket,
     ProjectStats,
     StatsQuery,
+    draw_curve,
     find_all_stats,
     find_pass_rates,
 )
@@ -33,7 +34,6 @@ from otel_ml_collector.web.render import PageRoute, python_call, show_page
 from otel_ml_collector.web.view import cut_slice, read_state, spark
 
 _UNFINISHED: Final = 10
-_HOURS: Final = 24
 _PROJECTS: Final = 50
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
@@ -55,12 +55,7 @@ class Unfinished:
 
 
 def find_unfinished(reader: Reader, now_ns: int) -> Unfinished:
-    """Find the runs of all projects that have no end.
-
-    Args:
-        reader: The store.
-        now_ns: By it a run whose process is silent has crashed.
-    """
+    """Find the runs of all projects that have no end; those of a silent process have crashed."""
     window = Window(0, now_ns + HOUR_NS)
     rows: list[Row] = []
     for project in list_open_projects(reader):
@@ -146,17 +141,16 @@ def _day(now_ns: int) -> Window:
 
 
 def _show(project: Project, did: ProjectStats | None, day: Window) -> ShownProject:
-    def curve(value: Callable[[ProjectBucket], float | None], missing: float | None) -> str:
-        hours = [missing] * _HOURS
-        for bucket in did.buckets if did else ():
-            hours[(bucket.start_ns - day.start_ns) // HOUR_NS] = value(bucket)
-        return spark(hours)
+    buckets = did.buckets if did else []
+
+    def curve(value: Callable[[ProjectBucket], float | None], missing: float | None = None) -> str:
+        return draw_curve(buckets, value, day, HOUR_NS, missing)
 
     return ShownProject(
         project=project,
         day=did,
-        p90_ms=max((bucket.p90_ms for bucket in did.buckets), default=None) if did else None,
+        p90_ms=max((bucket.p90_ms for bucket in buckets), default=None),
         runs=curve(lambda bucket: bucket.runs, 0),
-        errors=curve(lambda bucket: bucket.errors / bucket.runs if bucket.runs else None, None),
-        latency=curve(lambda bucket: bucket.p90_ms, None),
+        errors=curve(lambda bucket: bucket.errors / bucket.runs if bucket.runs else None),
+        latency=curve(lambda bucket: bucket.p90_ms),
     )

@@ -339,11 +339,9 @@ def _event(place_ns: int, news: News) -> bytes:
 
 
 class Events(StreamingResponse):
-    """Events, of which no more are made once the reader is gone.
+    """Events of runs, of which no more are made once the reader is gone.
 
-    Args:
-        seat: Hears them; given back at the end, whatever that is.
-        where: Which runs are told.
+    The seat that hears them is given back at the end, whatever that is.
     """
 
     def __init__(self, seat: Seat, where: str) -> None:

@@ -10,14 +10,14 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 
 from otel_ml_collector.access import Access
-from otel_ml_collector.api.parameters import FromReader, Time
+from otel_ml_collector.api.parameters import End, FromReader, Start
 from otel_ml_collector.errors import BadQuery
 from otel_ml_collector.services import find_service
 from otel_ml_collector.store.reader import READABLE, Reader, Row
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.telemetry.runs import Remembered
 from otel_ml_collector.telemetry.service import LossNumbers, Missed
-from otel_ml_collector.times import DAY_NS, HOUR_NS, MINUTE_NS, from_rfc3339, to_rfc3339
+from otel_ml_collector.times import DAY_NS, HOUR_NS, MINUTE_NS, to_rfc3339
 
 # Numbers by the minute in which they came: in that of now minus 2 all came a minute ago or more.
 _SETTLED_MINUTES: Final = 2
@@ -192,11 +192,6 @@ class LossQuery:
 def find_loss(reader: Reader, query: LossQuery, now_ns: int) -> Loss:
     """Find what came and what is missing of a project, by process and hour.
 
-    Args:
-        reader: The store.
-        query: Which hours.
-        now_ns: Says what is still under way.
-
     Raises:
         BadQuery: The time is empty, or longer than 31 days.
     """
@@ -227,27 +222,24 @@ def last_day(now_ns: int) -> Hours:
 def get_loss(
     project: str,
     reader: FromReader,
-    start: Time = None,
-    end: Time = None,
+    start_ns: Start = None,
+    end_ns: End = None,
     limit: Annotated[int, Query(ge=1, le=MAX_LIMIT)] = MAX_LIMIT,
 ) -> Loss:
     """Read how many spans came and how many were sent but are not here, by process and hour.
 
     Whole hours, the last 24 unless told, at most 31 days.
     """
-    end_ns = from_rfc3339(end, "end") if end else time.time_ns()
-    start_ns = from_rfc3339(start, "start") if start else max(end_ns - DAY_NS, 0)
+    if end_ns is None:
+        end_ns = time.time_ns()
+    if start_ns is None:
+        start_ns = max(end_ns - DAY_NS, 0)
     query = LossQuery(project, start_ns, end_ns, limit)
     return find_loss(reader, query, time.time_ns())
 
 
 class LossWatch:
-    """Asks the store what is missing of the last 24 hours, and keeps the answer.
-
-    Args:
-        reader: The store.
-        numbers: Are told what is found.
-    """
+    """Asks the store what is missing of the last 24 hours, and keeps and counts the answer."""
 
     def __init__(self, reader: Reader, numbers: LossNumbers) -> None:
         self._reader = reader

@@ -15,7 +15,7 @@ from otel_ml_collector.errors import NotFound
 from otel_ml_collector.owners import model_of, own_model
 from otel_ml_collector.runs import find as runs
 from otel_ml_collector.runs.answers import Run
-from otel_ml_collector.runs.series import MOST, MOST_OF_ALL, LoggedMetric, find_series
+from otel_ml_collector.runs.logs import MOST, MOST_OF_ALL, LoggedMetric, find_series
 from otel_ml_collector.store.open_runs import name_open_runs
 from otel_ml_collector.store.reader import Reader, run_id_of
 from otel_ml_collector.store.runs import Key, read_runs
@@ -53,7 +53,7 @@ class MetricOwner(BaseModel):
     last_time: str
 
 
-class Metrics(BaseModel):
+class MetricsPage(BaseModel):
     """Metric series of one run or version, or the runs of a project that have some."""
 
     series: list[MetricSeries]
@@ -66,10 +66,10 @@ def find_metrics(
     run_id: str | None = None,
     name: str | None = None,
     points: int = MOST,
-) -> Metrics:
+) -> MetricsPage:
     """Read the series of one run, or list the runs that logged metrics, the last one first."""
     if run_id is not None:
-        return Metrics(series=_find_series(reader, project, run_id, name, points), runs=[])
+        return MetricsPage(series=_find_series(reader, project, run_id, name, points), runs=[])
     rows = list_metric_owners(reader, project, _OWNERS)
     keys = [Key.of(row["start_ns"], row["owner"]) for row in rows]
     found = read_runs(reader, project, keys) if keys else []
@@ -86,7 +86,7 @@ def find_metrics(
         )
         for row in rows
     ]
-    return Metrics(series=[], runs=owners)
+    return MetricsPage(series=[], runs=owners)
 
 
 def find_version_metrics(
@@ -97,7 +97,7 @@ def find_version_metrics(
     *,
     name: str | None = None,
     points: int = MOST,
-) -> Metrics:
+) -> MetricsPage:
     """Read the series that were logged for a version of a model, and not for one of its runs.
 
     Raises:
@@ -106,7 +106,7 @@ def find_version_metrics(
     for row in read_versions(reader, project, "model", [model]):
         if row["number"] == number:
             owner = own_model(model, row["digest"])
-            return Metrics(series=_find_series(reader, project, owner, name, points), runs=[])
+            return MetricsPage(series=_find_series(reader, project, owner, name, points), runs=[])
     raise NotFound(f"Model {model!r} has no version {number}")
 
 
@@ -130,7 +130,7 @@ def get_metrics(
     points: Annotated[int, Query(ge=10, le=MOST_OF_ALL, description="At most, a series")] = MOST,
     model: Annotated[str | None, Query(max_length=1_024, description="With `version`")] = None,
     version: Annotated[int | None, Query(ge=1, description="Of the model, by number")] = None,
-) -> Metrics:
+) -> MetricsPage:
     """Read the metric series of one run or model version, or list the runs that logged metrics.
 
     All series of an answer hold at most 100,000 points.

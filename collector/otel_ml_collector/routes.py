@@ -14,6 +14,7 @@ from otel_ml_collector import (
     feedback,
     home,
     jaeger,
+    keys,
     live,
     loss,
     metrics,
@@ -23,14 +24,13 @@ from otel_ml_collector import (
     views,
 )
 from otel_ml_collector.access import READ
-from otel_ml_collector.api import keys
 from otel_ml_collector.api.parameters import needs
 from otel_ml_collector.artifacts import api as artifacts
 from otel_ml_collector.models import routes as models
 from otel_ml_collector.runs import routes as runs
 from otel_ml_collector.traces import api as traces
 from otel_ml_collector.traces import page as run_page
-from otel_ml_collector.web import sign_in, view
+from otel_ml_collector.web import view
 
 _ROUTERS: Final = (
     runs.api,
@@ -47,8 +47,8 @@ _ROUTERS: Final = (
     stats.router,
     storage.router,
     projects.api,
-    keys.router,
-    sign_in.router,
+    keys.api,
+    keys.pages,
     home.router,
     runs.pages,
     run_page.router,

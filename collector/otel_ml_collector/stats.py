@@ -8,15 +8,15 @@ import math
 import re
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TypeVar
 
 from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, Field
 
 from otel_ml.records import TOKENS, Tokens, tokens_of
-from otel_ml_collector.api.parameters import FromReader, Time, Where
+from otel_ml_collector.api.parameters import End, FromReader, Start, Where
 from otel_ml_collector.errors import BadQuery
 from otel_ml_collector.filter.grammar import fields_of, parse
 from otel_ml_collector.filter.sql import compile_where
@@ -29,7 +29,8 @@ from otel_ml_collector.store.runs import ACROSS_PARTITIONS, Window
 from otel_ml_collector.store.sql import EMPTY, Condition, Sql, identifier, join_sql
 from otel_ml_collector.store.targets import TAG_TEXT, about_runs
 from otel_ml_collector.store.versions import NUMBERED_VERSIONS
-from otel_ml_collector.times import DAY_NS, HOUR_NS, SECOND_NS, from_rfc3339, to_rfc3339
+from otel_ml_collector.times import DAY_NS, HOUR_NS, SECOND_NS, to_rfc3339
+from otel_ml_collector.web.view import spark
 
 # Pieces of the window that the rollup does not cover; of more than that it is not asked.
 _PIECES: Final = 40
@@ -140,11 +141,6 @@ def list_groups(reader: Reader, question: StatsQuestion, limit: int) -> list[Row
 
 def read_runs(reader: Reader, question: StatsQuestion, wanted: Sequence[str]) -> list[Row]:
     """Read what recorded runs were like, by group and bucket, by group, and in all.
-
-    Args:
-        reader: The store.
-        question: What to look at.
-        wanted: The groups that are told apart.
 
     Returns:
         Rows with `level` (0 a bucket, 1 a group, 3 all), `is_wanted`, `named`, `bucket`, `runs`,
@@ -417,6 +413,23 @@ class ProjectStats(BaseModel):
     runs: int
     errors: int
     buckets: list[ProjectBucket] = Field(description="Those that have runs, oldest first")
+
+
+_Bucket = TypeVar("_Bucket", StatsBucket, ProjectBucket)
+
+
+def draw_curve(
+    buckets: Iterable[_Bucket],
+    value: Callable[[_Bucket], float | None],
+    window: Window,
+    step_ns: int,
+    missing: float | None = None,
+) -> str:
+    """Draw a figure of the buckets of a window as SVG points; those without runs miss it."""
+    values = [missing] * ((window.end_ns - window.start_ns) // step_ns)
+    for bucket in buckets:
+        values[(bucket.start_ns - window.start_ns) // step_ns] = value(bucket)
+    return spark(values)
 
 
 class AllStats(BaseModel):
@@ -723,22 +736,24 @@ def parse_stats(
     project: str,
     where: Where = "",
     group: Group = "",
-    start: Time = None,
-    end: Time = None,
+    start_ns: Start = None,
+    end_ns: End = None,
     bucket: Bucket = "1h",
     groups: Annotated[int, Query(ge=1, le=MAX_GROUPS, description="How many are told apart")] = 10,
 ) -> StatsQuery:
     """Read what to count.
 
     Raises:
-        BadQuery: A time, or the length of a bucket, cannot be read.
+        BadQuery: The length of a bucket cannot be read.
     """
     match = _BUCKET.fullmatch(bucket)
     if match is None:
         raise BadQuery(f"Invalid bucket {bucket!r}: expected such as 15m, 1h or 1d", "bucket")
     step_ns = int(match[1]) * _UNITS_NS[match[2]]
-    end_ns = from_rfc3339(end, "end") if end else -(-time.time_ns() // step_ns) * step_ns
-    start_ns = from_rfc3339(start, "start") if start else max(end_ns - DAY_NS, 0)
+    if end_ns is None:
+        end_ns = -(-time.time_ns() // step_ns) * step_ns
+    if start_ns is None:
+        start_ns = max(end_ns - DAY_NS, 0)
     # Buckets begin at whole hours or days, whenever the first run may have started.
     window = Window(start_ns // step_ns * step_ns, end_ns)
     return StatsQuery(project, where, group, window, step_ns, groups)

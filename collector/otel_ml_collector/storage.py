@@ -4,7 +4,7 @@ Deletion stands behind all other routes: the name of a project may hold any of t
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final
@@ -18,7 +18,7 @@ from otel_ml_collector.errors import Forbidden
 from otel_ml_collector.services import find_service, service_of
 from otel_ml_collector.store.backup import Backups
 from otel_ml_collector.store.deletion import Deleter
-from otel_ml_collector.store.reader import READABLE, Reader, Row
+from otel_ml_collector.store.reader import READABLE, Reader
 from otel_ml_collector.store.retention import PARTS, Purger, Retention, Swept, Wish
 from otel_ml_collector.store.schema import TABLE_NAMES
 from otel_ml_collector.store.sql import Sql, identifier
@@ -49,7 +49,6 @@ _PAYLOADS: Final = ("payloads", "objects", "late_logs")
 # Of more projects than these, models are not told.
 _PROJECTS: Final = 100
 
-_Rows = Mapping[str, Mapping[str, int]]
 
 router = APIRouter(prefix="/api/v1", tags=["storage"])
 
@@ -75,39 +74,21 @@ class StoredPart:
     replaced: int
 
 
-def read_tables(reader: Reader) -> list[StoredPart]:
-    """Read what each table takes."""
-    return [StoredPart(**row) for row in reader.rows(PARTS, {})]
+def _count_rows(
+    reader: Reader, tables: Collection[str], before_ns: int | None = None
+) -> dict[str, dict[str, int]]:
+    """Count the rows of tables by project, those that arrived before a time or all.
 
-
-def count_rows(reader: Reader) -> dict[str, dict[str, int]]:
-    """Count the rows of each table by project; rows that were delivered twice count twice."""
+    Rows that were delivered twice count twice.
+    """
     found: dict[str, dict[str, int]] = {}
-    for table in TABLE_NAMES.intersection(row["table"] for row in reader.rows(_TABLES, {})):
+    older = Sql("1") if before_ns is None else Sql("arrived_ns < {before:Int64}")
+    for table in TABLE_NAMES.intersection(tables):
         sql = Sql("""
-            SELECT project, count() AS rows FROM {table} WHERE {readable} GROUP BY project
-            """).fill(table=identifier(table, TABLE_NAMES), readable=READABLE)
-        found[table] = {row["project"]: row["rows"] for row in reader.rows(sql, {})}
-    return found
-
-
-def count_models(reader: Reader, project: str) -> list[Row]:
-    """Count the runs of a project by model, most first, 100."""
-    sql = Sql("""
-        SELECT model, count() AS rows FROM runs WHERE project = {project:String}
-        GROUP BY model ORDER BY rows DESC, model LIMIT {models}""").fill(models=_MODELS)
-    return reader.rows(sql, {"project": project})
-
-
-def count_older(reader: Reader, tables: Sequence[str], before_ns: int) -> dict[str, dict[str, int]]:
-    """Count the rows of some tables that arrived before a time, by project."""
-    found: dict[str, dict[str, int]] = {}
-    for table in tables:
-        sql = Sql("""
-            SELECT project, count() AS rows FROM {table}
-            WHERE {readable} AND arrived_ns < {before:Int64} GROUP BY project
-            """).fill(table=identifier(table, TABLE_NAMES), readable=READABLE)
-        rows = reader.rows(sql, {"before": before_ns})
+            SELECT project, count() AS rows FROM {table} WHERE {readable} AND {older}
+            GROUP BY project
+            """).fill(table=identifier(table, TABLE_NAMES), readable=READABLE, older=older)
+        rows = reader.rows(sql, {"before": before_ns or 0})
         found[table] = {row["project"]: row["rows"] for row in rows}
     return found
 
@@ -213,31 +194,47 @@ def find_storage(
         days: Of what it is told what would go.
         now_ns: The time.
     """
-    tables = {part.table: part for part in read_tables(reader)}
-    rows = count_rows(reader)
+    tables = {part.table: part for part in (StoredPart(**row) for row in reader.rows(PARTS, {}))}
+    rows = _count_rows(reader, [row["table"] for row in reader.rows(_TABLES, {})])
     wishes = retention.read()
     older: dict[str, dict[str, int]] = {}
     if days is not None:
-        older = count_older(reader, (*_RECORDS, *_PAYLOADS), now_ns - days * DAY_NS)
+        older = _count_rows(reader, (*_RECORDS, *_PAYLOADS), now_ns - days * DAY_NS)
+
+    def share(table: str, number: int) -> int:
+        """Return the bytes of a table that so many of its rows take."""
+        known = sum(rows[table].values())
+        return tables[table].bytes * number // known if known and table in tables else 0
+
     projects = []
     names = {project for counts in rows.values() for project in counts}
     for name in sorted(filter(access.reaches, names)):
         kept = retention.days_of(name, wishes)
-        share = ProjectShare(
+        kinds = {kind: Share(rows=0, bytes=0) for kind in (*dict.fromkeys(KINDS.values()), OTHER)}
+        for table, counts in rows.items():
+            kind = kinds[KINDS.get(table, OTHER)]
+            kind.rows += counts.get(name, 0)
+            kind.bytes += share(table, counts.get(name, 0))
+        freed = {
+            table: share(table, counts.get(name, 0))
+            for table, counts in older.items()
+            if table in rows
+        }
+        of_project = ProjectShare(
             project=name,
-            rows=sum(counts.get(name, 0) for counts in rows.values()),
-            bytes=sum(_share(tables[table], rows, name) for table in rows if table in tables),
-            kinds=_kinds(tables, rows, name),
+            rows=sum(kind.rows for kind in kinds.values()),
+            bytes=sum(kind.bytes for kind in kinds.values()),
+            kinds=kinds,
             models=[],
             record_days=kept.records,
             payload_days=kept.of_payloads,
-            freed_records=_freed(tables, rows, older, name, _RECORDS) if older else None,
-            freed_payloads=_freed(tables, rows, older, name, _PAYLOADS) if older else None,
+            freed_records=sum(freed.get(table, 0) for table in _RECORDS) if older else None,
+            freed_payloads=sum(freed.get(table, 0) for table in _PAYLOADS) if older else None,
         )
-        projects.append(share)
+        projects.append(of_project)
     projects.sort(key=lambda share: (-share.bytes, share.project))
-    for share in projects[:_PROJECTS]:
-        share.models = _models(reader, share)
+    for of_project in projects[:_PROJECTS]:
+        of_project.models = _find_models(reader, of_project)
     whole = tables.values() if access.projects is None else ()
     return Storage(
         bytes=sum(part.bytes for part in whole) or sum(share.bytes for share in projects),
@@ -250,41 +247,17 @@ def find_storage(
     )
 
 
-def _share(part: StoredPart, rows: _Rows, project: str, counts: _Rows | None = None) -> int:
-    """Give a project its share of a table's bytes: of its rows, or of those that are counted."""
-    known = sum(rows[part.table].values())
-    number = (counts or rows)[part.table].get(project, 0)
-    return part.bytes * number // known if known else 0
-
-
-def _kinds(tables: Mapping[str, StoredPart], rows: _Rows, project: str) -> dict[str, Share]:
-    kinds = {kind: Share(rows=0, bytes=0) for kind in (*dict.fromkeys(KINDS.values()), OTHER)}
-    for table, counts in rows.items():
-        if table in tables:
-            kind = kinds[KINDS.get(table, OTHER)]
-            kind.rows += counts.get(project, 0)
-            kind.bytes += _share(tables[table], rows, project)
-    return kinds
-
-
-def _models(reader: Reader, share: ProjectShare) -> list[ModelShare]:
-    """Give models their share of the bytes of runs and payloads."""
-    runs, payloads = share.kinds["runs"], share.kinds["payloads"]
-    both = runs.bytes + payloads.bytes
+def _find_models(reader: Reader, share: ProjectShare) -> list[ModelShare]:
+    """Give the models with most runs, 100, their share of the bytes of runs and payloads."""
+    sql = Sql("""
+        SELECT model, count() AS rows FROM runs WHERE project = {project:String}
+        GROUP BY model ORDER BY rows DESC, model LIMIT {models}""").fill(models=_MODELS)
+    both = share.kinds["runs"].bytes + share.kinds["payloads"].bytes
+    runs = max(share.kinds["runs"].rows, 1)
     return [
-        ModelShare(
-            model=row["model"],
-            rows=row["rows"],
-            bytes=min(both * row["rows"] // max(runs.rows, 1), both),
-        )
-        for row in count_models(reader, share.project)
+        ModelShare(**row, bytes=min(both * row["rows"] // runs, both))
+        for row in reader.rows(sql, {"project": share.project})
     ]
-
-
-def _freed(
-    tables: Mapping[str, StoredPart], rows: _Rows, older: _Rows, project: str, names: Sequence[str]
-) -> int:
-    return sum(_share(tables[name], rows, project, older) for name in names if name in tables)
 
 
 def _told(swept: Swept | None) -> RetentionRun | None:

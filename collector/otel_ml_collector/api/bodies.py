@@ -36,11 +36,6 @@ class JsonRoute(APIRoute):
 def check_json(request: Request, limit_bytes: int, too_large: str) -> None:
     """Refuse a body that its headers say is no plain JSON, or too large, before it is read.
 
-    Args:
-        request: Which one.
-        limit_bytes: What its body may have.
-        too_large: What is said of one that has more.
-
     Raises:
         UnknownMediaType: It is of another type, or compressed.
         TooLarge: It is too large.

@@ -15,6 +15,7 @@ from otel_ml_collector.access import ADMIN, READ, Access, access_of
 from otel_ml_collector.errors import BadQuery, Forbidden, NotFound
 from otel_ml_collector.services import find_service
 from otel_ml_collector.store.reader import Reader
+from otel_ml_collector.times import from_rfc3339
 
 MAX_LIMIT: Final = 1_000
 _TEXT: Final = 4_000
@@ -70,6 +71,19 @@ Where = Annotated[
 Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT)]
 Cursor = Annotated[str | None, Query(max_length=400, description="`next_cursor` of a page")]
 Time = Annotated[str | None, Query(max_length=64, description="RFC 3339, UTC without offset")]
+
+
+def _read_start(start: Time = None) -> int | None:
+    return from_rfc3339(start, "start") if start else None
+
+
+def _read_end(end: Time = None) -> int | None:
+    return from_rfc3339(end, "end") if end else None
+
+
+# The bounds of a question, nanoseconds since the epoch; None when none is told.
+Start = Annotated[int | None, Depends(_read_start)]
+End = Annotated[int | None, Depends(_read_end)]
 
 
 def write_place(parts: Sequence[str | int]) -> str:

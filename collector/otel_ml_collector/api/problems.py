@@ -24,12 +24,18 @@ from otel_ml_collector.errors import (
     UnknownMediaType,
 )
 
-_REFUSED: Final[dict[type[Refused], tuple[int, str]]] = {
+# Status and code of an answer by the error, the narrower one first.
+_ANSWERS: Final[dict[type[CollectorError], tuple[int, str]]] = {
+    NotFound: (404, "not_found"),
+    BadQuery: (400, "bad_query"),
     TooLarge: (413, "too_large"),
     UnknownMediaType: (415, "unknown_media_type"),
     Unauthenticated: (401, "unauthenticated"),
     Forbidden: (403, "forbidden"),
     Refused: (400, "bad_request"),
+    OverQuota: (429, "over_quota"),
+    StoreTimeout: (503, "store_timeout"),
+    CollectorError: (503, "unavailable"),
 }
 # Of what the framework refuses itself: code and message, empty for its own.
 _NOT_FOUND: Final = 404
@@ -63,8 +69,9 @@ def add_error_handlers(app: FastAPI, show: Callable[[Request, int, Problem], Res
         show: Makes a page, for a browser that asks for an address that is not there.
     """
 
-    async def http_error(request: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class
+    async def answer(request: Request, error: Exception) -> Response:
+        if not isinstance(error, HTTPException):
+            return _answer_error(error)
         code, told = _HTTP.get(error.status_code, ("bad_request", ""))
         message = told.format(method=request.method) or str(error.detail)
         problem = Problem(code=code, message=message, field=None)
@@ -72,29 +79,17 @@ def add_error_handlers(app: FastAPI, show: Callable[[Request, int, Problem], Res
             return show(request, error.status_code, problem)
         return _answer(error.status_code, problem, dict(error.headers or {}))
 
-    app.add_exception_handler(CollectorError, _collector_error)
-    app.add_exception_handler(RequestValidationError, _invalid_request)
-    app.add_exception_handler(HTTPException, http_error)
-    app.add_exception_handler(Exception, _trouble)
+    for kind in (CollectorError, RequestValidationError, HTTPException, Exception):
+        app.add_exception_handler(kind, answer)
 
 
 def problem_of(error: CollectorError) -> tuple[int, Problem]:
     """Return status and content of the answer to an error."""
-    if isinstance(error, NotFound):
-        return 404, Problem(code="not_found", message=str(error), field=None)
+    status, code = next(told for kind, told in _ANSWERS.items() if isinstance(error, kind))
+    problem = Problem(code=code, message=str(error), field=None)
     if isinstance(error, BadQuery):
-        problem = Problem(
-            code="bad_query", message=str(error), field=error.field, column=error.column
-        )
-        return 400, problem
-    if isinstance(error, Refused):
-        status, code = next(told for kind, told in _REFUSED.items() if isinstance(error, kind))
-        return status, Problem(code=code, message=str(error), field=None)
-    if isinstance(error, OverQuota):
-        return 429, Problem(code="over_quota", message=str(error), field=None)
-    if isinstance(error, StoreTimeout):
-        return 503, Problem(code="store_timeout", message=str(error), field=None)
-    return 503, Problem(code="unavailable", message=str(error), field=None)
+        problem.field, problem.column = error.field, error.column
+    return status, problem
 
 
 def headers_of(error: CollectorError) -> dict[str, str]:
@@ -104,33 +99,26 @@ def headers_of(error: CollectorError) -> dict[str, str]:
     return {"WWW-Authenticate": "Bearer"} if isinstance(error, Unauthenticated) else {}
 
 
-async def _collector_error(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, CollectorError)  # noqa: S101 - registered for this class
-    status, problem = problem_of(error)
-    return _answer(status, problem, headers_of(error))
-
-
-async def _invalid_request(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this class
-    first = error.errors()[0]
-    where, *path = first["loc"]  # such as body, evaluations, 0, score
-    field = ".".join(str(part) for part in path) or str(where)
-    if first["type"] == "json_invalid":
-        field = str(where)
-    told = first["msg"].removeprefix("Value error, ")
-    return _answer(400, Problem(code="bad_query", message=f"{field}: {told}", field=field))
+def _answer_error(error: Exception) -> JSONResponse:
+    """Answer an error of ours, a parameter that is wrong, or what nobody foresaw."""
+    match error:
+        case CollectorError():
+            return _answer(*problem_of(error), headers_of(error))
+        case RequestValidationError():
+            first = error.errors()[0]
+            where, *path = first["loc"]  # such as body, evaluations, 0, score
+            field = ".".join(str(part) for part in path) or str(where)
+            if first["type"] == "json_invalid":
+                field = str(where)
+            message = f"{field}: {first['msg'].removeprefix('Value error, ')}"
+            return _answer(400, Problem(code="bad_query", message=message, field=field))
+    # The server logs it.
+    return _answer_error(Unavailable(f"The collector has trouble: {type(error).__name__}"))
 
 
 def _is_for_people(request: Request) -> bool:
     is_page = not request.url.path.startswith(("/api/", "/v1/", "/static/"))
     return is_page and "text/html" in request.headers.get("accept", "")
-
-
-async def _trouble(request: Request, error: Exception) -> JSONResponse:
-    """Answer what nobody foresaw; the server logs it."""
-    trouble = Unavailable(f"The collector has trouble: {type(error).__name__}")
-    status, problem = problem_of(trouble)
-    return _answer(status, problem, headers_of(trouble))
 
 
 def _answer(status: int, problem: Problem, headers: dict[str, str] | None = None) -> JSONResponse:

@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from otel_ml_collector.access import INGEST
 from otel_ml_collector.api.bodies import check_json
-from otel_ml_collector.api.parameters import FromReader, Limit, Time, needs
+from otel_ml_collector.api.parameters import End, FromReader, Limit, Start, needs
 from otel_ml_collector.artifacts.find import (
     ObjectData,
     ObjectsPage,
@@ -35,7 +35,6 @@ from otel_ml_collector.receive.refusals import note_http
 from otel_ml_collector.receive.uploads import UploadIntake
 from otel_ml_collector.services import service_of
 from otel_ml_collector.telemetry.service import Telemetry
-from otel_ml_collector.times import from_rfc3339
 
 _JSON: Final = "application/json"
 _ANY_JSON: Final[dict[int | str, dict[str, Any]]] = {200: {"content": {_JSON: {}}}}
@@ -64,23 +63,19 @@ def parse_objects(
     trace_id: TraceId = "",
     run_id: RunId = "",
     ref: Ref = "",
-    start: Time = None,
-    end: Time = None,
+    start_ns: Start = None,
+    end_ns: End = None,
     limit: Limit = 50,
     cursor: Annotated[str | None, Query(max_length=_PLACE_CHARS)] = None,
 ) -> ObjectsQuery:
-    """Read the parameters that say which artifacts, but for their project.
-
-    Raises:
-        BadQuery: A time cannot be read.
-    """
+    """Read the parameters that say which artifacts, but for their project."""
     return ObjectsQuery(
         project="",
         trace_id=trace_id,
         run_id=run_id,
         ref=ref,
-        start_ns=from_rfc3339(start, "start") if start else 0,
-        end_ns=from_rfc3339(end, "end") if end else None,
+        start_ns=start_ns or 0,
+        end_ns=end_ns,
         limit=limit,
         cursor=cursor,
     )
@@ -151,14 +146,7 @@ def _stream(document: StoredDocument, headers: dict[str, str] | None = None) -> 
 
 
 class ArtifactEndpoint:
-    """Answers uploads, and counts them by their answers.
-
-    Args:
-        uploads: Stores them.
-        telemetry: Counts them.
-        quotas: Bound the bytes of each key.
-        limit_bytes: How many bytes one may have.
-    """
+    """Answers uploads of so many bytes at most, and counts them by their answers."""
 
     def __init__(
         self, uploads: UploadIntake, telemetry: Telemetry, quotas: Quotas, limit_bytes: int

@@ -11,7 +11,7 @@ from otel_ml_collector.artifacts.find import IMAGE_TYPES, LARGEST_BYTES, Artifac
 from otel_ml_collector.errors import NotFound
 from otel_ml_collector.keyring import SESSION_COOKIE
 from otel_ml_collector.store.reader import Reader
-from otel_ml_collector.web.view import Slice, cut_slice, number, read_state
+from otel_ml_collector.web.view import Slice, cut_slice, number, read_state, shorten
 
 _SHOWN: Final = 50
 _FACTS: Final = 40
@@ -146,4 +146,4 @@ def _text(value: Any) -> str:
     if isinstance(value, float):
         return number(value)
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= _SHOWN_CHARS else f"{text[: _SHOWN_CHARS - 1]}…"
+    return shorten(text, _SHOWN_CHARS)

@@ -163,12 +163,8 @@ def compile_where(
 ) -> tuple[Condition, bool]:
     """Compile a filter on recorded model calls, or on all spans where it speaks of kinds.
 
-    Args:
-        reader: The store.
-        project: Whose runs.
-        where: The filter.
-        is_bounded: Whether the question has a bound in time beside it.
-        apart: What of the project came apart from its runs; None where that is not known yet.
+    `is_bounded` says that the question has a bound in time beside it; `apart` what of the project
+    came apart from its runs, None where that is not known yet.
 
     Returns:
         The condition, and whether it leaves out much.
@@ -189,12 +185,6 @@ def compile_where(
 
 def check_patterns(reader: Reader, project: str, tree: Tree | None, *, is_bounded: bool) -> None:
     """Refuse regular expressions that cannot be read, or that would be tried on every run.
-
-    Args:
-        reader: The store, whose engine reads them.
-        project: Whose runs.
-        tree: The filter.
-        is_bounded: Whether the question has a bound in time already.
 
     Raises:
         BadQuery: One of them is wrong, or stands alone.

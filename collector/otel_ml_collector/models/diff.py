@@ -7,7 +7,7 @@ from difflib import SequenceMatcher
 from itertools import zip_longest
 from typing import Final
 
-from otel_ml_collector.models.find import Definition
+from otel_ml_collector.models.find import VersionDefinition
 
 _WORDS: Final = re.compile(r"\w+|\s+|.")
 # What is compared of a text, and of words in all lines of it: the time grows with the square.
@@ -63,7 +63,7 @@ class Fact:
     change: str
 
 
-def changes(old: Definition | None, new: Definition) -> str:
+def changes(old: VersionDefinition | None, new: VersionDefinition) -> str:
     """Say in a few words what is new in a version."""
     if old is None:
         return "first version"
@@ -83,7 +83,7 @@ def changes(old: Definition | None, new: Definition) -> str:
     return ", ".join(parts) or "nothing that was recorded"
 
 
-def facts(old: Definition, new: Definition) -> list[Fact]:
+def facts(old: VersionDefinition, new: VersionDefinition) -> list[Fact]:
     """Say part by part what changed between two versions."""
     constants = [
         f"{name} {_shown(old.constants, name)} → {_shown(new.constants, name)}"
@@ -103,7 +103,7 @@ def facts(old: Definition, new: Definition) -> list[Fact]:
     return found
 
 
-def blocks(old: Definition, new: Definition, name: str) -> list[Block]:
+def blocks(old: VersionDefinition, new: VersionDefinition, name: str) -> list[Block]:
     """Compare the source of the function, then of the first 8 helpers that changed."""
     pairs = [(name, old.source or "", new.source or "")]
     pairs += [

@@ -43,14 +43,14 @@ class JudgeStats(BaseModel):
     judged: int = Field(description="Evaluations that say whether the run passed")
 
 
-class Content(BaseModel):
+class ArtifactContent(BaseModel):
     """The content that a version of a model was named by, such as its weights."""
 
     sha256: str
     bytes: int
 
 
-class Definition(BaseModel):
+class VersionDefinition(BaseModel):
     """What a version is made of."""
 
     source: str | None = None
@@ -60,21 +60,23 @@ class Definition(BaseModel):
     constants: dict[str, JsonValue] = {}
     unseen: list[str] = Field(default=[], description="What of it no version sees, in words")
     output: str | None = None
-    artifact: Content | None = Field(default=None, description="Of a model without a function")
+    artifact: ArtifactContent | None = Field(
+        default=None, description="Of a model without a function"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
-class Version(LateRecords, ListedVersion):
+class VersionDetail(LateRecords, ListedVersion):
     """One state of a model, what its recorded runs look like, and what was told of it."""
 
     judges: list[JudgeStats]
-    definition: Definition
+    definition: VersionDefinition
 
 
 class Versions(BaseModel):
     """The versions of a model, the newest first."""
 
-    versions: list[Version]
+    versions: list[VersionDetail]
 
 
 def find_models(reader: Reader, project: str) -> list[Model]:
@@ -97,7 +99,7 @@ def find_models(reader: Reader, project: str) -> list[Model]:
     ]
 
 
-def find_versions(reader: Reader, project: str, model: str) -> list[Version]:
+def find_versions(reader: Reader, project: str, model: str) -> list[VersionDetail]:
     """Read the versions of a model with what their recorded runs look like, newest first.
 
     Raises:
@@ -128,7 +130,7 @@ def find_versions(reader: Reader, project: str, model: str) -> list[Version]:
     ]
 
 
-def find_version(reader: Reader, project: str, model: str, number: int) -> Version:
+def find_version(reader: Reader, project: str, model: str, number: int) -> VersionDetail:
     """Read one version of a model.
 
     Raises:
@@ -161,12 +163,12 @@ def _version(
     runs: Row | None,
     *,
     judges: list[JudgeStats],
-    definition: Definition,
+    definition: VersionDefinition,
     told: LateRecords,
-) -> Version:
+) -> VersionDetail:
     """Make one version of its structures; runs without structure count as the first one."""
     first = structures[0]
-    return Version(
+    return VersionDetail(
         model=model,
         version=first["number"],
         digest=first["digest"],
@@ -183,7 +185,7 @@ def _version(
 
 def find_definitions(
     reader: Reader, project: str, models: Sequence[str]
-) -> dict[str, dict[int, Definition]]:
+) -> dict[str, dict[int, VersionDefinition]]:
     """Read what some models were defined as: by model, and by version in their order."""
     by_model: defaultdict[str, list[Row]] = defaultdict(list)
     for row in read_versions(reader, project, "model", models):
@@ -191,7 +193,7 @@ def find_definitions(
     return {model: _definitions(rows) for model, rows in by_model.items()}
 
 
-def _definitions(rows: Sequence[Row]) -> dict[int, Definition]:
+def _definitions(rows: Sequence[Row]) -> dict[int, VersionDefinition]:
     """Choose the definition of each version: its own one, or another one with its digest."""
     by_digest: dict[str, str] = {}
     own: dict[int, str] = {}
@@ -201,15 +203,17 @@ def _definitions(rows: Sequence[Row]) -> dict[int, Definition]:
             own.setdefault(row["number"], row["definition"])
     first = {row["number"]: row["digest"] for row in reversed(rows)}
     texts = {number: own.get(number) or by_digest.get(first[number]) for number in sorted(first)}
-    return {number: _definition(text) if text else Definition() for number, text in texts.items()}
+    return {
+        number: _definition(text) if text else VersionDefinition() for number, text in texts.items()
+    }
 
 
-def _definition(text: str) -> Definition:
+def _definition(text: str) -> VersionDefinition:
     """Read a definition; one that is not in our form is shown as it came."""
     try:
-        return Definition.model_validate_json(text)
+        return VersionDefinition.model_validate_json(text)
     except ValidationError:
-        return Definition(source=text)
+        return VersionDefinition(source=text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,8 +228,8 @@ class NewVersion:
     model: str
     number: int
     first_ns: int
-    after: Definition
-    before: Definition
+    after: VersionDefinition
+    before: VersionDefinition
 
 
 def find_new_versions(reader: Reader, now_ns: int) -> list[NewVersion]:

@@ -14,15 +14,15 @@ from otel_ml_collector.api.parameters import FromReader
 from otel_ml_collector.artifacts.page import lay_out
 from otel_ml_collector.models import diff
 from otel_ml_collector.models import find as models
-from otel_ml_collector.models.find import Models, Version, Versions
+from otel_ml_collector.models.find import Models, VersionDetail, Versions
 from otel_ml_collector.projects import find_projects
-from otel_ml_collector.stats import Figures, StatsBucket, StatsQuery, find_stats
+from otel_ml_collector.stats import Figures, StatsBucket, StatsQuery, draw_curve, find_stats
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.runs import Window
 from otel_ml_collector.times import DAY_NS, HOUR_NS
 from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
-from otel_ml_collector.web.view import cut_slice, quoted, read_state, spark
+from otel_ml_collector.web.view import cut_slice, quoted, read_state
 
 _SPANS: Final = {
     "1h": (HOUR_NS, HOUR_NS // 60),
@@ -53,7 +53,7 @@ def get_versions(project: str, model: str, reader: FromReader) -> Versions:
 
 
 @api.get("/projects/{project:path}/models/{model:path}/versions/{number}")
-def get_version(project: str, model: str, number: int, reader: FromReader) -> Version:
+def get_version(project: str, model: str, number: int, reader: FromReader) -> VersionDetail:
     """Read one version of a model."""
     return models.find_version(reader, project, model, number)
 
@@ -97,10 +97,7 @@ def find_curves(reader: Reader, project: str, model: str, last: str, now_ns: int
     judges = [judge.judge for judge in stats.total.judges[:_CURVE_JUDGES]]
 
     def curve(buckets: Sequence[StatsBucket], of: Callable[[Figures], float | None]) -> str:
-        values: list[float | None] = [None] * (length_ns // step_ns)
-        for bucket in buckets:
-            values[(bucket.start_ns - window.start_ns) // step_ns] = of(bucket)
-        return spark(values)
+        return draw_curve(buckets, of, window, step_ns)
 
     return Curves(
         judges,

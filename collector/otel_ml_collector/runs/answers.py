@@ -13,8 +13,15 @@ from otel_ml_collector.artifacts.find import Artifact, find_artifacts
 from otel_ml_collector.owners import is_run, own_key, own_tag
 from otel_ml_collector.price import round_cost
 from otel_ml_collector.records import text_of
-from otel_ml_collector.runs.lines import LogLine, make_lines, read_lines
-from otel_ml_collector.runs.series import MetricValue, counts_of, find_series, values_of
+from otel_ml_collector.runs.logs import (
+    LogLine,
+    MetricValue,
+    counts_of,
+    find_series,
+    make_lines,
+    read_lines,
+    values_of,
+)
 from otel_ml_collector.store.reader import (
     JsonValue,
     Reader,

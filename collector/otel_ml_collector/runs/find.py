@@ -30,8 +30,15 @@ from otel_ml_collector.runs.answers import (
     make_summary,
     summarise,
 )
-from otel_ml_collector.runs.lines import find_lines, list_events, make_lines
-from otel_ml_collector.runs.series import LoggedMetric, counts_of, find_series, values_of
+from otel_ml_collector.runs.logs import (
+    LoggedMetric,
+    counts_of,
+    find_lines,
+    find_series,
+    list_events,
+    make_lines,
+    values_of,
+)
 from otel_ml_collector.store.open_runs import (
     OpenKey,
     find_open_keys,
@@ -129,12 +136,8 @@ WHOLE_TRACE: Final = TracePage()
 def find_runs(reader: Reader, query: RunsQuery, now_ns: int) -> RunsPage:
     """List runs in order of their start, those that have no end at their places among them.
 
-    A filter looks at no more than the next 2,000 runs without an end.
-
-    Args:
-        reader: The store.
-        query: What to list.
-        now_ns: By it a run whose process is silent has crashed.
+    A filter looks at no more than the next 2,000 runs without an end. By `now_ns` a run whose
+    process is silent has crashed, here and wherever runs are read.
 
     Raises:
         BadQuery: Filter or cursor is wrong.
@@ -365,15 +368,7 @@ def _place(row: Row) -> tuple[int, str, str]:
 def search_keys(
     reader: Reader, listing: Listing, search: Search, window: Window, limit: int
 ) -> list[Key]:
-    """List the keys of the runs of a window whose payloads match, in order.
-
-    Args:
-        reader: The store.
-        listing: What to list.
-        search: The search that its condition has.
-        window: Started when.
-        limit: How many are wanted.
-    """
+    """List the keys of the runs of a window whose payloads match, in order."""
     found: list[Key] = []
     size = max(limit, _FEWEST_PAYLOADS)
     while True:
@@ -422,12 +417,7 @@ def _keep_matching(
 def _find_content(reader: Reader, row: Row, payload: Mapping[str, Any]) -> dict[str, Any]:
     """Read what a run was given and gave, what it cost, and how it failed.
 
-    What the run itself does not say, its events do.
-
-    Args:
-        reader: The store.
-        row: Its light row.
-        payload: What its span told, empty when that is gone.
+    What its row and its payload, which may be gone, do not say, its events do.
     """
     events = _find_events(reader, row, payload)
     told: Found = {"used": set()}

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, Literal
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
-from otel_ml_collector.api.parameters import Cursor, FromReader, Limit, Time, Where
+from otel_ml_collector.api.parameters import Cursor, End, FromReader, Limit, Start, Where
 from otel_ml_collector.api.problems import problem_of
 from otel_ml_collector.errors import BadQuery
 from otel_ml_collector.filter.grammar import conjuncts
@@ -24,7 +24,7 @@ from otel_ml_collector.runs.answers import Run, RunsPage, RunSummary
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.runs import Window
 from otel_ml_collector.store.statistics import bound_runs, count_runs
-from otel_ml_collector.times import DAY_NS, HOUR_NS, SECOND_NS, from_rfc3339, to_rfc3339
+from otel_ml_collector.times import DAY_NS, HOUR_NS, SECOND_NS, to_rfc3339
 from otel_ml_collector.views import View, find_views
 from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
@@ -62,22 +62,18 @@ def parse_query(
     where: Where = "",
     limit: Limit = 50,
     cursor: Cursor = None,
-    start: Time = None,
-    end: Time = None,
+    start_ns: Start = None,
+    end_ns: End = None,
     order: Order = "desc",
 ) -> runs.RunsQuery:
-    """Read the parameters of a list of runs; the pages take the same ones.
-
-    Raises:
-        BadQuery: A time cannot be read.
-    """
+    """Read the parameters of a list of runs; the pages take the same ones."""
     return runs.RunsQuery(
         project=project,
         where=where,
         limit=limit,
         cursor=cursor,
-        start_ns=from_rfc3339(start, "start") if start else 0,
-        end_ns=from_rfc3339(end, "end") if end else None,
+        start_ns=start_ns or 0,
+        end_ns=end_ns,
         newest_first=order == "desc",
     )
 

@@ -25,7 +25,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 
-from otel_ml_collector import routes
+from otel_ml_collector import keys, routes
 from otel_ml_collector.api.problems import add_error_handlers
 from otel_ml_collector.api.schema import describe
 from otel_ml_collector.api.streams import Places
@@ -85,7 +85,6 @@ from otel_ml_collector.telemetry.service import (
     Telemetry,
 )
 from otel_ml_collector.views import ViewStore
-from otel_ml_collector.web import sign_in
 from otel_ml_collector.web.render import STATIC, show_problem
 
 _DRAIN_S: Final = 10
@@ -279,7 +278,7 @@ def _services(collector: Collector, settings: Settings) -> Services:
         ViewStore(collector.connections),
         Listening(collector.reader, pace),
         Places(),
-        sign_in.Attempts(),
+        keys.Attempts(),
         ArtifactEndpoint(
             collector.uploads, collector.telemetry, collector.quotas, settings.artifact_limit_bytes
         ),

@@ -21,7 +21,7 @@ from otel_ml_collector.access import ADMIN, NO_KEY, READ, Access, is_local, put_
 from otel_ml_collector.api.problems import ErrorAnswer, headers_of, problem_of
 from otel_ml_collector.errors import Forbidden, Refused, Unauthenticated
 from otel_ml_collector.keyring import SESSION_COOKIE, Keyring
-from otel_ml_collector.web.sign_in import SIGN_IN
+from otel_ml_collector.keys import SIGN_IN
 
 _API_V1: Final = "/api/v1/"
 _PUBLIC: Final = frozenset({"/healthz", "/readyz", "/favicon.ico", SIGN_IN, "/sign-out"})

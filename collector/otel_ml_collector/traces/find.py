@@ -10,7 +10,7 @@ from otel_ml_collector.errors import NotFound
 from otel_ml_collector.owners import TRACE_KEY_CHARS, is_run, own_key
 from otel_ml_collector.runs.answers import RunSummary, Trace, TraceRecords, find_told, summarise
 from otel_ml_collector.runs.find import WHOLE_TRACE, TracePage, add_open, cursor_of, read_cursor
-from otel_ml_collector.runs.lines import find_loose_lines, make_lines
+from otel_ml_collector.runs.logs import find_loose_lines, make_lines
 from otel_ml_collector.store.reader import Reader, Row, load_json, run_id_of, winners
 from otel_ml_collector.store.runs import (
     OF_TRACE,

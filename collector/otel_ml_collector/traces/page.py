@@ -4,7 +4,7 @@ import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Query, Request
@@ -44,6 +44,7 @@ MAX_ROWS: Final = 500
 _FORM: Final = 20
 _CHILDREN: Final = 100
 _PLOTS: Final = 8
+Span = TypeVar("Span", RunSummary, Stretch)
 _NONE: Final[Mapping[str, int]] = {}
 # Some languages cut times to milliseconds.
 TOLERANCE_MS: Final = 1.0
@@ -92,6 +93,16 @@ class Axis:
     start_ns: int
     length_ms: float
 
+    def place(self, run: RunSummary, level: int, now_ns: int, *, is_parent: bool) -> Bar:
+        """Place the bar of a run."""
+        return Bar(
+            run=run,
+            level=level,
+            is_parent=is_parent,
+            x=(run.start_ns - self.start_ns) / 1e4 / self.length_ms,
+            width=100 * length_ms(run, now_ns) / self.length_ms,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Waterfall:
@@ -130,14 +141,31 @@ def lay_out(
         counts: How many runs stand below each run: where more than these, a row says so.
         extent: When the whole trace began and ended; None where these are all.
     """
-    known = {run.run_id for run in runs}
-    children: defaultdict[str | None, list[RunSummary]] = defaultdict(list)
-    for run in runs:
-        parent = run.parent_run_id
-        children[parent if parent in known and parent != run.run_id else None].append(run)
+    children = _by_parent(runs)
     axis = _axis(runs, now_ns, extent)
+    rows: list[Bar | Rest] = []
+    seen: set[str] = set()
+    # Spans that are each other's parents have no root above them: they stand at the end.
+    rest = [run for parent, below in children.items() if parent for run in below]
+    waiting: list[tuple[RunSummary | Rest, int]] = [
+        (run, 1) for run in [*children[None], *rest][::-1]
+    ]
+    while waiting:  # not recursive: a trace may be deeper than Python's stack
+        found, level = waiting.pop()
+        if isinstance(found, Rest):
+            rows.append(found)
+            continue
+        if found.run_id in seen or len(seen) >= MAX_ROWS:
+            continue
+        seen.add(found.run_id)
+        below = children.get(found.run_id, [])
+        missing = counts.get(found.run_id, 0) - len(below)
+        rows.append(axis.place(found, level, now_ns, is_parent=bool(below) or missing > 0))
+        if missing > 0:
+            waiting.append((Rest(found, level + 1, missing, cursor), level + 1))
+        waiting += [(child, level + 1) for child in reversed(below)]
     return Waterfall(
-        bars=_Rows(children, axis, now_ns, cursor, counts).all(),
+        bars=rows,
         axis=axis,
         total=len(runs),
         errors=sum(run.outcome == "error" for run in runs),
@@ -153,7 +181,7 @@ def lay_out_below(
     rows: list[Bar | Rest] = []
     for run in runs:
         below = counts.get(run.run_id, 0)
-        rows.append(_bar(run, level, axis, now_ns, is_parent=below > 0))
+        rows.append(axis.place(run, level, now_ns, is_parent=below > 0))
         if below:
             rows.append(Rest(run, level + 1, below, None))
     return rows
@@ -169,49 +197,14 @@ def _axis(runs: Sequence[RunSummary], now_ns: int, extent: Window | None) -> Axi
     return Axis(start_ns, max((end_ns - start_ns) / 1e6, 1e-6))
 
 
-@dataclass(slots=True)
-class _Rows:
-    """Walks the tree without recursion: a trace may be deeper than Python's stack."""
-
-    children: Mapping[str | None, list[RunSummary]]
-    axis: Axis
-    now_ns: int
-    cursor: str | None
-    counts: Mapping[str, int]
-
-    def all(self) -> list[Bar | Rest]:
-        rows: list[Bar | Rest] = []
-        seen: set[str] = set()
-        # Spans that are each other's parents have no root above them: they stand at the end.
-        rest = [run for parent, below in self.children.items() if parent for run in below]
-        roots = self.children.get(None, [])
-        waiting: list[tuple[RunSummary | Rest, int]] = [(run, 1) for run in [*roots, *rest][::-1]]
-        while waiting:
-            found, level = waiting.pop()
-            if isinstance(found, Rest):
-                rows.append(found)
-                continue
-            if found.run_id in seen or len(seen) >= MAX_ROWS:
-                continue
-            seen.add(found.run_id)
-            below = self.children.get(found.run_id, [])
-            missing = self.counts.get(found.run_id, 0) - len(below)
-            is_parent = bool(below) or missing > 0
-            rows.append(_bar(found, level, self.axis, self.now_ns, is_parent=is_parent))
-            if missing > 0:
-                waiting.append((Rest(found, level + 1, missing, self.cursor), level + 1))
-            waiting += [(child, level + 1) for child in reversed(below)]
-        return rows
-
-
-def _bar(run: RunSummary, level: int, axis: Axis, now_ns: int, *, is_parent: bool) -> Bar:
-    return Bar(
-        run=run,
-        level=level,
-        is_parent=is_parent,
-        x=(run.start_ns - axis.start_ns) / 1e4 / axis.length_ms,
-        width=100 * length_ms(run, now_ns) / axis.length_ms,
-    )
+def _by_parent(spans: Sequence[Span]) -> defaultdict[str | None, list[Span]]:
+    """Gather spans by the parent that is among them; the others stand under None."""
+    known = {span.run_id for span in spans}
+    children: defaultdict[str | None, list[Span]] = defaultdict(list)
+    for span in spans:
+        above = span.parent_run_id
+        children[above if above in known and above != span.run_id else None].append(span)
+    return children
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,11 +323,7 @@ def find_waits(spans: Sequence[Stretch]) -> Mapping[str, int]:
     the span itself. So what ran beside something longer held nobody up, each moment counts once,
     and a child counts within its parent's times.
     """
-    known = {span.run_id: span for span in spans}
-    children: defaultdict[str | None, list[Stretch]] = defaultdict(list)
-    for span in known.values():
-        above = span.parent_run_id
-        children[above if above in known and above != span.run_id else None].append(span)
+    children = _by_parent(list({span.run_id: span for span in spans}.values()))
     for below in children.values():
         below.sort(key=lambda span: -span.end_ns)
     waits: defaultdict[str, int] = defaultdict(int)
@@ -366,38 +355,41 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class ClockNote:
-    """A sentence on the times of a span."""
+    """A sentence on the times of a span, and the same in two words."""
 
     run: RunSummary
     what: str
+    short: str
 
 
 def find_clock_notes(
     reader: Reader, runs: Sequence[RunSummary], above: Sequence[RunSummary] = ()
-) -> Mapping[str, tuple[Skew, ClockNote]]:
+) -> dict[str, ClockNote]:
     """Find what is to be said of the times of spans, by run id; of 400 spans at most."""
     skews = find_skews(runs, above)[:_SKEWS]
     if not skews:
         return {}
     ids = {run.run_id for skew in skews for run in (skew.run, skew.parent)}
     senders = find_senders(reader, skews[0].run.trace_id, sorted(ids))
-    told = [(skew, tell(skew, senders)) for skew in skews]
-    return {skew.run.run_id: (skew, ClockNote(skew.run, what)) for skew, what in told if what}
+    notes = {}
+    for skew in skews:
+        what = tell(skew, senders)
+        if what:
+            is_early = skew.early_ms > TOLERANCE_MS
+            early, late = f"{duration(skew.early_ms)} early", f"{duration(skew.late_ms)} late"
+            notes[skew.run.run_id] = ClockNote(skew.run, what, early if is_early else late)
+    return notes
 
 
-def mark(
-    slow: Sequence[SlowSpan], notes: Mapping[str, tuple[Skew, ClockNote]]
-) -> Mapping[str, Sequence[Mark]]:
+def mark(slow: Sequence[SlowSpan], notes: Mapping[str, ClockNote]) -> Mapping[str, Sequence[Mark]]:
     """Make the marks of spans, by run id."""
     marks: defaultdict[str, list[Mark]] = defaultdict(list)
     for one in slow:
         wait, share = duration(one.wait_ms), one.percent
         why = f"for {wait}, {share} of its time, the trace waited for this span itself"
         marks[one.run_id].append(Mark(f"slow {share}", why, is_slow=True))
-    for run_id, (skew, note) in notes.items():
-        is_early = skew.early_ms > TOLERANCE_MS
-        text = f"{duration(skew.early_ms)} early" if is_early else f"{duration(skew.late_ms)} late"
-        marks[run_id].append(Mark(text, note.what))
+    for run_id, note in notes.items():
+        marks[run_id].append(Mark(note.short, note.what))
     return marks
 
 
@@ -517,7 +509,7 @@ def _link(pattern: str, trace_id: str) -> LinkedRun | None:
 def _lay_out(reader: Reader, trace: Trace, now_ns: int) -> dict[str, Any]:
     """Lay out a trace, or its first runs with what stands below them, and say what is notable."""
     notes = find_clock_notes(reader, trace.runs)
-    found: dict[str, Any] = {"clocks": [note for _, note in notes.values()]}
+    found: dict[str, Any] = {"clocks": list(notes.values())}
     if trace.next_cursor is None:
         outline = outline_of(trace.runs, now_ns)
         slow = find_slow(outline)

@@ -15,6 +15,8 @@ _SEGMENTS: Final = 1_000
 _ALONE: Final = frozenset({0x01, *range(0xD0, 0xD8)})
 _FRAMES: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _END: Final = frozenset({0xD9, 0xDA})
+_FILL: Final = 0xFF
+_PNG_HEAD: Final = 24  # up to both sides
 
 _Sides = tuple[int, int] | None
 
@@ -52,7 +54,7 @@ def read_head(content: bytes) -> Head | None:
 
 
 def _png(content: bytes) -> _Sides:
-    if content[12:16] != b"IHDR" or len(content) < 24:  # noqa: PLR2004 - both sides
+    if content[12:16] != b"IHDR" or len(content) < _PNG_HEAD:
         return None
     return int.from_bytes(content[16:20]), int.from_bytes(content[20:24])
 
@@ -69,7 +71,7 @@ def _jpeg(content: bytes) -> _Sides:
             return int.from_bytes(width), int.from_bytes(height)
         if marker in _END:
             return None
-        if marker == 0xFF:  # noqa: PLR2004 - a byte that fills
+        if marker == _FILL:
             at += 1
         else:
             at += 2 if marker in _ALONE else 2 + int.from_bytes(content[at + 2 : at + 4])

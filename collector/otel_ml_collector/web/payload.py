@@ -9,8 +9,8 @@ import binascii
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Final
 
@@ -19,7 +19,7 @@ from otel_ml_collector.errors import BadQuery
 from otel_ml_collector.mapping.chat import find_messages, text_of_part
 from otel_ml_collector.store.reader import JsonValue
 from otel_ml_collector.web.images import MEDIA_TYPES, read_head
-from otel_ml_collector.web.view import Slice, bars, cut_slice
+from otel_ml_collector.web.view import Slice, bars, cut_slice, shorten
 
 NODES: Final = 400
 _OPEN_NODES: Final = 24
@@ -94,12 +94,6 @@ def make_tree(value: JsonValue, path: str = "", first: int = 0, nodes: int = NOD
     """Make a tree of a JSON value, at most 400 nodes and 12 levels of it.
 
     In a large one the branches below the second level are closed.
-
-    Args:
-        value: What is at the root of this tree.
-        path: Where that stands in a larger one.
-        first: Which of its children is shown first.
-        nodes: How many nodes there are at most.
     """
     walk = _Walk(nodes)
     if first and isinstance(value, Mapping | list):
@@ -128,7 +122,7 @@ def descend(value: JsonValue, path: str) -> tuple[JsonValue, list[Crumb]]:
         if found is None:
             raise BadQuery(f"There is nothing at {path[:80]!r} of this value", "at")
         value = found[1]
-        crumbs.append(Crumb(_label(str(found[0])), ".".join(places[:depth])))
+        crumbs.append(Crumb(shorten(str(found[0]), _LABEL_CHARS), ".".join(places[:depth])))
     return value, crumbs[-_CRUMBS:]
 
 
@@ -136,10 +130,6 @@ def _pairs(value: JsonValue) -> Iterable[tuple[object, Any]]:
     if isinstance(value, Mapping):
         return value.items()
     return enumerate(value) if isinstance(value, list) else ()
-
-
-def _label(text: str) -> str:
-    return text if len(text) <= _LABEL_CHARS else f"{text[: _LABEL_CHARS - 1]}…"
 
 
 @dataclass(slots=True)
@@ -177,7 +167,7 @@ class _Walk:
         for place, (key, item) in enumerate(islice(_pairs(value), first, None), first):
             if self.left <= 0 or depth >= _TREE_DEPTH:
                 break
-            child = self.node(_label(str(key)), f"{before}{place}", item, depth + 1)
+            child = self.node(shorten(str(key), _LABEL_CHARS), f"{before}{place}", item, depth + 1)
             node.children.append(child)
         node.hidden = max(len(value) - node.end, 0)
 
@@ -196,12 +186,12 @@ class Numbers:
     shape: Sequence[int]
     dtype: str
     count: int
-    low: float | None
-    high: float | None
-    mean: float | None
-    deviation: float | None
-    not_numbers: int
-    histogram: str
+    low: float | None = None
+    high: float | None = None
+    mean: float | None = None
+    deviation: float | None = None
+    not_numbers: int = 0
+    histogram: str = ""
 
 
 def find_numbers(value: JsonValue) -> Numbers | None:
@@ -217,7 +207,7 @@ def find_numbers(value: JsonValue) -> Numbers | None:
         return None
     finite = [float(item) for item in items if item is not None and _is_finite(item)]
     if not finite:
-        return Numbers(shape, dtype, len(items), None, None, None, None, len(items), "")
+        return Numbers(shape, dtype, len(items), not_numbers=len(items))
     low, high = min(finite), max(finite)
     mean = math.fsum(item / len(finite) for item in finite)
     unit = max(abs(low), abs(high)) or 1.0  # a square of the numbers themselves may be too large
@@ -306,53 +296,42 @@ def find_table(value: JsonValue, first: int = 0) -> ShownTable | None:
     Returns:
         None when it is no table.
     """
+    found = _columns_of(value)
+    if found is None:
+        return None
+    names, count, at = found
+    part = cut_slice(range(count), first, _ROWS)
+    rows: list[Sequence[Cell]] = [
+        [_cell(at(place, name)) for name in names[:_COLUMNS]] for place in part.items
+    ]
+    shown = [name[:_CELL_CHARS] for name in names[:_COLUMNS]]
+    page = Slice(rows, part.first, part.total, part.size)
+    return ShownTable(shown, page, len(names))
+
+
+def _columns_of(value: JsonValue) -> tuple[list[str], int, Callable[[int, str], Any]] | None:
+    """Read names of columns, number of rows, and how a cell is found; None when it is no table."""
     if isinstance(value, list):
-        return _of_records(value, first)
-    if isinstance(value, Mapping):
-        return _of_columns(value, first)
-    return None
-
-
-def _of_records(items: Sequence[Any], first: int) -> ShownTable | None:
-    if len(items) < _LEAST_ROWS or not all(isinstance(item, Mapping) and item for item in items):
+        if len(value) < _LEAST_ROWS or not all(isinstance(one, Mapping) and one for one in value):
+            return None
+        names = list(value[0])
+        if any("role" in one or list(one) != names for one in value):
+            return None
+        return names, len(value), lambda place, name: value[place][name]
+    if not isinstance(value, Mapping) or len(value) < _LEAST_ROWS:
         return None
-    if any("role" in item for item in items):
+    lengths = {len(one) if isinstance(one, list) else -1 for one in value.values()}
+    count = min(lengths)
+    if len(lengths) > 1 or count < _LEAST_ROWS:
         return None
-    columns = list(items[0])
-    if any(list(item) != columns for item in items):
-        return None
-    part = cut_slice(items, first, _ROWS)
-    rows = [[_cell(item[name]) for name in columns[:_COLUMNS]] for item in part.items]
-    return _table(columns, rows, part)
-
-
-def _of_columns(value: Mapping[str, Any], first: int) -> ShownTable | None:
-    columns = list(value.items())
-    if len(columns) < _LEAST_ROWS or not all(isinstance(items, list) for _, items in columns):
-        return None
-    lengths = {len(items) for _, items in columns}
-    length = min(lengths)
-    if len(lengths) > 1 or length < _LEAST_ROWS:
-        return None
-    part = cut_slice(range(length), first, _ROWS)
-    rows = [[_cell(items[place]) for _, items in columns[:_COLUMNS]] for place in part.items]
-    return _table([name for name, _ in columns], rows, part)
-
-
-def _table(columns: Sequence[str], rows: Sequence[Sequence[Cell]], part: Slice[Any]) -> ShownTable:
-    shown = [name[:_CELL_CHARS] for name in columns[:_COLUMNS]]
-    return ShownTable(shown, replace(part, items=rows), len(columns))
+    return list(value), count, lambda place, name: value[name][place]
 
 
 def _cell(value: JsonValue) -> Cell:
-    if isinstance(value, str):
-        text = value
-    elif value is None:
-        text = "–"
-    else:
+    text = "–" if value is None else value
+    if not isinstance(text, str):
         text = json.dumps(value, ensure_ascii=False)
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return Cell(text if len(text) <= _CELL_CHARS else f"{text[: _CELL_CHARS - 1]}…", is_number)
+    return Cell(shorten(text, _CELL_CHARS), _is_number(value))
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,10 @@ _ESCAPES: Final = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\0": "\\
 _SPECIAL: Final = re.compile(r'["\\]|[^ -~]')
 _UNITS: Final = ((1_000_000_000, "GB"), (1_000_000, "MB"), (1_000, "kB"))
 _STEPS: Final = ((60, 1, "s"), (3600, 60, "min"), (86_400, 3600, "h"))
+_SECOND_MS: Final = 1_000
+_MINUTE_MS: Final = 60_000
+# How a number of at least this size is written, with about three digits.
+_FORMS: Final = ((1000, "{:,.0f}"), (1, "{:.1f}"), (0.1, "{:.2f}"))
 _PLACE_DIGITS: Final = 9
 _TEXT_CHARS: Final = 4_000
 
@@ -99,6 +103,11 @@ def short(value: object, most: int = _SHORT_CHARS) -> str:
     return bound(str(value), most)
 
 
+def shorten(text: str, most: int) -> str:
+    """Cut a text where its length is of no account."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
 def bound(text: str, most: int) -> str:
     """Cut a text, and say how long it is."""
     return text if len(text) <= most else f"{text[:most]}… ({len(text):,} characters)"
@@ -156,19 +165,17 @@ def number(value: float | str | None) -> str:
     """Write a measured number with about three digits; thousands are grouped."""
     if value is None or isinstance(value, str):
         return _NO_NUMBERS.get(value, "–")
-    if abs(value) >= 1000:  # noqa: PLR2004 - whole numbers from here on
-        return f"{value:,.0f}"
-    if abs(value) >= 1:
-        return f"{value:.1f}"
-    return f"{value:.2f}" if abs(value) >= 0.1 or value == 0 else f"{value:.3f}"  # noqa: PLR2004
+    if value == 0:
+        return "0.00"
+    return next((form for least, form in _FORMS if abs(value) >= least), "{:.3f}").format(value)
 
 
 def duration(value_ms: float) -> str:
     """Write a time in prose, with its unit."""
-    if value_ms >= 60_000:  # noqa: PLR2004 - a minute
-        return f"{value_ms / 60_000:.1f}{THIN}min"
-    if value_ms >= 1000:  # noqa: PLR2004 - a second
-        return f"{value_ms / 1000:.2f}{THIN}s"
+    if value_ms >= _MINUTE_MS:
+        return f"{value_ms / _MINUTE_MS:.1f}{THIN}min"
+    if value_ms >= _SECOND_MS:
+        return f"{value_ms / _SECOND_MS:.2f}{THIN}s"
     return f"{number(value_ms)}{THIN}ms"
 
 

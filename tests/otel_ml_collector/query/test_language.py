@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from otel_ml.records import Run, columns_of
 from otel_ml_collector.completion import read_caret
 from otel_ml_collector.errors import BadQuery
+from otel_ml_collector.filter.fields import FIELD_NAMES, Kind
 from otel_ml_collector.filter.grammar import (
     Ago,
     Both,
@@ -382,3 +384,27 @@ def test_conjuncts(text: str, parts: list[str]) -> None:
 def test_fields(text: str, fields: set[str]) -> None:
     """The fields of a filter are those that it looks at, wherever they stand."""
     assert fields_of(parse(text)) == fields
+
+
+# Columns of a run that are asked for under another name, or are no one's business.
+NO_FIELDS: Final = {
+    *("project", "start_ns", "span_id", "parent_span_id"),
+    *("structure", "inputs_preview", "outputs_preview", "process", "seq", "arrived_ns", "rank"),
+    *("logs", "events", "links", "scope"),
+}
+
+
+def test_every_column_of_a_run_is_a_field() -> None:
+    """What a run's record declares is a field of the language, of the kind of its column."""
+    kinds = {}
+    for name, (_, column) in columns_of(Run).items():
+        if name in NO_FIELDS:
+            assert name not in FIELD_NAMES, name
+        elif column.is_payload:
+            kinds[name] = Kind.PAYLOAD if name in {"inputs", "outputs"} else Kind.JSON
+        elif name == "tags":
+            kinds[name] = Kind.TAG
+        else:
+            is_number = "Int64" in column.sql or "Float64" in column.sql
+            kinds[name] = Kind.NUMBER if is_number else Kind.TEXT
+    assert {name: FIELD_NAMES[name].kind for name in kinds} == kinds

@@ -13,7 +13,7 @@ from otel_ml_collector.mapping.filing import Filing
 from otel_ml_collector.mapping.spans import map_spans
 from otel_ml_collector.runs.answers import Run, Trace
 from otel_ml_collector.runs.find import RunsQuery, find_run, find_runs
-from otel_ml_collector.runs.lines import LogLine
+from otel_ml_collector.runs.logs import LogLine
 from otel_ml_collector.span import Event, Log, Span, Value
 from otel_ml_collector.store.writer import Writer
 from otel_ml_collector.traces.find import find_trace

@@ -102,7 +102,7 @@ def test_versions(store: Store, project: str) -> None:
         "output": None,
         "artifact": None,
     }
-    told = TypeAdapter(models.Version).dump_python(oldest, exclude={"first_seen_time"})
+    told = TypeAdapter(models.VersionDetail).dump_python(oldest, exclude={"first_seen_time"})
     assert told == {
         "model": "answer",
         "version": 1,

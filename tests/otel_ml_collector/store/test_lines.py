@@ -5,7 +5,7 @@ from typing import Final
 import pytest
 
 from otel_ml_collector.records import LateLog, LogLine, Records
-from otel_ml_collector.runs.lines import SpanNode, find_calls_above, read_lines, read_nodes
+from otel_ml_collector.runs.logs import SpanNode, find_calls_above, read_lines, read_nodes
 from otel_ml_collector.store.tables import LATE_LOGS
 from tests.otel_ml_collector.spans import (
     DAY_NS,

@@ -3,7 +3,7 @@
 from typing import Any
 
 from otel_ml_collector.records import Metric, Records
-from otel_ml_collector.runs import series as points
+from otel_ml_collector.runs import logs as points
 from otel_ml_collector.store import runs
 from otel_ml_collector.store.tables import METRICS
 from tests.otel_ml_collector.spans import DAY_NS, NOW_NS

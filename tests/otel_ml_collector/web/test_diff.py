@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from otel_ml_collector.models.diff import Fact, Line, Side, blocks, changes, compare, facts
-from otel_ml_collector.models.find import Definition
+from otel_ml_collector.models.find import VersionDefinition
 
 
-def define(**parts: Any) -> Definition:
-    return Definition(**parts)
+def define(**parts: Any) -> VersionDefinition:
+    return VersionDefinition(**parts)
 
 
 def written(side: Side | None) -> str | None:

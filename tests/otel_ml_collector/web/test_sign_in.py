@@ -7,7 +7,7 @@ import pytest
 
 from otel_ml_collector.access import READ, Access
 from otel_ml_collector.keyring import Keyring
-from otel_ml_collector.web.sign_in import Attempts, local_path
+from otel_ml_collector.keys import Attempts, local_path
 from tests.otel_ml_collector.asgi import Answered, ask
 from tests.otel_ml_collector.stores import Service
 

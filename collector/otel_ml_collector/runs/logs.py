@@ -1,0 +1,345 @@
+"""What was logged of runs: lines of text, and points of metrics.
+
+To a run belong the lines of the spans below it that are no runs; some lines are of no run. How
+points of one name combine is resolved when they are read: they come in the order (time, span id,
+position), whatever order they were delivered in.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from operator import itemgetter
+from typing import Final
+
+from otel_ml import records
+from otel_ml.records import Infinite, MetricPoint, about
+from otel_ml_collector.store.reader import ID16, JsonValue, Reader, Row, load_json, run_id_of
+from otel_ml_collector.store.runs import ACROSS_PARTITIONS
+from otel_ml_collector.store.sql import Sql
+
+_LINES: Final = 10_000
+_AT_ONCE: Final = 1_000
+_EVENTS: Final = 1_000
+_SPANS: Final = 100_000  # of a trace
+
+
+_OF_TRACE: Final = Sql("""project = {project:String} AND owner > concat({trace:String}, '-')
+  AND owner < concat({trace:String}, '.')""")
+_BELOW: Final = 10_000
+
+
+# Null is NaN.
+MetricValue = float | Infinite | None | list[float | Infinite | None]
+_NAMES: Final = 1_000
+
+_LOGGED: Final = Sql("""project = {project:String} AND owner IN {owners:Array(String)}
+  AND source = 'logged' AND ({name:String} = '' OR name = {name:String})""")
+_POINTS: Final = Sql("""
+SELECT toString(name) AS name, assumeNotNull(value) AS value, step, time_ns,
+  toString(mode) AS mode,
+  row_number() OVER (PARTITION BY name ORDER BY time_ns, record_id, position) AS place
+FROM metrics FINAL
+WHERE {logged} AND name IN (
+  SELECT name FROM metrics WHERE {logged} GROUP BY name ORDER BY name LIMIT {names})
+""").fill(logged=_LOGGED, names=_NAMES)
+# In that order `replace` and `restart` cut what came before them, and `single` counts as the
+# first one only.
+_COUNTING: Final = Sql("""
+SELECT name, value, step, time_ns, mode,
+  toInt64(row_number() OVER (PARTITION BY name ORDER BY place)) AS nth,
+  toInt64(count() OVER (PARTITION BY name)) AS number
+FROM (
+  SELECT *, max(if(mode IN ('replace', 'restart'), place, 0)) OVER (PARTITION BY name) AS cut
+  FROM ({points})
+) WHERE place >= cut AND (mode != 'single' OR place = 1)
+""").fill(points=_POINTS)
+# The first point, the last one, and of each bucket between them the lowest and the highest one.
+# A bucket of nothing but NaN keeps one. Arrays of numbers: comparing tuples takes three times as
+# long for 100,000 points.
+_THINNED: Final = Sql("""
+SELECT name, points, mode, arrayMap(nth -> (indexOf(places, nth) AS at,
+  (nth, `values`[at], steps[at], times[at])).2, arrayDistinct(arraySort(if(empty(real),
+    [arrayMin(places)], [
+      arrayMin(arrayFilter((nth, value) -> value = arrayMin(real), places, `values`)),
+      arrayMax(arrayFilter((nth, value) -> value = arrayMax(real), places, `values`))
+    ])))) AS kept
+FROM (
+  SELECT name, any(number) AS points, any(mode) AS mode, groupArray(nth) AS places,
+    groupArray(value) AS `values`, groupArray(step) AS steps, groupArray(time_ns) AS times,
+    arrayFilter(value -> NOT isNaN(value), `values`) AS real,
+    multiIf(number <= {most:Int64}, nth, nth = 1, 0, nth = number, {most:Int64},
+      1 + intDiv((nth - 2) * (intDiv({most:Int64}, 2) - 1), number - 2)) AS bucket
+  FROM ({points}) GROUP BY name, bucket
+)
+ORDER BY name, bucket
+""")
+# Where no point cuts or counts alone, each counts as the one that it is.
+_PLAIN: Final = Sql("""
+SELECT name, value, step, time_ns, mode, toInt64(place) AS nth,
+  toInt64(count() OVER (PARTITION BY name)) AS number
+FROM ({points})
+""").fill(points=_POINTS)
+# How many points of a metric an answer holds unless more are asked for, and of all metrics.
+MOST: Final = 1_000
+MOST_OF_ALL: Final = 100_000
+_FEWEST: Final = MOST_OF_ALL // _NAMES
+_SERIES: Final = frozenset({"append", "restart"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogLine(records.LogLine):
+    """A line of text of a run."""
+
+    offset_ms: float = field(metadata=about("Time since the run's start"))
+    event: str = field(
+        default="", metadata=about("What kind of event it is, such as gen_ai.choice")
+    )
+    attributes: dict[str, JsonValue] = field(
+        default_factory=dict, metadata=about("What else a log record says")
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class SpanNode:
+    """Where a span stands: the run id of its parent, and whether it is a model call itself."""
+
+    parent: str
+    is_call: bool
+
+
+def read_lines(reader: Reader, project: str, owners: Sequence[str]) -> list[Row]:
+    """Read the lines of text that were told of some owners, oldest first, at most 10,000."""
+    sql = Sql("""
+        SELECT owner, time_ns, severity, message, event, attributes, record_id, position
+        FROM late_logs FINAL
+        WHERE project = {project:String} AND owner IN {owners:Array(String)}
+        ORDER BY time_ns, record_id, position LIMIT {lines}
+        """).fill(lines=_LINES)
+    rows: list[Row] = []
+    for place in range(0, len(owners), _AT_ONCE):
+        asked = list(owners[place : place + _AT_ONCE])
+        rows += reader.rows(sql, {"project": project, "owners": asked}, ACROSS_PARTITIONS)
+    rows.sort(key=lambda row: (row["time_ns"], row["record_id"], row["position"]))
+    return rows[:_LINES]
+
+
+def list_events(reader: Reader, project: str, owner: str, events: Sequence[str]) -> list[Row]:
+    """Read the events of some names that were told of an owner, oldest first, at most 1,000."""
+    sql = Sql("""
+        SELECT time_ns, message, event, attributes FROM late_logs FINAL
+        WHERE project = {project:String} AND owner = {owner:String}
+          AND event IN {events:Array(String)}
+        ORDER BY time_ns, record_id, position LIMIT {events}
+        """).fill(events=_EVENTS)
+    parameters = {"project": project, "owner": owner, "events": list(events)}
+    return reader.rows(sql, parameters, ACROSS_PARTITIONS)
+
+
+def list_spans_with_lines(reader: Reader, project: str, trace_id: str) -> list[str]:
+    """List the spans of a trace of which lines came apart, by their run ids, at most 100,000."""
+    sql = Sql("""
+        SELECT DISTINCT owner FROM late_logs WHERE {of_trace} ORDER BY owner LIMIT {spans}
+        """).fill(of_trace=_OF_TRACE, spans=_SPANS)
+    rows = reader.rows(sql, {"project": project, "trace": trace_id})
+    return [row["owner"] for row in rows]
+
+
+def read_nodes(reader: Reader, project: str, trace_id: str) -> dict[str, SpanNode]:
+    """Read where the spans of a trace stand, by their run ids, at most 100,000."""
+    times = Sql("FROM trace_index WHERE key = {trace:String} AND project = {project:String}")
+    ours = Sql("project = {project:String} AND trace_id = {id16}").fill(id16=ID16)
+    sql = Sql("""
+        SELECT groupArray((span, above.1, above.2)) AS nodes FROM (
+          SELECT lower(hex(span_id)) AS span,
+            argMax((lower(hex(parent_span_id)), kind != 'span'), (is_ended, rank)) AS above
+          FROM (
+            SELECT span_id, parent_span_id, kind, 1 AS is_ended, rank FROM runs
+            WHERE {ours} AND start_ns >= (SELECT minOrNull(start_ns) {times})
+              AND start_ns <= (SELECT maxOrNull(end_ns) {times})
+            UNION ALL
+            SELECT span_id, parent_span_id, kind, 0, rank FROM open_runs WHERE {ours})
+          GROUP BY span_id LIMIT {spans})
+        """).fill(ours=ours, times=times, spans=_SPANS)
+    (row,) = reader.rows(sql, {"project": project, "trace": trace_id})
+    return {
+        f"{trace_id}-{span}": SpanNode(f"{trace_id}-{parent}", bool(is_call))
+        for span, parent, is_call in row["nodes"]
+    }
+
+
+def find_calls_above(nodes: Mapping[str, SpanNode], spans: Iterable[str]) -> dict[str, str]:
+    """Find the nearest model call at or above some spans; those that have none are left out.
+
+    Spans that are each other's parents have none; neither has one below a span that is not here.
+    """
+    known: dict[str, str] = {}
+    for span in spans:
+        path: list[str] = []
+        here, found = span, ""
+        while here in nodes and here not in known:
+            if nodes[here].is_call:
+                found = here
+                break
+            known[here] = ""  # until it is found: whoever comes by again is in a circle
+            path.append(here)
+            here = nodes[here].parent
+        found = found or known.get(here, "")
+        known.update(dict.fromkeys(path, found))
+        known[span] = found
+    return {span: known[span] for span in spans if known[span]}
+
+
+def make_lines(rows: Iterable[Row], start_ns: int) -> list[LogLine]:
+    """Make lines of text, oldest first, with their time since a start."""
+    return [
+        LogLine(
+            time_ns=row["time_ns"],
+            offset_ms=(row["time_ns"] - start_ns) / 1e6,
+            severity=row["severity"],
+            message=row["message"],
+            event=row.get("event", ""),
+            attributes=load_json(row.get("attributes", ""), {}),
+        )
+        for row in sorted(rows, key=itemgetter("time_ns"))
+    ]
+
+
+def find_lines(reader: Reader, row: Row, owners: Sequence[str]) -> list[Row]:
+    """Find the lines that came apart from a run: its own, and those of spans below it."""
+    below = _spans_below(reader, row) if row["kind"] != "span" else []
+    return read_lines(reader, row["project"], [*owners, *below])
+
+
+def find_loose_lines(
+    reader: Reader, project: str, trace_id: str, limit: int
+) -> dict[str, list[Row]]:
+    """Find the lines of spans of a trace that are here, and have no run at or above them.
+
+    Returns:
+        Rows of lines by the run ids of their spans, of the first `limit` spans.
+    """
+    spans = list_spans_with_lines(reader, project, trace_id)
+    if not spans:
+        return {}
+    nodes = read_nodes(reader, project, trace_id)
+    here = [span for span in spans if span in nodes]
+    calls = find_calls_above(nodes, here)
+    loose = [span for span in here if span not in calls][:limit]
+    lines: defaultdict[str, list[Row]] = defaultdict(list)
+    for line in read_lines(reader, project, loose):
+        lines[line["owner"]].append(line)
+    return dict(lines)
+
+
+def _spans_below(reader: Reader, row: Row) -> list[str]:
+    """Name the spans with lines whose nearest model call is a run, at most 10,000."""
+    project, trace_id, run_id = row["project"], row["trace_id"], run_id_of(row)
+    spans = [span for span in list_spans_with_lines(reader, project, trace_id) if span != run_id]
+    if not spans:
+        return []
+    calls = find_calls_above(read_nodes(reader, project, trace_id), spans)
+    return [span for span in spans if calls.get(span) == run_id][:_BELOW]
+
+
+def read_points(
+    reader: Reader,
+    project: str,
+    owners: Sequence[str],
+    name: str,
+    most: int,
+    *,
+    is_plain: bool = False,
+) -> list[Row]:
+    """Read the points that count, of the first 1,000 metrics by name.
+
+    Args:
+        reader: The store.
+        project: Whose metrics.
+        owners: What they were logged for; points of one name are one metric.
+        name: Which metric; empty for all.
+        most: How many points of a metric are read. Of more than that the first and the last one
+            and the lowest and highest of each stretch between them.
+        is_plain: Whether each of them is known to count.
+
+    Returns:
+        Rows of a few points each, in order: `name`, `points` (how many count), `mode` (of the
+        first point) and `kept`, tuples of place, value, step and time.
+    """
+    parameters = {"project": project, "owners": list(owners), "name": name, "most": most}
+    sql = _THINNED.fill(points=_PLAIN if is_plain else _COUNTING)
+    return reader.rows(sql, parameters, ACROSS_PARTITIONS)
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedMetric:
+    """One metric.
+
+    Attributes:
+        count: How many points it has; `points` may be fewer, among them the first and the last,
+            the lowest and the highest.
+        is_single: Whether it is a plain number.
+    """
+
+    name: str
+    count: int
+    is_single: bool
+    points: Sequence[MetricPoint]
+
+    @property
+    def value(self) -> MetricValue:
+        """The metric as a number, or the numbers of its points."""
+        values = [point.value for point in self.points]
+        return values[0] if self.is_single else values
+
+
+def find_series(
+    reader: Reader, project: str, owners: Sequence[str], *, name: str = "", most: int = MOST
+) -> list[LoggedMetric]:
+    """Find the metrics that were logged for some owners, the first 1,000 by name.
+
+    A metric alone is a series after ``append`` and ``restart``, else a number; two points are a
+    series. Of more points than `most`, or than 100,000 in all, the shape of the curve is kept.
+    """
+    sql = Sql("""
+        SELECT uniqExact(name) AS names,
+          countIf(mode IN ('single', 'replace', 'restart')) = 0 AS is_plain
+        FROM metrics WHERE {logged}""").fill(logged=_LOGGED)
+    (told,) = reader.rows(sql, {"project": project, "owners": list(owners), "name": name})
+    if not told["names"]:
+        return []
+    most = min(most, max(MOST_OF_ALL // told["names"], _FEWEST))
+    rows = read_points(reader, project, owners, name, most, is_plain=bool(told["is_plain"]))
+    return [_series(key, list(parts)) for key, parts in groupby(rows, itemgetter("name"))]
+
+
+def values_of(found: Iterable[LoggedMetric]) -> dict[str, MetricValue]:
+    """Return metrics as numbers and lists of numbers, by name."""
+    return {series.name: series.value for series in found}
+
+
+def counts_of(found: Iterable[LoggedMetric]) -> dict[str, int]:
+    """Return how many points metrics have, by name."""
+    return {series.name: series.count for series in found}
+
+
+def _series(name: str, rows: Sequence[Row]) -> LoggedMetric:
+    first = rows[0]
+    points = [_point(*kept) for row in rows for kept in row["kept"]]
+    is_single = first["points"] == 1 and first["mode"] not in _SERIES
+    return LoggedMetric(name, first["points"], is_single, points)
+
+
+def _spell(value: float) -> float | Infinite | None:
+    if math.isinf(value):
+        return "Infinity" if value > 0 else "-Infinity"
+    return None if math.isnan(value) else value
+
+
+def _point(_: int, value: float, step: int, time_ns: int) -> MetricPoint:
+    return MetricPoint(
+        value=_spell(value),
+        step=None if step < 0 else step,
+        time_ns=time_ns,
+    )
