@@ -135,7 +135,7 @@ class Call(Run):
                 returned, (output, whole) = output, self._put_output(output)
                 if self._traced.generative is not None:
                     self._describe_response(self._traced.generative, returned, output, whole)
-                if names.STREAM_CHUNKS in self._facts:
+                if type(output) is list and names.STREAM_CHUNKS in self._facts:
                     whole = stream_part(whole)
                 constants = self._traced.describe_version(self._facts, whole, end_ns, recorder)
                 if constants is None:

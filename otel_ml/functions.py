@@ -177,7 +177,6 @@ class TracedFunction:
         }
         self.span_name = self.name
         self.generative: generative.Generative | None = None
-        self._is_talk = False  # what a language model says has no structure
         if kind in names.OPERATIONS:
             self._generate(kind)
         self._params: Mapping[str, object] | None = None
@@ -196,7 +195,8 @@ class TracedFunction:
             provider=told.get("provider"),
             model=told.get("model"),
         )
-        self._is_talk = self.generative.is_talk
+        if self.generative.is_talk:  # what a language model says has no structure
+            self.version_on -= {"output"}
         self.span_name = self.generative.span_name
         self.start_attributes.update(self.generative.attributes)
         if not self.generative.keeps_content:
@@ -243,8 +243,6 @@ class TracedFunction:
         """
         if self._marks is not None and self._marks.are_other(now_ns):
             self._versions, self._definition, self._marks = {}, None, None
-        if self._is_talk:
-            output = None
         version = self._versions.get(flat_shape(output))
         if version is None:
             if not all(job.done.is_set() for job in self.waits_for):
