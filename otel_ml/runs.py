@@ -635,7 +635,7 @@ class Run(Handle, HasCard):
             return
         redaction = recorder.redaction
         seen = glance(value)
-        text = encode_whole(value, is_small=seen is not None)
+        text = encode_whole(value, seen)
         if not text:
             text, notes = redaction.encode(value, is_too_long=text is not None)
         elif redaction.concerns(value, text, is_flat=seen is True):

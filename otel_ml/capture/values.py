@@ -26,6 +26,8 @@ NOT_FOLLOWED: Final = "not_followed"  # a stream that was returned, and whose ch
 _MAX_DEPTH: Final = 64
 _MORE: Final = "..."  # in ASCII: one other character doubles what a text costs to copy
 _NUMBERS: Final = frozenset({int, float, bool, type(None)})
+_SEARCHED: Final = 2_048  # bytes: to look at the types of what is longer costs less
+_FINITE: Final = frozenset({str, int, bool, type(None)})
 _SKETCH_ITEMS: Final = 16  # of an object in a preview
 # Of an array, see `describe`.
 _ARRAY: Final = frozenset({"type", "dtype", "shape", "device", "stored", "values", "head"})
@@ -94,15 +96,19 @@ def encode(value: object, limit_bytes: int = LIMIT_BYTES, *, is_too_long: bool =
     return Encoded(raw.decode(), _WHOLE)
 
 
-def encode_whole(value: object, *, is_small: bool = False) -> str | None:
+def encode_whole(value: object, seen: bool | None = None) -> str | None:
     """Encode a value whose text is whole within the limit, see `encode`.
+
+    Args:
+        value: Anything.
+        seen: What `glance` said of it.
 
     Returns:
         The text; an empty one for a value that is too long, None for any other.
     """
-    if not (is_small or _may_fit(value, LIMIT_BYTES)):
+    if seen is None and not _may_fit(value, LIMIT_BYTES):
         return ""
-    raw = _dump(value)
+    raw = _dump(value, seen)
     if raw is None:
         return None
     return raw.decode() if len(raw) <= LIMIT_BYTES else ""
@@ -112,8 +118,8 @@ def glance(value: object) -> bool | None:
     """Tell at little cost what most values are: short, as far as can be seen.
 
     Returns:
-        True for a short dict of texts, numbers and the like alone, False for another short
-        value, None for one that needs a longer look.
+        True for a short dict of texts, finite numbers and the like alone, False for another
+        short value, None for one that needs a longer look.
     """
     kind: type = type(value)
     left = _SMALL_BYTES
@@ -125,7 +131,7 @@ def glance(value: object) -> bool | None:
             kind = type(item)
             if kind is str:
                 left -= len(item)
-            elif kind not in _NUMBERS:
+            elif kind not in _NUMBERS or (kind is float and item in _INFINITE):
                 return False if _are_short([*fields.values()]) else None
         return True if left > 0 else None
     if kind is str:
@@ -189,7 +195,7 @@ def _may_fit(value: object, limit_bytes: int) -> bool:
     return left >= 0
 
 
-def _dump(value: object) -> bytes | None:
+def _dump(value: object, seen: bool | None = None) -> bytes | None:
     """Encode a value; None for one that only the bounded walk can encode.
 
     Of one that holds too much of the host's own to be copied the text is empty.
@@ -199,10 +205,15 @@ def _dump(value: object) -> bytes | None:
     know, and leaves alone what it would call the host's code for: those values are copied.
     """
     try:
-        return _dump_alone(value)
+        raw = orjson.dumps(value, option=_ALONE)
     except BaseException as error:  # noqa: BLE001 - the border to the host's values, see errors.py
         hand_on(error)
         return _dump_copy(value)
+    if seen or type(value) in _FINITE or (len(raw) < _SEARCHED and b"null" not in raw):
+        return raw
+    if type(value) is dict and _FINITE.issuperset(map(type, value.values())):
+        return raw
+    return _dump_copy(value) if b"null" in raw and _is_infinite_within(value) else raw
 
 
 def _dump_alone(value: object) -> bytes | None:
