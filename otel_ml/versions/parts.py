@@ -304,15 +304,18 @@ class _Following:
 
     def _value(self, read: Read, value: object, name: str) -> str | None:
         writes = self._own | written_in_module(self._reader.function)
-        if type(value) in CONTAINERS and not writes.isdisjoint(self._names(read)):
+        if issubclass(type(value), (*CONTAINERS,)) and not writes.isdisjoint(self._names(read)):
             self._parts.note(f"`{name}`, which functions change")
             return None
         # Of an object only what is set is state: what its methods are called says nothing.
         self._set = frozenset(write[1] for write in writes if write[:1] == read and write[1:])
         try:
             found = ValueReader(self._follow, self._is_own, self._is_state_of).read(value, name)
-        except (TooLarge, RuntimeError):  # the latter of a container that another thread changes
+        except TooLarge:
             self._parts.note(f"`{name}`, which is too large")
+            return None
+        except RuntimeError:  # of a container that another thread changes, of a hostile class
+            self._parts.note(f"`{name}`, which cannot be read")
             return None
         if any(True for _ in models_in(value, self._is_own)):
             find = self._reader.find

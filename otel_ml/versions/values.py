@@ -109,12 +109,15 @@ class ValueReader:
             self._path.pop()
 
     def _data(self, value: Any, kind: type, name: str) -> Value | None:
-        if kind in _MAPPINGS:
-            return self._mapping("dict", list(value.items()), name)
+        # A dict's or list's own items: what a class of the host's answers may raise.
+        if issubclass(kind, dict | MappingProxyType):
+            items = dict.items(value) if issubclass(kind, dict) else value.items()
+            return self._mapping("dict", list(items), name)
         if kind is tuple:
             return self._sequence("()", value, name)
-        if kind in _SEQUENCES:
-            return self._sequence("[]", list(value), name)
+        if issubclass(kind, list | deque):
+            elements = list.__iter__(value) if issubclass(kind, list) else deque.__iter__(value)
+            return self._sequence("[]", list(elements), name)
         if kind in _SETS:
             parts = [self._part(item, name) for item in sorted(value, key=_rank)]
             parts.sort(key=lambda part: part.text)

@@ -64,6 +64,7 @@ SHAPES: Final = (
     # Values that the function names.
     Shape("dict", 'CFG = {"t": 1}\ndef model(a=1): return a * CFG["t"]\n', '"t": 1', '"t": 2'),
     Shape("dict, order", 'CFG = {"t": 1, "u": 2}\ndef model(a=1): return CFG["t"]\n', '"t": 1, "u": 2', '"u": 2, "t": 1', opens=False),
+    Shape("dict of a class of its own", 'class Cfg(dict):\n    def __getattr__(self, name): return self[name]\nCFG = Cfg(t=1)\ndef model(a=1): return CFG.t\n', "t=1", "t=2"),
     Shape("nested dict", 'CFG = {"a": {"b": [1, {"c": 2}]}}\ndef model(a=1): return str(CFG)\n', '"c": 2', '"c": 3'),
     Shape("list", 'STOP = ["a", "b"]\ndef model(a=1): return STOP[0]\n', '"b"]', '"c"]'),
     Shape("list, order", 'STOP = ["a", "b"]\ndef model(a=1): return STOP[0]\n', '"a", "b"', '"b", "a"'),
