@@ -37,7 +37,7 @@ _logger = logging.getLogger(__name__)
 
 
 class RecordForward:
-    """Sends to one target, on a thread of its own, until it is closed.
+    """Sends to one target, on a thread of its own, from where the last collector of its name ended.
 
     Args:
         target: The service.
@@ -70,9 +70,6 @@ class RecordForward:
             target=self._work, name=f"otel-ml-forward-{self._name}", daemon=True
         )
         numbers.add_target(self._name, self._lag_s, KINDS)
-
-    def start(self) -> None:
-        """Begin where the last collector of this name ended."""
         self._thread.start()
 
     def close(self) -> None:

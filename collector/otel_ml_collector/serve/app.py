@@ -57,7 +57,6 @@ from otel_ml_collector.serve.http_server import (
 from otel_ml_collector.serve.middleware import Compression, Drain, Gate, Guard, Heads
 from otel_ml_collector.services import Services
 from otel_ml_collector.settings.table import Settings
-from otel_ml_collector.settings.targets import RecordTarget
 from otel_ml_collector.settings.values import Address, address_here
 from otel_ml_collector.storage import read_sizes
 from otel_ml_collector.store.artifacts import ArtifactWriter
@@ -205,7 +204,10 @@ def open_collector(settings: Settings) -> Collector:
         ),
         purger=Purger(connections),
         backups=Backups(connections, tombstones),
-        record_forwards=[_start_forward(target, outbox, writer, sent) for target, outbox in boxes],
+        record_forwards=[
+            RecordForward(target, outbox, lambda: writer.stamped_ns, sent)
+            for target, outbox in boxes
+        ],
         clocks=clocks,
         otlp_forward=otlp_forward,
     )
@@ -223,14 +225,6 @@ def _closing_on_trouble(connections: Connections, what: str) -> Iterator[None]:
     except Unavailable as error:
         connections.close()
         raise BadSetting(f"{what}: {error}") from error
-
-
-def _start_forward(
-    target: RecordTarget, outbox: Outbox, writer: Writer, sent: RecordNumbers
-) -> RecordForward:
-    forward = RecordForward(target, outbox, lambda: writer.stamped_ns, sent)
-    forward.start()
-    return forward
 
 
 def _keep_temporary_files(folder: Path) -> None:
