@@ -16,6 +16,7 @@ from otel_ml_collector.access import ADMIN, Access, is_local
 from otel_ml_collector.api.parameters import Admin, demand_all, needs
 from otel_ml_collector.errors import Forbidden
 from otel_ml_collector.services import find_service, service_of
+from otel_ml_collector.settings.values import MOST_DAYS
 from otel_ml_collector.store.backup import Backups
 from otel_ml_collector.store.deletion import Deleter
 from otel_ml_collector.store.reader import READABLE, Reader
@@ -52,7 +53,10 @@ _PROJECTS: Final = 100
 
 router = APIRouter(prefix="/api/v1", tags=["storage"])
 
-Days = Annotated[int | None, Query(ge=0, le=36_500, description="What would that many days free?")]
+Days = Annotated[
+    int | None,
+    Query(ge=0, le=MOST_DAYS, description="What would that many days free?"),
+]
 FromRetention = Annotated[Retention, Depends(service_of(Retention))]
 FromDeleter = Annotated[Deleter, Depends(service_of(Deleter))]
 _ADMIN: Final = [Depends(needs(ADMIN))]
@@ -157,10 +161,10 @@ class WantedRetention(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     record_days: int | None = Field(
-        default=None, ge=0, le=36_500, description="0 for ever, null as configured"
+        default=None, ge=0, le=MOST_DAYS, description="0 for ever, null as configured"
     )
     payload_days: int | None = Field(
-        default=None, ge=0, le=36_500, description="0 for ever, null as configured"
+        default=None, ge=0, le=MOST_DAYS, description="0 for ever, null as configured"
     )
 
 

@@ -9,6 +9,7 @@ import pytest
 from otel_ml_collector.errors import BadSetting
 from otel_ml_collector.store.migrations import connect
 from otel_ml_collector.store.reader import Reader
+from otel_ml_collector.store.sql import Sql
 from tests.contract.test_roads import send
 from tests.support.certificates import make_certificate
 from tests.support.clickhouse import ClickHouse, clickhouse
@@ -91,7 +92,7 @@ def test_tls(tmp_path: Path) -> None:
     certificate = make_certificate(tmp_path)
     with clickhouse(tmp_path / "server", certificate) as server:
         known = connect(server.url(options=f"?ca_cert={certificate.cert}"))
-        Reader(known).ping()
+        Reader(known).rows(Sql("SELECT 1 AS one"), {})
         known.close()
         with pytest.raises(BadSetting, match="certificate verify failed"):
             connect(server.url())

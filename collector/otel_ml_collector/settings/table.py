@@ -14,6 +14,7 @@ from otel_ml_collector.settings.targets import (
     read_record_targets,
 )
 from otel_ml_collector.settings.values import (
+    MOST_DAYS,
     Address,
     hide_password,
     one_of,
@@ -153,7 +154,7 @@ class Settings:
         int,
         Setting(
             "0",
-            whole_number("days", 0, 36_500),
+            whole_number("days", 0, MOST_DAYS),
             "days that records are kept from their arrival, 0 for ever; a project may have its own",
         ),
     ]
@@ -161,7 +162,7 @@ class Settings:
         int,
         Setting(
             "0",
-            whole_number("days", 0, 36_500),
+            whole_number("days", 0, MOST_DAYS),
             "days that inputs, outputs, lines and logged data are kept, 0 as long as records",
         ),
     ]

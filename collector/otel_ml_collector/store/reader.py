@@ -118,14 +118,6 @@ class Reader:
         with self._client() as client:
             return client.query_arrow(sql, values, settings=dict(settings or {}), use_strings=True)
 
-    def ping(self) -> None:
-        """Ask the store anything.
-
-        Raises:
-            Unavailable: It does not answer.
-        """
-        self.rows(Sql("SELECT 1 AS one"), {})
-
     def _within(self, sql: Sql, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """Hold a question to the projects that may be read: one that names none is refused."""
         own, values = self._access.projects, dict(parameters)

@@ -261,11 +261,6 @@ class Condition:
     reads_payloads: bool = False
     search: Search | None = None
 
-    @property
-    def is_always(self) -> bool:
-        """Whether it leaves out nothing."""
-        return self.sql == "1"
-
 
 ALWAYS: Final = Condition(Sql("1"))
 

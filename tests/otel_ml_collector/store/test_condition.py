@@ -1,6 +1,6 @@
 """Tests of pieces of a WHERE clause."""
 
-from otel_ml_collector.store.sql import ALWAYS, Condition, Sql, all_of
+from otel_ml_collector.store.sql import Condition, Sql, all_of
 
 
 def test_all_of() -> None:
@@ -10,8 +10,3 @@ def test_all_of() -> None:
     assert all_of([one, two]) == Condition(
         Sql("(a = {f0:String} OR b) AND (c = {f1:Int64})"), {"f0": "x", "f1": 3}
     )
-
-
-def test_always() -> None:
-    """The condition that leaves out nothing is told from those that do."""
-    assert (ALWAYS.is_always, Condition(Sql("a = 1")).is_always) == (True, False)
