@@ -83,6 +83,7 @@ from otel_ml_collector.telemetry.service import (
     StoreNumbers,
     Telemetry,
 )
+from otel_ml_collector.times import SECOND_NS
 from otel_ml_collector.views import ViewStore
 from otel_ml_collector.web.render import STATIC, show_problem
 
@@ -96,7 +97,7 @@ _FORWARD_S: Final = 3
 _READ_THREADS: Final = 8
 _BACKLOG: Final = 1024
 # How much earlier than ours the times of other collectors before the same store may be.
-_OVERLAP_NS: Final = 5 * 10**9
+_OVERLAP_NS: Final = 5 * SECOND_NS
 
 # New objects between two looks for cycles: those of about 30 requests.
 _GC_OBJECTS: Final = 100_000

@@ -11,10 +11,11 @@ from otel_ml_collector.store.connection import Connections, store_trouble
 from otel_ml_collector.store.mutations import Mutator
 from otel_ml_collector.store.reader import READABLE, Reader
 from otel_ml_collector.store.sql import Sql
+from otel_ml_collector.times import DAY_NS
 
 # It never changes: what two programs wrote of one document stands in each other's place.
 CHUNK_BYTES: Final = 1024 * 1024
-KEPT_NS: Final = 86_400 * 10**9
+KEPT_NS: Final = DAY_NS
 # An upload of what is there already renews it, once it is as old as this.
 _RENEW_NS: Final = KEPT_NS // 2
 _CHUNKS_AT_ONCE: Final = 4

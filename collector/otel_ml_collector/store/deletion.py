@@ -31,7 +31,7 @@ from otel_ml_collector.store.tombstones import (
     Tombstones,
     note,
 )
-from otel_ml_collector.times import DAY_NS
+from otel_ml_collector.times import DAY_NS, SECOND_NS
 
 _SETTINGS: Final = {
     "max_execution_time": 0,
@@ -40,7 +40,7 @@ _SETTINGS: Final = {
 }
 _WAIT_S: Final = 60.0
 # By then every other collector knows, and what it had in hand is stored.
-_SETTLED_NS: Final = int(4 * REFRESH_S * 10**9)
+_SETTLED_NS: Final = int(4 * REFRESH_S * SECOND_NS)
 _UNDONE: Final = Sql("""
     SELECT project, kind, target, deleted_ns FROM deletions
     GROUP BY project, kind, target, deleted_ns HAVING max(stage) < {done:UInt8}

@@ -22,8 +22,9 @@ from otel_ml_collector.store.runs import (
 )
 from otel_ml_collector.store.sql import ALWAYS, Condition, Sql, identifier, join_sql
 from otel_ml_collector.store.tables import LIGHT, OPEN_RUNS, PAYLOAD, RUNS
+from otel_ml_collector.times import MINUTE_NS
 
-SILENT_AFTER_NS: Final = 300 * 10**9
+SILENT_AFTER_NS: Final = 5 * MINUTE_NS
 # How many runs without an end a list looks at from where it begins.
 _LOOKED_AT: Final = 2_000
 _IN_TRACE: Final = 10_000

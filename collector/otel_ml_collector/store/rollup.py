@@ -14,19 +14,19 @@ from otel_ml_collector.owners import is_run
 from otel_ml_collector.records import Records
 from otel_ml_collector.store.sql import Sql, StoreClient, identifier, join_sql
 from otel_ml_collector.store.tables import OF_TOKENS
-from otel_ml_collector.times import DAY_NS
+from otel_ml_collector.times import DAY_NS, MINUTE_NS
 
 # Stands for all days of a project, and for a score whose run's start is not known.
 ALL_DAYS: Final = -1
 
 # A group that was marked is stored by then: no commit takes as long.
-_SETTLED_NS: Final = 60 * 10**9
+_SETTLED_NS: Final = MINUTE_NS
 # A day is marked again by then at the latest, well before it counts as settled.
 _AGAIN_S: Final = 10.0
 _KNOWN_DAYS: Final = 10_000
 _DAYS_AT_ONCE: Final = 31
 # Rows of a recomputation are kept so long after a newer one, for questions under way.
-_KEPT_NS: Final = 600 * 10**9
+_KEPT_NS: Final = 10 * MINUTE_NS
 
 _NOW: Final = Sql("toUnixTimestamp64Nano(now64(9))")
 _DAY_OF: Final = Sql("intDiv(start_ns, {day_ns}) * {day_ns}").fill(day_ns=DAY_NS)
