@@ -6,7 +6,7 @@ An `update` or `evaluation` tells of a target: a run, a trace key, a tag or a mo
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from otel_ml import attributes as names
@@ -41,28 +41,30 @@ _SPAN_TYPE: Final = "logfire.span_type"
 _PENDING_PARENT: Final = "logfire.pending_parent_id"
 # Stands for a key of which something is told, whatever traces have it.
 NO_TRACE_ID: Final = bytes(16)
-# By key, project and trace id: where the traces of one request are.
-TraceKeys = dict[tuple[str, str, bytes], TraceKey]
 
 
-def widen(keys: TraceKeys, key: TraceKey) -> None:
-    """Add a key, or widen the times of the one that is there."""
-    place = (key.key, key.project, key.trace_id)
-    known = keys.get(place)
-    keys[place] = key if known is None else known.join(key)
+@dataclass(slots=True)
+class RequestBatch:
+    """What is gathered over the spans or log records of one request.
+
+    Attributes:
+        window: When what comes now may have started.
+        keys: By key, project and trace id: where the traces are.
+    """
+
+    window: StartWindow
+    records: Records = field(default_factory=Records)
+    keys: dict[tuple[str, str, bytes], TraceKey] = field(default_factory=dict)
+
+    def add_key(self, key: TraceKey) -> None:
+        """Add a key, or widen the times of the one that is there."""
+        place = (key.key, key.project, key.trace_id)
+        known = self.keys.get(place)
+        self.keys[place] = key if known is None else known.join(key)
 
 
-def map_late_record(
-    span: Span, project: str, records: Records, keys: TraceKeys, window: StartWindow
-) -> str | None:
+def map_late_record(span: Span, project: str, batch: RequestBatch) -> str | None:
     """Add what an `update` or `evaluation` tells of its target, and the keys that find it.
-
-    Args:
-        span: The record.
-        project: Where it is filed.
-        records: Where it is added.
-        keys: Those of the request.
-        window: When its target may have started.
 
     Returns:
         Why it is rejected; None when it is not.
@@ -71,11 +73,11 @@ def map_late_record(
     if owner is None:
         return NO_TARGET
     told_ns = to_int(span.attributes.get(names.TARGET_START_NS)) or 0
-    start_ns = told_ns if told_ns in window else 0
-    is_update = span.attributes[names.RECORD] == "update"
-    reason = (_map_update if is_update else map_evaluation)(span, project, owner, start_ns, records)
+    start_ns = told_ns if told_ns in batch.window else 0
+    map_one = _map_update if span.attributes[names.RECORD] == "update" else map_evaluation
+    reason = map_one(span, project, owner, start_ns, batch.records)
     if reason is None:
-        _note_keys(span, project, owner, keys)
+        _note_keys(span, project, owner, batch)
     return reason
 
 
@@ -171,18 +173,18 @@ def _target_text(value: Value) -> str:
     return value if isinstance(value, str) and len(value) <= _TARGET_CHARS else ""
 
 
-def _note_keys(span: Span, project: str, owner: str, keys: TraceKeys) -> None:
+def _note_keys(span: Span, project: str, owner: str, batch: RequestBatch) -> None:
     """Note by which keys a record about a run, or about a key itself, is found."""
     at_ns = span.start_ns
     if owner.startswith(KEY):
         key = TraceKey(owner.removeprefix(KEY), project, NO_TRACE_ID, at_ns, at_ns)
-        widen(keys, key)
+        batch.add_key(key)
         return
     own = to_text(span.attributes.get(names.TRACE_KEY))
     if own and is_run(owner):
         trace_id = bytes.fromhex(owner[:_TRACE_CHARS])
         for text in (trace_id.hex(), own[:TRACE_KEY_CHARS]):
-            widen(keys, TraceKey(text, project, trace_id, at_ns, at_ns))
+            batch.add_key(TraceKey(text, project, trace_id, at_ns, at_ns))
 
 
 def _map_update(

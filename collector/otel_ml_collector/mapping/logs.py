@@ -6,7 +6,6 @@ docs/design/010-log-records.md.
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import Final
 
 from otel_ml import attributes as names
@@ -23,7 +22,7 @@ from otel_ml_collector.mapping.filing import (
     is_project,
     project_of,
 )
-from otel_ml_collector.mapping.late_records import NO_TRACE_ID, TraceKeys, widen
+from otel_ml_collector.mapping.late_records import NO_TRACE_ID, RequestBatch
 from otel_ml_collector.mapping.values import to_sorted_json, to_text
 from otel_ml_collector.owners import own_key, own_response
 from otel_ml_collector.records import LateLog, LogLine, Records, TraceKey, run_id
@@ -62,7 +61,7 @@ def map_logs(logs: Iterable[Log], filing: Filing) -> Records:
         The records, and how many log records are rejected for good, by reason. The same log
         record gives the same records whatever comes with it.
     """
-    batch = _Batch(StartWindow(filing.now_ns))
+    batch = RequestBatch(StartWindow(filing.now_ns))
     for log in logs:
         batch.window = filing.window_of(log.scope)
         project = project_of(log.attributes, log.scope, filing)
@@ -73,16 +72,7 @@ def map_logs(logs: Iterable[Log], filing: Filing) -> Records:
     return batch.records
 
 
-@dataclass(slots=True)
-class _Batch:
-    """What is gathered over the log records of one request."""
-
-    window: StartWindow
-    records: Records = field(default_factory=Records)
-    keys: TraceKeys = field(default_factory=dict)
-
-
-def _map_log(log: Log, project: str, batch: _Batch) -> str | None:
+def _map_log(log: Log, project: str, batch: RequestBatch) -> str | None:
     """Add what a log record says to its batch; return why it is rejected, if it is."""
     time_ns = log.time_ns or log.observed_ns
     reason = _reason_to_reject(log, time_ns, project, batch.window)
@@ -99,7 +89,7 @@ def _map_log(log: Log, project: str, batch: _Batch) -> str | None:
     else:
         add_evaluation(log.attributes, project, owner, time_ns, batch.records)
     if any(log.trace_id):
-        _note_trace(log.trace_id, owner, project, time_ns, batch.keys)
+        _note_trace(log.trace_id, owner, project, time_ns, batch)
     return None
 
 
@@ -161,9 +151,11 @@ def _digest(log: Log, line: LogLine, event: str, attributes: str) -> str:
     return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
-def _note_trace(trace_id: bytes, owner: str, project: str, time_ns: int, keys: TraceKeys) -> None:
+def _note_trace(
+    trace_id: bytes, owner: str, project: str, time_ns: int, batch: RequestBatch
+) -> None:
     """Note that something is told of a trace, so that it is found before its spans come."""
     key = trace_id.hex()
     about = [trace_id, NO_TRACE_ID] if owner == own_key(key) else [trace_id]
     for place in about:
-        widen(keys, TraceKey(key, project, place, time_ns, time_ns))
+        batch.add_key(TraceKey(key, project, place, time_ns, time_ns))

@@ -22,12 +22,11 @@ from otel_ml_collector.mapping.filing import (
 from otel_ml_collector.mapping.found import Found
 from otel_ml_collector.mapping.late_records import (
     NO_TARGET,
-    TraceKeys,
+    RequestBatch,
     is_pending,
     map_late_record,
     read_pending,
     read_start,
-    widen,
 )
 from otel_ml_collector.mapping.prices import Prices, add_cost
 from otel_ml_collector.mapping.values import to_int, to_json, to_sorted_json, to_text
@@ -78,7 +77,7 @@ def map_spans(spans: Iterable[Span], filing: Filing) -> Records:
         The records, and how many spans are rejected for good, by reason. The same span gives
         the same records whatever comes with it.
     """
-    batch = _Batch(StartWindow(filing.now_ns), filing.prices)
+    batch = _SpanBatch(StartWindow(filing.now_ns), prices=filing.prices)
     processes = Processes(filing.now_ns)
     records, scope = batch.records, None
     for span in spans:
@@ -152,22 +151,17 @@ class Processes:
         return arrivals
 
 
-@dataclass(slots=True)
-class _Batch:
-    """What is gathered over the spans of one request."""
-
-    window: StartWindow
+@dataclass(slots=True, kw_only=True)
+class _SpanBatch(RequestBatch):
     prices: Prices | None
-    records: Records = field(default_factory=Records)
-    keys: TraceKeys = field(default_factory=dict)
     scopes: dict[int, tuple[Scope, tuple[str, str]]] = field(default_factory=dict)
 
 
-def _map_span(span: Span, project: str, batch: _Batch) -> str | None:
+def _map_span(span: Span, project: str, batch: _SpanBatch) -> str | None:
     """Add what a span says to its batch; return why it is rejected, if it is."""
     record = to_text(span.attributes.get(names.RECORD, "run"))
     if record in {"update", "evaluation"}:
-        return map_late_record(span, project, batch.records, batch.keys, batch.window)
+        return map_late_record(span, project, batch)
     if record in _SIGNS:  # noted as every span is
         return None if _process_of(span) else _NO_PROCESS
     if record == "start":
@@ -185,7 +179,7 @@ def _map_span(span: Span, project: str, batch: _Batch) -> str | None:
     return None
 
 
-def _map_run(span: Span, project: str, batch: _Batch, *, is_open: bool = False) -> None:
+def _map_run(span: Span, project: str, batch: _SpanBatch, *, is_open: bool = False) -> None:
     records = batch.records
     plan = _PLANS.find(span.attributes)
     found = read_fields(span, plan, is_open=is_open)
@@ -210,9 +204,8 @@ def _map_run(span: Span, project: str, batch: _Batch, *, is_open: bool = False) 
         records.artifacts += read_artifacts(span, project, run.run_id)
     add_scores(span, run, plan.own, plan.dialects, records)
     for key in (run.trace_id.hex(), *found.get("trace_keys", [])):
-        widen(
-            batch.keys,
-            TraceKey(key[:TRACE_KEY_CHARS], project, run.trace_id, run.start_ns, run.end_ns),
+        batch.add_key(
+            TraceKey(key[:TRACE_KEY_CHARS], project, run.trace_id, run.start_ns, run.end_ns)
         )
 
 
