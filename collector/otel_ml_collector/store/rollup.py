@@ -197,12 +197,11 @@ def recompute_due(client: StoreClient) -> int:
         How many days that were, at most 1,000.
     """
     due: dict[str, list[int]] = {}
-    now_ns = 0
     rows = client.query(_DUE).result_rows
-    for project, day_ns, now_ns in rows:  # noqa: B007 - the same in each row
+    for project, day_ns, _ in rows:
         due.setdefault(project, []).append(day_ns)
     for project, days_ns in due.items():
-        recompute(client, project, days_ns, now_ns)
+        recompute(client, project, days_ns, now_ns=rows[0][2])  # the same in each row
     return len(rows)
 
 
