@@ -438,7 +438,7 @@ def test_capture(api: Api, told: str, capture: Any, rest: Any) -> None:
 
 
 def test_not_a_number(api: Api) -> None:
-    """A point that is no number is null in every answer, and the page is shown."""
+    """A point that is NaN is null in every answer, an infinite one a text."""
     run = call_of()
     points: dict[str, Value] = {
         "otel_ml.metric.names": ["loss"] * 3,
@@ -446,8 +446,8 @@ def test_not_a_number(api: Api) -> None:
         "otel_ml.metric.times": [BEGAN_NS, BEGAN_NS + MS_NS, BEGAN_NS + 2 * MS_NS],
     }
     api.send(run, update_of(run, BEGAN_NS, points))
-    assert api.run(run)["metrics"] == {"loss": [1.0, None, None]}
+    assert api.run(run)["metrics"] == {"loss": [1.0, None, "Infinity"]}
     path = f"projects/{quote(api.project)}/metrics"
     (series,) = api.get(path, run_id=id_of(run))["series"]
-    assert [point["value"] for point in series["points"]] == [1.0, None, None]
+    assert [point["value"] for point in series["points"]] == [1.0, None, "Infinity"]
     assert "loss" in api.page(run)
