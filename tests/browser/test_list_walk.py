@@ -57,9 +57,11 @@ def test_the_count_is_of_all_that_match(tab: Tab, demo: CollectorProcess) -> Non
     assert page.locator(ROWS).count() < number
 
 
-def test_back_finds_the_same_place(tab: Tab) -> None:
+@pytest.mark.parametrize("late_ms", [0, pytest.param(11_000, marks=pytest.mark.nightly)])
+def test_back_finds_the_same_place(tab: Tab, late_ms: int) -> None:
     """Back from a run brings the filter, the rows that were loaded, and the row to its place."""
     page = tab.open(f"{RUNS}?where={quote(ANSWERS)}")
+    expect(page.locator(".hist")).to_be_visible()  # it moves the rows when it comes
     scroll_on(page)
     scroll_on(page)
     before = shown(page)
@@ -69,11 +71,15 @@ def test_back_finds_the_same_place(tab: Tab) -> None:
     place = place_of(page, run)
     row.locator(".open").click()
     page.wait_for_url(f"**{RUNS}/{run}")
+    held: list[Route] = []
+    page.route("**/chart?*", lambda route: held.append(route))  # noqa: PLW0108 - it is written on
     page.go_back()
     expect(page.locator(ROWS)).to_have_count(len(before))
     assert shown(page) == before
     assert page.locator("input[role=combobox]").input_value() == ANSWERS
-    expect(page.locator(".hist")).to_be_visible()  # it comes above the rows, later than they
+    page.wait_for_timeout(late_ms)
+    held[0].continue_()
+    expect(page.locator(".hist")).to_be_visible()  # above the rows, later than they
     page.wait_for_function(
         "([run, place]) => Math.abs(document.querySelector(`tr[data-run='${run}']`)"
         ".getBoundingClientRect().top - place) < 2",
@@ -165,7 +171,7 @@ def test_an_answer_after_escape_opens_nothing(tab: Tab) -> None:
     page.keyboard.type("mod")
     expect(page.get_by_role("listbox")).to_be_visible()
     held: list[Route] = []
-    page.route("**where=mode**", lambda route: held.append(route))  # noqa: PLW0108 - playwright writes on it
+    page.route("**where=mode**", lambda route: held.append(route))  # noqa: PLW0108 - it is written on
     with page.expect_request("**where=mode**"):
         page.keyboard.type("e")
     page.keyboard.press("Escape")

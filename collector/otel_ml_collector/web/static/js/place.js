@@ -39,7 +39,7 @@ async function load(rows) {
   htmx.process(body);
 }
 
-/** Hold a row in its place until the reader moves: what comes above it, such as the histogram, moves it. */
+/** Hold a row in its place until the reader moves, or the histogram above has come, however late. */
 function hold(run, top) {
   const put = () => {
     const row = rowOf(run);
@@ -52,7 +52,8 @@ function hold(run, top) {
   for (const move of ["wheel", "touchmove", "keydown", "pointerdown"]) {
     addEventListener(move, end, { once: true, passive: true });
   }
-  setTimeout(end, HOLD_MS);
+  const settle = () => (document.querySelector(".chart") ? setTimeout(settle, HOLD_MS) : end());
+  setTimeout(settle, HOLD_MS);
 }
 
 async function restore({ rows, first, top, marked: run }) {
