@@ -198,7 +198,7 @@ def test_no_numbers(tab: Tab, story: Story) -> None:
     page = tab.open(story.address)
     figure = page.locator("figure", has=page.locator(".plot[data-name=nothing]"))
     expect(figure).to_contain_text("None of its points is a finite number.")
-    expect(figure).to_contain_text("2 points, last –, 2 NaN or infinite")
+    expect(figure).to_contain_text("2 points, last ∞, 2 NaN or infinite")
 
 
 def test_long_series(tab: Tab, story: Story) -> None:
