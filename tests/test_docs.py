@@ -65,10 +65,13 @@ def test_every_variable_is_documented() -> None:
         for node in ast.walk(ast.parse(module.read_text())):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 named |= {node.value} if VARIABLE.fullmatch(node.value) else set()
-            elif isinstance(node, ast.Call) and ast.unparse(node.func) == "_standard":
-                named.add("OTEL_EXPORTER_OTLP_" + ast.literal_eval(node.args[0]))
+            elif isinstance(node, ast.Call) and ast.unparse(node.func) in {"_standard", "_choice"}:
+                said = node.args[0]
+                if isinstance(said, ast.Constant) and isinstance(said.value, str):
+                    named.add(f"OTEL_EXPORTER_OTLP_{said.value}")
     text = read("docs/configuration.md")
-    assert {"OTEL_ML_CAPTURE", "OTEL_EXPORTER_OTLP_HEADERS"} <= named  # it finds both kinds
+    kinds = {"OTEL_ML_CAPTURE", "OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_COMPRESSION"}
+    assert kinds <= named  # it finds them all
     assert [name for name in sorted(named) if f"`{name}`" not in text] == []
 
 

@@ -9,7 +9,17 @@ from typing import Any, ClassVar, Final
 from otel_ml.arguments import check_flag
 from otel_ml.capture.description import type_name
 from otel_ml.errors import untrusted
-from otel_ml.types.data import Data, Form, Params, Self, bases, find_wrapper, read_by, wraps
+from otel_ml.types.data import (
+    Data,
+    Form,
+    Params,
+    Self,
+    bases,
+    find_wrapper,
+    is_from,
+    read_by,
+    wraps,
+)
 from otel_ml.types.scalars import from_base64, to_base64, write_text
 from otel_ml.types.tagged import BuiltIn, Walker, decode
 
@@ -205,6 +215,7 @@ class Torch(_Formed):
 
     def validate(self, data: Any) -> None:
         """Refuse what is no tensor, or one whose elements are not here."""
+        super().validate(data)  # before torch is loaded
         why = self.forms().why_not(data)
         if why:
             raise _refused(data, why)
@@ -217,10 +228,17 @@ class TorchState(BuiltIn):
 
     def validate(self, data: Any) -> None:
         """Refuse what is no dict of tensors alone."""
+        if not self._is_state(data):
+            raise _refused(data, "expected a dict of tensors by name, none of them sparse")
+
+    @staticmethod
+    def _is_state(data: Any) -> bool:
+        found = [*data.values()] if issubclass(type(data), dict) else []
+        if not any(is_from("torch", type(one)) for one in found):
+            return False  # before torch is loaded
         from otel_ml.types import torch_form
 
-        if not torch_form.is_state(data):
-            raise _refused(data, "expected a dict of tensors by name, none of them sparse")
+        return torch_form.is_state(data)
 
     def write(self, walker: Walker) -> Form:
         """Write the tensors as safetensors."""

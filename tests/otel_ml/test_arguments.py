@@ -294,13 +294,20 @@ ROWS: Final[dict[str, Mapping[str, Sort]]] = {
     "otel_ml.reader.Runs.to_pandas": {"columns": LONG_TEXT},
     "otel_ml.testing.record": {"client": NONE},
     "otel_ml.testing.Records.named": {"name": NAME},
+    "otel_ml.types.Arrow": {"data": sort()},
     "otel_ml.types.Bytes": {"data": sort("b'x'")},
     "otel_ml.types.DataFrame": {"data": sort("frame")},
     "otel_ml.types.Image": {"data": sort(), "lossless": FLAG},
+    "otel_ml.types.Jax": {"data": sort()},
     "otel_ml.types.Native": {"data": ANY},
     "otel_ml.types.Numpy": {"data": sort("array")},
+    "otel_ml.types.Picture": {"data": sort()},
+    "otel_ml.types.Polars": {"data": sort()},
     "otel_ml.types.Series": {"data": sort()},
+    "otel_ml.types.Sparse": {"data": sort()},
     "otel_ml.types.Text": {"data": also(LONG_TEXT, "long text")},
+    "otel_ml.types.Torch": {"data": sort()},
+    "otel_ml.types.TorchState": {"data": sort()},
     "otel_ml.types.describe": {"data": DATA},
     "otel_ml.types.dump": {"data": DATA},
     "otel_ml.types.load": {"jcr": sort()},
@@ -364,7 +371,7 @@ def public_calls() -> Iterator[str]:
             # What wrappers of a user's own may redefine is called by us.
             if name.startswith("_") or issubclass(thing, Exception | types.Data):
                 continue
-            home = f"{member.__module__}.{getattr(member, '__qualname__', name)}"
+            home = f"{getattr(member, '__module__', '')}.{getattr(member, '__qualname__', name)}"
             if home.startswith("otel_ml.") and home not in internal:
                 yield f"{path}.{name}"
 
@@ -372,6 +379,7 @@ def public_calls() -> Iterator[str]:
 def is_made(path: str, thing: type) -> bool:
     """Tell the classes that users make from those that they are only given."""
     given = {*SAID_OF, "otel_ml.Run", "otel_ml.types.Data", "otel_ml.testing.Records"}
+    given.add("otel_ml.types.TextOnly")
     is_given = path.startswith(("otel_ml.reader.", "otel_ml.testing.")) or path in given
     return path == "otel_ml.reader.Reader" or not (is_given or issubclass(thing, Exception))
 
