@@ -140,7 +140,7 @@ def class_attribute(holder: type, name: str, module: str) -> object:
             if name in vars(kind) and is_same_package(kind.__module__, module):
                 found: object = vars(kind)[name]
                 # Members of an enum stand in its class on some Pythons only.
-                return MISSING if is_a(found, holder) else found
+                return MISSING if holder in type(found).__mro__ else found
     return MISSING
 
 

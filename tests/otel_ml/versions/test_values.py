@@ -160,6 +160,20 @@ def test_what_is_no_part_of_a_model_is_not_said(tmp_path: Path, before: str) -> 
     assert define_text(tmp_path, f"{before}\n\ndef model():\n    return X\n").unseen == ()
 
 
+@pytest.mark.parametrize(
+    "before",
+    [
+        "from typing import TypedDict\nclass X(TypedDict):\n    a: int",
+        "class M(type):\n    def __subclasscheck__(cls, other): raise TypeError\n"
+        "class X(metaclass=M): a = 1",
+    ],
+)
+def test_metaclasses_are_not_asked(tmp_path: Path, before: str) -> None:
+    """A class whose metaclass refuses to be asked is read as any other one."""
+    text = f"{before}\n\ndef model():\n    return X(), X.__init__, X.a\n"
+    assert define_text(tmp_path, text).to_json(Redaction())
+
+
 def test_builtin_says_that_it_is_not_seen() -> None:
     """Of a function that is compiled nothing is seen, and that is said."""
     assert define(len).unseen == ("the code of `builtins.len`, which is compiled or a library's",)
