@@ -32,6 +32,7 @@ _UNREADABLE: Final = "unreadable"
 _SKIPPED: Final = frozenset({"n_jobs", "verbose", "memory", "random_state", "_repr_html_"})
 # Looking at a mark costs at most this share of the time.
 _SHARE: Final = 100
+_GLANCE: Final = 16  # so many elements of an array
 
 
 class Hash(Protocol):
@@ -214,12 +215,18 @@ def _mark_estimator(value: Any, depth: int = 0) -> object:
         for part in parts:
             for one in part if type(part) is tuple else [part]:
                 kind = None if type(one) in _LEAVES or depth > _NESTED else kind_of(one)
-                if kind is not None and kind is not _ARRAY:
+                if kind is not None:
                     is_estimator = kind.mark is _mark_estimator
                     marks.append(
                         _mark_estimator(one, depth + 1) if is_estimator else kind.mark(one)
                     )
     return tuple(marks)
+
+
+def _mark_array(array: Any) -> object:
+    """Look at where an array is and at a few elements: a new one may take the place of an old."""
+    few = array.flat[:: max(1, array.size // _GLANCE)]
+    return array.__array_interface__["data"], None if array.dtype.hasobject else few.tobytes()
 
 
 def _feed_object(value: Any, found: Hash) -> None:
@@ -381,7 +388,6 @@ def _feed_pipeline(pipeline: Any, found: Hash) -> None:
 
 
 _ESTIMATOR: Final = Kind(_mark_estimator, _feed_object)
-_ARRAY: Final = Kind(lambda one: one.__array_interface__["data"], _feed_object)
 KINDS: Final[Mapping[tuple[str, str], Kind]] = {
     ("sklearn", "BaseEstimator"): _ESTIMATOR,
     ("xgboost", "XGBModel"): _ESTIMATOR,
@@ -393,7 +399,7 @@ KINDS: Final[Mapping[tuple[str, str], Kind]] = {
     ("transformers", "Pipeline"): Kind(
         lambda one: (id(one.model), _mark_torch(one.model)), _feed_pipeline
     ),
-    ("numpy", "ndarray"): _ARRAY,
+    ("numpy", "ndarray"): Kind(_mark_array, _feed_object),
 }
 _lock = threading.RLock()
 _worker = _Worker()

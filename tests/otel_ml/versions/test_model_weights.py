@@ -88,17 +88,33 @@ def numbered(found: list[Any]) -> list[int]:
     return [list(dict.fromkeys(found)).index(one) + 1 for one in found]
 
 
-def test_refit_is_another_version(recording: Recording, tmp_path: Path) -> None:
+def test_refit_is_another_version(
+    recording: Recording, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """An estimator that is fitted otherwise opens a version, one that is fitted as before none."""
+    monkeypatch.setattr(weights, "_SHARE", 0)  # each call looks, however long a look takes
     with imported(tmp_path, {"shop.model": CLASSIFIER}, "shop.model") as module:
         model = recording.client.trace(module.model)
         for change in (module.again, module.load):
             for labels in ([0, 0, 0, 1, 1, 1], [0, 1, 1, 1, 1, 1], [0, 0, 0, 1, 1, 1]):
                 change(labels)
                 model(1)
-                time.sleep(0.002)  # a look is due again
+                recording.client.flush()  # its weights are read as they are now
         model(2)
     assert numbered(versions(recording)) == [1, 2, 1, 1, 2, 1, 1]
+
+
+def test_new_weights_in_the_place_of_old_ones(tmp_path: Path) -> None:
+    """Weights of another fit are told apart where they lie at the address of the ones before."""
+    with imported(tmp_path, {"shop.model": CLASSIFIER}, "shop.model") as module:
+        array, saved = module.CLF.coef_, module.CLF.coef_.copy()
+        kind = weights.kind_of(module.CLF)
+        assert kind is not None
+        before = kind.mark(module.CLF)
+        array += 1
+        assert kind.mark(module.CLF) != before
+        array[:] = saved
+        assert kind.mark(module.CLF) == before
 
 
 def test_weights_are_shown(recording: Recording, tmp_path: Path) -> None:
