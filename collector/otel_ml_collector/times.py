@@ -1,6 +1,7 @@
 """Times at the edge: nanoseconds since the epoch inside, RFC 3339 in UTC outside."""
 
 import re
+import time
 from datetime import UTC, datetime
 from typing import Final
 
@@ -14,6 +15,7 @@ DAY_NS: Final = 24 * HOUR_NS
 AHEAD_NS: Final = HOUR_NS
 # What the store's signed nanoseconds hold.
 LATEST_NS: Final = 2**63 - 1
+_STEPS: Final = ((60, 1, "s"), (3600, 60, "min"), (86_400, 3600, "h"))
 _FRACTION: Final = re.compile(r"(?<=\d)[.,](\d+)", re.ASCII)
 
 
@@ -43,3 +45,12 @@ def from_rfc3339(text: str, field: str) -> int:
     if not 0 <= time_ns <= LATEST_NS:
         raise BadQuery(f"Invalid time {text!r}: expected a year from 1970 to 2261", field)
     return time_ns
+
+
+def ago(start_ns: int, now_ns: int | None = None) -> str:
+    """Write how long ago something was, in its largest whole unit."""
+    seconds = max(((now_ns or time.time_ns()) - start_ns) // SECOND_NS, 0)
+    for below, unit, name in _STEPS:
+        if seconds < below:
+            return f"{seconds // unit} {name}"
+    return f"{seconds // 86_400} d"

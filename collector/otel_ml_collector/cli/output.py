@@ -20,8 +20,7 @@ from otel_ml.notebook import show_unseen
 from otel_ml_collector.cli.failure import DONE, NOTHING, USAGE, CommandFailed
 from otel_ml_collector.cli.options import Command, taking
 from otel_ml_collector.price import write_cost
-from otel_ml_collector.times import from_rfc3339
-from otel_ml_collector.web.view import ago
+from otel_ml_collector.times import ago, from_rfc3339
 
 Rows = Sequence[Mapping[str, Any]]
 

@@ -17,7 +17,7 @@ from otel_ml_collector.errors import BadQuery, CollectorError
 from otel_ml_collector.keyring import SESSION_COOKIE
 from otel_ml_collector.price import write_cost
 from otel_ml_collector.services import find_service
-from otel_ml_collector.times import to_rfc3339
+from otel_ml_collector.times import ago, to_rfc3339
 from otel_ml_collector.web import view
 from otel_ml_collector.web.payload import make_payload
 from otel_ml_collector.web.view import cut_slice, read_state, short, show, whole
@@ -49,7 +49,7 @@ def _templates() -> Jinja2Templates:
         without=view.without,
     )
     environment.filters.update(
-        ago=view.ago,
+        ago=ago,
         count=view.count,
         cut_id=view.cut_id,
         duration=view.duration,

@@ -12,7 +12,6 @@ from starlette.requests import Request
 
 from otel_ml_collector.errors import BadQuery
 from otel_ml_collector.filter.grammar import conjuncts
-from otel_ml_collector.times import SECOND_NS
 
 _SPARK_POINTS: Final = 100
 _SPARK_HEIGHT: Final = 20
@@ -35,7 +34,6 @@ THIN: Final = "\u202f"  # narrow no-break space before a unit
 _ESCAPES: Final = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\0": "\\0"}
 _SPECIAL: Final = re.compile(r'["\\]|[^ -~]')
 _UNITS: Final = ((1_000_000_000, "GB"), (1_000_000, "MB"), (1_000, "kB"))
-_STEPS: Final = ((60, 1, "s"), (3600, 60, "min"), (86_400, 3600, "h"))
 _SECOND_MS: Final = 1_000
 _MINUTE_MS: Final = 60_000
 # How a number of at least this size is written, with about three digits.
@@ -142,15 +140,6 @@ def _name_char(match: re.Match[str]) -> str:
     if code < _C0:
         return chr(_PICTURES + code)
     return "\N{SYMBOL FOR DELETE}" if code == _DELETE else f"[U+{code:04X}]"
-
-
-def ago(start_ns: int, now_ns: int | None = None) -> str:
-    """Write how long ago something was, in its largest whole unit."""
-    seconds = max(((now_ns or time.time_ns()) - start_ns) // SECOND_NS, 0)
-    for below, unit, name in _STEPS:
-        if seconds < below:
-            return f"{seconds // unit} {name}"
-    return f"{seconds // 86_400} d"
 
 
 def elapsed_ms(start_ns: int, now_ns: int | None = None) -> float:

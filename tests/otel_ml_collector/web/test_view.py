@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from otel_ml_collector.filter.grammar import Both, Comparison, Either, parse
+from otel_ml_collector.times import ago
 from otel_ml_collector.web import view
 from tests.otel_ml_collector.spans import NOW_NS, SECOND_NS
 
@@ -32,7 +33,7 @@ texts = st.text(st.characters(exclude_categories=["Cs"]))
 )
 def test_ago(seconds: int, text: str) -> None:
     """How long ago something was is written in its largest whole unit."""
-    assert view.ago(NOW_NS - seconds * SECOND_NS, NOW_NS) == text
+    assert ago(NOW_NS - seconds * SECOND_NS, NOW_NS) == text
 
 
 @pytest.mark.parametrize(
