@@ -17,7 +17,10 @@ ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 # Packages of the user's own: used when the program has them, never asked for.
-OF_THE_HOST = {"PIL", "numpy", "pandas", "pytz", "torch", "typing_extensions", "wrapt"}
+OF_THE_HOST = {
+    *("PIL", "jax", "ml_dtypes", "numpy", "pandas", "polars", "pytz", "scipy", "torch"),
+    *("typing_extensions", "wrapt"),
+}
 
 
 def imported(folder: str) -> set[str]:

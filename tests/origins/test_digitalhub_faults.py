@@ -85,9 +85,9 @@ def test_no_number_is_refused(collector: CollectorProcess, project: Project, val
 
 
 def test_nan_is_a_gap(collector: CollectorProcess, project: Project) -> None:
-    """NaN and the infinities are kept and read as gaps of their series."""
+    """NaN is kept and read as a gap of its series, an infinity as itself."""
     run = project.run("fit")
     for value in (1.0, math.nan, math.inf, 2.0):
         run.log_metric("loss", value)
     found = collector.get(f"/runs/{finished(project, run)}")
-    assert found["metrics"] == {"loss": [1.0, None, None, 2.0]}
+    assert found["metrics"] == {"loss": [1.0, None, "Infinity", 2.0]}
