@@ -364,8 +364,13 @@ def test_limit_within_a_value_reaches_the_host(recording: Recording, found: Hand
 def test_control_c_within_a_value_reaches_the_host(recording: Recording) -> None:
     """Control-C while a value is shown is the host's."""
     model = recording.client.trace(lambda given: given)
-    with pytest.raises(KeyboardInterrupt):
-        model(Raising(lambda: signal.raise_signal(signal.SIGINT)))
+    # Where the tests run in the background the shell lets them ignore Control-C.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            model(Raising(lambda: signal.raise_signal(signal.SIGINT)))
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert attributes(recording.run())["otel_ml.outcome"] == "cancelled"
 
 
