@@ -1,5 +1,6 @@
 """A Chromium, and a collector that shows what the demo recorded."""
 
+import fcntl
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -28,13 +29,16 @@ ARGUMENTS = [
 @contextmanager
 def open_demo(folder: Path) -> Iterator[CollectorProcess]:
     """Record what the demo records, and give a collector over it."""
-    subprocess.run(
-        [sys.executable, "-m", "examples.demo", "--once", "--folder", str(folder)],
-        check=True,
-        cwd=ROOT,
-        capture_output=True,
-        timeout=180,
-    )
+    # Two demos that start at once take the same port: each worker of the tests waits for the other.
+    with (folder.parents[1] / "demo.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        subprocess.run(
+            [sys.executable, "-m", "examples.demo", "--once", "--folder", str(folder)],
+            check=True,
+            cwd=ROOT,
+            capture_output=True,
+            timeout=180,
+        )
     with running(folder / "data") as collector:
         yield collector
 
