@@ -3,7 +3,6 @@
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
 from contextvars import Token
 from dataclasses import replace
 from types import TracebackType
@@ -693,11 +692,12 @@ class OpenedRun(Run):
     def __enter__(self) -> "OpenedRun":
         """Make this the current run and its span the current span."""
         before = context_api.get_current()
-        with ExitStack() as undo:  # a handler of a signal may raise: no `__exit__` follows
-            undo.push(self)
-            undo.callback(attach, before)
+        try:
             self._attached = attach(self._context_in(before))
-            undo.pop_all()
+        except BaseException as error:  # a handler of a signal raised; no `__exit__` follows
+            attach(before)
+            self.end(error)
+            raise
         return self
 
     def __exit__(
