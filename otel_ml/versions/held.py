@@ -38,11 +38,16 @@ class HeldRuns:
 
     def look(self, *, all_of_them: bool = False) -> None:
         """Give what waits for nothing any more."""
+        ready: list[Callable[[], None]] = []
         with self._changed:
-            ready = [one for one in self._held if all_of_them or _are_done(one[0])]
-            self._held = [one for one in self._held if one not in ready]
+            held, self._held = self._held, []
+            for jobs, give in held:
+                if all_of_them or _are_done(jobs):
+                    ready.append(give)
+                else:
+                    self._held.append((jobs, give))
             self._giving += len(ready)
-        for _, give in ready:
+        for give in ready:
             with quiet("version"):
                 give()
             with self._changed:

@@ -255,7 +255,7 @@ class _Following:
         self._depth = depth
         self._node = source and source.node
         code = reader.function.__code__
-        self._own = written_in_code(code) if source is None else written(source.node)
+        self._changed_here = written_in_code(code) if source is None else written(source.node)
         self._assigned = assigned_outside(code)
         self._state: dict[type, frozenset[str]] = {}
         self._set: frozenset[str] = frozenset()
@@ -303,7 +303,7 @@ class _Following:
         return None if helper is None else self._parts.helper(helper, self._depth)
 
     def _value(self, read: Read, value: object, name: str) -> str | None:
-        writes = self._own | written_in_module(self._reader.function)
+        writes = self._writes
         if issubclass(type(value), (*CONTAINERS,)) and not writes.isdisjoint(self._names(read)):
             self._parts.note(f"`{name}`, which functions change")
             return None
@@ -326,6 +326,10 @@ class _Following:
 
     def _is_own(self, kind: type) -> bool:
         return is_same_package(kind.__module__, self._parts.module)
+
+    @functools.cached_property
+    def _writes(self) -> frozenset[Read]:
+        return self._changed_here | written_in_module(self._reader.function)
 
     def _names(self, read: Read) -> set[Read]:
         """List the names under which functions of the module know what is read."""
