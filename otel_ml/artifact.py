@@ -297,27 +297,45 @@ class _Hider:
     def __init__(self, redaction: Redaction) -> None:
         self._redaction = redaction
 
-    def is_secret(self, key: object) -> bool:
-        return self._redaction.is_secret(key)
+    def column(
+        self,
+        column: Any,
+        name: str,
+        dtype: str,
+        listed: Callable[[], list[Any]],
+        make: Callable[[list[Any]], Any],
+    ) -> Any:
+        """Return a column with what is secret in it hidden, see `otel_ml.types.data.Hider`."""
+        if self._redaction.is_secret(name):
+            return None
+        if not self._looks_into(dtype):
+            return column
+        found = listed()
+        shown = [self._hide(item) for item in found]
+        if shown == found:
+            return column
+        with untrusted:
+            return make(shown)
+        return None
 
-    def looks_into(self, dtype: str) -> bool:
+    def _looks_into(self, dtype: str) -> bool:
         lowered = dtype.lower()
         if self._redaction.sees_texts and _TEXTS.search(lowered):
             return True
         return "struct" in lowered or "map<" in lowered
 
-    def hide(self, value: Any) -> Any:
+    def _hide(self, value: Any) -> Any:
         if isinstance(value, dict):
             return {key: self._under(key, item) for key, item in value.items()}
         if isinstance(value, list):
-            return [self.hide(item) for item in value]
+            return [self._hide(item) for item in value]
         if isinstance(value, tuple) and len(value) == _PAIR:  # an entry of a map
             return (value[0], self._under(value[0], value[1]))
         return self._redaction.shown(value) if isinstance(value, str) else value
 
     def _under(self, key: object, item: Any) -> Any:
-        if not self.is_secret(key):
-            return self.hide(item)
+        if not self._redaction.is_secret(key):
+            return self._hide(item)
         return REDACTED if isinstance(item, str) else None
 
 

@@ -3,11 +3,11 @@
 Spec: https://arrow.apache.org/docs/format/Columnar.html#ipc-streaming-format
 """
 
+from functools import partial
 from typing import Any, Final
 
 import pyarrow as pa
 
-from otel_ml.errors import untrusted
 from otel_ml.types.data import Decode, Form, Hider, Params, Writer
 from otel_ml.types.scalars import from_base64, to_base64
 
@@ -48,8 +48,10 @@ def hide(value: Any, hider: Hider) -> Any:
         return value
     columns = table.columns
     hidden = [
-        None if hider.is_secret(field.name) else _hide_column(column, hider)
-        for field, column in zip(table.schema, columns, strict=True)
+        hider.column(
+            column, name, str(column.type), column.to_pylist, partial(pa.array, type=column.type)
+        )
+        for name, column in zip(table.schema.names, columns, strict=True)
     ]
     if all(new is old for new, old in zip(hidden, columns, strict=True)):
         return value
@@ -60,19 +62,6 @@ def hide(value: Any, hider: Hider) -> Any:
         column = made.column(0) if kept else pa.chunked_array([pa.nulls(len(value))])
         return column if kind == "chunks" else column.combine_chunks()
     return made if kind == "table" else made.combine_chunks().to_batches()[0]
-
-
-def _hide_column(column: Any, hider: Hider) -> Any:
-    """Return a column with what is secret hidden; None where its type cannot hold that."""
-    if not hider.looks_into(str(column.type)):
-        return column
-    found = column.to_pylist()
-    shown = [hider.hide(item) for item in found]
-    if shown == found:
-        return column
-    with untrusted:
-        return pa.array(shown, type=column.type)
-    return None
 
 
 def read(params: Params, _decode: Decode) -> Any:

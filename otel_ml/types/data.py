@@ -33,14 +33,27 @@ class Writer(Protocol):
 class Hider(Protocol):
     """Hides what is secret in the columns of a table."""
 
-    def is_secret(self, key: object) -> bool:
-        """Tell whether all under a name is to be hidden."""
+    def column(
+        self,
+        column: Any,
+        name: str,
+        dtype: str,
+        listed: Callable[[], list[Any]],
+        make: Callable[[list[Any]], Any],
+    ) -> Any:
+        """Return a column with what is secret in it hidden.
 
-    def looks_into(self, dtype: str) -> bool:
-        """Tell, by the words of its dtype, whether a column may hold something to hide."""
+        Args:
+            column: The column.
+            name: What it is called.
+            dtype: Its dtype in words.
+            listed: Returns its elements as Python's own values.
+            make: Makes a column of its dtype of such elements.
 
-    def hide(self, value: Any) -> Any:
-        """Return a value of Python's with what is secret in it hidden."""
+        Returns:
+            The column itself where nothing is secret; None where all of it is, and where its dtype
+            cannot hold what is shown instead.
+        """
 
 
 class Data(ABC):

@@ -1,11 +1,11 @@
 """Frames and series of polars as JSON: the bytes of an Arrow file that polars writes and reads."""
 
 import io
+from functools import partial
 from typing import Any
 
 import polars as pl
 
-from otel_ml.errors import untrusted
 from otel_ml.types.data import Decode, Form, Hider, Params, Writer
 from otel_ml.types.scalars import from_base64, to_base64
 
@@ -31,7 +31,14 @@ def hide(value: "pl.DataFrame | pl.Series", hider: Hider) -> "pl.DataFrame | pl.
     """
     columns = [value] if isinstance(value, pl.Series) else value.get_columns()
     hidden = [
-        None if hider.is_secret(column.name) else _hide_column(column, hider) for column in columns
+        hider.column(
+            column,
+            column.name,
+            str(column.dtype),
+            column.to_list,
+            partial(pl.Series, column.name, dtype=column.dtype),
+        )
+        for column in columns
     ]
     if all(new is old for new, old in zip(hidden, columns, strict=True)):
         return value
@@ -39,19 +46,6 @@ def hide(value: "pl.DataFrame | pl.Series", hider: Hider) -> "pl.DataFrame | pl.
     if isinstance(value, pl.Series):
         return kept[0] if kept else pl.Series(value.name, [None] * len(value))
     return pl.DataFrame(kept)
-
-
-def _hide_column(column: "pl.Series", hider: Hider) -> "pl.Series | None":
-    """Return a column with what is secret hidden; None where its type cannot hold that."""
-    if not hider.looks_into(str(column.dtype)):
-        return column
-    found = column.to_list()
-    shown = [hider.hide(item) for item in found]
-    if shown == found:
-        return column
-    with untrusted:
-        return pl.Series(column.name, shown, dtype=column.dtype)
-    return None
 
 
 def read(params: Params, _decode: Decode) -> Any:
