@@ -265,10 +265,12 @@ class Client(HasCard):
         params: Mapping[str, object] | None = None,
         artifact: "Weights | None" = None,
     ) -> "Model":
-        """Name a version of a model that is no function, to log metrics, tags and data of it.
+        """Name a model, or a version of one that is no function, to log to it and read it back.
 
         The version is computed here, from `params` and the content of `artifact`: the same in
-        every process, and another one as soon as either changes.
+        every process, and another one as soon as either changes. With neither, the model itself
+        is named, by whomever it was recorded: it is read back, and what is logged continues its
+        newest version, see `otel_ml.targets.Model.version`.
 
         Args:
             name: The model's name.

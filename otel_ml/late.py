@@ -23,6 +23,8 @@ WHY: Final[Mapping[str, str]] = {
     "judges.judged": "a client without judges needs none of it",
     "judges.pool": "a client without judges needs none of it",
     "provider": "the first span pays for what sends it",
+    "reader.errors": "a program that records reads nothing back",
+    "reader.reader": "a program that records reads nothing back",
     "targets": "a client that names nothing elsewhere needs none of it",
     "versions.definition": "the first call pays for reading source: no part of start-up",
     "versions.weights": "loaded with the definition, which names model objects",

@@ -102,7 +102,11 @@ def make_points(
         if series is None:
             found = [LoggedPoint(name, number(name, value), at, now_ns, mode)]
         else:
-            found = [LoggedPoint(name, number(name, item), at, now_ns, "append") for item in series]
+            # A list may take several records, which are ordered by the times of their points.
+            found = [
+                LoggedPoint(name, number(name, item), at, now_ns + place, "append")
+                for place, item in enumerate(series)
+            ]
         if overwrite and found:
             first = "restart" if found[0].mode == "append" else "replace"
             found[0] = found[0]._replace(mode=first)

@@ -66,6 +66,11 @@ class Outlet:
             return Delivery()
         return Delivery(reason="the joined provider did not flush in time")
 
+    def settle(self, timeout_s: float) -> None:
+        """Wait until what is queued is delivered or lost, which the next `flush` tells."""
+        if self.pipeline is not None:
+            self.pipeline.settle(timeout_s)
+
     def hasten(self) -> None:
         """Deliver without a pause from now on: the process ends."""
         for one in (self.pipeline, self.uploads):

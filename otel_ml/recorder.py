@@ -265,6 +265,7 @@ class Recorder:
         lock: Guards what several threads add to one run.
         identity: The attributes that name project and process; another object in each process,
             so that a forked child knows what it has not told.
+        route: Where its spans are wanted.
 
     Args:
         route: Where its spans are wanted.
@@ -280,7 +281,7 @@ class Recorder:
         self.start: Start | None = None
         self.open_runs = OpenRuns(self._beat)
         self.cost = Cost()
-        self._route = route
+        self.route = route
         self._outlet: Outlet = NOWHERE
         self._judges: pool.JudgePool | None = None
         self._closing = False
@@ -319,7 +320,7 @@ class Recorder:
         """Base address of the collector's pages, or where it will be; empty where there is none."""
         outlet = self._outlet
         if outlet is NOWHERE:
-            return provider.expected_page(self._route)
+            return provider.expected_page(self.route)
         return "" if outlet.uploads is None else str(outlet.configuration["endpoint"])
 
     @property
@@ -435,6 +436,13 @@ class Recorder:
         delivery = self._outlet.flush(max(deadline - time.monotonic(), 0.1))
         return replace(delivery, pending=delivery.pending + waiting) if waiting else delivery
 
+    @quiet("settle")
+    def settle(self, timeout_s: float) -> None:
+        """Send what was said until now, before it is read back; `flush` tells what became of it."""
+        if self._outlet is not NOWHERE:
+            self._send_waiting()
+            self._outlet.settle(timeout_s)
+
     @quiet("flush")
     def _send_waiting(self) -> None:
         self.open_runs.send_waiting()
@@ -487,7 +495,7 @@ class Recorder:
             if self.start is None:
                 self._opening = True
                 try:
-                    self._outlet = provider.choose(self._route)
+                    self._outlet = provider.choose(self.route)
                 except Exception as error:
                     # What cannot be set up is not tried at each call; what was interrupted is.
                     self.enabled = is_of_host(error)

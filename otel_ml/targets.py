@@ -5,13 +5,15 @@ weights, and has a version by its params and its content.
 """
 
 import hashlib
+import logging
+import math
 import os
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 from opentelemetry import trace
@@ -22,6 +24,7 @@ from otel_ml.arguments import check_mapping, check_text, invalid
 from otel_ml.capture.description import text_of
 from otel_ml.capture.values import clean, encode
 from otel_ml.errors import quiet
+from otel_ml.late import late
 from otel_ml.metrics import Metric, MetricValues
 from otel_ml.recorder import Recorder
 from otel_ml.runs import Handle
@@ -31,12 +34,28 @@ from otel_ml.versions.definition import Definition, declared_params, params_text
 from otel_ml.versions.parts import digest
 from otel_ml.wire import Attributes, Event
 
+if TYPE_CHECKING:
+    from otel_ml.reader import errors as unread
+    from otel_ml.reader import reader as reading
+    from otel_ml.reader.records import Version
+else:
+    reading = late("reader.reader")
+    unread = late("reader.errors")
+
+_logger = logging.getLogger(__name__)
+
 Weights = str | os.PathLike[str] | bytes
 
 _RUN_ID: Final = re.compile("([0-9a-f]{32})-([0-9a-f]{16})")
 _PARAMS_BYTES: Final = 16 * 1024 * 1024
 _CHUNK_BYTES: Final = 1024 * 1024
 _PAIR: Final = 2
+# How long reading back waits: for what this process has said, and for the collector.
+_SETTLE_S: Final = 5.0
+_READ_S: Final = 30.0
+_CHOOSE_S: Final = 3.0
+_SHORT: Final = 1_000
+_MOST_POINTS: Final = 100_000
 
 
 class Elsewhere(Handle):
@@ -164,39 +183,144 @@ def _read_directory(directory: Path) -> WeightsContent:
 
 
 class Model(Elsewhere):
-    """One version of a model: metrics, tags, text, data and feedback belong to it.
+    """A version of a model: metrics, tags, text, data and feedback belong to it.
 
-    Each call sends a record of its own, or of a list of points a few.
+    Each call sends a record of its own, or of a list of points a few. What was recorded of the
+    model, here and elsewhere, is read back from the collector.
 
     Attributes:
         name: Under which versions gather.
-        version: 16 hex digits: the same for the same params and the same content.
     """
 
-    __slots__ = ("_definition", "_metrics", "name", "version")
+    __slots__ = ("_definition", "_metrics", "_told", "_version", "name")
 
-    def __init__(self, recorder: Recorder, name: str, version: str, definition: str) -> None:
+    def __init__(
+        self, recorder: Recorder, name: str, version: str, definition: str, *, is_bare: bool
+    ) -> None:
+        super().__init__(recorder, {}, None)
         self.name = name
-        self.version = version
         self._definition = definition
         self._metrics = MetricValues()
-        super().__init__(recorder, {names.TARGET_MODEL: name, names.TARGET_VERSION: version}, None)
+        self._told = version  # the one that is defined here
+        self._version: str | None = None
+        if not is_bare:
+            self._choose(version)
+
+    @property
+    def version(self) -> str:
+        """Which version it is, 16 hex digits: the same for the same params and the same content.
+
+        Named without either it is the newest one of the model. The collector is asked for it
+        once, when it is first needed, for at most 3 s. Where none answers, and while the model
+        has no version, it is the one without params and content.
+        """
+        if self._version is None:
+            self._choose_newest()
+        return self._version or self._told
 
     @property
     def metrics(self) -> dict[str, Metric]:
-        """What was logged here, by name: a number, or a list of them for a series.
+        """What was logged of this version by all processes: a number, or a list for a series.
 
-        It is not read back: what other processes, or another `Model` of this version, logged is
-        not in it. Of a series it has the last 10,000 points, and at most 1,000 names.
+        It is read back from the collector, when what this process has said is delivered. Of a
+        series it has at most 100,000 points, which keep the shape of a longer one. Where the
+        collector does not answer, or the client sends to none, it is what was logged through this
+        object: the last 10,000 points of a series, and at most 1,000 names.
+
+        Raises:
+            ReaderError: The collector does not answer, and nothing was logged through this object.
         """
         with self._recorder.lock:
-            return self._metrics.values()
+            here = self._metrics.values()
+        if not self._recorder.page:
+            return here
+        try:
+            return self._read_metrics()
+        except unread.ReaderError as error:
+            if not here:
+                raise
+            _logger.warning("What others logged of model %s is not read: %s", self.name, error)
+            return here
+
+    def versions(self) -> "list[Version]":
+        """Read the versions of the model, the newest first.
+
+        Raises:
+            NotFound: The model has none.
+            ReaderError: The collector does not answer, or this client sends to none.
+        """
+        with self._open_reader() as reader:
+            return reader.versions(self.name)
+
+    @property
+    def latest(self) -> "Version":
+        """The newest version of the model as the collector knows it, read anew each time.
+
+        Raises:
+            NotFound: The model has none.
+            ReaderError: The collector does not answer, or this client sends to none.
+        """
+        return self.versions()[0]
 
     @quiet("model")
     def tell(self) -> None:
-        """Say that the version exists, unless that is known."""
-        if self._records_to() is not None and self._is_due():
+        """Say that the version exists, unless that is known or the collector may know a newer."""
+        if self._records_to() is None:
+            return
+        if self._version is None and self._recorder.page:
+            return
+        if self._is_due():
             super()._send("update", {names.MODEL_DEFINITION: self._definition})
+
+    def _read_metrics(self) -> dict[str, Metric]:
+        with self._open_reader() as reader:
+            versions = reader.versions(self.name)
+            digest = self._version or versions[0].digest
+            found = [version for version in versions if version.digest == digest]
+            if not found:
+                raise unread.NotFound(f"Model {self.name!r} has no version {digest}")
+            first = found[-1]  # what is told of a definition stands at its first structure
+            metrics = dict(first.metrics)
+            if any(isinstance(value, list) and len(value) >= _SHORT for value in metrics.values()):
+                series = reader.metrics(model=self.name, version=first.version, points=_MOST_POINTS)
+                metrics |= {
+                    name: series[name].values
+                    for name, value in metrics.items()
+                    if isinstance(value, list) and name in series
+                }
+        return {name: _as_logged(value) for name, value in metrics.items()}
+
+    def _open_reader(self, timeout_s: float = _READ_S) -> "reading.Reader":
+        """Deliver what was said, and make what reads.
+
+        Raises:
+            ReaderError: There is no collector that could be asked.
+        """
+        recorder = self._recorder
+        if not recorder.page:
+            raise unread.Unreachable(
+                "This client sends to no collector that it could ask: expected one with an endpoint"
+            )
+        recorder.settle(_SETTLE_S)
+        route = recorder.route
+        return reading.Reader(route.project, route.api_key, route.endpoint, timeout_s=timeout_s)
+
+    def _choose_newest(self) -> None:
+        """Choose the newest version; that without params where none is known."""
+        chosen = self._told
+        if self._recorder.page:
+            try:
+                with self._open_reader(_CHOOSE_S) as reader:
+                    chosen = reader.versions(self.name)[0].digest
+            except unread.NotFound:
+                pass
+            except unread.ReaderError as error:
+                _logger.warning("The newest version of %s is not known: %s", self.name, error)
+        self._choose(chosen)
+
+    def _choose(self, version: str) -> None:
+        self._target = {names.TARGET_MODEL: self.name, names.TARGET_VERSION: version}
+        self._version = version
 
     def _say(self, add: Callable[[Updates, Any], None], said: Any) -> None:
         if add is Updates.add_points and self._records_to() is not None:
@@ -205,7 +329,10 @@ class Model(Elsewhere):
         super()._say(add, said)
 
     def _send(self, record: str, said: Attributes, events: Sequence[Event] = ()) -> None:
-        if record == "update" and self._records_to() is not None and self._is_due():
+        if self._records_to() is None:
+            return
+        is_defined_here = self.version == self._told  # what another one is, its maker told
+        if is_defined_here and record == "update" and self._is_due():
             said = {**said, names.MODEL_DEFINITION: self._definition}
         super()._send(record, said, events)
 
@@ -213,6 +340,13 @@ class Model(Elsewhere):
         """Tell whether this process has to say what the version is, which is noted."""
         key = ("model", self.name, self.version)
         return self._recorder.tell(key, time.time_ns()) is None
+
+
+def _as_logged(value: Any) -> Metric:
+    """Return numbers as they were logged: a NaN is null in the API."""
+    if isinstance(value, list):
+        return [math.nan if item is None else float(item) for item in value]
+    return math.nan if value is None else float(value)
 
 
 def name_model(
@@ -235,7 +369,8 @@ def name_model(
     lines = [params_text(declared, _PARAMS_BYTES), "" if content is None else content.sha256]
     version = digest(lines)
     definition = _definition(recorder, version, declared, content)
-    model = Model(recorder, clean(name), version, definition)
+    is_bare = params is None and artifact is None
+    model = Model(recorder, clean(name), version, definition, is_bare=is_bare)
     model.tell()
     return model
 

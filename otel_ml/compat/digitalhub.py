@@ -65,9 +65,10 @@ class Entity:
 
     @property
     def metrics(self) -> dict[str, Metric]:
-        """What was logged here: a number, or the numbers of a series, by name.
+        """What was logged: a number, or the numbers of a series, by name.
 
-        It is not read back: what other processes logged is in the API.
+        Of a model all that any process logged of it, see `otel_ml.targets.Model.metrics`; of a run
+        what this one did.
         """
         return self.handle.metrics
 
@@ -96,6 +97,10 @@ class Project:
             params: What the version is made of, such as all that `from_mlflow_run` returns.
         """
         return Entity(self.client.model(name, params={"kind": kind, **params}))
+
+    def get_model(self, name: str) -> Entity:
+        """Name the newest version of a model, whoever logged it; what is logged continues it."""
+        return Entity(self.client.model(name))
 
     def run(self, name: str, **params: object) -> Entity:
         """Open a run of kind training; see `otel_ml.Client.run` for when it ends.

@@ -239,7 +239,7 @@ class Pipeline(Generic[B]):
         Returns:
             What became of the spans since the last flush.
         """
-        settled = not self._closed and self._wait_settled(timeout_s)
+        settled = not self._closed and self.settle(timeout_s)
         return self._news(0 if settled else self.pending)
 
     def hasten(self) -> None:
@@ -273,7 +273,7 @@ class Pipeline(Generic[B]):
         """Deliver what is held, then end the thread."""
         self.hasten()
         self._give_up_at = time.monotonic() + timeout_s
-        settled = self._wait_settled(timeout_s)
+        settled = self.settle(timeout_s)
         self._stopping = True
         self._tokens.put(None)
         if self._thread is not None and not self._is_this_thread():
@@ -316,7 +316,7 @@ class Pipeline(Generic[B]):
     def _makes_progress(self) -> bool:
         return not self._stalled and time.monotonic() - self._progress_at < _PROGRESS_S
 
-    def _wait_settled(self, timeout_s: float) -> bool:
+    def settle(self, timeout_s: float) -> bool:
         """Wait until all that is held now is settled, or nothing gets through for 5 s.
 
         When the process ends, 1.5 s are enough for a receiver that cannot be reached at all.
