@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.collector import CollectorProcess, running
 from tests.support.examples import load_profile
-from tests.support.tiers import is_harder_at_night, waits_for_night
+from tests.support.tiers import is_harder_at_night, waiting
 
 NODE_LOCK: Final = Path(__file__).parent / "node" / "package-lock.json"
 NODE_INSTALLED: Final = NODE_LOCK.parent / "node_modules" / "installed-package-lock.json"
@@ -19,9 +19,9 @@ NODE_INSTALLED: Final = NODE_LOCK.parent / "node_modules" / "installed-package-l
 load_profile()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CollectorProcess]:
-    """A collector for one module; tests keep apart by their projects."""
+    """A collector for all tests of a worker; they keep apart by their projects."""
     with running(tmp_path_factory.mktemp("data")) as process:
         yield process
 
@@ -57,8 +57,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what commits go without, and what the night tries harder."""
+    waits = waiting(item.nodeid for item in items)
     for item in items:
-        if waits_for_night(item.nodeid):
+        if item.nodeid in waits:
             item.add_marker("nightly")
         if is_harder_at_night(item.nodeid):
             item.add_marker("harder")

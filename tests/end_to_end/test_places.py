@@ -243,9 +243,9 @@ def test_store_that_nobody_serves_is_read_and_changed(tmp_path: Path, elsewhere:
     assert "data directory" in revoked.stdout
 
 
-def test_first_page_has_a_head(own_collector: CollectorProcess) -> None:
+def test_first_page_has_a_head(collector: CollectorProcess) -> None:
     """A probe that asks HEAD for the first page is answered as GET is, without a body."""
-    answer = ask(own_collector, "/", method="HEAD")
+    answer = ask(collector, "/", method="HEAD")
     assert (answer.status, answer.body) == (200, b"")
 
 
@@ -264,11 +264,11 @@ def test_first_page_has_a_head(own_collector: CollectorProcess) -> None:
     ids=" ".join,
 )
 def test_unknown_project_names_the_known(
-    collector: CollectorProcess, elsewhere: Path, arguments: tuple[str, ...]
+    own_collector: CollectorProcess, elsewhere: Path, arguments: tuple[str, ...]
 ) -> None:
     """A project that is not there is status 5 and the ones that are, and no file is written."""
-    assert send_http(collector, "", encode([call_now("mine")]), "shop")[0] == 0
-    at = ("--project", "shpo", "--endpoint", collector.endpoint)
+    assert send_http(own_collector, "", encode([call_now("mine")]), "shop")[0] == 0
+    at = ("--project", "shpo", "--endpoint", own_collector.endpoint)
     done = otel_ml(elsewhere, *arguments, *at)
     assert (done.returncode, done.stderr) == (
         NOT_FOUND,

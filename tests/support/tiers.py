@@ -6,6 +6,8 @@ needs a machine of its own, and with all of its examples each property and whate
 often at night (`tests.support.examples`).
 """
 
+from collections import defaultdict
+from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from typing import Final
 
@@ -19,6 +21,7 @@ _WAITS: Final = (
     ("tests/browser/*[[]*dark*", True),
     ("tests/browser/test_frame.py::test_calls*", False),
     ("tests/browser/test_pages.py*", False),
+    ("tests/browser/test_list_walk.py::test_back_finds_the_same_place*", True),
     ("tests/browser/test_list_walk.py*", False),
     ("tests/browser/test_run_page.py*", False),
     ("tests/browser/test_sign_in.py*", False),
@@ -26,6 +29,21 @@ _WAITS: Final = (
     ("tests/hostile/test_thirty.py*", True),
     ("tests/otel_ml/versions/test_shapes.py::test_edit_alone*[[]method of a*", False),
     ("tests/otel_ml/versions/test_shapes.py::test_edit_alone*", True),
+    ("tests/contract/test_roads.py::test_distinct_ids_under_threads[[]embedded]", True),
+    ("tests/contract/test_roads.py::test_restart[[]embedded]", True),
+    ("tests/contract/test_server.py::test_two_collectors", True),
+    ("tests/end_to_end/test_artifacts.py::test_memory", True),
+    ("tests/end_to_end/test_artifacts.py::test_kill_while_it_is_stored", True),
+    ("tests/end_to_end/test_backup.py::test_kill_during_backup", True),
+    ("tests/end_to_end/test_backup.py::test_not_serving", True),
+    ("tests/end_to_end/test_deletion_kills.py*", True),
+    ("tests/end_to_end/test_loss.py::test_killed_collector", True),
+    ("tests/end_to_end/test_places.py::test_store_that_nobody_serves*", True),
+    ("tests/end_to_end/test_records_kills.py*", True),
+    ("tests/otel_ml/versions/test_corpus.py*", True),
+    ("tests/otel_ml/versions/test_source.py::test_source_is_found_in_many_threads", True),
+    ("tests/otel_ml_collector/api/test_any_request.py*[[]one project]", True),
+    ("tests/otel_ml_collector/api/test_live.py::test_bounded", True),
     ("tests/end_to_end/test_overload.py*", True),  # how much is stored in a second
     ("tests/end_to_end/test_demo.py::test_demo_stays*", True),
     ("tests/otel_ml_collector/query/test_million_points.py*", True),
@@ -34,6 +52,46 @@ _WAITS: Final = (
     ("tests/otel_ml_collector/store/test_migrations.py::test_older_store*", True),
     ("tests/otel_ml_collector/store/test_two_writers.py::*[[]shuffled]", True),
 )
+# Of a test whose cells all say one sentence a commit tries so many, spread over the whole.
+_SAMPLED: Final = {
+    "tests/browser/test_frame.py::test_calls_give_what_the_page_shows": 1,
+    "tests/end_to_end/test_disk_trouble.py::test_disk_trouble": 1,
+    "tests/end_to_end/test_javascript_exporters.py::test_chat_span": 2,
+    "tests/end_to_end/test_places.py::test_first_key_closes_the_collector_that_is_meant": 2,
+    "tests/end_to_end/test_places.py::test_no_command_makes_a_store": 6,
+    "tests/end_to_end/test_places.py::test_unknown_project_names_the_known": 2,
+    "tests/end_to_end/test_slow_clients.py::test_service_goes_on": 3,
+    "tests/hostile/test_hostile.py::test_case": 72,
+    "tests/otel_ml/export/test_encoder_caches.py::test_memory_is_bounded": 2,
+    "tests/otel_ml/judges/test_hanging.py::test_hanging_judges_delay_no_exit": 3,
+    "tests/otel_ml/test_delivery_of_many.py::test_all_arrive": 2,
+    "tests/otel_ml/test_delivery_of_many.py::test_spool_outlives_its_process": 1,
+    "tests/otel_ml/test_multiprocessing.py::test_all_jobs_arrive": 6,
+    "tests/otel_ml/test_process_end.py::test_exit_without_a_collector_takes_two_seconds": 2,
+    "tests/otel_ml/test_values_cost.py::test_cost_ends_at_the_limit": 3,
+    "tests/otel_ml/versions/test_shapes.py::test_edits_open_versions": 2,
+    "tests/otel_ml_collector/api/test_api.py::test_names": 3,
+    "tests/otel_ml_collector/api/test_feedback.py::test_wrong": 4,
+    "tests/otel_ml_collector/cli/test_records.py::test_statuses": 4,
+    "tests/otel_ml_collector/cli/test_terminal.py::test_data_does_nothing_to_a_terminal": 2,
+    "tests/otel_ml_collector/cli/test_terminal.py::test_table_has_the_width_of_the_terminal": 2,
+    "tests/otel_ml_collector/decode/test_compression.py::test_bomb": 3,
+    "tests/otel_ml_collector/query/test_open_lists.py::test_filter": 9,
+    "tests/otel_ml_collector/query/test_open_lists.py::test_order": 3,
+    "tests/otel_ml_collector/query/test_runs.py::test_pages": 8,
+    "tests/otel_ml_collector/query/test_series.py::test_modes": 25,
+    "tests/otel_ml_collector/serve/test_limits.py::test_refused": 3,
+    "tests/otel_ml_collector/store/test_refusals.py::test_disk": 1,
+    "tests/otel_ml_collector/store/test_refusals.py::test_poison": 2,
+    "tests/otel_ml_collector/store/test_refusals.py::test_refusal": 3,
+    "tests/otel_ml_collector/store/test_writer.py::test_refused": 3,
+    "tests/otel_ml_collector/test_deletion.py::test_gone": 2,
+    "tests/otel_ml_collector/test_late_records.py::test_newest_tag": 6,
+    "tests/otel_ml_collector/test_late_records.py::test_target_by_tag": 2,
+    "tests/otel_ml_collector/test_late_records.py::test_target_by_trace_key": 2,
+    "tests/otel_ml_collector/test_late_records.py::test_update": 4,
+    "tests/otel_ml_collector/web/test_pages.py::test_all_pages": 3,
+}
 # Other tests than properties that are tried more often at night.
 _HARDER: Final = (
     "tests/end_to_end/test_mutations.py*",
@@ -43,12 +101,23 @@ _HARDER: Final = (
     "tests/end_to_end/test_artifacts.py::test_kill*",
     "tests/otel_ml_collector/api/test_any_request.py*",
 )
-PATTERNS: Final = (*(pattern for pattern, _ in _WAITS), *_HARDER)
+PATTERNS: Final = (*(pattern for pattern, _ in _WAITS), *_SAMPLED, *_HARDER)
 
 
-def waits_for_night(test: str) -> bool:
-    """Tell from a test's id whether commits go without it."""
-    return next((waits for pattern, waits in _WAITS if fnmatchcase(test, pattern)), False)
+def waiting(tests: Iterable[str]) -> set[str]:
+    """Find by their ids those of the tests that commits go without."""
+    waits: set[str] = set()
+    cells: dict[str, list[str]] = defaultdict(list)
+    for test in tests:
+        if next((waits for pattern, waits in _WAITS if fnmatchcase(test, pattern)), False):
+            waits.add(test)
+        else:
+            cells[test.partition("[")[0]].append(test)
+    for name, sampled in _SAMPLED.items():
+        found = cells[name]
+        tried = {len(found) * number // sampled for number in range(sampled)}
+        waits.update(test for number, test in enumerate(found) if number not in tried)
+    return waits
 
 
 def is_harder_at_night(test: str) -> bool:

@@ -25,7 +25,7 @@ from tests.support.collector import CollectorProcess, running
 from tests.support.examples import examples
 
 # Each operation with so many requests by each key; `make soak` asks for more.
-EXAMPLES: Final = int(os.environ.get("OTEL_ML_TEST_REQUESTS", examples(5, on_commit=2)))
+EXAMPLES: Final = int(os.environ.get("OTEL_ML_TEST_REQUESTS", examples(5, on_commit=1)))
 # At least so many operations were asked: few can be asked wrongly.
 OPERATIONS: Final = {GenerationMode.POSITIVE: 25, GenerationMode.NEGATIVE: 10}
 LEFT_OUT: Final = "/(live|purge|backup)$"

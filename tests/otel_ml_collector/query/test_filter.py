@@ -188,7 +188,7 @@ def _keys_of(spans: Sequence[Span]) -> dict[str, set[str]]:
 LENGTH: Final = re.compile(r"\b(\d+(?:\.\d+)?)(?:us|ms|s)\b")
 
 
-@settings(max_examples=examples(80, on_commit=10))
+@settings(max_examples=examples(80, on_commit=5))
 @given(filters)
 def test_same_as_python(sample: Sample, made: Filter) -> None:
     """A filter finds the runs for which the same expression holds in Python."""
@@ -206,7 +206,7 @@ def test_same_as_python(sample: Sample, made: Filter) -> None:
 any_text = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=10)
 
 
-@settings(max_examples=examples(30, on_commit=10))
+@settings(max_examples=examples(30, on_commit=5))
 @given(any_text, any_text)
 def test_any_text_is_found(sample: Sample, name: str, value: str) -> None:
     """A run with a tag and a session of any text is found by that text, and by it alone."""
