@@ -181,7 +181,7 @@ class TracedFunction:
             self._generate(kind)
         self._params: Mapping[str, object] | None = None
         self._definition: definitions.Definition | None = None
-        self._marks: weights.Marks | None = None
+        self._marks: weights.WeightMarks | None = None
         self.waits_for: Sequence[Job] = ()
         self._structures: dict[str, str] = {}
         self._versions: dict[object, _Version] = {}

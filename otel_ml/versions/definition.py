@@ -20,7 +20,7 @@ from otel_ml.versions.parts import Parts, Watched, digest, is_constant
 from otel_ml.versions.source import plain_function
 from otel_ml.versions.values import Hashed
 from otel_ml.versions.version_on import PARTS, Params, Part
-from otel_ml.versions.weights import Marks, WeightsPending
+from otel_ml.versions.weights import WeightMarks, WeightsPending
 
 _ALL: Final = PARTS - {"output"}
 
@@ -51,7 +51,7 @@ class Definition:
     unseen: tuple[str, ...] = field(default=(), compare=False)
     read_by: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
     watched: tuple[Watched, ...] = field(default=(), compare=False, repr=False)
-    marks: Marks | None = field(default=None, compare=False, repr=False)
+    marks: WeightMarks | None = field(default=None, compare=False, repr=False)
 
     def to_json(self, redaction: Redaction, output: str | None = None) -> str:
         """Write the definition for the wire.
@@ -153,7 +153,7 @@ def define(
         unseen=tuple(parts.unseen),
         read_by=parts.read_by,
         watched=tuple(parts.watched),
-        marks=Marks(parts.models) if parts.models else None,
+        marks=WeightMarks(parts.models) if parts.models else None,
     )
 
 

@@ -29,7 +29,7 @@ from otel_ml.versions.source import FunctionNode, Source, find_source, is_a, pla
 from otel_ml.versions.values import (
     CONTAINERS,
     SECRETS,
-    TooLarge,
+    TooManyParts,
     Value,
     ValueReader,
     Weighed,
@@ -38,7 +38,7 @@ from otel_ml.versions.values import (
     models_in,
 )
 from otel_ml.versions.version_on import Part
-from otel_ml.versions.weights import Kind, WeightsJob, digest_of, kind_of, modules_of
+from otel_ml.versions.weights import WeightKind, WeightsJob, digest_of, kind_of, modules_of
 from otel_ml.versions.writes import (
     assigned_outside,
     written,
@@ -311,7 +311,7 @@ class _Following:
         self._set = frozenset(write[1] for write in writes if write[:1] == read and write[1:])
         try:
             found = ValueReader(self._follow, self._is_own, self._is_state_of).read(value, name)
-        except TooLarge:
+        except TooManyParts:
             self._parts.note(f"`{name}`, which is too large")
             return None
         except RuntimeError:  # of a container that another thread changes, of a hostile class
@@ -369,7 +369,7 @@ class _Following:
         named = kind if helper is None else helper
         return Value(text, _Reference(f"<{named.__qualname__}>")) if text else None
 
-    def _weigh(self, value: Any, weights: Kind, name: str) -> Value:
+    def _weigh(self, value: Any, weights: WeightKind, name: str) -> Value:
         """Tell a model object by its weights, and by the methods of its own class."""
         if self._is_fitted(name):
             self._parts.note(f"weights of `{name}`, which the function fits")
@@ -493,7 +493,7 @@ def _counted(reader: Reader, read: Read) -> object:
 
     try:
         found = ValueReader(follow, own, lambda kind, name: False).read(value, "")
-    except (TooLarge, RuntimeError):
+    except (TooManyParts, RuntimeError):
         return MISSING
     return MISSING if found is None else _Said(helper, found.text)
 

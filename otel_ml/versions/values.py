@@ -56,7 +56,7 @@ class Value(NamedTuple):
     shown: object
 
 
-class TooLarge(Exception):
+class TooManyParts(Exception):
     """The value has more parts than a definition reads."""
 
 
@@ -90,16 +90,16 @@ class ValueReader:
         """Return a value as text and as it is shown; None for one of which nothing counts.
 
         Raises:
-            TooLarge: It has too many parts.
+            TooManyParts: It has too many parts.
         """
         self._left -= 1
         if self._left < 0:
-            raise TooLarge
+            raise TooManyParts
         kind = type(value)
         if kind in _LEAVES:
             return Value(canonical_value(value), value)
         if kind in CONTAINERS and len(value) > self._left:
-            raise TooLarge
+            raise TooManyParts
         if id(value) in self._path or len(self._path) >= _MAX_DEPTH:
             return Value("…", "…")
         self._path.append(id(value))

@@ -43,7 +43,7 @@ class Hash(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class WeightKind:
     """A kind of model object.
 
     Attributes:
@@ -58,7 +58,7 @@ class Kind:
 class WeightsJob(Job):
     """The reading of one object's weights."""
 
-    def __init__(self, value: object, kind: Kind) -> None:
+    def __init__(self, value: object, kind: WeightKind) -> None:
         super().__init__()
         self.value: object = value
         self.kind = kind
@@ -72,7 +72,7 @@ class WeightsPending(Exception):
         self.jobs = jobs
 
 
-def kind_of(value: object) -> Kind | None:
+def kind_of(value: object) -> WeightKind | None:
     """Return how a model object is read; None for an object of no library that is known."""
     for base in type(value).__mro__:
         found = KINDS.get((base.__module__.partition(".")[0], base.__name__))
@@ -87,7 +87,7 @@ def modules_of(value: Any) -> Iterable[object]:
     return value.modules() if kind is not None and kind.mark is _mark_torch else ()
 
 
-def digest_of(value: object, kind: Kind) -> str | WeightsJob:
+def digest_of(value: object, kind: WeightKind) -> str | WeightsJob:
     """Return the digest of an object's weights, or the job that reads it now."""
     with _lock:
         known = _known.get(id(value))
@@ -104,7 +104,7 @@ def digest_of(value: object, kind: Kind) -> str | WeightsJob:
     return job
 
 
-class Marks:
+class WeightMarks:
     """The marks of the objects that one definition names, to see when they are others.
 
     Args:
@@ -183,7 +183,7 @@ class _Worker:
             HELD.look()
 
 
-def read(value: object, kind: Kind) -> tuple[object, str]:
+def read(value: object, kind: WeightKind) -> tuple[object, str]:
     """Read the weights of an object: its mark, and the digest; never raises."""
     mark: object = None
     try:
@@ -230,10 +230,10 @@ def _mark_array(array: Any) -> object:
 
 
 def _feed_object(value: Any, found: Hash) -> None:
-    _Walk(found).feed(value, 0)
+    _PartWalk(found).feed(value, 0)
 
 
-class _Walk:
+class _PartWalk:
     """Feeds a tree of objects, each once."""
 
     def __init__(self, found: Hash) -> None:
@@ -318,7 +318,7 @@ def _mark_torch(module: Any) -> object:
 
 
 def _feed_torch(module: Any, found: Hash) -> None:
-    walk = _Walk(found)
+    walk = _PartWalk(found)
     for name, part in module.named_modules():
         walk.feed([name, type(part).__qualname__, dict(_settings(part))], 0)
     config: Any = getattr(module, "config", None)
@@ -384,22 +384,22 @@ def _feed_pipeline(pipeline: Any, found: Hash) -> None:
     found.update(
         f"{type(tokenizer).__qualname__}:{getattr(tokenizer, 'name_or_path', '')}".encode()
     )
-    _Walk(found).feed(pipeline.model, 0)
+    _PartWalk(found).feed(pipeline.model, 0)
 
 
-_ESTIMATOR: Final = Kind(_mark_estimator, _feed_object)
-KINDS: Final[Mapping[tuple[str, str], Kind]] = {
+_ESTIMATOR: Final = WeightKind(_mark_estimator, _feed_object)
+KINDS: Final[Mapping[tuple[str, str], WeightKind]] = {
     ("sklearn", "BaseEstimator"): _ESTIMATOR,
     ("xgboost", "XGBModel"): _ESTIMATOR,
     ("lightgbm", "LGBMModel"): _ESTIMATOR,
-    ("torch", "Module"): Kind(_mark_torch, _feed_torch),
-    ("xgboost", "Booster"): Kind(lambda one: one.num_boosted_rounds(), _feed_xgboost),
-    ("lightgbm", "Booster"): Kind(lambda one: one.current_iteration(), _feed_lightgbm),
-    ("onnxruntime", "InferenceSession"): Kind(id, _feed_onnx),
-    ("transformers", "Pipeline"): Kind(
+    ("torch", "Module"): WeightKind(_mark_torch, _feed_torch),
+    ("xgboost", "Booster"): WeightKind(lambda one: one.num_boosted_rounds(), _feed_xgboost),
+    ("lightgbm", "Booster"): WeightKind(lambda one: one.current_iteration(), _feed_lightgbm),
+    ("onnxruntime", "InferenceSession"): WeightKind(id, _feed_onnx),
+    ("transformers", "Pipeline"): WeightKind(
         lambda one: (id(one.model), _mark_torch(one.model)), _feed_pipeline
     ),
-    ("numpy", "ndarray"): Kind(_mark_array, _feed_object),
+    ("numpy", "ndarray"): WeightKind(_mark_array, _feed_object),
 }
 _lock = threading.RLock()
 _worker = _Worker()

@@ -119,11 +119,11 @@ def doctor(
 
 def _explain(place: str, *, is_json: bool) -> int:
     """Print what the version of a function is made of; the user's own file is run for it."""
-    from otel_ml_collector.cli.explain import NotFound, explain, find_target, lines_of  # heavy
+    from otel_ml_collector.cli.explain import NoFunction, explain, find_target, lines_of  # heavy
 
     try:
         told = explain(find_target(place))
-    except NotFound as error:
+    except NoFunction as error:
         raise BadSetting(str(error)) from error
     except Exception as error:  # the user's own file, in which anything may happen
         said = f"{type(error).__name__}: {error}"

@@ -17,7 +17,7 @@ _LEFT_OUT: Final = "not counted, by version_on="
 _CHARS: Final = 200
 
 
-class NotFound(ValueError):
+class NoFunction(ValueError):
     """There is no such file, module or function."""
 
 
@@ -28,15 +28,15 @@ def find_target(place: str) -> object:
     as the module that it is.
 
     Raises:
-        NotFound: There is nothing of that name.
+        NoFunction: There is nothing of that name.
     """
     module, colon, path = place.rpartition(":")
     if not colon or not module or not path:
-        raise NotFound(f"Invalid function {place!r}: expected FILE.py:NAME or MODULE:NAME")
+        raise NoFunction(f"Invalid function {place!r}: expected FILE.py:NAME or MODULE:NAME")
     file = Path(module)
     if file.suffix == ".py":
         if not file.is_file():
-            raise NotFound(f"There is no file {module!r}")
+            raise NoFunction(f"There is no file {module!r}")
         folder, names = file.resolve().parent, [file.stem]
         while (folder / "__init__.py").is_file():
             names.insert(0, folder.name)
@@ -50,7 +50,7 @@ def find_target(place: str) -> object:
         try:
             found = getattr(found, name)
         except AttributeError as error:
-            raise NotFound(f"Module {module!r} has no {path!r}") from error
+            raise NoFunction(f"Module {module!r} has no {path!r}") from error
     return found
 
 
@@ -63,7 +63,7 @@ def explain(target: Any) -> dict[str, Any]:
         count; ``read_by``, by helper and constant the function that reads it.
 
     Raises:
-        NotFound: The target is no function.
+        NoFunction: The target is no function.
     """
     traced = _traced(target)
     redaction, counts = Redaction(), PARTS
@@ -73,7 +73,7 @@ def explain(target: Any) -> dict[str, Any]:
     elif isinstance(target, Judge):
         definition, counts = target.definition, PARTS - {"output"}
     elif isinstance(target, type) or not callable(target):
-        raise NotFound(f"Invalid function of type {type(target).__name__}: expected a function")
+        raise NoFunction(f"Invalid function of type {type(target).__name__}: expected a function")
     else:
         definition = define(target)
     return {

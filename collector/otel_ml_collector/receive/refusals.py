@@ -46,7 +46,7 @@ class Refusal:
 
 
 @dataclass(slots=True)
-class _Sender:
+class _Muted:
     quiet_until_s: float
     suppressed: int = 0
 
@@ -61,7 +61,7 @@ class Refusals:
         self._now_s = now_s
         self._lock = threading.Lock()
         # In the order in which their minutes end.
-        self._senders: OrderedDict[tuple[str, str], _Sender] = OrderedDict()
+        self._senders: OrderedDict[tuple[str, str], _Muted] = OrderedDict()
 
     def note(self, refusal: Refusal) -> None:
         """Log a refusal, or count it; from any thread."""
@@ -75,7 +75,7 @@ class Refusals:
             if sender is not None:
                 sender.suppressed += 1
                 return
-            self._senders[name] = _Sender(now_s + QUIET_S)
+            self._senders[name] = _Muted(now_s + QUIET_S)
         _log(refusal)
 
     def close(self) -> None:

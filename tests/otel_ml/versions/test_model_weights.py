@@ -13,7 +13,7 @@ import pytest
 from otel_ml import Client, Judge
 from otel_ml.versions import weights
 from otel_ml.versions.definition import define
-from otel_ml.versions.weights import Kind
+from otel_ml.versions.weights import WeightKind
 from tests.otel_ml.recording import Recording, attributes, judged
 from tests.otel_ml.written import imported
 
@@ -71,9 +71,9 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[Slow]:
     """The object, whose library is known while the test runs."""
     global SLOW  # noqa: PLW0603 - what the function names
     SLOW = Slow()
-    kinds: Mapping[tuple[str, str], Kind] = {
+    kinds: Mapping[tuple[str, str], WeightKind] = {
         **weights.KINDS,
-        ("tests", "Slow"): Kind(lambda one: one.weights, _feed),
+        ("tests", "Slow"): WeightKind(lambda one: one.weights, _feed),
     }
     monkeypatch.setattr(weights, "KINDS", kinds)
     yield SLOW
@@ -232,5 +232,5 @@ def test_same_weights_have_the_same_digest(nested: bool) -> None:
     one: Any = {"a": [array]} if nested else array
     other: Any = {"a": [np.asfortranarray(array)]} if nested else np.asfortranarray(array)
     kind = weights.KINDS["numpy", "ndarray"]
-    marked = Kind(lambda value: 0, kind.feed)
+    marked = WeightKind(lambda value: 0, kind.feed)
     assert weights.read(one, marked) == weights.read(other, marked)
