@@ -1,10 +1,11 @@
 """A Chromium, and a collector that shows what the demo recorded."""
 
 import fcntl
+import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -26,27 +27,32 @@ ARGUMENTS = [
 ]
 
 
-@contextmanager
-def open_demo(folder: Path) -> Iterator[CollectorProcess]:
-    """Record what the demo records, and give a collector over it."""
-    # Two demos that start at once take the same port: each worker of the tests waits for the other.
-    with (folder.parents[1] / "demo.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        subprocess.run(
-            [sys.executable, "-m", "examples.demo", "--once", "--folder", str(folder)],
-            check=True,
-            cwd=ROOT,
-            capture_output=True,
-            timeout=180,
-        )
-    with running(folder / "data") as collector:
-        yield collector
+def record_demo(folder: Path) -> Path:
+    """Record what the demo records; returns the data directory."""
+    subprocess.run(
+        [sys.executable, "-m", "examples.demo", "--once", "--folder", str(folder)],
+        check=True,
+        cwd=ROOT,
+        capture_output=True,
+        timeout=180,
+    )
+    return folder / "data"
 
 
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CollectorProcess]:
-    """A collector over the demo's data."""
-    with open_demo(tmp_path_factory.mktemp("demo")) as collector:
+    """A collector over the demo's data, which one worker of the tests records for all."""
+    own = tmp_path_factory.mktemp("demo") / "data"
+    ours = tmp_path_factory.getbasetemp()
+    recorded = (ours.parent if "PYTEST_XDIST_WORKER" in os.environ else ours) / "recorded-demo"
+    with recorded.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not recorded.exists():
+            part = recorded.with_suffix(".part")
+            record_demo(part)
+            part.rename(recorded)
+        shutil.copytree(recorded / "data", own, symlinks=True)
+    with running(own) as collector:
         yield collector
 
 

@@ -13,8 +13,9 @@ from typing import Final, Literal
 
 from playwright.sync_api import Browser, sync_playwright
 
-from tests.browser.conftest import ARGUMENTS, CHROMIUM, open_demo
+from tests.browser.conftest import ARGUMENTS, CHROMIUM, record_demo
 from tests.browser.tour import Stop, open_tour
+from tests.support.collector import running
 
 FOLDER: Final = Path(__file__).parent / "screenshots" / "sheet"
 THEMES: Final[Sequence[Literal["light", "dark"]]] = ("light", "dark")
@@ -34,7 +35,7 @@ def main(names: Sequence[str]) -> None:
     FOLDER.mkdir(parents=True, exist_ok=True)
     with (
         tempfile.TemporaryDirectory() as folder,
-        open_demo(Path(folder) / "demo") as demo,
+        running(record_demo(Path(folder) / "demo")) as demo,
         open_tour(demo, Path(folder)) as stops,
         sync_playwright() as playwright,
     ):
