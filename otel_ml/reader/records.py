@@ -245,6 +245,8 @@ class Version(HasCard, records.ListedVersion):
             passed and judged.
         definition: What it is made of: source, signature, params, helpers, constants, what is
             unseen of it, output.
+        metrics: What was logged of the version itself: a number, or numbers, by name.
+        last_metrics: The last value of each of them; None for a NaN.
         page: The address of its page in the collector.
     """
 
@@ -252,6 +254,7 @@ class Version(HasCard, records.ListedVersion):
     definition: Mapping[str, Any] = field(default_factory=dict)
     tags: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
+    last_metrics: Mapping[str, Any] = field(default_factory=dict)
     page: str = field(default="", compare=False)
 
     @property

@@ -1,6 +1,7 @@
 """Models as entities: read back, continued by other processes."""
 
 import math
+import re
 from pathlib import Path
 from typing import Any, Final
 
@@ -130,6 +131,29 @@ def test_entities_of_digitalhub(collector: CollectorProcess, tmp_path: Path) -> 
     assert entity.metrics == {"loss": 3.0}
     entity.log_metrics({"loss": 2})
     assert entity.metrics == {"loss": [3.0, 2.0]}
+
+
+def test_metrics_stand_beside_the_versions(collector: CollectorProcess, tmp_path: Path) -> None:
+    """The versions table shows the last value of what was logged of each version, as the API."""
+    log(tmp_path, collector, "table", '{"auc": 0.8125, "loss": [3, 2.5]}', ', {"depth": 3}')
+    log(tmp_path, collector, "table", '{"auc": 0.9375, "odd": float("inf")}', ', {"depth": 4}')
+    versions = collector.get("/projects/table/models/churn/versions")["versions"]
+    assert [(one["version"], one["last_metrics"]) for one in versions] == [
+        (2, {"auc": 0.9375, "odd": "Infinity"}),
+        (1, {"auc": 0.8125, "loss": 2.5}),
+    ]
+    page = collector.get_text("/projects/table/models/churn")
+    table = page[page.index('id="versions"') :].partition("</section>")[0]
+    assert re.findall(r'title="The last value of (\w+)', table) == ["auc", "loss", "odd"]
+    assert 'title="0.9375"' in table
+    shown = [
+        re.findall(r'version=\d" title="[^"]+">([^<]+)<|mute">(–)<', row)
+        for row in table.split("<tr")[2:]
+    ]
+    assert [["".join(cell) for cell in row] for row in shown] == [
+        ["0.94", "–", "∞"],
+        ["0.81", "2.5", "–"],
+    ]
 
 
 def test_unknown_model(collector: CollectorProcess) -> None:

@@ -324,7 +324,10 @@ def models(
                 answer = api.get(*path, model, "versions")
                 rows, usual = answer["versions"], _VERSION_COLUMNS
                 if form.kind == "table":
-                    rows = [{**one, "judges": _scores(one["judges"])} for one in rows]
+                    rows = [
+                        {**one, "judges": _scores(one["judges"]), "metrics": one["last_metrics"]}
+                        for one in rows
+                    ]
             else:
                 answer = api.get(*path)
                 rows, usual = answer["models"], _MODEL_COLUMNS

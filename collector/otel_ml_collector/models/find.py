@@ -2,12 +2,12 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from pydantic import BaseModel, Field, ValidationError
 
-from otel_ml.records import ListedVersion, Model
+from otel_ml.records import Infinite, ListedVersion, Model, about
 from otel_ml_collector.errors import NotFound
 from otel_ml_collector.owners import own_model
 from otel_ml_collector.runs.answers import LateRecords, find_told
@@ -71,6 +71,9 @@ class VersionDetail(LateRecords, ListedVersion):
 
     judges: list[JudgeStats]
     definition: VersionDefinition
+    last_metrics: dict[str, float | Infinite | None] = field(
+        metadata=about("The last value of each metric that was logged of the version itself")
+    )
 
 
 class Versions(BaseModel):
@@ -179,6 +182,10 @@ def _version(
         p95_ms=runs["p95_ns"] / 1e6 if runs else None,
         judges=judges,
         definition=definition,
+        last_metrics={
+            name: value[-1] if isinstance(value, list) else value
+            for name, value in told.metrics.items()
+        },
         **vars(told),
     )
 

@@ -1,6 +1,7 @@
 """The models of a project, and one model: its versions, and what changed between any two."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -33,6 +34,7 @@ _SPANS: Final = {
 _CURVES: Final = 6
 _CURVE_JUDGES: Final = 3
 _JUDGES: Final = 3
+_METRICS: Final = 4
 _VERSIONS: Final = 50
 _number = attrgetter("version")
 
@@ -159,6 +161,8 @@ def show_model(
     shown = cut_slice(versions, read_state(request).first("versions"), _VERSIONS)
     near = [*shown.items, after, *([before] if before else [])]
     judges = sorted({judge.judge for version in versions for judge in version.judges})
+    logged = Counter(name for version in versions for name in version.last_metrics)
+    metrics = sorted(logged, key=lambda name: (-logged[name], name))  # of most versions first
     context = {
         "project": project,
         "model": model,
@@ -175,6 +179,8 @@ def show_model(
             for version in shown.items
         },
         "judges": judges[:_JUDGES],
+        "metrics": metrics[:_METRICS],
+        "more_metrics": len(metrics[_METRICS:]),
         "last": last,
         "before": before,
         "after": after,
