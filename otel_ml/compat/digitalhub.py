@@ -4,6 +4,7 @@ import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ParamSpec, TypeVar
+from weakref import WeakKeyDictionary
 
 import otel_ml
 from otel_ml.client import Client
@@ -123,7 +124,9 @@ def get_or_create_project(name: str) -> Project:
 def handler(outputs: Sequence[str] | None = None) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Record every call of a function as a run of kind training, see `otel_ml.trace`.
 
-    The function returns what it returns; the names are for the record.
+    The run is filed under the `Project` that the call is given, as any argument; a call without
+    one under that of the environment. The function returns what it returns; the names are for the
+    record.
 
     Args:
         outputs: Names of what it returns: of the only value, or of the items of a tuple.
@@ -131,10 +134,54 @@ def handler(outputs: Sequence[str] | None = None) -> Callable[[Callable[P, R]], 
     named = tuple(outputs or ())
 
     def record(function: Callable[P, R]) -> Callable[P, R]:
-        traced: Callable[P, R] = otel_ml.trace(kind="training")(_naming(function, named))
-        return traced
+        filed: Callable[P, R] = _filing(_naming(function, named))
+        return filed
 
     return record
+
+
+def _filing(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Record each call under the project that it is given, and stay a function of its kind."""
+    by_default = otel_ml.trace(kind="training")(function)
+    by_client = WeakKeyDictionary[Client, Callable[..., Any]]()
+
+    def choose(*given: object) -> Callable[..., Any]:
+        project = _project_among(given)
+        if project is None:
+            return by_default
+        client = project.client
+        if client not in by_client:
+            by_client[client] = client.trace(kind="training")(function)
+        return by_client[client]
+
+    call: Callable[..., Any]
+    if inspect.iscoroutinefunction(function):
+
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            return await choose(*args, *kwargs.values())(*args, **kwargs)
+
+    elif inspect.isgeneratorfunction(function):
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            return (yield from choose(*args, *kwargs.values())(*args, **kwargs))
+
+    elif inspect.isasyncgenfunction(function):
+        return by_default  # what is sent into it has no simple way through another one
+    else:
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            return choose(*args, *kwargs.values())(*args, **kwargs)
+
+    return functools.wraps(function)(call)
+
+
+def _project_among(given: Sequence[object]) -> Project | None:
+    """Return the first project among some arguments; their types alone are looked at."""
+    for argument in given:
+        if issubclass(type(argument), Project):
+            found: Project = argument  # type: ignore[assignment]  # just checked
+            return found
+    return None
 
 
 def _naming(function: Callable[..., Any], named: Sequence[str]) -> Callable[..., Any]:

@@ -62,16 +62,17 @@ def test_metrics_of_a_model_and_a_run(own_collector: CollectorProcess, tmp_path:
 
 
 def test_handler_records_a_job(own_collector: CollectorProcess, tmp_path: Path) -> None:
-    """A job is a run with its outputs by name; the model that it logs has params and metrics."""
+    """A job is a run of its project with outputs by name; its model has params and metrics."""
     run(tmp_path, HANDLER.replace("return model", "return model.handle.version"), own_collector)
     [version] = versions(own_collector, "classifier")
     assert version["metrics"] == {"accuracy": 0.95}
     params = {"kind": "mlflow", "framework": "sklearn", "parameters": {"rate": 0.1}}
     assert version["definition"]["params"] == params
-    [summary] = own_collector.runs("default", where='kind == "training"')
+    [summary] = own_collector.runs("churn", where='kind == "training"')
     found = own_collector.get(f"/runs/{summary['run_id']}")
     assert (found["model"], found["inputs"]["rate"], found["outcome"]) == ("train", 0.1, "ok")
     assert found["outputs"] == {"model": version["digest"]}
+    assert own_collector.runs("default") == []
 
 
 def test_loop_of_a_thousand_steps(collector: CollectorProcess, tmp_path: Path) -> None:

@@ -57,6 +57,58 @@ def test_outputs_are_recorded_by_name(tmp_path: Path, sink: Sink) -> None:
     ]
 
 
+PROJECTS = """
+    import asyncio
+    from otel_ml.compat.digitalhub import get_or_create_project, handler
+
+    @handler(outputs=["model"])
+    def train(project, rate):
+        return rate
+
+    @handler()
+    async def later(rate, *, project=None):
+        return rate
+
+    @handler()
+    def batches(project, count):
+        total = 0
+        for number in range(count):
+            total += yield number
+        return total
+
+    def drive(job):
+        sent = [next(job), job.send(5)]
+        try:
+            job.send(6)
+        except StopIteration as end:
+            return sent, end.value
+
+    churn, fraud = get_or_create_project("churn"), get_or_create_project("fraud")
+    assert (train(churn, 1), train(rate=2, project=fraud), train(churn, 3)) == (1, 2, 3)
+    assert (asyncio.run(later(4)), asyncio.run(later(5, project=fraud))) == (4, 5)
+    assert drive(batches(churn, 2)) == ([0, 1], 11)
+    assert train("fraud", 6) == 6
+"""
+
+
+def test_run_is_filed_under_its_project(tmp_path: Path, sink: Sink) -> None:
+    """A call is recorded under the project that it is given, a call without one by default."""
+    run_script(tmp_path, PROJECTS, OTEL_ML_ENDPOINT=sink.address, OTEL_ML_PROJECT="usual")
+    found = sorted((run["otel_ml.project"], run["name"]) for run in sink.runs)
+    assert found == [
+        ("churn", "batches"),
+        ("churn", "train"),
+        ("churn", "train"),
+        ("fraud", "later"),
+        ("fraud", "train"),
+        ("usual", "later"),
+        ("usual", "train"),
+    ]
+    by_name = {(run["otel_ml.project"], run["name"]): run for run in sink.runs}
+    assert len({run["otel_ml.model.version"] for run in sink.runs if run["name"] == "train"}) == 1
+    assert by_name["fraud", "train"]["otel_ml.outputs"] == '{"model":2}'
+
+
 @pytest.mark.parametrize(
     ("named", "returned", "expected"),
     [
