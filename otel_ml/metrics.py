@@ -22,7 +22,7 @@ _SERIES: Final = frozenset({"append", "restart"})
 _CUTTING: Final = frozenset({"replace", "restart"})
 _NUMBERS: Final = frozenset({int, float, bool, type(None)})
 # What an array or tensor raises that is no number, such as one that jax is tracing.
-_NO_NUMBER: Final = (ValueError, TypeError, ArithmeticError, RuntimeError, AttributeError)
+NO_NUMBER: Final = (ValueError, TypeError, ArithmeticError, RuntimeError, AttributeError)
 
 
 class LoggedPoint(NamedTuple):
@@ -150,12 +150,12 @@ def number(name: str, value: object, said: str = "value {} of metric {}") -> flo
     found = value
     try:
         if type(value) not in _NUMBERS and not issubclass(type(value), str):
-            found = _listed(value)
+            found = listed(value)
             while found is not value and type(found) is list and len(found) == 1:
                 found = found[0]  # a tensor with one element, in any number of dimensions
         if type(found) is not bool and issubclass(type(found), numbers.Real):
             return float(found)  # type: ignore[arg-type]  # just checked
-    except _NO_NUMBER as error:
+    except NO_NUMBER as error:
         hand_on(error)
     told = said.format(show(value) + _shape(value), repr(name))
     raise InvalidMetricError(f"Invalid {told}: expected a number or a list of numbers")
@@ -166,14 +166,14 @@ def _series(value: object) -> list[object] | None:
     if type(value) in _NUMBERS or issubclass(type(value), str):
         return None
     try:
-        found = _listed(value)
-    except _NO_NUMBER as error:
+        found = listed(value)
+    except NO_NUMBER as error:
         hand_on(error)
         return None
     return found if type(found) is list and len(found) != 1 else None
 
 
-def _listed(value: Any) -> object:
+def listed(value: Any) -> object:
     """Return what an array or tensor of any make says it holds, as Python's own; else itself.
 
     numpy, torch and jax have ``tolist``; what has none may be an array to numpy, as those of
@@ -194,6 +194,6 @@ def _shape(value: object) -> str:
     try:
         shape = getattr(value, "shape", None)
         return f" with shape {tuple(map(int, shape))}" if isinstance(shape, tuple) else ""
-    except _NO_NUMBER as error:
+    except NO_NUMBER as error:
         hand_on(error)
         return ""

@@ -4,14 +4,26 @@ From here the collector derives its tables, the rows that it reads back, its ans
 messages, and the reader its classes. Names are the same in all of them; units stand in the name.
 """
 
+import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from typing import Any, Final, Literal
+
+import orjson
 
 from otel_ml import attributes as wire
 
 TagValue = str | bool | int | float
+Actual = TagValue | Sequence[TagValue]
 Hash = bytes  # 32, of SHA-256
+
+# How much a truth may take, as JSON text.
+ACTUAL_BYTES: Final = 16_384
+ACTUAL_WANTED: Final = (
+    "a text, a finite number of at most 64 bits, True or False, or a list of these, "
+    f"of at most {ACTUAL_BYTES:,} bytes as JSON"
+)
 
 # What a field's metadata holds: what it says, how it is kept, and the attribute that carries it.
 ABOUT: Final = "description"
@@ -360,6 +372,12 @@ class ListedRun(RunFields):
     failed_judges: Sequence[str] = field(
         default=(), metadata=about("Judges that raised instead of scoring")
     )
+    truth: Mapping[str, Any] = field(
+        default_factory=dict, metadata=about("What turned out to be true, by name: the newest word")
+    )
+    label: Mapping[str, Any] = field(
+        default_factory=dict, metadata=about("What people said of it, by name: the newest word")
+    )
     tokens: Tokens = Tokens()
 
 
@@ -375,6 +393,9 @@ class Evaluation:
         error: Why the judge itself failed, which is no fail of the run.
         source: judge, human or actual.
         digest: Of the judge's definition.
+        actual: What turned out to be true: a text, number, bool or list; None when it has no value.
+        time: When it was said, RFC 3339, UTC.
+        annotator: Who said it; empty when that is not known.
     """
 
     judge: str
@@ -386,6 +407,43 @@ class Evaluation:
     error: str = ""
     source: str = ""
     digest: str = ""
+    actual: Any = field(
+        default=None, metadata=about("What turned out to be true; null when it has no value")
+    )
+    time: str = field(default="", metadata=about("When it was said, RFC 3339, UTC"))
+    annotator: str = field(default="", metadata=about("Who said it; empty when not known"))
+
+
+def write_actual(value: object) -> str:
+    """Write what turned out to be true as JSON text.
+
+    Raises:
+        ValueError: It is not `ACTUAL_WANTED`.
+    """
+    kind = type(value)
+    is_list = issubclass(kind, list | tuple)
+    items: Any = value if is_list else [value]
+    if len(items) <= ACTUAL_BYTES:
+        plain = [_plain(item) for item in items]
+        with suppress(TypeError):  # half of a character is no text
+            text = orjson.dumps(plain if is_list else plain[0])
+            if len(text) <= ACTUAL_BYTES:
+                return text.decode()
+    raise ValueError(f"expected {ACTUAL_WANTED}")
+
+
+def _plain(value: Any) -> TagValue:
+    """Return a text, number or bool as one of Python's own."""
+    kind = type(value)
+    if kind is bool:
+        return bool(value)
+    if issubclass(kind, str) and str.__len__(value) <= ACTUAL_BYTES:
+        return str.__str__(value)
+    if issubclass(kind, int) and -(2**63) <= int.__index__(value) < 2**63:
+        return int.__index__(value)
+    if issubclass(kind, float) and math.isfinite(float.__float__(value)):
+        return float.__float__(value)
+    raise ValueError(f"expected {ACTUAL_WANTED}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -532,6 +590,10 @@ class Metric:
     label: str = field(default="", metadata=kept("A word for the score", _NAME))
     explanation: str = field(default="", metadata=kept("Why, in a sentence", _LONG))
     error: str = field(default="", metadata=kept("Why the judge failed", _LONG))
+    actual: str = field(
+        default="", metadata=kept("What turned out to be true, JSON text, or empty", _TEXT)
+    )
+    annotator: str = field(default="", metadata=kept("Who said it, or empty", _NAME))
 
 
 @dataclass(frozen=True, slots=True)

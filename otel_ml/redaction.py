@@ -145,9 +145,9 @@ class Redaction:
         return Encoded(text, notes | more if shown == whole else notes | more | {NOTE})
 
     def values(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Return tags or other named primitive values with what is secret hidden."""
+        """Return tags or other named values, lists among them, with what is secret hidden."""
         return {
-            key: REDACTED if self.is_secret(key) else self._leaf(item)
+            key: REDACTED if self.is_secret(key) else self._apply(item, 0)
             for key, item in given.items()
         }
 

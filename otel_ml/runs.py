@@ -26,16 +26,18 @@ from otel_ml.arguments import (
 )
 from otel_ml.capture.description import text_of
 from otel_ml.capture.values import PREVIEW_BYTES, TRUNCATED, clean, encode_whole, glance, preview
-from otel_ml.errors import InvalidMetricError, quiet, report
+from otel_ml.errors import InvalidMetricError, hand_on, quiet, report
 from otel_ml.late import late
-from otel_ml.metrics import LoggedPoint, Metric, make_points, number
+from otel_ml.metrics import NO_NUMBER, LoggedPoint, Metric, listed, make_points, number
 from otel_ml.notebook import Card, HasCard, page_address
 from otel_ml.recorder import Recorder
+from otel_ml.records import ACTUAL_BYTES, ACTUAL_WANTED, Actual, write_actual
 from otel_ml.redaction import NOTE, Redaction
 from otel_ml.spans import SPAN_KEY, RunSpan, attach, detach, is_sampled, run_id_of, write
 from otel_ml.tags import Details, Tags, Value, fits, read_tags, tag_attributes
 from otel_ml.updates import EVENTS, Updates
 from otel_ml.wire import (
+    actual_attributes,
     error_name,
     evaluation_attributes,
     exception_attributes,
@@ -187,7 +189,7 @@ class Handle:
         explanation: str | None = None,
         source: str = "human",
     ) -> None:
-        """Say what a person thinks of the run, or what turned out to be true.
+        """Say what a person thinks of the run. A truth that has a value is said by `actual`.
 
         Args:
             name: What is scored, such as ``helpful`` or ``churned``.
@@ -216,10 +218,49 @@ class Handle:
         if value is not None and math.isnan(value):
             raise InvalidMetricError(f"Invalid score {score!r} of {name!r}: expected a number")
         with quiet("run.feedback"):
-            said = feedback_attributes(
-                name, source, value, passed, label=label, explanation=explanation
-            )
-            self._send_feedback(said)
+            recorder = self._records_to()
+            if recorder is not None:
+                said = feedback_attributes(
+                    name, source, value, passed, label=label, explanation=explanation
+                )
+                self._send_feedback(recorder.redaction.values(said))
+
+    def actual(
+        self,
+        value: Actual,
+        name: str = names.ACTUAL_NAME,
+        *,
+        explanation: str | None = None,
+        annotator: str | None = None,
+    ) -> None:
+        """Say what turned out to be true, so that it stands beside what the run gave.
+
+        It may come at any time and from any process, also before the run. Of one name the newest
+        word holds; several names are several truths.
+
+        Args:
+            value: A text, a finite number, a bool, or a list of these, up to 16 KiB as JSON.
+                Scalars and arrays with one dimension of numpy, torch and their like are taken.
+            name: What it is the truth of, such as ``churned``; the output unless told.
+            explanation: Why, or how it is known.
+            annotator: Who says so; the service's name unless told.
+
+        Raises:
+            ValueError: An argument is none of what it takes; nothing is said.
+        """
+        truth = check_actual(value)
+        label = check_text("name", name)
+        check_optional_text("explanation", explanation, _LINE_CHARS)
+        check_optional_text("annotator", annotator)
+        with quiet("run.actual"):
+            recorder = self._records_to()
+            if recorder is not None:
+                [shown] = recorder.redaction.values({label: truth}).values()
+                why, who = (
+                    None if text is None else recorder.redaction.text(text)
+                    for text in (explanation, annotator)
+                )
+                self._send_feedback(actual_attributes(label, shown, why, who))
 
     @quiet("run.log")
     def _log(self, severity: str, text: object) -> None:
@@ -269,6 +310,31 @@ class Handle:
 
     def _note(self, part: str, *notes: str) -> None:
         """Say that something was left out, and why; the event of a value says so itself."""
+
+
+def check_actual(value: object) -> Any:
+    """Return a truth as a text, number, bool or list of Python's own.
+
+    Raises:
+        ValueError: It is none of these, or too long.
+    """
+    try:
+        found = _unwrapped(value)
+        items = found if issubclass(type(found), list | tuple) else [found]
+        if len(items) <= ACTUAL_BYTES:
+            plain = [_unwrapped(item) for item in items]
+            plain = [
+                clean(str.__str__(one)) if issubclass(type(one), str) else one for one in plain
+            ]
+            return orjson.loads(write_actual(plain if items is found else plain[0]))
+    except NO_NUMBER as error:
+        hand_on(error)
+    raise invalid("value", value, ACTUAL_WANTED)
+
+
+def _unwrapped(value: object) -> Any:
+    """Return what a scalar or an array of numpy, torch and their like holds, else itself."""
+    return value if issubclass(type(value), str | int | float | list | tuple) else listed(value)
 
 
 def check_tags(given: Iterable[Tags]) -> tuple[dict[str, Value], Details]:
@@ -575,11 +641,9 @@ class Run(Handle, HasCard):
             self._send(waiting, {})
 
     def _send_feedback(self, said: dict[str, Value]) -> None:
-        recorder = self._recorder
-        if recorder is None:
-            return
-        said = {**recorder.redaction.values(said), names.TARGET_START_NS: self._start_ns}
-        recorder.send_record("evaluation", self._span, said)
+        if self._recorder is not None:
+            said = {**said, names.TARGET_START_NS: self._start_ns}
+            self._recorder.send_record("evaluation", self._span, said)
 
     def _is_now(self, recorder: Recorder, waiting: Updates | None) -> bool:
         """Tell whether what was said must not wait for the next round.

@@ -94,7 +94,7 @@ class Elsewhere(Handle):
             self._send("update", attributes, events)
 
     def _send_feedback(self, said: dict[str, Value]) -> None:
-        self._send("evaluation", self._recorder.redaction.values(said))
+        self._send("evaluation", said)
 
     def _send(self, record: str, said: Attributes, events: Sequence[Event] = ()) -> None:
         recorder = self._records_to()

@@ -40,6 +40,7 @@ class RecordedEvaluation:
         run_id: Of the run; None when it was named by a tag or a trace key.
         judge: Who, or what, was scored.
         source: ``judge``, ``human`` or ``actual``.
+        actual: What turned out to be true; None when it has no value.
     """
 
     run_id: str | None
@@ -50,6 +51,7 @@ class RecordedEvaluation:
     explanation: str | None
     error: str | None
     source: str
+    actual: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,6 +294,7 @@ def _evaluation(record: ReadableSpan) -> RecordedEvaluation:
         explanation=said.get(names.EXPLANATION),
         error=said.get(names.ERROR_TYPE),
         source=str(said.get(names.SOURCE, "judge")),
+        actual=said.get(names.ACTUAL, _loads(said.get(names.ACTUAL_LIST))),
     )
 
 

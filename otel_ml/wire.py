@@ -41,6 +41,7 @@ _JSON: Final = frozenset(
         names.GEN_AI_SYSTEM,
         names.GEN_AI_TOOL_ARGUMENTS,
         names.GEN_AI_TOOL_RESULT,
+        names.ACTUAL_LIST,
     }
 )
 _START: Final = frozenset(
@@ -216,6 +217,31 @@ def feedback_attributes(
             names.PASSED: passed,
             names.SCORE_LABEL: None if label is None else str(label),
             names.EXPLANATION: None if explanation is None else str(explanation),
+        }
+    )
+
+
+def actual_attributes(
+    name: str, value: Any, explanation: str | None, annotator: str | None
+) -> dict[str, Value]:
+    """Write what turned out to be true of a run; a list travels as JSON text.
+
+    Args:
+        name: What it is the truth of.
+        value: A text, number, bool or list of these.
+        explanation: How it is known.
+        annotator: Who says so.
+    """
+    is_list = isinstance(value, list)
+    return _said(
+        {
+            names.JUDGE_NAME: name,
+            names.SOURCE: "actual",
+            names.ACTUAL_LIST if is_list else names.ACTUAL: (
+                orjson.dumps(value).decode() if is_list else value
+            ),
+            names.EXPLANATION: explanation,
+            names.ANNOTATOR: annotator,
         }
     )
 

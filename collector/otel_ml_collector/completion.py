@@ -13,8 +13,9 @@ from pydantic import BaseModel
 from pydantic import Field as Described
 
 from otel_ml_collector.api.parameters import End, FromReader, Start
-from otel_ml_collector.filter.fields import FIELD_NAMES, SHORT, Kind
+from otel_ml_collector.filter.fields import FIELD_NAMES, SHORT, SOURCES, Kind
 from otel_ml_collector.filter.grammar import Token, read_tokens
+from otel_ml_collector.store.apart import WORD
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.runs import Window
 from otel_ml_collector.store.sql import Sql, identifier, join_sql, parameter
@@ -36,11 +37,12 @@ _OPERATORS: Final = {
     Kind.SCORE: ("<", "<=", ">", ">=", "==", "!="),
     Kind.METRIC: ("<", "<=", ">", ">=", "==", "!="),
     Kind.PASSED: ("==", "!="),
+    Kind.WORD: ("==", "!=", "in", "<", "<=", ">", ">="),
     Kind.PAYLOAD: ("==", "!=", "in", "<", "<=", ">", ">="),
     Kind.JSON: ("==", "!=", "in", "<", "<=", ">", ">="),
 }
 _SEARCHED: Final = frozenset(
-    {Kind.TEXT, Kind.TAG, Kind.SCORE, Kind.METRIC, Kind.PAYLOAD, Kind.JSON}
+    {Kind.TEXT, Kind.TAG, Kind.SCORE, Kind.METRIC, Kind.WORD, Kind.PAYLOAD, Kind.JSON}
 )
 _FUNCTIONS: Final = {
     "last": ('last("24h")', "runs that began in the last 24 hours"),
@@ -78,11 +80,20 @@ _TAG_VALUES: Final = Sql("""SELECT tags[{key:String}] AS value {newest}
 _JUDGES: Final = Sql("SELECT judge AS value FROM scores_by_judge WHERE ") + _WINDOW
 _METRICS: Final = Sql("""SELECT name AS value FROM metrics
   WHERE project = {project:String} AND source = 'logged' LIMIT 1000000""")
+# What truths or people said, by the source that a field is made of.
+_SAID: Final = Sql("""
+  SELECT name, {word} AS word FROM metrics
+  WHERE project = {project:String} AND source = {source:String} AND word != ''
+  LIMIT 200000""").fill(word=WORD)
+_SAID_NAMES: Final = Sql("SELECT name AS value FROM ({said})").fill(said=_SAID)
+_SAID_VALUES: Final = Sql("""SELECT word AS value FROM ({said}) WHERE name = {key:String}
+  AND NOT startsWith(word, '[') AND length(word) <= 200""").fill(said=_SAID)
 _KEYS: Final = {
     Kind.TAG: _TAGS,
     Kind.SCORE: _JUDGES,
     Kind.PASSED: _JUDGES,
     Kind.METRIC: _METRICS,
+    Kind.WORD: _SAID_NAMES,
 }
 _VERSIONS: Final = Sql("""
   SELECT model, digest, structure, count() AS runs
@@ -211,7 +222,7 @@ class _Completer:
         elif self._caret.path or kind not in _KEYS:
             return []
         else:
-            rows = self._count(_KEYS[kind])
+            rows = self._count(_KEYS[kind], source=SOURCES.get(self._caret.field, ""))
         return [
             CompletionItem(
                 text=row["text"], kind="key", count=row["runs"], insert=self._key(row["text"])
@@ -235,6 +246,9 @@ class _Completer:
             return [_value(f'last("{length}")') for length in _LENGTHS]
         if kind is Kind.TAG and len(caret.path) == 1:
             return _read_values(self._count(_TAG_VALUES, key=str(caret.path[0])))
+        if kind is Kind.WORD and len(caret.path) == 1:
+            key, source = str(caret.path[0]), SOURCES[caret.field]
+            return _read_values(self._count(_SAID_VALUES, key=key, source=source))
         if kind in {Kind.PAYLOAD, Kind.JSON} and caret.path:
             return _read_values(self._count_parts(_PARTS))
         if caret.field == "version":

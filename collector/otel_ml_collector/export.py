@@ -22,12 +22,12 @@ from otel_ml_collector.filter.sql import compile_where
 from otel_ml_collector.records import text_of
 from otel_ml_collector.runs.answers import RunSummary, Said, find_said, make_summary
 from otel_ml_collector.runs.logs import find_series, values_of
-from otel_ml_collector.store.apart import find_apart
+from otel_ml_collector.store.apart import WORD, find_apart
 from otel_ml_collector.store.reader import Reader, Row, run_id_of, winners
 from otel_ml_collector.store.runs import Key, read_late_tags, read_runs
 from otel_ml_collector.store.sql import EMPTY, Condition, Sql, identifier, join_sql
 from otel_ml_collector.store.tables import PAYLOAD, RUNS
-from otel_ml_collector.store.targets import TAG_TEXT, find_holders, has_targets
+from otel_ml_collector.store.targets import RUN, TAG_TEXT, find_holders, has_targets
 from otel_ml_collector.store.versions import NUMBERED_VERSIONS
 from otel_ml_collector.times import HOUR_NS, to_rfc3339
 
@@ -42,6 +42,8 @@ _BEHIND: Final[dict[str, dict[str, pa.DataType]]] = {
         "scores": pa.map_(_TEXT, _FLOAT),
         "passed": pa.map_(_TEXT, pa.bool_()),
         "failed_judges": pa.list_(_TEXT),
+        "truth": _TEXT,
+        "label": _TEXT,
     },
 }
 _NOT_GIVEN: Final = frozenset(
@@ -70,6 +72,8 @@ JSON_TAGS: Final = Sql("""concat('{', arrayStringConcat(arrayMap(
   (k, v) -> concat(toJSONString(toString(k)), ':', v), mapKeys(run.tags), mapValues(run.tags)),
   ','), '}')""")
 SCORED: Final = ("scores", "passed", "failed_judges")
+# What truths and people said, as a JSON object by name.
+WORDS: Final = ("truth", "label")
 # Both in the order of the key, so a stretch is read without sorting the others.
 _KEYS: Final = Sql("start_ns, trace_id, span_id")
 _SCORES: Final = Sql("""
@@ -90,6 +94,21 @@ LEFT JOIN (
     GROUP BY trace_id, span_id, judge)
   GROUP BY trace_id, span_id
 ) AS scored ON scored.trace_id = run.trace_id AND scored.span_id = run.span_id""")
+_OBJECT: Final = Sql("""concat('{', arrayStringConcat(arraySort(groupArrayIf(
+      concat(toJSONString(toString(name)), ':', newest), source = '{source}')), ','), '}')""")
+_WORDS: Final = Sql("""
+LEFT JOIN (
+  SELECT {run}, {truth} AS truth, {label} AS label
+  FROM (
+    SELECT owner, source, name, argMax(word, (time_ns, record_id)) AS newest
+    FROM (
+      SELECT owner, source, name, time_ns, record_id, {word} AS word FROM metrics
+      PREWHERE source IN ('actual', 'human')
+      WHERE project = {project:String} AND word != '' AND owner IN (
+        SELECT concat(lower(hex(trace_id)), '-', lower(hex(span_id))) FROM runs WHERE {near}))
+    GROUP BY owner, source, name)
+  GROUP BY owner
+) AS spoken ON spoken.trace_id = run.trace_id AND spoken.span_id = run.span_id""")
 _TRACE_KEYS: Final = Sql("""
 LEFT JOIN (
   SELECT trace_id, min(key) AS trace_key FROM trace_keys
@@ -142,7 +161,7 @@ TOLD: Final = ("evaluations", "metrics", "artifacts")
 WHOLE: Final = dict.fromkeys((*PAYLOAD, *TOLD), _TEXT)
 TYPES: Final = SHORT | WHOLE
 # What a record by trace key or tag, or a late tag, may say anew.
-LATE: Final = ("trace_key", "tags", "scores", "passed", "failed_judges")
+LATE: Final = ("trace_key", "tags", *SCORED, *WORDS)
 
 
 def choose_columns(text: str) -> list[str]:
@@ -209,8 +228,8 @@ def read_stretch(
     Args:
         reader: The store.
         stretch: Which runs.
-        columns: Those of a run and of its payload, those made of them, `SCORED`, ``version`` and
-            ``trace_key``.
+        columns: Those of a run and of its payload, those made of them, `SCORED`, `WORDS`,
+            ``version`` and ``trace_key``.
         json_tags: Give tags as a JSON object, not as a map of texts.
     """
     keys = _select(stretch, _KEYS)
@@ -220,6 +239,15 @@ def read_stretch(
     payload = [identifier(name, PAYLOAD) for name in columns if name in PAYLOAD]
     joins = [
         _SCORES.fill(near=near) if set(SCORED).intersection(columns) else EMPTY,
+        _WORDS.fill(
+            run=RUN,
+            truth=_OBJECT.fill(source=Sql("actual")),
+            label=_OBJECT.fill(source=Sql("human")),
+            word=WORD,
+            near=near,
+        )
+        if set(WORDS).intersection(columns)
+        else EMPTY,
         _TRACE_KEYS.fill(near=near) if "trace_key" in columns else EMPTY,
         _VERSIONS if "version" in columns else EMPTY,
         _PAYLOADS.fill(asked=join_sql(", ", payload), keys=_KEYS, wanted=keys)
@@ -274,6 +302,9 @@ def _sql_of(name: str, json_tags: bool) -> Sql:
         return JSON_TAGS
     if name in SCORED:
         return Sql("scored.") + identifier(name, SCORED)
+    if name in WORDS:
+        column = identifier(name, WORDS)
+        return Sql("if(spoken.{name} = '', '{}', spoken.{name})").fill(name=column)
     if name in PAYLOAD:
         return Sql("nullIf(payload.{name}, '')").fill(name=identifier(name, PAYLOAD))
     return _MADE.get(name) or Sql("run.") + identifier(name, RUNS.names())
@@ -437,6 +468,8 @@ def _late_values(run: RunSummary, *, json_tags: bool) -> dict[str, Any]:
         "scores": list(run.scores.items()),
         "passed": list(run.passed.items()),
         "failed_judges": run.failed_judges,
+        "truth": _json(run.truth),
+        "label": _json(run.label),
     }
 
 
@@ -548,7 +581,11 @@ WRITERS: Final[dict[str, tuple[str, FormatWriter]]] = {
 
 def _reader_of(field: pa.Field) -> Callable[[Any], Any] | None:
     """Choose how the values of a column become JSON; None when they are."""
-    if field.name in WHOLE or (field.name == "tags" and pa.types.is_string(field.type)):
+    if (
+        field.name in WHOLE
+        or field.name in WORDS
+        or (field.name == "tags" and pa.types.is_string(field.type))
+    ):
         return lambda text: orjson.Fragment(text) if text else None
     if pa.types.is_map(field.type):
         return dict

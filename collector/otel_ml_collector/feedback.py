@@ -10,9 +10,17 @@ from typing import Annotated, Any, Final, Literal
 import orjson
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Depends, Request
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    WithJsonSchema,
+    model_validator,
+)
 
 from otel_ml import attributes as names
+from otel_ml.records import write_actual
 from otel_ml_collector.access import ANNOTATE, INGEST, Access
 from otel_ml_collector.api.bodies import JsonRoute
 from otel_ml_collector.api.parameters import needs
@@ -41,8 +49,28 @@ _OURS: Final = Sql("""project = {project:String}
 router = APIRouter(prefix="/api/v1", route_class=JsonRoute)
 
 
+_ACTUAL: Final[dict[str, Any]] = {
+    "anyOf": [
+        *({"type": name} for name in ("string", "number", "boolean", "null")),
+        {"type": "array", "items": {"type": ["string", "number", "boolean"]}},
+    ]
+}
+
+
+def _read_actual(value: object) -> object:
+    """Take the value of a truth.
+
+    Raises:
+        ValueError: It is none.
+    """
+    return None if value is None else orjson.loads(write_actual(value))
+
+
 class WantedEvaluation(BaseModel):
-    """One statement about a run, a trace, or all runs that have a tag: exactly one of these."""
+    """One statement about a run, a trace, or all runs that have a tag: exactly one of these.
+
+    One with `actual` is the truth that came later; any other needs a `judge`.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -57,9 +85,21 @@ class WantedEvaluation(BaseModel):
     tag: Annotated[str, Field(max_length=1_024, pattern="^[^=]+=")] | None = Field(
         default=None, description="`name=value`: all runs that have the tag, now or later"
     )
-    judge: _Name = Field(description="What is judged, such as `thumbs` or `churned`")
+    judge: _Name = Field(
+        default=names.ACTUAL_NAME,
+        description="What is judged, such as `thumbs` or `churned`; of a truth the output, unless "
+        "told",
+    )
     source: Literal["human", "actual"] = Field(
-        default="human", description="A person's word, or the truth that came later"
+        default="human",
+        description="A person's word, or the truth that came later, which `actual` always is",
+    )
+    actual: Annotated[Any, PlainValidator(_read_actual), WithJsonSchema(_ACTUAL)] = Field(
+        default=None,
+        description="What turned out to be true: a text, number, bool or list, up to 16 KiB",
+    )
+    annotator: Annotated[str, Field(max_length=256)] = Field(
+        default="", description="Who says so; the name of the key unless told"
     )
     score: Annotated[float, Field(allow_inf_nan=False)] | None = None
     passed: bool | None = None
@@ -74,9 +114,18 @@ class WantedEvaluation(BaseModel):
         targets = (self.run_id, self.trace_id, self.trace_key, self.tag)
         if sum(target is not None for target in targets) != 1:
             raise ValueError("expected exactly one of run_id, trace_id, trace_key and tag")
+        if self.actual is not None:
+            if {self.score, self.passed} != {None} or self.label:
+                raise ValueError("expected no score, passed or label beside actual")
+            if "source" in self.model_fields_set and self.source != "actual":
+                raise ValueError("expected the source actual, or none, beside actual")
+            self.source = "actual"
+            return self
+        if "judge" not in self.model_fields_set:
+            raise ValueError("expected a judge, or the value of a truth as actual")
         told: tuple[Any, ...] = (self.score, self.passed, self.label or None)
         if all(value is None for value in told) and not self.explanation:
-            raise ValueError("expected a score, passed, a label or an explanation")
+            raise ValueError("expected a score, passed, a label, an explanation or actual")
         return self
 
 
@@ -182,6 +231,8 @@ def _span(
         names.PASSED: one.passed,
         names.SCORE_LABEL: one.label or None,
         names.EXPLANATION: one.explanation or None,
+        names.ANNOTATOR: one.annotator or None,
+        names.ACTUAL_LIST if isinstance(one.actual, list) else names.ACTUAL: one.actual,
     }
     return {
         "traceId": identity[:_TRACE_BYTES].hex(),
@@ -202,6 +253,8 @@ def _value(value: object) -> dict[str, object]:
         return {"boolValue": value}
     if isinstance(value, int):
         return {"intValue": str(value)}
+    if isinstance(value, list):
+        return {"stringValue": orjson.dumps(value).decode()}
     return {"doubleValue": value} if isinstance(value, float) else {"stringValue": value}
 
 
@@ -253,6 +306,8 @@ async def post_evaluations(
     What they are about may come later. Sent again under its `id`, a statement is stored once.
     """
     reader = find_service(request, Reader).narrow(access)
+    for one in wanted.evaluations:
+        one.annotator = one.annotator or access.name
     with pipeline.hold() as held:
         feedback = await run_sync(
             make_feedback, reader, project, wanted.evaluations, time.time_ns()

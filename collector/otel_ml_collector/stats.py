@@ -56,7 +56,7 @@ _PLACED: Final = Sql("""has({wanted:Array(String)}, label) AS is_wanted,
   if(is_wanted, label, '') AS named""")
 # What a judge or a person said of keys and tags, besides what was said of runs by their ids.
 _TOLD: Final = Sql("""FROM metrics WHERE project = {project:String} AND owner >= '{first}'
-  AND source != 'logged'""").fill(first=Sql(FIRST))
+  AND source != 'logged' AND actual = ''""").fill(first=Sql(FIRST))
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal
 from uuid import uuid4
 
+import orjson
+
 from otel_ml.arguments import (
     check_flag,
     check_integer,
@@ -37,6 +39,7 @@ from otel_ml.reader.records import (
     made_told,
     number_of,
 )
+from otel_ml.records import ACTUAL_WANTED, Actual, write_actual
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -294,6 +297,7 @@ class Reader(HasCard):
         label: str = "",
         explanation: str = "",
         source: Literal["human", "actual"] = "human",
+        actual: Actual | None = None,
         time: Moment = None,
         statement_id: str | None = None,
     ) -> str:
@@ -313,6 +317,8 @@ class Reader(HasCard):
             label: A word for it.
             explanation: Why.
             source: A person's word (human), or the truth that came later (actual).
+            actual: The value of that truth, as `otel_ml.runs.Handle.actual` takes it; nothing but
+                an explanation stands beside it.
             time: When it was said; now unless told. Of two statements the later one holds.
             statement_id: Your own id: said again under it, it is stored once.
 
@@ -337,6 +343,13 @@ class Reader(HasCard):
         if passed is not None:
             check_flag("passed", passed)
         check_one_of("source", source, ("human", "actual"))
+        value = {}
+        if actual is not None:
+            source = "actual"
+            try:
+                value = {"actual": orjson.loads(write_actual(actual))}
+            except ValueError as error:
+                raise invalid("actual", actual, ACTUAL_WANTED) from error
         about = {"run_id": run_id, "trace_id": trace_id, "trace_key": trace_key, "tag": tag}
         said = {"score": score, "passed": passed, "label": label, "explanation": explanation}
         told = {
@@ -346,6 +359,7 @@ class Reader(HasCard):
             "time": _moment("time", time),
             **about,
             **said,
+            **value,
         }
         path = ("projects", self.project, "evaluations")
         body = {"evaluations": [told]}

@@ -154,6 +154,7 @@ OPEN: Final = {
 FLUSH: Final = {"timeout_s": also(POSITIVE, "0")}
 LINE: Final = {"text": ANY}
 STEP: Final = sort("None", "5", "0", "-1", "True")
+ACTUAL: Final = also(NUMBER, "True", "''", "'text'", "'..'", "word", "[]", "[1]", "['text']")
 READ: Final = {"where": LONG_TEXT, "start": MOMENT, "end": MOMENT}
 
 # What `Client.about` and `Client.model` give: what may be said of it is what may of a run.
@@ -230,6 +231,12 @@ ROWS: Final[dict[str, Mapping[str, Sort]]] = {
         "explanation": OPTIONAL_TEXT,
         "source": sort(),
     },
+    "otel_ml.Run.actual": {
+        "value": also(ACTUAL, "array"),
+        "name": NAME,
+        "explanation": OPTIONAL_TEXT,
+        "annotator": OPTIONAL_TEXT,
+    },
     "otel_ml.Run.set_output": {"value": ANY},
     "otel_ml.Run.identify": {"session": ANY, "user": ANY},
     "otel_ml.Run.end": {"error": sort("None", "exception")},
@@ -286,6 +293,7 @@ ROWS: Final[dict[str, Mapping[str, Sort]]] = {
         "label": OPTIONAL_TEXT,
         "explanation": OPTIONAL_TEXT,
         "source": sort(),
+        "actual": also(ACTUAL, "None"),
         "time": MOMENT,
         "statement_id": OPTIONAL_TEXT,
     },
@@ -315,7 +323,7 @@ ROWS: Final[dict[str, Mapping[str, Sort]]] = {
     "otel_ml.types.wrap": {"value": ANY},
 }
 
-for said in (*SAID, "feedback"):
+for said in (*SAID, "feedback", "actual"):
     ROWS.update({f"{owner}.{said}": ROWS[f"otel_ml.Run.{said}"] for owner in SAID_OF})
 
 # What a call is given besides, when it needs more than the argument that is looked at.
@@ -331,6 +339,7 @@ BESIDES: Final[dict[str, Mapping[str, Any]]] = {
     "otel_ml.Run.log_metric": {"name": "a", "value": 1},
     "otel_ml.Run.log_metrics": {"values": {"a": 1}},
     "otel_ml.Run.feedback": {"name": "a", "passed": True, "label": "a"},
+    "otel_ml.Run.actual": {"value": 1},
     "otel_ml.Score": {"value": 1.0},
     "otel_ml.Tag": {"name": "a", "value": 1},
     "otel_ml.run": {"name": "a"},
@@ -341,7 +350,7 @@ BESIDES: Final[dict[str, Mapping[str, Any]]] = {
     "otel_ml.types.Image": {"data": Image.new("RGB", (1, 1))},
     "otel_ml.types.register": {"cls": Wrapper},
 }
-for said in ("log", "log_metric", "log_metrics", "feedback"):
+for said in ("log", "log_metric", "log_metrics", "feedback", "actual"):
     BESIDES.update({f"{owner}.{said}": BESIDES[f"otel_ml.Run.{said}"] for owner in SAID_OF})
 
 

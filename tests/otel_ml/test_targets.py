@@ -1,10 +1,13 @@
 """Records about runs that are elsewhere, and feedback."""
 
+import re
 from typing import Any
 
+import numpy as np
 import pytest
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from otel_ml import InvalidMetricError, current_run
+from otel_ml import Client, InvalidMetricError, current_run
 from otel_ml.targets import Elsewhere
 from tests.otel_ml.recording import Recording, events, parent_id, stable, trace_id
 
@@ -55,6 +58,126 @@ def test_target_is_named(
         "otel_ml.explanation": "seen",
         **named,
     }
+
+
+@pytest.mark.parametrize(("target", "named"), TARGETS, ids=["run_id", "trace_key", "tag"])
+def test_truth_of_a_target(
+    recording: Recording, target: dict[str, Any], named: dict[str, str]
+) -> None:
+    """A truth is a record of its own with its value, its name and who says so."""
+    about(recording, target).actual("yes", "churned", explanation="invoice", annotator="ada")
+    about(recording, target).actual(["a", 1, True])
+    one, several = map(stable, recording.spans())
+    record = {
+        "otel_ml.record": "evaluation",
+        "otel_ml.project": "shop",
+        "otel_ml.source": "actual",
+        **named,
+    }
+    assert one == {
+        **record,
+        "otel_ml.judge.name": "churned",
+        "otel_ml.actual": "yes",
+        "otel_ml.explanation": "invoice",
+        "otel_ml.annotator": "ada",
+    }
+    assert several == {
+        **record,
+        "otel_ml.judge.name": "output",
+        "otel_ml.actual.list": '["a",1,true]',
+    }
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        (np.int64(3), 3),
+        (np.float32(0.5), 0.5),
+        (np.bool_(True), True),
+        (np.array(["a", "b"]), '["a","b"]'),
+        ([np.int64(3), 1.5], "[3,1.5]"),
+        ((), "[]"),
+        ("", ""),
+        ("\ud800", "?"),
+    ],
+)
+def test_truth_of_numpy(recording: Recording, value: Any, told: object) -> None:
+    """Scalars and arrays of numpy are truths, as plain values; a half character is replaced."""
+    about(recording, {"trace_key": "k"}).actual(value)
+    said = stable(recording.spans()[0])
+    found = said.get("otel_ml.actual", said.get("otel_ml.actual.list"))
+    assert (found, type(found)) == (told, type(told))
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (None, "None"),
+        (float("nan"), "nan"),
+        (float("-inf"), "-inf"),
+        (2**63, "9223372036854775808"),
+        ({"a": 1}, "{'a': 1}"),
+        ([[1]], "[[1]]"),
+        (b"yes", "b'yes'"),
+        (1j, "1j"),
+        ("x" * 16_383, f"'{'x' * 79}…"),
+        (["x"] * 9_000, "['x', 'x', 'x', 'x', …]"),
+        (np.array([1.0, np.nan]), "of type numpy.ndarray"),
+        (np.zeros((2, 2)), "of type numpy.ndarray"),
+    ],
+)
+def test_wrong_truth_is_refused(recording: Recording, value: Any, shown: str) -> None:
+    """What is no truth raises at once: it names argument, value and what is wanted."""
+    with pytest.raises(ValueError, match=re.escape(f"Invalid value {shown}: expected a text, ")):
+        about(recording, {"trace_key": "k"}).actual(value)
+    assert recording.spans() == []
+
+
+@pytest.mark.parametrize(
+    ("more", "problem"),
+    [
+        ({"name": ""}, "Invalid name '': expected"),
+        ({"name": 3}, "Invalid name 3: expected"),
+        ({"annotator": 3}, "Invalid annotator 3: expected"),
+        ({"explanation": 3}, "Invalid explanation 3: expected"),
+    ],
+)
+def test_wrong_words_of_a_truth(recording: Recording, more: Any, problem: str) -> None:
+    """Another argument that is wrong is named, too."""
+    with pytest.raises(ValueError, match=problem):
+        about(recording, {"trace_key": "k"}).actual("yes", **more)
+
+
+def test_truth_of_a_run_at_hand(recording: Recording) -> None:
+    """A truth of the current run is a record about it; outside of one it goes nowhere."""
+
+    @recording.client.trace
+    def model() -> str:
+        current_run().actual(0.5, "price")
+        return current_run().id
+
+    current_run().actual(1)
+    run_id = model()
+    [truth] = recording.records("evaluation")
+    assert f"{trace_id(truth):032x}-{parent_id(truth):016x}" == run_id
+    assert stable(truth)["otel_ml.actual"] == 0.5
+
+
+def test_truth_is_redacted() -> None:
+    """What hides texts hides those of a truth, in lists too; that of a secret name stays here."""
+    exporter = InMemorySpanExporter()
+    client = Client("shop", exporter=exporter, redact=lambda text: text.replace("ada", "***"))
+    handle = client.about(trace_key="k")
+    handle.actual("ada@x")
+    handle.actual(["ada", 1])
+    handle.actual("hunter2", "password")
+    handle.actual(True, explanation="password=hunter2", annotator="ada")
+    assert client.flush()
+    found = [dict(span.attributes or {}) for span in exporter.get_finished_spans()]
+    told = [one.get("otel_ml.actual", one.get("otel_ml.actual.list")) for one in found]
+    assert told == ["***@x", '["***",1]', "[redacted]", True]
+    assert found[3]["otel_ml.explanation"] == "password=[redacted]"
+    assert found[3]["otel_ml.annotator"] == "***"
 
 
 def test_record_about_a_run_is_in_its_trace(recording: Recording) -> None:

@@ -132,4 +132,5 @@ def read_back(reader: Reader) -> None:
     assert_type(reader.metrics("run")["loss"].values, list[float | None])
     assert_type(reader.versions("answer"), list[Version])
     assert_type(reader.feedback("thumbs", run_id="run", passed=True), str)
+    assert_type(reader.feedback("churned", tag="customer=17", actual=["yes", 1]), str)
     assert_type(reader.export("parquet"), Iterator[bytes])

@@ -172,7 +172,7 @@ class ModelVersion(_message.Message):
     def __init__(self, project: _Optional[str] = ..., kind: _Optional[str] = ..., name: _Optional[str] = ..., digest: _Optional[str] = ..., structure: _Optional[str] = ..., definition: _Optional[str] = ..., first_seen_ns: _Optional[int] = ..., last_seen_ns: _Optional[int] = ..., first_arrived_ns: _Optional[int] = ...) -> None: ...
 
 class Metric(_message.Message):
-    __slots__ = ("project", "owner", "owner_start_ns", "name", "value", "step", "time_ns", "mode", "source", "passed", "label", "explanation", "error", "judge_version", "record_id", "position")
+    __slots__ = ("project", "owner", "owner_start_ns", "name", "value", "step", "time_ns", "mode", "source", "passed", "label", "explanation", "error", "judge_version", "record_id", "position", "actual", "annotator")
     PROJECT_FIELD_NUMBER: _ClassVar[int]
     OWNER_FIELD_NUMBER: _ClassVar[int]
     OWNER_START_NS_FIELD_NUMBER: _ClassVar[int]
@@ -189,6 +189,8 @@ class Metric(_message.Message):
     JUDGE_VERSION_FIELD_NUMBER: _ClassVar[int]
     RECORD_ID_FIELD_NUMBER: _ClassVar[int]
     POSITION_FIELD_NUMBER: _ClassVar[int]
+    ACTUAL_FIELD_NUMBER: _ClassVar[int]
+    ANNOTATOR_FIELD_NUMBER: _ClassVar[int]
     project: str
     owner: str
     owner_start_ns: int
@@ -205,7 +207,9 @@ class Metric(_message.Message):
     judge_version: str
     record_id: str
     position: int
-    def __init__(self, project: _Optional[str] = ..., owner: _Optional[str] = ..., owner_start_ns: _Optional[int] = ..., name: _Optional[str] = ..., value: _Optional[float] = ..., step: _Optional[int] = ..., time_ns: _Optional[int] = ..., mode: _Optional[str] = ..., source: _Optional[str] = ..., passed: bool = ..., label: _Optional[str] = ..., explanation: _Optional[str] = ..., error: _Optional[str] = ..., judge_version: _Optional[str] = ..., record_id: _Optional[str] = ..., position: _Optional[int] = ...) -> None: ...
+    actual: str
+    annotator: str
+    def __init__(self, project: _Optional[str] = ..., owner: _Optional[str] = ..., owner_start_ns: _Optional[int] = ..., name: _Optional[str] = ..., value: _Optional[float] = ..., step: _Optional[int] = ..., time_ns: _Optional[int] = ..., mode: _Optional[str] = ..., source: _Optional[str] = ..., passed: bool = ..., label: _Optional[str] = ..., explanation: _Optional[str] = ..., error: _Optional[str] = ..., judge_version: _Optional[str] = ..., record_id: _Optional[str] = ..., position: _Optional[int] = ..., actual: _Optional[str] = ..., annotator: _Optional[str] = ...) -> None: ...
 
 class LateTag(_message.Message):
     __slots__ = ("project", "owner", "tag", "time_ns", "record_id")

@@ -18,6 +18,7 @@ class Kind(Enum):
     SCORE = "score"
     PASSED = "passed"
     METRIC = "metric"
+    WORD = "word"  # what a truth or a person said: JSON under a name
     PAYLOAD = "payload"  # JSON that is searched as a text, too
     JSON = "json"
 
@@ -62,6 +63,8 @@ FIELD_NAMES: Final[Mapping[str, FieldName]] = {
     "scores": FieldName(Kind.SCORE, "what a judge or a person said last", key='scores["grounded"]'),
     "passed": FieldName(Kind.PASSED, "whether the run passed", key='passed["grounded"]'),
     "metrics": FieldName(Kind.METRIC, "the last point of a metric", key='metrics["loss"]'),
+    "truth": FieldName(Kind.WORD, "what turned out to be true", key='truth["churned"]'),
+    "label": FieldName(Kind.WORD, "what a person said last", key='label["thumbs"]'),
     "inputs": FieldName(
         Kind.PAYLOAD, "what went in, or a part of it", key="inputs.question", short="input"
     ),
@@ -90,6 +93,8 @@ FIELDS: Final = tuple(FIELD_NAMES)
 SHORT: Final[Mapping[str, str]] = {
     field.short: name for name, field in FIELD_NAMES.items() if field.short
 }
+# Whose words a field is made of.
+SOURCES: Final[Mapping[str, str]] = {"truth": "actual", "label": "human"}
 # What other languages and the answers of the API call them.
 _ALIKE: Final[Mapping[str, str]] = {
     "duration": "latency",
@@ -104,6 +109,9 @@ _ALIKE: Final[Mapping[str, str]] = {
     "id": "run_id",
     "service": 'resource["service.name"]',
     "tokens": "input_tokens",
+    "actual": "truth",
+    "actuals": "truth",
+    "labels": "label",
 }
 
 

@@ -165,6 +165,7 @@ _TRUTH: Final[Mapping[Kind, tuple[str, Constant | tuple[Constant, ...]]]] = {
     Kind.SCORE: ("!=", 0),
     Kind.METRIC: ("!=", 0),
     Kind.PASSED: ("==", True),
+    Kind.WORD: ("is", True),
     Kind.PAYLOAD: ("is", True),
     Kind.JSON: ("is", True),
 }

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 import orjson
 
 from otel_ml_collector.errors import BadQuery
-from otel_ml_collector.filter.fields import FIELD_NAMES, FIELDS, Kind, nearest
+from otel_ml_collector.filter.fields import FIELD_NAMES, FIELDS, SOURCES, Kind, nearest
 from otel_ml_collector.filter.grammar import (
     Ago,
     Both,
@@ -35,6 +35,7 @@ from otel_ml_collector.store.apart import (
     own_tags,
     points,
     scores,
+    words,
 )
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.sql import (
@@ -294,6 +295,8 @@ class _Compiler:
                 return self._said(tree)
             case Kind.METRIC:
                 return self._metric(tree)
+            case Kind.WORD:
+                return self._word(tree)
             case Kind.TIME:
                 return self._time(tree)
             case Kind.NUMBER | Kind.DURATION:
@@ -494,6 +497,21 @@ class _Compiler:
           HAVING {test})""").fill(points=points(label, self._apart), test=test)
         return _negate(tree, found) if key is None else found
 
+    def _word(self, tree: Comparison) -> Sql:
+        """Write a condition on the newest truth of a name, or on what a person said last."""
+        key, *path = tree.field.path or (None,)
+        if not isinstance(key, str):
+            label, test = self._value("String", _key_of(tree)), Sql("1")
+        else:
+            label = self._value("String", key)
+            test = self._test_path(tree, Sql("newest"), path)
+        source = self._value("String", SOURCES[tree.field.name])
+        found = Sql("""(trace_id, span_id) IN (
+          SELECT trace_id, span_id FROM ({words}) WHERE {test})""").fill(
+            words=words(label, source, self._apart), test=test
+        )
+        return found if isinstance(key, str) else _negate(tree, found)
+
     def _test_payload(self, tree: Comparison) -> Sql:
         """Write the test of one comparison; what is absent, or null, compares false."""
         if (sql := self._tests.get(id(tree))) is None:
@@ -512,6 +530,10 @@ class _Compiler:
             if tree.operator == "matches":
                 test = self._test_text(tree, _ROOT_TEXT.fill(at=column))
                 return Sql("({at} != '' AND {test})").fill(at=column, test=test)
+        return self._test_path(tree, column, path)
+
+    def _test_path(self, tree: Comparison, column: Sql, path: Sequence[str | int]) -> Sql:
+        """Write the test of what stands at a path of JSON; what is absent compares false."""
         # Places count from 1, and backwards from -1.
         steps = [
             self._value("String", step)

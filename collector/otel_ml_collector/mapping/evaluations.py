@@ -8,10 +8,11 @@ from dataclasses import replace
 from typing import Final
 
 from otel_ml import attributes as names
+from otel_ml.records import write_actual
 from otel_ml_collector.mapping.dialects import own
 from otel_ml_collector.mapping.dialects.evaluator import SpanValues, is_spoken
 from otel_ml_collector.mapping.dialects.table import Present
-from otel_ml_collector.mapping.values import real_score, to_float, to_text
+from otel_ml_collector.mapping.values import parse, real_score, to_float, to_text
 from otel_ml_collector.records import Metric, ModelVersion, Records, Run, run_id
 from otel_ml_collector.span import Span, Value, is_span_id
 from otel_ml_collector.times import LATEST_NS
@@ -19,6 +20,10 @@ from otel_ml_collector.times import LATEST_NS
 EVALUATION: Final = "gen_ai.evaluation.result"
 # Why an evaluation is rejected that names no judge, ours too.
 BAD_EVALUATION: Final = "invalid_evaluation"
+# Why one is that tells a truth whose value is none, or too long, or that says it is no truth.
+BAD_ACTUAL: Final = "invalid_actual"
+# What services are called that have no name.
+_UNNAMED: Final = "unknown_service"
 _PREFIX: Final = "gen_ai.evaluation."
 _VERDICTS: Final = {"pass": True, "passed": True, "fail": False, "failed": False}
 
@@ -104,9 +109,13 @@ def map_evaluation(
     """Add the score of an `evaluation` record; return why it is rejected, if it is."""
     told = span.attributes
     judge = to_text(told.get(names.JUDGE_NAME))
-    source = to_text(told.get(names.SOURCE, "judge"))
+    has_actual = names.ACTUAL in told or names.ACTUAL_LIST in told
+    source = to_text(told.get(names.SOURCE, "actual" if has_actual else "judge"))
     if not judge or source not in names.SOURCES:
         return BAD_EVALUATION
+    actual = _read_actual(told) if has_actual else ""
+    if actual is None or (has_actual and source != "actual"):
+        return BAD_ACTUAL
     passed = told.get(names.PASSED)
     score = _score(
         Metric(
@@ -125,6 +134,8 @@ def map_evaluation(
             error=to_text(told.get(names.ERROR_TYPE)),
             judge_version=to_text(told.get(names.JUDGE_VERSION)),
             record_id="" if source == "judge" else span.span_id.hex(),
+            actual=actual,
+            annotator=to_text(told.get(names.ANNOTATOR)) or _service_of(span, source),
         )
     )
     records.metrics.append(score)
@@ -132,6 +143,25 @@ def map_evaluation(
         definition = to_text(told.get(names.MODEL_DEFINITION))
         _add_version(score, span.start_ns, definition, records)
     return None
+
+
+def _read_actual(told: Mapping[str, Value]) -> str | None:
+    """Read the value of a truth as JSON text; None when it is none."""
+    value = told.get(names.ACTUAL)
+    if names.ACTUAL_LIST in told:
+        value = parse(told[names.ACTUAL_LIST])  # type: ignore[assignment]  # looked at below
+        if not isinstance(value, list):
+            return None
+    try:
+        return write_actual(value)
+    except ValueError:
+        return None
+
+
+def _service_of(span: Span, source: str) -> str:
+    """Name the service that told a truth; empty when it has no name."""
+    name = to_text(span.scope.resource.get("service.name")) if source == "actual" else ""
+    return "" if name.startswith(_UNNAMED) else name
 
 
 def _score(said: Metric) -> Metric:

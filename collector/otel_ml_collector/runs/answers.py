@@ -163,6 +163,7 @@ class Said:
         owners: By what it was named: its id, and the keys and tags under which more is told.
         tags: The late tags that hold against those of its own span, by name.
         evaluations: What judges and people said, oldest first.
+        words: The newest word of each name, by source: actual and human.
         version: The number of its model's version; None where it has none.
     """
 
@@ -170,6 +171,7 @@ class Said:
     owners: Sequence[str]
     tags: Mapping[str, Row]
     evaluations: Sequence[Evaluation]
+    words: Mapping[str, Mapping[str, JsonValue]]
     version: int | None = None
 
 
@@ -195,13 +197,13 @@ def find_said(reader: Reader, project: str, rows: Sequence[Row]) -> dict[str, Sa
             keys=keys.get(row["trace_id"], []),
             owners=owners[run_id],
             tags=_newest(row, [tag for owner in owners[run_id] for tag in tags.get(owner, [])]),
-            evaluations=_evaluations(
-                [one for owner in owners[run_id] for one in made.get(owner, [])], numbers["judge"]
-            ),
+            evaluations=_evaluations(spoken, numbers["judge"]),
+            words=_words(spoken),
             version=numbers["model"].get((row["model"], row["digest"], row["structure"])),
         )
         for row in rows
         for run_id in (run_id_of(row),)
+        for spoken in ([one for owner in owners[run_id] for one in made.get(owner, [])],)
     }
 
 
@@ -314,9 +316,27 @@ def _evaluations(rows: Sequence[Row], numbers: Numbers) -> list[Evaluation]:
             explanation=row["explanation"],
             error=row["error"],
             source=row["source"],
+            actual=load_json(row["word"]) if row["source"] == "actual" else None,
+            time=to_rfc3339(row["time_ns"]),
+            annotator=row["annotator"],
         )
         for row in ordered
     ]
+
+
+def is_score(said: Evaluation) -> bool:
+    """Tell a score from a truth that is a value alone, which hides none."""
+    is_bare = said.score is None and said.passed is None and not said.label
+    return said.actual is None or not is_bare
+
+
+def _words(rows: Sequence[Row]) -> dict[str, dict[str, JsonValue]]:
+    """Choose the newest word of each name, as filters do."""
+    found: dict[str, dict[str, JsonValue]] = {"actual": {}, "human": {}}
+    for row in sorted(rows, key=lambda row: (row["time_ns"], row["record_id"])):
+        if row["word"]:
+            found[row["source"]][row["judge"]] = load_json(row["word"])
+    return {source: dict(sorted(told.items())) for source, told in found.items()}
 
 
 def _order(row: Row) -> tuple[int, str, str, str]:
@@ -335,7 +355,7 @@ def summarise(reader: Reader, project: str, rows: Sequence[Row]) -> list[RunSumm
 
 def make_summary(row: Row, said: Said) -> RunSummary:
     """Make the summary of a light row and what was said of it."""
-    newest = {evaluation.judge: evaluation for evaluation in said.evaluations}
+    newest = {one.judge: one for one in said.evaluations if is_score(one)}
     parent = row["parent_span_id"]
     tags = row["tags"] | {name: tag["value"] for name, tag in said.tags.items()}
     return RunSummary(
@@ -353,6 +373,8 @@ def make_summary(row: Row, said: Said) -> RunSummary:
         scores={j: e.score for j, e in newest.items() if e.score is not None},
         passed={j: e.passed for j, e in newest.items() if e.passed is not None},
         failed_judges=[j for j, e in newest.items() if e.error],
+        truth=said.words["actual"],
+        label=said.words["human"],
         tokens=tokens_of(row),
         **{name: row[name] for name in _AS_STORED} | {"cost": round_cost(row["cost"])},
     )

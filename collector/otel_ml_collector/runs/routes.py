@@ -15,6 +15,7 @@ from starlette.responses import Response
 from otel_ml_collector.api.parameters import Cursor, End, FromReader, Limit, Start, Where
 from otel_ml_collector.api.problems import problem_of
 from otel_ml_collector.errors import BadQuery
+from otel_ml_collector.filter.fields import SOURCES
 from otel_ml_collector.filter.grammar import conjuncts
 from otel_ml_collector.filter.sql import compile_where
 from otel_ml_collector.loss import missing_spans
@@ -106,8 +107,8 @@ class ListColumn:
     """One column.
 
     Attributes:
-        key: As it stands in the address; ``score:`` and ``tag:`` go before a judge's and a
-            tag's name.
+        key: As it stands in the address; ``score:``, ``tag:``, ``truth:`` and ``label:`` go
+            before a name.
         label: Its head, with the unit.
         style: Classes of its head.
     """
@@ -123,12 +124,12 @@ class ListColumn:
 
     @property
     def kind(self) -> str:
-        """Return ``score``, ``tag`` or the key of a field."""
+        """Return ``score``, ``tag``, ``truth``, ``label`` or the key of a field."""
         return self.key.partition(":")[0]
 
     @property
     def name(self) -> str:
-        """Return the judge's or the tag's name."""
+        """Return the name of the judge, tag, truth or label."""
         return self.key.partition(":")[2]
 
 
@@ -169,10 +170,13 @@ def choose_columns(keys: Sequence[str], runs: Sequence[RunSummary]) -> list[List
 
 
 def offer_columns(chosen: Sequence[ListColumn], runs: Sequence[RunSummary]) -> list[ListColumn]:
-    """List the columns that may be chosen: all fields, and the judges and tags of these runs."""
+    """List the columns that may be chosen: all fields, and what is said of these runs by name."""
     judges = _most_common(_judges_of(runs), _OFFERED)
     tags = _most_common(_tags_of(runs), _OFFERED)
-    known = [*FIELDS, *map(_score, judges), *map(_tag, tags)]
+    truths = _most_common([name for run in runs for name in run.truth], _OFFERED)
+    labels = _most_common([name for run in runs for name in run.label], _OFFERED)
+    words = [*(_word("truth", name) for name in truths), *(_word("label", name) for name in labels)]
+    known = [*FIELDS, *map(_score, judges), *map(_tag, tags), *words]
     return [*known, *(column for column in chosen if column not in known)]
 
 
@@ -182,6 +186,8 @@ def _column(key: str) -> ListColumn | None:
         return _score(name)
     if name and kind == "tag":
         return _tag(name)
+    if name and kind in SOURCES:
+        return _word(kind, name)
     return _BY_KEY.get(key)
 
 
@@ -191,6 +197,10 @@ def _score(judge: str) -> ListColumn:
 
 def _tag(name: str) -> ListColumn:
     return ListColumn(f"tag:{name}", name, "tag-value")
+
+
+def _word(kind: str, name: str) -> ListColumn:
+    return ListColumn(f"{kind}:{name}", name, "w4")
 
 
 def _judges_of(runs: Iterable[RunSummary]) -> list[str]:

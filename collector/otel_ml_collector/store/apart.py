@@ -19,6 +19,16 @@ _TOLD: Final = Sql("(startsWith(owner, '{key}') OR startsWith(owner, '{tag}'))")
 _IN_WINDOW: Final = Sql("(start_ns = 0 OR (start_ns >= {start:Int64} AND start_ns < {end:Int64}))")
 
 
+# What a truth or a person said, as JSON text: the value, else the word for it, the score, the pass.
+WORD: Final = Sql("""multiIf(
+  source NOT IN ('human', 'actual'), '',
+  actual != '', actual,
+  label != '', toJSONString(toString(label)),
+  ifNull(isFinite(value), 0), toString(assumeNotNull(value)),
+  passed IS NOT NULL, if(assumeNotNull(passed), 'true', 'false'),
+  '')""")
+
+
 @dataclass(frozen=True, slots=True)
 class Apart:
     """What a project has that came apart from its runs: a filter looks at no more than that.
@@ -26,7 +36,7 @@ class Apart:
     Attributes:
         tags: Tags of any sort.
         told_tags: Tags under a trace key or a tag.
-        told_scores: Scores under a trace key or a tag.
+        told_scores: Scores and truths under a trace key or a tag.
         told_metrics: Metrics under a trace key or a tag.
     """
 
@@ -143,7 +153,9 @@ def scores(label: Sql, apart: Apart) -> Sql:
     if not apart.told_scores:
         return direct
     told = Sql("""FROM metrics WHERE project = {project:String} AND owner >= '{first}'
-      AND name = {label} AND source != 'logged'""").fill(first=Sql(FIRST), label=label)
+      AND name = {label} AND source != 'logged' AND actual = ''""").fill(
+        first=Sql(FIRST), label=label
+    )
     about = about_runs(Sql("SELECT DISTINCT owner ") + told)
     return Sql("""
         {direct}
@@ -154,6 +166,46 @@ def scores(label: Sql, apart: Apart) -> Sql:
         INNER JOIN (SELECT owner, value, passed, time_ns, judge_version, record_id {told})
           AS told ON told.owner = about.owner
         """).fill(direct=direct, about=about, told=told)
+
+
+@lru_cache(_TEXTS)
+def words(label: Sql, source: Sql, apart: Apart) -> Sql:
+    """Write the SQL for the newest truth of a name, or the newest word of a person, by run.
+
+    Args:
+        label: The parameter that holds the name.
+        source: The parameter that holds ``actual`` or ``human``.
+        apart: What there is.
+
+    Returns:
+        SQL that selects `trace_id`, `span_id` and `newest`, JSON text.
+    """
+    told = Sql("""FROM metrics WHERE project = {project:String} AND name = {label}
+      AND source = {source} AND word != ''""").fill(label=label, source=source)
+    direct = Sql("""
+        SELECT {run}, {word} AS word, time_ns, record_id {told} AND owner < '{first}'
+          AND (owner_start_ns = 0
+            OR (owner_start_ns >= {start:Int64} AND owner_start_ns < {end:Int64}))""").fill(
+        run=RUN, word=WORD, told=told, first=Sql(FIRST)
+    )
+    if apart.told_scores:
+        about = about_runs(
+            Sql(
+                "SELECT DISTINCT owner FROM (SELECT owner, {word} AS word {told} AND {named})"
+            ).fill(word=WORD, told=told, named=_TOLD)
+        )
+        direct += Sql("""
+        UNION ALL
+        SELECT about.trace_id, about.span_id, told.word, told.time_ns, told.record_id
+        FROM ({about}) AS about
+        INNER JOIN (SELECT owner, {word} AS word, time_ns, record_id {told} AND {named})
+          AS told ON told.owner = about.owner""").fill(
+            about=about, word=WORD, told=told, named=_TOLD
+        )
+    return Sql("""
+        SELECT trace_id, span_id, argMax(word, (time_ns, record_id)) AS newest
+        FROM ({direct}) GROUP BY trace_id, span_id
+        """).fill(direct=direct)
 
 
 @lru_cache(_TEXTS)

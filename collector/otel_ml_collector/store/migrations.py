@@ -133,6 +133,15 @@ STEPS: Final = (
               toUnixTimestamp64Nano(now64(9)) FROM runs"""),
         ],
     ),
+    Step(
+        7,
+        [
+            Sql("""
+            ALTER TABLE metrics
+              ADD COLUMN IF NOT EXISTS actual String AFTER error,
+              ADD COLUMN IF NOT EXISTS annotator LowCardinality(String) AFTER actual"""),
+        ],
+    ),
     # A new step goes here.
 )
 

@@ -10,10 +10,9 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from otel_ml.records import TOKENS
-from otel_ml_collector.owners import is_run
 from otel_ml_collector.records import Records
 from otel_ml_collector.store.sql import Sql, StoreClient, identifier, join_sql
-from otel_ml_collector.store.tables import OF_TOKENS
+from otel_ml_collector.store.tables import OF_TOKENS, is_score
 from otel_ml_collector.times import DAY_NS, MINUTE_NS
 
 # Stands for all days of a project, and for a score whose run's start is not known.
@@ -237,7 +236,7 @@ class Marks:
 def _days_of(records: Records) -> set[tuple[str, int]]:
     days = {(run.project, run.start_ns // DAY_NS * DAY_NS) for run in records.runs}
     for metric in records.metrics:
-        if metric.source != "logged" and is_run(metric.owner):
+        if is_score(metric):
             start_ns = metric.owner_start_ns
             days.add((metric.project, start_ns // DAY_NS * DAY_NS if start_ns else ALL_DAYS))
     return days

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from otel_ml_collector.owners import TRACE_KEY_CHARS
+from otel_ml_collector.store.apart import WORD
 from otel_ml_collector.store.reader import ID8, ID16, IDS, READABLE, Reader, Row
 from otel_ml_collector.store.sql import Condition, Sql
 from otel_ml_collector.store.tables import LIGHT, OF_PAYLOADS
@@ -278,14 +279,14 @@ def find_hidden(reader: Reader, run_ids: Sequence[str]) -> list[str]:
 
 
 def read_evaluations(reader: Reader, project: str, owners: Sequence[str]) -> list[Row]:
-    """Read all scores of some runs, oldest first."""
+    """Read all scores of some runs, oldest first, and as `word` what a truth or a person said."""
     sql = Sql("""
         SELECT owner, name AS judge, judge_version AS version, value AS score, passed, label,
-          explanation, error, source, time_ns, record_id
+          explanation, error, source, time_ns, record_id, actual, annotator, {word} AS word
         FROM metrics FINAL
         WHERE project = {project:String} AND owner IN {owners:Array(String)}
           AND source != 'logged'
-        ORDER BY time_ns, name, judge_version""")
+        ORDER BY time_ns, name, judge_version""").fill(word=WORD)
     parameters = {"project": project, "owners": list(owners)}
     return reader.rows(sql, parameters, ACROSS_PARTITIONS)
 

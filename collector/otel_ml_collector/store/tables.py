@@ -26,7 +26,7 @@ from otel_ml.records import (
     Run,
     columns_of,
 )
-from otel_ml_collector.owners import RESPONSE
+from otel_ml_collector.owners import RESPONSE, is_run
 from otel_ml_collector.records import Arrivals, ProcessSign, TraceKey, text_of
 from otel_ml_collector.store.sql import Sql, declare, identifier, join_sql
 
@@ -459,6 +459,13 @@ SETTINGS index_granularity = 1024, {DURABLE}""",
     [_BY_ARRIVAL],
     source="metrics",
 )
+
+
+def is_score(metric: Metric) -> bool:
+    """Tell what judges and people said of a run from points, and from truths that have a value."""
+    return metric.source != "logged" and not metric.actual and is_run(metric.owner)
+
+
 # The judges' scores again, by the run's own key: filters and statistics join on it.
 SCORES: Final[Table[Metric]] = Table(
     "scores_by_judge",

@@ -12,7 +12,6 @@ import pyarrow as pa
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from otel_ml_collector.errors import Refused, Unavailable
-from otel_ml_collector.owners import is_run
 from otel_ml_collector.records import Arrivals, ModelVersion, ProcessSign, Records, Run
 from otel_ml_collector.store import tables
 from otel_ml_collector.store.connection import Connections, name_of, store_trouble
@@ -169,11 +168,7 @@ class Writer:
         for table in tables.RECORD_TABLES:
             if table.source:
                 self._insert(table, getattr(records, table.source))
-        scores = [
-            metric
-            for metric in records.metrics
-            if metric.source != "logged" and is_run(metric.owner)
-        ]
+        scores = [metric for metric in records.metrics if tables.is_score(metric)]
         self._insert(tables.SCORES, scores)
         own = [key for key in records.trace_keys if key.is_own]
         self._insert(tables.TRACE_KEYS, own)

@@ -11,13 +11,14 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
+from otel_ml.records import Evaluation
 from otel_ml_collector.api.parameters import FromReader
 from otel_ml_collector.artifacts.page import lay_out as lay_out_artifacts
 from otel_ml_collector.errors import NotFound
 from otel_ml_collector.mapping.dialects.gen_ai_events import CONTENT_EVENTS
 from otel_ml_collector.metrics import make_plots
 from otel_ml_collector.runs import find as runs
-from otel_ml_collector.runs.answers import RunSummary, Trace
+from otel_ml_collector.runs.answers import Run, RunSummary, Trace, is_score
 from otel_ml_collector.services import find_service
 from otel_ml_collector.settings.table import Settings
 from otel_ml_collector.store.reader import Reader
@@ -393,6 +394,35 @@ def mark(slow: Sequence[SlowSpan], notes: Mapping[str, ClockNote]) -> Mapping[st
     return marks
 
 
+@dataclass(frozen=True, slots=True)
+class ToldTruth:
+    """What turned out to be true, beside what the run gave.
+
+    Attributes:
+        output: The part of the output that has the truth's name, else the output.
+        is_newest: Whether it holds: an earlier word of its name does not.
+    """
+
+    said: Evaluation
+    output: Any
+    is_newest: bool
+
+
+def find_truths(run: Run) -> list[ToldTruth]:
+    """Find what was told of a run as true, the newest first; what holds before what did."""
+    found: list[ToldTruth] = []
+    held: set[str] = set()
+    for said in reversed(run.evaluations):
+        if said.actual is None:
+            continue
+        name, outputs = said.judge, run.outputs
+        output = outputs[name] if isinstance(outputs, dict) and name in outputs else outputs
+        is_newest = name not in held and said.actual == run.truth[name]
+        held |= {name} if is_newest else set()
+        found.append(ToldTruth(said, output, is_newest))
+    return sorted(found, key=lambda one: not one.is_newest)
+
+
 @router.get("/projects/{project:path}/runs/{run_id}")
 def show_run(
     *,
@@ -423,6 +453,8 @@ def show_run(
         "is_cut": trace.truncated,
         "hidden_parents": len(trace.hidden_parents),
         "link": _link(find_service(request, Settings).trace_url, run.trace_id),
+        "truths": find_truths(run),
+        "scores": [one for one in run.evaluations if is_score(one)],
         "series": len(series),
         "plots": make_plots(project, {"run_id": run_id}, series[:_PLOTS]),
         "artifacts": lay_out_artifacts(request, reader, project, run.artifacts),

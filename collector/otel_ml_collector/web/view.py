@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Any, Final, Generic, TypeVar
 from urllib.parse import quote, urlencode
 
+import orjson
 from starlette.requests import Request
 
 from otel_ml_collector.errors import BadQuery
@@ -205,9 +206,9 @@ def moment(rfc3339: str) -> str:
 
 
 def tag_value(value: object) -> str:
-    """Write a tag's value as it was given."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
+    """Write a tag's value, or another one, as it was given."""
+    if isinstance(value, bool | list | dict | None):
+        return orjson.dumps(value).decode()
     return str(value)
 
 

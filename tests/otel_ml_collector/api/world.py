@@ -180,7 +180,7 @@ QUESTIONS: Final[dict[str, Question]] = {
         body={
             "evaluations": [
                 {"id": "click-1", "run_id": id_of(calls()[0]), "judge": "thumbs", "passed": True},
-                {"trace_key": KEY, "judge": "churned", "source": "actual", "score": 0.0},
+                {"trace_key": KEY, "judge": "churned", "actual": "yes"},
             ]
         }
     ),

@@ -29,6 +29,18 @@ TAG_VALUES: Final[list[str | int | float | bool]] = [
 ]
 MESSAGES: Final = ["timed out after 3 s", "100% wrong_", ""]
 JUDGES: Final = ["grounded", "polite"]
+TRUTH: Final = "churned"
+ACTUALS: Final[list[str | int | float | bool | list[str | int]]] = [
+    "yes",
+    "no",
+    "",
+    3,
+    0.5,
+    True,
+    False,
+    ["yes", 3],
+    [],
+]
 
 # The same language again, by hand: a filter is its text and a function over an API run.
 Holds = Callable[[Mapping[str, Any]], bool]
@@ -207,6 +219,48 @@ def tags(name: str) -> st.SearchStrategy[Filter]:
     )
 
 
+def words(field: str, name: str) -> st.SearchStrategy[Filter]:
+    """Draw filters on what a truth or a person said: types are strict, what is absent is false."""
+
+    def is_same(one: object, other: object) -> bool:
+        kinds = {bool if isinstance(item, bool) else float for item in (one, other)}
+        both = {isinstance(item, str) for item in (one, other)}
+        return one == other and (both == {True} or (both == {False} and len(kinds) == 1))
+
+    def make(operator: str, value: object, more: list[object]) -> Filter:
+        shown = repr(tuple(more)) if operator in {"in", "not in"} else repr(value)
+        wanted = more if operator in {"in", "not in"} else [value]
+
+        def holds(run: Mapping[str, Any]) -> bool:
+            if name not in run[field]:
+                return False
+            told = run[field][name]
+            if operator in ORDER:
+                is_number = isinstance(told, int | float) and not isinstance(told, bool)
+                return is_number and OPERATORS[operator](told, 1)
+            return any(is_same(told, one) for one in wanted) != (operator in {"!=", "not in"})
+
+        return f"{field}[{name!r}] {operator} {1 if operator in ORDER else shown}", holds
+
+    def contain(wanted: str) -> Filter:
+        return (
+            f"{wanted!r} in {field}[{name!r}]",
+            lambda run: isinstance(run[field].get(name), str | list) and wanted in run[field][name],
+        )
+
+    plain = st.sampled_from([one for one in ACTUALS if not isinstance(one, list)])
+    return st.one_of(
+        st.builds(
+            make,
+            st.sampled_from(["==", "!=", "in", "not in", *ORDER]),
+            plain,
+            st.lists(plain, max_size=3),
+        ),
+        st.just((f"{field}[{name!r}]", lambda run: bool(run[field].get(name)))),
+        st.sampled_from(["yes", "e"]).map(contain),
+    )
+
+
 def passed(judge: str) -> st.SearchStrategy[Filter]:
     """Draw filters on whether a run passed; one that nobody judged neither did nor did not."""
 
@@ -292,6 +346,10 @@ comparisons = st.one_of(
     members("tags", TAGS),
     members("scores", [*JUDGES, "nobody"]),
     members("passed", JUDGES),
+    members("truth", [TRUTH, *JUDGES]),
+    members("label", JUDGES),
+    words("truth", TRUTH),
+    *(words(field, judge) for field in ("truth", "label") for judge in JUDGES),
     tag_texts("client"),
     numbers("input_tokens", lambda run: run["tokens"]["input"], [0, 5, 100]),
     numbers("latency_ms", lambda run: run["latency_ms"], [0, 50, 150.0, 199.5, 250, -1]),

@@ -16,6 +16,7 @@ from otel_ml_collector.filter.sql import compile_filter
 from otel_ml_collector.runs.find import RunsQuery, find_runs
 from otel_ml_collector.span import Span, Value
 from tests.otel_ml_collector.query.filters import (
+    ACTUALS,
     JUDGES,
     KINDS,
     MESSAGES,
@@ -23,6 +24,7 @@ from tests.otel_ml_collector.query.filters import (
     OUTCOMES,
     SESSIONS,
     TAG_VALUES,
+    TRUTH,
     Filter,
     filters,
 )
@@ -59,7 +61,17 @@ def make_runs() -> list[Span]:
             spans.append(make_record("update", call, changed, start_ns=said_ns))
         if draw.random() < 0.3:
             spans.append(_make_late_score(draw, call))
+        if draw.random() < 0.3:
+            spans += [_make_truth(draw, {"otel_ml.target.run": id_of(call)}) for _ in range(2)]
     told = [_make_told(draw, number) for number in range(40)]
+    told += [
+        _make_truth(draw, {target: value})
+        for target, value in (
+            ("otel_ml.target.trace_key", "key 3"),
+            ("otel_ml.target.tag", "client=bigshot"),
+            ("otel_ml.target.tag", "late=-7"),
+        )
+    ]
     return [*spans, *told, make_sign("goodbye", NOW_NS, f"{1:08x}")]
 
 
@@ -87,6 +99,18 @@ def _make_told(draw: random.Random, number: int) -> Span:
     return make_span(
         "evaluation", {"otel_ml.record": "evaluation", **told, **target}, start_ns=said_ns
     )
+
+
+def _make_truth(draw: random.Random, target: dict[str, Value]) -> Span:
+    """Make a truth with a value."""
+    value = draw.choice(ACTUALS)
+    told: dict[str, Value] = {
+        "otel_ml.record": "evaluation",
+        "otel_ml.judge.name": TRUTH,
+        "otel_ml.actual": value,
+    }
+    start_ns = NOW_NS - draw.randrange(RUNS) * SECOND_NS
+    return make_span("evaluation", {**told, **target}, start_ns=start_ns)
 
 
 def _begin(call: Span, number: int) -> Span:
@@ -273,6 +297,12 @@ def test_tag_value(
         ('not scores["j"] == 1', 1),
         ('passed["j"] != True', 0),
         ('passed["j"] == False', 0),
+        ('truth["j"] != "a"', 0),
+        ('truth["j"] < 1', 0),
+        ('truth["j"] not in (1,)', 0),
+        ('not truth["j"] == "a"', 1),
+        ('label["j"] == "a"', 0),
+        ('label["j"] != "a"', 0),
     ],
 )
 def test_absent_field(sample: Sample, where: str, found: int) -> None:

@@ -125,6 +125,8 @@ def test_find_run(store: Store, project: str) -> None:
         "scores": {"grounded": 0.5},
         "passed": {"grounded": True, "liked": False},
         "failed_judges": ["polite"],
+        "truth": {},
+        "label": {"liked": False},
         "session": "s-1",
         "user": "u-1",
         "environment": "",
@@ -150,6 +152,9 @@ def test_find_run(store: Store, project: str) -> None:
                 "explanation": "",
                 "error": "",
                 "source": "judge",
+                "actual": None,
+                "time": "2026-11-20T07:00:00.020000000Z",
+                "annotator": "",
             },
             {
                 "judge": "liked",
@@ -161,6 +166,9 @@ def test_find_run(store: Store, project: str) -> None:
                 "explanation": "Too short",
                 "error": "",
                 "source": "human",
+                "actual": None,
+                "time": "2026-11-20T07:00:02.000000000Z",
+                "annotator": "",
             },
             {
                 "judge": "polite",
@@ -172,6 +180,9 @@ def test_find_run(store: Store, project: str) -> None:
                 "explanation": "",
                 "error": "KeyError",
                 "source": "judge",
+                "actual": None,
+                "time": "2026-11-20T07:00:03.000000000Z",
+                "annotator": "",
             },
         ],
         "tag_details": [

@@ -69,6 +69,8 @@ def test_running(line: Timeline) -> None:
         "scores": {},
         "passed": {},
         "failed_judges": [],
+        "truth": {},
+        "label": {},
         "session": "",
         "user": "",
         "environment": "",

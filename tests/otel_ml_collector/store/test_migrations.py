@@ -109,9 +109,21 @@ def spans_of(version: int) -> list[Span]:
         "below", trace_id=call.trace_id, parent_span_id=call.span_id, start_ns=NOW_NS + MS_NS
     )
     older = make_call("answer", {"otel_ml.model.version": "bb"}, start_ns=NOW_NS - 40 * DAY_NS)
+    # What came true was told as a word, a score or a pass before it had a value.
+    truth: dict[str, Value] = {
+        "otel_ml.judge.name": "churned",
+        "otel_ml.source": "actual",
+        "otel_ml.score.label": "yes",
+    }
+    liked: dict[str, Value] = {
+        "otel_ml.judge.name": "liked",
+        "otel_ml.source": "human",
+        "otel_ml.score.value": 4,
+    }
+    said = [make_record("evaluation", call, word) for word in (truth, liked)]
     begun = make_call("begun", start_ns=NOW_NS + MS_NS)
     started = [make_start(begun), make_sign("heartbeat", NOW_NS)] if version > 1 else []
-    return [call, update, below, older, *started]
+    return [call, update, below, older, *started, *said]
 
 
 def write(service: Service, version: int, spans: Sequence[Span]) -> None:
@@ -122,7 +134,10 @@ def write(service: Service, version: int, spans: Sequence[Span]) -> None:
 def answers(service: Service, version: int, spans: Sequence[Span]) -> dict[str, str]:
     """Ask everything about the spans, by path."""
     call, older = spans[0], spans[3]
-    conditions = ('tags["client"] == "bigshot"', 'scores["grounded"] < 1', "tags['late'] == 1")
+    conditions = (
+        *('tags["client"] == "bigshot"', 'scores["grounded"] < 1', "tags['late'] == 1"),
+        *('truth["churned"] == "yes"', 'label["liked"] > 3 and scores["liked"] == 4'),
+    )
     trace_id = call.trace_id.hex()
     of_project = [
         "runs",
@@ -139,6 +154,19 @@ def answers(service: Service, version: int, spans: Sequence[Span]) -> dict[str, 
     paths = [f"projects/p{version}/{path}" for path in of_project]
     paths += [f"traces/{trace_id}", f"traces/order%20{version}", "keys"]
     return {path: ask(service.app, f"/api/v1/{path}").text for path in paths}
+
+
+def told_truth(service: Service, version: int, call: Span) -> object:
+    """Tell a truth with a value, and read which one holds."""
+    attributes: dict[str, Value] = {
+        "otel_ml.judge.name": "churned",
+        "otel_ml.actual": [1, "no"],
+    }
+    said = make_record("evaluation", call, attributes, start_ns=NOW_NS + SECOND_NS)
+    write(service, version, [said])
+    where = quote('truth["churned"][1] == "no"')
+    [run] = ask(service.app, f"/api/v1/projects/p{version}/runs?where={where}").json["runs"]
+    return run["truth"]
 
 
 def open_raw(folder: Path) -> Client:
@@ -188,6 +216,7 @@ def test_older_store(tmp_path: Path, olds: Mapping[int, Old], version: int) -> N
     with open_service(tmp_path) as service:
         assert answers(service, version, old.spans) == old.expected
         write(service, version, old.spans)  # it takes all that comes today
+        assert told_truth(service, version, old.spans[0]) == {"churned": [1, "no"]}
         rows = service.store.reader.rows(SCHEMA, {})
     assert rows == [{"version": SCHEMA_VERSION}]
 
