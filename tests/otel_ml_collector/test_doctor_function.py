@@ -34,6 +34,10 @@ APP: Final = dedent("""
     def plain(a):
         return a
 
+    @client.trace(kind="chat", provider="acme", model="acme-1")
+    def chat(messages):
+        return "Rain."
+
     judge = Judge("short", "", lambda outputs: len(outputs))
     number = 1
 """)
@@ -81,6 +85,21 @@ def test_parts_of_a_function_are_printed(folder: Path) -> None:
         "output     not counted, by version_on=",
         "not seen   attributes of `pool`",
     ]
+
+
+@pytest.mark.parametrize(
+    ("place", "why"),
+    [
+        ("app.py:plain", "the structure of what it returns: known when it is called"),
+        ("app.py:answer", "not counted, by version_on="),
+        ("app.py:chat", "not counted: what a language model says has no structure"),
+        ("app.py:judge", "not counted: what a judge returns is a score"),
+    ],
+)
+def test_why_an_output_does_not_count(folder: Path, place: str, why: str) -> None:
+    """The doctor says of an output that counts for no version why it does not."""
+    done = doctor(folder, place)
+    assert f"output     {why}" in done.stdout.splitlines()
 
 
 @pytest.mark.parametrize(

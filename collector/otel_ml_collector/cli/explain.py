@@ -13,7 +13,9 @@ from otel_ml.versions.definition import Definition, define
 from otel_ml.versions.version_on import PARTS
 
 _OUTPUT: Final = "the structure of what it returns: known when it is called"
-_LEFT_OUT: Final = "not counted, by version_on="
+_BY_ARGUMENT: Final = "not counted, by version_on="
+_BY_KIND: Final = "not counted: what a language model says has no structure"
+_OF_JUDGE: Final = "not counted: what a judge returns is a score"
 _CHARS: Final = 200
 
 
@@ -60,18 +62,23 @@ def explain(target: Any) -> dict[str, Any]:
     Returns:
         By name: ``digest``; ``source``, ``signature``, ``params``, ``helpers``, ``constants``,
         ``output`` and ``unseen`` as they are sent, with secrets hidden; ``counts``, the parts that
-        count; ``read_by``, by helper and constant the function that reads it.
+        count; ``left_out``, why each of the others does not; ``read_by``, by helper and constant
+        the function that reads it.
 
     Raises:
         NoFunction: The target is no function.
     """
     traced = _traced(target)
-    redaction, counts = Redaction(), PARTS
+    redaction = Redaction()
+    left_out: dict[str, str] = {}
     if traced is not None:
         definition: Definition = traced.definition
-        redaction, counts = traced.recorder.redaction, traced.version_on
+        redaction = traced.recorder.redaction
+        asked = frozenset(traced.options.get("version_on", PARTS))
+        left_out = dict.fromkeys(sorted(PARTS - asked), _BY_ARGUMENT)
+        left_out |= dict.fromkeys(sorted(asked - traced.version_on), _BY_KIND)
     elif isinstance(target, Judge):
-        definition, counts = target.definition, PARTS - {"output"}
+        definition, left_out = target.definition, {"output": _OF_JUDGE}
     elif isinstance(target, type) or not callable(target):
         raise NoFunction(f"Invalid function of type {type(target).__name__}: expected a function")
     else:
@@ -79,14 +86,15 @@ def explain(target: Any) -> dict[str, Any]:
     return {
         "digest": definition.digest,
         **json.loads(definition.to_json(redaction)),
-        "counts": sorted(counts),
+        "counts": sorted(PARTS.difference(left_out)),
+        "left_out": left_out,
         "read_by": dict(definition.read_by),
     }
 
 
 def lines_of(told: dict[str, Any]) -> list[str]:
     """Write what `explain` says as lines for people."""
-    counts, read_by = told["counts"], told["read_by"]
+    read_by = told["read_by"]
     source = told["source"]
     rows: list[tuple[str, str]] = [("digest", told["digest"])]
     if source is None:
@@ -102,7 +110,7 @@ def lines_of(told: dict[str, Any]) -> list[str]:
             for name, item in found.items()
         ] or [(part, "none")]
     rows.append(("output", _OUTPUT))
-    rows = [(part, text if part in {*counts, "digest"} else _LEFT_OUT) for part, text in rows]
+    rows = [(part, told["left_out"].get(part, text)) for part, text in rows]
     rows += [("not seen", text) for text in told["unseen"]] or [("not seen", "nothing is known")]
     lines, before = [], ""
     for part, text in dict.fromkeys(rows):
