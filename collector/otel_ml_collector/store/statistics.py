@@ -196,6 +196,16 @@ def list_metric_owners(reader: Reader, project: str, limit: int) -> list[Row]:
     return reader.rows(sql, {"project": project, "limit": limit}, ACROSS_PARTITIONS)
 
 
+def list_metric_projects(reader: Reader) -> list[Row]:
+    """List projects with how many runs of theirs logged metrics, the one that did last first."""
+    sql = Sql("""
+        SELECT project, uniqExact(owner) AS runs FROM metrics
+        WHERE {readable} AND source = 'logged' AND owner < '{first}'
+        GROUP BY project ORDER BY max(time_ns) DESC, project LIMIT {most_projects}
+        """).fill(readable=READABLE, first=Sql(FIRST), most_projects=_MOST_PROJECTS)
+    return reader.rows(sql, {})
+
+
 def version_numbers(reader: Reader, project: str, kind: str, names: Iterable[str]) -> Numbers:
     """Return the small numbers of versions by (name, digest, structure)."""
     return read_version_numbers(reader, project, {kind: names})[kind]

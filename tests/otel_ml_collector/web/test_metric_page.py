@@ -98,3 +98,19 @@ def test_wrong_question(service: Service, project: str, asked: str, status: int)
     answered = ask(service.app, f"/projects/{project}/metrics?{asked}")
     assert answered.status == status
     assert answered.headers["content-type"].startswith("text/html")
+
+
+def test_empty_page_names_others(service: Service, project: str) -> None:
+    """The page of a project without metrics names those that have some, and how many runs."""
+    for call in (make_call(), make_call()):
+        points: dict[str, Value] = {
+            "otel_ml.metric.names": ["loss"],
+            "otel_ml.metric.values": [0.5],
+        }
+        service.store.take(f"{project} measured", call, make_record("update", call, points))
+    service.store.take(project, make_call())
+    page = ask(service.app, f"/projects/{project}/metrics").text
+    assert f"<h2>No metrics in {project}</h2>" in page
+    link = f'<a href="/projects/{project}%20measured/metrics">{project} measured</a> (2)'
+    assert link in page.partition('id="elsewhere"')[2].partition("</p>")[0]
+    assert 'id="elsewhere"' not in ask(service.app, f"/projects/{project} measured/metrics").text
