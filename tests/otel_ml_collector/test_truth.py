@@ -198,8 +198,12 @@ def test_reason_alone_is_no_word(service: Service, project: str) -> None:
 def test_truth_hides_no_score(service: Service, project: str) -> None:
     """A truth under a judge's name leaves the judge's score to lists, filters and statistics."""
     call = make_call(attributes={"otel_ml.score.churned": 0.25})
-    key = {"otel_ml.target.tag": "order=a"}
-    told = {"otel_ml.record": "evaluation", "otel_ml.judge.name": "churned", "otel_ml.actual": 9}
+    key: dict[str, Value] = {"otel_ml.target.tag": "order=a"}
+    told: dict[str, Value] = {
+        "otel_ml.record": "evaluation",
+        "otel_ml.judge.name": "churned",
+        "otel_ml.actual": 9,
+    }
     tagged = make_call(attributes={"otel_ml.score.churned": 0.25, "otel_ml.tag.order": "a"})
     truths = [tell(call, actual=9), make_span("evaluation", {**told, **key}, start_ns=NOW_NS)]
     service.store.take(project, call, tagged, *truths)
