@@ -17,30 +17,21 @@ from otel_ml.redaction import REDACTED, Redaction
 from otel_ml.tags import Value
 from otel_ml.types import (
     Arrow,
-    Bytes,
     DataFrame,
-    Image,
-    Jax,
     Native,
-    Numpy,
-    Picture,
     Polars,
     Series,
-    Sparse,
     Text,
-    Torch,
-    TorchState,
     describe,
     wrap,
 )
 from otel_ml.types.data import Data, Form, find_wrapper, is_from
 from otel_ml.types.scalars import OF, TAG, VALUE, from_base64
-from otel_ml.types.tagged import BuiltIn, Walker, fields_of, kept_of
+from otel_ml.types.tagged import LEAF_BYTES, BuiltIn, Walker, fields_of, kept_of
 
 # Of a value, and of its document: beyond it only what `describe` says of it is sent.
 MOST_BYTES: Final = 64 * 1024 * 1024
 
-_BINARY: Final = (Bytes, Image, Picture, Torch, TorchState, Jax, Sparse)
 _HIDDEN_BYTES: Final = PREVIEW_BYTES - 128  # of a preview without its type
 
 
@@ -132,7 +123,8 @@ def _write(data: Data, redaction: Redaction) -> _Written:
     form = data.form(walker) if isinstance(data, BuiltIn) else data.to_jcr()
     document = orjson.dumps(form)
     told = _told(form, walker.texts) if isinstance(data, Native) else {}
-    if _is_binary(data) or not redaction.concerns(data, document.decode()):
+    is_binary = isinstance(data, BuiltIn) and data.looks.is_binary(data.data)
+    if is_binary or not redaction.concerns(data, document.decode()):
         return _Written(document, data, told)
     hidden = _hide_form(form, redaction)
     if hidden == form:
@@ -151,10 +143,6 @@ def _told(form: Form, texts: int) -> Form:
     if not texts:
         return {}
     return {"kept": f"{'an object' if texts == 1 else f'{texts} objects'} within it as text only"}
-
-
-def _is_binary(data: Data) -> bool:
-    return isinstance(data, _BINARY) or (isinstance(data, Numpy) and not data.data.dtype.hasobject)
 
 
 def _preview(
@@ -180,7 +168,6 @@ def _preview(
 
 # How much a value is, roughly and fast, before anything is made of it.
 
-_LEAF: Final = 16
 _LONG: Final = frozenset({str, bytes, bytearray})
 _CONTAINERS: Final = frozenset({list, tuple, set, frozenset, dict, deque, OrderedDict, Counter})
 _LEAVES: Final = frozenset({int, float, bool, type(None), complex})
@@ -218,14 +205,14 @@ def _parts(value: Any) -> list[Any]:
 def _size(value: Any) -> int:
     kind = type(value)
     if kind in _LEAVES:
-        return _LEAF
+        return LEAF_BYTES
     if kind in _LONG:
         return len(value)
     if kind in _CONTAINERS:
-        return _LEAF * len(value)
+        return LEAF_BYTES * len(value)
     with untrusted:
         return _size_of_object(value)
-    return _LEAF
+    return LEAF_BYTES
 
 
 def _size_of_object(value: Any) -> int:
@@ -233,35 +220,15 @@ def _size_of_object(value: Any) -> int:
     if issubclass(kind, tuple(_LONG)):
         return len(value)
     if issubclass(kind, tuple(_CONTAINERS)):
-        return _LEAF * len(value)
+        return LEAF_BYTES * len(value)
     if isinstance(value, memoryview):
         return value.nbytes
     wrapper = find_wrapper(kind)
-    if wrapper in _SIZES:
-        return int(_SIZES[wrapper](value))
+    if wrapper is not None and issubclass(wrapper, BuiltIn):
+        return int(wrapper.looks.size_of(value))
     if is_from("pandas", kind) and hasattr(value, "memory_usage"):  # an index
         return int(value.memory_usage(deep=True))
-    return _LEAF
-
-
-def _size_of_tensor(tensor: Any) -> int:
-    if "sparse" not in str(tensor.layout):
-        return int(tensor.numel() * tensor.element_size())
-    places = 8 * tensor.dim()
-    return int(tensor._nnz() * (tensor.element_size() + places))
-
-
-_SIZES: Final[dict[type[Data] | None, Callable[[Any], int]]] = {
-    Numpy: lambda array: array.nbytes,
-    DataFrame: lambda frame: frame.memory_usage(deep=True).sum(),
-    Series: lambda series: series.memory_usage(deep=True),
-    Image: lambda image: image.width * image.height * len(image.getbands()),
-    Torch: _size_of_tensor,
-    Jax: lambda array: array.nbytes,
-    Sparse: lambda matrix: matrix.nnz * (matrix.dtype.itemsize + _LEAF),
-    Arrow: lambda table: getattr(table, "nbytes", _LEAF),
-    Polars: lambda frame: frame.estimated_size(),
-}
+    return LEAF_BYTES
 
 
 # What is secret in the written form of data; the rest stays readable.

@@ -2,7 +2,7 @@
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from itertools import islice
 from typing import Any, Final
 
@@ -13,22 +13,7 @@ from otel_ml.capture.description import first_elements, type_name
 from otel_ml.capture.values import PREVIEW_BYTES, clean, encode, preview
 from otel_ml.errors import untrusted
 from otel_ml.types.data import Data, Form
-from otel_ml.types.wrappers import (
-    Arrow,
-    Bytes,
-    DataFrame,
-    Image,
-    Jax,
-    Native,
-    Numpy,
-    Picture,
-    Polars,
-    Series,
-    Sparse,
-    Text,
-    Torch,
-    TorchState,
-)
+from otel_ml.types.tagged import BuiltIn
 
 _HEAD: Final = 8  # elements of an array, or rows of a table
 _HEAD_BYTES: Final = 400
@@ -54,8 +39,8 @@ def describe(data: Data) -> Form:
         raise invalid("data", data, "a wrapper, as otel_ml.types.wrap makes one")
     form: Form = {"type": clean(data.type_name[:_NAME_CHARS])}
     with untrusted:
-        facts = _describer(data)(data.data)
-        if isinstance(data, Image):
+        facts = data.looks.describes(data.data) if isinstance(data, BuiltIn) else {}
+        if hasattr(data, "lossless"):  # an image
             facts["lossless"] = data.lossless
         for key, fact in facts.items():
             if len(orjson.dumps({**form, key: fact})) <= PREVIEW_BYTES:
@@ -64,20 +49,13 @@ def describe(data: Data) -> Form:
     return {"type": form["type"]}
 
 
-def _describer(data: Data) -> Callable[[Any], Form]:
-    for kind, describer in _DESCRIBERS.items():
-        if isinstance(data, kind):
-            return describer
-    return lambda _value: {}
-
-
 def _brief(value: Any, limit_bytes: int = _HEAD_BYTES) -> Any:
     """Return what stands for any value, short."""
     text = encode(value, _LOOKED_AT_BYTES).text
     return orjson.loads(preview(value, text, limit_bytes) or text)
 
 
-def _of_native(value: Any) -> Form:
+def of_native(value: Any) -> Form:
     """Describe any other value."""
     form: Form = {"of": clean(type(value).__name__[:_TEXT_CHARS])}
     if isinstance(value, list | tuple | dict | set | frozenset | deque):
@@ -85,16 +63,19 @@ def _of_native(value: Any) -> Form:
     return {**form, "head": _brief(value, _NATIVE_BYTES)}
 
 
-def _of_text(value: str) -> Form:
+def of_text(value: str) -> Form:
+    """Describe a text."""
     return {"length": len(value), "head": _brief(value[:_TEXT_CHARS])}
 
 
-def _of_bytes(value: bytes | bytearray | memoryview) -> Form:
+def of_bytes(value: bytes | bytearray | memoryview) -> Form:
+    """Describe bytes."""
     raw = value.tobytes() if isinstance(value, memoryview) else value
     return {"length": len(raw), "head": raw[:_HEAD].hex()}
 
 
-def _of_array(value: Any) -> Form:
+def of_array(value: Any) -> Form:
+    """Describe an array of numpy, or one that is like it."""
     return {
         "dtype": str(value.dtype)[:_TEXT_CHARS],
         "shape": list(value.shape),
@@ -103,7 +84,8 @@ def _of_array(value: Any) -> Form:
     }
 
 
-def _of_series(value: Any) -> Form:
+def of_series(value: Any) -> Form:
+    """Describe a series of pandas."""
     known = value.dropna()
     return {
         "dtype": str(value.dtype)[:_TEXT_CHARS],
@@ -115,7 +97,8 @@ def _of_series(value: Any) -> Form:
     }
 
 
-def _of_frame(value: Any) -> Form:
+def of_frame(value: Any) -> Form:
+    """Describe a table of pandas."""
     columns = _columns(value.columns[:_COLUMNS], value.dtypes.iloc[:_COLUMNS])
     form: Form = {"shape": list(value.shape), "columns": columns}
     if value.size <= _COUNTED:
@@ -125,7 +108,8 @@ def _of_frame(value: Any) -> Form:
     return {**form, "head": _brief([*zip(*shown, strict=True)])}
 
 
-def _of_image(value: Any) -> Form:
+def of_image(value: Any) -> Form:
+    """Describe an image of Pillow."""
     from otel_ml.types import image_form  # who has an image has loaded Pillow
 
     orientation = image_form.orientation_of(value)
@@ -133,11 +117,13 @@ def _of_image(value: Any) -> Form:
     return {"mode": value.mode, "size": list(value.size), **turned}
 
 
-def _of_picture(value: Any) -> Form:
+def of_picture(value: Any) -> Form:
+    """Describe a figure that is drawn."""
     return {"of": type_name(value)[:_TEXT_CHARS], "kept": "a picture of it"}
 
 
-def _of_tensor(value: Any) -> Form:
+def of_tensor(value: Any) -> Form:
+    """Describe a tensor of torch."""
     form: Form = {"dtype": str(value.dtype).removeprefix("torch."), "shape": list(value.shape)}
     form["device"] = str(value.device)
     if "sparse" in str(value.layout):
@@ -149,7 +135,8 @@ def _of_tensor(value: Any) -> Form:
     return {**form, "head": _brief(known.flatten()[:_HEAD].tolist())}
 
 
-def _of_state(value: dict[str, Any]) -> Form:
+def of_state(value: dict[str, Any]) -> Form:
+    """Describe tensors of torch by name."""
     tensors = [*value.values()]
     return {
         "length": len(tensors),
@@ -160,14 +147,16 @@ def _of_state(value: dict[str, Any]) -> Form:
     }
 
 
-def _of_jax(value: Any) -> Form:
+def of_jax(value: Any) -> Form:
+    """Describe an array of jax."""
     import numpy as np  # jax needs it
 
     devices = sorted(str(device) for device in value.devices())
-    return {**_of_array(np.asarray(value)), "devices": devices}
+    return {**of_array(np.asarray(value)), "devices": devices}
 
 
-def _of_sparse(value: Any) -> Form:
+def of_sparse(value: Any) -> Form:
+    """Describe a sparse matrix of scipy."""
     return {
         "of": type(value).__name__,
         "dtype": str(value.dtype),
@@ -177,7 +166,8 @@ def _of_sparse(value: Any) -> Form:
     }
 
 
-def _of_arrow(value: Any) -> Form:
+def of_arrow(value: Any) -> Form:
+    """Describe a value of pyarrow."""
     form: Form = {"of": type(value).__name__}
     if hasattr(value, "schema"):
         form["shape"] = [value.num_rows, value.num_columns]
@@ -191,7 +181,8 @@ def _of_arrow(value: Any) -> Form:
     return form
 
 
-def _of_polars(value: Any) -> Form:
+def of_polars(value: Any) -> Form:
+    """Describe a frame or series of polars."""
     form: Form = {"of": type(value).__name__, "shape": list(value.shape)}
     if hasattr(value, "columns"):
         return {
@@ -250,21 +241,3 @@ def _number(value: Any) -> Any:
 
 def _finite(number: float) -> Any:
     return number if math.isfinite(number) else str(number)
-
-
-_DESCRIBERS: Final[dict[type[Data], Callable[[Any], Form]]] = {
-    Native: _of_native,
-    Text: _of_text,
-    Bytes: _of_bytes,
-    Numpy: _of_array,
-    Series: _of_series,
-    DataFrame: _of_frame,
-    Image: _of_image,
-    Picture: _of_picture,
-    Torch: _of_tensor,
-    TorchState: _of_state,
-    Jax: _of_jax,
-    Sparse: _of_sparse,
-    Arrow: _of_arrow,
-    Polars: _of_polars,
-}

@@ -9,8 +9,9 @@ import enum
 import math
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from types import MappingProxyType, SimpleNamespace
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import orjson
 
@@ -34,7 +35,7 @@ from otel_ml.types.scalars import (
 _BUDGET: Final = (
     256 * 1024 * 1024
 )  # bytes, estimated: a small graph of lists can be an endless tree
-_LEAF: Final = 16
+LEAF_BYTES: Final = 16
 _CONTAINER: Final = 64
 _MAX_LEVELS: Final = 128  # of JSON: orjson writes 254, and Python calls some 5 functions for each
 _DATA_LEVELS: Final = 8  # what a table may need around its elements
@@ -46,8 +47,29 @@ _LONG: Final = frozenset({str, bytes, bytearray})
 _KEPT: Final = frozenset({bool, type(None)})
 
 
+@dataclass(frozen=True, slots=True)
+class Looks:
+    """What is seen of values of one wrapper before they are written.
+
+    Attributes:
+        describes: Says what stands in the preview.
+        size_of: Estimates what a value takes, in bytes.
+        is_binary: Tells whether it is written as bytes, in which no text is looked for.
+    """
+
+    describes: Callable[[Any], Form]
+    size_of: Callable[[Any], int] = lambda _: LEAF_BYTES
+    is_binary: Callable[[Any], bool] = lambda _: False
+
+
 class BuiltIn(Data):
-    """A wrapper of this package: it can write its value as a part of another value."""
+    """A wrapper of this package: it can write its value as a part of another value.
+
+    Attributes:
+        looks: What is seen of its values before they are written.
+    """
+
+    looks: ClassVar[Looks]
 
     def to_jcr(self) -> Form:
         """Write the value as it is now."""
@@ -78,7 +100,7 @@ class Walker:
     def encode(self, value: Any) -> Any:
         """Return what stands for `value` in JSON. Never raises, whatever the value does."""
         kind = type(value)
-        self._left -= _LEAF
+        self._left -= LEAF_BYTES
         if kind in _KEPT:
             return value
         try:
@@ -159,7 +181,7 @@ class Walker:
         if not kinds <= _PLAIN:
             return False
         texts = sum(len(item) for item in items if type(item) is str) if str in kinds else 0
-        if texts + _LEAF * len(items) > self._left:
+        if texts + LEAF_BYTES * len(items) > self._left:
             return False
         if float in kinds and not all(math.isfinite(n) for n in items if type(n) is float):
             return False
@@ -167,7 +189,7 @@ class Walker:
             orjson.dumps(items)  # it refuses what `write_int` and `write_text` tag
         except TypeError:
             return False
-        self._left -= texts + _LEAF * len(items)
+        self._left -= texts + LEAF_BYTES * len(items)
         return True
 
     def pairs(self, pairs: list[tuple[Any, Any]]) -> Any:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Final
 from otel_ml.arguments import check_flag
 from otel_ml.capture.description import type_name
 from otel_ml.errors import untrusted
+from otel_ml.types import description
 from otel_ml.types.data import (
     Data,
     Form,
@@ -21,7 +22,7 @@ from otel_ml.types.data import (
     wraps,
 )
 from otel_ml.types.scalars import from_base64, to_base64, write_text
-from otel_ml.types.tagged import BuiltIn, Walker, decode
+from otel_ml.types.tagged import LEAF_BYTES, BuiltIn, Looks, Walker, decode
 
 
 def _refused(data: object, expected: str) -> ValueError:
@@ -34,10 +35,26 @@ def _is_from_pandas(data: object, name: str) -> bool:
     return issubclass(type(data), getattr(pd, name))
 
 
+def _always(_: object) -> bool:
+    return True
+
+
+def _nbytes(value: Any) -> int:
+    return int(getattr(value, "nbytes", LEAF_BYTES))
+
+
+def _size_of_tensor(tensor: Any) -> int:
+    if "sparse" not in str(tensor.layout):
+        return int(tensor.numel() * tensor.element_size())
+    places = 8 * tensor.dim()
+    return int(tensor._nnz() * (tensor.element_size() + places))
+
+
 class Native(BuiltIn):
     """Any value of Python's own types; any other object leaves its ``repr``."""
 
     type_name = "otel_ml.types.Native"
+    looks = Looks(description.of_native)
 
     def write(self, walker: Walker) -> Form:
         """Write the value with all that it holds."""
@@ -53,6 +70,7 @@ class Text(BuiltIn):
     """A text."""
 
     type_name = "otel_ml.types.Text"
+    looks = Looks(description.of_text)
 
     def validate(self, data: Any) -> None:
         """Refuse what is no text."""
@@ -73,6 +91,7 @@ class Bytes(BuiltIn):
     """Bytes, a bytearray or a memoryview, which is read as bytes."""
 
     type_name = "otel_ml.types.Bytes"
+    looks = Looks(description.of_bytes, is_binary=_always)
 
     def validate(self, data: Any) -> None:
         """Refuse what are no bytes."""
@@ -96,6 +115,11 @@ class Numpy(BuiltIn):
     """An array or a scalar of numpy."""
 
     type_name = "otel_ml.types.Numpy"
+    looks = Looks(
+        description.of_array,
+        size_of=_nbytes,
+        is_binary=lambda array: not array.dtype.hasobject,
+    )
 
     def validate(self, data: Any) -> None:
         """Refuse what is not numpy's."""
@@ -128,6 +152,9 @@ class DataFrame(BuiltIn):
     """A table of pandas."""
 
     type_name = "otel_ml.types.DataFrame"
+    looks = Looks(
+        description.of_frame, size_of=lambda frame: int(frame.memory_usage(deep=True).sum())
+    )
 
     def validate(self, data: Any) -> None:
         """Refuse what is no table of pandas."""
@@ -153,6 +180,7 @@ class Series(BuiltIn):
     """A series of pandas."""
 
     type_name = "otel_ml.types.Series"
+    looks = Looks(description.of_series, size_of=lambda series: int(series.memory_usage(deep=True)))
 
     def validate(self, data: Any) -> None:
         """Refuse what is no series of pandas."""
@@ -212,6 +240,7 @@ class Torch(_Formed):
     type_name = "otel_ml.types.Torch"
     form_name = "torch_form"
     expected = "a tensor of torch"
+    looks = Looks(description.of_tensor, size_of=_size_of_tensor, is_binary=_always)
 
     def validate(self, data: Any) -> None:
         """Refuse what is no tensor, or one whose elements are not here."""
@@ -225,6 +254,7 @@ class TorchState(BuiltIn):
     """The tensors of torch under their names, as ``state_dict()`` returns them."""
 
     type_name = "otel_ml.types.TorchState"
+    looks = Looks(description.of_state, is_binary=_always)
 
     def validate(self, data: Any) -> None:
         """Refuse what is no dict of tensors alone."""
@@ -261,6 +291,7 @@ class Jax(_Formed):
     type_name = "otel_ml.types.Jax"
     form_name = "jax_form"
     expected = "an array of jax"
+    looks = Looks(description.of_jax, size_of=_nbytes, is_binary=_always)
 
 
 @wraps("scipy", "sparray", "spmatrix")
@@ -270,6 +301,11 @@ class Sparse(_Formed):
     type_name = "otel_ml.types.Sparse"
     form_name = "sparse_form"
     expected = "a sparse matrix or array of scipy"
+    looks = Looks(
+        description.of_sparse,
+        size_of=lambda matrix: int(matrix.nnz * (matrix.dtype.itemsize + LEAF_BYTES)),
+        is_binary=_always,
+    )
 
 
 @wraps("pyarrow", "Table", "RecordBatch", "Array", "ChunkedArray", "Schema")
@@ -279,6 +315,7 @@ class Arrow(_Formed):
     type_name = "otel_ml.types.Arrow"
     form_name = "arrow_form"
     expected = "a table, batch, array or schema of pyarrow"
+    looks = Looks(description.of_arrow, size_of=_nbytes)
 
 
 @wraps("polars", "DataFrame", "Series")
@@ -288,6 +325,7 @@ class Polars(_Formed):
     type_name = "otel_ml.types.Polars"
     form_name = "polars_form"
     expected = "a frame or series of polars"
+    looks = Looks(description.of_polars, size_of=lambda frame: int(frame.estimated_size()))
 
 
 @wraps("PIL", "Image")
@@ -300,6 +338,11 @@ class Image(BuiltIn):
     """
 
     type_name = "otel_ml.types.Image"
+    looks = Looks(
+        description.of_image,
+        size_of=lambda image: image.width * image.height * len(image.getbands()),
+        is_binary=_always,
+    )
 
     def __init__(self, data: Any, lossless: bool = True) -> None:
         super().__init__(data)
@@ -332,6 +375,7 @@ class Picture(BuiltIn):
     """A figure of matplotlib or plotly: what is kept is the picture that it draws, an `Image`."""
 
     type_name = Image.type_name
+    looks = Looks(description.of_picture, is_binary=_always)
 
     def validate(self, data: Any) -> None:
         """Refuse what is no figure, or cannot be drawn here."""
