@@ -87,6 +87,20 @@ ARTIFACT_JSON: Final = "otel_ml.artifact.json"
 ARTIFACT_PREVIEW: Final = "otel_ml.artifact.preview"
 ARTIFACT_URI: Final = "otel_ml.artifact.uri"
 
+# What a run used or produced: a span event.
+LINEAGE_EVENT: Final = "otel_ml.lineage"
+LINEAGE_ROLE: Final = "otel_ml.lineage.role"
+LINEAGE_KIND: Final = "otel_ml.lineage.kind"
+LINEAGE_NAME: Final = "otel_ml.lineage.name"
+LINEAGE_VERSION: Final = "otel_ml.lineage.version"
+LINEAGE_RUN: Final = "otel_ml.lineage.run"
+
+# `update` records about a version of a model: a name that moves to it, or is taken from it.
+ALIAS: Final = "otel_ml.alias"
+ALIAS_REMOVED: Final = "otel_ml.alias.removed"
+ALIAS_BY: Final = "otel_ml.alias.by"
+ALIAS_SOURCE: Final = "otel_ml.alias.source"
+
 # `update` records: metric points as parallel lists.
 METRIC_NAMES: Final = "otel_ml.metric.names"
 METRIC_VALUES: Final = "otel_ml.metric.values"
@@ -143,6 +157,8 @@ OPERATIONS: Final = {
 OUTCOMES: Final = frozenset({"ok", "error", "cancelled", "abandoned"})
 METRIC_MODES_KNOWN: Final = frozenset({"append", "auto", "single", "replace", "restart"})
 SOURCES: Final = frozenset({"judge", "human", "actual"})
+ROLES: Final = frozenset({"used", "produced"})
+LINEAGE_KINDS: Final = frozenset({"model", "artifact", "dataset"})
 SEVERITIES: Final = ("debug", "info", "warning", "error")
 
 # The header that names a project for spans that carry none.

@@ -283,6 +283,24 @@ class Client(HasCard):
         """
         return targets.name_model(self._recorder.in_force, name, params, artifact)
 
+    def set_alias(
+        self, model: str, alias: str, version: int | None = None, *, by: str = ""
+    ) -> None:
+        """Move a name such as ``champion`` to a version of a model.
+
+        Args:
+            model: The model.
+            alias: The name, see `otel_ml.targets.Model.set_alias`.
+            version: The small number; the newest version unless told.
+            by: Who moves it; the name of the key unless told.
+
+        Raises:
+            ValueError: An argument is none of what it takes; nothing moves.
+            ReaderError: A number is given, and the collector does not answer or has no such
+                version.
+        """
+        self.model(check_text("model", model)).set_alias(alias, version, by=by)
+
     def disabled(self) -> AbstractContextManager[None]:
         """Record no call that begins within a ``with`` block of this, in this task or thread."""
         return self._recorder.disabled()

@@ -665,3 +665,41 @@ class Artifact:
     preview: str = field(metadata=kept("JSON text", _LONG, comment="JSON"))
     time_ns: int = field(metadata=kept("Nanoseconds since the epoch (UTC)", _TIME))
     rank: int = field(metadata=kept("Says which of several deliveries wins", "UInt64"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AliasMove:
+    """A name that moved to a version of a model, or was taken from it."""
+
+    project: str = field(metadata=kept("Where it is filed", _NAME))
+    model: str = field(metadata=kept("The model's name", _TEXT))
+    alias: str = field(metadata=kept("The name, such as champion", _NAME))
+    record_id: str = field(metadata=kept("The span that brought it", _TEXT))
+    owner: str = field(metadata=kept("What it is about", _TEXT))
+    digest: str = field(metadata=kept("Of the version's definition", _TEXT))
+    is_removed: bool = field(metadata=kept("Whether it was taken from the version", "Bool"))
+    by: str = field(
+        metadata=kept("Who moved it: what the record says, else the name of its key", _NAME)
+    )
+    source: str = field(metadata=kept("By what it was moved: sdk, api, cli, ...", _NAME))
+    time_ns: int = field(metadata=kept("Nanoseconds since the epoch (UTC)", _TIME))
+    rank: int = field(metadata=kept("Says which of several deliveries wins", "UInt64"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LineageLink:
+    """What a run used or produced."""
+
+    project: str = field(metadata=kept("Where it is filed", _NAME))
+    owner: str = field(metadata=kept("The run", _TEXT))
+    record_id: str = field(metadata=kept("The span that brought it", _TEXT))
+    position: int = field(metadata=kept("The place among those of that span", "UInt32"))
+    role: str = field(metadata=kept("used or produced", _NAME))
+    kind: str = field(metadata=kept("model, artifact or dataset", _NAME))
+    name: str = field(metadata=kept("Of the model or data set, or the artifact's reference", _TEXT))
+    version: str = field(
+        metadata=kept("A digest, v3, an alias behind an @, or empty for any", _TEXT)
+    )
+    run_id: str = field(metadata=kept("The run that logged an artifact, or empty", _TEXT))
+    time_ns: int = field(metadata=kept("Nanoseconds since the epoch (UTC)", _TIME))
+    rank: int = field(metadata=kept("Says which of several deliveries wins", "UInt64"))

@@ -20,7 +20,7 @@ from opentelemetry import trace
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
 from otel_ml import attributes as names
-from otel_ml.arguments import check_mapping, check_text, invalid
+from otel_ml.arguments import check_integer, check_mapping, check_text, invalid
 from otel_ml.capture.description import text_of
 from otel_ml.capture.values import clean, encode
 from otel_ml.errors import quiet
@@ -50,6 +50,10 @@ _RUN_ID: Final = re.compile("([0-9a-f]{32})-([0-9a-f]{16})")
 _PARAMS_BYTES: Final = 16 * 1024 * 1024
 _CHUNK_BYTES: Final = 1024 * 1024
 _PAIR: Final = 2
+_ALIAS: Final = re.compile(r"(?!v[0-9]+\Z)[^\W\d][\w.-]*")
+_ALIAS_CHARS: Final = 128
+_BY_CHARS: Final = 256
+_MOST_VERSIONS: Final = 2**31 - 1
 # How long reading back waits: for what this process has said, and for the collector.
 _SETTLE_S: Final = 5.0
 _READ_S: Final = 30.0
@@ -99,7 +103,7 @@ class Elsewhere(Handle):
     def _send(self, record: str, said: Attributes, events: Sequence[Event] = ()) -> None:
         recorder = self._records_to()
         if recorder is not None:
-            recorder.send_record(record, self._span, {**said, **self._target}, events)
+            recorder.send_record(record, self._span, {**self._target, **said}, events)
 
 
 def about(
@@ -262,6 +266,64 @@ class Model(Elsewhere):
         """
         return self.versions()[0]
 
+    def set_alias(self, alias: str, version: int | None = None, *, by: str = "") -> None:
+        """Move a name such as ``champion`` to a version; the collector remembers who and when.
+
+        The move travels as all records do. Of two moves the later one holds, in whatever order
+        they arrive.
+
+        Args:
+            alias: Letters, digits and ``_.-``, at most 128; a letter or ``_`` first, no ``v3``.
+            version: The small number of a version, for which the collector is asked; this
+                version unless told.
+            by: Who moves it; the name of the key unless told.
+
+        Raises:
+            ValueError: An argument is none of what it takes; nothing moves.
+            NotFound: There is no version with this number.
+            ReaderError: A number is given, and the collector does not answer.
+        """
+        self._move(alias, version, by, {})
+
+    def remove_alias(self, alias: str, *, by: str = "") -> None:
+        """Take a name away; no version has it until it is set again.
+
+        Args:
+            alias: The name.
+            by: As in `set_alias`.
+
+        Raises:
+            ValueError: An argument is none of what it takes; nothing moves.
+        """
+        self._move(alias, None, by, {names.ALIAS_REMOVED: True})
+
+    @property
+    def aliases(self) -> "Mapping[str, int | None]":
+        """The names that versions of the model have now, each with the version's small number.
+
+        Raises:
+            NotFound: The model has no version.
+            ReaderError: The collector does not answer, or this client sends to none.
+        """
+        with self._open_reader() as reader:
+            return {one.alias: one.version for one in reader.aliases(self.name).aliases}
+
+    def _move(self, alias: str, version: int | None, by: str, more: Attributes) -> None:
+        name = check_text("alias", alias, _ALIAS_CHARS)
+        if _ALIAS.fullmatch(name) is None:
+            raise invalid("alias", name, "letters, digits and _.-, a letter or _ first, no v3")
+        said_by = check_text("by", by, _BY_CHARS, may_be_empty=True)
+        if version is not None:
+            check_integer("version", version, 1, _MOST_VERSIONS)
+        said: dict[str, Any] = {names.ALIAS: name, names.ALIAS_SOURCE: "sdk", **more}
+        if said_by:
+            said[names.ALIAS_BY] = clean(said_by)
+        if version is not None:
+            with self._open_reader() as reader:
+                said[names.TARGET_VERSION] = reader.version(self.name, version).digest
+        with quiet("model.set_alias"):
+            self._send("update", said)
+
     @quiet("model")
     def tell(self) -> None:
         """Say that the version exists, unless that is known or the collector may know a newer."""
@@ -331,7 +393,8 @@ class Model(Elsewhere):
     def _send(self, record: str, said: Attributes, events: Sequence[Event] = ()) -> None:
         if self._records_to() is None:
             return
-        is_defined_here = self.version == self._told  # what another one is, its maker told
+        # What another version is, its maker told.
+        is_defined_here = self.version == said.get(names.TARGET_VERSION, self._told) == self._told
         if is_defined_here and record == "update" and self._is_due():
             said = {**said, names.MODEL_DEFINITION: self._definition}
         super()._send(record, said, events)

@@ -3,7 +3,7 @@
 import hashlib
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Final, Literal
 
@@ -28,6 +28,7 @@ from otel_ml_collector.decode.signals import Form, Signal
 from otel_ml_collector.errors import BadQuery, Refused
 from otel_ml_collector.mapping.filing import StartWindow
 from otel_ml_collector.owners import TRACE_KEY_CHARS
+from otel_ml_collector.receive.admission import Held
 from otel_ml_collector.receive.pipeline import Export, Intake
 from otel_ml_collector.services import find_service, service_of
 from otel_ml_collector.store.reader import Reader
@@ -180,7 +181,7 @@ def make_feedback(
     spans: list[dict[str, Any]] = []
     stored: list[StoredEvaluation] = []
     for place, one in enumerate(wanted):
-        identity = _identify(project, one.id)
+        identity = identify(project, one.id)
         time_ns = _time_of(one, place, now_ns)
         spans.append(_span(project, one, identity, time_ns, starts.get(one.run_id or "")))
         known = one.run_id in starts if one.run_id else _key_of(one) in keys
@@ -188,14 +189,14 @@ def make_feedback(
         stored.append(
             StoredEvaluation(id=one.id, record_id=record_id, known=None if one.tag else known)
         )
-    return Feedback(orjson.dumps(_request(spans)), stored)
+    return Feedback(orjson.dumps(make_request(spans)), stored)
 
 
 def _key_of(one: WantedEvaluation) -> str:
     return one.trace_id or (one.trace_key or "")[:TRACE_KEY_CHARS]
 
 
-def _identify(project: str, given: str) -> bytes:
+def identify(project: str, given: str) -> bytes:
     """Make the ids of a span, trace first: of a given id always the same ones."""
     if not given:
         return secrets.token_bytes(_TRACE_BYTES + _SPAN_BYTES)
@@ -234,10 +235,17 @@ def _span(
         names.ANNOTATOR: one.annotator or None,
         names.ACTUAL_LIST if isinstance(one.actual, list) else names.ACTUAL: one.actual,
     }
+    return make_span("evaluation", identity, time_ns, told)
+
+
+def make_span(
+    name: str, identity: bytes, time_ns: int, told: Mapping[str, object]
+) -> dict[str, Any]:
+    """Make a record as a span of no length, in OTLP's JSON; what is None is left out."""
     return {
         "traceId": identity[:_TRACE_BYTES].hex(),
         "spanId": identity[_TRACE_BYTES:].hex(),
-        "name": "evaluation",
+        "name": name,
         "startTimeUnixNano": str(time_ns),
         "endTimeUnixNano": str(time_ns),
         "attributes": [
@@ -258,7 +266,8 @@ def _value(value: object) -> dict[str, object]:
     return {"doubleValue": value} if isinstance(value, float) else {"stringValue": value}
 
 
-def _request(spans: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def make_request(spans: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Make an OTLP request of spans, in JSON."""
     scope = {"name": "otel_ml_collector.feedback"}
     return {"resourceSpans": [{"scopeSpans": [{"scope": scope, "spans": spans}]}]}
 
@@ -312,11 +321,21 @@ async def post_evaluations(
         feedback = await run_sync(
             make_feedback, reader, project, wanted.evaluations, time.time_ns()
         )
-        held.grow(len(feedback.body))
-        # It is filed under this project alone, by the road that all records take.
-        may = replace(access, scopes=access.scopes | {INGEST}, projects=(project,))
-        export = Export(feedback.body, "identity", None, Signal.TRACES, Form.JSON, may)
-        answer = await pipeline.accept(export, held)
+        await store_request(pipeline, held, feedback.body, access, project)
+    return StoredEvaluations(evaluations=list(feedback.stored))
+
+
+async def store_request(
+    pipeline: Intake, held: Held, body: bytes, access: Access, project: str
+) -> None:
+    """Store an OTLP request of our own under a project, by the road that all records take.
+
+    Raises:
+        Refused: It cannot be stored.
+    """
+    held.grow(len(body))
+    may = replace(access, scopes=access.scopes | {INGEST}, projects=(project,))
+    export = Export(body, "identity", None, Signal.TRACES, Form.JSON, may)
+    answer = await pipeline.accept(export, held)
     if answer.rejected:
         raise Refused(answer.message)
-    return StoredEvaluations(evaluations=list(feedback.stored))

@@ -9,9 +9,11 @@ from dataclasses import dataclass, field, fields
 import orjson
 
 from otel_ml.records import (
+    AliasMove,
     Artifact,
     LateLog,
     LateTag,
+    LineageLink,
     LogLine,
     Metric,
     ModelVersion,
@@ -23,10 +25,12 @@ from otel_ml.records import (
 )
 
 __all__ = [
+    "AliasMove",
     "Arrivals",
     "Artifact",
     "LateLog",
     "LateTag",
+    "LineageLink",
     "LogLine",
     "Metric",
     "ModelVersion",
@@ -170,6 +174,8 @@ class Records:
     tags: list[LateTag] = field(default_factory=list)
     logs: list[LateLog] = field(default_factory=list)
     artifacts: list[Artifact] = field(default_factory=list)
+    aliases: list[AliasMove] = field(default_factory=list)
+    lineage: list[LineageLink] = field(default_factory=list)
     trace_keys: list[TraceKey] = field(default_factory=list)
     signs: list[ProcessSign] = field(default_factory=list)
     arrivals: list[Arrivals] = field(default_factory=list)

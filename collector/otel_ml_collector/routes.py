@@ -36,6 +36,7 @@ _ROUTERS: Final = (
     runs.api,
     traces.router,
     models.api,
+    models.writes,
     metrics.api,
     loss.router,
     artifacts.router,

@@ -151,6 +151,52 @@ SETTINGS index_granularity = 256, fsync_after_insert = 1, fsync_part_directory =
 CREATE TABLE IF NOT EXISTS otel_ml.objects ON CLUSTER otel_ml AS otel_ml_local.objects
 ENGINE = Distributed(otel_ml, otel_ml_local, objects, cityHash64(project));
 
+CREATE TABLE IF NOT EXISTS otel_ml_local.aliases ON CLUSTER otel_ml (
+  project LowCardinality(String),
+  model String,
+  alias LowCardinality(String),
+  record_id String,
+  owner String,
+  digest String,
+  is_removed Bool,
+  by LowCardinality(String),
+  source LowCardinality(String),
+  time_ns Int64 CODEC(DoubleDelta, ZSTD(1)),
+  rank UInt64,
+  arrived_ns Int64 CODEC(DoubleDelta, ZSTD(1)),
+  collector LowCardinality(String) COMMENT 'which one stored it'
+)
+ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/otel_ml/aliases', '{replica}', rank)
+ORDER BY (project, model, alias, record_id)
+SETTINGS index_granularity = 256, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+
+CREATE TABLE IF NOT EXISTS otel_ml.aliases ON CLUSTER otel_ml AS otel_ml_local.aliases
+ENGINE = Distributed(otel_ml, otel_ml_local, aliases, cityHash64(project));
+
+CREATE TABLE IF NOT EXISTS otel_ml_local.lineage ON CLUSTER otel_ml (
+  project LowCardinality(String),
+  owner String,
+  record_id String,
+  position UInt32,
+  role LowCardinality(String),
+  kind LowCardinality(String),
+  name String,
+  version String,
+  run_id String,
+  time_ns Int64 CODEC(DoubleDelta, ZSTD(1)),
+  rank UInt64,
+  arrived_ns Int64 CODEC(DoubleDelta, ZSTD(1)),
+  collector LowCardinality(String) COMMENT 'which one stored it',
+  INDEX by_name name TYPE bloom_filter GRANULARITY 1
+)
+ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/otel_ml/lineage', '{replica}', rank)
+PARTITION BY toYYYYMM(fromUnixTimestamp64Nano(arrived_ns, 'UTC'))
+ORDER BY (project, owner, record_id, position)
+SETTINGS index_granularity = 256, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+
+CREATE TABLE IF NOT EXISTS otel_ml.lineage ON CLUSTER otel_ml AS otel_ml_local.lineage
+ENGINE = Distributed(otel_ml, otel_ml_local, lineage, cityHash64(project));
+
 CREATE TABLE IF NOT EXISTS otel_ml_local.trace_index ON CLUSTER otel_ml (
   key String,
   project LowCardinality(String),
@@ -501,4 +547,4 @@ CREATE TABLE IF NOT EXISTS otel_ml.forward_cursors ON CLUSTER otel_ml (
 )
 ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/all/otel_ml/forward_cursors', '{shard}-{replica}', arrived_ns) ORDER BY (target, kind, collector) SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
 
-INSERT INTO otel_ml.store_meta (name, value) VALUES ('schema', 7);
+INSERT INTO otel_ml.store_meta (name, value) VALUES ('schema', 8);

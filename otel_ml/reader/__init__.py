@@ -16,6 +16,8 @@ from otel_ml.reader.errors import (
 from otel_ml.reader.listing import Runs
 from otel_ml.reader.reader import Reader
 from otel_ml.reader.records import (
+    Alias,
+    Aliases,
     Artifact,
     LogLine,
     Model,
@@ -30,6 +32,8 @@ from otel_ml.reader.records import (
 from otel_ml.records import Evaluation, Tokens
 
 __all__ = [
+    "Alias",
+    "Aliases",
     "Artifact",
     "BadQuery",
     "Busy",

@@ -1,5 +1,6 @@
 """Reads runs, traces, models, metrics and data back from a collector, and adds feedback."""
 
+import re
 from collections.abc import Iterator
 from datetime import datetime
 from types import TracebackType
@@ -22,9 +23,12 @@ from otel_ml.arguments import (
 )
 from otel_ml.notebook import Card, HasCard, page_address
 from otel_ml.reader.api import Api, Question
+from otel_ml.reader.errors import NotFound
 from otel_ml.reader.listing import Format, Order, Runs, Wanted, export, fetch_run
 from otel_ml.reader.moments import Moment, write_moment
 from otel_ml.reader.records import (
+    Alias,
+    Aliases,
     Artifact,
     Model,
     Point,
@@ -49,6 +53,7 @@ _OBJECTS: Final = 250
 _MOST: Final = 2**63 - 1
 _MOST_POINTS: Final = 100_000
 _MOST_CHARS: Final = 65_536
+_NUMBERED: Final = re.compile("(.+):v([1-9][0-9]{0,9})", re.DOTALL)
 
 
 class Reader(HasCard):
@@ -178,16 +183,83 @@ class Reader(HasCard):
         path = ("projects", self.project, "models", check_text("model", model), "versions")
         return [self._version(one) for one in self._api.get(*path)["versions"]]
 
-    def version(self, model: str, number: int) -> Version:
+    def version(self, model: str, number: int | None = None) -> Version:
         """Read one version of a model.
 
+        Args:
+            model: The model; without a number it says which version: ``churn:v3``, or by an alias
+                ``churn@champion``.
+            number: The small number of the version.
+
         Raises:
-            NotFound: There is no such version.
+            NotFound: There is no such version, or none has the alias.
+            ValueError: No version is named.
         """
         check_text("model", model)
+        if number is None:
+            model, number = self._named(model)
         check_integer("number", number, 1, _MOST)
         path = ("projects", self.project, "models", model, "versions", str(number))
         return self._version(self._api.get(*path))
+
+    def _named(self, text: str) -> tuple[str, int]:
+        """Read a name of a version, ``churn:v3`` or ``churn@champion``."""
+        if numbered := _NUMBERED.fullmatch(text):
+            return numbered[1], int(numbered[2])
+        model, at, alias = text.rpartition("@")
+        if not at or not model:
+            expected = "a number beside it, or a version such as churn:v3 or churn@champion"
+            raise invalid("model", text, expected)
+        found = [one for one in self.aliases(model).aliases if one.alias == alias]
+        if not found or found[0].version is None:
+            raise NotFound(f"No version of {model!r} is called {alias!r}")
+        return model, found[0].version
+
+    def aliases(self, model: str) -> Aliases:
+        """Read the names that versions of a model have now, and who moved them when.
+
+        Raises:
+            NotFound: There is no such model.
+        """
+        path = ("projects", self.project, "models", check_text("model", model), "aliases")
+        return _aliases(self._api.get(*path))
+
+    def set_alias(
+        self,
+        model: str,
+        alias: str,
+        version: int | None,
+        *,
+        by: str = "",
+        move_id: str | None = None,
+    ) -> Aliases:
+        """Move a name to a version of a model. A key needs the scope annotate.
+
+        Args:
+            model: The model.
+            alias: Such as ``champion``.
+            version: The small number; None takes the name away.
+            by: Who moves it; the name of the key unless told.
+            move_id: Your own id of the move: said again under it, it is stored once.
+
+        Returns:
+            What the names are now.
+
+        Raises:
+            NotFound: There is no such version.
+            BadQuery: The name is none that a version may have.
+        """
+        check_text("model", model)
+        check_text("alias", alias, 128)
+        if version is not None:
+            check_integer("version", version, 1, _MOST)
+        check_text("by", by, 256, may_be_empty=True)
+        check_optional_text("move_id", move_id, 256)
+        body = {"alias": alias, "version": version, "by": by, "id": move_id or uuid4().hex}
+        path = ("projects", self.project, "models", model, "aliases")
+        return _aliases(
+            self._api.ask(Question(path, method="POST", body={**body, "source": "sdk"}))
+        )
 
     def metrics(
         self,
@@ -424,6 +496,13 @@ class Reader(HasCard):
         if artifact.sha256 is None:
             return self.artifact(artifact.ref, run_id=artifact.run_id)
         return _value(self._api.get("projects", self.project, "artifacts", artifact.sha256))
+
+
+def _aliases(told: Any) -> Aliases:
+    return Aliases(
+        [made(Alias, one) for one in told["aliases"]],
+        [made(Alias, one) for one in told["history"]],
+    )
 
 
 def _check_texts(**given: object) -> None:

@@ -245,6 +245,7 @@ class Version(HasCard, records.ListedVersion):
             passed and judged.
         definition: What it is made of: source, signature, params, helpers, constants, what is
             unseen of it, output.
+        aliases: The names that it has now, such as champion.
         metrics: What was logged of the version itself: a number, or numbers, by name.
         last_metrics: The last value of each of them; None for a NaN.
         page: The address of its page in the collector.
@@ -252,6 +253,7 @@ class Version(HasCard, records.ListedVersion):
 
     judges: Sequence[Mapping[str, Any]] = ()
     definition: Mapping[str, Any] = field(default_factory=dict)
+    aliases: Sequence[str] = ()
     tags: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
     last_metrics: Mapping[str, Any] = field(default_factory=dict)
@@ -261,6 +263,41 @@ class Version(HasCard, records.ListedVersion):
     def _card(self) -> Card:
         facts = (f"v{self.version}", self.digest, f"{self.runs:,} runs")
         return Card("Version", self.model, facts, self.page)
+
+
+@dataclass(frozen=True, slots=True)
+class Alias:
+    """A name of a version of a model, or one move of it.
+
+    Attributes:
+        alias: Such as champion.
+        version: The small number; None where that version is not here any more.
+        by: Who moved it: what was said, else the name of the key.
+        source: By what it was moved: sdk, api, cli.
+        time: When, RFC 3339, UTC.
+        is_removed: Whether the move took it from the version.
+    """
+
+    alias: str
+    version: int | None
+    digest: str
+    by: str
+    source: str
+    time: str
+    is_removed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Aliases:
+    """The names that versions of a model have.
+
+    Attributes:
+        aliases: Those of now, in their order.
+        history: The last 1,000 moves, newest first.
+    """
+
+    aliases: Sequence[Alias]
+    history: Sequence[Alias]
 
 
 @dataclass(frozen=True, slots=True, repr=False)

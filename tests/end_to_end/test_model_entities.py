@@ -1,7 +1,13 @@
 """Models as entities: read back, continued by other processes."""
 
+import json
 import math
 import re
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -9,9 +15,10 @@ import pytest
 
 from otel_ml import Client
 from otel_ml.compat.digitalhub import Project
-from otel_ml.reader import NotFound, Unreachable
+from otel_ml.reader import BadQuery, NotFound, Reader, Unreachable
 from tests.otel_ml.scripts import ask_script, run_script
-from tests.support.collector import CollectorProcess
+from tests.support.collector import CollectorProcess, running
+from tests.support.keys import make_key
 
 LOG: Final = """
 import json, sys
@@ -194,3 +201,211 @@ def test_client_without_a_collector(tmp_path: Path) -> None:
             raise AssertionError
         """,
     )
+
+
+ALIASES: Final = """
+import sys
+from otel_ml import Client
+client = Client("{project}", endpoint="{endpoint}")
+{moves}
+assert client.flush()
+"""
+
+
+def move(folder: Path, collector: CollectorProcess, project: str, moves: str) -> None:
+    """Move aliases in a process of its own."""
+    text = ALIASES.format(project=project, endpoint=collector.endpoint, moves=moves)
+    run_script(folder, text)
+
+
+def two_versions(collector: CollectorProcess, project: str) -> tuple[str, str]:
+    """Log two versions of a model; returns their digests."""
+    with closing(Client(project, endpoint=collector.endpoint)) as client:
+        digests = []
+        for depth in (3, 4):
+            digests.append(client.model("churn", {"depth": depth}).version)
+            assert client.flush()
+    return digests[0], digests[1]
+
+
+def names(collector: CollectorProcess, project: str) -> dict[str, int]:
+    found = collector.get(f"/projects/{project}/models/churn/aliases")["aliases"]
+    return {one["alias"]: one["version"] for one in found}
+
+
+def test_aliases_move_and_are_remembered(collector: CollectorProcess, tmp_path: Path) -> None:
+    """A name moves between versions, from process to process, and each move is told."""
+    two_versions(collector, "moved")
+    move(
+        tmp_path,
+        collector,
+        "moved",
+        """client.model("churn", {"depth": 3}).set_alias("champion", by="ann")
+client.set_alias("churn", "candidate")""",
+    )
+    assert names(collector, "moved") == {"champion": 1, "candidate": 2}
+    move(
+        tmp_path,
+        collector,
+        "moved",
+        """client.set_alias("churn", "champion", 2, by="bob")
+client.model("churn").remove_alias("candidate")""",
+    )
+    client = Client("moved", endpoint=collector.endpoint)
+    assert client.model("churn").aliases == {"champion": 2}
+    assert [list(one.aliases) for one in client.model("churn").versions()] == [["champion"], []]
+    with Reader("moved", endpoint=collector.endpoint) as reader:
+        found = reader.aliases("churn")
+    told = [(one.alias, one.version, one.is_removed, one.by, one.source) for one in found.history]
+    assert told == [
+        ("candidate", 2, True, "", "sdk"),
+        ("champion", 2, False, "bob", "sdk"),
+        ("candidate", 2, False, "", "sdk"),
+        ("champion", 1, False, "ann", "sdk"),
+    ]
+    [champion] = found.aliases
+    assert (champion.by, champion.time, champion.digest) == (
+        "bob",
+        found.history[1].time,
+        found.history[1].digest,
+    )
+    page = collector.get_text("/projects/moved/models/churn")
+    assert "4 moves" in page
+    assert '<span class="tag">champion</span>' in page
+
+
+def test_names_of_versions_are_read(collector: CollectorProcess) -> None:
+    """A version is found by name and number or alias: by the reader, filters and commands."""
+    two_versions(collector, "found")
+    client = Client("found", endpoint=collector.endpoint)
+    for depth in (3, 4):
+        client.trace(name="answer", params={"depth": depth})(lambda: 1)()
+        assert client.flush()
+    client.set_alias("churn", "champion", 1)
+    client.set_alias("answer", "champion", 2)
+    assert client.flush()
+    client.close()
+    with Reader("found", endpoint=collector.endpoint) as reader:
+        asked = [reader.version(name).version for name in ("churn:v2", "churn@champion")]
+        assert asked == [2, 1]
+        with pytest.raises(NotFound, match="No version of 'churn' is called 'nobody'"):
+            reader.version("churn@nobody")
+        with pytest.raises(ValueError, match="expected a number beside it, or a version such as"):
+            reader.version("churn")
+
+        def where(condition: str) -> list[int | None]:
+            return [run.version for run in reader.runs(f'model == "answer" and {condition}')]
+
+        assert where('version == "champion"') == [2]
+        assert where('version != "champion"') == [1]
+        assert where('version in ["champion", "other"]') == [2]
+        assert where('version == "nobody"') == []
+        with pytest.raises(BadQuery, match="an alias has no order"):
+            where('version > "champion"')
+    listed = run_program(
+        *("models", "churn@champion", "--project", "found", "--format", "json"),
+        *("--endpoint", collector.endpoint),
+    )
+    assert [one["version"] for one in json.loads(listed)["versions"]] == [1]
+
+
+def test_any_order_twice(tmp_path: Path) -> None:
+    """Moves that come twice, in other orders, from two writers, give the same answer."""
+    found = []
+    for number, order in enumerate(([0, 1, 2, 3], [3, 1, 2, 0, 3, 0, 1, 2])):
+        with running(tmp_path / str(number)) as collector:
+            two_versions(collector, "order")
+            collector_moves = [
+                {"alias": "champion", "version": 1, "by": "ann", "id": "a", "time": MINUTE[0]},
+                {"alias": "champion", "version": 2, "by": "bob", "id": "b", "time": MINUTE[1]},
+                {"alias": "champion", "version": 1, "by": "eve", "id": "c", "time": MINUTE[1]},
+                {"alias": "candidate", "version": 2, "by": "eve", "id": "d", "time": MINUTE[2]},
+            ]
+            with ThreadPoolExecutor(2) as writers:
+                told = [collector_moves[place] for place in order]
+                for status, _, body in writers.map(lambda one: post(collector, one), told):
+                    assert status == 200, body
+            found.append(collector.get("/projects/order/models/churn/aliases"))
+    assert found[0] == found[1]
+    assert len(found[0]["history"]) == 4
+    assert {one["alias"] for one in found[0]["aliases"]} == {"champion", "candidate"}
+
+
+MINUTE: Final = [
+    (datetime.now(UTC) - timedelta(minutes=minutes)).isoformat() for minutes in (3, 2, 1)
+]
+
+
+def post(
+    collector: CollectorProcess, body: dict[str, object], key: str = "", project: str = "order"
+) -> tuple[int, Any, Any]:
+    headers = {"content-type": "application/json"} | ({"x-api-key": key} if key else {})
+    path = f"/api/v1/projects/{project}/models/churn/aliases"
+    return collector.post(path, json.dumps(body).encode(), headers)
+
+
+def test_key_is_remembered(closed: CollectorProcess, admin: str) -> None:
+    """A move needs a key that may write, and its name is told with the move."""
+    keys = {
+        name: make_key(closed, admin, "keyed", scopes=scopes, name=name)
+        for name, scopes in (("reads", "read"), ("releases", "read,annotate"))
+    }
+    loads = make_key(closed, admin, "keyed", scopes="ingest", name="loads")
+    with closing(Client("keyed", loads, closed.endpoint)) as client:
+        client.model("churn", {"depth": 3}).set_alias("first")
+        assert client.flush()
+    body: dict[str, object] = {"alias": "candidate", "version": 1}
+    assert post(closed, body, keys["reads"], "keyed")[0] == 403
+    assert post(closed, body, "", "keyed")[0] == 401
+    status, _, text = post(closed, body, keys["releases"], "keyed")
+    assert status == 200
+    told = json.loads(text)
+    assert [(one["alias"], one["by"], one["source"]) for one in told["history"]] == [
+        ("candidate", "releases", "api"),
+        ("first", "loads", "sdk"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "said"),
+    [
+        ({"alias": "v3", "version": 1}, 400, "Invalid alias 'v3'"),
+        ({"alias": "a@b", "version": 1}, 400, "Invalid alias 'a@b'"),
+        ({"alias": "champion", "version": 9}, 404, "has no version 9"),
+        ({"alias": "nobody", "version": None}, 404, "No version of 'churn' is called 'nobody'"),
+    ],
+)
+def test_wrong_moves(
+    collector: CollectorProcess, body: dict[str, object], status: int, said: str
+) -> None:
+    """A name that none can be, a version that is not there and a name that none has are refused."""
+    two_versions(collector, "wrong")
+    answer = post(collector, body, project="wrong")
+    assert (answer[0], said in json.loads(answer[2])["error"]["message"]) == (status, True)
+
+
+def test_alias_command(collector: CollectorProcess) -> None:
+    """The command moves a name, lists who moved it when, and takes it away."""
+    two_versions(collector, "typed")
+    where = ("--project", "typed", "--endpoint", collector.endpoint, "--format", "json")
+    run_program("alias", "churn", "champion", "v2", "--by", "ann", *where)
+    told = json.loads(run_program("alias", "churn", *where))
+    assert [
+        (one["alias"], one["version"], one["by"], one["source"]) for one in told["history"]
+    ] == [("champion", 2, "ann", "cli")]
+    run_program("alias", "churn", "champion", "--remove", *where)
+    assert names(collector, "typed") == {}
+    assert "Invalid version 'x'" in run_program("alias", "churn", "champion", "x", *where, status=2)
+
+
+def run_program(*arguments: str, status: int = 0) -> str:
+    """Run ``otel-ml``; returns what it printed, errors where it failed."""
+    done = subprocess.run(
+        [sys.executable, "-m", "otel_ml_collector", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == status, done.stderr
+    return done.stderr if status else done.stdout

@@ -125,6 +125,7 @@ MOMENT: Final = also(OPTIONAL_TEXT, "datetime")
 LONG_TEXT: Final = also(NAME, "''")
 DATA: Final = sort("wrapper")
 NONE: Final = sort("None")
+ALIAS: Final = sort("'text'", "word")
 TRACED: Final = {
     "name": OPTIONAL_NAME,
     "kind": KIND,
@@ -184,6 +185,12 @@ ROWS: Final[dict[str, Mapping[str, Sort]]] = {
         "name": NAME,
         "params": OPTIONAL_MAPPING,
         "artifact": sort("None", "b'x'", "'..'"),
+    },
+    "otel_ml.Client.set_alias": {
+        "model": NAME,
+        "alias": ALIAS,
+        "version": sort("None", "5"),
+        "by": LONG_TEXT,
     },
     "otel_ml.Client.flush": FLUSH,
     "otel_ml.Judge": {
@@ -268,6 +275,14 @@ ROWS: Final[dict[str, Mapping[str, Sort]]] = {
     "otel_ml.reader.Reader.trace": {"key": NAME},
     "otel_ml.reader.Reader.versions": {"model": NAME},
     "otel_ml.reader.Reader.version": {"model": NAME, "number": sort("5")},
+    "otel_ml.reader.Reader.aliases": {"model": NAME},
+    "otel_ml.reader.Reader.set_alias": {
+        "model": NAME,
+        "alias": NAME,
+        "version": sort("None", "5"),
+        "by": LONG_TEXT,
+        "move_id": OPTIONAL_TEXT,
+    },
     "otel_ml.reader.Reader.metrics": {
         "run_id": LONG_TEXT,
         "name": OPTIONAL_TEXT,
@@ -325,12 +340,22 @@ ROWS: Final[dict[str, Mapping[str, Sort]]] = {
 
 for said in (*SAID, "feedback", "actual"):
     ROWS.update({f"{owner}.{said}": ROWS[f"otel_ml.Run.{said}"] for owner in SAID_OF})
+ROWS["otel_ml.targets.Model.set_alias"] = {
+    "alias": ALIAS,
+    "version": sort("None", "5"),
+    "by": LONG_TEXT,
+}
+ROWS["otel_ml.targets.Model.remove_alias"] = {"alias": ALIAS, "by": LONG_TEXT}
 
 # What a call is given besides, when it needs more than the argument that is looked at.
 BESIDES: Final[dict[str, Mapping[str, Any]]] = {
     "otel_ml.Client.add_judge": {"judge": JUDGE},
     "otel_ml.Client.run": {"name": "a"},
     "otel_ml.Client.model": {"name": "a"},
+    "otel_ml.Client.set_alias": {"model": "a", "alias": "b"},
+    "otel_ml.targets.Model.set_alias": {"alias": "b"},
+    "otel_ml.targets.Model.remove_alias": {"alias": "b"},
+    "otel_ml.reader.Reader.set_alias": {"model": "a", "alias": "b", "version": 1},
     "otel_ml.Judge": {"name": "a", "description": "", "scoring_rubric": rubric},
     "otel_ml.Judge.evaluate": {"inputs": {}, "outputs": 1},
     "otel_ml.LLMJudge": {"name": "a", "rubric": "a", "ask": rubric, "minimum": 0, "maximum": 1},

@@ -20,6 +20,7 @@ _COMMANDS: Final = {
     "runs": ("records:runs", "list runs"),
     "open": ("records:open_run", "show the page of a run in a browser"),
     "models": ("records:models", "list models and versions"),
+    "alias": ("records:alias", "name versions of a model, such as champion"),
     "metrics": ("records:metrics", "list metrics and their points"),
     "export": ("records:export", "write runs into a file"),
     "storage": ("administration:storage", "show and free disk space"),

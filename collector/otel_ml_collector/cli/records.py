@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 from urllib.parse import quote
+from uuid import uuid4
 
 import click
 
@@ -61,9 +62,21 @@ _MODEL_COLUMNS: Final = (
     *("model", "kind", "runs", "errors", "versions", "latest_version", "last_start_time"),
 )
 _VERSION_COLUMNS: Final = (
-    *("version", "digest", "runs", "errors", "p50_ms", "p95_ms", "judges", "metrics", "tags"),
+    *(
+        "version",
+        "aliases",
+        "digest",
+        "runs",
+        "errors",
+        "p50_ms",
+        "p95_ms",
+        "judges",
+        "metrics",
+        "tags",
+    ),
     "first_seen_time",
 )
+_MOVES: Final = ("time", "alias", "version", "is_removed", "by", "source", "digest")
 _COUNTED: Final = ("model", "runs", "errors", "error_share", "p50_ms", "p90_ms", "p99_ms", "cost")
 _OWNERS: Final = ("run_id", "model", "names", "points", "last_time")
 _POINTS: Final = ("name", "step", "time_ns", "value")
@@ -283,7 +296,11 @@ def _project(api: "Api", project: str) -> Iterator[Callable[[object], None]]:
 @with_place
 @with_project
 @with_filter
-@click.option("--model", metavar="NAME", help="list the versions of this model")
+@click.option(
+    "--model",
+    metavar="NAME",
+    help="list the versions of this model, or one: churn:v3, churn@champion",
+)
 @click.argument("name", metavar="[NAME]", required=False)
 @with_form
 def models(
@@ -321,7 +338,7 @@ def models(
                 rows = [{"model": one["group"], **one["total"]} for one in answer["groups"]]
                 usual: Sequence[str] = _COUNTED
             elif model:
-                answer = api.get(*path, model, "versions")
+                answer = _read_versions(api, project, model)
                 rows, usual = answer["versions"], _VERSION_COLUMNS
                 if form.kind == "table":
                     rows = [
@@ -333,6 +350,79 @@ def models(
                 rows, usual = answer["models"], _MODEL_COLUMNS
             check(rows)
         return write_rows(rows, answer, form, usual)
+
+
+def _read_versions(api: "Api", project: str, model: str) -> Any:
+    """Read the versions of a model; of ``churn:v3`` or ``churn@champion`` that one."""
+    from otel_ml.reader.errors import NotFound
+
+    path = ("projects", project, "models")
+    try:
+        return api.get(*path, model, "versions")
+    except NotFound:
+        named, _, number = model.rpartition(":v")
+        if named and number.isascii() and number.isdecimal():
+            return {"versions": [api.get(*path, named, "versions", number)]}
+        named, _, alias = model.rpartition("@")
+        if not named:
+            raise
+        answer = api.get(*path, named, "versions")
+        found = [one for one in answer["versions"] if alias in one["aliases"]]
+        if not found:
+            text = f"No version of {named!r} is called {alias!r}"
+            raise CommandFailed(text, NOT_FOUND) from None
+        return {"versions": found}
+
+
+@click.command(epilog=HELP)
+@with_place
+@with_project
+@click.option("--remove", is_flag=True, help="take the alias away")
+@click.option("--by", metavar="WHO", default="", help="who moves it [the key's name]")
+@click.argument("model", metavar="MODEL")
+@click.argument("name", metavar="[ALIAS]", required=False)
+@click.argument("version", metavar="[VERSION]", required=False)
+@with_form
+def alias(
+    asked: PlaceOptions,
+    project: str,
+    *,
+    remove: bool,
+    by: str,
+    model: str,
+    name: str | None,
+    version: str | None,
+    form: Layout,
+) -> int:
+    """Move an alias such as champion to a version of a model, or list who moved them when.
+
+    VERSION is a small number such as 3 or v3. Without it the moves are listed, the last one first.
+    """
+    if remove and (version or not name):
+        raise BadSetting("--remove takes an alias away: expected one, and no version")
+    with asked.open() as place:
+        api = place.api()
+        path = ("projects", project, "models", model, "aliases")
+        with _project(api, project) as check:
+            if name and (version or remove):
+                from otel_ml.reader.api import Question  # heavy
+
+                moved = {"alias": name, "version": _number_of(version), "by": by, "source": "cli"}
+                answer = api.ask(Question(path, method="POST", body={**moved, "id": uuid4().hex}))
+            else:
+                answer = api.get(*path)
+            rows = [one for one in answer["history"] if name in {None, one["alias"]}]
+            check(answer["history"] or model)
+        return write_rows(rows, answer, form, _MOVES)
+
+
+def _number_of(version: str | None) -> int | None:
+    if version is None:
+        return None
+    number = version.removeprefix("v")
+    if not (number.isascii() and number.isdecimal() and int(number)):
+        raise BadSetting(f"Invalid version {version!r}: expected a number such as 3 or v3")
+    return int(number)
 
 
 def _scores(judges: list[dict[str, object]]) -> dict[str, object]:

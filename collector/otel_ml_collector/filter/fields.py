@@ -43,7 +43,7 @@ _NUMBER: Final = Kind.NUMBER
 
 FIELD_NAMES: Final[Mapping[str, FieldName]] = {
     "model": FieldName(_TEXT, "the name under which versions gather"),
-    "version": FieldName(_NUMBER, "the small number of the model's version"),
+    "version": FieldName(_NUMBER, "the small number of the model's version, or an alias in quotes"),
     "digest": FieldName(_TEXT, "the digest of the version's definition"),
     "kind": FieldName(_TEXT, "model, chain, tool, retriever, embedding, agent, training or span"),
     "name": FieldName(_TEXT, "the name of the span"),

@@ -51,7 +51,7 @@ from otel_ml_collector.store.sql import (
     parameter,
 )
 from otel_ml_collector.store.targets import TAG_TEXT
-from otel_ml_collector.store.versions import NUMBERED_VERSIONS
+from otel_ml_collector.store.versions import CURRENT_ALIASES, NUMBERED_VERSIONS
 from otel_ml_collector.times import from_rfc3339
 
 # The engine reads no longer text of a query than 262,144 bytes; values are apart from it.
@@ -81,6 +81,8 @@ _KEYS: Final = frozenset({"run_id", "trace_id", "parent_run_id", "trace_key"})
 _NOW: Final = Sql("toUnixTimestamp64Nano(now64(9))")
 _VERSION: Final = Sql("""(model, digest, structure) IN (
   SELECT name, digest, structure FROM ({versions}) WHERE kind = 'model' AND number {test})""")
+_ALIASED: Final = Sql("""(model, digest) IN (
+  SELECT model, digest FROM ({aliases}) WHERE {test})""")
 _IDS: Final = {
     "trace_id": Sql("lower(hex(trace_id))"),
     "run_id": Sql("concat(lower(hex(trace_id)), '-', lower(hex(span_id)))"),
@@ -306,13 +308,24 @@ class _Compiler:
 
     def _number(self, tree: Comparison) -> Sql:
         _refuse_path(tree, _kind(tree).value)
-        test = self._test_number(tree)
         name = tree.field.name
+        if name == "version" and any(isinstance(value, str) for value in _values_of(tree)):
+            return self._alias(tree)
+        test = self._test_number(tree)
         if name == "version":
             return _VERSION.fill(versions=NUMBERED_VERSIONS, test=test)
         is_latency = name.startswith("latency")
         column = Sql("latency_ns / 1e6") if is_latency else identifier(name, FIELD_NAMES)
         return Sql("ifNull({column} {test}, 0)").fill(column=column, test=test)
+
+    def _alias(self, tree: Comparison) -> Sql:
+        """Write a condition on the version that a name such as champion is of now."""
+        if tree.operator not in _EQUALITY:
+            raise bad("Expected == != or in: an alias has no order", tree.column)
+        affirmed = replace(tree, operator=_AFFIRMED.get(tree.operator, tree.operator))
+        test = self._test_text(affirmed, Sql("alias"))
+        found = _ALIASED.fill(aliases=CURRENT_ALIASES, test=test)
+        return found if affirmed == tree else Sql("(digest != '' AND NOT {f})").fill(f=found)
 
     def _test_number(self, tree: Comparison) -> Sql:
         """Write operator and value behind a number."""

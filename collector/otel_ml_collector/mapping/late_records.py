@@ -14,6 +14,14 @@ from otel_ml_collector.mapping.artifacts import BAD_ARTIFACT, has_bad_artifact, 
 from otel_ml_collector.mapping.dialects.own import read_line, read_tags
 from otel_ml_collector.mapping.evaluations import map_evaluation
 from otel_ml_collector.mapping.filing import StartWindow
+from otel_ml_collector.mapping.lineage import (
+    BAD_ALIAS,
+    BAD_LINEAGE,
+    has_bad_alias,
+    has_bad_lineage,
+    read_alias,
+    read_lineage,
+)
 from otel_ml_collector.mapping.values import to_float, to_int, to_text
 from otel_ml_collector.owners import KEY, TRACE_KEY_CHARS, is_run, own_key, own_model, own_tag
 from otel_ml_collector.records import (
@@ -50,11 +58,13 @@ class RequestBatch:
     Attributes:
         window: When what comes now may have started.
         keys: By key, project and trace id: where the traces are.
+        sender: The name of the key that brought the request; empty without one.
     """
 
     window: StartWindow
     records: Records = field(default_factory=Records)
     keys: dict[tuple[str, str, bytes], TraceKey] = field(default_factory=dict)
+    sender: str = ""
 
     def add_key(self, key: TraceKey) -> None:
         """Add a key, or widen the times of the one that is there."""
@@ -74,8 +84,11 @@ def map_late_record(span: Span, project: str, batch: RequestBatch) -> str | None
         return NO_TARGET
     told_ns = to_int(span.attributes.get(names.TARGET_START_NS)) or 0
     start_ns = told_ns if told_ns in batch.window else 0
-    map_one = _map_update if span.attributes[names.RECORD] == "update" else map_evaluation
+    is_update = span.attributes[names.RECORD] == "update"
+    map_one = _map_update if is_update else map_evaluation
     reason = map_one(span, project, owner, start_ns, batch.records)
+    if is_update and reason is None:
+        batch.records.aliases += read_alias(span, project, owner, batch.sender)
     if reason is None:
         _note_keys(span, project, owner, batch)
     return reason
@@ -193,6 +206,10 @@ def _map_update(
     """Add what an `update` tells: metrics, tags, lines, artifacts and a version."""
     if has_bad_artifact(span):
         return BAD_ARTIFACT
+    if has_bad_alias(span, owner):
+        return BAD_ALIAS
+    if has_bad_lineage(span, owner):
+        return BAD_LINEAGE
     points = _points(span, project, owner, owner_start_ns)
     if points is None:
         return _BAD_METRICS
@@ -207,6 +224,7 @@ def _map_update(
         LateLog(project, owner, line, record_id, position) for position, line in enumerate(lines)
     ]
     records.artifacts += read_artifacts(span, project, owner)
+    records.lineage += read_lineage(span, project, owner)
     told = span.attributes
     name, digest = to_text(told.get(names.TARGET_MODEL)), to_text(told.get(names.TARGET_VERSION))
     if owner == own_model(name, digest):  # it exists before its first run

@@ -28,6 +28,7 @@ from otel_ml_collector.mapping.late_records import (
     read_pending,
     read_start,
 )
+from otel_ml_collector.mapping.lineage import is_link, read_lineage
 from otel_ml_collector.mapping.prices import Prices, add_cost
 from otel_ml_collector.mapping.values import to_int, to_json, to_sorted_json, to_text
 from otel_ml_collector.owners import TRACE_KEY_CHARS
@@ -77,7 +78,8 @@ def map_spans(spans: Iterable[Span], filing: Filing) -> Records:
         The records, and how many spans are rejected for good, by reason. The same span gives
         the same records whatever comes with it.
     """
-    batch = _SpanBatch(StartWindow(filing.now_ns), prices=filing.prices)
+    window = StartWindow(filing.now_ns)
+    batch = _SpanBatch(window, sender=filing.access.name, prices=filing.prices)
     processes = Processes(filing.now_ns)
     records, scope = batch.records, None
     for span in spans:
@@ -202,6 +204,7 @@ def _map_run(span: Span, project: str, batch: _SpanBatch, *, is_open: bool = Fal
         )
     if span.events:
         records.artifacts += read_artifacts(span, project, run.run_id)
+        records.lineage += read_lineage(span, project, run.run_id)
     add_scores(span, run, plan.own, plan.dialects, records)
     for key in (run.trace_id.hex(), *found.get("trace_keys", [])):
         batch.add_key(
@@ -262,11 +265,11 @@ def _rest(span: Span, names_left: Sequence[str], used: Set[str]) -> str:
 
 
 def _events(span: Span) -> str:
-    """Write the events that are neither text lines nor artifacts of ours."""
+    """Write the events that are neither text lines, artifacts nor lineage of ours."""
     events = [
         {"name": event.name, "time_ns": event.time_ns, "attributes": event.attributes}
         for event in span.events
-        if event.name != names.LOG_EVENT and not is_artifact(event)
+        if event.name != names.LOG_EVENT and not is_artifact(event) and not is_link(event)
     ]
     return to_json(events) if events else ""
 

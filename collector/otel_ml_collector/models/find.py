@@ -15,6 +15,8 @@ from otel_ml_collector.store.reader import READABLE, JsonValue, Reader, Row
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.statistics import (
     list_models,
+    read_aliases,
+    read_current_aliases,
     read_version_runs,
     read_version_scores,
     read_versions,
@@ -24,6 +26,7 @@ from otel_ml_collector.times import DAY_NS, to_rfc3339
 
 _NEWEST: Final = 8
 _NEW_DAYS: Final = 30
+_MOVES: Final = 1_000
 
 
 class Models(BaseModel):
@@ -71,9 +74,35 @@ class VersionDetail(LateRecords, ListedVersion):
 
     judges: list[JudgeStats]
     definition: VersionDefinition
+    aliases: list[str] = field(metadata=about("The names that it has now, such as champion"))
     last_metrics: dict[str, float | Infinite | None] = field(
         metadata=about("The last value of each metric that was logged of the version itself")
     )
+
+
+class Alias(BaseModel):
+    """A name of a version, which moves."""
+
+    alias: str
+    version: int | None = Field(description="Null where the version is not here any more")
+    digest: str
+    by: str = Field(description="Who moved it: what was said, else the name of the key; or empty")
+    source: str = Field(description="By what it was moved: sdk, api, cli, or empty")
+    time: str = Field(description="When, RFC 3339, UTC")
+
+
+class AliasMoved(Alias):
+    """A move of a name: to a version, or away from it."""
+
+    is_removed: bool = Field(description="Whether it was taken from the version")
+    record_id: str
+
+
+class Aliases(BaseModel):
+    """The names that versions of a model have now, and the last 1,000 moves, newest first."""
+
+    aliases: list[Alias]
+    history: list[AliasMoved]
 
 
 class Versions(BaseModel):
@@ -120,6 +149,10 @@ def find_versions(reader: Reader, project: str, model: str) -> list[VersionDetai
     for row in read_version_scores(reader, project, model):
         judges[row.pop("number")].append(JudgeStats(**row))
     told = _find_told(reader, project, model, by_number)
+    numbers = _first_numbers(rows)
+    aliases: defaultdict[int, list[str]] = defaultdict(list)
+    for row in read_current_aliases(reader, project, model):
+        aliases[numbers.get(row["digest"], 0)].append(row["alias"])
     return [
         _version(
             model,
@@ -128,9 +161,50 @@ def find_versions(reader: Reader, project: str, model: str) -> list[VersionDetai
             judges=judges[number],
             definition=definitions[number],
             told=told[number],
+            aliases=aliases[number],
         )
         for number, structures in sorted(by_number.items(), reverse=True)
     ]
+
+
+def find_aliases(reader: Reader, project: str, model: str) -> Aliases:
+    """Read the names of a model's versions, and when they moved.
+
+    Raises:
+        NotFound: The model has no version.
+    """
+    rows = read_versions(reader, project, "model", [model])
+    if not rows:
+        raise NotFound(f"Project {project!r} has no version of a model {model!r}")
+    numbers = _first_numbers(rows)
+    now = read_current_aliases(reader, project, model)
+    moves = read_aliases(reader, project, model, _MOVES)
+    return Aliases(
+        aliases=[Alias(**_told_of(row, numbers)) for row in now],
+        history=[AliasMoved(**_told_of(row, numbers)) for row in moves],
+    )
+
+
+def _told_of(row: Row, numbers: Mapping[str, int]) -> Row:
+    found = {**row, "version": numbers.get(row["digest"])}
+    return {**found, "time": to_rfc3339(found.pop("time_ns"))}
+
+
+def _first_numbers(rows: Sequence[Row]) -> dict[str, int]:
+    """Return the first number of each definition, which is what a name of it means."""
+    return {row["digest"]: row["number"] for row in reversed(rows)}
+
+
+def find_digest(reader: Reader, project: str, model: str, number: int) -> str:
+    """Return the digest of a version.
+
+    Raises:
+        NotFound: There is no such version.
+    """
+    for row in read_versions(reader, project, "model", [model]):
+        if row["number"] == number:
+            return str(row["digest"])
+    raise NotFound(f"Model {model!r} has no version {number}")
 
 
 def find_version(reader: Reader, project: str, model: str, number: int) -> VersionDetail:
@@ -168,6 +242,7 @@ def _version(
     judges: list[JudgeStats],
     definition: VersionDefinition,
     told: LateRecords,
+    aliases: list[str],
 ) -> VersionDetail:
     """Make one version of its structures; runs without structure count as the first one."""
     first = structures[0]
@@ -182,6 +257,7 @@ def _version(
         p95_ms=runs["p95_ns"] / 1e6 if runs else None,
         judges=judges,
         definition=definition,
+        aliases=aliases,
         last_metrics={
             name: value[-1] if isinstance(value, list) else value
             for name, value in told.metrics.items()

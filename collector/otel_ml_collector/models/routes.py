@@ -8,19 +8,30 @@ from functools import partial
 from operator import attrgetter
 from typing import Annotated, Final, Literal
 
-from fastapi import APIRouter, Query, Request
+import orjson
+from anyio.to_thread import run_sync
+from fastapi import APIRouter, Depends, Query, Request
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from otel_ml_collector.api.parameters import FromReader
+from otel_ml import attributes as names
+from otel_ml_collector import feedback
+from otel_ml_collector.access import ANNOTATE, Access
+from otel_ml_collector.api.bodies import JsonRoute
+from otel_ml_collector.api.parameters import FromReader, needs
 from otel_ml_collector.artifacts.page import lay_out
+from otel_ml_collector.errors import BadQuery, NotFound
+from otel_ml_collector.mapping.lineage import is_alias
 from otel_ml_collector.models import diff
 from otel_ml_collector.models import find as models
-from otel_ml_collector.models.find import Models, VersionDetail, Versions
+from otel_ml_collector.models.find import Aliases, Models, VersionDetail, Versions
 from otel_ml_collector.projects import find_projects
+from otel_ml_collector.receive.pipeline import Intake
+from otel_ml_collector.services import find_service, service_of
 from otel_ml_collector.stats import Figures, StatsBucket, StatsQuery, draw_curve, find_stats
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.runs import Window
-from otel_ml_collector.times import DAY_NS, HOUR_NS
+from otel_ml_collector.times import DAY_NS, HOUR_NS, from_rfc3339
 from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
 from otel_ml_collector.web.view import cut_slice, quoted, read_state
@@ -39,6 +50,7 @@ _VERSIONS: Final = 50
 _number = attrgetter("version")
 
 api = APIRouter(prefix="/api/v1")
+writes = APIRouter(prefix="/api/v1", route_class=JsonRoute)
 pages = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 
@@ -58,6 +70,90 @@ def get_versions(project: str, model: str, reader: FromReader) -> Versions:
 def get_version(project: str, model: str, number: int, reader: FromReader) -> VersionDetail:
     """Read one version of a model."""
     return models.find_version(reader, project, model, number)
+
+
+@api.get("/projects/{project:path}/models/{model:path}/aliases")
+def get_aliases(project: str, model: str, reader: FromReader) -> Aliases:
+    """Read the names that versions of a model have now, and who moved them when."""
+    return models.find_aliases(reader, project, model)
+
+
+class WantedAlias(BaseModel):
+    """A name that is to move to a version of a model."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    alias: Annotated[str, Field(max_length=128)] = Field(
+        description="Such as champion: letters, digits and `_.-`, a letter or `_` first, no `v3`"
+    )
+    version: Annotated[int, Field(ge=1)] | None = Field(
+        description="The small number; null takes the name away"
+    )
+    by: Annotated[str, Field(max_length=256)] = Field(
+        default="", description="Who moves it; the name of the key unless told"
+    )
+    source: Annotated[str, Field(max_length=256)] = "api"
+    id: Annotated[str, Field(max_length=256)] = Field(
+        default="", description="Your own id of the move: sent again under it, it is stored once"
+    )
+    time: Annotated[str, Field(max_length=64)] | None = Field(
+        default=None, description="RFC 3339; now unless told. Of two moves the later one holds"
+    )
+
+
+@writes.post("/projects/{project:path}/models/{model:path}/aliases")
+async def post_alias(
+    *,
+    project: str,
+    model: str,
+    wanted: WantedAlias,
+    request: Request,
+    pipeline: Annotated[Intake, Depends(service_of(Intake))],
+    access: Annotated[Access, Depends(needs(ANNOTATE))],
+) -> Aliases:
+    """Move a name to a version of a model, or take it away; answered when it is durable.
+
+    Sent again under its `id`, a move is stored once.
+    """
+    reader = find_service(request, Reader).narrow(access)
+    with pipeline.hold() as held:
+        body = await run_sync(_make_move, reader, project, model, wanted, access.name)
+        await feedback.store_request(pipeline, held, body, access, project)
+    return await run_sync(models.find_aliases, reader, project, model)
+
+
+def _make_move(reader: Reader, project: str, model: str, wanted: WantedAlias, sender: str) -> bytes:
+    """Write the record of a move, for a version that is here.
+
+    Raises:
+        BadQuery: The name is none that a version may have, or the time cannot be read.
+        NotFound: There is no such version, or no version has the name that is taken away.
+    """
+    if not is_alias(wanted.alias):
+        expected = "letters, digits and _.-, a letter or _ first, no v3"
+        raise BadQuery(f"Invalid alias {wanted.alias!r}: expected {expected}", "alias")
+    now_ns = time.time_ns()
+    time_ns = now_ns if wanted.time is None else from_rfc3339(wanted.time, "time")
+    if wanted.version is None:
+        current = {one.alias: one for one in models.find_aliases(reader, project, model).aliases}
+        if wanted.alias not in current:
+            raise NotFound(f"No version of {model!r} is called {wanted.alias!r}")
+        digest = current[wanted.alias].digest
+    else:
+        digest = models.find_digest(reader, project, model, wanted.version)
+    told = {
+        names.RECORD: "update",
+        names.PROJECT: project,
+        names.TARGET_MODEL: model,
+        names.TARGET_VERSION: digest,
+        names.ALIAS: wanted.alias,
+        names.ALIAS_REMOVED: True if wanted.version is None else None,
+        names.ALIAS_BY: wanted.by or sender or None,
+        names.ALIAS_SOURCE: wanted.source or None,
+    }
+    identity = feedback.identify(project, f"alias {wanted.id}" if wanted.id else "")
+    span = feedback.make_span("otel_ml.update", identity, time_ns, told)
+    return orjson.dumps(feedback.make_request([span]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +275,7 @@ def show_model(
             for version in shown.items
         },
         "judges": judges[:_JUDGES],
+        "moves": models.find_aliases(reader, project, model).history,
         "metrics": metrics[:_METRICS],
         "more_metrics": len(metrics[_METRICS:]),
         "last": last,

@@ -142,6 +142,8 @@ STEPS: Final = (
               ADD COLUMN IF NOT EXISTS annotator LowCardinality(String) AFTER actual"""),
         ],
     ),
+    # Aliases of versions and lineage of runs are tables, which need no step.
+    Step(8, []),
     # A new step goes here.
 )
 

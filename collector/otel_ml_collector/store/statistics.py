@@ -8,7 +8,11 @@ from otel_ml_collector.store.reader import READABLE, Reader, Row
 from otel_ml_collector.store.rollup import computed, uncomputed
 from otel_ml_collector.store.runs import ACROSS_PARTITIONS, Window
 from otel_ml_collector.store.sql import Condition, Sql
-from otel_ml_collector.store.versions import NUMBERED_OF_NAMES, NUMBERED_VERSIONS
+from otel_ml_collector.store.versions import (
+    CURRENT_ALIASES,
+    NUMBERED_OF_NAMES,
+    NUMBERED_VERSIONS,
+)
 
 _MOST_PROJECTS: Final = 20_000
 _OURS: Final = Sql("project = {project:String}")
@@ -204,6 +208,25 @@ def list_metric_projects(reader: Reader) -> list[Row]:
         GROUP BY project ORDER BY max(time_ns) DESC, project LIMIT {most_projects}
         """).fill(readable=READABLE, first=Sql(FIRST), most_projects=_MOST_PROJECTS)
     return reader.rows(sql, {})
+
+
+def read_aliases(reader: Reader, project: str, model: str, limit: int) -> list[Row]:
+    """Read the last moves of the names of a model's versions, the last one first."""
+    sql = Sql("""
+        SELECT alias, digest, is_removed, by, source, time_ns, record_id FROM aliases FINAL
+        WHERE project = {project:String} AND model = {model:String}
+        ORDER BY time_ns DESC, record_id DESC LIMIT {limit:UInt32}
+        """)
+    return reader.rows(sql, {"project": project, "model": model, "limit": limit})
+
+
+def read_current_aliases(reader: Reader, project: str, model: str) -> list[Row]:
+    """Read the names that versions of a model have now, in their order."""
+    sql = Sql("""
+        SELECT alias, digest, by, source, time_ns FROM ({current})
+        WHERE model = {model:String} ORDER BY alias
+        """).fill(current=CURRENT_ALIASES)
+    return reader.rows(sql, {"project": project, "model": model})
 
 
 def version_numbers(reader: Reader, project: str, kind: str, names: Iterable[str]) -> Numbers:

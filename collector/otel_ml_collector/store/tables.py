@@ -17,10 +17,12 @@ import pyarrow as pa
 
 from otel_ml.records import (
     TOKENS,
+    AliasMove,
     Artifact,
     Column,
     LateLog,
     LateTag,
+    LineageLink,
     Metric,
     ModelVersion,
     Run,
@@ -542,11 +544,32 @@ SETTINGS index_granularity = 256, {DURABLE}""",
     source="artifacts",
     is_payload=True,
 )
+# Names of versions that move: each move is kept, and the last one holds.
+ALIASES: Final[Table[AliasMove]] = Table(
+    "aliases",
+    [*_stored(AliasMove), _ARRIVED, _WHICH],
+    f"""ENGINE = ReplacingMergeTree(rank)
+ORDER BY (project, model, alias, record_id)
+SETTINGS index_granularity = 256, {DURABLE}""",
+    source="aliases",
+)
+# What runs used and produced, by the run; the other way round its name is looked for.
+LINEAGE: Final[Table[LineageLink]] = Table(
+    "lineage",
+    [*_stored(LineageLink), _ARRIVED, _WHICH],
+    f"""ENGINE = ReplacingMergeTree(rank)
+{_BY_MONTH}
+ORDER BY (project, owner, record_id, position)
+SETTINGS index_granularity = 256, {DURABLE}""",
+    ["INDEX by_name name TYPE bloom_filter GRANULARITY 1"],
+    source="lineage",
+)
 
 # In the order in which a group is written, but for runs, which come last: no reader sees a run
 # without what belongs to it.
 RECORD_TABLES: Final[Sequence[Table[Any]]] = (
-    *(MODEL_VERSIONS, LATE_LOGS, LATE_TAGS, METRICS, SCORES, OBJECTS, TRACE_INDEX, TRACE_KEYS),
+    *(MODEL_VERSIONS, LATE_LOGS, LATE_TAGS, METRICS, SCORES, OBJECTS, ALIASES, LINEAGE),
+    *(TRACE_INDEX, TRACE_KEYS),
     *(PROCESSES, ARRIVALS, OPEN_RUNS, PAYLOADS, RUNS),
 )
 # Those of what is told of something, by what it is about: it goes when that is deleted.

@@ -15,9 +15,11 @@ import pyarrow as pa
 
 from otel_ml_collector.owners import is_run, model_of, own_key
 from otel_ml_collector.records import (
+    AliasMove,
     Artifact,
     LateLog,
     LateTag,
+    LineageLink,
     Metric,
     Records,
     Run,
@@ -64,7 +66,7 @@ _OWNERS: Final = Sql("""
 
 # Trace id and span id.
 RunKey = tuple[bytes, bytes]
-_Late = Metric | LateTag | LateLog | Artifact
+_Late = Metric | LateTag | LateLog | Artifact | AliasMove | LineageLink
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The small numbers of model versions, given when read: their rank by first arrival."""
+"""The small numbers of model versions, their rank by first arrival, and the names that move."""
 
 from typing import Final
 
@@ -37,3 +37,12 @@ NUMBERED_OF_NAMES: Final = _NUMBERED.fill(
     ours=Sql("""project = {project:String} AND kind IN {kinds:Array(String)}
         AND name IN {names:Array(String)}""")
 )
+# Which version a name is of: the last move holds, and one that takes it away leaves none.
+CURRENT_ALIASES: Final = Sql("""
+SELECT model, alias, last.1 AS digest, last.3 AS by, last.4 AS source, last.5 AS time_ns
+FROM (
+  SELECT model, alias,
+    argMax((digest, is_removed, by, source, time_ns), (time_ns, record_id)) AS last
+  FROM aliases FINAL WHERE project = {project:String} GROUP BY model, alias
+)
+WHERE NOT last.2""")

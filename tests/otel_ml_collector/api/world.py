@@ -115,7 +115,15 @@ def fill(service: Service) -> dict[str, str]:
     update = make_record("update", first, points, span_id=span_id(3))
     about_key: dict[str, Value] = {"otel_ml.target.trace_key": KEY, "otel_ml.tag.refund": True}
     told = make_record("update", first, about_key, span_id=span_id(4))
-    service.store.take(PROJECT, first, second, third, update, told)
+    named: dict[str, Value] = {
+        "otel_ml.target.model": "answer",
+        "otel_ml.target.version": "8c1f0e6d2b7a4953",
+        "otel_ml.alias": "champion",
+        "otel_ml.alias.by": "ann",
+        "otel_ml.alias.source": "sdk",
+    }
+    alias = make_record("update", first, named, span_id=span_id(7))
+    service.store.take(PROJECT, first, second, third, update, told, alias)
     # Of the last 24 hours, which some answers are about.
     now_ns = time.time_ns()
     latest = make_call("route", trace_id=trace_id(4), span_id=span_id(6), start_ns=now_ns)
@@ -183,6 +191,9 @@ QUESTIONS: Final[dict[str, Question]] = {
                 {"trace_key": KEY, "judge": "churned", "actual": "yes"},
             ]
         }
+    ),
+    "POST /projects/{project}/models/{model}/aliases": Question(
+        body={"alias": "candidate", "version": 1, "by": "ann", "id": "release-7"}
     ),
     "POST /keys": Question(
         body={"name": "nightly", "scopes": ["admin", "read"], "projects": ["*"]}

@@ -113,6 +113,7 @@ def test_versions(store: Store, project: str) -> None:
         "metric_points": {},
         "evaluations": [],
         "artifacts": [],
+        "aliases": [],
         "last_metrics": {},
         "runs": 3,
         "errors": 0,

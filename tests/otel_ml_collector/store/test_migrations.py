@@ -169,6 +169,19 @@ def told_truth(service: Service, version: int, call: Span) -> object:
     return run["truth"]
 
 
+def name_version(service: Service, version: int, call: Span) -> object:
+    """Name a version of a model, and read which one has the name."""
+    told: dict[str, Value] = {
+        "otel_ml.target.model": "answer",
+        "otel_ml.target.version": "aa",
+        "otel_ml.alias": "champion",
+    }
+    write(service, version, [make_record("update", call, told)])
+    path = f"/api/v1/projects/p{version}/models/answer/aliases"
+    [alias] = ask(service.app, path).json["aliases"]
+    return alias["alias"], alias["digest"]
+
+
 def open_raw(folder: Path) -> Client:
     return clickhouse_connect.get_client(interface="chdb", path=str(folder / "store"))
 
@@ -217,6 +230,7 @@ def test_older_store(tmp_path: Path, olds: Mapping[int, Old], version: int) -> N
         assert answers(service, version, old.spans) == old.expected
         write(service, version, old.spans)  # it takes all that comes today
         assert told_truth(service, version, old.spans[0]) == {"churned": [1, "no"]}
+        assert name_version(service, version, old.spans[0]) == ("champion", "aa")
         rows = service.store.reader.rows(SCHEMA, {})
     assert rows == [{"version": SCHEMA_VERSION}]
 

@@ -11,6 +11,7 @@ from tests.otel_ml_collector.stores import Store
 
 TABLES: Final = [
     "access_keys",
+    "aliases",
     "arrivals",
     "artifact_chunks",
     "artifacts",
@@ -23,6 +24,7 @@ TABLES: Final = [
     "forward_cursors",
     "late_logs",
     "late_tags",
+    "lineage",
     "metrics",
     "model_versions",
     "objects",

@@ -1,0 +1,129 @@
+"""What links records: names that move between versions of a model, what runs used and produced."""
+
+import re
+import zlib
+from typing import Final
+
+from otel_ml import attributes as names
+from otel_ml_collector.mapping.values import to_text
+from otel_ml_collector.owners import is_run, own_model
+from otel_ml_collector.records import AliasMove, LineageLink
+from otel_ml_collector.span import Event, Span
+from otel_ml_collector.times import LATEST_NS
+
+BAD_ALIAS: Final = "invalid_alias"
+BAD_LINEAGE: Final = "invalid_lineage"
+_ALIAS: Final = re.compile(r"(?!v[0-9]+\Z)[^\W\d][\w.-]{0,127}")
+_RUN_ID: Final = re.compile("[0-9a-f]{32}-[0-9a-f]{16}")
+_WORD_CHARS: Final = 256
+_NAME_CHARS: Final = 1_024
+
+
+def is_alias(text: str) -> bool:
+    """Tell a name that a version may have: a word of at most 128 characters, no ``v3``."""
+    return _ALIAS.fullmatch(text) is not None
+
+
+def has_bad_alias(span: Span, owner: str) -> bool:
+    """Tell whether a record moves a name that none can be, or is about no version of a model."""
+    if names.ALIAS not in span.attributes:
+        return False
+    alias = span.attributes[names.ALIAS]
+    return not (isinstance(alias, str) and is_alias(alias) and owner == _model_owner(span))
+
+
+def read_alias(span: Span, project: str, owner: str, sender: str) -> list[AliasMove]:
+    """Read the name that a record moves, if it does.
+
+    Args:
+        span: The record.
+        project: Where it is filed.
+        owner: The version that it is about.
+        sender: The name of the key that brought it.
+    """
+    told = span.attributes
+    if names.ALIAS not in told:
+        return []
+    is_removed = told.get(names.ALIAS_REMOVED) is True
+    by = (to_text(told.get(names.ALIAS_BY)) or sender)[:_WORD_CHARS]
+    source = to_text(told.get(names.ALIAS_SOURCE))[:_WORD_CHARS]
+    alias, digest = to_text(told[names.ALIAS]), to_text(told[names.TARGET_VERSION])
+    time_ns = min(span.start_ns, LATEST_NS)
+    return [
+        AliasMove(
+            project=project,
+            model=to_text(told[names.TARGET_MODEL]),
+            alias=alias,
+            record_id=span.span_id.hex(),
+            owner=owner,
+            digest=digest,
+            is_removed=is_removed,
+            by=by,
+            source=source,
+            time_ns=time_ns,
+            rank=_rank(digest, is_removed, by, source, time_ns),
+        )
+    ]
+
+
+def is_link(event: Event) -> bool:
+    """Tell an event that says what was used or produced: role, kind and name are known ones."""
+    told = event.attributes
+    name = told.get(names.LINEAGE_NAME)
+    return (
+        event.name == names.LINEAGE_EVENT
+        and told.get(names.LINEAGE_ROLE) in names.ROLES
+        and told.get(names.LINEAGE_KIND) in names.LINEAGE_KINDS
+        and isinstance(name, str)
+        and 0 < len(name) <= _NAME_CHARS
+    )
+
+
+def has_bad_lineage(span: Span, owner: str) -> bool:
+    """Tell whether an event is named as lineage and says none, or is of no run."""
+    found = [event for event in span.events if event.name == names.LINEAGE_EVENT]
+    return bool(found) and not (is_run(owner) and all(map(is_link, found)))
+
+
+def read_lineage(span: Span, project: str, owner: str) -> list[LineageLink]:
+    """Read what the events of a span say that a run used or produced; others are left out."""
+    events = [event for event in span.events if event.name == names.LINEAGE_EVENT]
+    return [
+        _link(event, project, owner, span.span_id.hex(), position)
+        for position, event in enumerate(events)
+        if is_link(event)
+    ]
+
+
+def _link(event: Event, project: str, owner: str, record_id: str, position: int) -> LineageLink:
+    told = event.attributes
+    role, kind = to_text(told[names.LINEAGE_ROLE]), to_text(told[names.LINEAGE_KIND])
+    name = to_text(told[names.LINEAGE_NAME])
+    version = to_text(told.get(names.LINEAGE_VERSION))[:_WORD_CHARS]
+    run_id = to_text(told.get(names.LINEAGE_RUN))
+    run_id = run_id if _RUN_ID.fullmatch(run_id) else ""
+    time_ns = min(event.time_ns, LATEST_NS)
+    return LineageLink(
+        project=project,
+        owner=owner,
+        record_id=record_id,
+        position=position,
+        role=role,
+        kind=kind,
+        name=name,
+        version=version,
+        run_id=run_id,
+        time_ns=time_ns,
+        rank=_rank(role, kind, name, version, run_id, time_ns),
+    )
+
+
+def _model_owner(span: Span) -> str:
+    told = span.attributes
+    return own_model(to_text(told.get(names.TARGET_MODEL)), to_text(told.get(names.TARGET_VERSION)))
+
+
+def _rank(*said: object) -> int:
+    """Rank what a delivery says, so that of several one wins in whatever order they come."""
+    raw = repr(said).encode("utf-8", "surrogatepass")
+    return min(len(raw), 2**31 - 1) << 32 | zlib.crc32(raw)
