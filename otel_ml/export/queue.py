@@ -18,7 +18,8 @@ from otel_ml.export.encoder import (
     encode_span,
     encode_spans,
 )
-from otel_ml.export.spool import FrameBatch, Spool
+from otel_ml.export.spool.segment import FrameBatch
+from otel_ml.export.spool.spool import Spool
 from otel_ml.spans import RunSpan
 
 MAX_SPANS: Final = 50_000

@@ -11,7 +11,7 @@ from pathlib import Path
 APPENDER = """
 import os, sys
 from pathlib import Path
-from otel_ml.export.spool import Spool
+from otel_ml.export.spool.spool import Spool
 from tests.otel_ml.export.spool.spools import key, payload
 
 directory, first, size = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
@@ -26,7 +26,7 @@ while spool.append(key(number), payload(number, size)):
 ADOPTER = """
 import os, sys
 from pathlib import Path
-from otel_ml.export.spool import Spool
+from otel_ml.export.spool.spool import Spool
 
 spool = Spool(Path(sys.argv[1]), b"adopter")
 for _ in range(int(sys.argv[2])):
@@ -41,7 +41,7 @@ sys.stdin.read()
 DRAINER = """
 import sys
 from pathlib import Path
-from otel_ml.export.spool import Spool
+from otel_ml.export.spool.spool import Spool
 
 spool = Spool(Path(sys.argv[1]), b"drainer", look_every_s=0)
 sys.stdin.readline()

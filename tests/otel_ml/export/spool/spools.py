@@ -3,7 +3,7 @@
 from collections import Counter
 from pathlib import Path
 
-from otel_ml.export.spool import Spool
+from otel_ml.export.spool.spool import Spool
 
 ENVELOPE = b"envelope"
 MAX_BYTES = 1 << 30

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from otel_ml.export.spool import Spool, SpoolCounts
 from otel_ml.export.spool.frame import FINAL, HELD, Seal
+from otel_ml.export.spool.spool import Spool, SpoolCounts
 from tests.otel_ml.export.spool.spools import (
     ENVELOPE,
     drain,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from otel_ml.export.spool import Spool
+from otel_ml.export.spool.spool import Spool
 from tests.otel_ml.scripts import run_script
 
 
@@ -34,7 +34,7 @@ def test_directory_that_cannot_be_written(tmp_path: Path) -> None:
     script = """
         import os, tempfile
         from pathlib import Path
-        from otel_ml.export.spool import Spool
+        from otel_ml.export.spool.spool import Spool
 
         if os.geteuid() == 0:
             os.setuid(65_534)
@@ -58,7 +58,7 @@ def test_system_without_flock(tmp_path: Path) -> None:
         from pathlib import Path
 
         sys.modules["fcntl"] = None
-        from otel_ml.export.spool import Spool
+        from otel_ml.export.spool.spool import Spool
 
         try:
             Spool(Path("spool"), b"")

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from otel_ml.export.spool import SpoolCounts
+from otel_ml.export.spool.spool import SpoolCounts
 from tests.otel_ml.export.spool.spools import drain, frames, make_spool
 from tests.otel_ml.scripts import ask_script
 

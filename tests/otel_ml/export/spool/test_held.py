@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from otel_ml.export.spool import Spool
+from otel_ml.export.spool.spool import Spool
 from tests.otel_ml.export.spool.spools import (
     MAX_BYTES,
     drain,

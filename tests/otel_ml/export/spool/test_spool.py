@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from otel_ml.export.spool import SpoolCounts
+from otel_ml.export.spool.spool import SpoolCounts
 from tests.otel_ml.export.spool.spools import (
     ENVELOPE,
     MAX_BYTES,

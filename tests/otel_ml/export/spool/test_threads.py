@@ -3,7 +3,7 @@
 import threading
 from pathlib import Path
 
-from otel_ml.export.spool import Spool
+from otel_ml.export.spool.spool import Spool
 from tests.otel_ml.export.spool.spools import (
     drain,
     files,
