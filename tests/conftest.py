@@ -19,9 +19,9 @@ NODE_INSTALLED: Final = NODE_LOCK.parent / "node_modules" / "installed-package-l
 load_profile()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CollectorProcess]:
-    """A collector for all tests of a worker; they keep apart by their projects."""
+    """A collector for one module; tests keep apart by their projects."""
     with running(tmp_path_factory.mktemp("data")) as process:
         yield process
 

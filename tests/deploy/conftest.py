@@ -38,7 +38,7 @@ def counting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CollectorProc
 def _send(process: CollectorProcess, *spans: Span) -> None:
     scopes = [ScopeSpans(spans=spans)]
     request = ExportTraceServiceRequest(resource_spans=[ResourceSpans(scope_spans=scopes)])
-    assert process.post("/v1/traces", request.SerializeToString(), PROTOBUF)[0] == 200
+    process.deliver(request.SerializeToString(), PROTOBUF)
 
 
 def _span(name: str, attributes: Mapping[str, str | float | bool]) -> Span:

@@ -247,9 +247,9 @@ def test_restart(own_collector: CollectorProcess) -> None:
     call = make_call(start_ns=now_ns, events=events)
     headers = {"content-type": "application/x-protobuf", "x-otel-ml-project": "p"}
     for _ in range(2):
-        assert own_collector.post("/v1/traces", encode([call]), headers)[0] == 200
+        own_collector.deliver(encode([call]), headers)
     own_collector.restart()
-    assert own_collector.post("/v1/traces", encode([call]), headers)[0] == 200
+    own_collector.deliver(encode([call]), headers)
     run = own_collector.get(f"/projects/p/runs/{id_of(call)}")
     assert [(one["ref"], one["url"]) for one in run["artifacts"]] == [
         ("sample", path_of("p", SHA256))

@@ -33,7 +33,7 @@ def test_kill_during_deletion(own_collector: CollectorProcess) -> None:
     for number, delay_s in enumerate(DELAYS_S[: examples(len(DELAYS_S), on_commit=2)]):
         mark = f"mark {number}"
         told = make_told(mark, f"session {mark}", "user", f"model {mark}")
-        assert own_collector.post("/v1/traces", encode(told), HEADERS)[0] == 200
+        own_collector.deliver(encode(told), HEADERS)
         whole = find(own_collector, *told[:2])
         assert [run["name"] for run in whole] == [f"model {mark}", mark]
         path = f"/sessions/{quote(f'session {mark}')}"
@@ -46,7 +46,7 @@ def test_kill_during_deletion(own_collector: CollectorProcess) -> None:
         is_whole = find(own_collector, *told[:2]) == whole
         assert is_whole or is_gone(own_collector, told)
         delete(own_collector, path)
-        assert own_collector.post("/v1/traces", encode(told), HEADERS)[0] == 200
+        own_collector.deliver(encode(told), HEADERS)
         assert is_gone(own_collector, told)
 
 

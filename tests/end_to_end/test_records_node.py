@@ -48,8 +48,7 @@ def serving(program: list[str], port: int = 0) -> Iterator[int]:
 
 def send(collector: CollectorProcess, number: int) -> set[str]:
     request = make_request("node", number)
-    status, _, _ = collector.post("/v1/traces", request.SerializeToString(), PROTOBUF)
-    assert status == 200
+    collector.deliver(request.SerializeToString(), PROTOBUF)
     return set(run_ids(request))
 
 

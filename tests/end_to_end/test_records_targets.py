@@ -74,8 +74,7 @@ def forwarding(
 
 def send(collector: CollectorProcess, project: str, model: str = "load") -> set[str]:
     request = make_request(project, 3, model=model)
-    status, _, _ = collector.post("/v1/traces", request.SerializeToString(), PROTOBUF)
-    assert status == 200
+    collector.deliver(request.SerializeToString(), PROTOBUF)
     return set(run_ids(request))
 
 

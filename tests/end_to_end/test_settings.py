@@ -41,7 +41,7 @@ def test_cost(tmp_path: Path) -> None:
     ]
     with running(tmp_path / "data", "--prices", PRICES) as collector:
         headers = {"content-type": "application/x-protobuf"}
-        assert collector.post("/v1/traces", encode(spans), headers)[0] == 200
+        collector.deliver(encode(spans), headers)
         found = {run["model"]: run["run_id"] for run in collector.runs("shop")}
         costs = {name: collector.get(f"/runs/{run_id}")["cost"] for name, run_id in found.items()}
     assert costs == {
@@ -61,7 +61,7 @@ def test_project_of_a_service(tmp_path: Path) -> None:
     )
     headers = {"content-type": "application/x-protobuf"}
     with running(tmp_path / "data", "--project-from", "service.name") as collector:
-        assert collector.post("/v1/traces", encode([call]), headers)[0] == 200
+        collector.deliver(encode([call]), headers)
         assert [run["name"] for run in collector.runs("checkout")] == ["ask"]
         page = collector.get_text("/projects/default/runs")
     assert "No runs in default" in page

@@ -54,7 +54,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CollectorProces
             ],
         }
         body = json.dumps({"resourceSpans": [{"scopeSpans": [{"scope": {}, "spans": [span]}]}]})
-        assert collector.post("/v1/traces", body.encode(), JSON)[0] == 200
+        collector.deliver(body.encode(), JSON)
         yield collector
 
 

@@ -28,7 +28,7 @@ FAILED, UNREACHABLE, INTERRUPTED = 1, 3, 130
 def endpoint(collector: CollectorProcess) -> str:
     """A collector with a project of runs."""
     body = make_request(PROJECT, RUNS).SerializeToString()
-    assert collector.post("/v1/traces", body, PROTOBUF)[0] == 200
+    collector.deliver(body, PROTOBUF)
     return collector.endpoint
 
 
