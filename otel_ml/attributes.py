@@ -111,6 +111,7 @@ METRIC_MODES: Final = "otel_ml.metric.modes"
 # `evaluation` records.
 JUDGE_NAME: Final = "otel_ml.judge.name"
 JUDGE_VERSION: Final = "otel_ml.judge.version"
+JUDGE_COST: Final = "otel_ml.judge.cost"
 SCORE_VALUE: Final = "otel_ml.score.value"
 PASSED: Final = "otel_ml.passed"
 SCORE_LABEL: Final = "otel_ml.score.label"
@@ -129,6 +130,7 @@ TARGET_TRACE_KEY: Final = "otel_ml.target.trace_key"
 TARGET_TAG: Final = "otel_ml.target.tag"
 TARGET_MODEL: Final = "otel_ml.target.model"
 TARGET_VERSION: Final = "otel_ml.target.version"
+TARGET_KIND: Final = "otel_ml.target.kind"
 TARGET_START_NS: Final = "otel_ml.target.start_ns"
 
 # `start` records: the parent of the run that is open.
@@ -159,6 +161,8 @@ METRIC_MODES_KNOWN: Final = frozenset({"append", "auto", "single", "replace", "r
 SOURCES: Final = frozenset({"judge", "human", "actual"})
 ROLES: Final = frozenset({"used", "produced"})
 LINEAGE_KINDS: Final = frozenset({"model", "artifact", "dataset"})
+# Of what a version is that a record is about; a model where it does not say.
+TARGET_KINDS: Final = frozenset({"model", "judge"})
 SEVERITIES: Final = ("debug", "info", "warning", "error")
 
 # The header that names a project for spans that carry none.

@@ -28,6 +28,7 @@ from otel_ml.runs import UNSET, Run
 from otel_ml.spans import ELSEWHERE, attach, detach, is_sampled, reset
 from otel_ml.versions.held import HELD
 from otel_ml.versions.structure import stream_part
+from otel_ml.wire import judge_attributes
 
 if TYPE_CHECKING:
     from otel_ml.genai import messages
@@ -203,12 +204,11 @@ class Call(Run):
         self,
         end_ns: int,
         evaluations: "Sequence[judge.Evaluation]" = (),
-        definitions: Mapping[str, str] | None = None,
     ) -> None:
         """Hand the run over, once the weights are read that its version is known by."""
         recorder = self._recorder
         if recorder is None or not hasattr(self, "_unversioned"):
-            self._hand_over(end_ns, evaluations, definitions)
+            self._hand_over(end_ns, evaluations)
             return
         traced, output = self._traced, self._unversioned
 
@@ -216,7 +216,7 @@ class Call(Run):
             with quiet("version"):
                 constants = traced.describe_version(self._facts, output, end_ns, recorder)
                 self._constants = self._constants if constants is None else constants
-            self._hand_over(end_ns, evaluations, definitions)
+            self._hand_over(end_ns, evaluations)
 
         if not hasattr(self, "_judged"):
             with quiet("spool"):
@@ -354,24 +354,30 @@ class Call(Run):
         traced = self._traced
         known = {one.name: one for one in traced.judges}
 
-        def definition(evaluation: "judge.Evaluation") -> str | None:
-            key = ("judge", evaluation.judge, evaluation.version)
-            if recorder.tell(key, time_ns()) is None:
-                with quiet("judge definition"):
-                    return known[evaluation.judge].definition.to_json(recorder.redaction)
-                recorder.forget(key)  # the next run tells it
-            return None
+        def tell(evaluation: "judge.Evaluation") -> None:
+            """Say what a judge is that spoke, unless that was said lately."""
+            name, version = evaluation.judge, evaluation.version
+            key = ("judge", name, version)
+            if not version or recorder.tell(key, time_ns()) is not None:
+                return
+            with quiet("judge definition"):
+                told = judge_attributes(
+                    name, version, judge.describe_judge(known[name], recorder.redaction)
+                )
+                recorder.send_record("update", None, told)
+                return
+            recorder.forget(key)  # the next run tells it
 
         def release(evaluations: "Sequence[judge.Evaluation]") -> None:
             if not self._span.is_recording():  # a second try, of what a signal broke off
                 return
-            told = {evaluation.judge: definition(evaluation) for evaluation in evaluations}
-            self._hand_over_later(
-                end_ns, evaluations, {name: text for name, text in told.items() if text}
-            )
+            self._hand_over_later(end_ns, evaluations)
+            for evaluation in evaluations:
+                tell(evaluation)
 
         def late_one(evaluation: "judge.Evaluation") -> None:
-            self._send_evaluation(evaluation, definition(evaluation))
+            self._send_evaluation(evaluation)
+            tell(evaluation)
 
         held = judged.Judged(traced.judges, self._inputs, output, release, late_one)
         self._judged = self._left = held

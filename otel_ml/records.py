@@ -594,6 +594,12 @@ class Metric:
         default="", metadata=kept("What turned out to be true, JSON text, or empty", _TEXT)
     )
     annotator: str = field(default="", metadata=kept("Who said it, or empty", _NAME))
+    latency_ms: float | None = field(
+        default=None, metadata=kept("How long the judge took", "Nullable(Float64)")
+    )
+    cost: float | None = field(
+        default=None, metadata=kept("What the judge's answer cost", "Nullable(Float64)")
+    )
 
 
 @dataclass(frozen=True, slots=True)

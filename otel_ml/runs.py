@@ -511,7 +511,6 @@ class Run(Handle, HasCard):
         self,
         end_ns: int,
         evaluations: "Sequence[Evaluation]" = (),
-        definitions: Mapping[str, str] | None = None,
     ) -> None:
         """Give the closed run to the span processors, with the scores that are known now."""
         try:
@@ -520,7 +519,7 @@ class Run(Handle, HasCard):
                     self._send(self._waiting, {})
                 attributes = self._facts
                 if evaluations or self._tags is not None:
-                    attributes = self._attributes(evaluations, definitions)
+                    attributes = self._attributes(evaluations)
                 span = self._span
                 if type(span) is RunSpan:
                     span.write(attributes, self._constants)
@@ -537,7 +536,6 @@ class Run(Handle, HasCard):
     def _attributes(
         self,
         evaluations: "Sequence[Evaluation]",
-        definitions: Mapping[str, str] | None = None,
     ) -> dict[str, Value]:
         """Join all that is known; tags and scores first, which a full span drops first."""
         tags = self._tags or {}
@@ -547,7 +545,7 @@ class Run(Handle, HasCard):
             self._note("tags", TRUNCATED)
         if evaluations:
             shown = [self._shown(evaluation) for evaluation in evaluations]
-            attributes.update(score_attributes(shown, definitions or {}))
+            attributes.update(score_attributes(shown))
         attributes.update(self._facts)
         return attributes
 
@@ -569,10 +567,10 @@ class Run(Handle, HasCard):
         if type(self._span) is RunSpan:
             self._span.weight += size
 
-    def _send_evaluation(self, evaluation: "Evaluation", definition: str | None) -> None:
+    def _send_evaluation(self, evaluation: "Evaluation") -> None:
         """Send a score that came after the run was handed over."""
         if self._recorder is not None:
-            attributes = evaluation_attributes(self._shown(evaluation), self._start_ns, definition)
+            attributes = evaluation_attributes(self._shown(evaluation), self._start_ns)
             self._recorder.send_record("evaluation", self._span, attributes)
 
     def _hold(self, judges: "Sequence[Judge]", end_ns: int) -> None:

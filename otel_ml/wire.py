@@ -140,15 +140,8 @@ def _loads(text: object) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def score_attributes(
-    evaluations: "Sequence[Evaluation]", definitions: Mapping[str, str]
-) -> dict[str, Value]:
-    """Write the scores that were known when the run was handed over.
-
-    Args:
-        evaluations: One a judge.
-        definitions: Definition JSON of the judges whose version is to be told now.
-    """
+def score_attributes(evaluations: "Sequence[Evaluation]") -> dict[str, Value]:
+    """Write the scores that were known when the run was handed over, one a judge."""
     attributes: dict[str, Value] = {}
     details: dict[str, dict[str, object]] = {}
     for evaluation in evaluations:
@@ -163,7 +156,7 @@ def score_attributes(
             "error": evaluation.error,
             "latency_ms": evaluation.latency_ms,
             "cached": evaluation.cached or None,
-            "definition": definitions.get(evaluation.judge),
+            "cost": evaluation.cost,
         }
         details[evaluation.judge] = {key: item for key, item in found.items() if item is not None}
     if details:
@@ -171,9 +164,7 @@ def score_attributes(
     return attributes
 
 
-def evaluation_attributes(
-    evaluation: "Evaluation", start_ns: int, definition: str | None
-) -> dict[str, Value]:
+def evaluation_attributes(evaluation: "Evaluation", start_ns: int) -> dict[str, Value]:
     """Write one score as a record of its own, about a run that began at `start_ns`."""
     found: dict[str, Value | None] = {
         names.JUDGE_NAME: evaluation.judge,
@@ -185,9 +176,20 @@ def evaluation_attributes(
         names.SCORE_LABEL: evaluation.label,
         names.EXPLANATION: evaluation.explanation,
         names.ERROR_TYPE: evaluation.error,
-        names.MODEL_DEFINITION: definition,
+        names.LATENCY_MS: evaluation.latency_ms,
+        names.JUDGE_COST: evaluation.cost,
     }
     return _said(found)
+
+
+def judge_attributes(name: str, version: str, definition: str) -> dict[str, Value]:
+    """Write what a version of a judge is, as an `update` of its own."""
+    return {
+        names.TARGET_MODEL: clean(name),
+        names.TARGET_VERSION: version,
+        names.TARGET_KIND: "judge",
+        names.MODEL_DEFINITION: definition,
+    }
 
 
 def feedback_attributes(

@@ -23,14 +23,16 @@ class Score:
         value: The score, in the judge's own range.
         label: A word for it, such as ``relevant``.
         explanation: Why, in a sentence.
+        cost: What this answer cost, such as that of a model that was asked, in dollars.
 
     Raises:
-        ValueError: The value is no number, or the label or explanation no text.
+        ValueError: Value or cost is no number, or the label or explanation no text.
     """
 
     value: float
     label: str | None = None
     explanation: str | None = None
+    cost: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse where it is made what no judge may say."""
@@ -43,6 +45,8 @@ class Score:
         for argument, text in (("label", self.label), ("explanation", self.explanation)):
             if not (text is None or issubclass(type(text), str)):
                 raise invalid(argument, text, "a text, or None")
+        if not (self.cost is None or _is_number(self.cost)):
+            raise invalid("cost", self.cost, "a number, or None")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,7 @@ class Evaluation:
     error: str | None = None
     latency_ms: float | None = None
     cached: bool = False
+    cost: float | None = None
 
 
 class JudgeError(Exception):
@@ -92,7 +97,8 @@ def read_score(answer: object, judge: str) -> tuple[Score, bool | None]:
     if isinstance(answer, Score):
         label = _text(answer.label, _LABEL_CHARS)
         explanation = _text(answer.explanation, _EXPLANATION_CHARS)
-        return Score(_number(answer.value, judge), label, explanation), None
+        cost = None if answer.cost is None else float(answer.cost)
+        return Score(_number(answer.value, judge), label, explanation, cost), None
     match answer:
         case tuple((value, text)):  # (number, explanation)
             return Score(_number(value, judge), None, _text(text, _EXPLANATION_CHARS)), None

@@ -17,7 +17,7 @@ from otel_ml.arguments import (
     check_seconds,
     check_text,
 )
-from otel_ml.capture.values import LIMIT_BYTES
+from otel_ml.capture.values import LIMIT_BYTES, encode
 from otel_ml.errors import is_of_signal, untrusted
 from otel_ml.judges.answer import (
     Evaluation,
@@ -29,6 +29,7 @@ from otel_ml.judges.answer import (
     tell,
 )
 from otel_ml.judges.steps import Steps, drive
+from otel_ml.redaction import Redaction
 
 if TYPE_CHECKING:
     from otel_ml.versions.definition import Definition
@@ -41,6 +42,7 @@ Criteria = Callable[[Any], Any]
 _MIX: Final = 0x9E3779B97F4A7C15  # 2**64 / golden ratio: also ids in a row fall evenly
 _IDS: Final = 2**64
 _CACHED: Final = 1_024
+_CRITERION: Final = "passing_criteria"
 
 
 class Judge:
@@ -92,7 +94,7 @@ class Judge:
         rubric = self._define_rubric()
         if self.passing_criteria is None:
             return rubric
-        return join(rubric, "passing_criteria", define(self.passing_criteria))
+        return join(rubric, _CRITERION, define(self.passing_criteria))
 
     @property
     def version(self) -> str:
@@ -112,7 +114,7 @@ class Judge:
                 "description": self.description,
                 "version": self.version,
                 "scoring_rubric": self.definition.source,
-                "passing_criteria": self.definition.helpers.get("passing_criteria"),
+                "passing_criteria": self.definition.helpers.get(_CRITERION),
             }
         ).decode()
 
@@ -135,7 +137,7 @@ class Judge:
             key = cache_key(self.version, inputs, outputs)
             known = None if key is None else self._cache.find(key)
             if known is not None:
-                return replace(known, cached=True, latency_ms=_since(started))
+                return replace(known, cached=True, latency_ms=_since(started), cost=None)
         evaluation = yield from self._evaluate(inputs, outputs)
         evaluation = replace(evaluation, latency_ms=_since(started))
         if self._cache is not None and key is not None:
@@ -163,6 +165,7 @@ class Judge:
             label=None if score is None else score.label,
             explanation=None if score is None else score.explanation,
             error=error,
+            cost=None if score is None else score.cost,
         )
 
     def _score(
@@ -176,6 +179,30 @@ class Judge:
         from otel_ml.versions.definition import define  # parsing is no part of start-up
 
         return define(self.scoring_rubric)
+
+
+def describe_judge(judge: Judge, redaction: Redaction) -> str:
+    """Write the record of a judge's version: its definition as of a model, and what a judge adds.
+
+    With ``OTEL_ML_CAPTURE_SOURCE=off`` it has neither rubric, criterion nor description, which
+    may be the rubric in words.
+    """
+    from otel_ml.versions.definition import is_source_left_out  # no part of start-up
+
+    definition = judge.definition
+    criterion = definition.helpers.get(_CRITERION)
+    helpers = {name: text for name, text in definition.helpers.items() if name != _CRITERION}
+    told = orjson.loads(replace(definition, helpers=helpers).to_json(redaction))
+    hidden = is_source_left_out()
+    # "type" stands first: of two texts of one version the store keeps the greater one, so this
+    # one holds against that of an SDK which sent no description.
+    content = {
+        "type": "judge",
+        "description": "" if hidden else redaction.shown(judge.description),
+        "criterion": None if hidden or criterion is None else redaction.source(criterion),
+        **told,
+    }
+    return encode(content).text
 
 
 def is_in_sample(span_id: int, sample: float) -> bool:

@@ -60,7 +60,7 @@ class Definition:
             redaction: Hides what must not leave the process.
             output: The output structure, when known.
         """
-        told = {} if _is_source_left_out() else self._told(redaction)
+        told = {} if is_source_left_out() else self._told(redaction)
         content: dict[str, object] = {
             "source": None,
             "signature": redaction.source(self.signature),
@@ -99,7 +99,8 @@ def _with_hashes(value: object, shown: Any) -> Any:
     return shown
 
 
-def _is_source_left_out() -> bool:
+def is_source_left_out() -> bool:
+    """Tell whether no source may leave the process."""
     return os.environ.get("OTEL_ML_CAPTURE_SOURCE", "").strip().lower() == "off"
 
 

@@ -1,6 +1,7 @@
 """A client whose spans stay in memory, and spans as plain values."""
 
 import json
+from collections.abc import Sequence
 from typing import Any, Final
 
 from opentelemetry.sdk.trace import ReadableSpan
@@ -84,12 +85,25 @@ def outputs(span: ReadableSpan) -> Any:
 
 
 def judged(span: ReadableSpan) -> Any:
-    """What judges said, without how long they took and their code."""
+    """What judges said, without how long they took."""
     details = json.loads(attributes(span)["otel_ml.judges"])
     for detail in details.values():
         detail.pop("latency_ms", None)
-        detail.pop("definition", None)
     return details
+
+
+def told_judges(spans: Sequence[ReadableSpan]) -> list[tuple[str, str, Any]]:
+    """What was said of judges themselves, in order: name, version, definition."""
+    told = [attributes(span) for span in spans if "otel_ml.target.kind" in attributes(span)]
+    assert all(one["otel_ml.target.kind"] == "judge" for one in told)
+    return [
+        (
+            one["otel_ml.target.model"],
+            one["otel_ml.target.version"],
+            json.loads(one["otel_ml.model.definition"]),
+        )
+        for one in told
+    ]
 
 
 def context(span: ReadableSpan) -> SpanContext:

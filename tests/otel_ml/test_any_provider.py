@@ -111,5 +111,5 @@ def test_run_says_the_same_under_any_provider(kind: type[Provider]) -> None:
     """Runs and records say the same under any provider as on spans of our own."""
     ours = spans_of(TracerProvider)
     assert {type(span) for span in ours} == {RunSpan}
-    assert len(ours) == 13
+    assert len(ours) == 14
     assert told(spans_of(kind)) == told(ours)

@@ -251,6 +251,7 @@ ROWS: Final[dict[str, Mapping[str, Sort]]] = {
         "value": also(NUMBER, "True", "inf"),
         "label": also(OPTIONAL_TEXT, "long text"),
         "explanation": also(OPTIONAL_TEXT, "long text"),
+        "cost": also(NUMBER, "None", "True", "inf"),
     },
     "otel_ml.Tag": {"name": NAME, "value": ANY, "type": OPTIONAL_TEXT, "group": OPTIONAL_TEXT},
     "otel_ml.add_judge": {"judge": sort("judge")},

@@ -113,7 +113,7 @@ def test_hanging_judge_hangs_no_script(tmp_path: Path, sink: Sink) -> None:
     """
     run_script(tmp_path, script, OTEL_ML_ENDPOINT=sink.address)
     runs = [span for span in sink.spans if "otel_ml.outputs" in span]
-    [lost] = [span for span in sink.spans if "otel_ml.outputs" not in span]
+    [lost] = [span for span in sink.spans if "otel_ml.judge.name" in span]
     assert [span["otel_ml.outputs"] for span in runs] == ["1"]
     assert "lost" in str(lost["error.type"])
 
@@ -143,7 +143,8 @@ def test_held_run_of_a_joined_client_is_delivered(tmp_path: Path, sink: Sink) ->
         entered.wait(10)
     """
     run_script(tmp_path, script, OTEL_ML_ENDPOINT=sink.address)
-    assert [span["otel_ml.outputs"] for span in sink.spans] == ["1"]
+    runs = [span for span in sink.spans if "otel_ml.target.kind" not in span]
+    assert [span["otel_ml.outputs"] for span in runs] == ["1"]
 
 
 def test_forked_child_is_a_process_of_its_own(tmp_path: Path, sink: Sink) -> None:
@@ -194,7 +195,9 @@ def test_forked_child_is_judged(tmp_path: Path, sink: Sink) -> None:
         os.waitpid(child, 0)
     """
     run_script(tmp_path, script, OTEL_ML_ENDPOINT=sink.address)
-    assert sorted(span["otel_ml.score.same"] for span in sink.spans) == [1.0, 2.0]
+    runs = [span for span in sink.spans if "otel_ml.target.kind" not in span]
+    assert sorted(span["otel_ml.score.same"] for span in runs) == [1.0, 2.0]
+    assert len(sink.spans) == 4  # each process says what its judge is
 
 
 @pytest.mark.parametrize("method", ["spawn", "forkserver", "fork"])

@@ -13,6 +13,7 @@ from otel_ml.wire import (
     error_name,
     evaluation_attributes,
     exception_attributes,
+    judge_attributes,
     outcome_of,
     score_attributes,
 )
@@ -106,25 +107,25 @@ def test_points_are_parallel_lists() -> None:
 def test_scores_are_attributes() -> None:
     """A score and a pass are attributes of their own, the rest is one JSON attribute."""
     evaluations = [
-        Evaluation("grounded", "a1", 0.5, True, "fine", "because", None, 1.5),
+        Evaluation("grounded", "a1", 0.5, True, "fine", "because", None, 1.5, cost=0.25),
         Evaluation("polite", "b2", error="ValueError: wrong"),
     ]
-    assert score_attributes(evaluations, {"grounded": "{}"}) == {
+    assert score_attributes(evaluations) == {
         "otel_ml.score.grounded": 0.5,
         "otel_ml.passed.grounded": True,
         "otel_ml.judges": (
             '{"grounded":{"version":"a1","label":"fine","explanation":"because",'
-            '"latency_ms":1.5,"definition":"{}"},'
+            '"latency_ms":1.5,"cost":0.25},'
             '"polite":{"version":"b2","error":"ValueError: wrong"}}'
         ),
     }
-    assert score_attributes([], {}) == {}
+    assert score_attributes([]) == {}
 
 
 def test_score_is_a_record() -> None:
     """A score of its own names judge, version, value, source and when its run began."""
-    evaluation = Evaluation("grounded", "a1", 0.5, False, "weak", "because", None, 1.5)
-    assert evaluation_attributes(evaluation, 7, "{}") == {
+    evaluation = Evaluation("grounded", "a1", 0.5, False, "weak", "because", None, 1.5, cost=0.25)
+    assert evaluation_attributes(evaluation, 7) == {
         "otel_ml.judge.name": "grounded",
         "otel_ml.judge.version": "a1",
         "otel_ml.source": "judge",
@@ -133,6 +134,17 @@ def test_score_is_a_record() -> None:
         "otel_ml.passed": False,
         "otel_ml.score.label": "weak",
         "otel_ml.explanation": "because",
+        "otel_ml.latency_ms": 1.5,
+        "otel_ml.judge.cost": 0.25,
+    }
+
+
+def test_judge_is_a_record() -> None:
+    """A version of a judge is an update about it, which says that it is no model."""
+    assert judge_attributes("grounded", "a1", "{}") == {
+        "otel_ml.target.model": "grounded",
+        "otel_ml.target.version": "a1",
+        "otel_ml.target.kind": "judge",
         "otel_ml.model.definition": "{}",
     }
 
@@ -140,14 +152,14 @@ def test_score_is_a_record() -> None:
 def test_error_of_a_record_is_that_of_the_run() -> None:
     """A judge's error reads the same in a record of its own as on the run: both forms merge."""
     evaluation = Evaluation("grounded", "a1", error="ValueError: wrong")
-    on_run = json.loads(str(score_attributes([evaluation], {})["otel_ml.judges"]))
-    assert evaluation_attributes(evaluation, 7, None)["error.type"] == "ValueError: wrong"
+    on_run = json.loads(str(score_attributes([evaluation])["otel_ml.judges"]))
+    assert evaluation_attributes(evaluation, 7)["error.type"] == "ValueError: wrong"
     assert on_run["grounded"]["error"] == "ValueError: wrong"
 
 
 def test_explanation_that_is_no_text_is_written() -> None:
     """A judge's words with lone surrogates are written as the wire can carry them."""
     evaluation = Evaluation("grounded", "a1", 0.5, explanation="a\ud800b")
-    on_run = json.loads(str(score_attributes([evaluation], {})["otel_ml.judges"]))
+    on_run = json.loads(str(score_attributes([evaluation])["otel_ml.judges"]))
     assert on_run["grounded"]["explanation"] == "a?b"
-    assert evaluation_attributes(evaluation, 7, None)["otel_ml.explanation"] == "a?b"
+    assert evaluation_attributes(evaluation, 7)["otel_ml.explanation"] == "a?b"

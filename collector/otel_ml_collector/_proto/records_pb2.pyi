@@ -172,7 +172,7 @@ class ModelVersion(_message.Message):
     def __init__(self, project: _Optional[str] = ..., kind: _Optional[str] = ..., name: _Optional[str] = ..., digest: _Optional[str] = ..., structure: _Optional[str] = ..., definition: _Optional[str] = ..., first_seen_ns: _Optional[int] = ..., last_seen_ns: _Optional[int] = ..., first_arrived_ns: _Optional[int] = ...) -> None: ...
 
 class Metric(_message.Message):
-    __slots__ = ("project", "owner", "owner_start_ns", "name", "value", "step", "time_ns", "mode", "source", "passed", "label", "explanation", "error", "judge_version", "record_id", "position", "actual", "annotator")
+    __slots__ = ("project", "owner", "owner_start_ns", "name", "value", "step", "time_ns", "mode", "source", "passed", "label", "explanation", "error", "judge_version", "record_id", "position", "actual", "annotator", "latency_ms", "cost")
     PROJECT_FIELD_NUMBER: _ClassVar[int]
     OWNER_FIELD_NUMBER: _ClassVar[int]
     OWNER_START_NS_FIELD_NUMBER: _ClassVar[int]
@@ -191,6 +191,8 @@ class Metric(_message.Message):
     POSITION_FIELD_NUMBER: _ClassVar[int]
     ACTUAL_FIELD_NUMBER: _ClassVar[int]
     ANNOTATOR_FIELD_NUMBER: _ClassVar[int]
+    LATENCY_MS_FIELD_NUMBER: _ClassVar[int]
+    COST_FIELD_NUMBER: _ClassVar[int]
     project: str
     owner: str
     owner_start_ns: int
@@ -209,7 +211,9 @@ class Metric(_message.Message):
     position: int
     actual: str
     annotator: str
-    def __init__(self, project: _Optional[str] = ..., owner: _Optional[str] = ..., owner_start_ns: _Optional[int] = ..., name: _Optional[str] = ..., value: _Optional[float] = ..., step: _Optional[int] = ..., time_ns: _Optional[int] = ..., mode: _Optional[str] = ..., source: _Optional[str] = ..., passed: bool = ..., label: _Optional[str] = ..., explanation: _Optional[str] = ..., error: _Optional[str] = ..., judge_version: _Optional[str] = ..., record_id: _Optional[str] = ..., position: _Optional[int] = ..., actual: _Optional[str] = ..., annotator: _Optional[str] = ...) -> None: ...
+    latency_ms: float
+    cost: float
+    def __init__(self, project: _Optional[str] = ..., owner: _Optional[str] = ..., owner_start_ns: _Optional[int] = ..., name: _Optional[str] = ..., value: _Optional[float] = ..., step: _Optional[int] = ..., time_ns: _Optional[int] = ..., mode: _Optional[str] = ..., source: _Optional[str] = ..., passed: bool = ..., label: _Optional[str] = ..., explanation: _Optional[str] = ..., error: _Optional[str] = ..., judge_version: _Optional[str] = ..., record_id: _Optional[str] = ..., position: _Optional[int] = ..., actual: _Optional[str] = ..., annotator: _Optional[str] = ..., latency_ms: _Optional[float] = ..., cost: _Optional[float] = ...) -> None: ...
 
 class LateTag(_message.Message):
     __slots__ = ("project", "owner", "tag", "time_ns", "record_id")

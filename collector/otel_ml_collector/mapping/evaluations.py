@@ -3,6 +3,7 @@
 Spec: https://github.com/open-telemetry/semantic-conventions-genai
 """
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
@@ -136,6 +137,8 @@ def map_evaluation(
             record_id="" if source == "judge" else span.span_id.hex(),
             actual=actual,
             annotator=to_text(told.get(names.ANNOTATOR)) or _service_of(span, source),
+            latency_ms=_finite(told.get(names.LATENCY_MS)),
+            cost=_finite(told.get(names.JUDGE_COST)),
         )
     )
     records.metrics.append(score)
@@ -168,6 +171,12 @@ def _score(said: Metric) -> Metric:
     """Tell a score from NaN, which is none."""
     score, problem = real_score(said.value)
     return replace(said, value=score, error=said.error or problem) if problem else said
+
+
+def _finite(value: Value) -> float | None:
+    """Read what can be summed."""
+    number = to_float(value)
+    return number if number is not None and math.isfinite(number) else None
 
 
 def _add_version(score: Metric, at_ns: int, definition: str, records: Records) -> None:
@@ -215,6 +224,8 @@ def _add_own(ours: Mapping[str, Value], run: Run, judged: Sequence[str], records
             explanation=to_text(told.get("explanation")),
             error=to_text(told.get("error")) or bare.error,
             judge_version=to_text(told.get("version")),
+            latency_ms=_finite(told.get("latency_ms")),
+            cost=_finite(told.get("cost")),
         )
         records.metrics.append(score)
         _add_version(score, run.start_ns, to_text(told.get("definition")), records)

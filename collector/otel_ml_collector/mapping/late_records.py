@@ -79,6 +79,8 @@ def map_late_record(span: Span, project: str, batch: RequestBatch) -> str | None
     Returns:
         Why it is rejected; None when it is not.
     """
+    if span.attributes.get(names.TARGET_KIND, "model") != "model":
+        return _map_version(span, project, batch.records)
     owner = _target_of(span)
     if owner is None:
         return NO_TARGET
@@ -198,6 +200,21 @@ def _note_keys(span: Span, project: str, owner: str, batch: RequestBatch) -> Non
         trace_id = bytes.fromhex(owner[:_TRACE_CHARS])
         for text in (trace_id.hex(), own[:TRACE_KEY_CHARS]):
             batch.add_key(TraceKey(text, project, trace_id, at_ns, at_ns))
+
+
+def _map_version(span: Span, project: str, records: Records) -> str | None:
+    """Add the version of a judge, which its definition is all that is told of."""
+    told = span.attributes
+    kind = told[names.TARGET_KIND]
+    name = _target_text(told.get(names.TARGET_MODEL))
+    digest = _target_text(told.get(names.TARGET_VERSION))
+    if kind not in names.TARGET_KINDS or not name or not digest:
+        return NO_TARGET
+    definition, at_ns = to_text(told.get(names.MODEL_DEFINITION)), span.start_ns
+    records.versions.append(
+        ModelVersion(project, to_text(kind), name, digest, "", definition, at_ns, at_ns)
+    )
+    return None
 
 
 def _map_update(

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from otel_ml import Client, Judge
+from otel_ml import Client, Judge, Score
 from otel_ml.judges.judge import Evaluation
 from otel_ml.judges.judged import Judged
 from otel_ml.judges.pool import JudgePool
@@ -22,6 +22,8 @@ from tests.otel_ml.recording import (
     parent_id,
     span_id,
     stable,
+    told_judges,
+    trace_id,
 )
 from tests.otel_ml.scripts import run_script
 from tests.support.collector import wait_until
@@ -95,6 +97,14 @@ def pool() -> Iterator[JudgePool]:
 
 def length(outputs: str) -> int:
     return len(outputs)
+
+
+def half(outputs: str) -> float:
+    return len(outputs) / 2
+
+
+def is_long(score: float) -> bool:
+    return score > 1
 
 
 def total(outputs: list[int]) -> int:
@@ -196,14 +206,66 @@ def test_caller_waits_for_no_judge(recording: Recording, gate: Gate) -> None:
     assert gate.entered.wait(WAIT_S)
 
 
-def test_judge_s_definition_travels_once(recording: Recording) -> None:
-    """The first run of a judge's version explains it, the second one names it."""
-    traced = recording.client.assess(judge("length", length))(lambda: "a")
-    traced()
+def test_judge_is_told_once(recording: Recording) -> None:
+    """A judge says what it is when it first speaks, in a record and a trace of its own."""
+    one = Judge("length", "how long it is", length, is_long)
+    traced = recording.client.assess(one)(lambda: "a")
+    for _ in range(3):
+        traced()
+        recording.client.flush()
+    [(name, version, definition)] = told_judges(recording.spans())
+    assert (name, version) == ("length", one.version)
+    assert definition == {
+        "type": "judge",
+        "description": "how long it is",
+        "criterion": "def is_long(score: float) -> bool:\n    return score > 1",
+        "source": "def length(outputs: str) -> int:\n    return len(outputs)",
+        "signature": "(outputs: str) -> int",
+        "params": {},
+        "helpers": {},
+        "constants": {},
+        "unseen": [],
+        "output": None,
+    }
+    [record] = recording.records("update")
+    assert parent_id(record) is None
+    assert trace_id(record) not in {trace_id(run) for run in recording.runs()}
+
+
+def test_each_version_of_a_judge_is_told(recording: Recording) -> None:
+    """Two definitions under one name are two versions, each told by itself."""
+    for rubric in (length, half):
+        recording.client.assess(judge("length", rubric), name="model")(lambda: "a")()
     recording.client.flush()
-    traced()
-    first, second = (attributes(span)["otel_ml.judges"] for span in recording.runs())
-    assert ("definition" in first, "definition" in second) == (True, False)
+    versions = {version for _, version, _ in told_judges(recording.spans())}
+    assert versions == {judge("length", one).version for one in (length, half)}
+
+
+def test_late_judge_is_told(recording: Recording, gate: Gate) -> None:
+    """A judge that speaks after its run was handed over says what it is, too."""
+    recording.client.assess(judge("slow", gate))(lambda: 1)()
+    wait_for_run(recording)
+    gate.open.set()
+    recording.client.flush()
+    assert [name for name, _, _ in told_judges(recording.spans())] == ["slow"]
+
+
+def test_cost_of_an_answer_is_told(recording: Recording) -> None:
+    """What a rubric says that its answer cost stands beside its score."""
+
+    def rubric(outputs: str) -> Score:
+        return Score(0.5, cost=0.002)
+
+    recording.client.assess(judge("paid", rubric))(lambda: "a")()
+    recording.client.flush()
+    assert judged(recording.run())["paid"]["cost"] == 0.002
+
+
+@pytest.mark.parametrize("cost", ["dear", float("nan")])
+def test_cost_that_is_no_number(cost: Any) -> None:
+    """A cost that is no number is refused where it is written."""
+    with pytest.raises(ValueError, match="Invalid cost"):
+        Score(1, cost=cost)
 
 
 def test_failed_run_is_not_judged(recording: Recording) -> None:

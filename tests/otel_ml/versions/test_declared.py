@@ -14,7 +14,7 @@ from otel_ml import Client, Judge
 from otel_ml.errors import trouble
 from otel_ml.versions.definition import define
 from otel_ml.versions.version_on import PARTS, Part
-from tests.otel_ml.recording import Recording, attributes
+from tests.otel_ml.recording import Recording, attributes, told_judges
 from tests.otel_ml.written import imported
 
 MODEL: Final = """
@@ -184,6 +184,10 @@ def rubric(outputs: str, limit: int = 3) -> bool:
     return len(outputs) > limit
 
 
+def is_long(score: float) -> bool:
+    return score > 1
+
+
 def test_source_stays_where_it_is(
     recording: Recording, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -207,11 +211,15 @@ def test_source_stays_where_it_is(
 def test_source_of_a_judge_stays_where_it_is(
     recording: Recording, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the variable a judge's definition says no source."""
+    """With the variable a judge says neither rubric nor criterion, nor the one in words."""
     monkeypatch.setenv("OTEL_ML_CAPTURE_SOURCE", "off")
-    recording.client.assess(Judge("long", "", rubric, bool), name="model")(repr)("Hello")
-    judge = json.loads(attributes(recording.run())["otel_ml.judges"])["long"]
-    assert json.loads(judge["definition"]) == {
+    judge = Judge("long", "a rubric in words", rubric, is_long)
+    recording.client.assess(judge, name="model")(repr)("Hello")
+    [(_, _, definition)] = told_judges(recording.spans())
+    assert definition == {
+        "type": "judge",
+        "description": "",
+        "criterion": None,
         "source": None,
         "signature": "(outputs: str, limit: int=3) -> bool",
         "params": {},
