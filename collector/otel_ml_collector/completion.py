@@ -38,6 +38,7 @@ _OPERATORS: Final = {
     Kind.METRIC: ("<", "<=", ">", ">=", "==", "!="),
     Kind.PASSED: ("==", "!="),
     Kind.WORD: ("==", "!=", "in", "<", "<=", ">", ">="),
+    Kind.JUDGE_VERSION: ("==", "!=", "<", "<=", ">", ">=", "in"),
     Kind.PAYLOAD: ("==", "!=", "in", "<", "<=", ">", ">="),
     Kind.JSON: ("==", "!=", "in", "<", "<=", ">", ">="),
 }
@@ -92,6 +93,7 @@ _KEYS: Final = {
     Kind.TAG: _TAGS,
     Kind.SCORE: _JUDGES,
     Kind.PASSED: _JUDGES,
+    Kind.JUDGE_VERSION: _JUDGES,
     Kind.METRIC: _METRICS,
     Kind.WORD: _SAID_NAMES,
 }
@@ -219,6 +221,11 @@ class _Completer:
     def _keys(self, kind: Kind) -> list[CompletionItem]:
         if kind in {Kind.PAYLOAD, Kind.JSON}:
             rows = self._count_parts(_PART_KEYS)
+        elif kind in {Kind.SCORE, Kind.PASSED} and len(self._caret.path) == 1:
+            return [
+                CompletionItem(text=number, kind="key", count=None, insert=f"{number}]")
+                for number in self._judge_versions()
+            ]
         elif self._caret.path or kind not in _KEYS:
             return []
         else:
@@ -253,6 +260,8 @@ class _Completer:
             return _read_values(self._count_parts(_PARTS))
         if caret.field == "version":
             return self._versions()
+        if kind is Kind.JUDGE_VERSION and len(caret.path) == 1:
+            return [_value(number) for number in self._judge_versions()]
         return self._texts() if kind is Kind.TEXT else []
 
     def _texts(self) -> list[CompletionItem]:
@@ -279,6 +288,12 @@ class _Completer:
             if number is not None and str(number).startswith(self._caret.prefix):
                 found[number] = found.get(number, 0) + row["runs"]
         return [_value(str(number), count=found[number]) for number in sorted(found, reverse=True)]
+
+    def _judge_versions(self) -> list[str]:
+        """List the small numbers of a judge's versions, the newest first."""
+        judge = str(self._caret.path[0])
+        numbers = version_numbers(self._reader, self._query.project, "judge", [judge])
+        return self._begun(map(str, sorted(set(numbers.values()), reverse=True)))
 
     def _count_parts(self, values: Sql) -> list[Row]:
         """Count what stands at the path of a payload; places count from 1."""

@@ -23,6 +23,7 @@ from otel_ml_collector.stats import (
     draw_curve,
     find_all_stats,
     find_pass_rates,
+    newest_versions,
 )
 from otel_ml_collector.store.open_runs import list_open_keys, list_open_projects, read_open_runs
 from otel_ml_collector.store.reader import Reader, Row
@@ -131,7 +132,11 @@ def show_passed(request: Request, reader: FromReader, project: str) -> Response:
     hours = [
         rates.buckets.get(start_ns) for start_ns in range(window.start_ns, window.end_ns, HOUR_NS)
     ]
-    context = {"rate": rates.total, "curve": spark(hours)}
+    context = {
+        "rate": rates.total,
+        "curve": spark(hours),
+        "judges": newest_versions(rates.judges),
+    }
     return show_page(request, "passed.html", context)
 
 

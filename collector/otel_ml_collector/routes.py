@@ -26,6 +26,7 @@ from otel_ml_collector import (
 from otel_ml_collector.access import READ
 from otel_ml_collector.api.parameters import needs
 from otel_ml_collector.artifacts import api as artifacts
+from otel_ml_collector.judges import routes as judges
 from otel_ml_collector.models import routes as models
 from otel_ml_collector.runs import routes as runs
 from otel_ml_collector.traces import api as traces
@@ -37,6 +38,7 @@ _ROUTERS: Final = (
     traces.router,
     models.api,
     models.writes,
+    judges.api,
     metrics.api,
     loss.router,
     artifacts.router,
@@ -54,6 +56,7 @@ _ROUTERS: Final = (
     runs.pages,
     run_page.router,
     models.pages,
+    judges.pages,
     metrics.pages,
     projects.pages,
 )

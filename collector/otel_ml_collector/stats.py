@@ -27,6 +27,7 @@ from otel_ml_collector.store.reader import READABLE, Reader, Row
 from otel_ml_collector.store.rollup import NEWEST_SCORES, SCORE_SUMS, STATES, SUMS
 from otel_ml_collector.store.runs import ACROSS_PARTITIONS, Window
 from otel_ml_collector.store.sql import EMPTY, Condition, Sql, identifier, join_sql
+from otel_ml_collector.store.statistics import version_numbers
 from otel_ml_collector.store.targets import TAG_TEXT, about_runs
 from otel_ml_collector.store.versions import NUMBERED_VERSIONS
 from otel_ml_collector.times import DAY_NS, HOUR_NS, SECOND_NS, to_rfc3339
@@ -164,16 +165,17 @@ def read_runs(reader: Reader, question: StatsQuestion, wanted: Sequence[str]) ->
 
 
 def read_scores(reader: Reader, question: StatsQuestion, wanted: Sequence[str]) -> list[Row]:
-    """Read what judges said, by judge besides what `read_runs` goes by; the newest counts."""
+    """Read what judges said, by judge and its version besides what `read_runs` goes by."""
     sql = Sql("""
         SELECT grouping(bucket) + 2 * grouping(named) AS level, is_wanted, named, bucket, judge,
-          sum(evaluations) AS evaluations, sum(failed) AS failed,
+          judge_version, sum(evaluations) AS evaluations, sum(failed) AS failed,
           toFloat64(sum(score)) / 1e15 AS score, sum(scored) AS scored, sum(passed) AS passed,
           sum(judged) AS judged
         FROM (SELECT *, {placed} FROM ({score_cells}))
         GROUP BY GROUPING SETS (
-          (judge, is_wanted, named, bucket), (judge, is_wanted, named), (judge))
-        ORDER BY level, is_wanted, named, bucket, judge
+          (judge, judge_version, is_wanted, named, bucket),
+          (judge, judge_version, is_wanted, named), (judge, judge_version))
+        ORDER BY level, is_wanted, named, bucket, judge, judge_version
         """).fill(placed=_PLACED, score_cells=_score_cells(question))
     parameters = {**question.parameters, "wanted": list(wanted)}
     return reader.rows(sql, parameters, ACROSS_PARTITIONS if question.is_told else None)
@@ -235,7 +237,7 @@ def _run_cells(question: StatsQuestion, daily: Sql, raw: Sql) -> Sql:
 
 def _score_cells(question: StatsQuestion) -> Sql:
     own = Sql("""
-        SELECT bucket, {names}, judge, {score_sums}
+        SELECT bucket, {names}, judge, judge_version, {score_sums}
         FROM (
           SELECT trace_id, span_id, {bucket}, {columns}
           FROM runs FINAL {join} WHERE {of_runs}
@@ -251,7 +253,9 @@ def _score_cells(question: StatsQuestion) -> Sql:
         of_runs=_of_runs(question),
         newest=_told_scores() if question.is_told else NEWEST_SCORES,
     )
-    return _with_days(question, own, Sql("judge, ") + _MERGED_SCORES, Sql("daily_scores"))
+    return _with_days(
+        question, own, Sql("judge, judge_version, ") + _MERGED_SCORES, Sql("daily_scores")
+    )
 
 
 def _with_days(question: StatsQuestion, own: Sql, daily: Sql, table: Sql) -> Sql:
@@ -272,11 +276,11 @@ def _with_days(question: StatsQuestion, own: Sql, daily: Sql, table: Sql) -> Sql
 
 
 def _told_scores() -> Sql:
-    """Write the SQL for what was said last of each run, also by its keys and tags."""
+    """Write the SQL for what each version of a judge said of each run, also by keys and tags."""
     about = about_runs(Sql("SELECT DISTINCT owner ") + _TOLD)
     return Sql("""
-        SELECT judge, trace_id, span_id,
-          argMax((score, passed, failed), (time_ns, judge_version, record_id)) AS newest
+        SELECT judge, judge_version, trace_id, span_id,
+          argMax((score, passed, failed), (time_ns, record_id)) AS newest
         FROM (
           SELECT judge, trace_id, span_id, score, passed, failed, time_ns, judge_version,
             '' AS record_id
@@ -289,7 +293,7 @@ def _told_scores() -> Sql:
             SELECT owner, name AS judge, value, passed, error != '' AS failed, time_ns,
               judge_version, record_id {told}
           ) AS said ON said.owner = about.owner)
-        GROUP BY judge, trace_id, span_id""").fill(about=about, told=_TOLD)
+        GROUP BY judge, judge_version, trace_id, span_id""").fill(about=about, told=_TOLD)
 
 
 def _labelled(cells: Sql) -> Sql:
@@ -342,10 +346,27 @@ _A_BUCKET, _A_GROUP, _ALL = 0, 1, 3
 _Place = tuple[int, int, str, int]
 
 
-class JudgeFigures(BaseModel):
-    """What one judge, or person, said of some runs: the last of each counts."""
+class JudgeVersionName(BaseModel):
+    """Which version of a judge spoke; figures of different ones are never joined."""
 
     judge: str
+    version: int | None = Field(description="Its small number; null where it told no version")
+    digest: str = Field(description="Of its definition; empty where it told none")
+
+    @property
+    def name(self) -> str:
+        """The judge and its number, as `grounded:v2`."""
+        return self.judge if self.version is None else f"{self.judge}:v{self.version}"
+
+    @property
+    def order(self) -> tuple[str, int, str]:
+        """Put a judge's newest version first, and what has no version last."""
+        return self.judge, -(self.version or 0), self.digest
+
+
+class JudgeFigures(JudgeVersionName):
+    """What one version of a judge, or a person, said of some runs: the last of each counts."""
+
     evaluations: int
     failed: int = Field(description="Evaluations in which the judge itself failed")
     mean_score: float | None
@@ -416,6 +437,7 @@ class ProjectStats(BaseModel):
 
 
 _Bucket = TypeVar("_Bucket", StatsBucket, ProjectBucket)
+_Versioned = TypeVar("_Versioned", bound=JudgeVersionName)
 
 
 def draw_curve(
@@ -508,12 +530,15 @@ class PassRates:
     """What share of runs passed.
 
     Attributes:
-        total: Of the whole window; None where nothing was judged.
-        buckets: By where a bucket begins, of those with judged runs.
+        total: Of the whole window, by the newest version of each judge; None where nothing was
+            judged.
+        buckets: By where a bucket begins, of those with runs that the same versions judged.
+        judges: What each version of a judge said, the newest first.
     """
 
     total: float | None
     buckets: Mapping[int, float]
+    judges: Sequence[JudgeFigures] = ()
 
 
 def find_stats(reader: Reader, query: StatsQuery) -> RunStats:
@@ -527,7 +552,7 @@ def find_stats(reader: Reader, query: StatsQuery) -> RunStats:
     wanted = [row["label"] for row in named]
     scores = reader.ahead(read_scores, question, wanted)
     rows = read_runs(reader, question, wanted)
-    judged = _judged(scores.result())
+    judged = _judged(reader, query.project, scores.result())
     found = {_place(row): _figures(row, judged[_place(row)]) for row in rows}
     buckets = _buckets(found, query)
     groups = {
@@ -552,22 +577,38 @@ def find_stats(reader: Reader, query: StatsQuery) -> RunStats:
 def find_pass_rates(reader: Reader, query: StatsQuery) -> PassRates:
     """Find what share of a project's runs passed, by bucket: the mean of its judges' pass rates.
 
+    Of each judge the newest version that said so counts, alone.
+
     Raises:
         BadQuery: The filter is wrong, or there would be too many buckets.
     """
-    judged = _judged(read_scores(reader, make_question(reader, query), []))
-    rates = {place: _pass_rate(judges) for place, judges in judged.items()}
+    scores = read_scores(reader, make_question(reader, query), [])
+    judged = _judged(reader, query.project, scores)
+    every = [one for one in judged.get((_ALL, 0, "", 0), []) if one.pass_rate is not None]
+    newest = {one.name for one, _ in newest_versions(every)}
+    rates = {
+        place: _mean([one.pass_rate for one in judges if one.name in newest])
+        for place, judges in judged.items()
+    }
     buckets = {
         query.window.start_ns + bucket * query.step_ns: rate
         for (level, _, _, bucket), rate in rates.items()
         if level == _A_BUCKET and rate is not None
     }
-    return PassRates(rates.get((_ALL, 0, "", 0)), buckets)
+    return PassRates(rates.get((_ALL, 0, "", 0)), buckets, every)
 
 
-def _pass_rate(judges: Sequence[JudgeFigures]) -> float | None:
-    rates = [judge.pass_rate for judge in judges if judge.pass_rate is not None]
-    return sum(rates) / len(rates) if rates else None
+def newest_versions(judges: Iterable[_Versioned]) -> list[tuple[_Versioned, list[_Versioned]]]:
+    """Tell the newest version of each judge from its others, judges by their names."""
+    found: dict[str, list[_Versioned]] = {}
+    for one in sorted(judges, key=lambda one: one.order):
+        found.setdefault(one.judge, []).append(one)
+    return [(newest, others) for newest, *others in found.values()]
+
+
+def _mean(rates: Iterable[float | None]) -> float | None:
+    known = [rate for rate in rates if rate is not None]
+    return sum(known) / len(known) if known else None
 
 
 def find_all_stats(reader: Reader, now_ns: int) -> AllStats:
@@ -642,18 +683,25 @@ def _place(row: Row) -> _Place:
     )
 
 
-def _judged(rows: Iterable[Row]) -> defaultdict[_Place, list[JudgeFigures]]:
+def _judged(
+    reader: Reader, project: str, rows: Sequence[Row]
+) -> defaultdict[_Place, list[JudgeFigures]]:
     judged: defaultdict[_Place, list[JudgeFigures]] = defaultdict(list)
+    numbers = version_numbers(reader, project, "judge", {row["judge"] for row in rows})
     for row in rows:
         judged[_place(row)].append(
             JudgeFigures(
                 judge=row["judge"],
+                version=numbers.get((row["judge"], row["judge_version"], "")),
+                digest=row["judge_version"],
                 evaluations=row["evaluations"],
                 failed=row["failed"],
                 mean_score=row["score"] / row["scored"] if row["scored"] else None,
                 pass_rate=row["passed"] / row["judged"] if row["judged"] else None,
             )
         )
+    for judges in judged.values():
+        judges.sort(key=lambda one: one.order)
     return judged
 
 

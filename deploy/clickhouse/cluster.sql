@@ -90,6 +90,8 @@ CREATE TABLE IF NOT EXISTS otel_ml_local.metrics ON CLUSTER otel_ml (
   error String CODEC(ZSTD(1)),
   actual String,
   annotator LowCardinality(String),
+  latency_ms Nullable(Float64),
+  cost Nullable(Float64),
   arrived_ns Int64 CODEC(DoubleDelta, ZSTD(1)),
   collector LowCardinality(String) COMMENT 'which one stored it',
   rank UInt64,
@@ -114,7 +116,9 @@ CREATE TABLE IF NOT EXISTS otel_ml_local.scores_by_judge ON CLUSTER otel_ml (
   passed Nullable(Bool),
   failed Bool COMMENT 'the judge raised: no score, no pass',
   time_ns Int64 CODEC(DoubleDelta, ZSTD(1)),
-  rank UInt64
+  rank UInt64,
+  latency_ms Nullable(Float64),
+  cost Nullable(Float64)
 )
 ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/otel_ml/scores_by_judge', '{replica}', rank)
 PARTITION BY toYYYYMM(fromUnixTimestamp64Nano(start_ns, 'UTC'))
@@ -513,6 +517,7 @@ CREATE TABLE IF NOT EXISTS otel_ml_local.daily_scores ON CLUSTER otel_ml (
   structure LowCardinality(String),
   outcome LowCardinality(String),
   judge LowCardinality(String),
+  judge_version LowCardinality(String) COMMENT 'digest; empty where the judge told none',
   evaluations UInt64,
   failed UInt64,
   score Int256 COMMENT 'in 1e-15',

@@ -75,7 +75,7 @@ def _make_scores(records: Records) -> Table:
                     table,
                     project,
                     _name(model, version["version"]),
-                    judge["judge"],
+                    _name(judge["judge"], judge["version"]),
                     judge["evaluations"],
                     judge["mean_score"],
                     f"{judge['passed']} of {judge['judged']}",

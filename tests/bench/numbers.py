@@ -56,7 +56,7 @@ def _measure_spans() -> list[tuple[str, str]]:
             now.note(span, "p")
 
     def counted(tags: tuple[str, ...]) -> None:
-        RunNumbers(tags, lambda project, models: {}).count(runs)
+        RunNumbers(tags, lambda project, kind, names: {}).count(runs)
 
     pieces: list[tuple[str, Callable[[], None]]] = [
         ("mapping, a span of ours", lambda: heard(spans)),

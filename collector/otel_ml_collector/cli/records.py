@@ -426,7 +426,10 @@ def _number_of(version: str | None) -> int | None:
 
 
 def _scores(judges: list[dict[str, object]]) -> dict[str, object]:
-    return {str(one["judge"]): one["mean_score"] for one in judges}
+    return {
+        str(one["judge"]) + (f":v{one['version']}" if one.get("version") else ""): one["mean_score"]
+        for one in judges
+    }
 
 
 @click.command(epilog=HELP)

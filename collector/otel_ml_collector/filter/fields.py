@@ -17,6 +17,7 @@ class Kind(Enum):
     TAG = "tag"
     SCORE = "score"
     PASSED = "passed"
+    JUDGE_VERSION = "judge version"
     METRIC = "metric"
     WORD = "word"  # what a truth or a person said: JSON under a name
     PAYLOAD = "payload"  # JSON that is searched as a text, too
@@ -62,6 +63,12 @@ FIELD_NAMES: Final[Mapping[str, FieldName]] = {
     "tags": FieldName(Kind.TAG, "a tag, also one that came later", key='tags["client"]'),
     "scores": FieldName(Kind.SCORE, "what a judge or a person said last", key='scores["grounded"]'),
     "passed": FieldName(Kind.PASSED, "whether the run passed", key='passed["grounded"]'),
+    "failed": FieldName(Kind.PASSED, "whether the judge itself failed", key='failed["grounded"]'),
+    "judge_version": FieldName(
+        Kind.JUDGE_VERSION,
+        "the version of the judge that spoke last: its number, or its digest",
+        key='judge_version["grounded"]',
+    ),
     "metrics": FieldName(Kind.METRIC, "the last point of a metric", key='metrics["loss"]'),
     "truth": FieldName(Kind.WORD, "what turned out to be true", key='truth["churned"]'),
     "label": FieldName(Kind.WORD, "what a person said last", key='label["thumbs"]'),

@@ -166,6 +166,7 @@ _TRUTH: Final[Mapping[Kind, tuple[str, Constant | tuple[Constant, ...]]]] = {
     Kind.METRIC: ("!=", 0),
     Kind.PASSED: ("==", True),
     Kind.WORD: ("is", True),
+    Kind.JUDGE_VERSION: ("!=", ""),
     Kind.PAYLOAD: ("is", True),
     Kind.JSON: ("is", True),
 }

@@ -61,7 +61,9 @@ _HALF: Final = re.compile("[\ud800-\udfff]")
 _WORD: Final = re.compile("[0-9A-Za-z]{4}")
 _TRACE_ID_CHARS: Final = 32
 _EXACT: Final = 2**53
-_SqlType = Literal["String", "Int64", "Float64", "Bool", "Array(String)", "Array(Float64)"]
+_SqlType = Literal[
+    "String", "Int64", "Float64", "Bool", "Array(String)", "Array(Float64)", "Array(Bool)"
+]
 _SIGNS: Final = {
     "==": Sql("="),
     "!=": Sql("!="),
@@ -91,6 +93,19 @@ _IDS: Final = {
 }
 _ID_TIMES: Final = Sql("""(start_ns >= (SELECT min(start_ns) {times})
   AND start_ns <= (SELECT max(end_ns) {times}) AND {found})""")
+# What was said last of a run, in the order in which it was said.
+_LAST_SAID: Final = Sql("""tupleElement(argMax(tuple({column}),
+  (time_ns, judge_version, record_id)), 1)""")
+_SAID: Final = {
+    "scores": Sql("score"),
+    "passed": Sql("passed"),
+    "failed": Sql("failed"),
+    "judge_version": Sql("judge_version"),
+}
+# A judge, and perhaps one version of it: ``scores["grounded"][2]``.
+_JUDGE_STEPS: Final = 2
+_JUDGE_DIGESTS: Final = Sql("""(SELECT digest FROM ({versions})
+  WHERE kind = 'judge' AND name = {label} AND number {test})""")
 _LAST_POINT: Final = Sql("""if(countIf(mode != 'single') > 0,
   argMaxIf(value, (time_ns, record_id, position), mode != 'single'),
   argMin(value, (time_ns, record_id, position)))""")
@@ -293,7 +308,7 @@ class _Compiler:
                 return _has_payload(self._test_payload(tree), EMPTY)
             case Kind.TAG:
                 return self._tag(tree)
-            case Kind.SCORE | Kind.PASSED:
+            case Kind.SCORE | Kind.PASSED | Kind.JUDGE_VERSION:
                 return self._said(tree)
             case Kind.METRIC:
                 return self._metric(tree)
@@ -474,27 +489,52 @@ class _Compiler:
         return _negate(tree, found)
 
     def _said(self, tree: Comparison) -> Sql:
-        """Write a condition on what a judge or a person said last: score or pass."""
-        is_score, key = _kind(tree) is Kind.SCORE, tree.field.key
-        if key is None:
-            label, test = self._value("String", _key_of(tree)), Sql("IS NOT NULL")
-        elif is_score:
-            label = self._value("String", key)
-            test = self._test_number(tree)
-        elif isinstance(tree.value, bool) and tree.operator in {"==", "!="}:
-            label = self._value("String", key)
-            test = _SIGNS[tree.operator] + Sql(" ") + self._value("Bool", tree.value)
-        else:
+        """Write a condition on what a judge or a person said last, or a version of the judge."""
+        kind, path = _kind(tree), tree.field.path
+        newest = _LAST_SAID.fill(column=_SAID[tree.field.name])
+        versions = 1 if kind is Kind.JUDGE_VERSION else _JUDGE_STEPS
+        if not 0 < len(path) <= versions or not isinstance(path[0], str):
+            label = self._value("String", _key_of(tree))
+            sign = Sql("!= ''") if kind is Kind.JUDGE_VERSION else Sql("IS NOT NULL")
+            return _negate(tree, self._of_said(label, newest + Sql(" ") + sign))
+        label = self._value("String", path[0])
+        if kind is Kind.JUDGE_VERSION:
+            return self._of_said(label, self._test_judge_version(tree, label, newest))
+        test = self._test_number(tree) if kind is Kind.SCORE else self._test_passed(tree)
+        version = EMPTY if len(path) == 1 else self._of_version(path[1], label)
+        return self._of_said(label, newest + Sql(" ") + test, version)
+
+    def _of_said(self, label: Sql, test: Sql, version: Sql = EMPTY) -> Sql:
+        """Write that what a judge said of a run passes a test, perhaps one version of it alone."""
+        return Sql("""(trace_id, span_id) IN (
+          SELECT trace_id, span_id FROM ({scores}) {version} GROUP BY trace_id, span_id
+          HAVING {test})""").fill(scores=scores(label, self._apart), version=version, test=test)
+
+    def _of_version(self, version: str | int, label: Sql) -> Sql:
+        """Choose what one version of a judge said, named by its number or its digest."""
+        if isinstance(version, str):
+            return Sql("WHERE judge_version = ") + self._value("String", version)
+        number = Sql("= ") + self._value("Int64", version)
+        return Sql("WHERE judge_version IN ") + _judge_digests(label, number)
+
+    def _test_passed(self, tree: Comparison) -> Sql:
+        values = _values_of(tree)
+        if tree.operator not in _EQUALITY or not all(isinstance(one, bool) for one in values):
             raise bad("Expected == True or == False", tree.column)
-        found = Sql("""(trace_id, span_id) IN (
-          SELECT trace_id, span_id FROM ({scores}) GROUP BY trace_id, span_id
-          HAVING tupleElement(argMax(tuple({column}), (time_ns, judge_version, record_id)), 1)
-            {test})""").fill(
-            scores=scores(label, self._apart),
-            column=Sql("score") if is_score else Sql("passed"),
-            test=test,
-        )
-        return _negate(tree, found) if key is None else found
+        if tree.operator in {"in", "not in"}:
+            wanted = self._value("Array(Bool)", list(values))
+        else:
+            wanted = self._value("Bool", values[0])
+        return _SIGNS[tree.operator] + Sql(" ") + wanted
+
+    def _test_judge_version(self, tree: Comparison, label: Sql, newest: Sql) -> Sql:
+        """Write a test of a version: by its number, or by its digest; one without has neither."""
+        values = _values_of(tree)
+        is_text = any(isinstance(value, str) for value in values) or tree.operator == "matches"
+        if is_text or tree.operator in _CONTAINS:
+            test = self._test_text(tree, newest)
+            return Sql("({newest} != '' AND {test})").fill(newest=newest, test=test)
+        return newest + Sql(" IN ") + _judge_digests(label, self._test_number(tree))
 
     def _metric(self, tree: Comparison) -> Sql:
         """Write a condition on the last value of a metric that was logged."""
@@ -590,6 +630,11 @@ class _Compiler:
             test = Sql("JSONType({at}) = 'String' AND JSONExtractString({at}) = ").fill(at=at)
             return test + self._value("String", value)
         return _JSON_NUMBER.fill(at=at) + Sql("= ") + self._value("Float64", value)
+
+
+def _judge_digests(label: Sql, test: Sql) -> Sql:
+    """Write the SQL for the digests of a judge's versions of some small numbers."""
+    return _JUDGE_DIGESTS.fill(versions=NUMBERED_VERSIONS, label=label, test=test)
 
 
 def _has_payload(tests: Sql, rest: Sql) -> Sql:

@@ -11,6 +11,7 @@ from otel_ml.records import Infinite, ListedVersion, Model, about
 from otel_ml_collector.errors import NotFound
 from otel_ml_collector.owners import own_model
 from otel_ml_collector.runs.answers import LateRecords, find_told
+from otel_ml_collector.stats import JudgeVersionName
 from otel_ml_collector.store.reader import READABLE, JsonValue, Reader, Row
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.statistics import (
@@ -20,6 +21,7 @@ from otel_ml_collector.store.statistics import (
     read_version_runs,
     read_version_scores,
     read_versions,
+    version_numbers,
 )
 from otel_ml_collector.store.targets import find_owners
 from otel_ml_collector.times import DAY_NS, to_rfc3339
@@ -35,10 +37,9 @@ class Models(BaseModel):
     models: list[Model]
 
 
-class JudgeStats(BaseModel):
-    """What one judge said of one version."""
+class JudgeStats(JudgeVersionName):
+    """What one version of a judge said of one version of a model."""
 
-    judge: str
     evaluations: int
     failed: int = Field(description="Evaluations in which the judge itself failed")
     mean_score: float | None
@@ -146,8 +147,12 @@ def find_versions(reader: Reader, project: str, model: str) -> list[VersionDetai
     definitions = _definitions(rows)
     runs = {row["number"]: row for row in read_version_runs(reader, project, model)}
     judges: defaultdict[int, list[JudgeStats]] = defaultdict(list)
-    for row in read_version_scores(reader, project, model):
-        judges[row.pop("number")].append(JudgeStats(**row))
+    scores = read_version_scores(reader, project, model)
+    numbers = version_numbers(reader, project, "judge", {row["judge"] for row in scores})
+    for row in scores:
+        digest = row.pop("judge_version")
+        version = numbers.get((row["judge"], digest, ""))
+        judges[row.pop("number")].append(JudgeStats(**row, digest=digest, version=version))
     told = _find_told(reader, project, model, by_number)
     numbers = _first_numbers(rows)
     aliases: defaultdict[int, list[str]] = defaultdict(list)
@@ -158,7 +163,7 @@ def find_versions(reader: Reader, project: str, model: str) -> list[VersionDetai
             model,
             structures,
             runs.get(number),
-            judges=judges[number],
+            judges=sorted(judges[number], key=lambda one: one.order),
             definition=definitions[number],
             told=told[number],
             aliases=aliases[number],

@@ -28,7 +28,15 @@ from otel_ml_collector.models.find import Aliases, Models, VersionDetail, Versio
 from otel_ml_collector.projects import find_projects
 from otel_ml_collector.receive.pipeline import Intake
 from otel_ml_collector.services import find_service, service_of
-from otel_ml_collector.stats import Figures, StatsBucket, StatsQuery, draw_curve, find_stats
+from otel_ml_collector.stats import (
+    Figures,
+    JudgeFigures,
+    StatsBucket,
+    StatsQuery,
+    draw_curve,
+    find_stats,
+    newest_versions,
+)
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.runs import Window
 from otel_ml_collector.times import DAY_NS, HOUR_NS, from_rfc3339
@@ -178,27 +186,39 @@ class VersionCurves:
 
 @dataclass(frozen=True, slots=True)
 class Curves:
-    """The curves of the versions with most runs, and the judges that they are told for."""
+    """The curves of the versions with most runs, and the judges that they are told for.
 
-    judges: Sequence[str]
+    Attributes:
+        judges: The newest version of each.
+        others: By judge, what its other versions said in this time.
+    """
+
+    judges: Sequence[JudgeFigures]
+    others: Sequence[tuple[str, Sequence[JudgeFigures]]]
     versions: Sequence[VersionCurves]
+
+
+def span_of(last: str, now_ns: int) -> tuple[Window, int]:
+    """Return the last hour, 24 hours, 7 or 30 days in whole buckets, and how long a bucket is."""
+    length_ns, step_ns = _SPANS[last]
+    end_ns = -(-now_ns // step_ns) * step_ns
+    return Window(end_ns - length_ns, end_ns), step_ns
 
 
 def find_curves(reader: Reader, project: str, model: str, last: str, now_ns: int) -> Curves:
     """Find how the versions of a model did in the last hour, 24 hours, 7 or 30 days."""
-    length_ns, step_ns = _SPANS[last]
-    end_ns = -(-now_ns // step_ns) * step_ns
-    window = Window(end_ns - length_ns, end_ns)
+    window, step_ns = span_of(last, now_ns)
     where = f"model == {quoted(model)}"
     query = StatsQuery(project, where, "version", window, step_ns, _CURVES)
     stats = find_stats(reader, query)
-    judges = [judge.judge for judge in stats.total.judges[:_CURVE_JUDGES]]
+    judges = [newest for newest, _ in newest_versions(stats.total.judges)][:_CURVE_JUDGES]
 
     def curve(buckets: Sequence[StatsBucket], of: Callable[[Figures], float | None]) -> str:
         return draw_curve(buckets, of, window, step_ns)
 
     return Curves(
         judges,
+        [(one.judge, others) for one, others in newest_versions(stats.total.judges) if others],
         [
             VersionCurves(
                 version=group.group,
@@ -216,10 +236,10 @@ def find_curves(reader: Reader, project: str, model: str, last: str, now_ns: int
     )
 
 
-def _said(judge: str, figures: Figures) -> float | None:
-    """Return a judge's pass rate, or its mean score where it says nothing of passing."""
+def _said(judge: JudgeFigures, figures: Figures) -> float | None:
+    """Return the pass rate by a version of a judge, or its mean score where nothing passes."""
     for one in figures.judges:
-        if one.judge == judge:
+        if (one.judge, one.digest) == (judge.judge, judge.digest):
             return one.mean_score if one.pass_rate is None else one.pass_rate
     return None
 
@@ -256,9 +276,10 @@ def show_model(
     before = by_number.get(old or after.version - 1)
     shown = cut_slice(versions, read_state(request).first("versions"), _VERSIONS)
     near = [*shown.items, after, *([before] if before else [])]
-    judges = sorted({judge.judge for version in versions for judge in version.judges})
     logged = Counter(name for version in versions for name in version.last_metrics)
     metrics = sorted(logged, key=lambda name: (-logged[name], name))  # of most versions first
+    # The newest version of each judge that said anything of the model.
+    spoken = newest_versions(judge for version in versions for judge in version.judges)
     context = {
         "project": project,
         "model": model,
@@ -274,10 +295,10 @@ def show_model(
             )
             for version in shown.items
         },
-        "judges": judges[:_JUDGES],
         "moves": models.find_aliases(reader, project, model).history,
         "metrics": metrics[:_METRICS],
         "more_metrics": len(metrics[_METRICS:]),
+        "judges": [newest for newest, _ in spoken[:_JUDGES]],
         "last": last,
         "before": before,
         "after": after,

@@ -163,7 +163,7 @@ def open_collector(settings: Settings) -> Collector:
     telemetry, losses = Telemetry(), LossNumbers()
     runs = RunNumbers(
         settings.metrics_tags,
-        lambda project, models: version_numbers(reader, project, "model", models),
+        lambda project, kind, names: version_numbers(reader, project, kind, names),
     )
     sent, forwarded = RecordNumbers(), OtlpForwardNumbers()
     for numbers in (runs, losses, sent, forwarded, StoreNumbers(lambda: read_sizes(reader))):

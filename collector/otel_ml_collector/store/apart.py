@@ -141,11 +141,11 @@ def scores(label: Sql, apart: Apart) -> Sql:
         apart: What there is.
 
     Returns:
-        SQL that selects `trace_id`, `span_id`, `score`, `passed`, and in what order they were
-        said: `time_ns`, `judge_version`, `record_id`.
+        SQL that selects `trace_id`, `span_id`, `score`, `passed`, `failed`, and in what order they
+        were said: `time_ns`, `judge_version`, `record_id`.
     """
     direct = Sql("""
-        SELECT trace_id, span_id, score, passed, time_ns, judge_version, '' AS record_id
+        SELECT trace_id, span_id, score, passed, failed, time_ns, judge_version, '' AS record_id
         FROM scores_by_judge
         WHERE project = {project:String} AND judge = {label} AND {in_window}""").fill(
         label=label, in_window=_IN_WINDOW
@@ -160,10 +160,11 @@ def scores(label: Sql, apart: Apart) -> Sql:
     return Sql("""
         {direct}
         UNION ALL
-        SELECT about.trace_id, about.span_id, told.value, told.passed, told.time_ns,
-          told.judge_version, told.record_id
+        SELECT about.trace_id, about.span_id, told.value, told.passed, told.failed,
+          told.time_ns, told.judge_version, told.record_id
         FROM ({about}) AS about
-        INNER JOIN (SELECT owner, value, passed, time_ns, judge_version, record_id {told})
+        INNER JOIN (SELECT owner, value, passed, error != '' AS failed, time_ns, judge_version,
+          record_id {told})
           AS told ON told.owner = about.owner
         """).fill(direct=direct, about=about, told=told)
 

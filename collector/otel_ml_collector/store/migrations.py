@@ -144,6 +144,28 @@ STEPS: Final = (
     ),
     # Aliases of versions and lineage of runs are tables, which need no step.
     Step(8, []),
+    Step(
+        9,
+        [
+            Sql("""
+            ALTER TABLE metrics
+              ADD COLUMN IF NOT EXISTS latency_ms Nullable(Float64) AFTER annotator,
+              ADD COLUMN IF NOT EXISTS cost Nullable(Float64) AFTER latency_ms"""),
+            Sql("""
+            ALTER TABLE scores_by_judge
+              ADD COLUMN IF NOT EXISTS latency_ms Nullable(Float64) AFTER rank,
+              ADD COLUMN IF NOT EXISTS cost Nullable(Float64) AFTER latency_ms"""),
+            # Cells of the rollup held what all versions of a judge said: their days are computed
+            # anew. They are marked before the column is there that tells versions apart.
+            Sql("""
+            INSERT INTO daily (project, day_ns, marked_ns)
+            SELECT DISTINCT project, day_ns, toUnixTimestamp64Nano(now64(9)) FROM daily_scores"""),
+            Sql("""
+            ALTER TABLE daily_scores
+              ADD COLUMN IF NOT EXISTS judge_version LowCardinality(String)
+                COMMENT 'digest; empty where the judge told none' AFTER judge"""),
+        ],
+    ),
     # A new step goes here.
 )
 

@@ -55,14 +55,14 @@ SCORE_SUMS: Final = Sql("""count() AS evaluations, countIf(newest.3) AS failed,
   countIf(newest.2 = true) AS passed, count(newest.2) AS judged""").fill(
     score=EXACT.fill(number=Sql("ifNull(newest.1, 0)"))
 )
-# What each judge said last of each run that started in a window, or nobody knows when.
+# What each version of a judge said of each run that started in a window, or nobody knows when.
 NEWEST_SCORES: Final = Sql("""
-  SELECT judge, trace_id, span_id,
-    argMax((score, passed, failed), (time_ns, judge_version)) AS newest
+  SELECT judge, judge_version, trace_id, span_id,
+    argMax((score, passed, failed), time_ns) AS newest
   FROM scores_by_judge
   WHERE project = {project:String}
     AND (start_ns = 0 OR (start_ns >= {first:Int64} AND start_ns < {until:Int64}))
-  GROUP BY judge, trace_id, span_id""")
+  GROUP BY judge, judge_version, trace_id, span_id""")
 
 _COMPUTE_RUNS: Final = Sql("""
 INSERT INTO daily_runs (project, day_ns, computed_ns, {cell}, runs, last_ns, latency,
@@ -72,13 +72,13 @@ SELECT {project:String}, {day_of} AS day_ns, {computed:Int64}, {cell}, {sums}
     cell=_CELL, tokens=OF_TOKENS, day_of=_DAY_OF, sums=SUMS, runs=_RUNS
 )
 _COMPUTE_SCORES: Final = Sql("""
-INSERT INTO daily_scores (project, day_ns, computed_ns, {cell}, judge, evaluations, failed, score,
-  scored, passed, judged)
-SELECT {project:String}, day_ns, {computed:Int64}, {cell}, judge, {score_sums}
+INSERT INTO daily_scores (project, day_ns, computed_ns, {cell}, judge, judge_version, evaluations,
+  failed, score, scored, passed, judged)
+SELECT {project:String}, day_ns, {computed:Int64}, {cell}, judge, judge_version, {score_sums}
 FROM (SELECT trace_id, span_id, {day_of} AS day_ns, {cell} {runs}) AS run
 INNER JOIN ({newest_scores}) AS told
   ON told.trace_id = run.trace_id AND told.span_id = run.span_id
-GROUP BY day_ns, {cell}, judge""").fill(
+GROUP BY day_ns, {cell}, judge, judge_version""").fill(
     cell=_CELL, score_sums=SCORE_SUMS, day_of=_DAY_OF, runs=_RUNS, newest_scores=NEWEST_SCORES
 )
 _NOTE: Final = Sql("""

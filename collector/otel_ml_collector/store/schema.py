@@ -156,6 +156,7 @@ SETTINGS index_granularity = 256, {durable}
 DAILY_SCORES: Final = Sql("""
 CREATE TABLE IF NOT EXISTS daily_scores ({cell},
   judge LowCardinality(String),
+  judge_version LowCardinality(String) COMMENT 'digest; empty where the judge told none',
   evaluations UInt64,
   failed UInt64,
   score Int256 COMMENT 'in 1e-15',

@@ -163,9 +163,10 @@ def read_version_runs(reader: Reader, project: str, model: str) -> list[Row]:
 
 
 def read_version_scores(reader: Reader, project: str, model: str) -> list[Row]:
-    """Read what each judge said of each version; the newest score of a run counts."""
+    """Read what each version of a judge said of each version, of a run once."""
     sql = Sql("""
-        SELECT v.number AS number, s.judge AS judge, count() AS evaluations,
+        SELECT v.number AS number, s.judge AS judge, s.judge_version AS judge_version,
+          count() AS evaluations,
           countIf(s.newest.3) AS failed, avgOrNull(s.newest.1) AS mean_score,
           countIf(s.newest.2 = true) AS passed, countIf(isNotNull(s.newest.2)) AS judged
         FROM (
@@ -173,16 +174,16 @@ def read_version_scores(reader: Reader, project: str, model: str) -> list[Row]:
           WHERE project = {project:String} AND model = {model:String}
         ) AS r
         INNER JOIN (
-          SELECT judge, trace_id, span_id,
-            argMax((score, passed, failed), (time_ns, judge_version)) AS newest
+          SELECT judge, judge_version, trace_id, span_id,
+            argMax((score, passed, failed), time_ns) AS newest
           FROM scores_by_judge WHERE project = {project:String}
-          GROUP BY judge, trace_id, span_id
+          GROUP BY judge, judge_version, trace_id, span_id
         ) AS s ON s.trace_id = r.trace_id AND s.span_id = r.span_id
         INNER JOIN (
           SELECT digest, structure, number FROM ({numbered_versions})
           WHERE kind = 'model' AND name = {model:String}
         ) AS v ON v.digest = r.digest AND v.structure = r.structure
-        GROUP BY number, judge ORDER BY number, judge
+        GROUP BY number, judge, judge_version ORDER BY number, judge, judge_version
         """).fill(numbered_versions=NUMBERED_VERSIONS)
     return reader.rows(sql, {"project": project, "model": model})
 

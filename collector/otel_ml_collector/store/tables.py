@@ -487,6 +487,7 @@ SCORES: Final[Table[Metric]] = Table(
         ),
         *_stored(Metric, only=["time_ns"]),
         Stored("rank", "UInt64", attrgetter("time_ns")),
+        *_stored(Metric, only=["latency_ms", "cost"]),
     ],
     f"""ENGINE = ReplacingMergeTree(rank)
 PARTITION BY toYYYYMM(fromUnixTimestamp64Nano(start_ns, 'UTC'))

@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, Literal, TypeVar
 
 from prometheus_client.metrics_core import (
     CounterMetricFamily,
@@ -37,10 +37,13 @@ BOUNDS_S: Final = (
     *(1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92),
 )
 Labels = tuple[str, ...]
-# The small numbers of versions, by (model, digest, structure).
+VersionKind = Literal["model", "judge"]
+# The small numbers of versions, by (name, digest, structure).
 Versions = Mapping[tuple[str, str, str], int]
 # What is counted apart: project, model, digest, structure, and the values of the tags.
 Place = tuple[str, ...]
+# A version: its kind; project, name, digest and structure.
+_Version = tuple[VersionKind, Place]
 
 _SETS: Final = 2_000
 _RECENT: Final = 20_000
@@ -52,6 +55,11 @@ _NAME_CHARS: Final = 200
 _TAG_CHARS: Final = 100
 _DIGEST_CHARS: Final = 8
 _BOUNDS_NS: Final = tuple(int(bound * 1e9) for bound in BOUNDS_S)
+
+
+def _name_version(number: int | None, digest: str) -> str:
+    """Write a small number; while that is not known the first digits of the digest."""
+    return digest[:_DIGEST_CHARS] if number is None else f"v{number}"
 
 
 class Remembered(Generic[Key, Value]):
@@ -178,7 +186,8 @@ class RunNumbers(Collector):
 
     Args:
         tags: Names of the tags that are labels.
-        read_versions: Asks the store for the numbers of versions, by project and models.
+        read_versions: Asks the store for the numbers of versions: of a project, of models or of
+            judges, by their names.
         sets: How many label sets are kept.
         recent: How many runs are remembered.
     """
@@ -186,7 +195,7 @@ class RunNumbers(Collector):
     def __init__(
         self,
         tags: Sequence[str],
-        read_versions: Callable[[str, Sequence[str]], Versions],
+        read_versions: Callable[[str, VersionKind, Sequence[str]], Versions],
         *,
         sets: int = _SETS,
         recent: int = _RECENT,
@@ -197,7 +206,7 @@ class RunNumbers(Collector):
         self._sets = sets
         self._lock = threading.Lock()
         self._runs: dict[Place, RunCounts] = {}
-        self._scores: dict[tuple[Place, str], ScoreCounts] = {}
+        self._scores: dict[tuple[Place, str, str], ScoreCounts] = {}
         self._opened = 0
         self._others: set[Place] = set()
         self._folded = 0
@@ -205,8 +214,8 @@ class RunNumbers(Collector):
         self._scored: Remembered[tuple[str, str, str, str], bool] = Remembered(recent)
         self._asking = threading.Lock()
         self._ask_again_s = 0.0
-        self._asked: set[Place] = set()
-        self._numbers: dict[Place, int] = {}
+        self._asked: set[_Version] = set()
+        self._numbers: dict[_Version, int] = {}
 
     def count(self, records: Records) -> None:
         """Count what was stored; about 1 µs a run."""
@@ -230,8 +239,9 @@ class RunNumbers(Collector):
         with self._lock:
             for place, counts in self._runs.items():
                 runs[self._label(place)].add(counts)
-            for (place, judge), said in self._scores.items():
-                scores[(*self._label(place), judge)].add(said)
+            for (place, judge, digest), said in self._scores.items():
+                version = self._judge_version(place[0], judge, digest)
+                scores[(*self._label(place), judge, version)].add(said)
             folded = CounterMetricFamily(
                 "otel_ml_runs_folded",
                 "Recorded runs beyond the bound of label sets, counted under the model other",
@@ -239,7 +249,7 @@ class RunNumbers(Collector):
             )
         return (
             *make_run_metrics(self._labels, runs),
-            *make_score_metrics((*self._labels, "judge"), scores),
+            *make_score_metrics((*self._labels, "judge", "judge_version"), scores),
             folded,
         )
 
@@ -272,9 +282,9 @@ class RunNumbers(Collector):
         trace_id, _, span_id = score.owner.partition("-")
         run = (score.project, bytes.fromhex(trace_id), bytes.fromhex(span_id))
         place = self._places.find(run) or self._empty(score.project, "")
-        judged = (place, score.name[:_NAME_CHARS])
+        judged = (place, score.name[:_NAME_CHARS], score.judge_version[:_NAME_CHARS])
         if judged not in self._scores and len(self._scores) >= self._sets:
-            judged = (self._other(score.project), _OTHER)
+            judged = (self._other(score.project), _OTHER, "")
         said = self._scores.setdefault(judged, ScoreCounts())
         if score.error:
             said.errors += 1
@@ -313,9 +323,11 @@ class RunNumbers(Collector):
 
     def _label(self, place: Place) -> Labels:
         project, model, digest, _, *tags = place
-        number = self._numbers.get(place[:4])
-        version = digest[:_DIGEST_CHARS] if number is None else f"v{number}"
-        return (project, model, version, *tags)
+        number = self._numbers.get(("model", place[:4]))
+        return (project, model, _name_version(number, digest), *tags)
+
+    def _judge_version(self, project: str, judge: str, digest: str) -> str:
+        return _name_version(self._numbers.get(("judge", (project, judge, digest, ""))), digest)
 
     def _number_versions(self) -> None:
         """Ask for the numbers of versions that are not known yet, again after 10 s."""
@@ -325,16 +337,22 @@ class RunNumbers(Collector):
                 self._ask_again_s = now_s + _ASK_AGAIN_S
                 self._asked.clear()
             with self._lock:
-                versions = {place[:4] for place in self._runs if place[2]}
+                versions: set[_Version] = {("model", place[:4]) for place in self._runs if place[2]}
+                versions |= {
+                    ("judge", (place[0], judge, digest, ""))
+                    for place, judge, digest in self._scores
+                    if digest
+                }
             unknown = versions - self._numbers.keys() - self._asked
             self._asked |= unknown
-            models: defaultdict[str, set[str]] = defaultdict(set)
-            for project, model, _, _ in unknown:
-                models[project].add(model)
+            wanted: defaultdict[tuple[str, VersionKind], set[str]] = defaultdict(set)
+            for kind, (project, name, *_) in unknown:
+                wanted[project, kind].add(name)
             try:
-                for project, names in models.items():
-                    for version, number in self._read_versions(project, sorted(names)).items():
-                        if (project, *version) in unknown:
-                            self._numbers[(project, *version)] = number
+                for (project, kind), names in wanted.items():
+                    found = self._read_versions(project, kind, sorted(names))
+                    for version, number in found.items():
+                        if (kind, (project, *version)) in unknown:
+                            self._numbers[kind, (project, *version)] = number
             except Unavailable:  # the digest stands in their place until the store answers
                 return

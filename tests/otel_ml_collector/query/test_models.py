@@ -122,6 +122,8 @@ def test_versions(store: Store, project: str) -> None:
         "judges": [
             {
                 "judge": "j",
+                "version": None,
+                "digest": "",
                 "evaluations": 1,
                 "failed": 0,
                 "mean_score": 0.5,

@@ -1,5 +1,6 @@
 """Tests of statistics: what they count, and that the daily rollup tells the same as the runs."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
@@ -10,12 +11,11 @@ from otel_ml_collector.decode.protobuf import decode_traces
 from otel_ml_collector.errors import BadQuery
 from otel_ml_collector.mapping.filing import Filing
 from otel_ml_collector.mapping.spans import map_spans
-from otel_ml_collector.models.find import find_models
+from otel_ml_collector.models.find import find_models, find_versions
 from otel_ml_collector.projects import find_project
-from otel_ml_collector.span import Value
+from otel_ml_collector.span import Span, Value
 from otel_ml_collector.stats import (
     JudgeFigures,
-    PassRates,
     RunStats,
     StatsQuery,
     find_all_stats,
@@ -99,6 +99,8 @@ def test_figures(store: Store, project: str) -> None:
         "judges": [
             {
                 "judge": "grounded",
+                "version": None,
+                "digest": "",
                 "evaluations": 3,
                 "failed": 0,
                 "mean_score": 0.5,
@@ -109,7 +111,62 @@ def test_figures(store: Store, project: str) -> None:
     assert [(group.group, group.total.runs) for group in stats.groups] == [("big", 2), ("small", 1)]
     assert [bucket.start_ns for bucket in stats.groups[0].buckets] == [WEEK.start_ns]
     rates = find_pass_rates(store.reader, StatsQuery(project, "", "", WEEK, DAY_NS, 1))
-    assert rates == PassRates(2 / 3, {WEEK.start_ns: 2 / 3})
+    assert (rates.total, rates.buckets) == (2 / 3, {WEEK.start_ns: 2 / 3})
+
+
+def say(version: str, score: float, *, passed: bool, at_ns: int = WEEK.start_ns) -> Span:
+    """Make a run that a version of a judge scored."""
+    told = {"grounded": {"version": version}}
+    return make_call(
+        attributes={
+            "otel_ml.model.version": "aa",
+            "otel_ml.score.grounded": score,
+            "otel_ml.passed.grounded": passed,
+            "otel_ml.judges": json.dumps(told),
+        },
+        start_ns=at_ns,
+        end_ns=at_ns + MS_NS,
+    )
+
+
+def told(figures: Sequence[JudgeFigures]) -> list[tuple[str, int, float | None, float | None]]:
+    return [(one.name, one.evaluations, one.mean_score, one.pass_rate) for one in figures]
+
+
+@pytest.mark.parametrize("is_computed", [False, True], ids=["runs", "rollup"])
+def test_versions_of_a_judge_are_never_joined(
+    store: Store, project: str, is_computed: bool
+) -> None:
+    """What versions of a judge said stands apart, the newest first, from runs or the rollup."""
+    place = f"{project} {is_computed}"
+    store.take(place, say("a1", 0.0, passed=False))
+    rejudged = say("b2", 0.5, passed=True)
+    store.take(place, rejudged, say("b2", 1.0, passed=True))
+    again: dict[str, Value] = {
+        "otel_ml.judge.name": "grounded",
+        "otel_ml.judge.version": "a1",
+        "otel_ml.score.value": 0.25,
+        "otel_ml.passed": True,
+        "otel_ml.target.start_ns": rejudged.start_ns,
+    }
+    store.take(place, make_record("evaluation", rejudged, again))
+    if is_computed:
+        compute(store, place)
+        assert days_of_rollup(store, place) == 7
+    expected = [("grounded:v2", 2, 0.75, 1.0), ("grounded:v1", 2, 0.125, 0.5)]
+    for group in GROUPS:
+        stats = ask(store, place, group)
+        assert told(stats.total.judges) == expected
+        assert told(stats.groups[0].total.judges) == expected
+        assert told(stats.groups[0].buckets[0].judges) == expected
+    rates = find_pass_rates(store.reader, StatsQuery(place, "", "", WEEK, DAY_NS, 1))
+    assert (rates.total, rates.buckets) == (1.0, {WEEK.start_ns: 1.0})
+    assert told(rates.judges) == expected
+    (version,) = find_versions(store.reader, place, "answer")
+    assert [(one.name, one.passed, one.judged, one.mean_score) for one in version.judges] == [
+        ("grounded:v2", 2, 2, 0.75),
+        ("grounded:v1", 1, 2, 0.125),
+    ]
 
 
 def test_other_groups(store: Store, project: str) -> None:
@@ -160,7 +217,15 @@ def test_late_score(store: Store, project: str) -> None:
     }
     records = map_spans([make_record("evaluation", call, told)], Filing(project, NOW_NS))
     Writer(store.connections).write(records)  # by a collector that did not mark the day just now
-    said = JudgeFigures(judge="grounded", evaluations=1, failed=0, mean_score=0.25, pass_rate=None)
+    said = JudgeFigures(
+        judge="grounded",
+        version=None,
+        digest="",
+        evaluations=1,
+        failed=0,
+        mean_score=0.25,
+        pass_rate=None,
+    )
     assert (days_of_rollup(store, project), judged(ask(store, project))) == (6, [said])
     compute(store, project)
     assert (days_of_rollup(store, project), judged(ask(store, project))) == (7, [said])

@@ -18,6 +18,7 @@ from otel_ml_collector.mapping.filing import Filing
 from otel_ml_collector.mapping.spans import map_spans
 from otel_ml_collector.span import Event, Span, Value
 from otel_ml_collector.store.migrations import SCHEMA_VERSION, STEPS
+from otel_ml_collector.store.rollup import recompute
 from otel_ml_collector.store.schema import TABLE_NAMES
 from otel_ml_collector.store.sql import Sql, identifier, join_sql
 from otel_ml_collector.store.writer import Writer
@@ -44,7 +45,7 @@ VERSIONS: Final = range(1, SCHEMA_VERSION)
 # Opens a store, as a collector does; says when it begins.
 OPENER: Final = """
 import sys
-from otel_ml_collector.store.connection import Connections
+from otel_ml_collector.store.migrations import connect
 print("begins", flush=True)
 connect(sys.argv[1]).close()
 """
@@ -95,6 +96,7 @@ def spans_of(version: int) -> list[Span]:
             "otel_ml.inputs": '{"question":"why"}',
             "otel_ml.tag.client": "bigshot",
             "otel_ml.score.grounded": 0.5,
+            "otel_ml.judges": '{"grounded": {"version": "a1", "definition": "{}"}}',
             **(numbered if version >= 5 else {}),
         },
         events=[line, *([make_artifact("data", '"text"')] if version >= 4 else [])],
@@ -108,7 +110,6 @@ def spans_of(version: int) -> list[Span]:
     below = make_span(
         "below", trace_id=call.trace_id, parent_span_id=call.span_id, start_ns=NOW_NS + MS_NS
     )
-    older = make_call("answer", {"otel_ml.model.version": "bb"}, start_ns=NOW_NS - 40 * DAY_NS)
     # What came true was told as a word, a score or a pass before it had a value.
     truth: dict[str, Value] = {
         "otel_ml.judge.name": "churned",
@@ -121,6 +122,12 @@ def spans_of(version: int) -> list[Span]:
         "otel_ml.score.value": 4,
     }
     said = [make_record("evaluation", call, word) for word in (truth, liked)]
+    judged: dict[str, Value] = {
+        "otel_ml.model.version": "bb",
+        "otel_ml.score.grounded": 1.0,
+        "otel_ml.judges": '{"grounded": {"version": "b2"}}',
+    }
+    older = make_call("answer", judged, start_ns=NOW_NS - 40 * DAY_NS)
     begun = make_call("begun", start_ns=NOW_NS + MS_NS)
     started = [make_start(begun), make_sign("heartbeat", NOW_NS)] if version > 1 else []
     return [call, update, below, older, *started, *said]
@@ -145,6 +152,9 @@ def answers(service: Service, version: int, spans: Sequence[Span]) -> dict[str, 
         f"runs/{id_of(call)}",
         f"runs/{id_of(older)}",
         "models",
+        "judges",
+        "judges/grounded/versions",
+        "stats?start=2026-10-01T00:00:00Z&end=2026-12-01T00:00:00Z&bucket=1d",
         "models/answer/versions",
         "models/answer/versions/2",
         "metrics",
@@ -247,6 +257,29 @@ def test_killed_migration(tmp_path: Path, olds: Mapping[int, Old], delay_s: floa
         process.kill()
     with open_service(tmp_path) as service:
         assert answers(service, 2, olds[2].spans) == olds[2].expected
+
+
+def test_rollup_of_joined_versions(tmp_path: Path, olds: Mapping[int, Old]) -> None:
+    """Days whose rollup joined the versions of a judge are told from their runs until computed."""
+    make_old(tmp_path, 6, olds[6].rows)
+    day_ns = NOW_NS // DAY_NS * DAY_NS - 40 * DAY_NS
+    with open_raw(tmp_path) as client:  # as the program of that schema computed the day
+        cell = {"kind": "model", "model": "answer", "digest": "bb", "outcome": "ok"}
+        said = {"judge": "grounded", "evaluations": 9, "score": 9, "scored": 9}
+        day = {"project": "p6", "day_ns": day_ns, "computed_ns": 7}
+        for table, row in (("daily_scores", {**day, **cell, **said}), ("daily", day)):
+            client.insert(table, [list(row.values())], column_names=list(row))
+        client.command("ALTER TABLE daily UPDATE marked_ns = 0 WHERE 1 SETTINGS mutations_sync = 2")
+    with open_service(tmp_path) as service:
+        assert answers(service, 6, olds[6].spans) == olds[6].expected
+        client_now = service.store.connections.open()
+        now_ns = client_now.query(Sql("SELECT toUnixTimestamp64Nano(now64(9))")).result_rows[0][0]
+        recompute(client_now, "p6", [day_ns], now_ns)
+        assert answers(service, 6, olds[6].spans) == olds[6].expected
+        cells = Sql(
+            "SELECT judge, judge_version, evaluations FROM daily_scores WHERE computed_ns > 7"
+        )
+        assert client_now.query(cells).result_rows == [("grounded", "b2", 1)]
 
 
 def test_repeated_steps(tmp_path: Path, olds: Mapping[int, Old]) -> None:

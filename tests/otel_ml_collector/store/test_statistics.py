@@ -150,6 +150,7 @@ def test_version_scores(store: Store, project: str) -> None:
         {
             "number": 1,
             "judge": "grounded",
+            "judge_version": "j1",
             "evaluations": 3,
             "failed": 1,
             "mean_score": 0.75,

@@ -6,7 +6,7 @@ from typing import Final
 
 from otel_ml_collector.errors import Unavailable
 from otel_ml_collector.span import Span
-from otel_ml_collector.telemetry.runs import RunNumbers, Versions
+from otel_ml_collector.telemetry.runs import RunNumbers, VersionKind, Versions
 from tests.otel_ml_collector.spans import (
     MS_NS,
     NOW_NS,
@@ -23,7 +23,7 @@ VERSION: Final = {"otel_ml.model.version": DIGEST}
 RUNS: Final = "otel_ml_runs_total"
 
 
-def no_versions(project: str, models: Sequence[str]) -> Versions:
+def no_versions(project: str, kind: VersionKind, names: Sequence[str]) -> Versions:
     """A store that knows no versions."""
     return {}
 
@@ -124,7 +124,7 @@ def test_versions() -> None:
     """A version is labelled with the small number that the store gives it, asked for once."""
     asked: list[tuple[str, Sequence[str]]] = []
 
-    def versions(project: str, models: Sequence[str]) -> Versions:
+    def versions(project: str, kind: VersionKind, models: Sequence[str]) -> Versions:
         asked.append((project, models))
         return {("answer", DIGEST, ""): 3, ("answer", DIGEST, "s"): 3, ("answer", "other", ""): 1}
 
@@ -139,7 +139,7 @@ def test_versions() -> None:
 def test_versions_of_a_store_in_trouble() -> None:
     """While the store does not answer, the first digits of the digest stand for the number."""
 
-    def versions(project: str, models: Sequence[str]) -> Versions:
+    def versions(project: str, kind: VersionKind, models: Sequence[str]) -> Versions:
         raise Unavailable("The store has trouble")
 
     numbers = RunNumbers((), versions)
@@ -191,11 +191,11 @@ def test_scores() -> None:
     count(numbers, make_record("evaluation", apart, failed))
     labels = ("answer", "p", "01234567")
     assert read(numbers, "otel_ml_judge") == {
-        ("otel_ml_judge_score_count", ("grounded", *labels)): 2,
-        ("otel_ml_judge_score_sum", ("grounded", *labels)): 1,
-        ("otel_ml_judge_verdicts_total", ("grounded", "answer", "true", "p", "01234567")): 1,
-        ("otel_ml_judge_verdicts_total", ("grounded", "answer", "false", "p", "01234567")): 1,
-        ("otel_ml_judge_errors_total", ("polite", *labels)): 1,
+        ("otel_ml_judge_score_count", ("grounded", "", *labels)): 2,
+        ("otel_ml_judge_score_sum", ("grounded", "", *labels)): 1,
+        ("otel_ml_judge_verdicts_total", ("grounded", "", "answer", "true", "p", "01234567")): 1,
+        ("otel_ml_judge_verdicts_total", ("grounded", "", "answer", "false", "p", "01234567")): 1,
+        ("otel_ml_judge_errors_total", ("polite", "", *labels)): 1,
     }
 
 
@@ -207,8 +207,28 @@ def test_score_twice() -> None:
     for _ in range(2):
         count(numbers, evaluate(call, "grounded", **{"score.value": 0.75}))
     assert read(numbers, "otel_ml_judge") == {
-        ("otel_ml_judge_score_count", ("grounded", "answer", "p", "")): 1,
-        ("otel_ml_judge_score_sum", ("grounded", "answer", "p", "")): 0.75,
+        ("otel_ml_judge_score_count", ("grounded", "", "answer", "p", "")): 1,
+        ("otel_ml_judge_score_sum", ("grounded", "", "answer", "p", "")): 0.75,
+    }
+
+
+def test_versions_of_a_judge() -> None:
+    """What versions of a judge said is counted apart, under their small numbers once known."""
+
+    def versions(project: str, kind: VersionKind, names: Sequence[str]) -> Versions:
+        return {("grounded", "a1", ""): 1} if kind == "judge" else {}
+
+    numbers = RunNumbers((), versions)
+    call = make_call("answer")
+    count(numbers, call)
+    for version, score in (("a1", 0.25), ("0123456789", 0.75)):
+        told: dict[str, str | float | bool] = {"score.value": score, "judge.version": version}
+        count(numbers, evaluate(call, "grounded", **told))
+    assert read(numbers, "otel_ml_judge") == {
+        ("otel_ml_judge_score_count", ("grounded", "v1", "answer", "p", "")): 1,
+        ("otel_ml_judge_score_sum", ("grounded", "v1", "answer", "p", "")): 0.25,
+        ("otel_ml_judge_score_count", ("grounded", "01234567", "answer", "p", "")): 1,
+        ("otel_ml_judge_score_sum", ("grounded", "01234567", "answer", "p", "")): 0.75,
     }
 
 
@@ -217,7 +237,7 @@ def test_score_of_an_unknown_run() -> None:
     numbers = RunNumbers((), no_versions)
     count(numbers, evaluate(make_call("answer"), "grounded", **{"score.value": 0.75}))
     assert read(numbers, "otel_ml_judge_score_c") == {
-        ("otel_ml_judge_score_count", ("grounded", "", "p", "")): 1
+        ("otel_ml_judge_score_count", ("grounded", "", "", "p", "")): 1
     }
 
 
@@ -260,9 +280,9 @@ def test_bound_of_judges() -> None:
     for number in range(5):
         count(numbers, evaluate(call, f"j{number}", **{"score.value": 1}))
     assert read(numbers, "otel_ml_judge_score_c") == {
-        ("otel_ml_judge_score_count", ("j0", "m", "p", "")): 1,
-        ("otel_ml_judge_score_count", ("j1", "m", "p", "")): 1,
-        ("otel_ml_judge_score_count", ("other", "other", "p", "")): 3,
+        ("otel_ml_judge_score_count", ("j0", "", "m", "p", "")): 1,
+        ("otel_ml_judge_score_count", ("j1", "", "m", "p", "")): 1,
+        ("otel_ml_judge_score_count", ("other", "", "other", "p", "")): 3,
     }
 
 
@@ -273,7 +293,7 @@ def test_infinite_score() -> None:
     said = evaluate(call, "grounded", **{"score.value": math.inf, "passed": True})
     count(numbers, call, said)
     assert read(numbers, "otel_ml_judge") == {
-        ("otel_ml_judge_verdicts_total", ("grounded", "answer", "true", "p", "")): 1
+        ("otel_ml_judge_verdicts_total", ("grounded", "", "answer", "true", "p", "")): 1
     }
 
 
@@ -284,5 +304,5 @@ def test_failed_judge() -> None:
     said = evaluate(call, "grounded", **{"score.value": math.nan, "passed": True})
     count(numbers, call, said)
     assert read(numbers, "otel_ml_judge") == {
-        ("otel_ml_judge_errors_total", ("grounded", "answer", "p", "")): 1
+        ("otel_ml_judge_errors_total", ("grounded", "", "answer", "p", "")): 1
     }

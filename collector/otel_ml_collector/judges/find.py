@@ -1,0 +1,434 @@
+"""Judges and their versions: one `find` behind the JSON API and the pages.
+
+What versions of a judge said is never joined: each has its own figures, and each bar the filter
+that lists its runs.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pydantic import BaseModel, Field, ValidationError
+
+from otel_ml_collector.errors import NotFound
+from otel_ml_collector.models.find import VersionDefinition
+from otel_ml_collector.owners import FIRST
+from otel_ml_collector.price import round_cost
+from otel_ml_collector.stats import JudgeVersionName
+from otel_ml_collector.store.apart import find_apart
+from otel_ml_collector.store.reader import Reader, Row
+from otel_ml_collector.store.rollup import EXACT
+from otel_ml_collector.store.runs import ACROSS_PARTITIONS, Window
+from otel_ml_collector.store.sql import EMPTY, Sql
+from otel_ml_collector.store.statistics import read_versions
+from otel_ml_collector.store.targets import about_runs
+from otel_ml_collector.times import to_rfc3339
+from otel_ml_collector.web.view import quoted
+
+_BINS: Final = 10
+_MOST_WHOLE: Final = 20  # of a scale of whole numbers: a bar each
+_CRITERION: Final = "passing_criteria"
+
+_NAMES: Final = Sql("""
+    SELECT DISTINCT name FROM (
+      SELECT name FROM model_versions
+      WHERE project = {project:String} AND kind = 'judge' AND last_seen_ns > 0
+      UNION ALL
+      SELECT name FROM metrics WHERE project = {project:String} AND source = 'judge'
+    ) ORDER BY name LIMIT 1000""")
+_SAID: Final = Sql("""
+    SELECT judge, judge_version, trace_id, span_id, score, passed, failed, latency_ms, cost,
+      time_ns, '' AS record_id
+    FROM scores_by_judge WHERE project = {project:String} AND judge IN {judges:Array(String)}""")
+# Of keys of traces and of tags.
+_TOLD: Final = Sql("""FROM metrics WHERE project = {project:String} AND owner >= '{first}'
+      AND name IN {judges:Array(String)} AND source != 'logged'""").fill(first=Sql(FIRST))
+_SAID_APART: Final = Sql("""
+    UNION ALL
+    SELECT said.judge, said.judge_version, about.trace_id, about.span_id, said.value, said.passed,
+      said.failed, said.latency_ms, said.cost, said.time_ns, said.record_id
+    FROM ({about}) AS about
+    INNER JOIN (
+      SELECT owner, name AS judge, judge_version, value, passed, error != '' AS failed, latency_ms,
+        cost, time_ns, record_id {told}
+    ) AS said ON said.owner = about.owner""").fill(
+    about=about_runs(Sql("SELECT DISTINCT owner ") + _TOLD), told=_TOLD
+)
+# The runs that a list shows, and what each version of the judges said last of each.
+_JUDGED: Final = Sql("""
+    SELECT run.start_ns AS start_ns, said.judge AS judge, said.judge_version AS judge_version,
+      said.newest.1 AS score, said.newest.2 AS passed, said.newest.3 AS failed,
+      said.newest.4 AS latency_ms, said.newest.5 AS cost
+    FROM (
+      SELECT trace_id, span_id, start_ns FROM runs FINAL
+      WHERE project = {project:String} AND kind != 'span'
+      UNION ALL
+      SELECT trace_id, span_id, start_ns FROM open_runs FINAL
+      WHERE project = {project:String} AND kind != 'span' AND (trace_id, span_id) NOT IN (
+        SELECT trace_id, span_id FROM runs WHERE project = {project:String}
+          AND start_ns IN (SELECT start_ns FROM open_runs WHERE project = {project:String}))
+    ) AS run
+    INNER JOIN (
+      SELECT judge, judge_version, trace_id, span_id,
+        argMax((score, passed, failed, latency_ms, cost), (time_ns, record_id)) AS newest
+      FROM ({said}) GROUP BY judge, judge_version, trace_id, span_id
+    ) AS said ON said.trace_id = run.trace_id AND said.span_id = run.span_id""")
+_FIGURES: Final = Sql("""
+    SELECT judge, judge_version, count() AS evaluations, countIf(failed) AS errors,
+      count(score) AS scored, toFloat64(sum({score})) / 1e15 AS total,
+      countIf(passed = true) AS passes, count(passed) AS verdicts,
+      quantilesExactIf(0.5, 0.95)(assumeNotNull(latency_ms), latency_ms IS NOT NULL) AS latency,
+      count(cost) AS priced, toFloat64(sum({cost})) / 1e15 AS price,
+      minIf(score, isFinite(score)) AS lowest, maxIf(score, isFinite(score)) AS highest,
+      countIf(isFinite(score) AND score != round(score)) AS fractions,
+      max(start_ns) AS last_start_ns
+    FROM ({judged}) GROUP BY judge, judge_version ORDER BY judge, judge_version""")
+_DISTRIBUTION: Final = Sql("""
+    SELECT judge_version, arrayCount(edge -> assumeNotNull(score) >= edge, {edges:Array(Float64)})
+      AS place, count() AS evaluations, countIf(passed = true) AS passes, count(passed) AS verdicts
+    FROM ({judged}) WHERE score IS NOT NULL
+    GROUP BY judge_version, place ORDER BY judge_version, place""")
+_OVER_TIME: Final = Sql("""
+    SELECT judge_version, intDiv(start_ns - {start:Int64}, {step:Int64}) AS place,
+      count() AS evaluations, countIf(failed) AS errors, countIf(passed = true) AS passes,
+      count(passed) AS verdicts, count(score) AS scored, toFloat64(sum({score})) / 1e15 AS total
+    FROM ({judged}) WHERE start_ns >= {start:Int64} AND start_ns < {end:Int64}
+    GROUP BY judge_version, place ORDER BY judge_version, place""")
+_SCORE: Final = EXACT.fill(number=Sql("ifNull(score, 0)"))
+_COST: Final = EXACT.fill(number=Sql("ifNull(cost, 0)"))
+
+
+class JudgeNumbers(JudgeVersionName):
+    """What one version of a judge said of the runs that a list shows."""
+
+    evaluations: int = Field(description="Runs of which it spoke")
+    errors: int = Field(description="Of these, where the judge itself failed")
+    scored: int = Field(description="Of these, with a score")
+    mean_score: float | None
+    passed: int
+    judged: int = Field(description="Runs of which it said whether they passed")
+    pass_rate: float | None = Field(description="`passed` of `judged`")
+    p50_ms: float | None = Field(description="How long it took, where it says so")
+    p95_ms: float | None
+    cost: float | None = Field(description="Of the answers whose cost is told")
+    priced: int = Field(description="How many answers told their cost")
+    last_start_time: str | None = Field(description="When the last of its runs began")
+    where: str = Field(description="The filter that lists its runs")
+    where_errors: str = Field(description="The filter that lists those where it failed")
+
+
+class ScoreBin(BaseModel):
+    """How many scores lie from `low` to below `high`; the outer bins take all beyond them."""
+
+    low: float
+    high: float
+    evaluations: int
+    passed: int
+    judged: int
+    where: str = Field(description="The filter that lists these runs")
+
+
+class JudgeBucket(BaseModel):
+    """What a version said of the runs that began in a stretch of time."""
+
+    start_time: str
+    start_ns: int
+    evaluations: int
+    errors: int
+    passed: int
+    judged: int
+    pass_rate: float | None
+    mean_score: float | None
+    where: str = Field(description="The filter that lists these runs")
+
+
+class JudgeDefinition(VersionDefinition):
+    """What a version of a judge is made of; the source is its rubric's, or the rubric in words."""
+
+    description: str = ""
+    criterion: str | None = Field(default=None, description="Source of what passes")
+
+
+class JudgeVersion(JudgeNumbers):
+    """One version of a judge: what it is, and what it said."""
+
+    first_seen_time: str | None = Field(description="When it arrived first; null without a version")
+    definition: JudgeDefinition
+    distribution: list[ScoreBin] = Field(description="The same bins for all versions of a judge")
+    buckets: list[JudgeBucket] = Field(description="Those with evaluations, oldest first")
+
+
+class ListedJudge(BaseModel):
+    """A judge, what its newest version said, and what the others did."""
+
+    judge: str
+    description: str
+    versions: int = Field(description="How many are known by their digest")
+    newest: JudgeNumbers
+    others: list[JudgeNumbers] = Field(description="Newest first; never joined with the newest")
+
+
+class Judges(BaseModel):
+    """The judges of a project by their names; people are none."""
+
+    judges: list[ListedJudge]
+
+
+class JudgeVersions(BaseModel):
+    """The versions of a judge, the newest first; last what told no version."""
+
+    judge: str
+    versions: list[JudgeVersion]
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A version as it was told: its number, when it arrived, what it is."""
+
+    number: int
+    first_ns: int
+    definition: JudgeDefinition
+
+
+def find_judges(reader: Reader, project: str) -> list[ListedJudge]:
+    """List the judges of a project; one whose definition never came has its name and scores."""
+    names = [row["name"] for row in reader.rows(_NAMES, {"project": project})]
+    known = _read_known(reader, project, names)
+    figures = _read_figures(reader, project, names)
+    found = []
+    for name in names:
+        versions = known.get(name, {})
+        numbers = _all_numbers(name, versions, figures.get(name, {}))
+        newest, *others = numbers
+        told = versions.get(newest.digest)
+        found.append(
+            ListedJudge(
+                judge=name,
+                description=told.definition.description if told else "",
+                versions=len({*versions, *figures.get(name, {})} - {""}),
+                newest=newest,
+                others=others,
+            )
+        )
+    return found
+
+
+def find_judge_versions(
+    reader: Reader, project: str, judge: str, window: Window, step_ns: int
+) -> list[JudgeVersion]:
+    """Read the versions of a judge with what they said, newest first.
+
+    Args:
+        reader: The store.
+        project: Whose runs.
+        judge: Its name.
+        window: Of the buckets: of runs that began when. All other figures are of all runs.
+        step_ns: How long a bucket is.
+
+    Raises:
+        NotFound: Nobody ever spoke of such a judge.
+    """
+    known = _read_known(reader, project, [judge]).get(judge, {})
+    rows = _read_figures(reader, project, [judge]).get(judge, {})
+    if not known and judge not in {
+        row["name"] for row in reader.rows(_NAMES, {"project": project})
+    }:
+        raise NotFound(f"Project {project!r} has no judge {judge!r}")
+    numbers = _all_numbers(judge, known, rows)
+    bins = _read_bins(reader, project, judge, list(rows.values()))
+    buckets = _read_buckets(reader, project, judge, window, step_ns)
+    return [
+        JudgeVersion(
+            **one.model_dump(),
+            first_seen_time=to_rfc3339(told.first_ns) if told else None,
+            definition=told.definition if told else JudgeDefinition(),
+            distribution=[_bin(one, *found) for found in bins.get(one.digest, [])],
+            buckets=[_bucket(one, row, window, step_ns) for row in buckets.get(one.digest, [])],
+        )
+        for one in numbers
+        for told in (known.get(one.digest),)
+    ]
+
+
+def named(judge: str, version: int | None, digest: str, field: str) -> str:
+    """Write a field of a filter that means what one version of a judge said."""
+    step = quoted(digest) if version is None else str(version)
+    return f"{field}[{quoted(judge)}][{step}]"
+
+
+def _read_known(
+    reader: Reader, project: str, judges: Sequence[str]
+) -> dict[str, dict[str, _Known]]:
+    """Read the versions that are known, by judge and digest."""
+    known: defaultdict[str, dict[str, _Known]] = defaultdict(dict)
+    for row in read_versions(reader, project, "judge", judges):
+        known[row["name"]][row["digest"]] = _Known(
+            row["number"], row["first_ns"], _definition(row["definition"])
+        )
+    return known
+
+
+def _definition(text: str) -> JudgeDefinition:
+    """Read a definition; older ones have the criterion among the helpers."""
+    if not text:
+        return JudgeDefinition()
+    try:
+        found = JudgeDefinition.model_validate_json(text)
+    except ValidationError:
+        return JudgeDefinition(source=text)
+    if found.criterion is None and _CRITERION in found.helpers:
+        found.criterion = found.helpers.pop(_CRITERION)
+    return found
+
+
+def _said(reader: Reader, project: str) -> Sql:
+    apart = find_apart(reader, project)
+    return _JUDGED.fill(said=_SAID + (_SAID_APART if apart.told_scores else EMPTY))
+
+
+def _ask(
+    reader: Reader, sql: Sql, project: str, judges: Sequence[str], more: Mapping[str, Any]
+) -> list[Row]:
+    parameters = {"project": project, "judges": list(judges), **more}
+    return reader.rows(sql, parameters, ACROSS_PARTITIONS)
+
+
+def _read_figures(reader: Reader, project: str, judges: Sequence[str]) -> dict[str, dict[str, Row]]:
+    """Read what versions said in numbers, by judge and digest."""
+    if not judges:
+        return {}
+    sql = _FIGURES.fill(score=_SCORE, cost=_COST, judged=_said(reader, project))
+    found: defaultdict[str, dict[str, Row]] = defaultdict(dict)
+    for row in _ask(reader, sql, project, judges, {}):
+        found[row["judge"]][row["judge_version"]] = row
+    return found
+
+
+def _all_numbers(
+    judge: str, known: Mapping[str, _Known], rows: Mapping[str, Row]
+) -> list[JudgeNumbers]:
+    """Make the figures of all versions that are known or spoke, the newest first."""
+    digests = {*known, *rows} or {""}
+    found = [
+        _numbers(judge, known[digest].number if digest in known else None, digest, rows.get(digest))
+        for digest in digests
+    ]
+    return sorted(found, key=lambda one: one.order)
+
+
+def _numbers(judge: str, version: int | None, digest: str, row: Row | None) -> JudgeNumbers:
+    failed = named(judge, version, digest, "failed")
+    if row is None:
+        row = dict.fromkeys(("evaluations", "errors", "scored", "passes", "verdicts", "priced"), 0)
+    p50, p95 = row.get("latency") or (None, None)
+    return JudgeNumbers(
+        judge=judge,
+        version=version,
+        digest=digest,
+        evaluations=row["evaluations"],
+        errors=row["errors"],
+        scored=row["scored"],
+        mean_score=row["total"] / row["scored"] if row["scored"] else None,
+        passed=row["passes"],
+        judged=row["verdicts"],
+        pass_rate=row["passes"] / row["verdicts"] if row["verdicts"] else None,
+        p50_ms=_finite(p50),
+        p95_ms=_finite(p95),
+        cost=round_cost(row["price"]) if row["priced"] else None,
+        priced=row["priced"],
+        last_start_time=to_rfc3339(row["last_start_ns"]) if row["evaluations"] else None,
+        where=f"{failed} in (True, False)",
+        where_errors=failed,
+    )
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+def bounds_of(lowest: float, highest: float, *, is_whole: bool) -> list[float]:
+    """Choose the ends of the bins of a judge's scale, one more than there are bins.
+
+    Tenths from 0 to 1 where all scores lie there; each number by itself where they are few and
+    whole; else ten of one width.
+    """
+    if lowest >= 0 and highest <= 1 and not (is_whole and highest > lowest):
+        return [place / _BINS for place in range(_BINS + 1)]
+    if is_whole and highest - lowest < _MOST_WHOLE:
+        return [lowest + place for place in range(int(highest - lowest) + 2)]
+    ends = [lowest + (highest - lowest) * place / _BINS for place in range(_BINS + 1)]
+    return sorted(set(ends)) if ends[-1] > ends[0] else [lowest, lowest + 1]
+
+
+def _read_bins(
+    reader: Reader, project: str, judge: str, rows: Sequence[Row]
+) -> dict[str, list[tuple[Sequence[float], int, Row | None]]]:
+    """Read how the scores of each version lie, by digest: all bins, each with its place."""
+    spread = [row for row in rows if row["scored"] and row["lowest"] is not None]
+    if not spread:
+        return {}
+    bounds = bounds_of(
+        min(row["lowest"] for row in spread),
+        max(row["highest"] for row in spread),
+        is_whole=not any(row["fractions"] for row in spread),
+    )
+    sql = _DISTRIBUTION.fill(judged=_said(reader, project))
+    found: defaultdict[str, dict[int, Row]] = defaultdict(dict)
+    for row in _ask(reader, sql, project, [judge], {"edges": bounds[1:-1]}):
+        found[row["judge_version"]][row["place"]] = row
+    return {
+        digest: [(bounds, place, of_digest.get(place)) for place in range(len(bounds) - 1)]
+        for digest, of_digest in found.items()
+    }
+
+
+def _bin(one: JudgeNumbers, bounds: Sequence[float], place: int, row: Row | None) -> ScoreBin:
+    field = named(one.judge, one.version, one.digest, "scores")
+    low, high = bounds[place], bounds[place + 1]
+    is_first, is_last = place == 0, place == len(bounds) - 2
+    if is_first and is_last:  # a scale of one number: all that is a score
+        where = f"({field} < {high!r} or {field} >= {high!r})"
+    elif is_first:
+        where = f"{field} < {high!r}"
+    elif is_last:
+        where = f"{field} >= {low!r}"
+    else:
+        where = f"{low!r} <= {field} < {high!r}"
+    return ScoreBin(
+        low=low,
+        high=high,
+        evaluations=row["evaluations"] if row else 0,
+        passed=row["passes"] if row else 0,
+        judged=row["verdicts"] if row else 0,
+        where=where,
+    )
+
+
+def _read_buckets(
+    reader: Reader, project: str, judge: str, window: Window, step_ns: int
+) -> dict[str, list[Row]]:
+    sql = _OVER_TIME.fill(score=_SCORE, judged=_said(reader, project))
+    more = {"start": window.start_ns, "end": window.end_ns, "step": step_ns}
+    found: defaultdict[str, list[Row]] = defaultdict(list)
+    for row in _ask(reader, sql, project, [judge], more):
+        found[row["judge_version"]].append(row)
+    return found
+
+
+def _bucket(one: JudgeNumbers, row: Row, window: Window, step_ns: int) -> JudgeBucket:
+    start_ns = window.start_ns + row["place"] * step_ns
+    end_ns = min(start_ns + step_ns, window.end_ns)
+    start, end = to_rfc3339(start_ns), to_rfc3339(end_ns)
+    return JudgeBucket(
+        start_time=start,
+        start_ns=start_ns,
+        evaluations=row["evaluations"],
+        errors=row["errors"],
+        passed=row["passes"],
+        judged=row["verdicts"],
+        pass_rate=row["passes"] / row["verdicts"] if row["verdicts"] else None,
+        mean_score=row["total"] / row["scored"] if row["scored"] else None,
+        where=f"{one.where} and start >= {quoted(start)} and start < {quoted(end)}",
+    )

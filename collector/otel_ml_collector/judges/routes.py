@@ -1,0 +1,205 @@
+"""The judges of a project, and one judge: its versions, what they said, and what changed."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Annotated, Final, Literal
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response
+
+from otel_ml_collector.api.parameters import FromReader
+from otel_ml_collector.judges import find as judges
+from otel_ml_collector.judges.find import (
+    JudgeBucket,
+    JudgeDefinition,
+    Judges,
+    JudgeVersion,
+    JudgeVersions,
+    ScoreBin,
+)
+from otel_ml_collector.models import diff
+from otel_ml_collector.models.routes import span_of
+from otel_ml_collector.store.runs import Window
+from otel_ml_collector.web import view
+from otel_ml_collector.web.render import PageRoute, python_call, show_page
+from otel_ml_collector.web.view import cut_slice, percent, read_state
+
+_HEIGHT: Final = 110
+_GAP: Final = 0.85
+_VERSIONS: Final = 50
+_number = attrgetter("version")
+
+Last = Annotated[
+    Literal["1h", "24h", "7d", "30d"],
+    Query(description="Of how long the buckets are; all other figures are of all runs"),
+]
+
+api = APIRouter(prefix="/api/v1")
+pages = APIRouter(include_in_schema=False, route_class=PageRoute)
+
+
+@api.get("/projects/{project:path}/judges")
+def get_judges(project: str, reader: FromReader) -> Judges:
+    """List the judges of a project: what the newest version of each said, and the others."""
+    return Judges(judges=judges.find_judges(reader, project))
+
+
+@api.get("/projects/{project:path}/judges/{judge:path}/versions")
+def get_judge_versions(
+    project: str, judge: str, reader: FromReader, last: Last = "30d"
+) -> JudgeVersions:
+    """Read the versions of a judge with source and what each said, newest first.
+
+    Scores of different versions are never joined. Each `where` is the filter that lists the runs
+    that were counted.
+    """
+    window, step_ns = span_of(last, time.time_ns())
+    found = judges.find_judge_versions(reader, project, judge, window, step_ns)
+    return JudgeVersions(judge=judge, versions=found)
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A bar of a figure, in per cent from the left and in pixels from its foot.
+
+    Attributes:
+        height: Of all of it.
+        failed: Of its upper part, that of runs which did not pass.
+        label: What it says, in words.
+        where: The filter that lists its runs.
+    """
+
+    left: float
+    width: float
+    height: float
+    failed: float
+    label: str
+    where: str
+
+
+def draw_scores(bins: Sequence[ScoreBin]) -> list[Bar]:
+    """Draw how scores lie: the highest bar fills the figure, an empty bin has none."""
+    most = max((one.evaluations for one in bins), default=0)
+    width = 100 / max(len(bins), 1)
+    return [
+        Bar(
+            left=place * width,
+            width=width * _GAP,
+            height=_HEIGHT * one.evaluations / most,
+            failed=_HEIGHT * (one.judged - one.passed) / most,
+            label=f"{one.low:g} to {one.high:g}: {one.evaluations:,} runs, "
+            f"{one.judged - one.passed:,} of them not passed",
+            where=one.where,
+        )
+        for place, one in enumerate(bins)
+        if one.evaluations
+    ]
+
+
+def draw_buckets(
+    buckets: Sequence[JudgeBucket], bins: Sequence[ScoreBin], window: Window, step_ns: int
+) -> list[Bar]:
+    """Draw pass rates over time; mean scores on the judge's scale where nothing says who passed."""
+    width = 100 * step_ns / (window.end_ns - window.start_ns)
+    low, high = (bins[0].low, bins[-1].high) if bins else (0.0, 1.0)
+    is_judged = any(one.judged for one in buckets)
+    bars = []
+    for one in buckets:
+        share = one.pass_rate
+        label = f"{percent(one.passed, one.judged)} passed"
+        if not is_judged:
+            mean = one.mean_score
+            share = None if mean is None else min(max((mean - low) / (high - low), 0), 1)
+            label = f"mean score {view.number(mean)}"
+        bars.append(
+            Bar(
+                left=100 * (one.start_ns - window.start_ns) / (window.end_ns - window.start_ns),
+                width=width * _GAP,
+                height=max(_HEIGHT * (share or 0), 2),
+                failed=0,
+                label=f"{view.moment(one.start_time)}: {label}, {one.evaluations:,} runs"
+                + (f", {one.errors:,} errors" if one.errors else ""),
+                where=one.where,
+            )
+        )
+    return bars
+
+
+@pages.get("/projects/{project:path}/judges")
+def list_judges(request: Request, reader: FromReader, project: str) -> Response:
+    """The judges of a project."""
+    context = {
+        "project": project,
+        "judges": judges.find_judges(reader, project),
+        "api": view.api_address("projects", project, "judges"),
+        "python": python_call("judges"),
+    }
+    return show_page(request, "judges.html", context)
+
+
+@pages.get("/projects/{project:path}/judges/{judge:path}")
+def show_judge(
+    *,
+    request: Request,
+    reader: FromReader,
+    project: str,
+    judge: str,
+    old: Annotated[int | None, Query(alias="from", ge=1)] = None,
+    new: Annotated[int | None, Query(alias="to", ge=1)] = None,
+    digest: Annotated[str | None, Query(max_length=1_024)] = None,
+    last: Last = "30d",
+) -> Response:
+    """One judge: its versions, what they said, and what changed between two of them."""
+    window, step_ns = span_of(last, time.time_ns())
+    versions = judges.find_judge_versions(reader, project, judge, window, step_ns)
+    by_number = {one.version: one for one in versions if one.version is not None}
+    after = by_number.get(new or 0, versions[0])
+    before = by_number.get(old or (after.version or 0) - 1)
+    chosen = next((one for one in versions if one.digest == digest), after)
+    shown = cut_slice(versions, read_state(request).first("versions"), _VERSIONS)
+    near = [*shown.items, after, *([before] if before else [])]
+    numbered = {one.version: one for one in near if one.version is not None}
+    old_definition = _compared(before.definition) if before else None
+    context = {
+        "project": project,
+        "judge": judge,
+        "versions": versions,
+        "shown": shown,
+        "choices": sorted(numbered.values(), key=_number),
+        "changes": {one.digest: _changes(one, by_number) for one in shown.items},
+        "evaluations": sum(one.evaluations for one in versions),
+        "last": last,
+        "chosen": chosen,
+        "scores": draw_scores(chosen.distribution),
+        "most": max((one.evaluations for one in chosen.distribution), default=0),
+        "rates": draw_buckets(chosen.buckets, chosen.distribution, window, step_ns),
+        "window": window,
+        "before": before,
+        "after": after,
+        "facts": diff.facts(old_definition, _compared(after.definition)) if old_definition else [],
+        "blocks": diff.blocks(old_definition, _compared(after.definition), judge)
+        if old_definition
+        else [],
+        "api": view.api_address("projects", project, "judges", judge, "versions"),
+        "python": python_call("judge_versions", judge),
+    }
+    return show_page(request, "judge.html", context)
+
+
+def _compared(definition: JudgeDefinition) -> JudgeDefinition:
+    """Put what passes beside the functions that the rubric uses, to be compared as they are."""
+    if definition.criterion is None:
+        return definition
+    helpers = {"passing_criteria": definition.criterion, **definition.helpers}
+    return definition.model_copy(update={"helpers": helpers})
+
+
+def _changes(one: JudgeVersion, by_number: dict[int, JudgeVersion]) -> str:
+    if one.version is None:
+        return "no version was told"
+    before = by_number.get(one.version - 1)
+    if not one.definition.source and not one.definition.signature:
+        return "its definition did not arrive"
+    return diff.changes(_compared(before.definition) if before else None, _compared(one.definition))
