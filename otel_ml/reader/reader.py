@@ -260,6 +260,27 @@ class Reader(HasCard):
         return _aliases(
             self._api.ask(Question(path, method="POST", body={**body, "source": "sdk"}))
         )
+    def judges(self) -> list[dict[str, Any]]:
+        """List the judges by their names, as ``GET .../judges`` answers them.
+
+        Each has `judge`, `description`, `versions`, and what its `newest` version and the `others`
+        said: figures of different versions are never joined.
+        """
+        found: list[dict[str, Any]] = self._api.get("projects", self.project, "judges")["judges"]
+        return found
+
+    def judge_versions(self, judge: str) -> list[dict[str, Any]]:
+        """Read the versions of a judge, the newest first, as the API answers them.
+
+        Each has its definition, what it said, and with each bar of its distribution and its days
+        the filter `where` that lists the runs.
+
+        Raises:
+            NotFound: There is no such judge.
+        """
+        path = ("projects", self.project, "judges", check_text("judge", judge), "versions")
+        found: list[dict[str, Any]] = self._api.get(*path)["versions"]
+        return found
 
     def metrics(
         self,

@@ -275,6 +275,7 @@ ROWS: Final[dict[str, Mapping[str, Sort]]] = {
     "otel_ml.reader.Reader.run": {"run_id": NAME},
     "otel_ml.reader.Reader.trace": {"key": NAME},
     "otel_ml.reader.Reader.versions": {"model": NAME},
+    "otel_ml.reader.Reader.judge_versions": {"judge": NAME},
     "otel_ml.reader.Reader.version": {"model": NAME, "number": sort("5")},
     "otel_ml.reader.Reader.aliases": {"model": NAME},
     "otel_ml.reader.Reader.set_alias": {

@@ -149,6 +149,11 @@ def test_models_versions_and_projects(reader: Reader) -> None:
     assert (version.version, version.runs, version.judges[0]["mean_score"]) == (1, 2, 8.5)
     assert "def answer(question: str" in version.definition["source"]
     assert reader.version("answer", 1) == version
+    [judge] = reader.judges()
+    [told] = reader.judge_versions(judge["judge"])
+    assert (judge["newest"]["mean_score"], told["mean_score"], told["version"]) == (8.5, 8.5, 1)
+    assert told["definition"]["source"]
+    assert len(list(reader.runs(told["where"]))) == told["evaluations"] == 2
     assert [one.project for one in reader.projects()] == [PROJECT]
 
 

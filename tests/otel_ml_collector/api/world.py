@@ -139,6 +139,7 @@ def fill(service: Service) -> dict[str, str]:
         "run_id": id_of(first),
         "key": KEY,
         "model": "answer",
+        "judge": "grounded",
         "number": "1",
         "sha256": sha256_of(TABLE),
         "obj_id": found["obj_id"],
