@@ -245,8 +245,9 @@ class _Completer:
 
     def _values(self, kind: Kind) -> list[CompletionItem]:
         caret = self._caret
-        if kind is Kind.PASSED:
-            return [_value(word) for word in self._begun(("True", "False"))]
+        if kind in {Kind.PASSED, Kind.JUDGE_VERSION}:
+            words = ("True", "False") if kind is Kind.PASSED else self._judge_versions()
+            return [_value(word) for word in self._begun(words)]
         if kind is Kind.DURATION:
             return [_value(text) for text in self._begun(_DURATIONS)]
         if kind is Kind.TIME:
@@ -260,8 +261,6 @@ class _Completer:
             return _read_values(self._count_parts(_PARTS))
         if caret.field == "version":
             return self._versions()
-        if kind is Kind.JUDGE_VERSION and len(caret.path) == 1:
-            return [_value(number) for number in self._judge_versions()]
         return self._texts() if kind is Kind.TEXT else []
 
     def _texts(self) -> list[CompletionItem]:
@@ -291,7 +290,7 @@ class _Completer:
 
     def _judge_versions(self) -> list[str]:
         """List the small numbers of a judge's versions, the newest first."""
-        judge = str(self._caret.path[0])
+        judge = str(self._caret.path[0]) if self._caret.path else ""
         numbers = version_numbers(self._reader, self._query.project, "judge", [judge])
         return self._begun(map(str, sorted(set(numbers.values()), reverse=True)))
 

@@ -44,7 +44,9 @@ _SAID: Final = Sql("""
     FROM scores_by_judge WHERE project = {project:String} AND judge IN {judges:Array(String)}""")
 # Of keys of traces and of tags.
 _TOLD: Final = Sql("""FROM metrics WHERE project = {project:String} AND owner >= '{first}'
-      AND name IN {judges:Array(String)} AND source != 'logged'""").fill(first=Sql(FIRST))
+      AND name IN {judges:Array(String)} AND source != 'logged' AND actual = ''""").fill(
+    first=Sql(FIRST)
+)
 _SAID_APART: Final = Sql("""
     UNION ALL
     SELECT said.judge, said.judge_version, about.trace_id, about.span_id, said.value, said.passed,
