@@ -4,7 +4,6 @@ What versions of a judge said is never joined: each has its own figures, and eac
 that lists its runs.
 """
 
-import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -82,6 +81,7 @@ _FIGURES: Final = Sql("""
       count(score) AS scored, toFloat64(sum({score})) / 1e15 AS total,
       countIf(passed = true) AS passes, count(passed) AS verdicts,
       quantilesExactIf(0.5, 0.95)(assumeNotNull(latency_ms), latency_ms IS NOT NULL) AS latency,
+      count(latency_ms) AS timed,
       count(cost) AS priced, toFloat64(sum({cost})) / 1e15 AS price,
       minIf(score, isFinite(score)) AS lowest, maxIf(score, isFinite(score)) AS highest,
       countIf(isFinite(score) AND score != round(score)) AS fractions,
@@ -324,7 +324,7 @@ def _numbers(judge: str, version: int | None, digest: str, row: Row | None) -> J
     failed = named(judge, version, digest, "failed")
     if row is None:
         row = dict.fromkeys(("evaluations", "errors", "scored", "passes", "verdicts", "priced"), 0)
-    p50, p95 = row.get("latency") or (None, None)
+    p50, p95 = row["latency"] if row.get("timed") else (None, None)
     return JudgeNumbers(
         judge=judge,
         version=version,
@@ -336,18 +336,14 @@ def _numbers(judge: str, version: int | None, digest: str, row: Row | None) -> J
         passed=row["passes"],
         judged=row["verdicts"],
         pass_rate=row["passes"] / row["verdicts"] if row["verdicts"] else None,
-        p50_ms=_finite(p50),
-        p95_ms=_finite(p95),
+        p50_ms=p50,
+        p95_ms=p95,
         cost=round_cost(row["price"]) if row["priced"] else None,
         priced=row["priced"],
         last_start_time=to_rfc3339(row["last_start_ns"]) if row["evaluations"] else None,
         where=f"{failed} in (True, False)",
         where_errors=failed,
     )
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None
 
 
 def bounds_of(lowest: float, highest: float, *, is_whole: bool) -> list[float]:

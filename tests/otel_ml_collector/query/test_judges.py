@@ -184,7 +184,8 @@ def test_judge_without_a_definition(store: Store, project: str) -> None:
     store.take(project, one, two, say(one, "a1", 0.25), say(two, "a1", 0.75))
     judges = {judge.judge: judge for judge in find_judges(store.reader, project)}
     assert sorted(judges) == ["foreign", "grounded"]
-    assert (judges["foreign"].newest.version, judges["foreign"].newest.mean_score) == (None, 3.0)
+    foreign_one = judges["foreign"].newest
+    assert (foreign_one.version, foreign_one.mean_score, foreign_one.p50_ms) == (None, 3.0, None)
     assert [(one.name, one.evaluations) for one in judges["grounded"].others] == [("grounded", 1)]
     assert (judges["grounded"].newest.name, judges["grounded"].versions) == ("grounded:v1", 1)
     check_bars(store, project)
