@@ -200,6 +200,8 @@ def test_pages_fit_a_phone(chromium: Browser, demo: CollectorProcess, shots: Pat
         ("run", f"/projects/{DOCS}/runs/{run['run_id']}"),
         ("model", f"/projects/{DOCS}/models/answer"),
         ("metrics", "/projects/digits/metrics"),
+        ("judges", f"/projects/{DOCS}/judges"),
+        ("judge", f"/projects/{DOCS}/judges/grounded"),
     ):
         page.goto(demo.endpoint + path)
         page.wait_for_load_state("networkidle")
@@ -207,3 +209,28 @@ def test_pages_fit_a_phone(chromium: Browser, demo: CollectorProcess, shots: Pat
         assert width <= 390, f"{path} is {width} px wide"
         page.screenshot(path=shots / f"{name}-phone.png")
     page.close()
+
+
+def test_judge_shows_what_its_versions_said(tab: Tab, demo: CollectorProcess, shots: Path) -> None:
+    """The judge's page has the API's versions, and each bar opens the runs that it counts."""
+    tab.open(f"/projects/{DOCS}/judges")
+    judges = demo.get(f"/projects/{DOCS}/judges")["judges"]
+    names = tab.page.locator("#judges td:first-child a")
+    assert names.all_inner_texts() == [judge["judge"] for judge in judges]
+    shoot(tab.page, shots, "judges")
+    page = tab.open(f"/projects/{DOCS}/judges/grounded")
+    versions = demo.get(f"/projects/{DOCS}/judges/grounded/versions")["versions"]
+    rows = page.locator("#versions tbody tr")
+    for row, version in zip(rows.all(), versions, strict=True):
+        expect(row).to_contain_text(f"v{version['version']}")
+        expect(row).to_contain_text(f"{version['evaluations']:,}")
+    shoot(page, shots, "judge")
+    newest = versions[0]
+    bars = [bar for bar in newest["distribution"] if bar["evaluations"]]
+    links = page.locator("#scores .fig a")
+    assert links.count() == len(bars)
+    address = links.last.get_attribute("href")
+    assert address is not None
+    page = tab.open(address)
+    number = bars[-1]["evaluations"]
+    expect(page.locator("main")).to_contain_text(f"{number:,} recorded runs")
