@@ -552,4 +552,4 @@ CREATE TABLE IF NOT EXISTS otel_ml.forward_cursors ON CLUSTER otel_ml (
 )
 ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/all/otel_ml/forward_cursors', '{shard}-{replica}', arrived_ns) ORDER BY (target, kind, collector) SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
 
-INSERT INTO otel_ml.store_meta (name, value) VALUES ('schema', 8);
+INSERT INTO otel_ml.store_meta (name, value) VALUES ('schema', 9);

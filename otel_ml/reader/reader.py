@@ -260,6 +260,7 @@ class Reader(HasCard):
         return _aliases(
             self._api.ask(Question(path, method="POST", body={**body, "source": "sdk"}))
         )
+
     def judges(self) -> list[dict[str, Any]]:
         """List the judges by their names, as ``GET .../judges`` answers them.
 

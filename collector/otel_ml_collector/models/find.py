@@ -148,10 +148,10 @@ def find_versions(reader: Reader, project: str, model: str) -> list[VersionDetai
     runs = {row["number"]: row for row in read_version_runs(reader, project, model)}
     judges: defaultdict[int, list[JudgeStats]] = defaultdict(list)
     scores = read_version_scores(reader, project, model)
-    numbers = version_numbers(reader, project, "judge", {row["judge"] for row in scores})
+    spoken = version_numbers(reader, project, "judge", {row["judge"] for row in scores})
     for row in scores:
         digest = row.pop("judge_version")
-        version = numbers.get((row["judge"], digest, ""))
+        version = spoken.get((row["judge"], digest, ""))
         judges[row.pop("number")].append(JudgeStats(**row, digest=digest, version=version))
     told = _find_told(reader, project, model, by_number)
     numbers = _first_numbers(rows)

@@ -413,7 +413,7 @@ def test_hard_filter(sample: Sample, where: str) -> None:
         ('tags["a"] > "b"', "Expected a number, found 'b'", 12),
         ('passed["j"] == 1', "Expected == True or == False", 15),
         ('passed["j"] > True', "Expected == True or == False", 14),
-        ('passed["j"] in (True,)', "Expected == True or == False", 15),
+        ('passed["j"] in (1,)', "Expected == True or == False", 15),
     ],
 )
 def test_error(where: str, message: str, column: int) -> None:
