@@ -2,8 +2,8 @@
 
 import io
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Final, Literal
 
 import orjson
@@ -18,6 +18,8 @@ from otel_ml_collector.api.parameters import End, FromReader, Start, Where
 from otel_ml_collector.api.streams import FromPlaces, Stream
 from otel_ml_collector.artifacts.find import find_artifacts
 from otel_ml_collector.errors import BadQuery
+from otel_ml_collector.filter.fields import FIELD_NAMES, Kind
+from otel_ml_collector.filter.grammar import Field, read_field, split_list, step_into
 from otel_ml_collector.filter.sql import compile_where
 from otel_ml_collector.records import text_of
 from otel_ml_collector.runs.answers import RunSummary, Said, find_said, make_summary
@@ -164,8 +166,23 @@ TYPES: Final = SHORT | WHOLE
 LATE: Final = ("trace_key", "tags", *SCORED, *WORDS)
 
 
+# What fields of the filters are made of, where that is no column of their name.
+_MADE_OF: Final[Mapping[str, tuple[str, ...]]] = {
+    "start": ("start_time",),
+    "end": ("start_ns", "latency_ms"),
+    "latency": ("latency_ms",),
+}
+# The types of what stands in a map; what stands in JSON may be anything, and is JSON text.
+_WITHIN: Final = {"scores": _FLOAT, "passed": pa.bool_()}
+# Fields that have no parts.
+_WHOLES: Final = frozenset({Kind.TEXT, Kind.NUMBER, Kind.DURATION, Kind.TIME})
+_IS_JSON: Final = {b"form": b"json"}
+
+
 def choose_columns(text: str) -> list[str]:
     """Read which columns are asked for: names with commas, ``*`` for all, empty for `SHORT`.
+
+    A name may be a field of the filters, such as ``tags["client"]``.
 
     Raises:
         BadQuery: One of them is unknown, or named twice.
@@ -174,13 +191,18 @@ def choose_columns(text: str) -> list[str]:
         return list(SHORT)
     if text.strip() == "*":
         return list(TYPES)
-    names = [name.strip() for name in text.split(",")]
+    names = split_list(text)
     for place, name in enumerate(names):
-        if name not in TYPES:
+        try:
+            field = None if name in TYPES else read_field(name)
+        except BadQuery as error:
             raise BadQuery(
-                f"Unknown column {name[:80]!r}: expected * or some of {', '.join(TYPES)}",
+                f"Unknown column {name[:80]!r}: expected * or some of {', '.join(TYPES)}, or a "
+                'field of the filters such as tags["client"]',
                 "columns",
-            )
+            ) from error
+        if field is not None and field.path and FIELD_NAMES[field.name].kind in _WHOLES:
+            raise BadQuery(f"The column {name[:80]!r} has no parts", "columns")
         if name in names[:place]:
             raise BadQuery(f"The column {name!r} is named twice", "columns")
     return names
@@ -330,7 +352,68 @@ class ExportQuery:
 def schema_of(query: ExportQuery) -> pa.Schema:
     """Return names and types of the columns of all batches."""
     types = TYPES | ({"tags": pa.string()} if query.json_tags else {})
-    return pa.schema([(name, types[name]) for name in query.columns])
+    return pa.schema(
+        [
+            pa.field(name, types[name]) if name in types else _type_of(name, types)
+            for name in query.columns
+        ]
+    )
+
+
+def _type_of(column: str, types: Mapping[str, pa.DataType]) -> pa.Field:
+    """Return the type of a column that is a field of the filters."""
+    field = read_field(column)
+    if field.name == "end":
+        return pa.field(column, types["start_time"])
+    name = _parts_of(field)[0]
+    if not field.path:
+        is_json = name in WHOLE or name in WORDS
+        return pa.field(column, types[name], metadata=_IS_JSON if is_json else None)
+    if name in _WITHIN:
+        return pa.field(column, _WITHIN[name])
+    return pa.field(column, _TEXT, metadata=_IS_JSON)
+
+
+def _pick(batch: pa.Table, query: ExportQuery) -> pa.Table:
+    """Make the columns that are fields of the filters of those that they are made of."""
+    schema = schema_of(query)
+    arrays = [
+        batch[name] if name in TYPES else _column_of(name, batch, schema.field(name), query)
+        for name in query.columns
+    ]
+    return pa.table(arrays, schema=schema)
+
+
+def _column_of(column: str, batch: pa.Table, kind: pa.Field, query: ExportQuery) -> pa.ChunkedArray:
+    field = read_field(column)
+    names = _parts_of(field)
+    if field.name == "end":
+        starts, lengths = (batch[name].to_pylist() for name in names)
+        ends = [
+            None if length is None else start + round(length * 1e6)
+            for start, length in zip(starts, lengths, strict=True)
+        ]
+        return pa.chunked_array([pa.array(ends, _INT).cast(kind.type)])
+    found = batch[names[0]]
+    if not field.path:
+        return found
+    is_map = pa.types.is_map(found.type)
+    values = [
+        step_into(dict(told) if is_map else orjson.loads(told or "null"), field.path)
+        if told is not None
+        else None
+        for told in found.to_pylist()
+    ]
+    if kind.metadata == _IS_JSON:
+        values = [
+            None if one is None else _told(one, is_plain=not query.json_tags) for one in values
+        ]
+    return pa.chunked_array([pa.array(values, kind.type)])
+
+
+def _told(value: object, *, is_plain: bool) -> str:
+    """Write a value as JSON text; a plain text as it is, where nothing else tells of its type."""
+    return value if is_plain and isinstance(value, str) else _json(value)
 
 
 def export_runs(reader: Reader, query: ExportQuery) -> Iterator[pa.Table]:
@@ -341,6 +424,16 @@ def export_runs(reader: Reader, query: ExportQuery) -> Iterator[pa.Table]:
     Raises:
         BadQuery: The filter is wrong.
     """
+    asked = query.columns
+    if any(name not in TYPES for name in asked):
+        made_of = [
+            part
+            for name in asked
+            for part in ((name,) if name in TYPES else _parts_of(read_field(name)))
+        ]
+        base = replace(query, columns=list(dict.fromkeys(made_of)))
+        yield from (_pick(batch, query) for batch in export_runs(reader, base))
+        return
     limit, width, start_ns = _FIRST, 1, query.start_ns
     while start_ns < query.end_ns:
         reach = limit * width
@@ -353,6 +446,10 @@ def export_runs(reader: Reader, query: ExportQuery) -> Iterator[pa.Table]:
         if found < reach // 4:
             width = min(2 * width, _WIDEST)
         start_ns = end_ns
+
+
+def _parts_of(field: Field) -> tuple[str, ...]:
+    return _MADE_OF.get(field.name, (field.name,))
 
 
 def _read_until(
@@ -557,7 +654,11 @@ def write_csv(schema: pa.Schema, batches: Iterator[pa.Table]) -> Iterator[bytes]
     flat = pa.schema([(field.name, _flat_type(field.type)) for field in schema])
     with pa_csv.CSVWriter(file, flat) as writer:
         for batch in batches:
-            writer.write_table(pa.table([_flat(column) for column in batch.columns], schema=flat))
+            columns = [
+                _flat(_plain(column) if field.metadata == _IS_JSON else column)
+                for field, column in zip(schema, batch.columns, strict=True)
+            ]
+            writer.write_table(pa.table(columns, schema=flat))
             yield file.take()
     yield file.take()
 
@@ -582,7 +683,8 @@ WRITERS: Final[dict[str, tuple[str, FormatWriter]]] = {
 def _reader_of(field: pa.Field) -> Callable[[Any], Any] | None:
     """Choose how the values of a column become JSON; None when they are."""
     if (
-        field.name in WHOLE
+        field.metadata == _IS_JSON
+        or field.name in WHOLE
         or field.name in WORDS
         or (field.name == "tags" and pa.types.is_string(field.type))
     ):
@@ -603,6 +705,13 @@ def _flat_type(kind: pa.DataType) -> pa.DataType:
     return pa.string() if pa.types.is_nested(kind) or pa.types.is_timestamp(kind) else kind
 
 
+def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Write JSON texts as the texts that they are, and any other JSON as it is."""
+    told = [one and orjson.loads(one) for one in column.to_pylist()]
+    values = [None if one is None else _told(one, is_plain=True) for one in told]
+    return pa.chunked_array([pa.array(values, _TEXT)])
+
+
 def _flat(column: pa.ChunkedArray) -> pa.ChunkedArray:
     kind = column.type
     if pa.types.is_timestamp(kind):
@@ -618,7 +727,10 @@ def _flat(column: pa.ChunkedArray) -> pa.ChunkedArray:
 _FILES: Final[dict[int | str, dict[str, Any]]] = {
     200: {"content": {media_type: {} for media_type, _ in WRITERS.values()}}
 }
-_COLUMNS: Final = "Names with commas, `*` for all; unless told those that a list shows"
+_COLUMNS: Final = (
+    'Names with commas, or fields of the filters such as `tags["client"]`; `*` for all; unless '
+    "told those that a list shows"
+)
 
 router = APIRouter(prefix="/api/v1")
 

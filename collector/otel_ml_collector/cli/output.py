@@ -19,6 +19,7 @@ import click
 from otel_ml.notebook import show_unseen
 from otel_ml_collector.cli.failure import DONE, NOTHING, USAGE, CommandFailed
 from otel_ml_collector.cli.options import Command, taking
+from otel_ml_collector.filter.grammar import split_list
 from otel_ml_collector.price import write_cost
 from otel_ml_collector.times import ago, from_rfc3339
 
@@ -59,25 +60,9 @@ def with_form(command: Command) -> Command:
     ]
 
     def make(taken: dict[str, Any]) -> Layout:
-        return Layout(taken["kind"], tuple(_split_columns(taken["columns"])))
+        return Layout(taken["kind"], tuple(split_list(taken["columns"])))
 
     return taking(options, {"kind", "columns"}, "form", make)(command)
-
-
-def _split_columns(text: str) -> list[str]:
-    """Cut a list of names at its commas, but for those within quotes or brackets."""
-    parts, depth, quote = [""], 0, ""
-    for char in text:
-        if quote:
-            quote = "" if char == quote else quote
-        elif char in "\"'":
-            quote = char
-        depth += (char in "([") - (char in ")]") if not quote else 0
-        if char == "," and not quote and depth == 0:
-            parts.append("")
-        else:
-            parts[-1] += char
-    return [part.strip() for part in parts if part.strip()]
 
 
 def write_rows(

@@ -34,11 +34,11 @@ from otel_ml_collector.cli.output import (
 )
 from otel_ml_collector.cli.place import PlaceOptions, with_place
 from otel_ml_collector.errors import BadQuery, BadSetting
+from otel_ml_collector.filter.grammar import Field, read_field, step_into
 
 if TYPE_CHECKING:
     from otel_ml.reader import Runs
     from otel_ml.reader.api import Api
-    from otel_ml_collector.filter.grammar import Field
 
 _MOST: Final = 10_000
 _PART_S: Final = 120.0  # a filter may leave out nearly all for a while
@@ -207,31 +207,25 @@ def _add_columns(rows: list[dict[str, Any]], columns: Sequence[str], found: "Run
             row[name] = _read(row, wholes.get(row["run_id"]), field)
 
 
-def _is_of_whole(field: "Field") -> bool:
+def _is_of_whole(field: Field) -> bool:
     """Tell whether a list has only a preview of it, or nothing."""
     return field.name in _OF_WHOLES or (bool(field.path) and field.name in {"inputs", "outputs"})
 
 
-def _field_of(column: str, rows: Sequence[Mapping[str, Any]]) -> "Field":
+def _field_of(column: str, rows: Sequence[Mapping[str, Any]]) -> Field:
     """Read a column as a field of the filter language."""
-    from otel_ml_collector.filter.fields import FIELD_NAMES
-    from otel_ml_collector.filter.grammar import comparisons_of, parse
-
     try:
-        [comparison] = comparisons_of(parse(f"{column} == 0"))
-    except (BadQuery, ValueError):
-        comparison = None
-    if comparison is None or comparison.field.name not in FIELD_NAMES:
+        return read_field(column)
+    except BadQuery as error:
         known = ", ".join(sorted(rows[0]))
         raise CommandFailed(
             f"Unknown column {column!r}: expected some of {known}, or a field of the filters such "
             'as tags["client"]',
             USAGE,
-        )
-    return comparison.field
+        ) from error
 
 
-def _read(row: Mapping[str, Any], whole: Any, field: "Field") -> object:
+def _read(row: Mapping[str, Any], whole: Any, field: Field) -> object:
     """Read a field of the filter language of one run; None where it is absent."""
     from otel_ml_collector.times import to_rfc3339
 
@@ -246,12 +240,7 @@ def _read(row: Mapping[str, Any], whole: Any, field: "Field") -> object:
     if name.endswith(_TOKENS):
         return row["tokens"][name.removesuffix(_TOKENS)]
     value: Any = getattr(whole, name, None) if _is_of_whole(field) else row.get(name)
-    for step in field.path:
-        try:
-            value = value[step]
-        except (KeyError, IndexError, TypeError):
-            return None
-    return value
+    return step_into(value, field.path)
 
 
 def _rows_of(table: Any) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from otel_ml_collector.errors import BadQuery
 from otel_ml_collector.filter.fields import FIELD_NAMES, SHORT, Kind, is_field, nearest
@@ -196,6 +196,46 @@ def parse(text: str) -> Tree | None:
     if 3 * len(text) > _MAX_NODES and sum(1 for _ in ast.walk(expression.root)) > _MAX_NODES:
         raise bad("The filter has too many parts", 0)
     return expression.tree(expression.root)
+
+
+def read_field(text: str) -> Field:
+    """Read a field with its path, such as ``tags["client"]``, that stands alone.
+
+    Raises:
+        BadQuery: The text is none.
+    """
+    tree = parse(f"{text} == 0")
+    if isinstance(tree, Comparison) and tree.operator == "==" and tree.field.name in FIELD_NAMES:
+        return tree.field
+    raise bad(f"Unknown field {text[:80]!r}", 0)
+
+
+def step_into(value: Any, path: Sequence[str | int]) -> Any:
+    """Return what stands at a path of a JSON value; None where nothing does."""
+    for step in path:
+        if isinstance(value, Mapping) and isinstance(step, str):
+            value = value.get(step)
+        elif isinstance(value, list) and isinstance(step, int) and -len(value) <= step < len(value):
+            value = value[step]
+        else:
+            return None
+    return value
+
+
+def split_list(text: str) -> list[str]:
+    """Cut a list of fields at its commas, but for those within quotes or brackets."""
+    parts, depth, quote = [""], 0, ""
+    for char in text:
+        if quote:
+            quote = "" if char == quote else quote
+        elif char in "\"'":
+            quote = char
+        depth += (char in "([") - (char in ")]") if not quote else 0
+        if char == "," and not quote and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += char
+    return [part.strip() for part in parts if part.strip()]
 
 
 def conjuncts(text: str) -> list[str]:

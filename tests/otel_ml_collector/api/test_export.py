@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from otel_ml_collector.export import TYPES, ExportQuery, export_runs
+from otel_ml_collector.filter.fields import FIELD_NAMES
 from otel_ml_collector.span import Span, Value
 from tests.otel_ml_collector.asgi import Answered, ask
 from tests.otel_ml_collector.spans import (
@@ -181,6 +182,81 @@ def test_csv(service: Service, project: str) -> None:
         columns.split(","),
         ["'@now", "'=1+1", '{"client":"bigshot","size":-3}', "2026-11-20T06:59:57.000000000Z", "1"],
     ]
+
+
+FIELDS = {
+    'params["lr"]': 0.1,
+    'params["a,b"]': "x, y",
+    "params.deep[0].x": True,
+    'tags["client"]': "bigshot",
+    'tags["size"]': 7,
+    'tags["none"]': None,
+    'scores["grounded"]': 0.5,
+    'passed["grounded"]': True,
+    "inputs.number": 7,
+    "inputs.number[0]": None,
+    'truth["churned"]': "yes",
+    'metrics["loss"]': [1.0, 0.5],
+    'attributes["http.route"]': "/ask",
+    "start": "2026-11-20T07:00:07.000000000Z",
+    "end": "2026-11-20T07:00:07.001000000Z",
+    "latency": 1.0,
+    "input": {"number": 7},
+    "cached": None,
+    "parent": None,
+    "model": "answer",
+}
+# What is no plain value is JSON text there; what may be of any type is text in both.
+CSV = {
+    **{name: "" if value is None else str(value) for name, value in FIELDS.items()},
+    "params.deep[0].x": "true",
+    'passed["grounded"]': "true",
+    'metrics["loss"]': "[1.0,0.5]",
+    "latency": "1",
+    "input": '{"number":7}',
+}
+
+
+def take_fields(service: Service, project: str) -> str:
+    told = {"lr": 0.1, "a,b": "x, y", "deep": [{"x": True}]}
+    answer = make_answer(7, **{"otel_ml.params": json.dumps(told), "http.route": "/ask"})
+    points: dict[str, Value] = {
+        "otel_ml.metric.names": ["loss", "loss"],
+        "otel_ml.metric.values": [1.0, 0.5],
+    }
+    truth: dict[str, Value] = {"otel_ml.judge.name": "churned", "otel_ml.actual": "yes"}
+    records = [make_record("update", answer, points), make_record("evaluation", answer, truth)]
+    service.store.take(project, answer, *records)
+    return ",".join(FIELDS)
+
+
+def test_fields_of_filters(service: Service, project: str) -> None:
+    """All that filters know can be a column; in JSON lines each value keeps its type."""
+    columns = take_fields(service, project)
+    assert lines(service, project, columns=columns) == [FIELDS]
+
+
+def test_fields_of_filters_in_files(service: Service, project: str) -> None:
+    """In CSV and Parquet they are the same, as texts where they may be of any type."""
+    columns = take_fields(service, project)
+    (row,) = csv.DictReader(
+        io.StringIO(download(service, project, format="csv", columns=columns).text)
+    )
+    assert row == CSV
+    table = pq.read_table(
+        io.BytesIO(download(service, project, format="parquet", columns=columns).body)
+    )
+    [found] = table.to_pylist()
+    assert list(found) == list(FIELDS)
+    assert (found['params["lr"]'], found['tags["size"]']) == ("0.1", "7")
+    assert (found['scores["grounded"]'], found['passed["grounded"]']) == (0.5, True)
+    assert (found['truth["churned"]'], found["latency"], found["cached"]) == ("yes", 1.0, None)
+    assert found["start"].isoformat() == "2026-11-20T07:00:07+00:00"
+
+
+def test_every_field_is_a_column() -> None:
+    """Each field of the language is a column by its own name, or is made of some."""
+    assert set(FIELD_NAMES) - set(TYPES) == {"start", "end", "latency"}
 
 
 @pytest.mark.parametrize("form", ["jsonl", "csv", "parquet"])

@@ -67,6 +67,15 @@ def test_output(endpoint: str) -> None:
     ] * (RUNS // 10)
 
 
+def test_fields_of_filters(endpoint: str) -> None:
+    """A column may be whatever `--where` can ask about."""
+    asked = ("--columns", 'inputs.question,scores["length"],params["lr"],latency')
+    done = export(endpoint, "--where", 'inputs.question == "question 7"', *asked)
+    [line] = [json.loads(line) for line in done.stdout.splitlines()]
+    assert list(line) == ["inputs.question", 'scores["length"]', 'params["lr"]', "latency"]
+    assert (line["inputs.question"], line['params["lr"]']) == ("question 7", None)
+
+
 def test_progress_is_told_on_a_terminal(endpoint: str, tmp_path: Path) -> None:
     """On a terminal one sees how far it is; the file is the same."""
     file = tmp_path / "runs.csv"
