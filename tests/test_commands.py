@@ -236,6 +236,7 @@ OF_THEIR_OWN: Final = {
     "docs/how-to/keys-and-projects.md",
     "docs/how-to/read-records.md",
     "docs/how-to/records.md",
+    "docs/how-to/runs.md",
     "docs/how-to/send-with-any-otlp-client.md",
     "docs/how-to/services.md",
 }
@@ -312,6 +313,17 @@ def test_send(told: CollectorProcess, tmp_path: Path) -> None:
         shell.type("python stock.py")
         names = sorted(run["name"] for run in told.runs("sent", where=ALL))
         assert names == ["by variables", "chat gpt-4o-mini"]
+
+
+def test_late_truth(told: CollectorProcess, tmp_path: Path) -> None:
+    """What the page on runs says came true is listed beside what was foretold."""
+    page = "docs/how-to/runs.md"
+    program = next(one for one in BLOCKS if one.page == page and ".actual(14.0" in one.text)
+    (tmp_path / "truth.py").write_text(program.text)
+    with at(told, tmp_path) as shell:
+        shell.type("python truth.py")
+        type_page(page, shell)
+        assert shell.shown.splitlines()[-1].split()[:2] == ["no", "yes"]
 
 
 def test_services(told: CollectorProcess, tmp_path: Path) -> None:

@@ -15,11 +15,11 @@ from pydantic import Field as Described
 from otel_ml_collector.api.parameters import End, FromReader, Start
 from otel_ml_collector.filter.fields import FIELD_NAMES, SHORT, SOURCES, Kind
 from otel_ml_collector.filter.grammar import Token, read_tokens
-from otel_ml_collector.store.apart import WORD
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.runs import Window
 from otel_ml_collector.store.sql import Sql, identifier, join_sql, parameter
 from otel_ml_collector.store.statistics import version_numbers
+from otel_ml_collector.store.tables import WORD
 from otel_ml_collector.times import DAY_NS, HOUR_NS
 
 _LENGTHS: Final = ("15m", "1h", "24h", "7d", "30d")

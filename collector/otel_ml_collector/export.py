@@ -24,11 +24,11 @@ from otel_ml_collector.filter.sql import compile_where
 from otel_ml_collector.records import text_of
 from otel_ml_collector.runs.answers import RunSummary, Said, find_said, make_summary
 from otel_ml_collector.runs.logs import find_series, values_of
-from otel_ml_collector.store.apart import WORD, find_apart
+from otel_ml_collector.store.apart import find_apart
 from otel_ml_collector.store.reader import Reader, Row, run_id_of, winners
 from otel_ml_collector.store.runs import Key, read_late_tags, read_runs
 from otel_ml_collector.store.sql import EMPTY, Condition, Sql, identifier, join_sql
-from otel_ml_collector.store.tables import PAYLOAD, RUNS
+from otel_ml_collector.store.tables import PAYLOAD, RUNS, WORD
 from otel_ml_collector.store.targets import RUN, TAG_TEXT, find_holders, has_targets
 from otel_ml_collector.store.versions import NUMBERED_VERSIONS
 from otel_ml_collector.times import HOUR_NS, to_rfc3339

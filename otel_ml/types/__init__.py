@@ -1,7 +1,6 @@
 """Typed data: values as JSON that is read back as the same type, dtype and shape."""
 
 from otel_ml.types.data import Data, dump, load, register
-from otel_ml.types.description import describe
 from otel_ml.types.raymon import read_raymon
 from otel_ml.types.scalars import TextOnly
 from otel_ml.types.wrappers import (
@@ -19,6 +18,7 @@ from otel_ml.types.wrappers import (
     Text,
     Torch,
     TorchState,
+    describe,
     read_built_in,
     wrap,
 )

@@ -8,45 +8,18 @@ from typing import Any, Final
 
 import orjson
 
-from otel_ml.arguments import invalid
 from otel_ml.capture.description import first_elements, type_name
 from otel_ml.capture.values import PREVIEW_BYTES, clean, encode, preview
-from otel_ml.errors import untrusted
-from otel_ml.types.data import Data, Form
-from otel_ml.types.tagged import BuiltIn
+from otel_ml.types.data import Form
 
 _HEAD: Final = 8  # elements of an array, or rows of a table
 _HEAD_BYTES: Final = 400
 _NATIVE_BYTES: Final = 640  # of a value of which little else is said
 _LOOKED_AT_BYTES: Final = 4_096  # of a value of which the beginning is shown
 _TEXT_CHARS: Final = 200
-_NAME_CHARS: Final = 100  # a character takes at most six bytes
+NAME_CHARS: Final = 100  # a character takes at most six bytes
 _COUNTED: Final = 4 * 1024 * 1024  # elements: the statistics of more take tens of milliseconds
 _COLUMNS: Final = 32
-
-
-def describe(data: Data) -> Form:
-    """Describe a wrapper's value: type, dtype, shape, columns, size, beginning and statistics.
-
-    Returns:
-        What JSON knows, at most 1,024 bytes of it; always ``type``, the rest as far as it fits.
-        Of a value that cannot be looked at only the type is said.
-
-    Raises:
-        ValueError: It is no wrapper.
-    """
-    if not issubclass(type(data), Data):
-        raise invalid("data", data, "a wrapper, as otel_ml.types.wrap makes one")
-    form: Form = {"type": clean(data.type_name[:_NAME_CHARS])}
-    with untrusted:
-        facts = data.looks.describes(data.data) if isinstance(data, BuiltIn) else {}
-        if hasattr(data, "lossless"):  # an image
-            facts["lossless"] = data.lossless
-        for key, fact in facts.items():
-            if len(orjson.dumps({**form, key: fact})) <= PREVIEW_BYTES:
-                form[key] = fact
-        return form
-    return {"type": form["type"]}
 
 
 def _brief(value: Any, limit_bytes: int = _HEAD_BYTES) -> Any:
@@ -143,7 +116,7 @@ def of_state(value: dict[str, Any]) -> Form:
         "elements": sum(one.numel() for one in tensors),
         "dtypes": sorted({str(one.dtype).removeprefix("torch.") for one in tensors}),
         "devices": sorted({str(one.device) for one in tensors}),
-        "head": [[name[:_NAME_CHARS], list(one.shape)] for name, one in [*value.items()][:_HEAD]],
+        "head": [[name[:NAME_CHARS], list(one.shape)] for name, one in [*value.items()][:_HEAD]],
     }
 
 

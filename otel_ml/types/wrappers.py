@@ -6,8 +6,11 @@ The forms are imported where they are used: they load the packages, which are op
 from importlib import import_module
 from typing import Any, ClassVar, Final
 
-from otel_ml.arguments import check_flag
+import orjson
+
+from otel_ml.arguments import check_flag, invalid
 from otel_ml.capture.description import type_name
+from otel_ml.capture.values import PREVIEW_BYTES, clean
 from otel_ml.errors import untrusted
 from otel_ml.types import description
 from otel_ml.types.data import (
@@ -416,6 +419,30 @@ def wrap(value: Any) -> Data:
     with untrusted:
         return _wrapper(kind)(value)
     return Native(value)
+
+
+def describe(data: Data) -> Form:
+    """Describe a wrapper's value: type, dtype, shape, columns, size, beginning and statistics.
+
+    Returns:
+        What JSON knows, at most 1,024 bytes of it; always ``type``, the rest as far as it fits.
+        Of a value that cannot be looked at only the type is said.
+
+    Raises:
+        ValueError: It is no wrapper.
+    """
+    if not issubclass(type(data), Data):
+        raise invalid("data", data, "a wrapper, as otel_ml.types.wrap makes one")
+    form: Form = {"type": clean(data.type_name[: description.NAME_CHARS])}
+    with untrusted:
+        facts = data.looks.describes(data.data) if isinstance(data, BuiltIn) else {}
+        if hasattr(data, "lossless"):  # an image
+            facts["lossless"] = data.lossless
+        for key, fact in facts.items():
+            if len(orjson.dumps({**form, key: fact})) <= PREVIEW_BYTES:
+                form[key] = fact
+        return form
+    return {"type": form["type"]}
 
 
 def _wrapper(kind: type) -> type[Data]:

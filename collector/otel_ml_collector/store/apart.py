@@ -7,6 +7,7 @@ from typing import Final
 from otel_ml_collector.owners import FIRST, KEY, TAG
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.sql import Sql
+from otel_ml_collector.store.tables import WORD
 from otel_ml_collector.store.targets import RUN, about_runs
 
 # How many texts are kept of each sort: they differ by the number of a parameter alone.
@@ -17,16 +18,6 @@ _TOLD: Final = Sql("(startsWith(owner, '{key}') OR startsWith(owner, '{tag}'))")
 )
 # A score whose run's start was not told stands at 0.
 _IN_WINDOW: Final = Sql("(start_ns = 0 OR (start_ns >= {start:Int64} AND start_ns < {end:Int64}))")
-
-
-# What a truth or a person said, as JSON text: the value, else the word for it, the score, the pass.
-WORD: Final = Sql("""multiIf(
-  source NOT IN ('human', 'actual'), '',
-  actual != '', actual,
-  label != '', toJSONString(toString(label)),
-  ifNull(isFinite(value), 0), toString(assumeNotNull(value)),
-  passed IS NOT NULL, if(assumeNotNull(passed), 'true', 'false'),
-  '')""")
 
 
 @dataclass(frozen=True, slots=True)

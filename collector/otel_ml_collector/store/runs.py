@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from otel_ml_collector.owners import TRACE_KEY_CHARS
-from otel_ml_collector.store.apart import WORD
 from otel_ml_collector.store.reader import ID8, ID16, IDS, READABLE, Reader, Row
 from otel_ml_collector.store.sql import Condition, Sql
-from otel_ml_collector.store.tables import LIGHT, OF_PAYLOADS
+from otel_ml_collector.store.tables import LIGHT, OF_PAYLOADS, WORD
 
 # A selective filter must not read in the order of the key: 31 ms against 134 at 10 M rows.
 FILTERED: Final = {"optimize_read_in_order": 0, "use_top_k_dynamic_filtering": 0}

@@ -463,6 +463,16 @@ SETTINGS index_granularity = 1024, {DURABLE}""",
 )
 
 
+# What a truth or a person said, as JSON text: the value, else the word for it, the score, the pass.
+WORD: Final = Sql("""multiIf(
+  source NOT IN ('human', 'actual'), '',
+  actual != '', actual,
+  label != '', toJSONString(toString(label)),
+  ifNull(isFinite(value), 0), toString(assumeNotNull(value)),
+  passed IS NOT NULL, if(assumeNotNull(passed), 'true', 'false'),
+  '')""")
+
+
 def is_score(metric: Metric) -> bool:
     """Tell what judges and people said of a run from points, and from truths that have a value."""
     return metric.source != "logged" and not metric.actual and is_run(metric.owner)
