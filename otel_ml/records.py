@@ -673,6 +673,70 @@ class Artifact:
     rank: int = field(metadata=kept("Says which of several deliveries wins", "UInt64"))
 
 
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What a run used or produced, as records name it.
+
+    Attributes:
+        kind: model, artifact or dataset.
+        name: Of the model or data set, or the artifact's reference.
+        version: A digest, ``v3``, an alias behind an ``@``; empty where none is meant.
+        run_id: The run that logged an artifact; empty for others.
+    """
+
+    kind: str
+    name: str
+    version: str = ""
+    run_id: str = ""
+
+
+class HasSubject:
+    """What a run may say that it used or produced: a model, an artifact, later a data set."""
+
+    __slots__ = ()
+
+    @property
+    def _subject(self) -> Subject:
+        """As what records name it."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True)
+class Linked:
+    """What a run used or produced.
+
+    Attributes:
+        kind: model, artifact or dataset.
+        version: The small number of a model's version; None where none is meant, or it is not here.
+        told: The version as it was told: a digest, ``v3``, an alias behind an ``@``, or empty.
+        run_id: The run that logged an artifact; None for others.
+        time: When it was told, RFC 3339, UTC.
+    """
+
+    kind: str
+    name: str
+    version: int | None
+    told: str
+    run_id: str | None
+    time: str
+
+
+@dataclass(frozen=True, slots=True)
+class LinkedRun:
+    """A run that used something, or produced it.
+
+    Attributes:
+        name: Of what it used or produced: a model, or an artifact's reference.
+        version: The small number of a model's version; None where none was meant.
+        time: When it was told, RFC 3339, UTC.
+    """
+
+    run_id: str
+    name: str
+    version: int | None
+    time: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AliasMove:
     """A name that moved to a version of a model, or was taken from it."""

@@ -1,6 +1,7 @@
 """Runs: what may be said of one while it is open, and how it ends."""
 
 import math
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import Token
@@ -31,7 +32,14 @@ from otel_ml.late import late
 from otel_ml.metrics import NO_NUMBER, LoggedPoint, Metric, listed, make_points, number
 from otel_ml.notebook import Card, HasCard, page_address
 from otel_ml.recorder import Recorder
-from otel_ml.records import ACTUAL_BYTES, ACTUAL_WANTED, Actual, write_actual
+from otel_ml.records import (
+    ACTUAL_BYTES,
+    ACTUAL_WANTED,
+    Actual,
+    HasSubject,
+    Subject,
+    write_actual,
+)
 from otel_ml.redaction import NOTE, Redaction
 from otel_ml.spans import SPAN_KEY, RunSpan, attach, detach, is_sampled, run_id_of, write
 from otel_ml.tags import Details, Tags, Value, fits, read_tags, tag_attributes
@@ -43,6 +51,7 @@ from otel_ml.wire import (
     exception_attributes,
     feedback_attributes,
     line_event,
+    lineage_event,
     outcome_of,
     score_attributes,
     start_attributes,
@@ -59,6 +68,7 @@ else:
 
 _RUN_KEY: Final = context_api.create_key("otel_ml-run")
 _LINE_CHARS: Final = 16_384
+_NUMBERED: Final = re.compile("(.+):(v[1-9][0-9]{0,9})", re.DOTALL)
 _REF_CHARS: Final = 256
 _SHORT_NS: Final = 1_000_000_000
 _IN_TRACE: Final = 64
@@ -337,6 +347,20 @@ def _unwrapped(value: object) -> Any:
     return value if issubclass(type(value), str | int | float | list | tuple) else listed(value)
 
 
+def _subject_of(thing: Any, kind: str) -> Subject:
+    """Name what is given: by itself, or read of a text."""
+    if issubclass(type(thing), HasSubject):
+        found: Subject = thing._subject
+        return found
+    text = clean(str.__str__(thing))
+    if kind == "artifact":
+        return Subject(kind, text)
+    if numbered := _NUMBERED.fullmatch(text):
+        return Subject(kind, numbered[1], numbered[2])
+    name, _, alias = text.rpartition("@")
+    return Subject(kind, name, f"@{alias}") if name and alias else Subject(kind, text)
+
+
 def check_tags(given: Iterable[Tags]) -> tuple[dict[str, Value], Details]:
     """Read tags; those that the host's own code does not give are left out.
 
@@ -455,6 +479,44 @@ class Run(Handle, HasCard):
             self._facts.update(
                 {key: clean(text_of(item)) for key, item in found.items() if item is not None}
             )
+
+    def uses(self, *things: object, kind: str = "model") -> None:
+        """Say what the run used, so that its page and that of the thing lead to each other.
+
+        Args:
+            things: Models of `otel_ml.Client.model`, versions and artifacts that
+                `otel_ml.reader` gave; or texts: ``churn:v3``, ``churn@champion`` (as it is now),
+                ``churn``, or the reference of an artifact.
+            kind: What texts name: model, artifact or dataset.
+
+        Raises:
+            ValueError: Something is none of these; nothing is said.
+        """
+        self._link("used", things, kind)
+
+    def produced(self, *things: object, kind: str = "model") -> None:
+        """Say what the run made, so that its page and that of the thing lead to each other.
+
+        Args:
+            things: As `uses` takes them.
+            kind: What texts name: model, artifact or dataset.
+
+        Raises:
+            ValueError: Something is none of these; nothing is said.
+        """
+        self._link("produced", things, kind)
+
+    def _link(self, role: str, things: Sequence[object], kind: str) -> None:
+        check_one_of("kind", kind, names.LINEAGE_KINDS)
+        for thing in things:
+            if not issubclass(type(thing), HasSubject):
+                check_text("things", thing)
+        with quiet(f"run.{role}"):
+            if self._recorder is not None:
+                at_ns = time.time_ns()
+                for thing in things:
+                    subject = _subject_of(thing, kind)
+                    self._say(Updates.add_event, lineage_event(role, subject, at_ns))
 
     def end(self, error: BaseException | None = None) -> None:
         """End the run now, failed when an error is given. A second call does nothing.

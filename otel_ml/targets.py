@@ -27,6 +27,7 @@ from otel_ml.errors import quiet
 from otel_ml.late import late
 from otel_ml.metrics import Metric, MetricValues
 from otel_ml.recorder import Recorder
+from otel_ml.records import HasSubject, Subject
 from otel_ml.runs import Handle
 from otel_ml.tags import Details, Value
 from otel_ml.updates import Updates
@@ -186,7 +187,7 @@ def _read_directory(directory: Path) -> WeightsContent:
     return WeightsContent(found.hexdigest(), size)
 
 
-class Model(Elsewhere):
+class Model(Elsewhere, HasSubject):
     """A version of a model: metrics, tags, text, data and feedback belong to it.
 
     Each call sends a record of its own, or of a list of points a few. What was recorded of the
@@ -221,6 +222,10 @@ class Model(Elsewhere):
         if self._version is None:
             self._choose_newest()
         return self._version or self._told
+
+    @property
+    def _subject(self) -> Subject:
+        return Subject("model", self.name, self.version)
 
     @property
     def metrics(self) -> dict[str, Metric]:

@@ -12,6 +12,7 @@ import orjson
 from otel_ml import attributes as names
 from otel_ml.capture.values import LIMIT_BYTES, clean, encode
 from otel_ml.errors import untrusted
+from otel_ml.records import Subject
 from otel_ml.redaction import Redaction
 from otel_ml.tags import Value, finite
 
@@ -60,6 +61,20 @@ _START: Final = frozenset(
 
 
 Event = tuple[str, Attributes, int]
+
+
+def lineage_event(role: str, subject: Subject, at_ns: int) -> Event:
+    """Write what a run used or produced as an event."""
+    told: dict[str, Any] = {
+        names.LINEAGE_ROLE: role,
+        names.LINEAGE_KIND: subject.kind,
+        names.LINEAGE_NAME: subject.name,
+    }
+    if subject.version:
+        told[names.LINEAGE_VERSION] = subject.version
+    if subject.run_id:
+        told[names.LINEAGE_RUN] = subject.run_id
+    return names.LINEAGE_EVENT, told, at_ns
 
 
 def line_event(severity: str, text: str, time_ns: int) -> Event:

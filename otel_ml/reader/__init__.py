@@ -29,7 +29,7 @@ from otel_ml.reader.records import (
     Trace,
     Version,
 )
-from otel_ml.records import Evaluation, Tokens
+from otel_ml.records import Evaluation, Linked, LinkedRun, Tokens
 
 __all__ = [
     "Alias",
@@ -39,6 +39,8 @@ __all__ = [
     "Busy",
     "Evaluation",
     "Forbidden",
+    "Linked",
+    "LinkedRun",
     "LogLine",
     "Model",
     "NotFound",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from otel_ml import records
 from otel_ml.notebook import Card, HasCard, page_address, shorten
-from otel_ml.records import Evaluation, ListedRun, Tokens
+from otel_ml.records import Evaluation, Linked, LinkedRun, ListedRun, Subject, Tokens
 
 if TYPE_CHECKING:
     import pandas as pd  # type: ignore[import-untyped]  # it carries no types
@@ -27,7 +27,7 @@ class LogLine(records.LogLine):
 
 
 @dataclass(frozen=True, slots=True)
-class Artifact(records.ListedArtifact):
+class Artifact(records.ListedArtifact, records.HasSubject):
     """What was logged under a reference.
 
     Attributes:
@@ -38,6 +38,10 @@ class Artifact(records.ListedArtifact):
     run_id: str | None = None
     obj_id: str = ""
     _load: "Load | None" = field(default=None, repr=False, compare=False)
+
+    @property
+    def _subject(self) -> Subject:
+        return Subject("artifact", self.ref, self.sha256 or "", self.run_id or "")
 
     @property
     def kept(self) -> str:
@@ -135,6 +139,21 @@ class Run(HasCard, ListedRun):
         load = None if self._whole is None else self._whole.load
         found = self._told("artifacts") or ()
         return [made(Artifact, one, run_id=self.run_id, _load=load) for one in found]
+
+    @property
+    def uses(self) -> list[Linked]:
+        """What it used: models, artifacts, data sets."""
+        return [made(Linked, one) for one in self._told("uses") or ()]
+
+    @property
+    def produced(self) -> list[Linked]:
+        """What it produced, likewise."""
+        return [made(Linked, one) for one in self._told("produced") or ()]
+
+    @property
+    def used_by(self) -> list[LinkedRun]:
+        """Other runs that used what it logged."""
+        return [made(LinkedRun, one) for one in self._told("used_by") or ()]
 
     @property
     def attributes(self) -> Mapping[str, Any]:
@@ -236,7 +255,7 @@ class Model(HasCard, records.Model):
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Version(HasCard, records.ListedVersion):
+class Version(HasCard, records.HasSubject, records.ListedVersion):
     """One state of a model and what its recorded runs look like.
 
     Attributes:
@@ -246,6 +265,8 @@ class Version(HasCard, records.ListedVersion):
         definition: What it is made of: source, signature, params, helpers, constants, what is
             unseen of it, output.
         aliases: The names that it has now, such as champion.
+        produced_by: The runs that produced it, as dicts with run_id, name, version and time.
+        used_by: The runs that used it, likewise.
         metrics: What was logged of the version itself: a number, or numbers, by name.
         last_metrics: The last value of each of them; None for a NaN.
         page: The address of its page in the collector.
@@ -254,10 +275,16 @@ class Version(HasCard, records.ListedVersion):
     judges: Sequence[Mapping[str, Any]] = ()
     definition: Mapping[str, Any] = field(default_factory=dict)
     aliases: Sequence[str] = ()
+    produced_by: Sequence[Mapping[str, Any]] = ()
+    used_by: Sequence[Mapping[str, Any]] = ()
     tags: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
     last_metrics: Mapping[str, Any] = field(default_factory=dict)
     page: str = field(default="", compare=False)
+
+    @property
+    def _subject(self) -> Subject:
+        return Subject("model", self.model, self.digest)
 
     @property
     def _card(self) -> Card:

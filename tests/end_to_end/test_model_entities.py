@@ -16,6 +16,7 @@ import pytest
 from otel_ml import Client
 from otel_ml.compat.digitalhub import Project
 from otel_ml.reader import BadQuery, NotFound, Reader, Unreachable
+from tests.otel_ml.recording import Recording, events
 from tests.otel_ml.scripts import ask_script, run_script
 from tests.support.collector import CollectorProcess, running
 from tests.support.keys import make_key
@@ -271,7 +272,7 @@ client.model("churn").remove_alias("candidate")""",
     )
     page = collector.get_text("/projects/moved/models/churn")
     assert "4 moves" in page
-    assert '<span class="tag">champion</span>' in page
+    assert '<b class="v">champion</b>' in page
 
 
 def test_names_of_versions_are_read(collector: CollectorProcess) -> None:
@@ -409,3 +410,106 @@ def run_program(*arguments: str, status: int = 0) -> str:
     )
     assert done.returncode == status, done.stderr
     return done.stderr if status else done.stdout
+
+
+TRAIN: Final = """
+import json
+from otel_ml import Client
+client = Client("{project}", endpoint="{endpoint}")
+with client.run("fit", params={{"rate": 0.1}}) as run:
+    run.log("table", [[1, 2], [3, 4]])
+    run.uses("orders:v7", kind="dataset")
+    model = client.model("churn", {{"depth": 3}})
+    model.set_alias("champion")
+    run.produced(model)
+assert client.flush()
+print(json.dumps([run.id, model.version]))
+"""
+SCORE: Final = """
+import json, sys
+from otel_ml import Client, current_run
+from otel_ml.reader import Reader
+client = Client("{project}", endpoint="{endpoint}")
+[table] = Reader("{project}", endpoint="{endpoint}").artifacts(run_id="{run}")
+
+@client.trace(name="score")
+def score(rate):
+    run = current_run()
+    run.uses("churn@champion", "churn:v1")
+    run.uses(client.model("churn").latest, table)
+    run.uses("churn")
+    return run.id
+
+found = score(0.5)
+assert client.flush()
+print(json.dumps(found))
+"""
+
+
+def train_and_score(collector: CollectorProcess, folder: Path, project: str) -> list[str]:
+    """Make a model in one process and use it in another; returns both runs and the digest."""
+    place = {"project": project, "endpoint": collector.endpoint}
+    made, digest = ask_script(folder, TRAIN.format(**place))
+    used = ask_script(folder, SCORE.format(**place, run=made))
+    return [made, used, digest]
+
+
+def test_lineage_is_shown_both_ways(collector: CollectorProcess, tmp_path: Path) -> None:
+    """What a run used and produced leads to it and back: API, reader, page of run and model."""
+    made, used, digest = train_and_score(collector, tmp_path, "lineage")
+    with Reader("lineage", endpoint=collector.endpoint) as reader:
+        fit, score, version = reader.run(made), reader.run(used), reader.version("churn", 1)
+    assert [(one.kind, one.name, one.version, one.told) for one in fit.uses] == [
+        ("dataset", "orders", None, "v7")
+    ]
+    assert [(one.kind, one.name, one.version, one.told) for one in fit.produced] == [
+        ("model", "churn", 1, digest)
+    ]
+    assert [(one.run_id, one.name) for one in fit.used_by] == [(used, "table")]
+    assert {(one.kind, one.name, one.version, one.told[:1]) for one in score.uses} == {
+        ("model", "churn", 1, "@"),
+        ("model", "churn", 1, "v"),
+        ("model", "churn", 1, digest[:1]),
+        ("model", "churn", None, ""),
+        ("artifact", "table", None, next(one.told[:1] for one in score.uses if one.run_id)),
+    }
+    assert {one.run_id for one in score.uses} == {None, made}
+    assert [one["run_id"] for one in version.produced_by] == [made]
+    assert {one["run_id"] for one in version.used_by} == {used}
+    of_run = collector.get_text(f"/projects/lineage/runs/{used}")
+    section = of_run[of_run.index('id="lineage"') :].partition("</section>")[0]
+    assert f'href="/projects/lineage/runs/{made}" title="The run that logged it">table' in section
+    assert 'href="/projects/lineage/models/churn?to=1">churn' in section
+    of_model = collector.get_text("/projects/lineage/models/churn")
+    section = of_model[of_model.index('id="lineage"') :].partition("</section>")[0]
+    assert f'href="/projects/lineage/runs/{made}"' in section.partition("Used by")[0]
+    assert f'href="/projects/lineage/runs/{used}"' in section.partition("Used by")[2]
+
+
+def test_alias_of_the_time_of_use(collector: CollectorProcess) -> None:
+    """A run that used the champion used the version that was it then, whatever is it now."""
+    two_versions(collector, "then")
+    with closing(Client("then", endpoint=collector.endpoint)) as client:
+        client.set_alias("churn", "champion", 1)
+        with client.run("before") as before:
+            before.uses("churn@champion")
+        client.set_alias("churn", "champion", 2)
+        with client.run("after") as after:
+            after.uses("churn@champion")
+        assert client.flush()
+    with Reader("then", endpoint=collector.endpoint) as reader:
+        found = [one.version for run in (before, after) for one in reader.run(run.id).uses]
+    assert found == [1, 2]
+
+
+@pytest.mark.parametrize("wrong", [None, 3, "", object(), ["churn"]])
+def test_wrong_things_are_refused(wrong: Any) -> None:
+    """What is no model, artifact or text is refused, and nothing is said."""
+    recording = Recording()
+    with recording.client.run("fit") as run:
+        with pytest.raises(ValueError, match="Invalid things"):
+            run.uses("churn", wrong)
+        with pytest.raises(ValueError, match="Invalid kind"):
+            run.produced("churn", kind="table")
+    assert all(not events(span) for span in recording.spans())
+    recording.client.close()

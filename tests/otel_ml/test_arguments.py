@@ -126,6 +126,7 @@ LONG_TEXT: Final = also(NAME, "''")
 DATA: Final = sort("wrapper")
 NONE: Final = sort("None")
 ALIAS: Final = sort("'text'", "word")
+THINGS: Final = NAME
 TRACED: Final = {
     "name": OPTIONAL_NAME,
     "kind": KIND,
@@ -246,6 +247,8 @@ ROWS: Final[dict[str, Mapping[str, Sort]]] = {
     },
     "otel_ml.Run.set_output": {"value": ANY},
     "otel_ml.Run.identify": {"session": ANY, "user": ANY},
+    "otel_ml.Run.uses": {"things": THINGS, "kind": KIND},
+    "otel_ml.Run.produced": {"things": THINGS, "kind": KIND},
     "otel_ml.Run.end": {"error": sort("None", "exception")},
     "otel_ml.Score": {
         "value": also(NUMBER, "True", "inf"),

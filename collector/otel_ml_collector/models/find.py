@@ -7,10 +7,11 @@ from typing import Final
 
 from pydantic import BaseModel, Field, ValidationError
 
-from otel_ml.records import Infinite, ListedVersion, Model, about
+from otel_ml.records import Infinite, LinkedRun, ListedVersion, Model, about
 from otel_ml_collector.errors import NotFound
 from otel_ml_collector.owners import own_model
 from otel_ml_collector.runs.answers import LateRecords, find_told
+from otel_ml_collector.runs.lineage import find_linked_runs
 from otel_ml_collector.stats import JudgeVersionName
 from otel_ml_collector.store.reader import READABLE, JsonValue, Reader, Row
 from otel_ml_collector.store.sql import Sql
@@ -29,6 +30,7 @@ from otel_ml_collector.times import DAY_NS, to_rfc3339
 _NEWEST: Final = 8
 _NEW_DAYS: Final = 30
 _MOVES: Final = 1_000
+_LINKED: Final = 100
 
 
 class Models(BaseModel):
@@ -75,6 +77,15 @@ class VersionDetail(LateRecords, ListedVersion):
 
     judges: list[JudgeStats]
     definition: VersionDefinition
+    produced_by: list[LinkedRun] = field(
+        metadata=about("Runs that produced it, the last one first, at most 100")
+    )
+    used_by: list[LinkedRun] = field(
+        metadata=about(
+            "Runs that used it, the last one first, at most 100; on the newest version "
+            "also those that named none"
+        )
+    )
     aliases: list[str] = field(metadata=about("The names that it has now, such as champion"))
     last_metrics: dict[str, float | Infinite | None] = field(
         metadata=about("The last value of each metric that was logged of the version itself")
@@ -154,6 +165,8 @@ def find_versions(reader: Reader, project: str, model: str) -> list[VersionDetai
         version = spoken.get((row["judge"], digest, ""))
         judges[row.pop("number")].append(JudgeStats(**row, digest=digest, version=version))
     told = _find_told(reader, project, model, by_number)
+    linked = find_linked_runs(reader, project, model)
+    newest = max(by_number)
     numbers = _first_numbers(rows)
     aliases: defaultdict[int, list[str]] = defaultdict(list)
     for row in read_current_aliases(reader, project, model):
@@ -167,6 +180,13 @@ def find_versions(reader: Reader, project: str, model: str) -> list[VersionDetai
             definition=definitions[number],
             told=told[number],
             aliases=aliases[number],
+            linked={
+                role: [
+                    *runs_of.get(number, []),
+                    *(runs_of.get(None, []) if number == newest else []),
+                ]
+                for role, runs_of in linked.items()
+            },
         )
         for number, structures in sorted(by_number.items(), reverse=True)
     ]
@@ -248,6 +268,7 @@ def _version(
     definition: VersionDefinition,
     told: LateRecords,
     aliases: list[str],
+    linked: Mapping[str, Sequence[LinkedRun]],
 ) -> VersionDetail:
     """Make one version of its structures; runs without structure count as the first one."""
     first = structures[0]
@@ -263,6 +284,8 @@ def _version(
         judges=judges,
         definition=definition,
         aliases=aliases,
+        produced_by=[*linked["produced"][:_LINKED]],
+        used_by=[*linked["used"][:_LINKED]],
         last_metrics={
             name: value[-1] if isinstance(value, list) else value
             for name, value in told.metrics.items()

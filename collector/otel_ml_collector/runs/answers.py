@@ -8,7 +8,7 @@ from typing import Final
 
 from pydantic import BaseModel, Field, TypeAdapter
 
-from otel_ml.records import Evaluation, ListedRun, RunFields, about, tokens_of
+from otel_ml.records import Evaluation, Linked, LinkedRun, ListedRun, RunFields, about, tokens_of
 from otel_ml_collector.artifacts.find import Artifact, find_artifacts
 from otel_ml_collector.owners import is_run, own_key, own_tag
 from otel_ml_collector.price import round_cost
@@ -118,6 +118,9 @@ class Run(RunSummary):
     tag_details: list[TagDetail]
     logs: list[LogLine]
     artifacts: list[Artifact] = field(metadata=about("Newest first, at most 1,000"))
+    uses: list[Linked] = field(metadata=about("What it used, at most 1,000"))
+    produced: list[Linked] = field(metadata=about("What it produced, at most 1,000"))
+    used_by: list[LinkedRun] = field(metadata=about("Other runs that used what it logged"))
     events: JsonValue
     links: JsonValue
     attributes: dict[str, JsonValue]

@@ -30,6 +30,7 @@ from otel_ml_collector.runs.answers import (
     make_summary,
     summarise,
 )
+from otel_ml_collector.runs.lineage import find_links
 from otel_ml_collector.runs.logs import (
     LoggedMetric,
     counts_of,
@@ -471,11 +472,13 @@ def _make_run(
     summary = make_summary(row, about)
     artifacts = reader.ahead(find_artifacts, project, about.owners)
     late = reader.ahead(find_lines, row, about.owners)
+    links = reader.ahead(find_links, project, run_id)
     own = find_series(reader, project, [run_id])
     series = own if len(about.owners) == 1 else find_series(reader, project, about.owners)
     payload = paid.result() or {}
     attributes = load_json(payload.get("attributes", ""), {})
     content = _find_content(reader, row, payload)
+    uses, produced, used_by = links.result()
     shown = {name: getattr(summary, name) for name in _SHOWN if name not in content}
     run = Run(
         **shown,
@@ -490,6 +493,9 @@ def _make_run(
         tag_details=_tag_details(row, payload, about),
         logs=make_lines([*load_json(payload.get("logs", ""), []), *late.result()], row["start_ns"]),
         artifacts=artifacts.result(),
+        uses=uses,
+        produced=produced,
+        used_by=used_by,
         events=load_json(payload.get("events", ""), []),
         links=load_json(payload.get("links", ""), []),
         attributes=attributes,

@@ -16,7 +16,7 @@ from urllib.parse import quote, urlencode
 
 from otel_ml_collector.api import schema
 from otel_ml_collector.live import Listening, LivePace
-from otel_ml_collector.span import Span, Value
+from otel_ml_collector.span import Event, Span, Value
 from tests.otel_ml_collector.asgi import Answered, ask
 from tests.otel_ml_collector.spans import (
     MS_NS,
@@ -55,6 +55,26 @@ class Question:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: Any = None
     path: Mapping[str, str] = field(default_factory=dict)
+
+
+LINEAGE: Final = [
+    Event(
+        "otel_ml.lineage",
+        NOW_NS,
+        {
+            "otel_ml.lineage.role": role,
+            "otel_ml.lineage.kind": kind,
+            "otel_ml.lineage.name": name,
+            "otel_ml.lineage.version": version,
+            "otel_ml.lineage.run": run,
+        },
+    )
+    for role, kind, name, version, run in (
+        ("used", "artifact", "table", "", f"{trace_id(1).hex()}-{span_id(1).hex()}"),
+        ("used", "model", "answer", "v1", ""),
+        ("produced", "model", "answer", "@champion", ""),
+    )
+]
 
 
 def sha256_of(text: str) -> str:
@@ -123,7 +143,8 @@ def fill(service: Service) -> dict[str, str]:
         "otel_ml.alias.source": "sdk",
     }
     alias = make_record("update", first, named, span_id=span_id(7))
-    service.store.take(PROJECT, first, second, third, update, told, alias)
+    linked = make_record("update", second, {}, events=LINEAGE, span_id=span_id(8))
+    service.store.take(PROJECT, first, second, third, update, told, alias, linked)
     # Of the last 24 hours, which some answers are about.
     now_ns = time.time_ns()
     latest = make_call("route", trace_id=trace_id(4), span_id=span_id(6), start_ns=now_ns)

@@ -5,10 +5,13 @@ from typing import Final
 
 import pytest
 
+from otel_ml_collector.mapping.filing import Filing
+from otel_ml_collector.mapping.spans import map_spans
 from otel_ml_collector.records import LateLog, LateTag, LogLine, Metric, ModelVersion, Records, Tag
 from otel_ml_collector.span import Event, Span, Value
 from tests.otel_ml_collector.spans import (
     NOW_NS,
+    id_of,
     make_call,
     make_record,
     make_span,
@@ -276,3 +279,48 @@ def test_bad_among_good() -> None:
     records = map_all(bad, good, bad, project="p")
     assert records.rejected == Counter(invalid_metric_lists=2)
     assert records.metrics == map_all(good, project="p").metrics
+
+
+OF_MODEL: Final[dict[str, Value]] = {
+    "otel_ml.target.model": "churn",
+    "otel_ml.target.version": "aa",
+}
+LINK: Final[dict[str, Value]] = {
+    "otel_ml.lineage.role": "used",
+    "otel_ml.lineage.kind": "model",
+    "otel_ml.lineage.name": "churn",
+    "otel_ml.lineage.version": "v3",
+}
+
+
+def test_lineage_of_a_span_and_of_a_record() -> None:
+    """What a run used is the same link on its own span and in an update, and no event of it."""
+    event = Event("otel_ml.lineage", NOW_NS, LINK)
+    call = make_call(events=[event])
+    record = make_record("update", call, {}, events=[event])
+    found = map_spans([call, record], Filing("p", NOW_NS))
+    links = [(one.owner, one.role, one.kind, one.name, one.version) for one in found.lineage]
+    assert links == [(id_of(call), "used", "model", "churn", "v3")] * 2
+    assert [run.events for run in found.runs] == [""]
+
+
+@pytest.mark.parametrize(
+    ("attributes", "wrong", "reason"),
+    [
+        ({"otel_ml.alias": "champion"}, {}, "invalid_alias"),
+        ({**OF_MODEL, "otel_ml.alias": "v3"}, {}, "invalid_alias"),
+        ({**OF_MODEL, "otel_ml.alias": ["champion"]}, {}, "invalid_alias"),
+        ({**OF_MODEL}, {}, "invalid_lineage"),
+        ({}, {"otel_ml.lineage.role": "seen"}, "invalid_lineage"),
+        ({}, {"otel_ml.lineage.kind": "table"}, "invalid_lineage"),
+        ({}, {"otel_ml.lineage.name": ""}, "invalid_lineage"),
+    ],
+)
+def test_wrong_links_are_rejected(
+    attributes: dict[str, Value], wrong: dict[str, Value], reason: str
+) -> None:
+    """A name that none can be, and a link that says nothing, reject their record alone."""
+    events = [] if "alias" in reason else [Event("otel_ml.lineage", NOW_NS, {**LINK, **wrong})]
+    record = make_record("update", make_call(), attributes, events=events)
+    found = map_spans([record], Filing("p", NOW_NS))
+    assert (found.rejected, len(found)) == ({reason: 1}, 0)

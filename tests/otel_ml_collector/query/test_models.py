@@ -114,6 +114,8 @@ def test_versions(store: Store, project: str) -> None:
         "evaluations": [],
         "artifacts": [],
         "aliases": [],
+        "produced_by": [],
+        "used_by": [],
         "last_metrics": {},
         "runs": 3,
         "errors": 0,

@@ -216,6 +216,9 @@ def test_find_run(store: Store, project: str) -> None:
         "resource": {"service.version": "1.2"},
         "scope": {"name": "otel_ml", "version": "0.1"},
         "dialect": "otel_ml",
+        "uses": [],
+        "produced": [],
+        "used_by": [],
     }
 
 

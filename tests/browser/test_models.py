@@ -1,0 +1,96 @@
+"""A model's names, its metrics and its lineage, in a browser: on its page and on those of runs."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from otel_ml import Client
+from otel_ml.reader import Reader
+from tests.browser.conftest import Tab
+from tests.browser.test_pages import shoot
+from tests.support.collector import CollectorProcess, running
+
+pytestmark = pytest.mark.browser
+RUNS: Final[dict[str, str]] = {}
+
+
+@pytest.fixture(scope="module")
+def collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CollectorProcess]:
+    """A collector with a model of three versions, made and used by runs."""
+    with running(tmp_path_factory.mktemp("data")) as opened:
+        client = Client("shop", endpoint=opened.endpoint)
+        for depth in (3, 4, 5):
+            with client.run("fit-churn", params={"depth": depth}) as fit:
+                fit.log("table", [[1, 2], [3, 4]])
+                fit.uses("orders:v7", kind="dataset")
+                model = client.model("churn", {"depth": depth})
+                model.log_metrics({"auc": 0.8 + depth / 100, "loss": [2.0, 1 / depth]})
+                fit.produced(model)
+            assert client.flush()
+        client.set_alias("churn", "champion", 1, by="ann")
+        client.set_alias("churn", "champion", 2, by="bob")
+        client.set_alias("churn", "candidate", 3, by="release pipeline")
+        with Reader("shop", endpoint=opened.endpoint) as reader:
+            [table] = reader.artifacts(run_id=fit.id)
+        with client.run("score") as score:
+            score.uses("churn@champion", client.model("churn", {"depth": 5}), table)
+        assert client.flush()
+        client.close()
+        RUNS.update(fit=fit.id, score=score.id)
+        yield opened
+
+
+@pytest.fixture(params=["light", "dark"])
+def page(
+    request: pytest.FixtureRequest, chromium: Browser, collector: CollectorProcess
+) -> Iterator[Tab]:
+    """A tab in one theme; it fails its test when the console complained."""
+    context = chromium.new_context(
+        color_scheme=request.param, viewport={"width": 1280, "height": 1000}
+    )
+    opened = Tab(context, collector.endpoint)
+    yield opened
+    context.close()
+    assert opened.complaints == []
+
+
+def test_page_of_a_model(page: Tab, shots: Path) -> None:
+    """Versions have their names and metrics, moves are told, and lineage leads to the runs."""
+    shown = page.open("/projects/shop/models/churn")
+    rows = shown.locator("#versions > table tbody tr")
+    first, second, _ = rows.all_inner_texts()
+    assert first.split()[:2] == ["v3", "candidate"]
+    assert second.split()[:2] == ["v2", "champion"]
+    assert second.split()[-2:] == ["0.84", "0.25"]
+    shown.locator("#aliases summary").click()
+    moves = shown.locator("#aliases tbody tr")
+    assert [row.split("\t")[1:4] for row in moves.all_inner_texts()] == [
+        ["candidate", "v3", "release pipeline"],
+        ["champion", "v2", "bob"],
+        ["champion", "v1", "ann"],
+    ]
+    shoot(shown, shots, "model-entity")
+    lineage = shown.locator("#lineage")
+    lineage.scroll_into_view_if_needed()
+    shoot(shown, shots, "model-lineage")
+    lineage.get_by_role("link").first.click()
+    expect(shown).to_have_url(
+        f"{shown.url.partition('/projects')[0]}/projects/shop/runs/{RUNS['fit']}"
+    )
+
+
+def test_page_of_a_run(page: Tab, shots: Path) -> None:
+    """A run leads to what it used, and from there to what used it."""
+    shown = page.open(f"/projects/shop/runs/{RUNS['score']}")
+    lineage = shown.locator("#lineage")
+    expect(lineage).to_contain_text("champion")
+    lineage.scroll_into_view_if_needed()
+    shoot(shown, shots, "run-lineage")
+    lineage.get_by_role("link", name="table").click()
+    expect(shown.locator("#lineage")).to_contain_text("What it logged was used by")
+    shoot(shown, shots, "run-lineage-produced")
+    shown.locator("#lineage").get_by_role("link", name="churn").click()
+    expect(shown.locator("h1")).to_have_text("churn")
