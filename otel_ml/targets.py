@@ -368,7 +368,9 @@ class Model(Elsewhere, HasSubject):
             raise unread.Unreachable(
                 "This client sends to no collector that it could ask: expected one with an endpoint"
             )
-        recorder.settle(_SETTLE_S)
+        began = time.monotonic()
+        recorder.settle(min(_SETTLE_S, timeout_s / 2))
+        timeout_s -= time.monotonic() - began
         route = recorder.route
         return reading.Reader(route.project, route.api_key, route.endpoint, timeout_s=timeout_s)
 

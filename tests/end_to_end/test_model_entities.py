@@ -3,8 +3,10 @@
 import json
 import math
 import re
+import socket
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -182,6 +184,21 @@ def test_no_collector() -> None:
     named = client.model("churn", {"a": 1})
     named.log_metrics({"auc": 1})
     assert named.metrics == {"auc": 1.0}
+
+
+def test_hanging_collector() -> None:
+    """A collector that takes connections and never answers costs the first call 3 s, once."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        client = Client("hangs", endpoint=f"http://127.0.0.1:{port}")
+        client.model("other", {"a": 1}).log_metrics({"auc": 1})
+        model = client.model("churn")
+        began = time.monotonic()
+        model.log_metrics({"auc": 1})
+        first_s = time.monotonic() - began
+        model.log_metrics({"auc": 2})
+        assert first_s < 5
+        assert time.monotonic() - began - first_s < 0.5
 
 
 def test_client_without_a_collector(tmp_path: Path) -> None:
