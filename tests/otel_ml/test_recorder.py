@@ -94,8 +94,9 @@ def test_flush_waits_for_judges(recording: Recording) -> None:
     """A flush delivers what judges say, too."""
     recording.client.assess(Judge("any", "", lambda: 1))(lambda: 1)()
     assert recording.client.flush()
-    [span] = recording.exporter.get_finished_spans()
-    assert attributes(span)["otel_ml.score.any"] == 1.0
+    run, judge = recording.exporter.get_finished_spans()
+    assert attributes(run)["otel_ml.score.any"] == 1.0
+    assert attributes(judge)["otel_ml.target.kind"] == "judge"
 
 
 def test_flush_tells_that_a_judge_still_runs() -> None:
@@ -113,7 +114,8 @@ def test_close_delivers(recording: Recording) -> None:
     """Closing delivers what is queued, held runs included."""
     recording.client.assess(Judge("any", "", lambda: 1))(lambda: 1)()
     recording.client.close()
-    assert len(recording.exporter.get_finished_spans()) == 1
+    names = [span.name for span in recording.exporter.get_finished_spans()]
+    assert names == [names[0], "otel_ml.update"]  # the run, and what its judge is
 
 
 def test_second_close_does_nothing(recording: Recording) -> None:
@@ -282,7 +284,7 @@ def test_package_loads_where_processes_do_not_fork(tmp_path: Path) -> None:
         client.flush()
         print(json.dumps(len(exporter.get_finished_spans())))
     """
-    assert ask_script(tmp_path, script) == 1
+    assert ask_script(tmp_path, script) == 2  # the run, and what its judge is
 
 
 def test_definition_is_told_as_json(recording: Recording) -> None:

@@ -186,7 +186,7 @@ class JudgeVersions(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
+class _KnownVersion:
     """A version as it was told: its number, when it arrived, what it is."""
 
     number: int
@@ -262,11 +262,11 @@ def named(judge: str, version: int | None, digest: str, field: str) -> str:
 
 def _read_known(
     reader: Reader, project: str, judges: Sequence[str]
-) -> dict[str, dict[str, _Known]]:
+) -> dict[str, dict[str, _KnownVersion]]:
     """Read the versions that are known, by judge and digest."""
-    known: defaultdict[str, dict[str, _Known]] = defaultdict(dict)
+    known: defaultdict[str, dict[str, _KnownVersion]] = defaultdict(dict)
     for row in read_versions(reader, project, "judge", judges):
-        known[row["name"]][row["digest"]] = _Known(
+        known[row["name"]][row["digest"]] = _KnownVersion(
             row["number"], row["first_ns"], _definition(row["definition"])
         )
     return known
@@ -309,7 +309,7 @@ def _read_figures(reader: Reader, project: str, judges: Sequence[str]) -> dict[s
 
 
 def _all_numbers(
-    judge: str, known: Mapping[str, _Known], rows: Mapping[str, Row]
+    judge: str, known: Mapping[str, _KnownVersion], rows: Mapping[str, Row]
 ) -> list[JudgeNumbers]:
     """Make the figures of all versions that are known or spoke, the newest first."""
     digests = {*known, *rows} or {""}

@@ -61,7 +61,7 @@ def get_judge_versions(
 
 
 @dataclass(frozen=True, slots=True)
-class Bar:
+class FigureBar:
     """A bar of a figure, in per cent from the left and in pixels from its foot.
 
     Attributes:
@@ -79,12 +79,12 @@ class Bar:
     where: str
 
 
-def draw_scores(bins: Sequence[ScoreBin]) -> list[Bar]:
+def draw_scores(bins: Sequence[ScoreBin]) -> list[FigureBar]:
     """Draw how scores lie: the highest bar fills the figure, an empty bin has none."""
     most = max((one.evaluations for one in bins), default=0)
     width = 100 / max(len(bins), 1)
     return [
-        Bar(
+        FigureBar(
             left=place * width,
             width=width * _GAP,
             height=_HEIGHT * one.evaluations / most,
@@ -100,7 +100,7 @@ def draw_scores(bins: Sequence[ScoreBin]) -> list[Bar]:
 
 def draw_buckets(
     buckets: Sequence[JudgeBucket], bins: Sequence[ScoreBin], window: Window, step_ns: int
-) -> list[Bar]:
+) -> list[FigureBar]:
     """Draw pass rates over time; mean scores on the judge's scale where nothing says who passed."""
     width = 100 * step_ns / (window.end_ns - window.start_ns)
     low, high = (bins[0].low, bins[-1].high) if bins else (0.0, 1.0)
@@ -114,7 +114,7 @@ def draw_buckets(
             share = None if mean is None else min(max((mean - low) / (high - low), 0), 1)
             label = f"mean score {view.number(mean)}"
         bars.append(
-            Bar(
+            FigureBar(
                 left=100 * (one.start_ns - window.start_ns) / (window.end_ns - window.start_ns),
                 width=width * _GAP,
                 height=max(_HEIGHT * (share or 0), 2),

@@ -361,7 +361,7 @@ def test_bars_of_runs_that_were_judged_again(rejudged: tuple[Store, list[Span]])
 PLACES: Final = iter(range(10_000))
 
 
-@settings(max_examples=examples(15), deadline=None)
+@settings(max_examples=examples(5), deadline=None)
 @given(
     st.lists(
         st.tuples(
@@ -370,7 +370,7 @@ PLACES: Final = iter(range(10_000))
             st.sampled_from([0.1, 0.45, 0.5, 1.0, -3.0, 7.25, "wrong"]),
             st.floats(1, 9),
         ),
-        max_size=12,
+        max_size=8,
         unique_by=lambda one: (one[0], one[1], one[3]),
     ),
     st.randoms(use_true_random=False),
