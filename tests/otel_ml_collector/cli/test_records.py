@@ -126,7 +126,7 @@ def test_models_and_versions(endpoint: str) -> None:
     ]
     asked = ("--model", "judged", "--columns", "version,runs,judges")
     versions = otel_ml(endpoint, "models", "--project", PROJECT, *asked)
-    assert rows(versions.stdout) == [["version", "runs", "judges"], ["1", "1", "brief=4"]]
+    assert rows(versions.stdout) == [["version", "runs", "judges"], ["1", "1", "brief:v1=4"]]
 
 
 def test_models_and_metrics_of_runs_that_match(endpoint: str) -> None:
