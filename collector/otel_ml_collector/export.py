@@ -171,9 +171,16 @@ _MADE_OF: Final[Mapping[str, tuple[str, ...]]] = {
     "start": ("start_time",),
     "end": ("start_ns", "latency_ms"),
     "latency": ("latency_ms",),
+    "failed": ("failed_judges", "scores", "passed"),
+    "judge_version": ("evaluations",),
 }
 # The types of what stands in a map; what stands in JSON may be anything, and is JSON text.
-_WITHIN: Final = {"scores": _FLOAT, "passed": pa.bool_()}
+_WITHIN: Final = {
+    "scores": _FLOAT,
+    "passed": pa.bool_(),
+    "failed": pa.bool_(),
+    "judge_version": _INT,
+}
 # Fields that have no parts.
 _WHOLES: Final = frozenset({Kind.TEXT, Kind.NUMBER, Kind.DURATION, Kind.TIME})
 _IS_JSON: Final = {b"form": b"json"}
@@ -365,12 +372,12 @@ def _type_of(column: str, types: Mapping[str, pa.DataType]) -> pa.Field:
     field = read_field(column)
     if field.name == "end":
         return pa.field(column, types["start_time"])
+    if field.name in _WITHIN and field.path:
+        return pa.field(column, _WITHIN[field.name])
     name = _parts_of(field)[0]
     if not field.path:
         is_json = name in WHOLE or name in WORDS
         return pa.field(column, types[name], metadata=_IS_JSON if is_json else None)
-    if name in _WITHIN:
-        return pa.field(column, _WITHIN[name])
     return pa.field(column, _TEXT, metadata=_IS_JSON)
 
 
@@ -397,6 +404,13 @@ def _column_of(column: str, batch: pa.Table, kind: pa.Field, query: ExportQuery)
     found = batch[names[0]]
     if not field.path:
         return found
+    if field.name == "failed":
+        told = zip(*(batch[name].to_pylist() for name in names), strict=True)
+        values: list[Any] = [_has_failed(field.key, *row) for row in told]
+        return pa.chunked_array([pa.array(values, kind.type)])
+    if field.name == "judge_version":
+        values = [_version_of(field.key, orjson.loads(one or "[]")) for one in found.to_pylist()]
+        return pa.chunked_array([pa.array(values, kind.type)])
     is_map = pa.types.is_map(found.type)
     values = [
         step_into(dict(told) if is_map else orjson.loads(told or "null"), field.path)
@@ -409,6 +423,19 @@ def _column_of(column: str, batch: pa.Table, kind: pa.Field, query: ExportQuery)
             None if one is None else _told(one, is_plain=not query.json_tags) for one in values
         ]
     return pa.chunked_array([pa.array(values, kind.type)])
+
+
+def _has_failed(judge: str | None, failed: Any, scores: Any, passed: Any) -> bool | None:
+    """Tell whether a judge failed; None where it said nothing."""
+    if judge in failed:
+        return True
+    return False if judge in dict(scores) or judge in dict(passed) else None
+
+
+def _version_of(judge: str | None, evaluations: list[dict[str, Any]]) -> int | None:
+    """Return the number of the version of a judge that spoke last."""
+    said = [one["version"] for one in evaluations if one["judge"] == judge]
+    return said[-1] if said else None
 
 
 def _told(value: object, *, is_plain: bool) -> str:

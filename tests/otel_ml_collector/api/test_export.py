@@ -193,6 +193,10 @@ FIELDS = {
     'tags["none"]': None,
     'scores["grounded"]': 0.5,
     'passed["grounded"]': True,
+    'failed["grounded"]': False,
+    'failed["nobody"]': None,
+    'judge_version["grounded"]': 1,
+    'judge_version["nobody"]': None,
     "inputs.number": 7,
     "inputs.number[0]": None,
     'truth["churned"]': "yes",
@@ -211,6 +215,7 @@ CSV = {
     **{name: "" if value is None else str(value) for name, value in FIELDS.items()},
     "params.deep[0].x": "true",
     'passed["grounded"]': "true",
+    'failed["grounded"]': "false",
     'metrics["loss"]': "[1.0,0.5]",
     "latency": "1",
     "input": '{"number":7}',
@@ -219,7 +224,9 @@ CSV = {
 
 def take_fields(service: Service, project: str) -> str:
     told = {"lr": 0.1, "a,b": "x, y", "deep": [{"x": True}]}
-    answer = make_answer(7, **{"otel_ml.params": json.dumps(told), "http.route": "/ask"})
+    judges = {"grounded": {"version": "00000000000000bb"}}
+    more = {"otel_ml.params": json.dumps(told), "otel_ml.judges": json.dumps(judges)}
+    answer = make_answer(7, **more, **{"http.route": "/ask"})
     points: dict[str, Value] = {
         "otel_ml.metric.names": ["loss", "loss"],
         "otel_ml.metric.values": [1.0, 0.5],
@@ -256,7 +263,10 @@ def test_fields_of_filters_in_files(service: Service, project: str) -> None:
 
 def test_every_field_is_a_column() -> None:
     """Each field of the language is a column by its own name, or is made of some."""
-    assert set(FIELD_NAMES) - set(TYPES) == {"start", "end", "latency"}
+    assert set(FIELD_NAMES) - set(TYPES) == {
+        *("start", "end", "latency"),
+        *("failed", "judge_version"),
+    }
 
 
 @pytest.mark.parametrize("form", ["jsonl", "csv", "parquet"])
