@@ -4,17 +4,24 @@ Of a model only what MLflow wrote beside it is read. The model itself, which run
 loaded, is not.
 """
 
+import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final, TypeVar
 from urllib.parse import urlparse
 
 import orjson
 from mlflow import MlflowClient
+from mlflow.artifacts import download_artifacts
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.models import get_model_info
 
 from otel_ml import attributes as names
+from otel_ml import types
+from otel_ml.arguments import check_integer
+from otel_ml.artifact import make_artifact
 from otel_ml.capture.values import TRUNCATED, clean, preview
 from otel_ml.client import Client
 from otel_ml.integrations.importing import (
@@ -27,8 +34,12 @@ from otel_ml.integrations.importing import (
     trace_id_of,
 )
 from otel_ml.metrics import LoggedPoint, point_attributes
+from otel_ml.records import Subject
 from otel_ml.redaction import Redaction
 from otel_ml.tags import fits, tag_attributes, tags_of
+from otel_ml.versions.definition import Definition
+from otel_ml.versions.parts import digest
+from otel_ml.wire import lineage_event
 
 __all__ = [
     "Imported",
@@ -39,16 +50,21 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+Upload = Callable[[str, bytes], str | None]
 
 _TIMEOUT_S: Final = 60.0
 _PAGE: Final = 1_000
 _POINTS: Final = 1_000
+_MOST_BYTES: Final = 64 * 1024 * 1024
 _MOST_ARTIFACTS: Final = 10_000
 _MS: Final = 1_000_000
 _MOST_ABOVE: Final = 32
 _OUTCOMES: Final = {"FINISHED": "ok", "FAILED": "error", "KILLED": "cancelled"}
 _PARENT: Final = "mlflow.parentRunId"
 _PYFUNC: Final = "python_function"
+# How Python writes whole numbers and others.
+_WHOLE: Final = re.compile("-?(?:0|[1-9][0-9]{0,17})")
+_NUMBER: Final = re.compile(r"-?[0-9]+(?:\.[0-9]*)?(?:e[+-]?[0-9]{1,3})?")
 
 
 def from_mlflow_run(run_id: str) -> dict[str, Any]:
@@ -85,19 +101,23 @@ def import_mlflow_run(
     client: Client | None = None,
     *,
     name: str | None = None,
+    content_bytes: int = 0,
     timeout_s: float = _TIMEOUT_S,
 ) -> Imported:
-    """Import an MLflow run: params, tags, data sets, metrics with their history, artifacts' names.
+    """Import an MLflow run: params, tags, data sets, metrics with history, artifacts, its model.
 
     Times are MLflow's, and ids are derived from its run id: a run that is imported again is
     stored once, and one whose import was interrupted is completed. Artifacts stay where they
-    are. A run that is nested in another one is below it in one trace.
+    are, but for contents that are asked for. A run that is nested in another one is below it in one
+    trace. The model that it logged is a version with flavor, signature and its last metrics.
 
     Args:
         run_id: As MLflow names the run, at its tracking address in force.
         client: Where it goes, one with ``join=False``; one that the environment sets up when
             not given.
         name: The model that it is filed under; the experiment's name when not given.
+        content_bytes: Take the contents of files of at most so many bytes, up to 64 MiB, which
+            the reader gives back as bytes; 0 for none. The others are listed.
         timeout_s: For the delivery of some hundred records.
 
     Returns:
@@ -111,7 +131,8 @@ def import_mlflow_run(
     run = tracking.get_run(run_id)
     target = client or Client(join=False)
     try:
-        return _import(tracking, run, target, name or _experiment_name(tracking, run), timeout_s)
+        chosen = name or _experiment_name(tracking, run)
+        return _import(tracking, run, target, chosen, timeout_s, content_bytes=content_bytes)
     finally:
         if client is None:
             target.close()
@@ -122,6 +143,7 @@ def import_mlflow_experiment(
     client: Client | None = None,
     *,
     name: str | None = None,
+    content_bytes: int = 0,
     timeout_s: float = _TIMEOUT_S,
 ) -> list[Imported]:
     """Import all runs of an MLflow experiment but the deleted ones, as `import_mlflow_run` does.
@@ -130,6 +152,7 @@ def import_mlflow_experiment(
         name_or_id: The experiment.
         client: See `import_mlflow_run`.
         name: See `import_mlflow_run`.
+        content_bytes: See `import_mlflow_run`.
         timeout_s: See `import_mlflow_run`.
 
     Returns:
@@ -145,7 +168,16 @@ def import_mlflow_experiment(
     done: list[Imported] = []
     try:
         for run in _runs_of(tracking, experiment.experiment_id):
-            done.append(_import(tracking, run, target, name or experiment.name, timeout_s))
+            done.append(
+                _import(
+                    tracking,
+                    run,
+                    target,
+                    name or experiment.name,
+                    timeout_s,
+                    content_bytes=content_bytes,
+                )
+            )
             if not done[-1]:
                 break
     finally:
@@ -155,9 +187,19 @@ def import_mlflow_experiment(
 
 
 def _import(
-    tracking: MlflowClient, run: Run, client: Client, name: str, timeout_s: float
+    tracking: MlflowClient,
+    run: Run,
+    client: Client,
+    name: str,
+    timeout_s: float,
+    *,
+    content_bytes: int,
 ) -> Imported:
-    found = MlflowRun(tracking, run, client._recorder.redaction, name)
+    check_integer("content_bytes", content_bytes, 0, _MOST_BYTES)
+    recorder = client._recorder
+    found = MlflowRun(
+        tracking, run, recorder.redaction, name, content_bytes=content_bytes, upload=recorder.upload
+    )
     sent, delivery = send(client, found.records(), timeout_s)
     return Imported(run.info.run_id, found.identity.run_id, sent, delivery)
 
@@ -192,9 +234,22 @@ class MlflowRun:
         run: The run.
         redaction: Hides what must not leave.
         model: The name that it is filed under.
+        content_bytes: Of which files the content is taken: those of at most so many bytes.
+        upload: Sends a document that is too long for an event; returns its address, or None.
     """
 
-    def __init__(self, client: MlflowClient, run: Run, redaction: Redaction, model: str) -> None:
+    def __init__(
+        self,
+        client: MlflowClient,
+        run: Run,
+        redaction: Redaction,
+        model: str,
+        *,
+        content_bytes: int = 0,
+        upload: Upload | None = None,
+    ) -> None:
+        self._content_bytes = content_bytes
+        self._upload = upload
         self._client = client
         self._run = run
         self._redaction = redaction
@@ -212,6 +267,7 @@ class MlflowRun:
         """Read the run's records one after the other."""
         yield from self._points()
         yield from self._artifacts()
+        yield from self._model_version()
         yield self._ended() if self._run.info.status in _OUTCOMES else self._open()
 
     def _points(self) -> Iterator[Record]:
@@ -226,6 +282,51 @@ class MlflowRun:
                 span_id = numbered_span_id(number, "mlflow metric", self._run_id, name)
                 yield self._update(span_id, dict(point_attributes(part)))
 
+    def _model_version(self) -> Iterator[Record]:
+        """Tell the model that the run logged, as a version with its flavor, signature and metrics.
+
+        Each logged model is a version of its own, the same one at every import.
+        """
+        described = _describe_model(self._client, self._run)
+        if described["flavor"] is None:
+            return
+        logged = self._logged()
+        made = {
+            "flavor": described["flavor"],
+            "signature": described["signature"],
+            "model_config": described["model_config"],
+            "parameters": {name: _typed(text) for name, text in self._run.data.params.items()},
+            "mlflow": logged[0].model_id if logged else f"runs:/{self._run_id}/model",
+        }
+        told = orjson.loads(self._redaction.encode(made).text)
+        version = digest([orjson.dumps(told, option=orjson.OPT_SORT_KEYS).decode()])
+        definition = Definition(version, None, "", told, {}, {}).to_json(self._redaction)
+        last = sorted(self._run.data.metrics.items())
+        points = [
+            LoggedPoint(clean(name), float(value), -1, self._start_ns, "single")
+            for name, value in last
+        ]
+        about = {
+            **dict(point_attributes(points)),
+            names.RECORD: "update",
+            names.TARGET_MODEL: clean(self._model),
+            names.TARGET_VERSION: version,
+            names.MODEL_DEFINITION: definition,
+        }
+        span_id = span_id_of("mlflow model", self._run_id)
+        yield Record(
+            name="otel_ml.update",
+            identity=Identity(trace_id_of("mlflow records", self._run_id), span_id),
+            start_ns=self._start_ns,
+            end_ns=self._start_ns,
+            attributes=about,
+            link=self.identity,
+        )
+        made_here = lineage_event(
+            "produced", Subject("model", clean(self._model), version), self._start_ns
+        )
+        yield self._update(span_id_of("mlflow produced", self._run_id), {}, made_here)
+
     def _artifacts(self) -> Iterator[Record]:
         """One record each: when there are more of them later, the others are the same."""
         for number, (path, size, uri) in enumerate(self._files()):
@@ -237,9 +338,30 @@ class MlflowRun:
                 names.ARTIFACT_BYTES: size,
                 names.ARTIFACT_URI: clean(self._redaction.text(uri)),
             }
+            told |= self._read_content(path, uri, size)
             span_id = span_id_of("mlflow artifact", self._run_id, path)
             event = (names.ARTIFACT_EVENT, told, self._start_ns)
             yield self._update(span_id, {}, event)
+
+    def _read_content(self, ref: str, uri: str, size: int) -> dict[str, Any]:
+        """Read a file of at most the limit, as bytes that are read back as such."""
+        if not 0 < size <= self._content_bytes:
+            return {}
+        with TemporaryDirectory() as folder:
+            path = _or_none(lambda: download_artifacts(artifact_uri=uri, dst_path=folder))
+            if path is None:
+                return {}
+            content = Path(path).read_bytes()
+        if len(content) > self._content_bytes:
+            return {}
+        made = make_artifact(ref, types.Bytes(content), self._redaction)
+        told = {name: value for name, value in made.said.items() if name != names.ARTIFACT_REF}
+        if made.document is not None:
+            address = None if self._upload is None else self._upload(made.sha256, made.document)
+            if address is None:
+                return {}
+            told[names.ARTIFACT_URI] = address
+        return told
 
     def _files(self) -> Iterator[tuple[str, int, str]]:
         """Walk the run's artifacts, those of logged models among them; paths, sizes, addresses."""
@@ -333,7 +455,8 @@ class MlflowRun:
             facts[names.USER_ID] = clean(info.user_id)
         notes = {} if fits(tags) else {"tags": [TRUNCATED]}
         datasets = _describe_datasets(self._run)
-        notes |= self._put(facts, names.PARAMS, "params", dict(data.params))
+        params = {name: _typed(text) for name, text in data.params.items()}
+        notes |= self._put(facts, names.PARAMS, "params", params)
         notes |= self._put(facts, names.INPUTS, "inputs", {"datasets": datasets})
         if notes:
             facts[names.CAPTURE] = orjson.dumps(notes).decode()
@@ -343,7 +466,7 @@ class MlflowRun:
         self, facts: dict[str, Any], key: str, part: str, value: dict[str, Any]
     ) -> dict[str, list[str]]:
         """Write a payload; returns what was left out of it."""
-        if not any(value.values()):
+        if value in ({}, {"datasets": []}):
             return {}
         text, notes = self._redaction.encode(value)
         facts[key] = text
@@ -419,6 +542,18 @@ def _find_logged_models(client: MlflowClient, run: Run) -> list[Any]:
         for output in getattr(outputs, "model_outputs", None) or ()
     ]
     return [model for model in found if model is not None]
+
+
+def _typed(text: str) -> object:
+    """Read a param as the number, truth or nothing that Python wrote; else it is the text."""
+    if text in _WORDS:
+        return _WORDS[text]
+    if _WHOLE.fullmatch(text):
+        return int(text)
+    return float(text) if _NUMBER.fullmatch(text) else text
+
+
+_WORDS: Final = {"True": True, "False": False, "None": None}
 
 
 def _schema_json(schema: Any) -> str | None:

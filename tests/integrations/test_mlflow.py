@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from otel_ml.reader import NotFound, Reader
 from tests.integrations.conftest import Tracking
 from tests.support.collector import CollectorProcess
 
@@ -131,8 +132,46 @@ def test_run_is_whole(
         "start_ns": told["start_ms"] * 10**6,
     }
     assert run["latency_ms"] == told["end_ms"] - told["start_ms"]
-    assert (run["params"], run["tags"]) == (told["params"], told["tags"])
+    assert (run["params"].keys(), run["tags"]) == (told["params"].keys(), told["tags"])
     assert (run["inputs"], run["capture"]) == ({"datasets": [dataset]}, {})
+
+
+def test_params_are_typed(imported: list[dict[str, Any]], collector: CollectorProcess) -> None:
+    """Params are the numbers and truths that they were, so that filters compare them."""
+    [run] = collector.runs("once", where='params["C"] > 0.5 and params["fit_intercept"] == True')
+    params = collector.get(f"/runs/{run['run_id']}")["params"]
+    wanted = {"C": 1.0, "max_iter": 100, "fit_intercept": True, "solver": "lbfgs"}
+    assert {name: params[name] for name in wanted} == wanted
+    assert params["class_weight"] is None
+
+
+def test_model_of_a_run_is_a_version(
+    tracking: Tracking, imported: list[dict[str, Any]], collector: CollectorProcess
+) -> None:
+    """The model that a run logged is a version with flavor, signature and metrics, made by it."""
+    with Reader("once", endpoint=collector.endpoint) as reader:
+        [version] = reader.versions("iris")
+    params = version.definition["params"]
+    assert params["flavor"] == "sklearn"
+    assert params["signature"] == tracking.told["model"]["signature"]
+    assert params["parameters"]["C"] == 1.0
+    last = tracking.runs["first"]["last"]
+    assert version.metrics["training_score"] == last["training_score"]
+    assert version.metrics["loss"] == last["loss"]
+    assert [one["run_id"] for one in version.produced_by] == [imported[0]["run_id"]]
+
+
+def test_contents_are_taken_up_to_a_limit(tracking: Tracking, collector: CollectorProcess) -> None:
+    """Asked for, contents of small files come along; those of others stay where they are."""
+    first = tracking.runs["first"]["run_id"]
+    [done] = tracking.bring("contents", first, "contents", collector.endpoint)
+    assert done["whole"], done
+    with Reader("contents", endpoint=collector.endpoint) as reader:
+        assert reader.artifact("texts/299.txt", run_id=done["run_id"]) == b"x" * 299
+        told = reader.artifact("model/MLmodel", run_id=done["run_id"])
+        assert b"sklearn" in told
+        with pytest.raises(NotFound):
+            reader.artifact("texts/0.txt", run_id=done["run_id"])
 
 
 def test_history_is_whole(
@@ -194,7 +233,7 @@ def test_secrets_are_hidden(
     """What the client hides in runs of its own is hidden in imported ones."""
     ids = {done["source"]: done["run_id"] for done in imported}
     run = collector.get(f"/runs/{ids[tracking.runs['child']['run_id']]}")
-    assert run["params"]["depth"] == "3"
+    assert run["params"]["depth"] == 3
     assert "s3cr3t" not in str(run)
 
 

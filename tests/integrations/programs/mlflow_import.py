@@ -27,6 +27,11 @@ def run(run_id: str) -> list[dict[str, Any]]:
     return [_tell(import_mlflow_run(run_id, timeout_s=2))]
 
 
+def contents(run_id: str) -> list[dict[str, Any]]:
+    """Import one run with the contents of files of at most 100 kB."""
+    return [_tell(import_mlflow_run(run_id, content_bytes=100_000))]
+
+
 def part(run_id: str) -> list[dict[str, Any]]:
     """Import a run and be interrupted after a part of it."""
     tracking, client = MlflowClient(), Client(join=False)
@@ -61,5 +66,11 @@ def _tell(done: Imported) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    how = {"experiment": experiment, "run": run, "part": part, "joined": joined}
+    how = {
+        "experiment": experiment,
+        "run": run,
+        "contents": contents,
+        "part": part,
+        "joined": joined,
+    }
     sys.stdout.write("\n" + json.dumps(how[sys.argv[1]](sys.argv[2])) + "\n")
