@@ -98,7 +98,8 @@ def test_metrics(tagging: CollectorProcess, relay: Relay) -> None:
     subprocess.run([sys.executable, "-c", SCRIPT], env=environment, timeout=60, check=True)
     send_foreign(tagging)
     wait_until(lambda: len(told(read(tagging), "otel_ml_runs_total")) == 3)
-    # In the order of the labels' names: judge, model, project, tag_client, type, version.
+    # In the order of the labels' names: judge, judge_version, model, project, tag_client, type,
+    # version.
     first, second = ("answer", "shop", "bigshot", "v1"), ("answer", "shop", "", "v2")
     chat = ("gpt-4o-mini", "shop", "", "")
     runs: dict[Any, float] = {
@@ -113,10 +114,10 @@ def test_metrics(tagging: CollectorProcess, relay: Relay) -> None:
         ("otel_ml_run_tokens_total", (*chat[:3], "output", "")): 3,
     }
     judged: dict[Any, float] = {
-        ("otel_ml_judge_score_count", ("short", *first)): 3,
-        ("otel_ml_judge_score_sum", ("short", *first)): 2.25,
-        ("otel_ml_judge_verdicts_total", ("short", "answer", "true", *first[1:])): 2,
-        ("otel_ml_judge_verdicts_total", ("short", "answer", "false", *first[1:])): 1,
+        ("otel_ml_judge_score_count", ("short", "v1", *first)): 3,
+        ("otel_ml_judge_score_sum", ("short", "v1", *first)): 2.25,
+        ("otel_ml_judge_verdicts_total", ("short", "v1", "answer", "true", *first[1:])): 2,
+        ("otel_ml_judge_verdicts_total", ("short", "v1", "answer", "false", *first[1:])): 1,
     }
     for times in (1, 2):
         numbers = read(tagging)
@@ -128,8 +129,8 @@ def test_metrics(tagging: CollectorProcess, relay: Relay) -> None:
             ("otel_ml_requests_total", ("success", "traces", "http")): sent,
         }
         spans = {
-            ("otel_ml_spans_received_total", ()): 2 + 4 * times,
-            ("otel_ml_spans_accepted_total", ()): 2 + 4 * times,
+            ("otel_ml_spans_received_total", ()): 2 + 5 * times,  # with the judge's own
+            ("otel_ml_spans_accepted_total", ()): 2 + 5 * times,  # with the judge's own
         }
         again = {("otel_ml_spans_duplicate_total", ()): 4} if times == 2 else {}
         assert told(numbers, "otel_ml_spans") == spans | again
