@@ -1,9 +1,11 @@
 """Writes signatures and Google docstrings as Markdown."""
 
+import dataclasses
 import re
 import textwrap
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from importlib import import_module
 from typing import Final
 
 import griffe
@@ -183,8 +185,9 @@ def _sections(thing: griffe.Object) -> list[griffe.DocstringSection]:
 
 
 def _fields(page: Page, thing: griffe.Class) -> Iterable[tuple[str, str]]:
-    """Name the fields of a dataclass, also those of which the docstring says nothing."""
-    texts = {
+    """Name the fields of a dataclass; what they are says the docstring, or the record itself."""
+    made = getattr(import_module(thing.module.path), thing.name)
+    texts = {one.name: _as_python(one.metadata) for one in dataclasses.fields(made)} | {
         one.name: one.description
         for section in _sections(thing)
         if isinstance(section, griffe.DocstringSectionAttributes)
@@ -194,6 +197,12 @@ def _fields(page: Page, thing: griffe.Class) -> Iterable[tuple[str, str]]:
         if parameter.name != "self" and not parameter.name.startswith("_"):
             name = _typed(page, parameter.name, parameter.annotation)
             yield name, texts.get(parameter.name, "")
+
+
+def _as_python(metadata: Mapping[str, str]) -> str:
+    """Return what a record says of a field, which the API says in JSON's words."""
+    text = metadata.get("description", "").replace("null", "None")
+    return text if not text or text.endswith(".") else f"{text}."
 
 
 def _typed(page: Page, name: str, annotation: object) -> str:
