@@ -737,6 +737,31 @@ class LinkedRun:
     time: str
 
 
+@dataclass(frozen=True, slots=True)
+class Alias:
+    """A name of a version of a model, or one move of it."""
+
+    alias: str = field(metadata=about("Such as champion"))
+    version: int | None = field(
+        metadata=about("The small number; null where that version is not here any more")
+    )
+    digest: str = field(metadata=about("Of the version's definition"))
+    by: str = field(
+        metadata=about("Who moved it: what was said, else the name of the key; or empty")
+    )
+    source: str = field(metadata=about("By what it was moved: sdk, api, cli, or empty"))
+    time: str = field(metadata=about("When, RFC 3339, UTC"))
+    is_removed: bool = field(metadata=about("Whether the move took it from the version"))
+
+
+@dataclass(frozen=True, slots=True)
+class Aliases:
+    """The names that versions of a model have."""
+
+    aliases: Sequence[Alias] = field(metadata=about("Those of now, in their order"))
+    history: Sequence[Alias] = field(metadata=about("The last 1,000 moves, newest first"))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AliasMove:
     """A name that moved to a version of a model, or was taken from it."""

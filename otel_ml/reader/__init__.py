@@ -16,8 +16,6 @@ from otel_ml.reader.errors import (
 from otel_ml.reader.listing import Runs
 from otel_ml.reader.reader import Reader
 from otel_ml.reader.records import (
-    Alias,
-    Aliases,
     Artifact,
     LogLine,
     Model,
@@ -29,7 +27,7 @@ from otel_ml.reader.records import (
     Trace,
     Version,
 )
-from otel_ml.records import Evaluation, Linked, LinkedRun, Tokens
+from otel_ml.records import Alias, Aliases, Evaluation, Linked, LinkedRun, Tokens
 
 __all__ = [
     "Alias",

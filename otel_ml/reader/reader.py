@@ -27,8 +27,6 @@ from otel_ml.reader.errors import NotFound
 from otel_ml.reader.listing import Format, Order, Runs, Wanted, export, fetch_run
 from otel_ml.reader.moments import Moment, write_moment
 from otel_ml.reader.records import (
-    Alias,
-    Aliases,
     Artifact,
     Model,
     Point,
@@ -43,7 +41,7 @@ from otel_ml.reader.records import (
     made_told,
     number_of,
 )
-from otel_ml.records import ACTUAL_WANTED, Actual, write_actual
+from otel_ml.records import ACTUAL_WANTED, Actual, Alias, Aliases, write_actual
 
 if TYPE_CHECKING:
     from typing_extensions import Self

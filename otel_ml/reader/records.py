@@ -292,41 +292,6 @@ class Version(HasCard, records.HasSubject, records.ListedVersion):
         return Card("Version", self.model, facts, self.page)
 
 
-@dataclass(frozen=True, slots=True)
-class Alias:
-    """A name of a version of a model, or one move of it.
-
-    Attributes:
-        alias: Such as champion.
-        version: The small number; None where that version is not here any more.
-        by: Who moved it: what was said, else the name of the key.
-        source: By what it was moved: sdk, api, cli.
-        time: When, RFC 3339, UTC.
-        is_removed: Whether the move took it from the version.
-    """
-
-    alias: str
-    version: int | None
-    digest: str
-    by: str
-    source: str
-    time: str
-    is_removed: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Aliases:
-    """The names that versions of a model have.
-
-    Attributes:
-        aliases: Those of now, in their order.
-        history: The last 1,000 moves, newest first.
-    """
-
-    aliases: Sequence[Alias]
-    history: Sequence[Alias]
-
-
 @dataclass(frozen=True, slots=True, repr=False)
 class Project(HasCard, records.Project):
     """A project and its recorded runs.

@@ -7,7 +7,7 @@ from typing import Final
 
 from pydantic import BaseModel, Field, ValidationError
 
-from otel_ml.records import Infinite, LinkedRun, ListedVersion, Model, about
+from otel_ml.records import Alias, Aliases, Infinite, LinkedRun, ListedVersion, Model, about
 from otel_ml_collector.errors import NotFound
 from otel_ml_collector.owners import own_model
 from otel_ml_collector.runs.answers import LateRecords, find_told
@@ -90,31 +90,6 @@ class VersionDetail(LateRecords, ListedVersion):
     last_metrics: dict[str, float | Infinite | None] = field(
         metadata=about("The last value of each metric that was logged of the version itself")
     )
-
-
-class Alias(BaseModel):
-    """A name of a version, which moves."""
-
-    alias: str
-    version: int | None = Field(description="Null where the version is not here any more")
-    digest: str
-    by: str = Field(description="Who moved it: what was said, else the name of the key; or empty")
-    source: str = Field(description="By what it was moved: sdk, api, cli, or empty")
-    time: str = Field(description="When, RFC 3339, UTC")
-
-
-class AliasMoved(Alias):
-    """A move of a name: to a version, or away from it."""
-
-    is_removed: bool = Field(description="Whether it was taken from the version")
-    record_id: str
-
-
-class Aliases(BaseModel):
-    """The names that versions of a model have now, and the last 1,000 moves, newest first."""
-
-    aliases: list[Alias]
-    history: list[AliasMoved]
 
 
 class Versions(BaseModel):
@@ -204,15 +179,13 @@ def find_aliases(reader: Reader, project: str, model: str) -> Aliases:
     numbers = _first_numbers(rows)
     now = read_current_aliases(reader, project, model)
     moves = read_aliases(reader, project, model, _MOVES)
-    return Aliases(
-        aliases=[Alias(**_told_of(row, numbers)) for row in now],
-        history=[AliasMoved(**_told_of(row, numbers)) for row in moves],
-    )
+    return Aliases([_alias(row, numbers) for row in now], [_alias(row, numbers) for row in moves])
 
 
-def _told_of(row: Row, numbers: Mapping[str, int]) -> Row:
-    found = {**row, "version": numbers.get(row["digest"])}
-    return {**found, "time": to_rfc3339(found.pop("time_ns"))}
+def _alias(row: Row, numbers: Mapping[str, int]) -> Alias:
+    told = {name: row[name] for name in ("alias", "digest", "by", "source", "is_removed")}
+    time = to_rfc3339(row["time_ns"])
+    return Alias(**told, version=numbers.get(row["digest"]), time=time)
 
 
 def _first_numbers(rows: Sequence[Row]) -> dict[str, int]:

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from otel_ml import attributes as names
+from otel_ml.records import Aliases
 from otel_ml_collector import feedback
 from otel_ml_collector.access import ANNOTATE, Access
 from otel_ml_collector.api.bodies import JsonRoute
@@ -24,7 +25,7 @@ from otel_ml_collector.errors import BadQuery, NotFound
 from otel_ml_collector.mapping.lineage import is_alias
 from otel_ml_collector.models import diff
 from otel_ml_collector.models import find as models
-from otel_ml_collector.models.find import Aliases, Models, VersionDetail, Versions
+from otel_ml_collector.models.find import Models, VersionDetail, Versions
 from otel_ml_collector.projects import find_projects
 from otel_ml_collector.receive.pipeline import Intake
 from otel_ml_collector.services import find_service, service_of

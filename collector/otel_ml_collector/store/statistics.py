@@ -214,7 +214,7 @@ def list_metric_projects(reader: Reader) -> list[Row]:
 def read_aliases(reader: Reader, project: str, model: str, limit: int) -> list[Row]:
     """Read the last moves of the names of a model's versions, the last one first."""
     sql = Sql("""
-        SELECT alias, digest, is_removed, by, source, time_ns, record_id FROM aliases FINAL
+        SELECT alias, digest, is_removed, by, source, time_ns FROM aliases FINAL
         WHERE project = {project:String} AND model = {model:String}
         ORDER BY time_ns DESC, record_id DESC LIMIT {limit:UInt32}
         """)
@@ -224,7 +224,7 @@ def read_aliases(reader: Reader, project: str, model: str, limit: int) -> list[R
 def read_current_aliases(reader: Reader, project: str, model: str) -> list[Row]:
     """Read the names that versions of a model have now, in their order."""
     sql = Sql("""
-        SELECT alias, digest, by, source, time_ns FROM ({current})
+        SELECT alias, digest, false AS is_removed, by, source, time_ns FROM ({current})
         WHERE model = {model:String} ORDER BY alias
         """).fill(current=CURRENT_ALIASES)
     return reader.rows(sql, {"project": project, "model": model})
