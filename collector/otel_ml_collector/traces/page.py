@@ -524,18 +524,18 @@ def show_outline(request: Request, reader: FromReader, project: str, run_id: str
 
 
 @dataclass(frozen=True, slots=True)
-class LinkedRun:
+class TraceLink:
     """Where else a trace is shown: its address there, and the name of that host."""
 
     address: str
     host: str
 
 
-def _link(pattern: str, trace_id: str) -> LinkedRun | None:
+def _link(pattern: str, trace_id: str) -> TraceLink | None:
     """Make the link that the settings name, if they do."""
     if not pattern:
         return None
-    return LinkedRun(pattern.replace("{trace_id}", trace_id), urlsplit(pattern).netloc)
+    return TraceLink(pattern.replace("{trace_id}", trace_id), urlsplit(pattern).netloc)
 
 
 def _lay_out(reader: Reader, trace: Trace, now_ns: int) -> dict[str, Any]:
