@@ -23,6 +23,7 @@ WHY: Final[Mapping[str, str]] = {
     "judges.judged": "a client without judges needs none of it",
     "judges.pool": "a client without judges needs none of it",
     "provider": "the first span pays for what sends it",
+    "records": "what says the truth pays for the declarations: 30 ms",
     "reader.errors": "a program that records reads nothing back",
     "reader.reader": "a program that records reads nothing back",
     "targets": "a client that names nothing elsewhere needs none of it",

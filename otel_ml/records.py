@@ -674,34 +674,6 @@ class Artifact:
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
-    """What a run used or produced, as records name it.
-
-    Attributes:
-        kind: model, artifact or dataset.
-        name: Of the model or data set, or the artifact's reference.
-        version: A digest, ``v3``, an alias behind an ``@``; empty where none is meant.
-        run_id: The run that logged an artifact; empty for others.
-    """
-
-    kind: str
-    name: str
-    version: str = ""
-    run_id: str = ""
-
-
-class HasSubject:
-    """What a run may say that it used or produced: a model, an artifact, later a data set."""
-
-    __slots__ = ()
-
-    @property
-    def _subject(self) -> Subject:
-        """As what records name it."""
-        raise NotImplementedError
-
-
-@dataclass(frozen=True, slots=True)
 class Linked:
     """What a run used or produced.
 

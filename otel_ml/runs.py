@@ -32,19 +32,13 @@ from otel_ml.late import late
 from otel_ml.metrics import NO_NUMBER, LoggedPoint, Metric, listed, make_points, number
 from otel_ml.notebook import Card, HasCard, page_address
 from otel_ml.recorder import Recorder
-from otel_ml.records import (
-    ACTUAL_BYTES,
-    ACTUAL_WANTED,
-    Actual,
-    HasSubject,
-    Subject,
-    write_actual,
-)
 from otel_ml.redaction import NOTE, Redaction
 from otel_ml.spans import SPAN_KEY, RunSpan, attach, detach, is_sampled, run_id_of, write
 from otel_ml.tags import Details, Tags, Value, fits, read_tags, tag_attributes
 from otel_ml.updates import EVENTS, Updates
 from otel_ml.wire import (
+    HasSubject,
+    Subject,
     actual_attributes,
     error_name,
     evaluation_attributes,
@@ -59,12 +53,13 @@ from otel_ml.wire import (
 )
 
 if TYPE_CHECKING:
-    from otel_ml import artifact
+    from otel_ml import artifact, records
     from otel_ml.judges import judged
     from otel_ml.judges.judge import Evaluation, Judge
 else:
     artifact = late("artifact")
     judged = late("judges.judged")
+    records = late("records")
 
 _RUN_KEY: Final = context_api.create_key("otel_ml-run")
 _LINE_CHARS: Final = 16_384
@@ -237,7 +232,7 @@ class Handle:
 
     def actual(
         self,
-        value: Actual,
+        value: "records.Actual",
         name: str = names.ACTUAL_NAME,
         *,
         explanation: str | None = None,
@@ -331,15 +326,15 @@ def check_actual(value: object) -> Any:
     try:
         found = _unwrapped(value)
         items = found if issubclass(type(found), list | tuple) else [found]
-        if len(items) <= ACTUAL_BYTES:
+        if len(items) <= records.ACTUAL_BYTES:
             plain = [_unwrapped(item) for item in items]
             plain = [
                 clean(str.__str__(one)) if issubclass(type(one), str) else one for one in plain
             ]
-            return orjson.loads(write_actual(plain if items is found else plain[0]))
+            return orjson.loads(records.write_actual(plain if items is found else plain[0]))
     except NO_NUMBER as error:
         hand_on(error)
-    raise invalid("value", value, ACTUAL_WANTED)
+    raise invalid("value", value, records.ACTUAL_WANTED)
 
 
 def _unwrapped(value: object) -> Any:

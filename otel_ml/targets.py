@@ -27,13 +27,12 @@ from otel_ml.errors import quiet
 from otel_ml.late import late
 from otel_ml.metrics import Metric, MetricValues
 from otel_ml.recorder import Recorder
-from otel_ml.records import HasSubject, Subject
 from otel_ml.runs import Handle
 from otel_ml.tags import Details, Value
 from otel_ml.updates import Updates
 from otel_ml.versions.definition import Definition, declared_params, params_text
 from otel_ml.versions.parts import digest
-from otel_ml.wire import Attributes, Event
+from otel_ml.wire import Attributes, Event, HasSubject, Subject
 
 if TYPE_CHECKING:
     from otel_ml.reader import errors as unread

@@ -4,6 +4,7 @@ import os
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,7 +13,6 @@ import orjson
 from otel_ml import attributes as names
 from otel_ml.capture.values import LIMIT_BYTES, clean, encode
 from otel_ml.errors import untrusted
-from otel_ml.records import Subject
 from otel_ml.redaction import Redaction
 from otel_ml.tags import Value, finite
 
@@ -61,6 +61,34 @@ _START: Final = frozenset(
 
 
 Event = tuple[str, Attributes, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What a run used or produced, as records name it.
+
+    Attributes:
+        kind: model, artifact or dataset.
+        name: Of the model or data set, or the artifact's reference.
+        version: A digest, ``v3``, an alias behind an ``@``; empty where none is meant.
+        run_id: The run that logged an artifact; empty for others.
+    """
+
+    kind: str
+    name: str
+    version: str = ""
+    run_id: str = ""
+
+
+class HasSubject:
+    """What a run may say that it used or produced: a model, an artifact, later a data set."""
+
+    __slots__ = ()
+
+    @property
+    def _subject(self) -> Subject:
+        """As what records name it."""
+        raise NotImplementedError
 
 
 def lineage_event(role: str, subject: Subject, at_ns: int) -> Event:

@@ -34,12 +34,11 @@ from otel_ml.integrations.importing import (
     trace_id_of,
 )
 from otel_ml.metrics import LoggedPoint, point_attributes
-from otel_ml.records import Subject
 from otel_ml.redaction import Redaction
 from otel_ml.tags import fits, tag_attributes, tags_of
 from otel_ml.versions.definition import Definition
 from otel_ml.versions.parts import digest
-from otel_ml.wire import lineage_event
+from otel_ml.wire import Subject, lineage_event
 
 __all__ = [
     "Imported",

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from otel_ml import records
 from otel_ml.notebook import Card, HasCard, page_address, shorten
-from otel_ml.records import Evaluation, Linked, LinkedRun, ListedRun, Subject, Tokens
+from otel_ml.records import Evaluation, Linked, LinkedRun, ListedRun, Tokens
+from otel_ml.wire import HasSubject, Subject
 
 if TYPE_CHECKING:
     import pandas as pd  # type: ignore[import-untyped]  # it carries no types
@@ -27,7 +28,7 @@ class LogLine(records.LogLine):
 
 
 @dataclass(frozen=True, slots=True)
-class Artifact(records.ListedArtifact, records.HasSubject):
+class Artifact(records.ListedArtifact, HasSubject):
     """What was logged under a reference.
 
     Attributes:
@@ -255,7 +256,7 @@ class Model(HasCard, records.Model):
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Version(HasCard, records.HasSubject, records.ListedVersion):
+class Version(HasCard, HasSubject, records.ListedVersion):
     """One state of a model and what its recorded runs look like.
 
     Attributes:
