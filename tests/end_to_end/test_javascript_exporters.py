@@ -110,16 +110,21 @@ def logged(request: pytest.FixtureRequest, node: str, collector: CollectorProces
     return send(node, "send_logs.mjs", collector, *request.param)
 
 
+def at(time_ns: int) -> str:
+    """Write a time as the API does."""
+    seconds, rest = divmod(time_ns, 10**9)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:09}Z"
+
+
 def expected_run(run_id: str, start_ns: int, **fields: object) -> dict[str, object]:
     """Write the whole record of a span of the script, with what a plain one leaves empty."""
-    seconds, rest = divmod(start_ns, 10**9)
     return {
         "run_id": run_id,
         "trace_id": run_id[:32],
         "parent_run_id": None,
         "version": None,
         "digest": "",
-        "start_time": f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:09}Z",
+        "start_time": at(start_ns),
         "start_ns": start_ns,
         "outcome": "ok",
         "last_heard_ns": None,
@@ -129,6 +134,8 @@ def expected_run(run_id: str, start_ns: int, **fields: object) -> dict[str, obje
         "scores": {},
         "passed": {},
         "failed_judges": [],
+        "truth": {},
+        "label": {},
         "session": "",
         "user": "",
         "environment": "",
@@ -148,6 +155,9 @@ def expected_run(run_id: str, start_ns: int, **fields: object) -> dict[str, obje
         "trace_keys": [],
         "tag_details": [],
         "logs": [],
+        "uses": [],
+        "produced": [],
+        "used_by": [],
         "events": [],
         "links": [],
         "resource": RESOURCE,
@@ -237,6 +247,9 @@ def test_logs(collector: CollectorProcess, logged: Sent) -> None:
                 "explanation": "It says when",
                 "error": "",
                 "source": "judge",
+                "actual": None,
+                "time": at(logged.start_ns + 1_600_000_000),
+                "annotator": "",
             }
         ],
         logs=[
