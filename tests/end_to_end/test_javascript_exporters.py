@@ -9,18 +9,19 @@ import subprocess
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 
 from tests.support.collector import CollectorProcess
+from tests.support.plain_run import plain_run, written
 
 pytestmark = pytest.mark.node
 
 PACKAGE = Path(__file__).parent.parent / "node"
 
+SCOPE = {"name": "shop.assistant", "version": "2.0"}
 RESOURCE = {"service.name": "shop-js", "service.version": "4.5.6"}
 CHAT_ATTRIBUTES = {
     "gen_ai.operation.name": "chat",
@@ -110,61 +111,10 @@ def logged(request: pytest.FixtureRequest, node: str, collector: CollectorProces
     return send(node, "send_logs.mjs", collector, *request.param)
 
 
-def at(time_ns: int) -> str:
-    """Write a time as the API does."""
-    seconds, rest = divmod(time_ns, 10**9)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:09}Z"
-
-
 def expected_run(run_id: str, start_ns: int, **fields: object) -> dict[str, object]:
     """Write the whole record of a span of the script, with what a plain one leaves empty."""
-    return {
-        "run_id": run_id,
-        "trace_id": run_id[:32],
-        "parent_run_id": None,
-        "version": None,
-        "digest": "",
-        "start_time": at(start_ns),
-        "start_ns": start_ns,
-        "outcome": "ok",
-        "last_heard_ns": None,
-        "error_type": "",
-        "error_message": "",
-        "tags": {},
-        "scores": {},
-        "passed": {},
-        "failed_judges": [],
-        "truth": {},
-        "label": {},
-        "session": "",
-        "user": "",
-        "environment": "",
-        "release": "4.5.6",
-        "provider": "",
-        "provider_model": "",
-        "tokens": {"input": None, "output": None, "cached": None, "reasoning": None},
-        "cost": None,
-        "params": None,
-        "metrics": {},
-        "metric_points": {},
-        "evaluations": [],
-        "artifacts": [],
-        "capture": {},
-        "trace_key": "",
-        "chunks": None,
-        "trace_keys": [],
-        "tag_details": [],
-        "logs": [],
-        "uses": [],
-        "produced": [],
-        "used_by": [],
-        "events": [],
-        "links": [],
-        "resource": RESOURCE,
-        "scope": {"name": "shop.assistant", "version": "2.0"},
-        "dialect": "gen_ai",
-        **fields,
-    }
+    told = {"release": "4.5.6", "resource": RESOURCE, "scope": SCOPE, "dialect": "gen_ai"}
+    return plain_run(run_id, start_ns, **{**told, **fields})
 
 
 def test_chat_span(collector: CollectorProcess, sent: Sent) -> None:
@@ -248,7 +198,7 @@ def test_logs(collector: CollectorProcess, logged: Sent) -> None:
                 "error": "",
                 "source": "judge",
                 "actual": None,
-                "time": at(logged.start_ns + 1_600_000_000),
+                "time": written(logged.start_ns + 1_600_000_000),
                 "annotator": "",
             }
         ],

@@ -11,7 +11,6 @@ import time
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote
@@ -38,6 +37,7 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer, set_
 from opentelemetry.util.types import AnyValue
 
 from tests.support.collector import CollectorProcess
+from tests.support.plain_run import plain_run, written
 
 Protocol = Literal["grpc", "http"]
 Compression = Literal["none", "gzip", "deflate"]
@@ -50,6 +50,7 @@ GRPC_COMPRESSIONS: dict[Compression, grpc.Compression] = {
     "gzip": grpc.Compression.Gzip,
     "deflate": grpc.Compression.Deflate,
 }
+SCOPE = {"name": "shop.assistant", "version": "2.0"}
 SHOP: dict[str, AnyValue] = {
     "service.name": "shop",
     "service.version": "1.2.3",
@@ -261,51 +262,8 @@ def run_id(span: Span) -> str:
 
 def expected_run(span: Span, start_ns: int, **fields: object) -> dict[str, object]:
     """Write the whole record of a span of `tracing`, with what a plain one leaves empty."""
-    seconds, rest = divmod(start_ns, 10**9)
-    return {
-        "run_id": run_id(span),
-        "trace_id": run_id(span)[:32],
-        "parent_run_id": None,
-        "model": "",
-        "version": None,
-        "digest": "",
-        "start_time": f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:09}Z",
-        "start_ns": start_ns,
-        "outcome": "ok",
-        "last_heard_ns": None,
-        "error_type": "",
-        "error_message": "",
-        "inputs": None,
-        "outputs": None,
-        "tags": {},
-        "scores": {},
-        "passed": {},
-        "failed_judges": [],
-        "session": "",
-        "user": "",
-        "environment": "staging",
-        "release": "1.2.3",
-        "provider": "",
-        "provider_model": "",
-        "tokens": {"input": None, "output": None, "cached": None, "reasoning": None},
-        "cost": None,
-        "params": None,
-        "metrics": {},
-        "metric_points": {},
-        "evaluations": [],
-        "artifacts": [],
-        "capture": {},
-        "trace_key": "",
-        "chunks": None,
-        "trace_keys": [],
-        "tag_details": [],
-        "logs": [],
-        "events": [],
-        "links": [],
-        "resource": SHOP,
-        "scope": {"name": "shop.assistant", "version": "2.0"},
-        **fields,
-    }
+    told = {"environment": "staging", "release": "1.2.3", "resource": SHOP, "scope": SCOPE}
+    return plain_run(run_id(span), start_ns, **{**told, **fields})
 
 
 def expected_chat(ask: Span, chat: Span, start_ns: int, project: str) -> dict[str, object]:
@@ -333,7 +291,7 @@ def expected_chat(ask: Span, chat: Span, start_ns: int, project: str) -> dict[st
     )
 
 
-def expected_evaluation() -> dict[str, object]:
+def expected_evaluation(start_ns: int) -> dict[str, object]:
     """Write what the evaluation of `log_about` adds to a record."""
     return {
         "scores": {"helpfulness": 0.75},
@@ -349,6 +307,9 @@ def expected_evaluation() -> dict[str, object]:
                 "explanation": "It says when",
                 "error": "",
                 "source": "judge",
+                "actual": None,
+                "time": written(start_ns + 1_600_000_000),
+                "annotator": "",
             }
         ],
     }
@@ -395,7 +356,7 @@ def test_logs(
     log_about(exporter, chat, start_ns)
     assert collector.get(f"/runs/{run_id(chat)}") == {
         **expected_chat(ask, chat, start_ns, project),
-        **expected_evaluation(),
+        **expected_evaluation(start_ns),
         "logs": [expected_line(start_ns)],
     }
 

@@ -111,7 +111,7 @@ def test_rotel(
         wait_until(lambda: bool(found().get("scores")) and bool(found().get("logs")))
     assert found() == {
         **expected_chat(ask, chat, start_ns, PROJECT),
-        **expected_evaluation(),
+        **expected_evaluation(start_ns),
         "logs": [expected_line(start_ns)],
     }
 

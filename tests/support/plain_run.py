@@ -1,0 +1,60 @@
+"""The whole answer about a run that says nothing of itself: what tests of clients compare with."""
+
+from datetime import UTC, datetime
+
+
+def written(time_ns: int) -> str:
+    """Write a time as the API does."""
+    seconds, rest = divmod(time_ns, 10**9)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:09}Z"
+
+
+def plain_run(run_id: str, start_ns: int, **fields: object) -> dict[str, object]:
+    """Return every field of a run, empty but for its id, its start and what is given."""
+    return {
+        "run_id": run_id,
+        "trace_id": run_id[:32],
+        "parent_run_id": None,
+        "model": "",
+        "version": None,
+        "digest": "",
+        "start_time": written(start_ns),
+        "start_ns": start_ns,
+        "outcome": "ok",
+        "last_heard_ns": None,
+        "error_type": "",
+        "error_message": "",
+        "inputs": None,
+        "outputs": None,
+        "tags": {},
+        "scores": {},
+        "passed": {},
+        "failed_judges": [],
+        "truth": {},
+        "label": {},
+        "session": "",
+        "user": "",
+        "environment": "",
+        "release": "",
+        "provider": "",
+        "provider_model": "",
+        "tokens": {"input": None, "output": None, "cached": None, "reasoning": None},
+        "cost": None,
+        "params": None,
+        "metrics": {},
+        "metric_points": {},
+        "evaluations": [],
+        "artifacts": [],
+        "capture": {},
+        "trace_key": "",
+        "chunks": None,
+        "trace_keys": [],
+        "tag_details": [],
+        "logs": [],
+        "uses": [],
+        "produced": [],
+        "used_by": [],
+        "events": [],
+        "links": [],
+        **fields,
+    }
