@@ -11,7 +11,7 @@ from otel_ml.records import Alias, Aliases, Infinite, LinkedRun, ListedVersion, 
 from otel_ml_collector.errors import NotFound
 from otel_ml_collector.owners import own_model
 from otel_ml_collector.runs.answers import LateRecords, find_told
-from otel_ml_collector.runs.lineage import find_linked_runs
+from otel_ml_collector.runs.logs import find_linked_runs
 from otel_ml_collector.stats import JudgeVersionName
 from otel_ml_collector.store.reader import READABLE, JsonValue, Reader, Row
 from otel_ml_collector.store.sql import Sql

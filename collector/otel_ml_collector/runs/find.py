@@ -30,11 +30,11 @@ from otel_ml_collector.runs.answers import (
     make_summary,
     summarise,
 )
-from otel_ml_collector.runs.lineage import find_links
 from otel_ml_collector.runs.logs import (
     LoggedMetric,
     counts_of,
     find_lines,
+    find_links,
     find_series,
     list_events,
     make_lines,
