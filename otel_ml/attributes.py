@@ -121,8 +121,6 @@ ANNOTATOR: Final = "otel_ml.annotator"
 # What turned out to be true: a text, number or bool as it is, a list as JSON text.
 ACTUAL: Final = "otel_ml.actual"
 ACTUAL_LIST: Final = "otel_ml.actual.list"
-# The name of a truth that is given none: what the output should have been.
-ACTUAL_NAME: Final = "output"
 
 # What a record is about, when it is not its parent span.
 TARGET_RUN: Final = "otel_ml.target.run"

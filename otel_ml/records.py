@@ -18,7 +18,9 @@ TagValue = str | bool | int | float
 Actual = TagValue | Sequence[TagValue]
 Hash = bytes  # 32, of SHA-256
 
-# How much a truth may take, as JSON text.
+# Of what a truth is unless told.
+ACTUAL_NAME: Final = "output"
+# How much it may take, as JSON text.
 ACTUAL_BYTES: Final = 16_384
 ACTUAL_WANTED: Final = (
     "a text, a finite number of at most 64 bits, True or False, or a list of these, "

@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from otel_ml import artifact, records
     from otel_ml.judges import judged
     from otel_ml.judges.judge import Evaluation, Judge
+    from otel_ml.records import Actual
 else:
     artifact = late("artifact")
     judged = late("judges.judged")
@@ -232,8 +233,8 @@ class Handle:
 
     def actual(
         self,
-        value: "records.Actual",
-        name: str = names.ACTUAL_NAME,
+        value: "Actual",
+        name: str = "output",
         *,
         explanation: str | None = None,
         annotator: str | None = None,

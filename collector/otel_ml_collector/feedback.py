@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 from otel_ml import attributes as names
-from otel_ml.records import write_actual
+from otel_ml.records import ACTUAL_NAME, write_actual
 from otel_ml_collector.access import ANNOTATE, INGEST, Access
 from otel_ml_collector.api.bodies import JsonRoute
 from otel_ml_collector.api.parameters import needs
@@ -87,7 +87,7 @@ class WantedEvaluation(BaseModel):
         default=None, description="`name=value`: all runs that have the tag, now or later"
     )
     judge: _Name = Field(
-        default=names.ACTUAL_NAME,
+        default=ACTUAL_NAME,
         description="What is judged, such as `thumbs` or `churned`; of a truth the output, unless "
         "told",
     )

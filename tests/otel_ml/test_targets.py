@@ -1,5 +1,6 @@
 """Records about runs that are elsewhere, and feedback."""
 
+import inspect
 import re
 from typing import Any
 
@@ -8,6 +9,8 @@ import pytest
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from otel_ml import Client, InvalidMetricError, current_run
+from otel_ml.records import ACTUAL_NAME
+from otel_ml.runs import Handle
 from otel_ml.targets import Elsewhere
 from tests.otel_ml.recording import Recording, events, parent_id, stable, trace_id
 
@@ -243,3 +246,9 @@ def test_wrong_feedback_is_refused(
     with pytest.raises(problem):
         recording.client.about(trace_key="k").feedback("helpful", **arguments)
     assert recording.spans() == []
+
+
+def test_truth_has_the_name_that_the_collector_gives() -> None:
+    """A truth without a name is one of the output, from a run as by the API."""
+    named = inspect.signature(Handle.actual).parameters["name"]
+    assert named.default == ACTUAL_NAME
