@@ -28,7 +28,7 @@ from otel_ml_collector.web.view import quoted
 
 _BINS: Final = 10
 _MOST_WHOLE: Final = 20  # of a scale of whole numbers: a bar each
-_CRITERION: Final = "passing_criteria"
+CRITERION: Final = "passing_criteria"
 
 _NAMES: Final = Sql("""
     SELECT DISTINCT name FROM (
@@ -280,8 +280,8 @@ def _definition(text: str) -> JudgeDefinition:
         found = JudgeDefinition.model_validate_json(text)
     except ValidationError:
         return JudgeDefinition(source=text)
-    if found.criterion is None and _CRITERION in found.helpers:
-        found.criterion = found.helpers.pop(_CRITERION)
+    if found.criterion is None and CRITERION in found.helpers:
+        found.criterion = found.helpers.pop(CRITERION)
     return found
 
 

@@ -169,7 +169,6 @@ def show_judge(
         "shown": shown,
         "choices": sorted(numbered.values(), key=_number),
         "changes": {one.digest: _changes(one, by_number) for one in shown.items},
-        "evaluations": sum(one.evaluations for one in versions),
         "last": last,
         "chosen": chosen,
         "scores": draw_scores(chosen.distribution),
@@ -192,7 +191,7 @@ def _compared(definition: JudgeDefinition) -> JudgeDefinition:
     """Put what passes beside the functions that the rubric uses, to be compared as they are."""
     if definition.criterion is None:
         return definition
-    helpers = {"passing_criteria": definition.criterion, **definition.helpers}
+    helpers = {judges.CRITERION: definition.criterion, **definition.helpers}
     return definition.model_copy(update={"helpers": helpers})
 
 
