@@ -1,10 +1,10 @@
 """Spans to records: each span is filed under its project, then read by every dialect."""
 
-import zlib
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, fields
 from operator import attrgetter
 from typing import Any, Final, cast
+from zlib import crc32
 
 from otel_ml import attributes as names
 from otel_ml.records import TOKENS
@@ -53,6 +53,7 @@ _LATE_NS: Final = 5 * MINUTE_NS
 _HIGHEST: Final = 2**63 - 1
 _MESSAGE_CHARS: Final = 1_024
 _SPAN_KINDS: Final = ("", "internal", "server", "client", "producer", "consumer")
+_UTF8: Final = ("utf-8", "surrogatepass")
 _NOTHING: Final = (None, "")
 # What a record says, for its rank: its texts but for those that stand apart, and the rest.
 _APART: Final = {"inputs", "outputs", "inputs_preview", "outputs_preview", "response_id"}
@@ -292,14 +293,16 @@ def _tag_text(tag: Tag) -> str:
 
 def _rank(run: Run) -> int:
     """Rank a record: the longer one wins, and of equally long ones one is chosen by checksum."""
+    inputs, outputs = run.inputs.encode(*_UTF8), run.outputs.encode(*_UTF8)
     facts = repr((len(run.inputs), len(run.outputs), *_OTHERS(run)))
-    told = "\x1f".join((*_TEXTS(run), facts, *map(_tag_text, run.tags), *map(repr, run.logs)))
-    size = checksum = 0
-    for text in (run.inputs, run.outputs, told):
-        raw = text.encode("utf-8", "surrogatepass")
-        size += len(raw)
-        checksum = zlib.crc32(raw, checksum)
-    return min(size, 2**31 - 1) << 32 | checksum
+    texts = [*_TEXTS(run), facts]
+    if run.tags:
+        texts += map(_tag_text, run.tags)
+    if run.logs:
+        texts += map(repr, run.logs)
+    told = "\x1f".join(texts).encode(*_UTF8)
+    checksum = crc32(told, crc32(outputs, crc32(inputs)))
+    return min(len(inputs) + len(outputs) + len(told), 2**31 - 1) << 32 | checksum
 
 
 def _scope_texts(scope: Scope, texts: dict[int, tuple[Scope, tuple[str, str]]]) -> tuple[str, str]:

@@ -182,3 +182,17 @@ def test_line_of_anything(value: object) -> None:
 def test_messages(value: object, count: int) -> None:
     """Messages are found in a request, in a response and in a list, and nowhere else."""
     assert len(find_messages(value)) == count
+
+
+def in_parts(text: str) -> dict[str, Any]:
+    return {"role": "user", "parts": [{"type": "text", "content": text}]}
+
+
+@given(st.lists(st.tuples(st.sampled_from(["user", "assistant", ""]), st.text(max_size=9))))
+@pytest.mark.parametrize("line", [line_in, line_out])
+def test_line_of_plain_messages(line: Any, said: list[tuple[str, str]]) -> None:
+    """A message that is one text reads alike with nothing else in it, and with an id beside it."""
+    plain = [{**in_parts(text), "role": role} for role, text in said]
+    brief = [{"role": role, "content": text} for role, text in said]
+    named = [{**message, "id": 1} for message in brief]
+    assert line(plain) == line(brief) == line(named)
