@@ -1,4 +1,4 @@
-"""Children of task queues and pools: what they recorded arrives when they end."""
+"""Children of task queues and pools: what they recorded arrives, and what they raise is theirs."""
 
 from collections import Counter
 from pathlib import Path
@@ -12,6 +12,8 @@ from tests.support.collector import CollectorProcess
 pytestmark = pytest.mark.interop
 
 CALLS: Final = 16
+LIMITS: Final = 100
+CELERY: Final = ("celery", "-A", "tests.services.programs.tasks", "worker", "--loglevel", "INFO")
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
@@ -39,22 +41,41 @@ def test_pool(pool: str, method: str, collector: CollectorProcess) -> None:
 )
 def test_celery(retire: list[str], collector: CollectorProcess, tmp_path: Path) -> None:
     """All calls in the children of a Celery worker have arrived, once, when it was stopped."""
-    for folder in ("queue", "control"):
-        (tmp_path / folder).mkdir()
     project = f"celery{len(retire)}"
-    variables = {
-        "BROKER": str(tmp_path),
-        "OTEL_ML_ENDPOINT": collector.endpoint,
-        "OTEL_ML_PROJECT": project,
-        **NEVER_BY_ITSELF,
-    }
-    worker = ("celery", "-A", "tests.services.programs.tasks", "worker", "--loglevel", "INFO")
+    variables = celery_variables(tmp_path, collector, project)
     prefork = ("--pool", "prefork", "--concurrency", "2", *retire)
-    assert run("tests.services.programs.tasks", str(CALLS), **variables) == CALLS
+    assert run("tests.services.programs.tasks", "score", str(CALLS), **variables) == CALLS
     with serving(
-        *worker, *prefork, ready=" succeeded ", times=CALLS, variables=variables
+        *CELERY, *prefork, ready=" succeeded ", times=CALLS, variables=variables
     ) as service:
         assert service.stop() == 0, service.output
     runs = collector.runs(project)
     assert sorted(int(run["outputs"]) for run in runs) == [2 * number for number in range(CALLS)]
     assert len({run["tags"]["pid"] for run in runs}) >= (CALLS // 3 if retire else 1)
+
+
+def test_celery_limits(collector: CollectorProcess, tmp_path: Path) -> None:
+    """Each soft time limit that Celery sends a prefork child comes out of what the child calls."""
+    variables = celery_variables(tmp_path, collector, "limits")
+    prefork = ("--pool", "prefork", "--concurrency", "10")
+    run("tests.services.programs.tasks", "limited", str(LIMITS), **variables)
+    with serving(
+        *CELERY, *prefork, ready=" succeeded ", times=LIMITS, variables=variables
+    ) as service:
+        told = service.output
+    asked, reached, lost = (
+        told.count(text) for text in ("Soft time limit (0.1s) exceeded", "'reached'", "'lost'")
+    )
+    assert (asked, reached, lost) == (LIMITS, LIMITS, 0)
+
+
+def celery_variables(folder: Path, collector: CollectorProcess, project: str) -> dict[str, str]:
+    """Make a broker of folders; returns the variables of its worker and senders."""
+    for name in ("queue", "control"):
+        (folder / name).mkdir()
+    return {
+        "BROKER": str(folder),
+        "OTEL_ML_ENDPOINT": collector.endpoint,
+        "OTEL_ML_PROJECT": project,
+        **NEVER_BY_ITSELF,
+    }

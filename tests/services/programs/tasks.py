@@ -1,16 +1,23 @@
-"""A task queue whose tasks call a model; as a program it sends as many as it is told, and says so.
+"""A task queue whose tasks call a model; as a program it sends a task so often, and says how often.
 
 ``BROKER`` is the directory that stands in for a broker's server.
 """
 
 import os
 import sys
+import time
 from pathlib import Path
+from typing import Final
 
 from celery import Celery
+from celery.exceptions import SoftTimeLimitExceeded
 
 import otel_ml
 from otel_ml import Client
+
+LIMIT_S: Final = 0.1
+# Far longer than a task whose limit has reached it.
+LOST_S: Final = 15.0
 
 client = Client()
 folder = Path(os.environ["BROKER"])
@@ -32,7 +39,25 @@ def score(number: int) -> int:
     return number * 2
 
 
+@client.trace
+def tiny(number: int) -> int:
+    return number * 2
+
+
+@app.task(ignore_result=True, name="limited", soft_time_limit=LIMIT_S)  # type: ignore[untyped-decorator]  # Celery has no types
+def limited(number: int) -> str:
+    """Call a model until the soft time limit comes out of it, and say so, or that it is lost."""
+    ends_s = time.monotonic() + LOST_S
+    try:
+        while time.monotonic() < ends_s:
+            tiny(number)
+    except SoftTimeLimitExceeded:
+        return "reached"
+    return "lost"
+
+
 if __name__ == "__main__":
-    for number in range(int(sys.argv[1])):
-        score.delay(number)
-    sys.stdout.write(f"{sys.argv[1]}\n")
+    _, task, times = sys.argv
+    for number in range(int(times)):
+        app.tasks[task].delay(number)
+    sys.stdout.write(f"{times}\n")
