@@ -5,16 +5,43 @@
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
+from otel_ml.reader import Reader
 from tests.integrations.environment import ask
 from tests.integrations.test_pages import run_blocks
 from tests.otel_ml.types.kept import Row, write_table
 from tests.support.collector import CollectorProcess
 
 pytestmark = pytest.mark.integrations
+
+TAKEN: Final[dict[str, float | list[float]]] = {
+    **dict.fromkeys(["tensor", "tensor of one", "tensor of 1 x 1", "tensor that learns"], 0.5),
+    **dict.fromkeys(["parameter", "bfloat16", "array", "array of one", "array of 1 x 1"], 0.5),
+    "row that learns": [0.5, 1.5],
+    "list of tensors": [0.5, 1.5],
+    "array of bfloat16": [0.5, 1.5],
+    "list of arrays": [0.5, 1.5],
+    "row": [0.5, 1.5, 2.5],
+    "row of integers": [1.0, 2.0],
+    "array of integers": [1.0, 2.0, 3.0],
+}
+# What of a value its refusal names.
+WRONG: Final = {
+    "matrix": "of type torch.Tensor with shape (2, 3)",
+    "list of rows": "of type torch.Tensor with shape (2,)",
+    "truth": "of type torch.Tensor with shape ()",
+    "truths": "True",
+    "complex": "of type torch.Tensor with shape ()",
+    "sparse": "of type torch.Tensor with shape (2,)",
+    "without values": "of type torch.Tensor with shape (2,)",
+    "matrix of jax": "of type jaxlib._jax.ArrayImpl with shape (2, 3)",
+    "truth of jax": "of type jaxlib._jax.ArrayImpl with shape ()",
+    "complex of jax": "of type jaxlib._jax.ArrayImpl with shape ()",
+    "traced": "of type jax._src.interpreters.partial_eval.DynamicJaxprTracer with shape ()",
+}
 
 
 @pytest.fixture(scope="module")
@@ -72,3 +99,21 @@ def test_figures_are_pictures(tmp_path: Path) -> None:
 def test_block_of_the_docs(collector: CollectorProcess, tmp_path: Path) -> None:
     """The block on safetensors runs."""
     assert run_blocks("data.md", collector, tmp_path) == []
+
+
+def test_metrics(collector: CollectorProcess, tmp_path: Path) -> None:
+    """Tensors and arrays are metrics: numbers with one element, lists with one dimension.
+
+    What is neither is refused by a ValueError that names key and value, and nothing of it is kept.
+    """
+    refused = ask("metric_values", folder=tmp_path, OTEL_ML_ENDPOINT=collector.endpoint)
+    wanted = "expected a number or a list of numbers"
+    assert refused == {
+        name: [f"ValueError: Invalid value {value} of metric {name!r}: {wanted}"] * 3
+        for name, value in WRONG.items()
+    }
+    with Reader("metrics", endpoint=collector.endpoint) as reader:
+        logged = {run.model: run.metrics for run in reader.runs()}
+    assert logged == {"each": TAKEN, "all": TAKEN}
+    [version] = collector.get("/projects/metrics/models/net/versions")["versions"]
+    assert version["metrics"] == TAKEN
