@@ -1,7 +1,6 @@
 """Hours without a collector, in short: nothing listens, calls go to the spool, nothing is lost."""
 
 import json
-import socket
 import sys
 import tempfile
 import time
@@ -15,6 +14,7 @@ from tests.bench.process import start_module
 from tests.bench.sink import count, open_sink
 from tests.bench.table import print_table, verdict
 from tests.bench.workloads import answer
+from tests.support.ports import free_port
 
 SECONDS: Final = 120
 CALLS_PER_S: Final = 1_000
@@ -44,7 +44,7 @@ class Outage:
 
 def measure(seconds: int = SECONDS) -> Outage:
     """Call for so long with nothing at the endpoint, then open a sink there and count."""
-    port = _free_port()
+    port = free_port()
     with (
         tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as spool,
         start_module("outage", seconds, f"http://127.0.0.1:{port}", spool) as program,
@@ -74,13 +74,6 @@ def report(seconds: int = SECONDS) -> None:
         *(f"{found.spool_mb:.1f}", f"{found.delivery_s:.1f}"),
     )
     print_table(heads, [row])
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _run(seconds: str, endpoint: str, spool: str) -> None:

@@ -2,7 +2,6 @@
 
 import gzip
 import json
-import socket
 import subprocess
 import sys
 import time
@@ -29,17 +28,12 @@ from tests.otel_ml_collector.wire import encode
 from tests.support.collector import CollectorProcess, running, wait_until
 from tests.support.load import make_request, run_ids
 from tests.support.otlp_sink import Reply, Sink, grpc_sink, http_sink
+from tests.support.ports import free_port
 from tests.support.prometheus import numbers_in
 from tests.support.senders import EXPORT
 
 PROTOBUF: Final = "application/x-protobuf"
 JSON: Final = "application/json"
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
 
 
 def forwarding(**targets: Mapping[str, object]) -> tuple[str, str]:

@@ -1,7 +1,6 @@
 """A real OTLP/HTTP server on loopback that keeps what it was sent."""
 
 import gzip
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -11,6 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from tests.support.ports import free_port
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +97,7 @@ def open_sink(port: int = 0) -> Iterator[Sink]:
 
 def closed_address() -> str:
     """An address of loopback where nothing listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{probe.getsockname()[1]}"
+    return f"http://127.0.0.1:{free_port()}"
 
 
 class _Handler(BaseHTTPRequestHandler):
