@@ -67,6 +67,7 @@ from otel_ml_collector.store.keys import KeyStore
 from otel_ml_collector.store.migrations import connect
 from otel_ml_collector.store.outbox import Outbox
 from otel_ml_collector.store.reader import Reader
+from otel_ml_collector.store.repair import Repair
 from otel_ml_collector.store.retention import Days, Purger, Retention
 from otel_ml_collector.store.rollup import recompute_due
 from otel_ml_collector.store.sql import StoreClient
@@ -347,6 +348,7 @@ def make_lanes(collector: Collector, clock: Callable[[], float] = time.monotonic
     """Make what a collector does again and again, one thing after the other within a lane."""
     rollup = collector.connections.open()
     disorder = "The store was not kept in order"
+    unwritten = "What could not be written was not put right"
     lanes = (
         # A key that was revoked elsewhere stops working here within that time.
         (Duty(collector.keyring.refresh, 3.0, "Keys were not read again", first_s=3.0),),
@@ -355,6 +357,8 @@ def make_lanes(collector: Collector, clock: Callable[[], float] = time.monotonic
                 lambda: collector.losses.look(time.time_ns()), 60.0, "What is missing is not known"
             ),
         ),
+        # Long before the good parts leave the disk.
+        (Duty(Repair(collector.connections).look, 2.0, unwritten, first_s=2.0),),
         # Without it statistics are right, and slower.
         (Duty(lambda: _roll_up(rollup), 30.0, "The daily rollup was not computed"),),
         (

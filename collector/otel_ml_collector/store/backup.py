@@ -16,7 +16,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -25,7 +25,7 @@ import clickhouse_connect
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from otel_ml_collector.errors import BadQuery, BadSetting, InUse, Refused, Unavailable
-from otel_ml_collector.store.connection import Connections, name_of, store_trouble
+from otel_ml_collector.store.connection import ConfirmingClient, Connections, name_of, store_trouble
 from otel_ml_collector.store.migrations import SCHEMA_VERSION
 from otel_ml_collector.store.schema import TABLE_NAMES, TABLES
 from otel_ml_collector.store.sql import Sql, StoreClient, identifier
@@ -258,7 +258,8 @@ def restore(backup: Path, data_dir: Path) -> Restored:
             work = data_dir / _RESTORING
             shutil.rmtree(work, ignore_errors=True)  # of a restore that was killed
             work.mkdir(mode=0o700)
-            with clickhouse_connect.get_client(interface="chdb", path=str(work)) as client:
+            engine = clickhouse_connect.get_client(interface="chdb", path=str(work))
+            with closing(ConfirmingClient(engine)) as client:
                 _attach_all(client, backup, tables)
             os.sync()
             work.rename(data_dir / "store")
@@ -267,6 +268,8 @@ def restore(backup: Path, data_dir: Path) -> Restored:
         raise BadSetting(f"The backup cannot be restored to {data_dir}: {error}") from error
     except ClickHouseError as error:
         raise BadSetting(f"The backup {backup} cannot be read: {name_of(error)}") from error
+    except Unavailable as error:
+        raise BadSetting(f"The backup cannot be restored to {data_dir}: {error}") from error
     return Restored(sum(len(parts) for parts in tables.values()), is_checked)
 
 

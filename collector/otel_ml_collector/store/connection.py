@@ -14,7 +14,7 @@ import clickhouse_connect
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from otel_ml_collector.errors import BadSetting, InUse, Unavailable
-from otel_ml_collector.store.sql import StoreClient
+from otel_ml_collector.store.sql import Sql, StoreClient
 
 # Without caps the engine takes all memory of the machine.
 _ENGINE: Final = {
@@ -46,6 +46,9 @@ _SERVER: Final = {"connect_timeout": 3, "send_receive_timeout": 30, "query_retri
 _PASSWORD: Final = re.compile(r"(?<=://)([^:/@]*):.*@")
 _ASKED: Final = re.compile(r" with url: \S+| \(for url \S+\)")
 _SAID_CHARS: Final = 200
+_UNWRITTEN: Final = Sql("""
+    SELECT sum(value) FROM system.events
+    WHERE event = 'WriteBufferFromFileDescriptorWriteFailed'""")
 
 
 class Connections:
@@ -67,6 +70,7 @@ class Connections:
         self._folder: Path | None = None
         self._clients: list[StoreClient] = []
         self._guard = threading.Lock()
+        self._unwritten: int | None = None
         self.name = _shown(url)
         self._arguments = self._address(url)
 
@@ -80,12 +84,20 @@ class Connections:
         if self._lock_file is not None:
             os.write(self._lock_file, f"{address}\n".encode())
 
-    def open(self) -> StoreClient:
-        """Open a client. Only one thread may use it at a time: shared, it mixes up rows."""
+    def open(self, confirms: bool = True) -> StoreClient:
+        """Open a client. Only one thread may use it at a time: shared, it mixes up rows.
+
+        Args:
+            confirms: Whether every statement that writes is confirmed, which takes 2 ms; else
+                `confirm` is called before anybody is told that something is stored.
+        """
         client = clickhouse_connect.get_client(settings=dict(_QUERY), **self._arguments)
         with self._guard:
-            self._clients.append(client)
-        return client
+            opened = ConfirmingClient(client, self._folder is not None, confirms, self._unwritten)
+            if self._unwritten is None:
+                self._unwritten = opened.unwritten
+            self._clients.append(opened)
+        return opened
 
     def close(self) -> None:
         """Close every client, then let the data directory go."""
@@ -148,6 +160,62 @@ class Connections:
         self._folder = path
         os.ftruncate(self._lock_file, 0)
         os.write(self._lock_file, f"{os.getpid()}\n".encode())
+
+
+class ConfirmingClient:
+    """A client that tells what the embedded engine does not: that it could not write a file.
+
+    The engine counts such a write (no room, a quota, a disk that fails), and goes on as if nothing
+    had happened: what it says to have stored is empty or short then. A server fails by itself.
+
+    Args:
+        client: Of the library.
+        is_embedded: Whether the engine is in this process.
+        confirms: Whether each statement that writes is confirmed.
+        unwritten: How many writes had failed in this process before; None to count them now.
+    """
+
+    def __init__(
+        self,
+        client: Any,
+        is_embedded: bool = True,
+        confirms: bool = True,
+        unwritten: int | None = None,
+    ) -> None:
+        self._client = client
+        self._is_embedded = is_embedded
+        self._confirms = confirms
+        self.unwritten = self._count() if unwritten is None else unwritten
+        self.query = client.query
+        self.query_arrow = client.query_arrow
+        self.raw_query = client.raw_query
+        self.close = client.close
+
+    def command(self, *args: Any, **kwargs: Any) -> Any:
+        """Carry a statement out."""
+        return self._written(self._client.command(*args, **kwargs))
+
+    def insert(self, *args: Any, **kwargs: Any) -> Any:
+        """Store rows."""
+        return self._written(self._client.insert(*args, **kwargs))
+
+    def insert_arrow(self, *args: Any, **kwargs: Any) -> Any:
+        """Store a table of columns."""
+        return self._written(self._client.insert_arrow(*args, **kwargs))
+
+    def confirm(self) -> None:
+        """Raise `Unavailable` when a file could not be written since the last time."""
+        before, self.unwritten = self.unwritten, self._count()
+        if self.unwritten != before:
+            raise Unavailable("The store has trouble: the engine could not write its files")
+
+    def _written(self, result: Any) -> Any:
+        if self._confirms:
+            self.confirm()
+        return result
+
+    def _count(self) -> int:
+        return int(self._client.query(_UNWRITTEN).result_rows[0][0]) if self._is_embedded else 0
 
 
 def _invalid(url: str) -> BadSetting:

@@ -13,8 +13,9 @@ from typing import Final
 
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
-from otel_ml_collector.errors import BadSetting
+from otel_ml_collector.errors import BadSetting, Unavailable
 from otel_ml_collector.store.connection import Connections, said_of
+from otel_ml_collector.store.repair import drop_unread
 from otel_ml_collector.store.schema import META, TABLE_NAMES, TABLES
 from otel_ml_collector.store.sql import Sql, StoreClient, identifier
 
@@ -192,12 +193,14 @@ def connect(url: str) -> Connections:
             server does not answer, or the store is newer than this program.
     """
     connections = Connections(url)
+    for folder in connections.folder.glob("store/store/*/*") if connections.folder else ():
+        drop_unread(folder)
     try:
         client = connections.open()
         migrate(client)
         if connections.folder is not None:
             _remove_by_one_thread(client)
-    except (ClickHouseError, TypeError) as error:  # TypeError: an option that nobody knows
+    except (ClickHouseError, Unavailable, TypeError) as error:  # of an option that nobody knows
         connections.close()
         told = f"The store at {connections.name} cannot be opened: {said_of(error)}"
         raise BadSetting(told) from error

@@ -3,6 +3,7 @@
 The engine waits for ever with a part that has no room on the disk. Here that is told to who asked.
 """
 
+import math
 import shutil
 import time
 from collections.abc import Collection, Mapping
@@ -12,6 +13,8 @@ from typing import Any, Final
 from otel_ml_collector.errors import Unavailable
 from otel_ml_collector.store.sql import Sql, StoreClient
 
+# A statement is a file that the engine can no longer read when there was no room for it.
+_ROOM_BYTES: Final = 1_000_000
 # A busy engine may leave a statement alone for a moment.
 _STUCK_S: Final = 5.0
 _FIRST_LOOK_S: Final = 0.005
@@ -57,15 +60,22 @@ class Mutator:
             self._client.command(sql, parameters, settings={**_WAIT, **wanted})
             return
         before = self._undone(table).keys()
-        self._client.command(sql, parameters, settings={**_BEGIN, **wanted})
+        trouble = _no_room(self._folder, _ROOM_BYTES)
+        if not trouble:
+            try:
+                self._client.command(sql, parameters, settings={**_BEGIN, **wanted})
+                self._client.confirm()
+            except Unavailable as error:
+                trouble = str(error)
         ours = self._undone(table).keys() - before
-        if trouble := self._wait(table, ours, self._folder):
+        if trouble := trouble or self._wait(table, ours, self._folder):
             values = {"table": table, "ids": sorted(ours)}
             kill = Sql("KILL MUTATION WHERE {ours} AND mutation_id IN {ids:Array(String)}").fill(
                 ours=_OURS
             )
             self._client.command(kill, values)
             raise Unavailable(f"The store cannot change {table} now: {trouble}")
+        self._client.confirm()
 
     def _wait(self, table: str, ours: Collection[str], folder: Path) -> str:
         """Wait until all is done, or for the reason why it is not; returns that."""
@@ -80,8 +90,7 @@ class Mutator:
             if any(is_moving for is_moving, _ in undone.values()):
                 moved_s = time.monotonic()
             elif time.monotonic() - moved_s >= self._stuck_s:
-                free = shutil.disk_usage(folder).free
-                return f"no room to write it anew, the disk has {free} bytes free"
+                return _no_room(folder)
             time.sleep(look_s)
             look_s = min(2 * look_s, _LAST_LOOK_S)
 
@@ -89,3 +98,9 @@ class Mutator:
         """Read which statements wait: whether the engine is at them, and how they failed."""
         rows = self._client.query(_UNDONE, {"table": table}).result_rows
         return {row[0]: (bool(row[1]), row[2]) for row in rows}
+
+
+def _no_room(folder: Path, enough: float = math.inf) -> str:
+    """Say that there is no room, unless as many bytes as are enough are free."""
+    free = shutil.disk_usage(folder).free
+    return "" if free >= enough else f"no room to write it anew, the disk has {free} bytes free"

@@ -121,6 +121,14 @@ class StoreClient(Protocol):
         """Store a table of columns."""
         ...
 
+    def confirm(self) -> None:
+        """Make sure that the engine wrote whatever it was told to write since the last time.
+
+        Raises:
+            Unavailable: It did not: nothing of that may be called stored.
+        """
+        ...
+
     def close(self) -> None:
         """Let go of the engine."""
         ...

@@ -96,9 +96,9 @@ class Writer:
     ) -> None:
         self._tombstones = tombstones or Tombstones(connections)
         self._generation = 0
-        self._client = connections.open()
+        self._client = connections.open(confirms=False)
         self._mutator = Mutator(self._client, connections.folder, _SWEEP_STUCK_S)
-        self._payload_client = connections.open()
+        self._payload_client = connections.open(confirms=False)
         self._payload_thread = ThreadPoolExecutor(1, thread_name_prefix="otel-ml-payloads")
         self._clock = clock
         self._collector = collector
@@ -145,6 +145,7 @@ class Writer:
         for payload in payloads:
             payload.result()
         self._insert(tables.RUNS, records.runs)
+        self._client.confirm()
 
     def _leave(self, records: Records) -> Records:
         """Leave out what was deleted, and forget which versions were stored before that."""

@@ -38,9 +38,9 @@ class LimitedConnections(Connections):
         self._opened: list[Any] = []
         super().__init__(url)
 
-    def open(self) -> StoreClient:
-        client = super().open()
-        self._opened.append(client)
+    def open(self, confirms: bool = True) -> StoreClient:
+        client = super().open(confirms)
+        self._opened.append(vars(client)["_client"])
         return client
 
     def limit(self, name: str, value: float) -> None:

@@ -1,0 +1,118 @@
+"""Puts right what the embedded engine could not write, and took for written.
+
+A merge or a change whose files could not be written leaves a part that is empty or short, in place
+of the good ones. These stay on the disk for eight minutes, and the engine goes back to them when it
+loads the table anew. A statement that changes parts is a file too: one that is empty keeps its
+table from being loaded at all.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from clickhouse_connect.driver.exceptions import ClickHouseError
+
+from otel_ml_collector.errors import Unavailable
+from otel_ml_collector.store.connection import Connections, store_trouble
+from otel_ml_collector.store.schema import META, TABLE_NAMES
+from otel_ml_collector.store.sql import Sql, identifier, table_names
+
+# What was written a moment before a failed write was counted may be short as well.
+_BEFORE_S: Final = 10.0
+# A table is loaded anew as soon as nobody reads the old one any more.
+_LOAD_WITHIN_S: Final = 30.0
+_LOAD_EVERY_S: Final = 0.02
+_NAMES: Final = TABLE_NAMES | table_names([META])
+_WHOLE_BEGIN: Final = b"format version: 1\n"
+_WRITTEN: Final = Sql("""
+    SELECT table FROM system.parts
+    WHERE database = currentDatabase() AND active AND modification_time >= {since:DateTime}
+    UNION DISTINCT SELECT table FROM system.merges WHERE database = currentDatabase()
+    UNION DISTINCT
+    SELECT table FROM system.mutations WHERE database = currentDatabase() AND NOT is_done""")
+_FOLDERS: Final = Sql("""
+    SELECT arrayJoin(data_paths) FROM system.tables
+    WHERE database = currentDatabase() AND name = {table:String}""")
+
+_logger = logging.getLogger(__name__)
+
+
+class Repair:
+    """Looks after an embedded store, for one thread at a time; a server looks after itself.
+
+    Args:
+        connections: The store.
+        clock: Tells seconds since the epoch, as the engine does.
+    """
+
+    def __init__(self, connections: Connections, clock: Callable[[], float] = time.time) -> None:
+        self._client = connections.open(confirms=False)
+        self._clock = clock
+        self._whole_s = clock()
+        self._is_sure = True
+        self._unloaded: set[str] = set()
+
+    def look(self) -> None:
+        """Load the tables anew that were written since a write to a file failed.
+
+        A merge may have begun before that and end after it: the next look loads them once more.
+
+        Raises:
+            Unavailable: The store has trouble; the next look goes on.
+        """
+        began_s = self._clock()
+        was_sure, self._is_sure = self._is_sure, True
+        try:
+            self._client.confirm()
+        except Unavailable:
+            self._is_sure = False
+        with store_trouble():
+            if not (was_sure and self._is_sure):
+                self._reload(self._whole_s - _BEFORE_S)
+            self._load()
+        self._whole_s = began_s
+
+    def _reload(self, since_s: float) -> None:
+        rows = self._client.query(_WRITTEN, {"since": int(since_s)}).result_rows
+        tables = sorted(_NAMES.intersection(table for (table,) in rows))
+        for table in tables:
+            folders = self._client.query(_FOLDERS, {"table": table}).result_rows
+            detach = Sql("DETACH TABLE {table}").fill(table=identifier(table, _NAMES))
+            self._client.command(detach)
+            self._unloaded.add(table)
+            for (folder,) in folders:
+                drop_unread(Path(folder))
+            self._load()
+        if tables:
+            _logger.error(
+                "The engine could not write all files; loaded anew, without what is broken: %s",
+                ", ".join(tables),
+            )
+
+    def _load(self) -> None:
+        for table in sorted(self._unloaded):
+            attach = Sql("ATTACH TABLE {table}").fill(table=identifier(table, _NAMES))
+            until_s = time.monotonic() + _LOAD_WITHIN_S
+            while True:
+                try:
+                    self._client.command(attach)
+                    break
+                except ClickHouseError:
+                    if time.monotonic() >= until_s:
+                        raise
+                    time.sleep(_LOAD_EVERY_S)
+            self._unloaded.discard(table)
+
+
+def drop_unread(folder: Path) -> None:
+    """Drop the statements in the folder of a table that the engine could not read again.
+
+    Who asked for them was told that they failed.
+    """
+    for statement in folder.glob("mutation_*.txt"):
+        text = statement.read_bytes()
+        if not (text.startswith(_WHOLE_BEGIN) and text.endswith(b"\n")):
+            statement.unlink()
+            _logger.error("A statement that was not written whole is dropped: %s", statement)
