@@ -139,7 +139,7 @@ def _scope_of(resource: dict[str, Value], scope: InstrumentationScope) -> Scope:
 
 
 def _span(span: trace_pb2.Span, scope: Scope) -> Span:
-    status = span.status
+    status, events, links = span.status, span.events, span.links
     return Span(
         span.trace_id,
         span.span_id,
@@ -153,9 +153,13 @@ def _span(span: trace_pb2.Span, scope: Scope) -> Span:
         _attributes_of(span.attributes),
         [
             Event(event.name, event.time_unix_nano, _attributes_of(event.attributes))
-            for event in span.events
-        ],
-        [Link(link.trace_id, link.span_id, _attributes_of(link.attributes)) for link in span.links],
+            for event in events
+        ]
+        if events
+        else [],
+        [Link(link.trace_id, link.span_id, _attributes_of(link.attributes)) for link in links]
+        if links
+        else [],
         scope,
     )
 

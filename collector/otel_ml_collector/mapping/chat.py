@@ -24,7 +24,7 @@ _PLAIN: Final = 2
 _FIELDS: Final = 16
 _TIMES: Final = "\u00d7"
 _LISTS: Final = ("messages", "input", "contents")
-_SAID: Final = ("content", "parts", "tool_calls", "call_id", "summary")
+_SAID: Final = frozenset({"content", "parts", "tool_calls", "call_id", "summary"})
 _KINDS: Final = frozenset({*SPEAKERS, "function_call", "function_call_output", "reasoning"})
 
 
@@ -93,7 +93,7 @@ def _has_speaker(item: object) -> bool:
 
 def _is_message(item: object) -> bool:
     """Tell a message from an object that has a role, or a type, for another reason."""
-    return _has_speaker(item) and any(name in cast("dict[str, Any]", item) for name in _SAID)
+    return _has_speaker(item) and not _SAID.isdisjoint(cast("dict[str, Any]", item))
 
 
 def _asked(value: object) -> str:

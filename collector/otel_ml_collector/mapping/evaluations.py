@@ -11,8 +11,9 @@ from typing import Final
 from otel_ml import attributes as names
 from otel_ml.records import write_actual
 from otel_ml_collector.mapping.dialects import own
-from otel_ml_collector.mapping.dialects.evaluator import SpanValues, is_spoken
+from otel_ml_collector.mapping.dialects.evaluator import AttributeColumns, is_spoken
 from otel_ml_collector.mapping.dialects.table import Present
+from otel_ml_collector.mapping.found import Found
 from otel_ml_collector.mapping.values import parse, real_score, to_float, to_text
 from otel_ml_collector.records import Metric, ModelVersion, Records, Run, run_id
 from otel_ml_collector.span import Span, Value, is_span_id
@@ -50,7 +51,7 @@ def add_scores(
                 owner_start_ns=run.start_ns,
             )
     for present in dialects:
-        if present.scores and is_spoken(present.dialect, span):
+        if present.scores and is_spoken(present.dialect, span.scope):
             records.metrics += _dialect_scores(span, present, run)
 
 
@@ -233,10 +234,10 @@ def _add_own(ours: Mapping[str, Value], run: Run, judged: Sequence[str], records
 
 def _dialect_scores(span: Span, present: Present, run: Run) -> Iterator[Metric]:
     """Read the scores of another dialect: a list of them, numbers by judge, or an annotation."""
-    values = SpanValues(span.attributes, set())
+    values = AttributeColumns([span.attributes], Found(1))
     place = 0
     for source in present.scores:
-        told = values.read(source)
+        (told,) = values.read(source, [0])
         if source.shape is not None and isinstance(told, list):
             for item in told:
                 if isinstance(item, Mapping):

@@ -46,7 +46,7 @@ _NOT_AT_START: Final = frozenset(
     {names.RECORD, names.TARGET_RUN, names.PARENT_SPAN_ID, names.OUTCOME, names.OUTPUTS}
 )
 _SPAN_TYPE: Final = "logfire.span_type"
-_PENDING_PARENT: Final = "logfire.pending_parent_id"
+PENDING_PARENT: Final = "logfire.pending_parent_id"
 # Stands for a key of which something is told, whatever traces have it.
 NO_TRACE_ID: Final = bytes(16)
 
@@ -99,18 +99,18 @@ def map_late_record(span: Span, project: str, batch: RequestBatch) -> str | None
 def is_pending(span: Span) -> bool:
     """Tell Logfire's placeholder of a span that has only begun."""
     told = span.attributes
-    return _PENDING_PARENT in told and told.get(_SPAN_TYPE) == "pending_span"
+    return PENDING_PARENT in told and told.get(_SPAN_TYPE) == "pending_span"
 
 
 def read_pending(span: Span) -> Span | None:
     """Make the span that a placeholder announces; None when it names none."""
     if not is_span_id(span.parent_span_id):
         return None
-    left_out = {_SPAN_TYPE, _PENDING_PARENT}
+    left_out = {_SPAN_TYPE, PENDING_PARENT}
     return replace(
         span,
         span_id=span.parent_span_id,
-        parent_span_id=_read_span_id(span.attributes[_PENDING_PARENT]),
+        parent_span_id=_read_span_id(span.attributes[PENDING_PARENT]),
         end_ns=span.start_ns,
         attributes={key: told for key, told in span.attributes.items() if key not in left_out},
     )

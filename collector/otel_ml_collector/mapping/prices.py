@@ -8,11 +8,11 @@ is fetched. Its names are matched as it says, but a provider must be named.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from decimal import Decimal
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final, NamedTuple, cast
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from otel_ml.records import TOKENS, Tokens
 from otel_ml_collector.mapping.found import Found
@@ -122,18 +122,31 @@ class Prices:
         return _read_table(provider, model)
 
 
-def add_cost(found: Found, prices: Prices, start_ns: int) -> None:
-    """Work out what a call cost, where its span does not say it."""
-    counts = cast("Mapping[str, int]", found)
-    tokens = Tokens(*[counts.get(name) for name in TOKENS])
-    if "cost" in found or (tokens.input is None and tokens.output is None):
+def add_costs(found: Found, prices: Prices, starts_ns: Sequence[int]) -> None:
+    """Work out what calls cost, where their spans do not say it.
+
+    Args:
+        found: The fields of their runs.
+        prices: What a token costs.
+        starts_ns: When each of them began.
+    """
+    providers, models = found.columns.get("provider"), found.columns.get("provider_model")
+    if not providers or not models:
         return
-    provider, model = found.get("provider"), found.get("provider_model")
-    if not provider or not model:
-        return
-    cost = prices.cost(provider, model, tokens, start_ns)
-    if cost is not None:
-        found["cost"] = cost
+    counts = [found.column(name) for name in TOKENS]
+    given, answered = counts[0], counts[1]
+    places = [
+        at
+        for at in found.missing("cost")
+        if (given[at] is not None or answered[at] is not None) and providers[at] and models[at]
+    ]
+    costs = [
+        prices.cost(
+            providers[at], models[at], Tokens(*[count[at] for count in counts]), starts_ns[at]
+        )
+        for at in places
+    ]
+    found.fill("cost", costs, places)
 
 
 def _cost(rates: Rates, usage: Tokens) -> float | None:

@@ -1,9 +1,10 @@
 """Spans to records: each span is filed under its project, then read by every dialect."""
 
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from itertools import islice
 from operator import attrgetter
-from typing import Any, Final, cast
+from typing import Any, Final
 from zlib import crc32
 
 from otel_ml import attributes as names
@@ -22,6 +23,7 @@ from otel_ml_collector.mapping.filing import (
 from otel_ml_collector.mapping.found import Found
 from otel_ml_collector.mapping.late_records import (
     NO_TARGET,
+    PENDING_PARENT,
     RequestBatch,
     is_pending,
     map_late_record,
@@ -29,7 +31,7 @@ from otel_ml_collector.mapping.late_records import (
     read_start,
 )
 from otel_ml_collector.mapping.lineage import is_link, read_lineage
-from otel_ml_collector.mapping.prices import Prices, add_cost
+from otel_ml_collector.mapping.prices import add_costs
 from otel_ml_collector.mapping.values import to_int, to_json, to_sorted_json, to_text
 from otel_ml_collector.owners import TRACE_KEY_CHARS
 from otel_ml_collector.price import round_cost
@@ -55,17 +57,19 @@ _MESSAGE_CHARS: Final = 1_024
 _SPAN_KINDS: Final = ("", "internal", "server", "client", "producer", "consumer")
 _UTF8: Final = ("utf-8", "surrogatepass")
 _NOTHING: Final = (None, "")
+# What is alike is read together, but no more of a request than stays in the processor's cache.
+_SPANS_AT_ONCE: Final = 512
+# Names of attributes of spans that tell of more than a run of their own.
+_TELLING: Final = frozenset({names.RECORD, names.PROCESS, PENDING_PARENT})
 # What a record says, for its rank: its texts but for those that stand apart, and the rest.
 _APART: Final = {"inputs", "outputs", "inputs_preview", "outputs_preview", "response_id"}
-_TEXTS: Final = attrgetter(*(f.name for f in fields(Run) if f.type is str and f.name not in _APART))
-_OTHERS: Final = attrgetter(
-    *("parent_span_id", "start_ns", "end_ns", "seq", "cost"),
-    *TOKENS,
-)
+_TEXTS: Final = [f.name for f in fields(Run) if f.type is str and f.name not in _APART]
+_OTHERS: Final = ("parent_span_id", "start_ns", "end_ns", "seq", "cost", *TOKENS)
 # What goes to the run as it was found.
 _AS_FOUND: Final = frozenset(one.name for one in fields(Run)) - {
     *("model", "inputs", "outputs", "error_message", "tags", "logs", "cost"),
 }
+_DEFAULTS: Final = {one.name: one.default for one in fields(Run)}
 
 
 def map_spans(spans: Iterable[Span], filing: Filing) -> Records:
@@ -79,26 +83,19 @@ def map_spans(spans: Iterable[Span], filing: Filing) -> Records:
         The records, and how many spans are rejected for good, by reason. The same span gives
         the same records whatever comes with it.
     """
-    window = StartWindow(filing.now_ns)
-    batch = _SpanBatch(window, sender=filing.access.name, prices=filing.prices)
-    processes = Processes(filing.now_ns)
-    records, scope = batch.records, None
-    for span in spans:
-        if span.scope is not scope:  # shared by the spans of a library
-            scope = span.scope
-            batch.window = filing.window_of(scope)
-        project = project_of(span.attributes, span.scope, filing)
-        if project is None:
-            records.rejected[NOT_ALLOWED] += 1
-            continue
-        reason = reason_to_reject(span, project, batch.window) or _map_span(span, project, batch)
-        if reason is None:
-            processes.note(span, project)
-        else:
-            records.rejected[reason] += 1
+    batch = _SpanBatch(
+        StartWindow(filing.now_ns),
+        sender=filing.access.name,
+        filing=filing,
+        processes=Processes(filing.now_ns),
+    )
+    records = batch.records
+    left = iter(spans)
+    while some := list(islice(left, _SPANS_AT_ONCE)):
+        _map_some(some, batch)
     records.trace_keys += batch.keys.values()
-    records.signs += processes.signs.values()
-    records.arrivals += processes.arrivals.values()
+    records.signs += batch.processes.signs.values()
+    records.arrivals += batch.processes.arrivals.values()
     return records
 
 
@@ -156,12 +153,106 @@ class Processes:
 
 @dataclass(slots=True, kw_only=True)
 class _SpanBatch(RequestBatch):
-    prices: Prices | None
+    filing: Filing
+    processes: Processes
     scopes: dict[int, tuple[Scope, tuple[str, str]]] = field(default_factory=dict)
 
 
-def _map_span(span: Span, project: str, batch: _SpanBatch) -> str | None:
-    """Add what a span says to its batch; return why it is rejected, if it is."""
+class _Alike:
+    """Spans of one scope whose attributes have the same names, and their runs.
+
+    Attributes:
+        is_plain: Whether all of them are runs of their own, and tell of no process.
+        may_be_judged: Whether their attributes may hold scores.
+        spans: Those that are runs.
+        projects: Where each of them is filed.
+        places: Which of the spans that are mapped together each of them is.
+        runs: One of each, once they are made.
+        definitions: Those of their models' versions.
+        trace_keys: The user's own keys of their traces.
+    """
+
+    __slots__ = (
+        *("definitions", "is_open", "is_plain", "may_be_judged", "places", "plan", "projects"),
+        *("runs", "spans", "trace_keys"),
+    )
+
+    def __init__(self, attributes: Mapping[str, Value], *, is_open: bool = False) -> None:
+        self.plan = _PLANS.find(attributes)
+        self.is_open = is_open
+        self.is_plain = _TELLING.isdisjoint(attributes)
+        own = self.plan.own
+        self.may_be_judged = (own is not None and own.is_judged) or any(
+            present.scores for present in self.plan.dialects
+        )
+        self.spans: list[Span] = []
+        self.projects: list[str] = []
+        self.places: list[int] = []
+        self.runs: list[Run] = []
+        self.definitions: list[str | None] = []
+        self.trace_keys: list[list[str] | None] = []
+
+    def add(self, span: Span, project: str, place: int) -> None:
+        """Add one."""
+        self.spans.append(span)
+        self.projects.append(project)
+        self.places.append(place)
+
+
+class _Kinds:
+    """The spans that are mapped together, by scope and names; they keep their scopes alive."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[int, bool, tuple[str, ...]], _Alike] = {}
+
+    def find(self, span: Span, *, is_open: bool = False) -> _Alike:
+        """Find those that are like a span."""
+        key = (id(span.scope), is_open, tuple(span.attributes))
+        alike = self._found.get(key)
+        if alike is None:
+            alike = self._found[key] = _Alike(span.attributes, is_open=is_open)
+        return alike
+
+    def all(self) -> Iterable[_Alike]:
+        """Return those that are runs."""
+        return (alike for alike in self._found.values() if alike.spans)
+
+
+def _map_some(spans: Sequence[Span], batch: _SpanBatch) -> None:
+    """Add what spans say to their batch; runs that are alike are made together."""
+    kinds, filing, scope = _Kinds(), batch.filing, None
+    rejected = batch.records.rejected
+    for place, span in enumerate(spans):
+        if span.scope is not scope:  # shared by the spans of a library
+            scope = span.scope
+            batch.window = filing.window_of(scope)
+        project = project_of(span.attributes, span.scope, filing)
+        if project is None:
+            rejected[NOT_ALLOWED] += 1
+            continue
+        alike = kinds.find(span)
+        reason = reason_to_reject(span, project, batch.window)
+        if reason is None and alike.is_plain:
+            alike.add(span, project, place)
+            continue
+        reason = reason or _map_record(span, project, place, kinds, batch)
+        if reason is None:
+            batch.processes.note(span, project)
+        else:
+            rejected[reason] += 1
+    ordered: list[tuple[_Alike, int] | None] = [None] * len(spans)
+    for alike in kinds.all():
+        _make_runs(alike, batch)
+        for at, place in enumerate(alike.places):
+            ordered[place] = alike, at
+    for made in filter(None, ordered):
+        _add_run(*made, batch)
+
+
+def _map_record(
+    span: Span, project: str, place: int, kinds: _Kinds, batch: _SpanBatch
+) -> str | None:
+    """Add what a span says, or note of which run it is; return why it is rejected, if it is."""
     record = to_text(span.attributes.get(names.RECORD, "run"))
     if record in {"update", "evaluation"}:
         return map_late_record(span, project, batch)
@@ -174,95 +265,127 @@ def _map_span(span: Span, project: str, batch: _SpanBatch) -> str | None:
     elif is_pending(span):
         announced = read_pending(span)
     else:
-        _map_run(span, project, batch)
+        kinds.find(span).add(span, project, place)
         return None
     if announced is None:
         return NO_TARGET
-    _map_run(announced, project, batch, is_open=True)
+    kinds.find(announced, is_open=True).add(announced, project, place)
     return None
 
 
-def _map_run(span: Span, project: str, batch: _SpanBatch, *, is_open: bool = False) -> None:
-    records = batch.records
-    plan = _PLANS.find(span.attributes)
-    found = read_fields(span, plan, is_open=is_open)
-    if batch.prices is not None:
-        add_cost(found, batch.prices, span.start_ns)
-    run = _make_run(span, project, found, plan.rest, _scope_texts(span.scope, batch.scopes))
-    (records.open_runs if is_open else records.runs).append(run)
+def _add_run(alike: _Alike, at: int, batch: _SpanBatch) -> None:
+    """Add a run to its batch, and what its span says of other records."""
+    records, run, span = batch.records, alike.runs[at], alike.spans[at]
+    (records.open_runs if alike.is_open else records.runs).append(run)
     if run.digest:
         records.versions.append(
             ModelVersion(
-                project,
+                run.project,
                 "model",
                 run.model,
                 run.digest,
                 run.structure,
-                found.get("definition", ""),
+                alike.definitions[at] or "",
                 run.start_ns,
                 run.start_ns,
             )
         )
     if span.events:
-        records.artifacts += read_artifacts(span, project, run.run_id)
-        records.lineage += read_lineage(span, project, run.run_id)
-    add_scores(span, run, plan.own, plan.dialects, records)
-    for key in (run.trace_id.hex(), *found.get("trace_keys", [])):
+        records.artifacts += read_artifacts(span, run.project, run.run_id)
+        records.lineage += read_lineage(span, run.project, run.run_id)
+    if span.events or alike.may_be_judged:
+        add_scores(span, run, alike.plan.own, alike.plan.dialects, records)
+    for key in (run.trace_id.hex(), *(alike.trace_keys[at] or ())):
         batch.add_key(
-            TraceKey(key[:TRACE_KEY_CHARS], project, run.trace_id, run.start_ns, run.end_ns)
+            TraceKey(key[:TRACE_KEY_CHARS], run.project, run.trace_id, run.start_ns, run.end_ns)
         )
 
 
-def _make_run(
-    span: Span, project: str, found: Found, rest: Sequence[str], scope_texts: tuple[str, str]
-) -> Run:
-    """Make the run of a span.
+def _make_runs(alike: _Alike, batch: _SpanBatch) -> None:
+    """Make the runs of spans that are alike, a field of all of them after the other."""
+    spans = alike.spans
+    found = read_fields(spans, alike.plan, is_open=alike.is_open)
+    if batch.filing.prices is not None:
+        add_costs(found, batch.filing.prices, [span.start_ns for span in spans])
+    columns = _columns(alike, found, _scope_texts(spans[0].scope, batch.scopes))
+    columns["rank"] = _ranks(columns)
+    alike.runs = [
+        Run(**dict(zip(columns, row, strict=True))) for row in zip(*columns.values(), strict=True)
+    ]
+    alike.definitions, alike.trace_keys = found.column("definition"), found.column("trace_keys")
+
+
+def _columns(alike: _Alike, found: Found, scope_texts: tuple[str, str]) -> dict[str, list[Any]]:
+    """Make the fields of runs, a column each; those of which all spans say nothing are left out.
 
     Args:
-        span: The run's span.
-        project: Where it is filed.
+        alike: Their spans, and where these are filed.
         found: What the dialects found, the outcome, kind and dialect among it.
-        rest: Names of attributes that stay attributes unless they are used.
-        scope_texts: Its resource and its scope as JSON text.
+        scope_texts: Their resource and their scope as JSON text.
     """
-    kind = found["kind"]
-    inputs, inputs_text = found.get("inputs", _NOTHING)
-    outputs, outputs_text = found.get("outputs", _NOTHING)
-    tags = found.get("tags")
+    spans, size = alike.spans, len(alike.spans)
+    columns = {
+        name: found.filled(name, _DEFAULTS[name]) for name in found.columns if name in _AS_FOUND
+    }
+    columns["project"] = alike.projects
+    for name, read in _OF_SPAN.items():
+        columns[name] = [read(span) for span in spans]
+    columns["model"] = [
+        "" if kind == "span" else span.name if model is None else model
+        for kind, model, span in zip(columns["kind"], found.column("model"), spans, strict=True)
+    ]
+    for name, line in _LINES.items():
+        if name in found.columns:
+            payloads = [payload or _NOTHING for payload in found.columns[name]]
+            columns[name] = [text for _, text in payloads]
+            columns[f"{name}_preview"] = [line(value) for value, _ in payloads]
+    if "error_message" in found.columns:
+        messages = found.filled("error_message", "")
+        columns["error_message"] = [message[:_MESSAGE_CHARS] for message in messages]
+    columns["tags"] = [_sorted(tags) if tags else [] for tags in found.column("tags")]
+    columns["logs"] = [lines or [] for lines in found.column("logs")]
+    if "cost" in found.columns:
+        columns["cost"] = [round_cost(cost) for cost in found.columns["cost"]]
+    columns["attributes"] = _rest(alike, found)
+    columns["resource"], columns["scope"] = [scope_texts[0]] * size, [scope_texts[1]] * size
+    return columns
+
+
+def _parent(span: Span) -> bytes:
     parent = span.parent_span_id
-    fields_found = cast("Mapping[str, Any]", found)
-    run = Run(
-        project=project,
-        trace_id=span.trace_id,
-        span_id=span.span_id,
-        parent_span_id=parent if parent and is_span_id(parent) else b"",
-        name=span.name,
-        span_kind=_SPAN_KINDS[span.kind] if 0 <= span.kind < len(_SPAN_KINDS) else "",
-        model="" if kind == "span" else found.get("model", span.name),
-        start_ns=span.start_ns,
-        end_ns=max(span.end_ns, span.start_ns),
-        error_message=found.get("error_message", "")[:_MESSAGE_CHARS],
-        inputs=inputs_text,
-        outputs=outputs_text,
-        inputs_preview=line_in(inputs),
-        outputs_preview=line_out(outputs),
-        tags=sorted(tags.values(), key=attrgetter("name")) if tags else [],
-        cost=round_cost(found.get("cost")),
-        logs=found.get("logs", []),
-        events=_events(span) if span.events else "",
-        links=_links(span) if span.links else "",
-        attributes=_rest(span, rest, found["used"]),
-        resource=scope_texts[0],
-        scope=scope_texts[1],
-        **{name: value for name, value in fields_found.items() if name in _AS_FOUND},
-    )
-    run.rank = _rank(run)
-    return run
+    return parent if parent and is_span_id(parent) else b""
 
 
-def _rest(span: Span, names_left: Sequence[str], used: Set[str]) -> str:
-    rest = {name: span.attributes[name] for name in names_left if name not in used}
-    return to_sorted_json(rest) if rest else ""
+def _span_kind(span: Span) -> str:
+    return _SPAN_KINDS[span.kind] if 0 <= span.kind < len(_SPAN_KINDS) else ""
+
+
+_OF_SPAN: Final[Mapping[str, Callable[[Span], object]]] = {
+    "trace_id": attrgetter("trace_id"),
+    "span_id": attrgetter("span_id"),
+    "parent_span_id": _parent,
+    "name": attrgetter("name"),
+    "span_kind": _span_kind,
+    "start_ns": attrgetter("start_ns"),
+    "end_ns": lambda span: max(span.end_ns, span.start_ns),
+    "events": lambda span: _events(span) if span.events else "",
+    "links": lambda span: _links(span) if span.links else "",
+}
+# What makes the line of a payload.
+_LINES: Final = {"inputs": line_in, "outputs": line_out}
+
+
+def _sorted(tags: Mapping[str, Tag]) -> list[Tag]:
+    return sorted(tags.values(), key=attrgetter("name")) if len(tags) > 1 else list(tags.values())
+
+
+def _rest(alike: _Alike, found: Found) -> list[str]:
+    """Write the attributes that fill no field as JSON text."""
+    texts = []
+    for span, left in zip(alike.spans, found.left_names(alike.plan.rest), strict=True):
+        told = span.attributes
+        texts.append(to_sorted_json({name: told[name] for name in left}) if left else "")
+    return texts
 
 
 def _events(span: Span) -> str:
@@ -287,22 +410,38 @@ def _links(span: Span) -> str:
     return to_json(links) if links else ""
 
 
-def _tag_text(tag: Tag) -> str:
-    return f"{tag.name}={tag.value!r}\x1f{tag.type}\x1f{tag.group}"
+def _ranks(columns: Mapping[str, list[Any]]) -> list[int]:
+    """Rank runs: the longer one wins, and of equally long ones one is chosen by checksum.
+
+    Stores have ranks that were made like this: another one would turn a delivery that comes again
+    into a newer word.
+    """
+    size = len(columns["kind"])
+
+    def column(name: str) -> Sequence[Any]:
+        return columns.get(name) or [_DEFAULTS[name]] * size
+
+    inputs, outputs = column("inputs"), column("outputs")
+    facts = zip(map(len, inputs), map(len, outputs), *map(column, _OTHERS), strict=True)
+    texts = zip(*map(column, _TEXTS), map(repr, facts), strict=True)
+    more = (
+        [*map(_tag_text, tags), *map(repr, logs)] if tags or logs else ()
+        for tags, logs in zip(columns["tags"], columns["logs"], strict=True)
+    )
+    return [
+        _rank(given.encode(*_UTF8), answered.encode(*_UTF8), "\x1f".join((*said, *also)))
+        for given, answered, said, also in zip(inputs, outputs, texts, more, strict=True)
+    ]
 
 
-def _rank(run: Run) -> int:
-    """Rank a record: the longer one wins, and of equally long ones one is chosen by checksum."""
-    inputs, outputs = run.inputs.encode(*_UTF8), run.outputs.encode(*_UTF8)
-    facts = repr((len(run.inputs), len(run.outputs), *_OTHERS(run)))
-    texts = [*_TEXTS(run), facts]
-    if run.tags:
-        texts += map(_tag_text, run.tags)
-    if run.logs:
-        texts += map(repr, run.logs)
-    told = "\x1f".join(texts).encode(*_UTF8)
+def _rank(inputs: bytes, outputs: bytes, text: str) -> int:
+    told = text.encode(*_UTF8)
     checksum = crc32(told, crc32(outputs, crc32(inputs)))
     return min(len(inputs) + len(outputs) + len(told), 2**31 - 1) << 32 | checksum
+
+
+def _tag_text(tag: Tag) -> str:
+    return f"{tag.name}={tag.value!r}\x1f{tag.type}\x1f{tag.group}"
 
 
 def _scope_texts(scope: Scope, texts: dict[int, tuple[Scope, tuple[str, str]]]) -> tuple[str, str]:

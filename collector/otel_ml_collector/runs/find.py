@@ -421,8 +421,9 @@ def _find_content(reader: Reader, row: Row, payload: Mapping[str, Any]) -> dict[
     What its row and its payload, which may be gone, do not say, its events do.
     """
     events = _find_events(reader, row, payload)
-    told: Found = {"used": set()}
-    read_events([event for event in events if event.name in CONTENT_EVENTS], told)
+    found = Found(1)
+    read_events([event for event in events if event.name in CONTENT_EVENTS], found)
+    told = found.row(0)
     error_type, message = _error(events) if row["outcome"] == "error" else ("", "")
     used = {name: told.get(name) if row[name] is None else row[name] for name in TOKENS}
     return {

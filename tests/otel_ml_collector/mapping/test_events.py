@@ -150,9 +150,9 @@ def test_no_events() -> None:
 )
 def test_body(body: Value, attributes: dict[str, Value], message: dict[str, Any]) -> None:
     """The fields of a message are those of its body, else the attributes that have no dot."""
-    found: Found = {"used": set()}
+    found = Found(1)
     read_events([CallEvent("gen_ai.user.message", NOW_NS, body, attributes)], found)
-    assert found["inputs"][0] == [{"role": "user", **message}]
+    assert found.row(0)["inputs"][0] == [{"role": "user", **message}]
 
 
 def test_order() -> None:
@@ -172,11 +172,11 @@ def test_order() -> None:
     ]
     found = []
     for seed in range(20):
-        told: Found = {"used": set()}
+        told = Found(1)
         read_events(random.Random(seed).sample(events, len(events)), told)  # noqa: S311 - guards nothing
-        found.append(told)
+        found.append(told.row(0))
     assert all(one == found[0] for one in found)
-    assert dict(found[0])["input_tokens"] == 12
+    assert found[0]["input_tokens"] == 12
 
 
 @pytest.mark.parametrize("name", ["exception", "gen_ai.client.operation.exception"])

@@ -1,4 +1,9 @@
-"""Reads the fields of a run by the tables of dialects; any value may come, and none raises."""
+"""Reads the fields of runs by the tables of dialects; any value may come, and none raises.
+
+All spans with the same attribute names and the same scope are read together, a field of all of them
+after the other: what the names decide is decided once. What a field is never depends on which other
+spans there are.
+"""
 
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -20,59 +25,76 @@ from otel_ml_collector.mapping.values import parse, read_payload, to_float, to_i
 from otel_ml_collector.owners import RESPONSE_CHARS
 from otel_ml_collector.price import provider_of
 from otel_ml_collector.records import Tag
-from otel_ml_collector.span import Span, Value
+from otel_ml_collector.span import Scope, Span, Value
 
 _MAX_TAGS: Final = 128
 _TAG_CHARS: Final = 256
 _PAYLOADS: Final = frozenset({"inputs", "outputs"})
 # A payload that is an empty text, and its JSON text.
 _EMPTY: Final = ("", '""')
+_NO_PAYLOAD: Final = (None, _EMPTY)
 
 
-class SpanValues:
-    """The attributes of one span while its dialects are read.
+class AttributeColumns:
+    """The attributes of spans that have the same names, a column for each name.
 
     Args:
-        attributes: As they came.
-        used: Names whose values fill a field, and stay no attributes.
+        spans: The attributes of each span.
+        found: What is found on them, the attributes that fill a field already among it.
     """
 
-    __slots__ = ("_opened", "attributes", "used")
+    __slots__ = ("_columns", "_opened", "found", "names", "spans")
 
-    def __init__(self, attributes: Mapping[str, Value], used: set[str]) -> None:
-        self.attributes = attributes
-        self.used = used
+    def __init__(self, spans: Sequence[Mapping[str, Value]], found: Found) -> None:
+        self.spans = spans
+        self.names: Collection[str] = spans[0].keys()
+        self.found = found
+        self._columns: dict[str, list[Value]] = {}
         # What was read of JSON so far: several sources are members of one.
-        self._opened: dict[str, object] = {}
+        self._opened: dict[str, dict[int, object]] = {}
 
-    def read(self, source: FieldSource) -> Value:
-        """Read the value of a source; None when it has none."""
-        attributes = self.attributes
+    def column(self, name: str) -> list[Value]:
+        """Return the values of an attribute that the spans have."""
+        column = self._columns.get(name)
+        if column is None:
+            column = self._columns[name] = [told[name] for told in self.spans]
+        return column
+
+    def read(self, source: FieldSource, places: Sequence[int]) -> list[Value]:
+        """Read the values of a source at some places; None where it has none."""
         if source.name:
-            return attributes[source.name]
+            column = self.column(source.name)
+            return column if len(places) == len(column) else [column[at] for at in places]
+        spans = self.spans
         if source.shape is not None:
-            return fill(source.shape, attributes)
+            return [fill(source.shape, spans[at]) for at in places]
         if source.prefix:
-            return {name.removeprefix(source.prefix): attributes[name] for name in source.names}
+            pairs = [(name.removeprefix(source.prefix), name) for name in source.names]
+            return [{short: spans[at][name] for short, name in pairs} for at in places]
         if source.schema:
-            return self._read_listed(source.schema)
-        told = self._open(source.names[0])
+            return [self._read_listed(source.schema, at) for at in places]
+        return [self._read_member(source, at) for at in places]
+
+    def _read_member(self, source: FieldSource, place: int) -> Value:
+        told = self._open(source.names[0], place)
         for member in source.member:
             told = told.get(member) if isinstance(told, Mapping) else None
         return cast("Value", told)
 
-    def _open(self, name: str) -> object:
-        if name not in self._opened:
-            self._opened[name] = read_structured(self.attributes[name])
-        return self._opened[name]
+    def _open(self, name: str, place: int) -> object:
+        opened = self._opened.setdefault(name, {})
+        if place not in opened:
+            opened[place] = read_structured(self.spans[place][name])
+        return opened[place]
 
-    def _read_listed(self, schema: str) -> Value:
+    def _read_listed(self, schema: str, place: int) -> Value:
         """Read the attributes that a JSON schema lists and that fill no field yet."""
-        told = self._open(schema)
+        told, span = self._open(schema, place), self.spans[place]
         properties = told.get("properties") if isinstance(told, Mapping) else None
         listed = properties if isinstance(properties, Mapping) else ()
-        names = [name for name in listed if name in self.attributes and name not in self.used]
-        arguments = {name: read_structured(self.attributes[name]) for name in names}
+        is_used = self.found.is_used
+        names = [name for name in listed if name in span and not is_used(name, place)]
+        arguments = {name: read_structured(span[name]) for name in names}
         return cast("Value", arguments or None)
 
 
@@ -85,44 +107,53 @@ def fill(shape: Shape, attributes: Mapping[str, Value]) -> Value:
     return [fill(inner, attributes) for inner in shape]
 
 
-def is_spoken(dialect: Dialect, span: Span) -> bool:
-    """Tell whether a span is of those who speak a dialect, where its names alone do not."""
-    return not dialect.sdk or span.scope.resource.get("telemetry.sdk.name") == dialect.sdk
+def is_spoken(dialect: Dialect, scope: Scope) -> bool:
+    """Tell whether spans are of those who speak a dialect, where their names alone do not."""
+    return not dialect.sdk or scope.resource.get("telemetry.sdk.name") == dialect.sdk
 
 
-def read_dialect(span: Span, present: Present, values: SpanValues, found: Found) -> None:
-    """Fill the fields that a dialect names and nobody named before."""
-    dialect = present.dialect
-    if dialect.sdk and not is_spoken(dialect, span):
+def read_dialect(spans: Sequence[Span], present: Present, values: AttributeColumns) -> None:
+    """Fill the fields that a dialect names and nobody named before.
+
+    Args:
+        spans: They have the same names and the same scope.
+        present: What of the dialect is among the names.
+        values: Their attributes, with what was named before.
+    """
+    dialect, found = present.dialect, values.found
+    if not is_spoken(dialect, spans[0].scope):
         return
-    found.setdefault("dialect", dialect.name)
-    if "kind" not in found and (kind := _read_kind(present, values.attributes)):
-        found["kind"] = kind
-    read_rows(present, values, found)
+    found.fill_missing("dialect", dialect.name)
+    places = found.missing("kind")
+    if places and (present.kind or present.kind_sources):
+        found.fill("kind", _read_kinds(present, values, places), places)
+    read_rows(present, values)
     if dialect.failure is not None:
-        _read_failure(span, dialect.failure, found)
+        _read_failures(spans, dialect.failure, found)
 
 
 def read_rows(
-    present: Present, values: SpanValues, found: Found, fields: Collection[str] | None = None
+    present: Present, values: AttributeColumns, fields: Collection[str] | None = None
 ) -> None:
     """Fill the fields of a table's rows, or of some of them, that nobody named before."""
-    filled = cast("dict[str, Any]", found)
+    found = values.found
+    kinds = found.column("kind")
+    kinds_there = set(kinds)
     for row, sources, form in present.rows:
         name = row.field
-        if row.on and found.get("kind") not in row.on:
-            continue
         if fields is not None and name not in fields:
             continue
-        if name == "tags":
-            for source in sources:
-                _add_tags(values.read(source), form, found)
-        elif name in filled:
+        places = found.every if name == "tags" else found.missing(name)
+        if row.on and not kinds_there <= row.on:
+            places = [at for at in places if kinds[at] in row.on]
+        if not places:
             continue
+        if name == "tags":
+            _add_tags(sources, form, values, places)
         elif name == "params":
-            _read_params(sources, values, found)
+            _read_params(sources, values, places)
         else:
-            _read_field(row, sources, form, values, filled)
+            _read_field(row, sources, form, values, places)
 
 
 def read_structured(value: Value) -> object:
@@ -146,54 +177,112 @@ def structured(value: Value) -> Value:
     return cast("Value", parse(value))
 
 
-def _read_kind(present: Present, attributes: Mapping[str, Value]) -> str:
-    """Read one of our kinds; a word that the dialect does not know has one for all such."""
+def _read_kinds(
+    present: Present, values: AttributeColumns, places: Sequence[int]
+) -> list[str | None]:
+    """Read our kinds; a word that the dialect does not know has one for all such."""
     dialect = present.dialect
-    for name in present.kind_sources:
-        word = attributes[name]
-        if isinstance(word, str) and word in dialect.kinds:
-            return dialect.kinds[word]
-        if word := to_text(_unquote(word)).strip().lower():
-            return dialect.kinds.get(word, dialect.other_kind)
-    return present.kind
+    words = [values.column(name) for name in present.kind_sources]
+
+    def read(place: int) -> str | None:
+        for column in words:
+            word = column[place]
+            if isinstance(word, str) and word in dialect.kinds:
+                return dialect.kinds[word]
+            if word := to_text(_unquote(word)).strip().lower():
+                return dialect.kinds.get(word, dialect.other_kind)
+        return present.kind or None
+
+    return [read(place) for place in places]
 
 
 def _read_field(
-    row: Row, sources: Sequence[FieldSource], form: Form, values: SpanValues, fields: dict[str, Any]
+    row: Row,
+    sources: Sequence[FieldSource],
+    form: Form,
+    values: AttributeColumns,
+    places: Sequence[int],
 ) -> None:
     """Fill a field from the first source that can be read; an empty one counts when all are."""
-    read, attributes = _READERS[row.field], values.attributes
-    chosen: Any = None
-    of: FieldSource | None = None
+    read, is_payload = _READERS[row.field], row.field in _PAYLOADS
+    spare: dict[int, FieldSource] = {}  # where a payload is empty so far
     for source in sources:
-        told = attributes[source.name] if source.name else values.read(source)
-        if source.text_if and isinstance(told, str) and _is_text(source, attributes):
-            value: object = (told, to_json(told))
+        told = values.read(source, places)
+        if source.text_if and source.text_if in values.names:
+            are_texts = values.column(source.text_if)
+            got = [
+                (value, to_json(value))
+                if isinstance(value, str) and are_texts[at] == "text/plain"
+                else read(value, form)
+                for at, value in zip(places, told, strict=True)
+            ]
         else:
-            value = read(told, form)
-        if value is not None and (of is None or value != _EMPTY):
-            chosen, of = value, source
-            if value != _EMPTY:
-                break
-    if of is None:
-        return
-    if row.field in _PAYLOADS:
-        values.used.update(of.names or chosen[0])
-        if row.system in attributes:
-            chosen = _with_system(row.system, chosen, values)
-    fields[row.field] = chosen
+            got = [read(value, form) for value in told]
+        if is_payload:
+            places = _take_payloads(row, source, got, values, places, spare=spare)
+        else:
+            values.found.fill(row.field, got, places)
+            places = [at for at, value in zip(places, got, strict=True) if value is None]
+        if not places:
+            return
+    for at in places:
+        if at in spare:
+            values.found.fill(row.field, [_EMPTY], [at])
+            _note_payload(row, spare[at], values, [at])
 
 
-def _is_text(source: FieldSource, attributes: Mapping[str, Value]) -> bool:
-    return attributes.get(source.text_if) == "text/plain"
+def _take_payloads(
+    row: Row,
+    source: FieldSource,
+    got: list[Any],
+    values: AttributeColumns,
+    places: Sequence[int],
+    *,
+    spare: dict[int, FieldSource],
+) -> Sequence[int]:
+    """Fill in the payloads that a source has; return the places of those that it has not."""
+    there, left = places, list[int]()
+    if None in got or _EMPTY in got:
+        pairs = list(zip(places, got, strict=True))
+        there = [at for at, one in pairs if one not in _NO_PAYLOAD]
+        left = [at for at, one in pairs if one in _NO_PAYLOAD]
+        for at, one in pairs:
+            if one == _EMPTY:
+                spare.setdefault(at, source)
+        got = [one for one in got if one not in _NO_PAYLOAD]
+    if there:
+        values.found.fill(row.field, got, there)
+        _note_payload(row, source, values, there)
+    return left
 
 
-def _with_system(name: str, inputs: tuple[object, str], values: SpanValues) -> tuple[object, str]:
+def _note_payload(
+    row: Row,
+    source: FieldSource,
+    values: AttributeColumns,
+    places: Sequence[int],
+) -> None:
+    """Note what a payload was read of; put instructions before its messages."""
+    found = values.found
+    column = found.columns[row.field]
+    if source.names:
+        found.use(source.names, places)
+    else:
+        for at in places:
+            found.use(column[at][0], [at])
+    if row.system and row.system in values.names:
+        for at in places:
+            column[at] = _with_system(row.system, column[at], values, at)
+
+
+def _with_system(
+    name: str, inputs: tuple[object, str], values: AttributeColumns, place: int
+) -> tuple[object, str]:
     """Put instructions before messages, unless they have some."""
-    messages, system = inputs[0], parse(values.attributes.get(name))
+    messages, system = inputs[0], parse(values.column(name)[place])
     if system is None or not isinstance(messages, list) or any(map(_is_system, messages)):
         return inputs
-    values.used.add(name)
+    values.found.use([name], [place])
     joined = [{"role": "system", "parts": system}, *messages]
     return joined, to_json(joined)
 
@@ -202,21 +291,45 @@ def _is_system(message: object) -> bool:
     return isinstance(message, Mapping) and message.get("role") == "system"
 
 
-def _read_params(sources: Sequence[FieldSource], values: SpanValues, found: Found) -> None:
-    params: dict[str, object] = {}
+def _read_params(
+    sources: Sequence[FieldSource],
+    values: AttributeColumns,
+    places: Sequence[int],
+) -> None:
+    """Join what all sources say; of two that name one parameter the first one counts."""
+    all_params: list[dict[str, object]] = [{} for _ in places]
     for source in sources:
-        told = read_structured(values.read(source))
-        if isinstance(told, Mapping):
-            for name, value in told.items():
-                params.setdefault(name, value)
-        elif told is not None and len(source.names) == 1 and not source.prefix:
-            params.setdefault(source.names[0].rpartition(".")[2], told)
-    if params:
-        found["params"] = to_json(params)
+        alone = "" if source.prefix or len(source.names) != 1 else source.names[0]
+        name = alone.rpartition(".")[2]
+        for params, value in zip(all_params, values.read(source, places), strict=True):
+            told = read_structured(value)
+            if isinstance(told, Mapping):
+                params.update({**told, **params} if params else told)
+            elif told is not None and alone:
+                params.setdefault(name, told)
+    values.found.fill(
+        "params", [to_json(params) if params else None for params in all_params], places
+    )
 
 
-def _add_tags(value: Value, form: Form, found: Found) -> None:
-    """Add tags that nobody named before: a mapping's members, or names alone, which are true.
+def _add_tags(
+    sources: Sequence[FieldSource],
+    form: Form,
+    values: AttributeColumns,
+    places: Sequence[int],
+) -> None:
+    """Add the tags that nobody named before."""
+    found = values.found
+    missing = found.missing("tags")
+    found.fill("tags", [{} for _ in missing], missing)
+    column = found.columns["tags"]
+    for source in sources:
+        for at, value in zip(places, values.read(source, places), strict=True):
+            _add_told_tags(value, form, column[at])
+
+
+def _add_told_tags(value: Value, form: Form, tags: dict[str, Tag]) -> None:
+    """Add a mapping's members as tags, or names alone, which are true.
 
     What is nested is no tag, and stays among the attributes.
     """
@@ -229,26 +342,30 @@ def _add_tags(value: Value, form: Form, found: Found) -> None:
         pairs = [(name, True) for name in told if isinstance(name, str)]
     else:
         pairs = [(told, True)] if isinstance(told, str) else []
-    tags = found.setdefault("tags", {})
     for name, item in sorted(pairs, key=lambda pair: pair[0]):
         is_tag = isinstance(item, str | bool | int | float) and 0 < len(name) <= _TAG_CHARS
         if is_tag and name not in tags and len(tags) < _MAX_TAGS:
             tags[name] = Tag(name, cast("str | bool | int | float", item))
 
 
-def _read_failure(span: Span, failure: Failure, found: Found) -> None:
-    """Tell that a run failed and why, unless what was found says that it did not."""
-    told = span.attributes.get(failure.level)
-    if isinstance(failure.at, str):
-        has_failed = told == failure.at
-    else:
-        has_failed = (to_int(told) or 0) >= failure.at
-    if not has_failed or found.setdefault("outcome", "error") != "error":
-        return
-    has_better = failure.is_spare and (span.events or span.status_message)
-    message = "" if has_better else to_text(span.attributes.get(failure.message))
-    if message:
-        found.setdefault("error_message", message)
+def _read_failures(spans: Sequence[Span], failure: Failure, found: Found) -> None:
+    """Tell that runs failed and why, unless what was found says that they did not."""
+    outcomes, messages = found.column("outcome"), found.column("error_message")
+    for at, span in enumerate(spans):
+        told = span.attributes.get(failure.level)
+        if isinstance(failure.at, str):
+            has_failed = told == failure.at
+        else:
+            has_failed = (to_int(told) or 0) >= failure.at
+        if not has_failed or outcomes[at] not in (None, "error"):
+            continue
+        outcomes[at] = "error"
+        has_better = failure.is_spare and (span.events or span.status_message)
+        message = "" if has_better else to_text(span.attributes.get(failure.message))
+        if message and messages[at] is None:
+            messages[at] = message
+    found.fill("outcome", outcomes)
+    found.fill("error_message", messages)
 
 
 def _read_quoted(value: Value) -> object:

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from otel_ml.records import TOKENS
-from otel_ml_collector.mapping.dialects.evaluator import SpanValues, read_rows, structured
+from otel_ml_collector.mapping.dialects.evaluator import AttributeColumns, read_rows, structured
 from otel_ml_collector.mapping.dialects.table import find_present
 from otel_ml_collector.mapping.dialects.tables import GEN_AI
 from otel_ml_collector.mapping.found import Found
 from otel_ml_collector.mapping.values import parse, to_int, to_json, to_sorted_json
-from otel_ml_collector.span import Event, Value
+from otel_ml_collector.span import Span, Value
 
 DETAILS: Final = "gen_ai.client.inference.operation.details"
 EXCEPTION: Final = "gen_ai.client.operation.exception"
@@ -47,31 +47,35 @@ class CallEvent:
     attributes: Mapping[str, Value]
 
 
-def read_span_events(events: Iterable[Event], found: Found) -> None:
-    """Fill the fields that events of a call's own span name and nobody named before."""
-    read_events(
-        [
+def read_span_events(spans: Sequence[Span], found: Found) -> None:
+    """Fill the fields that events of calls' own spans name and nobody named before."""
+    for place, span in enumerate(spans):
+        events = [
             CallEvent(event.name, event.time_ns, None, event.attributes)
-            for event in events
+            for event in span.events
             if event.name in CONTENT_EVENTS
-        ],
-        found,
-    )
+        ]
+        if events:
+            told = Found(1)
+            for field in _TOLD & found.columns.keys():
+                told.fill(field, [found.columns[field][place]])
+            read_events(events, told)
+            found.take(told, place)
 
 
 def read_events(events: Sequence[CallEvent], found: Found) -> None:
-    """Fill the fields that events of a call name and nobody named before."""
+    """Fill the fields of one call that its events name and nobody named before."""
     if not events:
         return
     details = _join_details(events)
     present = find_present(GEN_AI, list(details))
     if present is not None:
-        read_rows(present, SpanValues(details, found["used"]), found, _TOLD)
+        read_rows(present, AttributeColumns([details], found), _TOLD)
     inputs, outputs = _read_inputs(events), _read_outputs(events)
     if inputs:
-        found.setdefault("inputs", (inputs, to_json(inputs)))
+        found.fill_missing("inputs", (inputs, to_json(inputs)))
     if outputs:
-        found.setdefault("outputs", (outputs, to_json(outputs)))
+        found.fill_missing("outputs", (outputs, to_json(outputs)))
 
 
 def _join_details(events: Iterable[CallEvent]) -> dict[str, Value]:

@@ -6,7 +6,7 @@ from typing import Final
 
 from otel_ml import attributes as names
 from otel_ml_collector.mapping.chat import NOT_FOLLOWED
-from otel_ml_collector.mapping.found import Found
+from otel_ml_collector.mapping.dialects.evaluator import AttributeColumns
 from otel_ml_collector.mapping.values import parse, read_payload, to_float, to_int, to_text
 from otel_ml_collector.records import LogLine, Tag, TagValue
 from otel_ml_collector.span import Event, Span, Value
@@ -50,28 +50,70 @@ def held_names(keys: Iterable[str]) -> set[str]:
     return {key for key in keys if key.startswith(_PREFIX)} - _KEPT
 
 
-def read_run(span: Span, present: OwnNames, found: Found) -> None:
-    """Fill the fields that our own attributes name."""
-    ours = span.attributes
-    if names.MODEL_NAME in ours or names.KIND in ours:
-        found["dialect"] = "otel_ml"
-        kind = to_text(ours.get(names.KIND))
-        found["kind"] = kind if kind in names.KINDS else "model"
-    _read_version(ours, found)
-    _read_payload(ours, found)
-    outcome = to_text(ours.get(names.OUTCOME))
-    if outcome in names.OUTCOMES:
-        found["outcome"] = outcome
-    if ours.get(names.TRACE_KEY):
-        found["trace_keys"] = [to_text(ours[names.TRACE_KEY])]
-    if names.PROCESS in ours:
-        found["process"] = to_text(ours[names.PROCESS])
-        found["seq"] = to_int(ours.get(names.SEQ)) or 0
-    tags = found["tags"] = {name: Tag(name, _tag(ours[key])) for key, name in present.tags}
-    if names.TAGS in ours and _add_details(ours[names.TAGS], tags):
-        found["used"].add(names.TAGS)
-    if span.events:
-        found["logs"] = [line for event in span.events if (line := read_line(event)) is not None]
+def read_runs(spans: Sequence[Span], present: OwnNames, values: AttributeColumns) -> None:
+    """Fill the fields that our own attributes name; the word of a dialect comes after them."""
+    there, found = values.names, values.found
+    if names.MODEL_NAME in there or names.KIND in there:
+        found.fill("dialect", ["otel_ml"] * len(spans))
+        told = _texts(values, names.KIND)
+        found.fill("kind", [kind if kind in names.KINDS else "model" for kind in told])
+    if names.MODEL_NAME in there:
+        found.fill("model", _texts(values, names.MODEL_NAME))
+    if names.MODEL_VERSION in there:
+        found.fill("digest", _texts(values, names.MODEL_VERSION))
+        found.fill("structure", _texts(values, names.MODEL_OUTPUT_SCHEMA))
+        found.fill("definition", _texts(values, names.MODEL_DEFINITION))
+    _read_payloads(values)
+    if names.OUTCOME in there:
+        told = _texts(values, names.OUTCOME)
+        known = [at for at, outcome in enumerate(told) if outcome in names.OUTCOMES]
+        found.fill("outcome", [told[at] for at in known], known)
+    if names.TRACE_KEY in there:
+        keys = [[to_text(key)] if key else None for key in values.column(names.TRACE_KEY)]
+        found.fill("trace_keys", keys)
+    if names.PROCESS in there:
+        found.fill("process", _texts(values, names.PROCESS))
+        numbers = values.column(names.SEQ) if names.SEQ in there else [0] * len(spans)
+        found.fill("seq", [to_int(number) or 0 for number in numbers])
+    _read_own_tags(present, values)
+    if any(span.events for span in spans):
+        found.fill("logs", [_lines(span) for span in spans])
+
+
+def _texts(values: AttributeColumns, name: str) -> list[str]:
+    """Read a column of texts, empty ones where there is none."""
+    if name not in values.names:
+        return [""] * len(values.spans)
+    return [to_text(value) for value in values.column(name)]
+
+
+def _read_payloads(values: AttributeColumns) -> None:
+    there, found = values.names, values.found
+    if names.INPUTS in there:
+        found.fill("inputs", [read_payload(value) for value in values.column(names.INPUTS)])
+    if names.OUTPUTS in there:
+        outputs = [read_payload(value) for value in values.column(names.OUTPUTS)]
+        for at, said in enumerate(_texts(values, names.CAPTURE)):
+            if _NOT_FOLLOWED in said:
+                outputs[at] = NOT_FOLLOWED, outputs[at][1]
+        found.fill("outputs", outputs)
+    if names.PARAMS in there:
+        found.fill("params", [read_payload(value)[1] for value in values.column(names.PARAMS)])
+
+
+def _read_own_tags(present: OwnNames, values: AttributeColumns) -> None:
+    found = values.found
+    columns = [(name, values.column(key)) for key, name in present.tags]
+    tags = [{name: Tag(name, _tag(column[at])) for name, column in columns} for at in found.every]
+    if names.TAGS in values.names:
+        told = values.column(names.TAGS)
+        read = [at for at in found.every if _add_details(told[at], tags[at])]
+        found.use([names.TAGS], read)
+    found.fill("tags", tags)
+
+
+def _lines(span: Span) -> list[LogLine]:
+    return [line for event in span.events if (line := read_line(event)) is not None]
 
 
 def read_tags(attributes: Mapping[str, Value]) -> dict[str, Tag]:
@@ -111,26 +153,6 @@ def read_score(
     passed = ours.get(names.PASSED_PREFIX + judge, told.get("passed"))
     score = to_float(ours.get(names.SCORE_PREFIX + judge, told.get("score")))
     return score, passed if isinstance(passed, bool) else None
-
-
-def _read_version(ours: Mapping[str, Value], found: Found) -> None:
-    if names.MODEL_NAME in ours:
-        found["model"] = to_text(ours[names.MODEL_NAME])
-    if names.MODEL_VERSION in ours:
-        found["digest"] = to_text(ours[names.MODEL_VERSION])
-        found["structure"] = to_text(ours.get(names.MODEL_OUTPUT_SCHEMA))
-        found["definition"] = to_text(ours.get(names.MODEL_DEFINITION))
-
-
-def _read_payload(ours: Mapping[str, Value], found: Found) -> None:
-    if names.INPUTS in ours:
-        found["inputs"] = read_payload(ours[names.INPUTS])
-    if names.OUTPUTS in ours:
-        found["outputs"] = read_payload(ours[names.OUTPUTS])
-        if names.CAPTURE in ours and _NOT_FOLLOWED in to_text(ours[names.CAPTURE]):
-            found["outputs"] = NOT_FOLLOWED, found["outputs"][1]
-    if names.PARAMS in ours:
-        found["params"] = read_payload(ours[names.PARAMS])[1]
 
 
 def _tag_names(keys: Iterable[str]) -> list[tuple[str, str]]:

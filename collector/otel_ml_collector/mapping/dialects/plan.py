@@ -4,14 +4,14 @@ A sender names the attributes of its spans alike: looking for every name of ever
 span cost more than reading what is there, so it is done once for each set of names.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, cast
+from typing import Final
 
 from otel_ml import attributes as names
 from otel_ml.records import TOKENS
 from otel_ml_collector.mapping.dialects import own
-from otel_ml_collector.mapping.dialects.evaluator import SpanValues, read_dialect
+from otel_ml_collector.mapping.dialects.evaluator import AttributeColumns, read_dialect
 from otel_ml_collector.mapping.dialects.gen_ai_events import EXCEPTION, read_span_events
 from otel_ml_collector.mapping.dialects.table import CALLS, Present, find_present
 from otel_ml_collector.mapping.dialects.tables import DIALECTS, GEN_AI
@@ -28,6 +28,8 @@ _OF_RESOURCE: Final = {
     "environment": (names.ENVIRONMENT, "deployment.environment"),
     "release": (names.SERVICE_VERSION,),
 }
+# And those that the span names itself.
+_OF_SPAN: Final = {"session": names.SESSION_ID, "user": names.USER_ID}
 _EXCEPTIONS: Final = ("exception", EXCEPTION)
 # Names of the general conventions that fill a field of a run, whatever their values.
 _HELD: Final = frozenset({names.SESSION_ID, names.USER_ID})
@@ -71,19 +73,25 @@ class Plans:
         return plan
 
 
-def read_fields(span: Span, plan: Plan, *, is_open: bool = False) -> Found:
-    """Read the fields of a run: ours first, then each dialect, then the general conventions."""
-    found: Found = {"used": set()}
+def read_fields(spans: Sequence[Span], plan: Plan, *, is_open: bool = False) -> Found:
+    """Read the fields of runs: ours first, then each dialect, then the general conventions.
+
+    Args:
+        spans: At least one; all of them have the names of the plan and the same scope.
+        plan: How they are read.
+        is_open: Whether they have only begun.
+    """
+    found = Found(len(spans))
     if is_open:
-        found["outcome"] = "running"
+        found.fill("outcome", ["running"] * len(spans))
+    values = AttributeColumns([span.attributes for span in spans], found)
     if plan.own is not None:
-        own.read_run(span, plan.own, found)
-    values = SpanValues(span.attributes, found["used"])
+        own.read_runs(spans, plan.own, values)
     for present in plan.dialects:
-        read_dialect(span, present, values, found)
-        if span.events and present.dialect is GEN_AI:
-            read_span_events(span.events, found)
-    _read_general(span, found)
+        read_dialect(spans, present, values)
+        if present.dialect is GEN_AI:
+            read_span_events(spans, found)
+    _read_general(spans, values)
     _keep_own_usage(found)
     return found
 
@@ -98,36 +106,50 @@ def _make_plan(keys: tuple[str, ...]) -> Plan:
     )
 
 
-def _read_general(span: Span, found: Found) -> None:
+def _read_general(spans: Sequence[Span], values: AttributeColumns) -> None:
     """Fill the fields that every OpenTelemetry span names: status, exception, session, user."""
-    attributes, resource = span.attributes, span.scope.resource
-    found.setdefault("dialect", "opentelemetry")
-    found.setdefault("kind", "span")
-    failed = span.status_code == _STATUS_ERROR or names.ERROR_TYPE in attributes
-    if found.setdefault("outcome", "error" if failed else "ok") != "ok":
-        _read_error(span, found)
-    if names.SESSION_ID in attributes:
-        found.setdefault("session", to_text(attributes[names.SESSION_ID]))
-    if names.USER_ID in attributes:
-        found.setdefault("user", to_text(attributes[names.USER_ID]))
-    fields = cast("dict[str, object]", found)
+    found = values.found
+    found.fill_missing("dialect", "opentelemetry")
+    found.fill_missing("kind", "span")
+    is_error = names.ERROR_TYPE in values.names
+    places = found.missing("outcome")
+    if places:
+        outcomes = [
+            "error" if is_error or spans[at].status_code == _STATUS_ERROR else "ok" for at in places
+        ]
+        found.fill("outcome", outcomes, places)
+    failed = [at for at, outcome in enumerate(found.columns["outcome"]) if outcome != "ok"]
+    if failed:
+        _read_errors(spans, failed, found)
+    for field, name in _OF_SPAN.items():
+        if name in values.names and (places := found.missing(field)):
+            told = values.column(name)
+            found.fill(field, [to_text(told[at]) for at in places], places)
+    resource = spans[0].scope.resource
     for field, sources in _OF_RESOURCE.items():
-        told = next((resource[name] for name in sources if resource.get(name) is not None), None)
-        if told is not None:
-            fields.setdefault(field, to_text(told))
+        said = next((resource[name] for name in sources if resource.get(name) is not None), None)
+        if said is not None:
+            found.fill_missing(field, to_text(said))
 
 
-def _read_error(span: Span, found: Found) -> None:
-    if names.ERROR_TYPE in span.attributes:
-        found["used"].add(names.ERROR_TYPE)
-        found.setdefault("error_type", to_text(span.attributes[names.ERROR_TYPE]))
-    exception = _last_exception(span)
-    if exception is not None:
-        found.setdefault("error_type", to_text(exception.attributes.get("exception.type")))
-        message = to_text(exception.attributes.get("exception.message"))
-        if message:
-            found.setdefault("error_message", message)
-    found.setdefault("error_message", span.status_message)
+def _read_errors(spans: Sequence[Span], places: Sequence[int], found: Found) -> None:
+    types, messages = found.column("error_type"), found.column("error_message")
+    for at in places:
+        span = spans[at]
+        if names.ERROR_TYPE in span.attributes:
+            found.use([names.ERROR_TYPE], [at])
+            if types[at] is None:
+                types[at] = to_text(span.attributes[names.ERROR_TYPE])
+        exception = _last_exception(span)
+        if exception is not None:
+            if types[at] is None:
+                types[at] = to_text(exception.attributes.get("exception.type"))
+            if messages[at] is None:
+                messages[at] = to_text(exception.attributes.get("exception.message")) or None
+        if messages[at] is None:
+            messages[at] = span.status_message
+    found.fill("error_type", types)
+    found.fill("error_message", messages)
 
 
 def _last_exception(span: Span) -> Event | None:
@@ -142,6 +164,13 @@ def _keep_own_usage(found: Found) -> None:
     the call is told by the span alone, so that it does not depend on what else arrived, or when.
     What our own SDK writes it counted itself.
     """
-    if found["kind"] not in CALLS and found["dialect"] != "otel_ml":
-        for name in ("cost", *TOKENS):
-            cast("dict[str, object]", found).pop(name, None)
+    kinds, dialects = found.columns["kind"], found.columns["dialect"]
+    if CALLS.issuperset(kinds):
+        return
+    around = {
+        at
+        for at, (kind, dialect) in enumerate(zip(kinds, dialects, strict=True))
+        if kind not in CALLS and dialect != "otel_ml"
+    }
+    for name in ("cost", *TOKENS) if around else ():
+        found.drop(name, around)
