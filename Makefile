@@ -51,8 +51,8 @@ house: $(VENV)/dev.stamp ## Print what must be read to change one thing (beside 
 sheet: $(VENV)/dev.stamp ## Take a picture of every page, both themes and widths, onto one sheet
 	$(BIN)/python -m tests.browser.sheet
 
-bench: $(VENV)/dev.stamp ## Print the numbers of docs/benchmarks.md as this machine makes them
-	$(BIN)/python -m tests.bench
+bench: $(VENV)/dev.stamp ## Print the numbers of docs/benchmarks.md as this machine makes them (ratios to a commit: BESIDE=3d291aa)
+	$(BIN)/python -m tests.bench $(if $(BESIDE),--beside $(BESIDE))
 
 soak: $(VENV)/dev.stamp ## The long ones: 10 minutes without a collector, 100 kills, a million broken requests
 	$(BIN)/python -m tests.bench.soak

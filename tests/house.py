@@ -143,16 +143,21 @@ def read_tree(root: Path = ROOT) -> House:
     return House(root, [name for name in listed.stdout.split() if (root / name).is_file()])
 
 
-def read_commit(commit: str, folder: Path) -> House:
-    """Unpack a commit into a folder and read its files."""
+def unpack(commit: str, folder: Path) -> None:
+    """Unpack the product, its tests and what declares them of a commit into a folder."""
     packed = subprocess.run(
-        ["git", "archive", commit, *PRODUCT, "pyproject.toml"],
+        ["git", "archive", commit, *PRODUCT, "tests", "pyproject.toml"],
         cwd=ROOT,
         check=True,
         capture_output=True,
     )
     with tarfile.open(fileobj=io.BytesIO(packed.stdout)) as archive:
         archive.extractall(folder, filter="data")
+
+
+def read_commit(commit: str, folder: Path) -> House:
+    """Unpack a commit into a folder and read its files."""
+    unpack(commit, folder)
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     names = [path.relative_to(folder).as_posix() for path in paths]
     return House(folder, [name for name in names if name.startswith(PRODUCT)])

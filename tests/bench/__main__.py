@@ -8,6 +8,7 @@ from typing import Final
 
 from tests.bench import (
     artifacts,
+    beside,
     caller,
     children,
     crashed,
@@ -26,6 +27,7 @@ from tests.bench import (
     stopped,
     trouble,
 )
+from tests.bench.beside import Measure
 
 PARTS: Final[Mapping[str, Callable[[], None]]] = {
     "ready": ready.report,
@@ -49,17 +51,27 @@ PARTS: Final[Mapping[str, Callable[[], None]]] = {
 }
 
 
+# What is measured beside another commit.
+BESIDE: Final[Mapping[str, Measure]] = {"ingest": ingest.measure_beside}
+
+
 def main() -> None:
     """Measure and print, one after the other: they must not share the machine."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("part", nargs="*", help=f"any of {', '.join(PARTS)}; all when none is")
-    wanted = parser.parse_args().part or list(PARTS)
-    if unknown := set(wanted) - PARTS.keys():
-        parser.error(f"Unknown part {min(unknown)!r}: expected any of {', '.join(PARTS)}")
+    parser.add_argument("--beside", metavar="COMMIT", default="", help="ratios to a commit")
+    chosen = parser.parse_args()
+    known = BESIDE if chosen.beside else PARTS
+    wanted = chosen.part or list(known)
+    if unknown := set(wanted) - known.keys():
+        parser.error(f"Unknown part {min(unknown)!r}: expected any of {', '.join(known)}")
     print(f"{os.cpu_count()} cores, Python {platform.python_version()}", end=", ")
     print(f"load average {os.getloadavg()[0]:.1f}\n", flush=True)
     for part in wanted:
-        PARTS[part]()
+        if chosen.beside:
+            beside.report(chosen.beside, BESIDE[part])
+        else:
+            PARTS[part]()
 
 
 if __name__ == "__main__":

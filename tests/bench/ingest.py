@@ -4,7 +4,7 @@ import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -13,6 +13,7 @@ from otel_ml_collector.decode.protobuf import decode_traces
 from otel_ml_collector.mapping.filing import Filing
 from otel_ml_collector.mapping.prices import Prices
 from otel_ml_collector.mapping.spans import map_spans
+from tests.bench.beside import Tree
 from tests.bench.load import Load, Sent, send_load
 from tests.bench.payload import SPANS, Template
 from tests.bench.spread import spread
@@ -31,6 +32,10 @@ _IDLE_MB: Final = 450
 _PEAK_MB: Final = 1_200
 _DISK: Final = 0.45
 _MAPPED: Final = 40
+
+# Requests in flight beside another commit, whose own bench measures what it maps.
+_BESIDE: Final = (4, 32)
+_MAPPING: Final = "from tests.bench.ingest import measure_mapping; print(measure_mapping())"
 
 Transport = Literal["gRPC", "HTTP"]
 
@@ -88,6 +93,29 @@ def measure_mapping() -> float:
         map_spans(decode_traces(body), Filing(None, time.time_ns(), prices=prices))
         took_s.append(time.thread_time() - started)
     return statistics.median(took_s) / SPANS * 1e6
+
+
+def measure_beside(tree: Tree) -> Mapping[str, float]:
+    """Load a fresh collector of a tree over each transport, then decode and map alone."""
+    found = {}
+    for transport in ("gRPC", "HTTP"):
+        with tempfile.TemporaryDirectory() as folder:
+            collector = CollectorProcess(Path(folder) / "data", launcher=tree.launcher)
+            try:
+                collector.wait_ready()
+                address = collector.grpc if transport == "gRPC" else collector.endpoint
+                for in_flight in _BESIDE:
+                    load = Load(address, str(in_flight), in_flight, SPANS, SECONDS)
+                    sent = send_load(load)
+                    _check_stored(collector, load.project, sent)
+                    title = f"{transport}, {in_flight} in flight"
+                    found[f"{title}, spans/s"] = sent.accepted / sent.took_s
+                    found[f"{title}, p50 ms"] = _centile_ms(sent, 50)
+                found[f"{transport}, most memory, MB"] = _status_mb(collector.pid, "VmHWM")
+            finally:
+                collector.kill()
+    found["decode and map, CPU µs a span"] = float(tree.run(_MAPPING))
+    return found
 
 
 def report(rounds: int = ROUNDS) -> None:

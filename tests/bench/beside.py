@@ -1,0 +1,78 @@
+"""Measures this tree beside another commit, in turns: ratios hold where machines drift."""
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from tests.bench.spread import spread
+from tests.bench.table import print_table
+from tests.house import ROOT, unpack
+
+ROUNDS: Final = 5
+_RUN_S: Final = 600
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """The code of a commit, run by this environment's interpreter and its packages.
+
+    Attributes:
+        name: What stands above its column.
+        folder: Where its code is.
+    """
+
+    name: str
+    folder: Path
+
+    @property
+    def launcher(self) -> Sequence[str]:
+        """What stands before a command, so that it runs this code."""
+        path = os.pathsep.join(str(self.folder / part) for part in ("", "collector"))
+        return ("env", f"PYTHONPATH={path}")
+
+    def run(self, code: str) -> str:
+        """Run Python code with the product and the benches of this tree; returns what it prints."""
+        command = [*self.launcher, sys.executable, "-c", code]
+        done = subprocess.run(
+            command, cwd=self.folder, check=True, stdout=subprocess.PIPE, text=True, timeout=_RUN_S
+        )
+        return done.stdout
+
+
+# Measures a tree once: figures by their names, the unit in each of them.
+Measure = Callable[[Tree], Mapping[str, float]]
+
+
+def report(commit: str, measure: Measure, rounds: int = ROUNDS) -> None:
+    """Measure a commit and this tree in turns and print figures, and the ratios of each round."""
+    found: dict[str, list[tuple[float, float]]] = {}
+    with _both(commit) as (then, now):
+        for number in range(rounds):
+            trees = (then, now) if number % 2 else (now, then)
+            said = {tree.name: measure(tree) for tree in trees}
+            for name, figure in said[then.name].items():
+                found.setdefault(name, []).append((figure, said[now.name][name]))
+    rows = [
+        [
+            name,
+            f"{statistics.median(before for before, _ in pairs):,.1f}",
+            f"{statistics.median(after for _, after in pairs):,.1f}",
+            spread([after / before for before, after in pairs]),
+        ]
+        for name, pairs in found.items()
+    ]
+    print_table((f"{rounds} rounds, in turns", commit, "now", "now ÷ then"), rows)
+
+
+@contextmanager
+def _both(commit: str) -> Iterator[tuple[Tree, Tree]]:
+    with tempfile.TemporaryDirectory() as folder:
+        unpack(commit, Path(folder))
+        yield Tree(commit, Path(folder)), Tree("now", ROOT)
