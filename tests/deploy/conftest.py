@@ -26,8 +26,9 @@ def counting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CollectorProc
             "model.name": "answer",
             "score.grounded": 0.5,
             "passed.grounded": True,
+            "judges": '{"grounded": {"version": "00000000000000aa"}}',
         }
-        _send(process, _span("answer", judged), Span(name="no ids"))
+        _send(process, _span("answer", judged), Span(name="no ids"), is_whole=False)
         assert process.post("/v1/traces", b"\xff", PROTOBUF)[0] == 400
         wait_until(lambda: "otel_ml_runs_total{" in process.get_text("/metrics"))
         yield process
@@ -35,10 +36,10 @@ def counting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CollectorProc
         process.kill()
 
 
-def _send(process: CollectorProcess, *spans: Span) -> None:
+def _send(process: CollectorProcess, *spans: Span, is_whole: bool = True) -> None:
     scopes = [ScopeSpans(spans=spans)]
     request = ExportTraceServiceRequest(resource_spans=[ResourceSpans(scope_spans=scopes)])
-    process.deliver(request.SerializeToString(), PROTOBUF)
+    process.deliver(request.SerializeToString(), PROTOBUF, is_whole)
 
 
 def _span(name: str, attributes: Mapping[str, str | float | bool]) -> Span:
