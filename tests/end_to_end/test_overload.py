@@ -6,22 +6,25 @@ The store is made slow by its disk, so that what is measured is the same on any 
 import json
 import secrets
 import statistics
+import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
 import pytest
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 
 from otel_ml import attributes as names
 from tests.bench.load import Load, Sent, send_load
 from tests.support.clickhouse import clickhouse
-from tests.support.collector import CollectorProcess
+from tests.support.collector import CollectorProcess, running
 from tests.support.load import PROTOBUF, make_request
 
 SPANS: Final = 128
@@ -29,6 +32,7 @@ SECONDS: Final = 6
 # Of what is inserted: about a thousand spans a second.
 SLOW: Final = 3_000_000
 ANSWER_S: Final = 5.0
+JSON: Final = {"content-type": "application/json"}
 LARGE: Final = 6_000
 DEADLINE_S: Final = 300
 
@@ -87,12 +91,27 @@ def test_refusals_are_quick(tmp_path: Path) -> None:
     assert statistics.median(sent.refusals_s) < 0.25 * statistics.median(sent.waits_s)
 
 
-def large_body(project: str, spans: int = LARGE) -> bytes:
-    """Write spans of a hundred attributes in JSON, 30 MiB of them."""
-    more = [{"key": f"attribute {n}", "value": {"stringValue": f"value {n}"}} for n in range(97)]
-    about = {names.PROJECT: project, names.KIND: "model", names.MODEL_NAME: "large"}
-    told = [{"key": key, "value": {"stringValue": text}} for key, text in about.items()]
+@dataclass(frozen=True)
+class Large:
+    """A body of many attributes.
+
+    Attributes:
+        project: Of its spans.
+        spans: How many; each has a hundred attributes.
+        headers: Of its form.
+        body: In that form.
+    """
+
+    project: str
+    spans: int
+    headers: dict[str, str]
+    body: bytes
+
+
+def write_json(project: str, spans: int = LARGE) -> Large:
+    """Write 6 KiB a span: 37 MiB."""
     now_ns = time.time_ns()
+    told = [{"key": key, "value": {"stringValue": text}} for key, text in about(project).items()]
     records = [
         {
             "traceId": secrets.token_hex(16),
@@ -100,21 +119,41 @@ def large_body(project: str, spans: int = LARGE) -> bytes:
             "name": "large",
             "startTimeUnixNano": str(now_ns + n),
             "endTimeUnixNano": str(now_ns + n + 1_000_000),
-            "attributes": told + more,
+            "attributes": told,
         }
         for n in range(spans)
     ]
-    return json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": records}]}]}).encode()
+    request = {"resourceSpans": [{"scopeSpans": [{"spans": records}]}]}
+    return Large(project, spans, JSON, json.dumps(request).encode())
 
 
-def send_until_stored(collector: CollectorProcess, body: bytes) -> list[tuple[int, float]]:
+def write_protobuf(project: str, spans: int = LARGE) -> Large:
+    """Write 7 KiB a span: 39 MiB."""
+    request = make_request(project, spans)
+    told = [
+        KeyValue(key=key, value=AnyValue(string_value=text))
+        for key, text in about(project, "longer " * 6).items()
+    ]
+    for span in request.resource_spans[0].scope_spans[0].spans:
+        del span.attributes[:]
+        span.attributes.extend(told)
+    return Large(project, spans, PROTOBUF, request.SerializeToString())
+
+
+def about(project: str, before: str = "") -> dict[str, str]:
+    """Return a hundred attributes."""
+    more = {f"attribute {n}": f"{before}value {n}" for n in range(97)}
+    return {names.PROJECT: project, names.KIND: "model", names.MODEL_NAME: "large", **more}
+
+
+def send_until_stored(collector: CollectorProcess, large: Large) -> list[tuple[int, float]]:
     """Send as an exporter does: again after the time that it is told; returns every answer."""
     answers: list[tuple[int, float]] = []
     ends_s = time.monotonic() + DEADLINE_S
     while not answers or (answers[-1][0] == 503 and time.monotonic() < ends_s):
         connection = HTTPConnection(urlsplit(collector.endpoint).netloc, timeout=30)
         started_s = time.monotonic()
-        connection.request("POST", "/v1/traces", body, {"content-type": "application/json"})
+        connection.request("POST", "/v1/traces", large.body, large.headers)
         response = connection.getresponse()
         response.read()
         answers.append((response.status, time.monotonic() - started_s))
@@ -128,37 +167,39 @@ def runs_of(collector: CollectorProcess) -> dict[str, int]:
     return {one["project"]: one["runs"] for one in collector.get("/projects")["projects"]}
 
 
-def test_longer_than_an_answer(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("write", "spans"), [(write_json, 2_000), (write_protobuf, LARGE)])
+def test_longer_than_an_answer(
+    tmp_path: Path, write: Callable[[str, int], Large], spans: int
+) -> None:
     """A request that takes longer than an answer may is stored over its retries, each span once."""
-    body = large_body("large", 2_000)
-    with serving(tmp_path, len(body) // 20) as collector:
-        answers = send_until_stored(collector, body)
-        assert runs_of(collector) == {"large": 2_000}
+    large = write("large", spans)
+    with serving(tmp_path, len(large.body) // 20) as collector:
+        answers = send_until_stored(collector, large)
+        assert runs_of(collector) == {"large": spans}
     statuses = [status for status, _ in answers]
     assert statuses[-1] == 200
     assert statuses.count(503) in range(1, 20)
     assert max(took_s for _, took_s in answers) <= ANSWER_S
 
 
-def test_eight_large(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("write", "mib"), [(write_json, 37), (write_protobuf, 39)])
+def test_eight_large(tmp_path: Path, write: Callable[[str], Large], mib: int) -> None:
     """Eight large requests at once are stored, while health is told soon and memory is bounded."""
-    bodies = [large_body(f"large {n}") for n in range(8)]
+    large = [write(f"large {n}") for n in range(8)]
+    assert {len(one.body) >> 20 for one in large} == {mib}
     healths_s: list[float] = []
-    collector = CollectorProcess(tmp_path / "data")
-    try:
-        collector.wait_ready()
+    with running(tmp_path / "data") as collector:
         with ThreadPoolExecutor(8) as pool:
-            sent = [pool.submit(send_until_stored, collector, body) for body in bodies]
+            sent = [pool.submit(send_until_stored, collector, one) for one in large]
             while not all(one.done() for one in sent):
                 started_s = time.monotonic()
                 assert collector.status("/healthz") == 200
                 healths_s.append(time.monotonic() - started_s)
                 threading.Event().wait(0.02)
         assert [one.result()[-1][0] for one in sent] == [200] * 8
-        assert runs_of(collector) == {f"large {n}": LARGE for n in range(8)}
-        status = Path(f"/proc/{collector.pid}/status").read_text()
-    finally:
-        collector.kill()
-    assert statistics.quantiles(healths_s, n=100)[98] <= 0.5
-    (peak_kb,) = (line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))
-    assert int(peak_kb) < 1_000_000
+        assert runs_of(collector) == {one.project: one.spans for one in large}
+        peak_mb = collector.peak_mb
+    p99_s = statistics.quantiles(healths_s, n=100)[98]
+    sys.stdout.write(f"{mib} MiB: health {p99_s:.3f} s (p99), {peak_mb:.0f} MiB of memory\n")
+    assert p99_s <= 0.5
+    assert peak_mb < 1_000
