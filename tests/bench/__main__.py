@@ -25,6 +25,7 @@ from tests.bench import (
     queries,
     ready,
     stopped,
+    threads,
     trouble,
 )
 from tests.bench.beside import Measure
@@ -39,6 +40,7 @@ PARTS: Final[Mapping[str, Callable[[], None]]] = {
     "artifacts": artifacts.report,
     "crashed": crashed.report,
     "trouble": trouble.report,
+    "threads": threads.report,
     "mutated": mutated.report,
     "caller": caller.report,
     "pieces": pieces.report,

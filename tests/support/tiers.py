@@ -38,6 +38,7 @@ _WAITS: Final = (
     ("tests/end_to_end/test_backup.py::test_not_serving", True),
     ("tests/end_to_end/test_backup.py::test_without_checksums", True),
     ("tests/end_to_end/test_deletion_kills.py*", True),
+    ("tests/end_to_end/test_held.py*", True),
     ("tests/end_to_end/test_loss.py::test_killed_collector", True),
     ("tests/end_to_end/test_otlp_drain.py::test_slow_client", True),
     ("tests/end_to_end/test_otlp_forward.py::test_killed_target", True),
