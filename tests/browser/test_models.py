@@ -7,7 +7,7 @@ from typing import Final
 import pytest
 from playwright.sync_api import Browser, expect
 
-from otel_ml import Client
+from otel_ml import Client, Judge
 from otel_ml.reader import Reader
 from tests.browser.conftest import Tab
 from tests.browser.test_pages import shoot
@@ -15,6 +15,12 @@ from tests.support.collector import CollectorProcess, running
 
 pytestmark = pytest.mark.browser
 RUNS: Final[dict[str, str]] = {}
+JUDGES: Final = ("agrees with the reference answer", "exact", "tone of voice is friendly")
+
+
+def judged(number: int) -> int:
+    """A model whose calls three judges score."""
+    return number
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +43,8 @@ def collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CollectorPro
             [table] = reader.artifacts(run_id=fit.id)
         with client.run("score") as score:
             score.uses("churn@champion", client.model("churn", {"depth": 5}), table)
+        assert client.flush()
+        client.assess(*(Judge(name, "", lambda: 1.0) for name in JUDGES))(judged)(1)
         assert client.flush()
         client.close()
         RUNS.update(fit=fit.id, score=score.id)
@@ -94,3 +102,25 @@ def test_page_of_a_run(page: Tab, shots: Path) -> None:
     shoot(shown, shots, "run-lineage-produced")
     shown.locator("#lineage").get_by_role("link", name="churn").click()
     expect(shown.locator("h1")).to_have_text("churn")
+
+
+def test_versions_of_judges_are_seen(page: Tab, shots: Path) -> None:
+    """A column of a judge shows its version whole, however long its name is; the title has both."""
+    shown = page.open("/projects/shop/models/judged")
+    for table in ("#versions > table", "#curves"):
+        model = shown.locator(f"{table} tbody td").first.bounding_box()
+        assert model is not None
+        assert model["width"] >= 40  # the version of the model itself
+        heads = shown.locator(f"{table} th:has(b.v)")
+        expect(heads).to_have_count(len(JUDGES))
+        for head in heads.all():
+            cell, version = head.bounding_box(), head.locator("b.v").bounding_box()
+            assert cell is not None
+            assert version is not None
+            assert version["x"] >= cell["x"]
+            assert version["x"] + version["width"] <= cell["x"] + cell["width"]
+        titles = [head.locator("[title]").get_attribute("title") for head in heads.all()]
+        assert sorted(str(title).partition(":")[0] for title in titles) == [
+            f"{name} v1" for name in JUDGES
+        ]
+    shoot(shown, shots, "model-judges")
