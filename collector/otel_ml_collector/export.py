@@ -29,7 +29,7 @@ from otel_ml_collector.store.reader import Reader, Row, run_id_of, winners
 from otel_ml_collector.store.runs import Key, read_late_tags, read_runs
 from otel_ml_collector.store.sql import EMPTY, Condition, Sql, identifier, join_sql
 from otel_ml_collector.store.tables import PAYLOAD, RUNS, WORD
-from otel_ml_collector.store.targets import RUN, TAG_TEXT, find_holders, has_targets
+from otel_ml_collector.store.targets import RUN, TAG_TEXT, find_holders
 from otel_ml_collector.store.versions import NUMBERED_VERSIONS
 from otel_ml_collector.times import HOUR_NS, to_rfc3339
 
@@ -557,9 +557,10 @@ def _find_late(
 
 def _named(reader: Reader, project: str, keys: Sequence[Key]) -> Sequence[Key]:
     """Choose the runs of which something may be told: all, where records name keys or tags."""
-    if has_targets(reader, project):
+    apart = find_apart(reader, project)
+    if apart.told:
         return keys
-    if not find_apart(reader, project).tags:
+    if not apart.tags:
         return []
     chosen: list[Key] = []
     for first in range(0, len(keys), _LATE_AT_ONCE):

@@ -19,9 +19,9 @@ from otel_ml_collector.errors import BadQuery, NotFound, Unavailable
 from otel_ml_collector.owners import FIRST, KEY, TRACE_KEY_CHARS, is_run, own_key
 from otel_ml_collector.store.artifacts import find_sizes, read_chunks
 from otel_ml_collector.store.reader import JsonValue, Reader, Row, load_json
-from otel_ml_collector.store.runs import ACROSS_PARTITIONS, find_places
+from otel_ml_collector.store.runs import ACROSS_PARTITIONS, find_key, find_places
 from otel_ml_collector.store.sql import Sql
-from otel_ml_collector.store.targets import about_runs, find_projects_of, read_trace_keys
+from otel_ml_collector.store.targets import about_runs, read_trace_keys
 from otel_ml_collector.times import to_rfc3339
 from otel_ml_collector.web.images import PIXELS, read_head
 
@@ -222,8 +222,8 @@ def find_project_of(reader: Reader, trace_id: str, run_id: str) -> str:
     if not trace_id and not run_id:
         raise BadQuery("Without a project expected a trace_id or a run_id", "trace_id")
     key = run_id[:_TRACE_CHARS] or trace_id
-    found = {place.project for place in find_places(reader, key)}
-    found.update(find_projects_of(reader, key[:TRACE_KEY_CHARS]))
+    keyed = find_key(reader, key)
+    found = {*keyed.told, *(place.project for place in keyed.places)}
     if not found:
         raise NotFound(f"There is no trace {key[:80]!r}")
     if len(found) > 1:

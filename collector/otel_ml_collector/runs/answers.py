@@ -22,6 +22,7 @@ from otel_ml_collector.runs.logs import (
     read_lines,
     values_of,
 )
+from otel_ml_collector.store.apart import Apart, find_apart
 from otel_ml_collector.store.reader import (
     JsonValue,
     Reader,
@@ -37,7 +38,6 @@ from otel_ml_collector.store.targets import (
     find_calls,
     find_holders,
     find_owners,
-    has_targets,
     read_responses,
     read_trace_keys,
 )
@@ -181,12 +181,14 @@ class Said:
 def find_said(reader: Reader, project: str, rows: Sequence[Row]) -> dict[str, Said]:
     """Find what was said of the runs of some light rows of one project, by run id."""
     run_ids = [run_id_of(row) for row in rows]
-    evaluated = reader.ahead(read_evaluations, project, run_ids)
-    keys = _keys_of(reader, project, rows)
-    tags = _by_owner(read_late_tags(reader, project, run_ids))
-    owners = _find_owners(reader, project, rows, keys, tags)
+    apart = find_apart(reader, project)
+    evaluations = read_evaluations(reader, project, run_ids) if apart.scores else []
+    keys = _keys_of(reader, project, rows) if apart.keys else {}
+    tags = _by_owner(read_late_tags(reader, project, run_ids)) if apart.tags else {}
+    owners = {run_id: [run_id] for run_id in run_ids}
+    if apart.told:
+        owners = _find_owners(reader, apart, rows, keys, tags)
     more = sorted({owner for named in owners.values() for owner in named if not is_run(owner)})
-    evaluations = evaluated.result()
     if more:
         tags |= _by_owner(read_late_tags(reader, project, more))
         evaluations = [*evaluations, *read_evaluations(reader, project, more)]
@@ -242,19 +244,19 @@ def _keys_of(reader: Reader, project: str, rows: Sequence[Row]) -> dict[str, lis
 
 def _find_owners(
     reader: Reader,
-    project: str,
+    apart: Apart,
     rows: Sequence[Row],
     keys: Mapping[str, Sequence[str]],
     late_tags: Mapping[str, Sequence[Row]],
 ) -> dict[str, list[str]]:
     """Name, by run id, under what something may be told of the runs of some rows."""
+    project = rows[0]["project"]
     owners = {run_id_of(row): [run_id_of(row)] for row in rows}
-    if not has_targets(reader, project):
-        return owners
     calls = [row for row in rows if row["kind"] != "span"]
     by_key = {run_id_of(row): _owners_of_keys(row, keys) for row in calls}
     by_tag = {run_id_of(row): _owners_of_tags(row, late_tags) for row in rows}
-    for run_id, response in read_responses(reader, project, rows).items():
+    responses = read_responses(reader, project, rows) if apart.responses else {}
+    for run_id, response in responses.items():
         by_tag[run_id].append(own_tag(response))
     asked = sorted(set(chain(*by_key.values(), *by_tag.values())))
     known = {

@@ -19,7 +19,7 @@ from otel_ml.records import Infinite, Linked, LinkedRun, MetricPoint, about
 from otel_ml_collector.store.reader import ID16, JsonValue, Reader, Row, load_json, run_id_of
 from otel_ml_collector.store.runs import ACROSS_PARTITIONS
 from otel_ml_collector.store.sql import Sql
-from otel_ml_collector.store.statistics import read_numbers
+from otel_ml_collector.store.statistics import version_numbers
 from otel_ml_collector.times import to_rfc3339
 
 _LINES: Final = 10_000
@@ -417,11 +417,11 @@ class _Numbers:
 
     def __init__(self, reader: Reader, project: str, rows: Iterable[Row]) -> None:
         named = {row["name"] for row in rows if row["kind"] == "model" and row["version"]}
-        known = read_numbers(reader, project, ["model"], sorted(named)) if named else []
+        known = version_numbers(reader, project, "model", named)
         self._by_digest: dict[tuple[str, str], int] = {}
-        for row in sorted(known, key=lambda row: -int(row["number"])):
-            self._by_digest[row["name"], row["digest"]] = row["number"]
-        self._known = {(row["name"], row["number"]) for row in known}
+        for (name, digest, _), number in sorted(known.items(), key=lambda one: -one[1]):
+            self._by_digest[name, digest] = number
+        self._known = {(name, number) for (name, *_), number in known.items()}
         aliased = {row["name"] for row in rows if row["version"].startswith("@")}
         self._moves = _read_moves(reader, project, sorted(aliased)) if aliased else {}
 

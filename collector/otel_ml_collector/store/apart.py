@@ -1,13 +1,26 @@
-"""What came apart from runs as SQL by run: late tags, scores and metrics, for filters."""
+"""What came apart from runs: which sorts of it a project has, and as SQL by run, for filters."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
-from otel_ml_collector.owners import FIRST, KEY, TAG
+from otel_ml_collector.owners import FIRST, KEY, RESPONSE, TAG, is_run
+from otel_ml_collector.records import Records
+from otel_ml_collector.store.connection import Memory
 from otel_ml_collector.store.reader import Reader
-from otel_ml_collector.store.sql import Sql
-from otel_ml_collector.store.tables import WORD
+from otel_ml_collector.store.sql import Sql, identifier, join_sql
+from otel_ml_collector.store.tables import (
+    LATE_LOGS,
+    LATE_TAGS,
+    LINEAGE,
+    METRICS,
+    OBJECTS,
+    OPEN_RUNS,
+    TRACE_KEYS,
+    WORD,
+    Table,
+)
 from otel_ml_collector.store.targets import RUN, about_runs
 
 # How many texts are kept of each sort: they differ by the number of a parameter alone.
@@ -22,42 +35,122 @@ _IN_WINDOW: Final = Sql("(start_ns = 0 OR (start_ns >= {start:Int64} AND start_n
 
 @dataclass(frozen=True, slots=True)
 class Apart:
-    """What a project has that came apart from its runs: a filter looks at no more than that.
+    """What a project has that came apart from its runs: nothing else needs to be looked at.
 
     Attributes:
         tags: Tags of any sort.
-        told_tags: Tags under a trace key or a tag.
-        told_scores: Scores and truths under a trace key or a tag.
-        told_metrics: Metrics under a trace key or a tag.
+        scores, metrics: Those that stand under the ids of runs.
+        lines, artifacts, links: Of any sort.
+        keys: Keys of traces, of the user's own.
+        open_runs: Runs that said that they began.
+        told_tags, told_scores, told_metrics, told_lines, told_artifacts: Such as are told of trace
+            keys, tags and versions of models; truths are among the scores.
+        responses: What is told of responses of a provider.
     """
 
     tags: bool
+    scores: bool
+    metrics: bool
+    lines: bool
+    artifacts: bool
+    links: bool
+    keys: bool
+    open_runs: bool
     told_tags: bool
     told_scores: bool
     told_metrics: bool
+    told_lines: bool
+    told_artifacts: bool
+    responses: bool
+
+    @property
+    def told(self) -> bool:
+        """Whether anything is told of trace keys or tags."""
+        others = self.told_metrics or self.told_lines or self.told_artifacts
+        return self.told_tags or self.told_scores or others
 
 
-EVERYTHING: Final = Apart(tags=True, told_tags=True, told_scores=True, told_metrics=True)
-NOTHING: Final = Apart(tags=False, told_tags=False, told_scores=False, told_metrics=False)
+@dataclass(frozen=True, slots=True)
+class _Sign:
+    """Where something of that sort is stored: rows of a table, and records of a list."""
+
+    table: Table[Any]
+    where: Sql
+    source: str
+    is_one: Callable[[Any], bool] = lambda record: True
+
+    def probe(self, name: str) -> Sql:
+        """Write the SQL that finds one row, and names what was found."""
+        return Sql(
+            "(SELECT '{name}' AS name FROM {table} WHERE project = {project:String} AND {where}"
+            " LIMIT 1)"
+        ).fill(name=identifier(name, _SIGNS), table=self.table.sql, where=self.where)
+
+
+_ALL: Final = Sql("1")
+_UNDER: Final = Sql("owner >= '{first}'").fill(first=Sql(FIRST))
+_SAID: Final = Sql("source != 'logged'")
+_RESPONSES: Final = TAG + RESPONSE
+_SIGNS: Final[Mapping[str, _Sign]] = {
+    "tags": _Sign(LATE_TAGS, _ALL, "tags"),
+    "scores": _Sign(
+        METRICS,
+        Sql("NOT ({under}) AND {said}").fill(under=_UNDER, said=_SAID),
+        "metrics",
+        lambda metric: metric.source != "logged" and is_run(metric.owner),
+    ),
+    "metrics": _Sign(
+        METRICS,
+        Sql("NOT ({under}) AND NOT ({said})").fill(under=_UNDER, said=_SAID),
+        "metrics",
+        lambda metric: metric.source == "logged" and is_run(metric.owner),
+    ),
+    "lines": _Sign(LATE_LOGS, _ALL, "logs"),
+    "artifacts": _Sign(OBJECTS, _ALL, "artifacts"),
+    "links": _Sign(LINEAGE, _ALL, "lineage"),
+    "keys": _Sign(TRACE_KEYS, _ALL, "trace_keys", lambda key: key.is_own),
+    "open_runs": _Sign(OPEN_RUNS, _ALL, "open_runs"),
+    "told_tags": _Sign(LATE_TAGS, _UNDER, "tags", lambda tag: not is_run(tag.owner)),
+    "told_scores": _Sign(
+        METRICS,
+        Sql("{under} AND {said}").fill(under=_UNDER, said=_SAID),
+        "metrics",
+        lambda metric: metric.source != "logged" and not is_run(metric.owner),
+    ),
+    "told_metrics": _Sign(
+        METRICS,
+        Sql("{told} AND NOT ({said})").fill(told=_TOLD, said=_SAID),
+        "metrics",
+        lambda metric: metric.source == "logged" and metric.owner.startswith((KEY, TAG)),
+    ),
+    "told_lines": _Sign(LATE_LOGS, _TOLD, "logs", lambda line: not is_run(line.owner)),
+    "told_artifacts": _Sign(OBJECTS, _TOLD, "artifacts", lambda one: not is_run(one.owner)),
+    "responses": _Sign(
+        METRICS,
+        Sql("startsWith(owner, '{responses}')").fill(responses=Sql(TAG) + Sql(RESPONSE)),
+        "metrics",
+        lambda metric: metric.owner.startswith(_RESPONSES),
+    ),
+}
+EVERYTHING: Final = Apart(**dict.fromkeys(_SIGNS, True))
+NOTHING: Final = Apart(**dict.fromkeys(_SIGNS, False))
 
 
 def find_apart(reader: Reader, project: str) -> Apart:
-    """Find out what of a project came apart from its runs."""
-    ours = Sql("project = {project:String}")
-    sql = Sql("""
-        SELECT
-          (SELECT count() FROM (SELECT 1 FROM late_tags WHERE {ours} LIMIT 1)) > 0 AS tags,
-          (SELECT count() FROM (
-            SELECT 1 FROM late_tags WHERE {ours} AND owner >= '{first}' LIMIT 1)) > 0 AS told_tags,
-          (SELECT count() FROM (
-            SELECT 1 FROM metrics WHERE {ours} AND owner >= '{first}' AND source != 'logged'
-            LIMIT 1)) > 0 AS told_scores,
-          (SELECT count() FROM (
-            SELECT 1 FROM metrics WHERE {ours} AND {told} AND source = 'logged'
-            LIMIT 1)) > 0 AS told_metrics
-        """).fill(ours=ours, first=Sql(FIRST), told=_TOLD)
-    (row,) = reader.rows(sql, {"project": project})
-    return Apart(**{name: bool(found) for name, found in row.items()})
+    """Find out what of a project came apart from its runs: what is not known, in one question."""
+    found, is_settled = reader.memory.recall(project)
+    if not is_settled and (names := [name for name in _SIGNS if name not in found]):
+        sql = join_sql(" UNION ALL ", [_SIGNS[name].probe(name) for name in names])
+        told = [row["name"] for row in reader.rows(sql, {"project": project})]
+        found = reader.memory.note(project, told, settled=True)
+    return Apart(**{name: name in found for name in _SIGNS})
+
+
+def note_apart(memory: Memory, records: Records) -> None:
+    """Note what is about to be stored, so that no question leaves it out."""
+    for name, sign in _SIGNS.items():
+        for project in {one.project for one in getattr(records, sign.source) if sign.is_one(one)}:
+            memory.note(project, [name])
 
 
 @lru_cache(_TEXTS)

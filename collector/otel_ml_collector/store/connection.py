@@ -4,7 +4,8 @@ import fcntl
 import os
 import re
 import threading
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -49,6 +50,80 @@ _SAID_CHARS: Final = 200
 _UNWRITTEN: Final = Sql("""
     SELECT sum(value) FROM system.events
     WHERE event = 'WriteBufferFromFileDescriptorWriteFailed'""")
+_KNOWN_NAMES: Final = 10_000
+
+
+# The numbers of a name's versions, by digest and structure.
+NumbersOfName = Mapping[tuple[str, str], int]
+
+
+class Memory:
+    """What this process knows of a store without asking; its readers and writers share it.
+
+    Where nobody else writes to the store, what was not found once is known to be missing until
+    it is written here. Where others do, only what was found is known: that it was deleted since
+    costs a question for nothing, and changes no answer.
+
+    Attributes:
+        is_alone: Whether nobody else writes to the store.
+    """
+
+    def __init__(self, *, is_alone: bool) -> None:
+        self.is_alone = is_alone
+        self._found: defaultdict[str, frozenset[str]] = defaultdict(frozenset)
+        self._settled: set[str] = set()
+        self._numbers: dict[tuple[str, str, str], NumbersOfName] = {}
+        self._generation = 0
+        self._guard = threading.Lock()
+
+    @property
+    def generation(self) -> int:
+        """Another number whenever numbers were forgotten: what was read before may be old."""
+        return self._generation
+
+    def recall(self, project: str) -> tuple[frozenset[str], bool]:
+        """Return what a project is known to have, and whether it has nothing else."""
+        return self._found[project], project in self._settled
+
+    def note(self, project: str, found: Iterable[str], *, settled: bool = False) -> frozenset[str]:
+        """Note what a project has, before it is stored or once it was found.
+
+        Args:
+            project: Which.
+            found: What it has.
+            settled: Whether everything was looked for.
+
+        Returns:
+            All that is known by now.
+        """
+        with self._guard:
+            self._found[project] = self._found[project].union(found)
+            if settled and self.is_alone:
+                self._settled.add(project)
+            return self._found[project]
+
+    def numbers(self, project: str, kind: str, name: str) -> NumbersOfName | None:
+        """Return the numbers of a name's versions; None where they are to be asked for."""
+        return self._numbers.get((project, kind, name))
+
+    def keep_numbers(
+        self, project: str, found: Mapping[tuple[str, str], NumbersOfName], generation: int
+    ) -> None:
+        """Keep numbers by kind and name, which were read when the generation was that one."""
+        with self._guard:
+            if self.is_alone and generation == self._generation:
+                if len(self._numbers) > _KNOWN_NAMES:
+                    self._numbers.clear()
+                for (kind, name), numbers in found.items():
+                    self._numbers[project, kind, name] = numbers
+
+    def forget_numbers(self, is_old: Callable[[tuple[str, str, str], NumbersOfName], bool]) -> None:
+        """Forget those that are not what they were, once that can be read."""
+        with self._guard:
+            self._generation += 1
+            old = [key for key, numbers in self._numbers.items() if is_old(key, numbers)]
+            for key in old:
+                del self._numbers[key]
 
 
 class Connections:
@@ -60,6 +135,7 @@ class Connections:
 
     Attributes:
         name: The address without its password and its options.
+        memory: What is known of the store without asking.
 
     Raises:
         BadSetting: The address cannot be read, or another process holds the data directory.
@@ -73,6 +149,7 @@ class Connections:
         self._unwritten: int | None = None
         self.name = _shown(url)
         self._arguments = self._address(url)
+        self.memory = Memory(is_alone=self._folder is not None)
 
     @property
     def folder(self) -> Path | None:

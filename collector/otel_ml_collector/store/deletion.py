@@ -143,6 +143,7 @@ class Deleter:
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
         self._client = connections.open()
+        self._memory = connections.memory
         self._is_alone = connections.folder is not None
         self._mutator = Mutator(self._client, connections.folder)
         self._tombstones = tombstones
@@ -228,6 +229,7 @@ class Deleter:
         self._mask(_places_of_rest(deletion.kind), deletion)
         if forgotten := _FORGOTTEN.get(deletion.kind):
             self._mutate("model_versions", _FORGET.fill(forgotten=forgotten), deletion)
+            self._memory.forget_numbers(lambda key, _: key[0] == deletion.project)
 
     def _mask(self, places: Sequence[_Place], deletion: Deletion) -> None:
         for table, condition in places:

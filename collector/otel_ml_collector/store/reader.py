@@ -37,10 +37,14 @@ class Reader:
     """Runs queries. What to ask stands in `runs` and `statistics` beside this module.
 
     A question is about the project in its parameter ``project``, or about those of `READABLE`.
+
+    Attributes:
+        memory: What is known without asking.
     """
 
     def __init__(self, connections: Connections) -> None:
         self._access = OPEN
+        self.memory: Final = connections.memory
         self._idle: queue.LifoQueue[StoreClient] = queue.LifoQueue()
         for _ in range(_CLIENTS):
             self._idle.put(connections.open())

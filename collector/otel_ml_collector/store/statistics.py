@@ -10,11 +10,13 @@ from otel_ml_collector.store.runs import ACROSS_PARTITIONS, Window
 from otel_ml_collector.store.sql import Condition, Sql
 from otel_ml_collector.store.versions import (
     CURRENT_ALIASES,
-    NUMBERED_OF_NAMES,
     NUMBERED_VERSIONS,
+    VERSIONS_OF_NAMES,
+    number_versions,
 )
 
 _MOST_PROJECTS: Final = 20_000
+_UNREAD: Final = Sql("''")
 _OURS: Final = Sql("project = {project:String}")
 # The small numbers of versions by name, digest and structure.
 Numbers = dict[tuple[str, str, str], int]
@@ -125,22 +127,25 @@ def list_models(reader: Reader, project: str) -> list[Row]:
 
 def read_versions(reader: Reader, project: str, kind: str, names: Sequence[str]) -> list[Row]:
     """Read the numbered versions of some models or judges, one row a structure."""
-    sql = Sql("""
-        SELECT name, digest, structure, number, first_ns, last_ns, definition
-        FROM ({numbered_of_names}) WHERE last_ns > 0
-        ORDER BY name, number, structure = '', first_ns
-        """).fill(numbered_of_names=NUMBERED_OF_NAMES)
-    return reader.rows(sql, {"project": project, "kinds": [kind], "names": list(names)})
+    rows = _read_numbered(reader, project, [kind], names, Sql("max(definition)"))
+    return sorted(
+        rows, key=lambda row: (row["name"], row["number"], row["structure"] == "", row["first_ns"])
+    )
 
 
-def read_numbers(
-    reader: Reader, project: str, kinds: Sequence[str], names: Sequence[str]
+def _read_numbered(
+    reader: Reader,
+    project: str,
+    kinds: Sequence[str],
+    names: Sequence[str],
+    definition: Sql = _UNREAD,
 ) -> list[Row]:
-    """Read the numbers of all versions of some kinds and names, without their definitions."""
-    sql = Sql("""
-        SELECT kind, name, digest, structure, number FROM ({numbered_of_names}) WHERE last_ns > 0
-        """).fill(numbered_of_names=NUMBERED_OF_NAMES)
-    return reader.rows(sql, {"project": project, "kinds": list(kinds), "names": list(names)})
+    """Read versions with their numbers, those alone that were not forgotten."""
+    if not names:
+        return []
+    sql = VERSIONS_OF_NAMES.fill(definition=definition)
+    parameters = {"project": project, "kinds": list(kinds), "names": list(names)}
+    return [row for row in number_versions(reader.rows(sql, parameters)) if row["last_ns"] > 0]
 
 
 def read_version_runs(reader: Reader, project: str, model: str) -> list[Row]:
@@ -238,9 +243,26 @@ def version_numbers(reader: Reader, project: str, kind: str, names: Iterable[str
 def read_version_numbers(
     reader: Reader, project: str, names: Mapping[str, Iterable[str]]
 ) -> dict[str, Numbers]:
-    """Read the small numbers of the versions of some models and judges, by kind."""
+    """Return the small numbers of the versions of some models and judges, by kind.
+
+    Those that are not known are asked for, of all names at once.
+    """
+    wanted = {(kind, name) for kind, named in names.items() for name in named if name}
+    known = {key: reader.memory.numbers(project, *key) for key in wanted}
+    missing = sorted({name for (_, name), found in known.items() if found is None})
+    if missing:
+        generation = reader.memory.generation
+        found: dict[tuple[str, str], dict[tuple[str, str], int]] = {
+            key: {} for key in wanted if key[1] in missing
+        }
+        for row in _read_numbered(reader, project, list(names), missing):
+            if (row["kind"], row["name"]) in found:
+                version = row["digest"], row["structure"]
+                found[row["kind"], row["name"]][version] = row["number"]
+        reader.memory.keep_numbers(project, found, generation)
+        known |= found
     numbers: dict[str, Numbers] = {kind: {} for kind in names}
-    wanted = sorted({name for named in names.values() for name in named if name})
-    for row in read_numbers(reader, project, list(names), wanted) if wanted else ():
-        numbers[row["kind"]][row["name"], row["digest"], row["structure"]] = row["number"]
+    for (kind, name), versions in known.items():
+        for version, number in (versions or {}).items():
+            numbers[kind][(name, *version)] = number
     return numbers

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Final
 
 from otel_ml_collector.owners import FIRST, KEY, RESPONSE, TAG
-from otel_ml_collector.store.reader import ID16, IDS, READABLE, Reader, Row, run_id_of
+from otel_ml_collector.store.reader import ID16, IDS, Reader, Row, run_id_of
 from otel_ml_collector.store.sql import Sql, join_sql
 from otel_ml_collector.store.tables import OWNED
 
@@ -125,15 +125,6 @@ def _tagged(table: Sql, tokens: Sql) -> Sql:
           AND hasAny(tag_kv, {tokens})""").fill(tokens=tokens, table=table)
 
 
-def has_targets(reader: Reader, project: str) -> bool:
-    """Tell whether any record of a project names a trace key or a tag."""
-    probe = Sql("""
-        SELECT 1 AS one FROM {table} WHERE project = {project:String} AND owner >= '{first}' LIMIT 1
-        """)
-    sql = join_sql(" UNION ALL ", [probe.fill(table=one.sql, first=Sql(FIRST)) for one in OWNED])
-    return bool(reader.rows(sql, {"project": project}))
-
-
 def find_owners(reader: Reader, project: str, owners: Sequence[str]) -> set[str]:
     """Find those of some owners of which anything is told."""
     if not owners:
@@ -206,16 +197,7 @@ def read_trace_keys(reader: Reader, project: str, trace_ids: Sequence[str]) -> l
 
 
 def read_responses(reader: Reader, project: str, rows: Sequence[Row]) -> dict[str, str]:
-    """Read under which texts what is said of responses stands, by the run ids of light rows.
-
-    Where nothing is said of any response this is one short probe.
-    """
-    probe = Sql("""
-        SELECT 1 AS one FROM metrics
-        WHERE project = {project:String} AND startsWith(owner, '{tag}{response}') LIMIT 1
-        """).fill(tag=Sql(TAG), response=Sql(RESPONSE))
-    if not reader.rows(probe, {"project": project}):
-        return {}
+    """Read under which texts what is said of responses stands, by the run ids of light rows."""
     sql = Sql("""
         SELECT {ids}, arrayFirst(text -> startsWith(text, '{response}'), tag_kv) AS response
         FROM runs
@@ -228,13 +210,3 @@ def read_responses(reader: Reader, project: str, rows: Sequence[Row]) -> dict[st
         "ids": list(map(run_id_of, rows)),
     }
     return {run_id_of(row): row["response"] for row in reader.rows(sql, parameters)}
-
-
-def find_projects_of(reader: Reader, key: str) -> list[str]:
-    """Find the projects in which something is told of a trace key itself."""
-    sql = Sql("""
-        SELECT DISTINCT project FROM trace_index
-        WHERE key = {key:String} AND trace_id = toFixedString('', 16) AND {readable}
-        ORDER BY project LIMIT 100
-        """).fill(readable=READABLE)
-    return [row["project"] for row in reader.rows(sql, {"key": key})]

@@ -2,7 +2,8 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -14,6 +15,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 from otel_ml_collector.errors import Refused, Unavailable
 from otel_ml_collector.records import Arrivals, ModelVersion, ProcessSign, Records, Run
 from otel_ml_collector.store import tables
+from otel_ml_collector.store.apart import note_apart
 from otel_ml_collector.store.connection import Connections, name_of, store_trouble
 from otel_ml_collector.store.mutations import Mutator
 from otel_ml_collector.store.rollup import Marks
@@ -96,6 +98,7 @@ class Writer:
     ) -> None:
         self._tombstones = tombstones or Tombstones(connections)
         self._generation = 0
+        self._memory = connections.memory
         self._client = connections.open(confirms=False)
         self._mutator = Mutator(self._client, connections.folder, _SWEEP_STUCK_S)
         self._payload_client = connections.open(confirms=False)
@@ -136,6 +139,7 @@ class Writer:
             self._sweep(len(records.open_runs))
 
     def _insert_all(self, records: Records) -> None:
+        note_apart(self._memory, records)
         self._marks.mark(records)
         payloads = self._begin_payloads(records.runs)
         try:
@@ -196,10 +200,21 @@ class Writer:
         }
         ordered = sorted(rows.items(), key=lambda row: (row[1].first_seen_ns, row[0]))
         self._insert(tables.MODEL_VERSIONS, [version for _, version in ordered])
+        self._forget_numbers(rows)
         if len(self._known) > _KNOWN_VERSIONS:
             self._known.clear()
         for key, version in rows.items():
             self._known[key] = (version.last_seen_ns, bool(version.definition))
+
+    def _forget_numbers(self, stored: Iterable[_Key]) -> None:
+        """Let the numbers of a name be read again when it has a version that they do not know."""
+        named: defaultdict[tuple[str, str, str], set[tuple[str, str]]] = defaultdict(set)
+        for project, kind, name, *version in stored:
+            named[project, kind, name].add((version[0], version[1]))
+        if named:
+            self._memory.forget_numbers(
+                lambda name, numbers: name in named and not named[name] <= numbers.keys()
+            )
 
     def _is_news(self, key: _Key, version: ModelVersion) -> bool:
         if key not in self._known:

@@ -7,24 +7,25 @@ from typing import Final
 
 from otel_ml.records import Tokens, tokens_of
 from otel_ml_collector.errors import NotFound
-from otel_ml_collector.owners import TRACE_KEY_CHARS, is_run, own_key
+from otel_ml_collector.owners import is_run, own_key
 from otel_ml_collector.runs.answers import RunSummary, Trace, TraceRecords, find_told, summarise
 from otel_ml_collector.runs.find import WHOLE_TRACE, TracePage, add_open, cursor_of, read_cursor
 from otel_ml_collector.runs.logs import find_loose_lines, make_lines
 from otel_ml_collector.store.reader import Reader, Row, load_json, run_id_of, winners
 from otel_ml_collector.store.runs import (
+    OF_SPANS,
     OF_TRACE,
-    SPAN_IDS,
     Place,
     Window,
     find_hidden,
+    find_key,
     find_places,
     read_child_counts,
     read_trace,
 )
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.tables import OF_TOKENS
-from otel_ml_collector.store.targets import find_owners, find_projects_of, list_owners
+from otel_ml_collector.store.targets import find_owners, list_owners
 
 _RECORDS: Final = 100
 MOST: Final = 100_000
@@ -56,17 +57,14 @@ def find_trace(
     after = None if page.cursor is None else read_cursor(page.cursor)
     runs: list[RunSummary] = []
     until: list[tuple[int, str]] = []
-    records = (
-        []
-        if after
-        else [
-            record
-            for owner in find_projects_of(reader, key[:TRACE_KEY_CHARS])
-            if project in {None, owner}
-            for record in _records(reader, owner, [own_key(key)])
-        ]
-    )
-    for place in find_places(reader, key):
+    found = find_key(reader, key)
+    records = [
+        record
+        for owner in (found.told if after is None else ())
+        if project in {None, owner}
+        for record in _records(reader, owner, [own_key(key)])
+    ]
+    for place in found.places:
         if project in {None, place.project}:
             want = page.limit + page.limit // 16 + 1
             rows = read_trace(reader, place, after, page.parent_span_id, want)
@@ -301,9 +299,9 @@ def read_senders(reader: Reader, place: Place, span_ids: Sequence[str]) -> list[
     """Read the resources of some runs of a trace, also open ones: `span_id` and `resource`."""
     sql = Sql("""
         SELECT lower(hex(span_id)) AS span_id, any(resource) AS resource FROM (
-          SELECT span_id, resource FROM payloads WHERE {ours} AND span_id IN {span_ids}
+          SELECT span_id, resource FROM payloads WHERE {ours} AND {of_spans}
           UNION ALL
-          SELECT span_id, resource FROM open_runs WHERE {ours} AND span_id IN {span_ids})
+          SELECT span_id, resource FROM open_runs WHERE {ours} AND {of_spans})
         GROUP BY span_id
-        """).fill(ours=OF_TRACE, span_ids=SPAN_IDS)
+        """).fill(ours=OF_TRACE, of_spans=OF_SPANS)
     return reader.rows(sql, {**place.parameters, "spans": list(span_ids)})

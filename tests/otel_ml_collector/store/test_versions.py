@@ -2,12 +2,15 @@
 
 import itertools
 from collections.abc import Sequence
+from typing import Final
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from otel_ml_collector.records import ModelVersion, Records
 from otel_ml_collector.store import statistics
+from otel_ml_collector.store.sql import Sql
+from otel_ml_collector.store.versions import NUMBERED_VERSIONS
 from otel_ml_collector.store.writer import Writer
 from tests.otel_ml_collector.spans import NOW_NS
 from tests.otel_ml_collector.stores import Store
@@ -171,3 +174,43 @@ def test_never_renumbered_by_more(store: Store, arrivals: list[Pair], later: lis
     arrive(store, project, *later)
     found = numbers(store, project)
     assert {pair: found[pair] for pair in first} == first
+
+
+def known(store: Store, project: str, name: str = "answer") -> dict[Pair, int]:
+    """Read the same numbers as pages do, which ask for those alone that are not known."""
+    found = statistics.version_numbers(store.reader, project, "model", [name])
+    return {(digest, structure): number for (_, digest, structure), number in found.items()}
+
+
+def test_known_numbers(store: Store, project: str) -> None:
+    """A version that comes after numbers were asked for has its number at once."""
+    arrive(store, project, ("a", "s"))
+    assert known(store, project) == {("a", "s"): 1}
+    arrive(store, project, ("b", "s"), ("a", "t"))
+    assert known(store, project) == {("a", "s"): 1, ("a", "t"): 3, ("b", "s"): 2}
+
+
+def test_numbers_of_two_writers(store: Store, project: str) -> None:
+    """What another writer to the same folder stores is known to who asked before."""
+    arrive(store, project, ("a", "s"))
+    assert known(store, project) == {("a", "s"): 1}
+    other = Store(store.connections, Writer(store.connections), store.reader)
+    arrive(other, project, ("b", "s"))
+    assert known(store, project) == {("a", "s"): 1, ("b", "s"): 2}
+
+
+ALL: Final = Sql("SELECT digest, structure, number FROM ({versions}) WHERE last_ns > 0").fill(
+    versions=NUMBERED_VERSIONS
+)
+
+
+@settings(max_examples=examples(30), deadline=None)
+@given(arrivals=st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["", *"stuv"]))))
+def test_numbers_in_filters(store: Store, arrivals: Sequence[Pair]) -> None:
+    """Filters and statistics number versions as pages do, whatever came in whatever order."""
+    project = f"in filters {next(COUNTER)}"
+    arrive(store, project, *arrivals)
+    rows = store.reader.rows(ALL, {"project": project})
+    assert known(store, project) == {
+        (row["digest"], row["structure"]): row["number"] for row in rows
+    }

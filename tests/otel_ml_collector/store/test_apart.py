@@ -1,0 +1,75 @@
+"""Tests of what is known of a project without asking: it is never less than what is stored."""
+
+from dataclasses import fields, replace
+
+import pytest
+
+from otel_ml.records import LateTag, Metric, Tag
+from otel_ml_collector.records import Records, TraceKey
+from otel_ml_collector.store.apart import Apart, find_apart
+from tests.otel_ml_collector.spans import NOW_NS, span_id, trace_id
+from tests.otel_ml_collector.stores import Store
+
+RUN_ID = f"{trace_id(1).hex()}-{span_id(1).hex()}"
+
+ANY = "put in by the test"
+
+
+def make_tag(project: str, owner: str = RUN_ID) -> Records:
+    return Records(tags=[LateTag(project, owner, Tag("client", "bigshot"), NOW_NS, "record")])
+
+
+def make_metric(project: str, owner: str = RUN_ID, source: str = "judge") -> Records:
+    metric = Metric(
+        project=project,
+        owner=owner,
+        owner_start_ns=0,
+        name="grounded",
+        source=source,
+        value=1.0,
+        step=-1,
+        time_ns=NOW_NS,
+        mode="single",
+    )
+    return Records(metrics=[metric])
+
+
+def make_key(project: str, key: str) -> Records:
+    return Records(trace_keys=[TraceKey(key, project, trace_id(1), NOW_NS, NOW_NS)])
+
+
+def found(store: Store, project: str) -> set[str]:
+    """Name what a project has."""
+    apart = find_apart(store.reader, project)
+    return {one.name for one in fields(Apart) if getattr(apart, one.name)}
+
+
+@pytest.mark.parametrize("asked", [True, False], ids=["asked before", "not asked before"])
+@pytest.mark.parametrize(
+    ("stored", "expected"),
+    [
+        (make_tag(ANY), {"tags"}),
+        (make_tag(ANY, "tag:client=x"), {"tags", "told_tags"}),
+        (make_metric(ANY), {"scores"}),
+        (make_metric(ANY, source="logged"), {"metrics"}),
+        (make_metric(ANY, "key:order-17"), {"told_scores"}),
+        (make_metric(ANY, "key:order-17", "logged"), {"told_metrics"}),
+        (make_metric(ANY, "model:d:answer", "logged"), set()),
+        (make_metric(ANY, "tag:gen_ai.response.id=1"), {"told_scores", "responses"}),
+        (make_key(ANY, "order-17"), {"keys"}),
+        (make_key(ANY, trace_id(1).hex()), set()),
+    ],
+)
+def test_found(
+    store: Store, project: str, stored: Records, expected: set[str], *, asked: bool
+) -> None:
+    """What is stored is found, whether or not it was asked for when it was not there yet."""
+    assert not asked or found(store, project) == set()
+    store.writer.write(
+        Records(
+            tags=[replace(row, project=project) for row in stored.tags],
+            metrics=[replace(row, project=project) for row in stored.metrics],
+            trace_keys=[replace(row, project=project) for row in stored.trace_keys],
+        )
+    )
+    assert found(store, project) == expected
