@@ -23,13 +23,13 @@ from otel_ml_collector.filter.grammar import Field, read_field, split_list, step
 from otel_ml_collector.filter.sql import compile_where
 from otel_ml_collector.records import text_of
 from otel_ml_collector.runs.answers import RunSummary, Said, find_said, make_summary
-from otel_ml_collector.runs.logs import find_series, values_of
+from otel_ml_collector.runs.logs import find_all_series, values_of
 from otel_ml_collector.store.apart import find_apart
 from otel_ml_collector.store.reader import Reader, Row, run_id_of, winners
 from otel_ml_collector.store.runs import Key, read_late_tags, read_runs
 from otel_ml_collector.store.sql import EMPTY, Condition, Sql, identifier, join_sql
 from otel_ml_collector.store.tables import PAYLOAD, RUNS, WORD
-from otel_ml_collector.store.targets import RUN, TAG_TEXT, find_holders
+from otel_ml_collector.store.targets import RUN, TAG_TEXT
 from otel_ml_collector.store.versions import NUMBERED_VERSIONS
 from otel_ml_collector.times import HOUR_NS, to_rfc3339
 
@@ -601,25 +601,16 @@ def _late_values(run: RunSummary, *, json_tags: bool) -> dict[str, Any]:
 def _whole_values(
     reader: Reader, project: str, rows: Sequence[Row], said: dict[str, Said]
 ) -> dict[str, dict[str, Any]]:
-    owners = sorted({owner for one in said.values() for owner in one.owners})
-    measured, logged = find_holders(reader, project, owners)
+    owners = {run_id_of(row): said[run_id_of(row)].owners for row in rows}
+    metrics = find_all_series(reader, project, owners)
+    artifacts = find_artifacts(reader, project, owners)
     return {
         run_id: {
-            "evaluations": _json(about.evaluations),
-            "metrics": _json(
-                values_of(find_series(reader, project, about.owners))
-                if measured.intersection(about.owners)
-                else {}
-            ),
-            "artifacts": _json(
-                find_artifacts(reader, project, about.owners)
-                if logged.intersection(about.owners)
-                else []
-            ),
+            "evaluations": _json(said[run_id].evaluations),
+            "metrics": _json(values_of(metrics[run_id])),
+            "artifacts": _json(artifacts[run_id]),
         }
-        for row in rows
-        for run_id in (run_id_of(row),)
-        for about in (said[run_id],)
+        for run_id in owners
     }
 
 

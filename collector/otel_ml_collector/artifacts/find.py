@@ -4,9 +4,11 @@ import base64
 import binascii
 import re
 import threading
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -20,7 +22,7 @@ from otel_ml_collector.owners import FIRST, KEY, TRACE_KEY_CHARS, is_run, own_ke
 from otel_ml_collector.store.artifacts import find_sizes, read_chunks
 from otel_ml_collector.store.reader import JsonValue, Reader, Row, load_json
 from otel_ml_collector.store.runs import ACROSS_PARTITIONS, find_key, find_places
-from otel_ml_collector.store.sql import Sql
+from otel_ml_collector.store.sql import EMPTY, Sql
 from otel_ml_collector.store.targets import about_runs, read_trace_keys
 from otel_ml_collector.times import to_rfc3339
 from otel_ml_collector.web.images import PIXELS, read_head
@@ -130,10 +132,29 @@ class ObjectsQuery:
         return bool(self.ref and (self.trace_id or self.run_id))
 
 
-def find_artifacts(reader: Reader, project: str, owners: Sequence[str]) -> list[Artifact]:
-    """Find what was logged about some owners, newest first, at most 1,000."""
-    rows = _list_rows(reader, ObjectsQuery(project), owners, _MOST)
-    return [Artifact(**facts) for facts in _describe(reader, project, rows)]
+def find_artifacts(
+    reader: Reader, project: str, owners: Mapping[str, Sequence[str]]
+) -> dict[str, list[Artifact]]:
+    """Find what was logged about several, each with owners of its own, newest first.
+
+    Of each of them at most 1,000.
+    """
+    asked = sorted({owner for of_one in owners.values() for owner in of_one})
+    rows = _list_rows(reader, ObjectsQuery(project), asked, _MOST, Sql("BY owner"))
+    made: defaultdict[str, list[tuple[Any, Artifact]]] = defaultdict(list)
+    for row, facts in zip(rows, _describe(reader, project, rows), strict=True):
+        made[row["owner"]].append(((row["time_ns"], *_key_of(row)), Artifact(**facts)))
+    return {
+        key: [
+            artifact
+            for _, artifact in sorted(
+                (one for owner in of_one for one in made.get(owner, ())),
+                key=itemgetter(0),
+                reverse=True,
+            )[:_MOST]
+        ]
+        for key, of_one in owners.items()
+    }
 
 
 def find_objects(reader: Reader, query: ObjectsQuery) -> ObjectsPage:
@@ -238,7 +259,11 @@ def address_of(project: str, sha256: str) -> str:
 
 
 def _list_rows(
-    reader: Reader, query: ObjectsQuery, owners: Sequence[str] | None, limit: int
+    reader: Reader,
+    query: ObjectsQuery,
+    owners: Sequence[str] | None,
+    limit: int,
+    each: Sql = EMPTY,
 ) -> list[Row]:
     """List artifacts about some owners, newest first; None for anything that they are about."""
     parameters: dict[str, Any] = {
@@ -261,8 +286,8 @@ def _list_rows(
         WHERE project = {project:String} AND {of_owners}
           AND ({ref:String} = '' OR ref = {ref:String})
           AND time_ns >= {start:Int64} AND time_ns < {end:Int64} AND {seek}
-        ORDER BY time_ns DESC, owner DESC, record_id DESC, position DESC LIMIT {limit:UInt32}
-        """).fill(light=_LIGHT, of_owners=of_owners, seek=seek)
+        ORDER BY time_ns DESC, owner DESC, record_id DESC, position DESC LIMIT {limit:UInt32} {each}
+        """).fill(light=_LIGHT, of_owners=of_owners, seek=seek, each=each)
     return reader.rows(sql, parameters, ACROSS_PARTITIONS)
 
 

@@ -17,7 +17,7 @@ from otel_ml_collector.runs.logs import (
     LogLine,
     MetricValue,
     counts_of,
-    find_series,
+    find_all_series,
     make_lines,
     read_lines,
     values_of,
@@ -43,7 +43,7 @@ from otel_ml_collector.store.targets import (
 )
 from otel_ml_collector.times import to_rfc3339
 
-_NO_PARENT: Final = "0" * 16
+NO_PARENT: Final = "0" * 16
 _AT_ONCE: Final = 1_000
 _AS_STORED: Final = tuple(one.name for one in fields(RunFields))
 
@@ -220,9 +220,11 @@ def find_told(reader: Reader, project: str, owners: Sequence[str]) -> dict[str, 
     tags = _by_owner(read_late_tags(reader, project, owners))
     lines = _by_owner(read_lines(reader, project, owners))
     measured, logged = find_holders(reader, project, owners)
+    metrics = find_all_series(reader, project, {owner: [owner] for owner in measured})
+    artifacts = find_artifacts(reader, project, {owner: [owner] for owner in logged})
     told: dict[str, LateRecords] = {}
     for owner in owners:
-        series = find_series(reader, project, [owner]) if owner in measured else []
+        series = metrics.get(owner, [])
         rows = lines.get(owner, [])
         told[owner] = LateRecords(
             tags={tag["name"]: load_json(tag["value"]) for tag in tags.get(owner, [])},
@@ -230,7 +232,7 @@ def find_told(reader: Reader, project: str, owners: Sequence[str]) -> dict[str, 
             metrics=values_of(series),
             metric_points=counts_of(series),
             evaluations=_evaluations(made.get(owner, []), numbers),
-            artifacts=find_artifacts(reader, project, [owner]) if owner in logged else [],
+            artifacts=artifacts.get(owner, []),
         )
     return told
 
@@ -287,7 +289,7 @@ def _owners_of_tags(row: Row, late_tags: Mapping[str, Sequence[Row]]) -> list[st
 def _roots(reader: Reader, project: str, rows: Sequence[Row]) -> set[str]:
     """Tell which of some model calls have none as their parent."""
     parents = {run_id_of(row): f"{row['trace_id']}-{row['parent_span_id']}" for row in rows}
-    above = {parent for parent in parents.values() if not parent.endswith(f"-{_NO_PARENT}")}
+    above = {parent for parent in parents.values() if not parent.endswith(f"-{NO_PARENT}")}
     calls = find_calls(reader, project, sorted(above))
     return {run_id for run_id, parent in parents.items() if parent not in calls}
 
@@ -366,7 +368,7 @@ def make_summary(row: Row, said: Said) -> RunSummary:
     return RunSummary(
         run_id=run_id_of(row),
         trace_id=row["trace_id"],
-        parent_run_id=None if parent == _NO_PARENT else f"{row['trace_id']}-{parent}",
+        parent_run_id=None if parent == NO_PARENT else f"{row['trace_id']}-{parent}",
         trace_key=next(iter(said.keys), ""),
         version=said.version,
         start_time=to_rfc3339(row["start_ns"]),

@@ -1,14 +1,17 @@
 """Finds runs: one `find` behind the JSON API and the pages."""
 
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from itertools import groupby
+from operator import attrgetter
 from typing import Any, Final
 
 from otel_ml import attributes as names
 from otel_ml.records import TOKENS, tokens_of
 from otel_ml_collector.api.parameters import MAX_LIMIT, read_place, write_place
-from otel_ml_collector.artifacts.find import find_artifacts
+from otel_ml_collector.artifacts.find import Artifact, find_artifacts
 from otel_ml_collector.errors import BadQuery, NotFound
 from otel_ml_collector.filter.sql import compile_where
 from otel_ml_collector.mapping.dialects.evaluator import structured
@@ -21,6 +24,7 @@ from otel_ml_collector.mapping.dialects.gen_ai_events import (
 from otel_ml_collector.mapping.found import Found
 from otel_ml_collector.mapping.values import parse, to_text
 from otel_ml_collector.runs.answers import (
+    NO_PARENT,
     Run,
     RunsPage,
     RunSummary,
@@ -31,20 +35,22 @@ from otel_ml_collector.runs.answers import (
     summarise,
 )
 from otel_ml_collector.runs.logs import (
+    Links,
     LoggedMetric,
     counts_of,
+    find_all_series,
     find_lines,
     find_links,
-    find_series,
-    list_events,
     make_lines,
+    read_events_of,
     values_of,
 )
+from otel_ml_collector.store.apart import find_apart
 from otel_ml_collector.store.open_runs import (
     OpenKey,
     find_open_keys,
     list_open_keys,
-    read_open_payload,
+    read_open_payloads,
     read_open_runs,
 )
 from otel_ml_collector.store.reader import Reader, Row, is_open, load_json, run_id_of, winners
@@ -59,10 +65,11 @@ from otel_ml_collector.store.runs import (
     find_places,
     key_parameters,
     list_keys,
+    measure_payloads,
     read_ended,
-    read_payload,
-    read_run,
+    read_payloads,
     read_runs,
+    read_with_roots,
 )
 from otel_ml_collector.store.sql import Search, Sql
 from otel_ml_collector.times import AHEAD_NS, DAY_NS, HOUR_NS
@@ -75,6 +82,8 @@ _SPAN_ID: Final = re.compile("[0-9a-f]{16}")
 _WINDOWS_NS: Final = (HOUR_NS, DAY_NS, 30 * DAY_NS)
 _FEWEST_PAYLOADS: Final = 100
 _MOST_PAYLOADS: Final = 5_000
+_PART_RUNS: Final = 100
+_PART_BYTES: Final = 16 * 1024 * 1024
 _CONTENT_EVENTS: Final = (*sorted(CONTENT_EVENTS), EXCEPTION)
 _SHOWN: Final = tuple(one.name for one in fields(RunSummary))
 
@@ -249,16 +258,55 @@ def find_run_with_series(
         rows
         for place in find_places(reader, trace_id)
         if project in {None, place.project}
-        and (rows := _read_run(reader, place, span_id, now_ns))
-        and any(row["span_id"] == span_id for row in rows)
+        and (rows := _read_rows(reader, [place], [span_id], now_ns)).wanted
     ]
     if not found:
         raise NotFound(f"There is no run {run_id}")
     if len(found) > 1:
-        names = ", ".join(sorted(rows[0]["project"] for rows in found))
+        names = ", ".join(sorted(rows.wanted[0]["project"] for rows in found))
         raise BadQuery(f"Several projects have run {run_id}: name one of {names}", "project")
-    rows = found[0]
-    return _make_run(reader, next(row for row in rows if row["span_id"] == span_id), rows)
+    ((run, series),) = _make_runs(reader, found[0])
+    return run, series
+
+
+def find_whole_runs(reader: Reader, runs: Sequence[RunSummary], now_ns: int) -> Iterator[Run]:
+    """Read the runs of some traces with everything that is known of them, in their order.
+
+    Runs that were deleted meanwhile are left out. At most 100 runs and about 16 MiB are in memory
+    at a time.
+    """
+    places: dict[tuple[str, str], Place] = {}
+    for run in runs:
+        key, start_ns = (run.project, run.trace_id), run.start_ns
+        known = places.get(key) or Place(*key, start_ns, start_ns)
+        bounds = min(known.start_ns, start_ns), max(known.end_ns, start_ns)
+        places[key] = Place(*key, *bounds)
+    for project, group in groupby(runs, key=attrgetter("project")):
+        for part in _parts(reader, project, list(group)):
+            traces = dict.fromkeys(run.trace_id for run in part)
+            of_part = [places[project, trace_id] for trace_id in traces]
+            spans = [run.run_id.partition("-")[2] for run in part]
+            rows = _read_rows(reader, of_part, spans, now_ns)
+            found = {run.run_id: run for run, _ in _make_runs(reader, rows)} if rows.wanted else {}
+            yield from (found[run.run_id] for run in part if run.run_id in found)
+
+
+def _parts(
+    reader: Reader, project: str, runs: Sequence[RunSummary]
+) -> Iterator[Sequence[RunSummary]]:
+    """Cut runs of one project where their payloads grow too large to be read at once."""
+    for first in range(0, len(runs), _PART_RUNS):
+        part = runs[first : first + _PART_RUNS]
+        sizes = measure_payloads(
+            reader, project, [Key.of(run.start_ns, run.run_id) for run in part]
+        )
+        begin = size = 0
+        for place, run in enumerate(part):
+            size += sizes[run.run_id]
+            if size > _PART_BYTES and place > begin:
+                yield part[begin:place]
+                begin, size = place, sizes[run.run_id]
+        yield part[begin:]
 
 
 def _windows(listing: Listing, whole: Window) -> Iterator[Window]:
@@ -325,12 +373,29 @@ def _near(
     return near if listing.is_filtered else near[:want]
 
 
-def _read_run(reader: Reader, place: Place, span_id: str, now_ns: int) -> list[Row]:
-    """Read a run and the roots of its trace; where it has no end, all such runs of its trace."""
-    rows = winners(read_run(reader, place, span_id))
-    if any(row["span_id"] == span_id for row in rows):
-        return rows
-    return add_open(reader, place, rows, now_ns)
+@dataclass(frozen=True, slots=True)
+class _TraceRows:
+    """Light rows of traces of one project: of runs that are wanted, and of what is around them."""
+
+    wanted: Sequence[Row]
+    around: Mapping[str, Sequence[Row]]
+
+
+def _read_rows(
+    reader: Reader, places: Sequence[Place], span_ids: Sequence[str], now_ns: int
+) -> _TraceRows:
+    """Read runs and the roots of their traces; of a trace that has an open one, all open ones."""
+    asked = {*span_ids}
+    rows = winners(read_with_roots(reader, places, span_ids))
+    ended: defaultdict[str, list[Row]] = defaultdict(list)
+    for row in sorted(rows, key=_place):
+        ended[row["trace_id"]].append(row)
+    missing = asked - {row["span_id"] for row in rows}
+    for place in places if missing else ():
+        of_trace = ended[place.trace_id]
+        ended[place.trace_id] = add_open(reader, place, of_trace, now_ns)
+    wanted = [row for found in ended.values() for row in found if row["span_id"] in asked]
+    return _TraceRows(wanted, ended)
 
 
 def add_open(
@@ -415,12 +480,13 @@ def _keep_matching(
     return [key for key in page if key in there]
 
 
-def _find_content(reader: Reader, row: Row, payload: Mapping[str, Any]) -> dict[str, Any]:
-    """Read what a run was given and gave, what it cost, and how it failed.
+def _make_content(
+    row: Row, payload: Mapping[str, Any], events: Sequence[CallEvent]
+) -> dict[str, Any]:
+    """Say what a run was given and gave, what it cost, and how it failed.
 
     What its row and its payload, which may be gone, do not say, its events do.
     """
-    events = _find_events(reader, row, payload)
     found = Found(1)
     read_events([event for event in events if event.name in CONTENT_EVENTS], found)
     told = found.row(0)
@@ -435,21 +501,32 @@ def _find_content(reader: Reader, row: Row, payload: Mapping[str, Any]) -> dict[
     }
 
 
-def _find_events(reader: Reader, row: Row, payload: Mapping[str, Any]) -> Sequence[CallEvent]:
-    """Read the events of a run, if it lacks anything that they may tell."""
+def _lacks_content(row: Row, payload: Mapping[str, Any]) -> bool:
+    """Tell whether a run lacks anything that its events may tell."""
     is_whole = payload.get("inputs") and payload.get("outputs") and row["input_tokens"] is not None
-    if is_whole and (row["outcome"] != "error" or row["error_message"]):
-        return []
-    rows = list_events(reader, row["project"], run_id_of(row), _CONTENT_EVENTS)
-    return [
-        CallEvent(
-            found["event"],
-            found["time_ns"],
-            structured(found["message"]) or None,
-            load_json(found["attributes"], {}),
-        )
-        for found in rows
+    return not is_whole or (row["outcome"] == "error" and not row["error_message"])
+
+
+def _find_events(
+    reader: Reader, rows: Sequence[Row], payloads: Mapping[str, Row]
+) -> dict[str, list[CallEvent]]:
+    """Read the events of those runs that lack something, by run id."""
+    lacking = [
+        run_id_of(row) for row in rows if _lacks_content(row, payloads.get(run_id_of(row), {}))
     ]
+    found = read_events_of(reader, rows[0]["project"], lacking, _CONTENT_EVENTS)
+    return {
+        run_id: [
+            CallEvent(
+                told["event"],
+                told["time_ns"],
+                structured(told["message"]) or None,
+                load_json(told["attributes"], {}),
+            )
+            for told in of_run
+        ]
+        for run_id, of_run in found.items()
+    }
 
 
 def _error(events: Sequence[CallEvent]) -> tuple[str, str]:
@@ -459,44 +536,91 @@ def _error(events: Sequence[CallEvent]) -> tuple[str, str]:
     return to_text(last.get("exception.type")), to_text(last.get("exception.message"))
 
 
-def _make_run(
-    reader: Reader, row: Row, trace_rows: Sequence[Row]
-) -> tuple[Run, Sequence[LoggedMetric]]:
-    """Make the record of one run of its light row and of those of the roots of its trace."""
-    project, run_id = row["project"], run_id_of(row)
-    for field in ("session", "user"):  # what the root says holds for the whole trace
-        row[field] = row[field] or next((r[field] for r in trace_rows if r[field]), "")
-    read = read_open_payload if is_open(row) else read_payload
-    key = Key(row["start_ns"], row["trace_id"], row["span_id"])
-    paid = reader.ahead(read, project, key)
-    about = find_said(reader, project, [row])[run_id]
-    summary = make_summary(row, about)
-    artifacts = reader.ahead(find_artifacts, project, about.owners)
-    late = reader.ahead(find_lines, row, about.owners)
-    links = reader.ahead(find_links, project, run_id)
-    own = find_series(reader, project, [run_id])
-    series = own if len(about.owners) == 1 else find_series(reader, project, about.owners)
-    payload = paid.result() or {}
+@dataclass(frozen=True, slots=True)
+class _Details:
+    """What is known of some runs beside their rows, by run id."""
+
+    said: Mapping[str, Said]
+    payloads: Mapping[str, Row]
+    events: Mapping[str, Sequence[CallEvent]]
+    lines: Mapping[str, Sequence[Row]]
+    artifacts: Mapping[str, Sequence[Artifact]]
+    links: Mapping[str, Links]
+    series: Mapping[str, list[LoggedMetric]]
+
+
+def _make_runs(reader: Reader, rows: _TraceRows) -> list[tuple[Run, Sequence[LoggedMetric]]]:
+    """Make the records of some runs of one project, each with what was logged under its id."""
+    for row in rows.wanted:
+        around = [row, *(one for one in rows.around[row["trace_id"]] if _tells(one, row))]
+        for field in ("session", "user"):  # what the root says holds for the whole trace
+            row[field] = next((one[field] for one in around if one[field]), "")
+    details = _find_details(reader, rows.wanted)
+    named = [run_id for run_id, said in details.said.items() if len(said.owners) > 1]
+    own = dict(details.series)
+    if named and own:
+        project = rows.wanted[0]["project"]
+        own |= find_all_series(reader, project, {run_id: [run_id] for run_id in named})
+    return [(_make_run(row, details), own.get(run_id_of(row), ())) for row in rows.wanted]
+
+
+def _tells(other: Row, row: Row) -> bool:
+    """Tell whether a row says what holds for another one: its root's, or an open one's."""
+    if is_open(other):
+        return is_open(row)
+    return bool(other["parent_span_id"] == NO_PARENT)
+
+
+def _find_details(reader: Reader, rows: Sequence[Row]) -> _Details:
+    """Find what is known of some runs beside their rows: a question a sort, however many runs."""
+    project, run_ids = rows[0]["project"], [run_id_of(row) for row in rows]
+    ended = [_key(row) for row in rows if not is_open(row)]
+    paid = reader.ahead(read_payloads, project, ended)
+    said = find_said(reader, project, rows)
+    owners = {run_id: said[run_id].owners for run_id in run_ids}
+    payloads = paid.result() | read_open_payloads(
+        reader, project, [run_id_of(row) for row in rows if is_open(row)]
+    )
+    apart = find_apart(reader, project)
+    has_series = apart.metrics or apart.told_metrics
+    return _Details(
+        said,
+        payloads,
+        _find_events(reader, rows, payloads) if apart.lines else {},
+        find_lines(reader, project, rows, owners) if apart.lines else {},
+        find_artifacts(reader, project, owners) if apart.artifacts else {},
+        find_links(reader, project, run_ids) if apart.links else {},
+        find_all_series(reader, project, owners) if has_series else {},
+    )
+
+
+def _make_run(row: Row, details: _Details) -> Run:
+    """Make the record of one run."""
+    run_id = run_id_of(row)
+    said, payload = details.said[run_id], details.payloads.get(run_id, {})
+    summary = make_summary(row, said)
     attributes = load_json(payload.get("attributes", ""), {})
-    content = _find_content(reader, row, payload)
-    uses, produced, used_by = links.result()
+    content = _make_content(row, payload, details.events.get(run_id, ()))
+    links = details.links.get(run_id, Links())
+    series = details.series.get(run_id, ())
+    lines = [*load_json(payload.get("logs", ""), []), *details.lines.get(run_id, ())]
     shown = {name: getattr(summary, name) for name in _SHOWN if name not in content}
-    run = Run(
+    return Run(
         **shown,
         **content,
         chunks=_take_chunks(attributes),
         params=load_json(payload.get("params", "")),
-        trace_keys=list(about.keys),
+        trace_keys=list(said.keys),
         capture=_take_capture(attributes),
         metrics=values_of(series),
         metric_points=counts_of(series),
-        evaluations=list(about.evaluations),
-        tag_details=_tag_details(row, payload, about),
-        logs=make_lines([*load_json(payload.get("logs", ""), []), *late.result()], row["start_ns"]),
-        artifacts=artifacts.result(),
-        uses=uses,
-        produced=produced,
-        used_by=used_by,
+        evaluations=list(said.evaluations),
+        tag_details=_tag_details(row, payload, said),
+        logs=make_lines(lines, row["start_ns"]),
+        artifacts=list(details.artifacts.get(run_id, ())),
+        uses=list(links.uses),
+        produced=list(links.produced),
+        used_by=list(links.used_by),
         events=load_json(payload.get("events", ""), []),
         links=load_json(payload.get("links", ""), []),
         attributes=attributes,
@@ -504,7 +628,6 @@ def _make_run(
         scope=load_json(payload.get("scope", ""), {}),
         dialect=row["dialect"],
     )
-    return run, own
 
 
 def _take_chunks(attributes: dict[str, Any]) -> object:

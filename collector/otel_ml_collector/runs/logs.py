@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from operator import itemgetter
-from typing import Final
+from typing import Any, Final
 
 from otel_ml import records
 from otel_ml.records import Infinite, Linked, LinkedRun, MetricPoint, about
@@ -24,6 +24,10 @@ from otel_ml_collector.times import to_rfc3339
 
 _LINES: Final = 10_000
 _AT_ONCE: Final = 1_000
+_OF_ALL: Final = Sql("LIMIT {lines}").fill(lines=_LINES)
+# Of more than that, lines are read for one run after the other.
+_LINES_OF_MANY: Final = 50_000
+_OF_EACH: Final = Sql("LIMIT {lines} BY owner LIMIT {most}").fill(lines=_LINES, most=_LINES_OF_MANY)
 _EVENTS: Final = 1_000
 _SPANS: Final = 100_000  # of a trace
 
@@ -39,22 +43,24 @@ _NAMES: Final = 1_000
 
 _LOGGED: Final = Sql("""project = {project:String} AND owner IN {owners:Array(String)}
   AND source = 'logged' AND ({name:String} = '' OR name = {name:String})""")
+# Points of one name are one metric, of all owners or of each: its `part`.
 _POINTS: Final = Sql("""
-SELECT toString(name) AS name, assumeNotNull(value) AS value, step, time_ns,
-  toString(mode) AS mode,
-  row_number() OVER (PARTITION BY name ORDER BY time_ns, record_id, position) AS place
+SELECT if({apart:Bool}, owner, '') AS part, toString(name) AS name,
+  assumeNotNull(value) AS value, step, time_ns, toString(mode) AS mode,
+  row_number() OVER (PARTITION BY part, name ORDER BY time_ns, record_id, position) AS place
 FROM metrics FINAL
-WHERE {logged} AND name IN (
-  SELECT name FROM metrics WHERE {logged} GROUP BY name ORDER BY name LIMIT {names})
+WHERE {logged} AND (part, name) IN (
+  SELECT if({apart:Bool}, owner, '') AS part, name FROM metrics WHERE {logged}
+  GROUP BY part, name ORDER BY part, name LIMIT {names} BY part)
 """).fill(logged=_LOGGED, names=_NAMES)
 # In that order `replace` and `restart` cut what came before them, and `single` counts as the
 # first one only.
 _COUNTING: Final = Sql("""
-SELECT name, value, step, time_ns, mode,
-  toInt64(row_number() OVER (PARTITION BY name ORDER BY place)) AS nth,
-  toInt64(count() OVER (PARTITION BY name)) AS number
+SELECT part, name, value, step, time_ns, mode,
+  toInt64(row_number() OVER (PARTITION BY part, name ORDER BY place)) AS nth,
+  toInt64(count() OVER (PARTITION BY part, name)) AS number
 FROM (
-  SELECT *, max(if(mode IN ('replace', 'restart'), place, 0)) OVER (PARTITION BY name) AS cut
+  SELECT *, max(if(mode IN ('replace', 'restart'), place, 0)) OVER (PARTITION BY part, name) AS cut
   FROM ({points})
 ) WHERE place >= cut AND (mode != 'single' OR place = 1)
 """).fill(points=_POINTS)
@@ -62,26 +68,26 @@ FROM (
 # A bucket of nothing but NaN keeps one. Arrays of numbers: comparing tuples takes three times as
 # long for 100,000 points.
 _THINNED: Final = Sql("""
-SELECT name, points, mode, arrayMap(nth -> (indexOf(places, nth) AS at,
+SELECT part, name, points, mode, arrayMap(nth -> (indexOf(places, nth) AS at,
   (nth, `values`[at], steps[at], times[at])).2, arrayDistinct(arraySort(if(empty(real),
     [arrayMin(places)], [
       arrayMin(arrayFilter((nth, value) -> value = arrayMin(real), places, `values`)),
       arrayMax(arrayFilter((nth, value) -> value = arrayMax(real), places, `values`))
     ])))) AS kept
 FROM (
-  SELECT name, any(number) AS points, any(mode) AS mode, groupArray(nth) AS places,
+  SELECT part, name, any(number) AS points, any(mode) AS mode, groupArray(nth) AS places,
     groupArray(value) AS `values`, groupArray(step) AS steps, groupArray(time_ns) AS times,
     arrayFilter(value -> NOT isNaN(value), `values`) AS real,
     multiIf(number <= {most:Int64}, nth, nth = 1, 0, nth = number, {most:Int64},
       1 + intDiv((nth - 2) * (intDiv({most:Int64}, 2) - 1), number - 2)) AS bucket
-  FROM ({points}) GROUP BY name, bucket
+  FROM ({points}) GROUP BY part, name, bucket
 )
-ORDER BY name, bucket
+ORDER BY part, name, bucket
 """)
 # Where no point cuts or counts alone, each counts as the one that it is.
 _PLAIN: Final = Sql("""
-SELECT name, value, step, time_ns, mode, toInt64(place) AS nth,
-  toInt64(count() OVER (PARTITION BY name)) AS number
+SELECT part, name, value, step, time_ns, mode, toInt64(place) AS nth,
+  toInt64(count() OVER (PARTITION BY part, name)) AS number
 FROM ({points})
 """).fill(points=_POINTS)
 # How many points of a metric an answer holds unless more are asked for, and of all metrics.
@@ -114,30 +120,46 @@ class SpanNode:
 
 def read_lines(reader: Reader, project: str, owners: Sequence[str]) -> list[Row]:
     """Read the lines of text that were told of some owners, oldest first, at most 10,000."""
+    rows: list[Row] = []
+    for place in range(0, len(owners), _AT_ONCE):
+        rows += _read_lines(reader, project, owners[place : place + _AT_ONCE], _OF_ALL)
+    return _first_lines(rows)
+
+
+def _read_lines(reader: Reader, project: str, owners: Sequence[str], most: Sql) -> list[Row]:
     sql = Sql("""
         SELECT owner, time_ns, severity, message, event, attributes, record_id, position
         FROM late_logs FINAL
         WHERE project = {project:String} AND owner IN {owners:Array(String)}
-        ORDER BY time_ns, record_id, position LIMIT {lines}
-        """).fill(lines=_LINES)
-    rows: list[Row] = []
-    for place in range(0, len(owners), _AT_ONCE):
-        asked = list(owners[place : place + _AT_ONCE])
-        rows += reader.rows(sql, {"project": project, "owners": asked}, ACROSS_PARTITIONS)
-    rows.sort(key=lambda row: (row["time_ns"], row["record_id"], row["position"]))
-    return rows[:_LINES]
+        ORDER BY time_ns, record_id, position {most}
+        """).fill(most=most)
+    return reader.rows(sql, {"project": project, "owners": list(owners)}, ACROSS_PARTITIONS)
 
 
-def list_events(reader: Reader, project: str, owner: str, events: Sequence[str]) -> list[Row]:
-    """Read the events of some names that were told of an owner, oldest first, at most 1,000."""
+def _first_lines(rows: Iterable[Row]) -> list[Row]:
+    return sorted(rows, key=itemgetter("time_ns", "record_id", "position"))[:_LINES]
+
+
+def read_events_of(
+    reader: Reader, project: str, owners: Sequence[str], events: Sequence[str]
+) -> dict[str, list[Row]]:
+    """Read the events of some names, oldest first and at most 1,000 of each owner, by owner."""
     sql = Sql("""
-        SELECT time_ns, message, event, attributes FROM late_logs FINAL
-        WHERE project = {project:String} AND owner = {owner:String}
+        SELECT owner, time_ns, message, event, attributes FROM late_logs FINAL
+        WHERE project = {project:String} AND owner IN {owners:Array(String)}
           AND event IN {events:Array(String)}
-        ORDER BY time_ns, record_id, position LIMIT {events}
-        """).fill(events=_EVENTS)
-    parameters = {"project": project, "owner": owner, "events": list(events)}
-    return reader.rows(sql, parameters, ACROSS_PARTITIONS)
+        ORDER BY time_ns, record_id, position LIMIT {most} BY owner
+        """).fill(most=_EVENTS)
+    parameters = {"project": project, "owners": list(owners), "events": list(events)}
+    rows = reader.rows(sql, parameters, ACROSS_PARTITIONS) if owners else []
+    return _by(rows, "owner")
+
+
+def _by(rows: Iterable[Row], name: str) -> defaultdict[str, list[Row]]:
+    found: defaultdict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        found[row[name]].append(row)
+    return found
 
 
 def list_spans_with_lines(reader: Reader, project: str, trace_id: str) -> list[str]:
@@ -209,10 +231,44 @@ def make_lines(rows: Iterable[Row], start_ns: int) -> list[LogLine]:
     ]
 
 
-def find_lines(reader: Reader, row: Row, owners: Sequence[str]) -> list[Row]:
-    """Find the lines that came apart from a run: its own, and those of spans below it."""
-    below = _spans_below(reader, row) if row["kind"] != "span" else []
-    return read_lines(reader, row["project"], [*owners, *below])
+def find_lines(
+    reader: Reader, project: str, rows: Sequence[Row], owners: Mapping[str, Sequence[str]]
+) -> dict[str, list[Row]]:
+    """Find the lines that came apart from runs: their own, and those of spans below them.
+
+    Args:
+        reader: The store.
+        project: Whose runs.
+        rows: The light rows of the runs.
+        owners: By what each run was named, by run id.
+
+    Returns:
+        Lines by run id, oldest first, at most 10,000 of each.
+    """
+    named = {run_id: [*of_run] for run_id, of_run in owners.items()}
+    calls = {run_id_of(row) for row in rows if row["kind"] != "span"}
+    for trace_id in sorted({run_id.partition("-")[0] for run_id in calls}):
+        spans = [
+            span
+            for span in list_spans_with_lines(reader, project, trace_id)
+            if span not in calls  # a call is nobody's but its own
+        ]
+        above = find_calls_above(read_nodes(reader, project, trace_id), spans) if spans else {}
+        below: defaultdict[str, list[str]] = defaultdict(list)
+        for span, call in above.items():
+            below[call].append(span)
+        for call in calls & below.keys():
+            named[call] += [span for span in below[call] if span != call][:_BELOW]
+    asked = sorted({owner for of_run in named.values() for owner in of_run})
+    if len(named) > 1 and len(asked) <= _AT_ONCE:
+        found = _read_lines(reader, project, asked, _OF_EACH)
+        if len(found) < _LINES_OF_MANY:
+            by_owner = _by(found, "owner")
+            return {
+                run_id: _first_lines(line for owner in of_run for line in by_owner.get(owner, ()))
+                for run_id, of_run in named.items()
+            }
+    return {run_id: read_lines(reader, project, of_run) for run_id, of_run in named.items()}
 
 
 def find_loose_lines(
@@ -230,20 +286,7 @@ def find_loose_lines(
     here = [span for span in spans if span in nodes]
     calls = find_calls_above(nodes, here)
     loose = [span for span in here if span not in calls][:limit]
-    lines: defaultdict[str, list[Row]] = defaultdict(list)
-    for line in read_lines(reader, project, loose):
-        lines[line["owner"]].append(line)
-    return dict(lines)
-
-
-def _spans_below(reader: Reader, row: Row) -> list[str]:
-    """Name the spans with lines whose nearest model call is a run, at most 10,000."""
-    project, trace_id, run_id = row["project"], row["trace_id"], run_id_of(row)
-    spans = [span for span in list_spans_with_lines(reader, project, trace_id) if span != run_id]
-    if not spans:
-        return []
-    calls = find_calls_above(read_nodes(reader, project, trace_id), spans)
-    return [span for span in spans if calls.get(span) == run_id][:_BELOW]
+    return dict(_by(read_lines(reader, project, loose), "owner"))
 
 
 def read_points(
@@ -254,6 +297,7 @@ def read_points(
     most: int,
     *,
     is_plain: bool = False,
+    apart: bool = False,
 ) -> list[Row]:
     """Read the points that count, of the first 1,000 metrics by name.
 
@@ -265,12 +309,19 @@ def read_points(
         most: How many points of a metric are read. Of more than that the first and the last one
             and the lowest and highest of each stretch between them.
         is_plain: Whether each of them is known to count.
+        apart: Whether points of one name are a metric of each owner, and not one of all.
 
     Returns:
-        Rows of a few points each, in order: `name`, `points` (how many count), `mode` (of the
-        first point) and `kept`, tuples of place, value, step and time.
+        Rows of a few points each, in order: `part` (the owner, or empty), `name`, `points` (how
+        many count), `mode` (of the first point) and `kept`, tuples of place, value, step and time.
     """
-    parameters = {"project": project, "owners": list(owners), "name": name, "most": most}
+    parameters = {
+        "project": project,
+        "owners": list(owners),
+        "name": name,
+        "most": most,
+        "apart": apart,
+    }
     sql = _THINNED.fill(points=_PLAIN if is_plain else _COUNTING)
     return reader.rows(sql, parameters, ACROSS_PARTITIONS)
 
@@ -305,15 +356,51 @@ def find_series(
     A metric alone is a series after ``append`` and ``restart``, else a number; two points are a
     series. Of more points than `most`, or than 100,000 in all, the shape of the curve is kept.
     """
+    return find_all_series(reader, project, {"": owners}, name=name, most=most)[""]
+
+
+def find_all_series(
+    reader: Reader,
+    project: str,
+    owners: Mapping[str, Sequence[str]],
+    *,
+    name: str = "",
+    most: int = MOST,
+) -> dict[str, list[LoggedMetric]]:
+    """Find the metrics of several, each with owners of its own, as `find_series` does of one."""
     sql = Sql("""
-        SELECT uniqExact(name) AS names,
+        SELECT owner, groupUniqArray({names})(name) AS names,
           countIf(mode IN ('single', 'replace', 'restart')) = 0 AS is_plain
-        FROM metrics WHERE {logged}""").fill(logged=_LOGGED)
-    (told,) = reader.rows(sql, {"project": project, "owners": list(owners), "name": name})
-    if not told["names"]:
-        return []
-    most = min(most, max(MOST_OF_ALL // told["names"], _FEWEST))
-    rows = read_points(reader, project, owners, name, most, is_plain=bool(told["is_plain"]))
+        FROM metrics WHERE {logged} GROUP BY owner""").fill(logged=_LOGGED, names=_NAMES)
+    asked = sorted({owner for of_one in owners.values() for owner in of_one})
+    told = {
+        row["owner"]: row
+        for row in reader.rows(sql, {"project": project, "owners": asked, "name": name})
+    }
+    found: dict[str, list[LoggedMetric]] = {}
+    alone: dict[str, str] = {}
+    for key, of_one in owners.items():
+        telling = [owner for owner in of_one if owner in told]
+        names = {one for owner in telling for one in told[owner]["names"]}
+        each = min(most, max(MOST_OF_ALL // max(len(names), 1), _FEWEST))
+        if len(owners) > 1 and len(telling) == 1 and each == most:
+            alone[key] = telling[0]
+            continue
+        is_plain = all(told[owner]["is_plain"] for owner in telling)
+        rows = (
+            read_points(reader, project, telling, name, each, is_plain=is_plain) if telling else []
+        )
+        found[key] = _make_series(rows)
+    if alone:
+        parts = sorted(set(alone.values()))
+        is_plain = all(told[owner]["is_plain"] for owner in parts)
+        rows = read_points(reader, project, parts, name, most, is_plain=is_plain, apart=True)
+        by_owner = _by(rows, "part")
+        found |= {key: _make_series(by_owner[owner]) for key, owner in alone.items()}
+    return found
+
+
+def _make_series(rows: Sequence[Row]) -> list[LoggedMetric]:
     return [_series(key, list(parts)) for key, parts in groupby(rows, itemgetter("name"))]
 
 
@@ -349,34 +436,54 @@ def _point(_: int, value: float, step: int, time_ns: int) -> MetricPoint:
 
 
 _LINKS: Final = 1_000
-_LINKS_OF_RUN: Final = Sql("owner = {run_id:String}")
+_LINKS_OF_RUNS: Final = Sql("owner IN {run_ids:Array(String)}")
 _LINKS_OF_MODEL: Final = Sql("kind = 'model' AND name = {model:String}")
-_LINKS_OF_ARTIFACTS: Final = Sql("kind = 'artifact' AND run_id = {run_id:String}")
+_LINKS_OF_ARTIFACTS: Final = Sql("kind = 'artifact' AND run_id IN {run_ids:Array(String)}")
 
 
-def find_links(
-    reader: Reader, project: str, run_id: str
-) -> tuple[list[Linked], list[Linked], list[LinkedRun]]:
-    """Read what a run used, what it produced, and which other runs used what it logged."""
-    rows = _read_links(reader, project, _LINKS_OF_RUN, {"run_id": run_id})
-    numbers = _Numbers(reader, project, rows)
-    links: defaultdict[str, list[Linked]] = defaultdict(list)
-    for row in rows:
-        links[row["role"]].append(
-            Linked(
-                kind=row["kind"],
-                name=row["name"],
-                version=numbers.find(row),
-                told=row["version"],
-                run_id=row["run_id"] or None,
-                time=to_rfc3339(row["first_ns"]),
-            )
+@dataclass(frozen=True, slots=True)
+class Links:
+    """What a run used, what it produced, and which other runs used what it logged."""
+
+    uses: Sequence[Linked] = ()
+    produced: Sequence[Linked] = ()
+    used_by: Sequence[LinkedRun] = ()
+
+
+def find_links(reader: Reader, project: str, run_ids: Sequence[str]) -> dict[str, Links]:
+    """Read what links some runs to others and to models, by run id, at most 1,000 of a sort."""
+    asked = {"run_ids": list(run_ids)}
+    own = _read_links(reader, project, _LINKS_OF_RUNS, asked, Sql("owner"))
+    others = _read_links(reader, project, _LINKS_OF_ARTIFACTS, asked, Sql("run_id"))
+    numbers = _Numbers(reader, project, own)
+    of_runs, of_others = _by(own, "owner"), _by(others, "run_id")
+    return {
+        run_id: Links(
+            [_linked(row, numbers.find(row)) for row in of_runs[run_id] if row["role"] == "used"],
+            [
+                _linked(row, numbers.find(row))
+                for row in of_runs[run_id]
+                if row["role"] == "produced"
+            ],
+            [
+                _linked_run(row, None)
+                for row in of_others[run_id]
+                if row["owner"] != run_id and row["role"] == "used"
+            ],
         )
-    others = _read_links(reader, project, _LINKS_OF_ARTIFACTS, {"run_id": run_id})
-    users = [
-        _linked_run(row, None) for row in others if row["owner"] != run_id and row["role"] == "used"
-    ]
-    return links["used"], links["produced"], users
+        for run_id in run_ids
+    }
+
+
+def _linked(row: Row, number: int | None) -> Linked:
+    return Linked(
+        kind=row["kind"],
+        name=row["name"],
+        version=number,
+        told=row["version"],
+        run_id=row["run_id"] or None,
+        time=to_rfc3339(row["first_ns"]),
+    )
 
 
 def find_linked_runs(
@@ -386,7 +493,7 @@ def find_linked_runs(
 
     Under None stand those that named no version, or one that is not here.
     """
-    rows = _read_links(reader, project, _LINKS_OF_MODEL, {"model": model})
+    rows = _read_links(reader, project, _LINKS_OF_MODEL, {"model": model}, Sql("kind"))
     numbers = _Numbers(reader, project, rows)
     found: dict[str, dict[int | None, list[LinkedRun]]] = {"used": {}, "produced": {}}
     for row in reversed(rows):
@@ -399,15 +506,17 @@ def _linked_run(row: Row, number: int | None) -> LinkedRun:
     return LinkedRun(row["owner"], row["name"], number, to_rfc3339(row["first_ns"]))
 
 
-def _read_links(reader: Reader, project: str, which: Sql, given: Mapping[str, str]) -> list[Row]:
-    """Read the last links, each thing of a run once, in the order in which they were told."""
+def _read_links(
+    reader: Reader, project: str, which: Sql, given: Mapping[str, Any], each: Sql
+) -> list[Row]:
+    """Read the last links of each, a thing of a run once, in the order in which they were told."""
     sql = Sql("""
         SELECT owner, role, kind, name, version, run_id, min(time_ns) AS first_ns
         FROM (SELECT * FROM lineage FINAL WHERE project = {project:String})
         WHERE {which}
         GROUP BY owner, role, kind, name, version, run_id
-        ORDER BY first_ns DESC, owner, name, version LIMIT {most:UInt32}
-        """).fill(which=which)
+        ORDER BY first_ns DESC, owner, name, version LIMIT {most:UInt32} BY {each}
+        """).fill(which=which, each=each)
     rows = reader.rows(sql, {"project": project, "most": _LINKS, **given})
     return rows[::-1]
 

@@ -69,6 +69,18 @@ class Apart:
         others = self.told_metrics or self.told_lines or self.told_artifacts
         return self.told_tags or self.told_scores or others
 
+    @property
+    def tables(self) -> list[Table[Any]]:
+        """The tables in which anything is told of runs by their ids."""
+        has = (
+            (LATE_LOGS, self.lines),
+            (LATE_TAGS, self.tags),
+            (METRICS, self.scores or self.metrics),
+            (OBJECTS, self.artifacts),
+            (LINEAGE, self.links),
+        )
+        return [table for table, is_told in has if is_told]
+
 
 @dataclass(frozen=True, slots=True)
 class _Sign:

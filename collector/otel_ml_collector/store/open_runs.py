@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from otel_ml.records import RunFields
 from otel_ml_collector.store.apart import find_apart
-from otel_ml_collector.store.reader import ID8, ID16, IDS, READABLE, Reader, Row, run_id_of
+from otel_ml_collector.store.reader import ID16, IDS, READABLE, Reader, Row, run_id_of, winners
 from otel_ml_collector.store.runs import (
     ACROSS_PARTITIONS,
     Key,
@@ -172,16 +172,13 @@ def read_open_runs(
     return [{**row, "heard_ns": heard[run_id_of(row)]} for row in rows]
 
 
-def read_open_payload(reader: Reader, project: str, key: Key) -> Row | None:
-    """Read what only the page of one run needs; None when its start record is gone."""
+def read_open_payloads(reader: Reader, project: str, run_ids: Sequence[str]) -> dict[str, Row]:
+    """Read what only the page of a run needs, by run id; without those of which it is gone."""
     sql = Sql("""
-        SELECT {payload} FROM open_runs
-        WHERE project = {project:String} AND trace_id = {id16} AND span_id = {id8}
-        ORDER BY rank DESC LIMIT 1
-        """).fill(payload=_PAYLOAD, id16=ID16, id8=ID8)
-    parameters = {"project": project, "trace": key.trace_id, "span": key.span_id}
-    rows = reader.rows(sql, parameters)
-    return rows[0] if rows else None
+        SELECT {ids}, rank, {payload} FROM open_runs WHERE project = {project:String} AND {by_ids}
+        """).fill(ids=IDS, payload=_PAYLOAD, by_ids=_BY_IDS)
+    asked = {"project": project, "run_ids": list(run_ids)}
+    return {run_id_of(row): row for row in winners(reader.rows(sql, asked) if run_ids else ())}
 
 
 def name_open_runs(reader: Reader, project: str, run_ids: Sequence[str]) -> list[Row]:

@@ -3,15 +3,25 @@
 A span that was delivered twice may stand twice: lists tell the deliveries apart by rank.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any, Final
 
 from otel_ml_collector.owners import TRACE_KEY_CHARS
-from otel_ml_collector.store.reader import ID8, ID16, IDS, READABLE, Reader, Row
-from otel_ml_collector.store.sql import Condition, Sql
-from otel_ml_collector.store.tables import LIGHT, OF_PAYLOADS, WORD
+from otel_ml_collector.store.reader import (
+    ID8,
+    ID16,
+    IDS,
+    READABLE,
+    Reader,
+    Row,
+    run_id_of,
+    winners,
+)
+from otel_ml_collector.store.sql import Condition, Sql, identifier, join_sql
+from otel_ml_collector.store.tables import LIGHT, OF_PAYLOADS, PAYLOAD, WORD
 
 # A selective filter must not read in the order of the key: 31 ms against 134 at 10 M rows.
 FILTERED: Final = {"optimize_read_in_order": 0, "use_top_k_dynamic_filtering": 0}
@@ -20,6 +30,7 @@ ACROSS_PARTITIONS: Final = {"do_not_merge_across_partitions_select_final": 0}
 
 _NO_TRACE: Final = "0" * 32
 _PLACES: Final = 100
+_ROOTS: Final = 100_000
 _KEYED: Final = 2 * _PLACES
 # The key of `metrics`.
 _TOLD_BY: Final = ("owner", "judge", "source", "version", "record_id", "position")
@@ -222,36 +233,55 @@ def read_ended(reader: Reader, place: Place, span_ids: Sequence[str]) -> list[Ro
     return reader.rows(sql, {**place.parameters, "spans": list(span_ids)})
 
 
-def read_run(reader: Reader, place: Place, span_id: str) -> list[Row]:
-    """Read the light rows of one run, first, and of the roots of its trace."""
+def read_with_roots(reader: Reader, places: Sequence[Place], span_ids: Sequence[str]) -> list[Row]:
+    """Read the light rows of some spans of traces of one project, and of the traces' roots.
+
+    Roots that say neither session nor user are left out: it is for these that they are read.
+    """
     sql = Sql("""
         SELECT {light} FROM runs
-        WHERE {ours} AND (span_id = {id8} OR parent_span_id = toFixedString('', 8))
-        ORDER BY span_id = {id8} DESC, start_ns LIMIT 100
-        """).fill(light=LIGHT, ours=OF_TRACE, id8=ID8)
-    return reader.rows(sql, {**place.parameters, "span": span_id})
-
-
-def read_payload(reader: Reader, project: str, key: Key) -> Row | None:
-    """Read the payload of one run; None when it is no longer kept."""
-    sql = Sql("""
-        SELECT {of_payloads} FROM payloads
-        WHERE project = {project:String} AND start_ns = {start:Int64}
-          AND trace_id = {id16} AND span_id = {id8}
-        ORDER BY rank DESC LIMIT 1
-        """).fill(of_payloads=OF_PAYLOADS, id16=ID16, id8=ID8)
+        WHERE project = {project:String} AND start_ns >= {start:Int64} AND start_ns <= {end:Int64}
+          AND lower(hex(trace_id)) IN {traces:Array(String)}
+          AND ({of_spans}
+            OR (parent_span_id = toFixedString('', 8) AND (session != '' OR user != '')))
+        LIMIT {most} BY runs.trace_id
+        """).fill(light=LIGHT, of_spans=OF_SPANS, most=_ROOTS)
     parameters = {
-        "project": project,
-        "start": key.start_ns,
-        "trace": key.trace_id,
-        "span": key.span_id,
+        "project": places[0].project,
+        "start": min(place.start_ns for place in places),
+        "end": max(place.end_ns for place in places),
+        "traces": [place.trace_id for place in places],
+        "spans": list(span_ids),
     }
-    rows = reader.rows(sql, parameters)
-    return rows[0] if rows else None
+    return reader.rows(sql, parameters)
+
+
+def read_payloads(reader: Reader, project: str, keys: Sequence[Key]) -> dict[str, Row]:
+    """Read the payloads of some runs, by run id; those that are no longer kept are left out."""
+    sql = Sql("SELECT {ids}, rank, {of_payloads} FROM payloads WHERE {these}").fill(
+        ids=IDS, of_payloads=OF_PAYLOADS, these=OF_KEYS
+    )
+    rows = reader.rows(sql, key_parameters(project, keys)) if keys else []
+    return {run_id_of(row): row for row in winners(rows)}
+
+
+def measure_payloads(reader: Reader, project: str, keys: Sequence[Key]) -> Counter[str]:
+    """Read how many bytes the payloads of some runs have, by run id."""
+    sql = Sql("SELECT {ids}, {size} AS size FROM payloads WHERE {these}").fill(
+        ids=IDS,
+        size=join_sql(
+            " + ", [Sql("length({n})").fill(n=identifier(name, PAYLOAD)) for name in PAYLOAD]
+        ),
+        these=OF_KEYS,
+    )
+    sizes: Counter[str] = Counter()
+    for row in reader.rows(sql, key_parameters(project, keys)) if keys else ():
+        sizes[run_id_of(row)] += row["size"]
+    return sizes
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class KeyedTraces:
     """What a trace's id, or a key of the user's own, finds.
 
     Attributes:
@@ -268,7 +298,7 @@ def find_places(reader: Reader, key: str) -> Sequence[Place]:
     return find_key(reader, key).places
 
 
-def find_key(reader: Reader, key: str) -> Found:
+def find_key(reader: Reader, key: str) -> KeyedTraces:
     """Find the traces of an id or key, at most 100 places, and whether more is told of it."""
     key = key[:TRACE_KEY_CHARS]
     sql = Sql("""
@@ -283,7 +313,7 @@ def find_key(reader: Reader, key: str) -> Found:
     if len(rows) == _KEYED or any(place.trace_id != key for place in places):
         places = _find_keyed(reader, key)  # an id says where its trace is, a key does not
     places.sort(key=lambda place: place.start_ns)
-    return Found(places[:_PLACES], told[:_PLACES])
+    return KeyedTraces(places[:_PLACES], told[:_PLACES])
 
 
 def _find_keyed(reader: Reader, key: str) -> list[Place]:

@@ -19,7 +19,7 @@ _TABLE: Final = re.compile(r"\s*CREATE TABLE IF NOT EXISTS (\w+)", re.ASCII)
 _MOST_CHARS: Final = 100_000
 _QUOTES: Final = 3
 _PLAIN: Final = re.compile(r"[\w-]*", re.ASCII)
-Separator = Literal[", ", ",\n  ", " AND ", " OR ", " UNION ALL ", ""]
+Separator = Literal[", ", ",\n  ", " AND ", " OR ", " UNION ALL ", " + ", ""]
 
 _LITERALS: Final[dict[str, "Sql"]] = {}
 

@@ -3,7 +3,6 @@
 import time
 import zipfile
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Final, Literal
 
@@ -13,11 +12,10 @@ from fastapi import APIRouter, Query
 from otel_ml_collector.api.parameters import Cursor, FromReader
 from otel_ml_collector.api.streams import FromPlaces, Stream
 from otel_ml_collector.artifacts.find import Artifact, open_document
-from otel_ml_collector.errors import NotFound
 from otel_ml_collector.export import Outgoing
 from otel_ml_collector.runs import find as runs
 from otel_ml_collector.runs.answers import RUN, Run, Trace
-from otel_ml_collector.runs.find import find_run
+from otel_ml_collector.runs.find import find_whole_runs
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.traces.find import find_trace
 
@@ -33,7 +31,7 @@ _TRACE: Final[dict[int | str, dict[str, Any]]] = {200: {"model": Trace, "content
 
 
 def write_bundle(reader: Reader, trace: Trace, now_ns: int) -> Iterator[bytes]:
-    """Write a trace as a zip file: one run after the other, never more than one in memory.
+    """Write a trace as a zip file: a few runs after the others, never all of them in memory.
 
     Names of files are made of ids and hashes alone, never of what a user called anything.
     A run that was deleted meanwhile is left out, of the list too.
@@ -57,10 +55,8 @@ class _Bundle:
     _written: set[str] = field(default_factory=set)
 
     def write(self, trace: Trace, now_ns: int) -> Iterator[None]:
-        for summary in trace.runs:
-            with suppress(NotFound):
-                run = find_run(self._reader, summary.run_id, summary.project, now_ns=now_ns)
-                yield from self._add_run(run)
+        for run in find_whole_runs(self._reader, trace.runs, now_ns):
+            yield from self._add_run(run)
         for told in trace.records:
             for artifact in told.artifacts:
                 yield from self._add_artifact(artifact, told.project, told.run_id)

@@ -1,7 +1,7 @@
 """Finds traces, and their outlines: one `find` behind the JSON API and the page of a run."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, fields
 from typing import Final
 
@@ -11,6 +11,7 @@ from otel_ml_collector.owners import is_run, own_key
 from otel_ml_collector.runs.answers import RunSummary, Trace, TraceRecords, find_told, summarise
 from otel_ml_collector.runs.find import WHOLE_TRACE, TracePage, add_open, cursor_of, read_cursor
 from otel_ml_collector.runs.logs import find_loose_lines, make_lines
+from otel_ml_collector.store.apart import find_apart
 from otel_ml_collector.store.reader import Reader, Row, load_json, run_id_of, winners
 from otel_ml_collector.store.runs import (
     OF_SPANS,
@@ -72,7 +73,8 @@ def find_trace(
                 until.append((rows[-1]["start_ns"], run_id_of(rows[-1])))
             rows = add_open(reader, place, winners(rows), now_ns, page=page, after=after)
             runs += summarise(reader, place.project, rows)
-            records += _find_records(reader, place, key) if after is None else []
+            if after is None:
+                records += _find_records(reader, place, key, set(map(run_id_of, rows)))
     if not runs and not records and after is None:
         raise NotFound(f"There is no trace {key[:80]!r}")
     shown, more = _cut(runs, until, page.limit)
@@ -121,16 +123,19 @@ def _find_hidden_parents(reader: Reader, runs: Sequence[RunSummary]) -> list[str
     return find_hidden(reader, sorted(above - {run.run_id for run in runs}))
 
 
-def _find_records(reader: Reader, place: Place, key: str) -> list[TraceRecords]:
+def _find_records(
+    reader: Reader, place: Place, key: str, known: Collection[str]
+) -> list[TraceRecords]:
     """Find what was told of a trace by its id, of runs that are not here, and lines of no run."""
     project, trace_id = place.project, place.trace_id
     own = own_key(trace_id)
-    is_told = key != trace_id and own in find_owners(reader, project, [own])
-    apart = list_owners(reader, project, trace_id)
-    loose = find_loose_lines(reader, project, trace_id, _RECORDS)
+    apart = find_apart(reader, project)
+    is_told = key != trace_id and apart.told and own in find_owners(reader, project, [own])
+    others = list_owners(reader, project, trace_id, apart.tables, known)
+    loose = find_loose_lines(reader, project, trace_id, _RECORDS) if apart.lines else {}
     return [
         *_records(reader, project, [own] if is_told else []),
-        *_records(reader, project, apart),
+        *_records(reader, project, others),
         *(
             TraceRecords(project=project, run_id=span, logs=make_lines(lines, lines[0]["time_ns"]))
             for span, lines in loose.items()
