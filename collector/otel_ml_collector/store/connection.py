@@ -4,7 +4,6 @@ import fcntl
 import os
 import re
 import threading
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -70,7 +69,8 @@ class Memory:
 
     def __init__(self, *, is_alone: bool) -> None:
         self.is_alone = is_alone
-        self._found: defaultdict[str, frozenset[str]] = defaultdict(frozenset)
+        # Of projects that have any: who asks about others makes it no longer.
+        self._found: dict[str, frozenset[str]] = {}
         self._settled: set[str] = set()
         self._numbers: dict[tuple[str, str, str], NumbersOfName] = {}
         self._generation = 0
@@ -83,7 +83,7 @@ class Memory:
 
     def recall(self, project: str) -> tuple[frozenset[str], bool]:
         """Return what a project is known to have, and whether it has nothing else."""
-        return self._found[project], project in self._settled
+        return self._found.get(project, frozenset()), project in self._settled
 
     def note(self, project: str, found: Iterable[str], *, settled: bool = False) -> frozenset[str]:
         """Note what a project has, before it is stored or once it was found.
@@ -97,10 +97,13 @@ class Memory:
             All that is known by now.
         """
         with self._guard:
-            self._found[project] = self._found[project].union(found)
+            if known := self._found.get(project, frozenset()).union(found):
+                self._found[project] = known
             if settled and self.is_alone:
+                if len(self._settled) >= _KNOWN_NAMES:
+                    self._settled.clear()
                 self._settled.add(project)
-            return self._found[project]
+            return known
 
     def numbers(self, project: str, kind: str, name: str) -> NumbersOfName | None:
         """Return the numbers of a name's versions; None where they are to be asked for."""

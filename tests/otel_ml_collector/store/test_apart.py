@@ -7,6 +7,7 @@ import pytest
 from otel_ml.records import LateTag, Metric, Tag
 from otel_ml_collector.records import Records, TraceKey
 from otel_ml_collector.store.apart import Apart, find_apart
+from otel_ml_collector.store.connection import Memory
 from tests.otel_ml_collector.spans import NOW_NS, span_id, trace_id
 from tests.otel_ml_collector.stores import Store
 
@@ -73,3 +74,15 @@ def test_found(
         )
     )
     assert found(store, project) == expected
+
+
+def test_memory_is_bounded() -> None:
+    """Whoever asks about many projects fills no memory, and what is there is never forgotten."""
+    memory = Memory(is_alone=True)
+    memory.note("shop", ["tags"], settled=True)
+    names = [f"none {number}" for number in range(30_000)]
+    for name in names:
+        assert memory.recall(name) == (frozenset(), False)
+        assert memory.note(name, (), settled=True) == frozenset()
+    assert 0 < sum(memory.recall(name)[1] for name in names) <= 10_000
+    assert memory.recall("shop")[0] == {"tags"}
