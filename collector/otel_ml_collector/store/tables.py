@@ -225,7 +225,7 @@ def _stored(
 
 
 def _tag_map(run: Run) -> list[tuple[str, str]]:
-    return [(tag.name, orjson.dumps(tag.value).decode()) for tag in run.tags]
+    return [(tag.name, _json(tag.value)) for tag in run.tags]
 
 
 def _tag_tokens(run: Run) -> list[str]:
@@ -234,20 +234,25 @@ def _tag_tokens(run: Run) -> list[str]:
 
 
 def _tag_details(run: Run) -> str:
-    details = {
-        tag.name: {"type": tag.type, "group": tag.group}
-        for tag in run.tags
-        if tag.type or tag.group
-    }
-    return orjson.dumps(details).decode() if details else ""
+    described = [tag for tag in run.tags if tag.type or tag.group]
+    if not described:
+        return ""
+    return _json({tag.name: {"type": tag.type, "group": tag.group} for tag in described})
 
 
 def _log_lines(run: Run) -> str:
-    lines = [
-        {"time_ns": line.time_ns, "severity": line.severity, "message": line.message}
-        for line in run.logs
-    ]
-    return orjson.dumps(lines).decode() if lines else ""
+    if not run.logs:
+        return ""
+    return _json(
+        [
+            {"time_ns": line.time_ns, "severity": line.severity, "message": line.message}
+            for line in run.logs
+        ]
+    )
+
+
+def _json(value: object) -> str:
+    return orjson.dumps(value).decode()
 
 
 def _highest(arrivals: Arrivals) -> list[tuple[int, int]]:
