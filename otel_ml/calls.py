@@ -203,7 +203,7 @@ class Call(Run):
     def _hand_over_later(
         self,
         end_ns: int,
-        evaluations: "Sequence[judge.Evaluation]" = (),
+        evaluations: "Sequence[judge.Judgement]" = (),
     ) -> None:
         """Hand the run over, once the weights are read that its version is known by."""
         recorder = self._recorder
@@ -224,7 +224,7 @@ class Call(Run):
         if not HELD.hold(traced.waits_for, give):
             give()
 
-    def _interrupted_judges(self) -> "Sequence[judge.Evaluation]":
+    def _interrupted_judges(self) -> "Sequence[judge.Judgement]":
         """Say of a call that returned, and was interrupted then, that it was not judged."""
         if self._facts.get(names.OUTCOME) != "ok" or not self._is_judged():
             return ()
@@ -354,7 +354,7 @@ class Call(Run):
         traced = self._traced
         known = {one.name: one for one in traced.judges}
 
-        def tell(evaluation: "judge.Evaluation") -> None:
+        def tell(evaluation: "judge.Judgement") -> None:
             """Say what a judge is that spoke, unless that was said lately."""
             name, version = evaluation.judge, evaluation.version
             key = ("judge", name, version)
@@ -368,14 +368,14 @@ class Call(Run):
                 return
             recorder.forget(key)  # the next run tells it
 
-        def release(evaluations: "Sequence[judge.Evaluation]") -> None:
+        def release(evaluations: "Sequence[judge.Judgement]") -> None:
             if not self._span.is_recording():  # a second try, of what a signal broke off
                 return
             self._hand_over_later(end_ns, evaluations)
             for evaluation in evaluations:
                 tell(evaluation)
 
-        def late_one(evaluation: "judge.Evaluation") -> None:
+        def late_one(evaluation: "judge.Judgement") -> None:
             self._send_evaluation(evaluation)
             tell(evaluation)
 

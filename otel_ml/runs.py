@@ -55,7 +55,7 @@ from otel_ml.wire import (
 if TYPE_CHECKING:
     from otel_ml import artifact, records
     from otel_ml.judges import judged
-    from otel_ml.judges.judge import Evaluation, Judge
+    from otel_ml.judges.judge import Judge, Judgement
     from otel_ml.records import Actual
 else:
     artifact = late("artifact")
@@ -568,7 +568,7 @@ class Run(Handle, HasCard):
     def _hand_over(
         self,
         end_ns: int,
-        evaluations: "Sequence[Evaluation]" = (),
+        evaluations: "Sequence[Judgement]" = (),
     ) -> None:
         """Give the closed run to the span processors, with the scores that are known now."""
         try:
@@ -593,7 +593,7 @@ class Run(Handle, HasCard):
 
     def _attributes(
         self,
-        evaluations: "Sequence[Evaluation]",
+        evaluations: "Sequence[Judgement]",
     ) -> dict[str, Value]:
         """Join all that is known; tags and scores first, which a full span drops first."""
         tags = self._tags or {}
@@ -607,7 +607,7 @@ class Run(Handle, HasCard):
         attributes.update(self._facts)
         return attributes
 
-    def _shown(self, evaluation: "Evaluation") -> "Evaluation":
+    def _shown(self, evaluation: "Judgement") -> "Judgement":
         """Hide what a judge must not tell of the values that it saw."""
         if self._recorder is None:
             return evaluation
@@ -625,7 +625,7 @@ class Run(Handle, HasCard):
         if type(self._span) is RunSpan:
             self._span.weight += size
 
-    def _send_evaluation(self, evaluation: "Evaluation") -> None:
+    def _send_evaluation(self, evaluation: "Judgement") -> None:
         """Send a score that came after the run was handed over."""
         if self._recorder is not None:
             attributes = evaluation_attributes(self._shown(evaluation), self._start_ns)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 else:
     default = late("default")
 
-__all__ = ["RecordedEvaluation", "RecordedRun", "Records", "record"]
+__all__ = ["RecordedCalls", "RecordedEvaluation", "RecordedRun", "record"]
 
 _JUDGES_S: Final = 60.0
 
@@ -92,7 +92,7 @@ class RecordedRun:
     attributes: dict[str, Any]
 
 
-class Records:
+class RecordedCalls:
     """What was recorded in a block, until now. Reading waits for the judges of finished calls."""
 
     def __init__(self, recorder: Recorder, spans: list[RunSpan]) -> None:
@@ -140,7 +140,7 @@ class Records:
 
 
 @contextmanager
-def record(client: Client | None = None) -> Iterator[Records]:
+def record(client: Client | None = None) -> Iterator[RecordedCalls]:
     """Keep the runs that begin in this block, on any thread, and send none of them anywhere.
 
     Within the block the client chooses no provider, starts no thread but for judges, and leaves
@@ -167,7 +167,7 @@ def record(client: Client | None = None) -> Iterator[Records]:
             )
         own.diverted = kept
     try:
-        yield Records(kept, spans)
+        yield RecordedCalls(kept, spans)
     finally:
         own.diverted = None
         kept.judges.close(_JUDGES_S)

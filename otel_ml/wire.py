@@ -17,7 +17,7 @@ from otel_ml.redaction import Redaction
 from otel_ml.tags import Value, finite
 
 if TYPE_CHECKING:
-    from otel_ml.judges.answer import Evaluation
+    from otel_ml.judges.answer import Judgement
 
 Attributes = Mapping[str, Value | tuple[str, ...] | tuple[int, ...] | tuple[float, ...]]
 
@@ -183,7 +183,7 @@ def _loads(text: object) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def score_attributes(evaluations: "Sequence[Evaluation]") -> dict[str, Value]:
+def score_attributes(evaluations: "Sequence[Judgement]") -> dict[str, Value]:
     """Write the scores that were known when the run was handed over, one a judge."""
     attributes: dict[str, Value] = {}
     details: dict[str, dict[str, object]] = {}
@@ -207,7 +207,7 @@ def score_attributes(evaluations: "Sequence[Evaluation]") -> dict[str, Value]:
     return attributes
 
 
-def evaluation_attributes(evaluation: "Evaluation", start_ns: int) -> dict[str, Value]:
+def evaluation_attributes(evaluation: "Judgement", start_ns: int) -> dict[str, Value]:
     """Write one score as a record of its own, about a run that began at `start_ns`."""
     found: dict[str, Value | None] = {
         names.JUDGE_NAME: evaluation.judge,

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
-from otel_ml_collector.errors import Forbidden, Unauthenticated
+from otel_ml_collector.errors import NotPermitted, Unauthenticated
 
 INGEST: Final = "ingest"
 READ: Final = "read"
@@ -57,10 +57,10 @@ class Access:
         """Return itself when it has a scope.
 
         Raises:
-            Forbidden: It has not.
+            NotPermitted: It has not.
         """
         if scope not in self.scopes:
-            raise Forbidden(f"The key has not the scope {scope}")
+            raise NotPermitted(f"The key has not the scope {scope}")
         return self
 
     def reaches(self, project: str) -> bool:

@@ -57,7 +57,7 @@ class Unauthenticated(Refused):
     """The request has no key, or one that is not valid (401, UNAUTHENTICATED)."""
 
 
-class Forbidden(Refused):
+class NotPermitted(Refused):
     """The request's key has not the scope that is needed (403, PERMISSION_DENIED)."""
 
 

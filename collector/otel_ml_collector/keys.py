@@ -14,7 +14,7 @@ from starlette.responses import RedirectResponse, Response
 from otel_ml_collector.access import READ, Access, read_projects
 from otel_ml_collector.api.bodies import JsonRoute
 from otel_ml_collector.api.parameters import Admin
-from otel_ml_collector.errors import Forbidden
+from otel_ml_collector.errors import NotPermitted
 from otel_ml_collector.keyring import SESSION_COOKIE, SESSION_S, Keyring
 from otel_ml_collector.services import find_service, service_of
 from otel_ml_collector.store.keys import StoredKey
@@ -107,7 +107,7 @@ def post_key(wanted: WantedKey, keyring: FromKeyring, admin: Admin) -> MadeKey:
     """Make a key, over no more projects than the key that asks has; its text is told this once."""
     access = wanted.access()
     if not admin.covers(access.projects):
-        raise Forbidden("The key may make keys for its own projects only")
+        raise NotPermitted("The key may make keys for its own projects only")
     made = keyring.add(access)
     return MadeKey(**describe(made.key), key=made.text)
 

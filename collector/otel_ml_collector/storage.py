@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from otel_ml_collector.access import ADMIN, Access, is_local
 from otel_ml_collector.api.parameters import Admin, demand_all, needs
-from otel_ml_collector.errors import Forbidden
+from otel_ml_collector.errors import NotPermitted
 from otel_ml_collector.services import find_service, service_of
 from otel_ml_collector.settings.values import MOST_DAYS
 from otel_ml_collector.store.backup import Backups
@@ -354,7 +354,7 @@ def post_backup(wanted: WantedBackup, request: Request, admin: Admin) -> Written
     """
     demand_all(admin)
     if not is_local(request.scope):
-        raise Forbidden("A backup is written for who asks from the collector's own machine")
+        raise NotPermitted("A backup is written for who asks from the collector's own machine")
     done = find_service(request, Backups).write(Path(wanted.folder))
     return WrittenBackup(folder=str(done.folder), bytes=done.bytes, rested_ms=done.rested_ns / 1e6)
 

@@ -50,7 +50,7 @@ class Score:
 
 
 @dataclass(frozen=True, slots=True)
-class Evaluation:
+class Judgement:
     """What a judge said of one run; with an error there is no pass and, mostly, no score."""
 
     judge: str

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from otel_ml.errors import is_of_signal, report
 from otel_ml.judges.answer import JudgeError, JudgeTimedOut
-from otel_ml.judges.judge import Evaluation, Judge
+from otel_ml.judges.judge import Judge, Judgement
 from otel_ml.judges.judged import Judged
 from otel_ml.judges.pool import JudgePool
 from otel_ml.judges.steps import Step, discard, is_async, thrown
@@ -51,7 +51,7 @@ async def _judge(judge: Judge, judged: Judged, pool: JudgePool) -> None:
             judged.settle(judge, task.result())
             return
         error = str(JudgeTimedOut(judge.timeout_s))
-        judged.settle(judge, Evaluation(judge.name, judge.version, error=error))
+        judged.settle(judge, Judgement(judge.name, judge.version, error=error))
         task.cancel()
         await asyncio.wait([task], timeout=_CANCEL_S)
     except Exception as error:  # noqa: BLE001 - the border to the host's call
@@ -60,7 +60,7 @@ async def _judge(judge: Judge, judged: Judged, pool: JudgePool) -> None:
         task.cancel()
 
 
-async def _drive(judge: Judge, judged: Judged, pool: JudgePool) -> Evaluation:
+async def _drive(judge: Judge, judged: Judged, pool: JudgePool) -> Judgement:
     steps = judge.steps(judged.inputs, judged.outputs)
     go_on: Any = steps.send
     said: Any = None
@@ -68,7 +68,7 @@ async def _drive(judge: Judge, judged: Judged, pool: JudgePool) -> Evaluation:
         try:
             step = go_on(said)
         except StopIteration as stop:
-            evaluation: Evaluation = stop.value
+            evaluation: Judgement = stop.value
             return evaluation
         try:
             said = step() if is_async(step) else await _on_thread(step, judge, pool)

@@ -20,7 +20,7 @@ from otel_ml.arguments import (
 from otel_ml.capture.values import LIMIT_BYTES, encode
 from otel_ml.errors import is_of_signal, untrusted
 from otel_ml.judges.answer import (
-    Evaluation,
+    Judgement,
     JudgeTimedOut,
     Score,
     arguments_of,
@@ -34,7 +34,7 @@ from otel_ml.redaction import Redaction
 if TYPE_CHECKING:
     from otel_ml.versions.definition import Definition
 
-__all__ = ["Evaluation", "Judge", "Score", "is_in_sample"]
+__all__ = ["Judge", "Judgement", "Score", "is_in_sample"]
 
 Rubric = Callable[..., Any]
 Criteria = Callable[[Any], Any]
@@ -118,7 +118,7 @@ class Judge:
             }
         ).decode()
 
-    def evaluate(self, inputs: Mapping[str, object], outputs: object) -> Evaluation:
+    def evaluate(self, inputs: Mapping[str, object], outputs: object) -> Judgement:
         """Score one run on this thread, as when a judge is tried out. Nothing is recorded.
 
         Never raises for the user's code: that is the result.
@@ -129,7 +129,7 @@ class Judge:
         check_mapping("inputs", inputs, "a mapping of names to values")
         return drive(self.steps(inputs, outputs), _wait, self.timeout_s)
 
-    def steps(self, inputs: Mapping[str, object], outputs: object) -> Steps[Evaluation]:
+    def steps(self, inputs: Mapping[str, object], outputs: object) -> Steps[Judgement]:
         """Score one run in steps. Never raises for the user's code: that is the result."""
         started = time.perf_counter()
         key = None
@@ -144,7 +144,7 @@ class Judge:
             self._cache.keep(key, evaluation)
         return evaluation
 
-    def _evaluate(self, inputs: Mapping[str, object], outputs: object) -> Steps[Evaluation]:
+    def _evaluate(self, inputs: Mapping[str, object], outputs: object) -> Steps[Judgement]:
         score, passed, error = None, None, None
         try:
             score, passed = yield from self._score(inputs, outputs)
@@ -157,7 +157,7 @@ class Judge:
             error, passed = tell(problem), None
             if isinstance(problem, JudgeTimedOut):
                 score = None
-        return Evaluation(
+        return Judgement(
             judge=self.name,
             version=self.version,
             score=None if score is None else score.value,
@@ -234,9 +234,9 @@ class ScoreCache:
     # No lock, which a fork or a finalizer could find held: each step is one of the dict's own.
 
     def __init__(self) -> None:
-        self._known: OrderedDict[bytes, Evaluation] = OrderedDict()
+        self._known: OrderedDict[bytes, Judgement] = OrderedDict()
 
-    def find(self, key: bytes) -> Evaluation | None:
+    def find(self, key: bytes) -> Judgement | None:
         """Return what was said, and keep it longer."""
         found = self._known.get(key)
         if found is not None:
@@ -244,7 +244,7 @@ class ScoreCache:
                 self._known.move_to_end(key)
         return found
 
-    def keep(self, key: bytes, evaluation: Evaluation) -> None:
+    def keep(self, key: bytes, evaluation: Judgement) -> None:
         """Keep a score; errors are not kept, so that the next call tries again."""
         if evaluation.error is not None:
             return

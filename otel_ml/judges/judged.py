@@ -6,19 +6,19 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from otel_ml.errors import is_of_signal, quiet
-from otel_ml.judges.judge import Evaluation, Judge
+from otel_ml.judges.judge import Judge, Judgement
 from otel_ml.judges.steps import Wait, drive
 
 NOT_RUN: Final = "lost: the judge was not run"
 INTERRUPTED: Final = "lost: the call was interrupted"
 
-Release = Callable[[Sequence[Evaluation]], None]
-Late = Callable[[Evaluation], None]
+Release = Callable[[Sequence[Judgement]], None]
+Late = Callable[[Judgement], None]
 
 
-def lost(judges: Sequence[Judge], why: str) -> list[Evaluation]:
+def lost(judges: Sequence[Judge], why: str) -> list[Judgement]:
     """Say of judges why there is no score of theirs."""
-    return [Evaluation(judge.name, _version(judge), error=why) for judge in judges]
+    return [Judgement(judge.name, _version(judge), error=why) for judge in judges]
 
 
 def _version(judge: Judge) -> str:
@@ -45,7 +45,7 @@ class Judged:
     late: Late
     deadline: float = 0.0
     is_released: bool = False
-    _done: dict[Judge, Evaluation] = field(default_factory=dict)
+    _done: dict[Judge, Judgement] = field(default_factory=dict)
     _open: set[Judge] = field(init=False)
     # A finalizer may judge while this thread holds it.
     _lock: threading.RLock = field(default_factory=threading.RLock)
@@ -53,7 +53,7 @@ class Judged:
     def __post_init__(self) -> None:
         self._open = set(self.judges)
 
-    def settle(self, judge: Judge, evaluation: Evaluation) -> None:
+    def settle(self, judge: Judge, evaluation: Judgement) -> None:
         """Take what is said of a judge first; what comes after that is thrown away."""
         with self._lock:
             if judge not in self._open:
@@ -101,7 +101,7 @@ class Judged:
             if is_ours and not is_done:  # a handler of a signal raised: what it broke off is done
                 self.release(self._evaluations())
 
-    def _evaluations(self) -> tuple[Evaluation, ...]:
+    def _evaluations(self) -> tuple[Judgement, ...]:
         return tuple(self._done[judge] for judge in self.judges if judge in self._done)
 
 

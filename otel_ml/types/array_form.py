@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from otel_ml.types.data import Decode, Form, Params, Writer
+from otel_ml.types.data import Decode, Form, Params, ValueWriter
 from otel_ml.types.scalars import from_base64, to_base64
 
 _EXTRA_PACKAGE: Final = "ml_dtypes"
@@ -19,7 +19,7 @@ _EXTRA_DTYPES: Final = frozenset(
 )
 
 
-def write(array: "np.ndarray[Any, Any]", writer: Writer) -> Form:
+def write(array: "np.ndarray[Any, Any]", writer: ValueWriter) -> Form:
     """Write an array of any layout, in C order; a masked one with its mask."""
     plain = np.asarray(array)
     form = {"dtype": write_dtype(plain.dtype), "shape": list(plain.shape)}
@@ -94,7 +94,7 @@ def read_bytes(
     return np.ndarray(shape, dtype, buffer=raw).copy()
 
 
-def write_scalar(value: "np.generic[Any]", writer: Writer) -> Form:
+def write_scalar(value: "np.generic[Any]", writer: ValueWriter) -> Form:
     """Write a scalar of numpy: as an array without dimensions, with a mark."""
     form = write(np.asarray(value), writer)
     if isinstance(value, np.bytes_ | np.str_):  # an array would drop trailing zeros

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from otel_ml.types.data import Decode, Form, Hider, Params, Writer
+from otel_ml.types.data import Decode, Form, Hider, Params, ValueWriter
 from otel_ml.types.scalars import from_base64, to_base64
 
 _ALONE: Final = "value"  # the column that an array alone stands in
@@ -16,7 +16,7 @@ _ALONE: Final = "value"  # the column that an array alone stands in
 _PICKLED: Final = b"arrow.py_extension_type"
 
 
-def write(value: Any, _writer: Writer) -> Form:
+def write(value: Any, _writer: ValueWriter) -> Form:
     """Write a table, a batch, a schema, or an array, chunked or not."""
     sink = pa.BufferOutputStream()
     kind, table = _as_table(value)

@@ -20,7 +20,7 @@ Decode = Callable[[Any], Any]  # and back
 Self = TypeVar("Self", bound="Data")
 
 
-class Writer(Protocol):
+class ValueWriter(Protocol):
     """Writes the values that a value holds."""
 
     def encode(self, value: Any) -> Any:

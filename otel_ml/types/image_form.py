@@ -6,7 +6,7 @@ from typing import Any, Final
 from PIL import Image
 
 from otel_ml.errors import untrusted
-from otel_ml.types.data import Decode, Form, Params, Writer
+from otel_ml.types.data import Decode, Form, Params, ValueWriter
 from otel_ml.types.scalars import from_base64, to_base64
 
 JPEG_MODES: Final = frozenset({"L", "RGB"})
@@ -29,7 +29,7 @@ _SIDEWAYS: Final = frozenset({_Turn.TRANSPOSE, _Turn.ROTATE_90, _Turn.ROTATE_270
 _PNG_LEVEL: Final = 1  # of compression: the standard one takes three times as long for a tenth less
 
 
-def write(image: Image.Image, lossless: bool, writer: Writer) -> Form:
+def write(image: Image.Image, lossless: bool, writer: ValueWriter) -> Form:
     """Write an image, of several frames the one that it stands at.
 
     Where its EXIF data say which side is up, the picture that a page can show stands upright, and
@@ -142,7 +142,7 @@ def _said(image: Image.Image) -> object:
     return image.mode, image.size, form, palette, image.info.get("transparency")
 
 
-def _pixels(image: Image.Image, writer: Writer) -> Form:
+def _pixels(image: Image.Image, writer: ValueWriter) -> Form:
     form: Form = {"data": to_base64(image.tobytes())}
     palette = image.getpalette(None)
     if palette is not None and image.palette is not None:

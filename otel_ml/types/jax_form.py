@@ -6,10 +6,10 @@ import jax
 import numpy as np
 
 from otel_ml.types import array_form
-from otel_ml.types.data import Decode, Form, Params, Writer
+from otel_ml.types.data import Decode, Form, Params, ValueWriter
 
 
-def write(value: Any, writer: Writer) -> Form:
+def write(value: Any, writer: ValueWriter) -> Form:
     """Write an array, and on which devices it was."""
     devices = sorted(str(device) for device in value.devices())
     return {**array_form.write(np.asarray(value), writer), "devices": devices}

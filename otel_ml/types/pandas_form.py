@@ -9,7 +9,7 @@ import pandas as pd  # type: ignore[import-untyped]  # it carries no types
 
 from otel_ml.errors import untrusted
 from otel_ml.types import array_form
-from otel_ml.types.data import Decode, Form, Params, Writer
+from otel_ml.types.data import Decode, Form, Params, ValueWriter
 from otel_ml.types.scalars import read_zone, tagged, write_zone
 
 _ZONED: Final = "timestamp"
@@ -18,7 +18,7 @@ _ZONED: Final = "timestamp"
 # Tables, series and indexes.
 
 
-def write_frame(frame: Any, writer: Writer) -> Form:
+def write_frame(frame: Any, writer: ValueWriter) -> Form:
     """Write a table: its two indexes, and its columns in their order, by place."""
     columns = (frame.iloc[:, place] for place in range(frame.shape[1]))
     return {
@@ -42,7 +42,7 @@ def read_frame(params: Params, decode: Decode) -> Any:
     return _with_attrs(frame, params, decode)
 
 
-def write_series(series: Any, writer: Writer) -> Form:
+def write_series(series: Any, writer: ValueWriter) -> Form:
     """Write a series: its index, its values and its name."""
     return {
         "index": _write_index(series.index, writer),
@@ -59,7 +59,7 @@ def read_series(params: Params, decode: Decode) -> Any:
     return _with_attrs(series, params, decode)
 
 
-def _write_attrs(table: Any, writer: Writer) -> Form:
+def _write_attrs(table: Any, writer: ValueWriter) -> Form:
     return {"attrs": writer.encode(dict(table.attrs))} if table.attrs else {}
 
 
@@ -74,7 +74,7 @@ def _series(values: Any, index: Any, name: Any = None) -> Any:
     return pd.Series(values, index=index, dtype=values.dtype, name=name)
 
 
-def _write_index(index: Any, writer: Writer) -> Form:
+def _write_index(index: Any, writer: ValueWriter) -> Form:
     """Write an index of any kind."""
     if isinstance(index, pd.MultiIndex):
         return {
@@ -121,7 +121,7 @@ def _write_freq(index: Any) -> str | None:
 # Columns: values with the dtype that they have.
 
 
-def _write_column(column: Any, writer: Writer) -> Form:
+def _write_column(column: Any, writer: ValueWriter) -> Form:
     """Write the values of a series or an index.
 
     Values of a dtype that is neither pandas' nor numpy's are written one by one and lose it.
@@ -146,7 +146,7 @@ def _read_column(params: Params, decode: Decode) -> Any:
     return array_form.read(params, decode)
 
 
-def _write_nullable(values: Any, writer: Writer) -> Form:
+def _write_nullable(values: Any, writer: ValueWriter) -> Form:
     name = str(values.dtype.name)
     known = values.to_numpy(dtype=_numpy_name(name), na_value=0)
     return {
@@ -182,7 +182,7 @@ _NULLABLE: Final = frozenset(
 )
 
 
-def _write_categorical(values: Any, writer: Writer) -> Form:
+def _write_categorical(values: Any, writer: ValueWriter) -> Form:
     return {
         "of": "categorical",
         "categories": _write_column(values.categories, writer),
@@ -204,7 +204,7 @@ def _plain_index(values: Any, name: Any = None) -> Any:
     return pd.Index(values, dtype=values.dtype, name=name, tupleize_cols=False)
 
 
-def _write_zoned(values: Any, writer: Writer) -> Form:
+def _write_zoned(values: Any, writer: ValueWriter) -> Form:
     """Write times with a time zone; of a zone without a name only the instants stay, in UTC."""
     zone: Form = {"offset_us": 0}
     with untrusted:
@@ -218,7 +218,7 @@ def _read_zoned(params: Params, decode: Decode) -> Any:
     return instants.tz_localize("UTC").tz_convert(read_zone(params["zone"])).array
 
 
-def _write_text(values: Any, writer: Writer) -> Form:
+def _write_text(values: Any, writer: ValueWriter) -> Form:
     missing = values.isna()
     texts = [None if gone else text for text, gone in zip(values, missing, strict=True)]
     return {
@@ -245,7 +245,7 @@ def _text_dtype(params: Params, decode: Decode) -> Any:
     raise ValueError(f"Invalid storage {params['storage']!r}: expected 'python' or 'pyarrow'")
 
 
-def _write_period(values: Any, writer: Writer) -> Form:
+def _write_period(values: Any, writer: ValueWriter) -> Form:
     ordinals = array_form.write(values.view("i8"), writer)
     return {"of": "period", "ordinals": ordinals, "freq": pd.PeriodIndex(values).freqstr}
 
@@ -255,7 +255,7 @@ def _read_period(params: Params, decode: Decode) -> Any:
     return pd.PeriodIndex.from_ordinals(ordinals, freq=params["freq"]).array
 
 
-def _write_interval(values: Any, writer: Writer) -> Form:
+def _write_interval(values: Any, writer: ValueWriter) -> Form:
     return {
         "of": "interval",
         "left": _write_column(values.left, writer),
@@ -269,7 +269,7 @@ def _read_interval(params: Params, decode: Decode) -> Any:
     return pd.arrays.IntervalArray.from_arrays(left, right, closed=params["closed"])
 
 
-def _write_sparse(values: Any, writer: Writer) -> Form:
+def _write_sparse(values: Any, writer: ValueWriter) -> Form:
     return {
         "of": "sparse",
         "dense": array_form.write(np.asarray(values), writer),
@@ -285,7 +285,7 @@ def _read_sparse(params: Params, decode: Decode) -> Any:
 # Columns that Arrow holds: the Arrow type in words, the values one by one.
 
 
-def _write_arrow(values: Any, writer: Writer) -> Form | None:
+def _write_arrow(values: Any, writer: ValueWriter) -> Form | None:
     """Write an Arrow column; None for one whose type has no words here."""
     kind = _write_arrow_type(values.dtype.pyarrow_dtype)
     if kind is None:
@@ -351,7 +351,7 @@ def _read_arrow_type(form: Any) -> Any:
     raise ValueError(f"Invalid Arrow type {name!r}")
 
 
-_WRITERS: Final[dict[type, Callable[[Any, Writer], Form | None]]] = {
+_WRITERS: Final[dict[type, Callable[[Any, ValueWriter], Form | None]]] = {
     pd.CategoricalDtype: _write_categorical,
     pd.DatetimeTZDtype: _write_zoned,
     pd.StringDtype: _write_text,
@@ -375,13 +375,13 @@ _READERS: Final[dict[str, Callable[[Params, Decode], Any]]] = {
 # Single values.
 
 
-def write_scalar(value: Any, writer: Writer) -> Any:
+def write_scalar(value: Any, writer: ValueWriter) -> Any:
     """Write a value under the tag ``pandas``; None for one that is not known."""
     form = _write_single(value, writer)
     return None if form is None else tagged("pandas", form)
 
 
-def _write_single(value: Any, writer: Writer) -> Any:
+def _write_single(value: Any, writer: ValueWriter) -> Any:
     if value is pd.NA or value is pd.NaT:
         return [str(value).strip("<>")]
     if isinstance(value, pd.Timestamp):
@@ -396,7 +396,7 @@ def _write_single(value: Any, writer: Writer) -> Any:
     return _write_many(value, writer)
 
 
-def _write_many(value: Any, writer: Writer) -> Any:
+def _write_many(value: Any, writer: ValueWriter) -> Any:
     if isinstance(value, pd.Index):
         return ["Index", _write_index(value, writer)]
     if isinstance(value, pd.api.extensions.ExtensionArray):

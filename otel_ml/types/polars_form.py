@@ -6,11 +6,11 @@ from typing import Any
 
 import polars as pl
 
-from otel_ml.types.data import Decode, Form, Hider, Params, Writer
+from otel_ml.types.data import Decode, Form, Hider, Params, ValueWriter
 from otel_ml.types.scalars import from_base64, to_base64
 
 
-def write(value: "pl.DataFrame | pl.Series", _writer: Writer) -> Form:
+def write(value: "pl.DataFrame | pl.Series", _writer: ValueWriter) -> Form:
     """Write a frame, or a series as the only column of one."""
     is_series = isinstance(value, pl.Series)
     frame = value.to_frame() if isinstance(value, pl.Series) else value

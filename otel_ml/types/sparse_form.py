@@ -5,7 +5,7 @@ from typing import Any, Final
 from scipy import sparse
 
 from otel_ml.types import array_form
-from otel_ml.types.data import Decode, Form, Params, Writer
+from otel_ml.types.data import Decode, Form, Params, ValueWriter
 
 _COMPRESSED: Final = frozenset({"csr", "csc", "bsr"})
 _BY_PLACE: Final = frozenset({"coo", "lil", "dok"})  # the last two have no arrays of their own
@@ -17,7 +17,7 @@ _MAKERS: Final = {
 }
 
 
-def write(value: Any, writer: Writer) -> Form:
+def write(value: Any, writer: ValueWriter) -> Form:
     """Write a sparse matrix or array."""
     form: Form = {
         "format": value.format,

@@ -13,7 +13,7 @@ from typing import Any, Final
 import orjson
 import torch
 
-from otel_ml.types.data import Decode, Form, Params, Writer
+from otel_ml.types.data import Decode, Form, Params, ValueWriter
 from otel_ml.types.scalars import from_base64, to_base64
 
 # By their names in the data: which dtypes there are is said here, not there.
@@ -69,7 +69,7 @@ def why_not(value: object) -> str:
     return "" if tensor.dtype in _NAMES else f"expected a dtype of {', '.join(_NAMES.values())}"
 
 
-def write(tensor: torch.Tensor, _writer: Writer) -> Form:
+def write(tensor: torch.Tensor, _writer: ValueWriter) -> Form:
     """Write a tensor as it is now, in C order, and on which device it was."""
     form: Form = {"device": str(tensor.device), "requires_grad": tensor.requires_grad}
     if isinstance(tensor, torch.nn.Parameter):

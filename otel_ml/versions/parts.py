@@ -20,7 +20,7 @@ from otel_ml.versions.canonical import BODY, HEAD, canonical, canonical_value
 from otel_ml.versions.code import Read, canonical_code, canonical_parameters
 from otel_ml.versions.reads import (
     MISSING,
-    Reader,
+    ReadingFunction,
     class_attribute,
     is_in_console,
     is_same_package,
@@ -71,7 +71,7 @@ _INSTALLED: Final = frozenset({"site-packages", "dist-packages"})
 class Watched(NamedTuple):
     """A name that was read in a console, where it may be given another value."""
 
-    reader: Reader
+    reader: ReadingFunction
     read: Read
     value: object
 
@@ -144,7 +144,7 @@ class Parts:
             self._show(function, source, depth)
         if depth > 0 or "signature" in self.counts:
             facts += [f"default {name}={value}" for name, value in _defaults(function)]
-        reader, in_console = Reader.of(function), is_in_console(function)
+        reader, in_console = ReadingFunction.of(function), is_in_console(function)
         self._used.update(_attributes_used(function, source))
         following = _Following(self, reader, source, depth)
         self._reader = function.__qualname__
@@ -249,7 +249,9 @@ class _Reference(str):
 class _Following:
     """Follows what one function reads: each read is a fact of it, or is not seen."""
 
-    def __init__(self, parts: Parts, reader: Reader, source: Source | None, depth: int) -> None:
+    def __init__(
+        self, parts: Parts, reader: ReadingFunction, source: Source | None, depth: int
+    ) -> None:
         self._parts = parts
         self._reader = reader
         self._depth = depth
@@ -475,7 +477,7 @@ def _root(named: object) -> str:
     return module.partition(".")[0] if isinstance(module, str) else ""
 
 
-def _counted(reader: Reader, read: Read) -> object:
+def _counted(reader: ReadingFunction, read: Read) -> object:
     """Return what to compare a value by; one that does not count is not held on to."""
     value = reader.find(read)
     if is_constant(value) or is_a(value, (type, *_FUNCTIONS)):

@@ -14,7 +14,7 @@ MISSING: Final = object()
 
 
 @dataclass(frozen=True, slots=True)
-class Reader:
+class ReadingFunction:
     """A function that reads names from outside.
 
     Attributes:
@@ -28,7 +28,7 @@ class Reader:
     receiver: str | None
 
     @classmethod
-    def of(cls, function: FunctionType) -> "Reader":
+    def of(cls, function: FunctionType) -> "ReadingFunction":
         """Find out who reads."""
         owner, is_static = _owner(function)
         names = function.__code__.co_varnames[: function.__code__.co_argcount]

@@ -321,7 +321,7 @@ ROWS: Final[dict[str, Mapping[str, Sort]]] = {
     "otel_ml.reader.Runs.to_arrow": {"columns": LONG_TEXT},
     "otel_ml.reader.Runs.to_pandas": {"columns": LONG_TEXT},
     "otel_ml.testing.record": {"client": NONE},
-    "otel_ml.testing.Records.named": {"name": NAME},
+    "otel_ml.testing.RecordedCalls.named": {"name": NAME},
     "otel_ml.types.Arrow": {"data": sort()},
     "otel_ml.types.Bytes": {"data": sort("b'x'")},
     "otel_ml.types.DataFrame": {"data": sort("frame")},
@@ -417,7 +417,7 @@ def public_calls() -> Iterator[str]:
 
 def is_made(path: str, thing: type) -> bool:
     """Tell the classes that users make from those that they are only given."""
-    given = {*SAID_OF, "otel_ml.Run", "otel_ml.types.Data", "otel_ml.testing.Records"}
+    given = {*SAID_OF, "otel_ml.Run", "otel_ml.types.Data", "otel_ml.testing.RecordedCalls"}
     given.add("otel_ml.types.TextOnly")
     is_given = path.startswith(("otel_ml.reader.", "otel_ml.testing.")) or path in given
     return path == "otel_ml.reader.Reader" or not (is_given or issubclass(thing, Exception))
@@ -460,7 +460,7 @@ def owners() -> Iterator[Mapping[str, object]]:
             "otel_ml.targets.Model": client.model("weights"),
             "otel_ml.reader.Reader": reader,
             "otel_ml.reader.Runs": reader.runs(),
-            "otel_ml.testing.Records": records,
+            "otel_ml.testing.RecordedCalls": records,
         }
     client.close()
 

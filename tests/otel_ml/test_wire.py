@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from otel_ml.judges.judge import Evaluation
+from otel_ml.judges.judge import Judgement
 from otel_ml.metrics import make_points, point_attributes
 from otel_ml.redaction import Redaction
 from otel_ml.wire import (
@@ -107,8 +107,8 @@ def test_points_are_parallel_lists() -> None:
 def test_scores_are_attributes() -> None:
     """A score and a pass are attributes of their own, the rest is one JSON attribute."""
     evaluations = [
-        Evaluation("grounded", "a1", 0.5, True, "fine", "because", None, 1.5, cost=0.25),
-        Evaluation("polite", "b2", error="ValueError: wrong"),
+        Judgement("grounded", "a1", 0.5, True, "fine", "because", None, 1.5, cost=0.25),
+        Judgement("polite", "b2", error="ValueError: wrong"),
     ]
     assert score_attributes(evaluations) == {
         "otel_ml.score.grounded": 0.5,
@@ -124,7 +124,7 @@ def test_scores_are_attributes() -> None:
 
 def test_score_is_a_record() -> None:
     """A score of its own names judge, version, value, source and when its run began."""
-    evaluation = Evaluation("grounded", "a1", 0.5, False, "weak", "because", None, 1.5, cost=0.25)
+    evaluation = Judgement("grounded", "a1", 0.5, False, "weak", "because", None, 1.5, cost=0.25)
     assert evaluation_attributes(evaluation, 7) == {
         "otel_ml.judge.name": "grounded",
         "otel_ml.judge.version": "a1",
@@ -151,7 +151,7 @@ def test_judge_is_a_record() -> None:
 
 def test_error_of_a_record_is_that_of_the_run() -> None:
     """A judge's error reads the same in a record of its own as on the run: both forms merge."""
-    evaluation = Evaluation("grounded", "a1", error="ValueError: wrong")
+    evaluation = Judgement("grounded", "a1", error="ValueError: wrong")
     on_run = json.loads(str(score_attributes([evaluation])["otel_ml.judges"]))
     assert evaluation_attributes(evaluation, 7)["error.type"] == "ValueError: wrong"
     assert on_run["grounded"]["error"] == "ValueError: wrong"
@@ -159,7 +159,7 @@ def test_error_of_a_record_is_that_of_the_run() -> None:
 
 def test_explanation_that_is_no_text_is_written() -> None:
     """A judge's words with lone surrogates are written as the wire can carry them."""
-    evaluation = Evaluation("grounded", "a1", 0.5, explanation="a\ud800b")
+    evaluation = Judgement("grounded", "a1", 0.5, explanation="a\ud800b")
     on_run = json.loads(str(score_attributes([evaluation])["otel_ml.judges"]))
     assert on_run["grounded"]["explanation"] == "a?b"
     assert evaluation_attributes(evaluation, 7)["otel_ml.explanation"] == "a?b"

@@ -12,7 +12,7 @@ from otel_ml_collector.access import (
     access_of,
     put_access,
 )
-from otel_ml_collector.errors import Forbidden, Unauthenticated
+from otel_ml_collector.errors import NotPermitted, Unauthenticated
 
 SOME = Access("id", "", frozenset({INGEST}), ("one", "two"))
 
@@ -51,7 +51,7 @@ def test_covers(projects: tuple[str, ...] | None, is_covered: bool) -> None:
 def test_demand() -> None:
     """A scope that is missing is refused by its name."""
     assert SOME.demand(INGEST) is SOME
-    with pytest.raises(Forbidden, match=r"^The key has not the scope read$"):
+    with pytest.raises(NotPermitted, match=r"^The key has not the scope read$"):
         SOME.demand(READ)
 
 

@@ -12,7 +12,7 @@ import orjson
 from fastapi import Depends, Query, Request
 
 from otel_ml_collector.access import ADMIN, READ, Access, access_of
-from otel_ml_collector.errors import BadQuery, Forbidden, NotFound
+from otel_ml_collector.errors import BadQuery, NotFound, NotPermitted
 from otel_ml_collector.services import find_service
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.times import from_rfc3339
@@ -53,10 +53,10 @@ def demand_all(access: Access) -> None:
     """Refuse whoever may not ask about the whole store.
 
     Raises:
-        Forbidden: Theirs are some projects only.
+        NotPermitted: Theirs are some projects only.
     """
     if not access.covers(None):
-        raise Forbidden("The key is for some projects only, and this is about all of them")
+        raise NotPermitted("The key is for some projects only, and this is about all of them")
 
 
 FromReader = Annotated[Reader, Depends(reader_for(READ))]

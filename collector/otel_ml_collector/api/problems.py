@@ -13,8 +13,8 @@ from starlette.exceptions import HTTPException
 from otel_ml_collector.errors import (
     BadQuery,
     CollectorError,
-    Forbidden,
     NotFound,
+    NotPermitted,
     OverQuota,
     Refused,
     StoreTimeout,
@@ -31,7 +31,7 @@ _ANSWERS: Final[dict[type[CollectorError], tuple[int, str]]] = {
     TooLarge: (413, "too_large"),
     UnknownMediaType: (415, "unknown_media_type"),
     Unauthenticated: (401, "unauthenticated"),
-    Forbidden: (403, "forbidden"),
+    NotPermitted: (403, "forbidden"),
     Refused: (400, "bad_request"),
     OverQuota: (429, "over_quota"),
     StoreTimeout: (503, "store_timeout"),

@@ -30,7 +30,7 @@ from otel_ml_collector.decode.signals import Form, Signal
 from otel_ml_collector.errors import (
     BadField,
     CollectorError,
-    Forbidden,
+    NotPermitted,
     OverQuota,
     TooLarge,
     Unauthenticated,
@@ -93,7 +93,7 @@ _TABLE: Final = (
     (UnknownMediaType, OnWire(415, INVALID_ARGUMENT, "refused")),
     (WrongMethod, OnWire(405, UNIMPLEMENTED, "refused")),
     (Unauthenticated, OnWire(401, UNAUTHENTICATED, "unauthenticated")),
-    (Forbidden, OnWire(403, PERMISSION_DENIED, "forbidden")),
+    (NotPermitted, OnWire(403, PERMISSION_DENIED, "forbidden")),
     (OverQuota, OnWire(429, RESOURCE_EXHAUSTED, "over_quota")),
     (Unavailable, OnWire(503, UNAVAILABLE, "unavailable")),
     (CollectorError, OnWire(400, INVALID_ARGUMENT, "refused")),

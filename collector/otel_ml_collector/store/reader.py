@@ -12,7 +12,7 @@ import pyarrow as pa
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from otel_ml_collector.access import OPEN, Access
-from otel_ml_collector.errors import BadQuery, Forbidden, NotFound, StoreTimeout, Unavailable
+from otel_ml_collector.errors import BadQuery, NotFound, NotPermitted, StoreTimeout, Unavailable
 from otel_ml_collector.store.connection import Connections, name_of
 from otel_ml_collector.store.sql import Sql, StoreClient, split_long_values
 
@@ -75,7 +75,7 @@ class Reader:
 
         Raises:
             NotFound: It is about a project that may not be read.
-            Forbidden: It is about all projects, and not all may be read.
+            NotPermitted: It is about all projects, and not all may be read.
             StoreTimeout: It took longer than a question may take.
             Unavailable: The store has trouble, or is asked too much at once.
         """
@@ -106,7 +106,7 @@ class Reader:
 
         Raises:
             NotFound: It is about a project that may not be read.
-            Forbidden: It is about all projects, and not all may be read.
+            NotPermitted: It is about all projects, and not all may be read.
             StoreTimeout: It took longer than a question may take.
             Unavailable: The store has trouble, or is asked too much at once.
         """
@@ -130,7 +130,7 @@ class Reader:
         if READABLE in sql:
             values |= {"every_project": own is None, "readable": list(own or ())}
         elif own is not None and not ("project" in values and "{project:String}" in sql):
-            raise Forbidden("The key is for some projects only, and this is about all of them")
+            raise NotPermitted("The key is for some projects only, and this is about all of them")
         return values
 
     @contextmanager

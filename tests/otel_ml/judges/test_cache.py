@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from otel_ml import Judge
-from otel_ml.judges.judge import Evaluation, ScoreCache, cache_key
+from otel_ml.judges.judge import Judgement, ScoreCache, cache_key
 from tests.otel_ml.hostile import Hostile
 from tests.otel_ml.recording import Recording, attributes, judged
 
@@ -94,7 +94,7 @@ def test_cache_is_bounded() -> None:
 def test_cache_keeps_no_error() -> None:
     """An evaluation with an error is not kept."""
     cache = ScoreCache()
-    cache.keep(b"key", Evaluation("any", "", error="wrong"))
+    cache.keep(b"key", Judgement("any", "", error="wrong"))
     assert cache.find(b"key") is None
 
 

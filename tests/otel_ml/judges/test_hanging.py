@@ -11,7 +11,7 @@ import pytest
 
 from otel_ml import Judge
 from otel_ml.errors import trouble
-from otel_ml.judges.judge import Evaluation
+from otel_ml.judges.judge import Judgement
 from otel_ml.judges.judged import Judged
 from otel_ml.judges.pool import JudgePool
 from tests.otel_ml.otlp_sink import Sink
@@ -40,7 +40,7 @@ class Hanging:
         return 1.0
 
 
-class Said(list[Evaluation]):
+class Said(list[Judgement]):
     """What was said of calls, in time or late."""
 
     def __init__(self) -> None:

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from otel_ml import Judge, Score
-from otel_ml.judges.judge import Evaluation
+from otel_ml.judges.judge import Judgement
 from tests.otel_ml.hostile import Hostile, HostileClass
 from tests.otel_ml.written import imported
 
@@ -37,7 +37,7 @@ def score_output(output: str) -> int:
     return len(output)
 
 
-def evaluate(rubric: Any, criteria: Any = None) -> Evaluation:
+def evaluate(rubric: Any, criteria: Any = None) -> Judgement:
     """What a judge says of one run, apart from its version and latency."""
     judge = Judge("grounded", "", rubric, criteria)
     found = judge.evaluate(INPUTS, "because")
@@ -46,8 +46,8 @@ def evaluate(rubric: Any, criteria: Any = None) -> Evaluation:
     return replace(found, version="", latency_ms=None)
 
 
-def said(**facts: Any) -> Evaluation:
-    return Evaluation("grounded", "", **facts)
+def said(**facts: Any) -> Judgement:
+    return Judgement("grounded", "", **facts)
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ async def later(outputs: str) -> float:
         (later, said(score=7.0)),
     ],
 )
-def test_rubric_s_answer_is_a_score(rubric: Callable[..., Any], expected: Evaluation) -> None:
+def test_rubric_s_answer_is_a_score(rubric: Callable[..., Any], expected: Judgement) -> None:
     """A number, a bool, a number with its explanation, or a Score is a score."""
     assert evaluate(rubric) == expected
 

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from otel_ml import LLMJudge
-from otel_ml.judges.judge import Evaluation
+from otel_ml.judges.judge import Judgement
 from tests.otel_ml.recording import Recording, attributes, judged
 from tests.otel_ml.written import imported
 
@@ -49,15 +49,15 @@ def evaluate(
     outputs: object = "because",
     inputs: Mapping[str, object] | None = None,
     **more: Any,
-) -> Evaluation:
+) -> Judgement:
     """What the judge says, apart from its version and latency."""
     judge = LLMJudge("grounded", RUBRIC, ask, **more)
     found = judge.evaluate({"question": "why"} if inputs is None else inputs, outputs)
     return replace(found, version="", latency_ms=None)
 
 
-def said(**facts: Any) -> Evaluation:
-    return Evaluation("grounded", "", **facts)
+def said(**facts: Any) -> Judgement:
+    return Judgement("grounded", "", **facts)
 
 
 @pytest.mark.parametrize("make", [Model, LaterModel])
@@ -470,7 +470,7 @@ def test_calls_of_one_moment_may_both_ask() -> None:
         return GOOD
 
     judge = LLMJudge("grounded", RUBRIC, ask)
-    found: list[Evaluation] = []
+    found: list[Judgement] = []
     threads = [
         threading.Thread(target=lambda: found.append(judge.evaluate({}, "same"))) for _ in range(2)
     ]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from otel_ml import Client, Judge, Score
-from otel_ml.judges.judge import Evaluation
+from otel_ml.judges.judge import Judgement
 from otel_ml.judges.judged import Judged
 from otel_ml.judges.pool import JudgePool
 from otel_ml.testing import read_evaluations
@@ -71,7 +71,7 @@ def make_judged(handed: Handed, *judges: Judge) -> Judged:
     return Judged(judges, {}, "output", handed.add, handed.add)
 
 
-def outcome(evaluation: Evaluation) -> tuple[str, float | None, str | None]:
+def outcome(evaluation: Judgement) -> tuple[str, float | None, str | None]:
     return evaluation.judge, evaluation.score, evaluation.error
 
 

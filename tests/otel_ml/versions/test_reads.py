@@ -6,14 +6,14 @@ from typing import Any
 import pytest
 
 from otel_ml.versions.code import Read
-from otel_ml.versions.reads import Reader
+from otel_ml.versions.reads import ReadingFunction
 
 
 def reads(text: str, *, by_code: bool = False) -> list[Read]:
     scope: dict[str, Any] = {}
     exec(text, scope)  # noqa: S102 - the test's own text
     [node] = [item for item in ast.parse(text).body if isinstance(item, ast.FunctionDef)]
-    return Reader.of(scope[node.name]).reads(None if by_code else node)
+    return ReadingFunction.of(scope[node.name]).reads(None if by_code else node)
 
 
 @pytest.mark.parametrize("by_code", [False, True])

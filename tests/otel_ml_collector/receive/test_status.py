@@ -8,7 +8,7 @@ from google.rpc.status_pb2 import Status
 from otel_ml_collector.errors import (
     BadField,
     CollectorError,
-    Forbidden,
+    NotPermitted,
     OverQuota,
     Refused,
     TooLarge,
@@ -30,7 +30,7 @@ from otel_ml_collector.receive.answers import on_wire, status_of
         (WrongMethod("no"), 405, 12, "refused"),
         (Unavailable("no"), 503, 14, "unavailable"),
         (Unauthenticated("no"), 401, 16, "unauthenticated"),
-        (Forbidden("no"), 403, 7, "forbidden"),
+        (NotPermitted("no"), 403, 7, "forbidden"),
         (OverQuota("no"), 429, 8, "over_quota"),
     ],
 )

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from otel_ml_collector.access import READ, Access
-from otel_ml_collector.errors import Forbidden, NotFound, StoreTimeout, Unavailable
+from otel_ml_collector.errors import NotFound, NotPermitted, StoreTimeout, Unavailable
 from otel_ml_collector.records import Records
 from otel_ml_collector.runs import find as runs
 from otel_ml_collector.store.reader import READABLE
@@ -167,6 +167,6 @@ def test_readable_projects(store: Store) -> None:
 )
 def test_forgotten_project(store: Store, sql: Sql, parameters: dict[str, str]) -> None:
     """A question that forgets whose records it wants is refused to a narrow reader."""
-    with pytest.raises(Forbidden):
+    with pytest.raises(NotPermitted):
         store.reader.narrow(SOME).rows(sql, parameters)
     store.reader.rows(sql, parameters)
