@@ -27,9 +27,12 @@ from otel_ml_collector.store.reader import READABLE, Reader, Row
 from otel_ml_collector.store.rollup import NEWEST_SCORES, SCORE_SUMS, STATES, SUMS
 from otel_ml_collector.store.runs import ACROSS_PARTITIONS, Window
 from otel_ml_collector.store.sql import EMPTY, Condition, Sql, identifier, join_sql
-from otel_ml_collector.store.statistics import version_numbers
+from otel_ml_collector.store.statistics import (
+    Numbers,
+    all_version_numbers,
+    version_numbers,
+)
 from otel_ml_collector.store.targets import TAG_TEXT, about_runs
-from otel_ml_collector.store.versions import NUMBERED_VERSIONS
 from otel_ml_collector.times import DAY_NS, HOUR_NS, SECOND_NS, to_rfc3339
 from otel_ml_collector.web.view import spark
 
@@ -47,11 +50,10 @@ _MERGED: Final = Sql("""sum(runs) AS runs, max(last_ns) AS last_ns,
   sum(cost) AS cost, sum(priced) AS priced""").fill(tokens=_TOKENS)
 _MERGED_SCORES: Final = Sql("""sum(evaluations) AS evaluations, sum(failed) AS failed,
   sum(score) AS score, sum(scored) AS scored, sum(passed) AS passed, sum(judged) AS judged""")
-_CELL: Final = Sql("model, digest, structure, outcome")
-_NUMBERED: Final = Sql("""(
-  SELECT name, digest, structure, number FROM ({versions}) WHERE kind = 'model')""").fill(
-    versions=NUMBERED_VERSIONS
-)
+# `model:v3`; where a run has no version, its model.
+_VERSION: Final = Sql("""transform(
+  concat(toString(digest), ':', toString(structure), ':', toString(model)),
+  {version_keys:Array(String)}, {version_labels:Array(String)}, toString(model))""")
 # Of which group a cell is: of one that is wanted, else of the others.
 _PLACED: Final = Sql("""has({wanted:Array(String)}, label) AS is_wanted,
   if(is_wanted, label, '') AS named""")
@@ -66,16 +68,13 @@ class Grouping:
 
     Attributes:
         label: SQL of the label, over the columns of `runs`, or of `daily_runs` when `is_daily`.
-            With `is_versions` it is not looked at.
         is_daily: Whether the rollup has it.
-        is_versions: Whether versions of models are the groups.
         join: SQL that joins what the label needs to `runs`.
         parameters: Of both.
     """
 
     label: Sql
     is_daily: bool = False
-    is_versions: bool = False
     join: Sql = EMPTY
     parameters: Mapping[str, Any] | None = None
 
@@ -106,8 +105,7 @@ class StatsQuestion:
     @property
     def columns(self) -> Sql:
         """SQL of what cells are told apart by, besides their bucket."""
-        grouping = self.grouping
-        return _CELL if grouping.is_versions else grouping.label + Sql(" AS label, outcome")
+        return self.grouping.label + Sql(" AS label, outcome")
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -237,7 +235,7 @@ def _run_cells(question: StatsQuestion, daily: Sql, raw: Sql) -> Sql:
 
 def _score_cells(question: StatsQuestion) -> Sql:
     own = Sql("""
-        SELECT bucket, {names}, judge, judge_version, {score_sums}
+        SELECT bucket, label, outcome, judge, judge_version, {score_sums}
         FROM (
           SELECT trace_id, span_id, {bucket}, {columns}
           FROM runs FINAL {join} WHERE {of_runs}
@@ -245,7 +243,6 @@ def _score_cells(question: StatsQuestion) -> Sql:
         INNER JOIN ({newest}) AS told
           ON told.trace_id = run.trace_id AND told.span_id = run.span_id
         GROUP BY ALL""").fill(
-        names=_CELL if question.grouping.is_versions else Sql("label, outcome"),
         score_sums=SCORE_SUMS,
         bucket=_bucket(Sql("start_ns")),
         columns=question.columns,
@@ -259,7 +256,7 @@ def _score_cells(question: StatsQuestion) -> Sql:
 
 
 def _with_days(question: StatsQuestion, own: Sql, daily: Sql, table: Sql) -> Sql:
-    """Add the cells of the days that the rollup has, and name the versions of all."""
+    """Add the cells of the days that the rollup has."""
     if question.days:
         own += Sql("""
         UNION ALL
@@ -272,7 +269,7 @@ def _with_days(question: StatsQuestion, own: Sql, daily: Sql, table: Sql) -> Sql
             of_days=_OF_DAYS,
             condition=question.condition.sql,
         )
-    return _labelled(own) if question.grouping.is_versions else own
+    return own
 
 
 def _told_scores() -> Sql:
@@ -294,18 +291,6 @@ def _told_scores() -> Sql:
               judge_version, record_id {told}
           ) AS said ON said.owner = about.owner)
         GROUP BY judge, judge_version, trace_id, span_id""").fill(about=about, told=_TOLD)
-
-
-def _labelled(cells: Sql) -> Sql:
-    """Name the version of each cell as `model:v3`; where it has none, the model."""
-    return Sql("""
-        SELECT cell.*, if(version.number = 0, toString(cell.model),
-          concat(cell.model, ':v', toString(version.number))) AS label
-        FROM ({cells}) AS cell
-        LEFT JOIN {numbered} AS version ON version.name = cell.model
-          AND version.digest = cell.digest AND version.structure = cell.structure""").fill(
-        cells=cells, numbered=_NUMBERED
-    )
 
 
 def _bucket(time: Sql) -> Sql:
@@ -463,7 +448,7 @@ class AllStats(BaseModel):
     groups: list[ProjectStats]
 
 
-def make_grouping(group: str, apart: Apart) -> Grouping:
+def make_grouping(reader: Reader, project: str, group: str, apart: Apart) -> Grouping:
     """Make the grouping that a text names; empty for one group of all.
 
     Raises:
@@ -472,7 +457,7 @@ def make_grouping(group: str, apart: Apart) -> Grouping:
     if not group:
         return Grouping(Sql("''"), is_daily=True)
     if group == "version":
-        return Grouping(EMPTY, is_daily=True, is_versions=True)
+        return _by_version(all_version_numbers(reader, project, "model"))
     if group in _COLUMNS:
         column = identifier(group, _COLUMNS)
         return Grouping(Sql("toString({column})").fill(column=column), is_daily=group in _DAILY)
@@ -482,6 +467,18 @@ def make_grouping(group: str, apart: Apart) -> Grouping:
             f"Invalid group {group[:80]!r}: expected one of {', '.join(GROUPS)}", "group"
         )
     return _by_tag(match[1] or match[2], apart)
+
+
+def _by_version(numbers: Numbers) -> Grouping:
+    versions = {
+        f"{digest}:{structure}:{model}": f"{model}:v{number}"
+        for (model, digest, structure), number in numbers.items()
+    }
+    parameters = {
+        "version_keys": list(versions) or [""],
+        "version_labels": list(versions.values()) or [""],
+    }
+    return Grouping(_VERSION, is_daily=True, parameters=parameters)
 
 
 def _by_tag(name: str, apart: Apart) -> Grouping:
@@ -650,7 +647,7 @@ def make_question(reader: Reader, query: StatsQuery) -> StatsQuestion:
         raise BadQuery(f"There would be {buckets:,} buckets: expected at most {most}", "bucket")
     apart = find_apart(reader, query.project)
     condition, _ = compile_where(reader, query.project, query.where, is_bounded=True, apart=apart)
-    grouping = make_grouping(query.group, apart)
+    grouping = make_grouping(reader, query.project, query.group, apart)
     # Without buckets of days only a total could come from the rollup.
     in_days = window.start_ns % DAY_NS == 0 and step_ns % DAY_NS == 0
     is_daily = in_days and grouping.is_daily and not apart.told_scores

@@ -13,6 +13,7 @@ from otel_ml_collector.owners import own_model
 from otel_ml_collector.runs.answers import LateRecords, find_told
 from otel_ml_collector.runs.logs import find_linked_runs
 from otel_ml_collector.stats import JudgeVersionName
+from otel_ml_collector.store.apart import find_apart
 from otel_ml_collector.store.reader import READABLE, JsonValue, Reader, Row
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.statistics import (
@@ -131,16 +132,18 @@ def find_versions(reader: Reader, project: str, model: str) -> list[VersionDetai
     for row in rows:
         by_number[row["number"]].append(row)
     definitions = _definitions(rows)
+    said = reader.ahead(read_version_scores, project, model)
     runs = {row["number"]: row for row in read_version_runs(reader, project, model)}
     judges: defaultdict[int, list[JudgeStats]] = defaultdict(list)
-    scores = read_version_scores(reader, project, model)
+    scores = said.result()
     spoken = version_numbers(reader, project, "judge", {row["judge"] for row in scores})
     for row in scores:
         digest = row.pop("judge_version")
         version = spoken.get((row["judge"], digest, ""))
         judges[row.pop("number")].append(JudgeStats(**row, digest=digest, version=version))
     told = _find_told(reader, project, model, by_number)
-    linked = find_linked_runs(reader, project, model)
+    has_links = find_apart(reader, project).links
+    linked = find_linked_runs(reader, project, model) if has_links else {}
     newest = max(by_number)
     numbers = _first_numbers(rows)
     aliases: defaultdict[int, list[str]] = defaultdict(list)
@@ -257,8 +260,8 @@ def _version(
         judges=judges,
         definition=definition,
         aliases=aliases,
-        produced_by=[*linked["produced"][:_LINKED]],
-        used_by=[*linked["used"][:_LINKED]],
+        produced_by=[*linked.get("produced", ())[:_LINKED]],
+        used_by=[*linked.get("used", ())[:_LINKED]],
         last_metrics={
             name: value[-1] if isinstance(value, list) else value
             for name, value in told.metrics.items()

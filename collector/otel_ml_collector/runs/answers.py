@@ -214,6 +214,8 @@ def find_said(reader: Reader, project: str, rows: Sequence[Row]) -> dict[str, Sa
 
 def find_told(reader: Reader, project: str, owners: Sequence[str]) -> dict[str, LateRecords]:
     """Read what was told of owners that have no span here, by owner."""
+    if not owners:
+        return {}
     made = _by_owner(read_evaluations(reader, project, owners))
     judges = {row["judge"] for rows in made.values() for row in rows}
     numbers = version_numbers(reader, project, "judge", judges)

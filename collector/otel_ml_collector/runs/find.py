@@ -78,8 +78,9 @@ _TRACE_SPANS: Final = 10_000
 _RUN_ID: Final = re.compile("([0-9a-f]{32})-([0-9a-f]{16})")
 _TRACE_ID: Final = re.compile("[0-9a-f]{32}")
 _SPAN_ID: Final = re.compile("[0-9a-f]{16}")
-# The newest runs of a busy project are in its last hour: widen only when they are not.
-_WINDOWS_NS: Final = (HOUR_NS, DAY_NS, 30 * DAY_NS)
+# The newest runs of a busy project are in its last hour, or ahead of our clock: widen only when
+# they are not.
+_WINDOWS_NS: Final = (AHEAD_NS + HOUR_NS, DAY_NS, 30 * DAY_NS)
 _FEWEST_PAYLOADS: Final = 100
 _MOST_PAYLOADS: Final = 5_000
 _PART_RUNS: Final = 100

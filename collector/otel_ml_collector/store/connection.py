@@ -52,8 +52,9 @@ _UNWRITTEN: Final = Sql("""
 _KNOWN_NAMES: Final = 10_000
 
 
-# The numbers of a name's versions, by digest and structure.
-NumbersOfName = Mapping[tuple[str, str], int]
+# The numbers of a name's versions by digest and structure, or of all by name, too.
+KnownNumbers = Mapping[tuple[str, ...], int]
+EVERY_NAME: Final = ""
 
 
 class Memory:
@@ -72,7 +73,7 @@ class Memory:
         # Of projects that have any: who asks about others makes it no longer.
         self._found: dict[str, frozenset[str]] = {}
         self._settled: set[str] = set()
-        self._numbers: dict[tuple[str, str, str], NumbersOfName] = {}
+        self._numbers: dict[tuple[str, str, str], KnownNumbers] = {}
         self._generation = 0
         self._guard = threading.Lock()
 
@@ -105,12 +106,12 @@ class Memory:
                 self._settled.add(project)
             return known
 
-    def numbers(self, project: str, kind: str, name: str) -> NumbersOfName | None:
+    def numbers(self, project: str, kind: str, name: str) -> KnownNumbers | None:
         """Return the numbers of a name's versions; None where they are to be asked for."""
         return self._numbers.get((project, kind, name))
 
     def keep_numbers(
-        self, project: str, found: Mapping[tuple[str, str], NumbersOfName], generation: int
+        self, project: str, found: Mapping[tuple[str, str], KnownNumbers], generation: int
     ) -> None:
         """Keep numbers by kind and name, which were read when the generation was that one."""
         with self._guard:
@@ -120,7 +121,7 @@ class Memory:
                 for (kind, name), numbers in found.items():
                     self._numbers[project, kind, name] = numbers
 
-    def forget_numbers(self, is_old: Callable[[tuple[str, str, str], NumbersOfName], bool]) -> None:
+    def forget_numbers(self, is_old: Callable[[tuple[str, str, str], KnownNumbers], bool]) -> None:
         """Forget those that are not what they were, once that can be read."""
         with self._guard:
             self._generation += 1

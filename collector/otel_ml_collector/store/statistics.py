@@ -1,21 +1,24 @@
 """What is asked about projects, models and versions: aggregates over recorded runs."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 from otel_ml_collector.owners import FIRST
+from otel_ml_collector.store.connection import EVERY_NAME
 from otel_ml_collector.store.reader import READABLE, Reader, Row
 from otel_ml_collector.store.rollup import computed, uncomputed
 from otel_ml_collector.store.runs import ACROSS_PARTITIONS, Window
 from otel_ml_collector.store.sql import Condition, Sql
 from otel_ml_collector.store.versions import (
     CURRENT_ALIASES,
-    NUMBERED_VERSIONS,
-    VERSIONS_OF_NAMES,
+    VERSIONS,
     number_versions,
 )
 
 _MOST_PROJECTS: Final = 20_000
+# The small number of a run's version, of some that are known; 0 for any other.
+_NUMBER: Final = Sql("""transform(concat(toString(digest), ':', toString(structure)),
+  {versions:Array(String)}, {numbers:Array(UInt32)}, toUInt32(0))""")
 _UNREAD: Final = Sql("''")
 _OURS: Final = Sql("project = {project:String}")
 # The small numbers of versions by name, digest and structure.
@@ -127,7 +130,8 @@ def list_models(reader: Reader, project: str) -> list[Row]:
 
 def read_versions(reader: Reader, project: str, kind: str, names: Sequence[str]) -> list[Row]:
     """Read the numbered versions of some models or judges, one row a structure."""
-    rows = _read_numbered(reader, project, [kind], names, Sql("max(definition)"))
+    definition = Sql("max(definition)")
+    rows = _read_numbered(reader, project, [kind], names, definition) if names else []
     return sorted(
         rows, key=lambda row: (row["name"], row["number"], row["structure"] == "", row["first_ns"])
     )
@@ -137,46 +141,38 @@ def _read_numbered(
     reader: Reader,
     project: str,
     kinds: Sequence[str],
-    names: Sequence[str],
+    names: Sequence[str] | None,
     definition: Sql = _UNREAD,
 ) -> list[Row]:
-    """Read versions with their numbers, those alone that were not forgotten."""
-    if not names:
-        return []
-    sql = VERSIONS_OF_NAMES.fill(definition=definition)
-    parameters = {"project": project, "kinds": list(kinds), "names": list(names)}
+    """Read versions of some names, or of all, with their numbers: those that were not forgotten."""
+    named = Sql("1") if names is None else Sql("name IN {names:Array(String)}")
+    sql = VERSIONS.fill(definition=definition, named=named)
+    parameters = {"project": project, "kinds": list(kinds), "names": list(names or [])}
     return [row for row in number_versions(reader.rows(sql, parameters)) if row["last_ns"] > 0]
 
 
 def read_version_runs(reader: Reader, project: str, model: str) -> list[Row]:
     """Read count, errors and latency of each version of a model."""
     sql = Sql("""
-        SELECT v.number AS number, count() AS runs, countIf(r.outcome = 'error') AS errors,
-          quantileExact(0.5)(r.latency_ns) AS p50_ns, quantileExact(0.95)(r.latency_ns) AS p95_ns,
-          max(r.start_ns) AS last_start_ns
-        FROM (
-          SELECT digest, structure, outcome, latency_ns, start_ns FROM runs FINAL
-          WHERE project = {project:String} AND model = {model:String}
-        ) AS r
-        INNER JOIN (
-          SELECT digest, structure, number FROM ({numbered_versions})
-          WHERE kind = 'model' AND name = {model:String}
-        ) AS v ON v.digest = r.digest AND v.structure = r.structure
-        GROUP BY number ORDER BY number
-        """).fill(numbered_versions=NUMBERED_VERSIONS)
-    return reader.rows(sql, {"project": project, "model": model})
+        SELECT {number} AS number, count() AS runs, countIf(outcome = 'error') AS errors,
+          quantileExact(0.5)(latency_ns) AS p50_ns, quantileExact(0.95)(latency_ns) AS p95_ns,
+          max(start_ns) AS last_start_ns
+        FROM runs FINAL WHERE project = {project:String} AND model = {model:String}
+        GROUP BY number HAVING number > 0 ORDER BY number
+        """).fill(number=_NUMBER)
+    return reader.rows(sql, _of_versions(reader, project, model))
 
 
 def read_version_scores(reader: Reader, project: str, model: str) -> list[Row]:
     """Read what each version of a judge said of each version, of a run once."""
     sql = Sql("""
-        SELECT v.number AS number, s.judge AS judge, s.judge_version AS judge_version,
+        SELECT r.number AS number, s.judge AS judge, s.judge_version AS judge_version,
           count() AS evaluations,
           countIf(s.newest.3) AS failed, avgOrNull(s.newest.1) AS mean_score,
           countIf(s.newest.2 = true) AS passed, countIf(isNotNull(s.newest.2)) AS judged
         FROM (
-          SELECT trace_id, span_id, digest, structure FROM runs FINAL
-          WHERE project = {project:String} AND model = {model:String}
+          SELECT trace_id, span_id, {number} AS number FROM runs FINAL
+          WHERE project = {project:String} AND model = {model:String} AND number > 0
         ) AS r
         INNER JOIN (
           SELECT judge, judge_version, trace_id, span_id,
@@ -184,13 +180,20 @@ def read_version_scores(reader: Reader, project: str, model: str) -> list[Row]:
           FROM scores_by_judge WHERE project = {project:String}
           GROUP BY judge, judge_version, trace_id, span_id
         ) AS s ON s.trace_id = r.trace_id AND s.span_id = r.span_id
-        INNER JOIN (
-          SELECT digest, structure, number FROM ({numbered_versions})
-          WHERE kind = 'model' AND name = {model:String}
-        ) AS v ON v.digest = r.digest AND v.structure = r.structure
         GROUP BY number, judge, judge_version ORDER BY number, judge, judge_version
-        """).fill(numbered_versions=NUMBERED_VERSIONS)
-    return reader.rows(sql, {"project": project, "model": model})
+        """).fill(number=_NUMBER)
+    return reader.rows(sql, _of_versions(reader, project, model))
+
+
+def _of_versions(reader: Reader, project: str, model: str) -> dict[str, Any]:
+    """Return the parameters of a question about the versions of a model, those of `_NUMBER` too."""
+    numbers = version_numbers(reader, project, "model", [model])
+    return {
+        "project": project,
+        "model": model,
+        "versions": [f"{digest}:{structure}" for _, digest, structure in numbers] or [""],
+        "numbers": list(numbers.values()) or [0],
+    }
 
 
 def list_metric_owners(reader: Reader, project: str, limit: int) -> list[Row]:
@@ -252,7 +255,7 @@ def read_version_numbers(
     missing = sorted({name for (_, name), found in known.items() if found is None})
     if missing:
         generation = reader.memory.generation
-        found: dict[tuple[str, str], dict[tuple[str, str], int]] = {
+        found: dict[tuple[str, str], dict[tuple[str, ...], int]] = {
             key: {} for key in wanted if key[1] in missing
         }
         for row in _read_numbered(reader, project, list(names), missing):
@@ -263,6 +266,21 @@ def read_version_numbers(
         known |= found
     numbers: dict[str, Numbers] = {kind: {} for kind in names}
     for (kind, name), versions in known.items():
-        for version, number in (versions or {}).items():
-            numbers[kind][(name, *version)] = number
+        for (digest, structure), number in (versions or {}).items():
+            numbers[kind][name, digest, structure] = number
     return numbers
+
+
+def all_version_numbers(reader: Reader, project: str, kind: str) -> Numbers:
+    """Return the small numbers of all versions of a project's models, or of its judges."""
+    known = reader.memory.numbers(project, kind, EVERY_NAME)
+    if known is not None:
+        return {(name, digest, structure): at for (name, digest, structure), at in known.items()}
+    generation = reader.memory.generation
+    found: Numbers = {
+        (row["name"], row["digest"], row["structure"]): row["number"]
+        for row in _read_numbered(reader, project, [kind], None)
+    }
+    kept = dict[tuple[str, ...], int](found.items())
+    reader.memory.keep_numbers(project, {(kind, EVERY_NAME): kept}, generation)
+    return found

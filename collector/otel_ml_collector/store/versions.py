@@ -35,21 +35,21 @@ FROM (
 )
 """)
 
-# The same without numbers, of some models and judges: `number_versions` gives them. What a
+# The same without numbers: `number_versions` gives them. What a
 # version's number is depends on no other name.
-VERSIONS_OF_NAMES: Final = Sql("""
+VERSIONS: Final = Sql("""
 SELECT kind, name, digest, structure, min(first_arrived_ns) AS first_ns,
   max(last_seen_ns) AS last_ns, {definition} AS definition,
   (SELECT toInt64(max(value)) FROM store_meta WHERE name = 'two_structures') AS ruled_ns
 FROM model_versions
-WHERE project = {project:String} AND kind IN {kinds:Array(String)} AND name IN {names:Array(String)}
+WHERE project = {project:String} AND kind IN {kinds:Array(String)} AND {named}
 GROUP BY kind, name, digest, structure
 """)
 _MOST_STRUCTURES: Final = 33
 
 
 def number_versions(rows: Sequence[Row]) -> list[Row]:
-    """Add to rows of `VERSIONS_OF_NAMES` the `number` that `NUMBERED_VERSIONS` gives them."""
+    """Add to rows of `VERSIONS` the `number` that `NUMBERED_VERSIONS` gives them."""
     definitions: defaultdict[tuple[str, str, str], list[Row]] = defaultdict(list)
     for row in rows:
         definitions[row["kind"], row["name"], row["digest"]].append(row)

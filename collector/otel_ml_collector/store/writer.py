@@ -16,7 +16,7 @@ from otel_ml_collector.errors import Refused, Unavailable
 from otel_ml_collector.records import Arrivals, ModelVersion, ProcessSign, Records, Run
 from otel_ml_collector.store import tables
 from otel_ml_collector.store.apart import note_apart
-from otel_ml_collector.store.connection import Connections, name_of, store_trouble
+from otel_ml_collector.store.connection import EVERY_NAME, Connections, name_of, store_trouble
 from otel_ml_collector.store.mutations import Mutator
 from otel_ml_collector.store.rollup import Marks
 from otel_ml_collector.store.sql import Sql, StoreClient, identifier, join_sql
@@ -208,9 +208,10 @@ class Writer:
 
     def _forget_numbers(self, stored: Iterable[_Key]) -> None:
         """Let the numbers of a name be read again when it has a version that they do not know."""
-        named: defaultdict[tuple[str, str, str], set[tuple[str, str]]] = defaultdict(set)
+        named: defaultdict[tuple[str, str, str], set[tuple[str, ...]]] = defaultdict(set)
         for project, kind, name, *version in stored:
-            named[project, kind, name].add((version[0], version[1]))
+            named[project, kind, name].add((*version,))
+            named[project, kind, EVERY_NAME].add((name, *version))
         if named:
             self._memory.forget_numbers(
                 lambda name, numbers: name in named and not named[name] <= numbers.keys()

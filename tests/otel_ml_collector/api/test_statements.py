@@ -1,0 +1,108 @@
+"""Tests of how many statements a page or a question of the API asks: most of its time is theirs.
+
+A number that grows is a page that got slower. Asked is twice, and counted the second time, by the
+engine itself.
+"""
+
+from collections.abc import Iterator, Mapping
+
+import pytest
+
+from otel_ml_collector.span import Value
+from otel_ml_collector.store.sql import Sql
+from tests.otel_ml_collector.api.world import PROJECT as SHOP
+from tests.otel_ml_collector.api.world import calls, fill
+from tests.otel_ml_collector.asgi import ask
+from tests.otel_ml_collector.spans import id_of, make_call, span_id, trace_id
+from tests.otel_ml_collector.stores import Service, open_service
+
+COUNT = Sql("SELECT sum(value) AS queries FROM system.events WHERE event = 'Query'")
+PLAIN = "plain"
+RUN_ID = f"{trace_id(9).hex()}-{span_id(9).hex()}"
+FIRST = id_of(calls()[0])
+SCORED: Mapping[str, Value] = {"otel_ml.score.grounded": 0.5, "otel_ml.model.version": "aa"}
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A project that has everything, and a plain one: calls with a score, of two traces."""
+    with open_service(tmp_path_factory.mktemp("data")) as service:
+        fill(service)
+        root = make_call("answer", SCORED, trace_id=trace_id(9), span_id=span_id(9))
+        below = [
+            make_call("answer", SCORED, trace_id=trace_id(9), span_id=span_id(number))
+            for number in range(10, 50)
+        ]
+        service.store.take(PLAIN, root, *below, make_call("answer", SCORED))
+        yield service
+
+
+def count(service: Service, path: str) -> int:
+    """Ask twice; return how many statements the second answer took."""
+    assert ask(service.app, path).status == 200, path
+    (before,) = service.store.reader.rows(COUNT, {})
+    assert ask(service.app, path).status == 200, path
+    (after,) = service.store.reader.rows(COUNT, {})
+    return int(after["queries"] - before["queries"]) - 1
+
+
+@pytest.mark.parametrize(
+    ("path", "most"),
+    [
+        ("/projects/{}/runs", 6),  # one for each window that has too few, up to all of time
+        ("/projects/{}/runs?where=outcome+%3D%3D+%22ok%22", 3),
+        ("/projects/{}/runs?where=scores%5B%22grounded%22%5D+%3C+1", 3),
+        ("/projects/{}/runs/{run}", 4),
+        ("/traces/{trace}", 4),
+        ("/traces/{trace}?format=zip", 8),  # of 41 runs as of one
+        ("/projects/{}/stats?group=version", 3),
+        ("/projects/{}/stats", 2),
+        ("/stats", 1),
+        ("/projects", 2),
+        ("/projects/{}/models", 2),
+        ("/projects/{}/models/answer/versions", 5),
+        ("/projects/{}/judges", 3),
+        ("/projects/{}/metrics", 1),
+    ],
+)
+def test_api(shop: Service, path: str, most: int) -> None:
+    """A question of the API about a plain project asks no more than that."""
+    assert count(shop, "/api/v1" + of_plain(path)) <= most
+
+
+@pytest.mark.parametrize(
+    ("path", "most"),
+    [
+        ("/", 4),
+        ("/projects/{}/runs", 7),
+        ("/projects/{}/chart", 2),
+        ("/projects/{}/runs/{run}", 14),
+        ("/projects/{}/models", 2),
+        ("/projects/{}/models/answer", 8),
+        ("/projects/{}/judges", 3),
+        ("/projects/{}/judges/grounded", 5),
+        ("/projects/{}/metrics", 3),
+    ],
+)
+def test_pages(shop: Service, path: str, most: int) -> None:
+    """A page of a plain project asks no more than that."""
+    assert count(shop, of_plain(path)) <= most
+
+
+@pytest.mark.parametrize(
+    ("path", "most"),
+    [
+        (f"/projects/{SHOP}/runs", 11),
+        (f"/projects/{SHOP}/runs/{FIRST}", 16),
+        (f"/traces/{FIRST[:32]}", 9),
+        (f"/projects/{SHOP}/models/answer/versions", 13),
+    ],
+)
+def test_everything(shop: Service, path: str, most: int) -> None:
+    """A question about a project that has everything asks no more than that."""
+    assert count(shop, "/api/v1" + path) <= most
+
+
+def of_plain(path: str) -> str:
+    """Put the plain project, and its run with many below it, into a path."""
+    return path.replace("{}", PLAIN).format(run=RUN_ID, trace=RUN_ID[:32])
