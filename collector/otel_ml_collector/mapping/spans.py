@@ -417,13 +417,12 @@ def _ranks(columns: Mapping[str, list[Any]]) -> list[int]:
     into a newer word.
     """
     size = len(columns["kind"])
-
-    def column(name: str) -> Sequence[Any]:
-        return columns.get(name) or [_DEFAULTS[name]] * size
-
-    inputs, outputs = column("inputs"), column("outputs")
-    facts = zip(map(len, inputs), map(len, outputs), *map(column, _OTHERS), strict=True)
-    texts = zip(*map(column, _TEXTS), map(repr, facts), strict=True)
+    blank, zero, none = [""] * size, [0] * size, [None] * size
+    inputs, outputs = columns.get("inputs", blank), columns.get("outputs", blank)
+    numbers = [columns.get(name, zero if name == "seq" else none) for name in _OTHERS]
+    facts = zip(map(len, inputs), map(len, outputs), *numbers, strict=True)
+    told = [columns.get(name, blank) for name in _TEXTS]
+    texts = zip(*told, map(repr, facts), strict=True)
     more = (
         [*map(_tag_text, tags), *map(repr, logs)] if tags or logs else ()
         for tags, logs in zip(columns["tags"], columns["logs"], strict=True)

@@ -143,7 +143,8 @@ def read_rows(
         name = row.field
         if fields is not None and name not in fields:
             continue
-        places = found.every if name == "tags" else found.missing(name)
+        is_new = name == "tags" or name not in found.columns
+        places = found.every if is_new else found.missing(name)
         if row.on and not kinds_there <= row.on:
             places = [at for at in places if kinds[at] in row.on]
         if not places:
