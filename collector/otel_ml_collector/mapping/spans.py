@@ -199,7 +199,7 @@ class _Alike:
         self.places.append(place)
 
 
-class _Kinds:
+class _Groups:
     """The spans that are mapped together, by scope and names; they keep their scopes alive."""
 
     def __init__(self) -> None:
@@ -220,7 +220,7 @@ class _Kinds:
 
 def _map_some(spans: Sequence[Span], batch: _SpanBatch) -> None:
     """Add what spans say to their batch; runs that are alike are made together."""
-    kinds, filing, scope = _Kinds(), batch.filing, None
+    groups, filing, scope = _Groups(), batch.filing, None
     rejected = batch.records.rejected
     for place, span in enumerate(spans):
         if span.scope is not scope:  # shared by the spans of a library
@@ -230,18 +230,18 @@ def _map_some(spans: Sequence[Span], batch: _SpanBatch) -> None:
         if project is None:
             rejected[NOT_ALLOWED] += 1
             continue
-        alike = kinds.find(span)
+        alike = groups.find(span)
         reason = reason_to_reject(span, project, batch.window)
         if reason is None and alike.is_plain:
             alike.add(span, project, place)
             continue
-        reason = reason or _map_record(span, project, place, kinds, batch)
+        reason = reason or _map_record(span, project, place, groups, batch)
         if reason is None:
             batch.processes.note(span, project)
         else:
             rejected[reason] += 1
     ordered: list[tuple[_Alike, int] | None] = [None] * len(spans)
-    for alike in kinds.all():
+    for alike in groups.all():
         _make_runs(alike, batch)
         for at, place in enumerate(alike.places):
             ordered[place] = alike, at
@@ -250,7 +250,7 @@ def _map_some(spans: Sequence[Span], batch: _SpanBatch) -> None:
 
 
 def _map_record(
-    span: Span, project: str, place: int, kinds: _Kinds, batch: _SpanBatch
+    span: Span, project: str, place: int, groups: _Groups, batch: _SpanBatch
 ) -> str | None:
     """Add what a span says, or note of which run it is; return why it is rejected, if it is."""
     record = to_text(span.attributes.get(names.RECORD, "run"))
@@ -265,11 +265,11 @@ def _map_record(
     elif is_pending(span):
         announced = read_pending(span)
     else:
-        kinds.find(span).add(span, project, place)
+        groups.find(span).add(span, project, place)
         return None
     if announced is None:
         return NO_TARGET
-    kinds.find(announced, is_open=True).add(announced, project, place)
+    groups.find(announced, is_open=True).add(announced, project, place)
     return None
 
 
