@@ -6,7 +6,7 @@ from typing import Any, Final
 from otel_ml_collector.owners import FIRST
 from otel_ml_collector.store.connection import EVERY_NAME
 from otel_ml_collector.store.reader import READABLE, Reader, Row
-from otel_ml_collector.store.rollup import computed, uncomputed
+from otel_ml_collector.store.rollup import EXACT, computed, uncomputed
 from otel_ml_collector.store.runs import ACROSS_PARTITIONS, Window
 from otel_ml_collector.store.sql import Condition, Sql
 from otel_ml_collector.store.versions import (
@@ -19,6 +19,8 @@ _MOST_PROJECTS: Final = 20_000
 # The small number of a run's version, of some that are known; 0 for any other.
 _NUMBER: Final = Sql("""transform(concat(toString(digest), ':', toString(structure)),
   {versions:Array(String)}, {numbers:Array(UInt32)}, toUInt32(0))""")
+# A sum of floats depends on their order in the last digit.
+_SCORE: Final = EXACT.fill(number=Sql("if(ifNull(isFinite(s.newest.1), 0), s.newest.1, 0)"))
 _UNREAD: Final = Sql("''")
 _OURS: Final = Sql("project = {project:String}")
 # The small numbers of versions by name, digest and structure.
@@ -168,7 +170,10 @@ def read_version_scores(reader: Reader, project: str, model: str) -> list[Row]:
     sql = Sql("""
         SELECT r.number AS number, s.judge AS judge, s.judge_version AS judge_version,
           count() AS evaluations,
-          countIf(s.newest.3) AS failed, avgOrNull(s.newest.1) AS mean_score,
+          countIf(s.newest.3) AS failed,
+          if(countIf(isFinite(s.newest.1)) = count(s.newest.1),
+            toFloat64(sum({score})) / 1e15 / nullIf(count(s.newest.1), 0),
+            avgOrNull(s.newest.1)) AS mean_score,
           countIf(s.newest.2 = true) AS passed, countIf(isNotNull(s.newest.2)) AS judged
         FROM (
           SELECT trace_id, span_id, {number} AS number FROM runs FINAL
@@ -181,7 +186,7 @@ def read_version_scores(reader: Reader, project: str, model: str) -> list[Row]:
           GROUP BY judge, judge_version, trace_id, span_id
         ) AS s ON s.trace_id = r.trace_id AND s.span_id = r.span_id
         GROUP BY number, judge, judge_version ORDER BY number, judge, judge_version
-        """).fill(number=_NUMBER)
+        """).fill(number=_NUMBER, score=_SCORE)
     return reader.rows(sql, _of_versions(reader, project, model))
 
 
