@@ -54,7 +54,10 @@ PARTS: Final[Mapping[str, Callable[[], None]]] = {
 
 
 # What is measured beside another commit.
-BESIDE: Final[Mapping[str, Measure]] = {"ingest": ingest.measure_beside}
+BESIDE: Final[Mapping[str, Measure]] = {
+    "ingest": ingest.measure_beside,
+    "queries": queries.measure_beside,
+}
 
 
 def main() -> None:

@@ -5,13 +5,15 @@ import statistics
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+from tests.bench.beside import Tree
 from tests.bench.dataset import Dataset, Plan
 from tests.bench.dataset_load import load, send_all
 from tests.bench.queries_asked import Asked, make_queries
@@ -26,6 +28,10 @@ _WRITTEN_A_SECOND: Final = 2_000
 _AT_ONCE: Final = 500
 _LONGEST_S: Final = 600
 _OK: Final = 200
+# Beside another commit: of so many runs no page is full that is filtered by a score, too.
+_RUNS_BESIDE: Final = 100_000
+_TIMES_BESIDE: Final = 5
+_TOO_FEW: Final = ("the same and a score", "tag, outcome, latency: 1 in 1,000")
 # While runs are written, an answer may take twice as long.
 _BUSY: Final = 2
 
@@ -67,6 +73,35 @@ def report(
                 report_store(collector, data_dir, loaded, memory_mb)
         finally:
             collector.stop()
+
+
+@cache
+def _store_of(tree: Tree) -> tempfile.TemporaryDirectory[str]:
+    """Load a store with the code of a tree: what it made no other code has changed."""
+    folder = tempfile.TemporaryDirectory()
+    code = (
+        "from pathlib import Path; from tests.bench.dataset_load import load; load(Path({!r}), {})"
+    )
+    tree.run(code.format(str(Path(folder.name) / "data"), _RUNS_BESIDE))
+    return folder
+
+
+def measure_beside(tree: Tree) -> Mapping[str, float]:
+    """Ask a collector of a tree each question several times; the store is loaded once."""
+    data_dir = Path(_store_of(tree).name) / "data"
+    collector = CollectorProcess(data_dir, launcher=tree.launcher)
+    try:
+        collector.wait_ready()
+        found = {}
+        for one in make_queries(collector, load(data_dir, _RUNS_BESIDE)):
+            if one.title in _TOO_FEW:
+                continue
+            took_ms = ask(collector, one, _TIMES_BESIDE)
+            assert not isinstance(took_ms, str), (one.title, took_ms)
+            found[f"{one.title}, ms"] = statistics.median(took_ms)
+        return found
+    finally:
+        collector.stop()
 
 
 def ask(collector: CollectorProcess, asked: Asked, times: int = TIMES) -> list[float] | str:
