@@ -254,12 +254,11 @@ def find_run_with_series(
     match = _RUN_ID.fullmatch(run_id)
     if match is None:
         raise BadQuery(f"Invalid run id {run_id[:80]!r}: expected <32 hex>-<16 hex>", "run_id")
-    trace_id, span_id = match.groups()
     found = [
         rows
-        for place in find_places(reader, trace_id)
+        for place in find_places(reader, match[1])
         if project in {None, place.project}
-        and (rows := _read_rows(reader, [place], [span_id], now_ns)).wanted
+        and (rows := _read_rows(reader, [place], [run_id], now_ns)).wanted
     ]
     if not found:
         raise NotFound(f"There is no run {run_id}")
@@ -286,8 +285,7 @@ def find_whole_runs(reader: Reader, runs: Sequence[RunSummary], now_ns: int) -> 
         for part in _parts(reader, project, list(group)):
             traces = dict.fromkeys(run.trace_id for run in part)
             of_part = [places[project, trace_id] for trace_id in traces]
-            spans = [run.run_id.partition("-")[2] for run in part]
-            rows = _read_rows(reader, of_part, spans, now_ns)
+            rows = _read_rows(reader, of_part, [run.run_id for run in part], now_ns)
             found = {run.run_id: run for run, _ in _make_runs(reader, rows)} if rows.wanted else {}
             yield from (found[run.run_id] for run in part if run.run_id in found)
 
@@ -383,19 +381,20 @@ class _TraceRows:
 
 
 def _read_rows(
-    reader: Reader, places: Sequence[Place], span_ids: Sequence[str], now_ns: int
+    reader: Reader, places: Sequence[Place], run_ids: Sequence[str], now_ns: int
 ) -> _TraceRows:
     """Read runs and the roots of their traces; of a trace that has an open one, all open ones."""
-    asked = {*span_ids}
+    asked = {*run_ids}
+    span_ids = sorted({run_id.partition("-")[2] for run_id in run_ids})
     rows = winners(read_with_roots(reader, places, span_ids))
     ended: defaultdict[str, list[Row]] = defaultdict(list)
     for row in sorted(rows, key=_place):
         ended[row["trace_id"]].append(row)
-    missing = asked - {row["span_id"] for row in rows}
+    missing = asked.difference(map(run_id_of, rows))
     for place in places if missing else ():
         of_trace = ended[place.trace_id]
         ended[place.trace_id] = add_open(reader, place, of_trace, now_ns)
-    wanted = [row for found in ended.values() for row in found if row["span_id"] in asked]
+    wanted = [row for found in ended.values() for row in found if run_id_of(row) in asked]
     return _TraceRows(wanted, ended)
 
 

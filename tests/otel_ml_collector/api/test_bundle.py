@@ -5,9 +5,20 @@ import json
 import zipfile
 from typing import Any
 
+from otel_ml_collector.span import Span, Value
 from tests.otel_ml_collector.api.world import sha256_of
 from tests.otel_ml_collector.asgi import ask
-from tests.otel_ml_collector.spans import id_of, make_artifact, make_call, make_record
+from tests.otel_ml_collector.spans import (
+    MS_NS,
+    NOW_NS,
+    id_of,
+    make_artifact,
+    make_call,
+    make_record,
+    make_start,
+    span_id,
+    trace_id,
+)
 from tests.otel_ml_collector.stores import Service
 
 DOCUMENT = '{"type": "otel_ml.types.Native", "params": {"data": "../../etc/passwd"}}'
@@ -47,6 +58,52 @@ def test_bundle(service: Service, project: str) -> None:
         ("again", document),
     ]
     assert manifest["records"][0]["tags"] == {"a": 1}
+
+
+def test_many_runs(service: Service, project: str) -> None:
+    """Runs that are read together are what each of them is alone, whatever was told of them.
+
+    They are more than are read at once, of two traces with one key and spans of the same ids.
+    """
+    spans: list[Span] = []
+    for trace in (901, 902):
+        root = make_call(
+            "answer",
+            {"otel_ml.trace_key": "many", "session.id": f"session {trace}"},
+            trace_id=trace_id(trace),
+            span_id=span_id(1),
+        )
+        spans.append(root)
+        for number in range(2, 70):
+            points: dict[str, Value] = {
+                "otel_ml.metric.names": ["loss"] * (number % 3 + 1),
+                "otel_ml.metric.values": [number + place / 8 for place in range(number % 3 + 1)],
+                "otel_ml.score.grounded": number / 100,
+                "otel_ml.tag.client": f"client {number}",
+            }
+            call = make_call(
+                "answer",
+                {"otel_ml.inputs": f'"{number}"'},
+                trace_id=root.trace_id,
+                parent_span_id=root.span_id,
+                span_id=span_id(number),
+                start_ns=NOW_NS + number * MS_NS,
+                events=[make_artifact(f"table {number}", DOCUMENT)] if number % 5 == 0 else [],
+            )
+            is_open = trace == 902 and number == 7
+            spans += [make_start(call) if is_open else call]
+            spans.append(make_record("update", call, points, span_id=span_id(1000 + number)))
+    everything: dict[str, Value] = {"otel_ml.target.trace_key": "many", "otel_ml.tag.all": True}
+    spans.append(make_record("update", spans[0], everything, span_id=span_id(2000)))
+    service.store.take(project, *spans)
+    files = unpack(service, "many")
+    runs = [files[one["file"]] for one in files["manifest.json"]["runs"]]
+    assert len(runs) == 138
+    assert sum(bool(run["metrics"]) for run in runs) == 136
+    assert {run["session"] for run in runs} == {"session 901", "session 902"}
+    for run in runs:
+        alone = ask(service.app, f"/api/v1/projects/{project}/runs/{run['run_id']}").json
+        assert run == alone
 
 
 def test_no_document(service: Service, project: str) -> None:
