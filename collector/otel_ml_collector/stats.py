@@ -33,6 +33,7 @@ from otel_ml_collector.store.statistics import (
     version_numbers,
 )
 from otel_ml_collector.store.targets import TAG_TEXT, about_runs
+from otel_ml_collector.store.versions import NUMBERED_VERSIONS
 from otel_ml_collector.times import DAY_NS, HOUR_NS, SECOND_NS, to_rfc3339
 from otel_ml_collector.web.view import spark
 
@@ -54,6 +55,18 @@ _MERGED_SCORES: Final = Sql("""sum(evaluations) AS evaluations, sum(failed) AS f
 _VERSION: Final = Sql("""transform(
   concat(toString(digest), ':', toString(structure), ':', toString(model)),
   {version_keys:Array(String)}, {version_labels:Array(String)}, toString(model))""")
+# Of more versions than that the store numbers those of the runs: a server takes 1 MiB of values
+# with a question.
+_MOST_NAMED: Final = 5_000
+_NUMBERED: Final = Sql("""if(numbered = 0, toString(model),
+  concat(model, ':v', toString(numbered)))""")
+_WITH_NUMBERS: Final = Sql("""
+  LEFT JOIN (
+    SELECT name AS model_named, digest AS digest_named, structure AS structure_named,
+      number AS numbered
+    FROM ({versions}) WHERE kind = 'model'
+  ) AS version ON model_named = model AND digest_named = digest AND structure_named = structure
+""").fill(versions=NUMBERED_VERSIONS)
 # Of which group a cell is: of one that is wanted, else of the others.
 _PLACED: Final = Sql("""has({wanted:Array(String)}, label) AS is_wanted,
   if(is_wanted, label, '') AS named""")
@@ -470,6 +483,8 @@ def make_grouping(reader: Reader, project: str, group: str, apart: Apart) -> Gro
 
 
 def _by_version(numbers: Numbers) -> Grouping:
+    if len(numbers) > _MOST_NAMED:
+        return Grouping(_NUMBERED, join=_WITH_NUMBERS)
     versions = {
         f"{digest}:{structure}:{model}": f"{model}:v{number}"
         for (model, digest, structure), number in numbers.items()

@@ -204,6 +204,17 @@ def judged(stats: RunStats) -> Sequence[JudgeFigures]:
     return stats.total.judges
 
 
+def test_many_versions(store: Store, project: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More versions than go with a question have the figures that they have otherwise."""
+    take_week(store, project)
+    filters = ("", 'outcome == "ok" and model == "answer"')
+    few = [ask(store, project, "version", where) for where in filters]
+    monkeypatch.setattr("otel_ml_collector.stats._MOST_NAMED", 0)
+    assert [ask(store, project, "version", where) for where in filters] == few
+    compute(store, project)
+    assert [ask(store, project, "version", where) for where in filters] == few
+
+
 def test_late_score(store: Store, project: str) -> None:
     """A score that comes after its day was computed is told at once."""
     call = make_call(start_ns=WEEK.start_ns)
