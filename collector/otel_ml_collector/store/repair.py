@@ -49,6 +49,7 @@ class Repair:
 
     def __init__(self, connections: Connections, clock: Callable[[], float] = time.time) -> None:
         self._client = connections.open(confirms=False)
+        self._memory = connections.memory
         self._clock = clock
         self._whole_s = clock()
         self._is_sure = True
@@ -86,6 +87,8 @@ class Repair:
                 drop_unread(Path(folder))
             self._load()
         if tables:
+            # Those of versions that were in a broken part may be others when they come again.
+            self._memory.forget_numbers(lambda *_: True)
             _logger.error(
                 "The engine could not write all files; loaded anew, without what is broken: %s",
                 ", ".join(tables),

@@ -149,7 +149,17 @@ class Writer:
         for payload in payloads:
             payload.result()
         self._insert(tables.RUNS, records.runs)
-        self._client.confirm()
+        try:
+            self._client.confirm()
+        except Unavailable:
+            self._doubt()
+            raise
+
+    def _doubt(self) -> None:
+        """Forget what was taken for stored: when it comes again, it is stored again."""
+        self._known.clear()
+        self._heard.clear()
+        self._marks = Marks(self._client, self._clock)
 
     def _leave(self, records: Records) -> Records:
         """Leave out what was deleted, and forget which versions were stored before that."""

@@ -100,6 +100,22 @@ def test_group(tmp_path: Path) -> None:
         assert names(store) == ["m"]
 
 
+def test_version_of_a_group(tmp_path: Path) -> None:
+    """What a group brought that may not be on disk is stored again, the version of its runs too."""
+    with open_store(tmp_path) as store:
+        client = store.connections.open(confirms=False)
+        client.command(Sql("SYSTEM STOP MERGES model_versions"))
+        with refusing():
+            client.command(Sql("INSERT INTO store_meta VALUES ('probe', 1)"))
+        call = make_call("m", {"otel_ml.model.version": "d1"})
+        with pytest.raises(Unavailable):
+            store.take("p", call)
+        for _ in range(2):
+            store.take("p", call)
+            rows = store.reader.rows(Sql("SELECT count() AS rows FROM model_versions"), {})
+            assert rows[0]["rows"] == 2
+
+
 def test_statement(store: Store, tmp_path: Path) -> None:
     """A change that could not be noted is given up, and the store can be opened again."""
     client = store.connections.open()
