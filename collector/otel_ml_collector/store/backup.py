@@ -264,12 +264,10 @@ def restore(backup: Path, data_dir: Path) -> Restored:
             os.sync()
             work.rename(data_dir / "store")
             os.sync()
-    except OSError as error:
+    except (OSError, Unavailable) as error:
         raise BadSetting(f"The backup cannot be restored to {data_dir}: {error}") from error
     except ClickHouseError as error:
         raise BadSetting(f"The backup {backup} cannot be read: {name_of(error)}") from error
-    except Unavailable as error:
-        raise BadSetting(f"The backup cannot be restored to {data_dir}: {error}") from error
     return Restored(sum(len(parts) for parts in tables.values()), is_checked)
 
 

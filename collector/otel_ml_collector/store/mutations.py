@@ -3,7 +3,6 @@
 The engine waits for ever with a part that has no room on the disk. Here that is told to who asked.
 """
 
-import math
 import shutil
 import time
 from collections.abc import Collection, Mapping
@@ -60,8 +59,10 @@ class Mutator:
             self._client.command(sql, parameters, settings={**_WAIT, **wanted})
             return
         before = self._undone(table).keys()
-        trouble = _no_room(self._folder, _ROOM_BYTES)
-        if not trouble:
+        if shutil.disk_usage(self._folder).free < _ROOM_BYTES:
+            trouble = _no_room(self._folder)
+        else:
+            trouble = ""
             try:
                 self._client.command(sql, parameters, settings={**_BEGIN, **wanted})
                 self._client.confirm()
@@ -100,7 +101,6 @@ class Mutator:
         return {row[0]: (bool(row[1]), row[2]) for row in rows}
 
 
-def _no_room(folder: Path, enough: float = math.inf) -> str:
-    """Say that there is no room, unless as many bytes as are enough are free."""
+def _no_room(folder: Path) -> str:
     free = shutil.disk_usage(folder).free
-    return "" if free >= enough else f"no room to write it anew, the disk has {free} bytes free"
+    return f"no room to write it anew, the disk has {free} bytes free"
