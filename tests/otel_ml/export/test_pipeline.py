@@ -74,7 +74,7 @@ def said(caplog: pytest.LogCaptureFixture, words: str) -> list[str]:
 def test_tight_loop_through_a_small_queue(
     tmp_path: Path, sink: Sink, most: int, calls: int
 ) -> None:
-    """A loop that is faster than the sender waits for it and loses nothing."""
+    """A loop that is faster than the sender waits for it: none is lost that waited no 100 ms."""
     script = f"""
         import json
         from otel_ml import Client
@@ -83,12 +83,15 @@ def test_tight_loop_through_a_small_queue(
         traced = client.trace(lambda a: a)
         for number in range({calls}):
             traced(number)
-        delivery, stats = client.flush(), client.stats()
-        print(json.dumps([bool(delivery), stats.delivered, stats.lost, stats.blocked_ms > 0]))
+        client.flush()
+        stats = client.stats()
+        print(json.dumps([stats.delivered, stats.lost, stats.blocked_ms]))
     """
-    found = ask_script(tmp_path, script, OTEL_BSP_MAX_QUEUE_SIZE=str(most))
-    assert found == [True, calls, {}, True]
-    assert len(set(sink.ids)) == calls
+    delivered, lost, blocked_ms = ask_script(tmp_path, script, OTEL_BSP_MAX_QUEUE_SIZE=str(most))
+    number = lost.pop("queue full", 0)
+    assert lost == {}
+    assert blocked_ms > 100 * number  # a machine at its limit may stop the sender for so long
+    assert len(set(sink.ids)) == delivered == calls - number
 
 
 def test_no_call_waits_for_nothing(
