@@ -159,7 +159,7 @@ def answers(service: Service, version: int, spans: Sequence[Span]) -> dict[str, 
         "models/answer/versions/2",
         "metrics",
         f"objects?trace_id={trace_id}",
-        "loss",
+        "loss?start=2026-11-20T00:00:00Z&end=2026-11-21T00:00:00Z",  # the last day moves on
     ]
     paths = [f"projects/p{version}/{path}" for path in of_project]
     paths += [f"traces/{trace_id}", f"traces/order%20{version}", "keys"]
