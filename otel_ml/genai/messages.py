@@ -96,7 +96,9 @@ def read_message(value: object) -> Message | None:
         kind = read_name(value, "type") or ""
         role = SPEAKERS.get(kind) if read(value, "content") is not None else None
         if role is None:
-            reader = _ITEMS.get(kind)
+            reader, inner = _ITEMS.get(kind), unwrap(value)
+            if inner is not value:
+                return read_message(inner)
             return None if reader is None else reader(value)
     if isinstance(read(value, "parts"), list | str):  # it is written as the conventions say
         return {"role": role, "parts": read_parts(read(value, "parts"))}
@@ -110,8 +112,20 @@ def read_message(value: object) -> Message | None:
     refusal = read_text(value, "refusal")
     if refusal is not None:
         parts.append(_text(refusal))
-    parts += [_call(call) for call in read_items(value, "tool_calls")]
+    known = {part.get("id") for part in parts if part.get("type") == "tool_call"} - {None}
+    calls = map(_call, read_items(value, "tool_calls"))
+    parts += [call for call in calls if call.get("id") not in known]  # some say them twice
     return _message(role, parts, read_name(value, "name"), read_name(value, "stop_reason"))
+
+
+def unwrap(value: object) -> object:
+    """Return the message that LangChain wrote as class and arguments, or as type and data."""
+    if not isinstance(value, dict):
+        return value
+    held = value.get("kwargs") if value.get("lc") == 1 else None
+    if held is None and value.get("type") in SPEAKERS:
+        held = value.get("data")
+    return held if isinstance(held, dict) else value
 
 
 def read_parts(content: object) -> list[Part]:
@@ -157,8 +171,9 @@ _PARTS: Final[dict[str, Callable[[object], Part]]] = {
     "refusal": _text_part,
     "thinking": _thought_part,
     "reasoning": _thought_part,
-    "tool_use": lambda item: _tool_call(item, read(item, "input")),
+    "tool_use": lambda item: _call(item, "input"),
     "tool_result": lambda item: _response(read_name(item, "tool_use_id"), read(item, "content")),
+    "tool-call": lambda item: _call(item, "input"),
 }
 
 
@@ -201,18 +216,19 @@ def _answer(items: Sequence[object], reason: str | None) -> list[Message]:
     return [_message("assistant", parts, reason=reason)] if parts else []
 
 
-def _call(call: object) -> Part:
+def _call(call: object, *inputs: str) -> Part:
     function = read(call, "function")
-    if function is None:  # as LangChain has it
-        given = read(call, "args")
-        return _tool_call(call, read(call, "arguments") if given is None else given)
+    if function is None:  # as Anthropic, LangChain and Vercel's AI SDK have it
+        named = (read(call, name) for name in (*inputs, "args", "arguments"))
+        given = next((one for one in named if one is not None), None)
+        return _tool_call(call, given, read_name(call, "toolName"))
     return _tool_call(call, read(function, "arguments"), read_name(function, "name"))
 
 
 def _tool_call(call: object, arguments: object, name: str | None = None) -> Part:
     return _known(
         type="tool_call",
-        id=read_name(call, "call_id", "id"),
+        id=read_name(call, "call_id", "id", "toolCallId"),
         name=name or read_name(call, "name") or "",
         arguments=_decoded(arguments),
     )

@@ -70,6 +70,7 @@ def _variables(address: str) -> dict[str, str]:
         "OPENAI_BASE_URL": f"{address}/v1",
         "ANTHROPIC_API_KEY": "none",
         "ANTHROPIC_BASE_URL": address,
+        "LITELLM_LOCAL_MODEL_COST_MAP": "True",
     }
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 MISSING: Final = "gpt-missing"
+BUSY: Final = "gpt-busy"
+_THOUGHT: Final = "The user asks for the weather of Ghent."
 _VECTOR: Final = (0.25, -0.5, 0.75)
 _CITY: Final = '{"city":"Ghent"}'
 _WORDS: Final = ("Sunny", " in", " Ghent")
@@ -42,6 +44,8 @@ def answer(path: str, body: Body) -> Answer | None:
     """Answer one request of a provider's client; None for a path that no provider has."""
     if path.endswith("/chat/completions"):
         return _chat(body)
+    if path.endswith("/responses"):
+        return _json(_response(body))
     if path.endswith("/embeddings"):
         return _json(_embeddings(body))
     if path.endswith("/messages"):
@@ -68,16 +72,68 @@ def _chat(body: Body) -> Answer:
             "type": "invalid_request_error",
         }
         return _json({"error": {**error, "param": None, "code": "model_not_found"}}, 404)
+    if body["model"] == BUSY:
+        error = {"message": "Rate limit reached", "type": "requests"}
+        return _json({"error": {**error, "param": None, "code": "rate_limit_exceeded"}}, 429)
     if body.get("stream"):
         return _stream((("", chunk) for chunk in _chunks(body)), "data: [DONE]\n\n")
-    message: dict[str, object] = {"role": "assistant", "content": _SAID, "refusal": None}
+    message: dict[str, object] = {"role": "assistant", "content": _said(body), "refusal": None}
     reason = "stop"
-    if body.get("tools"):
+    if body.get("reasoning_effort"):
+        message["reasoning_content"] = _THOUGHT
+    if body.get("tools") and body["messages"][-1]["role"] != "tool":
         function = {"name": "find_weather", "arguments": _CITY}
         calls = [{"id": "call_1", "type": "function", "function": function}]
         message, reason = {"role": "assistant", "content": None, "tool_calls": calls}, "tool_calls"
     choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": reason}
     return _json({**_head(body, "chat.completion"), "choices": [choice], "usage": _USAGE})
+
+
+def _said(body: Body) -> str:
+    """Say the answer, in the form that DSPy asks for where it asks for one."""
+    asked = json.dumps(body["messages"])
+    if "[[ ## answer ## ]]" not in asked:
+        return _SAID
+    thought = f"[[ ## reasoning ## ]]\n{_THOUGHT}\n\n" if "[[ ## reasoning ## ]]" in asked else ""
+    return f"{thought}[[ ## answer ## ]]\n{_SAID}\n\n[[ ## completed ## ]]"
+
+
+def _response(body: Body) -> dict[str, object]:
+    """Answer as OpenAI's responses do: a thought, and then a call of the tool or the text."""
+    asked = body["input"] if isinstance(body["input"], list) else []
+    is_told = any(item.get("type") == "function_call_output" for item in asked)
+    output: list[dict[str, object]] = [
+        {
+            "id": "rs_1",
+            "type": "reasoning",
+            "summary": [{"type": "summary_text", "text": _THOUGHT}],
+        }
+    ]
+    if body.get("tools") and not is_told:
+        call = {"type": "function_call", "call_id": "call_1", "name": "find_weather"}
+        output.append({**call, "id": "fc_1", "arguments": _CITY, "status": "completed"})
+    else:
+        content = [{"type": "output_text", "text": _SAID, "annotations": []}]
+        message = {"type": "message", "id": "msg_1", "role": "assistant", "status": "completed"}
+        output.append({**message, "content": content})
+    return {
+        "id": "resp_1",
+        "object": "response",
+        "created_at": 1_700_000_000,
+        "model": body["model"],
+        "status": "completed",
+        "output": output,
+        "parallel_tool_calls": True,
+        "tool_choice": "auto",
+        "tools": body.get("tools", []),
+        "usage": {
+            "input_tokens": 12,
+            "output_tokens": 5,
+            "total_tokens": 17,
+            "input_tokens_details": {"cached_tokens": 4},
+            "output_tokens_details": {"reasoning_tokens": 2},
+        },
+    }
 
 
 def _head(body: Body, kind: str) -> dict[str, object]:
@@ -123,6 +179,8 @@ def _messages(body: Body) -> Answer:
         return _stream(_message_events(body))
     content: list[dict[str, object]] = [{"type": "text", "text": _SAID}]
     reason = "end_turn"
+    if body.get("thinking"):
+        content.insert(0, {"type": "thinking", "thinking": _THOUGHT, "signature": "none"})
     if body.get("tools"):
         content = [{"type": "tool_use", "id": "toolu_1", "name": "find_weather"}]
         content[0]["input"] = json.loads(_CITY)

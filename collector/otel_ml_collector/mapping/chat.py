@@ -4,12 +4,11 @@ Lists, pages and filters read a payload here and nowhere else, whichever provide
 from. A line is what a person would look for: the last question, the answer's text.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, cast
 
-from otel_ml.genai.messages import PROMPTS, SPEAKERS, Message, find_output, read_message
-from otel_ml_collector.mapping.values import to_json
+from otel_ml.genai.messages import PROMPTS, SPEAKERS, Message, find_output, read_message, unwrap
+from otel_ml_collector.mapping.values import parse, to_json
 from otel_ml_collector.span import Value
 
 # What stands for a stream that was returned and not followed.
@@ -21,10 +20,22 @@ _HEAD_CHARS: Final = _LINE_CHARS + 2
 _ROLE_CHARS: Final = 256
 # How many fields a message has that is one text, and its only part.
 _PLAIN: Final = 2
-_FIELDS: Final = 16
 _TIMES: Final = "\u00d7"
 _LISTS: Final = ("messages", "input", "contents")
 _SAID: Final = frozenset({"content", "parts", "tool_calls", "call_id", "summary"})
+# What stands around the value where a callback of LangChain's, or any call, is told whole.
+_WRAPPED: Final = ("inputs", "outputs", "output", "input_str")
+_WRAPPING: Final = frozenset({*_WRAPPED, "args", "kwargs", "tags", "metadata", "name"})
+_QUESTIONS: Final = (*PROMPTS, "query_str")
+# Members of an answer that are no part of it.
+_THOUGHTS: Final = frozenset({"reasoning", "reasoning_content", "rationale", "thinking"})
+_EMBEDDED: Final = ("input", "inputs", "texts", "text", "values", "value", "documents", "content")
+_VECTORS: Final = ("data", "embeddings", "embedding", "vectors", "vector")
+_DOCUMENT: Final = ("content", "page_content", "text", *PROMPTS)
+# Members of a message that say nothing yet.
+_WHO: Final = frozenset({"role", "type", "name", "index", "finish_reason"})
+_CALLS: Final = frozenset({"tool_call", "tool-call", "tool_use", "function"})
+_GIVEN: Final = frozenset({"args", "arguments", "input"})
 _KINDS: Final = frozenset({*SPEAKERS, "function_call", "function_call_output", "reasoning"})
 
 
@@ -34,6 +45,7 @@ def find_messages(value: object) -> Sequence[object]:
     Returns:
         In order, each as `otel_ml.genai.messages.read_message` takes it; empty where there is none.
     """
+    value = _open(value)
     if isinstance(value, dict):
         if _is_message(value):
             return [value]
@@ -44,14 +56,22 @@ def find_messages(value: object) -> Sequence[object]:
     return found if found and all(map(_has_speaker, found)) and _is_message(found[-1]) else []
 
 
-def line_in(value: object) -> str:
-    """Return one short line of plain text for what a run was given."""
-    return _line(_asked(value))
+def line_in(value: object, kind: str = "") -> str:
+    """Return one short line of plain text for what a run of some kind was given."""
+    return _line(_embedded(value) if kind == "embedding" else _asked(value))
 
 
-def line_out(value: object) -> str:
-    """Return one short line of plain text for what a run gave."""
-    return _line(_answered(value))
+def line_out(value: object, kind: str = "") -> str:
+    """Return one short line of plain text for what a run of some kind gave."""
+    vectors = _vectors(value) if kind == "embedding" else ""
+    return vectors or _line(_answered(value))
+
+
+def line_of_error(error_type: str, message: str) -> str:
+    """Return one short line for a failure: the last name of its type, and what it says."""
+    name = error_type.removeprefix("<class '").removesuffix("'>").rpartition(".")[2]
+    is_named = not name or message.startswith(f"{name}:")
+    return _line(message if is_named else f"{name}: {message}" if message else name)
 
 
 def text_of(message: Message) -> str:
@@ -66,6 +86,8 @@ def text_of_part(part: Mapping[str, Any]) -> str:
     kind = part.get("type")
     if kind == "tool_call":
         given = part.get("arguments")
+        told = parse(given) if isinstance(given, str) else given
+        given = told if isinstance(told, Mapping) else given
         if isinstance(given, Mapping):
             given = ", ".join(f"{name}={to_json(item)}" for name, item in given.items())
         return f"{part.get('name', '')}({'' if given is None else given})"
@@ -84,20 +106,52 @@ def _find_response(value: dict[str, Any]) -> Sequence[object]:
     return []
 
 
+def _open(value: object) -> object:
+    """Take what a framework wrapped: arguments, LangChain's objects, LangGraph's commands."""
+    while isinstance(value, dict):
+        if "kwargs" in value and value.keys() <= _WRAPPING:
+            value = _take_wrapped(value)
+        elif "update" in value and "graph" in value:
+            value = value["update"]
+        elif value.get("lc") == 1 and isinstance(value.get("kwargs"), dict):
+            value = value["kwargs"]
+        else:
+            return value
+    return value
+
+
+def _take_wrapped(value: dict[str, Any]) -> object:
+    """Take what is between the facts of a call: its only argument, or all of them."""
+    for name in _WRAPPED:
+        if name in value:
+            return value[name]
+    args, kwargs = value.get("args") or [], value["kwargs"] or {}
+    if not isinstance(args, list) or not isinstance(kwargs, dict):
+        return list(value.values())
+    if not args:
+        return {name: item for name, item in kwargs.items() if name != "kwargs"}
+    if kwargs:
+        return [*args, *(f"{name}={to_json(item)}" for name, item in kwargs.items())]
+    return args[0] if len(args) == 1 else args
+
+
 def _has_speaker(item: object) -> bool:
     if not isinstance(item, dict):
         return False
     kind = item.get("type")
-    return isinstance(item.get("role"), str) or (isinstance(kind, str) and kind in _KINDS)
+    if isinstance(item.get("role"), str) or (isinstance(kind, str) and kind in _KINDS):
+        return True
+    return item.get("lc") == 1 and (inner := unwrap(item)) is not item and _has_speaker(inner)
 
 
 def _is_message(item: object) -> bool:
     """Tell a message from an object that has a role, or a type, for another reason."""
-    return _has_speaker(item) and not _SAID.isdisjoint(cast("dict[str, Any]", item))
+    return _has_speaker(item) and not _SAID.isdisjoint(cast("dict[str, Any]", unwrap(item)))
 
 
 def _asked(value: object) -> str:
     """Find the last question: of several inputs that of their messages, or the prompt."""
+    value = _open(value)
     if isinstance(value, list) and value and _is_message(value[-1]):
         return next(filter(None, map(_question, reversed(value))), "") or _last(value)
     if not isinstance(value, dict):
@@ -110,25 +164,29 @@ def _asked(value: object) -> str:
         listed = value.get(name)
         if isinstance(listed, list) and listed and _is_message(listed[-1]):
             return _asked(listed)
-    prompt = next((value[name] for name in PROMPTS if isinstance(value.get(name), str)), None)
-    return _headline(value) if prompt is None else prompt
+    prompt = next((value[name] for name in _QUESTIONS if isinstance(value.get(name), str)), None)
+    if prompt is None and isinstance(given := value.get("inputs"), dict):
+        return _asked(given)
+    return _object(value) if prompt is None else prompt
 
 
 def _answered(value: object) -> str:
     """Find the answer's text; an object of several fields reads as the object."""
-    if isinstance(value, list) and value and _is_message(value[-1]):
-        return _last(value)
+    value = _open(value)
+    if isinstance(value, list) and value:
+        if _is_message(value[-1]):
+            return _last(value)
+        if len(value) == 1 and (inner := _open(value[0])) is not value[0]:
+            return _answered(inner)
     if not isinstance(value, dict):
         return _headline(value)
     if found := find_messages(value):
         return _last(found)
+    if not _THOUGHTS.isdisjoint(value):
+        value = {name: item for name, item in value.items() if name not in _THOUGHTS}
     if len(value) == 1:
         return _answered(next(iter(value.values())))
-    if vectors := _vectors(value):
-        return vectors
-    fields = [f"{json.dumps(name)}: {_field(item)}" for name, item in list(value.items())[:_FIELDS]]
-    more = ", …" if len(value) > _FIELDS else ""
-    return f"{{{', '.join(fields)}{more}}}" if fields else ""
+    return (_vectors(value) if "data" in value else "") or _object(value)
 
 
 def _question(item: object) -> str:
@@ -165,27 +223,79 @@ def _plain_text(item: Any) -> str | None:
     return content if is_role and isinstance(content, str) else None
 
 
-def _vectors(value: dict[str, Any]) -> str:
+def _embedded(value: object) -> str:
+    """Write what is embedded: a lone text, or how many there are."""
+    value = _open(value)
+    if isinstance(value, dict) and not _is_message(value):
+        told = next((value[name] for name in _EMBEDDED if name in value), None)
+        if told is None:
+            return "" if value.keys() == {"model"} else _asked(value)
+        return _embedded(told)
+    if not isinstance(value, list) or not value:
+        return _asked(value)
+    if isinstance(value[0], int):
+        return f"{len(value):,} tokens"
+    return _embedded(value[0]) if len(value) == 1 else f"{len(value):,} texts"
+
+
+def _vectors(value: object) -> str:
     """Write embeddings as how many there are and how long they are."""
-    rows = value.get("data")
-    first = rows[0] if isinstance(rows, list) and rows else None
-    vector = first.get("embedding") if isinstance(first, dict) else None
-    if not isinstance(vector, list) or not isinstance(rows, list):
+    if isinstance(value, dict):
+        if isinstance(length := value.get("dimensions"), int):
+            return f"{value.get('count', 1):,} {_TIMES} {length:,}"
+        rows = next((value[name] for name in _VECTORS if name in value), None)
+        return _vectors(next(iter(rows.values()), None) if isinstance(rows, dict) else rows)
+    if not isinstance(value, list) or not value:
         return ""
-    return f"{len(rows):,} {_TIMES} {len(vector):,}"
+    first = value[0]
+    if isinstance(first, dict):
+        first = next((first[name] for name in _VECTORS if name in first), None)
+    if isinstance(first, float):
+        return f"1 {_TIMES} {len(value):,}"
+    return f"{len(value):,} {_TIMES} {len(first):,}" if isinstance(first, list) else ""
 
 
 def _headline(value: object) -> str:
     if isinstance(value, str):
         return value
-    if isinstance(value, dict):
-        first = next(iter(value.values()), None)
-        if len(value) == 1 or isinstance(first, str):  # a question with its context
-            return _headline(first)
-        return ", ".join(f"{name}: {_text(item)}" for name, item in list(value.items())[:_FIELDS])
     if isinstance(value, list) and value and isinstance(value[0], dict):
-        return _headline(value[0])
+        calls = [_call(item) for item in value]
+        return ", ".join(calls) if all(calls) else _document(value[0])
+    if isinstance(value, list) and value and isinstance(value[0], list) and value[0]:
+        return _asked(value[0]) if _is_message(value[0][-1]) else _text(value)
     return "" if value is None else _text(value)
+
+
+def _call(item: object) -> str:
+    """Write the call of a tool that stands by itself; empty for anything else."""
+    if not isinstance(item, dict):
+        return ""
+    given = item.get("function", item)
+    is_call = "toolName" in item or item.get("type") in _CALLS
+    if not is_call or not isinstance(given, dict) or _GIVEN.isdisjoint(given):
+        return ""
+    message = read_message({"role": "assistant", "content": [{**item, "type": "tool_use"}]})
+    return "" if message is None else text_of(message)
+
+
+def _document(value: dict[str, Any]) -> str:
+    """Write the first of several objects: what a document says, or the object."""
+    said = next((value[name] for name in _DOCUMENT if isinstance(value.get(name), str)), None)
+    if said is not None:
+        return cast("str", said)
+    return "" if value.keys() <= _WHO else _answered(value)
+
+
+def _object(value: dict[str, Any]) -> str:
+    """Write an object's first fields, as many as go into a line."""
+    fields: list[str] = []
+    room = _LINE_CHARS
+    for name, item in value.items():
+        fields.append(f"{to_json(name)}: {_field(item)}")
+        room -= len(fields[-1])
+        if room < 0:
+            break
+    return f"{{{', '.join(fields)}}}" if fields else ""
 
 
 def _field(value: object) -> str:

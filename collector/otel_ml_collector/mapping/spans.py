@@ -10,7 +10,7 @@ from zlib import crc32
 from otel_ml import attributes as names
 from otel_ml.records import TOKENS
 from otel_ml_collector.mapping.artifacts import is_artifact, read_artifacts
-from otel_ml_collector.mapping.chat import line_in, line_out
+from otel_ml_collector.mapping.chat import line_in, line_of_error, line_out
 from otel_ml_collector.mapping.dialects.plan import Plans, read_fields
 from otel_ml_collector.mapping.evaluations import add_scores
 from otel_ml_collector.mapping.filing import (
@@ -338,10 +338,15 @@ def _columns(alike: _Alike, found: Found, scope_texts: tuple[str, str]) -> dict[
         if name in found.columns:
             payloads = [payload or _NOTHING for payload in found.columns[name]]
             columns[name] = [text for _, text in payloads]
-            columns[f"{name}_preview"] = [line(value) for value, _ in payloads]
+            columns[f"{name}_preview"] = [
+                line(value, kind)
+                for (value, _), kind in zip(payloads, columns["kind"], strict=True)
+            ]
     if "error_message" in found.columns:
         messages = found.filled("error_message", "")
         columns["error_message"] = [message[:_MESSAGE_CHARS] for message in messages]
+    if "error" in columns["outcome"]:
+        _show_errors(columns, size)
     columns["tags"] = [_sorted(tags) if tags else [] for tags in found.column("tags")]
     columns["logs"] = [lines or [] for lines in found.column("logs")]
     if "cost" in found.columns:
@@ -349,6 +354,16 @@ def _columns(alike: _Alike, found: Found, scope_texts: tuple[str, str]) -> dict[
     columns["attributes"] = _rest(alike, found)
     columns["resource"], columns["scope"] = [scope_texts[0]] * size, [scope_texts[1]] * size
     return columns
+
+
+def _show_errors(columns: dict[str, list[Any]], size: int) -> None:
+    """Let the line of an output be the error where a run failed with one."""
+    blank = [""] * size
+    told = (columns.get(name, blank) for name in ("error_type", "error_message", "outputs_preview"))
+    columns["outputs_preview"] = [
+        (line_of_error(error_type, message) if outcome == "error" else "") or line
+        for outcome, error_type, message, line in zip(columns["outcome"], *told, strict=True)
+    ]
 
 
 def _parent(span: Span) -> bytes:

@@ -13,7 +13,7 @@ from typing import Any, Final, cast
 from otel_ml import attributes as names
 from otel_ml.records import TOKENS, Tokens
 from otel_ml_collector.mapping import spans
-from otel_ml_collector.mapping.chat import NOT_FOLLOWED, line_in, line_out
+from otel_ml_collector.mapping.chat import NOT_FOLLOWED, line_in, line_of_error, line_out
 from otel_ml_collector.mapping.dialects import evaluator, gen_ai_events, own, plan
 from otel_ml_collector.mapping.dialects.evaluator import fill, is_spoken, read_structured
 from otel_ml_collector.mapping.dialects.gen_ai_events import CallEvent
@@ -417,6 +417,9 @@ def _make_run(span: Span, project: str, found: Found, rest: Sequence[str]) -> Ru
     left = {name: span.attributes[name] for name in rest if name not in found["used"]}
     scope = span.scope
     more = {"attributes": scope.attributes} if scope.attributes else {}
+    message = found.get("error_message", "")[: spans._MESSAGE_CHARS]
+    has_failed = found["outcome"] == "error"
+    failure = line_of_error(found.get("error_type", ""), message) if has_failed else ""
     run = Run(
         project=project,
         trace_id=span.trace_id,
@@ -427,11 +430,11 @@ def _make_run(span: Span, project: str, found: Found, rest: Sequence[str]) -> Ru
         model="" if kind == "span" else found.get("model", span.name),
         start_ns=span.start_ns,
         end_ns=max(span.end_ns, span.start_ns),
-        error_message=found.get("error_message", "")[: spans._MESSAGE_CHARS],
+        error_message=message,
         inputs=inputs_text,
         outputs=outputs_text,
-        inputs_preview=line_in(inputs),
-        outputs_preview=line_out(outputs),
+        inputs_preview=line_in(inputs, kind),
+        outputs_preview=failure or line_out(outputs, kind),
         tags=sorted(tags.values(), key=attrgetter("name")) if tags else [],
         cost=round_cost(found.get("cost")),
         logs=found.get("logs", []),

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from otel_ml.genai.messages import join_chunks
-from otel_ml_collector.mapping.chat import find_messages, line_in, line_out
+from otel_ml_collector.mapping.chat import find_messages, line_in, line_of_error, line_out
 from tests.otel_ml.genai.responses import (
     ANTHROPIC,
     ANTHROPIC_EVENTS,
@@ -46,7 +46,7 @@ CALL = {"id": "c1", "type": "function", "function": {"name": "weather", "argumen
         ({"messages": [{"role": "user", "content": "only"}]}, "only"),
         ([{"role": "assistant", "content": None}], ""),
         ([{"role": "assistant", "parts": [{"type": "tool_call", "name": "f"}]}], "f()"),
-        ([{"role": "user"}], "user"),
+        ([{"role": "user"}], ""),
         ([{"question": "Where?", "n": 1}, {"question": "When?", "n": 2}], "Where?"),
         ({"type": "human", "content": "Where?"}, "Where?"),
         (b"\x00\xff", '"AP8="'),
@@ -61,7 +61,7 @@ def test_line(line: Any, value: object, text: str) -> None:
 @pytest.mark.parametrize(
     ("value", "text"),
     [
-        ({"a": 1, "b": "two", "c": None, "d": [1]}, "a: 1, b: two, c: null, d: [1]"),
+        ({"a": 1, "b": "two", "c": None, "d": [1]}, '{"a": 1, "b": "two", "c": null, "d": [1]}'),
         ({"question": "Where?", "context": "Kyoto"}, "Where?"),
         ({"model": "gpt-4o", "question": "Where?"}, "Where?"),
         ({"model": "gpt-4o", "messages": [USER], "temperature": 0.5}, "Where?"),
@@ -74,7 +74,7 @@ def test_line(line: Any, value: object, text: str) -> None:
             ],
             "Where?",
         ),
-        ({"input": ["a", "b"], "model": "e"}, 'input: ["a","b"], model: e'),
+        ({"input": ["a", "b"], "model": "e"}, '{"input": ["a","b"], "model": "e"}'),
     ],
     ids=repr,
 )
@@ -131,6 +131,98 @@ def test_answer(value: object, text: str) -> None:
     assert line_out(value) == text
 
 
+HUMAN = {"content": "Where?", "type": "human", "id": "1"}
+AI = {"content": "In Kyoto.", "type": "ai", "id": "2", "tool_calls": []}
+MADE = [
+    {"lc": 1, "type": "constructor", "id": ["langchain", "HumanMessage"], "kwargs": HUMAN},
+    {"lc": 1, "type": "constructor", "id": ["langchain", "AIMessage"], "kwargs": AI},
+]
+TOLD = [{"type": "human", "data": HUMAN}, {"type": "ai", "data": AI}]
+STEP: dict[str, Any] = {"graph": None, "update": {"messages": TOLD[1:]}, "resume": None, "goto": []}
+
+
+@pytest.mark.parametrize(
+    ("value", "question", "answer"),
+    [
+        ({"messages": [HUMAN, AI]}, "Where?", "In Kyoto."),
+        ({"messages": MADE}, "Where?", "In Kyoto."),
+        ({"messages": TOLD}, "Where?", "In Kyoto."),
+        ({"messages": [MADE]}, "Where?", "Where?"),
+        ([STEP], "In Kyoto.", "In Kyoto."),
+        ({"inputs": {"messages": TOLD}, "tags": [], "kwargs": {}}, "Where?", "In Kyoto."),
+        ({"outputs": [STEP], "kwargs": {"tags": []}}, "In Kyoto.", "In Kyoto."),
+        ({"args": ["Where?"], "kwargs": {}}, "Where?", "Where?"),
+        (
+            {"args": [], "kwargs": {"city": "Kyoto", "days": 2}},
+            *(['{"city": "Kyoto", "days": 2}'] * 2),
+        ),
+        ({"args": ["Kyoto"], "kwargs": {"days": 2}}, *(['["Kyoto","days=2"]'] * 2)),
+        (
+            [{"name": "weather", "args": {"city": "Paris"}, "id": "1", "type": "tool_call"}],
+            *(['weather(city="Paris")'] * 2),
+        ),
+        (
+            [{"toolCallId": "1", "toolName": "weather", "input": '{"city":"Paris"}'}],
+            *(['weather(city="Paris")'] * 2),
+        ),
+        ([{"role": "assistant", "index": 0}], "", ""),
+        (
+            {"reasoning": "He asks.", "answer": "In Kyoto."},
+            *(['{"reasoning": "He asks.", "answer": "In Kyoto."}', "In Kyoto."]),
+        ),
+    ],
+    ids=repr,
+)
+def test_frameworks(value: object, question: str, answer: str) -> None:
+    """What a framework wraps in objects of its own reads as what it holds, all messages of it."""
+    assert (line_in(value), line_out(value)) == (question, answer)
+
+
+def test_call_that_is_said_twice() -> None:
+    """A call that a message tells as content and as a call is one call."""
+    call = {"id": "c1", "function": {"name": "weather", "arguments": '{"city": "Paris"}'}}
+    message = {"role": "assistant", "content": [{"type": "tool_use", **call}], "tool_calls": [call]}
+    assert line_out([message]) == 'weather(city="Paris")'
+
+
+@pytest.mark.parametrize(
+    ("given", "gave", "lines"),
+    [
+        (["a", "b"], [[0.5] * 1536] * 2, ("2 texts", "2 \u00d7 1,536")),
+        ("a", [0.5, 0.25], ("a", "1 \u00d7 2")),
+        ({"input": ["a"], "model": "e"}, EMBEDDINGS, ("a", "1 \u00d7 2")),
+        (
+            {"texts": ["a", "b"]},
+            {"embeddings": {"float": [[0.5], [0.5]]}},
+            ("2 texts", "2 \u00d7 1"),
+        ),
+        ([1, 2, 3], {"dimensions": 3, "count": 1}, ("3 tokens", "1 \u00d7 3")),
+        ([USER], None, ("Where?", "")),
+        ({"model": "e"}, [], ("", "[]")),
+    ],
+    ids=repr,
+)
+def test_embeddings(given: object, gave: object, lines: tuple[str, str]) -> None:
+    """Embeddings read as how many texts became how many vectors of which length."""
+    assert (line_in(given, "embedding"), line_out(gave, "embedding")) == lines
+
+
+@pytest.mark.parametrize(
+    ("error_type", "message", "text"),
+    [
+        ("openai.RateLimitError", "Rate limit reached", "RateLimitError: Rate limit reached"),
+        ("<class 'openai.NotFoundError'>", "No such model", "NotFoundError: No such model"),
+        ("ValueError", "ValueError: bad", "ValueError: bad"),
+        ("KeyError", "", "KeyError"),
+        ("", "It broke.\nTwice.", "It broke. Twice."),
+        ("", "", ""),
+    ],
+)
+def test_error(error_type: str, message: str, text: str) -> None:
+    """The line of a failure is its type's last name with its message."""
+    assert line_of_error(error_type, message) == text
+
+
 @pytest.mark.parametrize("line", [line_in, line_out])
 @pytest.mark.parametrize(
     "value",
@@ -176,6 +268,8 @@ def test_line_of_anything(value: object) -> None:
         ({"choices": ["a", "b"]}, 0),
         ({"output": [1, 2]}, 0),
         ([{"role": "admin", "name": "Ann"}], 0),
+        ({"messages": MADE}, 2),
+        ({"inputs": {"messages": TOLD}, "kwargs": {}}, 2),
     ],
     ids=repr,
 )

@@ -71,6 +71,7 @@ def test_error() -> None:
         dialect="langfuse",
         outcome="error",
         error_message="No such city",
+        outputs_preview="No such city",
     )
 
 

@@ -114,7 +114,7 @@ def test_function() -> None:
         dialect="logfire",
         model="",
         inputs='{"a":1,"b":[1,2]}',
-        inputs_preview="a: 1, b: [1,2]",
+        inputs_preview='{"a": 1, "b": [1,2]}',
         outputs='"3"',
         outputs_preview="3",
     )

@@ -72,7 +72,7 @@ def test_task() -> None:
         dialect="openllmetry",
         model="answer",
         inputs='{"args":["Where?"],"kwargs":{}}',
-        inputs_preview='args: ["Where?"], kwargs: {}',
+        inputs_preview="Where?",
         outputs='"In Kyoto."',
         outputs_preview="In Kyoto.",
     )

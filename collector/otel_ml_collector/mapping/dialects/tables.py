@@ -15,6 +15,8 @@ def _listed(told: tuple[str, ...]) -> str:
     return ", ".join(f"`{name}`" for name in told)
 
 
+_STEPS: Final = frozenset({"agent", "chain", "tool"})
+
 # OpenInference: Arize's conventions, as Phoenix and its instrumentations write them.
 # https://github.com/Arize-ai/openinference/blob/main/spec/semantic_conventions.md
 _OPENINFERENCE: Final = Dialect(
@@ -36,6 +38,7 @@ _OPENINFERENCE: Final = Dialect(
         "unknown": "chain",
     },
     rows=(
+        Row("model", ("agent.name",), frozenset({"agent"})),
         Row("model", ("tool.name", "agent.name"), AROUND),
         Row(
             "model",
@@ -61,6 +64,9 @@ _OPENINFERENCE: Final = Dialect(
             ),
         ),
         Row("provider", ("llm.provider", "llm.system")),
+        # Of the messages of what is around calls, the flat names often hold the first one's role.
+        Row("inputs", ("input.value",), _STEPS),
+        Row("outputs", ("output.value",), _STEPS),
         Row(
             "inputs",
             (
@@ -299,6 +305,8 @@ _LOGFIRE: Final = Dialect(
     name="logfire",
     marks=("logfire.",),
     rows=(
+        # A tool's run names the agent, too, and is named after the tool.
+        Row("model", (names.GEN_AI_TOOL_NAME,), frozenset({"tool"})),
         Row("model", ("agent_name",), AROUND),
         Row(
             "inputs",
@@ -442,6 +450,7 @@ GEN_AI: Final = Dialect(
     other_kind="model",
     default_kind="model",
     rows=(
+        Row("model", (names.GEN_AI_TOOL_NAME,), frozenset({"tool"})),
         Row("model", _ACTORS, frozenset({"agent", "tool", "chain"})),
         # Versions gather under the model that was asked for: answers name dated snapshots.
         Row("model", (names.GEN_AI_REQUEST_MODEL, names.GEN_AI_RESPONSE_MODEL)),
