@@ -464,7 +464,7 @@ class Run(Handle, HasCard):
             self._output = value
 
     def identify(self, *, session: str | None = None, user: str | None = None) -> None:
-        """Say whose run it is. Runs below it say their own.
+        """Say whose run it is; it holds for the runs of its trace that say nothing else.
 
         Args:
             session: The conversation that it belongs to; anything but a text counts by its text.

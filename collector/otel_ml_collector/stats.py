@@ -22,11 +22,19 @@ from otel_ml_collector.filter.grammar import fields_of, parse
 from otel_ml_collector.filter.sql import compile_where
 from otel_ml_collector.owners import FIRST
 from otel_ml_collector.price import round_cost
-from otel_ml_collector.store.apart import Apart, find_apart, late_tags
+from otel_ml_collector.store.apart import Apart, find_apart, join_named, late_tags
 from otel_ml_collector.store.reader import READABLE, Reader, Row
 from otel_ml_collector.store.rollup import NEWEST_SCORES, SCORE_SUMS, STATES, SUMS
 from otel_ml_collector.store.runs import ACROSS_PARTITIONS, Window
-from otel_ml_collector.store.sql import EMPTY, Condition, Sql, identifier, join_sql
+from otel_ml_collector.store.sql import (
+    ALWAYS,
+    EMPTY,
+    Condition,
+    Sql,
+    all_of,
+    identifier,
+    join_sql,
+)
 from otel_ml_collector.store.statistics import (
     Numbers,
     all_version_numbers,
@@ -471,6 +479,8 @@ def make_grouping(reader: Reader, project: str, group: str, apart: Apart) -> Gro
         return Grouping(Sql("''"), is_daily=True)
     if group == "version":
         return _by_version(all_version_numbers(reader, project, "model"))
+    if group in apart.names:
+        return _by_trace(identifier(group, _COLUMNS), apart)
     if group in _COLUMNS:
         column = identifier(group, _COLUMNS)
         return Grouping(Sql("toString({column})").fill(column=column), is_daily=group in _DAILY)
@@ -494,6 +504,12 @@ def _by_version(numbers: Numbers) -> Grouping:
         "version_labels": list(versions.values()) or [""],
     }
     return Grouping(_VERSION, is_daily=True, parameters=parameters)
+
+
+def _by_trace(column: Sql, apart: Apart) -> Grouping:
+    """Group by the session or the user, of runs that name none by that of their trace."""
+    label = Sql("if({column} != '', {column}, named)").fill(column=column)
+    return Grouping(label, join=join_named(column, apart))
 
 
 def _by_tag(name: str, apart: Apart) -> Grouping:
@@ -527,6 +543,7 @@ class StatsQuery:
         window: Of runs that started when; the first bucket begins there.
         step_ns: How long a bucket is.
         groups: How many groups are told apart.
+        beside: What must hold for a run beside the filter.
     """
 
     project: str
@@ -535,6 +552,7 @@ class StatsQuery:
     window: Window
     step_ns: int
     groups: int
+    beside: Condition = ALWAYS
 
 
 @dataclass(frozen=True, slots=True)
@@ -674,7 +692,7 @@ def make_question(reader: Reader, query: StatsQuery) -> StatsQuestion:
         days, pieces = {}, [window]
     return StatsQuestion(
         project=query.project,
-        condition=condition,
+        condition=all_of([condition, query.beside]),
         window=window,
         step_ns=step_ns,
         grouping=grouping,

@@ -83,8 +83,8 @@ FIELD_NAMES: Final[Mapping[str, FieldName]] = {
         Kind.JSON, "an attribute that has no field", key='attributes["http.route"]'
     ),
     "resource": FieldName(Kind.JSON, "an attribute of the sender", key='resource["service.name"]'),
-    "session": FieldName(_TEXT, "the session that the span names"),
-    "user": FieldName(_TEXT, "the user that the span names"),
+    "session": FieldName(_TEXT, "the session that the run names, or else its trace"),
+    "user": FieldName(_TEXT, "the user that the run names, or else its trace"),
     "environment": FieldName(_TEXT, "where it was deployed"),
     "release": FieldName(_TEXT, "the version of the service"),
     "provider": FieldName(_TEXT, "who runs the provider's model"),

@@ -30,8 +30,10 @@ from otel_ml_collector.owners import TRACE_KEY_CHARS
 from otel_ml_collector.store.apart import (
     EVERYTHING,
     Apart,
+    belong,
     find_apart,
     late_tags,
+    named_by_traces,
     own_tags,
     points,
     scores,
@@ -382,6 +384,8 @@ class _Compiler:
         column = _IDS.get(tree.field.name)
         if column is None:
             column = Sql("`{name}`").fill(name=identifier(tree.field.name, FIELD_NAMES))
+            if tree.field.name in self._apart.names:
+                return self._named(tree, column)
             return self._test_text(tree, column)
         found = self._test_text(tree, column)
         ids = [value for value in _values_of(tree) if isinstance(value, str)]
@@ -391,6 +395,23 @@ class _Compiler:
         traces = self._value("Array(String)", sorted({value[:_TRACE_ID_CHARS] for value in ids}))
         times = Sql("FROM trace_index WHERE project = {project:String} AND key IN ") + traces
         return _ID_TIMES.fill(times=times, found=found)
+
+    def _named(self, tree: Comparison, column: Sql) -> Sql:
+        """Write a condition on the session or user of a run: its own, else that of its trace."""
+        affirmed = replace(tree, operator=_AFFIRMED.get(tree.operator, tree.operator))
+        own = Sql("{column} != '' AND {test}").fill(
+            column=column, test=self._test_text(affirmed, column)
+        )
+        found = belong(column, self._apart, own, self._test_text(affirmed, Sql("named")))
+        if tree.operator == "matches" or "" in _values_of(tree):
+            found = Sql("""({found} OR ({none} AND {column} = '' AND trace_id NOT IN (
+              SELECT trace_id FROM ({every}))))""").fill(
+                found=found,
+                none=self._test_text(affirmed, Sql("''")),
+                column=column,
+                every=named_by_traces(column, self._apart),
+            )
+        return _negate(tree, found)
 
     def _trace_key(self, tree: Comparison) -> Sql:
         """Write a condition on the keys of a trace: one is enough; none is the empty text."""

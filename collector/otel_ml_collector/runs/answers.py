@@ -22,7 +22,7 @@ from otel_ml_collector.runs.logs import (
     read_lines,
     values_of,
 )
-from otel_ml_collector.store.apart import Apart, find_apart
+from otel_ml_collector.store.apart import Apart, find_apart, read_names
 from otel_ml_collector.store.reader import (
     JsonValue,
     Reader,
@@ -358,8 +358,19 @@ def summarise(reader: Reader, project: str, rows: Sequence[Row]) -> list[RunSumm
     """Make the summaries of light rows of one project."""
     if not rows:
         return []
+    identify(reader, project, rows)
     said = find_said(reader, project, rows)
     return [make_summary(row, said[run_id_of(row)]) for row in rows]
+
+
+def identify(reader: Reader, project: str, rows: Sequence[Row]) -> None:
+    """Write session and user of their traces into those light rows that name none."""
+    apart = find_apart(reader, project)
+    lacking = {row["trace_id"] for row in rows if not all(row[name] for name in apart.names)}
+    found = read_names(reader, project, sorted(lacking), apart) if lacking else {}
+    for row in rows:
+        for name, value in found.get(row["trace_id"], {}).items():
+            row[name] = row[name] or value
 
 
 def make_summary(row: Row, said: Said) -> RunSummary:

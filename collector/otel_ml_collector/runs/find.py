@@ -1,7 +1,6 @@
 """Finds runs: one `find` behind the JSON API and the pages."""
 
 import re
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import groupby
@@ -24,13 +23,13 @@ from otel_ml_collector.mapping.dialects.gen_ai_events import (
 from otel_ml_collector.mapping.found import Found
 from otel_ml_collector.mapping.values import parse, to_text
 from otel_ml_collector.runs.answers import (
-    NO_PARENT,
     Run,
     RunsPage,
     RunSummary,
     Said,
     TagDetail,
     find_said,
+    identify,
     make_summary,
     summarise,
 )
@@ -69,7 +68,7 @@ from otel_ml_collector.store.runs import (
     read_ended,
     read_payloads,
     read_runs,
-    read_with_roots,
+    read_spans,
 )
 from otel_ml_collector.store.sql import Search, Sql
 from otel_ml_collector.times import AHEAD_NS, DAY_NS, HOUR_NS
@@ -258,12 +257,12 @@ def find_run_with_series(
         rows
         for place in find_places(reader, match[1])
         if project in {None, place.project}
-        and (rows := _read_rows(reader, [place], [run_id], now_ns)).wanted
+        and (rows := _read_rows(reader, [place], [run_id], now_ns))
     ]
     if not found:
         raise NotFound(f"There is no run {run_id}")
     if len(found) > 1:
-        names = ", ".join(sorted(rows.wanted[0]["project"] for rows in found))
+        names = ", ".join(sorted(rows[0]["project"] for rows in found))
         raise BadQuery(f"Several projects have run {run_id}: name one of {names}", "project")
     ((run, series),) = _make_runs(reader, found[0])
     return run, series
@@ -286,7 +285,7 @@ def find_whole_runs(reader: Reader, runs: Sequence[RunSummary], now_ns: int) -> 
             traces = dict.fromkeys(run.trace_id for run in part)
             of_part = [places[project, trace_id] for trace_id in traces]
             rows = _read_rows(reader, of_part, [run.run_id for run in part], now_ns)
-            found = {run.run_id: run for run, _ in _make_runs(reader, rows)} if rows.wanted else {}
+            found = {run.run_id: run for run, _ in _make_runs(reader, rows)} if rows else {}
             yield from (found[run.run_id] for run in part if run.run_id in found)
 
 
@@ -372,30 +371,20 @@ def _near(
     return near if listing.is_filtered else near[:want]
 
 
-@dataclass(frozen=True, slots=True)
-class _TraceRows:
-    """Light rows of traces of one project: of runs that are wanted, and of what is around them."""
-
-    wanted: Sequence[Row]
-    around: Mapping[str, Sequence[Row]]
-
-
 def _read_rows(
     reader: Reader, places: Sequence[Place], run_ids: Sequence[str], now_ns: int
-) -> _TraceRows:
-    """Read runs and the roots of their traces; of a trace that has an open one, all open ones."""
+) -> list[Row]:
+    """Read the light rows of runs of traces of one project, ended or open."""
     asked = {*run_ids}
     span_ids = sorted({run_id.partition("-")[2] for run_id in run_ids})
-    rows = winners(read_with_roots(reader, places, span_ids))
-    ended: defaultdict[str, list[Row]] = defaultdict(list)
-    for row in sorted(rows, key=_place):
-        ended[row["trace_id"]].append(row)
-    missing = asked.difference(map(run_id_of, rows))
-    for place in places if missing else ():
-        of_trace = ended[place.trace_id]
-        ended[place.trace_id] = add_open(reader, place, of_trace, now_ns)
-    wanted = [row for found in ended.values() for row in found if run_id_of(row) in asked]
-    return _TraceRows(wanted, ended)
+    rows = winners(read_spans(reader, places, span_ids))
+    if asked.difference(map(run_id_of, rows)):
+        for place in places:
+            rows += add_open(reader, place, [], now_ns)
+    best: dict[str, Row] = {}
+    for row in rows:  # one that ended is read as such
+        best.setdefault(run_id_of(row), row)
+    return [row for run_id, row in best.items() if run_id in asked]
 
 
 def add_open(
@@ -549,26 +538,16 @@ class _Details:
     series: Mapping[str, list[LoggedMetric]]
 
 
-def _make_runs(reader: Reader, rows: _TraceRows) -> list[tuple[Run, Sequence[LoggedMetric]]]:
+def _make_runs(reader: Reader, rows: Sequence[Row]) -> list[tuple[Run, Sequence[LoggedMetric]]]:
     """Make the records of some runs of one project, each with what was logged under its id."""
-    for row in rows.wanted:
-        around = [row, *(one for one in rows.around[row["trace_id"]] if _tells(one, row))]
-        for field in ("session", "user"):  # what the root says holds for the whole trace
-            row[field] = next((one[field] for one in around if one[field]), "")
-    details = _find_details(reader, rows.wanted)
+    identify(reader, rows[0]["project"], rows)
+    details = _find_details(reader, rows)
     named = [run_id for run_id, said in details.said.items() if len(said.owners) > 1]
     own = dict(details.series)
     if named and own:
-        project = rows.wanted[0]["project"]
+        project = rows[0]["project"]
         own |= find_all_series(reader, project, {run_id: [run_id] for run_id in named})
-    return [(_make_run(row, details), own.get(run_id_of(row), ())) for row in rows.wanted]
-
-
-def _tells(other: Row, row: Row) -> bool:
-    """Tell whether a row says what holds for another one: its root's, or an open one's."""
-    if is_open(other):
-        return is_open(row)
-    return bool(other["parent_span_id"] == NO_PARENT)
+    return [(_make_run(row, details), own.get(run_id_of(row), ())) for row in rows]
 
 
 def _find_details(reader: Reader, rows: Sequence[Row]) -> _Details:

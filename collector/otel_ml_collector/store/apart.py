@@ -1,6 +1,6 @@
 """What came apart from runs: which sorts of it a project has, and as SQL by run, for filters."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
@@ -8,7 +8,7 @@ from typing import Any, Final
 from otel_ml_collector.owners import FIRST, KEY, RESPONSE, TAG, is_run
 from otel_ml_collector.records import Records
 from otel_ml_collector.store.connection import Memory
-from otel_ml_collector.store.reader import Reader
+from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.sql import Sql, identifier, join_sql
 from otel_ml_collector.store.tables import (
     LATE_LOGS,
@@ -17,6 +17,7 @@ from otel_ml_collector.store.tables import (
     METRICS,
     OBJECTS,
     OPEN_RUNS,
+    RUNS,
     TRACE_KEYS,
     WORD,
     Table,
@@ -42,6 +43,7 @@ class Apart:
         scores, metrics: Those that stand under the ids of runs.
         lines, artifacts, links: Of any sort.
         keys: Keys of traces, of the user's own.
+        sessions, users: Ended runs that name one.
         open_runs: Runs that said that they began.
         told_tags, told_scores, told_metrics, told_lines, told_artifacts: Such as are told of trace
             keys, tags and versions of models; truths are among the scores.
@@ -55,6 +57,8 @@ class Apart:
     artifacts: bool
     links: bool
     keys: bool
+    sessions: bool
+    users: bool
     open_runs: bool
     told_tags: bool
     told_scores: bool
@@ -68,6 +72,12 @@ class Apart:
         """Whether anything is told of trace keys or tags."""
         others = self.told_metrics or self.told_lines or self.told_artifacts
         return self.told_tags or self.told_scores or others
+
+    @property
+    def names(self) -> list[str]:
+        """Which of session and user any run may name."""
+        has = (("session", self.sessions), ("user", self.users))
+        return [name for name, is_named in has if is_named or self.open_runs]
 
     @property
     def tables(self) -> list[Table[Any]]:
@@ -103,6 +113,8 @@ _ALL: Final = Sql("1")
 _UNDER: Final = Sql("owner >= '{first}'").fill(first=Sql(FIRST))
 _SAID: Final = Sql("source != 'logged'")
 _RESPONSES: Final = TAG + RESPONSE
+# Which run of a trace speaks for the others that say nothing: its root, else the first.
+_FIRST: Final = Sql("(parent_span_id != toFixedString('', 8), start_ns, span_id)")
 _SIGNS: Final[Mapping[str, _Sign]] = {
     "tags": _Sign(LATE_TAGS, _ALL, "tags"),
     "scores": _Sign(
@@ -121,6 +133,8 @@ _SIGNS: Final[Mapping[str, _Sign]] = {
     "artifacts": _Sign(OBJECTS, _ALL, "artifacts"),
     "links": _Sign(LINEAGE, _ALL, "lineage"),
     "keys": _Sign(TRACE_KEYS, _ALL, "trace_keys", lambda key: key.is_own),
+    "sessions": _Sign(RUNS, Sql("session != ''"), "runs", lambda run: run.session != ""),
+    "users": _Sign(RUNS, Sql("user != ''"), "runs", lambda run: run.user != ""),
     "open_runs": _Sign(OPEN_RUNS, _ALL, "open_runs"),
     "told_tags": _Sign(LATE_TAGS, _UNDER, "tags", lambda tag: not is_run(tag.owner)),
     "told_scores": _Sign(
@@ -163,6 +177,88 @@ def note_apart(memory: Memory, records: Records) -> None:
     for name, sign in _SIGNS.items():
         for project in {one.project for one in getattr(records, sign.source) if sign.is_one(one)}:
             memory.note(project, [name])
+
+
+@lru_cache(_TEXTS)
+def named_by_traces(name: Sql, apart: Apart, wanted: Sql = _ALL) -> Sql:
+    """Write the SQL for the session or the user of traces, which holds for runs that name none.
+
+    It is what the root names, else what that run names which began first.
+
+    Args:
+        name: The column, `session` or `user`.
+        apart: What there is.
+        wanted: A test of the column; traces in which no run passes it are left out.
+
+    Returns:
+        SQL that selects `trace_id` and `named`, never empty.
+    """
+    ours = Sql("project = {project:String} AND {name} != ''").fill(name=name)
+    tables = [Sql("runs"), *([Sql("open_runs")] if apart.open_runs else [])]
+    read = Sql("SELECT {columns} FROM {table} WHERE {ours} AND {test}")
+    columns = Sql("trace_id, span_id, parent_span_id, start_ns, {name}").fill(name=name)
+    test = Sql("1")
+    if wanted != _ALL:
+        passing = [
+            read.fill(columns=Sql("trace_id"), table=table, ours=ours, test=wanted)
+            for table in tables
+        ]
+        test = Sql("trace_id IN ({traces})").fill(traces=join_sql(" UNION ALL ", passing))
+    naming = [read.fill(columns=columns, table=table, ours=ours, test=test) for table in tables]
+    return Sql("""
+        SELECT trace_id, argMin({name}, {order}) AS named
+        FROM ({naming}) GROUP BY trace_id""").fill(
+        name=name, order=_FIRST, naming=join_sql(" UNION ALL ", naming)
+    )
+
+
+def belong(column: Sql, apart: Apart, own: Sql, of_trace: Sql) -> Sql:
+    """Write that the session or the user of a run passes a test: its own, else its trace's.
+
+    Args:
+        column: `session` or `user`.
+        apart: What there is.
+        own: The test of that column, which no empty text passes.
+        of_trace: The same of a column `named`.
+    """
+    return Sql("""(({own}) OR ({column} = '' AND trace_id IN (
+      SELECT trace_id FROM ({named}) WHERE {of_trace})))""").fill(
+        column=column, own=own, named=named_by_traces(column, apart, own), of_trace=of_trace
+    )
+
+
+def join_named(column: Sql, apart: Apart, wanted: Sql = _ALL) -> Sql:
+    """Write the SQL that joins to `runs` as `named` what `named_by_traces` finds."""
+    return Sql("""
+      LEFT JOIN (SELECT trace_id AS named_trace, named FROM ({named})) AS naming
+        ON named_trace = trace_id""").fill(named=named_by_traces(column, apart, wanted))
+
+
+def read_names(reader: Reader, project: str, traces: Sequence[str], apart: Apart) -> dict[str, Row]:
+    """Read `session` and `user` of some traces, by trace id: what `named_by_traces` finds."""
+    index = Sql(
+        "FROM trace_index WHERE project = {project:String} AND key IN {traces:Array(String)}"
+    )
+    ours = Sql("""project = {project:String} AND (session != '' OR user != '')
+      AND lower(hex(trace_id)) IN {traces:Array(String)}""")
+    columns = Sql("trace_id, span_id, parent_span_id, start_ns, session, user")
+    naming = Sql("""
+        SELECT {columns} FROM runs WHERE {ours}
+          AND start_ns >= (SELECT minOrNull(start_ns) {index})
+          AND start_ns <= (SELECT maxOrNull(end_ns) {index})""").fill(
+        columns=columns, ours=ours, index=index
+    )
+    if apart.open_runs:
+        naming += Sql(" UNION ALL SELECT {columns} FROM open_runs WHERE {ours}").fill(
+            columns=columns, ours=ours
+        )
+    sql = Sql("""
+        SELECT lower(hex(naming.trace_id)) AS trace_id,
+          argMinIf(session, {order}, session != '') AS session,
+          argMinIf(user, {order}, user != '') AS user
+        FROM ({naming}) AS naming GROUP BY naming.trace_id""").fill(order=_FIRST, naming=naming)
+    rows = reader.rows(sql, {"project": project, "traces": list(traces)})
+    return {row["trace_id"]: row for row in rows}
 
 
 @lru_cache(_TEXTS)

@@ -30,7 +30,6 @@ ACROSS_PARTITIONS: Final = {"do_not_merge_across_partitions_select_final": 0}
 
 _NO_TRACE: Final = "0" * 32
 _PLACES: Final = 100
-_ROOTS: Final = 100_000
 _KEYED: Final = 2 * _PLACES
 # The key of `metrics`.
 _TOLD_BY: Final = ("owner", "judge", "source", "version", "record_id", "position")
@@ -233,19 +232,13 @@ def read_ended(reader: Reader, place: Place, span_ids: Sequence[str]) -> list[Ro
     return reader.rows(sql, {**place.parameters, "spans": list(span_ids)})
 
 
-def read_with_roots(reader: Reader, places: Sequence[Place], span_ids: Sequence[str]) -> list[Row]:
-    """Read the light rows of some spans of traces of one project, and of the traces' roots.
-
-    Roots that say neither session nor user are left out: it is for these that they are read.
-    """
+def read_spans(reader: Reader, places: Sequence[Place], span_ids: Sequence[str]) -> list[Row]:
+    """Read the light rows of some spans of traces of one project."""
     sql = Sql("""
         SELECT {light} FROM runs
         WHERE project = {project:String} AND start_ns >= {start:Int64} AND start_ns <= {end:Int64}
-          AND lower(hex(trace_id)) IN {traces:Array(String)}
-          AND ({of_spans}
-            OR (parent_span_id = toFixedString('', 8) AND (session != '' OR user != '')))
-        LIMIT {most} BY runs.trace_id
-        """).fill(light=LIGHT, of_spans=OF_SPANS, most=_ROOTS)
+          AND lower(hex(trace_id)) IN {traces:Array(String)} AND {of_spans}
+        """).fill(light=LIGHT, of_spans=OF_SPANS)
     parameters = {
         "project": places[0].project,
         "start": min(place.start_ns for place in places),

@@ -92,9 +92,9 @@ def test_pages(shop: Service, path: str, most: int) -> None:
 @pytest.mark.parametrize(
     ("path", "most"),
     [
-        (f"/projects/{SHOP}/runs", 11),
-        (f"/projects/{SHOP}/runs/{FIRST}", 16),
-        (f"/traces/{FIRST[:32]}", 9),
+        (f"/projects/{SHOP}/runs", 12),
+        (f"/projects/{SHOP}/runs/{FIRST}", 17),
+        (f"/traces/{FIRST[:32]}", 10),
         (f"/projects/{SHOP}/models/answer/versions", 13),
     ],
 )
