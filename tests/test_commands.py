@@ -202,6 +202,7 @@ def tell(collector: CollectorProcess) -> CollectorProcess:
 
     @client.trace(name="answer", tags={"client": "acme"})
     def answer(seconds: float) -> None:
+        otel_ml.current_run().identify(session="chat-17", user="ada")
         threading.Event().wait(seconds)
         raise ValueError("out of stock")
 

@@ -19,6 +19,7 @@ from otel_ml_collector import (
     loss,
     metrics,
     projects,
+    sessions,
     stats,
     storage,
     views,
@@ -39,6 +40,7 @@ _ROUTERS: Final = (
     models.api,
     models.writes,
     judges.api,
+    sessions.api,
     metrics.api,
     loss.router,
     artifacts.router,
@@ -57,6 +59,7 @@ _ROUTERS: Final = (
     run_page.router,
     models.pages,
     judges.pages,
+    sessions.pages,
     metrics.pages,
     projects.pages,
 )

@@ -16,6 +16,7 @@ from examples.demo.service.data import Data, Part, load_digit_images, load_tumou
 _CLIENTS: Final = ("bigshot", "acme", "internal")
 _FROM_TRAIN: Final = 20
 _FROM_TEST: Final = 40
+_TURNS: Final = 5
 _THREADS: Final = 8
 _TIMEOUT_S: Final = 30
 _SEED: Final = 11
@@ -72,11 +73,19 @@ def count_by_model(requests: Sequence[Request]) -> Counter[tuple[str, str]]:
 
 def _ask_questions() -> Iterator[Request]:
     model = ("docs-search", "ask")
-    for question in make_questions():
-        split = "train" if question.is_quote else "test"
-        body = {"question": question.text, "expected": question.topics, "split": split}
-        yield Request(model, body)
-    yield Request(model, {"question": UNANSWERABLE, "expected": [], "split": "test"}, status=422)
+    number = 0
+    for number, question in enumerate(make_questions()):
+        yield Request(
+            model,
+            {
+                "question": question.text,
+                "expected": question.topics,
+                "split": "train" if question.is_quote else "test",
+                "session": f"web-{number // _TURNS}",
+            },
+        )
+    last = {"question": UNANSWERABLE, "expected": [], "split": "test"}
+    yield Request(model, last | {"session": f"web-{number // _TURNS}"}, status=422)
 
 
 def _show_digits() -> Iterator[Request]:

@@ -281,6 +281,44 @@ class Reader(HasCard):
         found: list[dict[str, Any]] = self._api.get(*path)["versions"]
         return found
 
+    def sessions(self, where: str = "", *, limit: int = 50) -> list[dict[str, Any]]:
+        """List the sessions of which a run matches, the one of the latest run first.
+
+        Each is a dict as ``GET .../sessions`` answers it: how many turns and runs it has, tokens,
+        cost, what judges said. Figures are of all of its runs.
+
+        Args:
+            where: A filter of runs, such as ``user == "ada"``; empty for all.
+            limit: How many at most, up to 1,000.
+
+        Raises:
+            BadQuery: The filter is wrong.
+        """
+        check_text("where", where, _MOST_CHARS, may_be_empty=True)
+        check_integer("limit", limit, 1, 1_000)
+        found: list[dict[str, Any]] = self._api.get(
+            "projects", self.project, "sessions", where=where or None, limit=limit
+        )["sessions"]
+        return found
+
+    def session(self, session: str) -> dict[str, Any]:
+        """Read a session as ``GET .../sessions/{session}`` answers it, with all of its turns.
+
+        What is asked for in several answers, because the session has more than 1,000 runs, is one
+        list of turns here.
+
+        Raises:
+            NotFound: No run names this session.
+        """
+        path = ("projects", self.project, "sessions", check_text("session", session))
+        found: dict[str, Any] = self._api.get(*path)
+        cursor = found["next_cursor"]
+        while cursor is not None:
+            more = self._api.get(*path, cursor=cursor)
+            found["conversation"] += more["conversation"]
+            cursor = more["next_cursor"]
+        return found | {"next_cursor": None}
+
     def metrics(
         self,
         run_id: str | None = None,

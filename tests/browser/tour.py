@@ -73,6 +73,12 @@ def open_tour(demo: CollectorProcess, folder: Path) -> Iterator[list[Stop]]:
         ]
 
 
+def _first_session(demo: CollectorProcess) -> str:
+    """Find the page of a session of the demo."""
+    sessions = demo.get(f"{DOCS}/sessions")["sessions"]
+    return f"{DOCS}/sessions/{quote(sessions[0]['session'], safe='')}"
+
+
 def _over_demo(demo: CollectorProcess) -> list[Stop]:
     def run(project: str, where: str) -> str:
         return f"/projects/{project}/runs/{demo.runs(project, where=where)[0]['run_id']}"
@@ -104,6 +110,9 @@ def _over_demo(demo: CollectorProcess) -> list[Stop]:
         Stop("models-empty", "/projects/nothing-here/models"),
         Stop("model", "/projects/digits/models/classify"),
         Stop("model-diff", f"{DOCS}/models/answer"),
+        Stop("sessions", f"{DOCS}/sessions"),
+        Stop("sessions-empty", "/projects/nothing-here/sessions"),
+        Stop("session", _first_session(demo)),
         Stop("judges", f"{DOCS}/judges"),
         Stop("judges-empty", "/projects/nothing-here/judges"),
         Stop("judge", f"{DOCS}/judges/grounded"),

@@ -279,6 +279,8 @@ ROWS: Final[dict[str, Mapping[str, Sort]]] = {
     "otel_ml.reader.Reader.trace": {"key": NAME},
     "otel_ml.reader.Reader.versions": {"model": NAME},
     "otel_ml.reader.Reader.judge_versions": {"judge": NAME},
+    "otel_ml.reader.Reader.sessions": {"where": LONG_TEXT, "limit": sort("5")},
+    "otel_ml.reader.Reader.session": {"session": NAME},
     "otel_ml.reader.Reader.version": {"model": NAME, "number": sort("5")},
     "otel_ml.reader.Reader.aliases": {"model": NAME},
     "otel_ml.reader.Reader.set_alias": {

@@ -69,8 +69,18 @@ def test_alone(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (2, "")
     told = re.findall(r"^  ([a-z]+)  +(\S.*)$", done.stderr, re.MULTILINE)
     assert [name for name, _ in told] == [
-        *("serve", "check", "doctor", "keys", "projects", "runs", "open", "models", "alias"),
-        *("metrics", "export", "storage", "retention", "backup", "restore"),
+        *("serve", "check", "doctor", "keys", "projects", "runs", "open"),
+        *(
+            "sessions",
+            "models",
+            "alias",
+            "metrics",
+            "export",
+            "storage",
+            "retention",
+            "backup",
+            "restore",
+        ),
     ]
     assert ("runs", "list runs") in told
 

@@ -19,6 +19,7 @@ _COMMANDS: Final = {
     "projects": ("records:projects", "list projects"),
     "runs": ("records:runs", "list runs"),
     "open": ("records:open_run", "show the page of a run in a browser"),
+    "sessions": ("records:sessions", "list sessions, or the turns of one"),
     "models": ("records:models", "list models and versions"),
     "alias": ("records:alias", "name versions of a model, such as champion"),
     "metrics": ("records:metrics", "list metrics and their points"),

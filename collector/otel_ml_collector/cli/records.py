@@ -58,6 +58,13 @@ _FIRST_TO_GO: Final = (
 _OF_FILTERS: Final = frozenset(
     {"start", "end", "latency", "input", "output", "parent", "attributes", "resource", "cached"}
 )
+_SESSION_COLUMNS: Final = (
+    *("last_time", "session", "user", "turns", "runs", "errors", "tokens", "cost", "asked"),
+)
+_TURN_COLUMNS: Final = (
+    *("start_time", "outcome", "latency_ms", "tokens", "cost", "scores", "asked", "answered"),
+    "run_id",
+)
 _MODEL_COLUMNS: Final = (
     *("model", "kind", "runs", "errors", "versions", "latest_version", "last_start_time"),
 )
@@ -80,6 +87,7 @@ _MOVES: Final = ("time", "alias", "version", "is_removed", "by", "source", "dige
 _COUNTED: Final = ("model", "runs", "errors", "error_share", "p50_ms", "p90_ms", "p99_ms", "cost")
 _OWNERS: Final = ("run_id", "model", "names", "points", "last_time")
 _POINTS: Final = ("name", "step", "time_ns", "value")
+_MOST_SESSIONS: Final = 1_000
 _GROUPS: Final = 50
 _NAMED: Final = 10
 _FEW_BYTES: Final = 65_536  # an export of no runs is smaller
@@ -279,6 +287,49 @@ def _project(api: "Api", project: str) -> Iterator[Callable[[object], None]]:
     except NotFound:
         check()
         raise
+
+
+@click.command(epilog=HELP)
+@with_place
+@with_project
+@with_filter
+@click.option("--limit", type=int, default=50, metavar="N", help="at most so many [50]")
+@click.argument("session", metavar="[SESSION]", required=False)
+@with_form
+def sessions(
+    asked: PlaceOptions,
+    project: str,
+    within: Within,
+    *,
+    limit: int,
+    session: str | None,
+    form: Layout,
+) -> int:
+    """List sessions, the one of the latest run first, or the turns of one, oldest first.
+
+    With --where, --start or --end those of which a run matches; figures are of all of their runs.
+    """
+    if not 1 <= limit <= _MOST_SESSIONS:
+        raise BadSetting(f"Invalid --limit {limit}: expected 1 to {_MOST_SESSIONS}")
+    if session and within:
+        raise BadSetting("A session has turns: expected no --where, --start or --end beside it")
+    with asked.open() as place:
+        api = place.api()
+        if session:
+            with place.reader(project) as reader:
+                told = reader.session(session)
+            turns = told["conversation"]
+            return write_rows(turns, told, form, _TURN_COLUMNS, _FIRST_TO_GO)
+        with _project(api, project) as check:
+            answer = api.get(
+                *("projects", project, "sessions"),
+                where=within.where or None,
+                start=within.start,
+                end=within.end,
+                limit=limit,
+            )
+            check(answer["sessions"])
+            return write_rows(answer["sessions"], answer, form, _SESSION_COLUMNS, _FIRST_TO_GO)
 
 
 @click.command(epilog=HELP)

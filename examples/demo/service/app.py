@@ -24,10 +24,11 @@ class Caller(BaseModel):
 
 
 class Question(Caller):
-    """A question, and the topics that are known to answer it."""
+    """A question, the topics that are known to answer it, and whose conversation it is part of."""
 
     question: str
     expected: list[str]
+    session: str
 
 
 class Image(Caller):
@@ -60,7 +61,7 @@ def post_question(body: Question) -> Answer:
     """Answer a question; 422 when it cannot be read."""
     body.announce()
     try:
-        return ask(body.question, body.expected)
+        return ask(body.question, body.expected, body.session)
     except ValueError as error:
         raise HTTPException(422, str(error)) from error
 

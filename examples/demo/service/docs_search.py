@@ -108,7 +108,8 @@ def answer(question: str, passages: list[Passage], expected: list[str]) -> Answe
 
 
 @docs.trace(kind="chain")
-def ask(question: str, expected: list[str]) -> Answer:
+def ask(question: str, expected: list[str], session: str) -> Answer:
     """Answer a question from the reference."""
     current_run().tag(CALLER.get())
+    current_run().identify(session=session)
     return answer(question, rank(question, retrieve(question)), expected)

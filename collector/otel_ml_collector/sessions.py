@@ -1,0 +1,408 @@
+"""Sessions: the conversations of a project, and one with its turns; JSON API and pages.
+
+A turn is a trace of the session. What it was asked is the input of its first run that stands below
+no other one of the session, what it answered the output of the last such run.
+"""
+
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Depends, Request
+from pydantic import BaseModel, Field
+from starlette.responses import Response
+
+from otel_ml.records import Tokens
+from otel_ml_collector.api.parameters import (
+    Cursor,
+    End,
+    FromReader,
+    Limit,
+    Start,
+    Where,
+    read_place,
+    write_place,
+)
+from otel_ml_collector.errors import BadQuery, NotFound
+from otel_ml_collector.filter.sql import compile_where
+from otel_ml_collector.runs.answers import RunSummary
+from otel_ml_collector.runs.find import RunsQuery, find_runs
+from otel_ml_collector.stats import MAX_GROUPS, Figures, JudgeFigures, StatsQuery, find_stats
+from otel_ml_collector.store.apart import Apart, belong, find_apart, join_named
+from otel_ml_collector.store.reader import Reader, Row
+from otel_ml_collector.store.runs import Window
+from otel_ml_collector.store.sql import Condition, Sql
+from otel_ml_collector.times import AHEAD_NS, SECOND_NS, to_rfc3339
+from otel_ml_collector.traces.find import add_up, outline_of
+from otel_ml_collector.web import view
+from otel_ml_collector.web.render import PageRoute, python_call, show_page
+
+_RUNS: Final = 1_000
+_SHOWN: Final = 50
+_NEVER_NS: Final = 2**62
+_SESSION: Final = Sql("session")
+# Of the sessions of a page alone; `wanted` may be many, and long, so it is no filter's text.
+_WANTED: Final = Sql("session IN {wanted:Array(String)}")
+_LATEST: Final = Sql("""
+    SELECT belongs AS session, max(start_ns) AS last_ns FROM (
+      SELECT start_ns, if(session != '', session, named) AS belongs
+      FROM runs {join}
+      WHERE project = {project:String} AND start_ns >= {start:Int64} AND start_ns < {end:Int64}
+        AND ({condition})
+    ) WHERE belongs != '' GROUP BY belongs
+    HAVING (last_ns, session) < ({after_ns:Int64}, {after:String}) OR {is_first:Bool}
+    ORDER BY last_ns DESC, session DESC LIMIT {limit:UInt32}""")
+_FACTS: Final = Sql("""
+    SELECT belongs AS session, uniqExact(trace_id) AS turns,
+      min(start_ns) AS first_ns, max(start_ns) AS last_ns, max(start_ns + latency_ns) AS end_ns,
+      argMinIf(user, start_ns, user != '') AS user,
+      argMin(inputs_preview, (parent_span_id != toFixedString('', 8), start_ns)) AS asked
+    FROM (
+      SELECT *, if(session != '', session, named) AS belongs FROM runs {join}
+      WHERE project = {project:String} AND kind != 'span' AND {these}
+    ) GROUP BY belongs""")
+
+
+class SessionFigures(BaseModel):
+    """What the runs of a session were like; the sums that the statistics of its runs have."""
+
+    session: str
+    user: str = Field(description="The first that a run names; empty for none")
+    turns: int = Field(description="Its traces")
+    runs: int
+    errors: int = Field(description="Runs that failed")
+    start_time: str
+    start_ns: int
+    last_time: str = Field(description="When its last run began")
+    end_ns: int = Field(description="When the last of its runs ended")
+    asked: str = Field(description="What went in first, as lists show it")
+    tokens: Tokens
+    cost: float | None = Field(description="Of the runs whose cost is known")
+    judges: list[JudgeFigures]
+
+
+class SessionsPage(BaseModel):
+    """Sessions, the one of the latest run first."""
+
+    sessions: list[SessionFigures]
+    next_cursor: str | None
+
+
+class ToolCall(BaseModel):
+    """What was called on the way to an answer: a tool or a retriever."""
+
+    run_id: str
+    name: str
+    inputs: str
+    outputs: str
+    outcome: str
+    error_type: str
+    latency_ms: float | None
+
+
+class Turn(BaseModel):
+    """What was asked, and what came back."""
+
+    trace_id: str
+    run_id: str = Field(description="Of the first run that stands below no other one")
+    start_time: str
+    start_ns: int
+    latency_ms: float | None = Field(description="Up to the end of the last run; null while open")
+    asked: str
+    answered: str
+    outcome: str = Field(description="Of the run that answered")
+    error_type: str
+    error_message: str
+    calls: list[ToolCall]
+    scores: dict[str, float]
+    passed: dict[str, bool]
+    runs: int
+    tokens: Tokens
+    cost: float | None
+
+
+class Session(SessionFigures):
+    """A session with its turns, oldest first."""
+
+    conversation: list[Turn] = Field(description="A turn of many runs may go on on the next page")
+    next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class SessionsQuery:
+    """Which sessions: those of which a run matches, and began in the window."""
+
+    project: str
+    where: str = ""
+    limit: int = _SHOWN
+    cursor: str | None = None
+    start_ns: int = 0
+    end_ns: int | None = None
+
+
+def find_sessions(reader: Reader, query: SessionsQuery, now_ns: int) -> SessionsPage:
+    """List sessions, the one of the latest run first; figures are of all of their runs.
+
+    Raises:
+        BadQuery: Filter or cursor is wrong.
+    """
+    apart = find_apart(reader, query.project)
+    if "session" not in apart.names:
+        return SessionsPage(sessions=[], next_cursor=None)
+    condition, _ = compile_where(
+        reader, query.project, query.where, is_bounded=query.start_ns > 0, apart=apart
+    )
+    after_ns, after = _read_cursor(query.cursor) if query.cursor else (0, "")
+    sql = _LATEST.fill(join=join_named(_SESSION, apart), condition=condition.sql)
+    parameters = {
+        "project": query.project,
+        "start": query.start_ns,
+        "end": now_ns + AHEAD_NS if query.end_ns is None else query.end_ns,
+        "after_ns": after_ns,
+        "after": after,
+        "is_first": query.cursor is None,
+        "limit": query.limit + 1,
+        **condition.parameters,
+    }
+    rows = reader.rows(sql, parameters)
+    page = rows[: query.limit]
+    figures = _find_figures(reader, query.project, [row["session"] for row in page], apart)
+    more = len(rows) > query.limit
+    return SessionsPage(
+        sessions=[figures[row["session"]] for row in page if row["session"] in figures],
+        next_cursor=write_place([page[-1]["last_ns"], page[-1]["session"]]) if more else None,
+    )
+
+
+def find_session(
+    reader: Reader, project: str, session: str, now_ns: int, cursor: str | None = None
+) -> Session:
+    """Read a session with its turns: of its first 1,000 runs, or those behind a cursor.
+
+    Raises:
+        BadQuery: The cursor is wrong.
+        NotFound: No run of the project names this session.
+    """
+    apart = find_apart(reader, project)
+    where = f"session == {view.quoted(session)}"
+    query = RunsQuery(project, where, _RUNS, cursor, newest_first=False)
+    figures = reader.ahead(_find_figures, project, [session], apart)
+    found = find_runs(reader, query, now_ns)
+    known = figures.result().get(session) or _of_open(session, found.runs)
+    if known is None:
+        raise NotFound(f"There is no session {session[:80]!r}")
+    return Session(
+        **dict(known), conversation=_make_turns(found.runs, now_ns), next_cursor=found.next_cursor
+    )
+
+
+def _read_cursor(text: str) -> tuple[int, str]:
+    match read_place(text, "cursor"):
+        case [int(last_ns), str(session)] if abs(last_ns) < 2**63:
+            return last_ns, session
+    raise BadQuery(f"Invalid cursor {text[:80]!r}: expected a next_cursor of an answer", "cursor")
+
+
+def _find_figures(
+    reader: Reader, project: str, sessions: Sequence[str], apart: Apart
+) -> dict[str, SessionFigures]:
+    """Find what the ended runs of some sessions were like, by session."""
+    found: dict[str, SessionFigures] = {}
+    for first in range(0, len(sessions), MAX_GROUPS):
+        wanted = sessions[first : first + MAX_GROUPS]
+        these = belong(_SESSION, apart, _WANTED, Sql("named IN {wanted:Array(String)}"))
+        facts = _read_facts(reader, project, wanted, these, apart)
+        if not facts:
+            continue
+        window = Window(
+            min(row["first_ns"] for row in facts), max(row["last_ns"] for row in facts) + 1
+        )
+        length_ns = window.end_ns - window.start_ns
+        query = StatsQuery(
+            project=project,
+            where="",
+            group="session",
+            window=window,
+            step_ns=-(-length_ns // SECOND_NS) * SECOND_NS,
+            groups=len(wanted),
+            beside=Condition(these, {"wanted": list(wanted)}),
+        )
+        totals = {group.group: group.total for group in find_stats(reader, query).groups}
+        found |= {row["session"]: _make_figures(row, totals[row["session"]]) for row in facts}
+    return found
+
+
+def _read_facts(
+    reader: Reader, project: str, wanted: Sequence[str], these: Sql, apart: Apart
+) -> list[Row]:
+    sql = _FACTS.fill(join=join_named(_SESSION, apart, _WANTED), these=these)
+    return reader.rows(sql, {"project": project, "wanted": list(wanted)})
+
+
+def _make_figures(row: Row, total: Figures) -> SessionFigures:
+    return SessionFigures(
+        session=row["session"],
+        user=row["user"],
+        turns=row["turns"],
+        runs=total.runs,
+        errors=total.errors,
+        start_time=to_rfc3339(row["first_ns"]),
+        start_ns=row["first_ns"],
+        last_time=to_rfc3339(row["last_ns"]),
+        end_ns=row["end_ns"],
+        asked=row["asked"],
+        tokens=total.tokens,
+        cost=total.cost,
+        judges=total.judges,
+    )
+
+
+def _of_open(session: str, runs: Sequence[RunSummary]) -> SessionFigures | None:
+    """Tell of a session of which no run has ended yet; None when there is none at all."""
+    if not runs:
+        return None
+    return SessionFigures(
+        session=session,
+        user=next((run.user for run in runs if run.user), ""),
+        turns=len({run.trace_id for run in runs}),
+        runs=0,
+        errors=0,
+        start_time=runs[0].start_time,
+        start_ns=runs[0].start_ns,
+        last_time=runs[-1].start_time,
+        end_ns=runs[-1].start_ns,
+        asked=runs[0].inputs,
+        tokens=Tokens(),
+        cost=None,
+        judges=[],
+    )
+
+
+def _make_turns(runs: Sequence[RunSummary], now_ns: int) -> list[Turn]:
+    traces: defaultdict[str, list[RunSummary]] = defaultdict(list)
+    for run in runs:
+        traces[run.trace_id].append(run)
+    return [_make_turn(of_trace, now_ns) for of_trace in traces.values()]
+
+
+def _make_turn(runs: Sequence[RunSummary], now_ns: int) -> Turn:
+    known = {run.run_id for run in runs}
+    tops = [run for run in runs if run.parent_run_id not in known]
+    first, last = tops[0], tops[-1]
+    ends = [run.start_ns / 1e6 + run.latency_ms for run in tops if run.latency_ms is not None]
+    total = add_up(outline_of(runs, now_ns))
+    return Turn(
+        trace_id=first.trace_id,
+        run_id=first.run_id,
+        start_time=first.start_time,
+        start_ns=first.start_ns,
+        latency_ms=max(ends) - first.start_ns / 1e6 if len(ends) == len(tops) else None,
+        asked=first.inputs,
+        answered=last.outputs or "",
+        outcome=last.outcome,
+        error_type=last.error_type,
+        error_message=last.error_message,
+        calls=[_make_call(run) for run in runs if run.kind in {"tool", "retriever"}],
+        scores={judge: score for run in tops for judge, score in run.scores.items()},
+        passed={judge: passed for run in tops for judge, passed in run.passed.items()},
+        runs=len(runs),
+        tokens=total.tokens,
+        cost=total.cost,
+    )
+
+
+def _make_call(run: RunSummary) -> ToolCall:
+    return ToolCall(
+        run_id=run.run_id,
+        name=run.model or run.name,
+        inputs=run.inputs,
+        outputs=run.outputs or "",
+        outcome=run.outcome,
+        error_type=run.error_type,
+        latency_ms=run.latency_ms,
+    )
+
+
+def parse_query(
+    *,
+    project: str,
+    where: Where = "",
+    limit: Limit = _SHOWN,
+    cursor: Cursor = None,
+    start_ns: Start = None,
+    end_ns: End = None,
+) -> SessionsQuery:
+    """Read the parameters of a list of sessions; the page takes the same ones."""
+    return SessionsQuery(project, where, limit, cursor, start_ns or 0, end_ns)
+
+
+_Query = Annotated[SessionsQuery, Depends(parse_query)]
+
+api = APIRouter(prefix="/api/v1")
+pages = APIRouter(include_in_schema=False, route_class=PageRoute)
+
+
+@api.get("/projects/{project:path}/sessions")
+def get_sessions(query: _Query, reader: FromReader) -> SessionsPage:
+    """List the sessions of which a run matches, the one of the latest run first.
+
+    Figures are of all runs of a session, whether they match or not.
+    """
+    return find_sessions(reader, query, time.time_ns())
+
+
+@api.get("/projects/{project:path}/sessions/{session:path}")
+def get_session(project: str, session: str, reader: FromReader, cursor: Cursor = None) -> Session:
+    """Read a session with its turns, oldest first."""
+    return find_session(reader, project, session, time.time_ns(), cursor)
+
+
+@pages.get("/projects/{project:path}/sessions")
+def list_sessions(request: Request, query: _Query, reader: FromReader) -> Response:
+    """The sessions of a project."""
+    found = find_sessions(reader, query, time.time_ns())
+    context = {
+        "project": query.project,
+        "where": query.where,
+        "sessions": found.sessions,
+        "next_cursor": found.next_cursor,
+        "is_first": query.cursor is None,
+        "api": view.api_address(
+            "projects", query.project, "sessions", where=query.where, cursor=query.cursor
+        ),
+        "python": python_call("sessions", query.where),
+    }
+    return show_page(request, "sessions.html", context)
+
+
+@pages.get("/projects/{project:path}/sessions/{session:path}")
+def show_session(
+    *, request: Request, project: str, session: str, reader: FromReader, cursor: Cursor = None
+) -> Response:
+    """A session: its turns in order, what each was asked and answered."""
+    found = find_session(reader, project, session, time.time_ns(), cursor)
+    context = {
+        "project": project,
+        "session": found,
+        "story": tell_story(found.conversation),
+        "length_ms": (found.end_ns - found.start_ns) / 1e6,
+        "is_first": cursor is None,
+        "api": view.api_address("projects", project, "sessions", session, cursor=cursor),
+        "python": python_call("session", session),
+    }
+    return show_page(request, "session.html", context)
+
+
+def tell_story(turns: Sequence[Turn]) -> list[tuple[str, str]]:
+    """Say which turns went wrong: the address of each one's run, and how."""
+    told: list[tuple[str, str]] = []
+    for number, turn in enumerate(turns, 1):
+        failed = [judge for judge, passed in turn.passed.items() if not passed]
+        if turn.outcome == "error":
+            error = turn.error_type.rpartition(".")[2] or "an error"
+            told.append((turn.run_id, f"turn {number} ended in {error}"))
+        elif failed:
+            told.append((turn.run_id, f"turn {number} failed {', '.join(failed)}"))
+    return told
