@@ -116,7 +116,7 @@ class Turn(BaseModel):
     error_type: str
     error_message: str
     calls: list[ToolCall]
-    scores: dict[str, float]
+    scores: dict[str, float] = Field(description="By judge, of any of its runs; the last counts")
     passed: dict[str, bool]
     runs: int
     tokens: Tokens
@@ -305,8 +305,8 @@ def _make_turn(runs: Sequence[RunSummary], now_ns: int) -> Turn:
         error_type=last.error_type,
         error_message=last.error_message,
         calls=[_make_call(run) for run in runs if run.kind in {"tool", "retriever"}],
-        scores={judge: score for run in tops for judge, score in run.scores.items()},
-        passed={judge: passed for run in tops for judge, passed in run.passed.items()},
+        scores={judge: score for run in runs for judge, score in run.scores.items()},
+        passed={judge: passed for run in runs for judge, passed in run.passed.items()},
         runs=len(runs),
         tokens=total.tokens,
         cost=total.cost,

@@ -37,8 +37,6 @@ def turn(
         "user.id": "ada",
         "otel_ml.inputs": json.dumps(asked),
         "otel_ml.outputs": json.dumps(answered),
-        "otel_ml.score.grounded": number / 10,
-        "otel_ml.passed.grounded": number > 1,
         **(attributes or {}),
     }
     root = make_call(
@@ -59,7 +57,12 @@ def turn(
     )
     call = make_call(
         "chat",
-        {"gen_ai.usage.input_tokens": 100, "gen_ai.usage.output_tokens": 20},
+        {
+            "gen_ai.usage.input_tokens": 100,
+            "gen_ai.usage.output_tokens": 20,
+            "otel_ml.score.grounded": number / 10,
+            "otel_ml.passed.grounded": number > 1,
+        },
         trace_id=trace,
         span_id=span_id(3),
         parent_span_id=span_id(1),
