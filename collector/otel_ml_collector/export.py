@@ -21,9 +21,10 @@ from otel_ml_collector.errors import BadQuery
 from otel_ml_collector.filter.fields import FIELD_NAMES, Kind
 from otel_ml_collector.filter.grammar import Field, read_field, split_list, step_into
 from otel_ml_collector.filter.sql import compile_where
+from otel_ml_collector.mapping.chat import line_in, line_out
 from otel_ml_collector.records import text_of
 from otel_ml_collector.runs.answers import RunSummary, Said, find_said, make_summary
-from otel_ml_collector.runs.logs import find_all_series, values_of
+from otel_ml_collector.runs.logs import find_all_series, find_call_events, read_content, values_of
 from otel_ml_collector.store.apart import find_apart
 from otel_ml_collector.store.reader import Reader, Row, run_id_of, winners
 from otel_ml_collector.store.runs import Key, read_late_tags, read_runs
@@ -162,6 +163,13 @@ TOLD: Final = ("evaluations", "metrics", "artifacts")
 # The payload, as JSON text in Parquet and CSV, as it is in JSON lines.
 WHOLE: Final = dict.fromkeys((*PAYLOAD, *TOLD), _TEXT)
 TYPES: Final = SHORT | WHOLE
+# What of it may come as log records, and how a line is made of it.
+_CONTENT: Final[Mapping[str, Callable[[object], str]]] = {
+    "inputs": str,
+    "outputs": str,
+    "inputs_preview": line_in,
+    "outputs_preview": line_out,
+}
 # What a record by trace key or tag, or a late tag, may say anew.
 LATE: Final = ("trace_key", "tags", *SCORED, *WORDS)
 
@@ -535,11 +543,12 @@ def _find_late(
 
     Of a project where nothing was, this is two short questions.
     """
+    made = _find_contents(reader, query, keys, columns)
     told = [name for name in query.columns if name in TOLD]
     late = [name for name in query.columns if name in LATE]
     chosen = keys if told else _named(reader, query.project, keys) if late else []
     if not chosen:
-        return {}
+        return made
     places = {key.run_id: place for place, key in enumerate(keys)}
     values = {name: columns[name].to_pylist() for name in late}
     values |= {name: [None] * len(keys) for name in told}
@@ -550,8 +559,37 @@ def _find_late(
                 for name in values:
                     values[name][places[run_id]] = found[name]
     types = schema_of(query)
-    return {
+    return made | {
         name: pa.chunked_array([pa.array(values[name], types.field(name).type)]) for name in values
+    }
+
+
+def _find_contents(
+    reader: Reader, query: ExportQuery, keys: Sequence[Key], columns: dict[str, pa.ChunkedArray]
+) -> dict[str, pa.ChunkedArray]:
+    """Fill the columns of contents of those calls whose content came as log records."""
+    wanted = [name for name in query.columns if name in _CONTENT]
+    if not wanted or not find_apart(reader, query.project).contents:
+        return {}
+    values = {name: columns[name].to_pylist() for name in wanted}
+    places = {
+        key.run_id: place
+        for place, key in enumerate(keys)
+        if not all(values[name][place] for name in wanted)
+    }
+    ids = list(places)
+    for first in range(0, len(ids), _LATE_AT_ONCE):
+        part = find_call_events(reader, query.project, ids[first : first + _LATE_AT_ONCE])
+        for run_id, events in part.items():
+            told = read_content(events)
+            for name in wanted:
+                field, _, is_line = name.partition("_")
+                if field in told and not values[name][places[run_id]]:
+                    value, text = told[field]
+                    values[name][places[run_id]] = _CONTENT[name](value) if is_line else text
+    types = schema_of(query)
+    return {
+        name: pa.chunked_array([pa.array(values[name], types.field(name).type)]) for name in wanted
     }
 
 

@@ -28,6 +28,7 @@ from otel_ml_collector.filter.grammar import (
 )
 from otel_ml_collector.owners import TRACE_KEY_CHARS
 from otel_ml_collector.store.apart import (
+    CONTENTS,
     EVERYTHING,
     Apart,
     belong,
@@ -121,7 +122,16 @@ _HAS_PAYLOAD: Final = Sql("""({key}) IN (
   SELECT {key} FROM payloads WHERE {window} AND {tests} {beside}
   UNION ALL
   SELECT {key} FROM (SELECT *, '' AS outputs FROM open_runs WHERE {window}) AS open
-  WHERE {tests})""")
+  WHERE {tests}
+  {apart})""")
+# Where what a call was asked and answered came as log records, it is its payload.
+_APART: Final = Sql("""UNION ALL
+  SELECT {key} FROM (
+    SELECT * REPLACE (if(inputs = '', said_inputs, inputs) AS inputs,
+      if(outputs = '', said_outputs, outputs) AS outputs)
+    FROM (SELECT * FROM payloads WHERE {window} AND (inputs = '' OR outputs = '')) AS payload
+    INNER JOIN ({contents}) AS told USING (trace_id, span_id)) AS whole
+  WHERE {tests}""")
 _BESIDE: Final = Sql("AND start_ns IN (SELECT start_ns FROM runs WHERE {window} AND {rest})")
 _PROBE: Final = Sql("SELECT match({project:String}, {pattern:String}) AS one")
 _ROOT_TEXT: Final = Sql("if(JSONType({at}) = 'String', JSONExtractString({at}), {at})")
@@ -272,7 +282,7 @@ class _Compiler:
     def search(self, tree: Tree) -> Search | None:
         """Write how the runs are found by words of their payloads, if they must have some."""
         tested, others = _divide(tree.parts if isinstance(tree, Both) else [tree])
-        if not any(map(_is_indexed, tested)):
+        if self._apart.contents or not any(map(_is_indexed, tested)):
             return None
         tests = join_sql(" AND ", [self._test_payload(one) for one in tested])
         rest = self._all(others) if others else Sql("1")
@@ -286,7 +296,7 @@ class _Compiler:
             tests = join_sql(word, [self._test_payload(part) for part in tested])
             is_found = word == " OR " or any(map(_is_indexed, tested))
             light = EMPTY if is_found else self._light(others)
-            written.append(_in_brackets(_has_payload(_in_brackets(tests), light)))
+            written.append(_in_brackets(_has_payload(_in_brackets(tests), light, self._apart)))
         return join_sql(word, written)
 
     def _all(self, parts: Sequence[Tree]) -> Sql:
@@ -307,7 +317,7 @@ class _Compiler:
     def _compare(self, tree: Comparison) -> Sql:
         match _kind(tree):
             case Kind.PAYLOAD | Kind.JSON:
-                return _has_payload(self._test_payload(tree), EMPTY)
+                return _has_payload(self._test_payload(tree), EMPTY, self._apart)
             case Kind.TAG:
                 return self._tag(tree)
             case Kind.SCORE | Kind.PASSED | Kind.JUDGE_VERSION:
@@ -658,10 +668,12 @@ def _judge_digests(label: Sql, test: Sql) -> Sql:
     return _JUDGE_DIGESTS.fill(versions=NUMBERED_VERSIONS, label=label, test=test)
 
 
-def _has_payload(tests: Sql, rest: Sql) -> Sql:
+def _has_payload(tests: Sql, rest: Sql, apart: Apart) -> Sql:
     """Write that the payload of a run passes some tests, of runs for which the rest holds."""
-    key = Sql("start_ns, trace_id, span_id, rank")
-    return _HAS_PAYLOAD.fill(key=key, window=_WINDOW, tests=tests, beside=_beside(rest))
+    key, more = Sql("start_ns, trace_id, span_id, rank"), EMPTY
+    if apart.contents:
+        more = _APART.fill(key=key, window=_WINDOW, contents=CONTENTS, tests=tests)
+    return _HAS_PAYLOAD.fill(key=key, window=_WINDOW, tests=tests, beside=_beside(rest), apart=more)
 
 
 def _beside(rest: Sql) -> Sql:

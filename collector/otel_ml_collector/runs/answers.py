@@ -16,6 +16,7 @@ from otel_ml_collector.records import text_of
 from otel_ml_collector.runs.logs import (
     LogLine,
     MetricValue,
+    add_contents,
     counts_of,
     find_all_series,
     make_lines,
@@ -360,6 +361,7 @@ def summarise(reader: Reader, project: str, rows: Sequence[Row]) -> list[RunSumm
         return []
     identify(reader, project, rows)
     said = find_said(reader, project, rows)
+    add_contents(reader, project, rows)
     return [make_summary(row, said[run_id_of(row)]) for row in rows]
 
 

@@ -13,15 +13,8 @@ from otel_ml_collector.api.parameters import MAX_LIMIT, read_place, write_place
 from otel_ml_collector.artifacts.find import Artifact, find_artifacts
 from otel_ml_collector.errors import BadQuery, NotFound
 from otel_ml_collector.filter.sql import compile_where
-from otel_ml_collector.mapping.dialects.evaluator import structured
-from otel_ml_collector.mapping.dialects.gen_ai_events import (
-    CONTENT_EVENTS,
-    EXCEPTION,
-    CallEvent,
-    read_events,
-)
-from otel_ml_collector.mapping.found import Found
-from otel_ml_collector.mapping.values import parse, to_text
+from otel_ml_collector.mapping.dialects.gen_ai_events import CallEvent
+from otel_ml_collector.mapping.values import parse
 from otel_ml_collector.runs.answers import (
     Run,
     RunsPage,
@@ -38,10 +31,12 @@ from otel_ml_collector.runs.logs import (
     LoggedMetric,
     counts_of,
     find_all_series,
+    find_call_events,
     find_lines,
     find_links,
     make_lines,
-    read_events_of,
+    read_content,
+    read_error,
     values_of,
 )
 from otel_ml_collector.store.apart import find_apart
@@ -84,7 +79,6 @@ _FEWEST_PAYLOADS: Final = 100
 _MOST_PAYLOADS: Final = 5_000
 _PART_RUNS: Final = 100
 _PART_BYTES: Final = 16 * 1024 * 1024
-_CONTENT_EVENTS: Final = (*sorted(CONTENT_EVENTS), EXCEPTION)
 _SHOWN: Final = tuple(one.name for one in fields(RunSummary))
 
 
@@ -476,10 +470,8 @@ def _make_content(
 
     What its row and its payload, which may be gone, do not say, its events do.
     """
-    found = Found(1)
-    read_events([event for event in events if event.name in CONTENT_EVENTS], found)
-    told = found.row(0)
-    error_type, message = _error(events) if row["outcome"] == "error" else ("", "")
+    told = read_content(events)
+    error_type, message = read_error(events) if row["outcome"] == "error" else ("", "")
     used = {name: told.get(name) if row[name] is None else row[name] for name in TOKENS}
     return {
         "inputs": load_json(payload.get("inputs") or told.get("inputs", (None, ""))[1]),
@@ -503,26 +495,7 @@ def _find_events(
     lacking = [
         run_id_of(row) for row in rows if _lacks_content(row, payloads.get(run_id_of(row), {}))
     ]
-    found = read_events_of(reader, rows[0]["project"], lacking, _CONTENT_EVENTS)
-    return {
-        run_id: [
-            CallEvent(
-                told["event"],
-                told["time_ns"],
-                structured(told["message"]) or None,
-                load_json(told["attributes"], {}),
-            )
-            for told in of_run
-        ]
-        for run_id, of_run in found.items()
-    }
-
-
-def _error(events: Sequence[CallEvent]) -> tuple[str, str]:
-    """Read type and message of the exception that came last."""
-    told = [event.attributes for event in events if event.name == EXCEPTION]
-    last = told[-1] if told else {}
-    return to_text(last.get("exception.type")), to_text(last.get("exception.message"))
+    return find_call_events(reader, rows[0]["project"], lacking)
 
 
 @dataclass(frozen=True, slots=True)

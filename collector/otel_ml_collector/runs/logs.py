@@ -16,6 +16,17 @@ from typing import Any, Final
 
 from otel_ml import records
 from otel_ml.records import Infinite, Linked, LinkedRun, MetricPoint, about
+from otel_ml_collector.mapping.chat import line_in, line_of_error, line_out
+from otel_ml_collector.mapping.dialects.evaluator import structured
+from otel_ml_collector.mapping.dialects.gen_ai_events import (
+    CONTENT_EVENTS,
+    EXCEPTION,
+    CallEvent,
+    read_events,
+)
+from otel_ml_collector.mapping.found import Found
+from otel_ml_collector.mapping.values import to_text
+from otel_ml_collector.store.apart import find_apart
 from otel_ml_collector.store.reader import ID16, JsonValue, Reader, Row, load_json, run_id_of
 from otel_ml_collector.store.runs import ACROSS_PARTITIONS
 from otel_ml_collector.store.sql import Sql
@@ -30,6 +41,7 @@ _LINES_OF_MANY: Final = 50_000
 _OF_EACH: Final = Sql("LIMIT {lines} BY owner LIMIT {most}").fill(lines=_LINES, most=_LINES_OF_MANY)
 _EVENTS: Final = 1_000
 _SPANS: Final = 100_000  # of a trace
+_CONTENT_EVENTS: Final = (*sorted(CONTENT_EVENTS), EXCEPTION)
 
 
 _OF_TRACE: Final = Sql("""project = {project:String} AND owner > concat({trace:String}, '-')
@@ -153,6 +165,57 @@ def read_events_of(
     parameters = {"project": project, "owners": list(owners), "events": list(events)}
     rows = reader.rows(sql, parameters, ACROSS_PARTITIONS) if owners else []
     return _by(rows, "owner")
+
+
+def find_call_events(
+    reader: Reader, project: str, run_ids: Sequence[str]
+) -> dict[str, list[CallEvent]]:
+    """Read what came as log records of what some calls were asked and answered, by run id."""
+    found = read_events_of(reader, project, run_ids, _CONTENT_EVENTS)
+    return {
+        run_id: [
+            CallEvent(
+                told["event"],
+                told["time_ns"],
+                structured(told["message"]) or None,
+                load_json(told["attributes"], {}),
+            )
+            for told in of_run
+        ]
+        for run_id, of_run in found.items()
+    }
+
+
+def read_content(events: Iterable[CallEvent]) -> dict[str, Any]:
+    """Read the fields of one call that its events name; inputs and outputs with their JSON."""
+    found = Found(1)
+    read_events([event for event in events if event.name in CONTENT_EVENTS], found)
+    return found.row(0)
+
+
+def read_error(events: Iterable[CallEvent]) -> tuple[str, str]:
+    """Read type and message of the exception that came last."""
+    told = [event.attributes for event in events if event.name == EXCEPTION]
+    last = told[-1] if told else {}
+    return to_text(last.get("exception.type")), to_text(last.get("exception.message"))
+
+
+def add_contents(reader: Reader, project: str, rows: Sequence[Row]) -> None:
+    """Fill the lines of runs whose content came as log records into their light rows."""
+    lacking = {
+        run_id_of(row): row
+        for row in rows
+        if row["kind"] != "span" and not (row["inputs_preview"] and row["outputs_preview"])
+    }
+    if not lacking or not find_apart(reader, project).contents:
+        return
+    for run_id, events in find_call_events(reader, project, list(lacking)).items():
+        row, told = lacking[run_id], read_content(events)
+        failure = line_of_error(*read_error(events)) if row["outcome"] == "error" else ""
+        if not row["inputs_preview"] and "inputs" in told:
+            row["inputs_preview"] = line_in(told["inputs"][0], row["kind"])
+        if row["outputs_preview"] == "" and (failure or "outputs" in told):
+            row["outputs_preview"] = failure or line_out(told["outputs"][0], row["kind"])
 
 
 def _by(rows: Iterable[Row], name: str) -> defaultdict[str, list[Row]]:

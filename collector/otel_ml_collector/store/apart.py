@@ -42,6 +42,7 @@ class Apart:
         tags: Tags of any sort.
         scores, metrics: Those that stand under the ids of runs.
         lines, artifacts, links: Of any sort.
+        contents: What calls of models were asked and answered, as log records.
         keys: Keys of traces, of the user's own.
         sessions, users: Ended runs that name one.
         open_runs: Runs that said that they began.
@@ -54,6 +55,7 @@ class Apart:
     scores: bool
     metrics: bool
     lines: bool
+    contents: bool
     artifacts: bool
     links: bool
     keys: bool
@@ -130,6 +132,12 @@ _SIGNS: Final[Mapping[str, _Sign]] = {
         lambda metric: metric.source == "logged" and is_run(metric.owner),
     ),
     "lines": _Sign(LATE_LOGS, _ALL, "logs"),
+    "contents": _Sign(
+        LATE_LOGS,
+        Sql("startsWith(event, 'gen_ai.')"),
+        "logs",
+        lambda line: line.event.startswith("gen_ai."),
+    ),
     "artifacts": _Sign(OBJECTS, _ALL, "artifacts"),
     "links": _Sign(LINEAGE, _ALL, "lineage"),
     "keys": _Sign(TRACE_KEYS, _ALL, "trace_keys", lambda key: key.is_own),
@@ -430,3 +438,101 @@ def points(label: Sql, apart: Apart) -> Sql:
         INNER JOIN (SELECT owner, value, mode, time_ns, record_id, position {told} AND {named})
           AS told ON told.owner = about.owner
         """).fill(direct=direct, about=about, told=told, named=_TOLD)
+
+
+# The contents of calls that came as log records, by the rules of `mapping.dialects.gen_ai_events`.
+_OBJECT: Final = Sql("""concat('{', arrayStringConcat(arrayMap(
+    kv -> concat(toJSONString(kv.1), ':', kv.2), {pairs}), ','), '}')""")
+# A body that is no object is the content of one.
+_AS_OBJECT: Final = Sql("""multiIf(
+    startsWith({at}, '{') AND isValidJSON({at}), {at},
+    concat('{"content":', if({is_json}, {at}, toJSONString({at})), '}'))""")
+_BODY: Final = Sql(
+    """multiIf(message != '', {message}, content != '', {content}, {others})"""
+).fill(
+    message=_AS_OBJECT.fill(
+        at=Sql("message"), is_json=Sql("startsWith(message, '[') AND isValidJSON(message)")
+    ),
+    content=_AS_OBJECT.fill(at=Sql("content"), is_json=Sql("isValidJSON(content)")),
+    others=_OBJECT.fill(
+        pairs=Sql(
+            "arrayFilter(kv -> position(kv.1, '.') = 0, JSONExtractKeysAndValuesRaw(attributes))"
+        )
+    ),
+)
+# The JSON text of a detail that may be written as text, from the body or the attributes.
+_DETAIL: Final = Sql("""if(startsWith(JSONExtractRaw(details, '{name}') AS raw_{at}, '"')
+    AND isValidJSON(JSONExtractString(details, '{name}')),
+    JSONExtractString(details, '{name}'), raw_{at})""")
+_FIRST_DETAIL: Final = Sql("multiIf({first} != '', {first}, {second} != '', {second}, {third})")
+_JOINED: Final = Sql("""if(empty({items}), '',
+    concat('[', arrayStringConcat(arrayMap(item -> item.3, arraySort({items})), ','), ']'))""")
+
+
+def _detail(name: Sql, at: Sql) -> Sql:
+    return _DETAIL.fill(name=name, at=at)
+
+
+CONTENTS: Final = Sql("""
+    SELECT trace_id, span_id,
+      if(told_inputs = '', {asked}, if(told_system = '' OR NOT startsWith(told_inputs, '[')
+        OR arrayExists(one -> JSONExtractString(one, 'role') = 'system',
+          JSONExtractArrayRaw(told_inputs)), told_inputs,
+        concat('[{"role":"system","parts":', told_system, if(told_inputs = '[]', '}', '},'),
+          substring(told_inputs, 2)))) AS said_inputs,
+      if(told_outputs = '', {answered}, told_outputs) AS said_outputs
+    FROM (
+      SELECT {run},
+        argMaxIf(given, (time_ns, attributes), given != '') AS told_inputs,
+        argMaxIf(gave, (time_ns, attributes), gave != '') AS told_outputs,
+        argMaxIf(ordered, (time_ns, attributes), ordered != '') AS told_system,
+        groupArrayIf((time_ns, place, {item}), place > 0) AS asked,
+        groupArrayIf((JSONExtractInt(body, 'index'), time_ns, {choice}),
+          event = 'gen_ai.choice') AS answered
+      FROM (
+        SELECT owner, event, time_ns, attributes, {body} AS body,
+          if(event = 'gen_ai.client.inference.operation.details',
+            if(startsWith(message, '{'), message, attributes), '') AS details,
+          {given} AS given, {gave} AS gave, {ordered} AS ordered,
+          indexOf(['gen_ai.system.message', 'gen_ai.user.message', 'gen_ai.assistant.message',
+            'gen_ai.tool.message'], toString(event)) AS place,
+          ['system', 'user', 'assistant', 'tool'][place] AS speaker,
+          JSONExtractRaw(body, 'message') AS held,
+          if(JSONType(held) = 'Object', JSONExtractKeysAndValuesRaw(held),
+            if(held = '', [], [('content', held)])) AS said
+        FROM (
+          SELECT owner, event, time_ns, message, attributes,
+            JSONExtractString(attributes, 'gen_ai.event.content') AS content
+          FROM late_logs FINAL
+          WHERE project = {project:String} AND startsWith(event, 'gen_ai.') AND owner < '{first}'
+            AND time_ns >= {start:Int64} - 60000000000 AND time_ns < {end:Int64} + 86400000000000))
+      GROUP BY owner)
+    """).fill(
+    run=RUN,
+    first=Sql(FIRST),
+    body=_BODY,
+    asked=_JOINED.fill(items=Sql("asked")),
+    answered=_JOINED.fill(items=Sql("answered")),
+    item=_OBJECT.fill(
+        pairs=Sql("""arrayConcat(if(JSONHas(body, 'role'), [], [('role', toJSONString(speaker))]),
+          JSONExtractKeysAndValuesRaw(body))""")
+    ),
+    choice=_OBJECT.fill(
+        pairs=Sql("""arrayConcat(
+          if(JSONHas(body, 'role') OR JSONHas(held, 'role'), [], [('role', '"assistant"')]),
+          arrayFilter(kv -> NOT JSONHas(body, kv.1), said),
+          arrayFilter(kv -> kv.1 NOT IN ('index', 'message'), JSONExtractKeysAndValuesRaw(body)))
+        """)
+    ),
+    given=_FIRST_DETAIL.fill(
+        first=_detail(Sql("gen_ai.input.messages"), Sql("input")),
+        second=_detail(Sql("gen_ai.tool.call.arguments"), Sql("arguments")),
+        third=_detail(Sql("gen_ai.prompt"), Sql("prompt")),
+    ),
+    gave=_FIRST_DETAIL.fill(
+        first=_detail(Sql("gen_ai.output.messages"), Sql("output")),
+        second=_detail(Sql("gen_ai.tool.call.result"), Sql("result")),
+        third=_detail(Sql("gen_ai.completion"), Sql("completion")),
+    ),
+    ordered=_detail(Sql("gen_ai.system_instructions"), Sql("system")),
+)

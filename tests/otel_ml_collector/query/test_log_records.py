@@ -1,7 +1,9 @@
 """Tests of log records in a store: which run or trace they are read with, in whatever order."""
 
 import itertools
+import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import pytest
@@ -9,12 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic_core import to_json
 
+from otel_ml_collector.export import ExportQuery, export_runs
 from otel_ml_collector.mapping.filing import Filing
 from otel_ml_collector.mapping.spans import map_spans
 from otel_ml_collector.runs.answers import Run, Trace
 from otel_ml_collector.runs.find import RunsQuery, find_run, find_runs
 from otel_ml_collector.runs.logs import LogLine
 from otel_ml_collector.span import Event, Log, Span, Value
+from otel_ml_collector.store.apart import CONTENTS as SQL_OF_CONTENTS
 from otel_ml_collector.store.writer import Writer
 from otel_ml_collector.traces.find import find_trace
 from tests.otel_ml_collector.logs import make_log, take
@@ -465,3 +469,124 @@ def test_answers_in_order(store: Store, project: str) -> None:
         id_of(LOST): ["lost"],
         id_of(SERVER): ["server"],
     }
+
+
+ASKED: Final[Value] = {"content": "Where is it?"}
+CHOSEN: Final[Value] = {
+    "index": 0,
+    "finish_reason": "stop",
+    "message": {"role": "assistant", "content": "In Kyoto."},
+}
+# The content of one call, as an instrumentation writes it.
+CONTENTS: Final = {
+    "messages": [
+        make_log({"content": "Be short."}, event="gen_ai.system.message"),
+        make_log(ASKED, event="gen_ai.user.message"),
+        make_log(CHOSEN, event="gen_ai.choice"),
+    ],
+    "details": [
+        make_log(
+            None,
+            {
+                "gen_ai.system_instructions": [{"type": "text", "content": "Be short."}],
+                "gen_ai.input.messages": [
+                    {"role": "user", "parts": [{"type": "text", "content": "Where is it?"}]}
+                ],
+                "gen_ai.output.messages": (
+                    '[{"role":"assistant","parts":[{"type":"text","content":"In Kyoto."}]}]'
+                ),
+            },
+            event=DETAILS,
+        )
+    ],
+    "bare": [
+        make_log("Where is it?", event="gen_ai.user.message"),
+        make_log(None, {"message": "In Kyoto.", "gen_ai.system": "x"}, event="gen_ai.choice"),
+    ],
+    "texts": [
+        make_log(
+            None,
+            {"gen_ai.event.content": '{"content":"Where is it?"}'},
+            event="gen_ai.user.message",
+        ),
+        make_log(
+            None,
+            {"gen_ai.event.content": '{"message":{"content":"In Kyoto."}}'},
+            event="gen_ai.choice",
+        ),
+    ],
+}
+FOUND_BY: Final = [
+    *('"Where is" in input', '"Kyoto" in output', "inputs[-1] != 7", "outputs[0].role != 7"),
+    'outputs[0].role == "assistant"',
+]
+MISSED_BY: Final = ['"Nara" in input', '"Kyoto" in input', 'outputs[0].role == "user"']
+
+
+def content_of(form: str, span: Span) -> list[Log]:
+    return [
+        replace(log, trace_id=span.trace_id, span_id=span.span_id, time_ns=NOW_NS + at)
+        for at, log in enumerate(CONTENTS[form])
+    ]
+
+
+@pytest.mark.parametrize("form", CONTENTS)
+@pytest.mark.parametrize("is_first", [False, True], ids=["after", "before"])
+def test_content_in_lists(store: Store, project: str, form: str, *, is_first: bool) -> None:
+    """The list shows what log records say of a call's content, whenever they come."""
+    run = make_call(**place(1), attributes=CHAT)
+    logs = content_of(form, run)
+    if is_first:
+        take(store, project, *logs)
+    store.take(project, run)
+    if not is_first:
+        take(store, project, *logs)
+    (listed,) = find_runs(store.reader, RunsQuery(project), NOW_NS).runs
+    assert (listed.inputs, listed.outputs) == ("Where is it?", "In Kyoto.")
+
+
+@pytest.mark.parametrize("form", CONTENTS)
+def test_content_in_filters(store: Store, project: str, form: str) -> None:
+    """Filters find a run by what log records say that it was asked and answered."""
+    run, other = (make_call(**place(number), attributes=CHAT) for number in (1, 2))
+    store.take(project, run, other)
+    take(store, project, *content_of(form, run))
+    found = {
+        where: [
+            one.run_id for one in find_runs(store.reader, RunsQuery(project, where), NOW_NS).runs
+        ]
+        for where in [*FOUND_BY, *MISSED_BY]
+    }
+    expected = {where: [id_of(run)] for where in FOUND_BY} | {where: [] for where in MISSED_BY}
+    assert found == expected
+
+
+@pytest.mark.parametrize("form", CONTENTS)
+def test_content_is_the_same_in_a_filter(store: Store, project: str, form: str) -> None:
+    """What a filter reads of log records is, as JSON, what the page of the run shows."""
+    run = make_call(**place(1), attributes=CHAT)
+    store.take(project, run)
+    take(store, project, *content_of(form, run))
+    window = {"project": project, "start": NOW_NS - SECOND_NS, "end": NOW_NS + SECOND_NS}
+    (row,) = store.reader.rows(SQL_OF_CONTENTS, window)
+    told = read_run(store, project, run)
+    assert [json.loads(row[f"said_{name}"]) for name in ("inputs", "outputs")] == [
+        told.inputs,
+        told.outputs,
+    ]
+
+
+@pytest.mark.parametrize("form", CONTENTS)
+def test_content_in_exports(store: Store, project: str, form: str) -> None:
+    """An export has the content that came as log records, and the lines of it."""
+    run = make_call(**place(1), attributes=CHAT)
+    store.take(project, run)
+    take(store, project, *content_of(form, run))
+    columns = ["inputs", "outputs", "inputs_preview", "outputs_preview"]
+    query = ExportQuery(project, "", NOW_NS - SECOND_NS, NOW_NS + SECOND_NS, columns, True)
+    (row,) = [row for batch in export_runs(store.reader, query) for row in batch.to_pylist()]
+    told = read_run(store, project, run)
+    assert [*map(json.loads, (row["inputs"], row["outputs"])), *list(row.values())[2:]] == [
+        *(told.inputs, told.outputs),
+        *("Where is it?", "In Kyoto."),
+    ]

@@ -9,6 +9,7 @@ from otel_ml_collector.errors import BadQuery
 from otel_ml_collector.filter.sql import compile_filter
 from otel_ml_collector.runs.find import RunsQuery, find_runs
 from otel_ml_collector.span import Value
+from otel_ml_collector.store.apart import NOTHING
 from otel_ml_collector.store.sql import Sql
 from tests.otel_ml_collector.spans import NOW_NS, SECOND_NS, id_of, make_call
 from tests.otel_ml_collector.stores import Store
@@ -57,7 +58,7 @@ def test_index_is_used(store: Store, project: str) -> None:
         store.take(project, make_call(attributes=texts_of(number + 1)))
     client = store.connections.open()
     client.command(Sql("OPTIMIZE TABLE payloads FINAL"))
-    _, condition = compile_filter('"needle" in input')
+    _, condition = compile_filter('"needle" in input', NOTHING)
     assert condition.search is not None
     plan = client.query(
         Sql("EXPLAIN indexes = 1 SELECT 1 FROM payloads WHERE {tests}").fill(
