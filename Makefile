@@ -38,11 +38,11 @@ test: $(VENV)/dev.stamp ## All that Python alone can test
 test-all: $(VENV)/dev.stamp .venv-sdk-1.25/stamp tools ## What a commit passes, with Node and Chromium; a skipped test is a failure
 	$(BIN)/python -m pytest $(PYTEST) -m "not deploy and not nightly" --forbid-skips
 
-test-nightly: $(VENV)/dev.stamp $(INTEROP:%=.venv-%/stamp) .venv-integrations/stamp tools check-deploy ## All that test-all leaves out, and properties with all examples
+test-nightly: $(VENV)/dev.stamp $(INTEROP:%=.venv-%/stamp) .venv-integrations/stamp .venv-llm/stamp tools check-deploy ## All that test-all leaves out, and properties with all examples
 	OTEL_ML_TESTS=nightly $(BIN)/python -m pytest $(PYTEST) --forbid-skips --cov \
 	  -m "(nightly or harder or hypothesis) and not deploy"
 
-test-integrations: $(VENV)/dev.stamp .venv-integrations/stamp ## Beside MLflow, transformers, torch, jax and the like (3 GB)
+test-integrations: $(VENV)/dev.stamp .venv-integrations/stamp .venv-llm/stamp ## Beside MLflow, transformers, torch, jax and the like (3 GB)
 	$(BIN)/python -m pytest -m integrations --forbid-skips tests/integrations tests/origins
 
 house: $(VENV)/dev.stamp ## Print what must be read to change one thing (beside a commit: BESIDE=3d291aa)
@@ -99,10 +99,11 @@ requirements: ## Compile the pinned requirements again (needs uv)
 	  -o deploy/requirements.txt
 	for name in $(INTEROP); do \
 	  $(COMPILE) requirements/$$name.in -o requirements/$$name.txt || exit 1; done
-	$(COMPILE) requirements/integrations.in requirements/build.in -o requirements/integrations.txt
+	for name in integrations llm; do \
+	  $(COMPILE) requirements/$$name.in requirements/build.in -o requirements/$$name.txt || exit 1; done
 
 clean: ## Remove what these targets made
-	rm -rf $(VENV) $(PROTO_VENV) $(INTEROP:%=.venv-%) .venv-integrations
+	rm -rf $(VENV) $(PROTO_VENV) $(INTEROP:%=.venv-%) .venv-integrations .venv-llm
 	rm -rf .cache .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # Two workers: each starts collectors of its own.
@@ -182,6 +183,13 @@ WITH_PIP := $(BIN)/python -m pip --python .venv-integrations install --quiet
 	  $(WITH_PIP) torch==2.13.0 accelerate==1.15.0; }
 	$(call into,.venv-integrations) --require-hashes --requirement requirements/integrations.txt
 	$(call into,.venv-integrations) $(OURSELVES)
+	@touch $@
+
+# With the project itself, as above.
+.venv-llm/stamp: requirements/llm.txt pyproject.toml | $(BIN)/python
+	$(call environment,.venv-llm)
+	$(call into,.venv-llm) --require-hashes --requirement $<
+	$(call into,.venv-llm) $(OURSELVES)
 	@touch $@
 
 # The file is compiled under the name of the package that the generated code lives in.

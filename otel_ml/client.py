@@ -23,6 +23,7 @@ from otel_ml.arguments import (
     show,
 )
 from otel_ml.calls import decorate, wrap
+from otel_ml.errors import quiet
 from otel_ml.functions import DEFAULTS, UNJUDGED, Judging, Options, TracedFunction, check_options
 from otel_ml.late import late
 from otel_ml.notebook import Card, HasCard, page_address
@@ -37,12 +38,13 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace.export import SpanExporter
     from typing_extensions import Unpack
 
-    from otel_ml import targets
+    from otel_ml import instrumentations, targets
     from otel_ml.export.delivery import Delivery
     from otel_ml.judges import judge as judging
     from otel_ml.judges.judge import Judge
     from otel_ml.targets import Elsewhere, Model, Weights
 else:
+    instrumentations = late("instrumentations")
     judging = late("judges.judge")
     targets = late("targets")
 
@@ -124,6 +126,7 @@ class Client(HasCard):
             spool=_check_destination(exporter, tracer_provider, join, spool),
         )
         self._judges: dict[str, Judge] = {}
+        self._instrumented: dict[str, Any] = {}
         self._recorder = Recorder(route, Redaction(redact, redact_keys))
         if check_flag("flush_on_sigterm", flush_on_sigterm):
             why_not = deliver_at_sigterm()
@@ -301,6 +304,36 @@ class Client(HasCard):
         """
         self.model(check_text("model", model)).set_alias(alias, version, by=by)
 
+    def instrument(self, *libraries: str) -> None:
+        """Record what other libraries do, such as ``openai``, with what instruments them.
+
+        It takes the OpenTelemetry instrumentation that is installed for a library and hands it
+        `tracer_provider`. Where several are, the first by the name of their packages is taken.
+        A second call does nothing; `close` undoes it.
+
+        Args:
+            libraries: Names such as ``openai``, ``anthropic`` or ``langchain``, or that of a
+                package that instruments one: ``opentelemetry-instrumentation-openai-v2``.
+
+        Raises:
+            ValueError: Nothing that is installed instruments the library, or not its version;
+                those that were named before it are instrumented.
+        """
+        for library in libraries:
+            if check_text("libraries", library) not in self._instrumented:
+                made = instrumentations.instrument(library, self.tracer_provider)
+                self._instrumented[library] = made
+
+    @property
+    def tracer_provider(self) -> trace_api.TracerProvider:
+        """The provider to give to other instrumentations: their spans go where the runs go.
+
+        It belongs to the client, is no global one, and hides what `redact` and `redact_keys` say.
+        A client that joined a provider of the service's, and names no endpoint, gives that one.
+        With a `spool` its spans wait in memory. Reading it chooses where the client sends to.
+        """
+        return self._recorder.tracer_provider
+
     def disabled(self) -> AbstractContextManager[None]:
         """Record no call that begins within a ``with`` block of this, in this task or thread."""
         return self._recorder.disabled()
@@ -328,6 +361,11 @@ class Client(HasCard):
 
     def close(self) -> None:
         """Deliver what is queued and stop. Runs at exit by itself."""
+        while self._instrumented:
+            _, made = self._instrumented.popitem()
+            with quiet("instrumentations"):
+                if made is not None:
+                    made.uninstrument()
         self._recorder.close()
 
     @property

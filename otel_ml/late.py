@@ -18,6 +18,7 @@ WHY: Final[Mapping[str, str]] = {
     "export.documents": "loaded with the first provider",
     "genai.messages": "most streams are none of a model's",
     "genai.generative": "a function that calls no model needs none of it",
+    "instrumentations": "few programs instrument other libraries",
     "judges.awaiting": "a client without inline judges needs none of it",
     "judges.judge": "a client without judges needs none of it",
     "judges.judged": "a client without judges needs none of it",

@@ -3,6 +3,8 @@
 The provider is chosen at the first span, so that making a client costs nothing.
 """
 
+import atexit
+import functools
 import os
 import sys
 import threading
@@ -30,12 +32,13 @@ from otel_ml.versions.held import HELD
 from otel_ml.wire import Attributes, Event, weigh
 
 if TYPE_CHECKING:
-    from otel_ml import provider
+    from otel_ml import instrumentations, provider
     from otel_ml.export import documents
     from otel_ml.export.pipeline import Pipeline
     from otel_ml.judges import pool
 else:
     documents = late("export.documents")
+    instrumentations = late("instrumentations")
     pool = late("judges.pool")
     provider = late("provider")
 
@@ -49,6 +52,7 @@ _REST_AFTER_S: Final = 5.0
 _TOLD: Final = 10_000
 _COSTS: Final = 1_024
 _SEQ: Final = names.SEQ
+_INSTRUMENTOR: Final = "opentelemetry.instrumentation.instrumentor"
 _PAUSED_KEY: Final = context_api.create_key("otel_ml-paused")
 
 
@@ -289,8 +293,11 @@ class Recorder:
         self._opening = False
         # A finalizer that the garbage collector runs may record while this thread holds it.
         self.lock = threading.RLock()
+        self._lent: trace.TracerProvider | None = None
         self._begin()
         _RECORDERS.add(self)
+        if self.enabled:
+            _tell_lost_at_end()
 
     def restart_in_child(self) -> None:
         """Begin anew in a forked child: its locks may be held by threads that it does not have."""
@@ -322,6 +329,20 @@ class Recorder:
         if outlet is NOWHERE:
             return provider.expected_page(self.route)
         return "" if outlet.uploads is None else str(outlet.configuration["endpoint"])
+
+    @property
+    def tracer_provider(self) -> trace.TracerProvider:
+        """What other instrumentations write into; chosen now when nothing was recorded yet."""
+        if not self.enabled:
+            return trace.NoOpTracerProvider()
+        if self.start is None:
+            self.open()
+        with self.lock:
+            if self._lent is None:
+                self._lent = instrumentations.lend(
+                    self.project, self._outlet, self.redaction, lambda: self.active() is self
+                )
+            return self._lent
 
     @property
     def judges(self) -> "pool.JudgePool":
@@ -504,6 +525,7 @@ class Recorder:
                     self._opening = False
                 deliver_at_end(self)
                 self.start = self._outlet.start
+                _tell_lost()
             return self.start
 
     def stats(self) -> "Stats":
@@ -522,6 +544,18 @@ class Recorder:
         pipeline = self._outlet.pipeline
         lost = 0 if pipeline is None else sum(pipeline.counters.lost.values())
         self.send_record(record, None, {names.DROPPED: lost})
+
+
+def _tell_lost() -> None:
+    """Log which instrumentations write into nothing; where there are none, at no cost."""
+    if _INSTRUMENTOR in sys.modules:
+        instrumentations.tell_lost()
+
+
+@functools.cache
+def _tell_lost_at_end() -> None:
+    """Look when the process ends: beside instrumentations a client perhaps records nothing."""
+    atexit.register(_tell_lost)
 
 
 def find_recorder(project: str, mark: int) -> Recorder | None:

@@ -10,6 +10,7 @@ from typing import Final
 
 from opentelemetry.sdk.trace import ReadableSpan
 
+from otel_ml.attributes import SCOPE_NAME
 from otel_ml.errors import quiet
 from otel_ml.export.encoder import (
     EncodedRequest,
@@ -193,7 +194,12 @@ class SpooledSpans:
         return self._spool.pending() + self._refused.pending
 
     def put(self, span: ReadableSpan) -> bool:
-        """Write a span; returns False when neither disk nor memory takes it."""
+        """Write a span; returns False when neither disk nor memory takes it.
+
+        A span of another instrumentation waits in memory: the envelope on disk is ours.
+        """
+        if type(span) is not RunSpan and _is_foreign(span):
+            return self._refused.put(span)
         return self._append(span, held=False) or self._refused.put(span)
 
     def hold(self, span: ReadableSpan) -> None:
@@ -251,6 +257,11 @@ class SpooledSpans:
                 self._spool.give_back(whole.batch)
             else:
                 self._spool.done(whole.batch)
+
+
+def _is_foreign(span: ReadableSpan) -> bool:
+    scope = span.instrumentation_scope
+    return scope is not None and scope.name != SCOPE_NAME
 
 
 def _pack(envelope: Envelope) -> bytes:

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests.otel_ml.otlp_sink import closed_address
 from tests.support.certificates import make_certificate
 from tests.support.collector import CollectorProcess
 
@@ -65,6 +66,29 @@ def both_taken(grpc: str) -> list[tuple[str, str, str]]:
     return [
         ("ok", f"A span {over} was taken, and read back from {PROJECT}", "")
         for over in ("over HTTP", f"over gRPC at {grpc}")
+    ]
+
+
+def test_instrumentations(tmp_path: Path) -> None:
+    """What instruments other libraries is named, and told where two instrument the same."""
+    for package in ("acme-tracing", "other-tracing"):
+        about = tmp_path / f"{package.replace('-', '_')}-1.0.dist-info"
+        about.mkdir()
+        (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
+        entry = "[opentelemetry_instrumentor]\nacme = acme:Instrumentor\n"
+        (about / "entry_points.txt").write_text(entry)
+    found = ask_doctor("--endpoint", closed_address(), PYTHONPATH=str(tmp_path))
+    assert found.lines[:2] == [
+        (
+            "ok",
+            "Libraries that are instrumented: acme (acme-tracing and other-tracing)",
+            "each needs client.instrument(...), or a start with opentelemetry-instrument",
+        ),
+        (
+            "warn",
+            "acme is instrumented by acme-tracing and other-tracing",
+            "keep one of them: where both are active, each call is written twice",
+        ),
     ]
 
 

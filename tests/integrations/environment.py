@@ -10,27 +10,31 @@ from typing import Any, Final
 import pytest
 
 ROOT: Final = Path(__file__).parents[2]
-BIN: Final = ROOT / ".venv-integrations" / "bin"
 _SETTINGS: Final = ("OTEL_", "MLFLOW_", "HF_", "PYTHON")
 _OFFLINE: Final = {
     "HF_HUB_OFFLINE": "1",
+    "LITELLM_LOCAL_MODEL_COST_MAP": "True",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }
 
 
-def run(command: Sequence[str], folder: Path, **variables: str) -> str:
+def run(
+    command: Sequence[str], folder: Path, *, environment: str = "integrations", **variables: str
+) -> str:
     """Run a command of the environment in a folder; returns what it printed.
 
     Args:
         command: The environment's programs are found first.
         folder: Where it runs, and what it writes stays.
+        environment: ``integrations`` names ``.venv-integrations``.
         variables: Its environment variables; of telemetry's it sees no others.
     """
-    if not (BIN / "python").exists():
-        pytest.skip("There is no .venv-integrations: make .venv-integrations/stamp")
+    programs = ROOT / f".venv-{environment}" / "bin"
+    if not (programs / "python").exists():
+        pytest.skip(f"There is no .venv-{environment}: make .venv-{environment}/stamp")
     kept = {key: item for key, item in os.environ.items() if not key.startswith(_SETTINGS)}
-    path = f"{BIN}:{kept['PATH']}"
+    path = f"{programs}:{kept['PATH']}"
     done = subprocess.run(
         command,
         env={**kept, **_OFFLINE, "PATH": path, **variables},

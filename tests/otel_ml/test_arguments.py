@@ -193,6 +193,7 @@ ROWS: Final[dict[str, Mapping[str, Sort]]] = {
         "version": sort("None", "5"),
         "by": LONG_TEXT,
     },
+    "otel_ml.Client.instrument": {"libraries": sort()},
     "otel_ml.Client.flush": FLUSH,
     "otel_ml.Judge": {
         "name": NAME,
@@ -390,6 +391,7 @@ for said in ("log", "log_metric", "log_metrics", "feedback", "actual"):
 OTHERWISE_NAMED: Final = frozenset(
     {
         ("otel_ml.Client.assess", "judges"),
+        ("otel_ml.Client.instrument", "libraries"),
         ("otel_ml.assess", "judges"),
         ("otel_ml.Run.log_metrics", "values"),
         *((f"{owner}.log_metrics", "values") for owner in SAID_OF),

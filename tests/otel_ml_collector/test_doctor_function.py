@@ -42,6 +42,21 @@ APP: Final = dedent("""
     number = 1
 """)
 
+INSTRUMENTOR: Final = dedent("""
+    from opentelemetry import trace
+    from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
+
+    class AcmeInstrumentor(BaseInstrumentor):
+        def instrumentation_dependencies(self):
+            return []
+
+        def _instrument(self, **kwargs):
+            self.tracer = trace.get_tracer(__name__, "1", kwargs.get("tracer_provider"))
+
+        def _uninstrument(self, **kwargs):
+            pass
+""")
+
 
 def doctor(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
@@ -156,3 +171,19 @@ def test_wrong_places(folder: Path, place: str, said: str) -> None:
     done = doctor(folder, place)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(f"otel-ml: {said}")
+
+
+def test_lost_spans(folder: Path) -> None:
+    """The doctor says of an instrumentation that it writes into nothing, and what to do."""
+    (folder / "acme_tracing.py").write_text(INSTRUMENTOR)
+    (folder / "lost.py").write_text(
+        "from acme_tracing import AcmeInstrumentor\n"
+        "AcmeInstrumentor().instrument()\n"
+        "def main():\n    pass\n"
+    )
+    done = doctor(folder, "lost.py:main")
+    assert done.stdout.splitlines()[-2:] == [
+        "not seen   nothing is known",
+        "lost       The spans of AcmeInstrumentor are lost, there is no global tracer provider -> "
+        'call client.instrument("acme_tracing") in place of AcmeInstrumentor().instrument()',
+    ]

@@ -31,6 +31,7 @@ from otel_ml.export.answer import read_partial_success
 from otel_ml.export.encoder import encode_spans
 from otel_ml.export.http import HttpSender
 from otel_ml.export.settings import ExportSettings, resolve
+from otel_ml.instrumentations import installed, lost
 from otel_ml_collector.cli.place import HttpReply, fetch
 from otel_ml_collector.errors import BadSetting
 from otel_ml_collector.log import going_on
@@ -98,7 +99,8 @@ def doctor(
     as the SDK. Ends with status 1 when something fails.
 
     With a function, such as app.py:answer or shop.model:Model.answer, it imports the file instead
-    and prints what the function's version is made of, and what it does not see.
+    and prints what the function's version is made of, what it does not see, and which
+    instrumentations of other libraries write into nothing.
     """
     if function is not None:
         return _explain(function, is_json=is_json)
@@ -128,6 +130,7 @@ def _explain(place: str, *, is_json: bool) -> int:
     except Exception as error:  # the user's own file, in which anything may happen
         said = f"{type(error).__name__}: {error}"
         raise BadSetting(f"{place!r} cannot be imported: {said}") from error
+    told["lost"] = [f"{what} -> {todo}" for what, todo in lost()]
     text = json.dumps(told, indent=2) if is_json else "\n".join(lines_of(told))
     sys.stdout.write(f"{text}\n")
     return 0
@@ -160,6 +163,22 @@ def find_versions() -> Iterator[Finding]:
     packages = ", ".join(f"{name} {_version(name)}" for name in _PACKAGES)
     python = platform.python_version()
     yield Finding("ok", "versions", f"otel-ml {_version('otel-ml')}, Python {python}, {packages}")
+
+
+def find_instrumentations() -> Iterator[Finding]:
+    """Name what instruments other libraries here; two of one library write each call twice."""
+    found: dict[str, list[str]] = {}
+    for library, package in installed():
+        found.setdefault(library, []).append(package)
+    if found:
+        todo = "each needs client.instrument(...), or a start with opentelemetry-instrument"
+        shown = ", ".join(f"{name} ({' and '.join(them)})" for name, them in found.items())
+        yield Finding("ok", "instrumentations", f"Libraries that are instrumented: {shown}", todo)
+    for library, packages in found.items():
+        if len(packages) > 1:
+            text = f"{library} is instrumented by {' and '.join(packages)}"
+            todo = "keep one of them: where both are active, each call is written twice"
+            yield Finding("warn", "instrumentations", text, todo)
 
 
 def find_variables(environment: Mapping[str, str]) -> Iterator[Finding]:
@@ -494,6 +513,7 @@ def find_all(endpoint: str | None, grpc: str | None, project: str) -> Iterator[F
     key = os.environ.get("OTEL_ML_API_KEY")
     settings = resolve(endpoint, project, key, "http/protobuf")
     yield from find_within("versions", find_versions)
+    yield from find_within("instrumentations", find_instrumentations)
     yield from find_within("variables", lambda: find_variables(os.environ))
     if not settings.url:
         todo = "expected an address such as http://localhost:4318"

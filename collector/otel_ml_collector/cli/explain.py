@@ -112,6 +112,7 @@ def lines_of(told: dict[str, Any]) -> list[str]:
     rows.append(("output", _OUTPUT))
     rows = [(part, told["left_out"].get(part, text)) for part, text in rows]
     rows += [("not seen", text) for text in told["unseen"]] or [("not seen", "nothing is known")]
+    rows += [("lost", text) for text in told["lost"]]
     lines, before = [], ""
     for part, text in dict.fromkeys(rows):
         lines.append(f"{'' if part == before else part:10} {text}")

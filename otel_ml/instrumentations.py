@@ -1,0 +1,316 @@
+"""OpenTelemetry's instrumentations of other libraries: given a client's provider, or found idle.
+
+An instrumentation that nobody gave a provider writes into the global one, which no client of ours
+takes: where there is none, its spans are lost and nobody says so. Those that follow the rules of
+OpenTelemetry are found by their entry points and their base class, never by names of ours.
+"""
+
+import gc
+import logging
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib.metadata import Distribution, EntryPoint, entry_points
+from typing import Any, Final
+
+import orjson
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import Event, ReadableSpan, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
+from opentelemetry.trace import Status
+
+from otel_ml import attributes as names
+from otel_ml.arguments import show
+from otel_ml.errors import quiet
+from otel_ml.export.pipeline import Pipeline
+from otel_ml.outlet import Outlet
+from otel_ml.redaction import REDACTED, Redaction
+from otel_ml.spans import ChosenProcessors
+
+_GROUP: Final = "opentelemetry_instrumentor"
+_BASE: Final = "opentelemetry.instrumentation.instrumentor"
+_OURS: Final = "otel-ml"
+_GROWS: Final = 8  # at most, what is hidden in a text: nothing of it is cut for that
+
+_logger = logging.getLogger(__name__)
+
+
+# Who is there.
+
+
+def instrument(library: str, provider: trace.TracerProvider) -> Any:
+    """Instrument a library with what is installed for it.
+
+    Args:
+        library: Its name, or that of the package of its instrumentation.
+        provider: What the instrumentation writes into.
+
+    Returns:
+        The instrumentor; None where another one has instrumented it already, which stays.
+
+    Raises:
+        ValueError: Nothing that is installed instruments it, or not the version that is there.
+    """
+    found = _find(library)
+    if not found:
+        raise ValueError(_advice(library))
+    entry, *others = sorted(found, key=lambda one: (not _is_active(one), _package(one).lower()))
+    if others:
+        unused = ", ".join(map(_package, others))
+        _logger.info("%s is instrumented by %s, not by %s", library, _package(entry), unused)
+    instrumentor = entry.load()()
+    if instrumentor.is_instrumented_by_opentelemetry:
+        if type(instrumentor) not in _find_lost():
+            _logger.warning("%s is instrumented already: its spans go where it was told", library)
+            return None
+        instrumentor.uninstrument()
+    instrumentor.instrument(tracer_provider=provider)
+    if not instrumentor.is_instrumented_by_opentelemetry:
+        wanted = ", ".join(instrumentor.instrumentation_dependencies())
+        raise ValueError(
+            f"Invalid library {show(library)}: expected {wanted} to be installed, which "
+            f"{_package(entry)} instruments"
+        )
+    return instrumentor
+
+
+def installed() -> list[tuple[str, str]]:
+    """List the libraries that something installed instruments, with the name of its package."""
+    return sorted((entry.name, _package(entry)) for entry in _entries())
+
+
+def _find(library: str) -> list[EntryPoint]:
+    """Find what instruments a library: by its own name, else by what it says it is for."""
+    wanted = _plain(library)
+    entries = list(_entries())
+    named = [one for one in entries if wanted in {_plain(one.name), _plain(_package(one))}]
+    return named or [one for one in entries if wanted in _instrumented(one)]
+
+
+def _entries() -> Iterator[EntryPoint]:
+    for entry in entry_points(group=_GROUP):
+        if _package(entry) != _OURS:
+            yield entry
+
+
+def _package(entry: EntryPoint) -> str:
+    distribution: Distribution | None = entry.dist
+    return entry.value if distribution is None else str(distribution.metadata["Name"])
+
+
+def _instrumented(entry: EntryPoint) -> set[str]:
+    """Read which packages an instrumentation is for: those of its extra of that name."""
+    wanted = (entry.dist.requires if entry.dist is not None else None) or []
+    return {
+        _plain(re.split(r"[\s\[(<>=!~;]", line, maxsplit=1)[0])
+        for line in wanted
+        if re.search(r"extra\s*==\s*['\"]instruments", line)
+    }
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _advice(library: str) -> str:
+    name = _plain(library)
+    there = ", ".join(dict.fromkeys(name for name, _ in installed()))
+    return (
+        f"Invalid library {show(library)}: expected one that something installed instruments "
+        f"({there or 'there is none'}); pip install openinference-instrumentation-{name} "
+        f"or opentelemetry-instrumentation-{name}, or hand it client.tracer_provider"
+    )
+
+
+# Who writes into nothing.
+
+
+def tell_lost() -> None:
+    """Log once which instrumentations write into nothing."""
+    with quiet("instrumentations"):
+        for kind in _find_lost():
+            if kind not in _told:
+                _told.add(kind)
+                _logger.warning("%s: %s", *describe_lost(kind))
+
+
+def lost() -> list[tuple[str, str]]:
+    """Say of each instrumentation that writes into nothing that it does, and what to do."""
+    return [describe_lost(kind) for kind in _find_lost()]
+
+
+def describe_lost(kind: type) -> tuple[str, str]:
+    """Say that an instrumentation writes into nothing, and what to do."""
+    called = [one.name for one in _entries() if one.value == f"{kind.__module__}:{kind.__name__}"]
+    library = called[0] if called else kind.__module__.rpartition(".")[2]
+    return (
+        f"The spans of {kind.__name__} are lost, there is no global tracer provider",
+        f'call client.instrument("{library}") in place of {kind.__name__}().instrument()',
+    )
+
+
+_told: Final[set[type]] = set()
+
+
+def _is_active(entry: EntryPoint) -> bool:
+    return any(f"{kind.__module__}:{kind.__name__}" == entry.value for kind in _active())
+
+
+def _active() -> list[type]:
+    """List the classes of the instrumentors that have instrumented something."""
+    base = getattr(sys.modules.get(_BASE), "BaseInstrumentor", None)
+    found: list[type] = []
+    kinds = [] if base is None else [base]
+    for kind in kinds:  # which grows while it is read
+        kinds += kind.__subclasses__()
+        made = vars(kind).get("_instance")  # there is one of each at most
+        if made is not None and getattr(made, "_is_instrumented_by_opentelemetry", False):
+            found.append(kind)
+    return found
+
+
+def _find_lost() -> list[type]:
+    """List those of the active ones whose tracer waits for a global provider that is not there."""
+    active = _active()
+    if not active or not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
+        return []
+    # Nothing leads from an instrumentor to its tracer, and a provider may have been given to it.
+    waiting = {
+        str(getattr(one, "_instrumenting_module_name", ""))
+        for one in gc.get_referrers(trace.ProxyTracer)
+        if type(one) is trace.ProxyTracer
+    }
+    return [kind for kind in active if any(_is_of(name, kind.__module__) for name in waiting)]
+
+
+def _is_of(name: str, module: str) -> bool:
+    return bool(name) and (name == module or name.startswith(f"{module}."))
+
+
+# What they write into.
+
+
+def lend(
+    project: str, outlet: Outlet, redaction: Redaction, is_recording: Callable[[], bool]
+) -> trace.TracerProvider:
+    """Make a provider whose spans go where the runs of a client go.
+
+    Where those go through a provider of the service's and nowhere else, it is that one.
+
+    Args:
+        project: The client's.
+        outlet: Where its runs go.
+        redaction: What it hides.
+        is_recording: Tells whether what begins now, in this task or thread, is recorded.
+    """
+    joined: Any = outlet.joined
+    every = getattr(joined, "_active_span_processor", None)  # of the SDK's own providers
+    if outlet.pipeline is None or (joined is not None and every is None):
+        given: trace.TracerProvider = joined
+        return given
+    # Where there is none yet, it settles the sampler as the environment says.
+    inner = joined or TracerProvider(
+        resource=Resource.create({names.PROJECT: project}), shutdown_on_exit=False
+    )
+    lent = TracerProvider(
+        sampler=_Unpaused(inner.sampler, is_recording),
+        resource=inner.resource,
+        id_generator=inner.id_generator,
+        shutdown_on_exit=False,
+    )
+    if every is not None:
+        lent.add_span_processor(ChosenProcessors(every, lambda _: True))
+    lent.add_span_processor(_Redacted(outlet.pipeline, redaction))
+    return lent
+
+
+class _Unpaused(Sampler):
+    """Drops what begins where the client records nothing, or into the memory of a test."""
+
+    def __init__(self, inner: Sampler, is_recording: Callable[[], bool]) -> None:
+        self._inner = inner
+        self._is_recording = is_recording
+
+    def should_sample(
+        self, parent_context: Context | None, trace_id: int, name: str, *others: Any, **told: Any
+    ) -> SamplingResult:
+        """Ask the sampler that the environment names, unless nothing is recorded here."""
+        if not self._is_recording():
+            return SamplingResult(Decision.DROP)
+        return self._inner.should_sample(parent_context, trace_id, name, *others, **told)
+
+    def get_description(self) -> str:
+        """Describe the sampler within."""
+        return self._inner.get_description()
+
+
+class _Redacted(SpanProcessor):
+    """Queues the ended spans of others, with what the client hides hidden."""
+
+    def __init__(self, pipeline: Pipeline[Any], redaction: Redaction) -> None:
+        self._pipeline = pipeline
+        self._redaction = redaction
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Queue the span."""
+        if span.context is None or not span.context.trace_flags.sampled:
+            return
+        with quiet("instrumentations"):  # what cannot be redacted is not sent
+            self._pipeline.put(_redact(span, self._redaction))
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Deliver what is queued."""
+        return bool(self._pipeline.flush(timeout_millis / 1e3))
+
+
+def _redact(span: ReadableSpan, redaction: Redaction) -> ReadableSpan:
+    return ReadableSpan(
+        name=span.name,
+        context=span.context,
+        parent=span.parent,
+        resource=span.resource,
+        attributes=_hide(span.attributes or {}, redaction),
+        events=[
+            Event(one.name, _hide(one.attributes or {}, redaction), one.timestamp)
+            for one in span.events
+        ],
+        links=span.links,
+        kind=span.kind,
+        instrumentation_scope=span.instrumentation_scope,
+        status=Status(
+            span.status.status_code,
+            None if not span.status.description else redaction.text(span.status.description),
+        ),
+        start_time=span.start_time,
+        end_time=span.end_time,
+    )
+
+
+def _hide(given: Mapping[str, Any], redaction: Redaction) -> dict[str, Any]:
+    return {
+        name: REDACTED if redaction.is_secret(name) else _hide_value(value, redaction)
+        for name, value in given.items()
+    }
+
+
+def _hide_value(value: Any, redaction: Redaction) -> Any:
+    if isinstance(value, str):
+        return _hide_text(value, redaction)
+    if isinstance(value, Sequence) and not isinstance(value, bytes):
+        return [_hide_text(one, redaction) if isinstance(one, str) else one for one in value]
+    return value
+
+
+def _hide_text(text: str, redaction: Redaction) -> str:
+    """Hide within a text, key by key where it is JSON."""
+    if text.startswith(("{", "[")):
+        try:
+            value = orjson.loads(text)
+        except orjson.JSONDecodeError:
+            return redaction.text(text)
+        if not redaction.concerns(value, text):
+            return text
+        return redaction.hide(text, limit_bytes=_GROWS * len(text)).text
+    return redaction.text(text)

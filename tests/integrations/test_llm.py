@@ -1,0 +1,83 @@
+"""The recipes of docs/how-to/llm.md, with the real libraries and a provider of fixed answers."""
+
+import re
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from tests.integrations.environment import ROOT, run
+from tests.recorded.server import serving
+from tests.recorded.sink import Sink
+from tests.support.collector import CollectorProcess
+
+pytestmark = pytest.mark.integrations
+
+PAGE: Final = (ROOT / "docs/how-to/llm.md").read_text()
+RECIPES: Final = {
+    re.findall(r'Client\("(.*)"\)', block)[0]: block
+    for block in re.findall(r"^```python llm\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
+}
+HERE: Final = "http://127.0.0.1:4318"
+ALL: Final = 'kind in ("agent", "chain", "embedding", "model", "retriever", "span", "tool")'
+# By recipe: the root of the trace, and all that its call of the model says.
+ROOTS: Final = {
+    "openai": "ChatCompletion",
+    "anthropic": "messages.create",
+    "langgraph": "LangGraph",
+    "llamaindex": "OpenAI.chat",
+    "pydantic-ai": "invoke_agent weather",
+    "dspy": "Predict.forward",
+}
+
+
+def start(command: list[str], collector: CollectorProcess, folder: Path) -> str:
+    """Run a command beside the provider, to which the environment leads every library."""
+    with serving(Sink()) as provider:
+        return run(
+            command,
+            folder,
+            environment="llm",
+            OTEL_ML_ENDPOINT=collector.endpoint,
+            OPENAI_API_KEY="none",
+            OPENAI_BASE_URL=f"{provider}/v1",
+            OPENAI_API_BASE=f"{provider}/v1",
+            ANTHROPIC_API_KEY="none",
+            DSPY_CACHEDIR=str(folder / "dspy"),  # it keeps answers
+            ANTHROPIC_BASE_URL=provider,
+        )
+
+
+def calls_of_models(collector: CollectorProcess, project: str) -> list[Any]:
+    """Read what the only call of a model says."""
+    [call] = [run for run in collector.runs(project, where=ALL) if run["tokens"]["input"]]
+    return [collector.get(f"/runs/{call['run_id']}"), call["tokens"]["output"]]
+
+
+@pytest.mark.parametrize("project", sorted(ROOTS))
+def test_recipe(project: str, collector: CollectorProcess, tmp_path: Path) -> None:
+    """Who runs a recipe has its answer, and a trace with question, answer and tokens in it."""
+    (tmp_path / "recipe.py").write_text(RECIPES[project])
+    assert start(["python", "recipe.py"], collector, tmp_path) == "Sunny in Ghent\n"
+    found = collector.runs(project, where=ALL)
+    roots = [one["name"] for one in found if one["parent_run_id"] is None]
+    assert roots == [ROOTS[project]]
+    called, tokens = calls_of_models(collector, project)
+    assert tokens == 5
+    assert "How is the weather in Ghent?" in str(called["inputs"])
+    assert "Sunny in Ghent" in str(called["outputs"])
+
+
+def test_every_recipe_is_run() -> None:
+    """Every recipe of the page is run here."""
+    assert set(RECIPES) == set(ROOTS)
+
+
+def test_without_a_change_of_the_code(collector: CollectorProcess, tmp_path: Path) -> None:
+    """A program that says nothing of telemetry is recorded as the page says."""
+    [block] = re.findall(r"^```sh llm\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
+    lines = RECIPES["openai"].splitlines(keepends=True)
+    (tmp_path / "app.py").write_text("".join(one for one in lines if "client" not in one))
+    (tmp_path / "block").write_text(block.replace(HERE, collector.endpoint))
+    assert start(["sh", "block"], collector, tmp_path).startswith("Sunny in Ghent")
+    assert calls_of_models(collector, "zero")[1] == 5
