@@ -1,0 +1,351 @@
+"""Which runs of a trace record the same call of a model, and what counts of each: the rule.
+
+Two runs record the same call when different instrumentations (scopes) wrote them, they carry the
+same id of a response, or the same usage, model and provider with one within the other's time, and
+one is inside the other, with nothing but wrappers (chains and plain spans) between, or both have
+one parent. Calls of one model that both failed have used the same: nothing. A call has one run of
+a scope at most. The rule looks at the runs of a trace alone, so the order in which they came
+changes nothing. Why so: docs/design/021-counted-once.md.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import lru_cache
+from itertools import islice
+from operator import attrgetter, itemgetter
+from typing import Final
+
+import orjson
+
+from otel_ml.records import Run, Tokens
+from otel_ml_collector.price import provider_of
+
+# The kinds of runs that are calls of a provider's model.
+CALLS: Final = frozenset({"model", "embedding"})
+UNTOLD: Final = Tokens()
+_WRAPPERS: Final = frozenset({"chain", "span"})
+OWN_SCOPE: Final = "otel_ml"
+# Two spans around one call read the clock one after the other, and some round it.
+_SLACK_NS: Final = 1_000_000
+# ``gpt-4o-2024-08-06`` answers for ``gpt-4o``, ``models/gemini-pro`` is ``gemini-pro``.
+_DATED: Final = re.compile(r"(?:[-@:](?:\d{4}-\d{2}-\d{2}|\d{6,8}|\d{3,4}|latest|v\d+(?::\d+)?))+$")
+# So many runs of a scope under one parent are compared with those of another scope.
+_NEIGHBOURS: Final = 64
+# So far above is farther than any run that is looked at: two runs of one parent.
+_BESIDE: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class CallRun:
+    """A run as far as the rule looks at it; those that say nothing of a call are links of a chain.
+
+    Attributes:
+        parent_span_id: Empty for a root.
+        scope: The name of the instrumentation that wrote it.
+        response_id: The provider's id of its answer; empty where it does not say it.
+        model: The provider's name of its model.
+        tokens, cost: What it says that was used; None for what it does not say.
+        failed: Whether it ended with an error.
+    """
+
+    span_id: bytes
+    parent_span_id: bytes
+    kind: str
+    start_ns: int = 0
+    end_ns: int = 0
+    scope: str = ""
+    response_id: str = ""
+    provider: str = ""
+    model: str = ""
+    tokens: Tokens = UNTOLD
+    cost: float | None = None
+    failed: bool = False
+
+    @property
+    def has_tokens(self) -> bool:
+        """Whether it says what was used."""
+        return self.tokens.input is not None or self.tokens.output is not None
+
+    @property
+    def tells(self) -> bool:
+        """Whether it says anything by which a call is known, or that is added up."""
+        has_failed = self.failed and self.kind in CALLS
+        return bool(self.response_id) or self.has_tokens or self.cost is not None or has_failed
+
+
+@dataclass(frozen=True, slots=True)
+class OtherRecord:
+    """Another run that records the same call."""
+
+    span_id: bytes
+    start_ns: int
+    scope: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallShare:
+    """What counts of a run, where that is not what it says itself.
+
+    Attributes:
+        record_of: The run that counts for their call; empty for one that counts itself.
+        others: The other records of its call, where it is the one that counts.
+        tokens, cost: What is added up of it: of its call what any of the records says, and nothing
+            where it says what the runs below it say already.
+    """
+
+    record_of: bytes = b""
+    others: Sequence[OtherRecord] = ()
+    tokens: Tokens = UNTOLD
+    cost: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredShare:
+    """What counts of a run, as it is stored.
+
+    Attributes:
+        rank: When its trace was looked at, nanoseconds since the epoch by the store's clock; 0 for
+            what was found before its runs were stored. The last look holds.
+    """
+
+    project: str
+    trace_id: bytes
+    span_id: bytes
+    start_ns: int
+    share: CallShare
+    rank: int = 0
+
+
+def call_run_of(run: Run) -> CallRun:
+    """Take of a run what the rule looks at."""
+    return CallRun(
+        run.span_id,
+        run.parent_span_id,
+        run.kind,
+        run.start_ns,
+        run.end_ns,
+        name_scope(run.scope),
+        run.response_id,
+        run.provider,
+        run.provider_model,
+        Tokens(run.input_tokens, run.output_tokens, run.cached_tokens, run.reasoning_tokens),
+        run.cost,
+        run.outcome == "error",
+    )
+
+
+def find_stored(runs: Sequence[Run]) -> list[StoredShare]:
+    """Tell what counts of runs that come together, as far as these tell."""
+    traces: defaultdict[tuple[str, bytes], list[Run]] = defaultdict(list)
+    for run in runs:
+        if is_telling(run):
+            traces[run.project, run.trace_id].append(run)
+    mixed = {
+        key
+        for key, telling in traces.items()
+        if len(telling) > 1
+        and (len({run.scope for run in telling}) > 1 or {run.kind for run in telling} - CALLS)
+    }
+    whole: defaultdict[tuple[str, bytes], dict[bytes, Run]] = defaultdict(dict)
+    for run in runs if mixed else ():
+        if (run.project, run.trace_id) in mixed:
+            whole[run.project, run.trace_id][run.span_id] = run
+    return [
+        StoredShare(project, trace_id, span_id, of_trace[span_id].start_ns, share)
+        for (project, trace_id), of_trace in whole.items()
+        for span_id, share in find_shares(map(call_run_of, of_trace.values())).items()
+    ]
+
+
+def is_telling(run: Run) -> bool:
+    """Tell whether a run says anything by which a call is known, or that is added up."""
+    return run.kind != "span" and (
+        bool(run.response_id)
+        or run.input_tokens is not None
+        or run.output_tokens is not None
+        or run.cost is not None
+        or (run.outcome == "error" and run.kind in CALLS)
+    )
+
+
+@lru_cache(1_000)
+def name_scope(scope: str) -> str:
+    """Read the name of an instrumentation from the JSON text of a run's scope."""
+    name = orjson.loads(scope).get("name") if scope else None
+    return name if isinstance(name, str) else ""
+
+
+def find_shares(runs: Iterable[CallRun]) -> dict[bytes, CallShare]:
+    """Tell what counts of the runs of one trace, by span id.
+
+    Args:
+        runs: All runs of the trace that are known, in any order; of one span the last one holds.
+
+    Returns:
+        Those of which something else counts than what they say.
+    """
+    tree = {run.span_id: run for run in sorted(runs, key=attrgetter("span_id"))}
+    telling = [run for run in tree.values() if run.tells]
+    calls = _join(list(_find_pairs(tree, [run for run in telling if run.kind in CALLS])))
+    shares: dict[bytes, CallShare] = {}
+    for call in calls:
+        first, *others = sorted(call, key=lambda run: _precedence(run, call, tree))
+        records = [OtherRecord(run.span_id, run.start_ns, run.scope) for run in others]
+        tokens, cost = _fill([first, *others])
+        shares[first.span_id] = CallShare(others=tuple(records), tokens=tokens, cost=cost)
+        shares |= {run.span_id: CallShare(record_of=first.span_id) for run in others}
+    shares |= _find_totals(tree, telling)
+    return shares
+
+
+# Two runs that may record one call, behind what says how sure that is: the least is the surest.
+_Order = tuple[bool, int, int, bytes, bytes]
+_Pair = tuple[_Order, CallRun, CallRun]
+
+
+def _find_pairs(tree: Mapping[bytes, CallRun], calls: Sequence[CallRun]) -> Iterator[_Pair]:
+    """Find the pairs of calls that may be one."""
+    beside: defaultdict[tuple[bytes, object], list[CallRun]] = defaultdict(list)
+    for run in calls:
+        for alike in (run.response_id, _used(run)) if run.parent_span_id else ():
+            beside[run.parent_span_id, alike].append(run)
+        for distance, above in enumerate(_enclosing(run, tree)):
+            if order := _compare(above, run, distance):
+                yield order, above, run
+    for siblings in beside.values():
+        siblings.sort(key=attrgetter("start_ns", "span_id"))
+        for place, run in enumerate(siblings):
+            for other in siblings[place + 1 : place + 1 + _NEIGHBOURS]:
+                if order := _compare(run, other, _BESIDE):
+                    yield order, run, other
+
+
+def _enclosing(run: CallRun, tree: Mapping[bytes, CallRun]) -> Iterator[CallRun]:
+    """Walk up from a run, past wrappers only, to the first run that is none."""
+    for above in islice(_ancestors(run, tree), _BESIDE):
+        yield above
+        if above.kind not in _WRAPPERS:
+            return
+
+
+def _ancestors(run: CallRun, tree: Mapping[bytes, CallRun]) -> Iterator[CallRun]:
+    """Walk up from a run, past whatever is there."""
+    seen = {run.span_id}
+    above = tree.get(run.parent_span_id)
+    while above is not None and above.span_id not in seen:
+        yield above
+        seen.add(above.span_id)
+        above = tree.get(above.parent_span_id)
+
+
+def _compare(one: CallRun, other: CallRun, distance: int) -> _Order | None:
+    """Tell how sure it is that two runs record one call; None when they do not.
+
+    By the id of its response before its usage, inside before beside, near before far.
+    """
+    if one.kind not in CALLS or one.kind != other.kind or one.scope == other.scope:
+        return None
+    is_sure = bool(one.response_id) and one.response_id == other.response_id
+    if not is_sure:
+        if one.response_id and other.response_id:
+            return None
+        if not (_is_within(one, other) and _use_the_same(one, other)):
+            return None
+    gap_ns = abs(one.start_ns - other.start_ns) + abs(one.end_ns - other.end_ns)
+    first, last = sorted((one.span_id, other.span_id))
+    return not is_sure, distance, gap_ns, first, last
+
+
+def _is_within(one: CallRun, other: CallRun) -> bool:
+    """Tell whether one of two runs began and ended while the other was under way."""
+    starts, ends = one.start_ns - other.start_ns, one.end_ns - other.end_ns
+    return (starts <= _SLACK_NS and ends >= -_SLACK_NS) or (
+        starts >= -_SLACK_NS and ends <= _SLACK_NS
+    )
+
+
+def _use_the_same(one: CallRun, other: CallRun) -> bool:
+    """Tell whether two runs say the same usage, and no different provider or model."""
+    if _used(one) != _used(other):
+        return False
+    is_used = any(_used(one))
+    if not is_used and not (one.failed and other.failed and one.model and other.model):
+        return False
+    models = {name_model(one.model), name_model(other.model)} - {""}
+    provider, other_provider = (_words_of(run.provider) for run in (one, other))
+    is_same_provider = not (provider and other_provider) or bool(provider & other_provider)
+    return is_same_provider and len(models) <= 1
+
+
+def _used(run: CallRun) -> tuple[int, int]:
+    return run.tokens.input or 0, run.tokens.output or 0
+
+
+def _words_of(provider: str) -> set[str]:
+    """Name a provider by its words: ``azure.ai.openai`` is also called ``openai``."""
+    return {*provider_of(provider).lower().split(".")} - {"", "ai"}
+
+
+def name_model(name: str) -> str:
+    """Name a provider's model without its folder and date, as another library may write it."""
+    return _DATED.sub("", name.strip().lower().rpartition("/")[2])
+
+
+def _join(pairs: Sequence[_Pair]) -> list[list[CallRun]]:
+    """Join pairs to calls, the surest first: of a scope a call has one run, and one response."""
+    calls: dict[bytes, list[CallRun]] = {}
+    for _, *pair in sorted(pairs, key=itemgetter(0)):
+        one, other = (calls.setdefault(run.span_id, [run]) for run in pair)
+        both = [*one, *other]
+        responses = {run.response_id for run in both} - {""}
+        if len({run.scope for run in both}) == len(both) and len(responses) <= 1:
+            calls |= dict.fromkeys((run.span_id for run in both), both)
+    return [call for span_id, call in calls.items() if span_id == call[0].span_id and call[1:]]
+
+
+def _precedence(
+    run: CallRun, call: Sequence[CallRun], tree: Mapping[bytes, CallRun]
+) -> tuple[bool, int, int, int, str, bytes]:
+    """Order the records of a call: our own first, as it has the version, then the outermost."""
+    ids = {one.span_id for one in call}
+    depth = sum(above.span_id in ids for above in _ancestors(run, tree))
+    return run.scope != OWN_SCOPE, depth, run.start_ns, -run.end_ns, run.scope, run.span_id
+
+
+def _fill(records: Sequence[CallRun]) -> tuple[Tokens, float | None]:
+    """Take each number of a call from the first of its records that says it."""
+    counts = [
+        next(
+            (count for run in records if (count := getattr(run.tokens, one.name)) is not None), None
+        )
+        for one in fields(Tokens)
+    ]
+    return Tokens(*counts), next((run.cost for run in records if run.cost is not None), None)
+
+
+def _find_totals(
+    tree: Mapping[bytes, CallRun], telling: Sequence[CallRun]
+) -> dict[bytes, CallShare]:
+    """Find what agents, chains and other runs that are no calls say of the runs below them."""
+    used: set[bytes] = set()
+    paid: set[bytes] = set()
+    for run in telling:
+        for covered, says in ((used, run.has_tokens), (paid, run.cost is not None)):
+            for above in _ancestors(run, tree) if says else ():
+                if above.span_id in covered:
+                    break
+                covered.add(above.span_id)
+    return {
+        run.span_id: CallShare(
+            tokens=Tokens() if run.span_id in used else run.tokens,
+            cost=None if run.span_id in paid else run.cost,
+        )
+        for run in telling
+        if run.kind not in CALLS
+        and (
+            (run.has_tokens and run.span_id in used)
+            or (run.cost is not None and run.span_id in paid)
+        )
+    }
