@@ -381,6 +381,13 @@ class ListedRun(RunFields):
         default_factory=dict, metadata=about("What people said of it, by name: the newest word")
     )
     tokens: Tokens = Tokens()
+    record_of: str | None = field(
+        default=None,
+        metadata=about(
+            "The run that counts for the call that this one records as well; null for one that "
+            "counts itself"
+        ),
+    )
 
 
 @dataclass(frozen=True, slots=True)

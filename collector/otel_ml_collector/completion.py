@@ -26,10 +26,15 @@ _LENGTHS: Final = ("15m", "1h", "24h", "7d", "30d")
 _DURATIONS: Final = ("10ms", "100ms", "1s", "10s", "1m")
 _SETS: Final = {
     "kind": ("model", "chain", "tool", "retriever", "embedding", "agent", "training", "span"),
+    "finish_reason": (
+        *("stop", "length", "tool_calls", "content_filter"),
+        *("end_turn", "max_tokens", "tool_use"),
+    ),
     "outcome": ("ok", "error", "cancelled", "abandoned", "running", "crashed"),
 }
 _OPERATORS: Final = {
     Kind.TEXT: ("==", "!=", "in", "not in"),
+    Kind.REASON: ("==", "!=", "in", "not in"),
     Kind.NUMBER: ("==", "!=", "<", "<=", ">", ">=", "in"),
     Kind.DURATION: ("<", "<=", ">", ">="),
     Kind.TIME: (">", ">=", "<", "<="),
@@ -43,7 +48,8 @@ _OPERATORS: Final = {
     Kind.JSON: ("==", "!=", "in", "<", "<=", ">", ">="),
 }
 _SEARCHED: Final = frozenset(
-    {Kind.TEXT, Kind.TAG, Kind.SCORE, Kind.METRIC, Kind.WORD, Kind.PAYLOAD, Kind.JSON}
+    {Kind.TEXT, Kind.REASON, Kind.TAG, Kind.SCORE, Kind.METRIC, Kind.WORD}
+    | {Kind.PAYLOAD, Kind.JSON}
 )
 _FUNCTIONS: Final = {
     "last": ('last("24h")', "runs that began in the last 24 hours"),
@@ -59,7 +65,10 @@ _LISTS: Final = frozenset({"(", "[", ","})
 _RUNS: Final = 20_000
 _MORE_RUNS: Final = 200_000
 # Texts that few runs share.
-_UNCOUNTED: Final = {"error_message", "run_id", "trace_id", "parent_run_id", "trace_key"}
+_UNCOUNTED: Final = {
+    *("error_message", "run_id", "trace_id", "parent_run_id", "trace_key"),
+    *("record_of", "response_id"),
+}
 _COLUMNS: Final = {
     name for name, field in FIELD_NAMES.items() if field.kind is Kind.TEXT
 } - _UNCOUNTED
@@ -261,7 +270,7 @@ class _Completer:
             return _read_values(self._count_parts(_PARTS))
         if caret.field == "version":
             return self._versions()
-        return self._texts() if kind is Kind.TEXT else []
+        return self._texts() if kind in {Kind.TEXT, Kind.REASON} else []
 
     def _texts(self) -> list[CompletionItem]:
         """Count the texts of a column; those of a closed set are there without any run."""

@@ -20,7 +20,7 @@ from otel_ml_collector.artifacts.find import find_artifacts
 from otel_ml_collector.errors import BadQuery
 from otel_ml_collector.filter.fields import FIELD_NAMES, Kind
 from otel_ml_collector.filter.grammar import Field, read_field, split_list, step_into
-from otel_ml_collector.filter.sql import compile_where
+from otel_ml_collector.filter.sql import compile_where, reasons_of, response_of
 from otel_ml_collector.mapping.chat import line_in, line_out
 from otel_ml_collector.records import text_of
 from otel_ml_collector.runs.answers import RunSummary, Said, find_said, make_summary
@@ -66,6 +66,14 @@ _MADE: Final = {
     "latency_ms": Sql("run.latency_ns / 1e6"),
     "version": Sql("numbered.number"),
     "trace_key": Sql("keyed.trace_key"),
+    "response_id": response_of(Sql("run.tag_kv")),
+    "finish_reason": Sql("arrayStringConcat({reasons}, ', ')").fill(
+        reasons=reasons_of(Sql("payload.attributes"))
+    ),
+    "record_of": Sql(
+        "if(recorded.record_of = {none}, NULL, "
+        "concat({trace}, '-', lower(hex(recorded.record_of))))"
+    ).fill(none=_NONE, trace=_TRACE),
     "tags": Sql("mapApply((k, v) -> (toString(k), {text}), run.tags)").fill(
         text=TAG_TEXT.fill(value=Sql("v"))
     ),
@@ -124,6 +132,10 @@ LEFT JOIN (
   FROM ({numbered_versions}) WHERE kind = 'model' GROUP BY name, digest, structure
 ) AS numbered ON numbered.name = run.model AND numbered.digest = run.digest
   AND numbered.structure = run.structure""").fill(numbered_versions=NUMBERED_VERSIONS)
+_RECORDED: Final = Sql("""
+LEFT JOIN (
+  SELECT trace_id, span_id, record_of FROM same_calls FINAL WHERE {near}
+) AS recorded ON recorded.trace_id = run.trace_id AND recorded.span_id = run.span_id""")
 _PAYLOADS: Final = Sql("""
 LEFT JOIN (
   SELECT {asked}, {keys} FROM payloads FINAL
@@ -162,7 +174,9 @@ SHORT: Final = _short()
 TOLD: Final = ("evaluations", "metrics", "artifacts")
 # The payload, as JSON text in Parquet and CSV, as it is in JSON lines.
 WHOLE: Final = dict.fromkeys((*PAYLOAD, *TOLD), _TEXT)
-TYPES: Final = SHORT | WHOLE
+# Fields of the filters that are no columns of a run, and made of some.
+MADE: Final = dict.fromkeys(("response_id", "finish_reason", "record_of"), _TEXT)
+TYPES: Final = SHORT | WHOLE | MADE
 # What of it may come as log records, and how a line is made of it.
 _CONTENT: Final[Mapping[str, Callable[[object], str]]] = {
     "inputs": str,
@@ -190,7 +204,7 @@ _WITHIN: Final = {
     "judge_version": _INT,
 }
 # Fields that have no parts.
-_WHOLES: Final = frozenset({Kind.TEXT, Kind.NUMBER, Kind.DURATION, Kind.TIME})
+_WHOLES: Final = frozenset({Kind.TEXT, Kind.REASON, Kind.NUMBER, Kind.DURATION, Kind.TIME})
 _IS_JSON: Final = {b"form": b"json"}
 
 
@@ -273,7 +287,8 @@ def read_stretch(
     near = Sql(
         "project = {project:String} AND start_ns >= {start:Int64} AND start_ns < {end:Int64}"
     )
-    payload = [identifier(name, PAYLOAD) for name in columns if name in PAYLOAD]
+    kept = [*columns, *(["attributes"] if "finish_reason" in columns else [])]
+    payload = [identifier(name, PAYLOAD) for name in dict.fromkeys(kept) if name in PAYLOAD]
     joins = [
         _SCORES.fill(near=near) if set(SCORED).intersection(columns) else EMPTY,
         _WORDS.fill(
@@ -287,6 +302,7 @@ def read_stretch(
         else EMPTY,
         _TRACE_KEYS.fill(near=near) if "trace_key" in columns else EMPTY,
         _VERSIONS if "version" in columns else EMPTY,
+        _RECORDED.fill(near=near) if "record_of" in columns else EMPTY,
         _PAYLOADS.fill(asked=join_sql(", ", payload), keys=_KEYS, wanted=keys)
         if payload
         else EMPTY,

@@ -18,13 +18,14 @@ from pydantic import BaseModel, Field
 from otel_ml.records import TOKENS, Tokens, tokens_of
 from otel_ml_collector.api.parameters import End, FromReader, Start, Where
 from otel_ml_collector.errors import BadQuery
+from otel_ml_collector.filter.fields import RECORD_OF
 from otel_ml_collector.filter.grammar import fields_of, parse
 from otel_ml_collector.filter.sql import compile_where
 from otel_ml_collector.owners import FIRST
 from otel_ml_collector.price import round_cost
 from otel_ml_collector.store.apart import Apart, find_apart, join_named, late_tags
 from otel_ml_collector.store.reader import READABLE, Reader, Row
-from otel_ml_collector.store.rollup import NEWEST_SCORES, SCORE_SUMS, STATES, SUMS
+from otel_ml_collector.store.rollup import COUNTED_SUMS, NEWEST_SCORES, SCORE_SUMS, STATES, SUMS
 from otel_ml_collector.store.runs import ACROSS_PARTITIONS, Window
 from otel_ml_collector.store.sql import (
     ALWAYS,
@@ -40,6 +41,7 @@ from otel_ml_collector.store.statistics import (
     all_version_numbers,
     version_numbers,
 )
+from otel_ml_collector.store.tables import repeats, shares
 from otel_ml_collector.store.targets import TAG_TEXT, about_runs
 from otel_ml_collector.store.versions import NUMBERED_VERSIONS
 from otel_ml_collector.times import DAY_NS, HOUR_NS, SECOND_NS, to_rfc3339
@@ -48,6 +50,8 @@ from otel_ml_collector.web.view import spark
 # Pieces of the window that the rollup does not cover; of more than that it is not asked.
 _PIECES: Final = 40
 
+_IN_PIECES: Final = Sql("""project = {project:String}
+  AND start_ns >= {first:Int64} AND start_ns < {until:Int64}""")
 _OF_DAYS: Final = Sql("""project = {project:String} AND (day_ns, computed_ns) IN (
   SELECT arrayJoin(arrayZip({days:Array(Int64)}, {computed:Array(Int64)})))""")
 _TOKENS: Final = join_sql(
@@ -110,6 +114,8 @@ class StatsQuestion:
         step_ns: How long a bucket is; the first begins with the window.
         grouping: By what runs are grouped.
         is_told: Whether scores of keys and tags count too.
+        shares_calls: Whether of some runs something else counts than they say.
+        hides_repeats: Whether other records of a call that counts already are left out.
         days: Days that the rollup knows as they stand, each with when it was computed.
         pieces: What is read from the runs.
     """
@@ -120,6 +126,8 @@ class StatsQuestion:
     step_ns: int
     grouping: Grouping
     is_told: bool
+    shares_calls: bool
+    hides_repeats: bool
     days: Mapping[int, int]
     pieces: Sequence[Window]
 
@@ -178,7 +186,7 @@ def read_runs(reader: Reader, question: StatsQuestion, wanted: Sequence[str]) ->
         """).fill(
         tokens=_TOKENS,
         placed=_PLACED,
-        run_cells=_run_cells(question, _MERGED, SUMS),
+        run_cells=_run_cells(question, _MERGED, COUNTED_SUMS if question.shares_calls else SUMS),
     )
     return reader.rows(sql, {**question.parameters, "wanted": list(wanted)})
 
@@ -202,15 +210,15 @@ def read_scores(reader: Reader, question: StatsQuestion, wanted: Sequence[str]) 
 
 def count_projects(reader: Reader, window: Window, step_ns: int) -> list[Row]:
     """Count the recorded runs of all projects, by project and bucket, with errors and latency."""
+    in_window = READABLE + Sql(" AND start_ns >= {start:Int64} AND start_ns < {end:Int64}")
     sql = Sql("""
         SELECT project, intDiv(start_ns - {start:Int64}, {step:Int64}) AS bucket,
           count() AS runs, countIf(outcome = 'error') AS errors,
           quantilesDD(0.01, 0.5, 0.9, 0.99)(latency_ns) AS quantiles
         FROM runs FINAL
-        WHERE kind != 'span' AND start_ns >= {start:Int64} AND start_ns < {end:Int64}
-          AND {readable}
+        WHERE kind != 'span' AND {in_window} AND NOT {repeats}
         GROUP BY project, bucket ORDER BY project, bucket LIMIT 100000
-        """).fill(readable=READABLE)
+        """).fill(in_window=in_window, repeats=repeats(in_window))
     parameters = {"start": window.start_ns, "end": window.end_ns, "step": step_ns}
     return reader.rows(sql, parameters)
 
@@ -243,8 +251,9 @@ def _run_cells(question: StatsQuestion, daily: Sql, raw: Sql) -> Sql:
     """Write the SQL for the cells of runs, with the label of each: of the rollup, and of runs."""
     own = Sql("""
         SELECT {bucket}, {columns}, {raw}
-        FROM runs FINAL {join} WHERE {of_runs}
+        FROM runs FINAL {join} {shares} WHERE {of_runs}
         GROUP BY ALL""").fill(
+        shares=shares(_IN_PIECES) if question.shares_calls else EMPTY,
         bucket=_bucket(Sql("start_ns")),
         columns=question.columns,
         raw=raw,
@@ -325,10 +334,12 @@ def _of_runs(question: StatsQuestion) -> Sql:
         )
         for place in range(len(question.pieces))
     ]
-    return Sql("""project = {project:String}
-      AND start_ns >= {first:Int64} AND start_ns < {until:Int64} AND ({pieces})
-      AND ({condition})""").fill(
-        pieces=join_sql(" OR ", pieces) or Sql("0"), condition=question.condition.sql
+    hides = question.shares_calls and question.hides_repeats
+    return Sql("""{in_pieces} AND ({pieces}) AND NOT {repeats} AND ({condition})""").fill(
+        in_pieces=_IN_PIECES,
+        repeats=repeats(_IN_PIECES) if hides else Sql("0"),
+        pieces=join_sql(" OR ", pieces) or Sql("0"),
+        condition=question.condition.sql,
     )
 
 
@@ -679,13 +690,16 @@ def make_question(reader: Reader, query: StatsQuery) -> StatsQuestion:
     if buckets > most:
         raise BadQuery(f"There would be {buckets:,} buckets: expected at most {most}", "bucket")
     apart = find_apart(reader, query.project)
-    condition, _ = compile_where(reader, query.project, query.where, is_bounded=True, apart=apart)
+    condition, _ = compile_where(
+        reader, query.project, query.where, is_bounded=True, apart=apart, hides_repeats=False
+    )
+    fields = fields_of(parse(query.where))
     grouping = make_grouping(reader, query.project, query.group, apart)
     # Without buckets of days only a total could come from the rollup.
     in_days = window.start_ns % DAY_NS == 0 and step_ns % DAY_NS == 0
     is_daily = in_days and grouping.is_daily and not apart.told_scores
     days: dict[int, int] = {}
-    if is_daily and fields_of(parse(query.where)) <= _DAILY_FIELDS:
+    if is_daily and fields <= _DAILY_FIELDS:
         days = _read_days(reader, query.project, window)
     pieces = _between(list(days), window)
     if len(pieces) > _PIECES:
@@ -697,6 +711,8 @@ def make_question(reader: Reader, query: StatsQuery) -> StatsQuestion:
         step_ns=step_ns,
         grouping=grouping,
         is_told=apart.told_scores,
+        shares_calls=apart.same_calls,
+        hides_repeats=RECORD_OF not in fields,
         days=days,
         pieces=pieces,
     )

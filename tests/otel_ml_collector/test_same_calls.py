@@ -35,8 +35,9 @@ def run(
     name: str, parent: str = "", scope: str = OWN, at: tuple[int, int] = (0, 100), **told: Any
 ) -> CallRun:
     """Make a run of 50 + 7 tokens from one millisecond to another."""
-    told = {"kind": "model", "start_ns": at[0] * MS, "end_ns": at[1] * MS, "tokens": USED} | told
-    return CallRun(name.encode(), parent.encode(), scope=scope, **told)
+    said: dict[str, Any] = {"kind": "model", "tokens": USED}
+    said |= {"start_ns": at[0] * MS, "end_ns": at[1] * MS, **told}
+    return CallRun(name.encode(), parent.encode(), scope=scope, **said)
 
 
 def around(name: str, parent: str = "", kind: str = "chain", **told: Any) -> CallRun:

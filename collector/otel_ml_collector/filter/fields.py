@@ -22,6 +22,7 @@ class Kind(Enum):
     WORD = "word"  # what a truth or a person said: JSON under a name
     PAYLOAD = "payload"  # JSON that is searched as a text, too
     JSON = "json"
+    REASON = "reason"  # a text, or one of several, among the attributes
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,8 @@ class FieldName:
 
 
 _TEXT: Final = Kind.TEXT
+# What lifts the hiding of other records of a call.
+RECORD_OF: Final = "record_of"
 _NUMBER: Final = Kind.NUMBER
 
 FIELD_NAMES: Final[Mapping[str, FieldName]] = {
@@ -48,8 +51,12 @@ FIELD_NAMES: Final[Mapping[str, FieldName]] = {
     "digest": FieldName(_TEXT, "the digest of the version's definition"),
     "kind": FieldName(_TEXT, "model, chain, tool, retriever, embedding, agent, training or span"),
     "name": FieldName(_TEXT, "the name of the span"),
+    "finish_reason": FieldName(
+        Kind.REASON, "why the model stopped, such as stop, length or tool_calls"
+    ),
+    "response_id": FieldName(_TEXT, "the provider's id of its answer"),
     "outcome": FieldName(_TEXT, "ok, error, cancelled, abandoned, running or crashed"),
-    "error_type": FieldName(_TEXT, "what was raised"),
+    "error_type": FieldName(_TEXT, "what was raised: its whole name, or the last part of it"),
     "error_message": FieldName(_TEXT, "its message"),
     "start": FieldName(Kind.TIME, "when the run began"),
     "end": FieldName(Kind.TIME, "when it ended"),
@@ -93,6 +100,9 @@ FIELD_NAMES: Final[Mapping[str, FieldName]] = {
     "trace_id": FieldName(_TEXT, "32 hex digits"),
     "parent_run_id": FieldName(_TEXT, "the run above; empty for a root", short="parent"),
     "trace_key": FieldName(_TEXT, "any of the user's own keys of the trace"),
+    "record_of": FieldName(
+        _TEXT, "of another record of a call the run that counts for it; empty for a run that counts"
+    ),
     "span_kind": FieldName(_TEXT, "internal, server, client, producer, consumer or empty"),
     "dialect": FieldName(_TEXT, "by which conventions the span was read"),
 }

@@ -158,6 +158,7 @@ Tree = Comparison | Not | Both | Either
 # What a field says that stands alone, as Python has it: that it is there, and not empty or 0.
 _TRUTH: Final[Mapping[Kind, tuple[str, Constant | tuple[Constant, ...]]]] = {
     Kind.TEXT: ("!=", ""),
+    Kind.REASON: ("!=", ""),
     Kind.NUMBER: ("!=", 0),
     Kind.DURATION: ("!=", Duration(0)),
     Kind.TIME: (">=", "1970-01-01"),

@@ -11,7 +11,14 @@ from typing import Any, Final, Literal
 import orjson
 
 from otel_ml_collector.errors import BadQuery
-from otel_ml_collector.filter.fields import FIELD_NAMES, FIELDS, SOURCES, Kind, nearest
+from otel_ml_collector.filter.fields import (
+    FIELD_NAMES,
+    FIELDS,
+    RECORD_OF,
+    SOURCES,
+    Kind,
+    nearest,
+)
 from otel_ml_collector.filter.grammar import (
     Ago,
     Both,
@@ -26,7 +33,7 @@ from otel_ml_collector.filter.grammar import (
     fields_of,
     parse,
 )
-from otel_ml_collector.owners import TRACE_KEY_CHARS
+from otel_ml_collector.owners import RESPONSE, RESPONSE_CHARS, TRACE_KEY_CHARS
 from otel_ml_collector.store.apart import (
     CONTENTS,
     EVERYTHING,
@@ -34,6 +41,7 @@ from otel_ml_collector.store.apart import (
     belong,
     find_apart,
     late_tags,
+    may_share_calls,
     named_by_traces,
     own_tags,
     points,
@@ -53,6 +61,7 @@ from otel_ml_collector.store.sql import (
     join_sql,
     parameter,
 )
+from otel_ml_collector.store.tables import repeats
 from otel_ml_collector.store.targets import TAG_TEXT
 from otel_ml_collector.store.versions import CURRENT_ALIASES, NUMBERED_VERSIONS
 from otel_ml_collector.times import from_rfc3339
@@ -60,6 +69,11 @@ from otel_ml_collector.times import from_rfc3339
 # The engine reads no longer text of a query than 262,144 bytes; values are apart from it.
 _MAX_SQL: Final = 230_000
 _MODEL_CALLS: Final = Condition(Sql("kind != 'span'"))
+# The window of the question: it chooses the parts and granules that are read.
+_WINDOW: Final = Sql(
+    "project = {project:String} AND start_ns >= {start:Int64} AND start_ns < {end:Int64}"
+)
+_NO_REPEATS: Final = Condition(Sql("NOT ") + repeats(_WINDOW))
 _HALF: Final = re.compile("[\ud800-\udfff]")
 _WORD: Final = re.compile("[0-9A-Za-z]{4}")
 _TRACE_ID_CHARS: Final = 32
@@ -80,7 +94,7 @@ _SIGNS: Final = {
 _EQUALITY: Final = frozenset({"==", "!=", "in", "not in"})
 _CONTAINS: Final = frozenset({"contains", "not contains"})
 _AFFIRMED: Final = {"!=": "==", "not in": "in", "not contains": "contains"}
-_PAYLOADS: Final = frozenset({Kind.PAYLOAD, Kind.JSON})
+_PAYLOADS: Final = frozenset({Kind.PAYLOAD, Kind.JSON, Kind.REASON})
 _KEYS: Final = frozenset({"run_id", "trace_id", "parent_run_id", "trace_key"})
 
 _NOW: Final = Sql("toUnixTimestamp64Nano(now64(9))")
@@ -94,6 +108,8 @@ _IDS: Final = {
     "parent_run_id": Sql("""if(parent_span_id = toFixedString('', 8), '',
       concat(lower(hex(trace_id)), '-', lower(hex(parent_span_id))))"""),
 }
+# ``RateLimitError`` is the last name of ``openai.RateLimitError``.
+_LAST_NAME: Final = Sql(r"extract(error_type, '(\\w+)\\W*$')")
 _ID_TIMES: Final = Sql("""(start_ns >= (SELECT min(start_ns) {times})
   AND start_ns <= (SELECT max(end_ns) {times}) AND {found})""")
 # What was said last of a run, in the order in which it was said.
@@ -113,11 +129,12 @@ _LAST_POINT: Final = Sql("""if(countIf(mode != 'single') > 0,
   argMaxIf(value, (time_ns, record_id, position), mode != 'single'),
   argMin(value, (time_ns, record_id, position)))""")
 
-# Tests of a row of `payloads`, or of `open_runs`, that has the run's own key. The window is that
-# of the question: it chooses the parts and granules that are read.
-_WINDOW: Final = Sql(
-    "project = {project:String} AND start_ns >= {start:Int64} AND start_ns < {end:Int64}"
-)
+_COUNTS_FOR: Final = Sql("""(trace_id, span_id) IN (
+  SELECT trace_id, span_id FROM same_calls FINAL
+  WHERE {window} AND record_of != toFixedString('', 8) AND {test})""")
+_RECORD_OF: Final = Sql("concat(lower(hex(trace_id)), '-', lower(hex(record_of)))")
+
+# Tests of a row of `payloads`, or of `open_runs`, that has the run's own key.
 _HAS_PAYLOAD: Final = Sql("""({key}) IN (
   SELECT {key} FROM payloads WHERE {window} AND {tests} {beside}
   UNION ALL
@@ -152,6 +169,23 @@ _JSON_TRUE: Final = Sql("""multiIf(
   JSONType({at}) IN ('Array', 'Object'), JSONLength({at}) > 0,
   JSONType({at}) IN ('Int64', 'UInt64', 'Double'), JSONExtractFloat({at}) != 0,
   0)""")
+
+
+def response_of(tags: Sql) -> Sql:
+    """Write the id of a provider's answer, which stands among the texts of a run's tags."""
+    return Sql("""substring(arrayFirst(text -> startsWith(text, '{response}'), {tags}),
+      {behind})""").fill(response=Sql(RESPONSE), tags=tags, behind=len(RESPONSE) + 1)
+
+
+def reasons_of(attributes: Sql) -> Sql:
+    """Write why the model stopped, by the attributes that say it: a list of texts, or one."""
+    return Sql("""arrayConcat(
+      JSONExtract(JSONExtractString({at}, 'gen_ai.response.finish_reasons'), 'Array(String)'),
+      arrayFilter(text -> text != '' AND NOT startsWith(text, '['), [
+        JSONExtractString({at}, 'gen_ai.response.finish_reasons'),
+        JSONExtractString({at}, 'gen_ai.response.finish_reason'),
+        JSONExtractString({at}, 'ai.response.finishReason'),
+        JSONExtractString({at}, 'llm.finish_reason')]))""").fill(at=attributes)
 
 
 def compile_filter(where: str, apart: Apart = EVERYTHING) -> tuple[Tree | None, Condition]:
@@ -190,11 +224,15 @@ def compile_where(
     *,
     is_bounded: bool = False,
     apart: Apart | None = None,
+    hides_repeats: bool = True,
 ) -> tuple[Condition, bool]:
     """Compile a filter on recorded model calls, or on all spans where it speaks of kinds.
 
+    Runs of whose call another one counts are left out where it does not speak of them.
+
     `is_bounded` says that the question has a bound in time beside it; `apart` what of the project
-    came apart from its runs, None where that is not known yet.
+    came apart from its runs, None where that is not known yet; `hides_repeats` that what asks does
+    not leave other records of a call out itself.
 
     Returns:
         The condition, and whether it leaves out much.
@@ -202,15 +240,21 @@ def compile_where(
     Raises:
         BadQuery: The filter is wrong.
     """
+    hides_repeats = hides_repeats and may_share_calls(reader, project)
+    once = [_NO_REPEATS] if hides_repeats else []
     if not where:
-        return _MODEL_CALLS, False
+        return (all_of([_MODEL_CALLS, *once]) if once else _MODEL_CALLS), False
     if apart is None:
         apart = find_apart(reader, project)
     tree, condition = compile_filter(where, apart)
     check_patterns(reader, project, tree, is_bounded=is_bounded)
-    if "kind" in fields_of(tree):
-        return condition, True
-    return all_of([_MODEL_CALLS, condition]), tree is not None
+    fields = fields_of(tree)
+    conditions = [condition]
+    if RECORD_OF not in fields:
+        conditions = [*once, condition]
+    if "kind" not in fields:
+        conditions = [_MODEL_CALLS, *conditions]
+    return all_of(conditions), tree is not None
 
 
 def check_patterns(reader: Reader, project: str, tree: Tree | None, *, is_bounded: bool) -> None:
@@ -316,7 +360,7 @@ class _Compiler:
 
     def _compare(self, tree: Comparison) -> Sql:
         match _kind(tree):
-            case Kind.PAYLOAD | Kind.JSON:
+            case Kind.PAYLOAD | Kind.JSON | Kind.REASON:
                 return _has_payload(self._test_payload(tree), EMPTY, self._apart)
             case Kind.TAG:
                 return self._tag(tree)
@@ -391,6 +435,12 @@ class _Compiler:
         _refuse_path(tree, "text")
         if tree.field.name == "trace_key":
             return self._trace_key(tree)
+        if tree.field.name == RECORD_OF:
+            return self._record_of(tree)
+        if tree.field.name == "response_id":
+            return self._response(tree)
+        if tree.field.name == "error_type" and tree.operator in _EQUALITY:
+            return self._error_type(tree)
         column = _IDS.get(tree.field.name)
         if column is None:
             column = Sql("`{name}`").fill(name=identifier(tree.field.name, FIELD_NAMES))
@@ -421,6 +471,34 @@ class _Compiler:
                 column=column,
                 every=named_by_traces(column, self._apart),
             )
+        return _negate(tree, found)
+
+    def _record_of(self, tree: Comparison) -> Sql:
+        """Write a condition on the run that counts for a run's call; of most there is none."""
+        affirmed = replace(tree, operator=_AFFIRMED.get(tree.operator, tree.operator))
+        found = _COUNTS_FOR.fill(window=_WINDOW, test=self._test_text(affirmed, _RECORD_OF))
+        is_none = Sql("NOT {any} AND {test}").fill(
+            any=_COUNTS_FOR.fill(window=_WINDOW, test=Sql("1")),
+            test=self._test_text(affirmed, Sql("''")),
+        )
+        return _negate(tree, Sql("({found} OR ({none}))").fill(found=found, none=is_none))
+
+    def _response(self, tree: Comparison) -> Sql:
+        """Write a condition on the id of a provider's answer, which stands among the tags."""
+        if tree.operator not in {"==", "in"} or "" in _values_of(tree):
+            return self._test_text(tree, response_of(Sql("tag_kv")))
+        for value in _values_of(tree):
+            _check_text(value, tree.column)
+        ids = [f"{RESPONSE}{str(value)[:RESPONSE_CHARS]}" for value in _values_of(tree)]
+        return Sql("hasAny(tag_kv, {ids})").fill(ids=self._value("Array(String)", ids))
+
+    def _error_type(self, tree: Comparison) -> Sql:
+        """Write whether an error has one of some names, or its last name is one of them."""
+        affirmed = replace(tree, operator=_AFFIRMED.get(tree.operator, tree.operator))
+        found = Sql("({whole} OR ({last} AND error_type != ''))").fill(
+            whole=self._test_text(affirmed, Sql("error_type")),
+            last=self._test_text(affirmed, _LAST_NAME),
+        )
         return _negate(tree, found)
 
     def _trace_key(self, tree: Comparison) -> Sql:
@@ -603,6 +681,8 @@ class _Compiler:
         return sql
 
     def _write_payload_test(self, tree: Comparison) -> Sql:
+        if _kind(tree) is Kind.REASON:
+            return self._test_reasons(tree)
         column, path = identifier(tree.field.name, FIELD_NAMES), tree.field.path
         if not path and _kind(tree) is Kind.PAYLOAD:
             if tree.operator in _CONTAINS:
@@ -615,6 +695,18 @@ class _Compiler:
                 test = self._test_text(tree, _ROOT_TEXT.fill(at=column))
                 return Sql("({at} != '' AND {test})").fill(at=column, test=test)
         return self._test_path(tree, column, path)
+
+    def _test_reasons(self, tree: Comparison) -> Sql:
+        """Write the test of why the model stopped: of several answers one is enough."""
+        _refuse_path(tree, "text")
+        affirmed = replace(tree, operator=_AFFIRMED.get(tree.operator, tree.operator))
+        reasons = reasons_of(Sql("attributes"))
+        found = Sql("arrayExists(reason -> {test}, {reasons})").fill(
+            test=self._test_text(affirmed, Sql("reason")), reasons=reasons
+        )
+        if affirmed == tree:
+            return found
+        return Sql("(notEmpty({reasons}) AND NOT {found})").fill(reasons=reasons, found=found)
 
     def _test_path(self, tree: Comparison, column: Sql, path: Sequence[str | int]) -> Sql:
         """Write the test of what stands at a path of JSON; what is absent compares false."""

@@ -4,11 +4,21 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from itertools import chain
-from typing import Final
+from typing import Any, Final
 
 from pydantic import BaseModel, Field, TypeAdapter
 
-from otel_ml.records import Evaluation, Linked, LinkedRun, ListedRun, RunFields, about, tokens_of
+from otel_ml.records import (
+    TOKENS,
+    Evaluation,
+    Linked,
+    LinkedRun,
+    ListedRun,
+    RunFields,
+    Tokens,
+    about,
+    tokens_of,
+)
 from otel_ml_collector.artifacts.find import Artifact, find_artifacts
 from otel_ml_collector.owners import is_run, own_key, own_tag
 from otel_ml_collector.price import round_cost
@@ -32,8 +42,15 @@ from otel_ml_collector.store.reader import (
     load_json,
     run_id_of,
     told_ns,
+    winners,
 )
-from otel_ml_collector.store.runs import read_evaluations, read_late_tags
+from otel_ml_collector.store.runs import (
+    Key,
+    read_evaluations,
+    read_late_tags,
+    read_runs,
+    read_shares,
+)
 from otel_ml_collector.store.statistics import Numbers, read_version_numbers, version_numbers
 from otel_ml_collector.store.targets import (
     find_calls,
@@ -83,6 +100,23 @@ class TraceRecords(LateRecords):
     run_id: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class SameCall:
+    """Another record of the same call."""
+
+    run_id: str
+    start_ns: int
+    scope: str = field(metadata=about("The instrumentation that wrote it"))
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """What is added up of a run."""
+
+    tokens: Tokens
+    cost: float | None
+
+
 @dataclass(slots=True, kw_only=True)
 class RunSummary(ListedRun):
     """A run as lists show it: short previews stand for inputs and outputs."""
@@ -94,6 +128,13 @@ class RunSummary(ListedRun):
     inputs: str = field(metadata=about("A preview in plain text"))
     outputs: str | None = field(
         metadata=about("A preview in plain text, null while the run has no end")
+    )
+    also_recorded: Sequence[SameCall] = field(
+        default=(), metadata=about("Other runs that record its call, and do not count")
+    )
+    counted: Counted | None = field(
+        default=None,
+        metadata=about("What is added up of it; null where that is what it says itself"),
     )
 
 
@@ -169,6 +210,9 @@ class Said:
         evaluations: What judges and people said, oldest first.
         words: The newest word of each name, by source: actual and human.
         version: The number of its model's version; None where it has none.
+        share: What counts of it; None where that is what it says itself.
+        others: Other records of its call.
+        lent: Light rows of those, where it has no previews itself.
     """
 
     keys: Sequence[str]
@@ -177,18 +221,30 @@ class Said:
     evaluations: Sequence[Evaluation]
     words: Mapping[str, Mapping[str, JsonValue]]
     version: int | None = None
+    share: Row | None = None
+    others: Sequence[SameCall] = ()
+    lent: Sequence[Row] = ()
 
 
 def find_said(reader: Reader, project: str, rows: Sequence[Row]) -> dict[str, Said]:
     """Find what was said of the runs of some light rows of one project, by run id."""
     run_ids = [run_id_of(row) for row in rows]
     apart = find_apart(reader, project)
-    evaluations = read_evaluations(reader, project, run_ids) if apart.scores else []
+    shares = read_shares(reader, project, rows) if apart.same_calls else {}
+    others = {run_id: _others(row) for run_id, row in shares.items()}
+    recorded = [*run_ids, *(one.run_id for some in others.values() for one in some)]
+    evaluations = read_evaluations(reader, project, recorded) if apart.scores else []
     keys = _keys_of(reader, project, rows) if apart.keys else {}
-    tags = _by_owner(read_late_tags(reader, project, run_ids)) if apart.tags else {}
+    tags = _by_owner(read_late_tags(reader, project, recorded)) if apart.tags else {}
     owners = {run_id: [run_id] for run_id in run_ids}
     if apart.told:
         owners = _find_owners(reader, apart, rows, keys, tags)
+    lent = _lend(reader, project, rows, others) if any(others.values()) else {}
+    for run_id, some in others.items():
+        owners[run_id] += [one.run_id for one in some]
+        if apart.responses and some:
+            told = read_responses(reader, project, [_row_of(one) for one in some])
+            owners[run_id] += {own_tag(text) for text in told.values()} - {*owners[run_id]}
     more = sorted({owner for named in owners.values() for owner in named if not is_run(owner)})
     if more:
         tags |= _by_owner(read_late_tags(reader, project, more))
@@ -206,10 +262,44 @@ def find_said(reader: Reader, project: str, rows: Sequence[Row]) -> dict[str, Sa
             evaluations=_evaluations(spoken, numbers["judge"]),
             words=_words(spoken),
             version=numbers["model"].get((row["model"], row["digest"], row["structure"])),
+            share=shares.get(run_id),
+            others=others.get(run_id, ()),
+            lent=lent.get(run_id, ()),
         )
         for row in rows
         for run_id in (run_id_of(row),)
         for spoken in ([one for owner in owners[run_id] for one in made.get(owner, [])],)
+    }
+
+
+def _others(share: Row) -> list[SameCall]:
+    return [
+        SameCall(f"{share['trace_id']}-{one['span_id']}", one["start_ns"], one["scope"])
+        for one in load_json(share["others"], [])
+    ]
+
+
+def _row_of(record: SameCall) -> Row:
+    """Say of another record what finds its row."""
+    key = Key.of(record.start_ns, record.run_id)
+    return {"start_ns": key.start_ns, "trace_id": key.trace_id, "span_id": key.span_id}
+
+
+def _lend(
+    reader: Reader, project: str, rows: Sequence[Row], others: Mapping[str, Sequence[SameCall]]
+) -> dict[str, list[Row]]:
+    """Read the other records of the calls of those rows that have no previews themselves."""
+    lacking = {
+        run_id_of(row): others.get(run_id_of(row), ())
+        for row in rows
+        if not (row["inputs_preview"] and row["outputs_preview"])
+    }
+    keys = [Key.of(one.start_ns, one.run_id) for some in lacking.values() for one in some]
+    found = read_runs(reader, project, keys) if keys else []
+    lent = {run_id_of(row): row for row in winners(found)}
+    return {
+        run_id: [lent[one.run_id] for one in some if one.run_id in lent]
+        for run_id, some in lacking.items()
     }
 
 
@@ -380,6 +470,8 @@ def make_summary(row: Row, said: Said) -> RunSummary:
     newest = {one.judge: one for one in said.evaluations if is_score(one)}
     parent = row["parent_span_id"]
     tags = row["tags"] | {name: tag["value"] for name, tag in said.tags.items()}
+    record_of = said.share["record_of"] if said.share else NO_PARENT
+    told = [row, said.share] if said.share and said.others else [row]
     return RunSummary(
         run_id=run_id_of(row),
         trace_id=row["trace_id"],
@@ -389,14 +481,22 @@ def make_summary(row: Row, said: Said) -> RunSummary:
         start_time=to_rfc3339(row["start_ns"]),
         latency_ms=None if is_open(row) else row["latency_ns"] / 1e6,
         last_heard_ns=row["heard_ns"] if is_open(row) else None,
-        inputs=row["inputs_preview"],
-        outputs=row["outputs_preview"],
+        record_of=None if record_of == NO_PARENT else f"{row['trace_id']}-{record_of}",
+        also_recorded=said.others,
+        counted=Counted(tokens_of(said.share), said.share["cost"]) if said.share else None,
+        inputs=_first([row, *said.lent], "inputs_preview"),
+        outputs=_first([row, *said.lent], "outputs_preview"),
         tags={name: load_json(value) for name, value in tags.items()},
         scores={j: e.score for j, e in newest.items() if e.score is not None},
         passed={j: e.passed for j, e in newest.items() if e.passed is not None},
         failed_judges=[j for j, e in newest.items() if e.error],
         truth=said.words["actual"],
         label=said.words["human"],
-        tokens=tokens_of(row),
-        **{name: row[name] for name in _AS_STORED} | {"cost": round_cost(row["cost"])},
+        tokens=tokens_of({name: _first(told, name) for name in TOKENS}),
+        **{name: row[name] for name in _AS_STORED} | {"cost": round_cost(_first(told, "cost"))},
     )
+
+
+def _first(rows: Sequence[Row], name: str) -> Any:
+    """Return what the first row says that says anything, else what the first one has."""
+    return next((row[name] for row in rows if row[name] not in (None, "")), rows[0][name])

@@ -2,13 +2,13 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import astuple, dataclass, fields, replace
 from itertools import groupby
 from operator import attrgetter
 from typing import Any, Final
 
 from otel_ml import attributes as names
-from otel_ml.records import TOKENS, tokens_of
+from otel_ml.records import TOKENS, Tokens, tokens_of
 from otel_ml_collector.api.parameters import MAX_LIMIT, read_place, write_place
 from otel_ml_collector.artifacts.find import Artifact, find_artifacts
 from otel_ml_collector.errors import BadQuery, NotFound
@@ -79,6 +79,8 @@ _FEWEST_PAYLOADS: Final = 100
 _MOST_PAYLOADS: Final = 5_000
 _PART_RUNS: Final = 100
 _PART_BYTES: Final = 16 * 1024 * 1024
+# What a run may have from another record of its call.
+_LENT: Final = ("inputs", "outputs", "params")
 _SHOWN: Final = tuple(one.name for one in fields(RunSummary))
 
 
@@ -464,7 +466,7 @@ def _keep_matching(
 
 
 def _make_content(
-    row: Row, payload: Mapping[str, Any], events: Sequence[CallEvent]
+    row: Row, payload: Mapping[str, Any], events: Sequence[CallEvent], tokens: Tokens
 ) -> dict[str, Any]:
     """Say what a run was given and gave, what it cost, and how it failed.
 
@@ -472,7 +474,8 @@ def _make_content(
     """
     told = read_content(events)
     error_type, message = read_error(events) if row["outcome"] == "error" else ("", "")
-    used = {name: told.get(name) if row[name] is None else row[name] for name in TOKENS}
+    shown = dict(zip(TOKENS, astuple(tokens), strict=True))
+    used = {name: told.get(name) if shown[name] is None else shown[name] for name in TOKENS}
     return {
         "inputs": load_json(payload.get("inputs") or told.get("inputs", (None, ""))[1]),
         "outputs": load_json(payload.get("outputs") or told.get("outputs", (None, ""))[1]),
@@ -533,6 +536,7 @@ def _find_details(reader: Reader, rows: Sequence[Row]) -> _Details:
     payloads = paid.result() | read_open_payloads(
         reader, project, [run_id_of(row) for row in rows if is_open(row)]
     )
+    _lend_payloads(reader, project, said, payloads)
     apart = find_apart(reader, project)
     has_series = apart.metrics or apart.told_metrics
     return _Details(
@@ -546,13 +550,35 @@ def _find_details(reader: Reader, rows: Sequence[Row]) -> _Details:
     )
 
 
+def _lend_payloads(
+    reader: Reader, project: str, said: Mapping[str, Said], payloads: dict[str, Row]
+) -> None:
+    """Take what the payload of a run lacks from the other records of its call."""
+    lacking = {
+        run_id: one.others
+        for run_id, one in said.items()
+        if one.others and not all(payloads.get(run_id, {}).get(name) for name in _LENT)
+    }
+    keys = [Key.of(one.start_ns, one.run_id) for some in lacking.values() for one in some]
+    found = read_payloads(reader, project, keys)
+    for run_id, others in lacking.items():
+        own = payloads.get(run_id, {})
+        lent = {
+            name: next((text for row in rows if (text := row[name])), "")
+            for rows in ([found[one.run_id] for one in others if one.run_id in found],)
+            for name in _LENT
+            if not own.get(name)
+        }
+        payloads[run_id] = own | lent
+
+
 def _make_run(row: Row, details: _Details) -> Run:
     """Make the record of one run."""
     run_id = run_id_of(row)
     said, payload = details.said[run_id], details.payloads.get(run_id, {})
     summary = make_summary(row, said)
     attributes = load_json(payload.get("attributes", ""), {})
-    content = _make_content(row, payload, details.events.get(run_id, ()))
+    content = _make_content(row, payload, details.events.get(run_id, ()), summary.tokens)
     links = details.links.get(run_id, Links())
     series = details.series.get(run_id, ())
     lines = [*load_json(payload.get("logs", ""), []), *details.lines.get(run_id, ())]

@@ -46,6 +46,7 @@ from otel_ml_collector.receive.otlp import make_routes, make_server
 from otel_ml_collector.receive.pipeline import Intake
 from otel_ml_collector.receive.refusals import REFUSALS
 from otel_ml_collector.receive.uploads import UploadIntake
+from otel_ml_collector.records import Records
 from otel_ml_collector.serve.http_server import (
     KEEP_ALIVE_S,
     HttpServer,
@@ -61,6 +62,7 @@ from otel_ml_collector.settings.values import Address, address_here
 from otel_ml_collector.storage import read_sizes
 from otel_ml_collector.store.artifacts import ArtifactWriter
 from otel_ml_collector.store.backup import Backups
+from otel_ml_collector.store.calls import CallWatch
 from otel_ml_collector.store.connection import Connections
 from otel_ml_collector.store.deletion import Deleter
 from otel_ml_collector.store.keys import KeyStore
@@ -122,6 +124,7 @@ class Collector:
     keyring: Keyring
     quotas: Quotas
     losses: LossWatch
+    runs: RunNumbers
     deleter: Deleter
     retention: Retention
     purger: Purger
@@ -162,16 +165,22 @@ def open_collector(settings: Settings) -> Collector:
         deleter.complete()  # what a killed collector was asked to, before anybody is answered
     reader = Reader(connections)
     telemetry, losses = Telemetry(), LossNumbers()
+    calls = CallWatch(connections, settings.collector_name)
     runs = RunNumbers(
         settings.metrics_tags,
         lambda project, kind, names: version_numbers(reader, project, kind, names),
+        calls.settle,
     )
     sent, forwarded = RecordNumbers(), OtlpForwardNumbers()
     for numbers in (runs, losses, sent, forwarded, StoreNumbers(lambda: read_sizes(reader))):
         telemetry.register(numbers)
     health = Health(Probe(connections), connections.folder, settings.min_free_disk_bytes)
     writer = Writer(connections, tombstones=tombstones, collector=settings.collector_name)
-    commit = Commit(health.watch(writer.write), telemetry, prepare=warm_up, on_stored=runs.count)
+
+    def note(records: Records) -> None:
+        runs.count(records, calls.note(records, writer.stamped_ns or 0))
+
+    commit = Commit(health.watch(writer.write), telemetry, prepare=warm_up, on_stored=note)
     quotas = Quotas(on_refused=telemetry.count_quota_refusal)
     otlp_forward = OtlpForward(settings.forward_otlp, forwarded)
     clocks = ClockWatch()
@@ -200,6 +209,7 @@ def open_collector(settings: Settings) -> Collector:
         keyring=keyring,
         quotas=quotas,
         losses=LossWatch(reader, losses),
+        runs=runs,
         deleter=deleter,
         retention=Retention(
             connections, Days(settings.keep_records_days, settings.keep_payloads_days)
@@ -357,6 +367,8 @@ def make_lanes(collector: Collector, clock: Callable[[], float] = time.monotonic
                 lambda: collector.losses.look(time.time_ns()), 60.0, "What is missing is not known"
             ),
         ),
+        # What records a call that another run counts for is known by then.
+        (Duty(collector.runs.settle, 0.25, "Calls that are recorded twice count twice"),),
         # Long before the good parts leave the disk.
         (Duty(Repair(collector.connections).look, 2.0, unwritten, first_s=2.0),),
         # Without it statistics are right, and slower.

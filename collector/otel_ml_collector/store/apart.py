@@ -18,6 +18,7 @@ from otel_ml_collector.store.tables import (
     OBJECTS,
     OPEN_RUNS,
     RUNS,
+    SAME_CALLS,
     TRACE_KEYS,
     WORD,
     Table,
@@ -49,6 +50,7 @@ class Apart:
         told_tags, told_scores, told_metrics, told_lines, told_artifacts: Such as are told of trace
             keys, tags and versions of models; truths are among the scores.
         responses: What is told of responses of a provider.
+        same_calls: Runs of which something else counts than they say.
     """
 
     tags: bool
@@ -68,6 +70,7 @@ class Apart:
     told_lines: bool
     told_artifacts: bool
     responses: bool
+    same_calls: bool
 
     @property
     def told(self) -> bool:
@@ -96,11 +99,11 @@ class Apart:
 
 @dataclass(frozen=True, slots=True)
 class _Sign:
-    """Where something of that sort is stored: rows of a table, and records of a list."""
+    """Where something of that sort is stored: rows of a table, and records of a list if any."""
 
     table: Table[Any]
     where: Sql
-    source: str
+    source: str = ""
     is_one: Callable[[Any], bool] = lambda record: True
 
     def probe(self, name: str) -> Sql:
@@ -165,6 +168,7 @@ _SIGNS: Final[Mapping[str, _Sign]] = {
         "metrics",
         lambda metric: metric.owner.startswith(_RESPONSES),
     ),
+    "same_calls": _Sign(SAME_CALLS, _ALL),
 }
 EVERYTHING: Final = Apart(**dict.fromkeys(_SIGNS, True))
 NOTHING: Final = Apart(**dict.fromkeys(_SIGNS, False))
@@ -180,9 +184,16 @@ def find_apart(reader: Reader, project: str) -> Apart:
     return Apart(**{name: name in found for name in _SIGNS})
 
 
+def may_share_calls(reader: Reader, project: str) -> bool:
+    """Tell whether a project may have runs of which something else counts, without asking."""
+    found, is_settled = reader.memory.recall(project)
+    return "same_calls" in found or not is_settled
+
+
 def note_apart(memory: Memory, records: Records) -> None:
     """Note what is about to be stored, so that no question leaves it out."""
-    for name, sign in _SIGNS.items():
+    told = [(name, sign) for name, sign in _SIGNS.items() if sign.source]
+    for name, sign in told:
         for project in {one.project for one in getattr(records, sign.source) if sign.is_one(one)}:
             memory.note(project, [name])
 

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from otel_ml_collector.errors import BadQuery, NotFound, Unavailable
 from otel_ml_collector.owners import KEY, RESPONSE, TAG
+from otel_ml_collector.store.calls import settle_deleted
 from otel_ml_collector.store.connection import Connections, store_trouble
 from otel_ml_collector.store.mutations import Mutator
 from otel_ml_collector.store.rollup import mark_days
@@ -225,6 +226,8 @@ class Deleter:
         )
         mark_days(self._client, [(deletion.project, day) for day in self._days(deletion)])
         self._mask(_places_of_runs(deletion.kind), deletion)
+        if deletion.kind != PROJECT:  # what recorded the same call counts now
+            settle_deleted(self._client, self._memory, deletion.project, deletion.deleted_ns)
         self._command(_FILL_KEYS, deletion)
         self._mask(_places_of_rest(deletion.kind), deletion)
         if forgotten := _FORGOTTEN.get(deletion.kind):
@@ -282,6 +285,7 @@ def _places_of_rest(kind: str) -> list[_Place]:
     return [
         (Sql("payloads"), _DELETED_RUNS),
         (Sql("scores_by_judge"), _DELETED_RUNS),
+        (Sql("same_calls"), _DELETED_RUNS),
         (Sql("artifacts"), named),
         (Sql("artifact_chunks"), named),
         *((table.sql, owners) for table in OWNED),
@@ -303,8 +307,7 @@ def _places_of_project() -> list[_Place]:
         (Sql("daily_scores"), Sql("computed_ns <= {deleted:Int64}")),
         (Sql("scores_by_judge"), Sql("time_ns <= {deleted:Int64}")),
         (Sql("arrivals"), processes),
-        (Sql("trace_keys"), _TRACE_LEFT),
-        (Sql("trace_index"), _TRACE_LEFT),
+        *((Sql(name), _TRACE_LEFT) for name in ("same_calls", "trace_keys", "trace_index")),
     ]
 
 

@@ -42,6 +42,9 @@ _RUNS_LEFT: Final = Sql("FROM runs WHERE {ours} AND start_ns < {before:Int64} + 
 _OLD_SCORES: Final = Sql("""{ours} AND start_ns < {before:Int64} AND time_ns < {before:Int64}
   AND (project, start_ns, trace_id, span_id) NOT IN (
     SELECT project, start_ns, trace_id, span_id {left})""").fill(ours=_OURS, left=_RUNS_LEFT)
+_OLD_CALLS: Final = Sql("""{ours} AND start_ns < {before:Int64}
+  AND (project, start_ns, trace_id, span_id) NOT IN (
+    SELECT project, start_ns, trace_id, span_id {left})""").fill(ours=_OURS, left=_RUNS_LEFT)
 _OLD_TRACES: Final = Sql("""{ours} AND end_ns < {before:Int64}
   AND (project, trace_id) NOT IN (SELECT project, trace_id {left})""").fill(
     ours=_OURS, left=_RUNS_LEFT
@@ -63,6 +66,7 @@ _RECORDS: Final[Sequence[_Place]] = (
     (Sql("open_runs"), _OLD),
     *((table.sql, _OLD_OWNED) for table in OWNED if not table.is_payload),
     (Sql("scores_by_judge"), _OLD_SCORES),
+    (Sql("same_calls"), _OLD_CALLS),
     (Sql("trace_index"), _OLD_TRACES),
     (Sql("trace_keys"), _OLD_KEYS),
     (Sql("processes"), _OLD_PROCESSES),

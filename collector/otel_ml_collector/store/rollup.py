@@ -6,13 +6,13 @@ statistics read the runs. Measured reasons: docs/design/017-queries.md.
 """
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from otel_ml.records import TOKENS
 from otel_ml_collector.records import Records
 from otel_ml_collector.store.sql import Sql, StoreClient, identifier, join_sql
-from otel_ml_collector.store.tables import OF_TOKENS, is_score
+from otel_ml_collector.store.tables import OF_TOKENS, counted, is_score, repeats, shares
 from otel_ml_collector.times import DAY_NS, MINUTE_NS
 
 # Stands for all days of a project, and for a score whose run's start is not known.
@@ -32,23 +32,41 @@ _DAY_OF: Final = Sql("intDiv(start_ns, {day_ns}) * {day_ns}").fill(day_ns=DAY_NS
 # A sum of these is the same in any order. Beyond 1e50 a number counts as that.
 EXACT: Final = Sql("toInt256(least(greatest({number}, -1e50), 1e50) * 1e15)")
 _CELL: Final = Sql("kind, model, digest, structure, outcome")
+_IN_DAYS: Final = Sql("""project = {project:String}
+  AND start_ns >= {first:Int64} AND start_ns < {until:Int64}""")
 # The runs of some days, each once.
 _RUNS: Final = Sql("""
   FROM runs FINAL
-  WHERE project = {project:String} AND start_ns >= {first:Int64} AND start_ns < {until:Int64}
-    AND {day_of} IN {days:Array(Int64)}""").fill(day_of=_DAY_OF)
+  WHERE {in_days} AND {day_of} IN {days:Array(Int64)} AND NOT {repeats}""").fill(
+    in_days=_IN_DAYS, day_of=_DAY_OF, repeats=repeats(_IN_DAYS)
+)
+# The same, beside what counts of them.
+_COUNTED_RUNS: Final = Sql("""
+  FROM runs FINAL {shares}
+  WHERE {in_days} AND {day_of} IN {days:Array(Int64)} AND NOT is_repeat""").fill(
+    shares=shares(_IN_DAYS), in_days=_IN_DAYS, day_of=_DAY_OF
+)
 
-_TOKENS: Final = join_sql(
-    ", ",
-    [Sql("sum(ifNull({n}, 0)) AS {n}").fill(n=identifier(name, TOKENS)) for name in TOKENS],
-)
-# What a run adds to a cell, under the names of the columns of `daily_runs`.
-SUMS: Final = Sql("""count() AS runs, max(start_ns) AS last_ns,
-  quantilesDDState(0.01, 0.5, 0.9, 0.99)(latency_ns) AS latency,
-  {tokens},
-  sum({cost}) AS cost, count(cost) AS priced""").fill(
-    tokens=_TOKENS, cost=EXACT.fill(number=Sql("ifNull(cost, 0)"))
-)
+
+def sums(cost: Sql, tokens: Mapping[str, Sql]) -> Sql:
+    """Write what a run adds to a cell, under the names of the columns of `daily_runs`."""
+    added = [
+        Sql("sum(ifNull({number}, 0)) AS {n}").fill(number=tokens[name], n=identifier(name, TOKENS))
+        for name in TOKENS
+    ]
+    return Sql("""count() AS runs, max(start_ns) AS last_ns,
+      quantilesDDState(0.01, 0.5, 0.9, 0.99)(latency_ns) AS latency,
+      {tokens},
+      sum({exact}) AS cost, count({cost}) AS priced""").fill(
+        tokens=join_sql(", ", added),
+        exact=EXACT.fill(number=Sql("ifNull({cost}, 0)").fill(cost=cost)),
+        cost=cost,
+    )
+
+
+SUMS: Final = sums(Sql("cost"), {name: identifier(name, TOKENS) for name in TOKENS})
+# The same of runs beside what counts of them: the join of `shares`.
+COUNTED_SUMS: Final = sums(counted("cost"), {name: counted(name) for name in TOKENS})
 # What a score adds, under the names of the columns of `daily_scores`.
 SCORE_SUMS: Final = Sql("""count() AS evaluations, countIf(newest.3) AS failed,
   sum({score}) AS score, count(newest.1) AS scored,
@@ -69,7 +87,7 @@ INSERT INTO daily_runs (project, day_ns, computed_ns, {cell}, runs, last_ns, lat
   {tokens}, cost, priced)
 SELECT {project:String}, {day_of} AS day_ns, {computed:Int64}, {cell}, {sums}
 {runs} GROUP BY day_ns, {cell}""").fill(
-    cell=_CELL, tokens=OF_TOKENS, day_of=_DAY_OF, sums=SUMS, runs=_RUNS
+    cell=_CELL, tokens=OF_TOKENS, day_of=_DAY_OF, sums=COUNTED_SUMS, runs=_COUNTED_RUNS
 )
 _COMPUTE_SCORES: Final = Sql("""
 INSERT INTO daily_scores (project, day_ns, computed_ns, {cell}, judge, judge_version, evaluations,

@@ -21,7 +21,7 @@ from otel_ml_collector.store.reader import (
     winners,
 )
 from otel_ml_collector.store.sql import Condition, Sql, identifier, join_sql
-from otel_ml_collector.store.tables import LIGHT, OF_PAYLOADS, PAYLOAD, WORD
+from otel_ml_collector.store.tables import LIGHT, OF_PAYLOADS, PAYLOAD, SAME_CALLS, WORD
 
 # A selective filter must not read in the order of the key: 31 ms against 134 at 10 M rows.
 FILTERED: Final = {"optimize_read_in_order": 0, "use_top_k_dynamic_filtering": 0}
@@ -177,6 +177,19 @@ def read_runs(reader: Reader, project: str, keys: Sequence[Key]) -> list[Row]:
     """Read the light rows of some keys: of each run every delivery that is still there."""
     sql = Sql("SELECT {light} FROM runs WHERE {these}").fill(light=LIGHT, these=OF_KEYS)
     return reader.rows(sql, key_parameters(project, keys))
+
+
+def read_shares(reader: Reader, project: str, rows: Sequence[Row]) -> dict[str, Row]:
+    """Read what counts of the runs of some light rows, by run id, where that is not their own.
+
+    Returns:
+        Rows with `record_of`, a span id or zeros; `others`, JSON; tokens and `cost`.
+    """
+    sql = Sql("SELECT {columns} FROM same_calls FINAL WHERE {these}").fill(
+        columns=SAME_CALLS.select("project", "rank"), these=OF_KEYS
+    )
+    keys = [Key(row["start_ns"], row["trace_id"], row["span_id"]) for row in rows]
+    return {run_id_of(row): row for row in reader.rows(sql, key_parameters(project, keys))}
 
 
 def read_trace(

@@ -198,6 +198,7 @@ ENGINE = ReplacingMergeTree(arrived_ns) ORDER BY (target, kind, collector) SETTI
 TABLES: Final = (
     META,
     *(table.ddl for table in tables.RECORD_TABLES),
+    tables.SAME_CALLS.ddl,
     ARTIFACTS,
     ARTIFACT_CHUNKS,
     ACCESS_KEYS,

@@ -4,11 +4,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from otel_ml_collector.owners import FIRST
+from otel_ml_collector.store.apart import may_share_calls
 from otel_ml_collector.store.connection import EVERY_NAME
 from otel_ml_collector.store.reader import READABLE, Reader, Row
 from otel_ml_collector.store.rollup import EXACT, computed, uncomputed
 from otel_ml_collector.store.runs import ACROSS_PARTITIONS, Window
-from otel_ml_collector.store.sql import Condition, Sql
+from otel_ml_collector.store.sql import EMPTY, Condition, Sql
+from otel_ml_collector.store.tables import repeats
 from otel_ml_collector.store.versions import (
     CURRENT_ALIASES,
     VERSIONS,
@@ -38,7 +40,7 @@ def list_projects(reader: Reader) -> list[Row]:
         FROM (
           SELECT project, countIf(kind != 'span') AS ended, countIf(kind = 'span') AS others,
             countIf(kind != 'span' AND outcome = 'error') AS failed, max(start_ns) AS last_ns
-          FROM runs FINAL WHERE {readable} AND {uncomputed} GROUP BY project
+          FROM runs FINAL WHERE {readable} AND {uncomputed} AND NOT {repeats} GROUP BY project
           UNION ALL
           SELECT project, sumIf(runs, kind != 'span'), sumIf(runs, kind = 'span'),
             sumIf(runs, kind != 'span' AND outcome = 'error'), max(last_ns)
@@ -50,10 +52,18 @@ def list_projects(reader: Reader) -> list[Row]:
         """).fill(
         readable=READABLE,
         uncomputed=uncomputed(READABLE),
+        repeats=repeats(READABLE + Sql(" AND ") + uncomputed(READABLE)),
         computed=computed(READABLE),
         most_projects=_MOST_PROJECTS,
     )
     return reader.rows(sql, {})
+
+
+def _once(reader: Reader, project: str, ours: Sql) -> Sql:
+    """Write the condition that leaves out runs of whose call another one counts, if there are."""
+    if not may_share_calls(reader, project):
+        return EMPTY
+    return Sql("AND NOT {repeats}").fill(repeats=repeats(ours))
 
 
 def count_runs(
@@ -107,7 +117,7 @@ def list_models(reader: Reader, project: str) -> list[Row]:
           SELECT model, argMax(kind, start_ns) AS last_kind, count() AS ended,
             countIf(outcome = 'error') AS failed, max(start_ns) AS last_ns, 0 AS told_ns
           FROM runs FINAL
-          WHERE {ours} AND kind != 'span' AND model != '' AND {uncomputed}
+          WHERE {ours} AND kind != 'span' AND model != '' AND {uncomputed} {once}
           GROUP BY model
           UNION ALL
           SELECT model, argMax(kind, last_ns), sum(runs), sumIf(runs, outcome = 'error'),
@@ -126,7 +136,12 @@ def list_models(reader: Reader, project: str) -> list[Row]:
           GROUP BY name, kind
         )
         GROUP BY model ORDER BY last_start_ns DESC LIMIT 1000
-        """).fill(ours=_OURS, uncomputed=uncomputed(_OURS), computed=computed(_OURS))
+        """).fill(
+        ours=_OURS,
+        uncomputed=uncomputed(_OURS),
+        computed=computed(_OURS),
+        once=_once(reader, project, _OURS + Sql(" AND ") + uncomputed(_OURS)),
+    )
     return reader.rows(sql, {"project": project})
 
 
@@ -159,9 +174,9 @@ def read_version_runs(reader: Reader, project: str, model: str) -> list[Row]:
         SELECT {number} AS number, count() AS runs, countIf(outcome = 'error') AS errors,
           quantileExact(0.5)(latency_ns) AS p50_ns, quantileExact(0.95)(latency_ns) AS p95_ns,
           max(start_ns) AS last_start_ns
-        FROM runs FINAL WHERE project = {project:String} AND model = {model:String}
+        FROM runs FINAL WHERE project = {project:String} AND model = {model:String} {once}
         GROUP BY number HAVING number > 0 ORDER BY number
-        """).fill(number=_NUMBER)
+        """).fill(number=_NUMBER, once=_once(reader, project, _OURS))
     return reader.rows(sql, _of_versions(reader, project, model))
 
 
@@ -177,7 +192,7 @@ def read_version_scores(reader: Reader, project: str, model: str) -> list[Row]:
           countIf(s.newest.2 = true) AS passed, countIf(isNotNull(s.newest.2)) AS judged
         FROM (
           SELECT trace_id, span_id, {number} AS number FROM runs FINAL
-          WHERE project = {project:String} AND model = {model:String} AND number > 0
+          WHERE project = {project:String} AND model = {model:String} AND number > 0 {once}
         ) AS r
         INNER JOIN (
           SELECT judge, judge_version, trace_id, span_id,
@@ -186,7 +201,7 @@ def read_version_scores(reader: Reader, project: str, model: str) -> list[Row]:
           GROUP BY judge, judge_version, trace_id, span_id
         ) AS s ON s.trace_id = r.trace_id AND s.span_id = r.span_id
         GROUP BY number, judge, judge_version ORDER BY number, judge, judge_version
-        """).fill(number=_NUMBER, score=_SCORE)
+        """).fill(number=_NUMBER, score=_SCORE, once=_once(reader, project, _OURS))
     return reader.rows(sql, _of_versions(reader, project, model))
 
 

@@ -30,6 +30,7 @@ from otel_ml.records import (
 )
 from otel_ml_collector.owners import RESPONSE, is_run
 from otel_ml_collector.records import Arrivals, ProcessSign, TraceKey, text_of
+from otel_ml_collector.same_calls import StoredShare
 from otel_ml_collector.store.sql import Sql, declare, identifier, join_sql
 
 Record = TypeVar("Record")
@@ -285,7 +286,13 @@ _WHICH: Final = Stored(_COLLECTOR, _NAME, comment="which one stored it")
 _WHO: Final = Stored(_COLLECTOR, _NAME, comment="which one stored it", after=_STAMP)
 _ARRIVED: Final = Stored(_STAMP, _TIME)
 _BY_ARRIVAL: Final = "INDEX by_arrival arrived_ns TYPE minmax GRANULARITY 1"
-_KEY: Final = ("project", "start_ns", "trace_id", "span_id")
+_RUN_KEY: Final = {
+    "project": _NAME,
+    "start_ns": _TIME,
+    "trace_id": "FixedString(16)",
+    "span_id": "FixedString(8)",
+}
+_KEY: Final = (*_RUN_KEY,)
 _TAG_KV: Final = Stored(
     "tag_kv",
     "Array(String)",
@@ -580,6 +587,76 @@ SETTINGS index_granularity = 256, {DURABLE}""",
     ["INDEX by_name name TYPE bloom_filter GRANULARITY 1"],
     source="lineage",
 )
+
+
+def _others(stored: StoredShare) -> str:
+    return _json(
+        [
+            {"span_id": one.span_id.hex(), "start_ns": one.start_ns, "scope": one.scope}
+            for one in stored.share.others
+        ]
+    )
+
+
+# What counts of a run where that is not what its own row says: of one that records the same call as
+# another nothing. It is worked out of the runs of a trace, whenever that changes.
+SAME_CALLS: Final[Table[StoredShare]] = Table(
+    "same_calls",
+    [
+        *(Stored(name, kind, attrgetter(name)) for name, kind in _RUN_KEY.items()),
+        Stored(
+            "record_of",
+            "FixedString(8)",
+            lambda stored: stored.share.record_of or bytes(8),
+            "the run that counts for their call; zeros for one that counts itself",
+        ),
+        Stored("others", _LONG, _others, "JSON: the other records of its call"),
+        *(
+            Stored(name, "Nullable(Int64)", attrgetter(f"share.tokens.{name[: -len('_tokens')]}"))
+            for name in TOKENS
+        ),
+        Stored("cost", "Nullable(Float64)", attrgetter("share.cost")),
+        Stored("rank", "UInt64", attrgetter("rank"), "when the trace was looked at"),
+    ],
+    f"{_BY_START}\nSETTINGS index_granularity = 1024, {DURABLE}",
+    stamp="",
+    month_of=attrgetter("start_ns"),
+)
+_IS_REPEAT: Final = Sql("record_of != toFixedString('', 8)")
+
+
+def repeats(ours: Sql) -> Sql:
+    """Write the condition on `runs` for those of whose call another run counts.
+
+    Args:
+        ours: A condition on the project and start of runs: which of them may be asked about.
+    """
+    return Sql("""(project, trace_id, span_id) IN (
+      SELECT project, trace_id, span_id FROM same_calls FINAL
+      WHERE {ours} AND {repeat})""").fill(ours=ours, repeat=_IS_REPEAT)
+
+
+def shares(ours: Sql) -> Sql:
+    """Write the join that tells of `runs` what counts of them: `is_repeat`, and `counted`."""
+    columns = [
+        Sql("{n} AS shared_{n}").fill(n=identifier(name, SAME_CALLS.names()))
+        for name in (*TOKENS, "cost")
+    ]
+    return Sql("""
+      LEFT JOIN (
+        SELECT trace_id AS shared_trace, span_id AS shared_span, 1 AS has_share,
+          {repeat} AS is_repeat, {columns}
+        FROM same_calls FINAL WHERE {ours}
+      ) AS share ON shared_trace = runs.trace_id AND shared_span = runs.span_id""").fill(
+        repeat=_IS_REPEAT, columns=join_sql(", ", columns), ours=ours
+    )
+
+
+def counted(name: str) -> Sql:
+    """Write what counts of a number of a run, beside the join of `shares`."""
+    column = identifier(name, SAME_CALLS.names())
+    return Sql("if(has_share, shared_{n}, {n})").fill(n=column)
+
 
 # In the order in which a group is written, but for runs, which come last: no reader sees a run
 # without what belongs to it.

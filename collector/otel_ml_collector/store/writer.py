@@ -14,8 +14,10 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from otel_ml_collector.errors import Refused, Unavailable
 from otel_ml_collector.records import Arrivals, ModelVersion, ProcessSign, Records, Run
+from otel_ml_collector.same_calls import find_stored
 from otel_ml_collector.store import tables
 from otel_ml_collector.store.apart import note_apart
+from otel_ml_collector.store.calls import write_shares
 from otel_ml_collector.store.connection import EVERY_NAME, Connections, name_of, store_trouble
 from otel_ml_collector.store.mutations import Mutator
 from otel_ml_collector.store.rollup import Marks
@@ -148,6 +150,7 @@ class Writer:
             wait(payloads)
         for payload in payloads:
             payload.result()
+        write_shares(self._client, self._memory, find_stored(records.runs), mark=False)
         self._insert(tables.RUNS, records.runs)
         try:
             self._client.confirm()

@@ -9,7 +9,8 @@ import threading
 import time
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Final, Generic, Literal, TypeVar
@@ -25,7 +26,8 @@ from prometheus_client.registry import Collector
 from otel_ml_collector.errors import Unavailable
 from otel_ml_collector.owners import is_run
 from otel_ml_collector.records import Metric as Score
-from otel_ml_collector.records import Records, Run, text_of
+from otel_ml_collector.records import Records, Run, run_id, text_of
+from otel_ml_collector.same_calls import CallShare, is_telling
 from otel_ml_collector.settings.values import label_of
 
 Key = TypeVar("Key")
@@ -40,11 +42,15 @@ Labels = tuple[str, ...]
 VersionKind = Literal["model", "judge"]
 # The small numbers of versions, by (name, digest, structure).
 Versions = Mapping[tuple[str, str, str], int]
+# Where a run is: its project, start, trace id and span id.
+RunKey = tuple[str, int, bytes, bytes]
 # What is counted apart: project, model, digest, structure, and the values of the tags.
 Place = tuple[str, ...]
 # A version: its kind; project, name, digest and structure.
 _Version = tuple[VersionKind, Place]
 
+# So many runs wait at most until it is known whether another one records their call.
+_HELD: Final = 20_000
 _SETS: Final = 2_000
 _RECENT: Final = 20_000
 _OTHER: Final = "other"
@@ -83,6 +89,18 @@ class Remembered(Generic[Key, Value]):
             self._older, self._newer = self._newer, {}
         self._newer[key] = value
         return True
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A run that is counted once it is known what counts of it."""
+
+    key: RunKey
+    place: Place
+    latency_ns: int
+    is_error: bool
+    input_tokens: int | None
+    output_tokens: int | None
 
 
 @dataclass(slots=True)
@@ -182,12 +200,15 @@ class RunNumbers(Collector):
 
     A run is counted once while it is among the last 20,000, and so is a judge's score of a run. A
     score whose run is not among them has no model. What is beyond the label sets is counted under
-    the model ``other``.
+    the model ``other``. Of the runs that record one call, the one that counts is counted, or the
+    one that came first where that came alone: counters never fall.
 
     Args:
         tags: Names of the tags that are labels.
         read_versions: Asks the store for the numbers of versions: of a project, of models or of
             judges, by their names.
+        find_shares: Looks at what was stored, and tells what counts of some runs, by run id, where
+            that is not what they say.
         sets: How many label sets are kept.
         recent: How many runs are remembered.
     """
@@ -196,6 +217,7 @@ class RunNumbers(Collector):
         self,
         tags: Sequence[str],
         read_versions: Callable[[str, VersionKind, Sequence[str]], Versions],
+        find_shares: Callable[[Sequence[RunKey]], Mapping[str, CallShare]] = lambda runs: {},
         *,
         sets: int = _SETS,
         recent: int = _RECENT,
@@ -212,20 +234,46 @@ class RunNumbers(Collector):
         self._folded = 0
         self._places: Remembered[tuple[str, bytes, bytes], Place] = Remembered(recent)
         self._scored: Remembered[tuple[str, str, str, str], bool] = Remembered(recent)
+        self._find_shares = find_shares
+        self._settling = threading.Lock()
+        self._held: list[_Held] = []
+        # Of those that were held, which were, and which were counted.
+        self._waited: Remembered[str, bool] = Remembered(recent)
+        self._counted: Remembered[str, bool] = Remembered(recent)
         self._asking = threading.Lock()
         self._ask_again_s = 0.0
         self._asked: set[_Version] = set()
         self._numbers: dict[_Version, int] = {}
 
-    def count(self, records: Records) -> None:
-        """Count what was stored; about 1 µs a run."""
+    def count(self, records: Records, held: Collection[str] = ()) -> None:
+        """Count what was stored; about 1 µs a run.
+
+        Args:
+            records: What was stored.
+            held: Projects in which several runs may record one call: these wait for `settle`.
+        """
         with self._lock:
             for run in records.runs:
                 if run.kind != "span":
-                    self._count_run(run)
+                    self._count_run(run, run.project in held and is_telling(run))
             for score in records.metrics:
                 if score.source == "judge" and is_run(score.owner):
                     self._count_score(score)
+
+    def settle(self) -> None:
+        """Look at what was stored, and count the runs that waited for that.
+
+        Raises:
+            Unavailable: The store has trouble; they wait on.
+        """
+        with self._settling:
+            with self._lock:
+                held = self._held.copy()
+            shares = self._find_shares([run.key for run in held])
+            with self._lock:
+                del self._held[: len(held)]
+                for run in held:
+                    self._count_held(run, shares)
 
     def describe(self) -> Iterable[Metric]:
         """Name no metric ahead, so that the store is not asked at the start."""
@@ -233,6 +281,8 @@ class RunNumbers(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """Make the metrics."""
+        with suppress(Unavailable):  # then some are counted later
+            self.settle()
         self._number_versions()
         runs: defaultdict[Labels, RunCounts] = defaultdict(RunCounts)
         scores: defaultdict[Labels, ScoreCounts] = defaultdict(ScoreCounts)
@@ -253,27 +303,59 @@ class RunNumbers(Collector):
             folded,
         )
 
-    def _count_run(self, run: Run) -> None:
+    def _count_run(self, run: Run, is_held: bool) -> None:
         place: Place = (run.project, run.model[:_NAME_CHARS], run.digest, run.structure)
         if self._tags:
             place += self._tag_values(run)
-        counts = self._runs.get(place)
-        if counts is None:
-            place, counts = self._open(place)
+        if place not in self._runs:
+            place, _ = self._open(place)
         if not self._places.put((run.project, run.trace_id, run.span_id), place):
             return
-        latency_ns = run.end_ns - run.start_ns
+        latency_ns, is_error = run.end_ns - run.start_ns, run.outcome == "error"
+        if is_held and len(self._held) < _HELD:
+            key = (run.project, run.start_ns, run.trace_id, run.span_id)
+            used = run.input_tokens, run.output_tokens
+            self._held.append(_Held(key, place, latency_ns, is_error, *used))
+            self._waited.put(run.run_id, True)
+            return
+        self._add(place, latency_ns, is_error, run.input_tokens, run.output_tokens)
+
+    def _add(
+        self,
+        place: Place,
+        latency_ns: int,
+        is_error: bool,
+        input_tokens: int | None,
+        output_tokens: int | None,
+    ) -> None:
+        counts = self._runs[place]
         counts.runs += 1
         counts.latency_ns += latency_ns
         counts.buckets[bisect_left(_BOUNDS_NS, latency_ns)] += 1
-        if run.outcome == "error":
-            counts.errors += 1
-        if run.input_tokens:
-            counts.input_tokens += run.input_tokens
-        if run.output_tokens:
-            counts.output_tokens += run.output_tokens
+        counts.errors += is_error
+        counts.input_tokens += input_tokens or 0
+        counts.output_tokens += output_tokens or 0
         if counts.is_other:
             self._folded += 1
+
+    def _count_held(self, run: _Held, shares: Mapping[str, CallShare]) -> None:
+        """Count a run that waited, unless its call is counted by another one."""
+        project, _, trace_id, span_id = run.key
+        name = run_id(trace_id, span_id)
+        share = shares.get(name)
+        used = run.input_tokens, run.output_tokens
+        if share is not None:
+            others = [one.span_id for one in share.others]
+            if share.record_of or any(self._was_counted(project, trace_id, one) for one in others):
+                return
+            used = share.tokens.input, share.tokens.output
+        self._counted.put(name, True)
+        self._add(run.place, run.latency_ns, run.is_error, *used)
+
+    def _was_counted(self, project: str, trace_id: bytes, span_id: bytes) -> bool:
+        name = run_id(trace_id, span_id)
+        is_known = self._places.find((project, trace_id, span_id)) is not None
+        return is_known and not (self._waited.find(name) and not self._counted.find(name))
 
     def _count_score(self, score: Score) -> None:
         key = (score.project, score.owner, score.name, score.judge_version)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, fields
 from typing import Final
 
-from otel_ml.records import Tokens, tokens_of
+from otel_ml.records import TOKENS, Tokens, tokens_of
 from otel_ml_collector.errors import NotFound
 from otel_ml_collector.owners import is_run, own_key
 from otel_ml_collector.runs.answers import RunSummary, Trace, TraceRecords, find_told, summarise
@@ -24,8 +24,8 @@ from otel_ml_collector.store.runs import (
     read_child_counts,
     read_trace,
 )
-from otel_ml_collector.store.sql import Sql
-from otel_ml_collector.store.tables import OF_TOKENS
+from otel_ml_collector.store.sql import Sql, identifier, join_sql
+from otel_ml_collector.store.tables import counted, shares
 from otel_ml_collector.store.targets import find_owners, list_owners
 
 _RECORDS: Final = 100
@@ -155,7 +155,12 @@ def _records(reader: Reader, project: str, owners: Sequence[str]) -> list[TraceR
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """A run in outline; one without an end reaches to where it was last known to be open."""
+    """A run in outline; one without an end reaches to where it was last known to be open.
+
+    Attributes:
+        tokens, cost: What counts of it.
+        is_settled: Whether that is known, and not what it says itself.
+    """
 
     run_id: str
     parent_run_id: str | None
@@ -165,6 +170,7 @@ class Stretch:
     end_ns: int
     tokens: Tokens
     cost: float | None
+    is_settled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +202,7 @@ def find_outline(reader: Reader, trace_id: str) -> list[Stretch] | None:
                 end_ns=row["end_ns"],
                 tokens=tokens_of(row),
                 cost=row["cost"],
+                is_settled=bool(row["has_share"]),
             )
         if len(found) > MOST:
             return None
@@ -212,8 +219,9 @@ def outline_of(runs: Sequence[RunSummary], now_ns: int) -> list[Stretch]:
             name=run.name,
             start_ns=run.start_ns,
             end_ns=run.start_ns + round(length_ms(run, now_ns) * 1e6),
-            tokens=run.tokens,
-            cost=run.cost,
+            tokens=run.tokens if run.counted is None else run.counted.tokens,
+            cost=run.cost if run.counted is None else run.counted.cost,
+            is_settled=run.counted is not None,
         )
         for run in runs
     ]
@@ -254,7 +262,8 @@ def add_up(spans: Sequence[Stretch]) -> Totals:
     """Add up tokens and cost of a trace.
 
     A run that says them of itself and stands above others that do, such as an agent above its
-    calls, says the sum of those: it is left out, so that nothing counts twice.
+    calls, says the sum of those: it is left out, so that nothing counts twice. What is settled
+    counts as it is.
     """
     lowest = _lowest(spans, lambda span: _has_tokens(span.tokens))
     costs = [span.cost for span in _lowest(spans, lambda span: span.cost is not None)]
@@ -280,7 +289,7 @@ def _lowest(spans: Sequence[Stretch], says: Callable[[Stretch], bool]) -> list[S
         while over is not None and over != span.run_id and over not in covered:
             covered.add(over)
             over = above.get(over)
-    return [span for span in telling if span.run_id not in covered]
+    return [span for span in telling if span.is_settled or span.run_id not in covered]
 
 
 def _sum(numbers: Sequence[int | None]) -> int | None:
@@ -293,10 +302,21 @@ def read_outline(reader: Reader, place: Place, limit: int) -> list[Row]:
     sql = Sql("""
         SELECT lower(hex(span_id)) AS span_id, lower(hex(parent_span_id)) AS parent_span_id,
           toString(name) AS name, start_ns, start_ns + latency_ns AS end_ns,
-          {tokens}, cost
-        FROM runs WHERE {ours}
+          {tokens}, {cost} AS cost, has_share
+        FROM runs {shares} WHERE {ours}
         ORDER BY rank DESC LIMIT 1 BY runs.span_id LIMIT {limit:UInt32}
-        """).fill(ours=OF_TRACE, tokens=OF_TOKENS)
+        """).fill(
+        ours=OF_TRACE,
+        shares=shares(OF_TRACE),
+        cost=counted("cost"),
+        tokens=join_sql(
+            ", ",
+            [
+                Sql("{counted} AS {n}").fill(counted=counted(name), n=identifier(name, TOKENS))
+                for name in TOKENS
+            ],
+        ),
+    )
     return reader.rows(sql, {**place.parameters, "limit": limit})
 
 

@@ -33,6 +33,7 @@ TABLES: Final = [
     "processes",
     "retention",
     "runs",
+    "same_calls",
     "scores_by_judge",
     "store_meta",
     "trace_index",

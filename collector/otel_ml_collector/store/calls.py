@@ -1,0 +1,444 @@
+"""Keeps what counts of runs that record the same call, as `same_calls` rules it.
+
+What comes in one group is settled before it is stored. For all else the traces of what was stored
+are looked at behind it, from a mark on: so also what a killed collector left, and what an older
+program stored. Only what differs is written. Why so: docs/design/021-counted-once.md.
+"""
+
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import groupby
+from operator import attrgetter
+from typing import Any, Final
+
+from otel_ml.records import tokens_of
+from otel_ml_collector.errors import Unavailable
+from otel_ml_collector.owners import RESPONSE
+from otel_ml_collector.records import Records
+from otel_ml_collector.same_calls import (
+    CALLS,
+    CallRun,
+    CallShare,
+    OtherRecord,
+    StoredShare,
+    find_shares,
+    is_telling,
+    name_scope,
+)
+from otel_ml_collector.store.connection import Connections, Memory, store_trouble
+from otel_ml_collector.store.reader import Row, load_json, run_id_of, winners
+from otel_ml_collector.store.rollup import mark_days
+from otel_ml_collector.store.sql import Sql, StoreClient, split_long_values
+from otel_ml_collector.store.tables import OF_TOKENS, SAME_CALLS
+from otel_ml_collector.times import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS
+
+SHARED: Final = "same_calls"  # in what is known of a project
+# Of one look: traces, and the new runs that name them.
+_TRACES: Final = 500
+_NEW_RUNS: Final = 20_000
+# Of one trace: beyond these, runs count as they say.
+_TELLING: Final = 20_000
+_SPANS: Final = 200_000
+# Of so many of its newest calls it is known by which scopes a project's calls are recorded.
+_NEWEST: Final = 1_000
+_MARK_EVERY_S: Final = 10.0
+# An insert makes a part of each month that it touches.
+_MONTHS_NS: Final = 1_000 * DAY_NS
+_LEAST_WINDOW_NS: Final = SECOND_NS
+# After trouble of the store it is let alone for so long.
+_REST_S: Final = 5.0
+_UNHURRIED: Final = {"max_execution_time": 60}
+
+# Where a run is: its project, start, trace id and span id.
+Key = tuple[str, int, bytes, bytes]
+
+_OURS: Final = Sql("project = {project:String}")
+_TELLS: Final = Sql("""kind != 'span' AND (input_tokens IS NOT NULL OR output_tokens IS NOT NULL
+  OR cost IS NOT NULL OR (outcome = 'error' AND kind IN ('model', 'embedding'))
+  OR arrayExists(text -> startsWith(text, '{response}'), tag_kv))""").fill(response=Sql(RESPONSE))
+_IDS: Final = Sql("lower(hex(trace_id)) AS trace_id, lower(hex(span_id)) AS span_id")
+_NEW: Final = Sql("""
+    SELECT project, lower(hex(trace_id)) AS trace_id FROM runs
+    WHERE arrived_ns > {after:Int64} AND arrived_ns <= {until:Int64} AND {ours} AND {tells}
+    LIMIT {most}""").fill(
+    ours=Sql("({all:Bool} OR project IN {projects:Array(String)})"), tells=_TELLS, most=_NEW_RUNS
+)
+_WHERE: Final = Sql("""
+    SELECT min(start_ns) AS start, max(end_ns) AS end, toUnixTimestamp64Nano(now64(9)) AS now_ns
+    FROM trace_index WHERE key IN {traces:Array(String)} AND {ours}""").fill(ours=_OURS)
+_OF_TRACES: Final = Sql("""{ours} AND start_ns >= {start:Int64} AND start_ns <= {end:Int64}
+  AND trace_id IN (
+    SELECT toFixedString(unhex(arrayJoin({traces:Array(String)})), 16))""").fill(ours=_OURS)
+_CALL_RUNS: Final = Sql("""
+    SELECT {ids}, lower(hex(parent_span_id)) AS parent_span_id, kind, start_ns, latency_ns,
+      provider, provider_model, {tokens}, cost, outcome = 'error' AS has_failed, rank,
+      arrayFirst(text -> startsWith(text, '{response}'), tag_kv) AS response
+    FROM runs WHERE {of_traces} AND {tells}
+    ORDER BY start_ns, runs.span_id LIMIT {most} BY runs.trace_id""").fill(
+    ids=_IDS,
+    tokens=OF_TOKENS,
+    response=Sql(RESPONSE),
+    of_traces=_OF_TRACES,
+    tells=_TELLS,
+    most=_TELLING,
+)
+_SCOPES: Final = Sql("""
+    SELECT {ids}, scope, rank FROM payloads
+    WHERE {ours} AND start_ns IN {starts:Array(Int64)}
+      AND lower(hex(span_id)) IN {spans:Array(String)}""").fill(ids=_IDS, ours=_OURS)
+_OTHER_SPANS: Final = Sql("""
+    SELECT {ids}, lower(hex(parent_span_id)) AS parent_span_id, kind, rank
+    FROM runs WHERE {of_traces} AND NOT ({tells}) LIMIT {most} BY runs.trace_id""").fill(
+    ids=_IDS, of_traces=_OF_TRACES, tells=_TELLS, most=_SPANS
+)
+_KNOWN: Final = Sql("""
+    SELECT {ids}, start_ns, lower(hex(record_of)) AS record_of, others, {tokens}, cost
+    FROM same_calls FINAL WHERE {of_traces}""").fill(
+    ids=_IDS, tokens=OF_TOKENS, of_traces=_OF_TRACES
+)
+_SHARES: Final = Sql("""
+    SELECT {ids}, start_ns, lower(hex(record_of)) AS record_of, others, {tokens}, cost
+    FROM same_calls FINAL
+    WHERE {ours} AND start_ns IN {starts:Array(Int64)}
+      AND lower(hex(span_id)) IN {spans:Array(String)}""").fill(
+    ids=_IDS, tokens=OF_TOKENS, ours=_OURS
+)
+_NEWEST_SCOPES: Final = Sql("""
+    SELECT DISTINCT scope FROM payloads
+    WHERE {ours} AND (start_ns, trace_id, span_id) IN (
+      SELECT start_ns, trace_id, span_id FROM runs WHERE {ours} AND {tells}
+      ORDER BY start_ns DESC LIMIT {newest})""").fill(ours=_OURS, tells=_TELLS, newest=_NEWEST)
+_MARKS: Final = Sql("""
+    SELECT name, max(value) AS value FROM store_meta WHERE startsWith(name, 'same_calls ')
+    GROUP BY name""")
+_LAST: Final = Sql("SELECT max(arrived_ns) AS last FROM runs")
+_FIRST: Final = Sql("SELECT min(arrived_ns) AS first FROM runs")
+_DELETED: Final = Sql("""
+    SELECT DISTINCT lower(hex(trace_id)) AS trace_id FROM same_calls
+    WHERE {ours} AND trace_id IN (
+      SELECT trace_id FROM deleted_runs WHERE {ours} AND deleted_ns = {deleted:Int64})
+    """).fill(ours=_OURS)
+
+
+def settle_deleted(client: StoreClient, memory: Memory, project: str, deleted_ns: int) -> None:
+    """Settle the traces from which a deletion took runs, once these are gone."""
+    values = {"project": project, "deleted": deleted_ns}
+    traces = [row["trace_id"] for row in _rows(client, _DELETED, values)]
+    settle(client, memory, project, traces)
+
+
+def settle(client: StoreClient, memory: Memory, project: str, traces: Sequence[str]) -> int:
+    """Work out what counts of the runs of some traces, and write what is not known so.
+
+    Args:
+        client: Of this thread.
+        memory: What is known of projects; it is told before anything is written.
+        project: Whose traces.
+        traces: Their ids in hex.
+
+    Returns:
+        Of how many runs something else counts than before.
+    """
+    written = 0
+    for first in range(0, len(traces), _TRACES):
+        some = traces[first : first + _TRACES]
+        changed = _find_changed(client, project, some)
+        write_shares(client, memory, changed, mark=True)
+        written += len(changed)
+    return written
+
+
+def write_shares(
+    client: StoreClient, memory: Memory, stored: Sequence[StoredShare], *, mark: bool
+) -> None:
+    """Store what counts of some runs.
+
+    Args:
+        client: Of this thread.
+        memory: Is told of their projects first.
+        stored: What counts; none is written at once.
+        mark: Whether statistics of days that are over are to be computed again.
+    """
+    if not stored:
+        return
+    for project in {one.project for one in stored}:
+        memory.note(project, [SHARED])
+    if mark:
+        today = (time.time_ns() - MINUTE_NS) // DAY_NS * DAY_NS
+        days = {(one.project, one.start_ns // DAY_NS * DAY_NS) for one in stored}
+        mark_days(client, [day for day in days if day[1] < today])
+    ordered = sorted(stored, key=attrgetter("start_ns"))
+    for _, part in groupby(ordered, key=lambda one: one.start_ns // _MONTHS_NS):
+        client.insert_arrow(SAME_CALLS.name, SAME_CALLS.to_arrow(list(part)))
+
+
+def _find_changed(client: StoreClient, project: str, traces: Sequence[str]) -> list[StoredShare]:
+    """Find the runs of some traces of which something else counts than is stored."""
+    (place,) = _rows(client, _WHERE, {"project": project, "traces": list(traces)})
+    values = {"project": project, "traces": list(traces), "start": place["start"]}
+    values["end"] = place["end"]
+    known = _by_trace(_rows(client, _KNOWN, values))
+    telling = _by_trace(winners(_rows(client, _CALL_RUNS, values)))
+    several = {trace for trace, rows in telling.items() if len(rows) > 1}
+    scopes = _read_scopes(client, project, [row for trace in several for row in telling[trace]])
+    mixed = [trace for trace in several if _is_mixed(telling[trace], scopes)]
+    others: Mapping[str, Sequence[Row]] = {}
+    if mixed:
+        others = _by_trace(winners(_rows(client, _OTHER_SPANS, {**values, "traces": mixed})))
+    changed: list[StoredShare] = []
+    for trace in {*mixed, *known}:
+        calls = telling.get(trace, [])
+        if trace in several and not all(run_id_of(row) in scopes for row in calls):
+            continue  # their payloads are not kept any more: it stays as it was found
+        runs = [_call_run(row, scopes.get(run_id_of(row), "")) for row in calls]
+        runs += [_link(row) for row in others.get(trace, ())]
+        found = find_shares(runs) if trace in mixed else {}
+        before = {bytes.fromhex(row["span_id"]): _share(row) for row in known.get(trace, ())}
+        changed += [
+            StoredShare(project, bytes.fromhex(trace), run.span_id, run.start_ns, share, rank)
+            for run in runs
+            for rank in (place["now_ns"],)
+            for share in (found.get(run.span_id, CallShare(tokens=run.tokens, cost=run.cost)),)
+            if share != before.get(run.span_id) and (run.span_id in found or run.span_id in before)
+        ]
+    return changed
+
+
+def _read_scopes(client: StoreClient, project: str, calls: Sequence[Row]) -> dict[str, str]:
+    """Read by which instrumentations some runs were recorded, by run id, as far as it is kept."""
+    if not calls:
+        return {}
+    values = {
+        "project": project,
+        "starts": sorted({row["start_ns"] for row in calls}),
+        "spans": sorted({row["span_id"] for row in calls}),
+    }
+    rows = winners(_rows(client, _SCOPES, values))
+    return {run_id_of(row): name_scope(row["scope"]) for row in rows}
+
+
+def _is_mixed(rows: Sequence[Row], scopes: Mapping[str, str]) -> bool:
+    """Tell whether runs of a trace may record one call, or say the sum of others."""
+    return bool({row["kind"] for row in rows} - CALLS) or (
+        len({scopes.get(run_id_of(row), "") for row in rows}) > 1
+    )
+
+
+def _call_run(row: Row, scope: str) -> CallRun:
+    parent = bytes.fromhex(row["parent_span_id"])
+    return CallRun(
+        bytes.fromhex(row["span_id"]),
+        parent if any(parent) else b"",
+        row["kind"],
+        row["start_ns"],
+        row["start_ns"] + row["latency_ns"],
+        scope,
+        row["response"].removeprefix(RESPONSE),
+        row["provider"],
+        row["provider_model"],
+        tokens_of(row),
+        row["cost"],
+        bool(row["has_failed"]),
+    )
+
+
+def _link(row: Row) -> CallRun:
+    return CallRun(bytes.fromhex(row["span_id"]), bytes.fromhex(row["parent_span_id"]), row["kind"])
+
+
+def _share(row: Row) -> CallShare:
+    record_of = bytes.fromhex(row["record_of"])
+    return CallShare(
+        record_of if any(record_of) else b"",
+        tuple(
+            OtherRecord(bytes.fromhex(one["span_id"]), one["start_ns"], one["scope"])
+            for one in load_json(row["others"], [])
+        ),
+        tokens_of(row),
+        row["cost"],
+    )
+
+
+def _by_trace(rows: Iterable[Row]) -> dict[str, list[Row]]:
+    found: defaultdict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        found[row["trace_id"]].append(row)
+    return dict(found)
+
+
+def _rows(client: StoreClient, sql: Sql, values: Mapping[str, Any]) -> list[Row]:
+    sql, split = split_long_values(sql, values)
+    return list(client.query(sql, split, settings=dict(_UNHURRIED)).named_results())
+
+
+class CallWatch:
+    """Settles the traces of what is stored, behind the commit.
+
+    Where all calls of a project are recorded by one instrumentation, nothing is looked at.
+
+    Args:
+        connections: The store.
+        collector: The name of this collector among those of one store.
+    """
+
+    def __init__(self, connections: Connections, collector: str = "") -> None:
+        self._client = connections.open()
+        self._memory = connections.memory
+        self._mark_name = f"same_calls {collector}"
+        self._guard = threading.Lock()
+        self._looking = threading.Lock()
+        self._dirty: set[str] = set()
+        self._scopes: dict[str, set[str]] = {}
+        self._noted_ns = 0
+        # Up to where it was looked of what came since the first look, and of what was there.
+        self._began_ns: int | None = None
+        self._done_ns = self._past_ns = 0
+        self._window_ns = HOUR_NS
+        self._rest_until_s = 0.0
+        self._marked: tuple[float, int] = (0.0, 0)
+
+    def note(self, records: Records, stamped_ns: int) -> Collection[str]:
+        """Note what was stored, and the last time of arrival that it was given.
+
+        Returns:
+            The projects whose traces have to be looked at.
+        """
+        news: defaultdict[str, set[str]] = defaultdict(set)
+        for run in records.runs:
+            if is_telling(run):
+                news[run.project].add(run.scope if run.kind in CALLS else run.kind)
+        with self._guard:
+            self._noted_ns = max(self._noted_ns, stamped_ns)
+            for project, found in news.items():
+                known = self._scopes.get(project)
+                if known is None or not self._memory.is_alone:
+                    self._dirty.add(project)
+                    continue
+                known |= found
+                if len(known) > 1:
+                    self._dirty.add(project)
+            return self._dirty.intersection(news)
+
+    def look(self) -> bool:
+        """Settle what was stored since the last look, and a part of what was there before.
+
+        Returns:
+            Whether there is more of that.
+
+        Raises:
+            Unavailable: The store has trouble.
+        """
+        if time.monotonic() < self._rest_until_s:
+            return True
+        with self._resting(), self._looking, store_trouble():
+            if self._began_ns is None:
+                self._begin()
+            with self._guard:
+                dirty, self._dirty = self._dirty, set()
+                noted_ns = self._noted_ns
+            try:
+                while dirty and self._done_ns < noted_ns:
+                    self._done_ns = self._look_at(self._done_ns, noted_ns, dirty)
+                for project in dirty - self._scopes.keys():
+                    self._learn(project)
+            except BaseException:
+                with self._guard:
+                    self._dirty |= dirty
+                raise
+            self._done_ns = max(self._done_ns, noted_ns)
+            if is_behind := self._past_ns < (self._began_ns or 0):
+                until_ns = min(self._past_ns + self._window_ns, self._began_ns or 0)
+                self._past_ns = self._look_at(self._past_ns, until_ns, None)
+            if is_behind or time.monotonic() - self._marked[0] > _MARK_EVERY_S:
+                self._note_mark()
+            return is_behind
+
+    @contextmanager
+    def _resting(self) -> Iterator[None]:
+        try:
+            yield
+        except Unavailable:
+            self._rest_until_s = time.monotonic() + _REST_S
+            raise
+
+    def settle(self, runs: Sequence[Key]) -> dict[str, CallShare]:
+        """Look until there is nothing more to look at; tell what counts of some runs.
+
+        Args:
+            runs: Their projects, starts and ids.
+
+        Returns:
+            By run id, what counts of those of which it is not what they say.
+
+        Raises:
+            Unavailable: The store has trouble.
+        """
+        self.look()
+        projects: defaultdict[str, list[Key]] = defaultdict(list)
+        for run in runs:
+            projects[run[0]].append(run)
+        found: dict[str, CallShare] = {}
+        with self._looking, store_trouble():
+            for project, of_project in projects.items():
+                values = {
+                    "project": project,
+                    "starts": sorted({start_ns for _, start_ns, *_ in of_project}),
+                    "spans": sorted({span_id.hex() for *_, span_id in of_project}),
+                }
+                rows = _rows(self._client, _SHARES, values)
+                found |= {run_id_of(row): _share(row) for row in rows}
+        return found
+
+    def _begin(self) -> None:
+        """Find from where on this collector, or else another one, has not looked."""
+        marks = {row["name"]: row["value"] for row in _rows(self._client, _MARKS, {})}
+        newest_ns = max((value - HOUR_NS for value in marks.values()), default=0)
+        last_ns = _rows(self._client, _LAST, {})[0]["last"]
+        self._past_ns = marks.get(self._mark_name, max(newest_ns, 0))
+        if not self._past_ns and last_ns:
+            self._past_ns = _rows(self._client, _FIRST, {})[0]["first"] - 1
+        self._began_ns = self._done_ns = last_ns
+        self._marked = (time.monotonic(), self._past_ns)
+
+    def _look_at(self, after_ns: int, until_ns: int, projects: Collection[str] | None) -> int:
+        """Settle what arrived in a stretch of time, or in its beginning when that is too much.
+
+        Returns:
+            Up to where it was looked at.
+        """
+        while True:
+            values = {
+                "after": after_ns,
+                "until": until_ns,
+                "all": projects is None,
+                "projects": sorted(projects or ()),
+            }
+            rows = _rows(self._client, _NEW, values)
+            if len(rows) < _NEW_RUNS or until_ns - after_ns <= _LEAST_WINDOW_NS:
+                break
+            until_ns = after_ns + (until_ns - after_ns) // 4
+            self._window_ns = max(until_ns - after_ns, _LEAST_WINDOW_NS)
+        traces: defaultdict[str, set[str]] = defaultdict(set)
+        for row in rows:
+            traces[row["project"]].add(row["trace_id"])
+        for project, of_project in traces.items():
+            settle(self._client, self._memory, project, sorted(of_project))
+        if len(rows) < _NEW_RUNS // 4:
+            self._window_ns *= 2
+        return until_ns
+
+    def _learn(self, project: str) -> None:
+        """Learn by which instrumentations the newest calls of a project were recorded."""
+        rows = _rows(self._client, _NEWEST_SCOPES, {"project": project})
+        with self._guard:
+            self._scopes[project] = {row["scope"] for row in rows}
+
+    def _note_mark(self) -> None:
+        """Note on disk up to where it was looked, for the next start."""
+        done_ns = self._past_ns if self._past_ns < (self._began_ns or 0) else self._done_ns
+        if done_ns > self._marked[1]:
+            self._client.insert("store_meta", [[self._mark_name, done_ns]])
+        self._marked = (time.monotonic(), done_ns)

@@ -1,0 +1,328 @@
+"""Tests of calls that several instrumentations record: counted once, in every answer."""
+
+import json
+import random
+from itertools import pairwise
+from typing import Any, Final
+from urllib.parse import quote
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from otel_ml_collector.mapping.filing import Filing
+from otel_ml_collector.mapping.spans import map_spans
+from otel_ml_collector.span import Scope, Span, Value
+from otel_ml_collector.store.calls import CallWatch
+from otel_ml_collector.store.deletion import Deleter
+from otel_ml_collector.store.retention import Days, Retention
+from otel_ml_collector.store.rollup import recompute
+from otel_ml_collector.store.sql import Sql
+from otel_ml_collector.store.tombstones import RUN, Tombstones
+from otel_ml_collector.store.writer import Writer
+from otel_ml_collector.telemetry.runs import RunNumbers
+from tests.otel_ml_collector.asgi import ask
+from tests.otel_ml_collector.spans import DAY_NS, MS_NS, NOW_NS, id_of, make_span, span_id, trace_id
+from tests.otel_ml_collector.stores import Service, Store
+from tests.support.examples import examples
+
+OWN: Final = Scope({}, "otel_ml", "1", {})
+ANTHROPIC: Final = Scope({}, "com.anthropic.sdk.python", "2.11", {})
+TRACELOOP: Final = Scope({}, "opentelemetry.instrumentation.anthropic", "1", {})
+USED: Final[dict[str, Value]] = {
+    "gen_ai.operation.name": "chat",
+    "gen_ai.provider.name": "anthropic",
+    "gen_ai.request.model": "claude-sonnet-4-5",
+    "gen_ai.response.model": "claude-sonnet-4-5",
+    "gen_ai.usage.input_tokens": 50,
+    "gen_ai.usage.output_tokens": 7,
+    "gen_ai.usage.cost": 0.25,
+}
+ONCE: Final = (1, 50, 7, 0.25)
+WINDOW: Final = "start=2026-11-01T00:00:00Z&end=2026-12-01T00:00:00Z&bucket=1d"
+
+
+def make_answer(number: int, start_ns: int = NOW_NS) -> list[Span]:
+    """Make what our decorator, traceloop and anthropic itself record of one call below a chain."""
+    trace = trace_id(number)
+    ids = [span_id(number * 10 + place) for place in range(4)]
+    own: dict[str, Value] = {"otel_ml.model.name": "answer", "otel_ml.kind": "model"}
+    return [
+        make_span(
+            "work",
+            {"otel_ml.model.name": "work", "otel_ml.kind": "chain"},
+            trace_id=trace,
+            span_id=ids[0],
+            start_ns=start_ns,
+            end_ns=start_ns + 100 * MS_NS,
+            scope=OWN,
+        ),
+        make_span(
+            "answer",
+            {**own, **USED, "otel_ml.inputs": '"why"'},
+            trace_id=trace,
+            span_id=ids[1],
+            parent_span_id=ids[0],
+            start_ns=start_ns + MS_NS,
+            end_ns=start_ns + 90 * MS_NS,
+            scope=OWN,
+        ),
+        make_span(
+            "anthropic.chat",
+            {**USED, "gen_ai.response.id": "msg_1"},
+            trace_id=trace,
+            span_id=ids[2],
+            parent_span_id=ids[1],
+            start_ns=start_ns + 2 * MS_NS,
+            end_ns=start_ns + 80 * MS_NS,
+            scope=TRACELOOP,
+        ),
+        make_span(
+            "anthropic.messages.create",
+            {**USED, "gen_ai.response.id": "msg_1"},
+            trace_id=trace,
+            span_id=ids[3],
+            parent_span_id=ids[1],
+            start_ns=start_ns + 3 * MS_NS,
+            end_ns=start_ns + 70 * MS_NS,
+            scope=ANTHROPIC,
+        ),
+    ]
+
+
+def settle(store: Store) -> None:
+    """Look at all that is stored and was not looked at."""
+    watch = CallWatch(store.connections)
+    while watch.look():
+        pass
+
+
+def api(service: Service, project: str, path: str) -> Any:
+    answered = ask(service.app, f"/api/v1/projects/{quote(project)}/{path}")
+    assert answered.status == 200, answered.text
+    return answered.json
+
+
+def used(figures: Any) -> tuple[int, int, int, float]:
+    tokens = figures["tokens"]
+    return figures["runs"], tokens["input"], tokens["output"], figures["cost"]
+
+
+def count(service: Service, project: str, where: str = 'kind == "model"') -> Any:
+    """Read what statistics say of the calls of a project."""
+    return used(api(service, project, f"stats?{WINDOW}&where={quote(where)}")["total"])
+
+
+def names(service: Service, project: str, where: str = "") -> list[str]:
+    runs = api(service, project, f"runs?where={quote(where)}")["runs"]
+    return sorted(run["name"] for run in runs)
+
+
+def test_together(service: Service, project: str) -> None:
+    """Records of one call that come together count once as soon as they are there."""
+    service.store.take(project, *make_answer(1))
+    assert count(service, project) == ONCE
+    assert names(service, project) == ["answer", "work"]
+
+
+def test_apart(service: Service, project: str) -> None:
+    """Records of one call that come one by one count once after a look, whatever came first."""
+    for span in reversed(make_answer(2)):
+        service.store.take(project, span)
+    settle(service.store)
+    assert count(service, project) == ONCE
+    assert names(service, project) == ["answer", "work"]
+
+
+@settings(max_examples=examples(60, on_commit=8))
+@given(seed=st.integers(0, 2**32))
+def test_any_order(service: Service, seed: int) -> None:
+    """Whatever comes first, or twice, in whatever groups, through two writers, is one call."""
+    project, draw = f"order {seed}", random.Random(seed)  # noqa: S311 - an order, no secret
+    calls = [make_answer(1_000 + number) for number in range(2)]
+    spans = [span for call in calls for span in call]
+    sent = [*spans, *draw.sample(spans, 3)]
+    draw.shuffle(sent)
+    writers = [Writer(service.store.connections) for _ in range(2)]
+    cuts = sorted({0, len(sent), *(draw.randrange(len(sent)) for _ in range(4))})
+    for first, last in pairwise(cuts):
+        draw.choice(writers).write(map_spans(sent[first:last], Filing(project, NOW_NS)))
+        if draw.random() < 0.3:
+            settle(service.store)
+    settle(service.store)
+    assert count(service, project) == (2, 100, 14, 0.5)
+    found = api(service, project, "runs?where=" + quote('record_of != ""'))["runs"]
+    assert {(run["run_id"], run["record_of"]) for run in found} == {
+        (id_of(other), id_of(own)) for _, own, *others in calls for other in others
+    }
+
+
+def test_every_answer(service: Service, project: str) -> None:
+    """The call is once in statistics, models, versions, projects, traces and lists."""
+    spans = make_answer(3)
+    service.store.take(project, *spans)
+    models = {one["model"]: one["runs"] for one in api(service, project, "models")["models"]}
+    assert models == {"answer": 1, "work": 1}
+    listed = ask(service.app, "/api/v1/projects").json["projects"]
+    assert [one["runs"] for one in listed if one["project"] == project] == [2]
+    trace = ask(service.app, f"/api/v1/traces/{spans[0].trace_id.hex()}?project={quote(project)}")
+    assert len(trace.json["runs"]) == 4
+    page = ask(service.app, f"/projects/{quote(project)}/runs/{id_of(spans[1])}").text
+    assert "Also recorded by" in page
+    assert "com.anthropic.sdk.python" in page
+    page = ask(service.app, f"/projects/{quote(project)}/runs/{id_of(spans[3])}").text
+    assert f"/runs/{id_of(spans[1])}" in page
+    assert "counted once" in page
+
+
+def test_run_says_its_records(service: Service, project: str) -> None:
+    """The run that counts names its other records; each of these names it."""
+    _, own, beside, last = make_answer(4)
+    service.store.take(project, *make_answer(4))
+    run = api(service, project, f"runs/{id_of(own)}")
+    assert [(one["run_id"], one["scope"]) for one in run["also_recorded"]] == [
+        (id_of(beside), TRACELOOP.name),
+        (id_of(last), ANTHROPIC.name),
+    ]
+    assert run["record_of"] is None
+    other = api(service, project, f"runs/{id_of(last)}")
+    assert (other["record_of"], other["also_recorded"]) == (id_of(own), [])
+    assert other["counted"]["cost"] is None
+
+
+def test_content_of_whichever_has_it(service: Service, project: str) -> None:
+    """A run that counts shows the answer, tokens and cost that another record has."""
+    chain, own, _, last = make_answer(5)
+    for name in ("gen_ai.usage.input_tokens", "gen_ai.usage.output_tokens", "gen_ai.usage.cost"):
+        del own.attributes[name]  # type: ignore[attr-defined]
+    own.attributes["gen_ai.response.id"] = "msg_1"  # type: ignore[index]
+    message = [{"role": "assistant", "parts": [{"type": "text", "content": "because"}]}]
+    last.attributes["gen_ai.output.messages"] = json.dumps(message)  # type: ignore[index]
+    service.store.take(project, chain, own, last)
+    run = api(service, project, f"runs/{id_of(own)}")
+    assert (run["tokens"]["input"], run["tokens"]["output"], run["cost"]) == (50, 7, 0.25)
+    assert (run["inputs"], "because" in json.dumps(run["outputs"])) == ("why", True)
+    listed = {one["name"]: one for one in api(service, project, "runs")["runs"]}
+    assert (listed["answer"]["cost"], "because" in listed["answer"]["outputs"]) == (0.25, True)
+    assert count(service, project) == ONCE
+
+
+def test_two_calls_of_a_loop(service: Service, project: str) -> None:
+    """Two calls that cost the same, one after the other, are two."""
+    first, second = make_answer(6), make_answer(6, NOW_NS + 200 * MS_NS)
+    calls = [first[0], first[3]]
+    second[3].span_id, second[3].parent_span_id = span_id(77), first[0].span_id
+    first[3].parent_span_id = first[0].span_id
+    service.store.take(project, *calls, second[3])
+    settle(service.store)
+    assert count(service, project) == (2, 100, 14, 0.5)
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+def test_days_that_are_over(service: Service, project: str, is_late: bool) -> None:
+    """A day of the rollup counts a call once, also when a record of it comes after that."""
+    start_ns = NOW_NS - 3 * DAY_NS
+    spans = make_answer(7, start_ns)
+    service.store.take(project, *(spans[:2] if is_late else spans))
+    day_ns = start_ns // DAY_NS * DAY_NS
+    client = service.store.connections.open()
+    now = Sql("SELECT toUnixTimestamp64Nano(now64(9))")
+    recompute(client, project, [day_ns], client.query(now).result_rows[0][0])
+    if is_late:
+        service.store.take(project, *spans[2:])
+        settle(service.store)
+        assert count(service, project) == ONCE
+        recompute(client, project, [day_ns], client.query(now).result_rows[0][0])
+    cells = Sql("""
+        SELECT model, sum(runs), sum(input_tokens), toFloat64(sum(cost)) / 1e15 FROM daily_runs
+        WHERE project = {project:String} AND computed_ns = (
+          SELECT max(computed_ns) FROM daily_runs WHERE project = {project:String})
+        GROUP BY model ORDER BY model""")
+    rows = client.query(cells, {"project": project}).result_rows
+    assert [*map(tuple, rows)] == [("answer", 1, 50, 0.25), ("work", 1, 0, 0.0)]
+    assert count(service, project) == ONCE
+
+
+def test_agent_beside_its_calls(service: Service, project: str) -> None:
+    """What an agent says in all is not added to what its calls say."""
+    chain, own, *_ = make_answer(8)
+    total: dict[str, Value] = {
+        "otel_ml.kind": "agent",
+        "gen_ai.usage.input_tokens": 50,
+        "gen_ai.usage.output_tokens": 7,
+        "gen_ai.usage.cost": 0.25,
+    }
+    chain.attributes |= total  # type: ignore[operator]
+    service.store.take(project, own)
+    service.store.take(project, chain)
+    settle(service.store)
+    assert count(service, project, "") == (2, 50, 7, 0.25)
+
+
+def test_deleted_run_counts_no_more(service: Service, project: str) -> None:
+    """When the run that counts is deleted, another record of its call counts."""
+    spans = make_answer(9)
+    service.store.take(project, *spans)
+    connections = service.store.connections
+    deleter = Deleter(connections, Tombstones(connections))
+    deleter.delete(project, RUN, id_of(spans[1]))
+    assert names(service, project) == ["anthropic.chat", "work"]
+    assert count(service, project) == ONCE
+    rows = service.store.reader.rows(
+        Sql("""SELECT lower(hex(span_id)) AS span FROM same_calls FINAL
+          WHERE project = {project:String}"""),
+        {"project": project},
+    )
+    assert {row["span"] for row in rows} == {span.span_id.hex() for span in spans[2:]}
+
+
+def test_retention(service: Service, project: str) -> None:
+    """What counts of runs leaves with them."""
+    service.store.take(
+        project, *make_answer(10, NOW_NS - 300 * DAY_NS), now_ns=NOW_NS - 300 * DAY_NS
+    )
+    days = Retention(service.store.connections, Days(records=1), clock=lambda: 2 * NOW_NS)
+    days.sweep()
+    sql = Sql("SELECT count() AS rows FROM same_calls WHERE project = {project:String}")
+    assert service.store.reader.rows(sql, {"project": project}) == [{"rows": 0}]
+
+
+def test_no_question_is_longer(service: Service, project: str) -> None:
+    """A project without such runs is known to have none."""
+    service.store.take(project, make_answer(11)[1])
+    api(service, project, "runs")
+    assert service.store.connections.memory.recall(project) == (frozenset(), True)
+
+
+@pytest.mark.parametrize("order", ["together", "outer first", "inner first"])
+def test_numbers_for_prometheus(service: Service, project: str, order: str) -> None:
+    """A call is counted once for Prometheus, whatever comes first; counters never fall."""
+    watch = CallWatch(service.store.connections)
+    numbers = RunNumbers((), lambda *asked: {}, watch.settle)
+    spans = make_answer(12)
+    groups = {
+        "together": [spans],
+        "outer first": [spans[:2], spans[2:]],
+        "inner first": [spans[3:], spans[2:3], spans[:2]],
+    }[order]
+    writer = Writer(service.store.connections)
+    seen = []
+    for group in groups:
+        records = map_spans(group, Filing(project, NOW_NS))
+        writer.write(records)
+        numbers.count(records, watch.note(records, writer.stamped_ns or 0))
+        seen.append(samples(numbers, project))
+    assert seen[-1] == {"runs": 2.0, "input": 50.0, "output": 7.0}
+    assert [one["runs"] for one in seen] == sorted(one["runs"] for one in seen)
+
+
+def samples(numbers: RunNumbers, project: str) -> dict[str, float]:
+    found = {"runs": 0.0, "input": 0.0, "output": 0.0}
+    for metric in numbers.collect():
+        for sample in metric.samples:
+            if sample.labels.get("project") == project:
+                if sample.name == "otel_ml_runs_total":
+                    found["runs"] += sample.value
+                if sample.name == "otel_ml_run_tokens_total":
+                    found[sample.labels["type"]] += sample.value
+    return found
