@@ -79,6 +79,9 @@ def test_running(line: Timeline) -> None:
         "provider_model": "",
         "tokens": {"input": None, "output": None, "cached": None, "reasoning": None},
         "cost": None,
+        "record_of": None,
+        "also_recorded": (),
+        "counted": None,
     }
     assert found.last_heard_ns is not None
     assert 0 <= found.last_heard_ns - line.now_ns < MS_NS

@@ -21,6 +21,7 @@ from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.tombstones import RUN, Tombstones
 from otel_ml_collector.store.writer import Writer
 from otel_ml_collector.telemetry.runs import RunNumbers
+from otel_ml_collector.traces.find import add_up, find_outline
 from tests.otel_ml_collector.asgi import ask
 from tests.otel_ml_collector.spans import DAY_NS, MS_NS, NOW_NS, id_of, make_span, span_id, trace_id
 from tests.otel_ml_collector.stores import Service, Store
@@ -173,6 +174,24 @@ def test_every_answer(service: Service, project: str) -> None:
     page = ask(service.app, f"/projects/{quote(project)}/runs/{id_of(spans[3])}").text
     assert f"/runs/{id_of(spans[1])}" in page
     assert "counted once" in page
+
+
+def test_trace_and_session(service: Service, project: str) -> None:
+    """What a trace and a session used up has the call once; a tree has all spans."""
+    spans = make_answer(20)
+    spans[0].attributes["session.id"] = "morning"  # type: ignore[index]
+    service.store.take(project, *spans)
+    outline = find_outline(service.store.reader, spans[0].trace_id.hex())
+    assert outline is not None
+    assert len(outline) == 4
+    total = add_up(outline)
+    assert (total.tokens.input, total.tokens.output, total.cost) == (50, 7, 0.25)
+    [session] = api(service, project, "sessions")["sessions"]
+    assert used(session) == (2, 50, 7, 0.25)
+    whole = api(service, project, "sessions/morning")
+    assert [(turn["tokens"]["input"], turn["cost"]) for turn in whole["conversation"]] == [
+        (50, 0.25)
+    ]
 
 
 def test_run_says_its_records(service: Service, project: str) -> None:
