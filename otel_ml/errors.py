@@ -87,11 +87,7 @@ def report(where: str, error: BaseException) -> None:
     Raises:
         BaseException: The error itself, when it is the host's.
     """
-    if is_of_host(error):
-        try:
-            raise error
-        finally:
-            del error  # this frame is in its traceback: it would hold the host's until the next gc
+    hand_on(error)
     _count(where, error)
 
 
@@ -133,6 +129,7 @@ class quiet:  # noqa: N801 - read as a word: `with quiet("flush"):`, `@quiet("ru
         """Count what was raised, unless it is the host's."""
         if error is None or is_of_host(error):
             return False
+        hand_on(error)
         _count(self._where, error)
         return True
 
@@ -165,7 +162,10 @@ class _Untrusted:
         stack: TracebackType | None,
     ) -> bool:
         """Swallow what was raised, unless it is the host's."""
-        return error is not None and not is_of_host(error)
+        if error is None or is_of_host(error):
+            return False
+        hand_on(error)
+        return True
 
 
 untrusted: Final = _Untrusted()
@@ -173,11 +173,36 @@ untrusted: Final = _Untrusted()
 
 def hand_on(error: BaseException) -> None:
     """Raise an error again that is the host's, see `is_of_host`."""
-    if is_of_host(error):
+    found = host_error(error)
+    if found is not None:
         try:
-            raise error
+            raise found
         finally:
-            del error  # as above
+            # This frame is in its traceback: it would hold the host's until the next gc.
+            del error, found
+
+
+def host_error(error: BaseException) -> BaseException | None:
+    """Find what was meant for the host: the error, or one that it took the place of.
+
+    What a handler of a signal raised may not be what comes out: a thread's start that it breaks
+    off ends with a KeyError.
+    """
+    if is_of_host(error):
+        return error
+    passed, at = set(), error.__traceback__
+    while at is not None:
+        passed.add(at.tb_frame)
+        at = at.tb_next
+    before = error.__context__
+    # What the host was handling before it called us was caught in no frame of this error.
+    while before is not None and before.__traceback__ is not None:
+        if before.__traceback__.tb_frame not in passed:
+            return None
+        if is_of_signal(before):
+            return before
+        before = before.__context__
+    return None
 
 
 def is_of_host(error: BaseException) -> bool:

@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
@@ -95,7 +96,8 @@ def _own(route: Route) -> Outlet:
     scope = _scope(route.project)
     pipeline, uploads, sending = _pipeline(route, provider, scope)
     start = start_of_own(provider, scope, pipeline.put)
-    _logger.info("Spans of project %r go through a provider of their own", route.project)
+    text = "Spans of project %r go through a provider of their own"
+    pipeline.say = partial(_logger.info, text, route.project)
     configuration = {
         "provider": "own",
         "sampler": provider.sampler.get_description(),

@@ -21,7 +21,7 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 
 from otel_ml import attributes as names
-from otel_ml.errors import is_of_host, quiet, trouble
+from otel_ml.errors import host_error, quiet, trouble
 from otel_ml.export.delivery import Delivery
 from otel_ml.late import late
 from otel_ml.outlet import NOWHERE, Outlet, Route
@@ -519,7 +519,7 @@ class Recorder:
                     self._outlet = provider.choose(self.route)
                 except Exception as error:
                     # What cannot be set up is not tried at each call; what was interrupted is.
-                    self.enabled = is_of_host(error)
+                    self.enabled = host_error(error) is not None
                     raise
                 finally:
                     self._opening = False

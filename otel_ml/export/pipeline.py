@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
@@ -137,6 +137,8 @@ class Pipeline(Generic[B]):
     Attributes:
         counters: What became of the spans of this process.
         is_durable: Whether what waits outlives this process.
+        say: Logs a line when the thread starts: on that of a call logging swallows a time limit
+            that strikes while the line is written.
 
     Args:
         what: What it delivers, in words: spans, or what else its source holds.
@@ -155,6 +157,7 @@ class Pipeline(Generic[B]):
         self._destination = destination
         self._pace = pace
         self._what = what
+        self.say: Callable[[], object] | None = None
         self._closed = False
         self._begin()
         _PIPELINES.add(self)
@@ -373,7 +376,11 @@ class Pipeline(Generic[B]):
     # On the thread that sends, or on that which stops it when there is none.
 
     def _run(self) -> None:
+        say, self.say = self.say, None
         try:
+            if say is not None:
+                with quiet("sender"):
+                    say()
             while not self._stopping:
                 is_well = False
                 with quiet("sender"):

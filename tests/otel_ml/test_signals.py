@@ -1,5 +1,6 @@
 """What a handler of a signal raises is the host's, wherever in our code it strikes."""
 
+import _thread
 import asyncio
 import functools
 import signal
@@ -359,6 +360,65 @@ def test_limit_within_a_value_reaches_the_host(recording: Recording, found: Hand
     with handler(found), pytest.raises(Limit):
         model(Raising(lambda: signal.raise_signal(signal.SIGALRM)))
     assert attributes(recording.run())["otel_ml.outcome"] == "error"
+
+
+def replace_limit() -> None:
+    """Let a limit strike, and end with another error, as a thread's start does."""
+    try:
+        signal.raise_signal(signal.SIGALRM)
+    except Limit:
+        raise KeyError("started")  # noqa: B904 - as threading does
+
+
+def test_limit_that_became_another_error_reaches_the_host(recording: Recording) -> None:
+    """A limit that what it broke off ends with another error for comes out all the same."""
+    model = recording.client.trace(lambda given: given)
+    with handler(stop), pytest.raises(Limit):
+        model(Raising(replace_limit))
+    assert attributes(recording.run())["otel_ml.outcome"] == "error"
+
+
+def test_limit_while_a_thread_starts_reaches_the_host(sink: Sink) -> None:
+    """A limit that strikes between the start of our thread and its own word of it comes out."""
+    struck: list[str] = []
+
+    def strike(frame: FrameType, event: str, started: object) -> None:
+        if event == "c_return" and started is _thread.start_new_thread and not struck:
+            struck.append(frame.f_code.co_name)
+            time.sleep(0.2)  # the new thread says that it runs
+            signal.raise_signal(signal.SIGALRM)
+
+    client = Client("shop", endpoint=sink.address, join=False)
+    model = client.trace(lambda given: given)
+
+    def profiled() -> None:
+        sys.setprofile(strike)
+        try:
+            model(1)
+        finally:
+            sys.setprofile(None)
+
+    with handler(stop), pytest.raises(Limit):
+        profiled()
+    assert struck == ["start"]
+    assert model(5) == 5
+    assert client.flush()
+    client.close()
+
+
+def test_limit_that_the_host_handles_is_not_raised_again(recording: Recording) -> None:
+    """What the host was handling before it called us is none of what we hand on."""
+    model = recording.client.trace(lambda given: given)
+
+    def fail() -> None:
+        raise KeyError("nothing")
+
+    with handler(stop):
+        try:
+            signal.raise_signal(signal.SIGALRM)
+        except Limit:
+            model(Raising(fail))
+    assert attributes(recording.run())["otel_ml.outcome"] == "ok"
 
 
 def test_control_c_within_a_value_reaches_the_host(recording: Recording) -> None:
