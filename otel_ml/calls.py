@@ -31,7 +31,7 @@ from otel_ml.versions.structure import stream_part
 from otel_ml.wire import judge_attributes
 
 if TYPE_CHECKING:
-    from otel_ml.genai import messages
+    from otel_ml.genai import messages, streams
     from otel_ml.genai.generative import Generative
     from otel_ml.judges import awaiting, judge, judged
     from otel_ml.judges.pool import JudgePool
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     Left = tuple[judged.Judged, JudgePool]
 else:
     messages = late("genai.messages")
+    streams = late("genai.streams")
     awaiting = late("judges.awaiting")
     judge = late("judges.judge")
     judged = late("judges.judged")
@@ -492,6 +493,10 @@ def _wrap_plain(traced: TracedFunction, function: Callable[..., Any]) -> Callabl
                 token = attach(call.context)
                 output = function(*args, **kwargs)
                 detach(token)
+                if traced.generative is not None:
+                    followed = _follow(call, output)
+                    if followed is not None:
+                        return followed
                 call.finish(output)
                 return output
         except BaseException as error:
@@ -513,6 +518,10 @@ def _wrap_async(traced: TracedFunction, function: Callable[..., Any]) -> Callabl
                 token = attach(call.context)
                 output = await function(*args, **kwargs)
                 detach(token)
+                if traced.generative is not None:
+                    followed = _follow(call, output)
+                    if followed is not None:
+                        return followed
                 left = call.finish(output, awaits=True)
                 if left is not None:
                     await awaiting.judge_on_loop(*left)
@@ -630,6 +639,23 @@ class _Stream:
         self._began = 0.0
         self._first_chunk_ms = 0.0
 
+    @classmethod
+    def of_call(cls, call: Call) -> "_Stream":
+        """Begin with a call that has returned its stream: the first chunk counts from its start."""
+        made = cls(call)
+        made._is_open = True
+        made._began = time.perf_counter() - (time_ns() - call.start_ns) / 1e9
+        return made
+
+    def take(self, chunk: Any) -> None:
+        """Keep a chunk, or count it where there are too many."""
+        if not self._chunks:
+            self._keep_first(chunk)
+        elif len(self._chunks) < _CHUNKS:
+            self._chunks.append(chunk)
+        else:
+            self._not_kept += 1
+
     def stages(self, is_open: bool) -> tuple[tuple[Callable[[Any], None], Iterable[object]], ...]:
         """Return what is done with a chunk, and with how many of them; the last one has no end."""
         self._is_open = is_open
@@ -668,6 +694,21 @@ class _Stream:
     def _describe(self) -> None:
         kept = len(self._chunks)
         self._call.describe_stream(kept + self._not_kept, self._first_chunk_ms, kept)
+
+
+def _follow(call: Call, output: Any) -> Any:
+    """Record the stream of a model's that a call returned while it is read.
+
+    Returns:
+        What the caller is to be given; None where the run ends with the call.
+    """
+    generative = call._traced.generative
+    if generative is None or not generative.is_talk or type(output) in _PLAIN:
+        return None
+    if call._recorder is None or not is_stream(output):
+        return None
+    context, call.context = call.context, _NOWHERE
+    return streams.follow(output, _Stream.of_call(call), context)
 
 
 class TracedObject(functools.partial):  # type: ignore[type-arg]  # no subscript at run time in 3.10

@@ -17,6 +17,7 @@ WHY: Final[Mapping[str, str]] = {
     "default": "a program that names its client makes no other one",
     "export.documents": "loaded with the first provider",
     "genai.messages": "most streams are none of a model's",
+    "genai.streams": "most functions return no stream of a model's",
     "genai.generative": "a function that calls no model needs none of it",
     "instrumentations": "few programs instrument other libraries",
     "judges.awaiting": "a client without inline judges needs none of it",

@@ -205,9 +205,11 @@ def _flat(inputs: Mapping[str, Any], rest: str | None) -> Mapping[str, Any]:
 
 
 def _read_response(output: object) -> dict[str, Any]:
+    about = read(output, "response_metadata")  # of LangChain's messages
     found: dict[str, Any] = {
-        names.GEN_AI_RESPONSE_MODEL: read_name(output, "model"),
-        names.GEN_AI_RESPONSE_ID: read_name(output, "id"),
+        names.GEN_AI_RESPONSE_MODEL: read_name(about, "model_name", "model")
+        or read_name(output, "model"),
+        names.GEN_AI_RESPONSE_ID: read_name(about, "id") or read_name(output, "id"),
         names.GEN_AI_FINISH_REASONS: tuple(map(clean, _finish_reasons(output))) or None,
     }
     return {
@@ -224,7 +226,8 @@ def _finish_reasons(output: object) -> Sequence[str]:
         return [reason for reason in choices if reason is not None]
     incomplete = read_name(read(output, "incomplete_details"), "reason")
     status = read_name(output, "status") if read_items(output, "output") else None
-    reason = read_name(output, "stop_reason") or incomplete or status
+    told = read_name(read(output, "response_metadata"), "finish_reason", "stop_reason")
+    reason = read_name(output, "stop_reason") or incomplete or status or told
     return [] if reason is None else [reason]
 
 
@@ -293,16 +296,16 @@ _FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 _DETAILS: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     "cached": (
-        ("prompt_tokens_details", "input_tokens_details"),
-        ("cached_tokens",),
+        ("prompt_tokens_details", "input_tokens_details", "input_token_details"),
+        ("cached_tokens", "cache_read"),
     ),
     "cache_write": (
-        ("prompt_tokens_details", "input_tokens_details"),
-        ("cache_write_tokens", "cache_creation_tokens"),
+        ("prompt_tokens_details", "input_tokens_details", "input_token_details"),
+        ("cache_write_tokens", "cache_creation_tokens", "cache_creation"),
     ),
     "reasoning": (
-        ("completion_tokens_details", "output_tokens_details"),
-        ("reasoning_tokens", "thinking_tokens"),
+        ("completion_tokens_details", "output_tokens_details", "output_token_details"),
+        ("reasoning_tokens", "thinking_tokens", "reasoning"),
     ),
 }
 # Where a streamed event keeps what it is about.
@@ -320,7 +323,7 @@ def find_usage(output: object) -> dict[str, int]:
         Attributes by name, those that were said.
     """
     total: dict[str, int] = {}
-    for said in _responses(output):
+    for said in [*_responses(output), *_pieces(output)]:
         for name, count in _attributes(said).items():
             total[name] = total.get(name, 0) + count
     return {name: count for name, count in total.items() if count <= MAX_COUNT}
@@ -337,6 +340,16 @@ def _responses(output: object) -> list[dict[str, int]]:
         last = response
         responses[-1].update(_read_usage(usage))
     return responses
+
+
+def _pieces(output: object) -> Iterator[dict[str, int]]:
+    """Read the counts of LangChain's messages, each a part of the whole, as are its chunks'."""
+    for part in output if isinstance(output, list | tuple) else (output,):
+        usage = None if isinstance(part, str | bytes) else read(part, "usage_metadata")
+        if usage is not None:
+            said = _read_usage(usage)
+            # What came from a cache is among them.
+            yield {"prompt" if name == "input" else name: count for name, count in said.items()}
 
 
 def _usages(output: object) -> Iterator[tuple[object, object]]:

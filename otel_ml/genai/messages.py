@@ -422,12 +422,34 @@ def _join_events(events: Sequence[tuple[str, object]]) -> object:
         response = read(event, "response")
         if read_items(response, "output"):
             return response
-    said = [
-        read_text(event, "delta") or ""
-        for kind, event in events
-        if kind == "response.output_text.delta"
-    ]
-    return "".join(said)
+    blocks: dict[str, list[str]] = {}
+    calls: dict[int, dict[str, Any]] = {}
+    for kind, event in events:
+        said = read_text(event, "delta")
+        name = _DELTAS.get(kind)
+        if name is not None and said is not None:
+            blocks.setdefault(name, []).append(said)
+        at = read_count(event, "output_index") or 0
+        if kind == "response.output_item.added" and _is_call(read(event, "item")):
+            item = read(event, "item")
+            calls[at] = {"call_id": read_name(item, "call_id"), "name": read_name(item, "name")}
+        elif kind == "response.function_call_arguments.delta" and at in calls:
+            calls[at]["arguments"] = calls[at].get("arguments", "") + (said or "")
+    parts = [{"type": name, "text": "".join(said)} for name, said in sorted(blocks.items())]
+    output = [{"role": "assistant", "content": parts[::-1]}] if parts else []
+    return {"output": [*output, *({"type": "function_call", **call} for call in calls.values())]}
+
+
+# What the deltas of OpenAI's responses add to.
+_DELTAS: Final = {
+    "response.output_text.delta": "output_text",
+    "response.reasoning_text.delta": "reasoning",
+    "response.reasoning_summary_text.delta": "reasoning",
+}
+
+
+def _is_call(item: object) -> bool:
+    return read_name(item, "type") == "function_call"
 
 
 def _join_pieces(chunks: Sequence[object]) -> dict[str, Any]:

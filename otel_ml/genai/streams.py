@@ -1,0 +1,323 @@
+"""The stream of a model that a function returns: recorded while its reader reads it.
+
+The reader gets the very object that the function returned, of a class of ours that stands in for
+its own: the same chunks, the same errors, ``with``, `close` and all else that the library's class
+has. Only a generator, whose class cannot be another one, comes within a generator.
+"""
+
+import inspect
+import weakref
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
+from types import AsyncGeneratorType, FunctionType, GeneratorType, new_class
+from typing import Any, Final, Protocol
+
+from opentelemetry.context import Context
+
+from otel_ml.errors import untrusted
+from otel_ml.spans import attach, detach
+
+_CLASSES: Final = 256
+_ATTRIBUTE: Final = "_otel_ml_following"
+
+
+class Chunks(Protocol):
+    """What becomes of the chunks of a stream, and of its end."""
+
+    def take(self, chunk: Any) -> None:
+        """Keep a chunk."""
+
+    def finish(self, left: bool) -> object:
+        """End the run: the stream is over, or its reader left it."""
+
+    def fail(self, error: BaseException) -> None:
+        """End the run of a stream that raised."""
+
+
+def follow(output: Any, chunks: Chunks, context: Context) -> Any:
+    """Record a stream while it is read.
+
+    Args:
+        output: What a function returned.
+        chunks: Get what it gives.
+        context: What is current while the code of a generator runs.
+
+    Returns:
+        What the reader is to be given; None for what cannot be followed.
+    """
+    following = _Following(chunks)
+    kind = type(output)
+    with untrusted:
+        if kind is GeneratorType:
+            return _watched(_generate(output, following, context), following)
+        if kind is AsyncGeneratorType:
+            return _watched(_generate_later(output, following, context), following)
+        weakref.ref(output)  # what nobody can watch is not followed
+        return _watched(_stand_in(output, following), following)
+    return None
+
+
+class _Following:
+    """One stream that is read; it ends once.
+
+    Attributes:
+        depth: How many steps of the stream's own are at work: one may call another.
+    """
+
+    def __init__(self, chunks: Chunks) -> None:
+        self._chunks = chunks
+        self._is_over = False
+        self.depth = 0
+
+    def take(self, chunk: object) -> None:
+        """Keep a chunk, unless it is a part of a step that keeps it."""
+        if not (self.depth or self._is_over):
+            self._chunks.take(chunk)
+
+    def end(self) -> None:
+        """End the run: the stream is over."""
+        if not (self.depth or self._is_over):
+            self._is_over = True
+            self._chunks.finish(False)
+
+    def leave(self) -> None:
+        """End the run: the reader closed the stream, or nobody holds it any more."""
+        if not self._is_over:
+            self._is_over = True
+            self._chunks.finish(True)
+
+    def fail(self, error: BaseException) -> None:
+        """End the run: the stream raised."""
+        if not (self.depth or self._is_over):
+            self._is_over = True
+            self._chunks.fail(error)
+
+    def step(self, advance: Callable[[], Any]) -> Any:
+        """Take one step of an iterator."""
+        self.depth += 1
+        try:
+            chunk = advance()
+        except (StopIteration, GeneratorExit) as stop:
+            self.depth -= 1
+            if isinstance(stop, StopIteration):
+                self.end()
+            raise
+        except BaseException as error:
+            self.depth -= 1
+            self.fail(error)
+            raise
+        self.depth -= 1
+        self.take(chunk)
+        return chunk
+
+    async def step_later(self, advance: Callable[[], Any]) -> Any:
+        """Take one step of an async iterator."""
+        self.depth += 1
+        try:
+            chunk = await advance()
+        except (StopAsyncIteration, GeneratorExit) as stop:
+            self.depth -= 1
+            if isinstance(stop, StopAsyncIteration):
+                self.end()
+            raise
+        except BaseException as error:
+            self.depth -= 1
+            self.fail(error)
+            raise
+        self.depth -= 1
+        self.take(chunk)
+        return chunk
+
+
+def _watched(followed: Any, following: _Following) -> Any:
+    """End the run when nobody holds the stream any more."""
+    weakref.finalize(followed, following.leave)
+    return followed
+
+
+# Generators.
+
+
+def _generate(
+    generator: Generator[Any, Any, Any], following: _Following, context: Context
+) -> Generator[Any, Any, Any]:
+    resume, value = generator.send, None
+    while True:
+        token = attach(context)
+        try:
+            chunk = resume(value)
+        except StopIteration as stop:
+            following.end()
+            return stop.value
+        except GeneratorExit:
+            following.leave()
+            raise
+        except BaseException as error:
+            following.fail(error)
+            raise
+        finally:
+            detach(token)
+        following.take(chunk)
+        try:
+            value = yield chunk
+            resume = generator.send
+        except BaseException as thrown:  # noqa: BLE001 - it goes on into the generator
+            resume, value = generator.throw, thrown
+
+
+async def _generate_later(
+    generator: AsyncGenerator[Any, Any], following: _Following, context: Context
+) -> AsyncGenerator[Any, Any]:
+    resume: Any = generator.asend
+    value: Any = None
+    while True:
+        token = attach(context)
+        try:
+            chunk = await resume(value)
+        except StopAsyncIteration:
+            following.end()
+            return
+        except GeneratorExit:
+            following.leave()
+            raise
+        except BaseException as error:
+            following.fail(error)
+            raise
+        finally:
+            detach(token)
+        following.take(chunk)
+        try:
+            value = yield chunk
+            resume = generator.asend
+        except BaseException as thrown:  # noqa: BLE001 - it goes on into the generator
+            resume, value = generator.athrow, thrown
+
+
+# Objects of the classes of libraries.
+
+
+def _stand_in(output: Any, following: _Following) -> Any:
+    """Give a stream, or what makes one when it is entered, the class that stands in for its own."""
+    kind = type(output)
+    followed = _CHOSEN.get(kind)
+    if followed is None:
+        followed = _follow_class(kind)
+        if len(_CHOSEN) < _CLASSES:
+            _CHOSEN[kind] = followed
+    vars(output)[_ATTRIBUTE] = following
+    output.__class__ = followed
+    return output
+
+
+def _follow_class(kind: Any) -> type:
+    """Make the class that stands in for a library's: it answers to the same name."""
+    body: dict[str, Any] = {
+        "__slots__": (),
+        "__module__": kind.__module__,
+        "__qualname__": kind.__qualname__,
+        "__doc__": kind.__doc__,
+    }
+    is_stream = hasattr(kind, "__next__") or hasattr(kind, "__anext__")
+    for name, make in (_OF_STREAM if is_stream else _OF_MANAGER).items():
+        method = inspect.getattr_static(kind, name, None)
+        if isinstance(method, FunctionType):
+            body[name] = make(method)
+    if body.keys().isdisjoint({"__next__", "__anext__", "__enter__", "__aenter__"}):
+        raise TypeError("A mock, or a class without methods written in Python")
+    return new_class(kind.__name__, (kind,), {}, lambda given: given.update(body))
+
+
+def _iter(method: Callable[[Any], Iterator[Any]]) -> Callable[[Any], Iterator[Any]]:
+    def __iter__(self: Any) -> Iterator[Any]:  # noqa: N807 - as the class calls it
+        inner = method(self)
+        return inner if inner is self else _iterate(inner, vars(self)[_ATTRIBUTE])
+
+    return __iter__
+
+
+def _next(method: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def __next__(self: Any) -> Any:  # noqa: N807 - as the class calls it
+        return vars(self)[_ATTRIBUTE].step(lambda: method(self))
+
+    return __next__
+
+
+def _aiter(method: Callable[[Any], AsyncIterator[Any]]) -> Callable[[Any], AsyncIterator[Any]]:
+    def __aiter__(self: Any) -> AsyncIterator[Any]:  # noqa: N807 - as the class calls it
+        inner = method(self)
+        return inner if inner is self else _iterate_later(inner, vars(self)[_ATTRIBUTE])
+
+    return __aiter__
+
+
+def _anext(method: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def __anext__(self: Any) -> Any:  # noqa: N807 - as the class calls it
+        return vars(self)[_ATTRIBUTE].step_later(lambda: method(self))
+
+    return __anext__
+
+
+def _close(method: Callable[..., Any]) -> Callable[..., Any]:
+    def close(self: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return method(self, *args, **kwargs)
+        finally:
+            vars(self)[_ATTRIBUTE].leave()
+
+    return close
+
+
+def _enter(method: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def __enter__(self: Any) -> Any:  # noqa: N807 - as the class calls it
+        return _entered(self, method(self))
+
+    return __enter__
+
+
+def _aenter(method: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    async def __aenter__(self: Any) -> Any:  # noqa: N807 - as the class calls it
+        return _entered(self, await method(self))
+
+    return __aenter__
+
+
+def _entered(manager: Any, stream: Any) -> Any:
+    """Follow what was made when a manager was entered; it keeps the manager, which is watched."""
+    following: _Following = vars(manager)[_ATTRIBUTE]
+    with untrusted:
+        vars(stream)["_otel_ml_manager"] = manager
+        return _stand_in(stream, following)
+    following.leave()
+    return stream
+
+
+_Methods = dict[str, Callable[[Any], Callable[..., Any]]]
+_OF_MANAGER: Final[_Methods] = {"__enter__": _enter, "__aenter__": _aenter}
+_OF_STREAM: Final[_Methods] = {
+    "__iter__": _iter,
+    "__next__": _next,
+    "__aiter__": _aiter,
+    "__anext__": _anext,
+    "close": _close,
+    "aclose": _close,
+}
+_CHOSEN: Final[dict[Any, type]] = {}
+
+
+def _iterate(inner: Iterator[Any], following: _Following) -> Iterator[Any]:
+    step = inner.__next__
+    while True:
+        try:
+            chunk = following.step(step)
+        except StopIteration:
+            return
+        yield chunk
+
+
+async def _iterate_later(inner: AsyncIterator[Any], following: _Following) -> AsyncIterator[Any]:
+    step = inner.__anext__
+    while True:
+        try:
+            chunk = await following.step_later(step)
+        except StopAsyncIteration:
+            return
+        yield chunk
