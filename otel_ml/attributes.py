@@ -38,6 +38,8 @@ TAGS: Final = "otel_ml.tags"
 SCORE_PREFIX: Final = "otel_ml.score."
 PASSED_PREFIX: Final = "otel_ml.passed."
 JUDGES: Final = "otel_ml.judges"
+JUDGING: Final = "otel_ml.judging"
+JUDGING_RUN: Final = "otel_ml.judging.run"
 TRACE_KEY: Final = "otel_ml.trace_key"
 PARAMS: Final = "otel_ml.params"
 CAPTURE: Final = "otel_ml.capture"
@@ -141,6 +143,8 @@ DROPPED: Final = "otel_ml.dropped"
 KINDS: Final = frozenset(
     {"model", "chain", "tool", "retriever", "embedding", "agent", "training"},
 )
+# Of a call that a judge makes, whatever its span says; no run is started as one.
+JUDGE_KIND: Final = "judge"
 # GenAI operations, and the kind that a run of one is of.
 OPERATIONS: Final = {
     "chat": "model",

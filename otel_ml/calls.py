@@ -380,7 +380,7 @@ class Call(Run):
             self._send_evaluation(evaluation)
             tell(evaluation)
 
-        held = judged.Judged(traced.judges, self._inputs, output, release, late_one)
+        held = judged.Judged(traced.judges, self._inputs, output, release, late_one, self.id)
         self._judged = self._left = held
         with quiet("judge"):
             self._hold(traced.judges, end_ns)

@@ -15,12 +15,17 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from types import BuiltinFunctionType, FrameType
 from typing import Any, Final, Protocol, TypeVar
 
 from otel_ml.errors import hand_on, quiet
+
+# Within a judge: what each call that is traced there says of the judge and of what it judges.
+JUDGING: Final[contextvars.ContextVar[Mapping[str, str] | None]] = contextvars.ContextVar(
+    "otel_ml.judging", default=None
+)
 
 T = TypeVar("T")
 

@@ -27,6 +27,7 @@ from otel_ml.export.pipeline import Pace, Pipeline
 from otel_ml.export.queue import MAX_BYTES, MAX_SPANS, SpanQueue, SpooledSpans
 from otel_ml.export.settings import ExportSettings, is_endpoint_named, resolve
 from otel_ml.outlet import Outlet, Route
+from otel_ml.process import JUDGING
 from otel_ml.spans import HasResource, processors_of, start_of, start_of_own
 
 # An exporter of the user's gets batches of the size that the SDK's processor makes.
@@ -211,7 +212,11 @@ class _OwnSpansOnly(SpanProcessor):
         self._project = project
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
-        """Nothing to do: only ended spans are sent."""
+        """Mark the call of an instrumented client that a judge makes."""
+        mark = JUDGING.get()
+        scope = None if mark is None else span.instrumentation_scope
+        if mark is not None and scope is not None and scope.name != names.SCOPE_NAME:
+            span.set_attributes(mark)
 
     def on_end(self, span: ReadableSpan) -> None:
         """Queue the span when it is ours."""

@@ -31,6 +31,7 @@ from otel_ml.errors import InvalidMetricError, hand_on, quiet, report
 from otel_ml.late import late
 from otel_ml.metrics import NO_NUMBER, LoggedPoint, Metric, listed, make_points, number
 from otel_ml.notebook import Card, HasCard, page_address
+from otel_ml.process import JUDGING
 from otel_ml.recorder import Recorder
 from otel_ml.redaction import NOTE, Redaction
 from otel_ml.spans import SPAN_KEY, RunSpan, attach, detach, is_sampled, run_id_of, write
@@ -411,7 +412,8 @@ class Run(Handle, HasCard):
         self._start_ns = start_ns  # 0 where the span is none of ours
         self._by_call = by_call
         self._constants = constants
-        self._facts: dict[str, Value] = {}
+        mark = JUDGING.get()
+        self._facts: dict[str, Value] = {} if mark is None else {**mark}
         self._tags: dict[str, Value] | None = None
         self._waiting: Updates | None = None
         self._notes = _NO_NOTES

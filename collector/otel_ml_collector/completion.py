@@ -25,7 +25,10 @@ from otel_ml_collector.times import DAY_NS, HOUR_NS
 _LENGTHS: Final = ("15m", "1h", "24h", "7d", "30d")
 _DURATIONS: Final = ("10ms", "100ms", "1s", "10s", "1m")
 _SETS: Final = {
-    "kind": ("model", "chain", "tool", "retriever", "embedding", "agent", "training", "span"),
+    "kind": (
+        *("model", "chain", "tool", "retriever", "embedding", "agent", "training", "judge"),
+        "span",
+    ),
     "finish_reason": (
         *("stop", "length", "tool_calls", "content_filter"),
         *("end_turn", "max_tokens", "tool_use"),

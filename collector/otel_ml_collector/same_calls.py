@@ -19,11 +19,12 @@ from typing import Final
 
 import orjson
 
+from otel_ml.attributes import JUDGE_KIND
 from otel_ml.records import Run, Tokens
 from otel_ml_collector.price import provider_of
 
-# The kinds of runs that are calls of a provider's model.
-CALLS: Final = frozenset({"model", "embedding"})
+# The kinds of runs that are calls of a provider's model, of the product or of a judge.
+CALLS: Final = frozenset({"model", "embedding", JUDGE_KIND})
 UNTOLD: Final = Tokens()
 _WRAPPERS: Final = frozenset({"chain", "span"})
 OWN_SCOPE: Final = "otel_ml"
@@ -334,7 +335,8 @@ def _find_totals(
     for run in telling:
         for covered, says in ((used, run.has_tokens), (paid, run.cost is not None)):
             for above in _ancestors(run, tree) if says else ():
-                if above.span_id in covered:
+                is_judged = run.kind == JUDGE_KIND and above.kind != JUDGE_KIND
+                if is_judged or above.span_id in covered:  # what judges use is no part of it
                     break
                 covered.add(above.span_id)
     return {

@@ -61,7 +61,7 @@ _FACTS: Final = Sql("""
       argMin(inputs_preview, (parent_span_id != toFixedString('', 8), start_ns)) AS asked
     FROM (
       SELECT *, if(session != '', session, named) AS belongs FROM runs {join}
-      WHERE project = {project:String} AND kind != 'span' AND {these}
+      WHERE project = {project:String} AND kind NOT IN ('span', 'judge') AND {these}
     ) GROUP BY belongs""")
 
 

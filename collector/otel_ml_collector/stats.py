@@ -216,7 +216,7 @@ def count_projects(reader: Reader, window: Window, step_ns: int) -> list[Row]:
           count() AS runs, countIf(outcome = 'error') AS errors,
           quantilesDD(0.01, 0.5, 0.9, 0.99)(latency_ns) AS quantiles
         FROM runs FINAL
-        WHERE kind != 'span' AND {in_window} AND NOT {repeats}
+        WHERE kind NOT IN ('span', 'judge') AND {in_window} AND NOT {repeats}
         GROUP BY project, bucket ORDER BY project, bucket LIMIT 100000
         """).fill(in_window=in_window, repeats=repeats(in_window))
     parameters = {"start": window.start_ns, "end": window.end_ns, "step": step_ns}

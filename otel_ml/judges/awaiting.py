@@ -61,6 +61,11 @@ async def _judge(judge: Judge, judged: Judged, pool: JudgePool) -> None:
 
 
 async def _drive(judge: Judge, judged: Judged, pool: JudgePool) -> Judgement:
+    with judged.marking(judge):  # in the context of this task alone
+        return await _take_steps(judge, judged, pool)
+
+
+async def _take_steps(judge: Judge, judged: Judged, pool: JudgePool) -> Judgement:
     steps = judge.steps(judged.inputs, judged.outputs)
     go_on: Any = steps.send
     said: Any = None

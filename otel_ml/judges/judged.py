@@ -1,13 +1,16 @@
 """A finished call that waits for its judges, and the part that each of them has in it."""
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
+from otel_ml import attributes as names
 from otel_ml.errors import is_of_signal, quiet
 from otel_ml.judges.judge import Judge, Judgement
 from otel_ml.judges.steps import Wait, drive
+from otel_ml.process import JUDGING
 
 NOT_RUN: Final = "lost: the judge was not run"
 INTERRUPTED: Final = "lost: the call was interrupted"
@@ -33,6 +36,7 @@ class Judged:
 
     Attributes:
         judges: Each one once.
+        run_id: Of the run that is judged; empty where it is not known.
         release: Called once, with the evaluations that came in time, in the order of `judges`.
         late: Called for each evaluation that came after `release`.
         deadline: When it is let go at the latest, on the monotonic clock.
@@ -43,6 +47,7 @@ class Judged:
     outputs: object
     release: Release
     late: Late
+    run_id: str = ""
     deadline: float = 0.0
     is_released: bool = False
     _done: dict[Judge, Judgement] = field(default_factory=dict)
@@ -83,9 +88,21 @@ class Judged:
         try:
             for judge in self.judges:
                 steps = judge.steps(self.inputs, self.outputs)
-                self.settle(judge, drive(steps, wait, judge.timeout_s, _is_of_host))
+                with self.marking(judge):
+                    said = drive(steps, wait, judge.timeout_s, _is_of_host)
+                self.settle(judge, said)
         finally:
             self.lose(INTERRUPTED)
+
+    @contextmanager
+    def marking(self, judge: Judge) -> Iterator[None]:
+        """Mark the calls that are traced meanwhile, in this context, as those of a judge."""
+        told = {names.JUDGING: judge.name}
+        token = JUDGING.set(told | {names.JUDGING_RUN: self.run_id} if self.run_id else told)
+        try:
+            yield
+        finally:
+            JUDGING.reset(token)
 
     def let_go(self) -> None:
         """Hand the run over with what is known. A second call does nothing."""
@@ -116,7 +133,9 @@ class Part:
     def run(self) -> None:
         """Judge on this thread."""
         steps = self.judge.steps(self.judged.inputs, self.judged.outputs)
-        self.judged.settle(self.judge, drive(steps, self.wait, self.judge.timeout_s))
+        with self.judged.marking(self.judge):
+            said = drive(steps, self.wait, self.judge.timeout_s)
+        self.judged.settle(self.judge, said)
 
     def give_up(self, error: str) -> None:
         """Say why there will be no score; what the judge says later is thrown away."""

@@ -51,7 +51,7 @@ def calls_of(runs: Sequence[CallRun]) -> list[str]:
     return sorted(
         " ".join([one.span_id.decode(), *(other.span_id.decode() for other in share.others)])
         for one in runs
-        if one.kind in {"model", "embedding"}
+        if one.kind in {"model", "embedding", "judge"}
         if not (share := shares.get(one.span_id, CallShare())).record_of
     )
 
@@ -60,6 +60,13 @@ def calls_of(runs: Sequence[CallRun]) -> list[str]:
 CASES: Final[dict[str, tuple[list[CallRun], list[str]]]] = {
     "anthropic's own span under our decorator": (
         [run("a"), run("b", "a", ANTHROPIC, (1, 99), response_id="msg_1")],
+        ["a b"],
+    ),
+    "a call of a judge's, recorded twice": (
+        [
+            run("a", kind="judge"),
+            run("b", "a", ANTHROPIC, (1, 99), response_id="msg_1", kind="judge"),
+        ],
         ["a b"],
     ),
     "anthropic's own span under OpenInference": (
@@ -271,6 +278,12 @@ def test_totals(kind: str) -> None:
     runs = [above, around("w", "a", "tool"), run("b", "w", OPENAI, cost=1.0)]
     assert find_shares(runs) == {b"a": CallShare()}
     assert find_shares([above, around("w", "a", "tool")]) == {}
+
+
+def test_judge_below_a_total() -> None:
+    """What a judge uses below an agent takes nothing from what the agent says itself."""
+    agent = around("r", kind="agent", tokens=USED, cost=0.25)
+    assert find_shares([agent, run("j", "r", ANTHROPIC, kind="judge", cost=0.5)]) == {}
 
 
 def test_total_of_cost_alone() -> None:

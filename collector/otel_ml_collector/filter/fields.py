@@ -49,7 +49,9 @@ FIELD_NAMES: Final[Mapping[str, FieldName]] = {
     "model": FieldName(_TEXT, "the name under which versions gather"),
     "version": FieldName(_NUMBER, "the small number of the model's version, or an alias in quotes"),
     "digest": FieldName(_TEXT, "the digest of the version's definition"),
-    "kind": FieldName(_TEXT, "model, chain, tool, retriever, embedding, agent, training or span"),
+    "kind": FieldName(
+        _TEXT, "model, chain, tool, retriever, embedding, agent, training, judge or span"
+    ),
     "name": FieldName(_TEXT, "the name of the span"),
     "finish_reason": FieldName(
         Kind.REASON, "why the model stopped, such as stop, length or tool_calls"

@@ -68,7 +68,7 @@ from otel_ml_collector.times import from_rfc3339
 
 # The engine reads no longer text of a query than 262,144 bytes; values are apart from it.
 _MAX_SQL: Final = 230_000
-_MODEL_CALLS: Final = Condition(Sql("kind != 'span'"))
+_MODEL_CALLS: Final = Condition(Sql("kind NOT IN ('span', 'judge')"))
 # The window of the question: it chooses the parts and granules that are read.
 _WINDOW: Final = Sql(
     "project = {project:String} AND start_ns >= {start:Int64} AND start_ns < {end:Int64}"

@@ -38,18 +38,19 @@ def list_projects(reader: Reader) -> list[Row]:
         SELECT project, sum(ended) AS runs, sum(others) AS other_spans, sum(failed) AS errors,
           max(last_ns) AS last_start_ns
         FROM (
-          SELECT project, countIf(kind != 'span') AS ended, countIf(kind = 'span') AS others,
-            countIf(kind != 'span' AND outcome = 'error') AS failed, max(start_ns) AS last_ns
+          SELECT project, countIf(NOT {is_other}) AS ended, countIf({is_other}) AS others,
+            countIf(NOT {is_other} AND outcome = 'error') AS failed, max(start_ns) AS last_ns
           FROM runs FINAL WHERE {readable} AND {uncomputed} AND NOT {repeats} GROUP BY project
           UNION ALL
-          SELECT project, sumIf(runs, kind != 'span'), sumIf(runs, kind = 'span'),
-            sumIf(runs, kind != 'span' AND outcome = 'error'), max(last_ns)
+          SELECT project, sumIf(runs, NOT {is_other}), sumIf(runs, {is_other}),
+            sumIf(runs, NOT {is_other} AND outcome = 'error'), max(last_ns)
           FROM daily_runs WHERE {readable} AND {computed} GROUP BY project
           UNION ALL
           SELECT project, 0, 0, 0, max(start_ns) FROM open_runs WHERE {readable} GROUP BY project
         )
         GROUP BY project ORDER BY last_start_ns DESC, project LIMIT {most_projects}
         """).fill(
+        is_other=Sql("(kind IN ('span', 'judge'))"),
         readable=READABLE,
         uncomputed=uncomputed(READABLE),
         repeats=repeats(READABLE + Sql(" AND ") + uncomputed(READABLE)),
@@ -98,7 +99,7 @@ def bound_runs(reader: Reader, project: str) -> Window | None:
     """Find the starts of a project's first and last recorded run."""
     sql = Sql("""
         SELECT min(start_ns) AS first_ns, max(start_ns) AS last_ns, count() AS runs FROM runs
-        WHERE project = {project:String} AND kind != 'span'""")
+        WHERE project = {project:String} AND kind NOT IN ('span', 'judge')""")
     row = reader.rows(sql, {"project": project})[0]
     return Window(row["first_ns"], row["last_ns"] + 1) if row["runs"] else None
 
@@ -117,17 +118,18 @@ def list_models(reader: Reader, project: str) -> list[Row]:
           SELECT model, argMax(kind, start_ns) AS last_kind, count() AS ended,
             countIf(outcome = 'error') AS failed, max(start_ns) AS last_ns, 0 AS told_ns
           FROM runs FINAL
-          WHERE {ours} AND kind != 'span' AND model != '' AND {uncomputed} {once}
+          WHERE {ours} AND kind NOT IN ('span', 'judge') AND model != '' AND {uncomputed} {once}
           GROUP BY model
           UNION ALL
           SELECT model, argMax(kind, last_ns), sum(runs), sumIf(runs, outcome = 'error'),
             max(last_ns), 0
           FROM daily_runs
-          WHERE {ours} AND kind != 'span' AND model != '' AND {computed}
+          WHERE {ours} AND kind NOT IN ('span', 'judge') AND model != '' AND {computed}
           GROUP BY model
           UNION ALL
           SELECT model, argMax(kind, start_ns), 0, 0, max(start_ns), 0
-          FROM open_runs WHERE project = {project:String} AND kind != 'span' AND model != ''
+          FROM open_runs
+          WHERE project = {project:String} AND kind NOT IN ('span', 'judge') AND model != ''
           GROUP BY model
           UNION ALL
           SELECT name, kind, 0, 0, 0, max(last_seen_ns)

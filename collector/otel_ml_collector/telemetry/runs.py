@@ -23,6 +23,7 @@ from prometheus_client.metrics_core import (
 )
 from prometheus_client.registry import Collector
 
+from otel_ml.attributes import JUDGE_KIND
 from otel_ml_collector.errors import Unavailable
 from otel_ml_collector.owners import is_run
 from otel_ml_collector.records import Metric as Score
@@ -254,7 +255,7 @@ class RunNumbers(Collector):
         """
         with self._lock:
             for run in records.runs:
-                if run.kind != "span":
+                if run.kind not in {"span", JUDGE_KIND}:
                     self._count_run(run, run.project in held and is_telling(run))
             for score in records.metrics:
                 if score.source == "judge" and is_run(score.owner):

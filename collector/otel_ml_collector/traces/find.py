@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, fields
 from typing import Final
 
+from otel_ml import attributes as names
 from otel_ml.records import TOKENS, Tokens, tokens_of
 from otel_ml_collector.errors import NotFound
 from otel_ml_collector.owners import is_run, own_key
@@ -171,6 +172,7 @@ class Stretch:
     tokens: Tokens
     cost: float | None
     is_settled: bool = False
+    kind: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +205,7 @@ def find_outline(reader: Reader, trace_id: str) -> list[Stretch] | None:
                 tokens=tokens_of(row),
                 cost=row["cost"],
                 is_settled=bool(row["has_share"]),
+                kind=row["kind"],
             )
         if len(found) > MOST:
             return None
@@ -222,6 +225,7 @@ def outline_of(runs: Sequence[RunSummary], now_ns: int) -> list[Stretch]:
             tokens=run.tokens if run.counted is None else run.counted.tokens,
             cost=run.cost if run.counted is None else run.counted.cost,
             is_settled=run.counted is not None,
+            kind=run.kind,
         )
         for run in runs
     ]
@@ -263,8 +267,9 @@ def add_up(spans: Sequence[Stretch]) -> Totals:
 
     A run that says them of itself and stands above others that do, such as an agent above its
     calls, says the sum of those: it is left out, so that nothing counts twice. What is settled
-    counts as it is.
+    counts as it is. The calls of judges are no part of what they judge.
     """
+    spans = [span for span in spans if span.kind != names.JUDGE_KIND]
     lowest = _lowest(spans, lambda span: _has_tokens(span.tokens))
     costs = [span.cost for span in _lowest(spans, lambda span: span.cost is not None)]
     return Totals(
@@ -301,7 +306,7 @@ def read_outline(reader: Reader, place: Place, limit: int) -> list[Row]:
     """Read names, times, tokens and costs of the ended runs of a trace, each once."""
     sql = Sql("""
         SELECT lower(hex(span_id)) AS span_id, lower(hex(parent_span_id)) AS parent_span_id,
-          toString(name) AS name, start_ns, start_ns + latency_ns AS end_ns,
+          toString(name) AS name, toString(kind) AS kind, start_ns, start_ns + latency_ns AS end_ns,
           {tokens}, {cost} AS cost, has_share
         FROM runs {shares} WHERE {ours}
         ORDER BY rank DESC LIMIT 1 BY runs.span_id LIMIT {limit:UInt32}

@@ -76,6 +76,8 @@ def read_fields(span: Span, plan: plan.Plan, *, is_open: bool = False) -> Found:
             _read_span_events(span.events, found)
     _read_general(span, found)
     _keep_own_usage(found)
+    if names.JUDGING in span.attributes and found["kind"] != "span":
+        found["kind"] = "judge"
     return found
 
 

@@ -271,3 +271,28 @@ def test_all_projects(store: Store, project: str) -> None:
     store.take(project, make_call(), make_call())
     [found] = [one for one in find_all_stats(store.reader, NOW_NS).groups if one.project == project]
     assert (found.runs, found.errors, [bucket.runs for bucket in found.buckets]) == (2, 0, [2])
+
+
+def test_calls_of_judges(store: Store, project: str) -> None:
+    """What a judge calls is counted with no model, list or session, and found by its kind."""
+    spent: dict[str, Value] = {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.request.model": "gpt-4o",
+        "gen_ai.usage.input_tokens": 7,
+        "session.id": "s",
+    }
+    run_id = f"{'0' * 31}1-{'0' * 15}1"
+    mark: dict[str, Value] = {"otel_ml.judging": "grounded", "otel_ml.judging.run": run_id}
+    at_ns = TODAY_NS - HOUR_NS
+    for name, told in (("answer", spent), ("ask", spent | mark)):
+        store.take(project, make_call(name, attributes=told, start_ns=at_ns, end_ns=at_ns + 1))
+    counted = {where: ask(store, project, where=where).total for where in ("", 'kind == "judge"')}
+    assert {where: (one.runs, one.tokens.input) for where, one in counted.items()} == {
+        "": (1, 7),
+        'kind == "judge"': (1, 7),
+    }
+    found = find_project(store.reader, project)
+    assert (found.runs, found.other_spans) == (1, 1)
+    compute(store, project)
+    again = {where: ask(store, project, where=where).total for where in counted}
+    assert again == counted

@@ -16,7 +16,7 @@ _PREFIX: Final = "otel_ml."
 # No column holds these: they stay among the attributes, and so do tags that cannot be read.
 _KEPT: Final = {
     *(names.CAPTURE, names.OUTPUTS_CHUNKS, names.STREAM_CHUNKS, names.STREAM_FIRST_CHUNK_MS),
-    names.TAGS,
+    *(names.TAGS, names.JUDGING, names.JUDGING_RUN),
 }
 _NOT_FOLLOWED: Final = '"not_followed"'  # among what was left out
 

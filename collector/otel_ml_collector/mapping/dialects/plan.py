@@ -93,7 +93,18 @@ def read_fields(spans: Sequence[Span], plan: Plan, *, is_open: bool = False) -> 
             read_span_events(spans, found)
     _read_general(spans, values)
     _keep_own_usage(found)
+    if names.JUDGING in values.names:
+        _mark_judges(found)
     return found
+
+
+def _mark_judges(found: Found) -> None:
+    """Tell the calls that judges make from those of the product: they are of a kind of their own.
+
+    They keep their tokens and cost, which are the judge's.
+    """
+    kinds = found.columns["kind"]
+    found.fill("kind", [kind if kind == "span" else names.JUDGE_KIND for kind in kinds])
 
 
 def _make_plan(keys: tuple[str, ...]) -> Plan:
