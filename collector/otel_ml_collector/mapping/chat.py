@@ -146,12 +146,15 @@ def _has_speaker(item: object) -> bool:
 
 def _is_message(item: object) -> bool:
     """Tell a message from an object that has a role, or a type, for another reason."""
-    return _has_speaker(item) and not _SAID.isdisjoint(cast("dict[str, Any]", unwrap(item)))
+    if not _has_speaker(item):
+        return False
+    told = cast("dict[str, Any]", item)
+    return not _SAID.isdisjoint(told) or not _SAID.isdisjoint(cast("dict[str, Any]", unwrap(told)))
 
 
 def _asked(value: object) -> str:
     """Find the last question: of several inputs that of their messages, or the prompt."""
-    value = _open(value)
+    value = _open(value) if isinstance(value, dict) else value
     if isinstance(value, list) and value and _is_message(value[-1]):
         return next(filter(None, map(_question, reversed(value))), "") or _last(value)
     if not isinstance(value, dict):
@@ -172,7 +175,7 @@ def _asked(value: object) -> str:
 
 def _answered(value: object) -> str:
     """Find the answer's text; an object of several fields reads as the object."""
-    value = _open(value)
+    value = _open(value) if isinstance(value, dict) else value
     if isinstance(value, list) and value:
         if _is_message(value[-1]):
             return _last(value)
