@@ -34,6 +34,8 @@ _SLACK_NS: Final = 1_000_000
 _DATED: Final = re.compile(r"(?:[-@:](?:\d{4}-\d{2}-\d{2}|\d{6,8}|\d{3,4}|latest|v\d+(?::\d+)?))+$")
 # So many runs of a scope under one parent are compared with those of another scope.
 _NEIGHBOURS: Final = 64
+# Runs that come together are settled before they are stored; of more it is done behind that.
+_AT_ONCE: Final = 2_000
 # So far above is farther than any run that is looked at: two runs of one parent.
 _BESIDE: Final = 100
 
@@ -139,10 +141,16 @@ def call_run_of(run: Run) -> CallRun:
 
 def find_stored(runs: Sequence[Run]) -> list[StoredShare]:
     """Tell what counts of runs that come together, as far as these tell."""
+    told = [run for run in runs if is_telling(run)]
+    if len({(run.project, run.scope) for run in told}) == len({run.project for run in told}) and (
+        CALLS.issuperset(run.kind for run in told)
+    ):
+        return []
+    if len(told) > _AT_ONCE:
+        return []
     traces: defaultdict[tuple[str, bytes], list[Run]] = defaultdict(list)
-    for run in runs:
-        if is_telling(run):
-            traces[run.project, run.trace_id].append(run)
+    for run in told:
+        traces[run.project, run.trace_id].append(run)
     mixed = {
         key
         for key, telling in traces.items()
@@ -208,19 +216,31 @@ _Pair = tuple[_Order, CallRun, CallRun]
 
 def _find_pairs(tree: Mapping[bytes, CallRun], calls: Sequence[CallRun]) -> Iterator[_Pair]:
     """Find the pairs of calls that may be one."""
-    beside: defaultdict[tuple[bytes, object], list[CallRun]] = defaultdict(list)
+    answered: defaultdict[tuple[bytes, str], list[CallRun]] = defaultdict(list)
+    alike: defaultdict[tuple[bytes, tuple[int, int]], list[CallRun]] = defaultdict(list)
     for run in calls:
-        for alike in (run.response_id, _used(run)) if run.parent_span_id else ():
-            beside[run.parent_span_id, alike].append(run)
+        if run.parent_span_id:
+            alike[run.parent_span_id, _used(run)].append(run)
+        if run.parent_span_id and run.response_id:
+            answered[run.parent_span_id, run.response_id].append(run)
         for distance, above in enumerate(_enclosing(run, tree)):
             if order := _compare(above, run, distance):
                 yield order, above, run
-    for siblings in beside.values():
-        siblings.sort(key=attrgetter("start_ns", "span_id"))
-        for place, run in enumerate(siblings):
-            for other in siblings[place + 1 : place + 1 + _NEIGHBOURS]:
-                if order := _compare(run, other, _BESIDE):
-                    yield order, run, other
+    for siblings in answered.values():
+        yield from _pair_siblings(siblings)
+    for siblings in alike.values():
+        yield from _pair_siblings(siblings, at_once=True)
+
+
+def _pair_siblings(siblings: list[CallRun], *, at_once: bool = False) -> Iterator[_Pair]:
+    """Pair runs of one parent: those near each other, perhaps only such as run at one time."""
+    siblings.sort(key=attrgetter("start_ns", "span_id"))
+    for place, run in enumerate(siblings):
+        for other in siblings[place + 1 : place + 1 + _NEIGHBOURS]:
+            if at_once and other.start_ns > run.end_ns + _SLACK_NS:
+                break
+            if order := _compare(run, other, _BESIDE):
+                yield order, run, other
 
 
 def _enclosing(run: CallRun, tree: Mapping[bytes, CallRun]) -> Iterator[CallRun]:
@@ -284,11 +304,13 @@ def _used(run: CallRun) -> tuple[int, int]:
     return run.tokens.input or 0, run.tokens.output or 0
 
 
-def _words_of(provider: str) -> set[str]:
+@lru_cache(1_000)
+def _words_of(provider: str) -> frozenset[str]:
     """Name a provider by its words: ``azure.ai.openai`` is also called ``openai``."""
-    return {*provider_of(provider).lower().split(".")} - {"", "ai"}
+    return frozenset(provider_of(provider).lower().split(".")) - {"", "ai"}
 
 
+@lru_cache(1_000)
 def name_model(name: str) -> str:
     """Name a provider's model without its folder and date, as another library may write it."""
     return _DATED.sub("", name.strip().lower().rpartition("/")[2])

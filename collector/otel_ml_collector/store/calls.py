@@ -48,6 +48,7 @@ _MARK_EVERY_S: Final = 10.0
 # An insert makes a part of each month that it touches.
 _MONTHS_NS: Final = 1_000 * DAY_NS
 _LEAST_WINDOW_NS: Final = SECOND_NS
+_WIDEST_NS: Final = 1_000 * DAY_NS
 # After trouble of the store it is let alone for so long.
 _REST_S: Final = 5.0
 _UNHURRIED: Final = {"max_execution_time": 60}
@@ -427,7 +428,7 @@ class CallWatch:
         for project, of_project in traces.items():
             settle(self._client, self._memory, project, sorted(of_project))
         if len(rows) < _NEW_RUNS // 4:
-            self._window_ns *= 2
+            self._window_ns = min(2 * self._window_ns, _WIDEST_NS)
         return until_ns
 
     def _learn(self, project: str) -> None:
