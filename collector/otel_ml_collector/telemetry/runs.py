@@ -317,7 +317,7 @@ class RunNumbers(Collector):
             key = (run.project, run.start_ns, run.trace_id, run.span_id)
             used = run.input_tokens, run.output_tokens
             self._held.append(_Held(key, place, latency_ns, is_error, *used))
-            self._waited.put(run.run_id, True)
+            self._waited.put(f"{run.run_id} {run.project}", True)
             return
         self._add(place, latency_ns, is_error, run.input_tokens, run.output_tokens)
 
@@ -350,11 +350,11 @@ class RunNumbers(Collector):
             if share.record_of or any(self._was_counted(project, trace_id, one) for one in others):
                 return
             used = share.tokens.input, share.tokens.output
-        self._counted.put(name, True)
+        self._counted.put(f"{name} {project}", True)
         self._add(run.place, run.latency_ns, run.is_error, *used)
 
     def _was_counted(self, project: str, trace_id: bytes, span_id: bytes) -> bool:
-        name = run_id(trace_id, span_id)
+        name = f"{run_id(trace_id, span_id)} {project}"
         is_known = self._places.find((project, trace_id, span_id)) is not None
         return is_known and not (self._waited.find(name) and not self._counted.find(name))
 
