@@ -3,6 +3,7 @@
 import json
 import re
 from html import unescape
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -112,6 +113,45 @@ def test_chunks_of_a_message(service: Service, project: str) -> None:
     assert "Sunny in Ghent" in page
     assert "<summary><h2>Chunks</h2> <small>3</small></summary>" in page
     assert "otel_ml.outputs.chunks" not in page
+
+
+STREAM: dict[str, Any] = {
+    "gen_ai.operation.name": "chat",
+    "otel_ml.outcome": "ok",
+    "otel_ml.stream.chunks": 12,
+    "otel_ml.stream.first_chunk_ms": 0.0,
+}
+
+
+def test_pace_of_a_stream(service: Service, project: str) -> None:
+    """A stream's page says its chunks, when the first came, and how fast its tokens did."""
+    run = make_call("say", {**STREAM, "gen_ai.usage.output_tokens": 7})
+    service.store.take(project, run)
+    page = get(service, f"/projects/{project}/runs/{id_of(run)}")
+    latency_s = (run.end_ns - run.start_ns) / 1e9
+    found = dict(re.findall(r"<dt>(Chunks|First chunk|Tokens a second)</dt><dd>([^<]*)</dd>", page))
+    assert (found["Chunks"], set(found)) == ("12", {"Chunks", "First chunk", "Tokens a second"})
+    assert float(found["Tokens a second"]) == pytest.approx(7 / latency_s, rel=1e-3)
+    assert "include_usage" not in page
+
+
+def test_stream_without_tokens(service: Service, project: str) -> None:
+    """The page of a stream that said no tokens says why, and what to set."""
+    run = make_call("say", STREAM)
+    service.store.take(project, run)
+    page = get(service, f"/projects/{project}/runs/{id_of(run)}")
+    assert "include_usage" in page
+    assert "Tokens a second" not in page
+
+
+@pytest.mark.parametrize("odd", ["x", -1.0, 1e300, "NaN"])
+def test_odd_pace(service: Service, project: str, odd: Any) -> None:
+    """A time to the first chunk that cannot be one is not shown as one."""
+    told = {**STREAM, "otel_ml.stream.chunks": "many", "otel_ml.stream.first_chunk_ms": odd}
+    run = make_call("say", {**told, "gen_ai.usage.output_tokens": 7})
+    service.store.take(project, run)
+    page = get(service, f"/projects/{project}/runs/{id_of(run)}")
+    assert not re.search("<dt>(Chunks|First chunk|Tokens a second)</dt>", page)
 
 
 def test_stream_that_is_not_followed(service: Service, project: str) -> None:
