@@ -63,7 +63,7 @@ def test_running(line: Timeline) -> None:
         "last_heard_ns": found.last_heard_ns,
         "error_type": "",
         "error_message": "",
-        "inputs": "digits",
+        "inputs": '{"data": "digits", "rows": 1797}',
         "outputs": None,
         "tags": {"client": "bigshot", "size": 3},
         "scores": {},
