@@ -163,7 +163,7 @@ def test_list_of_runs(collector: CollectorProcess, sent: Sent) -> None:
     """The list of runs shows both spans of the JavaScript SDK, the newest first."""
     runs = collector.runs(sent.project)
     assert [(run["run_id"], run["inputs"], run["outputs"]) for run in runs] == [
-        (sent.ids["tool"], "order: 17, open: true", "Friday"),
+        (sent.ids["tool"], '{"order": 17, "open": true}', "Friday"),
         (sent.ids["chat"], "Où est mon colis ? 📦", "It arrives on Friday."),
     ]
 
