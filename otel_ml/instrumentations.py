@@ -27,7 +27,7 @@ from otel_ml.errors import quiet
 from otel_ml.export.pipeline import Pipeline
 from otel_ml.outlet import Outlet
 from otel_ml.redaction import REDACTED, Redaction
-from otel_ml.spans import ChosenProcessors
+from otel_ml.spans import ChosenProcessors, all_processors_of
 
 _GROUP: Final = "opentelemetry_instrumentor"
 _BASE: Final = "opentelemetry.instrumentation.instrumentor"
@@ -206,7 +206,7 @@ def lend(
         is_recording: Tells whether what begins now, in this task or thread, is recorded.
     """
     joined: Any = outlet.joined
-    every = getattr(joined, "_active_span_processor", None)  # of the SDK's own providers
+    every = all_processors_of(joined)
     if outlet.pipeline is None or (joined is not None and every is None):
         given: trace.TracerProvider = joined
         return given

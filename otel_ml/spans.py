@@ -522,6 +522,12 @@ def processors_of(provider: object) -> Sequence[SpanProcessor]:
     return found
 
 
+def all_processors_of(provider: object) -> SynchronousMultiSpanProcessor | None:
+    """Return what holds the processors of a provider of the SDK's; None of another one."""
+    found: SynchronousMultiSpanProcessor | None = getattr(provider, "_active_span_processor", None)
+    return found
+
+
 class ChosenProcessors(SpanProcessor):
     """Those processors of a provider that get our spans, also those that are added later.
 
