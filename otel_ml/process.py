@@ -24,7 +24,7 @@ from otel_ml.errors import hand_on, quiet
 
 # Within a judge: what each call that is traced there says of the judge and of what it judges.
 JUDGING: Final[contextvars.ContextVar[Mapping[str, str] | None]] = contextvars.ContextVar(
-    "otel_ml.judging", default=None
+    "otel_ml_judging", default=None
 )
 
 T = TypeVar("T")

@@ -13,7 +13,7 @@ STANDARD = {
     "deployment.environment.name",
     "service.version",
 }
-NOT_ATTRIBUTES = {"PROJECT_HEADER", "DEFAULT_PROJECT", "SCOPE_NAME"}
+NOT_ATTRIBUTES = {"PROJECT_HEADER", "DEFAULT_PROJECT", "SCOPE_NAME", "JUDGE_KIND"}
 
 NAMES = {
     key: item
