@@ -379,6 +379,7 @@ def test_server_span(
         span_kind="server",
         name="POST /ask",
         latency_ms=2_000.0,
+        session="conversation 7",  # as the call below it says
         attributes=ASK_ATTRIBUTES,
         dialect="opentelemetry",
     )
