@@ -186,7 +186,7 @@ def host_error(error: BaseException) -> BaseException | None:
     """Find what was meant for the host: the error, or one that it took the place of.
 
     What a handler of a signal raised may not be what comes out: a thread's start that it breaks
-    off ends with a KeyError.
+    off ends with a KeyError, the making of a class with a RuntimeError.
     """
     if is_of_host(error):
         return error
@@ -197,7 +197,8 @@ def host_error(error: BaseException) -> BaseException | None:
     before = error.__context__
     # What the host was handling before it called us was caught in no frame of this error.
     while before is not None and before.__traceback__ is not None:
-        if before.__traceback__.tb_frame not in passed:
+        frame = before.__traceback__.tb_frame
+        if not passed.intersection((frame, frame.f_back)):  # that below was called by C
             return None
         if is_of_signal(before):
             return before

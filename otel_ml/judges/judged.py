@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -87,12 +88,15 @@ class Judged:
         """
         try:
             for judge in self.judges:
-                steps = judge.steps(self.inputs, self.outputs)
-                with self.marking(judge):
-                    said = drive(steps, wait, judge.timeout_s, _is_of_host)
-                self.settle(judge, said)
+                # In a context of its own: wherever a limit strikes, no mark stays in the host's.
+                self.settle(judge, copy_context().run(self._judge_here, judge, wait))
         finally:
             self.lose(INTERRUPTED)
+
+    def _judge_here(self, judge: Judge, wait: Wait) -> Judgement:
+        steps = judge.steps(self.inputs, self.outputs)
+        with self.marking(judge):
+            return drive(steps, wait, judge.timeout_s, _is_of_host)
 
     @contextmanager
     def marking(self, judge: Judge) -> Iterator[None]:

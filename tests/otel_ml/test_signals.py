@@ -18,6 +18,7 @@ from opentelemetry.context import Context, get_current
 import otel_ml
 from otel_ml import Client, Judge
 from otel_ml.errors import trouble
+from otel_ml.process import JUDGING
 from tests.otel_ml.otlp_sink import Sink
 from tests.otel_ml.recording import Recording, attributes, inputs, outputs
 
@@ -242,6 +243,12 @@ def test_interrupted_judgement_says_so(recording: Recording, kind: str) -> None:
     assert not without
 
 
+def test_interrupted_judge_leaves_no_mark(recording: Recording) -> None:
+    """Calls after a judge that a limit broke off are none of the judge's, wherever it struck."""
+    for _ in strike_everywhere(recording.client, "inline"):
+        assert JUDGING.get() is None
+
+
 def test_no_limit_of_a_timer_is_lost(recording: Recording) -> None:
     """Of several hundred limits that SIGALRM brings at a short function each reaches the host."""
     struck = reached = 0
@@ -370,11 +377,25 @@ def replace_limit() -> None:
         raise KeyError("started")  # noqa: B904 - as threading does
 
 
-def test_limit_that_became_another_error_reaches_the_host(recording: Recording) -> None:
+class Named:
+    """What a class in the making tells its name; Python 3.11 makes a RuntimeError of an error."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        signal.raise_signal(signal.SIGALRM)
+
+
+def make_class() -> None:
+    type("Made", (), {"named": Named()})
+
+
+@pytest.mark.parametrize("break_off", [replace_limit, make_class])
+def test_limit_that_became_another_error_reaches_the_host(
+    recording: Recording, break_off: Callable[[], None]
+) -> None:
     """A limit that what it broke off ends with another error for comes out all the same."""
     model = recording.client.trace(lambda given: given)
     with handler(stop), pytest.raises(Limit):
-        model(Raising(replace_limit))
+        model(Raising(break_off))
     assert attributes(recording.run())["otel_ml.outcome"] == "error"
 
 
