@@ -191,18 +191,21 @@ class Runs(HasCard):
             ReaderError: The collector has no answer.
         """
         check_text("columns", columns, _COLUMNS_CHARS, may_be_empty=True)
-        import pyarrow.parquet as pq  # optional
-        from pyarrow import BufferReader
+        import pyarrow as pa  # optional
+        import pyarrow.parquet as pq
 
         wanted = self._wanted
         listed = None if wanted.limit is None else list(self)
         if listed:
             wanted = _narrowed(wanted, [run.start_ns for run in listed])
         names = _with_id(columns)
-        body = b"".join(export(self._api, wanted, "parquet", names))
-        # Not of a file of Python's: a thread of pyarrow that asks for the interpreter's lock while
-        # the process ends is ended there, and aborts the process.
-        table = pq.read_table(BufferReader(body))
+        body = pa.BufferOutputStream()
+        for part in export(self._api, wanted, "parquet", names):
+            body.write(part)
+        # Memory of pyarrow's own and no thread: one that lets go of an object of Python's while
+        # the process ends aborts it.
+        file = pq.ParquetFile(pa.BufferReader(body.getvalue()), pre_buffer=False)
+        table = file.read(use_threads=False)
         if listed is not None:
             table = _chosen(table, [run.run_id for run in listed])
         elif wanted.order == "desc":
