@@ -81,6 +81,10 @@ def judge(rubric: Callable[..., Any], timeout_s: float = SHORT_S, name: str = "a
     return Judge(name, "", rubric, lambda score: True, timeout_s=timeout_s)
 
 
+def _loops() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if "judge-loop" in thread.name}
+
+
 def fast(name: str = "fast") -> Judge:
     return judge(lambda: 1, 60, name)
 
@@ -265,7 +269,7 @@ def test_async_rubric_is_cancelled(pool: JudgePool) -> None:
 @pytest.mark.parametrize("blocks", [False, True], ids=["is not cancelled", "blocks its loop"])
 def test_stubborn_async_rubric_stops_no_other(pool: JudgePool, blocks: bool) -> None:
     """An async rubric that blocks its loop, or is not cancelled, is left behind with its loop."""
-    over, said = threading.Event(), Said()
+    over, said, others = threading.Event(), Said(), _loops()
 
     async def stubborn() -> float:
         while not over.is_set():
@@ -293,9 +297,7 @@ def test_stubborn_async_rubric_stops_no_other(pool: JudgePool, blocks: bool) -> 
     assert (said[-1].score, said[-1].error) == (0.5, None)
     assert TIMED_OUT in said.errors
     over.set()
-    wait_until(
-        lambda: sum("judge-loop" in thread.name for thread in threading.enumerate()) <= 1, WAIT_S
-    )
+    wait_until(lambda: len(_loops() - others) <= 1, WAIT_S)
 
 
 def test_blocked_loop_is_not_the_others_fault(pool: JudgePool) -> None:
