@@ -1,0 +1,1 @@
+"""Statistics that verdicts rest on, of the standard library alone."""

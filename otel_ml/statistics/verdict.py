@@ -1,0 +1,801 @@
+"""A verdict on two sets of scored runs: better, worse, no different or inconclusive, and why.
+
+`compare_items` pairs the runs of the same items, as experiments have them; `compare_samples` takes
+two independent samples, as two versions in production are. Both count, neither reads nor writes.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Final, Literal
+
+from otel_ml.statistics.corrections import benjamini_hochberg, mcnemar_mid_p
+from otel_ml.statistics.intervals import (
+    CONFIDENCE,
+    ClusterSum,
+    Estimate,
+    cluster_mean,
+    cluster_median,
+    cluster_p,
+    cluster_rate,
+    detectable,
+    difference,
+    log_ratio,
+    median_ratio,
+    needed,
+    newcombe_paired,
+    welch,
+    wilson,
+)
+
+Word = Literal["better", "worse", "no different", "inconclusive"]
+
+RATE_MARGIN: Final = 0.02
+SCORE_MARGIN: Final = 0.1  # of the baseline's standard deviation
+AMOUNT_MARGIN: Final = 0.05
+LEAST_ITEMS: Final = 20
+LEAST_CLUSTERS: Final = 12
+LEAST_RUNS: Final = 100
+LEAST_IN_COMMON: Final = 0.9
+MOST_MISSING: Final = 0.05
+AMOUNTS: Final = ("latency", "tokens", "cost")
+_FALSE_DISCOVERIES: Final = 0.05
+_FEW_POINTS: Final = 0.1  # below it points have a decimal
+WORST_FIRST: Final = ("worse", "inconclusive", "no different", "better")
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeScore:
+    """What one version of a judge said of one run.
+
+    Attributes:
+        passed: Whether the run passed; None where the judge has no criterion.
+        score: In the judge's own range.
+        version: Of the judge.
+        failed: Whether the judge itself failed.
+    """
+
+    passed: bool | None = None
+    score: float | None = None
+    version: str = ""
+    failed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoredRun:
+    """One run with what was said of it; repeats of an item are runs of their own.
+
+    Attributes:
+        item: The id of its item; empty in production.
+        digest: Of the item.
+        cluster: What it shares with others, such as a document or session; empty for a run, or an
+            item, that stands for itself.
+        tags: Of the item.
+        is_error: Whether the call raised or timed out.
+        scores: By the name of the judge.
+        latency: In seconds, or any other unit that both sides share.
+        tokens: In all.
+        cost: In dollars.
+    """
+
+    item: str = ""
+    digest: str = ""
+    cluster: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    is_error: bool = False
+    scores: Mapping[str, JudgeScore] = field(default_factory=dict)
+    latency: float | None = None
+    tokens: float | None = None
+    cost: float | None = None
+
+    def amount(self, name: str) -> float | None:
+        """Return its latency, tokens or cost: None where it failed, or there is none above 0."""
+        value = {"latency": self.latency, "tokens": self.tokens, "cost": self.cost}[name]
+        return None if self.is_error or value is None or not value > 0 else value
+
+
+@dataclass(frozen=True, slots=True)
+class SharedItems:
+    """Which items two sides have in common, by id; only those with the same digest are pairs."""
+
+    common: Sequence[str]
+    new: Sequence[str]
+    gone: Sequence[str]
+    changed: Sequence[str]
+
+    @property
+    def share(self) -> float:
+        """How much of all items is in common, from 0 to 1."""
+        every = len(self.common) + len(self.new) + len(self.gone) + len(self.changed)
+        return len(self.common) / every if every else 0.0
+
+
+@dataclass(frozen=True)
+class JudgeVerdict:
+    """What changed by one judge.
+
+    Attributes:
+        is_rate: Whether the values are passes, from 0 to 1, or scores.
+        baseline: The baseline's own rate or mean score.
+        candidate: The candidate's.
+        difference: Candidate less baseline, at the confidence that all judges share.
+        margin: A difference below it does not matter.
+        versions: Of the judge, of the baseline and of the candidate.
+        confidence: Of the interval of the difference.
+        n: In words: `150`, or `150/150` of two samples.
+        reasons: Why it is inconclusive, or "" where the interval alone says so.
+        p: How likely so large a difference is where nothing changed; for corrections.
+    """
+
+    judge: str
+    word: Word
+    is_rate: bool
+    baseline: Estimate | None
+    candidate: Estimate | None
+    difference: Estimate | None
+    margin: float
+    lower_is_better: bool
+    versions: tuple[Sequence[str], Sequence[str]]
+    confidence: float
+    n: str
+    reasons: Sequence[str]
+    p: float = 1.0
+
+    @property
+    def detectable(self) -> float | None:
+        """The difference that so many items could have shown with 80 % power."""
+        if self.difference is None or not math.isfinite(self.difference.high):
+            return None
+        return detectable(self.difference, confidence=self.confidence)
+
+    @property
+    def needed(self) -> int | None:
+        """How many items, or runs of both sides, would show the margin with 80 % power."""
+        if self.difference is None:
+            return None
+        return needed(self.difference, self.margin, confidence=self.confidence)
+
+    @cached_property
+    def sentence(self) -> str:
+        """What it says, in words."""
+        if self.difference is None or self.baseline is None or self.candidate is None:
+            return f"{self.word}: {'; '.join(self.reasons)}"
+        figures = [one.value for one in (self.candidate, self.baseline)]
+        if self.is_rate:
+            now, before = (f"{100 * one:.1f} %" for one in figures)
+        else:
+            now, before = (f"{one:.4g}" for one in figures)
+        verb = "passes" if self.is_rate else "scores"
+        return f"{verb} {now} against {before}: {self._change()}, n = {self.n}{self._why()}"
+
+    def _change(self) -> str:
+        change = self.difference
+        if change is None or not math.isfinite(change.high):
+            return self.word
+        if self.word in ("better", "worse"):
+            down = change.value < 0
+            low, high = (-change.high, -change.low) if down else (change.low, change.high)
+            size = self._numbers(abs(change.value), low, high)
+            return f"{self.word} by {size[0]}{' points' * self.is_rate} ({size[1]} to {size[2]})"
+        numbers = self._numbers(change.value, change.low, change.high)
+        return f"{self.word} ({numbers[1]} to {numbers[2]}{' points' * self.is_rate})"
+
+    def _why(self) -> str:
+        if self.word != "inconclusive":
+            return ""
+        if self.reasons:
+            return "; " + "; ".join(self.reasons)
+        if self.detectable is None or self.needed is None:
+            return ""
+        shown, margin = (self._numbers(one)[0] for one in (self.detectable, self.margin))
+        unit = " points" * self.is_rate
+        return (
+            f"; so many could have shown {shown}{unit}, {self.needed:,} would show {margin}{unit}"
+        )
+
+    def _numbers(self, *numbers: float) -> list[str]:
+        if not self.is_rate:
+            return [f"{one:.3g}".replace("-", "−") for one in numbers]
+        few = max(max(numbers) - min(numbers), *map(abs, numbers)) < _FEW_POINTS
+        return [_number(100 * one, 1 if few else 0) for one in numbers]
+
+
+@dataclass(frozen=True, slots=True)
+class AmountVerdict:
+    """What changed in latency, tokens or cost: less is better.
+
+    Attributes:
+        ratio: Candidate to baseline, of calls that were answered.
+    """
+
+    name: str
+    word: Word
+    ratio: Estimate
+    margin: float
+    n: str
+    reasons: Sequence[str]
+
+    @property
+    def sentence(self) -> str:
+        """What it says, in words."""
+        ratio = self.ratio
+        low, value, high = (100 * (one - 1) for one in (ratio.low, ratio.value, ratio.high))
+        why = "".join(f"; {reason}" for reason in self.reasons)
+        if self.word in ("better", "worse"):
+            less = value < 0
+            low, high = (-high, -low) if less else (low, high)
+            said = f"{self.word}: {_number(abs(value), 0)} % {'less' if less else 'more'}"
+        else:
+            said = self.word
+        return f"{said} ({_number(low, 0)} to {_number(high, 0)} %), n = {self.n}{why}"
+
+
+@dataclass(frozen=True, slots=True)
+class SliceVerdict:
+    """What changed among the items with one tag, by one judge.
+
+    Attributes:
+        difference: With an interval of 95 % of its own.
+        word: Better or worse where that holds among all slices (Benjamini-Hochberg at 5 %) and is
+            as large as the margin, else None.
+    """
+
+    tag: str
+    value: str
+    judge: str
+    difference: Estimate
+    word: Word | None
+
+
+@dataclass(frozen=True, slots=True)
+class ItemChange:
+    """One item that a judge saw change, or that fails now or no longer.
+
+    Attributes:
+        values: By judge: the mean of its repeats in the baseline and in the candidate.
+        errors: What share of its calls failed, in the baseline and in the candidate.
+        change: The largest change to the worse, or to the better where there is none; a score's in
+            standard deviations of the baseline.
+    """
+
+    item: str
+    values: Mapping[str, tuple[float, float]]
+    errors: tuple[float, float]
+    change: float
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What is to be said of a candidate beside its baseline.
+
+    Attributes:
+        word: Of the worst judge: worse, inconclusive, no different, better.
+        reasons: Why it is inconclusive as a whole.
+        regressions: Items that got worse, the worst first.
+        fixed: Items that got better, and by no judge worse, the best first.
+        flaky: Items whose repeats differ in the candidate.
+        shared: What is compared; None of two samples.
+    """
+
+    word: Word
+    reasons: Sequence[str]
+    judges: Mapping[str, JudgeVerdict]
+    amounts: Mapping[str, AmountVerdict]
+    shared: SharedItems | None = None
+    slices: Sequence[SliceVerdict] = ()
+    regressions: Sequence[ItemChange] = ()
+    fixed: Sequence[ItemChange] = ()
+    flaky: Sequence[str] = ()
+
+    @property
+    def sentences(self) -> list[str]:
+        """What it says, in words: what is compared, each judge, then latency, tokens and cost."""
+        said = [*self.reasons]
+        said += [f"{judge}: {one.sentence}" for judge, one in self.judges.items()]
+        return said + [f"{name}: {one.sentence}" for name, one in self.amounts.items()]
+
+
+def compare_items(
+    baseline: Iterable[ScoredRun],
+    candidate: Iterable[ScoredRun],
+    *,
+    margin: Mapping[str, float] | None = None,
+    lower_is_better: Iterable[str] = (),
+    partial: bool = False,
+) -> Verdict:
+    """Compare the runs of the items that two sides have in common.
+
+    Args:
+        baseline: What was.
+        candidate: What is to be judged.
+        margin: By judge, or `latency`, `tokens`, `cost`: what difference matters. Unless told 0.02
+            of a rate, 0.1 standard deviations of the baseline of a score, 0.05 of an amount.
+        lower_is_better: The judges of which less is better.
+        partial: Whether there is a verdict though under 90 % of the items are in common.
+
+    Spec: evaluations, section 4: Verdict.
+    """
+    before, after = _by_item(baseline), _by_item(candidate)
+    shared = _share(before, after)
+    pairs = [(item, before[item], after[item]) for item in shared.common]
+    sides = (
+        [run for _, runs, _ in pairs for run in runs],
+        [run for *_, runs in pairs for run in runs],
+    )
+    names = _judges(*sides)
+    margins, lower = margin or {}, set(lower_is_better)
+    confidence = 1 - (1 - CONFIDENCE) / max(len(names), 1)
+    setups = [_Judged.of(name, *sides, name in lower, margins.get(name)) for name in names]
+    judges = {one.judge: _paired(one, pairs, confidence) for one in setups}
+    reasons: list[str] = []
+    if shared.share < LEAST_IN_COMMON and not partial:
+        every = len(shared.common) + len(shared.new) + len(shared.gone) + len(shared.changed)
+        reasons.append(
+            f"{len(shared.common)} of {every} items in common ({len(shared.new)} new,"
+            f" {len(shared.gone)} gone, {len(shared.changed)} changed): at least 90 % are needed"
+        )
+        judges = {name: replace(one, word="inconclusive") for name, one in judges.items()}
+    amounts = _paired_amounts(pairs, margins)
+    worse, better = _changes(setups, pairs)
+    return Verdict(
+        "inconclusive" if reasons else _worst(judges.values()),
+        reasons,
+        judges,
+        amounts,
+        shared,
+        _slices(setups, judges, pairs),
+        worse,
+        better,
+        [item for item, _, runs in pairs if _is_flaky(runs)],
+    )
+
+
+def compare_samples(
+    baseline: Iterable[ScoredRun],
+    candidate: Iterable[ScoredRun],
+    *,
+    margin: Mapping[str, float] | None = None,
+    lower_is_better: Iterable[str] = (),
+) -> Verdict:
+    """Compare two independent samples of runs, such as of two versions in production.
+
+    A call that failed counts as not passed by a judge that spoke of nearly all calls that were
+    answered; a judge that is asked of a sample only says nothing of them.
+
+    Spec: evaluations, section 4.4: two stored versions in production.
+    """
+    sides = list(baseline), list(candidate)
+    names = _judges(*sides)
+    margins, lower = margin or {}, set(lower_is_better)
+    confidence = 1 - (1 - CONFIDENCE) / max(len(names), 1)
+    setups = [_Judged.of(name, *sides, name in lower, margins.get(name)) for name in names]
+    judges = {one.judge: _unpaired(one, *sides, confidence) for one in setups}
+    amounts = {}
+    for name in AMOUNTS:
+        found = [_amounts(runs, name) for runs in sides]
+        if all(found):
+            ratio = median_ratio(*(cluster_median(one) for one in found))
+            n = "/".join(f"{len(one):,}" for one in found)
+            reasons = _too_few_runs(*found)
+            amounts[name] = _amount(name, ratio, margins.get(name, AMOUNT_MARGIN), n, reasons)
+    return Verdict(_worst(judges.values()), [], judges, amounts)
+
+
+def decide(change: Estimate, margin: float, *, lower_is_better: bool = False) -> Word:
+    """Say what an interval shows, beside the margin.
+
+    Above 0 and an estimate of at least the margin is better, below 0 and at most minus the margin
+    worse, all within the margin no different, and anything else inconclusive.
+    """
+    value, low, high = change.value, change.low, change.high
+    if lower_is_better:
+        value, low, high = -value, -high, -low
+    if low > 0 and value >= margin:
+        return "better"
+    if high < 0 and value <= -margin:
+        return "worse"
+    return "no different" if low >= -margin and high <= margin else "inconclusive"
+
+
+_NOTHING: Final = (None, None, None)
+_Items = Mapping[str, Sequence[ScoredRun]]
+_Pairs = Sequence[tuple[str, Sequence[ScoredRun], Sequence[ScoredRun]]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """How the values of one judge are read, and what of them is missing."""
+
+    judge: str
+    is_rate: bool
+    lower_is_better: bool
+    margin: float
+    deviation: float
+    versions: tuple[Sequence[str], Sequence[str]]
+    missing: tuple[float, float]
+
+    @classmethod
+    def of(
+        cls,
+        judge: str,
+        before: Sequence[ScoredRun],
+        after: Sequence[ScoredRun],
+        lower_is_better: bool,
+        margin: float | None,
+    ) -> "_Judged":
+        said = [
+            [run.scores[judge] for run in runs if judge in run.scores] for runs in (before, after)
+        ]
+        is_rate = any(one.passed is not None for side in said for one in side)
+        versions = tuple(sorted({one.version for one in side}) for side in said)
+        made = cls(
+            judge, is_rate, lower_is_better, 0.0, 1.0, (versions[0], versions[1]), (0.0, 0.0)
+        )
+        missing = [
+            sum(made.value(run) is None for run in runs) / len(runs) if runs else 1.0
+            for runs in (before, after)
+        ]
+        values = [value for run in before if (value := made.value(run)) is not None]
+        deviation = _deviation(values)
+        if margin is None:
+            margin = RATE_MARGIN if is_rate else SCORE_MARGIN * deviation
+        return replace(
+            made, margin=margin, deviation=deviation or 1.0, missing=(missing[0], missing[1])
+        )
+
+    def value(self, run: ScoredRun) -> float | None:
+        """Return what counts of a run: a call that failed is not passed."""
+        if self.is_rate and run.is_error:
+            return float(self.lower_is_better)
+        said = run.scores.get(self.judge)
+        if run.is_error or said is None or said.failed:
+            return None
+        if self.is_rate:
+            return None if said.passed is None else float(said.passed)
+        return said.score
+
+    def mean(self, runs: Sequence[ScoredRun]) -> float | None:
+        """Return the mean of an item's repeats."""
+        values = [value for run in runs if (value := self.value(run)) is not None]
+        return math.fsum(values) / len(values) if values else None
+
+    def turned(self, change: float) -> float:
+        """Return a change so that less is worse; of a score in standard deviations."""
+        return (-change if self.lower_is_better else change) / (
+            1.0 if self.is_rate else self.deviation
+        )
+
+    def unlike(self) -> list[str]:
+        """Say why the versions of the judge cannot be compared."""
+        before, after = self.versions
+        if not before or not after:
+            side = "candidate" if before else "baseline"
+            return [f"the judge said nothing of the {side}"]
+        if len({*before, *after}) > 1:
+            names = (", ".join(one[:12] or "none" for one in side) for side in (before, after))
+            return ["different versions of the judge: {} in the baseline, {} now".format(*names)]
+        return []
+
+    def result(
+        self,
+        word: Word,
+        estimates: Sequence[Estimate | None],
+        *,
+        confidence: float,
+        n: str,
+        reasons: Sequence[str],
+        p: float = 1.0,
+    ) -> JudgeVerdict:
+        before, after, change = estimates
+        return JudgeVerdict(
+            judge=self.judge,
+            word=word,
+            is_rate=self.is_rate,
+            baseline=before,
+            candidate=after,
+            difference=change,
+            margin=self.margin,
+            lower_is_better=self.lower_is_better,
+            versions=self.versions,
+            confidence=confidence,
+            n=n,
+            reasons=reasons,
+            p=p,
+        )
+
+
+def _by_item(runs: Iterable[ScoredRun]) -> _Items:
+    found: defaultdict[str, list[ScoredRun]] = defaultdict(list)
+    for run in runs:
+        found[run.item].append(run)
+    return found
+
+
+def _share(before: _Items, after: _Items) -> SharedItems:
+    both = [item for item in after if item in before]
+    common = [item for item in both if before[item][0].digest == after[item][0].digest]
+    same = set(common)
+    return SharedItems(
+        common=common,
+        new=[item for item in after if item not in before],
+        gone=[item for item in before if item not in after],
+        changed=[item for item in both if item not in same],
+    )
+
+
+def _judges(*sides: Sequence[ScoredRun]) -> list[str]:
+    return list(dict.fromkeys(judge for side in sides for run in side for judge in run.scores))
+
+
+def _paired(judged: _Judged, pairs: _Pairs, confidence: float) -> JudgeVerdict:
+    reasons = judged.unlike()
+    reasons += [
+        f"no answer of the judge on {100 * share:.0f} % of the {side}'s runs: at most 5 % may miss"
+        for side, share in zip(("baseline", "candidate"), judged.missing, strict=True)
+        if share > MOST_MISSING and not reasons
+    ]
+    values = _values(judged, pairs)
+    if not values or judged.unlike():
+        return judged.result(
+            "inconclusive",
+            _NOTHING,
+            confidence=confidence,
+            n="0",
+            reasons=reasons or ["no item"],
+        )
+    change, p = _pair_difference(judged, values, confidence)
+    if change.n < LEAST_ITEMS:
+        reasons.append(f"{change.n} items: at least {LEAST_ITEMS} are needed")
+    elif change.clusters < LEAST_CLUSTERS:
+        reasons.append(f"{change.clusters} clusters: at least {LEAST_CLUSTERS} are needed")
+    own = [
+        estimate([(cluster, pair[side]) for cluster, _, *pair in values], is_rate=judged.is_rate)
+        for side in (0, 1)
+    ]
+    word = decide(change, judged.margin, lower_is_better=judged.lower_is_better)
+    return judged.result(
+        "inconclusive" if reasons else word,
+        (*own, change),
+        confidence=confidence,
+        n=f"{change.n:,}",
+        reasons=reasons,
+        p=p,
+    )
+
+
+_Values = Sequence[tuple[str, bool, float, float]]
+
+
+def _values(judged: _Judged, pairs: _Pairs) -> _Values:
+    """Return cluster, whether both sides are one run without clusters, and both values, by item."""
+    found = []
+    for item, before, after in pairs:
+        first, second = judged.mean(before), judged.mean(after)
+        if first is not None and second is not None:
+            cluster = after[0].cluster or before[0].cluster
+            is_single = not cluster and len(before) == len(after) == 1
+            found.append((f"c{cluster}" if cluster else f"i{item}", is_single, first, second))
+    return found
+
+
+def _pair_difference(judged: _Judged, values: _Values, confidence: float) -> tuple[Estimate, float]:
+    if judged.is_rate and all(is_single for _, is_single, *_ in values):
+        counts = {(one, other): 0 for one in (0, 1) for other in (0, 1)}
+        for *_, first, second in values:
+            counts[round(first), round(second)] += 1
+        change = newcombe_paired(
+            counts[1, 1], counts[1, 0], counts[0, 1], counts[0, 0], confidence=confidence
+        )
+        return change, mcnemar_mid_p(counts[1, 0], counts[0, 1])
+    sums = _sums((cluster, second - first) for cluster, _, first, second in values)
+    change = cluster_mean(sums, confidence=confidence, of_rates=judged.is_rate)
+    return change, cluster_p(sums, of_rates=judged.is_rate)
+
+
+def estimate(
+    values: Sequence[tuple[Hashable, float]], *, is_rate: bool, confidence: float = CONFIDENCE
+) -> Estimate:
+    """Estimate the rate or the mean of values, each with the cluster that it belongs to."""
+    sums = _sums(values)
+    if not is_rate:
+        return cluster_mean(sums, confidence=confidence)
+    if len(sums) == len(values) and all(value in (0.0, 1.0) for _, value in values):
+        return wilson(math.fsum(value for _, value in values), len(values), confidence=confidence)
+    return cluster_rate(sums, confidence=confidence)
+
+
+def _sums(values: Iterable[tuple[Hashable, float]]) -> list[ClusterSum]:
+    found: defaultdict[Hashable, list[float]] = defaultdict(list)
+    for cluster, value in values:
+        found[cluster].append(value)
+    return [(math.fsum(of), len(of)) for of in found.values()]
+
+
+def _paired_amounts(pairs: _Pairs, margins: Mapping[str, float]) -> dict[str, AmountVerdict]:
+    amounts = {}
+    for name in AMOUNTS:
+        found = []
+        for item, *sides in pairs:
+            means = [_mean([one for run in runs if (one := run.amount(name))]) for runs in sides]
+            if means[0] and means[1]:
+                cluster = sides[1][0].cluster or sides[0][0].cluster
+                found.append((f"c{cluster}" if cluster else f"i{item}", means[0], means[1]))
+        if found:
+            ratio = log_ratio(found)
+            reasons = []
+            if ratio.n < LEAST_ITEMS:
+                reasons = [f"{ratio.n} items: at least {LEAST_ITEMS} are needed"]
+            elif ratio.clusters < LEAST_CLUSTERS:
+                reasons = [f"{ratio.clusters} clusters: at least {LEAST_CLUSTERS} are needed"]
+            margin = margins.get(name, AMOUNT_MARGIN)
+            amounts[name] = _amount(name, ratio, margin, f"{ratio.n:,}", reasons)
+    return amounts
+
+
+def _amount(
+    name: str, ratio: Estimate, margin: float, n: str, reasons: Sequence[str]
+) -> AmountVerdict:
+    change = Estimate(ratio.value - 1, ratio.low - 1, ratio.high - 1, ratio.n, ratio.clusters)
+    word: Word = "inconclusive" if reasons else decide(change, margin, lower_is_better=True)
+    return AmountVerdict(name, word, ratio, margin, n, reasons)
+
+
+def _unpaired(
+    judged: _Judged, before: Sequence[ScoredRun], after: Sequence[ScoredRun], confidence: float
+) -> JudgeVerdict:
+    reasons = judged.unlike()
+    if reasons:
+        return judged.result(
+            "inconclusive", _NOTHING, confidence=confidence, n="0/0", reasons=reasons
+        )
+    asked = [[run for run in runs if judged.judge in run.scores] for runs in (before, after)]
+    for side, runs in zip(("baseline", "candidate"), asked, strict=True):
+        failed = sum(run.scores[judged.judge].failed for run in runs) / len(runs)
+        if failed > MOST_MISSING:
+            reasons.append(f"the judge failed on {100 * failed:.0f} % of the {side}'s runs")
+    is_whole = all(
+        len(runs) >= (1 - MOST_MISSING) * sum(not run.is_error for run in every)
+        for runs, every in zip(asked, (before, after), strict=True)
+    )
+    counted = (before, after) if is_whole else asked
+    values = [
+        [
+            (_cluster(run, place), value)
+            for place, run in enumerate(runs)
+            if (value := judged.value(run)) is not None
+        ]
+        for runs in counted
+    ]
+    n = "/".join(f"{len(side):,}" for side in values)
+    if not all(values):
+        return judged.result(
+            "inconclusive", _NOTHING, confidence=confidence, n=n, reasons=["no answer"]
+        )
+    reasons += _too_few_runs(*values)
+    own = [estimate(side, is_rate=judged.is_rate) for side in values]
+    if judged.is_rate:
+        change = difference(
+            *(estimate(side, is_rate=True, confidence=confidence) for side in values)
+        )
+    else:
+        change = welch(*(_sums(side) for side in values), confidence=confidence)
+    word = decide(change, judged.margin, lower_is_better=judged.lower_is_better)
+    return judged.result(
+        "inconclusive" if reasons else word,
+        (*own, change),
+        confidence=confidence,
+        n=n,
+        reasons=reasons,
+    )
+
+
+def _amounts(runs: Sequence[ScoredRun], name: str) -> list[tuple[str, float]]:
+    return [
+        (_cluster(run, place), value)
+        for place, run in enumerate(runs)
+        if (value := run.amount(name)) is not None
+    ]
+
+
+def _cluster(run: ScoredRun, place: int) -> str:
+    return f"c{run.cluster}" if run.cluster else f"r{place}"
+
+
+def _too_few_runs(*sides: Sequence[tuple[str, float]]) -> list[str]:
+    counts = [(len(side), len({cluster for cluster, _ in side})) for side in sides]
+    if min(n for n, _ in counts) < LEAST_RUNS:
+        return [f"at least {LEAST_RUNS} runs a side are needed"]
+    if min(clusters for _, clusters in counts) < LEAST_CLUSTERS:
+        return [f"at least {LEAST_CLUSTERS} sessions or traces a side are needed"]
+    return []
+
+
+def _slices(
+    setups: Sequence[_Judged], judges: Mapping[str, JudgeVerdict], pairs: _Pairs
+) -> list[SliceVerdict]:
+    """Compare the items of each tag; what is shown holds among all slices and judges together."""
+    by_tag: defaultdict[tuple[str, str], list[tuple[str, Sequence[ScoredRun], Sequence[ScoredRun]]]]
+    by_tag = defaultdict(list)
+    for pair in pairs:
+        for tag in pair[2][0].tags.items():
+            by_tag[tag].append(pair)
+    found: list[tuple[SliceVerdict, _Judged, float]] = []
+    for (name, text), tagged in sorted(by_tag.items()):
+        for judged in setups:
+            if judges[judged.judge].difference is None:
+                continue
+            values = _values(judged, tagged)
+            if len(values) < LEAST_ITEMS or len({one[0] for one in values}) < LEAST_CLUSTERS:
+                continue
+            change, p = _pair_difference(judged, values, CONFIDENCE)
+            found.append((SliceVerdict(name, text, judged.judge, change, None), judged, p))
+    adjusted = benjamini_hochberg([p for *_, p in found])
+    slices = []
+    for (one, judged, _), p in zip(found, adjusted, strict=True):
+        turned = judged.turned(one.difference.value)
+        if p <= _FALSE_DISCOVERIES and abs(one.difference.value) >= judged.margin and turned:
+            one = replace(one, word="better" if turned > 0 else "worse")  # noqa: PLW2901
+        slices.append(one)
+    return slices
+
+
+def _changes(setups: Sequence[_Judged], pairs: _Pairs) -> tuple[list[ItemChange], list[ItemChange]]:
+    """Find the items that got worse, and those that got better: a score by at least its margin."""
+    worse: list[ItemChange] = []
+    better: list[ItemChange] = []
+    comparable = [one for one in setups if not one.unlike()]
+    for item, before, after in pairs:
+        values = {
+            one.judge: (first, second)
+            for one in comparable
+            if (first := one.mean(before)) is not None and (second := one.mean(after)) is not None
+        }
+        errors = tuple(sum(run.is_error for run in runs) / len(runs) for runs in (before, after))
+        steps = [errors[0] - errors[1]]
+        for one in comparable:
+            if one.judge in values:
+                step = values[one.judge][1] - values[one.judge][0]
+                steps.append(one.turned(step) if one.is_rate or abs(step) >= one.margin else 0.0)
+        change = min(steps) if min(steps) < 0 else max(steps)
+        if change:
+            found = ItemChange(item, values, (errors[0], errors[1]), change)
+            (worse if change < 0 else better).append(found)
+    worse.sort(key=lambda one: one.change)
+    better.sort(key=lambda one: -one.change)
+    return worse, better
+
+
+def _is_flaky(runs: Sequence[ScoredRun]) -> bool:
+    """Whether some repeats of an item failed, or did not pass, and others did."""
+    if len({run.is_error for run in runs}) > 1:
+        return True
+    said: defaultdict[str, set[bool]] = defaultdict(set)
+    for run in runs:
+        for judge, one in run.scores.items():
+            if one.passed is not None and not one.failed:
+                said[judge].add(one.passed)
+    return any(len(words) > 1 for words in said.values())
+
+
+def _worst(judges: Iterable[JudgeVerdict]) -> Word:
+    words = [one.word for one in judges]
+    return min(words, key=WORST_FIRST.index, default="inconclusive")
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return math.fsum(values) / len(values) if values else None
+
+
+def _deviation(values: Sequence[float]) -> float:
+    """Return the standard deviation of a sample; 0 of fewer than two values."""
+    if len(values) <= 1:
+        return 0.0
+    mean = math.fsum(values) / len(values)
+    return math.sqrt(math.fsum((one - mean) ** 2 for one in values) / (len(values) - 1))
+
+
+def _number(number: float, digits: int) -> str:
+    text = f"{number:.{digits}f}"
+    return text.replace("-", "−") if float(text) else text.replace("-", "")

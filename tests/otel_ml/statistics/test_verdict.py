@@ -1,0 +1,253 @@
+"""Every rule of a verdict: pairs, units, intervals, words, slices, two samples."""
+
+from collections.abc import Sequence
+
+import pytest
+from scipy import stats
+from statsmodels.stats.proportion import confint_proportions_2indep
+
+from otel_ml.statistics.intervals import Estimate, newcombe_paired
+from otel_ml.statistics.verdict import (
+    JudgeScore,
+    ScoredRun,
+    Verdict,
+    Word,
+    compare_items,
+    compare_samples,
+    decide,
+)
+
+
+def items(
+    passes: str, *, version: str = "a", cluster: int = 0, judges: Sequence[str] = ("exact",)
+) -> list[ScoredRun]:
+    """One run an item: `+` passed, `-` did not, `x` the call failed, `?` the judge did."""
+    return [
+        ScoredRun(
+            item=f"i{place:04}",
+            digest="d",
+            cluster=f"{place // cluster}" if cluster else "",
+            is_error=sign == "x",
+            scores={}
+            if sign == "x"
+            else {
+                judge: JudgeScore(
+                    None if sign == "?" else sign == "+", version=version, failed=sign == "?"
+                )
+                for judge in judges
+            },
+        )
+        for place, sign in enumerate(passes)
+    ]
+
+
+def words(verdict: Verdict) -> dict[str, Word]:
+    return {name: one.word for name, one in verdict.judges.items()}
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "word"),
+    [
+        (0.03, 0.01, 0.05, "better"),
+        (-0.03, -0.05, -0.01, "worse"),
+        (0.015, 0.005, 0.025, "inconclusive"),  # above 0, below the margin
+        (0.015, 0.011, 0.019, "no different"),
+        (0.0, -0.02, 0.02, "no different"),
+        (0.0, -0.021, 0.02, "inconclusive"),
+        (0.1, 0.0, 0.2, "inconclusive"),
+        (-0.02, -0.03, -0.001, "worse"),
+    ],
+)
+def test_words(value: float, low: float, high: float, word: Word) -> None:
+    """Interval and margin give the word; a judge of which less is better turns it round."""
+    turned: dict[Word, Word] = {"better": "worse", "worse": "better"}
+    estimate = Estimate(value, low, high, 100, 100)
+    assert decide(estimate, 0.02) == word
+    assert decide(estimate, 0.02, lower_is_better=True) == turned.get(word, word)
+
+
+def test_one_repeat_is_newcombes_pair() -> None:
+    """Passes of one repeat without clusters have Newcombe's paired interval, and a sentence."""
+    before, after = items("+" * 143 + "-" * 7), items("+" * 103 + "-" * 47)
+    found = compare_items(before, after).judges["exact"]
+    assert found.difference == newcombe_paired(103, 40, 0, 7)
+    assert found.word == "worse"
+    assert found.sentence == (
+        "passes 68.7 % against 95.3 %: worse by 27 points (20 to 34), n = 150"
+    )
+
+
+def test_failed_call_is_not_passed() -> None:
+    """A call that failed is a row that did not pass, never one that is left out."""
+    found = compare_items(items("+" * 40), items("+" * 20 + "x" * 20))
+    judge = found.judges["exact"]
+    assert judge.candidate is not None
+    assert (judge.candidate.value, judge.candidate.n, judge.word) == (0.5, 40, "worse")
+    assert [one.item for one in found.regressions] == [f"i{place:04}" for place in range(20, 40)]
+
+
+def test_pairs_have_the_same_digest() -> None:
+    """Items that are new, gone or changed are named, and only the same ones are pairs."""
+    before, after = items("+" * 30), items("+" * 31)
+    after[3] = ScoredRun(item="i0003", digest="other", scores=after[3].scores)
+    del after[5]
+    found = compare_items(before, after)
+    assert found.shared is not None
+    assert (found.shared.new, found.shared.gone, found.shared.changed) == (
+        ["i0030"], ["i0005"], ["i0003"],
+    )  # fmt: skip
+    assert len(found.shared.common) == 28
+    assert found.judges["exact"].n == "28"
+
+
+def test_too_little_in_common() -> None:
+    """Under 90 % in common there is no verdict, unless a part is asked for."""
+    before, after = items("+" * 80), items("-" * 100)
+    found = compare_items(before, after)
+    assert (found.word, words(found)) == ("inconclusive", {"exact": "inconclusive"})
+    assert found.reasons == [
+        "80 of 100 items in common (20 new, 0 gone, 0 changed): at least 90 % are needed"
+    ]
+    assert compare_items(before, after, partial=True).word == "worse"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "reason"),
+    [
+        (items("+" * 19), items("-" * 19), "19 items: at least 20 are needed"),
+        (
+            items("+" * 33, cluster=3),
+            items("-" * 33, cluster=3),
+            "11 clusters: at least 12 are needed",
+        ),
+        (
+            items("+" * 30),
+            items("-" * 30, version="b"),
+            "different versions of the judge: a in the baseline, b now",
+        ),
+        (
+            items("+" * 40),
+            items("-" * 37 + "???"),
+            "no answer of the judge on 8 % of the candidate's runs: at most 5 % may miss",
+        ),
+        (items("+" * 40), items("-" * 40, judges=()), "the judge said nothing of the candidate"),
+    ],
+)  # fmt: skip
+def test_inconclusive(before: list[ScoredRun], after: list[ScoredRun], reason: str) -> None:
+    """What is too little or unlike is inconclusive, with the reason."""
+    found = compare_items(before, after)
+    assert found.word == "inconclusive"
+    assert list(found.judges["exact"].reasons) == [reason]
+    assert reason in found.judges["exact"].sentence
+
+
+def test_what_so_many_could_have_shown() -> None:
+    """Where only the interval is too wide, the sentence says what so many items could show."""
+    found = compare_items(items("+-" * 20), items("-+" * 20)).judges["exact"]
+    assert (found.word, found.reasons) == ("inconclusive", [])
+    assert found.detectable is not None
+    assert found.needed is not None
+    assert f"so many could have shown {100 * found.detectable:.0f} points" in found.sentence
+    assert found.needed == pytest.approx(40 * (found.detectable / 0.02) ** 2, rel=0.001)
+
+
+def test_judges_share_the_confidence() -> None:
+    """Several judges share 5 % by Bonferroni; the whole is as the worst of them."""
+    names = ["one", "two", "three", "four", "five"]
+    before, after = items("+" * 60, judges=names), items("+" * 50 + "-" * 10, judges=names)
+    found = compare_items(before, after)
+    expected = newcombe_paired(50, 10, 0, 0, confidence=0.99)
+    assert [one.difference for one in found.judges.values()] == [expected] * 5
+    assert found.word == "worse"
+
+
+def test_margin_is_told() -> None:
+    """A margin that is told takes the place of two points."""
+    before, after = items("+" * 600), items("+" * 580 + "-" * 20)
+    assert compare_items(before, after).word == "worse"
+    assert compare_items(before, after, margin={"exact": 0.06}).word == "no different"
+
+
+def test_unit_is_the_mean_of_repeats() -> None:
+    """Repeats make one value an item, and those that differ are flaky."""
+    before = [*items("+" * 25), *items("+" * 25)]
+    after = [*items("+" * 25), *items("-" + "+" * 24)]
+    found = compare_items(before, after)
+    change = found.judges["exact"].difference
+    assert change is not None
+    assert change.value == pytest.approx(-0.5 / 25)
+    assert change.n == 25
+    assert found.flaky == ["i0000"]
+
+
+def scored(values: Sequence[float], latency: float = 1.0) -> list[ScoredRun]:
+    return [
+        ScoredRun(
+            item=f"i{place}",
+            scores={"s": JudgeScore(score=value)},
+            latency=latency * (1 + place % 3),
+        )
+        for place, value in enumerate(values)
+    ]
+
+
+def test_scores() -> None:
+    """Scores have Student's interval of paired differences, beside a tenth of a deviation."""
+    before = [place / 30 for place in range(30)]
+    after = [value + 0.05 + (place % 2) / 50 for place, value in enumerate(before)]
+    found = compare_items(scored(before), scored(after, latency=2.0))
+    judge = found.judges["s"]
+    expected = stats.t.interval(0.95, 29, 0.06, stats.sem([0.05, 0.07] * 15))
+    assert judge.difference is not None
+    assert (judge.difference.low, judge.difference.high) == pytest.approx(expected)
+    assert judge.margin == pytest.approx(0.1 * stats.tstd(before))
+    assert judge.word == "better"
+    assert compare_items(scored(before), scored(after), lower_is_better=["s"]).word == "worse"
+    assert found.amounts["latency"].sentence == "worse: 100 % more (100 to 100 %), n = 30"
+
+
+def test_slices() -> None:
+    """A tag of at least 20 items has its own difference, corrected among all slices."""
+
+    def tagged(runs: list[ScoredRun]) -> list[ScoredRun]:
+        return [
+            ScoredRun(
+                item=run.item,
+                digest=run.digest,
+                scores=run.scores,
+                tags={"topic": "ab"[place < 30]},
+            )
+            for place, run in enumerate(runs)
+        ]
+
+    found = compare_items(tagged(items("+" * 80)), tagged(items("-" * 15 + "+" * 65)))
+    assert [(one.tag, one.value, one.judge, one.word) for one in found.slices] == [
+        ("topic", "a", "exact", None),
+        ("topic", "b", "exact", "worse"),
+    ]
+
+
+def test_two_samples() -> None:
+    """Two samples have Newcombe's unpaired interval, and the sentence of the model page."""
+    before, after = items("+" * 143 + "-" * 7), items("+" * 103 + "-" * 47)
+    found = compare_samples(before, after).judges["exact"]
+    expected = confint_proportions_2indep(103, 150, 143, 150, method="newcomb", compare="diff")
+    assert found.difference is not None
+    assert (found.difference.low, found.difference.high) == pytest.approx(expected, rel=1e-9)
+    assert found.sentence == (
+        "passes 68.7 % against 95.3 %: worse by 27 points (18 to 35), n = 150/150"
+    )
+
+
+def test_two_samples_are_too_small() -> None:
+    """Under 100 runs a side, or 12 clusters, two samples say nothing."""
+    found = compare_samples(items("+" * 99), items("-" * 150))
+    assert found.judges["exact"].reasons == ["at least 100 runs a side are needed"]
+    found = compare_samples(items("+" * 110, cluster=10), items("-" * 110, cluster=10))
+    assert found.judges["exact"].reasons == ["at least 12 sessions or traces a side are needed"]
+
+
+def test_nothing() -> None:
+    """Of nothing there is no verdict."""
+    assert compare_items([], []).word == "inconclusive"
+    assert compare_samples([], []).word == "inconclusive"
