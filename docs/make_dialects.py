@@ -25,6 +25,14 @@ the JSON schema in `a` lists. Of several sources the first that can be read coun
 params all do. An attribute that fills the inputs or outputs is not kept beside them; any other
 stays among the attributes of its run, and so does one that is in no table. Which runs have tokens
 and cost: [the wire contract](wire.md#tokens)."""
+_KINDS: Final = """\
+A word that is known decides, whichever dialect knows it: `gen_ai.operation.name` and its like,
+below. Without one, the name of a tool makes a `tool`, else the name of an agent an `agent`. A call
+of a model needs both a model and evidence of an answer on the span itself: usage, messages, the id
+of a response, a reason to finish, or an event with content; the names are listed with each dialect.
+A span with an unknown word and no such evidence is a `chain`, and one with neither is a `span`: a
+route or a framework's loop that only names a model is no call of it. Values that are empty are no
+evidence."""
 _GEN_AI: Final = """\
 Recognised by `gen_ai.*`, and read after the dialects below. Its events are in
 [design/010](design/010-log-records.md)."""
@@ -32,8 +40,8 @@ Recognised by `gen_ai.*`, and read after the dialects below. Its events are in
 
 def make() -> str:
     """Return the page as the tables have it now."""
-    parts = [_BEGINNING, "## Precedence", _precedence(), "## gen_ai", _GEN_AI]
-    parts += [_kinds(GEN_AI), _fields(GEN_AI.rows)]
+    parts = [_BEGINNING, "## Precedence", _precedence(), "## Kinds", _KINDS, "## gen_ai", _GEN_AI]
+    parts += [_kinds(GEN_AI), _evidence(GEN_AI), _fields(GEN_AI.rows)]
     for dialect in DIALECTS:
         if dialect is not GEN_AI:
             parts += [f"## {dialect.name}", *_chapter(dialect)]
@@ -56,6 +64,7 @@ def _chapter(dialect: Dialect) -> Iterator[str]:
     if dialect.form == "quoted":
         yield "All values are JSON, plain texts too: the quotes of a text are taken off."
     yield _kinds(dialect)
+    yield _evidence(dialect)
     yield _fields(dialect.rows)
     if dialect.scores:
         yield fill(f"Scores: {_names(dialect.scores)}.")
@@ -67,15 +76,24 @@ def _marks(marks: Iterable[str]) -> Iterator[str]:
 
 
 def _kinds(dialect: Dialect) -> str:
-    if not dialect.kinds:
+    if not dialect.kind_sources:
         return ""
     rows = [
         f"| `{kind}` | {_names(word for word, ours in dialect.kinds.items() if ours == kind)} |"
         for kind in dict.fromkeys(dialect.kinds.values())
     ]
+    rows += [f"| `{kind}` | \u2026`{end}` |" for end, kind in dialect.endings.items()]
     told_by = f"{_names(dialect.kind_sources)}, in any case"
-    head = fill(f"The kind is told by {told_by}; another word is a `{dialect.other_kind}`.")
+    other = f"; another word is a `{dialect.other_kind}`" if dialect.other_kind else ""
+    head = fill(f"The kind is told by {told_by}{other}.")
     return "\n".join([f"{head}\n", "| kind | words |", "| --- | --- |", *rows])
+
+
+def _evidence(dialect: Dialect) -> str:
+    told = dialect.evidence
+    those = {"tool": told.tools, "agent": told.agents, "model": told.models, "answer": told.answers}
+    said = [f"{what} {_names(_marks(names))}" for what, names in those.items() if names]
+    return fill(f"Evidence of a kind: {'; '.join(said)}.") if said else ""
 
 
 def _fields(rows: Iterable[Row]) -> str:

@@ -8,11 +8,13 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, Final
 
 _MOST_PRICES: Final = 10_000
 _FIELDS: Final = ("input", "output", "cached", "reasoning")
 _DIGITS: Final = 3  # of a cost below a dollar, on pages and in a shell
+_LEAST: Final = 0.000_01  # in a column of many
 _EXACT_DIGITS: Final = 15  # of any cost: the others are of binary fractions, not of prices
 
 # The conventions' name, and how else it is written, in lower case.
@@ -50,6 +52,18 @@ def provider_of(text: str) -> str:
             return _NAMES[head]
         head = head.rpartition(".")[0]
     return text
+
+
+def is_provider(name: str) -> bool:
+    """Tell a provider that the conventions know from a framework that calls itself one."""
+    return provider_of(name) in SPELLINGS
+
+
+@lru_cache(4_096)
+def bare_model(provider: str, model: str) -> str:
+    """Take its provider's name off a model: ``openai/gpt-5`` of ``openai`` is ``gpt-5``."""
+    head, _, bare = model.partition("/")
+    return bare if bare and head and provider_of(head) == provider else model
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +134,13 @@ def _table(place: str, said: object) -> Mapping[str, Any]:
 def round_cost(cost: float | None) -> float | None:
     """Return a cost as stores and answers carry it: 0.0003, not 0.00030000000000000003."""
     return None if cost is None else float(f"{cost:.{_EXACT_DIGITS}g}")
+
+
+def write_dollars(cost: float | None) -> str:
+    """Write a cost in a column of dollars: five decimals, ``< 0.00001``; a dash for none."""
+    if cost is None:
+        return "\u2013"
+    return "< 0.00001" if 0 < cost < _LEAST / 2 else f"{cost:,.5f}" if cost else "0"
 
 
 def write_cost(cost: float | None) -> str:

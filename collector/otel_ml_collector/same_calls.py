@@ -21,7 +21,7 @@ import orjson
 
 from otel_ml.attributes import JUDGE_KIND
 from otel_ml.records import Run, Tokens
-from otel_ml_collector.price import provider_of
+from otel_ml_collector.price import is_provider, provider_of
 
 # The kinds of runs that are calls of a provider's model, of the product or of a judge.
 CALLS: Final = frozenset({"model", "embedding", JUDGE_KIND})
@@ -296,8 +296,10 @@ def _use_the_same(one: CallRun, other: CallRun) -> bool:
         return False
     models = {name_model(one.model), name_model(other.model)} - {""}
     provider, other_provider = (_words_of(run.provider) for run in (one, other))
-    is_same_provider = not (provider and other_provider) or bool(provider & other_provider)
-    return is_same_provider and len(models) <= 1
+    is_other = bool(provider and other_provider) and not provider & other_provider
+    # A framework names itself where its provider should stand.
+    is_other = is_other and is_provider(one.provider) and is_provider(other.provider)
+    return not is_other and len(models) <= 1
 
 
 def _used(run: CallRun) -> tuple[int, int]:

@@ -75,6 +75,12 @@ class Span:
     scope: Scope
 
 
+def service_of(resource: Mapping[str, Value]) -> str:
+    """Name the service of a resource; empty when it names none."""
+    name = resource.get("service.name")
+    return name if isinstance(name, str) else ""
+
+
 @dataclass(frozen=True, slots=True)
 class Log:
     """One log record.

@@ -221,6 +221,10 @@ CASES: Final[dict[str, tuple[list[CallRun], list[str]]]] = {
         [run("a", provider="anthropic"), run("b", "a", OPENAI, (1, 99), provider="openai")],
         ["a", "b"],
     ),
+    "a framework for a provider": (
+        [run("a", provider="strands-agents"), run("b", "a", OPENAI, (1, 99), provider="openai")],
+        ["a b"],
+    ),
     "two names of one provider": (
         [run("a", provider="OpenAI"), run("b", "a", OPENAI, (1, 99), provider="openai.chat")],
         ["a b"],

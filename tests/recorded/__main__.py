@@ -6,8 +6,10 @@ receiver of OTLP that both live here.
 
 import json
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,8 +21,27 @@ ROOT: Final = HERE.parents[1]
 RECORDERS: Final = HERE / "recorders"
 PACKAGE: Final = "tests.recorded.recorders"
 _SETTINGS: Final = ("OTEL_", "OPENAI_", "ANTHROPIC_", "LANGFUSE_", "LOGFIRE_", "MLFLOW_")
+_OF_RECORDER: Final[Mapping[str, Mapping[str, str]]] = {
+    "litellm_proxy_v2": {
+        "LITELLM_OTEL_V2": "true",
+        "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "span_only",
+    },
+}
 # What tells of the machine: where its programs lie, what it is called.
-_MACHINE: Final = ("exception.stacktrace", "host.", "os.", "process.")
+_MACHINE: Final = (
+    "exception.stacktrace",
+    "error.stack_trace",
+    "litellm.provider.error.stack_trace",
+    "host.",
+    "os.",
+    "process.",
+)
+# Long accounts of programs, which no dialect reads.
+_BULK: Final = (
+    *("haystack.component.input_spec", "haystack.component.output_spec"),
+    *("haystack.agent.state_schema", "haystack.component.fully_qualified_type"),
+    *("hidden_params", "metadata.vector_store_request_metadata", "crew_agents", "crew_tasks"),
+)
 
 
 def main() -> None:
@@ -35,13 +56,14 @@ def _record(name: str) -> None:
     sink = Sink()
     with serving(sink) as address:
         command = _node(name) if is_node else [_python(name), "-m", f"{PACKAGE}.{name}"]
-        subprocess.run(command, check=True, env=_variables(address), cwd=ROOT, timeout=300)
+        subprocess.run(command, check=True, env=_variables(name, address), cwd=ROOT, timeout=300)
     recording = {
         "library": name,
         "versions": _node_versions() if is_node else _versions(name),
         "command": f"make recorded RECORDED={name}",
         "request": {"resourceSpans": sink.spans},
         **({"logs": {"resourceLogs": sink.logs}} if sink.logs else {}),
+        **({"scenarios": sink.scenarios} if sink.scenarios else {}),
     }
     text = json.dumps(_without_machine(recording), separators=(",", ":"), ensure_ascii=False)
     (HERE / "recordings" / f"{name}.json").write_text(f"{text}\n")
@@ -55,7 +77,7 @@ def _node(name: str) -> list[str]:
     return ["node", str(RECORDERS / f"{name}.mjs")]
 
 
-def _variables(address: str) -> dict[str, str]:
+def _variables(name: str, address: str) -> dict[str, str]:
     """Make the environment of a recorder: no setting of ours, and every provider is the stub."""
     kept = {key: item for key, item in os.environ.items() if not key.startswith(_SETTINGS)}
     return {
@@ -71,13 +93,19 @@ def _variables(address: str) -> dict[str, str]:
         "ANTHROPIC_API_KEY": "none",
         "ANTHROPIC_BASE_URL": address,
         "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+        "OTEL_BSP_SCHEDULE_DELAY": "200",
+        "HAYSTACK_CONTENT_TRACING_ENABLED": "true",
+        "HAYSTACK_TELEMETRY_ENABLED": "False",
+        "CREWAI_DISABLE_TELEMETRY": "true",
+        "CREWAI_TRACING_ENABLED": "false",
+        **_OF_RECORDER.get(name, {}),
     }
 
 
 def _versions(name: str) -> dict[str, str]:
     """Read from its environment which versions of the required packages made the recording."""
     lines = (HERE / "requirements" / f"{name}.txt").read_text().split()
-    packages = [line.partition("==")[0] for line in lines]
+    packages = [re.split(r"==|\[", line)[0] for line in lines]
     ask = (
         "import sys, json, importlib.metadata as m; "
         "print(json.dumps({name: m.version(name) for name in sys.argv[1:]}))"
@@ -98,7 +126,7 @@ def _node_versions() -> dict[str, str]:
 
 
 def _without_machine(found: Any) -> Any:
-    """Leave out the attributes that tell of this machine."""
+    """Leave out the attributes that tell of this machine, and long ones that nobody reads."""
     if isinstance(found, list):
         return [_without_machine(item) for item in found if not _tells_machine(item)]
     if isinstance(found, dict):
@@ -107,7 +135,7 @@ def _without_machine(found: Any) -> Any:
 
 
 def _tells_machine(item: Any) -> bool:
-    return isinstance(item, dict) and str(item.get("key", "")).startswith(_MACHINE)
+    return isinstance(item, dict) and str(item.get("key", "")).startswith((*_MACHINE, *_BULK))
 
 
 if __name__ == "__main__":

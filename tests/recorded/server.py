@@ -8,9 +8,17 @@ from threading import Thread
 from typing import Final
 
 from tests.recorded.sink import Sink
-from tests.recorded.stub import Answer, answer
+from tests.recorded.stub import Answer, answer, usage_of
 
+_SCENARIO: Final = "/scenario/"
 _NOTHING: Final = Answer(200, "application/json", b"{}")
+
+
+def _answer(path: str, body: bytes, sink: Sink) -> Answer:
+    told = answer(path, json.loads(body or b"{}"))
+    if told is not None:
+        sink.note(told.status, usage_of(told))
+    return told or _NOTHING
 
 
 @contextmanager
@@ -22,10 +30,13 @@ def serving(sink: Sink) -> Iterator[str]:
             body = self._read()
             media_type = self.headers.get("Content-Type", "")
             encoding = self.headers.get("Content-Encoding", "")
-            if sink.take(self.path, media_type, encoding, body):
+            if self.path.startswith(_SCENARIO):
+                sink.begin(self.path.removeprefix(_SCENARIO))
+                self._send(_NOTHING)
+            elif sink.take(self.path, media_type, encoding, body):
                 self._send(Answer(200, media_type, b"{}" if "json" in media_type else b""))
             else:
-                self._send(answer(self.path, json.loads(body or b"{}")) or _NOTHING)
+                self._send(_answer(self.path, body, sink))
 
         def do_GET(self) -> None:  # the name that the server calls
             self._send(_NOTHING)

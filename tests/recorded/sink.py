@@ -21,6 +21,17 @@ class Sink:
 
     def __init__(self) -> None:
         self._told: dict[str, list[Any]] = {"resourceSpans": [], "resourceLogs": []}
+        self.scenarios: list[dict[str, Any]] = []
+
+    def begin(self, name: str) -> None:
+        """Note that a scenario begins: what comes from now on is of it."""
+        begun = {signal: len(told) for signal, told in self._told.items()}
+        self.scenarios.append({"name": name, **begun, "calls": []})
+
+    def note(self, status: int, usage: object) -> None:
+        """Note what the provider answered to one call of the scenario."""
+        if self.scenarios:
+            self.scenarios[-1]["calls"].append({"status": status, "usage": usage})
 
     def take(self, path: str, media_type: str, encoding: str, body: bytes) -> bool:
         """Keep one request; False for a path that is none of OTLP's."""

@@ -53,6 +53,14 @@ def answer(path: str, body: Body) -> Answer | None:
     return None
 
 
+def usage_of(told: Answer) -> object:
+    """Read from an answer what it says that was used; None where it says nothing."""
+    lines = told.body.decode().splitlines()
+    texts = [line.removeprefix("data: ") for line in lines if line.startswith("data: {")]
+    documents = [json.loads(text) for text in texts or lines]
+    return next((one["usage"] for one in reversed(documents) if one.get("usage")), None)
+
+
 def _json(document: object, status: int = 200) -> Answer:
     return Answer(status, "application/json", json.dumps(document).encode())
 

@@ -21,7 +21,7 @@ from opentelemetry.proto.logs.v1.logs_pb2 import SeverityNumber
 from otel_ml_collector.decode.bounds import check_records
 from otel_ml_collector.decode.protobuf import event_of
 from otel_ml_collector.errors import BadField, Refused
-from otel_ml_collector.span import Event, Link, Log, Scope, Span, Value
+from otel_ml_collector.span import Event, Link, Log, Scope, Span, Value, service_of
 
 JsonObject = dict[str, object]
 Item = TypeVar("Item")
@@ -69,13 +69,18 @@ def decode_json_logs(body: bytes) -> list[Log]:
     return _read_records(body, "ExportLogsServiceRequest", levels, _read_log)
 
 
-def count_json_points(body: bytes) -> int:
-    """Count the data points of one OTLP export request in JSON.
+def read_json_metrics(body: bytes) -> tuple[int, str]:
+    """Count the data points of one OTLP export request in JSON, and name their first service.
 
     Raises:
         Refused: The body is no export request; where a field is wrong, a `BadField`.
     """
-    return _count_resources(parse(body, "ExportMetricsServiceRequest"))
+    request = parse(body, "ExportMetricsServiceRequest")
+    points = _count_resources(request)
+    groups = request.get("resourceMetrics")
+    first = groups[0].get("resource") if isinstance(groups, list) and groups else None
+    said = first.get("attributes") if isinstance(first, dict) else None
+    return points, service_of(_attributes(said)) if said is not None else ""
 
 
 def parse(body: bytes, message: str) -> JsonObject:

@@ -19,7 +19,7 @@ from opentelemetry.proto.trace.v1 import trace_pb2
 
 from otel_ml_collector.decode.bounds import check_records
 from otel_ml_collector.errors import Refused
-from otel_ml_collector.span import Event, Link, Log, Scope, Span, Value
+from otel_ml_collector.span import Event, Link, Log, Scope, Span, Value, service_of
 
 # What event a record is before there was a field for it (OpenTelemetry 1.40 and older).
 _EVENT_NAME: Final = "event.name"
@@ -106,19 +106,21 @@ def event_of(name: str, attributes: Mapping[str, Value]) -> str:
     return older if isinstance(older, str) else ""
 
 
-def count_points(body: bytes) -> int:
-    """Count the data points of one OTLP export request in protobuf.
+def read_metrics(body: bytes) -> tuple[int, str]:
+    """Count the data points of one OTLP export request in protobuf, and name their first service.
 
     Raises:
         Refused: The body is no export request.
     """
     request = _parse(body, ExportMetricsServiceRequest)
-    return sum(
+    points = sum(
         _points(metric)
         for resource_metrics in request.resource_metrics
         for scope_metrics in resource_metrics.scope_metrics
         for metric in scope_metrics.metrics
     )
+    resource = request.resource_metrics[0].resource if request.resource_metrics else None
+    return points, service_of(_attributes_of(resource.attributes)) if resource else ""
 
 
 def _parse(body: bytes, message: type[Request]) -> Request:

@@ -15,11 +15,11 @@ from typing import Final
 
 from otel_ml_collector.decode.bounds import check_records, check_values
 from otel_ml_collector.decode.json import (
-    count_json_points,
     decode_json_logs,
     decode_json_traces,
+    read_json_metrics,
 )
-from otel_ml_collector.decode.protobuf import Spans, count_points, decode_logs, decode_traces
+from otel_ml_collector.decode.protobuf import Spans, decode_logs, decode_traces, read_metrics
 from otel_ml_collector.decode.signals import Form, Signal
 from otel_ml_collector.errors import BadField
 from otel_ml_collector.span import Log, Span
@@ -61,14 +61,14 @@ def read_logs(body: bytes, form: Form) -> list[Log]:
     return decode_json_logs(body) if form is Form.JSON else decode_logs(body)
 
 
-def count_data_points(body: bytes, form: Form) -> int:
-    """Count the data points of a request of metrics.
+def read_points(body: bytes, form: Form) -> tuple[int, str]:
+    """Count the data points of a request of metrics, and name their first service.
 
     Raises:
         Refused: The body is no such request. Sending it again cannot help.
     """
     check_values(body, form)
-    return count_json_points(body) if form is Form.JSON else count_points(body)
+    return read_json_metrics(body) if form is Form.JSON else read_metrics(body)
 
 
 @dataclass(slots=True)

@@ -21,8 +21,9 @@ _ROLE_CHARS: Final = 256
 # How many fields a message has that is one text, and its only part.
 _PLAIN: Final = 2
 _TIMES: Final = "\u00d7"
-_LISTS: Final = ("messages", "input", "contents")
-_SAID: Final = frozenset({"content", "parts", "tool_calls", "call_id", "summary"})
+_LISTS: Final = ("messages", "input", "contents", "replies")
+_CALLED: Final = ("tool_calls", "function_call")
+_SAID: Final = frozenset({"content", "parts", *_CALLED, "call_id", "summary"})
 # What stands around the value where a callback of LangChain's, or any call, is told whole.
 _WRAPPED: Final = ("inputs", "outputs", "output", "input_str")
 _WRAPPING: Final = frozenset({*_WRAPPED, "args", "kwargs", "tags", "metadata", "name"})
@@ -35,6 +36,12 @@ _DOCUMENT: Final = ("content", "page_content", "text", *PROMPTS)
 # Members of a message that say nothing yet.
 _WHO: Final = frozenset({"role", "type", "name", "index", "finish_reason"})
 _CALLS: Final = frozenset({"tool_call", "tool-call", "tool_use", "function"})
+# What a framework's answer is beside its own account of it, and what that has.
+_FINAL: Final = {
+    "final_output": frozenset[str](),
+    "raw": frozenset({"pydantic", "json_dict", "tasks_output"}),
+    "answer": frozenset({"messages"}),
+}
 _GIVEN: Final = frozenset({"args", "arguments", "input"})
 _KINDS: Final = frozenset({*SPEAKERS, "function_call", "function_call_output", "reasoning"})
 
@@ -95,6 +102,8 @@ def text_of_part(part: Mapping[str, Any]) -> str:
         response = part.get("response", part.get("result"))
         if isinstance(response, list):
             return " ".join(text_of_part(one) for one in response if isinstance(one, Mapping))
+        if isinstance(response, Mapping) and len(response) == 1:
+            (response,) = response.values()
         return response if isinstance(response, str) else to_json(response)
     content = part.get("content") or part.get("text")
     return content if isinstance(content, str) else f"[{part.get('modality') or kind}]"
@@ -141,6 +150,8 @@ def _has_speaker(item: object) -> bool:
     kind = item.get("type")
     if isinstance(item.get("role"), str) or (isinstance(kind, str) and kind in _KINDS):
         return True
+    if "role" not in item and any(item.get(name) for name in _CALLED):  # the model's, as it says
+        return True
     return item.get("lc") == 1 and (inner := unwrap(item)) is not item and _has_speaker(inner)
 
 
@@ -183,6 +194,8 @@ def _answered(value: object) -> str:
             return _answered(inner)
     if not isinstance(value, dict):
         return _headline(value)
+    if said := _final(value):
+        return said
     if found := find_messages(value):
         return _last(found)
     if not _THOUGHTS.isdisjoint(value):
@@ -190,6 +203,15 @@ def _answered(value: object) -> str:
     if len(value) == 1:
         return _answered(next(iter(value.values())))
     return (_vectors(value) if "data" in value else "") or _object(value)
+
+
+def _final(value: dict[str, Any]) -> str:
+    """Return the answer that a framework put beside its own account of it; empty for none."""
+    for name, beside in _FINAL.items():
+        said = value.get(name)
+        if isinstance(said, str) and (not beside or not beside.isdisjoint(value)):
+            return said
+    return ""
 
 
 def _question(item: object) -> str:

@@ -5,11 +5,15 @@ An `update` or `evaluation` tells of a target: a run, a trace key, a tag or a mo
 """
 
 import re
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+import orjson
+
 from otel_ml import attributes as names
+from otel_ml.items import canonical_json, digest_item
 from otel_ml_collector.mapping.artifacts import BAD_ARTIFACT, has_bad_artifact, read_artifacts
 from otel_ml_collector.mapping.dialects.own import read_line, read_tags
 from otel_ml_collector.mapping.evaluations import map_evaluation
@@ -23,8 +27,18 @@ from otel_ml_collector.mapping.lineage import (
     read_lineage,
 )
 from otel_ml_collector.mapping.values import to_float, to_int, to_text
-from otel_ml_collector.owners import KEY, TRACE_KEY_CHARS, is_run, own_key, own_model, own_tag
+from otel_ml_collector.owners import (
+    KEY,
+    TRACE_KEY_CHARS,
+    is_run,
+    own_dataset,
+    own_item,
+    own_key,
+    own_model,
+    own_tag,
+)
 from otel_ml_collector.records import (
+    ItemContent,
     LateLog,
     LateTag,
     Metric,
@@ -36,9 +50,11 @@ from otel_ml_collector.records import (
 from otel_ml_collector.span import Span, Value, is_span_id
 
 NO_TARGET: Final = "record_without_target"
+BAD_ITEM: Final = "invalid_item"
 _BAD_METRICS: Final = "invalid_metric_lists"
 _RUN_ID: Final = re.compile("[0-9a-f]{32}-[0-9a-f]{16}")
 _TRACE_CHARS: Final = 32
+_DIGEST: Final = re.compile("[0-9a-f]{64}")
 _SPAN_ID: Final = re.compile("[0-9a-f]{16}")
 _TARGET_CHARS: Final = 1_024
 # About a `start` record itself, or what no run has before its end.
@@ -203,17 +219,63 @@ def _note_keys(span: Span, project: str, owner: str, batch: RequestBatch) -> Non
 
 
 def _map_version(span: Span, project: str, records: Records) -> str | None:
-    """Add the version of a judge, which its definition is all that is told of."""
+    """Add a version of a judge, of which its definition is told, or of a data set."""
     told = span.attributes
     kind = told[names.TARGET_KIND]
     name = _target_text(told.get(names.TARGET_MODEL))
     digest = _target_text(told.get(names.TARGET_VERSION))
     if kind not in names.TARGET_KINDS or not name or not digest:
         return NO_TARGET
+    if has_bad_artifact(span):
+        return BAD_ARTIFACT
+    if kind == "dataset":  # its manifest
+        records.artifacts += read_artifacts(span, project, own_dataset(name, digest))
     definition, at_ns = to_text(told.get(names.MODEL_DEFINITION)), span.start_ns
     records.versions.append(
         ModelVersion(project, to_text(kind), name, digest, "", definition, at_ns, at_ns)
     )
+    return None
+
+
+def map_item(span: Span, project: str, records: Records) -> str | None:
+    """Add an item of data sets, which is known by its digest alone.
+
+    Returns:
+        Why it is rejected; None when it is not.
+    """
+    told = span.attributes
+    digest = to_text(told.get(names.ITEM_DIGEST))
+    inputs, expected = to_text(told.get(names.INPUTS)), to_text(told.get(names.ITEM_EXPECTED))
+    source_run = to_text(told.get(names.ITEM_SOURCE_RUN))
+    if not _DIGEST.fullmatch(digest) or has_bad_artifact(span):
+        return BAD_ITEM
+    if source_run and not _RUN_ID.fullmatch(source_run):
+        return BAD_ITEM
+    try:
+        parts = [orjson.loads(text or "null") for text in (inputs, expected)]
+    except orjson.JSONDecodeError:
+        return BAD_ITEM
+    tags = {tag.name: tag.value for tag in read_tags(told).values()}
+    capture = to_text(told.get(names.CAPTURE))
+    is_whole = not capture and digest_item(parts[0], parts[1], tags) == digest
+    tag_text = canonical_json(tags).decode() if tags else ""
+    said = "\x1f".join((inputs, expected, tag_text, source_run, capture))
+    checksum = zlib.crc32(said.encode("utf-8", "surrogatepass"))
+    records.items.append(
+        ItemContent(
+            project=project,
+            digest=digest,
+            inputs=inputs,
+            expected="" if expected == "null" else expected,
+            tags=tag_text,
+            source_run=source_run,
+            capture=capture,
+            is_whole=is_whole,
+            time_ns=span.start_ns,
+            rank=is_whole << 63 | min(len(said), 2**31 - 1) << 32 | checksum,
+        )
+    )
+    records.artifacts += read_artifacts(span, project, own_item(digest))
     return None
 
 

@@ -1,14 +1,18 @@
 """Log records to records: pure, and the same whatever order, split or repetition they come in.
 
 Which run a line belongs to is decided when it is read: spans may come later. Rules:
-docs/design/010-log-records.md.
+docs/design/010-log-records.md. Some programs tell of their calls in log records only: by a small
+table such a record is read as the span that it stands for, and becomes the run of that.
 """
 
 import hashlib
-from collections.abc import Iterable
-from typing import Final
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 from otel_ml import attributes as names
+from otel_ml_collector.mapping.dialects.gen_ai_events import CONTENT_EVENTS
 from otel_ml_collector.mapping.evaluations import (
     BAD_EVALUATION,
     EVALUATION,
@@ -23,17 +27,25 @@ from otel_ml_collector.mapping.filing import (
     project_of,
 )
 from otel_ml_collector.mapping.late_records import NO_TRACE_ID, RequestBatch
-from otel_ml_collector.mapping.values import to_sorted_json, to_text
+from otel_ml_collector.mapping.spans import map_spans
+from otel_ml_collector.mapping.values import parse, to_float, to_int, to_sorted_json, to_text
 from otel_ml_collector.owners import own_key, own_response
 from otel_ml_collector.records import LateLog, LogLine, Records, TraceKey, run_id
-from otel_ml_collector.span import Log, is_span_id, is_trace_id
+from otel_ml_collector.span import Log, Span, Value, is_span_id, is_trace_id
+from otel_ml_collector.times import SECOND_NS
 
 NO_TRACE: Final = "no_trace"
-NO_TRACE_MEANS: Final = (
-    "log records without a trace id belong to no run: send them to a log store, and here those "
-    "that are written while a span is current"
-)
+NO_TRACE_MEANS: Final = "they name neither a trace nor a session"
+# Why a log record is left out of which its sender is not told, as there is nothing to mend: a line
+# for each piece of a streamed answer, and what a known program says of no session.
+_DELTA: Final = "stream_delta"
+_NO_SESSION: Final = "no_session"
+LEFT_OUT: Final = frozenset({_DELTA, _NO_SESSION})
 _FORMER_EVENT: Final = "event.name"
+# What Rust's appender writes for the name of an event.
+_PLACE: Final = re.compile(r"event \S+:\d+")
+_NOTHING: Final = (None, "")
+_SESSION: Final = (names.SESSION_ID, "gen_ai.conversation.id", "conversation.id")
 _SCOPE: Final = "otel.scope.name"
 _SEVERITY: Final = "otel.severity_text"
 _EXCEPTION_TYPE: Final = "exception.type"
@@ -62,35 +74,58 @@ def map_logs(logs: Iterable[Log], filing: Filing) -> Records:
         record gives the same records whatever comes with it.
     """
     batch = RequestBatch(StartWindow(filing.now_ns))
+    calls: list[Span] = []
     for log in logs:
         batch.window = filing.window_of(log.scope)
         project = project_of(log.attributes, log.scope, filing)
-        reason = NOT_ALLOWED if project is None else _map_log(log, project, batch)
+        reason = NOT_ALLOWED if project is None else _map_log(log, project, batch, calls)
         if reason is not None:
             batch.records.rejected[reason] += 1
+    if calls:
+        mapped = map_spans(calls, filing)
+        for key in mapped.trace_keys:
+            batch.add_key(key)
+        mapped.trace_keys = []
+        batch.records.extend(mapped)
     batch.records.trace_keys += batch.keys.values()
     return batch.records
 
 
-def _map_log(log: Log, project: str, batch: RequestBatch) -> str | None:
-    """Add what a log record says to its batch; return why it is rejected, if it is."""
+def _map_log(log: Log, project: str, batch: RequestBatch, calls: list[Span]) -> str | None:
+    """Add what a log record says to its batch; return why it is rejected, if it is.
+
+    One that tells of a call, of a tool or of a question is added to the calls, as the span that it
+    stands for.
+    """
     time_ns = log.time_ns or log.observed_ns
     reason = _reason_to_reject(log, time_ns, project, batch.window)
     if reason is not None:
         return reason
-    event = log.event or to_text(log.attributes.get(_FORMER_EVENT))
+    event = _event_of(log)
+    if call := _read_call(log, event, time_ns):
+        calls.append(call)
+        return None
+    if _is_delta(log, event):
+        return _DELTA
     owner = _owner_of(log, is_evaluation=event == EVALUATION)
     if owner is None:
-        return NO_TRACE
+        return NO_TRACE if _records_of(log) is None else _NO_SESSION
     if event != EVALUATION:
         batch.records.logs.append(_line(log, project, owner, event, time_ns))
     elif not judge_of(log.attributes):
         return BAD_EVALUATION
     else:
         add_evaluation(log.attributes, project, owner, time_ns, batch.records)
-    if any(log.trace_id):
-        _note_trace(log.trace_id, owner, project, time_ns, batch)
+    trace_id = log.trace_id if any(log.trace_id) else _trace_of_session(log)
+    if trace_id:
+        _note_trace(trace_id, owner, project, time_ns, batch)
     return None
+
+
+def _event_of(log: Log) -> str:
+    """Name what kind of event a log record is; where it stands in a source file is no name."""
+    former = to_text(log.attributes.get(_FORMER_EVENT))
+    return former if former and _PLACE.fullmatch(log.event) else log.event or former
 
 
 def _reason_to_reject(log: Log, time_ns: int, project: str, window: StartWindow) -> str | None:
@@ -111,7 +146,26 @@ def _owner_of(log: Log, *, is_evaluation: bool) -> str | None:
     response = to_text(log.attributes.get(names.GEN_AI_RESPONSE_ID))
     if is_evaluation and response:
         return own_response(response)
-    return own_key(log.trace_id.hex()) if any(log.trace_id) else None
+    trace_id = log.trace_id if any(log.trace_id) else _trace_of_session(log)
+    return own_key(trace_id.hex()) if trace_id else None
+
+
+def _trace_of_session(log: Log) -> bytes:
+    """Make the trace of what names a session and no trace; empty where it names none."""
+    session = _first(log.attributes, _SESSION)
+    if session in _NOTHING:
+        return b""
+    said = f"session\x1f{log.scope.resource.get('service.name', '')}\x1f{to_text(session)}"
+    return _hash(said, 16)
+
+
+def _first(told: Mapping[str, Value], those: Sequence[str]) -> Value:
+    """Return the first of some attributes that says anything."""
+    return next((told[name] for name in those if told.get(name) not in _NOTHING), None)
+
+
+def _hash(text: str, size: int) -> bytes:
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=size).digest()
 
 
 def _line(log: Log, project: str, owner: str, event: str, time_ns: int) -> LateLog:
@@ -159,3 +213,227 @@ def _note_trace(
     about = [trace_id, NO_TRACE_ID] if owner == own_key(key) else [trace_id]
     for place in about:
         batch.add_key(TraceKey(key, project, place, time_ns, time_ns))
+
+
+# What a record says of a call, in the words of the GenAI conventions, by its own words.
+_Read = Callable[[Mapping[str, Value]], Mapping[str, Value]]
+
+
+@dataclass(frozen=True, slots=True)
+class CallRecord:
+    """A kind of log record that stands for a span.
+
+    Attributes:
+        operation: What the span does, as ``gen_ai.operation.name`` has it.
+        fields: The span's attributes, by those of the record; of several sources the first counts.
+        constants: Attributes of the span that the record does not say.
+        needed: Sources of which the record must have one each.
+        where: Attributes that must have these values.
+        read: What else is made of the record.
+    """
+
+    operation: str
+    fields: Mapping[str, Sequence[str]]
+    constants: Mapping[str, Value] = field(default_factory=dict)
+    needed: Sequence[Sequence[str]] = ()
+    where: Mapping[str, Value] = field(default_factory=dict)
+    read: _Read | None = None
+
+
+def _read_gemini(told: Mapping[str, Value]) -> Mapping[str, Value]:
+    """Add the thoughts to the output, where Gemini does not count them; join a stream's answer."""
+    said: dict[str, Value] = {}
+    output = to_int(told.get("output_token_count"))
+    thoughts = to_int(told.get("thoughts_token_count"))
+    if output is not None and thoughts is not None and thoughts > 0:
+        said[names.GEN_AI_OUTPUT_TOKENS] = output + thoughts
+    chunks = parse(told.get("response_text"))
+    parts = [
+        part
+        for chunk in (chunks if isinstance(chunks, list) else [chunks])
+        for part in _parts_of(chunk)
+        if part.get("text") != ""
+    ]
+    if parts:
+        message: Any = [{"role": "assistant", "parts": parts}]
+        said[names.GEN_AI_OUTPUT_MESSAGES] = to_sorted_json(message)
+    return said
+
+
+def _parts_of(chunk: object) -> list[dict[str, Any]]:
+    """Read the parts of the first candidate of one of Gemini's responses; any value may come."""
+    found: Any = chunk
+    for step in ("candidates", 0, "content", "parts"):
+        if isinstance(step, str):
+            found = found.get(step) if isinstance(found, Mapping) else None
+        else:
+            found = found[step] if isinstance(found, list) and found else None
+    return [part for part in found if isinstance(part, dict)] if isinstance(found, list) else []
+
+
+def _read_prompt(told: Mapping[str, Value]) -> Mapping[str, Value]:
+    text = told.get("prompt")
+    if text in _NOTHING:
+        return {}
+    return {names.GEN_AI_INPUT_MESSAGES: [{"role": "user", "content": to_text(text)}]}
+
+
+_MODEL: Final = {names.GEN_AI_REQUEST_MODEL: ("model",)}
+_TOOL: Final = {
+    names.GEN_AI_TOOL_NAME: ("function_name", "tool_name"),
+    names.GEN_AI_TOOL_ARGUMENTS: ("function_args", "arguments"),
+    names.GEN_AI_TOOL_RESULT: ("output",),
+    "gen_ai.tool.call.id": ("call_id",),
+}
+_QUESTION: Final = CallRecord(
+    "invoke_workflow", {}, {names.GEN_AI_WORKFLOW_NAME: "user_prompt"}, read=_read_prompt
+)
+_GEMINI_API: Final = {names.GEN_AI_PROVIDER: "gcp.gen_ai"}
+# By the beginning of a logger's name: of these programs only the records here are calls.
+EMITTERS: Final[Mapping[str, Mapping[str, Sequence[CallRecord]]]] = {
+    "gemini-cli": {
+        "gemini_cli.api_response": (
+            CallRecord(
+                "generate_content",
+                {
+                    **_MODEL,
+                    names.GEN_AI_INPUT_TOKENS: ("input_token_count",),
+                    names.GEN_AI_OUTPUT_TOKENS: ("output_token_count",),
+                    names.GEN_AI_CACHE_READ_TOKENS: ("cached_content_token_count",),
+                    names.GEN_AI_REASONING_TOKENS: ("thoughts_token_count",),
+                    names.GEN_AI_FINISH_REASONS: ("finish_reasons",),
+                },
+                _GEMINI_API,
+                read=_read_gemini,
+            ),
+        ),
+        "gemini_cli.api_error": (CallRecord("generate_content", _MODEL, _GEMINI_API),),
+        "gemini_cli.tool_call": (CallRecord("execute_tool", _TOOL),),
+        "gemini_cli.user_prompt": (_QUESTION,),
+    },
+    "codex": {
+        "codex.sse_event": (
+            CallRecord(
+                "chat",
+                {
+                    **_MODEL,
+                    names.GEN_AI_INPUT_TOKENS: ("input_token_count",),
+                    names.GEN_AI_OUTPUT_TOKENS: ("output_token_count",),
+                    names.GEN_AI_CACHE_READ_TOKENS: ("cached_token_count",),
+                    names.GEN_AI_REASONING_TOKENS: ("reasoning_token_count",),
+                },
+                needed=(("input_token_count",),),
+                where={"event.kind": "response.completed"},
+            ),
+            CallRecord("chat", _MODEL, where={"event.kind": "response.failed"}),
+        ),
+        "codex.api_request": (CallRecord("chat", _MODEL, needed=(("error.message",),)),),
+        "codex.tool_result": (CallRecord("execute_tool", _TOOL),),
+        "codex.user_prompt": (_QUESTION,),
+    },
+}
+_ANY_MODEL: Final = (names.GEN_AI_REQUEST_MODEL, names.GEN_AI_RESPONSE_MODEL, "model")
+_ANY_INPUT: Final = (
+    *(names.GEN_AI_INPUT_TOKENS, "gen_ai.usage.prompt_tokens", "input_token_count"),
+    *("input_tokens", "prompt_tokens"),
+)
+_ANY_OUTPUT: Final = (
+    *(names.GEN_AI_OUTPUT_TOKENS, "gen_ai.usage.completion_tokens", "output_token_count"),
+    *("output_tokens", "completion_tokens"),
+)
+# A record of anybody else: without a trace id it is a call when it has all three.
+ANYBODY: Final = CallRecord(
+    "chat",
+    {
+        names.GEN_AI_REQUEST_MODEL: _ANY_MODEL,
+        names.GEN_AI_INPUT_TOKENS: _ANY_INPUT,
+        names.GEN_AI_OUTPUT_TOKENS: _ANY_OUTPUT,
+        "gen_ai.usage.cost": ("gen_ai.usage.cost", "cost_usd"),
+    },
+    needed=(_ANY_MODEL, _ANY_INPUT, _ANY_OUTPUT),
+)
+_ERROR_TYPES: Final = (names.ERROR_TYPE, "error_type")
+_ERRORS: Final = ("error.message", "error", "error_message")
+_STATUS_ERROR: Final = 2
+# Events that the conventions give to a span, which is the call even where they lost its id.
+_OF_SPANS: Final = CONTENT_EVENTS | {EVALUATION}
+_FALSE: Final = (False, "false", "False")
+
+
+def _is_delta(log: Log, event: str) -> bool:
+    """Tell the line for one piece of a streamed answer."""
+    kind = log.attributes.get("event.kind")
+    return event.startswith("codex.") and isinstance(kind, str) and kind.endswith(".delta")
+
+
+def _read_call(log: Log, event: str, time_ns: int) -> Span | None:
+    """Make the span that a log record stands for; None when it stands for none."""
+    known = _records_of(log)
+    if known is not None:
+        found = next((one for one in known.get(event, ()) if _fits(one, log.attributes)), None)
+    else:
+        is_alone = not any(log.trace_id) and event not in _OF_SPANS
+        is_call = is_alone and _fits(ANYBODY, log.attributes)
+        found = ANYBODY if is_call else None
+    return None if found is None else _make_span(log, found, event, time_ns)
+
+
+def _records_of(log: Log) -> Mapping[str, Sequence[CallRecord]] | None:
+    """Find what the records of a known program stand for; None of any other program."""
+    scope = log.scope.name
+    return next((told for name, told in EMITTERS.items() if scope.startswith(name)), None)
+
+
+def _fits(record: CallRecord, told: Mapping[str, Value]) -> bool:
+    has_all = all(_first(told, sources) is not None for sources in record.needed)
+    return has_all and all(told.get(name) == value for name, value in record.where.items())
+
+
+def _make_span(log: Log, record: CallRecord, event: str, time_ns: int) -> Span:
+    """Write a record as the span that it stands for, with all that it says."""
+    told = log.attributes
+    said = {
+        name: value
+        for name, sources in record.fields.items()
+        if (value := _first(told, sources)) is not None
+    }
+    more = record.read(told) if record.read else {}
+    attributes: dict[str, Value] = {
+        **{name: value for name, value in told.items() if value is not None},
+        names.GEN_AI_OPERATION: record.operation,
+        **record.constants,
+        **said,
+        **more,
+    }
+    session = _first(told, _SESSION)
+    if session is not None:
+        attributes[names.SESSION_ID] = to_text(session)
+    message = to_text(_first(told, _ERRORS))
+    error_type = to_text(_first(told, _ERROR_TYPES))
+    has_failed = bool(message or error_type) or told.get("success") in _FALSE
+    if error_type:
+        attributes[names.ERROR_TYPE] = error_type
+    line = f"{event}\x1f{time_ns}\x1f{to_text(log.body)}\x1f{to_sorted_json(told)}"
+    place = f"{log.trace_id.hex()}-{log.span_id.hex()}\x1f{line}"
+    has_trace = any(log.trace_id)
+    took_ms = to_float(told.get("duration_ms")) or 0.0
+    took_ns = int(took_ms * SECOND_NS / 1_000) if 0 < took_ms < _LONGEST_MS else 0
+    return Span(
+        log.trace_id if has_trace else _trace_of_session(log) or _hash(place, 16),
+        _hash(place, 8),
+        log.span_id if has_trace and any(log.span_id) else b"",
+        event or record.operation,
+        0,
+        time_ns - took_ns,
+        time_ns,
+        _STATUS_ERROR if has_failed else 0,
+        message,
+        attributes,
+        (),
+        (),
+        log.scope,
+    )
+
+
+# A day: what lasts longer is no call.
+_LONGEST_MS: Final = 86_400_000

@@ -2,9 +2,10 @@
 
 The user's own prices stand before those of the kept table.
 
-Never a guess: a provider or a model that is in no table has no price, a count that is missing or
-makes no sense has no cost. The kept table is that of ``genai-prices``, as it was installed: nothing
-is fetched. Its names are matched as it says, but a provider must be named.
+Never a guess: a model that is in no table has no price, a count that is missing or makes no sense
+has no cost. Who serves a model is what its call names; where that is nobody whom a table knows (a
+framework, a gateway, nothing), it is the only provider that the model's name belongs to. The kept
+table is that of ``genai-prices``, as it was installed: nothing is fetched.
 """
 
 import time
@@ -16,10 +17,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from otel_ml.records import TOKENS, Tokens
 from otel_ml_collector.mapping.found import Found
-from otel_ml_collector.price import Price, provider_of
+from otel_ml_collector.price import Price, bare_model, is_provider, provider_of
 
 if TYPE_CHECKING:
-    from genai_prices.types import ModelInfo, ModelPrice, TieredPrices
+    from genai_prices.types import ModelInfo, ModelPrice, Provider, TieredPrices
 
 _CACHED_MODELS: Final = 4_096
 _NAME_CHARS: Final = 256
@@ -91,6 +92,7 @@ class Prices:
         self._own = {
             (provider_of(price.provider), price.model): Tariff(_own_rates(price)) for price in own
         }
+        self._own_providers = {provider for provider, _ in self._own}
         self._find = lru_cache(_CACHED_MODELS)(self._look_up)
         self._second = 0
         self._look_ups = 0
@@ -99,7 +101,7 @@ class Prices:
         """Return what a call cost in US dollars; None when that is not known.
 
         Args:
-            provider: Who serves the model, as runs name it.
+            provider: Who serves the model, as runs name it; empty where nobody is named.
             model: The provider's name of it.
             usage: The tokens.
             time_ns: When the call began.
@@ -119,7 +121,19 @@ class Prices:
         self._look_ups += 1
         if self._look_ups > _LOOK_UPS_A_SECOND:  # raised, so that it is not kept
             raise _Busy
-        return _read_table(provider, model)
+        return self._own_by_model(provider, model) or _read_table(provider, model)
+
+    def _own_by_model(self, provider: str, model: str) -> Tariff | None:
+        """Find the user's price of a model whose provider is nobody that a table knows."""
+        if is_provider(provider) or provider in self._own_providers:
+            return self._own.get((provider, bare_model(provider, model)))
+        head, _, bare = model.rpartition("/")
+        own = [
+            tariff
+            for (owner, name), tariff in self._own.items()
+            if name == model or (name == bare and provider_of(head) == owner)
+        ]
+        return own[0] if len(own) == 1 else None
 
 
 def add_costs(found: Found, prices: Prices, starts_ns: Sequence[int]) -> None:
@@ -130,19 +144,20 @@ def add_costs(found: Found, prices: Prices, starts_ns: Sequence[int]) -> None:
         prices: What a token costs.
         starts_ns: When each of them began.
     """
-    providers, models = found.columns.get("provider"), found.columns.get("provider_model")
-    if not providers or not models:
+    models = found.columns.get("provider_model")
+    if not models:
         return
+    providers = found.column("provider")
     counts = [found.column(name) for name in TOKENS]
     given, answered = counts[0], counts[1]
     places = [
         at
         for at in found.missing("cost")
-        if (given[at] is not None or answered[at] is not None) and providers[at] and models[at]
+        if (given[at] is not None or answered[at] is not None) and models[at]
     ]
     costs = [
         prices.cost(
-            providers[at], models[at], Tokens(*[count[at] for count in counts]), starts_ns[at]
+            providers[at] or "", models[at], Tokens(*[count[at] for count in counts]), starts_ns[at]
         )
         for at in places
     ]
@@ -187,8 +202,27 @@ def _read_table(provider: str, model: str) -> Tariff | None:
     providers = get_snapshot().providers
     name = _IN_TABLE.get(provider, provider)
     found = next((one for one in providers if one.id == name), None)
-    known = found and found.find_model(model, all_providers=providers)
+    if found is None and not is_provider(provider):
+        found, model = _only_provider(providers, model)
+    known = found and found.find_model(bare_model(provider, model), all_providers=providers)
     return _tariff(known) if known else None
+
+
+def _only_provider(providers: "list[Provider]", model: str) -> "tuple[Provider | None, str]":
+    """Find the only provider that a model's name belongs to, and its name of the model.
+
+    That is the one that the name begins with, the one that claims such names, or else the only one
+    that has a model of it.
+    """
+    head, _, bare = model.partition("/")
+    owner = _IN_TABLE.get(provider_of(head), provider_of(head))
+    begun = [one for one in providers if bare and one.id == owner]
+    if begun:
+        return begun[0], bare
+    claiming = [one for one in providers if one.model_match and one.model_match.is_match(model)]
+    having = [one for one in providers if one.find_model(model, all_providers=providers)]
+    found = claiming if len(claiming) == 1 else having
+    return (found[0] if len(found) == 1 else None), model
 
 
 def _tariff(known: "ModelInfo") -> Tariff | None:

@@ -1,5 +1,6 @@
 """Spans to records: each span is filed under its project, then read by every dialect."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from itertools import islice
@@ -26,6 +27,7 @@ from otel_ml_collector.mapping.late_records import (
     PENDING_PARENT,
     RequestBatch,
     is_pending,
+    map_item,
     map_late_record,
     read_pending,
     read_start,
@@ -48,6 +50,8 @@ from otel_ml_collector.span import Scope, Span, Value, is_span_id
 from otel_ml_collector.times import HOUR_NS, MINUTE_NS
 
 _PLANS: Final = Plans()
+_UUID: Final = re.compile(r"[ _:-]?[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}(?![0-9a-f])")
+_UUID_CHARS: Final = 36
 _NO_PROCESS: Final = "record_without_process"
 _SIGNS: Final = frozenset({"heartbeat", "goodbye"})
 _PROCESS_CHARS: Final = 64
@@ -62,7 +66,10 @@ _SPANS_AT_ONCE: Final = 512
 # Names of attributes of spans that tell of more than a run of their own.
 _TELLING: Final = frozenset({names.RECORD, names.PROCESS, PENDING_PARENT})
 # What a record says, for its rank: its texts but for those that stand apart, and the rest.
-_APART: Final = {"inputs", "outputs", "inputs_preview", "outputs_preview", "response_id"}
+_APART: Final = {
+    *("inputs", "outputs", "inputs_preview", "outputs_preview", "response_id"),
+    *("experiment", "dataset", "item", "item_digest"),  # ranks are older than these
+}
 _TEXTS: Final = [f.name for f in fields(Run) if f.type is str and f.name not in _APART]
 _OTHERS: Final = ("parent_span_id", "start_ns", "end_ns", "seq", "cost", *TOKENS)
 # What goes to the run as it was found.
@@ -256,6 +263,8 @@ def _map_record(
     record = to_text(span.attributes.get(names.RECORD, "run"))
     if record in {"update", "evaluation"}:
         return map_late_record(span, project, batch)
+    if record == "item":
+        return map_item(span, project, batch.records)
     if record in _SIGNS:  # noted as every span is
         return None if _process_of(span) else _NO_PROCESS
     if record == "start":
@@ -331,7 +340,7 @@ def _columns(alike: _Alike, found: Found, scope_texts: tuple[str, str]) -> dict[
     for name, read in _OF_SPAN.items():
         columns[name] = [read(span) for span in spans]
     columns["model"] = [
-        "" if kind == "span" else span.name if model is None else model
+        "" if kind == "span" else name_without_id(span.name) if model is None else model
         for kind, model, span in zip(columns["kind"], found.column("model"), spans, strict=True)
     ]
     for name, line in _LINES.items():
@@ -364,6 +373,11 @@ def _show_errors(columns: dict[str, list[Any]], size: int) -> None:
         (line_of_error(error_type, message) if outcome == "error" else "") or line
         for outcome, error_type, message, line in zip(columns["outcome"], *told, strict=True)
     ]
+
+
+def name_without_id(name: str) -> str:
+    """Take a UUID out of a name: ``Crew_…uuid….kickoff`` is ``Crew.kickoff``, each time."""
+    return (_UUID.sub("", name) if len(name) > _UUID_CHARS else name) or name
 
 
 def _parent(span: Span) -> bytes:

@@ -3,10 +3,13 @@
 import base64
 import math
 from collections.abc import Mapping
+from typing import Final
 
 import orjson
 
 from otel_ml_collector.span import Value
+
+_CLASS: Final = "<class '"
 
 
 def parse(value: Value) -> object:
@@ -54,6 +57,14 @@ def to_text(value: Value) -> str:
     if isinstance(value, str):
         return value
     return "" if value is None else to_json(value)
+
+
+def to_type_name(value: Value) -> str:
+    """Write the type of an error; of Python's ``<class 'x.y.Z'>`` the name alone."""
+    text = to_text(value)
+    if not text.startswith(_CLASS):
+        return text
+    return text.removeprefix(_CLASS).removesuffix("'>").rpartition(".")[2]
 
 
 def to_int(value: Value) -> int | None:

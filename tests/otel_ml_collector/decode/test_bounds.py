@@ -9,13 +9,13 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from otel_ml_collector.decode.bounds import MOST_RECORDS, check_values
-from otel_ml_collector.decode.requests import count_data_points, read_logs, read_spans
+from otel_ml_collector.decode.requests import read_logs, read_points, read_spans
 from otel_ml_collector.decode.signals import Form
 from otel_ml_collector.errors import TooLarge
 from tests.otel_ml_collector.decode.test_traces import field
 
 MIB = 2**20
-READERS = (read_spans, read_logs, count_data_points)
+READERS = (read_spans, read_logs, read_points)
 Read = Callable[[bytes, Form], object]
 
 

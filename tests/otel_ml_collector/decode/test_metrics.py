@@ -7,8 +7,8 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
 )
 
-from otel_ml_collector.decode.json import count_json_points
-from otel_ml_collector.decode.protobuf import count_points
+from otel_ml_collector.decode.json import read_json_metrics
+from otel_ml_collector.decode.protobuf import read_metrics
 from otel_ml_collector.errors import BadField, Refused
 
 KINDS = {
@@ -31,7 +31,7 @@ def test_protobuf(kind: str, number: int) -> None:
         for _ in range(number):
             points.add()
     scope_metrics.metrics.add(name="of no kind")
-    assert count_points(request.SerializeToString()) == 2 * number
+    assert read_metrics(request.SerializeToString()) == (2 * number, "")
 
 
 @pytest.mark.parametrize("kind", KINDS.values())
@@ -39,20 +39,20 @@ def test_json(kind: str) -> None:
     """The data points of metrics in JSON are counted, whatever they hold."""
     metric = {"name": "m", kind: {"dataPoints": [{"asInt": "1"}, {}]}}
     body = {"resourceMetrics": [{"scopeMetrics": [{"metrics": [metric, metric, {}]}]}]}
-    assert count_json_points(json.dumps(body).encode()) == 4
+    assert read_json_metrics(json.dumps(body).encode()) == (4, "")
 
 
 @pytest.mark.parametrize("body", [b"\x0a\x7f\x01", b"{}"], ids=repr)
 def test_undecodable(body: bytes) -> None:
     """A body that is no export request is refused for good."""
     with pytest.raises(Refused, match=r"^The body is not an OTLP ExportMetricsServiceRequest in "):
-        count_points(body)
+        read_metrics(body)
 
 
 def test_wrong_json() -> None:
     """A field of another type than OTLP's is refused with its place."""
     body = {"resourceMetrics": [{"scopeMetrics": [{"metrics": [{"sum": {"dataPoints": [7]}}]}]}]}
     with pytest.raises(BadField) as caught:
-        count_json_points(json.dumps(body).encode())
+        read_json_metrics(json.dumps(body).encode())
     place = "resourceMetrics[0].scopeMetrics[0].metrics[0].sum.dataPoints[0]"
     assert str(caught.value) == f"{place}: expected an object, got a number"

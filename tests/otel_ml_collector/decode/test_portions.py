@@ -10,9 +10,9 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from otel_ml_collector.decode.requests import (
     PORTION_BYTES,
-    count_data_points,
     cut,
     read_logs,
+    read_points,
     read_spans,
 )
 from otel_ml_collector.decode.signals import Form, Signal
@@ -104,7 +104,7 @@ def test_same_records(signal: Signal) -> None:
     if signal is Signal.LOGS:
         assert sum(len(read_logs(one, Form.JSON)) for one in portions) == 4_500
     else:
-        assert sum(count_data_points(one, Form.JSON) for one in portions) == 4_500
+        assert sum(read_points(one, Form.JSON)[0] for one in portions) == 4_500
     assert len(portions) > 1
 
 

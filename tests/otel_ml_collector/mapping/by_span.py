@@ -35,8 +35,9 @@ from otel_ml_collector.mapping.values import (
     to_json,
     to_sorted_json,
     to_text,
+    to_type_name,
 )
-from otel_ml_collector.price import round_cost
+from otel_ml_collector.price import bare_model, round_cost
 from otel_ml_collector.records import Run, Tag
 from otel_ml_collector.span import Event, Span, Value, is_span_id
 
@@ -45,7 +46,10 @@ _NOTHING: Final = (None, "")
 _EMPTY: Final = ("", '""')
 _PLANS: Final = plan.Plans()
 # What a record says, for its rank: its texts but for those that stand apart, and the rest.
-_APART: Final = {"inputs", "outputs", "inputs_preview", "outputs_preview", "response_id"}
+_APART: Final = {
+    *("inputs", "outputs", "inputs_preview", "outputs_preview", "response_id"),
+    *("experiment", "dataset", "item", "item_digest"),
+}
 _TEXTS: Final = attrgetter(*(f.name for f in fields(Run) if f.type is str and f.name not in _APART))
 _OTHERS: Final = attrgetter(
     *("parent_span_id", "start_ns", "end_ns", "seq", "cost"),
@@ -70,11 +74,18 @@ def read_fields(span: Span, plan: plan.Plan, *, is_open: bool = False) -> Found:
     if plan.own is not None:
         _read_own(span, plan.own, found)
     values = SpanValues(span.attributes, found["used"])
+    if "kind" not in found and (kind := _read_kind(span, plan)):
+        found["kind"] = kind
     for present in plan.dialects:
         read_dialect(span, present, values, found)
         if span.events and present.dialect is GEN_AI:
             _read_span_events(span.events, found)
     _read_general(span, found)
+    provider = found.get("provider", "")
+    if found.get("provider_model"):
+        found["provider_model"] = bare_model(provider, found["provider_model"])
+    if found.get("model") and found["dialect"] != "otel_ml":
+        found["model"] = bare_model(provider, found["model"])
     _keep_own_usage(found)
     if names.JUDGING in span.attributes and found["kind"] != "span":
         found["kind"] = "judge"
@@ -103,10 +114,10 @@ def _read_general(span: Span, found: Found) -> None:
 def _read_error(span: Span, found: Found) -> None:
     if names.ERROR_TYPE in span.attributes:
         found["used"].add(names.ERROR_TYPE)
-        found.setdefault("error_type", to_text(span.attributes[names.ERROR_TYPE]))
+        found.setdefault("error_type", to_type_name(span.attributes[names.ERROR_TYPE]))
     exception = _last_exception(span)
     if exception is not None:
-        found.setdefault("error_type", to_text(exception.attributes.get("exception.type")))
+        found.setdefault("error_type", to_type_name(exception.attributes.get("exception.type")))
         message = to_text(exception.attributes.get("exception.message"))
         if message:
             found.setdefault("error_message", message)
@@ -230,10 +241,7 @@ class SpanValues:
             return {name.removeprefix(source.prefix): attributes[name] for name in source.names}
         if source.schema:
             return self._read_listed(source.schema)
-        told = self._open(source.names[0])
-        for member in source.member:
-            told = told.get(member) if isinstance(told, Mapping) else None
-        return cast("Value", told)
+        return cast("Value", evaluator.find_member(self._open(source.names[0]), source.member))
 
     def _open(self, name: str) -> object:
         if name not in self._opened:
@@ -253,11 +261,9 @@ class SpanValues:
 def read_dialect(span: Span, present: Present, values: SpanValues, found: Found) -> None:
     """Fill the fields that a dialect names and nobody named before."""
     dialect = present.dialect
-    if dialect.sdk and not is_spoken(dialect, span.scope):
+    if not is_spoken(dialect, span.scope):
         return
     found.setdefault("dialect", dialect.name)
-    if "kind" not in found and (kind := _read_kind(present, values.attributes)):
-        found["kind"] = kind
     read_rows(present, values, found)
     if dialect.failure is not None:
         _read_failure(span, dialect.failure, found)
@@ -285,16 +291,32 @@ def read_rows(
             _read_field(row, sources, form, values, filled)
 
 
-def _read_kind(present: Present, attributes: Mapping[str, Value]) -> str:
-    """Read one of our kinds; a word that the dialect does not know has one for all such."""
-    dialect = present.dialect
-    for name in present.kind_sources:
-        word = attributes[name]
-        if isinstance(word, str) and word in dialect.kinds:
-            return dialect.kinds[word]
-        if word := to_text(evaluator._unquote(word)).strip().lower():
-            return dialect.kinds.get(word, dialect.other_kind)
-    return present.kind
+def _read_kind(span: Span, its_plan: plan.Plan) -> str:
+    """Read one of our kinds: by the first word that its dialect knows, else by what is there."""
+    attributes, is_worded = span.attributes, False
+    for present in its_plan.dialects:
+        if not is_spoken(present.dialect, span.scope):
+            continue
+        kinds = present.dialect.kinds
+        for name in present.kind_sources:
+            word = to_text(evaluator._unquote(attributes[name])).strip().lower()
+            ends = [its for end, its in present.dialect.endings.items() if word.endswith(end)]
+            kind = kinds.get(word) or (*ends, present.dialect.other_kind)[0] if word else ""
+            if kind:
+                return kind
+            is_worded = is_worded or bool(word)
+        if present.kind:
+            return present.kind
+    told = {key for key in attributes if attributes[key] not in (None, "", "[]", "{}", [], {})}
+    evidence = its_plan.evidence
+    if told.intersection(evidence.tools):
+        return "tool"
+    if told.intersection(evidence.agents):
+        return "agent"
+    events = {event.name for event in span.events} & gen_ai_events.CONTENT_EVENTS
+    if told.intersection(evidence.models) and (events or told.intersection(evidence.answers)):
+        return "model"
+    return "chain" if is_worded else ""
 
 
 def _read_field(
@@ -376,14 +398,14 @@ def _add_tags(value: Value, form: Form, found: Found) -> None:
 def _read_failure(span: Span, failure: Failure, found: Found) -> None:
     """Tell that a run failed and why, unless what was found says that it did not."""
     told = span.attributes.get(failure.level)
-    if isinstance(failure.at, str):
+    if isinstance(failure.at, str | bool):
         has_failed = told == failure.at
     else:
         has_failed = (to_int(told) or 0) >= failure.at
     if not has_failed or found.setdefault("outcome", "error") != "error":
         return
     has_better = failure.is_spare and (span.events or span.status_message)
-    message = "" if has_better else to_text(span.attributes.get(failure.message))
+    message = "" if has_better else evaluator.read_message(span, failure)
     if message:
         found.setdefault("error_message", message)
 
@@ -394,8 +416,8 @@ def add_cost(found: Found, prices: Prices, start_ns: int) -> None:
     tokens = Tokens(*[counts.get(name) for name in TOKENS])
     if "cost" in found or (tokens.input is None and tokens.output is None):
         return
-    provider, model = found.get("provider"), found.get("provider_model")
-    if not provider or not model:
+    provider, model = found.get("provider", ""), found.get("provider_model")
+    if not model:
         return
     cost = prices.cost(provider, model, tokens, start_ns)
     if cost is not None:
@@ -429,7 +451,7 @@ def _make_run(span: Span, project: str, found: Found, rest: Sequence[str]) -> Ru
         parent_span_id=parent if parent and is_span_id(parent) else b"",
         name=span.name,
         span_kind=spans._SPAN_KINDS[span.kind] if 0 <= span.kind < len(spans._SPAN_KINDS) else "",
-        model="" if kind == "span" else found.get("model", span.name),
+        model="" if kind == "span" else found.get("model", spans.name_without_id(span.name)),
         start_ns=span.start_ns,
         end_ns=max(span.end_ns, span.start_ns),
         error_message=message,

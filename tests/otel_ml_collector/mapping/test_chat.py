@@ -178,6 +178,84 @@ def test_frameworks(value: object, question: str, answer: str) -> None:
     assert (line_in(value), line_out(value)) == (question, answer)
 
 
+GIVEN = {"line": "M7", "zones": 3}
+TEXT = '{"line":"M7","zones":3}'
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"role": "assistant", "parts": [{"type": "tool_call", "name": "fare", "arguments": GIVEN}]},
+        {
+            "role": "assistant",
+            "parts": [],
+            "tool_calls": [{"type": "function", "function": {"name": "fare", "arguments": TEXT}}],
+        },
+        {"role": "assistant", "content": "", "tool_calls": [{"name": "fare", "args": GIVEN}]},
+        {"role": "assistant", "tool_calls": [{"function": {"name": "fare", "arguments": TEXT}}]},
+        {"tool_calls": [{"id": "c1", "name": "fare", "arguments": TEXT}]},
+        {"function_call": {"name": "fare", "arguments": TEXT}},
+        {"role": "assistant", "content": None, "function_call": {"name": "fare", "args": GIVEN}},
+        {"role": "model", "parts": [{"functionCall": {"name": "fare", "args": GIVEN}}]},
+        {"role": "model", "parts": [{"function_call": {"name": "fare", "args": GIVEN}}]},
+        {"role": "assistant", "content": [{"toolUse": {"name": "fare", "input": GIVEN}}]},
+        {
+            "role": "assistant",
+            "content": [{"tool_call": {"tool_name": "fare", "arguments": GIVEN}}],
+        },
+        {"type": "function_call", "call_id": "c1", "name": "fare", "arguments": TEXT},
+        {"type": "ai", "content": "", "tool_calls": [{"name": "fare", "args": GIVEN, "id": "c1"}]},
+    ],
+)
+def test_tool_call(message: object) -> None:
+    """The call of a tool reads as a call, in each form in which it is written."""
+    assert line_out([message]) == line_out(message) == 'fare(line="M7", zones=3)'
+    assert find_messages([message]) == [message]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"role": "tool", "parts": [{"type": "tool_call_response", "response": "2.80"}]},
+        {"role": "tool", "parts": [{"type": "tool_call_response", "result": {"euro": "2.80"}}]},
+        {"role": "tool", "tool_call_id": "c1", "content": "2.80"},
+        {
+            "role": "user",
+            "parts": [{"functionResponse": {"name": "fare", "response": {"output": "2.80"}}}],
+        },
+        {
+            "role": "user",
+            "content": [{"toolResult": {"toolUseId": "c1", "content": [{"text": "2.80"}]}}],
+        },
+        {
+            "role": "tool",
+            "content": [{"tool_call_result": {"result": "2.80", "origin": {"id": "c1"}}}],
+        },
+        {"type": "function_call_output", "call_id": "c1", "output": "2.80"},
+        {"type": "tool", "content": "2.80", "tool_call_id": "c1"},
+    ],
+)
+def test_tool_result(message: object) -> None:
+    """What a tool gave reads as that, in each form in which it is written."""
+    assert line_out([message]) == "2.80"
+    assert line_in([USER, message]) == "Where?"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ({"raw": "By boat.", "pydantic": None, "json_dict": None, "agent": "Guide"}, "By boat."),
+        ({"final_output": "By boat.", "new_items": []}, "By boat."),
+        ({"messages": [USER], "answer": "By boat."}, "By boat."),
+        ({"raw": "a", "score": 1}, '{"raw": "a", "score": 1}'),
+        ({"answer": "yes", "score": 1}, '{"answer": "yes", "score": 1}'),
+    ],
+)
+def test_framework_answer(value: object, text: str) -> None:
+    """Beside a framework's own account stands the answer; of other objects all is shown."""
+    assert line_out(value) == text
+
+
 def test_call_that_is_said_twice() -> None:
     """A call that a message tells as content and as a call is one call."""
     call = {"id": "c1", "function": {"name": "weather", "arguments": '{"city": "Paris"}'}}

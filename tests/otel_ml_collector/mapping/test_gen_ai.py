@@ -44,6 +44,9 @@ CHAT: Final[dict[str, Value]] = {
 }
 
 
+CALL: Final[dict[str, Value]] = {"gen_ai.operation.name": "chat"}
+
+
 def map_call(attributes: dict[str, Value]) -> Run:
     return map_one(make_span("chat gpt-5", attributes))
 
@@ -119,9 +122,25 @@ def test_no_cost(cost: Value) -> None:
     assert (run.cost, "gen_ai.usage.cost" in run.attributes) == (None, True)
 
 
+@pytest.mark.parametrize(
+    ("provider", "sent", "model"),
+    [
+        ("openai", "openai/gpt-5", "gpt-5"),
+        ("azure", "azure/ours", "ours"),
+        ("openrouter", "openai/gpt-5", "openai/gpt-5"),
+        ("openai", "openai/", "openai/"),
+        ("", "openai/gpt-5", "openai/gpt-5"),
+    ],
+)
+def test_model_with_its_provider(provider: str, sent: str, model: str) -> None:
+    """A model that is written behind its provider's name is the model, of any other it is all."""
+    run = map_call({**CALL, "gen_ai.request.model": sent, "gen_ai.provider.name": provider})
+    assert (run.model, run.provider_model) == (model, model)
+
+
 def test_empty_model() -> None:
     """A name that is empty names no model: the next one counts."""
-    run = map_call({"gen_ai.request.model": "", "gen_ai.response.model": "gpt-5-mini"})
+    run = map_call({**CALL, "gen_ai.request.model": "", "gen_ai.response.model": "gpt-5-mini"})
     assert (run.model, run.provider_model) == ("gpt-5-mini", "gpt-5-mini")
 
 
@@ -172,17 +191,52 @@ def test_empty_model() -> None:
             {"kind": "chain", "model": "plan trip"},
         ),
         (
-            {"gen_ai.operation.name": "something_new", "gen_ai.request.model": "gpt-5"},
-            {"kind": "model", "model": "gpt-5"},
+            {"gen_ai.operation.name": "aembedding", "gen_ai.request.model": "embed-3"},
+            {"kind": "embedding", "model": "embed-3"},
         ),
-        ({"gen_ai.response.model": "gpt-5-dated"}, {"model": "gpt-5-dated"}),
+        ({**CALL, "gen_ai.response.model": "gpt-5-dated"}, {"model": "gpt-5-dated"}),
     ],
-    ids=["tool", "agent", "embeddings", "retrieval", "workflow", "unknown", "answer alone"],
+    ids=["tool", "agent", "embeddings", "retrieval", "workflow", "gateway", "answer alone"],
 )
 def test_operation(attributes: dict[str, Value], fields: dict[str, Any]) -> None:
     """Each operation of the conventions has its kind, its model and its content."""
     run = map_call(attributes)
     assert {name: getattr(run, name) for name in fields} == fields
+
+
+MODEL: Final[dict[str, Value]] = {"gen_ai.request.model": "gpt-5"}
+STEP: Final[dict[str, Value]] = {"gen_ai.operation.name": "cycle"}
+ANSWER: Final = Event("gen_ai.choice", NOW_NS, {"content": "In Kyoto."})
+
+
+@pytest.mark.parametrize(
+    ("attributes", "events", "kind", "model"),
+    [
+        (MODEL, [], "span", ""),
+        (MODEL | STEP, [], "chain", "chat gpt-5"),
+        (MODEL | STEP | {"gen_ai.usage.input_tokens": 0}, [], "model", "gpt-5"),
+        (MODEL | STEP | {"gen_ai.usage.input_tokens": None}, [], "chain", "chat gpt-5"),
+        (MODEL | {"gen_ai.output.messages": "[]"}, [], "span", ""),
+        (MODEL | {"gen_ai.output.messages": '[{"role":"assistant"}]'}, [], "model", "gpt-5"),
+        (MODEL | {"gen_ai.response.id": "r-1"}, [], "model", "gpt-5"),
+        (MODEL | {"gen_ai.response.finish_reasons": ["stop"]}, [], "model", "gpt-5"),
+        (MODEL, [ANSWER], "model", "gpt-5"),
+        ({"gen_ai.usage.input_tokens": 12}, [], "span", ""),
+        ({"gen_ai.usage.input_tokens": 12, "gen_ai.request.model": ""}, [], "span", ""),
+        (STEP | {"gen_ai.tool.name": "fare", "gen_ai.agent.name": "trip"}, [], "tool", "fare"),
+        (STEP | {"gen_ai.agent.name": "trip"}, [], "agent", "trip"),
+        ({"gen_ai.agent.name": "", "gen_ai.tool.name": ""}, [], "span", ""),
+        ({"gen_ai.prompt.name": "brief"} | MODEL, [], "span", ""),
+        ({"llm.request.type": "cycle", **MODEL}, [], "chain", "chat gpt-5"),
+        ({"llm.request.type": "cycle", **MODEL, "gen_ai.usage.cost": 1}, [], "model", "gpt-5"),
+        ({"llm.request.type": "cycle", **CALL}, [], "model", "chat gpt-5"),
+        ({"ai.operationId": "ai.new", **MODEL, "gen_ai.usage.cost": 1}, [], "chain", "ai.new"),
+    ],
+)
+def test_evidence(attributes: dict[str, Value], events: list[Event], kind: str, model: str) -> None:
+    """A known word tells the kind, else what the span names, and what only an answer leaves."""
+    run = map_one(make_span("chat gpt-5", attributes, events=events))
+    assert (run.kind, run.model) == (kind, model)
 
 
 @pytest.mark.parametrize(
@@ -208,7 +262,7 @@ def test_operation(attributes: dict[str, Value], fields: dict[str, Any]) -> None
 )
 def test_former_names(attributes: dict[str, Value], fields: dict[str, Any]) -> None:
     """Names of former conventions are read where today's are absent."""
-    run = map_call(attributes)
+    run = map_call(CALL | attributes)
     assert {name: getattr(run, name) for name in fields} == fields
 
 
@@ -223,6 +277,7 @@ def test_former_names(attributes: dict[str, Value], fields: dict[str, Any]) -> N
         (2**62 + 1, 2**62 + 1),
         (None, None),
         ("many", None),
+        (-12, None),
         (True, None),
         (float("nan"), None),
         (float("inf"), None),
@@ -233,8 +288,22 @@ def test_former_names(attributes: dict[str, Value], fields: dict[str, Any]) -> N
 )
 def test_tokens(sent: Value, count: int | None) -> None:
     """A count of tokens is kept also when it is zero, and read from text and floats."""
-    run = map_call({"gen_ai.usage.input_tokens": sent, "gen_ai.system": "x"})
+    run = map_call({**CALL, "gen_ai.usage.input_tokens": sent, "gen_ai.system": "x"})
     assert run.input_tokens == count
+
+
+@pytest.mark.parametrize(
+    ("sent", "name"),
+    [
+        ("<class 'openai.RateLimitError'>", "RateLimitError"),
+        ("<class 'KeyError'>", "KeyError"),
+        ("openai.RateLimitError", "openai.RateLimitError"),
+        ("429", "429"),
+    ],
+)
+def test_error_type(sent: str, name: str) -> None:
+    """A class of Python's as text is the type of its name."""
+    assert map_call({**CALL, "error.type": sent}).error_type == name
 
 
 @pytest.mark.parametrize("broken", ["[{", "Where is it?", "{'role': 'user'}"])

@@ -66,6 +66,12 @@ def cached(number: int) -> dict[str, Value]:
         ("gcp.vertex_ai", "gemini-1.5-pro", (200_000, 1_000), {}, 0.5 + 0.01),  # 2.5, 10 > 128,000
         ("perplexity", "sonar", (1_000, 1_000), {}, 0.001 + 0.001 + 0.012),  # 12 for 1,000 calls
         ("openai", "gpt-4o", (0, 0), {}, 0.0),
+        ("openai", "openai/gpt-4o", (1_000, 200), {}, 0.0045),
+        ("strands-agents", "gpt-4o", (1_000, 200), {}, 0.0045),
+        ("microsoft.agent_framework", "gpt-4o-2024-08-06", (1_000, 200), {}, 0.0045),
+        ("my-openai-proxy", "openai/gpt-4o", (1_000, 200), {}, 0.0045),
+        ("", "gpt-4o", (1_000, 200), {}, 0.0045),
+        ("", "claude-3-5-sonnet-20241022", (1_000, 1_000), {}, 0.018),
         ("openai", "gpt-4o", (HUGE, HUGE), {}, HUGE * 12.5 / 1e6),
     ],
 )
@@ -84,9 +90,9 @@ def test_known(
     ("provider", "model", "tokens", "attributes"),
     [
         ("openai", "no-such-model", (1, 1), {}),
-        ("no-such-provider", "gpt-4o", (1, 1), {}),
-        ("my-openai-proxy", "gpt-4o", (1, 1), {}),
-        ("", "gpt-4o", (1, 1), {}),
+        ("no-such-provider", "no-such-model", (1, 1), {}),
+        ("anthropic", "gpt-4o", (1, 1), {}),  # a provider that is known has no such model
+        ("", "text-embedding-3-small", (1, 1), {}),  # of two providers
         ("openai", "", (1, 1), {}),
         ("openai", "gpt-4o" + "o" * 300, (1, 1), {}),
         ("openai", "gpt-4o", ("", ""), {}),
@@ -95,7 +101,6 @@ def test_known(
         ("openai", "gpt-4o", (-1, 1), {}),
         ("openai", "gpt-4o", (1, -1), {}),
         ("openai", "gpt-4o", (10, 1), cached(11)),
-        ("openai", "gpt-4o", (10, 1), cached(-1)),
         ("openai", "text-embedding-3-small", (10, 1), {}),
     ],
 )
@@ -110,6 +115,22 @@ def test_told() -> None:
     """A cost that came with the span stays."""
     assert cost("openai", "gpt-4o", (1_000, 200), {"gen_ai.usage.cost": 0.5}) == 0.5
     assert cost("openai", "gpt-4o", (1_000, 200), {"gen_ai.usage.cost": 0.0}) == 0.0
+
+
+@pytest.mark.parametrize("name", ["gen_ai.cost.total_cost", "litellm.cost.total"])
+def test_told_by_a_gateway(name: str) -> None:
+    """What a gateway says of the cost stands, unless it is below zero."""
+    assert cost("openai", "gpt-4o", (1_000, 200), {name: 0.25}) == 0.25
+    assert cost("openai", "gpt-4o", (1_000, 200), {name: -0.25}) == pytest.approx(0.0045)
+
+
+@pytest.mark.parametrize("provider", ["", "strands-agents"])
+def test_own_price_without_a_provider(provider: str) -> None:
+    """A price of one's own holds where the only provider that has such a model is not named."""
+    prices = Prices([Price("openai", "ours", 1.0, 1.0)])
+    assert prices.cost(provider, "ours", Tokens(1_000_000, 0), NOW_NS) == 1.0
+    both = Prices([Price("openai", "ours", 1.0), Price("groq", "ours", 2.0)])
+    assert both.cost(provider, "ours", Tokens(1_000_000, 0), NOW_NS) is None
 
 
 def test_no_call() -> None:

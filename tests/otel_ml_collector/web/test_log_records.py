@@ -48,7 +48,7 @@ def test_messages(service: Service, project: str) -> None:
     service.store.take(project, run)
     take(service.store, project, *logs)
     page = page_of(service, project, id_of(run))
-    assert '<li class="user"><h3>user</h3><span class="lines">Where is it?</span>' in page
-    assert '<li><h3>assistant</h3><span class="lines">It is here.</span>' in page
+    assert '<h3>user</h3>\n<div class="md"><p>Where is it?</p>' in page
+    assert '<h3><b>answer</b></h3>\n<div class="md"><p>It is here.</p>' in page
     assert (page.count("Where is it?"), page.count("It is here.")) == (1, 1)
     assert "<h2>Log</h2>" not in page

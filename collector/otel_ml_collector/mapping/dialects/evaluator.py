@@ -76,10 +76,7 @@ class AttributeColumns:
         return [self._read_member(source, at) for at in places]
 
     def _read_member(self, source: FieldSource, place: int) -> Value:
-        told = self._open(source.names[0], place)
-        for member in source.member:
-            told = told.get(member) if isinstance(told, Mapping) else None
-        return cast("Value", told)
+        return cast("Value", find_member(self._open(source.names[0], place), source.member))
 
     def _open(self, name: str, place: int) -> object:
         opened = self._opened.setdefault(name, {})
@@ -98,6 +95,18 @@ class AttributeColumns:
         return cast("Value", arguments or None)
 
 
+def find_member(told: object, path: Sequence[str]) -> object:
+    """Find a member of JSON, of a list by its number; None where there is none."""
+    for member in path:
+        if isinstance(told, Mapping):
+            told = told.get(member)
+        elif isinstance(told, list) and member.isdigit() and int(member) < len(told):
+            told = told[int(member)]
+        else:
+            return None
+    return told
+
+
 def fill(shape: Shape, attributes: Mapping[str, Value]) -> Value:
     """Put a span's values into a list that was found in its names."""
     if isinstance(shape, Leaf):
@@ -109,7 +118,8 @@ def fill(shape: Shape, attributes: Mapping[str, Value]) -> Value:
 
 def is_spoken(dialect: Dialect, scope: Scope) -> bool:
     """Tell whether spans are of those who speak a dialect, where their names alone do not."""
-    return not dialect.sdk or scope.resource.get("telemetry.sdk.name") == dialect.sdk
+    is_sdk = not dialect.sdk or scope.resource.get("telemetry.sdk.name") == dialect.sdk
+    return is_sdk and scope.name.startswith(dialect.scope)
 
 
 def read_dialect(spans: Sequence[Span], present: Present, values: AttributeColumns) -> None:
@@ -124,9 +134,6 @@ def read_dialect(spans: Sequence[Span], present: Present, values: AttributeColum
     if not is_spoken(dialect, spans[0].scope):
         return
     found.fill_missing("dialect", dialect.name)
-    places = found.missing("kind")
-    if places and (present.kind or present.kind_sources):
-        found.fill("kind", _read_kinds(present, values, places), places)
     read_rows(present, values)
     if dialect.failure is not None:
         _read_failures(spans, dialect.failure, found)
@@ -178,10 +185,17 @@ def structured(value: Value) -> Value:
     return cast("Value", parse(value))
 
 
-def _read_kinds(
-    present: Present, values: AttributeColumns, places: Sequence[int]
+def read_words(
+    present: Present, values: AttributeColumns, places: Sequence[int], unknown: set[int]
 ) -> list[str | None]:
-    """Read our kinds; a word that the dialect does not know has one for all such."""
+    """Read our kinds from a dialect's words for them.
+
+    Args:
+        present: What of the dialect is among the names.
+        values: The attributes of the spans.
+        places: The spans that are asked about.
+        unknown: Takes the places of spans with a word that the dialect does not know.
+    """
     dialect = present.dialect
     words = [values.column(name) for name in present.kind_sources]
 
@@ -191,7 +205,10 @@ def _read_kinds(
             if isinstance(word, str) and word in dialect.kinds:
                 return dialect.kinds[word]
             if word := to_text(_unquote(word)).strip().lower():
-                return dialect.kinds.get(word, dialect.other_kind)
+                ended = (ours for end, ours in dialect.endings.items() if word.endswith(end))
+                if kind := dialect.kinds.get(word) or next(ended, dialect.other_kind):
+                    return kind
+                unknown.add(place)
         return present.kind or None
 
     return [read(place) for place in places]
@@ -354,7 +371,7 @@ def _read_failures(spans: Sequence[Span], failure: Failure, found: Found) -> Non
     outcomes, messages = found.column("outcome"), found.column("error_message")
     for at, span in enumerate(spans):
         told = span.attributes.get(failure.level)
-        if isinstance(failure.at, str):
+        if isinstance(failure.at, str | bool):
             has_failed = told == failure.at
         else:
             has_failed = (to_int(told) or 0) >= failure.at
@@ -362,11 +379,20 @@ def _read_failures(spans: Sequence[Span], failure: Failure, found: Found) -> Non
             continue
         outcomes[at] = "error"
         has_better = failure.is_spare and (span.events or span.status_message)
-        message = "" if has_better else to_text(span.attributes.get(failure.message))
+        message = "" if has_better else read_message(span, failure)
         if message and messages[at] is None:
             messages[at] = message
     found.fill("outcome", outcomes)
     found.fill("error_message", messages)
+
+
+def read_message(span: Span, failure: Failure) -> str:
+    """Read the message of a failure, which may be a member of JSON."""
+    name, _, member = failure.message.rstrip("}").partition("{")
+    value = span.attributes.get(name)
+    if not member:
+        return to_text(value)
+    return to_text(cast("Value", find_member(read_structured(value), member.split("."))))
 
 
 def _read_quoted(value: Value) -> object:
@@ -402,12 +428,13 @@ def _read_response(value: Value, form: Form) -> str | None:
 
 
 def _read_count(value: Value, form: Form) -> int | None:
-    return to_int(_unquote(value) if form == "quoted" else value)
+    count = to_int(_unquote(value) if form == "quoted" else value)
+    return count if count is not None and count >= 0 else None
 
 
 def _read_cost(value: Value, form: Form) -> float | None:
     cost = to_float(_unquote(value) if form == "quoted" else value)
-    return cost if cost is not None and math.isfinite(cost) else None
+    return cost if cost is not None and math.isfinite(cost) and cost >= 0 else None
 
 
 def _read_payload(value: Value, form: Form) -> tuple[object, str] | None:

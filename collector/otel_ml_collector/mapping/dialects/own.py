@@ -16,8 +16,18 @@ _PREFIX: Final = "otel_ml."
 # No column holds these: they stay among the attributes, and so do tags that cannot be read.
 _KEPT: Final = {
     *(names.CAPTURE, names.OUTPUTS_CHUNKS, names.STREAM_CHUNKS, names.STREAM_FIRST_CHUNK_MS),
-    *(names.TAGS, names.JUDGING, names.JUDGING_RUN),
+    *(names.TAGS, names.JUDGING, names.JUDGING_RUN, names.REUSED_FROM),
+    *(names.EXPERIMENT_NAME, names.EXPERIMENT_DATASET_VERSION, names.EXPERIMENT_ITEMS),
+    *(names.EXPERIMENT_REPEATS, names.EXPERIMENT_BASELINE, names.EXPERIMENT_SOURCE),
 }
+_OF_ITEMS: Final = {
+    "experiment": names.EXPERIMENT,
+    "dataset": names.EXPERIMENT_DATASET,
+    "item": names.ITEM_ID,
+    "item_digest": names.ITEM_DIGEST,
+}
+_ITEM_CHARS: Final = 1_024
+_MOST_REPEATS: Final = 2**32 - 1
 _NOT_FOLLOWED: Final = '"not_followed"'  # among what was left out
 
 
@@ -75,6 +85,7 @@ def read_runs(spans: Sequence[Span], present: OwnNames, values: AttributeColumns
         found.fill("process", _texts(values, names.PROCESS))
         numbers = values.column(names.SEQ) if names.SEQ in there else [0] * len(spans)
         found.fill("seq", [to_int(number) or 0 for number in numbers])
+    _read_items(values)
     _read_own_tags(present, values)
     if any(span.events for span in spans):
         found.fill("logs", [_lines(span) for span in spans])
@@ -99,6 +110,17 @@ def _read_payloads(values: AttributeColumns) -> None:
         found.fill("outputs", outputs)
     if names.PARAMS in there:
         found.fill("params", [read_payload(value)[1] for value in values.column(names.PARAMS)])
+
+
+def _read_items(values: AttributeColumns) -> None:
+    """Fill in of which experiment, data set, item and repeat runs are."""
+    for field, name in _OF_ITEMS.items():
+        if name in values.names:
+            told = [text[:_ITEM_CHARS] for text in _texts(values, name)]
+            values.found.fill(field, told)
+    if names.ITEM_REPEAT in values.names:
+        repeats = [to_int(value) or 0 for value in values.column(names.ITEM_REPEAT)]
+        values.found.fill("repeat", [min(max(one, 0), _MOST_REPEATS) for one in repeats])
 
 
 def _read_own_tags(present: OwnNames, values: AttributeColumns) -> None:

@@ -11,12 +11,28 @@ from typing import Final
 from otel_ml import attributes as names
 from otel_ml.records import TOKENS
 from otel_ml_collector.mapping.dialects import own
-from otel_ml_collector.mapping.dialects.evaluator import AttributeColumns, read_dialect
-from otel_ml_collector.mapping.dialects.gen_ai_events import EXCEPTION, read_span_events
-from otel_ml_collector.mapping.dialects.table import CALLS, Present, find_present
+from otel_ml_collector.mapping.dialects.evaluator import (
+    AttributeColumns,
+    is_spoken,
+    read_dialect,
+    read_words,
+)
+from otel_ml_collector.mapping.dialects.gen_ai_events import (
+    CONTENT_EVENTS,
+    EXCEPTION,
+    read_span_events,
+)
+from otel_ml_collector.mapping.dialects.table import (
+    CALLS,
+    Evidence,
+    Present,
+    find_evidence,
+    find_present,
+)
 from otel_ml_collector.mapping.dialects.tables import DIALECTS, GEN_AI
 from otel_ml_collector.mapping.found import Found
-from otel_ml_collector.mapping.values import to_text
+from otel_ml_collector.mapping.values import to_text, to_type_name
+from otel_ml_collector.price import bare_model
 from otel_ml_collector.span import Event, Span, Value
 
 _PLANS: Final = 1_000
@@ -33,6 +49,8 @@ _OF_SPAN: Final = {"session": names.SESSION_ID, "user": names.USER_ID}
 _EXCEPTIONS: Final = ("exception", EXCEPTION)
 # Names of the general conventions that fill a field of a run, whatever their values.
 _HELD: Final = frozenset({names.SESSION_ID, names.USER_ID})
+# Values that are evidence of nothing.
+_SAYS_NOTHING: Final[tuple[Value, ...]] = (None, "", "[]", "{}", [], {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +60,13 @@ class Plan:
     Attributes:
         own: Names of our own, None when there are none.
         dialects: What is there of the others, by precedence.
+        evidence: What tells the kind where no word does.
         rest: Names that stay attributes unless their value fills a field, sorted.
     """
 
     own: own.OwnNames | None
     dialects: tuple[Present, ...]
+    evidence: Evidence
     rest: tuple[str, ...]
 
 
@@ -87,15 +107,67 @@ def read_fields(spans: Sequence[Span], plan: Plan, *, is_open: bool = False) -> 
     values = AttributeColumns([span.attributes for span in spans], found)
     if plan.own is not None:
         own.read_runs(spans, plan.own, values)
+    _read_kinds(spans, plan, values)
     for present in plan.dialects:
         read_dialect(spans, present, values)
         if present.dialect is GEN_AI:
             read_span_events(spans, found)
     _read_general(spans, values)
+    _name_models(found)
     _keep_own_usage(found)
     if names.JUDGING in values.names:
         _mark_judges(found)
     return found
+
+
+def _read_kinds(spans: Sequence[Span], plan: Plan, values: AttributeColumns) -> None:
+    """Tell the kinds of runs: by a known word, else by evidence (docs/dialects.md, Kinds)."""
+    found, unknown = values.found, set[int]()
+    for present in plan.dialects:
+        if not (present.kind or present.kind_sources) or not is_spoken(
+            present.dialect, spans[0].scope
+        ):
+            continue
+        places = found.missing("kind")
+        if not places:
+            return
+        found.fill("kind", read_words(present, values, places, unknown), places)
+    places = found.missing("kind") if plan.dialects else ()
+    if places:
+        kinds = [_weigh(spans[at], plan.evidence, is_step=at in unknown) for at in places]
+        found.fill("kind", kinds, places)
+
+
+def _weigh(span: Span, evidence: Evidence, *, is_step: bool) -> str | None:
+    """Tell the kind of a span without a known word; one with an unknown word is a step at least."""
+    told = span.attributes
+
+    def says(those: Sequence[str]) -> bool:
+        return any(told[name] not in _SAYS_NOTHING for name in those)
+
+    if says(evidence.tools):
+        return "tool"
+    if says(evidence.agents):
+        return "agent"
+    if says(evidence.models) and (
+        says(evidence.answers) or any(event.name in CONTENT_EVENTS for event in span.events)
+    ):
+        return "model"
+    return "chain" if is_step else None
+
+
+def _name_models(found: Found) -> None:
+    """Take the provider's name off its models; what our own SDK calls a model stays."""
+    if "provider" not in found.columns:
+        return
+    providers, named = found.columns["provider"], found.column("model")
+    called, dialects = found.column("provider_model"), found.columns["dialect"]
+    for at, (provider, model) in enumerate(zip(providers, called, strict=True)):
+        if provider and model and "/" in model:
+            called[at] = bare_model(provider, model)
+        name = named[at]
+        if provider and name and "/" in name and dialects[at] != "otel_ml":
+            named[at] = bare_model(provider, name)
 
 
 def _mark_judges(found: Found) -> None:
@@ -109,10 +181,12 @@ def _mark_judges(found: Found) -> None:
 
 def _make_plan(keys: tuple[str, ...]) -> Plan:
     held = own.held_names(keys) | _HELD
-    dialects = (find_present(dialect, keys) for dialect in DIALECTS)
+    found = (find_present(dialect, keys) for dialect in DIALECTS)
+    dialects = tuple(present for present in found if present is not None)
     return Plan(
         own.find_names(keys),
-        tuple(present for present in dialects if present is not None),
+        dialects,
+        find_evidence((present.dialect for present in dialects), keys),
         tuple(sorted(key for key in keys if key not in held)),
     )
 
@@ -150,11 +224,11 @@ def _read_errors(spans: Sequence[Span], places: Sequence[int], found: Found) -> 
         if names.ERROR_TYPE in span.attributes:
             found.use([names.ERROR_TYPE], [at])
             if types[at] is None:
-                types[at] = to_text(span.attributes[names.ERROR_TYPE])
+                types[at] = to_type_name(span.attributes[names.ERROR_TYPE])
         exception = _last_exception(span)
         if exception is not None:
             if types[at] is None:
-                types[at] = to_text(exception.attributes.get("exception.type"))
+                types[at] = to_type_name(exception.attributes.get("exception.type"))
             if messages[at] is None:
                 messages[at] = to_text(exception.attributes.get("exception.message")) or None
         if messages[at] is None:

@@ -60,8 +60,8 @@ class Failure:
 
     Attributes:
         level: The name that says it.
-        at: Its word for it, or the lowest of its numbers for it.
-        message: The name of the message.
+        at: Its word for it, true, or the lowest of its numbers for it.
+        message: The name of the message, or a member of JSON.
         is_spare: Whether the message counts only where the span has no other.
     """
 
@@ -72,21 +72,44 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
+class Evidence:
+    """What tells the kind of a span that has no word for it; names, and beginnings as in marks.
+
+    Attributes:
+        tools: What names a tool.
+        agents: What names an agent.
+        models: What names a provider's model.
+        answers: What only a model's answer leaves: usage, messages, an id, a reason to finish.
+    """
+
+    tools: Sequence[str] = ()
+    agents: Sequence[str] = ()
+    models: Sequence[str] = ()
+    answers: Sequence[str] = ()
+
+
+NO_EVIDENCE: Final = Evidence()
+
+
+@dataclass(frozen=True, slots=True)
 class Dialect:
     """One way of naming attributes, as a table of all that is read of it.
 
     Attributes:
         name: What `dialect` of a run says.
-        marks: Names by which it is recognised; one that ends in a dot is a beginning.
+        marks: Names by which it is recognised; one that ends in a dot is a beginning, one that ends
+            in ``.N`` the beginning of a list.
         rows: What fills the fields but the kind.
         kind_sources: The names whose value is a word for the kind.
         kinds: Such words in lower case, and our kinds.
-        other_kind: The kind of a word that is not there.
-        default_kind: The kind of a span that has no word.
+        endings: Ends of such words, and our kinds; the first that fits counts.
+        other_kind: The kind of a word that is not there; empty where evidence decides.
         named_kinds: Kinds of spans without a word and without ``gen_ai.operation.name``, by names
             of which they have one.
+        evidence: What else tells the kind, where no word does.
         form: How values are written.
         sdk: What ``telemetry.sdk.name`` of the resource says; empty for anything.
+        scope: How the name of the scope begins; empty for anything.
         scores: What holds scores: a list of them, numbers below the names of judges, or the judge
             of a person's word on the parent, whose value has the judge's name.
         texts: Sources that are texts, whatever they could be read as, where the value of another
@@ -102,11 +125,13 @@ class Dialect:
     rows: tuple[Row, ...]
     kind_sources: tuple[str, ...] = ()
     kinds: Mapping[str, str] = field(default_factory=dict)
-    other_kind: str = "chain"
-    default_kind: str = ""
+    endings: Mapping[str, str] = field(default_factory=dict)
+    other_kind: str = ""
     named_kinds: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    evidence: Evidence = NO_EVIDENCE
     form: Form = "plain"
     sdk: str = ""
+    scope: str = ""
     scores: tuple[str, ...] = ()
     texts: Mapping[str, str] = field(default_factory=dict)
     instead: Mapping[str, str] = field(default_factory=dict)
@@ -183,15 +208,37 @@ def find_present(dialect: Dialect, keys: Sequence[str]) -> Present | None:
     named = (kind for kind, some in dialect.named_kinds.items() if not there.isdisjoint(some))
     return Present(
         dialect,
-        (None if is_told else next(named, None)) or dialect.default_kind,
+        (None if is_told else next(named, None)) or "",
         [name for name in dialect.kind_sources if name in there],
         [(row, sources, form) for row, sources, form in rows if sources],
         find(dialect.scores),
     )
 
 
+def find_evidence(dialects: Iterable[Dialect], keys: Collection[str]) -> Evidence:
+    """Find among the names of a span what some dialects take for evidence."""
+
+    def find(marks: Iterable[str]) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(key for mark in marks for key in keys if _is_marked(key, mark)))
+
+    told = [dialect.evidence for dialect in dialects]
+    return Evidence(
+        find(mark for one in told for mark in one.tools),
+        find(mark for one in told for mark in one.agents),
+        find(mark for one in told for mark in one.models),
+        find(mark for one in told for mark in one.answers),
+    )
+
+
 def _has(there: Set[str], mark: str) -> bool:
-    return any(key.startswith(mark) for key in there) if mark.endswith(".") else mark in there
+    is_beginning = mark.endswith((".", ".N"))
+    return any(_is_marked(key, mark) for key in there) if is_beginning else mark in there
+
+
+def _is_marked(key: str, mark: str) -> bool:
+    if mark.endswith(".N"):
+        return key.startswith(mark[:-1]) and key[len(mark) - 1 : len(mark)].isdigit()
+    return key.startswith(mark) if mark.endswith(".") else key == mark
 
 
 @cache  # of the sources of the tables, which are few

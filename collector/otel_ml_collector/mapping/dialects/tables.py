@@ -8,7 +8,14 @@ its own call is nearer to it than what a backend's SDK adds.
 from typing import Final
 
 from otel_ml import attributes as names
-from otel_ml_collector.mapping.dialects.table import AROUND, CALLS, Dialect, Failure, Row
+from otel_ml_collector.mapping.dialects.table import (
+    AROUND,
+    CALLS,
+    Dialect,
+    Evidence,
+    Failure,
+    Row,
+)
 
 
 def _listed(told: tuple[str, ...]) -> str:
@@ -16,6 +23,28 @@ def _listed(told: tuple[str, ...]) -> str:
 
 
 _STEPS: Final = frozenset({"agent", "chain", "tool"})
+# The words of gateways for what they call: LiteLLM's, the synchronous and the asynchronous ones.
+_CALLED: Final = {
+    "completion": "model",
+    "responses": "model",
+    "anthropic_messages": "model",
+    "generate_content_stream": "model",
+    "rerank": "model",
+    "moderation": "model",
+    "image_generation": "model",
+    "image_edit": "model",
+    "image_variation": "model",
+    "create_video": "model",
+    "speech": "model",
+    "transcription": "model",
+    "translation": "model",
+    "embedding": "embedding",
+}
+_OPERATIONS: Final = {**names.OPERATIONS, **_CALLED}
+_CALL_WORDS: Final = {
+    **_OPERATIONS,
+    **{f"a{word}": kind for word, kind in _OPERATIONS.items() if kind in CALLS},
+}
 
 # OpenInference: Arize's conventions, as Phoenix and its instrumentations write them.
 # https://github.com/Arize-ai/openinference/blob/main/spec/semantic_conventions.md
@@ -37,8 +66,14 @@ _OPENINFERENCE: Final = Dialect(
         "decision": "chain",
         "unknown": "chain",
     },
+    evidence=Evidence(
+        tools=("tool.name",),
+        agents=("agent.name",),
+        models=("llm.model_name", "llm.request.model_name", "llm.response.model_name"),
+        answers=("llm.token_count.", "llm.input_messages.N", "llm.output_messages.N"),
+    ),
     rows=(
-        Row("model", ("agent.name",), frozenset({"agent"})),
+        Row("model", ("agent.name", "graph.node.id"), frozenset({"agent"})),
         Row("model", ("tool.name", "agent.name"), AROUND),
         Row(
             "model",
@@ -126,8 +161,8 @@ _OPENLLMETRY: Final = Dialect(
         "traceloop.",
         "llm.request.type",
         "llm.usage.total_tokens",
-        "gen_ai.prompt.",
-        "gen_ai.completion.",
+        "gen_ai.prompt.N",
+        "gen_ai.completion.N",
     ),
     kind_sources=("traceloop.span.kind", "llm.request.type"),
     kinds={
@@ -136,11 +171,11 @@ _OPENLLMETRY: Final = Dialect(
         "agent": "agent",
         "tool": "tool",
         "unknown": "chain",
-        "chat": "model",
-        "completion": "model",
-        "embedding": "embedding",
-        "rerank": "model",
+        **{word: kind for word, kind in _CALL_WORDS.items() if kind in CALLS},
     },
+    evidence=Evidence(
+        answers=("gen_ai.prompt.N", "gen_ai.completion.N", "llm.usage.total_tokens"),
+    ),
     rows=(
         Row("model", ("traceloop.entity.name", "traceloop.workflow.name"), AROUND),
         Row("inputs", ("gen_ai.prompt.N", "traceloop.entity.input"), form="quoted"),
@@ -191,6 +226,7 @@ _MLFLOW: Final = Dialect(
         "task": "chain",
         "unknown": "chain",
     },
+    evidence=Evidence(models=("mlflow.llm.model",), answers=("mlflow.chat.tokenUsage",)),
     rows=(
         Row("model", ("mlflow.spanFunctionName",), AROUND),
         Row("model", ("mlflow.spanInputs{model}", "mlflow.llm.model"), CALLS),
@@ -237,6 +273,8 @@ _VERCEL: Final = Dialect(
         "ai.rerank.dorerank": "model",
         "ai.toolcall": "tool",
     },
+    # The function's span repeats model and usage of the call inside it: only a word makes a call.
+    other_kind="chain",
     rows=(
         Row("model", ("ai.toolCall.name", "ai.telemetry.functionId", "ai.operationId"), AROUND),
         Row("model", ("ai.model.id", "ai.response.model"), CALLS),
@@ -368,6 +406,7 @@ _LANGFUSE: Final = Dialect(
         "embedding": "embedding",
         "guardrail": "chain",
     },
+    evidence=Evidence(models=("langfuse.observation.model.name",), answers=(_USAGE,)),
     rows=(
         Row("model", ("langfuse.observation.model.name",), CALLS),
         Row("provider_model", ("langfuse.observation.model.name",)),
@@ -418,6 +457,77 @@ _LANGFUSE: Final = Dialect(
     ),
 )
 
+_REPLY: Final = (
+    "haystack.component.output{replies.0.meta",
+    "haystack.agent.step.llm.output{replies.0.meta",
+)
+# Those of embedders and of generators of plain text have it beside what they give.
+_META: Final = (*_REPLY, "haystack.component.output{meta", "haystack.component.output{meta.0")
+
+
+def _of_reply(member: str) -> tuple[str, ...]:
+    return tuple(f"{source}.{member}}}" for source in _META)
+
+
+# Haystack's own tracing: pipelines, their components, agents and their steps.
+# https://docs.haystack.deepset.ai/docs/tracing
+_HAYSTACK_NAMES: Final = {
+    "agent": ("haystack.agent.max_steps", "haystack.agent.input"),
+    "tool": ("haystack.tool.name",),
+    "model": ("haystack.agent.step.llm.input", "haystack.agent.step.llm.output"),
+    "chain": ("haystack.pipeline.input_data", "haystack.agent.step"),
+}
+_HAYSTACK: Final = Dialect(
+    name="haystack",
+    marks=("haystack.",),
+    kind_sources=("haystack.component.type",),
+    endings={"generator": "model", "embedder": "embedding", "retriever": "retriever"},
+    other_kind="chain",
+    named_kinds=_HAYSTACK_NAMES,
+    rows=(
+        Row("model", ("haystack.tool.name", "haystack.component.name"), AROUND),
+        Row("model", (*_of_reply("model"), "haystack.component.name"), CALLS),
+        Row("provider_model", _of_reply("model"), CALLS),
+        Row(
+            "inputs",
+            (
+                "haystack.component.input",
+                "haystack.agent.input",
+                "haystack.agent.step.llm.input",
+                "haystack.agent.step.tool.input",
+                "haystack.pipeline.input_data",
+            ),
+        ),
+        Row(
+            "outputs",
+            (
+                "haystack.component.output",
+                "haystack.agent.output",
+                "haystack.agent.step.llm.output",
+                "haystack.agent.step.tool.output",
+                "haystack.pipeline.output_data",
+            ),
+        ),
+        Row("input_tokens", _of_reply("usage.prompt_tokens"), CALLS),
+        Row("output_tokens", _of_reply("usage.completion_tokens"), CALLS),
+        Row("cached_tokens", _of_reply("usage.prompt_tokens_details.cached_tokens"), CALLS),
+        Row(
+            "reasoning_tokens",
+            _of_reply("usage.completion_tokens_details.reasoning_tokens"),
+            CALLS,
+        ),
+    ),
+    failure=Failure(
+        "haystack.tool.error", at=True, message="haystack.agent.step.tool.output{error}"
+    ),
+    notes=(
+        "Contents, models and tokens are on its spans only where `HAYSTACK_CONTENT_TRACING_ENABLED`"
+        " is `true`.",
+        "A component is a call when the name of its class ends in `Generator` or `Embedder`.",
+        "`haystack.tool.error` is the outcome `error`.",
+    ),
+)
+
 # OpenLIT: the GenAI conventions with names of its own beside them.
 # https://docs.openlit.io/latest/sdk/destinations/overview
 _OPENLIT: Final = Dialect(
@@ -439,6 +549,34 @@ _OPENLIT: Final = Dialect(
     ),
 )
 
+# Programs whose calls are in their log records (mapping/logs.py): of their spans none is a call.
+_GEMINI_CLI: Final = Dialect(
+    name="gemini-cli",
+    marks=("gen_ai.",),
+    scope="gemini-cli",
+    kind_sources=(names.GEN_AI_OPERATION,),
+    kinds=names.OPERATIONS,  # of its log records; its spans have words of their own
+    other_kind="chain",
+    rows=(
+        Row("model", (names.GEN_AI_WORKFLOW_NAME, names.GEN_AI_OPERATION), frozenset({"chain"})),
+    ),
+    notes=(
+        "Recognised by the scope `gemini-cli`. Its calls, tools and questions are in its [log "
+        "records](wire.md#log-records), its spans are chains.",
+    ),
+)
+_CODEX: Final = Dialect(
+    name="codex",
+    marks=("codex.turn.token_usage.",),
+    scope="codex",
+    named_kinds={"chain": ("codex.turn.token_usage.input_tokens",)},
+    rows=(Row("session", ("thread.id",), frozenset({"chain"})),),
+    notes=(
+        "Recognised by a scope that begins with `codex`. Its calls, tools and questions are in its "
+        "[log records](wire.md#log-records); the span of a turn is a chain.",
+    ),
+)
+
 # The GenAI semantic conventions, their current names and the former ones.
 # https://github.com/open-telemetry/semantic-conventions-genai
 _ACTORS: Final = (names.GEN_AI_AGENT_NAME, names.GEN_AI_TOOL_NAME, names.GEN_AI_WORKFLOW_NAME)
@@ -446,14 +584,26 @@ GEN_AI: Final = Dialect(
     name="gen_ai",
     marks=("gen_ai.",),
     kind_sources=(names.GEN_AI_OPERATION,),
-    kinds=names.OPERATIONS,
-    other_kind="model",
-    default_kind="model",
+    kinds=_CALL_WORDS,
+    evidence=Evidence(
+        tools=(names.GEN_AI_TOOL_NAME,),
+        agents=(names.GEN_AI_AGENT_NAME,),
+        models=(names.GEN_AI_REQUEST_MODEL, names.GEN_AI_RESPONSE_MODEL),
+        answers=(
+            "gen_ai.usage.",
+            names.GEN_AI_INPUT_MESSAGES,
+            names.GEN_AI_OUTPUT_MESSAGES,
+            "gen_ai.prompt",
+            "gen_ai.completion",
+            names.GEN_AI_RESPONSE_ID,
+            names.GEN_AI_FINISH_REASONS,
+        ),
+    ),
     rows=(
         Row("model", (names.GEN_AI_TOOL_NAME,), frozenset({"tool"})),
         Row("model", _ACTORS, frozenset({"agent", "tool", "chain"})),
         # Versions gather under the model that was asked for: answers name dated snapshots.
-        Row("model", (names.GEN_AI_REQUEST_MODEL, names.GEN_AI_RESPONSE_MODEL)),
+        Row("model", (names.GEN_AI_REQUEST_MODEL, names.GEN_AI_RESPONSE_MODEL), CALLS),
         Row("model", _ACTORS),
         Row("provider_model", (names.GEN_AI_RESPONSE_MODEL, names.GEN_AI_REQUEST_MODEL)),
         Row("provider", (names.GEN_AI_PROVIDER, "gen_ai.system")),
@@ -489,7 +639,7 @@ GEN_AI: Final = Dialect(
             "reasoning_tokens",
             (names.GEN_AI_REASONING_TOKENS, "gen_ai.usage.reasoning_tokens"),
         ),
-        Row("cost", ("gen_ai.usage.cost",)),
+        Row("cost", ("gen_ai.usage.cost", "gen_ai.cost.total_cost", "litellm.cost.total")),
         Row("response_id", (names.GEN_AI_RESPONSE_ID,)),
         Row("session", ("gen_ai.conversation.id",)),
     ),
@@ -497,6 +647,7 @@ GEN_AI: Final = Dialect(
 )
 
 DIALECTS: Final = (
-    *(_OPENINFERENCE, _OPENLLMETRY, _MLFLOW, _VERCEL, _LOGFIRE, _LANGFUSE, _OPENLIT),
+    *(_GEMINI_CLI, _CODEX),
+    *(_OPENINFERENCE, _OPENLLMETRY, _MLFLOW, _VERCEL, _LOGFIRE, _LANGFUSE, _HAYSTACK, _OPENLIT),
     GEN_AI,
 )
