@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from otel_ml.client import Client
-    from otel_ml.default import add_judge, assess, flush, run, trace
+    from otel_ml.default import add_judge, aevaluate, assess, evaluate, flush, run, trace
     from otel_ml.errors import InvalidMetricError
+    from otel_ml.experiments.dataset import Dataset
     from otel_ml.judges.judge import Judge, Score
     from otel_ml.judges.llm import LLMJudge
     from otel_ml.runs import Run, current_run
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Client",
+    "Dataset",
     "InvalidMetricError",
     "Judge",
     "LLMJudge",
@@ -25,8 +27,10 @@ __all__ = [
     "Score",
     "Tag",
     "add_judge",
+    "aevaluate",
     "assess",
     "current_run",
+    "evaluate",
     "flush",
     "follow_threads",
     "run",
@@ -36,6 +40,7 @@ __all__ = [
 
 _HOMES = {
     "Client": "client",
+    "Dataset": "experiments.dataset",
     "InvalidMetricError": "errors",
     "Judge": "judges.judge",
     "LLMJudge": "judges.llm",

@@ -50,6 +50,9 @@ SESSION_ID: Final = "session.id"
 USER_ID: Final = "user.id"
 ENVIRONMENT: Final = "deployment.environment.name"
 SERVICE_VERSION: Final = "service.version"
+TEST_SUITE_NAME: Final = "test.suite.name"
+TEST_CASE_NAME: Final = "test.case.name"
+TEST_CASE_STATUS: Final = "test.case.result.status"
 
 # Standard names of a generative call, in their newest spelling.
 GEN_AI_OPERATION: Final = "gen_ai.operation.name"
@@ -110,10 +113,31 @@ METRIC_STEPS: Final = "otel_ml.metric.steps"
 METRIC_TIMES: Final = "otel_ml.metric.times"
 METRIC_MODES: Final = "otel_ml.metric.modes"
 
+# An experiment: on its own run, and its run id on every span of a run over one of its items.
+EXPERIMENT: Final = "otel_ml.experiment"
+EXPERIMENT_NAME: Final = "otel_ml.experiment.name"
+EXPERIMENT_DATASET: Final = "otel_ml.experiment.dataset"
+EXPERIMENT_DATASET_VERSION: Final = "otel_ml.experiment.dataset.version"
+EXPERIMENT_ITEMS: Final = "otel_ml.experiment.items"
+EXPERIMENT_REPEATS: Final = "otel_ml.experiment.repeats"
+EXPERIMENT_BASELINE: Final = "otel_ml.experiment.baseline"
+EXPERIMENT_SOURCE: Final = "otel_ml.experiment.source"
+
+# An item of a data set: which one a run is over, and what an `item` record holds.
+ITEM_ID: Final = "otel_ml.item.id"
+ITEM_DIGEST: Final = "otel_ml.item.digest"
+ITEM_REPEAT: Final = "otel_ml.item.repeat"
+ITEM_EXPECTED: Final = "otel_ml.item.expected"
+ITEM_SOURCE_RUN: Final = "otel_ml.item.source_run"
+# On a run over an item: the earlier run whose output it has.
+REUSED_FROM: Final = "otel_ml.reused_from"
+
 # `evaluation` records.
 JUDGE_NAME: Final = "otel_ml.judge.name"
 JUDGE_VERSION: Final = "otel_ml.judge.version"
 JUDGE_COST: Final = "otel_ml.judge.cost"
+# The other run, of a judge that compares two.
+JUDGE_AGAINST: Final = "otel_ml.judge.against"
 SCORE_VALUE: Final = "otel_ml.score.value"
 PASSED: Final = "otel_ml.passed"
 SCORE_LABEL: Final = "otel_ml.score.label"
@@ -141,7 +165,7 @@ DROPPED: Final = "otel_ml.dropped"
 
 # Closed sets.
 KINDS: Final = frozenset(
-    {"model", "chain", "tool", "retriever", "embedding", "agent", "training"},
+    {"model", "chain", "tool", "retriever", "embedding", "agent", "training", "experiment"},
 )
 # Of a call that a judge makes, whatever its span says; no run is started as one.
 JUDGE_KIND: Final = "judge"
@@ -164,7 +188,7 @@ SOURCES: Final = frozenset({"judge", "human", "actual"})
 ROLES: Final = frozenset({"used", "produced"})
 LINEAGE_KINDS: Final = frozenset({"model", "artifact", "dataset"})
 # Of what a version is that a record is about; a model where it does not say.
-TARGET_KINDS: Final = frozenset({"model", "judge"})
+TARGET_KINDS: Final = frozenset({"model", "judge", "dataset"})
 SEVERITIES: Final = ("debug", "info", "warning", "error")
 
 # The header that names a project for spans that carry none.

@@ -355,30 +355,16 @@ class Call(Run):
         traced = self._traced
         known = {one.name: one for one in traced.judges}
 
-        def tell(evaluation: "judge.Judgement") -> None:
-            """Say what a judge is that spoke, unless that was said lately."""
-            name, version = evaluation.judge, evaluation.version
-            key = ("judge", name, version)
-            if not version or recorder.tell(key, time_ns()) is not None:
-                return
-            with quiet("judge definition"):
-                told = judge_attributes(
-                    name, version, judge.describe_judge(known[name], recorder.redaction)
-                )
-                recorder.send_record("update", None, told)
-                return
-            recorder.forget(key)  # the next run tells it
-
         def release(evaluations: "Sequence[judge.Judgement]") -> None:
             if not self._span.is_recording():  # a second try, of what a signal broke off
                 return
             self._hand_over_later(end_ns, evaluations)
             for evaluation in evaluations:
-                tell(evaluation)
+                tell_judge(recorder, known[evaluation.judge], evaluation.version)
 
         def late_one(evaluation: "judge.Judgement") -> None:
             self._send_evaluation(evaluation)
-            tell(evaluation)
+            tell_judge(recorder, known[evaluation.judge], evaluation.version)
 
         held = judged.Judged(traced.judges, self._inputs, output, release, late_one, self.id)
         self._judged = self._left = held
@@ -396,6 +382,24 @@ class Call(Run):
             return None
         held.lose(judged.NOT_RUN)
         return None
+
+
+def tell_judge(recorder: Recorder, known: "judge.Judge", version: str) -> None:
+    """Say what a judge is that spoke, unless that was said lately.
+
+    Args:
+        recorder: Sends it.
+        known: The judge.
+        version: As it said itself; empty where it is not known, then nothing is sent.
+    """
+    key = ("judge", known.name, version)
+    if not version or recorder.tell(key, time_ns()) is not None:
+        return
+    with quiet("judge definition"):
+        definition = judge.describe_judge(known, recorder.redaction)
+        recorder.send_record("update", None, judge_attributes(known.name, version, definition))
+        return
+    recorder.forget(key)  # the next run tells it
 
 
 # Makes a call that is not open yet, in one step that nothing interrupts.
@@ -440,9 +444,20 @@ def wrap(traced: TracedFunction, function: Callable[P, R]) -> Callable[P, R]:
     """
     wrapper = _wrapper(function)(traced, function)
     if isinstance(function, FunctionType):
-        return functools.wraps(function)(wrapper)
+        made = functools.wraps(function)(wrapper)
+        made._otel_ml_traced = traced  # type: ignore[attr-defined]  # as of a `TracedObject`
+        return made
     traced_object: Callable[P, R] = TracedObject(wrapper, traced)
     return traced_object
+
+
+def traced_of(function: Callable[..., Any]) -> TracedFunction | None:
+    """Return what is known of a function that is traced itself, not below another decorator."""
+    with untrusted:
+        found = getattr(function, "_otel_ml_traced", None)
+        if isinstance(found, TracedFunction) and found.function is function.__wrapped__:  # type: ignore[attr-defined]
+            return found
+    return None
 
 
 def _wrapper(function: Callable[..., Any]) -> Wrapper:

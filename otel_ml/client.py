@@ -3,7 +3,7 @@
 import inspect
 import logging
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
@@ -24,7 +24,15 @@ from otel_ml.arguments import (
 )
 from otel_ml.calls import decorate, wrap
 from otel_ml.errors import quiet
-from otel_ml.functions import DEFAULTS, UNJUDGED, Judging, Options, TracedFunction, check_options
+from otel_ml.experiments.options import EVALUATED, EvaluateOptions
+from otel_ml.functions import (
+    DEFAULTS,
+    UNJUDGED,
+    Judging,
+    Options,
+    TracedFunction,
+    check_options,
+)
 from otel_ml.late import late
 from otel_ml.notebook import Card, HasCard, page_address
 from otel_ml.outlet import Join, Route
@@ -39,11 +47,17 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from otel_ml import instrumentations, targets
+    from otel_ml.experiments import dataset as datasets
+    from otel_ml.experiments import experiment as experiments
+    from otel_ml.experiments.dataset import Dataset
+    from otel_ml.experiments.result import Result
     from otel_ml.export.delivery import Delivery
     from otel_ml.judges import judge as judging
     from otel_ml.judges.judge import Judge
     from otel_ml.targets import Elsewhere, Model, Weights
 else:
+    datasets = late("experiments.dataset")
+    experiments = late("experiments.experiment")
     instrumentations = late("instrumentations")
     judging = late("judges.judge")
     targets = late("targets")
@@ -55,19 +69,26 @@ F = TypeVar("F", bound=Callable[..., Any])
 _logger = logging.getLogger(__name__)
 
 
-def _show_options(method: F) -> F:
+def _show_options(options: type, defaults: Mapping[str, Any]) -> Callable[[F], F]:
     """Name each option in a method's signature, for `help` and notebooks."""
-    signature = inspect.signature(method)
-    *others, _ = signature.parameters.values()
-    named = [
-        inspect.Parameter(
-            name, inspect.Parameter.KEYWORD_ONLY, default=DEFAULTS.get(name), annotation=annotation
-        )
-        for name, annotation in Options.__annotations__.items()
-    ]
-    shown = signature.replace(parameters=[*others, *named])
-    method.__signature__ = shown  # type: ignore[attr-defined]  # read by `inspect`
-    return method
+
+    def show(method: F) -> F:
+        signature = inspect.signature(method)
+        *others, _ = signature.parameters.values()
+        named = [
+            inspect.Parameter(
+                name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=defaults.get(name),
+                annotation=annotation,
+            )
+            for name, annotation in options.__annotations__.items()
+        ]
+        shown = signature.replace(parameters=[*others, *named])
+        method.__signature__ = shown  # type: ignore[attr-defined]  # read by `inspect`
+        return method
+
+    return show
 
 
 class Client(HasCard):
@@ -139,7 +160,7 @@ class Client(HasCard):
     @overload
     def trace(self, **options: "Unpack[Options]") -> Callable[[Callable[P, R]], Callable[P, R]]: ...
 
-    @_show_options
+    @_show_options(Options, DEFAULTS)
     def trace(
         self, function: Callable[..., Any] | None = None, **options: "Unpack[Options]"
     ) -> Callable[..., Any]:
@@ -159,7 +180,7 @@ class Client(HasCard):
         record = self._decorator(options, UNJUDGED)
         return record if function is None else record(function)
 
-    @_show_options
+    @_show_options(Options, DEFAULTS)
     def assess(
         self,
         *judges: "str | Judge",
@@ -303,6 +324,83 @@ class Client(HasCard):
                 version.
         """
         self.model(check_text("model", model)).set_alias(alias, version, by=by)
+
+    @_show_options(EvaluateOptions, EVALUATED)
+    def evaluate(
+        self,
+        function: Callable[..., Any],
+        dataset: "Dataset | str | os.PathLike[str] | Sequence[Any]",
+        judges: "Sequence[Judge | Callable[..., Any]]" = (),
+        **options: "Unpack[EvaluateOptions]",
+    ) -> "Result":
+        """Run a function over a data set, let judges score what comes out, and compare.
+
+        Each call is a run of its own, in a trace of its own, linked to the run of the experiment.
+        A call that raises or takes too long is an error, and has not passed. An interruption
+        (Ctrl-C) ends it with what is done. It works without a collector, too.
+
+        Args:
+            function: It gets an item's inputs by name; one with a single parameter that is none of
+                these names gets the whole inputs. Sync or async; when it is decorated by
+                `trace` or `assess` its runs say the same, but its own judges are not asked.
+            dataset: A data set, the path of a ``.jsonl``, ``.csv`` or ``.parquet`` file, or a list
+                of items.
+            judges: Judges, or plain functions, such as those of `otel_ml.judges.ready`. A rubric
+                may name ``expected`` and ``item`` beside ``outputs`` and the inputs.
+            options: By name, see `otel_ml.experiments.options.EvaluateOptions`.
+
+        Returns:
+            Rows, scores with intervals, and the verdict against the baseline.
+
+        Raises:
+            ValueError: An argument is none of what it takes; the message says which.
+            OSError: A file cannot be read.
+            RuntimeError: A loop is running, which it would block: `aevaluate` is for that.
+        """
+        recorder = self._recorder.in_force
+        return experiments.evaluate(recorder, function, dataset, judges, options)
+
+    @_show_options(EvaluateOptions, EVALUATED)
+    async def aevaluate(
+        self,
+        function: Callable[..., Any],
+        dataset: "Dataset | str | os.PathLike[str] | Sequence[Any]",
+        judges: "Sequence[Judge | Callable[..., Any]]" = (),
+        **options: "Unpack[EvaluateOptions]",
+    ) -> "Result":
+        """Do what `evaluate` does on the running loop; a function that is not async on threads.
+
+        Args:
+            function: As in `evaluate`.
+            dataset: As in `evaluate`.
+            judges: As in `evaluate`.
+            options: As in `evaluate`.
+
+        Raises:
+            ValueError: As in `evaluate`.
+            OSError: A file cannot be read.
+        """
+        recorder = self._recorder.in_force
+        return await experiments.aevaluate(recorder, function, dataset, judges, options)
+
+    def save(self, dataset: "Dataset", timeout_s: float = 60.0) -> str:
+        """Send the items of a data set and its version, and wait until they are delivered.
+
+        The same content is the same version, however often it is saved and by whom. The answer is
+        what it is called: ``name:vN``, or ``name@digest`` where there is no collector that knows
+        the number.
+
+        Args:
+            dataset: The data set.
+            timeout_s: How long to wait at most.
+
+        Raises:
+            ValueError: It is no data set, or the time no number of seconds.
+        """
+        if not issubclass(type(dataset), datasets.Dataset):
+            raise invalid("dataset", dataset, "a Dataset")
+        check_seconds("timeout_s", timeout_s)
+        return datasets.save(self._recorder.in_force, dataset, timeout_s)
 
     def instrument(self, *libraries: str) -> None:
         """Record what other libraries do, such as ``openai``, with what instruments them.

@@ -9,5 +9,7 @@ _CLIENT: Final = Client()
 trace = _CLIENT.trace
 assess = _CLIENT.assess
 add_judge = _CLIENT.add_judge
+evaluate = _CLIENT.evaluate
+aevaluate = _CLIENT.aevaluate
 run = _CLIENT.run
 flush = _CLIENT.flush

@@ -136,6 +136,12 @@ class Judging:
         called = [judge.name for judge in self.judges]
         if len(set(called)) < len(called):
             raise ValueError(f"Invalid judges {called!r}: expected another name for each")
+        for judge in self.judges:
+            if judge.pairwise:
+                raise ValueError(
+                    f"Invalid judge {judge.name!r}: expected one that is not pairwise, which only "
+                    "an experiment with a baseline can ask"
+                )
 
 
 UNJUDGED: Final = Judging()

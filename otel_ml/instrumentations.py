@@ -17,7 +17,7 @@ import orjson
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import Event, ReadableSpan, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace import Event, ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
 from opentelemetry.trace import Status
 
@@ -27,7 +27,7 @@ from otel_ml.errors import quiet
 from otel_ml.export.pipeline import Pipeline
 from otel_ml.outlet import Outlet
 from otel_ml.redaction import REDACTED, Redaction
-from otel_ml.spans import ChosenProcessors, all_processors_of
+from otel_ml.spans import ChosenProcessors, MarkedCalls, all_processors_of
 
 _GROUP: Final = "opentelemetry_instrumentor"
 _BASE: Final = "opentelemetry.instrumentation.instrumentor"
@@ -246,7 +246,7 @@ class _Unpaused(Sampler):
         return self._inner.get_description()
 
 
-class _Redacted(SpanProcessor):
+class _Redacted(MarkedCalls):
     """Queues the ended spans of others, with what the client hides hidden."""
 
     def __init__(self, pipeline: Pipeline[Any], redaction: Redaction) -> None:

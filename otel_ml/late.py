@@ -14,6 +14,8 @@ from typing import Final
 
 WHY: Final[Mapping[str, str]] = {
     "artifact": "the first value that is logged pays for typed data: 20 ms",
+    "experiments.experiment": "a program that evaluates nothing needs none of it",
+    "experiments.dataset": "a program that evaluates nothing needs none of it",
     "default": "a program that names its client makes no other one",
     "export.documents": "loaded with the first provider",
     "genai.messages": "most streams are none of a model's",
@@ -25,10 +27,13 @@ WHY: Final[Mapping[str, str]] = {
     "judges.judged": "a client without judges needs none of it",
     "judges.pool": "a client without judges needs none of it",
     "provider": "the first span pays for what sends it",
+    "reader.api": "a program that records reads nothing back",
     "records": "what says the truth pays for the declarations: 30 ms",
     "reader.errors": "a program that records reads nothing back",
     "reader.reader": "a program that records reads nothing back",
     "targets": "a client that names nothing elsewhere needs none of it",
+    "types": "values of JSON need no typed data",
+    "types.tagged": "values of JSON need no typed data",
     "versions.definition": "the first call pays for reading source: no part of start-up",
     "versions.weights": "loaded with the definition, which names model objects",
 }

@@ -15,24 +15,36 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from types import BuiltinFunctionType, FrameType
 from typing import Any, Final, Protocol, TypeVar
 
 from otel_ml.errors import hand_on, quiet
 
-# Within a judge: what each call that is traced there says of the judge and of what it judges.
-JUDGING: Final[contextvars.ContextVar[Mapping[str, str] | None]] = contextvars.ContextVar(
-    "otel_ml_judging", default=None
+# What each call that is traced in a context says beside its own: within a judge of the judge and of
+# what it judges, within a run over an item of the experiment.
+MARKS: Final[contextvars.ContextVar[Mapping[str, str] | None]] = contextvars.ContextVar(
+    "otel_ml_marks", default=None
 )
 
 T = TypeVar("T")
+
 
 SIGTERM_S: Final = 2.0
 # The main thread is stopped in the signal's handler and may hold a lock that the delivery needs:
 # then it goes on while the delivery does its work.
 _HOLD_MAIN_S: Final = 0.5
+
+
+@contextmanager
+def marking(mark: Mapping[str, str]) -> Iterator[None]:
+    """Mark the calls that are traced in this block, in this context, beside what marks them now."""
+    token = MARKS.set({**(MARKS.get() or {}), **mark})
+    try:
+        yield
+    finally:
+        MARKS.reset(token)
 
 
 def renew_in_child(renew: Callable[[], None]) -> None:

@@ -9,11 +9,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from opentelemetry import trace
-from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import (
     ReadableSpan,
-    Span,
     SpanProcessor,
     TracerProvider,
 )
@@ -27,8 +25,7 @@ from otel_ml.export.pipeline import Pace, Pipeline
 from otel_ml.export.queue import MAX_BYTES, MAX_SPANS, SpanQueue, SpooledSpans
 from otel_ml.export.settings import ExportSettings, is_endpoint_named, resolve
 from otel_ml.outlet import Outlet, Route
-from otel_ml.process import JUDGING
-from otel_ml.spans import HasResource, processors_of, start_of, start_of_own
+from otel_ml.spans import HasResource, MarkedCalls, processors_of, start_of, start_of_own
 
 # An exporter of the user's gets batches of the size that the SDK's processor makes.
 _EXPORTER_BATCH: Final = 512
@@ -75,8 +72,11 @@ def _join(route: Route, provider: trace.TracerProvider) -> Outlet:
         origin = provider if hasattr(provider, "resource") else TracerProvider()
         pipeline, uploads, sending = _pipeline(route, origin, _scope(route.project))
         add(_OwnSpansOnly(pipeline, route.project))
-    elif route.spool is not None:
-        _logger.warning("No spool: spans go where the provider sends them, name an endpoint")
+    else:
+        if add is not None:
+            add(MarkedCalls())
+        if route.spool is not None:
+            _logger.warning("No spool: spans go where the provider sends them, name an endpoint")
     try:
         tracer = provider.get_tracer(
             names.SCOPE_NAME, _own_version(), attributes={names.PROJECT: route.project}
@@ -204,19 +204,12 @@ def _own_version() -> str:
         return "0"
 
 
-class _OwnSpansOnly(SpanProcessor):
+class _OwnSpansOnly(MarkedCalls):
     """Passes on a client's own spans, and none of the service or of another project."""
 
     def __init__(self, pipeline: Pipeline[Any], project: str) -> None:
         self._pipeline = pipeline
         self._project = project
-
-    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
-        """Mark the call of an instrumented client that a judge makes."""
-        mark = JUDGING.get()
-        scope = None if mark is None else span.instrumentation_scope
-        if mark is not None and scope is not None and scope.name != names.SCOPE_NAME:
-            span.set_attributes(mark)
 
     def on_end(self, span: ReadableSpan) -> None:
         """Queue the span when it is ours."""

@@ -44,6 +44,7 @@ else:
 
 TELL_EVERY_NS: Final = 300 * 1_000_000_000
 HEARTBEAT_S: Final = 60.0
+_ROOM_S: Final = 30.0
 _CLOSE_S: Final = 10.0
 _JUDGES_S: Final = 2.0
 _ANNOUNCE_AFTER_NS: Final = 2_000_000_000
@@ -467,6 +468,12 @@ class Recorder:
     @quiet("flush")
     def _send_waiting(self) -> None:
         self.open_runs.send_waiting()
+
+    def make_room(self) -> None:
+        """Wait until what is queued is delivered, as long as something gets through."""
+        pipeline = self._outlet.pipeline
+        if pipeline is not None and not pipeline.is_stalled:
+            self.settle(_ROOM_S)
 
     def close(self, timeout_s: float = _CLOSE_S, judges_s: float = _JUDGES_S) -> None:
         """Let every held run go, deliver, and stop. Never raises.

@@ -159,7 +159,7 @@ class RunFields:
     kind: str = field(
         default="",
         metadata=kept(
-            "model, chain, tool, retriever, embedding, agent, training; or span",
+            "model, chain, tool, retriever, embedding, agent, training, experiment; or span",
             _NAME,
             attribute=wire.KIND,
         ),
@@ -218,6 +218,42 @@ class RunFields:
     cost: float | None = field(
         default=None,
         metadata=kept("In the currency of the provider's prices", "Nullable(Float64)", at_end=True),
+    )
+    experiment: str = field(
+        default="",
+        metadata=kept(
+            "Of a run over an item of a data set: the run id of the experiment; or empty",
+            _NAME,
+            attribute=wire.EXPERIMENT,
+        ),
+    )
+    dataset: str = field(
+        default="",
+        metadata=kept(
+            "Of an experiment and its runs: the name of the data set",
+            _NAME,
+            attribute=wire.EXPERIMENT_DATASET,
+        ),
+    )
+    item: str = field(
+        default="",
+        metadata=kept("Of a run over an item: the item's id", _TEXT, attribute=wire.ITEM_ID),
+    )
+    item_digest: str = field(
+        default="",
+        metadata=kept(
+            "Of a run over an item: the digest of what is in it",
+            _TEXT,
+            attribute=wire.ITEM_DIGEST,
+        ),
+    )
+    repeat: int = field(
+        default=0,
+        metadata=kept(
+            "Of a run over an item: which repeat of it, from 0",
+            "UInt32",
+            attribute=wire.ITEM_REPEAT,
+        ),
     )
 
 
@@ -779,3 +815,83 @@ class LineageLink:
     run_id: str = field(metadata=kept("The run that logged an artifact, or empty", _TEXT))
     time_ns: int = field(metadata=kept("Nanoseconds since the epoch (UTC)", _TIME))
     rank: int = field(metadata=kept("Says which of several deliveries wins", "UInt64"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ItemContent:
+    """What an item of data sets holds; texts that hold JSON are empty when there is none."""
+
+    project: str = field(metadata=kept("Where it is filed", _NAME))
+    digest: str = field(metadata=kept("Of inputs, expected and tags, 64 hex digits", _TEXT))
+    inputs: str = field(metadata=kept("JSON text", _LONG))
+    expected: str = field(metadata=kept("JSON text", _LONG))
+    tags: str = field(metadata=kept("JSON text: values by name", _LONG))
+    source_run: str = field(metadata=kept("The run that it was made of, or empty", _TEXT))
+    capture: str = field(metadata=kept("JSON text: what was left out, by part", _TEXT))
+    is_whole: bool = field(metadata=kept("Whether the digest is that of what is kept", "Bool"))
+    time_ns: int = field(metadata=kept("When it was told, nanoseconds since the epoch", _TIME))
+    rank: int = field(metadata=kept("Says which of several deliveries wins", "UInt64"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetVersion:
+    """A version of a data set: which items it has, known by its content."""
+
+    name: str = field(metadata=about("Of the data set"))
+    version: int = field(metadata=about("The small number"))
+    digest: str = field(metadata=about("Of the ids and digests of its items, 64 hex digits"))
+    description: str
+    items: int = field(metadata=about("How many it has"))
+    stored: int = field(metadata=about("How many of them are here"))
+    is_complete: bool = field(metadata=about("Whether its manifest and all of its items are here"))
+    added: int | None = field(
+        default=None, metadata=about("Ids that the version before has not; null when not asked for")
+    )
+    removed: int | None = field(
+        default=None, metadata=about("Ids that only the version before has")
+    )
+    changed: int | None = field(
+        default=None, metadata=about("Ids whose content the version before has otherwise")
+    )
+    time: str = field(metadata=about("When it came first, RFC 3339, UTC"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetItem:
+    """An item of a version of a data set."""
+
+    id: str
+    digest: str = field(metadata=about("Of inputs, expected and tags, 64 hex digits"))
+    inputs: Any = field(default=None, metadata=about("What goes in, by name, or as a whole"))
+    expected: Any = field(default=None, metadata=about("What is right; null for nothing told"))
+    tags: Mapping[str, Any] = field(default_factory=dict)
+    source_run: str | None = field(
+        default=None, metadata=about("The id of the run that it was made of")
+    )
+    is_here: bool = field(metadata=about("Whether its content is here yet"))
+    is_whole: bool = field(metadata=about("Whether it can be run: nothing of it was left out"))
+    left_out: Mapping[str, Sequence[str]] = field(
+        default_factory=dict, metadata=about("Why something was left out, by part")
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangedItem:
+    """An id that two versions of a data set have otherwise."""
+
+    id: str
+    digest: str | None = field(metadata=about("In the newer version; null where it is not in it"))
+    before: str | None = field(metadata=about("In the older one, likewise"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetDiff:
+    """What changed between two versions of a data set."""
+
+    name: str
+    version: int
+    against: int
+    added: int
+    removed: int
+    changed: int
+    items: Sequence[ChangedItem] = field(metadata=about("The first 1,000, by id"))

@@ -31,7 +31,7 @@ from otel_ml.errors import InvalidMetricError, hand_on, quiet, report
 from otel_ml.late import late
 from otel_ml.metrics import NO_NUMBER, LoggedPoint, Metric, listed, make_points, number
 from otel_ml.notebook import Card, HasCard, page_address
-from otel_ml.process import JUDGING
+from otel_ml.process import MARKS
 from otel_ml.recorder import Recorder
 from otel_ml.redaction import NOTE, Redaction
 from otel_ml.spans import SPAN_KEY, RunSpan, attach, detach, is_sampled, run_id_of, write
@@ -412,7 +412,7 @@ class Run(Handle, HasCard):
         self._start_ns = start_ns  # 0 where the span is none of ours
         self._by_call = by_call
         self._constants = constants
-        mark = JUDGING.get()
+        mark = MARKS.get()
         self._facts: dict[str, Value] = {} if mark is None else {**mark}
         self._tags: dict[str, Value] | None = None
         self._waiting: Updates | None = None
@@ -841,7 +841,13 @@ class OpenedRun(Run):
 
 
 def open_run(
-    recorder: Recorder, name: str, kind: str, given: Mapping[str, Any], tags: Iterable[Tags]
+    recorder: Recorder,
+    name: str,
+    kind: str,
+    given: Mapping[str, Any],
+    tags: Iterable[Tags],
+    *,
+    ids: tuple[int, int] | None = None,
 ) -> OpenedRun:
     """Open a run under the current one and say so at once, because it may last.
 
@@ -849,8 +855,9 @@ def open_run(
         recorder: Records it, unless nothing is recorded now.
         name: The model's name.
         kind: Of the run.
-        given: Its params, and attributes that are texts, by the name of the attribute.
+        given: Its params, and attributes that are texts or counts, by the name of the attribute.
         tags: Set on the run.
+        ids: Trace id and span id of a root that several processes know; None for new ones.
 
     Raises:
         ValueError: The tags are none; there is no run then.
@@ -860,7 +867,7 @@ def open_run(
     with quiet("run"):
         active = recorder.active()
         if active is not None:
-            run = _start_run(active, name, kind, given)
+            run = _start_run(active, name, kind, given, ids)
     if run is None:
         return OpenedRun(None, trace.get_current_span(), 0, {})
     with quiet("run"):
@@ -871,9 +878,15 @@ def open_run(
     return run
 
 
-def _start_run(recorder: Recorder, name: str, kind: str, given: Mapping[str, Any]) -> OpenedRun:
+def _start_run(
+    recorder: Recorder,
+    name: str,
+    kind: str,
+    given: Mapping[str, Any],
+    ids: tuple[int, int] | None,
+) -> OpenedRun:
     facts: dict[str, Value] = {
-        key: clean(text_of(item))
+        key: item if type(item) is int else clean(text_of(item))
         for key, item in given.items()
         if item is not None and key != names.PARAMS
     }
@@ -883,6 +896,8 @@ def _start_run(recorder: Recorder, name: str, kind: str, given: Mapping[str, Any
     start_ns = time.time_ns()
     first = {**recorder.identity, names.KIND: kind, names.MODEL_NAME: name}
     span = start(name, context_api.get_current(), start_ns, first, True)
+    if ids is not None and type(span) is RunSpan:
+        span.trace_id, span.span_id = ids
     run = OpenedRun(recorder if is_sampled(span) else None, span, start_ns, first)
     run._facts.update(facts)
     return run

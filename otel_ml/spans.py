@@ -57,8 +57,9 @@ from opentelemetry.trace import (
 )
 from opentelemetry.util import types
 
+from otel_ml import attributes as names
 from otel_ml.errors import hand_on
-from otel_ml.process import renew_in_child
+from otel_ml.process import MARKS, renew_in_child
 from otel_ml.wire import shorten, within
 
 _logger = logging.getLogger(__name__)
@@ -558,12 +559,31 @@ class ChosenProcessors(SpanProcessor):
         for processor in self._processors():
             processor.on_end(span)
 
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Let each deliver what it holds."""
+        return bool(self._every.force_flush(timeout_millis))
+
     def _processors(self) -> Sequence[SpanProcessor]:
         every = processors_of(self._every)
         if every is not self._seen:  # it is another tuple when one was added
             self._chosen = [one for one in every if self._is_wanted(one)]
             self._seen = every
         return self._chosen
+
+
+class MarkedCalls(SpanProcessor):
+    """Marks the calls of instrumented clients within judges and experiments; our spans say it."""
+
+    def on_start(self, span: Any, parent_context: Context | None = None) -> None:
+        """Mark the span of a call that begins within a judge or a run over an item."""
+        mark = MARKS.get()
+        scope = None if mark is None else span.instrumentation_scope
+        if mark is not None and scope is not None and scope.name != names.SCOPE_NAME:
+            span.set_attributes(mark)
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Say that nothing waits here; without it older SDKs take it for a failure."""
+        return True
 
 
 def _tell_ending(processor: SpanProcessor, span: "RunSpan") -> None:
@@ -742,6 +762,14 @@ def _start_stock(tracer: trace.Tracer) -> Start:
     return start
 
 
+_EXPERIMENTS: Final = frozenset({names.EXPERIMENT, names.EXPERIMENT_NAME})
+
+
+def _is_of_experiment(mark: Mapping[str, str] | None) -> bool:
+    """Tell whether what is traced here belongs to an experiment, of which no run is left out."""
+    return mark is not None and not _EXPERIMENTS.isdisjoint(mark)
+
+
 class _RunTracer:
     """Starts `RunSpan`s.
 
@@ -798,6 +826,8 @@ class _RunTracer:
                     if key not in attributes
                 }
                 state = found.trace_state
+            if not sampled and _is_of_experiment(MARKS.get()):
+                recorded = sampled = True
             flags = TraceFlags(flags | _SAMPLED if sampled else flags & ~_SAMPLED)
         elif not flags & _SAMPLED:
             flags = TraceFlags(flags | _SAMPLED)

@@ -56,6 +56,13 @@ _START: Final = frozenset(
         names.TRACE_KEY,
         names.SESSION_ID,
         names.USER_ID,
+        names.EXPERIMENT_NAME,
+        names.EXPERIMENT_DATASET,
+        names.EXPERIMENT_DATASET_VERSION,
+        names.EXPERIMENT_ITEMS,
+        names.EXPERIMENT_REPEATS,
+        names.EXPERIMENT_SOURCE,
+        names.EXPERIMENT_BASELINE,
     }
 )
 
@@ -221,6 +228,7 @@ def evaluation_attributes(evaluation: "Judgement", start_ns: int) -> dict[str, V
         names.ERROR_TYPE: evaluation.error,
         names.LATENCY_MS: evaluation.latency_ms,
         names.JUDGE_COST: evaluation.cost,
+        names.JUDGE_AGAINST: evaluation.against,
     }
     return _said(found)
 

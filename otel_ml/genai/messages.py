@@ -92,6 +92,9 @@ def read_messages(value: object) -> list[Message]:
 def read_message(value: object) -> Message | None:
     """Return one message, or None when it does not look like one."""
     role = read_name(value, "role")
+    former = read(value, "function_call")
+    if role is None and isinstance(value, dict) and (former or read_items(value, "tool_calls")):
+        role = "assistant"
     if role is None:
         kind = read_name(value, "type") or ""
         role = SPEAKERS.get(kind) if read(value, "content") is not None else None
@@ -100,9 +103,11 @@ def read_message(value: object) -> Message | None:
             if inner is not value:
                 return read_message(inner)
             return None if reader is None else reader(value)
-    if isinstance(read(value, "parts"), list | str):  # it is written as the conventions say
-        return {"role": role, "parts": read_parts(read(value, "parts"))}
-    parts = read_parts(read(value, "content"))
+    written = read(value, "parts")  # as the conventions and Gemini have them
+    has_parts = isinstance(written, list | str)
+    if has_parts and not read_items(value, "tool_calls"):
+        return {"role": role, "parts": read_parts(written)}
+    parts = read_parts(written if has_parts else read(value, "content"))
     answered = read_name(value, "tool_call_id")
     if answered is not None:
         parts = [_response(answered, read(value, "content"))]
@@ -115,6 +120,8 @@ def read_message(value: object) -> Message | None:
     known = {part.get("id") for part in parts if part.get("type") == "tool_call"} - {None}
     calls = map(_call, read_items(value, "tool_calls"))
     parts += [call for call in calls if call.get("id") not in known]  # some say them twice
+    if former is not None and not parts:
+        parts.append(_call(former))
     return _message(role, parts, read_name(value, "name"), read_name(value, "stop_reason"))
 
 
@@ -144,6 +151,10 @@ def _part(item: object) -> Part | None:
         return _text(item)
     kind = read_name(item, "type")
     if kind is None:
+        for name, read_part in _NAMED_PARTS.items():
+            inner = read(item, name)
+            if inner is not None:
+                return read_part(inner)
         text = read_text(item, "text", "content")
         if text is None and read_name(item, "name") is not None:
             return _tool_call(item, read(item, "arguments"))
@@ -228,8 +239,8 @@ def _call(call: object, *inputs: str) -> Part:
 def _tool_call(call: object, arguments: object, name: str | None = None) -> Part:
     return _known(
         type="tool_call",
-        id=read_name(call, "call_id", "id", "toolCallId"),
-        name=name or read_name(call, "name") or "",
+        id=read_name(call, "call_id", "id", "toolCallId", "toolUseId"),
+        name=name or read_name(call, "name", "tool_name") or "",
         arguments=_decoded(arguments),
     )
 
@@ -247,8 +258,27 @@ def _decoded(arguments: object) -> object:
 
 
 def _response(call: str | None, content: object) -> Part:
-    said = content if isinstance(content, str) else read_parts(content)
+    said = content if isinstance(content, str | dict) else read_parts(content)
     return _known(type="tool_call_response", id=call, response=said)
+
+
+def _result(item: object) -> Part:
+    return _response(read_name(read(item, "origin"), "id"), read(item, "result"))
+
+
+# Parts whose kind is the name of their only member: Gemini's, Bedrock's, Haystack's, OpenAI's
+# former calls.
+_NAMED_PARTS: Final[dict[str, Callable[[object], Part]]] = {
+    "functionCall": _call,
+    "function_call": _call,
+    "functionResponse": lambda item: _response(read_name(item, "id"), read(item, "response")),
+    "function_response": lambda item: _response(read_name(item, "id"), read(item, "response")),
+    "tool_call": _call,
+    "tool_call_result": _result,
+    "toolUse": lambda item: _call(item, "input"),
+    "toolResult": lambda item: _response(read_name(item, "toolUseId"), read(item, "content")),
+    "json": lambda item: _text(orjson.dumps(item, default=str).decode()),
+}
 
 
 def _summary(item: object) -> Message:

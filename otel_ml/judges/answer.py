@@ -51,7 +51,10 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What a judge said of one run; with an error there is no pass and, mostly, no score."""
+    """What a judge said of one run; with an error there is no pass and, mostly, no score.
+
+    A pairwise judge compares with the run `against`.
+    """
 
     judge: str
     version: str
@@ -63,6 +66,7 @@ class Judgement:
     latency_ms: float | None = None
     cached: bool = False
     cost: float | None = None
+    against: str | None = None
 
 
 class JudgeError(Exception):
@@ -124,7 +128,11 @@ def read_pass(answer: object, judge: str) -> bool:
 
 
 def arguments_of(
-    rubric: Callable[..., object], judge: str, inputs: Mapping[str, object], outputs: object
+    rubric: Callable[..., object],
+    judge: str,
+    inputs: Mapping[str, object],
+    outputs: object,
+    more: Mapping[str, object],
 ) -> dict[str, object]:
     """Choose what a rubric is called with, by the names of its parameters.
 
@@ -137,15 +145,18 @@ def arguments_of(
             arguments[name] = outputs
         elif name == "inputs":
             arguments[name] = dict(inputs)
+        elif name in more:
+            arguments[name] = more[name]
         elif name in inputs:
             arguments[name] = inputs[name]
         elif parameter.default is parameter.empty and parameter.kind not in {
             parameter.VAR_POSITIONAL,
             parameter.VAR_KEYWORD,
         }:
+            besides = "".join(f", {one!r}" for one in more)
             raise TypeError(
                 f"scoring_rubric of judge {judge!r} wants {name!r}: expected 'outputs', "
-                f"'inputs' or one of the inputs {sorted(inputs)}"
+                f"'inputs'{besides} or one of the inputs {sorted(inputs)}"
             )
     return arguments
 

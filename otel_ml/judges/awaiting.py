@@ -66,7 +66,7 @@ async def _drive(judge: Judge, judged: Judged, pool: JudgePool) -> Judgement:
 
 
 async def _take_steps(judge: Judge, judged: Judged, pool: JudgePool) -> Judgement:
-    steps = judge.steps(judged.inputs, judged.outputs)
+    steps = judge.steps(judged.inputs, judged.outputs, judged.more)
     go_on: Any = steps.send
     said: Any = None
     while True:

@@ -43,6 +43,8 @@ _MIX: Final = 0x9E3779B97F4A7C15  # 2**64 / golden ratio: also ids in a row fall
 _IDS: Final = 2**64
 _CACHED: Final = 1_024
 _CRITERION: Final = "passing_criteria"
+NO_MORE: Final[Mapping[str, object]] = {}
+_PREFERENCES: Final = frozenset({-1.0, 0.0, 1.0})
 
 
 class Judge:
@@ -52,14 +54,17 @@ class Judge:
         name: The name under which scores and versions of this judge gather.
         description: What it looks at, for the page.
         scoring_rubric: Called with parameters by name: ``outputs``, ``inputs`` (a dict), or
-            the name of an input. Sync or async. Returns a number, a bool, ``(number,
-            explanation)`` or a `Score`.
+            the name of an input; in an experiment also ``expected`` and ``item``. Sync or async.
+            Returns a number, a bool, ``(number, explanation)`` or a `Score`.
         passing_criteria: Called with the score, returns a bool. Sync or async. Without it a
             bool score says itself whether the run passed; a number alone does not.
         timeout_s: For rubric and criterion together. A judge that takes longer is an error,
             and what it answers later is thrown away.
         cache: Remember the scores of the last 1,024 inputs and outputs. Off, because a rubric
             may answer differently each time.
+        pairwise: In an experiment that has a baseline, compare ``outputs`` with the baseline's
+            ``baseline``: 1 for better, 0 for even, −1 for worse. It is asked in both orders;
+            answers that contradict each other are a tie with the label ``order``.
 
     Raises:
         ValueError: The timeout is no positive number of seconds, or another argument is none of
@@ -75,6 +80,7 @@ class Judge:
         *,
         timeout_s: float = 30.0,
         cache: bool = False,
+        pairwise: bool = False,
     ) -> None:
         check_seconds("timeout_s", timeout_s)
         if passing_criteria is not None:
@@ -85,6 +91,7 @@ class Judge:
         self.passing_criteria = passing_criteria
         self.timeout_s = timeout_s
         self._cache = ScoreCache() if check_flag("cache", cache) else None
+        self.pairwise = check_flag("pairwise", pairwise)
 
     @cached_property
     def definition(self) -> "Definition":
@@ -129,25 +136,39 @@ class Judge:
         check_mapping("inputs", inputs, "a mapping of names to values")
         return drive(self.steps(inputs, outputs), _wait, self.timeout_s)
 
-    def steps(self, inputs: Mapping[str, object], outputs: object) -> Steps[Judgement]:
-        """Score one run in steps. Never raises for the user's code: that is the result."""
+    def steps(
+        self, inputs: Mapping[str, object], outputs: object, more: Mapping[str, object] = NO_MORE
+    ) -> Steps[Judgement]:
+        """Score one run in steps. Never raises for the user's code: that is the result.
+
+        Args:
+            inputs: By name.
+            outputs: What the run gave.
+            more: What else a rubric may name: ``expected``, ``item``, ``baseline``.
+        """
         started = time.perf_counter()
         key = None
         if self._cache is not None:
-            key = cache_key(self.version, inputs, outputs)
+            key = cache_key(self.version, inputs, outputs, more)
             known = None if key is None else self._cache.find(key)
             if known is not None:
                 return replace(known, cached=True, latency_ms=_since(started), cost=None)
-        evaluation = yield from self._evaluate(inputs, outputs)
+        evaluation = yield from self._evaluate(inputs, outputs, more)
         evaluation = replace(evaluation, latency_ms=_since(started))
         if self._cache is not None and key is not None:
             self._cache.keep(key, evaluation)
         return evaluation
 
-    def _evaluate(self, inputs: Mapping[str, object], outputs: object) -> Steps[Judgement]:
+    def _evaluate(
+        self, inputs: Mapping[str, object], outputs: object, more: Mapping[str, object]
+    ) -> Steps[Judgement]:
         score, passed, error = None, None, None
         try:
-            score, passed = yield from self._score(inputs, outputs)
+            score, passed = yield from self._score(inputs, outputs, more)
+            if self.pairwise:
+                turned = {**more, "baseline": outputs}
+                other, _ = yield from self._score(inputs, more.get("baseline"), turned)
+                score, passed = _settle(score, other, self.name), None
             if self.passing_criteria is not None:
                 answer = yield partial(self.passing_criteria, score.value)
                 passed = read_pass(answer, self.name)
@@ -169,9 +190,9 @@ class Judge:
         )
 
     def _score(
-        self, inputs: Mapping[str, object], outputs: object
+        self, inputs: Mapping[str, object], outputs: object, more: Mapping[str, object]
     ) -> Steps[tuple[Score, bool | None]]:
-        arguments = arguments_of(self.scoring_rubric, self.name, inputs, outputs)
+        arguments = arguments_of(self.scoring_rubric, self.name, inputs, outputs, more)
         answer = yield partial(self.scoring_rubric, **arguments)
         return read_score(answer, self.name)
 
@@ -224,6 +245,25 @@ def _wait(awaitable: Awaitable[object], timeout_s: float) -> object:
         loop.close()
 
 
+def _settle(score: Score, turned: Score, judge: str) -> Score:
+    """Join what a pairwise judge said of two outputs with what it said of them turned round.
+
+    Raises:
+        TypeError: An answer is none of the three.
+    """
+    for answer in (score, turned):
+        if answer.value not in _PREFERENCES:
+            raise TypeError(
+                f"scoring_rubric of judge {judge!r} returned {answer.value:g}: expected 1, 0 or -1 "
+                "(better, even, worse) of a pairwise judge"
+            )
+    costs = [answer.cost for answer in (score, turned) if answer.cost is not None]
+    cost = sum(costs) if costs else None
+    if score.value == -turned.value:
+        return replace(score, cost=cost)
+    return Score(0.0, "order", score.explanation, cost)
+
+
 def _since(started: float) -> float:
     return (time.perf_counter() - started) * 1e3
 
@@ -254,7 +294,12 @@ class ScoreCache:
                 self._known.popitem(last=False)
 
 
-def cache_key(version: str, inputs: Mapping[str, object], outputs: object) -> bytes | None:
+def cache_key(
+    version: str,
+    inputs: Mapping[str, object],
+    outputs: object,
+    more: Mapping[str, object] = NO_MORE,
+) -> bytes | None:
     """Return a digest of what a score depends on.
 
     Returns:
@@ -263,7 +308,9 @@ def cache_key(version: str, inputs: Mapping[str, object], outputs: object) -> by
     """
     import hashlib  # loads OpenSSL, which is no part of start-up
 
-    seen = {"inputs": dict(inputs), "outputs": outputs}
+    seen: dict[str, object] = {"inputs": dict(inputs), "outputs": outputs}
+    if more:  # an item is known by its id
+        seen["more"] = {name: getattr(one, "id", one) for name, one in more.items()}
     with untrusted:
         text = orjson.dumps(seen, option=orjson.OPT_SORT_KEYS)
         if len(text) <= LIMIT_BYTES and orjson.loads(text) == seen:

@@ -1,8 +1,8 @@
 """A finished call that waits for its judges, and the part that each of them has in it."""
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from contextvars import copy_context
 from dataclasses import dataclass, field
 from typing import Final
@@ -11,7 +11,7 @@ from otel_ml import attributes as names
 from otel_ml.errors import is_of_signal, quiet
 from otel_ml.judges.judge import Judge, Judgement
 from otel_ml.judges.steps import Wait, drive
-from otel_ml.process import JUDGING
+from otel_ml.process import marking
 
 NOT_RUN: Final = "lost: the judge was not run"
 INTERRUPTED: Final = "lost: the call was interrupted"
@@ -38,6 +38,7 @@ class Judged:
     Attributes:
         judges: Each one once.
         run_id: Of the run that is judged; empty where it is not known.
+        more: What else rubrics may name, see `Judge.steps`.
         release: Called once, with the evaluations that came in time, in the order of `judges`.
         late: Called for each evaluation that came after `release`.
         deadline: When it is let go at the latest, on the monotonic clock.
@@ -49,6 +50,7 @@ class Judged:
     release: Release
     late: Late
     run_id: str = ""
+    more: Mapping[str, object] = field(default_factory=dict)
     deadline: float = 0.0
     is_released: bool = False
     _done: dict[Judge, Judgement] = field(default_factory=dict)
@@ -94,19 +96,14 @@ class Judged:
             self.lose(INTERRUPTED)
 
     def _judge_here(self, judge: Judge, wait: Wait) -> Judgement:
-        steps = judge.steps(self.inputs, self.outputs)
+        steps = judge.steps(self.inputs, self.outputs, self.more)
         with self.marking(judge):
             return drive(steps, wait, judge.timeout_s, _is_of_host)
 
-    @contextmanager
-    def marking(self, judge: Judge) -> Iterator[None]:
+    def marking(self, judge: Judge) -> AbstractContextManager[None]:
         """Mark the calls that are traced meanwhile, in this context, as those of a judge."""
         told = {names.JUDGING: judge.name}
-        token = JUDGING.set(told | {names.JUDGING_RUN: self.run_id} if self.run_id else told)
-        try:
-            yield
-        finally:
-            JUDGING.reset(token)
+        return marking(told | {names.JUDGING_RUN: self.run_id} if self.run_id else told)
 
     def let_go(self) -> None:
         """Hand the run over with what is known. A second call does nothing."""
@@ -136,7 +133,7 @@ class Part:
 
     def run(self) -> None:
         """Judge on this thread."""
-        steps = self.judge.steps(self.judged.inputs, self.judged.outputs)
+        steps = self.judge.steps(self.judged.inputs, self.judged.outputs, self.judged.more)
         with self.judged.marking(self.judge):
             said = drive(steps, self.wait, self.judge.timeout_s)
         self.judged.settle(self.judge, said)

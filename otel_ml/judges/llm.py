@@ -131,9 +131,9 @@ class LLMJudge(Judge):
         return replace(asked, source=self._task, params={}, helpers=helpers)
 
     def _score(
-        self, inputs: Mapping[str, object], outputs: object
+        self, inputs: Mapping[str, object], outputs: object, more: Mapping[str, object]
     ) -> Steps[tuple[Score, bool | None]]:
-        prompt = asked = self._task + _show(inputs, outputs)
+        prompt = asked = self._task + _show(inputs, outputs, more.get("expected"))
         why = ""
         for _ in range(self._retries + 1):
             reply = yield partial(self.scoring_rubric, asked)
@@ -195,14 +195,14 @@ class _Labels:
         return Score(float(self._labels[label]), label, reply["explanation"])
 
 
-def _show(inputs: Mapping[str, object], outputs: object) -> str:
+def _show(inputs: Mapping[str, object], outputs: object, expected: object) -> str:
     """Write the data so that no text in it ends it: one line each, between marks of its own."""
-    parts = [
-        encode(part, _PART_BYTES).text.translate(_ODD_LINES) for part in (dict(inputs), outputs)
-    ]
+    shown = (dict(inputs), outputs) if expected is None else (dict(inputs), outputs, expected)
+    parts = [encode(part, _PART_BYTES).text.translate(_ODD_LINES) for part in shown]
     # A digest of the data, so that the data cannot hold it.
     mark = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
-    return _DATA.format(mark=mark, inputs=parts[0], outputs=parts[1])
+    answer = parts[1] if expected is None else f"{parts[1]}\n--- {mark} expected ---\n{parts[2]}"
+    return _DATA.format(mark=mark, inputs=parts[0], outputs=answer)
 
 
 def _parse(reply: object) -> dict[str, Any]:

@@ -27,7 +27,18 @@ from otel_ml.reader.records import (
     Trace,
     Version,
 )
-from otel_ml.records import Alias, Aliases, Evaluation, Linked, LinkedRun, Tokens
+from otel_ml.records import (
+    Alias,
+    Aliases,
+    ChangedItem,
+    DatasetDiff,
+    DatasetItem,
+    DatasetVersion,
+    Evaluation,
+    Linked,
+    LinkedRun,
+    Tokens,
+)
 
 __all__ = [
     "Alias",
@@ -35,6 +46,10 @@ __all__ = [
     "Artifact",
     "BadQuery",
     "Busy",
+    "ChangedItem",
+    "DatasetDiff",
+    "DatasetItem",
+    "DatasetVersion",
     "Evaluation",
     "Forbidden",
     "Linked",

@@ -21,6 +21,7 @@ from otel_ml.arguments import (
     choose_project,
     invalid,
 )
+from otel_ml.attributes import ARTIFACT_SHA256, ARTIFACT_TYPE
 from otel_ml.notebook import Card, HasCard, page_address
 from otel_ml.reader.api import Api, Question
 from otel_ml.reader.errors import NotFound
@@ -41,12 +42,24 @@ from otel_ml.reader.records import (
     made_told,
     number_of,
 )
-from otel_ml.records import ACTUAL_WANTED, Actual, Alias, Aliases, write_actual
+from otel_ml.records import (
+    ACTUAL_WANTED,
+    Actual,
+    Alias,
+    Aliases,
+    ChangedItem,
+    DatasetDiff,
+    DatasetItem,
+    DatasetVersion,
+    write_actual,
+)
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 _POINTS: Final = 1_000
+_VERSIONS: Final = 100
+_ITEMS: Final = 10_000
 _OBJECTS: Final = 250
 _MOST: Final = 2**63 - 1
 _MOST_POINTS: Final = 100_000
@@ -495,6 +508,81 @@ class Reader(HasCard):
         body = {"evaluations": [told]}
         [stored] = self._api.ask(Question(path, method="POST", body=body))["evaluations"]
         return str(stored["record_id"])
+
+    def datasets(self) -> list[DatasetVersion]:
+        """List the data sets, each as its newest version, the last told first."""
+        found = self._api.get("projects", self.project, "datasets")["datasets"]
+        return [made(DatasetVersion, one) for one in found]
+
+    def dataset_versions(self, name: str) -> list[DatasetVersion]:
+        """List the versions of a data set with what each changed, the newest first.
+
+        Raises:
+            NotFound: There is no such data set.
+        """
+        check_text("name", name, _MOST_CHARS)
+        path = ("projects", self.project, "datasets", name, "versions")
+        return [made(DatasetVersion, one) for one in self._all(path, "versions", _VERSIONS)]
+
+    def dataset_items(self, name: str, version: int) -> Iterator[DatasetItem]:
+        """Read the items of a version of a data set, in the order of their ids.
+
+        Typed values in them, such as arrays, tables and images, are as they were when they were
+        saved.
+
+        Args:
+            name: Of the data set.
+            version: Its small number.
+
+        Raises:
+            NotFound: There is no such version, or the document of a typed value is not here.
+        """
+        check_text("name", name, _MOST_CHARS)
+        check_integer("version", version, 1, _MOST)
+        path = ("projects", self.project, "datasets", name, "versions", str(version), "items")
+        return map(self._item, self._all(path, "items", _ITEMS))
+
+    def _item(self, told: dict[str, Any]) -> DatasetItem:
+        values = {part: self._typed(told[part]) for part in ("inputs", "expected")}
+        return made(DatasetItem, {**told, **values})
+
+    def dataset_diff(self, name: str, version: int, against: int) -> DatasetDiff:
+        """Tell what a version of a data set has otherwise than another one.
+
+        Args:
+            name: Of the data set.
+            version: The small number of one version.
+            against: That of the other one.
+
+        Raises:
+            NotFound: One of them is not there.
+        """
+        check_text("name", name, _MOST_CHARS)
+        check_integer("version", version, 1, _MOST)
+        check_integer("against", against, 1, _MOST)
+        path = ("projects", self.project, "datasets", name, "versions", str(version), "diff")
+        told = self._api.get(*path, against=against)
+        items = [made(ChangedItem, one) for one in told["items"]]
+        return made(DatasetDiff, told, items=items)
+
+    def _all(self, path: tuple[str, ...], name: str, limit: int) -> Iterator[dict[str, Any]]:
+        """Read all pages of a list."""
+        cursor = None
+        while True:
+            page = self._api.get(*path, limit=limit, cursor=cursor)
+            yield from page[name]
+            cursor = page["next_cursor"]
+            if cursor is None:
+                return
+
+    def _typed(self, value: Any) -> Any:
+        """Put the typed values in the places of what refers to their documents."""
+        if isinstance(value, dict):
+            if value.keys() == {ARTIFACT_TYPE, ARTIFACT_SHA256}:
+                digest = value[ARTIFACT_SHA256]
+                return _value(self._api.get("projects", self.project, "artifacts", digest))
+            return {key: self._typed(inner) for key, inner in value.items()}
+        return [self._typed(inner) for inner in value] if isinstance(value, list) else value
 
     def export(
         self,

@@ -55,6 +55,11 @@ def test_batches(processors: Answers) -> None:
     assert [run["name"] for run in processors["batch"]] == ["first", "second"]
 
 
+def test_flush_of_a_lent_provider(processors: Answers) -> None:
+    """What a client lends delivers what the service's processors hold."""
+    assert processors["lent"] == ["chat"]
+
+
 def test_console(processors: Answers) -> None:
     """The SDK's console exporter prints a run."""
     found = processors["console"]

@@ -1,5 +1,6 @@
 """Every public call takes what it is given or refuses it at once: all calls, arguments, values."""
 
+import asyncio
 import enum
 import inspect
 import re
@@ -18,7 +19,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from PIL import Image
 
 from docs.make_reference import INTERNAL
-from otel_ml import Client, Judge, LLMJudge, testing, types
+from otel_ml import Client, Dataset, Judge, LLMJudge, testing, types
 from otel_ml.errors import trouble
 from otel_ml.reader import Reader, ReaderError
 from otel_ml.targets import Elsewhere, Model
@@ -33,6 +34,7 @@ def rubric(outputs: object) -> float:
 
 JUDGE: Final = Judge("positive", "", rubric)
 FRAME: Final = pd.DataFrame({"a": [1]})
+DATASET: Final = Dataset("items", [1])
 RUN_ID: Final = f"{'1' * 32}-{'2' * 16}"
 
 
@@ -121,6 +123,7 @@ FUNCTION: Final = sort("function", "class")
 OPTIONAL_FUNCTION: Final = also(FUNCTION, "None")
 KIND: Final = sort()
 TAGS: Final = also(OPTIONAL_MAPPING, "[]")
+ITEMS: Final = sort("[]", "[1]", "['text']", "{1}", "range", "array")
 MOMENT: Final = also(OPTIONAL_TEXT, "datetime")
 LONG_TEXT: Final = also(NAME, "''")
 DATA: Final = sort("wrapper")
@@ -152,6 +155,24 @@ OPEN: Final = {
     "session": ANY,
     "user": ANY,
     "trace_key": ANY,
+}
+EVALUATE: Final = {
+    "function": FUNCTION,
+    "dataset": sort("[]", "[1]", "['text']"),
+    "judges": sort("[]"),
+    "name": OPTIONAL_TEXT,
+    "repeats": sort("5"),
+    "concurrency": sort("5"),
+    "timeout_s": also(POSITIVE, "None"),
+    "baseline": NONE,
+    "cluster": also(FUNCTION, "None"),
+    "margin": sort("None", "{}", "{'a': 1}"),
+    "lower_is_better": sort("[]", "['text']"),
+    "partial": FLAG,
+    "limit": sort("None", "5"),
+    "sample": sort("0", "0.5"),
+    "params": OPTIONAL_MAPPING,
+    "tags": OPTIONAL_MAPPING,
 }
 FLUSH: Final = {"timeout_s": also(POSITIVE, "0")}
 LINE: Final = {"text": ANY}
@@ -194,7 +215,28 @@ ROWS: Final[dict[str, Mapping[str, Sort]]] = {
         "by": LONG_TEXT,
     },
     "otel_ml.Client.instrument": {"libraries": sort()},
+    "otel_ml.Client.evaluate": EVALUATE,
+    "otel_ml.Client.aevaluate": EVALUATE,
+    "otel_ml.Client.save": {"dataset": sort(), "timeout_s": POSITIVE},
     "otel_ml.Client.flush": FLUSH,
+    "otel_ml.Dataset": {"name": NAME, "data": ITEMS, "description": LONG_TEXT},
+    "otel_ml.Dataset.diff": {"before": sort()},
+    "otel_ml.Dataset.from_frame": {
+        "name": NAME,
+        "frame": sort("frame"),
+        "inputs": sort("None", "[]"),
+        "expected": NONE,
+        "id": NONE,
+        "tags": sort("[]"),
+        "description": LONG_TEXT,
+    },
+    "otel_ml.Dataset.from_runs": {
+        "name": NAME,
+        "runs": sort("[]"),
+        "expected": OPTIONAL_FUNCTION,
+        "description": LONG_TEXT,
+    },
+    "otel_ml.Dataset.read": {"path": sort(), "name": OPTIONAL_TEXT},
     "otel_ml.Judge": {
         "name": NAME,
         "description": LONG_TEXT,
@@ -202,6 +244,7 @@ ROWS: Final[dict[str, Mapping[str, Sort]]] = {
         "passing_criteria": OPTIONAL_FUNCTION,
         "timeout_s": POSITIVE,
         "cache": FLAG,
+        "pairwise": FLAG,
     },
     "otel_ml.Judge.evaluate": {"inputs": MAPPING, "outputs": ANY},
     "otel_ml.LLMJudge": {
@@ -259,6 +302,8 @@ ROWS: Final[dict[str, Mapping[str, Sort]]] = {
     },
     "otel_ml.Tag": {"name": NAME, "value": ANY, "type": OPTIONAL_TEXT, "group": OPTIONAL_TEXT},
     "otel_ml.add_judge": {"judge": sort("judge")},
+    "otel_ml.evaluate": EVALUATE,
+    "otel_ml.aevaluate": EVALUATE,
     "otel_ml.assess": ASSESS,
     "otel_ml.flush": FLUSH,
     "otel_ml.run": OPEN,
@@ -284,6 +329,13 @@ ROWS: Final[dict[str, Mapping[str, Sort]]] = {
     "otel_ml.reader.Reader.session": {"session": NAME},
     "otel_ml.reader.Reader.version": {"model": NAME, "number": sort("5")},
     "otel_ml.reader.Reader.aliases": {"model": NAME},
+    "otel_ml.reader.Reader.dataset_versions": {"name": NAME},
+    "otel_ml.reader.Reader.dataset_items": {"name": NAME, "version": sort("5")},
+    "otel_ml.reader.Reader.dataset_diff": {
+        "name": NAME,
+        "version": sort("5"),
+        "against": sort("5"),
+    },
     "otel_ml.reader.Reader.set_alias": {
         "model": NAME,
         "alias": NAME,
@@ -355,9 +407,19 @@ ROWS["otel_ml.targets.Model.set_alias"] = {
 }
 ROWS["otel_ml.targets.Model.remove_alias"] = {"alias": ALIAS, "by": LONG_TEXT}
 
+EVALUATING: Final = tuple(
+    f"otel_ml.{owner}{name}" for owner in ("", "Client.") for name in ("evaluate", "aevaluate")
+)
+
 # What a call is given besides, when it needs more than the argument that is looked at.
 BESIDES: Final[dict[str, Mapping[str, Any]]] = {
     "otel_ml.Client.add_judge": {"judge": JUDGE},
+    "otel_ml.Client.save": {"dataset": DATASET},
+    **{path: {"function": rubric, "dataset": [1]} for path in EVALUATING},
+    "otel_ml.Dataset": {"name": "a"},
+    "otel_ml.Dataset.from_frame": {"name": "a", "frame": FRAME},
+    "otel_ml.Dataset.from_runs": {"name": "a", "runs": []},
+    "otel_ml.Dataset.read": {"path": Path(__file__).with_name("items.jsonl")},
     "otel_ml.Client.run": {"name": "a"},
     "otel_ml.Client.model": {"name": "a"},
     "otel_ml.Client.set_alias": {"model": "a", "alias": "b"},
@@ -377,6 +439,8 @@ BESIDES: Final[dict[str, Mapping[str, Any]]] = {
     "otel_ml.Tag": {"name": "a", "value": 1},
     "otel_ml.run": {"name": "a"},
     "otel_ml.reader.Reader.version": {"model": "a", "number": 1},
+    "otel_ml.reader.Reader.dataset_items": {"name": "a", "version": 1},
+    "otel_ml.reader.Reader.dataset_diff": {"name": "a", "version": 1, "against": 1},
     "otel_ml.reader.Reader.metrics": {"run_id": RUN_ID},
     "otel_ml.reader.Reader.artifact": {"ref": "a", "run_id": RUN_ID},
     "otel_ml.reader.Reader.feedback": {"judge": "a"},
@@ -431,7 +495,8 @@ def arguments_of(path: str) -> list[str]:
     call = find(path)
     named = inspect.signature(call).parameters
     is_method = path.count(".") > (2 if path.startswith(MODULES[1:]) else 1)
-    return list(named)[1:] if is_method and not isinstance(call, type) else list(named)
+    has_self = is_method and not isinstance(call, type) and not inspect.ismethod(call)
+    return list(named)[1:] if has_self else list(named)
 
 
 def find(path: str) -> Any:
@@ -457,6 +522,7 @@ def owners() -> Iterator[Mapping[str, object]]:
     with testing.record() as records, client.run("owner") as run:
         yield {
             "otel_ml.Client": client,
+            "otel_ml.Dataset": DATASET,
             "otel_ml.Judge": JUDGE,
             "otel_ml.LLMJudge": LLMJudge("a", "a", lambda _prompt: "no reply", retries=0),
             "otel_ml.Run": run,
@@ -494,7 +560,7 @@ def call(owners: Mapping[str, object], path: str, argument: str, value: object) 
     if path == "otel_ml.testing.record":
         with made:
             pass
-    return made
+    return asyncio.run(made) if inspect.iscoroutine(made) else made
 
 
 def test_every_public_call_has_a_row() -> None:

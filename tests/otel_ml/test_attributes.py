@@ -12,6 +12,9 @@ STANDARD = {
     "user.id",
     "deployment.environment.name",
     "service.version",
+    "test.suite.name",
+    "test.case.name",
+    "test.case.result.status",
 }
 NOT_ATTRIBUTES = {"PROJECT_HEADER", "DEFAULT_PROJECT", "SCOPE_NAME", "JUDGE_KIND"}
 

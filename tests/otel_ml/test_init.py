@@ -6,8 +6,9 @@ import pytest
 
 import otel_ml
 from otel_ml.client import Client
-from otel_ml.default import add_judge, assess, flush, run, trace
+from otel_ml.default import add_judge, aevaluate, assess, evaluate, flush, run, trace
 from otel_ml.errors import InvalidMetricError
+from otel_ml.experiments.dataset import Dataset
 from otel_ml.judges.judge import Judge, Score
 from otel_ml.judges.llm import LLMJudge
 from otel_ml.runs import Run, current_run
@@ -18,6 +19,7 @@ from tests.otel_ml.scripts import ask_script
 
 PUBLIC = {
     "Client": Client,
+    "Dataset": Dataset,
     "InvalidMetricError": InvalidMetricError,
     "Judge": Judge,
     "LLMJudge": LLMJudge,
@@ -25,8 +27,10 @@ PUBLIC = {
     "Score": Score,
     "Tag": Tag,
     "add_judge": add_judge,
+    "aevaluate": aevaluate,
     "assess": assess,
     "current_run": current_run,
+    "evaluate": evaluate,
     "flush": flush,
     "follow_threads": follow_threads,
     "run": run,

@@ -18,7 +18,7 @@ from opentelemetry.context import Context, get_current
 import otel_ml
 from otel_ml import Client, Judge
 from otel_ml.errors import trouble
-from otel_ml.process import JUDGING
+from otel_ml.process import MARKS
 from tests.otel_ml.otlp_sink import Sink
 from tests.otel_ml.recording import Recording, attributes, inputs, outputs
 
@@ -246,7 +246,7 @@ def test_interrupted_judgement_says_so(recording: Recording, kind: str) -> None:
 def test_interrupted_judge_leaves_no_mark(recording: Recording) -> None:
     """Calls after a judge that a limit broke off are none of the judge's, wherever it struck."""
     for _ in strike_everywhere(recording.client, "inline"):
-        assert JUDGING.get() is None
+        assert MARKS.get() is None
 
 
 def test_no_limit_of_a_timer_is_lost(recording: Recording) -> None:

@@ -1,10 +1,16 @@
 """BigHummingbird's import path: ``from otel_ml.compat.bighummingbird import BigHummingbird``."""
 
+import functools
 from collections.abc import Callable, Mapping
-from typing import NoReturn, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
+from otel_ml.arguments import show
 from otel_ml.client import Client
 from otel_ml.judges.judge import Judge
+
+if TYPE_CHECKING:
+    from otel_ml.experiments.dataset import Dataset
+    from otel_ml.experiments.result import Result
 
 __all__ = ["BigHummingbird"]
 
@@ -35,6 +41,7 @@ class BigHummingbird:
             self.client = Client(follows.get("project_name"), first)
         else:
             self.client = Client(first, follows)
+        self._datasets: dict[str, Dataset] = {}
 
     def trace(self, function: Callable[P, R]) -> Callable[P, R]:
         """Record every call of a function; see `Client.trace`."""
@@ -44,26 +51,52 @@ class BigHummingbird:
         """Make a judge known; returns its tag, ``name@version``. See `Client.add_judge`."""
         return self.client.add_judge(judge)
 
+    @overload
+    def assess(self, judge_tag: str) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
+
+    @overload
+    def assess(
+        self, judge_tag: str, dataset_tag: str
+    ) -> "Callable[[Callable[..., Any]], Callable[..., Result]]": ...
+
     def assess(
         self, judge_tag: str, dataset_tag: str | None = None
-    ) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         """Record and score every call of a function; see `Client.assess`.
 
-        Raises:
-            NotImplementedError: A data set is given: evaluation over data sets is not built yet.
-        """
-        if dataset_tag is not None:
-            _refuse("assess(dataset_tag=...)")
-        return self.client.assess(judge_tag)
-
-    def upload_dataset(self, dataset: object) -> NoReturn:
-        """Reserved for data sets.
+        With a data set a call of the decorated function, whatever it is given, runs the function
+        once for each row and returns the result; see `Client.evaluate`.
 
         Raises:
-            NotImplementedError: Always.
+            ValueError: A tag is none that `add_judge` or `upload_dataset` returned.
         """
-        _refuse("upload_dataset")
+        if dataset_tag is None:
+            return self.client.assess(judge_tag)
+        judge, dataset = self.client._judge(judge_tag), self._dataset(dataset_tag)
 
+        def over_rows(function: Callable[..., Any]) -> "Callable[..., Result]":
+            @functools.wraps(function)
+            def run(*_: object, **__: object) -> "Result":
+                return self.client.evaluate(function, dataset, [judge])
 
-def _refuse(call: str) -> NoReturn:
-    raise NotImplementedError(f"{call}: evaluation over data sets is not built yet")
+            return run
+
+        return over_rows
+
+    def upload_dataset(self, dataset: "Dataset") -> str:
+        """Send a data set; returns its tag, ``name:vN`` or without a collector ``name@digest``.
+
+        Raises:
+            ValueError: It is no data set.
+        """
+        tag = self.client.save(dataset)
+        self._datasets[tag] = dataset
+        return tag
+
+    def _dataset(self, tag: str) -> "Dataset":
+        known = self._datasets.get(tag)
+        if known is None:
+            raise ValueError(
+                f"Unknown data set {show(tag)}: expected a tag that upload_dataset returned"
+            )
+        return known

@@ -1,17 +1,27 @@
-"""BigHummingbird's import path of `Dataset`; the name is reserved."""
+"""BigHummingbird's import path of `Dataset`."""
 
-from typing import NoReturn
+from collections.abc import Iterable
+from typing import Any
+
+from otel_ml.experiments import dataset as datasets
+
+__all__ = ["Dataset"]
 
 
-class Dataset:
-    """Reserved for evaluation over data sets."""
+class Dataset(datasets.Dataset):
+    """A data set of inputs alone: each row is what the function is called with.
 
-    def __new__(cls, dataset_name: str, data: object, description: str | None = None) -> NoReturn:
-        """Say that data sets are not built yet.
+    Args:
+        dataset_name: The data set's name.
+        data: Rows: whatever the function takes.
+        description: What it is for.
 
-        Raises:
-            NotImplementedError: Always.
-        """
-        raise NotImplementedError(
-            f"Dataset({dataset_name!r}): evaluation over data sets is not built yet"
-        )
+    Raises:
+        ValueError: An argument is none of what it takes.
+    """
+
+    def __init__(
+        self, dataset_name: str, data: Iterable[Any], description: str | None = None
+    ) -> None:
+        rows = data if isinstance(data, str | bytes) else ({"inputs": row} for row in data)
+        super().__init__(dataset_name, rows, description or "")

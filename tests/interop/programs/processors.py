@@ -132,6 +132,20 @@ def batch() -> list[Facts]:
     return names
 
 
+def lent() -> list[str]:
+    exporter = InMemorySpanExporter()
+    service = Service()
+    service.provider.add_span_processor(BatchSpanProcessor(exporter))
+    client = Client("shop", exporter=InMemorySpanExporter(), tracer_provider=service.provider)
+    writer = client.tracer_provider
+    assert isinstance(writer, TracerProvider)
+    writer.get_tracer("other").start_span("chat").end()
+    assert writer.force_flush()
+    names = [span.name for span in exporter.get_finished_spans()]
+    service.provider.shutdown()
+    return names
+
+
 def console() -> Facts:
     text = io.StringIO()
     service = Service()
@@ -190,6 +204,7 @@ if __name__ == "__main__":
         failing,
         concurrent,
         batch,
+        lent,
         console,
         added_later,
         after_shutdown,

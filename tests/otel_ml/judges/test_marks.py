@@ -78,12 +78,21 @@ def test_sync_step_of_an_async_call(recording: Recording) -> None:
     check(recording, lambda: asyncio.run(model()))
 
 
-def test_instrumented_client() -> None:
+@pytest.mark.parametrize("way", ["own", "lent", "joined", "endpoint"])
+def test_instrumented_client(way: str) -> None:
     """The span of a client that somebody else instrumented is marked within a judge alone."""
-    provider, exporter = TracerProvider(), InMemorySpanExporter()
+    provider, exporter, direct = TracerProvider(), InMemorySpanExporter(), InMemorySpanExporter()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
-    client = Client("shop", exporter=InMemorySpanExporter(), tracer_provider=provider)
-    tracer = provider.get_tracer("opentelemetry.instrumentation.openai_v2")
+    ways: dict[str, dict[str, Any]] = {
+        "own": {"exporter": exporter, "join": False},
+        "lent": {"exporter": exporter, "tracer_provider": provider},
+        "joined": {"tracer_provider": provider},
+        "endpoint": {"exporter": direct, "tracer_provider": provider},
+    }
+    client = Client("shop", **ways[way])
+    of_client = way in {"own", "lent"}
+    writer: Any = client.tracer_provider if of_client else provider
+    tracer = writer.get_tracer("opentelemetry.instrumentation.openai_v2")
 
     def ask() -> float:
         with tracer.start_as_current_span("chat"):
@@ -91,5 +100,9 @@ def test_instrumented_client() -> None:
 
     client.assess(Judge("grounded", "", ask), inline=True)(ask)()
     client.close()
-    spans = [span for span in exporter.get_finished_spans() if span.name == "chat"]
-    assert [mark_of(span)[0] for span in spans] == [None, "grounded"]
+    spans = {
+        span.context.span_id: span
+        for span in exporter.get_finished_spans()
+        if span.name == "chat" and span.context is not None
+    }
+    assert [mark_of(span)[0] for span in spans.values()] == [None, "grounded"]

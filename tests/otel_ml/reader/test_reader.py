@@ -1,8 +1,11 @@
 """What was recorded is read back: as objects, as tables, as the values that were logged."""
 
+import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
+from urllib.parse import quote
+from urllib.request import Request, urlopen
 
 import numpy as np
 import pandas as pd  # type: ignore[import-untyped]  # it carries no types
@@ -96,6 +99,47 @@ def test_run_by_its_id_is_that_of_the_list(reader: Reader) -> None:
     for name in ("start_ns", "inputs", "outputs", "params", "metrics", "resource", "tags"):
         assert getattr(run, name) == getattr(listed, name)
     assert (run.params, run.metrics) == ({"rate": 0.1}, {"loss": [1.0, 0.5, 1 / 3]})
+
+
+def make_version(collector: CollectorProcess, name: str, **body: Any) -> dict[str, Any]:
+    """Make a version of a data set as the API does."""
+    request = Request(
+        f"{collector.endpoint}/api/v1/projects/{quote(PROJECT)}/datasets/{name}/items",
+        json.dumps(body).encode(),
+        {"content-type": "application/json"},
+    )
+    with urlopen(request, timeout=60) as answer:
+        told: dict[str, Any] = json.load(answer)
+    return told
+
+
+def test_data_sets(reader: Reader, collector: CollectorProcess) -> None:
+    """Data sets, their versions, items and what changed are read; typed values as they were."""
+    [array] = [one for one in training(reader).artifacts if one.ref == "array"]
+    typed = {"otel_ml.artifact.type": array.type, "otel_ml.artifact.sha256": array.sha256}
+    tags = {"topic": "sums"}
+    items = [
+        {"id": "a", "inputs": {"x": [typed, 1]}, "expected": typed, "tags": tags},
+        {"id": "b", "inputs": {"x": 2}},
+    ]
+    make_version(collector, "qa", items=items, description="sums")
+    made = make_version(collector, "qa", items=[{"id": "c", "inputs": 1}], remove=["b"])
+    [newest] = reader.datasets()
+    assert (newest.name, newest.version, newest.digest) == ("qa", 2, made["digest"])
+    assert (newest.items, newest.is_complete, newest.description) == (2, True, "sums")
+    changes = [(one.version, one.added, one.removed) for one in reader.dataset_versions("qa")]
+    assert changes == [(2, 1, 1), (1, 2, 0)]
+    first, second = reader.dataset_items("qa", 1)
+    assert (first.id, first.tags, first.is_whole) == ("a", tags, True)
+    value, one = first.inputs["x"]
+    for found in (value, first.expected):
+        assert (found.dtype, found.tolist()) == (ARRAY.dtype, ARRAY.tolist())
+    assert (one, second.inputs, second.expected) == (1, {"x": 2}, None)
+    diff = reader.dataset_diff("qa", 2, against=1)
+    assert (diff.added, diff.removed, diff.changed) == (1, 1, 0)
+    assert [(one.id, one.before is None) for one in diff.items] == [("b", False), ("c", True)]
+    with pytest.raises(NotFound):
+        reader.dataset_versions("none")
 
 
 def test_filter_and_times(reader: Reader) -> None:

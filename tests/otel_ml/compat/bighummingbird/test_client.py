@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from otel_ml.compat.bighummingbird import BigHummingbird
+from otel_ml.compat.bighummingbird.dataset import Dataset
 from otel_ml.compat.bighummingbird.judge import Judge
 from tests.otel_ml.otlp_sink import Sink
 from tests.otel_ml.scripts import run_script
@@ -121,15 +122,47 @@ def test_unknown_tag_is_refused(tag: str) -> None:
         BigHummingbird("Concept Project", None).assess(tag)
 
 
-def test_data_sets_are_said_to_be_missing() -> None:
-    """What is for data sets says in one line that they are not built yet."""
-    handle = BigHummingbird("Concept Project", None)
-    with pytest.raises(
-        NotImplementedError,
-        match=r"^assess\(dataset_tag=\.\.\.\): evaluation over data sets is not built yet$",
-    ):
-        handle.assess(judge_tag="any", dataset_tag="rows:v1")
-    with pytest.raises(
-        NotImplementedError, match=r"^upload_dataset: evaluation over data sets is not built yet$"
-    ):
-        handle.upload_dataset([1])
+def test_evaluation_over_a_data_set(sink: Sink, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A judge and a data set by their tags: the function runs once a row, and the result comes."""
+    monkeypatch.setenv("OTEL_ML_ENDPOINT", sink.address)
+    bhb = BigHummingbird("Concept Project", None)
+    judge_tag = bhb.add_judge(Judge("length", "Scores the length", score_length, is_long))
+    dataset_tag = bhb.upload_dataset(Dataset("rows", ["text", "longer text"], "two rows"))
+    called = []
+
+    @bhb.assess(judge_tag=judge_tag, dataset_tag=dataset_tag)
+    def model(row: str) -> str:
+        called.append(row)
+        return row
+
+    result = model()
+    assert called == ["text", "longer text"]
+    said = [run.judgements["length"] for run in result.runs]
+    assert [(one.score, one.passed) for one in said] == [(4, False), (11, True)]
+    assert bhb.client.flush()
+    over = [one for one in sink.spans if "otel_ml.item.id" in one]
+    assert sorted(one["otel_ml.score.length"] for one in over) == [4, 11]
+
+
+@pytest.mark.parametrize("tag", ["any:v1", "", "rows@0123456789abcdef"])
+def test_unknown_data_set_is_refused(tag: str) -> None:
+    """A tag that upload_dataset did not return is refused where it is written."""
+    bhb = BigHummingbird("Concept Project", None)
+    judge_tag = bhb.add_judge(Judge("length", "", score_length))
+    with pytest.raises(ValueError, match=r"^Unknown data set "):
+        bhb.assess(judge_tag=judge_tag, dataset_tag=tag)
+
+
+def test_data_set_is_uploaded(sink: Sink, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A data set of rows is sent, and its tag names it without a server that knows its number."""
+    monkeypatch.setenv("OTEL_ML_ENDPOINT", sink.address)
+    rows = Dataset("rows", [{"text": "a"}, "b", 3], "three rows")
+    assert BigHummingbird("Concept Project", None).upload_dataset(rows) == rows.tag
+    assert [row.inputs for row in rows] == [{"text": "a"}, "b", 3]
+    sent = [json.loads(one["otel_ml.inputs"]) for one in sink.spans if "otel_ml.item.digest" in one]
+    assert sent == [{"text": "a"}, "b", 3]
+
+
+def test_data_set_without_description() -> None:
+    """A data set needs no description, and the same rows have the same tag."""
+    assert Dataset("rows", [1, 2]).tag == Dataset("rows", [2, 1], "two").tag

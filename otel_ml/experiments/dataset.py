@@ -1,0 +1,714 @@
+"""Data sets: items to run a function over, known by their content."""
+
+import csv
+import logging
+import math
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, cast
+
+import orjson
+
+from otel_ml import attributes as names
+from otel_ml.arguments import (
+    check_callable,
+    check_mapping,
+    check_optional_text,
+    check_text,
+    invalid,
+    show,
+)
+from otel_ml.capture.description import type_name
+from otel_ml.errors import quiet
+from otel_ml.items import (
+    ID_WANTED,
+    MANIFEST,
+    digest_item,
+    digest_version,
+    find_documents,
+    is_item_id,
+    name_items,
+    refer_document,
+    split_manifest,
+    write_manifest,
+)
+from otel_ml.late import late
+from otel_ml.notebook import Card, HasCard, note, table
+from otel_ml.process import marking
+from otel_ml.recorder import Recorder
+from otel_ml.records import ACTUAL_NAME
+from otel_ml.tags import tag_attributes, tags_of
+from otel_ml.wire import Event, HasSubject, Subject
+
+if TYPE_CHECKING:
+    from otel_ml import artifact, types
+    from otel_ml.reader import api
+    from otel_ml.reader import errors as unread
+else:
+    api = late("reader.api")
+    artifact = late("artifact")
+    types = late("types")
+    unread = late("reader.errors")
+
+_logger = logging.getLogger(__name__)
+
+Expected = Callable[[Any], object] | Literal["outputs", "actual"] | None
+
+_DESCRIPTION_CHARS: Final = 65_536
+_TAG_CHARS: Final = 16
+_SHOWN: Final = 20
+_ITEM_BYTES: Final = 1024 * 1024
+_ROOM_EVERY: Final = 5_000
+_PARTS_A_RECORD: Final = 16
+_ASK_S: Final = 10.0
+_CELL_CHARS: Final = 80
+_INT64_MIN: Final = -(2**63)
+_UINT64_MAX: Final = 2**64 - 1
+_LEAVES: Final = frozenset({str, bool, type(None)})
+# What a row may have beside its inputs.
+_PARTS: Final = frozenset({"inputs", "expected", "id", "tags", "source_run"})
+_ROWS: Final = "a list of mappings with the key inputs, or of inputs"
+_RUNS: Final = "runs, as otel_ml.reader lists them"
+_TABLES: Final = ("pandas.", "polars.", "pyarrow.")
+_TAGS: Final = "a mapping of names to values"
+_EXPECTED: Final = "None, 'outputs', 'actual', or a function of a run"
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One item of a data set.
+
+    Attributes:
+        id: What it is called in its data set.
+        inputs: What the function is called with.
+        expected: What is right; None where nobody says.
+        tags: Values by name, to look at a part of the items.
+        source_run: The id of the run that it was made of; empty for others.
+        digest: Of its content, 64 hex digits: inputs, expected and tags.
+        is_named: Whether somebody gave the id; else it is that of the inputs.
+    """
+
+    id: str
+    inputs: Any
+    expected: Any = None
+    tags: Mapping[str, Any] = field(default_factory=dict)
+    source_run: str = ""
+    digest: str = ""
+    is_named: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """How a data set differs from another one, by the ids of items."""
+
+    added: Sequence[str] = ()
+    removed: Sequence[str] = ()
+    changed: Sequence[str] = ()
+
+    def __str__(self) -> str:
+        """Say how many items differ."""
+        return f"+{len(self.added)} −{len(self.removed)} ~{len(self.changed)}"
+
+
+class Dataset(HasCard, HasSubject):
+    """Items under a name. Making one asks no server, and it never changes.
+
+    Args:
+        name: Under which versions gather.
+        data: Items: mappings with ``inputs`` and perhaps ``expected``, ``id`` and ``tags``. Other
+            keys of a mapping become its inputs, and so does a row that is no mapping. Values are
+            anything that `Run.log` takes.
+        description: What it is for.
+
+    Attributes:
+        items: The items, in their order.
+        digest: Of the content, 64 hex digits: the same items are the same version on any machine.
+        left_out: Of `from_runs`: how many runs gave no item, by reason.
+
+    Raises:
+        ValueError: An argument is none of what it takes, or two different items have one id.
+    """
+
+    def __init__(self, name: str, data: Iterable[Any] = (), description: str = "") -> None:
+        self.name = check_text("name", name)
+        self.description = check_text(
+            "description", description, _DESCRIPTION_CHARS, may_be_empty=True
+        )
+        _check_rows("data", data, _ROWS)
+        self.items: tuple[Item, ...] = _named([_item(row, at) for at, row in enumerate(data)])
+        self._by_id = {item.id: item for item in self.items}
+        self.digest = digest_version({item.id: item.digest for item in self.items})
+        self.left_out: Mapping[str, int] = {}
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str], name: str | None = None) -> "Dataset":
+        """Read a file: one item a line (``.jsonl``) or row (``.csv``, ``.parquet``).
+
+        Args:
+            path: Columns are ``inputs``, ``expected``, ``id`` and ``tags``; others become inputs.
+                In CSV a cell of ``inputs`` or ``tags`` is JSON.
+            name: The data set's name; that of the file when not given.
+
+        Raises:
+            ValueError: It is no such file, or a line of it is no item.
+            OSError: It cannot be read.
+            ImportError: Parquet needs pyarrow.
+        """
+        if not issubclass(type(path), str | os.PathLike) or not os.fspath(path):
+            raise invalid("path", path, "the path of a .jsonl, .csv or .parquet file")
+        check_optional_text("name", name)
+        file = Path(path)
+        reader = _READERS.get(file.suffix.lower())
+        if reader is None:
+            raise invalid("path", os.fspath(path), "a .jsonl, .csv or .parquet file")
+        return cls(name or file.stem, reader(file))
+
+    @classmethod
+    def from_frame(
+        cls,
+        name: str,
+        frame: Any,
+        inputs: Sequence[str] | None = None,
+        expected: str | None = None,
+        *,
+        id: str | None = None,
+        tags: Sequence[str] = (),
+        description: str = "",
+    ) -> "Dataset":
+        """Make a data set of a table of pandas, polars or pyarrow; a missing value is None.
+
+        Args:
+            name: The data set's name.
+            frame: The table.
+            inputs: The columns that the function is called with; all others when not given.
+            expected: The column that holds what is right.
+            id: The column that names the items.
+            tags: The columns that become tags.
+            description: What it is for.
+
+        Raises:
+            ValueError: It is no table, has no such column, or two different items have one id.
+        """
+        rows = _rows_of(frame)
+        for argument, given in (("expected", expected), ("id", id)):
+            check_optional_text(argument, given)
+        named = (("inputs", () if inputs is None else inputs), ("tags", tags))
+        for argument, several in named:
+            if not issubclass(type(several), list | tuple):
+                raise invalid(argument, several, "a list of columns")
+            for column in several:
+                check_text(argument, column)
+        others = {expected, id, *tags}
+
+        def read(row: Mapping[str, Any]) -> dict[str, Any]:
+            chosen = [one for one in row if one not in others] if inputs is None else inputs
+            made: dict[str, Any] = {"inputs": {one: _cell_of(row, one, "inputs") for one in chosen}}
+            made["expected"] = None if expected is None else _cell_of(row, expected, "expected")
+            made["tags"] = {one: _cell_of(row, one, "tags") for one in tags}
+            if id is not None:
+                made["id"] = str(_cell_of(row, id, "id"))
+            return made
+
+        return cls(name, map(read, rows), description)
+
+    @classmethod
+    def from_runs(
+        cls, name: str, runs: Iterable[Any], expected: Expected = None, description: str = ""
+    ) -> "Dataset":
+        """Make items of recorded runs, which keep the ids of these as `Item.source_run`.
+
+        Args:
+            name: The data set's name.
+            runs: What `otel_ml.reader.Reader.runs` lists, or `otel_ml.testing.record` kept.
+            expected: What is right: nobody says; ``"outputs"``, what was answered; ``"actual"``,
+                the truth that came; or a function of a run that returns it.
+            description: What it is for.
+
+        Returns:
+            The data set. Runs without whole inputs, or without what is expected, are left out;
+            `left_out` counts them by reason.
+
+        Raises:
+            ValueError: An argument is none of what it takes.
+            ReaderError: The collector does not answer.
+        """
+        is_word = issubclass(type(expected), str) and expected in {"outputs", "actual"}
+        if not (expected is None or is_word):
+            check_callable("expected", expected, _EXPECTED)
+        _check_rows("runs", runs, _RUNS)
+        left_out: Counter[str] = Counter()
+        rows: list[dict[str, Any]] = []
+        for run in runs:
+            row = _row_of(run, expected)
+            if isinstance(row, str):
+                left_out[row] += 1
+            else:
+                rows.append(row)
+        made = cls(name, rows, description)
+        made.left_out = dict(left_out)
+        return made
+
+    def __iter__(self) -> Iterator[Item]:
+        """Give the items in their order."""
+        return iter(self.items)
+
+    def __len__(self) -> int:
+        """Count the items."""
+        return len(self.items)
+
+    def __getitem__(self, item_id: str, /) -> Item:
+        """Return the item of an id.
+
+        Raises:
+            KeyError: There is none.
+        """
+        return self._by_id[item_id]
+
+    def __eq__(self, other: object) -> bool:
+        """Tell whether name and content are the same."""
+        return isinstance(other, Dataset) and self._known_by == other._known_by
+
+    def __hash__(self) -> int:
+        """Make a hash of name and content."""
+        return hash(self._known_by)
+
+    def __add__(self, other: "Dataset") -> "Dataset":
+        """Join two data sets; an item that is in both is once in the whole.
+
+        Raises:
+            ValueError: Two different items have one id.
+        """
+        if not isinstance(other, Dataset):
+            return NotImplemented
+        here = Counter(map(_mark, self.items))
+        added = []
+        for item in other.items:
+            if here[_mark(item)]:
+                here[_mark(item)] -= 1
+            else:
+                added.append(item)
+        described = " ".join(filter(None, dict.fromkeys([self.description, other.description])))
+        return Dataset(f"{self.name}+{other.name}", [*self.items, *added], described)
+
+    def diff(self, before: "Dataset") -> Changes:
+        """Compare with another data set: what was added since, removed and changed.
+
+        Raises:
+            ValueError: It is no data set.
+        """
+        if not issubclass(type(before), Dataset):
+            raise invalid("before", before, "a Dataset")
+        theirs = before._by_id
+        return Changes(
+            added=[item.id for item in self.items if item.id not in theirs],
+            removed=[item.id for item in before.items if item.id not in self._by_id],
+            changed=[
+                item.id
+                for item in self.items
+                if item.id in theirs and theirs[item.id].digest != item.digest
+            ],
+        )
+
+    @property
+    def tag(self) -> str:
+        """``name@digest``, with the first 16 digits: what it is called without a server."""
+        return f"{self.name}@{self.digest[:_TAG_CHARS]}"
+
+    @property
+    def _known_by(self) -> tuple[str, str]:
+        return self.name, self.digest
+
+    @property
+    def _subject(self) -> Subject:
+        return Subject("dataset", self.name, self.digest)
+
+    @property
+    def _card(self) -> Card:
+        count = len(self.items)
+        told = f"{count:,} item{'s' * (count != 1)}"
+        return Card("Dataset", self.name, (told, self.digest[:_TAG_CHARS]))
+
+    def _repr_html_(self) -> str:
+        rows = [
+            ("", (item.id, *(_cell(one) for one in (item.inputs, item.expected, item.tags))))
+            for item in self.items[:_SHOWN]
+        ]
+        shown = table(("id", "inputs", "expected", "tags"), rows)
+        left = len(self.items) - len(rows)
+        more = note(f"and {left:,} more") if left else ""
+        return self._card.html + shown + more
+
+
+def choose_items(dataset: Dataset, limit: int | None, sample: float) -> tuple[Item, ...]:
+    """Choose items by their digests, so that they are the same ones each time.
+
+    Args:
+        dataset: Whose items.
+        limit: At most so many; None for all.
+        sample: The share of all.
+
+    Returns:
+        The items, in the order of the data set.
+    """
+    count = len(dataset.items)
+    wanted = min(count if limit is None else limit, math.ceil(count * sample))
+    if wanted == count:
+        return dataset.items
+    by_digest = sorted(dataset.items, key=lambda item: (item.digest, item.id))
+    chosen = {item.id for item in by_digest[:wanted]}
+    return tuple(item for item in dataset.items if item.id in chosen)
+
+
+# Content as JSON.
+
+
+class TypedValue(NamedTuple):
+    """An array, a table, an image, and the SHA-256 of the document that is written of it."""
+
+    sha256: str
+    value: Any
+
+
+def content_of(value: Any, documents: list[TypedValue]) -> Any:
+    """Return a value as JSON, a copy; what JSON has no form for is a reference to its document.
+
+    Args:
+        value: Anything.
+        documents: Those that are referred to are added.
+    """
+    kind = type(value)
+    if kind in _LEAVES:
+        return value
+    if kind is int and _INT64_MIN <= value <= _UINT64_MAX:
+        return value
+    if kind is float and math.isfinite(value):
+        return value
+    if kind is list:
+        return [content_of(one, documents) for one in value]
+    if kind is dict and all(type(key) is str for key in value):
+        return {key: content_of(one, documents) for key, one in value.items()}
+    data = types.wrap(value)
+    found = TypedValue(sha256(types.dump(data)).hexdigest(), value)
+    documents.append(found)
+    return refer_document(data.type_name, found.sha256)
+
+
+def fresh(value: Any) -> Any:
+    """Copy the lists and dicts of a value, so that who is given it changes nothing of the item."""
+    kind = type(value)
+    if kind is dict:
+        return {key: fresh(one) for key, one in value.items()}
+    return [fresh(one) for one in value] if kind is list else value
+
+
+def _check_rows(argument: str, given: object, expected: str) -> None:
+    kind = type(given)
+    is_none = issubclass(kind, str | bytes | Mapping) or type_name(given).startswith(_TABLES)
+    if is_none or not issubclass(kind, Iterable):
+        raise invalid(argument, given, expected)
+
+
+def _item(row: Any, at: int) -> Item:
+    """Read one row; its id is given later where it has none."""
+    if type(row) is Item:
+        return row if row.digest else _made(row)
+    if not issubclass(type(row), Mapping):
+        return _made(Item("", fresh(row)))
+    told: dict[Any, Any] = dict(row)
+    rest = {key: told[key] for key in told if key not in _PARTS}
+    if "inputs" in told:
+        inputs = told["inputs"]
+        if rest and issubclass(type(inputs), Mapping):
+            inputs = {**rest, **inputs}
+        elif rest:
+            raise ValueError(
+                f"Invalid row {at + 1} with inputs {show(inputs)} and the columns "
+                f"{show([*rest])}: expected inputs by name, or no other columns"
+            )
+    else:
+        inputs = rest
+    tags = told.get("tags")
+    found = Item(
+        _id_of(told.get("id"), at),
+        fresh(dict(inputs) if issubclass(type(inputs), Mapping) else inputs),
+        fresh(told.get("expected")),
+        {} if tags is None else tags_of(check_mapping("tags", tags, _TAGS)),
+        check_text("source_run", told.get("source_run") or "", may_be_empty=True),
+    )
+    return _made(found)
+
+
+def _made(item: Item) -> Item:
+    documents: list[TypedValue] = []
+    inputs, expected, tags = (
+        content_of(one, documents) for one in (item.inputs, item.expected, dict(item.tags))
+    )
+    try:
+        digest = digest_item(inputs, expected, tags)
+    except TypeError as error:  # half of a surrogate pair
+        raise ValueError(f"Invalid item {item.id!r}: expected texts of Unicode") from error
+    return replace(item, digest=digest, is_named=bool(item.id))
+
+
+def _id_of(given: object, at: int) -> str:
+    if given is None or given == "":
+        return ""
+    text = str(given) if type(given) is int else given
+    if not is_item_id(text):
+        raise ValueError(f"Invalid id {show(given)} of row {at + 1}: expected {ID_WANTED}")
+    return str(text)
+
+
+def _named(items: Sequence[Item]) -> tuple[Item, ...]:
+    """Give ids to items that have none; the same item under one id is there once.
+
+    Raises:
+        ValueError: Two different items have one id; both are named.
+    """
+    known: dict[str, Item] = {}
+    kept: list[Item] = []
+    for item in items:
+        if item.is_named:
+            first = known.setdefault(item.id, item)
+            if first.digest != item.digest:
+                raise ValueError(
+                    f"Two different items have the id {item.id!r}: "
+                    f"{_cell(first.inputs)} (digest {first.digest[:_TAG_CHARS]}) and "
+                    f"{_cell(item.inputs)} (digest {item.digest[:_TAG_CHARS]})"
+                )
+            if first is not item:
+                continue
+        kept.append(item)
+    if all(item.is_named for item in kept):
+        return tuple(kept)
+    ids = name_items(
+        [
+            (item.id if item.is_named else "", content_of(item.inputs, []), item.digest)
+            for item in kept
+        ]
+    )
+    return tuple(
+        item if item.is_named else replace(item, id=name)
+        for item, name in zip(kept, ids, strict=True)
+    )
+
+
+def _mark(item: Item) -> tuple[str, str]:
+    return item.id if item.is_named else "", item.digest
+
+
+def _cell(value: object) -> str:
+    """Write a value in a line, for people."""
+    text = orjson.dumps(content_of(value, [])).decode()
+    return text if len(text) <= _CELL_CHARS else f"{text[: _CELL_CHARS - 1]}…"
+
+
+# Files, tables and runs.
+
+
+def _read_jsonl(path: Path) -> Iterator[Any]:
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if line.strip():
+                try:
+                    yield orjson.loads(line)
+                except ValueError as error:
+                    raise ValueError(f"Line {number} of {path} is no JSON: {error}") from error
+
+
+def _read_csv(path: Path) -> Iterator[Any]:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        for number, row in enumerate(csv.DictReader(file), 1):
+            told: dict[str, Any] = dict(row)
+            if None in told:
+                raise ValueError(f"Row {number} of {path} has more cells than there are columns")
+            for part in ("inputs", "tags"):
+                if told.get(part):
+                    try:
+                        told[part] = orjson.loads(told[part])
+                    except ValueError as error:
+                        raise ValueError(f"Row {number} of {path}: {part} is no JSON") from error
+                else:
+                    told.pop(part, None)
+            yield told
+
+
+def _read_parquet(path: Path) -> Iterator[Any]:
+    try:
+        from pyarrow import parquet  # few files are of this format
+    except ImportError as error:
+        raise ImportError("Reading Parquet needs pyarrow: run pip install pyarrow") from error
+    yield from _rows_of(parquet.read_table(path))
+
+
+_READERS: Final[Mapping[str, Callable[[Path], Iterator[Any]]]] = {
+    ".jsonl": _read_jsonl,
+    ".ndjson": _read_jsonl,
+    ".csv": _read_csv,
+    ".parquet": _read_parquet,
+}
+
+
+def _rows_of(frame: Any) -> list[dict[str, Any]]:
+    """Return the rows of a table of pandas, polars or pyarrow."""
+    package = type(frame).__module__.partition(".")[0]
+    if package == "pandas" and type(frame).__name__ == "DataFrame":
+        return cast("list[dict[str, Any]]", frame.to_dict("records"))
+    if package == "polars" and type(frame).__name__ == "DataFrame":
+        return cast("list[dict[str, Any]]", frame.to_dicts())
+    if package == "pyarrow" and type(frame).__name__ == "Table":
+        return cast("list[dict[str, Any]]", frame.to_pylist())
+    raise invalid("frame", frame, "a table of pandas, polars or pyarrow")
+
+
+def _cell_of(row: Mapping[str, Any], name: str, argument: str) -> Any:
+    if name not in row:
+        raise invalid(argument, name, f"one of the columns {show([*row])}")
+    value = row[name]
+    is_missing = type(value).__name__ in {"NAType", "NaTType"}
+    return None if is_missing or (type(value) is float and math.isnan(value)) else value
+
+
+def _row_of(run: Any, expected: Expected) -> dict[str, Any] | str:
+    """Make a row of a run, or say why there is none."""
+    if not hasattr(type(run), "inputs"):
+        raise invalid("runs", run, _RUNS)
+    inputs = run.inputs
+    if inputs is None:
+        return "without inputs"
+    capture = _capture_of(run)
+    if capture.get("inputs"):
+        return f"inputs {' and '.join(capture['inputs'])}"
+    right: Any = None
+    if expected == "outputs":
+        if run.outcome != "ok" or capture.get("outputs"):
+            return "without a whole output"
+        right = run.outputs
+    elif expected == "actual":
+        truth = getattr(run, "truth", {})
+        if ACTUAL_NAME not in truth:
+            return "without a truth"
+        right = truth[ACTUAL_NAME]
+    elif callable(expected):
+        right = expected(run)
+    run_id = getattr(run, "run_id", None) or run.id
+    return {"inputs": inputs, "expected": right, "tags": dict(run.tags), "source_run": run_id}
+
+
+def _capture_of(run: Any) -> dict[str, list[str]]:
+    """Return what was left out of a run, and why, by part."""
+    told = run.attributes.get(names.CAPTURE)
+    found = orjson.loads(told) if isinstance(told, str) else told
+    return found if isinstance(found, dict) else {}
+
+
+# What is sent.
+
+
+def send_dataset(recorder: Recorder, dataset: Dataset) -> None:
+    """Send the items of a data set and its version, unless this process did so a while ago."""
+    key = ("dataset", dataset.name, dataset.digest)
+    if recorder.active() is None or recorder.tell(key, time.time_ns()) is not None:
+        return
+    with quiet("dataset"), marking({names.EXPERIMENT_NAME: dataset.name}):
+        for number, item in enumerate(dataset.items, 1):
+            said, events = _record(recorder, item)
+            recorder.send_record("item", None, said, events)
+            if number % _ROOM_EVERY == 0:
+                recorder.make_room()
+        _send_version(recorder, dataset)
+        return
+    recorder.forget(key)
+
+
+def _record(recorder: Recorder, item: Item) -> tuple[dict[str, Any], list[Event]]:
+    """Write an item as a record: its parts as JSON, its typed values as artifacts."""
+    values: list[TypedValue] = []
+    notes: dict[str, list[str]] = {}
+    at_ns = time.time_ns()
+    events: list[Event] = []
+    said: dict[str, Any] = {names.ITEM_DIGEST: item.digest}
+    for part, attribute, value in (
+        ("inputs", names.INPUTS, item.inputs),
+        ("expected", names.ITEM_EXPECTED, item.expected),
+    ):
+        content = content_of(value, values)
+        text, left_out = recorder.redaction.encode(content, _ITEM_BYTES)
+        said[attribute] = text
+        by_hash = {one.sha256: one.value for one in values}
+        for path, digest in find_documents(content, part):
+            if digest in by_hash:
+                made = artifact.make_artifact(path, by_hash[digest], recorder.redaction)
+                left_out |= {*made.notes}
+                event = dict(made.said)
+                if made.document is not None:
+                    event[names.ARTIFACT_URI] = recorder.upload(made.sha256, made.document) or ""
+                events.append((names.ARTIFACT_EVENT, event, at_ns))
+        if left_out:
+            notes[part] = sorted(left_out)
+    said.update(tag_attributes(recorder.redaction.values(item.tags)))
+    if item.source_run:
+        said[names.ITEM_SOURCE_RUN] = item.source_run
+    if notes:
+        said[names.CAPTURE] = orjson.dumps(notes).decode()
+    return said, events
+
+
+def _send_version(recorder: Recorder, dataset: Dataset) -> None:
+    parts = split_manifest(write_manifest({item.id: item.digest for item in dataset.items}))
+    described = recorder.redaction.shown(dataset.description)
+    told = {"items": len(dataset.items), "parts": len(parts), "description": described}
+    about: dict[str, Any] = {
+        names.TARGET_MODEL: dataset.name,
+        names.TARGET_VERSION: dataset.digest,
+        names.TARGET_KIND: "dataset",
+        names.MODEL_DEFINITION: orjson.dumps(told).decode(),
+    }
+    for start in range(0, len(parts), _PARTS_A_RECORD):
+        at_ns = time.time_ns()
+        events = [
+            _manifest_event(number, part, at_ns)
+            for number, part in enumerate(parts[start : start + _PARTS_A_RECORD], start)
+        ]
+        recorder.send_record("update", None, about, events)
+
+
+def _manifest_event(number: int, part: str, at_ns: int) -> Event:
+    document = orjson.dumps(part)
+    said: dict[str, Any] = {
+        names.ARTIFACT_REF: f"{MANIFEST}{number}",
+        names.ARTIFACT_BYTES: len(document),
+        names.ARTIFACT_SHA256: sha256(document).hexdigest(),
+        names.ARTIFACT_JSON: document.decode(),
+    }
+    return names.ARTIFACT_EVENT, said, at_ns
+
+
+def save(recorder: Recorder, dataset: Dataset, timeout_s: float) -> str:
+    """Send a data set and wait until it is delivered.
+
+    Returns:
+        ``name:vN``; without a collector that knows the number `Dataset.tag`.
+    """
+    send_dataset(recorder, dataset)
+    delivery = recorder.flush(timeout_s)
+    if not (delivery and recorder.page):
+        if not delivery:
+            _logger.warning("Data set %s is not delivered yet: %s", dataset.tag, delivery.reason)
+        return dataset.tag
+    route = recorder.route
+    asked = api.Api(route.endpoint, route.api_key, _ASK_S)
+    try:
+        told = asked.get("projects", route.project, "datasets", dataset.name, "versions")
+    except unread.ReaderError as error:
+        _logger.warning("The number of data set %s is not known: %s", dataset.tag, error)
+        return dataset.tag
+    finally:
+        asked.close()
+    numbers = [one["version"] for one in told["versions"] if one["digest"] == dataset.digest]
+    return f"{dataset.name}:v{numbers[0]}" if numbers else dataset.tag

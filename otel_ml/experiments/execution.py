@@ -1,0 +1,580 @@
+"""Runs a function over items: on the caller's thread, on several threads, or on a loop.
+
+Each run is the root of a trace of its own, linked to the experiment's run, and is sent with what
+its judges said. A call that raises or takes too long is a run like any other, with its error.
+"""
+
+import asyncio
+import inspect
+import queue
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from contextvars import Context as Variables
+from contextvars import copy_context
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, Final
+
+from opentelemetry import context as context_api
+from opentelemetry.context import Context
+from opentelemetry.trace import SpanContext
+
+from otel_ml import attributes as names
+from otel_ml.calls import Call
+from otel_ml.errors import is_of_signal, quiet, untrusted
+from otel_ml.experiments.dataset import Item, fresh
+from otel_ml.experiments.rows import ItemRun
+from otel_ml.functions import TracedFunction
+from otel_ml.judges.awaiting import judge_on_loop
+from otel_ml.judges.judge import Judge, Judgement
+from otel_ml.judges.judged import Judged, lost
+from otel_ml.process import start_apart
+from otel_ml.recorder import Recorder
+from otel_ml.spans import SPAN_KEY, attach, detach
+from otel_ml.tags import tags_of
+from otel_ml.wire import error_name
+
+_MESSAGE_CHARS: Final = 1_024
+_CANCEL_S: Final = 0.25
+_LEAST_LOOK_S: Final = 0.005
+_MOST_LOOK_S: Final = 0.5
+_ROOM_EVERY: Final = 5_000
+_POSITIONED: Final = frozenset(
+    {
+        inspect.Parameter.POSITIONAL_ONLY,
+        inspect.Parameter.POSITIONAL_OR_KEYWORD,
+        inspect.Parameter.KEYWORD_ONLY,
+    }
+)
+
+Job = tuple[Item, int]
+
+
+@dataclass(frozen=True)
+class Target:
+    """The function, and how it is called.
+
+    Args:
+        function: As the user wrote it; a decorator of ours is taken off.
+        traced: What its runs say.
+    """
+
+    function: Callable[..., Any]
+    traced: TracedFunction
+    is_async: bool = field(init=False)
+    _only: str = field(init=False, default="")
+
+    def __post_init__(self) -> None:
+        """Look at the signature once."""
+        parameters: list[inspect.Parameter] = []
+        with untrusted:  # a builtin has none
+            parameters = [*inspect.signature(self.function).parameters.values()]
+        if len(parameters) == 1 and parameters[0].kind in _POSITIONED:
+            object.__setattr__(self, "_only", parameters[0].name)
+        object.__setattr__(
+            self, "is_async", self._is(inspect.iscoroutinefunction, inspect.isasyncgenfunction)
+        )
+
+    def _is(self, *tests: Callable[[Any], bool]) -> bool:
+        function: Any = self.function
+        while isinstance(function, partial):
+            function = function.func
+        return any(test(one) for test in tests for one in (function, type(function).__call__))
+
+    def arguments(self, inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return what to call it with: inputs by name, or the whole of them."""
+        given = fresh(inputs)
+        by_name = type(given) is dict and all(type(key) is str for key in given)
+        if not by_name or (self._only and self._only not in given):
+            return (given,), {}
+        return (), given
+
+    def call(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """Call it; the chunks of a stream are put together."""
+        output = self.function(*args, **kwargs)
+        return _joined([*output]) if inspect.isgenerator(output) else output
+
+    async def call_on_loop(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """Call it on the running loop, likewise."""
+        output = self.function(*args, **kwargs)
+        return (
+            _joined([one async for one in output]) if inspect.isasyncgen(output) else await output
+        )
+
+
+def _joined(chunks: list[Any]) -> Any:
+    return "".join(chunks) if chunks and all(type(one) is str for one in chunks) else chunks
+
+
+class ItemCall(Call):
+    """The run of a function over one item; it waits for its judges."""
+
+    __slots__ = ("_end_ns",)
+
+    def begin(
+        self, traced: TracedFunction, item: Item, repeat: int, about: "About", call: tuple[Any, Any]
+    ) -> bool:
+        """Open the run as the root of a trace, and say which item it is of."""
+        if not self.open(traced, *call):
+            return False
+        with quiet("evaluate"):
+            self._facts.update(about.facts)
+            self._facts[names.ITEM_ID] = self._facts[names.TEST_CASE_NAME] = item.id
+            self._facts[names.ITEM_DIGEST] = item.digest
+            self._facts[names.ITEM_REPEAT] = repeat
+            if item.tags and self._recorder is not None:
+                tags = self._recorder.redaction.values(tags_of(item.tags))
+                self._tags = {**tags, **(self._tags or {})}
+            if about.link is not None:
+                self._span.add_link(about.link)
+        return True
+
+    def say_status(self, passed: bool | None) -> None:
+        """Say whether the item passed, before the run is handed over."""
+        if passed is not None:
+            self._facts[names.TEST_CASE_STATUS] = "pass" if passed else "fail"
+
+    def hand_over(self, judgements: Sequence[Judgement]) -> None:
+        """Let the run go with what judges said. A second call does nothing."""
+        if not hasattr(self, "_end_ns") or not self._span.is_recording():
+            return
+        with quiet("evaluate"):
+            alone = [one for one in judgements if one.against is None]
+            self._hand_over_later(self._end_ns, alone)
+            for one in judgements:
+                if one.against is not None:
+                    self._send_evaluation(one)
+
+    def _judge(self, output: object, end_ns: int, recorder: Recorder, *, awaits: bool) -> None:
+        self._end_ns = end_ns
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What all runs of an experiment say, and the experiment's span that they point to."""
+
+    facts: Mapping[str, Any]
+    link: SpanContext | None
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What is to be done at each item.
+
+    Attributes:
+        target: The function.
+        recorder: Records it.
+        judges: Those that look at one run.
+        pairs: Those that compare two.
+        before: The baseline's run of an item and repeat, for these.
+        timeout_s: How long the function may take; None for as long as it does.
+        about: What each run says.
+    """
+
+    target: Target
+    recorder: Recorder
+    judges: tuple[Judge, ...]
+    pairs: tuple[Judge, ...]
+    before: Callable[[Item, int], ItemRun | None]
+    timeout_s: float | None
+    about: About
+
+    def judged(self, item: Item, repeat: int, output: object, run_id: str) -> Iterator["Asked"]:
+        """List what judges are to be asked of an output."""
+        inputs: Any = item.inputs if type(item.inputs) is dict else {"inputs": item.inputs}
+        more: dict[str, object] = {"expected": item.expected, "item": item}
+        if self.judges:
+            yield Asked(self.judges, inputs, output, run_id=run_id, more=more)
+        other = self.before(item, repeat) if self.pairs else None
+        if other is not None and other.outcome == "ok":
+            told = {**more, "baseline": other.outputs}
+            yield Asked(self.pairs, inputs, output, run_id=run_id, more=told, against=other.run_id)
+
+    def row(self, item: Item, repeat: int, call: ItemCall | None, **more: Any) -> ItemRun:
+        """Make the record of a run."""
+        return ItemRun(
+            item.id,
+            item.digest,
+            repeat,
+            run_id="" if call is None or not call.is_recorded else call.id,
+            tags=item.tags,
+            source_run=item.source_run,
+            **more,
+        )
+
+
+class Asked(Judged):
+    """Judges that are asked of one output, and what they said."""
+
+    def __init__(
+        self,
+        judges: tuple[Judge, ...],
+        inputs: Mapping[str, Any],
+        output: object,
+        *,
+        run_id: str,
+        more: Mapping[str, object],
+        against: str | None = None,
+    ) -> None:
+        self.said: list[Judgement] = []
+        self._against = against
+        super().__init__(judges, inputs, output, self._keep, self._ignore, run_id, more)
+
+    def _keep(self, said: Sequence[Judgement]) -> None:
+        against = self._against
+        self.said = [*said] if against is None else [replace(one, against=against) for one in said]
+
+    def _ignore(self, said: Judgement) -> None:
+        """A judge that speaks after its time has said that it failed."""
+
+
+class Trial:
+    """One call that somebody may give up: the first who claims it says how it ended."""
+
+    def __init__(self, item: Item, repeat: int) -> None:
+        self.item = item
+        self.repeat = repeat
+        self.call: ItemCall | None = None
+        self.deadline = 0.0
+        self.began = 0.0
+        self._lock = threading.Lock()
+
+    def claim(self) -> bool:
+        """Tell whether the caller is the first."""
+        return self._lock.acquire(blocking=False)
+
+    @property
+    def latency_ms(self) -> float:
+        """How long the call has taken until now."""
+        return (time.perf_counter() - self.began) * 1e3
+
+    def open(self, work: Work) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Open its run in a context without a span; returns what to call the function with."""
+        arguments = work.target.arguments(self.item.inputs)
+        attach(Context({**context_api.get_current(), SPAN_KEY: None}))
+        call = ItemCall.__new__(ItemCall)
+        if call.begin(work.target.traced, self.item, self.repeat, work.about, arguments):
+            self.call = call
+        self.began = time.perf_counter()
+        if work.timeout_s is not None:
+            self.deadline = time.monotonic() + work.timeout_s
+        return arguments
+
+    def fail(self, work: Work, error: BaseException, token: Any = None) -> ItemRun:
+        """End it with an error; returns its record."""
+        latency_ms = self.latency_ms
+        if self.call is not None:
+            self.call.say_status(False)
+            self.call.fail(error, token)
+        message = ""
+        with untrusted:
+            message = str(error)[:_MESSAGE_CHARS]
+        name = error_name(error)
+        return work.row(
+            self.item,
+            self.repeat,
+            self.call,
+            outcome="error",
+            error_type=name,
+            error=f"{name}: {message}" if message else name,
+            latency_ms=latency_ms,
+        )
+
+    def time_out(self, work: Work) -> ItemRun:
+        """End a call that takes too long; what it returns later does not count."""
+        return self.fail(work, TimeoutError(f"timed out after {work.timeout_s:g} s"))
+
+    def finish(self, output: object) -> float:
+        """End the run of a call that returned; returns its latency."""
+        latency_ms = self.latency_ms
+        if self.call is not None:
+            self.call.finish(output)
+        return latency_ms
+
+    @property
+    def run_id(self) -> str:
+        """The id of its run; empty where nothing is recorded."""
+        return "" if self.call is None or not self.call.is_recorded else self.call.id
+
+    def hand_over(
+        self, work: Work, output: object, latency_ms: float, said: Sequence[Judgement]
+    ) -> ItemRun:
+        """Let the run go with what judges said; returns its record."""
+        row = work.row(
+            self.item,
+            self.repeat,
+            self.call,
+            outputs=output,
+            latency_ms=latency_ms,
+            judgements={one.judge: one for one in said},
+        )
+        if self.call is not None:
+            self.call.say_status(row.passed)
+            self.call.hand_over(said)
+        return row
+
+    def lose(self, work: Work) -> None:
+        """Let the run go whose judging was broken off."""
+        if self.call is not None:
+            self.call.hand_over(lost(work.judges, "lost: the call was interrupted"))
+
+
+class Progress:
+    """What has come of an experiment.
+
+    Attributes:
+        runs: Those that are over, in the order in which they ended.
+        first_errors: The traceback of the first error of each kind.
+        is_interrupted: Whether somebody ended it before all was done.
+    """
+
+    def __init__(self, recorder: Recorder, tell: Callable[[ItemRun], None]) -> None:
+        self.runs: list[ItemRun] = []
+        self.first_errors: dict[str, str] = {}
+        self.is_interrupted = False
+        self._recorder = recorder
+        self._tell = tell
+
+    def keep(self, run: ItemRun) -> None:
+        """Take the record of a run; on one thread only."""
+        self.runs.append(run)
+        if len(self.runs) % _ROOM_EVERY == 0:
+            self._recorder.make_room()
+        self._tell(run)
+
+    def see(self, error: BaseException) -> None:
+        """Keep the traceback of the first error of its kind."""
+        name = error_name(error)
+        if name not in self.first_errors:
+            with untrusted:
+                self.first_errors[name] = "".join(
+                    traceback.format_exception(type(error), error, _own_frames_off(error))
+                )
+
+
+def _own_frames_off(error: BaseException) -> Any:
+    """Begin a traceback with the user's frame."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_code.co_filename == __file__:
+        trace = trace.tb_next
+    return trace
+
+
+def _is_for_host(error: BaseException) -> bool:
+    return isinstance(error, KeyboardInterrupt) or is_of_signal(error)
+
+
+# On the caller's thread, and on several.
+
+
+def run_trial(work: Work, progress: Progress, trial: Trial) -> ItemRun | None:
+    """Call the function over one item and let judges speak, on this thread.
+
+    Returns:
+        The record; None where somebody gave the call up meanwhile.
+
+    Raises:
+        KeyboardInterrupt: It was interrupted, as was what a handler of a signal raises.
+    """
+    args, kwargs = trial.open(work)
+    token = None if trial.call is None else attach(trial.call.context)
+    try:
+        output = work.target.call(args, kwargs)
+    except BaseException as error:
+        if not trial.claim():
+            return None
+        row = trial.fail(work, error, token)
+        if _is_for_host(error):
+            raise
+        progress.see(error)
+        return row
+    if token is not None:
+        detach(token)
+    if not trial.claim():
+        return None
+    latency_ms = trial.finish(output)
+    said: list[Judgement] = []
+    try:
+        for asked in work.judged(trial.item, trial.repeat, output, trial.run_id):
+            asked.judge_here(work.recorder.judges.wait)
+            said += asked.said
+    except BaseException:
+        trial.lose(work)
+        raise
+    return trial.hand_over(work, output, latency_ms, said)
+
+
+def run_here(work: Work, jobs: Sequence[Job], progress: Progress) -> None:
+    """Run all jobs on this thread, one after the other."""
+    variables = copy_context()
+    try:
+        for item, repeat in jobs:
+            run = variables.copy().run(run_trial, work, progress, Trial(item, repeat))
+            if run is not None:
+                progress.keep(run)
+    except KeyboardInterrupt:
+        progress.is_interrupted = True
+
+
+class Threads:
+    """Runs jobs on several threads; a call that hangs leaves its thread, and another one begins."""
+
+    def __init__(self, work: Work, jobs: Sequence[Job], progress: Progress) -> None:
+        self._work = work
+        self._progress = progress
+        self._waiting = deque(jobs)
+        self._left = len(jobs)
+        self._running: dict[int, Trial] = {}
+        self._done: queue.SimpleQueue[ItemRun] = queue.SimpleQueue()
+        self._variables = copy_context()
+
+    def run(self, threads: int, is_stopped: Callable[[], bool] = lambda: False) -> None:
+        """Run all jobs; an interruption ends it with what is done."""
+        try:
+            for _ in range(min(threads, self._left)):
+                self._start()
+            timeout_s = self._work.timeout_s
+            look_s = _MOST_LOOK_S
+            if timeout_s is not None:
+                look_s = min(max(timeout_s / 20, _LEAST_LOOK_S), _MOST_LOOK_S)
+            while self._left and not is_stopped():
+                with suppress(queue.Empty):
+                    self._take(self._done.get(timeout=look_s))
+                if timeout_s is not None:
+                    self._give_up_late()
+            self._progress.is_interrupted = bool(self._left)
+        except KeyboardInterrupt:
+            self._progress.is_interrupted = True
+        finally:
+            self._waiting.clear()
+            for trial in list(self._running.values()):
+                if trial.call is not None and trial.claim():
+                    trial.call.fail(KeyboardInterrupt())
+            with suppress(queue.Empty):  # what was done when the interruption came
+                while True:
+                    self._take(self._done.get_nowait())
+
+    def _take(self, run: ItemRun) -> None:
+        self._left -= 1
+        self._progress.keep(run)
+
+    def _give_up_late(self) -> None:
+        now = time.monotonic()
+        for trial in list(self._running.values()):
+            if 0 < trial.deadline < now and trial.claim():
+                self._take(trial.time_out(self._work))
+                self._start()
+
+    def _start(self) -> None:
+        start_apart(threading.Thread(target=self._serve, name="otel-ml-evaluate", daemon=True))
+
+    def _serve(self) -> None:
+        mark = threading.get_ident()
+        try:
+            while True:
+                try:
+                    trial = Trial(*self._waiting.popleft())
+                except IndexError:
+                    return
+                self._running[mark] = trial
+                variables: Variables = self._variables.copy()
+                try:
+                    run = variables.run(run_trial, self._work, self._progress, trial)
+                except BaseException as error:  # noqa: BLE001 - of the user's code, as its record says
+                    run = trial.fail(self._work, error)
+                if run is None:  # it was given up, and its thread with it
+                    return
+                self._done.put(run)
+        finally:
+            self._running.pop(mark, None)
+
+
+# On a loop.
+
+
+async def run_on_loop(
+    work: Work, jobs: Sequence[Job], concurrency: int, progress: Progress
+) -> None:
+    """Run all jobs on the running loop.
+
+    Raises:
+        asyncio.CancelledError: The caller was cancelled; calls that were open are cancelled, too.
+    """
+    waiting = deque(jobs)
+
+    async def serve() -> None:
+        while waiting:
+            trial = Trial(*waiting.popleft())
+            progress.keep(await _run_trial_on_loop(work, progress, trial))
+
+    # As tasks, they have a context each: nothing that a call attaches is seen outside.
+    workers = [asyncio.ensure_future(serve()) for _ in range(min(concurrency, len(jobs)))]
+    try:
+        await asyncio.gather(*workers)
+    finally:
+        waiting.clear()
+        for worker in workers:
+            worker.cancel()
+        await asyncio.gather(*workers, return_exceptions=True)
+
+
+async def _run_trial_on_loop(work: Work, progress: Progress, trial: Trial) -> ItemRun:
+    args, kwargs = trial.open(work)
+    token = None if trial.call is None else attach(trial.call.context)
+    try:
+        output = await _within(work.target.call_on_loop(args, kwargs), work.timeout_s)
+    except _Overdue:
+        return trial.time_out(work)
+    except BaseException as error:
+        row = trial.fail(work, error, token)
+        if _is_for_host(error) or isinstance(error, asyncio.CancelledError):
+            raise
+        progress.see(error)
+        return row
+    if token is not None:
+        detach(token)
+    latency_ms = trial.finish(output)
+    said: list[Judgement] = []
+    try:
+        for asked in work.judged(trial.item, trial.repeat, output, trial.run_id):
+            await judge_on_loop(asked, work.recorder.judges)
+            said += asked.said
+    except BaseException:
+        trial.lose(work)
+        raise
+    return trial.hand_over(work, output, latency_ms, said)
+
+
+class _Overdue(Exception):
+    """A call took too long."""
+
+
+def _forget(task: "asyncio.Future[Any]") -> None:
+    """Look at what a call raised that nobody waits for, or asyncio complains of it."""
+    if not task.cancelled():
+        task.exception()
+
+
+async def _within(call: Awaitable[Any], timeout_s: float | None) -> Any:
+    """Wait for a call, and not for how long it takes to be cancelled.
+
+    Raises:
+        _Overdue: It took longer.
+    """
+    if timeout_s is None:
+        return await call
+    task = asyncio.ensure_future(call)
+    try:
+        await asyncio.wait([task], timeout=timeout_s)
+        if task.done():
+            return task.result()
+        task.add_done_callback(_forget)
+        task.cancel()
+        await asyncio.wait([task], timeout=_CANCEL_S)
+        raise _Overdue
+    finally:
+        task.cancel()

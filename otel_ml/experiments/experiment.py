@@ -1,0 +1,421 @@
+"""`evaluate`: checks what it is given, opens the experiment's run, and makes its result."""
+
+import asyncio
+import os
+import re
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final
+
+from otel_ml import attributes as names
+from otel_ml.arguments import (
+    check_callable,
+    check_flag,
+    check_integer,
+    check_mapping,
+    check_number,
+    check_optional_text,
+    check_seconds,
+    check_text,
+    invalid,
+)
+from otel_ml.calls import tell_judge, traced_of
+from otel_ml.errors import untrusted
+from otel_ml.experiments.compare import Comparison
+from otel_ml.experiments.dataset import Dataset, Item, choose_items, send_dataset
+from otel_ml.experiments.execution import (
+    About,
+    Job,
+    Progress,
+    Target,
+    Threads,
+    Work,
+    run_here,
+    run_on_loop,
+)
+from otel_ml.experiments.options import EVALUATED, EvaluateOptions
+from otel_ml.experiments.result import Result
+from otel_ml.experiments.rows import Experiment, ItemRun, by_item
+from otel_ml.functions import Options, TracedFunction
+from otel_ml.judges.judge import Judge
+from otel_ml.judges.ready import as_judge
+from otel_ml.notebook import page_address
+from otel_ml.process import marking
+from otel_ml.recorder import Recorder
+from otel_ml.runs import OpenedRun, open_run
+
+Tell = Callable[[ItemRun], None]
+
+_MOST: Final = 1_000_000
+_MOST_THREADS: Final = 1_024
+_FILES: Final = (".jsonl", ".ndjson", ".csv", ".parquet")
+_TAG: Final = re.compile(r"""tags\[(?:"([^"]+)"|'([^']+)')\]""")
+_DATASET: Final = "a Dataset, a path of a .jsonl, .csv or .parquet file, or a list of items"
+_BASELINE: Final = "a result, a file that Result.save wrote, or None"
+_CLUSTER: Final = """'tags["name"]', 'source_run', a function of an item, or None"""
+_INSTALLED: Final = ("site-packages", "dist-packages")
+
+
+def evaluate(
+    recorder: Recorder,
+    function: Callable[..., Any],
+    dataset: Any,
+    judges: Sequence[Any],
+    options: EvaluateOptions,
+    *,
+    tell: Tell = lambda _: None,
+) -> Result:
+    """Run a function over a data set, see `otel_ml.Client.evaluate`."""
+    prepared = _prepare(recorder, function, dataset, judges, options)
+    if _is_on_loop():
+        raise RuntimeError(
+            "evaluate() was called on a running loop, which it would block: expected "
+            "await aevaluate(...)"
+        )
+    with prepared.opened(tell) as (work, progress):
+        if prepared.target.is_async:
+            try:
+                asyncio.run(run_on_loop(work, prepared.jobs, prepared.concurrency, progress))
+            except KeyboardInterrupt:
+                progress.is_interrupted = True
+        elif prepared.concurrency == 1 and work.timeout_s is None:
+            run_here(work, prepared.jobs, progress)
+        else:
+            Threads(work, prepared.jobs, progress).run(prepared.concurrency)
+    return prepared.result(progress)
+
+
+async def aevaluate(
+    recorder: Recorder,
+    function: Callable[..., Any],
+    dataset: Any,
+    judges: Sequence[Any],
+    options: EvaluateOptions,
+    *,
+    tell: Tell = lambda _: None,
+) -> Result:
+    """Run a function over a data set on the running loop, see `otel_ml.Client.aevaluate`."""
+    prepared = _prepare(recorder, function, dataset, judges, options)
+    with prepared.opened(tell) as (work, progress):
+        if prepared.target.is_async:
+            await run_on_loop(work, prepared.jobs, prepared.concurrency, progress)
+        else:
+            threads, stop = Threads(work, prepared.jobs, progress), threading.Event()
+            try:
+                await asyncio.to_thread(threads.run, prepared.concurrency, stop.is_set)
+            finally:
+                stop.set()
+    return prepared.result(progress)
+
+
+def _is_on_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+@dataclass
+class _Prepared:
+    """An experiment that was checked, and can begin."""
+
+    recorder: Recorder
+    target: Target
+    dataset: Dataset
+    items: tuple[Item, ...]
+    judges: tuple[Judge, ...]
+    baseline: Result | None
+    comparison: Comparison
+    name: str
+    repeats: int
+    concurrency: int
+    timeout_s: float | None
+    params: Mapping[str, object]
+    tags: Mapping[str, object] | None
+    about: Experiment | None = None
+
+    @property
+    def jobs(self) -> list[Job]:
+        """Every item once, then every item once more: what is interrupted has most of them."""
+        return [(item, repeat) for repeat in range(self.repeats) for item in self.items]
+
+    @contextmanager
+    def opened(self, tell: Tell) -> Iterator[tuple[Work, Progress]]:
+        """Open the experiment's run and close it with what became of it."""
+        progress = Progress(self.recorder, tell)
+        version, source = "", ""
+        with untrusted:  # source that cannot be read, weights that are still being read
+            version = self.target.traced.definition.digest
+            source = source_digest(self.target.function)
+        judges = {judge.name: _version_of(judge) for judge in self.judges}
+        given: dict[str, Any] = {
+            names.EXPERIMENT_DATASET: self.dataset.name,
+            names.EXPERIMENT_DATASET_VERSION: self.dataset.digest,
+            names.EXPERIMENT_ITEMS: len(self.items),
+            names.EXPERIMENT_REPEATS: self.repeats,
+            names.EXPERIMENT_SOURCE: source or None,
+            names.EXPERIMENT_BASELINE: None if self.baseline is None else self.baseline.label,
+            names.PARAMS: {
+                "function": self.target.traced.name,
+                "version": version,
+                "judges": judges,
+                **self.params,
+            },
+        }
+        with marking({names.EXPERIMENT_NAME: self.name}):
+            run = open_run(self.recorder, self.name, "experiment", given, [self.tags])
+        self.about = Experiment(
+            id=run.id if run.is_recorded else "",
+            name=self.name,
+            function=self.target.traced.name,
+            version=version,
+            dataset=self.dataset.name,
+            dataset_version=self.dataset.digest,
+            items=len(self.items),
+            repeats=self.repeats,
+            judges=judges,
+            source=source,
+            start_ns=run.start_ns or time.time_ns(),
+            page=self._page(run),
+        )
+        try:
+            send_dataset(self.recorder, self.dataset)
+            for judge in self.judges if run.is_recorded else ():
+                tell_judge(self.recorder, judge, judges[judge.name])
+            mark = {names.EXPERIMENT: run.id, names.EXPERIMENT_DATASET: self.dataset.name}
+            with marking(mark if run.is_recorded else {}):
+                yield self._work(run), progress
+        except BaseException as error:
+            run.end(error)
+            raise
+        run.end(KeyboardInterrupt() if progress.is_interrupted else None)
+
+    def result(self, progress: Progress) -> Result:
+        """Make the result of what was done."""
+        assert self.about is not None  # noqa: S101 - `opened` came before
+        order = {item.id: at for at, item in enumerate(self.items)}
+        runs = sorted(progress.runs, key=lambda one: (order[one.item], one.repeat))
+        return Result(
+            self.about,
+            runs,
+            self.baseline,
+            self.comparison,
+            first_errors=progress.first_errors,
+            is_interrupted=progress.is_interrupted,
+        )
+
+    def _work(self, run: OpenedRun) -> Work:
+        before = by_item([] if self.baseline is None else self.baseline.runs)
+
+        def find(item: Item, repeat: int) -> ItemRun | None:
+            known = before.get((item.id, item.digest))
+            return known[repeat % len(known)] if known else None
+
+        link = run._span.get_span_context() if run.is_recorded else None
+        return Work(
+            self.target,
+            self.recorder,
+            tuple(judge for judge in self.judges if not judge.pairwise),
+            tuple(judge for judge in self.judges if judge.pairwise),
+            find,
+            self.timeout_s,
+            About({names.TEST_SUITE_NAME: self.name}, link),
+        )
+
+    def _page(self, run: OpenedRun) -> str:
+        if not run.is_recorded:
+            return ""
+        return page_address(self.recorder.page, self.recorder.project, "runs", run.id)
+
+
+def _version_of(judge: Judge) -> str:
+    with untrusted:  # the source of a rubric that cannot be read
+        return judge.version
+    return ""
+
+
+def _prepare(
+    recorder: Recorder,
+    function: Callable[..., Any],
+    dataset: Any,
+    judges: Sequence[Any],
+    options: EvaluateOptions,
+) -> _Prepared:
+    """Check all arguments, and read what they name.
+
+    Raises:
+        ValueError: One is none of what it takes; the message says which.
+        TypeError: One is unknown.
+        OSError: A file cannot be read.
+    """
+    given: dict[str, Any] = {**EVALUATED, **options}
+    for key in given.keys() - EvaluateOptions.__annotations__.keys():
+        raise TypeError(f"evaluate() got an unexpected keyword argument {key!r}")
+    check_callable("function", function, "a function")
+    check_optional_text("name", given["name"])
+    check_integer("repeats", given["repeats"], 1, _MOST)
+    check_integer("concurrency", given["concurrency"], 1, _MOST_THREADS)
+    if given["timeout_s"] is not None:
+        check_seconds("timeout_s", given["timeout_s"])
+    if given["limit"] is not None:
+        check_integer("limit", given["limit"], 1, _MOST)
+    check_number("sample", given["sample"], 0, 1)
+    for argument in ("params", "tags"):
+        if given[argument] is not None:
+            check_mapping(argument, given[argument], "a mapping of names to values, or None")
+    asked = _judges_of(judges)
+    comparison = _comparison_of(given)
+    items_of = dataset_of(dataset)
+    target = _target_of(recorder, function, asked)
+    items = choose_items(items_of, given["limit"], given["sample"])
+    return _Prepared(
+        recorder,
+        target,
+        items_of,
+        items,
+        asked,
+        _baseline_of(given["baseline"]),
+        comparison,
+        given["name"] or f"{target.traced.name} on {items_of.name}",
+        given["repeats"],
+        given["concurrency"],
+        given["timeout_s"],
+        given["params"] or {},
+        given["tags"],
+    )
+
+
+def _judges_of(given: Any) -> tuple[Judge, ...]:
+    if not issubclass(type(given), list | tuple):
+        raise invalid("judges", given, "a list of judges, or of functions of outputs")
+    found = tuple(map(as_judge, given))
+    called = [judge.name for judge in found]
+    if len(set(called)) < len(called):
+        raise ValueError(f"Invalid judges {called!r}: expected another name for each")
+    return found
+
+
+def dataset_of(given: Any) -> Dataset:
+    """Return a data set: itself, that of a file, or one of a list of items.
+
+    Raises:
+        ValueError: It is none of these.
+        OSError: The file cannot be read.
+    """
+    kind = type(given)
+    if issubclass(kind, Dataset):
+        found: Dataset = given
+        return found
+    if issubclass(kind, str | os.PathLike):
+        text = os.fspath(given)
+        if text.lower().endswith(_FILES):
+            return Dataset.read(text)
+    if issubclass(kind, list | tuple):
+        return Dataset("items", given)
+    raise invalid("dataset", given, _DATASET)
+
+
+def _baseline_of(given: Any) -> Result | None:
+    if given is None or issubclass(type(given), Result):
+        baseline: Result | None = given
+        return baseline
+    if issubclass(type(given), str | os.PathLike):
+        with suppress(OSError):  # a text too long for a path
+            if Path(given).is_file():
+                return Result.read(given)
+    raise invalid("baseline", given, _BASELINE)
+
+
+def _comparison_of(given: Mapping[str, Any]) -> Comparison:
+    margin = {} if given["margin"] is None else check_mapping("margin", given["margin"], "numbers")
+    for name, number in margin.items():
+        check_text("margin", name)
+        check_number("margin", number, 0)
+    lower = given["lower_is_better"]
+    if not issubclass(type(lower), list | tuple | set | frozenset):
+        raise invalid("lower_is_better", lower, "a collection of names of judges")
+    for name in lower:
+        check_text("lower_is_better", name)
+    return Comparison(
+        cluster=_cluster_of(given["cluster"]),
+        margins=dict(margin),
+        lower_is_better=frozenset(lower),
+        is_partial=check_flag("partial", given["partial"]),
+    )
+
+
+def _cluster_of(given: Any) -> Callable[[ItemRun], object] | None:
+    """Read what items belong together by."""
+    if given is None or callable(given):
+        return given  # type: ignore[no-any-return]  # just checked
+    if issubclass(type(given), str):
+        if given == "source_run":
+            return lambda run: run.source_run or run.item
+        found = _TAG.fullmatch(given.strip())
+        if found:
+            name = found[1] or found[2]
+            return lambda run: run.tags.get(name, run.item)
+    raise invalid("cluster", given, _CLUSTER)
+
+
+def _target_of(
+    recorder: Recorder, function: Callable[..., Any], judges: tuple[Judge, ...]
+) -> Target:
+    """Look through a decorator of ours: what it says of the function holds, its judges do not."""
+    known = traced_of(function)
+    options: Options = {} if known is None else known.options
+    bare = function if known is None else known.function
+    traced = TracedFunction(recorder, bare, options)
+    traced.judges = judges  # a run waits for them; they are asked with what is expected
+    return Target(bare, traced)
+
+
+def source_digest(function: Callable[..., Any]) -> str:
+    """Return the digest of the source files of a function's package that are loaded.
+
+    Of a module that is in no package those beside it count. Returns an empty text where there is
+    no file, as in a console.
+    """
+    while isinstance(function, partial):
+        function = function.func
+    module = sys.modules.get(getattr(function, "__module__", None) or "")
+    home = None if module is None else _file_of(module)
+    if module is None or home is None:
+        return ""
+    package = module.__name__.partition(".")[0]
+    is_package = hasattr(sys.modules.get(package), "__path__")
+    files = {home}
+    for name, one in list(sys.modules.items()):
+        file = _file_of(one)
+        if file is None:
+            continue
+        if is_package:
+            is_ours = name == package or name.startswith(f"{package}.")
+        else:
+            is_ours = file.parent == home.parent and not _is_installed(file)
+        if is_ours:
+            files.add(file)
+    found = sha256()
+    for file in sorted(files):
+        found.update(f"{file.name}\n".encode() + sha256(file.read_bytes()).digest())
+    return found.hexdigest()
+
+
+def _is_installed(file: Path) -> bool:
+    return any(part in _INSTALLED for part in file.parts)
+
+
+def _file_of(module: object) -> Path | None:
+    name = getattr(module, "__file__", None)
+    if not isinstance(name, str) or not name.endswith(".py"):
+        return None
+    path = Path(name)
+    return path if path.is_file() else None

@@ -1,0 +1,56 @@
+"""What `otel_ml.Client.evaluate` takes by name; it loads nothing, because the client shows it."""
+
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any, Final, TypedDict
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable
+
+    from otel_ml.experiments.result import Result
+    from otel_ml.experiments.rows import ItemRun
+
+
+class EvaluateOptions(TypedDict, total=False):
+    """What `Client.evaluate` and `Client.aevaluate` take by name."""
+
+    name: str | None
+    """Under which experiments gather; the names of function and data set when not given."""
+    repeats: int
+    """How often each item is run; an item's value is the mean of its runs."""
+    concurrency: int
+    """How many calls at once: of one the function runs on the caller's thread, where no
+    `timeout_s` is given; of several on threads, or on the loop."""
+    timeout_s: float | None
+    """How long a call may take; None for as long as it does. One that takes longer is an error,
+    and where it is not async its thread is left behind."""
+    baseline: "Result | str | os.PathLike[str] | None"
+    """What to compare with: a result, or the path of a file that `Result.save` wrote."""
+    cluster: "str | Callable[[ItemRun], object] | None"
+    """What items belong together by, such as ``tags["document"]``, ``source_run`` or a function of
+    a run; each item stands alone when not given."""
+    margin: Mapping[str, float] | None
+    """By judge, how much is a difference at all; 0.02 of a rate, a tenth of the baseline's standard
+    deviation of a score when not given."""
+    lower_is_better: Collection[str]
+    """Judges whose lower scores are the better ones."""
+    partial: bool
+    """Give a verdict also where less than 90 % of the items are those of the baseline."""
+    limit: int | None
+    """Run at most so many items, the same ones each time; None for all."""
+    sample: float
+    """Run this share of the items, the same ones each time."""
+    params: Mapping[str, object] | None
+    """Set on the experiment."""
+    tags: Mapping[str, object] | None
+    """Set on the experiment."""
+
+
+EVALUATED: Final[Mapping[str, Any]] = {
+    **dict.fromkeys(EvaluateOptions.__annotations__),
+    "repeats": 1,
+    "concurrency": 1,
+    "lower_is_better": (),
+    "partial": False,
+    "sample": 1.0,
+}

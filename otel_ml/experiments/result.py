@@ -1,0 +1,483 @@
+"""The result of an experiment: rows, scores with intervals, and the verdict against a baseline."""
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final
+from xml.etree import ElementTree as ET
+
+import orjson
+
+from otel_ml.arguments import check_one_of
+from otel_ml.experiments.compare import (
+    ALIKE,
+    WORDS,
+    Comparison,
+    JudgeOutcome,
+    outcome_of,
+    verdict_of,
+)
+from otel_ml.experiments.dataset import content_of
+from otel_ml.experiments.rows import Experiment, ItemRun, by_item, read_file, write_file
+from otel_ml.notebook import Card, HasCard, show_unseen, table
+from otel_ml.statistics.intervals import Estimate
+from otel_ml.statistics.verdict import WORST_FIRST, ItemChange, Verdict
+
+if TYPE_CHECKING:
+    import pandas as pd  # type: ignore[import-untyped]  # it carries no types
+
+_SHOWN: Final = 10
+_CELL_CHARS: Final = 120
+_BESIDE: Final = {"better": "than", "worse": "than", "no different": "from"}
+# Marks of Markdown and of HTML within it.
+_MARKUP: Final = re.compile(r"[\\`*_{}\[\]<>|#]")
+# What no XML 1.0 document holds, https://www.w3.org/TR/xml/#charsets
+_NO_XML: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+@dataclass(frozen=True, slots=True)
+class Regression:
+    """An item that is worse than it was.
+
+    Attributes:
+        item: The item's id.
+        judge: By which judge it fell furthest.
+        before: Its value there in the baseline: the mean over repeats, 1 for passed.
+        after: Its value now.
+        outputs: What came out now, of the first repeat.
+        baseline_outputs: What came out then.
+        error: Why it failed now; empty where it did not.
+        scores: By judge, now.
+        run_id: Of the first repeat now.
+        baseline_run_id: Of the first repeat then.
+    """
+
+    item: str
+    judge: str
+    before: float
+    after: float
+    outputs: Any
+    baseline_outputs: Any
+    error: str
+    scores: Mapping[str, float]
+    run_id: str
+    baseline_run_id: str
+
+
+class Result(HasCard):
+    """What came of an experiment.
+
+    Attributes:
+        experiment: What was run, on what, and when.
+        runs: The runs over items, in the order of the data set; of an interrupted one those that
+            ended.
+        baseline: What it is compared with; None where nothing was named.
+        first_errors: The traceback of the first error of each kind.
+        is_interrupted: Whether somebody ended it before all was done.
+    """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        runs: Sequence[ItemRun],
+        baseline: "Result | None" = None,
+        comparison: Comparison = ALIKE,
+        *,
+        path: str = "",
+        first_errors: Mapping[str, str] | None = None,
+        is_interrupted: bool = False,
+    ) -> None:
+        self.experiment = experiment
+        self.runs = tuple(runs)
+        self.baseline = baseline
+        self.first_errors = dict(first_errors or {})
+        self.is_interrupted = is_interrupted
+        self._comparison = comparison
+        self._path = path
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str]) -> "Result":
+        """Read a file that `save` wrote.
+
+        Raises:
+            ValueError: It is no such file.
+            OSError: It cannot be read.
+        """
+        experiment, runs = read_file(path)
+        return cls(experiment, runs, path=os.fspath(path))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the result into a file (JSON lines), to compare with it later.
+
+        Raises:
+            OSError: It cannot be written.
+        """
+        write_file(path, self.experiment, self.runs)
+
+    @property
+    def url(self) -> str:
+        """The address of its page; empty where there is none."""
+        return self.experiment.page
+
+    @property
+    def label(self) -> str:
+        """What it is called where something is compared with it: name, file or run, and date."""
+        named = self._path or self.experiment.id
+        at = datetime.fromtimestamp(self.experiment.start_ns / 1e9, timezone.utc)
+        told = ", ".join(filter(None, (named, f"{at:%Y-%m-%d %H:%M} UTC")))
+        return f"{self.experiment.name} ({told})"
+
+    @property
+    def wanted(self) -> int:
+        """How many runs there were to be."""
+        return self.experiment.items * self.experiment.repeats
+
+    @property
+    def errors(self) -> int:
+        """How many runs failed or took too long."""
+        return sum(run.outcome != "ok" for run in self.runs)
+
+    @property
+    def cost(self) -> float:
+        """What judges cost, and runs as far as that is known."""
+        judged = (one.cost or 0.0 for run in self.runs for one in run.judgements.values())
+        return sum(run.cost or 0.0 for run in self.runs) + sum(judged)
+
+    @cached_property
+    def comparison(self) -> Verdict | None:
+        """What is said beside the baseline, with slices and latency; None without one."""
+        if self.baseline is None:
+            return None
+        return verdict_of(self.runs, self.baseline.runs, self._comparison)
+
+    @cached_property
+    def judges(self) -> Mapping[str, JudgeOutcome]:
+        """What came of each judge: value, interval, and what the baseline has to it."""
+        compared = {} if self.comparison is None else self.comparison.judges
+        return {
+            name: outcome_of(
+                name,
+                version,
+                self.runs,
+                self._comparison,
+                compared.get(name),
+                has_baseline=self.baseline is not None,
+            )
+            for name, version in self.experiment.judges.items()
+        }
+
+    @cached_property
+    def verdict(self) -> str:
+        """``better``, ``worse``, ``no different`` or ``inconclusive``, of the worst judge.
+
+        It is empty without a baseline, and without judges.
+        """
+        words = {one.word for one in self.judges.values()}
+        return next((word for word in WORST_FIRST if word in words), "")
+
+    @cached_property
+    def regressions(self) -> list[Regression]:
+        """Items that are worse than in the baseline by some judge, the worst first."""
+        if self.baseline is None or self.comparison is None:
+            return []
+        now = {key[0]: runs for key, runs in by_item(self.runs).items()}
+        before = {key[0]: runs for key, runs in by_item(self.baseline.runs).items()}
+        return [
+            _regression(one, now[one.item], before[one.item], self._comparison)
+            for one in self.comparison.regressions
+        ]
+
+    @property
+    def sentence(self) -> str:
+        """The verdict in one sentence, with what it rests on."""
+        if self.baseline is None:
+            return f"{self._count}, {self.errors:,} failed; no baseline"
+        found = [f"{name}: {one.sentence or one.why}" for name, one in self.judges.items()]
+        told = "; ".join(found) or "no judge was asked"
+        word = self.verdict or "no verdict"
+        return f"{word} {_BESIDE.get(word, 'against')} {self.baseline.label}. {told}"
+
+    @property
+    def notes(self) -> list[str]:
+        """What must be known beside the table: items that differ, flaky ones, failed judges."""
+        told = []
+        if self.is_interrupted or len(self.runs) < self.wanted:
+            told.append(f"{self._count}: what is missing counts nowhere")
+        shared = None if self.comparison is None else self.comparison.shared
+        if shared is not None and (shared.new or shared.gone or shared.changed):
+            told.append(
+                f"{len(shared.common):,} items in common; {len(shared.new):,} new, "
+                f"{len(shared.gone):,} gone, {len(shared.changed):,} changed"
+            )
+        if self.errors:
+            told.append(f"{self.errors:,} runs failed, which counts as not passed")
+        for name in self.experiment.judges:
+            failed = sum(
+                run.judgements[name].error is not None
+                for run in self.runs
+                if name in run.judgements
+            )
+            if failed:
+                told.append(f"{name} failed on {failed:,} runs, which have no value of it")
+        told += [f"{name}: {one.why}" for name, one in self.judges.items() if one.why]
+        if self.flaky:
+            told.append(
+                f"flaky: {', '.join(self.flaky[:_SHOWN])}{' …' * (len(self.flaky) > _SHOWN)}"
+            )
+        return told
+
+    def _table(self) -> tuple[list[str], list[list[str]]]:
+        """Return heads and rows of the table of judges."""
+        heads = ["judge", "value", "items"]
+        if self.baseline is not None:
+            heads += ["baseline", "difference", "verdict"]
+        rows = []
+        for name, one in self.judges.items():
+            count = "0" if one.value is None else f"{one.value.n:,}"
+            row = [name, _shown(one.value, one.is_rate), count]
+            if self.baseline is not None:
+                row += [
+                    _shown(one.baseline, one.is_rate),
+                    _shown(one.difference, one.is_rate, signed=True),
+                    one.word,
+                ]
+            rows.append(row)
+        return heads, rows
+
+    @cached_property
+    def flaky(self) -> list[str]:
+        """The ids of items whose repeats differ: in failing, passing or a score."""
+        return [
+            item
+            for (item, _), runs in by_item(self.runs).items()
+            if len({_said(run) for run in runs}) > 1
+        ]
+
+    def assert_not(self, *words: str) -> None:
+        """Fail a test when the verdict is one of these words.
+
+        Args:
+            words: Such as ``worse`` or ``inconclusive``; ``errors`` when a call has failed.
+
+        Raises:
+            AssertionError: It is; the message is the whole result.
+            ValueError: A word is none of these.
+        """
+        for word in words or ("worse",):
+            check_one_of("words", word, {*WORDS, "errors"})
+        found = {word for word in words or ("worse",) if word == self.verdict}
+        if "errors" in words and self.errors:
+            found.add("errors")
+        if found:
+            raise AssertionError(f"Expected not {' or '.join(sorted(found))}:\n{self}")
+
+    def to_pandas(self) -> "pd.DataFrame":
+        """Return the runs as a table: one row a run, a column for each judge and tag.
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        import pandas as pd  # only for who asks for it
+
+        return pd.DataFrame([_row(run) for run in self.runs])
+
+    def to_json(self) -> str:
+        """Return the verdict, the judges and the regressions as JSON text."""
+        about = asdict(self.experiment)
+        told = {
+            "experiment": about,
+            "baseline": None if self.baseline is None else self.baseline.label,
+            "verdict": self.verdict,
+            "sentence": self.sentence,
+            "runs": len(self.runs),
+            "wanted": self.wanted,
+            "errors": self.errors,
+            "flaky": self.flaky,
+            "judges": {name: asdict(one) for name, one in self.judges.items()},
+            "regressions": [
+                {
+                    **{key: getattr(one, key) for key in ("item", "judge", "before", "after")},
+                    **{key: getattr(one, key) for key in ("error", "run_id", "baseline_run_id")},
+                    "outputs": content_of(one.outputs, []),
+                    "baseline_outputs": content_of(one.baseline_outputs, []),
+                }
+                for one in self.regressions
+            ],
+        }
+        return orjson.dumps(told, option=orjson.OPT_INDENT_2).decode()
+
+    def to_markdown(self) -> str:
+        """Return one table, the verdict in a sentence and the first ten regressions, with links."""
+        lines = [f"**{_escape(self.experiment.name)}**: {_escape(self.sentence)}", ""]
+        heads, rows = self._table()
+        lines.append(f"| {' | '.join(heads)} |")
+        lines.append(f"|{' --- |' * len(heads)}")
+        lines += [f"| {' | '.join(map(_escape, row))} |" for row in rows]
+        if self.notes:
+            lines += ["", *(f"* {_escape(note)}" for note in self.notes)]
+        if self.regressions:
+            lines += [
+                "",
+                "| worse | judge | before | now | output now | before |",
+                f"|{' --- |' * 6}",
+            ]
+            for one in self.regressions[:_SHOWN]:
+                cells = (
+                    _cell(one.outputs) if not one.error else one.error,
+                    _cell(one.baseline_outputs),
+                )
+                told = (one.judge, _number(one.before), _number(one.after), *cells)
+                item = self._link(one.item, one.run_id)
+                lines.append(f"| {item} | {' | '.join(map(_escape, told))} |")
+            left = len(self.regressions) - _SHOWN
+            if left > 0:
+                lines += ["", f"and {left:,} more"]
+        if self.url:
+            lines += ["", f"[the experiment]({self.url})"]
+        return "\n".join(lines) + "\n"
+
+    def to_junit(self) -> str:
+        """Return the runs as a test suite in JUnit's XML: one test case a run."""
+        suite = ET.Element(
+            "testsuite",
+            name=_xml(self.experiment.name),
+            tests=str(len(self.runs)),
+            failures=str(sum(run.outcome == "ok" and run.passed is False for run in self.runs)),
+            errors=str(self.errors),
+            time=f"{sum(run.latency_ms or 0.0 for run in self.runs) / 1e3:.3f}",
+        )
+        for run in self.runs:
+            name = run.item if self.experiment.repeats == 1 else f"{run.item} [{run.repeat}]"
+            case = ET.SubElement(
+                suite,
+                "testcase",
+                classname=_xml(self.experiment.dataset),
+                name=_xml(name),
+                time=f"{(run.latency_ms or 0.0) / 1e3:.3f}",
+            )
+            if run.outcome != "ok":
+                error = ET.SubElement(
+                    case, "error", type=_xml(run.error_type), message=_xml(run.error)
+                )
+                error.text = _xml(self.first_errors.get(run.error_type, ""))
+            elif run.passed is False:
+                said = [one for one in run.judgements.values() if one.passed is False]
+                told = "; ".join(
+                    f"{one.judge}: {one.explanation or one.label or _number(one.score)}"
+                    for one in said
+                )
+                failure = ET.SubElement(case, "failure", message=_xml(told))
+                failure.text = _xml(_cell(run.outputs))
+        ET.indent(suite)
+        head = '<?xml version="1.0" encoding="UTF-8"?>'
+        return f"{head}\n{ET.tostring(suite, encoding='unicode')}\n"
+
+    def __str__(self) -> str:
+        """Say what came of it: the verdict, a line for each judge, regressions, errors."""
+        heads, rows = self._table()
+        widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
+        lines = [self.experiment.name, self.sentence, ""]
+        for row in (heads, *rows):
+            cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+            lines.append("  ".join(cells).rstrip())
+        lines += self.notes
+        if self.regressions:
+            lines += ["", f"{len(self.regressions)} worse than before:"]
+            for one in self.regressions[:_SHOWN]:
+                now = one.error or _cell(one.outputs)
+                told = f"{one.judge} {_number(one.before)} → {_number(one.after)}"
+                lines.append(f"  {one.item}  {told}  {_cell(one.baseline_outputs)} → {now}")
+        for name, text in self.first_errors.items():
+            count = sum(run.error_type == name for run in self.runs)
+            lines += ["", f"{count} failed with {name}, the first:", text.rstrip()]
+        if self.url:
+            lines += ["", self.url]
+        return "\n".join(lines)
+
+    @property
+    def _card(self) -> Card:
+        return Card("Result", self.experiment.name, (self.verdict or "", self._count), self.url)
+
+    @property
+    def _count(self) -> str:
+        told = f"{len(self.runs):,} of {self.wanted:,} runs"
+        return f"{told}, interrupted" if self.is_interrupted else told
+
+    def _repr_html_(self) -> str:
+        heads, rows = self._table()
+        return self._card.html + table(heads, [("", row) for row in rows])
+
+    def _link(self, item: str, run_id: str) -> str:
+        base = self.url.rpartition("/runs/")[0]
+        return f"[{_escape(item)}]({base}/runs/{run_id})" if base and run_id else _escape(item)
+
+
+def _regression(
+    change: ItemChange, now: Sequence[ItemRun], before: Sequence[ItemRun], how: Comparison
+) -> Regression:
+    def fall(judge: str) -> float:
+        first, second = change.values[judge]
+        return second - first if judge in how.lower_is_better else first - second
+
+    judge = max(change.values, key=fall, default="")
+    first, second = change.values.get(judge, (1 - change.errors[0], 1 - change.errors[1]))
+    return Regression(
+        change.item,
+        judge,
+        first,
+        second,
+        now[0].outputs,
+        before[0].outputs,
+        next((run.error for run in now if run.error), ""),
+        now[0].scores,
+        now[0].run_id,
+        before[0].run_id,
+    )
+
+
+def _shown(one: Estimate | None, is_rate: bool, *, signed: bool = False) -> str:
+    """Write a number with its interval, rates in percent."""
+    if one is None:
+        return "–"
+    sign = "+" if signed else ""
+    form = f"{sign}.1%" if is_rate else f"{sign}.4g"
+    return f"{one.value:{form}} ({one.low:{form}} to {one.high:{form}})"
+
+
+def _said(run: ItemRun) -> tuple[object, ...]:
+    judged = sorted((name, one.passed, one.score) for name, one in run.judgements.items())
+    return (run.outcome, *judged)
+
+
+def _row(run: ItemRun) -> dict[str, Any]:
+    told: dict[str, Any] = {
+        name: getattr(run, name)
+        for name in ("item", "repeat", "outputs", "outcome", "error", "latency_ms", "run_id")
+    }
+    for name, one in run.judgements.items():
+        told |= {f"score.{name}": one.score, f"passed.{name}": one.passed}
+    return told | {f"tag.{name}": value for name, value in run.tags.items()}
+
+
+def _cell(value: object) -> str:
+    """Write a value in one short line."""
+    text = value if isinstance(value, str) else orjson.dumps(content_of(value, [])).decode()
+    text = show_unseen(text)
+    return text if len(text) <= _CELL_CHARS else f"{text[: _CELL_CHARS - 1]}…"
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4g}"
+
+
+def _escape(text: str) -> str:
+    """Write a text in a cell of Markdown, where it marks up nothing."""
+    return _MARKUP.sub(r"\\\g<0>", text).replace("\n", " ")
+
+
+def _xml(text: str) -> str:
+    """Leave out what XML has no form for."""
+    return _NO_XML.sub("\ufffd", text)

@@ -1,0 +1,169 @@
+"""What an experiment consists of: its runs over items, and the file that keeps them."""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+
+from otel_ml import attributes as names
+from otel_ml.judges.answer import Judgement
+from otel_ml.late import late
+
+tagged: Any = late("types.tagged")
+
+_FORMAT: Final = 1
+_KIND: Final = names.EXPERIMENT
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """What was run, on what, and when.
+
+    Attributes:
+        id: Its run id; empty where nothing was recorded.
+        name: Under which experiments are compared.
+        function: The name of the model that was run.
+        version: Of the function, 16 hex digits; empty where it is not known.
+        dataset: The data set's name.
+        dataset_version: Its digest.
+        items: How many items were to be run.
+        repeats: How often each.
+        judges: The version of each judge, by its name.
+        source: Digest of the source files that the function's package had loaded.
+        start_ns: When it began, nanoseconds since the epoch (UTC).
+        page: The address of its page; empty where there is none.
+    """
+
+    id: str
+    name: str
+    function: str
+    version: str
+    dataset: str
+    dataset_version: str
+    items: int
+    repeats: int
+    judges: Mapping[str, str]
+    source: str = ""
+    start_ns: int = 0
+    page: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ItemRun:
+    """One run over an item: what came out, and what judges said of it.
+
+    Attributes:
+        item: The item's id.
+        digest: The item's digest.
+        repeat: Which one of several runs over the item, from 0.
+        outputs: What the function returned; None where it failed.
+        outcome: ok or error.
+        error_type: What was raised.
+        error: Its type and message.
+        latency_ms: How long the function took.
+        run_id: Empty where nothing was recorded.
+        judgements: What judges said, by their names; a failed run is not judged.
+        tags: Of the item.
+        source_run: Of the item.
+        cost: What it cost; None where that is not known.
+    """
+
+    item: str
+    digest: str
+    repeat: int = 0
+    outputs: Any = None
+    outcome: str = "ok"
+    error_type: str = ""
+    error: str = ""
+    latency_ms: float | None = None
+    run_id: str = ""
+    judgements: Mapping[str, Judgement] = field(default_factory=dict)
+    tags: Mapping[str, Any] = field(default_factory=dict)
+    source_run: str = ""
+    cost: float | None = None
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """The scores that judges gave, by their names."""
+        return {name: one.score for name, one in self.judgements.items() if one.score is not None}
+
+    @property
+    def passed(self) -> bool | None:
+        """Whether all judges let it pass; None where none said so. A failed run has not."""
+        if self.outcome != "ok":
+            return False
+        said = [one.passed for one in self.judgements.values() if one.passed is not None]
+        return all(said) if said else None
+
+
+def write_file(
+    path: str | os.PathLike[str], experiment: Experiment, runs: Iterable[ItemRun]
+) -> None:
+    """Write an experiment into a file: a line about it, then one for each run, sorted by item."""
+    head = {"format": _FORMAT, "kind": _KIND, **asdict(experiment)}
+    lines = [head, *(_line(run) for run in sorted(runs, key=lambda one: (one.item, one.repeat)))]
+    with Path(path).open("wb") as file:
+        file.writelines(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE) for line in lines)
+
+
+def read_file(path: str | os.PathLike[str]) -> tuple[Experiment, list[ItemRun]]:
+    """Read what `write_file` wrote.
+
+    Raises:
+        ValueError: It is no such file.
+        OSError: It cannot be read.
+    """
+    with Path(path).open("rb") as file:
+        try:
+            head, *lines = map(orjson.loads, file)
+            known = {one.name for one in fields(Experiment)}
+            about = Experiment(**{key: one for key, one in head.items() if key in known})
+            runs = [_run(line) for line in lines]
+            is_ours = head["kind"] == _KIND and head["format"] == _FORMAT
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise _odd(path) from error
+    if not is_ours:
+        raise _odd(path)
+    return about, runs
+
+
+def _odd(path: str | os.PathLike[str]) -> ValueError:
+    return ValueError(
+        f"Invalid baseline {os.fspath(path)!r}: expected a file that Result.save wrote"
+    )
+
+
+def _line(run: ItemRun) -> dict[str, Any]:
+    told: dict[str, Any] = {
+        one.name: getattr(run, one.name) for one in fields(run) if getattr(run, one.name)
+    }
+    walker = tagged.Walker()
+    told["outputs"] = walker.encode(run.outputs)
+    told["judgements"] = {
+        name: {key: said for key, said in asdict(one).items() if said is not None}
+        for name, one in run.judgements.items()
+    }
+    if run.tags:
+        told["tags"] = walker.encode(dict(run.tags))
+    return told
+
+
+def _run(line: Mapping[str, Any]) -> ItemRun:
+    told = dict(line)
+    told["outputs"] = tagged.decode(told.get("outputs"))
+    told["tags"] = tagged.decode(told.get("tags") or {})
+    told["judgements"] = {
+        name: Judgement(**said) for name, said in told.get("judgements", {}).items()
+    }
+    return ItemRun(**told)
+
+
+def by_item(runs: Sequence[ItemRun]) -> dict[tuple[str, str], list[ItemRun]]:
+    """Return runs by the id and the digest of their item, each in the order of its repeats."""
+    found: dict[tuple[str, str], list[ItemRun]] = {}
+    for run in sorted(runs, key=lambda one: one.repeat):
+        found.setdefault((run.item, run.digest), []).append(run)
+    return found

@@ -1,0 +1,110 @@
+"""The run of a test over an item, and the experiment that its tests belong to."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from opentelemetry import context as context_api
+from opentelemetry.context import Context
+from opentelemetry.trace import SpanContext, TraceFlags
+
+from otel_ml import attributes as names
+from otel_ml.errors import quiet
+from otel_ml.experiments.dataset import Dataset, Item, send_dataset
+from otel_ml.experiments.execution import Job
+from otel_ml.judges.answer import Judgement, tell
+from otel_ml.process import marking
+from otel_ml.recorder import Recorder
+from otel_ml.runs import OpenedRun, open_run
+from otel_ml.spans import SPAN_KEY, attach, detach
+from otel_ml.wire import score_attributes
+
+# The judge of a test over an item; it has no rubric that could be another version.
+_JUDGE = "test"
+
+
+class TestedRun:
+    """The run of one test; the test is its judge."""
+
+    __test__ = False  # none of pytest's
+
+    def __init__(self, run: OpenedRun) -> None:
+        self._run = run
+
+    def end(self, error: BaseException | None, *, is_skipped: bool = False) -> None:
+        """Say how the test ended: what an assert says is the judge's word, not the run's error."""
+        run = self._run
+        is_said = error is None or isinstance(error, AssertionError)
+        if run.is_recorded and not is_skipped:
+            with quiet("evaluate"):
+                run._facts[names.TEST_CASE_STATUS] = "fail" if error else "pass"
+                if is_said:
+                    passed = error is None
+                    why = None if error is None else tell(error)
+                    said = Judgement(_JUDGE, "", float(passed), passed, explanation=why)
+                    run._facts.update(score_attributes([run._shown(said)]))
+        run.end(None if is_said or is_skipped else error)
+
+
+@contextmanager
+def record_test(
+    recorder: Recorder, experiment: tuple[int, int], name: str, dataset: Dataset, job: Job
+) -> Iterator[TestedRun]:
+    """Open the run of a test over an item: the root of a trace, and current in this block.
+
+    Args:
+        recorder: Records it.
+        experiment: Trace id and span id of the experiment's run.
+        name: Of the test.
+        dataset: Sent first, by each process once.
+        job: The item, and which repeat of it.
+    """
+    item, repeat = job
+    send_dataset(recorder, dataset)
+    above = SpanContext(*experiment, is_remote=False, trace_flags=TraceFlags(TraceFlags.SAMPLED))
+    token = attach(Context({**context_api.get_current(), SPAN_KEY: None}))
+    try:
+        mark = {names.EXPERIMENT: _run_id(experiment), names.EXPERIMENT_DATASET: dataset.name}
+        with marking(mark):
+            run = open_run(recorder, name, "model", _given(name, item, repeat), [item.tags])
+            with quiet("evaluate"):
+                if run.is_recorded:
+                    run._put(names.INPUTS, "inputs", item.inputs)
+                    run._span.add_link(above)
+            with run:
+                yield TestedRun(run)
+    finally:
+        detach(token)
+
+
+def _given(name: str, item: Item, repeat: int) -> Mapping[str, Any]:
+    return {
+        names.ITEM_ID: item.id,
+        names.ITEM_DIGEST: item.digest,
+        names.ITEM_REPEAT: repeat,
+        names.TEST_SUITE_NAME: name,
+        names.TEST_CASE_NAME: item.id,
+    }
+
+
+def _run_id(ids: tuple[int, int]) -> str:
+    return f"{ids[0]:032x}-{ids[1]:016x}"
+
+
+def open_tests(recorder: Recorder, ids: tuple[int, int], about: Mapping[str, Any]) -> OpenedRun:
+    """Open the experiment of a marked test function.
+
+    Args:
+        recorder: Records it.
+        ids: Trace id and span id of its run, by which tests in other processes name it.
+        about: Its name, data set, digest, items and repeats.
+    """
+    name = f"{about['name']} on {about['dataset']}"
+    given = {
+        names.EXPERIMENT_DATASET: about["dataset"],
+        names.EXPERIMENT_DATASET_VERSION: about["digest"],
+        names.EXPERIMENT_ITEMS: about["items"],
+        names.EXPERIMENT_REPEATS: about["repeats"],
+    }
+    with marking({names.EXPERIMENT_NAME: name}):
+        return open_run(recorder, name, "experiment", given, [], ids=ids)

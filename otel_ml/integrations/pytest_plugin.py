@@ -1,0 +1,235 @@
+"""The pytest plugin: one test an item of a data set, and a fixture that evaluates a whole one.
+
+pytest loads it in each of its runs, so it loads nothing else of ours before a test asks for it.
+"""
+
+import hashlib
+import os
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+if TYPE_CHECKING:
+    from otel_ml.experiments.dataset import Dataset, Item
+    from otel_ml.experiments.result import Result
+    from otel_ml.runs import OpenedRun
+
+_MARKER: Final = "otel_ml"
+_USAGE: Final = 'expected @pytest.mark.otel_ml(dataset="qa.jsonl", repeats=1)'
+_SESSION: Final = "otel_ml_session"
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One item and one repeat of it, as the parameter of a test."""
+
+    item: "Item"
+    repeat: int
+
+
+@dataclass
+class _Suite:
+    """The experiment of one marked test function.
+
+    Attributes:
+        name: Of the function.
+        run: The experiment's run, in the process that opened it.
+        passed: How many tests have passed, of those that this process was told of.
+        count: How many those are.
+    """
+
+    name: str
+    dataset: str = ""
+    digest: str = ""
+    items: int = 0
+    repeats: int = 1
+    run: "OpenedRun | None" = None
+    passed: int = 0
+    count: int = 0
+
+
+@dataclass
+class _Session:
+    """What this process knows of marked tests.
+
+    Attributes:
+        key: The same in all processes of one session of pytest-xdist.
+        is_worker: Whether another process opens and closes the experiments.
+        suites: By the node id of the function.
+        datasets: Those that were read, by the same.
+    """
+
+    key: str
+    is_worker: bool
+    suites: dict[str, _Suite] = field(default_factory=dict)
+    datasets: "dict[str, Dataset]" = field(default_factory=dict)
+
+    def ids(self, node: str) -> tuple[int, int]:
+        """Return trace id and span id of an experiment's run, the same in all processes."""
+        found = hashlib.sha256(f"{self.key} {node}".encode()).digest()
+        return int.from_bytes(found[:16], "big") or 1, int.from_bytes(found[16:24], "big") or 1
+
+
+_STATE: Final = pytest.StashKey[_Session]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the marker, and know the session."""
+    config.addinivalue_line(
+        "markers", f"{_MARKER}(dataset, repeats=1): run the test once for each item of a data set"
+    )
+    told = getattr(config, "workerinput", None)
+    key = os.urandom(8).hex() if told is None else told[_SESSION]
+    config.stash[_STATE] = _Session(key, told is not None)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell a worker of pytest-xdist which session it belongs to."""
+    node.workerinput[_SESSION] = node.config.stash[_STATE].key
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Make one test of each item and repeat."""
+    marker = metafunc.definition.get_closest_marker(_MARKER)
+    if marker is None:
+        return
+    node = metafunc.definition.nodeid
+    if "item" not in metafunc.fixturenames:
+        raise pytest.UsageError(f"{node} takes no item: {_USAGE} above def test(item)")
+    dataset, repeats = _read_marker(node, metafunc, marker)
+    session = metafunc.config.stash[_STATE]
+    session.datasets[node] = dataset
+    name = metafunc.function.__qualname__
+    session.suites[node] = _Suite(name, dataset.name, dataset.digest, len(dataset), repeats)
+    jobs = [_Job(item, repeat) for repeat in range(repeats) for item in dataset]
+    names = [one.item.id if repeats == 1 else f"{one.item.id}-{one.repeat}" for one in jobs]
+    metafunc.parametrize("item", jobs, ids=names, indirect=True)
+
+
+def _read_marker(
+    node: str, metafunc: pytest.Metafunc, marker: pytest.Mark
+) -> "tuple[Dataset, int]":
+    from otel_ml.experiments.experiment import dataset_of  # only where a test is marked
+
+    told = dict(marker.kwargs)
+    given = marker.args[0] if len(marker.args) == 1 else told.pop("dataset", None)
+    repeats = told.pop("repeats", 1)
+    if given is None or told or type(repeats) is not int or repeats < 1:
+        raise pytest.UsageError(f"Invalid marker {_MARKER} of {node}: {_USAGE}")
+    if isinstance(given, str):  # beside the test, else where pytest was started
+        beside = metafunc.definition.path.parent / given
+        given = beside if beside.is_file() else given
+    try:
+        return dataset_of(given), repeats
+    except (ValueError, OSError) as error:
+        raise pytest.UsageError(f"{node}: {error}") from error
+
+
+@pytest.fixture
+def item(request: pytest.FixtureRequest) -> "Item":
+    """The item that a test marked ``otel_ml`` is about."""
+    job = getattr(request, "param", None)
+    if not isinstance(job, _Job):
+        raise pytest.UsageError(f"{request.node.nodeid} asks for an item: {_USAGE}")
+    found: Item = job.item
+    return found
+
+
+@pytest.fixture
+def otel_ml_evaluate() -> "Callable[..., Result]":
+    """Run a function over a data set, as `otel_ml.evaluate` does."""
+    from otel_ml.default import evaluate  # only where a test asks for it
+
+    return evaluate
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, Any, None]:
+    """Record the test of an item as a run over it: the test is its judge."""
+    spec = getattr(pyfuncitem, "callspec", None)
+    job = None if spec is None else spec.params.get("item")
+    if not isinstance(job, _Job):
+        yield
+        return
+    from otel_ml.default import _CLIENT  # only where a test is marked
+    from otel_ml.experiments.tested import record_test
+
+    node = pyfuncitem.nodeid.partition("[")[0]
+    session = pyfuncitem.config.stash[_STATE]
+    suite = session.suites[node]
+    about: dict[str, str | int] = {"node": node, "name": suite.name, "dataset": suite.dataset}
+    about |= {"digest": suite.digest, "items": suite.items, "repeats": suite.repeats}
+    if not session.is_worker:
+        _open(session, about)
+    part = job.item, job.repeat
+    recorder, dataset = _CLIENT._recorder.in_force, session.datasets[node]
+    with record_test(recorder, session.ids(node), suite.name, dataset, part) as tested:
+        outcome = yield
+        error = None if outcome.excinfo is None else outcome.excinfo[1]
+        tested.end(error, is_skipped=isinstance(error, pytest.skip.Exception))
+    pyfuncitem.user_properties.append((_MARKER, about))
+
+
+def _open(session: _Session, about: dict[str, Any]) -> _Suite:
+    """Open the experiment of a marked function, once."""
+    node = about["node"]
+    suite = session.suites.get(node)
+    if suite is None:  # of a session of several processes: workers have read the data set
+        told = {key: about[key] for key in ("name", "dataset", "digest", "items", "repeats")}
+        suite = session.suites[node] = _Suite(**told)
+    if suite.run is None:
+        from otel_ml.default import _CLIENT  # only where a test is marked
+        from otel_ml.experiments.tested import open_tests
+
+        suite.run = open_tests(_CLIENT._recorder.in_force, session.ids(node), about)
+    return suite
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Count a test that was over an item; of several processes that which collects the reports."""
+    told = dict(report.user_properties).get(_MARKER)
+    if report.when != "call" or not isinstance(told, dict) or _REPORTING is None:
+        return
+    suite = _open(_REPORTING, told)
+    suite.count += 1
+    suite.passed += report.passed
+
+
+# The session of the process that collects the reports: that hook is given no configuration.
+_REPORTING: _Session | None = None
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Know the session that reports are counted in."""
+    global _REPORTING  # noqa: PLW0603 - as above
+    found = session.config.stash[_STATE]
+    _REPORTING = None if found.is_worker else found
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """End the experiments that this process opened, and deliver what is queued."""
+    found = session.config.stash[_STATE]
+    runs = [suite.run for suite in found.suites.values() if suite.run is not None]
+    for run in runs:
+        run.end()
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Say how many tests of each experiment passed, and where its page is."""
+    suites = [one for one in config.stash[_STATE].suites.values() if one.count]
+    if not suites:
+        return
+    from otel_ml.default import _CLIENT  # only where a test was marked
+    from otel_ml.notebook import page_address
+
+    terminalreporter.section("otel-ml")
+    for suite in suites:
+        page = ""
+        if suite.run is not None and suite.run.is_recorded:
+            recorder = _CLIENT._recorder
+            page = page_address(recorder.page, recorder.project, "runs", suite.run.id)
+        told = f"{suite.name} on {suite.dataset}: {suite.passed} of {suite.count} passed"
+        terminalreporter.write_line(" ".join(filter(None, (told, page))))

@@ -1,0 +1,132 @@
+"""Items of data sets: their digests and ids, and the manifest of a version.
+
+A data set version is known by its content: the same items are the same version on any machine.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from hashlib import sha256
+from typing import Any, Final
+
+import orjson
+
+from otel_ml import attributes as wire
+
+# A manifest travels as artifacts of this name with a number, each of at most so many bytes.
+MANIFEST: Final = "items."
+PART_BYTES: Final = 65_536
+ID_CHARS: Final = 256
+ID_WANTED: Final = f"a text of 1 to {ID_CHARS} characters without a line break"
+_OWN_ID_CHARS: Final = 16
+
+
+def canonical_json(value: object) -> bytes:
+    """Write a value of JSON so that the same content is the same bytes."""
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+
+
+def digest_of(value: object) -> str:
+    """Return the SHA-256 of a value of JSON, as 64 hex digits."""
+    return sha256(canonical_json(value)).hexdigest()
+
+
+def digest_item(inputs: object, expected: object, tags: Mapping[str, Any]) -> str:
+    """Return the digest of an item; where it came from is no part of it."""
+    return digest_of({"inputs": inputs, "expected": expected, "tags": dict(tags)})
+
+
+def is_item_id(text: object) -> bool:
+    """Tell whether a text can be the id of an item."""
+    return (
+        isinstance(text, str)
+        and len(text) <= ID_CHARS
+        and text.splitlines() == [text]
+        and not any("\ud800" <= letter <= "\udfff" for letter in text)
+    )
+
+
+def name_items(items: Sequence[tuple[str, object, str]]) -> list[str]:
+    """Give an id to each item that has none: the start of the digest of its inputs.
+
+    Several items of the same inputs are numbered (``~2``, ``~3``) in the order of their digests,
+    so that the order in which they are given changes nothing.
+
+    Args:
+        items: Of each its own id (empty where it has none), its inputs and its digest.
+    """
+    named = [own for own, _, _ in items]
+    alike: defaultdict[str, list[tuple[str, int]]] = defaultdict(list)
+    for place, (own, inputs, digest) in enumerate(items):
+        if not own:
+            alike[digest_of(inputs)[:_OWN_ID_CHARS]].append((digest, place))
+    taken = {*named}
+    for start, same in alike.items():
+        number = 1
+        for _, place in sorted(same):
+            while (name := start if number == 1 else f"{start}~{number}") in taken:
+                number += 1
+            taken.add(name)
+            named[place] = name
+    return named
+
+
+def write_manifest(digests: Mapping[str, str]) -> str:
+    """Write the manifest of a version: a line for each item, ``id digest``, sorted by id.
+
+    Args:
+        digests: Of each item, by its id.
+    """
+    return "".join(f"{item_id} {digests[item_id]}\n" for item_id in sorted(digests))
+
+
+def digest_version(digests: Mapping[str, str]) -> str:
+    """Return the digest of a version: the SHA-256 of its manifest, as 64 hex digits.
+
+    Args:
+        digests: Of each item, by its id.
+    """
+    return sha256(write_manifest(digests).encode()).hexdigest()
+
+
+def split_manifest(manifest: str) -> list[str]:
+    """Cut a manifest between lines into parts that an artifact holds; an empty one is one part."""
+    parts: list[str] = []
+    lines: list[str] = []
+    size = 2  # the quotes of a JSON text, in which a line break takes two bytes
+    for line in manifest.splitlines(keepends=True):
+        added = len(orjson.dumps(line)) - 2
+        if lines and size + added > PART_BYTES:
+            parts.append("".join(lines))
+            lines, size = [], 2
+        lines.append(line)
+        size += added
+    return [*parts, "".join(lines)] if lines or not parts else parts
+
+
+def read_manifest(manifest: str) -> dict[str, str]:
+    """Read the digests of the items of a version, by id, in the order of the manifest."""
+    found = (line.rpartition(" ") for line in manifest.split("\n") if line)
+    return {item_id: digest for item_id, _, digest in found}
+
+
+def refer_document(kind: str, digest: str) -> dict[str, str]:
+    """Write what stands in an item for a typed value: its document is an artifact of that hash.
+
+    Args:
+        kind: How to read the document, such as ``otel_ml.types.Numpy``.
+        digest: The SHA-256 of the document, as 64 hex digits.
+    """
+    return {wire.ARTIFACT_TYPE: kind, wire.ARTIFACT_SHA256: digest}
+
+
+def find_documents(value: object, path: str = "") -> Iterator[tuple[str, str]]:
+    """Find the typed values in a value of JSON: where each stands, and the hash of its document."""
+    if isinstance(value, Mapping):
+        if value.keys() == {wire.ARTIFACT_TYPE, wire.ARTIFACT_SHA256}:
+            yield path, str(value[wire.ARTIFACT_SHA256])
+            return
+        for key, inner in value.items():
+            yield from find_documents(inner, f"{path}.{key}" if path else str(key))
+    elif isinstance(value, list | tuple):
+        for place, inner in enumerate(value):
+            yield from find_documents(inner, f"{path}.{place}" if path else str(place))

@@ -1,0 +1,126 @@
+"""Judges that need no model: functions to be named in ``judges=`` as they are."""
+
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from otel_ml.arguments import check_callable, check_number
+from otel_ml.judges.judge import Judge
+
+__all__ = ["close", "contains", "exact", "f1_words", "is_json", "matches"]
+
+_WORD: Final = re.compile(r"\w+")
+_DESCRIPTION_CHARS: Final = 65_536
+
+
+def exact(outputs: object, expected: object) -> bool:
+    """Pass outputs that equal what is expected; a tuple equals a list."""
+    return bool(_plain(outputs) == _plain(_told(expected)))
+
+
+def contains(outputs: Any, expected: Any) -> bool:
+    """Pass outputs that contain what is expected, of a list all of it."""
+    wanted = _told(expected)
+    return all(one in outputs for one in (wanted if isinstance(wanted, list) else [wanted]))
+
+
+def matches(outputs: str, expected: str) -> bool:
+    """Pass outputs in which the regular expression that is expected is found."""
+    return re.search(_told(expected), outputs) is not None
+
+
+def is_json(outputs: object) -> bool:
+    """Pass a text that is JSON, and a value that JSON has a form for."""
+    try:
+        json.loads(outputs) if isinstance(outputs, str | bytes) else json.dumps(outputs)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def f1_words(outputs: str, expected: Any) -> float:
+    """Score the words that outputs and what is expected share: F1, from 0 to 1.
+
+    Of several texts that are expected the nearest one counts.
+    """
+    wanted = _told(expected)
+    return max(_f1(outputs, one) for one in (wanted if isinstance(wanted, list) else [wanted]))
+
+
+def close(rel: float = 1e-9, abs: float = 0.0) -> Callable[..., bool]:
+    """Make a judge that passes numbers near what is expected, also in lists and dicts.
+
+    Args:
+        rel: How far off they may be, as a share of the greater of both.
+        abs: How far off they may be at least.
+
+    Raises:
+        ValueError: One is no number from 0.
+    """
+    relative, absolute = check_number("rel", rel, 0, 1), check_number("abs", abs, 0)
+
+    def close(outputs: object, expected: object) -> bool:
+        """Pass numbers near what is expected."""
+        return _is_close(outputs, _told(expected), relative, absolute)
+
+    return close
+
+
+def as_judge(given: Any) -> Judge:
+    """Return a judge: itself, or one of a function, under its name.
+
+    Raises:
+        ValueError: It is neither.
+    """
+    if issubclass(type(given), Judge):
+        judge: Judge = given
+        return judge
+    check_callable("judges", given, "each a Judge, or a function of outputs")
+    name = getattr(given, "__name__", None) or type(given).__name__
+    described = (getattr(given, "__doc__", None) or "").strip().partition("\n")[0]
+    return Judge(name, described[:_DESCRIPTION_CHARS], given)
+
+
+def _told(expected: Any) -> Any:
+    if expected is None:
+        raise ValueError("nothing is expected of the item")
+    return expected
+
+
+def _plain(value: Any) -> Any:
+    """Return arrays as lists, tuples as lists, so that values of JSON compare with them."""
+    if hasattr(type(value), "tolist"):
+        value = value.tolist()
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    if isinstance(value, dict):
+        return {key: _plain(one) for key, one in value.items()}
+    return value
+
+
+def _is_close(found: Any, wanted: Any, rel: float, abs_: float) -> bool:
+    found, wanted = _plain(found), _plain(wanted)
+    if isinstance(wanted, list):
+        return (
+            isinstance(found, list)
+            and len(found) == len(wanted)
+            and all(_is_close(a, b, rel, abs_) for a, b in zip(found, wanted, strict=True))
+        )
+    if isinstance(wanted, Mapping):
+        return (
+            isinstance(found, Mapping)
+            and found.keys() == wanted.keys()
+            and all(_is_close(found[key], wanted[key], rel, abs_) for key in wanted)
+        )
+    return math.isclose(found, wanted, rel_tol=rel, abs_tol=abs_)
+
+
+def _f1(found: str, wanted: str) -> float:
+    ours, theirs = (Counter(_WORD.findall(text.lower())) for text in (found, str(wanted)))
+    if not ours or not theirs:
+        return float(ours == theirs)
+    shared = (ours & theirs).total()
+    return 2 * shared / (ours.total() + theirs.total())
