@@ -11,6 +11,7 @@ import orjson
 from otel_ml.records import (
     AliasMove,
     Artifact,
+    ItemContent,
     LateLog,
     LateTag,
     LineageLink,
@@ -28,6 +29,8 @@ __all__ = [
     "AliasMove",
     "Arrivals",
     "Artifact",
+    "ExperimentTrace",
+    "ItemContent",
     "LateLog",
     "LateTag",
     "LineageLink",
@@ -156,6 +159,17 @@ class Arrivals:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class ExperimentTrace:
+    """The trace of a run over an item of a data set: what is in it is no production."""
+
+    project: str = field(metadata=kept("Where it is filed", "LowCardinality(String)"))
+    start_ns: int = field(metadata=kept("When a run of it began", "Int64"))
+    trace_id: bytes = field(metadata=kept("16 bytes", "FixedString(16)"))
+    end_ns: int = field(metadata=kept("When it ended", "Int64"))
+    experiment: str = field(metadata=kept("The experiment's run id", "LowCardinality(String)"))
+
+
 @dataclass(slots=True)
 class Records:
     """What some spans say, ready to be stored.
@@ -176,6 +190,7 @@ class Records:
     artifacts: list[Artifact] = field(default_factory=list)
     aliases: list[AliasMove] = field(default_factory=list)
     lineage: list[LineageLink] = field(default_factory=list)
+    items: list[ItemContent] = field(default_factory=list)
     trace_keys: list[TraceKey] = field(default_factory=list)
     signs: list[ProcessSign] = field(default_factory=list)
     arrivals: list[Arrivals] = field(default_factory=list)

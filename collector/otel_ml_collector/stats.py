@@ -18,12 +18,18 @@ from pydantic import BaseModel, Field
 from otel_ml.records import TOKENS, Tokens, tokens_of
 from otel_ml_collector.api.parameters import End, FromReader, Start, Where
 from otel_ml_collector.errors import BadQuery
-from otel_ml_collector.filter.fields import RECORD_OF
+from otel_ml_collector.filter.fields import OF_ITEMS, RECORD_OF
 from otel_ml_collector.filter.grammar import fields_of, parse
 from otel_ml_collector.filter.sql import compile_where
 from otel_ml_collector.owners import FIRST
 from otel_ml_collector.price import round_cost
-from otel_ml_collector.store.apart import Apart, find_apart, join_named, late_tags
+from otel_ml_collector.store.apart import (
+    Apart,
+    find_apart,
+    join_named,
+    late_tags,
+    own_or_named,
+)
 from otel_ml_collector.store.reader import READABLE, Reader, Row
 from otel_ml_collector.store.rollup import COUNTED_SUMS, NEWEST_SCORES, SCORE_SUMS, STATES, SUMS
 from otel_ml_collector.store.runs import ACROSS_PARTITIONS, Window
@@ -41,7 +47,7 @@ from otel_ml_collector.store.statistics import (
     all_version_numbers,
     version_numbers,
 )
-from otel_ml_collector.store.tables import repeats, shares
+from otel_ml_collector.store.tables import IS_CALL, experiments, repeats, shares
 from otel_ml_collector.store.targets import TAG_TEXT, about_runs
 from otel_ml_collector.store.versions import NUMBERED_VERSIONS
 from otel_ml_collector.times import DAY_NS, HOUR_NS, SECOND_NS, to_rfc3339
@@ -116,6 +122,7 @@ class StatsQuestion:
         is_told: Whether scores of keys and tags count too.
         shares_calls: Whether of some runs something else counts than they say.
         hides_repeats: Whether other records of a call that counts already are left out.
+        hides_items: Whether runs over items of data sets are.
         days: Days that the rollup knows as they stand, each with when it was computed.
         pieces: What is read from the runs.
     """
@@ -128,6 +135,7 @@ class StatsQuestion:
     is_told: bool
     shares_calls: bool
     hides_repeats: bool
+    hides_items: bool
     days: Mapping[int, int]
     pieces: Sequence[Window]
 
@@ -216,9 +224,14 @@ def count_projects(reader: Reader, window: Window, step_ns: int) -> list[Row]:
           count() AS runs, countIf(outcome = 'error') AS errors,
           quantilesDD(0.01, 0.5, 0.9, 0.99)(latency_ns) AS quantiles
         FROM runs FINAL
-        WHERE kind NOT IN ('span', 'judge') AND {in_window} AND NOT {repeats}
+        WHERE {is_call} AND {in_window} AND NOT {repeats} AND NOT {items}
         GROUP BY project, bucket ORDER BY project, bucket LIMIT 100000
-        """).fill(in_window=in_window, repeats=repeats(in_window))
+        """).fill(
+        is_call=IS_CALL,
+        in_window=in_window,
+        repeats=repeats(in_window),
+        items=experiments(READABLE, Sql("{start:Int64}"), Sql("{end:Int64}")),
+    )
     parameters = {"start": window.start_ns, "end": window.end_ns, "step": step_ns}
     return reader.rows(sql, parameters)
 
@@ -323,6 +336,11 @@ def _told_scores() -> Sql:
         GROUP BY judge, judge_version, trace_id, span_id""").fill(about=about, told=_TOLD)
 
 
+_ITEMS: Final = experiments(
+    Sql("project = {project:String}"), Sql("{first:Int64}"), Sql("{until:Int64}")
+)
+
+
 def _bucket(time: Sql) -> Sql:
     return Sql("intDiv({time} - {origin:Int64}, {step:Int64}) AS bucket").fill(time=time)
 
@@ -335,8 +353,11 @@ def _of_runs(question: StatsQuestion) -> Sql:
         for place in range(len(question.pieces))
     ]
     hides = question.shares_calls and question.hides_repeats
-    return Sql("""{in_pieces} AND ({pieces}) AND NOT {repeats} AND ({condition})""").fill(
+    return Sql(
+        "{in_pieces} AND ({pieces}) AND NOT {repeats} AND NOT {items} AND ({condition})"
+    ).fill(
         in_pieces=_IN_PIECES,
+        items=_ITEMS if question.hides_items else Sql("0"),
         repeats=repeats(_IN_PIECES) if hides else Sql("0"),
         pieces=join_sql(" OR ", pieces) or Sql("0"),
         condition=question.condition.sql,
@@ -519,8 +540,7 @@ def _by_version(numbers: Numbers) -> Grouping:
 
 def _by_trace(column: Sql, apart: Apart) -> Grouping:
     """Group by the session or the user, of runs that name none by that of their trace."""
-    label = Sql("if({column} != '', {column}, named)").fill(column=column)
-    return Grouping(label, join=join_named(column, apart))
+    return Grouping(own_or_named(column), join=join_named(column, apart))
 
 
 def _by_tag(name: str, apart: Apart) -> Grouping:
@@ -691,15 +711,17 @@ def make_question(reader: Reader, query: StatsQuery) -> StatsQuestion:
         raise BadQuery(f"There would be {buckets:,} buckets: expected at most {most}", "bucket")
     apart = find_apart(reader, query.project)
     condition, _ = compile_where(
-        reader, query.project, query.where, is_bounded=True, apart=apart, hides_repeats=False
+        reader, query.project, query.where, is_bounded=True, apart=apart, hides=False
     )
     fields = fields_of(parse(query.where))
+    hides_items = apart.experiments and fields.isdisjoint(OF_ITEMS)
     grouping = make_grouping(reader, query.project, query.group, apart)
     # Without buckets of days only a total could come from the rollup.
     in_days = window.start_ns % DAY_NS == 0 and step_ns % DAY_NS == 0
     is_daily = in_days and grouping.is_daily and not apart.told_scores
     days: dict[int, int] = {}
-    if is_daily and fields <= _DAILY_FIELDS:
+    # The rollup knows nothing of runs over items.
+    if is_daily and fields <= _DAILY_FIELDS and hides_items == apart.experiments:
         days = _read_days(reader, query.project, window)
     pieces = _between(list(days), window)
     if len(pieces) > _PIECES:
@@ -713,6 +735,7 @@ def make_question(reader: Reader, query: StatsQuery) -> StatsQuestion:
         is_told=apart.told_scores,
         shares_calls=apart.same_calls,
         hides_repeats=RECORD_OF not in fields,
+        hides_items=hides_items,
         days=days,
         pieces=pieces,
     )

@@ -201,6 +201,27 @@ SETTINGS index_granularity = 256, fsync_after_insert = 1, fsync_part_directory =
 CREATE TABLE IF NOT EXISTS otel_ml.lineage ON CLUSTER otel_ml AS otel_ml_local.lineage
 ENGINE = Distributed(otel_ml, otel_ml_local, lineage, cityHash64(project));
 
+CREATE TABLE IF NOT EXISTS otel_ml_local.items ON CLUSTER otel_ml (
+  project LowCardinality(String),
+  digest String,
+  inputs String CODEC(ZSTD(1)),
+  expected String CODEC(ZSTD(1)),
+  tags String CODEC(ZSTD(1)),
+  source_run String,
+  capture String,
+  is_whole Bool,
+  time_ns Int64 CODEC(DoubleDelta, ZSTD(1)),
+  rank UInt64,
+  arrived_ns Int64 CODEC(DoubleDelta, ZSTD(1)),
+  collector LowCardinality(String) COMMENT 'which one stored it'
+)
+ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/otel_ml/items', '{replica}', rank)
+ORDER BY (project, digest)
+SETTINGS index_granularity = 256, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+
+CREATE TABLE IF NOT EXISTS otel_ml.items ON CLUSTER otel_ml AS otel_ml_local.items
+ENGINE = Distributed(otel_ml, otel_ml_local, items, cityHash64(project));
+
 CREATE TABLE IF NOT EXISTS otel_ml_local.trace_index ON CLUSTER otel_ml (
   key String,
   project LowCardinality(String),
@@ -294,7 +315,12 @@ CREATE TABLE IF NOT EXISTS otel_ml_local.open_runs ON CLUSTER otel_ml (
   scope String CODEC(ZSTD(1)),
   arrived_ns Int64 CODEC(DoubleDelta, ZSTD(1)),
   collector LowCardinality(String) COMMENT 'which one stored it',
-  rank UInt64
+  rank UInt64,
+  experiment LowCardinality(String),
+  dataset LowCardinality(String),
+  item String,
+  item_digest String,
+  repeat UInt32
 )
 ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/otel_ml/open_runs', '{replica}', rank)
 PARTITION BY toYYYYMM(fromUnixTimestamp64Nano(arrived_ns, 'UTC'))
@@ -369,6 +395,11 @@ CREATE TABLE IF NOT EXISTS otel_ml_local.runs ON CLUSTER otel_ml (
   arrived_ns Int64 CODEC(DoubleDelta, ZSTD(1)),
   collector LowCardinality(String) COMMENT 'which one stored it',
   rank UInt64,
+  experiment LowCardinality(String),
+  dataset LowCardinality(String),
+  item String,
+  item_digest String,
+  repeat UInt32,
   INDEX by_tag tag_kv TYPE text(tokenizer = 'array'),
   INDEX by_arrival arrived_ns TYPE minmax GRANULARITY 1
 )
@@ -379,6 +410,43 @@ SETTINGS index_granularity = 1024, map_serialization_version = 'with_buckets', m
 
 CREATE TABLE IF NOT EXISTS otel_ml.runs ON CLUSTER otel_ml AS otel_ml_local.runs
 ENGINE = Distributed(otel_ml, otel_ml_local, runs, cityHash64(project));
+
+CREATE TABLE IF NOT EXISTS otel_ml_local.same_calls ON CLUSTER otel_ml (
+  project LowCardinality(String),
+  start_ns Int64 CODEC(DoubleDelta, ZSTD(1)),
+  trace_id FixedString(16),
+  span_id FixedString(8),
+  record_of FixedString(8) COMMENT 'the run that counts for their call; zeros for one that counts itself',
+  others String CODEC(ZSTD(1)) COMMENT 'JSON: the other records of its call',
+  input_tokens Nullable(Int64),
+  output_tokens Nullable(Int64),
+  cached_tokens Nullable(Int64),
+  reasoning_tokens Nullable(Int64),
+  cost Nullable(Float64),
+  rank UInt64 COMMENT 'when the trace was looked at'
+)
+ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/otel_ml/same_calls', '{replica}', rank)
+PARTITION BY toYYYYMM(fromUnixTimestamp64Nano(start_ns, 'UTC'))
+PRIMARY KEY (project, start_ns) ORDER BY (project, start_ns, trace_id, span_id)
+SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+
+CREATE TABLE IF NOT EXISTS otel_ml.same_calls ON CLUSTER otel_ml AS otel_ml_local.same_calls
+ENGINE = Distributed(otel_ml, otel_ml_local, same_calls, cityHash64(project));
+
+CREATE TABLE IF NOT EXISTS otel_ml_local.experiment_traces ON CLUSTER otel_ml (
+  project LowCardinality(String),
+  start_ns Int64,
+  trace_id FixedString(16),
+  end_ns Int64,
+  experiment LowCardinality(String)
+)
+ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/otel_ml/experiment_traces', '{replica}', end_ns)
+PARTITION BY toYYYYMM(fromUnixTimestamp64Nano(start_ns, 'UTC'))
+ORDER BY (project, start_ns, trace_id)
+SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+
+CREATE TABLE IF NOT EXISTS otel_ml.experiment_traces ON CLUSTER otel_ml AS otel_ml_local.experiment_traces
+ENGINE = Distributed(otel_ml, otel_ml_local, experiment_traces, cityHash64(project));
 
 CREATE TABLE IF NOT EXISTS otel_ml_local.artifacts ON CLUSTER otel_ml (
   project LowCardinality(String),
@@ -552,4 +620,4 @@ CREATE TABLE IF NOT EXISTS otel_ml.forward_cursors ON CLUSTER otel_ml (
 )
 ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/all/otel_ml/forward_cursors', '{shard}-{replica}', arrived_ns) ORDER BY (target, kind, collector) SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
 
-INSERT INTO otel_ml.store_meta (name, value) VALUES ('schema', 9);
+INSERT INTO otel_ml.store_meta (name, value) VALUES ('schema', 11);

@@ -9,8 +9,6 @@ from otel_ml_collector.store.schema import TABLES
 from tests.deploy import cluster
 from tests.deploy.tools import DEPLOY
 
-pytestmark = pytest.mark.deploy
-
 FOLDER = DEPLOY / "clickhouse"
 
 

@@ -24,6 +24,7 @@ _COMMANDS: Final = {
     "alias": ("records:alias", "name versions of a model, such as champion"),
     "metrics": ("records:metrics", "list metrics and their points"),
     "export": ("records:export", "write runs into a file"),
+    "evaluate": ("experiments:evaluate", "run a function over a data set, and compare"),
     "storage": ("administration:storage", "show and free disk space"),
     "retention": ("administration:retention", "say or set how long a project is kept"),
     "backup": ("administration:backup", "write a backup of the store, also while it is served"),

@@ -185,8 +185,7 @@ def _write_runs(form: Layout, found: "Runs", check: Callable[[object], None]) ->
         return DONE if table.num_rows else NOTHING
     answer: dict[str, Any] = {"runs": [], "next_cursor": None}
     for page in found.pages():
-        answer["runs"] += page["runs"]
-        answer["next_cursor"] = page["next_cursor"]
+        answer = {**page, "runs": [*answer["runs"], *page["runs"]]}
     check(answer["runs"])
     _add_columns(answer["runs"], form.columns, found)
     check_columns(answer["runs"], form.columns)

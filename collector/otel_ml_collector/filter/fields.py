@@ -43,6 +43,8 @@ class FieldName:
 _TEXT: Final = Kind.TEXT
 # What lifts the hiding of other records of a call.
 RECORD_OF: Final = "record_of"
+# What lifts the hiding of runs over items of data sets.
+OF_ITEMS: Final = frozenset({"experiment", "item", "item_digest", "repeat", "dataset", "kind"})
 _NUMBER: Final = Kind.NUMBER
 
 FIELD_NAMES: Final[Mapping[str, FieldName]] = {
@@ -50,7 +52,8 @@ FIELD_NAMES: Final[Mapping[str, FieldName]] = {
     "version": FieldName(_NUMBER, "the small number of the model's version, or an alias in quotes"),
     "digest": FieldName(_TEXT, "the digest of the version's definition"),
     "kind": FieldName(
-        _TEXT, "model, chain, tool, retriever, embedding, agent, training, judge or span"
+        _TEXT,
+        "model, chain, tool, retriever, embedding, agent, training, experiment, judge or span",
     ),
     "name": FieldName(_TEXT, "the name of the span"),
     "finish_reason": FieldName(
@@ -105,6 +108,11 @@ FIELD_NAMES: Final[Mapping[str, FieldName]] = {
     "record_of": FieldName(
         _TEXT, "of another record of a call the run that counts for it; empty for a run that counts"
     ),
+    "experiment": FieldName(_TEXT, "of a run over an item of a data set the experiment's run id"),
+    "item": FieldName(_TEXT, "the id of the item that a run is over"),
+    "item_digest": FieldName(_TEXT, "the digest of the content of that item"),
+    "repeat": FieldName(_NUMBER, "which repeat of its item a run is, from 0"),
+    "dataset": FieldName(_TEXT, "the data set of an experiment and of its runs"),
     "span_kind": FieldName(_TEXT, "internal, server, client, producer, consumer or empty"),
     "dialect": FieldName(_TEXT, "by which conventions the span was read"),
 }

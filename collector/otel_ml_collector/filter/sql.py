@@ -14,6 +14,7 @@ from otel_ml_collector.errors import BadQuery
 from otel_ml_collector.filter.fields import (
     FIELD_NAMES,
     FIELDS,
+    OF_ITEMS,
     RECORD_OF,
     SOURCES,
     Kind,
@@ -41,6 +42,7 @@ from otel_ml_collector.store.apart import (
     belong,
     find_apart,
     late_tags,
+    may_have_experiments,
     may_share_calls,
     named_by_traces,
     own_tags,
@@ -61,19 +63,23 @@ from otel_ml_collector.store.sql import (
     join_sql,
     parameter,
 )
-from otel_ml_collector.store.tables import repeats
+from otel_ml_collector.store.tables import IS_CALL, RESPONSE_ID, experiments, repeats
 from otel_ml_collector.store.targets import TAG_TEXT
 from otel_ml_collector.store.versions import CURRENT_ALIASES, NUMBERED_VERSIONS
 from otel_ml_collector.times import from_rfc3339
 
 # The engine reads no longer text of a query than 262,144 bytes; values are apart from it.
 _MAX_SQL: Final = 230_000
-_MODEL_CALLS: Final = Condition(Sql("kind NOT IN ('span', 'judge')"))
+_MODEL_CALLS: Final = Condition(IS_CALL)
 # The window of the question: it chooses the parts and granules that are read.
 _WINDOW: Final = Sql(
     "project = {project:String} AND start_ns >= {start:Int64} AND start_ns < {end:Int64}"
 )
 _NO_REPEATS: Final = Condition(Sql("NOT ") + repeats(_WINDOW))
+_NO_ITEMS: Final = Condition(
+    Sql("NOT ")
+    + experiments(Sql("project = {project:String}"), Sql("{start:Int64}"), Sql("{end:Int64}"))
+)
 _HALF: Final = re.compile("[\ud800-\udfff]")
 _WORD: Final = re.compile("[0-9A-Za-z]{4}")
 _TRACE_ID_CHARS: Final = 32
@@ -171,12 +177,6 @@ _JSON_TRUE: Final = Sql("""multiIf(
   0)""")
 
 
-def response_of(tags: Sql) -> Sql:
-    """Write the id of a provider's answer, which stands among the texts of a run's tags."""
-    return Sql("""substring(arrayFirst(text -> startsWith(text, '{response}'), {tags}),
-      {behind})""").fill(response=Sql(RESPONSE), tags=tags, behind=len(RESPONSE) + 1)
-
-
 def reasons_of(attributes: Sql) -> Sql:
     """Write why the model stopped, by the attributes that say it: a list of texts, or one."""
     return Sql("""arrayConcat(
@@ -224,15 +224,16 @@ def compile_where(
     *,
     is_bounded: bool = False,
     apart: Apart | None = None,
-    hides_repeats: bool = True,
+    hides: bool = True,
 ) -> tuple[Condition, bool]:
     """Compile a filter on recorded model calls, or on all spans where it speaks of kinds.
 
-    Runs of whose call another one counts are left out where it does not speak of them.
+    Runs of whose call another one counts, and runs over items of data sets, are left out where it
+    does not speak of them.
 
     `is_bounded` says that the question has a bound in time beside it; `apart` what of the project
-    came apart from its runs, None where that is not known yet; `hides_repeats` that what asks does
-    not leave other records of a call out itself.
+    came apart from its runs, None where that is not known yet; `hides` that what asks does not
+    leave these out itself.
 
     Returns:
         The condition, and whether it leaves out much.
@@ -240,10 +241,11 @@ def compile_where(
     Raises:
         BadQuery: The filter is wrong.
     """
-    hides_repeats = hides_repeats and may_share_calls(reader, project)
-    once = [_NO_REPEATS] if hides_repeats else []
+    hidden = [_NO_REPEATS] if hides and may_share_calls(reader, project) else []
+    production = [_NO_ITEMS] if hides and may_have_experiments(reader, project) else []
     if not where:
-        return (all_of([_MODEL_CALLS, *once]) if once else _MODEL_CALLS), False
+        left = [*hidden, *production]
+        return (all_of([_MODEL_CALLS, *left]) if left else _MODEL_CALLS), False
     if apart is None:
         apart = find_apart(reader, project)
     tree, condition = compile_filter(where, apart)
@@ -251,7 +253,9 @@ def compile_where(
     fields = fields_of(tree)
     conditions = [condition]
     if RECORD_OF not in fields:
-        conditions = [*once, condition]
+        conditions = [*hidden, condition]
+    if fields.isdisjoint(OF_ITEMS):
+        conditions = [*production, *conditions]
     if "kind" not in fields:
         conditions = [_MODEL_CALLS, *conditions]
     return all_of(conditions), tree is not None
@@ -393,7 +397,7 @@ class _Compiler:
         """Write a condition on the version that a name such as champion is of now."""
         if tree.operator not in _EQUALITY:
             raise bad("Expected == != or in: an alias has no order", tree.column)
-        affirmed = replace(tree, operator=_AFFIRMED.get(tree.operator, tree.operator))
+        affirmed = _affirm(tree)
         test = self._test_text(affirmed, Sql("alias"))
         found = _ALIASED.fill(aliases=CURRENT_ALIASES, test=test)
         return found if affirmed == tree else Sql("(digest != '' AND NOT {f})").fill(f=found)
@@ -458,7 +462,7 @@ class _Compiler:
 
     def _named(self, tree: Comparison, column: Sql) -> Sql:
         """Write a condition on the session or user of a run: its own, else that of its trace."""
-        affirmed = replace(tree, operator=_AFFIRMED.get(tree.operator, tree.operator))
+        affirmed = _affirm(tree)
         own = Sql("{column} != '' AND {test}").fill(
             column=column, test=self._test_text(affirmed, column)
         )
@@ -475,7 +479,7 @@ class _Compiler:
 
     def _record_of(self, tree: Comparison) -> Sql:
         """Write a condition on the run that counts for a run's call; of most there is none."""
-        affirmed = replace(tree, operator=_AFFIRMED.get(tree.operator, tree.operator))
+        affirmed = _affirm(tree)
         found = _COUNTS_FOR.fill(window=_WINDOW, test=self._test_text(affirmed, _RECORD_OF))
         is_none = Sql("NOT {any} AND {test}").fill(
             any=_COUNTS_FOR.fill(window=_WINDOW, test=Sql("1")),
@@ -486,7 +490,7 @@ class _Compiler:
     def _response(self, tree: Comparison) -> Sql:
         """Write a condition on the id of a provider's answer, which stands among the tags."""
         if tree.operator not in {"==", "in"} or "" in _values_of(tree):
-            return self._test_text(tree, response_of(Sql("tag_kv")))
+            return self._test_text(tree, RESPONSE_ID)
         for value in _values_of(tree):
             _check_text(value, tree.column)
         ids = [f"{RESPONSE}{str(value)[:RESPONSE_CHARS]}" for value in _values_of(tree)]
@@ -494,7 +498,7 @@ class _Compiler:
 
     def _error_type(self, tree: Comparison) -> Sql:
         """Write whether an error has one of some names, or its last name is one of them."""
-        affirmed = replace(tree, operator=_AFFIRMED.get(tree.operator, tree.operator))
+        affirmed = _affirm(tree)
         found = Sql("({whole} OR ({last} AND error_type != ''))").fill(
             whole=self._test_text(affirmed, Sql("error_type")),
             last=self._test_text(affirmed, _LAST_NAME),
@@ -549,7 +553,7 @@ class _Compiler:
         if key is None:
             return self._has_tag(tree)
         label = self._value("String", key)
-        affirmed = replace(tree, operator=_AFFIRMED.get(tree.operator, tree.operator))
+        affirmed = _affirm(tree)
         found, late = self._test_tag(affirmed, key, label)
         is_told = Sql("mapContains(tags, {label})").fill(label=label)
         if self._apart.tags:
@@ -699,7 +703,7 @@ class _Compiler:
     def _test_reasons(self, tree: Comparison) -> Sql:
         """Write the test of why the model stopped: of several answers one is enough."""
         _refuse_path(tree, "text")
-        affirmed = replace(tree, operator=_AFFIRMED.get(tree.operator, tree.operator))
+        affirmed = _affirm(tree)
         reasons = reasons_of(Sql("attributes"))
         found = Sql("arrayExists(reason -> {test}, {reasons})").fill(
             test=self._test_text(affirmed, Sql("reason")), reasons=reasons
@@ -775,6 +779,11 @@ def _beside(rest: Sql) -> Sql:
 
 def _in_brackets(part: Sql) -> Sql:
     return Sql("({part})").fill(part=part)
+
+
+def _affirm(tree: Comparison) -> Comparison:
+    """Return the comparison without its ``not``, which `_negate` puts back."""
+    return replace(tree, operator=_AFFIRMED.get(tree.operator, tree.operator))
 
 
 def _negate(tree: Comparison, found: Sql) -> Sql:

@@ -1,5 +1,6 @@
 """Models and their versions: one `find` behind the JSON API and the pages."""
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,6 +9,14 @@ from typing import Final
 from pydantic import BaseModel, Field, ValidationError
 
 from otel_ml.records import Alias, Aliases, Infinite, LinkedRun, ListedVersion, Model, about
+from otel_ml.statistics.intervals import Estimate
+from otel_ml.statistics.verdict import (
+    JudgeScore,
+    JudgeVerdict,
+    ScoredRun,
+    Word,
+    compare_samples,
+)
 from otel_ml_collector.errors import NotFound
 from otel_ml_collector.owners import own_model
 from otel_ml_collector.runs.answers import LateRecords, find_told
@@ -17,9 +26,11 @@ from otel_ml_collector.store.apart import find_apart
 from otel_ml_collector.store.reader import READABLE, JsonValue, Reader, Row
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.statistics import (
+    Numbers,
     list_models,
     read_aliases,
     read_current_aliases,
+    read_scored_runs,
     read_version_runs,
     read_version_scores,
     read_versions,
@@ -32,6 +43,8 @@ _NEWEST: Final = 8
 _NEW_DAYS: Final = 30
 _MOVES: Final = 1_000
 _LINKED: Final = 100
+# Of each version, so that a verdict takes a second and not the memory of all its runs.
+_MOST_RUNS: Final = 10_000
 
 
 class Models(BaseModel):
@@ -48,6 +61,58 @@ class JudgeStats(JudgeVersionName):
     mean_score: float | None
     passed: int
     judged: int = Field(description="Evaluations that say whether the run passed")
+
+
+class Interval(BaseModel):
+    """A number with its interval; null where it has no bound."""
+
+    value: float
+    low: float | None
+    high: float | None
+    n: int
+    clusters: int
+
+
+class JudgeChange(JudgeVersionName):
+    """What changed between two versions of a model by one judge; pass rates are from 0 to 1."""
+
+    word: Word
+    sentence: str
+    baseline: Interval | None = Field(description="Its pass rate, else its mean score")
+    candidate: Interval | None
+    difference: Interval | None = Field(
+        description="Candidate less baseline; all judges share the 95 % (Bonferroni)"
+    )
+    margin: float = Field(description="A difference below it does not matter")
+    detectable: float | None = Field(
+        description="The difference that so many runs could have shown with 80 % power"
+    )
+    needed: int | None = Field(
+        description="How many runs of both would show the margin with 80 % power"
+    )
+    reasons: list[str] = Field(description="Why it is inconclusive, besides its interval")
+
+
+class AmountChange(BaseModel):
+    """What changed in latency, tokens or cost, of calls that were answered: less is better."""
+
+    name: str
+    word: Word
+    sentence: str
+    ratio: Interval = Field(description="Of the candidate's median to the baseline's")
+    reasons: list[str]
+
+
+class VersionsVerdict(BaseModel):
+    """What is to be said of a version of a model in production, beside another one."""
+
+    model: str
+    version: int
+    baseline: int
+    word: Word = Field(description="Of the worst judge: worse, inconclusive, no different, better")
+    judges: list[JudgeChange]
+    amounts: list[AmountChange]
+    most_runs: int = Field(description="Of each version its newest runs count, at most so many")
 
 
 class ArtifactContent(BaseModel):
@@ -168,6 +233,100 @@ def find_versions(reader: Reader, project: str, model: str) -> list[VersionDetai
         )
         for number, structures in sorted(by_number.items(), reverse=True)
     ]
+
+
+def find_verdict(
+    reader: Reader, project: str, model: str, version: int, baseline: int
+) -> VersionsVerdict:
+    """Compare two versions of a model by their newest recorded runs, 10,000 of each.
+
+    Of each judge the newest version counts that spoke of both; runs of a session, or of a trace
+    without one, are one cluster.
+
+    Raises:
+        NotFound: There is no such version.
+    """
+    for number in (version, baseline):
+        find_digest(reader, project, model, number)
+    runs, said = read_scored_runs(reader, project, model, (baseline, version), _MOST_RUNS)
+    number_of = {(row["trace_id"], row["span_id"]): row["number"] for row in runs}
+    digests: defaultdict[str, dict[int, set[str]]] = defaultdict(lambda: defaultdict(set))
+    for row in said:
+        number = number_of[row["trace_id"], row["span_id"]]
+        digests[row["judge"]][number].add(row["judge_version"])
+    numbers = version_numbers(reader, project, "judge", digests)
+    newest: dict[str, set[str]] = {}
+    for judge, by_side in digests.items():
+        both = by_side[baseline] & by_side[version]
+        # Without a version that spoke of both, no number is given, and the verdict says so.
+        newest[judge] = (
+            {max(both, key=lambda digest: (numbers.get((judge, digest, ""), 0), digest))}
+            if both
+            else by_side[baseline] | by_side[version]
+        )
+    scores: defaultdict[tuple[str, str], dict[str, JudgeScore]] = defaultdict(dict)
+    for row in said:
+        judge, digest = row["judge"], row["judge_version"]
+        if digest in newest[judge]:
+            scores[row["trace_id"], row["span_id"]][judge] = JudgeScore(
+                row["passed"], row["score"], digest, bool(row["failed"])
+            )
+    sides: dict[int, list[ScoredRun]] = {baseline: [], version: []}
+    for row in runs:
+        sides[row["number"]].append(
+            ScoredRun(
+                cluster=f"session {row['belongs']}"
+                if row["belongs"]
+                else f"trace {row['trace_id']}",
+                is_error=bool(row["is_error"]),
+                scores=scores[row["trace_id"], row["span_id"]],
+                latency=row["latency_ns"] / 1e9,
+                tokens=row["tokens"],
+                cost=row["cost"],
+            )
+        )
+    found = compare_samples(sides[baseline], sides[version])
+    return VersionsVerdict(
+        model=model,
+        version=version,
+        baseline=baseline,
+        word=found.word,
+        judges=[_judge_change(one, numbers, newest[judge]) for judge, one in found.judges.items()],
+        amounts=[
+            AmountChange(
+                name=name,
+                word=one.word,
+                sentence=one.sentence,
+                ratio=_interval(one.ratio),
+                reasons=list(one.reasons),
+            )
+            for name, one in found.amounts.items()
+        ],
+        most_runs=_MOST_RUNS,
+    )
+
+
+def _judge_change(one: JudgeVerdict, numbers: Numbers, digests: set[str]) -> JudgeChange:
+    digest = next(iter(digests)) if len(digests) == 1 else ""
+    return JudgeChange(
+        judge=one.judge,
+        version=numbers.get((one.judge, digest, "")),
+        digest=digest,
+        word=one.word,
+        sentence=one.sentence,
+        baseline=_interval(one.baseline) if one.baseline else None,
+        candidate=_interval(one.candidate) if one.candidate else None,
+        difference=_interval(one.difference) if one.difference else None,
+        margin=one.margin,
+        detectable=one.detectable,
+        needed=one.needed,
+        reasons=list(one.reasons),
+    )
+
+
+def _interval(of: Estimate) -> Interval:
+    low, high = (bound if math.isfinite(bound) else None for bound in (of.low, of.high))
+    return Interval(value=of.value, low=low, high=high, n=of.n, clusters=of.clusters)
 
 
 def find_aliases(reader: Reader, project: str, model: str) -> Aliases:

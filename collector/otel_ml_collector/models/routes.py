@@ -25,7 +25,7 @@ from otel_ml_collector.errors import BadQuery, NotFound
 from otel_ml_collector.mapping.lineage import is_alias
 from otel_ml_collector.models import diff
 from otel_ml_collector.models import find as models
-from otel_ml_collector.models.find import Models, VersionDetail, Versions
+from otel_ml_collector.models.find import Models, VersionDetail, Versions, VersionsVerdict
 from otel_ml_collector.projects import find_projects
 from otel_ml_collector.receive.pipeline import Intake
 from otel_ml_collector.services import find_service, service_of
@@ -79,6 +79,22 @@ def get_versions(project: str, model: str, reader: FromReader) -> Versions:
 def get_version(project: str, model: str, number: int, reader: FromReader) -> VersionDetail:
     """Read one version of a model."""
     return models.find_version(reader, project, model, number)
+
+
+@api.get("/projects/{project:path}/models/{model:path}/versions/{number}/verdict")
+def get_verdict(
+    *,
+    project: str,
+    model: str,
+    number: int,
+    against: Annotated[int, Query(ge=1, description="The small number of the baseline")],
+    reader: FromReader,
+) -> VersionsVerdict:
+    """Compare a version of a model with another one by their newest recorded runs, in words.
+
+    By each judge, and in latency, tokens and cost; runs of one session or trace are one cluster.
+    """
+    return models.find_verdict(reader, project, model, number, against)
 
 
 @api.get("/projects/{project:path}/models/{model:path}/aliases")
@@ -324,3 +340,18 @@ def show_curves(
     """How a model's versions did over time, as a part of its page that comes after the rest."""
     found = find_curves(reader, project, model, last, time.time_ns())
     return show_page(request, "curves.html", {"project": project, "model": model, "found": found})
+
+
+@pages.get("/projects/{project:path}/model-verdict")
+def show_verdict(
+    *,
+    request: Request,
+    reader: FromReader,
+    project: str,
+    model: Annotated[str, Query(max_length=1_024)],
+    version: Annotated[int, Query(ge=1)],
+    against: Annotated[int, Query(ge=1)],
+) -> Response:
+    """Whether a version is better than another, as a part of its page that comes after the rest."""
+    found = models.find_verdict(reader, project, model, version, against)
+    return show_page(request, "verdict.html", {"found": found})

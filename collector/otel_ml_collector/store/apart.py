@@ -11,6 +11,7 @@ from otel_ml_collector.store.connection import Memory
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.sql import Sql, identifier, join_sql
 from otel_ml_collector.store.tables import (
+    EXPERIMENT_TRACES,
     LATE_LOGS,
     LATE_TAGS,
     LINEAGE,
@@ -51,6 +52,7 @@ class Apart:
             keys, tags and versions of models; truths are among the scores.
         responses: What is told of responses of a provider.
         same_calls: Runs of which something else counts than they say.
+        experiments: Runs over items of data sets.
     """
 
     tags: bool
@@ -71,6 +73,7 @@ class Apart:
     told_artifacts: bool
     responses: bool
     same_calls: bool
+    experiments: bool
 
     @property
     def told(self) -> bool:
@@ -169,6 +172,7 @@ _SIGNS: Final[Mapping[str, _Sign]] = {
         lambda metric: metric.owner.startswith(_RESPONSES),
     ),
     "same_calls": _Sign(SAME_CALLS, _ALL),
+    "experiments": _Sign(EXPERIMENT_TRACES, _ALL, "runs", lambda run: run.experiment != ""),
 }
 EVERYTHING: Final = Apart(**dict.fromkeys(_SIGNS, True))
 NOTHING: Final = Apart(**dict.fromkeys(_SIGNS, False))
@@ -190,12 +194,20 @@ def may_share_calls(reader: Reader, project: str) -> bool:
     return "same_calls" in found or not is_settled
 
 
+def may_have_experiments(reader: Reader, project: str) -> bool:
+    """Tell whether a project may have runs over items of data sets, without asking."""
+    found, is_settled = reader.memory.recall(project)
+    return "experiments" in found or not is_settled
+
+
 def note_apart(memory: Memory, records: Records) -> None:
     """Note what is about to be stored, so that no question leaves it out."""
     told = [(name, sign) for name, sign in _SIGNS.items() if sign.source]
     for name, sign in told:
         for project in {one.project for one in getattr(records, sign.source) if sign.is_one(one)}:
             memory.note(project, [name])
+    for project in {run.project for run in records.open_runs if run.experiment}:
+        memory.note(project, ["experiments"])
 
 
 @lru_cache(_TEXTS)
@@ -251,6 +263,11 @@ def join_named(column: Sql, apart: Apart, wanted: Sql = _ALL) -> Sql:
     return Sql("""
       LEFT JOIN (SELECT trace_id AS named_trace, named FROM ({named})) AS naming
         ON named_trace = trace_id""").fill(named=named_by_traces(column, apart, wanted))
+
+
+def own_or_named(column: Sql) -> Sql:
+    """Write the session or the user of a run, beside `join_named`: its own, else its trace's."""
+    return Sql("if({column} != '', {column}, named)").fill(column=column)
 
 
 def read_names(reader: Reader, project: str, traces: Sequence[str], apart: Apart) -> dict[str, Row]:

@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -258,8 +259,8 @@ def restore(backup: Path, data_dir: Path) -> Restored:
             work = data_dir / _RESTORING
             shutil.rmtree(work, ignore_errors=True)  # of a restore that was killed
             work.mkdir(mode=0o700)
-            engine = clickhouse_connect.get_client(interface="chdb", path=str(work))
-            with closing(ConfirmingClient(engine)) as client:
+            connect = partial(clickhouse_connect.get_client, interface="chdb", path=str(work))
+            with closing(ConfirmingClient(connect)) as client:
                 _attach_all(client, backup, tables)
             os.sync()
             work.rename(data_dir / "store")

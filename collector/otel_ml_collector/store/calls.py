@@ -32,7 +32,7 @@ from otel_ml_collector.store.connection import Connections, Memory, store_troubl
 from otel_ml_collector.store.reader import Row, load_json, run_id_of, winners
 from otel_ml_collector.store.rollup import mark_days
 from otel_ml_collector.store.sql import Sql, StoreClient, split_long_values
-from otel_ml_collector.store.tables import OF_TOKENS, SAME_CALLS
+from otel_ml_collector.store.tables import OF_TOKENS, RESPONSE_ID, SAME_CALLS
 from otel_ml_collector.times import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS
 
 SHARED: Final = "same_calls"  # in what is known of a project
@@ -76,12 +76,12 @@ _OF_TRACES: Final = Sql("""{ours} AND start_ns >= {start:Int64} AND start_ns <= 
 _CALL_RUNS: Final = Sql("""
     SELECT {ids}, lower(hex(parent_span_id)) AS parent_span_id, kind, start_ns, latency_ns,
       provider, provider_model, {tokens}, cost, outcome = 'error' AS has_failed, rank,
-      arrayFirst(text -> startsWith(text, '{response}'), tag_kv) AS response
+      {response} AS response
     FROM runs WHERE {of_traces} AND {tells}
     ORDER BY start_ns, runs.span_id LIMIT {most} BY runs.trace_id""").fill(
     ids=_IDS,
     tokens=OF_TOKENS,
-    response=Sql(RESPONSE),
+    response=RESPONSE_ID,
     of_traces=_OF_TRACES,
     tells=_TELLS,
     most=_TELLING,
@@ -237,7 +237,7 @@ def _call_run(row: Row, scope: str) -> CallRun:
         row["start_ns"],
         row["start_ns"] + row["latency_ns"],
         scope,
-        row["response"].removeprefix(RESPONSE),
+        row["response"],
         row["provider"],
         row["provider_model"],
         tokens_of(row),

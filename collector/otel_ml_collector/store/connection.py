@@ -6,6 +6,7 @@ import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -149,7 +150,8 @@ class Connections:
         self._lock_file: int | None = None
         self._folder: Path | None = None
         self._clients: list[StoreClient] = []
-        self._guard = threading.Lock()
+        self._is_closed = False
+        self._guard = threading.RLock()
         self._unwritten: int | None = None
         self.name = _shown(url)
         self._arguments = self._address(url)
@@ -168,21 +170,31 @@ class Connections:
     def open(self, confirms: bool = True) -> StoreClient:
         """Open a client. Only one thread may use it at a time: shared, it mixes up rows.
 
+        Of all but the first the driver's is made when it is first asked: it reads 1,400 settings.
+
         Args:
             confirms: Whether every statement that writes is confirmed, which takes 2 ms; else
                 `confirm` is called before anybody is told that something is stored.
         """
-        client = clickhouse_connect.get_client(settings=dict(_QUERY), **self._arguments)
         with self._guard:
-            opened = ConfirmingClient(client, self._folder is not None, confirms, self._unwritten)
+            opened = ConfirmingClient(
+                self._connect, self._folder is not None, confirms, self._unwritten
+            )
             if self._unwritten is None:
                 self._unwritten = opened.unwritten
             self._clients.append(opened)
         return opened
 
+    def _connect(self) -> Any:
+        with self._guard:
+            if self._is_closed:
+                raise Unavailable("The store is closed")
+            return clickhouse_connect.get_client(settings=dict(_QUERY), **self._arguments)
+
     def close(self) -> None:
         """Close every client, then let the data directory go."""
         with self._guard:
+            self._is_closed = True
             clients, self._clients = self._clients, []
         for client in clients:
             client.close()
@@ -250,7 +262,7 @@ class ConfirmingClient:
     had happened: what it says to have stored is empty or short then. A server fails by itself.
 
     Args:
-        client: Of the library.
+        connect: Makes the client of the library.
         is_embedded: Whether the engine is in this process.
         confirms: Whether each statement that writes is confirmed.
         unwritten: How many writes had failed in this process before; None to count them now.
@@ -258,19 +270,39 @@ class ConfirmingClient:
 
     def __init__(
         self,
-        client: Any,
+        connect: Callable[[], Any],
         is_embedded: bool = True,
         confirms: bool = True,
         unwritten: int | None = None,
     ) -> None:
-        self._client = client
+        self._connect = connect
         self._is_embedded = is_embedded
         self._confirms = confirms
         self.unwritten = self._count() if unwritten is None else unwritten
-        self.query = client.query
-        self.query_arrow = client.query_arrow
-        self.raw_query = client.raw_query
-        self.close = client.close
+
+    @cached_property
+    def _client(self) -> Any:
+        return self._connect()
+
+    @cached_property
+    def query(self) -> Any:
+        """Ask for rows."""
+        return self._client.query
+
+    @cached_property
+    def query_arrow(self) -> Any:
+        """Ask for a table of columns."""
+        return self._client.query_arrow
+
+    @cached_property
+    def raw_query(self) -> Any:
+        """Ask for bytes."""
+        return self._client.raw_query
+
+    def close(self) -> None:
+        """Let go of the engine."""
+        if "_client" in vars(self):
+            self._client.close()
 
     def command(self, *args: Any, **kwargs: Any) -> Any:
         """Carry a statement out."""

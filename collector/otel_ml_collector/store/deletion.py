@@ -18,7 +18,7 @@ from otel_ml_collector.store.connection import Connections, store_trouble
 from otel_ml_collector.store.mutations import Mutator
 from otel_ml_collector.store.rollup import mark_days
 from otel_ml_collector.store.sql import Sql
-from otel_ml_collector.store.tables import OWNED
+from otel_ml_collector.store.tables import ITEMS, OWNED
 from otel_ml_collector.store.tombstones import (
     DONE,
     KINDS,
@@ -72,6 +72,10 @@ _OF_MODEL: Final = Sql("""({owners} OR (startsWith(owner, 'model:')
   AND substring(owner, position(owner, ':', 7) + 1) = {target:String}
   AND time_ns <= {deleted:Int64}))""").fill(owners=_OWNERS)
 
+# An item holds what went into the run that it was made of.
+_MADE_OF_RUNS: Final = Sql("""source_run IN (
+  SELECT concat(lower(hex(trace_id)), '-', lower(hex(span_id))) FROM deleted_runs WHERE {deleted})
+""").fill(deleted=_DELETED)
 # What belongs to a session or a user: its runs, and those of the same traces that say nothing.
 _OF_TRACES: Final = Sql("""trace_id IN (
   SELECT trace_id FROM runs WHERE {ours} AND {name} = {target:String}
@@ -289,6 +293,8 @@ def _places_of_rest(kind: str) -> list[_Place]:
         (Sql("artifacts"), named),
         (Sql("artifact_chunks"), named),
         *((table.sql, owners) for table in OWNED),
+        (Sql("items"), _MADE_OF_RUNS),
+        (Sql("experiment_traces"), _GONE_TRACES),
         (Sql("trace_keys"), _GONE_KEYS),
         (Sql("trace_index"), _GONE_KEYS),
     ]
@@ -300,13 +306,14 @@ def _places_of_project() -> list[_Place]:
         (Sql("payloads"), _BEFORE),
         (Sql("artifacts"), _BEFORE),
         (Sql("artifact_chunks"), _BEFORE),
-        *((table.sql, _BEFORE) for table in OWNED),
+        *((table.sql, _BEFORE) for table in (*OWNED, ITEMS)),
         (Sql("processes"), _BEFORE),
         (Sql("views"), Sql("saved_ns <= {deleted:Int64}")),
         (Sql("daily_runs"), Sql("computed_ns <= {deleted:Int64}")),
         (Sql("daily_scores"), Sql("computed_ns <= {deleted:Int64}")),
         (Sql("scores_by_judge"), Sql("time_ns <= {deleted:Int64}")),
         (Sql("arrivals"), processes),
+        (Sql("experiment_traces"), _TRACE_LEFT),
         *((Sql(name), _TRACE_LEFT) for name in ("same_calls", "trace_keys", "trace_index")),
     ]
 

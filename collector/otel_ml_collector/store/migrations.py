@@ -170,6 +170,26 @@ STEPS: Final = (
     # What counts of runs that record the same call is a table, which needs no step: traces that are
     # here are looked at once the collector runs.
     Step(10, []),
+    # Items of data sets and traces of experiments are tables; runs say of which item they are.
+    Step(
+        11,
+        [
+            Sql("""
+            ALTER TABLE runs
+              ADD COLUMN IF NOT EXISTS experiment LowCardinality(String),
+              ADD COLUMN IF NOT EXISTS dataset LowCardinality(String),
+              ADD COLUMN IF NOT EXISTS item String,
+              ADD COLUMN IF NOT EXISTS item_digest String,
+              ADD COLUMN IF NOT EXISTS repeat UInt32"""),
+            Sql("""
+            ALTER TABLE open_runs
+              ADD COLUMN IF NOT EXISTS experiment LowCardinality(String),
+              ADD COLUMN IF NOT EXISTS dataset LowCardinality(String),
+              ADD COLUMN IF NOT EXISTS item String,
+              ADD COLUMN IF NOT EXISTS item_digest String,
+              ADD COLUMN IF NOT EXISTS repeat UInt32"""),
+        ],
+    ),
     # A new step goes here.
 )
 

@@ -29,8 +29,10 @@ _SETTINGS: Final = {
 _Place = tuple[Sql, Sql]
 _OURS: Final = Sql("project IN {projects:Array(String)}")
 _OLD: Final = Sql("project IN {projects:Array(String)} AND arrived_ns < {before:Int64}")
-# What is told of a version of a model is kept as long as the version: for ever.
-_OLD_OWNED: Final = _OLD + Sql(" AND NOT startsWith(owner, 'model:')")
+# What is told of a version of a model or a data set is kept as long as the version: for ever.
+_OLD_OWNED: Final = _OLD + Sql(
+    " AND NOT startsWith(owner, 'model:') AND NOT startsWith(owner, 'set:')"
+)
 _PAYLOADS: Final[Sequence[_Place]] = (
     (Sql("payloads"), _OLD),
     *((table.sql, _OLD_OWNED) for table in OWNED if table.is_payload),
@@ -39,12 +41,10 @@ _PAYLOADS: Final[Sequence[_Place]] = (
 _RUNS_LEFT: Final = Sql("FROM runs WHERE {ours} AND start_ns < {before:Int64} + {ahead_ns}").fill(
     ours=_OURS, ahead_ns=AHEAD_NS
 )
-_OLD_SCORES: Final = Sql("""{ours} AND start_ns < {before:Int64} AND time_ns < {before:Int64}
-  AND (project, start_ns, trace_id, span_id) NOT IN (
-    SELECT project, start_ns, trace_id, span_id {left})""").fill(ours=_OURS, left=_RUNS_LEFT)
 _OLD_CALLS: Final = Sql("""{ours} AND start_ns < {before:Int64}
   AND (project, start_ns, trace_id, span_id) NOT IN (
     SELECT project, start_ns, trace_id, span_id {left})""").fill(ours=_OURS, left=_RUNS_LEFT)
+_OLD_SCORES: Final = _OLD_CALLS + Sql(" AND time_ns < {before:Int64}")
 _OLD_TRACES: Final = Sql("""{ours} AND end_ns < {before:Int64}
   AND (project, trace_id) NOT IN (SELECT project, trace_id {left})""").fill(
     ours=_OURS, left=_RUNS_LEFT
@@ -67,6 +67,7 @@ _RECORDS: Final[Sequence[_Place]] = (
     *((table.sql, _OLD_OWNED) for table in OWNED if not table.is_payload),
     (Sql("scores_by_judge"), _OLD_SCORES),
     (Sql("same_calls"), _OLD_CALLS),
+    (Sql("experiment_traces"), _OLD_TRACES),
     (Sql("trace_index"), _OLD_TRACES),
     (Sql("trace_keys"), _OLD_KEYS),
     (Sql("processes"), _OLD_PROCESSES),

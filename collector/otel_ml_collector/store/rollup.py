@@ -10,9 +10,22 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from otel_ml.records import TOKENS
-from otel_ml_collector.records import Records
-from otel_ml_collector.store.sql import Sql, StoreClient, identifier, join_sql
-from otel_ml_collector.store.tables import OF_TOKENS, counted, is_score, repeats, shares
+from otel_ml_collector.records import ExperimentTrace, Records
+from otel_ml_collector.store.sql import (
+    Sql,
+    StoreClient,
+    identifier,
+    join_sql,
+    split_long_values,
+)
+from otel_ml_collector.store.tables import (
+    OF_TOKENS,
+    counted,
+    experiments,
+    is_score,
+    repeats,
+    shares,
+)
 from otel_ml_collector.times import DAY_NS, MINUTE_NS
 
 # Stands for all days of a project, and for a score whose run's start is not known.
@@ -34,17 +47,20 @@ EXACT: Final = Sql("toInt256(least(greatest({number}, -1e50), 1e50) * 1e15)")
 _CELL: Final = Sql("kind, model, digest, structure, outcome")
 _IN_DAYS: Final = Sql("""project = {project:String}
   AND start_ns >= {first:Int64} AND start_ns < {until:Int64}""")
-# The runs of some days, each once.
+_NO_ITEMS: Final = Sql("NOT ") + experiments(
+    Sql("project = {project:String}"), Sql("{first:Int64}"), Sql("{until:Int64}")
+)
+# The runs of some days, each once, but for those over items of data sets.
 _RUNS: Final = Sql("""
   FROM runs FINAL
-  WHERE {in_days} AND {day_of} IN {days:Array(Int64)} AND NOT {repeats}""").fill(
-    in_days=_IN_DAYS, day_of=_DAY_OF, repeats=repeats(_IN_DAYS)
+  WHERE {in_days} AND {day_of} IN {days:Array(Int64)} AND NOT {repeats} AND {no_items}""").fill(
+    in_days=_IN_DAYS, day_of=_DAY_OF, repeats=repeats(_IN_DAYS), no_items=_NO_ITEMS
 )
 # The same, beside what counts of them.
 _COUNTED_RUNS: Final = Sql("""
   FROM runs FINAL {shares}
-  WHERE {in_days} AND {day_of} IN {days:Array(Int64)} AND NOT is_repeat""").fill(
-    shares=shares(_IN_DAYS), in_days=_IN_DAYS, day_of=_DAY_OF
+  WHERE {in_days} AND {day_of} IN {days:Array(Int64)} AND NOT is_repeat AND {no_items}""").fill(
+    shares=shares(_IN_DAYS), in_days=_IN_DAYS, day_of=_DAY_OF, no_items=_NO_ITEMS
 )
 
 
@@ -106,6 +122,11 @@ _BEFORE: Final = Sql("""FROM {table} WHERE project = {project:String}
   AND day_ns IN {days:Array(Int64)} AND computed_ns < {before:Int64}""")
 # Nobody waits for it.
 _LATER: Final = {"lightweight_deletes_sync": 0}
+
+_SPANNED: Final = Sql("""
+SELECT project, min(start_ns), max(end_ns) FROM trace_index
+WHERE project IN {projects:Array(String)} AND key IN {traces:Array(String)}
+GROUP BY project, trace_id""")
 
 # Of each day when it was marked and computed last; a mark on all days is one on each.
 STATES: Final = Sql("""
@@ -237,11 +258,32 @@ class Marks:
     def mark(self, records: Records) -> None:
         """Mark the days of a group, before it is stored."""
         now_ns, now_s = self._clock(), time.monotonic()
-        days = {day for day in _days_of(records) if self._is_due(day, now_ns, now_s)}
+        changed = _days_of(records) | self._days_of_late_items(records, now_ns)
+        days = {day for day in changed if self._is_due(day, now_ns, now_s)}
         mark_days(self._client, days)
         if len(self._marked_s) > _KNOWN_DAYS:
             self._marked_s.clear()
         self._marked_s.update(dict.fromkeys(days, now_s))
+
+    def _days_of_late_items(self, records: Records, now_ns: int) -> set[tuple[str, int]]:
+        """Find the other days of traces of which it is told late that they are an experiment's."""
+        late = [
+            trace
+            for trace in traces_of_experiments(records)
+            if trace.start_ns // DAY_NS < now_ns // DAY_NS
+        ]
+        if not late:
+            return set()
+        values = {
+            "projects": sorted({trace.project for trace in late}),
+            "traces": sorted({trace.trace_id.hex() for trace in late}),
+        }
+        sql, split = split_long_values(_SPANNED, values)
+        return {
+            (project, day * DAY_NS)
+            for project, start_ns, end_ns in self._client.query(sql, split).result_rows
+            for day in range(start_ns // DAY_NS, min(end_ns // DAY_NS, now_ns // DAY_NS) + 1)
+        }
 
     def _is_due(self, day: tuple[str, int], now_ns: int, now_s: float) -> bool:
         marked_s = self._marked_s.get(day)
@@ -249,6 +291,21 @@ class Marks:
             return True
         is_over = day[1] + DAY_NS <= now_ns
         return is_over and now_s - marked_s >= _AGAIN_S
+
+
+def traces_of_experiments(records: Records) -> list[ExperimentTrace]:
+    """Tell which traces of a group are those of runs over items, each once."""
+    found: dict[tuple[str, bytes], ExperimentTrace] = {}
+    for run in (*records.runs, *records.open_runs):
+        if run.experiment:
+            key = (run.project, run.trace_id)
+            known = found.get(key)
+            start_ns = min(run.start_ns, known.start_ns) if known else run.start_ns
+            end_ns = max(run.end_ns, known.end_ns) if known else run.end_ns
+            found[key] = ExperimentTrace(
+                run.project, start_ns, run.trace_id, end_ns, run.experiment
+            )
+    return list(found.values())
 
 
 def _days_of(records: Records) -> set[tuple[str, int]]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any, Final
 
+from otel_ml.records import TOKENS
 from otel_ml_collector.owners import TRACE_KEY_CHARS
 from otel_ml_collector.store.reader import (
     ID8,
@@ -21,7 +22,15 @@ from otel_ml_collector.store.reader import (
     winners,
 )
 from otel_ml_collector.store.sql import Condition, Sql, identifier, join_sql
-from otel_ml_collector.store.tables import LIGHT, OF_PAYLOADS, PAYLOAD, SAME_CALLS, WORD
+from otel_ml_collector.store.tables import (
+    LIGHT,
+    OF_PAYLOADS,
+    PAYLOAD,
+    SAME_CALLS,
+    WORD,
+    counted,
+    shares,
+)
 
 # A selective filter must not read in the order of the key: 31 ms against 134 at 10 M rows.
 FILTERED: Final = {"optimize_read_in_order": 0, "use_top_k_dynamic_filtering": 0}
@@ -37,11 +46,19 @@ _TOLD_BY: Final = ("owner", "judge", "source", "version", "record_id", "position
 KEY: Final = Sql("start_ns, {ids}, rank").fill(ids=IDS)
 # Of few rows: as texts, because a subquery that makes ids of them takes longer to plan.
 OF_SPANS: Final = Sql("lower(hex(span_id)) IN {spans:Array(String)}")
+_OF_TRACES: Final = Sql("""FROM trace_index
+  WHERE project = {project:String} AND key IN {traces:Array(String)}""")
 # What lies in a `Place`, and what may have one of some keys: `key_parameters`.
 OF_TRACE: Final = Sql("""project = {project:String} AND start_ns >= {start:Int64}
   AND start_ns <= {end:Int64} AND trace_id = {id16}""").fill(id16=ID16)
 OF_KEYS: Final = Sql("""project = {project:String} AND start_ns IN {starts:Array(Int64)}
   AND {of_spans}""").fill(of_spans=OF_SPANS)
+
+
+# What lies in some traces of one project.
+OF_TRACES: Final = Sql("""project = {project:String}
+  AND start_ns >= (SELECT minOrNull(start_ns) {of}) AND start_ns <= (SELECT maxOrNull(end_ns) {of})
+  AND lower(hex(trace_id)) IN {traces:Array(String)}""").fill(of=_OF_TRACES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,6 +279,28 @@ def read_spans(reader: Reader, places: Sequence[Place], span_ids: Sequence[str])
     return reader.rows(sql, parameters)
 
 
+def read_parents(reader: Reader, project: str, run_ids: Sequence[str]) -> list[Row]:
+    """Read kinds and parents of some runs of one project, also of open ones."""
+    sql = Sql("""
+        SELECT DISTINCT {ids}, lower(hex(parent_span_id)) AS parent_span_id,
+          toString(kind) AS kind
+        FROM runs
+        WHERE {ours} AND {of_spans}
+        UNION ALL
+        SELECT DISTINCT {ids}, lower(hex(parent_span_id)) AS parent_span_id,
+          toString(kind) AS kind
+        FROM open_runs WHERE project = {project:String}
+          AND lower(hex(trace_id)) IN {traces:Array(String)} AND {of_spans}
+        """).fill(ids=IDS, ours=OF_TRACES, of_spans=OF_SPANS)
+    ids = [run_id.partition("-") for run_id in run_ids]
+    parameters = {
+        "project": project,
+        "traces": sorted({trace_id for trace_id, _, _ in ids}),
+        "spans": sorted({span_id for _, _, span_id in ids}),
+    }
+    return reader.rows(sql, parameters)
+
+
 def read_payloads(reader: Reader, project: str, keys: Sequence[Key]) -> dict[str, Row]:
     """Read the payloads of some runs, by run id; those that are no longer kept are left out."""
     sql = Sql("SELECT {ids}, rank, {of_payloads} FROM payloads WHERE {these}").fill(
@@ -385,3 +424,29 @@ def read_late_tags(reader: Reader, project: str, owners: Sequence[str]) -> list[
         WHERE project = {project:String} AND owner IN {owners:Array(String)}
         ORDER BY time_ns, record_id""")
     return reader.rows(sql, {"project": project, "owners": list(owners)})
+
+
+def outlines(ids: Sql, ours: Sql) -> Sql:
+    """Write the question for names, times, tokens and costs of ended runs, each run once.
+
+    Args:
+        ids: What tells the runs apart, as columns.
+        ours: The condition on the runs; `limit` is a parameter beside its own.
+    """
+    counts = [
+        Sql("{counted} AS {name}").fill(counted=counted(name), name=identifier(name, TOKENS))
+        for name in TOKENS
+    ]
+    return Sql("""
+        SELECT {ids}, lower(hex(parent_span_id)) AS parent_span_id,
+          toString(name) AS name, toString(kind) AS kind, start_ns, start_ns + latency_ns AS end_ns,
+          {tokens}, {cost} AS cost, has_share
+        FROM runs {shares} WHERE {ours}
+        ORDER BY rank DESC LIMIT 1 BY runs.trace_id, runs.span_id LIMIT {limit:UInt32}
+        """).fill(
+        ids=ids,
+        tokens=join_sql(", ", counts),
+        cost=counted("cost"),
+        shares=shares(ours),
+        ours=ours,
+    )

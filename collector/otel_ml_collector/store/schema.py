@@ -199,6 +199,7 @@ TABLES: Final = (
     META,
     *(table.ddl for table in tables.RECORD_TABLES),
     tables.SAME_CALLS.ddl,
+    tables.EXPERIMENT_TRACES.ddl,
     ARTIFACTS,
     ARTIFACT_CHUNKS,
     ACCESS_KEYS,

@@ -3,14 +3,21 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from otel_ml.records import TOKENS
 from otel_ml_collector.owners import FIRST
-from otel_ml_collector.store.apart import may_share_calls
+from otel_ml_collector.store.apart import (
+    find_apart,
+    join_named,
+    may_have_experiments,
+    may_share_calls,
+    own_or_named,
+)
 from otel_ml_collector.store.connection import EVERY_NAME
 from otel_ml_collector.store.reader import READABLE, Reader, Row
 from otel_ml_collector.store.rollup import EXACT, computed, uncomputed
 from otel_ml_collector.store.runs import ACROSS_PARTITIONS, Window
-from otel_ml_collector.store.sql import EMPTY, Condition, Sql
-from otel_ml_collector.store.tables import repeats
+from otel_ml_collector.store.sql import EMPTY, Condition, Sql, identifier, join_sql
+from otel_ml_collector.store.tables import IS_CALL, experiments, repeats
 from otel_ml_collector.store.versions import (
     CURRENT_ALIASES,
     VERSIONS,
@@ -23,6 +30,9 @@ _NUMBER: Final = Sql("""transform(concat(toString(digest), ':', toString(structu
   {versions:Array(String)}, {numbers:Array(UInt32)}, toUInt32(0))""")
 # A sum of floats depends on their order in the last digit.
 _SCORE: Final = EXACT.fill(number=Sql("if(ifNull(isFinite(s.newest.1), 0), s.newest.1, 0)"))
+_ALL_TOKENS: Final = join_sql(
+    " + ", [Sql("ifNull({n}, 0)").fill(n=identifier(name, TOKENS)) for name in TOKENS[:2]]
+)
 _UNREAD: Final = Sql("''")
 _OURS: Final = Sql("project = {project:String}")
 # The small numbers of versions by name, digest and structure.
@@ -38,22 +48,24 @@ def list_projects(reader: Reader) -> list[Row]:
         SELECT project, sum(ended) AS runs, sum(others) AS other_spans, sum(failed) AS errors,
           max(last_ns) AS last_start_ns
         FROM (
-          SELECT project, countIf(NOT {is_other}) AS ended, countIf({is_other}) AS others,
-            countIf(NOT {is_other} AND outcome = 'error') AS failed, max(start_ns) AS last_ns
-          FROM runs FINAL WHERE {readable} AND {uncomputed} AND NOT {repeats} GROUP BY project
+          SELECT project, countIf({is_call}) AS ended, countIf(NOT {is_call}) AS others,
+            countIf({is_call} AND outcome = 'error') AS failed, max(start_ns) AS last_ns
+          FROM runs FINAL
+          WHERE {readable} AND {uncomputed} AND NOT {repeats} AND NOT {items} GROUP BY project
           UNION ALL
-          SELECT project, sumIf(runs, NOT {is_other}), sumIf(runs, {is_other}),
-            sumIf(runs, NOT {is_other} AND outcome = 'error'), max(last_ns)
+          SELECT project, sumIf(runs, {is_call}), sumIf(runs, NOT {is_call}),
+            sumIf(runs, {is_call} AND outcome = 'error'), max(last_ns)
           FROM daily_runs WHERE {readable} AND {computed} GROUP BY project
           UNION ALL
           SELECT project, 0, 0, 0, max(start_ns) FROM open_runs WHERE {readable} GROUP BY project
         )
         GROUP BY project ORDER BY last_start_ns DESC, project LIMIT {most_projects}
         """).fill(
-        is_other=Sql("(kind IN ('span', 'judge'))"),
+        is_call=IS_CALL,
         readable=READABLE,
         uncomputed=uncomputed(READABLE),
         repeats=repeats(READABLE + Sql(" AND ") + uncomputed(READABLE)),
+        items=experiments(READABLE),
         computed=computed(READABLE),
         most_projects=_MOST_PROJECTS,
     )
@@ -61,10 +73,21 @@ def list_projects(reader: Reader) -> list[Row]:
 
 
 def _once(reader: Reader, project: str, ours: Sql) -> Sql:
-    """Write the condition that leaves out runs of whose call another one counts, if there are."""
-    if not may_share_calls(reader, project):
+    """Write the condition that leaves out what does not count, if there is any.
+
+    That are runs of whose call another one counts, and runs over items of data sets.
+    """
+    left_out = EMPTY
+    if may_share_calls(reader, project):
+        left_out += Sql("AND NOT {repeats}").fill(repeats=repeats(ours))
+    return left_out + no_items(reader, project)
+
+
+def no_items(reader: Reader, project: str) -> Sql:
+    """Write the condition that leaves out runs over items of data sets, if there are any."""
+    if not may_have_experiments(reader, project):
         return EMPTY
-    return Sql("AND NOT {repeats}").fill(repeats=repeats(ours))
+    return Sql(" AND NOT ") + experiments(_OURS)
 
 
 def count_runs(
@@ -99,7 +122,9 @@ def bound_runs(reader: Reader, project: str) -> Window | None:
     """Find the starts of a project's first and last recorded run."""
     sql = Sql("""
         SELECT min(start_ns) AS first_ns, max(start_ns) AS last_ns, count() AS runs FROM runs
-        WHERE project = {project:String} AND kind NOT IN ('span', 'judge')""")
+        WHERE project = {project:String} AND {is_call} {no_items}""").fill(
+        is_call=IS_CALL, no_items=no_items(reader, project)
+    )
     row = reader.rows(sql, {"project": project})[0]
     return Window(row["first_ns"], row["last_ns"] + 1) if row["runs"] else None
 
@@ -118,18 +143,18 @@ def list_models(reader: Reader, project: str) -> list[Row]:
           SELECT model, argMax(kind, start_ns) AS last_kind, count() AS ended,
             countIf(outcome = 'error') AS failed, max(start_ns) AS last_ns, 0 AS told_ns
           FROM runs FINAL
-          WHERE {ours} AND kind NOT IN ('span', 'judge') AND model != '' AND {uncomputed} {once}
+          WHERE {ours} AND {is_call} AND model != '' AND {uncomputed} {once}
           GROUP BY model
           UNION ALL
           SELECT model, argMax(kind, last_ns), sum(runs), sumIf(runs, outcome = 'error'),
             max(last_ns), 0
           FROM daily_runs
-          WHERE {ours} AND kind NOT IN ('span', 'judge') AND model != '' AND {computed}
+          WHERE {ours} AND {is_call} AND model != '' AND {computed}
           GROUP BY model
           UNION ALL
           SELECT model, argMax(kind, start_ns), 0, 0, max(start_ns), 0
           FROM open_runs
-          WHERE project = {project:String} AND kind NOT IN ('span', 'judge') AND model != ''
+          WHERE project = {project:String} AND {is_call} AND model != ''
           GROUP BY model
           UNION ALL
           SELECT name, kind, 0, 0, 0, max(last_seen_ns)
@@ -140,6 +165,7 @@ def list_models(reader: Reader, project: str) -> list[Row]:
         GROUP BY model ORDER BY last_start_ns DESC LIMIT 1000
         """).fill(
         ours=_OURS,
+        is_call=IS_CALL,
         uncomputed=uncomputed(_OURS),
         computed=computed(_OURS),
         once=_once(reader, project, _OURS + Sql(" AND ") + uncomputed(_OURS)),
@@ -207,6 +233,48 @@ def read_version_scores(reader: Reader, project: str, model: str) -> list[Row]:
     return reader.rows(sql, _of_versions(reader, project, model))
 
 
+def read_scored_runs(
+    reader: Reader, project: str, model: str, wanted: Sequence[int], most: int
+) -> tuple[list[Row], list[Row]]:
+    """Read the newest recorded runs of some versions, and what was said of each, of a run once.
+
+    Returns:
+        Runs with `number`, `trace_id`, `span_id`, `belongs` (its session, else that of its trace),
+        `is_error`, `latency_ns`, `tokens` and `cost`; then scores with `trace_id`, `span_id`,
+        `judge`, `judge_version`, `score`, `passed` and `failed`.
+    """
+    apart, session = find_apart(reader, project), Sql("session")
+    runs = Sql("""
+        SELECT {number} AS number, trace_id, span_id, {session} AS belongs,
+          outcome = 'error' AS is_error, latency_ns, {tokens} AS tokens, cost
+        FROM runs FINAL {join}
+        WHERE project = {project:String} AND model = {model:String}
+          AND number IN {wanted:Array(UInt32)} {once}
+        ORDER BY start_ns DESC, trace_id, span_id LIMIT {most:UInt32} BY number
+        """).fill(
+        number=_NUMBER,
+        session=own_or_named(session) if apart.sessions else session,
+        tokens=_ALL_TOKENS,
+        join=join_named(session, apart) if apart.sessions else EMPTY,
+        once=_once(reader, project, _OURS),
+    )
+    scores = Sql("""
+        SELECT trace_id, span_id, judge, judge_version, newest.1 AS score, newest.2 AS passed,
+          newest.3 AS failed
+        FROM (
+          SELECT trace_id, span_id, judge, judge_version,
+            argMax((score, passed, failed), time_ns) AS newest
+          FROM scores_by_judge
+          WHERE project = {project:String}
+            AND (trace_id, span_id) IN (SELECT trace_id, span_id FROM ({runs}))
+          GROUP BY trace_id, span_id, judge, judge_version
+        )
+        ORDER BY judge, judge_version, trace_id, span_id
+        """).fill(runs=runs)
+    parameters = {**_of_versions(reader, project, model), "wanted": list(wanted), "most": most}
+    return reader.rows(runs, parameters), reader.rows(scores, parameters)
+
+
 def _of_versions(reader: Reader, project: str, model: str) -> dict[str, Any]:
     """Return the parameters of a question about the versions of a model, those of `_NUMBER` too."""
     numbers = version_numbers(reader, project, "model", [model])
@@ -220,14 +288,18 @@ def _of_versions(reader: Reader, project: str, model: str) -> dict[str, Any]:
 
 def list_metric_owners(reader: Reader, project: str, limit: int) -> list[Row]:
     """List the runs that logged metrics, the last one first, with the metrics' names."""
+    items_left = EMPTY
+    if may_have_experiments(reader, project):
+        items_left = Sql("""AND toFixedString(unhex(substring(owner, 1, 32)), 16) NOT IN (
+          SELECT trace_id FROM experiment_traces WHERE {ours})""").fill(ours=_OURS)
     sql = Sql("""
         SELECT owner, max(owner_start_ns) AS start_ns,
           arraySort(groupUniqArray(100)(name)) AS names, count() AS points,
           max(time_ns) AS last_time_ns
         FROM metrics FINAL
-        WHERE project = {project:String} AND source = 'logged' AND owner < '{first}'
+        WHERE project = {project:String} AND source = 'logged' AND owner < '{first}' {no_items}
         GROUP BY owner ORDER BY last_time_ns DESC LIMIT {limit:UInt32}
-        """).fill(first=Sql(FIRST))
+        """).fill(first=Sql(FIRST), no_items=items_left)
     return reader.rows(sql, {"project": project, "limit": limit}, ACROSS_PARTITIONS)
 
 

@@ -20,6 +20,7 @@ from otel_ml.records import (
     AliasMove,
     Artifact,
     Column,
+    ItemContent,
     LateLog,
     LateTag,
     LineageLink,
@@ -29,9 +30,10 @@ from otel_ml.records import (
     columns_of,
 )
 from otel_ml_collector.owners import RESPONSE, is_run
-from otel_ml_collector.records import Arrivals, ProcessSign, TraceKey, text_of
+from otel_ml_collector.records import Arrivals, ExperimentTrace, ProcessSign, TraceKey, text_of
 from otel_ml_collector.same_calls import StoredShare
 from otel_ml_collector.store.sql import Sql, declare, identifier, join_sql
+from otel_ml_collector.times import DAY_NS
 
 Record = TypeVar("Record")
 
@@ -587,6 +589,15 @@ SETTINGS index_granularity = 256, {DURABLE}""",
     ["INDEX by_name name TYPE bloom_filter GRANULARITY 1"],
     source="lineage",
 )
+# What items of data sets hold, each once however many versions have it.
+ITEMS: Final[Table[ItemContent]] = Table(
+    "items",
+    [*_stored(ItemContent), _ARRIVED, _WHICH],
+    f"""ENGINE = ReplacingMergeTree(rank)
+ORDER BY (project, digest)
+SETTINGS index_granularity = 256, {DURABLE}""",
+    source="items",
+)
 
 
 def _others(stored: StoredShare) -> str:
@@ -658,10 +669,41 @@ def counted(name: str) -> Sql:
     return Sql("if(has_share, shared_{n}, {n})").fill(n=column)
 
 
+# Traces of runs over items of data sets: what any instrumentation records in them is no production.
+EXPERIMENT_TRACES: Final[Table[ExperimentTrace]] = Table(
+    "experiment_traces",
+    _stored(ExperimentTrace),
+    f"""ENGINE = ReplacingMergeTree(end_ns)
+PARTITION BY toYYYYMM(fromUnixTimestamp64Nano(start_ns, 'UTC'))
+ORDER BY (project, start_ns, trace_id)
+SETTINGS index_granularity = 1024, {DURABLE}""",
+    stamp="",
+    month_of=attrgetter("start_ns"),
+)
+# What a run over an item sets off begins no later after its end.
+_AFTERMATH_NS: Final = DAY_NS
+
+
+def experiments(ours: Sql, start: Sql | None = None, end: Sql | None = None) -> Sql:
+    """Write the condition on `runs` for those in traces of runs over items of data sets.
+
+    Args:
+        ours: A condition on the project.
+        start: Where the window of the runs begins, if there is one.
+        end: Where it ends.
+    """
+    if start and end:
+        ours += Sql(" AND start_ns - {after} < {end} AND end_ns + {after} >= {start}").fill(
+            after=_AFTERMATH_NS, start=start, end=end
+        )
+    return Sql("""(project, trace_id) IN (
+      SELECT project, trace_id FROM experiment_traces WHERE {ours})""").fill(ours=ours)
+
+
 # In the order in which a group is written, but for runs, which come last: no reader sees a run
 # without what belongs to it.
 RECORD_TABLES: Final[Sequence[Table[Any]]] = (
-    *(MODEL_VERSIONS, LATE_LOGS, LATE_TAGS, METRICS, SCORES, OBJECTS, ALIASES, LINEAGE),
+    *(MODEL_VERSIONS, LATE_LOGS, LATE_TAGS, METRICS, SCORES, OBJECTS, ALIASES, LINEAGE, ITEMS),
     *(TRACE_INDEX, TRACE_KEYS),
     *(PROCESSES, ARRIVALS, OPEN_RUNS, PAYLOADS, RUNS),
 )
@@ -674,4 +716,9 @@ LIGHT: Final = RUNS.select("tag_kv", "process", "seq", _STAMP, _COLLECTOR)
 _BESIDE: Final = (*_KEY, _STAMP, "rank")
 PAYLOAD: Final = tuple(PAYLOADS.names(*_BESIDE))
 OF_PAYLOADS: Final = PAYLOADS.select(*_BESIDE)
+# Runs that are counted: no plain spans, no calls that a judge makes, and no experiments.
+IS_CALL: Final = Sql("kind NOT IN ('span', 'judge', 'experiment')")
+# The id of a provider's answer among the texts of a run's tags; empty where there is none.
+RESPONSE_ID: Final = Sql("""substring(arrayFirst(text -> startsWith(text, '{response}'), tag_kv),
+  {behind})""").fill(response=Sql(RESPONSE), behind=len(RESPONSE) + 1)
 OF_TOKENS: Final = join_sql(", ", [identifier(name, TOKENS) for name in TOKENS])

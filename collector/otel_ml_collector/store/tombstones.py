@@ -17,6 +17,7 @@ from otel_ml_collector.owners import is_run, model_of, own_key
 from otel_ml_collector.records import (
     AliasMove,
     Artifact,
+    ItemContent,
     LateLog,
     LateTag,
     LineageLink,
@@ -85,7 +86,7 @@ class Deletion:
     deleted_ns: int
 
 
-class Verdict:
+class ProjectDeletions:
     """What was deleted in one project.
 
     Args:
@@ -142,6 +143,7 @@ class Verdict:
                 if row.project != self._project or not self._means_model(row.name, row.last_seen_ns)
             ],
             **told,
+            items=[row for row in records.items if not self._means_item(row, owners)],
             trace_keys=[row for row in records.trace_keys if not self._means_key(row, kept)],
         )
 
@@ -174,6 +176,13 @@ class Verdict:
             or self._means_model(model_of(row.owner), time_ns)
         )
 
+    def _means_item(self, item: ItemContent, runs: Collection[str]) -> bool:
+        """Tell whether an item was made of a run that is gone, or went with its project."""
+        if item.project != self._project:
+            return False
+        is_gone = self._project_ns is not None and item.time_ns <= self._project_ns
+        return is_gone or item.source_run in runs
+
     def _means_key(self, key: TraceKey, kept: Collection[bytes]) -> bool:
         """Tell whether a key is one of a trace that is gone, and of none that is stored now."""
         if key.project != self._project or key.trace_id in kept:
@@ -184,7 +193,7 @@ class Verdict:
 
 def projects_of(records: Records) -> set[str]:
     """Name the projects that a group has records of."""
-    rows = chain(_runs(records), records.versions, late_of(records))
+    rows = chain(_runs(records), records.versions, records.items, late_of(records))
     return {row.project for row in rows}
 
 
@@ -206,7 +215,12 @@ def traces_of(records: Records, project: str, until_ns: int) -> list[str]:
         for row in late_of(records)
         if row.project == project and is_run(row.owner)
     }
-    return sorted(runs | late)
+    made = {
+        row.source_run.partition("-")[0]
+        for row in records.items
+        if row.project == project and row.source_run
+    }
+    return sorted(runs | late | made)
 
 
 def names_of(records: Records, project: str, until_ns: int) -> list[str]:
@@ -308,17 +322,18 @@ class Tombstones:
         traces = traces_of(records, project, until_ns)
         names = names_of(records, project, until_ns)
         told = owners_of(records, project, until_ns)
-        if not (traces or names or told):  # all of it began later
+        has_items = any(row.project == project for row in records.items)
+        if not (traces or names or told or has_items):  # all of it began later
             return records
         known, owners = self._find_runs(project, traces), self._find_owners(project, told)
         rules = self._find_rules(project, names, set(known.values()))
         if not (known or owners or rules):
             return records
-        verdict = Verdict(project, known, owners, rules)
-        if new := verdict.find_new(records):
+        deletions = ProjectDeletions(project, known, owners, rules)
+        if new := deletions.find_new(records):
             # What comes late about them finds them here.
             self._client.insert_arrow("deleted_runs", _arrow(new))
-        return verdict.leave(records)
+        return deletions.leave(records)
 
     def _find_runs(self, project: str, traces: Sequence[str]) -> dict[RunKey, int]:
         known: dict[RunKey, int] = {}

@@ -20,7 +20,7 @@ from otel_ml_collector.store.apart import note_apart
 from otel_ml_collector.store.calls import write_shares
 from otel_ml_collector.store.connection import EVERY_NAME, Connections, name_of, store_trouble
 from otel_ml_collector.store.mutations import Mutator
-from otel_ml_collector.store.rollup import Marks
+from otel_ml_collector.store.rollup import Marks, traces_of_experiments
 from otel_ml_collector.store.sql import Sql, StoreClient, identifier, join_sql
 from otel_ml_collector.store.tombstones import Tombstones
 from otel_ml_collector.times import DAY_NS, MINUTE_NS, SECOND_NS
@@ -188,6 +188,7 @@ class Writer:
                 self._insert(table, getattr(records, table.source))
         scores = [metric for metric in records.metrics if tables.is_score(metric)]
         self._insert(tables.SCORES, scores)
+        self._insert(tables.EXPERIMENT_TRACES, traces_of_experiments(records))
         own = [key for key in records.trace_keys if key.is_own]
         self._insert(tables.TRACE_KEYS, own)
         self._insert_signs(records.signs)

@@ -178,7 +178,7 @@ def test_storage(endpoint: str) -> None:
         (("runs", "--where", 'model == "none"'), NOTHING, ""),
         (("models", "--model", "none"), NOT_FOUND, "Project 'shop/api' has no version of a model"),
         (("runs", "--start", "yesterday"), USAGE, "Invalid time 'yesterday'"),
-        (("runs", "--columns", "colour"), USAGE, "Unknown column 'colour': expected some of cost"),
+        (("runs", "--columns", "colour"), USAGE, "Unknown column 'colour': expected some of "),
         (("runs", "--limit", "0"), USAGE, "Invalid --limit 0: expected 1 to 10000"),
         (("runs", "--project", ""), USAGE, "Say which project"),
         (("runs", "--endpoint", "nowhere"), USAGE, "Invalid endpoint 'nowhere'"),

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from otel_ml_collector.mapping.filing import Filing
 from otel_ml_collector.mapping.spans import map_spans
+from otel_ml_collector.runs.answers import add_up
 from otel_ml_collector.span import Scope, Span, Value
 from otel_ml_collector.store.calls import CallWatch
 from otel_ml_collector.store.deletion import Deleter
@@ -21,7 +22,7 @@ from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.tombstones import RUN, Tombstones
 from otel_ml_collector.store.writer import Writer
 from otel_ml_collector.telemetry.runs import RunNumbers
-from otel_ml_collector.traces.find import add_up, find_outline
+from otel_ml_collector.traces.find import find_outline
 from tests.otel_ml_collector.asgi import ask
 from tests.otel_ml_collector.spans import DAY_NS, MS_NS, NOW_NS, id_of, make_span, span_id, trace_id
 from tests.otel_ml_collector.stores import Service, Store

@@ -40,7 +40,7 @@ class LimitedConnections(Connections):
 
     def open(self, confirms: bool = True) -> StoreClient:
         client = super().open(confirms)
-        self._opened.append(vars(client)["_client"])
+        self._opened.append(client._client)  # type: ignore[attr-defined]
         return client
 
     def limit(self, name: str, value: float) -> None:

@@ -1,0 +1,302 @@
+"""The command that runs a function over a data set: ``otel-ml evaluate``.
+
+The function runs in this process. It needs neither a collector nor the packages of one.
+"""
+
+import ast
+import functools
+import math
+import operator
+import sys
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module, util
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from otel_ml_collector.cli.failure import (
+    DONE,
+    INTERRUPTED,
+    NOTHING,
+    USAGE,
+    CommandFailed,
+)
+
+if TYPE_CHECKING:
+    from otel_ml.client import Client
+    from otel_ml.experiments.result import Result
+
+_READY: Final = ("exact", "contains", "matches", "is_json", "close", "f1_words")
+_COMPARED: Final[Mapping[type[ast.cmpop], Callable[[float, float], bool]]] = {
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+}
+_CONDITIONS: Final = (
+    "worse, maybe-worse, or a comparison of errors, regressions, flaky, cost, runs, "
+    'pass_rate["judge"], score["judge"], difference["judge"]'
+)
+
+
+@click.command(
+    epilog="Ends with status 0; 1 when a --fail-if holds; 2 when it could not be run; 130 when it "
+    "was interrupted."
+)
+@click.argument("function", metavar="FILE.py:FUNCTION")
+@click.option("--dataset", required=True, metavar="FILE", help=".jsonl, .csv or .parquet")
+@click.option(
+    "--judge",
+    "judges",
+    multiple=True,
+    metavar="FILE.py:JUDGE",
+    help=f"a judge or function of yours, or one of {', '.join(_READY)}; may be repeated",
+)
+@click.option("--name", metavar="NAME", help="under which experiments gather")
+@click.option("--repeats", type=click.IntRange(1), default=1, show_default=True)
+@click.option("--concurrency", type=click.IntRange(1), default=1, show_default=True)
+@click.option("--timeout", "timeout_s", type=float, metavar="SECONDS", help="of one call")
+@click.option("--limit", type=click.IntRange(1), help="run at most so many items, always the same")
+@click.option("--sample", type=click.FloatRange(0, 1), default=1.0, help="run this share of them")
+@click.option("--baseline", metavar="FILE", help="what --save wrote: compare with it")
+@click.option(
+    "--cluster", metavar="EXPR", help="""such as 'tags["document"]': what belongs together"""
+)
+@click.option("--margin", "margins", multiple=True, metavar="JUDGE=NUMBER", help="least difference")
+@click.option("--lower-is-better", multiple=True, metavar="JUDGE", help="turn a judge round")
+@click.option("--partial", is_flag=True, help="compare also under 90 % of common items")
+@click.option(
+    "--fail-if",
+    "conditions",
+    multiple=True,
+    metavar="CONDITION",
+    help=f"{_CONDITIONS}; worse where there is a baseline and none is given",
+)
+@click.option("--save", type=click.Path(dir_okay=False), help="write the result, as a baseline")
+@click.option("--markdown", type=click.Path(dir_okay=False), help="write a report")
+@click.option("--junit", type=click.Path(dir_okay=False), help="write JUnit's XML")
+@click.option("--json", "json_", type=click.Path(dir_okay=False), help="write the verdict as JSON")
+@click.option("--project", metavar="PROJECT", help="[OTEL_ML_PROJECT]")
+@click.option("--endpoint", metavar="URL", help="collector to record in [OTEL_ML_ENDPOINT]")
+def evaluate(function: str, dataset: str, judges: Sequence[str], **options: Any) -> int:
+    """Run a function over a data set, let judges score it, and compare with a baseline."""
+    conditions = [_Condition(text) for text in options.pop("conditions")]
+    if not conditions and options["baseline"]:
+        conditions = [_Condition("worse")]
+    for condition in conditions:
+        if condition.needs_baseline and not options["baseline"]:
+            raise CommandFailed(f"Invalid --fail-if {condition.text!r}: expected --baseline", USAGE)
+    reports = {name: options.pop(name) for name in ("save", "markdown", "junit", "json_")}
+    margins = dict(map(_read_margin, options.pop("margins")))
+    target = _load(function, "function")
+    asked = [_load_judge(text) for text in judges]
+    client = _client(options.pop("project"), options.pop("endpoint"))
+    try:
+        result = client.evaluate(target, dataset, asked, margin=margins or None, **options)
+    except (ValueError, OSError, ImportError) as error:
+        raise CommandFailed(str(error), USAGE) from error
+    held = [one.text for one in conditions if one.holds(result)]
+    _write_reports(result, reports)
+    click.echo(str(result))
+    client.close()
+    if result.is_interrupted:
+        return INTERRUPTED
+    for text in held:
+        click.echo(f"otel-ml: --fail-if {text}", err=True)
+    return NOTHING if held else DONE
+
+
+def _client(project: str | None, endpoint: str | None) -> "Client":
+    """Make what records; where no collector is named or answers, nothing is recorded."""
+    from otel_ml.client import Client  # takes 0.1 s
+    from otel_ml.export.settings import is_endpoint_named, resolve
+    from otel_ml_collector.cli.place import is_collector
+
+    try:
+        client = Client(project, endpoint=endpoint)
+    except ValueError as error:
+        raise CommandFailed(str(error), USAGE) from error
+    if not is_endpoint_named(endpoint) and not is_collector(resolve(None, "", None).page):
+        client._recorder.enabled = False
+    return client
+
+
+def _read_margin(text: str) -> tuple[str, float]:
+    name, _, number = text.rpartition("=")
+    try:
+        return name, float(number)
+    except ValueError as error:
+        raise CommandFailed(f"Invalid --margin {text!r}: expected JUDGE=NUMBER", USAGE) from error
+
+
+def _load_judge(text: str) -> Any:
+    if text in _READY:
+        from otel_ml.judges import ready  # takes 0.1 s
+
+        found = getattr(ready, text)
+        return found() if text == "close" else found
+    return _load(text, "judge")
+
+
+@functools.cache
+def import_named(name: str) -> Any:
+    """Import a file, or a module by its name, as if it stood in the current directory."""
+    path = Path(name)
+    folder = path.resolve().parent if path.suffix == ".py" else Path.cwd()
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
+    if path.suffix != ".py":
+        return import_module(name)
+    if not path.is_file():
+        raise CommandFailed(f"There is no file {name}", USAGE)
+    known = sys.modules.get(path.stem)
+    if known is not None and getattr(known, "__file__", None) == str(path.resolve()):
+        return known
+    spec = util.spec_from_file_location(path.stem, path.resolve())
+    if spec is None or spec.loader is None:
+        raise CommandFailed(f"{name} cannot be imported", USAGE)
+    module = util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _load(text: str, what: str) -> Any:
+    """Import what is named as ``FILE.py:NAME`` or ``package.module:NAME``.
+
+    Raises:
+        CommandFailed: There is no such thing, or its module raises.
+    """
+    module, colon, name = text.rpartition(":")
+    if not colon or not module or not name:
+        raise CommandFailed(f"Invalid {what} {text!r}: expected FILE.py:NAME", USAGE)
+    try:
+        found = import_named(module)
+    except CommandFailed:
+        raise
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        traceback.print_exc()
+        raise CommandFailed(f"{module} cannot be imported: {error!r}", USAGE) from error
+    for part in name.split("."):
+        try:
+            found = getattr(found, part)
+        except AttributeError as error:
+            raise CommandFailed(f"{module} has no {name}", USAGE) from error
+    return found
+
+
+def _write_reports(result: "Result", reports: Mapping[str, str | None]) -> None:
+    writers: dict[str, Callable[[], str]] = {
+        "markdown": result.to_markdown,
+        "junit": result.to_junit,
+        "json_": result.to_json,
+    }
+    try:
+        for name, path in reports.items():
+            if path and name == "save":
+                result.save(path)
+            elif path:
+                Path(path).write_text(writers[name](), encoding="utf-8")
+    except OSError as error:
+        raise CommandFailed(
+            f"{error.filename} cannot be written: {error.strerror}", USAGE
+        ) from error
+
+
+class _Condition:
+    """When the command fails: a word, or an expression over the result's numbers.
+
+    Raises:
+        CommandFailed: It is neither.
+    """
+
+    def __init__(self, text: str) -> None:
+        self.text = text.strip()
+        self._tree: ast.expr | None = None
+        if self.text not in {"worse", "maybe-worse"}:
+            try:
+                self._tree = ast.parse(self.text, mode="eval").body
+            except (SyntaxError, ValueError) as error:
+                raise self._refused() from error
+
+    @property
+    def needs_baseline(self) -> bool:
+        """Whether it compares with a baseline."""
+        return self._tree is None
+
+    def holds(self, result: "Result") -> bool:
+        """Tell whether it holds.
+
+        Raises:
+            CommandFailed: It names what the result has not.
+        """
+        if self.text == "worse":
+            return any(one.word == "worse" for one in result.judges.values())
+        if self.text == "maybe-worse":
+            return not all(one.is_no_worse for one in result.judges.values())
+        assert self._tree is not None  # noqa: S101 - it is an expression
+        return self._test(self._tree, result)
+
+    def _test(self, node: ast.expr, result: "Result") -> bool:
+        match node:
+            case ast.BoolOp(op=ast.And()):
+                return all(self._test(one, result) for one in node.values)
+            case ast.BoolOp():
+                return any(self._test(one, result) for one in node.values)
+            case ast.UnaryOp(op=ast.Not()):
+                return not self._test(node.operand, result)
+            case ast.Compare():
+                sides = [self._number(one, result) for one in (node.left, *node.comparators)]
+                tests = [_COMPARED.get(type(one)) for one in node.ops]
+                if None in tests:
+                    raise self._refused()
+                pairs = zip(tests, sides, sides[1:], strict=False)
+                return all(test is not None and test(a, b) for test, a, b in pairs)
+        raise self._refused()
+
+    def _number(self, node: ast.expr, result: "Result") -> float:
+        match node:
+            case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
+                return number
+            case ast.UnaryOp(op=ast.USub()):
+                return -self._number(node.operand, result)
+            case ast.Name(id="errors"):
+                return result.errors
+            case ast.Name(id="regressions"):
+                return len(result.regressions)
+            case ast.Name(id="flaky"):
+                return len(result.flaky)
+            case ast.Name(id="runs"):
+                return len(result.runs)
+            case ast.Name(id="cost"):
+                return result.cost
+            case ast.Subscript(value=ast.Name(id=name), slice=ast.Constant(value=str(judge))):
+                return self._of_judge(name, judge, result)
+        raise self._refused()
+
+    def _of_judge(self, name: str, judge: str, result: "Result") -> float:
+        if name not in {"pass_rate", "score", "difference"}:
+            raise self._refused()
+        found = result.judges.get(judge)
+        if found is None:
+            known = ", ".join(map(repr, result.judges)) or "none"
+            raise CommandFailed(
+                f"Invalid --fail-if {self.text!r}: expected a judge that was asked ({known})", USAGE
+            )
+        if name == "difference":
+            if found.difference is None:
+                raise CommandFailed(
+                    f"Invalid --fail-if {self.text!r}: there is no difference of {judge!r}", USAGE
+                )
+            return found.difference.value
+        number = found.rate if name == "pass_rate" else found.score
+        return math.nan if number is None else number
+
+    def _refused(self) -> CommandFailed:
+        return CommandFailed(f"Invalid --fail-if {self.text!r}: expected {_CONDITIONS}", USAGE)
