@@ -27,27 +27,34 @@ from otel_ml_collector.api.parameters import (
 )
 from otel_ml_collector.errors import BadQuery, NotFound
 from otel_ml_collector.filter.sql import compile_where
-from otel_ml_collector.runs.answers import RunSummary
+from otel_ml_collector.runs.answers import RunSummary, add_up
 from otel_ml_collector.runs.find import RunsQuery, find_runs
 from otel_ml_collector.stats import MAX_GROUPS, Figures, JudgeFigures, StatsQuery, find_stats
-from otel_ml_collector.store.apart import Apart, belong, find_apart, join_named
+from otel_ml_collector.store.apart import (
+    Apart,
+    belong,
+    find_apart,
+    join_named,
+    own_or_named,
+)
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.runs import Window
 from otel_ml_collector.store.sql import Condition, Sql
+from otel_ml_collector.store.statistics import no_items
+from otel_ml_collector.store.tables import IS_CALL
 from otel_ml_collector.times import AHEAD_NS, SECOND_NS, to_rfc3339
-from otel_ml_collector.traces.find import add_up, outline_of
+from otel_ml_collector.traces.find import outline_of
 from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
 
 _RUNS: Final = 1_000
 _SHOWN: Final = 50
-_NEVER_NS: Final = 2**62
 _SESSION: Final = Sql("session")
 # Of the sessions of a page alone; `wanted` may be many, and long, so it is no filter's text.
 _WANTED: Final = Sql("session IN {wanted:Array(String)}")
 _LATEST: Final = Sql("""
     SELECT belongs AS session, max(start_ns) AS last_ns FROM (
-      SELECT start_ns, if(session != '', session, named) AS belongs
+      SELECT start_ns, {belongs} AS belongs
       FROM runs {join}
       WHERE project = {project:String} AND start_ns >= {start:Int64} AND start_ns < {end:Int64}
         AND ({condition})
@@ -60,9 +67,21 @@ _FACTS: Final = Sql("""
       argMinIf(user, start_ns, user != '') AS user,
       argMin(inputs_preview, (parent_span_id != toFixedString('', 8), start_ns)) AS asked
     FROM (
-      SELECT *, if(session != '', session, named) AS belongs FROM runs {join}
-      WHERE project = {project:String} AND kind NOT IN ('span', 'judge') AND {these}
+      SELECT *, {belongs} AS belongs FROM runs {join}
+      WHERE project = {project:String} AND {is_call} AND {these} {no_items}
     ) GROUP BY belongs""")
+
+_BESIDE: Final = Sql("""
+    WITH all_of AS (
+      SELECT belongs AS session, max(start_ns) AS last_ns FROM (
+        SELECT start_ns, {belongs} AS belongs FROM runs {join}
+        WHERE project = {project:String} AND start_ns < {end:Int64} AND ({condition})
+      ) WHERE belongs != '' GROUP BY belongs),
+    (SELECT max(last_ns) FROM all_of WHERE session = {session:String}) AS mine
+    SELECT
+      argMinIf(session, (last_ns, session), (last_ns, session) > (mine, {session:String})) AS newer,
+      argMaxIf(session, (last_ns, session), (last_ns, session) < (mine, {session:String})) AS older
+    FROM all_of""")
 
 
 class SessionFigures(BaseModel):
@@ -155,7 +174,11 @@ def find_sessions(reader: Reader, query: SessionsQuery, now_ns: int) -> Sessions
         reader, query.project, query.where, is_bounded=query.start_ns > 0, apart=apart
     )
     after_ns, after = _read_cursor(query.cursor) if query.cursor else (0, "")
-    sql = _LATEST.fill(join=join_named(_SESSION, apart), condition=condition.sql)
+    sql = _LATEST.fill(
+        belongs=own_or_named(_SESSION),
+        join=join_named(_SESSION, apart),
+        condition=condition.sql,
+    )
     parameters = {
         "project": query.project,
         "start": query.start_ns,
@@ -198,6 +221,28 @@ def find_session(
     )
 
 
+def find_neighbours(reader: Reader, project: str, session: str, now_ns: int) -> tuple[str, str]:
+    """Find the sessions before and behind one in their list; empty at its ends."""
+    apart = find_apart(reader, project)
+    if "session" not in apart.names:
+        return "", ""
+    condition, _ = compile_where(reader, project, "", apart=apart)
+    sql = _BESIDE.fill(
+        belongs=own_or_named(_SESSION),
+        join=join_named(_SESSION, apart),
+        condition=condition.sql,
+    )
+    parameters = {
+        "project": project,
+        "session": session,
+        "start": 0,
+        "end": now_ns + AHEAD_NS,
+        **condition.parameters,
+    }
+    (row,) = reader.rows(sql, parameters)
+    return row["newer"], row["older"]
+
+
 def _read_cursor(text: str) -> tuple[int, str]:
     match read_place(text, "cursor"):
         case [int(last_ns), str(session)] if abs(last_ns) < 2**63:
@@ -237,7 +282,13 @@ def _find_figures(
 def _read_facts(
     reader: Reader, project: str, wanted: Sequence[str], these: Sql, apart: Apart
 ) -> list[Row]:
-    sql = _FACTS.fill(join=join_named(_SESSION, apart, _WANTED), these=these)
+    sql = _FACTS.fill(
+        belongs=own_or_named(_SESSION),
+        join=join_named(_SESSION, apart, _WANTED),
+        is_call=IS_CALL,
+        these=these,
+        no_items=no_items(reader, project),
+    )
     return reader.rows(sql, {"project": project, "wanted": list(wanted)})
 
 
@@ -382,9 +433,14 @@ def show_session(
     *, request: Request, project: str, session: str, reader: FromReader, cursor: Cursor = None
 ) -> Response:
     """A session: its turns in order, what each was asked and answered."""
-    found = find_session(reader, project, session, time.time_ns(), cursor)
+    now_ns = time.time_ns()
+    beside = reader.ahead(find_neighbours, project, session, now_ns)
+    found = find_session(reader, project, session, now_ns, cursor)
+    newer, older = beside.result()
     context = {
         "project": project,
+        "newer": newer,
+        "older": older,
         "session": found,
         "story": tell_story(found.conversation),
         "length_ms": (found.end_ns - found.start_ns) / 1e6,

@@ -74,18 +74,47 @@ def test_long_text_in_a_tree(watch: Watch, story: Story) -> None:
 
 
 def test_chat_of_many_messages(watch: Watch, story: Story) -> None:
-    """A chat of 5,000 messages is read fifty at a time."""
+    """A chat of 5,000 messages is read fifty at a time, as text from its end and raw."""
     messages = [
         {"role": ("user", "assistant")[place % 2], "content": f"said {place} " + "word " * 1_000}
         for place in range(5_000)
     ]
     path = story.add("chat", payload({"messages": messages}))
+    page = watch.visit(path, scroll, go_on("conversation", "Earlier"), unfold, scroll)
+    pager = page.locator("#conversation .pager")
+    expect(pager).to_contain_text("4,901 to 4,950 of 5,000 messages")
+    expect(page.locator("#conversation .chat")).to_contain_text("said 4949 ")
+    path = f"{path}?raw=1"
     page = watch.visit(path, scroll, go_on("input"), scroll)
     expect(page.locator("#input .pager")).to_contain_text("51 to 100 of 5,000 messages")
     expect(page.locator("#input .chat")).to_contain_text("said 50 ")
     page.reload()
     expect(page.locator("#input .chat")).to_contain_text("said 50 ")
     watch.visit(path, choose("input", "Tree"), unfold, choose("input", "Raw"), scroll)
+
+
+TEXTS = {
+    "marks": "[" * 4_000,
+    "stars": "*a_ " * 1_000,
+    "tables": "|a" * 50 + "|\n" + "|-" * 50 + "|\n",
+    "quotes": "> " * 2_000,
+    "script": "<script>alert(1)</script><img src=x onerror=alert(1)>[a](javascript:alert(1))",
+    "image": "![seen](https://example.org/seen.png) [a](data:text/html,<script>alert(1)</script>)",
+    "right to left": "\u202eabc\u2066 **def** &#x202E;",
+    "wide": "x" * 4_000,
+}
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_what_is_no_answer(watch: Watch, story: Story, name: str) -> None:
+    """Markdown of any kind is shown without running, loading or freezing anything."""
+    said = [{"role": role, "content": TEXTS[name]} for role in ("system", "user", "assistant")]
+    call = {"id": "c", "function": {"name": TEXTS[name], "arguments": TEXTS[name]}}
+    called = {"role": "assistant", "reasoning_content": TEXTS[name], "tool_calls": [call]}
+    path = story.add(f"markdown {name}", payload({"messages": [*said, called] * 12}, said[2]))
+    page = watch.visit(path, unfold, scroll)
+    expect(page.locator("#conversation .final")).to_have_count(1)
+    assert page.locator("#conversation").locator("img, script").count() == 0
 
 
 def test_large_tables(watch: Watch, story: Story) -> None:

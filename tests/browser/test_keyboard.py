@@ -63,6 +63,9 @@ def test_the_first_stop_skips_the_frame(tab: Tab) -> None:
     expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
     page.keyboard.press("Enter")
     page.keyboard.press("Tab")
+    expect(page.get_by_role("main").get_by_role("link", name="Roots", exact=True)).to_be_focused()
+    for _ in range(3):
+        page.keyboard.press("Tab")
     expect(page.get_by_role("combobox", name="Filter")).to_be_focused()
 
 
@@ -96,7 +99,7 @@ def test_a_list_gives_the_focus_back(tab: Tab) -> None:
 def test_going_with_keys(tab: Tab) -> None:
     """The key g and a letter go to home, runs and models from anywhere."""
     page = tab.open(f"{DOCS}/models")
-    for key, path in (("r", f"{DOCS}/runs"), ("m", f"{DOCS}/models"), ("h", "/")):
+    for key, path in (("r", f"{DOCS}/runs?roots=1"), ("m", f"{DOCS}/models"), ("h", "/")):
         page.keyboard.press("g")
         page.keyboard.press(key)
         page.wait_for_url(f"**{path}")

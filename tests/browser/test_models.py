@@ -45,6 +45,10 @@ def collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CollectorPro
             score.uses("churn@champion", client.model("churn", {"depth": 5}), table)
         assert client.flush()
         client.assess(*(Judge(name, "", lambda: 1.0) for name in JUDGES))(judged)(1)
+        for step in (1, 2):
+            stepped = client.trace(name="steps", params={"step": step})(judged)
+            for number in range(110):
+                stepped(number)
         assert client.flush()
         client.close()
         RUNS.update(fit=fit.id, score=score.id)
@@ -124,3 +128,11 @@ def test_versions_of_judges_are_seen(page: Tab, shots: Path) -> None:
             f"{name} v1" for name in JUDGES
         ]
     shoot(shown, shots, "model-judges")
+
+
+def test_verdict_comes_after_the_page(page: Tab, shots: Path) -> None:
+    """The page of a model says of two versions which is better, with how many runs it is said."""
+    shown = page.open("/projects/shop/models/steps")
+    expect(shown.locator("#verdict h2")).to_have_text("v2 against v1")
+    expect(shown.locator("#said")).to_contain_text("n = 110/110")
+    shoot(shown, shots, "model-verdict")

@@ -10,6 +10,7 @@ from urllib.parse import quote
 from playwright.sync_api import Page
 
 from otel_ml_collector.span import Span
+from tests.browser.trips import TRIPS, send_trips
 from tests.otel_ml_collector.spans import SECOND_NS, id_of, make_call, make_sign, make_start
 from tests.otel_ml_collector.wire import encode
 from tests.support.collector import CollectorProcess, running
@@ -67,6 +68,7 @@ def open_tour(demo: CollectorProcess, folder: Path) -> Iterator[list[Stop]]:
         yield [
             Stop("home-empty", f"{bare.endpoint}/"),
             *_of_unfinished(nightly),  # before five minutes have passed
+            *_of_trips(nightly),
             *_over_demo(demo),
             Stop("sign-in", f"{locked.endpoint}/sign-in"),
             Stop("sign-in-wrong", f"{locked.endpoint}/projects/shop/runs", _try_wrong_key),
@@ -148,6 +150,30 @@ def _of_unfinished(collector: CollectorProcess) -> list[Stop]:
         Stop("run-running", f"{collector.endpoint}{NIGHTLY}/runs/{id_of(running_one)}"),
         Stop("run-crashed", f"{collector.endpoint}{NIGHTLY}/runs/{id_of(crashed)}"),
     ]
+
+
+def _of_trips(collector: CollectorProcess) -> list[Stop]:
+    """Send conversations with a model, its tools and its judge, and show them."""
+    trips = send_trips(collector)
+    pages = collector.endpoint + TRIPS
+    return [
+        Stop("roots", f"{pages}/runs?roots=1"),
+        Stop("roots-unfolded", f"{pages}/runs?roots=1", _unfold_root),
+        Stop("chat", f"{pages}/runs/{id_of(trips.reply)}"),
+        Stop("chat-raw", f"{pages}/runs/{id_of(trips.reply)}?raw=1"),
+        Stop("chat-agent", f"{pages}/runs/{id_of(trips.agent)}"),
+        Stop("chat-failed", f"{pages}/runs/{id_of(trips.broken)}"),
+        Stop("embedding", f"{pages}/runs/{id_of(trips.embed)}"),
+        Stop("model-tokens", f"{pages}/models/reply"),
+        Stop("session-chat", f"{pages}/sessions/trip-208"),
+    ]
+
+
+def _unfold_root(page: Page) -> None:
+    twist = page.locator(".roots button.twist").first
+    if twist.is_visible():
+        twist.click()
+        page.locator(".kid").first.wait_for()
 
 
 def _press(*keys: str) -> Callable[[Page], None]:

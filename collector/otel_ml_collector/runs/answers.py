@@ -1,13 +1,14 @@
 """Runs, their lists and their traces, as the API answers them and pages show them."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from itertools import chain
 from typing import Any, Final
 
 from pydantic import BaseModel, Field, TypeAdapter
 
+from otel_ml import attributes as names
 from otel_ml.records import (
     TOKENS,
     Evaluation,
@@ -176,11 +177,116 @@ SUMMARY: Final = TypeAdapter(RunSummary)
 RUN: Final = TypeAdapter(Run)
 
 
+@dataclass(frozen=True, slots=True)
+class Inside:
+    """What a root and the calls inside it amount to.
+
+    Attributes:
+        calls: How many are inside.
+        is_least: Whether a model's call told no tokens, so that there are more.
+    """
+
+    calls: int
+    tokens: Tokens
+    cost: float | None
+    is_least: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """A run in outline; one without an end reaches to where it was last known to be open.
+
+    Attributes:
+        tokens, cost: What counts of it.
+        is_settled: Whether that is known, and not what it says itself.
+    """
+
+    run_id: str
+    parent_run_id: str | None
+    project: str
+    name: str
+    start_ns: int
+    end_ns: int
+    tokens: Tokens
+    cost: float | None
+    is_settled: bool = False
+    kind: str = ""
+
+
+def make_stretch(row: Row, trace_id: str, project: str) -> Stretch:
+    """Make the outline of a run of a row of `outlines`."""
+    above = row["parent_span_id"]
+    return Stretch(
+        run_id=f"{trace_id}-{row['span_id']}",
+        parent_run_id=f"{trace_id}-{above}" if above.strip("0") else None,
+        project=project,
+        name=row["name"],
+        start_ns=row["start_ns"],
+        end_ns=row["end_ns"],
+        tokens=tokens_of(row),
+        cost=row["cost"],
+        is_settled=bool(row["has_share"]),
+        kind=row["kind"],
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Tokens and cost of a trace; None for what none of its runs says."""
+
+    tokens: Tokens
+    cost: float | None
+
+
+def add_up(spans: Sequence[Stretch]) -> Totals:
+    """Add up tokens and cost of a trace.
+
+    A run that says them of itself and stands above others that do, such as an agent above its
+    calls, says the sum of those: it is left out, so that nothing counts twice. What is settled
+    counts as it is. The calls of judges are no part of what they judge.
+    """
+    spans = [span for span in spans if span.kind != names.JUDGE_KIND]
+    lowest = _lowest(spans, lambda span: has_tokens(span.tokens))
+    costs = [span.cost for span in _lowest(spans, lambda span: span.cost is not None)]
+    return Totals(
+        tokens=Tokens(
+            *[_sum([getattr(span.tokens, one.name) for span in lowest]) for one in fields(Tokens)]
+        ),
+        cost=sum(cost for cost in costs if cost is not None) if costs else None,
+    )
+
+
+def has_tokens(tokens: Tokens) -> bool:
+    """Tell whether a run said how many tokens it took or gave."""
+    return tokens.input is not None or tokens.output is not None
+
+
+def _lowest(spans: Sequence[Stretch], says: Callable[[Stretch], bool]) -> list[Stretch]:
+    """Keep those that say something and have none below them that does."""
+    above = {span.run_id: span.parent_run_id for span in spans}
+    telling = [span for span in spans if says(span)]
+    covered: set[str] = set()
+    for span in telling:
+        over = span.parent_run_id
+        while over is not None and over != span.run_id and over not in covered:
+            covered.add(over)
+            over = above.get(over)
+    return [span for span in telling if span.is_settled or span.run_id not in covered]
+
+
+def _sum(numbers: Sequence[int | None]) -> int | None:
+    told = [number for number in numbers if number is not None]
+    return sum(told) if told else None
+
+
 class RunsPage(BaseModel):
     """One page of a list; `next_cursor` is null on the last one."""
 
     runs: list[RunSummary]
     next_cursor: str | None
+    inside: dict[str, Inside] = Field(
+        default={}, description="Of a list of roots: what is inside each, by run id"
+    )
 
 
 class Trace(BaseModel):

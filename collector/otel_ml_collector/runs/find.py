@@ -16,6 +16,7 @@ from otel_ml_collector.filter.sql import compile_where
 from otel_ml_collector.mapping.dialects.gen_ai_events import CallEvent
 from otel_ml_collector.mapping.values import parse
 from otel_ml_collector.runs.answers import (
+    NO_PARENT,
     Run,
     RunsPage,
     RunSummary,
@@ -39,6 +40,7 @@ from otel_ml_collector.runs.logs import (
     read_error,
     values_of,
 )
+from otel_ml_collector.same_calls import CALLS
 from otel_ml_collector.store.apart import find_apart
 from otel_ml_collector.store.open_runs import (
     OpenKey,
@@ -61,6 +63,7 @@ from otel_ml_collector.store.runs import (
     list_keys,
     measure_payloads,
     read_ended,
+    read_parents,
     read_payloads,
     read_runs,
     read_spans,
@@ -79,6 +82,9 @@ _FEWEST_PAYLOADS: Final = 100
 _MOST_PAYLOADS: Final = 5_000
 _PART_RUNS: Final = 100
 _PART_BYTES: Final = 16 * 1024 * 1024
+# How many plain spans may stand between a run and the one that it is inside of.
+_LEVELS: Final = 16
+NO_CALLS: Final = frozenset({"span", "judge"})
 # What a run may have from another record of its call.
 _LENT: Final = ("inputs", "outputs", "params")
 _SHOWN: Final = tuple(one.name for one in fields(RunSummary))
@@ -94,6 +100,7 @@ class RunsQuery:
         cursor: Where a former page ended.
         start_ns: Runs that started then or later; 0 for no bound.
         end_ns: Runs that started before then; None for now.
+        roots: Only runs that stand inside no other one.
     """
 
     project: str
@@ -103,6 +110,7 @@ class RunsQuery:
     start_ns: int = 0
     end_ns: int | None = None
     newest_first: bool = True
+    roots: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,11 +187,14 @@ def _list_rows(reader: Reader, query: RunsQuery, now_ns: int) -> list[Row]:
     keys = list_open_keys(reader, listing, whole)
     ended: list[Row] = []
     for window in _windows(listing, whole):
-        ended += _fill(reader, listing, window, want - len(ended))
+        ended += _fill(reader, listing, window, want - len(ended), roots=query.roots)
         if len(ended) >= want:
             break
     near = _near(keys, ended, listing, want)
-    rows = [*ended, *read_open_runs(reader, query.project, near, now_ns, condition)]
+    still_open = read_open_runs(reader, query.project, near, now_ns, condition)
+    if query.roots:
+        still_open = _keep_roots(reader, query.project, still_open)
+    rows = [*ended, *still_open]
     rows.sort(key=_place, reverse=query.newest_first)
     return rows[:want]
 
@@ -322,10 +333,11 @@ def _windows(listing: Listing, whole: Window) -> Iterator[Window]:
         yield Window(whole.start_ns, end_ns)
 
 
-def _fill(reader: Reader, listing: Listing, window: Window, want: int) -> list[Row]:
+def _fill(reader: Reader, listing: Listing, window: Window, want: int, *, roots: bool) -> list[Row]:
     """Read matching runs of a window until there are enough.
 
-    A delivery that lost against another one of its run is dropped, and the page refilled.
+    A delivery that lost against another one of its run is dropped, as is a run inside another one
+    where roots are wanted, and the page refilled.
     """
     rows: list[Row] = []
     missing = want + want // 16 + 1  # some may have lost: a second look costs as much as the first
@@ -336,7 +348,8 @@ def _fill(reader: Reader, listing: Listing, window: Window, want: int) -> list[R
         else:
             keys = search_keys(reader, listing, search, window, missing)
         if keys:
-            rows += _read_matching(reader, listing.project, keys)
+            found = _read_matching(reader, listing.project, keys)
+            rows += _keep_roots(reader, listing.project, found) if roots else found
             listing = replace(listing, after=keys[-1])
         if len(keys) < missing:
             break
@@ -353,6 +366,30 @@ def _read_matching(reader: Reader, project: str, keys: Sequence[Key]) -> list[Ro
         if row is not None and row["rank"] == key.rank and row["start_ns"] == key.start_ns:
             rows[key.run_id] = row
     return list(rows.values())
+
+
+def _keep_roots(reader: Reader, project: str, rows: Sequence[Row]) -> list[Row]:
+    """Keep the runs that stand inside no other one: a plain span around them is none."""
+    climbing = {run_id_of(row): row["parent_span_id"] for row in rows}
+    inner: set[str] = set()
+    for _ in range(_LEVELS):
+        above = {
+            run_id: f"{run_id[:32]}-{span_id}"
+            for run_id, span_id in climbing.items()
+            if span_id != NO_PARENT
+        }
+        if not above:
+            break
+        parents = {
+            run_id_of(row): row for row in read_parents(reader, project, [*{*above.values()}])
+        }
+        found = {run_id: parents[at] for run_id, at in above.items() if at in parents}
+        climbing = {run_id: row["parent_span_id"] for run_id, row in found.items()}
+        for run_id, row in found.items():
+            if row["kind"] not in NO_CALLS:
+                inner.add(run_id)
+                del climbing[run_id]
+    return [row for row in rows if run_id_of(row) not in inner]
 
 
 def _near(
@@ -475,7 +512,8 @@ def _make_content(
     told = read_content(events)
     error_type, message = read_error(events) if row["outcome"] == "error" else ("", "")
     shown = dict(zip(TOKENS, astuple(tokens), strict=True))
-    used = {name: told.get(name) if shown[name] is None else shown[name] for name in TOKENS}
+    is_call = row["kind"] in CALLS  # what is told of a call on any other span is not its own
+    used = {name: told.get(name) if is_call and one is None else one for name, one in shown.items()}
     return {
         "inputs": load_json(payload.get("inputs") or told.get("inputs", (None, ""))[1]),
         "outputs": load_json(payload.get("outputs") or told.get("outputs", (None, ""))[1]),
@@ -563,9 +601,9 @@ def _lend_payloads(
     found = read_payloads(reader, project, keys)
     for run_id, others in lacking.items():
         own = payloads.get(run_id, {})
+        rows = [found[one.run_id] for one in others if one.run_id in found]
         lent = {
             name: next((text for row in rows if (text := row[name])), "")
-            for rows in ([found[one.run_id] for one in others if one.run_id in found],)
             for name in _LENT
             if not own.get(name)
         }

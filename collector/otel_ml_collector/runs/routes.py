@@ -21,7 +21,8 @@ from otel_ml_collector.filter.sql import compile_where
 from otel_ml_collector.loss import missing_spans
 from otel_ml_collector.projects import find_projects
 from otel_ml_collector.runs import find as runs
-from otel_ml_collector.runs.answers import Run, RunsPage, RunSummary
+from otel_ml_collector.runs.answers import Inside, Run, RunsPage, RunSummary
+from otel_ml_collector.runs.roots import find_calls_inside, find_roots
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.runs import Window
 from otel_ml_collector.store.statistics import bound_runs, count_runs
@@ -46,13 +47,14 @@ _LAST_NS: Final = {
     "7d": 7 * DAY_NS,
     "30d": 30 * DAY_NS,
 }
-_KEPT: Final = ("last", "start", "end", "order", "live")
+_KEPT: Final = ("last", "start", "end", "order", "live", "roots")
 _MOST_COLUMNS: Final = 50
 
 api = APIRouter(prefix="/api/v1")
 pages = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 Order = Annotated[Literal["desc", "asc"], Query(description="By start: newest or oldest first")]
+Roots = Annotated[bool, Query(description="Only runs that stand inside no other one")]
 Last = Annotated[Literal["", "15m", "1h", "24h", "7d", "30d"], Query()]
 Keys = Annotated[list[str], Query(alias="columns", max_length=_MOST_COLUMNS, default_factory=list)]
 
@@ -66,6 +68,7 @@ def parse_query(
     start_ns: Start = None,
     end_ns: End = None,
     order: Order = "desc",
+    roots: Roots = False,
 ) -> runs.RunsQuery:
     """Read the parameters of a list of runs; the pages take the same ones."""
     return runs.RunsQuery(
@@ -76,6 +79,7 @@ def parse_query(
         start_ns=start_ns or 0,
         end_ns=end_ns,
         newest_first=order == "desc",
+        roots=roots,
     )
 
 
@@ -87,7 +91,7 @@ def get_runs(
 
     Spans that are no model calls need `kind` in `where`.
     """
-    return runs.find_runs(reader, query, time.time_ns())
+    return find_roots(reader, query, time.time_ns())
 
 
 @api.get("/projects/{project:path}/runs/{run_id}")
@@ -134,12 +138,12 @@ class ListColumn:
 
 
 FIELDS: Final = (
-    ListColumn("ago", "Ago", "w1"),
+    ListColumn("ago", "Ago", "w1 began"),
     ListColumn("outcome", "Outcome", "mark"),
     ListColumn("model", "Model", "model"),
-    ListColumn("input", "Input", ""),
-    ListColumn("output", "Output", ""),
-    ListColumn("latency_ms", "ms", "n w2"),
+    ListColumn("input", "Input", "asked"),
+    ListColumn("output", "Output", "answered"),
+    ListColumn("latency_ms", "ms", "n w2 took"),
     ListColumn("kind", "Kind"),
     ListColumn("name", "Span"),
     ListColumn("session", "Session"),
@@ -148,25 +152,33 @@ FIELDS: Final = (
     ListColumn("release", "Release"),
     ListColumn("provider", "Provider"),
     ListColumn("provider_model", "Provider's model", "w4"),
+    ListColumn("tokens", "Tokens", "n w2"),
     ListColumn("input_tokens", "Tokens in", "n w2"),
     ListColumn("output_tokens", "Tokens out", "n w2"),
-    ListColumn("cost", "Cost", "n w4"),
+    ListColumn("cost", "$", "n w3 price"),
 )
 _BY_KEY: Final = {column.key: column for column in FIELDS}
 _DEFAULT: Final = FIELDS[:6]
 
 
-def choose_columns(keys: Sequence[str], runs: Sequence[RunSummary]) -> list[ListColumn]:
+def choose_columns(
+    keys: Sequence[str], runs: Sequence[RunSummary], inside: Iterable[Inside] = ()
+) -> list[ListColumn]:
     """Choose columns by the address, else the usual ones with what these runs have most of.
+
+    Tokens and cost are among the usual ones where any of these runs has them.
 
     Unknown keys are left out: an address may be older than this program.
     """
     if keys:
         found = [column for key in dict.fromkeys(keys) if (column := _column(key)) is not None]
         return found[:_MOST] or list(_DEFAULT)
-    judges = _most_common(_judges_of(runs), _JUDGES)
-    tags = _most_common(_tags_of(runs), _TAGS)
-    return [*_DEFAULT, *map(_score, judges), *map(_tag, tags)]
+    told: list[RunSummary | Inside] = [*runs, *inside]
+    used = [_BY_KEY["tokens"]] * any(one.tokens.input is not None for one in told)
+    used += [_BY_KEY["cost"]] * any(one.cost is not None for one in told)
+    judges = _most_common(_judges_of(runs), _JUDGES - len(used))
+    tags = _most_common(_tags_of(runs), _TAGS - len(used))
+    return [*_DEFAULT, *used, *map(_score, judges), *map(_tag, tags)]
 
 
 def offer_columns(chosen: Sequence[ListColumn], runs: Sequence[RunSummary]) -> list[ListColumn]:
@@ -316,7 +328,7 @@ def list_runs(request: Request, reader: FromReader, query: PageQuery, keys: Keys
     problem = None
     page = RunsPage(runs=[], next_cursor=None)
     try:
-        page = runs.find_runs(reader, query, now_ns)
+        page = find_roots(reader, query, now_ns)
     except BadQuery as error:
         if error.field != "where":
             raise
@@ -342,8 +354,22 @@ def list_runs(request: Request, reader: FromReader, query: PageQuery, keys: Keys
 @pages.get("/projects/{project:path}/more-runs")
 def list_more_runs(request: Request, reader: FromReader, query: PageQuery, keys: Keys) -> Response:
     """The rows of the next page of a list."""
-    page = runs.find_runs(reader, query, time.time_ns())
+    page = find_roots(reader, query, time.time_ns())
     return show_page(request, "rows.html", _list_context(request, query, page, keys))
+
+
+@pages.get("/projects/{project:path}/runs/{run_id}/calls")
+def list_calls(
+    request: Request, reader: FromReader, project: str, run_id: str, keys: Keys
+) -> Response:
+    """The calls inside a root, as rows below it."""
+    now_ns = time.time_ns()
+    root = runs.find_run(reader, run_id, project, now_ns=now_ns)
+    found = find_calls_inside(reader, root, now_ns)
+    page = RunsPage(runs=[run for run, _ in found], next_cursor=None)
+    context = _list_context(request, runs.RunsQuery(project, roots=True), page, keys)
+    levels = {run.run_id: level for run, level in found}
+    return show_page(request, "rows.html", context | {"levels": levels})
 
 
 @pages.get("/projects/{project:path}/chart")
@@ -365,6 +391,7 @@ def _list_context(
         "start": to_rfc3339(query.start_ns) if query.start_ns else None,
         "end": given.get("end"),
         "order": given.get("order"),
+        "roots": "true" if query.roots else None,
     }
     return {
         "project": query.project,
@@ -372,12 +399,15 @@ def _list_context(
         "kept": kept,
         "runs": page.runs,
         "next_cursor": page.next_cursor,
-        "columns": choose_columns(keys, page.runs),
+        "columns": choose_columns(keys, page.runs, page.inside.values()),
+        "inside": page.inside,
+        "levels": {},
+        "is_roots": query.roots,
         "asked": asked,
         "api": view.api_address(
             "projects", query.project, "runs", where=query.where, limit=query.limit, **asked
         ),
-        "python": python_call("runs", query.where, **asked),
+        "python": python_call("runs", query.where, **view.without(asked, "roots")),
     }
 
 

@@ -1,16 +1,28 @@
 """Finds traces, and their outlines: one `find` behind the JSON API and the page of a run."""
 
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import Final
 
-from otel_ml import attributes as names
-from otel_ml.records import TOKENS, Tokens, tokens_of
 from otel_ml_collector.errors import NotFound
 from otel_ml_collector.owners import is_run, own_key
-from otel_ml_collector.runs.answers import RunSummary, Trace, TraceRecords, find_told, summarise
-from otel_ml_collector.runs.find import WHOLE_TRACE, TracePage, add_open, cursor_of, read_cursor
+from otel_ml_collector.runs.answers import (
+    RunSummary,
+    Stretch,
+    Trace,
+    TraceRecords,
+    find_told,
+    make_stretch,
+    summarise,
+)
+from otel_ml_collector.runs.find import (
+    WHOLE_TRACE,
+    TracePage,
+    add_open,
+    cursor_of,
+    read_cursor,
+)
 from otel_ml_collector.runs.logs import find_loose_lines, make_lines
 from otel_ml_collector.store.apart import find_apart
 from otel_ml_collector.store.reader import Reader, Row, load_json, run_id_of, winners
@@ -22,11 +34,11 @@ from otel_ml_collector.store.runs import (
     find_hidden,
     find_key,
     find_places,
+    outlines,
     read_child_counts,
     read_trace,
 )
-from otel_ml_collector.store.sql import Sql, identifier, join_sql
-from otel_ml_collector.store.tables import counted, shares
+from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.targets import find_owners, list_owners
 
 _RECORDS: Final = 100
@@ -155,27 +167,6 @@ def _records(reader: Reader, project: str, owners: Sequence[str]) -> list[TraceR
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
-    """A run in outline; one without an end reaches to where it was last known to be open.
-
-    Attributes:
-        tokens, cost: What counts of it.
-        is_settled: Whether that is known, and not what it says itself.
-    """
-
-    run_id: str
-    parent_run_id: str | None
-    project: str
-    name: str
-    start_ns: int
-    end_ns: int
-    tokens: Tokens
-    cost: float | None
-    is_settled: bool = False
-    kind: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class Sender:
     """Which process sent a run.
 
@@ -193,20 +184,8 @@ def find_outline(reader: Reader, trace_id: str) -> list[Stretch] | None:
     found: dict[str, Stretch] = {}
     for place in find_places(reader, trace_id):
         for row in read_outline(reader, place, MOST + 1 - len(found)):
-            run_id = f"{place.trace_id}-{row['span_id']}"
-            above = row["parent_span_id"]
-            found[run_id] = Stretch(
-                run_id=run_id,
-                parent_run_id=f"{place.trace_id}-{above}" if above.strip("0") else None,
-                project=place.project,
-                name=row["name"],
-                start_ns=row["start_ns"],
-                end_ns=row["end_ns"],
-                tokens=tokens_of(row),
-                cost=row["cost"],
-                is_settled=bool(row["has_share"]),
-                kind=row["kind"],
-            )
+            span = make_stretch(row, place.trace_id, place.project)
+            found[span.run_id] = span
         if len(found) > MOST:
             return None
     return list(found.values())
@@ -254,74 +233,9 @@ def _sender(resource: str) -> Sender:
     return Sender(service if isinstance(service, str) else "", resource)
 
 
-@dataclass(frozen=True, slots=True)
-class Totals:
-    """Tokens and cost of a trace; None for what none of its runs says."""
-
-    tokens: Tokens
-    cost: float | None
-
-
-def add_up(spans: Sequence[Stretch]) -> Totals:
-    """Add up tokens and cost of a trace.
-
-    A run that says them of itself and stands above others that do, such as an agent above its
-    calls, says the sum of those: it is left out, so that nothing counts twice. What is settled
-    counts as it is. The calls of judges are no part of what they judge.
-    """
-    spans = [span for span in spans if span.kind != names.JUDGE_KIND]
-    lowest = _lowest(spans, lambda span: _has_tokens(span.tokens))
-    costs = [span.cost for span in _lowest(spans, lambda span: span.cost is not None)]
-    return Totals(
-        tokens=Tokens(
-            *[_sum([getattr(span.tokens, one.name) for span in lowest]) for one in fields(Tokens)]
-        ),
-        cost=sum(cost for cost in costs if cost is not None) if costs else None,
-    )
-
-
-def _has_tokens(tokens: Tokens) -> bool:
-    return tokens.input is not None or tokens.output is not None
-
-
-def _lowest(spans: Sequence[Stretch], says: Callable[[Stretch], bool]) -> list[Stretch]:
-    """Keep those that say something and have none below them that does."""
-    above = {span.run_id: span.parent_run_id for span in spans}
-    telling = [span for span in spans if says(span)]
-    covered: set[str] = set()
-    for span in telling:
-        over = span.parent_run_id
-        while over is not None and over != span.run_id and over not in covered:
-            covered.add(over)
-            over = above.get(over)
-    return [span for span in telling if span.is_settled or span.run_id not in covered]
-
-
-def _sum(numbers: Sequence[int | None]) -> int | None:
-    told = [number for number in numbers if number is not None]
-    return sum(told) if told else None
-
-
 def read_outline(reader: Reader, place: Place, limit: int) -> list[Row]:
     """Read names, times, tokens and costs of the ended runs of a trace, each once."""
-    sql = Sql("""
-        SELECT lower(hex(span_id)) AS span_id, lower(hex(parent_span_id)) AS parent_span_id,
-          toString(name) AS name, toString(kind) AS kind, start_ns, start_ns + latency_ns AS end_ns,
-          {tokens}, {cost} AS cost, has_share
-        FROM runs {shares} WHERE {ours}
-        ORDER BY rank DESC LIMIT 1 BY runs.span_id LIMIT {limit:UInt32}
-        """).fill(
-        ours=OF_TRACE,
-        shares=shares(OF_TRACE),
-        cost=counted("cost"),
-        tokens=join_sql(
-            ", ",
-            [
-                Sql("{counted} AS {n}").fill(counted=counted(name), n=identifier(name, TOKENS))
-                for name in TOKENS
-            ],
-        ),
-    )
+    sql = outlines(Sql("lower(hex(span_id)) AS span_id"), OF_TRACE)
     return reader.rows(sql, {**place.parameters, "limit": limit})
 
 

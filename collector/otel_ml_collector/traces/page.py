@@ -18,15 +18,14 @@ from otel_ml_collector.errors import NotFound
 from otel_ml_collector.mapping.dialects.gen_ai_events import CONTENT_EVENTS
 from otel_ml_collector.metrics import make_plots
 from otel_ml_collector.runs import find as runs
-from otel_ml_collector.runs.answers import Run, RunSummary, Trace, is_score
+from otel_ml_collector.runs.answers import Run, RunSummary, Stretch, Trace, add_up, is_score
 from otel_ml_collector.services import find_service
 from otel_ml_collector.settings.table import Settings
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.runs import Window
+from otel_ml_collector.traces.conversation import find_conversation, finish_reason
 from otel_ml_collector.traces.find import (
     Sender,
-    Stretch,
-    add_up,
     count_children,
     find_extent,
     find_outline,
@@ -37,7 +36,7 @@ from otel_ml_collector.traces.find import (
 )
 from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
-from otel_ml_collector.web.view import THIN, duration
+from otel_ml_collector.web.view import THIN, State, duration, read_state
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
@@ -440,7 +439,13 @@ def show_run(
     newer = reader.ahead(runs.find_neighbour, run, now_ns, newest_first=False)
     page = runs.TracePage(limit=MAX_ROWS)
     trace = find_trace(reader, run.trace_id, now_ns=now_ns, page=page)
+    told = read_state(request)
+    talk = find_conversation(run, trace.runs, told.first("conversation"))
+    # A way into the input or the output leads to them as they were sent.
+    is_raw = any(name == "raw" or name.startswith(("input", "output")) for name in told.given)
     state = {"input": input_form, "output": output_form, "by": "" if by == "step" else by}
+    if talk is not None and is_raw:
+        state["raw"], told = "1", State({**told.given, "raw": "1"})
     context = {
         "project": project,
         "run": run,
@@ -452,6 +457,10 @@ def show_run(
         **_lay_out(reader, trace, now_ns),
         "is_cut": trace.truncated,
         "hidden_parents": len(trace.hidden_parents),
+        "talk": talk,
+        "state": told,
+        "is_raw": is_raw,
+        "reason": finish_reason(run),
         "link": _link(find_service(request, Settings).trace_url, run.trace_id),
         "truths": find_truths(run),
         "scores": [one for one in run.evaluations if is_score(one)],

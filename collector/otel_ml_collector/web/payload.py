@@ -44,7 +44,7 @@ _RAW_CHARS: Final = 100_000
 _FOLDED_CHARS: Final = 600
 _FOLDED_LINES: Final = 12
 _TEXT_CHARS: Final = 20_000
-_IMAGE_CHARS: Final = 700_000
+IMAGE_CHARS: Final = 700_000
 _BLOB_CHARS: Final = 400
 _BLOB: Final = re.compile(r"(?=.*[A-Z])(?=.*[a-z])(?=.*[0-9])[A-Za-z0-9+/_-]{400,}={0,2}")
 _DATA_IMAGE: Final = re.compile(r"data:(image/[a-z]+);base64,([A-Za-z0-9+/]+={0,2})")
@@ -384,10 +384,13 @@ class ShownPicture:
     Attributes:
         address: A data address to show it by; None when it is not to be drawn.
         why: Why it is not.
+        width, height: In pixels; 0 where it is not drawn.
     """
 
     address: str | None
     why: str = ""
+    width: int = 0
+    height: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -447,12 +450,12 @@ def make_payload(
         BadQuery: There is nothing at the end of that way.
     """
     inner = alone(value)
-    found = _forms_of_text(inner, first) if isinstance(inner, str) else _forms(inner, first)
+    found = _forms_of_text(inner, first) if isinstance(inner, str) else _forms(value, first)
     names = [*found, *([] if isinstance(inner, str) else ["Tree"]), "Raw"]
     form = chosen if chosen in names else names[0]
     if form == "Tree":
         return Payload(names, form, _tree(value, at, first, nodes))
-    return Payload(names, form, found[form] if form in found else _raw(value))
+    return Payload(names, form, found[form] if form in found else write_raw(value))
 
 
 def alone(value: JsonValue) -> JsonValue:
@@ -463,16 +466,17 @@ def alone(value: JsonValue) -> JsonValue:
 
 
 def _forms(value: JsonValue, first: int) -> dict[str, Form]:
+    inner = alone(value)
     found = {
-        "Chat": find_chat(value, first),
-        "Table": find_table(value, first),
-        "Numbers": find_numbers(value),
+        "Chat": find_chat(value, first) or find_chat(inner, first),
+        "Table": find_table(inner, first),
+        "Numbers": find_numbers(inner),
     }
     return {name: form for name, form in found.items() if form is not None}
 
 
 def _forms_of_text(text: str, first: int) -> dict[str, Form]:
-    picture = _picture(text)
+    picture = read_picture(text)
     if picture is not None:
         return {"Image": picture}
     if len(text) >= _BLOB_CHARS and _BLOB.fullmatch(text[:_RAW_CHARS]):
@@ -485,13 +489,13 @@ def _text(text: str, first: int) -> ShownText:
     return ShownText("\n".join(lines[:_FOLDED_LINES]), cut_slice(text, first, _TEXT_CHARS))
 
 
-def _picture(text: str) -> ShownPicture | None:
+def read_picture(text: str) -> ShownPicture | None:
     """Read a text that says that it is an image: by what it holds, not by what it says."""
     told = _NO_IMAGE.match(text)
     if told is None:
         return None
-    if len(text) > _IMAGE_CHARS:
-        return ShownPicture(None, f"it has more than {_IMAGE_CHARS:,} characters")
+    if len(text) > IMAGE_CHARS:
+        return ShownPicture(None, f"it has more than {IMAGE_CHARS:,} characters")
     match = _DATA_IMAGE.fullmatch(text)
     if match is None or match[1] not in MEDIA_TYPES:
         return ShownPicture(None, f"{told[1]} in this form is not shown here")
@@ -502,7 +506,9 @@ def _picture(text: str) -> ShownPicture | None:
     head = read_head(content)
     if head is None or head.media_type != match[1]:
         return ShownPicture(None, f"it is not the {match[1]} that it says it is")
-    return ShownPicture(None, head.why) if head.why else ShownPicture(text)
+    if head.why:
+        return ShownPicture(None, head.why)
+    return ShownPicture(text, width=head.width, height=head.height)
 
 
 def _tree(value: JsonValue, at: str, first: int, nodes: int) -> Tree:
@@ -511,7 +517,7 @@ def _tree(value: JsonValue, at: str, first: int, nodes: int) -> Tree:
     return Tree(crumbs, make_tree(focus, at, first, nodes), text)
 
 
-def _raw(value: JsonValue) -> Raw:
+def write_raw(value: JsonValue) -> Raw:
     """Write JSON until there is enough of it: all of it may be very long."""
     parts: list[str] = []
     chars = 0

@@ -15,7 +15,7 @@ from otel_ml_collector.api.problems import Problem, problem_of
 from otel_ml_collector.clock import ClockWatch
 from otel_ml_collector.errors import BadQuery, CollectorError
 from otel_ml_collector.keyring import SESSION_COOKIE
-from otel_ml_collector.price import write_cost
+from otel_ml_collector.price import write_cost, write_dollars
 from otel_ml_collector.services import find_service
 from otel_ml_collector.times import ago, to_rfc3339
 from otel_ml_collector.web import view
@@ -25,7 +25,7 @@ from otel_ml_collector.web.view import cut_slice, read_state, short, show, whole
 STATIC: Final = Path(__file__).parent / "static"
 # Each topic has its templates; no two have the same name.
 _COLLECTOR: Final = Path(__file__).parents[1]
-_PARTS: Final = ("runs", "models", "metrics", "judges")
+_PARTS: Final = ("runs", "models", "metrics", "datasets", "judges")
 
 
 def _templates() -> Jinja2Templates:
@@ -42,6 +42,7 @@ def _templates() -> Jinja2Templates:
         address=view.address,
         api_address=view.api_address,
         cut_slice=cut_slice,
+        first_token_ms=view.first_token_ms,
         make_payload=make_payload,
         narrow=view.narrow,
         percent=view.percent,
@@ -52,6 +53,7 @@ def _templates() -> Jinja2Templates:
         ago=ago,
         count=view.count,
         cut_id=view.cut_id,
+        dollars=write_dollars,
         duration=view.duration,
         elapsed_ms=view.elapsed_ms,
         moment=view.moment,

@@ -44,7 +44,7 @@ def filled(store: Store) -> Store:
     return store
 
 
-def complete(store: Store, where: str, window: Window = ALL, limit: int = 50) -> Completion:
+def complete(store: Store, where: str, window: Window = ALL, limit: int = 100) -> Completion:
     return find_completion(store.reader, CompletionQuery("p", where, window, limit))
 
 

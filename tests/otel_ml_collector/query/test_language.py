@@ -405,6 +405,6 @@ def test_every_column_of_a_run_is_a_field() -> None:
         elif name == "tags":
             kinds[name] = Kind.TAG
         else:
-            is_number = "Int64" in column.sql or "Float64" in column.sql
+            is_number = "Int" in column.sql or "Float64" in column.sql
             kinds[name] = Kind.NUMBER if is_number else Kind.TEXT
     assert {name: FIELD_NAMES[name].kind for name in kinds} == kinds

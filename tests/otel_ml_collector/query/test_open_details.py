@@ -80,6 +80,11 @@ def test_running(line: Timeline) -> None:
         "tokens": {"input": None, "output": None, "cached": None, "reasoning": None},
         "cost": None,
         "record_of": None,
+        "experiment": "",
+        "dataset": "",
+        "item": "",
+        "item_digest": "",
+        "repeat": 0,
         "also_recorded": (),
         "counted": None,
     }

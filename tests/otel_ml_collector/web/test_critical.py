@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from otel_ml.records import Tokens
-from otel_ml_collector.traces.find import Stretch
+from otel_ml_collector.runs.answers import Stretch
 from otel_ml_collector.traces.page import find_slow, find_waits
 
 

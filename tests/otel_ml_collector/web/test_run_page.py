@@ -169,8 +169,8 @@ def test_answer_is_a_chat(service: Service, project: str) -> None:
     run = make_call("say", {"otel_ml.outputs": json.dumps(response)})
     service.store.take(project, run)
     page = get(service, f"/projects/{project}/runs/{id_of(run)}")
-    assert '<h3>assistant</h3><span class="lines">Spam.</span>' in page
-    assert '<td class=" opt">Spam.</td>' in get(service, f"/projects/{project}/runs")
+    assert '<h3><b>answer</b></h3>\n<div class="md"><p>Spam.</p>' in page
+    assert '<td class="answered opt">Spam.</td>' in get(service, f"/projects/{project}/runs")
 
 
 @pytest.mark.parametrize("page", ["runs", "models"])

@@ -1,7 +1,7 @@
 """Tests of what a trace used up in all."""
 
 from otel_ml.records import Tokens
-from otel_ml_collector.traces.find import Stretch, Totals, add_up
+from otel_ml_collector.runs.answers import Stretch, Totals, add_up
 
 
 def span(

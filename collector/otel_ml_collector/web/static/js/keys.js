@@ -1,6 +1,7 @@
 // Single keys; off inside inputs, and where the user turned them off in the help.
 
 import { copy } from "./copy.js";
+import { foldRoots } from "./roots.js";
 import { marked, move } from "./rows.js";
 import { switchTimes } from "./times.js";
 
@@ -61,4 +62,5 @@ function focusFilter() {
 function fold(isOpen) {
   const part = document.activeElement?.closest(".box, .wf") ?? document;
   for (const details of part.querySelectorAll(".json details")) details.open = isOpen;
+  foldRoots(isOpen);
 }

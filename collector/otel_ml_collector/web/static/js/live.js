@@ -18,13 +18,13 @@ function place(html) {
       there.replaceWith(row);
       continue;
     }
-    const after = [...body.querySelectorAll("tr[data-run]")].find(
+    const after = [...body.querySelectorAll("tr[data-run]:not(.kid)")].find(
       (other) => BigInt(other.dataset.start) <= BigInt(row.dataset.start),
     );
     row.classList.add("fresh");
     body.insertBefore(row, after ?? body.querySelector(".more"));
   }
-  const rows = body.querySelectorAll("tr[data-run]");
+  const rows = body.querySelectorAll("tr[data-run]:not(.kid)");
   for (const row of [...rows].slice(MOST_ROWS)) row.remove();
 }
 

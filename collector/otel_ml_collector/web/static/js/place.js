@@ -14,7 +14,7 @@ function rowOf(run) {
 
 /** Note in the history's entry how many rows there are, and which one stands where. */
 function keep() {
-  const rows = [...body.querySelectorAll("tr[data-run]")];
+  const rows = [...body.querySelectorAll("tr[data-run]:not(.kid)")];
   const first = rows.find((row) => row.getBoundingClientRect().top >= 0);
   const list = {
     rows: rows.length,
@@ -28,7 +28,7 @@ function keep() {
 /** Load the rows that were there beyond those that the page brings. */
 async function load(rows) {
   const more = body.querySelector(".more");
-  const missing = Math.min(rows - body.querySelectorAll("tr[data-run]").length, MOST_ROWS);
+  const missing = Math.min(rows - body.querySelectorAll("tr[data-run]:not(.kid)").length, MOST_ROWS);
   if (!more || missing <= 0) return;
   const address = new URL(more.getAttribute("hx-get"), location.href);
   address.searchParams.set("limit", missing);

@@ -1,7 +1,7 @@
 // The marked row of a table of runs, moved with the keyboard; its link has the focus.
 
 function rows() {
-  return [...document.querySelectorAll(".runs tbody tr[data-run]")];
+  return [...document.querySelectorAll(".runs tbody tr[data-run]:not([hidden])")];
 }
 
 /** Return the marked row, if there is one. */

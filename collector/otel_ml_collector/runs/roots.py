@@ -1,0 +1,99 @@
+"""Roots: runs that stand inside no other one, what is inside each, and what it amounts to."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from operator import attrgetter
+from typing import Final
+
+from otel_ml_collector.price import round_cost
+from otel_ml_collector.runs.answers import (
+    Inside,
+    RunsPage,
+    RunSummary,
+    Stretch,
+    add_up,
+    has_tokens,
+    make_stretch,
+    summarise,
+)
+from otel_ml_collector.runs.find import NO_CALLS, RunsQuery, add_open, find_runs
+from otel_ml_collector.store.reader import IDS, Reader, Row, run_id_of, winners
+from otel_ml_collector.store.runs import OF_TRACES, find_places, outlines, read_trace
+
+_INSIDE: Final = 20_000
+_KIDS: Final = 500
+
+
+def find_roots(reader: Reader, query: RunsQuery, now_ns: int) -> RunsPage:
+    """List runs as `find_runs` does; of roots also what is inside each of them.
+
+    Raises:
+        BadQuery: Filter or cursor is wrong.
+    """
+    page = find_runs(reader, query, now_ns)
+    return (
+        page.model_copy(update={"inside": find_inside(reader, page.runs)}) if query.roots else page
+    )
+
+
+def find_inside(reader: Reader, roots: Sequence[RunSummary]) -> dict[str, Inside]:
+    """Find what some roots of one project and the ended calls inside them amount to, by run id.
+
+    None is told where their traces have more than 20,000 spans together.
+    """
+    known = {root.run_id for root in roots}
+    traces = sorted({root.trace_id for root in roots})
+    rows = _read_inside(reader, roots[0].project, traces) if roots else []
+    spans = {
+        run_id_of(row): make_stretch(row, row["trace_id"], roots[0].project)
+        for row in (rows if len(rows) <= _INSIDE else ())
+    }
+    inside: defaultdict[str, list[Stretch]] = defaultdict(list)
+    tops: dict[str, str] = {root: root for root in known}
+    for span in spans.values():
+        way = [span.run_id]
+        while way[-1] not in tops and (above := spans.get(way[-1])) is not None:
+            if above.parent_run_id is None or len(way) > len(spans):
+                break
+            way.append(above.parent_run_id)
+        tops |= dict.fromkeys(way, tops.get(way[-1], ""))
+        inside[tops[span.run_id]].append(span)
+    return {root: _sum_up(root, inside[root]) for root in known if inside[root]}
+
+
+def _sum_up(root: str, spans: Sequence[Stretch]) -> Inside:
+    calls = [one for one in spans if one.kind not in NO_CALLS and one.run_id != root]
+    above = {one.parent_run_id for one in calls}
+    asked = [one for one in calls if one.kind == "model" and one.run_id not in above]
+    total = add_up(spans)
+    is_least = any(not has_tokens(one.tokens) and not one.is_settled for one in asked)
+    has_sum = has_tokens(total.tokens) or total.cost is not None
+    return Inside(len(calls), total.tokens, round_cost(total.cost), is_least and has_sum)
+
+
+def _read_inside(reader: Reader, project: str, traces: Sequence[str]) -> list[Row]:
+    """Read the outlines of some traces of one project: one span more than are added up."""
+    sql = outlines(IDS, OF_TRACES)
+    parameters = {"project": project, "traces": list(traces), "limit": _INSIDE + 1}
+    return reader.rows(sql, parameters)
+
+
+def find_calls_inside(reader: Reader, run: RunSummary, now_ns: int) -> list[tuple[RunSummary, int]]:
+    """Find the calls inside a run in the order of its trace, each with its depth; at most 500."""
+    rows: list[Row] = []
+    for place in find_places(reader, run.trace_id):
+        if place.project == run.project:
+            ended = winners(read_trace(reader, place, None, None, 2 * _KIDS))
+            rows += add_open(reader, place, ended, now_ns)
+    below: defaultdict[str | None, list[RunSummary]] = defaultdict(list)
+    for one in sorted(summarise(reader, run.project, rows), key=attrgetter("start_ns")):
+        below[one.parent_run_id].append(one)
+    found: list[tuple[RunSummary, int]] = []
+    waiting = [(one, 1) for one in reversed(below.pop(run.run_id, []))]
+    while waiting:  # not recursive: a trace may be deeper than Python's stack
+        one, level = waiting.pop()
+        is_call = one.kind not in NO_CALLS and not one.record_of
+        if is_call and len(found) < _KIDS:
+            found.append((one, level))
+        waiting += [(kid, level + is_call) for kid in reversed(below.pop(one.run_id, []))]
+    return found

@@ -1,0 +1,484 @@
+"""A conversation as the page of a run shows it: from the system prompt down to the answer.
+
+Messages are read by `otel_ml.genai.messages`, Markdown by markdown-it, which writes no HTML of the
+text's own. Nothing that a text links is loaded.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from markdown_it import MarkdownIt
+from markdown_it.common.utils import escapeHtml
+from markdown_it.renderer import RendererHTML
+from markdown_it.token import Token
+from markdown_it.utils import EnvType, OptionsDict
+from markupsafe import Markup
+
+from otel_ml.genai.messages import Message, Part, find_system, read_message, read_parts, unwrap
+from otel_ml_collector.mapping.chat import find_messages, line_in, line_of_error, text_of_part
+from otel_ml_collector.mapping.values import parse
+from otel_ml_collector.runs.answers import Run, RunSummary
+from otel_ml_collector.store.reader import JsonValue
+from otel_ml_collector.web import view
+from otel_ml_collector.web.payload import IMAGE_CHARS, Raw, read_picture, write_raw
+from otel_ml_collector.web.view import visible
+
+MESSAGES: Final = 50
+# Where the results of the last calls of a part may stand behind it.
+_AHEAD: Final = 20
+_TEXT_CHARS: Final = 4_000
+_ANSWER_CHARS: Final = 20_000
+# How many characters that mean something a text has that is written as Markdown, and a page:
+# the time that markdown-it takes may grow with their square, and is some 60 ms for 1,500.
+_MARKS: Final = re.compile(r"[][!*_<>&~|`#]")
+_TEXT_MARKS: Final = 1_500
+_PAGE_MARKS: Final = 4_000
+_NESTING: Final = 20
+_LINKED: Final = ("https://", "http://", "mailto:")
+_TALKS: Final = frozenset({"chat", "text_completion", "generate_content", "invoke_agent"})
+_SYSTEM: Final = frozenset({"system", "developer"})
+_TOOLS: Final = frozenset({"tool", "retriever"})
+_REFUSALS: Final = frozenset({"refusal", "content_filter"})
+_MEDIA: Final = frozenset({"blob", "uri", "file"})
+_TRIES: Final = 10
+_SENT_AS: Final = ("image_url", "input_image", "image", "source", "url", "data", "content")
+
+
+class _Markdown(MarkdownIt):
+    def validateLink(self, url: str) -> bool:  # noqa: N802 - markdown-it's own name
+        """Tell which addresses are links; the others stay text."""
+        return url.lower().startswith(_LINKED)
+
+
+def _make_markdown() -> MarkdownIt:
+    markdown = _Markdown("commonmark", {"html": False, "breaks": True, "maxNesting": _NESTING})
+    markdown.enable(["table", "strikethrough"])
+    markdown.add_render_rule("image", _render_image)
+    markdown.add_render_rule("link_open", _render_link)
+    markdown.add_render_rule("heading_open", lambda *_: "<p><strong>")
+    markdown.add_render_rule("heading_close", lambda *_: "</strong></p>\n")
+    return markdown
+
+
+def _render_image(
+    _: RendererHTML, tokens: Sequence[Token], at: int, _options: OptionsDict, _env: EnvType
+) -> str:
+    return f"[image: {escapeHtml(tokens[at].content)}]"
+
+
+def _render_link(
+    renderer: RendererHTML, tokens: Sequence[Token], at: int, options: OptionsDict, env: EnvType
+) -> str:
+    tokens[at].attrSet("rel", "noopener noreferrer nofollow")
+    tokens[at].attrSet("target", "_blank")
+    return renderer.renderToken(tokens, at, options, env)
+
+
+_MARKDOWN: Final = _make_markdown()
+
+
+def render_markdown(text: str) -> Markup:
+    """Write Markdown as HTML that holds nothing but what Markdown says; HTML in it is text."""
+    html = _MARKDOWN.render(visible(text))
+    return Markup(visible(html))  # noqa: S704 - an entity may be a character that nobody sees
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """Something that was sent beside text.
+
+    Attributes:
+        caption: Its type, and how large it is.
+        address: A data address to draw it by; None where it is not drawn.
+    """
+
+    caption: str
+    address: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One thing of a conversation.
+
+    Attributes:
+        kind: system, user, assistant, thought, tool, error or final, which is the answer.
+        title: Who says it, or what it is.
+        text: Its beginning, as it was sent; of a call its arguments.
+        chars: How long the text is.
+        html: The text as HTML; None where it stands as it is.
+        name: Which tool is called.
+        given: What it was given, as lists show it.
+        result: What the tool gave; None where that is not known.
+        run: The run of it, where there is one.
+        note: A word at the side.
+        error: How it failed.
+        raw: The answer where it is no text.
+    """
+
+    kind: str
+    title: str
+    text: str = ""
+    chars: int = 0
+    html: Markup | None = None
+    name: str = ""
+    given: str = ""
+    result: str | None = None
+    result_chars: int = 0
+    run: RunSummary | None = None
+    is_refused: bool = False
+    note: str = ""
+    error: str = ""
+    attachments: Sequence[Attachment] = ()
+    raw: Raw | None = None
+
+    @property
+    def head(self) -> str:
+        """Its first line, for where it is folded."""
+        return self.text.strip().partition("\n")[0][:300]
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """Some of the messages of a run, and what came of them.
+
+    Attributes:
+        entries: In the order in which they were said.
+        first: The place of the first message, from 0.
+        end: The place behind the last one.
+        total: Messages that went in.
+        answers: Messages that came out.
+    """
+
+    entries: Sequence[Entry]
+    first: int
+    end: int
+    total: int
+    answers: int
+
+    @property
+    def earlier(self) -> int:
+        """Where the part before this one ends; 0 where there is none."""
+        return self.first
+
+    @property
+    def later(self) -> int:
+        """Where the part behind this one ends; 0 where there is none."""
+        return min(self.end + MESSAGES, self.total) if self.end < self.total else 0
+
+
+def find_conversation(run: Run, trace: Sequence[RunSummary], until: int = 0) -> Conversation | None:
+    """Read what a run was given and gave as a conversation; None where it is none.
+
+    Args:
+        run: Of a model, or of what calls models.
+        trace: The runs of its trace, oldest first.
+        until: The place behind the last message that is wanted; 0 for all of them.
+    """
+    asked, answered = find_messages(run.inputs), find_messages(run.outputs)
+    is_talk = run.attributes.get("gen_ai.operation.name") in _TALKS
+    if not asked and not answered and not (is_talk and _is_text(run.inputs)):
+        return None
+    if not asked and isinstance(text := _alone(run.inputs), str) and text:
+        asked = [{"role": "user", "content": text}]
+    answered = _leave_out(asked, answered)
+    end = min(until or len(asked), len(asked))
+    first = max(end - MESSAGES, 0)
+    reader = _Entries(asked[end : end + _AHEAD])
+    if first == 0 and isinstance(run.inputs, dict):
+        for part in find_system(run.inputs):
+            reader.add(_of_text("system", "system", text_of_part(part)))
+    for item in asked[first:end]:
+        reader.read(item)
+    if end == len(asked):
+        for run_before in _find_tries(run, trace):
+            reader.add(_of_try(run_before))
+        reader.answer(run, answered)
+    entries = _render(_link(reader.entries, run, trace))
+    answers = len(answered) or int(run.outputs not in (None, "", {}, []))
+    return Conversation(entries, first, end, len(asked), answers)
+
+
+def _is_text(value: JsonValue) -> bool:
+    return isinstance(_alone(value), str)
+
+
+def _alone(value: JsonValue) -> JsonValue:
+    return next(iter(value.values())) if isinstance(value, dict) and len(value) == 1 else value
+
+
+def _leave_out(asked: Sequence[object], answered: Sequence[object]) -> Sequence[object]:
+    """Leave out what went in of what came out: a graph returns all of its messages."""
+    if not 0 < len(asked) < len(answered):
+        return answered
+    pairs = zip(asked, answered, strict=False)
+    return answered[len(asked) :] if all(_is_same(*pair) for pair in pairs) else answered
+
+
+def _is_same(one: object, other: object) -> bool:
+    if one == other:
+        return True
+    first, second = read_message(one), read_message(other)
+    return first is not None and second is not None and _key(first) == _key(second)
+
+
+def _key(message: Message) -> tuple[str, list[str]]:
+    return message["role"], list(map(text_of_part, message["parts"]))
+
+
+@dataclass(slots=True)
+class _Entries:
+    """Reads messages into entries, each call with its result.
+
+    Attributes:
+        behind: Messages behind the last one that is read, for the results of calls.
+    """
+
+    behind: Sequence[object]
+    entries: list[Entry] = field(default_factory=list)
+    calls: dict[str, int] = field(default_factory=dict)
+
+    def add(self, entry: Entry) -> None:
+        """Add what is no part of a message."""
+        self.entries.append(entry)
+
+    def read(self, item: object, *, is_answer: bool = False) -> None:
+        """Add what one message says."""
+        message = read_message(item)
+        if message is None:
+            return
+        role = message["role"]
+        texts: list[str] = []
+        attachments: list[Attachment] = []
+        sent = iter(_find_media(item))
+        for part in message["parts"]:
+            kind = part.get("type")
+            if kind == "reasoning":
+                self.add(_of_text("thought", "thought, not answer", text_of_part(part)))
+            elif kind == "tool_call_response" or role == "tool":
+                self._add_result(part)
+            elif _is_media(part):
+                attachments.append(_attach(part, next(sent, part)))
+            elif kind != "tool_call":
+                texts.append(text_of_part(part))
+        if texts or attachments or not message["parts"]:
+            entry = _of_text(_kind_of(role, is_answer=is_answer), role, "\n".join(texts))
+            is_refused = _is_refused(item)
+            self.add(replace(entry, attachments=attachments, is_refused=is_refused))
+        for part in message["parts"]:
+            if part.get("type") == "tool_call" and role != "tool":
+                self._add_call(part)
+
+    def answer(self, run: Run, answered: Sequence[object]) -> None:
+        """Add what came out, or how it failed."""
+        before = len(self.entries)
+        has_failed = run.outcome == "error"
+        lasting = len(answered)
+        while lasting and _is_said(answered[lasting - 1]):
+            lasting -= 1
+        for place, item in enumerate(answered[-MESSAGES:], max(len(answered) - MESSAGES, 0)):
+            self.read(item, is_answer=not has_failed and place >= lasting)
+        said = _alone(run.outputs)
+        if not answered and said not in (None, "", {}, []):
+            text = said if isinstance(said, str) else ""
+            raw = None if isinstance(said, str) else write_raw(run.outputs)
+            kind = "error" if has_failed else "final"
+            self.add(replace(_of_text(kind, "answer", text), raw=raw))
+        if has_failed:
+            error = line_of_error(run.error_type, run.error_message[:_TEXT_CHARS]) or "error"
+            if answered or len(self.entries) == before:
+                self.add(Entry("error", "answer"))
+            self.entries[-1] = replace(self.entries[-1], error=error)
+        elif run.outcome == "running":
+            self.add(Entry("assistant", "not yet", note="running"))
+        elif len(self.entries) > before and (reason := finish_reason(run, answered)):
+            self.entries[-1] = replace(self.entries[-1], note=f"finish reason {reason}")
+
+    def _add_call(self, part: Part) -> None:
+        call = str(part.get("id") or "")
+        if call:
+            self.calls[call] = len(self.entries)
+        written = text_of_part(part)
+        name = str(part.get("name") or "")
+        text = written.removeprefix(name).removeprefix("(").removesuffix(")")
+        given = line_in(part.get("arguments"), "tool")
+        cut = text[:_TEXT_CHARS]
+        self.add(Entry("tool", "tool call", cut, len(text), name=name, given=given))
+        for item in self.behind if call else ():
+            message = read_message(item)
+            for result in message["parts"] if message else ():
+                if result.get("type") == "tool_call_response" and result.get("id") == call:
+                    self._add_result(result)
+
+    def _add_result(self, part: Part) -> None:
+        """Put a result under its call; one whose call is not among these stands alone."""
+        text = text_of_part(part)
+        place = self.calls.get(str(part.get("id") or ""))
+        if place is None:
+            self.add(Entry("tool", "result of a tool"))
+            place = len(self.entries) - 1
+        cut = text[:_TEXT_CHARS]
+        self.entries[place] = replace(self.entries[place], result=cut, result_chars=len(text))
+
+
+def _kind_of(role: str, *, is_answer: bool) -> str:
+    if is_answer:
+        return "final"
+    if role in _SYSTEM:
+        return "system"
+    return role if role in {"user", "assistant"} else "other"
+
+
+def _is_said(item: object) -> bool:
+    """Tell an answer from a call and from what went before it."""
+    message = read_message(item)
+    if message is None or message["role"] in {"user", "tool", *_SYSTEM}:
+        return False
+    return all(part.get("type") != "tool_call" for part in message["parts"])
+
+
+def _of_text(kind: str, title: str, text: str) -> Entry:
+    most = _ANSWER_CHARS if kind == "final" else _TEXT_CHARS
+    title = "answer" if kind == "final" else title
+    return Entry(kind, title, text[:most], len(text))
+
+
+def _of_try(run: RunSummary) -> Entry:
+    error = line_of_error(run.error_type, run.error_message[:_TEXT_CHARS]) or "error"
+    text = "" if run.outputs in {None, error} else run.outputs or ""
+    return Entry("error", "an earlier try", text, len(text), run=run, error=error)
+
+
+def _find_tries(run: Run, trace: Sequence[RunSummary]) -> list[RunSummary]:
+    """Find the failed runs before this one that asked the same in the same place."""
+    if run.parent_run_id is None:
+        return []
+    this = next((one for one in trace if one.run_id == run.run_id), None)
+    return [
+        one
+        for one in trace
+        if this is not None
+        and one.outcome == "error"
+        and one.start_ns < run.start_ns
+        and (one.parent_run_id, one.name, one.inputs)
+        == (this.parent_run_id, this.name, this.inputs)
+    ][-_TRIES:]
+
+
+def finish_reason(run: Run, answered: Sequence[object] = ()) -> str:
+    """Return why a model stopped; empty where nobody says."""
+    told = parse(run.attributes.get("gen_ai.response.finish_reasons"))
+    if isinstance(told, list) and told:
+        return ", ".join(dict.fromkeys(map(str, told)))[:80]
+    last = answered[-1] if answered else None
+    reason = last.get("finish_reason") or last.get("stop_reason") if isinstance(last, dict) else ""
+    return str(reason or "")[:80]
+
+
+def _is_refused(item: object) -> bool:
+    item = unwrap(item)
+    if not isinstance(item, dict):
+        return False
+    if item.get("refusal") or item.get("finish_reason") in _REFUSALS:
+        return True
+    content = item.get("content") or item.get("parts")
+    parts = content if isinstance(content, list) else ()
+    return any(isinstance(part, dict) and part.get("type") == "refusal" for part in parts)
+
+
+def _attach(part: Part, sent: Mapping[str, Any]) -> Attachment:
+    """Say what was sent beside text, and how to draw it where its bytes are here."""
+    address = _find_data(sent)
+    what = str(part.get("mime_type") or part.get("modality") or "file")[:80]
+    if not address:
+        uri, size = part.get("uri") or part.get("file_id"), part.get("byte_size")
+        told = str(uri)[:300] if uri else view.size(size) if isinstance(size, int) else ""
+        return Attachment(", ".join(filter(None, [what, told, "not kept here"])))
+    picture, size = read_picture(address), len(address.partition(",")[2]) * 3 // 4
+    if picture is None or picture.address is None:
+        why = f"not drawn: {picture.why}" if picture else ""
+        return Attachment(", ".join(filter(None, [what, view.size(size), why])))
+    sides = f"{picture.width:,} \u00d7 {picture.height:,}"
+    return Attachment(f"{what}, {sides}, {view.size(size)}", picture.address)
+
+
+def _find_media(item: object) -> list[Mapping[str, Any]]:
+    """Return the parts of a message, as they were sent, that are neither text nor calls."""
+    item = unwrap(item)
+    content = (item.get("content") or item.get("parts")) if isinstance(item, dict) else None
+    return [
+        one
+        for one in (content if isinstance(content, list) else ())
+        if isinstance(one, dict) and any(map(_is_media, read_parts([one])))
+    ]
+
+
+def _is_media(part: Part) -> bool:
+    return part.get("type") in _MEDIA
+
+
+def _find_data(part: Mapping[str, Any]) -> str:
+    """Find the bytes of a part as a data address; empty where there are none."""
+    held: Any = part
+    for _ in range(3):
+        kind = held.get("mime_type") or held.get("media_type")
+        held = next((held[name] for name in _SENT_AS if held.get(name)), None)
+        if isinstance(held, str):
+            if held.startswith("data:"):
+                return held
+            is_bytes = isinstance(kind, str) and not held.startswith(_LINKED)
+            return f"data:{kind};base64,{held}" if is_bytes else ""
+        if not isinstance(held, dict):
+            return ""
+    return ""
+
+
+def _link(entries: Sequence[Entry], run: Run, trace: Sequence[RunSummary]) -> list[Entry]:
+    """Link calls to the runs of their tools: by what they were given, else one by one."""
+    found = list(entries)
+    runs: defaultdict[str, list[RunSummary]] = defaultdict(list)
+    for one in trace:
+        if one.kind in _TOOLS and one.run_id != run.run_id:
+            runs[one.model or one.name].append(one)
+    for name, left in runs.items():
+        calls = [at for at, one in enumerate(found) if one.kind == "tool" and one.name == name]
+        for at in calls:
+            same = next((one for one in left if one.inputs == found[at].given), None)
+            if same is not None:
+                left.remove(same)
+                found[at] = replace(found[at], run=same)
+        others = [at for at in calls if found[at].run is None]
+        if len(others) == len(left):
+            for at, one in zip(others, left, strict=True):
+                found[at] = replace(found[at], run=one)
+    return list(map(_lend_result, found))
+
+
+def _lend_result(entry: Entry) -> Entry:
+    """Take the result of a call from the run of its tool where no message has it."""
+    if entry.kind != "tool" or entry.run is None or entry.result is not None:
+        return entry
+    result = entry.run.outputs
+    return replace(entry, result=result, result_chars=len(result)) if result else entry
+
+
+def _render(entries: Sequence[Entry]) -> list[Entry]:
+    """Write texts as Markdown and draw images, from the end up: of a long page the last of them."""
+    marks_left, pixels_left = _PAGE_MARKS, IMAGE_CHARS
+    found: list[Entry] = []
+    for entry in reversed(entries):
+        attachments: list[Attachment] = []
+        for one in entry.attachments:
+            pixels_left -= len(one.address or "")
+            is_drawn = pixels_left >= 0
+            attachments.append(one if is_drawn else Attachment(f"{one.caption}, not drawn"))
+        html = None
+        if entry.kind in {"user", "assistant", "final"} and entry.text:
+            marks = sum(1 for _ in _MARKS.finditer(entry.text))
+            if marks <= min(marks_left, _TEXT_MARKS):
+                marks_left -= marks
+                html = render_markdown(entry.text)
+        found.append(replace(entry, html=html, attachments=attachments))
+    return found[::-1]

@@ -1,0 +1,37 @@
+// Roots of the list: what each of them called is loaded below it once, then folded and unfolded.
+
+const body = document.querySelector(".runs tbody");
+
+function* kids(row) {
+  for (let next = row.nextElementSibling; next; next = next.nextElementSibling) {
+    if (!next.classList.contains("kid")) return;
+    yield next;
+  }
+}
+
+async function load(row, address) {
+  const answer = await fetch(address).catch(() => null);
+  if (!answer?.ok || !kids(row).next().done) return;
+  row.insertAdjacentHTML("afterend", await answer.text());
+}
+
+async function turn(button) {
+  const row = button.closest("tr");
+  const isOpen = button.getAttribute("aria-expanded") !== "true";
+  button.setAttribute("aria-expanded", String(isOpen));
+  if (isOpen && kids(row).next().done) await load(row, button.dataset.calls);
+  for (const kid of kids(row)) kid.hidden = button.getAttribute("aria-expanded") !== "true";
+}
+
+/** Fold or unfold the marked root; without one fold all of them. */
+export function foldRoots(isOpen) {
+  const row = body?.querySelector("tr.cur");
+  for (const button of (row ?? (isOpen ? null : body))?.querySelectorAll("button.twist") ?? []) {
+    if ((button.getAttribute("aria-expanded") === "true") !== isOpen) turn(button);
+  }
+}
+
+body?.addEventListener("click", (event) => {
+  const button = event.target.closest("button.twist");
+  if (button) turn(button);
+});

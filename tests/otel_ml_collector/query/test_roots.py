@@ -1,0 +1,115 @@
+"""Tests of lists of roots, and of what is inside each of them."""
+
+from otel_ml.records import Tokens
+from otel_ml_collector.runs.answers import Inside
+from otel_ml_collector.runs.find import RunsQuery
+from otel_ml_collector.runs.roots import find_calls_inside, find_roots
+from otel_ml_collector.span import Span, Value
+from tests.otel_ml_collector.spans import (
+    NOW_NS,
+    SECOND_NS,
+    id_of,
+    make_call,
+    make_span,
+    make_start,
+    span_id,
+    trace_id,
+)
+from tests.otel_ml_collector.stores import Store
+
+LATER = NOW_NS + 60 * SECOND_NS
+USED: dict[str, Value] = {"gen_ai.usage.input_tokens": 10, "gen_ai.usage.output_tokens": 2}
+
+
+def below(parent: Span, number: int, **fields: Value) -> Span:
+    """Make a call inside another run."""
+    attributes = {name.replace("__", "."): value for name, value in fields.items()}
+    make = make_span if fields.get("plain") else make_call
+    return make(
+        f"call {number}",
+        attributes,
+        trace_id=parent.trace_id,
+        parent_span_id=parent.span_id,
+        span_id=span_id(number),
+        start_ns=NOW_NS + number,
+    )
+
+
+def listed(store: Store, project: str, limit: int = 50) -> list[str]:
+    page = find_roots(store.reader, RunsQuery(project, limit=limit, roots=True), LATER)
+    return [run.run_id for run in page.runs]
+
+
+def test_roots(store: Store, project: str) -> None:
+    """A run inside another one is no root, also where a plain span stands between them."""
+    request = make_span("POST /ask", trace_id=trace_id(1), span_id=span_id(1))
+    agent = below(request, 2)
+    http = below(agent, 3, plain="yes")
+    model = below(http, 4)
+    alone = make_call("alone", trace_id=trace_id(2), span_id=span_id(9), start_ns=NOW_NS + 9)
+    orphan = below(make_call("lost", trace_id=trace_id(3), span_id=span_id(7)), 8)
+    store.take(project, request, agent, http, model, alone, orphan)
+    assert listed(store, project) == [id_of(alone), id_of(orphan), id_of(agent)]
+
+
+def test_roots_of_which_something_goes_on(store: Store, project: str) -> None:
+    """What has ended inside a run that goes on is no root."""
+    agent = make_call("agent", trace_id=trace_id(1), span_id=span_id(1))
+    ended, running = below(agent, 2), below(agent, 3)
+    store.take(project, make_start(agent), make_start(running), ended)
+    assert listed(store, project) == [id_of(agent)]
+
+
+def test_roots_among_many_calls(store: Store, project: str) -> None:
+    """A page of roots is full although each has many calls inside."""
+    roots = [
+        make_call(
+            "root", trace_id=trace_id(n), span_id=span_id(1_000 * n), start_ns=NOW_NS - n * 1_000
+        )
+        for n in range(1, 8)
+    ]
+    kids = [below(root, 1_000 * n + k) for n, root in enumerate(roots, 1) for k in range(1, 40)]
+    store.take(project, *roots, *kids)
+    assert listed(store, project, limit=5) == [id_of(root) for root in roots[:5]]
+
+
+def test_what_is_inside(store: Store, project: str) -> None:
+    """A root tells tokens and number of the calls inside, and that there may be more."""
+    agent = make_call("agent", {"otel_ml.kind": "agent"}, trace_id=trace_id(1), span_id=span_id(1))
+    chain = below(agent, 2, otel_ml__kind="chain")
+    first, second = below(chain, 3, **USED), below(agent, 4, **USED)
+    tool = below(agent, 5, otel_ml__kind="tool")
+    store.take(project, agent, chain, first, second, tool)
+    query = RunsQuery(project, roots=True)
+    page = find_roots(store.reader, query, LATER)
+    assert page.inside == {
+        id_of(agent): Inside(4, Tokens(input=20, output=4), None, is_least=False)
+    }
+    told_nothing = below(agent, 6)
+    store.take(project, told_nothing)
+    page = find_roots(store.reader, query, LATER)
+    assert page.inside[id_of(agent)] == Inside(5, Tokens(input=20, output=4), None, is_least=True)
+
+
+def test_calls_inside(store: Store, project: str) -> None:
+    """The calls inside a root stand in the order of their tree, each with its depth."""
+    agent = make_call("agent", trace_id=trace_id(1), span_id=span_id(1))
+    chain = below(agent, 2)
+    http = below(chain, 3, plain="yes")
+    model, tool = below(http, 4), below(agent, 5)
+    store.take(project, agent, chain, http, model, tool)
+    [root] = find_roots(store.reader, RunsQuery(project, roots=True), LATER).runs
+    found = find_calls_inside(store.reader, root, LATER)
+    assert [(run.run_id, level) for run, level in found] == [
+        (id_of(chain), 1),
+        (id_of(model), 2),
+        (id_of(tool), 1),
+    ]
+
+
+def test_a_list_of_all_runs_tells_nothing_of_roots(store: Store, project: str) -> None:
+    """Where roots were not asked for, all runs are listed, and nothing is added up."""
+    agent = make_call("agent", trace_id=trace_id(1), span_id=span_id(1))
+    store.take(project, agent, below(agent, 2))
+    page = find_roots(store.reader, RunsQuery(project), LATER)
+    assert (len(page.runs), page.inside) == (2, {})
