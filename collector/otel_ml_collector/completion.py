@@ -27,6 +27,7 @@ _DURATIONS: Final = ("10ms", "100ms", "1s", "10s", "1m")
 _SETS: Final = {
     "kind": (
         *("model", "chain", "tool", "retriever", "embedding", "agent", "training", "judge"),
+        "experiment",
         "span",
     ),
     "finish_reason": (

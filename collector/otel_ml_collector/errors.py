@@ -97,6 +97,10 @@ class BadQuery(CollectorError):
         self.column = column
 
 
+class Outdated(CollectorError):
+    """What the request starts from is not the newest any more (412)."""
+
+
 class NotFound(CollectorError):
     """There is no such record (404)."""
 

@@ -20,7 +20,7 @@ from otel_ml_collector.artifacts.find import find_artifacts
 from otel_ml_collector.errors import BadQuery
 from otel_ml_collector.filter.fields import FIELD_NAMES, Kind
 from otel_ml_collector.filter.grammar import Field, read_field, split_list, step_into
-from otel_ml_collector.filter.sql import compile_where, reasons_of, response_of
+from otel_ml_collector.filter.sql import compile_where, reasons_of
 from otel_ml_collector.mapping.chat import line_in, line_out
 from otel_ml_collector.records import text_of
 from otel_ml_collector.runs.answers import RunSummary, Said, find_said, make_summary
@@ -29,7 +29,7 @@ from otel_ml_collector.store.apart import find_apart
 from otel_ml_collector.store.reader import Reader, Row, run_id_of, winners
 from otel_ml_collector.store.runs import Key, read_late_tags, read_runs
 from otel_ml_collector.store.sql import EMPTY, Condition, Sql, identifier, join_sql
-from otel_ml_collector.store.tables import PAYLOAD, RUNS, WORD
+from otel_ml_collector.store.tables import PAYLOAD, RESPONSE_ID, RUNS, WORD
 from otel_ml_collector.store.targets import RUN, TAG_TEXT
 from otel_ml_collector.store.versions import NUMBERED_VERSIONS
 from otel_ml_collector.times import HOUR_NS, to_rfc3339
@@ -66,7 +66,7 @@ _MADE: Final = {
     "latency_ms": Sql("run.latency_ns / 1e6"),
     "version": Sql("numbered.number"),
     "trace_key": Sql("keyed.trace_key"),
-    "response_id": response_of(Sql("run.tag_kv")),
+    "response_id": RESPONSE_ID,
     "finish_reason": Sql("arrayStringConcat({reasons}, ', ')").fill(
         reasons=reasons_of(Sql("payload.attributes"))
     ),

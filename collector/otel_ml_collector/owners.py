@@ -9,6 +9,7 @@ TRACE_KEY_CHARS: Final = 256
 KEY: Final = "key:"
 TAG: Final = "tag:"
 _MODEL: Final = "model:"
+SET: Final = "set:"
 # What marks the id of a provider's response among the texts of tags.
 RESPONSE: Final = "gen_ai.response.id="
 RESPONSE_CHARS: Final = 256
@@ -33,6 +34,16 @@ def own_response(response_id: str) -> str:
 def own_model(name: str, digest: str) -> str:
     """Name a version of a model."""
     return f"{_MODEL}{digest}:{name}"
+
+
+def own_dataset(name: str, digest: str) -> str:
+    """Name a version of a data set."""
+    return f"{SET}{digest}:{name}"
+
+
+def own_item(digest: str) -> str:
+    """Name an item of data sets."""
+    return SET + digest
 
 
 def model_of(owner: str) -> str:

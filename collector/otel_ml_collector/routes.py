@@ -10,6 +10,7 @@ from starlette.responses import RedirectResponse, Response
 
 from otel_ml_collector import (
     completion,
+    datasets,
     export,
     feedback,
     home,
@@ -40,6 +41,8 @@ _ROUTERS: Final = (
     models.api,
     models.writes,
     judges.api,
+    datasets.api,
+    datasets.writes,
     sessions.api,
     metrics.api,
     loss.router,
@@ -59,6 +62,7 @@ _ROUTERS: Final = (
     run_page.router,
     models.pages,
     judges.pages,
+    datasets.pages,
     sessions.pages,
     metrics.pages,
     projects.pages,

@@ -6,7 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import urllib3
 
+from otel_ml import Client
 from tests.support.collector import CollectorProcess
 
 
@@ -35,6 +37,19 @@ def test_second_collector_on_the_same_data(collector: CollectorProcess, tmp_path
         ]
     finally:
         first.kill()
+
+
+def test_no_pandas(collector: CollectorProcess) -> None:
+    """A collector that has stored and exported does not carry pandas about."""
+    client = Client("lean", endpoint=collector.endpoint)
+    client.trace(lambda: "said")()
+    client.close()
+    path = f"{collector.endpoint}/api/v1/projects/lean/export?format=parquet"
+    assert urllib3.request("GET", path).data.startswith(b"PAR1")
+    mapped = Path(f"/proc/{collector.pid}/maps").read_text()
+    assert "pyarrow" in mapped
+    assert "pandas" not in mapped
+    assert "ERROR" not in collector.output
 
 
 @pytest.mark.parametrize("protocol", ["http", "grpc"])

@@ -237,20 +237,10 @@ def some_metrics() -> bytes:
             bad_logs,
             ExportLogsServiceResponse,
             "rejected_log_records",
-            "Log records rejected for good: no_trace 1; log records without a trace id belong to "
-            "no run: send them to a log store, and here those that are written while a span is "
-            "current",
-        ),
-        (
-            "metrics",
-            some_metrics,
-            ExportMetricsServiceResponse,
-            "rejected_data_points",
-            "Metrics are not kept here: send OTLP metrics to a Prometheus-compatible backend; the "
-            "metrics of runs are made here of spans and log records, see /metrics",
+            "Log records rejected for good: no_trace 1: they name neither a trace nor a session",
         ),
     ],
-    ids=["traces", "logs", "metrics"],
+    ids=["traces", "logs"],
 )
 def test_point_9_partial_success(
     collector: CollectorProcess,
@@ -268,6 +258,16 @@ def test_point_9_partial_success(
     partial.error_message = message
     answers = [call(collector, signal, body()), send(collector, signal, body())[2]]
     assert [response.FromString(answer) for answer in answers] == [expected] * 2
+
+
+def test_point_9_metrics(collector: CollectorProcess) -> None:
+    """9. Metrics, which are not kept, are answered with success: their sender can mend nothing."""
+    answers = [
+        call(collector, "metrics", some_metrics()),
+        send(collector, "metrics", some_metrics())[2],
+    ]
+    empty = ExportMetricsServiceResponse()
+    assert [ExportMetricsServiceResponse.FromString(answer) for answer in answers] == [empty] * 2
 
 
 def test_point_9_partial_success_in_json(collector: CollectorProcess) -> None:

@@ -19,7 +19,7 @@ def test_cost(tmp_path: Path) -> None:
         "told": {"gen_ai.provider.name": "openai", "gen_ai.usage.cost": 7.5},
         "known": {"gen_ai.provider.name": "openai"},
         "ours": {"gen_ai.provider.name": "here", "gen_ai.request.model": "llama"},
-        "unknown": {"gen_ai.provider.name": "nobody"},
+        "unknown": {"gen_ai.provider.name": "nobody", "gen_ai.request.model": "nothing"},
     }
     now_ns = time.time_ns()
     spans = [

@@ -70,17 +70,8 @@ def test_alone(tmp_path: Path) -> None:
     told = re.findall(r"^  ([a-z]+)  +(\S.*)$", done.stderr, re.MULTILINE)
     assert [name for name, _ in told] == [
         *("serve", "check", "doctor", "keys", "projects", "runs", "open"),
-        *(
-            "sessions",
-            "models",
-            "alias",
-            "metrics",
-            "export",
-            "storage",
-            "retention",
-            "backup",
-            "restore",
-        ),
+        *("sessions", "models", "alias", "metrics", "export", "evaluate"),
+        *("storage", "retention", "backup", "restore"),
     ]
     assert ("runs", "list runs") in told
 

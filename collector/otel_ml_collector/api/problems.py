@@ -15,6 +15,7 @@ from otel_ml_collector.errors import (
     CollectorError,
     NotFound,
     NotPermitted,
+    Outdated,
     OverQuota,
     Refused,
     StoreTimeout,
@@ -28,6 +29,7 @@ from otel_ml_collector.errors import (
 _ANSWERS: Final[dict[type[CollectorError], tuple[int, str]]] = {
     NotFound: (404, "not_found"),
     BadQuery: (400, "bad_query"),
+    Outdated: (412, "outdated"),
     TooLarge: (413, "too_large"),
     UnknownMediaType: (415, "unknown_media_type"),
     Unauthenticated: (401, "unauthenticated"),

@@ -18,7 +18,7 @@ from pydantic import BaseModel, Field
 from otel_ml.records import ListedArtifact, about
 from otel_ml_collector.api.parameters import read_place, write_place
 from otel_ml_collector.errors import BadQuery, NotFound, Unavailable
-from otel_ml_collector.owners import FIRST, KEY, TRACE_KEY_CHARS, is_run, own_key
+from otel_ml_collector.owners import FIRST, KEY, SET, TRACE_KEY_CHARS, is_run, own_key
 from otel_ml_collector.store.artifacts import find_sizes, read_chunks
 from otel_ml_collector.store.reader import JsonValue, Reader, Row, load_json
 from otel_ml_collector.store.runs import ACROSS_PARTITIONS, find_key, find_places
@@ -280,7 +280,9 @@ def _list_rows(
         seek = Sql("""(time_ns, owner, record_id, position)
           < ({at:Int64}, {owner:String}, {record:String}, {position:UInt32})""")
         parameters |= {"at": time_ns, **_key_parameters(key)}
-    of_owners = Sql("1") if owners is None else Sql("owner IN {owners:Array(String)}")
+    of_owners = Sql("owner IN {owners:Array(String)}")
+    if owners is None:  # all but what data sets are made of
+        of_owners = Sql("NOT startsWith(owner, '{set}')").fill(set=Sql(SET))
     sql = Sql("""
         SELECT {light} FROM objects FINAL
         WHERE project = {project:String} AND {of_owners}

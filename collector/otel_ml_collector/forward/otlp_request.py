@@ -8,6 +8,9 @@ from typing import Final
 from google.protobuf.json_format import ParseDict, ParseError
 from google.protobuf.message import Message
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+)
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from otel_ml import attributes as names
@@ -23,12 +26,16 @@ _ANY_SIZE: Final = 2**31
 _MESSAGES: Final[dict[Signal, type[Message]]] = {
     Signal.TRACES: ExportTraceServiceRequest,
     Signal.LOGS: ExportLogsServiceRequest,
+    Signal.METRICS: ExportMetricsServiceRequest,
 }
 _IDS: Final = frozenset({"traceId", "spanId", "parentSpanId"})
 _LISTS: Final = (
     *("resourceSpans", "scopeSpans", "spans", "links"),
     *("resourceLogs", "scopeLogs", "logRecords"),
+    *("resourceMetrics", "scopeMetrics", "metrics", "dataPoints", "exemplars"),
 )
+# What holds the data points of a metric.
+_POINTS: Final = ("gauge", "sum", "histogram", "exponentialHistogram", "summary")
 
 
 class Unreadable(Exception):
@@ -42,7 +49,7 @@ class OtlpRequest:
     Attributes:
         body: OTLP, perhaps compressed.
         encoding: How; one of `decode.compression.ENCODINGS`.
-        signal: Traces or logs.
+        signal: Traces, logs or metrics.
         form: How the body is written.
         project: Where what names no project is filed; None when the request does not say it.
         passed: The collectors where it has been, this one included.
@@ -105,6 +112,10 @@ def _spell_ids(found: JsonObject) -> None:
         for one in within if isinstance(within, list) else ():
             if isinstance(one, dict):
                 _spell_ids(one)
+    for key in _POINTS:
+        points = found.get(key)
+        if isinstance(points, dict):
+            _spell_ids(points)
 
 
 def _to_base64(text: str) -> str:

@@ -32,7 +32,9 @@ _MOST_DELAY_S: Final = 300.0
 _METHODS: Final = {
     Signal.TRACES: "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
     Signal.LOGS: "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
+    Signal.METRICS: "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
 }
+_REJECTED: Final = ("rejectedSpans", "rejectedLogRecords", "rejectedDataPoints")
 _AGAIN_GRPC: Final = frozenset(
     {
         grpc.StatusCode.CANCELLED,
@@ -265,7 +267,7 @@ def read_partial(body: bytes, form: Form) -> str:
     try:
         if form is Form.JSON:
             return _json_partial(orjson.loads(body)) if body else ""
-        # A response of logs has the same fields under other names.
+        # A response of logs or metrics has the same fields under other names.
         partial = ExportTraceServiceResponse.FromString(body).partial_success
     except (DecodeError, orjson.JSONDecodeError):
         return ""
@@ -277,7 +279,8 @@ def _json_partial(answer: object) -> str:
     partial = answer.get("partialSuccess") if isinstance(answer, dict) else None
     if not isinstance(partial, dict):
         return ""
-    number = partial.get("rejectedSpans") or partial.get("rejectedLogRecords") or 0
+    counts = (partial.get(name) for name in _REJECTED)
+    number = next(filter(None, counts), 0)
     return f"{number} rejected: {_shorten(str(partial.get('errorMessage', '')))}" if number else ""
 
 

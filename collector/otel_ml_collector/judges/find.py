@@ -21,7 +21,7 @@ from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.rollup import EXACT
 from otel_ml_collector.store.runs import ACROSS_PARTITIONS, Window
 from otel_ml_collector.store.sql import EMPTY, Sql
-from otel_ml_collector.store.statistics import read_versions
+from otel_ml_collector.store.statistics import no_items, read_versions
 from otel_ml_collector.store.targets import about_runs
 from otel_ml_collector.times import to_rfc3339
 from otel_ml_collector.web.view import quoted
@@ -64,10 +64,11 @@ _JUDGED: Final = Sql("""
       said.newest.4 AS latency_ms, said.newest.5 AS cost
     FROM (
       SELECT trace_id, span_id, start_ns FROM runs FINAL
-      WHERE project = {project:String} AND kind != 'span'
+      WHERE project = {project:String} AND kind != 'span' {no_items}
       UNION ALL
       SELECT trace_id, span_id, start_ns FROM open_runs FINAL
-      WHERE project = {project:String} AND kind != 'span' AND (trace_id, span_id) NOT IN (
+      WHERE project = {project:String} AND kind != 'span' {no_items}
+        AND (trace_id, span_id) NOT IN (
         SELECT trace_id, span_id FROM runs WHERE project = {project:String}
           AND start_ns IN (SELECT start_ns FROM open_runs WHERE project = {project:String}))
     ) AS run
@@ -287,7 +288,10 @@ def _definition(text: str) -> JudgeDefinition:
 
 def _said(reader: Reader, project: str) -> Sql:
     apart = find_apart(reader, project)
-    return _JUDGED.fill(said=_SAID + (_SAID_APART if apart.told_scores else EMPTY))
+    return _JUDGED.fill(
+        said=_SAID + (_SAID_APART if apart.told_scores else EMPTY),
+        no_items=no_items(reader, project),
+    )
 
 
 def _ask(

@@ -250,6 +250,7 @@ class Held:
         self._lapse: asyncio.TimerHandle | None = None
         self._since_s = time.monotonic()
         self.sender = ""
+        self.service = ""  # of its first record, once that is read
 
     @property
     def age_s(self) -> float:

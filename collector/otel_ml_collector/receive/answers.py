@@ -67,10 +67,12 @@ class ExportAnswer:
     Attributes:
         rejected: Number of spans, log records or data points that can never be stored.
         message: Why, in English; empty when none was rejected.
+        service: The ``service.name`` of who sent what was rejected, as far as it is known.
     """
 
     rejected: int
     message: str
+    service: str = ""
 
 
 class OnWire(NamedTuple):

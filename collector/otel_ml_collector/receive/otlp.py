@@ -117,7 +117,7 @@ class OtlpEndpoint(_Exports):
             note_http(request, on_wire(answer).outcome, answer)
             return self._error(answer, form)
         if answer.rejected:
-            note_http(request, "partial", answer.message, answer.rejected)
+            note_http(request, "partial", answer.message, answer.rejected, answer.service)
         self._count("partial" if answer.rejected else "success")
         return Response(write_answer(answer, self._signal, form), media_type=form)
 
@@ -152,7 +152,26 @@ def make_routes(
             else OtlpEndpoint(pipeline, telemetry, signal),
         )
         for signal in Signal
-    ]
+    ] + [Route("/", RootEndpoint(telemetry), methods=["POST"])]
+
+
+class RootEndpoint:
+    """Tells who sends OTLP to the address of the pages where it is taken."""
+
+    def __init__(self, telemetry: Telemetry) -> None:
+        self._telemetry = telemetry
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a POST: with 404 one of OTLP's, with 405 any other."""
+        request = Request(scope, receive)
+        form = _form_of(request)
+        if form is None:
+            response = Response(status_code=405, headers={"Allow": "GET, HEAD"})
+        else:
+            error = Refused(f"OTLP is at {', '.join(f'/v1/{signal}' for signal in Signal)}")
+            note_http(request, on_wire(error).outcome, error)
+            response = Response(write(status_of(error), form), 404, media_type=form)
+        await response(scope, receive, send)
 
 
 async def _read_export(request: Request, signal: Signal, held: Held) -> Export:
@@ -226,7 +245,7 @@ class OtlpService(_Exports):
         if isinstance(answer, CollectorError):
             await self._abort(answer, context)
         if answer.rejected:
-            self._note(context, "partial", answer.message, answer.rejected)
+            self._note(context, "partial", answer.message, answer.rejected, answer.service)
         self._count("partial" if answer.rejected else "success")
         return write_answer(answer, self._signal, Form.PROTOBUF)
 
@@ -276,6 +295,7 @@ class OtlpService(_Exports):
         answer: str,
         reason: object,
         rejected: int = 0,
+        service: str = "",
     ) -> None:
         metadata = _metadata(context)
         note_request(
@@ -285,6 +305,7 @@ class OtlpService(_Exports):
             answer=answer,
             reason=reason,
             rejected=rejected,
+            service=service,
         )
 
 

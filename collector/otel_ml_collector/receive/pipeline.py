@@ -2,9 +2,10 @@
 
 import asyncio
 import hashlib
+import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -17,9 +18,9 @@ from otel_ml_collector.decode.compression import decompress
 from otel_ml_collector.decode.requests import (
     PORTION_BYTES,
     Portion,
-    count_data_points,
     cut,
     read_logs,
+    read_points,
     read_spans,
 )
 from otel_ml_collector.decode.signals import Form, Signal
@@ -27,7 +28,7 @@ from otel_ml_collector.errors import BadField, Refused, TooLarge, Unavailable
 from otel_ml_collector.forward.otlp import OtlpForward
 from otel_ml_collector.forward.otlp_request import OtlpRequest
 from otel_ml_collector.mapping.filing import NOT_ALLOWED, Filing
-from otel_ml_collector.mapping.logs import NO_TRACE, NO_TRACE_MEANS, map_logs
+from otel_ml_collector.mapping.logs import LEFT_OUT, NO_TRACE, NO_TRACE_MEANS, map_logs
 from otel_ml_collector.mapping.prices import Prices
 from otel_ml_collector.mapping.spans import map_spans
 from otel_ml_collector.receive.admission import (
@@ -41,7 +42,7 @@ from otel_ml_collector.receive.admission import (
 from otel_ml_collector.receive.answers import ExportAnswer
 from otel_ml_collector.receive.commit import Commit
 from otel_ml_collector.records import Records
-from otel_ml_collector.span import Log, Span
+from otel_ml_collector.span import Log, Span, service_of
 from otel_ml_collector.telemetry.service import Telemetry
 
 BODY_LIMIT_BYTES: Final = 64 * 1024 * 1024
@@ -58,12 +59,11 @@ _MAPPERS: Final = 2
 # What a portion of a large request waits for the store: its sender comes again meanwhile.
 _PORTION_S: Final = 60.0
 _LARGE_KNOWN: Final = 256
-# Of data points, which are no records here.
-_POINTS: Final = "data_points"
-_NO_METRICS: Final = (
-    "Metrics are not kept here: send OTLP metrics to a Prometheus-compatible backend; the metrics "
-    "of runs are made here of spans and log records, see /metrics"
-)
+_DAY_S: Final = 86_400
+_NO_METRICS: Final = "Metrics are not kept here: send them to a Prometheus-compatible backend"
+_SERVICES: Final = 100  # that are told apart in the log
+_OTHERS: Final = "(others)"
+_logger = logging.getLogger(__name__)
 
 
 Made = TypeVar("Made")
@@ -123,6 +123,7 @@ class Intake:
         forward: Takes what is stored; None when nothing is forwarded.
         prices: What calls of models cost; None where no cost is worked out.
         by_service: Whether the service names the project of what names none.
+        refuses_metrics: Whether metrics that go nowhere are refused; else they are left out.
         clocks: Knows whether this machine's clock may be wrong.
     """
 
@@ -135,9 +136,12 @@ class Intake:
         prices: Prices | None = None,
         *,
         by_service: bool = False,
+        refuses_metrics: bool = False,
         clocks: ClockWatch | None = None,
     ) -> None:
         self._by_service = by_service
+        self._refuses_metrics = refuses_metrics
+        self._left_out: dict[str, int] = {}  # day in which it was logged, by service
         self._commit = commit
         self._telemetry = telemetry
         self._quotas = quotas or Quotas()
@@ -208,7 +212,7 @@ class Intake:
             held.leave(is_measured=True)
             raise Unavailable("The store is busy") from error
         held.leave(is_measured=True)
-        return answer
+        return replace(answer, service=held.service) if answer.rejected else answer
 
     def close(self) -> None:
         """Let requests under way finish decoding."""
@@ -226,7 +230,31 @@ class Intake:
             return await self._wait_for_large(export, found, onward, held)
         if len(found) or found.trace_keys:
             await asyncio.wrap_future(self._commit.submit(found, deadline))
+        if export.signal is Signal.METRICS:
+            return await self._leave_metrics(found.received, onward, held.service, deadline)
         return await self._conclude(export, found.received, found.rejected, onward, deadline)
+
+    async def _leave_metrics(
+        self, points: int, onward: OtlpRequest | None, service: str, deadline: float
+    ) -> ExportAnswer:
+        """Pass metrics on, where they go anywhere; none is kept here."""
+        if self._forward and onward:
+            if points:
+                await self._forward.pass_on(onward, deadline)
+            return ExportAnswer(0, "")
+        if self._refuses_metrics:
+            return ExportAnswer(points, _NO_METRICS if points else "")
+        self._telemetry.count_left_points(points)
+        name = service if service in self._left_out or len(self._left_out) < _SERVICES else _OTHERS
+        today = int(time.time()) // _DAY_S
+        if points and self._left_out.get(name) != today:
+            self._left_out[name] = today
+            _logger.info(
+                "OTLP metrics of %s are left out: forward them, or stop sending them here; said "
+                "once a day",
+                name or "a service without a name",
+            )
+        return ExportAnswer(0, "")
 
     async def _conclude(
         self,
@@ -238,13 +266,14 @@ class Intake:
     ) -> ExportAnswer:
         """Forward and count what is stored."""
         if export.signal is Signal.METRICS:
-            return ExportAnswer(rejected.total(), _NO_METRICS if rejected else "")
+            return await self._leave_metrics(received, onward, "", deadline)
         accepted = received - rejected.total()
         if self._forward and onward and accepted:
             await _pass_on(self._forward, onward, rejected, deadline)
         if export.signal is Signal.LOGS:
             self._telemetry.count_log_records(accepted, rejected)
-            return _answer(rejected, "Log records")
+            refused = Counter({why: rejected[why] for why in rejected.keys() - LEFT_OUT})
+            return _answer(refused, "Log records")
         self._telemetry.count_spans(accepted, rejected)
         return _answer(rejected, "Spans")
 
@@ -330,7 +359,7 @@ class Intake:
         body = _body(export, held, deadline)
         if len(body) > WHOLE_BYTES:
             return body
-        records = self._map(export, body)
+        records = self._map(export, body, held)
         held.count(min(records.received * _RECORD_BYTES, _RECORDS_BYTES))
         return records
 
@@ -344,25 +373,35 @@ class Intake:
         except BadField as error:
             raise portion.place(error) from error
 
-    def _map(self, export: Export, body: bytes) -> Records:
+    def _map(self, export: Export, body: bytes, held: Held | None = None) -> Records:
         if export.signal is Signal.METRICS:
-            points = count_data_points(body, export.form)
-            return Records(received=points, rejected=Counter({_POINTS: points} if points else {}))
+            points, service = read_points(body, export.form)
+            if held is not None:
+                held.service = service
+            return Records(received=points)
         now_ns, by_service = time.time_ns(), self._by_service
         filing = Filing(export.header_project, now_ns, export.access, self._prices, by_service)
         if export.signal is Signal.LOGS:
             logs = read_logs(body, export.form)
             self._note_received(export, len(logs))
+            _note_service(logs, held)
             followed_logs = self._clocks.follow(logs, _times_of_log)
             return replace(map_logs(followed_logs, filing), received=len(logs))
         spans = read_spans(body, export.form)
         self._note_received(export, len(spans))
+        _note_service(spans, held)
         followed = self._clocks.follow(spans, _times_of_span)
         return replace(map_spans(followed, filing), received=len(spans))
 
     def _note_received(self, export: Export, number: int) -> None:
         self._quotas.take(export.access, spans=number)
         self._telemetry.count_received(export.signal, number)
+
+
+def _note_service(found: Iterable[Span | Log], held: Held | None) -> None:
+    first = next(iter(found), None) if held else None
+    if held and first:
+        held.service = service_of(first.scope.resource)
 
 
 def _times_of_span(span: Span) -> Seen:
@@ -421,5 +460,5 @@ def _answer(rejected: Counter[str], what: str) -> ExportAnswer:
     if not rejected:
         return ExportAnswer(0, "")
     reasons = ", ".join(f"{reason} {number}" for reason, number in sorted(rejected.items()))
-    meaning = f"; {NO_TRACE_MEANS}" if NO_TRACE in rejected else ""
+    meaning = f": {NO_TRACE_MEANS}" if NO_TRACE in rejected else ""
     return ExportAnswer(rejected.total(), f"{what} rejected for good: {reasons}{meaning}")

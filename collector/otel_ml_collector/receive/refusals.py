@@ -34,6 +34,7 @@ class Refusal:
         key_id: The public part of the sender's key; empty for none.
         project: What the request says; empty when it says none.
         rejected: How many records of it were refused, when the others were taken.
+        service: Its ``service.name``, as far as it is known.
     """
 
     transport: str
@@ -43,6 +44,7 @@ class Refusal:
     key_id: str = ""
     project: str = ""
     rejected: int = 0
+    service: str = ""
 
 
 @dataclass(slots=True)
@@ -103,6 +105,7 @@ def _log(refusal: Refusal) -> None:
         "peer": refusal.peer,
         "key_id": refusal.key_id,
         "project": refusal.project[:_SHOWN_CHARS],
+        "service": refusal.service[:_SHOWN_CHARS],
         "answer": refusal.answer,
         "reason": refusal.reason[:_SHOWN_CHARS],
         "rejected": refusal.rejected,
@@ -138,7 +141,9 @@ def _host(peer: str) -> str:
     return address.rpartition(":")[0] if address.count(":") == 1 else address
 
 
-def note_http(request: Request, answer: str, reason: object, rejected: int = 0) -> None:
+def note_http(
+    request: Request, answer: str, reason: object, rejected: int = 0, service: str = ""
+) -> None:
     """Log that a request over HTTP was not taken whole, as `note_request` does."""
     client = request.client
     note_request(
@@ -148,6 +153,7 @@ def note_http(request: Request, answer: str, reason: object, rejected: int = 0) 
         answer=answer,
         reason=reason,
         rejected=rejected,
+        service=service,
     )
 
 
@@ -159,6 +165,7 @@ def note_request(
     answer: str,
     reason: object,
     rejected: int = 0,
+    service: str = "",
 ) -> None:
     """Log that a request was not taken whole, unless its sender is in the log already.
 
@@ -169,7 +176,8 @@ def note_request(
         answer: The word under which it is counted.
         reason: Why, an error or a text.
         rejected: How many records of it were refused, when the others were taken.
+        service: Its ``service.name``, as far as it is known.
     """
     access, headers = sender
     key_id, project = access.key_id if access else "", headers.get(names.PROJECT_HEADER, "")
-    REFUSALS.note(Refusal(transport, peer, str(reason), answer, key_id, project, rejected))
+    REFUSALS.note(Refusal(transport, peer, str(reason), answer, key_id, project, rejected, service))

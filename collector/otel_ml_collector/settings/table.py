@@ -230,6 +230,14 @@ class Settings:
             "project of what names none: default, or service.name for that of its resource",
         ),
     ]
+    metrics: Annotated[
+        str,
+        Setting(
+            "leave",
+            one_of("leave", "refuse"),
+            "OTLP metrics that are not forwarded: leave them out with success, or refuse them",
+        ),
+    ]
     trace_url: Annotated[
         str,
         Setting(

@@ -32,6 +32,7 @@ _OUR_HEADERS: Final = frozenset(
     | {"transfer-encoding", "user-agent", "x-otel-ml-passed"}
 )
 _FORWARDED: Final = frozenset({"traces", "logs"})
+_SIGNALS: Final = _FORWARDED | {"metrics"}
 _SCHEMES: Final = ("grpc", "grpcs", "http", "https")
 _SECURE: Final = frozenset({"grpcs", "https"})
 _HTTP_PORTS: Final = MappingProxyType({"http": 80, "https": 443})
@@ -63,7 +64,7 @@ def _read_place(said: str, parts: SplitResult) -> str:
     if parts.scheme.startswith("grpc"):
         if parts.port is None or parts.path.strip("/"):
             raise ValueError("expected HOST:PORT after grpc://, and no path")
-    elif parts.path.rstrip("/").endswith(("/v1/traces", "/v1/logs")):
+    elif parts.path.rstrip("/").endswith(("/v1/traces", "/v1/logs", "/v1/metrics")):
         raise ValueError("expected the base address: /v1/traces and /v1/logs are added")
     return said.rstrip("/")
 
@@ -86,8 +87,8 @@ def _read_headers(said: object) -> tuple[tuple[str, str], ...]:
 
 def _read_signals(said: object) -> frozenset[str]:
     names = said.split(",") if isinstance(said, str) else said
-    if not isinstance(names, list) or not names or not _FORWARDED.issuperset(names):
-        raise ValueError("expected one or both of traces and logs; metrics are not forwarded")
+    if not isinstance(names, list) or not names or not _SIGNALS.issuperset(names):
+        raise ValueError("expected any of traces, logs and metrics")
     return frozenset(names)
 
 
@@ -114,7 +115,7 @@ class OtlpTarget:
         name: What it is called in the log and in ``/metrics``.
         endpoint: Its base address; the scheme says how it is spoken to.
         required: Success is answered only when it has acknowledged too.
-        signals: Which of ``traces`` and ``logs`` it gets.
+        signals: Which of ``traces``, ``logs`` and ``metrics`` it gets.
         takes_json: A request in JSON goes there as it came; else as protobuf. Not over gRPC.
         headers: What each request carries.
         timeout_s: How long it may take to answer.

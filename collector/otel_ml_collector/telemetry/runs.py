@@ -53,6 +53,8 @@ _Version = tuple[VersionKind, Place]
 # So many runs wait at most until it is known whether another one records their call.
 _HELD: Final = 20_000
 _SETS: Final = 2_000
+# As lists leave them out.
+_UNCOUNTED: Final = frozenset({"span", "experiment", JUDGE_KIND})
 _RECENT: Final = 20_000
 _OTHER: Final = "other"
 # Of so many projects it is told apart what is beyond the label sets.
@@ -235,6 +237,7 @@ class RunNumbers(Collector):
         self._folded = 0
         self._places: Remembered[tuple[str, bytes, bytes], Place] = Remembered(recent)
         self._scored: Remembered[tuple[str, str, str, str], bool] = Remembered(recent)
+        self._experiments: Remembered[tuple[str, bytes], bool] = Remembered(recent)
         self._find_shares = find_shares
         self._settling = threading.Lock()
         self._held: list[_Held] = []
@@ -255,7 +258,10 @@ class RunNumbers(Collector):
         """
         with self._lock:
             for run in records.runs:
-                if run.kind not in {"span", JUDGE_KIND}:
+                if run.experiment:
+                    self._experiments.put((run.project, run.trace_id), True)
+            for run in records.runs:
+                if run.kind not in _UNCOUNTED and not self._is_of_item(run):
                     self._count_run(run, run.project in held and is_telling(run))
             for score in records.metrics:
                 if score.source == "judge" and is_run(score.owner):
@@ -303,6 +309,11 @@ class RunNumbers(Collector):
             *make_score_metrics((*self._labels, "judge", "judge_version"), scores),
             folded,
         )
+
+    def _is_of_item(self, run: Run) -> bool:
+        """Tell whether a run is part of one over an item of a data set, as far as is known."""
+        is_part = self._experiments.find((run.project, run.trace_id))
+        return bool(run.experiment) or is_part is not None
 
     def _count_run(self, run: Run, is_held: bool) -> None:
         place: Place = (run.project, run.model[:_NAME_CHARS], run.digest, run.structure)

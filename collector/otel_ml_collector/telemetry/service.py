@@ -79,6 +79,10 @@ class Telemetry:
         self._accepted_logs.inc(accepted)
         _count_by_reason(self._rejected_logs, rejected)
 
+    def count_left_points(self, number: int) -> None:
+        """Count the data points of one request of OTLP metrics that goes nowhere."""
+        self._left_points.inc(number)
+
     def count_received(self, signal: str, number: int) -> None:
         """Count the spans or log records of one request that could be read, stored or not."""
         self._received[signal].inc(number)
@@ -163,6 +167,10 @@ class Telemetry:
             "otel_ml_log_records_rejected",
             "Log records that can never be stored, by reason",
             "reason",
+        )
+
+        self._left_points = self._counter(
+            "otel_ml_data_points_left_out", "Data points of OTLP metrics that are not forwarded"
         )
 
     def _count_commits(self) -> None:

@@ -29,6 +29,7 @@ from tests.otel_ml_collector.spans import (
     trace_id,
 )
 from tests.otel_ml_collector.stores import Service, open_service
+from tests.otel_ml_collector.test_datasets import make_item, make_versions
 
 EXAMPLES: Final = Path(schema.__file__).with_name("examples.json")
 JSON: Final = "application/json"
@@ -145,6 +146,13 @@ def fill(service: Service) -> dict[str, str]:
     alias = make_record("update", first, named, span_id=span_id(7))
     linked = make_record("update", second, {}, events=LINEAGE, span_id=span_id(8))
     service.store.take(PROJECT, first, second, third, update, told, alias, linked)
+    item = make_item(
+        {"question": "Where is my parcel?"},
+        "At the post office",
+        {"otel_ml.item.source_run": id_of(first)},
+        topic="parcels",
+    )
+    service.store.take(PROJECT, item, *make_versions("qa", {"parcel": item}))
     # Of the last 24 hours, which some answers are about.
     now_ns = time.time_ns()
     latest = make_call("route", trace_id=trace_id(4), span_id=span_id(6), start_ns=now_ns)
@@ -175,6 +183,7 @@ def send(service: Service, method: str, path: str, body: object) -> Answered:
     return ask(service.app, path, method=method, headers={"content-type": JSON}, body=[raw])
 
 
+QA: Final = {"name": "qa"}
 # What is asked beside what a path needs; all other operations need nothing more.
 QUESTIONS: Final[dict[str, Question]] = {
     "GET /projects/{project}/runs": Question(
@@ -214,8 +223,19 @@ QUESTIONS: Final[dict[str, Question]] = {
             ]
         }
     ),
+    "GET /projects/{project}/models/{model}/versions/{number}/verdict": Question({"against": "1"}),
     "POST /projects/{project}/models/{model}/aliases": Question(
         body={"alias": "candidate", "version": 1, "by": "ann", "id": "release-7"}
+    ),
+    "GET /projects/{project}/datasets/{name}/versions": Question(path=QA),
+    "GET /projects/{project}/datasets/{name}/versions/{number}/items": Question(path=QA),
+    "GET /projects/{project}/datasets/{name}/versions/{number}/diff": Question(
+        {"against": "1"}, path=QA
+    ),
+    "POST /projects/{project}/datasets/{name}/items": Question(
+        headers={"if-match": '"1"'},
+        body={"items": [{"id": "late", "inputs": {"question": "Is it late?"}, "expected": "no"}]},
+        path=QA,
     ),
     "POST /keys": Question(
         body={"name": "nightly", "scopes": ["admin", "read"], "projects": ["*"]}

@@ -5,11 +5,15 @@ from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 from google.rpc.status_pb2 import Status
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
 from starlette.applications import Starlette
 
 from otel_ml_collector.errors import Refused, Unavailable
 from otel_ml_collector.receive.otlp import make_routes
+from otel_ml_collector.receive.refusals import REFUSALS
 from tests.otel_ml_collector.asgi import Answered, ask
 from tests.otel_ml_collector.receive.senders import Backend, make_body, open_backend
 from tests.otel_ml_collector.spans import span_id
@@ -91,6 +95,32 @@ def test_media_type_in_any_case(backend: Backend) -> None:
     """A content type is read in any case and with parameters."""
     headers = {"content-type": "Application/X-Protobuf; charset=utf-8"}
     assert post(backend, make_body(span_id(1)), headers=headers).status == 200
+
+
+def test_service_of_the_refused(backend: Backend, caplog: pytest.LogCaptureFixture) -> None:
+    """The log names the service that sent what was refused."""
+    caplog.set_level("WARNING", logger="otel_ml_collector.refusals")
+    REFUSALS.close()
+    request = ExportTraceServiceRequest.FromString(make_body(span_id(1), b"bad"))
+    said = request.resource_spans[0].resource.attributes.add(key="service.name")
+    said.value.string_value = "till"
+    post(backend, request.SerializeToString())
+    assert "service=till" in caplog.text
+
+
+@pytest.mark.parametrize("media_type", [PROTOBUF, "application/json"])
+def test_address_of_the_pages(backend: Backend, media_type: str) -> None:
+    """OTLP that is sent to the address of the pages is told where to go."""
+    app = Starlette(routes=make_routes(backend.pipeline, backend.telemetry))
+    answered = ask(app, "/", method="POST", headers={"content-type": media_type}, body=[b"{}"])
+    assert (answered.status, answered.headers["content-type"]) == (404, media_type)
+    assert b"OTLP is at /v1/traces, /v1/logs, /v1/metrics" in answered.body
+
+
+def test_anything_else_for_the_pages(backend: Backend) -> None:
+    """Anything else that is posted to the pages is no method of theirs."""
+    app = Starlette(routes=make_routes(backend.pipeline, backend.telemetry))
+    assert ask(app, "/", method="POST", headers={"content-type": "text/plain"}).status == 405
 
 
 def test_undecodable(backend: Backend) -> None:

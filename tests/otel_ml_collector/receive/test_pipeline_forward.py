@@ -5,8 +5,10 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Final
 
 import pytest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
 from otel_ml_collector.access import Access
 from otel_ml_collector.decode.signals import Signal
@@ -34,6 +36,8 @@ class Way:
     """A pipeline before a store that can be held, or fail, and a target."""
 
     sink: Sink
+    signals: frozenset[str] = frozenset({"traces"})
+    refuses_metrics: bool = False
     is_writing: threading.Event = field(default_factory=threading.Event)
     may_write: threading.Event = field(default_factory=threading.Event)
     fails: bool = False
@@ -43,10 +47,15 @@ class Way:
         self.may_write.set()
         self.telemetry, numbers = Telemetry(), OtlpForwardNumbers()
         self.telemetry.register(numbers)
-        target = OtlpTarget("there", f"http://{self.sink.address}", signals=frozenset({"traces"}))
+        target = OtlpTarget("there", f"http://{self.sink.address}", signals=self.signals)
         self.forward = OtlpForward([target], numbers)
         self._commit = Commit(self._write, self.telemetry)
-        self._pipeline = Intake(self._commit, self.telemetry, forward=self.forward)
+        self._pipeline = Intake(
+            self._commit,
+            self.telemetry,
+            forward=self.forward,
+            refuses_metrics=self.refuses_metrics,
+        )
 
     def _write(self, records: Records) -> None:
         self.is_writing.set()
@@ -139,8 +148,58 @@ def test_back_again(way: Way) -> None:
         asyncio.run(way.accept(export))
 
 
+METRICS: Final = ExportMetricsServiceRequest()
+_GROUP: Final = METRICS.resource_metrics.add()
+_GROUP.resource.attributes.add(key="service.name").value.string_value = "till"
+_GROUP.scope_metrics.add().metrics.add(name="m").gauge.data_points.add(as_int=1)
+
+
+def test_metrics_go_on() -> None:
+    """A target that takes metrics gets them, and their sender an empty answer."""
+    with http_sink() as sink:
+        way = Way(sink, frozenset({"traces", "metrics"}))
+
+        async def send() -> None:
+            export = Export(METRICS.SerializeToString(), "identity", None, Signal.METRICS)
+            assert await way.accept(export) == ExportAnswer(0, "")
+            await asyncio.to_thread(wait_until, lambda: bool(way.sink.requests))
+            [sent] = way.sink.requests
+            assert (sent.path, sent.body) == ("/v1/metrics", export.body)
+
+        asyncio.run(send())
+        way.close()
+
+
+def test_metrics_that_go_nowhere(way: Way, caplog: pytest.LogCaptureFixture) -> None:
+    """Metrics that nobody takes are answered with success, counted, and named once a day."""
+    caplog.set_level("INFO")
+    export = Export(METRICS.SerializeToString(), "identity", None, Signal.METRICS)
+
+    async def send() -> None:
+        for _ in range(2):
+            assert await way.accept(export) == ExportAnswer(0, "")
+
+    asyncio.run(send())
+    assert [one for one in caplog.messages if "till" in one] == [
+        "OTLP metrics of till are left out: forward them, or stop sending them here; said once a "
+        "day"
+    ]
+    assert "otel_ml_data_points_left_out_total 2.0" in way.telemetry.render().decode()
+
+
+def test_refused_metrics() -> None:
+    """Where the settings say so, metrics that nobody takes are refused with their number."""
+    with http_sink() as sink:
+        way = Way(sink, refuses_metrics=True)
+        export = Export(METRICS.SerializeToString(), "identity", None, Signal.METRICS)
+        answer = asyncio.run(way.accept(export))
+        assert (answer.rejected, answer.service) == (1, "till")
+        assert answer.message.startswith("Metrics are not kept here")
+        way.close()
+
+
 def test_other_signals(way: Way) -> None:
-    """A target gets the signals that it wants, and never metrics."""
+    """A target gets the signals that it wants, and metrics only where it names them."""
 
     async def send() -> None:
         for signal in (Signal.LOGS, Signal.METRICS):

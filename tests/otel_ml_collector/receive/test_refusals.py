@@ -27,12 +27,17 @@ def test_line(caplog: pytest.LogCaptureFixture) -> None:
     """A line says who sent what, why it was refused, and how many records that were."""
     Refusals().note(
         refuse(
-            key_id="0f", project="fraud team", reason="No key\nGET", rejected=3, answer="partial"
+            key_id="0f",
+            project="fraud team",
+            service="till",
+            reason="No key\nGET",
+            rejected=3,
+            answer="partial",
         )
     )
     assert caplog.messages == [
         "A request was not taken whole: transport=http peer=10.0.0.7:1 key_id=0f "
-        "project='fraud team' answer=partial reason='No key\\nGET' rejected=3"
+        "project='fraud team' service=till answer=partial reason='No key\\nGET' rejected=3"
     ]
 
 
@@ -46,7 +51,7 @@ def test_fields(caplog: pytest.LogCaptureFixture) -> None:
         '"logger": "otel_ml_collector.refusals", "message": "A request was not taken whole: '
         'transport=http peer=10.0.0.7:1 key_id=0f project=p answer=refused reason=No", '
         '"transport": "http", "peer": "10.0.0.7:1", "key_id": "0f", "project": "p", '
-        '"answer": "refused", "reason": "No", "rejected": 0}'
+        '"service": "", "answer": "refused", "reason": "No", "rejected": 0}'
     )
 
 

@@ -31,6 +31,7 @@ from tests.otel_ml_collector.spans import (
     make_start,
 )
 from tests.otel_ml_collector.stores import Service, open_service
+from tests.otel_ml_collector.test_datasets import make_item, make_versions
 
 # Stands in everything that is the others', and in nothing that is asked for but names of theirs.
 MARK: Final = "xyzzy"
@@ -76,6 +77,7 @@ class World:
             for address in [self._fill(path)]
             for method in methods
             if path not in PUBLIC | OTLP | {"/metrics"}
+            and (method, path) != ("POST", "/")  # it says where OTLP is
         ]
 
     def _fill(self, path: str) -> str:
@@ -104,12 +106,16 @@ class World:
     def _question(self, address: str) -> str:
         if address.endswith("/completion"):
             return f"?start=2026-11-01T00:00:00Z&where={quote('model == ')}"
+        if address.endswith("/model-verdict"):
+            return f"?model=model-{MARK}&version=1&against=1"
         if address.endswith("/model-curves"):
             return f"?model=model-{MARK}"
         if address.endswith("/spans"):
             return "?start_ns=0&length_ms=1"
         if address.endswith("/stats"):
             return "?group=model"
+        if address.endswith(("/verdict", "/diff")):
+            return "?against=1"
         return f"?trace_id={self.theirs.trace_id.hex()}" if address.endswith("/objects") else ""
 
 
@@ -175,6 +181,7 @@ def fill(service: Service) -> World:
         *(make_span("otel_ml.update", of, start_ns=now_ns) for of in (name, rubric)),
         *(theirs, make_record("update", theirs, points), make_record("update", theirs, about_key)),
         make_start(make_call(f"open-{MARK}", start_ns=now_ns)),
+        *(item := make_item(MARK), *make_versions(f"view-{MARK}", {MARK: item})),
         now_ns=now_ns,
     )
     ours = make_call("ours", trace_id=theirs.trace_id, start_ns=now_ns)
@@ -194,7 +201,7 @@ def test_roads(world: World) -> None:
     blind |= {f"/projects/theirs/{part}" for part in ("passed", "chart")}
     for method, address in world.roads():
         is_jaeger = address.startswith("/jaeger/") or not address.startswith(("/api/v1", "/p"))
-        is_part = address.endswith(("/image", "/outline")) or "/spans?" in address
+        is_part = address.endswith(("/image", "/outline", "/calls")) or "/spans?" in address
         is_seen = address not in blind and not is_part and not is_jaeger
         if method == "GET" and is_seen:
             answered = world.ask(address, key)
@@ -246,7 +253,7 @@ def need_of(method: str, address: str) -> str:
     """The scope that a route needs."""
     if address.endswith(("/retention", "/purge")) or address.startswith(ADMINISTERED):
         return "admin"
-    if "/views/" in address or address.endswith(("/evaluations", "/aliases")):
+    if "/views/" in address or address.endswith(("/evaluations", "/aliases", "/items")):
         return "read" if method == "GET" else "annotate"
     return {"PUT": "ingest", "DELETE": "admin"}.get(method, "read")
 

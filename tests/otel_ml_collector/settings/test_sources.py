@@ -124,6 +124,7 @@ def test_defaults(folder: Path) -> None:
         forward_records=(),
         collector_name="",
         project_from="default",
+        metrics="leave",
         trace_url="",
     )
 
