@@ -1,7 +1,6 @@
 """Compares the runs of an experiment with those of a baseline, judge by judge."""
 
-import math
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, get_args
 
@@ -9,19 +8,17 @@ from otel_ml.experiments.rows import ItemRun, by_item
 from otel_ml.statistics.intervals import Estimate
 from otel_ml.statistics.verdict import (
     JudgeScore,
+    JudgeValue,
     JudgeVerdict,
     ScoredRun,
     Verdict,
     Word,
     compare_items,
-    estimate,
+    estimate_judges,
+    is_flaky,
 )
 
 WORDS: Final = get_args(Word)
-
-# An item by its id and digest, and its value by one judge.
-Key = tuple[str, str]
-Values = Mapping[Key, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,32 +82,6 @@ class JudgeOutcome:
         return self.difference.low >= -self.margin
 
 
-def values_of(judge: str, runs: Sequence[ItemRun], *, is_rate: bool, worst: float) -> Values:
-    """Return the value of each item by a judge: the mean of its repeats.
-
-    A run that failed has not passed, and has the worst score that was seen; one whose judge failed
-    has no value.
-    """
-    found: dict[Key, float] = {}
-    for key, repeats in by_item(runs).items():
-        values = [_value(judge, run, is_rate=is_rate, worst=worst) for run in repeats]
-        known = [value for value in values if value is not None]
-        if known:
-            found[key] = math.fsum(known) / len(known)
-    return found
-
-
-def _value(judge: str, run: ItemRun, *, is_rate: bool, worst: float) -> float | None:
-    if run.outcome != "ok":
-        return 0.0 if is_rate else worst
-    said = run.judgements.get(judge)
-    if said is None or said.error is not None:
-        return None
-    if is_rate:
-        return None if said.passed is None else float(said.passed)
-    return said.score
-
-
 def verdict_of(
     now: Sequence[ItemRun], before: Sequence[ItemRun], comparison: Comparison
 ) -> Verdict:
@@ -141,35 +112,38 @@ def _scored(run: ItemRun, comparison: Comparison) -> ScoredRun:
     )
 
 
+def estimate_alone(runs: Sequence[ItemRun], comparison: Comparison) -> Mapping[str, JudgeValue]:
+    """Return what each judge says of the runs alone."""
+    scored = [_scored(run, comparison) for run in runs]
+    return estimate_judges(scored, lower_is_better=comparison.lower_is_better)
+
+
+def find_flaky(runs: Sequence[ItemRun]) -> list[str]:
+    """Return the ids of items whose repeats differ: in failing or passing."""
+    items = by_item(runs).items()
+    return [item for (item, _), of in items if is_flaky([_scored(run, ALIKE) for run in of])]
+
+
 def outcome_of(
-    judge: str,
     version: str,
-    runs: Sequence[ItemRun],
-    comparison: Comparison,
+    alone: JudgeValue | None,
     compared: JudgeVerdict | None,
     *,
+    is_lower: bool,
     has_baseline: bool,
 ) -> JudgeOutcome:
     """Say what came of one judge.
 
     Args:
-        judge: Its name.
         version: Its version now.
-        runs: All runs.
-        comparison: How they are compared.
+        alone: What it says of all runs; None where it said nothing.
         compared: What is said of it beside the baseline; None where nothing is.
+        is_lower: Whether its lower scores are the better ones.
         has_baseline: Whether there is one.
     """
-    said = [run.judgements[judge] for run in runs if judge in run.judgements]
-    is_rate = any(one.passed is not None for one in said)
-    is_lower = judge in comparison.lower_is_better
-    scores = [one.score for one in said if one.score is not None]
-    worst = (max(scores) if is_lower else min(scores)) if scores else 0.0
-    values = values_of(judge, runs, is_rate=is_rate, worst=worst)
-    clusters = _clusters(runs, comparison)
-    clustered = [(clusters[key], value) for key, value in values.items()]
-    value = estimate(clustered, is_rate=is_rate) if clustered else None
+    value = None if alone is None else alone.value
     if compared is None:
+        is_rate = alone is not None and alone.is_rate
         word, why = ("inconclusive", "it has no value in both") if has_baseline else ("", "")
         return JudgeOutcome(version, is_rate, value, word=word, why=why, lower_is_better=is_lower)
     return JudgeOutcome(
@@ -184,14 +158,3 @@ def outcome_of(
         is_lower,
         compared.sentence,
     )
-
-
-def _clusters(runs: Iterable[ItemRun], comparison: Comparison) -> dict[Key, Hashable]:
-    """Return what each item belongs to; an item that stands alone is its own cluster."""
-    found: dict[Key, Hashable] = {}
-    for run in runs:
-        key = (run.item, run.digest)
-        if key not in found:
-            cluster = key if comparison.cluster is None else comparison.cluster(run)
-            found[key] = cluster if isinstance(cluster, Hashable) else repr(cluster)
-    return found

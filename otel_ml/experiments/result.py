@@ -17,6 +17,8 @@ from otel_ml.experiments.compare import (
     WORDS,
     Comparison,
     JudgeOutcome,
+    estimate_alone,
+    find_flaky,
     outcome_of,
     verdict_of,
 )
@@ -157,13 +159,13 @@ class Result(HasCard):
     def judges(self) -> Mapping[str, JudgeOutcome]:
         """What came of each judge: value, interval, and what the baseline has to it."""
         compared = {} if self.comparison is None else self.comparison.judges
+        alone = estimate_alone(self.runs, self._comparison)
         return {
             name: outcome_of(
-                name,
                 version,
-                self.runs,
-                self._comparison,
+                alone.get(name),
                 compared.get(name),
+                is_lower=name in self._comparison.lower_is_better,
                 has_baseline=self.baseline is not None,
             )
             for name, version in self.experiment.judges.items()
@@ -249,12 +251,8 @@ class Result(HasCard):
 
     @cached_property
     def flaky(self) -> list[str]:
-        """The ids of items whose repeats differ: in failing, passing or a score."""
-        return [
-            item
-            for (item, _), runs in by_item(self.runs).items()
-            if len({_said(run) for run in runs}) > 1
-        ]
+        """The ids of items whose repeats differ: in failing or passing."""
+        return find_flaky(self.runs)
 
     def assert_not(self, *words: str) -> None:
         """Fail a test when the verdict is one of these words.
@@ -445,11 +443,6 @@ def _shown(one: Estimate | None, is_rate: bool, *, signed: bool = False) -> str:
     sign = "+" if signed else ""
     form = f"{sign}.1%" if is_rate else f"{sign}.4g"
     return f"{one.value:{form}} ({one.low:{form}} to {one.high:{form}})"
-
-
-def _said(run: ItemRun) -> tuple[object, ...]:
-    judged = sorted((name, one.passed, one.score) for name, one in run.judgements.items())
-    return (run.outcome, *judged)
 
 
 def _row(run: ItemRun) -> dict[str, Any]:

@@ -203,6 +203,21 @@ class JudgeVerdict:
 
 
 @dataclass(frozen=True, slots=True)
+class JudgeValue:
+    """What one judge says of runs alone.
+
+    Attributes:
+        is_rate: Whether the value is the share that passed, or the mean score.
+        value: Over items; None where there is none.
+        failed: On how many runs the judge itself failed.
+    """
+
+    is_rate: bool
+    value: Estimate | None
+    failed: int
+
+
+@dataclass(frozen=True, slots=True)
 class AmountVerdict:
     """What changed in latency, tokens or cost: less is better.
 
@@ -348,7 +363,7 @@ def compare_items(
         _slices(setups, judges, pairs),
         worse,
         better,
-        [item for item, _, runs in pairs if _is_flaky(runs)],
+        [item for item, _, runs in pairs if is_flaky(runs)],
     )
 
 
@@ -370,7 +385,10 @@ def compare_samples(
     names = _judges(*sides)
     margins, lower = margin or {}, set(lower_is_better)
     confidence = 1 - (1 - CONFIDENCE) / max(len(names), 1)
-    setups = [_Judged.of(name, *sides, name in lower, margins.get(name)) for name in names]
+    setups = [
+        _Judged.of(name, *sides, name in lower, margins.get(name), counts_failed=False)
+        for name in names
+    ]
     judges = {one.judge: _unpaired(one, *sides, confidence) for one in setups}
     amounts = {}
     for name in AMOUNTS:
@@ -381,6 +399,47 @@ def compare_samples(
             reasons = _too_few_runs(*found)
             amounts[name] = _amount(name, ratio, margins.get(name, AMOUNT_MARGIN), n, reasons)
     return Verdict(_worst(judges.values()), [], judges, amounts)
+
+
+def estimate_judges(
+    runs: Iterable[ScoredRun], *, lower_is_better: Iterable[str] = ()
+) -> dict[str, JudgeValue]:
+    """Estimate the value of each judge over items alone, without a baseline.
+
+    Args:
+        runs: Repeats of an item count as their mean.
+        lower_is_better: The judges of which less is better.
+
+    Spec: evaluations, section 4.3: one experiment alone.
+    """
+    every, lower = list(runs), set(lower_is_better)
+    items: defaultdict[tuple[str, str], list[ScoredRun]] = defaultdict(list)
+    for run in every:
+        items[run.item, run.digest].append(run)
+    found = {}
+    for name in _judges(every):
+        judged = _Judged.of(name, every, every, name in lower)
+        values = [
+            (f"c{of[0].cluster}" if of[0].cluster else key, mean)
+            for key, of in items.items()
+            if (mean := judged.mean(of)) is not None
+        ]
+        value = estimate(values, is_rate=judged.is_rate) if values else None
+        failed = sum(name in run.scores and run.scores[name].failed for run in every)
+        found[name] = JudgeValue(judged.is_rate, value, failed)
+    return found
+
+
+def is_flaky(runs: Sequence[ScoredRun]) -> bool:
+    """Tell whether some repeats of an item failed, or did not pass, and others did."""
+    if len({run.is_error for run in runs}) > 1:
+        return True
+    said: defaultdict[str, set[bool]] = defaultdict(set)
+    for run in runs:
+        for judge, one in run.scores.items():
+            if one.passed is not None and not one.failed:
+                said[judge].add(one.passed)
+    return any(len(words) > 1 for words in said.values())
 
 
 def decide(change: Estimate, margin: float, *, lower_is_better: bool = False) -> Word:
@@ -415,6 +474,7 @@ class _Judged:
     deviation: float
     versions: tuple[Sequence[str], Sequence[str]]
     missing: tuple[float, float]
+    of_failed: float | None
 
     @classmethod
     def of(
@@ -423,15 +483,31 @@ class _Judged:
         before: Sequence[ScoredRun],
         after: Sequence[ScoredRun],
         lower_is_better: bool,
-        margin: float | None,
+        margin: float | None = None,
+        *,
+        counts_failed: bool = True,
     ) -> "_Judged":
         said = [
             [run.scores[judge] for run in runs if judge in run.scores] for runs in (before, after)
         ]
-        is_rate = any(one.passed is not None for side in said for one in side)
+        every = [one for side in said for one in side]
+        is_rate = any(one.passed is not None for one in every)
         versions = tuple(sorted({one.version for one in side}) for side in said)
+        of_failed: float | None = None
+        if is_rate:
+            of_failed = float(lower_is_better)
+        elif counts_failed:
+            scores = [one.score for one in every if one.score is not None and not one.failed]
+            of_failed = (max if lower_is_better else min)(scores, default=None)
         made = cls(
-            judge, is_rate, lower_is_better, 0.0, 1.0, (versions[0], versions[1]), (0.0, 0.0)
+            judge,
+            is_rate,
+            lower_is_better,
+            margin=0.0,
+            deviation=1.0,
+            versions=(versions[0], versions[1]),
+            missing=(0.0, 0.0),
+            of_failed=of_failed,
         )
         missing = [
             sum(made.value(run) is None for run in runs) / len(runs) if runs else 1.0
@@ -446,11 +522,11 @@ class _Judged:
         )
 
     def value(self, run: ScoredRun) -> float | None:
-        """Return what counts of a run: a call that failed is not passed."""
-        if self.is_rate and run.is_error:
-            return float(self.lower_is_better)
+        """Return what counts of a run: a call that failed has not passed, or the worst score."""
+        if run.is_error:
+            return self.of_failed
         said = run.scores.get(self.judge)
-        if run.is_error or said is None or said.failed:
+        if said is None or said.failed:
             return None
         if self.is_rate:
             return None if said.passed is None else float(said.passed)
@@ -765,18 +841,6 @@ def _changes(setups: Sequence[_Judged], pairs: _Pairs) -> tuple[list[ItemChange]
     worse.sort(key=lambda one: one.change)
     better.sort(key=lambda one: -one.change)
     return worse, better
-
-
-def _is_flaky(runs: Sequence[ScoredRun]) -> bool:
-    """Whether some repeats of an item failed, or did not pass, and others did."""
-    if len({run.is_error for run in runs}) > 1:
-        return True
-    said: defaultdict[str, set[bool]] = defaultdict(set)
-    for run in runs:
-        for judge, one in run.scores.items():
-            if one.passed is not None and not one.failed:
-                said[judge].add(one.passed)
-    return any(len(words) > 1 for words in said.values())
 
 
 def _worst(judges: Iterable[JudgeVerdict]) -> Word:

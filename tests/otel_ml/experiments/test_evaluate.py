@@ -313,7 +313,7 @@ def interruptible() -> Iterator[None]:
 @pytest.mark.parametrize("way", ["here", "on threads", "async"])
 def test_interruption_keeps_what_is_done(recording: Recording, way: str) -> None:
     """Ctrl-C ends an experiment with the rows that are done; its run says that it was cancelled."""
-    asked = 0
+    asked, over = 0, threading.Event()
 
     def interrupt(a: int, b: int) -> int:
         nonlocal asked
@@ -322,7 +322,8 @@ def test_interruption_keeps_what_is_done(recording: Recording, way: str) -> None
             signal.raise_signal(signal.SIGINT) if way != "on threads" else signal.pthread_kill(
                 threading.main_thread().ident or 0, signal.SIGINT
             )
-            time.sleep(0.5)
+        if asked >= 3 and way == "on threads":
+            assert over.wait(60)
         return a + b
 
     async def interrupt_later(a: int, b: int) -> int:
@@ -333,6 +334,7 @@ def test_interruption_keeps_what_is_done(recording: Recording, way: str) -> None
     concurrency = 2 if way == "on threads" else 1
     rows = [{"inputs": {"a": number, "b": 0}} for number in range(20)]
     result = recording.client.evaluate(function, rows, [exact], concurrency=concurrency)
+    over.set()
     assert result.is_interrupted
     assert 1 <= len(result.runs) < 20
     assert "interrupted" in str(result)

@@ -6,7 +6,7 @@ import pytest
 from scipy import stats
 from statsmodels.stats.proportion import confint_proportions_2indep
 
-from otel_ml.statistics.intervals import Estimate, newcombe_paired
+from otel_ml.statistics.intervals import Estimate, newcombe_paired, wilson
 from otel_ml.statistics.verdict import (
     JudgeScore,
     ScoredRun,
@@ -15,6 +15,8 @@ from otel_ml.statistics.verdict import (
     compare_items,
     compare_samples,
     decide,
+    estimate_judges,
+    is_flaky,
 )
 
 
@@ -251,3 +253,47 @@ def test_nothing() -> None:
     """Of nothing there is no verdict."""
     assert compare_items([], []).word == "inconclusive"
     assert compare_samples([], []).word == "inconclusive"
+
+
+def with_failed(*scores: float | None) -> list[ScoredRun]:
+    """One run an item with a score; None where the call failed."""
+    return [
+        ScoredRun(
+            item=f"i{place:04}",
+            digest="d",
+            is_error=score is None,
+            scores={} if score is None else {"close": JudgeScore(score=score)},
+        )
+        for place, score in enumerate(scores)
+    ]
+
+
+@pytest.mark.parametrize(("lower", "worst"), [((), 0.5), (("close",), 1.0)])
+def test_failed_call_has_the_worst_score(lower: Sequence[str], worst: float) -> None:
+    """Where a judge gives scores alone, a call that failed has the worst that was seen."""
+    before = with_failed(*[0.5, 1.0] * 15)
+    after = with_failed(*[0.5, 1.0] * 10, *[None] * 10)
+    told = with_failed(*[0.5, 1.0] * 10, *[worst] * 10)
+    found, wanted = (
+        compare_items(before, side, lower_is_better=lower).judges["close"] for side in (after, told)
+    )
+    assert found.difference == wanted.difference
+    assert found.candidate == wanted.candidate
+    assert not found.reasons
+    [alone, same] = (
+        estimate_judges(side, lower_is_better=lower)["close"] for side in (after, told)
+    )
+    assert alone == same
+
+
+def test_value_of_one_side() -> None:
+    """Without a baseline a judge has a value over items, in clusters, and says where it failed."""
+    single = estimate_judges(items("+" * 30 + "-" * 8 + "xx"))["exact"]
+    assert (single.is_rate, single.failed) == (True, 0)
+    assert single.value == wilson(30, 40)
+    clustered = estimate_judges(items("+" * 30 + "-" * 9 + "?", cluster=4))["exact"]
+    assert clustered.failed == 1
+    assert clustered.value is not None
+    assert (clustered.value.n, clustered.value.clusters) == (39, 10)
+    [*repeats] = [*items("+-"), *items("++")]
+    assert [is_flaky(repeats[place::2]) for place in (0, 1)] == [False, True]
