@@ -117,7 +117,7 @@ def read_message(value: object) -> Message | None:
     refusal = read_text(value, "refusal")
     if refusal is not None:
         parts.append(_text(refusal))
-    known = {part.get("id") for part in parts if part.get("type") == "tool_call"} - {None}
+    known = [part["id"] for part in parts if part.get("type") == "tool_call" and part.get("id")]
     calls = map(_call, read_items(value, "tool_calls"))
     parts += [call for call in calls if call.get("id") not in known]  # some say them twice
     if former is not None and not parts:
@@ -130,7 +130,7 @@ def unwrap(value: object) -> object:
     if not isinstance(value, dict):
         return value
     held = value.get("kwargs") if value.get("lc") == 1 else None
-    if held is None and value.get("type") in SPEAKERS:
+    if held is None and read_name(value, "type") in SPEAKERS:
         held = value.get("data")
     return held if isinstance(held, dict) else value
 

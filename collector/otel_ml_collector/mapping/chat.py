@@ -35,7 +35,7 @@ _VECTORS: Final = ("data", "embeddings", "embedding", "vectors", "vector")
 _DOCUMENT: Final = ("content", "page_content", "text", *PROMPTS)
 # Members of a message that say nothing yet.
 _WHO: Final = frozenset({"role", "type", "name", "index", "finish_reason"})
-_CALLS: Final = frozenset({"tool_call", "tool-call", "tool_use", "function"})
+_CALLS: Final = ("tool_call", "tool-call", "tool_use", "function")
 # What a framework's answer is beside its own account of it, and what that has.
 _FINAL: Final = {
     "final_output": frozenset[str](),

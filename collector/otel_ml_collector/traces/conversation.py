@@ -38,11 +38,11 @@ _TEXT_MARKS: Final = 1_500
 _PAGE_MARKS: Final = 4_000
 _NESTING: Final = 20
 _LINKED: Final = ("https://", "http://", "mailto:")
-_TALKS: Final = frozenset({"chat", "text_completion", "generate_content", "invoke_agent"})
+_TALKS: Final = ("chat", "text_completion", "generate_content", "invoke_agent")
 _SYSTEM: Final = frozenset({"system", "developer"})
 _TOOLS: Final = frozenset({"tool", "retriever"})
-_REFUSALS: Final = frozenset({"refusal", "content_filter"})
-_MEDIA: Final = frozenset({"blob", "uri", "file"})
+_REFUSALS: Final = ("refusal", "content_filter")
+_MEDIA: Final = ("blob", "uri", "file")
 _TRIES: Final = 10
 _SENT_AS: Final = ("image_url", "input_image", "image", "source", "url", "data", "content")
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 from otel_ml.records import Tokens
 from otel_ml_collector.runs.answers import Run, RunSummary
@@ -180,6 +181,35 @@ def test_a_text_of_nothing_but_marks_stays_text(text: str) -> None:
     [entry] = talk([said(text)], None).entries
     assert entry.html is None
     assert entry.text == text[:4_000]
+
+
+_WORDS = st.sampled_from(
+    (
+        *("role", "type", "content", "parts", "tool_calls", "function", "arguments", "id", "name"),
+        *("finish_reason", "refusal", "tool_call_id", "toolName", "text", "url", "mime_type"),
+    )
+)
+_KINDS = st.sampled_from(
+    (
+        *("assistant", "tool", "text", "tool_call", "tool-call", "blob", "uri", "reasoning"),
+        "image_url",
+    )
+)
+_PART = st.dictionaries(_WORDS, _KINDS | json_values, max_size=6)
+_MESSAGE = st.dictionaries(_WORDS, _KINDS | json_values | _PART | st.lists(_PART), max_size=6)
+
+
+@given(st.lists(_MESSAGE), st.lists(_MESSAGE), json_values)
+def test_any_message(asked: Any, answered: Any, operation: Any) -> None:
+    """Messages with anything in any place, and an operation that is no word, are read or left."""
+    run = make(
+        Run,
+        inputs={"messages": asked},
+        outputs={"choices": [{"message": one, "finish_reason": one} for one in answered]},
+        attributes={"gen_ai.operation.name": operation},
+    )
+    found = find_conversation(run, [])
+    assert isinstance(found, Conversation | None)
 
 
 @given(json_values, json_values)
