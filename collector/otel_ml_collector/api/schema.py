@@ -32,6 +32,9 @@ _WITH_BODY: Final = {
     "415": ("The body is of another type", "unknown_media_type", None, "Invalid content type ''"),
     "429": ("The key has sent more than it may", "over_quota", None, "The key sends too much"),
 }
+_WITH_CONDITION: Final = {
+    "412": ("Another version is the newest", "outdated", None, "The newest version of 'qa' is 3"),
+}
 _SECURITY: Final = {
     "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "omk_..."},
     "key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
@@ -77,6 +80,8 @@ def _add_errors(operation: dict[str, Any]) -> None:
     for status in ("422", *_WITH_BODY):
         answers.pop(status, None)
     told = _ERRORS | (_WITH_BODY if "requestBody" in operation else {})
+    if any(one["name"] == "if-match" for one in operation.get("parameters", ())):
+        told |= _WITH_CONDITION
     for status, (meaning, code, field, message) in told.items():
         problem = {"code": code, "message": message, "field": field, "column": None}
         content = {_JSON: {"schema": _PROBLEM, "example": {"error": problem}}}
