@@ -121,6 +121,7 @@ EXPERIMENT_DATASET_VERSION: Final = "otel_ml.experiment.dataset.version"
 EXPERIMENT_ITEMS: Final = "otel_ml.experiment.items"
 EXPERIMENT_REPEATS: Final = "otel_ml.experiment.repeats"
 EXPERIMENT_BASELINE: Final = "otel_ml.experiment.baseline"
+EXPERIMENT_COMPARISON: Final = "otel_ml.experiment.comparison"
 EXPERIMENT_SOURCE: Final = "otel_ml.experiment.source"
 
 # An item of a data set: which one a run is over, and what an `item` record holds.

@@ -895,3 +895,82 @@ class DatasetDiff:
     removed: int
     changed: int
     items: Sequence[ChangedItem] = field(metadata=about("The first 1,000, by id"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListedExperiment:
+    """An experiment: a function that was run over a version of a data set."""
+
+    run_id: str = field(metadata=about("Of the experiment's own run"))
+    name: str = field(metadata=about("Under which experiments gather"))
+    outcome: str = field(metadata=about("running, ok, error, cancelled or crashed"))
+    start_ns: int = field(metadata=about("Nanoseconds since the epoch (UTC)"))
+    start_time: str = field(metadata=about("RFC 3339, UTC"))
+    latency_ms: float | None = field(metadata=about("Null while it has no end"))
+    function: str = field(metadata=about("The name of the model that was run"))
+    version: int | None = field(metadata=about("The small number of its version"))
+    digest: str = field(metadata=about("Of the version's definition; empty where not known"))
+    dataset: str
+    dataset_version: int | None = field(metadata=about("The small number of its version"))
+    dataset_digest: str = field(metadata=about("Of the ids and digests of its items"))
+    items: int = field(metadata=about("How many were to be run"))
+    repeats: int = field(metadata=about("How often each"))
+    done: int = field(metadata=about("How many runs over items are here"))
+    errors: int = field(metadata=about("How many of these failed"))
+    doubled: int = field(metadata=about("Runs of an item and repeat that another one counts for"))
+    cost: float | None = field(metadata=about("Of the runs over items, as far as known"))
+    judges: Mapping[str, str] = field(metadata=about("The digest of each judge's version"))
+    baseline: str = field(
+        metadata=about("What it was compared with: the run id of an experiment, or words")
+    )
+    comparison: Mapping[str, Any] = field(
+        metadata=about("margin, lower_is_better, cluster and partial, where they are not usual")
+    )
+    source: str = field(metadata=about("Digest of the source files of the function's package"))
+    tags: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ItemScore:
+    """What a version of a judge said of a run over an item."""
+
+    digest: str = field(metadata=about("Of the judge's version"))
+    score: float | None
+    passed: bool | None
+    failed: bool = field(metadata=about("Whether the judge itself failed"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListedItemRun:
+    """One run over an item."""
+
+    run_id: str
+    repeat: int = field(metadata=about("From 0"))
+    outcome: str
+    error_type: str
+    error_message: str
+    latency_ms: float
+    tokens: int | None
+    cost: float | None
+    inputs: str = field(metadata=about("A preview in plain text"))
+    outputs: str = field(metadata=about("A preview in plain text"))
+    scores: Mapping[str, ItemScore] = field(metadata=about("By judge"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExperimentRow:
+    """An item of an experiment: what came out, and what the baseline had."""
+
+    item: str = field(metadata=about("The item's id"))
+    digest: str = field(metadata=about("Of what is in it"))
+    tags: Mapping[str, Any] = field(metadata=about("Of the item"))
+    source_run: str = field(metadata=about("The run that the item was made of, or empty"))
+    state: str = field(
+        metadata=about(
+            "regression, fixed or same; new or changed where the baseline has not this item; empty "
+            "without a baseline"
+        )
+    )
+    is_flaky: bool = field(metadata=about("Whether its repeats differ in failing or passing"))
+    runs: Sequence[ListedItemRun]
+    baseline: Sequence[ListedItemRun]

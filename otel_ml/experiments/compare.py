@@ -1,9 +1,11 @@
 """Compares the runs of an experiment with those of a baseline, judge by judge."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, get_args
+from typing import Any, Final, get_args
 
+from otel_ml.arguments import invalid
 from otel_ml.experiments.rows import ItemRun, by_item
 from otel_ml.statistics.intervals import Estimate
 from otel_ml.statistics.verdict import (
@@ -19,16 +21,23 @@ from otel_ml.statistics.verdict import (
 )
 
 WORDS: Final = get_args(Word)
+_TAG: Final = re.compile(r"""tags\[(?:"([^"]+)"|'([^']+)')\]""")
+_CLUSTER: Final = """'tags["name"]', 'source_run', a function of an item, or None"""
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """How a result is compared with its baseline, see the options of `otel_ml.evaluate`."""
+    """How a result is compared with its baseline, see the options of `otel_ml.evaluate`.
+
+    Attributes:
+        told: The options as they were given, for the record; those that are not usual.
+    """
 
     cluster: Callable[[ItemRun], object] | None = None
     margins: Mapping[str, float] = field(default_factory=dict)
     lower_is_better: frozenset[str] = frozenset()
     is_partial: bool = False
+    told: Mapping[str, object] = field(default_factory=dict)
 
 
 ALIKE: Final = Comparison()
@@ -80,6 +89,24 @@ class JudgeOutcome:
         if self.lower_is_better:
             return self.difference.high <= self.margin
         return self.difference.low >= -self.margin
+
+
+def cluster_of(given: Any) -> Callable[[ItemRun], object] | None:
+    """Read what items belong together by.
+
+    Raises:
+        ValueError: It is none of what `cluster=` takes.
+    """
+    if given is None or callable(given):
+        return given  # type: ignore[no-any-return]  # just checked
+    if issubclass(type(given), str):
+        if given == "source_run":
+            return lambda run: run.source_run or run.item
+        found = _TAG.fullmatch(given.strip())
+        if found:
+            name = found[1] or found[2]
+            return lambda run: run.tags.get(name, run.item)
+    raise invalid("cluster", given, _CLUSTER)
 
 
 def verdict_of(

@@ -4,6 +4,7 @@ import csv
 import logging
 import math
 import os
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -49,10 +50,13 @@ if TYPE_CHECKING:
     from otel_ml import artifact, types
     from otel_ml.reader import api
     from otel_ml.reader import errors as unread
+    from otel_ml.reader import reader as reading
+    from otel_ml.reader.reader import Reader
 else:
     api = late("reader.api")
     artifact = late("artifact")
     types = late("types")
+    reading = late("reader.reader")
     unread = late("reader.errors")
 
 _logger = logging.getLogger(__name__)
@@ -67,6 +71,8 @@ _ROOM_EVERY: Final = 5_000
 _PARTS_A_RECORD: Final = 16
 _ASK_S: Final = 10.0
 _CELL_CHARS: Final = 80
+_NAMED: Final = 5
+_NUMBERED: Final = re.compile("(.+):v([1-9][0-9]{0,9})", re.DOTALL)
 _INT64_MIN: Final = -(2**63)
 _UINT64_MAX: Final = 2**64 - 1
 _LEAVES: Final = frozenset({str, bool, type(None)})
@@ -252,6 +258,57 @@ class Dataset(HasCard, HasSubject):
         made = cls(name, rows, description)
         made.left_out = dict(left_out)
         return made
+
+    @classmethod
+    def load(cls, name: str, *, reader: "Reader | None" = None) -> "Dataset":
+        """Read a data set that a collector has; typed values are as they were saved.
+
+        Args:
+            name: Of the data set, for its newest version; ``qa:v3`` for one of them.
+            reader: Where to read; that of the environment when not given.
+
+        Raises:
+            NotFound: There is no such data set.
+            ValueError: There is no such version, it is incomplete, or items of it are not whole.
+            ReaderError: The collector has no answer.
+        """
+        check_text("name", name)
+        if reader is None:
+            with reading.Reader() as made:
+                return cls.load(name, reader=made)
+        if not issubclass(type(reader), reading.Reader):
+            raise invalid("reader", reader, "a Reader, or None")
+        numbered = _NUMBERED.fullmatch(name)
+        bare, number = (numbered[1], int(numbered[2])) if numbered else (name, 0)
+        versions = reader.dataset_versions(bare)
+        chosen = next((one for one in versions if number in {0, one.version}), None)
+        if chosen is None:
+            raise ValueError(f"Data set {bare!r} has no version {number}")
+        if not chosen.is_complete:
+            raise ValueError(
+                f"Data set {bare}:v{chosen.version} is incomplete "
+                f"({chosen.stored:,} of {chosen.items:,} items)"
+            )
+        items = [*reader.dataset_items(bare, chosen.version)]
+        cut = [item.id for item in items if not item.is_whole]
+        if cut:
+            raise ValueError(
+                f"Items of {bare}:v{chosen.version} are not whole, and cannot be run: "
+                + ", ".join(cut[:_NAMED])
+            )
+        rows = [
+            Item(
+                item.id,
+                item.inputs,
+                item.expected,
+                item.tags,
+                item.source_run or "",
+                item.digest,
+                is_named=True,
+            )
+            for item in items
+        ]
+        return cls(bare, rows, chosen.description)
 
     def __iter__(self) -> Iterator[Item]:
         """Give the items in their order."""

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import re
 import sys
 import threading
 import time
@@ -13,6 +12,8 @@ from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
+
+import orjson
 
 from otel_ml import attributes as names
 from otel_ml.arguments import (
@@ -28,7 +29,7 @@ from otel_ml.arguments import (
 )
 from otel_ml.calls import tell_judge, traced_of
 from otel_ml.errors import untrusted
-from otel_ml.experiments.compare import Comparison
+from otel_ml.experiments.compare import Comparison, cluster_of
 from otel_ml.experiments.dataset import Dataset, Item, choose_items, send_dataset
 from otel_ml.experiments.execution import (
     About,
@@ -43,6 +44,7 @@ from otel_ml.experiments.execution import (
 from otel_ml.experiments.options import EVALUATED, EvaluateOptions
 from otel_ml.experiments.result import Result
 from otel_ml.experiments.rows import Experiment, ItemRun, by_item
+from otel_ml.experiments.stored import find_baseline, open_reader
 from otel_ml.functions import Options, TracedFunction
 from otel_ml.judges.judge import Judge
 from otel_ml.judges.ready import as_judge
@@ -50,16 +52,22 @@ from otel_ml.notebook import page_address
 from otel_ml.process import marking
 from otel_ml.recorder import Recorder
 from otel_ml.runs import OpenedRun, open_run
+from otel_ml.versions.weights import WeightsPending
 
 Tell = Callable[[ItemRun], None]
 
 _MOST: Final = 1_000_000
 _MOST_THREADS: Final = 1_024
+_WEIGHTS_S: Final = 120.0
 _FILES: Final = (".jsonl", ".ndjson", ".csv", ".parquet")
-_TAG: Final = re.compile(r"""tags\[(?:"([^"]+)"|'([^']+)')\]""")
-_DATASET: Final = "a Dataset, a path of a .jsonl, .csv or .parquet file, or a list of items"
-_BASELINE: Final = "a result, a file that Result.save wrote, or None"
-_CLUSTER: Final = """'tags["name"]', 'source_run', a function of an item, or None"""
+_DATASET: Final = (
+    "a Dataset, the path of a .jsonl, .csv or .parquet file, a list of items, or one that the "
+    "collector has, such as qa or qa:v3"
+)
+_BASELINE: Final = (
+    "a result, a file that Result.save wrote, or of an experiment on this data set its run id, "
+    "name:vN or a tag"
+)
 _INSTALLED: Final = ("site-packages", "dist-packages")
 
 
@@ -151,9 +159,8 @@ class _Prepared:
     def opened(self, tell: Tell) -> Iterator[tuple[Work, Progress]]:
         """Open the experiment's run and close it with what became of it."""
         progress = Progress(self.recorder, tell)
-        version, source = "", ""
-        with untrusted:  # source that cannot be read, weights that are still being read
-            version = self.target.traced.definition.digest
+        version, source = _version_of_function(self.target.traced), ""
+        with untrusted:  # a file that cannot be read
             source = source_digest(self.target.function)
         judges = {judge.name: _version_of(judge) for judge in self.judges}
         given: dict[str, Any] = {
@@ -162,7 +169,8 @@ class _Prepared:
             names.EXPERIMENT_ITEMS: len(self.items),
             names.EXPERIMENT_REPEATS: self.repeats,
             names.EXPERIMENT_SOURCE: source or None,
-            names.EXPERIMENT_BASELINE: None if self.baseline is None else self.baseline.label,
+            names.EXPERIMENT_BASELINE: self._baseline,
+            names.EXPERIMENT_COMPARISON: self._told,
             names.PARAMS: {
                 "function": self.target.traced.name,
                 "version": version,
@@ -230,10 +238,33 @@ class _Prepared:
             About({names.TEST_SUITE_NAME: self.name}, link),
         )
 
+    @property
+    def _baseline(self) -> str | None:
+        return None if self.baseline is None else self.baseline.experiment.id or self.baseline.label
+
+    @property
+    def _told(self) -> str | None:
+        told = self.comparison.told
+        return orjson.dumps(told).decode() if told else None
+
     def _page(self, run: OpenedRun) -> str:
         if not run.is_recorded:
             return ""
-        return page_address(self.recorder.page, self.recorder.project, "runs", run.id)
+        return page_address(self.recorder.page, self.recorder.project, "experiments", run.id)
+
+
+def _version_of_function(traced: TracedFunction) -> str:
+    """Return the version, once the weights that it names are read; empty where it has none."""
+    until = time.monotonic() + _WEIGHTS_S
+    with untrusted:  # source that cannot be read
+        while True:
+            try:
+                return traced.definition.digest
+            except WeightsPending as pending:
+                left = until - time.monotonic()
+                if not all(job.done.wait(max(left, 0)) for job in pending.jobs):
+                    return ""
+    return ""
 
 
 def _version_of(judge: Judge) -> str:
@@ -273,7 +304,7 @@ def _prepare(
             check_mapping(argument, given[argument], "a mapping of names to values, or None")
     asked = _judges_of(judges)
     comparison = _comparison_of(given)
-    items_of = dataset_of(dataset)
+    items_of = dataset_of(dataset, recorder)
     target = _target_of(recorder, function, asked)
     items = choose_items(items_of, given["limit"], given["sample"])
     return _Prepared(
@@ -282,7 +313,7 @@ def _prepare(
         items_of,
         items,
         asked,
-        _baseline_of(given["baseline"]),
+        _baseline_of(given["baseline"], recorder, items_of),
         comparison,
         given["name"] or f"{target.traced.name} on {items_of.name}",
         given["repeats"],
@@ -303,12 +334,13 @@ def _judges_of(given: Any) -> tuple[Judge, ...]:
     return found
 
 
-def dataset_of(given: Any) -> Dataset:
-    """Return a data set: itself, that of a file, or one of a list of items.
+def dataset_of(given: Any, recorder: Recorder) -> Dataset:
+    """Return a data set: itself, that of a file or a collector, or one of a list of items.
 
     Raises:
         ValueError: It is none of these.
         OSError: The file cannot be read.
+        ReaderError: The collector has no answer.
     """
     kind = type(given)
     if issubclass(kind, Dataset):
@@ -318,12 +350,14 @@ def dataset_of(given: Any) -> Dataset:
         text = os.fspath(given)
         if text.lower().endswith(_FILES):
             return Dataset.read(text)
+        with suppress(LookupError), open_reader(recorder) as reader:
+            return Dataset.load(text, reader=reader)
     if issubclass(kind, list | tuple):
         return Dataset("items", given)
     raise invalid("dataset", given, _DATASET)
 
 
-def _baseline_of(given: Any) -> Result | None:
+def _baseline_of(given: Any, recorder: Recorder, dataset: Dataset) -> Result | None:
     if given is None or issubclass(type(given), Result):
         baseline: Result | None = given
         return baseline
@@ -331,6 +365,9 @@ def _baseline_of(given: Any) -> Result | None:
         with suppress(OSError):  # a text too long for a path
             if Path(given).is_file():
                 return Result.read(given)
+    if issubclass(type(given), str):
+        with suppress(LookupError), open_reader(recorder) as reader:
+            return find_baseline(reader, given, dataset.name)
     raise invalid("baseline", given, _BASELINE)
 
 
@@ -345,25 +382,24 @@ def _comparison_of(given: Mapping[str, Any]) -> Comparison:
     for name in lower:
         check_text("lower_is_better", name)
     return Comparison(
-        cluster=_cluster_of(given["cluster"]),
+        cluster=cluster_of(given["cluster"]),
         margins=dict(margin),
         lower_is_better=frozenset(lower),
         is_partial=check_flag("partial", given["partial"]),
+        told=_told_of(given),
     )
 
 
-def _cluster_of(given: Any) -> Callable[[ItemRun], object] | None:
-    """Read what items belong together by."""
-    if given is None or callable(given):
-        return given  # type: ignore[no-any-return]  # just checked
-    if issubclass(type(given), str):
-        if given == "source_run":
-            return lambda run: run.source_run or run.item
-        found = _TAG.fullmatch(given.strip())
-        if found:
-            name = found[1] or found[2]
-            return lambda run: run.tags.get(name, run.item)
-    raise invalid("cluster", given, _CLUSTER)
+def _told_of(given: Mapping[str, Any]) -> dict[str, object]:
+    """Write the options of a comparison that are not the usual ones, for the record."""
+    cluster = given["cluster"]
+    told = {
+        "margin": dict(given["margin"] or {}),
+        "lower_is_better": sorted(given["lower_is_better"]),
+        "cluster": "a function" if callable(cluster) else cluster,
+        "partial": given["partial"],
+    }
+    return {name: value for name, value in told.items() if value}
 
 
 def _target_of(

@@ -25,7 +25,9 @@ class EvaluateOptions(TypedDict, total=False):
     """How long a call may take; None for as long as it does. One that takes longer is an error,
     and where it is not async its thread is left behind."""
     baseline: "Result | str | os.PathLike[str] | None"
-    """What to compare with: a result, or the path of a file that `Result.save` wrote."""
+    """What to compare with: a result, the path of a file that `Result.save` wrote, or an experiment
+    on this data set that the collector has: its run id, ``answer:v3`` (the newest finished one of
+    that version of the function) or a tag of it."""
     cluster: "str | Callable[[ItemRun], object] | None"
     """What items belong together by, such as ``tags["document"]``, ``source_run`` or a function of
     a run; each item stands alone when not given."""

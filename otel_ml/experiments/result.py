@@ -409,7 +409,7 @@ class Result(HasCard):
         return self._card.html + table(heads, [("", row) for row in rows])
 
     def _link(self, item: str, run_id: str) -> str:
-        base = self.url.rpartition("/runs/")[0]
+        base = self.url.rpartition("/experiments/")[0]
         return f"[{_escape(item)}]({base}/runs/{run_id})" if base and run_id else _escape(item)
 
 

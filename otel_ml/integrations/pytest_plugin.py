@@ -112,7 +112,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def _read_marker(
     node: str, metafunc: pytest.Metafunc, marker: pytest.Mark
 ) -> "tuple[Dataset, int]":
-    from otel_ml.experiments.experiment import dataset_of  # only where a test is marked
+    from otel_ml.default import _CLIENT  # only where a test is marked
+    from otel_ml.experiments.experiment import dataset_of
 
     told = dict(marker.kwargs)
     given = marker.args[0] if len(marker.args) == 1 else told.pop("dataset", None)
@@ -123,7 +124,7 @@ def _read_marker(
         beside = metafunc.definition.path.parent / given
         given = beside if beside.is_file() else given
     try:
-        return dataset_of(given), repeats
+        return dataset_of(given, _CLIENT._recorder), repeats
     except (ValueError, OSError) as error:
         raise pytest.UsageError(f"{node}: {error}") from error
 

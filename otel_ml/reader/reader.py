@@ -51,6 +51,10 @@ from otel_ml.records import (
     DatasetDiff,
     DatasetItem,
     DatasetVersion,
+    ExperimentRow,
+    ItemScore,
+    ListedExperiment,
+    ListedItemRun,
     write_actual,
 )
 
@@ -64,6 +68,7 @@ _OBJECTS: Final = 250
 _MOST: Final = 2**63 - 1
 _MOST_POINTS: Final = 100_000
 _MOST_CHARS: Final = 65_536
+_NONE: Final = "none"  # is compared with nothing
 _NUMBERED: Final = re.compile("(.+):v([1-9][0-9]{0,9})", re.DOTALL)
 
 
@@ -565,11 +570,44 @@ class Reader(HasCard):
         items = [made(ChangedItem, one) for one in told["items"]]
         return made(DatasetDiff, told, items=items)
 
-    def _all(self, path: tuple[str, ...], name: str, limit: int) -> Iterator[dict[str, Any]]:
+    def experiments(self, where: str = "") -> Iterator[ListedExperiment]:
+        """List experiments, the newest first; asks nothing before one goes over them.
+
+        Args:
+            where: A filter such as ``dataset == "qa" and last("7d")``; see docs/api.md.
+        """
+        check_text("where", where, _MOST_CHARS, may_be_empty=True)
+        path = ("projects", self.project, "experiments")
+        found = self._all(path, "experiments", _VERSIONS, where=where or None)
+        return (made(ListedExperiment, one) for one in found)
+
+    def experiment(self, run_id: str) -> ListedExperiment:
+        """Read what is told of an experiment; `otel_ml.Result.load` makes a result of it.
+
+        Raises:
+            NotFound: There is no such experiment.
+        """
+        check_text("run_id", run_id, _MOST_CHARS)
+        path = ("projects", self.project, "experiments", run_id)
+        return made(ListedExperiment, self._api.get(*path, baseline=_NONE)["experiment"])
+
+    def experiment_rows(self, run_id: str) -> Iterator[ExperimentRow]:
+        """Read the items of an experiment with its runs over each, in the order of their ids.
+
+        Raises:
+            NotFound: There is no such experiment.
+        """
+        check_text("run_id", run_id, _MOST_CHARS)
+        path = ("projects", self.project, "experiments", run_id, "rows")
+        return map(_row, self._all(path, "rows", _POINTS, baseline=_NONE))
+
+    def _all(
+        self, path: tuple[str, ...], name: str, limit: int, **parameters: object
+    ) -> Iterator[dict[str, Any]]:
         """Read all pages of a list."""
         cursor = None
         while True:
-            page = self._api.get(*path, limit=limit, cursor=cursor)
+            page = self._api.get(*path, limit=limit, cursor=cursor, **parameters)
             yield from page[name]
             cursor = page["next_cursor"]
             if cursor is None:
@@ -668,3 +706,18 @@ def _value(document: Any) -> Any:
     from otel_ml import types  # loads what reads values, which who only lists need not pay
 
     return types.load(document).data
+
+
+def _row(told: dict[str, Any]) -> ExperimentRow:
+    runs, baseline = (
+        [
+            made(
+                ListedItemRun,
+                run,
+                scores={name: made(ItemScore, one) for name, one in run["scores"].items()},
+            )
+            for run in told[side]
+        ]
+        for side in ("runs", "baseline")
+    )
+    return made(ExperimentRow, told, runs=runs, baseline=baseline)

@@ -1,9 +1,15 @@
 """Data sets and experiments of the SDK in a real collector."""
 
-import numpy as np
+from collections.abc import Iterator
+from typing import Any
 
-from otel_ml import Client, Dataset
+import numpy as np
+import pytest
+
+from otel_ml import Client, Dataset, load_result
+from otel_ml.arguments import InvalidArgumentError
 from otel_ml.judges.ready import exact
+from otel_ml.reader import NotFound, Reader
 from tests.support.collector import CollectorProcess
 
 
@@ -39,3 +45,86 @@ def test_experiment_is_stored(collector: CollectorProcess) -> None:
     assert collector.runs("evaluated") == []
     found = collector.runs("evaluated", where='dataset == "sums" and kind != "experiment"')
     assert {one["run_id"] for one in found} == {one.run_id for one in result.runs}
+
+
+def add_nearly(a: int, b: int) -> int:
+    return a + b if a % 4 else -1
+
+
+SUMS = Dataset(
+    "stored",
+    [{"inputs": {"a": a, "b": 1}, "expected": a + 1, "tags": {"part": a // 2}} for a in range(40)],
+)
+
+
+@pytest.fixture
+def reader(collector: CollectorProcess) -> Iterator[Reader]:
+    with Reader("stored", endpoint=collector.endpoint) as reader:
+        yield reader
+
+
+def test_data_set_is_loaded(collector: CollectorProcess) -> None:
+    """A data set is read back as it was, with typed values; a version by its number."""
+    client = Client("loaded", endpoint=collector.endpoint, join=False)
+    rows = [
+        {"inputs": {"image": np.arange(4)}, "expected": "four", "tags": {"a": 1}, "id": "one"},
+        {"inputs": {"text": "é"}, "expected": {"b": [1.5, None]}},
+    ]
+    first = Dataset("mixed", rows, "of all sorts")
+    client.save(first)
+    client.save(Dataset("mixed", rows[:1]))
+    with Reader("loaded", endpoint=collector.endpoint) as reader:
+        found = Dataset.load("mixed:v1", reader=reader)
+        assert found == first
+        assert found.description == "of all sorts"
+        np.testing.assert_array_equal(found["one"].inputs["image"], np.arange(4))
+        assert len(Dataset.load("mixed", reader=reader)) == 1
+        with pytest.raises(ValueError, match=r"^Data set 'mixed' has no version 3$"):
+            Dataset.load("mixed:v3", reader=reader)
+        with pytest.raises(NotFound):
+            Dataset.load("nothing", reader=reader)
+
+
+def test_stored_baseline(collector: CollectorProcess, reader: Reader) -> None:
+    """What was stored is the baseline of what comes later, and says the same in the end."""
+    client = Client("stored", endpoint=collector.endpoint, join=False)
+    client.save(SUMS)
+    before = client.evaluate(add, "stored", [exact], name="plain", tags={"baseline": True})
+    options: Any = {"margin": {"exact": 0.01}, "cluster": 'tags["part"]', "repeats": 2}
+    for named in (before.experiment.id, "add:v1", "baseline"):
+        result = client.evaluate(add_nearly, "stored:v1", [exact], baseline=named, **options)
+        assert result.verdict == "worse"
+        assert result.baseline is not None
+        assert result.baseline.experiment.id == before.experiment.id
+        assert len(result.regressions) == 10
+    assert client.flush()
+    again = load_result(result.experiment.id, reader=reader)
+    assert (again.judges, again.verdict) == (result.judges, result.verdict)
+    assert again.comparison is not None
+    assert result.comparison is not None
+    assert again.comparison.amounts == result.comparison.amounts
+    assert again.comparison.regressions == result.comparison.regressions
+    key = {(run.item, run.repeat): run for run in result.runs}
+    for run in again.runs:
+        known = key[run.item, run.repeat]
+        assert (run.outputs, run.tags, run.run_id) == (known.outputs, known.tags, known.run_id)
+    path = f"/projects/stored/experiments/{result.experiment.id}"
+    [told] = collector.get(path)["verdict"]["judges"]
+    change = result.judges["exact"].difference
+    assert change is not None
+    assert [told["difference"][one] for one in ("value", "low", "high")] == [
+        *(change.value, change.low, change.high)
+    ]
+    assert [one.name for one in reader.experiments('tags["baseline"] == True')] == ["plain"]
+    assert result.url == f"{collector.endpoint}/projects/stored/experiments/{result.experiment.id}"
+    assert collector.status(result.url.removeprefix(collector.endpoint)) == 200
+
+
+def test_no_such_baseline(collector: CollectorProcess) -> None:
+    """A baseline or data set that is not there is refused before anything is called."""
+    client = Client("stored", endpoint=collector.endpoint, join=False)
+    for wrong in ("add:v9", "nothing", f"{'1' * 32}-{'1' * 16}"):
+        with pytest.raises(InvalidArgumentError, match="Invalid baseline"):
+            client.evaluate(add, SUMS, [exact], baseline=wrong)
+    with pytest.raises(InvalidArgumentError, match="Invalid dataset 'nothing'"):
+        client.evaluate(add, "nothing", [exact])

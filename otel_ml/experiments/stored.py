@@ -1,0 +1,168 @@
+"""Results of experiments that a collector has, and the one that a baseline names."""
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from typing import Any, Final
+
+from otel_ml.arguments import check_text, invalid
+from otel_ml.experiments.compare import Comparison, cluster_of
+from otel_ml.experiments.result import Result
+from otel_ml.experiments.rows import Experiment, ItemRun
+from otel_ml.judges.answer import Judgement
+from otel_ml.notebook import page_address
+from otel_ml.reader import NotFound, Reader
+from otel_ml.recorder import Recorder
+from otel_ml.records import ExperimentRow, ListedExperiment
+
+_MOST: Final = 1_000  # experiments that are looked through for a baseline
+_NUMBERED: Final = re.compile("(.+):v([1-9][0-9]{0,9})", re.DOTALL)
+_RUN_ID: Final = re.compile("[0-9a-f]{32}-[0-9a-f]{16}")
+_NONE: Final = "none"
+_SETTLE_S: Final = 5.0
+_FAILED: Final = "the judge failed"
+
+
+def open_reader(recorder: Recorder) -> Reader:
+    """Deliver what was recorded, and make what reads it back.
+
+    Raises:
+        LookupError: There is no collector that could be asked.
+    """
+    if not recorder.page:
+        raise LookupError("no collector")
+    recorder.settle(_SETTLE_S)
+    route = recorder.route
+    return Reader(route.project, route.api_key, route.endpoint)
+
+
+def load_result(
+    run_id: str, baseline: Result | str | None = None, *, reader: Reader | None = None
+) -> Result:
+    """Read the result of an experiment that a collector has.
+
+    Args:
+        run_id: Of the experiment's own run, as its page and `otel_ml.reader.Reader.experiments`
+            say it.
+        baseline: What to compare with: a result, the run id of another experiment, or ``none``;
+            unless told the experiment that it was run beside.
+        reader: Where to read; that of the environment when not given.
+
+    Raises:
+        NotFound: There is no such experiment, or no such baseline.
+        ReaderError: The collector has no answer.
+        ValueError: An argument is none of what it takes.
+    """
+    check_text("run_id", run_id)
+    kind = type(baseline)
+    if issubclass(kind, str):
+        check_text("baseline", baseline)
+    elif not issubclass(kind, Result | None):
+        raise invalid("baseline", baseline, "a result, a run id, 'none', or None")
+    if reader is None:
+        with Reader() as made:
+            return load_result(run_id, baseline, reader=made)
+    if not issubclass(type(reader), Reader):
+        raise invalid("reader", reader, "a Reader, or None")
+    told = reader.experiment(run_id)
+    if baseline is None and _RUN_ID.fullmatch(told.baseline):
+        with suppress(NotFound):
+            baseline = load_result(told.baseline, _NONE, reader=reader)
+    elif isinstance(baseline, str):
+        baseline = None if baseline == _NONE else load_result(baseline, _NONE, reader=reader)
+    outputs = {
+        run.run_id: run.outputs
+        for run in reader.runs(f'experiment == "{told.run_id}" and item != ""')
+    }
+    how = told.comparison
+    return Result(
+        _experiment(reader, told),
+        [run for row in reader.experiment_rows(run_id) for run in _item_runs(row, outputs)],
+        baseline,
+        Comparison(
+            cluster=_cluster(how.get("cluster")),
+            margins=how.get("margin", {}),
+            lower_is_better=frozenset(how.get("lower_is_better", ())),
+            is_partial=bool(how.get("partial")),
+            told=how,
+        ),
+        is_interrupted=told.outcome == "cancelled",
+    )
+
+
+def find_baseline(reader: Reader, named: str, dataset: str) -> Result:
+    """Read the experiment that is named as the baseline of another one on the same data set.
+
+    Args:
+        reader: Where to look.
+        named: A run id, ``name:vN`` (the newest finished experiment of that version of a function)
+            or a tag that an experiment has.
+        dataset: The name of the data set.
+
+    Raises:
+        LookupError: There is none.
+        ReaderError: The collector has no answer.
+    """
+    if _RUN_ID.fullmatch(named):
+        return load_result(named, _NONE, reader=reader)
+    numbered = _NUMBERED.fullmatch(named)
+    for place, one in enumerate(reader.experiments()):
+        if place == _MOST:
+            break
+        if one.dataset != dataset or one.outcome != "ok":
+            continue
+        if numbered:
+            is_meant = (one.function, one.version) == (numbered[1], int(numbered[2]))
+        else:
+            is_meant = named in one.tags
+        if is_meant:
+            return load_result(one.run_id, _NONE, reader=reader)
+    raise LookupError(named)
+
+
+def _experiment(reader: Reader, told: ListedExperiment) -> Experiment:
+    return Experiment(
+        id=told.run_id,
+        name=told.name,
+        function=told.function,
+        version=told.digest,
+        dataset=told.dataset,
+        dataset_version=told.dataset_digest,
+        items=told.items,
+        repeats=told.repeats,
+        judges=told.judges,
+        source=told.source,
+        start_ns=told.start_ns,
+        page=page_address(reader._api.page, reader.project, "experiments", told.run_id),
+    )
+
+
+def _cluster(told: Any) -> Any:
+    try:
+        return cluster_of(told)
+    except ValueError:  # it was a function
+        return None
+
+
+def _item_runs(row: ExperimentRow, outputs: Mapping[str, Any]) -> Iterator[ItemRun]:
+    for run in row.runs:
+        yield ItemRun(
+            item=row.item,
+            digest=row.digest,
+            repeat=run.repeat,
+            outputs=outputs.get(run.run_id),
+            outcome="ok" if run.outcome == "ok" else "error",
+            error_type=run.error_type,
+            error=": ".join(filter(None, (run.error_type, run.error_message))),
+            latency_ms=run.latency_ms,
+            run_id=run.run_id,
+            judgements={
+                name: Judgement(
+                    name, one.digest, one.score, one.passed, error=_FAILED if one.failed else None
+                )
+                for name, one in run.scores.items()
+            },
+            tags=row.tags,
+            source_run=row.source_run,
+            cost=run.cost,
+        )
