@@ -28,6 +28,7 @@ from otel_ml_collector import (
 from otel_ml_collector.access import READ
 from otel_ml_collector.api.parameters import needs
 from otel_ml_collector.artifacts import api as artifacts
+from otel_ml_collector.experiments import routes as experiments
 from otel_ml_collector.judges import routes as judges
 from otel_ml_collector.models import routes as models
 from otel_ml_collector.runs import routes as runs
@@ -43,6 +44,7 @@ _ROUTERS: Final = (
     judges.api,
     datasets.api,
     datasets.writes,
+    experiments.api,
     sessions.api,
     metrics.api,
     loss.router,
@@ -63,6 +65,7 @@ _ROUTERS: Final = (
     models.pages,
     judges.pages,
     datasets.pages,
+    experiments.pages,
     sessions.pages,
     metrics.pages,
     projects.pages,

@@ -1,6 +1,5 @@
 """Models and their versions: one `find` behind the JSON API and the pages."""
 
-import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,14 +8,7 @@ from typing import Final
 from pydantic import BaseModel, Field, ValidationError
 
 from otel_ml.records import Alias, Aliases, Infinite, LinkedRun, ListedVersion, Model, about
-from otel_ml.statistics.intervals import Estimate
-from otel_ml.statistics.verdict import (
-    JudgeScore,
-    JudgeVerdict,
-    ScoredRun,
-    Word,
-    compare_samples,
-)
+from otel_ml.statistics.verdict import JudgeScore, ScoredRun, Word, compare_samples
 from otel_ml_collector.errors import NotFound
 from otel_ml_collector.owners import own_model
 from otel_ml_collector.runs.answers import LateRecords, find_told
@@ -26,7 +18,6 @@ from otel_ml_collector.store.apart import find_apart
 from otel_ml_collector.store.reader import READABLE, JsonValue, Reader, Row
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.statistics import (
-    Numbers,
     list_models,
     read_aliases,
     read_current_aliases,
@@ -38,6 +29,13 @@ from otel_ml_collector.store.statistics import (
 )
 from otel_ml_collector.store.targets import find_owners
 from otel_ml_collector.times import DAY_NS, to_rfc3339
+from otel_ml_collector.verdicts import (
+    AmountChange,
+    JudgeChange,
+    choose_versions,
+    make_amounts,
+    make_judges,
+)
 
 _NEWEST: Final = 8
 _NEW_DAYS: Final = 30
@@ -61,46 +59,6 @@ class JudgeStats(JudgeVersionName):
     mean_score: float | None
     passed: int
     judged: int = Field(description="Evaluations that say whether the run passed")
-
-
-class Interval(BaseModel):
-    """A number with its interval; null where it has no bound."""
-
-    value: float
-    low: float | None
-    high: float | None
-    n: int
-    clusters: int
-
-
-class JudgeChange(JudgeVersionName):
-    """What changed between two versions of a model by one judge; pass rates are from 0 to 1."""
-
-    word: Word
-    sentence: str
-    baseline: Interval | None = Field(description="Its pass rate, else its mean score")
-    candidate: Interval | None
-    difference: Interval | None = Field(
-        description="Candidate less baseline; all judges share the 95 % (Bonferroni)"
-    )
-    margin: float = Field(description="A difference below it does not matter")
-    detectable: float | None = Field(
-        description="The difference that so many runs could have shown with 80 % power"
-    )
-    needed: int | None = Field(
-        description="How many runs of both would show the margin with 80 % power"
-    )
-    reasons: list[str] = Field(description="Why it is inconclusive, besides its interval")
-
-
-class AmountChange(BaseModel):
-    """What changed in latency, tokens or cost, of calls that were answered: less is better."""
-
-    name: str
-    word: Word
-    sentence: str
-    ratio: Interval = Field(description="Of the candidate's median to the baseline's")
-    reasons: list[str]
 
 
 class VersionsVerdict(BaseModel):
@@ -250,20 +208,12 @@ def find_verdict(
         find_digest(reader, project, model, number)
     runs, said = read_scored_runs(reader, project, model, (baseline, version), _MOST_RUNS)
     number_of = {(row["trace_id"], row["span_id"]): row["number"] for row in runs}
-    digests: defaultdict[str, dict[int, set[str]]] = defaultdict(lambda: defaultdict(set))
+    digests: defaultdict[int, defaultdict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
     for row in said:
         number = number_of[row["trace_id"], row["span_id"]]
-        digests[row["judge"]][number].add(row["judge_version"])
-    numbers = version_numbers(reader, project, "judge", digests)
-    newest: dict[str, set[str]] = {}
-    for judge, by_side in digests.items():
-        both = by_side[baseline] & by_side[version]
-        # Without a version that spoke of both, no number is given, and the verdict says so.
-        newest[judge] = (
-            {max(both, key=lambda digest: (numbers.get((judge, digest, ""), 0), digest))}
-            if both
-            else by_side[baseline] | by_side[version]
-        )
+        digests[number][row["judge"]].add(row["judge_version"])
+    numbers = version_numbers(reader, project, "judge", {row["judge"] for row in said})
+    newest = choose_versions([digests[baseline], digests[version]], numbers)
     scores: defaultdict[tuple[str, str], dict[str, JudgeScore]] = defaultdict(dict)
     for row in said:
         judge, digest = row["judge"], row["judge_version"]
@@ -291,42 +241,10 @@ def find_verdict(
         version=version,
         baseline=baseline,
         word=found.word,
-        judges=[_judge_change(one, numbers, newest[judge]) for judge, one in found.judges.items()],
-        amounts=[
-            AmountChange(
-                name=name,
-                word=one.word,
-                sentence=one.sentence,
-                ratio=_interval(one.ratio),
-                reasons=list(one.reasons),
-            )
-            for name, one in found.amounts.items()
-        ],
+        judges=make_judges(found, numbers, newest),
+        amounts=make_amounts(found.amounts),
         most_runs=_MOST_RUNS,
     )
-
-
-def _judge_change(one: JudgeVerdict, numbers: Numbers, digests: set[str]) -> JudgeChange:
-    digest = next(iter(digests)) if len(digests) == 1 else ""
-    return JudgeChange(
-        judge=one.judge,
-        version=numbers.get((one.judge, digest, "")),
-        digest=digest,
-        word=one.word,
-        sentence=one.sentence,
-        baseline=_interval(one.baseline) if one.baseline else None,
-        candidate=_interval(one.candidate) if one.candidate else None,
-        difference=_interval(one.difference) if one.difference else None,
-        margin=one.margin,
-        detectable=one.detectable,
-        needed=one.needed,
-        reasons=list(one.reasons),
-    )
-
-
-def _interval(of: Estimate) -> Interval:
-    low, high = (bound if math.isfinite(bound) else None for bound in (of.low, of.high))
-    return Interval(value=of.value, low=low, high=high, n=of.n, clusters=of.clusters)
 
 
 def find_aliases(reader: Reader, project: str, model: str) -> Aliases:

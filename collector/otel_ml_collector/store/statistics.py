@@ -30,7 +30,7 @@ _NUMBER: Final = Sql("""transform(concat(toString(digest), ':', toString(structu
   {versions:Array(String)}, {numbers:Array(UInt32)}, toUInt32(0))""")
 # A sum of floats depends on their order in the last digit.
 _SCORE: Final = EXACT.fill(number=Sql("if(ifNull(isFinite(s.newest.1), 0), s.newest.1, 0)"))
-_ALL_TOKENS: Final = join_sql(
+ALL_TOKENS: Final = join_sql(
     " + ", [Sql("ifNull({n}, 0)").fill(n=identifier(name, TOKENS)) for name in TOKENS[:2]]
 )
 _UNREAD: Final = Sql("''")
@@ -254,7 +254,7 @@ def read_scored_runs(
         """).fill(
         number=_NUMBER,
         session=own_or_named(session) if apart.sessions else session,
-        tokens=_ALL_TOKENS,
+        tokens=ALL_TOKENS,
         join=join_named(session, apart) if apart.sessions else EMPTY,
         once=_once(reader, project, _OURS),
     )

@@ -25,7 +25,7 @@ from otel_ml_collector.web.view import cut_slice, read_state, short, show, whole
 STATIC: Final = Path(__file__).parent / "static"
 # Each topic has its templates; no two have the same name.
 _COLLECTOR: Final = Path(__file__).parents[1]
-_PARTS: Final = ("runs", "models", "metrics", "datasets", "judges")
+_PARTS: Final = ("runs", "models", "metrics", "datasets", "experiments", "judges")
 
 
 def _templates() -> Jinja2Templates:

@@ -78,6 +78,36 @@ LINEAGE: Final = [
 ]
 
 
+def experiment() -> list[Span]:
+    """An experiment with runs over two items, which nothing else shows."""
+    ids = trace_id(20), span_id(20)
+    told: dict[str, Value] = {
+        "otel_ml.kind": "experiment",
+        "otel_ml.experiment.name": "shorter prompt",
+        "otel_ml.experiment.dataset": "qa",
+        "otel_ml.experiment.items": 2,
+        "otel_ml.experiment.repeats": 1,
+        "otel_ml.params": '{"function": "answer", "version": "8c1f0e6d2b7a4953", "judges": {}}',
+    }
+    runs = [
+        make_call(
+            "answer",
+            {
+                "otel_ml.experiment": f"{ids[0].hex()}-{ids[1].hex()}",
+                "otel_ml.experiment.dataset": "qa",
+                "otel_ml.item.id": item,
+                "otel_ml.item.digest": f"{place:064x}",
+                "otel_ml.score.grounded": 0.9 - place / 10,
+                "otel_ml.passed.grounded": place == 0,
+            },
+            trace_id=trace_id(21 + place),
+            span_id=span_id(21 + place),
+        )
+        for place, item in enumerate(("late", "parcel"))
+    ]
+    return [make_call("shorter prompt", told, trace_id=ids[0], span_id=ids[1]), *runs]
+
+
 def sha256_of(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -153,6 +183,7 @@ def fill(service: Service) -> dict[str, str]:
         topic="parcels",
     )
     service.store.take(PROJECT, item, *make_versions("qa", {"parcel": item}))
+    service.store.take(PROJECT, *experiment())
     # Of the last 24 hours, which some answers are about.
     now_ns = time.time_ns()
     latest = make_call("route", trace_id=trace_id(4), span_id=span_id(6), start_ns=now_ns)
@@ -184,6 +215,7 @@ def send(service: Service, method: str, path: str, body: object) -> Answered:
 
 
 QA: Final = {"name": "qa"}
+TRIED: Final = {"run_id": f"{trace_id(20).hex()}-{span_id(20).hex()}"}
 # What is asked beside what a path needs; all other operations need nothing more.
 QUESTIONS: Final[dict[str, Question]] = {
     "GET /projects/{project}/runs": Question(
@@ -237,6 +269,8 @@ QUESTIONS: Final[dict[str, Question]] = {
         body={"items": [{"id": "late", "inputs": {"question": "Is it late?"}, "expected": "no"}]},
         path=QA,
     ),
+    "GET /projects/{project}/experiments/{run_id}": Question(path=TRIED),
+    "GET /projects/{project}/experiments/{run_id}/rows": Question(path=TRIED),
     "POST /keys": Question(
         body={"name": "nightly", "scopes": ["admin", "read"], "projects": ["*"]}
     ),

@@ -29,6 +29,7 @@ from tests.otel_ml_collector.spans import (
     make_record,
     make_span,
     make_start,
+    trace_id,
 )
 from tests.otel_ml_collector.stores import Service, open_service
 from tests.otel_ml_collector.test_datasets import make_item, make_versions
@@ -52,6 +53,7 @@ class World:
 
     service: Service
     theirs: Span
+    experiment: Span
     object_id: str
 
     @property
@@ -83,7 +85,7 @@ class World:
     def _fill(self, path: str) -> str:
         told = {
             "project": "theirs",
-            "run_id": id_of(self.theirs),
+            "run_id": id_of(self.experiment if "/experiments/" in path else self.theirs),
             "key": TRACE_KEY,
             "model": f"model-{MARK}",
             "judge": f"judge-{MARK}",
@@ -184,6 +186,19 @@ def fill(service: Service) -> World:
         *(item := make_item(MARK), *make_versions(f"view-{MARK}", {MARK: item})),
         now_ns=now_ns,
     )
+    tried = make_call(
+        f"tried-{MARK}",
+        {"otel_ml.kind": "experiment", "otel_ml.experiment.dataset": f"view-{MARK}"},
+        trace_id=trace_id(9),
+        start_ns=now_ns,
+    )
+    of_item: dict[str, Value] = {
+        "otel_ml.experiment": id_of(tried),
+        "otel_ml.item.id": MARK,
+        "otel_ml.item.digest": "0" * 64,
+    }
+    over = make_call("over", of_item, trace_id=trace_id(10), start_ns=now_ns)
+    service.store.take("theirs", tried, over, now_ns=now_ns)
     ours = make_call("ours", trace_id=theirs.trace_id, start_ns=now_ns)
     service.store.take("ours", ours, now_ns=now_ns)
     service.app.state.services.find(Listening).pace = LivePace(lifetime_s=0)
@@ -191,7 +206,7 @@ def fill(service: Service) -> World:
     view = json.dumps({"parameters": {"where": f'model == "{MARK}"'}}).encode()
     ask(service.app, f"{views}/view-{MARK}", method="PUT", headers=JSON, body=[view])
     found = ask(service.app, f"/api/v1/projects/theirs/objects?ref=ref-{MARK}").json["objects"]
-    return World(service, theirs, found[0]["obj_id"])
+    return World(service, theirs, tried, found[0]["obj_id"])
 
 
 def test_roads(world: World) -> None:

@@ -19,6 +19,7 @@ _KEPT: Final = {
     *(names.TAGS, names.JUDGING, names.JUDGING_RUN, names.REUSED_FROM),
     *(names.EXPERIMENT_NAME, names.EXPERIMENT_DATASET_VERSION, names.EXPERIMENT_ITEMS),
     *(names.EXPERIMENT_REPEATS, names.EXPERIMENT_BASELINE, names.EXPERIMENT_SOURCE),
+    names.EXPERIMENT_COMPARISON,
 }
 _OF_ITEMS: Final = {
     "experiment": names.EXPERIMENT,

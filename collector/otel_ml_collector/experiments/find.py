@@ -1,0 +1,612 @@
+"""Experiments: one `find` behind the JSON API and the pages.
+
+The verdict is that of `otel_ml.statistics`, computed of the runs over items when it is read.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import orjson
+from pydantic import BaseModel, Field
+
+from otel_ml import attributes as names
+from otel_ml.records import ExperimentRow, ItemScore, ListedExperiment, ListedItemRun
+from otel_ml.statistics.verdict import (
+    ItemChange,
+    JudgeScore,
+    ScoredRun,
+    Verdict,
+    Word,
+    compare_items,
+    estimate_judges,
+    is_flaky,
+)
+from otel_ml_collector.api.parameters import read_place, write_place
+from otel_ml_collector.errors import BadQuery, NotFound
+from otel_ml_collector.runs import find as runs
+from otel_ml_collector.runs.answers import Run
+from otel_ml_collector.stats import JudgeVersionName
+from otel_ml_collector.store.experiments import (
+    MOST_RUNS,
+    count_item_runs,
+    list_items,
+    read_item_runs,
+    read_item_tags,
+)
+from otel_ml_collector.store.reader import Reader, Row, load_json, run_id_of
+from otel_ml_collector.store.statistics import read_version_numbers, version_numbers
+from otel_ml_collector.verdicts import (
+    AmountChange,
+    Interval,
+    JudgeChange,
+    choose_versions,
+    make_amounts,
+    make_interval,
+    make_judges,
+)
+from otel_ml_collector.web import view
+
+_KIND: Final = "experiment"
+_RUN_ID: Final = re.compile("[0-9a-f]{32}-[0-9a-f]{16}")
+_TAG: Final = re.compile(r"""tags\[(?:"([^"]+)"|'([^']+)')\]""")
+SHOWN: Final = 20
+ROWS: Final = 100
+
+NO_BASELINE: Final = "none"
+Show = Literal["all", "regression", "fixed", "flaky", "error"]
+
+
+class Experiments(BaseModel):
+    """Experiments of a project, newest first."""
+
+    experiments: list[ListedExperiment]
+    next_cursor: str | None
+
+
+class JudgeOfItems(JudgeVersionName):
+    """What a judge says of an experiment alone."""
+
+    is_rate: bool = Field(description="Whether the value is a pass rate, or a mean score")
+    value: Interval | None = Field(description="Over items, repeats of one as their mean")
+    failed: int = Field(description="Runs on which the judge itself failed")
+
+
+class SliceChange(BaseModel):
+    """What changed by one judge among the items with one tag."""
+
+    tag: str
+    value: str
+    judge: str
+    difference: Interval = Field(description="With an interval of 95 % of its own")
+    word: Word | None = Field(
+        description="Where it holds among all slices (Benjamini-Hochberg at 5 %)"
+    )
+
+
+class ExperimentVerdict(BaseModel):
+    """An experiment beside its baseline."""
+
+    baseline: ListedExperiment
+    word: Word = Field(description="Of the worst judge: worse, inconclusive, no different, better")
+    reasons: list[str] = Field(description="Why it is inconclusive as a whole")
+    judges: list[JudgeChange]
+    amounts: list[AmountChange]
+    slices: list[SliceChange]
+    common: int = Field(description="Items with the same id and content; only these are compared")
+    new: int
+    gone: int
+    changed: int
+    regressions: int = Field(description="Items that got worse by some judge, or fail now")
+    fixed: int
+
+
+class ExperimentDetail(BaseModel):
+    """What came of an experiment."""
+
+    experiment: ListedExperiment
+    judges: list[JudgeOfItems]
+    flaky: int = Field(description="Items whose repeats differ in failing or passing")
+    verdict: ExperimentVerdict | None = Field(description="Null without a baseline")
+    notes: list[str] = Field(description="What must be known beside it")
+
+
+class ExperimentRows(BaseModel):
+    """Items of an experiment."""
+
+    rows: list[ExperimentRow]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """The runs over items of one experiment, in the order of items and repeats."""
+
+    experiment: ListedExperiment
+    rows: Sequence[Row]
+    scored: Sequence[ScoredRun]
+    scores: Mapping[tuple[str, str], Mapping[str, ItemScore]]
+
+    def by_item(self) -> dict[str, list[int]]:
+        """Return the places of the runs of each item."""
+        found: defaultdict[str, list[int]] = defaultdict(list)
+        for place, row in enumerate(self.rows):
+            found[row["item"]].append(place)
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """An experiment, its baseline where it has one, and what is said of both."""
+
+    now: Side
+    before: Side | None
+    verdict: Verdict | None
+    chosen: Mapping[str, set[str]]
+
+
+def find_experiments(
+    reader: Reader,
+    project: str,
+    now_ns: int,
+    *,
+    where: str = "",
+    limit: int = SHOWN,
+    cursor: str | None = None,
+) -> Experiments:
+    """List the experiments of a project, the newest first.
+
+    Raises:
+        BadQuery: Filter or cursor is wrong.
+    """
+    ours = f'kind == "{_KIND}"'
+    query = runs.RunsQuery(
+        project, view.narrow(where, ours) if where else ours, limit=limit, cursor=cursor
+    )
+    found = runs.find_runs(reader, query, now_ns)
+    whole = [*runs.find_whole_runs(reader, found.runs, now_ns)]
+    return Experiments(
+        experiments=_make_experiments(reader, project, whole), next_cursor=found.next_cursor
+    )
+
+
+def find_one(reader: Reader, project: str, run_id: str, now_ns: int) -> ListedExperiment:
+    """Read one experiment.
+
+    Raises:
+        NotFound: There is no such experiment.
+        BadQuery: The id is none.
+    """
+    run = runs.find_run(reader, run_id, project, now_ns=now_ns)
+    if run.kind != _KIND:
+        raise NotFound(f"Run {run_id} is no experiment")
+    return _make_experiments(reader, project, [run])[0]
+
+
+def find_experiment(
+    reader: Reader, project: str, run_id: str, now_ns: int, baseline: str | None = None
+) -> ExperimentDetail:
+    """Say what came of an experiment, and what of it is better or worse than its baseline.
+
+    Raises:
+        NotFound: There is no such experiment, or no such baseline.
+        BadQuery: An id is none.
+    """
+    return describe(reader, project, compare(reader, project, run_id, now_ns, baseline))
+
+
+def find_rows(
+    reader: Reader,
+    project: str,
+    run_id: str,
+    now_ns: int,
+    *,
+    baseline: str | None = None,
+    show: Show = "all",
+    limit: int = ROWS,
+    cursor: str | None = None,
+) -> ExperimentRows:
+    """List the items of an experiment: of all in the order of ids, else the largest change first.
+
+    Raises:
+        NotFound: There is no such experiment, or no such baseline.
+        BadQuery: An id or the cursor is wrong.
+    """
+    experiment = find_one(reader, project, run_id, now_ns)
+    other = _baseline_of(reader, project, experiment, now_ns, baseline)
+    if show != "all" or other is not None:
+        compared = _compare_sides(reader, project, experiment, other)
+        return cut_rows(compared, show, limit, cursor)
+    (after,) = _read_words(cursor, (str,)) if cursor else ("",)
+    items = list_items(reader, project, run_id, experiment.start_ns, after=after, limit=limit + 1)
+    shown = items[:limit]
+    return ExperimentRows(
+        rows=make_rows(_compare_sides(reader, project, experiment, None, shown), shown),
+        next_cursor=write_place([shown[-1]]) if len(items) > limit else None,
+    )
+
+
+def _read_words(cursor: str, kinds: Sequence[type]) -> list[Any]:
+    """Read a cursor of so many parts of these types.
+
+    Raises:
+        BadQuery: It is none.
+    """
+    parts = read_place(cursor, "cursor")
+    if len(parts) == len(kinds) and all(
+        type(part) is kind for part, kind in zip(parts, kinds, strict=True)
+    ):
+        return parts
+    raise BadQuery(f"Invalid cursor {cursor[:80]!r}: expected a next_cursor of an answer", "cursor")
+
+
+def _make_experiments(reader: Reader, project: str, found: Sequence[Run]) -> list[ListedExperiment]:
+    """Make the answers of experiments of one project of their runs."""
+    if not found:
+        return []
+    start_ns = min(run.start_ns for run in found)
+    counts = count_item_runs(reader, project, [run.run_id for run in found], start_ns)
+    params = {run.run_id: run.params if isinstance(run.params, dict) else {} for run in found}
+    numbers = read_version_numbers(
+        reader,
+        project,
+        {
+            "model": {_text(one.get("function")) for one in params.values()},
+            "dataset": {run.dataset for run in found},
+        },
+    )
+    first = {
+        kind: {(name, digest): number for (name, digest, _), number in sorted(of.items())[::-1]}
+        for kind, of in numbers.items()
+    }
+    made = []
+    for run in found:
+        told, of_run = run.attributes, params[run.run_id]
+        counted = counts.get(run.run_id, {"done": 0, "errors": 0, "every": 0, "cost": None})
+        judges = of_run.get("judges")
+        function, digest = (_text(of_run.get(name)) for name in ("function", "version"))
+        dataset_digest = _text(told.get(names.EXPERIMENT_DATASET_VERSION))
+        made.append(
+            ListedExperiment(
+                run_id=run.run_id,
+                name=_text(told.get(names.EXPERIMENT_NAME)) or run.name,
+                outcome=run.outcome,
+                start_ns=run.start_ns,
+                start_time=run.start_time,
+                latency_ms=run.latency_ms,
+                function=function,
+                version=first["model"].get((function, digest)),
+                digest=digest,
+                dataset=run.dataset,
+                dataset_version=first["dataset"].get((run.dataset, dataset_digest)),
+                dataset_digest=dataset_digest,
+                items=_count(told.get(names.EXPERIMENT_ITEMS)),
+                repeats=_count(told.get(names.EXPERIMENT_REPEATS)) or 1,
+                done=counted["done"],
+                errors=counted["errors"],
+                doubled=counted["every"] - counted["done"],
+                cost=counted["cost"],
+                judges={
+                    name: _text(one)
+                    for name, one in (judges if isinstance(judges, dict) else {}).items()
+                },
+                baseline=_text(told.get(names.EXPERIMENT_BASELINE)),
+                comparison=_comparison_of(told.get(names.EXPERIMENT_COMPARISON)),
+                source=_text(told.get(names.EXPERIMENT_SOURCE)),
+                tags=run.tags,
+            )
+        )
+    return made
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _count(value: object) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) else 0
+
+
+def _comparison_of(text: object) -> dict[str, Any]:
+    """Read how an experiment is compared: what anybody may have sent, but for what is odd."""
+    try:
+        told = orjson.loads(_text(text) or "{}")
+    except ValueError:
+        return {}
+    told = told if isinstance(told, dict) else {}
+    margin, lower = told.get("margin"), told.get("lower_is_better")
+    known = {
+        "margin": {
+            name: one
+            for name, one in (margin if isinstance(margin, dict) else {}).items()
+            if isinstance(one, int | float) and one >= 0
+        },
+        "lower_is_better": [one for one in lower if isinstance(one, str)]
+        if isinstance(lower, list)
+        else [],
+        "cluster": _text(told.get("cluster")),
+        "partial": told.get("partial") is True,
+    }
+    return {name: value for name, value in known.items() if value}
+
+
+def _baseline_of(
+    reader: Reader,
+    project: str,
+    experiment: ListedExperiment,
+    now_ns: int,
+    wanted: str | None,
+) -> ListedExperiment | None:
+    """Find what an experiment is compared with; None where nothing is named, or not here."""
+    if wanted == NO_BASELINE:
+        return None
+    if wanted:
+        if wanted == experiment.run_id:
+            raise BadQuery("Invalid baseline: expected another experiment", "baseline")
+        return find_one(reader, project, wanted, now_ns)
+    if not _RUN_ID.fullmatch(experiment.baseline) or experiment.baseline == experiment.run_id:
+        return None
+    try:
+        return find_one(reader, project, experiment.baseline, now_ns)
+    except NotFound:
+        return None
+
+
+def compare(
+    reader: Reader, project: str, run_id: str, now_ns: int, baseline: str | None
+) -> Compared:
+    """Read an experiment and its baseline, and compare them.
+
+    Raises:
+        NotFound: There is no such experiment, or no such baseline.
+        BadQuery: An id is none.
+    """
+    experiment = find_one(reader, project, run_id, now_ns)
+    other = _baseline_of(reader, project, experiment, now_ns, baseline)
+    return _compare_sides(reader, project, experiment, other)
+
+
+def _compare_sides(
+    reader: Reader,
+    project: str,
+    experiment: ListedExperiment,
+    other: ListedExperiment | None,
+    items: Sequence[str] | None = None,
+) -> Compared:
+    """Read both sides, and compare them as the experiment says."""
+    both = [one for one in (experiment, other) if one is not None]
+    start_ns = min(one.start_ns for one in both)
+    rows, said = read_item_runs(reader, project, [one.run_id for one in both], start_ns, items)
+    if len(rows) >= MOST_RUNS:
+        raise BadQuery(f"There are more than {MOST_RUNS:,} runs over items to compare", "run_id")
+    of = {(row["trace_id"], row["span_id"]): row["experiment"] for row in rows}
+    spoke: dict[str, defaultdict[str, set[str]]] = {one.run_id: defaultdict(set) for one in both}
+    for row in said:
+        spoke[of[row["trace_id"], row["span_id"]]][row["judge"]].add(row["judge_version"])
+    numbers = version_numbers(reader, project, "judge", {row["judge"] for row in said})
+    chosen = choose_versions([*spoke.values()], numbers)
+    scores: defaultdict[tuple[str, str], dict[str, ItemScore]] = defaultdict(dict)
+    for row in said:
+        if row["judge_version"] in chosen[row["judge"]]:
+            scores[row["trace_id"], row["span_id"]][row["judge"]] = ItemScore(
+                digest=row["judge_version"],
+                score=row["score"],
+                passed=row["passed"],
+                failed=bool(row["failed"]),
+            )
+    content = read_item_tags(reader, project, [row["item_digest"] for row in rows])
+    cluster = _text(experiment.comparison.get("cluster"))
+    sides = []
+    for one in both:
+        ours = [row for row in rows if row["experiment"] == one.run_id]
+        for row in ours:
+            item = content.get(row["item_digest"], {"tags": "", "source_run": ""})
+            row["item_tags"] = load_json(item["tags"], {})
+            row["source_run"] = item["source_run"]
+        sides.append(Side(one, ours, [_score(row, scores, cluster) for row in ours], scores))
+    before = sides[1] if other else None
+    verdict = None
+    if before is not None:
+        how = experiment.comparison
+        verdict = compare_items(
+            before.scored,
+            sides[0].scored,
+            margin=how.get("margin"),
+            lower_is_better=how.get("lower_is_better", ()),
+            partial=bool(how.get("partial")),
+        )
+    return Compared(sides[0], before, verdict, chosen)
+
+
+def _score(
+    row: Row, scores: Mapping[tuple[str, str], Mapping[str, ItemScore]], cluster: str
+) -> ScoredRun:
+    said = scores.get((row["trace_id"], row["span_id"]), {})
+    return ScoredRun(
+        item=row["item"],
+        digest=row["item_digest"],
+        cluster=_cluster_of(row, cluster),
+        tags={name: str(value) for name, value in row["item_tags"].items()},
+        is_error=row["outcome"] != "ok",
+        scores={
+            judge: JudgeScore(one.passed, one.score, one.digest, one.failed)
+            for judge, one in said.items()
+        },
+        latency=row["latency_ns"] / 1e6,
+        tokens=row["tokens"] or None,
+        cost=row["cost"],
+    )
+
+
+def _cluster_of(row: Row, cluster: str) -> str:
+    """Say what an item belongs to; empty for one that stands alone."""
+    if cluster == "source_run":
+        return str(row["source_run"])
+    found = _TAG.fullmatch(cluster.strip()) if cluster else None
+    if found is None:
+        return ""
+    value = row["item_tags"].get(found[1] or found[2])
+    return "" if value is None or str(value) == row["item"] else str(value)
+
+
+def describe(reader: Reader, project: str, compared: Compared) -> ExperimentDetail:
+    """Say what came of an experiment that was compared."""
+    now, experiment = compared.now, compared.now.experiment
+    lower = experiment.comparison.get("lower_is_better", ())
+    numbers = version_numbers(reader, project, "judge", compared.chosen)
+    judges = []
+    for judge, one in estimate_judges(now.scored, lower_is_better=lower).items():
+        digests = {run.scores[judge].version for run in now.scored if judge in run.scores}
+        digest = next(iter(digests)) if len(digests) == 1 else ""
+        judges.append(
+            JudgeOfItems(
+                judge=judge,
+                version=numbers.get((judge, digest, "")),
+                digest=digest,
+                is_rate=one.is_rate,
+                value=make_interval(one.value),
+                failed=one.failed,
+            )
+        )
+    return ExperimentDetail(
+        experiment=experiment,
+        judges=judges,
+        flaky=sum(_is_flaky(now, places) for places in now.by_item().values()),
+        verdict=_make_verdict(compared, numbers),
+        notes=_notes(compared),
+    )
+
+
+def _make_verdict(
+    compared: Compared, numbers: Mapping[tuple[str, str, str], int]
+) -> ExperimentVerdict | None:
+    found, before = compared.verdict, compared.before
+    if found is None or before is None or found.shared is None:
+        return None
+    slices = []
+    for one in found.slices:
+        change = make_interval(one.difference)
+        if change is not None:
+            told = {name: getattr(one, name) for name in ("tag", "value", "judge", "word")}
+            slices.append(SliceChange(**told, difference=change))
+    return ExperimentVerdict(
+        baseline=before.experiment,
+        word=found.word,
+        reasons=list(found.reasons),
+        judges=make_judges(found, dict(numbers), compared.chosen),
+        amounts=make_amounts(found.amounts),
+        slices=slices,
+        common=len(found.shared.common),
+        new=len(found.shared.new),
+        gone=len(found.shared.gone),
+        changed=len(found.shared.changed),
+        regressions=len(found.regressions),
+        fixed=len(found.fixed),
+    )
+
+
+def _notes(compared: Compared) -> list[str]:
+    """Say what must be known beside the numbers."""
+    experiment, told = compared.now.experiment, []
+    wanted = experiment.items * experiment.repeats
+    if experiment.done < wanted:
+        told.append(f"{experiment.done:,} of {wanted:,} runs: what is missing counts nowhere")
+    if experiment.errors:
+        told.append(f"{experiment.errors:,} runs failed, which counts as not passed")
+    if experiment.doubled:
+        told.append(f"{experiment.doubled:,} runs of an item again: the first that ended counts")
+    if experiment.baseline and compared.before is None:
+        told.append(f"The baseline is not here: {experiment.baseline[:200]}")
+    cluster = _text(experiment.comparison.get("cluster"))
+    if cluster and cluster != "source_run" and not _TAG.fullmatch(cluster.strip()):
+        told.append("Items belong together by a function, which is not known here: each counts")
+    return told
+
+
+def _is_flaky(side: Side, places: Sequence[int]) -> bool:
+    return is_flaky([side.scored[place] for place in places])
+
+
+def cut_rows(compared: Compared, show: Show, limit: int, cursor: str | None) -> ExperimentRows:
+    """List the items of one sort, from where a cursor says."""
+    (first,) = _read_words(cursor, (int,)) if cursor else (0,)
+    if first < 0:
+        raise BadQuery("Invalid cursor: expected a next_cursor of an answer", "cursor")
+    found = items_of(compared, show)
+    shown = found[first : first + limit]
+    more = first + limit < len(found)
+    return ExperimentRows(
+        rows=make_rows(compared, shown),
+        next_cursor=write_place([first + limit]) if more else None,
+    )
+
+
+def items_of(compared: Compared, show: Show) -> list[str]:
+    """Name the items of one sort, the largest change first."""
+    now, verdict = compared.now, compared.verdict
+    changes: Sequence[ItemChange] = ()
+    if verdict is not None:
+        changes = verdict.regressions if show == "regression" else verdict.fixed
+    if show in {"regression", "fixed"}:
+        return [one.item for one in changes]
+    found = now.by_item()
+    if show == "flaky":
+        return [item for item, places in found.items() if _is_flaky(now, places)]
+    if show == "error":
+        return [item for item, of in found.items() if any(now.scored[at].is_error for at in of)]
+    return [*found]
+
+
+def make_rows(compared: Compared, items: Sequence[str]) -> list[ExperimentRow]:
+    """Make the answers of some items, with the runs over each on both sides."""
+    now, before = compared.now, compared.before
+    places = now.by_item()
+    earlier = before.by_item() if before else {}
+    state = _states(compared.verdict)
+    made = []
+    for item in items:
+        if item not in places:  # it was deleted meanwhile
+            continue
+        row = now.rows[places[item][0]]
+        made.append(
+            ExperimentRow(
+                item=item,
+                digest=row["item_digest"],
+                tags=row["item_tags"],
+                source_run=row["source_run"],
+                state=state.get(item, "same") if before else "",
+                is_flaky=_is_flaky(now, places[item]),
+                runs=[_make_run(now, place) for place in places[item]],
+                baseline=[_make_run(before, at) for at in earlier.get(item, ())] if before else [],
+            )
+        )
+    return made
+
+
+def _states(verdict: Verdict | None) -> dict[str, str]:
+    if verdict is None or verdict.shared is None:
+        return {}
+    found = dict.fromkeys(verdict.shared.new, "new") | dict.fromkeys(
+        verdict.shared.changed, "changed"
+    )
+    found |= {one.item: "fixed" for one in verdict.fixed}
+    return found | {one.item: "regression" for one in verdict.regressions}
+
+
+def _make_run(side: Side, place: int) -> ListedItemRun:
+    row = side.rows[place]
+    return ListedItemRun(
+        run_id=run_id_of(row),
+        repeat=row["repeat"],
+        outcome=row["outcome"],
+        error_type=row["error_type"],
+        error_message=row["error_message"],
+        latency_ms=row["latency_ns"] / 1e6,
+        tokens=row["tokens"] or None,
+        cost=row["cost"],
+        inputs=row["inputs_preview"],
+        outputs=row["outputs_preview"],
+        scores=dict(side.scores.get((row["trace_id"], row["span_id"]), {})),
+    )

@@ -1,0 +1,128 @@
+"""What is asked about experiments: their runs over items, and what judges said of these.
+
+Of several runs for one item and repeat the first that ended counts.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from otel_ml_collector.store.reader import IDS, Reader, Row
+from otel_ml_collector.store.sql import EMPTY, Sql
+from otel_ml_collector.store.statistics import ALL_TOKENS
+from otel_ml_collector.times import AHEAD_NS
+
+# Runs over items of one data set that are looked at together; more have no verdict here.
+MOST_RUNS: Final = 250_000
+_ITEM_RUNS: Final = Sql("""
+    SELECT experiment, item, item_digest, repeat, trace_id, span_id, start_ns, outcome, error_type,
+      error_message, latency_ns, {tokens} AS tokens, cost, inputs_preview, outputs_preview
+    FROM runs FINAL
+    WHERE project = {project:String} AND start_ns >= {start:Int64}
+      AND experiment IN {experiments:Array(String)} AND item != '' {among}
+    ORDER BY experiment, item, item_digest, repeat, start_ns + latency_ns, trace_id, span_id
+    LIMIT 1 BY experiment, item, item_digest, repeat""")
+_DIGESTS: Final = 10_000  # asked for at once
+_AMONG: Final = Sql("AND item IN {items:Array(String)}")
+
+
+def _parameters(project: str, experiments: Sequence[str], start_ns: int) -> dict[str, Any]:
+    """Return those of every question; clocks of processes may differ a little."""
+    return {"project": project, "experiments": list(experiments), "start": start_ns - AHEAD_NS}
+
+
+def count_item_runs(
+    reader: Reader, project: str, experiments: Sequence[str], start_ns: int
+) -> dict[str, Row]:
+    """Count the runs over items of some experiments: `done`, `errors`, `every` and `cost`."""
+    sql = Sql("""
+        SELECT experiment, count() AS done, countIf(outcome != 'ok') AS errors, sum(every) AS every,
+          sumOrNull(cost) AS cost
+        FROM (
+          SELECT experiment, argMin(outcome, ended) AS outcome, argMin(cost, ended) AS cost,
+            count() AS every
+          FROM (
+            SELECT experiment, item, item_digest, repeat, outcome, cost,
+              (start_ns + latency_ns, trace_id, span_id) AS ended
+            FROM runs FINAL
+            WHERE project = {project:String} AND start_ns >= {start:Int64}
+              AND experiment IN {experiments:Array(String)} AND item != ''
+          )
+          GROUP BY experiment, item, item_digest, repeat
+        )
+        GROUP BY experiment""")
+    parameters = {
+        "project": project,
+        "experiments": list(experiments),
+        "start": start_ns - AHEAD_NS,
+    }
+    return {row["experiment"]: row for row in reader.rows(sql, parameters)}
+
+
+def list_items(
+    reader: Reader, project: str, experiment: str, start_ns: int, *, after: str, limit: int
+) -> list[str]:
+    """List the ids of the items of an experiment that come behind one, in their order."""
+    sql = Sql("""
+        SELECT DISTINCT item FROM runs
+        WHERE project = {project:String} AND start_ns >= {start:Int64}
+          AND experiment IN {experiments:Array(String)} AND item != '' AND item > {after:String}
+        ORDER BY item LIMIT {limit:UInt32}""")
+    parameters = _parameters(project, [experiment], start_ns)
+    rows = reader.rows(sql, {**parameters, "after": after, "limit": limit})
+    return [row["item"] for row in rows]
+
+
+def read_item_runs(
+    reader: Reader,
+    project: str,
+    experiments: Sequence[str],
+    start_ns: int,
+    items: Sequence[str] | None = None,
+) -> tuple[list[Row], list[Row]]:
+    """Read the runs over items of some experiments, in the order of items and repeats.
+
+    Args:
+        reader: The store.
+        project: Whose.
+        experiments: Their run ids.
+        start_ns: When the first of them began.
+        items: The ids of those that are wanted; None for all.
+
+    Returns:
+        The runs; then scores with `trace_id`, `span_id`, `judge`, `judge_version`, `score`,
+        `passed` and `failed`.
+    """
+    runs = _ITEM_RUNS.fill(tokens=ALL_TOKENS, among=EMPTY if items is None else _AMONG)
+    shown = Sql("SELECT * EXCEPT (trace_id, span_id), {ids} FROM ({runs}) LIMIT {most}").fill(
+        ids=IDS, runs=runs, most=MOST_RUNS
+    )
+    scores = Sql("""
+        SELECT {ids}, judge, judge_version, newest.1 AS score, newest.2 AS passed,
+          newest.3 AS failed
+        FROM (
+          SELECT trace_id, span_id, judge, judge_version,
+            argMax((score, passed, failed), time_ns) AS newest
+          FROM scores_by_judge
+          WHERE project = {project:String} AND start_ns >= {start:Int64}
+            AND (trace_id, span_id) IN (SELECT trace_id, span_id FROM ({runs}))
+          GROUP BY trace_id, span_id, judge, judge_version
+        )
+        ORDER BY judge, judge_version, trace_id, span_id""").fill(ids=IDS, runs=runs)
+    parameters = _parameters(project, experiments, start_ns)
+    if items is not None:
+        parameters["items"] = list(items)
+    return reader.rows(shown, parameters), reader.rows(scores, parameters)
+
+
+def read_item_tags(reader: Reader, project: str, digests: Sequence[str]) -> dict[str, Row]:
+    """Read tags (JSON) and source run of items, by their digests."""
+    sql = Sql("""
+        SELECT digest, tags, source_run FROM items
+        WHERE project = {project:String} AND digest IN {digests:Array(String)}
+        ORDER BY digest, rank DESC LIMIT 1 BY digest""")
+    asked = sorted({*digests})
+    found = []
+    for first in range(0, len(asked), _DIGESTS):
+        part = asked[first : first + _DIGESTS]
+        found += reader.rows(sql, {"project": project, "digests": part})
+    return {row["digest"]: row for row in found}

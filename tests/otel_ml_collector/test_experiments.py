@@ -1,0 +1,323 @@
+"""Experiments beside their baseline: the verdict, items, duplicates, and what is odd."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any, Final
+from urllib.parse import quote
+
+import orjson
+import pytest
+
+from otel_ml.statistics.verdict import JudgeScore, ScoredRun, compare_items, estimate_judges
+from otel_ml_collector.span import Span, Value
+from tests.otel_ml_collector.asgi import ask
+from tests.otel_ml_collector.query.test_judges import tell
+from tests.otel_ml_collector.spans import (
+    MS_NS,
+    NOW_NS,
+    SECOND_NS,
+    id_of,
+    make_call,
+    make_start,
+    span_id,
+    trace_id,
+)
+from tests.otel_ml_collector.stores import Service, open_service
+from tests.otel_ml_collector.test_datasets import make_item, make_versions
+
+ITEMS: Final = 40
+BEFORE: Final = "p" * ITEMS
+AFTER: Final = "f" * 12 + "p" * 26 + "xx"  # passed, failed, or the call raised
+MARGIN: Final = {"exact": 0.05}
+
+
+def make_experiment(number: int, **told: Value) -> Span:
+    """Make the run of an experiment of 40 items."""
+    attributes: dict[str, Value] = {
+        "otel_ml.kind": "experiment",
+        "otel_ml.experiment.name": f"try {number}",
+        "otel_ml.experiment.dataset": "qa",
+        "otel_ml.experiment.dataset.version": "0" * 64,
+        "otel_ml.experiment.items": ITEMS,
+        "otel_ml.experiment.repeats": 1,
+        "otel_ml.params": orjson.dumps(
+            {"function": "answer", "version": "aa", "judges": {"exact": "a1"}}
+        ).decode(),
+        **{f"otel_ml.experiment.{name}": value for name, value in told.items()},
+    }
+    return make_call(
+        f"try {number}",
+        attributes,
+        trace_id=trace_id(900 + number),
+        span_id=span_id(900 + number),
+        start_ns=NOW_NS + number * SECOND_NS,
+        end_ns=NOW_NS + number * SECOND_NS + 500 * MS_NS,
+    )
+
+
+def make_item_run(
+    experiment: Span, place: int, sign: str, *, repeat: int = 0, after_ns: int = 0
+) -> Span:
+    """Make a run over an item: `p` passed, `f` did not, `x` the call raised, `?` the judge did."""
+    number = int.from_bytes(experiment.span_id) * 10_000 + place * 100 + repeat * 10
+    digest = make_item({"question": place}, topic=f"t{place // 2}")
+    start_ns = experiment.start_ns + (place + 1) * MS_NS + after_ns
+    told: dict[str, Value] = {
+        "otel_ml.experiment": id_of(experiment),
+        "otel_ml.experiment.dataset": "qa",
+        "otel_ml.item.id": f"q-{place:03}",
+        "otel_ml.item.digest": str(digest.attributes["otel_ml.item.digest"]),
+        "otel_ml.item.repeat": repeat,
+        "otel_ml.inputs": orjson.dumps({"question": place}).decode(),
+        "otel_ml.outputs": orjson.dumps(f"{sign} of {place}").decode(),
+        **(
+            {"otel_ml.outcome": "error", "error.type": "ValueError"}
+            if sign == "x"
+            else {
+                "otel_ml.judges": '{"exact": {"version": "a1", "error": "it broke"}}'
+                if sign == "?"
+                else '{"exact": {"version": "a1"}}',
+                **(
+                    {}
+                    if sign == "?"
+                    else {
+                        "otel_ml.score.exact": float(sign == "p"),
+                        "otel_ml.passed.exact": sign == "p",
+                    }
+                ),
+            }
+        ),
+    }
+    return make_call(
+        "answer",
+        told,
+        trace_id=trace_id(number + bool(after_ns)),
+        span_id=span_id(number + bool(after_ns)),
+        start_ns=start_ns,
+        end_ns=start_ns + (20 + place) * MS_NS,
+    )
+
+
+def make_runs(experiment: Span, signs: str, repeat: int = 0) -> list[Span]:
+    return [
+        make_item_run(experiment, place, sign, repeat=repeat) for place, sign in enumerate(signs)
+    ]
+
+
+def scored(signs: str, clusters: Mapping[int, str] | None = None) -> list[ScoredRun]:
+    """What the verdict is to be made of, independently of the collector."""
+    return [
+        ScoredRun(
+            item=f"q-{place:03}",
+            digest="d",
+            cluster=(clusters or {}).get(place, ""),
+            tags={"topic": f"t{place // 2}"},
+            is_error=sign == "x",
+            scores={}
+            if sign == "x"
+            else {"exact": JudgeScore(sign == "p", float(sign == "p"), "a1")},
+            latency=20.0 + place,
+        )
+        for place, sign in enumerate(signs)
+    ]
+
+
+FIRST: Final = make_experiment(0)
+SECOND: Final = make_experiment(
+    1,
+    baseline=id_of(FIRST),
+    comparison=orjson.dumps({"margin": MARGIN, "cluster": 'tags["topic"]'}).decode(),
+)
+ALONE: Final = make_experiment(2, baseline="baseline.jsonl", comparison='["odd"]', items=41)
+FLAKY: Final = make_experiment(3, baseline=id_of(FIRST), repeats=2)
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A collector with four experiments over the items of one data set."""
+    with open_service(tmp_path_factory.mktemp("experiments")) as service:
+        items = {
+            f"q-{place:03}": make_item({"question": place}, topic=f"t{place // 2}")
+            for place in range(ITEMS)
+        }
+        service.store.take("p", tell("a1"), *items.values(), *make_versions("qa", items))
+        service.store.take("p", FIRST, *make_runs(FIRST, BEFORE))
+        service.store.take("p", *make_runs(SECOND, AFTER), SECOND)
+        again = make_item_run(SECOND, 20, "f", after_ns=300 * MS_NS)  # the first that ended counts
+        service.store.take("p", again)
+        service.store.take("p", ALONE, *make_runs(ALONE, "p" * 38 + "?p"))
+        flaky = [*make_runs(FLAKY, BEFORE), *make_runs(FLAKY, "f" + BEFORE[1:], repeat=1)]
+        service.store.take("p", FLAKY, *flaky)
+        yield service
+
+
+def get(service: Service, path: str, status: int = 200) -> Any:
+    answered = ask(service.app, f"/api/v1/projects/p/experiments{path}")
+    assert answered.status == status, answered.text
+    return answered.json
+
+
+def rows_of(service: Service, experiment: Span, query: str = "") -> list[Any]:
+    """Read all rows, page by page."""
+    rows: list[Any] = []
+    cursor = ""
+    while True:
+        page = get(service, f"/{id_of(experiment)}/rows?limit=17{query}{cursor}")
+        rows += page["rows"]
+        if page["next_cursor"] is None:
+            return rows
+        cursor = f"&cursor={page['next_cursor']}"
+
+
+def numbers(one: Any) -> tuple[float, ...]:
+    return tuple(one[name] for name in ("value", "low", "high", "n", "clusters"))
+
+
+def test_list(service: Service) -> None:
+    """Experiments are listed newest first, with what was run and how much of it is here."""
+    found = get(service, "?limit=3")
+    assert [one["name"] for one in found["experiments"]] == ["try 3", "try 2", "try 1"]
+    rest = get(service, f"?cursor={found['next_cursor']}")
+    assert ([one["name"] for one in rest["experiments"]], rest["next_cursor"]) == (["try 0"], None)
+    second = found["experiments"][2]
+    known = ("function", "dataset", "items", "repeats", "done", "errors", "doubled", "baseline")
+    assert [second[name] for name in known] == [
+        *("answer", "qa", ITEMS, 1, ITEMS, 2, 1),
+        id_of(FIRST),
+    ]
+    assert second["comparison"] == {"margin": MARGIN, "cluster": 'tags["topic"]'}
+    assert found["experiments"][1]["comparison"] == {}
+    filtered = get(service, f"?where={quote('dataset == ')}%22none%22")
+    assert filtered["experiments"] == []
+
+
+def test_verdict_is_that_of_the_statistics(service: Service) -> None:
+    """The digits are those that the same statistics give of the same runs, as was asked for."""
+    found = get(service, f"/{id_of(SECOND)}")
+    topics = {place: f"t{place // 2}" for place in range(ITEMS)}
+    wanted = compare_items(scored(BEFORE, topics), scored(AFTER, topics), margin=MARGIN)
+    verdict, [judge] = found["verdict"], found["verdict"]["judges"]
+    assert (verdict["word"], judge["word"]) == (wanted.word, wanted.judges["exact"].word)
+    assert judge["sentence"] == wanted.judges["exact"].sentence
+    assert numbers(judge["difference"]) == tuple(
+        asdict(wanted.judges["exact"].difference or FIRST).values()
+    )
+    assert judge["margin"] == MARGIN["exact"]
+    [latency] = verdict["amounts"]
+    assert latency["name"] == "latency"
+    assert numbers(latency["ratio"]) == pytest.approx(
+        tuple(asdict(wanted.amounts["latency"].ratio).values())
+    )
+    assert (verdict["common"], verdict["new"], verdict["gone"]) == (ITEMS, 0, 0)
+    assert (verdict["regressions"], verdict["fixed"]) == (len(wanted.regressions), 0)
+    [alone] = found["judges"]
+    value = estimate_judges(scored(AFTER, topics))["exact"].value
+    assert value is not None
+    assert numbers(alone["value"]) == tuple(asdict(value).values())
+    assert found["notes"] == [
+        "2 runs failed, which counts as not passed",
+        "1 runs of an item again: the first that ended counts",
+    ]
+
+
+def test_another_baseline(service: Service) -> None:
+    """A baseline may be chosen, or none; one that is not here is said."""
+    asked = get(service, f"/{id_of(FIRST)}?baseline={id_of(SECOND)}")
+    assert asked["verdict"]["judges"][0]["difference"]["value"] > 0
+    assert asked["verdict"]["fixed"] == 14
+    assert get(service, f"/{id_of(FIRST)}")["verdict"] is None
+    assert get(service, f"/{id_of(SECOND)}?baseline=none")["verdict"] is None
+    alone = get(service, f"/{id_of(ALONE)}")
+    assert alone["verdict"] is None
+    assert alone["judges"][0]["failed"] == 1
+    assert alone["notes"] == [
+        "40 of 41 runs: what is missing counts nowhere",
+        "The baseline is not here: baseline.jsonl",
+    ]
+
+
+def test_rows(service: Service) -> None:
+    """Items come with their runs on both sides; regressions first where these are asked for."""
+    every = rows_of(service, SECOND)
+    assert [row["item"] for row in every] == [f"q-{place:03}" for place in range(ITEMS)]
+    assert every[20]["runs"][0]["outputs"] == "p of 20"
+    assert [row["state"] for row in every] == [
+        "same" if sign == "p" else "regression" for sign in AFTER
+    ]
+    worse = rows_of(service, SECOND, "&show=regression")
+    assert {row["item"] for row in worse} == {
+        f"q-{place:03}" for place, sign in enumerate(AFTER) if sign != "p"
+    }
+    [now], [before] = worse[0]["runs"], worse[0]["baseline"]
+    assert (now["scores"]["exact"]["passed"], before["scores"]["exact"]["passed"]) == (False, True)
+    failed = rows_of(service, SECOND, "&show=error")
+    assert [row["runs"][0]["error_type"] for row in failed] == ["ValueError"] * 2
+    assert every[1]["tags"] == {"topic": "t0"}
+
+
+def test_rows_without_a_baseline(service: Service) -> None:
+    """Without a baseline rows have no state, and are read page by page."""
+    rows = rows_of(service, FLAKY, "&baseline=none")
+    assert [row["item"] for row in rows] == [f"q-{place:03}" for place in range(ITEMS)]
+    assert {row["state"] for row in rows} == {""}
+    assert [len(row["runs"]) for row in rows] == [2] * ITEMS
+    assert [row["is_flaky"] for row in rows] == [True, *[False] * (ITEMS - 1)]
+    assert [row["item"] for row in rows_of(service, FLAKY, "&show=flaky")] == ["q-000"]
+    assert get(service, f"/{id_of(FLAKY)}")["flaky"] == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/no-id", 400),
+        (f"/{'1' * 32}-{'1' * 16}", 404),
+        (f"/{id_of(make_item_run(FIRST, 0, 'p'))}", 404),  # a run, and no experiment
+        (f"/{id_of(FIRST)}?baseline={id_of(FIRST)}", 400),
+        (f"/{id_of(FIRST)}?baseline={'1' * 32}-{'1' * 16}", 404),
+        (f"/{id_of(FIRST)}/rows?cursor=none", 400),
+        (f"/{id_of(SECOND)}/rows?cursor=WyJhIl0", 400),
+        (f"/{id_of(FIRST)}/rows?limit=1001", 400),
+        ("?where=%22", 400),
+    ],
+)
+def test_wrong_questions(service: Service, path: str, status: int) -> None:
+    """What is wrong is refused, and says so."""
+    get(service, path, status)
+
+
+def test_another_project_has_none(service: Service) -> None:
+    """An experiment is one of its own project."""
+    assert ask(service.app, f"/api/v1/projects/q/experiments/{id_of(FIRST)}").status == 404
+    assert ask(service.app, "/api/v1/projects/q/experiments").json["experiments"] == []
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("", ["try 3", "try 0"]),
+        (f"/{id_of(SECOND)}", ["Worse", "Regressions 14", "q-000", "−35.0", "Baseline"]),
+        (f"/{id_of(SECOND)}?item=q-001&show=all", ["All 40", "Output of the baseline", "t0"]),
+        (f"/{id_of(SECOND)}?item=q-038", ["ValueError"]),
+        (f"/{id_of(SECOND)}?baseline=none", ["It is compared with nothing", "65.0"]),
+        (f"/{id_of(FLAKY)}?show=flaky", ["Flaky 1", "inconclusive"]),
+        (f"/{id_of(ALONE)}", ["baseline.jsonl", "40 of 41 runs"]),
+    ],
+)
+def test_pages(service: Service, path: str, said: Sequence[str]) -> None:
+    """The pages say what the API says."""
+    page = ask(service.app, f"/projects/p/experiments{path}")
+    assert page.status == 200, page.text
+    for words in said:
+        assert words in page.text, words
+
+
+def test_while_it_runs(service: Service) -> None:
+    """An experiment without an end says how far it is."""
+    started = replace(make_experiment(7), end_ns=0)
+    service.store.take("running", make_start(started, dict(started.attributes)))
+    runs = make_runs(make_experiment(7), "ppp")
+    service.store.take("running", *runs)
+    found = ask(service.app, "/api/v1/projects/running/experiments").json["experiments"]
+    assert [(one["done"], one["items"], one["latency_ms"]) for one in found] == [(3, ITEMS, None)]
+    page = ask(service.app, f"/projects/running/experiments/{found[0]['run_id']}").text
+    assert f"3 of {ITEMS} runs" in page
