@@ -17,14 +17,22 @@ from examples.demo.edit import copy_service, edit_service
 from examples.demo.errors import DemoError
 from examples.demo.folder import hold
 from examples.demo.load import Request, count_by_model, make_requests, send
-from examples.demo.processes import Process, start_collector, start_service, start_training
+from examples.demo.processes import (
+    Process,
+    start_collector,
+    start_evaluation,
+    start_service,
+    start_training,
+)
 from examples.demo.progress import Steps
+from examples.demo.questions import write_questions
 from examples.demo.records import Api, read_records, wait_for_runs
 from examples.demo.report import print_report
 
 _FOLDER: Final = Path(__file__).parents[2] / ".demo"
 _WIDTH: Final = 120  # of tables that go to a file
 _INTERRUPTED: Final = 130
+_WORSE: Final = 1  # the status of a comparison
 _ENDINGS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -79,9 +87,12 @@ def _make_records(steps: Steps, folder: Path, collector: Process) -> None:
     with steps.step("Train two classifiers"), start_training(folder, collector.address) as training:
         training.wait_end()
     requests = make_requests()
+    write_questions(folder / "questions.jsonl")
     _serve(steps, folder, collector, requests, "as it is")
+    _evaluate(steps, folder, collector, "first sentence")
     edit_service(folder)
     _serve(steps, folder, collector, requests, "with an edited answer()")
+    _evaluate(steps, folder, collector, "closest sentence", baseline="reply:v1")
     with steps.step("Wait until all records are there"):
         twice = Counter({model: 2 * count for model, count in count_by_model(requests).items()})
         wait_for_runs(Api(collector.address), twice)
@@ -96,6 +107,18 @@ def _serve(
             service.wait_ready()
         with steps.step("Send requests to it", total=len(requests)) as advance:
             send(service.address, requests, advance)
+
+
+def _evaluate(
+    steps: Steps, folder: Path, collector: Process, name: str, baseline: str = ""
+) -> None:
+    """Run the copy of the service over the questions; the edit makes something worse."""
+    beside = f", beside {baseline}" if baseline else ""
+    with (
+        steps.step(f"Evaluate it: {name}{beside}"),
+        start_evaluation(folder, collector.address, name, baseline) as evaluation,
+    ):
+        evaluation.wait_end(*((_WORSE,) if baseline else ()))
 
 
 def _wait_for_ctrl_c(collector: Process) -> None:

@@ -10,6 +10,7 @@ _ERRORS: Final = 1
 _JUDGES: Final = 2
 _POINTS: Final = 10
 _ARTIFACTS: Final = 2
+_WORSE: Final = 1
 
 
 def find_missing(records: Records) -> list[str]:
@@ -18,12 +19,14 @@ def find_missing(records: Records) -> list[str]:
     judges = {
         judge["judge"] for found in versions for version in found for judge in version["judges"]
     }
+    verdicts = [found["verdict"] for found in records.experiments if found["verdict"]]
     wanted = (
         ("runs", _RUNS, sum(project["runs"] for project in records.projects)),
         ("versions of one model", _VERSIONS, max(map(len, versions), default=0)),
         ("errors", _ERRORS, sum(project["errors"] for project in records.projects)),
         ("judges", _JUDGES, len(judges)),
         ("artifacts", _ARTIFACTS, sum(project["artifacts"] for project in records.projects)),
+        ("experiments that got worse", _WORSE, sum(one["word"] == "worse" for one in verdicts)),
         (
             "points of one metric",
             _POINTS,

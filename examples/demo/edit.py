@@ -6,13 +6,15 @@ from typing import Final
 
 _SOURCE: Final = Path(__file__).parent / "service"
 
-# What a developer might do after a look at the scores: longer answers, the closest sentence.
+# What a developer might do after a look at the scores: the closest sentence, and the one behind it.
 _EDITS: Final = (
     ("WORDS = 40\n", "WORDS = 60\n"),
     (
         '    sentence = sentences(best["text"])[0]\n',
         "    asked = words(question)\n"
-        '    sentence = max(sentences(best["text"]), key=lambda said: len(asked & words(said)))\n',
+        '    said = sentences(best["text"])\n'
+        "    closest = max(range(len(said)), key=lambda place: len(asked & words(said[place])))\n"
+        '    sentence = " ".join(said[closest : closest + 2])\n',
     ),
 )
 

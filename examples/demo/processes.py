@@ -89,15 +89,18 @@ class Process:
         if not self.address:
             raise self._failure("is not ready")
 
-    def wait_end(self) -> None:
+    def wait_end(self, *good: int) -> None:
         """Wait until it ends by itself.
+
+        Args:
+            good: What its status may be beside 0.
 
         Raises:
             DemoError: It failed.
         """
         status = self._process.wait()
         self._reader.join()
-        if status != 0:
+        if status not in {0, *good}:
             raise self._failure(f"ended with status {status}")
 
     def _read(self) -> None:
@@ -139,6 +142,17 @@ def start_service(folder: Path, endpoint: str) -> Process:
         *("--workers", "1", "--no-access-log"),
     ]
     return Process("service", arguments, folder, ready=_SERVICE_READY, endpoint=endpoint)
+
+
+def start_evaluation(folder: Path, endpoint: str, name: str, baseline: str = "") -> Process:
+    """Run the copy of the service over the questions; its status is 1 when it got worse."""
+    arguments = [
+        *("otel_ml_collector", "evaluate", "service.evaluated:reply"),
+        *("--dataset", "questions.jsonl", "--project", "docs-search", "--name", name),
+        *("--judge", "service.evaluated:exact", "--judge", "service.evaluated:brief"),
+        *(("--baseline", baseline) if baseline else ()),
+    ]
+    return Process(name.replace(" ", "-"), arguments, folder, endpoint=endpoint)
 
 
 def _address(port: int) -> str:

@@ -1,8 +1,10 @@
 """The questions of the load: from the reference itself and from people, with known topics."""
 
+import json
 import random
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 from pydoc_data.topics import topics
 from typing import Final
 
@@ -52,6 +54,18 @@ def make_questions() -> list[Question]:
     """Make the same questions each time: of people, of headings, of half remembered sentences."""
     people = [Question(text, known, is_quote=False) for text, known in _FROM_PEOPLE.items()]
     return [*people, *_ask_for_headings(), *_ask_for_sentences()]
+
+
+def write_questions(path: Path) -> None:
+    """Write the questions as a data set: what is asked, and the topics that answer it."""
+    with path.open("w", encoding="utf-8") as file:
+        for question in make_questions():
+            item = {
+                "inputs": {"question": question.text},
+                "expected": list(question.topics),
+                "tags": {"asked": "in its words" if question.is_quote else "by people"},
+            }
+            file.write(f"{json.dumps(item)}\n")
 
 
 def _ask_for_headings() -> list[Question]:

@@ -66,6 +66,7 @@ class Records:
         newest: The newest runs of models and chains of each project.
         errors: The newest runs of each project that failed.
         series: All metric series.
+        experiments: What came of each experiment, the newest first.
     """
 
     projects: list[Json]
@@ -74,6 +75,7 @@ class Records:
     newest: Mapping[str, list[Json]]
     errors: Mapping[str, list[Json]]
     series: list[Series]
+    experiments: list[Json]
 
 
 def read_records(api: Api, newest: int = 4) -> Records:
@@ -95,6 +97,7 @@ def read_records(api: Api, newest: int = 4) -> Records:
         newest=runs('kind in ("model", "chain")'),
         errors=runs('outcome == "error"'),
         series=[series for name in names for series in _read_series(api, name)],
+        experiments=[found for name in names for found in _read_experiments(api, name)],
     )
 
 
@@ -155,3 +158,8 @@ def _read_series(api: Api, project: str) -> list[Series]:
             for series in answer["series"]
         ]
     return found
+
+
+def _read_experiments(api: Api, project: str) -> list[Json]:
+    experiments = ("projects", project, "experiments")
+    return [api.ask(*experiments, one["run_id"]) for one in api.ask(*experiments)["experiments"]]

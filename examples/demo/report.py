@@ -1,4 +1,4 @@
-"""Tables of what the API shows: runs, versions, scores, metrics."""
+"""Tables of what the API shows: runs, versions, scores, metrics, experiments."""
 
 from collections.abc import Iterable
 from typing import Final
@@ -21,6 +21,7 @@ def print_report(console: Console, records: Records) -> None:
         _make_versions(records),
         _make_scores(records),
         _make_metrics(records),
+        _make_experiments(records),
     ):
         console.print(table)
 
@@ -88,6 +89,22 @@ def _make_metrics(records: Records) -> Table:
     for series in records.series:
         first, last = series.points[0]["value"], series.points[-1]["value"]
         _add(table, series.project, series.model, series.name, len(series.points), first, last)
+    return table
+
+
+def _make_experiments(records: Records) -> Table:
+    columns = ("experiment", "function", "judge", "#before", "#now", "verdict")
+    table = _make_table("Experiments", *columns)
+    for found in records.experiments:
+        one, verdict = found["experiment"], found["verdict"]
+        said = {judge["judge"]: judge for judge in verdict["judges"]} if verdict else {}
+        for judge in found["judges"]:
+            compared = said.get(judge["judge"], {"baseline": None, "word": "no baseline"})
+            before, now = (
+                side and side["value"] for side in (compared["baseline"], judge["value"])
+            )
+            function = _name(one["function"], one["version"])
+            _add(table, one["name"], function, judge["judge"], before, now, compared["word"])
     return table
 
 

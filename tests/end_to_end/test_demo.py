@@ -118,12 +118,15 @@ def test_demo_leaves_the_data_of_a_running_collector(tmp_path: Path) -> None:
 
 def test_demo_misses_everything_in_an_empty_store() -> None:
     """Every promise of the demo is missing while the API shows nothing."""
-    nothing = Records(projects=[], models={}, versions={}, newest={}, errors={}, series=[])
+    nothing = Records(
+        projects=[], models={}, versions={}, newest={}, errors={}, series=[], experiments=[]
+    )
     assert find_missing(nothing) == [
         "runs: the API shows 0, expected at least 300",
         "versions of one model: the API shows 0, expected at least 2",
         "errors: the API shows 0, expected at least 1",
         "judges: the API shows 0, expected at least 2",
         "artifacts: the API shows 0, expected at least 2",
+        "experiments that got worse: the API shows 0, expected at least 1",
         "points of one metric: the API shows 0, expected at least 10",
     ]
