@@ -103,6 +103,15 @@ def _count(where: str, error: BaseException) -> None:
         _logger.debug("First trouble in %s", where, exc_info=error)
 
 
+# Read past a `__getattribute__` of an error's own, which may raise.
+traceback_of: Final[Callable[[BaseException], TracebackType | None]] = BaseException.__dict__[
+    "__traceback__"
+].__get__
+_context_of: Final[Callable[[BaseException], BaseException | None]] = BaseException.__dict__[
+    "__context__"
+].__get__
+
+
 class quiet:  # noqa: N801 - read as a word: `with quiet("flush"):`, `@quiet("run.tag")`
     """Telemetry never raises: what goes wrong within is reported, what is the host's goes on.
 
@@ -190,19 +199,19 @@ def host_error(error: BaseException) -> BaseException | None:
     """
     if is_of_host(error):
         return error
-    passed, at = set(), error.__traceback__
+    passed, at = set(), traceback_of(error)
     while at is not None:
         passed.add(at.tb_frame)
         at = at.tb_next
-    before = error.__context__
+    before = _context_of(error)
     # What the host was handling before it called us was caught in no frame of this error.
-    while before is not None and before.__traceback__ is not None:
-        frame = before.__traceback__.tb_frame
+    while before is not None and (trace := traceback_of(before)) is not None:
+        frame = trace.tb_frame
         if not passed.intersection((frame, frame.f_back)):  # that below was called by C
             return None
         if is_of_signal(before):
             return before
-        before = before.__context__
+        before = _context_of(before)
     return None
 
 
@@ -226,7 +235,7 @@ def is_of_host(error: BaseException) -> bool:
 
 def is_of_signal(error: BaseException) -> bool:
     """Tell whether a handler of a signal raised an error; that of Control-C has no frame."""
-    above = error.__traceback__
+    above = traceback_of(error)
     while above is not None:
         at = above.tb_next
         if at is not None and _is_handler(at.tb_frame, above.tb_frame):
@@ -240,7 +249,7 @@ def is_of_signal(error: BaseException) -> bool:
 
 def _origin(error: BaseException) -> TracebackType | None:
     """Find where an error came up first."""
-    at = error.__traceback__
+    at = traceback_of(error)
     while at is not None and at.tb_next is not None:
         at = at.tb_next
     return at

@@ -58,7 +58,7 @@ from opentelemetry.trace import (
 from opentelemetry.util import types
 
 from otel_ml import attributes as names
-from otel_ml.errors import hand_on
+from otel_ml.errors import hand_on, traceback_of
 from otel_ml.process import MARKS, renew_in_child
 from otel_ml.wire import shorten, within
 
@@ -398,7 +398,7 @@ class RunSpan(ReadableSpan, trace.Span):
             "exception.type": f"{module}{kind.__qualname__}",
             "exception.message": str(exception),
             "exception.stacktrace": "".join(
-                traceback.format_exception(kind, exception, exception.__traceback__)
+                traceback.format_exception(kind, exception, traceback_of(exception))
             ),
             "exception.escaped": str(escaped),
         }

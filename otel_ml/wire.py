@@ -12,7 +12,7 @@ import orjson
 
 from otel_ml import attributes as names
 from otel_ml.capture.values import LIMIT_BYTES, clean, encode
-from otel_ml.errors import untrusted
+from otel_ml.errors import traceback_of, untrusted
 from otel_ml.redaction import Redaction
 from otel_ml.tags import Value, finite
 
@@ -360,7 +360,7 @@ def exception_attributes(error: BaseException, redaction: Redaction) -> dict[str
     """Write an exception as the standard's `exception` event."""
     stack = ""
     with untrusted:
-        trace = error.__traceback__
+        trace = traceback_of(error)
         while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_OWN_FOLDER):
             trace = trace.tb_next  # the stack begins with the host's frame, not with ours
         lines = traceback.format_exception(type(error), error, trace)

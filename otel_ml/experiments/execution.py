@@ -25,7 +25,7 @@ from opentelemetry.trace import SpanContext
 
 from otel_ml import attributes as names
 from otel_ml.calls import Call
-from otel_ml.errors import is_of_signal, quiet, untrusted
+from otel_ml.errors import is_of_signal, quiet, traceback_of, untrusted
 from otel_ml.experiments.dataset import Item, fresh
 from otel_ml.experiments.rows import ItemRun
 from otel_ml.functions import TracedFunction
@@ -363,7 +363,7 @@ class Progress:
 
 def _own_frames_off(error: BaseException) -> Any:
     """Begin a traceback with the user's frame."""
-    trace = error.__traceback__
+    trace = traceback_of(error)
     while trace is not None and trace.tb_frame.f_code.co_filename == __file__:
         trace = trace.tb_next
     return trace

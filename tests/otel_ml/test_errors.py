@@ -14,6 +14,7 @@ from opentelemetry.trace import NoOpTracerProvider
 
 from otel_ml import Client
 from otel_ml.errors import InvalidMetricError, report, trouble
+from tests.otel_ml.recording import Recording, attributes
 
 
 class RaisingExporter(SpanExporter):
@@ -168,6 +169,29 @@ def test_flush_keeps_its_deadline() -> None:
     thread.join()
     client.close()
     assert (in_time, answers) == (True, [False])
+
+
+def test_error_without_attributes_is_the_hosts(recording: Recording) -> None:
+    """An error of which nothing can be read comes out as it is, and its run says that it failed."""
+
+    class Hostile(Exception):
+        def __getattribute__(self, name: str) -> Any:
+            raise RuntimeError("hostile")
+
+    error = Hostile()
+
+    @recording.client.trace
+    def fail() -> None:
+        raise error
+
+    caught: BaseException | None = None
+    try:
+        fail()
+    except BaseException as raised:  # noqa: BLE001 - whatever it is
+        caught = raised
+    assert caught is error
+    [run] = recording.runs()
+    assert attributes(run)["otel_ml.outcome"] == "error"
 
 
 def test_trouble_is_counted_and_logged_once(caplog: pytest.LogCaptureFixture) -> None:
