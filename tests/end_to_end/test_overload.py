@@ -173,7 +173,7 @@ def test_longer_than_an_answer(
 ) -> None:
     """A request that takes longer than an answer may is stored over its retries, each span once."""
     large = write("large", spans)
-    with serving(tmp_path, len(large.body) // 20) as collector:
+    with serving(tmp_path, len(large.body) // 100) as collector:
         answers = send_until_stored(collector, large)
         assert runs_of(collector) == {"large": spans}
     statuses = [status for status, _ in answers]
