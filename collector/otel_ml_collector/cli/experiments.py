@@ -1,6 +1,6 @@
-"""The command that runs a function over a data set: ``otel-ml evaluate``.
+"""The commands of experiments: evaluate runs one, the others list, compare and name those stored.
 
-The function runs in this process. It needs neither a collector nor the packages of one.
+A function runs in this process. They need no packages of a collector, and evaluate needs none.
 """
 
 import ast
@@ -18,6 +18,7 @@ import click
 
 from otel_ml_collector.cli.failure import (
     DONE,
+    HELP,
     INTERRUPTED,
     NOTHING,
     USAGE,
@@ -48,7 +49,12 @@ _CONDITIONS: Final = (
     "was interrupted."
 )
 @click.argument("function", metavar="FILE.py:FUNCTION")
-@click.option("--dataset", required=True, metavar="FILE", help=".jsonl, .csv or .parquet")
+@click.option(
+    "--dataset",
+    required=True,
+    metavar="FILE|NAME",
+    help=".jsonl, .csv or .parquet, or one that the collector has, such as qa or qa:v3",
+)
 @click.option(
     "--judge",
     "judges",
@@ -62,7 +68,11 @@ _CONDITIONS: Final = (
 @click.option("--timeout", "timeout_s", type=float, metavar="SECONDS", help="of one call")
 @click.option("--limit", type=click.IntRange(1), help="run at most so many items, always the same")
 @click.option("--sample", type=click.FloatRange(0, 1), default=1.0, help="run this share of them")
-@click.option("--baseline", metavar="FILE", help="what --save wrote: compare with it")
+@click.option(
+    "--baseline",
+    metavar="FILE|EXPERIMENT",
+    help="what --save wrote, or an experiment by its id, as answer:v3, or by a tag",
+)
 @click.option(
     "--cluster", metavar="EXPR", help="""such as 'tags["document"]': what belongs together"""
 )
@@ -84,6 +94,8 @@ _CONDITIONS: Final = (
 @click.option("--endpoint", metavar="URL", help="collector to record in [OTEL_ML_ENDPOINT]")
 def evaluate(function: str, dataset: str, judges: Sequence[str], **options: Any) -> int:
     """Run a function over a data set, let judges score it, and compare with a baseline."""
+    from otel_ml.reader.errors import ReaderError  # takes 0.1 s, as what is imported below
+
     conditions = [_Condition(text) for text in options.pop("conditions")]
     if not conditions and options["baseline"]:
         conditions = [_Condition("worse")]
@@ -97,17 +109,92 @@ def evaluate(function: str, dataset: str, judges: Sequence[str], **options: Any)
     client = _client(options.pop("project"), options.pop("endpoint"))
     try:
         result = client.evaluate(target, dataset, asked, margin=margins or None, **options)
-    except (ValueError, OSError, ImportError) as error:
+    except (ValueError, OSError, ImportError, ReaderError) as error:
         raise CommandFailed(str(error), USAGE) from error
     held = [one.text for one in conditions if one.holds(result)]
     _write_reports(result, reports)
     click.echo(str(result))
     client.close()
-    if result.is_interrupted:
-        return INTERRUPTED
+    return INTERRUPTED if result.is_interrupted else _end(held)
+
+
+def _end(held: Sequence[str]) -> int:
+    """Name the conditions that hold; returns the exit status."""
     for text in held:
         click.echo(f"otel-ml: --fail-if {text}", err=True)
     return NOTHING if held else DONE
+
+
+@click.command(
+    epilog="Ends with status 0; 1 when a --fail-if holds; 2 when it could not be compared."
+)
+@click.argument("baseline", metavar="BASELINE")
+@click.argument("experiments", metavar="EXPERIMENT...", nargs=-1, required=True)
+@click.option(
+    "--fail-if", "conditions", multiple=True, metavar="CONDITION", help=f"{_CONDITIONS}; [worse]"
+)
+@click.option("--markdown", type=click.Path(dir_okay=False), help="write a report")
+@click.option("--json", "json_", type=click.Path(dir_okay=False), help="write the verdict as JSON")
+@click.option("--project", metavar="PROJECT", help="[OTEL_ML_PROJECT]")
+@click.option("--endpoint", metavar="URL", help="collector to ask [OTEL_ML_ENDPOINT]")
+def compare(
+    baseline: str,
+    experiments: Sequence[str],
+    conditions: Sequence[str],
+    **options: Any,
+) -> int:
+    """Compare experiments that the collector has with a baseline, as their pages do.
+
+    Each is the id of an experiment's run, as `otel-ml experiments` lists it.
+    """
+    from otel_ml.experiments.stored import load_result
+    from otel_ml.reader import Reader
+    from otel_ml.reader.errors import ReaderError
+
+    asked = [_Condition(text) for text in conditions or ("worse",)]
+    try:
+        with Reader(options["project"], endpoint=options["endpoint"]) as reader:
+            first = load_result(baseline, "none", reader=reader)
+            results = [load_result(one, first, reader=reader) for one in experiments]
+    except (ValueError, OSError, ReaderError) as error:
+        raise CommandFailed(str(error), USAGE) from error
+    held = [one.text for result in results for one in asked if one.holds(result)]
+    _write_text(options["markdown"], "\n".join(one.to_markdown() for one in results))
+    told = [one.to_json() for one in results]
+    _write_text(options["json_"], told[0] if len(told) == 1 else f"[{','.join(told)}]")
+    click.echo("\n".join(map(str, results)))
+    return _end(held)
+
+
+@click.group()
+def baseline() -> None:
+    """Name an experiment, so that evaluate --baseline finds it."""
+
+
+@baseline.command("set", epilog=HELP)
+@click.argument("experiment", metavar="EXPERIMENT")
+@click.option("--name", default="baseline", show_default=True, help="the tag that it gets")
+@click.option("--project", metavar="PROJECT", help="[OTEL_ML_PROJECT]")
+@click.option("--endpoint", metavar="URL", help="collector to tell [OTEL_ML_ENDPOINT]")
+def set_baseline(experiment: str, name: str, project: str | None, endpoint: str | None) -> int:
+    """Tag an experiment; of several with the same tag the newest is the baseline."""
+    from otel_ml.client import Client
+    from otel_ml.reader import Reader
+    from otel_ml.reader.errors import ReaderError
+
+    try:
+        with Reader(project, endpoint=endpoint) as reader:
+            found = reader.experiment(experiment)
+        client = Client(project, endpoint=endpoint)
+        client.about(run_id=experiment).tag({name: True})
+    except (ValueError, OSError, ReaderError) as error:
+        raise CommandFailed(str(error), USAGE) from error
+    delivery = client.flush()
+    client.close()
+    if not delivery:
+        raise CommandFailed(f"The tag did not arrive: {delivery.reason}", USAGE)
+    click.echo(f"{name} is {found.name} on {found.dataset}, {found.start_time[:16]} UTC")
+    return DONE
 
 
 def _client(project: str | None, endpoint: str | None) -> "Client":
@@ -191,22 +278,32 @@ def _load(text: str, what: str) -> Any:
     return found
 
 
+def _write_text(path: str | None, text: str) -> None:
+    if path:
+        try:
+            Path(path).write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise _unwritten(error) from error
+
+
+def _unwritten(error: OSError) -> CommandFailed:
+    return CommandFailed(f"{error.filename} cannot be written: {error.strerror}", USAGE)
+
+
 def _write_reports(result: "Result", reports: Mapping[str, str | None]) -> None:
     writers: dict[str, Callable[[], str]] = {
         "markdown": result.to_markdown,
         "junit": result.to_junit,
         "json_": result.to_json,
     }
-    try:
-        for name, path in reports.items():
-            if path and name == "save":
+    for name, path in reports.items():
+        if name != "save":
+            _write_text(path, writers[name]() if path else "")
+        elif path:
+            try:
                 result.save(path)
-            elif path:
-                Path(path).write_text(writers[name](), encoding="utf-8")
-    except OSError as error:
-        raise CommandFailed(
-            f"{error.filename} cannot be written: {error.strerror}", USAGE
-        ) from error
+            except OSError as error:
+                raise _unwritten(error) from error
 
 
 class _Condition:

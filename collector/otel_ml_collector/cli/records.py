@@ -4,8 +4,9 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.util import find_spec
+from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 from urllib.parse import quote
@@ -64,6 +65,10 @@ _SESSION_COLUMNS: Final = (
 _TURN_COLUMNS: Final = (
     *("start_time", "outcome", "latency_ms", "tokens", "cost", "scores", "asked", "answered"),
     "run_id",
+)
+_EXPERIMENT_COLUMNS: Final = (
+    *("start_time", "outcome", "name", "function", "version", "dataset", "dataset_version"),
+    *("done", "errors", "run_id"),
 )
 _MODEL_COLUMNS: Final = (
     *("model", "kind", "runs", "errors", "versions", "latest_version", "last_start_time"),
@@ -411,6 +416,21 @@ def _read_versions(api: "Api", project: str, model: str) -> Any:
             text = f"No version of {named!r} is called {alias!r}"
             raise CommandFailed(text, NOT_FOUND) from None
         return {"versions": found}
+
+
+@click.command(epilog=HELP)
+@with_place
+@with_project
+@click.option("--where", metavar="EXPR", default="", help="""such as 'dataset == "qa"'""")
+@click.option("--limit", type=click.IntRange(1, _MOST), default=20, metavar="N", help="[20]")
+@with_form
+def experiments(asked: PlaceOptions, project: str, *, where: str, limit: int, form: Layout) -> int:
+    """List experiments, the newest first; `otel-ml compare` says whether one is better."""
+    with asked.open() as place, place.reader(project) as reader:
+        rows = [asdict(one) for one in islice(reader.experiments(where), limit)]
+        with _project(place.api(), project) as check:
+            check(rows)
+        return write_rows(rows, {"experiments": rows}, form, _EXPERIMENT_COLUMNS)
 
 
 @click.command(epilog=HELP)
