@@ -86,6 +86,8 @@ def _over_demo(demo: CollectorProcess) -> list[Stop]:
         return f"/projects/{project}/runs/{demo.runs(project, where=where)[0]['run_id']}"
 
     answer = run("docs-search", 'model == "answer" and version == 2')
+    [last, *_] = demo.get(f"{DOCS}/experiments")["experiments"]
+    worse = f"{DOCS}/experiments/{last['run_id']}"
     stops = [
         Stop("home", "/"),
         Stop("projects", f"{DOCS}/runs", _open_projects),
@@ -118,11 +120,23 @@ def _over_demo(demo: CollectorProcess) -> list[Stop]:
         Stop("judges", f"{DOCS}/judges"),
         Stop("judges-empty", "/projects/nothing-here/judges"),
         Stop("judge", f"{DOCS}/judges/grounded"),
+        Stop("datasets", f"{DOCS}/datasets"),
+        Stop("datasets-empty", "/projects/nothing-here/datasets"),
+        Stop("dataset", f"{DOCS}/datasets/questions"),
+        Stop("experiments", f"{DOCS}/experiments"),
+        Stop("experiments-empty", "/projects/nothing-here/experiments"),
+        Stop("experiment", worse),
+        Stop("experiment-item", worse, _open_item),
+        Stop("experiment-alone", f"{worse}?baseline=none"),
         Stop("artifacts", run("digits", 'kind == "training"')),
         Stop("error-404", f"{DOCS}/runs/{'0' * 31}1-{'0' * 15}1", status=404),
         Stop("error-400", f"{DOCS}/runs?cursor=none", status=400),
     ]
     return [Stop(one.name, demo.endpoint + one.address, one.act, one.status) for one in stops]
+
+
+def _open_item(page: Page) -> None:
+    page.locator("#rows tbody tr").first.get_by_role("link").click()
 
 
 def _of_unfinished(collector: CollectorProcess) -> list[Stop]:

@@ -5,11 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Final, Literal
 
+import orjson
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from otel_ml.records import ExperimentRow, ListedItemRun
 from otel_ml_collector.api.parameters import Cursor, FromReader, Where
+from otel_ml_collector.errors import NotFound
 from otel_ml_collector.experiments.find import (
     ROWS,
     SHOWN,
@@ -28,6 +30,8 @@ from otel_ml_collector.experiments.find import (
     make_rows,
 )
 from otel_ml_collector.models import diff
+from otel_ml_collector.runs import find as runs
+from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.verdicts import AmountChange, Interval, JudgeChange
 from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
@@ -35,7 +39,7 @@ from otel_ml_collector.web.render import PageRoute, python_call, show_page
 _OFFERED: Final = 20
 _MOST_ROWS: Final = 1_000
 _ON_A_PAGE: Final = 25
-_DIFFS: Final = 8
+_DIFFS: Final = 3
 _SCALE_UP: Final = 1.15
 
 api = APIRouter(prefix="/api/v1")
@@ -316,7 +320,7 @@ def show_experiment(
         "rows": rows.rows,
         "next_cursor": rows.next_cursor,
         "opened": opened,
-        "differences": _differences(opened),
+        "differences": _differences(reader, project, opened, now_ns),
         "others": [one for one in same.experiments if one.run_id != run_id][:_OFFERED],
         "picked": baseline,
         "api": view.api_address(*path, baseline=baseline),
@@ -326,14 +330,31 @@ def show_experiment(
 
 
 def _differences(
-    row: ExperimentRow | None,
+    reader: Reader, project: str, row: ExperimentRow | None, now_ns: int
 ) -> list[tuple[ListedItemRun, ListedItemRun | None, list[diff.Line]]]:
-    """Put the outputs of the repeats of an item beside those of the baseline."""
+    """Put what came out of the first repeats of an item beside what the baseline gave."""
     if row is None:
         return []
+
+    def read(run: ListedItemRun | None) -> str:
+        return "" if run is None else _read_output(reader, project, run, now_ns)
+
     before = {one.repeat: one for one in row.baseline}
     return [
-        (one, other, diff.compare(other.outputs if other else "", one.outputs))
+        (one, other, diff.compare(read(other), read(one)))
         for one in row.runs[:_DIFFS]
         for other in (before.get(one.repeat),)
     ]
+
+
+def _read_output(reader: Reader, project: str, run: ListedItemRun, now_ns: int) -> str:
+    """Read the whole output of a run as text; of one that failed why."""
+    if run.outcome != "ok":
+        return ": ".join(filter(None, (run.error_type or run.outcome, run.error_message)))
+    try:
+        output = runs.find_run(reader, run.run_id, project, now_ns=now_ns).outputs
+    except NotFound:  # it was deleted meanwhile
+        return run.outputs
+    if isinstance(output, str):
+        return output
+    return orjson.dumps(output, option=orjson.OPT_INDENT_2).decode()
