@@ -2,8 +2,9 @@
 
 import hashlib
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import orjson
 from anyio.to_thread import run_sync
@@ -24,7 +25,14 @@ from otel_ml.items import (
     split_manifest,
     write_manifest,
 )
-from otel_ml.records import ChangedItem, DatasetDiff, DatasetItem, DatasetVersion, TagValue
+from otel_ml.records import (
+    ACTUAL_NAME,
+    ChangedItem,
+    DatasetDiff,
+    DatasetItem,
+    DatasetVersion,
+    TagValue,
+)
 from otel_ml_collector import feedback
 from otel_ml_collector.access import ANNOTATE, Access
 from otel_ml_collector.api.bodies import JsonRoute
@@ -32,11 +40,13 @@ from otel_ml_collector.api.parameters import Cursor, FromReader, needs, read_pla
 from otel_ml_collector.errors import BadQuery, NotFound, Outdated
 from otel_ml_collector.owners import own_dataset
 from otel_ml_collector.receive.pipeline import Intake
+from otel_ml_collector.runs import find as runs
+from otel_ml_collector.runs.answers import Run
 from otel_ml_collector.services import find_service, service_of
 from otel_ml_collector.store.reader import Reader, Row, load_json
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.statistics import read_versions
-from otel_ml_collector.times import to_rfc3339
+from otel_ml_collector.times import from_rfc3339, to_rfc3339
 from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
 
@@ -49,6 +59,7 @@ _MOST_NEW: Final = 1_000
 _PARTS_A_RECORD: Final = 8
 _PARTS_AT_ONCE: Final = 16
 _ON_A_PAGE: Final = 50
+_MOST_RUNS: Final = 100
 
 _NAMES: Final = Sql("""
     SELECT name FROM model_versions
@@ -351,6 +362,87 @@ class WantedItems(BaseModel):
     )
 
 
+class WantedRuns(BaseModel):
+    """Recorded runs that are to be items of the new version."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    run_ids: Annotated[list[Annotated[str, Field(max_length=64)]], Field(max_length=_MOST_RUNS)] = (
+        Field(default_factory=list, description="Which; none for those that match")
+    )
+    where: Annotated[str, Field(max_length=4_000)] = Field(
+        default="", description="A filter: the newest 100 runs that match"
+    )
+    start: Annotated[str, Field(max_length=64)] | None = Field(
+        default=None, description="They began then or later, RFC 3339"
+    )
+    end: Annotated[str, Field(max_length=64)] | None = Field(
+        default=None, description="They began before then"
+    )
+    roots: bool = Field(default=False, description="Only runs that stand inside no other one")
+    expected: Literal["nothing", "outputs", "actual", "given"] = Field(
+        default="nothing", description="What is right: what was answered, the truth that came, ..."
+    )
+    given: Any = Field(default=None, description="What is right, where `expected` is given")
+
+
+class SavedRuns(BaseModel):
+    """What became of runs that were to be items."""
+
+    version: DatasetVersion
+    items: int = Field(description="How many became items")
+    left_out: dict[str, int] = Field(description="How many did not, by the reason")
+
+
+def _read_runs(
+    reader: Reader, project: str, wanted: WantedRuns, now_ns: int
+) -> tuple[list[WantedItem], dict[str, int]]:
+    """Make items of recorded runs, and count those that can be none by the reason."""
+    if wanted.run_ids:
+        found = [runs.find_run(reader, one, project, now_ns=now_ns) for one in wanted.run_ids]
+    else:
+        query = runs.RunsQuery(
+            project,
+            wanted.where,
+            limit=_MOST_RUNS,
+            start_ns=from_rfc3339(wanted.start, "start") if wanted.start else 0,
+            end_ns=from_rfc3339(wanted.end, "end") if wanted.end else None,
+            roots=wanted.roots,
+        )
+        listed = runs.find_runs(reader, query, now_ns).runs
+        found = [*runs.find_whole_runs(reader, listed, now_ns)]
+    items, left_out = [], Counter[str]()
+    for run in found:
+        item = _item_of(run, wanted)
+        if isinstance(item, str):
+            left_out[item] += 1
+        else:
+            items.append(item)
+    if not items:
+        told = ", ".join(f"{count} {why}" for why, count in left_out.items()) or "none matches"
+        raise BadQuery(f"None of these runs can be an item: {told}", "run_ids")
+    return items, dict(left_out)
+
+
+def _item_of(run: Run, wanted: WantedRuns) -> WantedItem | str:
+    """Make an item of a run, or say why it can be none."""
+    if run.inputs is None:
+        return "without inputs"
+    if run.capture.get("inputs"):
+        return f"with inputs {' and '.join(run.capture['inputs']).replace('_', ' ')}"
+    right = wanted.given if wanted.expected == "given" else None
+    if wanted.expected == "outputs":
+        if run.outcome != "ok" or run.capture.get("outputs"):
+            return "without a whole output"
+        right = run.outputs
+    elif wanted.expected == "actual":
+        if ACTUAL_NAME not in run.truth:
+            return "without a truth"
+        right = run.truth[ACTUAL_NAME]
+    tags = {name: value for name, value in run.tags.items() if not isinstance(value, dict | list)}
+    return WantedItem(inputs=run.inputs, expected=right, tags=tags, source_run=run.run_id)
+
+
 def _make_change(
     reader: Reader, project: str, name: str, wanted: WantedItems, base: str | None
 ) -> tuple[str, bytes]:
@@ -526,6 +618,31 @@ async def post_items(
         digest, body = await run_sync(_make_change, reader, project, name, wanted, if_match)
         await feedback.store_request(pipeline, held, body, access, project)
     return await run_sync(_find_digest, reader, project, name, digest)
+
+
+@writes.post("/projects/{project:path}/datasets/{name:path}/runs")
+async def post_runs(
+    *,
+    project: str,
+    name: str,
+    wanted: WantedRuns,
+    request: Request,
+    pipeline: Annotated[Intake, Depends(service_of(Intake))],
+    access: Annotated[Access, Depends(needs(ANNOTATE))],
+) -> SavedRuns:
+    """Make items of recorded runs, which keep the ids of these, in a new version of a data set.
+
+    Runs without whole inputs are left out and counted. An item takes the place of one with the
+    same inputs. Answered when it is durable.
+    """
+    reader = find_service(request, Reader).narrow(access)
+    items, left_out = await run_sync(_read_runs, reader, project, wanted, time.time_ns())
+    change = WantedItems(items=items)
+    with pipeline.hold() as held:
+        digest, body = await run_sync(_make_change, reader, project, name, change, None)
+        await feedback.store_request(pipeline, held, body, access, project)
+    version = await run_sync(_find_digest, reader, project, name, digest)
+    return SavedRuns(version=version, items=len(items), left_out=left_out)
 
 
 def _find_digest(reader: Reader, project: str, name: str, digest: str) -> DatasetVersion:

@@ -28,6 +28,8 @@ from tests.otel_ml_collector.spans import (
     make_artifact,
     make_call,
     make_span,
+    span_id,
+    trace_id,
 )
 from tests.otel_ml_collector.stores import Service
 from tests.support.examples import examples
@@ -388,3 +390,68 @@ def test_pages_of_a_project(service: Service, project: str) -> None:
     assert "not here" in whole
     assert "not here" not in page(service, project, "/qa?version=1")
     page(service, project, "/none", 404)
+
+
+def make_asked(number: int, told: Mapping[str, Value] | None = None, **more: Any) -> Span:
+    """Make a run that was asked something and answered."""
+    attributes: dict[str, Value] = {
+        "otel_ml.inputs": orjson.dumps({"question": f"{number}+1"}).decode(),
+        "otel_ml.outputs": orjson.dumps(str(number + 1)).decode(),
+        "otel_ml.tag.topic": "sums",
+        **(told or {}),
+    }
+    return make_call(
+        "answer", attributes, trace_id=trace_id(number + 1), span_id=span_id(number + 1), **more
+    )
+
+
+def test_runs_become_items(service: Service, project: str) -> None:
+    """Stored runs are items with what was answered, the truth, or what is told to be right."""
+    runs = [make_asked(number) for number in range(3)]
+    cut = make_asked(3, {"otel_ml.capture": '{"inputs": ["truncated"]}'})
+    failed = make_asked(4, {"otel_ml.outcome": "error"})
+    empty = make_call("answer", trace_id=trace_id(60), span_id=span_id(60))
+    service.store.take(project, *runs, cut, failed, empty)
+    wanted = {"where": 'model == "answer"', "expected": "outputs"}
+    saved = call(service, project, "/kept/runs", wanted)
+    assert (saved["items"], saved["version"]["version"], saved["version"]["items"]) == (3, 1, 3)
+    assert saved["left_out"] == {
+        "with inputs truncated": 1,
+        "without a whole output": 1,
+        "without inputs": 1,
+    }
+    found = call(service, project, "/kept/versions/1/items")["items"]
+    assert {one["source_run"]: (one["inputs"], one["expected"], one["tags"]) for one in found} == {
+        id_of(run): ({"question": f"{number}+1"}, str(number + 1), {"topic": "sums"})
+        for number, run in enumerate(runs)
+    }
+    edited = {"run_ids": [id_of(runs[1])], "expected": "given", "given": {"sum": 2}}
+    saved = call(service, project, "/kept/runs", edited)
+    assert (saved["version"]["version"], saved["version"]["items"]) == (2, 3)
+    items = call(service, project, "/kept/versions/2/items")["items"]
+    assert [one["expected"] for one in items if one["source_run"] == id_of(runs[1])] == [{"sum": 2}]
+    again = call(service, project, "/kept/runs", edited)
+    assert again["version"] == saved["version"]
+    nothing = call(service, project, "/bare/runs", {"run_ids": [id_of(failed)]})
+    assert (nothing["items"], nothing["left_out"]) == (1, {})
+
+
+@pytest.mark.parametrize(
+    ("wanted", "status"),
+    [
+        ({"run_ids": ["no id"]}, 400),
+        ({"run_ids": [f"{'1' * 32}-{'1' * 16}"]}, 404),
+        ({"where": 'model == "nobody"'}, 400),
+        ({"where": "model =="}, 400),
+        ({"start": "yesterday"}, 400),
+        ({"expected": "anything"}, 400),
+        ({"run_ids": [id_of(make_asked(1))], "expected": "actual"}, 400),
+    ],
+)
+def test_runs_that_are_no_items(
+    service: Service, project: str, wanted: dict[str, Any], status: int
+) -> None:
+    """What names no run that can be an item is refused, and no version is made."""
+    service.store.take(project, make_asked(1))
+    call(service, project, "/none/runs", wanted, status)
+    assert listed(service, project) == []

@@ -295,7 +295,10 @@ def test_another_project_has_none(service: Service) -> None:
     ("path", "said"),
     [
         ("", ["try 3", "try 0"]),
-        (f"/{id_of(SECOND)}", ['<b class="worse-w">worse</b> than', "Regressions 14", "q-000", "−35.0", "Baseline"]),
+        (
+            f"/{id_of(SECOND)}",
+            ['<b class="worse-w">worse</b> than', "Regressions 14", "q-000", "−35.0", "Baseline"],
+        ),
         (f"/{id_of(SECOND)}?item=q-001&show=all", ["All 40", "Output of the baseline", "t0"]),
         (f"/{id_of(SECOND)}?item=q-038", ["ValueError"]),
         (f"/{id_of(SECOND)}?baseline=none", ["It is compared with nothing", "65.0"]),

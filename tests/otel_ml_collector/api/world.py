@@ -269,6 +269,9 @@ QUESTIONS: Final[dict[str, Question]] = {
         body={"items": [{"id": "late", "inputs": {"question": "Is it late?"}, "expected": "no"}]},
         path=QA,
     ),
+    "POST /projects/{project}/datasets/{name}/runs": Question(
+        body={"run_ids": [id_of(calls()[0])], "expected": "outputs"}, path=QA
+    ),
     "GET /projects/{project}/experiments/{run_id}": Question(path=TRIED),
     "GET /projects/{project}/experiments/{run_id}/rows": Question(path=TRIED),
     "POST /keys": Question(

@@ -268,7 +268,7 @@ def need_of(method: str, address: str) -> str:
     """The scope that a route needs."""
     if address.endswith(("/retention", "/purge")) or address.startswith(ADMINISTERED):
         return "admin"
-    if "/views/" in address or address.endswith(("/evaluations", "/aliases", "/items")):
+    if "/views/" in address or address.endswith(("/evaluations", "/aliases", "/items", "/runs")):
         return "read" if method == "GET" else "annotate"
     return {"PUT": "ingest", "DELETE": "admin"}.get(method, "read")
 
