@@ -920,6 +920,7 @@ class ListedExperiment:
     doubled: int = field(metadata=about("Runs of an item and repeat that another one counts for"))
     cost: float | None = field(metadata=about("Of the runs over items, as far as known"))
     judges: Mapping[str, str] = field(metadata=about("The digest of each judge's version"))
+    params: Mapping[str, Any] = field(metadata=about("What else was told of it"))
     baseline: str = field(
         metadata=about("What it was compared with: the run id of an experiment, or words")
     )

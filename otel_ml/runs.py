@@ -848,6 +848,7 @@ def open_run(
     tags: Iterable[Tags],
     *,
     ids: tuple[int, int] | None = None,
+    start_ns: int = 0,
 ) -> OpenedRun:
     """Open a run under the current one and say so at once, because it may last.
 
@@ -858,6 +859,7 @@ def open_run(
         given: Its params, and attributes that are texts or counts, by the name of the attribute.
         tags: Set on the run.
         ids: Trace id and span id of a root that several processes know; None for new ones.
+        start_ns: When it began, where another process began it; 0 for now.
 
     Raises:
         ValueError: The tags are none; there is no run then.
@@ -867,7 +869,8 @@ def open_run(
     with quiet("run"):
         active = recorder.active()
         if active is not None:
-            run = _start_run(active, name, kind, given, ids)
+            began = ids, start_ns or time.time_ns()
+            run = _start_run(active, name, kind, given, began)
     if run is None:
         return OpenedRun(None, trace.get_current_span(), 0, {})
     with quiet("run"):
@@ -883,8 +886,9 @@ def _start_run(
     name: str,
     kind: str,
     given: Mapping[str, Any],
-    ids: tuple[int, int] | None,
+    began: tuple[tuple[int, int] | None, int],
 ) -> OpenedRun:
+    ids, start_ns = began
     facts: dict[str, Value] = {
         key: item if type(item) is int else clean(text_of(item))
         for key, item in given.items()
@@ -893,7 +897,6 @@ def _start_run(
     if given.get(names.PARAMS):
         facts[names.PARAMS] = recorder.redaction.encode(dict(given[names.PARAMS])).text
     start = recorder.start or recorder.open()
-    start_ns = time.time_ns()
     first = {**recorder.identity, names.KIND: kind, names.MODEL_NAME: name}
     span = start(name, context_api.get_current(), start_ns, first, True)
     if ids is not None and type(span) is RunSpan:

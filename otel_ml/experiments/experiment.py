@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -44,7 +44,7 @@ from otel_ml.experiments.execution import (
 from otel_ml.experiments.options import EVALUATED, EvaluateOptions
 from otel_ml.experiments.result import Result
 from otel_ml.experiments.rows import Experiment, ItemRun, by_item
-from otel_ml.experiments.stored import find_baseline, open_reader
+from otel_ml.experiments.stored import Started, find_baseline, find_unfinished, open_reader
 from otel_ml.functions import Options, TracedFunction
 from otel_ml.judges.judge import Judge
 from otel_ml.judges.ready import as_judge
@@ -68,6 +68,7 @@ _BASELINE: Final = (
     "a result, a file that Result.save wrote, or of an experiment on this data set its run id, "
     "name:vN or a tag"
 )
+_RESUME: Final = "'auto', the run id of an experiment that the collector has, or False"
 _INSTALLED: Final = ("site-packages", "dist-packages")
 
 
@@ -148,12 +149,28 @@ class _Prepared:
     timeout_s: float | None
     params: Mapping[str, object]
     tags: Mapping[str, object] | None
+    resume: bool | str
     about: Experiment | None = None
+    started: Started | None = None
 
     @property
     def jobs(self) -> list[Job]:
-        """Every item once, then every item once more: what is interrupted has most of them."""
-        return [(item, repeat) for repeat in range(self.repeats) for item in self.items]
+        """Every item once, then every item once more: what is interrupted has most of them.
+
+        What another process did of the experiment is not done again.
+        """
+        done = {(run.item, run.digest, run.repeat) for run in self.stored}
+        return [
+            (item, repeat)
+            for repeat in range(self.repeats)
+            for item in self.items
+            if (item.id, item.digest, repeat) not in done
+        ]
+
+    @property
+    def stored(self) -> tuple[ItemRun, ...]:
+        """The runs that another process made."""
+        return () if self.started is None else self.started.runs
 
     @contextmanager
     def opened(self, tell: Tell) -> Iterator[tuple[Work, Progress]]:
@@ -163,6 +180,19 @@ class _Prepared:
         with untrusted:  # a file that cannot be read
             source = source_digest(self.target.function)
         judges = {judge.name: _version_of(judge) for judge in self.judges}
+        self.about = Experiment(
+            id="",
+            name=self.name,
+            function=self.target.traced.name,
+            version=version,
+            dataset=self.dataset.name,
+            dataset_version=self.dataset.digest,
+            items=len(self.items),
+            repeats=self.repeats,
+            judges=judges,
+            source=source,
+        )
+        self.started = self._find_started(self.about)
         given: dict[str, Any] = {
             names.EXPERIMENT_DATASET: self.dataset.name,
             names.EXPERIMENT_DATASET_VERSION: self.dataset.digest,
@@ -179,18 +209,18 @@ class _Prepared:
             },
         }
         with marking({names.EXPERIMENT_NAME: self.name}):
-            run = open_run(self.recorder, self.name, "experiment", given, [self.tags])
-        self.about = Experiment(
+            run = open_run(
+                self.recorder,
+                self.name,
+                "experiment",
+                given,
+                [self.tags],
+                ids=None if self.started is None else self.started.ids,
+                start_ns=0 if self.started is None else self.started.start_ns,
+            )
+        self.about = replace(
+            self.about,
             id=run.id if run.is_recorded else "",
-            name=self.name,
-            function=self.target.traced.name,
-            version=version,
-            dataset=self.dataset.name,
-            dataset_version=self.dataset.digest,
-            items=len(self.items),
-            repeats=self.repeats,
-            judges=judges,
-            source=source,
             start_ns=run.start_ns or time.time_ns(),
             page=self._page(run),
         )
@@ -210,7 +240,7 @@ class _Prepared:
         """Make the result of what was done."""
         assert self.about is not None  # noqa: S101 - `opened` came before
         order = {item.id: at for at, item in enumerate(self.items)}
-        runs = sorted(progress.runs, key=lambda one: (order[one.item], one.repeat))
+        runs = sorted([*self.stored, *progress.runs], key=lambda one: (order[one.item], one.repeat))
         return Result(
             self.about,
             runs,
@@ -237,6 +267,17 @@ class _Prepared:
             self.timeout_s,
             About({names.TEST_SUITE_NAME: self.name}, link),
         )
+
+    def _find_started(self, about: Experiment) -> Started | None:
+        if self.resume is False:
+            return None
+        named = "auto" if self.resume is True else self.resume
+        params = orjson.loads(self.recorder.redaction.encode(dict(self.params)).text)
+        with suppress(LookupError), open_reader(self.recorder) as reader:
+            return find_unfinished(reader, named, about, params)
+        if named == "auto":
+            return None
+        raise invalid("resume", named, _RESUME)
 
     @property
     def _baseline(self) -> str | None:
@@ -299,6 +340,8 @@ def _prepare(
     if given["limit"] is not None:
         check_integer("limit", given["limit"], 1, _MOST)
     check_number("sample", given["sample"], 0, 1)
+    if type(given["resume"]) is not bool and not issubclass(type(given["resume"]), str):
+        raise invalid("resume", given["resume"], _RESUME)
     for argument in ("params", "tags"):
         if given[argument] is not None:
             check_mapping(argument, given[argument], "a mapping of names to values, or None")
@@ -321,6 +364,7 @@ def _prepare(
         given["timeout_s"],
         given["params"] or {},
         given["tags"],
+        given["resume"],
     )
 
 

@@ -36,6 +36,10 @@ class EvaluateOptions(TypedDict, total=False):
     deviation of a score when not given."""
     lower_is_better: Collection[str]
     """Judges whose lower scores are the better ones."""
+    resume: "bool | str"
+    """Go on with an experiment that did not end: ``auto`` for the newest one of the same name, data
+    set, function version, judges, params, repeats and source files of the function's package, or
+    the run id of one. What the collector has of it is not run again. False begins anew."""
     partial: bool
     """Give a verdict also where less than 90 % of the items are those of the baseline."""
     limit: int | None
@@ -53,6 +57,7 @@ EVALUATED: Final[Mapping[str, Any]] = {
     "repeats": 1,
     "concurrency": 1,
     "lower_is_better": (),
+    "resume": False,
     "partial": False,
     "sample": 1.0,
 }

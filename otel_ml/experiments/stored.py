@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, Final
 
 from otel_ml.arguments import check_text, invalid
@@ -19,8 +20,31 @@ _MOST: Final = 1_000  # experiments that are looked through for a baseline
 _NUMBERED: Final = re.compile("(.+):v([1-9][0-9]{0,9})", re.DOTALL)
 _RUN_ID: Final = re.compile("[0-9a-f]{32}-[0-9a-f]{16}")
 _NONE: Final = "none"
+_AUTO: Final = "auto"
 _SETTLE_S: Final = 5.0
+_ALIKE: Final = "an experiment of the same function, data set, judges, params and repeats"
 _FAILED: Final = "the judge failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """An experiment that another process began.
+
+    Attributes:
+        id: Its run id.
+        start_ns: When it began, nanoseconds since the epoch (UTC).
+        runs: Its runs over items that are there.
+    """
+
+    id: str
+    start_ns: int
+    runs: tuple[ItemRun, ...]
+
+    @property
+    def ids(self) -> tuple[int, int]:
+        """Trace id and span id."""
+        trace_id, _, span_id = self.id.partition("-")
+        return int(trace_id, 16), int(span_id, 16)
 
 
 def open_reader(recorder: Recorder) -> Reader:
@@ -118,6 +142,53 @@ def find_baseline(reader: Reader, named: str, dataset: str) -> Result:
         if is_meant:
             return load_result(one.run_id, _NONE, reader=reader)
     raise LookupError(named)
+
+
+def find_unfinished(reader: Reader, named: str, wanted: Experiment, params: object) -> Started:
+    """Find an experiment that did not end, and its runs over items.
+
+    Args:
+        reader: Where to look.
+        named: ``auto``, or the run id of one.
+        wanted: What is to be run; the newest one like it is taken.
+        params: As they were given.
+
+    Raises:
+        LookupError: There is none.
+        ReaderError: The collector has no answer.
+    """
+    wished = _likeness_of(wanted, params)
+    if named != _AUTO:
+        if not _RUN_ID.fullmatch(named):
+            raise LookupError(named)
+        one = reader.experiment(named)
+        if _likeness(one) != wished:
+            raise invalid("resume", named, _ALIKE)
+        return _started(reader, one)
+    for place, one in enumerate(reader.experiments() if wanted.version else ()):
+        if place == _MOST:
+            break
+        if one.outcome != "ok" and _likeness(one) == wished:
+            return _started(reader, one)
+    raise LookupError(named)
+
+
+def _started(reader: Reader, one: ListedExperiment) -> Started:
+    stored = load_result(one.run_id, _NONE, reader=reader)
+    return Started(one.run_id, one.start_ns, stored.runs)
+
+
+def _likeness(one: ListedExperiment) -> tuple[object, ...]:
+    """Say what must be the same of an experiment that another process goes on with."""
+    of_function = (one.function, one.digest, one.source)
+    of_items = (one.dataset, one.dataset_digest, one.items, one.repeats)
+    return (one.name, of_function, of_items, dict(one.judges), dict(one.params))
+
+
+def _likeness_of(one: Experiment, params: object) -> tuple[object, ...]:
+    of_function = (one.function, one.version, one.source)
+    of_items = (one.dataset, one.dataset_version, one.items, one.repeats)
+    return (one.name, of_function, of_items, dict(one.judges), params)
 
 
 def _experiment(reader: Reader, told: ListedExperiment) -> Experiment:

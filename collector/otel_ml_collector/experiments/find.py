@@ -50,6 +50,7 @@ from otel_ml_collector.verdicts import (
 from otel_ml_collector.web import view
 
 _KIND: Final = "experiment"
+_OWN_PARAMS: Final = frozenset({"function", "version", "judges"})
 _RUN_ID: Final = re.compile("[0-9a-f]{32}-[0-9a-f]{16}")
 _TAG: Final = re.compile(r"""tags\[(?:"([^"]+)"|'([^']+)')\]""")
 SHOWN: Final = 20
@@ -268,11 +269,13 @@ def _make_experiments(reader: Reader, project: str, found: Sequence[Run]) -> lis
         judges = of_run.get("judges")
         function, digest = (_text(of_run.get(name)) for name in ("function", "version"))
         dataset_digest = _text(told.get(names.EXPERIMENT_DATASET_VERSION))
+        items = _count(told.get(names.EXPERIMENT_ITEMS))
+        repeats = _count(told.get(names.EXPERIMENT_REPEATS)) or 1
         made.append(
             ListedExperiment(
                 run_id=run.run_id,
                 name=_text(told.get(names.EXPERIMENT_NAME)) or run.name,
-                outcome=run.outcome,
+                outcome=_outcome(run.outcome, is_whole=0 < items * repeats <= counted["done"]),
                 start_ns=run.start_ns,
                 start_time=run.start_time,
                 latency_ms=run.latency_ms,
@@ -282,8 +285,8 @@ def _make_experiments(reader: Reader, project: str, found: Sequence[Run]) -> lis
                 dataset=run.dataset,
                 dataset_version=first["dataset"].get((run.dataset, dataset_digest)),
                 dataset_digest=dataset_digest,
-                items=_count(told.get(names.EXPERIMENT_ITEMS)),
-                repeats=_count(told.get(names.EXPERIMENT_REPEATS)) or 1,
+                items=items,
+                repeats=repeats,
                 done=counted["done"],
                 errors=counted["errors"],
                 doubled=counted["every"] - counted["done"],
@@ -292,6 +295,7 @@ def _make_experiments(reader: Reader, project: str, found: Sequence[Run]) -> lis
                     name: _text(one)
                     for name, one in (judges if isinstance(judges, dict) else {}).items()
                 },
+                params={name: one for name, one in of_run.items() if name not in _OWN_PARAMS},
                 baseline=_text(told.get(names.EXPERIMENT_BASELINE)),
                 comparison=_comparison_of(told.get(names.EXPERIMENT_COMPARISON)),
                 source=_text(told.get(names.EXPERIMENT_SOURCE)),
@@ -299,6 +303,11 @@ def _make_experiments(reader: Reader, project: str, found: Sequence[Run]) -> lis
             )
         )
     return made
+
+
+def _outcome(outcome: str, *, is_whole: bool) -> str:
+    """Say how an experiment ended: one that was interrupted, and done later, is done."""
+    return "ok" if is_whole and outcome in {"cancelled", "crashed"} else outcome
 
 
 def _text(value: object) -> str:

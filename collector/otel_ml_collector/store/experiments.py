@@ -18,10 +18,12 @@ _ITEM_RUNS: Final = Sql("""
       error_message, latency_ns, {tokens} AS tokens, cost, inputs_preview, outputs_preview
     FROM runs FINAL
     WHERE project = {project:String} AND start_ns >= {start:Int64}
-      AND experiment IN {experiments:Array(String)} AND item != '' {among}
+      AND experiment IN {experiments:Array(String)} AND {of_items} {among}
     ORDER BY experiment, item, item_digest, repeat, start_ns + latency_ns, trace_id, span_id
     LIMIT 1 BY experiment, item, item_digest, repeat""")
 _DIGESTS: Final = 10_000  # asked for at once
+# What was cancelled was not done: an interruption takes a call away, and it is run again.
+_OF_ITEMS: Final = Sql("item != '' AND outcome != 'cancelled'")
 _AMONG: Final = Sql("AND item IN {items:Array(String)}")
 
 
@@ -45,11 +47,11 @@ def count_item_runs(
               (start_ns + latency_ns, trace_id, span_id) AS ended
             FROM runs FINAL
             WHERE project = {project:String} AND start_ns >= {start:Int64}
-              AND experiment IN {experiments:Array(String)} AND item != ''
+              AND experiment IN {experiments:Array(String)} AND {of_items}
           )
           GROUP BY experiment, item, item_digest, repeat
         )
-        GROUP BY experiment""")
+        GROUP BY experiment""").fill(of_items=_OF_ITEMS)
     parameters = {
         "project": project,
         "experiments": list(experiments),
@@ -65,8 +67,8 @@ def list_items(
     sql = Sql("""
         SELECT DISTINCT item FROM runs
         WHERE project = {project:String} AND start_ns >= {start:Int64}
-          AND experiment IN {experiments:Array(String)} AND item != '' AND item > {after:String}
-        ORDER BY item LIMIT {limit:UInt32}""")
+          AND experiment IN {experiments:Array(String)} AND {of_items} AND item > {after:String}
+        ORDER BY item LIMIT {limit:UInt32}""").fill(of_items=_OF_ITEMS)
     parameters = _parameters(project, [experiment], start_ns)
     rows = reader.rows(sql, {**parameters, "after": after, "limit": limit})
     return [row["item"] for row in rows]
@@ -92,7 +94,9 @@ def read_item_runs(
         The runs; then scores with `trace_id`, `span_id`, `judge`, `judge_version`, `score`,
         `passed` and `failed`.
     """
-    runs = _ITEM_RUNS.fill(tokens=ALL_TOKENS, among=EMPTY if items is None else _AMONG)
+    runs = _ITEM_RUNS.fill(
+        tokens=ALL_TOKENS, of_items=_OF_ITEMS, among=EMPTY if items is None else _AMONG
+    )
     shown = Sql("SELECT * EXCEPT (trace_id, span_id), {ids} FROM ({runs}) LIMIT {most}").fill(
         ids=IDS, runs=runs, most=MOST_RUNS
     )
