@@ -168,6 +168,7 @@ EVALUATE: Final = {
     "cluster": also(FUNCTION, "None"),
     "margin": sort("None", "{}", "{'a': 1}"),
     "lower_is_better": sort("[]", "['text']"),
+    "resume": FLAG,
     "partial": FLAG,
     "limit": sort("None", "5"),
     "sample": sort("0", "0.5"),

@@ -78,6 +78,9 @@ _CONDITIONS: Final = (
 )
 @click.option("--margin", "margins", multiple=True, metavar="JUDGE=NUMBER", help="least difference")
 @click.option("--lower-is-better", multiple=True, metavar="JUDGE", help="turn a judge round")
+@click.option(
+    "--resume", metavar="auto|ID", default=None, help="go on with an experiment that did not end"
+)
 @click.option("--partial", is_flag=True, help="compare also under 90 % of common items")
 @click.option(
     "--fail-if",
@@ -108,6 +111,7 @@ def evaluate(function: str, dataset: str, judges: Sequence[str], **options: Any)
     asked = [_load_judge(text) for text in judges]
     client = _client(options.pop("project"), options.pop("endpoint"))
     try:
+        options["resume"] = options["resume"] or False
         result = client.evaluate(target, dataset, asked, margin=margins or None, **options)
     except (ValueError, OSError, ImportError, ReaderError) as error:
         raise CommandFailed(str(error), USAGE) from error
