@@ -55,10 +55,8 @@ class AmountChange(BaseModel):
     reasons: list[str]
 
 
-def make_interval(of: Estimate | None) -> Interval | None:
-    """Make the answer of an estimate, where there is one."""
-    if of is None:
-        return None
+def make_interval(of: Estimate) -> Interval:
+    """Make the answer of an estimate."""
     low, high = (bound if math.isfinite(bound) else None for bound in (of.low, of.high))
     return Interval(value=of.value, low=low, high=high, n=of.n, clusters=of.clusters)
 
@@ -85,9 +83,9 @@ def _judge_change(one: JudgeVerdict, numbers: Numbers, digests: Collection[str])
         word=one.word,
         sentence=one.sentence,
         is_rate=one.is_rate,
-        baseline=make_interval(one.baseline),
-        candidate=make_interval(one.candidate),
-        difference=make_interval(one.difference),
+        baseline=make_interval(one.baseline) if one.baseline else None,
+        candidate=make_interval(one.candidate) if one.candidate else None,
+        difference=make_interval(one.difference) if one.difference else None,
         margin=one.margin,
         detectable=one.detectable,
         needed=one.needed,
@@ -97,21 +95,17 @@ def _judge_change(one: JudgeVerdict, numbers: Numbers, digests: Collection[str])
 
 def make_amounts(found: Mapping[str, AmountVerdict]) -> list[AmountChange]:
     """Make the answers of what changed in latency, tokens and cost."""
-    made = []
-    for name, one in found.items():
-        ratio = make_interval(one.ratio)
-        assert ratio is not None  # noqa: S101 - an estimate makes one
-        made.append(
-            AmountChange(
-                name=name,
-                word=one.word,
-                sentence=one.sentence,
-                ratio=ratio,
-                margin=one.margin,
-                reasons=list(one.reasons),
-            )
+    return [
+        AmountChange(
+            name=name,
+            word=one.word,
+            sentence=one.sentence,
+            ratio=make_interval(one.ratio),
+            margin=one.margin,
+            reasons=list(one.reasons),
         )
-    return made
+        for name, one in found.items()
+    ]
 
 
 def choose_versions(

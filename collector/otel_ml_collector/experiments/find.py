@@ -6,7 +6,7 @@ The verdict is that of `otel_ml.statistics`, computed of the runs over items whe
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 import orjson
@@ -140,12 +140,18 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """An experiment, its baseline where it has one, and what is said of both."""
+    """An experiment, its baseline where it has one, and what is said of both.
+
+    Attributes:
+        chosen: The digests of the versions of each judge that count.
+        missing: The baseline that it was run beside, where that is not here.
+    """
 
     now: Side
     before: Side | None
     verdict: Verdict | None
     chosen: Mapping[str, set[str]]
+    missing: str = ""
 
 
 def find_experiments(
@@ -374,7 +380,9 @@ def compare(
     """
     experiment = find_one(reader, project, run_id, now_ns)
     other = _baseline_of(reader, project, experiment, now_ns, baseline)
-    return _compare_sides(reader, project, experiment, other)
+    compared = _compare_sides(reader, project, experiment, other)
+    is_missing = baseline is None and other is None
+    return replace(compared, missing=experiment.baseline) if is_missing else compared
 
 
 def _compare_sides(
@@ -475,7 +483,7 @@ def describe(reader: Reader, project: str, compared: Compared) -> ExperimentDeta
                 version=numbers.get((judge, digest, "")),
                 digest=digest,
                 is_rate=one.is_rate,
-                value=make_interval(one.value),
+                value=make_interval(one.value) if one.value else None,
                 failed=one.failed,
             )
         )
@@ -494,19 +502,22 @@ def _make_verdict(
     found, before = compared.verdict, compared.before
     if found is None or before is None or found.shared is None:
         return None
-    slices = []
-    for one in found.slices:
-        change = make_interval(one.difference)
-        if change is not None:
-            told = {name: getattr(one, name) for name in ("tag", "value", "judge", "word")}
-            slices.append(SliceChange(**told, difference=change))
     return ExperimentVerdict(
         baseline=before.experiment,
         word=found.word,
         reasons=list(found.reasons),
         judges=make_judges(found, dict(numbers), compared.chosen),
         amounts=make_amounts(found.amounts),
-        slices=slices,
+        slices=[
+            SliceChange(
+                tag=one.tag,
+                value=one.value,
+                judge=one.judge,
+                difference=make_interval(one.difference),
+                word=one.word,
+            )
+            for one in found.slices
+        ],
         common=len(found.shared.common),
         new=len(found.shared.new),
         gone=len(found.shared.gone),
@@ -526,8 +537,8 @@ def _notes(compared: Compared) -> list[str]:
         told.append(f"{experiment.errors:,} runs failed, which counts as not passed")
     if experiment.doubled:
         told.append(f"{experiment.doubled:,} runs of an item again: the first that ended counts")
-    if experiment.baseline and compared.before is None:
-        told.append(f"The baseline is not here: {experiment.baseline[:200]}")
+    if compared.missing:
+        told.append(f"The baseline is not here: {compared.missing[:200]}")
     cluster = _text(experiment.comparison.get("cluster"))
     if cluster and cluster != "source_run" and not _TAG.fullmatch(cluster.strip()):
         told.append("Items belong together by a function, which is not known here: each counts")
