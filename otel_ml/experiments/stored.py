@@ -91,9 +91,15 @@ def load_result(
     told = reader.experiment(run_id)
     if baseline is None and _RUN_ID.fullmatch(told.baseline):
         with suppress(NotFound):
-            baseline = load_result(told.baseline, _NONE, reader=reader)
+            baseline = _load(reader, reader.experiment(told.baseline))
     elif isinstance(baseline, str):
-        baseline = None if baseline == _NONE else load_result(baseline, _NONE, reader=reader)
+        is_none = baseline == _NONE
+        baseline = None if is_none else _load(reader, reader.experiment(baseline))
+    return _load(reader, told, baseline)
+
+
+def _load(reader: Reader, told: ListedExperiment, baseline: Result | None = None) -> Result:
+    """Read the runs over items of an experiment that is known."""
     outputs = {
         run.run_id: run.outputs
         for run in reader.runs(f'experiment == "{told.run_id}" and item != ""')
@@ -101,7 +107,7 @@ def load_result(
     how = told.comparison
     return Result(
         _experiment(reader, told),
-        [run for row in reader.experiment_rows(run_id) for run in _item_runs(row, outputs)],
+        [run for row in reader.experiment_rows(told.run_id) for run in _item_runs(row, outputs)],
         baseline,
         Comparison(
             cluster=_cluster(how.get("cluster")),
@@ -128,7 +134,7 @@ def find_baseline(reader: Reader, named: str, dataset: str) -> Result:
         ReaderError: The collector has no answer.
     """
     if _RUN_ID.fullmatch(named):
-        return load_result(named, _NONE, reader=reader)
+        return _load(reader, reader.experiment(named))
     numbered = _NUMBERED.fullmatch(named)
     for place, one in enumerate(reader.experiments()):
         if place == _MOST:
@@ -140,7 +146,7 @@ def find_baseline(reader: Reader, named: str, dataset: str) -> Result:
         else:
             is_meant = named in one.tags
         if is_meant:
-            return load_result(one.run_id, _NONE, reader=reader)
+            return _load(reader, one)
     raise LookupError(named)
 
 
@@ -174,8 +180,7 @@ def find_unfinished(reader: Reader, named: str, wanted: Experiment, params: obje
 
 
 def _started(reader: Reader, one: ListedExperiment) -> Started:
-    stored = load_result(one.run_id, _NONE, reader=reader)
-    return Started(one.run_id, one.start_ns, stored.runs)
+    return Started(one.run_id, one.start_ns, _load(reader, one).runs)
 
 
 def _likeness(one: ListedExperiment) -> tuple[object, ...]:

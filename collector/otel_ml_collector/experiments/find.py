@@ -123,19 +123,25 @@ class ExperimentRows(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """The runs over items of one experiment, in the order of items and repeats."""
+    """The runs over items of one experiment, in the order of items and repeats.
+
+    Attributes:
+        items: The places of the runs of each item.
+    """
 
     experiment: ListedExperiment
     rows: Sequence[Row]
     scored: Sequence[ScoredRun]
     scores: Mapping[tuple[str, str], Mapping[str, ItemScore]]
+    items: Mapping[str, Sequence[int]]
 
-    def by_item(self) -> dict[str, list[int]]:
-        """Return the places of the runs of each item."""
-        found: defaultdict[str, list[int]] = defaultdict(list)
-        for place, row in enumerate(self.rows):
-            found[row["item"]].append(place)
-        return found
+    def find_flaky(self) -> list[str]:
+        """Name the items whose repeats differ in failing or passing."""
+        return [
+            item
+            for item, places in self.items.items()
+            if is_flaky([self.scored[place] for place in places])
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +150,7 @@ class Compared:
 
     Attributes:
         chosen: The digests of the versions of each judge that count.
+        flaky: Items whose repeats differ now.
         missing: The baseline that it was run beside, where that is not here.
     """
 
@@ -151,6 +158,7 @@ class Compared:
     before: Side | None
     verdict: Verdict | None
     chosen: Mapping[str, set[str]]
+    flaky: Sequence[str]
     missing: str = ""
 
 
@@ -422,7 +430,8 @@ def _compare_sides(
             item = content.get(row["item_digest"], {"tags": "", "source_run": ""})
             row["item_tags"] = load_json(item["tags"], {})
             row["source_run"] = item["source_run"]
-        sides.append(Side(one, ours, [_score(row, scores, cluster) for row in ours], scores))
+        scored = [_score(row, scores, cluster) for row in ours]
+        sides.append(Side(one, ours, scored, scores, _places(ours)))
     before = sides[1] if other else None
     verdict = None
     if before is not None:
@@ -434,7 +443,14 @@ def _compare_sides(
             lower_is_better=how.get("lower_is_better", ()),
             partial=bool(how.get("partial")),
         )
-    return Compared(sides[0], before, verdict, chosen)
+    return Compared(sides[0], before, verdict, chosen, sides[0].find_flaky())
+
+
+def _places(rows: Sequence[Row]) -> dict[str, list[int]]:
+    found: defaultdict[str, list[int]] = defaultdict(list)
+    for place, row in enumerate(rows):
+        found[row["item"]].append(place)
+    return dict(found)
 
 
 def _score(
@@ -490,7 +506,7 @@ def describe(reader: Reader, project: str, compared: Compared) -> ExperimentDeta
     return ExperimentDetail(
         experiment=experiment,
         judges=judges,
-        flaky=sum(_is_flaky(now, places) for places in now.by_item().values()),
+        flaky=len(compared.flaky),
         verdict=_make_verdict(compared, numbers),
         notes=_notes(compared),
     )
@@ -545,10 +561,6 @@ def _notes(compared: Compared) -> list[str]:
     return told
 
 
-def _is_flaky(side: Side, places: Sequence[int]) -> bool:
-    return is_flaky([side.scored[place] for place in places])
-
-
 def cut_rows(compared: Compared, show: Show, limit: int, cursor: str | None) -> ExperimentRows:
     """List the items of one sort, from where a cursor says."""
     (first,) = _read_words(cursor, (int,)) if cursor else (0,)
@@ -571,19 +583,19 @@ def items_of(compared: Compared, show: Show) -> list[str]:
         changes = verdict.regressions if show == "regression" else verdict.fixed
     if show in {"regression", "fixed"}:
         return [one.item for one in changes]
-    found = now.by_item()
     if show == "flaky":
-        return [item for item, places in found.items() if _is_flaky(now, places)]
+        return [*compared.flaky]
     if show == "error":
-        return [item for item, of in found.items() if any(now.scored[at].is_error for at in of)]
-    return [*found]
+        items = now.items.items()
+        return [item for item, of in items if any(now.scored[at].is_error for at in of)]
+    return [*now.items]
 
 
 def make_rows(compared: Compared, items: Sequence[str]) -> list[ExperimentRow]:
     """Make the answers of some items, with the runs over each on both sides."""
     now, before = compared.now, compared.before
-    places = now.by_item()
-    earlier = before.by_item() if before else {}
+    places, flaky = now.items, {*compared.flaky}
+    earlier = before.items if before else {}
     state = _states(compared.verdict)
     made = []
     for item in items:
@@ -597,7 +609,7 @@ def make_rows(compared: Compared, items: Sequence[str]) -> list[ExperimentRow]:
                 tags=row["item_tags"],
                 source_run=row["source_run"],
                 state=state.get(item, "same") if before else "",
-                is_flaky=_is_flaky(now, places[item]),
+                is_flaky=item in flaky,
                 runs=[_make_run(now, place) for place in places[item]],
                 baseline=[_make_run(before, at) for at in earlier.get(item, ())] if before else [],
             )

@@ -17,13 +17,13 @@ _ITEM_RUNS: Final = Sql("""
     SELECT experiment, item, item_digest, repeat, trace_id, span_id, start_ns, outcome, error_type,
       error_message, latency_ns, {tokens} AS tokens, cost, inputs_preview, outputs_preview
     FROM runs FINAL
-    WHERE project = {project:String} AND start_ns >= {start:Int64}
-      AND experiment IN {experiments:Array(String)} AND {of_items} {among}
+    WHERE {ours} {among}
     ORDER BY experiment, item, item_digest, repeat, start_ns + latency_ns, trace_id, span_id
     LIMIT 1 BY experiment, item, item_digest, repeat""")
 _DIGESTS: Final = 10_000  # asked for at once
 # What was cancelled was not done: an interruption takes a call away, and it is run again.
-_OF_ITEMS: Final = Sql("item != '' AND outcome != 'cancelled'")
+_OURS: Final = Sql("""project = {project:String} AND start_ns >= {start:Int64}
+  AND experiment IN {experiments:Array(String)} AND item != '' AND outcome != 'cancelled'""")
 _AMONG: Final = Sql("AND item IN {items:Array(String)}")
 
 
@@ -46,17 +46,12 @@ def count_item_runs(
             SELECT experiment, item, item_digest, repeat, outcome, cost,
               (start_ns + latency_ns, trace_id, span_id) AS ended
             FROM runs FINAL
-            WHERE project = {project:String} AND start_ns >= {start:Int64}
-              AND experiment IN {experiments:Array(String)} AND {of_items}
+            WHERE {ours}
           )
           GROUP BY experiment, item, item_digest, repeat
         )
-        GROUP BY experiment""").fill(of_items=_OF_ITEMS)
-    parameters = {
-        "project": project,
-        "experiments": list(experiments),
-        "start": start_ns - AHEAD_NS,
-    }
+        GROUP BY experiment""").fill(ours=_OURS)
+    parameters = _parameters(project, experiments, start_ns)
     return {row["experiment"]: row for row in reader.rows(sql, parameters)}
 
 
@@ -66,9 +61,8 @@ def list_items(
     """List the ids of the items of an experiment that come behind one, in their order."""
     sql = Sql("""
         SELECT DISTINCT item FROM runs
-        WHERE project = {project:String} AND start_ns >= {start:Int64}
-          AND experiment IN {experiments:Array(String)} AND {of_items} AND item > {after:String}
-        ORDER BY item LIMIT {limit:UInt32}""").fill(of_items=_OF_ITEMS)
+        WHERE {ours} AND item > {after:String}
+        ORDER BY item LIMIT {limit:UInt32}""").fill(ours=_OURS)
     parameters = _parameters(project, [experiment], start_ns)
     rows = reader.rows(sql, {**parameters, "after": after, "limit": limit})
     return [row["item"] for row in rows]
@@ -94,9 +88,7 @@ def read_item_runs(
         The runs; then scores with `trace_id`, `span_id`, `judge`, `judge_version`, `score`,
         `passed` and `failed`.
     """
-    runs = _ITEM_RUNS.fill(
-        tokens=ALL_TOKENS, of_items=_OF_ITEMS, among=EMPTY if items is None else _AMONG
-    )
+    runs = _ITEM_RUNS.fill(tokens=ALL_TOKENS, ours=_OURS, among=EMPTY if items is None else _AMONG)
     shown = Sql("SELECT * EXCEPT (trace_id, span_id), {ids} FROM ({runs}) LIMIT {most}").fill(
         ids=IDS, runs=runs, most=MOST_RUNS
     )
