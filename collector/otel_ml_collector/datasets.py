@@ -36,7 +36,7 @@ from otel_ml.records import (
 from otel_ml_collector import feedback
 from otel_ml_collector.access import ANNOTATE, Access
 from otel_ml_collector.api.bodies import JsonRoute
-from otel_ml_collector.api.parameters import Cursor, FromReader, needs, read_place, write_place
+from otel_ml_collector.api.parameters import Cursor, FromReader, needs, read_cursor, write_place
 from otel_ml_collector.errors import BadQuery, NotFound, Outdated
 from otel_ml_collector.owners import own_dataset
 from otel_ml_collector.receive.pipeline import Intake
@@ -135,7 +135,7 @@ def find_versions(
     """
     rows = _versions_of(reader, project, name)[::-1]
     if cursor is not None:
-        (before,) = _read_cursor(cursor, 1)
+        (before,) = read_cursor(cursor, int)
         rows = [row for row in rows if row["number"] < before]
     shown = rows[:limit]
     stored = _count_stored(reader, project, shown)
@@ -168,7 +168,7 @@ def find_items(
         NotFound: There is no such version.
     """
     row = _version_row(reader, project, name, number)
-    part, line = _read_cursor(cursor, 2) if cursor else (0, 0)
+    part, line = read_cursor(cursor, int, int) if cursor else (0, 0)
     lines: list[tuple[str, str]] = []
     is_last = False
     while len(lines) <= limit and not is_last:
@@ -243,13 +243,6 @@ def _version_row(reader: Reader, project: str, name: str, number: int) -> Row:
         if row["number"] == number:
             return row
     raise NotFound(f"Data set {name[:80]!r} has no version {number}")
-
-
-def _read_cursor(text: str, size: int) -> list[int]:
-    parts = read_place(text, "cursor")
-    if len(parts) == size and all(type(one) is int and 0 <= one < 2**31 for one in parts):
-        return parts
-    raise BadQuery(f"Invalid cursor {text[:80]!r}: expected a next_cursor of an answer", "cursor")
 
 
 def _owners(rows: Sequence[Row]) -> list[str]:

@@ -1,6 +1,5 @@
 """Compares the runs of an experiment with those of a baseline, judge by judge."""
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, get_args
@@ -18,10 +17,10 @@ from otel_ml.statistics.verdict import (
     compare_items,
     estimate_judges,
     is_flaky,
+    read_cluster,
 )
 
 WORDS: Final = get_args(Word)
-_TAG: Final = re.compile(r"""tags\[(?:"([^"]+)"|'([^']+)')\]""")
 _CLUSTER: Final = """'tags["name"]', 'source_run', a function of an item, or None"""
 
 
@@ -100,12 +99,9 @@ def cluster_of(given: Any) -> Callable[[ItemRun], object] | None:
     if given is None or callable(given):
         return given  # type: ignore[no-any-return]  # just checked
     if issubclass(type(given), str):
-        if given == "source_run":
-            return lambda run: run.source_run or run.item
-        found = _TAG.fullmatch(given.strip())
-        if found:
-            name = found[1] or found[2]
-            return lambda run: run.tags.get(name, run.item)
+        found = read_cluster(given)
+        if found is not None:
+            return lambda run: found(run.tags, run.source_run)
     raise invalid("cluster", given, _CLUSTER)
 
 

@@ -5,8 +5,9 @@ two independent samples, as two versions in production are. Both count, neither 
 """
 
 import math
+import re
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Final, Literal
@@ -41,6 +42,7 @@ LEAST_RUNS: Final = 100
 LEAST_IN_COMMON: Final = 0.9
 MOST_MISSING: Final = 0.05
 AMOUNTS: Final = ("latency", "tokens", "cost")
+_TAG: Final = re.compile(r"""tags\[(?:"([^"]+)"|'([^']+)')\]""")
 _FALSE_DISCOVERIES: Final = 0.05
 _FEW_POINTS: Final = 0.1  # below it points have a decimal
 WORST_FIRST: Final = ("worse", "inconclusive", "no different", "better")
@@ -440,6 +442,22 @@ def is_flaky(runs: Sequence[ScoredRun]) -> bool:
             if one.passed is not None and not one.failed:
                 said[judge].add(one.passed)
     return any(len(words) > 1 for words in said.values())
+
+
+def read_cluster(text: str) -> Callable[[Mapping[str, object], str], str] | None:
+    """Read what items belong together by: ``tags["name"]`` or ``source_run``.
+
+    Returns:
+        What an item with these tags, made of this run, belongs to, empty where it stands alone;
+        None where the text is neither.
+    """
+    if text == "source_run":
+        return lambda tags, source_run: source_run
+    found = _TAG.fullmatch(text.strip())
+    if found is None:
+        return None
+    name = found[1] or found[2]
+    return lambda tags, source_run: "" if tags.get(name) is None else str(tags[name])
 
 
 def decide(change: Estimate, margin: float, *, lower_is_better: bool = False) -> Word:

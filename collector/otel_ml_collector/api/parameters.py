@@ -86,6 +86,9 @@ Start = Annotated[int | None, Depends(_read_start)]
 End = Annotated[int | None, Depends(_read_end)]
 
 
+_MOST_PLACES: Final = 2**31
+
+
 def write_place(parts: Sequence[str | int]) -> str:
     """Write what names a record as one word."""
     return base64.urlsafe_b64encode(orjson.dumps(parts)).decode().rstrip("=")
@@ -105,3 +108,17 @@ def read_place(text: str, field: str) -> list[Any]:
     if not isinstance(parts, list):
         raise BadQuery(f"Invalid {field} {text[:80]!r}: expected a {_WORDS[field]}", field)
     return parts
+
+
+def read_cursor(text: str, *kinds: type) -> list[Any]:
+    """Read where a list goes on: parts of these types, numbers of places among them.
+
+    Raises:
+        BadQuery: It is none that an answer gave.
+    """
+    parts = read_place(text, "cursor")
+    if [type(one) for one in parts] == [*kinds] and all(
+        isinstance(one, str) or 0 <= one < _MOST_PLACES for one in parts
+    ):
+        return parts
+    raise BadQuery(f"Invalid cursor {text[:80]!r}: expected a next_cursor of an answer", "cursor")

@@ -23,8 +23,9 @@ from otel_ml.statistics.verdict import (
     compare_items,
     estimate_judges,
     is_flaky,
+    read_cluster,
 )
-from otel_ml_collector.api.parameters import read_place, write_place
+from otel_ml_collector.api.parameters import read_cursor, write_place
 from otel_ml_collector.errors import BadQuery, NotFound
 from otel_ml_collector.runs import find as runs
 from otel_ml_collector.runs.answers import Run
@@ -52,7 +53,6 @@ from otel_ml_collector.web import view
 _KIND: Final = "experiment"
 _OWN_PARAMS: Final = frozenset({"function", "version", "judges"})
 _RUN_ID: Final = re.compile("[0-9a-f]{32}-[0-9a-f]{16}")
-_TAG: Final = re.compile(r"""tags\[(?:"([^"]+)"|'([^']+)')\]""")
 SHOWN: Final = 20
 ROWS: Final = 100
 
@@ -234,27 +234,13 @@ def find_rows(
     if show != "all" or other is not None:
         compared = _compare_sides(reader, project, experiment, other)
         return cut_rows(compared, show, limit, cursor)
-    (after,) = _read_words(cursor, (str,)) if cursor else ("",)
+    (after,) = read_cursor(cursor, str) if cursor else ("",)
     items = list_items(reader, project, run_id, experiment.start_ns, after=after, limit=limit + 1)
     shown = items[:limit]
     return ExperimentRows(
         rows=make_rows(_compare_sides(reader, project, experiment, None, shown), shown),
         next_cursor=write_place([shown[-1]]) if len(items) > limit else None,
     )
-
-
-def _read_words(cursor: str, kinds: Sequence[type]) -> list[Any]:
-    """Read a cursor of so many parts of these types.
-
-    Raises:
-        BadQuery: It is none.
-    """
-    parts = read_place(cursor, "cursor")
-    if len(parts) == len(kinds) and all(
-        type(part) is kind for part, kind in zip(parts, kinds, strict=True)
-    ):
-        return parts
-    raise BadQuery(f"Invalid cursor {cursor[:80]!r}: expected a next_cursor of an answer", "cursor")
 
 
 def _make_experiments(reader: Reader, project: str, found: Sequence[Run]) -> list[ListedExperiment]:
@@ -475,13 +461,9 @@ def _score(
 
 def _cluster_of(row: Row, cluster: str) -> str:
     """Say what an item belongs to; empty for one that stands alone."""
-    if cluster == "source_run":
-        return str(row["source_run"])
-    found = _TAG.fullmatch(cluster.strip()) if cluster else None
-    if found is None:
-        return ""
-    value = row["item_tags"].get(found[1] or found[2])
-    return "" if value is None or str(value) == row["item"] else str(value)
+    belongs = read_cluster(cluster)
+    found = "" if belongs is None else belongs(row["item_tags"], row["source_run"])
+    return "" if found == row["item"] else found
 
 
 def describe(reader: Reader, project: str, compared: Compared) -> ExperimentDetail:
@@ -556,16 +538,14 @@ def _notes(compared: Compared) -> list[str]:
     if compared.missing:
         told.append(f"The baseline is not here: {compared.missing[:200]}")
     cluster = _text(experiment.comparison.get("cluster"))
-    if cluster and cluster != "source_run" and not _TAG.fullmatch(cluster.strip()):
+    if cluster and read_cluster(cluster) is None:
         told.append("Items belong together by a function, which is not known here: each counts")
     return told
 
 
 def cut_rows(compared: Compared, show: Show, limit: int, cursor: str | None) -> ExperimentRows:
     """List the items of one sort, from where a cursor says."""
-    (first,) = _read_words(cursor, (int,)) if cursor else (0,)
-    if first < 0:
-        raise BadQuery("Invalid cursor: expected a next_cursor of an answer", "cursor")
+    (first,) = read_cursor(cursor, int) if cursor else (0,)
     found = items_of(compared, show)
     shown = found[first : first + limit]
     more = first + limit < len(found)
