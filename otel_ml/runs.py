@@ -1,7 +1,6 @@
 """Runs: what may be said of one while it is open, and how it ends."""
 
 import math
-import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import Token
@@ -17,6 +16,7 @@ from opentelemetry.trace import Status, StatusCode
 
 from otel_ml import attributes as names
 from otel_ml.arguments import (
+    NUMBERED,
     InvalidArgumentError,
     check_flag,
     check_mapping,
@@ -65,7 +65,6 @@ else:
 
 _RUN_KEY: Final = context_api.create_key("otel_ml-run")
 _LINE_CHARS: Final = 16_384
-_NUMBERED: Final = re.compile("(.+):(v[1-9][0-9]{0,9})", re.DOTALL)
 _REF_CHARS: Final = 256
 _SHORT_NS: Final = 1_000_000_000
 _IN_TRACE: Final = 64
@@ -352,8 +351,8 @@ def _subject_of(thing: Any, kind: str) -> Subject:
     text = clean(str.__str__(thing))
     if kind == "artifact":
         return Subject(kind, text)
-    if numbered := _NUMBERED.fullmatch(text):
-        return Subject(kind, numbered[1], numbered[2])
+    if numbered := NUMBERED.fullmatch(text):
+        return Subject(kind, numbered[1], f"v{numbered[2]}")
     name, _, alias = text.rpartition("@")
     return Subject(kind, name, f"@{alias}") if name and alias else Subject(kind, text)
 

@@ -4,7 +4,6 @@ import csv
 import logging
 import math
 import os
-import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -17,6 +16,7 @@ import orjson
 
 from otel_ml import attributes as names
 from otel_ml.arguments import (
+    NUMBERED,
     check_callable,
     check_mapping,
     check_optional_text,
@@ -72,7 +72,6 @@ _PARTS_A_RECORD: Final = 16
 _ASK_S: Final = 10.0
 _CELL_CHARS: Final = 80
 _NAMED: Final = 5
-_NUMBERED: Final = re.compile("(.+):v([1-9][0-9]{0,9})", re.DOTALL)
 _INT64_MIN: Final = -(2**63)
 _UINT64_MAX: Final = 2**64 - 1
 _LEAVES: Final = frozenset({str, bool, type(None)})
@@ -278,7 +277,7 @@ class Dataset(HasCard, HasSubject):
                 return cls.load(name, reader=made)
         if not issubclass(type(reader), reading.Reader):
             raise invalid("reader", reader, "a Reader, or None")
-        numbered = _NUMBERED.fullmatch(name)
+        numbered = NUMBERED.fullmatch(name)
         bare, number = (numbered[1], int(numbered[2])) if numbered else (name, 0)
         versions = reader.dataset_versions(bare)
         chosen = next((one for one in versions if number in {0, one.version}), None)

@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
-from otel_ml.arguments import check_text, invalid
+from otel_ml.arguments import NUMBERED, check_text, invalid
 from otel_ml.experiments.compare import Comparison, cluster_of
 from otel_ml.experiments.result import Result
 from otel_ml.experiments.rows import Experiment, ItemRun
@@ -17,7 +17,6 @@ from otel_ml.recorder import Recorder
 from otel_ml.records import ExperimentRow, ListedExperiment
 
 _MOST: Final = 1_000  # experiments that are looked through for a baseline
-_NUMBERED: Final = re.compile("(.+):v([1-9][0-9]{0,9})", re.DOTALL)
 _RUN_ID: Final = re.compile("[0-9a-f]{32}-[0-9a-f]{16}")
 _NONE: Final = "none"
 _AUTO: Final = "auto"
@@ -135,7 +134,7 @@ def find_baseline(reader: Reader, named: str, dataset: str) -> Result:
     """
     if _RUN_ID.fullmatch(named):
         return _load(reader, reader.experiment(named))
-    numbered = _NUMBERED.fullmatch(named)
+    numbered = NUMBERED.fullmatch(named)
     for place, one in enumerate(reader.experiments()):
         if place == _MOST:
             break

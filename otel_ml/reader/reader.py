@@ -1,6 +1,5 @@
 """Reads runs, traces, models, metrics and data back from a collector, and adds feedback."""
 
-import re
 from collections.abc import Iterator
 from datetime import datetime
 from types import TracebackType
@@ -10,6 +9,7 @@ from uuid import uuid4
 import orjson
 
 from otel_ml.arguments import (
+    NUMBERED,
     check_flag,
     check_integer,
     check_key,
@@ -69,7 +69,6 @@ _MOST: Final = 2**63 - 1
 _MOST_POINTS: Final = 100_000
 _MOST_CHARS: Final = 65_536
 _NONE: Final = "none"  # is compared with nothing
-_NUMBERED: Final = re.compile("(.+):v([1-9][0-9]{0,9})", re.DOTALL)
 
 
 class Reader(HasCard):
@@ -220,7 +219,7 @@ class Reader(HasCard):
 
     def _named(self, text: str) -> tuple[str, int]:
         """Read a name of a version, ``churn:v3`` or ``churn@champion``."""
-        if numbered := _NUMBERED.fullmatch(text):
+        if numbered := NUMBERED.fullmatch(text):
             return numbered[1], int(numbered[2])
         model, at, alias = text.rpartition("@")
         if not at or not model:
