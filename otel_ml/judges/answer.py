@@ -127,8 +127,21 @@ def read_pass(answer: object, judge: str) -> bool:
     )
 
 
+def parameters_of(rubric: Callable[..., object]) -> dict[str, bool]:
+    """List the parameters of a rubric, and whether each must be given.
+
+    Raises:
+        TypeError, ValueError: It has no signature.
+    """
+    packed = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
+    return {
+        name: parameter.default is parameter.empty and parameter.kind not in packed
+        for name, parameter in inspect.signature(rubric).parameters.items()
+    }
+
+
 def arguments_of(
-    rubric: Callable[..., object],
+    parameters: Mapping[str, bool],
     judge: str,
     inputs: Mapping[str, object],
     outputs: object,
@@ -140,7 +153,7 @@ def arguments_of(
         TypeError: It wants what the run has not.
     """
     arguments: dict[str, object] = {}
-    for name, parameter in inspect.signature(rubric).parameters.items():
+    for name, must_be_given in parameters.items():
         if name in {"outputs", "output"}:
             arguments[name] = outputs
         elif name == "inputs":
@@ -149,10 +162,7 @@ def arguments_of(
             arguments[name] = more[name]
         elif name in inputs:
             arguments[name] = inputs[name]
-        elif parameter.default is parameter.empty and parameter.kind not in {
-            parameter.VAR_POSITIONAL,
-            parameter.VAR_KEYWORD,
-        }:
+        elif must_be_given:
             besides = "".join(f", {one!r}" for one in more)
             raise TypeError(
                 f"scoring_rubric of judge {judge!r} wants {name!r}: expected 'outputs', "

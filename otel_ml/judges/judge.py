@@ -24,6 +24,7 @@ from otel_ml.judges.answer import (
     JudgeTimedOut,
     Score,
     arguments_of,
+    parameters_of,
     read_pass,
     read_score,
     tell,
@@ -103,6 +104,10 @@ class Judge:
             return rubric
         return join(rubric, _CRITERION, define(self.passing_criteria))
 
+    @cached_property
+    def _parameters(self) -> dict[str, bool]:
+        return parameters_of(self.scoring_rubric)
+
     @property
     def version(self) -> str:
         """16 hex digits that change with the code of rubric or criterion, not with comments."""
@@ -153,14 +158,17 @@ class Judge:
             known = None if key is None else self._cache.find(key)
             if known is not None:
                 return replace(known, cached=True, latency_ms=_since(started), cost=None)
-        evaluation = yield from self._evaluate(inputs, outputs, more)
-        evaluation = replace(evaluation, latency_ms=_since(started))
+        evaluation = yield from self._evaluate(started, inputs, outputs, more)
         if self._cache is not None and key is not None:
             self._cache.keep(key, evaluation)
         return evaluation
 
     def _evaluate(
-        self, inputs: Mapping[str, object], outputs: object, more: Mapping[str, object]
+        self,
+        started: float,
+        inputs: Mapping[str, object],
+        outputs: object,
+        more: Mapping[str, object],
     ) -> Steps[Judgement]:
         score, passed, error = None, None, None
         try:
@@ -186,13 +194,14 @@ class Judge:
             label=None if score is None else score.label,
             explanation=None if score is None else score.explanation,
             error=error,
+            latency_ms=_since(started),
             cost=None if score is None else score.cost,
         )
 
     def _score(
         self, inputs: Mapping[str, object], outputs: object, more: Mapping[str, object]
     ) -> Steps[tuple[Score, bool | None]]:
-        arguments = arguments_of(self.scoring_rubric, self.name, inputs, outputs, more)
+        arguments = arguments_of(self._parameters, self.name, inputs, outputs, more)
         answer = yield partial(self.scoring_rubric, **arguments)
         return read_score(answer, self.name)
 

@@ -78,8 +78,9 @@ class Judged:
 
     def lose(self, why: str = NOT_RUN) -> None:
         """Say of each judge that has not spoken that it is lost, and let the run go."""
-        for judge, evaluation in zip(self.judges, lost(self.judges, why), strict=True):
-            self.settle(judge, evaluation)
+        if self._open:
+            for judge, evaluation in zip(self.judges, lost(self.judges, why), strict=True):
+                self.settle(judge, evaluation)
         self.let_go()
 
     def judge_here(self, wait: Wait) -> None:
