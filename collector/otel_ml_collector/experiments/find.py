@@ -389,7 +389,8 @@ def _compare_sides(
     """Read both sides, and compare them as the experiment says."""
     both = [one for one in (experiment, other) if one is not None]
     start_ns = min(one.start_ns for one in both)
-    rows, said = read_item_runs(reader, project, [one.run_id for one in both], start_ns, items)
+    asked = reader, project, [one.run_id for one in both], start_ns, items
+    rows, said = read_item_runs(*asked)
     if len(rows) >= MOST_RUNS:
         raise BadQuery(f"There are more than {MOST_RUNS:,} runs over items to compare", "run_id")
     of = {(row["trace_id"], row["span_id"]): row["experiment"] for row in rows}
@@ -407,7 +408,7 @@ def _compare_sides(
                 passed=row["passed"],
                 failed=bool(row["failed"]),
             )
-    content = read_item_tags(reader, project, [row["item_digest"] for row in rows])
+    content = read_item_tags(*asked)
     cluster = _text(experiment.comparison.get("cluster"))
     sides = []
     for one in both:

@@ -20,7 +20,6 @@ _ITEM_RUNS: Final = Sql("""
     WHERE {ours} {among}
     ORDER BY experiment, item, item_digest, repeat, start_ns + latency_ns, trace_id, span_id
     LIMIT 1 BY experiment, item, item_digest, repeat""")
-_DIGESTS: Final = 10_000  # asked for at once
 # What was cancelled was not done: an interruption takes a call away, and it is run again.
 _OURS: Final = Sql("""project = {project:String} AND start_ns >= {start:Int64}
   AND experiment IN {experiments:Array(String)} AND item != '' AND outcome != 'cancelled'""")
@@ -110,15 +109,21 @@ def read_item_runs(
     return reader.rows(shown, parameters), reader.rows(scores, parameters)
 
 
-def read_item_tags(reader: Reader, project: str, digests: Sequence[str]) -> dict[str, Row]:
-    """Read tags (JSON) and source run of items, by their digests."""
+def read_item_tags(
+    reader: Reader,
+    project: str,
+    experiments: Sequence[str],
+    start_ns: int,
+    items: Sequence[str] | None = None,
+) -> dict[str, Row]:
+    """Read tags (JSON) and source run of the items that `read_item_runs` finds, by digest."""
     sql = Sql("""
         SELECT digest, tags, source_run FROM items
-        WHERE project = {project:String} AND digest IN {digests:Array(String)}
+        WHERE project = {project:String}
+          AND digest IN (SELECT item_digest FROM runs WHERE {ours} {among})
         ORDER BY digest, rank DESC LIMIT 1 BY digest""")
-    asked = sorted({*digests})
-    found = []
-    for first in range(0, len(asked), _DIGESTS):
-        part = asked[first : first + _DIGESTS]
-        found += reader.rows(sql, {"project": project, "digests": part})
-    return {row["digest"]: row for row in found}
+    asked = sql.fill(ours=_OURS, among=EMPTY if items is None else _AMONG)
+    parameters = _parameters(project, experiments, start_ns)
+    if items is not None:
+        parameters["items"] = list(items)
+    return {row["digest"]: row for row in reader.rows(asked, parameters)}
