@@ -25,6 +25,7 @@ _COMMANDS: Final = {
     "metrics": ("records:metrics", "list metrics and their points"),
     "export": ("records:export", "write runs into a file"),
     "evaluate": ("experiments:evaluate", "run a function over a data set, and compare"),
+    "dataset": ("datasets:dataset", "list, show, compare and change data sets"),
     "experiments": ("records:experiments", "list experiments"),
     "compare": ("experiments:compare", "compare experiments with a baseline"),
     "baseline": ("experiments:baseline", "name the experiment that others are compared with"),

@@ -173,7 +173,7 @@ def runs(
         found = reader.runs(
             within.where, limit=limit, order=order, start=within.start, end=within.end
         )
-        with _project(place.api(), project) as check:
+        with check_project(place.api(), project) as check:
             return _write_runs(form, found, check)
 
 
@@ -267,7 +267,7 @@ def _rows_of(table: Any) -> list[dict[str, Any]]:
 
 
 @contextmanager
-def _project(api: "Api", project: str) -> Iterator[Callable[[object], None]]:
+def check_project(api: "Api", project: str) -> Iterator[Callable[[object], None]]:
     """Ask about a project in this block; gives what is told whether anything was found.
 
     Raises:
@@ -324,7 +324,7 @@ def sessions(
                 told = reader.session(session)
             turns = told["conversation"]
             return write_rows(turns, told, form, _TURN_COLUMNS, _FIRST_TO_GO)
-        with _project(api, project) as check:
+        with check_project(api, project) as check:
             answer = api.get(
                 *("projects", project, "sessions"),
                 where=within.where or None,
@@ -366,7 +366,7 @@ def models(
         raise BadSetting("A model lists versions: expected no --where, --start or --end beside it")
     with asked.open() as place:
         api = place.api()
-        with _project(api, project) as check:
+        with check_project(api, project) as check:
             path = ("projects", project, "models")
             if within:
                 bucket = "1d" if within.start else None
@@ -428,7 +428,7 @@ def experiments(asked: PlaceOptions, project: str, *, where: str, limit: int, fo
     """List experiments, the newest first; `otel-ml compare` says whether one is better."""
     with asked.open() as place, place.reader(project) as reader:
         rows = [asdict(one) for one in islice(reader.experiments(where), limit)]
-        with _project(place.api(), project) as check:
+        with check_project(place.api(), project) as check:
             check(rows)
         return write_rows(rows, {"experiments": rows}, form, _EXPERIMENT_COLUMNS)
 
@@ -462,7 +462,7 @@ def alias(
     with asked.open() as place:
         api = place.api()
         path = ("projects", project, "models", model, "aliases")
-        with _project(api, project) as check:
+        with check_project(api, project) as check:
             if name and (version or remove):
                 from otel_ml.reader.api import Question  # heavy
 
@@ -515,7 +515,7 @@ def metrics(
     path = ("projects", project, "metrics")
     with asked.open() as place:
         api = place.api()
-        with _project(api, project) as check:
+        with check_project(api, project) as check:
             if run_id:
                 answer = api.get(*path, run_id=run_id, name=name, points=points)
                 rows = [
@@ -608,11 +608,11 @@ def export(
         parts = reader.export(
             kind, within.where, start=within.start, end=within.end, columns=columns
         )
-        with _project(place.api(), project) as check:
+        with check_project(place.api(), project) as check:
             if is_output:
                 check(_write_out(parts) > _FEW_BYTES)
                 return DONE
-            with _file(target) as opened:
+            with open_file(target) as opened:
                 size = sum(opened.write(part) for part in _watched(parts))
                 check(size > _FEW_BYTES)
     return DONE
@@ -630,7 +630,7 @@ def _write_out(parts: Iterator[bytes]) -> int:
 
 
 @contextmanager
-def _file(path: Path) -> Iterator[IO[bytes]]:
+def open_file(path: Path) -> Iterator[IO[bytes]]:
     """Open a file that takes its name when all of it is on disk.
 
     Raises:

@@ -1,0 +1,264 @@
+"""The commands of data sets: they are listed, shown, compared, changed and written into a file."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+import orjson
+
+from otel_ml_collector.cli.failure import DONE, HELP, NOT_FOUND, USAGE, CommandFailed
+from otel_ml_collector.cli.output import Layout, with_form, write_rows
+from otel_ml_collector.cli.place import PlaceOptions, with_place
+from otel_ml_collector.cli.records import (
+    Within,
+    check_project,
+    open_file,
+    with_filter,
+    with_project,
+)
+from otel_ml_collector.errors import BadSetting
+
+if TYPE_CHECKING:
+    from otel_ml.experiments.dataset import Dataset
+    from otel_ml.reader import Reader
+    from otel_ml.records import DatasetVersion
+
+_MOST: Final = 10_000
+_SAVED_S: Final = 600.0
+_VERSION_COLUMNS: Final = ("name", "version", "items", "stored", "is_complete", "time")
+_CHANGE_COLUMNS: Final = ("version", "added", "removed", "changed", "items", "time", "digest")
+_ITEM_COLUMNS: Final = ("id", "inputs", "expected", "tags", "source_run")
+_DIFF_COLUMNS: Final = ("change", "id", "before", "digest")
+
+
+@click.group()
+def dataset() -> None:
+    """List, show, compare and change data sets, and write them into files."""
+
+
+@dataset.command("list", epilog=HELP)
+@with_place
+@with_project
+@click.argument("name", metavar="[NAME]", required=False)
+@with_form
+def list_datasets(asked: PlaceOptions, project: str, *, name: str | None, form: Layout) -> int:
+    """List data sets, each as its newest version, or the versions of one with what changed."""
+    with (
+        asked.open() as place,
+        place.reader(project) as reader,
+        check_project(place.api(), project) as check,
+    ):
+        found = reader.dataset_versions(name) if name else reader.datasets()
+        check(found)
+        rows = [asdict(one) for one in found]
+        answer = {"versions" if name else "datasets": rows}
+        return write_rows(rows, answer, form, _CHANGE_COLUMNS if name else _VERSION_COLUMNS)
+
+
+@dataset.command(epilog=HELP)
+@with_place
+@with_project
+@click.option("--limit", type=click.IntRange(1, _MOST), default=20, metavar="N", help="[20]")
+@click.argument("name", metavar="NAME[:vN]")
+@with_form
+def show(asked: PlaceOptions, project: str, *, name: str, limit: int, form: Layout) -> int:
+    """Show the items of a version, the newest one unless told, in the order of their ids."""
+    with (
+        asked.open() as place,
+        place.reader(project) as reader,
+        check_project(place.api(), project),
+    ):
+        version = _find_version(reader, name)
+        found = reader.dataset_items(version.name, version.version)
+        rows = [{**asdict(one), **_shown(one)} for one in islice(found, limit)]
+        return write_rows(rows, {"version": asdict(version), "items": rows}, form, _ITEM_COLUMNS)
+
+
+@dataset.command(epilog=HELP)
+@with_place
+@with_project
+@click.argument("before", metavar="NAME:vN")
+@click.argument("after", metavar="NAME:vM")
+@with_form
+def diff(asked: PlaceOptions, project: str, *, before: str, after: str, form: Layout) -> int:
+    """List the items that were added, removed or changed between two versions."""
+    with (
+        asked.open() as place,
+        place.reader(project) as reader,
+        check_project(place.api(), project),
+    ):
+        older, newer = (_find_version(reader, one) for one in (before, after))
+        if older.name != newer.name:
+            raise BadSetting(f"{before} and {after}: expected two versions of one data set")
+        found = reader.dataset_diff(newer.name, newer.version, older.version)
+        answer = asdict(found)
+        rows = [{"change": _change_of(one), **one} for one in answer["items"]]
+        return write_rows(rows, answer, form, _DIFF_COLUMNS)
+
+
+@dataset.command(epilog=HELP)
+@with_place
+@with_project
+@with_filter
+@click.option(
+    "--file", metavar="FILE", help=".jsonl, .csv or .parquet; an id that is there is replaced"
+)
+@click.option(
+    "--expected",
+    type=click.Choice(("nothing", "outputs", "actual")),
+    default="nothing",
+    help="with --where: what is right, the answer or the truth that came [nothing]",
+)
+@click.argument("name", metavar="NAME")
+def add(
+    asked: PlaceOptions,
+    project: str,
+    within: Within,
+    *,
+    file: str | None,
+    expected: str,
+    name: str,
+) -> int:
+    """Make a new version with items of a file, or of the newest 100 runs that match --where.
+
+    A data set that is not there is made.
+    """
+    if bool(file) == bool(within):
+        raise BadSetting("Say what to add: either --file FILE, or --where EXPR")
+    with asked.open() as place:
+        if file:
+            from otel_ml.client import Client  # takes 0.1 s
+
+            with place.reader(project) as reader:
+                made = _add_items(reader, name, file)
+            client = Client(project, endpoint=place.endpoint, api_key=place.key, join=False)
+            called = client.save(made, _SAVED_S)
+            delivery = client.flush(_SAVED_S)
+            client.close()
+            if not delivery:
+                raise CommandFailed(f"The items did not arrive: {delivery.reason}")
+            click.echo(f"{called} has {len(made):,} items")
+            return DONE
+        answer = _change(
+            place.api(),
+            (project, name, "runs"),
+            where=within.where,
+            start=within.start,
+            end=within.end,
+            expected=expected,
+        )
+        for why, count in answer["left_out"].items():
+            click.echo(f"left out: {count:,} {why}", err=True)
+        _tell(answer["version"])
+    return DONE
+
+
+@dataset.command(epilog=HELP)
+@with_place
+@with_project
+@click.option("--item", "items", multiple=True, required=True, metavar="ID", help="may be repeated")
+@click.argument("name", metavar="NAME")
+def remove(asked: PlaceOptions, project: str, *, items: Sequence[str], name: str) -> int:
+    """Make a new version without some items; the older ones stay as they are."""
+    with (
+        asked.open() as place,
+        place.reader(project) as reader,
+        check_project(place.api(), project),
+    ):
+        _find_version(reader, name)  # or a wrong name would say that the item is not there
+        _tell(_change(place.api(), (project, name, "items"), remove=list(items)))
+    return DONE
+
+
+@dataset.command(epilog=HELP)
+@with_place
+@with_project
+@click.argument("name", metavar="NAME[:vN]")
+@click.argument("file", metavar="[FILE.jsonl]", required=False)
+def export(asked: PlaceOptions, project: str, *, name: str, file: str | None) -> int:
+    """Write the items of a version, one a line, as --dataset and Dataset.read take them."""
+    from otel_ml.experiments.dataset import Dataset  # takes 0.1 s
+
+    with (
+        asked.open() as place,
+        place.reader(project) as reader,
+        check_project(place.api(), project),
+    ):
+        lines = [_line_of(one) for one in Dataset.load(name, reader=reader)]
+    if file is None or file == "-":
+        sys.stdout.buffer.writelines(lines)
+        return DONE
+    with open_file(Path(file)) as opened:
+        opened.writelines(lines)
+    return DONE
+
+
+def _find_version(reader: "Reader", name: str) -> "DatasetVersion":
+    """Find the version that ``qa:v3`` names, or the newest one of ``qa``."""
+    from otel_ml.arguments import NUMBERED  # no part of start-up
+
+    numbered = NUMBERED.fullmatch(name)
+    bare, number = (numbered[1], int(numbered[2])) if numbered else (name, 0)
+    for one in reader.dataset_versions(bare):
+        if number in {0, one.version}:
+            return one
+    raise CommandFailed(f"Data set {bare!r} has no version {number}", NOT_FOUND)
+
+
+def _shown(item: Any) -> dict[str, Any]:
+    """Return inputs and expected as JSON has them; a typed value as what it is."""
+    return {
+        part: orjson.loads(orjson.dumps(getattr(item, part), default=repr))
+        for part in ("inputs", "expected")
+    }
+
+
+def _change_of(item: Mapping[str, Any]) -> str:
+    if item["before"] is None:
+        return "added"
+    return "removed" if item["digest"] is None else "changed"
+
+
+def _add_items(reader: "Reader", name: str, file: str) -> "Dataset":
+    """Join the newest version, where there is one, and the items of a file."""
+    from otel_ml.experiments.dataset import Dataset  # takes 0.1 s
+    from otel_ml.reader import NotFound
+
+    try:
+        added = Dataset.read(file, name)
+    except (OSError, ValueError, ImportError) as error:
+        raise CommandFailed(str(error), USAGE) from error
+    try:
+        known = Dataset.load(name, reader=reader)
+    except NotFound:
+        return added
+    items = {one.id: one for one in known} | {one.id: one for one in added}
+    return Dataset(name, items.values(), known.description)
+
+
+def _change(api: Any, of: tuple[str, str, str], **wanted: object) -> Any:
+    """Ask for a new version."""
+    from otel_ml.reader.api import Question  # heavy
+
+    project, name, how = of
+    body = {key: one for key, one in wanted.items() if one is not None}
+    return api.ask(Question(("projects", project, "datasets", name, how), method="POST", body=body))
+
+
+def _tell(version: Mapping[str, Any]) -> None:
+    click.echo(f"{version['name']}:v{version['version']} has {version['items']:,} items")
+
+
+def _line_of(item: Any) -> bytes:
+    told = {"id": item.id, "inputs": item.inputs, "expected": item.expected}
+    told |= {"tags": item.tags} if item.tags else {}
+    told |= {"source_run": item.source_run} if item.source_run else {}
+    try:
+        return orjson.dumps(told, option=orjson.OPT_APPEND_NEWLINE)
+    except TypeError as error:
+        text = f"Item {item.id!r} holds what no line of JSON can: read it with Dataset.load"
+        raise CommandFailed(text) from error
