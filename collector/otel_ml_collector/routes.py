@@ -10,7 +10,6 @@ from starlette.responses import RedirectResponse, Response
 
 from otel_ml_collector import (
     completion,
-    datasets,
     export,
     feedback,
     home,
@@ -28,6 +27,7 @@ from otel_ml_collector import (
 from otel_ml_collector.access import READ
 from otel_ml_collector.api.parameters import needs
 from otel_ml_collector.artifacts import api as artifacts
+from otel_ml_collector.datasets import routes as datasets
 from otel_ml_collector.experiments import routes as experiments
 from otel_ml_collector.judges import routes as judges
 from otel_ml_collector.models import routes as models

@@ -1,0 +1,271 @@
+"""New versions of data sets: of items that are written, and of recorded runs."""
+
+import hashlib
+import time
+from collections import Counter
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator
+
+from otel_ml import attributes as names
+from otel_ml.items import (
+    ID_CHARS,
+    ID_WANTED,
+    MANIFEST,
+    digest_item,
+    digest_version,
+    is_item_id,
+    name_items,
+    split_manifest,
+    write_manifest,
+)
+from otel_ml.records import ACTUAL_NAME, DatasetVersion, TagValue
+from otel_ml_collector import feedback
+from otel_ml_collector.datasets.find import read_dataset_versions, read_manifests
+from otel_ml_collector.errors import BadQuery, Outdated
+from otel_ml_collector.runs import find as runs
+from otel_ml_collector.runs.answers import Run
+from otel_ml_collector.store.reader import Reader, load_json
+from otel_ml_collector.store.sql import Sql
+from otel_ml_collector.times import from_rfc3339
+
+_KIND: Final = "dataset"
+MOST_ITEMS: Final = 10_000
+_MOST_NEW: Final = 1_000
+_MOST_RUNS: Final = 100
+_PARTS_A_RECORD: Final = 8
+
+_KNOWN: Final = Sql("""
+    SELECT DISTINCT digest FROM items
+    WHERE project = {project:String} AND digest IN {digests:Array(String)}""")
+
+
+def _check_id(value: object) -> str:
+    if value != "" and not is_item_id(value):
+        raise ValueError(f"expected {ID_WANTED}")
+    return str(value)
+
+
+class WantedItem(BaseModel):
+    """An item that is to be in the new version, in the place of one of its id."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    id: Annotated[str, PlainValidator(_check_id), Field(max_length=ID_CHARS)] = Field(
+        default="", description="One line; the start of the digest of its inputs unless told"
+    )
+    inputs: Any = Field(description="What goes in, by name, or as a whole")
+    expected: Any = Field(default=None, description="What is right; null for nothing told")
+    tags: dict[Annotated[str, Field(min_length=1, max_length=256)], TagValue] = Field(
+        default_factory=dict
+    )
+    source_run: Annotated[str, Field(pattern=r"^([0-9a-f]{32}-[0-9a-f]{16})?$")] = Field(
+        default="", description="The id of the run that it was made of"
+    )
+
+
+class WantedItems(BaseModel):
+    """What the new version of a data set has otherwise than the one it is made from."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    items: Annotated[list[WantedItem], Field(max_length=_MOST_NEW)] = Field(
+        default_factory=list, description="Items that are added, or take the place of one"
+    )
+    remove: Annotated[list[str], Field(max_length=MOST_ITEMS)] = Field(
+        default_factory=list, description="Ids of items that are left out"
+    )
+    description: Annotated[str, Field(max_length=10_000)] | None = Field(
+        default=None, description="Of the data set; as it was unless told"
+    )
+
+
+class WantedRuns(BaseModel):
+    """Recorded runs that are to be items of the new version."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    run_ids: Annotated[list[Annotated[str, Field(max_length=64)]], Field(max_length=_MOST_RUNS)] = (
+        Field(default_factory=list, description="Which; none for those that match")
+    )
+    where: Annotated[str, Field(max_length=4_000)] = Field(
+        default="", description="A filter: the newest 100 runs that match"
+    )
+    start: Annotated[str, Field(max_length=64)] | None = Field(
+        default=None, description="They began then or later, RFC 3339"
+    )
+    end: Annotated[str, Field(max_length=64)] | None = Field(
+        default=None, description="They began before then"
+    )
+    roots: bool = Field(default=False, description="Only runs that stand inside no other one")
+    expected: Literal["nothing", "outputs", "actual", "given"] = Field(
+        default="nothing", description="What is right: what was answered, the truth that came, ..."
+    )
+    given: Any = Field(default=None, description="What is right, where `expected` is given")
+
+
+class SavedRuns(BaseModel):
+    """What became of runs that were to be items."""
+
+    version: DatasetVersion
+    items: int = Field(description="How many became items")
+    left_out: dict[str, int] = Field(description="How many did not, by the reason")
+
+
+def read_runs(
+    reader: Reader, project: str, wanted: WantedRuns, now_ns: int
+) -> tuple[list[WantedItem], dict[str, int]]:
+    """Make items of recorded runs, and count those that can be none by the reason."""
+    if wanted.run_ids:
+        found = [runs.find_run(reader, one, project, now_ns=now_ns) for one in wanted.run_ids]
+    else:
+        query = runs.RunsQuery(
+            project,
+            wanted.where,
+            limit=_MOST_RUNS,
+            start_ns=from_rfc3339(wanted.start, "start") if wanted.start else 0,
+            end_ns=from_rfc3339(wanted.end, "end") if wanted.end else None,
+            roots=wanted.roots,
+        )
+        listed = runs.find_runs(reader, query, now_ns).runs
+        found = [*runs.find_whole_runs(reader, listed, now_ns)]
+    items, left_out = [], Counter[str]()
+    for run in found:
+        item = _item_of(run, wanted)
+        if isinstance(item, str):
+            left_out[item] += 1
+        else:
+            items.append(item)
+    if not items:
+        told = ", ".join(f"{count} {why}" for why, count in left_out.items()) or "none matches"
+        raise BadQuery(f"None of these runs can be an item: {told}", "run_ids")
+    return items, dict(left_out)
+
+
+def _item_of(run: Run, wanted: WantedRuns) -> WantedItem | str:
+    """Make an item of a run, or say why it can be none."""
+    if run.inputs is None:
+        return "without inputs"
+    if run.capture.get("inputs"):
+        return f"with inputs {' and '.join(run.capture['inputs']).replace('_', ' ')}"
+    right = wanted.given if wanted.expected == "given" else None
+    if wanted.expected == "outputs":
+        if run.outcome != "ok" or run.capture.get("outputs"):
+            return "without a whole output"
+        right = run.outputs
+    elif wanted.expected == "actual":
+        if ACTUAL_NAME not in run.truth:
+            return "without a truth"
+        right = run.truth[ACTUAL_NAME]
+    tags = {name: value for name, value in run.tags.items() if not isinstance(value, dict | list)}
+    return WantedItem(inputs=run.inputs, expected=right, tags=tags, source_run=run.run_id)
+
+
+def make_change(
+    reader: Reader, project: str, name: str, wanted: WantedItems, base: str | None
+) -> tuple[str, bytes]:
+    """Write the records of a new version.
+
+    Returns:
+        Its digest, and an OTLP request in JSON.
+
+    Raises:
+        BadQuery: An id is given twice, or is to be removed and is not there.
+        NotFound: It is to be made from a version of a data set that is not there.
+        Outdated: It is to be made from a version that is not the newest, or is not whole.
+    """
+    rows = read_dataset_versions(reader, project, [name])
+    newest = rows[-1] if rows else None
+    if base is not None and base != "*":
+        number = newest["number"] if newest else 0
+        if base.strip('"').removeprefix("v") != str(number):
+            raise Outdated(f"The newest version of {name[:80]!r} is {number}, not {base[:20]}")
+    digests: dict[str, str] = {}
+    told: dict[str, Any] = {}
+    if newest is not None:
+        digests = read_manifests(reader, project, [newest])[newest["digest"]]
+        told = load_json(newest["definition"], {})
+        if digest_version(digests) != newest["digest"]:
+            raise Outdated(f"Version {newest['number']} of {name[:80]!r} is not here as a whole")
+    for place, gone in enumerate(wanted.remove):
+        if digests.pop(gone, None) is None:
+            raise BadQuery(f"There is no item {gone[:80]!r}", f"remove.{place}")
+    added = [digest_item(one.inputs, one.expected, one.tags) for one in wanted.items]
+    ids = name_items(
+        [(one.id, one.inputs, own) for one, own in zip(wanted.items, added, strict=True)]
+    )
+    for place, (item_id, digest) in enumerate(zip(ids, added, strict=True)):
+        if item_id in ids[:place] and digests[item_id] != digest:
+            raise BadQuery(
+                f"Two items are called {item_id[:80]!r}: {digests[item_id][:16]} and {digest[:16]}",
+                f"items.{place}.id",
+            )
+        digests[item_id] = digest
+    description = told.get("description", "") if wanted.description is None else wanted.description
+    known = set()
+    if added:
+        values = {"project": project, "digests": sorted(set(added))}
+        known = {row["digest"] for row in reader.rows(_KNOWN, values)}
+    now_ns = time.time_ns()
+    spans = [
+        _span_of_item(project, one, digest, now_ns)
+        for one, digest in zip(wanted.items, added, strict=True)
+        if digest not in known
+    ]
+    spans += _spans_of_version(project, name, digests, description, now_ns)
+    return digest_version(digests), orjson.dumps(feedback.make_request(spans))
+
+
+def _span_of_item(project: str, item: WantedItem, digest: str, now_ns: int) -> dict[str, Any]:
+    told: dict[str, object] = {
+        names.RECORD: "item",
+        names.PROJECT: project,
+        names.ITEM_DIGEST: digest,
+        names.INPUTS: orjson.dumps(item.inputs).decode(),
+        names.ITEM_EXPECTED: orjson.dumps(item.expected).decode(),
+        names.ITEM_SOURCE_RUN: item.source_run or None,
+        **{f"{names.TAG_PREFIX}{name}": value for name, value in item.tags.items()},
+    }
+    identity = feedback.identify(project, f"item {digest}")
+    return feedback.make_span("otel_ml.item", identity, now_ns, told)
+
+
+def _spans_of_version(
+    project: str, name: str, digests: Mapping[str, str], description: str, now_ns: int
+) -> list[dict[str, Any]]:
+    version, parts = digest_version(digests), split_manifest(write_manifest(digests))
+    definition = {"items": len(digests), "parts": len(parts), "description": description}
+    told: dict[str, object] = {
+        names.RECORD: "update",
+        names.PROJECT: project,
+        names.TARGET_KIND: _KIND,
+        names.TARGET_MODEL: name,
+        names.TARGET_VERSION: version,
+        names.MODEL_DEFINITION: orjson.dumps(definition).decode(),
+    }
+    spans = []
+    for first in range(0, len(parts), _PARTS_A_RECORD):
+        identity = feedback.identify(project, f"dataset {name} {version} {first}")
+        span = feedback.make_span("otel_ml.update", identity, now_ns, told)
+        span["events"] = [
+            _manifest_event(place, part, now_ns)
+            for place, part in enumerate(parts[first : first + _PARTS_A_RECORD], first)
+        ]
+        spans.append(span)
+    return spans
+
+
+def _manifest_event(place: int, part: str, now_ns: int) -> dict[str, Any]:
+    document = orjson.dumps(part)
+    told = {
+        names.ARTIFACT_REF: f"{MANIFEST}{place}",
+        names.ARTIFACT_JSON: document.decode(),
+        names.ARTIFACT_SHA256: hashlib.sha256(document).hexdigest(),
+    }
+    return {
+        "name": names.ARTIFACT_EVENT,
+        "timeUnixNano": str(now_ns),
+        "attributes": [{"key": key, "value": {"stringValue": text}} for key, text in told.items()],
+    }

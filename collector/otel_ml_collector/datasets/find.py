@@ -1,0 +1,281 @@
+"""What is asked about data sets; one `find` behind the JSON API and the pages."""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import orjson
+from pydantic import BaseModel
+
+from otel_ml.items import MANIFEST, read_manifest
+from otel_ml.records import ChangedItem, DatasetDiff, DatasetItem, DatasetVersion
+from otel_ml_collector.api.parameters import read_cursor, write_place
+from otel_ml_collector.errors import NotFound
+from otel_ml_collector.owners import own_dataset
+from otel_ml_collector.store.reader import Reader, Row, load_json
+from otel_ml_collector.store.sql import Sql
+from otel_ml_collector.store.statistics import read_versions
+from otel_ml_collector.times import to_rfc3339
+
+_KIND: Final = "dataset"
+SHOWN: Final = 20
+PAGE: Final = 1_000
+_MOST_CHANGES: Final = 1_000
+_PARTS_AT_ONCE: Final = 16
+
+_NAMES: Final = Sql("""
+    SELECT name FROM model_versions
+    WHERE project = {project:String} AND kind = 'dataset' AND last_seen_ns > 0
+    GROUP BY name ORDER BY max(last_seen_ns) DESC, name LIMIT 1000""")
+_PARTS: Final = Sql("""
+    SELECT owner, toUInt32OrZero(substring(ref, {behind})) AS part, any(json) AS document
+    FROM objects
+    WHERE project = {project:String} AND owner IN {owners:Array(String)}
+      AND startsWith(ref, '{manifest}') AND json != ''
+    GROUP BY owner, part""").fill(behind=len(MANIFEST) + 1, manifest=Sql(MANIFEST))
+_SOME_PARTS: Final = Sql("""
+    SELECT part, document FROM ({parts}) WHERE part >= {first:UInt32}
+    ORDER BY part LIMIT {most}""").fill(parts=_PARTS, most=_PARTS_AT_ONCE)
+# How many lines of manifests there are, and of how many of these the item is here.
+_STORED: Final = Sql("""
+    SELECT owner, count() AS lines, countIf(right(line, 64) IN (
+      SELECT digest FROM items WHERE project = {project:String})) AS stored
+    FROM (
+      SELECT owner, arrayJoin(splitByChar('\n', JSONExtractString(document))) AS line
+      FROM ({parts}))
+    WHERE line != '' GROUP BY owner""").fill(parts=_PARTS)
+_CONTENT: Final = Sql("""
+    SELECT digest, inputs, expected, tags, source_run, capture, is_whole FROM items
+    WHERE project = {project:String} AND digest IN {digests:Array(String)}
+    ORDER BY digest, rank DESC LIMIT 1 BY digest""")
+
+
+class Datasets(BaseModel):
+    """Data sets, each as its newest version; its number is how many versions there are."""
+
+    datasets: list[DatasetVersion]
+
+
+class DatasetVersions(BaseModel):
+    """Versions of a data set, newest first."""
+
+    versions: list[DatasetVersion]
+    next_cursor: str | None
+
+
+class DatasetItems(BaseModel):
+    """Items of a version of a data set, in the order of their ids."""
+
+    version: DatasetVersion
+    items: list[DatasetItem]
+    next_cursor: str | None
+
+
+def find_datasets(reader: Reader, project: str) -> list[DatasetVersion]:
+    """List the data sets of a project, each as its newest version, the last told first."""
+    order = [row["name"] for row in reader.rows(_NAMES, {"project": project})]
+    newest = {row["name"]: row for row in read_dataset_versions(reader, project, order)}
+    stored = count_stored(reader, project, list(newest.values()))
+    return [make_version(newest[name], stored) for name in order if name in newest]
+
+
+def find_versions(
+    reader: Reader, project: str, name: str, limit: int = SHOWN, cursor: str | None = None
+) -> DatasetVersions:
+    """List the versions of a data set with what each changed, newest first.
+
+    Raises:
+        BadQuery: The cursor is wrong.
+        NotFound: There is no such data set.
+    """
+    rows = versions_of(reader, project, name)[::-1]
+    if cursor is not None:
+        (before,) = read_cursor(cursor, int)
+        rows = [row for row in rows if row["number"] < before]
+    shown = rows[:limit]
+    stored = count_stored(reader, project, shown)
+    manifests = read_manifests(reader, project, rows[: limit + 1])
+    found = []
+    for place, row in enumerate(shown):
+        before_row = rows[place + 1] if place + 1 < len(rows) else None
+        older = manifests[before_row["digest"]] if before_row else {}
+        newer = manifests[row["digest"]]
+        found.append(make_version(row, stored, **_count_changes(older, newer)))
+    more = len(rows) > limit
+    return DatasetVersions(
+        versions=found, next_cursor=write_place([shown[-1]["number"]]) if more else None
+    )
+
+
+def find_items(
+    reader: Reader,
+    project: str,
+    name: str,
+    number: int,
+    *,
+    limit: int = PAGE,
+    cursor: str | None = None,
+) -> DatasetItems:
+    """Read items of a version, in the order of their ids.
+
+    Raises:
+        BadQuery: The cursor is wrong.
+        NotFound: There is no such version.
+    """
+    row = _version_row(reader, project, name, number)
+    part, line = read_cursor(cursor, int, int) if cursor else (0, 0)
+    lines: list[tuple[str, str]] = []
+    is_last = False
+    while len(lines) <= limit and not is_last:
+        values = {"project": project, "owners": [own_dataset(name, row["digest"])], "first": part}
+        found = reader.rows(_SOME_PARTS, values)
+        for one in found:
+            added = list(read_manifest(orjson.loads(one["document"])).items())[line:]
+            room = limit - len(lines)
+            lines += added[: room + 1]
+            if len(added) > room:
+                part, line = one["part"], line + room
+                break
+            part, line = one["part"] + 1, 0
+        is_last = len(found) < _PARTS_AT_ONCE
+    shown = lines[:limit]
+    values = {"project": project, "digests": sorted({digest for _, digest in shown})}
+    content = {one["digest"]: one for one in reader.rows(_CONTENT, values)} if shown else {}
+    return DatasetItems(
+        version=make_version(row, count_stored(reader, project, [row])),
+        items=[_make_item(one, digest, content.get(digest)) for one, digest in shown],
+        next_cursor=write_place([part, line]) if len(lines) > limit else None,
+    )
+
+
+def find_digest(reader: Reader, project: str, name: str, digest: str) -> DatasetVersion:
+    """Read the version of a digest that was just stored."""
+    row = next(one for one in versions_of(reader, project, name) if one["digest"] == digest)
+    return make_version(row, count_stored(reader, project, [row]))
+
+
+def find_diff(reader: Reader, project: str, name: str, number: int, against: int) -> DatasetDiff:
+    """Tell what changed between two versions of a data set, whichever came first.
+
+    Raises:
+        NotFound: One of them is not there.
+    """
+    rows = [_version_row(reader, project, name, one) for one in (against, number)]
+    manifests = read_manifests(reader, project, rows)
+    older, newer = (manifests[row["digest"]] for row in rows)
+    different = sorted(
+        one for one in older.keys() | newer.keys() if older.get(one) != newer.get(one)
+    )
+    return DatasetDiff(
+        name=name,
+        version=number,
+        against=against,
+        **_count_changes(older, newer),
+        items=[
+            ChangedItem(id=one, digest=newer.get(one), before=older.get(one))
+            for one in different[:_MOST_CHANGES]
+        ],
+    )
+
+
+def _count_changes(older: Mapping[str, str], newer: Mapping[str, str]) -> dict[str, int]:
+    kept = newer.keys() & older.keys()
+    return {
+        "added": len(newer) - len(kept),
+        "removed": len(older) - len(kept),
+        "changed": sum(newer[one] != older[one] for one in kept),
+    }
+
+
+def read_dataset_versions(reader: Reader, project: str, wanted: Sequence[str]) -> list[Row]:
+    """Read versions of some data sets, of each the oldest first."""
+    return read_versions(reader, project, _KIND, wanted)
+
+
+def versions_of(reader: Reader, project: str, name: str) -> list[Row]:
+    """Read the versions of a data set, the oldest first.
+
+    Raises:
+        NotFound: There is no such data set.
+    """
+    rows = read_dataset_versions(reader, project, [name])
+    if not rows:
+        raise NotFound(f"Project {project!r} has no data set {name[:80]!r}")
+    return rows
+
+
+def _version_row(reader: Reader, project: str, name: str, number: int) -> Row:
+    for row in versions_of(reader, project, name):
+        if row["number"] == number:
+            return row
+    raise NotFound(f"Data set {name[:80]!r} has no version {number}")
+
+
+def _owners(rows: Sequence[Row]) -> list[str]:
+    return [own_dataset(row["name"], row["digest"]) for row in rows]
+
+
+def count_stored(reader: Reader, project: str, rows: Sequence[Row]) -> dict[str, Row]:
+    """Count the items of some versions, and those that are here, by owner."""
+    if not rows:
+        return {}
+    found = reader.rows(_STORED, {"project": project, "owners": _owners(rows)})
+    return {one["owner"]: one for one in found}
+
+
+def read_manifests(reader: Reader, project: str, rows: Sequence[Row]) -> dict[str, dict[str, str]]:
+    """Read the digests of the items of some versions of one data set, as far as they are here."""
+    if not rows:
+        return {}
+    sql = _PARTS + Sql(" ORDER BY owner, part")
+    texts = {row["digest"]: "" for row in rows}
+    digests = {own_dataset(row["name"], row["digest"]): row["digest"] for row in rows}
+    for part in reader.rows(sql, {"project": project, "owners": _owners(rows)}):
+        texts[digests[part["owner"]]] += orjson.loads(part["document"])
+    return {digest: read_manifest(text) for digest, text in texts.items()}
+
+
+def make_version(
+    row: Row,
+    stored: Mapping[str, Row],
+    *,
+    added: int | None = None,
+    removed: int | None = None,
+    changed: int | None = None,
+) -> DatasetVersion:
+    """Make the answer of a version, of its row and what `count_stored` counted."""
+    told = load_json(row["definition"], {})
+    told = told if isinstance(told, dict) else {}
+    here = stored.get(own_dataset(row["name"], row["digest"]), {"lines": 0, "stored": 0})
+    wanted = told.get("items")
+    items = wanted if isinstance(wanted, int) else here["lines"]
+    is_told = isinstance(wanted, int)
+    return DatasetVersion(
+        name=row["name"],
+        version=row["number"],
+        digest=row["digest"],
+        description=str(told.get("description") or ""),
+        items=items,
+        stored=here["stored"],
+        is_complete=is_told and items == here["lines"] == here["stored"],
+        added=added,
+        removed=removed,
+        changed=changed,
+        time=to_rfc3339(row["first_ns"]),
+    )
+
+
+def _make_item(item_id: str, digest: str, row: Row | None) -> DatasetItem:
+    if row is None:
+        return DatasetItem(id=item_id, digest=digest, is_here=False, is_whole=False)
+    left_out = load_json(row["capture"], {})
+    return DatasetItem(
+        id=item_id,
+        digest=digest,
+        inputs=load_json(row["inputs"]),
+        expected=load_json(row["expected"]),
+        tags=load_json(row["tags"], {}),
+        source_run=row["source_run"] or None,
+        is_here=True,
+        is_whole=row["is_whole"],
+        left_out=left_out if isinstance(left_out, dict) else {},
+    )

@@ -1,0 +1,191 @@
+"""The JSON API and the pages of data sets."""
+
+import time
+from typing import Annotated, Final
+
+import orjson
+from anyio.to_thread import run_sync
+from fastapi import APIRouter, Depends, Header, Query, Request
+from starlette.responses import Response
+
+from otel_ml.records import DatasetDiff, DatasetVersion
+from otel_ml_collector import feedback
+from otel_ml_collector.access import ANNOTATE, Access
+from otel_ml_collector.api.bodies import JsonRoute
+from otel_ml_collector.api.parameters import Cursor, FromReader, needs
+from otel_ml_collector.datasets.changes import (
+    MOST_ITEMS,
+    SavedRuns,
+    WantedItems,
+    WantedRuns,
+    make_change,
+    read_runs,
+)
+from otel_ml_collector.datasets.find import (
+    PAGE,
+    SHOWN,
+    DatasetItems,
+    Datasets,
+    DatasetVersions,
+    find_datasets,
+    find_diff,
+    find_digest,
+    find_items,
+    find_versions,
+    versions_of,
+)
+from otel_ml_collector.receive.pipeline import Intake
+from otel_ml_collector.services import find_service, service_of
+from otel_ml_collector.store.reader import Reader
+from otel_ml_collector.web import view
+from otel_ml_collector.web.render import PageRoute, python_call, show_page
+
+_ON_A_PAGE: Final = 50
+
+api = APIRouter(prefix="/api/v1")
+writes = APIRouter(prefix="/api/v1", route_class=JsonRoute)
+pages = APIRouter(include_in_schema=False, route_class=PageRoute)
+
+
+@api.get("/projects/{project:path}/datasets")
+def get_datasets(project: str, reader: FromReader) -> Datasets:
+    """List the data sets of a project, each as its newest version, the last told first."""
+    return Datasets(datasets=find_datasets(reader, project))
+
+
+@api.get("/projects/{project:path}/datasets/{name:path}/versions")
+def get_dataset_versions(
+    project: str,
+    name: str,
+    reader: FromReader,
+    limit: Annotated[int, Query(ge=1, le=100)] = SHOWN,
+    cursor: Cursor = None,
+) -> DatasetVersions:
+    """List the versions of a data set with what each changed, newest first."""
+    return find_versions(reader, project, name, limit, cursor)
+
+
+@api.get("/projects/{project:path}/datasets/{name:path}/versions/{number}/items")
+def get_dataset_items(
+    *,
+    project: str,
+    name: str,
+    number: int,
+    reader: FromReader,
+    limit: Annotated[int, Query(ge=1, le=MOST_ITEMS)] = PAGE,
+    cursor: Cursor = None,
+) -> DatasetItems:
+    """Read items of a version of a data set, in the order of their ids."""
+    return find_items(reader, project, name, number, limit=limit, cursor=cursor)
+
+
+@api.get("/projects/{project:path}/datasets/{name:path}/versions/{number}/diff")
+def get_dataset_diff(
+    project: str,
+    name: str,
+    number: int,
+    reader: FromReader,
+    against: Annotated[int, Query(ge=1, description="The other version's number")],
+) -> DatasetDiff:
+    """Tell what a version of a data set has otherwise than another one."""
+    return find_diff(reader, project, name, number, against)
+
+
+@writes.post("/projects/{project:path}/datasets/{name:path}/items")
+async def post_items(
+    *,
+    project: str,
+    name: str,
+    wanted: WantedItems,
+    request: Request,
+    pipeline: Annotated[Intake, Depends(service_of(Intake))],
+    access: Annotated[Access, Depends(needs(ANNOTATE))],
+    if_match: Annotated[
+        str | None,
+        Header(description="The number of the version that it is made from, 0 for a new data set"),
+    ] = None,
+) -> DatasetVersion:
+    """Make a new version of a data set of its newest one; answered when it is durable.
+
+    What is the same as a version that is there is that version.
+    """
+    reader = find_service(request, Reader).narrow(access)
+    with pipeline.hold() as held:
+        digest, body = await run_sync(make_change, reader, project, name, wanted, if_match)
+        await feedback.store_request(pipeline, held, body, access, project)
+    return await run_sync(find_digest, reader, project, name, digest)
+
+
+@writes.post("/projects/{project:path}/datasets/{name:path}/runs")
+async def post_runs(
+    *,
+    project: str,
+    name: str,
+    wanted: WantedRuns,
+    request: Request,
+    pipeline: Annotated[Intake, Depends(service_of(Intake))],
+    access: Annotated[Access, Depends(needs(ANNOTATE))],
+) -> SavedRuns:
+    """Make items of recorded runs, which keep the ids of these, in a new version of a data set.
+
+    Runs without whole inputs are left out and counted. An item takes the place of one with the
+    same inputs. Answered when it is durable.
+    """
+    reader = find_service(request, Reader).narrow(access)
+    items, left_out = await run_sync(read_runs, reader, project, wanted, time.time_ns())
+    change = WantedItems(items=items)
+    with pipeline.hold() as held:
+        digest, body = await run_sync(make_change, reader, project, name, change, None)
+        await feedback.store_request(pipeline, held, body, access, project)
+    version = await run_sync(find_digest, reader, project, name, digest)
+    return SavedRuns(version=version, items=len(items), left_out=left_out)
+
+
+@pages.get("/projects/{project:path}/datasets")
+def list_datasets(request: Request, project: str, reader: FromReader) -> Response:
+    """The data sets of a project."""
+    context = {
+        "project": project,
+        "datasets": find_datasets(reader, project),
+        "api": view.api_address("projects", project, "datasets"),
+        "python": python_call("datasets"),
+    }
+    return show_page(request, "datasets.html", context)
+
+
+@pages.get("/projects/{project:path}/datasets/{name:path}")
+def show_dataset(
+    *,
+    request: Request,
+    project: str,
+    name: str,
+    reader: FromReader,
+    version: Annotated[int | None, Query(ge=1)] = None,
+    cursor: Cursor = None,
+    versions: Cursor = None,
+) -> Response:
+    """One data set: its versions with what each changed, and the items of one of them."""
+    newest = versions_of(reader, project, name)[-1]["number"]
+    shown = find_versions(reader, project, name, cursor=versions)
+    number = version or newest
+    found = find_items(reader, project, name, number, limit=_ON_A_PAGE, cursor=cursor)
+    path = ("projects", project, "datasets", name, "versions", str(number), "items")
+    context = {
+        "project": project,
+        "chosen": found.version,
+        "newest": newest,
+        "versions": shown.versions,
+        "older": shown.next_cursor,
+        "items": found.items,
+        "next_cursor": found.next_cursor,
+        "inputs_of": lambda item: _line(item.inputs) if item.is_here else "",
+        "expected_of": lambda item: "–" if item.expected is None else _line(item.expected),
+        "api": view.api_address(*path, limit=_ON_A_PAGE),
+        "python": python_call("dataset_items", name, number),
+    }
+    return show_page(request, "dataset.html", context)
+
+
+def _line(value: object) -> str:
+    """Write a value of an item as one line: a text as it is, all else as JSON."""
+    return value if isinstance(value, str) else orjson.dumps(value).decode()
