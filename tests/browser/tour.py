@@ -123,6 +123,7 @@ def _over_demo(demo: CollectorProcess) -> list[Stop]:
         Stop("datasets", f"{DOCS}/datasets"),
         Stop("datasets-empty", "/projects/nothing-here/datasets"),
         Stop("dataset", f"{DOCS}/datasets/questions"),
+        Stop("dataset-item", f"{DOCS}/datasets/questions", _edit_item),
         Stop("experiments", f"{DOCS}/experiments"),
         Stop("experiments-empty", "/projects/nothing-here/experiments"),
         Stop("experiment", worse),
@@ -137,6 +138,10 @@ def _over_demo(demo: CollectorProcess) -> list[Stop]:
 
 def _open_item(page: Page) -> None:
     page.locator("#rows tbody tr").first.get_by_role("link").click()
+
+
+def _edit_item(page: Page) -> None:
+    page.locator("#items").get_by_role("button").first.click()
 
 
 def _of_unfinished(collector: CollectorProcess) -> list[Stop]:

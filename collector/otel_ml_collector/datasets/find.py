@@ -35,6 +35,10 @@ _PARTS: Final = Sql("""
 _SOME_PARTS: Final = Sql("""
     SELECT part, document FROM ({parts}) WHERE part >= {first:UInt32}
     ORDER BY part LIMIT {most}""").fill(parts=_PARTS, most=_PARTS_AT_ONCE)
+# The lines of manifests: the id of an item, a space, and its digest.
+LINES: Final = Sql("""
+    SELECT arrayJoin(splitByChar('\n', JSONExtractString(document))) AS line
+    FROM ({parts}) WHERE line != ''""").fill(parts=_PARTS)
 # How many lines of manifests there are, and of how many of these the item is here.
 _STORED: Final = Sql("""
     SELECT owner, count() AS lines, countIf(right(line, 64) IN (
@@ -121,7 +125,7 @@ def find_items(
         BadQuery: The cursor is wrong.
         NotFound: There is no such version.
     """
-    row = _version_row(reader, project, name, number)
+    row = version_row(reader, project, name, number)
     part, line = read_cursor(cursor, int, int) if cursor else (0, 0)
     lines: list[tuple[str, str]] = []
     is_last = False
@@ -137,14 +141,18 @@ def find_items(
                 break
             part, line = one["part"] + 1, 0
         is_last = len(found) < _PARTS_AT_ONCE
-    shown = lines[:limit]
-    values = {"project": project, "digests": sorted({digest for _, digest in shown})}
-    content = {one["digest"]: one for one in reader.rows(_CONTENT, values)} if shown else {}
     return DatasetItems(
         version=make_version(row, count_stored(reader, project, [row])),
-        items=[_make_item(one, digest, content.get(digest)) for one, digest in shown],
+        items=read_items(reader, project, lines[:limit]),
         next_cursor=write_place([part, line]) if len(lines) > limit else None,
     )
+
+
+def read_items(reader: Reader, project: str, lines: Sequence[tuple[str, str]]) -> list[DatasetItem]:
+    """Read the items of some lines of a manifest: id and digest."""
+    values = {"project": project, "digests": sorted({digest for _, digest in lines})}
+    content = {one["digest"]: one for one in reader.rows(_CONTENT, values)} if lines else {}
+    return [_make_item(one, digest, content.get(digest)) for one, digest in lines]
 
 
 def find_digest(reader: Reader, project: str, name: str, digest: str) -> DatasetVersion:
@@ -159,7 +167,7 @@ def find_diff(reader: Reader, project: str, name: str, number: int, against: int
     Raises:
         NotFound: One of them is not there.
     """
-    rows = [_version_row(reader, project, name, one) for one in (against, number)]
+    rows = [version_row(reader, project, name, one) for one in (against, number)]
     manifests = read_manifests(reader, project, rows)
     older, newer = (manifests[row["digest"]] for row in rows)
     different = sorted(
@@ -203,7 +211,12 @@ def versions_of(reader: Reader, project: str, name: str) -> list[Row]:
     return rows
 
 
-def _version_row(reader: Reader, project: str, name: str, number: int) -> Row:
+def version_row(reader: Reader, project: str, name: str, number: int) -> Row:
+    """Read a version of a data set.
+
+    Raises:
+        NotFound: There is no such version.
+    """
     for row in versions_of(reader, project, name):
         if row["number"] == number:
             return row

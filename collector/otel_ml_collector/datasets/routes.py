@@ -1,14 +1,15 @@
 """The JSON API and the pages of data sets."""
 
 import time
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import orjson
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Depends, Header, Query, Request
 from starlette.responses import Response
 
-from otel_ml.records import DatasetDiff, DatasetVersion
+from otel_ml.items import find_documents
+from otel_ml.records import DatasetDiff, DatasetItem, DatasetVersion
 from otel_ml_collector import feedback
 from otel_ml_collector.access import ANNOTATE, Access
 from otel_ml_collector.api.bodies import JsonRoute
@@ -30,10 +31,10 @@ from otel_ml_collector.datasets.find import (
     find_datasets,
     find_diff,
     find_digest,
-    find_items,
     find_versions,
     versions_of,
 )
+from otel_ml_collector.datasets.history import DatasetHistory, Show, find_history, find_shown
 from otel_ml_collector.receive.pipeline import Intake
 from otel_ml_collector.services import find_service, service_of
 from otel_ml_collector.store.reader import Reader
@@ -74,9 +75,26 @@ def get_dataset_items(
     reader: FromReader,
     limit: Annotated[int, Query(ge=1, le=MOST_ITEMS)] = PAGE,
     cursor: Cursor = None,
+    show: Annotated[Show, Query(description="Which, by what the last experiments said")] = "all",
 ) -> DatasetItems:
     """Read items of a version of a data set, in the order of their ids."""
-    return find_items(reader, project, name, number, limit=limit, cursor=cursor)
+    now_ns = time.time_ns()
+    return find_shown(reader, project, name, number, now_ns, show=show, limit=limit, cursor=cursor)
+
+
+@api.get("/projects/{project:path}/datasets/{name:path}/versions/{number}/history")
+def get_dataset_history(
+    *,
+    project: str,
+    name: str,
+    number: int,
+    reader: FromReader,
+    item: Annotated[
+        list[str] | None, Query(max_length=100, description="Ids of items; may be repeated")
+    ] = None,
+) -> DatasetHistory:
+    """Say what the last experiments said of the items of a version of a data set."""
+    return find_history(reader, project, name, number, time.time_ns(), items=item or ())
 
 
 @api.get("/projects/{project:path}/datasets/{name:path}/versions/{number}/diff")
@@ -163,27 +181,65 @@ def show_dataset(
     version: Annotated[int | None, Query(ge=1)] = None,
     cursor: Cursor = None,
     versions: Cursor = None,
+    show: Show = "all",
 ) -> Response:
     """One data set: its versions with what each changed, and the items of one of them."""
     newest = versions_of(reader, project, name)[-1]["number"]
-    shown = find_versions(reader, project, name, cursor=versions)
+    listed = find_versions(reader, project, name, cursor=versions)
     number = version or newest
-    found = find_items(reader, project, name, number, limit=_ON_A_PAGE, cursor=cursor)
+    now_ns = time.time_ns()
+    found = find_shown(
+        reader, project, name, number, now_ns, show=show, limit=_ON_A_PAGE, cursor=cursor
+    )
+    ids = [one.id for one in found.items]
+    history = find_history(reader, project, name, number, now_ns, items=ids)
     path = ("projects", project, "datasets", name, "versions", str(number), "items")
     context = {
         "project": project,
         "chosen": found.version,
         "newest": newest,
-        "versions": shown.versions,
-        "older": shown.next_cursor,
+        "versions": listed.versions,
+        "older": listed.next_cursor,
+        "show": show,
+        "shown": _shown(history, number),
+        "history": history,
         "items": found.items,
         "next_cursor": found.next_cursor,
         "inputs_of": lambda item: _line(item.inputs) if item.is_here else "",
         "expected_of": lambda item: "–" if item.expected is None else _line(item.expected),
-        "api": view.api_address(*path, limit=_ON_A_PAGE),
+        "content_of": _content_of,
+        "api": view.api_address(*path, limit=_ON_A_PAGE, show=None if show == "all" else show),
         "python": python_call("dataset_items", name, number),
     }
     return show_page(request, "dataset.html", context)
+
+
+def _shown(history: DatasetHistory, number: int) -> list[tuple[Show, str, int | None]]:
+    """List which items may be shown: the word of the address, that on the page, and how many."""
+    told: list[tuple[Show, str, int | None]] = [("all", "All", None)]
+    if history.experiments:
+        told += [
+            ("never", "Never pass", history.never),
+            ("apart", "Tell versions apart", history.apart),
+            ("always", "Always pass", history.always),
+            ("flaky", "Flaky", history.flaky),
+        ]
+    if number > 1:
+        told.append(("changed", f"New in v{number}", None))
+    return [*told, ("runs", "From runs", None)]
+
+
+def _content_of(item: DatasetItem) -> dict[str, Any] | None:
+    """Return what an item is made of, to be edited as text; None for one with typed values."""
+    if not item.is_whole or any(find_documents([item.inputs, item.expected])):
+        return None
+    return {
+        "id": item.id,
+        "inputs": item.inputs,
+        "expected": item.expected,
+        "tags": item.tags,
+        "source_run": item.source_run or "",
+    }
 
 
 def _line(value: object) -> str:

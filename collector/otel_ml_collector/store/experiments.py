@@ -24,10 +24,37 @@ _ITEM_RUNS: Final = Sql("""
 _OURS: Final = Sql("""project = {project:String} AND start_ns >= {start:Int64}
   AND experiment IN {experiments:Array(String)} AND item != '' AND outcome != 'cancelled'""")
 _AMONG: Final = Sql("AND item IN {items:Array(String)}")
+# How often each item passed and failed in each experiment, by the newest word of each judge; a
+# call that failed has failed. A run of which no judge says whether it passed counts for neither.
+_PASSES: Final = Sql("""
+    SELECT item, item_digest, experiment, countIf(word = 2) AS passes, countIf(word = 1) AS fails
+    FROM (
+      SELECT item, item_digest, experiment, if(outcome != 'ok', 1, said) AS word
+      FROM (
+        SELECT experiment, item, item_digest, repeat, trace_id, span_id, outcome
+        FROM runs FINAL
+        WHERE {ours} {among}
+        ORDER BY experiment, item, item_digest, repeat, start_ns + latency_ns, trace_id, span_id
+        LIMIT 1 BY experiment, item, item_digest, repeat
+      ) AS run
+      LEFT JOIN (
+        SELECT trace_id, span_id, min(newest) + 1 AS said
+        FROM (
+          SELECT trace_id, span_id, judge, argMax(tuple(passed), time_ns).1 AS newest
+          FROM scores_by_judge
+          WHERE project = {project:String} AND start_ns >= {start:Int64}
+            AND (trace_id, span_id) IN (SELECT trace_id, span_id FROM runs WHERE {ours} {among})
+          GROUP BY trace_id, span_id, judge
+        )
+        WHERE newest IS NOT NULL
+        GROUP BY trace_id, span_id
+      ) AS score USING (trace_id, span_id)
+    )
+    GROUP BY item, item_digest, experiment""")
 
 
-def _parameters(project: str, experiments: Sequence[str], start_ns: int) -> dict[str, Any]:
-    """Return those of every question; clocks of processes may differ a little."""
+def item_parameters(project: str, experiments: Sequence[str], start_ns: int) -> dict[str, Any]:
+    """Return those of a question about experiments; clocks of processes may differ a little."""
     return {"project": project, "experiments": list(experiments), "start": start_ns - AHEAD_NS}
 
 
@@ -50,7 +77,7 @@ def count_item_runs(
           GROUP BY experiment, item, item_digest, repeat
         )
         GROUP BY experiment""").fill(ours=_OURS)
-    parameters = _parameters(project, experiments, start_ns)
+    parameters = item_parameters(project, experiments, start_ns)
     return {row["experiment"]: row for row in reader.rows(sql, parameters)}
 
 
@@ -62,7 +89,7 @@ def list_items(
         SELECT DISTINCT item FROM runs
         WHERE {ours} AND item > {after:String}
         ORDER BY item LIMIT {limit:UInt32}""").fill(ours=_OURS)
-    parameters = _parameters(project, [experiment], start_ns)
+    parameters = item_parameters(project, [experiment], start_ns)
     rows = reader.rows(sql, {**parameters, "after": after, "limit": limit})
     return [row["item"] for row in rows]
 
@@ -103,7 +130,7 @@ def read_item_runs(
           GROUP BY trace_id, span_id, judge, judge_version
         )
         ORDER BY judge, judge_version, trace_id, span_id""").fill(ids=IDS, runs=runs)
-    parameters = _parameters(project, experiments, start_ns)
+    parameters = item_parameters(project, experiments, start_ns)
     if items is not None:
         parameters["items"] = list(items)
     return reader.rows(shown, parameters), reader.rows(scores, parameters)
@@ -123,7 +150,38 @@ def read_item_tags(
           AND digest IN (SELECT item_digest FROM runs WHERE {ours} {among})
         ORDER BY digest, rank DESC LIMIT 1 BY digest""")
     asked = sql.fill(ours=_OURS, among=EMPTY if items is None else _AMONG)
-    parameters = _parameters(project, experiments, start_ns)
+    parameters = item_parameters(project, experiments, start_ns)
     if items is not None:
         parameters["items"] = list(items)
     return {row["digest"]: row for row in reader.rows(asked, parameters)}
+
+
+def read_passes(
+    reader: Reader, project: str, experiments: Sequence[str], start_ns: int, items: Sequence[str]
+) -> list[Row]:
+    """Count for some items how often they passed and failed in each experiment.
+
+    Returns:
+        Rows with `item`, `item_digest`, `experiment`, `passes` and `fails`.
+    """
+    parameters = {**item_parameters(project, experiments, start_ns), "items": list(items)}
+    return reader.rows(_PASSES.fill(ours=_OURS, among=_AMONG), parameters)
+
+
+def judge_items(within: Sql) -> Sql:
+    """Write the statement of how often each item that is within some passed and failed.
+
+    Args:
+        within: A statement of pairs (id, digest).
+
+    Returns:
+        A statement of `item`, `item_digest`, `passed`, `failed` and `is_flaky`; its parameters are
+        those of `item_parameters` beside those of `within`.
+    """
+    sql = Sql("""
+        SELECT item, item_digest, sum(passes) AS passed, sum(fails) AS failed,
+          max(passes > 0 AND fails > 0) AS is_flaky
+        FROM ({passes})
+        WHERE (item, item_digest) IN ({within})
+        GROUP BY item, item_digest""")
+    return sql.fill(passes=_PASSES.fill(ours=_OURS, among=EMPTY), within=within)

@@ -2,13 +2,13 @@
 
 import { say } from "./toast.js";
 
-/** Send JSON; return whether it was taken. */
-export async function send(method, address, content) {
+/** Send JSON, perhaps with more headers; return whether it was taken. */
+export async function send(method, address, content, more = {}) {
   let problem = "The collector does not answer; try again in a moment";
   try {
     const response = await fetch(address, {
       method,
-      headers: content === undefined ? {} : { "Content-Type": "application/json" },
+      headers: content === undefined ? more : { ...more, "Content-Type": "application/json" },
       body: content === undefined ? undefined : JSON.stringify(content),
     });
     if (response.ok) return true;
