@@ -37,7 +37,7 @@ _NAMES: Final = Sql("""
       UNION ALL
       SELECT name FROM metrics WHERE project = {project:String} AND source = 'judge'
     ) ORDER BY name LIMIT 1000""")
-_SAID: Final = Sql("""
+SAID: Final = Sql("""
     SELECT judge, judge_version, trace_id, span_id, score, passed, failed, latency_ms, cost,
       time_ns, '' AS record_id
     FROM scores_by_judge WHERE project = {project:String} AND judge IN {judges:Array(String)}""")
@@ -46,7 +46,7 @@ _TOLD: Final = Sql("""FROM metrics WHERE project = {project:String} AND owner >=
       AND name IN {judges:Array(String)} AND source != 'logged' AND actual = ''""").fill(
     first=Sql(FIRST)
 )
-_SAID_APART: Final = Sql("""
+SAID_APART: Final = Sql("""
     UNION ALL
     SELECT said.judge, said.judge_version, about.trace_id, about.span_id, said.value, said.passed,
       said.failed, said.latency_ms, said.cost, said.time_ns, said.record_id
@@ -289,7 +289,7 @@ def _definition(text: str) -> JudgeDefinition:
 def _said(reader: Reader, project: str) -> Sql:
     apart = find_apart(reader, project)
     return _JUDGED.fill(
-        said=_SAID + (_SAID_APART if apart.told_scores else EMPTY),
+        said=SAID + (SAID_APART if apart.told_scores else EMPTY),
         no_items=no_items(reader, project),
     )
 

@@ -1,0 +1,308 @@
+"""One call of a tool: what was asked, of which project and time, and how a refusal is worded."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from otel_ml_collector.assistants.answers import (
+    ASKED_CHARS,
+    USUAL_CHARS,
+    Own,
+    number,
+    show,
+    unshow,
+)
+from otel_ml_collector.assistants.find import has_project
+from otel_ml_collector.errors import (
+    BadQuery,
+    CollectorError,
+    NotFound,
+    StoreTimeout,
+    Unavailable,
+)
+from otel_ml_collector.filter.fields import nearest
+from otel_ml_collector.filter.sql import compile_filter
+from otel_ml_collector.runs.answers import RunSummary
+from otel_ml_collector.runs.find import RunsQuery, find_runs
+from otel_ml_collector.store.reader import Reader
+from otel_ml_collector.store.runs import Window
+from otel_ml_collector.times import AHEAD_NS, SECOND_NS, from_rfc3339, to_rfc3339
+from otel_ml_collector.web import view
+
+_AGO: Final = re.compile("([0-9]{1,6})([smhdw])", re.ASCII)
+_UNITS_NS: Final = {
+    "s": 10**9,
+    "m": 60 * 10**9,
+    "h": 3_600 * 10**9,
+    "d": 86_400 * 10**9,
+    "w": 7 * 86_400 * 10**9,
+}
+_WORD: Final = re.compile(r"[A-Za-z_]\w*")
+_TEXT: Final = re.compile(r"\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'")
+_MENDS: Final = 5
+# What other languages write, and what a filter has for it.
+_MEANT: Final[tuple[tuple[re.Pattern[str], str], ...]] = (
+    (re.compile(r"\s*&&\s*"), " and "),
+    (re.compile(r"\s*\|\|\s*"), " or "),
+    (re.compile(r"\bAND\b"), "and"),
+    (re.compile(r"\bOR\b"), "or"),
+    (re.compile(r"\bNOT\b"), "not"),
+    (re.compile(r"<>"), "!="),
+    (re.compile(r"(?<![=!<>])=(?!=)"), "=="),
+    (re.compile(r"\btrue\b"), "True"),
+    (re.compile(r"\bfalse\b"), "False"),
+)
+SHORT_CHARS: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call of a tool whose arguments have been read.
+
+    Attributes:
+        reader: The store, held to whoever asks.
+        given: All arguments of the tool.
+        asked: Those of them that were given.
+        base: The address of the collector, as it was asked.
+        now_ns: The time.
+        project: Which one; empty where none is meant.
+    """
+
+    tool: str
+    reader: Reader
+    given: Mapping[str, Any]
+    asked: Mapping[str, Any]
+    base: str
+    now_ns: int
+    project: str = ""
+
+    @property
+    def where(self) -> str:
+        """The filter."""
+        return self.given.get("where") or ""
+
+    @property
+    def limit(self) -> int:
+        """How many rows."""
+        return int(self.given["limit"])
+
+    @property
+    def chars(self) -> int:
+        """As much as the answer may have: more where more rows are asked for."""
+        return ASKED_CHARS if "limit" in self.asked or "show" in self.asked else USUAL_CHARS
+
+    @property
+    def window(self) -> Window:
+        """The time that is asked about.
+
+        Raises:
+            BadQuery: A time cannot be read, or the end is not after the start.
+        """
+        start_ns = read_time(self.given.get("since"), "since", self.now_ns) or 0
+        end_ns = read_time(self.given.get("until"), "until", self.now_ns)
+        if end_ns is None:
+            end_ns = self.now_ns + AHEAD_NS
+        if end_ns <= start_ns:
+            raise BadQuery(f"until: {self.given['until']!r}: expected a time after since", "until")
+        return Window(start_ns, end_ns)
+
+    def query(self, limit: int = 0, **more: Any) -> RunsQuery:
+        """Make the question for the runs that are asked about."""
+        window = self.window
+        bounds = {"start_ns": window.start_ns, "end_ns": window.end_ns}
+        return RunsQuery(self.project, self.where, **{"limit": limit or 1, **bounds, **more})
+
+    def page(self, *parts: str, **parameters: object) -> str:
+        """Write the address of a page of the project."""
+        return f"{self.base}{view.address(self.project, *parts, **parameters)}"
+
+    def runs_page(self, **more: object) -> str:
+        """Write the address of the list of the runs that are asked about."""
+        window = self.window
+        end = write_time(window.end_ns) if self.given.get("until") else None
+        return self.page(
+            "runs", where=self.where, start=write_time(window.start_ns), end=end, **more
+        )
+
+    def go_on(self, tool: str = "", **changes: object) -> dict[str, Any]:
+        """Write a call that goes on from this one: the same project, filter and time."""
+        window = self.window if "since" in self.given else None
+        arguments: dict[str, object] = {**self.asked, "project": self.project}
+        is_other = bool(tool) and tool != self.tool
+        if is_other:
+            arguments = {"project": self.project, "where": self.where}
+        if tool == "find_experiments":
+            return {"tool": tool, "arguments": {"project": self.project}}
+        if window is not None:  # the same runs, whenever it is asked
+            arguments["since"] = write_time(window.start_ns)
+            if self.given.get("until"):
+                arguments["until"] = write_time(window.end_ns)
+        arguments |= changes
+        known = {name: value for name, value in arguments.items() if value not in (None, "")}
+        return {"tool": tool or self.tool, "arguments": known}
+
+    def more_rows(self, high: int) -> Callable[[int], Mapping[str, Any] | None]:
+        """Make the call for more rows of a list that has no pages: a larger limit, if any."""
+
+        def more(shown: int) -> Mapping[str, Any] | None:
+            wanted = min(max(2 * shown, self.limit + 1), high)
+            return self.go_on(limit=wanted) if wanted > max(shown, self.limit) else None
+
+        return more
+
+    def explain_nothing(self) -> str:
+        """Say why no run matches: the newest one that would, were it not for the time."""
+        window = self.window
+        before = RunsQuery(self.project, self.where, limit=1, end_ns=window.end_ns)
+        found = find_runs(self.reader, before, self.now_ns).runs
+        since = _to_minute(to_rfc3339(window.start_ns))
+        if found:
+            newest = _to_minute(found[0].start_time)
+            return f"no run since {since}; the newest that matches is of {newest}"
+        if not self.where:
+            return f"no run since {since}, nor before"
+        every = RunsQuery(self.project, "", limit=1, end_ns=window.end_ns)
+        newest_run = find_runs(self.reader, every, self.now_ns).runs
+        if not newest_run:
+            return "the project has no runs"
+        newest = _to_minute(newest_run[0].start_time)
+        return f"no run ever matched; the newest run of the project is of {newest}"
+
+
+def read_time(text: str | None, name: str, now_ns: int) -> int | None:
+    """Read ``24h`` or a time; None for nothing.
+
+    Raises:
+        BadQuery: It is neither.
+    """
+    if not text:
+        return None
+    match = _AGO.fullmatch(text.strip())
+    if match is not None:
+        start_ns = max(now_ns - int(match[1]) * _UNITS_NS[match[2]], 0)
+        return start_ns // SECOND_NS * SECOND_NS
+    try:
+        return from_rfc3339(text.strip(), name)
+    except BadQuery as error:
+        raise BadQuery(
+            f"{name}: {show(text[:40])!r}: expected 15m, 24h, 7d or a time such as "
+            "2026-11-20T07:16:40Z",
+            name,
+        ) from error
+
+
+def write_time(time_ns: int) -> str:
+    """Write a time with no more digits than it needs."""
+    text = to_rfc3339(time_ns)
+    return text.replace(".000000000", "")
+
+
+def choose_project(reader: Reader, given: str | None, *, is_needed: bool) -> str:
+    """Choose the project of a call: the one that is named, else the only one of the key.
+
+    Raises:
+        NotFound: It is not there, or not for this key.
+        BadQuery: One is needed.
+    """
+    own = reader.access.projects
+    name = given or (own[0] if own is not None and len(own) == 1 else "")
+    if not name and is_needed:
+        raise BadQuery("project: missing: expected one of those that overview lists", "project")
+    for text in dict.fromkeys((name, unshow(name))):
+        if text and reader.access.reaches(text) and has_project(reader, text):
+            return text
+    if name:
+        raise NotFound(f"There is no project {show(name[:80])!r}")
+    return ""
+
+
+def explain(error: CollectorError, where: str) -> str:
+    """Word a refusal for whoever asked; of a wrong filter in three lines or four."""
+    if isinstance(error, BadQuery) and error.field == "where" and where:
+        return _explain_filter(error, where)
+    if isinstance(error, StoreTimeout):
+        return "The answer took longer than 10 s: ask for less with since, until or where"
+    if isinstance(error, Unavailable):
+        return f"{error}: come again in {max(round(error.retry_after_s), 1)} s"
+    return show(str(error))
+
+
+def _explain_filter(error: BadQuery, where: str) -> str:
+    column = min(error.column or 0, len(where))
+    start = where.rfind("\n", 0, column) + 1
+    line = where[start:].partition("\n")[0]
+    lines = [
+        f"where: {show(str(error))}",
+        show(line),
+        f"{' ' * len(show(line[: column - start]))}^",
+    ]
+    mended = mend(where)
+    return "\n".join([*lines, f"try: {mended}"] if mended else lines)
+
+
+def mend(where: str) -> str:
+    """Mend a filter by what was probably meant; empty where that does not parse."""
+    texts = _TEXT.findall(where)
+    between = _TEXT.split(where)
+    for pattern, meant in _MEANT:
+        between = [pattern.sub(meant, part) for part in between]
+    mended = "".join(
+        part + (texts[place] if place < len(texts) else "") for place, part in enumerate(between)
+    )
+    for _ in range(_MENDS):
+        try:
+            check_filter(mended)
+        except BadQuery as error:
+            at = error.column or 0
+            word = _WORD.match(mended, at)
+            near = nearest(word[0]) if word else None
+            if word is None or near is None or near == word[0]:
+                return ""
+            mended = mended[:at] + near + mended[word.end() :]
+        else:
+            return mended if mended != where else ""
+    return ""
+
+
+def check_filter(where: str) -> None:
+    """Check a filter without asking the store.
+
+    Raises:
+        BadQuery: It is wrong.
+    """
+    compile_filter(where)
+
+
+def _to_minute(rfc3339: str) -> str:
+    return f"{rfc3339[:16]}Z"
+
+
+def short_id(run_id: str) -> Own:
+    """Write a run by the 16 hex digits of its span."""
+    return Own(run_id[-SHORT_CHARS:])
+
+
+def version_name(run: RunSummary) -> str:
+    """Write the version of a run: ``answer:v4``, or its model."""
+    return run.model if run.version is None else f"{run.model}:v{run.version}"
+
+
+def tell_scores(run: RunSummary) -> list[str]:
+    """Tell what judges said of a run last: ``exact 0.5 fail``."""
+    told = []
+    for judge in dict.fromkeys((*run.scores, *run.passed, *run.failed_judges)):
+        words = [judge]
+        if judge in run.scores:
+            words.append(str(number(run.scores[judge])))
+        if judge in run.passed:
+            words.append("pass" if run.passed[judge] else "fail")
+        if judge in run.failed_judges:
+            words.append("broke")
+        told.append(" ".join(words))
+    return told
+
+
+def tell_error(run: RunSummary) -> str:
+    """Tell how a run failed in one line."""
+    return ": ".join(filter(None, (run.error_type, run.error_message)))

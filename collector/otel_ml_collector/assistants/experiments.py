@@ -1,0 +1,436 @@
+"""The tools about what is better: compare, and find_experiments."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from otel_ml.records import ListedExperiment, ListedItemRun
+from otel_ml.statistics.verdict import WORST_FIRST
+from otel_ml_collector.assistants.answers import LEAF_CHARS, Answer, Own, Table, brief, moment
+from otel_ml_collector.assistants.call import Call, check_filter, read_time, short_id, write_time
+from otel_ml_collector.assistants.find import count_behind
+from otel_ml_collector.assistants.references import Reference, find_reference
+from otel_ml_collector.datasets.find import find_datasets
+from otel_ml_collector.errors import BadQuery, NotFound
+from otel_ml_collector.experiments import find as experiments
+from otel_ml_collector.experiments.find import Compared, ExperimentVerdict
+from otel_ml_collector.models import diff
+from otel_ml_collector.models.find import (
+    VersionDefinition,
+    find_definitions,
+    find_verdict,
+)
+from otel_ml_collector.runs.find import RunsQuery, write_cursor
+from otel_ml_collector.stats import Figures, StatsQuery, find_stats
+from otel_ml_collector.store.apart import find_apart
+from otel_ml_collector.store.runs import Key, Window
+from otel_ml_collector.times import AHEAD_NS, to_rfc3339
+from otel_ml_collector.verdicts import AmountChange, Interval, JudgeChange
+from otel_ml_collector.web import view
+
+_MOST_SHOWN: Final = 20
+_LOOKED_AT: Final = 100
+_DIFF_LINES: Final = 40
+_DIFF_CHARS: Final = 1_500
+_IS_EXPERIMENT: Final = 'kind == "experiment"'
+_IS_FILTER: Final = re.compile(r"[=<>]|\bin\b|\blast\(|\bmatches\(")
+_COLUMNS: Final = (
+    *("experiment", "name", "start", "version", "dataset"),
+    *("baseline", "verdict", "done", "outcome"),
+)
+_JUDGES: Final = ("judge", "verdict", "a", "b", "difference", "low", "high", "n", "says")
+_AMOUNTS: Final = ("name", "verdict", "ratio", "low", "high", "n", "says")
+
+
+def list_experiments(call: Call) -> Answer:
+    """Answer find_experiments."""
+    dataset, cursor = call.given["dataset"], call.given["cursor"]
+    where = f"dataset == {view.quoted(dataset)}" if dataset else ""
+    found = experiments.find_experiments(
+        call.reader, call.project, call.now_ns, where=where, limit=call.limit, cursor=cursor
+    )
+    ours = f"{where} and {_IS_EXPERIMENT}" if where else _IS_EXPERIMENT
+    total = count_behind(call.reader, RunsQuery(call.project, ours, cursor=cursor), call.now_ns)
+
+    def go_on(shown: int) -> Mapping[str, Any] | None:
+        last = found.experiments[shown - 1]
+        return call.go_on(cursor=write_cursor(Key.of(last.start_ns, last.run_id)))
+
+    datasets = [] if cursor else find_datasets(call.reader, call.project)
+    named = [[one.name, one.version, one.items, moment(one.time)] for one in datasets]
+    return Answer(
+        {"datasets": Table(("dataset", "versions", "items", "updated"), named) if named else None},
+        Table(_COLUMNS, [_row(call, one) for one in found.experiments], total, go_on),
+        url=call.page("experiments", where=where),
+        hint="" if found.experiments or cursor else "there is no experiment of that sort yet",
+        chars=call.chars,
+    )
+
+
+def _row(call: Call, one: ListedExperiment) -> list[object]:
+    verdict = None
+    if one.baseline:
+        verdict = experiments.find_experiment(
+            call.reader, call.project, one.run_id, call.now_ns
+        ).verdict
+    return [
+        short_id(one.run_id),
+        one.name,
+        moment(one.start_time),
+        _version(one),
+        _dataset(one),
+        short_id(verdict.baseline.run_id) if verdict else None,
+        Own(verdict.word) if verdict else None,
+        Own(f"{one.done}/{one.items * one.repeats}"),
+        Own(one.outcome),
+    ]
+
+
+def _version(one: ListedExperiment) -> str:
+    return one.function if one.version is None else f"{one.function}:v{one.version}"
+
+
+def _dataset(one: ListedExperiment) -> str:
+    return one.dataset if one.dataset_version is None else f"{one.dataset}:v{one.dataset_version}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """One side of a comparison.
+
+    Attributes:
+        name: What the asker called it, or what it is called.
+        experiment: Where it is one.
+        version: Model and number, where it is a version.
+        where: The filter of its runs in production.
+    """
+
+    name: str
+    experiment: ListedExperiment | None = None
+    version: tuple[str, int] | None = None
+    where: str = ""
+
+
+def compare(call: Call) -> Answer:
+    """Answer compare: pairs of experiments decide, else what production says."""
+    a, b = (_find_side(call, call.given[name], name) for name in ("a", "b"))
+    if a == b:
+        raise BadQuery(f"b: {b.name!r}: expected something else than a", "b")
+    pair = _find_pair(call, a, b)
+    if pair is not None:
+        return _compare_experiments(call, a, b, *pair)
+    return _compare_production(call, a, b)
+
+
+def _find_side(call: Call, text: str, field: str) -> _Side:
+    """Find what one side is.
+
+    Raises:
+        BadQuery: It is a filter that is wrong.
+        NotFound: It is nothing of the project.
+    """
+    try:
+        reference = find_reference(call.reader, call.project, text, field)
+    except NotFound:
+        if not _IS_FILTER.search(text):
+            raise
+        try:
+            check_filter(text)
+        except BadQuery as error:
+            raise BadQuery(f"{field}: {error}", field, error.column) from error
+        return _Side(Own(text), where=text)
+    return _side_of(call, reference, text, field)
+
+
+def _side_of(call: Call, reference: Reference, text: str, field: str) -> _Side:
+    if reference.kind == "model":
+        name, number = reference.name, reference.number
+        where = f"model == {view.quoted(name)} and version == {number}"
+        return _Side(f"{name}:v{number}", version=(name, number), where=where)
+    if reference.kind == "run":
+        found = experiments.find_one(call.reader, call.project, reference.name, call.now_ns)
+        return _Side(found.name, experiment=found)
+    raise BadQuery(
+        f"{field}: {text[:80]!r} is a {reference.kind}: expected a version such as answer:v4, an "
+        "experiment or a filter",
+        field,
+    )
+
+
+def _find_pair(call: Call, a: _Side, b: _Side) -> tuple[ListedExperiment, ListedExperiment] | None:
+    """Find the newest experiments of both sides on one data set; None where there are none."""
+    if a.experiment is not None and b.experiment is not None:
+        return a.experiment, b.experiment
+    if not find_apart(call.reader, call.project).experiments:
+        return None
+    ours, theirs = _experiments_of(call, a), _experiments_of(call, b)
+    pairs = [(one, other) for other in theirs for one in ours if one.dataset == other.dataset]
+    same = [pair for pair in pairs if pair[0].dataset_digest == pair[1].dataset_digest]
+    return next(iter(same or pairs), None)
+
+
+def _experiments_of(call: Call, side: _Side) -> Sequence[ListedExperiment]:
+    """List the experiments of a side, the newest first, among the newest 100 of its model."""
+    if side.experiment is not None:
+        return [side.experiment]
+    if side.version is None:
+        return []
+    model, number = side.version
+    found = experiments.find_experiments(
+        call.reader,
+        call.project,
+        call.now_ns,
+        where=f'params["function"] == {view.quoted(model)}',
+        limit=_LOOKED_AT,
+    )
+    return [one for one in found.experiments if one.version == number]
+
+
+def _compare_experiments(
+    call: Call, a: _Side, b: _Side, before: ListedExperiment, after: ListedExperiment
+) -> Answer:
+    compared = experiments.compare(
+        call.reader, call.project, after.run_id, call.now_ns, before.run_id
+    )
+    detail = experiments.describe(call.reader, call.project, compared)
+    verdict = detail.verdict
+    if verdict is None:
+        raise BadQuery("b: expected an experiment with items", "b")
+    production = None
+    if a.version and b.version and a.version[0] == b.version[0]:
+        beside = find_verdict(call.reader, call.project, a.version[0], b.version[1], a.version[1])
+        production = {"verdict": Own(beside.word), "because": _because(beside.judges)}
+    return Answer(
+        {
+            "a": _side(a, before),
+            "b": _side(b, after),
+            "verdict": Own(verdict.word),
+            "because": _because(verdict.judges, verdict.reasons),
+            "how": f"paired on {_dataset(after)}: {verdict.common} common items",
+            "judges": _judges(verdict.judges),
+            "amounts": _amounts(verdict.amounts),
+            "slice": _worst_slice(verdict),
+            "changed": _changed(call, _version_of(before), _version_of(after), before, after),
+            "needed": _needed(verdict.judges, "items"),
+            "worse": _worse(call, compared, verdict),
+            "production": production,
+            "notes": list(detail.notes) or None,
+        },
+        url=call.page("experiments", after.run_id, baseline=before.run_id),
+        chars=call.chars,
+    )
+
+
+def _side(side: _Side, experiment: ListedExperiment) -> dict[str, object]:
+    return {
+        "name": side.name,
+        "experiment": short_id(experiment.run_id),
+        "version": _version(experiment),
+    }
+
+
+def _version_of(one: ListedExperiment) -> tuple[str, int] | None:
+    return None if one.version is None else (one.function, one.version)
+
+
+def _compare_production(call: Call, a: _Side, b: _Side) -> Answer:
+    """Say what production says: a verdict of two versions of one model, else figures alone."""
+    for side in (a, b):
+        if side.experiment is not None:
+            raise BadQuery(
+                f"{side.name!r} is an experiment, and the other side has none on its data set: "
+                "compare two experiments, or run one with otel-ml evaluate",
+                "b",
+            )
+    since_ns = read_time(call.given["since"], "since", call.now_ns) or 0
+    figures = [
+        {"name": one.name, **_figures(_find_figures(call, one.where, since_ns))} for one in (a, b)
+    ]
+    parts: dict[str, object] = {"a": figures[0], "b": figures[1]}
+    if a.version is None or b.version is None or a.version[0] != b.version[0]:
+        return Answer(
+            {
+                **parts,
+                "because": Own(
+                    "no verdict: it needs two versions of one model, or experiments on one data "
+                    "set; these are figures of production alone"
+                ),
+                "how": Own(f"production since {to_rfc3339(since_ns)[:16]}Z, not compared"),
+                "needed": Own("run both over one data set: otel-ml evaluate"),
+            },
+            url=call.page("runs", where=b.where, start=write_time(since_ns)),
+            chars=call.chars,
+        )
+    (model, old), (_, new) = a.version, b.version
+    verdict = find_verdict(call.reader, call.project, model, new, old)
+    return Answer(
+        {
+            **parts,
+            "verdict": Own(verdict.word),
+            "because": _because(verdict.judges),
+            "how": Own(
+                f"unpaired production: of each the newest {verdict.most_runs:,} runs at most"
+            ),
+            "judges": _judges(verdict.judges),
+            "amounts": _amounts(verdict.amounts),
+            "changed": _changed(call, a.version, b.version),
+            "needed": _needed(verdict.judges, "runs of both")
+            or Own("pairs tell more: run both over one data set with otel-ml evaluate"),
+        },
+        url=call.page("models", model, **{"from": old, "to": new}),
+        chars=call.chars,
+    )
+
+
+def _find_figures(call: Call, where: str, since_ns: int) -> Figures:
+    until_ns = call.now_ns + AHEAD_NS
+    window = Window(since_ns, until_ns)
+    query = StatsQuery(call.project, where, "", window, until_ns - since_ns, 1)
+    return find_stats(call.reader, query).total
+
+
+def _figures(total: Figures) -> dict[str, object]:
+    return {
+        "runs": total.runs,
+        "errors": total.errors,
+        "p50_ms": total.p50_ms,
+        "p99_ms": total.p99_ms,
+        "cost": total.cost,
+    }
+
+
+def _because(judges: Sequence[JudgeChange], reasons: Sequence[str] = ()) -> str:
+    """Say in a sentence why the verdict is what it is: of the judge that decides."""
+    if reasons:
+        return "; ".join(reasons)
+    worst = min(judges, key=lambda one: WORST_FIRST.index(one.word), default=None)
+    if worst is None:
+        return "no judge scored both sides"
+    return f"{worst.judge} {worst.sentence}"
+
+
+def _judges(judges: Sequence[JudgeChange]) -> Table:
+    rows = [
+        [
+            one.name,
+            Own(one.word),
+            one.baseline.value if one.baseline else None,
+            one.candidate.value if one.candidate else None,
+            *_interval(one.difference),
+            Own(one.sentence),
+        ]
+        for one in judges
+    ]
+    return Table(_JUDGES, rows, chars=LEAF_CHARS)
+
+
+def _amounts(amounts: Sequence[AmountChange]) -> Table:
+    rows = [
+        [Own(one.name), Own(one.word), *_interval(one.ratio), Own(one.sentence)] for one in amounts
+    ]
+    return Table(_AMOUNTS, rows)
+
+
+def _interval(of: Interval | None) -> list[object]:
+    return [None] * 4 if of is None else [of.value, of.low, of.high, of.n]
+
+
+def _needed(judges: Sequence[JudgeChange], what: str) -> list[str] | None:
+    """Say how much more it would take where a verdict is open."""
+    told = [
+        f"{one.name}: {one.needed:,} {what} show a difference of {one.margin:g}"
+        for one in judges
+        if one.word == "inconclusive" and one.needed
+    ]
+    return told or None
+
+
+def _worst_slice(verdict: ExperimentVerdict) -> dict[str, object] | None:
+    worse = [one for one in verdict.slices if one.word == "worse"]
+    worst = min(worse, key=lambda one: one.difference.value, default=None)
+    if worst is None:
+        return None
+    return {
+        "tag": f"{worst.tag}={worst.value}",
+        "judge": worst.judge,
+        "difference": worst.difference.value,
+        "low": worst.difference.low,
+        "high": worst.difference.high,
+        "n": worst.difference.n,
+    }
+
+
+def _worse(call: Call, compared: Compared, verdict: ExperimentVerdict) -> Table | None:
+    """List the items that got worse, the largest change first, with both outputs."""
+    wanted = int(call.given["show"])
+    items = experiments.items_of(compared, "regression")[:wanted]
+    if not verdict.regressions or not wanted:
+        return None
+    made = experiments.make_rows(compared, items)
+    rows = [[one.item, *_ran(one.baseline), *_ran(one.runs)] for one in made]
+
+    def more(shown: int) -> Mapping[str, Any] | None:
+        return call.go_on(show=_MOST_SHOWN) if wanted < _MOST_SHOWN else None
+
+    columns = ("item", "a_run", "a_scores", "a_output", "b_run", "b_scores", "b_output")
+    return Table(columns, rows, verdict.regressions, more)
+
+
+def _ran(runs: Sequence[ListedItemRun]) -> list[object]:
+    if not runs:
+        return [None, None, None]
+    first = runs[0]
+    error = ": ".join(filter(None, (first.error_type, first.error_message)))
+    scores = [
+        f"{judge} {one.score:.3g}" if one.score is not None else f"{judge} broke"
+        for judge, one in first.scores.items()
+    ]
+    return [short_id(first.run_id), scores, error or first.outputs]
+
+
+def _changed(
+    call: Call,
+    old: tuple[str, int] | None,
+    new: tuple[str, int] | None,
+    before: ListedExperiment | None = None,
+    after: ListedExperiment | None = None,
+) -> dict[str, object] | None:
+    """Tell what changed in code and parameters: parts, and at most 40 lines."""
+    told: dict[str, object] = {}
+    if before is not None and after is not None and before.params != after.params:
+        told["params"] = _changed_params(before.params, after.params)
+    if old is not None and new is not None and old != new:
+        models = find_definitions(call.reader, call.project, [old[0], new[0]])
+        was = models.get(old[0], {}).get(old[1], VersionDefinition())
+        now = models.get(new[0], {}).get(new[1], VersionDefinition())
+        told["parts"] = diff.changes(was, now)
+        if isinstance(was.params, dict) and isinstance(now.params, dict):
+            told["params"] = _changed_params(was.params, now.params)
+        told["diff"] = _diff_lines(was, now, new[0])
+    return {name: one for name, one in told.items() if one} or None
+
+
+def _changed_params(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    names = sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
+    return [
+        f"{name}: {brief(old.get(name))} → {brief(new.get(name))}" for name in names[:_DIFF_LINES]
+    ]
+
+
+def _diff_lines(was: VersionDefinition, now: VersionDefinition, name: str) -> list[str]:
+    """List the changed lines, within their bound; the last one says how many are left out."""
+    lines: list[str] = []
+    for block in diff.blocks(was, now, name):
+        for line in block.lines:
+            for sign, side in (("-", line.left), ("+", line.right)):
+                if line.changed and side is not None:
+                    lines.append(sign + "".join(piece.text for piece in side.pieces))
+    shown, size = 0, 0
+    for text in lines[:_DIFF_LINES]:
+        size += min(len(text), LEAF_CHARS)
+        if size > _DIFF_CHARS and shown:
+            break
+        shown += 1
+    left = len(lines) - shown
+    return [*lines[:shown], *([Own(f"…(+{left} lines)")] if left else [])]

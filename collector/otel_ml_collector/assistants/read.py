@@ -1,0 +1,587 @@
+"""The tool read: one run, trace, version, experiment, data set or judge, and any part of it."""
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
+from typing import Any, Final
+
+import orjson
+
+from otel_ml_collector.assistants.answers import (
+    LEAF_CHARS,
+    READ_CHARS,
+    USUAL_CHARS,
+    Answer,
+    Own,
+    Table,
+    Whole,
+    brief,
+    leaves,
+    moment,
+    step_into,
+    take,
+)
+from otel_ml_collector.assistants.call import Call, short_id, tell_error, version_name
+from otel_ml_collector.assistants.references import Reference, find_reference
+from otel_ml_collector.datasets.find import find_items, find_versions
+from otel_ml_collector.errors import BadQuery, NotFound
+from otel_ml_collector.experiments import find as experiments
+from otel_ml_collector.judges.find import find_judge_versions
+from otel_ml_collector.models.find import VersionDetail, find_version
+from otel_ml_collector.runs.answers import Run, RunSummary
+from otel_ml_collector.runs.find import TracePage, find_run
+from otel_ml_collector.store.runs import Window
+from otel_ml_collector.times import DAY_NS
+from otel_ml_collector.traces.find import find_trace
+
+_LINES: Final = 40
+_CHILDREN: Final = 20
+_SPANS: Final = 2_000
+_ROWS: Final = 50
+_FEW: Final = 10
+_WORST: Final = 5
+_OUTSIDE: Final = 1_500  # characters of an answer besides the text of its part
+_STEP: Final = re.compile(r"""\.?([^.\[\]]+)|\[(\d{1,9})\]|\[(?:"([^"]*)"|'([^']*)')\]""")
+# What is no text: by its length and type alone it is told of.
+_DATA: Final = re.compile(
+    r"data:([\w.+-]{1,40}/[\w.+-]{1,40})(?:;[\w=.-]{1,60}){0,4};base64,([A-Za-z0-9+/_=-]{40,})",
+    re.ASCII,
+)
+_BLOB: Final = re.compile(r"[A-Za-z0-9+/_-]{400,}={0,2}", re.ASCII)
+_OF_RUNS: Final = ("inputs", "outputs", "params", "attributes", "resource", "events", "metrics")
+
+
+def read(call: Call) -> Answer:
+    """Answer read."""
+    reference = find_reference(call.reader, call.project, call.given["ref"])
+    answer = _READERS[reference.kind](call, reference)
+    if not call.given["part"]:
+        wanted = int(call.given["chars"]) + _OUTSIDE if "chars" in call.asked else USUAL_CHARS
+        answer.chars = min(max(wanted, USUAL_CHARS), READ_CHARS)
+    return answer
+
+
+def _open_part(call: Call, value: object, url: str, name: Own | str) -> Answer:
+    """Open a part as text, from a place on; `next` stands where it ends."""
+    text = without_media(value if isinstance(value, str) else _to_json(value))
+    start, wanted = int(call.given["start"]), int(call.given["chars"])
+    while True:
+        shown, used, _ = take(text[start : start + wanted], wanted)
+        size = len(orjson.dumps(shown, default=str).decode("utf-8", "replace"))
+        if size <= READ_CHARS - _OUTSIDE:
+            break
+        wanted = wanted * (READ_CHARS - _OUTSIDE) // size
+    end = start + used
+    go_on = {**call.asked, "project": call.project, "start": end}
+    return Answer(
+        {
+            "what": Own("part"),
+            "name": name,
+            "part": Own(call.given["part"]),
+            "chars": len(text),
+            "text": Whole(text[start:end], len(text) - end),
+        },
+        url=url,
+        hint="" if start < len(text) or not text else f"start: the part has {len(text)} characters",
+        go_on={"tool": call.tool, "arguments": go_on} if end < len(text) and used else None,
+        chars=READ_CHARS,
+    )
+
+
+def _to_json(value: object) -> str:
+    try:
+        return orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()
+    except (TypeError, ValueError):  # deeper than is written, or half a character
+        return "\n".join(f"{path}: {brief(leaf)}" for path, leaf in leaves(value))
+
+
+def without_media(text: str) -> str:
+    """Put type and size in the place of images, audio and other binary content."""
+    if "base64," in text:
+        text = _DATA.sub(lambda m: f"({m[1]}, {len(m[2]) * 3 // 4:,} bytes)", text)
+    return (
+        _BLOB.sub(lambda m: f"(binary, {len(m[0]) * 3 // 4:,} bytes)", text)
+        if _has_blob(text)
+        else text
+    )
+
+
+def _has_blob(text: str) -> bool:
+    match = _BLOB.search(text)
+    found = match[0] if match else ""
+    return (
+        any(map(str.isupper, found))
+        and any(map(str.islower, found))
+        and any(map(str.isdigit, found))
+    )
+
+
+def _find_part(value: Mapping[str, object], part: str) -> object:
+    """Find a part of a record by its way: ``outputs.items[0]``.
+
+    Raises:
+        BadQuery: There is none.
+    """
+    try:
+        return step_into(value, read_steps(part))
+    except LookupError as error:
+        known = ", ".join(name for name, one in value.items() if one not in (None, "", {}, []))
+        raise BadQuery(
+            f"part: there is no {part[:80]!r} here: expected some of {known}", "part"
+        ) from error
+
+
+def read_steps(part: str) -> list[str | int]:
+    """Read the way into a payload.
+
+    Raises:
+        LookupError: It is none.
+    """
+    steps: list[str | int] = []
+    at = 0
+    while at < len(part):
+        match = _STEP.match(part, at)
+        if match is None:
+            raise LookupError(part)
+        steps.append(
+            int(match[2]) if match[2] else next(one for one in match.groups() if one is not None)
+        )
+        at = match.end()
+    return steps
+
+
+def _read_run(call: Call, reference: Reference) -> Answer:
+    run = find_run(call.reader, reference.name, call.project, now_ns=call.now_ns)
+    if run.kind == "experiment" and call.given["part"] in {None, "rows"}:
+        return _read_experiment(call, run)
+    url = call.page("runs", run.run_id)
+    part = call.given["part"]
+    if part == "children":
+        return Answer({}, _children(call, run, _ROWS), url=url, chars=READ_CHARS)
+    if part == "source":
+        if run.version is None:
+            raise BadQuery("part: the run has no version, and so no source", "part")
+        version = find_version(call.reader, call.project, run.model, run.version)
+        return _open_part(call, version.definition.source or "", url, version_name(run))
+    if part:
+        return _open_part(call, _find_part(_parts_of(run), part), url, short_id(run.run_id))
+    error = None
+    if run.outcome == "error":
+        error = {"type": run.error_type, "message": run.error_message}
+        if _traceback(run):
+            error["traceback"] = Own("part: error.traceback")
+    children = _children(call, run, _FEW)
+    return Answer(
+        {
+            "what": Own("run"),
+            "run": Own(run.run_id),
+            "model": version_name(run),
+            "name": run.name if run.name != run.model else None,
+            "kind": Own(run.kind),
+            "outcome": Own(run.outcome),
+            "start": moment(run.start_time),
+            "ms": run.latency_ms,
+            "parent": short_id(run.parent_run_id) if run.parent_run_id else None,
+            "session": run.session or None,
+            "user": run.user or None,
+            "tags": [f"{name}={brief(value)}" for name, value in run.tags.items()] or None,
+            "tokens": None
+            if run.tokens.input is None
+            else {"input": run.tokens.input, "output": run.tokens.output},
+            "cost": run.cost,
+            "error": error,
+            "payload": Table(("part", "value"), _payload(run), chars=LEAF_CHARS),
+            "scores": _scores(run),
+            "children": children if children.rows else None,
+        },
+        url=url,
+    )
+
+
+def _payload(run: Run) -> list[list[object]]:
+    found = [*leaves(run.inputs, "inputs"), *leaves(run.outputs, "outputs")]
+    if isinstance(run.params, dict):
+        found += leaves(run.params, "params")
+    return [[path, _shown(leaf)] for path, leaf in found if leaf is not None]
+
+
+def _shown(leaf: object) -> object:
+    if isinstance(leaf, Own) or not isinstance(leaf, str):
+        return brief(leaf) if isinstance(leaf, dict | list) else leaf
+    return without_media(leaf)
+
+
+def _scores(run: Run) -> Table | None:
+    rows = [
+        [
+            one.judge if one.version is None else f"{one.judge}:v{one.version}",
+            one.score,
+            one.passed,
+            one.label or None,
+            one.explanation or one.error or None,
+            Own(one.source),
+        ]
+        for one in reversed(run.evaluations)
+    ]
+    columns = ("judge", "score", "passed", "label", "explanation", "source")
+    return Table(columns, rows, chars=LEAF_CHARS) if rows else None
+
+
+def _parts_of(run: Run) -> dict[str, object]:
+    error = {"type": run.error_type, "message": run.error_message, "traceback": _traceback(run)}
+    return {
+        **{name: getattr(run, name) for name in _OF_RUNS},
+        "error": {name: one for name, one in error.items() if one},
+        "lines": "\n".join(f"{line.severity}: {line.message}" for line in run.logs),
+    }
+
+
+def _traceback(run: Run) -> str:
+    for event in run.events if isinstance(run.events, list) else ():
+        told = event.get("attributes") if isinstance(event, dict) else None
+        text = told.get("exception.stacktrace") if isinstance(told, dict) else None
+        if isinstance(text, str) and text:
+            return text
+    return ""
+
+
+def _children(call: Call, run: RunSummary, limit: int) -> Table:
+    page = TracePage(limit=_SPANS, parent=run.run_id)
+    try:
+        trace = find_trace(call.reader, run.trace_id, call.project, now_ns=call.now_ns, page=page)
+    except NotFound:
+        return Table(("run",), [])
+    rows = [
+        [
+            short_id(one.run_id),
+            one.name,
+            Own(one.kind),
+            Own(one.outcome),
+            one.latency_ms,
+            tell_error(one) if one.outcome == "error" else one.outputs,
+        ]
+        for one in trace.runs[:limit]
+    ]
+
+    def go_on(shown: int) -> Mapping[str, Any] | None:
+        if call.given["part"] == "children":
+            return None
+        arguments = {"ref": run.run_id, "part": "children", "project": call.project}
+        return {"tool": call.tool, "arguments": arguments}
+
+    columns = ("run", "name", "kind", "outcome", "ms", "output")
+    return Table(columns, rows, len(trace.runs), go_on)
+
+
+def _read_trace(call: Call, reference: Reference) -> Answer:
+    trace = find_trace(
+        call.reader,
+        reference.name,
+        call.project,
+        now_ns=call.now_ns,
+        page=TracePage(limit=_SPANS),
+    )
+    runs = trace.runs
+    failed = sum(run.outcome == "error" for run in runs)
+    rows = outline(runs)
+    folded = sum(int(row[-1]) for row in rows)
+    columns = ("depth", "run", "name", "outcome", "ms", "times")
+    return Answer(
+        {
+            "what": Own("trace"),
+            "trace": reference.name,
+            "runs": len(runs),
+            "errors": failed,
+            "lines": Table(columns, rows, len(rows) + len(runs) - folded),
+        },
+        url=call.page("runs", runs[0].run_id) if runs else call.page("runs"),
+        hint=f"only the first {_SPANS:,} spans are outlined" if trace.truncated else "",
+    )
+
+
+def outline(runs: Sequence[RunSummary]) -> list[list[Any]]:
+    """Outline a trace in at most 40 lines: failed runs and the critical path come first.
+
+    Returns:
+        Rows of depth, run, name, outcome, latency in ms, and how many siblings a line stands for.
+    """
+    ids = {run.run_id for run in runs}
+    below: defaultdict[str | None, list[RunSummary]] = defaultdict(list)
+    for run in runs:
+        below[run.parent_run_id if run.parent_run_id in ids else None].append(run)
+    kept = _critical_path(below)
+    above = {run.run_id: run.parent_run_id for run in runs}
+    for run in runs:
+        way = [run.run_id] if run.outcome == "error" else []
+        while (
+            way and (over := above.get(way[-1])) in ids and over not in kept and len(way) < _LINES
+        ):
+            way.append(str(over))
+        if len(kept) + len(way) <= _LINES:
+            kept.update(way)
+    lines: list[tuple[bool, list[Any]]] = []
+    waiting = [(one, 0) for one in reversed(_fold(below[None], kept, below))]
+    while waiting:  # not recursive: a trace may be deeper than Python's stack
+        (run, times), depth = waiting.pop()
+        row = [depth, short_id(run.run_id), run.name, Own(run.outcome), run.latency_ms, times]
+        lines.append((run.run_id in kept, row))
+        inner = _fold(below.get(run.run_id, []), kept, below)
+        waiting += [(one, depth + 1) for one in reversed(inner)]
+    room = _LINES - sum(is_kept for is_kept, _ in lines)
+    shown = []
+    for is_kept, row in sorted(lines, key=lambda one: one[1][0]) if len(lines) > _LINES else lines:
+        if not is_kept and room <= 0:
+            continue
+        room -= not is_kept
+        shown.append(id(row))
+    return [row for _, row in lines if id(row) in {*shown}][:_LINES]
+
+
+def _critical_path(below: Mapping[str | None, Sequence[RunSummary]]) -> set[str]:
+    """Name the runs of the critical path: of each the child that ended last."""
+    kept: set[str] = set()
+    level = below.get(None, ())
+    while level and len(kept) < _LINES // 2:
+        last = max(level, key=lambda run: run.start_ns + (run.latency_ms or 0.0) * 1e6)
+        if last.run_id in kept:
+            break
+        kept.add(last.run_id)
+        level = below.get(last.run_id, ())
+    return kept
+
+
+def _fold(
+    runs: Sequence[RunSummary],
+    kept: set[str],
+    below: Mapping[str | None, Sequence[RunSummary]],
+) -> list[tuple[RunSummary, int]]:
+    """Fold siblings in a row that have one name, no children, and no place of their own."""
+
+    def key(run: RunSummary) -> tuple[str, str]:
+        is_alone = run.run_id in kept or bool(below.get(run.run_id))
+        return run.name, run.run_id if is_alone else ""
+
+    return [(some[0], len(some)) for some in (list(group) for _, group in groupby(runs, key=key))]
+
+
+def _read_version(call: Call, reference: Reference) -> Answer:
+    found = find_version(call.reader, call.project, reference.name, reference.number)
+    definition = found.definition
+    name = f"{found.model}:v{found.version}"
+    url = call.page("models", found.model, to=found.version)
+    if call.given["part"]:
+        parts = {
+            "source": definition.source or "",
+            "params": definition.params,
+            "helpers": dict(definition.helpers),
+            "constants": dict(definition.constants),
+            "signature": definition.signature,
+        }
+        return _open_part(call, _find_part(parts, call.given["part"]), url, name)
+    params = leaves(definition.params, "params") if definition.params else []
+    params += leaves(dict(definition.constants), "constants") if definition.constants else []
+    return Answer(
+        {
+            "what": Own("version"),
+            "version": name,
+            "first_seen": moment(found.first_seen_time),
+            "aliases": list(found.aliases) or None,
+            "statistics": _figures_of(found),
+            "judges": Table(
+                ("judge", "evaluations", "mean", "passed"),
+                [
+                    [
+                        one.name,
+                        one.evaluations,
+                        one.mean_score,
+                        one.passed / one.judged if one.judged else None,
+                    ]
+                    for one in found.judges
+                ],
+            )
+            if found.judges
+            else None,
+            "params": Table(("part", "value"), [[path, _shown(one)] for path, one in params])
+            if params
+            else None,
+            "source": _beginning(call, definition.source or ""),
+        },
+        url=url,
+    )
+
+
+def _figures_of(found: VersionDetail) -> dict[str, object]:
+    return {
+        "runs": found.runs,
+        "errors": found.errors,
+        "p50_ms": found.p50_ms,
+        "p95_ms": found.p95_ms,
+    }
+
+
+def _beginning(call: Call, source: str) -> object:
+    """Show the beginning of a source; its rest is read as a part."""
+    shown, used, _ = take(source, _OUTSIDE)
+    del shown
+    return Whole(source[:used], len(source) - used) if source else None
+
+
+def _read_experiment(call: Call, run: Run) -> Answer:
+    compared = experiments.compare(call.reader, call.project, run.run_id, call.now_ns, None)
+    detail = experiments.describe(call.reader, call.project, compared)
+    one, verdict = detail.experiment, detail.verdict
+    url = call.page("experiments", run.run_id)
+    columns = ("item", "state", "outcome", "scores", "output", "run")
+    if call.given["part"] == "rows":
+        items = experiments.items_of(compared, "all")
+        start = int(call.given["start"])
+        rows = _item_rows(compared, items[start : start + _ROWS])
+
+        def more(shown: int) -> Mapping[str, Any]:
+            arguments = {**call.asked, "project": call.project, "start": start + shown}
+            return {"tool": call.tool, "arguments": arguments}
+
+        table = Table(columns, rows, len(items) - start, more)
+        chars = min(int(call.given["chars"]) + _OUTSIDE, READ_CHARS)
+        return Answer({"what": Own("experiment")}, table, url=url, chars=chars)
+    worst = experiments.items_of(compared, "regression") if verdict else []
+    worst = worst or experiments.items_of(compared, "error")
+
+    def every(shown: int) -> Mapping[str, Any]:
+        arguments = {"ref": run.run_id, "part": "rows", "project": call.project}
+        return {"tool": call.tool, "arguments": arguments}
+
+    judges = [
+        [
+            one.name,
+            *(
+                [one.value.value, one.value.low, one.value.high, one.value.n]
+                if one.value
+                else [None] * 4
+            ),
+        ]
+        for one in detail.judges
+    ]
+    return Answer(
+        {
+            "what": Own("experiment"),
+            "experiment": Own(one.run_id),
+            "name": one.name,
+            "function": one.function if one.version is None else f"{one.function}:v{one.version}",
+            "dataset": one.dataset
+            if one.dataset_version is None
+            else f"{one.dataset}:v{one.dataset_version}",
+            "start": moment(one.start_time),
+            "outcome": Own(one.outcome),
+            "progress": {"done": one.done, "wanted": one.items * one.repeats, "errors": one.errors},
+            "baseline": short_id(verdict.baseline.run_id) if verdict else None,
+            "verdict": Own(verdict.word) if verdict else None,
+            "because": [f"{each.judge} {each.sentence}" for each in verdict.judges]
+            if verdict
+            else None,
+            "judges": Table(("judge", "value", "low", "high", "n"), judges) if judges else None,
+            "worst": Table(columns, _item_rows(compared, worst[:_WORST]), len(worst), every)
+            if worst
+            else None,
+        },
+        url=url,
+    )
+
+
+def _item_rows(compared: experiments.Compared, items: Sequence[str]) -> list[list[object]]:
+    rows: list[list[object]] = []
+    for one in experiments.make_rows(compared, items):
+        first = one.runs[0]
+        error = ": ".join(filter(None, (first.error_type, first.error_message)))
+        scores = [f"{judge} {said.score}" for judge, said in first.scores.items()]
+        state = Own(one.state) if one.state else None
+        rows.append(
+            [
+                one.item,
+                state,
+                Own(first.outcome),
+                scores,
+                error or first.outputs,
+                short_id(first.run_id),
+            ]
+        )
+    return rows
+
+
+def _read_dataset(call: Call, reference: Reference) -> Answer:
+    start = int(call.given["start"])
+    found = find_items(
+        call.reader, call.project, reference.name, reference.number, limit=start + _FEW
+    )
+    version = found.version
+    rows = [[item.id, _line(item.inputs), _line(item.expected)] for item in found.items[start:]]
+    versions = find_versions(call.reader, call.project, reference.name, limit=1).versions
+
+    def more(shown: int) -> Mapping[str, Any] | None:
+        arguments = {**call.asked, "project": call.project, "start": start + shown}
+        return {"tool": call.tool, "arguments": arguments} if shown else None
+
+    return Answer(
+        {
+            "what": Own("dataset"),
+            "name": f"{version.name}:v{version.version}",
+            "description": version.description or None,
+            "versions": versions[0].version if versions else version.version,
+            "items": Table(("item", "inputs", "expected"), rows, version.items - start, more),
+        },
+        url=call.page("datasets", version.name, version=version.version),
+    )
+
+
+def _line(value: object) -> str | None:
+    """Write a small payload in one line, its leaves with their ways."""
+    if value is None or isinstance(value, str):
+        return None if value is None else without_media(value)
+    return ", ".join(
+        f"{path}={brief(leaf)}" if path else brief(leaf) for path, leaf in leaves(value)
+    )
+
+
+def _read_judge(call: Call, reference: Reference) -> Answer:
+    window = Window(max(call.now_ns - DAY_NS, 0), call.now_ns)
+    versions = find_judge_versions(call.reader, call.project, reference.name, window, DAY_NS)
+    found = next(one for one in versions if one.version == reference.number)
+    definition = found.definition
+    url = call.page("judges", reference.name)
+    if call.given["part"]:
+        parts = {"source": definition.source or "", "criterion": definition.criterion}
+        return _open_part(call, _find_part(parts, call.given["part"]), url, found.name)
+    columns = ("judge", "evaluations", "broke", "mean", "pass_rate", "p50_ms", "cost")
+    rows = [
+        [
+            one.name,
+            one.evaluations,
+            one.errors,
+            one.mean_score,
+            one.pass_rate,
+            one.p50_ms,
+            one.cost,
+        ]
+        for one in versions
+    ]
+    return Answer(
+        {
+            "what": Own("judge"),
+            "name": found.name,
+            "description": definition.description or None,
+            "criterion": definition.criterion,
+            "versions": Table(columns, rows),
+            "source": _beginning(call, definition.source or ""),
+        },
+        url=url,
+    )
+
+
+_READERS: Final[Mapping[str, Callable[[Call, Reference], Answer]]] = {
+    "run": _read_run,
+    "trace": _read_trace,
+    "model": _read_version,
+    "dataset": _read_dataset,
+    "judge": _read_judge,
+}

@@ -1,0 +1,363 @@
+"""The tools about runs one by one and in numbers: overview, find_runs, statistics, errors."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from otel_ml_collector.assistants.answers import Answer, Own, Table, moment, number
+from otel_ml_collector.assistants.call import (
+    Call,
+    check_filter,
+    short_id,
+    tell_error,
+    tell_scores,
+    version_name,
+)
+from otel_ml_collector.assistants.find import (
+    ErrorGroups,
+    count_behind,
+    find_error_groups,
+    find_ordered,
+)
+from otel_ml_collector.completion import CompletionQuery, find_completion
+from otel_ml_collector.errors import BadQuery
+from otel_ml_collector.experiments.find import find_experiment, find_experiments
+from otel_ml_collector.projects import find_projects
+from otel_ml_collector.runs.answers import RunSummary
+from otel_ml_collector.runs.find import RunsQuery, cursor_of, find_runs
+from otel_ml_collector.stats import (
+    Figures,
+    JudgeFigures,
+    RunStats,
+    StatsQuery,
+    count_projects,
+    find_stats,
+)
+from otel_ml_collector.store.apart import find_apart
+from otel_ml_collector.store.runs import Window
+from otel_ml_collector.times import AHEAD_NS, DAY_NS, HOUR_NS, MINUTE_NS, to_rfc3339
+
+_USUAL: Final = ("run", "start", "model", "outcome", "ms", "scores", "tags", "input", "output")
+_ALONE: Final = ("scores", "tags")  # left out unasked where no run has any
+_STEPS_NS: Final = {"15m": 15 * MINUTE_NS, "1h": HOUR_NS, "1d": DAY_NS}
+_BY_NAME: Final = re.compile(r"""(tags|scores)\[(?:"([^"]+)"|'([^']+)')\]""")
+_IN_OVERVIEW: Final = 5
+_EXPERIMENTS: Final = 3
+_DAYS: Final = 30
+_MOST: Final = 50
+_COMPLETIONS: Final = 1_000
+_IS_EXPERIMENT: Final = 'kind == "experiment"'
+_FIGURES: Final = ("runs", "errors", "p50_ms", "p90_ms", "p99_ms", "tokens", "cost", "judges")
+
+_CELLS: Final[Mapping[str, Callable[[RunSummary], object]]] = {
+    "run": lambda run: short_id(run.run_id),
+    "start": lambda run: moment(run.start_time),
+    "model": version_name,
+    "outcome": lambda run: Own(run.outcome),
+    "ms": lambda run: run.latency_ms,
+    "scores": tell_scores,
+    "tags": lambda run: [f"{name}={value}" for name, value in run.tags.items()],
+    "input": lambda run: run.inputs,
+    "output": lambda run: tell_error(run) if run.outcome == "error" else run.outputs,
+    "error": tell_error,
+    "cost": lambda run: run.cost,
+    "tokens": lambda run: [run.tokens.input, run.tokens.output],
+    "session": lambda run: run.session,
+    "user": lambda run: run.user,
+    "release": lambda run: run.release,
+    "provider_model": lambda run: run.provider_model,
+    "kind": lambda run: Own(run.kind),
+    "trace": lambda run: Own(run.trace_id),
+    "name": lambda run: run.name,
+}
+
+
+def list_runs(call: Call) -> Answer:
+    """Answer find_runs."""
+    order, names = call.given["order"], call.given["columns"]
+    columns = [(name, _cell(name)) for name in names or _USUAL]
+    by_time = order in {"newest", "oldest"}
+    runs: Sequence[RunSummary]
+    if by_time:
+        query = call.query(call.limit, newest_first=order == "newest", cursor=call.given["cursor"])
+        runs = find_runs(call.reader, query, call.now_ns).runs
+        total = len(runs)
+        if runs:
+            total = count_behind(call.reader, query, call.now_ns)
+    else:
+        if call.given["cursor"]:
+            raise BadQuery("cursor: only newest and oldest have pages: ask for a limit", "cursor")
+        ordered = find_ordered(call.reader, call.query(call.limit), order, call.now_ns)
+        runs, total = ordered.runs, ordered.total
+
+    def go_on(shown: int) -> Mapping[str, Any] | None:
+        if not by_time:
+            return call.more_rows(_MOST)(shown)
+        return call.go_on(cursor=cursor_of(runs[shown - 1])) if shown else None
+
+    if not names:
+        columns = [
+            (name, cell)
+            for name, cell in columns
+            if name not in _ALONE or any(cell(run) for run in runs)
+        ]
+    rows = [[cell(run) for _, cell in columns] for run in runs]
+    _tell_apart(rows, [name for name, _ in columns], runs)
+    return Answer(
+        table=Table([name for name, _ in columns], rows, total, go_on),
+        url=call.runs_page(order="asc" if order == "oldest" else None),
+        hint="" if runs or call.given["cursor"] else call.explain_nothing(),
+        chars=call.chars,
+    )
+
+
+def _tell_apart(
+    rows: Sequence[list[object]], names: Sequence[str], runs: Sequence[RunSummary]
+) -> None:
+    """Write whole ids of runs whose short ones are the same."""
+    if "run" not in names:
+        return
+    at = names.index("run")
+    short = [row[at] for row in rows]
+    for row, run in zip(rows, runs, strict=True):
+        if short.count(row[at]) > 1:
+            row[at] = Own(run.run_id)
+
+
+def _cell(name: str) -> Callable[[RunSummary], object]:
+    """Find what a column shows of a run.
+
+    Raises:
+        BadQuery: There is no such column.
+    """
+    if name in _CELLS:
+        return _CELLS[name]
+    match = _BY_NAME.fullmatch(name)
+    if match is None:
+        raise BadQuery(
+            f"columns: {name[:80]!r}: expected some of {', '.join(_CELLS)}, "
+            'tags["client"], scores["exact"]',
+            "columns",
+        )
+    key = match[2] or match[3]
+    if match[1] == "tags":
+        return lambda run: None if key not in run.tags else str(run.tags[key])
+    return lambda run: run.scores.get(key)
+
+
+def count(call: Call) -> Answer:
+    """Answer statistics."""
+    bucket, group = call.given["bucket"], call.given["group"]
+    stats = _find_stats(call, group, bucket, call.limit)
+    columns = [*(["group"] if group else []), *(["start"] if bucket else []), *_FIGURES]
+    rows: list[list[object]] = []
+    for one in stats.groups:
+        named: list[object] = [one.group] if group else []
+        if bucket:
+            rows += [[*named, moment(at.start_time), *_figures(at)] for at in one.buckets]
+        else:
+            rows.append([*named, *_figures(one.total)])
+    total = None if bucket else stats.groups_found
+    parts: dict[str, object] = {}
+    if group or bucket:
+        parts["total"] = dict(zip(_FIGURES, _figures(stats.total), strict=True))
+    return Answer(
+        parts,
+        Table(columns, rows, max(total or 0, len(rows)), call.more_rows(_MOST)),
+        url=call.runs_page(),
+        hint="" if stats.total.runs else call.explain_nothing(),
+        chars=call.chars,
+    )
+
+
+def _find_stats(call: Call, group: str, bucket: str, groups: int) -> RunStats:
+    window = call.window
+    step_ns = _STEPS_NS.get(bucket, window.end_ns - window.start_ns)
+    if bucket:  # as the API and the pages: whole hours or days
+        first_ns = window.start_ns // step_ns * step_ns
+        window = Window(first_ns, -(-window.end_ns // step_ns) * step_ns)
+    query = StatsQuery(call.project, call.where, group, window, step_ns, groups)
+    return find_stats(call.reader, query)
+
+
+def _figures(one: Figures) -> list[object]:
+    tokens = None if one.tokens.input is None else [one.tokens.input, one.tokens.output]
+    judges = [_judge(said) for said in one.judges]
+    return [one.runs, one.errors, one.p50_ms, one.p90_ms, one.p99_ms, tokens, one.cost, judges]
+
+
+def _judge(said: JudgeFigures) -> str:
+    """Tell what a judge said of some runs: ``exact:v2 mean 0.61 passed 0.58 n=120``."""
+    words = [said.name]
+    if said.mean_score is not None:
+        words.append(f"mean {number(said.mean_score)}")
+    if said.pass_rate is not None:
+        words.append(f"passed {number(said.pass_rate)}")
+    return " ".join([*words, f"n={said.evaluations}"])
+
+
+def group_errors(call: Call) -> Answer:
+    """Answer errors."""
+    found = find_error_groups(call.reader, call.query(), call.now_ns, call.limit)
+    table = _errors(call, found)
+    table.go_on = call.more_rows(_MOST)
+    return Answer(
+        {"errors_in_all": found.errors},
+        table,
+        url=call.runs_page() if call.where else call.page("runs", where='outcome == "error"'),
+        hint="" if found.groups else _no_errors(call),
+        chars=call.chars,
+    )
+
+
+def _no_errors(call: Call) -> str:
+    stats = _find_stats(call, "", "", 1)
+    return f"none of {stats.total.runs} runs failed" if stats.total.runs else call.explain_nothing()
+
+
+def _errors(call: Call, found: ErrorGroups) -> Table:
+    columns = ("type", "message", "runs", "share", "first", "last", "versions", "new", "example")
+    rows = [
+        [
+            one.error_type,
+            one.shape,
+            one.runs,
+            one.runs / found.errors,
+            moment(to_rfc3339(one.first_ns)),
+            moment(to_rfc3339(one.last_ns)),
+            list(one.versions),
+            one.is_new,
+            short_id(one.run_id),
+        ]
+        for one in found.groups
+    ]
+    return Table(columns, rows, found.found)
+
+
+def look_over(call: Call) -> Answer:
+    """Answer overview."""
+    if not call.project:
+        return _list_projects(call)
+    totals = _find_stats(call, "", "", 1)
+    if not totals.total.runs:
+        experiments = _newest_experiments(call)
+        return Answer(
+            {"experiments": experiments} if experiments.rows else {},
+            url=call.runs_page(),
+            hint=call.explain_nothing(),
+        )
+    versions = _find_stats(call, "version", "", _IN_OVERVIEW)
+    errors = find_error_groups(call.reader, call.query(), call.now_ns, _IN_OVERVIEW)
+    wanted = ("runs", "errors", "p50_ms", "p99_ms", "tokens", "cost")
+    figures = dict(zip(_FIGURES, _figures(totals.total), strict=True))
+    parts: dict[str, object] = {
+        "totals": {name: figures[name] for name in wanted},
+        "versions": Table(
+            ("version", "runs", "errors", "p50_ms", "p99_ms", "judges"),
+            [
+                [
+                    one.group,
+                    one.total.runs,
+                    one.total.errors,
+                    one.total.p50_ms,
+                    one.total.p99_ms,
+                    [_judge(said) for said in one.total.judges],
+                ]
+                for one in versions.groups
+            ],
+            versions.groups_found,
+            lambda shown: call.go_on("statistics", group="version", limit=_MOST),
+        ),
+    }
+    if errors.groups:
+        table = _errors(call, errors)
+        table.go_on = lambda shown: call.go_on("errors", limit=_MOST)
+        parts["errors"] = table
+    experiments = _newest_experiments(call)
+    if experiments.rows:
+        parts["experiments"] = experiments
+    return Answer(parts, url=call.runs_page())
+
+
+def _list_projects(call: Call) -> Answer:
+    """List the projects that the key reaches, with what ran since then.
+
+    Raises:
+        BadQuery: There is a filter, which means something within a project alone.
+    """
+    if call.where:
+        raise BadQuery("project: missing: a filter is about the runs of one project", "project")
+    found = find_projects(call.reader)
+    window = call.window
+    counted = {
+        row["project"]: row
+        for row in count_projects(call.reader, window, window.end_ns - window.start_ns)
+    }
+    nothing = {"runs": 0, "errors": 0}
+    rows: list[list[object]] = [
+        [one.project, told["runs"], told["errors"], moment(one.last_start_time)]
+        for one in found[:_MOST]
+        for told in (counted.get(one.project, nothing),)
+    ]
+    return Answer(
+        table=Table(("project", "runs", "errors", "last_run"), rows, len(found)),
+        url=f"{call.base}/",
+        hint="" if rows else "no project has any run: send some, see the page",
+        chars=call.chars,
+    )
+
+
+def _newest_experiments(call: Call) -> Table:
+    columns = ("experiment", "name", "start", "version", "dataset", "verdict", "done")
+    if not find_apart(call.reader, call.project).experiments:
+        return Table(columns, [])
+    found = find_experiments(call.reader, call.project, call.now_ns, limit=_EXPERIMENTS)
+    rows = []
+    for one in found.experiments:
+        verdict = find_experiment(call.reader, call.project, one.run_id, call.now_ns).verdict
+        wanted = one.items * one.repeats
+        rows.append(
+            [
+                short_id(one.run_id),
+                one.name,
+                moment(one.start_time),
+                one.function if one.version is None else f"{one.function}:v{one.version}",
+                one.dataset
+                if one.dataset_version is None
+                else f"{one.dataset}:v{one.dataset_version}",
+                Own(verdict.word) if verdict else None,
+                Own(f"{one.done}/{wanted}"),
+            ]
+        )
+    every = RunsQuery(call.project, _IS_EXPERIMENT)
+    total = count_behind(call.reader, every, call.now_ns)
+    return Table(columns, rows, total, lambda shown: call.go_on("find_experiments"))
+
+
+def complete(call: Call) -> Answer:
+    """Answer complete_filter."""
+    text = call.given["text"]
+    problem = None
+    try:
+        check_filter(text)
+    except BadQuery as error:
+        problem = str(error)
+    end_ns = call.now_ns + AHEAD_NS
+    window = Window(max(end_ns - _DAYS * DAY_NS, 0), end_ns)
+    found = find_completion(call.reader, CompletionQuery(call.project, text, window, _COMPLETIONS))
+    items = found.items
+    shown = [
+        [one.text, Own(one.kind), one.count, Own(one.about) if one.about else None, one.insert]
+        for one in items[: call.limit]
+    ]
+    return Answer(
+        {"is_valid": problem is None, "problem": Own(problem) if problem else None},
+        Table(
+            ("text", "kind", "count", "meaning", "insert"),
+            shown,
+            len(items),
+            call.more_rows(100),
+        ),
+        url=call.page("runs", where="" if problem else text),
+        chars=call.chars,
+    )

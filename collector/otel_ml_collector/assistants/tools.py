@@ -1,0 +1,67 @@
+"""Answers a call of a tool: reads its arguments, chooses the project, writes the answer."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from otel_ml_collector.assistants import experiments, runs
+from otel_ml_collector.assistants.answers import Answer, write
+from otel_ml_collector.assistants.call import Call, choose_project, explain
+from otel_ml_collector.assistants.definitions import TOOLS
+from otel_ml_collector.assistants.read import read
+from otel_ml_collector.errors import CollectorError
+from otel_ml_collector.store.reader import Reader
+
+_ANSWERS: Final[Mapping[str, Callable[[Call], Answer]]] = {
+    "overview": runs.look_over,
+    "find_runs": runs.list_runs,
+    "read": read,
+    "statistics": runs.count,
+    "errors": runs.group_errors,
+    "compare": experiments.compare,
+    "find_experiments": experiments.list_experiments,
+    "complete_filter": runs.complete,
+}
+# Arguments that are filters, or may be.
+_FILTERS: Final = ("where", "text")
+
+
+class ToolRefused(Exception):
+    """A call that has no answer; the message is for whoever asked.
+
+    Args:
+        message: What is wrong, and what would be right.
+        cause: What it was.
+    """
+
+    def __init__(self, message: str, cause: CollectorError) -> None:
+        super().__init__(message)
+        self.cause = cause
+
+
+def answer(
+    tool: str, given: Mapping[str, Any], reader: Reader, base: str, now_ns: int
+) -> dict[str, Any]:
+    """Answer a call of a tool, at most as long as its answers may be.
+
+    Args:
+        tool: One of `TOOLS`.
+        given: Its arguments, as they came.
+        reader: The store, held to whoever asks.
+        base: The address of the collector, as it was asked.
+        now_ns: The time.
+
+    Raises:
+        ToolRefused: It has no answer.
+    """
+    try:
+        read_arguments = TOOLS[tool].read(given)
+        project = choose_project(
+            reader, read_arguments.get("project"), is_needed=tool != "overview"
+        )
+        asked = {name: value for name, value in given.items() if value is not None}
+        call = Call(tool, reader, read_arguments, asked, base, now_ns, project)
+        return write(_ANSWERS[tool](call))
+    except CollectorError as error:
+        filters = (given.get(name) for name in _FILTERS)
+        where = next((text for text in filters if isinstance(text, str)), "")
+        raise ToolRefused(explain(error, where), error) from error
