@@ -31,6 +31,7 @@ from otel_ml_collector.api.problems import add_error_handlers
 from otel_ml_collector.api.schema import describe
 from otel_ml_collector.api.streams import Places
 from otel_ml_collector.artifacts.api import ArtifactEndpoint
+from otel_ml_collector.assistants import routes as assistants
 from otel_ml_collector.clock import ClockWatch
 from otel_ml_collector.errors import BadSetting, Unavailable
 from otel_ml_collector.forward.otlp import OtlpForward
@@ -254,6 +255,8 @@ def make_app(collector: Collector, settings: Settings) -> FastAPI:
     app.state.services = _services(collector, settings)
     app.router.routes += make_routes(collector.pipeline, collector.telemetry, settings.cors_origins)
     app.include_router(routes.router)
+    if not settings.no_mcp:
+        app.router.routes.append(assistants.make_route(collector.reader, collector.telemetry))
     app.mount("/static", StaticFiles(directory=STATIC))
     add_error_handlers(app, show_problem)
     describe(app)

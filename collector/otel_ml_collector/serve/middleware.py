@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from otel_ml_collector.access import ADMIN, NO_KEY, READ, Access, is_local, put_access
 from otel_ml_collector.api.problems import ErrorAnswer, headers_of, problem_of
+from otel_ml_collector.assistants.definitions import PATH as ASSISTANTS
 from otel_ml_collector.errors import NotPermitted, Refused, Unauthenticated
 from otel_ml_collector.keyring import SESSION_COOKIE, Keyring
 from otel_ml_collector.keys import SIGN_IN
@@ -29,7 +30,8 @@ _METRICS: Final = "/metrics"
 _NO_METRICS: Final = "This needs the scope admin or read over all projects (*)"
 # Its endpoints refuse in the form of the request: protobuf or JSON.
 _OTLP: Final = "/v1/"
-_API: Final = ("/api/", "/jaeger/", "/openapi.json", _METRICS)
+# Assistants send a key: the cookie of a browser is none of theirs.
+_API: Final = ("/api/", "/jaeger/", "/openapi.json", _METRICS, ASSISTANTS)
 
 # How much of a body is read on, and how long, before a connection ends.
 _MOST_BYTES: Final = 256 * 1024 * 1024
@@ -197,7 +199,8 @@ class Gate:
     def _find(self, request: Request) -> Access | None:
         headers = request.headers
         access = self._keyring.find(headers, is_local=is_local(request.scope))
-        if access or "authorization" in headers or "x-api-key" in headers:
+        is_keyed = "authorization" in headers or "x-api-key" in headers
+        if access or is_keyed or request.scope["path"] == ASSISTANTS:
             return access
         return self._keyring.find_session(request.cookies.get(SESSION_COOKIE, ""))
 

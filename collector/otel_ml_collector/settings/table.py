@@ -238,6 +238,7 @@ class Settings:
             "OTLP metrics that are not forwarded: leave them out with success, or refuse them",
         ),
     ]
+    no_mcp: Annotated[bool, Setting("false", read_switch, "do not answer assistants at /mcp")]
     trace_url: Annotated[
         str,
         Setting(

@@ -53,6 +53,7 @@ class Telemetry:
         self._count_records()
         self._count_commits()
         self._count_artifacts()
+        self._count_tools()
         self._gauge(
             "otel_ml_build_info", "Which program this is, always 1", "version", "python"
         ).labels(version("otel-ml"), ".".join(map(str, sys.version_info[:3]))).set(1)
@@ -119,6 +120,11 @@ class Telemetry:
             "otel_ml_clock_behind_seconds",
             "By how much this machine's clock seems to be behind, 0 when it is not",
         ).set_function(behind_s)
+
+    def count_tool(self, tool: str, outcome: str, characters: int) -> None:
+        """Count one call of an assistant's tool, and the characters of its answer."""
+        self._tool_calls.labels(tool, outcome).inc()
+        self._tool_characters.labels(tool).inc(characters)
 
     def render(self) -> bytes:
         """Write everything in Prometheus' text format."""
@@ -199,6 +205,16 @@ class Telemetry:
             self._uploads.labels(answer)
         self._artifact_bytes = self._counter(
             "otel_ml_artifact_bytes", "Bytes of uploaded artifacts stored durably"
+        )
+
+    def _count_tools(self) -> None:
+        self._tool_calls = self._counter(
+            "otel_ml_mcp_calls",
+            "Calls of assistants' tools by outcome: answered, refused, timeout or busy",
+            *("tool", "outcome"),
+        )
+        self._tool_characters = self._counter(
+            "otel_ml_mcp_answer_characters", "Characters of answers to assistants", "tool"
         )
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:

@@ -46,6 +46,7 @@ SOURCES: Final[list[tuple[str, list[str], list[Any]]]] = [
     ("max_connections", ["1", "1000000", "3"], [1, 1_000_000, 3]),
     ("request_timeout_s", ["1", "3600", "3"], [1, 3_600, 3]),
     ("metrics_open", ["nobody", "everyone", "loopback"], ["nobody", "everyone", "loopback"]),
+    ("no_mcp", ["true", "false", "true"], [True, False, True]),
     ("metrics_tags", ["a, B", "b", ""], [("a", "B"), ("b",), ()]),
     (
         "project_from",
@@ -107,6 +108,7 @@ def test_defaults(folder: Path) -> None:
         allowed_hosts=(),
         require_keys=False,
         metrics_open="loopback",
+        no_mcp=False,
         artifact_limit_bytes=100_663_296,
         min_free_disk_bytes=268_435_456,
         max_connections=2_000,

@@ -1,0 +1,204 @@
+"""Serves the Model Context Protocol at one address, by the official SDK: no code of it is ours.
+
+Imported when somebody asks first: a collector that nobody asks pays neither its time nor memory.
+"""
+
+import asyncio
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from typing import Any, Final
+
+from mcp.server.lowlevel import Server
+from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+from mcp.shared.exceptions import MCPError
+from mcp.types import (
+    INVALID_PARAMS,
+    CallToolRequestParams,
+    CallToolResult,
+    ListToolsResult,
+    PaginatedRequestParams,
+    TextContent,
+    Tool,
+)
+from starlette.requests import Request
+from starlette.types import Receive, Scope, Send
+
+from otel_ml_collector.access import READ, Access, access_of
+from otel_ml_collector.assistants.answers import to_text
+from otel_ml_collector.assistants.definitions import INSTRUCTIONS, NAME, TOOLS
+from otel_ml_collector.assistants.tools import ToolRefused, answer
+from otel_ml_collector.errors import StoreTimeout, Unavailable
+from otel_ml_collector.log import going_on
+from otel_ml_collector.store.reader import Reader
+
+LIMIT_S: Final = 10.0
+_MINUTE_S: Final = 60.0
+# Calls at once and a minute: of a key, and of all together while there are no keys.
+OF_KEY: Final = (4, 120)
+OF_ALL: Final = (8, 600)
+_THREADS: Final = 8
+_MOST_KEYS: Final = 10_000
+
+_logger = logging.getLogger(__name__)
+
+# Tells of a call: the tool, its outcome, the characters of its answer.
+Count = Callable[[str, str, int], None]
+
+
+class TooBusy(Exception):
+    """There are too many calls; the message says when to come again."""
+
+
+@dataclass(slots=True)
+class _Asker:
+    """The calls of one key: when those of the last minute began, and how many are under way."""
+
+    began_s: deque[float] = field(default_factory=deque)
+    running: int = 0
+
+
+class Pace:
+    """Holds each key to so many calls at once and a minute. Safe to use from several threads.
+
+    Args:
+        clock: Tells seconds that never fall.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._guard = threading.Lock()
+        self._askers: dict[str, _Asker] = {}
+
+    def enter(self, key_id: str) -> None:
+        """Begin a call; `leave` ends it.
+
+        Raises:
+            TooBusy: The key has too many.
+        """
+        at_once, a_minute = OF_KEY if key_id else OF_ALL
+        now_s = self._clock()
+        with self._guard:
+            self._forget(now_s)
+            asker = self._askers.setdefault(key_id, _Asker())
+            while asker.began_s and asker.began_s[0] <= now_s - _MINUTE_S:
+                asker.began_s.popleft()
+            if asker.running >= at_once:
+                raise TooBusy(f"more than {at_once} calls at once: wait for one to end")
+            if len(asker.began_s) >= a_minute:
+                wait_s = max(round(asker.began_s[0] + _MINUTE_S - now_s), 1)
+                raise TooBusy(f"more than {a_minute} calls a minute: come again in {wait_s} s")
+            asker.began_s.append(now_s)
+            asker.running += 1
+
+    def leave(self, key_id: str) -> None:
+        """End a call."""
+        with self._guard:
+            self._askers[key_id].running -= 1
+
+    def _forget(self, now_s: float) -> None:
+        """Forget keys that have not asked for a minute, once there are many."""
+        if len(self._askers) < _MOST_KEYS:
+            return
+        for key_id, asker in list(self._askers.items()):
+            is_old = not asker.began_s or asker.began_s[-1] <= now_s - _MINUTE_S
+            if is_old and not asker.running:
+                del self._askers[key_id]
+
+
+class Assistants:
+    """Answers requests of the protocol: each is whole in itself, and its answer one JSON.
+
+    Args:
+        reader: The store.
+        count: Is told of each call.
+    """
+
+    def __init__(self, reader: Reader, count: Count) -> None:
+        self._reader = reader
+        self._count = count
+        self._pace = Pace()
+        self._threads = ThreadPoolExecutor(_THREADS, "assistant")
+        self._tools = [Tool.model_validate(tool.definition) for tool in TOOLS.values()]
+        self._server = Server[Any](
+            NAME,
+            version=version("otel-ml"),
+            instructions=INSTRUCTIONS,
+            get_tool_input_schema=lambda name: TOOLS[name].input_schema if name in TOOLS else None,
+            on_list_tools=self._list_tools,
+            on_call_tool=self._call_tool,
+        )
+        self._server.middleware.clear()  # spans of our own answers are none of the user's runs
+        # It has a line for each request.
+        logging.getLogger("mcp").setLevel(logging.ERROR)
+
+    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request; its sender has been looked at."""
+        manager = StreamableHTTPSessionManager(self._server, json_response=True, stateless=True)
+        async with manager.run():
+            await manager.handle_request(scope, receive, send)
+
+    async def _list_tools(
+        self, context: Any, params: PaginatedRequestParams | None
+    ) -> ListToolsResult:
+        return ListToolsResult(tools=self._tools)
+
+    async def _call_tool(self, context: Any, params: CallToolRequestParams) -> CallToolResult:
+        if params.name not in TOOLS:
+            raise MCPError(INVALID_PARAMS, f"Unknown tool {params.name[:80]!r}")
+        request: Request = context.request
+        access = access_of(request.scope).demand(READ)
+        try:
+            written = await self._ask(params, access, str(request.base_url).rstrip("/"))
+        except ToolRefused as error:
+            outcome = "timeout" if isinstance(error.cause, StoreTimeout) else "refused"
+            return self._refuse(params.name, outcome, str(error))
+        except TooBusy as error:
+            return self._refuse(params.name, "busy", str(error))
+        except TimeoutError:
+            told = f"The answer took longer than {LIMIT_S:g} s: ask for less with since or where"
+            return self._refuse(params.name, "timeout", told)
+        text = to_text(written)
+        self._count(params.name, "answered", len(text))
+        return CallToolResult(
+            content=[TextContent(type="text", text=text)], structured_content=written
+        )
+
+    async def _ask(
+        self, params: CallToolRequestParams, access: Access, base: str
+    ) -> dict[str, Any]:
+        """Answer a call on a thread of its own.
+
+        Raises:
+            ToolRefused: It has no answer.
+            TooBusy: There are too many calls.
+            TimeoutError: It takes too long; its thread goes on to its end.
+        """
+        self._pace.enter(access.key_id)
+        reader = self._reader.narrow(access)
+
+        def work() -> dict[str, Any]:
+            troubles: list[Exception] = []
+            found: dict[str, Any] = {}
+            with going_on(troubles.append):  # counted, logged and answered below
+                found = answer(params.name, params.arguments or {}, reader, base, time.time_ns())
+            for trouble in troubles:
+                if isinstance(trouble, ToolRefused):
+                    raise trouble
+                _logger.error("The tool %s broke: %s", params.name, type(trouble).__name__)
+                broken = Unavailable(f"The collector has trouble: {type(trouble).__name__}")
+                raise ToolRefused(str(broken), broken) from trouble
+            return found
+
+        future: Future[dict[str, Any]] = self._threads.submit(work)
+        future.add_done_callback(lambda _: self._pace.leave(access.key_id))
+        return await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(future)), LIMIT_S)
+
+    def _refuse(self, tool: str, outcome: str, message: str) -> CallToolResult:
+        self._count(tool, outcome, len(message))
+        return CallToolResult(content=[TextContent(type="text", text=message)], is_error=True)

@@ -1,0 +1,73 @@
+"""The address at which assistants ask: who may, how much, and nothing of the protocol itself."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Final
+
+from anyio.to_thread import run_sync
+from starlette.requests import Request
+from starlette.routing import Route
+from starlette.types import Message, Receive, Scope, Send
+
+from otel_ml_collector.access import READ, access_of
+from otel_ml_collector.api.bodies import check_json
+from otel_ml_collector.assistants.definitions import BODY_BYTES, PATH
+from otel_ml_collector.errors import TooLarge
+from otel_ml_collector.store.reader import Reader
+from otel_ml_collector.telemetry.service import Telemetry
+
+if TYPE_CHECKING:
+    from otel_ml_collector.assistants.protocol import Assistants
+
+_TOO_LARGE: Final = f"The body has more than {BODY_BYTES} bytes"
+
+
+class _Endpoint:
+    """Checks a request, and hands it to the protocol, which the first one loads."""
+
+    def __init__(self, reader: Reader, telemetry: Telemetry) -> None:
+        self._reader = reader
+        self._telemetry = telemetry
+        self._assistants: Assistants | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request.
+
+        Raises:
+            CollectorError: Its sender may not ask, or its body is none that is read.
+        """
+        access_of(scope).demand(READ)
+        request = Request(scope, receive)
+        check_json(request, BODY_BYTES, _TOO_LARGE)
+        body = await _read_body(request)
+
+        async def receive_again() -> Message:
+            nonlocal body
+            if body is not None:
+                message, body = {"type": "http.request", "body": body, "more_body": False}, None
+                return message
+            return await receive()
+
+        assistants = await self._load()
+        await assistants.serve(scope, receive_again, send)
+
+    async def _load(self) -> "Assistants":
+        """Load the protocol once: 26 MB and a third of a second, on a thread."""
+        if self._assistants is None:
+            module = await run_sync(import_module, "otel_ml_collector.assistants.protocol")
+            if self._assistants is None:
+                self._assistants = module.Assistants(self._reader, self._telemetry.count_tool)
+        return self._assistants
+
+
+async def _read_body(request: Request) -> bytes | None:
+    parts = bytearray()
+    async for part in request.stream():
+        parts += part
+        if len(parts) > BODY_BYTES:
+            raise TooLarge(_TOO_LARGE)
+    return bytes(parts)
+
+
+def make_route(reader: Reader, telemetry: Telemetry) -> Route:
+    """Make the route of assistants, which takes POST alone."""
+    return Route(PATH, _Endpoint(reader, telemetry), methods=["POST"])
