@@ -65,12 +65,14 @@ class Question:
     """What is asked.
 
     Attributes:
-        path: Below ``/api/v1``, in parts, not quoted.
+        path: In parts, not quoted.
         parameters: Of the query; those that are None are left out.
         method: Of HTTP.
         body: Is sent as JSON; None for none.
         is_repeatable: Whether it may be asked again when its answer was lost.
         timeout_s: How long it may take, where that is less than any request may.
+        below: What the path is below.
+        headers: Sent besides the usual ones.
     """
 
     path: tuple[str, ...]
@@ -79,6 +81,8 @@ class Question:
     body: object = None
     is_repeatable: bool = True
     timeout_s: float = math.inf
+    below: str = "/api/v1/"
+    headers: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def address(self) -> str:
@@ -128,7 +132,7 @@ class Api:
         """
         reply = self.exchange(question)
         if not HTTPStatus.OK <= reply.status < HTTPStatus.MULTIPLE_CHOICES:
-            raise _error_of(self.page, reply, question)
+            raise error_of(self.page, reply, question)
         try:
             return _parse(reply.content)
         except ValueError:
@@ -180,7 +184,7 @@ class Api:
                 reply = self._whole(answer, question, deadline)
             pause_s = max(_pause_s(left), _asked_s(reply))
             if reply.status not in _LATER or not left or pause_s > _MAX_PAUSE_S:
-                raise _error_of(self.page, reply, question)
+                raise error_of(self.page, reply, question)
             time.sleep(pause_s)
 
     def close(self) -> None:
@@ -204,9 +208,9 @@ class Api:
                 line = self._open()
                 response = line.pools.urlopen(
                     question.method,
-                    f"{self.page}/api/v1/{question.address}",
+                    f"{self.page}{question.below}{question.address}",
                     body=body,
-                    headers={**_without(line.headers, _OF_SPANS), **headers},
+                    headers={**_without(line.headers, _OF_SPANS), **headers, **question.headers},
                     timeout=attempt.time_left(),
                     retries=False,
                     redirect=False,
@@ -232,7 +236,7 @@ class Api:
             if size > _MAX_BYTES:
                 raise Refused(f"The answer is longer than {_MAX_BYTES} bytes", response.status)
             parts.append(part)
-        url = f"{self.page}/api/v1/{question.address}"
+        url = f"{self.page}{question.below}{question.address}"
         return Reply(response.status, dict(response.headers), b"".join(parts), url)
 
 
@@ -268,7 +272,8 @@ def _no_answer(page: str, error: BaseException, what: str = "No answer from {pag
     return kind(f"{what.format(page=page)}: {words}; expected an otel-ml collector there")
 
 
-def _error_of(page: str, reply: Reply, question: Question) -> ReaderError:
+def error_of(page: str, reply: Reply, question: Question) -> ReaderError:
+    """Say why an answer is none, by its status and what the collector says."""
     problem = reply.problem
     said = show_unseen(" ".join(str(problem.get("message") or "").split()))[:_MAX_MESSAGE_CHARS]
     message = said or f"HTTP status {reply.status}"

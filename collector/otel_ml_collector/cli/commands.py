@@ -29,6 +29,7 @@ _COMMANDS: Final = {
     "experiments": ("records:experiments", "list experiments"),
     "compare": ("experiments:compare", "compare experiments with a baseline"),
     "baseline": ("experiments:baseline", "name the experiment that others are compared with"),
+    "mcp": ("assistants:mcp", "let a coding agent or a shell ask the collector"),
     "storage": ("administration:storage", "show and free disk space"),
     "retention": ("administration:retention", "say or set how long a project is kept"),
     "backup": ("administration:backup", "write a backup of the store, also while it is served"),
