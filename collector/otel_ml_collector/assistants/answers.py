@@ -28,6 +28,7 @@ _DIGITS: Final = 3
 # The largest number up to which JSON's readers agree on whole ones.
 _WHOLE: Final = 2**53
 _LEAST_CHARS: Final = 10
+_NARROW: Final = "what is left out needs a narrower question: where, since, until or group"
 # Texts that are ours and long: the way to a page, a call with its filter.
 _OWN_CHARS: Final = 6_000
 
@@ -291,6 +292,8 @@ class _Writer:
             following = table.go_on(number_of) if table.go_on else None
             if following is not None:
                 written["next"] = dict(following)
+            elif not path:
+                written["hint"] = _NARROW
         return written
 
     def _value(self, value: object, path: str, most: int) -> Any:

@@ -20,6 +20,8 @@ WHERE_CHARS: Final = 4_000
 _TEXT_CHARS: Final = 1_000
 _TIME_CHARS: Final = 64
 _SHOWN_CHARS: Final = 80
+# JSON can write what no text may hold.
+_HALF: Final = re.compile("[\ud800-\udfff]")
 _INTEGER: Final = re.compile(r"-?[0-9]{1,15}", re.ASCII)
 
 INSTRUCTIONS: Final = (
@@ -106,6 +108,8 @@ class Argument:
         return int(value)
 
     def _read_text(self, value: str) -> str:
+        if _HALF.search(value):
+            raise self._wrong("a half of a character", "expected whole ones")
         if len(value) > self.chars:
             raise self._wrong(f"{len(value):,} characters", f"is more than {self.chars:,}")
         if self.choices and value not in self.choices:

@@ -116,7 +116,7 @@ def compare(call: Call) -> Answer:
     """Answer compare: pairs of experiments decide, else what production says."""
     a, b = (_find_side(call, call.given[name], name) for name in ("a", "b"))
     if a == b:
-        raise BadQuery(f"b: {b.name!r}: expected something else than a", "b")
+        raise BadQuery("b: the same as a: expected another version, experiment or filter", "b")
     pair = _find_pair(call, a, b)
     if pair is not None:
         return _compare_experiments(call, a, b, *pair)
@@ -236,12 +236,12 @@ def _version_of(one: ListedExperiment) -> tuple[str, int] | None:
 
 def _compare_production(call: Call, a: _Side, b: _Side) -> Answer:
     """Say what production says: a verdict of two versions of one model, else figures alone."""
-    for side in (a, b):
+    for name, side in (("a", a), ("b", b)):
         if side.experiment is not None:
             raise BadQuery(
-                f"{side.name!r} is an experiment, and the other side has none on its data set: "
-                "compare two experiments, or run one with otel-ml evaluate",
-                "b",
+                f"{name}: an experiment, and the other side has none on its data set: compare two "
+                "experiments, or run one with otel-ml evaluate",
+                name,
             )
     since_ns = read_time(call.given["since"], "since", call.now_ns) or 0
     figures = [

@@ -158,12 +158,18 @@ def count(call: Call) -> Answer:
         else:
             rows.append([*named, *_figures(one.total)])
     total = None if bucket else stats.groups_found
+
+    def go_on(shown: int) -> Mapping[str, Any] | None:
+        if bucket and not group:  # in the order of time: it goes on with the next bucket
+            return call.go_on(since=str(rows[shown][0]))
+        return call.more_rows(_MOST)(shown)
+
     parts: dict[str, object] = {}
     if group or bucket:
         parts["total"] = dict(zip(_FIGURES, _figures(stats.total), strict=True))
     return Answer(
         parts,
-        Table(columns, rows, max(total or 0, len(rows)), call.more_rows(_MOST)),
+        Table(columns, rows, max(total or 0, len(rows)), go_on),
         url=call.runs_page(),
         hint="" if stats.total.runs else call.explain_nothing(),
         chars=call.chars,

@@ -4,11 +4,11 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from otel_ml_collector.assistants import experiments, runs
-from otel_ml_collector.assistants.answers import Answer, write
-from otel_ml_collector.assistants.call import Call, choose_project, explain
+from otel_ml_collector.assistants.answers import Answer, unshow, write
+from otel_ml_collector.assistants.call import Call, check_filter, choose_project, explain
 from otel_ml_collector.assistants.definitions import TOOLS
 from otel_ml_collector.assistants.read import read
-from otel_ml_collector.errors import CollectorError
+from otel_ml_collector.errors import BadQuery, CollectorError
 from otel_ml_collector.store.reader import Reader
 
 _ANSWERS: Final[Mapping[str, Callable[[Call], Answer]]] = {
@@ -21,8 +21,9 @@ _ANSWERS: Final[Mapping[str, Callable[[Call], Answer]]] = {
     "find_experiments": experiments.list_experiments,
     "complete_filter": runs.complete,
 }
-# Arguments that are filters, or may be.
+# Arguments that are filters, and those that name what an answer may have printed.
 _FILTERS: Final = ("where", "text")
+_NAMES: Final = ("order", "columns", "group", "dataset")
 
 
 class ToolRefused(Exception):
@@ -58,6 +59,7 @@ def answer(
         project = choose_project(
             reader, read_arguments.get("project"), is_needed=tool != "overview"
         )
+        read_arguments = {name: _taken_back(name, one) for name, one in read_arguments.items()}
         asked = {name: value for name, value in given.items() if value is not None}
         call = Call(tool, reader, read_arguments, asked, base, now_ns, project)
         return write(_ANSWERS[tool](call))
@@ -65,3 +67,15 @@ def answer(
         filters = (given.get(name) for name in _FILTERS)
         where = next((text for text in filters if isinstance(text, str)), "")
         raise ToolRefused(explain(error, where), error) from error
+
+
+def _taken_back(name: str, value: Any) -> Any:
+    """Read a name with the visible escapes that an answer wrote; a filter only where it must be."""
+    if name in _NAMES:
+        return [unshow(one) for one in value] if isinstance(value, list) else unshow(value or "")
+    if name in _FILTERS and isinstance(value, str) and unshow(value) != value:
+        try:
+            check_filter(value)
+        except BadQuery:
+            return unshow(value)
+    return value
