@@ -279,7 +279,7 @@ def test_nobody(world: World) -> None:
     for headers in ({}, {"authorization": f"Bearer omk_{'0' * 16}_{'0' * 64}"}, {"cookie": "a=b"}):
         for method, address in world.roads():
             answered = ask(world.service.app, address, method=method, headers=headers)
-            if address.startswith(("/api/", "/jaeger/", "/openapi.json")):
+            if address.startswith(("/api/", "/jaeger/", "/openapi.json", "/mcp")):
                 assert answered.status == 401, (method, address)
                 assert answered.headers["www-authenticate"] == "Bearer"
             else:
