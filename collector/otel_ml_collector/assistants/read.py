@@ -40,6 +40,8 @@ _CHILDREN: Final = 20
 _SPANS: Final = 2_000
 _ROWS: Final = 50
 _FEW: Final = 10
+_MOST_ITEMS: Final = 100_000
+_EVER: Final = "1970-01-01"
 _WORST: Final = 5
 _OUTSIDE: Final = 1_500  # characters of an answer besides the text of its part
 _STEP: Final = re.compile(r"""\.?([^.\[\]]+)|\[(\d{1,9})\]|\[(?:"([^"]*)"|'([^']*)')\]""")
@@ -60,6 +62,11 @@ def read(call: Call) -> Answer:
         wanted = int(call.given["chars"]) + _OUTSIDE if "chars" in call.asked else USUAL_CHARS
         answer.chars = min(max(wanted, USUAL_CHARS), READ_CHARS)
     return answer
+
+
+def _chars(call: Call) -> int:
+    """Return how many characters the rows of a part may have, with what stands around them."""
+    return min(int(call.given["chars"]) + _OUTSIDE, READ_CHARS)
 
 
 def _open_part(call: Call, value: object, url: str, name: Own | str) -> Answer:
@@ -158,7 +165,7 @@ def _read_run(call: Call, reference: Reference) -> Answer:
     url = call.page("runs", run.run_id)
     part = call.given["part"]
     if part == "children":
-        return Answer({}, _children(call, run, _ROWS), url=url, chars=READ_CHARS)
+        return Answer({}, _children(call, run, _ROWS), url=url, chars=_chars(call))
     if part == "source":
         if run.version is None:
             raise BadQuery("part: the run has no version, and so no source", "part")
@@ -247,11 +254,14 @@ def _traceback(run: Run) -> str:
 
 
 def _children(call: Call, run: RunSummary, limit: int) -> Table:
+    """List the runs below one, from `start` on where they are the part that is read."""
     page = TracePage(limit=_SPANS, parent=run.run_id)
+    columns = ("run", "name", "kind", "outcome", "ms", "output")
     try:
         trace = find_trace(call.reader, run.trace_id, call.project, now_ns=call.now_ns, page=page)
     except NotFound:
-        return Table(("run",), [])
+        return Table(columns, [])
+    start = int(call.given["start"]) if call.given["part"] else 0
     rows = [
         [
             short_id(one.run_id),
@@ -261,17 +271,15 @@ def _children(call: Call, run: RunSummary, limit: int) -> Table:
             one.latency_ms,
             tell_error(one) if one.outcome == "error" else one.outputs,
         ]
-        for one in trace.runs[:limit]
+        for one in trace.runs[start : start + limit]
     ]
 
-    def go_on(shown: int) -> Mapping[str, Any] | None:
-        if call.given["part"] == "children":
-            return None
+    def go_on(shown: int) -> Mapping[str, Any]:
         arguments = {"ref": run.run_id, "part": "children", "project": call.project}
-        return {"tool": call.tool, "arguments": arguments}
+        place = {"start": start + shown} if call.given["part"] else {}
+        return {"tool": call.tool, "arguments": {**arguments, **place}}
 
-    columns = ("run", "name", "kind", "outcome", "ms", "output")
-    return Table(columns, rows, len(trace.runs), go_on)
+    return Table(columns, rows, max(len(trace.runs) - start, 0), go_on)
 
 
 def _read_trace(call: Call, reference: Reference) -> Answer:
@@ -287,13 +295,19 @@ def _read_trace(call: Call, reference: Reference) -> Answer:
     rows = outline(runs)
     folded = sum(int(row[-1]) for row in rows)
     columns = ("depth", "run", "name", "outcome", "ms", "times")
+
+    def more(shown: int) -> Mapping[str, Any]:
+        where = f'trace_id == "{runs[0].trace_id}" and kind != ""'
+        arguments = {"project": call.project, "where": where, "since": _EVER, "order": "oldest"}
+        return {"tool": "find_runs", "arguments": arguments}
+
     return Answer(
         {
             "what": Own("trace"),
             "trace": reference.name,
             "runs": len(runs),
             "errors": failed,
-            "lines": Table(columns, rows, len(rows) + len(runs) - folded),
+            "lines": Table(columns, rows, len(rows) + len(runs) - folded, more),
         },
         url=call.page("runs", runs[0].run_id) if runs else call.page("runs"),
         hint=f"only the first {_SPANS:,} spans are outlined" if trace.truncated else "",
@@ -443,8 +457,7 @@ def _read_experiment(call: Call, run: Run) -> Answer:
             return {"tool": call.tool, "arguments": arguments}
 
         table = Table(columns, rows, len(items) - start, more)
-        chars = min(int(call.given["chars"]) + _OUTSIDE, READ_CHARS)
-        return Answer({"what": Own("experiment")}, table, url=url, chars=chars)
+        return Answer({"what": Own("experiment")}, table, url=url, chars=_chars(call))
     worst = experiments.items_of(compared, "regression") if verdict else []
     worst = worst or experiments.items_of(compared, "error")
 
@@ -510,7 +523,7 @@ def _item_rows(compared: experiments.Compared, items: Sequence[str]) -> list[lis
 
 
 def _read_dataset(call: Call, reference: Reference) -> Answer:
-    start = int(call.given["start"])
+    start = min(int(call.given["start"]), _MOST_ITEMS)
     found = find_items(
         call.reader, call.project, reference.name, reference.number, limit=start + _FEW
     )

@@ -244,18 +244,18 @@ def look_over(call: Call) -> Answer:
     """Answer overview."""
     if not call.project:
         return _list_projects(call)
-    totals = _find_stats(call, "", "", 1)
-    if not totals.total.runs:
+    failed = call.reader.ahead(find_error_groups, call.query(), call.now_ns, _IN_OVERVIEW)
+    versions = _find_stats(call, "version", "", _IN_OVERVIEW)
+    errors = failed.result()
+    if not versions.total.runs:
         experiments = _newest_experiments(call)
         return Answer(
             {"experiments": experiments} if experiments.rows else {},
             url=call.runs_page(),
             hint=call.explain_nothing(),
         )
-    versions = _find_stats(call, "version", "", _IN_OVERVIEW)
-    errors = find_error_groups(call.reader, call.query(), call.now_ns, _IN_OVERVIEW)
     wanted = ("runs", "errors", "p50_ms", "p99_ms", "tokens", "cost")
-    figures = dict(zip(_FIGURES, _figures(totals.total), strict=True))
+    figures = dict(zip(_FIGURES, _figures(versions.total), strict=True))
     parts: dict[str, object] = {
         "totals": {name: figures[name] for name in wanted},
         "versions": Table(

@@ -195,6 +195,18 @@ def test_trace(ask_tool: Ask) -> None:
     assert (found["runs"], found["errors"]) == (62, 1)
 
 
+def test_children(ask_tool: Ask) -> None:
+    """The runs below one are listed page by page, each once."""
+    root = rows(ask_tool("read", ref=TRACE.hex())["lines"])[0]["run"]
+    call: Any = {"ref": root, "part": "children", "chars": 2_000}
+    names: list[str] = []
+    while call is not None:
+        found = ask_tool("read", **call)
+        names += [row["name"] for row in rows(found)]
+        call = found["next"]["arguments"] if "next" in found else None
+    assert names == [*["rank"] * 60, "write"]
+
+
 def test_parts(ask_tool: Ask) -> None:
     """A part is opened piece by piece; the pieces are the part."""
     source = ask_tool("read", ref="answer:v2", part="source")["text"]
