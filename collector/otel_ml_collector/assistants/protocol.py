@@ -197,7 +197,10 @@ class Assistants:
 
         future: Future[dict[str, Any]] = self._threads.submit(work)
         future.add_done_callback(lambda _: self._pace.leave(access.key_id))
-        return await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(future)), LIMIT_S)
+        waited = asyncio.wrap_future(future)
+        # Where nobody waits any more, the event loop would log how it ended.
+        waited.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return await asyncio.wait_for(asyncio.shield(waited), LIMIT_S)
 
     def _refuse(self, tool: str, outcome: str, message: str) -> CallToolResult:
         self._count(tool, outcome, len(message))

@@ -54,6 +54,23 @@ def test_sizes() -> None:
     assert size <= 8_000
 
 
+def test_examples(ask_tool: Ask) -> None:
+    """Every example in the instructions and definitions works as it stands."""
+    match = re.search(r"Python-like: (.+?)\. complete_filter", INSTRUCTIONS)
+    assert match is not None
+    assert ask_tool("find_runs", where=match[1])["rows"] == []
+    columns = TOOLS["find_runs"].about.partition("Columns: ")[2].rstrip(".").split(", ")
+    assert len(columns) > 12
+    for some in (columns[:12], columns[12:]):
+        assert ask_tool("find_runs", columns=some, since=SINCE)["columns"] == some
+    told = {one.name: one.about for one in TOOLS["statistics"].arguments}
+    for group in told["group"].replace(" or ", ", ").split(", "):
+        assert ask_tool("statistics", group=group, since=SINCE)["total"]["runs"] >= RUNS
+    orders = {one.name: one.about for one in TOOLS["find_runs"].arguments}["order"]
+    for order in orders.replace(" or ", ", ").replace("JUDGE", "grounded").split(", "):
+        assert ask_tool("find_runs", order=order, since=SINCE)["rows"]
+
+
 def rows(answered: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [dict(zip(answered["columns"], row, strict=True)) for row in answered["rows"]]
 
