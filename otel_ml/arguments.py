@@ -5,7 +5,6 @@ looks at types, never at what an object answers about itself: that may be hostil
 """
 
 import os
-import re
 import sys
 import threading
 from collections.abc import Collection, Mapping
@@ -18,7 +17,6 @@ from otel_ml.capture.description import type_name
 T = TypeVar("T")
 
 NAME_CHARS: Final = 1_024
-NUMBERED: Final = re.compile("(.+):v([1-9][0-9]{0,9})", re.DOTALL)  # a version: qa:v3
 
 _MAX_FLOAT: Final = sys.float_info.max
 _MAX_PROJECT_CHARS: Final = 128

@@ -16,7 +16,6 @@ from opentelemetry.trace import Status, StatusCode
 
 from otel_ml import attributes as names
 from otel_ml.arguments import (
-    NUMBERED,
     InvalidArgumentError,
     check_flag,
     check_mapping,
@@ -33,6 +32,7 @@ from otel_ml.metrics import NO_NUMBER, LoggedPoint, Metric, listed, make_points,
 from otel_ml.notebook import Card, HasCard, page_address
 from otel_ml.process import MARKS
 from otel_ml.recorder import Recorder
+from otel_ml.records import NUMBERED
 from otel_ml.redaction import NOTE, Redaction
 from otel_ml.spans import SPAN_KEY, RunSpan, attach, detach, is_sampled, run_id_of, write
 from otel_ml.tags import Details, Tags, Value, fits, read_tags, tag_attributes

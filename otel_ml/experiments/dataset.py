@@ -16,7 +16,6 @@ import orjson
 
 from otel_ml import attributes as names
 from otel_ml.arguments import (
-    NUMBERED,
     check_callable,
     check_mapping,
     check_optional_text,
@@ -42,7 +41,7 @@ from otel_ml.late import late
 from otel_ml.notebook import Card, HasCard, note, table
 from otel_ml.process import marking
 from otel_ml.recorder import Recorder
-from otel_ml.records import ACTUAL_NAME
+from otel_ml.records import ACTUAL_NAME, NUMBERED
 from otel_ml.tags import tag_attributes, tags_of
 from otel_ml.wire import Event, HasSubject, Subject
 

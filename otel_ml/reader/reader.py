@@ -9,7 +9,6 @@ from uuid import uuid4
 import orjson
 
 from otel_ml.arguments import (
-    NUMBERED,
     check_flag,
     check_integer,
     check_key,
@@ -44,6 +43,7 @@ from otel_ml.reader.records import (
 )
 from otel_ml.records import (
     ACTUAL_WANTED,
+    NUMBERED,
     Actual,
     Alias,
     Aliases,
