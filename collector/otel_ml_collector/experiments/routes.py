@@ -1,8 +1,6 @@
 """Experiments in the JSON API and on pages: their list, and one beside its baseline."""
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Annotated, Final, Literal
 
 import orjson
@@ -32,7 +30,13 @@ from otel_ml_collector.experiments.find import (
 from otel_ml_collector.models import diff
 from otel_ml_collector.runs import find as runs
 from otel_ml_collector.store.reader import Reader
-from otel_ml_collector.verdicts import AmountChange, Interval, JudgeChange
+from otel_ml_collector.verdict_lines import (
+    Line,
+    amount_lines,
+    judge_lines,
+    write_bounds,
+    write_value,
+)
 from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
 
@@ -40,7 +44,6 @@ _OFFERED: Final = 20
 _MOST_ROWS: Final = 1_000
 _ON_A_PAGE: Final = 25
 _DIFFS: Final = 3
-_SCALE_UP: Final = 1.15
 
 api = APIRouter(prefix="/api/v1")
 pages = APIRouter(include_in_schema=False, route_class=PageRoute)
@@ -102,162 +105,21 @@ def get_experiment_rows(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """A difference beside 0 and its margin, in per cent of the width of the drawing.
-
-    Attributes:
-        band: Where the margin begins, and how wide it is on both sides.
-        low, high, at: The interval and the difference.
-        style: worse, better or nothing.
-        text: The same in words.
-    """
-
-    band: tuple[float, float]
-    low: float
-    high: float
-    at: float
-    style: str
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """A judge, or latency, tokens or cost, in the table of an experiment."""
-
-    name: str
-    version: int | None
-    before: str
-    now: str
-    change: str
-    interval: str
-    word: str
-    sentence: str
-    bar: Bar | None
-
-
 def lay_out(found: ExperimentDetail) -> tuple[list[Line], list[Line]]:
     """Write what judges say, and what became of latency, tokens and cost, for the page."""
-    alone = {one.judge: one for one in found.judges}
     if found.verdict is None:
         lines = [
             Line(one.judge, one.version, "", *_alone(one), "", "", None) for one in found.judges
         ]
         return lines, []
-    judges = found.verdict.judges
-    widest = max((_reach(one) for one in judges if one.is_rate), default=1.0)
-    lines = []
-    for one in judges:
-        change, scale = one.difference, widest if one.is_rate else _reach(one)
-        of = 100.0 if one.is_rate else 1.0
-        own = alone.get(one.judge)
-        lines.append(
-            Line(
-                name=one.judge,
-                version=one.version or (own.version if own else None),
-                before=_value(one.baseline, one.is_rate),
-                now=_value(one.candidate, one.is_rate),
-                change=_signed(change.value * of) if change else "–",
-                interval=_span(change, of),
-                word=one.word,
-                sentence=one.sentence,
-                bar=_bar(change, one.margin, scale, one.word, of),
-            )
-        )
-    return lines, _amount_lines(found.verdict.amounts)
+    versions = {one.judge: one.version for one in found.judges}
+    return judge_lines(found.verdict.judges, versions), amount_lines(found.verdict.amounts)
 
 
 def _alone(one: JudgeOfItems) -> tuple[str, str, str]:
     """Write a value without a baseline: value, nothing, its interval."""
-    of = 100.0 if one.is_rate else 1.0
-    if one.value is None:
-        return "–", "", "–"
-    low, high = (_bound(bound, of) for bound in (one.value.low, one.value.high))
-    return _value(one.value, one.is_rate), "", f"{low} to {high}"
-
-
-def _amount_lines(amounts: Sequence[AmountChange]) -> list[Line]:
-    """Write ratios as changes in per cent."""
-    changes = {
-        one.name: Interval(
-            value=one.ratio.value - 1,
-            low=None if one.ratio.low is None else one.ratio.low - 1,
-            high=None if one.ratio.high is None else one.ratio.high - 1,
-            n=one.ratio.n,
-            clusters=one.ratio.clusters,
-        )
-        for one in amounts
-    }
-    widest = max((_most(of, 0.0) for of in changes.values()), default=1.0)
-    return [
-        Line(
-            name=one.name,
-            version=None,
-            before="",
-            now="",
-            change=_signed(100 * changes[one.name].value),
-            interval=_span(changes[one.name], 100),
-            word=one.word,
-            sentence=one.sentence,
-            bar=_bar(changes[one.name], one.margin, widest, one.word, 100),
-        )
-        for one in amounts
-    ]
-
-
-def _reach(one: JudgeChange) -> float:
-    return _most(one.difference, one.margin)
-
-
-def _most(change: Interval | None, margin: float) -> float:
-    """Return how far from 0 a drawing must reach."""
-    bounds = [margin]
-    if change is not None:
-        bounds += [abs(one) for one in (change.low, change.high, change.value) if one is not None]
-    return max(bounds) * _SCALE_UP or 1.0
-
-
-def _bar(change: Interval | None, margin: float, scale: float, word: str, of: float) -> Bar | None:
-    if change is None or change.low is None or change.high is None:
-        return None
-
-    def at(value: float) -> float:
-        return round(min(max(50 + 50 * value / scale, 0), 100), 1)
-
-    band = at(-margin)
-    style = word if word in {"worse", "better"} else ""
-    text = f"{_signed(change.value * of)} ({_span(change, of)})"
-    return Bar(
-        (band, round(100 - 2 * band, 1)),
-        at(change.low),
-        at(change.high),
-        at(change.value),
-        style,
-        text,
-    )
-
-
-def _value(one: Interval | None, is_rate: bool) -> str:
-    if one is None:
-        return "–"
-    return f"{100 * one.value:.1f}{view.THIN}%" if is_rate else f"{one.value:.4g}"
-
-
-def _signed(value: float) -> str:
-    text = f"{value:+.1f}" if abs(value) >= 1 else f"{value:+.3g}"
-    return text.replace("-", "−") if float(text) else text[1:]
-
-
-def _span(one: Interval | None, of: float) -> str:
-    if one is None or one.low is None or one.high is None:
-        return "–"
-    return f"{_signed(one.low * of)} to {_signed(one.high * of)}"
-
-
-def _bound(value: float | None, of: float) -> str:
-    if value is None:
-        return "∞"
-    return f"{value * of:.1f}" if of > 1 else f"{value:.4g}"
+    value = write_value(one.value, is_rate=one.is_rate)
+    return value, "", write_bounds(one.value, is_rate=one.is_rate)
 
 
 @pages.get("/projects/{project:path}/experiments")
