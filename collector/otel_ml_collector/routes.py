@@ -27,6 +27,7 @@ from otel_ml_collector import (
 from otel_ml_collector.access import READ
 from otel_ml_collector.api.parameters import needs
 from otel_ml_collector.artifacts import api as artifacts
+from otel_ml_collector.comparison import routes as comparison
 from otel_ml_collector.datasets import routes as datasets
 from otel_ml_collector.experiments import routes as experiments
 from otel_ml_collector.judges import routes as judges
@@ -45,6 +46,7 @@ _ROUTERS: Final = (
     datasets.api,
     datasets.writes,
     experiments.api,
+    comparison.api,
     sessions.api,
     metrics.api,
     loss.router,
@@ -66,6 +68,7 @@ _ROUTERS: Final = (
     judges.pages,
     datasets.pages,
     experiments.pages,
+    comparison.pages,
     sessions.pages,
     metrics.pages,
     projects.pages,

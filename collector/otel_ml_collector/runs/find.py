@@ -28,6 +28,7 @@ from otel_ml_collector.runs.answers import (
     summarise,
 )
 from otel_ml_collector.runs.logs import (
+    MOST,
     Links,
     LoggedMetric,
     counts_of,
@@ -81,6 +82,7 @@ _WINDOWS_NS: Final = (AHEAD_NS + HOUR_NS, DAY_NS, 30 * DAY_NS)
 _FEWEST_PAYLOADS: Final = 100
 _MOST_PAYLOADS: Final = 5_000
 _PART_RUNS: Final = 100
+_NAMED_RUNS: Final = 25
 _PART_BYTES: Final = 16 * 1024 * 1024
 # How many plain spans may stand between a run and the one that it is inside of.
 _LEVELS: Final = 16
@@ -273,6 +275,42 @@ def find_run_with_series(
         raise BadQuery(f"Several projects have run {run_id}: name one of {names}", "project")
     ((run, series),) = _make_runs(reader, found[0])
     return run, series
+
+
+def find_named_runs(
+    reader: Reader, project: str, run_ids: Sequence[str], now_ns: int, most: int = MOST
+) -> Iterator[tuple[Run, Sequence[LoggedMetric]]]:
+    """Read runs of a project by their ids, in that order, each with what was logged under its id.
+
+    At most 25 of them are in memory at a time.
+
+    Args:
+        reader: The store.
+        project: Where to look.
+        run_ids: ``<32 hex>-<16 hex>`` each.
+        now_ns: By it a run whose process is silent has crashed.
+        most: Points of a metric that are read.
+
+    Raises:
+        BadQuery: An id is none.
+        NotFound: There is no such run.
+    """
+    for first in range(0, len(run_ids), _NAMED_RUNS):
+        part = run_ids[first : first + _NAMED_RUNS]
+        places: dict[str, Place] = {}
+        for run_id in part:
+            match = _RUN_ID.fullmatch(run_id)
+            if match is None:
+                raise BadQuery(f"Invalid run id {run_id[:80]!r}: expected <32 hex>-<16 hex>", "of")
+            if match[1] not in places:
+                found = [one for one in find_places(reader, match[1]) if one.project == project]
+                places |= {one.trace_id: one for one in found}
+        rows = _read_rows(reader, [*places.values()], part, now_ns) if places else []
+        missing = set(part).difference(map(run_id_of, rows))
+        if missing:
+            raise NotFound(f"There is no run {min(missing)}")
+        made = {run.run_id: (run, series) for run, series in _make_runs(reader, rows, most)}
+        yield from (made[run_id] for run_id in part)
 
 
 def find_whole_runs(reader: Reader, runs: Sequence[RunSummary], now_ns: int) -> Iterator[Run]:
@@ -552,19 +590,21 @@ class _Details:
     series: Mapping[str, list[LoggedMetric]]
 
 
-def _make_runs(reader: Reader, rows: Sequence[Row]) -> list[tuple[Run, Sequence[LoggedMetric]]]:
+def _make_runs(
+    reader: Reader, rows: Sequence[Row], most: int = MOST
+) -> list[tuple[Run, Sequence[LoggedMetric]]]:
     """Make the records of some runs of one project, each with what was logged under its id."""
     identify(reader, rows[0]["project"], rows)
-    details = _find_details(reader, rows)
+    details = _find_details(reader, rows, most)
     named = [run_id for run_id, said in details.said.items() if len(said.owners) > 1]
     own = dict(details.series)
     if named and own:
         project = rows[0]["project"]
-        own |= find_all_series(reader, project, {run_id: [run_id] for run_id in named})
+        own |= find_all_series(reader, project, {run_id: [run_id] for run_id in named}, most=most)
     return [(_make_run(row, details), own.get(run_id_of(row), ())) for row in rows]
 
 
-def _find_details(reader: Reader, rows: Sequence[Row]) -> _Details:
+def _find_details(reader: Reader, rows: Sequence[Row], most: int) -> _Details:
     """Find what is known of some runs beside their rows: a question a sort, however many runs."""
     project, run_ids = rows[0]["project"], [run_id_of(row) for row in rows]
     ended = [_key(row) for row in rows if not is_open(row)]
@@ -584,7 +624,7 @@ def _find_details(reader: Reader, rows: Sequence[Row]) -> _Details:
         find_lines(reader, project, rows, owners) if apart.lines else {},
         find_artifacts(reader, project, owners) if apart.artifacts else {},
         find_links(reader, project, run_ids) if apart.links else {},
-        find_all_series(reader, project, owners) if has_series else {},
+        find_all_series(reader, project, owners, most=most) if has_series else {},
     )
 
 

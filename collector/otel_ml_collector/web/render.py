@@ -71,8 +71,8 @@ def _templates() -> Jinja2Templates:
 
 def python_call(method: str, *values: object, **named: object) -> str:
     """Write a call of `otel_ml.reader` as it is typed; what is empty is left out."""
-    given = [repr(value) for value in values if value not in {None, ""}]
-    given += [f"{name}={value!r}" for name, value in named.items() if value not in {None, ""}]
+    given = [repr(value) for value in values if value not in (None, "")]
+    given += [f"{name}={value!r}" for name, value in named.items() if value not in (None, "")]
     return f"reader.{method}({', '.join(given)})"
 
 

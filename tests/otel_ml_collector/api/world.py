@@ -8,7 +8,7 @@ import hashlib
 import json
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -52,7 +52,7 @@ BACKUP: Final = "/backups/monday"
 class Question:
     """How an operation is asked, beside what its path needs."""
 
-    query: Mapping[str, str] = field(default_factory=dict)
+    query: Mapping[str, str | Sequence[str]] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     body: Any = None
     path: Mapping[str, str] = field(default_factory=dict)
@@ -274,6 +274,7 @@ QUESTIONS: Final[dict[str, Question]] = {
         body={"run_ids": [id_of(calls()[0])], "expected": "outputs"}, path=QA
     ),
     "GET /projects/{project}/experiments/{run_id}": Question(path=TRIED),
+    "GET /projects/{project}/compare": Question({"of": [id_of(one) for one in calls()[::2]]}),
     "GET /projects/{project}/experiments/{run_id}/rows": Question(path=TRIED),
     "POST /keys": Question(
         body={"name": "nightly", "scopes": ["admin", "read"], "projects": ["*"]}
@@ -288,7 +289,7 @@ _DELETED: Final = ("views", "runs", "sessions", "users", "models")
 class Asked:
     """An operation as it was asked, and its answer."""
 
-    parameters: Mapping[str, str]
+    parameters: Mapping[str, str | Sequence[str]]
     body: Any
     answered: Answered
 
@@ -307,9 +308,9 @@ def ask_all(service: Service, folder: Path) -> dict[str, Asked]:
         name = f"{method} {path.removeprefix('/api/v1')}"
         question = QUESTIONS.get(name, Question())
         told = {**places, **question.path}
-        given = {key: told[key] for key in _names(path)}
-        address = path.format(**{key: quote(value, safe="") for key, value in given.items()})
-        query = f"?{urlencode(question.query)}" if question.query else ""
+        named = {key: told[key] for key in _names(path)}
+        address = path.format(**{key: quote(value, safe="") for key, value in named.items()})
+        query = f"?{urlencode(question.query, doseq=True)}" if question.query else ""
         text = "" if question.body is None else json.dumps(question.body)
         body = text.replace(BACKUP, str(folder)).encode()
         answered = ask(
@@ -324,7 +325,7 @@ def ask_all(service: Service, folder: Path) -> dict[str, Asked]:
             places["key_id"] = answered.json["id"]
             headers["x-api-key"] = answered.json["key"]
         shown = replace(answered, body=answered.body.replace(str(folder).encode(), BACKUP.encode()))
-        given |= {**question.query, **question.headers}
+        given = {**named, **question.query, **question.headers}
         asked[name] = Asked(given, question.body, shown)
     return asked
 
@@ -363,7 +364,10 @@ def _example(one: Asked, operation: Mapping[str, Any]) -> dict[str, Any]:
         for parameter in operation.get("parameters", [])
         if parameter["schema"].get("type") == "integer"
     }
-    given = {name: int(text) if name in numbers else text for name, text in one.parameters.items()}
+    given = {
+        name: int(text) if name in numbers and isinstance(text, str) else text
+        for name, text in one.parameters.items()
+    }
     made: dict[str, Any] = {"parameters": given}
     if one.body is not None:
         made["body"] = one.body

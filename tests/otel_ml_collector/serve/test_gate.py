@@ -54,6 +54,7 @@ class World:
     service: Service
     theirs: Span
     experiment: Span
+    over: Span
     object_id: str
 
     @property
@@ -112,6 +113,8 @@ class World:
             return f"?model=model-{MARK}&version=1&against=1"
         if address.endswith("/model-curves"):
             return f"?model=model-{MARK}"
+        if address.endswith("/compare"):
+            return f"?of={id_of(self.theirs)}&of={id_of(self.over)}"
         if address.endswith("/spans"):
             return "?start_ns=0&length_ms=1"
         if address.endswith("/stats"):
@@ -206,7 +209,7 @@ def fill(service: Service) -> World:
     view = json.dumps({"parameters": {"where": f'model == "{MARK}"'}}).encode()
     ask(service.app, f"{views}/view-{MARK}", method="PUT", headers=JSON, body=[view])
     found = ask(service.app, f"/api/v1/projects/theirs/objects?ref=ref-{MARK}").json["objects"]
-    return World(service, theirs, tried, found[0]["obj_id"])
+    return World(service, theirs, tried, over, found[0]["obj_id"])
 
 
 def test_roads(world: World) -> None:

@@ -63,6 +63,35 @@ export function byTime(points) {
   };
 }
 
+/** Draw by the time since each began, so that several lie over each other. */
+export function byElapsed(points, startNs) {
+  return {
+    x: points.map((point) => (point.time_ns - startNs) / 1e9),
+    y: points.map(height),
+    label: "time since the start, s",
+    scale: { time: false },
+    axis: { values: (_, ticks) => ticks.map(short) },
+    value: (_, seconds) => (seconds === null ? "–" : `${short(seconds)} s`),
+  };
+}
+
+/** Smooth a curve: a moving average in which a point weighs less the longer ago it was. */
+export function smoothed(values, weight) {
+  let sum = 0;
+  let of = 0;
+  return values.map((value) => {
+    if (value === null || value === undefined) return value;
+    sum = sum * weight + value * (1 - weight);
+    of = of * weight + (1 - weight);
+    return sum / of;
+  });
+}
+
+/** Keep what a logarithmic scale has a place for; anything else leaves a gap. */
+export function above0(values) {
+  return values.map((value) => (value > 0 ? value : null));
+}
+
 function iso(seconds) {
   return new Date(seconds * 1e3).toISOString();
 }

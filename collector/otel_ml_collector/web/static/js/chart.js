@@ -1,9 +1,11 @@
-// Metric curves: fetches each series that comes into view and draws it by step or by time.
+// Metric curves: fetches the series that come into view and draws them by step or by time.
 
-import { byStep, byTime, height, isolated, short } from "./axes.js";
+import { above0, byElapsed, byStep, byTime, isolated, short, smoothed } from "./axes.js";
 
 const HEIGHT = 180;
 const FEW = 60;
+// What the curves of several are drawn in: the baseline, the best, and the rest.
+const TOKENS = { base: "--text", a: "--accent", d: "--data" };
 const style = getComputedStyle(document.documentElement);
 
 /** Read a design token as a colour that a canvas understands, in the current theme. */
@@ -16,26 +18,83 @@ function colour(token) {
   return value;
 }
 
-/** Read the points of a box's series; null when they cannot be read. */
-async function read(box) {
-  const response = await fetch(box.dataset.series).catch(() => null);
+/** Read the points of a series; null when they cannot be read. */
+async function read(source) {
+  const response = await fetch(source).catch(() => null);
   if (!response?.ok) return null;
   const [series] = (await response.json()).series;
   return series?.points ?? [];
 }
 
-/** Draw one series into its box. */
+/** Say which curves a box has: one of its own, or those of several that are compared. */
+function curvesOf(box) {
+  if (!box.dataset.curves) return [{ source: box.dataset.series, letter: box.dataset.name }];
+  return JSON.parse(box.dataset.curves);
+}
+
+/** Place the points of a curve along what the box is drawn by. */
+function place(box, curve, points) {
+  if (box.dataset.by !== "time") return byStep(points);
+  if (curve.style === undefined) return byTime(points);
+  return byElapsed(points, curve.start_ns ?? points[0].time_ns);
+}
+
+/** Write the letter of each curve where it ends, none over another one. */
+function writeLetters(plot, curves) {
+  const gap = 11 * uPlot.pxRatio;
+  const ends = curves.flatMap((curve, at) => {
+    const values = plot.data[at + 1];
+    const last = values.findLastIndex((value) => typeof value === "number");
+    if (last < 0) return [];
+    const x = plot.valToPos(plot.data[0][last], "x", true);
+    return [{ curve, x, y: plot.valToPos(values[last], "y", true) }];
+  });
+  ends.sort((one, other) => one.y - other.y);
+  ends.forEach((end, at) => {
+    if (at) end.y = Math.max(end.y, ends[at - 1].y + gap);
+  });
+  let below = plot.bbox.top + plot.bbox.height + gap;
+  for (const end of ends.toReversed()) {
+    end.y = Math.min(end.y, below - gap);
+    below = end.y;
+  }
+  const { ctx } = plot;
+  ctx.save();
+  ctx.font = `${gap}px ${style.getPropertyValue("--sans")}`;
+  ctx.textAlign = "left";
+  ctx.textBaseline = "middle";
+  for (const { curve, x, y } of ends) {
+    ctx.fillStyle = colour(TOKENS[curve.style]);
+    ctx.fillText(curve.letter, x + gap / 2, y);
+  }
+  ctx.restore();
+}
+
+/** Draw the curves of a box into it. */
 async function draw(box) {
-  const points = await read(box);
-  if (!points) {
+  const curves = curvesOf(box);
+  const isAlone = !box.dataset.curves;
+  const series = await Promise.all(curves.map((curve) => read(curve.source)));
+  if (series.some((points) => !points)) {
     box.textContent = "The series could not be read; reload to try again.";
     return;
   }
-  if (!points.some((point) => height(point) !== null)) {
-    box.textContent = "None of its points is a finite number.";
+  const isLog = box.dataset.scale === "log";
+  const weight = Number(box.dataset.smooth ?? 0);
+  const drawn = curves.flatMap((curve, at) => {
+    if (!series[at].length) return []; // it was deleted meanwhile
+    const one = place(box, curve, series[at]);
+    const [x, y] = isAlone ? [one.x, one.y] : sorted(one.x, one.y);
+    const values = weight ? smoothed(y, weight) : y;
+    return [{ ...curve, ...one, x, y: isLog ? above0(values) : values }];
+  });
+  if (!drawn.some(({ y }) => y.some((value) => value !== null))) {
+    const wanted = isLog ? "a number above 0" : "a finite number";
+    box.textContent = `None of its points is ${wanted}.`;
     return;
   }
-  const { x, y, label, scale, axis, value } = (box.dataset.by === "time" ? byTime : byStep)(points);
+  const { label, scale, axis, value } = drawn[0];
+  const data = isAlone ? [drawn[0].x, drawn[0].y] : uPlot.join(drawn.map(({ x, y }) => [x, y]));
   const common = {
     stroke: () => colour("--mute"),
     grid: { stroke: () => colour("--line"), width: 1 },
@@ -43,35 +102,47 @@ async function draw(box) {
     font: `12px ${style.getPropertyValue("--sans")}`,
     labelFont: `12px ${style.getPropertyValue("--sans")}`,
   };
-  const alone = x.length < FEW ? null : isolated(y);
   box.replaceChildren();
   const plot = new uPlot(
     {
       width: box.clientWidth,
       height: HEIGHT,
+      ...(isAlone ? {} : { padding: [null, 28, null, null] }),
       cursor: { y: false },
       legend: { live: true },
       tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1e3), "Etc/UTC"),
-      scales: { x: scale },
+      scales: { x: scale, y: isLog ? { distr: 3 } : {} },
+      hooks: isAlone ? {} : { draw: [(plot) => writeLetters(plot, drawn)] },
       series: [
         { label: label.split(",")[0], value },
-        {
-          label: box.dataset.name,
-          stroke: () => colour("--accent"),
-          width: 1.5,
-          points: { show: true, size: 5, filter: () => alone },
-        },
+        ...drawn.map((curve) => {
+          const { x, y } = curve;
+          const alone = x.length < FEW ? null : isolated(y).map((at) => data[0].indexOf(x[at]));
+          return {
+            label: curve.letter,
+            stroke: () => colour(TOKENS[curve.style] ?? "--accent"),
+            width: 1.5,
+            points: { show: true, size: isAlone ? 5 : 3, filter: () => alone },
+          };
+        }),
       ],
       axes: [
         { ...common, ...axis, label, labelSize: 18, size: 34 },
         { ...common, size: 64, values: (_, ticks) => ticks.map(short) },
       ],
     },
-    [x, y],
+    data,
     box,
   );
   document.addEventListener("otel-ml:theme", () => plot.redraw());
   new ResizeObserver(() => plot.setSize({ width: box.clientWidth, height: HEIGHT })).observe(box);
+}
+
+/** Put points in order, the last one of a place alone: several curves share their places. */
+function sorted(x, y) {
+  const at = new Map(x.map((place, index) => [place, y[index]]));
+  const places = [...at.keys()].sort((one, other) => one - other);
+  return [places, places.map((place) => at.get(place))];
 }
 
 const coming = new IntersectionObserver((entries) => {

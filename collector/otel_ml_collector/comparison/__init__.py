@@ -1,0 +1,1 @@
+"""Runs, versions of models, or experiments, side by side."""

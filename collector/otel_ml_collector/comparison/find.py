@@ -1,0 +1,617 @@
+"""Compares runs, versions of models, or experiments: one `find` behind the JSON API and the page.
+
+What is said of two versions is what the model's page says, and of two experiments what the page of
+an experiment says: of the same questions and the same statistics.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import orjson
+from pydantic import BaseModel, Field
+
+from otel_ml.records import NUMBERED, Infinite
+from otel_ml_collector.errors import BadQuery
+from otel_ml_collector.experiments.find import ExperimentDetail, find_experiment
+from otel_ml_collector.models import diff
+from otel_ml_collector.models.find import (
+    JudgeStats,
+    VersionDetail,
+    VersionsVerdict,
+    find_verdict,
+    find_version,
+)
+from otel_ml_collector.owners import own_model
+from otel_ml_collector.runs.answers import Run
+from otel_ml_collector.runs.find import find_named_runs
+from otel_ml_collector.runs.logs import LoggedMetric, find_all_series
+from otel_ml_collector.store.reader import JsonValue, Reader
+from otel_ml_collector.verdicts import AmountChange, JudgeChange
+from otel_ml_collector.web import view
+
+Kind = Literal["run", "version", "experiment"]
+
+LEAST: Final = 2
+MOST: Final = 6
+MOST_TRAININGS: Final = 50
+_EXPERIMENT: Final = "experiment"
+_NO_BASELINE: Final = "none"
+_RUN_ID: Final = re.compile("[0-9a-f]{32}-[0-9a-f]{16}")
+# The last point of a series and its lowest and highest one are read however few are asked for.
+_FEW_POINTS: Final = 10
+_POINTS: Final = 100
+_SETTINGS: Final = 200
+_LEVELS: Final = 4
+_LETTERS: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+# Words of a metric's name that say that less is better, and that say what it was measured on.
+_LOWER: Final = re.compile(
+    r"(?<![a-z])(log_?loss|loss|error|err|mae|mse|rmse|rmsle|mape|smape|deviance|entropy|perplexity"
+    r"|ppl|nll|brier|wer|cer|fid|latency|duration|seconds|ms)(?![a-z])",
+    re.IGNORECASE,
+)
+_HELD_OUT: Final = re.compile(
+    r"(?<![a-z])(val|valid|validation|test|eval|holdout|held_?out|oob)(?![a-z])", re.IGNORECASE
+)
+_THOUSAND: Final = 1_000
+
+
+class MetricFigures(BaseModel):
+    """One metric of one of those that are compared; steps are null where none was told."""
+
+    count: int = Field(description="How many points it has")
+    last: float | Infinite | None = Field(description="The point that was logged last; null is NaN")
+    last_step: int | None
+    low: float | None = Field(description="The lowest finite value; null where there is none")
+    low_step: int | None
+    high: float | None
+    high_step: int | None
+
+
+class ComparedMetric(BaseModel):
+    """A metric that some of them have."""
+
+    name: str
+    lower_is_better: bool = Field(
+        description="As `lower` and `higher` say; else by the words of its name, such as loss"
+    )
+    best: list[str] = Field(description="Those whose last value is the best")
+
+
+class ComparedRun(BaseModel):
+    """A run that is compared."""
+
+    kind: str
+    model: str
+    version: int | None
+    outcome: str
+    error: str = Field(description="Type and message, or empty")
+    start_time: str
+    start_ns: int
+    latency_ms: float | None
+    tokens: int | None = Field(description="In and out")
+    cost: float | None
+    scores: dict[str, float] = Field(description="By judge")
+    inputs: JsonValue = Field(description="Null where more than six are compared")
+    outputs: JsonValue = Field(description="Null where more than six are compared")
+
+
+class PartChange(BaseModel):
+    """A part of a version's definition, and what became of it since the baseline."""
+
+    part: str
+    change: str
+
+
+class ComparedVersion(BaseModel):
+    """A version of a model that is compared."""
+
+    model: str
+    version: int
+    digest: str
+    first_seen_time: str
+    runs: int
+    errors: int
+    p50_ms: float | None
+    p95_ms: float | None
+    judges: list[JudgeStats]
+    changes: list[PartChange] = Field(description="Beside the baseline; empty of itself")
+    verdict: VersionsVerdict | None = Field(
+        description="Of recorded runs of both, not paired; null of the baseline and of two models"
+    )
+
+
+class ComparedSide(BaseModel):
+    """One of those that are compared; of `run`, `version` and `experiment` one is there."""
+
+    reference: str = Field(description="As it was asked for")
+    letter: str = Field(description="What it is called beside the others: A, B, ...")
+    name: str
+    params: dict[str, JsonValue] = Field(
+        description="By dotted names, the first 200; of a run that logged metrics also its plain "
+        "inputs"
+    )
+    metrics: dict[str, MetricFigures]
+    run: ComparedRun | None = None
+    version: ComparedVersion | None = None
+    experiment: ExperimentDetail | None = None
+
+
+class Comparison(BaseModel):
+    """Some runs, versions of models, or experiments, side by side."""
+
+    kind: Kind
+    baseline: str = Field(description="The reference of the one that the others stand beside")
+    sentence: str = Field(description="What is to be said of them, in words")
+    differing: list[str] = Field(description="Params that are not the same in all")
+    same: dict[str, JsonValue] = Field(description="Params that are")
+    metrics: list[ComparedMetric] = Field(
+        description="That of the sentence first, then those that most of them have"
+    )
+    sides: list[ComparedSide] = Field(description="In the order in which they were asked for")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What is to be compared.
+
+    Attributes:
+        of: Run ids, versions as ``answer:v3``, or run ids of experiments.
+        baseline: One of them; None for the first one.
+        metric: Which one the sentence is about; None for one that most have.
+        lower: Metrics of which less is better, whatever their names say.
+        higher: Metrics of which more is better.
+    """
+
+    of: Sequence[str]
+    baseline: str | None = None
+    metric: str | None = None
+    lower: Sequence[str] = ()
+    higher: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """A comparison, and what a page shows beside it.
+
+    Attributes:
+        series: The points of metrics of each, by reference: few of each, the shape of the curve.
+        versions: The versions, by reference.
+    """
+
+    answer: Comparison
+    series: Mapping[str, Sequence[LoggedMetric]]
+    versions: Mapping[str, VersionDetail]
+
+    @property
+    def baseline(self) -> ComparedSide:
+        """The one that the others stand beside."""
+        return next(one for one in self.answer.sides if one.reference == self.answer.baseline)
+
+
+def find_comparison(reader: Reader, project: str, asked: Asked, now_ns: int) -> Compared:
+    """Compare two to six runs, versions or experiments, or up to 50 runs that logged metrics.
+
+    Raises:
+        BadQuery: They are too few, too many, of several kinds, or no such references.
+        NotFound: One of them is not there.
+    """
+    of, numbered = asked.of, _read_versions(asked.of)
+    _check_count(of)
+    baseline = of[0] if asked.baseline is None else asked.baseline
+    if baseline not in of:
+        raise BadQuery(
+            f"Invalid baseline {baseline[:80]!r}: expected one of those that are compared",
+            "baseline",
+        )
+    if numbered:
+        _check_kinds(of, [*numbered], "version")
+        return _compare_versions(reader, project, asked, numbered, baseline)
+    found = _read_runs(reader, project, of, now_ns)
+    experiments = [one for one, (run, _) in found.items() if run.kind == _EXPERIMENT]
+    if experiments:
+        _check_kinds(of, experiments, "experiment")
+        return _compare_experiments(reader, project, asked, baseline, now_ns)
+    return _compare_runs(asked, found, baseline)
+
+
+def _read_versions(of: Sequence[str]) -> dict[str, tuple[str, int]]:
+    """Read the references that name versions: model and number of each.
+
+    Raises:
+        BadQuery: One is neither a version nor an id.
+    """
+    numbered = {}
+    for one in of:
+        if version := NUMBERED.fullmatch(one):
+            numbered[one] = version[1], int(version[2])
+        elif not _RUN_ID.fullmatch(one):
+            expected = "the id of a run or an experiment, or a version such as answer:v3"
+            raise BadQuery(f"Invalid of {one[:80]!r}: expected {expected}", "of")
+    return numbered
+
+
+def _check_kinds(of: Sequence[str], same: Sequence[str], kind: Kind) -> None:
+    """Refuse what is not of one kind, and more than six of it."""
+    other = next((one for one in of if one not in same), None)
+    if other is not None:
+        raise BadQuery(
+            "Invalid of: expected runs, versions or experiments, and not several of these: "
+            f"{same[0][:80]} is {'an' if kind == _EXPERIMENT else 'a'} {kind}, {other} is none",
+            "of",
+        )
+    if len(of) > MOST:
+        raise BadQuery(f"Invalid of: expected at most {MOST} {kind}s, found {len(of)}", "of")
+
+
+def _read_runs(
+    reader: Reader, project: str, of: Sequence[str], now_ns: int
+) -> dict[str, tuple[Run, Sequence[LoggedMetric]]]:
+    """Read runs with their metrics; of more than six without inputs and outputs.
+
+    Raises:
+        BadQuery: There are more than six, and one of them logged no metric.
+        NotFound: One is not there.
+    """
+    found = {}
+    is_many = len(of) > MOST
+    most = _FEW_POINTS if is_many else _POINTS
+    for run, series in find_named_runs(reader, project, of, now_ns, most):
+        if is_many and not series and run.kind != _EXPERIMENT:
+            raise BadQuery(
+                f"Invalid of: expected at most {MOST}, or up to {MOST_TRAININGS} runs that logged "
+                f"metrics, found {len(of)}, and {run.run_id} logged none",
+                "of",
+            )
+        if series:
+            _merge_inputs(run)
+        if is_many:
+            run.inputs = run.outputs = None
+        found[run.run_id] = run, series
+    return found
+
+
+def _check_count(of: Sequence[str]) -> None:
+    if not LEAST <= len(of) <= MOST_TRAININGS:
+        raise BadQuery(
+            f"Invalid of: expected {LEAST} to {MOST} runs, versions or experiments, or up to "
+            f"{MOST_TRAININGS} runs that logged metrics, found {len(of)}",
+            "of",
+        )
+    twice = next((one for one, count in Counter(of).items() if count > 1), None)
+    if twice is not None:
+        raise BadQuery(f"Invalid of: expected each once, found {twice[:80]!r} twice", "of")
+
+
+def letter_of(place: int) -> str:
+    """Name the one at a place, from 0: A to Z, then AA, AB, ..."""
+    first, second = divmod(place, len(_LETTERS))
+    return f"{_LETTERS[first - 1] if first else ''}{_LETTERS[second]}"
+
+
+# Runs.
+
+
+def _compare_runs(
+    asked: Asked, found: Mapping[str, tuple[Run, Sequence[LoggedMetric]]], baseline: str
+) -> Compared:
+    sides = []
+    for place, one in enumerate(asked.of):
+        run, series = found[one]
+        sides.append(
+            ComparedSide(
+                reference=one,
+                letter=letter_of(place),
+                name=run.model or run.name,
+                params=flatten(run.params),
+                metrics=_figures(series),
+                run=_run_of(run),
+            )
+        )
+    names = _metrics(sides, asked)
+    sentence = _say_metric(sides, baseline, names[0]) if names else _say_outputs(sides, baseline)
+    return Compared(
+        _answer("run", sides, baseline, sentence, names),
+        {one: series for one, (_, series) in found.items()},
+        {},
+    )
+
+
+def _merge_inputs(run: Run) -> None:
+    """Take the plain inputs of a training among its params: they are settings, too."""
+    plain = {
+        name: value
+        for name, value in (run.inputs if isinstance(run.inputs, dict) else {}).items()
+        if isinstance(value, str | bool | int | float)
+    }
+    run.params = plain | (run.params if isinstance(run.params, dict) else {})
+
+
+def _run_of(run: Run) -> ComparedRun:
+    used = [one for one in (run.tokens.input, run.tokens.output) if one is not None]
+    return ComparedRun(
+        kind=run.kind,
+        model=run.model,
+        version=run.version,
+        outcome=run.outcome,
+        error=": ".join(filter(None, (run.error_type, run.error_message))),
+        start_time=run.start_time,
+        start_ns=run.start_ns,
+        latency_ms=run.latency_ms,
+        tokens=sum(used) if used else None,
+        cost=run.cost,
+        scores=dict(run.scores),
+        inputs=run.inputs,
+        outputs=run.outputs,
+    )
+
+
+def flatten(params: object) -> dict[str, Any]:
+    """Name nested params with dots, the first 200; what is deeper than four levels stays whole."""
+    found: dict[str, Any] = {}
+
+    def add(name: str, value: object, level: int) -> None:
+        if isinstance(value, dict) and value and level < _LEVELS:
+            for key, inner in value.items():
+                add(f"{name}.{key}" if name else str(key), inner, level + 1)
+        elif name and len(found) < _SETTINGS:
+            found[name] = value
+
+    add("", params, 0)
+    return found
+
+
+def _figures(series: Iterable[LoggedMetric]) -> dict[str, MetricFigures]:
+    """Sum up metrics: the last point, the lowest one and the highest one of each."""
+    figures = {}
+    for one in series:
+        finite = [
+            (point.value, point.step) for point in one.points if isinstance(point.value, float)
+        ]
+        low = min(finite, key=lambda point: point[0], default=(None, None))
+        high = max(finite, key=lambda point: point[0], default=(None, None))
+        last = one.points[-1]
+        figures[one.name] = MetricFigures(
+            count=one.count,
+            last=last.value,
+            last_step=last.step,
+            low=low[0],
+            low_step=low[1],
+            high=high[0],
+            high_step=high[1],
+        )
+    return figures
+
+
+def _metrics(sides: Sequence[ComparedSide], asked: Asked) -> list[ComparedMetric]:
+    """Name the metrics that any of them has, in their order."""
+    counts = Counter(name for side in sides for name in side.metrics)
+
+    def order(name: str) -> tuple[object, ...]:
+        is_held_out = _HELD_OUT.search(name) is not None
+        return name != asked.metric, -counts[name], not is_held_out, not _is_lower(name), name
+
+    made = []
+    for name in sorted(counts, key=order):
+        is_lower = name in asked.lower or (name not in asked.higher and _is_lower(name))
+        last = {side.reference: side.metrics[name].last for side in sides if name in side.metrics}
+        finite = {one: value for one, value in last.items() if isinstance(value, float)}
+        best = (min if is_lower else max)(finite.values(), default=None)
+        made.append(
+            ComparedMetric(
+                name=name,
+                lower_is_better=is_lower,
+                best=[one for one, value in finite.items() if value == best],
+            )
+        )
+    return made
+
+
+def _is_lower(name: str) -> bool:
+    return _LOWER.search(name) is not None
+
+
+def _say_metric(sides: Sequence[ComparedSide], baseline: str, metric: ComparedMetric) -> str:
+    """Say which has the best last value of a metric, and what it is to the baseline."""
+    by_reference = {side.reference: side for side in sides}
+    before = by_reference[baseline]
+    word = "lowest" if metric.lower_is_better else "highest"
+    name = metric.name[:80]
+    if not metric.best:
+        return f"No finite {name} was logged last"
+    best = by_reference[metric.best[0]]
+    value = best.metrics[metric.name].last
+    number = write_number(value)
+    letters = [by_reference[one].letter for one in metric.best]
+    if baseline in metric.best:
+        others = [one for one in letters if one != before.letter]
+        too = f", as {'have' if len(others) > 1 else 'has'} {_list(others)}" if others else ""
+        return f"{before.letter}, the baseline, has the {word} {name}, {number}{too}"
+    said = f"{_list(letters)} {'have' if len(letters) > 1 else 'has'} the {word} {name}, {number}"
+    own = before.metrics.get(metric.name)
+    if own is None or not isinstance(own.last, float) or not isinstance(value, float):
+        return f"{said}; the baseline {before.letter} has none"
+    change = value - own.last
+    said += f": {write_number(abs(change), 3)} {'below' if change < 0 else 'above'} the baseline"
+    return f"{said} {before.letter}{_took(best, before)}"
+
+
+def _took(side: ComparedSide, before: ComparedSide) -> str:
+    """Say how much longer or shorter a run took than the baseline."""
+    if side.run is None or before.run is None:
+        return ""
+    if side.run.latency_ms is None or before.run.latency_ms is None:
+        return ""
+    change = side.run.latency_ms - before.run.latency_ms
+    return f", in {view.duration(abs(change))} {'more' if change > 0 else 'less'}" if change else ""
+
+
+def _list(words: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
+
+
+def _say_outputs(sides: Sequence[ComparedSide], baseline: str) -> str:
+    """Say which runs gave something else than the baseline."""
+    before = next(side for side in sides if side.reference == baseline)
+    others = [side for side in sides if side is not before]
+    differ = [side.letter for side in others if _gave(side) != _gave(before)]
+    if not differ:
+        return f"All gave what the baseline {before.letter} gave"
+    said = f"{_list(differ)} gave something else than the baseline {before.letter}"
+    same = [side.letter for side in others if side.letter not in differ]
+    return f"{said}, {_list(same)} the same" if same else said
+
+
+def _gave(side: ComparedSide) -> object:
+    return None if side.run is None else (side.run.outcome, side.run.error, side.run.outputs)
+
+
+# Versions.
+
+
+def _compare_versions(
+    reader: Reader,
+    project: str,
+    asked: Asked,
+    named: Mapping[str, tuple[str, int]],
+    baseline: str,
+) -> Compared:
+    versions = {one: find_version(reader, project, *of) for one, of in named.items()}
+    owners = {one: [own_model(of.model, of.digest)] for one, of in versions.items()}
+    series = find_all_series(reader, project, owners, most=_POINTS)
+    before = versions[baseline]
+    sides = []
+    for place, one in enumerate(asked.of):
+        version = versions[one]
+        verdict = None
+        if one != baseline and version.model == before.model:
+            verdict = find_verdict(reader, project, version.model, version.version, before.version)
+        changes = [] if one == baseline else diff.facts(before.definition, version.definition)
+        sides.append(
+            ComparedSide(
+                reference=one,
+                letter=letter_of(place),
+                name=one,
+                params=flatten(version.definition.params),
+                metrics=_figures(series[one]),
+                version=ComparedVersion(
+                    model=version.model,
+                    version=version.version,
+                    digest=version.digest,
+                    first_seen_time=version.first_seen_time,
+                    runs=version.runs,
+                    errors=version.errors,
+                    p50_ms=version.p50_ms,
+                    p95_ms=version.p95_ms,
+                    judges=version.judges,
+                    changes=[PartChange(part=of.part, change=of.change) for of in changes],
+                    verdict=verdict,
+                ),
+            )
+        )
+    names = _metrics(sides, asked)
+    said = [
+        _say_word(side, baseline, sides, side.version.verdict)
+        for side in sides
+        if side.version is not None and side.version.verdict is not None
+    ]
+    if not any(of.version.verdict.judges for of in sides if of.version and of.version.verdict):
+        said = [_say_metric(sides, baseline, names[0])] if names else said
+    return Compared(
+        _answer("version", sides, baseline, "; ".join(said) or _OF_TWO_MODELS, names),
+        series,
+        versions,
+    )
+
+
+_OF_TWO_MODELS: Final = "Of several models, so that there is no verdict"
+
+
+def _say_word(
+    side: ComparedSide,
+    baseline: str,
+    sides: Sequence[ComparedSide],
+    verdict: Any,
+) -> str:
+    """Say in a few words what a verdict is; its sentences stand beside it."""
+    before = next(one.letter for one in sides if one.reference == baseline)
+    said: Sequence[JudgeChange | AmountChange] = verdict.judges
+    if not said:
+        return f"{side.letter}: no judge has spoken of it and of the baseline {before}"
+    if verdict.word == "inconclusive":
+        return f"{side.letter} beside the baseline {before}: inconclusive"
+    than = "from" if verdict.word == "no different" else "than"
+    return f"{side.letter} is {verdict.word} {than} the baseline {before}"
+
+
+# Experiments.
+
+
+def _compare_experiments(
+    reader: Reader, project: str, asked: Asked, baseline: str, now_ns: int
+) -> Compared:
+    sides = []
+    for place, one in enumerate(asked.of):
+        beside = _NO_BASELINE if one == baseline else baseline
+        found = find_experiment(reader, project, one, now_ns, beside)
+        sides.append(
+            ComparedSide(
+                reference=one,
+                letter=letter_of(place),
+                name=found.experiment.name,
+                params=flatten(found.experiment.params),
+                metrics={},
+                experiment=found,
+            )
+        )
+    said = [
+        _say_word(side, baseline, sides, side.experiment.verdict)
+        for side in sides
+        if side.experiment is not None and side.experiment.verdict is not None
+    ]
+    return Compared(_answer("experiment", sides, baseline, "; ".join(said), []), {}, {})
+
+
+# All of them.
+
+
+def _answer(
+    kind: Kind,
+    sides: list[ComparedSide],
+    baseline: str,
+    sentence: str,
+    metrics: list[ComparedMetric],
+) -> Comparison:
+    every = dict.fromkeys(name for side in sides for name in side.params)
+    differing = [name for name in every if not _is_same(name, sides)]
+    return Comparison(
+        kind=kind,
+        baseline=baseline,
+        sentence=sentence,
+        differing=differing,
+        same={name: sides[0].params[name] for name in every if name not in differing},
+        metrics=metrics,
+        sides=sides,
+    )
+
+
+def _is_same(name: str, sides: Sequence[ComparedSide]) -> bool:
+    return len({write_param(side, name) for side in sides}) == 1
+
+
+def write_param(side: ComparedSide, name: str) -> str:
+    """Write a param so that it can be told from another one; empty where it was not told."""
+    if name not in side.params:
+        return ""
+    return orjson.dumps(side.params[name], option=orjson.OPT_SORT_KEYS).decode()
+
+
+def write_number(value: float | str | None, digits: int = 4) -> str:
+    """Write a metric with about four digits."""
+    if not isinstance(value, float):
+        return view.number(value)
+    if abs(value) >= _THOUSAND:
+        return f"{value:,.0f}".replace("-", "−")
+    return f"{value:.{digits}g}".replace("-", "−")

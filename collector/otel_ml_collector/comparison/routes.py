@@ -1,0 +1,517 @@
+"""Runs, versions of models, or experiments, side by side: the JSON API and the page."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated, Final, Literal
+
+import orjson
+from fastapi import APIRouter, Depends, Query, Request
+from starlette.responses import Response
+
+from otel_ml_collector.api.parameters import FromReader
+from otel_ml_collector.comparison.find import (
+    MOST,
+    Asked,
+    Compared,
+    ComparedMetric,
+    ComparedSide,
+    Comparison,
+    find_comparison,
+    write_number,
+    write_param,
+)
+from otel_ml_collector.models import diff
+from otel_ml_collector.models.find import VersionDetail
+from otel_ml_collector.runs.logs import LoggedMetric
+from otel_ml_collector.verdict_lines import Line, amount_lines, judge_lines, write_value
+from otel_ml_collector.web import view
+from otel_ml_collector.web.render import PageRoute, python_call, show_page
+
+# Columns of the table as wide as they are in 1,280 pixels, beside the name.
+_WIDE: Final = 1_030
+_PARAM_WIDE: Final = 76
+_METRIC_WIDE: Final = 300
+_FIGURE_WIDE: Final = 100
+_METRICS: Final = 2
+_FEWEST_PARAMS: Final = 3
+_CURVES: Final = 12
+_JUDGES: Final = 4
+_ROWS: Final = 200
+_MOST_ASKED: Final = 100  # more than are compared, so that who asks for more is told
+_PARTS: Final = {"run": "runs", "version": "models", "experiment": "experiments"}
+_Names = Annotated[list[Annotated[str, Query(max_length=1_024)]], Query(max_length=50)]
+_Reference = Annotated[str, Query(max_length=1_040)]
+
+api = APIRouter(prefix="/api/v1")
+pages = APIRouter(include_in_schema=False, route_class=PageRoute)
+
+
+def read_asked(
+    *,
+    of: Annotated[
+        list[_Reference],
+        Query(
+            max_length=_MOST_ASKED,
+            default_factory=list,
+            description="Two to six run ids, versions as `answer:v3`, or run ids of experiments; "
+            "up to 50 ids of runs that logged metrics",
+        ),
+    ],
+    baseline: Annotated[
+        str | None, Query(max_length=1_040, description="One of them; the first one unless told")
+    ] = None,
+    metric: Annotated[
+        str | None,
+        Query(max_length=1_024, description="What the sentence is about; else one that most have"),
+    ] = None,
+    lower: Annotated[
+        _Names, Query(default_factory=list, description="Metrics of which less is better")
+    ],
+    higher: Annotated[
+        _Names, Query(default_factory=list, description="Metrics of which more is better")
+    ],
+) -> Asked:
+    """Read what is to be compared; API and page take the same parameters."""
+    return Asked(of=of, baseline=baseline, metric=metric, lower=lower, higher=higher)
+
+
+FromAsked = Annotated[Asked, Depends(read_asked)]
+
+
+@api.get("/projects/{project:path}/compare")
+def get_comparison(project: str, asked: FromAsked, reader: FromReader) -> Comparison:
+    """Compare runs, versions of a model or experiments with one of them, the baseline.
+
+    Of versions and experiments with the verdict that the pages of models and experiments give.
+    """
+    return find_comparison(reader, project, asked, time.time_ns()).answer
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """What the table has a column for, beside what each kind always has."""
+
+    params: Sequence[str]
+    metrics: Sequence[ComparedMetric]
+    judges: Sequence[str]
+    tokens: bool
+    cost: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A value in the table, and whether the baseline has the same."""
+
+    text: str
+    is_same: bool
+
+
+@dataclass(frozen=True, slots=True)
+class MetricCell:
+    """A metric of one side: its last value, that less the baseline's, and the best one."""
+
+    last: str
+    change: str
+    best: str
+    step: int | None
+    is_best: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One of those that are compared, in the table."""
+
+    side: ComparedSide
+    address: str
+    is_baseline: bool
+    is_best: bool
+    params: Sequence[Cell]
+    metrics: Sequence[MetricCell]
+    judges: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Overlay:
+    """One metric of several sides in one drawing.
+
+    Attributes:
+        curves: For the script, as JSON: letter, the API call that gives the points, when it began
+            (ns), and its style.
+        lines: SVG points of the same in a box of 100 by 20, each with its style, for where nothing
+            else is drawn.
+        words: The last value of each, in words.
+    """
+
+    name: str
+    curves: str
+    lines: Sequence[tuple[str, str]]
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """One of those that are compared, beside the baseline.
+
+    Attributes:
+        parts: Texts that differ, each with its title and its lines side by side.
+        same: What is the same of both, in words.
+        blocks: The changed source of versions.
+    """
+
+    side: ComparedSide
+    judges: Sequence[Line]
+    amounts: Sequence[Line]
+    parts: Sequence[tuple[str, Sequence[diff.Line]]] = ()
+    same: Sequence[str] = ()
+    blocks: Sequence[diff.Block] = ()
+    version: VersionDetail | None = None
+
+    @property
+    def has_more(self) -> bool:
+        """Whether there is more to show of it than that it is the same."""
+        return bool(self.parts) or self.side.run is None
+
+
+class Shown:
+    """How a comparison is looked at: what its address says beside what is compared."""
+
+    def __init__(
+        self,
+        *,
+        every: Annotated[bool, Query(alias="all")] = False,
+        by: Literal["step", "time"] = "step",
+        scale: Literal["linear", "log"] = "linear",
+        smooth: Literal["0", "0.6", "0.9"] = "0",
+    ) -> None:
+        self.every, self.by, self.scale, self.smooth = every, by, scale, smooth
+
+    def address(self, project: str, asked: Asked, **changes: object) -> str:
+        """Write the address of the page, but for some parameters."""
+        given: dict[str, object] = {
+            "of": list(asked.of),
+            "baseline": asked.baseline,
+            "metric": asked.metric,
+            "lower": list(asked.lower),
+            "higher": list(asked.higher),
+            "all": 1 if self.every else "",
+            "by": self.by,
+            "scale": self.scale,
+            "smooth": self.smooth,
+        } | changes
+        usual = {"by": "step", "scale": "linear", "smooth": "0"}
+        kept = {name: one for name, one in given.items() if usual.get(name) != one}
+        return view.address(project, "compare", **kept)
+
+
+@pages.get("/projects/{project:path}/compare")
+def show_comparison(
+    *,
+    request: Request,
+    project: str,
+    asked: FromAsked,
+    shown: Annotated[Shown, Depends()],
+    reader: FromReader,
+) -> Response:
+    """Some runs, versions or experiments beside a baseline."""
+    compared = find_comparison(reader, project, asked, time.time_ns())
+    found = compared.answer
+    few = len(found.sides) <= MOST
+    columns = _choose_columns(found)
+    every = [*found.differing, *(found.same if shown.every else ())]
+    has_more = few and (len(every) > len(columns.params))
+    beside = _lay_out_others(compared) if few else []
+
+    def here(**changes: object) -> str:
+        return shown.address(project, asked, **changes)
+
+    context = {
+        "project": project,
+        "found": found,
+        "shown": shown,
+        "part": "metrics" if _is_training(found) else _PARTS[found.kind],
+        "baseline": compared.baseline,
+        "columns": columns,
+        "rows": _rows(project, compared, columns),
+        "settings": _lay_out_params(compared, every[:_ROWS]) if has_more else [],
+        "more_metrics": found.metrics[len(columns.metrics) : _ROWS],
+        "metric_cells": partial(_metric_cells, compared),
+        "overlays": _overlays(project, compared),
+        "beside": [one for one in beside if one.has_more],
+        "alike": [one.side.letter for one in beside if not one.has_more],
+        "here": here,
+        "turn": lambda metric: _turn(here, asked, metric),
+        "same": ", ".join(f"{name} {_text(one)}" for name, one in [*found.same.items()][:_ROWS]),
+        "api": view.api_address(
+            "projects",
+            project,
+            "compare",
+            of=list(asked.of),
+            baseline=asked.baseline,
+            metric=asked.metric,
+            lower=list(asked.lower),
+            higher=list(asked.higher),
+        ),
+        "python": python_call("compare", list(asked.of), baseline=asked.baseline),
+    }
+    return show_page(request, "compare.html", context)
+
+
+def _choose_columns(found: Comparison) -> Columns:
+    """Choose what there is room for: of metrics one more than of params that differ."""
+    runs = [side.run for side in found.sides if side.run is not None]
+    has_tokens, has_cost = any(one.tokens for one in runs), any(one.cost for one in runs)
+    judges = _judges_of(found)
+    # What a run took is one, and of versions and experiments there are four.
+    figures = len(judges) + (1 + has_tokens + has_cost if runs else 4)
+    left = _WIDE - figures * _FIGURE_WIDE
+    count = min(len(found.metrics), _METRICS)
+    if (left - count * _METRIC_WIDE) < _PARAM_WIDE * min(len(found.differing), _FEWEST_PARAMS):
+        count = min(count, 1)
+    room = max((left - count * _METRIC_WIDE) // _PARAM_WIDE, 0)
+    return Columns(found.differing[:room], found.metrics[:count], judges, has_tokens, has_cost)
+
+
+def _is_training(found: Comparison) -> bool:
+    return found.kind == "run" and bool(found.metrics)
+
+
+def _turn(here: Callable[..., str], asked: Asked, metric: ComparedMetric) -> str:
+    """Write the address at which the other end of a metric is the better one."""
+    lower = [one for one in asked.lower if one != metric.name]
+    higher = [one for one in asked.higher if one != metric.name]
+    (higher if metric.lower_is_better else lower).append(metric.name)
+    return here(lower=lower, higher=higher)
+
+
+def _text(value: object) -> str:
+    """Write a param for people."""
+    return value if isinstance(value, str) else view.tag_value(value)
+
+
+def _rows(project: str, compared: Compared, columns: Columns) -> list[Row]:
+    found, before = compared.answer, compared.baseline
+    best = found.metrics[0].best if found.metrics else []
+    return [
+        Row(
+            side=side,
+            address=_address_of(project, side),
+            is_baseline=side is before,
+            is_best=side.reference in best and len(best) < len(found.sides),
+            params=[_param_cell(side, before, name) for name in columns.params],
+            metrics=[_metric_cell(side, before, metric) for metric in columns.metrics],
+            judges=[_judge_cell(side, judge) for judge in columns.judges],
+        )
+        for side in found.sides
+    ]
+
+
+def _address_of(project: str, side: ComparedSide) -> str:
+    if side.version is not None:
+        return view.address(project, "models", side.version.model, to=side.version.version)
+    return view.address(project, "experiments" if side.experiment else "runs", side.reference)
+
+
+def _param_cell(side: ComparedSide, before: ComparedSide, name: str) -> Cell:
+    text = _text(side.params[name]) if name in side.params else "–"
+    is_same = side is not before and write_param(side, name) == write_param(before, name)
+    return Cell(text, is_same)
+
+
+def _metric_cell(side: ComparedSide, before: ComparedSide, metric: ComparedMetric) -> MetricCell:
+    own, other = (one.metrics.get(metric.name) for one in (side, before))
+    if own is None:
+        return MetricCell("–", "", "–", None, is_best=False)
+    before_last = None if side is before or other is None else other.last
+    change = ""
+    if isinstance(own.last, float) and isinstance(before_last, float):
+        change = write_change(own.last - before_last)
+    low = own.low if metric.lower_is_better else own.high
+    step = own.low_step if metric.lower_is_better else own.high_step
+    best = write_number(low) if low is not None else "–"
+    return MetricCell(
+        write_number(own.last), change, best, step, is_best=side.reference in metric.best
+    )
+
+
+def write_change(value: float) -> str:
+    """Write a difference with its sign; 0 has none."""
+    return f"+{write_number(value, 3)}" if value > 0 else write_number(value, 3)
+
+
+def _judges_of(found: Comparison) -> list[str]:
+    """Name the judges that have a column: of runs those with a score, of experiments all."""
+    names: dict[str, None] = {}
+    for side in found.sides:
+        if side.run is not None:
+            names |= dict.fromkeys(side.run.scores)
+        if side.experiment is not None:
+            names |= dict.fromkeys(one.judge for one in side.experiment.judges)
+    return [*names][:_JUDGES]
+
+
+def _judge_cell(side: ComparedSide, judge: str) -> str:
+    if side.run is not None and judge in side.run.scores:
+        return view.score(side.run.scores[judge])
+    if side.experiment is not None:
+        for one in side.experiment.judges:
+            if one.judge == judge:
+                return write_value(one.value, is_rate=one.is_rate)
+    return "–"
+
+
+def _lay_out_params(compared: Compared, names: Sequence[str]) -> list[tuple[str, Sequence[Cell]]]:
+    before = compared.baseline
+    return [
+        (name, [_param_cell(side, before, name) for side in compared.answer.sides])
+        for name in names
+    ]
+
+
+def _metric_cells(compared: Compared, metric: ComparedMetric) -> list[MetricCell]:
+    before = compared.baseline
+    return [_metric_cell(side, before, metric) for side in compared.answer.sides]
+
+
+# Curves.
+
+
+def _overlays(project: str, compared: Compared) -> list[Overlay]:
+    """Lay the curves of each metric over each other: of six, the baseline and the best ones."""
+    found = []
+    for metric in compared.answer.metrics[:_CURVES]:
+        sides = _drawn(compared, metric)
+        series = {
+            side.reference: one
+            for side in sides
+            for one in compared.series[side.reference]
+            if one.name == metric.name
+        }
+        if all(one.count < 2 for one in series.values()):  # noqa: PLR2004 - no line of one point
+            continue
+        style = {
+            side.reference: "base"
+            if side.reference == compared.answer.baseline
+            else "a"
+            if side.reference in metric.best
+            else "d"
+            for side in sides
+        }
+        curves = [
+            {
+                "letter": side.letter,
+                "source": _source(project, side, metric.name),
+                "start_ns": side.run.start_ns if side.run else None,
+                "style": style[side.reference],
+            }
+            for side in sides
+        ]
+        found.append(
+            Overlay(
+                name=metric.name,
+                curves=orjson.dumps(curves).decode(),
+                lines=[(points, style[one]) for one, points in _draw(series).items()],
+                words=", ".join(
+                    f"{side.letter} {write_number(side.metrics[metric.name].last)}"
+                    for side in sides
+                ),
+            )
+        )
+    return found
+
+
+def _drawn(compared: Compared, metric: ComparedMetric) -> list[ComparedSide]:
+    """Choose whose curves are drawn: the baseline's and those of the best last values."""
+    having = [side for side in compared.answer.sides if metric.name in side.metrics]
+
+    def order(side: ComparedSide) -> tuple[bool, float]:
+        last = side.metrics[metric.name].last
+        value = last if isinstance(last, float) else float("inf")
+        is_other = side.reference != compared.answer.baseline
+        return is_other, value if metric.lower_is_better else -value
+
+    chosen = sorted(having, key=order)[:MOST]
+    return [side for side in having if side in chosen]
+
+
+def _source(project: str, side: ComparedSide, name: str) -> str:
+    """Write the API call that gives the points of a metric."""
+    if side.version is None:
+        owner: dict[str, object] = {"run_id": side.reference}
+    else:
+        owner = {"model": side.version.model, "version": side.version.version}
+    return view.api_address("projects", project, "metrics", **owner, name=name)
+
+
+def _draw(series: Mapping[str, LoggedMetric]) -> dict[str, str]:
+    """Draw curves of one metric on one scale, by step where all points have one."""
+    places = {
+        key: [
+            (at if point.step is None else point.step, point.value)
+            for at, point in enumerate(one.points)
+            if isinstance(point.value, float)
+        ]
+        for key, one in series.items()
+    }
+    every = [place for some in places.values() for place in some]
+    if not every:
+        return {}
+    left, right = (of(at for at, _ in every) for of in (min, max))
+    low, high = (of(value for _, value in every) for of in (min, max))
+    wide, tall = (right - left) or 1, (high - low) or 1.0
+    return {
+        key: " ".join(
+            f"{100 * (at - left) / wide:.1f},{19 - 18 * (value - low) / tall:.1f}"
+            for at, value in some
+        )
+        for key, some in places.items()
+        if some
+    }
+
+
+# Each beside the baseline.
+
+
+def _lay_out_others(compared: Compared) -> list[Beside]:
+    before = compared.baseline
+    return [_beside(compared, side, before) for side in compared.answer.sides if side is not before]
+
+
+def _beside(compared: Compared, side: ComparedSide, before: ComparedSide) -> Beside:
+    if side.experiment is not None:
+        verdict = side.experiment.verdict
+        if verdict is None:
+            return Beside(side, (), ())
+        versions = {one.judge: one.version for one in side.experiment.judges}
+        return Beside(side, judge_lines(verdict.judges, versions), amount_lines(verdict.amounts))
+    if side.version is not None:
+        said = side.version.verdict
+        old, new = (compared.versions[one.reference] for one in (before, side))
+        return Beside(
+            side,
+            judge_lines(said.judges) if said else (),
+            amount_lines(said.amounts) if said else (),
+            blocks=diff.blocks(old.definition, new.definition, new.model),
+            version=new,
+        )
+    parts, same = [], []
+    for name in ("inputs", "outputs"):
+        texts = [_payload(one, name) for one in (before, side)]
+        if texts[0] == texts[1]:
+            same.append(name)
+        else:
+            parts.append((name, diff.compare(*texts)))
+    return Beside(side, (), (), parts, same)
+
+
+def _payload(side: ComparedSide, name: str) -> str:
+    """Write inputs or outputs of a run as text; of one that failed why."""
+    if side.run is None:
+        return ""
+    if name == "outputs" and side.run.outcome != "ok":
+        return side.run.error or side.run.outcome
+    value = side.run.inputs if name == "inputs" else side.run.outputs
+    if isinstance(value, str):
+        return value
+    return "" if value is None else orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()
