@@ -88,7 +88,7 @@ class Question:
     def address(self) -> str:
         """The path and query, quoted."""
         known = {name: value for name, value in self.parameters.items() if value is not None}
-        query = f"?{urlencode(known, errors='replace')}" if known else ""
+        query = f"?{urlencode(known, doseq=True, errors='replace')}" if known else ""
         return "/".join(quote(part, safe="", errors="replace") for part in self.path) + query
 
 

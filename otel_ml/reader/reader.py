@@ -1,6 +1,6 @@
 """Reads runs, traces, models, metrics and data back from a collector, and adds feedback."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -600,6 +600,42 @@ class Reader(HasCard):
         path = ("projects", self.project, "experiments", run_id, "rows")
         return map(_row, self._all(path, "rows", _POINTS, baseline=_NONE))
 
+    def compare(
+        self,
+        of: Sequence[str],
+        baseline: str | None = None,
+        *,
+        metric: str | None = None,
+        lower: Sequence[str] = (),
+        higher: Sequence[str] = (),
+    ) -> dict[str, Any]:
+        """Compare runs, versions or experiments with one of them, as ``GET .../compare`` answers.
+
+        Has `sentence`, the params that differ, and of each of the `sides` its params, metrics, and
+        the verdict of a version or an experiment.
+
+        Args:
+            of: Two to six run ids, versions such as ``answer:v3``, or run ids of experiments; up
+                to 50 ids of runs that logged metrics.
+            baseline: One of them; the first one unless told.
+            metric: What the sentence is about; one that most of them have unless told.
+            lower: Metrics of which less is better, whatever their names say.
+            higher: Metrics of which more is better.
+
+        Raises:
+            NotFound: One of them is not there.
+            BadQuery: They are of several kinds, too few, or too many.
+        """
+        asked = {
+            "of": _names("of", of),
+            "baseline": check_optional_text("baseline", baseline, _MOST_CHARS),
+            "metric": check_optional_text("metric", metric, _MOST_CHARS),
+            "lower": _names("lower", lower),
+            "higher": _names("higher", higher),
+        }
+        found: dict[str, Any] = self._api.get("projects", self.project, "compare", **asked)
+        return found
+
     def _all(
         self, path: tuple[str, ...], name: str, limit: int, **parameters: object
     ) -> Iterator[dict[str, Any]]:
@@ -686,6 +722,13 @@ def _aliases(told: Any) -> Aliases:
         [made(Alias, one) for one in told["aliases"]],
         [made(Alias, one) for one in told["history"]],
     )
+
+
+def _names(argument: str, given: Any) -> list[str]:
+    """Return a list of texts, as Python's own."""
+    if not issubclass(type(given), list | tuple):
+        raise invalid(argument, given, "a list of texts")
+    return [check_text(argument, one, _MOST_CHARS) for one in given]
 
 
 def _check_texts(**given: object) -> None:

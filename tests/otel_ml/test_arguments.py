@@ -342,6 +342,13 @@ ROWS: Final[dict[str, Mapping[str, Sort]]] = {
         "version": sort("5"),
         "against": sort("5"),
     },
+    "otel_ml.reader.Reader.compare": {
+        "of": sort("[]"),
+        "baseline": OPTIONAL_TEXT,
+        "metric": OPTIONAL_TEXT,
+        "lower": sort("[]"),
+        "higher": sort("[]"),
+    },
     "otel_ml.reader.Reader.set_alias": {
         "model": NAME,
         "alias": NAME,
@@ -446,6 +453,7 @@ BESIDES: Final[dict[str, Mapping[str, Any]]] = {
     "otel_ml.Dataset.load": {"name": "a"},
     "otel_ml.load_result": {"run_id": RUN_ID},
     "otel_ml.run": {"name": "a"},
+    "otel_ml.reader.Reader.compare": {"of": ["a:v1", "a:v2"]},
     "otel_ml.reader.Reader.version": {"model": "a", "number": 1},
     "otel_ml.reader.Reader.dataset_items": {"name": "a", "version": 1},
     "otel_ml.reader.Reader.dataset_diff": {"name": "a", "version": 1, "against": 1},

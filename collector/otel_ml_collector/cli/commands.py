@@ -27,7 +27,7 @@ _COMMANDS: Final = {
     "evaluate": ("experiments:evaluate", "run a function over a data set, and compare"),
     "dataset": ("datasets:dataset", "list, show, compare and change data sets"),
     "experiments": ("records:experiments", "list experiments"),
-    "compare": ("experiments:compare", "compare experiments with a baseline"),
+    "compare": ("experiments:compare", "compare experiments, or versions, with a baseline"),
     "baseline": ("experiments:baseline", "name the experiment that others are compared with"),
     "mcp": ("assistants:mcp", "let a coding agent or a shell ask the collector"),
     "storage": ("administration:storage", "show and free disk space"),

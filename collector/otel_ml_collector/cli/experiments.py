@@ -24,6 +24,7 @@ from otel_ml_collector.cli.failure import (
     USAGE,
     CommandFailed,
 )
+from otel_ml_collector.cli.version_result import VersionResult
 
 if TYPE_CHECKING:
     from otel_ml.client import Client
@@ -133,7 +134,7 @@ def _end(held: Sequence[str]) -> int:
     epilog="Ends with status 0; 1 when a --fail-if holds; 2 when it could not be compared."
 )
 @click.argument("baseline", metavar="BASELINE")
-@click.argument("experiments", metavar="EXPERIMENT...", nargs=-1, required=True)
+@click.argument("experiments", metavar="EXPERIMENT|VERSION...", nargs=-1, required=True)
 @click.option(
     "--fail-if", "conditions", multiple=True, metavar="CONDITION", help=f"{_CONDITIONS}; [worse]"
 )
@@ -147,25 +148,33 @@ def compare(
     conditions: Sequence[str],
     **options: Any,
 ) -> int:
-    """Compare experiments that the collector has with a baseline, as their pages do.
+    """Compare experiments, or versions of a model, with a baseline, as their pages do.
 
-    Each is the id of an experiment's run, as `otel-ml experiments` lists it.
+    Each is the id of an experiment's run, as `otel-ml experiments` lists it, or a version such as
+    answer:v3, of which the recorded runs are compared.
     """
     from otel_ml.experiments.stored import load_result
     from otel_ml.reader import Reader
     from otel_ml.reader.errors import ReaderError
+    from otel_ml.records import NUMBERED
 
     asked = [_Condition(text) for text in conditions or ("worse",)]
+    versions = [one for one in (baseline, *experiments) if NUMBERED.fullmatch(one)]
+    results: Sequence[Result | VersionResult]
     try:
         with Reader(options["project"], endpoint=options["endpoint"]) as reader:
-            first = load_result(baseline, "none", reader=reader)
-            results = [load_result(one, first, reader=reader) for one in experiments]
+            if versions:
+                told = reader.compare([baseline, *experiments])["sides"][1:]
+                results = [VersionResult(one, baseline) for one in told]
+            else:
+                first = load_result(baseline, "none", reader=reader)
+                results = [load_result(one, first, reader=reader) for one in experiments]
     except (ValueError, OSError, ReaderError) as error:
         raise CommandFailed(str(error), USAGE) from error
     held = [one.text for result in results for one in asked if one.holds(result)]
     _write_text(options["markdown"], "\n".join(one.to_markdown() for one in results))
-    told = [one.to_json() for one in results]
-    _write_text(options["json_"], told[0] if len(told) == 1 else f"[{','.join(told)}]")
+    texts = [one.to_json() for one in results]
+    _write_text(options["json_"], texts[0] if len(texts) == 1 else f"[{','.join(texts)}]")
     click.echo("\n".join(map(str, results)))
     return _end(held)
 
@@ -331,7 +340,7 @@ class _Condition:
         """Whether it compares with a baseline."""
         return self._tree is None
 
-    def holds(self, result: "Result") -> bool:
+    def holds(self, result: "Result | VersionResult") -> bool:
         """Tell whether it holds.
 
         Raises:
@@ -344,7 +353,7 @@ class _Condition:
         assert self._tree is not None  # noqa: S101 - it is an expression
         return self._test(self._tree, result)
 
-    def _test(self, node: ast.expr, result: "Result") -> bool:
+    def _test(self, node: ast.expr, result: "Result | VersionResult") -> bool:
         match node:
             case ast.BoolOp(op=ast.And()):
                 return all(self._test(one, result) for one in node.values)
@@ -361,7 +370,7 @@ class _Condition:
                 return all(test is not None and test(a, b) for test, a, b in pairs)
         raise self._refused()
 
-    def _number(self, node: ast.expr, result: "Result") -> float:
+    def _number(self, node: ast.expr, result: "Result | VersionResult") -> float:
         match node:
             case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
                 return number
@@ -369,19 +378,20 @@ class _Condition:
                 return -self._number(node.operand, result)
             case ast.Name(id="errors"):
                 return result.errors
-            case ast.Name(id="regressions"):
-                return len(result.regressions)
-            case ast.Name(id="flaky"):
-                return len(result.flaky)
             case ast.Name(id="runs"):
-                return len(result.runs)
-            case ast.Name(id="cost"):
-                return result.cost
+                return result.runs if isinstance(result, VersionResult) else len(result.runs)
+            case ast.Name(id=("regressions" | "flaky" | "cost") as name):
+                if isinstance(result, VersionResult):
+                    raise CommandFailed(
+                        f"Invalid --fail-if {self.text!r}: versions have no {name}", USAGE
+                    )
+                found = getattr(result, name)
+                return found if name == "cost" else len(found)
             case ast.Subscript(value=ast.Name(id=name), slice=ast.Constant(value=str(judge))):
                 return self._of_judge(name, judge, result)
         raise self._refused()
 
-    def _of_judge(self, name: str, judge: str, result: "Result") -> float:
+    def _of_judge(self, name: str, judge: str, result: "Result | VersionResult") -> float:
         if name not in {"pass_rate", "score", "difference"}:
             raise self._refused()
         found = result.judges.get(judge)

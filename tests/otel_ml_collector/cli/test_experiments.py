@@ -1,14 +1,16 @@
 """`otel-ml experiments`, `compare` and `baseline` over a collector that has experiments."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
-from otel_ml import Client, Dataset
+from otel_ml import Client, Dataset, Judge
 from otel_ml.experiments.result import Result
 from otel_ml.judges.ready import exact
+from otel_ml.reader import BadQuery, NotFound, Reader
 from otel_ml_collector.cli import main
 from tests.support.collector import CollectorProcess, running
 
@@ -118,3 +120,105 @@ def test_wrong_words(words: tuple[str, ...], capsys: pytest.CaptureFixture[str])
     """What is not there is said in a line, with status 2."""
     assert main([*words]) == 2
     assert capsys.readouterr().err
+
+
+def said_by(answer: str) -> Callable[[int], str]:
+    """Make a function whose source is its own, so that it is a version of its own."""
+    if answer == "v1":
+
+        def reply(question: int) -> str:
+            return "yes" if question % 20 else "no"
+    else:
+
+        def reply(question: int) -> str:
+            return "yes" if question % 3 else "no"
+
+    return reply
+
+
+def rubric(outputs: str) -> float:
+    return float(outputs == "yes")
+
+
+@pytest.fixture(scope="module")
+def versions(collector: CollectorProcess) -> Reader:
+    """Two versions of a model in production, of which the second one is worse."""
+    for version in ("v1", "v2"):
+        client = Client("tried", endpoint=collector.endpoint, join=False)
+        judge = Judge("says_yes", "", rubric, lambda score: score > 0.5)
+        reply = client.assess(judge, name="reply")(said_by(version))
+        for question in range(120):
+            reply(question)
+        assert client.flush()
+        client.close()
+    return Reader("tried", endpoint=collector.endpoint)
+
+
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [
+        (("reply:v1", "reply:v2"), 1),
+        (("reply:v2", "reply:v1"), 0),
+        (("reply:v1", "reply:v2", "--fail-if", "errors > 0"), 0),
+        (("reply:v1", "reply:v2", "--fail-if", 'pass_rate["says_yes"] < 0.7'), 1),
+        (("reply:v1", "reply:v2", "--fail-if", "runs < 120"), 0),
+        (("reply:v1", "reply:v2", "--fail-if", "flaky > 0"), 2),
+        (("reply:v1", "reply:v9"), 2),
+        (("reply:v1", f"{'1' * 32}-{'1' * 16}"), 2),
+    ],
+)
+def test_compare_versions(versions: Reader, words: tuple[str, ...], status: int) -> None:
+    """Versions are compared by their recorded runs; the status says whether a condition holds."""
+    assert main(["compare", *words]) == status
+
+
+def test_versions_have_the_words_of_the_page(
+    collector: CollectorProcess,
+    versions: Reader,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Command, API, reader and page say the same of two versions, digit by digit."""
+    report, told = tmp_path / "report.md", tmp_path / "told.json"
+    words = ["reply:v1", "reply:v2", "--markdown", str(report), "--json", str(told)]
+    assert main(["compare", *words]) == 1
+    found = versions.compare(["reply:v1", "reply:v2"])
+    assert found["sentence"] == "B is worse than the baseline A"
+    version = found["sides"][1]["version"]
+    [judge] = version["verdict"]["judges"]
+    assert json.loads(told.read_text()) == version
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[:2] == ["reply:v2 beside reply:v1: worse", f"  says_yes: {judge['sentence']}"]
+    assert f"* says_yes: {judge['sentence']}" in report.read_text()
+    path = "/projects/tried/compare?of=reply:v1&of=reply:v2"
+    with urlopen(f"{collector.endpoint}{path}") as page:
+        assert judge["sentence"] in page.read().decode()
+
+
+def test_experiments_have_the_digits_of_the_page(
+    collector: CollectorProcess, results: list[Result], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Command, reader and page say the same of two experiments, digit by digit."""
+    ids = [one.experiment.id for one in results]
+    assert main(["compare", *ids]) == 1
+    printed = capsys.readouterr().out
+    with Reader("tried", endpoint=collector.endpoint) as reader:
+        verdict = reader.compare(ids)["sides"][1]["experiment"]["verdict"]
+    [judge] = verdict["judges"]
+    assert f"exact: {judge['sentence']}" in printed
+    change = judge["difference"]
+    assert f"{change['value']:+.1%} ({change['low']:+.1%} to {change['high']:+.1%})" in printed
+    query = "&".join(f"of={one}" for one in ids)
+    with urlopen(f"{collector.endpoint}/projects/tried/compare?{query}") as page:
+        assert judge["sentence"] in page.read().decode()
+
+
+def test_reader_says_what_is_wrong(collector: CollectorProcess) -> None:
+    """What cannot be compared is an error of the reader's, in the words of the API."""
+    with Reader("tried", endpoint=collector.endpoint) as reader:
+        with pytest.raises(BadQuery, match="expected 2 to 6 runs"):
+            reader.compare(["reply:v1"])
+        with pytest.raises(NotFound, match="no version of a model"):
+            reader.compare(["none:v1", "none:v2"])
+        with pytest.raises(ValueError, match="Invalid of"):
+            reader.compare("reply:v1")
