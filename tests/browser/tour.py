@@ -1,11 +1,11 @@
 """Every page there is, in every state that a user meets: for tests, and for the contact sheet."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from playwright.sync_api import Page
 
@@ -129,11 +129,40 @@ def _over_demo(demo: CollectorProcess) -> list[Stop]:
         Stop("experiment", worse),
         Stop("experiment-item", worse, _open_item),
         Stop("experiment-alone", f"{worse}?baseline=none"),
+        Stop("compare-trainings", _compare("digits", _trainings(demo))),
+        Stop("compare-params", _compare("digits", _trainings(demo), all=1, scale="log")),
+        Stop("compare-runs", _compare("docs-search", _answers(demo))),
+        Stop("compare-versions", _compare("docs-search", ["answer:v1", "answer:v2"])),
+        Stop("compare-experiments", _compare("docs-search", _experiments(demo))),
+        Stop("compare-nothing", f"{DOCS}/compare", status=400),
+        Stop("runs-chosen", f"{DOCS}/runs?pick=1"),
         Stop("artifacts", run("digits", 'kind == "training"')),
         Stop("error-404", f"{DOCS}/runs/{'0' * 31}1-{'0' * 15}1", status=404),
         Stop("error-400", f"{DOCS}/runs?cursor=none", status=400),
     ]
     return [Stop(one.name, demo.endpoint + one.address, one.act, one.status) for one in stops]
+
+
+def _compare(project: str, of: Sequence[str], **shown: object) -> str:
+    return f"/projects/{project}/compare?{urlencode({'of': list(of), **shown}, doseq=True)}"
+
+
+def _trainings(demo: CollectorProcess) -> list[str]:
+    found = demo.runs("digits", where='kind == "training"')
+    return [run["run_id"] for run in found]
+
+
+def _answers(demo: CollectorProcess) -> list[str]:
+    """Name the answers of two versions."""
+    return [
+        demo.runs("docs-search", where=f'model == "answer" and version == {version}')[0]["run_id"]
+        for version in (1, 2)
+    ]
+
+
+def _experiments(demo: CollectorProcess) -> list[str]:
+    found = demo.get(f"{DOCS}/experiments")["experiments"]
+    return [one["run_id"] for one in found[::-1]]
 
 
 def _open_item(page: Page) -> None:

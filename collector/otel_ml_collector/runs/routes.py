@@ -47,7 +47,7 @@ _LAST_NS: Final = {
     "7d": 7 * DAY_NS,
     "30d": 30 * DAY_NS,
 }
-_KEPT: Final = ("last", "start", "end", "order", "live", "roots")
+_KEPT: Final = ("last", "start", "end", "order", "live", "roots", "pick")
 _MOST_COLUMNS: Final = 50
 
 api = APIRouter(prefix="/api/v1")

@@ -39,6 +39,19 @@ function place(box, curve, points) {
   return byElapsed(points, curve.start_ns ?? points[0].time_ns);
 }
 
+/** Move what ends at one place apart, and none below the lowest place. */
+function spread(ends, gap, lowest) {
+  ends.sort((one, other) => one.y - other.y);
+  for (const [at, end] of ends.entries()) {
+    if (at) end.y = Math.max(end.y, ends[at - 1].y + gap);
+  }
+  let below = lowest + gap;
+  for (const end of ends.toReversed()) {
+    end.y = Math.min(end.y, below - gap);
+    below = end.y;
+  }
+}
+
 /** Write the letter of each curve where it ends, none over another one. */
 function writeLetters(plot, curves) {
   const gap = 11 * uPlot.pxRatio;
@@ -49,15 +62,13 @@ function writeLetters(plot, curves) {
     const x = plot.valToPos(plot.data[0][last], "x", true);
     return [{ curve, x, y: plot.valToPos(values[last], "y", true) }];
   });
-  ends.sort((one, other) => one.y - other.y);
-  ends.forEach((end, at) => {
-    if (at) end.y = Math.max(end.y, ends[at - 1].y + gap);
-  });
-  let below = plot.bbox.top + plot.bbox.height + gap;
-  for (const end of ends.toReversed()) {
-    end.y = Math.min(end.y, below - gap);
-    below = end.y;
+  ends.sort((one, other) => one.x - other.x);
+  const groups = [];
+  for (const [at, end] of ends.entries()) {
+    if (at && end.x - ends[at - 1].x < 2 * gap) groups.at(-1).push(end);
+    else groups.push([end]);
   }
+  for (const group of groups) spread(group, gap, plot.bbox.top + plot.bbox.height);
   const { ctx } = plot;
   ctx.save();
   ctx.font = `${gap}px ${style.getPropertyValue("--sans")}`;
