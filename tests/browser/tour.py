@@ -1,5 +1,6 @@
 """Every page there is, in every state that a user meets: for tests, and for the contact sheet."""
 
+import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -9,9 +10,16 @@ from urllib.parse import quote, urlencode
 
 from playwright.sync_api import Page
 
-from otel_ml_collector.span import Span
+from otel_ml_collector.span import Span, Value
 from tests.browser.trips import TRIPS, send_trips
-from tests.otel_ml_collector.spans import SECOND_NS, id_of, make_call, make_sign, make_start
+from tests.otel_ml_collector.spans import (
+    SECOND_NS,
+    id_of,
+    make_call,
+    make_record,
+    make_sign,
+    make_start,
+)
 from tests.otel_ml_collector.wire import encode
 from tests.support.collector import CollectorProcess, running
 from tests.support.keys import WRONG, run_keys
@@ -69,6 +77,7 @@ def open_tour(demo: CollectorProcess, folder: Path) -> Iterator[list[Stop]]:
             Stop("home-empty", f"{bare.endpoint}/"),
             *_of_unfinished(nightly),  # before five minutes have passed
             *_of_trips(nightly),
+            *_of_trainings(nightly),
             *_over_demo(demo),
             Stop("sign-in", f"{locked.endpoint}/sign-in"),
             Stop("sign-in-wrong", f"{locked.endpoint}/projects/shop/runs", _try_wrong_key),
@@ -129,8 +138,6 @@ def _over_demo(demo: CollectorProcess) -> list[Stop]:
         Stop("experiment", worse),
         Stop("experiment-item", worse, _open_item),
         Stop("experiment-alone", f"{worse}?baseline=none"),
-        Stop("compare-trainings", _compare("digits", _trainings(demo))),
-        Stop("compare-params", _compare("digits", _trainings(demo), all=1, scale="log")),
         Stop("compare-runs", _compare("docs-search", _answers(demo))),
         Stop("compare-versions", _compare("docs-search", ["answer:v1", "answer:v2"])),
         Stop("compare-experiments", _compare("docs-search", _experiments(demo))),
@@ -145,11 +152,6 @@ def _over_demo(demo: CollectorProcess) -> list[Stop]:
 
 def _compare(project: str, of: Sequence[str], **shown: object) -> str:
     return f"/projects/{project}/compare?{urlencode({'of': list(of), **shown}, doseq=True)}"
-
-
-def _trainings(demo: CollectorProcess) -> list[str]:
-    found = demo.runs("digits", where='kind == "training"')
-    return [run["run_id"] for run in found]
 
 
 def _answers(demo: CollectorProcess) -> list[str]:
@@ -197,6 +199,43 @@ def _of_unfinished(collector: CollectorProcess) -> list[Stop]:
         Stop("runs-unfinished", f"{collector.endpoint}{NIGHTLY}/runs"),
         Stop("run-running", f"{collector.endpoint}{NIGHTLY}/runs/{id_of(running_one)}"),
         Stop("run-crashed", f"{collector.endpoint}{NIGHTLY}/runs/{id_of(crashed)}"),
+    ]
+
+
+def _of_trainings(collector: CollectorProcess) -> list[Stop]:
+    """Send eight trainings, and show them side by side."""
+    sent: list[Span] = []
+    ids = []
+    for place, rate in enumerate((0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)):
+        params = {"rate": rate, "hidden": 64 << place % 2, "optimizer": {"name": "adam"}}
+        start_ns = time.time_ns() - (60 - place) * SECOND_NS
+        run = make_call(
+            "train", {"otel_ml.params": json.dumps(params)}, start_ns=start_ns, end_ns=start_ns + 1
+        )
+        steps = range(30)
+        points: dict[str, Value] = {
+            "otel_ml.metric.names": [name for name in ("val_loss", "val_accuracy") for _ in steps],
+            "otel_ml.metric.values": [
+                *(2 / (1 + at * (place + 1) / 4) for at in steps),
+                *(1 - 0.9 / (1 + at * (place + 1) / 4) for at in steps),
+            ],
+            "otel_ml.metric.steps": [*steps, *steps],
+            "otel_ml.metric.times": [start_ns + at * SECOND_NS for _ in range(2) for at in steps],
+            "otel_ml.metric.modes": ["append"] * 2 * len(steps),
+            "otel_ml.target.start_ns": start_ns,
+        }
+        sent += [run, make_record("update", run, points, start_ns=start_ns)]
+        ids.append(id_of(run))
+    headers = {"content-type": "application/x-protobuf", "x-otel-ml-project": "trainings"}
+    collector.deliver(encode(sent), headers)
+    return [
+        Stop("compare-trainings", collector.endpoint + _compare("trainings", ids[:6])),
+        Stop("compare-many", collector.endpoint + _compare("trainings", ids)),
+        Stop(
+            "compare-params",
+            collector.endpoint + _compare("trainings", ids[:6], all=1, scale="log", smooth="0.6"),
+        ),
+        Stop("metrics-chosen", f"{collector.endpoint}/projects/trainings/metrics"),
     ]
 
 
