@@ -343,11 +343,11 @@ ROWS: Final[dict[str, Mapping[str, Sort]]] = {
         "against": sort("5"),
     },
     "otel_ml.reader.Reader.compare": {
-        "of": sort("[]"),
+        "of": sort("[]", "['text']"),
         "baseline": OPTIONAL_TEXT,
         "metric": OPTIONAL_TEXT,
-        "lower": sort("[]"),
-        "higher": sort("[]"),
+        "lower": sort("[]", "['text']"),
+        "higher": sort("[]", "['text']"),
     },
     "otel_ml.reader.Reader.set_alias": {
         "model": NAME,
