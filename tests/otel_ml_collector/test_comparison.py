@@ -22,6 +22,7 @@ from tests.otel_ml_collector.spans import (
     id_of,
     make_call,
     make_record,
+    make_start,
     span_id,
     trace_id,
 )
@@ -308,6 +309,9 @@ def test_experiments(service: Service) -> None:
     ours = page(service, of)
     assert table(ours, "judges-B")[1:] == table(theirs, "judges")[1:]
     assert own["verdict"]["judges"][0]["sentence"] in ours
+    alone = own["judges"][0]["value"]
+    said = " to ".join(f"{100 * alone[bound]:.1f}" for bound in ("low", "high"))
+    assert table(ours, "sides")[2][1] == f"{100 * alone['value']:.1f} % {said}"
 
 
 TOO_FEW: Final = (
@@ -356,6 +360,27 @@ def test_hostile_names(service: Service) -> None:
     assert "<script>alert" not in text
     assert "\u202e" not in text
     assert "{{ 7 * 7 }}" in text
+
+
+def test_unknown_metric(service: Service) -> None:
+    """A metric that none of them logged is told from those that there are."""
+    answer = compare(service, ids(TRAININGS), metric="auc")
+    assert (answer.status, answer.json["error"]["field"]) == (400, "metric")
+    assert answer.json["error"]["message"] == (
+        "Invalid metric 'auc': expected one that was logged ('epochs', 'val_loss')"
+    )
+
+
+def test_run_that_goes_on(service: Service) -> None:
+    """A run that has no end yet is compared with one that has."""
+    run = make_run(30, {"rate": 1})
+    service.store.take("p", make_start(run), log(run, "val_loss", [0.75]))
+    told = found(service, [id_of(TRAININGS["A"]), id_of(run)])
+    last = told["sides"][1]
+    assert last["run"]["outcome"] in {"running", "crashed"}
+    assert (last["run"]["latency_ms"], last["metrics"]["val_loss"]["last"]) == (None, 0.75)
+    assert told["sentence"] == "A, the baseline, has the lowest val_loss, 0.5"
+    assert table(page(service, [id_of(TRAININGS["A"]), id_of(run)]), "sides")[2][-1] == "–"
 
 
 def test_other_project(service: Service) -> None:

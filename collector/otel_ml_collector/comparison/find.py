@@ -14,7 +14,7 @@ import orjson
 from pydantic import BaseModel, Field
 
 from otel_ml.records import NUMBERED, Infinite
-from otel_ml_collector.errors import BadQuery
+from otel_ml_collector.errors import BadQuery, NotFound
 from otel_ml_collector.experiments.find import ExperimentDetail, find_experiment
 from otel_ml_collector.models import diff
 from otel_ml_collector.models.find import (
@@ -22,7 +22,7 @@ from otel_ml_collector.models.find import (
     VersionDetail,
     VersionsVerdict,
     find_verdict,
-    find_version,
+    find_versions,
 )
 from otel_ml_collector.owners import own_model
 from otel_ml_collector.runs.answers import Run
@@ -44,6 +44,7 @@ _RUN_ID: Final = re.compile("[0-9a-f]{32}-[0-9a-f]{16}")
 _FEW_POINTS: Final = 10
 _POINTS: Final = 100
 _SETTINGS: Final = 200
+_NAMED: Final = 8  # metrics, in a message
 _LEVELS: Final = 4
 _LETTERS: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 # Words of a metric's name that say that less is better, and that say what it was measured on.
@@ -386,8 +387,18 @@ def _figures(series: Iterable[LoggedMetric]) -> dict[str, MetricFigures]:
 
 
 def _metrics(sides: Sequence[ComparedSide], asked: Asked) -> list[ComparedMetric]:
-    """Name the metrics that any of them has, in their order."""
+    """Name the metrics that any of them has, in their order.
+
+    Raises:
+        BadQuery: The one that is asked for is not among them.
+    """
     counts = Counter(name for side in sides for name in side.metrics)
+    if asked.metric is not None and asked.metric not in counts:
+        known = ", ".join(map(repr, [*counts][:_NAMED])) or "none"
+        raise BadQuery(
+            f"Invalid metric {asked.metric[:80]!r}: expected one that was logged ({known[:400]})",
+            "metric",
+        )
 
     def order(name: str) -> tuple[object, ...]:
         is_held_out = _HELD_OUT.search(name) is not None
@@ -478,7 +489,14 @@ def _compare_versions(
     named: Mapping[str, tuple[str, int]],
     baseline: str,
 ) -> Compared:
-    versions = {one: find_version(reader, project, *of) for one, of in named.items()}
+    known = {
+        model: {one.version: one for one in find_versions(reader, project, model)}
+        for model in dict.fromkeys(model for model, _ in named.values())
+    }
+    for model, number in named.values():
+        if number not in known[model]:
+            raise NotFound(f"Model {model!r} has no version {number}")
+    versions = {one: known[model][number] for one, (model, number) in named.items()}
     owners = {one: [own_model(of.model, of.digest)] for one, of in versions.items()}
     series = find_all_series(reader, project, owners, most=_POINTS)
     before = versions[baseline]

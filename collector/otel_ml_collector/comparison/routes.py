@@ -25,7 +25,13 @@ from otel_ml_collector.comparison.find import (
 from otel_ml_collector.models import diff
 from otel_ml_collector.models.find import VersionDetail
 from otel_ml_collector.runs.logs import LoggedMetric
-from otel_ml_collector.verdict_lines import Line, amount_lines, judge_lines, write_value
+from otel_ml_collector.verdict_lines import (
+    Line,
+    amount_lines,
+    judge_lines,
+    write_bounds,
+    write_value,
+)
 from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
 
@@ -121,7 +127,11 @@ class MetricCell:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One of those that are compared, in the table."""
+    """One of those that are compared, in the table.
+
+    Attributes:
+        judges: What each judge says: the value, and its interval or nothing.
+    """
 
     side: ComparedSide
     address: str
@@ -129,7 +139,7 @@ class Row:
     is_best: bool
     params: Sequence[Cell]
     metrics: Sequence[MetricCell]
-    judges: Sequence[str]
+    judges: Sequence[tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -351,14 +361,16 @@ def _judges_of(found: Comparison) -> list[str]:
     return [*names][:_JUDGES]
 
 
-def _judge_cell(side: ComparedSide, judge: str) -> str:
+def _judge_cell(side: ComparedSide, judge: str) -> tuple[str, str]:
+    """Write what a judge says of a run, or of an experiment alone with its interval."""
     if side.run is not None and judge in side.run.scores:
-        return view.score(side.run.scores[judge])
+        return view.score(side.run.scores[judge]), ""
     if side.experiment is not None:
         for one in side.experiment.judges:
             if one.judge == judge:
-                return write_value(one.value, is_rate=one.is_rate)
-    return "–"
+                value = write_value(one.value, is_rate=one.is_rate)
+                return value, write_bounds(one.value, is_rate=one.is_rate)
+    return "–", ""
 
 
 def _lay_out_params(compared: Compared, names: Sequence[str]) -> list[tuple[str, Sequence[Cell]]]:
