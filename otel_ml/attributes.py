@@ -4,6 +4,7 @@ A name never changes its meaning; a new meaning gets a new name. Importing this 
 nothing else of the package.
 """
 
+import re
 from typing import Final
 
 # The instrumentation scope of our spans.
@@ -191,6 +192,9 @@ LINEAGE_KINDS: Final = frozenset({"model", "artifact", "dataset"})
 # Of what a version is that a record is about; a model where it does not say.
 TARGET_KINDS: Final = frozenset({"model", "judge", "dataset"})
 SEVERITIES: Final = ("debug", "info", "warning", "error")
+
+# The name of a version, such as qa:v3: what it is a version of, and its small number.
+NUMBERED: Final = re.compile("(.+):v([1-9][0-9]{0,9})", re.DOTALL)
 
 # The header that names a project for spans that carry none.
 PROJECT_HEADER: Final = "x-otel-ml-project"

@@ -5,7 +5,6 @@ messages, and the reader its classes. Names are the same in all of them; units s
 """
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
@@ -18,8 +17,6 @@ from otel_ml import attributes as wire
 TagValue = str | bool | int | float
 Actual = TagValue | Sequence[TagValue]
 Hash = bytes  # 32, of SHA-256
-
-NUMBERED: Final = re.compile("(.+):v([1-9][0-9]{0,9})", re.DOTALL)  # a version: qa:v3
 
 # Of what a truth is unless told.
 ACTUAL_NAME: Final = "output"

@@ -32,7 +32,6 @@ from otel_ml.metrics import NO_NUMBER, LoggedPoint, Metric, listed, make_points,
 from otel_ml.notebook import Card, HasCard, page_address
 from otel_ml.process import MARKS
 from otel_ml.recorder import Recorder
-from otel_ml.records import NUMBERED
 from otel_ml.redaction import NOTE, Redaction
 from otel_ml.spans import SPAN_KEY, RunSpan, attach, detach, is_sampled, run_id_of, write
 from otel_ml.tags import Details, Tags, Value, fits, read_tags, tag_attributes
@@ -351,7 +350,7 @@ def _subject_of(thing: Any, kind: str) -> Subject:
     text = clean(str.__str__(thing))
     if kind == "artifact":
         return Subject(kind, text)
-    if numbered := NUMBERED.fullmatch(text):
+    if numbered := names.NUMBERED.fullmatch(text):
         return Subject(kind, numbered[1], f"v{numbered[2]}")
     name, _, alias = text.rpartition("@")
     return Subject(kind, name, f"@{alias}") if name and alias else Subject(kind, text)

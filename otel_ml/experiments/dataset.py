@@ -41,7 +41,7 @@ from otel_ml.late import late
 from otel_ml.notebook import Card, HasCard, note, table
 from otel_ml.process import marking
 from otel_ml.recorder import Recorder
-from otel_ml.records import ACTUAL_NAME, NUMBERED
+from otel_ml.records import ACTUAL_NAME
 from otel_ml.tags import tag_attributes, tags_of
 from otel_ml.wire import Event, HasSubject, Subject
 
@@ -276,7 +276,7 @@ class Dataset(HasCard, HasSubject):
                 return cls.load(name, reader=made)
         if not issubclass(type(reader), reading.Reader):
             raise invalid("reader", reader, "a Reader, or None")
-        numbered = NUMBERED.fullmatch(name)
+        numbered = names.NUMBERED.fullmatch(name)
         bare, number = (numbered[1], int(numbered[2])) if numbered else (name, 0)
         versions = reader.dataset_versions(bare)
         chosen = next((one for one in versions if number in {0, one.version}), None)

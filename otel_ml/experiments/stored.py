@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from otel_ml.arguments import check_text, invalid
+from otel_ml.attributes import NUMBERED
 from otel_ml.experiments.compare import Comparison, cluster_of
 from otel_ml.experiments.result import Result
 from otel_ml.experiments.rows import Experiment, ItemRun
@@ -14,7 +15,7 @@ from otel_ml.judges.answer import Judgement
 from otel_ml.notebook import page_address
 from otel_ml.reader import NotFound, Reader
 from otel_ml.recorder import Recorder
-from otel_ml.records import NUMBERED, ExperimentRow, ListedExperiment
+from otel_ml.records import ExperimentRow, ListedExperiment
 
 _MOST: Final = 1_000  # experiments that are looked through for a baseline
 _RUN_ID: Final = re.compile("[0-9a-f]{32}-[0-9a-f]{16}")

@@ -20,7 +20,7 @@ from otel_ml.arguments import (
     choose_project,
     invalid,
 )
-from otel_ml.attributes import ARTIFACT_SHA256, ARTIFACT_TYPE
+from otel_ml.attributes import ARTIFACT_SHA256, ARTIFACT_TYPE, NUMBERED
 from otel_ml.notebook import Card, HasCard, page_address
 from otel_ml.reader.api import Api, Question
 from otel_ml.reader.errors import NotFound
@@ -43,7 +43,6 @@ from otel_ml.reader.records import (
 )
 from otel_ml.records import (
     ACTUAL_WANTED,
-    NUMBERED,
     Actual,
     Alias,
     Aliases,

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from otel_ml.attributes import NUMBERED
 from otel_ml_collector.cli.failure import (
     DONE,
     HELP,
@@ -156,7 +157,6 @@ def compare(
     from otel_ml.experiments.stored import load_result
     from otel_ml.reader import Reader
     from otel_ml.reader.errors import ReaderError
-    from otel_ml.records import NUMBERED
 
     asked = [_Condition(text) for text in conditions or ("worse",)]
     versions = [one for one in (baseline, *experiments) if NUMBERED.fullmatch(one)]

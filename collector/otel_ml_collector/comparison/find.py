@@ -13,7 +13,8 @@ from typing import Any, Final, Literal
 import orjson
 from pydantic import BaseModel, Field
 
-from otel_ml.records import NUMBERED, Infinite
+from otel_ml.attributes import NUMBERED
+from otel_ml.records import Infinite
 from otel_ml_collector.errors import BadQuery, NotFound
 from otel_ml_collector.experiments.find import ExperimentDetail, find_experiment
 from otel_ml_collector.models import diff
