@@ -266,6 +266,26 @@ def test_outputs_side_by_side(service: Service) -> None:
     assert "Inputs and outputs the same as of A: C." in text
 
 
+def test_source_of_runs(service: Service) -> None:
+    """Runs of two versions show what changed in the source of their model, line by line."""
+    made = []
+    for place, word in enumerate(("warm", "cold")):
+        told: dict[str, Value] = {
+            "otel_ml.model.version": f"{place}" * 16,
+            "otel_ml.model.definition": orjson.dumps(
+                {"source": f"def tell():\n    {word}"}
+            ).decode(),
+        }
+        run = make_run(40 + place, {"rate": 1}, "tell", **told)
+        service.store.take("p", run, log(run, "loss", [1, place]))
+        made.append(id_of(run))
+    text = page(service, made)
+    assert "<del>warm</del>" in text
+    assert "<ins>cold</ins>" in text
+    assert "v1 and v2 side by side" in text
+    assert page(service, ["tell:v1", "tell:v2"]).count("<ins>cold</ins>") == 1
+
+
 def test_versions(service: Service) -> None:
     """Of two versions the verdict is that of the model's page: word, digits and sentence."""
     told = found(service, ["answer:v1", "answer:v2"])

@@ -20,8 +20,9 @@ from otel_ml_collector.experiments.find import ExperimentDetail, find_experiment
 from otel_ml_collector.models import diff
 from otel_ml_collector.models.find import (
     JudgeStats,
-    VersionDetail,
+    VersionDefinition,
     VersionsVerdict,
+    find_definitions,
     find_verdict,
     find_versions,
 )
@@ -175,17 +176,26 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
+class DefinedVersion:
+    """A version of a model, or that of a run, and what it is made of."""
+
+    version: int
+    digest: str
+    definition: VersionDefinition
+
+
+@dataclass(frozen=True, slots=True)
 class Compared:
     """A comparison, and what a page shows beside it.
 
     Attributes:
         series: The points of metrics of each, by reference: few of each, the shape of the curve.
-        versions: The versions, by reference.
+        versions: The versions by reference; of runs theirs, where these differ.
     """
 
     answer: Comparison
     series: Mapping[str, Sequence[LoggedMetric]]
-    versions: Mapping[str, VersionDetail]
+    versions: Mapping[str, DefinedVersion]
 
     @property
     def baseline(self) -> ComparedSide:
@@ -216,7 +226,7 @@ def find_comparison(reader: Reader, project: str, asked: Asked, now_ns: int) -> 
     if experiments:
         _check_kinds(of, experiments, "experiment")
         return _compare_experiments(reader, project, asked, baseline, now_ns)
-    return _compare_runs(asked, found, baseline)
+    return _compare_runs(asked, found, baseline, _find_sources(reader, project, found))
 
 
 def _read_versions(of: Sequence[str]) -> dict[str, tuple[str, int]]:
@@ -297,7 +307,10 @@ def letter_of(place: int) -> str:
 
 
 def _compare_runs(
-    asked: Asked, found: Mapping[str, tuple[Run, Sequence[LoggedMetric]]], baseline: str
+    asked: Asked,
+    found: Mapping[str, tuple[Run, Sequence[LoggedMetric]]],
+    baseline: str,
+    versions: Mapping[str, DefinedVersion],
 ) -> Compared:
     sides = []
     for place, one in enumerate(asked.of):
@@ -317,8 +330,24 @@ def _compare_runs(
     return Compared(
         _answer("run", sides, baseline, sentence, names),
         {one: series for one, (_, series) in found.items()},
-        {},
+        versions,
     )
+
+
+def _find_sources(
+    reader: Reader, project: str, found: Mapping[str, tuple[Run, Sequence[LoggedMetric]]]
+) -> dict[str, DefinedVersion]:
+    """Read what the versions of up to six runs are made of, where they have several."""
+    runs = [run for run, _ in found.values() if run.version is not None]
+    if len(found) > MOST or len({(run.model, run.version) for run in runs}) <= 1:
+        return {}
+    known = find_definitions(reader, project, sorted({run.model for run in runs}))
+    return {
+        run.run_id: DefinedVersion(number, run.digest, definition)
+        for run in runs
+        for number, definition in known.get(run.model, {}).items()
+        if number == run.version
+    }
 
 
 def _merge_inputs(run: Run) -> None:
@@ -541,7 +570,7 @@ def _compare_versions(
     return Compared(
         _answer("version", sides, baseline, "; ".join(said) or _OF_TWO_MODELS, names),
         series,
-        versions,
+        {one: DefinedVersion(of.version, of.digest, of.definition) for one, of in versions.items()},
     )
 
 

@@ -18,12 +18,12 @@ from otel_ml_collector.comparison.find import (
     ComparedMetric,
     ComparedSide,
     Comparison,
+    DefinedVersion,
     find_comparison,
     write_number,
     write_param,
 )
 from otel_ml_collector.models import diff
-from otel_ml_collector.models.find import VersionDetail
 from otel_ml_collector.runs.logs import LoggedMetric
 from otel_ml_collector.verdict_lines import (
     Line,
@@ -167,7 +167,8 @@ class Beside:
     Attributes:
         parts: Texts that differ, each with its title and its lines side by side.
         same: What is the same of both, in words.
-        blocks: The changed source of versions.
+        blocks: The changed source of versions, or of those of runs.
+        versions: Those of the baseline and of this one, where their source is shown.
     """
 
     side: ComparedSide
@@ -176,12 +177,12 @@ class Beside:
     parts: Sequence[tuple[str, Sequence[diff.Line]]] = ()
     same: Sequence[str] = ()
     blocks: Sequence[diff.Block] = ()
-    version: VersionDetail | None = None
+    versions: Sequence[DefinedVersion] = ()
 
     @property
     def has_more(self) -> bool:
         """Whether there is more to show of it than that it is the same."""
-        return bool(self.parts) or self.side.run is None
+        return bool(self.parts or self.blocks) or self.side.run is None
 
 
 class Shown:
@@ -499,13 +500,12 @@ def _beside(compared: Compared, side: ComparedSide, before: ComparedSide) -> Bes
         return Beside(side, judge_lines(verdict.judges, versions), amount_lines(verdict.amounts))
     if side.version is not None:
         said = side.version.verdict
-        old, new = (compared.versions[one.reference] for one in (before, side))
         return Beside(
             side,
             judge_lines(said.judges) if said else (),
             amount_lines(said.amounts) if said else (),
-            blocks=diff.blocks(old.definition, new.definition, new.model),
-            version=new,
+            blocks=_blocks(compared, side, before, side.version.model),
+            versions=[compared.versions[one.reference] for one in (before, side)],
         )
     parts, same = [], []
     for name in ("inputs", "outputs"):
@@ -514,7 +514,22 @@ def _beside(compared: Compared, side: ComparedSide, before: ComparedSide) -> Bes
             same.append(name)
         else:
             parts.append((name, diff.compare(*texts)))
-    return Beside(side, (), (), parts, same)
+    model = side.run.model if side.run else ""
+    is_one = before.run is not None and before.run.model == model
+    blocks = _blocks(compared, side, before, model) if is_one else []
+    both = [compared.versions[one.reference] for one in (before, side)] if blocks else []
+    return Beside(side, (), (), parts, same, blocks, both)
+
+
+def _blocks(
+    compared: Compared, side: ComparedSide, before: ComparedSide, model: str
+) -> list[diff.Block]:
+    """Compare the source of two versions; nothing where it is not known, or is the same."""
+    old, new = (compared.versions.get(one.reference) for one in (before, side))
+    if old is None or new is None or old.definition == new.definition:
+        return []
+    found = diff.blocks(old.definition, new.definition, model)
+    return [one for one in found if any(line.changed for line in one.lines)]
 
 
 def _payload(side: ComparedSide, name: str) -> str:
