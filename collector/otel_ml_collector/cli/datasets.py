@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 import orjson
 
+from otel_ml.attributes import NUMBERED
 from otel_ml_collector.cli.failure import DONE, HELP, NOT_FOUND, USAGE, CommandFailed
 from otel_ml_collector.cli.output import Layout, with_form, write_rows
 from otel_ml_collector.cli.place import PlaceOptions, with_place
@@ -199,8 +200,6 @@ def export(asked: PlaceOptions, project: str, *, name: str, file: str | None) ->
 
 def _find_version(reader: "Reader", name: str) -> "DatasetVersion":
     """Find the version that ``qa:v3`` names, or the newest one of ``qa``."""
-    from otel_ml.arguments import NUMBERED  # no part of start-up
-
     numbered = NUMBERED.fullmatch(name)
     bare, number = (numbered[1], int(numbered[2])) if numbered else (name, 0)
     for one in reader.dataset_versions(bare):
