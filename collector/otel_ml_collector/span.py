@@ -7,6 +7,13 @@ from typing import Final
 # Attribute values: OTLP's AnyValue as Python values. Bytes stay bytes.
 Value = None | bool | int | float | str | bytes | Sequence["Value"] | Mapping[str, "Value"]
 
+# A status where it has to be an attribute. Spec:
+# https://opentelemetry.io/docs/specs/otel/common/mapping-to-non-otlp/#span-status
+STATUS_CODE: Final = "otel.status_code"
+STATUS_DESCRIPTION: Final = "otel.status_description"
+# Which attributes of a span are bytes: as JSON they are text in base64.
+BINARY: Final = "otel_ml.binary"
+
 _TRACE_ID_BYTES: Final = 16
 _SPAN_ID_BYTES: Final = 8
 

@@ -46,7 +46,15 @@ from otel_ml_collector.records import (
     Tag,
     TraceKey,
 )
-from otel_ml_collector.span import Scope, Span, Value, is_span_id
+from otel_ml_collector.span import (
+    BINARY,
+    STATUS_CODE,
+    STATUS_DESCRIPTION,
+    Scope,
+    Span,
+    Value,
+    is_span_id,
+)
 from otel_ml_collector.times import HOUR_NS, MINUTE_NS
 
 _PLANS: Final = Plans()
@@ -58,6 +66,7 @@ _PROCESS_CHARS: Final = 64
 _LATE_NS: Final = 5 * MINUTE_NS
 _HIGHEST: Final = 2**63 - 1
 _MESSAGE_CHARS: Final = 1_024
+_STATUS_CODES: Final = {1: "OK", 2: "ERROR"}
 _SPAN_KINDS: Final = ("", "internal", "server", "client", "producer", "consumer")
 _UTF8: Final = ("utf-8", "surrogatepass")
 _NOTHING: Final = (None, "")
@@ -360,7 +369,7 @@ def _columns(alike: _Alike, found: Found, scope_texts: tuple[str, str]) -> dict[
     columns["logs"] = [lines or [] for lines in found.column("logs")]
     if "cost" in found.columns:
         columns["cost"] = [round_cost(cost) for cost in found.columns["cost"]]
-    columns["attributes"] = _rest(alike, found)
+    columns["attributes"] = _rest(alike, found, columns)
     columns["resource"], columns["scope"] = [scope_texts[0]] * size, [scope_texts[1]] * size
     return columns
 
@@ -408,13 +417,35 @@ def _sorted(tags: Mapping[str, Tag]) -> list[Tag]:
     return sorted(tags.values(), key=attrgetter("name")) if len(tags) > 1 else list(tags.values())
 
 
-def _rest(alike: _Alike, found: Found) -> list[str]:
-    """Write the attributes that fill no field as JSON text."""
+def _rest(alike: _Alike, found: Found, columns: Mapping[str, list[Any]]) -> list[str]:
+    """Write what fills no field as JSON text: attributes, and what else the status says."""
     texts = []
-    for span, left in zip(alike.spans, found.left_names(alike.plan.rest), strict=True):
+    messages = columns.get("error_message") or [""] * len(alike.spans)
+    for span, left, outcome, message in zip(
+        alike.spans,
+        found.left_names(alike.plan.rest),
+        columns["outcome"],
+        messages,
+        strict=True,
+    ):
         told = span.attributes
-        texts.append(to_sorted_json({name: told[name] for name in left}) if left else "")
+        kept = {name: told[name] for name in left}
+        binary = [name for name, value in kept.items() if type(value) is bytes]
+        if binary:
+            kept[BINARY] = sorted(binary)
+        if span.status_code and not alike.is_open:
+            _keep_status(span, outcome, message, kept)
+        texts.append(to_sorted_json(kept) if kept else "")
     return texts
+
+
+def _keep_status(span: Span, outcome: str, message: str, kept: dict[str, Value]) -> None:
+    """Add the status of a span where outcome and error message say something else."""
+    code = _STATUS_CODES.get(span.status_code, "")
+    if code and (code == "OK" or outcome != "error"):
+        kept[STATUS_CODE] = code
+    if code == "ERROR" and span.status_message[:_MESSAGE_CHARS] != message:
+        kept[STATUS_DESCRIPTION] = span.status_message[:_MESSAGE_CHARS]
 
 
 def _events(span: Span) -> str:

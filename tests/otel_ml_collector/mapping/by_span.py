@@ -444,6 +444,15 @@ def _make_run(span: Span, project: str, found: Found, rest: Sequence[str]) -> Ru
     message = found.get("error_message", "")[: spans._MESSAGE_CHARS]
     has_failed = found["outcome"] == "error"
     failure = line_of_error(found.get("error_type", ""), message) if has_failed else ""
+    if names_of_bytes := [name for name, value in left.items() if isinstance(value, bytes)]:
+        left["otel_ml.binary"] = sorted(names_of_bytes)
+    if span.status_code == 1 and found["outcome"] != "running":
+        left["otel.status_code"] = "OK"
+    if span.status_code == 2 and found["outcome"] != "running":
+        if not has_failed:
+            left["otel.status_code"] = "ERROR"
+        if span.status_message[: spans._MESSAGE_CHARS] != message:
+            left["otel.status_description"] = span.status_message[: spans._MESSAGE_CHARS]
     run = Run(
         project=project,
         trace_id=span.trace_id,

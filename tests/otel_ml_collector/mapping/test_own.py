@@ -116,7 +116,7 @@ RUN: Final = Run(
         '[{"trace_id":"00000000000000000000000000000004",'
         '"span_id":"0000000000000005","attributes":{"why":"retry"}}]'
     ),
-    attributes='{"http.route":"/answer"}',
+    attributes='{"http.route":"/answer","otel.status_description":"unseen"}',
     resource='{"deployment.environment.name":"prod","service.version":"1.2"}',
     scope='{"name":"otel_ml","version":"0.1.0"}',
     dialect="otel_ml",

@@ -124,7 +124,7 @@ def test_no_parent(parent: bytes) -> None:
 
 
 def test_unmapped_attributes() -> None:
-    """Attributes that no field holds are kept as they are, nested ones and bytes too."""
+    """Attributes that no field holds are kept as they are, and it is said which are bytes."""
     attributes: dict[str, Value] = {
         "z": {"nested": [1, None, {"deep": True}]},
         "bytes": b"\x00\xff",
@@ -134,8 +134,34 @@ def test_unmapped_attributes() -> None:
         "otel_ml.latency_ms": 2.0,
     }
     assert map_one(make_call(attributes=attributes)).attributes == (
-        '{"":"no name","bytes":"AP8=","empty":"","z":{"nested":[1,null,{"deep":true}]},"zero":0}'
+        '{"":"no name","bytes":"AP8=","empty":"","otel_ml.binary":["bytes"],'
+        '"z":{"nested":[1,null,{"deep":true}]},"zero":0}'
     )
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ({"status_code": 0}, ""),
+        ({"status_code": 1}, '{"otel.status_code":"OK"}'),
+        ({"status_code": 2, "status_message": "it broke"}, ""),
+        (
+            {
+                "status_code": 2,
+                "status_message": "it broke",
+                "events": [Event("exception", 1, {"exception.message": "why"})],
+            },
+            '{"otel.status_description":"it broke"}',
+        ),
+        (
+            {"status_code": 2, "attributes": {"otel_ml.outcome": "cancelled"}},
+            '{"otel.status_code":"ERROR"}',
+        ),
+    ],
+)
+def test_status(told: dict[str, Any], expected: str) -> None:
+    """What neither outcome nor error message says of a status is kept with the attributes."""
+    assert map_one(make_span(**told)).attributes == expected
 
 
 def test_resource_and_scope() -> None:
