@@ -13,7 +13,6 @@ from otel_ml_collector import (
     export,
     feedback,
     home,
-    jaeger,
     keys,
     live,
     loss,
@@ -30,6 +29,7 @@ from otel_ml_collector.artifacts import api as artifacts
 from otel_ml_collector.comparison import routes as comparison
 from otel_ml_collector.datasets import routes as datasets
 from otel_ml_collector.experiments import routes as experiments
+from otel_ml_collector.jaeger import routes as jaeger
 from otel_ml_collector.judges import routes as judges
 from otel_ml_collector.models import routes as models
 from otel_ml_collector.runs import routes as runs

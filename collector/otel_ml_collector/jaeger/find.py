@@ -1,47 +1,49 @@
-"""Jaeger's query API, for Grafana's Jaeger data source: over the spans that are here.
+"""What is asked of Jaeger: services, operations, dependencies, traces by what their spans said."""
 
-It is under ``/jaeger/api`` and under ``/api``: some releases of Grafana drop the path of the data
-source's address when they search. The answers are field by field as Jaeger's `model/json` and
-`http_handler` say: tags with types, logs, references, processes.
-"""
-
-# ruff: noqa: N803, N815 - the names are Jaeger's
+# ruff: noqa: N815 - the names are Jaeger's
 
 import re
-import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final, Literal
 
 import orjson
-from fastapi import APIRouter, Query, Request
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
-from fastapi.routing import APIRoute
+from fastapi import Query
 from pydantic import BaseModel, Field
-from starlette.responses import Response
 
-from otel_ml import attributes as names
-from otel_ml.records import Run, attributes_of
-from otel_ml_collector.api.parameters import FromReader
-from otel_ml_collector.api.problems import headers_of, problem_of
-from otel_ml_collector.errors import BadQuery, CollectorError, NotFound
+from otel_ml_collector.errors import BadQuery, NotFound
+from otel_ml_collector.jaeger.attributes import (
+    ANSWER_BYTES,
+    VALUE_CHARS,
+    SpanFacts,
+    Told,
+    read_facts,
+)
+from otel_ml_collector.jaeger.tags import is_tagged
+from otel_ml_collector.jaeger.traces import (
+    UNKNOWN_SERVICE,
+    Dependency,
+    JaegerTrace,
+    Operation,
+    make_trace,
+)
 from otel_ml_collector.runs.find import add_open
-from otel_ml_collector.store.reader import READABLE, Reader, Row, is_open, load_json, winners
-from otel_ml_collector.store.runs import OF_TRACE, Place, find_places, read_trace
+from otel_ml_collector.store.reader import READABLE, Reader, Row, run_id_of, winners
+from otel_ml_collector.store.runs import (
+    OF_TRACE,
+    Place,
+    find_places,
+    read_evaluations,
+    read_trace,
+)
 from otel_ml_collector.store.sql import Sql, join_sql
-from otel_ml_collector.times import DAY_NS, HOUR_NS, SECOND_NS
+from otel_ml_collector.times import DAY_NS, HOUR_NS, LATEST_NS, SECOND_NS, from_rfc3339
 
-TagType = Literal["string", "bool", "int64", "float64", "binary"]
 _US: Final = 1_000
-# Beyond it a number is not exact in a browser, and is text, as Jaeger writes it.
-_SAFE: Final = 2**53 - 1
-# Fields of a run as the attributes by which they came.
-_FIELDS: Final = attributes_of(Run)
-_UNKNOWN: Final = "unknown_service"
+_MS: Final = 1_000_000
 _NAMES: Final = 1_000
 
 _SERVICE: Final = Sql("""if(JSONExtractString(resource, 'service.name') = '', '{unknown}',
-  JSONExtractString(resource, 'service.name'))""").fill(unknown=Sql(_UNKNOWN))
+  JSONExtractString(resource, 'service.name'))""").fill(unknown=Sql(UNKNOWN_SERVICE))
 _WITHIN: Final = Sql("{readable} AND start_ns >= {start:Int64} AND start_ns < {end:Int64}").fill(
     readable=READABLE
 )
@@ -54,6 +56,8 @@ _MAX_LIMIT: Final = 1_000
 _LIMIT: Final = 100
 _MOST_IDS: Final = 100
 _SPANS: Final = 10_000
+# Of how many spans with a parent it is counted who called them: the newest.
+_CALLS: Final = 100_000
 _KNOWN_NS: Final = 30 * DAY_NS
 _LOOKBACK_NS: Final = 2 * DAY_NS  # Jaeger's own, when no start is named
 _MOST_TAGS: Final = 20
@@ -69,186 +73,8 @@ _UNITS_NS: Final = {
     "m": 60 * SECOND_NS,
     "h": HOUR_NS,
 }
-PREFIXES: Final = ("/jaeger/api", "/api")
 Text = Annotated[str, Query(max_length=1_000)]
 Texts = Annotated[list[Annotated[str, Query(max_length=4_000)]], Query(max_length=20)]
-
-
-class KeyValue(BaseModel):
-    """A tag, or a field of a log."""
-
-    key: str
-    type: TagType
-    value: str | bool | int | float
-
-
-class Reference(BaseModel):
-    """One span's tie to another."""
-
-    refType: Literal["CHILD_OF", "FOLLOWS_FROM"]
-    traceID: str
-    spanID: str
-
-
-class JaegerLog(BaseModel):
-    """Something that a span told while it went on."""
-
-    timestamp: int = Field(description="Microseconds since the epoch")
-    fields: list[KeyValue]
-
-
-class JaegerProcess(BaseModel):
-    """Who sent spans."""
-
-    serviceName: str
-    tags: list[KeyValue]
-
-
-class JaegerSpan(BaseModel):
-    """A span; times are microseconds."""
-
-    traceID: str
-    spanID: str
-    flags: int = 1
-    operationName: str
-    references: list[Reference]
-    startTime: int
-    duration: int
-    tags: list[KeyValue]
-    logs: list[JaegerLog]
-    processID: str
-    warnings: list[str] | None
-
-
-class JaegerTrace(BaseModel):
-    """A trace with its spans, oldest first."""
-
-    traceID: str
-    spans: list[JaegerSpan]
-    processes: dict[str, JaegerProcess]
-    warnings: list[str] | None
-
-
-class Operation(BaseModel):
-    """What a service does."""
-
-    name: str
-    spanKind: str
-
-
-class JaegerError(BaseModel):
-    """What went wrong."""
-
-    code: int
-    msg: str
-
-
-class Structured(BaseModel):
-    """Every answer, also that of an error."""
-
-    data: list[JaegerTrace] | list[Operation] | list[str] | None
-    total: int = 0
-    limit: int = 0
-    offset: int = 0
-    errors: list[JaegerError] | None = None
-
-
-def make_trace(
-    trace_id: str, rows: Sequence[Row], payloads: Mapping[str, Row], *, is_cut: bool
-) -> JaegerTrace:
-    """Make a trace of light rows and of what their spans told beside them, by project and id."""
-    processes: dict[str, JaegerProcess] = {}
-    known: dict[str, str] = {}
-    spans: list[JaegerSpan] = []
-    for row in rows:
-        payload = payloads.get(f"{row['project']}/{row['span_id']}", {})
-        resource = payload.get("resource", "")
-        if resource not in known:
-            known[resource] = f"p{len(known) + 1}"
-            processes[known[resource]] = _process(load_json(resource, {}))
-        spans.append(_span(row, payload, known[resource]))
-    warnings = [f"There are more spans than the {len(rows)} shown"] if is_cut else None
-    return JaegerTrace(traceID=trace_id, spans=spans, processes=processes, warnings=warnings)
-
-
-def _process(resource: Mapping[str, Any]) -> JaegerProcess:
-    rest = {name: value for name, value in resource.items() if name != "service.name"}
-    service = str(resource.get("service.name") or _UNKNOWN)
-    return JaegerProcess(serviceName=service, tags=_tags(rest))
-
-
-def _span(row: Row, payload: Mapping[str, Any], process: str) -> JaegerSpan:
-    outcome = row["outcome"]
-    return JaegerSpan(
-        traceID=row["trace_id"],
-        spanID=row["span_id"],
-        operationName=row["name"],
-        references=_references(row, payload),
-        startTime=row["start_ns"] // _US,
-        duration=(row["latency_ns"] or 0) // _US,
-        tags=_span_tags(row, payload),
-        logs=_logs(payload),
-        processID=process,
-        warnings=[f"The span has no end: it is {outcome}"] if is_open(row) else None,
-    )
-
-
-def _references(row: Row, payload: Mapping[str, Any]) -> list[Reference]:
-    parent = row["parent_span_id"]
-    above = [Reference(refType="CHILD_OF", traceID=row["trace_id"], spanID=parent)]
-    links = load_json(payload.get("links", ""), [])
-    return [
-        *(above if parent.strip("0") else []),
-        *(
-            Reference(refType="FOLLOWS_FROM", traceID=link["trace_id"], spanID=link["span_id"])
-            for link in links
-        ),
-    ]
-
-
-def _span_tags(row: Row, payload: Mapping[str, Any]) -> list[KeyValue]:
-    scope = load_json(payload.get("scope", ""), {})
-    told: dict[str, Any] = {
-        "span.kind": row["span_kind"],
-        "otel.scope.name": scope.get("name"),
-        "otel.scope.version": scope.get("version"),
-        **{name: row.get(field) for field, name in _FIELDS.items()},
-        **{f"{names.TAG_PREFIX}{name}": load_json(text) for name, text in row["tags"].items()},
-        **load_json(payload.get("attributes", ""), {}),
-    }
-    if row["outcome"] == "error":
-        told |= {"error": True, "otel.status_code": "ERROR"}
-        told["otel.status_description"] = row["error_message"]
-    return _tags({name: value for name, value in told.items() if value not in (None, "")})
-
-
-def _logs(payload: Mapping[str, Any]) -> list[JaegerLog]:
-    lines = [
-        (line["time_ns"], {"event": "log", "level": line["severity"], "message": line["message"]})
-        for line in load_json(payload.get("logs", ""), [])
-    ]
-    events = [
-        (event["time_ns"], {"event": event["name"], **event["attributes"]})
-        for event in load_json(payload.get("events", ""), [])
-    ]
-    told = sorted([*lines, *events], key=lambda log: log[0])
-    return [JaegerLog(timestamp=time_ns // _US, fields=_tags(fields)) for time_ns, fields in told]
-
-
-def _tags(values: Mapping[str, Any]) -> list[KeyValue]:
-    return [_tag(name, value) for name, value in values.items()]
-
-
-def _tag(name: str, value: Any) -> KeyValue:
-    if isinstance(value, bool):
-        return KeyValue(key=name, type="bool", value=value)
-    if isinstance(value, int):
-        exact = value if abs(value) <= _SAFE else str(value)
-        return KeyValue(key=name, type="int64", value=exact)
-    if isinstance(value, float):
-        return KeyValue(key=name, type="float64", value=value)
-    text = value if isinstance(value, str) else orjson.dumps(value).decode()
-    return KeyValue(key=name, type="string", value=text)
 
 
 class TraceSearch(BaseModel):
@@ -264,6 +90,35 @@ class TraceSearch(BaseModel):
     maxDuration: Text = ""
     limit: int = Field(default=_LIMIT, ge=1)
     traceID: list[str] = Field(default=[], max_length=_MOST_IDS)
+
+
+class NewSearch(BaseModel):
+    """The parameters of a search in the third version: times are RFC 3339."""
+
+    service: Text = Field(default="", alias="query.service_name")
+    operation: Text = Field(default="", alias="query.operation_name")
+    start: Text = Field(default="", alias="query.start_time_min")
+    end: Text = Field(default="", alias="query.start_time_max")
+    least: Text = Field(default="", alias="query.duration_min")
+    most: Text = Field(default="", alias="query.duration_max")
+    attributes: Annotated[str, Query(max_length=4_000)] = Field(
+        default="", alias="query.attributes"
+    )
+    traces: int | None = Field(default=None, alias="query.num_traces", ge=1)
+    depth: int | None = Field(default=None, alias="query.search_depth", ge=1)
+
+
+class Wanted(BaseModel):
+    """A search of either version; times and durations are nanoseconds, both ends included."""
+
+    service: str
+    operation: str
+    tags: Mapping[str, str]
+    start_ns: int
+    end_ns: int
+    least_ns: int
+    most_ns: int
+    limit: int
 
 
 def find_services(reader: Reader, now_ns: int) -> list[str]:
@@ -285,6 +140,50 @@ def find_operations(reader: Reader, service: str, now_ns: int) -> list[Operation
     return [Operation(name=row["name"], spanKind=row["span_kind"]) for row in rows]
 
 
+def find_dependencies(reader: Reader, end: str, lookback: str, now_ns: int) -> list[Dependency]:
+    """Count spans by their service and that of their parent, at most 1,000 pairs.
+
+    Args:
+        reader: The store.
+        end: Up to when, milliseconds since the epoch; empty for now.
+        lookback: How long before that, in milliseconds; empty for a day.
+        now_ns: The time.
+
+    Returns:
+        What the newest 100,000 spans with a parent in that time say.
+
+    Raises:
+        BadQuery: One of them is no number.
+    """
+    told_ns = _read_time(end, "endTs", "milliseconds")
+    end_ns = now_ns if told_ns is None else told_ns
+    back_ns = _read_time(lookback, "lookback", "milliseconds") or DAY_NS
+    sql = Sql("""
+        WITH below AS (
+          SELECT project, start_ns, trace_id, span_id, parent_span_id FROM runs
+          WHERE {within} AND parent_span_id != toFixedString('', 8)
+          ORDER BY start_ns DESC LIMIT {calls}
+        ),
+        services AS (
+          SELECT trace_id, span_id, any({service}) AS service FROM payloads
+          WHERE {within} AND trace_id IN (SELECT trace_id FROM below)
+          GROUP BY trace_id, span_id
+        )
+        SELECT above.service AS parent, own.service AS child,
+          uniqExact(below.trace_id, below.span_id) AS calls
+        FROM below
+        INNER JOIN services AS own
+          ON own.trace_id = below.trace_id AND own.span_id = below.span_id
+        INNER JOIN services AS above
+          ON above.trace_id = below.trace_id AND above.span_id = below.parent_span_id
+        GROUP BY parent, child ORDER BY parent, child LIMIT {names}
+        """).fill(within=_WITHIN, service=_SERVICE, calls=_CALLS, names=_NAMES)
+    rows = reader.rows(sql, {"start": max(end_ns - back_ns, 0), "end": end_ns + 1})
+    return [
+        Dependency(parent=row["parent"], child=row["child"], callCount=row["calls"]) for row in rows
+    ]
+
+
 def search(reader: Reader, asked: TraceSearch, now_ns: int) -> list[JaegerTrace]:
     """Find traces by one of their spans, the one that began last first; of 10,000 spans in all.
 
@@ -293,60 +192,84 @@ def search(reader: Reader, asked: TraceSearch, now_ns: int) -> list[JaegerTrace]
     """
     if not asked.service:
         raise BadQuery("parameter 'service' is required", "service")
-    tags = _read_tags(asked)
     least_ns = _read_duration(asked.minDuration, "minDuration")
     most_ns = _read_duration(asked.maxDuration, "maxDuration")
     if most_ns and most_ns < least_ns:
         raise BadQuery("'maxDuration' should be greater than 'minDuration'", "maxDuration")
+    start_ns = _read_time(asked.start, "start", "microseconds")
+    end_ns = _read_time(asked.end, "end", "microseconds")
+    wanted = Wanted(
+        service=asked.service,
+        operation=asked.operation,
+        tags=_read_tags(asked),
+        start_ns=now_ns - _LOOKBACK_NS if start_ns is None else start_ns,
+        end_ns=now_ns + HOUR_NS if end_ns is None else end_ns,
+        least_ns=least_ns,
+        most_ns=most_ns,
+        limit=min(asked.limit, _MAX_LIMIT),
+    )
+    return read_traces(reader, _find_traces(reader, wanted), now_ns)
+
+
+def find_newly(reader: Reader, asked: NewSearch, now_ns: int) -> list[SpanFacts]:
+    """Find the spans of traces as the third version asks: also of all services.
+
+    Raises:
+        BadQuery: A parameter is missing or cannot be read.
+        NotFound: There is no such trace.
+    """
+    if not (asked.start and asked.end):
+        raise BadQuery(
+            "query.start_time_min and query.start_time_max are required", "query.start_time_min"
+        )
+    tags = _read_map(asked.attributes, "query.attributes") if asked.attributes else {}
+    if len(tags) > _MOST_TAGS:
+        raise BadQuery(f"Too many attributes: expected at most {_MOST_TAGS}", "query.attributes")
+    wanted = Wanted(
+        service=asked.service,
+        operation=asked.operation,
+        tags=tags,
+        start_ns=from_rfc3339(asked.start, "query.start_time_min"),
+        end_ns=from_rfc3339(asked.end, "query.start_time_max"),
+        least_ns=_read_duration(asked.least, "query.duration_min"),
+        most_ns=_read_duration(asked.most, "query.duration_max"),
+        limit=min(asked.traces or asked.depth or _LIMIT, _MAX_LIMIT),
+    )
+    spans: list[SpanFacts] = []
+    for trace_id in _find_traces(reader, wanted):
+        found, _ = _read_spans(reader, trace_id, _SPANS - len(spans), now_ns)
+        spans += found
+        if len(spans) >= _SPANS:
+            break
+    if not spans:
+        raise NotFound("No traces found")
+    return spans
+
+
+def _find_traces(reader: Reader, wanted: Wanted) -> list[str]:
+    """Find the ids of traces, that of the one that began last first."""
     parameters: dict[str, Any] = {
-        "start": _read_time(asked.start, "start", now_ns - _LOOKBACK_NS),
-        "end": _read_time(asked.end, "end", now_ns + HOUR_NS),
-        "service": asked.service,
-        "operation": asked.operation,
-        "least": least_ns,
-        "most": most_ns or 2**63 - 1,
-        "limit": min(asked.limit, _MAX_LIMIT),
+        "start": wanted.start_ns,
+        "end": min(wanted.end_ns, LATEST_NS - 1) + 1,
+        "service": wanted.service,
+        "operation": wanted.operation,
+        "least": wanted.least_ns,
+        "most": wanted.most_ns or LATEST_NS,
+        "limit": wanted.limit,
     }
-    conditions = []
-    match tags.pop("error", None):
-        case None:
-            pass
-        case "true":
-            conditions.append(Sql("outcome = 'error'"))
-        case _:
-            conditions.append(Sql("outcome != 'error'"))
-    for number, (name, text) in enumerate(tags.items()):
-        parameters |= {
-            f"token_{number}": f"{name}={text}",
-            f"name_{number}": name,
-            f"text_{number}": text,
-        }
-        conditions.append(_tagged(number))
+    conditions = [_OF_SERVICE] if wanted.service else []
+    for number, (name, text) in enumerate(wanted.tags.items()):
+        condition = is_tagged(number, name, text)
+        parameters |= condition.parameters
+        conditions.append(condition.sql)
     sql = Sql("""
         SELECT lower(hex(trace_id)) AS trace FROM runs
         WHERE {within} AND latency_ns >= {least:Int64} AND latency_ns <= {most:Int64}
           AND ({operation:String} = '' OR name = {operation:String})
-          AND {conditions} AND {of_service}
+          AND {conditions}
         GROUP BY trace_id ORDER BY max(start_ns) DESC, trace LIMIT {limit:UInt32}
-        """).fill(
-        within=_WITHIN,
-        conditions=join_sql(" AND ", conditions) or Sql("1"),
-        of_service=_OF_SERVICE,
-    )
-    found = [row["trace"] for row in reader.rows(sql, parameters)]
-    return read_traces(reader, found, now_ns)
-
-
-def _tagged(number: int) -> Sql:
-    """Say that a span has a tag, as one of the user's, an attribute or one of its resource."""
-    said = Sql("""JSONExtractString({column}, {name_{number}:String}) = {text_{number}:String}
-      OR JSONExtractRaw({column}, {name_{number}:String}) = {text_{number}:String}""")
-    columns = (Sql("attributes"), Sql("resource"))
-    either = join_sql(" OR ", [said.fill(column=column, number=number) for column in columns])
-    return Sql("""(has(tag_kv, {token_{number}:String}) OR ({key}) IN (
-      SELECT {key} FROM payloads WHERE {within} AND ({either})))""").fill(
-        number=number, key=_KEY, within=_WITHIN, either=either
-    )
+        """).fill(within=_WITHIN, conditions=join_sql(" AND ", conditions) or Sql("1"))
+    return [row["trace"] for row in reader.rows(sql, parameters)]
 
 
 def read_traces(reader: Reader, trace_ids: Sequence[str], now_ns: int) -> list[JaegerTrace]:
@@ -354,10 +277,10 @@ def read_traces(reader: Reader, trace_ids: Sequence[str], now_ns: int) -> list[J
     traces: list[JaegerTrace] = []
     left = _SPANS
     for trace_id in trace_ids:
-        trace = _read_trace(reader, trace_id, left, now_ns)
-        if trace is not None:
-            traces.append(trace)
-            left -= len(trace.spans)
+        spans, is_cut = _read_spans(reader, trace_id, left, now_ns)
+        if spans:
+            traces.append(make_trace(trace_id, spans, is_cut=is_cut))
+            left -= len(spans)
         if left <= 0:
             break
     return traces
@@ -370,10 +293,23 @@ def find_jaeger_trace(reader: Reader, trace_id: str, now_ns: int) -> JaegerTrace
         BadQuery: The id is none.
         NotFound: There is no such trace.
     """
-    trace = _read_trace(reader, read_trace_id(trace_id), _SPANS, now_ns)
-    if trace is None:
-        raise NotFound("trace not found")
-    return trace
+    spans, is_cut = find_spans(reader, trace_id, now_ns, "trace not found")
+    return make_trace(spans[0].row["trace_id"], spans, is_cut=is_cut)
+
+
+def find_spans(
+    reader: Reader, trace_id: str, now_ns: int, otherwise: str = "No traces found"
+) -> tuple[list[SpanFacts], bool]:
+    """Find the spans of one trace, and tell whether there are more than are shown.
+
+    Raises:
+        BadQuery: The id is none.
+        NotFound: There is no such trace; `otherwise` is what is said then.
+    """
+    spans, is_cut = _read_spans(reader, read_trace_id(trace_id), _SPANS, now_ns)
+    if not spans:
+        raise NotFound(otherwise)
+    return spans, is_cut
 
 
 def read_trace_id(text: str) -> str:
@@ -387,34 +323,87 @@ def read_trace_id(text: str) -> str:
     return text.lower().rjust(32, "0")
 
 
-def _read_trace(reader: Reader, trace_id: str, most: int, now_ns: int) -> JaegerTrace | None:
+def _read_spans(
+    reader: Reader, trace_id: str, most: int, now_ns: int
+) -> tuple[list[SpanFacts], bool]:
+    """Read what the spans of a trace said, oldest first, and whether there are more than `most`."""
     rows: list[Row] = []
     payloads: dict[str, Row] = {}
+    numbers: dict[str, tuple[str, int]] = {}
+    scores: dict[str, list[Row]] = {}
+    keys: dict[str, str] = {}
     for place in find_places(reader, trace_id):
         ended = winners(read_trace(reader, place, None, None, _SPANS + 1))
-        rows += add_open(reader, place, ended, now_ns)
-        payloads |= {
-            f"{place.project}/{payload['span']}": payload
-            for payload in _read_payloads(reader, place)
-        }
-    if not rows:
-        return None
+        found = add_open(reader, place, ended, now_ns)
+        rows += found
+        payloads |= {f"{place.project}/{one['span']}": one for one in _read_payloads(reader, place)}
+        calls = [run_id_of(row) for row in found if row["kind"] != "span"]
+        if not calls:
+            continue
+        for row in read_evaluations(reader, place.project, calls):
+            scores.setdefault(row["owner"], []).append(row)
+        numbers |= _read_numbers(reader, place)
+        keys |= _read_key(reader, place)
     rows.sort(key=lambda row: (row["start_ns"], row["span_id"]))
-    return make_trace(trace_id, rows[:most], payloads, is_cut=len(rows) > most)
+    told = Told(payloads, scores, keys, numbers)
+    return [read_facts(row, told) for row in rows[:most]], len(rows) > most
 
 
 def _read_payloads(reader: Reader, place: Place) -> list[Row]:
-    """Read what spans of a trace told beside their light rows; the delivery that counts is last."""
+    """Read what spans of a trace told beside their light rows; the delivery that counts is last.
+
+    Inputs, outputs and parameters are cut at 65,536 characters each, and left out when there are
+    16 MiB of them.
+    """
     told = Sql("""lower(hex(span_id)) AS span, logs, events, links, attributes, resource, scope,
-      rank, start_ns""")
+      inputs, params, rank, start_ns""")
+    sizes = [
+        Sql("if(sum(length({n})) OVER before > {most}, '', substringUTF8({n}, 1, {chars}))").fill(
+            n=name, most=ANSWER_BYTES // 3, chars=VALUE_CHARS
+        )
+        for name in (Sql("inputs"), Sql("outputs"), Sql("params"))
+    ]
     sql = Sql("""
-        SELECT * FROM (
-          SELECT {told} FROM payloads WHERE {ours}
+        SELECT span, logs, events, links, attributes, resource, scope, rank,
+          lengthUTF8(inputs) AS inputs_chars, lengthUTF8(outputs) AS outputs_chars,
+          lengthUTF8(params) AS params_chars,
+          {input} AS shown_inputs, {output} AS shown_outputs, {param} AS shown_params
+        FROM (
+          SELECT {told}, outputs FROM payloads WHERE {ours}
           UNION ALL
-          SELECT {told} FROM open_runs WHERE {ours})
+          SELECT {told}, '' AS outputs FROM open_runs WHERE {ours})
+        WINDOW before AS (
+          ORDER BY start_ns, span, rank ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)
         ORDER BY start_ns, span LIMIT {spans}
-        """).fill(told=told, ours=OF_TRACE, spans=_SPANS)
-    return sorted(reader.rows(sql, place.parameters), key=lambda row: int(row["rank"]))
+        """).fill(
+        told=told, ours=OF_TRACE, spans=_SPANS, input=sizes[0], output=sizes[1], param=sizes[2]
+    )
+    rows = [
+        {**row, **{name: row[f"shown_{name}"] for name in ("inputs", "outputs", "params")}}
+        for row in reader.rows(sql, place.parameters)
+    ]
+    return sorted(rows, key=lambda row: int(row["rank"]))
+
+
+def _read_numbers(reader: Reader, place: Place) -> dict[str, tuple[str, int]]:
+    sql = Sql("""
+        SELECT lower(hex(span_id)) AS span, toString(process) AS process, seq FROM runs
+        WHERE {ours} AND process != '' ORDER BY rank LIMIT {spans}
+        """).fill(ours=OF_TRACE, spans=_SPANS)
+    return {
+        f"{place.project}/{row['span']}": (row["process"], row["seq"])
+        for row in reader.rows(sql, place.parameters)
+    }
+
+
+def _read_key(reader: Reader, place: Place) -> dict[str, str]:
+    """Read the user's own key of a trace, the first of several."""
+    sql = Sql("""
+        SELECT min(key) AS first FROM trace_keys
+        WHERE project = {project:String}
+          AND trace_id = toFixedString(unhex({trace:String}), 16)""")
+    [row] = reader.rows(sql, {"project": place.project, "trace": place.trace_id})
+    return {place.project: row["first"]} if row["first"] else {}
 
 
 def _read_tags(asked: TraceSearch) -> dict[str, str]:
@@ -425,28 +414,29 @@ def _read_tags(asked: TraceSearch) -> dict[str, str]:
             raise BadQuery(f"malformed 'tag' parameter, expecting key:value: {text[:80]}", "tag")
         found[name] = value
     for text in asked.tags:
-        found |= _read_map(text)
+        found |= _read_map(text, "tags")
     if len(found) > _MOST_TAGS:
         raise BadQuery(f"Too many tags: expected at most {_MOST_TAGS}", "tags")
     return found
 
 
-def _read_map(text: str) -> Mapping[str, str]:
+def _read_map(text: str, field: str) -> Mapping[str, str]:
     try:
         told = orjson.loads(text)
     except orjson.JSONDecodeError:
         told = None
     if not isinstance(told, dict) or not all(isinstance(value, str) for value in told.values()):
-        raise BadQuery("malformed 'tags' parameter: expected a JSON object of text", "tags")
+        raise BadQuery(f"malformed '{field}' parameter: expected a JSON object of text", field)
     return told
 
 
-def _read_time(text: str, field: str, otherwise: int) -> int:
+def _read_time(text: str, field: str, unit: Literal["milliseconds", "microseconds"]) -> int | None:
+    """Read a number of milliseconds or microseconds, in nanoseconds; None when it is not told."""
     if not text:
-        return otherwise
-    if not text.isascii() or not text.isdecimal() or len(text) > len("9223372036854775"):
-        raise BadQuery(f"unable to parse param '{field}': expected microseconds", field)
-    return int(text) * _US
+        return None
+    if not text.isascii() or not text.isdecimal() or len(text) > len(str(LATEST_NS)):
+        raise BadQuery(f"unable to parse param '{field}': expected {unit}", field)
+    return min(int(text) * (_MS if unit == "milliseconds" else _US), LATEST_NS - 1)
 
 
 def _read_duration(text: str, field: str) -> int:
@@ -456,81 +446,8 @@ def _read_duration(text: str, field: str) -> int:
     if len(text) > len("2562047h47m16.854775807s") or _DURATION.sub("", text):
         raise BadQuery(f"unable to parse param '{field}': invalid duration {text[:80]!r}", field)
     total = sum(float(number) * _UNITS_NS[unit] for number, unit in _DURATION.findall(text))
-    return min(int(total), 2**63 - 1)
+    return min(int(total), LATEST_NS)
 
 
 def _lately(now_ns: int) -> dict[str, Any]:
     return {"start": now_ns - _KNOWN_NS, "end": now_ns + HOUR_NS}
-
-
-class JaegerRoute(APIRoute):
-    """A route whose errors are in Jaeger's shape."""
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Wrap the handler."""
-        handle = super().get_route_handler()
-
-        async def handle_as_jaeger(request: Request) -> Response:
-            try:
-                return await handle(request)
-            except CollectorError as error:
-                status, problem = problem_of(error)
-                return _failed(status, problem.message, headers_of(error))
-            except RequestValidationError as error:
-                first = error.errors()[0]
-                return _failed(400, f"unable to parse param '{first['loc'][1]}': {first['msg']}")
-
-        return handle_as_jaeger
-
-
-def _failed(status: int, message: str, headers: dict[str, str] | None = None) -> JSONResponse:
-    answer = Structured(data=None, errors=[JaegerError(code=status, msg=message)])
-    return JSONResponse(answer.model_dump(), status, headers)
-
-
-router = APIRouter(route_class=JaegerRoute, include_in_schema=False)
-
-
-@router.get("/services")
-def get_services(reader: FromReader) -> Structured:
-    """List services."""
-    found = find_services(reader, time.time_ns())
-    return Structured(data=found, total=len(found))
-
-
-@router.get("/services/{service:path}/operations")
-def get_service_operations(service: str, reader: FromReader) -> Structured:
-    """List the names of a service's spans."""
-    found = find_operations(reader, service, time.time_ns())
-    names = list(dict.fromkeys(one.name for one in found))
-    return Structured(data=names, total=len(names))
-
-
-@router.get("/operations")
-def get_operations(reader: FromReader, service: Text, spanKind: Text = "") -> Structured:
-    """List names and kinds of a service's spans."""
-    found = find_operations(reader, service, time.time_ns())
-    data = [one for one in found if spanKind in {"", one.spanKind}]
-    return Structured(data=data, total=len(data))
-
-
-@router.get("/traces")
-def get_traces(reader: FromReader, asked: Annotated[TraceSearch, Query()]) -> Structured:
-    """Search traces, or read those with some ids."""
-    now_ns = time.time_ns()
-    if asked.traceID:
-        wanted = [read_trace_id(text) for text in asked.traceID]
-        return Structured(data=read_traces(reader, wanted, now_ns))
-    return Structured(data=search(reader, asked, now_ns))
-
-
-@router.get("/traces/{trace_id}")
-def get_trace(trace_id: str, reader: FromReader) -> Structured:
-    """Read one trace; a span of time beside its id changes nothing."""
-    return Structured(data=[find_jaeger_trace(reader, trace_id, time.time_ns())])
-
-
-@router.get("/dependencies")
-def get_dependencies(reader: FromReader) -> Structured:
-    """List none: who calls whom is not computed here."""
-    return Structured(data=[])

@@ -1,0 +1,1 @@
+"""Beside Jaeger, the stock OpenTelemetry Collector and telemetrygen: the real programs."""

@@ -1,0 +1,364 @@
+"""Tests that Jaeger's query API tells all that spans said, and finds them by all of it.
+
+What Jaeger itself answers about the same spans: `tests/neighbours`.
+"""
+
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+
+from otel_ml_collector.jaeger.attributes import VALUE_CHARS, readings, to_text
+from otel_ml_collector.mapping.filing import Filing
+from otel_ml_collector.mapping.spans import map_spans
+from tests.neighbours.story import ANSWER, PROJECT, QUESTION, make_story
+from tests.otel_ml_collector.asgi import Answered, ask
+from tests.otel_ml_collector.spans import make_call, span_id, trace_id
+from tests.otel_ml_collector.stores import Service, open_service
+
+SPANS = make_story()
+IDS = {span.span_id.hex(): span.trace_id.hex() for span in SPANS}
+NOW_NS = time.time_ns()
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A collector that has the story, and a run with an input that is not shown whole."""
+    with open_service(tmp_path_factory.mktemp("data")) as opened:
+        long = make_call(
+            "long",
+            {"otel_ml.inputs": json.dumps("é" * (VALUE_CHARS + 10))},
+            trace_id=trace_id(0x777),
+            start_ns=SPANS[0].start_ns,
+        )
+        opened.store.writer.write(map_spans([*SPANS, long], Filing(PROJECT, NOW_NS)))
+        yield opened
+
+
+def get(told: Service, path: str, **parameters: object) -> Answered:
+    query = f"?{urlencode(parameters, doseq=True)}" if parameters else ""
+    return ask(told.app, f"/jaeger/api{path}{query}")
+
+
+def read_span(told: Service, number: int) -> dict[str, Any]:
+    """Read the tags of a span: type and value by name."""
+    (trace,) = get(told, f"/traces/{IDS[span_id(number).hex()]}").json["data"]
+    [span] = [one for one in trace["spans"] if one["spanID"] == span_id(number).hex()]
+    return {tag["key"]: (tag["type"], tag["value"]) for tag in span["tags"]}
+
+
+def found(told: Service, service: str, tags: dict[str, str]) -> set[str]:
+    """Search; returns the ids of traces."""
+    answer = get(told, "/traces", service=service, tags=json.dumps(tags)).json
+    assert answer["errors"] is None, answer
+    return {trace["traceID"] for trace in answer["data"]}
+
+
+def test_values(told: Service) -> None:
+    """Empty text, bytes, whole numbers and lists are what Jaeger makes of them."""
+    tags = read_span(told, 1)
+    assert {name: tags[name] for name in tags if name.startswith("a.")} == {
+        "a.text": ("string", "plain"),
+        "a.spaces": ("string", "two words: 100 % [x]"),
+        "a.accents": ("string", "Grüße, 東京"),
+        "a.empty": ("string", ""),
+        "a.number": ("int64", 42),
+        "a.negative": ("int64", -7),
+        "a.zero": ("int64", 0),
+        "a.large": ("int64", "1152921504606846976"),
+        "a.half": ("float64", 0.5),
+        "a.whole": ("float64", 2.0),
+        "a.tiny": ("float64", 1.5e-7),
+        "a.huge": ("float64", 2.5e21),
+        "a.true": ("bool", True),
+        "a.false": ("bool", False),
+        "a.bytes": ("binary", "AP8Q"),
+        "a.texts": ("string", '["a","b"]'),
+        "a.numbers": ("string", "[1,2,3]"),
+        "a.floats": ("string", "[0.5,1,2.5e+21]"),
+        "a.bools": ("string", "[true,false]"),
+        "a.nothing": ("string", "[]"),
+        "a.map": ("string", '{"inner":{"deep":1},"list":[1,"x"]}'),
+        "a.markup": ("string", "<b>&amp;</b>"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"),
+    [
+        (1, {"otel.status_code": ("string", "OK")}),
+        (
+            2,
+            {
+                "error": ("bool", True),
+                "otel.status_code": ("string", "ERROR"),
+                "otel.status_description": ("string", "no money"),
+            },
+        ),
+        (3, {}),
+        (
+            5,
+            {
+                "error": ("bool", True),
+                "otel.status_code": ("string", "ERROR"),
+                "otel.status_description": ("string", "ValueError: no idea"),
+            },
+        ),
+    ],
+)
+def test_status(told: Service, number: int, expected: dict[str, Any]) -> None:
+    """A status is told as it came: OK, nothing, or an error with its own description."""
+    tags = read_span(told, number)
+    names = ("error", "otel.status_code", "otel.status_description")
+    assert {name: tags[name] for name in names if name in tags} == expected
+
+
+def test_own_fields(told: Service) -> None:
+    """A run shows version, scores, latency, parameters, and inputs and outputs whole."""
+    tags = read_span(told, 4)
+    expected = {
+        "otel_ml.model.version": ("string", "0123456789abcdef"),
+        "otel_ml.model.output_schema": ("string", "fedcba9876543210"),
+        "otel_ml.inputs": ("string", json.dumps({"question": QUESTION}, separators=(",", ":"))),
+        "otel_ml.outputs": ("string", json.dumps(ANSWER)),
+        "otel_ml.params": ("string", '{"k":3}'),
+        "otel_ml.latency_ms": ("float64", 250.0),
+        "otel_ml.score.grounded": ("float64", 0.75),
+        "otel_ml.passed.grounded": ("bool", True),
+        "otel_ml.judges": ("string", '{"grounded":{"version":"00000000000000aa"}}'),
+        "otel_ml.trace_key": ("string", "order-17"),
+        "otel_ml.process": ("string", "0000000a"),
+        "otel_ml.seq": ("int64", 1),
+        "otel_ml.tag.tier": ("int64", 2),
+    }
+    assert {name: tags.get(name) for name in expected} == expected
+
+
+def test_long_input_is_cut(told: Service) -> None:
+    """An input is shown up to 65,536 characters, and that it was cut is said."""
+    (trace,) = get(told, "/traces/777").json["data"]
+    [span] = trace["spans"]
+    tags = {tag["key"]: tag["value"] for tag in span["tags"]}
+    assert tags["otel_ml.inputs"] == '"' + "é" * (VALUE_CHARS - 1)
+    assert span["warnings"] == ["otel_ml.inputs is cut: 65536 of 65548 characters are shown"]
+
+
+@pytest.mark.parametrize("span", SPANS, ids=[span.name for span in SPANS])
+def test_what_is_shown_is_found(told: Service, span: Any) -> None:
+    """A trace is found by each tag that one of its spans shows, but for details of judges."""
+    (trace,) = get(told, f"/traces/{span.trace_id.hex()}").json["data"]
+    [shown] = [one for one in trace["spans"] if one["spanID"] == span.span_id.hex()]
+    process = trace["processes"][shown["processID"]]
+    fields = [field for log in shown["logs"] for field in log["fields"] if field["key"] != "event"]
+    missed = []
+    for tag in [*shown["tags"], *process["tags"], *fields]:
+        text = to_text(tag["value"])
+        if tag["key"] == "otel_ml.judges":
+            continue
+        if trace["traceID"] not in found(told, process["serviceName"], {tag["key"]: text}):
+            missed.append((tag["key"], text[:80]))
+    assert missed == []
+
+
+@pytest.mark.parametrize("span", SPANS, ids=[span.name for span in SPANS])
+def test_another_value_is_not_found(told: Service, span: Any) -> None:
+    """No trace is found by a value that none of its spans has."""
+    (trace,) = get(told, f"/traces/{span.trace_id.hex()}").json["data"]
+    services = {one["serviceName"] for one in trace["processes"].values()}
+    tags = {tag["key"] for one in trace["spans"] for tag in one["tags"]} - {"error"}
+    for service in services:
+        assert [name for name in sorted(tags) if found(told, service, {name: "no such"})] == []
+
+
+@pytest.mark.parametrize(
+    ("service", "tags", "is_found"),
+    [
+        ("shop", {"scope.team": "blue"}, True),
+        ("shop", {"scope.level": "7"}, True),
+        ("shop", {"zones": '["x","y"]'}, True),
+        ("shop", {"attempt": "2"}, True),
+        ("shop", {"attempt": "2", "a.text": "plain"}, True),
+        ("shop", {"attempt": "2", "a.text": "other"}, False),
+        ("shop", {"name": "retry"}, False),
+        ("shop", {"deep": "1"}, False),
+        ("shop", {"a.whole": "2.0"}, False),
+        ("shop", {"a.true": "1"}, False),
+        ("shop", {"a.text": '"plain"'}, False),
+        ("bank", {"exception.message": "the account is empty"}, True),
+        ("bank", {"error": "1"}, True),
+        ("bank", {"error": "maybe"}, False),
+        ("shop", {"error": "false"}, True),
+        ("models", {"otel_ml.score.grounded": "0.7"}, False),
+        ("models", {"otel_ml.passed.grounded": "false"}, False),
+        ("models", {"otel_ml.inputs": '{"question": "how?"}'}, True),
+        ("models", {"otel_ml.outcome": "error", "error.type": "ValueError"}, True),
+        ("models", {"otel_ml.outcome": "ok", "error.type": "ValueError"}, False),
+    ],
+)
+def test_search(told: Service, service: str, tags: dict[str, str], is_found: bool) -> None:
+    """Fields of the span, its resource, its scope and its events are searched by their text."""
+    assert bool(found(told, service, tags)) is is_found
+
+
+def test_dependencies(told: Service) -> None:
+    """Dependencies count spans by the service above and their own."""
+    end = time.time_ns() // 10**6
+    found = get(told, "/dependencies", endTs=end, lookback=3_600_000).json["data"]
+    assert found == [
+        {"parent": "bank", "child": "bank", "callCount": 1},
+        {"parent": "shop", "child": "bank", "callCount": 1},
+    ]
+    assert get(told, "/dependencies", endTs=1).json["data"] == []
+
+
+def test_unknown_operations(told: Service) -> None:
+    """Operations of a service that nobody knows are null."""
+    assert get(told, "/services/nobody/operations").json["data"] is None
+
+
+def test_missing_trace_is_named(told: Service) -> None:
+    """Of several traces those that are not here are named among the errors."""
+    answer = get(told, "/traces", traceID=["777", "778"]).json
+    assert [trace["traceID"] for trace in answer["data"]] == [f"{0x777:032x}"]
+    assert answer["errors"] == [{"msg": "trace not found", "traceID": f"{0x778:032x}"}]
+
+
+WINDOW = {
+    "query.start_time_min": "2026-01-01T00:00:00Z",
+    "query.start_time_max": "2100-01-01T00:00:00Z",
+}
+
+
+def newly(told: Service, **parameters: object) -> Answered:
+    """Search in the third version."""
+    return get(told, "/v3/traces", **{**WINDOW, **{f"query.{k}": v for k, v in parameters.items()}})
+
+
+def names_of(answer: Answered) -> list[str]:
+    """List the names of all spans of a result."""
+    return sorted(
+        span["name"]
+        for resource in answer.json["result"]["resourceSpans"]
+        for scope in resource["scopeSpans"]
+        for span in scope["spans"]
+    )
+
+
+def test_new_services(told: Service) -> None:
+    """The third version lists services and operations."""
+    assert get(told, "/v3/services").json == {
+        "services": ["bank", "models", "shop", "unknown_service"]
+    }
+    assert get(told, "/v3/operations", service="bank", span_kind="client").json == {
+        "operations": [{"name": "pay", "spanKind": "client"}]
+    }
+
+
+def test_new_trace(told: Service) -> None:
+    """A trace of the third version is OTLP as JSON."""
+    answer = get(told, f"/v3/traces/{IDS[span_id(2).hex()]}").json
+    [found] = [
+        (one["resource"], scope["scope"], span)
+        for one in answer["result"]["resourceSpans"]
+        for scope in one["scopeSpans"]
+        for span in scope["spans"]
+        if span["name"] == "pay"
+    ]
+    resource, scope, span = found
+    assert resource == {
+        "attributes": [
+            {"key": "host.name", "value": {"stringValue": "b"}},
+            {"key": "service.name", "value": {"stringValue": "bank"}},
+        ]
+    }
+    assert scope == {"name": "lib.bank", "version": "2.0"}
+    start_ns = SPANS[1].start_ns
+    attributes = {pair["key"]: pair["value"] for pair in span.pop("attributes")}
+    assert attributes["peer"] == {"stringValue": "bank"}
+    assert span == {
+        "traceId": SPANS[1].trace_id.hex(),
+        "spanId": span_id(2).hex(),
+        "parentSpanId": span_id(1).hex(),
+        "name": "pay",
+        "kind": 3,
+        "startTimeUnixNano": str(start_ns),
+        "endTimeUnixNano": str(start_ns + 20 * 10**6),
+        "events": [
+            {
+                "timeUnixNano": str(start_ns + 19 * 10**6),
+                "name": "exception",
+                "attributes": [
+                    {"key": "exception.message", "value": {"stringValue": "the account is empty"}},
+                    {"key": "exception.stacktrace", "value": {"stringValue": "Traceback: here"}},
+                    {"key": "exception.type", "value": {"stringValue": "NoMoney"}},
+                ],
+            }
+        ],
+        "status": {"message": "no money", "code": 2},
+    }
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ({"service_name": "bank", "operation_name": "take"}, ["take"]),
+        ({"service_name": "bank", "duration_min": "1s"}, ["take"]),
+        ({"service_name": "bank", "num_traces": 1}, ["take"]),
+        ({"service_name": "bank", "search_depth": 1}, ["take"]),
+        ({"service_name": "bank", "attributes": '{"peer":"bank"}'}, ["order", "pay", "store"]),
+        ({"attributes": '{"alone":"true"}'}, ["lone"]),
+    ],
+)
+def test_new_search(told: Service, asked: dict[str, object], expected: list[str]) -> None:
+    """The third version searches traces, also those of all services."""
+    assert names_of(newly(told, **asked)) == expected
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "message"),
+    [
+        ("/v3/traces/78", 404, "No traces found"),
+        ("/v3/traces/zz", 400, "Invalid traceID 'zz': expected up to 32 hex digits"),
+        ("/v3/traces", 400, "query.start_time_min and query.start_time_max are required"),
+        (
+            f"/v3/traces?{urlencode({**WINDOW, 'query.attributes': '[]'})}",
+            400,
+            "malformed 'query.attributes' parameter: expected a JSON object of text",
+        ),
+        (f"/v3/traces?{urlencode({**WINDOW, 'query.service_name': 'x'})}", 404, "No traces found"),
+    ],
+)
+def test_new_wrong_question(told: Service, path: str, status: int, message: str) -> None:
+    """The third version has errors of its own shape."""
+    answer = get(told, path)
+    assert (answer.status, answer.json) == (
+        status,
+        {"error": {"httpCode": status, "message": message}},
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (2.0, "2"),
+        (0.5, "0.5"),
+        (1.5e-7, "1.5e-7"),
+        (1e-6, "0.000001"),
+        (2.5e21, "2.5e+21"),
+        (1e21, "1e+21"),
+        (1.2345678901234568e20, "123456789012345680000"),
+        (-3.0, "-3"),
+        (0.0, "0"),
+        (True, "true"),
+        (None, ""),
+        ("é", "é"),
+        ([1.0, "a", None, {"b": 2.5}], '[1,"a",null,{"b":2.5}]'),
+    ],
+)
+def test_text(value: object, text: str) -> None:
+    """A value is written as Go writes it, and such a text may be that value."""
+    assert to_text(value) == text
+    assert isinstance(value, str | None) or value in readings(text)
