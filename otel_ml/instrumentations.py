@@ -16,18 +16,16 @@ from typing import Any, Final
 import orjson
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
 from opentelemetry.trace import Status
 
-from otel_ml import attributes as names
 from otel_ml.arguments import show
 from otel_ml.errors import quiet
 from otel_ml.export.pipeline import Pipeline
 from otel_ml.outlet import Outlet
 from otel_ml.redaction import REDACTED, Redaction
-from otel_ml.spans import ChosenProcessors, MarkedCalls, all_processors_of
+from otel_ml.spans import ChosenProcessors, MarkedCalls, all_processors_of, resource_of
 
 _GROUP: Final = "opentelemetry_instrumentor"
 _BASE: Final = "opentelemetry.instrumentation.instrumentor"
@@ -211,9 +209,7 @@ def lend(
         given: trace.TracerProvider = joined
         return given
     # Where there is none yet, it settles the sampler as the environment says.
-    inner = joined or TracerProvider(
-        resource=Resource.create({names.PROJECT: project}), shutdown_on_exit=False
-    )
+    inner = joined or TracerProvider(resource=resource_of(project), shutdown_on_exit=False)
     lent = TracerProvider(
         sampler=_Unpaused(inner.sampler, is_recording),
         resource=inner.resource,

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from opentelemetry import trace
-from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import (
     ReadableSpan,
     SpanProcessor,
@@ -25,7 +24,14 @@ from otel_ml.export.pipeline import Pace, Pipeline
 from otel_ml.export.queue import MAX_BYTES, MAX_SPANS, SpanQueue, SpooledSpans
 from otel_ml.export.settings import ExportSettings, is_endpoint_named, resolve
 from otel_ml.outlet import Outlet, Route
-from otel_ml.spans import HasResource, MarkedCalls, processors_of, start_of, start_of_own
+from otel_ml.spans import (
+    HasResource,
+    MarkedCalls,
+    processors_of,
+    resource_of,
+    start_of,
+    start_of_own,
+)
 
 # An exporter of the user's gets batches of the size that the SDK's processor makes.
 _EXPORTER_BATCH: Final = 512
@@ -91,7 +97,7 @@ def _join(route: Route, provider: trace.TracerProvider) -> Outlet:
 
 
 def _own(route: Route) -> Outlet:
-    resource = Resource.create({names.PROJECT: route.project})
+    resource = resource_of(route.project)
     # It settles sampler, ids and resource as the environment says; no span passes through it.
     provider = TracerProvider(resource=resource, shutdown_on_exit=False)
     scope = _scope(route.project)

@@ -131,6 +131,19 @@ class _Making:
 
 
 _MAKING: Final = _Making()
+_SERVICE: Final = "service.name"
+_MADE_UP: Final = "unknown_service"
+
+
+def resource_of(project: str) -> Resource:
+    """Make the resource of a provider of ours: as the environment says, the project its service.
+
+    A service that was named stays; the name that the SDK makes up says nothing.
+    """
+    resource = Resource.create({names.PROJECT: project})
+    if str(resource.attributes.get(_SERVICE, "")).startswith(_MADE_UP):
+        resource = resource.merge(Resource({_SERVICE: project}))
+    return resource
 
 
 class HasResource(Protocol):

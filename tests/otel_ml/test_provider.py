@@ -245,6 +245,13 @@ def test_span_names_its_scope_and_resource() -> None:
     assert dict(span.instrumentation_scope.attributes or {}) == {"otel_ml.project": "shop"}
 
 
+def test_project_is_the_service_that_nobody_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Our own provider's service is the project where the environment names none."""
+    monkeypatch.delenv("OTEL_SERVICE_NAME", raising=False)
+    monkeypatch.delenv("OTEL_RESOURCE_ATTRIBUTES", raising=False)
+    assert own_run().resource.attributes["service.name"] == "shop"
+
+
 def test_resource_of_the_environment_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """Service name and resource attributes of the environment are on our own provider."""
     monkeypatch.setenv("OTEL_SERVICE_NAME", "checkout")
