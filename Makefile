@@ -17,7 +17,7 @@ export UV_SYSTEM_CERTS := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: house site release changelog help demo test test-all test-nightly test-integrations sheet check check-proto check-deploy bench soak recorded docs proto released-proto requirements format clean
+.PHONY: neighbours test-neighbours house site release changelog help demo test test-all test-nightly test-integrations sheet check check-proto check-deploy bench soak recorded docs proto released-proto requirements format clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -38,9 +38,16 @@ test: $(VENV)/dev.stamp ## All that Python alone can test
 test-all: $(VENV)/dev.stamp .venv-sdk-1.25/stamp tools ## What a commit passes, with Node and Chromium; a skipped test is a failure
 	$(BIN)/python -m pytest $(PYTEST) -m "not deploy and not nightly" --forbid-skips
 
-test-nightly: $(VENV)/dev.stamp $(INTEROP:%=.venv-%/stamp) .venv-integrations/stamp .venv-llm/stamp tools check-deploy ## All that test-all leaves out, and properties with all examples
+test-nightly: $(VENV)/dev.stamp $(INTEROP:%=.venv-%/stamp) .venv-integrations/stamp .venv-llm/stamp tools neighbours check-deploy ## All that test-all leaves out, and properties with all examples
 	OTEL_ML_TESTS=nightly $(BIN)/python -m pytest $(PYTEST) --forbid-skips --cov \
 	  -m "(nightly or harder or hypothesis) and not deploy"
+
+test-neighbours: $(VENV)/deploy.stamp neighbours ## Beside the real Jaeger, OpenTelemetry Collector and telemetrygen (TABLE=1: write docs/jaeger.md)
+	$(BIN)/python -m tests.neighbours
+	$(if $(TABLE),OTEL_ML_WRITE_TABLE=1) $(BIN)/python -m pytest --forbid-skips tests/neighbours
+
+neighbours: ## Bring those programs from a folder (NEIGHBOURS=dir), else build them with Go
+	@sh tests/neighbours/bring.sh "$(NEIGHBOURS)"
 
 test-integrations: $(VENV)/dev.stamp .venv-integrations/stamp .venv-llm/stamp ## Beside MLflow, transformers, torch, jax and the like (3 GB)
 	$(BIN)/python -m pytest -m integrations --forbid-skips tests/integrations tests/origins
@@ -106,6 +113,9 @@ requirements: ## Compile the pinned requirements again (needs uv)
 clean: ## Remove what these targets made
 	rm -rf $(VENV) $(PROTO_VENV) $(INTEROP:%=.venv-%) .venv-integrations .venv-llm
 	rm -rf .cache .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+# Where Jaeger, otelcol and telemetrygen are, as programs that xz packed, with their SHA256SUMS.
+NEIGHBOURS ?= $(wildcard ../shared/neighbours)
 
 # Two workers: each starts collectors of its own.
 PYTEST := --numprocesses 2 --dist worksteal --durations 40 -o faulthandler_timeout=300

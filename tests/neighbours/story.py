@@ -5,8 +5,10 @@ import time
 from typing import Final
 
 from otel_ml_collector.span import Event, Link, Scope, Span, Value
-from tests.otel_ml_collector.spans import make_span, span_id, trace_id
+from tests.otel_ml_collector.spans import make_span, span_id
 
+# Jaeger writes an id whose first half is zeros without it.
+_HIGH: Final = 0xABC << 64
 MS: Final = 10**6
 SECOND: Final = 10**9
 PROJECT: Final = "neighbours"
@@ -90,9 +92,14 @@ OURS: Final[dict[str, Value]] = {
 }
 
 
+def trace_id(number: int) -> bytes:
+    """Make an id of 128 bits."""
+    return (_HIGH | number).to_bytes(16)
+
+
 def make_story(now_ns: int | None = None) -> list[Span]:
-    """Make seven spans of four traces, which began a minute ago."""
-    start = (now_ns or time.time_ns()) // SECOND * SECOND - 60 * SECOND
+    """Make seven spans of five traces, which began a minute ago."""
+    start = (time.time_ns() if now_ns is None else now_ns) // SECOND * SECOND - 60 * SECOND
     order = make_span(
         "order",
         VALUES,

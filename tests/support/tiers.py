@@ -16,6 +16,7 @@ _WAITS: Final = (
     ("tests/interop/test_sdk_versions*[[]sdk-1.25*", False),  # the oldest SDK that we run with
     ("tests/interop/*", True),
     ("tests/services/*", True),
+    ("tests/neighbours/*", True),
     ("tests/integrations/*", True),
     ("tests/origins/test_frameworks.py*", True),
     ("tests/browser/*[[]*dark*", True),

@@ -1,0 +1,11 @@
+"""Print which programs the tests run beside: ``python -m tests.neighbours``."""
+
+import sys
+
+from tests.neighbours.programs import FOLDER, PROGRAMS, version_of
+
+missing = [name for name in PROGRAMS if not (FOLDER / name).exists()]
+if missing:
+    sys.exit(f"There is no {', '.join(missing)}: make neighbours")
+for program in PROGRAMS:
+    print(version_of(program))  # noqa: T201 - it is what the module is for
