@@ -5,7 +5,7 @@ import os
 import re
 import socket
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -25,6 +25,8 @@ FOLDER: Final = ROOT / ".cache/neighbours"
 PROGRAMS: Final = ("jaeger", "otelcol", "telemetrygen")
 DEPLOYED: Final = ROOT / "deploy/otelcol/config.yaml"
 _JAEGER: Final = Path(__file__).with_name("jaeger.yaml")
+# The port of its own metrics, 8888, is fixed: two of them would not start on one machine.
+NO_METRICS: Final = ("--config", "yaml:service::telemetry::metrics::level: none")
 _READY_S: Final = 60.0
 _STOP_S: Final = 30
 # What Go writes into a program: the module that it is of, and those that it is linked from.
@@ -79,11 +81,14 @@ class Program:
         folder: Where its configuration and its output are.
         config: The text of its configuration.
         ports: Those at which it listens once it is ready.
+        more: More of the command line.
     """
 
-    def __init__(self, name: str, folder: Path, config: str, *ports: int) -> None:
+    def __init__(
+        self, name: str, folder: Path, config: str, *ports: int, more: Sequence[str] = ()
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._name, self._ports = name, ports
+        self._name, self._ports, self._more = name, ports, more
         self._config = folder / f"{name}.yaml"
         self._config.write_text(config)
         self._output = folder / f"{name}.log"
@@ -121,7 +126,7 @@ class Program:
     def _start(self) -> subprocess.Popen[bytes]:
         with self._output.open("ab") as output:
             return subprocess.Popen(
-                [find_program(self._name), "--config", self._config],
+                [find_program(self._name), "--config", self._config, *self._more],
                 stdout=output,
                 stderr=output,
                 env={**os.environ, "OTEL_TRACES_SAMPLER": "always_off"},  # traces of its own
@@ -193,7 +198,7 @@ class Otelcol(Program):
         config = replaced(config, {old: new + old for old, new in (added or {}).items()})
         self.grpc, self.endpoint = f"127.0.0.1:{grpc}", f"http://127.0.0.1:{http}"
         self.health = f"http://127.0.0.1:{health}"
-        super().__init__("otelcol", folder, config, grpc, http, health)
+        super().__init__("otelcol", folder, config, grpc, http, health, more=NO_METRICS)
 
 
 def deployed_config(

@@ -14,8 +14,8 @@ _BEGINNING: Final = """\
 # Beside Jaeger
 
 The same seven spans of five traces were given to Jaeger 2.13 (with its store in memory) and to the
-collector, and both were asked the same. `make test-neighbours` asks again and holds this page to the
-answers; `make test-neighbours TABLE=1` writes it. How the API is used:
+collector, and both were asked the same. `make test-neighbours` asks again and holds this page to
+the answers; `make test-neighbours TABLE=1` writes it. How the API is used:
 [read traces in Grafana](how-to/grafana-jaeger.md).
 
 Lists are compared in any order, of a search the traces that it finds (by the last digits of their
