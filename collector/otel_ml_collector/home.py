@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from otel_ml.records import Project
 from otel_ml_collector.api.parameters import FromReader
-from otel_ml_collector.loss import missing_spans
+from otel_ml_collector.loss import find_gaps
 from otel_ml_collector.models import diff
 from otel_ml_collector.models.find import find_new_versions
 from otel_ml_collector.projects import find_projects, select_projects
@@ -108,7 +108,7 @@ def show_home(
         "day_runs": sum(one.runs for one in stats.values()),
         "day_errors": sum(one.errors for one in stats.values()),
         "unfinished": find_unfinished(reader, now_ns),
-        "missing_spans": missing_spans(request, reader),
+        "gaps": find_gaps(request, reader),
         "elsewhere": [],
         "api": view.api_address("projects", find=find, limit=_PROJECTS),
         "python": python_call("projects", find),

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
@@ -153,6 +153,10 @@ class LossCounts(BaseModel):
         description="Sent but not here (lost, or dropped by sampling on the way): numbers below "
         "one that has been here for a minute; a span that comes later is not missing any more"
     )
+    sampled: int = Field(
+        description="The same of a project that the setting `sampled_projects` names: a sampler "
+        "on the way dropped them, and none is missing"
+    )
     late: int = Field(description="Of those received, came more than 5 minutes after they ended")
     dropped: int = Field(
         description="What the process told that it had dropped itself, which is missing too"
@@ -189,8 +193,14 @@ class LossQuery:
     limit: int = MAX_LIMIT
 
 
-def find_loss(reader: Reader, query: LossQuery, now_ns: int) -> Loss:
+def find_loss(reader: Reader, query: LossQuery, now_ns: int, *, is_sampled: bool = False) -> Loss:
     """Find what came and what is missing of a project, by process and hour.
+
+    Args:
+        reader: The store.
+        query: Which hours of which project.
+        now_ns: Says what is still under way.
+        is_sampled: Whether what is not here was dropped on purpose.
 
     Raises:
         BadQuery: The time is empty, or longer than 31 days.
@@ -199,8 +209,8 @@ def find_loss(reader: Reader, query: LossQuery, now_ns: int) -> Loss:
         raise BadQuery("Invalid start: expected one before end, by at most 31 days", "start")
     first, last = query.start_ns // HOUR_NS, (query.end_ns - 1) // HOUR_NS + 1
     hours = Hours(first, last, now_ns, query.project)
-    rows = read_loss(reader, hours, limit=query.limit)
-    totals = read_totals(reader, hours)
+    rows = [_called(row, is_sampled) for row in read_loss(reader, hours, limit=query.limit)]
+    totals = [_called(row, is_sampled) for row in read_totals(reader, hours)]
     return Loss(
         start_time=to_rfc3339(first * HOUR_NS),
         end_time=to_rfc3339(last * HOUR_NS),
@@ -212,6 +222,12 @@ def find_loss(reader: Reader, query: LossQuery, now_ns: int) -> Loss:
     )
 
 
+def _called(row: Row, is_sampled: bool) -> Row:
+    """Call what is not here missing, or sampled."""
+    gaps = row["missing"]
+    return {**row, "missing": 0 if is_sampled else gaps, "sampled": gaps if is_sampled else 0}
+
+
 def last_day(now_ns: int) -> Hours:
     """Name the last 24 hours of all projects, the one that goes on among them."""
     last = now_ns // HOUR_NS + 1
@@ -221,7 +237,9 @@ def last_day(now_ns: int) -> Hours:
 @router.get("/projects/{project:path}/loss")
 def get_loss(
     project: str,
+    request: Request,
     reader: FromReader,
+    *,
     start_ns: Start = None,
     end_ns: End = None,
     limit: Annotated[int, Query(ge=1, le=MAX_LIMIT)] = MAX_LIMIT,
@@ -235,38 +253,70 @@ def get_loss(
     if start_ns is None:
         start_ns = max(end_ns - DAY_NS, 0)
     query = LossQuery(project, start_ns, end_ns, limit)
-    return find_loss(reader, query, time.time_ns())
+    is_sampled = find_service(request, LossWatch).is_sampled(project)
+    return find_loss(reader, query, time.time_ns(), is_sampled=is_sampled)
+
+
+@dataclass(frozen=True, slots=True)
+class Gaps:
+    """How many spans of a project are not here, and whether that is meant."""
+
+    project: str
+    spans: int
+    is_meant: bool
 
 
 class LossWatch:
-    """Asks the store what is missing of the last 24 hours, and keeps and counts the answer."""
+    """Asks the store what is missing of the last 24 hours, and keeps and counts the answer.
 
-    def __init__(self, reader: Reader, numbers: LossNumbers) -> None:
+    Args:
+        reader: The store.
+        numbers: Shows how much it is.
+        sampled: Projects of which spans are dropped on purpose on the way; ``*`` for all.
+    """
+
+    def __init__(self, reader: Reader, numbers: LossNumbers, sampled: Collection[str] = ()) -> None:
         self._reader = reader
         self._numbers = numbers
-        self._missing: Sequence[tuple[str, int]] = ()
+        self._sampled = frozenset(sampled)
+        self._gaps: Sequence[Gaps] = ()
         self._told: Remembered[tuple[str, str, int], bool] = Remembered(_REMEMBERED)
 
     def look(self, now_ns: int) -> None:
         """Look once; log what is missing, once for each process and hour, at most ten lines."""
         hours = last_day(now_ns)
-        totals = read_totals(self._reader, hours)
-        self._numbers.tell({row["project"]: Missed(row["missing"], row["late"]) for row in totals})
-        missing = [(row["project"], row["missing"]) for row in totals if row["missing"]]
-        self._missing = sorted(missing, key=lambda one: (-one[1], one[0]))
-        if missing:
+        totals = [
+            _called(row, self.is_sampled(row["project"]))
+            for row in read_totals(self._reader, hours)
+        ]
+        self._numbers.tell(
+            {row["project"]: Missed(row["missing"], row["late"], row["sampled"]) for row in totals}
+        )
+        gaps = [
+            Gaps(row["project"], row["missing"] or row["sampled"], is_meant=row["sampled"] > 0)
+            for row in totals
+            if row["missing"] or row["sampled"]
+        ]
+        self._gaps = sorted(gaps, key=lambda one: (one.is_meant, -one.spans, one.project))
+        if any(row["missing"] for row in totals):
             rows = read_loss(self._reader, hours, limit=_ROWS, only_missing=True)
             self._log([row for row in rows if self._is_news(row)])
 
-    def missing_of(self, access: Access, project: str | None = None) -> list[tuple[str, int]]:
-        """Name projects that miss spans, and how many: ten that may be read, or the one asked."""
+    def is_sampled(self, project: str) -> bool:
+        """Tell whether spans of a project are dropped on purpose on the way."""
+        return not self._sampled.isdisjoint({project, "*"})
+
+    def gaps_of(self, access: Access, project: str | None = None) -> list[Gaps]:
+        """Name projects of which spans are not here: ten that may be read, or the one asked."""
         return [
-            (name, number)
-            for name, number in self._missing
-            if access.reaches(name) and project in {None, name}
+            one
+            for one in self._gaps
+            if access.reaches(one.project) and project in {None, one.project}
         ][:_SHOWN]
 
     def _is_news(self, row: Row) -> bool:
+        if self.is_sampled(row["project"]):
+            return False
         return self._told.put((row["project"], row["process"], row["hour"]), True)
 
     def _log(self, rows: Sequence[Row]) -> None:
@@ -288,8 +338,6 @@ class LossWatch:
             )
 
 
-def missing_spans(
-    request: Request, reader: Reader, project: str | None = None
-) -> list[tuple[str, int]]:
-    """Name projects of which spans are missing, as the watch saw them last."""
-    return find_service(request, LossWatch).missing_of(reader.access, project)
+def find_gaps(request: Request, reader: Reader, project: str | None = None) -> list[Gaps]:
+    """Name projects of which spans are not here, as the watch saw them last."""
+    return find_service(request, LossWatch).gaps_of(reader.access, project)

@@ -2,8 +2,8 @@
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -12,6 +12,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 
+from otel_ml import Client
 from tests.neighbours.programs import (
     DEPLOYED,
     Jaeger,
@@ -43,17 +44,25 @@ class Chain:
 
 
 @contextmanager
-def chained(folder: Path) -> Iterator[Chain]:
-    """Start the programs; ours keeps its addresses when it is started again."""
+def chained(
+    folder: Path, *arguments: str, added: Mapping[str, str] | None = None
+) -> Iterator[Chain]:
+    """Start the programs; ours keeps its addresses when it is started again.
+
+    Args:
+        folder: Where their data are.
+        arguments: More of the command line of ours.
+        added: What a test puts into the configuration, by the text in front of which it stands.
+    """
     grpc, http = free_port(), free_port()
     addresses = ("--grpc", f"127.0.0.1:{grpc}", "--http", f"127.0.0.1:{http}")
-    collector = CollectorProcess(folder / "data", *addresses)
+    collector = CollectorProcess(folder / "data", *addresses, *arguments)
     with ExitStack() as stack:
         stack.callback(collector.kill)
         collector.wait_ready()
         jaeger = Jaeger(folder / "jaeger")
         stack.enter_context(running(jaeger))
-        otelcol = Otelcol(folder / "otelcol", collector, jaeger)
+        otelcol = Otelcol(folder / "otelcol", collector, jaeger, added)
         stack.enter_context(running(otelcol))
         yield Chain(collector, jaeger, otelcol)
 
@@ -217,6 +226,42 @@ def test_stopped_collector(tmp_path: Path) -> None:
         chain.collector.restart()
         wait_until(lambda: len(stored(chain.collector, "down")) >= len(sent), _PATIENCE_S)
         assert stored(chain.collector, "down") == Counter(sent)
+
+
+@pytest.mark.parametrize("is_told", [True, False])
+def test_tail_sampling(tmp_path: Path, is_told: bool) -> None:
+    """Behind a tail sampler gaps are *sampled* when the setting says so, else *missing*."""
+    sampler = {
+        "\nexporters:": "\n  tail_sampling: {decision_wait: 1s, policies: [{name: failed, "
+        "type: status_code, status_code: {status_codes: [ERROR]}}, {name: records, type: "
+        "string_attribute, string_attribute: {key: otel_ml.record, values: [goodbye]}}]}\n",
+        "]\n      exporters: [otlp_grpc/otel_ml, otlp_grpc/jaeger]": ", tail_sampling",
+    }
+    setting = ("--sampled-projects", "sampled") if is_told else ()
+    with chained(tmp_path, *setting, added=sampler) as chain:
+        client = Client("sampled", endpoint=chain.otelcol.endpoint)
+        for number in range(80):
+            with suppress(ValueError), client.run("answer"):
+                if number % 4 == 0:
+                    raise ValueError(number)
+        assert client.flush()
+        client.close()
+        wait_until(lambda: len(stored(chain.collector, "sampled")) == 20, _PATIENCE_S)
+        gaps = 120  # of 60 runs that did not fail the start and the end
+        found = (0, gaps) if is_told else (gaps, 0)
+        wait_until(lambda: read_gaps(chain.collector, "sampled") == found, _PATIENCE_S)
+        chain.collector.restart()  # what is not here is looked for at the start
+        page = chain.collector.get_text("/projects/sampled/runs")
+        words = "sampled: dropped on the way" if is_told else "sent but not here"
+        assert f"{gaps} spans of the last 24 hours {words}" in " ".join(page.split())
+        name = "otel_ml_spans_sampled" if is_told else "otel_ml_spans_missing"
+        assert f'{name}{{project="sampled"}} {gaps}.0' in chain.collector.get_text("/metrics")
+
+
+def read_gaps(collector: CollectorProcess, project: str) -> tuple[int, int]:
+    """Read how many spans of a project are missing, and how many sampled."""
+    totals = collector.get(f"/projects/{project}/loss")["totals"]
+    return totals["missing"], totals["sampled"]
 
 
 def validate(folder: Path, config: str) -> tuple[int, str]:

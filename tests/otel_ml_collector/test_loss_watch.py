@@ -4,7 +4,8 @@ import logging
 
 import pytest
 
-from otel_ml_collector.loss import LossWatch
+from otel_ml_collector.access import OPEN
+from otel_ml_collector.loss import Gaps, LossWatch
 from otel_ml_collector.telemetry.service import LossNumbers
 from tests.otel_ml_collector.spans import NOW_NS, make_sign
 from tests.otel_ml_collector.stores import Store
@@ -40,6 +41,26 @@ def test_watch(store: Store, caplog: pytest.LogCaptureFixture) -> None:
         ("otel_ml_spans_late", ("p",)): 0,
         ("otel_ml_spans_late", ("q",)): 0,
     }
+
+
+@pytest.mark.parametrize("sampled", [("p",), ("*",)])
+def test_sampled(store: Store, caplog: pytest.LogCaptureFixture, sampled: tuple[str, ...]) -> None:
+    """What a sampler on the way dropped is shown as such, and not logged."""
+    caplog.set_level(logging.WARNING, "otel_ml_collector.loss")
+    numbers = LossNumbers()
+    watch = LossWatch(store.reader, numbers, sampled)
+    take_goodbye(store, "p", "0000000a", 3)
+    take_goodbye(store, "q", "0000000c", 6)
+    watch.look(NOW_NS)
+    are_all = sampled == ("*",)
+    gaps = [Gaps("q", 5, is_meant=are_all), Gaps("p", 2, is_meant=True)]
+    assert watch.gaps_of(OPEN) == gaps
+    assert watch.gaps_of(OPEN, "p") == gaps[1:]
+    assert len(caplog.messages) == (0 if are_all else 1)
+    found = read_collector(numbers)
+    assert found["otel_ml_spans_missing", ("p",)] == 0
+    assert found["otel_ml_spans_sampled", ("p",)] == 2
+    assert found.get(("otel_ml_spans_sampled", ("q",)), 0) == (5 if are_all else 0)
 
 
 def test_many_lines(store: Store, caplog: pytest.LogCaptureFixture) -> None:

@@ -18,7 +18,7 @@ from otel_ml_collector.errors import BadQuery
 from otel_ml_collector.filter.fields import SOURCES
 from otel_ml_collector.filter.grammar import conjuncts
 from otel_ml_collector.filter.sql import compile_where
-from otel_ml_collector.loss import missing_spans
+from otel_ml_collector.loss import find_gaps
 from otel_ml_collector.projects import find_projects
 from otel_ml_collector.runs import find as runs
 from otel_ml_collector.runs.answers import Inside, Run, RunsPage, RunSummary
@@ -346,7 +346,7 @@ def list_runs(request: Request, reader: FromReader, query: PageQuery, keys: Keys
         "offered": offer_columns(context["columns"], page.runs),
         "has_runs": has_runs,
         "elsewhere": [] if has_runs else [one for one in find_projects(reader) if one.runs],
-        "missing_spans": missing_spans(request, reader, query.project),
+        "gaps": find_gaps(request, reader, query.project),
     }
     return show_page(request, "runs.html", context, 400 if problem else 200)
 

@@ -211,7 +211,7 @@ def open_collector(settings: Settings) -> Collector:
         health=health,
         keyring=keyring,
         quotas=quotas,
-        losses=LossWatch(reader, losses),
+        losses=LossWatch(reader, losses, settings.sampled_projects),
         runs=runs,
         deleter=deleter,
         retention=Retention(

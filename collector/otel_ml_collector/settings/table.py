@@ -24,6 +24,7 @@ from otel_ml_collector.settings.values import (
     read_name,
     read_names,
     read_origins,
+    read_projects,
     read_store,
     read_switch,
     read_tags,
@@ -228,6 +229,14 @@ class Settings:
             "default",
             one_of("default", "service.name"),
             "project of what names none: default, or service.name for that of its resource",
+        ),
+    ]
+    sampled_projects: Annotated[
+        tuple[str, ...],
+        Setting(
+            "",
+            read_projects,
+            "projects of which a sampler on the way drops spans, with commas, or * for all",
         ),
     ]
     metrics: Annotated[

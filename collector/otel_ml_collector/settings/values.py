@@ -17,6 +17,7 @@ _URL: Final = re.compile(r"[!-~]{1,2000}")
 _TRACE_ID: Final = "{trace_id}"
 _NO_LABEL: Final = re.compile(r"[^A-Za-z0-9_]")
 _MAX_TAGS: Final = 5
+_MAX_PROJECTS: Final = 1_000
 EVERYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where not to ask
 _PASSWORD: Final = re.compile(r"(?<=://)([^/?#]*?):[^/?#]*@")
 
@@ -99,6 +100,14 @@ def read_tags(text: str) -> tuple[str, ...]:
             f"expected at most {_MAX_TAGS} names that differ in their letters, digits and _"
         )
     return tags
+
+
+def read_projects(text: str) -> tuple[str, ...]:
+    """Read names of projects with commas between them, as they are written, or ``*`` for all."""
+    projects = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    if len(projects) > _MAX_PROJECTS or ("*" in projects and len(projects) > 1):
+        raise ValueError(f"expected at most {_MAX_PROJECTS} names of projects, or * for all")
+    return projects
 
 
 def label_of(tag: str) -> str:

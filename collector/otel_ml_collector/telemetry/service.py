@@ -232,10 +232,11 @@ def _count_by_reason(counter: Counter, rejected: Mapping[str, int]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Missed:
-    """How many spans of a project are missing, and how many were late."""
+    """How many spans of a project are missing, were late, and are not here on purpose."""
 
     missing: int
     late: int
+    sampled: int = 0
 
 
 class LossNumbers(Collector):
@@ -254,6 +255,7 @@ class LossNumbers(Collector):
             shown[_OTHER] = Missed(
                 known.missing + sum(one.missing for one in rest),
                 known.late + sum(one.late for one in rest),
+                known.sampled + sum(one.sampled for one in rest),
             )
         self._shown = shown
 
@@ -270,10 +272,18 @@ class LossNumbers(Collector):
             "Spans of the last 24 hours that came more than 5 minutes after they ended",
             labels=["project"],
         )
+        sampled = GaugeMetricFamily(
+            "otel_ml_spans_sampled",
+            "Spans of the last 24 hours that a sampler on the way dropped: those that are not here "
+            "of projects that the setting sampled_projects names",
+            labels=["project"],
+        )
         for project, one in self._shown.items():
             missing.add_metric([project], one.missing)
             late.add_metric([project], one.late)
-        return missing, late
+            if one.sampled:
+                sampled.add_metric([project], one.sampled)
+        return missing, late, sampled
 
 
 @dataclass(frozen=True, slots=True)

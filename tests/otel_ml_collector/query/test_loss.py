@@ -46,8 +46,8 @@ def test_loss(service: Service, project: str) -> None:
     take(service, project, number(1, 2, late), goodbye(2, late))
     hour, before = to_rfc3339(THIS_HOUR), to_rfc3339(THIS_HOUR - 2 * HOUR_NS)
     answer = ask_loss(service, project, end=to_rfc3339(THIS_HOUR + HOUR_NS))
-    on_time = {"late": 0, "dropped": 0}
-    was_late = {"late": 1, "dropped": 0}
+    on_time = {"sampled": 0, "late": 0, "dropped": 0}
+    was_late = {"sampled": 0, "late": 1, "dropped": 0}
     assert answer == {
         "start_time": to_rfc3339(THIS_HOUR - 23 * HOUR_NS),
         "end_time": to_rfc3339(THIS_HOUR + HOUR_NS),
@@ -57,6 +57,7 @@ def test_loss(service: Service, project: str) -> None:
                 "process": "0000000a",
                 "received": 2,
                 "missing": 2,
+                "sampled": 0,
                 "late": 0,
                 "dropped": 1,
             },
@@ -65,7 +66,7 @@ def test_loss(service: Service, project: str) -> None:
             {"hour": before, "process": late, "received": 1, "missing": 0, **was_late},
         ],
         "left_out": 0,
-        "totals": {"received": 5, "missing": 3, "late": 2, "dropped": 1},
+        "totals": {"received": 5, "missing": 3, "sampled": 0, "late": 2, "dropped": 1},
     }
 
 
@@ -81,7 +82,7 @@ def test_nothing(service: Service, project: str) -> None:
     answer = ask_loss(service, project)
     assert (answer["hours"], answer["totals"]) == (
         [],
-        {"received": 0, "missing": 0, "late": 0, "dropped": 0},
+        {"received": 0, "missing": 0, "sampled": 0, "late": 0, "dropped": 0},
     )
 
 

@@ -48,6 +48,7 @@ SOURCES: Final[list[tuple[str, list[str], list[Any]]]] = [
     ("metrics_open", ["nobody", "everyone", "loopback"], ["nobody", "everyone", "loopback"]),
     ("no_mcp", ["true", "false", "true"], [True, False, True]),
     ("metrics_tags", ["a, B", "b", ""], [("a", "B"), ("b",), ()]),
+    ("sampled_projects", ["shop, Bank", "*", ""], [("shop", "Bank"), ("*",), ()]),
     (
         "project_from",
         ["service.name", "Default", "service.name"],
@@ -126,6 +127,7 @@ def test_defaults(folder: Path) -> None:
         forward_records=(),
         collector_name="",
         project_from="default",
+        sampled_projects=(),
         metrics="leave",
         trace_url="",
     )
