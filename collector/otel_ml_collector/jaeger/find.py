@@ -4,6 +4,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal
 
 import orjson
@@ -235,11 +236,11 @@ def find_newly(reader: Reader, asked: NewSearch, now_ns: int) -> list[SpanFacts]
         most_ns=_read_duration(asked.most, "query.duration_max"),
         limit=min(asked.traces or asked.depth or _LIMIT, _MAX_LIMIT),
     )
-    spans: list[SpanFacts] = []
+    room, spans = _Room(), list[SpanFacts]()
     for trace_id in _find_traces(reader, wanted):
-        found, _ = _read_spans(reader, trace_id, _SPANS - len(spans), now_ns)
+        found, _ = _read_spans(reader, trace_id, room, now_ns)
         spans += found
-        if len(spans) >= _SPANS:
+        if room.spans <= 0:
             break
     if not spans:
         raise NotFound("No traces found")
@@ -275,13 +276,12 @@ def _find_traces(reader: Reader, wanted: Wanted) -> list[str]:
 def read_traces(reader: Reader, trace_ids: Sequence[str], now_ns: int) -> list[JaegerTrace]:
     """Read those of some traces that are here, until there are 10,000 spans."""
     traces: list[JaegerTrace] = []
-    left = _SPANS
+    room = _Room()
     for trace_id in trace_ids:
-        spans, is_cut = _read_spans(reader, trace_id, left, now_ns)
+        spans, is_cut = _read_spans(reader, trace_id, room, now_ns)
         if spans:
             traces.append(make_trace(trace_id, spans, is_cut=is_cut))
-            left -= len(spans)
-        if left <= 0:
+        if room.spans <= 0:
             break
     return traces
 
@@ -306,7 +306,7 @@ def find_spans(
         BadQuery: The id is none.
         NotFound: There is no such trace; `otherwise` is what is said then.
     """
-    spans, is_cut = _read_spans(reader, read_trace_id(trace_id), _SPANS, now_ns)
+    spans, is_cut = _read_spans(reader, read_trace_id(trace_id), _Room(), now_ns)
     if not spans:
         raise NotFound(otherwise)
     return spans, is_cut
@@ -323,10 +323,18 @@ def read_trace_id(text: str) -> str:
     return text.lower().rjust(32, "0")
 
 
+@dataclass(slots=True)
+class _Room:
+    """What still goes into an answer: spans, and bytes of their inputs, outputs and parameters."""
+
+    spans: int = _SPANS
+    bytes: int = ANSWER_BYTES
+
+
 def _read_spans(
-    reader: Reader, trace_id: str, most: int, now_ns: int
+    reader: Reader, trace_id: str, room: _Room, now_ns: int
 ) -> tuple[list[SpanFacts], bool]:
-    """Read what the spans of a trace said, oldest first, and whether there are more than `most`."""
+    """Read what the spans of a trace said, oldest first, and whether there are more than shown."""
     rows: list[Row] = []
     payloads: dict[str, Row] = {}
     numbers: dict[str, tuple[str, int]] = {}
@@ -336,7 +344,8 @@ def _read_spans(
         ended = winners(read_trace(reader, place, None, None, _SPANS + 1))
         found = add_open(reader, place, ended, now_ns)
         rows += found
-        payloads |= {f"{place.project}/{one['span']}": one for one in _read_payloads(reader, place)}
+        told = _read_payloads(reader, place, room)
+        payloads |= {f"{place.project}/{one['span']}": one for one in told}
         calls = [run_id_of(row) for row in found if row["kind"] != "span"]
         if not calls:
             continue
@@ -345,43 +354,50 @@ def _read_spans(
         numbers |= _read_numbers(reader, place)
         keys |= _read_key(reader, place)
     rows.sort(key=lambda row: (row["start_ns"], row["span_id"]))
-    told = Told(payloads, scores, keys, numbers)
-    return [read_facts(row, told) for row in rows[:most]], len(rows) > most
+    shown = rows[: room.spans]
+    room.spans -= len(shown)
+    everything = Told(payloads, scores, keys, numbers)
+    return [read_facts(row, everything) for row in shown], len(rows) > len(shown)
 
 
-def _read_payloads(reader: Reader, place: Place) -> list[Row]:
+def _read_payloads(reader: Reader, place: Place, room: _Room) -> list[Row]:
     """Read what spans of a trace told beside their light rows; the delivery that counts is last.
 
-    Inputs, outputs and parameters are cut at 65,536 characters each, and left out when there are
-    16 MiB of them.
+    Inputs, outputs and parameters are cut at 65,536 characters each, and left out where there is
+    no room for them.
     """
     told = Sql("""lower(hex(span_id)) AS span, logs, events, links, attributes, resource, scope,
       inputs, params, rank, start_ns""")
-    sizes = [
-        Sql("if(sum(length({n})) OVER before > {most}, '', substringUTF8({n}, 1, {chars}))").fill(
-            n=name, most=ANSWER_BYTES // 3, chars=VALUE_CHARS
-        )
-        for name in (Sql("inputs"), Sql("outputs"), Sql("params"))
+    names = [Sql("inputs"), Sql("outputs"), Sql("params")]
+    sizes = [Sql("least(length({n}), {most})").fill(n=n, most=4 * VALUE_CHARS) for n in names]
+    shown = [
+        Sql("""if(fits, substringUTF8({n}, 1, {chars}), '') AS shown_{n},
+          lengthUTF8({n}) AS {n}_chars""").fill(n=name, chars=VALUE_CHARS)
+        for name in names
     ]
     sql = Sql("""
         SELECT span, logs, events, links, attributes, resource, scope, rank,
-          lengthUTF8(inputs) AS inputs_chars, lengthUTF8(outputs) AS outputs_chars,
-          lengthUTF8(params) AS params_chars,
-          {input} AS shown_inputs, {output} AS shown_outputs, {param} AS shown_params
+          sum({size}) OVER (ORDER BY start_ns, span, rank
+            ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) <= {room:Int64} AS fits, {shown}
         FROM (
           SELECT {told}, outputs FROM payloads WHERE {ours}
           UNION ALL
           SELECT {told}, '' AS outputs FROM open_runs WHERE {ours})
-        WINDOW before AS (
-          ORDER BY start_ns, span, rank ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)
         ORDER BY start_ns, span LIMIT {spans}
         """).fill(
-        told=told, ours=OF_TRACE, spans=_SPANS, input=sizes[0], output=sizes[1], param=sizes[2]
+        told=told,
+        ours=OF_TRACE,
+        spans=_SPANS,
+        size=join_sql(" + ", sizes),
+        shown=join_sql(", ", shown),
     )
     rows = [
-        {**row, **{name: row[f"shown_{name}"] for name in ("inputs", "outputs", "params")}}
-        for row in reader.rows(sql, place.parameters)
+        {**row, **{name: row.pop(f"shown_{name}") for name in ("inputs", "outputs", "params")}}
+        for row in reader.rows(sql, {**place.parameters, "room": max(room.bytes, 0)})
     ]
+    room.bytes -= sum(
+        len(row[name].encode()) for row in rows for name in ("inputs", "outputs", "params")
+    )
     return sorted(rows, key=lambda row: int(row["rank"]))
 
 

@@ -14,6 +14,7 @@ import pytest
 from otel_ml_collector.jaeger.attributes import VALUE_CHARS, readings, to_text
 from otel_ml_collector.mapping.filing import Filing
 from otel_ml_collector.mapping.spans import map_spans
+from otel_ml_collector.span import Scope, Span, Value
 from tests.neighbours.story import ANSWER, PROJECT, QUESTION, make_story
 from tests.otel_ml_collector.asgi import Answered, ask
 from tests.otel_ml_collector.spans import make_call, span_id, trace_id
@@ -22,6 +23,14 @@ from tests.otel_ml_collector.stores import Service, open_service
 SPANS = make_story()
 IDS = {span.span_id.hex(): span.trace_id.hex() for span in SPANS}
 NOW_NS = time.time_ns()
+
+
+def large() -> list[Span]:
+    """Make three traces of a hundred spans, of which an answer does not hold all inputs."""
+    told: dict[str, Value] = {"otel_ml.inputs": json.dumps("x" * VALUE_CHARS)}
+    scope = Scope({"service.name": "large"}, "", "", {})
+    ids = [trace_id(0x800 + number // 100) for number in range(300)]
+    return [make_call("many", told, trace_id=one, start_ns=NOW_NS, scope=scope) for one in ids]
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +44,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
             start_ns=SPANS[0].start_ns,
         )
         opened.store.writer.write(map_spans([*SPANS, long], Filing(PROJECT, NOW_NS)))
+        opened.store.writer.write(map_spans(large(), Filing(PROJECT, NOW_NS)))
         yield opened
 
 
@@ -146,6 +156,16 @@ def test_long_input_is_cut(told: Service) -> None:
     assert span["warnings"] == ["otel_ml.inputs is cut: 65536 of 65548 characters are shown"]
 
 
+def test_answer_is_bounded(told: Service) -> None:
+    """Beyond 16 MiB of inputs in one answer they are left out, and that is said of each span."""
+    found = get(told, "/traces", service="large").json["data"]
+    shown = [span for trace in found for span in trace["spans"]]
+    whole = [span for span in shown if any(t["key"] == "otel_ml.inputs" for t in span["tags"])]
+    assert (len(shown), len(whole)) == (300, 100 + 100 + 55)
+    [warning] = {span["warnings"][0] for span in shown if span not in whole}
+    assert warning == "otel_ml.inputs is cut: 0 of 65538 characters are shown"
+
+
 @pytest.mark.parametrize("span", SPANS, ids=[span.name for span in SPANS])
 def test_what_is_shown_is_found(told: Service, span: Any) -> None:
     """A trace is found by each tag that one of its spans shows, but for details of judges."""
@@ -250,7 +270,7 @@ def names_of(answer: Answered) -> list[str]:
 def test_new_services(told: Service) -> None:
     """The third version lists services and operations."""
     assert get(told, "/v3/services").json == {
-        "services": ["bank", "models", "shop", "unknown_service"]
+        "services": ["bank", "large", "models", "shop", "unknown_service"]
     }
     assert get(told, "/v3/operations", service="bank", span_kind="client").json == {
         "operations": [{"name": "pay", "spanKind": "client"}]
