@@ -42,7 +42,7 @@ test-nightly: $(VENV)/dev.stamp $(INTEROP:%=.venv-%/stamp) .venv-integrations/st
 	OTEL_ML_TESTS=nightly $(BIN)/python -m pytest $(PYTEST) --forbid-skips --cov \
 	  -m "(nightly or harder or hypothesis) and not deploy"
 
-test-neighbours: $(VENV)/deploy.stamp neighbours ## Beside the real Jaeger, OpenTelemetry Collector and telemetrygen (TABLE=1: write docs/jaeger.md)
+test-neighbours: $(VENV)/dev.stamp neighbours ## Beside the real Jaeger, OpenTelemetry Collector and telemetrygen (TABLE=1: write docs/jaeger.md)
 	$(BIN)/python -m tests.neighbours
 	$(if $(TABLE),OTEL_ML_WRITE_TABLE=1) $(BIN)/python -m pytest --forbid-skips tests/neighbours
 

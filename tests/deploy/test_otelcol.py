@@ -1,4 +1,4 @@
-"""The configuration of the stock OpenTelemetry Collector. Nothing here runs that program."""
+"""The configuration of the stock OpenTelemetry Collector; tests/neighbours run that program."""
 
 from pathlib import Path
 
