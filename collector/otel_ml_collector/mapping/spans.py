@@ -430,9 +430,8 @@ def _rest(alike: _Alike, found: Found, columns: Mapping[str, list[Any]]) -> list
     ):
         told = span.attributes
         kept = {name: told[name] for name in left}
-        binary = [name for name, value in kept.items() if type(value) is bytes]
-        if binary:
-            kept[BINARY] = sorted(binary)
+        if bytes in map(type, kept.values()):
+            kept[BINARY] = sorted(name for name in kept if type(kept[name]) is bytes)
         if span.status_code and not alike.is_open:
             _keep_status(span, outcome, message, kept)
         texts.append(to_sorted_json(kept) if kept else "")
