@@ -11,7 +11,7 @@ _SCALE_UP: Final = 1.15
 
 
 @dataclass(frozen=True, slots=True)
-class Bar:
+class IntervalBar:
     """A difference beside 0 and its margin, in per cent of the width of the drawing.
 
     Attributes:
@@ -30,7 +30,7 @@ class Bar:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class VerdictLine:
     """A judge, or latency, tokens or cost, in the table of a verdict."""
 
     name: str
@@ -41,12 +41,12 @@ class Line:
     interval: str
     word: str
     sentence: str
-    bar: Bar | None
+    bar: IntervalBar | None
 
 
 def judge_lines(
     judges: Sequence[JudgeChange], versions: Mapping[str, int | None] | None = None
-) -> list[Line]:
+) -> list[VerdictLine]:
     """Write what judges say of two sides; rates share one scale.
 
     Args:
@@ -59,7 +59,7 @@ def judge_lines(
         change, scale = one.difference, widest if one.is_rate else _reach(one)
         of = 100.0 if one.is_rate else 1.0
         lines.append(
-            Line(
+            VerdictLine(
                 name=one.judge,
                 version=one.version or (versions or {}).get(one.judge),
                 before=write_value(one.baseline, is_rate=one.is_rate),
@@ -74,7 +74,7 @@ def judge_lines(
     return lines
 
 
-def amount_lines(amounts: Sequence[AmountChange]) -> list[Line]:
+def amount_lines(amounts: Sequence[AmountChange]) -> list[VerdictLine]:
     """Write ratios as changes in per cent."""
     changes = {
         one.name: Interval(
@@ -88,7 +88,7 @@ def amount_lines(amounts: Sequence[AmountChange]) -> list[Line]:
     }
     widest = max((_most(of, 0.0) for of in changes.values()), default=1.0)
     return [
-        Line(
+        VerdictLine(
             name=one.name,
             version=None,
             before="",
@@ -115,7 +115,9 @@ def _most(change: Interval | None, margin: float) -> float:
     return max(bounds) * _SCALE_UP or 1.0
 
 
-def _bar(change: Interval | None, margin: float, scale: float, word: str, of: float) -> Bar | None:
+def _bar(
+    change: Interval | None, margin: float, scale: float, word: str, of: float
+) -> IntervalBar | None:
     if change is None or change.low is None or change.high is None:
         return None
 
@@ -125,7 +127,7 @@ def _bar(change: Interval | None, margin: float, scale: float, word: str, of: fl
     band = at(-margin)
     style = word if word in {"worse", "better"} else ""
     text = f"{_signed(change.value * of)} ({_span(change, of)})"
-    return Bar(
+    return IntervalBar(
         (band, round(100 - 2 * band, 1)),
         at(change.low),
         at(change.high),

@@ -48,7 +48,7 @@ class Own(str):
 
 
 @dataclass(frozen=True, slots=True)
-class Whole:
+class Excerpt:
     """A piece of a foreign text, as long as the asker said.
 
     Attributes:
@@ -64,7 +64,7 @@ GoOn = Callable[[int], Mapping[str, Any] | None]
 
 
 @dataclass(slots=True)
-class Table:
+class DigestTable:
     """A list: its columns once, and its rows.
 
     Attributes:
@@ -81,11 +81,11 @@ class Table:
 
 
 @dataclass(slots=True)
-class Answer:
+class Digest:
     """What a tool answers, before it is written.
 
     Attributes:
-        fields: Its sections in their order; a `Table` is written as columns and rows.
+        fields: Its sections in their order; a `DigestTable` is written as columns and rows.
         table: The list that the answer is about, if any: it is written at the top level.
         url: The page that shows the same.
         hint: Why it is empty, or what to ask instead.
@@ -94,20 +94,22 @@ class Answer:
     """
 
     fields: Mapping[str, object] = field(default_factory=dict)
-    table: Table | None = None
+    table: DigestTable | None = None
     url: str = ""
     hint: str = ""
     go_on: Mapping[str, Any] | None = None
     chars: int = USUAL_CHARS
 
 
-def write(answer: Answer) -> dict[str, Any]:
+def write(answer: Digest) -> dict[str, Any]:
     """Write an answer as JSON values, not longer than it may be.
 
     Rows go first, from the end of the longest table; where one row alone is too long, its texts
     are cut shorter.
     """
-    tables = [one for one in (answer.table, *answer.fields.values()) if isinstance(one, Table)]
+    tables = [
+        one for one in (answer.table, *answer.fields.values()) if isinstance(one, DigestTable)
+    ]
     shown = [len(one.rows) for one in tables]
     scale = 1.0
     while True:
@@ -253,12 +255,12 @@ class _Writer:
         self._foreign: dict[str, None] = {}
         self._unseen = 0
 
-    def write(self, answer: Answer) -> dict[str, Any]:
+    def write(self, answer: Digest) -> dict[str, Any]:
         written: dict[str, Any] = {}
         for name, value in answer.fields.items():
             if value is None:
                 continue
-            if isinstance(value, Table):
+            if isinstance(value, DigestTable):
                 written[name] = self._table(value, name)
             else:
                 written[name] = self._value(value, name, LEAF_CHARS)
@@ -275,7 +277,7 @@ class _Writer:
             written["escaped"] = self._unseen
         return written
 
-    def _table(self, table: Table, path: str) -> dict[str, Any]:
+    def _table(self, table: DigestTable, path: str) -> dict[str, Any]:
         number_of = self._shown[id(table)]
         way = f"{path}.rows" if path else "rows"
         rows = [
@@ -302,7 +304,7 @@ class _Writer:
                 shown, unseen = cut(value, _OWN_CHARS)
                 self._unseen += unseen
                 return str(shown)
-            case Whole():
+            case Excerpt():
                 shown = self._text(value.text, path, READ_CHARS)
                 return f"{shown}…(+{value.left})" if value.left else shown
             case str():
@@ -325,7 +327,7 @@ class _Writer:
         return shown
 
 
-def _rows_size(written: Mapping[str, Any], answer: Answer, table: Table) -> int:
+def _rows_size(written: Mapping[str, Any], answer: Digest, table: DigestTable) -> int:
     """Count the characters of the rows of a table as they are written."""
     if table is answer.table:
         return len(orjson.dumps(written["rows"])) if written["rows"] else 0

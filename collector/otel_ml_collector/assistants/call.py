@@ -57,7 +57,7 @@ SHORT_CHARS: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class ToolCall:
     """A call of a tool whose arguments have been read.
 
     Attributes:

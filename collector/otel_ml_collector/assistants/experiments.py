@@ -7,8 +7,14 @@ from typing import Any, Final
 
 from otel_ml.records import ListedExperiment, ListedItemRun
 from otel_ml.statistics.verdict import WORST_FIRST
-from otel_ml_collector.assistants.answers import LEAF_CHARS, Answer, Own, Table, brief, moment
-from otel_ml_collector.assistants.call import Call, check_filter, read_time, short_id, write_time
+from otel_ml_collector.assistants.answers import LEAF_CHARS, Digest, DigestTable, Own, brief, moment
+from otel_ml_collector.assistants.call import (
+    ToolCall,
+    check_filter,
+    read_time,
+    short_id,
+    write_time,
+)
 from otel_ml_collector.assistants.find import count_behind
 from otel_ml_collector.assistants.references import Reference, find_reference
 from otel_ml_collector.datasets.find import find_datasets
@@ -43,7 +49,7 @@ _JUDGES: Final = ("judge", "verdict", "a", "b", "difference", "low", "high", "n"
 _AMOUNTS: Final = ("name", "verdict", "ratio", "low", "high", "n", "says")
 
 
-def list_experiments(call: Call) -> Answer:
+def list_experiments(call: ToolCall) -> Digest:
     """Answer find_experiments."""
     dataset, cursor = call.given["dataset"], call.given["cursor"]
     where = f"dataset == {view.quoted(dataset)}" if dataset else ""
@@ -59,16 +65,20 @@ def list_experiments(call: Call) -> Answer:
 
     datasets = [] if cursor else find_datasets(call.reader, call.project)
     named = [[one.name, one.version, one.items, moment(one.time)] for one in datasets]
-    return Answer(
-        {"datasets": Table(("dataset", "versions", "items", "updated"), named) if named else None},
-        Table(_COLUMNS, [_row(call, one) for one in found.experiments], total, go_on),
+    return Digest(
+        {
+            "datasets": DigestTable(("dataset", "versions", "items", "updated"), named)
+            if named
+            else None
+        },
+        DigestTable(_COLUMNS, [_row(call, one) for one in found.experiments], total, go_on),
         url=call.page("experiments", where=where),
         hint="" if found.experiments or cursor else "there is no experiment of that sort yet",
         chars=call.chars,
     )
 
 
-def _row(call: Call, one: ListedExperiment) -> list[object]:
+def _row(call: ToolCall, one: ListedExperiment) -> list[object]:
     verdict = None
     if one.baseline:
         verdict = experiments.find_experiment(
@@ -112,7 +122,7 @@ class _Side:
     where: str = ""
 
 
-def compare(call: Call) -> Answer:
+def compare(call: ToolCall) -> Digest:
     """Answer compare: pairs of experiments decide, else what production says."""
     a, b = (_find_side(call, call.given[name], name) for name in ("a", "b"))
     if a == b:
@@ -123,7 +133,7 @@ def compare(call: Call) -> Answer:
     return _compare_production(call, a, b)
 
 
-def _find_side(call: Call, text: str, field: str) -> _Side:
+def _find_side(call: ToolCall, text: str, field: str) -> _Side:
     """Find what one side is.
 
     Raises:
@@ -143,7 +153,7 @@ def _find_side(call: Call, text: str, field: str) -> _Side:
     return _side_of(call, reference, text, field)
 
 
-def _side_of(call: Call, reference: Reference, text: str, field: str) -> _Side:
+def _side_of(call: ToolCall, reference: Reference, text: str, field: str) -> _Side:
     if reference.kind == "model":
         name, number = reference.name, reference.number
         where = f"model == {view.quoted(name)} and version == {number}"
@@ -158,7 +168,9 @@ def _side_of(call: Call, reference: Reference, text: str, field: str) -> _Side:
     )
 
 
-def _find_pair(call: Call, a: _Side, b: _Side) -> tuple[ListedExperiment, ListedExperiment] | None:
+def _find_pair(
+    call: ToolCall, a: _Side, b: _Side
+) -> tuple[ListedExperiment, ListedExperiment] | None:
     """Find the newest experiments of both sides on one data set; None where there are none."""
     if a.experiment is not None and b.experiment is not None:
         return a.experiment, b.experiment
@@ -170,7 +182,7 @@ def _find_pair(call: Call, a: _Side, b: _Side) -> tuple[ListedExperiment, Listed
     return next(iter(same or pairs), None)
 
 
-def _experiments_of(call: Call, side: _Side) -> Sequence[ListedExperiment]:
+def _experiments_of(call: ToolCall, side: _Side) -> Sequence[ListedExperiment]:
     """List the experiments of a side, the newest first, among the newest 100 of its model."""
     if side.experiment is not None:
         return [side.experiment]
@@ -188,8 +200,8 @@ def _experiments_of(call: Call, side: _Side) -> Sequence[ListedExperiment]:
 
 
 def _compare_experiments(
-    call: Call, a: _Side, b: _Side, before: ListedExperiment, after: ListedExperiment
-) -> Answer:
+    call: ToolCall, a: _Side, b: _Side, before: ListedExperiment, after: ListedExperiment
+) -> Digest:
     compared = experiments.compare(
         call.reader, call.project, after.run_id, call.now_ns, before.run_id
     )
@@ -201,7 +213,7 @@ def _compare_experiments(
     if a.version and b.version and a.version[0] == b.version[0]:
         beside = find_verdict(call.reader, call.project, a.version[0], b.version[1], a.version[1])
         production = {"verdict": Own(beside.word), "because": _because(beside.judges)}
-    return Answer(
+    return Digest(
         {
             "a": _side(a, before),
             "b": _side(b, after),
@@ -234,7 +246,7 @@ def _version_of(one: ListedExperiment) -> tuple[str, int] | None:
     return None if one.version is None else (one.function, one.version)
 
 
-def _compare_production(call: Call, a: _Side, b: _Side) -> Answer:
+def _compare_production(call: ToolCall, a: _Side, b: _Side) -> Digest:
     """Say what production says: a verdict of two versions of one model, else figures alone."""
     for name, side in (("a", a), ("b", b)):
         if side.experiment is not None:
@@ -249,7 +261,7 @@ def _compare_production(call: Call, a: _Side, b: _Side) -> Answer:
     ]
     parts: dict[str, object] = {"a": figures[0], "b": figures[1]}
     if a.version is None or b.version is None or a.version[0] != b.version[0]:
-        return Answer(
+        return Digest(
             {
                 **parts,
                 "because": Own(
@@ -264,7 +276,7 @@ def _compare_production(call: Call, a: _Side, b: _Side) -> Answer:
         )
     (model, old), (_, new) = a.version, b.version
     verdict = find_verdict(call.reader, call.project, model, new, old)
-    return Answer(
+    return Digest(
         {
             **parts,
             "verdict": Own(verdict.word),
@@ -283,7 +295,7 @@ def _compare_production(call: Call, a: _Side, b: _Side) -> Answer:
     )
 
 
-def _find_figures(call: Call, where: str, since_ns: int) -> Figures:
+def _find_figures(call: ToolCall, where: str, since_ns: int) -> Figures:
     until_ns = call.now_ns + AHEAD_NS
     window = Window(since_ns, until_ns)
     query = StatsQuery(call.project, where, "", window, until_ns - since_ns, 1)
@@ -310,7 +322,7 @@ def _because(judges: Sequence[JudgeChange], reasons: Sequence[str] = ()) -> str:
     return f"{worst.judge} {worst.sentence}"
 
 
-def _judges(judges: Sequence[JudgeChange]) -> Table:
+def _judges(judges: Sequence[JudgeChange]) -> DigestTable:
     rows = [
         [
             one.name,
@@ -322,14 +334,14 @@ def _judges(judges: Sequence[JudgeChange]) -> Table:
         ]
         for one in judges
     ]
-    return Table(_JUDGES, rows, chars=LEAF_CHARS)
+    return DigestTable(_JUDGES, rows, chars=LEAF_CHARS)
 
 
-def _amounts(amounts: Sequence[AmountChange]) -> Table:
+def _amounts(amounts: Sequence[AmountChange]) -> DigestTable:
     rows = [
         [Own(one.name), Own(one.word), *_interval(one.ratio), Own(one.sentence)] for one in amounts
     ]
-    return Table(_AMOUNTS, rows)
+    return DigestTable(_AMOUNTS, rows)
 
 
 def _interval(of: Interval | None) -> list[object]:
@@ -361,7 +373,7 @@ def _worst_slice(verdict: ExperimentVerdict) -> dict[str, object] | None:
     }
 
 
-def _worse(call: Call, compared: Compared, verdict: ExperimentVerdict) -> Table | None:
+def _worse(call: ToolCall, compared: Compared, verdict: ExperimentVerdict) -> DigestTable | None:
     """List the items that got worse, the largest change first, with both outputs."""
     wanted = int(call.given["show"])
     items = experiments.items_of(compared, "regression")[:wanted]
@@ -374,7 +386,7 @@ def _worse(call: Call, compared: Compared, verdict: ExperimentVerdict) -> Table 
         return call.go_on(show=_MOST_SHOWN) if wanted < _MOST_SHOWN else None
 
     columns = ("item", "a_run", "a_scores", "a_output", "b_run", "b_scores", "b_output")
-    return Table(columns, rows, verdict.regressions, more)
+    return DigestTable(columns, rows, verdict.regressions, more)
 
 
 def _ran(runs: Sequence[ListedItemRun]) -> list[object]:
@@ -390,7 +402,7 @@ def _ran(runs: Sequence[ListedItemRun]) -> list[object]:
 
 
 def _changed(
-    call: Call,
+    call: ToolCall,
     old: tuple[str, int] | None,
     new: tuple[str, int] | None,
     before: ListedExperiment | None = None,

@@ -63,7 +63,7 @@ class _Asker:
     running: int = 0
 
 
-class Pace:
+class CallLimits:
     """Holds each key to so many calls at once and a minute. Safe to use from several threads.
 
     Args:
@@ -122,7 +122,7 @@ class Assistants:
     def __init__(self, reader: Reader, count: Count) -> None:
         self._reader = reader
         self._count = count
-        self._pace = Pace()
+        self._pace = CallLimits()
         self._threads = ThreadPoolExecutor(_THREADS, "assistant")
         self._tools = [Tool.model_validate(tool.definition) for tool in TOOLS.values()]
         self._server = Server[Any](

@@ -12,17 +12,17 @@ from otel_ml_collector.assistants.answers import (
     LEAF_CHARS,
     READ_CHARS,
     USUAL_CHARS,
-    Answer,
+    Digest,
+    DigestTable,
+    Excerpt,
     Own,
-    Table,
-    Whole,
     brief,
     leaves,
     moment,
     step_into,
     take,
 )
-from otel_ml_collector.assistants.call import Call, short_id, tell_error, version_name
+from otel_ml_collector.assistants.call import ToolCall, short_id, tell_error, version_name
 from otel_ml_collector.assistants.references import Reference, find_reference
 from otel_ml_collector.datasets.find import find_items, find_versions
 from otel_ml_collector.errors import BadQuery, NotFound
@@ -54,7 +54,7 @@ _BLOB: Final = re.compile(r"[A-Za-z0-9+/_-]{400,}={0,2}", re.ASCII)
 _OF_RUNS: Final = ("inputs", "outputs", "params", "attributes", "resource", "events", "metrics")
 
 
-def read(call: Call) -> Answer:
+def read(call: ToolCall) -> Digest:
     """Answer read."""
     reference = find_reference(call.reader, call.project, call.given["ref"])
     answer = _READERS[reference.kind](call, reference)
@@ -64,12 +64,12 @@ def read(call: Call) -> Answer:
     return answer
 
 
-def _chars(call: Call) -> int:
+def _chars(call: ToolCall) -> int:
     """Return how many characters the rows of a part may have, with what stands around them."""
     return min(int(call.given["chars"]) + _OUTSIDE, READ_CHARS)
 
 
-def _open_part(call: Call, value: object, url: str, name: Own | str) -> Answer:
+def _open_part(call: ToolCall, value: object, url: str, name: Own | str) -> Digest:
     """Open a part as text, from a place on; `next` stands where it ends."""
     text = without_media(value if isinstance(value, str) else _to_json(value))
     start, wanted = int(call.given["start"]), int(call.given["chars"])
@@ -81,13 +81,13 @@ def _open_part(call: Call, value: object, url: str, name: Own | str) -> Answer:
         wanted = wanted * (READ_CHARS - _OUTSIDE) // size
     end = start + used
     go_on = {**call.asked, "project": call.project, "start": end}
-    return Answer(
+    return Digest(
         {
             "what": Own("part"),
             "name": name,
             "part": Own(call.given["part"]),
             "chars": len(text),
-            "text": Whole(text[start:end], len(text) - end),
+            "text": Excerpt(text[start:end], len(text) - end),
         },
         url=url,
         hint="" if start < len(text) or not text else f"start: the part has {len(text)} characters",
@@ -158,14 +158,14 @@ def read_steps(part: str) -> list[str | int]:
     return steps
 
 
-def _read_run(call: Call, reference: Reference) -> Answer:
+def _read_run(call: ToolCall, reference: Reference) -> Digest:
     run = find_run(call.reader, reference.name, call.project, now_ns=call.now_ns)
     if run.kind == "experiment" and call.given["part"] in {None, "rows"}:
         return _read_experiment(call, run)
     url = call.page("runs", run.run_id)
     part = call.given["part"]
     if part == "children":
-        return Answer({}, _children(call, run, _ROWS), url=url, chars=_chars(call))
+        return Digest({}, _children(call, run, _ROWS), url=url, chars=_chars(call))
     if part == "source":
         if run.version is None:
             raise BadQuery("part: the run has no version, and so no source", "part")
@@ -179,7 +179,7 @@ def _read_run(call: Call, reference: Reference) -> Answer:
         if _traceback(run):
             error["traceback"] = Own("part: error.traceback")
     children = _children(call, run, _FEW)
-    return Answer(
+    return Digest(
         {
             "what": Own("run"),
             "run": Own(run.run_id),
@@ -198,7 +198,7 @@ def _read_run(call: Call, reference: Reference) -> Answer:
             else {"input": run.tokens.input, "output": run.tokens.output},
             "cost": run.cost,
             "error": error,
-            "payload": Table(("part", "value"), _payload(run), chars=LEAF_CHARS),
+            "payload": DigestTable(("part", "value"), _payload(run), chars=LEAF_CHARS),
             "scores": _scores(run),
             "children": children if children.rows else None,
         },
@@ -219,7 +219,7 @@ def _shown(leaf: object) -> object:
     return without_media(leaf)
 
 
-def _scores(run: Run) -> Table | None:
+def _scores(run: Run) -> DigestTable | None:
     rows = [
         [
             one.judge if one.version is None else f"{one.judge}:v{one.version}",
@@ -232,7 +232,7 @@ def _scores(run: Run) -> Table | None:
         for one in reversed(run.evaluations)
     ]
     columns = ("judge", "score", "passed", "label", "explanation", "source")
-    return Table(columns, rows, chars=LEAF_CHARS) if rows else None
+    return DigestTable(columns, rows, chars=LEAF_CHARS) if rows else None
 
 
 def _parts_of(run: Run) -> dict[str, object]:
@@ -253,14 +253,14 @@ def _traceback(run: Run) -> str:
     return ""
 
 
-def _children(call: Call, run: RunSummary, limit: int) -> Table:
+def _children(call: ToolCall, run: RunSummary, limit: int) -> DigestTable:
     """List the runs below one, from `start` on where they are the part that is read."""
     page = TracePage(limit=_SPANS, parent=run.run_id)
     columns = ("run", "name", "kind", "outcome", "ms", "output")
     try:
         trace = find_trace(call.reader, run.trace_id, call.project, now_ns=call.now_ns, page=page)
     except NotFound:
-        return Table(columns, [])
+        return DigestTable(columns, [])
     start = int(call.given["start"]) if call.given["part"] else 0
     rows = [
         [
@@ -279,10 +279,10 @@ def _children(call: Call, run: RunSummary, limit: int) -> Table:
         place = {"start": start + shown} if call.given["part"] else {}
         return {"tool": call.tool, "arguments": {**arguments, **place}}
 
-    return Table(columns, rows, max(len(trace.runs) - start, 0), go_on)
+    return DigestTable(columns, rows, max(len(trace.runs) - start, 0), go_on)
 
 
-def _read_trace(call: Call, reference: Reference) -> Answer:
+def _read_trace(call: ToolCall, reference: Reference) -> Digest:
     trace = find_trace(
         call.reader,
         reference.name,
@@ -301,13 +301,13 @@ def _read_trace(call: Call, reference: Reference) -> Answer:
         arguments = {"project": call.project, "where": where, "since": _EVER, "order": "oldest"}
         return {"tool": "find_runs", "arguments": arguments}
 
-    return Answer(
+    return Digest(
         {
             "what": Own("trace"),
             "trace": reference.name,
             "runs": len(runs),
             "errors": failed,
-            "lines": Table(columns, rows, len(rows) + len(runs) - folded, more),
+            "lines": DigestTable(columns, rows, len(rows) + len(runs) - folded, more),
         },
         url=call.page("runs", runs[0].run_id) if runs else call.page("runs"),
         hint=f"only the first {_SPANS:,} spans are outlined" if trace.truncated else "",
@@ -379,7 +379,7 @@ def _fold(
     return [(some[0], len(some)) for some in (list(group) for _, group in groupby(runs, key=key))]
 
 
-def _read_version(call: Call, reference: Reference) -> Answer:
+def _read_version(call: ToolCall, reference: Reference) -> Digest:
     found = find_version(call.reader, call.project, reference.name, reference.number)
     definition = found.definition
     name = f"{found.model}:v{found.version}"
@@ -395,14 +395,14 @@ def _read_version(call: Call, reference: Reference) -> Answer:
         return _open_part(call, _find_part(parts, call.given["part"]), url, name)
     params = leaves(definition.params, "params") if definition.params else []
     params += leaves(dict(definition.constants), "constants") if definition.constants else []
-    return Answer(
+    return Digest(
         {
             "what": Own("version"),
             "version": name,
             "first_seen": moment(found.first_seen_time),
             "aliases": list(found.aliases) or None,
             "statistics": _figures_of(found),
-            "judges": Table(
+            "judges": DigestTable(
                 ("judge", "evaluations", "mean", "passed"),
                 [
                     [
@@ -416,7 +416,7 @@ def _read_version(call: Call, reference: Reference) -> Answer:
             )
             if found.judges
             else None,
-            "params": Table(("part", "value"), [[path, _shown(one)] for path, one in params])
+            "params": DigestTable(("part", "value"), [[path, _shown(one)] for path, one in params])
             if params
             else None,
             "source": _beginning(call, definition.source or ""),
@@ -434,14 +434,14 @@ def _figures_of(found: VersionDetail) -> dict[str, object]:
     }
 
 
-def _beginning(call: Call, source: str) -> object:
+def _beginning(call: ToolCall, source: str) -> object:
     """Show the beginning of a source; its rest is read as a part."""
     shown, used, _ = take(source, _OUTSIDE)
     del shown
-    return Whole(source[:used], len(source) - used) if source else None
+    return Excerpt(source[:used], len(source) - used) if source else None
 
 
-def _read_experiment(call: Call, run: Run) -> Answer:
+def _read_experiment(call: ToolCall, run: Run) -> Digest:
     compared = experiments.compare(call.reader, call.project, run.run_id, call.now_ns, None)
     detail = experiments.describe(call.reader, call.project, compared)
     one, verdict = detail.experiment, detail.verdict
@@ -456,8 +456,8 @@ def _read_experiment(call: Call, run: Run) -> Answer:
             arguments = {**call.asked, "project": call.project, "start": start + shown}
             return {"tool": call.tool, "arguments": arguments}
 
-        table = Table(columns, rows, len(items) - start, more)
-        return Answer({"what": Own("experiment")}, table, url=url, chars=_chars(call))
+        table = DigestTable(columns, rows, len(items) - start, more)
+        return Digest({"what": Own("experiment")}, table, url=url, chars=_chars(call))
     worst = experiments.items_of(compared, "regression") if verdict else []
     worst = worst or experiments.items_of(compared, "error")
 
@@ -476,7 +476,7 @@ def _read_experiment(call: Call, run: Run) -> Answer:
         ]
         for one in detail.judges
     ]
-    return Answer(
+    return Digest(
         {
             "what": Own("experiment"),
             "experiment": Own(one.run_id),
@@ -493,8 +493,10 @@ def _read_experiment(call: Call, run: Run) -> Answer:
             "because": [f"{each.judge} {each.sentence}" for each in verdict.judges]
             if verdict
             else None,
-            "judges": Table(("judge", "value", "low", "high", "n"), judges) if judges else None,
-            "worst": Table(columns, _item_rows(compared, worst[:_WORST]), len(worst), every)
+            "judges": DigestTable(("judge", "value", "low", "high", "n"), judges)
+            if judges
+            else None,
+            "worst": DigestTable(columns, _item_rows(compared, worst[:_WORST]), len(worst), every)
             if worst
             else None,
         },
@@ -522,7 +524,7 @@ def _item_rows(compared: experiments.Compared, items: Sequence[str]) -> list[lis
     return rows
 
 
-def _read_dataset(call: Call, reference: Reference) -> Answer:
+def _read_dataset(call: ToolCall, reference: Reference) -> Digest:
     start = min(int(call.given["start"]), _MOST_ITEMS)
     found = find_items(
         call.reader, call.project, reference.name, reference.number, limit=start + _FEW
@@ -535,13 +537,13 @@ def _read_dataset(call: Call, reference: Reference) -> Answer:
         arguments = {**call.asked, "project": call.project, "start": start + shown}
         return {"tool": call.tool, "arguments": arguments} if shown else None
 
-    return Answer(
+    return Digest(
         {
             "what": Own("dataset"),
             "name": f"{version.name}:v{version.version}",
             "description": version.description or None,
             "versions": versions[0].version if versions else version.version,
-            "items": Table(("item", "inputs", "expected"), rows, version.items - start, more),
+            "items": DigestTable(("item", "inputs", "expected"), rows, version.items - start, more),
         },
         url=call.page("datasets", version.name, version=version.version),
     )
@@ -556,7 +558,7 @@ def _line(value: object) -> str | None:
     )
 
 
-def _read_judge(call: Call, reference: Reference) -> Answer:
+def _read_judge(call: ToolCall, reference: Reference) -> Digest:
     window = Window(max(call.now_ns - DAY_NS, 0), call.now_ns)
     versions = find_judge_versions(call.reader, call.project, reference.name, window, DAY_NS)
     found = next(one for one in versions if one.version == reference.number)
@@ -578,20 +580,20 @@ def _read_judge(call: Call, reference: Reference) -> Answer:
         ]
         for one in versions
     ]
-    return Answer(
+    return Digest(
         {
             "what": Own("judge"),
             "name": found.name,
             "description": definition.description or None,
             "criterion": definition.criterion,
-            "versions": Table(columns, rows),
+            "versions": DigestTable(columns, rows),
             "source": _beginning(call, definition.source or ""),
         },
         url=url,
     )
 
 
-_READERS: Final[Mapping[str, Callable[[Call, Reference], Answer]]] = {
+_READERS: Final[Mapping[str, Callable[[ToolCall, Reference], Digest]]] = {
     "run": _read_run,
     "trace": _read_trace,
     "model": _read_version,

@@ -4,9 +4,9 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from otel_ml_collector.assistants.answers import Answer, Own, Table, moment, number
+from otel_ml_collector.assistants.answers import Digest, DigestTable, Own, moment, number
 from otel_ml_collector.assistants.call import (
-    Call,
+    ToolCall,
     check_filter,
     short_id,
     tell_error,
@@ -72,7 +72,7 @@ _CELLS: Final[Mapping[str, Callable[[RunSummary], object]]] = {
 }
 
 
-def list_runs(call: Call) -> Answer:
+def list_runs(call: ToolCall) -> Digest:
     """Answer find_runs."""
     order, names = call.given["order"], call.given["columns"]
     columns = [(name, _cell(name)) for name in names or _USUAL]
@@ -103,8 +103,8 @@ def list_runs(call: Call) -> Answer:
         ]
     rows = [[cell(run) for _, cell in columns] for run in runs]
     _tell_apart(rows, [name for name, _ in columns], runs)
-    return Answer(
-        table=Table([name for name, _ in columns], rows, total, go_on),
+    return Digest(
+        table=DigestTable([name for name, _ in columns], rows, total, go_on),
         url=call.runs_page(order="asc" if order == "oldest" else None),
         hint="" if runs or call.given["cursor"] else call.explain_nothing(),
         chars=call.chars,
@@ -145,7 +145,7 @@ def _cell(name: str) -> Callable[[RunSummary], object]:
     return lambda run: run.scores.get(key)
 
 
-def count(call: Call) -> Answer:
+def count(call: ToolCall) -> Digest:
     """Answer statistics."""
     bucket, group = call.given["bucket"], call.given["group"]
     stats = _find_stats(call, group, bucket, call.limit)
@@ -167,16 +167,16 @@ def count(call: Call) -> Answer:
     parts: dict[str, object] = {}
     if group or bucket:
         parts["total"] = dict(zip(_FIGURES, _figures(stats.total), strict=True))
-    return Answer(
+    return Digest(
         parts,
-        Table(columns, rows, max(total or 0, len(rows)), go_on),
+        DigestTable(columns, rows, max(total or 0, len(rows)), go_on),
         url=call.runs_page(),
         hint="" if stats.total.runs else call.explain_nothing(),
         chars=call.chars,
     )
 
 
-def _find_stats(call: Call, group: str, bucket: str, groups: int) -> RunStats:
+def _find_stats(call: ToolCall, group: str, bucket: str, groups: int) -> RunStats:
     window = call.window
     step_ns = _STEPS_NS.get(bucket, window.end_ns - window.start_ns)
     if bucket:  # as the API and the pages: whole hours or days
@@ -202,12 +202,12 @@ def _judge(said: JudgeFigures) -> str:
     return " ".join([*words, f"n={said.evaluations}"])
 
 
-def group_errors(call: Call) -> Answer:
+def group_errors(call: ToolCall) -> Digest:
     """Answer errors."""
     found = find_error_groups(call.reader, call.query(), call.now_ns, call.limit)
     table = _errors(call, found)
     table.go_on = call.more_rows(_MOST)
-    return Answer(
+    return Digest(
         {"errors_in_all": found.errors},
         table,
         url=call.runs_page() if call.where else call.page("runs", where='outcome == "error"'),
@@ -216,12 +216,12 @@ def group_errors(call: Call) -> Answer:
     )
 
 
-def _no_errors(call: Call) -> str:
+def _no_errors(call: ToolCall) -> str:
     stats = _find_stats(call, "", "", 1)
     return f"none of {stats.total.runs} runs failed" if stats.total.runs else call.explain_nothing()
 
 
-def _errors(call: Call, found: ErrorGroups) -> Table:
+def _errors(call: ToolCall, found: ErrorGroups) -> DigestTable:
     columns = ("type", "message", "runs", "share", "first", "last", "versions", "new", "example")
     rows = [
         [
@@ -237,10 +237,10 @@ def _errors(call: Call, found: ErrorGroups) -> Table:
         ]
         for one in found.groups
     ]
-    return Table(columns, rows, found.found)
+    return DigestTable(columns, rows, found.found)
 
 
-def look_over(call: Call) -> Answer:
+def look_over(call: ToolCall) -> Digest:
     """Answer overview."""
     if not call.project:
         return _list_projects(call)
@@ -249,7 +249,7 @@ def look_over(call: Call) -> Answer:
     errors = failed.result()
     if not versions.total.runs:
         experiments = _newest_experiments(call)
-        return Answer(
+        return Digest(
             {"experiments": experiments} if experiments.rows else {},
             url=call.runs_page(),
             hint=call.explain_nothing(),
@@ -258,7 +258,7 @@ def look_over(call: Call) -> Answer:
     figures = dict(zip(_FIGURES, _figures(versions.total), strict=True))
     parts: dict[str, object] = {
         "totals": {name: figures[name] for name in wanted},
-        "versions": Table(
+        "versions": DigestTable(
             ("version", "runs", "errors", "p50_ms", "p99_ms", "judges"),
             [
                 [
@@ -282,10 +282,10 @@ def look_over(call: Call) -> Answer:
     experiments = _newest_experiments(call)
     if experiments.rows:
         parts["experiments"] = experiments
-    return Answer(parts, url=call.runs_page())
+    return Digest(parts, url=call.runs_page())
 
 
-def _list_projects(call: Call) -> Answer:
+def _list_projects(call: ToolCall) -> Digest:
     """List the projects that the key reaches, with what ran since then.
 
     Raises:
@@ -305,18 +305,18 @@ def _list_projects(call: Call) -> Answer:
         for one in found[:_MOST]
         for told in (counted.get(one.project, nothing),)
     ]
-    return Answer(
-        table=Table(("project", "runs", "errors", "last_run"), rows, len(found)),
+    return Digest(
+        table=DigestTable(("project", "runs", "errors", "last_run"), rows, len(found)),
         url=f"{call.base}/",
         hint="" if rows else "no project has any run: send some, see the page",
         chars=call.chars,
     )
 
 
-def _newest_experiments(call: Call) -> Table:
+def _newest_experiments(call: ToolCall) -> DigestTable:
     columns = ("experiment", "name", "start", "version", "dataset", "verdict", "done")
     if not find_apart(call.reader, call.project).experiments:
-        return Table(columns, [])
+        return DigestTable(columns, [])
     found = find_experiments(call.reader, call.project, call.now_ns, limit=_EXPERIMENTS)
     rows = []
     for one in found.experiments:
@@ -337,10 +337,10 @@ def _newest_experiments(call: Call) -> Table:
         )
     every = RunsQuery(call.project, _IS_EXPERIMENT)
     total = count_behind(call.reader, every, call.now_ns)
-    return Table(columns, rows, total, lambda shown: call.go_on("find_experiments"))
+    return DigestTable(columns, rows, total, lambda shown: call.go_on("find_experiments"))
 
 
-def complete(call: Call) -> Answer:
+def complete(call: ToolCall) -> Digest:
     """Answer complete_filter."""
     text = call.given["text"]
     problem = None
@@ -356,9 +356,9 @@ def complete(call: Call) -> Answer:
         [one.text, Own(one.kind), one.count, Own(one.about) if one.about else None, one.insert]
         for one in items[: call.limit]
     ]
-    return Answer(
+    return Digest(
         {"is_valid": problem is None, "problem": Own(problem) if problem else None},
-        Table(
+        DigestTable(
             ("text", "kind", "count", "meaning", "insert"),
             shown,
             len(items),

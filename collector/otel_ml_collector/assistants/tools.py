@@ -4,14 +4,14 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from otel_ml_collector.assistants import experiments, runs
-from otel_ml_collector.assistants.answers import Answer, unshow, write
-from otel_ml_collector.assistants.call import Call, check_filter, choose_project, explain
+from otel_ml_collector.assistants.answers import Digest, unshow, write
+from otel_ml_collector.assistants.call import ToolCall, check_filter, choose_project, explain
 from otel_ml_collector.assistants.definitions import TOOLS
 from otel_ml_collector.assistants.read import read
 from otel_ml_collector.errors import BadQuery, CollectorError
 from otel_ml_collector.store.reader import Reader
 
-_ANSWERS: Final[Mapping[str, Callable[[Call], Answer]]] = {
+_ANSWERS: Final[Mapping[str, Callable[[ToolCall], Digest]]] = {
     "overview": runs.look_over,
     "find_runs": runs.list_runs,
     "read": read,
@@ -61,7 +61,7 @@ def answer(
         )
         read_arguments = {name: _taken_back(name, one) for name, one in read_arguments.items()}
         asked = {name: value for name, value in given.items() if value is not None}
-        call = Call(tool, reader, read_arguments, asked, base, now_ns, project)
+        call = ToolCall(tool, reader, read_arguments, asked, base, now_ns, project)
         return write(_ANSWERS[tool](call))
     except CollectorError as error:
         filters = (given.get(name) for name in _FILTERS)

@@ -157,7 +157,7 @@ class Comparison(BaseModel):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class ComparisonQuery:
     """What is to be compared.
 
     Attributes:
@@ -185,7 +185,7 @@ class DefinedVersion:
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
+class ComparisonDetail:
     """A comparison, and what a page shows beside it.
 
     Attributes:
@@ -203,7 +203,9 @@ class Compared:
         return next(one for one in self.answer.sides if one.reference == self.answer.baseline)
 
 
-def find_comparison(reader: Reader, project: str, asked: Asked, now_ns: int) -> Compared:
+def find_comparison(
+    reader: Reader, project: str, asked: ComparisonQuery, now_ns: int
+) -> ComparisonDetail:
     """Compare two to six runs, versions or experiments, or up to 50 runs that logged metrics.
 
     Raises:
@@ -307,11 +309,11 @@ def letter_of(place: int) -> str:
 
 
 def _compare_runs(
-    asked: Asked,
+    asked: ComparisonQuery,
     found: Mapping[str, tuple[Run, Sequence[LoggedMetric]]],
     baseline: str,
     versions: Mapping[str, DefinedVersion],
-) -> Compared:
+) -> ComparisonDetail:
     sides = []
     for place, one in enumerate(asked.of):
         run, series = found[one]
@@ -327,7 +329,7 @@ def _compare_runs(
         )
     names = _metrics(sides, asked)
     sentence = _say_metric(sides, baseline, names[0]) if names else _say_outputs(sides, baseline)
-    return Compared(
+    return ComparisonDetail(
         _answer("run", sides, baseline, sentence, names),
         {one: series for one, (_, series) in found.items()},
         versions,
@@ -416,7 +418,7 @@ def _figures(series: Iterable[LoggedMetric]) -> dict[str, MetricFigures]:
     return figures
 
 
-def _metrics(sides: Sequence[ComparedSide], asked: Asked) -> list[ComparedMetric]:
+def _metrics(sides: Sequence[ComparedSide], asked: ComparisonQuery) -> list[ComparedMetric]:
     """Name the metrics that any of them has, in their order.
 
     Raises:
@@ -515,10 +517,10 @@ def _gave(side: ComparedSide) -> object:
 def _compare_versions(
     reader: Reader,
     project: str,
-    asked: Asked,
+    asked: ComparisonQuery,
     named: Mapping[str, tuple[str, int]],
     baseline: str,
-) -> Compared:
+) -> ComparisonDetail:
     known = {
         model: {one.version: one for one in find_versions(reader, project, model)}
         for model in dict.fromkeys(model for model, _ in named.values())
@@ -567,7 +569,7 @@ def _compare_versions(
     ]
     if not any(of.version.verdict.judges for of in sides if of.version and of.version.verdict):
         said = [_say_metric(sides, baseline, names[0])] if names else said
-    return Compared(
+    return ComparisonDetail(
         _answer("version", sides, baseline, "; ".join(said) or _OF_TWO_MODELS, names),
         series,
         {one: DefinedVersion(of.version, of.digest, of.definition) for one, of in versions.items()},
@@ -598,8 +600,8 @@ def _say_word(
 
 
 def _compare_experiments(
-    reader: Reader, project: str, asked: Asked, baseline: str, now_ns: int
-) -> Compared:
+    reader: Reader, project: str, asked: ComparisonQuery, baseline: str, now_ns: int
+) -> ComparisonDetail:
     sides = []
     for place, one in enumerate(asked.of):
         beside = _NO_BASELINE if one == baseline else baseline
@@ -619,7 +621,7 @@ def _compare_experiments(
         for side in sides
         if side.experiment is not None and side.experiment.verdict is not None
     ]
-    return Compared(_answer("experiment", sides, baseline, "; ".join(said), []), {}, {})
+    return ComparisonDetail(_answer("experiment", sides, baseline, "; ".join(said), []), {}, {})
 
 
 # All of them.

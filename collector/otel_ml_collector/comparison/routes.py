@@ -13,11 +13,11 @@ from starlette.responses import Response
 from otel_ml_collector.api.parameters import FromReader
 from otel_ml_collector.comparison.find import (
     MOST,
-    Asked,
-    Compared,
     ComparedMetric,
     ComparedSide,
     Comparison,
+    ComparisonDetail,
+    ComparisonQuery,
     DefinedVersion,
     find_comparison,
     write_number,
@@ -26,7 +26,7 @@ from otel_ml_collector.comparison.find import (
 from otel_ml_collector.models import diff
 from otel_ml_collector.runs.logs import LoggedMetric
 from otel_ml_collector.verdict_lines import (
-    Line,
+    VerdictLine,
     amount_lines,
     judge_lines,
     write_bounds,
@@ -78,12 +78,12 @@ def read_asked(
     higher: Annotated[
         _Names, Query(default_factory=list, description="Metrics of which more is better")
     ],
-) -> Asked:
+) -> ComparisonQuery:
     """Read what is to be compared; API and page take the same parameters."""
-    return Asked(of=of, baseline=baseline, metric=metric, lower=lower, higher=higher)
+    return ComparisonQuery(of=of, baseline=baseline, metric=metric, lower=lower, higher=higher)
 
 
-FromAsked = Annotated[Asked, Depends(read_asked)]
+FromAsked = Annotated[ComparisonQuery, Depends(read_asked)]
 
 
 @api.get("/projects/{project:path}/compare")
@@ -107,7 +107,7 @@ class Columns:
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class ParamCell:
     """A value in the table, and whether the baseline has the same."""
 
     text: str
@@ -126,7 +126,7 @@ class MetricCell:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ComparisonRow:
     """One of those that are compared, in the table.
 
     Attributes:
@@ -137,7 +137,7 @@ class Row:
     address: str
     is_baseline: bool
     is_best: bool
-    params: Sequence[Cell]
+    params: Sequence[ParamCell]
     metrics: Sequence[MetricCell]
     judges: Sequence[tuple[str, str]]
 
@@ -172,8 +172,8 @@ class Beside:
     """
 
     side: ComparedSide
-    judges: Sequence[Line]
-    amounts: Sequence[Line]
+    judges: Sequence[VerdictLine]
+    amounts: Sequence[VerdictLine]
     parts: Sequence[tuple[str, Sequence[diff.Line]]] = ()
     same: Sequence[str] = ()
     blocks: Sequence[diff.Block] = ()
@@ -198,7 +198,7 @@ class Shown:
     ) -> None:
         self.every, self.by, self.scale, self.smooth = every, by, scale, smooth
 
-    def address(self, project: str, asked: Asked, **changes: object) -> str:
+    def address(self, project: str, asked: ComparisonQuery, **changes: object) -> str:
         """Write the address of the page, but for some parameters."""
         given: dict[str, object] = {
             "of": list(asked.of),
@@ -288,7 +288,7 @@ def _is_training(found: Comparison) -> bool:
     return found.kind == "run" and bool(found.metrics)
 
 
-def _turn(here: Callable[..., str], asked: Asked, metric: ComparedMetric) -> str:
+def _turn(here: Callable[..., str], asked: ComparisonQuery, metric: ComparedMetric) -> str:
     """Write the address at which the other end of a metric is the better one."""
     lower = [one for one in asked.lower if one != metric.name]
     higher = [one for one in asked.higher if one != metric.name]
@@ -301,11 +301,11 @@ def _text(value: object) -> str:
     return value if isinstance(value, str) else view.tag_value(value)
 
 
-def _rows(project: str, compared: Compared, columns: Columns) -> list[Row]:
+def _rows(project: str, compared: ComparisonDetail, columns: Columns) -> list[ComparisonRow]:
     found, before = compared.answer, compared.baseline
     best = found.metrics[0].best if found.metrics else []
     return [
-        Row(
+        ComparisonRow(
             side=side,
             address=_address_of(project, side),
             is_baseline=side is before,
@@ -324,10 +324,10 @@ def _address_of(project: str, side: ComparedSide) -> str:
     return view.address(project, "experiments" if side.experiment else "runs", side.reference)
 
 
-def _param_cell(side: ComparedSide, before: ComparedSide, name: str) -> Cell:
+def _param_cell(side: ComparedSide, before: ComparedSide, name: str) -> ParamCell:
     text = _text(side.params[name]) if name in side.params else "–"
     is_same = side is not before and write_param(side, name) == write_param(before, name)
-    return Cell(text, is_same)
+    return ParamCell(text, is_same)
 
 
 def _metric_cell(side: ComparedSide, before: ComparedSide, metric: ComparedMetric) -> MetricCell:
@@ -374,7 +374,9 @@ def _judge_cell(side: ComparedSide, judge: str) -> tuple[str, str]:
     return "–", ""
 
 
-def _lay_out_params(compared: Compared, names: Sequence[str]) -> list[tuple[str, Sequence[Cell]]]:
+def _lay_out_params(
+    compared: ComparisonDetail, names: Sequence[str]
+) -> list[tuple[str, Sequence[ParamCell]]]:
     before = compared.baseline
     return [
         (name, [_param_cell(side, before, name) for side in compared.answer.sides])
@@ -382,7 +384,7 @@ def _lay_out_params(compared: Compared, names: Sequence[str]) -> list[tuple[str,
     ]
 
 
-def _metric_cells(compared: Compared, metric: ComparedMetric) -> list[MetricCell]:
+def _metric_cells(compared: ComparisonDetail, metric: ComparedMetric) -> list[MetricCell]:
     before = compared.baseline
     return [_metric_cell(side, before, metric) for side in compared.answer.sides]
 
@@ -390,7 +392,7 @@ def _metric_cells(compared: Compared, metric: ComparedMetric) -> list[MetricCell
 # Curves.
 
 
-def _overlays(project: str, compared: Compared) -> list[Overlay]:
+def _overlays(project: str, compared: ComparisonDetail) -> list[Overlay]:
     """Lay the curves of each metric over each other: of six, the baseline and the best ones."""
     found = []
     for metric in compared.answer.metrics[:_CURVES]:
@@ -434,7 +436,7 @@ def _overlays(project: str, compared: Compared) -> list[Overlay]:
     return found
 
 
-def _drawn(compared: Compared, metric: ComparedMetric) -> list[ComparedSide]:
+def _drawn(compared: ComparisonDetail, metric: ComparedMetric) -> list[ComparedSide]:
     """Choose whose curves are drawn: the baseline's and those of the best last values."""
     having = [side for side in compared.answer.sides if metric.name in side.metrics]
 
@@ -486,12 +488,12 @@ def _draw(series: Mapping[str, LoggedMetric]) -> dict[str, str]:
 # Each beside the baseline.
 
 
-def _lay_out_others(compared: Compared) -> list[Beside]:
+def _lay_out_others(compared: ComparisonDetail) -> list[Beside]:
     before = compared.baseline
     return [_beside(compared, side, before) for side in compared.answer.sides if side is not before]
 
 
-def _beside(compared: Compared, side: ComparedSide, before: ComparedSide) -> Beside:
+def _beside(compared: ComparisonDetail, side: ComparedSide, before: ComparedSide) -> Beside:
     if side.experiment is not None:
         verdict = side.experiment.verdict
         if verdict is None:
@@ -522,7 +524,7 @@ def _beside(compared: Compared, side: ComparedSide, before: ComparedSide) -> Bes
 
 
 def _blocks(
-    compared: Compared, side: ComparedSide, before: ComparedSide, model: str
+    compared: ComparisonDetail, side: ComparedSide, before: ComparedSide, model: str
 ) -> list[diff.Block]:
     """Compare the source of two versions; nothing where it is not known, or is the same."""
     old, new = (compared.versions.get(one.reference) for one in (before, side))

@@ -31,7 +31,7 @@ from otel_ml_collector.models import diff
 from otel_ml_collector.runs import find as runs
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.verdict_lines import (
-    Line,
+    VerdictLine,
     amount_lines,
     judge_lines,
     write_bounds,
@@ -105,11 +105,12 @@ def get_experiment_rows(
     )
 
 
-def lay_out(found: ExperimentDetail) -> tuple[list[Line], list[Line]]:
+def lay_out(found: ExperimentDetail) -> tuple[list[VerdictLine], list[VerdictLine]]:
     """Write what judges say, and what became of latency, tokens and cost, for the page."""
     if found.verdict is None:
         lines = [
-            Line(one.judge, one.version, "", *_alone(one), "", "", None) for one in found.judges
+            VerdictLine(one.judge, one.version, "", *_alone(one), "", "", None)
+            for one in found.judges
         ]
         return lines, []
     versions = {one.judge: one.version for one in found.judges}

@@ -33,7 +33,7 @@ _OF_ITEMS: Final = frozenset({"repeat"})
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class TraceFacts:
     """What is told of the runs of a trace beside their rows.
 
     Attributes:
@@ -75,7 +75,7 @@ class SpanFacts:
     warnings: Sequence[str]
 
 
-def read_facts(row: Row, told: Told) -> SpanFacts:
+def read_facts(row: Row, told: TraceFacts) -> SpanFacts:
     """Put together what a span said."""
     payload = told.payloads.get(f"{row['project']}/{row['span_id']}", {})
     said = load_object(payload.get("attributes", ""))
@@ -131,7 +131,7 @@ def _of_payload(payload: Mapping[str, Any], warnings: list[str]) -> dict[str, An
     return found
 
 
-def _of_run(row: Row, told: Told) -> dict[str, Any]:
+def _of_run(row: Row, told: TraceFacts) -> dict[str, Any]:
     """Return what is said of a run and not of other spans: tags, latency, scores, keys."""
     found = {f"{names.TAG_PREFIX}{name}": load_json(text) for name, text in row["tags"].items()}
     if row["kind"] == "span":

@@ -16,7 +16,7 @@ from otel_ml_collector.jaeger.attributes import (
     ANSWER_BYTES,
     VALUE_CHARS,
     SpanFacts,
-    Told,
+    TraceFacts,
     read_facts,
 )
 from otel_ml_collector.jaeger.tags import is_tagged
@@ -109,7 +109,7 @@ class NewSearch(BaseModel):
     depth: int | None = Field(default=None, alias="query.search_depth", ge=1)
 
 
-class Wanted(BaseModel):
+class SearchQuery(BaseModel):
     """A search of either version; times and durations are nanoseconds, both ends included."""
 
     service: str
@@ -199,7 +199,7 @@ def search(reader: Reader, asked: TraceSearch, now_ns: int) -> list[JaegerTrace]
         raise BadQuery("'maxDuration' should be greater than 'minDuration'", "maxDuration")
     start_ns = _read_time(asked.start, "start", "microseconds")
     end_ns = _read_time(asked.end, "end", "microseconds")
-    wanted = Wanted(
+    wanted = SearchQuery(
         service=asked.service,
         operation=asked.operation,
         tags=_read_tags(asked),
@@ -226,7 +226,7 @@ def find_newly(reader: Reader, asked: NewSearch, now_ns: int) -> list[SpanFacts]
     tags = _read_map(asked.attributes, "query.attributes") if asked.attributes else {}
     if len(tags) > _MOST_TAGS:
         raise BadQuery(f"Too many attributes: expected at most {_MOST_TAGS}", "query.attributes")
-    wanted = Wanted(
+    wanted = SearchQuery(
         service=asked.service,
         operation=asked.operation,
         tags=tags,
@@ -247,7 +247,7 @@ def find_newly(reader: Reader, asked: NewSearch, now_ns: int) -> list[SpanFacts]
     return spans
 
 
-def _find_traces(reader: Reader, wanted: Wanted) -> list[str]:
+def _find_traces(reader: Reader, wanted: SearchQuery) -> list[str]:
     """Find the ids of traces, that of the one that began last first."""
     parameters: dict[str, Any] = {
         "start": wanted.start_ns,
@@ -356,7 +356,7 @@ def _read_spans(
     rows.sort(key=lambda row: (row["start_ns"], row["span_id"]))
     shown = rows[: room.spans]
     room.spans -= len(shown)
-    everything = Told(payloads, scores, keys, numbers)
+    everything = TraceFacts(payloads, scores, keys, numbers)
     return [read_facts(row, everything) for row in shown], len(rows) > len(shown)
 
 

@@ -27,7 +27,7 @@ class KeyValue(BaseModel):
     value: str | bool | int | float
 
 
-class Reference(BaseModel):
+class SpanReference(BaseModel):
     """One span's tie to another."""
 
     refType: Literal["CHILD_OF", "FOLLOWS_FROM"]
@@ -55,7 +55,7 @@ class JaegerSpan(BaseModel):
     traceID: str
     spanID: str
     operationName: str
-    references: list[Reference]
+    references: list[SpanReference]
     startTime: int
     duration: int
     tags: list[KeyValue]
@@ -154,13 +154,13 @@ def _span(span: SpanFacts, process: str) -> JaegerSpan:
     )
 
 
-def _references(span: SpanFacts) -> list[Reference]:
+def _references(span: SpanFacts) -> list[SpanReference]:
     parent = span.row["parent_span_id"]
-    above = [Reference(refType="CHILD_OF", traceID=span.row["trace_id"], spanID=parent)]
+    above = [SpanReference(refType="CHILD_OF", traceID=span.row["trace_id"], spanID=parent)]
     return [
         *(above if parent.strip("0") else []),
         *(
-            Reference(refType="FOLLOWS_FROM", traceID=link["trace_id"], spanID=link["span_id"])
+            SpanReference(refType="FOLLOWS_FROM", traceID=link["trace_id"], spanID=link["span_id"])
             for link in span.links
         ),
     ]

@@ -13,10 +13,10 @@ from otel_ml_collector.assistants.answers import (
     ASKED_CHARS,
     LEVELS,
     USUAL_CHARS,
-    Answer,
+    Digest,
+    DigestTable,
+    Excerpt,
     Own,
-    Table,
-    Whole,
     cut,
     leaves,
     number,
@@ -103,7 +103,7 @@ def test_caps(rows: list[list[Any]], chars: int, more: int) -> None:
         return {"tool": "t", "arguments": {"shown": shown}}
 
     total = len(rows) + more
-    written = write(Answer({}, Table(("a", "b"), rows, total, go_on), chars=chars))
+    written = write(Digest({}, DigestTable(("a", "b"), rows, total, go_on), chars=chars))
     assert len(to_text(written)) <= chars
     shown = len(written["rows"])
     assert written.get("left_out", 0) == total - shown
@@ -116,8 +116,8 @@ def test_caps(rows: list[list[Any]], chars: int, more: int) -> None:
 @given(TEXTS, TEXTS)
 def test_foreign(own: str, stranger: str) -> None:
     """All that strangers wrote is listed by its way, and nothing else is."""
-    table = Table(("mine", "theirs"), [[Own(own[:100]), stranger]])
-    written = write(Answer({"word": Own("x"), "deep": {"text": stranger}, "list": table}))
+    table = DigestTable(("mine", "theirs"), [[Own(own[:100]), stranger]])
+    written = write(Digest({"word": Own("x"), "deep": {"text": stranger}, "list": table}))
     expected = ["deep.text", "list.rows.theirs"] if stranger else []
     assert written["foreign"] == expected
     unseen = sum(len(show(char)) > 1 for char in own[:100])
@@ -127,8 +127,8 @@ def test_foreign(own: str, stranger: str) -> None:
 def test_one_row_too_long() -> None:
     """Where one row alone is too long its texts are cut shorter, and the row stays."""
     columns = [f"c{place}" for place in range(40)]
-    table = Table(columns, [["x" * 5_000] * 40])
-    written = write(Answer({}, table))
+    table = DigestTable(columns, [["x" * 5_000] * 40])
+    written = write(Digest({}, table))
     assert len(to_text(written)) <= USUAL_CHARS
     assert len(written["rows"]) == 1
     assert all(re.fullmatch(r"x+…\(\+\d+\)", cell) for cell in written["rows"][0])
@@ -136,7 +136,7 @@ def test_one_row_too_long() -> None:
 
 def test_whole() -> None:
     """A piece that was asked for is not cut again; what comes behind it is counted."""
-    written = write(Answer({"text": Whole("y" * 3_000, 12)}, chars=4_000))
+    written = write(Digest({"text": Excerpt("y" * 3_000, 12)}, chars=4_000))
     assert written == {"text": "y" * 3_000 + "…(+12)", "foreign": ["text"]}
 
 

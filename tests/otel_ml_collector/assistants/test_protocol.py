@@ -16,7 +16,7 @@ from mcp.types import TextContent
 
 from otel_ml import Client as Recorder
 from otel_ml_collector.assistants.definitions import BODY_BYTES, INSTRUCTIONS, TOOLS
-from otel_ml_collector.assistants.protocol import OF_ALL, OF_KEY, Pace, TooBusy
+from otel_ml_collector.assistants.protocol import OF_ALL, OF_KEY, CallLimits, TooBusy
 from tests.otel_ml_collector.asgi import HOST, Answered, ask
 from tests.otel_ml_collector.cli.program import environment, otel_ml
 from tests.otel_ml_collector.stores import Service, open_service
@@ -239,7 +239,7 @@ def test_no_mcp(tmp_path: Path) -> None:
 def test_pace(key_id: str, limits: tuple[int, int]) -> None:
     """A key has so many calls at once and a minute, and is told when to come again."""
     now_s = [100.0]
-    pace = Pace(lambda: now_s[0])
+    pace = CallLimits(lambda: now_s[0])
     at_once, a_minute = limits
     for _ in range(at_once):
         pace.enter(key_id)
