@@ -61,9 +61,10 @@ sheet: $(VENV)/dev.stamp ## Take a picture of every page, both themes and widths
 bench: $(VENV)/dev.stamp ## Print the numbers of docs/benchmarks.md as this machine makes them (ratios to a commit: BESIDE=3d291aa)
 	$(BIN)/python -m tests.bench $(if $(BESIDE),--beside $(BESIDE))
 
-soak: $(VENV)/dev.stamp ## The long ones: 10 minutes without a collector, 100 kills, a million broken requests, 1,000 samples of each interval
+soak: $(VENV)/dev.stamp ## The long ones: 10 minutes without a collector, 100 kills, a million broken requests, 50 kills of an experiment, 1,000 samples of each interval
 	$(BIN)/python -m tests.bench.soak
 	OTEL_ML_TEST_REQUESTS=200 $(BIN)/python -m pytest tests/otel_ml_collector/api/test_any_request.py
+	OTEL_ML_TEST_KILLS=50 $(BIN)/python -m pytest -s tests/end_to_end/test_resume.py -k any_moment
 	OTEL_ML_TEST_SIMULATIONS=1000 $(BIN)/python -m pytest -s tests/otel_ml/statistics/test_coverage.py
 
 check-deploy: $(VENV)/deploy.stamp $(PROMTOOL) ## Validate deploy/ with real tools (Debian, Ubuntu)

@@ -1,6 +1,9 @@
 """An experiment whose process is killed goes on in another one, from what the collector has."""
 
+import contextlib
 import json
+import os
+import random
 import subprocess
 import sys
 from collections import Counter
@@ -16,6 +19,7 @@ from tests.support.collector import CollectorProcess, wait_until
 
 ITEMS: Final = 60
 REPEATS: Final = 2
+KILLS: Final = int(os.environ.get("OTEL_ML_TEST_KILLS", "1"))
 APP: Final = """
 import json, sys, time
 
@@ -77,21 +81,40 @@ def test_killed_experiment_goes_on(collector: CollectorProcess, tmp_path: Path, 
     name = f"killed {done}"
     process = start(tmp_path / "one", collector, name)
     wait_until(lambda: any(one["done"] >= done for one in found(collector, name)))
-    process.kill()
-    process.communicate()
-    before = found(collector, name)[0]["done"]
-    told = end(start(tmp_path / "two", collector, name, "auto"))
-    [one] = found(collector, name)
-    assert (one["run_id"], one["outcome"]) == (told["id"], "ok")
-    assert (one["done"], one["errors"]) == (ITEMS * REPEATS, 6 * REPEATS)
-    assert told["asked"] <= ITEMS * REPEATS - before
-    wanted = Counter((f"i{a:02}", repeat) for a in range(ITEMS) for repeat in range(REPEATS))
-    assert Counter((item, repeat) for item, repeat, *_ in told["rows"]) == wanted
+    told = kill_and_go_on(process, collector, name, tmp_path)
     assert {
         (output, outcome) for item, _, output, outcome in told["rows"] if item in {"i07", "i08"}
     } == {(None, "error"), (9, "ok")}
     again = end(start(tmp_path / "two", collector, name, "auto"))
     assert (again["asked"], len(found(collector, name))) == (ITEMS * REPEATS, 2)  # it had ended
+
+
+@pytest.mark.parametrize("number", range(KILLS))
+def test_killed_at_any_moment(collector: CollectorProcess, tmp_path: Path, number: int) -> None:
+    """Whenever it is killed, each item and repeat is once in the result; `make soak` tries 50."""
+    moment_s = random.uniform(0.3, 7.5)  # noqa: S311 - from before its first word to its end
+    process = start(tmp_path / "one", collector, f"moment {number}")
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(moment_s)
+    kill_and_go_on(process, collector, f"moment {number}", tmp_path)
+
+
+def kill_and_go_on(
+    process: "subprocess.Popen[str]", collector: CollectorProcess, name: str, folder: Path
+) -> Any:
+    """Kill an experiment, and let another machine go on with it; returns what that one told."""
+    process.kill()
+    process.communicate()
+    before = max((one["done"] for one in found(collector, name)), default=0)
+    told = end(start(folder / "two", collector, name, "auto"))
+    one = next(one for one in found(collector, name) if one["run_id"] == told["id"])
+    assert one["outcome"] == "ok"
+    assert (one["done"], one["errors"]) == (ITEMS * REPEATS, 6 * REPEATS)
+    is_new = before == ITEMS * REPEATS  # it had ended when it was killed
+    assert told["asked"] <= ITEMS * REPEATS - (0 if is_new else before)
+    wanted = Counter((f"i{a:02}", repeat) for a in range(ITEMS) for repeat in range(REPEATS))
+    assert Counter((item, repeat) for item, repeat, *_ in told["rows"]) == wanted
+    return told
 
 
 def test_what_is_resumed(collector: CollectorProcess, tmp_path: Path) -> None:
