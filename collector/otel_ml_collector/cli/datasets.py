@@ -1,7 +1,8 @@
 """The commands of data sets: they are listed, shown, compared, changed and written into a file."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from otel_ml.experiments.dataset import Dataset
     from otel_ml.reader import Reader
     from otel_ml.records import DatasetVersion
+    from otel_ml_collector.cli.place import Workplace
 
 _MOST: Final = 10_000
 _SAVED_S: Final = 600.0
@@ -48,11 +50,7 @@ def dataset() -> None:
 @with_form
 def list_datasets(asked: PlaceOptions, project: str, *, name: str | None, form: Layout) -> int:
     """List data sets, each as its newest version, or the versions of one with what changed."""
-    with (
-        asked.open() as place,
-        place.reader(project) as reader,
-        check_project(place.api(), project) as check,
-    ):
+    with _reading(asked, project) as (_, reader, check):
         found = reader.dataset_versions(name) if name else reader.datasets()
         check(found)
         rows = [asdict(one) for one in found]
@@ -68,11 +66,7 @@ def list_datasets(asked: PlaceOptions, project: str, *, name: str | None, form: 
 @with_form
 def show(asked: PlaceOptions, project: str, *, name: str, limit: int, form: Layout) -> int:
     """Show the items of a version, the newest one unless told, in the order of their ids."""
-    with (
-        asked.open() as place,
-        place.reader(project) as reader,
-        check_project(place.api(), project),
-    ):
+    with _reading(asked, project) as (_, reader, _):
         version = _find_version(reader, name)
         found = reader.dataset_items(version.name, version.version)
         rows = [{**asdict(one), **_shown(one)} for one in islice(found, limit)]
@@ -87,11 +81,7 @@ def show(asked: PlaceOptions, project: str, *, name: str, limit: int, form: Layo
 @with_form
 def diff(asked: PlaceOptions, project: str, *, before: str, after: str, form: Layout) -> int:
     """List the items that were added, removed or changed between two versions."""
-    with (
-        asked.open() as place,
-        place.reader(project) as reader,
-        check_project(place.api(), project),
-    ):
+    with _reading(asked, project) as (_, reader, _):
         older, newer = (_find_version(reader, one) for one in (before, after))
         if older.name != newer.name:
             raise BadSetting(f"{before} and {after}: expected two versions of one data set")
@@ -165,11 +155,7 @@ def add(
 @click.argument("name", metavar="NAME")
 def remove(asked: PlaceOptions, project: str, *, items: Sequence[str], name: str) -> int:
     """Make a new version without some items; the older ones stay as they are."""
-    with (
-        asked.open() as place,
-        place.reader(project) as reader,
-        check_project(place.api(), project),
-    ):
+    with _reading(asked, project) as (place, reader, _):
         _find_version(reader, name)  # or a wrong name would say that the item is not there
         _tell(_change(place.api(), (project, name, "items"), remove=list(items)))
     return DONE
@@ -184,11 +170,7 @@ def export(asked: PlaceOptions, project: str, *, name: str, file: str | None) ->
     """Write the items of a version, one a line, as --dataset and Dataset.read take them."""
     from otel_ml.experiments.dataset import Dataset  # takes 0.1 s
 
-    with (
-        asked.open() as place,
-        place.reader(project) as reader,
-        check_project(place.api(), project),
-    ):
+    with _reading(asked, project) as (_, reader, _):
         lines = [_line_of(one) for one in Dataset.load(name, reader=reader)]
     if file is None or file == "-":
         sys.stdout.buffer.writelines(lines)
@@ -196,6 +178,23 @@ def export(asked: PlaceOptions, project: str, *, name: str, file: str | None) ->
     with open_file(Path(file)) as opened:
         opened.writelines(lines)
     return DONE
+
+
+@contextmanager
+def _reading(
+    asked: PlaceOptions, project: str
+) -> Iterator[tuple["Workplace", "Reader", Callable[[object], None]]]:
+    """Open where a command works, the reader of a project, and what is told if anything is there.
+
+    Raises:
+        CommandFailed: There is no such place, project or data set.
+    """
+    with (
+        asked.open() as place,
+        place.reader(project) as reader,
+        check_project(place.api(), project) as check,
+    ):
+        yield place, reader, check
 
 
 def _find_version(reader: "Reader", name: str) -> "DatasetVersion":
