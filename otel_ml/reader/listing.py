@@ -57,6 +57,7 @@ class Wanted:
         end: They started before then.
         limit: At most so many; None for all.
         order: By start, newest or oldest first.
+        roots: Whether runs inside another one are left out.
     """
 
     project: str
@@ -65,6 +66,7 @@ class Wanted:
     end: str | None = None
     limit: int | None = None
     order: Order = "desc"
+    roots: bool = False
 
     @property
     def bounds(self) -> dict[str, object]:
@@ -153,7 +155,10 @@ class Runs(HasCard):
         limit = "" if wanted.limit is None else f"at most {wanted.limit:,}"
         asked = {"where": wanted.where, "start": wanted.start, "end": wanted.end}
         order = wanted.order if wanted.order == "asc" else None
-        page = page_address(self._api.page, wanted.project, "runs", **asked, order=order)
+        roots = "1" if wanted.roots else None
+        page = page_address(
+            self._api.page, wanted.project, "runs", **asked, order=order, roots=roots
+        )
         return Card("Runs", wanted.project, (wanted.where, limit), page)
 
     def _repr_html_(self) -> str:
@@ -195,7 +200,7 @@ class Runs(HasCard):
         import pyarrow.parquet as pq
 
         wanted = self._wanted
-        listed = None if wanted.limit is None else list(self)
+        listed = None if wanted.limit is None and not wanted.roots else list(self)
         if listed:
             wanted = _narrowed(wanted, [run.start_ns for run in listed])
         names = _with_id(columns)
@@ -232,6 +237,7 @@ class Runs(HasCard):
         while left is None or left > 0:
             size = _PAGE if left is None else min(left, _PAGE)
             asked = {**wanted.bounds, "order": wanted.order, "limit": size, "cursor": cursor}
+            asked["roots"] = "true" if wanted.roots else None
             page = self._api.ask(replace(how, path=path, parameters=asked))
             yield page
             left = None if left is None else left - len(page["runs"])

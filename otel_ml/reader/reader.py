@@ -1,6 +1,7 @@
 """Reads runs, traces, models, metrics and data back from a collector, and adds feedback."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -146,6 +147,7 @@ class Reader(HasCard):
         end: Moment = None,
         limit: int | None = None,
         order: Order = "desc",
+        roots: bool = False,
     ) -> Runs:
         """List runs; asks nothing before one goes over them.
 
@@ -155,8 +157,10 @@ class Reader(HasCard):
             end: They started before then.
             limit: At most so many; None for all.
             order: By start, newest (desc) or oldest first (asc).
+            roots: Only runs that stand inside no other one.
         """
-        return Runs(self._api, self._wanted(where, start, end, limit, order), self._load)
+        wanted = self._wanted(where, start, end, limit, order)
+        return Runs(self._api, replace(wanted, roots=check_flag("roots", roots)), self._load)
 
     def run(self, run_id: str) -> Run:
         """Read one run with everything that is known of it.

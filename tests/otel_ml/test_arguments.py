@@ -323,6 +323,7 @@ ROWS: Final[dict[str, Mapping[str, Sort]]] = {
         **READ,
         "limit": sort("None", "5", "0"),
         "order": sort(),
+        "roots": FLAG,
     },
     "otel_ml.reader.Reader.run": {"run_id": NAME},
     "otel_ml.reader.Reader.trace": {"key": NAME},

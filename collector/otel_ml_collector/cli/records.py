@@ -156,9 +156,17 @@ def projects(asked: PlaceOptions, form: Layout) -> int:
 @with_filter
 @click.option("--limit", type=int, default=50, metavar="N", help="at most so many [50]")
 @click.option("--order", type=click.Choice(("desc", "asc")), default="desc", help="[desc]")
+@click.option("--roots", is_flag=True, help="only runs that stand inside no other one")
 @with_form
 def runs(
-    asked: PlaceOptions, project: str, within: Within, *, limit: int, order: Any, form: Layout
+    asked: PlaceOptions,
+    project: str,
+    within: Within,
+    *,
+    limit: int,
+    order: Any,
+    roots: bool,
+    form: Layout,
 ) -> int:
     """List runs, newest first; `otel-ml export` writes all of them, with payload.
 
@@ -171,7 +179,12 @@ def runs(
         )
     with asked.open() as place, place.reader(project) as reader:
         found = reader.runs(
-            within.where, limit=limit, order=order, start=within.start, end=within.end
+            within.where,
+            limit=limit,
+            order=order,
+            start=within.start,
+            end=within.end,
+            roots=roots,
         )
         with check_project(place.api(), project) as check:
             return _write_runs(form, found, check)

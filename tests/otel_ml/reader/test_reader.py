@@ -260,3 +260,30 @@ def test_feedback(reader: Reader) -> None:
         ("thumbs", True, None, "up", "human"),
         ("churned", None, 1.0, "", "actual"),
     }
+
+
+def test_roots(collector: CollectorProcess) -> None:
+    """Runs inside another one are left out, in a list, its length and its table."""
+    client = Client("nested", endpoint=collector.endpoint, join=False)
+
+    @client.trace(name="inner")
+    def inner() -> None:
+        """Stand inside."""
+
+    @client.trace(name="outer")
+    def outer() -> None:
+        inner()
+
+    for _ in range(3):
+        outer()
+    inner()
+    assert client.flush()
+    client.close()
+    with Reader("nested", endpoint=collector.endpoint) as reader:
+        assert len(reader.runs()) == 7
+        roots = reader.runs(roots=True)
+        assert [run.model for run in roots] == ["inner", "outer", "outer", "outer"]
+        assert (len(roots), roots[0].model) == (4, "inner")
+        assert roots.to_arrow("model")["model"].to_pylist() == [run.model for run in roots]
+        with pytest.raises(ValueError, match="Invalid roots 1"):
+            reader.runs(roots=1)  # type: ignore[arg-type]
