@@ -68,7 +68,7 @@ def counts(collector: CollectorProcess) -> Any:
 def test_lost_on_the_way(own_collector: CollectorProcess, relay: Relay) -> None:
     """What a process numbered and is not here when it says goodbye is missing; twice is once."""
     assert run(relay, "ended") == 0
-    expected = {"received": 8, "missing": 5, "late": 0, "dropped": 0}
+    expected = {"received": 8, "missing": 5, "late": 0, "dropped": 0, "sampled": 0}
     assert counts(own_collector) == expected
     for body in [*reversed(relay.passed), *relay.passed]:
         own_collector.deliver(body, PROTOBUF)
@@ -78,7 +78,13 @@ def test_lost_on_the_way(own_collector: CollectorProcess, relay: Relay) -> None:
     assert 'otel_ml_spans_missing{project="shop"} 5.0' in own_collector.get_text("/metrics")
     (body,) = relay.lost
     own_collector.deliver(body, PROTOBUF)
-    assert counts(own_collector) == {"received": 13, "missing": 0, "late": 0, "dropped": 0}
+    assert counts(own_collector) == {
+        "received": 13,
+        "missing": 0,
+        "late": 0,
+        "dropped": 0,
+        "sampled": 0,
+    }
 
 
 def test_killed_process(own_collector: CollectorProcess, relay: Relay, tmp_path: Path) -> None:
@@ -105,7 +111,13 @@ def test_killed_collector(own_collector: CollectorProcess) -> None:
         assert post(own_collector, body) == 200
     goodbye = make_sign("goodbye", time.time_ns(), "0000000a", seq=601, project=PROJECT)
     assert post(own_collector, encode([goodbye])) == 200
-    assert counts(own_collector) == {"received": 601, "missing": 0, "late": 0, "dropped": 0}
+    assert counts(own_collector) == {
+        "received": 601,
+        "missing": 0,
+        "late": 0,
+        "dropped": 0,
+        "sampled": 0,
+    }
 
 
 def number(seq: int) -> Span:
