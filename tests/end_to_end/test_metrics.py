@@ -102,7 +102,7 @@ def test_metrics(tagging: CollectorProcess, relay: Relay) -> None:
     # version.
     first, second = ("answer", "shop", "bigshot", "v1"), ("answer", "shop", "", "v2")
     chat = ("gpt-4o-mini", "shop", "", "")
-    runs: dict[Any, float] = {
+    runs: dict[Any, Any] = {
         ("otel_ml_runs_total", first): 3,
         ("otel_ml_runs_total", second): 1,
         ("otel_ml_runs_total", chat): 1,
@@ -112,6 +112,8 @@ def test_metrics(tagging: CollectorProcess, relay: Relay) -> None:
         ("otel_ml_run_duration_seconds_count", chat): 1,
         ("otel_ml_run_tokens_total", (*chat[:3], "input", "")): 12,
         ("otel_ml_run_tokens_total", (*chat[:3], "output", "")): 3,
+        # By the table of prices: a million tokens cost $0.15 in and $0.60 out.
+        ("otel_ml_run_cost_usd_total", chat): pytest.approx(12 * 0.15e-6 + 3 * 0.6e-6),
     }
     judged: dict[Any, float] = {
         ("otel_ml_judge_score_count", ("short", "v1", *first)): 3,

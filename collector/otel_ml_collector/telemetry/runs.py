@@ -49,6 +49,8 @@ RunKey = tuple[str, int, bytes, bytes]
 Place = tuple[str, ...]
 # A version: its kind; project, name, digest and structure.
 _Version = tuple[VersionKind, Place]
+# What a run says that it used: tokens of input, tokens of output, US dollars.
+_Used = tuple[int | None, int | None, float | None]
 
 # So many runs wait at most until it is known whether another one records their call.
 _HELD: Final = 20_000
@@ -102,8 +104,7 @@ class _Held:
     place: Place
     latency_ns: int
     is_error: bool
-    input_tokens: int | None
-    output_tokens: int | None
+    used: _Used
 
 
 @dataclass(slots=True)
@@ -112,6 +113,7 @@ class RunCounts:
 
     Attributes:
         is_other: Whether it takes what is beyond the bound of label sets.
+        cost: US dollars of those whose cost is known; None when that of none is.
         buckets: One an upper bound, and one for what is above all of them.
     """
 
@@ -120,6 +122,7 @@ class RunCounts:
     errors: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
+    cost: float | None = None
     latency_ns: int = 0
     buckets: list[int] = field(default_factory=lambda: [0] * (len(BOUNDS_S) + 1))
 
@@ -129,8 +132,14 @@ class RunCounts:
         self.errors += other.errors
         self.input_tokens += other.input_tokens
         self.output_tokens += other.output_tokens
+        self.add_cost(other.cost)
         self.latency_ns += other.latency_ns
         self.buckets = [one + more for one, more in zip(self.buckets, other.buckets, strict=True)]
+
+    def add_cost(self, cost: float | None) -> None:
+        """Add what runs cost, where that is known."""
+        if cost is not None:
+            self.cost = (self.cost or 0.0) + cost
 
 
 @dataclass(slots=True)
@@ -161,6 +170,11 @@ def make_run_metrics(names: Sequence[str], counts: Mapping[Labels, RunCounts]) -
     tokens = CounterMetricFamily(
         "otel_ml_run_tokens", "Tokens of recorded runs", labels=[*names, "type"]
     )
+    cost = CounterMetricFamily(
+        "otel_ml_run_cost_usd",
+        "US dollars that recorded runs cost, of those whose cost is known",
+        labels=names,
+    )
     latency = HistogramMetricFamily(
         "otel_ml_run_duration_seconds", "Latency of recorded runs", labels=names
     )
@@ -169,10 +183,12 @@ def make_run_metrics(names: Sequence[str], counts: Mapping[Labels, RunCounts]) -
         errors.add_metric(labels, one.errors)
         tokens.add_metric([*labels, "input"], one.input_tokens)
         tokens.add_metric([*labels, "output"], one.output_tokens)
+        if one.cost is not None:
+            cost.add_metric(labels, one.cost)
         bounds = (*map(str, BOUNDS_S), "+Inf")
         buckets = list(zip(bounds, accumulate(one.buckets), strict=True))
         latency.add_metric(labels, buckets, one.latency_ns / 1e9)
-    return runs, errors, tokens, latency
+    return runs, errors, tokens, cost, latency
 
 
 def make_score_metrics(
@@ -324,22 +340,16 @@ class RunNumbers(Collector):
         if not self._places.put((run.project, run.trace_id, run.span_id), place):
             return
         latency_ns, is_error = run.end_ns - run.start_ns, run.outcome == "error"
+        used = run.input_tokens, run.output_tokens, run.cost
         if is_held and len(self._held) < _HELD:
             key = (run.project, run.start_ns, run.trace_id, run.span_id)
-            used = run.input_tokens, run.output_tokens
-            self._held.append(_Held(key, place, latency_ns, is_error, *used))
+            self._held.append(_Held(key, place, latency_ns, is_error, used))
             self._waited.put(f"{run.run_id} {run.project}", True)
             return
-        self._add(place, latency_ns, is_error, run.input_tokens, run.output_tokens)
+        self._add(place, latency_ns, is_error, used)
 
-    def _add(
-        self,
-        place: Place,
-        latency_ns: int,
-        is_error: bool,
-        input_tokens: int | None,
-        output_tokens: int | None,
-    ) -> None:
+    def _add(self, place: Place, latency_ns: int, is_error: bool, used: _Used) -> None:
+        input_tokens, output_tokens, cost = used
         counts = self._runs[place]
         counts.runs += 1
         counts.latency_ns += latency_ns
@@ -347,6 +357,7 @@ class RunNumbers(Collector):
         counts.errors += is_error
         counts.input_tokens += input_tokens or 0
         counts.output_tokens += output_tokens or 0
+        counts.add_cost(cost)
         if counts.is_other:
             self._folded += 1
 
@@ -355,14 +366,14 @@ class RunNumbers(Collector):
         project, _, trace_id, span_id = run.key
         name = run_id(trace_id, span_id)
         share = shares.get(name)
-        used = run.input_tokens, run.output_tokens
+        used = run.used
         if share is not None:
             others = [one.span_id for one in share.others]
             if share.record_of or any(self._was_counted(project, trace_id, one) for one in others):
                 return
-            used = share.tokens.input, share.tokens.output
+            used = share.tokens.input, share.tokens.output, share.cost
         self._counted.put(f"{name} {project}", True)
-        self._add(run.place, run.latency_ns, run.is_error, *used)
+        self._add(run.place, run.latency_ns, run.is_error, used)
 
     def _was_counted(self, project: str, trace_id: bytes, span_id: bytes) -> bool:
         name = f"{run_id(trace_id, span_id)} {project}"

@@ -2,6 +2,7 @@
 
 import json
 import random
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any, Final
 from urllib.parse import quote
@@ -319,7 +320,9 @@ def test_numbers_for_prometheus(service: Service, project: str, order: str) -> N
     """A call is counted once for Prometheus, whatever comes first; counters never fall."""
     watch = CallWatch(service.store.connections)
     numbers = RunNumbers((), lambda *asked: {}, watch.settle)
-    spans = make_answer(12)
+    chain, *calls = make_answer(12)
+    priced = {"gen_ai.usage.cost": 0.25}
+    spans = [chain, *(replace(call, attributes={**call.attributes, **priced}) for call in calls)]
     groups = {
         "together": [spans],
         "outer first": [spans[:2], spans[2:]],
@@ -332,17 +335,19 @@ def test_numbers_for_prometheus(service: Service, project: str, order: str) -> N
         writer.write(records)
         numbers.count(records, watch.note(records, writer.stamped_ns or 0))
         seen.append(samples(numbers, project))
-    assert seen[-1] == {"runs": 2.0, "input": 50.0, "output": 7.0}
+    assert seen[-1] == {"runs": 2.0, "input": 50.0, "output": 7.0, "cost": 0.25}
     assert [one["runs"] for one in seen] == sorted(one["runs"] for one in seen)
 
 
 def samples(numbers: RunNumbers, project: str) -> dict[str, float]:
-    found = {"runs": 0.0, "input": 0.0, "output": 0.0}
+    found = {"runs": 0.0, "input": 0.0, "output": 0.0, "cost": 0.0}
     for metric in numbers.collect():
         for sample in metric.samples:
             if sample.labels.get("project") == project:
                 if sample.name == "otel_ml_runs_total":
                     found["runs"] += sample.value
+                if sample.name == "otel_ml_run_cost_usd_total":
+                    found["cost"] += sample.value
                 if sample.name == "otel_ml_run_tokens_total":
                     found[sample.labels["type"]] += sample.value
     return found

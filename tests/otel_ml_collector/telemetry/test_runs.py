@@ -73,6 +73,20 @@ def test_runs() -> None:
     }
 
 
+def test_cost() -> None:
+    """Dollars are added up of the runs whose cost is known, and of no others."""
+    numbers = RunNumbers((), no_versions)
+    for cost in (0.25, 0.5):
+        count(numbers, make_call("answer", {"gen_ai.usage.cost": cost}))
+    count(numbers, make_call("answer"), make_call("unpriced"))
+    count(numbers, make_call("free", {"gen_ai.usage.cost": 0.0}))
+    page = read_collector(numbers)
+    assert {key: value for key, value in page.items() if key[0].startswith("otel_ml_run_cost")} == {
+        ("otel_ml_run_cost_usd_total", ("answer", "p", "")): 0.75,
+        ("otel_ml_run_cost_usd_total", ("free", "p", "")): 0.0,
+    }
+
+
 def test_latency() -> None:
     """A latency is in the buckets of its upper bound and of all that are above it."""
     numbers = RunNumbers((), no_versions)
