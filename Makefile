@@ -10,6 +10,7 @@ INTEROP := sdk-1.25 sdk-1.36 sdk-1.44 peers threads greenlets services rotel sit
 RECORDERS := $(patsubst tests/recorded/requirements/%.txt,.cache/recorded/%/stamp, \
   $(wildcard tests/recorded/requirements/*.txt)) tests/recorded/recorders/node_modules/stamp
 PROMTOOL := .cache/prometheus/usr/bin/promtool
+ALERTMANAGER := .cache/prometheus/usr/bin/prometheus-alertmanager
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # What uv trusts are the certificates of the machine, as with pip.
 export UV_SYSTEM_CERTS := 1
@@ -42,11 +43,11 @@ test-nightly: $(VENV)/dev.stamp $(INTEROP:%=.venv-%/stamp) .venv-integrations/st
 	OTEL_ML_TESTS=nightly $(BIN)/python -m pytest $(PYTEST) --forbid-skips --cov \
 	  -m "(nightly or harder or hypothesis) and not deploy"
 
-test-neighbours: $(VENV)/dev.stamp neighbours ## Beside the real Jaeger, OpenTelemetry Collector and telemetrygen (TABLE=1: write docs/jaeger.md)
+test-neighbours: $(VENV)/dev.stamp neighbours ## Beside the real Jaeger, OpenTelemetry Collector, telemetrygen, Prometheus and Alertmanager (TABLE=1: write docs/jaeger.md)
 	$(BIN)/python -m tests.neighbours
 	$(if $(TABLE),OTEL_ML_WRITE_TABLE=1) $(BIN)/python -m pytest --forbid-skips tests/neighbours
 
-neighbours: ## Bring those programs from a folder (NEIGHBOURS=dir), else build them with Go
+neighbours: $(PROMTOOL) $(ALERTMANAGER) ## Bring them: the last two are packages of Debian, the others from a folder (NEIGHBOURS=dir), else built with Go
 	@sh tests/neighbours/bring.sh "$(NEIGHBOURS)"
 
 test-integrations: $(VENV)/dev.stamp .venv-integrations/stamp .venv-llm/stamp ## Beside MLflow, transformers, torch, jax and the like (3 GB)
@@ -68,6 +69,8 @@ soak: $(VENV)/dev.stamp ## The long ones: 10 minutes without a collector, 100 ki
 	OTEL_ML_TEST_SIMULATIONS=1000 $(BIN)/python -m pytest -s tests/otel_ml/statistics/test_coverage.py
 
 check-deploy: $(VENV)/deploy.stamp $(PROMTOOL) ## Validate deploy/ with real tools (Debian, Ubuntu)
+	@command -v systemd-analyze >/dev/null || { \
+	  echo "make check-deploy needs Debian or Ubuntu with systemd"; exit 1; }
 	PATH="$(CURDIR)/$(dir $(PROMTOOL)):$$PATH" $(BIN)/python -m pytest -m deploy tests/deploy
 
 recorded: $(VENV)/dev.stamp $(RECORDERS) ## Record again what real libraries export (one: RECORDED=langfuse)
@@ -158,10 +161,18 @@ $(VENV)/deploy.stamp: requirements/deploy.txt $(VENV)/dev.stamp
 	@touch $@
 
 $(PROMTOOL):
-	@command -v dpkg-deb >/dev/null && command -v systemd-analyze >/dev/null || { \
-	  echo "make check-deploy needs Debian or Ubuntu with systemd"; exit 1; }
-	mkdir -p .cache/prometheus
-	cd .cache/prometheus && apt-get download prometheus && dpkg-deb -x prometheus_*.deb .
+	$(call unpack,prometheus)
+
+$(ALERTMANAGER):
+	$(call unpack,prometheus-alertmanager)
+
+# $(call unpack,PACKAGE) takes the programs out of a package of Debian; nothing is installed.
+define unpack
+@command -v dpkg-deb >/dev/null || { \
+  echo "Prometheus and Alertmanager are packages of Debian: this needs Debian or Ubuntu"; exit 1; }
+mkdir -p .cache/prometheus
+cd .cache/prometheus && apt-get download $(1) && dpkg-deb -x $(1)_*.deb .
+endef
 
 $(PROTO_VENV)/stamp: requirements/proto.txt | $(BIN)/python
 	$(call environment,$(PROTO_VENV))

@@ -24,6 +24,7 @@ def counting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CollectorProc
         process.restart()  # what is missing is looked for at the start
         judged: dict[str, str | float | bool] = {
             "model.name": "answer",
+            "gen_ai.usage.cost": 0.5,
             "score.grounded": 0.5,
             "passed.grounded": True,
             "judges": '{"grounded": {"version": "00000000000000aa"}}',
@@ -52,7 +53,9 @@ def _span(name: str, attributes: Mapping[str, str | float | bool]) -> Span:
         start_time_unix_nano=now_ns,
         end_time_unix_nano=now_ns,
         attributes=[
-            KeyValue(key=f"otel_ml.{key}", value=any_value(value))
+            KeyValue(
+                key=key if key.startswith("gen_ai.") else f"otel_ml.{key}", value=any_value(value)
+            )
             for key, value in attributes.items()
         ],
     )

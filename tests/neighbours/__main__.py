@@ -2,9 +2,9 @@
 
 import sys
 
-from tests.neighbours.programs import FOLDER, PROGRAMS, version_of
+from tests.neighbours.programs import PROGRAMS, version_of
 
-missing = [name for name in PROGRAMS if not (FOLDER / name).exists()]
+missing = [name for name, file in PROGRAMS.items() if not file.exists()]
 if missing:
     sys.exit(f"There is no {', '.join(missing)}: make neighbours")
 for program in PROGRAMS:

@@ -21,8 +21,16 @@ from tests.support.collector import CollectorProcess, wait_until
 from tests.support.ports import free_port
 
 ROOT: Final = Path(__file__).parents[2]
-FOLDER: Final = ROOT / ".cache/neighbours"
-PROGRAMS: Final = ("jaeger", "otelcol", "telemetrygen")
+# Where `make neighbours` puts them: what it builds, and the packages of Debian that it unpacks.
+_BUILT: Final = ROOT / ".cache/neighbours"
+_UNPACKED: Final = ROOT / ".cache/prometheus/usr/bin"
+PROGRAMS: Final = {
+    "jaeger": _BUILT / "jaeger",
+    "otelcol": _BUILT / "otelcol",
+    "telemetrygen": _BUILT / "telemetrygen",
+    "prometheus": _UNPACKED / "prometheus",
+    "alertmanager": _UNPACKED / "prometheus-alertmanager",
+}
 DEPLOYED: Final = ROOT / "deploy/otelcol/config.yaml"
 _JAEGER: Final = Path(__file__).with_name("jaeger.yaml")
 # The port of its own metrics, 8888, is fixed: two of them would not start on one machine.
@@ -36,15 +44,20 @@ _CORE: Final = "go.opentelemetry.io/collector/service"
 
 def find_program(name: str) -> Path:
     """Find a program; a test that has none is skipped."""
-    found = FOLDER / name
+    found = PROGRAMS[name]
     if not found.exists():
         pytest.skip(f"There is no {name}: make neighbours")
     return found
 
 
 def version_of(name: str) -> str:
-    """Read a program's module and version out of it, and those of the collector within it."""
+    """Read a program's module and version out of it, and those of the collector within it.
+
+    Those of Debian name no module: they are asked.
+    """
     told = _MODULE.findall(find_program(name).read_bytes())
+    if not told:
+        return f"{name}: {run_to_end(name, '--version').stdout.partition(' (')[0]}"
     modules = {kind: (path.decode(), version.decode()) for kind, path, version in told[:1]}
     core = {path.decode(): version.decode() for _, path, version in told}.get(_CORE)
     module, version = modules.get("mod", (name, "(devel)"))
@@ -82,13 +95,23 @@ class Program:
         config: The text of its configuration.
         ports: Those at which it listens once it is ready.
         more: More of the command line.
+        option: The name of the option that takes the configuration.
+        launcher: What to put before the command.
     """
 
     def __init__(
-        self, name: str, folder: Path, config: str, *ports: int, more: Sequence[str] = ()
+        self,
+        name: str,
+        folder: Path,
+        config: str,
+        *ports: int,
+        more: Sequence[str] = (),
+        option: str = "--config",
+        launcher: Sequence[str] = (),
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._name, self._ports, self._more = name, ports, more
+        self._option, self._launcher = option, launcher
         self._config = folder / f"{name}.yaml"
         self._config.write_text(config)
         self._output = folder / f"{name}.log"
@@ -124,9 +147,10 @@ class Program:
         self.wait_ready()
 
     def _start(self) -> subprocess.Popen[bytes]:
+        program: list[str | Path] = [*self._launcher, find_program(self._name)]
         with self._output.open("ab") as output:
             return subprocess.Popen(
-                [find_program(self._name), "--config", self._config, *self._more],
+                [*program, self._option, self._config, *self._more],
                 stdout=output,
                 stderr=output,
                 env={**os.environ, "OTEL_TRACES_SAMPLER": "always_off"},  # traces of its own
