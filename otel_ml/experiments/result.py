@@ -215,7 +215,8 @@ class Result(HasCard):
                 f"{len(shared.gone):,} gone, {len(shared.changed):,} changed"
             )
         if self.errors:
-            told.append(f"{self.errors:,} runs failed, which counts as not passed")
+            runs = f"{self.errors:,} run{'s' * (self.errors != 1)}"
+            told.append(f"{runs} failed, which counts as not passed")
         for name in self.experiment.judges:
             failed = sum(
                 run.judgements[name].error is not None
@@ -223,8 +224,13 @@ class Result(HasCard):
                 if name in run.judgements
             )
             if failed:
-                told.append(f"{name} failed on {failed:,} runs, which have no value of it")
-        told += [f"{name}: {one.why}" for name, one in self.judges.items() if one.why]
+                runs = f"{failed:,} run{'s' * (failed != 1)}"
+                told.append(f"{name} failed on {runs}: no value of it there")
+        told += [
+            f"{name}: {one.why}"
+            for name, one in self.judges.items()
+            if one.why not in one.sentence  # which is printed above them
+        ]
         if self.flaky:
             told.append(
                 f"flaky: {', '.join(self.flaky[:_SHOWN])}{' …' * (len(self.flaky) > _SHOWN)}"

@@ -533,7 +533,8 @@ def _notes(compared: Compared) -> list[str]:
     if experiment.done < wanted:
         told.append(f"{experiment.done:,} of {wanted:,} runs: what is missing counts nowhere")
     if experiment.errors:
-        told.append(f"{experiment.errors:,} runs failed, which counts as not passed")
+        runs = f"{experiment.errors:,} run{'s' * (experiment.errors != 1)}"
+        told.append(f"{runs} failed, which counts as not passed")
     if experiment.doubled:
         told.append(f"{experiment.doubled:,} runs of an item again: the first that ended counts")
     if compared.missing:
