@@ -39,7 +39,7 @@ test: $(VENV)/dev.stamp ## All that Python alone can test
 test-all: $(VENV)/dev.stamp .venv-sdk-1.25/stamp tools ## What a commit passes, with Node and Chromium; a skipped test is a failure
 	$(BIN)/python -m pytest $(PYTEST) -m "not deploy and not nightly" --forbid-skips
 
-test-nightly: $(VENV)/dev.stamp $(INTEROP:%=.venv-%/stamp) .venv-integrations/stamp .venv-llm/stamp tools neighbours check-deploy ## All that test-all leaves out, and properties with all examples
+test-nightly: $(VENV)/dev.stamp $(INTEROP:%=.venv-%/stamp) .venv-evals/stamp .venv-integrations/stamp .venv-llm/stamp tools neighbours check-deploy ## All that test-all leaves out, and properties with all examples
 	OTEL_ML_TESTS=nightly $(BIN)/python -m pytest $(PYTEST) --forbid-skips --cov \
 	  -m "(nightly or harder or hypothesis) and not deploy"
 
@@ -111,11 +111,13 @@ requirements: ## Compile the pinned requirements again (needs uv)
 	  -o deploy/requirements.txt
 	for name in $(INTEROP); do \
 	  $(COMPILE) requirements/$$name.in -o requirements/$$name.txt || exit 1; done
+	$(COMPILE) requirements/evals.in --override requirements/evals-left-out.txt \
+	  -o requirements/evals.txt
 	for name in integrations llm; do \
 	  $(COMPILE) requirements/$$name.in requirements/build.in -o requirements/$$name.txt || exit 1; done
 
 clean: ## Remove what these targets made
-	rm -rf $(VENV) $(PROTO_VENV) $(INTEROP:%=.venv-%) .venv-integrations .venv-llm
+	rm -rf $(VENV) $(PROTO_VENV) $(INTEROP:%=.venv-%) .venv-evals .venv-integrations .venv-llm
 	rm -rf .cache .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # Where Jaeger, otelcol and telemetrygen are, as programs that xz packed, with their SHA256SUMS.
@@ -184,6 +186,12 @@ $(PROTO_VENV)/stamp: requirements/proto.txt | $(BIN)/python
 .venv-%/stamp: requirements/%.txt | $(BIN)/python
 	$(call environment,.venv-$*)
 	$(call into,.venv-$*) --require-hashes --requirement $<
+	@touch $@
+
+# What the wheel of mlflow names and what is left out: requirements/evals.in.
+.venv-evals/stamp: requirements/evals.txt | $(BIN)/python
+	$(call environment,.venv-evals)
+	$(call into,.venv-evals) --require-hashes --no-deps --requirement $<
 	@touch $@
 
 .cache/recorded/%/stamp: tests/recorded/requirements/%.txt | $(BIN)/python

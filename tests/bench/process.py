@@ -10,17 +10,20 @@ _ROOT: Final = Path(__file__).parents[2]
 _RUN_S: Final = 1_800
 
 
-def start_module(name: str, *arguments: object, **variables: str) -> subprocess.Popen[str]:
+def start_module(
+    name: str, *arguments: object, python: str = sys.executable, **variables: str
+) -> subprocess.Popen[str]:
     """Start ``tests.bench.<name>``; what it prints is to be read from its `stdout`.
 
     Args:
         name: The module.
         arguments: Its command line.
+        python: Whose environment it runs in.
         variables: Of the environment; no other one of OpenTelemetry's or ours is passed on.
     """
     kept = {key: item for key, item in os.environ.items() if not key.startswith("OTEL_")}
     return subprocess.Popen(
-        [sys.executable, "-m", f"tests.bench.{name}", *map(str, arguments)],
+        [python, "-m", f"tests.bench.{name}", *map(str, arguments)],
         cwd=_ROOT,
         env={**kept, **variables},
         stdout=subprocess.PIPE,
@@ -28,9 +31,11 @@ def start_module(name: str, *arguments: object, **variables: str) -> subprocess.
     )
 
 
-def run_module(name: str, *arguments: object, **variables: str) -> str:
+def run_module(
+    name: str, *arguments: object, python: str = sys.executable, **variables: str
+) -> str:
     """Run it to its end, which has to be a good one; returns what it printed."""
-    with start_module(name, *arguments, **variables) as process:
+    with start_module(name, *arguments, python=python, **variables) as process:
         printed, _ = process.communicate(timeout=_RUN_S)
     assert process.returncode == 0, f"{name} ended with status {process.returncode}"
     return printed
