@@ -141,7 +141,7 @@ def _over_demo(demo: CollectorProcess) -> list[Stop]:
         Stop("compare-runs", _compare("docs-search", _answers(demo))),
         Stop("compare-versions", _compare("docs-search", ["answer:v1", "answer:v2"])),
         Stop("compare-experiments", _compare("docs-search", _experiments(demo))),
-        Stop("compare-nothing", f"{DOCS}/compare", status=400),
+        Stop("error-compare", f"{DOCS}/compare", status=400),
         Stop("runs-chosen", f"{DOCS}/runs?pick=1"),
         Stop("artifacts", run("digits", 'kind == "training"')),
         Stop("error-404", f"{DOCS}/runs/{'0' * 31}1-{'0' * 15}1", status=404),
