@@ -1,6 +1,7 @@
 """What the last experiments said of items: which tell versions apart, and which never do."""
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any, Final, Literal
 
 from pydantic import BaseModel, Field
@@ -34,9 +35,10 @@ _EXPERIMENTS: Final = 6
 Mark = Literal["passed", "failed", "differed", "no word", "not in it"]
 Show = Literal["all", "never", "always", "apart", "flaky", "changed", "runs"]
 
-_JUDGED: Final = judge_items(
-    Sql("SELECT left(line, length(line) - 65), right(line, 64) FROM ({lines})").fill(lines=LINES)
+_PAIRS: Final = Sql("SELECT left(line, length(line) - 65), right(line, 64) FROM ({lines})").fill(
+    lines=LINES
 )
+_JUDGED: Final = judge_items(_PAIRS)
 _COUNTS: Final = Sql("""
     SELECT countIf(passed > 0 AND failed = 0) AS always,
       countIf(passed = 0 AND failed > 0) AS never,
@@ -77,49 +79,8 @@ class DatasetHistory(BaseModel):
     )
 
 
-def find_history(
-    reader: Reader,
-    project: str,
-    name: str,
-    number: int,
-    now_ns: int,
-    *,
-    items: Sequence[str] = (),
-) -> DatasetHistory:
-    """Say what the last experiments said of the items of a version, and of some by name.
-
-    Raises:
-        NotFound: There is no such version.
-    """
-    row = version_row(reader, project, name, number)
-    experiments = _find_last(reader, project, name, now_ns)
-    if not experiments:
-        return DatasetHistory(experiments=[], always=0, never=0, apart=0, flaky=0, marks={})
-    parameters = _parameters(project, name, row["digest"], experiments)
-    [counts] = reader.rows(_COUNTS, parameters)
-    marks = {item: ["not in it"] * len(experiments) for item in items}
-    if items:
-        digests = read_manifests(reader, project, [row])[row["digest"]]
-        ids = [one.run_id for one in experiments]
-        for told in read_passes(reader, project, ids, parameters["start"], items):
-            if digests.get(told["item"]) == told["item_digest"]:
-                place = ids.index(told["experiment"])
-                marks[told["item"]][place] = _mark_of(told["passes"], told["fails"])
-    return DatasetHistory.model_validate({"experiments": experiments, **counts, "marks": marks})
-
-
-def find_shown(
-    reader: Reader,
-    project: str,
-    name: str,
-    number: int,
-    now_ns: int,
-    *,
-    show: Show = "all",
-    limit: int = PAGE,
-    cursor: str | None = None,
-) -> DatasetItems:
-    """Read items of a version of which the last experiments said something, by their ids.
+class ItemHistory:
+    """Asks what the last experiments said of the items of one version of a data set.
 
     Args:
         reader: The store.
@@ -127,40 +88,90 @@ def find_shown(
         name: Of the data set.
         number: The small number of the version.
         now_ns: By it an experiment whose process is silent has crashed.
-        show: Which, as `DatasetHistory` counts them; ``changed`` are those that the version before
-            has not or has otherwise, ``runs`` those that were made of recorded runs.
-        limit: How many.
-        cursor: Of the page before.
 
     Raises:
-        BadQuery: The cursor is wrong.
         NotFound: There is no such version.
     """
-    if show == "all":
-        return find_items(reader, project, name, number, limit=limit, cursor=cursor)
-    row = version_row(reader, project, name, number)
-    (after,) = read_cursor(cursor, str) if cursor else ("",)
-    if show == "changed":
-        rows = [row]
-        if number > 1:
-            rows.append(version_row(reader, project, name, number - 1))
-        newer, *older = (read_manifests(reader, project, rows)[one["digest"]] for one in rows)
+
+    def __init__(self, reader: Reader, project: str, name: str, number: int, now_ns: int) -> None:
+        self._reader = reader
+        self._project = project
+        self._name = name
+        self._number = number
+        self._now_ns = now_ns
+        self._row = version_row(reader, project, name, number)
+
+    @cached_property
+    def _experiments(self) -> Sequence[ListedExperiment]:
+        return _find_last(self._reader, self._project, self._name, self._now_ns)
+
+    def find(self, items: Sequence[str] = ()) -> DatasetHistory:
+        """Say what they said of all items, and of some by name."""
+        experiments = self._experiments
+        if not experiments:
+            return DatasetHistory(experiments=[], always=0, never=0, apart=0, flaky=0, marks={})
+        parameters = self._parameters(experiments)
+        [counts] = self._reader.rows(_COUNTS, parameters)
+        marks = {item: ["not in it"] * len(experiments) for item in items}
+        ids = [one.run_id for one in experiments]
+        passes = read_passes(self._reader, _PAIRS, parameters, items) if items else []
+        for told in passes:
+            mark = _mark_of(told["passes"], told["fails"])
+            marks[told["item"]][ids.index(told["experiment"])] = mark
+        return DatasetHistory.model_validate({"experiments": experiments, **counts, "marks": marks})
+
+    def find_items(
+        self, show: Show = "all", limit: int = PAGE, cursor: str | None = None
+    ) -> DatasetItems:
+        """Read the items of which they said something, by their ids.
+
+        Args:
+            show: Which, as `DatasetHistory` counts them; ``changed`` are those that the version
+                before has not or has otherwise, ``runs`` those that were made of recorded runs.
+            limit: How many.
+            cursor: Of the page before.
+
+        Raises:
+            BadQuery: The cursor is wrong.
+        """
+        reader, project, row = self._reader, self._project, self._row
+        if show == "all":
+            return find_items(reader, project, self._name, self._number, limit=limit, cursor=cursor)
+        (after,) = read_cursor(cursor, str) if cursor else ("",)
+        if show == "changed":
+            lines = self._find_changed(after, limit + 1)
+        else:
+            lines = self._find_lines(show, after, limit + 1)
+        return DatasetItems(
+            version=make_version(row, count_stored(reader, project, [row])),
+            items=read_items(reader, project, lines[:limit]),
+            next_cursor=write_place([lines[limit - 1][0]]) if len(lines) > limit else None,
+        )
+
+    def _find_changed(self, after: str, limit: int) -> list[tuple[str, str]]:
+        rows = [self._row]
+        if self._number > 1:
+            rows.append(version_row(self._reader, self._project, self._name, self._number - 1))
+        manifests = read_manifests(self._reader, self._project, rows)
+        newer, *older = (manifests[one["digest"]] for one in rows)
         before = older[0] if older else {}
         differ = [one for one in newer if one > after and before.get(one) != newer[one]]
-        lines = [(one, newer[one]) for one in sorted(differ)[: limit + 1]]
-    else:
-        experiments = [] if show == "runs" else _find_last(reader, project, name, now_ns)
+        return [(one, newer[one]) for one in sorted(differ)[:limit]]
+
+    def _find_lines(self, show: Show, after: str, limit: int) -> list[tuple[str, str]]:
+        """Read lines of the manifest: ids and digests of items behind one."""
+        experiments = [] if show == "runs" else self._experiments
+        if show != "runs" and not experiments:
+            return []
         sql = _FROM_RUNS if show == "runs" else _SOME.fill(judged=_JUDGED, which=_WHICH[show])
-        wanted = {"after": after, "limit": limit + 1}
-        parameters = _parameters(project, name, row["digest"], experiments) | wanted
-        is_known = show == "runs" or experiments
-        found = reader.rows(sql, parameters) if is_known else []
-        lines = [(one["item"], one["item_digest"]) for one in found]
-    return DatasetItems(
-        version=make_version(row, count_stored(reader, project, [row])),
-        items=read_items(reader, project, lines[:limit]),
-        next_cursor=write_place([lines[limit - 1][0]]) if len(lines) > limit else None,
-    )
+        wanted = {"after": after, "limit": limit}
+        found = self._reader.rows(sql, self._parameters(experiments) | wanted)
+        return [(one["item"], one["item_digest"]) for one in found]
+
+    def _parameters(self, experiments: Sequence[ListedExperiment]) -> dict[str, Any]:
+        start_ns = min((one.start_ns for one in experiments), default=0)
+        asked = item_parameters(self._project, [one.run_id for one in experiments], start_ns)
+        return asked | {"owners": [own_dataset(self._name, self._row["digest"])]}
 
 
 def _find_last(reader: Reader, project: str, name: str, now_ns: int) -> list[ListedExperiment]:
@@ -172,14 +183,6 @@ def _find_last(reader: Reader, project: str, name: str, now_ns: int) -> list[Lis
         if one.done and sum(other.done for other in [*found, one]) <= MOST_RUNS:
             found.insert(0, one)
     return found
-
-
-def _parameters(
-    project: str, name: str, digest: str, experiments: Sequence[ListedExperiment]
-) -> dict[str, Any]:
-    start_ns = min((one.start_ns for one in experiments), default=0)
-    ids = [one.run_id for one in experiments]
-    return item_parameters(project, ids, start_ns) | {"owners": [own_dataset(name, digest)]}
 
 
 def _mark_of(passes: int, fails: int) -> Mark:

@@ -34,7 +34,7 @@ from otel_ml_collector.datasets.find import (
     find_versions,
     versions_of,
 )
-from otel_ml_collector.datasets.history import DatasetHistory, Show, find_history, find_shown
+from otel_ml_collector.datasets.history import DatasetHistory, ItemHistory, Show
 from otel_ml_collector.receive.pipeline import Intake
 from otel_ml_collector.services import find_service, service_of
 from otel_ml_collector.store.reader import Reader
@@ -78,8 +78,8 @@ def get_dataset_items(
     show: Annotated[Show, Query(description="Which, by what the last experiments said")] = "all",
 ) -> DatasetItems:
     """Read items of a version of a data set, in the order of their ids."""
-    now_ns = time.time_ns()
-    return find_shown(reader, project, name, number, now_ns, show=show, limit=limit, cursor=cursor)
+    asked = ItemHistory(reader, project, name, number, time.time_ns())
+    return asked.find_items(show, limit, cursor)
 
 
 @api.get("/projects/{project:path}/datasets/{name:path}/versions/{number}/history")
@@ -94,7 +94,7 @@ def get_dataset_history(
     ] = None,
 ) -> DatasetHistory:
     """Say what the last experiments said of the items of a version of a data set."""
-    return find_history(reader, project, name, number, time.time_ns(), items=item or ())
+    return ItemHistory(reader, project, name, number, time.time_ns()).find(item or ())
 
 
 @api.get("/projects/{project:path}/datasets/{name:path}/versions/{number}/diff")
@@ -187,12 +187,9 @@ def show_dataset(
     newest = versions_of(reader, project, name)[-1]["number"]
     listed = find_versions(reader, project, name, cursor=versions)
     number = version or newest
-    now_ns = time.time_ns()
-    found = find_shown(
-        reader, project, name, number, now_ns, show=show, limit=_ON_A_PAGE, cursor=cursor
-    )
-    ids = [one.id for one in found.items]
-    history = find_history(reader, project, name, number, now_ns, items=ids)
+    asked = ItemHistory(reader, project, name, number, time.time_ns())
+    found = asked.find_items(show, _ON_A_PAGE, cursor)
+    history = asked.find([one.id for one in found.items])
     path = ("projects", project, "datasets", name, "versions", str(number), "items")
     context = {
         "project": project,
