@@ -19,3 +19,12 @@ export async function send(method, address, content, more = {}) {
   say(problem);
   return false;
 }
+
+/** Read what somebody typed: JSON where it is some, else the text. */
+export function readTyped(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return text;
+  }
+}

@@ -1,6 +1,6 @@
 // The form that adds, changes or removes an item: each makes a new version of the data set.
 
-import { send } from "./api.js";
+import { readTyped, send } from "./api.js";
 import { say } from "./toast.js";
 
 const dialog = document.querySelector("#edit-item");
@@ -8,18 +8,9 @@ const form = dialog.querySelector("form");
 const { id, inputs, expected, tags } = form.elements;
 let item = {};
 
-/** Read JSON, else the text. */
-function given(text) {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return text;
-  }
-}
-
 /** Write a value so that it is read back as it was: a text that could be JSON in quotes. */
 function shown(value) {
-  const isText = typeof value === "string" && given(value) === value;
+  const isText = typeof value === "string" && readTyped(value) === value;
   return isText ? value : JSON.stringify(value, null, 1);
 }
 
@@ -57,9 +48,9 @@ function wanted() {
     say('Tags are no JSON: expected such as {"topic": "sums"}');
     return null;
   }
-  const right = expected.value.trim() ? given(expected.value) : null;
+  const right = expected.value.trim() ? readTyped(expected.value) : null;
   const { source_run: run = "" } = item;
-  return { id: id.value, inputs: given(inputs.value), expected: right, tags: told, source_run: run };
+  return { id: id.value, inputs: readTyped(inputs.value), expected: right, tags: told, source_run: run };
 }
 
 for (const button of document.querySelectorAll("[data-edit]")) {

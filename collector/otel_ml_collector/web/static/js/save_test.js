@@ -1,20 +1,11 @@
 // The form that makes items of a data set of one run, or of those that a list is filtered to.
 
-import { send } from "./api.js";
+import { readTyped, send } from "./api.js";
 import { say } from "./toast.js";
 
 const LAST = "otel-ml-data-set";
 const dialog = document.querySelector("#save-test");
 const form = dialog?.querySelector("form");
-
-/** Read what is right: JSON where it is some, else the text. */
-function given(text) {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return text;
-  }
-}
 
 /** Open the form with the data set of last time. */
 function open() {
@@ -33,7 +24,7 @@ form?.addEventListener("submit", async (event) => {
   event.preventDefault();
   const { name, expected } = form.elements;
   const wanted = { ...JSON.parse(form.dataset.runs), expected: expected.value };
-  if (expected.value === "given") wanted.given = given(form.elements.given.value);
+  if (expected.value === "given") wanted.given = readTyped(form.elements.given.value);
   const set = name.value.trim();
   if (await send("POST", `${form.dataset.save}/${encodeURIComponent(set)}/runs`, wanted)) {
     localStorage.setItem(LAST, set);
