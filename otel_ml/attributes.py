@@ -195,6 +195,8 @@ SEVERITIES: Final = ("debug", "info", "warning", "error")
 
 # The name of a version, such as qa:v3: what it is a version of, and its small number.
 NUMBERED: Final = re.compile("(.+):v([1-9][0-9]{0,9})", re.DOTALL)
+# The id of a run.
+RUN_ID: Final = re.compile("[0-9a-f]{32}-[0-9a-f]{16}")
 
 # The header that names a project for spans that carry none.
 PROJECT_HEADER: Final = "x-otel-ml-project"

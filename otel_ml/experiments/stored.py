@@ -1,13 +1,12 @@
 """Results of experiments that a collector has, and the one that a baseline names."""
 
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
 from otel_ml.arguments import check_text, invalid
-from otel_ml.attributes import NUMBERED
+from otel_ml.attributes import NUMBERED, RUN_ID
 from otel_ml.experiments.compare import Comparison, cluster_of
 from otel_ml.experiments.result import Result
 from otel_ml.experiments.rows import Experiment, ItemRun
@@ -18,7 +17,6 @@ from otel_ml.recorder import Recorder
 from otel_ml.records import ExperimentRow, ListedExperiment
 
 _MOST: Final = 1_000  # experiments that are looked through for a baseline
-_RUN_ID: Final = re.compile("[0-9a-f]{32}-[0-9a-f]{16}")
 _NONE: Final = "none"
 _AUTO: Final = "auto"
 _SETTLE_S: Final = 5.0
@@ -89,7 +87,7 @@ def load_result(
     if not issubclass(type(reader), Reader):
         raise invalid("reader", reader, "a Reader, or None")
     told = reader.experiment(run_id)
-    if baseline is None and _RUN_ID.fullmatch(told.baseline):
+    if baseline is None and RUN_ID.fullmatch(told.baseline):
         with suppress(NotFound):
             baseline = _load(reader, reader.experiment(told.baseline))
     elif isinstance(baseline, str):
@@ -133,7 +131,7 @@ def find_baseline(reader: Reader, named: str, dataset: str) -> Result:
         LookupError: There is none.
         ReaderError: The collector has no answer.
     """
-    if _RUN_ID.fullmatch(named):
+    if RUN_ID.fullmatch(named):
         return _load(reader, reader.experiment(named))
     numbered = NUMBERED.fullmatch(named)
     for place, one in enumerate(reader.experiments()):
@@ -165,7 +163,7 @@ def find_unfinished(reader: Reader, named: str, wanted: Experiment, params: obje
     """
     wished = _likeness_of(wanted, params)
     if named != _AUTO:
-        if not _RUN_ID.fullmatch(named):
+        if not RUN_ID.fullmatch(named):
             raise LookupError(named)
         one = reader.experiment(named)
         if _likeness(one) != wished:

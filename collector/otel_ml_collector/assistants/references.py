@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from otel_ml.attributes import NUMBERED, RUN_ID
 from otel_ml_collector.assistants.answers import show, unshow
 from otel_ml_collector.assistants.find import find_short
 from otel_ml_collector.errors import BadQuery, NotFound
@@ -11,9 +12,7 @@ from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.runs import find_key
 from otel_ml_collector.store.statistics import read_version_numbers
 
-_RUN_ID: Final = re.compile("[0-9a-f]{32}-[0-9a-f]{16}")
 _SHORT: Final = re.compile("[0-9a-f]{16}")
-_VERSION: Final = re.compile("(.+):v([1-9][0-9]{0,8})", re.DOTALL | re.ASCII)
 _KINDS: Final[tuple[Literal["model", "dataset", "judge"], ...]] = ("model", "dataset", "judge")
 _EXPECTED: Final = (
     "expected a run's 16 hex digits or whole id, a trace's id or key, a version such as answer:v4, "
@@ -51,7 +50,7 @@ def find_reference(reader: Reader, project: str, text: str, field: str = "ref") 
 
 
 def _find(reader: Reader, project: str, text: str, field: str) -> Reference | None:
-    if _RUN_ID.fullmatch(text):
+    if RUN_ID.fullmatch(text):
         return Reference("run", text)
     if _SHORT.fullmatch(text):
         ids = find_short(reader, project, text)
@@ -74,7 +73,7 @@ def _find_trace(reader: Reader, project: str, text: str) -> Reference | None:
 
 def _find_named(reader: Reader, project: str, text: str) -> Reference | None:
     """Find a version by its name: of a model, else of a data set, else of a judge."""
-    match = _VERSION.fullmatch(text)
+    match = NUMBERED.fullmatch(text)
     name, wanted = (match[1], int(match[2])) if match else (text, 0)
     names: dict[str, set[str]] = {kind: {name, text} for kind in _KINDS}
     numbers = read_version_numbers(reader, project, names) if text else {}

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 import orjson
 from pydantic import BaseModel, Field
 
-from otel_ml.attributes import NUMBERED
+from otel_ml.attributes import NUMBERED, RUN_ID
 from otel_ml.records import Infinite
 from otel_ml_collector.errors import BadQuery, NotFound
 from otel_ml_collector.experiments.find import ExperimentDetail, find_experiment
@@ -41,7 +41,6 @@ MOST: Final = 6
 MOST_TRAININGS: Final = 50
 _EXPERIMENT: Final = "experiment"
 _NO_BASELINE: Final = "none"
-_RUN_ID: Final = re.compile("[0-9a-f]{32}-[0-9a-f]{16}")
 # The last point of a series and its lowest and highest one are read however few are asked for.
 _FEW_POINTS: Final = 10
 _POINTS: Final = 100
@@ -241,7 +240,7 @@ def _read_versions(of: Sequence[str]) -> dict[str, tuple[str, int]]:
     for one in of:
         if version := NUMBERED.fullmatch(one):
             numbered[one] = version[1], int(version[2])
-        elif not _RUN_ID.fullmatch(one):
+        elif not RUN_ID.fullmatch(one):
             expected = "the id of a run or an experiment, or a version such as answer:v3"
             raise BadQuery(f"Invalid of {one[:80]!r}: expected {expected}", "of")
     return numbered

@@ -3,7 +3,6 @@
 The verdict is that of `otel_ml.statistics`, computed of the runs over items when it is read.
 """
 
-import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -52,7 +51,6 @@ from otel_ml_collector.web import view
 
 _KIND: Final = "experiment"
 _OWN_PARAMS: Final = frozenset({"function", "version", "judges"})
-_RUN_ID: Final = re.compile("[0-9a-f]{32}-[0-9a-f]{16}")
 SHOWN: Final = 20
 ROWS: Final = 100
 
@@ -355,7 +353,7 @@ def _baseline_of(
         if wanted == experiment.run_id:
             raise BadQuery("Invalid baseline: expected another experiment", "baseline")
         return find_one(reader, project, wanted, now_ns)
-    if not _RUN_ID.fullmatch(experiment.baseline) or experiment.baseline == experiment.run_id:
+    if not names.RUN_ID.fullmatch(experiment.baseline) or experiment.baseline == experiment.run_id:
         return None
     try:
         return find_one(reader, project, experiment.baseline, now_ns)

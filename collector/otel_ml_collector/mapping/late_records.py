@@ -52,7 +52,6 @@ from otel_ml_collector.span import Span, Value, is_span_id
 NO_TARGET: Final = "record_without_target"
 BAD_ITEM: Final = "invalid_item"
 _BAD_METRICS: Final = "invalid_metric_lists"
-_RUN_ID: Final = re.compile("[0-9a-f]{32}-[0-9a-f]{16}")
 _TRACE_CHARS: Final = 32
 _DIGEST: Final = re.compile("[0-9a-f]{64}")
 _SPAN_ID: Final = re.compile("[0-9a-f]{16}")
@@ -171,7 +170,7 @@ def _run_of(span: Span) -> str | None:
     """Name the run that a record is about; None when it names none that could be."""
     target = span.attributes.get(names.TARGET_RUN)
     if target is not None:
-        return target if isinstance(target, str) and _RUN_ID.fullmatch(target) else None
+        return target if isinstance(target, str) and names.RUN_ID.fullmatch(target) else None
     if not is_span_id(span.parent_span_id):
         return None
     return run_id(span.trace_id, span.parent_span_id)
@@ -249,7 +248,7 @@ def map_item(span: Span, project: str, records: Records) -> str | None:
     source_run = to_text(told.get(names.ITEM_SOURCE_RUN))
     if not _DIGEST.fullmatch(digest) or has_bad_artifact(span):
         return BAD_ITEM
-    if source_run and not _RUN_ID.fullmatch(source_run):
+    if source_run and not names.RUN_ID.fullmatch(source_run):
         return BAD_ITEM
     try:
         parts = [orjson.loads(text or "null") for text in (inputs, expected)]

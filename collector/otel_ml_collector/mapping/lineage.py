@@ -14,7 +14,6 @@ from otel_ml_collector.times import LATEST_NS
 BAD_ALIAS: Final = "invalid_alias"
 BAD_LINEAGE: Final = "invalid_lineage"
 _ALIAS: Final = re.compile(r"(?!v[0-9]+\Z)[^\W\d][\w.-]{0,127}")
-_RUN_ID: Final = re.compile("[0-9a-f]{32}-[0-9a-f]{16}")
 _WORD_CHARS: Final = 256
 _NAME_CHARS: Final = 1_024
 
@@ -101,7 +100,7 @@ def _link(event: Event, project: str, owner: str, record_id: str, position: int)
     name = to_text(told[names.LINEAGE_NAME])
     version = to_text(told.get(names.LINEAGE_VERSION))[:_WORD_CHARS]
     run_id = to_text(told.get(names.LINEAGE_RUN))
-    run_id = run_id if _RUN_ID.fullmatch(run_id) else ""
+    run_id = run_id if names.RUN_ID.fullmatch(run_id) else ""
     time_ns = min(event.time_ns, LATEST_NS)
     return LineageLink(
         project=project,
