@@ -35,10 +35,9 @@ _EXPERIMENTS: Final = 6
 Mark = Literal["passed", "failed", "differed", "no word", "not in it"]
 Show = Literal["all", "never", "always", "apart", "flaky", "changed", "runs"]
 
-_PAIRS: Final = Sql("SELECT left(line, length(line) - 65), right(line, 64) FROM ({lines})").fill(
-    lines=LINES
+_JUDGED: Final = judge_items(
+    Sql("SELECT left(line, length(line) - 65), right(line, 64) FROM ({lines})").fill(lines=LINES)
 )
-_JUDGED: Final = judge_items(_PAIRS)
 _COUNTS: Final = Sql("""
     SELECT countIf(passed > 0 AND failed = 0) AS always,
       countIf(passed = 0 AND failed > 0) AS never,
@@ -105,8 +104,13 @@ class ItemHistory:
     def _experiments(self) -> Sequence[ListedExperiment]:
         return _find_last(self._reader, self._project, self._name, self._now_ns)
 
-    def find(self, items: Sequence[str] = ()) -> DatasetHistory:
-        """Say what they said of all items, and of some by name."""
+    def find_digests(self, items: Sequence[str]) -> dict[str, str | None]:
+        """Find the digests of items by their ids; None for one that the version has not."""
+        digests = read_manifests(self._reader, self._project, [self._row])[self._row["digest"]]
+        return {item: digests.get(item) for item in items}
+
+    def find(self, items: Mapping[str, str | None]) -> DatasetHistory:
+        """Say what they said of all items, and of some, whose digests are given by id."""
         experiments = self._experiments
         if not experiments:
             return DatasetHistory(experiments=[], always=0, never=0, apart=0, flaky=0, marks={})
@@ -114,10 +118,11 @@ class ItemHistory:
         [counts] = self._reader.rows(_COUNTS, parameters)
         marks = {item: ["not in it"] * len(experiments) for item in items}
         ids = [one.run_id for one in experiments]
-        passes = read_passes(self._reader, _PAIRS, parameters, items) if items else []
-        for told in passes:
-            mark = _mark_of(told["passes"], told["fails"])
-            marks[told["item"]][ids.index(told["experiment"])] = mark
+        asked = self._reader, self._project, ids, parameters["start"], [*items]
+        for told in read_passes(*asked) if items else ():
+            if items[told["item"]] == told["item_digest"]:
+                mark = _mark_of(told["passes"], told["fails"])
+                marks[told["item"]][ids.index(told["experiment"])] = mark
         return DatasetHistory.model_validate({"experiments": experiments, **counts, "marks": marks})
 
     def find_items(

@@ -94,7 +94,8 @@ def get_dataset_history(
     ] = None,
 ) -> DatasetHistory:
     """Say what the last experiments said of the items of a version of a data set."""
-    return ItemHistory(reader, project, name, number, time.time_ns()).find(item or ())
+    asked = ItemHistory(reader, project, name, number, time.time_ns())
+    return asked.find(asked.find_digests(item) if item else {})
 
 
 @api.get("/projects/{project:path}/datasets/{name:path}/versions/{number}/diff")
@@ -189,7 +190,7 @@ def show_dataset(
     number = version or newest
     asked = ItemHistory(reader, project, name, number, time.time_ns())
     found = asked.find_items(show, _ON_A_PAGE, cursor)
-    history = asked.find([one.id for one in found.items])
+    history = asked.find({one.id: one.digest for one in found.items})
     path = ("projects", project, "datasets", name, "versions", str(number), "items")
     context = {
         "project": project,

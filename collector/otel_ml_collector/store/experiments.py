@@ -3,7 +3,7 @@
 Of several runs for one item and repeat the first that ended counts.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 from otel_ml_collector.store.reader import IDS, Reader, Row
@@ -157,24 +157,15 @@ def read_item_tags(
 
 
 def read_passes(
-    reader: Reader, within: Sql, parameters: Mapping[str, Any], items: Sequence[str]
+    reader: Reader, project: str, experiments: Sequence[str], start_ns: int, items: Sequence[str]
 ) -> list[Row]:
     """Count for some items how often they passed and failed in each experiment.
 
-    Args:
-        reader: The store.
-        within: A statement of the pairs (id, digest) that count.
-        parameters: Those of `item_parameters` beside those of `within`.
-        items: The ids.
-
     Returns:
-        Rows with `item`, `experiment`, `passes` and `fails`.
+        Rows with `item`, `item_digest`, `experiment`, `passes` and `fails`.
     """
-    sql = Sql("""
-        SELECT item, experiment, passes, fails FROM ({passes})
-        WHERE (item, item_digest) IN ({within})""")
-    passes = _PASSES.fill(ours=_OURS, among=_AMONG)
-    return reader.rows(sql.fill(passes=passes, within=within), {**parameters, "items": list(items)})
+    parameters = {**item_parameters(project, experiments, start_ns), "items": list(items)}
+    return reader.rows(_PASSES.fill(ours=_OURS, among=_AMONG), parameters)
 
 
 def judge_items(within: Sql) -> Sql:
