@@ -46,6 +46,7 @@ def everything(collector: CollectorProcess, project: str) -> list[Any]:
         for nameless in (whole, whole["resource"], whole["scope"].get("attributes", {})):
             nameless.pop("project", None)
             nameless.pop("otel_ml.project", None)
+            nameless.pop("service.name", None)  # the project's, where nothing names a service
             nameless.pop("service.instance.id", None)
         series = find_series(collector, project, run["run_id"])
         found.append((whole, series, find_artifacts(collector, project, run["run_id"])))

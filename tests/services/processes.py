@@ -4,12 +4,14 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 import pytest
@@ -49,6 +51,15 @@ class Service:
             assert self._told.wait(_WAIT_S), self.output
             assert not self._ended, self.output
             self._told.clear()
+
+    def listens(self) -> bool:
+        """Say whether it takes connections; uvicorn says where before one of its workers does."""
+        place = urlsplit(self.address)
+        try:
+            socket.create_connection((place.hostname or "", place.port or 0), _WAIT_S).close()
+        except ConnectionRefusedError:
+            return False
+        return True
 
     def get(self, path: str) -> Any:
         """Ask it, each time on a connection of its own; returns the decoded answer."""

@@ -42,6 +42,7 @@ def two_workers(server: str, **variables: str) -> Iterator[Service]:
     times = 1 if "--preload" in SERVERS[server] else 2
     with serving(*SERVERS[server], ready="is loaded", times=times, variables=told) as service:
         service.wait_for("http://127.0.0.1:")
+        wait_until(service.listens)
         yield service
 
 
