@@ -31,7 +31,7 @@ AFTER: Final = "f" * 12 + "p" * 26 + "xx"  # passed, failed, or the call raised
 MARGIN: Final = {"exact": 0.05}
 
 
-def make_experiment(number: int, **told: Value) -> Span:
+def make_experiment(number: int, version: str = "aa", /, **told: Value) -> Span:
     """Make the run of an experiment of 40 items."""
     attributes: dict[str, Value] = {
         "otel_ml.kind": "experiment",
@@ -41,7 +41,7 @@ def make_experiment(number: int, **told: Value) -> Span:
         "otel_ml.experiment.items": ITEMS,
         "otel_ml.experiment.repeats": 1,
         "otel_ml.params": orjson.dumps(
-            {"function": "answer", "version": "aa", "judges": {"exact": "a1"}}
+            {"function": "answer", "version": version, "judges": {"exact": "a1"}}
         ).decode(),
         **{f"otel_ml.experiment.{name}": value for name, value in told.items()},
     }

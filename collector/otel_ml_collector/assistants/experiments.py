@@ -29,14 +29,12 @@ from otel_ml_collector.models.find import (
 )
 from otel_ml_collector.runs.find import RunsQuery, write_cursor
 from otel_ml_collector.stats import Figures, StatsQuery, find_stats
-from otel_ml_collector.store.apart import find_apart
 from otel_ml_collector.store.runs import Key, Window
 from otel_ml_collector.times import AHEAD_NS, to_rfc3339
 from otel_ml_collector.verdicts import AmountChange, Interval, JudgeChange
 from otel_ml_collector.web import view
 
 _MOST_SHOWN: Final = 20
-_LOOKED_AT: Final = 100
 _DIFF_LINES: Final = 40
 _DIFF_CHARS: Final = 1_500
 _IS_EXPERIMENT: Final = 'kind == "experiment"'
@@ -174,29 +172,16 @@ def _find_pair(
     """Find the newest experiments of both sides on one data set; None where there are none."""
     if a.experiment is not None and b.experiment is not None:
         return a.experiment, b.experiment
-    if not find_apart(call.reader, call.project).experiments:
-        return None
-    ours, theirs = _experiments_of(call, a), _experiments_of(call, b)
-    pairs = [(one, other) for other in theirs for one in ours if one.dataset == other.dataset]
-    same = [pair for pair in pairs if pair[0].dataset_digest == pair[1].dataset_digest]
-    return next(iter(same or pairs), None)
+    return experiments.choose_pair(_experiments_of(call, a), _experiments_of(call, b))
 
 
 def _experiments_of(call: ToolCall, side: _Side) -> Sequence[ListedExperiment]:
-    """List the experiments of a side, the newest first, among the newest 100 of its model."""
+    """List the experiments of a side, the newest first."""
     if side.experiment is not None:
         return [side.experiment]
     if side.version is None:
         return []
-    model, number = side.version
-    found = experiments.find_experiments(
-        call.reader,
-        call.project,
-        call.now_ns,
-        where=f'params["function"] == {view.quoted(model)}',
-        limit=_LOOKED_AT,
-    )
-    return [one for one in found.experiments if one.version == number]
+    return experiments.find_experiments_of(call.reader, call.project, *side.version, call.now_ns)
 
 
 def _compare_experiments(

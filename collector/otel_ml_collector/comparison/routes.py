@@ -23,7 +23,9 @@ from otel_ml_collector.comparison.find import (
     write_number,
     write_param,
 )
+from otel_ml_collector.experiments import find as experiments
 from otel_ml_collector.models import diff
+from otel_ml_collector.models.find import find_verdict
 from otel_ml_collector.runs.logs import LoggedMetric
 from otel_ml_collector.verdict_lines import (
     VerdictLine,
@@ -267,6 +269,29 @@ def show_comparison(
         "python": python_call("compare", list(asked.of), baseline=asked.baseline),
     }
     return show_page(request, "compare.html", context)
+
+
+@pages.get("/projects/{project:path}/model-verdict")
+def show_verdict(
+    *,
+    request: Request,
+    reader: FromReader,
+    project: str,
+    model: Annotated[str, Query(max_length=1_024)],
+    version: Annotated[int, Query(ge=1)],
+    against: Annotated[int, Query(ge=1)],
+) -> Response:
+    """Whether a version is better than another, as a part of its page that comes after the rest."""
+    now_ns = time.time_ns()
+    of = partial(experiments.find_experiments_of, reader, project, model, now_ns=now_ns)
+    pair = experiments.choose_pair(of(against), of(version))
+    context = {
+        "project": project,
+        "found": find_verdict(reader, project, model, version, against),
+        "paired": pair
+        and experiments.find_experiment(reader, project, pair[1].run_id, now_ns, pair[0].run_id),
+    }
+    return show_page(request, "verdict.html", context)
 
 
 def _choose_columns(found: Comparison) -> Columns:

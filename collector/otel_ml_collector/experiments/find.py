@@ -29,6 +29,7 @@ from otel_ml_collector.errors import BadQuery, NotFound
 from otel_ml_collector.runs import find as runs
 from otel_ml_collector.runs.answers import Run
 from otel_ml_collector.stats import JudgeVersionName
+from otel_ml_collector.store.apart import find_apart
 from otel_ml_collector.store.experiments import (
     MOST_RUNS,
     count_item_runs,
@@ -53,6 +54,7 @@ _KIND: Final = "experiment"
 _OWN_PARAMS: Final = frozenset({"function", "version", "judges"})
 SHOWN: Final = 20
 ROWS: Final = 100
+_LOOKED_AT: Final = 100
 
 NO_BASELINE: Final = "none"
 Show = Literal["all", "regression", "fixed", "flaky", "error"]
@@ -183,6 +185,26 @@ def find_experiments(
     return Experiments(
         experiments=_make_experiments(reader, project, whole), next_cursor=found.next_cursor
     )
+
+
+def find_experiments_of(
+    reader: Reader, project: str, model: str, number: int, now_ns: int
+) -> list[ListedExperiment]:
+    """List the experiments of a version of a model, the newest first, of the model's newest 100."""
+    if not find_apart(reader, project).experiments:
+        return []
+    where = f'params["function"] == {view.quoted(model)}'
+    found = find_experiments(reader, project, now_ns, where=where, limit=_LOOKED_AT)
+    return [one for one in found.experiments if one.version == number]
+
+
+def choose_pair(
+    before: Sequence[ListedExperiment], after: Sequence[ListedExperiment]
+) -> tuple[ListedExperiment, ListedExperiment] | None:
+    """Choose the newest of both on the same items, else on one data set, else None."""
+    pairs = [(one, other) for other in after for one in before if one.dataset == other.dataset]
+    same = [pair for pair in pairs if pair[0].dataset_digest == pair[1].dataset_digest]
+    return next(iter(same or pairs), None)
 
 
 def find_one(reader: Reader, project: str, run_id: str, now_ns: int) -> ListedExperiment:

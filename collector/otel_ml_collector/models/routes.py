@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from operator import attrgetter
@@ -275,6 +275,17 @@ def list_models(request: Request, reader: FromReader, project: str) -> Response:
     return show_page(request, "models.html", context)
 
 
+def _choose_pair(
+    versions: Mapping[int, models.VersionDetail], new: int | None, old: int | None
+) -> tuple[models.VersionDetail, models.VersionDetail | None]:
+    """Choose what to compare: what is asked, else the newest two that were recorded."""
+    recorded = [number for number in sorted(versions) if versions[number].runs]
+    if new is None and old is None and len(recorded) > 1:
+        old, new = recorded[-2:]
+    after = versions.get(new or 0, versions[max(versions)])
+    return after, versions.get(old or after.version - 1)
+
+
 @pages.get("/projects/{project:path}/models/{model:path}")
 def show_model(
     *,
@@ -289,8 +300,7 @@ def show_model(
     """One model: its versions, and what changed between two of them."""
     versions = models.find_versions(reader, project, model)
     by_number = {version.version: version for version in versions}
-    after = by_number.get(new or 0, versions[0])
-    before = by_number.get(old or after.version - 1)
+    after, before = _choose_pair(by_number, new, old)
     shown = cut_slice(versions, read_state(request).first("versions"), _VERSIONS)
     near = [*shown.items, after, *([before] if before else [])]
     logged = Counter(name for version in versions for name in version.last_metrics)
@@ -340,18 +350,3 @@ def show_curves(
     """How a model's versions did over time, as a part of its page that comes after the rest."""
     found = find_curves(reader, project, model, last, time.time_ns())
     return show_page(request, "curves.html", {"project": project, "model": model, "found": found})
-
-
-@pages.get("/projects/{project:path}/model-verdict")
-def show_verdict(
-    *,
-    request: Request,
-    reader: FromReader,
-    project: str,
-    model: Annotated[str, Query(max_length=1_024)],
-    version: Annotated[int, Query(ge=1)],
-    against: Annotated[int, Query(ge=1)],
-) -> Response:
-    """Whether a version is better than another, as a part of its page that comes after the rest."""
-    found = models.find_verdict(reader, project, model, version, against)
-    return show_page(request, "verdict.html", {"found": found})

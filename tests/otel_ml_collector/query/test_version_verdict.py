@@ -12,8 +12,10 @@ from statsmodels.stats.proportion import confint_proportions_2indep
 from otel_ml_collector.span import Span
 from tests.otel_ml_collector.asgi import ask
 from tests.otel_ml_collector.query.test_judges import say, tell
-from tests.otel_ml_collector.spans import MS_NS, NOW_NS, SECOND_NS, make_call
+from tests.otel_ml_collector.spans import MS_NS, NOW_NS, SECOND_NS, id_of, make_call
 from tests.otel_ml_collector.stores import Service, open_service
+from tests.otel_ml_collector.test_experiments import AFTER, BEFORE, make_experiment
+from tests.otel_ml_collector.test_experiments import make_runs as make_runs_of
 
 RUNS: Final = 150
 PASSED: Final = {"v1": 143, "v2": 103}
@@ -146,3 +148,29 @@ def test_unknown_version(service: Service) -> None:
     """A version that is not there is not found."""
     path = "/api/v1/projects/p/models/answer/versions/2/verdict?against=9"
     assert ask(service.app, path).status == 404
+
+
+def test_experiments_stand_above_production(service: Service) -> None:
+    """Where both versions have experiments on one data set, their verdict is told as well."""
+    before, after = (make_experiment(number, version) for number, version in ((0, "v1"), (1, "v2")))
+    for experiment, signs in ((before, BEFORE), (after, AFTER)):
+        service.store.take("p", experiment, *make_runs_of(experiment, signs))
+    part = ask(service.app, "/projects/p/model-verdict?model=answer&version=2&against=1").text
+    path = f"experiments/{id_of(after)}?baseline={id_of(before)}"
+    found = ask(service.app, f"/api/v1/projects/p/{path}").json["verdict"]
+    assert (found["word"], found["common"]) == ("worse", len(AFTER))
+    assert f'href="/projects/p/{path}"' in part
+    assert found["judges"][0]["sentence"] in part
+    other = ask(service.app, "/projects/p/model-verdict?model=chat&version=2&against=1").text
+    assert 'id="paired"' not in other
+
+
+def test_versions_that_were_recorded_are_compared(service: Service) -> None:
+    """A version that nothing recorded is on the page, and is compared when somebody asks."""
+    told = {"otel_ml.model.version": "v3", "otel_ml.model.output_schema": "s"}
+    unseen = make_call("answer", {**told, "otel_ml.experiment": "e", "otel_ml.item.id": "i"})
+    service.store.take("p", unseen)
+    page = ask(service.app, "/projects/p/models/answer").text
+    assert "v3" in page
+    assert "v2 against v1" in page
+    assert "v3 against v2" in ask(service.app, "/projects/p/models/answer?to=3").text
