@@ -7,8 +7,10 @@ to 1. Confidence is that of both sides together, 0.95 unless told.
 
 import math
 import random
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, repeat
 from statistics import NormalDist
 from typing import Final, TypeVar
 
@@ -16,6 +18,8 @@ T = TypeVar("T")
 
 # One cluster: the sum of its values and how many they are.
 ClusterSum = tuple[float, int]
+# One after the other, or how many clusters there are of each sum and size.
+ClusterSums = Sequence[ClusterSum] | Mapping[ClusterSum, int]
 
 CONFIDENCE: Final = 0.95
 _NORMAL: Final = NormalDist()
@@ -124,7 +128,7 @@ def wilson(passed: float, n: float, *, confidence: float = CONFIDENCE) -> Estima
     return Estimate(rate, low, high, round(n), round(n))
 
 
-def cluster_rate(sums: Sequence[ClusterSum], *, confidence: float = CONFIDENCE) -> Estimate:
+def cluster_rate(sums: ClusterSums, *, confidence: float = CONFIDENCE) -> Estimate:
     """Return a rate of clustered values from 0 to 1, such as passes or means of repeats.
 
     Wilson's interval with the size that as exact a simple sample would have, from the jackknife
@@ -143,7 +147,8 @@ def cluster_rate(sums: Sequence[ClusterSum], *, confidence: float = CONFIDENCE) 
     in complex sample surveys, Journal of Survey Statistics and Methodology 7 (2019), section 2.2;
     Korn and Graubard, Survey Methodology 24 (1998), for t.
     """
-    mean = _jackknife(sums)
+    counts = count_clusters(sums)
+    mean = _jackknife(counts)
     if mean.clusters == 1:
         return Estimate(mean.value, 0.0, 1.0, mean.n, 1)
     rate = min(max(mean.value, 0.0), 1.0)
@@ -151,7 +156,10 @@ def cluster_rate(sums: Sequence[ClusterSum], *, confidence: float = CONFIDENCE) 
     if mean.variance > 0 and 0 < rate < 1:
         # As in a sample of single items, where the jackknife gives p (1 - p) / (n - 1).
         simple = rate * (1 - rate) / mean.variance + 1
-        said = min(sum(one > 0 for one, _ in sums), sum(one < of for one, of in sums))
+        said = min(
+            sum(count for (one, _), count in counts.items() if one > 0),
+            sum(count for (one, of), count in counts.items() if one < of),
+        )
         size = simple if said >= mean.spoken else min(simple, size)
     t = student_quantile(_upper(confidence), mean.degrees)
     low, high = _score_bounds(rate, size, t)
@@ -159,7 +167,7 @@ def cluster_rate(sums: Sequence[ClusterSum], *, confidence: float = CONFIDENCE) 
 
 
 def cluster_mean(
-    sums: Sequence[ClusterSum], *, confidence: float = CONFIDENCE, of_rates: bool = False
+    sums: ClusterSums, *, confidence: float = CONFIDENCE, of_rates: bool = False
 ) -> Estimate:
     """Return the mean of clustered values: the jackknife over clusters, and Student's t.
 
@@ -184,15 +192,16 @@ def cluster_mean(
     Resources 50 (2015), section VI; Efron and Tibshirani, An introduction to the bootstrap (1993),
     chapter 11.
     """
-    mean = _jackknife(sums)
-    spread = _spread(mean, sums, of_rates=of_rates)
+    counts = count_clusters(sums)
+    mean = _jackknife(counts)
+    spread = _spread(mean, counts, of_rates=of_rates)
     if mean.clusters == 1:
         return Estimate(mean.value, -math.inf, math.inf, mean.n, 1)
     half = student_quantile(_upper(confidence), mean.degrees) * spread
     return Estimate(mean.value, mean.value - half, mean.value + half, mean.n, mean.clusters)
 
 
-def cluster_p(sums: Sequence[ClusterSum], *, of_rates: bool = False) -> float:
+def cluster_p(sums: ClusterSums, *, of_rates: bool = False) -> float:
     """Return how likely a mean at least as far from 0 is where nothing differs.
 
     It goes with `cluster_mean`: below 0.05 exactly where that interval leaves 0 out.
@@ -200,21 +209,22 @@ def cluster_p(sums: Sequence[ClusterSum], *, of_rates: bool = False) -> float:
     Raises:
         ValueError: There is no value.
     """
-    mean = _jackknife(sums)
-    spread = _spread(mean, sums, of_rates=of_rates)
+    counts = count_clusters(sums)
+    mean = _jackknife(counts)
+    spread = _spread(mean, counts, of_rates=of_rates)
     if mean.clusters == 1 or mean.value == 0:
         return 1.0
     return student_p(mean.value / spread, mean.degrees) if spread else 0.0
 
 
 def log_ratio(
-    pairs: Iterable[tuple[Hashable, float, float]], *, confidence: float = CONFIDENCE
+    pairs: Iterable[tuple[Hashable | None, float, float]], *, confidence: float = CONFIDENCE
 ) -> Estimate:
     """Return the ratio of paired amounts such as latencies: the mean of its logarithms, as a ratio.
 
     Args:
         pairs: The cluster, the first and the second amount of each item, both above 0; the ratio is
-            that of the second to the first.
+            that of the second to the first. An item without a cluster stands for itself.
         confidence: Between 0 and 1.
 
     Raises:
@@ -223,12 +233,18 @@ def log_ratio(
     Source: Bland and Altman, Transforming data, British Medical Journal 312 (1996); `cluster_mean`
     on the logarithms.
     """
+    alone: list[ClusterSum] = []
     logs: dict[Hashable, list[float]] = {}
     for cluster, first, second in pairs:
         if not (first > 0 and second > 0):
             raise ValueError(f"Invalid amounts {first!r} and {second!r}: expected numbers above 0")
-        logs.setdefault(cluster, []).append(math.log(second / first))
-    mean = cluster_mean([(math.fsum(of), len(of)) for of in logs.values()], confidence=confidence)
+        log = math.log(second / first)
+        if cluster is None:
+            alone.append((log, 1))
+        else:
+            logs.setdefault(cluster, []).append(log)
+    sums = alone + [(math.fsum(of), len(of)) for of in logs.values()]
+    mean = cluster_mean(sums, confidence=confidence)
     return _exponential(mean)
 
 
@@ -297,9 +313,7 @@ def newcombe_unpaired(
     )
 
 
-def welch(
-    first: Sequence[ClusterSum], second: Sequence[ClusterSum], *, confidence: float = CONFIDENCE
-) -> Estimate:
+def welch(first: ClusterSums, second: ClusterSums, *, confidence: float = CONFIDENCE) -> Estimate:
     """Return the difference of the means of two independent samples, second less first.
 
     Args:
@@ -318,7 +332,7 @@ def welch(
     degrees of Satterthwaite; the variance of each side is the jackknife over its clusters, which
     without clusters is the usual one.
     """
-    earlier, later = _jackknife(first), _jackknife(second)
+    earlier, later = (_jackknife(count_clusters(side)) for side in (first, second))
     value = later.value - earlier.value
     n, clusters = earlier.n + later.n, earlier.clusters + later.clusters
     if min(earlier.clusters, later.clusters) == 1:
@@ -480,23 +494,34 @@ class _Mean:
         return max(min(self.alike, self.clusters) - 1, 1.0)
 
 
-def _jackknife(sums: Sequence[ClusterSum]) -> _Mean:
+def count_clusters(sums: ClusterSums) -> Mapping[ClusterSum, int]:
+    """Count the clusters of each sum and size."""
+    return sums if isinstance(sums, Mapping) else Counter(sums)
+
+
+def sum_counted(values: Iterable[float], counts: Iterable[int]) -> float:
+    """Sum values, each as often as it counts: the digits are those of the sum one by one."""
+    return math.fsum(chain.from_iterable(map(repeat, values, counts)))
+
+
+def _jackknife(sums: Mapping[ClusterSum, int]) -> _Mean:
     """Take the mean, and its variance from what it is without each cluster in turn."""
-    total, n = math.fsum(total for total, _ in sums), sum(of for _, of in sums)
+    counts = sums.values()
+    n = sum(of * count for (_, of), count in sums.items())
     if not n:
         raise ValueError("No value: expected at least one")
-    mean, clusters = total / n, len(sums)
-    alike = n * n / sum(of * of for _, of in sums)
+    mean, clusters = sum_counted((one for one, _ in sums), counts) / n, sum(counts)
+    alike = n * n / sum(of * of * count for (_, of), count in sums.items())
     if clusters == 1:
         return _Mean(mean, math.inf, n, 1, alike)
     # The mean without a cluster differs from that of all by (sum - size * mean) / (n - size).
-    squares = math.fsum(((one - of * mean) / (n - of)) ** 2 for one, of in sums)
+    squares = sum_counted((((one - of * mean) / (n - of)) ** 2 for one, of in sums), counts)
     return _Mean(mean, squares * (clusters - 1) / clusters, n, clusters, alike)
 
 
-def _spread(mean: _Mean, sums: Sequence[ClusterSum], *, of_rates: bool) -> float:
+def _spread(mean: _Mean, sums: Mapping[ClusterSum, int], *, of_rates: bool) -> float:
     imagined = 0.0
-    if of_rates and sum(one != 0 for one, _ in sums) < mean.spoken:
+    if of_rates and sum(count for (one, _), count in sums.items() if one) < mean.spoken:
         imagined = 1 / mean.alike**2
     elif of_rates and mean.n < _FEW:
         imagined = 1 / mean.n**2

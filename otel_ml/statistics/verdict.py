@@ -1,12 +1,13 @@
 """A verdict on two sets of scored runs: better, worse, no different or inconclusive, and why.
 
-`compare_items` pairs the runs of the same items, as experiments have them; `compare_samples` takes
-two independent samples, as two versions in production are. Both count, neither reads nor writes.
+`compare_items` pairs the runs of the same items, as experiments have them; `compare_groups` takes
+the same counted, as a store gives them; `compare_samples` takes two independent samples, as two
+versions in production are. All count, none reads nor writes.
 """
 
 import math
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -16,17 +17,20 @@ from otel_ml.statistics.corrections import benjamini_hochberg, mcnemar_mid_p
 from otel_ml.statistics.intervals import (
     CONFIDENCE,
     ClusterSum,
+    ClusterSums,
     Estimate,
     cluster_mean,
     cluster_median,
     cluster_p,
     cluster_rate,
+    count_clusters,
     detectable,
     difference,
     log_ratio,
     median_ratio,
     needed,
     newcombe_paired,
+    sum_counted,
     welch,
     wilson,
 )
@@ -99,8 +103,43 @@ class ScoredRun:
 
 
 @dataclass(frozen=True, slots=True)
+class ItemGroup:
+    """Items of which the runs of both sides say the same, counted together; one alone is a group.
+
+    Attributes:
+        name: The id of the item, or what the group is called.
+        before: The runs over each of them in the baseline; empty where it has none. They say
+            nothing of latency, tokens and cost.
+        after: Those in the candidate.
+        count: How many items there are.
+        amounts: By `latency`, `tokens` and `cost`: the mean of each item that has one on both sides
+            in the baseline, and in the candidate.
+    """
+
+    name: str
+    before: Sequence[ScoredRun]
+    after: Sequence[ScoredRun]
+    count: int = 1
+    amounts: Mapping[str, Sequence[tuple[float, float]]] = field(default_factory=dict)
+
+    @property
+    def cluster(self) -> str | None:
+        """What its items belong to; None where each stands for itself."""
+        runs = self.after or self.before
+        return runs[0].cluster or (self.before[0].cluster if self.before else "") or None
+
+    @property
+    def is_pair(self) -> bool:
+        """Whether both sides ran the same content."""
+        return bool(self.before and self.after) and self.before[0].digest == self.after[0].digest
+
+
+@dataclass(frozen=True, slots=True)
 class SharedItems:
-    """Which items two sides have in common, by id; only those with the same digest are pairs."""
+    """Which items two sides have in common; only those with the same digest are pairs.
+
+    They are named by their ids; items of a group by its name, each once.
+    """
 
     common: Sequence[str]
     new: Sequence[str]
@@ -275,12 +314,14 @@ class ItemChange:
         errors: What share of its calls failed, in the baseline and in the candidate.
         change: The largest change to the worse, or to the better where there is none; a score's in
             standard deviations of the baseline.
+        count: How many items of a group, by whose name they go, changed so.
     """
 
     item: str
     values: Mapping[str, tuple[float, float]]
     errors: tuple[float, float]
     change: float
+    count: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,12 +375,34 @@ def compare_items(
 
     Spec: evaluations, section 4: Verdict.
     """
-    before, after = _by_item(baseline), _by_item(candidate)
-    shared = _share(before, after)
-    pairs = [(item, before[item], after[item]) for item in shared.common]
+    return compare_groups(
+        _group(_by_item(baseline), _by_item(candidate)),
+        margin=margin,
+        lower_is_better=lower_is_better,
+        partial=partial,
+    )
+
+
+def compare_groups(
+    groups: Sequence[ItemGroup],
+    *,
+    margin: Mapping[str, float] | None = None,
+    lower_is_better: Iterable[str] = (),
+    partial: bool = False,
+) -> Verdict:
+    """Compare as `compare_items` does what was counted: the digits are the same.
+
+    Args:
+        groups: The items of both sides, each in one group.
+        margin: As `compare_items` takes it, and so the others.
+        lower_is_better: The judges of which less is better.
+        partial: Whether there is a verdict though under 90 % of the items are in common.
+    """
+    shared = _share(groups)
+    pairs = [one for one in groups if one.is_pair]
     sides = (
-        [run for _, runs, _ in pairs for run in runs],
-        [run for *_, runs in pairs for run in runs],
+        [(run, one.count) for one in pairs for run in one.before],
+        [(run, one.count) for one in pairs for run in one.after],
     )
     names = _judges(*sides)
     margins, lower = margin or {}, set(lower_is_better)
@@ -365,7 +428,7 @@ def compare_items(
         _slices(setups, judges, pairs),
         worse,
         better,
-        [item for item, _, runs in pairs if is_flaky(runs)],
+        [name for one in pairs if is_flaky(one.after) for name in [one.name] * one.count],
     )
 
 
@@ -384,11 +447,12 @@ def compare_samples(
     Spec: evaluations, section 4.4: two stored versions in production.
     """
     sides = list(baseline), list(candidate)
-    names = _judges(*sides)
+    counted = [(run, 1) for run in sides[0]], [(run, 1) for run in sides[1]]
+    names = _judges(*counted)
     margins, lower = margin or {}, set(lower_is_better)
     confidence = 1 - (1 - CONFIDENCE) / max(len(names), 1)
     setups = [
-        _Judged.of(name, *sides, name in lower, margins.get(name), counts_failed=False)
+        _Judged.of(name, *counted, name in lower, margins.get(name), counts_failed=False)
         for name in names
     ]
     judges = {one.judge: _unpaired(one, *sides, confidence) for one in setups}
@@ -414,20 +478,35 @@ def estimate_judges(
 
     Spec: evaluations, section 4.3: one experiment alone.
     """
-    every, lower = list(runs), set(lower_is_better)
-    items: defaultdict[tuple[str, str], list[ScoredRun]] = defaultdict(list)
-    for run in every:
-        items[run.item, run.digest].append(run)
+    return estimate_groups(_group({}, _by_item(runs)), lower_is_better=lower_is_better)
+
+
+def estimate_groups(
+    groups: Sequence[ItemGroup], *, lower_is_better: Iterable[str] = ()
+) -> dict[str, JudgeValue]:
+    """Estimate as `estimate_judges` does the candidate of what was counted."""
+    every, lower = [(run, one.count) for one in groups for run in one.after], set(lower_is_better)
+    items: list[tuple[Sequence[ScoredRun], int]] = []
+    for one in groups:
+        if len({run.digest for run in one.after}) <= 1:
+            items.append((one.after, one.count))
+            continue
+        of: defaultdict[str, list[ScoredRun]] = defaultdict(list)
+        for run in one.after:
+            of[run.digest].append(run)
+        items += [(runs, one.count) for runs in of.values()]
     found = {}
     for name in _judges(every):
         judged = _Judged.of(name, every, every, name in lower)
         values = [
-            (f"c{of[0].cluster}" if of[0].cluster else key, mean)
-            for key, of in items.items()
-            if (mean := judged.mean(of)) is not None
+            (runs[0].cluster or None, mean, count)
+            for runs, count in items
+            if (mean := judged.mean(runs)) is not None
         ]
-        value = estimate(values, is_rate=judged.is_rate) if values else None
-        failed = sum(name in run.scores and run.scores[name].failed for run in every)
+        value = _estimate(_sums(values), is_rate=judged.is_rate) if values else None
+        failed = sum(
+            count for run, count in every if name in run.scores and run.scores[name].failed
+        )
         found[name] = JudgeValue(judged.is_rate, value, failed)
     return found
 
@@ -478,7 +557,8 @@ def decide(change: Estimate, margin: float, *, lower_is_better: bool = False) ->
 
 _NOTHING: Final = (None, None, None)
 _Items = Mapping[str, Sequence[ScoredRun]]
-_Pairs = Sequence[tuple[str, Sequence[ScoredRun], Sequence[ScoredRun]]]
+_Counted = Sequence[tuple[ScoredRun, int]]
+_Pairs = Sequence[ItemGroup]
 
 
 @dataclass(frozen=True, slots=True)
@@ -498,15 +578,16 @@ class _Judged:
     def of(
         cls,
         judge: str,
-        before: Sequence[ScoredRun],
-        after: Sequence[ScoredRun],
+        before: _Counted,
+        after: _Counted,
         lower_is_better: bool,
         margin: float | None = None,
         *,
         counts_failed: bool = True,
     ) -> "_Judged":
         said = [
-            [run.scores[judge] for run in runs if judge in run.scores] for runs in (before, after)
+            [run.scores[judge] for run, _ in runs if judge in run.scores]
+            for runs in (before, after)
         ]
         every = [one for side in said for one in side]
         is_rate = any(one.passed is not None for one in every)
@@ -527,12 +608,14 @@ class _Judged:
             missing=(0.0, 0.0),
             of_failed=of_failed,
         )
+        values = [[(made.value(run), count) for run, count in runs] for runs in (before, after)]
         missing = [
-            sum(made.value(run) is None for run in runs) / len(runs) if runs else 1.0
-            for runs in (before, after)
+            sum(count for one, count in side if one is None) / sum(count for _, count in side)
+            if side
+            else 1.0
+            for side in values
         ]
-        values = [value for run in before if (value := made.value(run)) is not None]
-        deviation = _deviation(values)
+        deviation = _deviation([(one, count) for one, count in values[0] if one is not None])
         if margin is None:
             margin = RATE_MARGIN if is_rate else SCORE_MARGIN * deviation
         return replace(
@@ -607,20 +690,38 @@ def _by_item(runs: Iterable[ScoredRun]) -> _Items:
     return found
 
 
-def _share(before: _Items, after: _Items) -> SharedItems:
-    both = [item for item in after if item in before]
-    common = [item for item in both if before[item][0].digest == after[item][0].digest]
-    same = set(common)
-    return SharedItems(
-        common=common,
-        new=[item for item in after if item not in before],
-        gone=[item for item in before if item not in after],
-        changed=[item for item in both if item not in same],
-    )
+def _group(before: _Items, after: _Items) -> list[ItemGroup]:
+    """Make each item a group of its own, those of the candidate first."""
+    found = []
+    for item in dict.fromkeys((*after, *before)):
+        sides = before.get(item, ()), after.get(item, ())
+        amounts = {}
+        for name in AMOUNTS:
+            means = [_mean([one for run in runs if (one := run.amount(name))]) for runs in sides]
+            if means[0] and means[1]:
+                amounts[name] = [(means[0], means[1])]
+        found.append(ItemGroup(item, *sides, amounts=amounts))
+    return found
 
 
-def _judges(*sides: Sequence[ScoredRun]) -> list[str]:
-    return list(dict.fromkeys(judge for side in sides for run in side for judge in run.scores))
+def _share(groups: Sequence[ItemGroup]) -> SharedItems:
+    common: list[str] = []
+    new: list[str] = []
+    gone: list[str] = []
+    changed: list[str] = []
+    for one in groups:
+        if one.is_pair:
+            of = common
+        elif not one.before:
+            of = new
+        else:
+            of = changed if one.after else gone
+        of += [one.name] * one.count
+    return SharedItems(common=common, new=new, gone=gone, changed=changed)
+
+
+def _judges(*sides: _Counted) -> list[str]:
+    return list(dict.fromkeys(judge for side in sides for run, _ in side for judge in run.scores))
 
 
 def _paired(judged: _Judged, pairs: _Pairs, confidence: float) -> JudgeVerdict:
@@ -645,7 +746,10 @@ def _paired(judged: _Judged, pairs: _Pairs, confidence: float) -> JudgeVerdict:
     elif change.clusters < LEAST_CLUSTERS:
         reasons.append(f"{change.clusters} clusters: at least {LEAST_CLUSTERS} are needed")
     own = [
-        estimate([(cluster, pair[side]) for cluster, _, *pair in values], is_rate=judged.is_rate)
+        _estimate(
+            _sums((cluster, pair[side], count) for cluster, _, count, *pair in values),
+            is_rate=judged.is_rate,
+        )
         for side in (0, 1)
     ]
     word = decide(change, judged.margin, lower_is_better=judged.lower_is_better)
@@ -659,31 +763,31 @@ def _paired(judged: _Judged, pairs: _Pairs, confidence: float) -> JudgeVerdict:
     )
 
 
-_Values = Sequence[tuple[str, bool, float, float]]
+_Values = Sequence[tuple[str | None, bool, int, float, float]]
 
 
 def _values(judged: _Judged, pairs: _Pairs) -> _Values:
-    """Return cluster, whether both sides are one run without clusters, and both values, by item."""
+    """Return cluster, whether both sides are one run without clusters, count and both values."""
     found = []
-    for item, before, after in pairs:
-        first, second = judged.mean(before), judged.mean(after)
+    for one in pairs:
+        first, second = judged.mean(one.before), judged.mean(one.after)
         if first is not None and second is not None:
-            cluster = after[0].cluster or before[0].cluster
-            is_single = not cluster and len(before) == len(after) == 1
-            found.append((f"c{cluster}" if cluster else f"i{item}", is_single, first, second))
+            cluster = one.cluster
+            is_single = cluster is None and len(one.before) == len(one.after) == 1
+            found.append((cluster, is_single, one.count, first, second))
     return found
 
 
 def _pair_difference(judged: _Judged, values: _Values, confidence: float) -> tuple[Estimate, float]:
     if judged.is_rate and all(is_single for _, is_single, *_ in values):
         counts = {(one, other): 0 for one in (0, 1) for other in (0, 1)}
-        for *_, first, second in values:
-            counts[round(first), round(second)] += 1
+        for _, _, count, first, second in values:
+            counts[round(first), round(second)] += count
         change = newcombe_paired(
             counts[1, 1], counts[1, 0], counts[0, 1], counts[0, 0], confidence=confidence
         )
         return change, mcnemar_mid_p(counts[1, 0], counts[0, 1])
-    sums = _sums((cluster, second - first) for cluster, _, first, second in values)
+    sums = _sums((cluster, second - first, count) for cluster, _, count, first, second in values)
     change = cluster_mean(sums, confidence=confidence, of_rates=judged.is_rate)
     return change, cluster_p(sums, of_rates=judged.is_rate)
 
@@ -692,30 +796,44 @@ def estimate(
     values: Sequence[tuple[Hashable, float]], *, is_rate: bool, confidence: float = CONFIDENCE
 ) -> Estimate:
     """Estimate the rate or the mean of values, each with the cluster that it belongs to."""
-    sums = _sums(values)
+    sums = _sums((cluster, value, 1) for cluster, value in values)
+    return _estimate(sums, is_rate=is_rate, confidence=confidence)
+
+
+def _estimate(sums: ClusterSums, *, is_rate: bool, confidence: float = CONFIDENCE) -> Estimate:
     if not is_rate:
         return cluster_mean(sums, confidence=confidence)
-    if len(sums) == len(values) and all(value in (0.0, 1.0) for _, value in values):
-        return wilson(math.fsum(value for _, value in values), len(values), confidence=confidence)
-    return cluster_rate(sums, confidence=confidence)
+    counts = count_clusters(sums)
+    if all(of == 1 and one in (0.0, 1.0) for one, of in counts):
+        passed = sum(count for (one, _), count in counts.items() if one)
+        return wilson(passed, sum(counts.values()), confidence=confidence)
+    return cluster_rate(counts, confidence=confidence)
 
 
-def _sums(values: Iterable[tuple[Hashable, float]]) -> list[ClusterSum]:
-    found: defaultdict[Hashable, list[float]] = defaultdict(list)
-    for cluster, value in values:
-        found[cluster].append(value)
-    return [(math.fsum(of), len(of)) for of in found.values()]
+def _sums(values: Iterable[tuple[Hashable | None, float, int]]) -> Counter[ClusterSum]:
+    """Count the clusters of each sum and size; a value without a cluster is one of its own."""
+    found: Counter[ClusterSum] = Counter()
+    clusters: defaultdict[Hashable, list[tuple[float, int]]] = defaultdict(list)
+    for cluster, value, count in values:
+        if cluster is None:
+            found[value, 1] += count
+        else:
+            clusters[cluster].append((value, count))
+    for of in clusters.values():
+        counts = [count for _, count in of]
+        found[sum_counted((value for value, _ in of), counts), sum(counts)] += 1
+    return found
 
 
 def _paired_amounts(pairs: _Pairs, margins: Mapping[str, float]) -> dict[str, AmountVerdict]:
     amounts = {}
     for name in AMOUNTS:
-        found = []
-        for item, *sides in pairs:
-            means = [_mean([one for run in runs if (one := run.amount(name))]) for runs in sides]
-            if means[0] and means[1]:
-                cluster = sides[1][0].cluster or sides[0][0].cluster
-                found.append((f"c{cluster}" if cluster else f"i{item}", means[0], means[1]))
+        found = [
+            (cluster, *means)
+            for one in pairs
+            for cluster in (one.cluster,)
+            for means in one.amounts.get(name, ())
+        ]
         if found:
             ratio = log_ratio(found)
             reasons = []
@@ -774,7 +892,8 @@ def _unpaired(
             *(estimate(side, is_rate=True, confidence=confidence) for side in values)
         )
     else:
-        change = welch(*(_sums(side) for side in values), confidence=confidence)
+        first, second = (_sums((cluster, one, 1) for cluster, one in side) for side in values)
+        change = welch(first, second, confidence=confidence)
     word = decide(change, judged.margin, lower_is_better=judged.lower_is_better)
     return judged.result(
         "inconclusive" if reasons else word,
@@ -810,10 +929,9 @@ def _slices(
     setups: Sequence[_Judged], judges: Mapping[str, JudgeVerdict], pairs: _Pairs
 ) -> list[SliceVerdict]:
     """Compare the items of each tag; what is shown holds among all slices and judges together."""
-    by_tag: defaultdict[tuple[str, str], list[tuple[str, Sequence[ScoredRun], Sequence[ScoredRun]]]]
-    by_tag = defaultdict(list)
+    by_tag: defaultdict[tuple[str, str], list[ItemGroup]] = defaultdict(list)
     for pair in pairs:
-        for tag in pair[2][0].tags.items():
+        for tag in pair.after[0].tags.items():
             by_tag[tag].append(pair)
     found: list[tuple[SliceVerdict, _Judged, float]] = []
     for (name, text), tagged in sorted(by_tag.items()):
@@ -821,7 +939,9 @@ def _slices(
             if judges[judged.judge].difference is None:
                 continue
             values = _values(judged, tagged)
-            if len(values) < LEAST_ITEMS or len({one[0] for one in values}) < LEAST_CLUSTERS:
+            clusters = len({cluster for cluster, *_ in values if cluster is not None})
+            clusters += sum(count for cluster, _, count, *_ in values if cluster is None)
+            if sum(count for _, _, count, *_ in values) < LEAST_ITEMS or clusters < LEAST_CLUSTERS:
                 continue
             change, p = _pair_difference(judged, values, CONFIDENCE)
             found.append((SliceVerdict(name, text, judged.judge, change, None), judged, p))
@@ -840,13 +960,16 @@ def _changes(setups: Sequence[_Judged], pairs: _Pairs) -> tuple[list[ItemChange]
     worse: list[ItemChange] = []
     better: list[ItemChange] = []
     comparable = [one for one in setups if not one.unlike()]
-    for item, before, after in pairs:
+    for pair in pairs:
         values = {
             one.judge: (first, second)
             for one in comparable
-            if (first := one.mean(before)) is not None and (second := one.mean(after)) is not None
+            if (first := one.mean(pair.before)) is not None
+            and (second := one.mean(pair.after)) is not None
         }
-        errors = tuple(sum(run.is_error for run in runs) / len(runs) for runs in (before, after))
+        errors = tuple(
+            sum(run.is_error for run in runs) / len(runs) for runs in (pair.before, pair.after)
+        )
         steps = [errors[0] - errors[1]]
         for one in comparable:
             if one.judge in values:
@@ -854,7 +977,7 @@ def _changes(setups: Sequence[_Judged], pairs: _Pairs) -> tuple[list[ItemChange]
                 steps.append(one.turned(step) if one.is_rate or abs(step) >= one.margin else 0.0)
         change = min(steps) if min(steps) < 0 else max(steps)
         if change:
-            found = ItemChange(item, values, (errors[0], errors[1]), change)
+            found = ItemChange(pair.name, values, (errors[0], errors[1]), change, pair.count)
             (worse if change < 0 else better).append(found)
     worse.sort(key=lambda one: one.change)
     better.sort(key=lambda one: -one.change)
@@ -870,12 +993,14 @@ def _mean(values: Sequence[float]) -> float | None:
     return math.fsum(values) / len(values) if values else None
 
 
-def _deviation(values: Sequence[float]) -> float:
-    """Return the standard deviation of a sample; 0 of fewer than two values."""
-    if len(values) <= 1:
+def _deviation(values: Sequence[tuple[float, int]]) -> float:
+    """Return the standard deviation of a counted sample; 0 of fewer than two values."""
+    counts = [count for _, count in values]
+    n = sum(counts)
+    if n <= 1:
         return 0.0
-    mean = math.fsum(values) / len(values)
-    return math.sqrt(math.fsum((one - mean) ** 2 for one in values) / (len(values) - 1))
+    mean = sum_counted((one for one, _ in values), counts) / n
+    return math.sqrt(sum_counted(((one - mean) ** 2 for one, _ in values), counts) / (n - 1))
 
 
 def _number(number: float, digits: int) -> str:

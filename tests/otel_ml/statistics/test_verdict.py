@@ -1,20 +1,29 @@
 """Every rule of a verdict: pairs, units, intervals, words, slices, two samples."""
 
-from collections.abc import Sequence
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.proportion import confint_proportions_2indep
 
 from otel_ml.statistics.intervals import Estimate, newcombe_paired, wilson
 from otel_ml.statistics.verdict import (
+    AMOUNTS,
+    ItemGroup,
     JudgeScore,
     ScoredRun,
     Verdict,
     Word,
+    compare_groups,
     compare_items,
     compare_samples,
     decide,
+    estimate_groups,
     estimate_judges,
     is_flaky,
 )
@@ -297,3 +306,85 @@ def test_value_of_one_side() -> None:
     assert (clustered.value.n, clustered.value.clusters) == (39, 10)
     [*repeats] = [*items("+-"), *items("++")]
     assert [is_flaky(repeats[place::2]) for place in (0, 1)] == [False, True]
+
+
+_JUDGED = st.one_of(
+    st.builds(JudgeScore, st.booleans(), st.none(), st.just("a")),
+    st.just(JudgeScore(failed=True)),
+)
+_SCORED = st.builds(
+    JudgeScore, st.none(), st.sampled_from([0.1, 0.2, 0.3, 1 / 3, 7.0]), st.sampled_from("ab")
+)
+_RUN = st.builds(
+    ScoredRun,
+    digest=st.sampled_from("ddde"),
+    cluster=st.sampled_from(["", "", "x", "y"]),
+    tags=st.sampled_from([{}, {"topic": "a"}, {"topic": "b"}]),
+    is_error=st.sampled_from([False, False, False, True]),
+    scores=st.fixed_dictionaries({}, optional={"exact": _JUDGED, "close": _SCORED}),
+    latency=st.one_of(st.none(), st.floats(0.001, 1e6)),
+    cost=st.one_of(st.none(), st.sampled_from([0.0, 0.1, 0.3])),
+)
+Sides = tuple[list[ScoredRun], list[ScoredRun]]
+_SIDES = st.tuples(st.lists(_RUN, max_size=2), st.lists(_RUN, max_size=2))
+
+
+def count_alike(before: Sequence[ScoredRun], after: Sequence[ScoredRun]) -> list[ItemGroup]:
+    """Count items of which the runs say the same, as a store does."""
+    items: dict[str, tuple[list[ScoredRun], list[ScoredRun]]] = {}
+    for place, side in enumerate((before, after)):
+        for run in side:
+            items.setdefault(run.item, ([], []))[place].append(run)
+    alike: defaultdict[str, list[tuple[list[ScoredRun], list[ScoredRun]]]] = defaultdict(list)
+    for sides in items.values():
+        bare = [
+            [replace(run, item="", latency=None, tokens=None, cost=None) for run in runs]
+            for runs in sides
+        ]
+        alike[repr(bare)].append(sides)
+    found = []
+    for name, every in alike.items():
+        amounts: dict[str, list[tuple[float, float]]] = {}
+        for amount in AMOUNTS:
+            means = [[mean_of(one.amount(amount) for one in runs) for runs in of] for of in every]
+            amounts[amount] = [(one, other) for one, other in means if one and other]
+        found.append(ItemGroup(name, *every[0], count=len(every), amounts=amounts))
+    return found
+
+
+def mean_of(values: Iterable[float | None]) -> float | None:
+    known = [one for one in values if one is not None]
+    return math.fsum(known) / len(known) if known else None
+
+
+@given(st.lists(st.tuples(_SIDES, st.integers(1, 30)), max_size=12), st.booleans())
+def test_counted_is_one_by_one(drawn: list[tuple[Sides, int]], lower: bool) -> None:
+    """Items that were counted have the digits of the same items one by one."""
+    before: list[ScoredRun] = []
+    after: list[ScoredRun] = []
+    places = [sides for sides, count in drawn for _ in range(count)]
+    for place, sides in enumerate(places):
+        for side, runs in zip((before, after), sides, strict=True):
+            side += [
+                replace(run, item=f"i{place}", latency=run.latency and run.latency * (1 + place))
+                for run in runs
+            ]
+    groups = count_alike(before, after)
+    turned = ["close"] if lower else []
+    found = compare_groups(groups, lower_is_better=turned)
+    wanted = compare_items(before, after, lower_is_better=turned)
+    assert (found.judges, found.amounts, found.slices) == (
+        wanted.judges,
+        wanted.amounts,
+        wanted.slices,
+    )
+    assert (found.word, found.reasons, len(found.flaky)) == (
+        wanted.word,
+        wanted.reasons,
+        len(wanted.flaky),
+    )
+    for one, other in ((found.regressions, wanted.regressions), (found.fixed, wanted.fixed)):
+        changes = [change for each in one for change in [each.change] * each.count]
+        assert changes == [each.change for each in other]
+    alone = estimate_groups(groups, lower_is_better=turned)
+    assert alone == estimate_judges(after, lower_is_better=turned)
