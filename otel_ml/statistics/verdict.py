@@ -532,11 +532,16 @@ def read_cluster(text: str) -> Callable[[Mapping[str, object], str], str] | None
     """
     if text == "source_run":
         return lambda tags, source_run: source_run
-    found = _TAG.fullmatch(text.strip())
-    if found is None:
+    name = tag_of_cluster(text)
+    if not name:
         return None
-    name = found[1] or found[2]
     return lambda tags, source_run: "" if tags.get(name) is None else str(tags[name])
+
+
+def tag_of_cluster(text: str) -> str:
+    """Return the name of the tag that `read_cluster` reads; empty where it reads none."""
+    found = _TAG.fullmatch(text.strip())
+    return "" if found is None else found[1] or found[2]
 
 
 def decide(change: Estimate, margin: float, *, lower_is_better: bool = False) -> Word:

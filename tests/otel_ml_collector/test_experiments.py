@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
+from random import Random
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -326,3 +327,110 @@ def test_while_it_runs(service: Service) -> None:
     assert [(one["done"], one["items"], one["latency_ms"]) for one in found] == [(3, ITEMS, None)]
     page = ask(service.app, f"/projects/running/experiments/{found[0]['run_id']}").text
     assert f"3 of {ITEMS} runs" in page
+
+
+def make_odd(experiment: Span, digests: Sequence[str], seed: int) -> list[Span]:
+    """Make runs whose repeats, scores, tokens and failures differ from item to item."""
+    draw = Random(seed)  # noqa: S311  # not for secrets
+    runs = []
+    for place in range(60):
+        for repeat in range(2):
+            sign = draw.choice("pppfx?")
+            run = make_item_run(experiment, place, sign, repeat=repeat)
+            told: dict[str, Value] = {
+                "otel_ml.item.digest": digests[place],
+                "gen_ai.usage.input_tokens": draw.choice([0, 0, 3, 7]),
+            }
+            if sign != "x":
+                told |= {
+                    "otel_ml.judges": orjson.dumps(
+                        {"exact": {"version": "a1"}, "close": {"version": "c1"}}
+                    ).decode(),
+                    "otel_ml.score.close": draw.choice([0.1, 1 / 3, 0.7, 2.5]),
+                }
+            end_ns = run.end_ns + draw.randrange(1, 10**7)
+            runs.append(replace(run, end_ns=end_ns, attributes={**run.attributes, **told}))
+    return runs
+
+
+def runs_of(rows: Sequence[Any], side: str, cluster: str) -> list[ScoredRun]:
+    """Read what the statistics take of the rows of the API."""
+    return [
+        ScoredRun(
+            item=row["item"],
+            digest=row["digest"],
+            cluster=str(row["tags"].get(cluster, "")),
+            tags={name: str(value) for name, value in row["tags"].items()},
+            is_error=run["outcome"] != "ok",
+            scores={
+                judge: JudgeScore(one["passed"], one["score"], one["digest"], one["failed"])
+                for judge, one in run["scores"].items()
+            },
+            latency=run["latency_ms"],
+            tokens=run["tokens"],
+            cost=run["cost"],
+        )
+        for row in rows
+        for run in row[side]
+    ]
+
+
+@pytest.mark.parametrize(("number", "cluster"), [(11, ""), (13, "page")])
+def test_counted_in_the_store(service: Service, number: int, cluster: str) -> None:
+    """What the store counts has the digits of the rows that it gives, one by one."""
+    project = f"odd-{number}"
+    before = make_experiment(number, items=60, repeats=2)
+    comparison = {"cluster": f'tags["{cluster}"]' if cluster else "", "lower_is_better": ["close"]}
+    after = make_experiment(
+        number + 1,
+        items=60,
+        repeats=2,
+        baseline=id_of(before),
+        comparison=orjson.dumps(comparison).decode(),
+    )
+    items = {
+        f"q-{place:03}": make_item(
+            {"question": place}, topic=f"t{place % 3}", source="ab"[place % 2], page=place // 3
+        )
+        for place in range(60)
+    }
+    digests = [str(one.attributes["otel_ml.item.digest"]) for one in items.values()]
+    service.store.take(project, *items.values(), *make_versions("qa", items), before, after)
+    for one in (before, after):
+        service.store.take(project, *make_odd(one, digests, number + (one is after)))
+    path = f"/api/v1/projects/{project}/experiments/{id_of(after)}"
+    found = ask(service.app, path).json
+    rows = ask(service.app, f"{path}/rows?limit=100").json["rows"]
+    sides = [runs_of(rows, side, cluster) for side in ("baseline", "runs")]
+    assert [len(side) for side in sides] == [120, 120]
+    wanted = compare_items(sides[0], sides[1], lower_is_better=["close"])
+    verdict = found["verdict"]
+    assert {one["judge"]: one["sentence"] for one in verdict["judges"]} == {
+        judge: one.sentence for judge, one in wanted.judges.items()
+    }
+    for one in verdict["judges"]:
+        known = wanted.judges[one["judge"]]
+        for name in ("baseline", "candidate", "difference"):
+            assert numbers(one[name]) == tuple(asdict(getattr(known, name)).values())
+    assert {one["name"]: numbers(one["ratio"]) for one in verdict["amounts"]} == {
+        name: tuple(asdict(one.ratio).values()) for name, one in wanted.amounts.items()
+    }
+    assert {
+        (one["tag"], one["value"], one["judge"]): numbers(one["difference"])
+        for one in verdict["slices"]
+    } == {
+        (one.tag, one.value, one.judge): tuple(asdict(one.difference).values())
+        for one in wanted.slices
+    }
+    assert verdict["slices"]
+    for show, changes in (("regression", wanted.regressions), ("fixed", wanted.fixed)):
+        shown = ask(service.app, f"{path}/rows?limit=100&show={show}").json["rows"]
+        assert [row["item"] for row in shown] == [one.item for one in changes]
+    assert {row["item"] for row in rows if row["is_flaky"]} == {*wanted.flaky}
+    values = estimate_judges(sides[1], lower_is_better=["close"])
+    for one in found["judges"]:
+        value = values[one["judge"]].value
+        assert value is not None
+        assert numbers(one["value"]) == tuple(asdict(value).values())
+    one_by_one = ask(service.app, f"/projects/{project}/experiments/{id_of(after)}?item=q-059")
+    assert one_by_one.status == 200

@@ -364,7 +364,7 @@ def _worse(call: ToolCall, compared: Compared, verdict: ExperimentVerdict) -> Di
     items = experiments.items_of(compared, "regression")[:wanted]
     if not verdict.regressions or not wanted:
         return None
-    made = experiments.make_rows(compared, items)
+    made = experiments.make_rows(call.reader, call.project, compared, items)
     rows = [[one.item, *_ran(one.baseline), *_ran(one.runs)] for one in made]
 
     def more(shown: int) -> Mapping[str, Any] | None:

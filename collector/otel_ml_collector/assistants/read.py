@@ -442,24 +442,28 @@ def _beginning(call: ToolCall, source: str) -> object:
 
 
 def _read_experiment(call: ToolCall, run: Run) -> Digest:
-    compared = experiments.compare(call.reader, call.project, run.run_id, call.now_ns, None)
+    start = min(int(call.given["start"]), _MOST_ITEMS)
+    compared = experiments.compare(
+        call.reader, call.project, run.run_id, call.now_ns, None, most=start + _ROWS
+    )
     detail = experiments.describe(call.reader, call.project, compared)
     one, verdict = detail.experiment, detail.verdict
     url = call.page("experiments", run.run_id)
     columns = ("item", "state", "outcome", "scores", "output", "run")
     if call.given["part"] == "rows":
         items = experiments.items_of(compared, "all")
-        start = int(call.given["start"])
-        rows = _item_rows(compared, items[start : start + _ROWS])
+        rows = _item_rows(call, compared, items[start : start + _ROWS])
 
         def more(shown: int) -> Mapping[str, Any]:
             arguments = {**call.asked, "project": call.project, "start": start + shown}
             return {"tool": call.tool, "arguments": arguments}
 
-        table = DigestTable(columns, rows, len(items) - start, more)
+        left = experiments.count_items(compared, "all") - start
+        table = DigestTable(columns, rows, left, more)
         return Digest({"what": Own("experiment")}, table, url=url, chars=_chars(call))
-    worst = experiments.items_of(compared, "regression") if verdict else []
-    worst = worst or experiments.items_of(compared, "error")
+    has_worse = experiments.count_items(compared, "regression") > 0
+    sort: experiments.Show = "regression" if has_worse else "error"
+    worst = experiments.items_of(compared, sort)
 
     def every(shown: int) -> Mapping[str, Any]:
         arguments = {"ref": run.run_id, "part": "rows", "project": call.project}
@@ -496,7 +500,12 @@ def _read_experiment(call: ToolCall, run: Run) -> Digest:
             "judges": DigestTable(("judge", "value", "low", "high", "n"), judges)
             if judges
             else None,
-            "worst": DigestTable(columns, _item_rows(compared, worst[:_WORST]), len(worst), every)
+            "worst": DigestTable(
+                columns,
+                _item_rows(call, compared, worst[:_WORST]),
+                experiments.count_items(compared, sort),
+                every,
+            )
             if worst
             else None,
         },
@@ -504,9 +513,11 @@ def _read_experiment(call: ToolCall, run: Run) -> Digest:
     )
 
 
-def _item_rows(compared: experiments.Compared, items: Sequence[str]) -> list[list[object]]:
+def _item_rows(
+    call: ToolCall, compared: experiments.Compared, items: Sequence[str]
+) -> list[list[object]]:
     rows: list[list[object]] = []
-    for one in experiments.make_rows(compared, items):
+    for one in experiments.make_rows(call.reader, call.project, compared, items):
         first = one.runs[0]
         error = ": ".join(filter(None, (first.error_type, first.error_message)))
         scores = [f"{judge} {said.score}" for judge, said in first.scores.items()]

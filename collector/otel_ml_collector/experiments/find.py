@@ -1,10 +1,13 @@
 """Experiments: one `find` behind the JSON API and the pages.
 
-The verdict is that of `otel_ml.statistics`, computed of the runs over items when it is read.
+The verdict is that of `otel_ml.statistics`, computed when it is read. The store counts the items of
+which the runs say the same, so that 100,000 of them are a few groups here; rows are read only of
+the items that are shown.
 """
 
+import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
@@ -14,15 +17,17 @@ from pydantic import BaseModel, Field
 from otel_ml import attributes as names
 from otel_ml.records import ExperimentRow, ItemScore, ListedExperiment, ListedItemRun
 from otel_ml.statistics.verdict import (
-    ItemChange,
+    AMOUNTS,
+    ItemGroup,
     JudgeScore,
     ScoredRun,
     Verdict,
     Word,
-    compare_items,
-    estimate_judges,
+    compare_groups,
+    estimate_groups,
     is_flaky,
     read_cluster,
+    tag_of_cluster,
 )
 from otel_ml_collector.api.parameters import read_cursor, write_place
 from otel_ml_collector.errors import BadQuery, NotFound
@@ -32,6 +37,7 @@ from otel_ml_collector.stats import JudgeVersionName
 from otel_ml_collector.store.apart import find_apart
 from otel_ml_collector.store.experiments import (
     MOST_RUNS,
+    count_alike,
     count_item_runs,
     list_items,
     read_item_runs,
@@ -55,6 +61,7 @@ _OWN_PARAMS: Final = frozenset({"function", "version", "judges"})
 SHOWN: Final = 20
 ROWS: Final = 100
 _LOOKED_AT: Final = 100
+_NAMED: Final = 1_000
 
 NO_BASELINE: Final = "none"
 Show = Literal["all", "regression", "fixed", "flaky", "error"]
@@ -122,44 +129,39 @@ class ExperimentRows(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Side:
-    """The runs over items of one experiment, in the order of items and repeats.
-
-    Attributes:
-        items: The places of the runs of each item.
-    """
-
-    experiment: ListedExperiment
-    rows: Sequence[Row]
-    scored: Sequence[ScoredRun]
-    scores: Mapping[tuple[str, str], Mapping[str, ItemScore]]
-    items: Mapping[str, Sequence[int]]
-
-    def find_flaky(self) -> list[str]:
-        """Name the items whose repeats differ in failing or passing."""
-        return [
-            item
-            for item, places in self.items.items()
-            if is_flaky([self.scored[place] for place in places])
-        ]
-
-
-@dataclass(frozen=True, slots=True)
 class Compared:
     """An experiment, its baseline where it has one, and what is said of both.
 
     Attributes:
+        before: The baseline.
+        groups: The items of both, those of which the runs say the same together.
+        items: The ids of each group's items, in their order; of many the first ones.
+        verdict: None without a baseline.
         chosen: The digests of the versions of each judge that count.
-        flaky: Items whose repeats differ now.
         missing: The baseline that it was run beside, where that is not here.
     """
 
-    now: Side
-    before: Side | None
+    now: ListedExperiment
+    before: ListedExperiment | None
+    groups: Mapping[str, ItemGroup]
+    items: Mapping[str, Sequence[str]]
     verdict: Verdict | None
     chosen: Mapping[str, set[str]]
-    flaky: Sequence[str]
     missing: str = ""
+
+    def select(self, show: Show) -> list[tuple[float, ItemGroup]]:
+        """Return the groups of items of one sort, with where they stand: the lowest first."""
+        if show in {"regression", "fixed"}:
+            if self.verdict is None:
+                return []
+            changes = self.verdict.regressions if show == "regression" else self.verdict.fixed
+            return [(-abs(one.change), self.groups[one.item]) for one in changes]
+        ours = [one for one in self.groups.values() if one.after]
+        if show == "flaky":
+            ours = [one for one in ours if is_flaky(one.after)]
+        if show == "error":
+            ours = [one for one in ours if any(run.is_error for run in one.after)]
+        return [(0.0, one) for one in ours]
 
 
 def find_experiments(
@@ -252,13 +254,15 @@ def find_rows(
     experiment = find_one(reader, project, run_id, now_ns)
     other = _baseline_of(reader, project, experiment, now_ns, baseline)
     if show != "all" or other is not None:
-        compared = _compare_sides(reader, project, experiment, other)
-        return cut_rows(compared, show, limit, cursor)
+        most = first_of(cursor) + limit + 1
+        compared = _compare_sides(reader, project, experiment, other, most=most)
+        return cut_rows(reader, project, compared, show=show, limit=limit, cursor=cursor)
     (after,) = read_cursor(cursor, str) if cursor else ("",)
     items = list_items(reader, project, run_id, experiment.start_ns, after=after, limit=limit + 1)
     shown = items[:limit]
+    compared = _compare_sides(reader, project, experiment, None, most=limit, items=shown)
     return ExperimentRows(
-        rows=make_rows(_compare_sides(reader, project, experiment, None, shown), shown),
+        rows=make_rows(reader, project, compared, shown),
         next_cursor=write_place([shown[-1]]) if len(items) > limit else None,
     )
 
@@ -384,9 +388,23 @@ def _baseline_of(
 
 
 def compare(
-    reader: Reader, project: str, run_id: str, now_ns: int, baseline: str | None
+    reader: Reader,
+    project: str,
+    run_id: str,
+    now_ns: int,
+    baseline: str | None,
+    *,
+    most: int = _NAMED,
 ) -> Compared:
     """Read an experiment and its baseline, and compare them.
+
+    Args:
+        reader: The store.
+        project: Whose.
+        run_id: Of the experiment.
+        now_ns: By it an experiment whose process is silent has crashed.
+        baseline: The run id of another one, or ``none``; None for what it was run beside.
+        most: How many items of a sort can be named.
 
     Raises:
         NotFound: There is no such experiment, or no such baseline.
@@ -394,7 +412,7 @@ def compare(
     """
     experiment = find_one(reader, project, run_id, now_ns)
     other = _baseline_of(reader, project, experiment, now_ns, baseline)
-    compared = _compare_sides(reader, project, experiment, other)
+    compared = _compare_sides(reader, project, experiment, other, most=most)
     is_missing = baseline is None and other is None
     return replace(compared, missing=experiment.baseline) if is_missing else compared
 
@@ -404,97 +422,110 @@ def _compare_sides(
     project: str,
     experiment: ListedExperiment,
     other: ListedExperiment | None,
+    *,
+    most: int,
     items: Sequence[str] | None = None,
 ) -> Compared:
-    """Read both sides, and compare them as the experiment says."""
-    both = [one for one in (experiment, other) if one is not None]
-    start_ns = min(one.start_ns for one in both)
-    asked = reader, project, [one.run_id for one in both], start_ns, items
-    rows, said = read_item_runs(*asked)
-    if len(rows) >= MOST_RUNS:
+    """Count the items of both sides, and compare them as the experiment says."""
+    both = [one for one in (other, experiment) if one is not None]
+    if items is None and sum(one.done for one in both) >= MOST_RUNS:
         raise BadQuery(f"There are more than {MOST_RUNS:,} runs over items to compare", "run_id")
-    of = {(row["trace_id"], row["span_id"]): row["experiment"] for row in rows}
-    spoke: dict[str, defaultdict[str, set[str]]] = {one.run_id: defaultdict(set) for one in both}
-    for row in said:
-        spoke[of[row["trace_id"], row["span_id"]]][row["judge"]].add(row["judge_version"])
-    numbers = version_numbers(reader, project, "judge", {row["judge"] for row in said})
-    chosen = choose_versions([*spoke.values()], numbers)
-    scores: defaultdict[tuple[str, str], dict[str, ItemScore]] = defaultdict(dict)
-    for row in said:
-        if row["judge_version"] in chosen[row["judge"]]:
-            scores[row["trace_id"], row["span_id"]][row["judge"]] = ItemScore(
-                digest=row["judge_version"],
-                score=row["score"],
-                passed=row["passed"],
-                failed=bool(row["failed"]),
-            )
-    content = read_item_tags(*asked)
     cluster = _text(experiment.comparison.get("cluster"))
-    sides = []
-    for one in both:
-        ours = [row for row in rows if row["experiment"] == one.run_id]
-        for row in ours:
-            item = content.get(row["item_digest"], {"tags": "", "source_run": ""})
-            row["item_tags"] = load_json(item["tags"], {})
-            row["source_run"] = item["source_run"]
-        scored = [_score(row, scores, cluster) for row in ours]
-        sides.append(Side(one, ours, scored, scores, _places(ours)))
-    before = sides[1] if other else None
-    verdict = None
-    if before is not None:
-        how = experiment.comparison
-        verdict = compare_items(
-            before.scored,
-            sides[0].scored,
-            margin=how.get("margin"),
-            lower_is_better=how.get("lower_is_better", ()),
-            partial=bool(how.get("partial")),
-        )
-    return Compared(sides[0], before, verdict, chosen, sides[0].find_flaky())
-
-
-def _places(rows: Sequence[Row]) -> dict[str, list[int]]:
-    found: defaultdict[str, list[int]] = defaultdict(list)
-    for place, row in enumerate(rows):
-        found[row["item"]].append(place)
-    return dict(found)
-
-
-def _score(
-    row: Row, scores: Mapping[tuple[str, str], Mapping[str, ItemScore]], cluster: str
-) -> ScoredRun:
-    said = scores.get((row["trace_id"], row["span_id"]), {})
-    return ScoredRun(
-        item=row["item"],
-        digest=row["item_digest"],
-        cluster=_cluster_of(row, cluster),
-        tags={name: str(value) for name, value in row["item_tags"].items()},
-        is_error=row["outcome"] != "ok",
-        scores={
-            judge: JudgeScore(one.passed, one.score, one.digest, one.failed)
-            for judge, one in said.items()
-        },
-        latency=row["latency_ns"] / 1e6,
-        tokens=row["tokens"] or None,
-        cost=row["cost"],
+    rows = count_alike(
+        reader,
+        project,
+        ("" if other is None else other.run_id, experiment.run_id),
+        min(one.start_ns for one in both),
+        cluster="source_run" if cluster == "source_run" else tag_of_cluster(cluster),
+        most=most,
+        items=items,
     )
+    spoke: list[defaultdict[str, set[str]]] = []
+    for one, side in ((other, "before"), (experiment, "after")):
+        if one is not None:
+            spoke.append(defaultdict(set))
+            for row in rows:
+                for _, _, said in row[side]:
+                    for judge, version, *_ in said:
+                        spoke[-1][judge].add(version)
+    numbers = version_numbers(reader, project, "judge", {name for side in spoke for name in side})
+    chosen = choose_versions(spoke, numbers)
+    groups = {
+        f"{place}": _make_group(f"{place}", row, cluster, chosen) for place, row in enumerate(rows)
+    }
+    verdict = None
+    if other is not None:
+        verdict = compare_groups(
+            [*groups.values()],
+            margin=experiment.comparison.get("margin"),
+            lower_is_better=experiment.comparison.get("lower_is_better", ()),
+            partial=experiment.comparison.get("partial", False),
+        )
+    named = {f"{place}": row["items"] for place, row in enumerate(rows)}
+    return Compared(experiment, other, groups, named, verdict, chosen)
 
 
-def _cluster_of(row: Row, cluster: str) -> str:
-    """Say what an item belongs to; empty for one that stands alone."""
-    belongs = read_cluster(cluster)
-    found = "" if belongs is None else belongs(row["item_tags"], row["source_run"])
-    return "" if found == row["item"] else found
+def _make_group(
+    name: str, row: Row, cluster: str, chosen: Mapping[str, Collection[str]]
+) -> ItemGroup:
+    """Make a group of items of what the store counted."""
+    told = {key: load_json(text) for key, text in row["tags"]}
+    belongs = None if row["is_own"] else read_cluster(cluster)
+    before, after = (
+        [
+            ScoredRun(
+                item=name,
+                digest=f"{digest}",
+                cluster="" if belongs is None else belongs(told, row["source_run"]),
+                tags={key: str(value) for key, value in told.items()},
+                is_error=bool(failed),
+                scores={
+                    judge: JudgeScore(
+                        None if passed is None else bool(passed), score, version, bool(broke)
+                    )
+                    for judge, version, score, passed, broke in said
+                    if version in chosen[judge]
+                },
+            )
+            for digest, failed, said in row[side]
+        ]
+        for side in ("before", "after")
+    )
+    answered = [sum(not run.is_error for run in side) for side in (before, after)]
+    amounts = {}
+    for amount in AMOUNTS:
+        sides = row[f"{amount}_before"], row[f"{amount}_after"]
+        if all(sides):
+            means = (_means(side, of) for side, of in zip(sides, answered, strict=True))
+            amounts[amount] = [pair for pair in zip(*means, strict=True) if all(pair)]
+    return ItemGroup(name, before, after, row["count"], amounts)
+
+
+def _means(values: Sequence[float], repeats: int) -> Sequence[float]:
+    """Return the mean of the amounts above 0 of each item, 0 where there is none."""
+    if repeats == 1:
+        return values
+    found = []
+    for place in range(0, len(values), repeats):
+        known = [one for one in values[place : place + repeats] if one > 0]
+        found.append(math.fsum(known) / len(known) if known else 0.0)
+    return found
 
 
 def describe(reader: Reader, project: str, compared: Compared) -> ExperimentDetail:
     """Say what came of an experiment that was compared."""
-    now, experiment = compared.now, compared.now.experiment
+    experiment = compared.now
+    ours = [one for one in compared.groups.values() if one.after]
     lower = experiment.comparison.get("lower_is_better", ())
     numbers = version_numbers(reader, project, "judge", compared.chosen)
     judges = []
-    for judge, one in estimate_judges(now.scored, lower_is_better=lower).items():
-        digests = {run.scores[judge].version for run in now.scored if judge in run.scores}
+    for judge, one in estimate_groups(ours, lower_is_better=lower).items():
+        digests = {
+            run.scores[judge].version
+            for group in ours
+            for run in group.after
+            if judge in run.scores
+        }
         digest = next(iter(digests)) if len(digests) == 1 else ""
         judges.append(
             JudgeOfItems(
@@ -509,7 +540,7 @@ def describe(reader: Reader, project: str, compared: Compared) -> ExperimentDeta
     return ExperimentDetail(
         experiment=experiment,
         judges=judges,
-        flaky=len(compared.flaky),
+        flaky=count_items(compared, "flaky"),
         verdict=_make_verdict(compared, numbers),
         notes=_notes(compared),
     )
@@ -522,7 +553,7 @@ def _make_verdict(
     if found is None or before is None or found.shared is None:
         return None
     return ExperimentVerdict(
-        baseline=before.experiment,
+        baseline=before,
         word=found.word,
         reasons=list(found.reasons),
         judges=make_judges(found, dict(numbers), compared.chosen),
@@ -541,14 +572,14 @@ def _make_verdict(
         new=len(found.shared.new),
         gone=len(found.shared.gone),
         changed=len(found.shared.changed),
-        regressions=len(found.regressions),
-        fixed=len(found.fixed),
+        regressions=count_items(compared, "regression"),
+        fixed=count_items(compared, "fixed"),
     )
 
 
 def _notes(compared: Compared) -> list[str]:
     """Say what must be known beside the numbers."""
-    experiment, told = compared.now.experiment, []
+    experiment, told = compared.now, []
     wanted = experiment.items * experiment.repeats
     if experiment.done < wanted:
         told.append(f"{experiment.done:,} of {wanted:,} runs: what is missing counts nowhere")
@@ -565,61 +596,123 @@ def _notes(compared: Compared) -> list[str]:
     return told
 
 
-def cut_rows(compared: Compared, show: Show, limit: int, cursor: str | None) -> ExperimentRows:
-    """List the items of one sort, from where a cursor says."""
+def first_of(cursor: str | None) -> int:
+    """Read how many items of a sort came before.
+
+    Raises:
+        BadQuery: The cursor is wrong.
+    """
     (first,) = read_cursor(cursor, int) if cursor else (0,)
-    found = items_of(compared, show)
-    shown = found[first : first + limit]
-    more = first + limit < len(found)
+    return max(min(first, MOST_RUNS), 0)
+
+
+def cut_rows(
+    reader: Reader, project: str, compared: Compared, *, show: Show, limit: int, cursor: str | None
+) -> ExperimentRows:
+    """List the items of one sort, from where a cursor says."""
+    first = first_of(cursor)
+    shown = items_of(compared, show)[first : first + limit]
+    more = first + limit < count_items(compared, show)
     return ExperimentRows(
-        rows=make_rows(compared, shown),
+        rows=make_rows(reader, project, compared, shown),
         next_cursor=write_place([first + limit]) if more else None,
     )
 
 
+def count_items(compared: Compared, show: Show) -> int:
+    """Count the items of one sort."""
+    return sum(one.count for _, one in compared.select(show))
+
+
 def items_of(compared: Compared, show: Show) -> list[str]:
-    """Name the items of one sort, the largest change first."""
-    now, verdict = compared.now, compared.verdict
-    changes: Sequence[ItemChange] = ()
-    if verdict is not None:
-        changes = verdict.regressions if show == "regression" else verdict.fixed
-    if show in {"regression", "fixed"}:
-        return [one.item for one in changes]
-    if show == "flaky":
-        return [*compared.flaky]
-    if show == "error":
-        items = now.items.items()
-        return [item for item, of in items if any(now.scored[at].is_error for at in of)]
-    return [*now.items]
+    """Name the items of one sort, the largest change first; of many the first ones."""
+    found = (
+        (place, item) for place, one in compared.select(show) for item in compared.items[one.name]
+    )
+    return [item for _, item in sorted(found)]
 
 
-def make_rows(compared: Compared, items: Sequence[str]) -> list[ExperimentRow]:
-    """Make the answers of some items, with the runs over each on both sides."""
+def make_rows(
+    reader: Reader, project: str, compared: Compared, items: Sequence[str]
+) -> list[ExperimentRow]:
+    """Read some items, with the runs over each on both sides."""
+    if not items:
+        return []
     now, before = compared.now, compared.before
-    places, flaky = now.items, {*compared.flaky}
-    earlier = before.items if before else {}
-    state = _states(compared.verdict)
+    both = [one for one in (now, before) if one is not None]
+    asked = reader, project, [one.run_id for one in both], min(one.start_ns for one in both), items
+    rows, said = read_item_runs(*asked)
+    content = read_item_tags(*asked)
+    scores: defaultdict[tuple[str, str], dict[str, ItemScore]] = defaultdict(dict)
+    for row in said:
+        if row["judge_version"] in compared.chosen.get(row["judge"], ()):
+            scores[row["trace_id"], row["span_id"]][row["judge"]] = ItemScore(
+                digest=row["judge_version"],
+                score=row["score"],
+                passed=row["passed"],
+                failed=bool(row["failed"]),
+            )
+    sides: defaultdict[tuple[str, str], list[Row]] = defaultdict(list)
+    for row in rows:
+        sides[row["experiment"], row["item"]].append(row)
+    groups = _find_groups(reader, project, compared, items)
+    states = _states(compared.verdict)
     made = []
     for item in items:
-        if item not in places:  # it was deleted meanwhile
+        runs = sides[now.run_id, item]
+        if not runs or item not in groups:  # it was deleted meanwhile
             continue
-        row = now.rows[places[item][0]]
+        digest, group = runs[0]["item_digest"], groups[item]
+        told = content.get(digest, {"tags": "", "source_run": ""})
+        beside = sides[before.run_id, item] if before else []
         made.append(
             ExperimentRow(
                 item=item,
-                digest=row["item_digest"],
-                tags=row["item_tags"],
-                source_run=row["source_run"],
-                state=state.get(item, "same") if before else "",
-                is_flaky=item in flaky,
-                runs=[_make_run(now, place) for place in places[item]],
-                baseline=[_make_run(before, at) for at in earlier.get(item, ())] if before else [],
+                digest=digest,
+                tags=load_json(told["tags"], {}),
+                source_run=told["source_run"],
+                state=states.get(group.name, "same") if before else "",
+                is_flaky=is_flaky(group.after),
+                runs=[_make_run(row, scores) for row in runs],
+                baseline=[_make_run(row, scores) for row in beside],
             )
         )
     return made
 
 
+def _find_groups(
+    reader: Reader, project: str, compared: Compared, items: Sequence[str]
+) -> dict[str, ItemGroup]:
+    """Find the groups of items; of those that were not named they are counted again."""
+    wanted = {*items}
+    found = {
+        item: compared.groups[name]
+        for name, of in compared.items.items()
+        for item in wanted.intersection(of)
+    }
+    left = [item for item in items if item not in found]
+    if left:
+        both = compared.now, compared.before
+        again = _compare_sides(reader, project, *both, most=len(left), items=left)
+        known = {_said_of(one): one for one in compared.groups.values()}
+        for name, one in again.groups.items():
+            for item in again.items[name]:
+                if (group := known.get(_said_of(one))) is not None:
+                    found[item] = group
+    return found
+
+
+def _said_of(one: ItemGroup) -> str:
+    """Write what is said of the runs of a group, by which what became of it can be told."""
+    sides = (
+        [replace(run, item="", cluster="", tags={}) for run in side]
+        for side in (one.before, one.after)
+    )
+    return repr([*sides])
+
+
 def _states(verdict: Verdict | None) -> dict[str, str]:
+    """Say of groups what became of them."""
     if verdict is None or verdict.shared is None:
         return {}
     found = dict.fromkeys(verdict.shared.new, "new") | dict.fromkeys(
@@ -629,8 +722,7 @@ def _states(verdict: Verdict | None) -> dict[str, str]:
     return found | {one.item: "regression" for one in verdict.regressions}
 
 
-def _make_run(side: Side, place: int) -> ListedItemRun:
-    row = side.rows[place]
+def _make_run(row: Row, scores: Mapping[tuple[str, str], Mapping[str, ItemScore]]) -> ListedItemRun:
     return ListedItemRun(
         run_id=run_id_of(row),
         repeat=row["repeat"],
@@ -642,5 +734,5 @@ def _make_run(side: Side, place: int) -> ListedItemRun:
         cost=row["cost"],
         inputs=row["inputs_preview"],
         outputs=row["outputs_preview"],
-        scores=dict(side.scores.get((row["trace_id"], row["span_id"]), {})),
+        scores=dict(scores.get((row["trace_id"], row["span_id"]), {})),
     )

@@ -19,12 +19,13 @@ from otel_ml_collector.experiments.find import (
     JudgeOfItems,
     Show,
     compare,
+    count_items,
     cut_rows,
     describe,
     find_experiment,
     find_experiments,
     find_rows,
-    items_of,
+    first_of,
     make_rows,
 )
 from otel_ml_collector.models import diff
@@ -154,7 +155,9 @@ def show_experiment(
 ) -> Response:
     """One experiment: the verdict, what judges say, and its items, the worst first."""
     now_ns = time.time_ns()
-    compared = compare(reader, project, run_id, now_ns, baseline)
+    compared = compare(
+        reader, project, run_id, now_ns, baseline, most=first_of(cursor) + _ON_A_PAGE
+    )
     found = describe(reader, project, compared)
     sorts = {
         **({"regression": "Regressions", "fixed": "Fixed"} if found.verdict else {}),
@@ -162,10 +165,10 @@ def show_experiment(
         "error": "Errors",
         "all": "All",
     }
-    counts = {one: len(items_of(compared, one)) for one in sorts}  # type: ignore[arg-type]  # its keys
+    counts = {one: count_items(compared, one) for one in sorts}  # type: ignore[arg-type]  # its keys
     chosen: Show = show or ("regression" if counts.get("regression") else "all")
-    rows = cut_rows(compared, chosen, _ON_A_PAGE, cursor)
-    opened = next(iter(make_rows(compared, [item])), None) if item else None
+    rows = cut_rows(reader, project, compared, show=chosen, limit=_ON_A_PAGE, cursor=cursor)
+    opened = next(iter(make_rows(reader, project, compared, [item])), None) if item else None
     judges, amounts = lay_out(found)
     same = find_experiments(
         reader, project, now_ns, where=f"dataset == {view.quoted(found.experiment.dataset)}"

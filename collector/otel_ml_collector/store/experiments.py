@@ -52,6 +52,92 @@ _PASSES: Final = Sql("""
     )
     GROUP BY item, item_digest, experiment""")
 
+# Of the tags of items those that are not rare: only they can be slices. JSON has a few forms of one
+# text, such as "1" and 1, and a run is a row of each of its repeats and sides.
+_COMMON_TAGS: Final = Sql("""
+    SELECT tag.1 AS name, tag.2 AS json
+    FROM (SELECT item_digest AS digest FROM runs WHERE {ours} {among}) AS run
+    INNER JOIN (
+      SELECT digest, tags FROM items
+      WHERE project = {project:String} AND tags NOT IN ('', '{}')
+        AND digest IN (SELECT item_digest FROM runs WHERE {ours} {among})
+      ORDER BY digest, rank DESC LIMIT 1 BY digest
+    ) AS content USING (digest)
+    ARRAY JOIN JSONExtractKeysAndValuesRaw(tags) AS tag
+    GROUP BY name, json HAVING count() >= 5 ORDER BY count() DESC, name, json LIMIT 1000""")
+_CONTENT: Final = Sql("""
+    LEFT JOIN (
+      SELECT digest, tags, source_run FROM items
+      WHERE project = {project:String}
+        AND digest IN (SELECT item_digest FROM runs WHERE {ours} {among})
+      ORDER BY digest, rank DESC LIMIT 1 BY digest
+    ) AS content USING (digest)""")
+_OWN: Final = Sql("""
+    arrayFilter(
+      one -> one.1 = {cluster:String} OR concat(one.1, '=', one.2) IN {tags:Array(String)},
+      JSONExtractKeysAndValuesRaw(tags)) AS own_tags,
+    if({cluster:String} = 'source_run', content.source_run, '') AS own_source,
+    item IN (own_source, JSONExtractString(tags, {cluster:String}),
+      JSONExtractRaw(tags, {cluster:String})) AS is_own""")
+_NO_CONTENT: Final = Sql("""
+    CAST([], 'Array(Tuple(String, String))') AS own_tags, '' AS own_source, false AS is_own""")
+# Items are groups by all that is said of their runs on both sides, whatever their order. What is
+# measured of each run, such as its latency, stands beside it in lists.
+_ALIKE: Final = Sql("""
+    SELECT before, after, own_tags AS tags, own_source AS source_run, is_own, count() AS count,
+      arraySlice(arraySort(groupArray(item)), 1, {most:UInt32}) AS items,
+      arrayFlatten(groupArray(took.1)) AS latency_before,
+      arrayFlatten(groupArray(took.2)) AS latency_after,
+      arrayFlatten(groupArray(used.1)) AS tokens_before,
+      arrayFlatten(groupArray(used.2)) AS tokens_after,
+      arrayFlatten(groupArray(paid.1)) AS cost_before,
+      arrayFlatten(groupArray(paid.2)) AS cost_after
+    FROM (
+      SELECT item, took, used, paid, {own},
+        arrayMap(one -> (indexOf(digests, one.1), one.2, one.3), sides.1) AS before,
+        arrayMap(one -> (indexOf(digests, one.1), one.2, one.3), sides.2) AS after
+      FROM (
+        SELECT item, arraySort(groupUniqArray(item_digest)) AS digests,
+          (arraySort(groupArrayIf((item_digest, failed, said), NOT is_new)),
+            arraySort(groupArrayIf((item_digest, failed, said), is_new))) AS sides,
+          if(empty(sides.2), sides.1, sides.2)[1].1 AS digest,
+          (groupArrayIf(latency_ms, NOT is_new AND NOT failed),
+            groupArrayIf(latency_ms, is_new AND NOT failed)) AS took,
+          (groupArrayIf(tokens, NOT is_new AND NOT failed),
+            groupArrayIf(tokens, is_new AND NOT failed)) AS tokens_of,
+          (groupArrayIf(cost, NOT is_new AND NOT failed),
+            groupArrayIf(cost, is_new AND NOT failed)) AS cost_of,
+          if(arraySum(tokens_of.1) > 0 AND arraySum(tokens_of.2) > 0, tokens_of, ([], [])) AS used,
+          if(arraySum(cost_of.1) > 0 AND arraySum(cost_of.2) > 0, cost_of, ([], [])) AS paid
+        FROM (
+          SELECT item, item_digest, trace_id, span_id, outcome != 'ok' AS failed,
+            experiment != {baseline:String} AS is_new, latency_ns / 1e6 AS latency_ms,
+            toFloat64({tokens}) AS tokens, ifNull(cost, 0) AS cost
+          FROM runs FINAL
+          WHERE {ours} {among}
+          ORDER BY experiment, item, item_digest, repeat, start_ns + latency_ns, trace_id, span_id
+          LIMIT 1 BY experiment, item, item_digest, repeat
+        ) AS run
+        LEFT JOIN (
+          SELECT trace_id, span_id,
+            arraySort(groupArray((judge, judge_version, newest.1, newest.2, newest.3))) AS said
+          FROM (
+            SELECT trace_id, span_id, judge, judge_version,
+              argMax((score, passed, failed), time_ns) AS newest
+            FROM scores_by_judge
+            WHERE project = {project:String} AND start_ns >= {start:Int64}
+              AND (trace_id, span_id) IN (SELECT trace_id, span_id FROM runs WHERE {ours} {among})
+            GROUP BY trace_id, span_id, judge, judge_version
+          )
+          GROUP BY trace_id, span_id
+        ) AS score USING (trace_id, span_id)
+        GROUP BY item
+      ) AS each
+      {content}
+    )
+    GROUP BY before, after, own_tags, own_source, is_own
+    ORDER BY items[1]""")
+
 
 def item_parameters(project: str, experiments: Sequence[str], start_ns: int) -> dict[str, Any]:
     """Return those of a question about experiments; clocks of processes may differ a little."""
@@ -134,6 +220,56 @@ def read_item_runs(
     if items is not None:
         parameters["items"] = list(items)
     return reader.rows(shown, parameters), reader.rows(scores, parameters)
+
+
+def count_alike(
+    reader: Reader,
+    project: str,
+    sides: tuple[str, str],
+    start_ns: int,
+    *,
+    cluster: str = "",
+    most: int,
+    items: Sequence[str] | None = None,
+) -> list[Row]:
+    """Count the items of an experiment and its baseline of which the runs say the same.
+
+    Args:
+        reader: The store.
+        project: Whose.
+        sides: The run ids of the baseline, empty without one, and of the experiment.
+        start_ns: When the first of them began.
+        cluster: The name of the tag that says what items belong to; ``source_run`` for theirs.
+        most: The ids of how many items of each group are given, the first ones.
+        items: The ids of those that are wanted; None for all.
+
+    Returns:
+        Rows with `before` and `after`, lists of what is said of each run: the number of its digest
+        among those of the item, whether it failed, and a list of judge, version, score, pass, and
+        whether the judge failed; `tags`, pairs of name and JSON that many items have, or that say
+        what they belong to; `source_run`, only where it does; `is_own`, whether an item belongs to
+        what bears its own id; `count`; `items`; and of the runs that did not fail, one item after
+        the other, `latency_before`, in milliseconds, `latency_after`, and so of tokens and cost.
+    """
+    asked = item_parameters(project, [one for one in sides if one], start_ns) | {
+        "baseline": sides[0],
+        "most": most,
+        "cluster": cluster,
+    }
+    among = EMPTY
+    if items is not None:
+        among, asked["items"] = _AMONG, list(items)
+    tags = reader.rows(_COMMON_TAGS.fill(ours=_OURS, among=among), asked)
+    asked["tags"] = [f"{row['name']}={row['json']}" for row in tags]
+    content = _CONTENT.fill(ours=_OURS, among=among) if tags or cluster else EMPTY
+    sql = _ALIKE.fill(
+        ours=_OURS,
+        among=among,
+        tokens=ALL_TOKENS,
+        content=content,
+        own=_OWN if content else _NO_CONTENT,
+    )
+    return reader.rows(sql, asked)
 
 
 def read_item_tags(
