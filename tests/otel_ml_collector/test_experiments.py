@@ -1,5 +1,6 @@
 """Experiments beside their baseline: the verdict, items, duplicates, and what is odd."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from random import Random
@@ -315,6 +316,17 @@ def test_pages(service: Service, path: str, said: Sequence[str]) -> None:
     assert page.status == 200, page.text
     for words in said:
         assert words in page.text, words
+
+
+def test_list_says_the_word(service: Service) -> None:
+    """Each row of the list brings the word of its verdict, where it has a baseline."""
+    page = ask(service.app, "/projects/p/experiments").text
+    asked = re.findall(r'hx-get="(/projects/p/experiments/[^"]+/verdict)"', page)
+    assert f"/projects/p/experiments/{id_of(SECOND)}/verdict" in asked
+    assert f"/projects/p/experiments/{id_of(FIRST)}/verdict" not in asked
+    words = {path: ask(service.app, path).text for path in asked}
+    assert ">worse<" in words[f"/projects/p/experiments/{id_of(SECOND)}/verdict"]
+    assert "–" in words[f"/projects/p/experiments/{id_of(ALONE)}/verdict"]  # it is not here
 
 
 def test_while_it_runs(service: Service) -> None:

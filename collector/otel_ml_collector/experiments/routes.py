@@ -141,6 +141,14 @@ def list_all(
     return show_page(request, "experiments.html", context)
 
 
+@pages.get("/projects/{project:path}/experiments/{run_id}/verdict")
+def show_verdict_word(request: Request, project: str, run_id: str, reader: FromReader) -> Response:
+    """The word of an experiment, as a part of the list that comes after the rest."""
+    found = find_experiment(reader, project, run_id, time.time_ns())
+    context = {"project": project, "run_id": run_id, "verdict": found.verdict}
+    return show_page(request, "experiment_verdict.html", context)
+
+
 @pages.get("/projects/{project:path}/experiments/{run_id}")
 def show_experiment(
     *,
