@@ -7,6 +7,7 @@ from typing import Final
 from docs.markdown import fill
 from otel_ml_collector.mapping.dialects.table import Dialect, Row
 from otel_ml_collector.mapping.dialects.tables import DIALECTS, GEN_AI
+from otel_ml_collector.mapping.streams import FIRST_MOMENT, FIRST_PIECE, FIRST_TOKENS, PIECE
 from otel_ml_collector.price import SPELLINGS
 
 ROOT: Final = Path(__file__).parents[1]
@@ -36,6 +37,12 @@ evidence."""
 _GEN_AI: Final = """\
 Recognised by `gen_ai.*`, and read after the dialects below. Its events are in
 [design/010](design/010-log-records.md)."""
+# What is read of streams, whoever writes it.
+_STREAMS: Final = """\
+Of whichever dialect a span is, `first_token_ms` of its run is the first of these that is a number
+from 0 to a day, and `stream_chunks` is `otel_ml.stream.chunks`, else the number of its events whose
+name ends in `content.completion.chunk`. `tokens_per_second` is made of both ends: tokens that came
+out, by the time from the first piece to the end of the run."""
 
 
 def make() -> str:
@@ -45,7 +52,7 @@ def make() -> str:
     for dialect in DIALECTS:
         if dialect is not GEN_AI:
             parts += [f"## {dialect.name}", *_chapter(dialect)]
-    parts += ["## Providers", _providers()]
+    parts += ["## Streams", _STREAMS, _first_tokens(), "## Providers", _providers()]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -104,6 +111,17 @@ def _fields(rows: Iterable[Row]) -> str:
 def _field(row: Row) -> str:
     kinds = f" of {', '.join(sorted(row.on))}" if row.on else ""
     return f"`{row.field}`{kinds}"
+
+
+def _first_tokens() -> str:
+    units = {1: "milliseconds", 1_000: "seconds"}
+    rows = [f"| `{name}` | {units[unit]} |" for name, unit in FIRST_TOKENS.items()]
+    rows += [
+        f"| `{FIRST_MOMENT}` | the moment, RFC 3339 |",
+        f"| the event `{FIRST_PIECE}` | its moment |",
+        f"| the first event whose name ends in `{PIECE}` | its moment |",
+    ]
+    return "\n".join(["| what says it | in |", "| --- | --- |", *rows])
 
 
 def _providers() -> str:

@@ -219,6 +219,18 @@ class RunFields:
         default=None,
         metadata=kept("In the currency of the provider's prices", "Nullable(Float64)", at_end=True),
     )
+    first_token_ms: float | None = field(
+        default=None,
+        metadata=kept(
+            "Of an answer that came in pieces: milliseconds from its call to the first one",
+            "Nullable(Float64)",
+            at_end=True,
+        ),
+    )
+    stream_chunks: int | None = field(
+        default=None,
+        metadata=kept("How many pieces an answer came in", _COUNT, at_end=True),
+    )
     experiment: str = field(
         default="",
         metadata=kept(
@@ -417,6 +429,10 @@ class ListedRun(RunFields):
         default_factory=dict, metadata=about("What people said of it, by name: the newest word")
     )
     tokens: Tokens = Tokens()
+    tokens_per_second: float | None = field(
+        default=None,
+        metadata=about("Tokens that came out, by the time from the first piece of them to the end"),
+    )
     record_of: str | None = field(
         default=None,
         metadata=about(

@@ -29,7 +29,7 @@ from otel_ml_collector.store.apart import find_apart
 from otel_ml_collector.store.reader import Reader, Row, run_id_of, winners
 from otel_ml_collector.store.runs import Key, read_late_tags, read_runs
 from otel_ml_collector.store.sql import EMPTY, Condition, Sql, identifier, join_sql
-from otel_ml_collector.store.tables import PAYLOAD, RESPONSE_ID, RUNS, WORD
+from otel_ml_collector.store.tables import PAYLOAD, RESPONSE_ID, RUNS, TOKENS_PER_SECOND, WORD
 from otel_ml_collector.store.targets import RUN, TAG_TEXT
 from otel_ml_collector.store.versions import NUMBERED_VERSIONS
 from otel_ml_collector.times import HOUR_NS, to_rfc3339
@@ -70,6 +70,7 @@ _MADE: Final = {
     "finish_reason": Sql("arrayStringConcat({reasons}, ', ')").fill(
         reasons=reasons_of(Sql("payload.attributes"))
     ),
+    "tokens_per_second": TOKENS_PER_SECOND,
     "record_of": Sql(
         "if(recorded.record_of = {none}, NULL, "
         "concat({trace}, '-', lower(hex(recorded.record_of))))"
@@ -175,7 +176,10 @@ TOLD: Final = ("evaluations", "metrics", "artifacts")
 # The payload, as JSON text in Parquet and CSV, as it is in JSON lines.
 WHOLE: Final = dict.fromkeys((*PAYLOAD, *TOLD), _TEXT)
 # Fields of the filters that are no columns of a run, and made of some.
-MADE: Final = dict.fromkeys(("response_id", "finish_reason", "record_of"), _TEXT)
+MADE: Final = {
+    **dict.fromkeys(("response_id", "finish_reason", "record_of"), _TEXT),
+    "tokens_per_second": _FLOAT,
+}
 TYPES: Final = SHORT | WHOLE | MADE
 # What of it may come as log records, and how a line is made of it.
 _CONTENT: Final[Mapping[str, Callable[[object], str]]] = {

@@ -395,6 +395,8 @@ CREATE TABLE IF NOT EXISTS otel_ml_local.runs ON CLUSTER otel_ml (
   arrived_ns Int64 CODEC(DoubleDelta, ZSTD(1)),
   collector LowCardinality(String) COMMENT 'which one stored it',
   rank UInt64,
+  first_token_ms Nullable(Float64),
+  stream_chunks Nullable(Int64),
   experiment LowCardinality(String),
   dataset LowCardinality(String),
   item String,
@@ -620,4 +622,4 @@ CREATE TABLE IF NOT EXISTS otel_ml.forward_cursors ON CLUSTER otel_ml (
 )
 ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/all/otel_ml/forward_cursors', '{shard}-{replica}', arrived_ns) ORDER BY (target, kind, collector) SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
 
-INSERT INTO otel_ml.store_meta (name, value) VALUES ('schema', 11);
+INSERT INTO otel_ml.store_meta (name, value) VALUES ('schema', 12);

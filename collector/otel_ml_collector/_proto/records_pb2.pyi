@@ -30,7 +30,7 @@ class PutRecordsResponse(_message.Message):
     def __init__(self) -> None: ...
 
 class Run(_message.Message):
-    __slots__ = ("project", "trace_id", "span_id", "parent_span_id", "kind", "name", "model", "digest", "structure", "start_ns", "end_ns", "outcome", "error_type", "error_message", "inputs", "outputs", "inputs_preview", "outputs_preview", "tags", "session", "user", "environment", "release", "provider", "provider_model", "input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens", "cost", "params", "logs", "events", "links", "attributes", "resource", "scope", "dialect", "process", "seq", "rank", "span_kind", "response_id", "arrived_ns", "experiment", "dataset", "item", "item_digest", "repeat")
+    __slots__ = ("project", "trace_id", "span_id", "parent_span_id", "kind", "name", "model", "digest", "structure", "start_ns", "end_ns", "outcome", "error_type", "error_message", "inputs", "outputs", "inputs_preview", "outputs_preview", "tags", "session", "user", "environment", "release", "provider", "provider_model", "input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens", "cost", "params", "logs", "events", "links", "attributes", "resource", "scope", "dialect", "process", "seq", "rank", "span_kind", "response_id", "arrived_ns", "experiment", "dataset", "item", "item_digest", "repeat", "first_token_ms", "stream_chunks")
     PROJECT_FIELD_NUMBER: _ClassVar[int]
     TRACE_ID_FIELD_NUMBER: _ClassVar[int]
     SPAN_ID_FIELD_NUMBER: _ClassVar[int]
@@ -80,6 +80,8 @@ class Run(_message.Message):
     ITEM_FIELD_NUMBER: _ClassVar[int]
     ITEM_DIGEST_FIELD_NUMBER: _ClassVar[int]
     REPEAT_FIELD_NUMBER: _ClassVar[int]
+    FIRST_TOKEN_MS_FIELD_NUMBER: _ClassVar[int]
+    STREAM_CHUNKS_FIELD_NUMBER: _ClassVar[int]
     project: str
     trace_id: bytes
     span_id: bytes
@@ -129,7 +131,9 @@ class Run(_message.Message):
     item: str
     item_digest: str
     repeat: int
-    def __init__(self, project: _Optional[str] = ..., trace_id: _Optional[bytes] = ..., span_id: _Optional[bytes] = ..., parent_span_id: _Optional[bytes] = ..., kind: _Optional[str] = ..., name: _Optional[str] = ..., model: _Optional[str] = ..., digest: _Optional[str] = ..., structure: _Optional[str] = ..., start_ns: _Optional[int] = ..., end_ns: _Optional[int] = ..., outcome: _Optional[str] = ..., error_type: _Optional[str] = ..., error_message: _Optional[str] = ..., inputs: _Optional[str] = ..., outputs: _Optional[str] = ..., inputs_preview: _Optional[str] = ..., outputs_preview: _Optional[str] = ..., tags: _Optional[_Iterable[_Union[Tag, _Mapping]]] = ..., session: _Optional[str] = ..., user: _Optional[str] = ..., environment: _Optional[str] = ..., release: _Optional[str] = ..., provider: _Optional[str] = ..., provider_model: _Optional[str] = ..., input_tokens: _Optional[int] = ..., output_tokens: _Optional[int] = ..., cached_tokens: _Optional[int] = ..., reasoning_tokens: _Optional[int] = ..., cost: _Optional[float] = ..., params: _Optional[str] = ..., logs: _Optional[_Iterable[_Union[LogLine, _Mapping]]] = ..., events: _Optional[str] = ..., links: _Optional[str] = ..., attributes: _Optional[str] = ..., resource: _Optional[str] = ..., scope: _Optional[str] = ..., dialect: _Optional[str] = ..., process: _Optional[str] = ..., seq: _Optional[int] = ..., rank: _Optional[int] = ..., span_kind: _Optional[str] = ..., response_id: _Optional[str] = ..., arrived_ns: _Optional[int] = ..., experiment: _Optional[str] = ..., dataset: _Optional[str] = ..., item: _Optional[str] = ..., item_digest: _Optional[str] = ..., repeat: _Optional[int] = ...) -> None: ...
+    first_token_ms: float
+    stream_chunks: int
+    def __init__(self, project: _Optional[str] = ..., trace_id: _Optional[bytes] = ..., span_id: _Optional[bytes] = ..., parent_span_id: _Optional[bytes] = ..., kind: _Optional[str] = ..., name: _Optional[str] = ..., model: _Optional[str] = ..., digest: _Optional[str] = ..., structure: _Optional[str] = ..., start_ns: _Optional[int] = ..., end_ns: _Optional[int] = ..., outcome: _Optional[str] = ..., error_type: _Optional[str] = ..., error_message: _Optional[str] = ..., inputs: _Optional[str] = ..., outputs: _Optional[str] = ..., inputs_preview: _Optional[str] = ..., outputs_preview: _Optional[str] = ..., tags: _Optional[_Iterable[_Union[Tag, _Mapping]]] = ..., session: _Optional[str] = ..., user: _Optional[str] = ..., environment: _Optional[str] = ..., release: _Optional[str] = ..., provider: _Optional[str] = ..., provider_model: _Optional[str] = ..., input_tokens: _Optional[int] = ..., output_tokens: _Optional[int] = ..., cached_tokens: _Optional[int] = ..., reasoning_tokens: _Optional[int] = ..., cost: _Optional[float] = ..., params: _Optional[str] = ..., logs: _Optional[_Iterable[_Union[LogLine, _Mapping]]] = ..., events: _Optional[str] = ..., links: _Optional[str] = ..., attributes: _Optional[str] = ..., resource: _Optional[str] = ..., scope: _Optional[str] = ..., dialect: _Optional[str] = ..., process: _Optional[str] = ..., seq: _Optional[int] = ..., rank: _Optional[int] = ..., span_kind: _Optional[str] = ..., response_id: _Optional[str] = ..., arrived_ns: _Optional[int] = ..., experiment: _Optional[str] = ..., dataset: _Optional[str] = ..., item: _Optional[str] = ..., item_digest: _Optional[str] = ..., repeat: _Optional[int] = ..., first_token_ms: _Optional[float] = ..., stream_chunks: _Optional[int] = ...) -> None: ...
 
 class Tag(_message.Message):
     __slots__ = ("name", "string_value", "bool_value", "int_value", "double_value", "type", "group")

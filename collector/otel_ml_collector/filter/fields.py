@@ -72,6 +72,11 @@ FIELD_NAMES: Final[Mapping[str, FieldName]] = {
     "cached_tokens": FieldName(_NUMBER, "tokens that were read from a cache", short="cached"),
     "reasoning_tokens": FieldName(_NUMBER, "tokens that were spent on reasoning"),
     "cost": FieldName(_NUMBER, "what it cost"),
+    "first_token_ms": FieldName(_NUMBER, "milliseconds from a call to its first piece"),
+    "stream_chunks": FieldName(_NUMBER, "how many pieces an answer came in"),
+    "tokens_per_second": FieldName(
+        _NUMBER, "tokens that came out, by the time from the first piece of them to the end"
+    ),
     "tags": FieldName(Kind.TAG, "a tag, also one that came later", key='tags["client"]'),
     "scores": FieldName(Kind.SCORE, "what a judge or a person said last", key='scores["grounded"]'),
     "passed": FieldName(Kind.PASSED, "whether the run passed", key='passed["grounded"]'),
@@ -136,6 +141,9 @@ _ALIKE: Final[Mapping[str, str]] = {
     "id": "run_id",
     "service": 'resource["service.name"]',
     "tokens": "input_tokens",
+    "chunks": "stream_chunks",
+    "ttft": "first_token_ms",
+    "first_token": "first_token_ms",
     "actual": "truth",
     "actuals": "truth",
     "labels": "label",

@@ -63,7 +63,13 @@ from otel_ml_collector.store.sql import (
     join_sql,
     parameter,
 )
-from otel_ml_collector.store.tables import IS_CALL, RESPONSE_ID, experiments, repeats
+from otel_ml_collector.store.tables import (
+    IS_CALL,
+    RESPONSE_ID,
+    TOKENS_PER_SECOND,
+    experiments,
+    repeats,
+)
 from otel_ml_collector.store.targets import TAG_TEXT
 from otel_ml_collector.store.versions import CURRENT_ALIASES, NUMBERED_VERSIONS
 from otel_ml_collector.times import from_rfc3339
@@ -113,6 +119,13 @@ _IDS: Final = {
     "run_id": Sql("concat(lower(hex(trace_id)), '-', lower(hex(span_id)))"),
     "parent_run_id": Sql("""if(parent_span_id = toFixedString('', 8), '',
       concat(lower(hex(trace_id)), '-', lower(hex(parent_span_id))))"""),
+}
+_LENGTHS: Final = frozenset({"latency", "latency_ms", "first_token_ms"})
+# Numbers that are no column of their name.
+_NUMBERS: Final = {
+    "latency": Sql("latency_ns / 1e6"),
+    "latency_ms": Sql("latency_ns / 1e6"),
+    "tokens_per_second": TOKENS_PER_SECOND,
 }
 # ``RateLimitError`` is the last name of ``openai.RateLimitError``.
 _LAST_NAME: Final = Sql(r"extract(error_type, '(\\w+)\\W*$')")
@@ -389,8 +402,7 @@ class _Compiler:
         test = self._test_number(tree)
         if name == "version":
             return _VERSION.fill(versions=NUMBERED_VERSIONS, test=test)
-        is_latency = name.startswith("latency")
-        column = Sql("latency_ns / 1e6") if is_latency else identifier(name, FIELD_NAMES)
+        column = _NUMBERS.get(name) or identifier(name, FIELD_NAMES)
         return Sql("ifNull({column} {test}, 0)").fill(column=column, test=test)
 
     def _alias(self, tree: Comparison) -> Sql:
@@ -853,7 +865,7 @@ def _text_of(tree: Comparison) -> str:
 
 def _number_of(tree: Comparison, value: Constant) -> float:
     """Return the number that a field is compared with: of a length of time its milliseconds."""
-    if isinstance(value, Duration) and tree.field.name in {"latency", "latency_ms"}:
+    if isinstance(value, Duration) and tree.field.name in _LENGTHS:
         return value.length_ns / 1e6
     if tree.field.name == "latency":
         expected = "Expected a length of time such as 200ms or 1.5s"

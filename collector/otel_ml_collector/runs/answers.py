@@ -578,6 +578,7 @@ def make_summary(row: Row, said: Said) -> RunSummary:
     tags = row["tags"] | {name: tag["value"] for name, tag in said.tags.items()}
     record_of = said.share["record_of"] if said.share else NO_PARENT
     told = [row, said.share] if said.share and said.others else [row]
+    tokens = tokens_of({name: _first(told, name) for name in TOKENS})
     return RunSummary(
         run_id=run_id_of(row),
         trace_id=row["trace_id"],
@@ -598,9 +599,22 @@ def make_summary(row: Row, said: Said) -> RunSummary:
         failed_judges=[j for j, e in newest.items() if e.error],
         truth=said.words["actual"],
         label=said.words["human"],
-        tokens=tokens_of({name: _first(told, name) for name in TOKENS}),
+        tokens=tokens,
+        tokens_per_second=tokens_per_second(
+            tokens.output, row["latency_ns"], row["first_token_ms"]
+        ),
         **{name: row[name] for name in _AS_STORED} | {"cost": round_cost(_first(told, "cost"))},
     )
+
+
+def tokens_per_second(
+    output: int | None, latency_ns: int | None, first_token_ms: float | None
+) -> float | None:
+    """Tell how fast an answer came in pieces; None where that cannot be told."""
+    if output is None or latency_ns is None or first_token_ms is None:
+        return None
+    left_ns = latency_ns - first_token_ms * 1e6
+    return output * 1e9 / left_ns if left_ns > 0 else None
 
 
 def _first(rows: Sequence[Row], name: str) -> Any:

@@ -14,6 +14,7 @@ from otel_ml_collector.artifacts.find import Artifact, find_artifacts
 from otel_ml_collector.errors import BadQuery, NotFound
 from otel_ml_collector.filter.sql import compile_where
 from otel_ml_collector.mapping.dialects.gen_ai_events import CallEvent
+from otel_ml_collector.mapping.streams import find_first_token_ms, find_stream_chunks
 from otel_ml_collector.mapping.values import parse
 from otel_ml_collector.runs.answers import (
     NO_PARENT,
@@ -26,6 +27,7 @@ from otel_ml_collector.runs.answers import (
     identify,
     make_summary,
     summarise,
+    tokens_per_second,
 )
 from otel_ml_collector.runs.logs import (
     MOST,
@@ -660,7 +662,9 @@ def _make_run(row: Row, details: _Details) -> Run:
     links = details.links.get(run_id, Links())
     series = details.series.get(run_id, ())
     lines = [*load_json(payload.get("logs", ""), []), *details.lines.get(run_id, ())]
+    events = load_json(payload.get("events", ""), [])
     shown = {name: getattr(summary, name) for name in _SHOWN if name not in content}
+    shown |= _tell_stream(row, content.get("tokens", summary.tokens), attributes, events)
     return Run(
         **shown,
         **content,
@@ -677,13 +681,31 @@ def _make_run(row: Row, details: _Details) -> Run:
         uses=list(links.uses),
         produced=list(links.produced),
         used_by=list(links.used_by),
-        events=load_json(payload.get("events", ""), []),
+        events=events,
         links=load_json(payload.get("links", ""), []),
         attributes=attributes,
         resource=load_json(payload.get("resource", ""), {}),
         scope=load_json(payload.get("scope", ""), {}),
         dialect=row["dialect"],
     )
+
+
+def _tell_stream(
+    row: Row, tokens: Tokens, attributes: Mapping[str, Any], events: Sequence[Mapping[str, Any]]
+) -> dict[str, float | int | None]:
+    """Tell how an answer came in pieces; runs of older stores have that among their attributes."""
+    times = [(event["name"], event["time_ns"]) for event in events]
+    first_ms, chunks = row["first_token_ms"], row["stream_chunks"]
+    if first_ms is None:
+        first_ms = find_first_token_ms(attributes, times, row["start_ns"])
+    if chunks is None:
+        chunks = find_stream_chunks(attributes, times)
+    latency_ns = None if is_open(row) else row["latency_ns"]
+    return {
+        "first_token_ms": first_ms,
+        "stream_chunks": chunks,
+        "tokens_per_second": tokens_per_second(tokens.output, latency_ns, first_ms),
+    }
 
 
 def _take_chunks(attributes: dict[str, Any]) -> object:

@@ -156,6 +156,9 @@ FIELDS: Final = (
     ListColumn("input_tokens", "Tokens in", "n w2"),
     ListColumn("output_tokens", "Tokens out", "n w2"),
     ListColumn("cost", "$", "n w3 price"),
+    ListColumn("first_token_ms", "First ms", "n w2"),
+    ListColumn("stream_chunks", "Chunks", "n w2"),
+    ListColumn("tokens_per_second", "Tokens/s", "n w2"),
 )
 _BY_KEY: Final = {column.key: column for column in FIELDS}
 _DEFAULT: Final = FIELDS[:6]
@@ -166,7 +169,8 @@ def choose_columns(
 ) -> list[ListColumn]:
     """Choose columns by the address, else the usual ones with what these runs have most of.
 
-    Tokens and cost are among the usual ones where any of these runs has them.
+    Tokens, cost and the time to the first token are among the usual ones where any of these runs
+    has them.
 
     Unknown keys are left out: an address may be older than this program.
     """
@@ -176,8 +180,9 @@ def choose_columns(
     told: list[RunSummary | Inside] = [*runs, *inside]
     used = [_BY_KEY["tokens"]] * any(one.tokens.input is not None for one in told)
     used += [_BY_KEY["cost"]] * any(one.cost is not None for one in told)
-    judges = _most_common(_judges_of(runs), _JUDGES - len(used))
-    tags = _most_common(_tags_of(runs), _TAGS - len(used))
+    used += [_BY_KEY["first_token_ms"]] * any(run.first_token_ms is not None for run in runs)
+    judges = _most_common(_judges_of(runs), max(_JUDGES - len(used), 1))
+    tags = _most_common(_tags_of(runs), max(_TAGS - len(used), 0))
     return [*_DEFAULT, *used, *map(_score, judges), *map(_tag, tags)]
 
 

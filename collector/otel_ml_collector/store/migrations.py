@@ -190,6 +190,17 @@ STEPS: Final = (
               ADD COLUMN IF NOT EXISTS repeat UInt32"""),
         ],
     ),
+    # What is told of streams stands in columns of runs that are stored from here on; what older
+    # ones say of it is among their attributes.
+    Step(
+        12,
+        [
+            Sql("""
+            ALTER TABLE runs
+              ADD COLUMN IF NOT EXISTS first_token_ms Nullable(Float64) AFTER cost,
+              ADD COLUMN IF NOT EXISTS stream_chunks Nullable(Int64) AFTER first_token_ms"""),
+        ],
+    ),
     # A new step goes here.
 )
 

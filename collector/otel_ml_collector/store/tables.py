@@ -721,4 +721,7 @@ IS_CALL: Final = Sql("kind NOT IN ('span', 'judge', 'experiment')")
 # The id of a provider's answer among the texts of a run's tags; empty where there is none.
 RESPONSE_ID: Final = Sql("""substring(arrayFirst(text -> startsWith(text, '{response}'), tag_kv),
   {behind})""").fill(response=Sql(RESPONSE), behind=len(RESPONSE) + 1)
+# How fast an answer came in pieces; null where that cannot be told.
+TOKENS_PER_SECOND: Final = Sql("""if(latency_ns > first_token_ms * 1e6,
+  output_tokens * 1e9 / (latency_ns - first_token_ms * 1e6), NULL)""")
 OF_TOKENS: Final = join_sql(", ", [identifier(name, TOKENS) for name in TOKENS])

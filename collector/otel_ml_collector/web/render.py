@@ -42,7 +42,6 @@ def _templates() -> Jinja2Templates:
         address=view.address,
         api_address=view.api_address,
         cut_slice=cut_slice,
-        first_token_ms=view.first_token_ms,
         make_payload=make_payload,
         narrow=view.narrow,
         percent=view.percent,

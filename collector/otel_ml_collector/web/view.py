@@ -11,7 +11,6 @@ from urllib.parse import quote, urlencode
 import orjson
 from starlette.requests import Request
 
-from otel_ml import attributes as names
 from otel_ml_collector.errors import BadQuery
 from otel_ml_collector.filter.grammar import conjuncts
 
@@ -345,26 +344,3 @@ class State:
 def read_state(request: Request) -> State:
     """Read the state of the page that is asked for."""
     return State(dict(request.query_params))
-
-
-# Names of the time from a call to its first token, and how many milliseconds their unit is.
-_FIRST_TOKENS: Final = {
-    names.STREAM_FIRST_CHUNK_MS: 1,
-    names.GEN_AI_FIRST_CHUNK_S: 1_000,
-    "gen_ai.server.time_to_first_token": 1_000,
-    "ttft_ms": 1,
-}
-_FIRST_PIECE: Final = "First Token Stream Event"
-
-
-def first_token_ms(attributes: Mapping[str, object], events: object, start_ns: int) -> float | None:
-    """Find how long a call took to its first token, in whichever way its emitter says it."""
-    for name, unit in _FIRST_TOKENS.items():
-        told = attributes.get(name)
-        if isinstance(told, int | float) and not isinstance(told, bool):
-            return told * unit
-    for event in events if isinstance(events, list) else ():
-        if isinstance(event, dict) and event.get("name") == _FIRST_PIECE:
-            at_ns = event.get("time_ns")
-            return (at_ns - start_ns) / 1e6 if isinstance(at_ns, int) else None
-    return None

@@ -28,6 +28,7 @@ from otel_ml_collector.mapping.dialects.table import (
 )
 from otel_ml_collector.mapping.dialects.tables import GEN_AI
 from otel_ml_collector.mapping.prices import Prices
+from otel_ml_collector.mapping.streams import find_first_token_ms, find_stream_chunks
 from otel_ml_collector.mapping.values import (
     parse,
     read_payload,
@@ -80,6 +81,7 @@ def read_fields(span: Span, plan: plan.Plan, *, is_open: bool = False) -> Found:
         read_dialect(span, present, values, found)
         if span.events and present.dialect is GEN_AI:
             _read_span_events(span.events, found)
+    _read_stream(span, found)
     _read_general(span, found)
     provider = found.get("provider", "")
     if found.get("provider_model"):
@@ -90,6 +92,12 @@ def read_fields(span: Span, plan: plan.Plan, *, is_open: bool = False) -> Found:
     if names.JUDGING in span.attributes and found["kind"] != "span":
         found["kind"] = "judge"
     return found
+
+
+def _read_stream(span: Span, found: Found) -> None:
+    events = [(event.name, event.time_ns) for event in span.events]
+    found["first_token_ms"] = find_first_token_ms(span.attributes, events, span.start_ns)
+    found["stream_chunks"] = find_stream_chunks(span.attributes, events)
 
 
 def _read_general(span: Span, found: Found) -> None:

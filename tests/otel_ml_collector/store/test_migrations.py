@@ -245,6 +245,25 @@ def test_older_store(tmp_path: Path, olds: Mapping[int, Old], version: int) -> N
     assert rows == [{"version": SCHEMA_VERSION}]
 
 
+def test_stream_of_an_older_store(tmp_path: Path) -> None:
+    """A run that was stored before streams had columns says of its stream what it says today."""
+    told: dict[str, Value] = {
+        "otel_ml.stream.chunks": 12,
+        "gen_ai.server.time_to_first_token": 0.002,
+        "gen_ai.usage.output_tokens": 30,
+    }
+    run = make_call("stream", told, start_ns=NOW_NS, end_ns=NOW_NS + 12 * MS_NS)
+    path = f"/api/v1/projects/p11/runs/{id_of(run)}"
+    with open_service(tmp_path / "today") as service:
+        write(service, 11, [run])
+        expected, rows = ask(service.app, path).text, read_tables(service, 11)
+    assert '"first_token_ms":2.0,"stream_chunks":12' in expected
+    assert '"tokens_per_second":3000.0' in expected
+    make_old(tmp_path / "old", 11, rows)
+    with open_service(tmp_path / "old") as service:
+        assert ask(service.app, path).text == expected
+
+
 @pytest.mark.parametrize("delay_s", [0.05, 0.3])
 def test_killed_migration(tmp_path: Path, olds: Mapping[int, Old], delay_s: float) -> None:
     """A migration that is killed in the middle is completed by the next start."""

@@ -129,8 +129,8 @@ def test_pace_of_a_stream(service: Service, project: str) -> None:
     service.store.take(project, run)
     page = get(service, f"/projects/{project}/runs/{id_of(run)}")
     latency_s = (run.end_ns - run.start_ns) / 1e9
-    found = dict(re.findall(r"<dt>(Chunks|First chunk|Tokens a second)</dt><dd>([^<]*)</dd>", page))
-    assert (found["Chunks"], set(found)) == ("12", {"Chunks", "First chunk", "Tokens a second"})
+    found = dict(re.findall(r"<dt>(Chunks|First token|Tokens a second)</dt><dd>([^<]*)</dd>", page))
+    assert (found["Chunks"], set(found)) == ("12", {"Chunks", "First token", "Tokens a second"})
     assert float(found["Tokens a second"]) == pytest.approx(7 / latency_s, rel=1e-3)
     assert "include_usage" not in page
 
@@ -151,7 +151,7 @@ def test_odd_pace(service: Service, project: str, odd: Any) -> None:
     run = make_call("say", {**told, "gen_ai.usage.output_tokens": 7})
     service.store.take(project, run)
     page = get(service, f"/projects/{project}/runs/{id_of(run)}")
-    assert not re.search("<dt>(Chunks|First chunk|Tokens a second)</dt>", page)
+    assert not re.search("<dt>(Chunks|First token|Tokens a second)</dt>", page)
 
 
 def test_stream_that_is_not_followed(service: Service, project: str) -> None:

@@ -31,6 +31,7 @@ from otel_ml_collector.mapping.dialects.table import (
 )
 from otel_ml_collector.mapping.dialects.tables import DIALECTS, GEN_AI
 from otel_ml_collector.mapping.found import Found
+from otel_ml_collector.mapping.streams import TELLING, find_first_token_ms, find_stream_chunks
 from otel_ml_collector.mapping.values import to_text, to_type_name
 from otel_ml_collector.price import bare_model
 from otel_ml_collector.span import Event, Span, Value
@@ -112,12 +113,25 @@ def read_fields(spans: Sequence[Span], plan: Plan, *, is_open: bool = False) -> 
         read_dialect(spans, present, values)
         if present.dialect is GEN_AI:
             read_span_events(spans, found)
+    _read_streams(spans, values)
     _read_general(spans, values)
     _name_models(found)
     _keep_own_usage(found)
     if names.JUDGING in values.names:
         _mark_judges(found)
     return found
+
+
+def _read_streams(spans: Sequence[Span], values: AttributeColumns) -> None:
+    """Fill in when the first piece of an answer came, and how many there were."""
+    if TELLING.isdisjoint(values.names) and not any(span.events for span in spans):
+        return
+    events = [[(event.name, event.time_ns) for event in span.events] for span in spans]
+    pairs = list(zip(spans, events, strict=True))
+    first = [find_first_token_ms(span.attributes, told, span.start_ns) for span, told in pairs]
+    values.found.fill("first_token_ms", first)
+    chunks = [find_stream_chunks(span.attributes, told) for span, told in pairs]
+    values.found.fill("stream_chunks", chunks)
 
 
 def _read_kinds(spans: Sequence[Span], plan: Plan, values: AttributeColumns) -> None:

@@ -452,8 +452,7 @@ _LANGFUSE: Final = Dialect(
     notes=(
         "`langfuse.observation.level` `ERROR` is the outcome `error`, and "
         "`langfuse.observation.status_message` its message.",
-        "Prompts, experiments and the time of the first token stay attributes. Scores do not "
-        "travel on spans.",
+        "Prompts and experiments stay attributes. Scores do not travel on spans.",
     ),
 )
 
