@@ -81,6 +81,21 @@ class Tariff(NamedTuple):
         return self.first
 
 
+class Listed(NamedTuple):
+    """The prices of a model, and where they stand.
+
+    Attributes:
+        provider: Whose prices they are.
+        is_own: Whether the user set them.
+        is_named: Whether the call names the provider; else the model belongs to it alone.
+    """
+
+    tariff: Tariff
+    provider: str
+    is_own: bool
+    is_named: bool
+
+
 class _Busy(Exception):
     """More new models are named than are looked up."""
 
@@ -106,15 +121,22 @@ class Prices:
             usage: The tokens.
             time_ns: When the call began.
         """
-        tariff = self._own.get((provider, model))
-        if tariff is None and max(len(provider), len(model)) <= _NAME_CHARS:
-            try:
-                tariff = self._find(provider, model)
-            except _Busy:
-                return None
-        return None if tariff is None else _cost(tariff.at(time_ns), usage)
+        listed = self.find(provider, model)
+        return None if listed is None else _cost(listed.tariff.at(time_ns), usage)
 
-    def _look_up(self, provider: str, model: str) -> Tariff | None:
+    def find(self, provider: str, model: str) -> Listed | None:
+        """Find the prices of a model by the names that its call has; None where there are none."""
+        own = self._own.get((provider, model))
+        if own is not None:
+            return Listed(own, provider, is_own=True, is_named=True)
+        if max(len(provider), len(model)) > _NAME_CHARS:
+            return None
+        try:
+            return self._find(provider, model)
+        except _Busy:
+            return None
+
+    def _look_up(self, provider: str, model: str) -> Listed | None:
         second = int(time.monotonic())
         if second != self._second:
             self._second, self._look_ups = second, 0
@@ -123,13 +145,14 @@ class Prices:
             raise _Busy
         return self._own_by_model(provider, model) or _read_table(provider, model)
 
-    def _own_by_model(self, provider: str, model: str) -> Tariff | None:
+    def _own_by_model(self, provider: str, model: str) -> Listed | None:
         """Find the user's price of a model whose provider is nobody that a table knows."""
         if is_provider(provider) or provider in self._own_providers:
-            return self._own.get((provider, bare_model(provider, model)))
+            named = self._own.get((provider, bare_model(provider, model)))
+            return Listed(named, provider, is_own=True, is_named=True) if named else None
         head, _, bare = model.rpartition("/")
         own = [
-            tariff
+            Listed(tariff, owner, is_own=True, is_named=False)
             for (owner, name), tariff in self._own.items()
             if name == model or (name == bare and provider_of(head) == owner)
         ]
@@ -194,7 +217,7 @@ def _own_rates(price: Price) -> Rates:
     )
 
 
-def _read_table(provider: str, model: str) -> Tariff | None:
+def _read_table(provider: str, model: str) -> Listed | None:
     """Find the prices of a model in the kept table; None when they are not there."""
     # Inside: it takes 0.2 s and 30 MB, and not every collector sees a model that has a price.
     from genai_prices.data_snapshot import get_snapshot
@@ -202,10 +225,14 @@ def _read_table(provider: str, model: str) -> Tariff | None:
     providers = get_snapshot().providers
     name = _IN_TABLE.get(provider, provider)
     found = next((one for one in providers if one.id == name), None)
+    is_named = found is not None
     if found is None and not is_provider(provider):
         found, model = _only_provider(providers, model)
-    known = found and found.find_model(bare_model(provider, model), all_providers=providers)
-    return _tariff(known) if known else None
+    if found is None:
+        return None
+    known = found.find_model(bare_model(provider, model), all_providers=providers)
+    tariff = _tariff(known) if known else None
+    return tariff and Listed(tariff, found.name, is_own=False, is_named=is_named)
 
 
 def _only_provider(providers: "list[Provider]", model: str) -> "tuple[Provider | None, str]":

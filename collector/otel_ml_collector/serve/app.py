@@ -125,6 +125,7 @@ class Collector:
     health: Health
     keyring: Keyring
     quotas: Quotas
+    prices: Prices
     losses: LossWatch
     runs: RunNumbers
     deleter: Deleter
@@ -185,14 +186,14 @@ def open_collector(settings: Settings) -> Collector:
     commit = Commit(health.watch(writer.write), telemetry, prepare=warm_up, on_stored=note)
     quotas = Quotas(on_refused=telemetry.count_quota_refusal)
     otlp_forward = OtlpForward(settings.forward_otlp, forwarded)
-    clocks = ClockWatch()
+    clocks, prices = ClockWatch(), Prices(settings.prices)
     telemetry.watch_clock(lambda: clocks.behind_s)
     pipeline = Intake(
         commit,
         telemetry,
         quotas,
         otlp_forward if settings.forward_otlp else None,
-        Prices(settings.prices),
+        prices,
         by_service=settings.project_from == "service.name",
         refuses_metrics=settings.metrics == "refuse",
         clocks=clocks,
@@ -211,6 +212,7 @@ def open_collector(settings: Settings) -> Collector:
         health=health,
         keyring=keyring,
         quotas=quotas,
+        prices=prices,
         losses=LossWatch(reader, losses, settings.sampled_projects),
         runs=runs,
         deleter=deleter,

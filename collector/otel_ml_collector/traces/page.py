@@ -16,9 +16,11 @@ from otel_ml_collector.api.parameters import FromReader
 from otel_ml_collector.artifacts.page import lay_out as lay_out_artifacts
 from otel_ml_collector.errors import NotFound
 from otel_ml_collector.mapping.dialects.gen_ai_events import CONTENT_EVENTS
+from otel_ml_collector.mapping.prices import Prices
 from otel_ml_collector.metrics import make_plots
 from otel_ml_collector.runs import find as runs
 from otel_ml_collector.runs.answers import Run, RunSummary, Stretch, Trace, add_up, is_score
+from otel_ml_collector.runs.price import tell_price
 from otel_ml_collector.services import find_service
 from otel_ml_collector.settings.table import Settings
 from otel_ml_collector.store.reader import Reader
@@ -461,6 +463,7 @@ def show_run(
         "state": told,
         "is_raw": is_raw,
         "reason": finish_reason(run),
+        "priced": tell_price(run, find_service(request, Prices)),
         "link": _link(find_service(request, Settings).trace_url, run.trace_id),
         "truths": find_truths(run),
         "scores": [one for one in run.evaluations if is_score(one)],

@@ -1,0 +1,76 @@
+"""Says of a run how its cost was found, or why it has none."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from otel_ml_collector.mapping.dialects.evaluator import find_member, read_structured
+from otel_ml_collector.mapping.dialects.tables import DIALECTS
+from otel_ml_collector.mapping.prices import Prices
+from otel_ml_collector.mapping.values import to_float
+from otel_ml_collector.price import round_cost
+from otel_ml_collector.runs.answers import Run, has_tokens
+from otel_ml_collector.same_calls import CALLS
+
+# The attributes in which emitters state a cost, each with the member of JSON that it is.
+_STATED: Final = tuple(
+    (name, tuple(member.rstrip("}").split(".")) if member else ())
+    for dialect in DIALECTS
+    for row in dialect.rows
+    if row.field == "cost"
+    for source in row.sources
+    for name, _, member in (source.partition("{"),)
+)
+
+
+def tell_price(run: Run, prices: Prices) -> str:
+    """Say how the cost of a run was found, or why a call that used a model has none.
+
+    Prices are looked up as they are now: the cost itself is that of the time when it was stored.
+
+    Returns:
+        A sentence without its end; empty where there is nothing to say.
+    """
+    if run.cost is not None:
+        return _tell_found(run, prices)
+    is_call = run.kind in CALLS and run.latency_ms is not None
+    if not is_call or not (run.provider_model or has_tokens(run.tokens)):
+        return ""
+    return _tell_missing(run, prices)
+
+
+def _tell_found(run: Run, prices: Prices) -> str:
+    if any(_is_stated(run.attributes, name, member, run.cost) for name, member in _STATED):
+        return "as its emitter states it"
+    listed = prices.find(run.provider, run.provider_model) if run.provider_model else None
+    if listed is None:
+        return "as another record of the call says" if run.also_recorded else ""
+    whose = "your price" if listed.is_own else "the price"
+    if listed.is_named:
+        return f"by {whose} of {run.provider_model} at {listed.provider}"
+    return (
+        f"by {whose} of {listed.provider}, the only provider that {run.provider_model} belongs to"
+    )
+
+
+def _is_stated(
+    attributes: Mapping[str, Any], name: str, member: tuple[str, ...], cost: float | None
+) -> bool:
+    told = attributes.get(name)
+    if member:
+        told = find_member(read_structured(told), member)
+    number = to_float(told) if isinstance(told, int | float | str) else None
+    return number is not None and round_cost(number) == cost
+
+
+def _tell_missing(run: Run, prices: Prices) -> str:
+    if not has_tokens(run.tokens):
+        return "" if run.outcome == "error" else "no cost: the call said no tokens"
+    model, provider = run.provider_model, run.provider
+    if not model:
+        return "no cost: the call names no model of a provider"
+    if prices.find(provider, model) is None:
+        whose = f"{provider} has no price of {model}" if provider else f"{model} has no price"
+        return f"no cost: {whose} in the table of prices, nor in the setting `prices`"
+    if prices.cost(provider, model, run.tokens, run.start_ns) is None:
+        return "no cost: the counts of tokens make no sense together"
+    return "no cost: there was no price when it was stored"
