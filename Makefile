@@ -68,7 +68,7 @@ soak: $(VENV)/dev.stamp ## The long ones: 10 minutes without a collector, 100 ki
 	OTEL_ML_TEST_KILLS=50 $(BIN)/python -m pytest -s tests/end_to_end/test_resume.py -k any_moment
 	OTEL_ML_TEST_SIMULATIONS=1000 $(BIN)/python -m pytest -s tests/otel_ml/statistics/test_coverage.py
 
-check-deploy: $(VENV)/deploy.stamp $(PROMTOOL) ## Validate deploy/ with real tools (Debian, Ubuntu)
+check-deploy: $(VENV)/deploy.stamp $(PROMTOOL) tests/deploy/grafana/node_modules/stamp ## Validate deploy/ with real tools (Debian, Ubuntu; Node.js)
 	@command -v systemd-analyze >/dev/null || { \
 	  echo "make check-deploy needs Debian or Ubuntu with systemd"; exit 1; }
 	PATH="$(CURDIR)/$(dir $(PROMTOOL)):$$PATH" $(BIN)/python -m pytest -m deploy tests/deploy
@@ -199,7 +199,8 @@ $(PROTO_VENV)/stamp: requirements/proto.txt | $(BIN)/python
 	$(call into,.cache/recorded/$*) --requirement $<
 	@touch $@
 
-tests/recorded/recorders/node_modules/stamp: tests/recorded/recorders/package-lock.json
+tests/recorded/recorders/node_modules/stamp tests/deploy/grafana/node_modules/stamp: \
+  %/node_modules/stamp: %/package-lock.json
 	cd $(<D) && npm ci --ignore-scripts --no-audit --no-fund
 	@touch $@
 

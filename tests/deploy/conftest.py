@@ -16,11 +16,20 @@ PROTOBUF = {"Content-Type": "application/x-protobuf"}
 
 @pytest.fixture(scope="session")
 def counting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CollectorProcess]:
-    """A collector that stored a judged run, misses a span, rejected one, refused a request."""
-    process = CollectorProcess(tmp_path_factory.mktemp("counting"))
+    """A collector that stored a judged run, misses a span, rejected one, refused a request.
+
+    Of another project a sampler dropped one.
+    """
+    process = CollectorProcess(tmp_path_factory.mktemp("counting"), "--sampled-projects", "sampled")
     try:
         process.wait_ready()
-        _send(process, _span("goodbye", {"record": "goodbye", "process": "0000000a", "seq": 2}))
+        ended: dict[str, str | float | bool] = {
+            "record": "goodbye",
+            "process": "0000000a",
+            "seq": 2,
+        }
+        _send(process, _span("goodbye", ended))
+        _send(process, _span("goodbye", {**ended, "project": "sampled"}))
         process.restart()  # what is missing is looked for at the start
         judged: dict[str, str | float | bool] = {
             "model.name": "answer",

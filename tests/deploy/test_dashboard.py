@@ -1,16 +1,18 @@
 """The dashboard: its metrics and data sources; tests/neighbours ask its queries of Prometheus."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from tests.deploy import dashboard
-from tests.deploy.tools import DEPLOY, change, read_yaml
+from tests.deploy.tools import DEPLOY, Verdict, change, image_of, read_yaml, run
 from tests.support.collector import CollectorProcess
 
 pytestmark = pytest.mark.deploy
 
 DASHBOARD = DEPLOY / "grafana/dashboards/otel-ml.json"
+TYPES = Path(__file__).with_name("grafana")
 
 
 def test_metrics_are_exposed(counting: CollectorProcess) -> None:
@@ -66,3 +68,59 @@ def test_dashboards_are_mounted() -> None:
     [provider] = read_yaml(DEPLOY / "grafana/provisioning/dashboards/otel-ml.yaml")["providers"]
     volumes = read_yaml(DEPLOY / "compose.yaml")["services"]["grafana"]["volumes"]
     assert f"./grafana/dashboards:{provider['options']['path']}:ro" in volumes
+
+
+def test_types_are_of_the_image() -> None:
+    """The types that the dashboard is checked against are those of the Grafana that is named."""
+    packages = json.loads((TYPES / "package-lock.json").read_text())["packages"]
+    version = packages["node_modules/@grafana/schema"]["version"]
+    assert image_of("grafana") == f"grafana/grafana:{version}"
+
+
+def test_dashboard_has_the_types(tmp_path: Path) -> None:
+    """The dashboard has no field but those of Grafana's types, and all that they demand."""
+    verdict = compile_dashboard(DASHBOARD.read_text(), tmp_path)
+    assert verdict == Verdict(0, "", "")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"type": "timeseries"', '"type": "timeserie"'),
+        ('"calcs": []', '"calc": []'),
+        ('"placement": "bottom"', '"placement": "botom"'),
+        ('"showPoints": "never"', '"showPoints": "no"'),
+        ('"fillOpacity": 10', '"fillOpacity": "10"'),
+        ('"legendFormat"', '"legendformat"'),
+        ('"gridPos"', '"gridpos"'),
+        ('"graphTooltip": 1', '"graphTooltip": "1"'),
+        ('"schemaVersion": 42,', ""),
+        ('"refresh"', '"refreshed"'),
+    ],
+)
+def test_types_refuse(old: str, new: str, tmp_path: Path) -> None:
+    """A field that is misspelt, missing, or of another type is found."""
+    text = change(DASHBOARD, tmp_path, old, new).read_text()
+    assert compile_dashboard(text, tmp_path).status != 0
+
+
+def test_schema_version_is_of_the_types() -> None:
+    """The dashboard needs no migration by the Grafana that is named."""
+    code = "console.log(require('@grafana/schema').defaultDashboard.schemaVersion)"
+    told = run("node", "--eval", code, folder=TYPES)
+    assert json.loads(told.output) == json.loads(DASHBOARD.read_text())["schemaVersion"]
+
+
+def compile_dashboard(text: str, folder: Path) -> Verdict:
+    """Let the compiler of TypeScript judge a dashboard."""
+    (folder / "node_modules").symlink_to(TYPES / "node_modules")
+    (folder / "dashboard.ts").write_text((TYPES / "dashboard.ts").read_text())
+    file = folder / "whole.ts"
+    file.write_text(
+        "import type { Whole } from './dashboard';\n"
+        f"export const whole = {text.strip()} satisfies Whole;\n"
+    )
+    compiler = TYPES / "node_modules/typescript/bin/tsc"
+    options = ("--noEmit", "--strict", "--skipLibCheck", "--target", "es2022")
+    modules = ("--module", "commonjs", "--moduleResolution", "node10")
+    return run("node", compiler, *options, *modules, file)

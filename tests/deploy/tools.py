@@ -33,13 +33,14 @@ def find_program(name: str) -> str:
     return found
 
 
-def run(name: str, *arguments: str | Path, stdin: str = "") -> Verdict:
-    """Run a program to its end."""
+def run(name: str, *arguments: str | Path, stdin: str = "", folder: Path | None = None) -> Verdict:
+    """Run a program to its end, in a folder where one is named."""
     ended = subprocess.run(
         [find_program(name), *map(str, arguments)],
         input=stdin,
         capture_output=True,
         text=True,
+        cwd=folder,
         timeout=_TIMEOUT_S,
         check=False,
     )

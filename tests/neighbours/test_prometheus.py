@@ -31,23 +31,29 @@ from tests.neighbours.prometheus import (
 )
 from tests.otel_ml_collector.spans import make_call
 from tests.otel_ml_collector.wire import encode
+from tests.support.clickhouse import ClickHouse, clickhouse
 from tests.support.collector import CollectorProcess, wait_until
 from tests.support.load import PROTOBUF
 from tests.support.ports import free_port
 from tests.support.relay import Relay
 
 PROJECT: Final = "shop"
+# Named as one of which a sampler drops spans.
+SAMPLED: Final = "sampled"
 DASHBOARDS: Final = sorted((ROOT / "deploy/grafana/dashboards").glob("*.json"))
 QUERIES: Final = [query for file in DASHBOARDS for query in dashboard.queries(file)]
 # What may well be 0 while all is well.
 IDLE: Final = {"Queue"}
 _PATIENCE_S: Final = 60.0
+# So slow a disk that storing one run, some 4 KB of inserts, takes about 2 s.
+_SLOW_BYTES_PER_S: Final = 2_000
 _PAUSE_S: Final = 0.2
 _SCRAPES: Final = 10
 # When it ends, in a request of its own, it says how many spans it sent.
-_LOSING: Final = f"""
+_LOSING: Final = """
+import sys
 from otel_ml import Client
-client = Client({PROJECT!r})
+client = Client(sys.argv[1])
 with client.run("lost"):
     pass
 client.flush(10)
@@ -80,10 +86,10 @@ def watching(folder: Path, collector: CollectorProcess) -> Iterator[Watch]:
 
 
 @contextmanager
-def collecting(folder: Path) -> Iterator[CollectorProcess]:
+def collecting(folder: Path, *arguments: str) -> Iterator[CollectorProcess]:
     """Start a collector that keeps its addresses when it is started again."""
     addresses = [f"127.0.0.1:{free_port()}" for _ in range(2)]
-    collector = CollectorProcess(folder, "--http", addresses[0], "--grpc", addresses[1])
+    collector = CollectorProcess(folder, "--http", addresses[0], "--grpc", addresses[1], *arguments)
     try:
         collector.wait_ready()
         yield collector
@@ -106,12 +112,64 @@ def test_killed_collector(tmp_path: Path) -> None:
         wait_until(lambda: bool(watch.inbox.told("OtelMlDown", "resolved")), _PATIENCE_S)
 
 
+@contextmanager
+def storing(folder: Path, bytes_per_s: int = 0) -> Iterator[tuple[ClickHouse, Watch]]:
+    """Start a collector before a server, the programs that watch it, and a sender."""
+    with (
+        clickhouse(folder / "server", bytes_per_s=bytes_per_s) as server,
+        collecting(folder / "data", "--store", server.url(server.make_database())) as collector,
+        watching(folder, collector) as watch,
+    ):
+        ends = threading.Event()
+
+        def send() -> None:
+            while not ends.wait(_PAUSE_S):
+                collector.post("/v1/traces", encode([make_call("answer")]), PROTOBUF)
+
+        sender = threading.Thread(target=send)
+        sender.start()
+        try:
+            yield server, watch
+        finally:
+            ends.set()
+            sender.join()
+
+
+def test_slow_store(tmp_path: Path) -> None:
+    """A store that takes more than a second for a group of records is told, with the time."""
+    with storing(tmp_path, _SLOW_BYTES_PER_S) as (_, watch):
+        wait_until(lambda: bool(watch.inbox.told("OtelMlCommitSlow", "firing")), 2 * _PATIENCE_S)
+        summary = watch.inbox.told("OtelMlCommitSlow", "firing")[0]["annotations"]["summary"]
+        time_s = re.fullmatch(
+            r"Storing a group of records takes (?:(\d)m )?([\d.]+)s \(p99\)", summary
+        )
+        assert time_s is not None, summary
+        assert 60 * int(time_s[1] or 0) + float(time_s[2]) > 1
+
+
+def test_store_is_gone(tmp_path: Path) -> None:
+    """That senders are told to send again, as the store is gone, is told."""
+    with storing(tmp_path) as (server, watch):
+        wait_until(lambda: watch.prometheus.has_read(3))
+        assert watch.inbox.alerts == []
+        server.kill()
+        wait_until(lambda: bool(watch.inbox.told("OtelMlUnavailable", "firing")), _PATIENCE_S)
+        told = watch.inbox.told("OtelMlUnavailable", "firing")[0]
+        assert told["labels"]["severity"] == "critical"
+        assert re.fullmatch(
+            r"[\d.]+% of the requests are answered with 'send again'",
+            told["annotations"]["summary"],
+        )
+
+
 @pytest.fixture(scope="module")
 def watch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watch]:
     """A collector at work that Prometheus has read often enough for a rate."""
     folder = tmp_path_factory.mktemp("watch")
-    with collecting(folder / "data") as collector:
-        lose(collector)
+    with collecting(folder / "data", "--sampled-projects", SAMPLED) as collector:
+        lose(collector, PROJECT)
+        lose(collector, SAMPLED)
+        send_late(collector)
         collector.restart()  # what is missing is looked for at the start
         client = Client(PROJECT, endpoint=collector.endpoint)
         answers = make_answers(client)
@@ -134,12 +192,17 @@ def watch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watch]:
                 client.close()
 
 
-def lose(collector: CollectorProcess) -> None:
-    """Let the spans of a process be lost on the way, and one come late."""
+def lose(collector: CollectorProcess, project: str) -> None:
+    """Let the spans of a process be lost on the way."""
     relay = Relay(collector, lambda names: "lost" in names)
     environment = {**os.environ, "OTEL_ML_ENDPOINT": relay.endpoint}
-    subprocess.run([sys.executable, "-c", _LOSING], env=environment, timeout=60, check=True)
+    command = [sys.executable, "-c", _LOSING, project]
+    subprocess.run(command, env=environment, timeout=60, check=True)
     relay.close()
+
+
+def send_late(collector: CollectorProcess) -> None:
+    """Send a span long after it ended."""
     ended_ns = time.time_ns() - _LATE_NS
     named: dict[str, Value] = {
         "otel_ml.project": PROJECT,
