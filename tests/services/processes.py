@@ -20,7 +20,7 @@ ROOT: Final = Path(__file__).parents[2]
 PYTHON: Final = ROOT / ".venv-services" / "bin" / "python"
 # Far longer than a test: what arrives while it lasts was delivered by the end of a process.
 NEVER_BY_ITSELF: Final = {"OTEL_BSP_SCHEDULE_DELAY": "600000"}
-_LISTENS: Final = re.compile(r"(?:Listening at:|running on) (http://[\d.]+:\d+)")
+_LISTENS: Final = re.compile(r"(?:Listening at:|[Rr]unning on) (http://[\d.]+:\d+)")
 _WAIT_S: Final = 30
 
 
@@ -93,7 +93,11 @@ class Service:
 
 @contextmanager
 def serving(
-    *arguments: str, ready: str, times: int = 1, variables: dict[str, str]
+    *arguments: str,
+    ready: str,
+    times: int = 1,
+    variables: dict[str, str],
+    folder: Path | None = None,
 ) -> Iterator[Service]:
     """Run a module of the environment until the block ends.
 
@@ -102,10 +106,12 @@ def serving(
         ready: What it prints when it can be used.
         times: How often.
         variables: Its environment variables; of telemetry's it sees no others.
+        folder: Where it runs, the one of the tests when not given.
     """
     process = subprocess.Popen(
         [python(), "-m", *arguments],
         env=variables_for(variables),
+        cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -121,16 +127,22 @@ def serving(
 
 def run(*arguments: str, **variables: str) -> Any:
     """Run a module of the environment to its end; returns the JSON that it printed last."""
+    return json.loads(complete(*arguments, folder=None, **variables).splitlines()[-1])
+
+
+def complete(*arguments: str, folder: Path | None = None, **variables: str) -> str:
+    """Run a module of the environment, in a folder, to its end; returns what it printed."""
     done = subprocess.run(
         [python(), "-m", *arguments],
         env=variables_for(variables),
+        cwd=folder,
         capture_output=True,
         text=True,
         timeout=_WAIT_S * 2,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    return done.stdout
 
 
 def variables_for(variables: dict[str, str]) -> dict[str, str]:

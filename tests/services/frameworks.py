@@ -1,0 +1,86 @@
+"""Follows the pages on frameworks: their files are written, their commands typed, requests made.
+
+A page fences its programs as ``python services``, each with the name of its file in the first line,
+and what is typed as ``sh services``. The tests ask the collector what has arrived, and
+`tests.browser.pictures` shows it.
+"""
+
+import re
+import shlex
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from tests.services.processes import NEVER_BY_ITSELF, ROOT, Service, complete, serving
+from tests.support.collector import CollectorProcess
+
+FOLDER: Final = ROOT / "docs" / "how-to"
+_BLOCK: Final = re.compile(r"^```(python|sh) services\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+_FILE: Final = re.compile(r"# (\S+\.py)\n")
+# Ports that are free, where the pages take those that the servers take by themselves.
+_FREE_PORTS: Final = {
+    "FLASK_RUN_PORT": "0",
+    "GUNICORN_CMD_ARGS": "--bind 127.0.0.1:0",
+    "UVICORN_PORT": "0",
+}
+TEXTS: Final = ("one", "three")
+
+
+def write_files(page: str, folder: Path) -> list[list[str]]:
+    """Write the files of a page; returns its commands, each as its words."""
+    commands: list[list[str]] = []
+    for language, text in _BLOCK.findall((FOLDER / f"{page}.md").read_text()):
+        if language == "sh":
+            commands += [shlex.split(line) for line in text.splitlines()]
+        else:
+            named = _FILE.match(text)
+            assert named, f"the first line names no file: {text}"
+            (folder / named[1]).write_text(text)
+    return commands
+
+
+@contextmanager
+def started(
+    page: str, ready: str, collector: CollectorProcess, folder: Path, times: int = 1
+) -> Iterator[Service]:
+    """Start the first command of a page beside its files, until the block ends.
+
+    What arrives is delivered by the end of its processes, as the page says, not by their age.
+    """
+    command = write_files(page, folder)[0]
+    variables = {"OTEL_ML_ENDPOINT": collector.endpoint, **_FREE_PORTS, **NEVER_BY_ITSELF}
+    with serving(*command, ready=ready, times=times, variables=variables, folder=folder) as service:
+        yield service
+
+
+def ask_texts(page: str, collector: CollectorProcess, folder: Path) -> str:
+    """Ask the service of a page for the length of each text; returns what it printed."""
+    ready = "running on" if page == "fastapi" else "Booting worker"
+    with started(page, ready, collector, folder) as service:
+        service.wait_for("http://127.0.0.1:")
+        for text in TEXTS:
+            assert service.get(f"/predict?text={text}") == {"length": len(text)}
+        service.stop()
+    return service.output
+
+
+def send_texts(page: str, collector: CollectorProcess, folder: Path) -> str:
+    """Send the worker of a page a task for each text; returns what it printed."""
+    with started(page, "ready.", collector, folder) as service:
+        complete("send", folder=folder, OTEL_ML_ENDPOINT=collector.endpoint)
+        service.wait_for(" succeeded ", len(TEXTS))
+        service.stop()
+    return service.output
+
+
+Follow = Callable[[str, CollectorProcess, Path], str]
+
+# How a page is followed; its name is that of its project.
+FOLLOWED: Final[dict[str, Follow]] = {
+    "celery": send_texts,
+    "django": ask_texts,
+    "fastapi": ask_texts,
+    "flask": ask_texts,
+    "gunicorn": ask_texts,
+}
