@@ -437,6 +437,7 @@ def _compare_sides(
         ("" if other is None else other.run_id, experiment.run_id),
         min(one.start_ns for one in both),
         cluster="source_run" if cluster == "source_run" else tag_of_cluster(cluster),
+        is_doubled=any(one.doubled for one in both),
         most=most,
         items=items,
     )

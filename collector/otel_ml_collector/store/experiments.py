@@ -81,6 +81,9 @@ _OWN: Final = Sql("""
       JSONExtractRaw(tags, {cluster:String})) AS is_own""")
 _NO_CONTENT: Final = Sql("""
     CAST([], 'Array(Tuple(String, String))') AS own_tags, '' AS own_source, false AS is_own""")
+_FIRST: Final = Sql("""
+  ORDER BY experiment, item, item_digest, repeat, start_ns + latency_ns, trace_id, span_id
+  LIMIT 1 BY experiment, item, item_digest, repeat""")
 # Items are groups by all that is said of their runs on both sides, whatever their order. What is
 # measured of each run, such as its latency, stands beside it in lists.
 _ALIKE: Final = Sql("""
@@ -115,20 +118,14 @@ _ALIKE: Final = Sql("""
             toFloat64({tokens}) AS tokens, ifNull(cost, 0) AS cost
           FROM runs FINAL
           WHERE {ours} {among}
-          ORDER BY experiment, item, item_digest, repeat, start_ns + latency_ns, trace_id, span_id
-          LIMIT 1 BY experiment, item, item_digest, repeat
+          {first}
         ) AS run
         LEFT JOIN (
           SELECT trace_id, span_id,
-            arraySort(groupArray((judge, judge_version, newest.1, newest.2, newest.3))) AS said
-          FROM (
-            SELECT trace_id, span_id, judge, judge_version,
-              argMax((score, passed, failed), time_ns) AS newest
-            FROM scores_by_judge
-            WHERE project = {project:String} AND start_ns >= {start:Int64}
-              AND (trace_id, span_id) IN (SELECT trace_id, span_id FROM runs WHERE {ours} {among})
-            GROUP BY trace_id, span_id, judge, judge_version
-          )
+            arraySort(groupArray((judge, judge_version, score, passed, failed))) AS said
+          FROM scores_by_judge FINAL
+          WHERE project = {project:String} AND start_ns >= {start:Int64}
+            AND (trace_id, span_id) IN (SELECT trace_id, span_id FROM runs WHERE {ours} {among})
           GROUP BY trace_id, span_id
         ) AS score USING (trace_id, span_id)
         GROUP BY item
@@ -229,6 +226,7 @@ def count_alike(
     start_ns: int,
     *,
     cluster: str = "",
+    is_doubled: bool = True,
     most: int,
     items: Sequence[str] | None = None,
 ) -> list[Row]:
@@ -240,6 +238,7 @@ def count_alike(
         sides: The run ids of the baseline, empty without one, and of the experiment.
         start_ns: When the first of them began.
         cluster: The name of the tag that says what items belong to; ``source_run`` for theirs.
+        is_doubled: Whether there may be several runs for one item and repeat.
         most: The ids of how many items of each group are given, the first ones.
         items: The ids of those that are wanted; None for all.
 
@@ -268,6 +267,7 @@ def count_alike(
         tokens=ALL_TOKENS,
         content=content,
         own=_OWN if content else _NO_CONTENT,
+        first=_FIRST if is_doubled else EMPTY,
     )
     return reader.rows(sql, asked)
 
