@@ -186,7 +186,7 @@ OPERATIONS: Final = {
 }
 OUTCOMES: Final = frozenset({"ok", "error", "cancelled", "abandoned"})
 METRIC_MODES_KNOWN: Final = frozenset({"append", "auto", "single", "replace", "restart"})
-SOURCES: Final = frozenset({"judge", "human", "actual"})
+SOURCES: Final = frozenset({"judge", "human", "actual", "agent"})
 ROLES: Final = frozenset({"used", "produced"})
 LINEAGE_KINDS: Final = frozenset({"model", "artifact", "dataset"})
 # Of what a version is that a record is about; a model where it does not say.

@@ -428,6 +428,9 @@ class ListedRun(RunFields):
     label: Mapping[str, Any] = field(
         default_factory=dict, metadata=about("What people said of it, by name: the newest word")
     )
+    agent: Mapping[str, Any] = field(
+        default_factory=dict, metadata=about("What agents said of it, by name: the newest word")
+    )
     tokens: Tokens = Tokens()
     tokens_per_second: float | None = field(
         default=None,
@@ -452,7 +455,7 @@ class Evaluation:
         score: None when there is none.
         passed: None when nothing was said of it.
         error: Why the judge itself failed, which is no fail of the run.
-        source: judge, human or actual.
+        source: judge, human, actual or agent.
         digest: Of the judge's definition.
         actual: What turned out to be true: a text, number, bool or list; None when it has no value.
         time: When it was said, RFC 3339, UTC.
@@ -631,7 +634,7 @@ class Metric:
     owner: str = field(metadata=kept("What it is about", _TEXT))
     owner_start_ns: int = field(metadata=kept("The run's start, 0 when unknown", "Int64"))
     name: str = field(metadata=kept("The metric's name, or the judge's", _NAME))
-    source: str = field(metadata=kept("logged, judge, human or actual", _NAME))
+    source: str = field(metadata=kept("logged, judge, human, actual or agent", _NAME))
     judge_version: str = field(default="", metadata=kept("Digest of the judge", _NAME))
     record_id: str = field(default="", metadata=kept("The span that brought it", _TEXT))
     position: int = field(

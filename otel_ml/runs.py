@@ -202,7 +202,8 @@ class Handle:
             passed: Whether it is good enough.
             label: A word for it.
             explanation: Why.
-            source: ``human``, or ``actual`` for the truth that came later.
+            source: ``human``, ``actual`` for the truth that came later, or ``agent`` for what a
+                program says on nobody's behalf: no score, and no person's word.
 
         Raises:
             InvalidMetricError: The score is no number.
@@ -210,7 +211,7 @@ class Handle:
                 what it takes.
         """
         check_text("name", name)
-        check_one_of("source", source, ("human", "actual"))
+        check_one_of("source", source, ("human", "actual", "agent"))
         if score is None and passed is None and label is None and explanation is None:
             raise ValueError(
                 f"Invalid feedback {name!r}: expected a score, passed, a label or an explanation"

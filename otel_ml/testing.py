@@ -39,7 +39,7 @@ class RecordedEvaluation:
     Attributes:
         run_id: Of the run; None when it was named by a tag or a trace key.
         judge: Who, or what, was scored.
-        source: ``judge``, ``human`` or ``actual``.
+        source: ``judge``, ``human``, ``actual`` or ``agent``.
         actual: What turned out to be true; None when it has no value.
     """
 

@@ -256,7 +256,7 @@ def feedback_attributes(
 
     Args:
         name: What is scored.
-        source: ``human`` or ``actual``.
+        source: ``human``, ``actual`` or ``agent``.
         score: The number.
         passed: Whether it is good enough.
         label: A word for it.

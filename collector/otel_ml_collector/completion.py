@@ -94,7 +94,7 @@ _TAG_VALUES: Final = Sql("""SELECT tags[{key:String}] AS value {newest}
 _JUDGES: Final = Sql("SELECT judge AS value FROM scores_by_judge WHERE ") + _WINDOW
 _METRICS: Final = Sql("""SELECT name AS value FROM metrics
   WHERE project = {project:String} AND source = 'logged' LIMIT 1000000""")
-# What truths or people said, by the source that a field is made of.
+# What truths, people or agents said, by the source that a field is made of.
 _SAID: Final = Sql("""
   SELECT name, {word} AS word FROM metrics
   WHERE project = {project:String} AND source = {source:String} AND word != ''

@@ -47,6 +47,7 @@ _BEHIND: Final[dict[str, dict[str, pa.DataType]]] = {
         "failed_judges": pa.list_(_TEXT),
         "truth": _TEXT,
         "label": _TEXT,
+        "agent": _TEXT,
     },
 }
 _NOT_GIVEN: Final = frozenset(
@@ -84,8 +85,8 @@ JSON_TAGS: Final = Sql("""concat('{', arrayStringConcat(arrayMap(
   (k, v) -> concat(toJSONString(toString(k)), ':', v), mapKeys(run.tags), mapValues(run.tags)),
   ','), '}')""")
 SCORED: Final = ("scores", "passed", "failed_judges")
-# What truths and people said, as a JSON object by name.
-WORDS: Final = ("truth", "label")
+# What truths, people and agents said, as a JSON object by name.
+WORDS: Final = ("truth", "label", "agent")
 # Both in the order of the key, so a stretch is read without sorting the others.
 _KEYS: Final = Sql("start_ns, trace_id, span_id")
 _SCORES: Final = Sql("""
@@ -110,12 +111,12 @@ _OBJECT: Final = Sql("""concat('{', arrayStringConcat(arraySort(groupArrayIf(
       concat(toJSONString(toString(name)), ':', newest), source = '{source}')), ','), '}')""")
 _WORDS: Final = Sql("""
 LEFT JOIN (
-  SELECT {run}, {truth} AS truth, {label} AS label
+  SELECT {run}, {truth} AS truth, {label} AS label, {agent} AS agent
   FROM (
     SELECT owner, source, name, argMax(word, (time_ns, record_id)) AS newest
     FROM (
       SELECT owner, source, name, time_ns, record_id, {word} AS word FROM metrics
-      PREWHERE source IN ('actual', 'human')
+      PREWHERE source IN ('actual', 'human', 'agent')
       WHERE project = {project:String} AND word != '' AND owner IN (
         SELECT concat(lower(hex(trace_id)), '-', lower(hex(span_id))) FROM runs WHERE {near}))
     GROUP BY owner, source, name)
@@ -299,6 +300,7 @@ def read_stretch(
             run=RUN,
             truth=_OBJECT.fill(source=Sql("actual")),
             label=_OBJECT.fill(source=Sql("human")),
+            agent=_OBJECT.fill(source=Sql("agent")),
             word=WORD,
             near=near,
         )
@@ -653,6 +655,7 @@ def _late_values(run: RunSummary, *, json_tags: bool) -> dict[str, Any]:
         "failed_judges": run.failed_judges,
         "truth": _json(run.truth),
         "label": _json(run.label),
+        "agent": _json(run.agent),
     }
 
 

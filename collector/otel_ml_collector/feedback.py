@@ -91,9 +91,10 @@ class WantedEvaluation(BaseModel):
         description="What is judged, such as `thumbs` or `churned`; of a truth the output, unless "
         "told",
     )
-    source: Literal["human", "actual"] = Field(
+    source: Literal["human", "actual", "agent"] = Field(
         default="human",
-        description="A person's word, or the truth that came later, which `actual` always is",
+        description="A person's word, the truth that came later, which `actual` always is, or what "
+        "an agent says, which is in no scores",
     )
     actual: Annotated[Any, PlainValidator(_read_actual), WithJsonSchema(_ACTUAL)] = Field(
         default=None,

@@ -47,7 +47,7 @@ from otel_ml_collector.store.statistics import (
     all_version_numbers,
     version_numbers,
 )
-from otel_ml_collector.store.tables import IS_CALL, experiments, repeats, shares
+from otel_ml_collector.store.tables import IS_CALL, IS_SCORE, experiments, repeats, shares
 from otel_ml_collector.store.targets import TAG_TEXT, about_runs
 from otel_ml_collector.store.versions import NUMBERED_VERSIONS
 from otel_ml_collector.times import DAY_NS, HOUR_NS, SECOND_NS, to_rfc3339
@@ -90,7 +90,7 @@ _PLACED: Final = Sql("""has({wanted:Array(String)}, label) AS is_wanted,
   if(is_wanted, label, '') AS named""")
 # What a judge or a person said of keys and tags, besides what was said of runs by their ids.
 _TOLD: Final = Sql("""FROM metrics WHERE project = {project:String} AND owner >= '{first}'
-  AND source != 'logged' AND actual = ''""").fill(first=Sql(FIRST))
+  AND {is_score}""").fill(first=Sql(FIRST), is_score=IS_SCORE)
 
 
 @dataclass(frozen=True, slots=True)

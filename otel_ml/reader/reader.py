@@ -446,7 +446,7 @@ class Reader(HasCard):
         passed: bool | None = None,
         label: str = "",
         explanation: str = "",
-        source: Literal["human", "actual"] = "human",
+        source: Literal["human", "actual", "agent"] = "human",
         actual: Actual | None = None,
         time: Moment = None,
         statement_id: str | None = None,
@@ -466,7 +466,8 @@ class Reader(HasCard):
             passed: Whether it is good enough.
             label: A word for it.
             explanation: Why.
-            source: A person's word (human), or the truth that came later (actual).
+            source: A person's word (human), the truth that came later (actual), or what a program
+                says on nobody's behalf (agent), which is in no scores.
             actual: The value of that truth, as `otel_ml.runs.Handle.actual` takes it; nothing but
                 an explanation stands beside it.
             time: When it was said; now unless told. Of two statements the later one holds.
@@ -492,7 +493,7 @@ class Reader(HasCard):
             check_number("score", score)
         if passed is not None:
             check_flag("passed", passed)
-        check_one_of("source", source, ("human", "actual"))
+        check_one_of("source", source, ("human", "actual", "agent"))
         value = {}
         if actual is not None:
             source = "actual"

@@ -19,7 +19,7 @@ class Kind(Enum):
     PASSED = "passed"
     JUDGE_VERSION = "judge version"
     METRIC = "metric"
-    WORD = "word"  # what a truth or a person said: JSON under a name
+    WORD = "word"  # what a truth, a person or an agent said: JSON
     PAYLOAD = "payload"  # JSON that is searched as a text, too
     JSON = "json"
     REASON = "reason"  # a text, or one of several, among the attributes
@@ -89,6 +89,7 @@ FIELD_NAMES: Final[Mapping[str, FieldName]] = {
     "metrics": FieldName(Kind.METRIC, "the last point of a metric", key='metrics["loss"]'),
     "truth": FieldName(Kind.WORD, "what turned out to be true", key='truth["churned"]'),
     "label": FieldName(Kind.WORD, "what a person said last", key='label["thumbs"]'),
+    "agent": FieldName(Kind.WORD, "what an agent said last", key='agent["triage"]'),
     "inputs": FieldName(
         Kind.PAYLOAD, "what went in, or a part of it", key="inputs.question", short="input"
     ),
@@ -126,7 +127,7 @@ SHORT: Final[Mapping[str, str]] = {
     field.short: name for name, field in FIELD_NAMES.items() if field.short
 }
 # Whose words a field is made of.
-SOURCES: Final[Mapping[str, str]] = {"truth": "actual", "label": "human"}
+SOURCES: Final[Mapping[str, str]] = {"truth": "actual", "label": "human", "agent": "agent"}
 # What other languages and the answers of the API call them.
 _ALIKE: Final[Mapping[str, str]] = {
     "duration": "latency",

@@ -676,7 +676,7 @@ class _Compiler:
         return _negate(tree, found) if key is None else found
 
     def _word(self, tree: Comparison) -> Sql:
-        """Write a condition on the newest truth of a name, or on what a person said last."""
+        """Write a condition on the newest truth of a name, or on what a person or agent said."""
         key, *path = tree.field.path or (None,)
         if not isinstance(key, str):
             label, test = self._value("String", _key_of(tree)), Sql("1")

@@ -350,7 +350,8 @@ def _read_spans(
         if not calls:
             continue
         for row in read_evaluations(reader, place.project, calls):
-            scores.setdefault(row["owner"], []).append(row)
+            if row["source"] != "agent":
+                scores.setdefault(row["owner"], []).append(row)
         numbers |= _read_numbers(reader, place)
         keys |= _read_key(reader, place)
     rows.sort(key=lambda row: (row["start_ns"], row["span_id"]))

@@ -22,6 +22,7 @@ from otel_ml_collector.store.rollup import EXACT
 from otel_ml_collector.store.runs import ACROSS_PARTITIONS, Window
 from otel_ml_collector.store.sql import EMPTY, Sql
 from otel_ml_collector.store.statistics import no_items, read_versions
+from otel_ml_collector.store.tables import IS_SCORE
 from otel_ml_collector.store.targets import about_runs
 from otel_ml_collector.times import to_rfc3339
 from otel_ml_collector.web.view import quoted
@@ -43,8 +44,8 @@ SAID: Final = Sql("""
     FROM scores_by_judge WHERE project = {project:String} AND judge IN {judges:Array(String)}""")
 # Of keys of traces and of tags.
 _TOLD: Final = Sql("""FROM metrics WHERE project = {project:String} AND owner >= '{first}'
-      AND name IN {judges:Array(String)} AND source != 'logged' AND actual = ''""").fill(
-    first=Sql(FIRST)
+      AND name IN {judges:Array(String)} AND {is_score}""").fill(
+    first=Sql(FIRST), is_score=IS_SCORE
 )
 SAID_APART: Final = Sql("""
     UNION ALL

@@ -314,7 +314,7 @@ class Said:
         owners: By what it was named: its id, and the keys and tags under which more is told.
         tags: The late tags that hold against those of its own span, by name.
         evaluations: What judges and people said, oldest first.
-        words: The newest word of each name, by source: actual and human.
+        words: The newest word of each name, by source: actual, human and agent.
         version: The number of its model's version; None where it has none.
         share: What counts of it; None where that is what it says itself.
         others: Other records of its call.
@@ -531,14 +531,14 @@ def _evaluations(rows: Sequence[Row], numbers: Numbers) -> list[Evaluation]:
 
 
 def is_score(said: Evaluation) -> bool:
-    """Tell a score from a truth that is a value alone, which hides none."""
+    """Tell a score from what hides none: a truth that is a value alone, an agent's word."""
     is_bare = said.score is None and said.passed is None and not said.label
-    return said.actual is None or not is_bare
+    return said.source != "agent" and (said.actual is None or not is_bare)
 
 
 def _words(rows: Sequence[Row]) -> dict[str, dict[str, JsonValue]]:
     """Choose the newest word of each name, as filters do."""
-    found: dict[str, dict[str, JsonValue]] = {"actual": {}, "human": {}}
+    found: dict[str, dict[str, JsonValue]] = {"actual": {}, "human": {}, "agent": {}}
     for row in sorted(rows, key=lambda row: (row["time_ns"], row["record_id"])):
         if row["word"]:
             found[row["source"]][row["judge"]] = load_json(row["word"])
@@ -599,6 +599,7 @@ def make_summary(row: Row, said: Said) -> RunSummary:
         failed_judges=[j for j, e in newest.items() if e.error],
         truth=said.words["actual"],
         label=said.words["human"],
+        agent=said.words["agent"],
         tokens=tokens,
         tokens_per_second=tokens_per_second(
             tokens.output, row["latency_ns"], row["first_token_ms"]

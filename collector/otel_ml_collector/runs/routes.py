@@ -111,8 +111,8 @@ class ListColumn:
     """One column.
 
     Attributes:
-        key: As it stands in the address; ``score:``, ``tag:``, ``truth:`` and ``label:`` go
-            before a name.
+        key: As it stands in the address; ``score:``, ``tag:``, ``truth:``, ``label:`` and
+            ``agent:`` go before a name.
         label: Its head, with the unit.
         style: Classes of its head.
     """
@@ -128,7 +128,7 @@ class ListColumn:
 
     @property
     def kind(self) -> str:
-        """Return ``score``, ``tag``, ``truth``, ``label`` or the key of a field."""
+        """Return ``score``, ``tag``, ``truth``, ``label``, ``agent`` or the key of a field."""
         return self.key.partition(":")[0]
 
     @property
@@ -190,9 +190,16 @@ def offer_columns(chosen: Sequence[ListColumn], runs: Sequence[RunSummary]) -> l
     """List the columns that may be chosen: all fields, and what is said of these runs by name."""
     judges = _most_common(_judges_of(runs), _OFFERED)
     tags = _most_common(_tags_of(runs), _OFFERED)
-    truths = _most_common([name for run in runs for name in run.truth], _OFFERED)
-    labels = _most_common([name for run in runs for name in run.label], _OFFERED)
-    words = [*(_word("truth", name) for name in truths), *(_word("label", name) for name in labels)]
+    said: dict[str, list[str]] = {
+        "truth": [name for run in runs for name in run.truth],
+        "label": [name for run in runs for name in run.label],
+        "agent": [name for run in runs for name in run.agent],
+    }
+    words = [
+        _word(kind, name)
+        for kind, all_of in said.items()
+        for name in _most_common(all_of, _OFFERED)
+    ]
     known = [*FIELDS, *map(_score, judges), *map(_tag, tags), *words]
     return [*known, *(column for column in chosen if column not in known)]
 

@@ -12,6 +12,7 @@ from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.sql import Sql, identifier, join_sql
 from otel_ml_collector.store.tables import (
     EXPERIMENT_TRACES,
+    IS_SCORE,
     LATE_LOGS,
     LATE_TAGS,
     LINEAGE,
@@ -381,9 +382,7 @@ def scores(label: Sql, apart: Apart) -> Sql:
     if not apart.told_scores:
         return direct
     told = Sql("""FROM metrics WHERE project = {project:String} AND owner >= '{first}'
-      AND name = {label} AND source != 'logged' AND actual = ''""").fill(
-        first=Sql(FIRST), label=label
-    )
+      AND name = {label} AND {is_score}""").fill(first=Sql(FIRST), label=label, is_score=IS_SCORE)
     about = about_runs(Sql("SELECT DISTINCT owner ") + told)
     return Sql("""
         {direct}
@@ -399,11 +398,11 @@ def scores(label: Sql, apart: Apart) -> Sql:
 
 @lru_cache(_TEXTS)
 def words(label: Sql, source: Sql, apart: Apart) -> Sql:
-    """Write the SQL for the newest truth of a name, or the newest word of a person, by run.
+    """Write the SQL for the newest truth of a name, or the newest word of a person or an agent.
 
     Args:
         label: The parameter that holds the name.
-        source: The parameter that holds ``actual`` or ``human``.
+        source: The parameter that holds ``actual``, ``human`` or ``agent``.
         apart: What there is.
 
     Returns:

@@ -477,9 +477,10 @@ SETTINGS index_granularity = 1024, {DURABLE}""",
 )
 
 
-# What a truth or a person said, as JSON text: the value, else the word for it, the score, the pass.
+# What a truth, a person or an agent said, as JSON text: the value, else the word for it, the score,
+# the pass.
 WORD: Final = Sql("""multiIf(
-  source NOT IN ('human', 'actual'), '',
+  source NOT IN ('human', 'actual', 'agent'), '',
   actual != '', actual,
   label != '', toJSONString(toString(label)),
   ifNull(isFinite(value), 0), toString(assumeNotNull(value)),
@@ -487,9 +488,14 @@ WORD: Final = Sql("""multiIf(
   '')""")
 
 
+# What counts as a score of a judge, of whatever it is said: no points, no truths that have a value,
+# and nothing that an agent said.
+IS_SCORE: Final = Sql("source NOT IN ('logged', 'agent') AND actual = ''")
+
+
 def is_score(metric: Metric) -> bool:
-    """Tell what judges and people said of a run from points, and from truths that have a value."""
-    return metric.source != "logged" and not metric.actual and is_run(metric.owner)
+    """Tell what judges and people said of a run, as `IS_SCORE` does."""
+    return metric.source not in {"logged", "agent"} and not metric.actual and is_run(metric.owner)
 
 
 # The judges' scores again, by the run's own key: filters and statistics join on it.

@@ -466,7 +466,7 @@ def show_run(
         "priced": tell_price(run, find_service(request, Prices)),
         "link": _link(find_service(request, Settings).trace_url, run.trace_id),
         "truths": find_truths(run),
-        "scores": [one for one in run.evaluations if is_score(one)],
+        "scores": [one for one in run.evaluations if is_score(one) or one.source == "agent"],
         "series": len(series),
         "plots": make_plots(project, {"run_id": run_id}, series[:_PLOTS]),
         "artifacts": lay_out_artifacts(request, reader, project, run.artifacts),
