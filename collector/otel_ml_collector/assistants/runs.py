@@ -13,17 +13,13 @@ from otel_ml_collector.assistants.call import (
     tell_scores,
     version_name,
 )
-from otel_ml_collector.assistants.find import (
-    ErrorGroups,
-    count_behind,
-    find_error_groups,
-    find_ordered,
-)
+from otel_ml_collector.assistants.find import count_behind, find_ordered
 from otel_ml_collector.completion import CompletionQuery, find_completion
 from otel_ml_collector.errors import BadQuery
 from otel_ml_collector.experiments.find import find_experiment, find_experiments
 from otel_ml_collector.projects import find_projects
 from otel_ml_collector.runs.answers import RunSummary
+from otel_ml_collector.runs.errors import ErrorGroups, find_error_groups
 from otel_ml_collector.runs.find import RunsQuery, cursor_of, find_runs
 from otel_ml_collector.stats import (
     Figures,

@@ -22,6 +22,7 @@ from otel_ml_collector.loss import find_gaps
 from otel_ml_collector.projects import find_projects
 from otel_ml_collector.runs import find as runs
 from otel_ml_collector.runs.answers import Inside, Run, RunsPage, RunSummary
+from otel_ml_collector.runs.errors import find_error_groups
 from otel_ml_collector.runs.roots import find_calls_inside, find_roots
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.runs import Window
@@ -33,6 +34,7 @@ from otel_ml_collector.web.render import PageRoute, python_call, show_page
 
 _MOST: Final = 24
 _OFFERED: Final = 40
+_ERROR_GROUPS: Final = 10
 _JUDGES: Final = 3
 _TAGS: Final = 2
 _ON_PHONES: Final = ("ago", "outcome", "model", "input", "latency_ms")
@@ -388,7 +390,23 @@ def list_calls(
 def show_chart(request: Request, reader: FromReader, query: PageQuery) -> Response:
     """The count of a list and its course over time, as a part that comes after the rows."""
     chart = _chart(reader, query, time.time_ns())
-    return show_page(request, "chart.html", {"chart": chart})
+    times = {name: request.query_params.get(name) for name in ("last", "start", "end")}
+    told = {"chart": chart, "project": query.project, "where": query.where, "times": times}
+    return show_page(request, "chart.html", told)
+
+
+@pages.get("/projects/{project:path}/error-groups")
+def show_error_groups(request: Request, reader: FromReader, query: PageQuery) -> Response:
+    """The failed runs of a list by the shape of their message, as a part that comes later."""
+    found = find_error_groups(reader, query, time.time_ns(), _ERROR_GROUPS)
+    told = {
+        "project": query.project,
+        "where": query.where,
+        "found": found,
+        "is_since": query.start_ns > 0,
+        "times": {name: request.query_params.get(name) for name in ("last", "start", "end")},
+    }
+    return show_page(request, "error_groups.html", told)
 
 
 def _list_context(

@@ -4,6 +4,7 @@ import random
 import re
 import sys
 from collections.abc import Mapping
+from html import unescape
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -163,6 +164,35 @@ def test_errors(ask_tool: Ask) -> None:
     assert known == {"ValueError": False, "KeyError": True}
     opened = ask_tool("read", ref=second["example"])
     assert opened["error"]["message"] == "no field 0000009a"
+
+
+def test_errors_of_the_page(service: Service, ask_tool: Ask) -> None:
+    """The runs page has the groups of errors that the tool has: shapes, counts, what is new."""
+    told = {"where": 'model == "answer"', "since": "2026-11-20T06:05:00Z", "until": UNTIL}
+    found = rows(ask_tool("errors", **told))
+    where = quote(told["where"])
+    times = f"start={told['since']}&end={UNTIL}"
+    chart = ask(service.app, f"/projects/shop/chart?where={where}&{times}").text
+    address = re.search(r'hx-get="(/projects/shop/error-groups[^"]*)"', chart)
+    assert address is not None
+    page = ask(service.app, unescape(address[1])).text
+    cells = [
+        [
+            unescape(re.sub("<[^>]+>", "", cell))
+            for cell in re.findall("<td.*?</td>", row, re.DOTALL)
+        ]
+        for row in page.partition("<tbody>")[2].split("</tr>")[:-1]
+    ]
+    assert [(row[1], row[2], row[4]) for row in cells] == [
+        (one["message"], str(one["runs"]), ", ".join(one["versions"])) for one in found
+    ]
+    assert [row[0] for row in cells] == [
+        f"{one['type']}{' new' if one['new'] else ''}" for one in found
+    ]
+    assert {one["new"] for one in found} == {True, False}
+    ok = quote('outcome == "ok"')
+    calm = ask(service.app, f"/projects/shop/chart?where={ok}&{times}")
+    assert "error-groups" not in calm.text
 
 
 def test_verdict_is_the_api_s(service: Service, ask_tool: Ask) -> None:

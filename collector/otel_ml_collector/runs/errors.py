@@ -1,0 +1,142 @@
+"""Failed runs, grouped by type and by the shape of their message: for a page and for assistants."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from otel_ml_collector.filter.sql import compile_where
+from otel_ml_collector.runs.find import RunsQuery
+from otel_ml_collector.store.reader import Reader, Row
+from otel_ml_collector.store.sql import Sql
+from otel_ml_collector.store.statistics import all_version_numbers
+from otel_ml_collector.times import AHEAD_NS, DAY_NS
+
+_NEW_NS: Final = 7 * DAY_NS
+_VERSIONS: Final = 5
+_SHAPE_CHARS: Final = 300
+
+# What is made equal of a message, and what stands in its place: quoted parts, ids, numbers.
+_EQUAL: Final = (
+    (r"\"[^\"]*\"|'[^']*'|`[^`]*`", "'…'"),
+    (r"\b(0x)?[0-9a-fA-F]{8,}(-[0-9a-fA-F]{4,})*\b", "#"),
+    (r"[0-9]+([.,:][0-9]+)*", "#"),
+)
+_SHAPE: Final = Sql("""substringUTF8(replaceRegexpAll(replaceRegexpAll(replaceRegexpAll(
+  substringUTF8(error_message, 1, {message_chars:UInt32}), {quoted:String}, {quoted_as:String}),
+  {ids:String}, {ids_as:String}), {numbers:String}, {numbers_as:String}),
+  1, {shape_chars:UInt32})""")
+_SHAPED: Final[Mapping[str, Any]] = {
+    "message_chars": 4 * _SHAPE_CHARS,
+    "shape_chars": _SHAPE_CHARS,
+    **{
+        name: text
+        for (pattern, mark), named in zip(_EQUAL, ("quoted", "ids", "numbers"), strict=True)
+        for name, text in ((named, pattern), (f"{named}_as", mark))
+    },
+}
+_MATCHING: Final = Sql("""project = {project:String} AND start_ns >= {start:Int64}
+  AND start_ns < {end:Int64} AND ({condition})""")
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorGroup:
+    """Failed runs whose messages have one shape.
+
+    Attributes:
+        versions: Labels of at most five versions, such as ``answer:v4``.
+        is_new: Whether there was none in the seven days before the window.
+        run_id: The last of them.
+    """
+
+    error_type: str
+    shape: str
+    runs: int
+    first_ns: int
+    last_ns: int
+    versions: Sequence[str]
+    is_new: bool
+    run_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorGroups:
+    """The largest groups, how many there are, and how many runs failed in all."""
+
+    groups: Sequence[ErrorGroup]
+    found: int
+    errors: int
+
+
+def find_error_groups(reader: Reader, query: RunsQuery, now_ns: int, limit: int) -> ErrorGroups:
+    """Group the runs that failed by type and shape of the message, the largest group first.
+
+    Raises:
+        BadQuery: The filter is wrong.
+    """
+    condition, _ = compile_where(reader, query.project, query.where, is_bounded=True)
+    ours = Sql("runs FINAL WHERE outcome = 'error' AND {matching}").fill(
+        matching=_MATCHING.fill(condition=condition.sql)
+    )
+    sql = Sql("""
+        SELECT toString(error_type) AS type, shape, count() AS number, min(start_ns) AS first_ns,
+          max(start_ns) AS last_ns, groupUniqArray({most_versions})(
+            (toString(model), toString(digest), toString(structure))) AS of_versions,
+          argMax((lower(hex(trace_id)), lower(hex(span_id))), start_ns) AS last,
+          count() OVER () AS found, sum(count()) OVER () AS errors
+        FROM (SELECT *, {shape} AS shape FROM {ours})
+        GROUP BY type, shape ORDER BY number DESC, last_ns DESC, type, shape
+        LIMIT {limit:UInt32}""").fill(shape=_SHAPE, ours=ours, most_versions=_VERSIONS)
+    values = {
+        "project": query.project,
+        "start": query.start_ns,
+        "end": now_ns + AHEAD_NS if query.end_ns is None else query.end_ns,
+        **condition.parameters,
+        **_SHAPED,
+        "limit": limit,
+    }
+    rows = reader.rows(sql, values)
+    known = _find_known(reader, ours, values, rows) if rows else set()
+    numbers = all_version_numbers(reader, query.project, "model") if rows else {}
+    return ErrorGroups(
+        [
+            ErrorGroup(
+                error_type=row["type"],
+                shape=row["shape"],
+                runs=row["number"],
+                first_ns=row["first_ns"],
+                last_ns=row["last_ns"],
+                versions=sorted({_label(one, numbers) for one in row["of_versions"]}),
+                is_new=(row["type"], row["shape"]) not in known,
+                run_id="-".join(row["last"]),
+            )
+            for row in rows
+        ],
+        rows[0]["found"] if rows else 0,
+        rows[0]["errors"] if rows else 0,
+    )
+
+
+def _find_known(
+    reader: Reader, ours: Sql, values: Mapping[str, Any], rows: Sequence[Row]
+) -> set[tuple[str, str]]:
+    """Find which of some groups had runs in the seven days before the window."""
+    sql = Sql("""
+        SELECT DISTINCT toString(error_type) AS type, shape
+        FROM (SELECT *, {shape} AS shape FROM {ours})
+        WHERE type IN {types:Array(String)} AND shape IN {shapes:Array(String)}""").fill(
+        shape=_SHAPE, ours=ours
+    )
+    before = {
+        **values,
+        "start": max(values["start"] - _NEW_NS, 0),
+        "end": values["start"],
+        "types": sorted({row["type"] for row in rows}),
+        "shapes": sorted({row["shape"] for row in rows}),
+    }
+    return {(row["type"], row["shape"]) for row in reader.rows(sql, before)}
+
+
+def _label(version: Sequence[str], numbers: Mapping[tuple[str, str, str], int]) -> str:
+    model, digest, structure = version
+    number = numbers.get((model, digest, structure))
+    return model if number is None else f"{model}:v{number}"
