@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from otel_ml.records import ListedExperiment, ListedItemRun
-from otel_ml.statistics.verdict import WORST_FIRST
+from otel_ml.statistics.verdict import LEAST_RUNS, WORST_FIRST
 from otel_ml_collector.assistants.answers import LEAF_CHARS, Digest, DigestTable, Own, brief, moment
 from otel_ml_collector.assistants.call import (
     ToolCall,
@@ -23,9 +23,11 @@ from otel_ml_collector.experiments import find as experiments
 from otel_ml_collector.experiments.find import Compared, ExperimentVerdict
 from otel_ml_collector.models import diff
 from otel_ml_collector.models.find import (
+    MOST_RUNS,
+    SamplesVerdict,
     VersionDefinition,
     find_definitions,
-    find_verdict,
+    find_samples_verdict,
 )
 from otel_ml_collector.runs.find import RunsQuery, write_cursor
 from otel_ml_collector.stats import Figures, StatsQuery, find_stats
@@ -195,9 +197,13 @@ def _compare_experiments(
     if verdict is None:
         raise BadQuery("b: expected an experiment with items", "b")
     production = None
-    if a.version and b.version and a.version[0] == b.version[0]:
-        beside = find_verdict(call.reader, call.project, a.version[0], b.version[1], a.version[1])
-        production = {"verdict": Own(beside.word), "because": _because(beside.judges)}
+    if a.where and b.where:
+        beside = _judge_production(call, a, b)
+        production = {
+            "verdict": beside.word,
+            "because": beside.because,
+            "how": Own(beside.how),
+        }
     return Digest(
         {
             "a": _side(a, before),
@@ -231,8 +237,56 @@ def _version_of(one: ListedExperiment) -> tuple[str, int] | None:
     return None if one.version is None else (one.function, one.version)
 
 
+@dataclass(frozen=True, slots=True)
+class _Production:
+    """What production says of two sides.
+
+    Attributes:
+        word: The verdict; None where there is none.
+        window: The time of the runs that were compared.
+    """
+
+    word: Own | None
+    because: str
+    how: str
+    found: SamplesVerdict
+    window: Window
+
+
+def _judge_production(call: ToolCall, a: _Side, b: _Side) -> _Production:
+    """Compare the runs of two sides since then; of all time where a side has too few for it."""
+    since_ns = read_time(call.given["since"], "since", call.now_ns) or 0
+    since = f"{to_rfc3339(since_ns)[:16]}Z"
+    window = Window(since_ns, call.now_ns + AHEAD_NS)
+    found = find_samples_verdict(call.reader, call.project, a.where, b.where, window)
+    how = f"unpaired production since {since}: {_counts(found)} runs"
+    if min(found.runs) < LEAST_RUNS and since_ns:
+        every = Window(0, window.end_ns)
+        wider = find_samples_verdict(call.reader, call.project, a.where, b.where, every)
+        if wider.runs != found.runs:
+            how = (
+                f"unpaired production, widened to all time, as since {since} there are "
+                f"{_counts(found)} runs, and {LEAST_RUNS} of each are needed: {_counts(wider)} runs"
+            )
+            found, window = wider, every
+    if max(found.runs) == MOST_RUNS:
+        how += f", of each the newest {MOST_RUNS:,} at most"
+    because = _because(found.judges)
+    word: Own | None = Own(found.word)
+    if found.shared:
+        told = f"{found.shared:,} runs match both sides: let the filters exclude each other"
+        word, because = None, Own(f"no verdict: {told}")
+    elif not all(found.runs):
+        word, because = None, Own(f"no verdict: {'b' if found.runs[0] else 'a'} matches no run")
+    return _Production(word, because, how, found, window)
+
+
+def _counts(found: SamplesVerdict) -> str:
+    return f"{found.runs[0]:,} and {found.runs[1]:,}"
+
+
 def _compare_production(call: ToolCall, a: _Side, b: _Side) -> Digest:
-    """Say what production says: a verdict of two versions of one model, else figures alone."""
+    """Say what production says of two sides, which are not paired."""
     for name, side in (("a", a), ("b", b)):
         if side.experiment is not None:
             raise BadQuery(
@@ -240,50 +294,41 @@ def _compare_production(call: ToolCall, a: _Side, b: _Side) -> Digest:
                 "experiments, or run one with otel-ml evaluate",
                 name,
             )
-    since_ns = read_time(call.given["since"], "since", call.now_ns) or 0
+    said = _judge_production(call, a, b)
     figures = [
-        {"name": one.name, **_figures(_find_figures(call, one.where, since_ns))} for one in (a, b)
+        {"name": one.name, **_figures(_find_figures(call, one.where, said.window))}
+        for one in (a, b)
     ]
-    parts: dict[str, object] = {"a": figures[0], "b": figures[1]}
-    if a.version is None or b.version is None or a.version[0] != b.version[0]:
-        return Digest(
-            {
-                **parts,
-                "because": Own(
-                    "no verdict: it needs two versions of one model, or experiments on one data "
-                    "set; these are figures of production alone"
-                ),
-                "how": Own(f"production since {to_rfc3339(since_ns)[:16]}Z, not compared"),
-                "needed": Own("run both over one data set: otel-ml evaluate"),
-            },
-            url=call.page("runs", where=b.where, start=write_time(since_ns)),
-            chars=call.chars,
-        )
-    (model, old), (_, new) = a.version, b.version
-    verdict = find_verdict(call.reader, call.project, model, new, old)
+    parts: dict[str, object] = {
+        "a": figures[0],
+        "b": figures[1],
+        "verdict": said.word,
+        "because": said.because,
+        "how": Own(said.how),
+    }
+    url = call.page("runs", where=b.where, start=write_time(said.window.start_ns))
+    if said.word is None:
+        return Digest(parts, url=url, chars=call.chars)
+    is_one_model = a.version is not None and b.version is not None and a.version[0] == b.version[0]
+    if is_one_model and a.version is not None and b.version is not None:
+        (model, old), (_, new) = a.version, b.version
+        url = call.page("models", model, **{"from": old, "to": new})
     return Digest(
         {
             **parts,
-            "verdict": Own(verdict.word),
-            "because": _because(verdict.judges),
-            "how": Own(
-                f"unpaired production: of each the newest {verdict.most_runs:,} runs at most"
-            ),
-            "judges": _judges(verdict.judges),
-            "amounts": _amounts(verdict.amounts),
-            "changed": _changed(call, a.version, b.version),
-            "needed": _needed(verdict.judges, "runs of both")
+            "judges": _judges(said.found.judges),
+            "amounts": _amounts(said.found.amounts),
+            "changed": _changed(call, a.version, b.version) if is_one_model else None,
+            "needed": _needed(said.found.judges, "runs of both")
             or Own("pairs tell more: run both over one data set with otel-ml evaluate"),
         },
-        url=call.page("models", model, **{"from": old, "to": new}),
+        url=url,
         chars=call.chars,
     )
 
 
-def _find_figures(call: ToolCall, where: str, since_ns: int) -> Figures:
-    until_ns = call.now_ns + AHEAD_NS
-    window = Window(since_ns, until_ns)
-    query = StatsQuery(call.project, where, "", window, until_ns - since_ns, 1)
+def _find_figures(call: ToolCall, where: str, window: Window) -> Figures:
+    query = StatsQuery(call.project, where, "", window, window.end_ns - window.start_ns, 1)
     return find_stats(call.reader, query).total
 
 

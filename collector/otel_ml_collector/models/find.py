@@ -10,17 +10,20 @@ from pydantic import BaseModel, Field, ValidationError
 from otel_ml.records import Alias, Aliases, Infinite, LinkedRun, ListedVersion, Model, about
 from otel_ml.statistics.verdict import JudgeScore, ScoredRun, Word, compare_samples
 from otel_ml_collector.errors import NotFound
+from otel_ml_collector.filter.sql import compile_where
 from otel_ml_collector.owners import own_model
 from otel_ml_collector.runs.answers import LateRecords, find_told
 from otel_ml_collector.runs.logs import find_linked_runs
 from otel_ml_collector.stats import JudgeVersionName
 from otel_ml_collector.store.apart import find_apart
 from otel_ml_collector.store.reader import READABLE, JsonValue, Reader, Row
+from otel_ml_collector.store.runs import Window
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.statistics import (
     list_models,
     read_aliases,
     read_current_aliases,
+    read_matching_runs,
     read_scored_runs,
     read_version_runs,
     read_version_scores,
@@ -42,7 +45,7 @@ _NEW_DAYS: Final = 30
 _MOVES: Final = 1_000
 _LINKED: Final = 100
 # Of each version, so that a verdict takes a second and not the memory of all its runs.
-_MOST_RUNS: Final = 10_000
+MOST_RUNS: Final = 10_000
 
 
 class Models(BaseModel):
@@ -206,14 +209,65 @@ def find_verdict(
     """
     for number in (version, baseline):
         find_digest(reader, project, model, number)
-    runs, said = read_scored_runs(reader, project, model, (baseline, version), _MOST_RUNS)
-    number_of = {(row["trace_id"], row["span_id"]): row["number"] for row in runs}
-    digests: defaultdict[int, defaultdict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    runs, said = read_scored_runs(reader, project, model, (baseline, version), MOST_RUNS)
+    sides = [[row for row in runs if row["number"] == number] for number in (baseline, version)]
+    found = _compare(reader, project, sides, said)
+    return VersionsVerdict(
+        model=model,
+        version=version,
+        baseline=baseline,
+        word=found.word,
+        judges=found.judges,
+        amounts=found.amounts,
+        most_runs=MOST_RUNS,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class SamplesVerdict:
+    """What is said of two samples of recorded runs, which are not paired.
+
+    Attributes:
+        runs: How many of each, the baseline first: the newest, at most `MOST_RUNS`.
+        shared: How many are in both; the two say nothing of each other then.
+    """
+
+    word: Word
+    judges: list[JudgeChange]
+    amounts: list[AmountChange]
+    runs: tuple[int, int]
+    shared: int
+
+
+def find_samples_verdict(
+    reader: Reader, project: str, baseline: str, candidate: str, window: Window
+) -> SamplesVerdict:
+    """Compare the newest recorded runs of a window that match two filters, as `find_verdict` does.
+
+    Raises:
+        BadQuery: A filter is wrong.
+    """
+    sides, said = [], []
+    for where in (baseline, candidate):
+        condition, _ = compile_where(reader, project, where, is_bounded=True)
+        runs, scores = read_matching_runs(reader, project, condition, window, MOST_RUNS)
+        sides.append(runs)
+        said += scores
+    return _compare(reader, project, sides, said)
+
+
+def _compare(
+    reader: Reader, project: str, sides: Sequence[Sequence[Row]], said: Sequence[Row]
+) -> SamplesVerdict:
+    """Compare two samples of runs, the baseline first, by what was said of them."""
+    keys = [{(row["trace_id"], row["span_id"]) for row in side} for side in sides]
+    digests: list[defaultdict[str, set[str]]] = [defaultdict(set), defaultdict(set)]
     for row in said:
-        number = number_of[row["trace_id"], row["span_id"]]
-        digests[number][row["judge"]].add(row["judge_version"])
+        for own, ours in zip(digests, keys, strict=True):
+            if (row["trace_id"], row["span_id"]) in ours:
+                own[row["judge"]].add(row["judge_version"])
     numbers = version_numbers(reader, project, "judge", {row["judge"] for row in said})
-    newest = choose_versions([digests[baseline], digests[version]], numbers)
+    newest = choose_versions(digests, numbers)
     scores: defaultdict[tuple[str, str], dict[str, JudgeScore]] = defaultdict(dict)
     for row in said:
         judge, digest = row["judge"], row["judge_version"]
@@ -221,9 +275,8 @@ def find_verdict(
             scores[row["trace_id"], row["span_id"]][judge] = JudgeScore(
                 row["passed"], row["score"], digest, bool(row["failed"])
             )
-    sides: dict[int, list[ScoredRun]] = {baseline: [], version: []}
-    for row in runs:
-        sides[row["number"]].append(
+    samples = [
+        [
             ScoredRun(
                 cluster=f"session {row['belongs']}"
                 if row["belongs"]
@@ -234,16 +287,17 @@ def find_verdict(
                 tokens=row["tokens"],
                 cost=row["cost"],
             )
-        )
-    found = compare_samples(sides[baseline], sides[version])
-    return VersionsVerdict(
-        model=model,
-        version=version,
-        baseline=baseline,
+            for row in side
+        ]
+        for side in sides
+    ]
+    found = compare_samples(*samples)
+    return SamplesVerdict(
         word=found.word,
         judges=make_judges(found, numbers, newest),
         amounts=make_amounts(found.amounts),
-        most_runs=_MOST_RUNS,
+        runs=(len(sides[0]), len(sides[1])),
+        shared=len(keys[0] & keys[1]),
     )
 
 

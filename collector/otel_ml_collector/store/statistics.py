@@ -233,6 +233,21 @@ def read_version_scores(reader: Reader, project: str, model: str) -> list[Row]:
     return reader.rows(sql, _of_versions(reader, project, model))
 
 
+# What each version of a judge said last of some runs.
+_SAID_LAST: Final = Sql("""
+    SELECT trace_id, span_id, judge, judge_version, newest.1 AS score, newest.2 AS passed,
+      newest.3 AS failed
+    FROM (
+      SELECT trace_id, span_id, judge, judge_version,
+        argMax((score, passed, failed), time_ns) AS newest
+      FROM scores_by_judge
+      WHERE project = {project:String}
+        AND (trace_id, span_id) IN (SELECT trace_id, span_id FROM ({runs}))
+      GROUP BY trace_id, span_id, judge, judge_version
+    )
+    ORDER BY judge, judge_version, trace_id, span_id""")
+
+
 def read_scored_runs(
     reader: Reader, project: str, model: str, wanted: Sequence[int], most: int
 ) -> tuple[list[Row], list[Row]]:
@@ -258,21 +273,46 @@ def read_scored_runs(
         join=join_named(session, apart) if apart.sessions else EMPTY,
         once=_once(reader, project, _OURS),
     )
-    scores = Sql("""
-        SELECT trace_id, span_id, judge, judge_version, newest.1 AS score, newest.2 AS passed,
-          newest.3 AS failed
-        FROM (
-          SELECT trace_id, span_id, judge, judge_version,
-            argMax((score, passed, failed), time_ns) AS newest
-          FROM scores_by_judge
-          WHERE project = {project:String}
-            AND (trace_id, span_id) IN (SELECT trace_id, span_id FROM ({runs}))
-          GROUP BY trace_id, span_id, judge, judge_version
-        )
-        ORDER BY judge, judge_version, trace_id, span_id
-        """).fill(runs=runs)
+    scores = _SAID_LAST.fill(runs=runs)
     parameters = {**_of_versions(reader, project, model), "wanted": list(wanted), "most": most}
     return reader.rows(runs, parameters), reader.rows(scores, parameters)
+
+
+def read_matching_runs(
+    reader: Reader, project: str, condition: Condition, window: Window, most: int
+) -> tuple[list[Row], list[Row]]:
+    """Read the newest recorded runs of a window that match, and what was said of each.
+
+    Returns:
+        The same as `read_scored_runs`, without `number`.
+    """
+    apart, session = find_apart(reader, project), Sql("session")
+    runs = Sql("""
+        SELECT trace_id, span_id, {session} AS belongs, is_error, latency_ns, tokens, cost
+        FROM (
+          SELECT trace_id, span_id, start_ns, session, outcome = 'error' AS is_error, latency_ns,
+            {tokens} AS tokens, cost
+          FROM runs FINAL
+          WHERE project = {project:String} AND start_ns >= {start:Int64}
+            AND start_ns < {end:Int64} AND ({condition})
+          ORDER BY start_ns DESC, trace_id, span_id LIMIT {most:UInt32}
+        ) AS run {join}
+        ORDER BY start_ns DESC, trace_id, span_id
+        """).fill(
+        session=own_or_named(session) if apart.sessions else session,
+        tokens=ALL_TOKENS,
+        join=join_named(session, apart) if apart.sessions else EMPTY,
+        condition=condition.sql,
+    )
+    parameters = {
+        "project": project,
+        "start": window.start_ns,
+        "end": window.end_ns,
+        "most": most,
+        **condition.parameters,
+    }
+    said = reader.rows(_SAID_LAST.fill(runs=runs), parameters)
+    return reader.rows(runs, parameters), said
 
 
 def _of_versions(reader: Reader, project: str, model: str) -> dict[str, Any]:

@@ -228,6 +228,49 @@ def test_versions(ask_tool: Ask) -> None:
     assert filters["because"].startswith("no verdict: ")
 
 
+FIRST: Final = 'model == "answer" and version == 1'
+SECOND: Final = 'model == "answer" and version == 2'
+
+
+def test_filters_have_a_verdict(service: Service, ask_tool: Ask) -> None:
+    """Two filters have the verdict of the versions that they find, digit for digit."""
+    path = "/api/v1/projects/shop/models/answer/versions/2/verdict?against=1"
+    expected = ask(service.app, path).json
+    found = ask_tool("compare", a=FIRST, b=SECOND, since=SINCE)
+    assert found["verdict"] == expected["word"] == "worse"
+    assert found["how"] == "unpaired production since 2026-11-20T00:00Z: 100 and 100 runs"
+    told = rows(found["judges"])
+    assert [row["says"] for row in told] == [one["sentence"] for one in expected["judges"]]
+    amounts = rows(found["amounts"])
+    assert [row["says"] for row in amounts] == [one["sentence"] for one in expected["amounts"]]
+    for row, one in zip(told, expected["judges"], strict=True):
+        for name, value in (("difference", "value"), ("low", "low"), ("high", "high")):
+            assert row[name] == pytest.approx(one["difference"][value], rel=0.005)
+    assert (found["a"]["runs"], found["b"]["runs"]) == (100, 100)
+
+
+def test_widened(ask_tool: Ask) -> None:
+    """Where a side has too few runs since then, all of both are compared, and that is said."""
+    found = ask_tool("compare", a=FIRST, b=SECOND, since="30m")
+    assert re.fullmatch(
+        r"unpaired production, widened to all time, as since \S+ there are 0 and 29 runs, and 100 "
+        r"of each are needed: 100 and 100 runs",
+        found["how"],
+    )
+    assert (found["verdict"], found["a"]["runs"], found["b"]["runs"]) == ("worse", 100, 100)
+    beside = ask_tool("compare", a="answer:v1", b="answer:v2", since="30m")["production"]
+    assert (beside["verdict"], beside["how"]) == ("worse", found["how"])
+
+
+def test_no_verdict(ask_tool: Ask) -> None:
+    """Where runs match both sides, or none match one, there is no verdict, and why is said."""
+    both = ask_tool("compare", a=FIRST, b='model == "answer"', since=SINCE)
+    expected = "no verdict: 100 runs match both sides: let the filters exclude each other"
+    assert ("verdict" in both, both["because"]) == (False, expected)
+    none = ask_tool("compare", a=FIRST, b="latency_ms > 1e9", since=SINCE)
+    assert ("verdict" in none, none["because"]) == (False, "no verdict: b matches no run")
+
+
 def test_trace(ask_tool: Ask) -> None:
     """A trace is outlined: siblings folded, what failed and the critical path always there."""
     found = ask_tool("read", ref=TRACE.hex())
