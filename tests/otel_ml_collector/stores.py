@@ -56,9 +56,9 @@ class Service:
 
 
 @contextmanager
-def open_service(path: Path) -> Iterator[Service]:
+def open_service(path: Path, **settings_of: str) -> Iterator[Service]:
     """Open a collector over the store of a folder, without a network, and close it at the end."""
-    settings = load({"data_dir": str(path)}, {}, None)
+    settings = load({"data_dir": str(path), **settings_of}, {}, None)
     collector = open_collector(settings)
     try:
         app = make_app(collector, settings)

@@ -54,6 +54,8 @@ _MEANT: Final[tuple[tuple[re.Pattern[str], str], ...]] = (
     (re.compile(r"\bfalse\b"), "False"),
 )
 SHORT_CHARS: Final = 16
+# Stores records, an OTLP request in JSON, under a project; returns once that is durable.
+Store = Callable[[str, bytes], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,7 @@ class ToolCall:
         base: The address of the collector, as it was asked.
         now_ns: The time.
         project: Which one; empty where none is meant.
+        store: Stores what the tool writes; None where nothing may be written.
     """
 
     tool: str
@@ -76,6 +79,7 @@ class ToolCall:
     base: str
     now_ns: int
     project: str = ""
+    store: Store | None = None
 
     @property
     def where(self) -> str:

@@ -4,11 +4,12 @@ The collector serves them, and the program shows them without a collector: nothi
 imported here.
 """
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 from otel_ml_collector.assistants.answers import show
 from otel_ml_collector.errors import BadQuery
@@ -23,6 +24,17 @@ _SHOWN_CHARS: Final = 80
 # JSON can write what no text may hold.
 _HALF: Final = re.compile("[\ud800-\udfff]")
 _INTEGER: Final = re.compile(r"-?[0-9]{1,15}", re.ASCII)
+_DECIMAL: Final = re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,15})?", re.ASCII)
+_BOOLEANS: Final = {"true": True, "false": False}
+# What a host asks its user about, and what it does not. What is stored twice is stored once, and
+# nothing that was there goes.
+_READS: Final = {"readOnlyHint": True, "openWorldHint": False}
+_WRITES: Final = {
+    "readOnlyHint": False,
+    "destructiveHint": False,
+    "idempotentHint": True,
+    "openWorldHint": False,
+}
 
 INSTRUCTIONS: Final = (
     "Records of model calls (runs), versions of models, judges' scores and experiments.\n"
@@ -46,7 +58,7 @@ class Argument:
     """One argument of a tool.
 
     Attributes:
-        kind: ``string``, ``integer`` or ``strings``.
+        kind: ``string``, ``integer``, ``number``, ``boolean`` or ``strings``.
         about: What it means; empty where its name says it.
         low, high: Bounds of a number, or how many texts.
         choices: All that it may be; empty for any text.
@@ -69,6 +81,8 @@ class Argument:
         told: dict[str, Any] = {"type": "array" if self.kind == "strings" else self.kind}
         if self.kind == "strings":
             told |= {"items": {"type": "string"}, "maxItems": self.high}
+            if self.low:
+                told["minItems"] = self.low
         if self.kind == "integer":
             told |= {"minimum": self.low, "maximum": self.high}
         if self.choices:
@@ -85,21 +99,34 @@ class Argument:
         Raises:
             BadQuery: It is wrong; the message says what would be right.
         """
-        if self.kind == "integer":
-            return self._read_integer(value)
-        if self.kind == "strings":
-            if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
-                raise self._wrong(value, "expected a list of texts")
-            if len(value) > self.high:
-                raise self._wrong(len(value), f"is more than {self.high}")
-            return [self._read_text(one) for one in value]
+        match self.kind:
+            case "integer":
+                return self._read_integer(value)
+            case "number":
+                if not _is_number(value) or not math.isfinite(value):
+                    raise self._wrong(value, "expected a number")
+                return float(value)
+            case "boolean":
+                if not isinstance(value, bool):
+                    raise self._wrong(value, "expected true or false")
+                return value
+            case "strings":
+                return self._read_strings(value)
         if not isinstance(value, str):
             raise self._wrong(value, "expected a text")
         return self._read_text(value)
 
+    def _read_strings(self, value: object) -> list[str]:
+        if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+            raise self._wrong(value, "expected a list of texts")
+        if len(value) > self.high:
+            raise self._wrong(len(value), f"is more than {self.high}")
+        if len(value) < self.low:
+            raise self._wrong(len(value), f"is less than {self.low}")
+        return [self._read_text(one) for one in value]
+
     def _read_integer(self, value: object) -> int:
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not isinstance(value, int | float) or not is_number or not _is_whole(value):
+        if not _is_number(value) or not _is_whole(value):
             raise self._wrong(value, f"expected a whole number from {self.low} to {self.high}")
         if value > self.high:
             raise self._wrong(value, f"is more than {self.high}")
@@ -127,12 +154,13 @@ class Argument:
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A tool: what it answers, and what it takes."""
+    """A tool: what it answers, and what it takes; whether it writes."""
 
     name: str
     about: str
     arguments: Sequence[Argument]
     sections: Sequence[str] = field(default=())
+    writes: bool = False
 
     @property
     def input_schema(self) -> dict[str, Any]:
@@ -167,7 +195,7 @@ class Tool:
             "description": self.about,
             "inputSchema": self.input_schema,
             "outputSchema": self.output_schema,
-            "annotations": {"readOnlyHint": True, "openWorldHint": False},
+            "annotations": _WRITES if self.writes else _READS,
         }
 
     def read(self, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -208,9 +236,17 @@ class Tool:
                 raise BadQuery(f"{word[:_SHOWN_CHARS]!r}: expected NAME=VALUE", "arguments")
             if kinds.get(name) == "integer" and _INTEGER.fullmatch(text):
                 found[name] = int(text)
+            elif kinds.get(name) == "number" and _DECIMAL.fullmatch(text):
+                found[name] = float(text)
+            elif kinds.get(name) == "boolean" and text.lower() in _BOOLEANS:
+                found[name] = _BOOLEANS[text.lower()]
             else:
                 found[name] = text.split(",") if kinds.get(name) == "strings" else text
         return found
+
+
+def _is_number(value: object) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _is_whole(value: float) -> bool:
@@ -371,3 +407,50 @@ TOOLS: Final[Mapping[str, Tool]] = {
         ),
     )
 }
+
+
+# They exist where `otel-ml serve --mcp-writes` says so, for keys with the scope annotate.
+WRITING_TOOLS: Final[Mapping[str, Tool]] = {
+    tool.name: tool
+    for tool in (
+        Tool(
+            "add_feedback",
+            "Stores what you think of some runs, as an agent's word: it stands on their pages with "
+            "its mark and is found by filters as agent[JUDGE]; it is in no scores or statistics, "
+            "whoever else uses the judge. Give a score, passed, label or explanation.",
+            (
+                Argument("runs", "strings", is_needed=True, low=1, high=20),
+                Argument(
+                    "judge", about="what is judged, such as triage", is_needed=True, chars=256
+                ),
+                _PROJECT,
+                Argument("score", "number"),
+                Argument("passed", "boolean"),
+                Argument("label", chars=256),
+                Argument("explanation", chars=2_000),
+                Argument("request", about="an id of yours: sent again, stored once", chars=200),
+            ),
+            ("judge", "source", "stored", "already_there"),
+            writes=True,
+        ),
+        Tool(
+            "save_as_tests",
+            "Adds runs to a data set as items, in a new version of it. What is there already is "
+            "left as it is.",
+            (
+                Argument("dataset", is_needed=True, chars=256),
+                Argument("runs", "strings", is_needed=True, low=1, high=50),
+                _PROJECT,
+                Argument(
+                    "expected",
+                    about="what is right: nothing told, what was answered, the truth that came",
+                    default="none",
+                    choices=("none", "outputs", "actual"),
+                ),
+            ),
+            ("dataset", "added", "already_there", "not_saved", "items"),
+            writes=True,
+        ),
+    )
+}
+ALL_TOOLS: Final[Mapping[str, Tool]] = {**TOOLS, **WRITING_TOOLS}

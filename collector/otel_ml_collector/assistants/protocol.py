@@ -8,7 +8,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -29,12 +29,20 @@ from mcp.types import (
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
-from otel_ml_collector.access import READ, Access, access_of
+from otel_ml_collector.access import ANNOTATE, READ, Access, access_of
 from otel_ml_collector.assistants.answers import to_text
-from otel_ml_collector.assistants.definitions import INSTRUCTIONS, NAME, TOOLS
+from otel_ml_collector.assistants.definitions import (
+    ALL_TOOLS,
+    INSTRUCTIONS,
+    NAME,
+    TOOLS,
+    WRITING_TOOLS,
+)
 from otel_ml_collector.assistants.tools import ToolRefused, answer
 from otel_ml_collector.errors import StoreTimeout, Unavailable
+from otel_ml_collector.feedback import store_request
 from otel_ml_collector.log import going_on
+from otel_ml_collector.receive.pipeline import Intake
 from otel_ml_collector.store.reader import Reader
 
 LIMIT_S: Final = 10.0
@@ -117,19 +125,24 @@ class Assistants:
     Args:
         reader: The store.
         count: Is told of each call.
+        pipeline: Stores what tools write; None where there are no such tools.
     """
 
-    def __init__(self, reader: Reader, count: Count) -> None:
+    def __init__(self, reader: Reader, count: Count, pipeline: Intake | None = None) -> None:
         self._reader = reader
+        self._pipeline = pipeline
         self._count = count
         self._pace = CallLimits()
         self._threads = ThreadPoolExecutor(_THREADS, "assistant")
-        self._tools = [Tool.model_validate(tool.definition) for tool in TOOLS.values()]
+        self._tools = {
+            name: Tool.model_validate(tool.definition) for name, tool in ALL_TOOLS.items()
+        }
+        here = TOOLS if pipeline is None else ALL_TOOLS
         self._server = Server[Any](
             NAME,
             version=version("otel-ml"),
             instructions=INSTRUCTIONS,
-            get_tool_input_schema=lambda name: TOOLS[name].input_schema if name in TOOLS else None,
+            get_tool_input_schema=lambda name: here[name].input_schema if name in here else None,
             on_list_tools=self._list_tools,
             on_call_tool=self._call_tool,
         )
@@ -146,13 +159,19 @@ class Assistants:
     async def _list_tools(
         self, context: Any, params: PaginatedRequestParams | None
     ) -> ListToolsResult:
-        return ListToolsResult(tools=self._tools)
+        access = access_of(context.request.scope)
+        return ListToolsResult(tools=[self._tools[name] for name in self._names(access)])
+
+    def _names(self, access: Access) -> Collection[str]:
+        """Name the tools that there are for whoever asks."""
+        may_write = self._pipeline is not None and access.has(ANNOTATE)
+        return ALL_TOOLS if may_write else TOOLS
 
     async def _call_tool(self, context: Any, params: CallToolRequestParams) -> CallToolResult:
-        if params.name not in TOOLS:
-            raise MCPError(INVALID_PARAMS, f"Unknown tool {params.name[:80]!r}")
         request: Request = context.request
         access = access_of(request.scope).demand(READ)
+        if params.name not in self._names(access):
+            raise MCPError(INVALID_PARAMS, f"Unknown tool {params.name[:80]!r}")
         try:
             written = await self._ask(params, access, str(request.base_url).rstrip("/"))
         except ToolRefused as error:
@@ -181,12 +200,20 @@ class Assistants:
         """
         self._pace.enter(access.key_id)
         reader = self._reader.narrow(access)
+        pipeline, loop = self._pipeline, asyncio.get_running_loop()
+
+        def store(project: str, body: bytes) -> None:
+            if pipeline is not None:
+                work = _store(pipeline, access, project, body)
+                asyncio.run_coroutine_threadsafe(work, loop).result()
 
         def work() -> dict[str, Any]:
             troubles: list[Exception] = []
             found: dict[str, Any] = {}
             with going_on(troubles.append):  # counted, logged and answered below
-                found = answer(params.name, params.arguments or {}, reader, base, time.time_ns())
+                given = params.arguments or {}
+                writes = store if params.name in WRITING_TOOLS else None
+                found = answer(params.name, given, reader, base, time.time_ns(), store=writes)
             for trouble in troubles:
                 if isinstance(trouble, ToolRefused):
                     raise trouble
@@ -205,3 +232,9 @@ class Assistants:
     def _refuse(self, tool: str, outcome: str, message: str) -> CallToolResult:
         self._count(tool, outcome, len(message))
         return CallToolResult(content=[TextContent(type="text", text=message)], is_error=True)
+
+
+async def _store(pipeline: Intake, access: Access, project: str, body: bytes) -> None:
+    """Store what a tool writes, by the road of all records."""
+    with pipeline.hold() as held:
+        await store_request(pipeline, held, body, access, project)

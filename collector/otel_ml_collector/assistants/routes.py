@@ -12,6 +12,7 @@ from otel_ml_collector.access import READ, access_of
 from otel_ml_collector.api.bodies import check_json
 from otel_ml_collector.assistants.definitions import BODY_BYTES, PATH
 from otel_ml_collector.errors import TooLarge
+from otel_ml_collector.receive.pipeline import Intake
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.telemetry.service import Telemetry
 
@@ -24,9 +25,10 @@ _TOO_LARGE: Final = f"The body has more than {BODY_BYTES} bytes"
 class _Endpoint:
     """Checks a request, and hands it to the protocol, which the first one loads."""
 
-    def __init__(self, reader: Reader, telemetry: Telemetry) -> None:
+    def __init__(self, reader: Reader, telemetry: Telemetry, pipeline: Intake | None) -> None:
         self._reader = reader
         self._telemetry = telemetry
+        self._pipeline = pipeline
         self._assistants: Assistants | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -55,7 +57,8 @@ class _Endpoint:
         if self._assistants is None:
             module = await run_sync(import_module, "otel_ml_collector.assistants.protocol")
             if self._assistants is None:
-                self._assistants = module.Assistants(self._reader, self._telemetry.count_tool)
+                count = self._telemetry.count_tool
+                self._assistants = module.Assistants(self._reader, count, self._pipeline)
         return self._assistants
 
 
@@ -68,6 +71,6 @@ async def _read_body(request: Request) -> bytes | None:
     return bytes(parts)
 
 
-def make_route(reader: Reader, telemetry: Telemetry) -> Route:
-    """Make the route of assistants, which takes POST alone."""
-    return Route(PATH, _Endpoint(reader, telemetry), methods=["POST"])
+def make_route(reader: Reader, telemetry: Telemetry, pipeline: Intake | None = None) -> Route:
+    """Make the route of assistants, which takes POST alone; with a pipeline they may write."""
+    return Route(PATH, _Endpoint(reader, telemetry, pipeline), methods=["POST"])

@@ -3,10 +3,16 @@
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from otel_ml_collector.assistants import experiments, runs
+from otel_ml_collector.assistants import experiments, runs, writes
 from otel_ml_collector.assistants.answers import Digest, unshow, write
-from otel_ml_collector.assistants.call import ToolCall, check_filter, choose_project, explain
-from otel_ml_collector.assistants.definitions import TOOLS
+from otel_ml_collector.assistants.call import (
+    Store,
+    ToolCall,
+    check_filter,
+    choose_project,
+    explain,
+)
+from otel_ml_collector.assistants.definitions import ALL_TOOLS
 from otel_ml_collector.assistants.read import read
 from otel_ml_collector.errors import BadQuery, CollectorError
 from otel_ml_collector.store.reader import Reader
@@ -20,10 +26,12 @@ _ANSWERS: Final[Mapping[str, Callable[[ToolCall], Digest]]] = {
     "compare": experiments.compare,
     "find_experiments": experiments.list_experiments,
     "complete_filter": runs.complete,
+    "add_feedback": writes.add_feedback,
+    "save_as_tests": writes.save_as_tests,
 }
 # Arguments that are filters, and those that name what an answer may have printed.
 _FILTERS: Final = ("where", "text")
-_NAMES: Final = ("order", "columns", "group", "dataset")
+_NAMES: Final = ("order", "columns", "group", "dataset", "judge")
 
 
 class ToolRefused(Exception):
@@ -40,28 +48,35 @@ class ToolRefused(Exception):
 
 
 def answer(
-    tool: str, given: Mapping[str, Any], reader: Reader, base: str, now_ns: int
+    tool: str,
+    given: Mapping[str, Any],
+    reader: Reader,
+    base: str,
+    now_ns: int,
+    *,
+    store: Store | None = None,
 ) -> dict[str, Any]:
     """Answer a call of a tool, at most as long as its answers may be.
 
     Args:
-        tool: One of `TOOLS`.
+        tool: One of `ALL_TOOLS`; one that writes only where there is a store.
         given: Its arguments, as they came.
         reader: The store, held to whoever asks.
         base: The address of the collector, as it was asked.
         now_ns: The time.
+        store: Stores what a tool writes.
 
     Raises:
         ToolRefused: It has no answer.
     """
     try:
-        read_arguments = TOOLS[tool].read(given)
+        read_arguments = ALL_TOOLS[tool].read(given)
         project = choose_project(
             reader, read_arguments.get("project"), is_needed=tool != "overview"
         )
         read_arguments = {name: _taken_back(name, one) for name, one in read_arguments.items()}
         asked = {name: value for name, value in given.items() if value is not None}
-        call = ToolCall(tool, reader, read_arguments, asked, base, now_ns, project)
+        call = ToolCall(tool, reader, read_arguments, asked, base, now_ns, project, store)
         return write(_ANSWERS[tool](call))
     except CollectorError as error:
         filters = (given.get(name) for name in _FILTERS)

@@ -13,6 +13,7 @@ import click
 import orjson
 
 from otel_ml_collector.assistants.definitions import (
+    ALL_TOOLS,
     BODY_BYTES,
     INSTRUCTIONS,
     NAME,
@@ -60,8 +61,9 @@ def mcp(context: click.Context, endpoint: str | None, project: str | None) -> in
 @mcp.command("tools", short_help="list the tools and their arguments")
 def list_tools() -> int:
     """List the tools, what they answer, and their arguments."""
-    for tool in TOOLS.values():
-        click.echo(f"{tool.name}\n  {tool.about}")
+    for tool in ALL_TOOLS.values():
+        where = " Only where otel-ml serve --mcp-writes allows it." if tool.writes else ""
+        click.echo(f"{tool.name}\n  {tool.about}{where}")
         for one in tool.arguments:
             facts = [one.about, "needed" if one.is_needed else ""]
             facts.append(f"{one.low} to {one.high:,}" if one.kind == "integer" else "")
@@ -89,10 +91,11 @@ def call_tool(
     """
     from otel_ml.reader.errors import ReaderError  # takes 0.1 s
 
-    if tool not in TOOLS:
-        raise CommandFailed(f"There is no tool {tool!r}: expected one of {', '.join(TOOLS)}", USAGE)
+    if tool not in ALL_TOOLS:
+        expected = ", ".join(ALL_TOOLS)
+        raise CommandFailed(f"There is no tool {tool!r}: expected one of {expected}", USAGE)
     try:
-        arguments = TOOLS[tool].read_words(words)
+        arguments = ALL_TOOLS[tool].read_words(words)
     except BadQuery as error:
         raise CommandFailed(str(error), USAGE) from error
     request = {

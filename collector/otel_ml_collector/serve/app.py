@@ -258,7 +258,9 @@ def make_app(collector: Collector, settings: Settings) -> FastAPI:
     app.router.routes += make_routes(collector.pipeline, collector.telemetry, settings.cors_origins)
     app.include_router(routes.router)
     if not settings.no_mcp:
-        app.router.routes.append(assistants.make_route(collector.reader, collector.telemetry))
+        pipeline = collector.pipeline if settings.mcp_writes else None
+        route = assistants.make_route(collector.reader, collector.telemetry, pipeline)
+        app.router.routes.append(route)
     app.mount("/static", StaticFiles(directory=STATIC))
     add_error_handlers(app, show_problem)
     describe(app)

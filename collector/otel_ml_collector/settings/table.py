@@ -248,6 +248,10 @@ class Settings:
         ),
     ]
     no_mcp: Annotated[bool, Setting("false", read_switch, "do not answer assistants at /mcp")]
+    mcp_writes: Annotated[
+        bool,
+        Setting("false", read_switch, "let assistants add feedback and save runs as tests"),
+    ]
     trace_url: Annotated[
         str,
         Setting(

@@ -15,7 +15,13 @@ from mcp.client.stdio import stdio_client
 from mcp.types import TextContent
 
 from otel_ml import Client as Recorder
-from otel_ml_collector.assistants.definitions import BODY_BYTES, INSTRUCTIONS, TOOLS
+from otel_ml_collector.assistants.definitions import (
+    ALL_TOOLS,
+    BODY_BYTES,
+    INSTRUCTIONS,
+    TOOLS,
+    WRITING_TOOLS,
+)
 from otel_ml_collector.assistants.protocol import OF_ALL, OF_KEY, CallLimits, TooBusy
 from tests.otel_ml_collector.asgi import HOST, Answered, ask
 from tests.otel_ml_collector.cli.program import environment, otel_ml
@@ -166,7 +172,7 @@ def test_shell(collector: CollectorProcess) -> None:
     assert wrong.stderr == b"limit: 500 is more than 50\n"
     assert otel_ml(NOBODY, "mcp", "call", "overview").returncode == 3
     listed = otel_ml(NOBODY, "mcp", "tools").stdout.decode()
-    assert [line for line in listed.splitlines() if not line.startswith(" ")] == list(TOOLS)
+    assert [line for line in listed.splitlines() if not line.startswith(" ")] == list(ALL_TOOLS)
 
 
 def test_metrics(collector: CollectorProcess) -> None:
@@ -206,8 +212,10 @@ def test_one_json(service: Service) -> None:
     assert "mcp-session-id" not in listed.headers
     assert [tool["name"] for tool in listed.json["result"]["tools"]] == list(TOOLS)
     assert all(tool["annotations"]["readOnlyHint"] for tool in listed.json["result"]["tools"])
-    unknown = post(service, {**CALL, "params": {"name": "drop", "arguments": {}}}).json
-    assert unknown["error"]["code"] == -32602
+    for name in ("drop", *WRITING_TOOLS):  # those that write are not there unless they are let
+        unknown = post(service, {**CALL, "params": {"name": name, "arguments": {}}}).json
+        expected = {"code": -32602, "message": f"Unknown tool {name!r}"}
+        assert unknown["error"] == expected
 
 
 @pytest.mark.parametrize("method", ["GET", "DELETE", "PUT"])

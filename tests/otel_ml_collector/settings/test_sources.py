@@ -47,6 +47,7 @@ SOURCES: Final[list[tuple[str, list[str], list[Any]]]] = [
     ("request_timeout_s", ["1", "3600", "3"], [1, 3_600, 3]),
     ("metrics_open", ["nobody", "everyone", "loopback"], ["nobody", "everyone", "loopback"]),
     ("no_mcp", ["true", "false", "true"], [True, False, True]),
+    ("mcp_writes", ["true", "false", "true"], [True, False, True]),
     ("metrics_tags", ["a, B", "b", ""], [("a", "B"), ("b",), ()]),
     ("sampled_projects", ["shop, Bank", "*", ""], [("shop", "Bank"), ("*",), ()]),
     (
@@ -110,6 +111,7 @@ def test_defaults(folder: Path) -> None:
         require_keys=False,
         metrics_open="loopback",
         no_mcp=False,
+        mcp_writes=False,
         artifact_limit_bytes=100_663_296,
         min_free_disk_bytes=268_435_456,
         max_connections=2_000,

@@ -1,0 +1,190 @@
+"""The tools that write: what an agent thinks of runs, and runs that become items of data sets."""
+
+import hashlib
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Literal
+
+import orjson
+
+from otel_ml.items import digest_item
+from otel_ml_collector import feedback
+from otel_ml_collector.assistants.answers import Digest, DigestTable, Own, show
+from otel_ml_collector.assistants.call import ToolCall, short_id
+from otel_ml_collector.assistants.references import find_reference
+from otel_ml_collector.datasets import changes
+from otel_ml_collector.datasets.find import find_digest, read_dataset_versions, read_manifests
+from otel_ml_collector.errors import BadQuery, NotFound
+from otel_ml_collector.store.reader import Row
+from otel_ml_collector.store.sql import Sql
+from otel_ml_collector.web.view import quoted
+
+_SAID: Final = ("score", "passed", "label", "explanation")
+_EXPECTED: Final[Mapping[str, Literal["nothing", "outputs", "actual"]]] = {
+    "none": "nothing",
+    "outputs": "outputs",
+    "actual": "actual",
+}
+_STORED: Final = Sql("""
+    SELECT owner, name AS judge, value AS score, passed, label, explanation, record_id
+    FROM metrics WHERE project = {project:String} AND owner IN {owners:Array(String)}
+      AND source = 'agent' AND record_id IN {record_ids:Array(String)}""")
+
+_logger = logging.getLogger(__name__)
+
+
+def add_feedback(call: ToolCall) -> Digest:
+    """Store what an agent says of some runs; the same request, or the same words, once.
+
+    Raises:
+        BadQuery: Nothing is said, or the request said something else of a run before.
+        NotFound: A run is not there.
+    """
+    run_ids = _find_runs(call)
+    starts = feedback.find_starts(call.reader, call.project, run_ids)
+    for run_id in run_ids:
+        if run_id not in starts:
+            raise NotFound(f"runs: there is no {run_id!r} in the project")
+    said = {name: call.given[name] for name in _SAID if call.given[name] not in (None, "")}
+    if not said:
+        told = "score: missing: expected a score, passed, a label or an explanation"
+        raise BadQuery(told, "score")
+    judge = call.given["judge"]
+    if not judge:
+        raise BadQuery("judge: '': expected a name such as triage", "judge")
+    access = call.reader.access
+    wanted = [
+        feedback.WantedEvaluation(
+            id=_name_statement(call, run_id, said),
+            run_id=run_id,
+            judge=judge,
+            source="agent",
+            annotator=access.name[:256],
+            **said,
+        )
+        for run_id in run_ids
+    ]
+    made = feedback.make_feedback(call.reader, call.project, wanted, call.now_ns)
+    ids = {run_id: one.record_id for run_id, one in zip(run_ids, made.stored, strict=True)}
+    there = _read_stored(call, ids)
+    _check_same(call, there, {"judge": judge, **said})
+    new = [one for one in wanted if one.run_id not in there]
+    if new:
+        body = feedback.make_feedback(call.reader, call.project, new, call.now_ns).body
+        _store(call, body, f"{len(new)} evaluations")
+    return Digest(
+        {
+            "judge": Own(judge),
+            "source": Own("agent"),
+            "stored": len(new),
+            "already_there": len(there),
+        },
+        DigestTable(
+            ("run", "evaluation"), [[short_id(run_id), Own(ids[run_id])] for run_id in run_ids]
+        ),
+        url=call.page("runs", where=f"{quoted(judge)} in agent"),
+    )
+
+
+def save_as_tests(call: ToolCall) -> Digest:
+    """Make runs items of the next version of a data set; those that are there stay.
+
+    Raises:
+        BadQuery: None of the runs can be an item.
+        NotFound: A run is not there.
+    """
+    name = call.given["dataset"]
+    if not name:
+        raise BadQuery("dataset: '': expected a name such as qa", "dataset")
+    wanted = changes.WantedRuns(
+        run_ids=_find_runs(call), expected=_EXPECTED[call.given["expected"]]
+    )
+    items, left_out = changes.read_runs(call.reader, call.project, wanted, call.now_ns)
+    known = _read_known(call, name)
+    new: dict[str, changes.WantedItem] = {}
+    for one in items:
+        digest = digest_item(one.inputs, one.expected, one.tags)
+        if digest not in known:
+            new.setdefault(digest, one)
+    if new:
+        change = changes.WantedItems(items=[*new.values()])
+        stored, body = changes.make_change(call.reader, call.project, name, change, None)
+        _store(call, body, f"{len(new)} items")
+    else:
+        stored = read_dataset_versions(call.reader, call.project, [name])[-1]["digest"]
+    version = find_digest(call.reader, call.project, name, stored)
+    return Digest(
+        {
+            "dataset": Own(f"{name}:v{version.version}"),
+            "added": len(new),
+            "already_there": len(items) - len(new),
+            "not_saved": left_out or None,
+            "items": version.items,
+        },
+        url=call.page("datasets", name),
+    )
+
+
+def _find_runs(call: ToolCall) -> list[str]:
+    """Find the ids of the runs that are meant, each once.
+
+    Raises:
+        BadQuery: A reference is to something else.
+        NotFound: It is to nothing.
+    """
+    found = []
+    for text in call.given["runs"]:
+        reference = find_reference(call.reader, call.project, text, "runs")
+        if reference.kind != "run":
+            raise BadQuery(
+                f"runs: {show(text[:80])!r} is a {reference.kind}: expected runs", "runs"
+            )
+        found.append(reference.name)
+    return [*dict.fromkeys(found)]
+
+
+def _name_statement(call: ToolCall, run_id: str, said: Mapping[str, Any]) -> str:
+    """Name a statement: by the request of its key, else by what it says."""
+    request = call.given["request"]
+    words: list[Any] = [request] if request else ["", call.given["judge"], said]
+    told = orjson.dumps([call.reader.access.key_id, run_id, *words], option=orjson.OPT_SORT_KEYS)
+    return f"agent {hashlib.sha256(told).hexdigest()}"
+
+
+def _read_stored(call: ToolCall, ids: Mapping[str, str]) -> dict[str, Row]:
+    """Read those of some statements that are stored, by run id."""
+    values = {"project": call.project, "owners": [*ids], "record_ids": [*ids.values()]}
+    rows = call.reader.rows(_STORED, values)
+    return {row["owner"]: row for row in rows if ids[row["owner"]] == row["record_id"]}
+
+
+def _check_same(call: ToolCall, there: Mapping[str, Row], told: Mapping[str, Any]) -> None:
+    """Check that a request which comes again says what it said.
+
+    Raises:
+        BadQuery: It says something else.
+    """
+    for run_id, row in there.items():
+        stored = {name: row[name] for name in ("judge", *_SAID) if row[name] not in (None, "")}
+        if stored != told:
+            raise BadQuery(
+                f"request: {show(call.given['request'][:80])!r} stored another evaluation of "
+                f"{short_id(run_id)}: expected a new one for a new evaluation",
+                "request",
+            )
+
+
+def _read_known(call: ToolCall, name: str) -> set[str]:
+    """Read the digests of the items that the newest version of a data set has."""
+    rows: Sequence[Row] = read_dataset_versions(call.reader, call.project, [name])[-1:]
+    manifests = read_manifests(call.reader, call.project, rows)
+    return {digest for items in manifests.values() for digest in items.values()}
+
+
+def _store(call: ToolCall, body: bytes, what: str) -> None:
+    if call.store is None:
+        told = f"{call.tool}: nothing is written here: otel-ml serve --mcp-writes allows it"
+        raise BadQuery(told, "tool")
+    call.store(call.project, body)
+    key = call.reader.access.key_id or "(none)"
+    _logger.info("%s: key %s stored %s in project %s", call.tool, key, what, call.project)
