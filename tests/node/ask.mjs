@@ -1,0 +1,24 @@
+// Asks a collector as a coding agent does, by the protocol's own client: the tools, then each call
+// of CALLS. Prints one JSON: what was listed, and what each call was answered.
+import { Client } from "@modelcontextprotocol/sdk/client/index.js";
+import { StreamableHTTPClientTransport } from "@modelcontextprotocol/sdk/client/streamableHttp.js";
+
+const { MCP_URL, CALLS, API_KEY } = process.env;
+const headers = API_KEY ? { authorization: `Bearer ${API_KEY}` } : {};
+const transport = new StreamableHTTPClientTransport(new URL(MCP_URL), { requestInit: { headers } });
+const client = new Client({ name: "otel-ml-tests", version: "1" });
+await client.connect(transport);
+const { tools } = await client.listTools();
+const answers = [];
+for (const [name, given] of JSON.parse(CALLS)) {
+  const found = await client.callTool({ name, arguments: given });
+  answers.push({ isError: found.isError ?? false, text: found.content[0].text, structured: found.structuredContent ?? null });
+}
+console.log(JSON.stringify({
+  revision: transport.protocolVersion,
+  instructions: client.getInstructions(),
+  server: client.getServerVersion().name,
+  tools: tools.map((tool) => ({ name: tool.name, annotations: tool.annotations })),
+  answers,
+}));
+await client.close();
