@@ -52,11 +52,12 @@ from otel_ml_collector.store.open_runs import (
     read_open_payloads,
     read_open_runs,
 )
-from otel_ml_collector.store.reader import Reader, Row, is_open, load_json, run_id_of, winners
+from otel_ml_collector.store.reader import IDS, Reader, Row, is_open, load_json, run_id_of, winners
 from otel_ml_collector.store.runs import (
     FILTERED,
     KEY,
     OF_KEYS,
+    OF_TRACES,
     Key,
     Listing,
     Place,
@@ -65,6 +66,7 @@ from otel_ml_collector.store.runs import (
     key_parameters,
     list_keys,
     measure_payloads,
+    outlines,
     read_ended,
     read_parents,
     read_payloads,
@@ -86,8 +88,10 @@ _MOST_PAYLOADS: Final = 5_000
 _PART_RUNS: Final = 100
 _NAMED_RUNS: Final = 25
 _PART_BYTES: Final = 16 * 1024 * 1024
-# How many plain spans may stand between a run and the one that it is inside of.
+# How many plain spans between a run and the one that it is inside of are looked at one by one;
+# where there are more, so many spans of its trace are read at once.
 _LEVELS: Final = 16
+_MOST_SPANS: Final = 20_000
 NO_CALLS: Final = frozenset({"span", "judge"})
 # What a run may have from another record of its call.
 _LENT: Final = ("inputs", "outputs", "params")
@@ -429,7 +433,36 @@ def _keep_roots(reader: Reader, project: str, rows: Sequence[Row]) -> list[Row]:
             if row["kind"] not in NO_CALLS:
                 inner.add(run_id)
                 del climbing[run_id]
+    if climbing:
+        inner |= _find_inner(reader, project, climbing)
     return [row for row in rows if run_id_of(row) not in inner]
+
+
+def _find_inner(reader: Reader, project: str, climbing: Mapping[str, str]) -> set[str]:
+    """Find which runs stand inside another one, however many plain spans are between.
+
+    Args:
+        reader: The store.
+        project: Of the runs.
+        climbing: The lowest span above each that was not looked at yet.
+
+    Returns:
+        Those that are inside; of traces with more spans than a trace's page holds some may lack.
+    """
+    traces = sorted({run_id[:32] for run_id in climbing})
+    parameters = {"project": project, "traces": traces, "limit": _MOST_SPANS}
+    spans = {run_id_of(row): row for row in reader.rows(outlines(IDS, OF_TRACES), parameters)}
+    inner: set[str] = set()
+    for run_id, parent in climbing.items():
+        passed: set[str] = set()
+        at = f"{run_id[:32]}-{parent}"
+        while at in spans and at not in passed:
+            if spans[at]["kind"] not in NO_CALLS:
+                inner.add(run_id)
+                break
+            passed.add(at)
+            at = f"{run_id[:32]}-{spans[at]['parent_span_id']}"
+    return inner
 
 
 def _near(

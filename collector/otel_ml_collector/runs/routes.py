@@ -52,6 +52,10 @@ _LAST_NS: Final = {
 _KEPT: Final = ("last", "start", "end", "order", "live", "roots", "pick")
 _MOST_COLUMNS: Final = 50
 
+# The traces of a project by their plain roots; and how many are shown where there is no run.
+PLAIN_ROOTS: Final = 'kind == "span" and parent_run_id == ""'
+_PLAIN: Final = 20
+
 api = APIRouter(prefix="/api/v1")
 pages = APIRouter(include_in_schema=False, route_class=PageRoute)
 
@@ -359,6 +363,7 @@ def list_runs(request: Request, reader: FromReader, query: PageQuery, keys: Keys
         ],
         "offered": offer_columns(context["columns"], page.runs),
         "has_runs": has_runs,
+        "plain": None if has_runs else _find_plain(reader, query.project, now_ns),
         "elsewhere": [] if has_runs else [one for one in find_projects(reader) if one.runs],
         "gaps": find_gaps(request, reader, query.project),
     }
@@ -466,6 +471,13 @@ def _chart(reader: Reader, query: runs.RunsQuery, now_ns: int) -> Histogram | No
         reader, query.project, condition, asked, origin_ns=shown.start_ns, step_ns=step_ns
     )
     return draw_bars(buckets, shown, step_ns)
+
+
+def _find_plain(reader: Reader, project: str, now_ns: int) -> RunsPage | None:
+    """Find the traces of a project that holds plain spans alone; None where there are none."""
+    query = runs.RunsQuery(project, PLAIN_ROOTS, limit=_PLAIN, roots=True)
+    page = find_roots(reader, query, now_ns)
+    return page if page.runs else None
 
 
 def _has_runs(reader: Reader, project: str, now_ns: int) -> bool:

@@ -52,6 +52,47 @@ def test_roots(store: Store, project: str) -> None:
     assert listed(store, project) == [id_of(alone), id_of(orphan), id_of(agent)]
 
 
+def test_roots_behind_many_spans(store: Store, project: str) -> None:
+    """A run inside another one is no root, however many plain spans stand between them."""
+    agent = make_call("agent", trace_id=trace_id(1), span_id=span_id(1))
+    spans = [agent]
+    for number in range(2, 42):
+        spans.append(below(spans[-1], number, plain="yes"))
+    model = below(spans[-1], 42)
+    store.take(project, *spans, model)
+    assert listed(store, project) == [id_of(agent)]
+
+
+def test_lost_above_many_spans(store: Store, project: str) -> None:
+    """A run under many plain spans whose own parent is not here is a root."""
+    spans = [below(make_call("lost", trace_id=trace_id(1), span_id=span_id(1)), 2, plain="yes")]
+    for number in range(3, 43):
+        spans.append(below(spans[-1], number, plain="yes"))
+    model = below(spans[-1], 43)
+    store.take(project, *spans, model)
+    assert listed(store, project) == [id_of(model)]
+
+
+def test_handoff_as_one_row(store: Store, project: str) -> None:
+    """Agents that lie apart under a plain span are one row where its trace is asked for."""
+    request = make_span("handoff", trace_id=trace_id(1), span_id=span_id(1))
+    agents = [below(request, number, otel_ml__kind="agent") for number in (2, 3)]
+    calls = [below(agent, 10 + at, **USED) for at, agent in enumerate(agents)]
+    store.take(project, request, *agents, *calls)
+    where = 'kind == "span" and parent_run_id == ""'
+    page = find_roots(store.reader, RunsQuery(project, where, roots=True), LATER)
+    assert [run.run_id for run in page.runs] == [id_of(request)]
+    inside = page.inside[id_of(request)]
+    assert (inside.calls, inside.tokens.input, inside.tokens.output) == (4, 20, 4)
+    kids = find_calls_inside(store.reader, page.runs[0], LATER)
+    assert [(run.run_id, level) for run, level in kids] == [
+        (id_of(agents[0]), 1),
+        (id_of(calls[0]), 2),
+        (id_of(agents[1]), 1),
+        (id_of(calls[1]), 2),
+    ]
+
+
 def test_roots_of_which_something_goes_on(store: Store, project: str) -> None:
     """What has ended inside a run that goes on is no root."""
     agent = make_call("agent", trace_id=trace_id(1), span_id=span_id(1))
