@@ -24,7 +24,7 @@ from otel_ml.functions import Judging, Options, TracedFunction
 from otel_ml.late import late
 from otel_ml.recorder import Recorder, find_recorder
 from otel_ml.redaction import NOTE as REDACTED
-from otel_ml.runs import UNSET, Run
+from otel_ml.runs import UNSET, Run, read_baggage
 from otel_ml.spans import ELSEWHERE, attach, detach, is_sampled, reset
 from otel_ml.versions.held import HELD
 from otel_ml.versions.structure import stream_part
@@ -103,6 +103,8 @@ class Call(Run):
             if recorded:
                 if traced.tags:
                     self._tags = traced.tags.copy()
+                if current:
+                    self._facts.update(read_baggage(current))
                 self._inputs = inputs = traced.bind(args, kwargs)
                 if traced.capture.inputs:
                     self._put(names.INPUTS, "inputs", inputs)

@@ -9,8 +9,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
+from opentelemetry import baggage, trace
 from opentelemetry import context as context_api
-from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Status, StatusCode
 
@@ -62,6 +62,8 @@ else:
     judged = late("judges.judged")
     records = late("records")
 
+# What of baggage says whose run it is.
+_NAMES_OF_BAGGAGE: Final = (names.SESSION_ID, names.USER_ID)
 _RUN_KEY: Final = context_api.create_key("otel_ml-run")
 _LINE_CHARS: Final = 16_384
 _REF_CHARS: Final = 256
@@ -897,12 +899,25 @@ def _start_run(
         facts[names.PARAMS] = recorder.redaction.encode(dict(given[names.PARAMS])).text
     start = recorder.start or recorder.open()
     first = {**recorder.identity, names.KIND: kind, names.MODEL_NAME: name}
-    span = start(name, context_api.get_current(), start_ns, first, True)
+    current = context_api.get_current()
+    facts = {**read_baggage(current), **facts}
+    span = start(name, current, start_ns, first, True)
     if ids is not None and type(span) is RunSpan:
         span.trace_id, span.span_id = ids
     run = OpenedRun(recorder if is_sampled(span) else None, span, start_ns, first)
     run._facts.update(facts)
     return run
+
+
+def read_baggage(context: Context) -> dict[str, Value]:
+    """Read whose run it is from the baggage of its context, as ``session.id`` and ``user.id``.
+
+    Runs inside another one have it from that.
+    """
+    if _RUN_KEY in context:
+        return {}
+    told = baggage.get_all(context)
+    return {name: clean(text_of(told[name])) for name in _NAMES_OF_BAGGAGE if name in told}
 
 
 # Stands where no run is recorded: takes everything, keeps nothing.

@@ -2,12 +2,13 @@
 
 import asyncio
 import threading
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from opentelemetry import baggage, context, trace
+from opentelemetry.sdk.trace import ReadableSpan
 
 from otel_ml import Client, current_run
 from tests.otel_ml.recording import (
@@ -151,3 +152,47 @@ def test_recursive_function_leaves_a_run_a_call(recording: Recording) -> None:
     assert model(2) == 2
     spans = recording.runs()
     assert [parent_id(span) for span in spans] == [span_id(spans[1]), span_id(spans[2]), None]
+
+
+def identity(span: ReadableSpan) -> dict[str, object]:
+    """Read whose run it is."""
+    said = span.attributes or {}
+    return {name: said[name] for name in ("session.id", "user.id") if name in said}
+
+
+@pytest.fixture
+def baggage_of_a_caller() -> Iterator[None]:
+    """What came with a request as baggage."""
+    told = baggage.set_baggage("session.id", "chat-17")
+    told = baggage.set_baggage("client", "bigshot", baggage.set_baggage("user.id", "ada", told))
+    token = context.attach(told)
+    yield
+    context.detach(token)
+
+
+@pytest.mark.usefixtures("baggage_of_a_caller")
+def test_baggage_says_whose_run_it_is(recording: Recording) -> None:
+    """Session and user that came as baggage are those of the outermost run, which tells others."""
+    inner = recording.client.trace(add)
+    recording.client.trace(lambda: inner(1))()
+    with recording.client.run("block"):
+        pass
+    first, outer, block = recording.runs()
+    whose = {"session.id": "chat-17", "user.id": "ada"}
+    assert [identity(first), identity(outer), identity(block)] == [{}, whose, whose]
+
+
+@pytest.mark.usefixtures("baggage_of_a_caller")
+def test_own_word_before_baggage(recording: Recording) -> None:
+    """What the program says of session and user stands before what came as baggage."""
+
+    @recording.client.trace
+    def answer() -> None:
+        current_run().identify(session="chat-18")
+
+    answer()
+    with recording.client.run("block", user="bob"):
+        pass
+    call, block = recording.runs()
+    assert identity(call) == {"session.id": "chat-18", "user.id": "ada"}
+    assert identity(block) == {"session.id": "chat-17", "user.id": "bob"}

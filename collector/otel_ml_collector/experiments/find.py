@@ -31,6 +31,7 @@ from otel_ml.statistics.verdict import (
 )
 from otel_ml_collector.api.parameters import read_cursor, write_place
 from otel_ml_collector.errors import BadQuery, NotFound
+from otel_ml_collector.price import round_cost
 from otel_ml_collector.runs import find as runs
 from otel_ml_collector.runs.answers import Run
 from otel_ml_collector.stats import JudgeVersionName
@@ -314,7 +315,7 @@ def _make_experiments(reader: Reader, project: str, found: Sequence[Run]) -> lis
                 done=counted["done"],
                 errors=counted["errors"],
                 doubled=counted["every"] - counted["done"],
-                cost=counted["cost"],
+                cost=round_cost(counted["cost"]),
                 judges={
                     name: _text(one)
                     for name, one in (judges if isinstance(judges, dict) else {}).items()

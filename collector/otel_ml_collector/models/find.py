@@ -12,6 +12,7 @@ from otel_ml.statistics.verdict import JudgeScore, ScoredRun, Word, compare_samp
 from otel_ml_collector.errors import NotFound
 from otel_ml_collector.filter.sql import compile_where
 from otel_ml_collector.owners import own_model
+from otel_ml_collector.price import round_cost
 from otel_ml_collector.runs.answers import LateRecords, find_told
 from otel_ml_collector.runs.logs import find_linked_runs
 from otel_ml_collector.stats import JudgeVersionName
@@ -285,7 +286,7 @@ def _compare(
                 scores=scores[row["trace_id"], row["span_id"]],
                 latency=row["latency_ns"] / 1e9,
                 tokens=row["tokens"],
-                cost=row["cost"],
+                cost=round_cost(row["cost"]),
             )
             for row in side
         ]

@@ -252,7 +252,7 @@ def add_up(spans: Sequence[Stretch]) -> Totals:
         tokens=Tokens(
             *[_sum([getattr(span.tokens, one.name) for span in lowest]) for one in fields(Tokens)]
         ),
-        cost=sum(cost for cost in costs if cost is not None) if costs else None,
+        cost=round_cost(sum(cost for cost in costs if cost is not None)) if costs else None,
     )
 
 

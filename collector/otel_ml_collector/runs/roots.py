@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from operator import attrgetter
 from typing import Final
 
-from otel_ml_collector.price import round_cost
 from otel_ml_collector.runs.answers import (
     Inside,
     RunsPage,
@@ -68,7 +67,7 @@ def _sum_up(root: str, spans: Sequence[Stretch]) -> Inside:
     total = add_up(spans)
     is_least = any(not has_tokens(one.tokens) and not one.is_settled for one in asked)
     has_sum = has_tokens(total.tokens) or total.cost is not None
-    return Inside(len(calls), total.tokens, round_cost(total.cost), is_least and has_sum)
+    return Inside(len(calls), total.tokens, total.cost, is_least and has_sum)
 
 
 def _read_inside(reader: Reader, project: str, traces: Sequence[str]) -> list[Row]:

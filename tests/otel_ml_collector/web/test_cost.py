@@ -94,3 +94,39 @@ def test_own_price() -> None:
 def test_nothing_to_say(service: Service, attributes: dict[str, Value]) -> None:
     """What used no model, or failed, has no cost, and no page says why."""
     assert read_page(service, attributes, Prices()) == []
+
+
+SUM: str = "0.0003"  # which the sum of three binary fractions is not
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "sessions",
+        "sessions/chat",
+        "runs?roots=true",
+        "stats?start=2026-10-01T00:00:00Z&end=2026-12-01T00:00:00Z&bucket=30d",
+    ],
+    ids=["sessions", "session", "roots", "stats"],
+)
+def test_sums_of_money(service: Service, project: str, path: str) -> None:
+    """A sum of costs in JSON has the digits of money, not those of binary fractions."""
+    root = make_span(
+        "ask", {"gen_ai.operation.name": "invoke_agent", "session.id": "chat"}, span_id=b"a" * 8
+    )
+    calls = [
+        make_span(
+            "call",
+            {**CALL, "gen_ai.usage.cost": 0.0001, "session.id": "chat"},
+            trace_id=root.trace_id,
+            parent_span_id=root.span_id,
+            span_id=bytes([place]) * 8,
+        )
+        for place in (1, 2, 3)
+    ]
+    service.store.writer.write(map_spans([root, *calls], Filing(project, NOW_NS)))
+    answered = ask(service.app, f"/api/v1/projects/{project}/{path}")
+    assert answered.status == 200, answered.text
+    costs = re.findall(r'"cost":([0-9.e-]+)', answered.text)
+    assert SUM in costs
+    assert {*costs} <= {SUM, "0.0001"}
