@@ -16,6 +16,7 @@ from otel_ml_collector.models import diff
 from otel_ml_collector.models.find import find_new_versions
 from otel_ml_collector.projects import find_projects, select_projects
 from otel_ml_collector.runs.answers import RunSummary, summarise
+from otel_ml_collector.services import find_service
 from otel_ml_collector.stats import (
     ProjectBucket,
     ProjectStats,
@@ -29,6 +30,7 @@ from otel_ml_collector.store.open_runs import list_open_keys, list_open_projects
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.runs import Listing, Window
 from otel_ml_collector.store.sql import ALWAYS
+from otel_ml_collector.telemetry.service import Telemetry
 from otel_ml_collector.times import DAY_NS, HOUR_NS
 from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
@@ -109,6 +111,7 @@ def show_home(
         "day_errors": sum(one.errors for one in stats.values()),
         "unfinished": find_unfinished(reader, now_ns),
         "gaps": find_gaps(request, reader),
+        "left_points": find_service(request, Telemetry).left_points,
         "elsewhere": [],
         "api": view.api_address("projects", find=find, limit=_PROJECTS),
         "python": python_call("projects", find),

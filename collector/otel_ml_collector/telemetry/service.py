@@ -44,9 +44,14 @@ DROPPED: Final = ("queue_full", "refused", "given_up", "unreadable", "not_allowe
 
 
 class Telemetry:
-    """Counts what comes in and what becomes of it; a registry of its own, so tests stay apart."""
+    """Counts what comes in and what becomes of it; a registry of its own, so tests stay apart.
+
+    Attributes:
+        left_points: How many data points of OTLP metrics went nowhere since the start.
+    """
 
     def __init__(self) -> None:
+        self.left_points = 0
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
         self._count_requests()
@@ -83,6 +88,7 @@ class Telemetry:
     def count_left_points(self, number: int) -> None:
         """Count the data points of one request of OTLP metrics that goes nowhere."""
         self._left_points.inc(number)
+        self.left_points += number
 
     def count_received(self, signal: str, number: int) -> None:
         """Count the spans or log records of one request that could be read, stored or not."""

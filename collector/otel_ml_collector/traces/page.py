@@ -21,6 +21,7 @@ from otel_ml_collector.metrics import make_plots
 from otel_ml_collector.runs import find as runs
 from otel_ml_collector.runs.answers import Run, RunSummary, Stretch, Trace, add_up, is_score
 from otel_ml_collector.runs.price import tell_price
+from otel_ml_collector.runs.unread import find_unread
 from otel_ml_collector.services import find_service
 from otel_ml_collector.settings.table import Settings
 from otel_ml_collector.store.reader import Reader
@@ -463,6 +464,7 @@ def show_run(
         "state": told,
         "is_raw": is_raw,
         "reason": finish_reason(run),
+        "unread": find_unread(run),
         "priced": tell_price(run, find_service(request, Prices)),
         "link": _link(find_service(request, Settings).trace_url, run.trace_id),
         "truths": find_truths(run),

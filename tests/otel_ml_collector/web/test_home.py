@@ -1,5 +1,6 @@
 """Tests of the home page of very many projects, and of the same list as JSON."""
 
+import json
 import re
 import time
 from collections.abc import Iterator
@@ -108,3 +109,15 @@ def test_switcher(service: Service) -> None:
     text = ask(service.app, "/switcher").text
     assert text.count("<a ") == 51
     assert "All projects <small>1,120</small>" in text
+
+
+def test_metrics_that_went_nowhere(service: Service) -> None:
+    """The page says how many data points of OTLP metrics were left out, once there are some."""
+    point = {"asInt": "1", "timeUnixNano": "1"}
+    told = {"name": "turns", "gauge": {"dataPoints": [point, point]}}
+    body = json.dumps({"resourceMetrics": [{"scopeMetrics": [{"metrics": [told]}]}]}).encode()
+    assert "left-points" not in ask(service.app, "/").text
+    headers = {"content-type": "application/json"}
+    sent = ask(service.app, "/v1/metrics", method="POST", headers=headers, body=[body])
+    assert sent.status == 200
+    assert "2 data points of OTLP metrics came" in ask(service.app, "/").text
