@@ -1,5 +1,6 @@
 """Runs, versions and experiments beside a baseline: in the API and on the page, alike."""
 
+import html
 import math
 import re
 from collections.abc import Iterator, Sequence
@@ -8,11 +9,12 @@ from urllib.parse import urlencode
 
 import orjson
 import pytest
+from markdown_it import MarkdownIt
 from statsmodels.stats.proportion import confint_proportions_2indep
 
 from otel_ml_collector.comparison.find import letter_of
 from otel_ml_collector.span import Span, Value
-from tests.otel_ml_collector.asgi import Answered, ask
+from tests.otel_ml_collector.asgi import HOST, Answered, ask
 from tests.otel_ml_collector.query.test_judges import say, tell
 from tests.otel_ml_collector.query.test_version_verdict import PASSED, make_runs
 from tests.otel_ml_collector.spans import (
@@ -187,6 +189,51 @@ def test_page_of_trainings(service: Service) -> None:
     every = page(service, ids(TRAININGS), all=1)
     assert ["seed", "7", "7", "7"] in table(every, "params")
     assert 'id="params"' not in text
+
+
+def markdown_of(text: str) -> str:
+    """What the button of a page copies."""
+    [told] = re.findall(r'<template id="as-markdown" data-text="(.*?)">', text, re.DOTALL)
+    return html.unescape(told)
+
+
+def cells_of(markdown: str) -> list[list[str]]:
+    """The cells of the table of a Markdown text, by a parser that is not ours."""
+    tokens = MarkdownIt("commonmark").enable("table").parse(markdown)
+    rows: list[list[str]] = []
+    for at, token in enumerate(tokens):
+        if token.type == "tr_open":
+            rows.append([])
+        if token.type in {"th_open", "td_open"}:
+            inner = tokens[at + 1].children or []
+            assert {one.type for one in inner} <= {"text", "text_special"}, token
+            rows[-1].append("".join(one.content for one in inner))
+    return rows
+
+
+def test_copied_as_markdown(service: Service) -> None:
+    """The table that is copied has the cells of the page, whatever the names mark up."""
+    [heads, *rows] = cells_of(markdown_of(page(service, ids(TRAININGS))))
+    assert heads == [
+        *("", "run", "rate", "optimizer.name", "extra"),
+        *("val_loss", "to A", "epochs", "to A"),
+    ]
+    assert rows[1][:7] == ["B", "train", "0.01", "adam", "–", "0.25", "−0.25"]
+    assert [row[0] for row in rows] == ["A", "B", "C"]
+    of = [id_of(one) for one in EXPERIMENTS]
+    copied = markdown_of(page(service, of))
+    own = found(service, of)["sides"][1]["experiment"]
+    assert own["verdict"]["judges"][0]["sentence"] in re.sub(r"\\(.)", r"\1", copied)
+    assert f"//{HOST}/projects/p/compare?of={of[0]}&of={of[1]}" in copied
+
+
+def test_another_is_added(service: Service) -> None:
+    """The form keeps what is compared, and takes one more."""
+    of = ids(TRAININGS)
+    text = page(service, of[:2], baseline=of[1], lower="epochs")
+    given = re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)">', text)
+    assert given == [("of", of[0]), ("of", of[1]), ("baseline", of[1]), ("lower", "epochs")]
+    assert '<input type="text" name="of" required' in text
 
 
 def test_other_baseline(service: Service) -> None:

@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field
 from otel_ml.attributes import NUMBERED, RUN_ID
 from otel_ml.records import Infinite
 from otel_ml_collector.errors import BadQuery, NotFound
-from otel_ml_collector.experiments.find import ExperimentDetail, find_experiment
+from otel_ml_collector.experiments.find import ExperimentDetail, compare_listed, make_experiments
 from otel_ml_collector.models import diff
 from otel_ml_collector.models.find import (
     JudgeStats,
@@ -40,7 +40,6 @@ LEAST: Final = 2
 MOST: Final = 6
 MOST_TRAININGS: Final = 50
 _EXPERIMENT: Final = "experiment"
-_NO_BASELINE: Final = "none"
 # The last point of a series and its lowest and highest one are read however few are asked for.
 _FEW_POINTS: Final = 10
 _POINTS: Final = 100
@@ -226,7 +225,8 @@ def find_comparison(
     experiments = [one for one, (run, _) in found.items() if run.kind == _EXPERIMENT]
     if experiments:
         _check_kinds(of, experiments, "experiment")
-        return _compare_experiments(reader, project, asked, baseline, now_ns)
+        runs = [run for run, _ in found.values()]
+        return _compare_experiments(reader, project, asked, baseline, runs)
     return _compare_runs(asked, found, baseline, _find_sources(reader, project, found))
 
 
@@ -278,7 +278,7 @@ def _read_runs(
                 f"metrics, found {len(of)}, and {run.run_id} logged none",
                 "of",
             )
-        if series:
+        if series and run.kind != _EXPERIMENT:
             _merge_inputs(run)
         if is_many:
             run.inputs = run.outputs = None
@@ -599,12 +599,13 @@ def _say_word(
 
 
 def _compare_experiments(
-    reader: Reader, project: str, asked: ComparisonQuery, baseline: str, now_ns: int
+    reader: Reader, project: str, asked: ComparisonQuery, baseline: str, runs: Sequence[Run]
 ) -> ComparisonDetail:
+    listed = {one.run_id: one for one in make_experiments(reader, project, runs)}
     sides = []
     for place, one in enumerate(asked.of):
-        beside = _NO_BASELINE if one == baseline else baseline
-        found = find_experiment(reader, project, one, now_ns, beside)
+        beside = None if one == baseline else listed[baseline]
+        found = compare_listed(reader, project, listed[one], beside)
         sides.append(
             ComparedSide(
                 reference=one,

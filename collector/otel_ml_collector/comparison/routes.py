@@ -1,5 +1,6 @@
 """Runs, versions of models, or experiments, side by side: the JSON API and the page."""
 
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ from otel_ml_collector.verdict_lines import (
     write_bounds,
     write_value,
 )
+from otel_ml_collector.verdicts import JudgeChange
 from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
 
@@ -47,6 +49,10 @@ _FEWEST_PARAMS: Final = 3
 _CURVES: Final = 12
 _JUDGES: Final = 4
 _ROWS: Final = 200
+_COPIED: Final = 20  # params and metrics that are copied
+_CELL_CHARS: Final = 2_000
+# Marks of Markdown and of HTML within it.
+_MARKUP: Final = re.compile(r"[\\`*_{}\[\]<>|#]")
 _MOST_ASKED: Final = 100  # more than are compared, so that who asks for more is told
 _PARTS: Final = {"run": "runs", "version": "models", "experiment": "experiments"}
 _Names = Annotated[list[Annotated[str, Query(max_length=1_024)]], Query(max_length=50)]
@@ -254,6 +260,8 @@ def show_comparison(
         "beside": [one for one in beside if one.has_more],
         "alike": [one.side.letter for one in beside if not one.has_more],
         "here": here,
+        "markdown": _write_markdown(compared, f"{str(request.base_url).rstrip('/')}{here()}"),
+        "kept": [("of", one) for one in asked.of] + _kept(asked),
         "turn": lambda metric: _turn(here, asked, metric),
         "same": ", ".join(f"{name} {_text(one)}" for name, one in [*found.same.items()][:_ROWS]),
         "api": view.api_address(
@@ -292,6 +300,58 @@ def show_verdict(
         and experiments.find_experiment(reader, project, pair[1].run_id, now_ns, pair[0].run_id),
     }
     return show_page(request, "verdict.html", context)
+
+
+def _kept(asked: ComparisonQuery) -> list[tuple[str, str]]:
+    """Name what else stands in the address beside what is compared."""
+    told = {"baseline": asked.baseline, "metric": asked.metric}
+    many = [("lower", one) for one in asked.lower] + [("higher", one) for one in asked.higher]
+    return [(name, one) for name, one in told.items() if one is not None] + many
+
+
+def _write_markdown(compared: ComparisonDetail, address: str) -> str:
+    """Write the comparison for a pull request: its sentence, a table, verdicts and a link."""
+    found, before = compared.answer, compared.baseline
+    params, metrics = found.differing[:_COPIED], found.metrics[:_COPIED]
+    judges = _judges_of(found)
+    heads = ["", found.kind, *params]
+    for metric in metrics:
+        heads += [metric.name, f"to {before.letter}"]
+    rows = []
+    for side in found.sides:
+        name = f"{side.name}, baseline" if side is before else side.name
+        row = [side.letter, name, *(_param_cell(side, before, one).text for one in params)]
+        for metric in metrics:
+            cell = _metric_cell(side, before, metric)
+            row += [cell.last, cell.change or "–"]
+        rows.append(row + [" ".join(_judge_cell(side, one)).strip() for one in judges])
+    heads += judges
+    lines = [f"**{_escape(found.sentence)}**", "", _table_row(heads), f"|{' --- |' * len(heads)}"]
+    lines += [_table_row(row) for row in rows]
+    said = [
+        f"* {side.letter}, {_escape(one.judge)}: {_escape(one.sentence)}"
+        for side in found.sides
+        for one in _changes_of(side)
+    ]
+    link = f"[the comparison]({address})"
+    return "\n".join([*lines, "", *said, *([""] if said else []), link]) + "\n"
+
+
+def _table_row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(map(_escape, cells))} |"
+
+
+def _changes_of(side: ComparedSide) -> Sequence[JudgeChange]:
+    if side.experiment is not None and side.experiment.verdict is not None:
+        return side.experiment.verdict.judges
+    if side.version is not None and side.version.verdict is not None:
+        return side.version.verdict.judges
+    return ()
+
+
+def _escape(text: str) -> str:
+    """Write a text where it marks up nothing in Markdown; a long one is cut."""
+    return _MARKUP.sub(r"\\\g<0>", view.shorten(" ".join(text.split()), _CELL_CHARS))
 
 
 def _choose_columns(found: Comparison) -> Columns:

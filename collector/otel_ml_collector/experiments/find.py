@@ -186,7 +186,7 @@ def find_experiments(
     found = runs.find_runs(reader, query, now_ns)
     whole = [*runs.find_whole_runs(reader, found.runs, now_ns)]
     return Experiments(
-        experiments=_make_experiments(reader, project, whole), next_cursor=found.next_cursor
+        experiments=make_experiments(reader, project, whole), next_cursor=found.next_cursor
     )
 
 
@@ -220,7 +220,7 @@ def find_one(reader: Reader, project: str, run_id: str, now_ns: int) -> ListedEx
     run = runs.find_run(reader, run_id, project, now_ns=now_ns)
     if run.kind != _KIND:
         raise NotFound(f"Run {run_id} is no experiment")
-    return _make_experiments(reader, project, [run])[0]
+    return make_experiments(reader, project, [run])[0]
 
 
 def find_experiment(
@@ -233,6 +233,17 @@ def find_experiment(
         BadQuery: An id is none.
     """
     return describe(reader, project, compare(reader, project, run_id, now_ns, baseline))
+
+
+def compare_listed(
+    reader: Reader,
+    project: str,
+    experiment: ListedExperiment,
+    baseline: ListedExperiment | None,
+) -> ExperimentDetail:
+    """Say what `find_experiment` does of experiments that were read before."""
+    compared = _compare_sides(reader, project, experiment, baseline, most=_NAMED)
+    return describe(reader, project, compared)
 
 
 def find_rows(
@@ -268,7 +279,7 @@ def find_rows(
     )
 
 
-def _make_experiments(reader: Reader, project: str, found: Sequence[Run]) -> list[ListedExperiment]:
+def make_experiments(reader: Reader, project: str, found: Sequence[Run]) -> list[ListedExperiment]:
     """Make the answers of experiments of one project of their runs."""
     if not found:
         return []
