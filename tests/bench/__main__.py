@@ -8,6 +8,7 @@ from typing import Final
 
 from tests.bench import (
     artifacts,
+    assistants,
     beside,
     caller,
     children,
@@ -40,6 +41,7 @@ PARTS: Final[Mapping[str, Callable[[], None]]] = {
     "numbers": numbers.report,
     "queries": queries.report,
     "pages": pages.report,
+    "assistants": assistants.report,
     "artifacts": artifacts.report,
     "crashed": crashed.report,
     "trouble": trouble.report,

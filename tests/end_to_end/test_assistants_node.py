@@ -88,3 +88,25 @@ def test_writes(node: str, tmp_path: Path) -> None:
         first, second = (one["structured"] for one in found["answers"])
         assert (first["stored"], second["stored"], first["rows"] == second["rows"]) == (1, 0, True)
         assert collector.get(f"/runs/{run_id}")["agent"] == {"triage": "data"}
+
+
+@pytest.mark.parametrize(
+    "scenario", ["server-initialize", "ping", "tools-list", "dns-rebinding-protection"]
+)
+def test_conformance(node: str, collector: CollectorProcess, scenario: str) -> None:
+    """The protocol's own suite finds no fault, in the scenarios that are of a server of tools.
+
+    The others call tools, prompts and resources of the suite's own sample server.
+    """
+    suite = PACKAGE / "node_modules/.bin/conformance"
+    url = f"{collector.endpoint}/mcp"
+    done = subprocess.run(
+        [node, suite, "server", "--url", url, "--scenario", scenario],
+        cwd=PACKAGE,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Failed: 0" in done.stdout or "0 failed" in done.stdout, done.stdout

@@ -32,6 +32,7 @@ def plain_run(run_id: str, start_ns: int, **fields: object) -> dict[str, object]
         "failed_judges": [],
         "truth": {},
         "label": {},
+        "agent": {},
         "session": "",
         "user": "",
         "environment": "",

@@ -18,6 +18,8 @@ NAME: Final = "otel-ml"
 PATH: Final = "/mcp"
 BODY_BYTES: Final = 64 * 1024
 WHERE_CHARS: Final = 4_000
+# An answer takes as long at most, in seconds.
+LIMIT_S: Final = 10.0
 _TEXT_CHARS: Final = 1_000
 _TIME_CHARS: Final = 64
 _SHOWN_CHARS: Final = 80

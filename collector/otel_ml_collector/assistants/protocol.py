@@ -34,6 +34,7 @@ from otel_ml_collector.assistants.answers import to_text
 from otel_ml_collector.assistants.definitions import (
     ALL_TOOLS,
     INSTRUCTIONS,
+    LIMIT_S,
     NAME,
     TOOLS,
     WRITING_TOOLS,
@@ -45,7 +46,6 @@ from otel_ml_collector.log import going_on
 from otel_ml_collector.receive.pipeline import Intake
 from otel_ml_collector.store.reader import Reader
 
-LIMIT_S: Final = 10.0
 _MINUTE_S: Final = 60.0
 # Calls at once and a minute: of a key, and of all together while there are no keys.
 OF_KEY: Final = (4, 120)
@@ -126,10 +126,19 @@ class Assistants:
         reader: The store.
         count: Is told of each call.
         pipeline: Stores what tools write; None where there are no such tools.
+        limit_s: How long an answer takes at most.
     """
 
-    def __init__(self, reader: Reader, count: Count, pipeline: Intake | None = None) -> None:
+    def __init__(
+        self,
+        reader: Reader,
+        count: Count,
+        pipeline: Intake | None = None,
+        *,
+        limit_s: float = LIMIT_S,
+    ) -> None:
         self._reader = reader
+        self._limit_s = limit_s
         self._pipeline = pipeline
         self._count = count
         self._pace = CallLimits()
@@ -180,7 +189,9 @@ class Assistants:
         except TooBusy as error:
             return self._refuse(params.name, "busy", str(error))
         except TimeoutError:
-            told = f"The answer took longer than {LIMIT_S:g} s: ask for less with since or where"
+            told = (
+                f"The answer took longer than {self._limit_s:g} s: ask for less with since or where"
+            )
             return self._refuse(params.name, "timeout", told)
         text = to_text(written)
         self._count(params.name, "answered", len(text))
@@ -227,7 +238,7 @@ class Assistants:
         waited = asyncio.wrap_future(future)
         # Where nobody waits any more, the event loop would log how it ended.
         waited.add_done_callback(lambda done: done.cancelled() or done.exception())
-        return await asyncio.wait_for(asyncio.shield(waited), LIMIT_S)
+        return await asyncio.wait_for(asyncio.shield(waited), self._limit_s)
 
     def _refuse(self, tool: str, outcome: str, message: str) -> CallToolResult:
         self._count(tool, outcome, len(message))

@@ -10,7 +10,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from otel_ml_collector.access import READ, access_of
 from otel_ml_collector.api.bodies import check_json
-from otel_ml_collector.assistants.definitions import BODY_BYTES, PATH
+from otel_ml_collector.assistants.definitions import BODY_BYTES, LIMIT_S, PATH
 from otel_ml_collector.errors import TooLarge
 from otel_ml_collector.receive.pipeline import Intake
 from otel_ml_collector.store.reader import Reader
@@ -25,8 +25,11 @@ _TOO_LARGE: Final = f"The body has more than {BODY_BYTES} bytes"
 class _Endpoint:
     """Checks a request, and hands it to the protocol, which the first one loads."""
 
-    def __init__(self, reader: Reader, telemetry: Telemetry, pipeline: Intake | None) -> None:
+    def __init__(
+        self, reader: Reader, telemetry: Telemetry, pipeline: Intake | None, limit_s: float
+    ) -> None:
         self._reader = reader
+        self._limit_s = limit_s
         self._telemetry = telemetry
         self._pipeline = pipeline
         self._assistants: Assistants | None = None
@@ -58,7 +61,9 @@ class _Endpoint:
             module = await run_sync(import_module, "otel_ml_collector.assistants.protocol")
             if self._assistants is None:
                 count = self._telemetry.count_tool
-                self._assistants = module.Assistants(self._reader, count, self._pipeline)
+                self._assistants = module.Assistants(
+                    self._reader, count, self._pipeline, limit_s=self._limit_s
+                )
         return self._assistants
 
 
@@ -71,6 +76,12 @@ async def _read_body(request: Request) -> bytes | None:
     return bytes(parts)
 
 
-def make_route(reader: Reader, telemetry: Telemetry, pipeline: Intake | None = None) -> Route:
+def make_route(
+    reader: Reader,
+    telemetry: Telemetry,
+    pipeline: Intake | None = None,
+    *,
+    limit_s: float = LIMIT_S,
+) -> Route:
     """Make the route of assistants, which takes POST alone; with a pipeline they may write."""
-    return Route(PATH, _Endpoint(reader, telemetry, pipeline), methods=["POST"])
+    return Route(PATH, _Endpoint(reader, telemetry, pipeline, limit_s), methods=["POST"])

@@ -13,16 +13,20 @@ from mcp import ClientSession, StdioServerParameters
 from mcp.client.client import Client
 from mcp.client.stdio import stdio_client
 from mcp.types import TextContent
+from starlette.applications import Starlette
 
 from otel_ml import Client as Recorder
 from otel_ml_collector.assistants.definitions import (
     ALL_TOOLS,
     BODY_BYTES,
     INSTRUCTIONS,
+    LIMIT_S,
     TOOLS,
     WRITING_TOOLS,
 )
 from otel_ml_collector.assistants.protocol import OF_ALL, OF_KEY, CallLimits, TooBusy
+from otel_ml_collector.assistants.routes import make_route
+from otel_ml_collector.telemetry.service import Telemetry
 from tests.otel_ml_collector.asgi import HOST, Answered, ask
 from tests.otel_ml_collector.cli.program import environment, otel_ml
 from tests.otel_ml_collector.stores import Service, open_service
@@ -235,6 +239,19 @@ def test_other_sites(service: Service) -> None:
     assert post(service, host="evil.example").status == 403
     assert post(service, origin="http://evil.example").status == 403
     assert post(service, origin=f"http://{HOST}").status == 200
+
+
+def test_limit(service: Service) -> None:
+    """A call that takes too long is answered with what to narrow, and counted as such."""
+    telemetry = service.app.state.services.find(Telemetry)
+    hurried = Starlette(routes=[make_route(service.store.reader, telemetry, limit_s=1e-4)])
+    answered = ask(hurried, "/mcp", method="POST", headers=JSON, body=[json.dumps(CALL).encode()])
+    result = answered.json["result"]
+    expected = "The answer took longer than 0.0001 s: ask for less with since or where"
+    assert (result["isError"], result["content"][0]["text"]) == (True, expected)
+    count = 'otel_ml_mcp_calls_total{outcome="timeout",tool="statistics"} 1'
+    assert count in telemetry.render().decode()
+    assert LIMIT_S == 10
 
 
 def test_no_mcp(tmp_path: Path) -> None:

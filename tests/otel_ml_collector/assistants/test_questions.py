@@ -13,6 +13,8 @@ CALLS: Final = 3
 CHARS: Final = 9_000
 DAY: Final = {"since": "2026-11-20T00:00:00Z", "where": 'model == "answer"'}
 
+ACME: Final = 'model == "answer" and tags["client"] == "acme"'
+
 Answered = Mapping[str, Any]
 # A tool, and its arguments: as they stand, or made of the answer before.
 Step = tuple[str, Mapping[str, Any] | Callable[[Answered], Mapping[str, Any]]]
@@ -116,6 +118,34 @@ QUESTIONS: Final[Mapping[str, tuple[list[Step], str]]] = {
         [count('model == "answer"', bucket="1h")],
         '["2026-11-20T05:00:00Z",60,',
     ),
+    "how many runs of acme failed?": ([count('tags["client"] == "acme"')], "[[50,11,"),
+    "whose runs fail less?": (
+        [count('model == "answer"', group='tags["client"]')],
+        '["bigshot",150,4,',
+    ),
+    "which type of error is most common?": (
+        [count('outcome == "error" and model == "answer"', group="error_type")],
+        '[["ValueError",10,10,',
+    ),
+    "how long is session s3?": ([count('session == "s3"')], "[[5,"),
+    "what was asked in it?": (
+        [("find_runs", {**DAY, "where": 'session == "s3"', "columns": ["input"]})],
+        '"why 15"',
+    ),
+    "which run lost its field first?": (
+        [("find_runs", {**DAY, "where": 'error_type == "KeyError"', "order": "oldest"})],
+        '"why 150"',
+    ),
+    "what took more than 8 s?": (
+        [("find_runs", {**DAY, "where": "latency_ms > 8000"})],
+        '"why 77"',
+    ),
+    "how many were not grounded?": ([count('scores["grounded"] < 0.5')], "[[60,"),
+    "is the newest experiment through?": ([("find_experiments", {"limit": 1})], '"40/40"'),
+    "is v2 better for acme alone?": (
+        [("compare", {"a": f"{ACME} and version == 1", "b": f"{ACME} and version == 2"})],
+        "at least 100 runs a side are needed",
+    ),
     "what about the last hour?": ([("overview", {"since": "1h"})], '"runs":'),
 }
 
@@ -132,3 +162,8 @@ def test_question(question: str, ask_tool: Ask) -> None:
     sys.stdout.write(f"{question:<38} {len(path)} calls {size:>6,} characters\n")
     assert expected in orjson.dumps(found).decode()
     assert (len(path) <= CALLS, size <= CHARS) == (True, True)
+
+
+def test_forty() -> None:
+    """There are forty questions."""
+    assert len(QUESTIONS) == 40

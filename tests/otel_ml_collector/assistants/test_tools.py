@@ -23,7 +23,6 @@ from tests.otel_ml_collector.assistants.conftest import (
     TRACE,
     Ask,
     make_run,
-    start_of,
 )
 from tests.otel_ml_collector.query.test_judges import say
 from tests.otel_ml_collector.spans import NOW_NS, SECOND_NS, make_call, span_id, trace_id
@@ -33,6 +32,9 @@ from tests.otel_ml_collector.stores import Service
 MEASURED: Final = 5_651
 SINCE: Final = "2026-11-20T00:00:00Z"
 UNTIL: Final = "2026-11-20T08:00:00Z"
+# Of a list that is paged through, and that arrive meanwhile.
+PAGED: Final = 1_000
+ARRIVING: Final = 200
 
 
 def refused(ask_tool: Ask, tool: str, **given: Any) -> str:
@@ -78,7 +80,8 @@ def rows(answered: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def test_paging(service: Service, ask_tool: Ask) -> None:
     """Paging by next lists each run once, also while others arrive."""
-    service.store.take("paged", *(make_call(start_ns=start_of(place)) for place in range(RUNS)))
+    starts = [NOW_NS - (PAGED - place) * 10 * SECOND_NS for place in range(PAGED)]
+    service.store.take("paged", *(make_call(start_ns=start_ns) for start_ns in starts))
     arguments = {"project": "paged", "since": SINCE, "limit": 50, "columns": ["run"]}
     call: Any = {"tool": "find_runs", "arguments": arguments}
     seen: list[str] = []
@@ -87,12 +90,12 @@ def test_paging(service: Service, ask_tool: Ask) -> None:
         found = ask_tool(call["tool"], **call["arguments"])
         seen += [row[0] for row in found["rows"]]
         call = found.get("next")
-        assert found.get("left_out", 0) == RUNS - len(seen)
-        for _ in range(20):
-            arrived += 1
-            late = make_call(start_ns=start_of(RUNS) + arrived * SECOND_NS)
-            service.store.take("paged", late, now_ns=ASKED_NS)
-    assert (len(seen), len({*seen})) == (RUNS, RUNS)
+        assert found.get("left_out", 0) == PAGED - len(seen)
+        late = range(arrived, min(arrived + 10, ARRIVING))
+        arrived += len(late)
+        spans = [make_call(start_ns=NOW_NS + (one + 1) * SECOND_NS // 4) for one in late]
+        service.store.take("paged", *spans, now_ns=ASKED_NS)
+    assert (len(seen), len({*seen}), arrived) == (PAGED, PAGED, ARRIVING)
 
 
 FIELDS: Final = (
@@ -111,9 +114,9 @@ FIELDS: Final = (
 
 
 def test_numbers_are_the_api_s(service: Service, ask_tool: Ask) -> None:
-    """Counts and figures of 40 random filters are those of the API."""
+    """Counts and figures of 100 random filters are those of the API."""
     draw = random.Random(7)  # noqa: S311 - it chooses filters
-    for _ in range(40):
+    for _ in range(100):
         some = draw.sample(FIELDS, draw.randint(1, 3))
         where = f" {draw.choice(['and', 'or'])} ".join(some)
         path = f"/api/v1/projects/shop/stats?where={quote(where)}&start={SINCE}&end={UNTIL}"

@@ -127,6 +127,7 @@ def test_find_run(store: Store, project: str) -> None:
         "failed_judges": ["polite"],
         "truth": {},
         "label": {"liked": False},
+        "agent": {},
         "session": "s-1",
         "user": "u-1",
         "environment": "",

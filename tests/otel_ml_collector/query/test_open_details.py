@@ -71,6 +71,7 @@ def test_running(line: Timeline) -> None:
         "failed_judges": [],
         "truth": {},
         "label": {},
+        "agent": {},
         "session": "",
         "user": "",
         "environment": "",
