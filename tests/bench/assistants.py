@@ -3,6 +3,7 @@
 import argparse
 import http.client
 import json
+import os
 import statistics
 import tempfile
 import threading
@@ -110,7 +111,11 @@ def report_tools(data_dir: Path, runs: int, times: int = TIMES) -> None:
         asker = Asker(collector.endpoint)
         rows = []
         for title, tool, given in make_calls(loaded):
-            called = [_call_patiently(asker, tool, given) for _ in range(_WARM + times)][_WARM:]
+            for _ in range(_WARM):
+                _call_patiently(asker, tool, given)
+            cpu_s = _cpu_s(collector.pid)
+            called = [_call_patiently(asker, tool, given) for _ in range(times)]
+            cpu_ms = (_cpu_s(collector.pid) - cpu_s) / times * 1e3
             took_ms = sorted(one.took_ms for one in called)
             p95_ms = took_ms[len(took_ms) * 95 // 100]
             rows.append(
@@ -118,6 +123,7 @@ def report_tools(data_dir: Path, runs: int, times: int = TIMES) -> None:
                     title,
                     f"{statistics.median(took_ms):,.0f}",
                     f"{p95_ms:,.0f}",
+                    f"{cpu_ms:,.0f}",
                     str(_ANSWER_MS),
                     f"{called[0].characters:,}",
                     verdict(p95_ms <= _ANSWER_MS),
@@ -126,7 +132,8 @@ def report_tools(data_dir: Path, runs: int, times: int = TIMES) -> None:
         asker.close()
     finally:
         collector.stop()
-    heads = (f"tools over {loaded.runs:,} runs", "p50 ms", "p95 ms", "floor", "characters", "")
+    title = f"tools over {loaded.runs:,} runs"
+    heads = (title, "p50 ms", "p95 ms", "CPU ms", "floor, p95", "characters", "")
     print_table(heads, rows)
 
 
@@ -174,33 +181,41 @@ def _call_patiently(asker: Asker, tool: str, given: Given) -> Called:
 
 def report_nobody(rounds: int = ROUNDS) -> None:
     """Measure start and memory of a collector that nobody asks beside one that answers no one."""
-    found: dict[str, list[tuple[float, float]]] = {"": [], "--no-mcp": []}
+    found: dict[str, list[tuple[float, float, float]]] = {"": [], "--no-mcp": []}
     for place in range(2 * rounds + 2):
         option = ("", "--no-mcp")[(place + place // 2) % 2]
         measured = _start(*filter(None, [option]))
         if place > 1:
             found[option].append(measured)
     rows = []
-    for place, (title, unit, digits) in enumerate((("ready after", " s", 2), ("memory", " MB", 1))):
+    lines = (("ready after", " s", 2), ("CPU until then", " s", 2), ("memory", " MB", 1))
+    for place, (title, unit, digits) in enumerate(lines):
         asked, silent = ([one[place] for one in those] for those in found.values())
         extra = statistics.median(asked) - statistics.median(silent)
-        told = verdict(extra <= _MEMORY_MB) if place else ""
+        told = verdict(extra <= _MEMORY_MB) if title == "memory" else ""
         shown = f"{extra:+.{digits}f}{unit}"
         rows.append((title, spread(asked, unit, digits), spread(silent, unit, digits), shown, told))
     heads = ("otel-ml serve that nobody asks", "as it is", "--no-mcp", f"≤ {_MEMORY_MB} MB", "")
     print_table(heads, rows)
 
 
-def _start(*arguments: str) -> tuple[float, float]:
-    """Start a collector over new data; seconds until it is ready, and its memory then, in MB."""
+def _start(*arguments: str) -> tuple[float, float, float]:
+    """Start a collector over new data; until it is ready seconds, those of CPU, and MB."""
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
         collector = CollectorProcess(Path(folder) / "data", *arguments)
         try:
             collector.wait_ready()
-            return time.perf_counter() - started, collector.resident_mb
+            took_s = time.perf_counter() - started
+            return took_s, _cpu_s(collector.pid), collector.resident_mb
         finally:
             collector.kill()
+
+
+def _cpu_s(pid: int) -> float:
+    """Tell how many seconds of CPU a process has had, on all its threads."""
+    after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(after_name[11]) + int(after_name[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def report_ingest(rounds: int = ROUNDS, seconds: float = SECONDS) -> None:
