@@ -1,17 +1,17 @@
 -- Tables of otel-ml on a ClickHouse cluster named otel_ml, whose nodes have the macros shard and
--- replica. Run it once, on any node, before the first collector starts.
+-- replica. Run it once, on any node, before the first collector starts. Each shard is a store of
+-- its own, for collectors of its own; keys are those of the whole cluster.
 --
 -- Not run: no ClickHouse server and no cluster was at hand. Checked: it is what
--- `python -m tests.deploy.cluster` makes of the schema, and ClickHouse's parser takes all of it.
+-- `python -m tests.deploy.cluster` makes of the schema, ClickHouse's parser takes all of it, and a
+-- collector works on these tables without their replication.
 
 CREATE DATABASE IF NOT EXISTS otel_ml ON CLUSTER otel_ml;
 
-CREATE DATABASE IF NOT EXISTS otel_ml_local ON CLUSTER otel_ml;
-
 CREATE TABLE IF NOT EXISTS otel_ml.store_meta ON CLUSTER otel_ml (name String, value UInt64)
-ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/all/otel_ml/store_meta', '{shard}-{replica}', value) ORDER BY name SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/otel_ml/store_meta', '{replica}', value) ORDER BY name SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
 
-CREATE TABLE IF NOT EXISTS otel_ml_local.model_versions ON CLUSTER otel_ml (
+CREATE TABLE IF NOT EXISTS otel_ml.model_versions ON CLUSTER otel_ml (
   project LowCardinality(String),
   kind LowCardinality(String),
   name String,
@@ -25,10 +25,7 @@ CREATE TABLE IF NOT EXISTS otel_ml_local.model_versions ON CLUSTER otel_ml (
 ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/{shard}/otel_ml/model_versions', '{replica}') ORDER BY (project, kind, name, digest, structure)
 SETTINGS index_granularity = 256, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
 
-CREATE TABLE IF NOT EXISTS otel_ml.model_versions ON CLUSTER otel_ml AS otel_ml_local.model_versions
-ENGINE = Distributed(otel_ml, otel_ml_local, model_versions, cityHash64(project));
-
-CREATE TABLE IF NOT EXISTS otel_ml_local.late_logs ON CLUSTER otel_ml (
+CREATE TABLE IF NOT EXISTS otel_ml.late_logs ON CLUSTER otel_ml (
   project LowCardinality(String),
   owner String,
   record_id String,
@@ -47,10 +44,7 @@ PARTITION BY toYYYYMM(fromUnixTimestamp64Nano(arrived_ns, 'UTC'))
 ORDER BY (project, owner, record_id, position)
 SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
 
-CREATE TABLE IF NOT EXISTS otel_ml.late_logs ON CLUSTER otel_ml AS otel_ml_local.late_logs
-ENGINE = Distributed(otel_ml, otel_ml_local, late_logs, cityHash64(project));
-
-CREATE TABLE IF NOT EXISTS otel_ml_local.late_tags ON CLUSTER otel_ml (
+CREATE TABLE IF NOT EXISTS otel_ml.late_tags ON CLUSTER otel_ml (
   project LowCardinality(String),
   owner String,
   name String,
@@ -68,10 +62,7 @@ PARTITION BY toYYYYMM(fromUnixTimestamp64Nano(arrived_ns, 'UTC'))
 ORDER BY (project, owner, name, record_id)
 SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
 
-CREATE TABLE IF NOT EXISTS otel_ml.late_tags ON CLUSTER otel_ml AS otel_ml_local.late_tags
-ENGINE = Distributed(otel_ml, otel_ml_local, late_tags, cityHash64(project));
-
-CREATE TABLE IF NOT EXISTS otel_ml_local.metrics ON CLUSTER otel_ml (
+CREATE TABLE IF NOT EXISTS otel_ml.metrics ON CLUSTER otel_ml (
   project LowCardinality(String),
   owner String,
   owner_start_ns Int64,
@@ -102,10 +93,7 @@ PARTITION BY toYYYYMM(fromUnixTimestamp64Nano(arrived_ns, 'UTC'))
 ORDER BY (project, owner, name, source, judge_version, record_id, position)
 SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
 
-CREATE TABLE IF NOT EXISTS otel_ml.metrics ON CLUSTER otel_ml AS otel_ml_local.metrics
-ENGINE = Distributed(otel_ml, otel_ml_local, metrics, cityHash64(project));
-
-CREATE TABLE IF NOT EXISTS otel_ml_local.scores_by_judge ON CLUSTER otel_ml (
+CREATE TABLE IF NOT EXISTS otel_ml.scores_by_judge ON CLUSTER otel_ml (
   project LowCardinality(String),
   judge LowCardinality(String),
   start_ns Int64 CODEC(DoubleDelta, ZSTD(1)),
@@ -126,10 +114,7 @@ PRIMARY KEY (project, judge, start_ns)
 ORDER BY (project, judge, start_ns, trace_id, span_id, judge_version)
 SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
 
-CREATE TABLE IF NOT EXISTS otel_ml.scores_by_judge ON CLUSTER otel_ml AS otel_ml_local.scores_by_judge
-ENGINE = Distributed(otel_ml, otel_ml_local, scores_by_judge, cityHash64(project));
-
-CREATE TABLE IF NOT EXISTS otel_ml_local.objects ON CLUSTER otel_ml (
+CREATE TABLE IF NOT EXISTS otel_ml.objects ON CLUSTER otel_ml (
   project LowCardinality(String),
   owner String,
   record_id String,
@@ -152,10 +137,7 @@ PARTITION BY toYYYYMM(fromUnixTimestamp64Nano(arrived_ns, 'UTC'))
 ORDER BY (project, owner, record_id, position)
 SETTINGS index_granularity = 256, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
 
-CREATE TABLE IF NOT EXISTS otel_ml.objects ON CLUSTER otel_ml AS otel_ml_local.objects
-ENGINE = Distributed(otel_ml, otel_ml_local, objects, cityHash64(project));
-
-CREATE TABLE IF NOT EXISTS otel_ml_local.aliases ON CLUSTER otel_ml (
+CREATE TABLE IF NOT EXISTS otel_ml.aliases ON CLUSTER otel_ml (
   project LowCardinality(String),
   model String,
   alias LowCardinality(String),
@@ -174,10 +156,7 @@ ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/otel_ml/aliase
 ORDER BY (project, model, alias, record_id)
 SETTINGS index_granularity = 256, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
 
-CREATE TABLE IF NOT EXISTS otel_ml.aliases ON CLUSTER otel_ml AS otel_ml_local.aliases
-ENGINE = Distributed(otel_ml, otel_ml_local, aliases, cityHash64(project));
-
-CREATE TABLE IF NOT EXISTS otel_ml_local.lineage ON CLUSTER otel_ml (
+CREATE TABLE IF NOT EXISTS otel_ml.lineage ON CLUSTER otel_ml (
   project LowCardinality(String),
   owner String,
   record_id String,
@@ -198,10 +177,7 @@ PARTITION BY toYYYYMM(fromUnixTimestamp64Nano(arrived_ns, 'UTC'))
 ORDER BY (project, owner, record_id, position)
 SETTINGS index_granularity = 256, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
 
-CREATE TABLE IF NOT EXISTS otel_ml.lineage ON CLUSTER otel_ml AS otel_ml_local.lineage
-ENGINE = Distributed(otel_ml, otel_ml_local, lineage, cityHash64(project));
-
-CREATE TABLE IF NOT EXISTS otel_ml_local.items ON CLUSTER otel_ml (
+CREATE TABLE IF NOT EXISTS otel_ml.items ON CLUSTER otel_ml (
   project LowCardinality(String),
   digest String,
   inputs String CODEC(ZSTD(1)),
@@ -219,10 +195,7 @@ ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/otel_ml/items'
 ORDER BY (project, digest)
 SETTINGS index_granularity = 256, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
 
-CREATE TABLE IF NOT EXISTS otel_ml.items ON CLUSTER otel_ml AS otel_ml_local.items
-ENGINE = Distributed(otel_ml, otel_ml_local, items, cityHash64(project));
-
-CREATE TABLE IF NOT EXISTS otel_ml_local.trace_index ON CLUSTER otel_ml (
+CREATE TABLE IF NOT EXISTS otel_ml.trace_index ON CLUSTER otel_ml (
   key String,
   project LowCardinality(String),
   trace_id FixedString(16),
@@ -232,10 +205,7 @@ CREATE TABLE IF NOT EXISTS otel_ml_local.trace_index ON CLUSTER otel_ml (
 ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/{shard}/otel_ml/trace_index', '{replica}') ORDER BY (key, project, trace_id)
 SETTINGS index_granularity = 1024, merge_selector_base = 8, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
 
-CREATE TABLE IF NOT EXISTS otel_ml.trace_index ON CLUSTER otel_ml AS otel_ml_local.trace_index
-ENGINE = Distributed(otel_ml, otel_ml_local, trace_index, cityHash64(project));
-
-CREATE TABLE IF NOT EXISTS otel_ml_local.trace_keys ON CLUSTER otel_ml (
+CREATE TABLE IF NOT EXISTS otel_ml.trace_keys ON CLUSTER otel_ml (
   project LowCardinality(String),
   trace_id FixedString(16),
   key String,
@@ -245,10 +215,7 @@ CREATE TABLE IF NOT EXISTS otel_ml_local.trace_keys ON CLUSTER otel_ml (
 ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/otel_ml/trace_keys', '{replica}') ORDER BY (project, trace_id, key)
 SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
 
-CREATE TABLE IF NOT EXISTS otel_ml.trace_keys ON CLUSTER otel_ml AS otel_ml_local.trace_keys
-ENGINE = Distributed(otel_ml, otel_ml_local, trace_keys, cityHash64(project));
-
-CREATE TABLE IF NOT EXISTS otel_ml_local.processes ON CLUSTER otel_ml (
+CREATE TABLE IF NOT EXISTS otel_ml.processes ON CLUSTER otel_ml (
   project LowCardinality(String),
   process String,
   heartbeat_ns SimpleAggregateFunction(max, Int64),
@@ -260,10 +227,7 @@ CREATE TABLE IF NOT EXISTS otel_ml_local.processes ON CLUSTER otel_ml (
 ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/{shard}/otel_ml/processes', '{replica}') ORDER BY (project, process)
 SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
 
-CREATE TABLE IF NOT EXISTS otel_ml.processes ON CLUSTER otel_ml AS otel_ml_local.processes
-ENGINE = Distributed(otel_ml, otel_ml_local, processes, cityHash64(project));
-
-CREATE TABLE IF NOT EXISTS otel_ml_local.arrivals ON CLUSTER otel_ml (
+CREATE TABLE IF NOT EXISTS otel_ml.arrivals ON CLUSTER otel_ml (
   project LowCardinality(String),
   process String,
   hour UInt32,
@@ -278,10 +242,7 @@ CREATE TABLE IF NOT EXISTS otel_ml_local.arrivals ON CLUSTER otel_ml (
 ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/{shard}/otel_ml/arrivals', '{replica}') ORDER BY (project, process, hour)
 SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
 
-CREATE TABLE IF NOT EXISTS otel_ml.arrivals ON CLUSTER otel_ml AS otel_ml_local.arrivals
-ENGINE = Distributed(otel_ml, otel_ml_local, arrivals, cityHash64(project));
-
-CREATE TABLE IF NOT EXISTS otel_ml_local.open_runs ON CLUSTER otel_ml (
+CREATE TABLE IF NOT EXISTS otel_ml.open_runs ON CLUSTER otel_ml (
   project LowCardinality(String),
   start_ns Int64 CODEC(DoubleDelta, ZSTD(1)),
   trace_id FixedString(16),
@@ -327,10 +288,7 @@ PARTITION BY toYYYYMM(fromUnixTimestamp64Nano(arrived_ns, 'UTC'))
 ORDER BY (project, trace_id, span_id)
 SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
 
-CREATE TABLE IF NOT EXISTS otel_ml.open_runs ON CLUSTER otel_ml AS otel_ml_local.open_runs
-ENGINE = Distributed(otel_ml, otel_ml_local, open_runs, cityHash64(project));
-
-CREATE TABLE IF NOT EXISTS otel_ml_local.payloads ON CLUSTER otel_ml (
+CREATE TABLE IF NOT EXISTS otel_ml.payloads ON CLUSTER otel_ml (
   project LowCardinality(String),
   start_ns Int64 CODEC(DoubleDelta, ZSTD(1)),
   trace_id FixedString(16),
@@ -355,10 +313,7 @@ PARTITION BY toYYYYMM(fromUnixTimestamp64Nano(start_ns, 'UTC'))
 PRIMARY KEY (project, start_ns) ORDER BY (project, start_ns, trace_id, span_id)
 SETTINGS index_granularity = 256, merge_selector_base = 8, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
 
-CREATE TABLE IF NOT EXISTS otel_ml.payloads ON CLUSTER otel_ml AS otel_ml_local.payloads
-ENGINE = Distributed(otel_ml, otel_ml_local, payloads, cityHash64(project));
-
-CREATE TABLE IF NOT EXISTS otel_ml_local.runs ON CLUSTER otel_ml (
+CREATE TABLE IF NOT EXISTS otel_ml.runs ON CLUSTER otel_ml (
   project LowCardinality(String),
   start_ns Int64 CODEC(DoubleDelta, ZSTD(1)),
   trace_id FixedString(16),
@@ -410,10 +365,7 @@ PARTITION BY toYYYYMM(fromUnixTimestamp64Nano(start_ns, 'UTC'))
 PRIMARY KEY (project, start_ns) ORDER BY (project, start_ns, trace_id, span_id)
 SETTINGS index_granularity = 1024, map_serialization_version = 'with_buckets', map_serialization_version_for_zero_level_parts = 'with_buckets', map_buckets_min_avg_size = 0, map_buckets_strategy = 'constant', max_buckets_in_map = 4, merge_selector_base = 8, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
 
-CREATE TABLE IF NOT EXISTS otel_ml.runs ON CLUSTER otel_ml AS otel_ml_local.runs
-ENGINE = Distributed(otel_ml, otel_ml_local, runs, cityHash64(project));
-
-CREATE TABLE IF NOT EXISTS otel_ml_local.same_calls ON CLUSTER otel_ml (
+CREATE TABLE IF NOT EXISTS otel_ml.same_calls ON CLUSTER otel_ml (
   project LowCardinality(String),
   start_ns Int64 CODEC(DoubleDelta, ZSTD(1)),
   trace_id FixedString(16),
@@ -432,10 +384,7 @@ PARTITION BY toYYYYMM(fromUnixTimestamp64Nano(start_ns, 'UTC'))
 PRIMARY KEY (project, start_ns) ORDER BY (project, start_ns, trace_id, span_id)
 SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
 
-CREATE TABLE IF NOT EXISTS otel_ml.same_calls ON CLUSTER otel_ml AS otel_ml_local.same_calls
-ENGINE = Distributed(otel_ml, otel_ml_local, same_calls, cityHash64(project));
-
-CREATE TABLE IF NOT EXISTS otel_ml_local.experiment_traces ON CLUSTER otel_ml (
+CREATE TABLE IF NOT EXISTS otel_ml.experiment_traces ON CLUSTER otel_ml (
   project LowCardinality(String),
   start_ns Int64,
   trace_id FixedString(16),
@@ -447,10 +396,7 @@ PARTITION BY toYYYYMM(fromUnixTimestamp64Nano(start_ns, 'UTC'))
 ORDER BY (project, start_ns, trace_id)
 SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
 
-CREATE TABLE IF NOT EXISTS otel_ml.experiment_traces ON CLUSTER otel_ml AS otel_ml_local.experiment_traces
-ENGINE = Distributed(otel_ml, otel_ml_local, experiment_traces, cityHash64(project));
-
-CREATE TABLE IF NOT EXISTS otel_ml_local.artifacts ON CLUSTER otel_ml (
+CREATE TABLE IF NOT EXISTS otel_ml.artifacts ON CLUSTER otel_ml (
   project LowCardinality(String),
   sha256 FixedString(32),
   bytes Int64,
@@ -459,10 +405,7 @@ CREATE TABLE IF NOT EXISTS otel_ml_local.artifacts ON CLUSTER otel_ml (
 ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/otel_ml/artifacts', '{replica}', arrived_ns) ORDER BY (project, sha256)
 SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
 
-CREATE TABLE IF NOT EXISTS otel_ml.artifacts ON CLUSTER otel_ml AS otel_ml_local.artifacts
-ENGINE = Distributed(otel_ml, otel_ml_local, artifacts, cityHash64(project));
-
-CREATE TABLE IF NOT EXISTS otel_ml_local.artifact_chunks ON CLUSTER otel_ml (
+CREATE TABLE IF NOT EXISTS otel_ml.artifact_chunks ON CLUSTER otel_ml (
   project LowCardinality(String),
   sha256 FixedString(32),
   position UInt32,
@@ -474,9 +417,6 @@ PARTITION BY toYYYYMM(fromUnixTimestamp64Nano(arrived_ns, 'UTC'))
 ORDER BY (project, sha256, position)
 SETTINGS index_granularity = 1, merge_max_block_size = 1, max_parts_to_merge_at_once = 10,
   max_bytes_to_merge_at_max_space_in_pool = 268435456, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
-
-CREATE TABLE IF NOT EXISTS otel_ml.artifact_chunks ON CLUSTER otel_ml AS otel_ml_local.artifact_chunks
-ENGINE = Distributed(otel_ml, otel_ml_local, artifact_chunks, cityHash64(project));
 
 CREATE TABLE IF NOT EXISTS otel_ml.access_keys ON CLUSTER otel_ml (
   id String COMMENT 'the public part',
@@ -492,7 +432,7 @@ CREATE TABLE IF NOT EXISTS otel_ml.access_keys ON CLUSTER otel_ml (
 )
 ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/all/otel_ml/access_keys', '{shard}-{replica}', version) ORDER BY id SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
 
-CREATE TABLE IF NOT EXISTS otel_ml_local.deletions ON CLUSTER otel_ml (
+CREATE TABLE IF NOT EXISTS otel_ml.deletions ON CLUSTER otel_ml (
   project LowCardinality(String),
   kind LowCardinality(String) COMMENT 'run, session, user, model or project',
   target String COMMENT 'run id or name; empty for a project',
@@ -502,10 +442,7 @@ CREATE TABLE IF NOT EXISTS otel_ml_local.deletions ON CLUSTER otel_ml (
 ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/otel_ml/deletions', '{replica}', stage) ORDER BY (project, kind, target, deleted_ns)
 SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
 
-CREATE TABLE IF NOT EXISTS otel_ml.deletions ON CLUSTER otel_ml AS otel_ml_local.deletions
-ENGINE = Distributed(otel_ml, otel_ml_local, deletions, cityHash64(project));
-
-CREATE TABLE IF NOT EXISTS otel_ml_local.deleted_runs ON CLUSTER otel_ml (
+CREATE TABLE IF NOT EXISTS otel_ml.deleted_runs ON CLUSTER otel_ml (
   project LowCardinality(String),
   trace_id FixedString(16),
   span_id FixedString(8),
@@ -515,10 +452,7 @@ CREATE TABLE IF NOT EXISTS otel_ml_local.deleted_runs ON CLUSTER otel_ml (
 ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/otel_ml/deleted_runs', '{replica}') ORDER BY (project, trace_id, span_id, deleted_ns)
 SETTINGS index_granularity = 256, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
 
-CREATE TABLE IF NOT EXISTS otel_ml.deleted_runs ON CLUSTER otel_ml AS otel_ml_local.deleted_runs
-ENGINE = Distributed(otel_ml, otel_ml_local, deleted_runs, cityHash64(project));
-
-CREATE TABLE IF NOT EXISTS otel_ml_local.deleted_owners ON CLUSTER otel_ml (
+CREATE TABLE IF NOT EXISTS otel_ml.deleted_owners ON CLUSTER otel_ml (
   project LowCardinality(String),
   owner String,
   deleted_ns Int64 CODEC(DoubleDelta, ZSTD(1)) COMMENT 'names the deletion'
@@ -526,10 +460,7 @@ CREATE TABLE IF NOT EXISTS otel_ml_local.deleted_owners ON CLUSTER otel_ml (
 ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/otel_ml/deleted_owners', '{replica}') ORDER BY (project, owner, deleted_ns)
 SETTINGS index_granularity = 256, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
 
-CREATE TABLE IF NOT EXISTS otel_ml.deleted_owners ON CLUSTER otel_ml AS otel_ml_local.deleted_owners
-ENGINE = Distributed(otel_ml, otel_ml_local, deleted_owners, cityHash64(project));
-
-CREATE TABLE IF NOT EXISTS otel_ml_local.retention ON CLUSTER otel_ml (
+CREATE TABLE IF NOT EXISTS otel_ml.retention ON CLUSTER otel_ml (
   project LowCardinality(String),
   record_days Nullable(UInt32) COMMENT 'null as configured, 0 for ever',
   payload_days Nullable(UInt32) COMMENT 'null as configured, 0 for ever',
@@ -537,10 +468,7 @@ CREATE TABLE IF NOT EXISTS otel_ml_local.retention ON CLUSTER otel_ml (
 )
 ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/otel_ml/retention', '{replica}', set_ns) ORDER BY project SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
 
-CREATE TABLE IF NOT EXISTS otel_ml.retention ON CLUSTER otel_ml AS otel_ml_local.retention
-ENGINE = Distributed(otel_ml, otel_ml_local, retention, cityHash64(project));
-
-CREATE TABLE IF NOT EXISTS otel_ml_local.daily ON CLUSTER otel_ml (
+CREATE TABLE IF NOT EXISTS otel_ml.daily ON CLUSTER otel_ml (
   project LowCardinality(String),
   day_ns Int64 COMMENT 'where the day begins, UTC; -1 for all days of the project',
   marked_ns SimpleAggregateFunction(max, Int64),
@@ -549,10 +477,7 @@ CREATE TABLE IF NOT EXISTS otel_ml_local.daily ON CLUSTER otel_ml (
 ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/{shard}/otel_ml/daily', '{replica}') ORDER BY (project, day_ns)
 SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
 
-CREATE TABLE IF NOT EXISTS otel_ml.daily ON CLUSTER otel_ml AS otel_ml_local.daily
-ENGINE = Distributed(otel_ml, otel_ml_local, daily, cityHash64(project));
-
-CREATE TABLE IF NOT EXISTS otel_ml_local.daily_runs ON CLUSTER otel_ml (
+CREATE TABLE IF NOT EXISTS otel_ml.daily_runs ON CLUSTER otel_ml (
   project LowCardinality(String),
   day_ns Int64 COMMENT 'where the day begins, UTC',
   computed_ns Int64,
@@ -574,10 +499,7 @@ CREATE TABLE IF NOT EXISTS otel_ml_local.daily_runs ON CLUSTER otel_ml (
 ENGINE = ReplicatedMergeTree('/clickhouse/tables/{shard}/otel_ml/daily_runs', '{replica}') ORDER BY (project, day_ns, computed_ns)
 SETTINGS index_granularity = 256, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
 
-CREATE TABLE IF NOT EXISTS otel_ml.daily_runs ON CLUSTER otel_ml AS otel_ml_local.daily_runs
-ENGINE = Distributed(otel_ml, otel_ml_local, daily_runs, cityHash64(project));
-
-CREATE TABLE IF NOT EXISTS otel_ml_local.daily_scores ON CLUSTER otel_ml (
+CREATE TABLE IF NOT EXISTS otel_ml.daily_scores ON CLUSTER otel_ml (
   project LowCardinality(String),
   day_ns Int64 COMMENT 'where the day begins, UTC',
   computed_ns Int64,
@@ -598,10 +520,7 @@ CREATE TABLE IF NOT EXISTS otel_ml_local.daily_scores ON CLUSTER otel_ml (
 ENGINE = ReplicatedMergeTree('/clickhouse/tables/{shard}/otel_ml/daily_scores', '{replica}') ORDER BY (project, day_ns, computed_ns)
 SETTINGS index_granularity = 256, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
 
-CREATE TABLE IF NOT EXISTS otel_ml.daily_scores ON CLUSTER otel_ml AS otel_ml_local.daily_scores
-ENGINE = Distributed(otel_ml, otel_ml_local, daily_scores, cityHash64(project));
-
-CREATE TABLE IF NOT EXISTS otel_ml_local.views ON CLUSTER otel_ml (
+CREATE TABLE IF NOT EXISTS otel_ml.views ON CLUSTER otel_ml (
   project LowCardinality(String),
   name String,
   page LowCardinality(String) COMMENT 'empty when the view was deleted',
@@ -611,15 +530,10 @@ CREATE TABLE IF NOT EXISTS otel_ml_local.views ON CLUSTER otel_ml (
 )
 ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/otel_ml/views', '{replica}', version) ORDER BY (project, name) SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
 
-CREATE TABLE IF NOT EXISTS otel_ml.views ON CLUSTER otel_ml AS otel_ml_local.views
-ENGINE = Distributed(otel_ml, otel_ml_local, views, cityHash64(project));
-
 CREATE TABLE IF NOT EXISTS otel_ml.forward_cursors ON CLUSTER otel_ml (
   target String,
   kind LowCardinality(String),
   collector String,
   arrived_ns Int64
 )
-ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/all/otel_ml/forward_cursors', '{shard}-{replica}', arrived_ns) ORDER BY (target, kind, collector) SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
-
-INSERT INTO otel_ml.store_meta (name, value) VALUES ('schema', 12);
+ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/otel_ml/forward_cursors', '{replica}', arrived_ns) ORDER BY (target, kind, collector) SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;

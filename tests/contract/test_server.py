@@ -81,6 +81,17 @@ def test_unreadable_address(address: str, shown: str) -> None:
     assert str(caught.value).startswith(f"Invalid store {shown!r}: ")
 
 
+def test_tables_that_delete_nothing(server: ClickHouse) -> None:
+    """A store before the tables of shards, of which no row can be deleted, is refused."""
+    database, shard = server.make_database(), server.make_database()
+    connect(server.url(shard)).close()
+    server.command(f"CREATE TABLE {database}.runs AS remote('127.0.0.1', {shard}, runs)")
+    with pytest.raises(BadSetting, match="The table runs of the store has the engine") as caught:
+        connect(server.url(database))
+    assert "each is a store of its own" in str(caught.value)
+    assert server.command(f"SHOW TABLES FROM {database}") == "runs\n"
+
+
 def test_unknown_database(server: ClickHouse) -> None:
     """A database that is not there is told by its name."""
     with pytest.raises(BadSetting, match="Database nowhere does not exist"):

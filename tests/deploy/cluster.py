@@ -1,8 +1,7 @@
 """The tables of the store on a ClickHouse cluster: ``python -m tests.deploy.cluster``.
 
-Made of the one schema: each table of a project's rows is Replicated in a database of its shard, and
-Distributed over the shards by the project, so that all that is asked of a project is on one shard.
-What belongs to no project is on every node.
+Made of the one schema, each table Replicated. A shard is a store of its own, with collectors of its
+own; only the keys are the same on all of them.
 """
 
 import re
@@ -10,19 +9,20 @@ import sys
 from collections.abc import Iterator
 from typing import Final
 
-from otel_ml_collector.store.migrations import SCHEMA_VERSION
 from otel_ml_collector.store.schema import TABLES
-from otel_ml_collector.store.sql import Sql
 
 CLUSTER: Final = "otel_ml"
 DATABASE: Final = "otel_ml"
-LOCAL: Final = "otel_ml_local"
+# Tables of which every node of the cluster has the same rows.
+SHARED: Final = frozenset({"access_keys"})
 _HEAD: Final = """\
 -- Tables of otel-ml on a ClickHouse cluster named otel_ml, whose nodes have the macros shard and
--- replica. Run it once, on any node, before the first collector starts.
+-- replica. Run it once, on any node, before the first collector starts. Each shard is a store of
+-- its own, for collectors of its own; keys are those of the whole cluster.
 --
 -- Not run: no ClickHouse server and no cluster was at hand. Checked: it is what
--- `python -m tests.deploy.cluster` makes of the schema, and ClickHouse's parser takes all of it.
+-- `python -m tests.deploy.cluster` makes of the schema, ClickHouse's parser takes all of it, and a
+-- collector works on these tables without their replication.
 """
 _TABLE: Final = re.compile(
     r"\s*CREATE TABLE IF NOT EXISTS (?P<name>\w+) (?P<columns>\(.*\))\s*"
@@ -33,14 +33,11 @@ _TABLE: Final = re.compile(
 
 def statements() -> Iterator[str]:
     """Make each statement, without the semicolon behind it."""
-    for database in (DATABASE, LOCAL):
-        yield f"CREATE DATABASE IF NOT EXISTS {database} ON CLUSTER {CLUSTER}"
+    yield f"CREATE DATABASE IF NOT EXISTS {DATABASE} ON CLUSTER {CLUSTER}"
     for table in TABLES:
         match = _TABLE.fullmatch(table)
         assert match, table
-        yield from _of_table(match)
-    schema = Sql("INSERT INTO {database}.store_meta (name, value) VALUES ('schema', {version})")
-    yield schema.fill(database=Sql(DATABASE), version=SCHEMA_VERSION)
+        yield _of_table(match)
 
 
 def text() -> str:
@@ -48,23 +45,27 @@ def text() -> str:
     return _HEAD + "".join(f"\n{statement};\n" for statement in statements())
 
 
-def _of_table(match: re.Match[str]) -> Iterator[str]:
-    name = match["name"]
-    is_of_project = re.search(r"^\s*\(?\s*project ", match["columns"], re.MULTILINE) is not None
-    database, shard = (LOCAL, "{shard}") if is_of_project else (DATABASE, "all")
-    path = f"'/clickhouse/tables/{shard}/otel_ml/{name}', '{{replica}}'"
-    version = f", {match['version']}" if match["version"] else ""
-    if not is_of_project:
-        path = path.replace("'{replica}'", "'{shard}-{replica}'")
-    yield (
-        f"CREATE TABLE IF NOT EXISTS {database}.{name} ON CLUSTER {CLUSTER} {match['columns']}\n"
-        f"ENGINE = Replicated{match['engine']}({path}{version}){match['rest'].rstrip()}"
+def without_replication(statement: str) -> str:
+    """Make of a statement for a cluster the one for a single server."""
+    alone = statement.replace(f" ON CLUSTER {CLUSTER}", "")
+    return re.sub(
+        r"ENGINE = Replicated(\w+)\('[^']*', '[^']*'(?:, (\w+))?\)",
+        lambda found: f"ENGINE = {found[1]}({found[2] or ''})",
+        alone,
     )
-    if is_of_project:
-        yield (
-            f"CREATE TABLE IF NOT EXISTS {DATABASE}.{name} ON CLUSTER {CLUSTER} AS {LOCAL}.{name}\n"
-            f"ENGINE = Distributed({CLUSTER}, {LOCAL}, {name}, cityHash64(project))"
-        )
+
+
+def _of_table(match: re.Match[str]) -> str:
+    name = match["name"]
+    is_shared = name in SHARED
+    path = f"/clickhouse/tables/{'all' if is_shared else '{shard}'}/otel_ml/{name}"
+    replica = "{shard}-{replica}" if is_shared else "{replica}"
+    version = f", {match['version']}" if match["version"] else ""
+    return (
+        f"CREATE TABLE IF NOT EXISTS {DATABASE}.{name} ON CLUSTER {CLUSTER} {match['columns']}\n"
+        f"ENGINE = Replicated{match['engine']}('{path}', '{replica}'{version})"
+        f"{match['rest'].rstrip()}"
+    )
 
 
 if __name__ == "__main__":

@@ -1,13 +1,19 @@
-"""The tables and the profile for a ClickHouse cluster: nothing here runs one."""
+"""The tables and the profile for a ClickHouse cluster: its replication is not run here."""
 
+from http import HTTPStatus
+from pathlib import Path
+from urllib.request import Request, urlopen
 from xml.etree import ElementTree
 
 import chdb
 import pytest
 
-from otel_ml_collector.store.schema import TABLES
+from otel_ml_collector.store.schema import TABLE_NAMES, TABLES
 from tests.deploy import cluster
 from tests.deploy.tools import DEPLOY
+from tests.support.clickhouse import clickhouse
+from tests.support.collector import CollectorProcess, running
+from tests.support.load import PROTOBUF, make_request, run_ids
 
 FOLDER = DEPLOY / "clickhouse"
 
@@ -21,6 +27,32 @@ def test_every_table_is_replicated() -> None:
     """Each table of the schema is made once, on replicas."""
     made = [text for text in cluster.statements() if "ENGINE = Replicated" in text]
     assert len(made) == len(TABLES)
+
+
+def test_tables_work(tmp_path: Path) -> None:
+    """A collector stores, finds, and deletes in these tables, of which it made none itself."""
+    with clickhouse(tmp_path / "server") as server:
+        for statement in cluster.statements():
+            server.command(cluster.without_replication(statement))
+        made = set(server.command(f"SHOW TABLES FROM {cluster.DATABASE}").split())
+        assert made == TABLE_NAMES
+        url = server.url(cluster.DATABASE)
+        with running(tmp_path / "none", "--store", url) as collector:
+            kept, deleted = make_request("kept", 3), make_request("deleted", 3)
+            for request in (kept, deleted):
+                collector.deliver(request.SerializeToString(), PROTOBUF)
+            assert len(collector.runs("deleted")) == 3
+            assert delete_project(collector, "deleted") == HTTPStatus.OK
+            assert collector.runs("deleted") == []
+            assert {run["run_id"] for run in collector.runs("kept")} == set(run_ids(kept))
+
+
+def delete_project(collector: CollectorProcess, project: str) -> int:
+    """Delete a project; returns the status of the answer."""
+    address = f"{collector.endpoint}/api/v1/projects/{project}"
+    with urlopen(Request(address, method="DELETE"), timeout=60) as answer:
+        status: int = answer.status
+    return status
 
 
 def test_statements_are_parsed() -> None:

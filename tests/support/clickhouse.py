@@ -42,14 +42,24 @@ class ClickHouse:
         user = f"{USER}:{quote(password, safe='')}"
         return f"{scheme}://{user}@127.0.0.1:{self.port}/{database}{options}"
 
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        return self._process.pid
+
     def make_database(self) -> str:
         """Make an empty database; returns its name."""
         name = f"d{uuid.uuid4().hex}"
+        self.command(f"CREATE DATABASE {name}")
+        return name
+
+    def command(self, statement: str) -> str:
+        """Carry a statement out as its operator; returns its answer, tabs between columns."""
         with clickhouse_connect.get_client(
             host="127.0.0.1", port=self.port, username=USER, password=PASSWORD
         ) as client:
-            client.command(f"CREATE DATABASE {name}")
-        return name
+            answer: bytes = client.raw_query(statement)
+        return answer.decode()
 
     def kill(self) -> None:
         """End it as a crash would."""

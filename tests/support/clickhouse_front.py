@@ -2,7 +2,8 @@
 
 Run as ``python -m tests.support.clickhouse_front FOLDER PORT [CERTIFICATE KEY]``; it prints its
 port when it listens. With ``INSERT_BYTES_PER_S`` in the environment it stores no faster than that,
-as a slow disk does. Each request has settings of its own, as on a server, whose limits hold too:
+as a slow disk does. Each request has settings of its own, as on a server, whose limits hold too,
+and so does what Replicated tables ask of a deletion:
 https://clickhouse.com/docs/interfaces/http, https://clickhouse.com/docs/operations/settings.
 """
 
@@ -25,6 +26,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlsplit
+from xml.etree import ElementTree
 
 import chdb
 import lz4.frame  # type: ignore[import-untyped]  # it carries no types
@@ -35,8 +37,14 @@ PASSWORD: Final = "geheim:@/ü"
 # A server's own: http_max_uri_size, http_max_field_value_size.
 _MOST_URI: Final = 1024 * 1024
 _MOST_FIELD: Final = 128 * 1024
-# What a profile of the server may say otherwise than the engine: nothing of it may change answers.
+# The profile of `deploy/` for a cluster, and what a server's may say otherwise than the engine:
+# nothing of it may change answers.
+_CLUSTER: Final = Path(__file__).parents[2] / "deploy/clickhouse/users.xml"
 _PROFILE: Final = {
+    **{
+        setting.tag: setting.text or ""
+        for setting in next(ElementTree.parse(_CLUSTER).iter("otel_ml"))  # noqa: S314 - a file of ours
+    },
     "join_use_nulls": "1",
     "transform_null_in": "1",
     "group_by_use_nulls": "1",
@@ -60,6 +68,11 @@ _CODE: Final = re.compile(r"Code: (\d+)\.")
 _FORMAT: Final = re.compile(rb"\sFORMAT\s+(\w+)\s*;?\s*$", re.IGNORECASE)
 _INSERT: Final = re.compile(
     rb"\s*(INSERT\s+INTO\s.*?)\sFORMAT\s+(\w+)[ \n]", re.IGNORECASE | re.DOTALL
+)
+# What Replicated tables refuse without a setting.
+_ASKING_MUTATION: Final = re.compile(
+    rb"\s*(DELETE\s+FROM|ALTER\s+TABLE\s+\S+\s+(DELETE|UPDATE))\b.*\(\s*SELECT\b",
+    re.IGNORECASE | re.DOTALL,
 )
 _RESULT: Final = re.compile(rb"\s*(SELECT|WITH|SHOW|DESC|DESCRIBE|EXPLAIN|EXISTS)\b", re.IGNORECASE)
 _UNPACK: Final[Mapping[str, Callable[[bytes], bytes]]] = {
@@ -116,6 +129,10 @@ class Engine:
             **_PROFILE,
             **{name: value for name, value in asked.fields.items() if name not in _TRANSPORT},
         }
+        allows = settings.get("allow_nondeterministic_mutations") == "1"
+        if _ASKING_MUTATION.match(asked.query) and not allows:
+            text = "statement with subquery may be nondeterministic"
+            raise Failure(36, f"Code: 36. DB::Exception: {text}. (BAD_ARGUMENTS)")
         connection = chdb.connect(self._address)  # type: ignore[no-untyped-call]  # it carries no types
         try:
             connection.query(f"USE {_quoted(asked.fields.get('database', 'default'), '`')}")

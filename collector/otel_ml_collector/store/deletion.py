@@ -37,7 +37,6 @@ from otel_ml_collector.times import DAY_NS, SECOND_NS
 _SETTINGS: Final = {
     "max_execution_time": 0,
     "max_memory_usage": 2_000_000_000,
-    "allow_nondeterministic_mutations": 1,
 }
 _WAIT_S: Final = 60.0
 # By then every other collector knows, and what it had in hand is stored.

@@ -30,6 +30,12 @@ _UNTOLD: Final = Sql("""
     SELECT name FROM system.tables WHERE database = currentDatabase()
       AND engine LIKE '%MergeTree' AND position(engine_full, {setting:String}) = 0""")
 
+# The engine deletes and changes rows of no other tables.
+_OTHER_ENGINES: Final = Sql("""
+    SELECT name, engine FROM system.tables
+    WHERE database = currentDatabase() AND name IN {names:Array(String)}
+      AND engine NOT LIKE '%MergeTree' ORDER BY name LIMIT 1""")
+
 _logger = logging.getLogger(__name__)
 
 
@@ -224,13 +230,16 @@ def connect(url: str) -> Connections:
 
     Raises:
         BadSetting: The address cannot be read, another process holds the data directory, the
-            server does not answer, or the store is newer than this program.
+            server does not answer, its tables are of an engine that deletes no rows, or the store
+            is newer than this program.
     """
     connections = Connections(url)
     for folder in connections.folder.glob("store/store/*/*") if connections.folder else ():
         drop_unread(folder)
     try:
         client = connections.open()
+        if connections.folder is None:
+            _check_engines(client)
         migrate(client)
         if connections.folder is not None:
             _remove_by_one_thread(client)
@@ -242,6 +251,18 @@ def connect(url: str) -> Connections:
         connections.close()
         raise
     return connections
+
+
+def _check_engines(client: StoreClient) -> None:
+    """Refuse tables of which no row can be deleted: Distributed ones, before those of shards."""
+    found = client.query(_OTHER_ENGINES, parameters={"names": sorted(TABLE_NAMES)}).result_rows
+    for name, engine in found:
+        raise BadSetting(
+            f"The table {name} of the store has the engine {engine}, of which ClickHouse deletes "
+            "no rows: deletions and retention would fail. Expected tables of the MergeTree family, "
+            "as deploy/clickhouse/cluster.sql makes them: with several shards each is a store of "
+            "its own, with collectors of its own"
+        )
 
 
 def _remove_by_one_thread(client: StoreClient) -> None:

@@ -20,10 +20,7 @@ from otel_ml_collector.store.sql import Sql, StoreClient, identifier, join_sql
 from otel_ml_collector.store.tables import OPEN_RUNS, OWNED, RUNS
 from otel_ml_collector.times import AHEAD_NS, DAY_NS, HOUR_NS
 
-_SETTINGS: Final = {
-    "max_execution_time": 0,
-    "allow_nondeterministic_mutations": 1,
-}
+_SETTINGS: Final = {"max_execution_time": 0}
 
 # A table, and which of its rows.
 _Place = tuple[Sql, Sql]
