@@ -32,6 +32,7 @@ _WAITS: Final = (
     ("tests/otel_ml/versions/test_shapes.py::test_edit_alone*", True),
     ("tests/contract/*[[]embedded]", True),  # the road that all other tests take
     ("tests/contract/test_server.py::test_two_collectors", True),
+    ("tests/deploy/test_sizing.py::test_runs_take_what_the_page_says", True),
     ("tests/end_to_end/test_artifacts.py::test_memory", True),
     ("tests/end_to_end/test_artifacts.py::test_kill*", True),
     ("tests/end_to_end/test_artifacts.py::test_restart", True),
