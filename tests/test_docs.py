@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
 
@@ -24,6 +25,7 @@ from tests.support.collector import CollectorProcess
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 TUTORIAL = ROOT / "docs/tutorial.md"
+SCIKIT_LEARN = ROOT / "docs/how-to/scikit-learn.md"
 PAGES = [README, *sorted((ROOT / "docs").rglob("*.md")), ROOT / "deploy/README.md"]
 # Blocks fenced as `python integrations` need frameworks: tests/integrations runs them.
 PYTHON = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -174,7 +176,7 @@ def run_blocks(page: Path, collector: CollectorProcess, folder: Path) -> None:
     [
         page
         for page in PAGES
-        if page not in {TARGET, TUTORIAL, README} and PYTHON.search(page.read_text())
+        if page not in {TARGET, TUTORIAL, README, SCIKIT_LEARN} and PYTHON.search(page.read_text())
     ],
     ids=lambda page: str(page.relative_to(ROOT)),
 )
@@ -229,3 +231,26 @@ def test_tutorial_leaves_what_it_speaks_of(collector: CollectorProcess, tmp_path
         ("ask", 1, {}),
         ("classify", 3, {"correct": 0.0}),
     ]
+
+
+def test_scikit_learn_leaves_trainings(collector: CollectorProcess, tmp_path: Path) -> None:
+    """Who follows the page on scikit-learn has three trainings with params, curves, and a best."""
+    run_blocks(SCIKIT_LEARN, collector, tmp_path)
+    trained = [run["run_id"] for run in collector.runs("scikit-learn")[2::-1]]
+    asked = urlencode({"of": trained}, doseq=True)
+    found = collector.get(f"/projects/scikit-learn/compare?{asked}")
+    assert found["differing"] == ["eta0"]
+    assert found["same"]["loss"] == "log_loss"
+    assert [side["params"]["eta0"] for side in found["sides"]] == [0.001, 0.01, 0.1]
+    assert [side["metrics"]["loss"]["count"] for side in found["sides"]] == [10, 10, 10]
+    assert found["sentence"].startswith("C has the lowest loss")
+
+
+def test_scikit_learn_leaves_a_model(collector: CollectorProcess, tmp_path: Path) -> None:
+    """Who follows that page finds which training made the version, and what it foretold."""
+    run_blocks(SCIKIT_LEARN, collector, tmp_path)
+    called, trained = collector.runs("scikit-learn-flowers")[:2]
+    [version] = collector.get("/projects/scikit-learn-flowers/models/flowers/versions")["versions"]
+    assert called["outputs"] == "0"
+    assert version["definition"]["params"]["n_estimators"] == 20
+    assert trained["run_id"] in [run["run_id"] for run in version["produced_by"]]
