@@ -89,6 +89,19 @@ ODD: Final = {
     letter: make_run(20 + at, {HOSTILE: HOSTILE + letter}, model=HOSTILE)
     for at, letter in enumerate("AB")
 }
+BOOSTED: Final = {letter: make_run(40 + at) for at, letter in enumerate("AB")}
+# As XGBoost and LightGBM name what they log, and whether less of it is better.
+BOOSTED_METRICS: Final = {
+    "valid-mlogloss": True,
+    "valid-merror": True,
+    "valid-poisson-nloglik": True,
+    "test-rmsle": True,
+    "validation_0-logloss": True,
+    "multi_logloss": True,
+    "valid-auc": False,
+    "valid-ndcg": False,
+    "valid-map": False,
+}
 SWEEP: Final = [make_run(100 + at, {"rate": at / 10}, model="sweep") for at in range(MANY)]
 EXPERIMENTS: Final = [make_experiment(at) for at in range(2)]
 
@@ -103,6 +116,8 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
             take("p", run, log(run, "val_loss", LOSSES[letter]), log(run, "epochs", [3]))
         take("p", *PLAIN.values())
         take("p", *(span for run in ODD.values() for span in (run, log(run, HOSTILE, [1, 2]))))
+        for run in BOOSTED.values():
+            take("p", run, *(log(run, name, [0.5]) for name in BOOSTED_METRICS))
         take("p", *SWEEP)
         take("p", *(log(run, "loss", [1, 1 / (at + 1)]) for at, run in enumerate(SWEEP)))
         for version, passed in PASSED.items():
@@ -142,6 +157,13 @@ def table(text: str, name: str) -> list[list[str]]:
 
 def ids(spans: dict[str, Span]) -> list[str]:
     return [id_of(one) for one in spans.values()]
+
+
+def test_which_is_better(service: Service) -> None:
+    """Names of losses and errors, as libraries of boosted trees write them, are known as such."""
+    told = found(service, ids(BOOSTED))
+    named = {one["name"]: one["lower_is_better"] for one in told["metrics"]}
+    assert named == BOOSTED_METRICS
 
 
 def test_trainings(service: Service) -> None:

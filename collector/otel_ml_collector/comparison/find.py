@@ -49,8 +49,8 @@ _LEVELS: Final = 4
 _LETTERS: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 # Words of a metric's name that say that less is better, and that say what it was measured on.
 _LOWER: Final = re.compile(
-    r"(?<![a-z])(log_?loss|loss|error|err|mae|mse|rmse|rmsle|mape|smape|deviance|entropy|perplexity"
-    r"|ppl|nll|brier|wer|cer|fid|latency|duration|seconds|ms)(?![a-z])",
+    r"(?<![a-z])(m?log_?loss|loss|m?error|err|mae|mse|rmse|rmsle|mape|smape|mphe|deviance|entropy"
+    r"|perplexity|ppl|nll|nloglik|brier|wer|cer|fid|latency|duration|seconds|ms)(?![a-z])",
     re.IGNORECASE,
 )
 _HELD_OUT: Final = re.compile(
