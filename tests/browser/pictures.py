@@ -5,21 +5,34 @@
 """
 
 import io
+import json
 import sys
 import tempfile
 from collections.abc import Sequence
+from html import escape
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlencode
 
 from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 
 from tests.browser.conftest import ARGUMENTS, CHROMIUM
-from tests.services.frameworks import FOLLOWED
+from tests.integrations.test_pages import run_blocks
+from tests.services.frameworks import FOLDER, FOLLOWED
 from tests.services.processes import ROOT
 from tests.support.collector import CollectorProcess, running
+from tests.test_docs import run_blocks as run_plain_blocks
 
 IMAGES: Final = ROOT / "docs" / "images"
+# Pages whose runs are trainings, shown side by side.
+TRAININGS: Final = ("scikit-learn", "xgboost", "lightning")
+# As notebooks look.
+_NOTEBOOK_STYLE: Final = """
+body{margin:24px;font:14px/1.5 system-ui}table{border-collapse:collapse}
+pre{margin:20px 0 10px;padding:8px 12px;border:1px solid #ddd;background:#f6f6f6;font-size:13px}
+td,th{padding:4px 10px;text-align:right}tr:nth-child(even){background:#f6f6f6}
+"""
 _COLOURS: Final = 64
 _WIDTH: Final = 1280
 _MOST_HEIGHT: Final = 800
@@ -29,20 +42,50 @@ def main(pages: Sequence[str]) -> None:
     """Follow the pages, all when none is named, and take the picture of each."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        for page in pages or FOLLOWED:
+        for page in pages or (*FOLLOWED, *TRAININGS):
             with tempfile.TemporaryDirectory() as kept:
                 files = Path(kept) / "files"
                 files.mkdir()
                 with running(Path(kept) / "data") as collector:
-                    FOLLOWED[page](page, collector, files)
-                    shoot(browser, find_address(page, collector), IMAGES / f"{page}.png")
+                    follow(page, collector, files)
+                    if page == "notebook":
+                        address = show_notebook(files / "notebook.ipynb")
+                    else:
+                        address = find_address(page, collector)
+                    shoot(browser, address, IMAGES / f"{page}.png")
         browser.close()
 
 
+def follow(page: str, collector: CollectorProcess, files: Path) -> None:
+    """Do what a page says, in a folder."""
+    if page in FOLLOWED:
+        FOLLOWED[page](page, collector, files)
+    elif page == "scikit-learn":
+        run_plain_blocks(FOLDER / f"{page}.md", collector, files)
+    else:
+        run_blocks(f"{page}.md", collector, files)
+
+
 def find_address(page: str, collector: CollectorProcess) -> str:
-    """Find the page of the collector that shows best what arrived: the trace of a run."""
-    run = collector.runs(page)[0]
-    return f"{collector.endpoint}/projects/{page}/runs/{run['run_id']}"
+    """Find what shows best what arrived: trainings side by side, else a run in its trace."""
+    ids = [run["run_id"] for run in collector.runs(page)]
+    project = f"{collector.endpoint}/projects/{page}"
+    if page in TRAININGS:
+        return f"{project}/compare?{urlencode({'of': ids[::-1]}, doseq=True)}"
+    return f"{project}/runs/{ids[0]}"
+
+
+def show_notebook(notebook: Path) -> str:
+    """Write the cells of a notebook with what they show as a page; returns its address."""
+    parts = []
+    for cell in json.loads(notebook.read_text())["cells"]:
+        parts.append(f"<pre>{escape(''.join(cell['source']))}</pre>")
+        for output in cell["outputs"]:
+            plain = f"<code>{escape(''.join(output['data']['text/plain']))}</code>"
+            parts.append("".join(output["data"].get("text/html", plain)))
+    page = notebook.with_suffix(".html")
+    page.write_text(f"<!doctype html><style>{_NOTEBOOK_STYLE}</style>{''.join(parts)}")
+    return page.as_uri()
 
 
 def shoot(browser: Browser, address: str, target: Path) -> None:

@@ -2,7 +2,8 @@
 
 import re
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+from urllib.parse import urlencode
 
 import pytest
 
@@ -41,6 +42,13 @@ def run_blocks(page: str, collector: CollectorProcess, folder: Path) -> list[str
     return sorted(f"{run['model']} {run['outcome']}" for run in collector.runs(project))
 
 
+def compare_page(page: str, collector: CollectorProcess, folder: Path) -> Any:
+    """Run the blocks of a page, and put its runs side by side, the first one first."""
+    run_blocks(f"{page}.md", collector, folder)
+    trained = [run["run_id"] for run in reversed(collector.runs(page))]
+    return collector.get(f"/projects/{page}/compare?{urlencode({'of': trained}, doseq=True)}")
+
+
 @pytest.mark.parametrize(
     ("page", "runs"),
     [
@@ -59,6 +67,13 @@ def test_page(page: str, runs: list[str], collector: CollectorProcess, tmp_path:
 
 
 def test_every_block_is_run() -> None:
-    """Every page with such a block is run, here or by `test_types`."""
+    """Every page with such a block is run, here or by the tests of what it is about."""
     pages = {page.name for page in (ROOT / "docs").rglob("*.md") if BLOCK.search(page.read_text())}
-    assert pages == {"data.md", "mlflow.md", "transformers.md", "zero-code.md"}
+    assert pages == {
+        "data.md",
+        "lightning.md",
+        "mlflow.md",
+        "transformers.md",
+        "xgboost.md",
+        "zero-code.md",
+    }

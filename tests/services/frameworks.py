@@ -1,10 +1,11 @@
 """Follows the pages on frameworks: their files are written, their commands typed, requests made.
 
 A page fences its programs as ``python services``, each with the name of its file in the first line,
-and what is typed as ``sh services``. The tests ask the collector what has arrived, and
-`tests.browser.pictures` shows it.
+cells of a notebook as ``python notebook``, and what is typed as ``sh services``. The tests ask the
+collector what has arrived, and `tests.browser.pictures` shows it.
 """
 
+import json
 import re
 import shlex
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from tests.support.collector import CollectorProcess
 
 FOLDER: Final = ROOT / "docs" / "how-to"
 _BLOCK: Final = re.compile(r"^```(python|sh) services\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+_CELL: Final = re.compile(r"^```python notebook\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _FILE: Final = re.compile(r"# (\S+\.py)\n")
 # Ports that are free, where the pages take those that the servers take by themselves.
 _FREE_PORTS: Final = {
@@ -74,6 +76,22 @@ def send_texts(page: str, collector: CollectorProcess, folder: Path) -> str:
     return service.output
 
 
+def execute_cells(page: str, collector: CollectorProcess, folder: Path) -> str:
+    """Execute the cells of a page as its command does; returns the notebook with its outputs."""
+    text = (FOLDER / f"{page}.md").read_text()
+    told: dict[str, object] = {"cell_type": "code", "metadata": {}, "execution_count": None}
+    cells = [
+        {**told, "id": f"cell-{number}", "outputs": [], "source": cell.rstrip()}
+        for number, cell in enumerate(_CELL.findall(text))
+    ]
+    notebook = folder / f"{page}.ipynb"
+    made = {"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": cells}
+    notebook.write_text(json.dumps(made))
+    [command] = write_files(page, folder)
+    complete(*command, folder=folder, OTEL_ML_ENDPOINT=collector.endpoint)
+    return notebook.read_text()
+
+
 Follow = Callable[[str, CollectorProcess, Path], str]
 
 # How a page is followed; its name is that of its project.
@@ -83,4 +101,5 @@ FOLLOWED: Final[dict[str, Follow]] = {
     "fastapi": ask_texts,
     "flask": ask_texts,
     "gunicorn": ask_texts,
+    "notebook": execute_cells,
 }

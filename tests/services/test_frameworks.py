@@ -1,5 +1,6 @@
 """The pages on frameworks: who follows one has the runs and spans that it shows, each once."""
 
+import json
 import re
 from collections.abc import Callable
 from functools import cache
@@ -104,6 +105,25 @@ def test_celery(collector: CollectorProcess, follow: Callable[[str], str]) -> No
         sorted([("nightly", "chain", "internal", ""), *task * len(TEXTS)])
     ]
     assert sorted(calls(collector, "celery", "score"), key=str) == sorted(LENGTHS, key=str)
+
+
+def test_notebook(collector: CollectorProcess, follow: Callable[[str], str]) -> None:
+    """Cells show what they made: an answer, a run with its page, and a table of all runs."""
+    cells = json.loads(follow("notebook"))["cells"]
+    training, answered = collector.runs("notebook")
+    page = f"{collector.endpoint}/projects/notebook/runs"
+    shown = ["".join(one["data"]["text/plain"]) for cell in cells for one in cell["outputs"]]
+    assert shown == [
+        "'Say hello'",
+        f"<OpenedRun {training['run_id']} ok {page}/{training['run_id']}>",
+        f"<Runs notebook {page}>",
+    ]
+    table = "".join(cells[-1]["outputs"][0]["data"]["text/html"])
+    assert [f'href="{page}/{run["run_id"]}"' in table for run in (training, answered)] == [True] * 2
+    assert (answered["outputs"], answered["version"]) == ("Say hello", 1)
+    assert collector.get(f"/runs/{training['run_id']}")["metrics"]["loss"] == [
+        1 / step for step in range(1, 6)
+    ]
 
 
 def test_every_page_is_followed() -> None:

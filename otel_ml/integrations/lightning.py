@@ -1,0 +1,114 @@
+"""Training with PyTorch Lightning as a run: its hyper-parameters, and its numbers step by step."""
+
+import secrets
+import sys
+from argparse import Namespace
+from collections.abc import Mapping
+from typing import Any
+
+from lightning_utilities.core.rank_zero import rank_zero_only
+
+import otel_ml
+from otel_ml.client import Client
+from otel_ml.errors import quiet
+from otel_ml.runs import Run
+
+try:  # one framework under two names: a trainer of the one takes loggers of the other
+    from lightning.pytorch.loggers import Logger as _Base
+except ImportError:
+    from pytorch_lightning.loggers import Logger as _Base
+
+__all__ = ["Logger"]
+
+
+class Logger(_Base):  # type: ignore[misc]  # its package is not there for the type check
+    """Records what a ``Trainer`` does as a run: ``Trainer(logger=Logger("digits"))``.
+
+    The run opens when the trainer begins, with the hyper-parameters that the model saved as its
+    params, takes every number that the trainer logs, and ends with the trainer's first task; what
+    a test after the training logs is still added. A training that raises ends it with the error.
+    On several processes the first one records.
+
+    Args:
+        name: The model's name, and of the folder of its checkpoints; the class of the model, and
+            ``training``, when not given.
+        client: Records the run; one that the environment sets up when not given.
+        run: An open run, to which all is added; it is not ended here.
+    """
+
+    def __init__(
+        self, name: str | None = None, client: Client | None = None, run: Run | None = None
+    ) -> None:
+        super().__init__()
+        self._name = name
+        self._client = client
+        self._given = run
+        self._run = run
+        self._params: dict[str, Any] = {}
+        # Asked for before there is a run; the trainer's seed has no part in it.
+        self._version = secrets.token_hex(4)
+
+    @property
+    def name(self) -> str:
+        """The folder of its checkpoints."""
+        return self._name or "training"
+
+    @property
+    def version(self) -> str:
+        """The folder within that one, and a tag of the run."""
+        return self._version
+
+    @property
+    def run(self) -> Run | None:
+        """The run; None before the trainer begins, and on other processes than the first one."""
+        return self._run
+
+    @property
+    def experiment(self) -> Run | None:
+        """The run, under the name that Lightning's own loggers have for it."""
+        return self._run
+
+    @rank_zero_only  # type: ignore[untyped-decorator]  # as above
+    def log_hyperparams(
+        self, params: Mapping[str, Any] | Namespace, *args: Any, **kwargs: Any
+    ) -> None:
+        """Keep params for the run that is about to open; of an open one they become tags."""
+        with quiet("lightning"):
+            given = vars(params) if isinstance(params, Namespace) else params
+            new = {
+                str(name): value for name, value in given.items() if str(name) not in self._params
+            }
+            self._params.update(new)
+            if self._run is not None and new:
+                self._run.tag({name: _plain(value) for name, value in new.items()})
+
+    @rank_zero_only  # type: ignore[untyped-decorator]  # as above
+    def log_graph(self, model: Any, *args: Any, **kwargs: Any) -> None:
+        """Open the run, now that the model is known."""
+        with quiet("lightning"):
+            self._open(type(model).__name__)
+
+    @rank_zero_only  # type: ignore[untyped-decorator]  # as above
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        """Log the numbers of one step."""
+        with quiet("lightning"):
+            self._open(self.name).log_metrics(metrics, step=step)
+
+    @rank_zero_only  # type: ignore[untyped-decorator]  # as above
+    def finalize(self, status: str) -> None:
+        """End the run that was opened here, with the error that the trainer is raising."""
+        with quiet("lightning"):
+            if self._given is None and self._run is not None:
+                self._run.end(sys.exc_info()[1] if status == "failed" else None)
+
+    def _open(self, name: str) -> Run:
+        if self._run is None:
+            open_run = otel_ml.run if self._client is None else self._client.run
+            tags = {"version": self._version}
+            self._run = open_run(self._name or name, params=self._params, tags=tags)
+        return self._run
+
+
+def _plain(value: Any) -> Any:
+    """Write as a tag what is no number and no text."""
+    return value if isinstance(value, (bool, int, float, str)) else str(value)

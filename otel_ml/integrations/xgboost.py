@@ -1,0 +1,135 @@
+"""Training with XGBoost as a run: its parameters, and its numbers round by round."""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import numpy as np
+import xgboost
+
+import otel_ml
+from otel_ml.client import Client
+from otel_ml.errors import quiet
+from otel_ml.runs import Run
+
+__all__ = ["Callback"]
+
+# Of the fifty parameters these say what was trained, whatever their values; of the others those
+# count that were changed.
+_ALWAYS: Final = ("booster", "eta", "max_depth", "objective", "seed", "subsample")
+# How it computes, what it found in the data by itself, and second names of others.
+_NEVER: Final = frozenset(
+    {
+        *("device", "fail_on_invalid_gpu_id", "n_jobs", "nthread", "validate_parameters"),
+        *("base_score", "num_feature", "num_target"),
+        *("learning_rate", "min_split_loss", "random_state", "reg_alpha", "reg_lambda"),
+    }
+)
+
+
+class Callback(xgboost.callback.TrainingCallback):  # type: ignore[misc]  # its package is not there for the type check
+    """Records each training of ``xgboost.train``, ``xgboost.cv`` or an estimator as a run.
+
+    A run opens when a training begins, with the parameters of the booster as its params, takes
+    every number of each round, named as XGBoost prints it (``valid-rmse``), and ends with the
+    training. A training that raises tells no callback of it: open the run yourself, as a block
+    around the training, and give it, so that the error is its outcome.
+
+    Args:
+        name: The model's name.
+        client: Records the runs; one that the environment sets up when not given.
+        run: An open run, to which all is added; it is not ended here.
+    """
+
+    def __init__(
+        self, name: str = "xgboost", client: Client | None = None, run: Run | None = None
+    ) -> None:
+        super().__init__()
+        self._name = name
+        self._client = client
+        self._given = run
+        self._run = run
+
+    @property
+    def run(self) -> Run | None:
+        """The run of the training that began last; None before the first one."""
+        return self._run
+
+    def before_training(self, model: Any) -> Any:
+        """Open a run, on one process of several."""
+        if self._given is None and xgboost.collective.get_rank() == 0:
+            with quiet("xgboost"):
+                open_run = otel_ml.run if self._client is None else self._client.run
+                self._run = open_run(self._name, params=_params(model))
+        return model
+
+    def after_iteration(
+        self, model: Any, epoch: int, evals_log: Mapping[str, Mapping[str, list[Any]]]
+    ) -> bool:
+        """Log the numbers of one round; never ends the training."""
+        if self._run is not None:
+            with quiet("xgboost"):
+                self._run.log_metrics(dict(_numbers(evals_log)), step=epoch)
+        return False
+
+    def after_training(self, model: Any) -> Any:
+        """End the run that was opened here, with the round that early stopping chose as a tag."""
+        if self._run is not None:
+            with quiet("xgboost"):
+                best = getattr(model, "attr", lambda _: None)("best_iteration")
+                if best is not None:
+                    self._run.tag(best_iteration=int(best))
+                if self._given is None:
+                    self._run.end()
+        return model
+
+
+def _numbers(logged: Mapping[str, Mapping[str, list[Any]]]) -> Iterator[tuple[str, float]]:
+    """Name the last number of each metric; of a cross-validation its mean and deviation."""
+    for data, metrics in logged.items():
+        for metric, values in metrics.items():
+            last = values[-1]
+            if isinstance(last, tuple):
+                yield f"{data}-{metric}-mean", last[0]
+                yield f"{data}-{metric}-std", last[1]
+            else:
+                yield f"{data}-{metric}", last
+
+
+def _params(model: Any) -> dict[str, Any]:
+    """Choose the parameters that tell one training from another."""
+    folds = getattr(model, "cvfolds", None)  # of a cross-validation all have the same
+    said = _settings(folds[0].bst if folds else model)
+    data = xgboost.DMatrix(np.zeros((1, 1)))  # a booster does not keep it
+    usual = _settings(xgboost.Booster({}, [data]))
+    return {
+        name: _value(text)
+        for name, text in said.items()
+        if name in _ALWAYS or (name not in _NEVER and usual.get(name) != text)
+    }
+
+
+def _settings(booster: Any) -> dict[str, str]:
+    """Read all parameters of a booster, by name, as it writes them."""
+    learner = json.loads(booster.save_config())["learner"]
+    return dict(_leaves({name: part for name, part in learner.items() if name != "metrics"}))
+
+
+def _leaves(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for name, part in config.items():
+        if isinstance(part, Mapping):
+            yield from _leaves(part)
+        elif isinstance(part, str) and name != "name":  # which says its objective again
+            yield name, part
+
+
+def _value(text: str) -> Any:
+    """Read a number where one is written; XGBoost keeps floats in 32 bits."""
+    try:
+        return int(text)
+    except ValueError:
+        pass
+    try:
+        return float(str(np.float32(text)))
+    except ValueError:
+        return text
