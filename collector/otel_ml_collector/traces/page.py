@@ -19,9 +19,8 @@ from otel_ml_collector.mapping.dialects.gen_ai_events import CONTENT_EVENTS
 from otel_ml_collector.mapping.prices import Prices
 from otel_ml_collector.metrics import make_plots
 from otel_ml_collector.runs import find as runs
+from otel_ml_collector.runs.amounts import find_unread, tell_price
 from otel_ml_collector.runs.answers import Run, RunSummary, Stretch, Trace, add_up, is_score
-from otel_ml_collector.runs.price import tell_price
-from otel_ml_collector.runs.unread import find_unread
 from otel_ml_collector.services import find_service
 from otel_ml_collector.settings.table import Settings
 from otel_ml_collector.store.reader import Reader
