@@ -118,6 +118,7 @@ def report_tools(data_dir: Path, runs: int, times: int = TIMES) -> None:
             cpu_ms = (_cpu_s(collector.pid) - cpu_s) / times * 1e3
             took_ms = sorted(one.took_ms for one in called)
             p95_ms = took_ms[len(took_ms) * 95 // 100]
+            is_reached = p95_ms <= _ANSWER_MS
             rows.append(
                 (
                     title,
@@ -126,7 +127,7 @@ def report_tools(data_dir: Path, runs: int, times: int = TIMES) -> None:
                     f"{cpu_ms:,.0f}",
                     str(_ANSWER_MS),
                     f"{called[0].characters:,}",
-                    verdict(p95_ms <= _ANSWER_MS),
+                    "refused" if any(one.refusal for one in called) else verdict(is_reached),
                 )
             )
         asker.close()
@@ -174,7 +175,7 @@ def _call_patiently(asker: Asker, tool: str, given: Given) -> Called:
     while True:
         called = asker.call(tool, given)
         if "a minute" not in called.refusal:
-            assert not called.refusal, (tool, called.refusal)
+            assert "longer" in called.refusal or not called.refusal, (tool, called.refusal)
             return called
         time.sleep(1)  # the minute is what is waited for
 
