@@ -131,11 +131,11 @@ def report_tools(data_dir: Path, runs: int, times: int = TIMES) -> None:
                 )
             )
         asker.close()
+        title = f"tools over {loaded.runs:,} runs"
+        heads = (title, "p50 ms", "p95 ms", "CPU ms", "floor, p95", "characters", "")
+        print_table(heads, rows)
     finally:
-        collector.stop()
-    title = f"tools over {loaded.runs:,} runs"
-    heads = (title, "p50 ms", "p95 ms", "CPU ms", "floor, p95", "characters", "")
-    print_table(heads, rows)
+        collector.kill()
 
 
 def make_calls(loaded: Loaded) -> list[tuple[str, str, Given]]:
