@@ -8,13 +8,15 @@ collector what has arrived, and `tests.browser.pictures` shows it.
 import json
 import re
 import shlex
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
+from urllib.request import Request, urlopen
 
 from tests.services.processes import NEVER_BY_ITSELF, ROOT, Service, complete, serving
-from tests.support.collector import CollectorProcess
+from tests.support.collector import CollectorProcess, wait_until
 
 FOLDER: Final = ROOT / "docs" / "how-to"
 _BLOCK: Final = re.compile(r"^```(python|sh) services\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -67,6 +69,36 @@ def ask_texts(page: str, collector: CollectorProcess, folder: Path) -> str:
     return service.output
 
 
+def post_texts(page: str, collector: CollectorProcess, folder: Path) -> str:
+    """Post each text to the service of BentoML's page; returns what it printed."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = str(server.getsockname()[1])
+    [command] = write_files(page, folder)
+    variables = {
+        "BENTOML_DO_NOT_TRACK": "True",
+        "BENTOML_PORT": port,
+        "OTEL_BSP_SCHEDULE_DELAY": "200",
+        "OTEL_EXPORTER_OTLP_HEADERS": f"x-otel-ml-project={page}",
+        "OTEL_ML_ENDPOINT": collector.endpoint,
+    }
+    requests = 'kind == "span" and name == "POST /predict"'
+    with serving(
+        *command, ready="Service Shop initialized", variables=variables, folder=folder
+    ) as service:
+        for text in TEXTS:
+            request = Request(
+                f"http://127.0.0.1:{port}/predict",
+                json.dumps({"text": text}).encode(),
+                {"content-type": "application/json"},
+            )
+            with urlopen(request, timeout=30) as answer:
+                assert json.load(answer) == {"length": len(text)}
+        wait_until(lambda: len(collector.runs(page, where=requests)) == len(TEXTS))
+        wait_until(lambda: len(collector.runs(page)) == len(TEXTS))
+        service.stop()
+    return service.output
+
+
 def send_texts(page: str, collector: CollectorProcess, folder: Path) -> str:
     """Send the worker of a page a task for each text; returns what it printed."""
     with started(page, "ready.", collector, folder) as service:
@@ -96,6 +128,7 @@ Follow = Callable[[str, CollectorProcess, Path], str]
 
 # How a page is followed; its name is that of its project.
 FOLLOWED: Final[dict[str, Follow]] = {
+    "bentoml": post_texts,
     "celery": send_texts,
     "django": ask_texts,
     "fastapi": ask_texts,

@@ -21,7 +21,7 @@ PYTHON: Final = ROOT / ".venv-services" / "bin" / "python"
 # Far longer than a test: what arrives while it lasts was delivered by the end of a process.
 NEVER_BY_ITSELF: Final = {"OTEL_BSP_SCHEDULE_DELAY": "600000"}
 _LISTENS: Final = re.compile(r"(?:Listening at:|[Rr]unning on) (http://[\d.]+:\d+)")
-_WAIT_S: Final = 30
+_WAIT_S: Final = 60
 
 
 class Service:

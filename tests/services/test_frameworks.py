@@ -9,6 +9,7 @@ from typing import Any, Final
 import pytest
 
 from tests.services.frameworks import FOLDER, FOLLOWED, TEXTS
+from tests.services.test_fastapi import ASGI_MESSAGE
 from tests.support.collector import CollectorProcess
 
 pytestmark = pytest.mark.interop
@@ -90,6 +91,19 @@ def test_gunicorn_workers(collector: CollectorProcess, follow: Callable[[str], s
     assert len(workers) == 2
     assert asked
     assert asked <= workers
+
+
+def test_bentoml(collector: CollectorProcess, follow: Callable[[str], str]) -> None:
+    """A request to BentoML is one span of the server, with the run of its model below it."""
+    follow("bentoml")
+    request = "POST /predict"
+    found = [
+        [span for span in tree if not ASGI_MESSAGE.search(span[0])]
+        for tree in trees(collector, "bentoml")
+    ]
+    tree = [(request, "span", "server", ""), ("predict", "model", "internal", request)]
+    assert found == [tree] * len(TEXTS)
+    assert calls(collector, "bentoml", "predict") == LENGTHS
 
 
 def test_celery(collector: CollectorProcess, follow: Callable[[str], str]) -> None:
