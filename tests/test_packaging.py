@@ -45,7 +45,7 @@ def declared(*extras: str) -> set[str]:
 @pytest.mark.parametrize(
     ("folder", "extras"),
     [
-        ("otel_ml", ("otlp", "threads", "cli", "mlflow", "transformers")),
+        ("otel_ml", ("otlp", "threads", "cli", "mlflow", "transformers", "lightning", "xgboost")),
         ("collector/otel_ml_collector", ("collector",)),
     ],
 )
