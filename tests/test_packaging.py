@@ -19,7 +19,6 @@ EXTRAS = PROJECT["optional-dependencies"]
 # Packages of the user's own: used when the program has them, never asked for.
 OF_THE_HOST = {
     *("PIL", "jax", "ml_dtypes", "numpy", "pandas", "polars", "pytz", "scipy", "torch"),
-    *("lightning", "lightning_utilities", "pytorch_lightning", "xgboost"),
     *("pytest", "typing_extensions", "wrapt"),
 }
 
