@@ -18,7 +18,7 @@ export UV_SYSTEM_CERTS := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: neighbours test-neighbours house site release changelog help demo test test-all test-nightly test-integrations sheet check check-proto check-deploy bench soak recorded docs proto released-proto requirements format clean
+.PHONY: check-image wheels neighbours test-neighbours house site release changelog help demo test test-all test-nightly test-integrations sheet check check-proto check-deploy bench soak recorded docs proto released-proto requirements format clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -71,7 +71,14 @@ soak: $(VENV)/dev.stamp ## The long ones: 10 minutes without a collector, 100 ki
 check-deploy: $(VENV)/deploy.stamp $(PROMTOOL) tests/deploy/grafana/node_modules/stamp ## Validate deploy/ with real tools (Debian, Ubuntu; Node.js)
 	@command -v systemd-analyze >/dev/null || { \
 	  echo "make check-deploy needs Debian or Ubuntu with systemd"; exit 1; }
-	PATH="$(CURDIR)/$(dir $(PROMTOOL)):$$PATH" $(BIN)/python -m pytest -m deploy tests/deploy
+	PATH="$(CURDIR)/$(dir $(PROMTOOL)):$$PATH" $(BIN)/python -m pytest -m "deploy and not image" tests/deploy
+
+check-image: $(VENV)/deploy.stamp wheels .cache/image/base.tar ## Build the image without a network or a daemon, and run it read-only (Debian, root; buildah, mmdebstrap)
+	$(BIN)/python -m pytest -m image --forbid-skips tests/deploy
+
+wheels: $(VENV)/dev.stamp ## Bring what the image installs: then it is built without a network (WHEELS="--python-version 3.12": for another Python)
+	$(BIN)/python -m pip download --quiet --only-binary :all: --require-hashes \
+	  --requirement deploy/requirements.txt --dest deploy/wheels $(WHEELS)
 
 recorded: $(VENV)/dev.stamp $(RECORDERS) ## Record again what real libraries export (one: RECORDED=langfuse)
 	$(BIN)/python -m tests.recorded $(RECORDED)
@@ -175,6 +182,13 @@ define unpack
 mkdir -p .cache/prometheus
 cd .cache/prometheus && apt-get download $(1) && dpkg-deb -x $(1)_*.deb .
 endef
+
+# A stand-in for the base of the image, of packages of Debian: no registry is asked.
+.cache/image/base.tar:
+	@command -v mmdebstrap >/dev/null && command -v buildah >/dev/null || { \
+	  echo "Missing: sudo apt-get install -y buildah crun mmdebstrap"; exit 1; }
+	mkdir -p $(@D)
+	mmdebstrap --quiet --variant=minbase --include=python3,python3-venv,ca-certificates bookworm $@
 
 $(PROTO_VENV)/stamp: requirements/proto.txt | $(BIN)/python
 	$(call environment,$(PROTO_VENV))

@@ -1,4 +1,4 @@
-"""The image's recipe. Nothing here builds it: there is no Docker engine, and no hadolint."""
+"""The image's recipe, read and tried outside a container; test_image.py builds and runs it."""
 
 import re
 import shutil

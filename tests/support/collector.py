@@ -163,15 +163,19 @@ class CollectorProcess:
                 return runs
             cursor = {"cursor": page["next_cursor"]}
 
+    def command(self) -> list[str]:
+        """What is started."""
+        return [
+            *self._launcher,
+            *(sys.executable, "-m", "otel_ml_collector", "serve"),
+            *("--data-dir", str(self._data_dir)),
+            *("--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0"),
+            *self._arguments,
+        ]
+
     def _start(self) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            [
-                *self._launcher,
-                *(sys.executable, "-m", "otel_ml_collector", "serve"),
-                *("--data-dir", str(self._data_dir)),
-                *("--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0"),
-                *self._arguments,
-            ],
+            self.command(),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
