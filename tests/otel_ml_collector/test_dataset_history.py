@@ -1,8 +1,10 @@
 """What a data set's last experiments said of its items, against what `evaluate` returned."""
 
+import json
 import random
 from collections import defaultdict
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 import pytest
@@ -115,6 +117,25 @@ def read_all(collector: CollectorProcess, path: str, show: str) -> list[str]:
         more = {"cursor": page["next_cursor"]}
 
 
+def test_two_writers_at_once(collector: CollectorProcess) -> None:
+    """Of writers that start from the same version one is let, and no item is lost."""
+    address = f"/api/v1/projects/{PROJECT}/datasets/raced/items"
+
+    def add(number: int, base: str | None) -> int:
+        sent = {"content-type": "application/json"}
+        sent |= {} if base is None else {"if-match": base}
+        body = {"items": [{"id": f"{base}-{number}", "inputs": number}]}
+        return collector.post(address, json.dumps(body).encode(), sent)[0]
+
+    with ThreadPoolExecutor(8) as pool:
+        for base in ("0", "1", "2"):
+            answered = [*pool.map(add, range(8), [base] * 8)]
+            assert sorted(answered) == [200, *[412] * 7]
+        assert [*pool.map(add, range(8), [None] * 8)] == [200] * 8
+    versions = collector.get(f"/projects/{PROJECT}/datasets/raced/versions")["versions"]
+    assert [one["items"] for one in versions] == [*range(11, 0, -1)]
+
+
 def test_nothing_is_known(collector: CollectorProcess) -> None:
     """Without experiments nothing is said of items, and none is shown for what was said."""
     client = Client(PROJECT, endpoint=collector.endpoint, join=False)
@@ -122,7 +143,15 @@ def test_nothing_is_known(collector: CollectorProcess) -> None:
     client.close()
     path = f"/projects/{PROJECT}/datasets/new/versions/1"
     told = collector.get(f"{path}/history", item="none")
-    assert told == {"experiments": [], "always": 0, "never": 0, "apart": 0, "flaky": 0, "marks": {}}
+    assert told == {
+        "experiments": [],
+        "always": 0,
+        "never": 0,
+        "apart": 0,
+        "flaky": 0,
+        "left_out": 0,
+        "marks": {},
+    }
     assert read_all(collector, f"{path}/items", "never") == []
     assert collector.status(f"/api/v1{path}/items?show=colour") == 400
     assert collector.status(f"/api/v1/projects/{PROJECT}/datasets/new/versions/2/history") == 404

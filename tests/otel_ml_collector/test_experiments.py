@@ -11,6 +11,8 @@ import orjson
 import pytest
 
 from otel_ml.statistics.verdict import JudgeScore, ScoredRun, compare_items, estimate_judges
+from otel_ml_collector.datasets.history import choose_last
+from otel_ml_collector.experiments.find import find_experiments
 from otel_ml_collector.span import Span, Value
 from tests.otel_ml_collector.asgi import ask
 from tests.otel_ml_collector.query.test_judges import tell
@@ -327,6 +329,14 @@ def test_list_says_the_word(service: Service) -> None:
     words = {path: ask(service.app, path).text for path in asked}
     assert ">worse<" in words[f"/projects/p/experiments/{id_of(SECOND)}/verdict"]
     assert "–" in words[f"/projects/p/experiments/{id_of(ALONE)}/verdict"]  # it is not here
+
+
+def test_more_runs_than_are_looked_at(service: Service) -> None:
+    """Of the last experiments those are left out with which there would be too many runs."""
+    [listed] = find_experiments(service.store.reader, "p", NOW_NS, limit=1).experiments
+    every = [replace(listed, done=done) for done in (100_000, 200_000, 0, 150_000, 1)]
+    found, left_out = choose_last(every)
+    assert ([one.done for one in found], left_out) == ([150_000, 100_000], 2)
 
 
 def test_while_it_runs(service: Service) -> None:

@@ -1,10 +1,12 @@
 """New versions of data sets: of items that are written, and of recorded runs."""
 
+import asyncio
 import hashlib
 import time
 from collections import Counter
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
+from weakref import WeakValueDictionary
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator
@@ -161,6 +163,17 @@ def _item_of(run: Run, wanted: WantedRuns) -> WantedItem | str:
         right = run.truth[ACTUAL_NAME]
     tags = {name: value for name, value in run.tags.items() if not isinstance(value, dict | list)}
     return WantedItem(inputs=run.inputs, expected=right, tags=tags, source_run=run.run_id)
+
+
+class Turns:
+    """Lets one change of a data set be made after the other: each is made of the newest version."""
+
+    def __init__(self) -> None:
+        self._locks: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
+
+    def of(self, project: str, name: str) -> asyncio.Lock:
+        """Return what is held from reading the newest version until the new one is durable."""
+        return self._locks.setdefault((project, name), asyncio.Lock())
 
 
 def make_change(

@@ -73,6 +73,10 @@ class DatasetHistory(BaseModel):
     never: int = Field(description="Items that failed each time")
     apart: int = Field(description="Items that did both: these tell versions apart")
     flaky: int = Field(description="Items whose repeats differed in one experiment")
+    left_out: int = Field(
+        description="Experiments with so many runs that they were left out: with those that are "
+        "looked at more than 250,000"
+    )
     marks: dict[str, list[Mark]] = Field(
         description="Of the items that were asked for, in each experiment, by id"
     )
@@ -101,8 +105,12 @@ class ItemHistory:
         self._row = version_row(reader, project, name, number)
 
     @cached_property
-    def _experiments(self) -> Sequence[ListedExperiment]:
+    def _last(self) -> tuple[Sequence[ListedExperiment], int]:
         return _find_last(self._reader, self._project, self._name, self._now_ns)
+
+    @property
+    def _experiments(self) -> Sequence[ListedExperiment]:
+        return self._last[0]
 
     def find_digests(self, items: Sequence[str]) -> dict[str, str | None]:
         """Find the digests of items by their ids; None for one that the version has not."""
@@ -111,9 +119,11 @@ class ItemHistory:
 
     def find(self, items: Mapping[str, str | None]) -> DatasetHistory:
         """Say what they said of all items, and of some, whose digests are given by id."""
-        experiments = self._experiments
+        experiments, left_out = self._last
         if not experiments:
-            return DatasetHistory(experiments=[], always=0, never=0, apart=0, flaky=0, marks={})
+            return DatasetHistory(
+                experiments=[], always=0, never=0, apart=0, flaky=0, left_out=left_out, marks={}
+            )
         parameters = self._parameters(experiments)
         [counts] = self._reader.rows(_COUNTS, parameters)
         marks = {item: ["not in it"] * len(experiments) for item in items}
@@ -123,7 +133,8 @@ class ItemHistory:
             if items[told["item"]] == told["item_digest"]:
                 mark = _mark_of(told["passes"], told["fails"])
                 marks[told["item"]][ids.index(told["experiment"])] = mark
-        return DatasetHistory.model_validate({"experiments": experiments, **counts, "marks": marks})
+        told = {"experiments": experiments, "left_out": left_out, "marks": marks}
+        return DatasetHistory.model_validate({**counts, **told})
 
     def find_items(
         self, show: Show = "all", limit: int = PAGE, cursor: str | None = None
@@ -179,15 +190,29 @@ class ItemHistory:
         return asked | {"owners": [own_dataset(self._name, self._row["digest"])]}
 
 
-def _find_last(reader: Reader, project: str, name: str, now_ns: int) -> list[ListedExperiment]:
-    """List the newest experiments on any version of a data set that have results, oldest first."""
+def _find_last(
+    reader: Reader, project: str, name: str, now_ns: int
+) -> tuple[list[ListedExperiment], int]:
     where = f"dataset == {view.quoted(name)}"
     listed = find_experiments(reader, project, now_ns, where=where, limit=_EXPERIMENTS)
+    return choose_last(listed.experiments)
+
+
+def choose_last(listed: Sequence[ListedExperiment]) -> tuple[list[ListedExperiment], int]:
+    """Choose the newest experiments that have results, of which the runs are not too many.
+
+    Args:
+        listed: The newest first.
+
+    Returns:
+        Those that are looked at, the oldest first, and how many have too many runs for that.
+    """
+    having = [one for one in listed if one.done]
     found: list[ListedExperiment] = []
-    for one in listed.experiments:
-        if one.done and sum(other.done for other in [*found, one]) <= MOST_RUNS:
+    for one in having:
+        if sum(other.done for other in [*found, one]) <= MOST_RUNS:
             found.insert(0, one)
-    return found
+    return found, len(having) - len(found)
 
 
 def _mark_of(passes: int, fails: int) -> Mark:

@@ -17,6 +17,7 @@ from otel_ml_collector.api.parameters import Cursor, FromReader, needs
 from otel_ml_collector.datasets.changes import (
     MOST_ITEMS,
     SavedRuns,
+    Turns,
     WantedItems,
     WantedRuns,
     make_change,
@@ -118,6 +119,7 @@ async def post_items(
     wanted: WantedItems,
     request: Request,
     pipeline: Annotated[Intake, Depends(service_of(Intake))],
+    turns: Annotated[Turns, Depends(service_of(Turns))],
     access: Annotated[Access, Depends(needs(ANNOTATE))],
     if_match: Annotated[
         str | None,
@@ -126,12 +128,14 @@ async def post_items(
 ) -> DatasetVersion:
     """Make a new version of a data set of its newest one; answered when it is durable.
 
-    What is the same as a version that is there is that version.
+    What is the same as a version that is there is that version. Of two changes that are asked for
+    at once the second is made of what the first left.
     """
     reader = find_service(request, Reader).narrow(access)
-    with pipeline.hold() as held:
-        digest, body = await run_sync(make_change, reader, project, name, wanted, if_match)
-        await feedback.store_request(pipeline, held, body, access, project)
+    async with turns.of(project, name):
+        with pipeline.hold() as held:
+            digest, body = await run_sync(make_change, reader, project, name, wanted, if_match)
+            await feedback.store_request(pipeline, held, body, access, project)
     return await run_sync(find_digest, reader, project, name, digest)
 
 
@@ -143,6 +147,7 @@ async def post_runs(
     wanted: WantedRuns,
     request: Request,
     pipeline: Annotated[Intake, Depends(service_of(Intake))],
+    turns: Annotated[Turns, Depends(service_of(Turns))],
     access: Annotated[Access, Depends(needs(ANNOTATE))],
 ) -> SavedRuns:
     """Make items of recorded runs, which keep the ids of these, in a new version of a data set.
@@ -153,9 +158,10 @@ async def post_runs(
     reader = find_service(request, Reader).narrow(access)
     items, left_out = await run_sync(read_runs, reader, project, wanted, time.time_ns())
     change = WantedItems(items=items)
-    with pipeline.hold() as held:
-        digest, body = await run_sync(make_change, reader, project, name, change, None)
-        await feedback.store_request(pipeline, held, body, access, project)
+    async with turns.of(project, name):
+        with pipeline.hold() as held:
+            digest, body = await run_sync(make_change, reader, project, name, change, None)
+            await feedback.store_request(pipeline, held, body, access, project)
     version = await run_sync(find_digest, reader, project, name, digest)
     return SavedRuns(version=version, items=len(items), left_out=left_out)
 
