@@ -109,7 +109,7 @@ class SessionsPage(BaseModel):
     next_cursor: str | None
 
 
-class ToolCall(BaseModel):
+class CalledTool(BaseModel):
     """What was called on the way to an answer: a tool or a retriever."""
 
     run_id: str
@@ -134,7 +134,7 @@ class Turn(BaseModel):
     outcome: str = Field(description="Of the run that answered")
     error_type: str
     error_message: str
-    calls: list[ToolCall]
+    calls: list[CalledTool]
     scores: dict[str, float] = Field(description="By judge, of any of its runs; the last counts")
     passed: dict[str, bool]
     runs: int
@@ -364,8 +364,8 @@ def _make_turn(runs: Sequence[RunSummary], now_ns: int) -> Turn:
     )
 
 
-def _make_call(run: RunSummary) -> ToolCall:
-    return ToolCall(
+def _make_call(run: RunSummary) -> CalledTool:
+    return CalledTool(
         run_id=run.run_id,
         name=run.model or run.name,
         inputs=run.inputs,

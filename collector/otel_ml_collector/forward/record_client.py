@@ -49,7 +49,7 @@ _OPTIONS: Final = (
 )
 
 
-class Item(NamedTuple):
+class OutgoingRecord(NamedTuple):
     """One record, ready to be put in a request.
 
     Attributes:
@@ -70,21 +70,23 @@ class Messages:
     def __init__(self) -> None:
         self.unfit = 0
 
-    def of(self, records: Records) -> Iterator[Item]:
+    def of(self, records: Records) -> Iterator[OutgoingRecord]:
         """Make a message of each record: versions first, runs last."""
         for kind, (name, make) in _KINDS.items():
             for row in getattr(records, name):
                 if kind == "trace_keys" and not row.is_own:
                     continue
                 try:
-                    yield Item(kind, make(row))
+                    yield OutgoingRecord(kind, make(row))
                 except (ValueError, TypeError):  # what the type of a field does not take
                     self.unfit += 1
 
 
-def requests_of(items: Iterable[Item], most_bytes: int = _REQUEST_BYTES) -> Iterator[list[Item]]:
+def requests_of(
+    items: Iterable[OutgoingRecord], most_bytes: int = _REQUEST_BYTES
+) -> Iterator[list[OutgoingRecord]]:
     """Cut records into requests: none is larger, but for one of a single record that is."""
-    request: list[Item] = []
+    request: list[OutgoingRecord] = []
     size = 0
     for item in items:
         added = item.message.ByteSize() + _FRAME_BYTES
@@ -97,7 +99,7 @@ def requests_of(items: Iterable[Item], most_bytes: int = _REQUEST_BYTES) -> Iter
         yield request
 
 
-def make_request(items: Iterable[Item]) -> pb.PutRecordsRequest:
+def make_request(items: Iterable[OutgoingRecord]) -> pb.PutRecordsRequest:
     """Put records into one request."""
     rows: dict[str, list[Message]] = {}
     for item in items:
@@ -184,7 +186,7 @@ class RecordClient:
             self._channel = grpc.insecure_channel(target.address, _OPTIONS)
         self._stub = RecordServiceStub(self._channel)  # type: ignore[no-untyped-call] # generated
 
-    def put(self, items: Sequence[Item], timeout_s: float = _CALL_S) -> int:
+    def put(self, items: Sequence[OutgoingRecord], timeout_s: float = _CALL_S) -> int:
         """Send records; when this returns, the service has acknowledged them.
 
         Returns:
@@ -210,7 +212,7 @@ class RecordClient:
         """Let the connection go; a call under way fails."""
         self._channel.close()
 
-    def _call(self, items: Sequence[Item], deadline: float) -> None:
+    def _call(self, items: Sequence[OutgoingRecord], deadline: float) -> None:
         request = make_request(items)
         left_s = deadline - time.monotonic()
         if left_s <= 0:
@@ -245,7 +247,7 @@ class Pauses:
 
 def put_until(
     client: RecordClient,
-    items: Sequence[Item],
+    items: Sequence[OutgoingRecord],
     *,
     deadline: float,
     stopped: threading.Event,
@@ -278,7 +280,7 @@ def put_until(
                 raise
 
 
-def _is_refusal(code: grpc.StatusCode, items: Sequence[Item], size: int) -> bool:
+def _is_refusal(code: grpc.StatusCode, items: Sequence[OutgoingRecord], size: int) -> bool:
     """Tell what coming again cannot help: also a request beyond what the service's gRPC takes."""
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
         return len(items) > 1 or size > _DEFAULT_LIMIT_BYTES
