@@ -42,6 +42,7 @@ from otel_ml_collector.web.render import PageRoute, python_call, show_page
 # Columns of the table as wide as they are in 1,280 pixels, beside the name.
 _WIDE: Final = 1_030
 _PARAM_WIDE: Final = 76
+_NAME_WIDE: Final = 124
 _METRIC_WIDE: Final = 300
 _FIGURE_WIDE: Final = 100
 _METRICS: Final = 2
@@ -105,13 +106,18 @@ def get_comparison(project: str, asked: FromAsked, reader: FromReader) -> Compar
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """What the table has a column for, beside what each kind always has."""
+    """What the table has a column for, beside what each kind always has.
+
+    Attributes:
+        has_room: Whether columns of params and metrics may be as wide as most names.
+    """
 
     params: Sequence[str]
     metrics: Sequence[ComparedMetric]
     judges: Sequence[str]
     tokens: bool
     cost: bool
+    has_room: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -365,8 +371,10 @@ def _choose_columns(found: Comparison) -> Columns:
     count = min(len(found.metrics), _METRICS)
     if (left - count * _METRIC_WIDE) < _PARAM_WIDE * min(len(found.differing), _FEWEST_PARAMS):
         count = min(count, 1)
-    room = max((left - count * _METRIC_WIDE) // _PARAM_WIDE, 0)
-    return Columns(found.differing[:room], found.metrics[:count], judges, has_tokens, has_cost)
+    left = max(left - count * _METRIC_WIDE, 0)
+    params = found.differing[: left // _PARAM_WIDE]
+    has_room = (len(params) + count) * _NAME_WIDE <= left
+    return Columns(params, found.metrics[:count], judges, has_tokens, has_cost, has_room)
 
 
 def _is_training(found: Comparison) -> bool:
