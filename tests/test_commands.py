@@ -233,6 +233,7 @@ def at(collector: CollectorProcess, folder: Path) -> contextlib.AbstractContextM
 
 OF_THEIR_OWN: Final = {
     "docs/api.md",
+    "docs/how-to/agents.md",
     "docs/how-to/backup.md",
     "docs/how-to/keys-and-projects.md",
     "docs/how-to/read-records.md",
@@ -248,6 +249,20 @@ def test_page(page: str, told: CollectorProcess, tmp_path: Path) -> None:
     """Every command of a page ends well, or says that it is ready."""
     with at(told, tmp_path) as shell:
         type_page(page, shell)
+
+
+def test_agents(tmp_path: Path) -> None:
+    """Who follows the page on agents asks a collector, and writes to it."""
+    with (
+        running(tmp_path / "otel-ml-data", "--mcp-writes") as served,
+        at(tell(served), tmp_path) as shell,
+    ):
+        [answer] = served.get("/projects/shop/runs?where=model+%3D%3D+%22answer%22")["runs"]
+        shell.replaced["RUN_ID"] = answer["run_id"].rpartition("-")[2]
+        type_page("docs/how-to/agents.md", shell)
+        [answer] = served.get("/projects/shop/runs?where=model+%3D%3D+%22answer%22")["runs"]
+        assert answer["agent"] == {"triage": "timeout"}
+        assert served.get("/projects/shop/datasets")["datasets"][0]["name"] == "regressions"
 
 
 def test_live(told: CollectorProcess, tmp_path: Path) -> None:
