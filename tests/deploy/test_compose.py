@@ -16,7 +16,13 @@ from tests.support.collector import CollectorProcess, running
 pytestmark = pytest.mark.deploy
 
 COMPOSE = DEPLOY / "compose.yaml"
-YAML_FILES = sorted(file for ending in ("yaml", "yml") for file in DEPLOY.rglob(f"*.{ending}"))
+# The manifests of Kubernetes, several documents a file, are read by test_kubernetes.
+YAML_FILES = sorted(
+    file
+    for ending in ("yaml", "yml")
+    for file in DEPLOY.rglob(f"*.{ending}")
+    if file.parent.name != "kubernetes"
+)
 SCHEMA = ("--builtin-schema", "vendor.compose-spec")
 
 
