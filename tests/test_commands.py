@@ -29,6 +29,7 @@ INLINE: Final = re.compile(r"`((?:otel-ml|make|python -m) [^`]+)`")
 
 # What is not typed here, nor what follows it in its block, by how it begins, and why.
 NOT_TYPED: Final = {
+    "docker build": "needs a Docker engine: tests/deploy/test_image.py builds the same without one",
     "docker compose": "needs a Docker engine: tests/deploy checks the files that it reads",
     "clickhouse-client": "needs a ClickHouse server, and so does what follows",
     "rotel start": "tests/interop/test_rotel.py starts rotel with these options",
