@@ -132,11 +132,7 @@ async def post_items(
     at once the second is made of what the first left.
     """
     reader = find_service(request, Reader).narrow(access)
-    async with turns.of(project, name):
-        with pipeline.hold() as held:
-            digest, body = await run_sync(make_change, reader, project, name, wanted, if_match)
-            await feedback.store_request(pipeline, held, body, access, project)
-    return await run_sync(find_digest, reader, project, name, digest)
+    return await _change(turns, pipeline, reader, (project, name), wanted, base=if_match)
 
 
 @writes.post("/projects/{project:path}/datasets/{name:path}/runs")
@@ -158,12 +154,26 @@ async def post_runs(
     reader = find_service(request, Reader).narrow(access)
     items, left_out = await run_sync(read_runs, reader, project, wanted, time.time_ns())
     change = WantedItems(items=items)
+    version = await _change(turns, pipeline, reader, (project, name), change)
+    return SavedRuns(version=version, items=len(items), left_out=left_out)
+
+
+async def _change(
+    turns: Turns,
+    pipeline: Intake,
+    reader: Reader,
+    dataset: tuple[str, str],
+    wanted: WantedItems,
+    *,
+    base: str | None = None,
+) -> DatasetVersion:
+    """Make a version of a data set, named with its project, when it is its turn, and store it."""
+    project, name = dataset
     async with turns.of(project, name):
         with pipeline.hold() as held:
-            digest, body = await run_sync(make_change, reader, project, name, change, None)
-            await feedback.store_request(pipeline, held, body, access, project)
-    version = await run_sync(find_digest, reader, project, name, digest)
-    return SavedRuns(version=version, items=len(items), left_out=left_out)
+            digest, body = await run_sync(make_change, reader, project, name, wanted, base)
+            await feedback.store_request(pipeline, held, body, reader.access, project)
+    return await run_sync(find_digest, reader, project, name, digest)
 
 
 @pages.get("/projects/{project:path}/datasets")
