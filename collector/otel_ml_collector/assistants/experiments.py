@@ -183,7 +183,9 @@ def _experiments_of(call: ToolCall, side: _Side) -> Sequence[ListedExperiment]:
         return [side.experiment]
     if side.version is None:
         return []
-    return experiments.find_experiments_of(call.reader, call.project, *side.version, call.now_ns)
+    model, number = side.version
+    of = experiments.find_experiments_of(call.reader, call.project, model, call.now_ns)
+    return of.get(number, [])
 
 
 def _compare_experiments(
@@ -309,16 +311,17 @@ def _compare_production(call: ToolCall, a: _Side, b: _Side) -> Digest:
     url = call.page("runs", where=b.where, start=write_time(said.window.start_ns))
     if said.word is None:
         return Digest(parts, url=url, chars=call.chars)
-    is_one_model = a.version is not None and b.version is not None and a.version[0] == b.version[0]
-    if is_one_model and a.version is not None and b.version is not None:
+    changed = None
+    if a.version is not None and b.version is not None and a.version[0] == b.version[0]:
         (model, old), (_, new) = a.version, b.version
         url = call.page("models", model, **{"from": old, "to": new})
+        changed = _changed(call, a.version, b.version)
     return Digest(
         {
             **parts,
             "judges": _judges(said.found.judges),
             "amounts": _amounts(said.found.amounts),
-            "changed": _changed(call, a.version, b.version) if is_one_model else None,
+            "changed": changed,
             "needed": _needed(said.found.judges, "runs of both")
             or Own("pairs tell more: run both over one data set with otel-ml evaluate"),
         },

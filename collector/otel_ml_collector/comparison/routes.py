@@ -296,14 +296,12 @@ def show_verdict(
     against: Annotated[int, Query(ge=1)],
 ) -> Response:
     """Whether a version is better than another, as a part of its page that comes after the rest."""
-    now_ns = time.time_ns()
-    of = partial(experiments.find_experiments_of, reader, project, model, now_ns=now_ns)
-    pair = experiments.choose_pair(of(against), of(version))
+    of = experiments.find_experiments_of(reader, project, model, time.time_ns())
+    pair = experiments.choose_pair(of.get(against, ()), of.get(version, ()))
     context = {
         "project": project,
         "found": find_verdict(reader, project, model, version, against),
-        "paired": pair
-        and experiments.find_experiment(reader, project, pair[1].run_id, now_ns, pair[0].run_id),
+        "paired": pair and experiments.compare_listed(reader, project, pair[1], pair[0]),
     }
     return show_page(request, "verdict.html", context)
 

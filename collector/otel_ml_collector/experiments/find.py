@@ -191,14 +191,17 @@ def find_experiments(
 
 
 def find_experiments_of(
-    reader: Reader, project: str, model: str, number: int, now_ns: int
-) -> list[ListedExperiment]:
-    """List the experiments of a version of a model, the newest first, of the model's newest 100."""
-    if not find_apart(reader, project).experiments:
-        return []
-    where = f'params["function"] == {view.quoted(model)}'
-    found = find_experiments(reader, project, now_ns, where=where, limit=_LOOKED_AT)
-    return [one for one in found.experiments if one.version == number]
+    reader: Reader, project: str, model: str, now_ns: int
+) -> dict[int | None, list[ListedExperiment]]:
+    """List the newest 100 experiments of a model by its version, the newest first."""
+    found: defaultdict[int | None, list[ListedExperiment]] = defaultdict(list)
+    if find_apart(reader, project).experiments:
+        where = f'params["function"] == {view.quoted(model)}'
+        for one in find_experiments(
+            reader, project, now_ns, where=where, limit=_LOOKED_AT
+        ).experiments:
+            found[one.version].append(one)
+    return found
 
 
 def choose_pair(
