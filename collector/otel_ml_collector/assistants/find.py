@@ -8,7 +8,7 @@ from otel_ml_collector.errors import BadQuery
 from otel_ml_collector.filter.sql import compile_where
 from otel_ml_collector.judges.find import SAID, SAID_APART
 from otel_ml_collector.runs.answers import RunSummary, summarise
-from otel_ml_collector.runs.find import RunsQuery, read_cursor
+from otel_ml_collector.runs.find import MATCHING, RunsQuery, read_cursor
 from otel_ml_collector.store.apart import find_apart
 from otel_ml_collector.store.open_runs import list_open_keys, read_open_runs
 from otel_ml_collector.store.reader import IDS, Reader, run_id_of, winners
@@ -17,18 +17,13 @@ from otel_ml_collector.store.runs import (
     FILTERED,
     Key,
     Listing,
-    Window,
     read_runs,
 )
 from otel_ml_collector.store.sql import EMPTY, Condition, Sql
-from otel_ml_collector.times import AHEAD_NS
 
 _MOST_SHORT: Final = 3
 ORDERS: Final = ("newest", "oldest", "slowest", "costliest")
 JUDGED: Final = ("lowest", "highest")
-
-_MATCHING: Final = Sql("""project = {project:String} AND start_ns >= {start:Int64}
-  AND start_ns < {end:Int64} AND ({condition})""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +67,9 @@ def count_behind(reader: Reader, query: RunsQuery, now_ns: int) -> int:
     condition, is_filtered = _condition(reader, query)
     after = None if query.cursor is None else read_cursor(query.cursor)
     listing = Listing(query.project, condition, is_filtered, after, query.newest_first)
-    window = _window(query, now_ns)
+    window = query.window(now_ns)
     sql = Sql("SELECT count() AS number FROM runs FINAL WHERE {matching} AND {seek}").fill(
-        matching=_MATCHING.fill(condition=condition.sql), seek=listing.seek
+        matching=MATCHING.fill(condition=condition.sql), seek=listing.seek
     )
     [row] = reader.rows(sql, listing.parameters(window), FILTERED if is_filtered else {})
     keys = list_open_keys(reader, listing, window)
@@ -103,8 +98,8 @@ def find_ordered(reader: Reader, query: RunsQuery, order: str, now_ns: int) -> O
           SELECT start_ns, trace_id, span_id, rank, latency_ns, cost FROM runs FINAL
           WHERE {matching}
         ) AS run {by}, run.start_ns DESC, run.trace_id, run.span_id
-        LIMIT {limit:UInt32}""").fill(matching=_MATCHING.fill(condition=condition.sql), by=by)
-    values = {**_values(query, condition, now_ns), **parameters, "limit": query.limit}
+        LIMIT {limit:UInt32}""").fill(matching=MATCHING.fill(condition=condition.sql), by=by)
+    values = {**query.values(condition, now_ns), **parameters, "limit": query.limit}
     rows = reader.rows(sql, values, ACROSS_PARTITIONS)
     keys = [Key(row["start"], row["trace"], row["span"], row["ranked"]) for row in rows]
     light = {run_id_of(row): row for row in winners(read_runs(reader, query.project, keys))}
@@ -139,17 +134,3 @@ def _read_order(reader: Reader, project: str, order: str) -> tuple[Sql, dict[str
 
 def _condition(reader: Reader, query: RunsQuery) -> tuple[Condition, bool]:
     return compile_where(reader, query.project, query.where, is_bounded=True)
-
-
-def _window(query: RunsQuery, now_ns: int) -> Window:
-    return Window(query.start_ns, now_ns + AHEAD_NS if query.end_ns is None else query.end_ns)
-
-
-def _values(query: RunsQuery, condition: Condition, now_ns: int) -> dict[str, Any]:
-    window = _window(query, now_ns)
-    return {
-        "project": query.project,
-        "start": window.start_ns,
-        "end": window.end_ns,
-        **condition.parameters,
-    }

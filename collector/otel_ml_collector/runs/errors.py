@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from otel_ml_collector.filter.sql import compile_where
-from otel_ml_collector.runs.find import RunsQuery
+from otel_ml_collector.runs.find import MATCHING, RunsQuery
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.statistics import all_version_numbers
-from otel_ml_collector.times import AHEAD_NS, DAY_NS
+from otel_ml_collector.times import DAY_NS
 
 _NEW_NS: Final = 7 * DAY_NS
 _VERSIONS: Final = 5
@@ -34,8 +34,6 @@ _SHAPED: Final[Mapping[str, Any]] = {
         for name, text in ((named, pattern), (f"{named}_as", mark))
     },
 }
-_MATCHING: Final = Sql("""project = {project:String} AND start_ns >= {start:Int64}
-  AND start_ns < {end:Int64} AND ({condition})""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +73,7 @@ def find_error_groups(reader: Reader, query: RunsQuery, now_ns: int, limit: int)
     """
     condition, _ = compile_where(reader, query.project, query.where, is_bounded=True)
     ours = Sql("runs FINAL WHERE outcome = 'error' AND {matching}").fill(
-        matching=_MATCHING.fill(condition=condition.sql)
+        matching=MATCHING.fill(condition=condition.sql)
     )
     sql = Sql("""
         SELECT toString(error_type) AS type, shape, count() AS number, min(start_ns) AS first_ns,
@@ -86,14 +84,7 @@ def find_error_groups(reader: Reader, query: RunsQuery, now_ns: int, limit: int)
         FROM (SELECT *, {shape} AS shape FROM {ours})
         GROUP BY type, shape ORDER BY number DESC, last_ns DESC, type, shape
         LIMIT {limit:UInt32}""").fill(shape=_SHAPE, ours=ours, most_versions=_VERSIONS)
-    values = {
-        "project": query.project,
-        "start": query.start_ns,
-        "end": now_ns + AHEAD_NS if query.end_ns is None else query.end_ns,
-        **condition.parameters,
-        **_SHAPED,
-        "limit": limit,
-    }
+    values = {**query.values(condition, now_ns), **_SHAPED, "limit": limit}
     rows = reader.rows(sql, values)
     known = _find_known(reader, ours, values, rows) if rows else set()
     numbers = all_version_numbers(reader, query.project, "model") if rows else {}

@@ -73,7 +73,7 @@ from otel_ml_collector.store.runs import (
     read_runs,
     read_spans,
 )
-from otel_ml_collector.store.sql import Search, Sql
+from otel_ml_collector.store.sql import Condition, Search, Sql
 from otel_ml_collector.times import AHEAD_NS, DAY_NS, HOUR_NS
 
 _TRACE_SPANS: Final = 10_000
@@ -90,6 +90,8 @@ _NAMED_RUNS: Final = 25
 _PART_BYTES: Final = 16 * 1024 * 1024
 # How many plain spans between a run and the one that it is inside of are looked at one by one;
 # where there are more, so many spans of its trace are read at once.
+MATCHING: Final = Sql("""project = {project:String} AND start_ns >= {start:Int64}
+  AND start_ns < {end:Int64} AND ({condition})""")
 _LEVELS: Final = 16
 _MOST_SPANS: Final = 20_000
 NO_CALLS: Final = frozenset({"span", "judge"})
@@ -119,6 +121,20 @@ class RunsQuery:
     end_ns: int | None = None
     newest_first: bool = True
     roots: bool = False
+
+    def window(self, now_ns: int) -> Window:
+        """Return the time that is asked for; without an end, as far ahead as clocks may go."""
+        return Window(self.start_ns, now_ns + AHEAD_NS if self.end_ns is None else self.end_ns)
+
+    def values(self, condition: Condition, now_ns: int) -> dict[str, Any]:
+        """Return the values of `MATCHING` with the condition that its filter came to."""
+        window = self.window(now_ns)
+        return {
+            "project": self.project,
+            "start": window.start_ns,
+            "end": window.end_ns,
+            **condition.parameters,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +205,7 @@ def _list_rows(reader: Reader, query: RunsQuery, now_ns: int) -> list[Row]:
     )
     after = None if query.cursor is None else read_cursor(query.cursor)
     listing = Listing(query.project, condition, is_filtered, after, query.newest_first)
-    whole = Window(query.start_ns, now_ns + AHEAD_NS if query.end_ns is None else query.end_ns)
+    whole = query.window(now_ns)
     want = query.limit + 1
     # Those without an end first: one that ends in between is then in both, and its end wins.
     keys = list_open_keys(reader, listing, whole)

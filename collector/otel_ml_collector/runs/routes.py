@@ -364,6 +364,7 @@ def list_runs(request: Request, reader: FromReader, query: PageQuery, keys: Keys
         "offered": offer_columns(context["columns"], page.runs),
         "has_runs": has_runs,
         "plain": None if has_runs else _find_plain(reader, query.project, now_ns),
+        "plain_roots": PLAIN_ROOTS,
         "elsewhere": [] if has_runs else [one for one in find_projects(reader) if one.runs],
         "gaps": find_gaps(request, reader, query.project),
     }
