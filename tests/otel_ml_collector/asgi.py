@@ -40,12 +40,19 @@ def ask(
     body: Iterable[bytes] = (b"",),
 ) -> Answered:
     """Send one request, as a server hands it over; the target is a path with its query."""
-    return asyncio.run(_ask(app, target, method, {"host": HOST, **(headers or {})}, list(body)))
+    return asyncio.run(ask_async(app, target, method=method, headers=headers, body=body))
 
 
-async def _ask(
-    app: ASGIApp, target: str, method: str, headers: Mapping[str, str], body: list[bytes]
+async def ask_async(
+    app: ASGIApp,
+    target: str,
+    *,
+    method: str = "GET",
+    headers: Mapping[str, str] | None = None,
+    body: Iterable[bytes] = (b"",),
 ) -> Answered:
+    """Send one request as `ask` does, where an event loop runs already."""
+    given, parts_of_body = {"host": HOST, **(headers or {})}, list(body)
     parts = urlsplit(target)
     scope = {
         "type": "http",
@@ -57,14 +64,14 @@ async def _ask(
         "raw_path": parts.path.encode(),
         "query_string": parts.query.encode(),
         "root_path": "",
-        "headers": [(name.lower().encode(), value.encode()) for name, value in headers.items()],
+        "headers": [(name.lower().encode(), value.encode()) for name, value in given.items()],
         "client": ("127.0.0.1", 50_000),
         "server": ("127.0.0.1", 4318),
     }
     put_access(scope, OPEN)  # what a gate in front puts in its place
     waiting: list[Message] = [
-        {"type": "http.request", "body": part, "more_body": place < len(body) - 1}
-        for place, part in enumerate(body)
+        {"type": "http.request", "body": part, "more_body": place < len(parts_of_body) - 1}
+        for place, part in enumerate(parts_of_body)
     ]
     sent: list[Message] = []
 

@@ -5,11 +5,13 @@ Imported when somebody asks first: a collector that nobody asks pays neither its
 
 import asyncio
 import logging
+import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any, Final
@@ -43,6 +45,7 @@ from otel_ml_collector.assistants.tools import ToolRefused, answer
 from otel_ml_collector.errors import StoreTimeout, Unavailable
 from otel_ml_collector.feedback import store_request
 from otel_ml_collector.log import going_on
+from otel_ml_collector.receive.admission import Pressure
 from otel_ml_collector.receive.pipeline import Intake
 from otel_ml_collector.store.reader import Reader
 
@@ -52,6 +55,9 @@ OF_KEY: Final = (4, 120)
 OF_ALL: Final = (8, 600)
 _THREADS: Final = 8
 _MOST_KEYS: Final = 10_000
+# While requests that store take all that there is, calls take this share of the machine.
+_SHARE: Final = 0.03
+_LOOK_S: Final = 0.25
 
 _logger = logging.getLogger(__name__)
 
@@ -119,13 +125,63 @@ class CallLimits:
                 del self._askers[key_id]
 
 
+class Yielding:
+    """Lets requests that store go first: under pressure calls come one by one, and far apart.
+
+    Args:
+        pressure: Tells whether those take all that there is.
+        cores: Of the machine.
+    """
+
+    def __init__(self, pressure: Pressure, cores: int) -> None:
+        self._pressure = pressure
+        self._turn = asyncio.Lock()
+        self._free_s = 0.0
+        self._rest = max(1 / (_SHARE * cores) - 1, 0.0)
+
+    @asynccontextmanager
+    async def turn(self, limit_s: float) -> AsyncIterator[None]:
+        """Wait for the turn of a call; it ends with the block.
+
+        Raises:
+            TooBusy: It does not come in time.
+        """
+        if not self._pressure.is_high:
+            yield
+            return
+        try:
+            async with asyncio.timeout(limit_s):
+                await self._wait()
+        except TimeoutError as error:
+            wait_s = max(self._free_s - time.monotonic(), limit_s)
+            told = f"the collector is busy with what is sent to it: come again in {wait_s:.0f} s"
+            raise TooBusy(told) from error
+        began_s = time.monotonic()
+        try:
+            yield
+        finally:
+            ended_s = time.monotonic()
+            self._free_s = ended_s + (ended_s - began_s) * self._rest
+            self._turn.release()
+
+    async def _wait(self) -> None:
+        await self._turn.acquire()
+        try:
+            while (left_s := self._free_s - time.monotonic()) > 0 and self._pressure.is_high:
+                await asyncio.sleep(min(left_s, _LOOK_S))
+        except asyncio.CancelledError:
+            self._turn.release()
+            raise
+
+
 class Assistants:
     """Answers requests of the protocol: each is whole in itself, and its answer one JSON.
 
     Args:
         reader: The store.
         count: Is told of each call.
-        pipeline: Stores what tools write; None where there are no such tools.
+        pipeline: Stores what tools write, and goes before them.
+        may_write: Whether there are tools that write.
         limit_s: How long an answer takes at most.
     """
 
@@ -133,20 +189,23 @@ class Assistants:
         self,
         reader: Reader,
         count: Count,
-        pipeline: Intake | None = None,
+        pipeline: Intake,
         *,
+        may_write: bool = False,
         limit_s: float = LIMIT_S,
     ) -> None:
         self._reader = reader
         self._limit_s = limit_s
         self._pipeline = pipeline
+        self._may_write = may_write
         self._count = count
-        self._pace = CallLimits()
+        self._limits = CallLimits()
+        self._yielding = Yielding(pipeline.pressure, os.cpu_count() or 1)
         self._threads = ThreadPoolExecutor(_THREADS, "assistant")
         self._tools = {
             name: Tool.model_validate(tool.definition) for name, tool in ALL_TOOLS.items()
         }
-        here = TOOLS if pipeline is None else ALL_TOOLS
+        here = ALL_TOOLS if may_write else TOOLS
         self._server = Server[Any](
             NAME,
             version=version("otel-ml"),
@@ -173,8 +232,7 @@ class Assistants:
 
     def _names(self, access: Access) -> Collection[str]:
         """Name the tools that there are for whoever asks."""
-        may_write = self._pipeline is not None and access.has(ANNOTATE)
-        return ALL_TOOLS if may_write else TOOLS
+        return ALL_TOOLS if self._may_write and access.has(ANNOTATE) else TOOLS
 
     async def _call_tool(self, context: Any, params: CallToolRequestParams) -> CallToolResult:
         request: Request = context.request
@@ -209,14 +267,31 @@ class Assistants:
             TooBusy: There are too many calls.
             TimeoutError: It takes too long; its thread goes on to its end.
         """
-        self._pace.enter(access.key_id)
+        self._limits.enter(access.key_id)
+        future: Future[dict[str, Any]] | None = None
+        try:
+            async with asyncio.timeout(self._limit_s), self._yielding.turn(self._limit_s / 2):
+                future = self._begin(params, access, base)
+                waited = asyncio.wrap_future(future)
+                # Where nobody waits any more, the event loop would log how it ended.
+                waited.add_done_callback(lambda done: done.cancelled() or done.exception())
+                return await asyncio.shield(waited)
+        finally:
+            if future is None:
+                self._limits.leave(access.key_id)
+            else:
+                future.add_done_callback(lambda _: self._limits.leave(access.key_id))
+
+    def _begin(
+        self, params: CallToolRequestParams, access: Access, base: str
+    ) -> Future[dict[str, Any]]:
+        """Begin to answer a call; its error is `ToolRefused`."""
         reader = self._reader.narrow(access)
         pipeline, loop = self._pipeline, asyncio.get_running_loop()
 
         def store(project: str, body: bytes) -> None:
-            if pipeline is not None:
-                work = _store(pipeline, access, project, body)
-                asyncio.run_coroutine_threadsafe(work, loop).result()
+            work = _store(pipeline, access, project, body)
+            asyncio.run_coroutine_threadsafe(work, loop).result()
 
         def work() -> dict[str, Any]:
             troubles: list[Exception] = []
@@ -233,12 +308,7 @@ class Assistants:
                 raise ToolRefused(str(broken), broken) from trouble
             return found
 
-        future: Future[dict[str, Any]] = self._threads.submit(work)
-        future.add_done_callback(lambda _: self._pace.leave(access.key_id))
-        waited = asyncio.wrap_future(future)
-        # Where nobody waits any more, the event loop would log how it ended.
-        waited.add_done_callback(lambda done: done.cancelled() or done.exception())
-        return await asyncio.wait_for(asyncio.shield(waited), self._limit_s)
+        return self._threads.submit(work)
 
     def _refuse(self, tool: str, outcome: str, message: str) -> CallToolResult:
         self._count(tool, outcome, len(message))

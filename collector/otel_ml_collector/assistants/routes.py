@@ -26,12 +26,19 @@ class _Endpoint:
     """Checks a request, and hands it to the protocol, which the first one loads."""
 
     def __init__(
-        self, reader: Reader, telemetry: Telemetry, pipeline: Intake | None, limit_s: float
+        self,
+        reader: Reader,
+        telemetry: Telemetry,
+        pipeline: Intake,
+        *,
+        may_write: bool,
+        limit_s: float,
     ) -> None:
         self._reader = reader
-        self._limit_s = limit_s
         self._telemetry = telemetry
         self._pipeline = pipeline
+        self._may_write = may_write
+        self._limit_s = limit_s
         self._assistants: Assistants | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -62,7 +69,11 @@ class _Endpoint:
             if self._assistants is None:
                 count = self._telemetry.count_tool
                 self._assistants = module.Assistants(
-                    self._reader, count, self._pipeline, limit_s=self._limit_s
+                    self._reader,
+                    count,
+                    self._pipeline,
+                    may_write=self._may_write,
+                    limit_s=self._limit_s,
                 )
         return self._assistants
 
@@ -79,9 +90,11 @@ async def _read_body(request: Request) -> bytes | None:
 def make_route(
     reader: Reader,
     telemetry: Telemetry,
-    pipeline: Intake | None = None,
+    pipeline: Intake,
     *,
+    may_write: bool = False,
     limit_s: float = LIMIT_S,
 ) -> Route:
-    """Make the route of assistants, which takes POST alone; with a pipeline they may write."""
-    return Route(PATH, _Endpoint(reader, telemetry, pipeline, limit_s), methods=["POST"])
+    """Make the route of assistants, which takes POST alone."""
+    endpoint = _Endpoint(reader, telemetry, pipeline, may_write=may_write, limit_s=limit_s)
+    return Route(PATH, endpoint, methods=["POST"])

@@ -16,7 +16,8 @@ import math
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -49,6 +50,10 @@ _SHRINK: Final = 0.7
 _SHORTEST_S: Final = 1.0
 _LONGEST_S: Final = 10.0
 _JITTER: Final = 0.25
+# Requests take all that there is from these shares of the last seconds on.
+_PRESSURE_S: Final = 0.3
+_ALL_TIME: Final = 0.8
+_ONE_CORE: Final = 0.8
 # A silent key saves up this much of its rate.
 _BURST_S: Final = 2.0
 _LONGEST_QUOTA_S: Final = 300
@@ -195,6 +200,57 @@ class Admission:
         self._free_s = min(free_s, now_s + _LONGEST_S)
         jitter = self._spread(1 - _JITTER, 1 + _JITTER)
         return min(max((self._free_s - now_s) * jitter, _SHORTEST_S), _LONGEST_S)
+
+
+class Pressure:
+    """Tells whether requests take all that this process can do, by the last seconds.
+
+    That is when they are worked on without a pause and the process uses the core that Python has.
+
+    Args:
+        clock: Tells the time in seconds; it never goes back.
+        cpu: Tells the seconds of CPU that the process has had, on all its threads.
+    """
+
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        cpu: Callable[[], float] = time.process_time,
+    ) -> None:
+        self._clock = clock
+        self._cpu = cpu
+        self._noted_s, self._noted_cpu_s = clock(), cpu()
+        self._under_way = 0
+        self._worked = 0.0
+        self._cores = 0.0
+
+    @contextmanager
+    def work(self) -> Iterator[None]:
+        """Work on a request."""
+        self._note()
+        self._under_way += 1
+        try:
+            yield
+        finally:
+            self._note()
+            self._under_way -= 1
+
+    @property
+    def is_high(self) -> bool:
+        """Whether whatever else is done here is taken from requests."""
+        self._note()
+        return self._worked >= _ALL_TIME and self._cores >= _ONE_CORE
+
+    def _note(self) -> None:
+        """Count what was since it was noted last; what was before fades."""
+        now_s = self._clock()
+        passed_s = now_s - self._noted_s
+        cpu_s = self._cpu()
+        kept = math.exp(-passed_s / _PRESSURE_S)
+        if passed_s > 0:
+            self._cores = self._cores * kept + (cpu_s - self._noted_cpu_s) / passed_s * (1 - kept)
+        self._worked = self._worked * kept + bool(self._under_way) * (1 - kept)
+        self._noted_s, self._noted_cpu_s = now_s, cpu_s
 
 
 class Budget:

@@ -37,6 +37,7 @@ from otel_ml_collector.receive.admission import (
     Budget,
     Held,
     PlaceInLine,
+    Pressure,
     Quotas,
 )
 from otel_ml_collector.receive.answers import ExportAnswer
@@ -125,6 +126,9 @@ class Intake:
         by_service: Whether the service names the project of what names none.
         refuses_metrics: Whether metrics that go nowhere are refused; else they are left out.
         clocks: Knows whether this machine's clock may be wrong.
+
+    Attributes:
+        pressure: Tells whether requests take all that there is; asked on the event loop.
     """
 
     def __init__(
@@ -150,6 +154,7 @@ class Intake:
         self._clocks = clocks or ClockWatch()
         self._budget = Budget(telemetry)
         self._admission = Admission()
+        self.pressure = Pressure()
         self._large: dict[bytes, _Large] = {}
         self._one_large = asyncio.Lock()
         self._mappers = ThreadPoolExecutor(_MAPPERS, thread_name_prefix="otel-ml-map")
@@ -207,7 +212,8 @@ class Intake:
         deadline = time.monotonic() + left_s
         try:
             async with asyncio.timeout(left_s):
-                answer = await self._store(export, held, deadline)
+                with self.pressure.work():
+                    answer = await self._store(export, held, deadline)
         except TimeoutError as error:
             held.leave(is_measured=True)
             raise Unavailable("The store is busy") from error

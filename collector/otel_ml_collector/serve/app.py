@@ -259,8 +259,12 @@ def make_app(collector: Collector, settings: Settings) -> FastAPI:
     app.router.routes += make_routes(collector.pipeline, collector.telemetry, settings.cors_origins)
     app.include_router(routes.router)
     if not settings.no_mcp:
-        pipeline = collector.pipeline if settings.mcp_writes else None
-        route = assistants.make_route(collector.reader, collector.telemetry, pipeline)
+        route = assistants.make_route(
+            collector.reader,
+            collector.telemetry,
+            collector.pipeline,
+            may_write=settings.mcp_writes,
+        )
         app.router.routes.append(route)
     app.mount("/static", StaticFiles(directory=STATIC))
     add_error_handlers(app, show_problem)

@@ -4,7 +4,7 @@ import asyncio
 import json
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,10 +24,12 @@ from otel_ml_collector.assistants.definitions import (
     TOOLS,
     WRITING_TOOLS,
 )
-from otel_ml_collector.assistants.protocol import OF_ALL, OF_KEY, CallLimits, TooBusy
+from otel_ml_collector.assistants.protocol import OF_ALL, OF_KEY, CallLimits, TooBusy, Yielding
 from otel_ml_collector.assistants.routes import make_route
+from otel_ml_collector.receive.admission import Pressure
+from otel_ml_collector.receive.pipeline import Intake
 from otel_ml_collector.telemetry.service import Telemetry
-from tests.otel_ml_collector.asgi import HOST, Answered, ask
+from tests.otel_ml_collector.asgi import HOST, Answered, ask, ask_async
 from tests.otel_ml_collector.cli.program import environment, otel_ml
 from tests.otel_ml_collector.stores import Service, open_service
 from tests.support.collector import CollectorProcess, running
@@ -244,7 +246,10 @@ def test_other_sites(service: Service) -> None:
 def test_limit(service: Service) -> None:
     """A call that takes too long is answered with what to narrow, and counted as such."""
     telemetry = service.app.state.services.find(Telemetry)
-    hurried = Starlette(routes=[make_route(service.store.reader, telemetry, limit_s=1e-4)])
+    route = make_route(
+        service.store.reader, telemetry, service.app.state.services.find(Intake), limit_s=1e-4
+    )
+    hurried = Starlette(routes=[route])
     answered = ask(hurried, "/mcp", method="POST", headers=JSON, body=[json.dumps(CALL).encode()])
     result = answered.json["result"]
     expected = "The answer took longer than 0.0001 s: ask for less with since or where"
@@ -252,6 +257,54 @@ def test_limit(service: Service) -> None:
     count = 'otel_ml_mcp_calls_total{outcome="timeout",tool="statistics"} 1'
     assert count in telemetry.render().decode()
     assert LIMIT_S == 10
+
+
+def test_busy_with_what_is_sent() -> None:
+    """While requests that store take all there is, calls come one by one, and far apart."""
+    now_s = 0.0
+    pressure = Pressure(lambda: now_s, lambda: 2 * now_s)
+    yielding = Yielding(pressure, cores=2)
+
+    async def call(limit_s: float) -> None:
+        async with yielding.turn(limit_s):
+            await asyncio.sleep(0.05)
+
+    async def call_all() -> None:
+        nonlocal now_s
+        await asyncio.gather(*(call(0.0) for _ in range(5)))  # nothing is sent yet
+        with pressure.work():
+            now_s += 10
+            await call(0.2)
+            with pytest.raises(TooBusy, match=r"busy with what is sent to it: come again in \d+ s"):
+                await call(0.2)
+        now_s += 10
+        await asyncio.gather(*(call(0.0) for _ in range(5)))
+
+    asyncio.run(call_all())
+
+
+def test_turn_of_a_call(service: Service) -> None:
+    """The calls of the protocol wait for that turn, and are told when it does not come."""
+    find, now_s = service.app.state.services.find, 0.0
+    intake, telemetry = find(Intake), find(Telemetry)
+    intake.pressure = pressure = Pressure(lambda: now_s, lambda: 2 * now_s)
+    busy = Starlette(routes=[make_route(service.store.reader, telemetry, intake, limit_s=0.04)])
+
+    async def call() -> str:
+        body = json.dumps(CALL).encode()
+        answered = await ask_async(busy, "/mcp", method="POST", headers=JSON, body=[body])
+        return str(answered.json["result"]["content"][0]["text"])
+
+    async def call_all() -> Sequence[str]:
+        nonlocal now_s
+        with pressure.work():
+            now_s += 10
+            return [await call() for _ in range(40)]
+
+    told = asyncio.run(call_all())
+    assert any(text.startswith("the collector is busy") for text in told), told
+    counted = 'otel_ml_mcp_calls_total{outcome="busy",tool="statistics"}'
+    assert counted in telemetry.render().decode()
 
 
 def test_no_mcp(tmp_path: Path) -> None:

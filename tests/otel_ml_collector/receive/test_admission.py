@@ -6,7 +6,7 @@ from typing import Final
 import pytest
 
 from otel_ml_collector.errors import Unavailable
-from otel_ml_collector.receive.admission import Admission, PlaceInLine
+from otel_ml_collector.receive.admission import Admission, PlaceInLine, Pressure
 
 MIB: Final = 2**20
 ANSWER_S: Final = 3.5
@@ -129,3 +129,29 @@ def test_delays() -> None:
     assert len(set(told)) > 5
     assert (min(told), max(told)) >= (1.0, 5.0)
     assert max(told) <= 10
+
+
+@pytest.mark.parametrize(
+    ("under_way", "cores", "is_high"), [(True, 1.5, True), (True, 0.5, False), (False, 1.5, False)]
+)
+def test_pressure(*, under_way: bool, cores: float, is_high: bool) -> None:
+    """Requests take all there is once they go on all the time and use a core; a pause ends it."""
+    now_s, cpu_s = 0.0, 0.0
+    pressure = Pressure(lambda: now_s, lambda: cpu_s)
+
+    def pass_time() -> None:
+        nonlocal now_s, cpu_s
+        now_s += 0.1
+        cpu_s += 0.1 * cores
+
+    assert not pressure.is_high
+    for _ in range(20):
+        if under_way:
+            with pressure.work():
+                pass_time()
+        else:
+            pass_time()
+    assert pressure.is_high is is_high
+    for _ in range(3):
+        pass_time()
+    assert not pressure.is_high
