@@ -13,7 +13,9 @@ from otel_ml_collector.assistants.answers import (
     show,
     unshow,
 )
+from otel_ml_collector.assistants.definitions import LIMIT_S
 from otel_ml_collector.assistants.find import has_project
+from otel_ml_collector.assistants.writer import Writer
 from otel_ml_collector.errors import (
     BadQuery,
     CollectorError,
@@ -54,8 +56,6 @@ _MEANT: Final[tuple[tuple[re.Pattern[str], str], ...]] = (
     (re.compile(r"\bfalse\b"), "False"),
 )
 SHORT_CHARS: Final = 16
-# Stores records, an OTLP request in JSON, under a project; returns once that is durable.
-Store = Callable[[str, bytes], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class ToolCall:
         base: The address of the collector, as it was asked.
         now_ns: The time.
         project: Which one; empty where none is meant.
-        store: Stores what the tool writes; None where nothing may be written.
+        writer: Stores what the tool writes; None where nothing may be written.
     """
 
     tool: str
@@ -79,7 +79,7 @@ class ToolCall:
     base: str
     now_ns: int
     project: str = ""
-    store: Store | None = None
+    writer: Writer | None = None
 
     @property
     def where(self) -> str:
@@ -226,10 +226,15 @@ def explain(error: CollectorError, where: str) -> str:
     if isinstance(error, BadQuery) and error.field == "where" and where:
         return _explain_filter(error, where)
     if isinstance(error, StoreTimeout):
-        return "The answer took longer than 10 s: ask for less with since, until or where"
+        return explain_timeout(LIMIT_S)
     if isinstance(error, Unavailable):
         return f"{error}: come again in {max(round(error.retry_after_s), 1)} s"
     return show(str(error))
+
+
+def explain_timeout(limit_s: float) -> str:
+    """Say that an answer took longer than it may, and what to narrow."""
+    return f"The answer took longer than {limit_s:g} s: ask for less with since, until or where"
 
 
 def _explain_filter(error: BadQuery, where: str) -> str:

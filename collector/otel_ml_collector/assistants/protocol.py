@@ -33,6 +33,7 @@ from starlette.types import Receive, Scope, Send
 
 from otel_ml_collector.access import ANNOTATE, READ, Access, access_of
 from otel_ml_collector.assistants.answers import to_text
+from otel_ml_collector.assistants.call import explain_timeout
 from otel_ml_collector.assistants.definitions import (
     ALL_TOOLS,
     INSTRUCTIONS,
@@ -42,11 +43,10 @@ from otel_ml_collector.assistants.definitions import (
     WRITING_TOOLS,
 )
 from otel_ml_collector.assistants.tools import ToolRefused, answer
+from otel_ml_collector.assistants.writer import Writer, Writing
 from otel_ml_collector.errors import StoreTimeout, Unavailable
-from otel_ml_collector.feedback import store_request
 from otel_ml_collector.log import going_on
 from otel_ml_collector.receive.admission import Pressure
-from otel_ml_collector.receive.pipeline import Intake
 from otel_ml_collector.store.reader import Reader
 
 _MINUTE_S: Final = 60.0
@@ -180,8 +180,8 @@ class Assistants:
     Args:
         reader: The store.
         count: Is told of each call.
-        pipeline: Stores what tools write, and goes before them.
-        may_write: Whether there are tools that write.
+        pressure: Tells whether what is sent takes all that there is: it goes first.
+        writing: By what tools store; None where none of them does.
         limit_s: How long an answer takes at most.
     """
 
@@ -189,23 +189,22 @@ class Assistants:
         self,
         reader: Reader,
         count: Count,
-        pipeline: Intake,
+        pressure: Pressure,
+        writing: Writing | None = None,
         *,
-        may_write: bool = False,
         limit_s: float = LIMIT_S,
     ) -> None:
         self._reader = reader
         self._limit_s = limit_s
-        self._pipeline = pipeline
-        self._may_write = may_write
+        self._writing = writing
         self._count = count
         self._limits = CallLimits()
-        self._yielding = Yielding(pipeline.pressure, os.cpu_count() or 1)
+        self._yielding = Yielding(pressure, os.cpu_count() or 1)
         self._threads = ThreadPoolExecutor(_THREADS, "assistant")
         self._tools = {
             name: Tool.model_validate(tool.definition) for name, tool in ALL_TOOLS.items()
         }
-        here = ALL_TOOLS if may_write else TOOLS
+        here = TOOLS if writing is None else ALL_TOOLS
         self._server = Server[Any](
             NAME,
             version=version("otel-ml"),
@@ -232,7 +231,8 @@ class Assistants:
 
     def _names(self, access: Access) -> Collection[str]:
         """Name the tools that there are for whoever asks."""
-        return ALL_TOOLS if self._may_write and access.has(ANNOTATE) else TOOLS
+        may_write = self._writing is not None and access.has(ANNOTATE)
+        return ALL_TOOLS if may_write else TOOLS
 
     async def _call_tool(self, context: Any, params: CallToolRequestParams) -> CallToolResult:
         request: Request = context.request
@@ -247,10 +247,7 @@ class Assistants:
         except TooBusy as error:
             return self._refuse(params.name, "busy", str(error))
         except TimeoutError:
-            told = (
-                f"The answer took longer than {self._limit_s:g} s: ask for less with since or where"
-            )
-            return self._refuse(params.name, "timeout", told)
+            return self._refuse(params.name, "timeout", explain_timeout(self._limit_s))
         text = to_text(written)
         self._count(params.name, "answered", len(text))
         return CallToolResult(
@@ -287,19 +284,16 @@ class Assistants:
     ) -> Future[dict[str, Any]]:
         """Begin to answer a call; its error is `ToolRefused`."""
         reader = self._reader.narrow(access)
-        pipeline, loop = self._pipeline, asyncio.get_running_loop()
-
-        def store(project: str, body: bytes) -> None:
-            work = _store(pipeline, access, project, body)
-            asyncio.run_coroutine_threadsafe(work, loop).result()
+        writer = None
+        if self._writing is not None and params.name in WRITING_TOOLS:
+            writer = Writer(self._writing, access, asyncio.get_running_loop())
 
         def work() -> dict[str, Any]:
             troubles: list[Exception] = []
             found: dict[str, Any] = {}
             with going_on(troubles.append):  # counted, logged and answered below
                 given = params.arguments or {}
-                writes = store if params.name in WRITING_TOOLS else None
-                found = answer(params.name, given, reader, base, time.time_ns(), store=writes)
+                found = answer(params.name, given, reader, base, time.time_ns(), writer=writer)
             for trouble in troubles:
                 if isinstance(trouble, ToolRefused):
                     raise trouble
@@ -313,9 +307,3 @@ class Assistants:
     def _refuse(self, tool: str, outcome: str, message: str) -> CallToolResult:
         self._count(tool, outcome, len(message))
         return CallToolResult(content=[TextContent(type="text", text=message)], is_error=True)
-
-
-async def _store(pipeline: Intake, access: Access, project: str, body: bytes) -> None:
-    """Store what a tool writes, by the road of all records."""
-    with pipeline.hold() as held:
-        await store_request(pipeline, held, body, access, project)

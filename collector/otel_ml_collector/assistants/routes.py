@@ -11,8 +11,9 @@ from starlette.types import Message, Receive, Scope, Send
 from otel_ml_collector.access import READ, access_of
 from otel_ml_collector.api.bodies import check_json
 from otel_ml_collector.assistants.definitions import BODY_BYTES, LIMIT_S, PATH
+from otel_ml_collector.assistants.writer import Writing
 from otel_ml_collector.errors import TooLarge
-from otel_ml_collector.receive.pipeline import Intake
+from otel_ml_collector.receive.admission import Pressure
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.telemetry.service import Telemetry
 
@@ -29,15 +30,14 @@ class _Endpoint:
         self,
         reader: Reader,
         telemetry: Telemetry,
-        pipeline: Intake,
-        *,
-        may_write: bool,
+        pressure: Pressure,
+        writing: Writing | None,
         limit_s: float,
     ) -> None:
         self._reader = reader
         self._telemetry = telemetry
-        self._pipeline = pipeline
-        self._may_write = may_write
+        self._pressure = pressure
+        self._writing = writing
         self._limit_s = limit_s
         self._assistants: Assistants | None = None
 
@@ -69,11 +69,7 @@ class _Endpoint:
             if self._assistants is None:
                 count = self._telemetry.count_tool
                 self._assistants = module.Assistants(
-                    self._reader,
-                    count,
-                    self._pipeline,
-                    may_write=self._may_write,
-                    limit_s=self._limit_s,
+                    self._reader, count, self._pressure, self._writing, limit_s=self._limit_s
                 )
         return self._assistants
 
@@ -90,11 +86,10 @@ async def _read_body(request: Request) -> bytes | None:
 def make_route(
     reader: Reader,
     telemetry: Telemetry,
-    pipeline: Intake,
+    pressure: Pressure,
+    writing: Writing | None = None,
     *,
-    may_write: bool = False,
     limit_s: float = LIMIT_S,
 ) -> Route:
-    """Make the route of assistants, which takes POST alone."""
-    endpoint = _Endpoint(reader, telemetry, pipeline, may_write=may_write, limit_s=limit_s)
-    return Route(PATH, endpoint, methods=["POST"])
+    """Make the route of assistants, which takes POST alone; they write where it is said by what."""
+    return Route(PATH, _Endpoint(reader, telemetry, pressure, writing, limit_s), methods=["POST"])

@@ -6,7 +6,6 @@ from typing import Any, Final
 from otel_ml_collector.assistants import experiments, runs, writes
 from otel_ml_collector.assistants.answers import Digest, unshow, write
 from otel_ml_collector.assistants.call import (
-    Store,
     ToolCall,
     check_filter,
     choose_project,
@@ -14,6 +13,7 @@ from otel_ml_collector.assistants.call import (
 )
 from otel_ml_collector.assistants.definitions import ALL_TOOLS
 from otel_ml_collector.assistants.read import read
+from otel_ml_collector.assistants.writer import Writer
 from otel_ml_collector.errors import BadQuery, CollectorError
 from otel_ml_collector.store.reader import Reader
 
@@ -54,17 +54,17 @@ def answer(
     base: str,
     now_ns: int,
     *,
-    store: Store | None = None,
+    writer: Writer | None = None,
 ) -> dict[str, Any]:
     """Answer a call of a tool, at most as long as its answers may be.
 
     Args:
-        tool: One of `ALL_TOOLS`; one that writes only where there is a store.
+        tool: One of `ALL_TOOLS`; one that writes only where there is a writer.
         given: Its arguments, as they came.
         reader: The store, held to whoever asks.
         base: The address of the collector, as it was asked.
         now_ns: The time.
-        store: Stores what a tool writes.
+        writer: Stores what a tool writes.
 
     Raises:
         ToolRefused: It has no answer.
@@ -76,7 +76,7 @@ def answer(
         )
         read_arguments = {name: _taken_back(name, one) for name, one in read_arguments.items()}
         asked = {name: value for name, value in given.items() if value is not None}
-        call = ToolCall(tool, reader, read_arguments, asked, base, now_ns, project, store)
+        call = ToolCall(tool, reader, read_arguments, asked, base, now_ns, project, writer)
         return write(_ANSWERS[tool](call))
     except CollectorError as error:
         filters = (given.get(name) for name in _FILTERS)

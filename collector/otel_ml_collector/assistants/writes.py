@@ -12,6 +12,7 @@ from otel_ml_collector import feedback
 from otel_ml_collector.assistants.answers import Digest, DigestTable, Own, show
 from otel_ml_collector.assistants.call import ToolCall, short_id
 from otel_ml_collector.assistants.references import find_reference
+from otel_ml_collector.assistants.writer import Writer
 from otel_ml_collector.datasets import changes
 from otel_ml_collector.datasets.find import find_digest, read_dataset_versions, read_manifests
 from otel_ml_collector.errors import BadQuery, NotFound
@@ -71,7 +72,8 @@ def add_feedback(call: ToolCall) -> Digest:
     new = [one for one in wanted if one.run_id not in there]
     if new:
         body = feedback.make_feedback(call.reader, call.project, new, call.now_ns).body
-        _store(call, body, f"{len(new)} evaluations")
+        _writer(call).store(call.project, body)
+        _log(call, f"{len(new)} evaluations")
     return Digest(
         {
             "judge": Own(judge),
@@ -100,24 +102,31 @@ def save_as_tests(call: ToolCall) -> Digest:
         run_ids=_find_runs(call), expected=_EXPECTED[call.given["expected"]]
     )
     items, left_out = changes.read_runs(call.reader, call.project, wanted, call.now_ns)
-    known = _read_known(call, name)
-    new: dict[str, changes.WantedItem] = {}
-    for one in items:
-        digest = digest_item(one.inputs, one.expected, one.tags)
-        if digest not in known:
-            new.setdefault(digest, one)
-    if new:
+
+    def make() -> tuple[tuple[str, int], bytes]:
+        """Make the change of what is not there yet: the version's digest, and how many are new."""
+        known = _read_known(call, name)
+        new: dict[str, changes.WantedItem] = {}
+        for one in items:
+            digest = digest_item(one.inputs, one.expected, one.tags)
+            if digest not in known:
+                new.setdefault(digest, one)
+        if not new:
+            newest = read_dataset_versions(call.reader, call.project, [name])[-1]
+            return (newest["digest"], 0), b""
         change = changes.WantedItems(items=[*new.values()])
-        stored, body = changes.make_change(call.reader, call.project, name, change, None)
-        _store(call, body, f"{len(new)} items")
-    else:
-        stored = read_dataset_versions(call.reader, call.project, [name])[-1]["digest"]
+        made, body = changes.make_change(call.reader, call.project, name, change, None)
+        return (made, len(new)), body
+
+    stored, added = _writer(call).change(call.project, name, make)
+    if added:
+        _log(call, f"{added} items")
     version = find_digest(call.reader, call.project, name, stored)
     return Digest(
         {
             "dataset": Own(f"{name}:v{version.version}"),
-            "added": len(new),
-            "already_there": len(items) - len(new),
+            "added": added,
+            "already_there": len(items) - added,
             "not_saved": left_out or None,
             "items": version.items,
         },
@@ -181,10 +190,18 @@ def _read_known(call: ToolCall, name: str) -> set[str]:
     return {digest for items in manifests.values() for digest in items.values()}
 
 
-def _store(call: ToolCall, body: bytes, what: str) -> None:
-    if call.store is None:
+def _writer(call: ToolCall) -> Writer:
+    """Return what stores.
+
+    Raises:
+        BadQuery: Nothing is written here.
+    """
+    if call.writer is None:
         told = f"{call.tool}: nothing is written here: otel-ml serve --mcp-writes allows it"
         raise BadQuery(told, "tool")
-    call.store(call.project, body)
+    return call.writer
+
+
+def _log(call: ToolCall, what: str) -> None:
     key = call.reader.access.key_id or "(none)"
     _logger.info("%s: key %s stored %s in project %s", call.tool, key, what, call.project)

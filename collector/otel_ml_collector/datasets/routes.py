@@ -1,6 +1,7 @@
 """The JSON API and the pages of data sets."""
 
 import time
+from functools import partial
 from typing import Annotated, Any, Final
 
 import orjson
@@ -10,7 +11,6 @@ from starlette.responses import Response
 
 from otel_ml.items import find_documents
 from otel_ml.records import DatasetDiff, DatasetItem, DatasetVersion
-from otel_ml_collector import feedback
 from otel_ml_collector.access import ANNOTATE, Access
 from otel_ml_collector.api.bodies import JsonRoute
 from otel_ml_collector.api.parameters import Cursor, FromReader, needs
@@ -168,12 +168,9 @@ async def _change(
     base: str | None = None,
 ) -> DatasetVersion:
     """Make a version of a data set, named with its project, when it is its turn, and store it."""
-    project, name = dataset
-    async with turns.of(project, name):
-        with pipeline.hold() as held:
-            digest, body = await run_sync(make_change, reader, project, name, wanted, base)
-            await feedback.store_request(pipeline, held, body, reader.access, project)
-    return await run_sync(find_digest, reader, project, name, digest)
+    make = partial(make_change, reader, *dataset, wanted, base)
+    digest = await turns.change(pipeline, reader.access, dataset, make)
+    return await run_sync(find_digest, reader, *dataset, digest)
 
 
 @pages.get("/projects/{project:path}/datasets")

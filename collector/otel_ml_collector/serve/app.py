@@ -32,6 +32,7 @@ from otel_ml_collector.api.schema import describe
 from otel_ml_collector.api.streams import Places
 from otel_ml_collector.artifacts.api import ArtifactEndpoint
 from otel_ml_collector.assistants import routes as assistants
+from otel_ml_collector.assistants.writer import Writing
 from otel_ml_collector.clock import ClockWatch
 from otel_ml_collector.datasets.changes import Turns
 from otel_ml_collector.errors import BadSetting, Unavailable
@@ -259,11 +260,11 @@ def make_app(collector: Collector, settings: Settings) -> FastAPI:
     app.router.routes += make_routes(collector.pipeline, collector.telemetry, settings.cors_origins)
     app.include_router(routes.router)
     if not settings.no_mcp:
+        writing = None
+        if settings.mcp_writes:
+            writing = Writing(collector.pipeline, app.state.services.find(Turns))
         route = assistants.make_route(
-            collector.reader,
-            collector.telemetry,
-            collector.pipeline,
-            may_write=settings.mcp_writes,
+            collector.reader, collector.telemetry, collector.pipeline.pressure, writing
         )
         app.router.routes.append(route)
     app.mount("/static", StaticFiles(directory=STATIC))

@@ -27,7 +27,6 @@ from otel_ml_collector.assistants.definitions import (
 from otel_ml_collector.assistants.protocol import OF_ALL, OF_KEY, CallLimits, TooBusy, Yielding
 from otel_ml_collector.assistants.routes import make_route
 from otel_ml_collector.receive.admission import Pressure
-from otel_ml_collector.receive.pipeline import Intake
 from otel_ml_collector.telemetry.service import Telemetry
 from tests.otel_ml_collector.asgi import HOST, Answered, ask, ask_async
 from tests.otel_ml_collector.cli.program import environment, otel_ml
@@ -246,13 +245,11 @@ def test_other_sites(service: Service) -> None:
 def test_limit(service: Service) -> None:
     """A call that takes too long is answered with what to narrow, and counted as such."""
     telemetry = service.app.state.services.find(Telemetry)
-    route = make_route(
-        service.store.reader, telemetry, service.app.state.services.find(Intake), limit_s=1e-4
-    )
+    route = make_route(service.store.reader, telemetry, Pressure(), limit_s=1e-4)
     hurried = Starlette(routes=[route])
     answered = ask(hurried, "/mcp", method="POST", headers=JSON, body=[json.dumps(CALL).encode()])
     result = answered.json["result"]
-    expected = "The answer took longer than 0.0001 s: ask for less with since or where"
+    expected = "The answer took longer than 0.0001 s: ask for less with since, until or where"
     assert (result["isError"], result["content"][0]["text"]) == (True, expected)
     count = 'otel_ml_mcp_calls_total{outcome="timeout",tool="statistics"} 1'
     assert count in telemetry.render().decode()
@@ -285,10 +282,9 @@ def test_busy_with_what_is_sent() -> None:
 
 def test_turn_of_a_call(service: Service) -> None:
     """The calls of the protocol wait for that turn, and are told when it does not come."""
-    find, now_s = service.app.state.services.find, 0.0
-    intake, telemetry = find(Intake), find(Telemetry)
-    intake.pressure = pressure = Pressure(lambda: now_s, lambda: 2 * now_s)
-    busy = Starlette(routes=[make_route(service.store.reader, telemetry, intake, limit_s=0.04)])
+    telemetry, now_s = service.app.state.services.find(Telemetry), 0.0
+    pressure = Pressure(lambda: now_s, lambda: 2 * now_s)
+    busy = Starlette(routes=[make_route(service.store.reader, telemetry, pressure, limit_s=0.04)])
 
     async def call() -> str:
         body = json.dumps(CALL).encode()

@@ -2,23 +2,27 @@
 
 import json
 import logging
+import threading
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
+from otel_ml import Client
 from otel_ml_collector.assistants.definitions import ALL_TOOLS, TOOLS
 from otel_ml_collector.span import Span, Value
 from tests.otel_ml_collector.asgi import ask
-from tests.otel_ml_collector.assistants.test_protocol import CALL, post
+from tests.otel_ml_collector.assistants.test_protocol import CALL, JSON, post
 from tests.otel_ml_collector.cli.program import otel_ml
 from tests.otel_ml_collector.spans import id_of, make_call
 from tests.otel_ml_collector.stores import Service, open_service
 from tests.support.collector import running
 
 RUNS: Final = 3
+WRITERS: Final = 6
 
 
 @pytest.fixture(scope="module")
@@ -168,6 +172,43 @@ def test_tests(writing: Service, project: str, runs: list[Span]) -> None:
         (place, f"answer {place}") for place in range(RUNS)
     ]
     assert {one["source_run"] for one in items} == {*ids}
+
+
+def test_tests_beside_others(tmp_path: Path) -> None:
+    """Of agents and people who change a data set at once none loses an item of another's."""
+    with running(tmp_path, "--mcp-writes") as collector:
+        client = Client("shop", endpoint=collector.endpoint, join=False)
+
+        @client.trace
+        def answer(question: str) -> str:
+            return question.upper()
+
+        for place in range(WRITERS):
+            answer(f"why {place}")
+        assert client.flush()
+        client.close()
+        runs = [one["run_id"] for one in collector.get("/projects/shop/runs")["runs"]]
+        began = threading.Barrier(2 * WRITERS)
+
+        def save(run_id: str) -> str:
+            began.wait(60)
+            given = {"project": "shop", "dataset": "raced", "runs": [run_id]}
+            request = json.dumps({**CALL, "params": {"name": "save_as_tests", "arguments": given}})
+            return collector.post("/mcp", request.encode(), JSON)[2].decode()
+
+        def add(place: int) -> int:
+            began.wait(60)
+            body = json.dumps({"items": [{"id": f"own-{place}", "inputs": place}]}).encode()
+            path = "/api/v1/projects/shop/datasets/raced/items"
+            return collector.post(path, body, {"content-type": "application/json"})[0]
+
+        with ThreadPoolExecutor(2 * WRITERS) as pool:
+            saved, added = pool.map(save, runs), pool.map(add, range(WRITERS))
+            assert [*added] == [200] * WRITERS
+            told = [json.loads(one)["result"]["structuredContent"] for one in saved]
+        assert [one["added"] for one in told] == [1] * WRITERS
+        versions = collector.get("/projects/shop/datasets/raced/versions")["versions"]
+        assert [one["items"] for one in versions] == [*range(2 * WRITERS, 0, -1)]
 
 
 def test_truth_as_expected(writing: Service, project: str, runs: list[Span]) -> None:
