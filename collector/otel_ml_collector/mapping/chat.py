@@ -106,6 +106,8 @@ def text_of_part(part: Mapping[str, Any]) -> str:
             (response,) = response.values()
         return response if isinstance(response, str) else to_json(response)
     content = part.get("content") or part.get("text")
+    if kind == "text" and not content:  # beside a call of a tool
+        return ""
     return content if isinstance(content, str) else f"[{part.get('modality') or kind}]"
 
 

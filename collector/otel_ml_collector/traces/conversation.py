@@ -253,6 +253,7 @@ class _Entries:
         texts: list[str] = []
         attachments: list[Attachment] = []
         sent = iter(_find_media(item))
+        has_calls = any(part.get("type") == "tool_call" for part in message["parts"])
         for part in message["parts"]:
             kind = part.get("type")
             if kind == "reasoning":
@@ -261,8 +262,8 @@ class _Entries:
                 self._add_result(part)
             elif _is_media(part):
                 attachments.append(_attach(part, next(sent, part)))
-            elif kind != "tool_call":
-                texts.append(text_of_part(part))
+            elif kind != "tool_call" and ((text := text_of_part(part)) or not has_calls):
+                texts.append(text)
         if texts or attachments or not message["parts"]:
             entry = _of_text(_kind_of(role, is_answer=is_answer), role, "\n".join(texts))
             is_refused = _is_refused(item)

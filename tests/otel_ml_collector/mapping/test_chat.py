@@ -46,6 +46,18 @@ CALL = {"id": "c1", "type": "function", "function": {"name": "weather", "argumen
         ({"messages": [{"role": "user", "content": "only"}]}, "only"),
         ([{"role": "assistant", "content": None}], ""),
         ([{"role": "assistant", "parts": [{"type": "tool_call", "name": "f"}]}], "f()"),
+        (
+            [
+                {
+                    "role": "assistant",
+                    "parts": [
+                        {"type": "text", "content": ""},
+                        {"type": "tool_call", "name": "f"},
+                    ],
+                }
+            ],
+            "f()",
+        ),
         ([{"role": "user"}], ""),
         ([{"question": "Where?", "n": 1}, {"question": "When?", "n": 2}], "Where?"),
         ({"type": "human", "content": "Where?"}, "Where?"),

@@ -120,6 +120,13 @@ def test_a_graph_that_returns_all_its_messages() -> None:
     assert kinds(found) == [("user", "Where?"), ("tool", 'what="it"'), ("final", "There.")]
 
 
+def test_an_empty_text_beside_a_call() -> None:
+    """A text that says nothing, as streams have it beside a call, is no message of its own."""
+    parts = [{"type": "text", "content": ""}, {"type": "tool_call", "name": "find"}]
+    found = talk([ASKED], [{"role": "assistant", "parts": parts}])
+    assert kinds(found) == [("user", "Where?"), ("tool", "")]
+
+
 def said(text: str) -> dict[str, Any]:
     return {"role": "assistant", "content": text}
 
