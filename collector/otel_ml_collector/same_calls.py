@@ -3,9 +3,10 @@
 Two runs record the same call when different instrumentations (scopes) wrote them, they carry the
 same id of a response, or the same usage, model and provider with one within the other's time, and
 one is inside the other, with nothing but wrappers (chains and plain spans) between, or both have
-one parent. Calls of one model that both failed have used the same: nothing. A call has one run of
-a scope at most. The rule looks at the runs of a trace alone, so the order in which they came
-changes nothing. Why so: docs/design/021-counted-once.md.
+one parent. Calls of one model that both failed have used the same: nothing, or what either says
+of an answer that broke off. A call has one run of a scope at most. The rule looks at the runs of a
+trace alone, so the order in which they came changes nothing. Why so:
+docs/design/021-counted-once.md.
 """
 
 import re
@@ -289,10 +290,11 @@ def _is_within(one: CallRun, other: CallRun) -> bool:
 
 def _use_the_same(one: CallRun, other: CallRun) -> bool:
     """Tell whether two runs say the same usage, and no different provider or model."""
-    if _used(one) != _used(other):
+    have_failed = one.failed and other.failed
+    if _used(one) != _used(other) and not (have_failed and _do_not_differ(one, other)):
         return False
-    is_used = any(_used(one))
-    if not is_used and not (one.failed and other.failed and one.model and other.model):
+    is_used = any(_used(one)) and any(_used(other))
+    if not is_used and not (have_failed and one.model and other.model):
         return False
     models = {name_model(one.model), name_model(other.model)} - {""}
     provider, other_provider = (_words_of(run.provider) for run in (one, other))
@@ -300,6 +302,15 @@ def _use_the_same(one: CallRun, other: CallRun) -> bool:
     # A framework names itself where its provider should stand.
     is_other = is_other and is_provider(one.provider) and is_provider(other.provider)
     return not is_other and len(models) <= 1
+
+
+def _do_not_differ(one: CallRun, other: CallRun) -> bool:
+    """Tell whether two runs say the same usage where both say any.
+
+    Of an answer that broke off one library counts what had come, and another one does not.
+    """
+    pairs = (one.tokens.input, other.tokens.input), (one.tokens.output, other.tokens.output)
+    return all(None in pair or pair[0] == pair[1] for pair in pairs)
 
 
 def _used(run: CallRun) -> tuple[int, int]:

@@ -198,6 +198,20 @@ CASES: Final[dict[str, tuple[list[CallRun], list[str]]]] = {
         ],
         ["a b"],
     ),
+    "an answer that broke off, of which one says what had come": (
+        [
+            run("a", tokens=Tokens(input=50, output=1), failed=True, model="claude"),
+            run("b", "a", ANTHROPIC, (1, 99), tokens=Tokens(input=50), failed=True, model="claude"),
+        ],
+        ["a b"],
+    ),
+    "two answers that broke off, of which other amounts had come": (
+        [
+            run("a", tokens=Tokens(input=50, output=1), failed=True, model="claude"),
+            run("b", "a", ANTHROPIC, (1, 99), tokens=Tokens(50, 2), failed=True, model="claude"),
+        ],
+        ["a", "b"],
+    ),
     "one failed, and was tried again": (
         [
             run("a", model="gpt-4o"),
