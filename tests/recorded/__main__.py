@@ -19,6 +19,7 @@ from tests.recorded.sink import Sink
 HERE: Final = Path(__file__).parent
 ROOT: Final = HERE.parents[1]
 RECORDERS: Final = HERE / "recorders"
+FURTHER: Final = "_cases"
 PACKAGE: Final = "tests.recorded.recorders"
 _SETTINGS: Final = ("OTEL_", "OPENAI_", "ANTHROPIC_", "LANGFUSE_", "LOGFIRE_", "MLFLOW_")
 _OF_RECORDER: Final[Mapping[str, Mapping[str, str]]] = {
@@ -69,8 +70,13 @@ def _record(name: str) -> None:
     (HERE / "recordings" / f"{name}.json").write_text(f"{text}\n")
 
 
+def environment_of(name: str) -> str:
+    """Name the environment of a recorder: the further cases of a library run in the library's."""
+    return name.partition(FURTHER)[0]
+
+
 def _python(name: str) -> str:
-    return str(ROOT / ".cache" / "recorded" / name / "bin" / "python")
+    return str(ROOT / ".cache" / "recorded" / environment_of(name) / "bin" / "python")
 
 
 def _node(name: str) -> list[str]:
@@ -104,7 +110,7 @@ def _variables(name: str, address: str) -> dict[str, str]:
 
 def _versions(name: str) -> dict[str, str]:
     """Read from its environment which versions of the required packages made the recording."""
-    lines = (HERE / "requirements" / f"{name}.txt").read_text().split()
+    lines = (HERE / "requirements" / f"{environment_of(name)}.txt").read_text().split()
     packages = [re.split(r"==|\[", line)[0] for line in lines]
     ask = (
         "import sys, json, importlib.metadata as m; "

@@ -54,7 +54,7 @@ def serving(sink: Sink) -> Iterator[str]:
         def _send(self, told: Answer) -> None:
             self.send_response(told.status)
             self.send_header("Content-Type", told.media_type)
-            self.send_header("Content-Length", str(len(told.body)))
+            self.send_header("Content-Length", str(len(told.body) + told.is_cut))
             self.end_headers()
             self.wfile.write(told.body)
 

@@ -4,16 +4,20 @@ import base64
 import json
 import struct
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any, Final
 
 MISSING: Final = "gpt-missing"
 BUSY: Final = "gpt-busy"
+BROKEN: Final = "gpt-broken"
+CUT: Final = "cut"  # the name of a user whose streams break off
 _THOUGHT: Final = "The user asks for the weather of Ghent."
 _VECTOR: Final = (0.25, -0.5, 0.75)
 _CITY: Final = '{"city":"Ghent"}'
 _WORDS: Final = ("Sunny", " in", " Ghent")
 _SAID: Final = "".join(_WORDS)
+_FIELDS: Final = '{"city": "Ghent", "sunny": true}'
 _USAGE: Final = {
     "prompt_tokens": 12,
     "completion_tokens": 5,
@@ -33,11 +37,16 @@ Body = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One HTTP answer."""
+    """One HTTP answer.
+
+    Attributes:
+        is_cut: Whether the connection ends before all is said that was announced.
+    """
 
     status: int
     media_type: str
     body: bytes
+    is_cut: bool = False
 
 
 def answer(path: str, body: Body) -> Answer | None:
@@ -83,6 +92,11 @@ def _chat(body: Body) -> Answer:
     if body["model"] == BUSY:
         error = {"message": "Rate limit reached", "type": "requests"}
         return _json({"error": {**error, "param": None, "code": "rate_limit_exceeded"}}, 429)
+    if body["model"] == BROKEN:
+        error = {"message": "The server had an error", "type": "server_error"}
+        return _json({"error": {**error, "param": None, "code": None}}, 500)
+    if body.get("stream") and body.get("user") == CUT:
+        return replace(_stream(("", chunk) for chunk in islice(_chunks(body), 3)), is_cut=True)
     if body.get("stream"):
         return _stream((("", chunk) for chunk in _chunks(body)), "data: [DONE]\n\n")
     message: dict[str, object] = {"role": "assistant", "content": _said(body), "refusal": None}
@@ -99,6 +113,8 @@ def _chat(body: Body) -> Answer:
 
 def _said(body: Body) -> str:
     """Say the answer, in the form that DSPy asks for where it asks for one."""
+    if body.get("response_format"):
+        return _FIELDS
     asked = json.dumps(body["messages"])
     if "[[ ## answer ## ]]" not in asked:
         return _SAID
@@ -156,11 +172,23 @@ def _head(body: Body, kind: str) -> dict[str, object]:
 
 def _chunks(body: Body) -> Iterator[dict[str, object]]:
     head = _head(body, "chat.completion.chunk")
-    for delta in ({"role": "assistant", "content": ""}, *({"content": word} for word in _WORDS)):
+    deltas: list[dict[str, object]] = [{"content": word} for word in _WORDS]
+    reason = "stop"
+    if body.get("tools"):
+        deltas, reason = list(_pieces_of_call()), "tool_calls"
+    for delta in ({"role": "assistant", "content": ""}, *deltas):
         yield {**head, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]}
-    yield {**head, "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+    yield {**head, "choices": [{"index": 0, "delta": {}, "finish_reason": reason}]}
     if (body.get("stream_options") or {}).get("include_usage"):
         yield {**head, "choices": [], "usage": _USAGE}
+
+
+def _pieces_of_call() -> Iterator[dict[str, object]]:
+    """Name the tool first, then write its arguments in two pieces."""
+    function = {"name": "find_weather", "arguments": ""}
+    yield {"tool_calls": [{"index": 0, "id": "call_1", "type": "function", "function": function}]}
+    for piece in (_CITY[:8], _CITY[8:]):
+        yield {"tool_calls": [{"index": 0, "function": {"arguments": piece}}]}
 
 
 def _embeddings(body: Body) -> dict[str, object]:
@@ -179,13 +207,25 @@ def _embeddings(body: Body) -> dict[str, object]:
     }
 
 
+_CLAUDE_ERRORS: Final = {
+    BUSY: (429, "rate_limit_error", "Rate limit reached"),
+    BROKEN: (500, "api_error", "The server had an error"),
+}
+
+
 def _messages(body: Body) -> Answer:
     if body["model"] == MISSING:
         error = {"type": "not_found_error", "message": f"model: {MISSING}"}
         return _json({"type": "error", "error": error}, 404)
+    if body["model"] in _CLAUDE_ERRORS:
+        status, name, message = _CLAUDE_ERRORS[body["model"]]
+        return _json({"type": "error", "error": {"type": name, "message": message}}, status)
+    if body.get("stream") and (body.get("metadata") or {}).get("user_id") == CUT:
+        return replace(_stream(islice(_message_events(body), 4)), is_cut=True)
     if body.get("stream"):
         return _stream(_message_events(body))
-    content: list[dict[str, object]] = [{"type": "text", "text": _SAID}]
+    said = _FIELDS if (body.get("output_config") or {}).get("format") else _SAID
+    content: list[dict[str, object]] = [{"type": "text", "text": said}]
     reason = "end_turn"
     if body.get("thinking"):
         content.insert(0, {"type": "thinking", "thinking": _THOUGHT, "signature": "none"})
@@ -210,19 +250,25 @@ def _message(body: Body, content: object) -> dict[str, object]:
 
 def _message_events(body: Body) -> Iterator[tuple[str, object]]:
     message = {**_message(body, []), "usage": {**_ANTHROPIC_USAGE, "output_tokens": 1}}
-    block = {"type": "text", "text": ""}
+    block: dict[str, object] = {"type": "text", "text": ""}
+    deltas = [{"type": "text_delta", "text": word} for word in _WORDS]
+    reason = "end_turn"
+    if body.get("tools"):
+        block = {"type": "tool_use", "id": "toolu_1", "name": "find_weather", "input": {}}
+        pieces = ("", _CITY[:8], _CITY[8:])
+        deltas = [{"type": "input_json_delta", "partial_json": piece} for piece in pieces]
+        reason = "tool_use"
     yield "message_start", {"type": "message_start", "message": message}
     yield (
         "content_block_start",
         {"type": "content_block_start", "index": 0, "content_block": block},
     )
-    for word in _WORDS:
-        delta = {"type": "text_delta", "text": word}
+    for delta in deltas:
         yield (
             "content_block_delta",
             {"type": "content_block_delta", "index": 0, "delta": delta},
         )
     yield "content_block_stop", {"type": "content_block_stop", "index": 0}
-    ended = {"stop_reason": "end_turn", "stop_sequence": None}
+    ended = {"stop_reason": reason, "stop_sequence": None}
     yield "message_delta", {"type": "message_delta", "delta": ended, "usage": {"output_tokens": 5}}
     yield "message_stop", {"type": "message_stop"}

@@ -13,6 +13,8 @@ import pytest
 from otel_ml_collector.decode.json import decode_json_traces
 from otel_ml_collector.mapping.spans import map_spans
 from otel_ml_collector.records import Run
+from tests.recorded.__main__ import environment_of
+from tests.recorded.recorders._cases import LATER
 from tests.recorded.recorders._openai import ASKED
 from tests.recorded.test_emitters import (
     ANSWER,
@@ -35,10 +37,23 @@ NOTHING: Final = "–"
 # What the provider answers: tokens in, out, of a cache and of thought.
 CHAT: Final = (12, 5, 4, 2)
 CLAUDE: Final = (16, 5, 4, 0)  # its count of what went in leaves out what came from a cache
+CLAUDE_CUT: Final = (16, 1, 4, 0)  # what it says before it begins to answer
 EMBEDDING: Final = (3, 0, 0, 0)
+NONE: Final = (0, 0, 0, 0)
 # US dollars for a million tokens, as the providers publish them: in, cached, out.
-DOLLARS: Final = {CHAT: (0.15, 0.075, 0.6), CLAUDE: (3.0, 0.3, 15.0), EMBEDDING: (0.02, 0.02, 0.0)}
-ERRORS: Final = {"404": "gpt-missing", "429": "ate limit"}
+DOLLARS: Final = {
+    CHAT: (0.15, 0.075, 0.6),
+    CLAUDE: (3.0, 0.3, 15.0),
+    CLAUDE_CUT: (3.0, 0.3, 15.0),
+    EMBEDDING: (0.02, 0.02, 0.0),
+    NONE: (0.0, 0.0, 0.0),
+}
+ERRORS: Final = {
+    "404": "gpt-missing",
+    "429": "ate limit",
+    "500": "server had an error",
+    "cut stream": "onnection",
+}
 COLUMNS: Final = ("question", "answer", "tokens", "cost", "session", "first token")
 
 
@@ -47,9 +62,10 @@ class Call:
     """One call that a recorder made, and what there is to be of it.
 
     Attributes:
-        case: plain, turn (a later one), stream, tools, reasoning, embedding, 404 or 429; a step
-            is what an emitter writes as a call of its own around or inside one.
-        usage: What the provider said of tokens; of a failed call nothing.
+        case: plain, turn (a later one), stream, tools, reasoning, image (a question with one),
+            structured output, embedding, async, 404, 429, 500 or cut stream; a step is what an
+            emitter writes as a call of its own around or inside one.
+        usage: What the provider said of tokens; of most failed calls nothing.
         untold: The cells of which its emitter writes nothing.
         stated: Whether its emitter states a cost of its own.
         session: The one that the recorder named; empty for none.
@@ -68,14 +84,22 @@ class Call:
 def calls(*cases: str, untold: str = "", **more: Any) -> list[Call]:
     """Make calls that are alike but for their case; `untold` are cells with commas."""
     silent = frozenset(filter(None, untold.split(",")))
-    usage = {"embedding": EMBEDDING}
-    answered = {"tools": TOOL, "embedding": "1 \u00d7 3"}
+    usage = {"embedding": EMBEDDING, **dict.fromkeys(ERRORS, NONE)}
+    asked = {"turn": LATER}
+    answered = {
+        **ERRORS,
+        "tools": TOOL,
+        "stream with tools": TOOL,
+        "structured output": FIELDS,
+        "embedding": "1 \u00d7 3",
+    }
     return [
         Call(
             case,
             untold=silent,
             **{
                 "usage": usage.get(case, CHAT),
+                "asked": asked.get(case, ASKED),
                 "answered": answered.get(case, ANSWER),
                 **more,
             },
@@ -84,7 +108,12 @@ def calls(*cases: str, untold: str = "", **more: Any) -> list[Call]:
     ]
 
 
+FIELDS: Final = '{"city": "Ghent", "sunny": true}'
 FIRST: Final = "first token"
+FURTHER: Final = (
+    *("turn", "image", "structured output", "reasoning", "stream with tools"),
+    *("429", "500", "cut stream", "async", "async stream"),
+)
 NO_USAGE: Final = "tokens,cost"
 # The calls of each recording that counts, in the order in which they began.
 CALLS: Final[dict[str, list[Call]]] = {
@@ -118,12 +147,30 @@ CALLS: Final[dict[str, list[Call]]] = {
         *calls("embedding", untold="question,answer"),
         *calls("404"),
     ],
+    "openai_v2_cases": [
+        *calls("turn"),
+        *calls("image", untold="question"),  # of several parts it writes none
+        *calls("structured output", "reasoning"),
+        *calls("stream with tools", untold=FIRST),
+        *calls("429", "500"),
+        *calls("cut stream", untold=FIRST),
+        *calls("async"),
+        *calls("async stream", untold=FIRST),
+    ],
     "openinference_agents": calls("tools", "plain"),
     "openinference_anthropic": [
         *calls("plain", usage=CLAUDE),
         *calls("stream", usage=CLAUDE, untold=FIRST),
         *calls("tools", usage=CLAUDE),
         *calls("404"),
+    ],
+    "openinference_anthropic_cases": [
+        *calls(*FURTHER[:4], usage=CLAUDE, session="session-1"),
+        *calls("stream with tools", usage=CLAUDE, untold=FIRST, session="session-1"),
+        *calls("429", "500", session="session-1"),
+        *calls("cut stream", usage=CLAUDE_CUT, untold=FIRST, session="session-1"),
+        *calls("async", usage=CLAUDE, session="session-1"),
+        *calls("async stream", usage=CLAUDE, untold=FIRST, session="session-1"),
     ],
     "openinference_dspy": calls(
         "plain",
@@ -145,6 +192,7 @@ CALLS: Final[dict[str, list[Call]]] = {
         *calls("plain", "stream", "tools", "embedding", "404"),
         *calls("plain", session="session-1"),
     ],
+    "openinference_openai_cases": calls(*FURTHER, session="session-1"),
     "openlit": [
         *calls("plain", "stream", "tools", stated=True),
         *calls("embedding", untold="answer", stated=True),
@@ -160,6 +208,13 @@ CALLS: Final[dict[str, list[Call]]] = {
         *calls("plain", untold=NO_USAGE, asked="How is the weather?"),
         *calls("stream", untold=NO_USAGE, asked="How is the weather?"),
     ],
+    "own_cases": calls(*FURTHER, session="session-1"),
+    "own_cases_anthropic": [
+        *calls(*FURTHER[:5], usage=CLAUDE, session="session-1"),
+        *calls("429", "500", session="session-1"),
+        *calls("cut stream", usage=CLAUDE_CUT, session="session-1"),
+        *calls(*FURTHER[8:], usage=CLAUDE, session="session-1"),
+    ],
     "own_agents": [
         *calls("embedding", untold=NO_USAGE, asked="2 texts", answered="2 \u00d7 3"),
         *calls("plain", "tools", "429"),
@@ -168,13 +223,22 @@ CALLS: Final[dict[str, list[Call]]] = {
     ],
     "pydantic_ai": [
         *calls("tools", "plain", session="conversation"),
-        *calls("turn", asked="And tomorrow?", session="conversation"),
+        *calls("turn", session="conversation"),
         *calls("429", untold="question", session="conversation"),
     ],
     "traceloop": [
         *calls("plain", "stream", "tools", session="session-1"),
         *calls("embedding", untold="answer", session="session-1"),
         *calls("404", session="session-1"),
+    ],
+    "traceloop_cases": [
+        *calls("turn", session="session-1"),
+        # It would send the image to its maker's service first, and without that writes nothing.
+        *calls("image", untold="question", session="session-1"),
+        *calls(*FURTHER[2:7], session="session-1"),
+        # It says nothing of the error, only what had come of the answer.
+        *calls("cut stream", answered="Sunny in", session="session-1"),
+        *calls("async", "async stream", session="session-1"),
     ],
     "traceloop_langchain": calls("tools", "plain", "plain"),
 }
@@ -192,10 +256,9 @@ def counted_of(name: str) -> list[Run]:
 
 def judge(call: Call, run: Run) -> dict[str, str]:
     """Tell of each cell whether it is what the provider sent; anything else stands as it is."""
-    has_failed = call.case in ERRORS
     question = EXACT if run.inputs_preview.startswith(call.asked) else run.inputs_preview
-    said = ERRORS[call.case] if has_failed else call.answered
-    fits = said in run.outputs_preview if has_failed else run.outputs_preview.startswith(said)
+    place = run.outputs_preview.find(call.answered)
+    fits = place >= 0 if call.case in ERRORS else place == 0
     session = run.session
     if call.session == "conversation" and len(session) == 36:
         session = call.session
@@ -211,10 +274,8 @@ def judge(call: Call, run: Run) -> dict[str, str]:
 
 def _judge_tokens(call: Call, run: Run) -> str:
     told = (run.input_tokens, run.output_tokens, run.cached_tokens, run.reasoning_tokens)
-    if call.case in ERRORS:
-        return NOTHING if told == (None,) * 4 else str(told)
     if told == (None,) * 4:
-        return SILENT
+        return NOTHING if call.usage == NONE else SILENT
     # Details may be left out, and an embedding says nothing of what came out.
     are = [one in (None, there) for one, there in zip(told, call.usage, strict=True)]
     is_whole = told[0] is not None and (told[1] is not None or call.usage == EMBEDDING)
@@ -225,7 +286,7 @@ def _judge_cost(call: Call, run: Run) -> str:
     if call.stated:
         return STATED if run.cost is not None else SILENT
     if run.cost is None:
-        return NOTHING if call.case in ERRORS else SILENT
+        return NOTHING if call.usage == NONE else SILENT
     given, out, cached, _ = call.usage
     into, kept, answered = DOLLARS[call.usage]
     of_cache = cached if run.cached_tokens else 0
@@ -246,8 +307,8 @@ def expect(call: Call) -> dict[str, set[str]]:
     wanted = {
         "question": {EXACT},
         "answer": {EXACT},
-        "tokens": {NOTHING if call.case in ERRORS else EXACT},
-        "cost": {STATED if call.stated else NOTHING if call.case in ERRORS else EXACT},
+        "tokens": {NOTHING if call.usage == NONE else EXACT},
+        "cost": {STATED if call.stated else NOTHING if call.usage == NONE else EXACT},
         "session": {EXACT if call.session else NOTHING},
         # OpenLIT says it of every call.
         "first token": {EXACT} if streams else {NOTHING, EXACT},
@@ -302,10 +363,10 @@ def make_page() -> str:
     """Write both tables as they are found."""
     parts = [BEGINNING, "## Calls of libraries, each counted once"]
     rows = [row_of("library", "case", COLUMNS), row_of(["---"] * (len(COLUMNS) + 2))]
-    for name, made in CALLS.items():
-        for call, run in zip(made, counted_of(name), strict=True):
-            found = judge(call, run)
-            rows.append(row_of(f"`{name}`", call.case, [found[cell] for cell in COLUMNS]))
+    for name in sorted(CALLS, key=environment_of):
+        for call, run in zip(CALLS[name], counted_of(name), strict=True):
+            found, library = judge(call, run), f"`{environment_of(name)}`"
+            rows.append(row_of(library, call.case, [found[cell] for cell in COLUMNS]))
     parts += ["\n".join(rows), "## Scenarios of frameworks and gateways"]
     rows = [row_of("emitter", "scenario", EMITTER_COLUMNS)]
     rows.append(row_of(["---"] * (len(EMITTER_COLUMNS) + 2)))
@@ -335,6 +396,7 @@ def make_page() -> str:
             ", ".join(f"{one} {is_}" for one, is_ in read(f"{name}.json")["versions"].items()),
         )
         for name in RECORDED
+        if name == environment_of(name)
     ]
     parts += ["\n".join(rows), "## Versions"]
     parts += ["\n".join([row_of("library", "packages"), row_of("---", "---"), *versions])]
