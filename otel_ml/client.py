@@ -383,7 +383,7 @@ class Client(HasCard):
         recorder = self._recorder.in_force
         return await experiments.aevaluate(recorder, function, dataset, judges, options)
 
-    def save(self, dataset: "Dataset", timeout_s: float = 60.0) -> str:
+    def save(self, dataset: "Dataset", timeout_s: float = 60.0, *, reason: str = "") -> str:
         """Send the items of a data set and its version, and wait until they are delivered.
 
         The same content is the same version, however often it is saved and by whom. The answer is
@@ -393,14 +393,16 @@ class Client(HasCard):
         Args:
             dataset: The data set.
             timeout_s: How long to wait at most.
+            reason: Why this version is made, up to 1,000 characters: it stands beside its number.
 
         Raises:
-            ValueError: It is no data set, or the time no number of seconds.
+            ValueError: It is no data set, the time no number of seconds, or the reason no such
+                text.
         """
         if not issubclass(type(dataset), datasets.Dataset):
             raise invalid("dataset", dataset, "a Dataset")
         check_seconds("timeout_s", timeout_s)
-        return datasets.save(self._recorder.in_force, dataset, timeout_s)
+        return datasets.save(self._recorder.in_force, dataset, timeout_s, reason)
 
     def instrument(self, *libraries: str) -> None:
         """Record what other libraries do, such as ``openai``, with what instruments them.

@@ -16,6 +16,7 @@ from otel_ml import attributes as wire
 MANIFEST: Final = "items."
 PART_BYTES: Final = 65_536
 ID_CHARS: Final = 256
+REASON_CHARS: Final = 1_000
 ID_WANTED: Final = f"a text of 1 to {ID_CHARS} characters without a line break"
 _OWN_ID_CHARS: Final = 16
 
@@ -86,6 +87,21 @@ def digest_version(digests: Mapping[str, str]) -> str:
         digests: Of each item, by its id.
     """
     return sha256(write_manifest(digests).encode()).hexdigest()
+
+
+def write_definition(items: int, parts: int, description: str, reason: str) -> str:
+    """Write what is told of a version beside its manifest, as JSON.
+
+    Args:
+        items: How many it has.
+        parts: In how many parts its manifest travels.
+        description: Of the data set.
+        reason: Why the version was made; empty where nobody said.
+    """
+    told = {"items": items, "parts": parts, "description": description}
+    # The greatest text of one version holds: with the reason first, one that is sent again without
+    # a reason takes none away.
+    return orjson.dumps({"reason": reason, **told} if reason else told).decode()
 
 
 def split_manifest(manifest: str) -> list[str]:

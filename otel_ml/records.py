@@ -872,6 +872,7 @@ class DatasetVersion:
     changed: int | None = field(
         default=None, metadata=about("Ids whose content the version before has otherwise")
     )
+    reason: str = field(default="", metadata=about("Why it was made; empty where nobody said"))
     time: str = field(metadata=about("When it came first, RFC 3339, UTC"))
 
 

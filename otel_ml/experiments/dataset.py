@@ -28,6 +28,7 @@ from otel_ml.errors import quiet
 from otel_ml.items import (
     ID_WANTED,
     MANIFEST,
+    REASON_CHARS,
     digest_item,
     digest_version,
     find_documents,
@@ -35,6 +36,7 @@ from otel_ml.items import (
     name_items,
     refer_document,
     split_manifest,
+    write_definition,
     write_manifest,
 )
 from otel_ml.late import late
@@ -665,18 +667,24 @@ def _capture_of(run: Any) -> dict[str, list[str]]:
 # What is sent.
 
 
-def send_dataset(recorder: Recorder, dataset: Dataset) -> None:
-    """Send the items of a data set and its version, unless this process did so a while ago."""
+def send_dataset(recorder: Recorder, dataset: Dataset, reason: str = "") -> None:
+    """Send the items of a data set and its version, unless this process did so a while ago.
+
+    The version is sent again where there is a reason why it was made, which is told with it.
+    """
     key = ("dataset", dataset.name, dataset.digest)
-    if recorder.active() is None or recorder.tell(key, time.time_ns()) is not None:
+    if recorder.active() is None:
+        return
+    is_due = recorder.tell(key, time.time_ns()) is None
+    if not (is_due or reason):
         return
     with quiet("dataset"), marking({names.EXPERIMENT_NAME: dataset.name}):
-        for number, item in enumerate(dataset.items, 1):
+        for number, item in enumerate(dataset.items if is_due else (), 1):
             said, events = _record(recorder, item)
             recorder.send_record("item", None, said, events)
             if number % _ROOM_EVERY == 0:
                 recorder.make_room()
-        _send_version(recorder, dataset)
+        _send_version(recorder, dataset, reason)
         return
     recorder.forget(key)
 
@@ -714,15 +722,17 @@ def _record(recorder: Recorder, item: Item) -> tuple[dict[str, Any], list[Event]
     return said, events
 
 
-def _send_version(recorder: Recorder, dataset: Dataset) -> None:
+def _send_version(recorder: Recorder, dataset: Dataset, reason: str) -> None:
     parts = split_manifest(write_manifest({item.id: item.digest for item in dataset.items}))
-    described = recorder.redaction.shown(dataset.description)
-    told = {"items": len(dataset.items), "parts": len(parts), "description": described}
+    shown = recorder.redaction.shown
+    told = write_definition(
+        len(dataset.items), len(parts), shown(dataset.description), shown(reason)
+    )
     about: dict[str, Any] = {
         names.TARGET_MODEL: dataset.name,
         names.TARGET_VERSION: dataset.digest,
         names.TARGET_KIND: "dataset",
-        names.MODEL_DEFINITION: orjson.dumps(told).decode(),
+        names.MODEL_DEFINITION: told,
     }
     for start in range(0, len(parts), _PARTS_A_RECORD):
         at_ns = time.time_ns()
@@ -744,13 +754,17 @@ def _manifest_event(number: int, part: str, at_ns: int) -> Event:
     return names.ARTIFACT_EVENT, said, at_ns
 
 
-def save(recorder: Recorder, dataset: Dataset, timeout_s: float) -> str:
-    """Send a data set and wait until it is delivered.
+def save(recorder: Recorder, dataset: Dataset, timeout_s: float, reason: str) -> str:
+    """Send a data set, with why this version was made, and wait until it is delivered.
 
     Returns:
         ``name:vN``; without a collector that knows the number `Dataset.tag`.
+
+    Raises:
+        ValueError: The reason is no text, or too long.
     """
-    send_dataset(recorder, dataset)
+    check_text("reason", reason, REASON_CHARS, may_be_empty=True)
+    send_dataset(recorder, dataset, reason)
     delivery = recorder.flush(timeout_s)
     if not (delivery and recorder.page):
         if not delivery:

@@ -55,8 +55,10 @@ def test_changed(page: Tab, client: Client, collector: CollectorProcess) -> None
     dialog = shown.locator("#edit-item")
     expect(dialog.get_by_label("Expected")).to_have_value('"4"')
     dialog.get_by_label("Expected").fill("four")
+    dialog.get_by_label("Reason").fill("in words")
     dialog.get_by_role("button", name="Save as v2").click()
     expect(shown.locator("h1 + b")).to_have_text("v2")
+    expect(shown.locator("#versions tbody tr").first).to_contain_text("in words")
     assert items_of(collector, "changed", 2) == {"number": 6, "plain": "four", "typed": 3}
     path = "/projects/shop/datasets/changed/versions/2/diff"
     assert collector.get(path, against=1)["changed"] == 1

@@ -455,3 +455,16 @@ def test_runs_that_are_no_items(
     service.store.take(project, make_asked(1))
     call(service, project, "/none/runs", wanted, status)
     assert listed(service, project) == []
+
+
+def test_reason(service: Service, project: str) -> None:
+    """A version keeps why it was made; what is the same content again is not made anew."""
+    one, other = ({"id": name, "inputs": name} for name in ("one", "other"))
+    call(service, project, "/why/items", {"items": [one], "reason": "the first"})
+    call(service, project, "/why/items", {"items": [other], "reason": "a second, ü"})
+    told = call(service, project, "/why/items", {"remove": ["other"], "reason": "zzz"})
+    assert (told["version"], told["reason"]) == (1, "the first")
+    call(service, project, "/why/items", {"items": [other | {"expected": 1}]})
+    versions = call(service, project, "/why/versions")["versions"]
+    assert [one["reason"] for one in versions] == ["", "a second, ü", "the first"]
+    call(service, project, "/why/items", {"items": [one], "reason": "n" * 1_001}, 400)

@@ -12,6 +12,7 @@ import click
 import orjson
 
 from otel_ml.attributes import NUMBERED
+from otel_ml.items import REASON_CHARS
 from otel_ml_collector.cli.failure import DONE, HELP, NOT_FOUND, USAGE, CommandFailed
 from otel_ml_collector.cli.output import Layout, with_form, write_rows
 from otel_ml_collector.cli.place import PlaceOptions, with_place
@@ -33,9 +34,26 @@ if TYPE_CHECKING:
 _MOST: Final = 10_000
 _SAVED_S: Final = 600.0
 _VERSION_COLUMNS: Final = ("name", "version", "items", "stored", "is_complete", "time")
-_CHANGE_COLUMNS: Final = ("version", "added", "removed", "changed", "items", "time", "digest")
+_CHANGE_COLUMNS: Final = (
+    *("version", "added", "removed", "changed", "items", "time", "reason", "digest"),
+)
 _ITEM_COLUMNS: Final = ("id", "inputs", "expected", "tags", "source_run")
 _DIFF_COLUMNS: Final = ("change", "id", "before", "digest")
+
+
+def _check_reason(_context: click.Context, _option: click.Parameter, text: str) -> str:
+    if len(text) > REASON_CHARS:
+        raise click.BadParameter(f"expected at most {REASON_CHARS:,} characters")
+    return text
+
+
+_with_reason: Final = click.option(
+    "--reason",
+    default="",
+    metavar="TEXT",
+    callback=_check_reason,
+    help="why the new version is made: kept with it",
+)
 
 
 @click.group()
@@ -104,6 +122,7 @@ def diff(asked: PlaceOptions, project: str, *, before: str, after: str, form: La
     default="nothing",
     help="with --where: what is right, the answer or the truth that came [nothing]",
 )
+@_with_reason
 @click.argument("name", metavar="NAME")
 def add(
     asked: PlaceOptions,
@@ -112,6 +131,7 @@ def add(
     *,
     file: str | None,
     expected: str,
+    reason: str,
     name: str,
 ) -> int:
     """Make a new version with items of a file, or of the newest 100 runs that match --where.
@@ -127,7 +147,7 @@ def add(
             with place.reader(project) as reader:
                 made = _add_items(reader, name, file)
             client = Client(project, endpoint=place.endpoint, api_key=place.key, join=False)
-            called = client.save(made, _SAVED_S)
+            called = client.save(made, _SAVED_S, reason=reason)
             delivery = client.flush(_SAVED_S)
             client.close()
             if not delivery:
@@ -141,6 +161,7 @@ def add(
             start=within.start,
             end=within.end,
             expected=expected,
+            reason=reason,
         )
         for why, count in answer["left_out"].items():
             click.echo(f"left out: {count:,} {why}", err=True)
@@ -152,12 +173,16 @@ def add(
 @with_place
 @with_project
 @click.option("--item", "items", multiple=True, required=True, metavar="ID", help="may be repeated")
+@_with_reason
 @click.argument("name", metavar="NAME")
-def remove(asked: PlaceOptions, project: str, *, items: Sequence[str], name: str) -> int:
+def remove(
+    asked: PlaceOptions, project: str, *, items: Sequence[str], reason: str, name: str
+) -> int:
     """Make a new version without some items; the older ones stay as they are."""
     with _reading(asked, project) as (place, reader, _):
         _find_version(reader, name)  # or a wrong name would say that the item is not there
-        _tell(_change(place.api(), (project, name, "items"), remove=list(items)))
+        wanted = {"remove": list(items), "reason": reason}
+        _tell(_change(place.api(), (project, name, "items"), **wanted))
     return DONE
 
 

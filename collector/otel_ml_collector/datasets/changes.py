@@ -17,11 +17,13 @@ from otel_ml.items import (
     ID_CHARS,
     ID_WANTED,
     MANIFEST,
+    REASON_CHARS,
     digest_item,
     digest_version,
     is_item_id,
     name_items,
     split_manifest,
+    write_definition,
     write_manifest,
 )
 from otel_ml.records import ACTUAL_NAME, DatasetVersion, TagValue
@@ -47,6 +49,11 @@ _PARTS_A_RECORD: Final = 8
 _KNOWN: Final = Sql("""
     SELECT DISTINCT digest FROM items
     WHERE project = {project:String} AND digest IN {digests:Array(String)}""")
+
+
+Reason = Annotated[
+    str, Field(max_length=REASON_CHARS, description="Why the version is made; kept with it")
+]
 
 
 def _check_id(value: object) -> str:
@@ -87,6 +94,7 @@ class WantedItems(BaseModel):
     description: Annotated[str, Field(max_length=10_000)] | None = Field(
         default=None, description="Of the data set; as it was unless told"
     )
+    reason: Reason = ""
 
 
 class WantedRuns(BaseModel):
@@ -111,6 +119,7 @@ class WantedRuns(BaseModel):
         default="nothing", description="What is right: what was answered, the truth that came, ..."
     )
     given: Any = Field(default=None, description="What is right, where `expected` is given")
+    reason: Reason = ""
 
 
 class SavedRuns(BaseModel):
@@ -254,8 +263,11 @@ def make_change(
         for one, digest in zip(wanted.items, added, strict=True)
         if digest not in known
     ]
-    spans += _spans_of_version(project, name, digests, description, now_ns)
-    return digest_version(digests), orjson.dumps(feedback.make_request(spans))
+    version = digest_version(digests)
+    is_new = all(row["digest"] != version for row in rows)  # one that is there keeps its reason
+    about = description, wanted.reason if is_new else ""
+    spans += _spans_of_version(project, name, digests, about, now_ns)
+    return version, orjson.dumps(feedback.make_request(spans))
 
 
 def _span_of_item(project: str, item: WantedItem, digest: str, now_ns: int) -> dict[str, Any]:
@@ -273,17 +285,16 @@ def _span_of_item(project: str, item: WantedItem, digest: str, now_ns: int) -> d
 
 
 def _spans_of_version(
-    project: str, name: str, digests: Mapping[str, str], description: str, now_ns: int
+    project: str, name: str, digests: Mapping[str, str], about: tuple[str, str], now_ns: int
 ) -> list[dict[str, Any]]:
     version, parts = digest_version(digests), split_manifest(write_manifest(digests))
-    definition = {"items": len(digests), "parts": len(parts), "description": description}
     told: dict[str, object] = {
         names.RECORD: "update",
         names.PROJECT: project,
         names.TARGET_KIND: _KIND,
         names.TARGET_MODEL: name,
         names.TARGET_VERSION: version,
-        names.MODEL_DEFINITION: orjson.dumps(definition).decode(),
+        names.MODEL_DEFINITION: write_definition(len(digests), len(parts), *about),
     }
     spans = []
     for first in range(0, len(parts), _PARTS_A_RECORD):

@@ -273,6 +273,7 @@ def make_version(
         added=added,
         removed=removed,
         changed=changed,
+        reason=str(told.get("reason") or ""),
         time=to_rfc3339(row["first_ns"]),
     )
 

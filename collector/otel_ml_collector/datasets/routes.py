@@ -153,7 +153,7 @@ async def post_runs(
     """
     reader = find_service(request, Reader).narrow(access)
     items, left_out = await run_sync(read_runs, reader, project, wanted, time.time_ns())
-    change = WantedItems(items=items)
+    change = WantedItems(items=items, reason=wanted.reason)
     version = await _change(turns, pipeline, reader, (project, name), change)
     return SavedRuns(version=version, items=len(items), left_out=left_out)
 

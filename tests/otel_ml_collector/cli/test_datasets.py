@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from otel_ml import Client, Dataset
+from otel_ml.judges.ready import exact
 from otel_ml.reader import Reader
 from otel_ml_collector.cli import main
 from tests.support.collector import CollectorProcess, running
@@ -63,6 +64,33 @@ def test_file_to_file(
     assert main(["dataset", "show", "qa:v3", "--limit", "1", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert (told["version"]["version"], told["items"][0]["expected"]) == (3, 11)
+
+
+def test_reasons(
+    collector: CollectorProcess, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Why each version was made stands in the list, and stays when the same is saved again."""
+    client = Client("sets", endpoint=collector.endpoint, join=False)
+    first = Dataset("why", [{"id": f"n{n}", "inputs": {"a": n}, "expected": n} for n in range(3)])
+    client.evaluate(lambda a: a, first, [exact])  # it sends the data set, without a reason
+    assert client.save(first, reason="from the tutorial") == "why:v1"
+    client.close()
+    added = write(tmp_path / "more.jsonl", 3)
+    assert main(["dataset", "add", "why", "--file", added, "--reason", "n3 was wrong in May"]) == 0
+    assert main(["dataset", "remove", "why", "--item", "n0", "--reason", "nobody asks, 0"]) == 0
+    assert main(["dataset", "add", "why", "--where", 'kind == "experiment"', "--reason", "n"]) == 2
+    again = Client("sets", endpoint=collector.endpoint, join=False)
+    assert again.save(first) == "why:v1"
+    with pytest.raises(ValueError, match="Invalid reason"):
+        again.save(first, reason="n" * 1_001)
+    again.close()
+    capsys.readouterr()
+    assert main(["dataset", "list", "why", "--format", "csv", "--columns", "version,reason"]) == 0
+    assert capsys.readouterr().out == (
+        'version,reason\n3,"nobody asks, 0"\n2,n3 was wrong in May\n1,from the tutorial\n'
+    )
+    assert main(["dataset", "remove", "why", "--item", "n1", "--reason", "n" * 1_001]) == 2
+    assert "at most 1,000 characters" in capsys.readouterr().err
 
 
 def test_runs_become_items(collector: CollectorProcess, capsys: pytest.CaptureFixture[str]) -> None:

@@ -32,8 +32,9 @@ function open(button) {
 
 /** Make the new version; where it is made, show it. */
 async function change(content) {
+  const body = { ...content, reason: form.elements.reason.value };
   const headers = { "If-Match": form.dataset.version };
-  if (await send("POST", form.dataset.save, content, headers)) {
+  if (await send("POST", form.dataset.save, body, headers)) {
     dialog.close();
     location.assign(form.dataset.page);
   }

@@ -22,8 +22,8 @@ form?.elements.given?.addEventListener("input", () => {
 });
 form?.addEventListener("submit", async (event) => {
   event.preventDefault();
-  const { name, expected } = form.elements;
-  const wanted = { ...JSON.parse(form.dataset.runs), expected: expected.value };
+  const { name, expected, reason } = form.elements;
+  const wanted = { ...JSON.parse(form.dataset.runs), expected: expected.value, reason: reason.value };
   if (expected.value === "given") wanted.given = readTyped(form.elements.given.value);
   const set = name.value.trim();
   if (await send("POST", `${form.dataset.save}/${encodeURIComponent(set)}/runs`, wanted)) {
