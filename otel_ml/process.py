@@ -35,6 +35,9 @@ SIGTERM_S: Final = 2.0
 # The main thread is stopped in the signal's handler and may hold a lock that the delivery needs:
 # then it goes on while the delivery does its work.
 _HOLD_MAIN_S: Final = 0.5
+# From a slow disk, right after the start of a process.
+_LOADED_S: Final = 3.0
+_FORK_WAITS_S: Final = 5.0
 
 
 @contextmanager
@@ -80,6 +83,34 @@ def start_if_possible(thread: threading.Thread) -> bool:
     return True
 
 
+class _Loading:
+    """Guards what a thread of ours imports: a fork waits for it, some 50 ms, once.
+
+    A child that is forked while another thread imports a module waits for ever when it imports it
+    too. Where the import waits for what the forking thread holds, the fork goes on after 5 s.
+
+    Attributes:
+        lock: Held while something is imported; another one in a forked child.
+    """
+
+    def __init__(self) -> None:
+        self._renew()
+        if hasattr(os, "register_at_fork"):  # not on Windows
+            os.register_at_fork(
+                before=self._wait, after_in_parent=self._go_on, after_in_child=self._renew
+            )
+
+    def _renew(self) -> None:
+        self.lock = threading.RLock()
+
+    def _wait(self) -> None:
+        self.lock.acquire(timeout=_FORK_WAITS_S)
+
+    def _go_on(self) -> None:
+        with suppress(RuntimeError):  # it was not got
+            self.lock.release()
+
+
 class Process:
     """One process as the wire names it; a forked child gets a new id and counts from 1."""
 
@@ -102,6 +133,9 @@ class Ending(Protocol):
 
     def hasten(self) -> None:
         """Deliver without a pause from now on: the process ends."""
+
+    def wait_until_loaded(self, limit_s: float) -> None:
+        """Wait until what delivers is loaded, which began with the first call."""
 
     def close(self) -> None:
         """Deliver, and stop."""
@@ -148,12 +182,14 @@ class _End:
             ending.hasten()
         for ending in endings or self._endings:
             ending.close()
+        _stay_interrupted()
 
     # Children.
 
     def _renew(self) -> None:
         self._begun = itertools.count()
         self._is_told = False
+        self._is_loaded = threading.Event()
         self._done = threading.Event()
 
     def _keep_signal(self) -> None:
@@ -262,10 +298,11 @@ class _End:
         self._done.wait(_HOLD_MAIN_S)
 
     def end_by(self, number: int) -> None:
-        """Deliver for at most 2 s, then end by a signal."""
+        """Deliver for at most 2 s once what delivers is loaded, then end by a signal."""
         try:
             if next(self._begun) == 0:  # else another thread has begun
                 start_apart(_make_thread(self._close_in_time))
+            self._is_loaded.wait(_LOADED_S)
             self._done.wait(SIGTERM_S)
         finally:
             if signal.getsignal(number) is _handle:
@@ -273,14 +310,19 @@ class _End:
             os.kill(os.getpid(), number)
 
     def _close_in_time(self) -> None:
-        deadline = time.monotonic() + SIGTERM_S
         try:
             with quiet("sigterm"):
                 for ending in self._endings:
                     ending.hasten()
+                loaded_by = time.monotonic() + _LOADED_S
+                for ending in self._endings:
+                    ending.wait_until_loaded(max(loaded_by - time.monotonic(), 0.0))
+                self._is_loaded.set()
+                deadline = time.monotonic() + SIGTERM_S
                 for ending in self._endings:
                     ending.close_within(max(deadline - time.monotonic(), 0.0))
         finally:
+            self._is_loaded.set()
             self._done.set()
 
 
@@ -292,6 +334,17 @@ def _handle(number: int, frame: FrameType | None) -> None:
     _END.begin_to_end(number)
 
 
+def _stay_interrupted() -> None:
+    """Let a process that ends by Ctrl-C end so, though an import made the interpreter forget it.
+
+    Whatever the interpreter runs from text notes whether that was interrupted, and imports run such
+    text: each named tuple does, also on our thread.
+    """
+    if isinstance(getattr(sys, "last_value", None), KeyboardInterrupt) and not hasattr(sys, "ps1"):
+        with suppress(KeyboardInterrupt):
+            exec("raise KeyboardInterrupt")  # noqa: S102 - nothing else makes it note that
+
+
 def _restore_default(number: int) -> None:
     """Let a signal end the process, from a thread for which `signal.signal` does not work."""
     import ctypes  # for a process whose main thread is in a C call when it ends
@@ -301,6 +354,7 @@ def _restore_default(number: int) -> None:
     restore(number, None)
 
 
+LOADING: Final = _Loading()
 PROCESS: Final = Process()
 _END: Final = _End()
 deliver_at_end: Final = _END.add

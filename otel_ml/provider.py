@@ -1,12 +1,12 @@
 """Which tracer provider our spans go through; the global one is joined at most, never taken."""
 
+import functools
 import logging
 import os
 from collections.abc import Callable
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry import trace
 from opentelemetry.sdk.trace import (
@@ -17,12 +17,11 @@ from opentelemetry.sdk.trace import (
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from otel_ml import attributes as names
-from otel_ml.export.destination import ExporterDestination, NoDestination, OtlpDestination
 from otel_ml.export.documents import DocumentUploads
-from otel_ml.export.encoder import encode_envelope
-from otel_ml.export.pipeline import Pace, Pipeline
+from otel_ml.export.pipeline import AnyDestination, LateDestination, Pace, Pipeline
 from otel_ml.export.queue import MAX_BYTES, MAX_SPANS, SpanQueue, SpooledSpans
 from otel_ml.export.settings import ExportSettings, is_endpoint_named, resolve
+from otel_ml.late import late
 from otel_ml.outlet import Outlet, Route
 from otel_ml.spans import (
     HasResource,
@@ -32,6 +31,13 @@ from otel_ml.spans import (
     start_of,
     start_of_own,
 )
+
+if TYPE_CHECKING:
+    from otel_ml.export import destination as destinations
+    from otel_ml.export import encoder
+else:
+    destinations = late("export.destination")
+    encoder = late("export.encoder")
 
 # An exporter of the user's gets batches of the size that the SDK's processor makes.
 _EXPORTER_BATCH: Final = 512
@@ -76,7 +82,7 @@ def _join(route: Route, provider: trace.TracerProvider) -> Outlet:
     add: Callable[[SpanProcessor], None] | None = getattr(provider, "add_span_processor", None)
     if named and add is not None:
         origin = provider if hasattr(provider, "resource") else TracerProvider()
-        pipeline, uploads, sending = _pipeline(route, origin, _scope(route.project))
+        pipeline, uploads, sending = _pipeline(route, origin)
         add(_OwnSpansOnly(pipeline, route.project))
     else:
         if add is not None:
@@ -100,9 +106,8 @@ def _own(route: Route) -> Outlet:
     resource = resource_of(route.project)
     # It settles sampler, ids and resource as the environment says; no span passes through it.
     provider = TracerProvider(resource=resource, shutdown_on_exit=False)
-    scope = _scope(route.project)
-    pipeline, uploads, sending = _pipeline(route, provider, scope)
-    start = start_of_own(provider, scope, pipeline.put)
+    pipeline, uploads, sending = _pipeline(route, provider)
+    start = start_of_own(provider, partial(_scope, route.project), pipeline.put)
     text = "Spans of project %r go through a provider of their own"
     pipeline.say = partial(_logger.info, text, route.project)
     configuration = {
@@ -113,7 +118,9 @@ def _own(route: Route) -> Outlet:
     return Outlet(start, pipeline, None, configuration, uploads)
 
 
+@functools.cache  # one object, so that it is encoded once
 def _scope(project: str) -> InstrumentationScope:
+    """Make the scope of our own spans; takes 20 ms, as it reads which version of ours this is."""
     try:
         return InstrumentationScope(
             names.SCOPE_NAME, _own_version(), None, {names.PROJECT: project}
@@ -123,7 +130,7 @@ def _scope(project: str) -> InstrumentationScope:
 
 
 def _pipeline(
-    route: Route, origin: HasResource, scope: InstrumentationScope
+    route: Route, origin: HasResource
 ) -> tuple[Pipeline[Any], DocumentUploads | None, dict[str, object]]:
     max_spans = _whole("OTEL_BSP_MAX_QUEUE_SIZE", MAX_SPANS)
     delay_s = _whole("OTEL_BSP_SCHEDULE_DELAY", int(_PACE.delay_s * 1e3)) / 1e3
@@ -134,52 +141,61 @@ def _pipeline(
         "delay_ms": delay_s * 1e3,
     }
     settings = resolve(route.endpoint, route.project, route.api_key)
-    destination: Any
-    if route.exporter is not None:
-        destination = ExporterDestination(route.exporter, type(route.exporter).__name__)
-        batch = batch or _EXPORTER_BATCH
-    elif settings.protocol == "grpc":
-        destination = _grpc(settings)
+    is_http = route.exporter is None and settings.protocol == "http/protobuf"
+    if not is_http:
         batch = batch or _EXPORTER_BATCH
     else:
-        destination = OtlpDestination(settings)
-        destination.open()
         sending["compression"] = settings.compression
-    sending["endpoint"] = destination.page
+    page = settings.page if route.exporter is None else type(route.exporter).__name__
+    destination: LateDestination[Any] = LateDestination(page, partial(_load, route, settings))
+    sending["endpoint"] = page
     pace = Pace(batch or _PACE.batch_spans, delay_s)
     sending["batch_spans"] = pace.batch_spans
     source: Any = SpanQueue(max_spans)
-    if route.spool is not None and not isinstance(destination, OtlpDestination):
+    if route.spool is not None and not is_http:
         _logger.warning("No spool, spans wait in memory: it sends OTLP over HTTP alone")
     elif route.spool is not None:
-        source = _spooled(Path(route.spool), origin, scope) or source
+        source = _spooled(Path(route.spool), origin, route.project) or source
     spool = str(route.spool) if isinstance(source, SpooledSpans) else None
     sending["spool"] = spool
     uploads = None
-    if isinstance(destination, OtlpDestination):
+    if is_http:
         uploads = DocumentUploads(settings, route.project, None if spool is None else Path(spool))
-    return Pipeline(source, destination, pace), uploads, sending
+    return Pipeline(source, destination, pace, prepare=destination.load), uploads, sending
 
 
-def _spooled(
-    directory: Path, origin: HasResource, scope: InstrumentationScope
-) -> SpooledSpans | None:
+def _load(route: Route, settings: ExportSettings) -> AnyDestination[Any]:
+    """Make what sends, on the thread that does."""
+    _scope(route.project)
+    if route.exporter is not None:
+        return destinations.ExporterDestination(route.exporter, type(route.exporter).__name__)
+    if settings.protocol == "grpc":
+        return _grpc(settings)
+    destination = destinations.OtlpDestination(settings)
+    destination.open()
+    return destination
+
+
+def _spooled(directory: Path, origin: HasResource, project: str) -> SpooledSpans | None:
+    scope = _scope(project)
     try:
-        return SpooledSpans(directory, lambda: encode_envelope(origin.resource, scope))
+        return SpooledSpans(directory, lambda: encoder.encode_envelope(origin.resource, scope))
     except OSError as error:
         _logger.warning("No spool, spans wait in memory: %s", error)
         return None
 
 
-def _grpc(settings: ExportSettings) -> ExporterDestination | NoDestination:
+def _grpc(settings: ExportSettings) -> AnyDestination[Any]:
     try:
         from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
     except ImportError:  # the extra brings 20 MB, which few need
-        return NoDestination("gRPC needs pip install opentelemetry-exporter-otlp", settings.page)
+        return destinations.NoDestination(
+            "gRPC needs pip install opentelemetry-exporter-otlp", settings.page
+        )
     exporter = OTLPSpanExporter(
         endpoint=settings.url, headers=dict(settings.headers), timeout=settings.timeout_s
     )
-    return ExporterDestination(exporter, settings.page)
+    return destinations.ExporterDestination(exporter, settings.page)
 
 
 def _whole(variable: str, default: int) -> int:
@@ -204,6 +220,8 @@ def _is_no_taker(processor: object) -> bool:
 
 
 def _own_version() -> str:
+    from importlib.metadata import PackageNotFoundError, version  # takes 15 ms
+
     try:
         return version("otel-ml")
     except PackageNotFoundError:  # run from a source tree

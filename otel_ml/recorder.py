@@ -511,6 +511,11 @@ class Recorder:
         """Deliver without a pause from now on: the process ends."""
         self._outlet.hasten()
 
+    def wait_until_loaded(self, limit_s: float) -> None:
+        """Wait until what delivers is loaded, which began with the first call."""
+        if self._outlet.pipeline is not None:
+            self._outlet.pipeline.wait_until_prepared(limit_s)
+
     def close_within(self, limit_s: float) -> None:
         """Do what `close` does in `limit_s` in all."""
         self.close(limit_s * 0.75, limit_s * 0.25)

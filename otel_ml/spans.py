@@ -160,16 +160,22 @@ class Home:
 
     Attributes:
         origin: Whose resource they have.
+        make_scope: Makes `scope`, the same object each time.
         limits: The provider's, for what the host adds to a span of ours.
         processor: Gets every span at its start and end; None when `take` does.
         take: Gets every span at its end, instead of processors.
     """
 
     origin: HasResource
-    scope: InstrumentationScope
+    make_scope: Callable[[], InstrumentationScope]
     limits: SpanLimits
     processor: SpanProcessor | None = None
     take: "Callable[[RunSpan], None] | None" = None
+
+    @property
+    def scope(self) -> InstrumentationScope:
+        """Ours, with the project."""
+        return self.make_scope()
 
 
 class RunSpan(ReadableSpan, trace.Span):
@@ -720,10 +726,12 @@ class Start(Protocol):
 
 
 def start_of_own(
-    provider: TracerProvider, scope: InstrumentationScope, take: Callable[[RunSpan], None]
+    provider: TracerProvider,
+    make_scope: Callable[[], InstrumentationScope],
+    take: Callable[[RunSpan], None],
 ) -> Start:
     """Start spans under a provider that is ours alone: they go to `take` and nowhere else."""
-    home = Home(provider, scope, SpanLimits(), take=take)
+    home = Home(provider, make_scope, SpanLimits(), take=take)
     return _RunTracer(home, provider.sampler, provider.id_generator, keeps=True).start
 
 
@@ -751,7 +759,8 @@ def start_of(
         return _start_stock(tracer)
     try:
         sampler, ids, processor = tracer.sampler, tracer.id_generator, tracer.span_processor
-        home = Home(tracer, tracer._instrumentation_scope, tracer._span_limits, processor)
+        scope = tracer._instrumentation_scope
+        home = Home(tracer, lambda: scope, tracer._span_limits, processor)
     except AttributeError:  # an SDK that keeps them elsewhere
         return _start_stock(tracer)
     if is_wanted is not None and type(processor) is SynchronousMultiSpanProcessor:

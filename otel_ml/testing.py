@@ -186,7 +186,7 @@ class _InMemory(Recorder):
         resource = Resource({names.PROJECT: own.project})
         provider = TracerProvider(sampler=ALWAYS_ON, resource=resource, shutdown_on_exit=False)
         scope = InstrumentationScope(names.SCOPE_NAME)
-        self.start = start_of_own(provider, scope, spans.append)
+        self.start = start_of_own(provider, lambda: scope, spans.append)
         self.open_runs = _Unwatched(self._beat)
         self._judges = JudgePool(hold_s=_JUDGES_S)
 

@@ -1,7 +1,8 @@
 """Where spans go: over HTTP by our own encoder, or to any exporter of OpenTelemetry's."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
+from urllib.parse import urlsplit, urlunsplit
 
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
@@ -10,6 +11,8 @@ from otel_ml.errors import report
 from otel_ml.export.answer import Answer
 from otel_ml.export.encoder import EncodedRequest
 from otel_ml.export.http import HttpSender
+from otel_ml.export.pipeline import Batch
+from otel_ml.export.settings import TRACES_PATH, ExportSettings
 
 
 class Encodable(Protocol):
@@ -44,6 +47,44 @@ class OtlpDestination(HttpSender):
             return answer
         message = answer.message or "not encodable"
         return Answer(True, rejected=answer.rejected + encoded.failed, message=message)
+
+
+class Uploadable(Batch, Protocol):
+    """A JSON document and its hash, in hex."""
+
+    @property
+    def sha256(self) -> str:
+        """The hash."""
+
+    @property
+    def body(self) -> bytes:
+        """The document."""
+
+
+class ArtifactDestination(HttpSender):
+    """Stores documents at the artifact endpoint of a collector.
+
+    Args:
+        settings: Of the endpoint that spans go to.
+        below: The path of the artifacts below the collector's address, to which a hash is added.
+        note: Called with the hash of each document that was taken.
+    """
+
+    def __init__(self, settings: ExportSettings, below: str, note: Callable[[str], None]) -> None:
+        super().__init__(settings)
+        parts = urlsplit(settings.url)
+        base = parts.path.rstrip("/").removesuffix(TRACES_PATH).rstrip("/")
+        self._url = urlunsplit(parts._replace(path=base + below, query="", fragment=""))
+        self._query = f"?{parts.query}" if parts.query else ""
+        self._note = note
+
+    def send(self, document: Uploadable, timeout_s: float) -> Answer:
+        """Upload one document, once."""
+        url = self._url + document.sha256 + self._query
+        answer = self.put(url, document.body, timeout_s)
+        if answer.delivered:
+            self._note(document.sha256)
+        return answer
 
 
 class NoDestination:

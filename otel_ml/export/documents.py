@@ -4,7 +4,6 @@ They have a pipeline of their own beside that of spans: one may be 64 MiB long, 
 for such an upload.
 """
 
-import hashlib
 import os
 import threading
 import time
@@ -13,15 +12,19 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar, Final
-from urllib.parse import quote, urlsplit, urlunsplit
+from typing import TYPE_CHECKING, ClassVar, Final
+from urllib.parse import quote
 
 from otel_ml.errors import report
-from otel_ml.export.answer import Answer
 from otel_ml.export.delivery import Counters, Delivery
-from otel_ml.export.http import HttpSender
-from otel_ml.export.pipeline import Pace, Pipeline
-from otel_ml.export.settings import TRACES_PATH, ExportSettings
+from otel_ml.export.pipeline import LateDestination, Pace, Pipeline
+from otel_ml.export.settings import ExportSettings
+from otel_ml.late import late
+
+if TYPE_CHECKING:
+    from otel_ml.export import destination as destinations
+else:
+    destinations = late("export.destination")
 
 MAX_BYTES: Final = 256 * 1024 * 1024
 LOOK_EVERY_S: Final = 2.0
@@ -182,31 +185,22 @@ def _remove_abandoned(directory: Path) -> None:
                 path.unlink()
 
 
-class _ArtifactDestination(HttpSender):
-    """Stores documents at the artifact endpoint of a collector."""
+class _Uploaded:
+    """The documents that this process uploaded not long ago."""
 
-    def __init__(self, settings: ExportSettings, below: str) -> None:
-        super().__init__(settings)
-        parts = urlsplit(settings.url)
-        base = parts.path.rstrip("/").removesuffix(TRACES_PATH).rstrip("/")
-        self._url = urlunsplit(parts._replace(path=base + below, query="", fragment=""))
-        self._query = f"?{parts.query}" if parts.query else ""
-        self._uploaded: OrderedDict[str, float] = OrderedDict()
+    def __init__(self) -> None:
+        self._at_s: OrderedDict[str, float] = OrderedDict()
+
+    def note(self, sha256: str) -> None:
+        """Note one that was uploaded now."""
+        self._at_s[sha256] = time.monotonic()
+        while len(self._at_s) > _KNOWN:
+            self._at_s.popitem(last=False)
 
     def has(self, sha256: str) -> bool:
-        """Tell whether this process uploaded a document not long ago."""
-        at_s = self._uploaded.get(sha256)
+        """Tell whether one was."""
+        at_s = self._at_s.get(sha256)
         return at_s is not None and time.monotonic() - at_s < _KNOWN_S
-
-    def send(self, document: Document, timeout_s: float) -> Answer:
-        """Upload one document, once."""
-        url = self._url + document.sha256 + self._query
-        answer = self.put(url, document.body, timeout_s)
-        if answer.delivered:
-            self._uploaded[document.sha256] = time.monotonic()
-            while len(self._uploaded) > _KNOWN:
-                self._uploaded.popitem(last=False)
-        return answer
 
 
 class DocumentUploads:
@@ -221,15 +215,20 @@ class DocumentUploads:
     def __init__(self, settings: ExportSettings, project: str, spool: Path | None = None) -> None:
         below = f"/api/v1/projects/{quote(project, safe='')}/artifacts/"
         self._address = settings.page + below
-        self._destination = _ArtifactDestination(settings, below)
+        self._uploaded = uploaded = _Uploaded()
+        destination = LateDestination(
+            settings.page, lambda: destinations.ArtifactDestination(settings, below, uploaded.note)
+        )
         if spool is not None:
+            import hashlib  # few have a spool, and it takes 7 ms
+
             # The hash, because a project may be called anything, and files may not.
             name = hashlib.sha256(project.encode("utf-8", "replace")).hexdigest()[:16]
             spool /= f"artifacts-{name}"
         self._queue = DocumentQueue(spool)
         # One a request, at once: there is nothing to wait for.
         pace = Pace(batch_spans=1, delay_s=0.0)
-        self._pipeline = Pipeline(self._queue, self._destination, pace, what="artifacts")
+        self._pipeline = Pipeline(self._queue, destination, pace, what="artifacts")
         self._is_used = self._queue.pending > 0
         if self._is_used:  # an earlier process left them behind
             self._pipeline.wake()
@@ -241,10 +240,10 @@ class DocumentUploads:
         again. Waits for room as `Pipeline.put` does.
         """
         sha256 = document.sha256
-        if not self._destination.has(sha256):
+        if not self._uploaded.has(sha256):
             self._is_used = True
             self._pipeline.put(document)
-            if not (self._queue.holds(sha256) or self._destination.has(sha256)):
+            if not (self._queue.holds(sha256) or self._uploaded.has(sha256)):
                 return None
         return self._address + sha256
 

@@ -13,7 +13,6 @@ import os
 import queue
 import re
 import socket
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -27,6 +26,7 @@ from opentelemetry import context
 
 from otel_ml.export.answer import Answer, read_answer
 from otel_ml.export.settings import ExportSettings
+from otel_ml.process import LOADING
 from otel_ml.spans import SUPPRESS_KEY
 
 if TYPE_CHECKING:
@@ -38,16 +38,6 @@ if TYPE_CHECKING:
 # Level 6, the usual, takes several times as long and leaves somewhat less. The processor is the
 # host's, so the network pays.
 _GZIP_LEVEL: Final = 1
-
-# A child that is forked while another thread imports a module waits for ever when it imports it
-# too: a fork waits for our first import instead, some 50 ms, once.
-_OPENING: Final = threading.RLock()
-if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(
-        before=_OPENING.acquire,
-        after_in_parent=_OPENING.release,
-        after_in_child=_OPENING.release,
-    )
 
 # A document is sent as it is: its hash is that of the body.
 _JSON: Final = {"content-type": "application/json", "content-encoding": "identity"}
@@ -158,7 +148,7 @@ class HttpSender:
             return answer
 
     def _open(self) -> "HttpConnections":
-        with _OPENING:
+        with LOADING.lock:
             if self._connections is None:
                 self._connections = open_connections(self._settings)
             return self._connections

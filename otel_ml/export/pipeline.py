@@ -19,7 +19,7 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 from otel_ml.errors import quiet, report
 from otel_ml.export.answer import Answer
 from otel_ml.export.delivery import Counters, Delivery
-from otel_ml.process import renew_each_in_child, start_if_possible
+from otel_ml.process import LOADING, renew_each_in_child, start_if_possible
 
 # What a busy receiver stores in the seconds it has: of metric points, a byte is much work.
 _BATCH_BYTES: Final = 2 * 1024 * 1024
@@ -128,6 +128,47 @@ class AnyDestination(Protocol[B_contra]):
         """Forget the parent's connections in a forked child."""
 
 
+class LateDestination(Generic[B_contra]):
+    """A destination that is made on the thread that sends: no call pays for what that loads.
+
+    Args:
+        page: Its name for people.
+        make: Makes it, which loads what sending needs.
+    """
+
+    def __init__(self, page: str, make: Callable[[], AnyDestination[B_contra]]) -> None:
+        self.page = page
+        self._make = make
+        self._made: AnyDestination[B_contra] | None = None
+
+    @property
+    def is_out_of_reach(self) -> bool:
+        """What the destination says; one that is not made yet has not been asked."""
+        return self._made is not None and self._made.is_out_of_reach
+
+    def load(self) -> AnyDestination[B_contra]:
+        """Make the destination, once; a fork of another thread waits for it."""
+        made = self._made
+        if made is None:
+            with LOADING.lock:
+                made = self._made = self._made or self._make()
+        return made
+
+    def send(self, batch: B_contra, timeout_s: float) -> Answer:
+        """Send once."""
+        return self.load().send(batch, timeout_s)
+
+    def close(self) -> None:
+        """Let connections go."""
+        if self._made is not None:
+            self._made.close()
+
+    def after_fork(self) -> None:
+        """Forget the parent's connections in a forked child."""
+        if self._made is not None:
+            self._made.after_fork()
+
+
 class Pipeline(Generic[B]):
     """Takes ended spans from any thread and delivers them on one of its own, until settled.
 
@@ -142,6 +183,7 @@ class Pipeline(Generic[B]):
 
     Args:
         what: What it delivers, in words: spans, or what else its source holds.
+        prepare: Called on the thread that sends, when it starts.
     """
 
     def __init__(
@@ -151,12 +193,14 @@ class Pipeline(Generic[B]):
         pace: Pace,
         *,
         what: str = "spans",
+        prepare: Callable[[], object] | None = None,
     ) -> None:
         self.is_durable = source.look_every_s is not None
         self._source = source
         self._destination = destination
         self._pace = pace
         self._what = what
+        self._prepare = prepare
         self.say: Callable[[], object] | None = None
         self._closed = False
         self._begin()
@@ -177,6 +221,7 @@ class Pipeline(Generic[B]):
         # A queue, no event: a finalizer may wake us while this very thread does.
         self._tokens: SimpleQueue[None] = SimpleQueue()
         self._thread: threading.Thread | None = None
+        self._is_prepared = threading.Event()
         self._hurry = 0
         self._pressed = False
         self._stopping = False
@@ -254,6 +299,11 @@ class Pipeline(Generic[B]):
             self._hurry += 1
         if self._source.pending:
             self.wake()
+
+    def wait_until_prepared(self, limit_s: float) -> None:
+        """Wait until the thread, where there is one, has loaded what sending needs."""
+        if self._is_alive():
+            self._is_prepared.wait(limit_s)
 
     def close(self, timeout_s: float) -> Delivery:
         """Deliver what is there, then stop. A second call does nothing."""
@@ -378,9 +428,11 @@ class Pipeline(Generic[B]):
     def _run(self) -> None:
         say, self.say = self.say, None
         try:
-            if say is not None:
-                with quiet("sender"):
-                    say()
+            for step in (self._prepare, say):
+                if step is not None:
+                    with quiet("sender"):
+                        step()
+            self._is_prepared.set()
             while not self._stopping:
                 is_well = False
                 with quiet("sender"):

@@ -6,22 +6,23 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from struct import Struct
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from opentelemetry.sdk.trace import ReadableSpan
 
 from otel_ml.attributes import SCOPE_NAME
 from otel_ml.errors import quiet
-from otel_ml.export.encoder import (
-    EncodedRequest,
-    Envelope,
-    encode_request,
-    encode_span,
-    encode_spans,
-)
-from otel_ml.export.spool.segment import FrameBatch
-from otel_ml.export.spool.spool import Spool
+from otel_ml.late import late
 from otel_ml.spans import RunSpan
+
+if TYPE_CHECKING:
+    from otel_ml.export import encoder
+    from otel_ml.export.encoder import EncodedRequest, Envelope
+    from otel_ml.export.spool import spool
+    from otel_ml.export.spool.segment import FrameBatch
+else:
+    encoder = late("export.encoder")
+    spool = late("export.spool.spool")
 
 MAX_SPANS: Final = 50_000
 MAX_BYTES: Final = 64 * 1024 * 1024
@@ -116,10 +117,10 @@ class SpanBatch:
         self.count = len(spans)
         self._encoded: EncodedRequest | None = None
 
-    def encode(self) -> EncodedRequest:
+    def encode(self) -> "EncodedRequest":
         """Return the request's body, and how many spans could not be written into it."""
         if self._encoded is None:
-            self._encoded = encode_spans(self.spans)
+            self._encoded = encoder.encode_spans(self.spans)
         return self._encoded
 
     def halves(self) -> "list[SpanBatch]":
@@ -139,7 +140,7 @@ _sizes: Final = Struct("<4I")
 class _WholeBatch:
     """A batch of the spool; it may be delivered in parts."""
 
-    batch: FrameBatch
+    batch: "FrameBatch"
     left: int
     is_given_up: bool = False
 
@@ -152,10 +153,12 @@ class SpooledBatch:
         self.whole = whole
         self._payloads = payloads
 
-    def encode(self) -> EncodedRequest:
+    def encode(self) -> "EncodedRequest":
         """Return the request's body."""
         envelope = _unpack(self.whole.batch.envelope)
-        return EncodedRequest(encode_request([(envelope, self._payloads)]), self.count, 0)
+        return encoder.EncodedRequest(
+            encoder.encode_request([(envelope, self._payloads)]), self.count, 0
+        )
 
     def halves(self) -> "list[SpooledBatch]":
         """Split the batch in two, for a receiver that finds it too large."""
@@ -177,10 +180,10 @@ class SpooledSpans:
         OSError: The directory cannot be used.
     """
 
-    def __init__(self, directory: Path, envelope: Callable[[], Envelope]) -> None:
+    def __init__(self, directory: Path, envelope: "Callable[[], Envelope]") -> None:
         self._envelope = envelope
         self._is_new = False
-        self._spool = Spool(directory, _pack(envelope()), look_every_s=LOOK_EVERY_S)
+        self._spool = spool.Spool(directory, _pack(envelope()), look_every_s=LOOK_EVERY_S)
         self._refused = SpanQueue()
 
     @property
@@ -245,7 +248,7 @@ class SpooledSpans:
                 self._spool.surround(_pack(self._envelope()))
             context = span.context
             key = context.trace_id.to_bytes(16, "big") + context.span_id.to_bytes(8, "big")
-            return self._spool.append(key, encode_span(span), held=held)
+            return self._spool.append(key, encoder.encode_span(span), held=held)
         return False
 
     def _end(self, batch: SpooledBatch, *, given_up: bool) -> None:
@@ -264,7 +267,7 @@ def _is_foreign(span: ReadableSpan) -> bool:
     return scope is not None and scope.name != SCOPE_NAME
 
 
-def _pack(envelope: Envelope) -> bytes:
+def _pack(envelope: "Envelope") -> bytes:
     parts = (
         envelope.resource,
         envelope.resource_schema_url.encode(),
@@ -274,10 +277,10 @@ def _pack(envelope: Envelope) -> bytes:
     return _sizes.pack(*map(len, parts)) + b"".join(parts)
 
 
-def _unpack(packed: bytes) -> Envelope:
+def _unpack(packed: bytes) -> "Envelope":
     at = _sizes.size
     parts = []
     for size in _sizes.unpack_from(packed):
         parts.append(packed[at : at + size])
         at += size
-    return Envelope(parts[0], parts[1].decode(), parts[2], parts[3].decode())
+    return encoder.Envelope(parts[0], parts[1].decode(), parts[2], parts[3].decode())

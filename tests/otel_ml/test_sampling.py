@@ -212,7 +212,8 @@ def open_own(sampler: Sampler, ids: FixedIds) -> tuple[TracerProvider, Start]:
     """A provider of ours alone, whose spans go nowhere."""
     provider, _ = open_provider(sampler=sampler, id_generator=ids)
     assert isinstance(provider, TracerProvider)
-    return provider, start_of_own(provider, InstrumentationScope("ours"), lambda _: None)
+    scope = InstrumentationScope("ours")
+    return provider, start_of_own(provider, lambda: scope, lambda _: None)
 
 
 @given(sampler=samplers(), parent=parents, ids=ids)
