@@ -10,7 +10,7 @@ import orjson
 from otel_ml import attributes as names
 from otel_ml.records import Run, attributes_of
 from otel_ml_collector.span import BINARY, STATUS_CODE, STATUS_DESCRIPTION
-from otel_ml_collector.store.reader import Row, is_open, load_json
+from otel_ml_collector.store.reader import Row, is_open, load_json, run_id_of
 
 # Columns of a run as the attributes by which they came. Those of a version carry no name of theirs
 # where they are declared: other dialects have none of them.
@@ -34,19 +34,17 @@ _OF_ITEMS: Final = frozenset({"repeat"})
 
 @dataclass(frozen=True, slots=True)
 class TraceFacts:
-    """What is told of the runs of a trace beside their rows.
+    """What is told of the runs of traces beside their rows.
 
     Attributes:
-        payloads: Rows by ``project/span id``.
+        payloads: Rows by project and run id.
         scores: What judges and people said, by run id, oldest first.
-        keys: The user's own keys of the trace, by project.
-        numbers: The process that sent a span and its number there, by ``project/span id``.
+        keys: The user's own key of a trace, by project and trace id.
     """
 
-    payloads: Mapping[str, Row] = field(default_factory=dict)
+    payloads: Mapping[tuple[str, str], Row] = field(default_factory=dict)
     scores: Mapping[str, Sequence[Row]] = field(default_factory=dict)
-    keys: Mapping[str, str] = field(default_factory=dict)
-    numbers: Mapping[str, tuple[str, int]] = field(default_factory=dict)
+    keys: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +75,7 @@ class SpanFacts:
 
 def read_facts(row: Row, told: TraceFacts) -> SpanFacts:
     """Put together what a span said."""
-    payload = told.payloads.get(f"{row['project']}/{row['span_id']}", {})
+    payload = told.payloads.get((row["project"], run_id_of(row)), {})
     said = load_object(payload.get("attributes", ""))
     binary = frozenset(map(str, said.pop(BINARY, ())))
     failed = row["outcome"] == "error"
@@ -138,11 +136,11 @@ def _of_run(row: Row, told: TraceFacts) -> dict[str, Any]:
         return found
     if not is_open(row):
         found[names.LATENCY_MS] = row["latency_ns"] / MS_NS
-    if number := told.numbers.get(f"{row['project']}/{row['span_id']}"):
-        found |= dict(zip((names.PROCESS, names.SEQ), number, strict=True))
-    if key := told.keys.get(row["project"]):
+    if row.get("process"):  # that of a run without an end is no part of its row
+        found |= {names.PROCESS: row["process"], names.SEQ: row["seq"]}
+    if key := told.keys.get((row["project"], row["trace_id"])):
         found[names.TRACE_KEY] = key
-    return found | _of_judges(told.scores.get(f"{row['trace_id']}-{row['span_id']}", ()))
+    return found | _of_judges(told.scores.get(run_id_of(row), ()))
 
 
 def _of_judges(scores: Sequence[Row]) -> dict[str, Any]:

@@ -27,14 +27,16 @@ from otel_ml_collector.jaeger.traces import (
     Operation,
     make_trace,
 )
-from otel_ml_collector.runs.find import add_open
-from otel_ml_collector.store.reader import READABLE, Reader, Row, run_id_of, winners
+from otel_ml_collector.store.open_runs import find_all_open_keys, read_open_runs
+from otel_ml_collector.store.reader import IDS, READABLE, Reader, Row, run_id_of
 from otel_ml_collector.store.runs import (
-    OF_TRACE,
+    OF_KEYS,
+    Key,
     Place,
-    find_places,
+    find_all_places,
+    key_parameters,
     read_evaluations,
-    read_trace,
+    read_whole_traces,
 )
 from otel_ml_collector.store.sql import Sql, join_sql
 from otel_ml_collector.times import DAY_NS, HOUR_NS, LATEST_NS, SECOND_NS, from_rfc3339
@@ -236,12 +238,8 @@ def find_newly(reader: Reader, asked: NewSearch, now_ns: int) -> list[SpanFacts]
         most_ns=_read_duration(asked.most, "query.duration_max"),
         limit=min(asked.traces or asked.depth or _LIMIT, _MAX_LIMIT),
     )
-    room, spans = _Room(), list[SpanFacts]()
-    for trace_id in _find_traces(reader, wanted):
-        found, _ = _read_spans(reader, trace_id, room, now_ns)
-        spans += found
-        if room.spans <= 0:
-            break
+    found = _read_traces(reader, _find_traces(reader, wanted), now_ns)
+    spans = [span for trace in found for span in trace.spans]
     if not spans:
         raise NotFound("No traces found")
     return spans
@@ -275,15 +273,10 @@ def _find_traces(reader: Reader, wanted: SearchQuery) -> list[str]:
 
 def read_traces(reader: Reader, trace_ids: Sequence[str], now_ns: int) -> list[JaegerTrace]:
     """Read those of some traces that are here, until there are 10,000 spans."""
-    traces: list[JaegerTrace] = []
-    room = _Room()
-    for trace_id in trace_ids:
-        spans, is_cut = _read_spans(reader, trace_id, room, now_ns)
-        if spans:
-            traces.append(make_trace(trace_id, spans, is_cut=is_cut))
-        if room.spans <= 0:
-            break
-    return traces
+    return [
+        make_trace(trace.trace_id, trace.spans, is_cut=trace.is_cut)
+        for trace in _read_traces(reader, trace_ids, now_ns)
+    ]
 
 
 def find_jaeger_trace(reader: Reader, trace_id: str, now_ns: int) -> JaegerTrace:
@@ -299,17 +292,16 @@ def find_jaeger_trace(reader: Reader, trace_id: str, now_ns: int) -> JaegerTrace
 
 def find_spans(
     reader: Reader, trace_id: str, now_ns: int, otherwise: str = "No traces found"
-) -> tuple[list[SpanFacts], bool]:
+) -> tuple[Sequence[SpanFacts], bool]:
     """Find the spans of one trace, and tell whether there are more than are shown.
 
     Raises:
         BadQuery: The id is none.
         NotFound: There is no such trace; `otherwise` is what is said then.
     """
-    spans, is_cut = _read_spans(reader, read_trace_id(trace_id), _Room(), now_ns)
-    if not spans:
-        raise NotFound(otherwise)
-    return spans, is_cut
+    for trace in _read_traces(reader, [read_trace_id(trace_id)], now_ns):
+        return trace.spans, trace.is_cut
+    raise NotFound(otherwise)
 
 
 def read_trace_id(text: str) -> str:
@@ -323,52 +315,86 @@ def read_trace_id(text: str) -> str:
     return text.lower().rjust(32, "0")
 
 
-@dataclass(slots=True)
-class _Room:
-    """What still goes into an answer: spans, and bytes of their inputs, outputs and parameters."""
+@dataclass(frozen=True, slots=True)
+class _Trace:
+    """What the spans of a trace said, oldest first, and whether there are more than are shown."""
 
-    spans: int = _SPANS
-    bytes: int = ANSWER_BYTES
+    trace_id: str
+    spans: Sequence[SpanFacts]
+    is_cut: bool
 
 
-def _read_spans(
-    reader: Reader, trace_id: str, room: _Room, now_ns: int
-) -> tuple[list[SpanFacts], bool]:
-    """Read what the spans of a trace said, oldest first, and whether there are more than shown."""
-    rows: list[Row] = []
-    payloads: dict[str, Row] = {}
-    numbers: dict[str, tuple[str, int]] = {}
+def _read_traces(reader: Reader, trace_ids: Sequence[str], now_ns: int) -> list[_Trace]:
+    """Read those of some traces that are here, in their order, until there are 10,000 spans."""
+    places = find_all_places(reader, trace_ids)
+    within: dict[str, list[Place]] = {}
+    for trace_id in trace_ids:
+        for place in places.get(trace_id, ()):
+            within.setdefault(place.project, []).append(place)
+    rows: dict[tuple[str, str], list[Row]] = {}
+    for project, ours in within.items():
+        for row in _read_rows(reader, project, ours, now_ns):
+            rows.setdefault((project, row["trace_id"]), []).append(row)
+    shown: list[tuple[str, list[Row], bool]] = []
+    left = _SPANS
+    for trace_id in trace_ids:
+        every = [
+            row
+            for place in places.get(trace_id, ())
+            for row in rows.get((place.project, place.trace_id), ())
+        ]
+        every.sort(key=lambda row: (row["start_ns"], row["span_id"]))
+        if every and left > 0:
+            shown.append((trace_id, every[:left], len(every) > left))
+            left -= len(every)
+    told = _read_told(reader, [row for _, of, _ in shown for row in of])
+    return [
+        _Trace(trace_id, [read_facts(row, told) for row in of], is_cut)
+        for trace_id, of, is_cut in shown
+    ]
+
+
+def _read_rows(reader: Reader, project: str, places: Sequence[Place], now_ns: int) -> list[Row]:
+    """Read light rows of traces of one project, those of runs without an end behind the others."""
+    ended = read_whole_traces(reader, project, places, _SPANS + 1)
+    known = {run_id_of(row) for row in ended}
+    open_keys = find_all_open_keys(reader, project, [place.trace_id for place in places])
+    keys = [key for key in open_keys if key.run_id not in known]
+    return ended + read_open_runs(reader, project, keys, now_ns)
+
+
+def _read_told(reader: Reader, rows: Sequence[Row]) -> TraceFacts:
+    """Read what is told of the runs of traces beside their rows; payloads while there is room."""
+    payloads: dict[tuple[str, str], Row] = {}
     scores: dict[str, list[Row]] = {}
-    keys: dict[str, str] = {}
-    for place in find_places(reader, trace_id):
-        ended = winners(read_trace(reader, place, None, None, _SPANS + 1))
-        found = add_open(reader, place, ended, now_ns)
-        rows += found
-        told = _read_payloads(reader, place, room)
-        payloads |= {f"{place.project}/{one['span']}": one for one in told}
-        calls = [run_id_of(row) for row in found if row["kind"] != "span"]
+    keys: dict[tuple[str, str], str] = {}
+    below: dict[str, list[Row]] = {}
+    for row in rows:
+        below.setdefault(row["project"], []).append(row)
+    room = ANSWER_BYTES
+    for project, ours in below.items():
+        told, room = _read_payloads(reader, project, ours, room)
+        payloads |= {(project, run_id): row for run_id, row in told.items()}
+        calls = [row for row in ours if row["kind"] != "span"]
         if not calls:
             continue
-        for row in read_evaluations(reader, place.project, calls):
+        for row in read_evaluations(reader, project, [run_id_of(row) for row in calls]):
             if row["source"] != "agent":
                 scores.setdefault(row["owner"], []).append(row)
-        numbers |= _read_numbers(reader, place)
-        keys |= _read_key(reader, place)
-    rows.sort(key=lambda row: (row["start_ns"], row["span_id"]))
-    shown = rows[: room.spans]
-    room.spans -= len(shown)
-    everything = TraceFacts(payloads, scores, keys, numbers)
-    return [read_facts(row, everything) for row in shown], len(rows) > len(shown)
+        keys |= _read_keys(reader, project, sorted({row["trace_id"] for row in calls}))
+    return TraceFacts(payloads, scores, keys)
 
 
-def _read_payloads(reader: Reader, place: Place, room: _Room) -> list[Row]:
-    """Read what spans of a trace told beside their light rows; the delivery that counts is last.
+def _read_payloads(
+    reader: Reader, project: str, rows: Sequence[Row], room: int
+) -> tuple[dict[str, Row], int]:
+    """Read what spans told beside their light rows, by run id, and how much room there is then.
 
     Inputs, outputs and parameters are cut at 65,536 characters each, and left out where there is
     no room for them.
     """
-    told = Sql("""lower(hex(span_id)) AS span, logs, events, links, attributes, resource, scope,
-      inputs, params, rank, start_ns""")
+    told = Sql("""{ids}, logs, events, links, attributes, resource, scope, inputs, params, rank,
+      start_ns""").fill(ids=IDS)
     names = [Sql("inputs"), Sql("outputs"), Sql("params")]
     sizes = [Sql("least(length({n}), {most})").fill(n=n, most=4 * VALUE_CHARS) for n in names]
     shown = [
@@ -377,50 +403,43 @@ def _read_payloads(reader: Reader, place: Place, room: _Room) -> list[Row]:
         for name in names
     ]
     sql = Sql("""
-        SELECT span, logs, events, links, attributes, resource, scope, rank,
-          sum({size}) OVER (ORDER BY start_ns, span, rank
-            ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) <= {room:Int64} AS fits, {shown}
+        SELECT trace_id, span_id, logs, events, links, attributes, resource, scope, rank,
+          sum({size}) OVER (ORDER BY indexOf({traces:Array(String)}, trace_id), start_ns, span_id,
+            rank ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) <= {room:Int64} AS fits, {shown}
         FROM (
           SELECT {told}, outputs FROM payloads WHERE {ours}
           UNION ALL
           SELECT {told}, '' AS outputs FROM open_runs WHERE {ours})
-        ORDER BY start_ns, span LIMIT {spans}
-        """).fill(
+        ORDER BY rank LIMIT {spans}
+        """)
+    sql = sql.fill(
         told=told,
-        ours=OF_TRACE,
-        spans=_SPANS,
+        ours=OF_KEYS,
+        spans=2 * _SPANS,
         size=join_sql(" + ", sizes),
         shown=join_sql(", ", shown),
     )
-    rows = [
-        {**row, **{name: row.pop(f"shown_{name}") for name in ("inputs", "outputs", "params")}}
-        for row in reader.rows(sql, {**place.parameters, "room": max(room.bytes, 0)})
-    ]
-    room.bytes -= sum(
-        len(row[name].encode()) for row in rows for name in ("inputs", "outputs", "params")
-    )
-    return sorted(rows, key=lambda row: int(row["rank"]))
+    keys = [Key(row["start_ns"], row["trace_id"], row["span_id"]) for row in rows]
+    traces = [*dict.fromkeys(row["trace_id"] for row in rows)]
+    asked = {**key_parameters(project, keys), "traces": traces, "room": max(room, 0)}
+    found = {}
+    for row in reader.rows(sql, asked):  # the delivery that counts is last
+        told_of = {name: row.pop(f"shown_{name}") for name in ("inputs", "outputs", "params")}
+        room -= sum(len(text.encode()) for text in told_of.values())
+        found[run_id_of(row)] = {**row, **told_of}
+    return found, room
 
 
-def _read_numbers(reader: Reader, place: Place) -> dict[str, tuple[str, int]]:
+def _read_keys(
+    reader: Reader, project: str, trace_ids: Sequence[str]
+) -> dict[tuple[str, str], str]:
+    """Read the user's own keys of some traces, of several of one the first."""
     sql = Sql("""
-        SELECT lower(hex(span_id)) AS span, toString(process) AS process, seq FROM runs
-        WHERE {ours} AND process != '' ORDER BY rank LIMIT {spans}
-        """).fill(ours=OF_TRACE, spans=_SPANS)
-    return {
-        f"{place.project}/{row['span']}": (row["process"], row["seq"])
-        for row in reader.rows(sql, place.parameters)
-    }
-
-
-def _read_key(reader: Reader, place: Place) -> dict[str, str]:
-    """Read the user's own key of a trace, the first of several."""
-    sql = Sql("""
-        SELECT min(key) AS first FROM trace_keys
-        WHERE project = {project:String}
-          AND trace_id = toFixedString(unhex({trace:String}), 16)""")
-    [row] = reader.rows(sql, {"project": place.project, "trace": place.trace_id})
-    return {place.project: row["first"]} if row["first"] else {}
+        SELECT lower(hex(trace_id)) AS trace, min(key) AS first FROM trace_keys
+        WHERE project = {project:String} AND lower(hex(trace_id)) IN {traces:Array(String)}
+        GROUP BY trace""")
+    rows = reader.rows(sql, {"project": project, "traces": [*trace_ids]})
+    return {(project, row["trace"]): row["first"] for row in rows}
 
 
 def _read_tags(asked: TraceSearch) -> dict[str, str]:

@@ -243,6 +243,38 @@ def read_trace(
     return reader.rows(sql, parameters)
 
 
+def read_whole_traces(
+    reader: Reader, project: str, places: Sequence[Place], limit: int
+) -> list[Row]:
+    """Read light rows of some traces of one project, in the order of these, of each oldest first.
+
+    Args:
+        reader: The store.
+        project: Whose.
+        places: Where the traces are.
+        limit: How many at most.
+
+    Returns:
+        Each run once, beside its columns with the process that sent it and its number there.
+    """
+    sql = Sql("""
+        SELECT * FROM (
+          SELECT {light}, toString(process) AS process, seq FROM runs
+          WHERE project = {project:String} AND start_ns >= {start:Int64} AND start_ns <= {end:Int64}
+            AND lower(hex(trace_id)) IN {traces:Array(String)}
+          ORDER BY rank DESC LIMIT 1 BY runs.trace_id, runs.span_id)
+        ORDER BY indexOf({traces:Array(String)}, trace_id), start_ns, span_id LIMIT {limit:UInt32}
+        """).fill(light=LIGHT)
+    parameters = {
+        "project": project,
+        "start": min(place.start_ns for place in places),
+        "end": max(place.end_ns for place in places),
+        "traces": [place.trace_id for place in places],
+        "limit": limit,
+    }
+    return reader.rows(sql, parameters)
+
+
 def read_child_counts(reader: Reader, place: Place, span_ids: Sequence[str]) -> list[Row]:
     """Count the ended runs below some runs of a trace: rows of `span_id` and `children`."""
     sql = Sql("""
@@ -341,6 +373,24 @@ class KeyedTraces:
 def find_places(reader: Reader, key: str) -> Sequence[Place]:
     """Find a trace by its id in hex, or by a key of the user's own; at most 100 places."""
     return find_key(reader, key).places
+
+
+def find_all_places(reader: Reader, trace_ids: Sequence[str]) -> dict[str, Sequence[Place]]:
+    """Find some traces as `find_places` does, at once; of one that is not here there is none."""
+    sql = Sql("""
+        SELECT key, project, lower(hex(trace_id)) AS trace_id, min(start_ns) AS start_ns,
+          max(end_ns) AS end_ns
+        FROM trace_index WHERE key IN {keys:Array(String)} AND {readable}
+        GROUP BY key, project, trace_id ORDER BY min(start_ns), project LIMIT {most} BY key
+        """).fill(readable=READABLE, most=_PLACES)
+    found: dict[str, Sequence[Place]] = {}
+    keyed = set()
+    for row in reader.rows(sql, {"keys": [*trace_ids]}):
+        key = row.pop("key")
+        found[key] = [*found.get(key, ()), Place(**row)]
+        if row["trace_id"] != key:  # somebody's own key looks like an id
+            keyed.add(key)
+    return found | {key: find_places(reader, key) for key in keyed}
 
 
 def find_key(reader: Reader, key: str) -> KeyedTraces:

@@ -103,6 +103,14 @@ def test_everything(shop: Service, path: str, most: int) -> None:
     assert count(shop, "/api/v1" + path) <= most
 
 
+def test_jaeger(shop: Service) -> None:
+    """A search of Jaeger's asks as much for all traces as for one."""
+    search = "/jaeger/api/traces?service=unknown_service&start=0"
+    found = [ask(shop.app, f"{search}&limit={limit}").json["data"] for limit in (1, 100)]
+    assert len(found[0]) == 1 < len(found[1])
+    assert count(shop, f"{search}&limit=100") <= 14  # of two projects
+
+
 def of_plain(path: str) -> str:
     """Put the plain project, and its run with many below it, into a path."""
     return path.replace("{}", PLAIN).format(run=RUN_ID, trace=RUN_ID[:32])
