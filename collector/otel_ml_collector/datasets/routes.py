@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from otel_ml.items import find_documents
 from otel_ml.records import DatasetDiff, DatasetItem, DatasetVersion
+from otel_ml.statistics.verdict import LEAST_ITEMS
 from otel_ml_collector.access import ANNOTATE, Access
 from otel_ml_collector.api.bodies import JsonRoute
 from otel_ml_collector.api.parameters import Cursor, FromReader, needs
@@ -23,6 +24,7 @@ from otel_ml_collector.datasets.changes import (
     make_change,
     read_runs,
 )
+from otel_ml_collector.datasets.coverage import DatasetCoverage, find_coverage
 from otel_ml_collector.datasets.find import (
     PAGE,
     SHOWN,
@@ -97,6 +99,14 @@ def get_dataset_history(
     """Say what the last experiments said of the items of a version of a data set."""
     asked = ItemHistory(reader, project, name, number, time.time_ns())
     return asked.find(asked.find_digests(item) if item else {})
+
+
+@api.get("/projects/{project:path}/datasets/{name:path}/versions/{number}/coverage")
+def get_dataset_coverage(
+    project: str, name: str, number: int, reader: FromReader
+) -> DatasetCoverage:
+    """Say which slices of production a version of a data set has items for."""
+    return find_coverage(reader, project, name, number, time.time_ns())
 
 
 @api.get("/projects/{project:path}/datasets/{name:path}/versions/{number}/diff")
@@ -183,6 +193,25 @@ def list_datasets(request: Request, project: str, reader: FromReader) -> Respons
         "python": python_call("datasets"),
     }
     return show_page(request, "datasets.html", context)
+
+
+@pages.get("/projects/{project:path}/dataset-coverage")
+def show_coverage(
+    request: Request,
+    project: str,
+    reader: FromReader,
+    name: str,
+    version: Annotated[int, Query(ge=1)],
+) -> Response:
+    """What production a version stands for, as a part of its page that comes after the rest."""
+    found = find_coverage(reader, project, name, version, time.time_ns())
+    context = {
+        "project": project,
+        "coverage": found,
+        "least": LEAST_ITEMS,
+        "missing": [one for one in found.slices if not one.items],
+    }
+    return show_page(request, "dataset_coverage.html", context)
 
 
 @pages.get("/projects/{project:path}/datasets/{name:path}")

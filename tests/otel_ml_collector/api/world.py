@@ -265,6 +265,7 @@ QUESTIONS: Final[dict[str, Question]] = {
     "GET /projects/{project}/datasets/{name}/versions": Question(path=QA),
     "GET /projects/{project}/datasets/{name}/versions/{number}/items": Question(path=QA),
     "GET /projects/{project}/datasets/{name}/versions/{number}/history": Question(path=QA),
+    "GET /projects/{project}/datasets/{name}/versions/{number}/coverage": Question(path=QA),
     "GET /projects/{project}/datasets/{name}/versions/{number}/diff": Question(
         {"against": "1"}, path=QA
     ),

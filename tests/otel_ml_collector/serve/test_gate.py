@@ -113,6 +113,8 @@ class World:
             return f"?model=model-{MARK}&version=1&against=1"
         if address.endswith("/model-curves"):
             return f"?model=model-{MARK}"
+        if address.endswith("/dataset-coverage"):
+            return f"?name=view-{MARK}&version=1"
         if address.endswith("/compare"):
             return f"?of={id_of(self.theirs)}&of={id_of(self.over)}"
         if address.endswith("/spans"):

@@ -1,0 +1,100 @@
+"""What production a data set stands for: slices of runs beside the items that are like them."""
+
+import json
+from collections.abc import Iterator
+from typing import Any, Final
+
+import pytest
+
+from otel_ml import Client, Dataset, current_run
+from otel_ml.judges.ready import exact
+from tests.support.collector import CollectorProcess, running
+
+PROJECT: Final = "coverage"
+# How many runs production has of each topic, and how many items of it there are.
+RUNS: Final[dict[object, int]] = {"syntax": 80, 'a "b"/c': 20, 3: 10, True: 9, "rare": 1}
+ITEMS: Final[dict[object, int]] = {"syntax": 20, 'a "b"/c': 2, 3: 1, "elsewhere": 7}
+
+
+@pytest.fixture(scope="module")
+def collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CollectorProcess]:
+    with running(tmp_path_factory.mktemp("data")) as opened:
+        yield opened
+
+
+def make_items(said: str) -> Dataset:
+    """Make a data set whose items have a topic, and a tag that no run has."""
+    rows = [
+        {"inputs": {"number": place}, "expected": said, "tags": {"topic": topic, "author": "ann"}}
+        for topic, count in ITEMS.items()
+        for place in range(count)
+    ]
+    return Dataset("qa", [{**row, "id": f"i{place:02}"} for place, row in enumerate(rows)])
+
+
+def read(collector: CollectorProcess, name: str) -> Any:
+    return collector.get(f"/projects/{PROJECT}/datasets/{name}/versions/1/coverage")
+
+
+@pytest.fixture(scope="module")
+def tried(collector: CollectorProcess) -> None:
+    """Runs of two models with topics, items made of some, and an experiment on one model."""
+    client = Client(PROJECT, endpoint=collector.endpoint, join=False)
+
+    def call(number: int, topic: object = None) -> str:
+        if (run := current_run()) is not None and topic is not None:
+            run.tag({"topic": topic})
+        return str(number)
+
+    answer, other = (client.trace(name=name)(call) for name in ("answer", "other"))
+    for topic, count in RUNS.items():
+        for number in range(count):
+            answer(number, topic)
+    for number in range(5):
+        other(number, "elsewhere")
+    client.evaluate(answer, make_items("1"), [exact])
+    client.save(Dataset("untagged", [{"inputs": {"number": 1}}]))
+    assert client.flush()
+    client.close()
+
+
+@pytest.mark.usefixtures("tried")
+def test_slices(collector: CollectorProcess) -> None:
+    """Each slice tells its runs and items; its filter finds just those runs."""
+    told = read(collector, "qa")
+    total, items = sum(RUNS.values()), sum(ITEMS.values())
+    assert (told["models"], told["runs"], told["items"]) == (["answer"], total, items)
+    shown = {"syntax": "enough", 'a "b"/c': "few", "3": "few", "true": "no item"}
+    of = {"3": 3, "true": True}
+    assert [(one["tag"], one["value"], one["enough"]) for one in told["slices"]] == [
+        ("topic", value, word) for value, word in shown.items()
+    ]
+    for one in told["slices"]:
+        topic = of.get(one["value"], one["value"])
+        runs, like = RUNS[topic], ITEMS.get(topic, 0)
+        assert (one["runs"], one["items"]) == (runs, like)
+        assert (one["run_share"], one["item_share"]) == (runs / total, like / items)
+        found = collector.get(f"/projects/{PROJECT}/runs", where=one["where"], limit=1_000)
+        assert len(found["runs"]) == runs
+
+
+@pytest.mark.usefixtures("tried")
+def test_items_of_runs(collector: CollectorProcess) -> None:
+    """Without an experiment production is that of the models whose runs became items."""
+    wanted = {"where": 'model == "other"', "expected": "outputs"}
+    address = f"/api/v1/projects/{PROJECT}/datasets/kept/runs"
+    sent = {"content-type": "application/json"}
+    assert collector.post(address, json.dumps(wanted).encode(), sent)[0] == 200
+    told = read(collector, "kept")
+    assert (told["models"], told["runs"]) == (["other"], 5)
+    [one] = told["slices"]
+    assert (one["value"], one["runs"], one["items"]) == ("elsewhere", 5, 5)
+
+
+@pytest.mark.usefixtures("tried")
+def test_nothing_to_compare(collector: CollectorProcess) -> None:
+    """Of items without tags, or that nothing was tried on, no slice is told."""
+    told = read(collector, "untagged")
+    assert (told["models"], told["runs"], told["items"], told["slices"]) == ([], 0, 1, [])
+    path = f"/api/v1/projects/{PROJECT}/datasets/untagged/versions/2/coverage"
+    assert collector.status(path) == 404
