@@ -5,7 +5,9 @@ BIN := $(VENV)/bin
 PROTO_VENV := .venv-proto
 # What tests/interop, tests/services, `make site` and `make release` run with beside $(VENV):
 # requirements/<name>.txt.
-INTEROP := sdk-1.25 sdk-1.36 sdk-1.44 peers threads greenlets services rotel site release
+INTEROP := sdk-1.25 sdk-1.36 sdk-1.44 peers threads greenlets services rotel site release \
+  $(EMITTERS)
+EMITTERS := litellm frameworks
 # One environment for each library whose spans tests/recorded holds, and one for those of npm.
 RECORDERS := $(patsubst tests/recorded/requirements/%.txt,.cache/recorded/%/stamp, \
   $(wildcard tests/recorded/requirements/*.txt)) tests/recorded/recorders/node_modules/stamp
@@ -80,7 +82,7 @@ wheels: $(VENV)/dev.stamp ## Bring what the image installs: then it is built wit
 	$(BIN)/python -m pip download --quiet --only-binary :all: --require-hashes \
 	  --requirement deploy/requirements.txt --dest deploy/wheels $(WHEELS)
 
-recorded: $(VENV)/dev.stamp $(RECORDERS) ## Record again what real libraries export (one: RECORDED=langfuse)
+recorded: $(VENV)/dev.stamp $(RECORDERS) $(EMITTERS:%=.venv-%/stamp) ## Record again what real libraries export (one: RECORDED=langfuse)
 	$(BIN)/python -m tests.recorded $(RECORDED)
 
 docs: $(VENV)/dev.stamp ## Write docs/reference.md from the docstrings, docs/dialects.md from the mapping

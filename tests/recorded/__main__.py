@@ -22,6 +22,16 @@ RECORDERS: Final = HERE / "recorders"
 FURTHER: Final = "_cases"
 PACKAGE: Final = "tests.recorded.recorders"
 _SETTINGS: Final = ("OTEL_", "OPENAI_", "ANTHROPIC_", "LANGFUSE_", "LOGFIRE_", "MLFLOW_")
+# The recorders that run in one of the environments of `requirements/`, as tests/interop does.
+ENVIRONMENTS: Final[Mapping[str, str]] = {
+    "haystack": "frameworks",
+    "litellm": "litellm",
+    "litellm_async": "litellm",
+    "litellm_proxy": "litellm",
+    "litellm_proxy_v2": "litellm",
+    "openinference_crewai": "frameworks",
+    "openinference_haystack": "frameworks",
+}
 _OF_RECORDER: Final[Mapping[str, Mapping[str, str]]] = {
     "litellm_proxy_v2": {
         "LITELLM_OTEL_V2": "true",
@@ -41,7 +51,14 @@ _MACHINE: Final = (
 _BULK: Final = (
     *("haystack.component.input_spec", "haystack.component.output_spec"),
     *("haystack.agent.state_schema", "haystack.component.fully_qualified_type"),
-    *("hidden_params", "metadata.vector_store_request_metadata", "crew_agents", "crew_tasks"),
+    *("metadata.user_api_key", "haystack.component.input_types"),
+    *(
+        "haystack.component.output_types",
+        "hidden_params",
+        "metadata.vector_store_request_metadata",
+        "crew_agents",
+        "crew_tasks",
+    ),
 )
 
 
@@ -49,25 +66,29 @@ def main() -> None:
     """Record the libraries that are named, or all; each replaces its file."""
     programs = [*RECORDERS.glob("[!_]*.py"), *RECORDERS.glob("*.mjs")]
     for name in sys.argv[1:] or sorted(path.stem for path in programs):
-        _record(name)
+        recording = record(name)
+        text = json.dumps(recording, separators=(",", ":"), ensure_ascii=False)
+        (HERE / "recordings" / f"{name}.json").write_text(f"{text}\n")
 
 
-def _record(name: str) -> None:
+def record(name: str) -> dict[str, Any]:
+    """Run a recorder in its environment; return what it exported, as a recording holds it."""
     is_node = (RECORDERS / f"{name}.mjs").exists()
     sink = Sink()
     with serving(sink) as address:
-        command = _node(name) if is_node else [_python(name), "-m", f"{PACKAGE}.{name}"]
+        command = _node(name) if is_node else [str(find_python(name)), "-m", f"{PACKAGE}.{name}"]
         subprocess.run(command, check=True, env=_variables(name, address), cwd=ROOT, timeout=300)
-    recording = {
-        "library": name,
-        "versions": _node_versions() if is_node else _versions(name),
-        "command": f"make recorded RECORDED={name}",
-        "request": {"resourceSpans": sink.spans},
-        **({"logs": {"resourceLogs": sink.logs}} if sink.logs else {}),
-        **({"scenarios": sink.scenarios} if sink.scenarios else {}),
-    }
-    text = json.dumps(_without_machine(recording), separators=(",", ":"), ensure_ascii=False)
-    (HERE / "recordings" / f"{name}.json").write_text(f"{text}\n")
+    recording: dict[str, Any] = _without_machine(
+        {
+            "library": name,
+            "versions": _node_versions() if is_node else _versions(name),
+            "command": f"make recorded RECORDED={name}",
+            "request": {"resourceSpans": sink.spans},
+            **({"logs": {"resourceLogs": sink.logs}} if sink.logs else {}),
+            **({"scenarios": sink.scenarios} if sink.scenarios else {}),
+        }
+    )
+    return recording
 
 
 def environment_of(name: str) -> str:
@@ -75,8 +96,11 @@ def environment_of(name: str) -> str:
     return name.partition(FURTHER)[0]
 
 
-def _python(name: str) -> str:
-    return str(ROOT / ".cache" / "recorded" / environment_of(name) / "bin" / "python")
+def find_python(name: str) -> Path:
+    """Find the interpreter of a recorder's environment, which may not be there."""
+    environment = ENVIRONMENTS.get(name)
+    own = ROOT / ".cache" / "recorded" / environment_of(name)
+    return (ROOT / f".venv-{environment}" if environment else own) / "bin" / "python"
 
 
 def _node(name: str) -> list[str]:
@@ -110,13 +134,16 @@ def _variables(name: str, address: str) -> dict[str, str]:
 
 def _versions(name: str) -> dict[str, str]:
     """Read from its environment which versions of the required packages made the recording."""
-    lines = (HERE / "requirements" / f"{environment_of(name)}.txt").read_text().split()
-    packages = [re.split(r"==|\[", line)[0] for line in lines]
+    environment = ENVIRONMENTS.get(name)
+    own = HERE / "requirements" / f"{environment_of(name)}.txt"
+    wanted = ROOT / "requirements" / f"{environment}.in" if environment else own
+    lines = [line for line in wanted.read_text().splitlines() if not line.startswith("#")]
+    packages = [re.split(r"[=>\[]", line)[0] for line in lines]
     ask = (
         "import sys, json, importlib.metadata as m; "
         "print(json.dumps({name: m.version(name) for name in sys.argv[1:]}))"
     )
-    command = [_python(name), "-c", ask, *packages]
+    command = [str(find_python(name)), "-c", ask, *packages]
     told = subprocess.run(command, check=True, capture_output=True)
     versions: dict[str, str] = json.loads(told.stdout)
     return versions

@@ -14,7 +14,14 @@ BROKEN: Final = "gpt-broken"
 CUT: Final = "cut"  # the name of a user whose streams break off
 _THOUGHT: Final = "The user asks for the weather of Ghent."
 _VECTOR: Final = (0.25, -0.5, 0.75)
-_CITY: Final = '{"city":"Ghent"}'
+_CITY: Final = {"city": "Ghent"}
+# What a tool is given: a city, or what one agent hands another one.
+_GIVEN: Final = {
+    **_CITY,
+    "task": "How is the weather in Ghent?",
+    "context": "Today.",
+    "coworker": "Forecaster",
+}
 _WORDS: Final = ("Sunny", " in", " Ghent")
 _SAID: Final = "".join(_WORDS)
 _FIELDS: Final = '{"city": "Ghent", "sunny": true}'
@@ -104,11 +111,18 @@ def _chat(body: Body) -> Answer:
     if body.get("reasoning_effort"):
         message["reasoning_content"] = _THOUGHT
     if body.get("tools") and body["messages"][-1]["role"] != "tool":
-        function = {"name": "find_weather", "arguments": _CITY}
+        function = _call_of(body["tools"][0]["function"])
         calls = [{"id": "call_1", "type": "function", "function": function}]
         message, reason = {"role": "assistant", "content": None, "tool_calls": calls}, "tool_calls"
     choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": reason}
     return _json({**_head(body, "chat.completion"), "choices": [choice], "usage": _USAGE})
+
+
+def _call_of(tool: Body) -> dict[str, object]:
+    """Call a tool with all that is known of its parameters."""
+    asked = tool.get("parameters", {}).get("properties", {})
+    given = {name: value for name, value in _GIVEN.items() if name in asked} or _CITY
+    return {"name": tool["name"], "arguments": json.dumps(given, separators=(",", ":"))}
 
 
 def _said(body: Body) -> str:
@@ -135,7 +149,14 @@ def _response(body: Body) -> dict[str, object]:
     ]
     if body.get("tools") and not is_told:
         call = {"type": "function_call", "call_id": "call_1", "name": "find_weather"}
-        output.append({**call, "id": "fc_1", "arguments": _CITY, "status": "completed"})
+        output.append(
+            {
+                **call,
+                "id": "fc_1",
+                "arguments": json.dumps(_CITY, separators=(",", ":")),
+                "status": "completed",
+            }
+        )
     else:
         content = [{"type": "output_text", "text": _SAID, "annotations": []}]
         message = {"type": "message", "id": "msg_1", "role": "assistant", "status": "completed"}
@@ -231,7 +252,7 @@ def _messages(body: Body) -> Answer:
         content.insert(0, {"type": "thinking", "thinking": _THOUGHT, "signature": "none"})
     if body.get("tools"):
         content = [{"type": "tool_use", "id": "toolu_1", "name": "find_weather"}]
-        content[0]["input"] = json.loads(_CITY)
+        content[0]["input"] = _CITY
         reason = "tool_use"
     return _json({**_message(body, content), "stop_reason": reason, "usage": _ANTHROPIC_USAGE})
 

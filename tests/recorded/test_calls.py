@@ -372,7 +372,7 @@ def make_page() -> str:
     rows.append(row_of(["---"] * (len(EMITTER_COLUMNS) + 2)))
     for name, scenario in sorted(CASES):
         told = scenario_of(name, scenario)
-        cells, wanted = find_cells(scenario, told), expect_cells(name, scenario, told)
+        cells, wanted = find_cells(name, scenario, told), expect_cells(name, scenario, told)
         silent = UNTOLD.get((name, scenario), set())
         rows.append(
             row_of(

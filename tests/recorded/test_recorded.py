@@ -16,7 +16,7 @@ from otel_ml_collector.records import LateLog, Run
 
 RECORDINGS: Final = Path(__file__).parent / "recordings"
 EXPECTED: Final = ".expected.json"
-LIMIT_BYTES: Final = 64 * 1024
+LIMIT_BYTES: Final = 128 * 1024
 OWN: Final = "own"  # under our own decorators
 RECORDED: Final = sorted(
     path.stem for path in RECORDINGS.glob("*.json") if not path.name.endswith(EXPECTED)

@@ -107,23 +107,19 @@ class World:
         return path
 
     def _question(self, address: str) -> str:
-        if address.endswith("/completion"):
-            return f"?start=2026-11-01T00:00:00Z&where={quote('model == ')}"
-        if address.endswith("/model-verdict"):
-            return f"?model=model-{MARK}&version=1&against=1"
-        if address.endswith("/model-curves"):
-            return f"?model=model-{MARK}"
-        if address.endswith("/dataset-coverage"):
-            return f"?name=view-{MARK}&version=1"
-        if address.endswith("/compare"):
-            return f"?of={id_of(self.theirs)}&of={id_of(self.over)}"
-        if address.endswith("/spans"):
-            return "?start_ns=0&length_ms=1"
-        if address.endswith("/stats"):
-            return "?group=model"
-        if address.endswith(("/verdict", "/diff")):
-            return "?against=1"
-        return f"?trace_id={self.theirs.trace_id.hex()}" if address.endswith("/objects") else ""
+        told = {
+            "/completion": f"where={quote('model == ')}&start=2026-11-01T00:00:00Z",
+            "/model-verdict": f"model=model-{MARK}&version=1&against=1",
+            "/model-curves": f"model=model-{MARK}",
+            "/dataset-coverage": f"name=view-{MARK}&version=1",
+            "/compare": f"of={id_of(self.theirs)}&of={id_of(self.over)}",
+            "/spans": "start_ns=0&length_ms=1",
+            "/stats": "group=model",
+            "/verdict": "against=1",
+            "/diff": "against=1",
+            "/objects": f"trace_id={self.theirs.trace_id.hex()}",
+        }
+        return "?" + told.get(address[address.rindex("/") :], "")
 
 
 def routes_of(routes: Iterable[BaseRoute]) -> Iterator[tuple[str, list[str]]]:

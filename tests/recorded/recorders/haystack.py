@@ -10,6 +10,8 @@ from haystack.components.builders import ChatPromptBuilder
 from haystack.components.generators.chat import OpenAIChatGenerator
 from haystack.dataclasses import ChatMessage
 from haystack.tools import tool
+from openinference.instrumentation import using_session
+from openinference.instrumentation.openai import OpenAIInstrumentor
 from opentelemetry.sdk.trace import TracerProvider
 
 from tests.recorded.recorders._exporting import make_provider
@@ -38,7 +40,7 @@ def trace_with(provider: TracerProvider) -> None:
     tracing.enable_tracing(OpenTelemetryTracer(provider.get_tracer("haystack")))
 
 
-def ask(model: str, callback: Any = None) -> None:
+def ask(model: str, callback: Any = None, asked: str = ASKED) -> None:
     """Run a pipeline of a prompt and a model."""
     pipeline = Pipeline()
     template = [ChatMessage.from_user("{{ question }}")]
@@ -51,7 +53,17 @@ def ask(model: str, callback: Any = None) -> None:
     )
     pipeline.add_component("llm", answering)
     pipeline.connect("prompt.prompt", "llm.messages")
-    pipeline.run({"prompt": {"question": ASKED}})
+    pipeline.run({"prompt": {"question": asked}})
+
+
+@tool  # type: ignore[untyped-decorator]  # not installed where types are checked
+def ask_forecaster(city: Annotated[str, "The city"]) -> str:
+    """Let the forecaster tell the weather of a city."""
+    forecaster = Agent(
+        chat_generator=OpenAIChatGenerator(model=MODEL), system_prompt="You are the forecaster."
+    )
+    question = ChatMessage.from_user(f"How is the weather in {city}?")
+    return str(forecaster.run([question])["last_message"].text)
 
 
 def act(using: Any) -> None:
@@ -64,6 +76,19 @@ def act(using: Any) -> None:
     pipeline.run({"forecaster": {"messages": [ChatMessage.from_user(ASKED)]}})
 
 
+def turn() -> None:
+    """Make two turns of one session."""
+    with using_session("session-1"):
+        for asked in (ASKED, "And in Bruges?"):
+            ask(MODEL, asked=asked)
+
+
+def ask_instrumented(provider: TracerProvider) -> None:
+    """Ask with a client that an instrumentation of its own records beside it."""
+    OpenAIInstrumentor().instrument(tracer_provider=provider)
+    ask(MODEL)
+
+
 def record(provider: TracerProvider) -> None:
     """Make the calls of each scenario."""
     scenarios: dict[str, Callable[[], object]] = {
@@ -72,6 +97,9 @@ def record(provider: TracerProvider) -> None:
         "stream": lambda: ask(MODEL, lambda _: None),
         "429": lambda: ask("gpt-busy"),
         "failing-tool": lambda: act(fail),
+        "session": turn,
+        "handoff": lambda: act(ask_forecaster),
+        "second": lambda: ask_instrumented(provider),
     }
     for name, run in scenarios.items():
         begin(name)

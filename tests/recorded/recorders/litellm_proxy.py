@@ -14,8 +14,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from openai import OpenAI
+from openinference.instrumentation.openai import OpenAIInstrumentor
+from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
+
+from tests.recorded.recorders._exporting import make_provider
 from tests.recorded.recorders._openai import MESSAGES, MODEL, TOOL
 from tests.recorded.recorders._scenarios import begin
+from tests.recorded.recorders.litellm import RESULTS, TURNS, of_session
 
 _CONFIG = """\
 model_list:
@@ -29,7 +35,6 @@ litellm_settings:
 general_settings:
   dangerously_permit_weak_or_unset_master_key: true
 """
-_RESULT = {"role": "tool", "tool_call_id": "call_1", "content": "Ghent: sunny"}
 # Its callbacks run behind the answers, and nothing tells when they are done.
 _BEHIND_S = 4
 _READY_S = 150
@@ -55,21 +60,40 @@ def _record(address: str) -> None:
     def ask(**more: Any) -> Mapping[str, Any]:
         return _post(address, {"model": MODEL, "messages": MESSAGES[1:], **more})
 
-    def tool() -> None:
+    def tool(name: str) -> None:
         told = ask(tools=[TOOL])["choices"][0]["message"]
-        ask(tools=[TOOL], messages=[MESSAGES[1], told, _RESULT])
+        result = {"role": "tool", "tool_call_id": "call_1", "content": RESULTS[name]}
+        ask(tools=[TOOL], messages=[MESSAGES[1], told, result])
+
+    def session() -> None:
+        for asked in TURNS:
+            ask(messages=[{"role": "user", "content": asked}], **of_session())
 
     scenarios: dict[str, Callable[[], object]] = {
         "plain": ask,
-        "tool": tool,
+        "tool": lambda: tool("tool"),
         "stream": lambda: ask(stream=True, stream_options={"include_usage": True}),
         "429": lambda: ask(model="gpt-busy"),
+        "failing-tool": lambda: tool("failing-tool"),
+        "session": session,
+        "second": lambda: ask_instrumented(address.removesuffix("/chat/completions")),
     }
     for name, call in scenarios.items():
         begin(name)
         with suppress(urllib.error.HTTPError):  # of the one that has to fail
             call()
         time.sleep(_BEHIND_S)
+
+
+def ask_instrumented(address: str) -> None:
+    """Make one plain call with a client that is recorded too, and hands its trace on."""
+    provider = make_provider()
+    OpenAIInstrumentor().instrument(tracer_provider=provider)
+    HTTPXClientInstrumentor().instrument(tracer_provider=provider)
+    client = OpenAI(base_url=address, api_key="none")
+    with provider.get_tracer("application").start_as_current_span("answer"):
+        client.chat.completions.create(model=MODEL, messages=MESSAGES[1:])
+    provider.shutdown()
 
 
 def _post(address: str, body: object) -> Mapping[str, Any]:

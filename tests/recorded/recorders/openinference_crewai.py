@@ -1,13 +1,16 @@
 """CrewAI under OpenInference's instrumentations of it and of the client that it calls."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
 from crewai import LLM, Agent, Crew, Task
 from crewai.tools import tool
+from openinference.instrumentation import using_session
 from openinference.instrumentation.crewai import CrewAIInstrumentor
 from openinference.instrumentation.openai import OpenAIInstrumentor
+from opentelemetry.instrumentation.openai import OpenAIInstrumentor as OpenLLMetry
+from opentelemetry.sdk.trace import TracerProvider
 
 from tests.recorded.recorders._exporting import make_provider
 from tests.recorded.recorders._openai import ASKED, MODEL
@@ -27,8 +30,14 @@ def fail(city: str) -> str:
     raise ValueError(message)
 
 
-def ask(model: str = MODEL, *, tools: Any = (), stream: bool = False) -> None:
-    """Let a crew of one agent do one task."""
+def ask(
+    model: str = MODEL,
+    *,
+    tools: Any = (),
+    stream: bool = False,
+    turns: Sequence[str] = (ASKED,),
+) -> None:
+    """Let a crew of one agent do one task for each question."""
     answering = LLM(model=f"openai/{model}", stream=stream, max_retries=0)
     forecaster = Agent(
         role="Forecaster",
@@ -39,7 +48,39 @@ def ask(model: str = MODEL, *, tools: Any = (), stream: bool = False) -> None:
         max_retry_limit=0,
     )
     task = Task(description="{question}", expected_output="One line of text.", agent=forecaster)
-    Crew(agents=[forecaster], tasks=[task]).kickoff(inputs={"question": ASKED})
+    crew = Crew(agents=[forecaster], tasks=[task])
+    for asked in turns:
+        crew.kickoff(inputs={"question": asked})
+
+
+def hand_on() -> None:
+    """Let an agent hand its task to another one, with the tool that CrewAI has for that."""
+    answering = LLM(model=f"openai/{MODEL}", max_retries=0)
+    coordinator, forecaster = (
+        Agent(
+            role=role,
+            goal="Tell the weather",
+            backstory="Knows the sky.",
+            llm=answering,
+            allow_delegation=role == "Coordinator",
+        )
+        for role in ("Coordinator", "Forecaster")
+    )
+    task = Task(description="{question}", expected_output="One line of text.", agent=coordinator)
+    crew = Crew(agents=[coordinator, forecaster], tasks=[task])
+    crew.kickoff(inputs={"question": ASKED})
+
+
+def turn() -> None:
+    """Make two turns of one session."""
+    with using_session("session-1"):
+        ask(turns=(ASKED, "And in Bruges?"))
+
+
+def ask_instrumented(provider: TracerProvider) -> None:
+    """Ask with a client that a another instrumentation records beside the first one."""
+    OpenLLMetry().instrument(tracer_provider=provider)
+    ask()
 
 
 def main() -> None:
@@ -53,6 +94,9 @@ def main() -> None:
         "stream": lambda: ask(stream=True),
         "429": lambda: ask("gpt-busy"),
         "failing-tool": lambda: ask(tools=[fail]),
+        "session": turn,
+        "handoff": hand_on,
+        "second": lambda: ask_instrumented(provider),
     }
     for name, run in scenarios.items():
         begin(name)
