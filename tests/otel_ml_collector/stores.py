@@ -18,6 +18,7 @@ from otel_ml_collector.store.migrations import connect
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.writer import Writer
 from tests.otel_ml_collector.spans import NOW_NS
+from tests.support.new_store import lay
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,7 @@ class Store:
 @contextmanager
 def open_store(path: Path) -> Iterator[Store]:
     """Open the store of a folder, and close it at the end."""
+    lay(path)
     connections = connect(f"chdb://{path}")
     reader = Reader(connections)
     try:
@@ -58,6 +60,8 @@ class Service:
 @contextmanager
 def open_service(path: Path, **settings_of: str) -> Iterator[Service]:
     """Open a collector over the store of a folder, without a network, and close it at the end."""
+    if "store" not in settings_of:
+        lay(path)
     settings = load({"data_dir": str(path), **settings_of}, {}, None)
     collector = open_collector(settings)
     try:

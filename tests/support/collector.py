@@ -16,6 +16,8 @@ from urllib.error import HTTPError
 from urllib.parse import quote, urlencode
 from urllib.request import Request, urlopen
 
+from tests.support.new_store import lay
+
 READY = re.compile(r"otel-ml is ready: (https?://\S+) .*gRPC (\S+)")
 _READY_S = 60
 _STOP_S = 30
@@ -210,6 +212,8 @@ def wait_until(condition: Callable[[], bool], timeout_s: float = 20.0) -> None:
 @contextmanager
 def running(data_dir: Path, *arguments: str) -> Iterator[CollectorProcess]:
     """Give a collector that is ready; it is killed at the end."""
+    if "--store" not in arguments:
+        lay(data_dir)
     process = CollectorProcess(data_dir, *arguments)
     try:
         process.wait_ready()

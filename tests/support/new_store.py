@@ -1,0 +1,39 @@
+"""The store of a new collector, made once by each process of the tests and copied from then on.
+
+Making the tables takes three times as long as opening them, and most tests begin with a new store.
+That a program makes them at its first start is the matter of `test_migrations` and of all tests
+that start a `CollectorProcess` of their own.
+"""
+
+import atexit
+import shutil
+import subprocess
+import sys
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+# In a process of its own: the engine takes one folder a process, and tests may have one open.
+_MAKER: Final = """
+import sys
+from otel_ml_collector.store.migrations import connect
+connect(f"chdb://{sys.argv[1]}").close()
+"""
+
+
+def lay(data_dir: Path) -> None:
+    """Give a data directory the store that a first start makes, unless it has one."""
+    store = data_dir / "store"
+    if not store.exists():
+        shutil.copytree(_made(), store, symlinks=True)
+
+
+@cache
+def _made() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="otel-ml-new-store-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    subprocess.run([sys.executable, "-c", _MAKER, str(folder)], check=True, timeout=60)
+    store = folder / "store"
+    (store / "status").unlink(missing_ok=True)  # names the process that had it open
+    return store
