@@ -15,6 +15,7 @@ CUT: Final = "cut"  # the name of a user whose streams break off
 _THOUGHT: Final = "The user asks for the weather of Ghent."
 _VECTOR: Final = (0.25, -0.5, 0.75)
 _CITY: Final = {"city": "Ghent"}
+_CITY_JSON: Final = json.dumps(_CITY, separators=(",", ":"))
 # What a tool is given: a city, or what one agent hands another one.
 _GIVEN: Final = {
     **_CITY,
@@ -153,7 +154,7 @@ def _response(body: Body) -> dict[str, object]:
             {
                 **call,
                 "id": "fc_1",
-                "arguments": json.dumps(_CITY, separators=(",", ":")),
+                "arguments": _CITY_JSON,
                 "status": "completed",
             }
         )
@@ -208,7 +209,7 @@ def _pieces_of_call() -> Iterator[dict[str, object]]:
     """Name the tool first, then write its arguments in two pieces."""
     function = {"name": "find_weather", "arguments": ""}
     yield {"tool_calls": [{"index": 0, "id": "call_1", "type": "function", "function": function}]}
-    for piece in (_CITY[:8], _CITY[8:]):
+    for piece in (_CITY_JSON[:8], _CITY_JSON[8:]):
         yield {"tool_calls": [{"index": 0, "function": {"arguments": piece}}]}
 
 
@@ -276,7 +277,7 @@ def _message_events(body: Body) -> Iterator[tuple[str, object]]:
     reason = "end_turn"
     if body.get("tools"):
         block = {"type": "tool_use", "id": "toolu_1", "name": "find_weather", "input": {}}
-        pieces = ("", _CITY[:8], _CITY[8:])
+        pieces = ("", _CITY_JSON[:8], _CITY_JSON[8:])
         deltas = [{"type": "input_json_delta", "partial_json": piece} for piece in pieces]
         reason = "tool_use"
     yield "message_start", {"type": "message_start", "message": message}

@@ -119,7 +119,8 @@ class World:
             "/diff": "against=1",
             "/objects": f"trace_id={self.theirs.trace_id.hex()}",
         }
-        return "?" + told.get(address[address.rindex("/") :], "")
+        question = told.get(address[address.rindex("/") :])
+        return f"?{question}" if question else ""
 
 
 def routes_of(routes: Iterable[BaseRoute]) -> Iterator[tuple[str, list[str]]]:
