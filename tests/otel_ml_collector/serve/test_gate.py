@@ -218,7 +218,9 @@ def test_roads(world: World) -> None:
     blind |= {f"/projects/theirs/{part}" for part in ("passed", "chart", "error-groups")}
     for method, address in world.roads():
         is_jaeger = address.startswith("/jaeger/") or not address.startswith(("/api/v1", "/p"))
-        is_part = address.endswith(("/image", "/outline", "/calls")) or "/spans?" in address
+        is_part = (
+            address.endswith(("/image", "/outline", "/calls", "/coverage")) or "/spans?" in address
+        )
         is_part |= address.startswith("/projects/theirs/experiments/") and "/verdict" in address
         is_seen = address not in blind and not is_part and not is_jaeger
         if method == "GET" and is_seen:
