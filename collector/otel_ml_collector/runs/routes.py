@@ -26,7 +26,7 @@ from otel_ml_collector.runs.errors import find_error_groups
 from otel_ml_collector.runs.roots import find_calls_inside, find_roots
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.runs import Window
-from otel_ml_collector.store.statistics import bound_runs, count_runs
+from otel_ml_collector.store.statistics import bound_runs, count_roots, count_runs
 from otel_ml_collector.times import DAY_NS, HOUR_NS, SECOND_NS, to_rfc3339
 from otel_ml_collector.views import View, find_views
 from otel_ml_collector.web import view
@@ -257,6 +257,7 @@ class Histogram:
         most: Height of the highest one.
         total: Runs in all bars; failed: failed ones among them.
         start_ms, step_ms: Start of the first bar since the epoch, and width of one.
+        counted: One of what is counted, in words.
     """
 
     runs: str
@@ -268,6 +269,7 @@ class Histogram:
     failed: int
     start_ms: int
     step_ms: int
+    counted: str
     bars: int = BARS
 
 
@@ -291,8 +293,10 @@ def _step_ns(window: Window) -> int:
     return days * 86_400 * SECOND_NS
 
 
-def draw_bars(buckets: Sequence[Row], window: Window, step_ns: int) -> Histogram:
-    """Draw the counts of the buckets of a window."""
+def draw_bars(
+    buckets: Sequence[Row], window: Window, step_ns: int, counted: str = "run"
+) -> Histogram:
+    """Draw the counts of the buckets of a window: of runs, or of what else is counted."""
     most = max((row["runs"] for row in buckets), default=0)
     total = sum(row["runs"] for row in buckets)
     failed = sum(row["errors"] for row in buckets)
@@ -317,6 +321,7 @@ def draw_bars(buckets: Sequence[Row], window: Window, step_ns: int) -> Histogram
         failed=failed,
         start_ms=window.start_ns // 1_000_000,
         step_ms=step_ns // 1_000_000,
+        counted=counted,
     )
 
 
@@ -468,9 +473,12 @@ def _chart(reader: Reader, query: runs.RunsQuery, now_ns: int) -> Histogram | No
     condition, _ = compile_where(reader, query.project, query.where, is_bounded=query.start_ns > 0)
     shown, step_ns = lay_out_bars(window)
     asked = Window(max(shown.start_ns, window.start_ns), window.end_ns)
-    buckets = count_runs(
-        reader, query.project, condition, asked, origin_ns=shown.start_ns, step_ns=step_ns
-    )
+    place = {"origin_ns": shown.start_ns, "step_ns": step_ns}
+    if query.roots:
+        roots = count_roots(reader, query.project, condition, asked, **place)
+        if roots is not None:
+            return draw_bars(roots, shown, step_ns, "root")
+    buckets = count_runs(reader, query.project, condition, asked, **place)
     return draw_bars(buckets, shown, step_ns)
 
 

@@ -118,6 +118,70 @@ def count_runs(
     return reader.rows(sql, {**parameters, **condition.parameters})
 
 
+# How many spans between a run and the one that it is inside of are looked at, and of how many runs.
+_LEVELS: Final = 16
+_MOST_BELOW: Final = 1_000_000
+_BELOW: Final = Sql("""
+    SELECT trace_id, parent_span_id AS above, outcome = 'error' AS has_failed,
+      intDiv(start_ns - {origin:Int64}, {step:Int64}) AS bucket
+    FROM runs FINAL
+    WHERE project = {project:String} AND start_ns >= {start:Int64} AND start_ns < {end:Int64}
+      AND parent_span_id != toFixedString('', 8) AND ({condition})
+    LIMIT {most:UInt32}""")
+# What stands above each of them; where that is not here its kind is empty.
+_AROUND: Final = Sql("""
+    FROM ({below}) AS inside LEFT ANY JOIN (
+      SELECT trace_id AS of_trace, span_id AS of_span, parent_span_id AS next,
+        toString(kind) AS around
+      FROM ({spans}) WHERE (trace_id, span_id) IN (SELECT trace_id, above FROM ({below}))
+    ) AS outside ON inside.trace_id = of_trace AND inside.above = of_span""")
+_SPANS: Final = Sql("""
+    SELECT trace_id, span_id, parent_span_id, kind FROM runs WHERE project = {project:String}
+    UNION ALL
+    SELECT trace_id, span_id, parent_span_id, kind FROM open_runs
+    WHERE project = {project:String}""")
+_PASSES: Final = Sql("around IN ('span', 'judge') AND next != toFixedString('', 8)")
+
+
+def count_roots(
+    reader: Reader,
+    project: str,
+    condition: Condition,
+    window: Window,
+    *,
+    origin_ns: int,
+    step_ns: int,
+) -> list[Row] | None:
+    """Count as `count_runs` does those of them that stand inside no other run.
+
+    None where more than 1,000,000 of them stand below a span.
+    """
+    place = {"origin": origin_ns, "step": step_ns, "start": window.start_ns, "end": window.end_ns}
+    every = count_runs(reader, project, condition, window, origin_ns=origin_ns, step_ns=step_ns)
+    roots = {row["bucket"]: row for row in every}
+    parameters = {"project": project, "most": _MOST_BELOW + 1, **place, **condition.parameters}
+    below = _BELOW.fill(condition=condition.sql)
+    for _ in range(_LEVELS):
+        around = _AROUND.fill(below=below, spans=_SPANS)
+        sql = Sql("""
+            SELECT bucket, count() AS below, countIf({passes}) AS passing,
+              countIf(around NOT IN ('', 'span', 'judge')) AS runs,
+              countIf(around NOT IN ('', 'span', 'judge') AND has_failed) AS errors
+            {around} GROUP BY bucket""").fill(passes=_PASSES, around=around)
+        rows = reader.rows(sql, parameters)
+        if sum(row["below"] for row in rows) > _MOST_BELOW:
+            return None
+        for row in rows:
+            for name in ("runs", "errors"):
+                roots[row["bucket"]][name] -= row[name]
+        if not any(row["passing"] for row in rows):
+            break
+        below = Sql("""
+            SELECT inside.trace_id AS trace_id, next AS above, has_failed, bucket
+            {around} WHERE {passes}""").fill(around=around, passes=_PASSES)
+    return [row for row in roots.values() if row["runs"]]
+
+
 def bound_runs(reader: Reader, project: str) -> Window | None:
     """Find the starts of a project's first and last recorded run."""
     sql = Sql("""

@@ -76,6 +76,7 @@ def test_api(shop: Service, path: str, most: int) -> None:
         ("/", 4),
         ("/projects/{}/runs", 7),
         ("/projects/{}/chart", 2),
+        ("/projects/{}/chart?roots=1", 3),
         ("/projects/{}/runs/{run}", 14),
         ("/projects/{}/models", 2),
         ("/projects/{}/models/answer", 8),

@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from otel_ml_collector.records import Metric, Records
+from otel_ml_collector.runs.find import RunsQuery, find_runs
 from otel_ml_collector.store import statistics
 from otel_ml_collector.store.runs import Window
 from otel_ml_collector.store.sql import ALWAYS, Condition, Sql
@@ -195,6 +196,31 @@ def test_count_of_winners(store: Store, project: str) -> None:
         step_ns=DAY_NS,
     )
     assert rows == []
+
+
+def test_count_of_roots(store: Store, project: str) -> None:
+    """Roots are the runs that stand inside no other one, however many plain spans are between."""
+    failed = {"otel_ml.outcome": "error"}
+    root, alone = call(20, 9, {}), call(20, 9, failed)
+    child = call(19, 1, failed, trace_id=root.trace_id, parent_span_id=root.span_id)
+    outer = make_span("POST", start_ns=NOW_NS - 40 * SECOND_NS)
+    inner = make_span("db", trace_id=outer.trace_id, parent_span_id=outer.span_id)
+    served = call(20, 9, {}, trace_id=outer.trace_id, parent_span_id=inner.span_id)
+    within = make_span("GET", trace_id=outer.trace_id, parent_span_id=served.span_id)
+    deeper = make_span("db", trace_id=outer.trace_id, parent_span_id=within.span_id)
+    asked = call(19, 1, {}, trace_id=outer.trace_id, parent_span_id=deeper.span_id)
+    orphan = call(10, 1, {}, parent_span_id=b"elsewher")
+    spans = [root, alone, child, outer, inner, served, within, deeper, asked, orphan]
+    store.take(project, *spans, *spans)
+    window = Window(NOW_NS - 30 * SECOND_NS, NOW_NS)
+    bars = {"origin_ns": window.start_ns, "step_ns": 20 * SECOND_NS}
+    is_call = Condition(Sql("kind != 'span'"))
+    counted = statistics.count_roots(store.reader, project, is_call, window, **bars)
+    assert counted == [{"bucket": 0, "runs": 3, "errors": 1}, {"bucket": 1, "runs": 1, "errors": 0}]
+    query = RunsQuery(project, roots=True)
+    assert {run.run_id for run in find_runs(store.reader, query, NOW_NS).runs} == {
+        *map(id_of, (root, alone, served, orphan))
+    }
 
 
 def test_bounds(store: Store, project: str) -> None:
