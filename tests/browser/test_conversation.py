@@ -113,12 +113,24 @@ def test_an_error_in_the_place_of_the_answer(tab: Tab, trips: Trips) -> None:
     expect(page.locator(".chat .final")).to_have_count(0)
 
 
+def test_trace_with_tokens_and_dollars(tab: Tab, trips: Trips) -> None:
+    """Beside each span of a trace stand its tokens and dollars, beside a parent their sum."""
+    page = tab.open(f"{TRIPS}/runs/{id_of(trips.reply)}")
+    rows = page.locator(".wf tbody tr")
+    used = rows.evaluate_all("all => all.map((one) => [1, 2].map((n) => one.cells[n].textContent))")
+    assert used[0] == ["\u2265 4,546", "\u2265 0.00052"]
+    assert used[-1] == ["3,501", "0.00032"]
+    assert sorted(used[1:-1]) == [["1,045", "0.00020"], *[["\u2013", "\u2013"]] * 4]
+    expect(page.locator(".notes")).to_contain_text("title, reply told no tokens.")
+
+
 def test_roots_with_what_they_called(tab: Tab, trips: Trips) -> None:
     """A list of roots unfolds the calls inside each of them, and folds them again."""
     page = tab.open(f"{TRIPS}/runs?roots=1")
     models = page.locator(".runs tbody .model .mv > a:first-of-type")
     names = ["route", "embed", "trip_agent", "summarise_itinerary_stream", "trip_agent"]
     expect(models).to_have_text([*names, "trip_agent"])
+    expect(page.locator("main")).to_contain_text("6 recorded roots")
     root = page.locator(f"tr[data-run='{id_of(trips.agent)}']")
     twist = root.locator("button.twist")
     expect(twist).to_have_accessible_name("6 calls inside trip_agent")

@@ -57,10 +57,11 @@ def find_inside(reader: Reader, roots: Sequence[RunSummary]) -> dict[str, Inside
             way.append(above.parent_run_id)
         tops |= dict.fromkeys(way, tops.get(way[-1], ""))
         inside[tops[span.run_id]].append(span)
-    return {root: _sum_up(root, inside[root]) for root in known if inside[root]}
+    return {root: sum_up(root, inside[root]) for root in known if inside[root]}
 
 
-def _sum_up(root: str, spans: Sequence[Stretch]) -> Inside:
+def sum_up(root: str, spans: Sequence[Stretch]) -> Inside:
+    """Add up a run and what is inside it; `spans` are all of these."""
     calls = [one for one in spans if one.kind not in NO_CALLS and one.run_id != root]
     above = {one.parent_run_id for one in calls}
     asked = [one for one in calls if one.kind == "model" and one.run_id not in above]

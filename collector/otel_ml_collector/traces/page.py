@@ -20,7 +20,18 @@ from otel_ml_collector.mapping.prices import Prices
 from otel_ml_collector.metrics import make_plots
 from otel_ml_collector.runs import find as runs
 from otel_ml_collector.runs.amounts import find_unread, tell_price
-from otel_ml_collector.runs.answers import Run, RunSummary, Stretch, Trace, add_up, is_score
+from otel_ml_collector.runs.answers import (
+    Inside,
+    Run,
+    RunSummary,
+    Stretch,
+    Trace,
+    add_up,
+    has_tokens,
+    is_score,
+)
+from otel_ml_collector.runs.roots import sum_up
+from otel_ml_collector.same_calls import CALLS
 from otel_ml_collector.services import find_service
 from otel_ml_collector.settings.table import Settings
 from otel_ml_collector.store.reader import Reader
@@ -280,6 +291,79 @@ def _names(child: Sender, parent: Sender) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Usage:
+    """What stands beside a span of tokens and dollars.
+
+    Attributes:
+        tokens: In and out together; None where they are not known.
+        cost: US dollars; None where they are not known.
+        is_sum: Whether it is the sum of what is inside.
+        is_least: Whether a call inside says no tokens.
+        is_again: Whether another record of the same call counts.
+    """
+
+    tokens: int | None
+    cost: float | None
+    is_sum: bool = False
+    is_least: bool = False
+    is_again: bool = False
+
+
+def find_usages(runs: Sequence[RunSummary], outline: Sequence[Stretch]) -> dict[str, Usage]:
+    """Find what each run of a whole trace used, by run id; empty where none says anything.
+
+    A call has its own numbers, any other run the sum of what is inside, each call counted once.
+
+    Args:
+        runs: All of the trace, at most 500.
+        outline: The same ones.
+    """
+    if not any(has_tokens(run.tokens) or run.cost is not None for run in runs):
+        return {}
+    children = _by_parent(outline)
+    stretches = {span.run_id: span for span in outline}
+    usages: dict[str, Usage] = {}
+    for run in runs:
+        says = Inside(0, run.tokens, run.cost, is_least=False)
+        is_call = run.kind in CALLS
+        if not is_call:
+            says = sum_up(run.run_id, _find_below(stretches[run.run_id], children))
+        elif not run.record_of and run.counted is not None:
+            says = Inside(0, run.counted.tokens, run.counted.cost, is_least=False)
+        used = says.tokens
+        tokens = (used.input or 0) + (used.output or 0) if has_tokens(used) else None
+        if tokens is not None or says.cost is not None:
+            is_again = bool(run.record_of)
+            usages[run.run_id] = Usage(tokens, says.cost, not is_call, says.is_least, is_again)
+    return usages
+
+
+def _find_below(
+    span: Stretch, children: Mapping[str | None, Sequence[Stretch]]
+) -> Sequence[Stretch]:
+    """Find a span and all that is below it."""
+    found = {span.run_id: span}
+    waiting = [span]
+    while waiting:  # not recursive: a trace may be deeper than Python's stack
+        for child in children.get(waiting.pop().run_id, ()):
+            if child.run_id not in found:
+                found[child.run_id] = child
+                waiting.append(child)
+    return list(found.values())
+
+
+def find_silent(runs: Sequence[RunSummary]) -> list[RunSummary]:
+    """Find the calls of models that say no tokens, and no other record of them does."""
+    above = {run.parent_run_id for run in runs if run.kind in CALLS}
+    return [
+        run
+        for run in runs
+        if run.kind == "model" and run.run_id not in above and not run.record_of
+        if run.counted is None and not has_tokens(run.tokens)
+    ]
+
+
+@dataclass(frozen=True, slots=True)
 class SlowSpan:
     """A span for which a trace waited a third of its time or more, so there are three at most."""
 
@@ -508,7 +592,7 @@ def show_spans(
     run = runs.find_run(reader, run_id, project, now_ns=now_ns)
     page = runs.TracePage(_CHILDREN, below.cursor, run_id)
     axis = Axis(below.start_ns, below.length_ms)
-    context: dict[str, Any] = {"axis": axis, "current": None}
+    context: dict[str, Any] = {"axis": axis, "current": None, "usages": {}}
     try:
         trace = find_trace(reader, run.trace_id, now_ns=now_ns, page=page)
     except NotFound:  # nothing stands below it
@@ -560,9 +644,12 @@ def _lay_out(reader: Reader, trace: Trace, now_ns: int) -> dict[str, Any]:
         slow = find_slow(outline)
         drawn = lay_out(trace.runs, now_ns)
         marks = mark(slow, notes)
-        return found | {"trace": drawn, "marks": marks, "slow": slow, "totals": add_up(outline)}
+        usages = find_usages(trace.runs, outline)
+        silent = find_silent(trace.runs) if any(one.is_least for one in usages.values()) else []
+        found |= {"slow": slow, "totals": add_up(outline), "usages": usages, "silent": silent}
+        return found | {"trace": drawn, "marks": marks}
     trace_id = trace.runs[0].trace_id
     counts = count_children(reader, trace_id, [run.run_id for run in trace.runs])
     extent = find_extent(reader, trace_id)
     drawn = lay_out(trace.runs, now_ns, trace.next_cursor, counts, extent)
-    return found | {"trace": drawn, "marks": mark([], notes)}
+    return found | {"trace": drawn, "marks": mark([], notes), "usages": {}}

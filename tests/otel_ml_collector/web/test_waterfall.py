@@ -4,8 +4,19 @@ from collections.abc import Sequence
 from typing import Any
 
 from otel_ml.records import Tokens
-from otel_ml_collector.runs.answers import RunSummary
-from otel_ml_collector.traces.page import Axis, Bar, Rest, Waterfall, lay_out, lay_out_below
+from otel_ml_collector.runs.answers import Counted, RunSummary
+from otel_ml_collector.traces.find import outline_of
+from otel_ml_collector.traces.page import (
+    Axis,
+    Bar,
+    Rest,
+    Usage,
+    Waterfall,
+    find_silent,
+    find_usages,
+    lay_out,
+    lay_out_below,
+)
 from tests.otel_ml_collector.spans import MS_NS, NOW_NS
 
 
@@ -242,3 +253,45 @@ def test_rows_below_one() -> None:
         (20, 5, 3),
     ]
     assert rows[2:] == [Rest(runs[1], 4, 7, None)]
+
+
+USED = Tokens(input=50, output=7)
+NOTHING = Counted(Tokens(), None)
+
+
+def test_usages_count_a_call_once() -> None:
+    """A call has its own numbers, its second record them in brackets, and what is above the sum."""
+    runs = [
+        make_run("agent", kind="agent", tokens=Tokens(60, 8), counted=NOTHING),
+        make_run("ask", "agent", tokens=USED, cost=0.5, counted=Counted(USED, 0.5)),
+        make_run("again", "ask", tokens=USED, cost=0.5, record_of="ask", counted=NOTHING),
+        make_run("find", "agent", kind="tool"),
+        make_run("embed", "find", kind="embedding", tokens=Tokens(input=3), cost=0.25),
+    ]
+    assert find_usages(runs, outline_of(runs, NOW_NS)) == {
+        "agent": Usage(60, 0.75, is_sum=True),
+        "ask": Usage(57, 0.5),
+        "again": Usage(57, 0.5, is_again=True),
+        "find": Usage(3, 0.25, is_sum=True),
+        "embed": Usage(3, 0.25),
+    }
+
+
+def test_usages_of_a_call_that_says_none() -> None:
+    """A sum that lacks a call is a least, and the call is named."""
+    runs = [
+        make_run("agent", kind="agent"),
+        make_run("ask", "agent", tokens=USED, cost=0.5),
+        make_run("stream", "agent"),
+    ]
+    assert find_usages(runs, outline_of(runs, NOW_NS)) == {
+        "agent": Usage(57, 0.5, is_sum=True, is_least=True),
+        "ask": Usage(57, 0.5),
+    }
+    assert [run.run_id for run in find_silent(runs)] == ["stream"]
+
+
+def test_usages_of_nothing() -> None:
+    """A trace in which nothing tells tokens or a cost has no such columns."""
+    runs = [make_run("root", kind="chain"), make_run("a", "root", kind="span")]
+    assert find_usages(runs, outline_of(runs, NOW_NS)) == {}
