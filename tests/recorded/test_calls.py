@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -13,6 +13,7 @@ import pytest
 from otel_ml_collector.decode.json import decode_json_traces
 from otel_ml_collector.mapping.spans import map_spans
 from otel_ml_collector.records import Run
+from tests.otel_ml_collector.stores import Store
 from tests.recorded.__main__ import environment_of
 from tests.recorded.recorders._cases import LATER
 from tests.recorded.recorders._openai import ASKED
@@ -21,11 +22,19 @@ from tests.recorded.test_emitters import (
     CASES,
     PRICES,
     TOOL,
-    UNTOLD,
     Scenario,
     expect_cells,
     find_cells,
     scenario_of,
+)
+from tests.recorded.test_programs import (
+    CASES as PROGRAM_CASES,
+)
+from tests.recorded.test_programs import (
+    expect_cells as expect_program_cells,
+)
+from tests.recorded.test_programs import (
+    find_cells as find_program_cells,
 )
 from tests.recorded.test_recorded import RECORDED, filing_of, read
 
@@ -342,6 +351,20 @@ def row_of(*cells: str | Sequence[str]) -> str:
     return f"| {' | '.join(flat)} |"
 
 
+EMITTER_COLUMNS: Final = (
+    *("calls", "tokens", "cost", "question", "answer", "tool call", "names", "session", "error"),
+)
+
+
+def judge_cell(cell: str, found: Mapping[str, object], expected: Mapping[str, object]) -> str:
+    """Tell of a cell whether it is what was sent; what nobody tells is found and not expected."""
+    if cell not in found:
+        return NOTHING
+    if cell not in expected:
+        return SILENT
+    return EXACT if found[cell] == expected[cell] else str(found[cell])
+
+
 BEGINNING: Final = """\
 # What is read of each library
 
@@ -354,13 +377,10 @@ attributes are read: [dialects](dialects.md).
 * **not told**: the library writes nothing that it could be read from.
 * **as stated**: the library states a cost of its own, which counts.
 * **–**: there is nothing to tell."""
-EMITTER_COLUMNS: Final = (
-    *("calls", "tokens", "cost", "question", "answer", "tool call", "names", "session", "error"),
-)
 
 
-def make_page() -> str:
-    """Write both tables as they are found."""
+def make_page(store: Store) -> str:
+    """Write all tables as they are found."""
     parts = [BEGINNING, "## Calls of libraries, each counted once"]
     rows = [row_of("library", "case", COLUMNS), row_of(["---"] * (len(COLUMNS) + 2))]
     for name in sorted(CALLS, key=environment_of):
@@ -373,21 +393,25 @@ def make_page() -> str:
     for name, scenario in sorted(CASES):
         told = scenario_of(name, scenario)
         cells, wanted = find_cells(name, scenario, told), expect_cells(name, scenario, told)
-        silent = UNTOLD.get((name, scenario), set())
+        wanted = {cell: said for cell, said in wanted.items() if cell in cells}
         rows.append(
             row_of(
                 f"`{name}`",
                 scenario,
-                [
-                    SILENT
-                    if cell in silent
-                    else NOTHING
-                    if cell not in cells
-                    else EXACT
-                    if cells[cell] == wanted[cell]
-                    else str(cells[cell])
-                    for cell in EMITTER_COLUMNS
-                ],
+                [judge_cell(cell, cells, wanted) for cell in EMITTER_COLUMNS],
+            )
+        )
+    parts += ["\n".join(rows), "## Command-line agents, each with and without traces"]
+    rows = [row_of("program", "sent", EMITTER_COLUMNS)]
+    rows.append(row_of(["---"] * (len(EMITTER_COLUMNS) + 2)))
+    for name, order in PROGRAM_CASES:
+        cells = find_program_cells(store, name, order)
+        wanted = expect_program_cells(name)
+        rows.append(
+            row_of(
+                f"`{name}`",
+                order,
+                [judge_cell(cell, cells, wanted) for cell in EMITTER_COLUMNS],
             )
         )
     versions = [
@@ -403,9 +427,9 @@ def make_page() -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def test_page() -> None:
+def test_page(store: Store) -> None:
     """The page in the repository is what the run prints."""
-    written = make_page()
+    written = make_page(store)
     if os.environ.get("OTEL_ML_WRITE_TABLE"):
         PAGE.write_text(written)
     assert PAGE.read_text() == written

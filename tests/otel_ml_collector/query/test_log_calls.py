@@ -1,137 +1,16 @@
-"""Tests of programs that tell of their calls in log records: each call counts once, with its cost.
+"""Tests of log records that tell of calls: what is a call, and what is a line of a session.
 
-What real programs sent stands in tests/recorded/command_lines, the provider's word in its README.
+What real programs sent is checked by tests/recorded/test_programs.py.
 """
 
-import re
-import sys
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Final
 
 import pytest
 
-from otel_ml_collector.decode.json import decode_json_logs, decode_json_traces
-from otel_ml_collector.mapping.filing import Filing
-from otel_ml_collector.mapping.logs import map_logs
-from otel_ml_collector.mapping.prices import Prices
-from otel_ml_collector.mapping.spans import map_spans
-from otel_ml_collector.records import Records
-from otel_ml_collector.runs.find import RunsQuery, find_runs
-from otel_ml_collector.sessions import find_session
 from otel_ml_collector.span import Value
 from tests.otel_ml_collector.logs import make_log, map_all
 from tests.otel_ml_collector.spans import NOW_NS
-from tests.otel_ml_collector.stores import Store
-from tests.recorded import test_recorded
-
-RECORDINGS: Final = Path(test_recorded.__file__).parent / "command_lines"
-PRICES: Final = Prices()
-ASKED: Final = "TOOL: what do the notes say?"
-_TIME: Final = re.compile(r"\d{19}")
-
-
-@dataclass(frozen=True, slots=True)
-class Truth:
-    """What happened, by the provider's word: input with what was cached, output with thoughts."""
-
-    model: str
-    tokens: tuple[tuple[int, int, int, int], ...]
-    costs: tuple[float, ...]
-    tool: str
-    given: str
-    answers: tuple[str, ...]
-
-
-GEMINI: Final = Truth(
-    "gemini-2.5-flash",
-    ((1_211, 48, 800, 31), (1_302, 13, 800, 0)),
-    (0.0002673, 0.0002071),
-    "read_file",
-    '{"file_path": "notes.txt", "absolute_path": "notes.txt"}',
-    (
-        'read_file(absolute_path="notes.txt", file_path="notes.txt")',
-        "The notes say that the ferry leaves from Quay 4.",
-    ),
-)
-CODEX: Final = Truth(
-    "gpt-5.1-codex",
-    ((5_211, 48, 4_096, 31), (5_302, 13, 5_120, 0)),
-    (0.00238575, 0.0009975),
-    "exec_command",
-    "cat notes.txt",
-    ("", ""),  # in no signal
-)
-TRUTHS: Final = {
-    "gemini-default": GEMINI,
-    "gemini-traces-on": GEMINI,
-    "codex-logs-only": CODEX,
-    "codex-all": CODEX,
-}
-# In which order the signals of a program come, some of them again, or not at all.
-ORDERS: Final = {
-    "logs": ("logs",),
-    "logs, traces": ("logs", "traces"),
-    "traces, logs": ("traces", "logs"),
-    "all twice": ("logs", "traces", "logs", "traces"),
-}
-
-
-def read(name: str, signal: str, project: str) -> tuple[Records, int]:
-    """Map one signal of a recording at the time of its last record."""
-    path = RECORDINGS / f"{name}.{signal}.json"
-    if not path.exists():
-        return Records(), NOW_NS
-    now_ns = max(
-        int(time_ns)
-        for one in RECORDINGS.glob(f"{name}.*.json")
-        for time_ns in _TIME.findall(one.read_text())
-    )
-    filing = Filing(project, now_ns, prices=PRICES)
-    if signal == "logs":
-        return map_logs(decode_json_logs(path.read_bytes()), filing), now_ns
-    return map_spans(decode_json_traces(path.read_bytes()), filing), now_ns
-
-
-@pytest.mark.parametrize("order", ORDERS)
-@pytest.mark.parametrize("name", TRUTHS)
-def test_program(store: Store, name: str, order: str) -> None:
-    """Each call of a program counts once, whichever signals come, in any order, also twice."""
-    truth, project, now_ns = TRUTHS[name], f"{name} {order}", NOW_NS
-    for signal in ORDERS[order]:
-        records, seen_ns = read(name, signal, project)
-        store.writer.write(records)
-        now_ns = max(now_ns, seen_ns)
-        assert set(records.rejected) <= {"stream_delta", "no_session"}
-    query = RunsQuery(project, limit=1_000)
-    runs = sorted(find_runs(store.reader, query, now_ns).runs, key=lambda run: run.start_ns)
-    calls = [run for run in runs if run.kind in {"model", "embedding"}]
-    tools = [run for run in runs if run.kind == "tool"]
-    found = {
-        "names": [run.model for run in calls],
-        "tokens": tuple(
-            (one.input, one.output, one.cached, one.reasoning)
-            for one in (run.tokens for run in calls)
-        ),
-        "cost": tuple(run.cost for run in calls),
-        "answer": tuple(run.outputs for run in calls),
-        "tool call": [(run.model, run.inputs, run.outcome) for run in tools],
-        "question": next(run.inputs for run in runs if run.model == "user_prompt"),
-        "session": len({run.session for run in [*calls, *tools]}),
-    }
-    sys.stdout.write(f"\n| {name} | {order} | {' | '.join(map(str, found.values()))} |\n")
-    assert found == {
-        "names": [truth.model] * 2,
-        "tokens": truth.tokens,
-        "cost": truth.costs,
-        "answer": truth.answers,
-        "tool call": [(truth.tool, truth.given, "ok")],
-        "question": ASKED,
-        "session": 1,
-    }
-    session = find_session(store.reader, project, calls[0].session, now_ns)
-    assert session.cost == pytest.approx(sum(truth.costs))
-
 
 USED: Final[dict[str, Value]] = {"model": "gpt-4o", "input_tokens": "12", "output_tokens": 4}
 

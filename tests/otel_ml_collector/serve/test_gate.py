@@ -222,6 +222,7 @@ def test_roads(world: World) -> None:
             address.endswith(("/image", "/outline", "/calls", "/coverage")) or "/spans?" in address
         )
         is_part |= address.startswith("/projects/theirs/experiments/") and "/verdict" in address
+        is_part |= "/dataset-coverage?" in address
         is_seen = address not in blind and not is_part and not is_jaeger
         if method == "GET" and is_seen:
             answered = world.ask(address, key)
