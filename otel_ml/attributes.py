@@ -200,5 +200,7 @@ RUN_ID: Final = re.compile("[0-9a-f]{32}-[0-9a-f]{16}")
 
 # The header that names a project for spans that carry none.
 PROJECT_HEADER: Final = "x-otel-ml-project"
+# In answers to spans, where nobody but a collector that makes previews itself gets them.
+PREVIEWS_HEADER: Final = "x-otel-ml-previews"
 # The project of spans that name none anywhere.
 DEFAULT_PROJECT: Final = "default"

@@ -53,6 +53,18 @@ class Outlet:
     configuration: Mapping[str, object] = field(default_factory=dict)
     uploads: "DocumentUploads | None" = None
 
+    @property
+    def wants_previews(self) -> bool:
+        """Whether previews are to stand beside payloads that are whole in their span.
+
+        Not where one collector gets them, and said that it makes its own. What is on disk may get
+        to another one, and processors of a joined provider send anywhere.
+        """
+        pipeline = self.pipeline
+        if pipeline is None or self.joined is not None or pipeline.is_durable:
+            return True
+        return pipeline.wants_previews
+
     def flush(self, timeout_s: float) -> Delivery:
         """Deliver what is queued."""
         if self.pipeline is not None:

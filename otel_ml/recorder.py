@@ -367,6 +367,11 @@ class Recorder:
             with self.lock:
                 self.pauses -= 1
 
+    @property
+    def wants_previews(self) -> bool:
+        """Whether previews are to stand beside whole payloads, see `Outlet.wants_previews`."""
+        return self._outlet.wants_previews
+
     def active(self) -> "Recorder | None":
         """Return what records a run that begins now, see `in_force`; None where nothing does."""
         recorder = self.diverted or self

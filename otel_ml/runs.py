@@ -668,6 +668,12 @@ class Run(Handle, HasCard):
         waiting = self._grow()
         waiting.said.update(tags)
         known = {**tag_attributes(tags, waiting.details), **self._constants, **self._facts}
+        inputs = known.get(names.INPUTS)
+        if isinstance(inputs, str) and names.INPUTS_PREVIEW not in known:
+            short = None
+            if len(inputs) > _SURELY_SHORT:
+                short = preview(orjson.loads(inputs), inputs)
+            known[names.INPUTS_PREVIEW] = short or inputs
         above = getattr(self._span, "parent", None)
         parent = None if above is None else f"{above.span_id:016x}"
         about = start_attributes(known, self.id, parent)
@@ -772,9 +778,10 @@ class Run(Handle, HasCard):
         facts[key] = text
         if len(text) > _SURELY_SHORT:
             self._weigh(len(text))
-            short = preview(value, text)
-            if short is not None:
-                facts[key + ".preview"] = short
+            if notes or recorder.wants_previews:
+                short = preview(value, text)
+                if short is not None:
+                    facts[key + ".preview"] = short
 
     def _note(self, part: str, *notes: str) -> None:
         """Say that something was left out, and why."""

@@ -312,7 +312,7 @@ def start_attributes(known: Mapping[str, Value], run_id: str, parent: str | None
     """Write what is known of a run that is still open: no output, and inputs in short.
 
     Args:
-        known: The attributes of the run so far.
+        known: The attributes of the run so far, with a preview of its inputs.
         run_id: The run.
         parent: Its parent span, 16 hex digits; None for a root.
     """
@@ -321,8 +321,6 @@ def start_attributes(known: Mapping[str, Value], run_id: str, parent: str | None
         for key, item in known.items()
         if key in _START or key.startswith(names.TAG_PREFIX)
     }
-    if names.INPUTS_PREVIEW not in known and names.INPUTS in known:
-        found[names.INPUTS_PREVIEW] = known[names.INPUTS]
     found[names.TARGET_RUN] = run_id
     if parent is not None:
         found[names.PARENT_SPAN_ID] = parent

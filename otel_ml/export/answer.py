@@ -44,6 +44,7 @@ class Answer:
         rejected: Spans that were refused though the request was taken.
         message: Why not, or why some not; never holds a secret.
         too_large: The receiver takes smaller requests only.
+        wants_previews: Previews are to stand beside payloads that are whole in their span.
     """
 
     delivered: bool
@@ -52,6 +53,7 @@ class Answer:
     rejected: int = 0
     message: str = ""
     too_large: bool = False
+    wants_previews: bool = True
 
 
 def read_answer(response: "BaseHTTPResponse", headers: Mapping[str, str]) -> Answer:
@@ -59,7 +61,12 @@ def read_answer(response: "BaseHTTPResponse", headers: Mapping[str, str]) -> Ans
     body, status = _read(response), response.status
     if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
         rejected, message = read_partial_success(body if _is_protobuf(response) else b"")
-        return Answer(delivered=True, rejected=rejected, message=_printable(message, headers))
+        return Answer(
+            delivered=True,
+            rejected=rejected,
+            message=_printable(message, headers),
+            wants_previews=names.PREVIEWS_HEADER not in response.headers,
+        )
     retry = status in _RETRYABLE
     return Answer(
         delivered=False,

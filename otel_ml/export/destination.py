@@ -1,6 +1,7 @@
 """Where spans go: over HTTP by our own encoder, or to any exporter of OpenTelemetry's."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Protocol
 from urllib.parse import urlsplit, urlunsplit
 
@@ -46,7 +47,7 @@ class OtlpDestination(HttpSender):
         if not answer.delivered or not encoded.failed:
             return answer
         message = answer.message or "not encodable"
-        return Answer(True, rejected=answer.rejected + encoded.failed, message=message)
+        return replace(answer, rejected=answer.rejected + encoded.failed, message=message)
 
 
 class Uploadable(Batch, Protocol):

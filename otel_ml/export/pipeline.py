@@ -178,6 +178,7 @@ class Pipeline(Generic[B]):
     Attributes:
         counters: What became of the spans of this process.
         is_durable: Whether what waits outlives this process.
+        wants_previews: What the destination said last, see `Answer`.
         say: Logs a line when the thread starts: on that of a call logging swallows a time limit
             that strikes while the line is written.
 
@@ -209,6 +210,7 @@ class Pipeline(Generic[B]):
     def _begin(self) -> None:
         """Begin anew, also in a forked child, which has no thread and may inherit a held lock."""
         self.counters = Counters()
+        self.wants_previews = True
         self._is_asleep = True  # `wake` must be called for what is held now
         self._stalled = ""  # why nothing gets through at the moment
         self._left = 0  # spans that were given up because the process ended
@@ -538,6 +540,7 @@ class Pipeline(Generic[B]):
             self.counters.delivered += batch.count - rejected
             self.counters.rejected += rejected
             self._stalled = ""
+            self.wants_previews = answer.wants_previews
             self._progress_at = time.monotonic()
             self._tell_once("delivered", f"First {self._what} delivered to {page}", logging.INFO)
             if answer.rejected:

@@ -310,3 +310,21 @@ def test_itself(tmp_path: Path) -> None:
         "otel-ml: Invalid --forward-otlp 'me=http://localhost:4918': me is this collector itself: "
         "expected the address of another one\n",
     )
+
+
+def test_previews_are_wanted_where_something_goes_on(
+    both: CollectorProcess, tmp_path: Path
+) -> None:
+    """A collector says that it makes previews itself where nobody else gets the spans."""
+    told = {"content-type": PROTOBUF}
+    _, headers, _ = both.post("/v1/traces", new_spans(), told)
+    assert "x-otel-ml-previews" not in headers
+    with running(tmp_path / "data") as alone:
+        _, headers, _ = alone.post("/v1/traces", new_spans(), told)
+        assert headers["x-otel-ml-previews"] == "own"
+    only_logs = forwarding(
+        logs={"endpoint": "http://127.0.0.1:9", "signals": "logs"},
+    )
+    with running(tmp_path / "logs", *only_logs) as alone:
+        _, headers, _ = alone.post("/v1/traces", new_spans(), told)
+        assert headers["x-otel-ml-previews"] == "own"

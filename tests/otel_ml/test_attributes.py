@@ -16,7 +16,13 @@ STANDARD = {
     "test.case.name",
     "test.case.result.status",
 }
-NOT_ATTRIBUTES = {"PROJECT_HEADER", "DEFAULT_PROJECT", "SCOPE_NAME", "JUDGE_KIND"}
+NOT_ATTRIBUTES = {
+    "PROJECT_HEADER",
+    "PREVIEWS_HEADER",
+    "DEFAULT_PROJECT",
+    "SCOPE_NAME",
+    "JUDGE_KIND",
+}
 
 NAMES = {
     key: item

@@ -119,7 +119,10 @@ class OtlpEndpoint(_Exports):
         if answer.rejected:
             note_http(request, "partial", answer.message, answer.rejected, answer.service)
         self._count("partial" if answer.rejected else "success")
-        return Response(write_answer(answer, self._signal, form), media_type=form)
+        headers = {}
+        if self._signal is Signal.TRACES and not self._pipeline.passes_on(self._signal):
+            headers[names.PREVIEWS_HEADER] = "own"
+        return Response(write_answer(answer, self._signal, form), headers=headers, media_type=form)
 
     def _error(self, error: CollectorError, form: Form) -> Response:
         row = on_wire(error)

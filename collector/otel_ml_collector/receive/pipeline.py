@@ -162,6 +162,10 @@ class Intake:
         self._is_ending = False
         self._idle = asyncio.Event()
 
+    def passes_on(self, signal: str) -> bool:
+        """Tell whether somebody else gets what is stored of a signal."""
+        return self._forward is not None and self._forward.has_targets(signal)
+
     @contextmanager
     def hold(self) -> Iterator[Held]:
         """Take part in the line and the budget of bytes until the request is answered.
