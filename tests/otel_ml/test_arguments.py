@@ -218,7 +218,7 @@ ROWS: Final[dict[str, Mapping[str, Sort]]] = {
     "otel_ml.Client.instrument": {"libraries": sort()},
     "otel_ml.Client.evaluate": EVALUATE,
     "otel_ml.Client.aevaluate": EVALUATE,
-    "otel_ml.Client.save": {"dataset": sort(), "timeout_s": POSITIVE},
+    "otel_ml.Client.save": {"dataset": sort(), "timeout_s": POSITIVE, "reason": LONG_TEXT},
     "otel_ml.Client.flush": FLUSH,
     "otel_ml.Dataset": {"name": NAME, "data": ITEMS, "description": LONG_TEXT},
     "otel_ml.Dataset.diff": {"before": sort()},
