@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -132,6 +133,30 @@ def test_two_collectors(server: ClickHouse, tmp_path: Path) -> None:
         pages = page_by_turns(one, other)
         assert pages == [run["run_id"] for run in runs]
         check_keys(one, other)
+
+
+def test_two_collectors_change_one_data_set(server: ClickHouse, tmp_path: Path) -> None:
+    """Of changes that are asked of both from one version one is let; of others no item is lost."""
+    url = server.url(server.make_database())
+    with (
+        running(tmp_path / "a", "--store", url) as one,
+        running(tmp_path / "b", "--store", url) as other,
+        ThreadPoolExecutor(4) as pool,
+    ):
+
+        def add(number: int, base: str | None) -> int:
+            sent = {"content-type": "application/json"}
+            sent |= {} if base is None else {"if-match": base}
+            body = {"items": [{"id": f"{base}-{number}", "inputs": number}]}
+            address = "/api/v1/projects/p/datasets/raced/items"
+            return (one, other)[number % 2].post(address, json.dumps(body).encode(), sent)[0]
+
+        for base in ("0", "1", "2"):
+            assert sorted(pool.map(add, range(4), [base] * 4)) == [200, 412, 412, 412]
+        assert [*pool.map(add, range(6), [None] * 6)] == [200] * 6
+        for each in (one, other):
+            versions = each.get("/projects/p/datasets/raced/versions")["versions"]
+            assert [version["items"] for version in versions] == [*range(9, 0, -1)]
 
 
 def page_by_turns(one: CollectorProcess, other: CollectorProcess) -> list[str]:

@@ -1,15 +1,12 @@
 """New versions of data sets: of items that are written, and of recorded runs."""
 
-import asyncio
 import hashlib
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Final, Literal, TypeVar
-from weakref import WeakValueDictionary
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal
 
 import orjson
-from anyio.to_thread import run_sync
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator
 
 from otel_ml import attributes as names
@@ -28,17 +25,13 @@ from otel_ml.items import (
 )
 from otel_ml.records import ACTUAL_NAME, DatasetVersion, TagValue
 from otel_ml_collector import feedback
-from otel_ml_collector.access import Access
 from otel_ml_collector.datasets.find import read_dataset_versions, read_manifests
 from otel_ml_collector.errors import BadQuery, Outdated
-from otel_ml_collector.receive.pipeline import Intake
 from otel_ml_collector.runs import find as runs
 from otel_ml_collector.runs.answers import Run
 from otel_ml_collector.store.reader import Reader, load_json
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.times import from_rfc3339
-
-Made = TypeVar("Made")
 
 _KIND: Final = "dataset"
 MOST_ITEMS: Final = 10_000
@@ -177,39 +170,6 @@ def _item_of(run: Run, wanted: WantedRuns) -> WantedItem | str:
         right = run.truth[ACTUAL_NAME]
     tags = {name: value for name, value in run.tags.items() if not isinstance(value, dict | list)}
     return WantedItem(inputs=run.inputs, expected=right, tags=tags, source_run=run.run_id)
-
-
-class Turns:
-    """Lets one change of a data set be made after the other: each is made of the newest version."""
-
-    def __init__(self) -> None:
-        self._locks: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
-
-    async def change(
-        self,
-        pipeline: Intake,
-        access: Access,
-        dataset: tuple[str, str],
-        make: Callable[[], tuple[Made, bytes]],
-    ) -> Made:
-        """Change a data set when it is its turn.
-
-        Args:
-            pipeline: Stores the change.
-            access: Whose change it is.
-            dataset: Project and name.
-            make: Reads the newest version, on a thread; returns what is to be known of the change,
-                and its records, an OTLP request in JSON: empty where there is nothing to store.
-
-        Returns:
-            What `make` returned first, once its records are durable.
-        """
-        async with self._locks.setdefault(dataset, asyncio.Lock()):
-            with pipeline.hold() as held:
-                made, body = await run_sync(make)
-                if body:
-                    await feedback.store_request(pipeline, held, body, access, dataset[0])
-        return made
 
 
 def make_change(

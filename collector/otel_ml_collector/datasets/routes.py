@@ -18,7 +18,6 @@ from otel_ml_collector.api.parameters import Cursor, FromReader, needs
 from otel_ml_collector.datasets.changes import (
     MOST_ITEMS,
     SavedRuns,
-    Turns,
     WantedItems,
     WantedRuns,
     make_change,
@@ -38,6 +37,7 @@ from otel_ml_collector.datasets.find import (
     versions_of,
 )
 from otel_ml_collector.datasets.history import DatasetHistory, ItemHistory, Show
+from otel_ml_collector.datasets.turns import Turns
 from otel_ml_collector.receive.pipeline import Intake
 from otel_ml_collector.services import find_service, service_of
 from otel_ml_collector.store.reader import Reader

@@ -34,7 +34,7 @@ from otel_ml_collector.artifacts.api import ArtifactEndpoint
 from otel_ml_collector.assistants import routes as assistants
 from otel_ml_collector.assistants.writer import Writing
 from otel_ml_collector.clock import ClockWatch
-from otel_ml_collector.datasets.changes import Turns
+from otel_ml_collector.datasets.turns import Turns
 from otel_ml_collector.errors import BadSetting, Unavailable
 from otel_ml_collector.forward.otlp import OtlpForward
 from otel_ml_collector.forward.records import RecordForward
@@ -299,7 +299,7 @@ def _services(collector: Collector, settings: Settings) -> Services:
         ViewStore(collector.connections),
         Listening(collector.reader, pace),
         Places(),
-        Turns(),
+        Turns(collector.connections),
         keys.Attempts(),
         ArtifactEndpoint(
             collector.uploads, collector.telemetry, collector.quotas, settings.artifact_limit_bytes

@@ -1,0 +1,168 @@
+"""Lets one change of a data set be made after the other, also by several collectors on one store.
+
+Each change is made of the newest version, so nobody else may change the data set from reading that
+until the new version is durable. Within a process a lock sees to it. Collectors before one server
+write a row into `store_meta`, then read those of the others, and go on where none is held: of two
+that write at the same moment at least one sees the other.
+"""
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from hashlib import sha256
+from typing import Final, TypeVar
+
+from anyio import CancelScope
+from anyio.to_thread import run_sync
+
+from otel_ml_collector import feedback
+from otel_ml_collector.access import Access
+from otel_ml_collector.errors import Unavailable
+from otel_ml_collector.receive.pipeline import Intake
+from otel_ml_collector.store.connection import Connections, store_trouble
+from otel_ml_collector.store.sql import Sql, StoreClient
+from otel_ml_collector.times import SECOND_NS
+
+Made = TypeVar("Made")
+
+# Data sets share these: there is a row for each of them and each start of a collector.
+_LANES: Final = 16
+# How long a collector that was killed holds up the others.
+_LEASE_S: Final = 20
+# A change whose version is not on its way by then is not stored: others may go on soon.
+_IN_TIME_S: Final = 10.0
+_PATIENCE_S: Final = 40.0
+_PAUSE_S: Final = 0.05
+_NOW: Final = Sql("SELECT toUnixTimestamp64Nano(now64(9)) AS now_ns")
+# By the clock of the store. An even number is held until then, an odd one was given back.
+_OTHERS: Final = Sql("""
+    SELECT name FROM store_meta WHERE startsWith(name, {lane:String}) AND name != {own:String}
+    GROUP BY name
+    HAVING max(value) % 2 = 0 AND max(value) > toUnixTimestamp64Nano(now64(9))
+    ORDER BY name LIMIT 1""")
+
+
+class Turn:
+    """The turn to change a data set, which ends after a while where other collectors wait."""
+
+    def __init__(self, is_lasting: bool = True) -> None:
+        self._ends_s = None if is_lasting else time.monotonic() + _IN_TIME_S
+
+    def check(self) -> None:
+        """Make sure that there is time left to store a change.
+
+        Raises:
+            Unavailable: There is none.
+        """
+        if self._ends_s is not None and time.monotonic() > self._ends_s:
+            raise Unavailable("The change of the data set took too long: nothing of it is stored")
+
+
+class Turns:
+    """Gives the turns to change data sets.
+
+    Args:
+        connections: The store: a folder has no other collector, a server may.
+    """
+
+    def __init__(self, connections: Connections) -> None:
+        self._is_alone = connections.folder is not None
+        self._locks = [asyncio.Lock() for _ in range(_LANES)]
+        self._clients: list[StoreClient] = (
+            [] if self._is_alone else [connections.open() for _ in range(_LANES)]
+        )
+        self._token = secrets.token_hex(8)
+
+    async def change(
+        self,
+        pipeline: Intake,
+        access: Access,
+        dataset: tuple[str, str],
+        make: Callable[[], tuple[Made, bytes]],
+    ) -> Made:
+        """Change a data set when it is its turn.
+
+        Args:
+            pipeline: Stores the change.
+            access: Whose change it is.
+            dataset: Project and name.
+            make: Reads the newest version, on a thread; returns what is to be known of the change,
+                and its records, an OTLP request in JSON: empty where there is nothing to store.
+
+        Returns:
+            What `make` returned first, once its records are durable.
+
+        Raises:
+            Unavailable: The store has trouble, or other collectors hold the turn all the time.
+        """
+        async with self._hold(*dataset) as turn:
+            with pipeline.hold() as held:
+                made, body = await run_sync(make)
+                if body:
+                    turn.check()
+                    await feedback.store_request(pipeline, held, body, access, dataset[0])
+        return made
+
+    @asynccontextmanager
+    async def _hold(self, project: str, name: str) -> AsyncIterator[Turn]:
+        lane = sha256(f"{project}\n{name}".encode()).digest()[0] % _LANES
+        async with self._locks[lane]:
+            if self._is_alone:
+                yield Turn()
+                return
+            held = _HeldRow(self._clients[lane], f"dataset_turn {lane:02} ", self._token)
+            try:
+                await _wait_for(held)
+                yield Turn(is_lasting=False)
+            finally:
+                with CancelScope(shield=True):
+                    await run_sync(held.give_back)
+
+
+async def _wait_for(held: "_HeldRow") -> None:
+    """Write our row until no other one is held; of several that wait the first by name stays."""
+    ends_s = time.monotonic() + _PATIENCE_S
+    while time.monotonic() < ends_s:
+        other = await run_sync(held.find_other)
+        if other is None:
+            await run_sync(held.take)
+            other = await run_sync(held.find_other)
+            if other is None:
+                return
+        if other < held.name:
+            await run_sync(held.give_back)
+        await asyncio.sleep(_PAUSE_S * (1 + secrets.randbelow(4)))
+    raise Unavailable("Another collector changes data sets all the time")
+
+
+class _HeldRow:
+    """The row by which this process tells other collectors that it changes data sets."""
+
+    def __init__(self, client: StoreClient, lane: str, token: str) -> None:
+        self.name = f"{lane}{token}"
+        self._client = client
+        self._lane = lane
+        self._until = 0
+
+    def take(self) -> None:
+        """Hold it from now on; when this returns, all others see it."""
+        with store_trouble():
+            [[now_ns]] = self._client.query(_NOW).result_rows
+            self._until = (now_ns + _LEASE_S * SECOND_NS) // 2 * 2
+            self._client.insert("store_meta", [[self.name, self._until]])
+
+    def find_other(self) -> str | None:
+        """Find the first other row that is held."""
+        with store_trouble():
+            asked = {"lane": self._lane, "own": self.name}
+            rows = self._client.query(_OTHERS, asked).result_rows
+        return rows[0][0] if rows else None
+
+    def give_back(self) -> None:
+        """Hold it no longer; a second call does nothing."""
+        if self._until:
+            with store_trouble():
+                self._client.insert("store_meta", [[self.name, self._until + 1]])
+            self._until = 0
