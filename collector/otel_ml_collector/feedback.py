@@ -1,4 +1,4 @@
-"""The part of the JSON API that takes feedback and late truth: for the scope annotate."""
+"""The part of the JSON API that takes feedback, late truth and tags: for the scope annotate."""
 
 import hashlib
 import secrets
@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final, Literal
 
 import orjson
 from anyio.to_thread import run_sync
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Path, Request
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 from otel_ml import attributes as names
-from otel_ml.records import ACTUAL_NAME, write_actual
+from otel_ml.records import ACTUAL_NAME, TagValue, write_actual
 from otel_ml_collector.access import ANNOTATE, INGEST, Access
 from otel_ml_collector.api.bodies import JsonRoute
 from otel_ml_collector.api.parameters import needs
@@ -36,6 +36,7 @@ from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.times import from_rfc3339
 
 MOST: Final = 1_000
+_MOST_TAGS: Final = 100
 _LONG: Final = 10_000
 _Name = Annotated[str, Field(min_length=1, max_length=256)]
 _TRACE_BYTES: Final = 16
@@ -137,6 +138,23 @@ class WantedEvaluations(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     evaluations: Annotated[list[WantedEvaluation], Field(min_length=1, max_length=MOST)]
+
+
+class WantedTags(BaseModel):
+    """Tags of a run; each takes the place of what the run has under its name."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    tags: Annotated[dict[_Name, TagValue], Field(min_length=1, max_length=_MOST_TAGS)]
+
+
+class StoredTags(BaseModel):
+    """What became of tags."""
+
+    run_id: str
+    known: bool = Field(
+        description="Whether the run is here by now; tags of one that is not hold when it comes"
+    )
 
 
 class StoredEvaluation(BaseModel):
@@ -324,6 +342,32 @@ async def post_evaluations(
         )
         await store_request(pipeline, held, feedback.body, access, project)
     return StoredEvaluations(evaluations=list(feedback.stored))
+
+
+@router.post("/projects/{project:path}/runs/{run_id}/tags")
+async def post_tags(
+    *,
+    project: str,
+    run_id: Annotated[str, Path(pattern=f"^{names.RUN_ID.pattern}$")],
+    wanted: WantedTags,
+    request: Request,
+    pipeline: Annotated[Intake, Depends(service_of(Intake))],
+    access: Annotated[Access, Depends(needs(ANNOTATE))],
+) -> StoredTags:
+    """Tag a run that is recorded, open, or still to come; answered when it is durable."""
+    reader = find_service(request, Reader).narrow(access)
+    with pipeline.hold() as held:
+        starts = await run_sync(find_starts, reader, project, [run_id])
+        told: dict[str, object] = {
+            names.RECORD: "update",
+            names.PROJECT: project,
+            names.TARGET_RUN: run_id,
+            names.TARGET_START_NS: starts.get(run_id),
+            **{f"{names.TAG_PREFIX}{name}": value for name, value in wanted.tags.items()},
+        }
+        span = make_span("otel_ml.update", identify(project, ""), time.time_ns(), told)
+        await store_request(pipeline, held, orjson.dumps(make_request([span])), access, project)
+    return StoredTags(run_id=run_id, known=run_id in starts)
 
 
 async def store_request(

@@ -57,3 +57,30 @@ def test_walk(page: Tab, experiment: str) -> None:
     shown.keyboard.press("j")
     expect(shown.get_by_role("link", name="Next")).to_have_count(0)
     expect(shown.get_by_role("link", name="Previous")).to_have_count(1)
+
+
+def test_mark(page: Tab, experiment: str) -> None:
+    """`m` marks the opened item, which is found again; a second time it takes the mark back."""
+    shown = page.open(f"{experiment}?show=regression")
+    shown.keyboard.press("?")
+    expect(shown.locator("#help")).to_contain_text("mark an item of an experiment")
+    shown.keyboard.press("Escape")
+    for key in ("j", "j"):
+        shown.keyboard.press(key)
+        shown.wait_for_url("**item=*")
+    mark = shown.get_by_role("button", name="Mark")
+    expect(shown.locator("#item h3")).to_have_text("Item n28")
+    expect(mark).to_have_attribute("aria-pressed", "false")
+    shown.keyboard.press("m")
+    expect(mark).to_have_attribute("aria-pressed", "true")
+    shown.reload()
+    expect(mark).to_have_attribute("aria-pressed", "true")
+    address = shown.url
+    shown.get_by_role("link", name="what is marked").click()
+    expect(shown.locator("tbody tr[data-run]")).to_have_count(1)
+    expect(shown.locator("tbody tr[data-run]")).to_contain_text("28")
+    shown.goto(address)
+    shown.keyboard.press("m")
+    expect(mark).to_have_attribute("aria-pressed", "false")
+    shown.reload()
+    expect(mark).to_have_attribute("aria-pressed", "false")

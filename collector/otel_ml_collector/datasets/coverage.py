@@ -78,6 +78,8 @@ class DatasetCoverage(BaseModel):
     have; those of under 1 % of the runs are left out, and so are all but the ten largest of a tag.
     """
 
+    name: str
+    version: int
     models: list[str]
     start_time: str
     end_time: str
@@ -117,6 +119,8 @@ def find_coverage(
     items = {(one["name"], one["value"]): one["items"] for one in counted}
     whole = make_version(row, count_stored(reader, project, [row])).items
     return DatasetCoverage(
+        name=name,
+        version=number,
         models=models,
         start_time=to_rfc3339(window.start_ns),
         end_time=to_rfc3339(window.end_ns),

@@ -45,6 +45,8 @@ _OFFERED: Final = 20
 _MOST_ROWS: Final = 1_000
 _ON_A_PAGE: Final = 25
 _DIFFS: Final = 3
+# The tag of runs over items that somebody marked for a later look.
+_MARK: Final = "marked"
 
 api = APIRouter(prefix="/api/v1")
 pages = APIRouter(include_in_schema=False, route_class=PageRoute)
@@ -194,6 +196,8 @@ def show_experiment(
         "rows": rows.rows,
         "next_cursor": rows.next_cursor,
         "opened": opened,
+        "mark": _MARK,
+        "is_marked": opened is not None and _is_marked(reader, project, opened, now_ns),
         "differences": _differences(reader, project, opened, now_ns),
         "others": [one for one in same.experiments if one.run_id != run_id][:_OFFERED],
         "picked": baseline,
@@ -201,6 +205,15 @@ def show_experiment(
         "python": python_call("experiment", run_id),
     }
     return show_page(request, "experiment.html", context)
+
+
+def _is_marked(reader: Reader, project: str, row: ExperimentRow, now_ns: int) -> bool:
+    """Tell whether an item of an experiment is marked: its first run has the tag."""
+    try:
+        first = runs.find_run(reader, row.runs[0].run_id, project, now_ns=now_ns)
+    except NotFound:  # it was deleted meanwhile
+        return False
+    return first.tags.get(_MARK) is True
 
 
 def _differences(

@@ -258,6 +258,9 @@ QUESTIONS: Final[dict[str, Question]] = {
             ]
         }
     ),
+    "POST /projects/{project}/runs/{run_id}/tags": Question(
+        body={"tags": {"marked": True}}, path={"run_id": id_of(calls()[0])}
+    ),
     "GET /projects/{project}/models/{model}/versions/{number}/verdict": Question({"against": "1"}),
     "POST /projects/{project}/models/{model}/aliases": Question(
         body={"alias": "candidate", "version": 1, "by": "ann", "id": "release-7"}

@@ -108,7 +108,7 @@ class World:
 
     def _question(self, address: str) -> str:
         told = {
-            "/completion": f"where={quote('model == ')}&start=2026-11-01T00:00:00Z",
+            "/completion": f"start=2026-11-01T00:00:00Z&where={quote('model == ')}",
             "/model-verdict": f"model=model-{MARK}&version=1&against=1",
             "/model-curves": f"model=model-{MARK}",
             "/dataset-coverage": f"name=view-{MARK}&version=1",
@@ -119,8 +119,8 @@ class World:
             "/diff": "against=1",
             "/objects": f"trace_id={self.theirs.trace_id.hex()}",
         }
-        question = told.get(address[address.rindex("/") :])
-        return f"?{question}" if question else ""
+        asked = told.get(address[address.rindex("/") :])
+        return f"?{asked}" if asked else ""
 
 
 def routes_of(routes: Iterable[BaseRoute]) -> Iterator[tuple[str, list[str]]]:
@@ -218,11 +218,9 @@ def test_roads(world: World) -> None:
     blind |= {f"/projects/theirs/{part}" for part in ("passed", "chart", "error-groups")}
     for method, address in world.roads():
         is_jaeger = address.startswith("/jaeger/") or not address.startswith(("/api/v1", "/p"))
-        is_part = (
-            address.endswith(("/image", "/outline", "/calls", "/coverage")) or "/spans?" in address
-        )
-        is_part |= address.startswith("/projects/theirs/experiments/") and "/verdict" in address
+        is_part = address.endswith(("/image", "/outline", "/calls")) or "/spans?" in address
         is_part |= "/dataset-coverage?" in address
+        is_part |= address.startswith("/projects/theirs/experiments/") and "/verdict" in address
         is_seen = address not in blind and not is_part and not is_jaeger
         if method == "GET" and is_seen:
             answered = world.ask(address, key)
@@ -274,7 +272,9 @@ def need_of(method: str, address: str) -> str:
     """The scope that a route needs."""
     if address.endswith(("/retention", "/purge")) or address.startswith(ADMINISTERED):
         return "admin"
-    if "/views/" in address or address.endswith(("/evaluations", "/aliases", "/items", "/runs")):
+    if "/views/" in address or address.endswith(
+        ("/evaluations", "/aliases", "/items", "/runs", "/tags")
+    ):
         return "read" if method == "GET" else "annotate"
     return {"PUT": "ingest", "DELETE": "admin"}.get(method, "read")
 

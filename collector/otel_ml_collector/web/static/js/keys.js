@@ -44,9 +44,9 @@ document.addEventListener("keydown", (event) => {
     document.querySelector(`nav a[data-go="${GO[event.key]}"]`)?.click();
     return;
   }
-  // A page's own links come first: on a run, `j` and `k` are its neighbours.
-  const link = document.querySelector(`a[data-key="${CSS.escape(event.key)}"]`);
-  const action = link ? () => link.click() : KEYS[event.key];
+  // A page's own links and buttons come first: on a run, `j` and `k` are its neighbours.
+  const own = document.querySelector(`[data-key="${CSS.escape(event.key)}"]`);
+  const action = own ? () => own.click() : KEYS[event.key];
   if (!action) return;
   event.preventDefault();
   action();
