@@ -635,6 +635,16 @@ def find_stats(reader: Reader, query: StatsQuery) -> RunStats:
     )
 
 
+def find_total(reader: Reader, query: StatsQuery) -> Figures:
+    """Count the recorded runs of a project in all, without what judges said of them.
+
+    Raises:
+        BadQuery: The filter is wrong.
+    """
+    rows = read_runs(reader, make_question(reader, query), [])
+    return next((_figures(row, []) for row in rows if row["level"] == _ALL), _NOTHING)
+
+
 def find_pass_rates(reader: Reader, query: StatsQuery) -> PassRates:
     """Find what share of a project's runs passed, by bucket: the mean of its judges' pass rates.
 

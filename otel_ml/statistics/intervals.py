@@ -7,10 +7,12 @@ to 1. Confidence is that of both sides together, 0.95 unless told.
 
 import math
 import random
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, repeat
+from operator import itemgetter
 from statistics import NormalDist
 from typing import Final, TypeVar
 
@@ -361,19 +363,18 @@ def cluster_median(
     Source: Woodruff, Confidence intervals for medians and other position measures, Journal of the
     American Statistical Association 47 (1952), with the interval of `cluster_rate`.
     """
-    ordered = sorted(values, key=lambda one: one[1])
+    ordered = sorted(values, key=itemgetter(1))
     if not ordered:
         raise ValueError("No value: expected at least one")
     n = len(ordered)
     numbers = [value for _, value in ordered]
     median = (numbers[(n - 1) // 2] + numbers[n // 2]) / 2
     # How many values of each cluster are below the median; one that equals it is so by half.
-    sums: dict[Hashable, list[float]] = {}
-    for cluster, value in ordered:
-        counts = sums.setdefault(cluster, [0.0, 0])
-        counts[0] += 1.0 if value < median else 0.5 if value == median else 0.0
-        counts[1] += 1
-    share = cluster_rate([(below, int(of)) for below, of in sums.values()], confidence=confidence)
+    clusters = [cluster for cluster, _ in ordered]
+    at, behind = bisect_left(numbers, median), bisect_right(numbers, median)
+    below, same, sizes = Counter(clusters[:at]), Counter(clusters[at:behind]), Counter(clusters)
+    sums = [(below.get(one, 0) + 0.5 * same.get(one, 0), of) for one, of in sizes.items()]
+    share = cluster_rate(sums, confidence=confidence)
     # At least as far out as the interval of a median of single values reaches.
     half = max(0.5 - share.low, share.high - 0.5)
     low = numbers[max(math.floor((0.5 - half) * n), 0)]

@@ -11,6 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from operator import attrgetter
 from typing import Final, Literal
 
 from otel_ml.statistics.corrections import benjamini_hochberg, mcnemar_mid_p
@@ -46,6 +47,7 @@ LEAST_RUNS: Final = 100
 LEAST_IN_COMMON: Final = 0.9
 MOST_MISSING: Final = 0.05
 AMOUNTS: Final = ("latency", "tokens", "cost")
+_AMOUNT_OF: Final = {name: attrgetter(name) for name in AMOUNTS}
 _TAG: Final = re.compile(r"""tags\[(?:"([^"]+)"|'([^']+)')\]""")
 _FALSE_DISCOVERIES: Final = 0.05
 _FEW_POINTS: Final = 0.1  # below it points have a decimal
@@ -98,7 +100,7 @@ class ScoredRun:
 
     def amount(self, name: str) -> float | None:
         """Return its latency, tokens or cost: None where it failed, or there is none above 0."""
-        value = {"latency": self.latency, "tokens": self.tokens, "cost": self.cost}[name]
+        value: float | None = _AMOUNT_OF[name](self)
         return None if self.is_error or value is None or not value > 0 else value
 
 
@@ -825,6 +827,9 @@ def _sums(values: Iterable[tuple[Hashable | None, float, int]]) -> Counter[Clust
         else:
             clusters[cluster].append((value, count))
     for of in clusters.values():
+        if len(of) == 1 and of[0][1] == 1:
+            found[of[0]] += 1
+            continue
         counts = [count for _, count in of]
         found[sum_counted((value for value, _ in of), counts), sum(counts)] += 1
     return found
@@ -891,13 +896,12 @@ def _unpaired(
             "inconclusive", _NOTHING, confidence=confidence, n=n, reasons=["no answer"]
         )
     reasons += _too_few_runs(*values)
-    own = [estimate(side, is_rate=judged.is_rate) for side in values]
+    first, second = (_sums((cluster, one, 1) for cluster, one in side) for side in values)
+    own = [_estimate(one, is_rate=judged.is_rate) for one in (first, second)]
     if judged.is_rate:
-        change = difference(
-            *(estimate(side, is_rate=True, confidence=confidence) for side in values)
-        )
+        rates = (_estimate(one, is_rate=True, confidence=confidence) for one in (first, second))
+        change = difference(*rates)
     else:
-        first, second = (_sums((cluster, one, 1) for cluster, one in side) for side in values)
         change = welch(first, second, confidence=confidence)
     word = decide(change, judged.margin, lower_is_better=judged.lower_is_better)
     return judged.result(

@@ -17,6 +17,7 @@ from otel_ml_collector.assistants.call import (
 )
 from otel_ml_collector.assistants.find import count_behind
 from otel_ml_collector.assistants.references import Reference, find_reference
+from otel_ml_collector.comparison.find import flatten
 from otel_ml_collector.datasets.find import find_datasets
 from otel_ml_collector.errors import BadQuery, NotFound
 from otel_ml_collector.experiments import find as experiments
@@ -24,15 +25,17 @@ from otel_ml_collector.experiments.find import Compared, ExperimentVerdict
 from otel_ml_collector.models import diff
 from otel_ml_collector.models.find import (
     MOST_RUNS,
+    Sample,
     SamplesVerdict,
     VersionDefinition,
     find_definitions,
+    find_sample_figures,
     find_samples_verdict,
 )
 from otel_ml_collector.runs.find import RunsQuery, write_cursor
-from otel_ml_collector.stats import Figures, StatsQuery, find_stats
+from otel_ml_collector.stats import Figures
 from otel_ml_collector.store.runs import Key, Window
-from otel_ml_collector.times import AHEAD_NS, to_rfc3339
+from otel_ml_collector.times import AHEAD_NS, DAY_NS, to_rfc3339
 from otel_ml_collector.verdicts import AmountChange, Interval, JudgeChange
 from otel_ml_collector.web import view
 
@@ -120,6 +123,11 @@ class _Side:
     experiment: ListedExperiment | None = None
     version: tuple[str, int] | None = None
     where: str = ""
+
+    @property
+    def sample(self) -> Sample:
+        """Its runs in production."""
+        return Sample(self.where) if self.version is None else Sample.of_version(*self.version)
 
 
 def compare(call: ToolCall) -> Digest:
@@ -245,13 +253,16 @@ class _Production:
 
     Attributes:
         word: The verdict; None where there is none.
+        figures: Those of each side.
+        found: By what it is told; None where a side has no runs.
         window: The time of the runs that were compared.
     """
 
     word: Own | None
     because: str
     how: str
-    found: SamplesVerdict
+    figures: Sequence[Figures]
+    found: SamplesVerdict | None
     window: Window
 
 
@@ -260,31 +271,41 @@ def _judge_production(call: ToolCall, a: _Side, b: _Side) -> _Production:
     since_ns = read_time(call.given["since"], "since", call.now_ns) or 0
     since = f"{to_rfc3339(since_ns)[:16]}Z"
     window = Window(since_ns, call.now_ns + AHEAD_NS)
-    found = find_samples_verdict(call.reader, call.project, a.where, b.where, window)
-    how = f"unpaired production since {since}: {_counts(found)} runs"
-    if min(found.runs) < LEAST_RUNS and since_ns:
-        every = Window(0, window.end_ns)
-        wider = find_samples_verdict(call.reader, call.project, a.where, b.where, every)
-        if wider.runs != found.runs:
+    figures = _find_figures(call, a, b, window)
+    how = f"unpaired production since {since}: {_counts(figures)} runs"
+    if min(one.runs for one in figures) < LEAST_RUNS and since_ns:
+        # In whole days, of which the rollup knows those that are over.
+        every = Window(0, -(-window.end_ns // DAY_NS) * DAY_NS)
+        wider = _find_figures(call, a, b, every)
+        if [one.runs for one in wider] != [one.runs for one in figures]:
             how = (
                 f"unpaired production, widened to all time, as since {since} there are "
-                f"{_counts(found)} runs, and {LEAST_RUNS} of each are needed: {_counts(wider)} runs"
+                f"{_counts(figures)} runs, and {LEAST_RUNS} of each are needed: "
+                f"{_counts(wider)} runs"
             )
-            found, window = wider, every
-    if max(found.runs) == MOST_RUNS:
+            figures, window = wider, every
+    are_few = max(one.runs for one in figures) < MOST_RUNS
+    if not are_few:
         how += f", of each the newest {MOST_RUNS:,} at most"
-    because = _because(found.judges)
-    word: Own | None = Own(found.word)
+    if not all(one.runs for one in figures):
+        because = Own(f"no verdict: {'b' if figures[0].runs else 'a'} matches no run")
+        return _Production(None, because, how, figures, None, window)
+    found = find_samples_verdict(
+        call.reader, call.project, a.sample, b.sample, window, are_few=are_few
+    )
     if found.shared:
         told = f"{found.shared:,} runs match both sides: let the filters exclude each other"
-        word, because = None, Own(f"no verdict: {told}")
-    elif not all(found.runs):
-        word, because = None, Own(f"no verdict: {'b' if found.runs[0] else 'a'} matches no run")
-    return _Production(word, because, how, found, window)
+        return _Production(None, Own(f"no verdict: {told}"), how, figures, None, window)
+    return _Production(Own(found.word), _because(found.judges), how, figures, found, window)
 
 
-def _counts(found: SamplesVerdict) -> str:
-    return f"{found.runs[0]:,} and {found.runs[1]:,}"
+def _find_figures(call: ToolCall, a: _Side, b: _Side, window: Window) -> Sequence[Figures]:
+    ahead = call.reader.ahead(find_sample_figures, call.project, b.sample, window)
+    return find_sample_figures(call.reader, call.project, a.sample, window), ahead.result()
+
+
+def _counts(figures: Sequence[Figures]) -> str:
+    return " and ".join(f"{min(one.runs, MOST_RUNS):,}" for one in figures)
 
 
 def _compare_production(call: ToolCall, a: _Side, b: _Side) -> Digest:
@@ -297,19 +318,15 @@ def _compare_production(call: ToolCall, a: _Side, b: _Side) -> Digest:
                 name,
             )
     said = _judge_production(call, a, b)
-    figures = [
-        {"name": one.name, **_figures(_find_figures(call, one.where, said.window))}
-        for one in (a, b)
-    ]
     parts: dict[str, object] = {
-        "a": figures[0],
-        "b": figures[1],
+        "a": {"name": a.name, **_figures(said.figures[0])},
+        "b": {"name": b.name, **_figures(said.figures[1])},
         "verdict": said.word,
         "because": said.because,
         "how": Own(said.how),
     }
     url = call.page("runs", where=b.where, start=write_time(said.window.start_ns))
-    if said.word is None:
+    if said.found is None:
         return Digest(parts, url=url, chars=call.chars)
     changed = None
     if a.version is not None and b.version is not None and a.version[0] == b.version[0]:
@@ -328,11 +345,6 @@ def _compare_production(call: ToolCall, a: _Side, b: _Side) -> Digest:
         url=url,
         chars=call.chars,
     )
-
-
-def _find_figures(call: ToolCall, where: str, window: Window) -> Figures:
-    query = StatsQuery(call.project, where, "", window, window.end_ns - window.start_ns, 1)
-    return find_stats(call.reader, query).total
 
 
 def _figures(total: Figures) -> dict[str, object]:
@@ -457,9 +469,10 @@ def _changed(
 
 
 def _changed_params(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    names = sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
+    was, now = flatten(old), flatten(new)
+    names = sorted(name for name in was.keys() | now.keys() if was.get(name) != now.get(name))
     return [
-        f"{name}: {brief(old.get(name))} → {brief(new.get(name))}" for name in names[:_DIFF_LINES]
+        f"{name}: {brief(was.get(name))} → {brief(now.get(name))}" for name in names[:_DIFF_LINES]
     ]
 
 

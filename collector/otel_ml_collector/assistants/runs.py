@@ -289,12 +289,11 @@ def _list_projects(call: ToolCall) -> Digest:
     """
     if call.where:
         raise BadQuery("project: missing: a filter is about the runs of one project", "project")
-    found = find_projects(call.reader)
     window = call.window
-    counted = {
-        row["project"]: row
-        for row in count_projects(call.reader, window, window.end_ns - window.start_ns)
-    }
+    ahead = call.reader.ahead(find_projects)
+    counts = count_projects(call.reader, window, window.end_ns - window.start_ns)
+    counted = {row["project"]: row for row in counts}
+    found = ahead.result()
     nothing = {"runs": 0, "errors": 0}
     rows: list[list[object]] = [
         [one.project, told["runs"], told["errors"], moment(one.last_start_time)]

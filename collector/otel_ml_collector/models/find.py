@@ -15,16 +15,16 @@ from otel_ml_collector.owners import own_model
 from otel_ml_collector.price import round_cost
 from otel_ml_collector.runs.answers import LateRecords, find_told
 from otel_ml_collector.runs.logs import find_linked_runs
-from otel_ml_collector.stats import JudgeVersionName
+from otel_ml_collector.stats import Figures, JudgeVersionName, StatsQuery, find_total
 from otel_ml_collector.store.apart import find_apart
 from otel_ml_collector.store.reader import READABLE, JsonValue, Reader, Row
 from otel_ml_collector.store.runs import Window
-from otel_ml_collector.store.sql import Sql
+from otel_ml_collector.store.sql import ALWAYS, Condition, Sql, all_of
 from otel_ml_collector.store.statistics import (
+    is_version,
     list_models,
     read_aliases,
     read_current_aliases,
-    read_matching_runs,
     read_scored_runs,
     read_version_runs,
     read_version_scores,
@@ -40,7 +40,9 @@ from otel_ml_collector.verdicts import (
     make_amounts,
     make_judges,
 )
+from otel_ml_collector.web import view
 
+_EVER: Final = Window(0, 2**62)
 _NEWEST: Final = 8
 _NEW_DAYS: Final = 30
 _MOVES: Final = 1_000
@@ -210,9 +212,8 @@ def find_verdict(
     """
     for number in (version, baseline):
         find_digest(reader, project, model, number)
-    runs, said = read_scored_runs(reader, project, model, (baseline, version), MOST_RUNS)
-    sides = [[row for row in runs if row["number"] == number] for number in (baseline, version)]
-    found = _compare(reader, project, sides, said)
+    before, after = (Sample.of_version(model, number) for number in (baseline, version))
+    found = find_samples_verdict(reader, project, before, after, _EVER)
     return VersionsVerdict(
         model=model,
         version=version,
@@ -240,21 +241,71 @@ class SamplesVerdict:
     shared: int
 
 
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Which recorded runs are one side of a comparison.
+
+    Attributes:
+        where: A filter.
+        version: Model and number, where only those of one version are meant.
+    """
+
+    where: str
+    version: tuple[str, int] | None = None
+
+    @classmethod
+    def of_version(cls, model: str, number: int) -> "Sample":
+        """Mean the runs of a version."""
+        return cls(f"model == {view.quoted(model)}", (model, number))
+
+    def beside(self, reader: Reader, project: str) -> Condition:
+        """Write what must hold of them beside the filter."""
+        return is_version(reader, project, *self.version) if self.version else ALWAYS
+
+
+def find_sample_figures(reader: Reader, project: str, sample: Sample, window: Window) -> Figures:
+    """Count the runs of a sample in a window, as `find_stats` does, without what judges said.
+
+    Raises:
+        BadQuery: The filter is wrong.
+    """
+    step_ns = window.end_ns - window.start_ns
+    beside = sample.beside(reader, project)
+    query = StatsQuery(project, sample.where, "", window, step_ns, 1, beside)
+    return find_total(reader, query)
+
+
 def find_samples_verdict(
-    reader: Reader, project: str, baseline: str, candidate: str, window: Window
+    reader: Reader,
+    project: str,
+    baseline: Sample,
+    candidate: Sample,
+    window: Window,
+    *,
+    are_few: bool = False,
 ) -> SamplesVerdict:
-    """Compare the newest recorded runs of a window that match two filters, as `find_verdict` does.
+    """Compare the newest recorded runs of a window of two samples, 10,000 of each.
+
+    `are_few` says that neither has more.
+
+    Of each judge the newest version counts that spoke of both; runs of a session, or of a trace
+    without one, are one cluster.
 
     Raises:
         BadQuery: A filter is wrong.
     """
-    sides, said = [], []
-    for where in (baseline, candidate):
-        condition, _ = compile_where(reader, project, where, is_bounded=True)
-        runs, scores = read_matching_runs(reader, project, condition, window, MOST_RUNS)
-        sides.append(runs)
-        said += scores
-    return _compare(reader, project, sides, said)
+    ahead = reader.ahead(_read_sample, project, candidate, window, are_few=are_few)
+    runs, said = _read_sample(reader, project, baseline, window, are_few=are_few)
+    others, of_others = ahead.result()
+    return _compare(reader, project, (runs, others), (*said, *of_others))
+
+
+def _read_sample(
+    reader: Reader, project: str, sample: Sample, window: Window, *, are_few: bool
+) -> tuple[list[Row], list[Row]]:
+    condition, _ = compile_where(reader, project, sample.where, is_bounded=True)
+    whole = all_of([condition, sample.beside(reader, project)])
+    return read_scored_runs(reader, project, whole, window, MOST_RUNS, are_few=are_few)
 
 
 def _compare(
@@ -263,19 +314,21 @@ def _compare(
     """Compare two samples of runs, the baseline first, by what was said of them."""
     keys = [{(row["trace_id"], row["span_id"]) for row in side} for side in sides]
     digests: list[defaultdict[str, set[str]]] = [defaultdict(set), defaultdict(set)]
-    for row in said:
+    told = [((row["trace_id"], row["span_id"]), row) for row in said]
+    for key, row in told:
         for own, ours in zip(digests, keys, strict=True):
-            if (row["trace_id"], row["span_id"]) in ours:
+            if key in ours:
                 own[row["judge"]].add(row["judge_version"])
-    numbers = version_numbers(reader, project, "judge", {row["judge"] for row in said})
+    numbers = version_numbers(reader, project, "judge", {judge for own in digests for judge in own})
     newest = choose_versions(digests, numbers)
     scores: defaultdict[tuple[str, str], dict[str, JudgeScore]] = defaultdict(dict)
-    for row in said:
+    for key, row in told:
         judge, digest = row["judge"], row["judge_version"]
-        if digest in newest[judge]:
-            scores[row["trace_id"], row["span_id"]][judge] = JudgeScore(
+        if digest in newest.get(judge, ()):
+            scores[key][judge] = JudgeScore(
                 row["passed"], row["score"], digest, bool(row["failed"])
             )
+    nothing: Mapping[str, JudgeScore] = {}
     samples = [
         [
             ScoredRun(
@@ -283,7 +336,7 @@ def _compare(
                 if row["belongs"]
                 else f"trace {row['trace_id']}",
                 is_error=bool(row["is_error"]),
-                scores=scores[row["trace_id"], row["span_id"]],
+                scores=scores.get((row["trace_id"], row["span_id"]), nothing),
                 latency=row["latency_ns"] / 1e9,
                 tokens=row["tokens"],
                 cost=round_cost(row["cost"]),

@@ -7,15 +7,14 @@ from otel_ml.records import TOKENS
 from otel_ml_collector.owners import FIRST
 from otel_ml_collector.store.apart import (
     find_apart,
-    join_named,
     may_have_experiments,
     may_share_calls,
-    own_or_named,
+    read_names,
 )
 from otel_ml_collector.store.connection import EVERY_NAME
 from otel_ml_collector.store.reader import READABLE, Reader, Row
 from otel_ml_collector.store.rollup import EXACT, computed, uncomputed
-from otel_ml_collector.store.runs import ACROSS_PARTITIONS, Window
+from otel_ml_collector.store.runs import ACROSS_PARTITIONS, FILTERED, Window
 from otel_ml_collector.store.sql import EMPTY, Condition, Sql, identifier, join_sql
 from otel_ml_collector.store.tables import IS_CALL, experiments, repeats
 from otel_ml_collector.store.versions import (
@@ -23,6 +22,7 @@ from otel_ml_collector.store.versions import (
     VERSIONS,
     number_versions,
 )
+from otel_ml_collector.times import HOUR_NS
 
 _MOST_PROJECTS: Final = 20_000
 # The small number of a run's version, of some that are known; 0 for any other.
@@ -297,7 +297,8 @@ def read_version_scores(reader: Reader, project: str, model: str) -> list[Row]:
     return reader.rows(sql, _of_versions(reader, project, model))
 
 
-# What each version of a judge said last of some runs.
+# What each version of a judge said last of some runs of a window, by their spans. A score stands at
+# the start of its run that was told with it: at 0 where none was.
 _SAID_LAST: Final = Sql("""
     SELECT trace_id, span_id, judge, judge_version, newest.1 AS score, newest.2 AS passed,
       newest.3 AS failed
@@ -306,68 +307,58 @@ _SAID_LAST: Final = Sql("""
         argMax((score, passed, failed), time_ns) AS newest
       FROM scores_by_judge
       WHERE project = {project:String}
-        AND (trace_id, span_id) IN (SELECT trace_id, span_id FROM ({runs}))
+        AND (start_ns = 0 OR (start_ns >= {first:Int64} AND start_ns <= {last:Int64}))
+        AND reinterpretAsUInt64(span_id) IN {spans:Array(UInt64)}
       GROUP BY trace_id, span_id, judge, judge_version
     )
     ORDER BY judge, judge_version, trace_id, span_id""")
 
 
+def is_version(reader: Reader, project: str, model: str, number: int) -> Condition:
+    """Write the condition on runs of a model, and on their days, for those of one version."""
+    digests = {
+        (digest, structure)
+        for (_, digest, structure), own in version_numbers(
+            reader, project, "model", [model]
+        ).items()
+        if own == number
+    }
+    sql = Sql("""digest IN {of_digests:Array(String)}
+      AND concat(toString(digest), ':', toString(structure)) IN {of_versions:Array(String)}""")
+    parameters = {
+        "of_digests": sorted({digest for digest, _ in digests}) or [""],
+        "of_versions": sorted(f"{digest}:{structure}" for digest, structure in digests) or [""],
+    }
+    return Condition(sql, parameters)
+
+
 def read_scored_runs(
-    reader: Reader, project: str, model: str, wanted: Sequence[int], most: int
-) -> tuple[list[Row], list[Row]]:
-    """Read the newest recorded runs of some versions, and what was said of each, of a run once.
-
-    Returns:
-        Runs with `number`, `trace_id`, `span_id`, `belongs` (its session, else that of its trace),
-        `is_error`, `latency_ns`, `tokens` and `cost`; then scores with `trace_id`, `span_id`,
-        `judge`, `judge_version`, `score`, `passed` and `failed`.
-    """
-    apart, session = find_apart(reader, project), Sql("session")
-    runs = Sql("""
-        SELECT {number} AS number, trace_id, span_id, {session} AS belongs,
-          outcome = 'error' AS is_error, latency_ns, {tokens} AS tokens, cost
-        FROM runs FINAL {join}
-        WHERE project = {project:String} AND model = {model:String}
-          AND number IN {wanted:Array(UInt32)} {once}
-        ORDER BY start_ns DESC, trace_id, span_id LIMIT {most:UInt32} BY number
-        """).fill(
-        number=_NUMBER,
-        session=own_or_named(session) if apart.sessions else session,
-        tokens=ALL_TOKENS,
-        join=join_named(session, apart) if apart.sessions else EMPTY,
-        once=_once(reader, project, _OURS),
-    )
-    scores = _SAID_LAST.fill(runs=runs)
-    parameters = {**_of_versions(reader, project, model), "wanted": list(wanted), "most": most}
-    return reader.rows(runs, parameters), reader.rows(scores, parameters)
-
-
-def read_matching_runs(
-    reader: Reader, project: str, condition: Condition, window: Window, most: int
+    reader: Reader,
+    project: str,
+    condition: Condition,
+    window: Window,
+    most: int,
+    *,
+    are_few: bool = False,
 ) -> tuple[list[Row], list[Row]]:
     """Read the newest recorded runs of a window that match, and what was said of each.
 
+    `are_few` says that no more match than are read: then nothing ends early that reads in order.
+
     Returns:
-        The same as `read_scored_runs`, without `number`.
+        Runs with `trace_id`, `span_id`, `belongs` (its session, else that of its trace),
+        `is_error`, `latency_ns`, `tokens` and `cost`; then scores with `trace_id`, `span_id`,
+        `judge`, `judge_version`, `score`, `passed` and `failed`. Of other runs there may be
+        scores, too.
     """
-    apart, session = find_apart(reader, project), Sql("session")
-    runs = Sql("""
-        SELECT trace_id, span_id, {session} AS belongs, is_error, latency_ns, tokens, cost
-        FROM (
-          SELECT trace_id, span_id, start_ns, session, outcome = 'error' AS is_error, latency_ns,
-            {tokens} AS tokens, cost
-          FROM runs FINAL
-          WHERE project = {project:String} AND start_ns >= {start:Int64}
-            AND start_ns < {end:Int64} AND ({condition})
-          ORDER BY start_ns DESC, trace_id, span_id LIMIT {most:UInt32}
-        ) AS run {join}
-        ORDER BY start_ns DESC, trace_id, span_id
-        """).fill(
-        session=own_or_named(session) if apart.sessions else session,
-        tokens=ALL_TOKENS,
-        join=join_named(session, apart) if apart.sessions else EMPTY,
-        condition=condition.sql,
-    )
+    sql = Sql("""
+        SELECT trace_id, span_id, reinterpretAsUInt64(span_id) AS span, start_ns,
+          session AS belongs, outcome = 'error' AS is_error, latency_ns, {tokens} AS tokens, cost
+        FROM runs FINAL
+        WHERE project = {project:String} AND start_ns >= {start:Int64}
+          AND start_ns < {end:Int64} AND ({condition})
+        ORDER BY start_ns DESC, trace_id, span_id LIMIT {most:UInt32}
+        """).fill(tokens=ALL_TOKENS, condition=condition.sql)
     parameters = {
         "project": project,
         "start": window.start_ns,
@@ -375,8 +366,24 @@ def read_matching_runs(
         "most": most,
         **condition.parameters,
     }
-    said = reader.rows(_SAID_LAST.fill(runs=runs), parameters)
-    return reader.rows(runs, parameters), said
+    runs = reader.rows(sql, parameters, FILTERED if are_few else None)
+    if not runs:
+        return [], []
+    alone = [row for row in runs if not row["belongs"]]
+    apart = find_apart(reader, project)
+    if alone and apart.sessions:
+        traces = {row["trace_id"]: row["trace_id"].hex() for row in alone}
+        named = read_names(reader, project, sorted({*traces.values()}), apart)
+        for row in alone:
+            trace = named.get(traces[row["trace_id"]])
+            row["belongs"] = trace["session"] if trace else ""
+    values = {
+        "project": project,
+        "first": runs[-1]["start_ns"] - HOUR_NS,
+        "last": runs[0]["start_ns"] + HOUR_NS,
+        "spans": [row["span"] for row in runs],
+    }
+    return runs, reader.rows(_SAID_LAST, values)
 
 
 def _of_versions(reader: Reader, project: str, model: str) -> dict[str, Any]:
