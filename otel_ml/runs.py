@@ -433,7 +433,8 @@ class Run(Handle, HasCard):
     @property
     def id(self) -> str:
         """The run id, ``<32 hex>-<16 hex>``, as the API names it."""
-        return run_id_of(self._span.get_span_context())
+        span = self._span
+        return run_id_of(span if type(span) is RunSpan else span.get_span_context())
 
     @property
     def trace_id(self) -> str:
@@ -599,11 +600,12 @@ class Run(Handle, HasCard):
         evaluations: "Sequence[Judgement]",
     ) -> dict[str, Value]:
         """Join all that is known; tags and scores first, which a full span drops first."""
-        tags = self._tags or {}
-        details = None if self._waiting is None else self._waiting.details
-        attributes = tag_attributes(tags, details)
-        if not fits(tags):
-            self._note("tags", TRUNCATED)
+        attributes: dict[str, Value] = {}
+        if self._tags:
+            details = None if self._waiting is None else self._waiting.details
+            attributes = tag_attributes(self._tags, details)
+            if not fits(self._tags):
+                self._note("tags", TRUNCATED)
         if evaluations:
             shown = [self._shown(evaluation) for evaluation in evaluations]
             attributes.update(score_attributes(shown))
@@ -612,10 +614,10 @@ class Run(Handle, HasCard):
 
     def _shown(self, evaluation: "Judgement") -> "Judgement":
         """Hide what a judge must not tell of the values that it saw."""
-        if self._recorder is None:
+        label, explanation, error = evaluation.label, evaluation.explanation, evaluation.error
+        if self._recorder is None or (label is None and explanation is None and error is None):
             return evaluation
         hide = self._recorder.redaction.text
-        label, explanation, error = evaluation.label, evaluation.explanation, evaluation.error
         return replace(
             evaluation,
             label=None if label is None else hide(label),

@@ -197,6 +197,7 @@ class RunSpan(ReadableSpan, trace.Span):
         "constants",
         "flags",
         "is_queued",
+        "linked",
         "span_id",
         "trace_id",
         "trace_state",
@@ -230,7 +231,8 @@ class RunSpan(ReadableSpan, trace.Span):
         self._made_context: SpanContext | None = None
         self._given: Any = None  # BoundedAttributes of the host's
         self._added_events: Any = None  # BoundedList
-        self._added_links: Any = None  # BoundedList
+        self._added_links: Any = None  # BoundedList; with those it was made with
+        self.linked: tuple[Link, ...] = ()
         self._status = UNSET
         self._cut = 0
         self.weight = BARE_BYTES
@@ -284,7 +286,7 @@ class RunSpan(ReadableSpan, trace.Span):
     @property
     def links(self) -> Sequence[Link]:
         """Links in the order in which they were added."""
-        return () if self._added_links is None else tuple(self._added_links)
+        return self.linked if self._added_links is None else tuple(self._added_links)
 
     @property
     def dropped_attributes(self) -> int:
@@ -380,11 +382,20 @@ class RunSpan(ReadableSpan, trace.Span):
         limits = self._home.limits
         with _MAKING.lock:
             if self._added_links is None:
-                self._added_links = BoundedList(limits.max_links)
+                self._added_links = BoundedList.from_seq(limits.max_links, self.linked)
         kept = BoundedAttributes(
             limits.max_link_attributes, attributes, max_value_len=limits.max_attribute_length
         )
         self._added_links.append(Link(context, kept))
+
+    def link(self, links: tuple[Link, ...]) -> None:
+        """Give a new span the links that others have as well; the same object is encoded once."""
+        most = self._home.limits.max_links
+        if most is None or len(links) <= most:
+            self.linked = links
+        else:
+            for one in links:
+                self.add_link(one.context, one.attributes)
 
     def update_name(self, name: str) -> None:
         """Rename the span; the model's name stays."""
@@ -425,7 +436,7 @@ class RunSpan(ReadableSpan, trace.Span):
 
     @property
     def is_plain(self) -> bool:
-        """Whether it has nothing but ids, times, a parent, and the attributes of a run."""
+        """Whether it has only ids, times, a parent, shared links, and the attributes of a run."""
         return (
             self._given is None
             and self._added_events is None
@@ -504,9 +515,22 @@ def is_sampled(span: trace.Span) -> bool:
     return span.is_recording() and span.get_span_context().trace_flags.sampled
 
 
-def run_id_of(context: SpanContext) -> str:
-    """Write the id of a run as the API has it: ``<32 hex>-<16 hex>``."""
+def run_id_of(context: SpanContext | RunSpan) -> str:
+    """Write the id of a run as the API has it: ``<32 hex>-<16 hex>``.
+
+    Args:
+        context: That of its span; of ours the span itself, without making its context.
+    """
     return f"{context.trace_id:032x}-{context.span_id:016x}"
+
+
+def link(span: trace.Span, links: tuple[Link, ...]) -> None:
+    """Give a new span links that others have as well, of whichever kind it is."""
+    if type(span) is RunSpan:
+        span.link(links)
+        return
+    for one in links:
+        span.add_link(one.context, one.attributes)
 
 
 def write(span: trace.Span, variables: Attributes, constants: Attributes) -> None:

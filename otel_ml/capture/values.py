@@ -86,9 +86,10 @@ def encode(value: object, limit_bytes: int = LIMIT_BYTES, *, is_too_long: bool =
         The text and its notes. NaN becomes ``null``; infinities, integers of more than 64 bits
         and keys that are no strings become strings.
     """
-    if is_too_long or not _may_fit(value, limit_bytes):
+    seen = None if is_too_long else glance(value)
+    if is_too_long or (seen is None and not _may_fit(value, limit_bytes)):
         return _cut(value, limit_bytes)
-    raw = _dump(value)
+    raw = _dump(value, seen)
     if raw is None:
         return _encode_bounded(value, limit_bytes)
     if not 0 < len(raw) <= limit_bytes:

@@ -704,7 +704,7 @@ def _record(recorder: Recorder, item: Item) -> tuple[dict[str, Any], list[Event]
         text, left_out = recorder.redaction.encode(content, _ITEM_BYTES)
         said[attribute] = text
         by_hash = {one.sha256: one.value for one in values}
-        for path, digest in find_documents(content, part):
+        for path, digest in find_documents(content, part) if values else ():
             if digest in by_hash:
                 made = artifact.make_artifact(path, by_hash[digest], recorder.redaction)
                 left_out |= {*made.notes}
@@ -714,7 +714,8 @@ def _record(recorder: Recorder, item: Item) -> tuple[dict[str, Any], list[Event]
                 events.append((names.ARTIFACT_EVENT, event, at_ns))
         if left_out:
             notes[part] = sorted(left_out)
-    said.update(tag_attributes(recorder.redaction.values(item.tags)))
+    if item.tags:
+        said.update(tag_attributes(recorder.redaction.values(item.tags)))
     if item.source_run:
         said[names.ITEM_SOURCE_RUN] = item.source_run
     if notes:

@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from opentelemetry import context as context_api
 from opentelemetry.context import Context
-from opentelemetry.trace import SpanContext
+from opentelemetry.trace import Link
 
 from otel_ml import attributes as names
 from otel_ml.calls import Call
@@ -34,7 +34,7 @@ from otel_ml.judges.judge import Judge, Judgement
 from otel_ml.judges.judged import Judged, lost
 from otel_ml.process import start_apart
 from otel_ml.recorder import Recorder
-from otel_ml.spans import SPAN_KEY, attach, detach
+from otel_ml.spans import SPAN_KEY, attach, detach, link
 from otel_ml.tags import tags_of
 from otel_ml.wire import error_name
 
@@ -129,8 +129,7 @@ class ItemCall(Call):
             if item.tags and self._recorder is not None:
                 tags = self._recorder.redaction.values(tags_of(item.tags))
                 self._tags = {**tags, **(self._tags or {})}
-            if about.link is not None:
-                self._span.add_link(about.link)
+            link(self._span, about.links)
         return True
 
     def took_ms(self, measured_ms: float) -> float:
@@ -157,12 +156,24 @@ class ItemCall(Call):
         self._end_ns = end_ns
 
 
+def _without_span() -> Context:
+    current = context_api.get_current()
+    return Context({key: value for key, value in current.items() if key != SPAN_KEY})
+
+
 @dataclass(frozen=True, slots=True)
 class About:
-    """What all runs of an experiment say, and the experiment's span that they point to."""
+    """What all runs of an experiment say, and the experiment's span that they point to.
+
+    Attributes:
+        facts: Attributes of each.
+        links: To the experiment's span; none where that is not recorded.
+        context: The caller's without a span: a run is the root of its trace.
+    """
 
     facts: Mapping[str, Any]
-    link: SpanContext | None
+    links: tuple[Link, ...] = ()
+    context: Context = field(default_factory=_without_span)
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,13 +209,13 @@ class Work:
             told = {**more, "baseline": other.outputs}
             yield Asked(self.pairs, inputs, output, run_id=run_id, more=told, against=other.run_id)
 
-    def row(self, item: Item, repeat: int, call: ItemCall | None, **more: Any) -> ItemRun:
+    def row(self, item: Item, repeat: int, run_id: str, **more: Any) -> ItemRun:
         """Make the record of a run."""
         return ItemRun(
             item.id,
             item.digest,
             repeat,
-            run_id="" if call is None or not call.is_recorded else call.id,
+            run_id=run_id,
             tags=item.tags,
             source_run=item.source_run,
             **more,
@@ -246,6 +257,7 @@ class Trial:
         self.deadline = 0.0
         self.began = 0.0
         self._lock = threading.Lock()
+        self._run_id = ""
 
     def claim(self) -> bool:
         """Tell whether the caller is the first."""
@@ -259,7 +271,7 @@ class Trial:
     def open(self, work: Work) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Open its run in a context without a span; returns what to call the function with."""
         arguments = work.target.arguments(self.item.inputs)
-        attach(Context({**context_api.get_current(), SPAN_KEY: None}))
+        attach(work.about.context)
         call = ItemCall.__new__(ItemCall)
         if call.begin(work.target.traced, self.item, self.repeat, work.about, arguments):
             self.call = call
@@ -281,7 +293,7 @@ class Trial:
         return work.row(
             self.item,
             self.repeat,
-            self.call,
+            self.run_id,
             outcome="error",
             error_type=name,
             error=f"{name}: {message}" if message else name,
@@ -303,7 +315,9 @@ class Trial:
     @property
     def run_id(self) -> str:
         """The id of its run; empty where nothing is recorded."""
-        return "" if self.call is None or not self.call.is_recorded else self.call.id
+        if not self._run_id and self.call is not None and self.call.is_recorded:
+            self._run_id = self.call.id
+        return self._run_id
 
     def hand_over(
         self, work: Work, output: object, latency_ms: float, said: Sequence[Judgement]
@@ -312,7 +326,7 @@ class Trial:
         row = work.row(
             self.item,
             self.repeat,
-            self.call,
+            self.run_id,
             outputs=output,
             latency_ms=latency_ms,
             judgements={one.judge: one for one in said},

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import orjson
+from opentelemetry.trace import Link
 
 from otel_ml import attributes as names
 from otel_ml.arguments import (
@@ -257,7 +258,7 @@ class _Prepared:
             known = before.get((item.id, item.digest))
             return known[repeat % len(known)] if known else None
 
-        link = run._span.get_span_context() if run.is_recorded else None
+        links = (Link(run._span.get_span_context(), {}),) if run.is_recorded else ()
         return Work(
             self.target,
             self.recorder,
@@ -265,7 +266,7 @@ class _Prepared:
             tuple(judge for judge in self.judges if judge.pairwise),
             find,
             self.timeout_s,
-            About({names.TEST_SUITE_NAME: self.name}, link),
+            About({names.TEST_SUITE_NAME: self.name}, links),
         )
 
     def _find_started(self, about: Experiment) -> Started | None:
@@ -472,16 +473,15 @@ def source_digest(function: Callable[..., Any]) -> str:
         return ""
     package = module.__name__.partition(".")[0]
     is_package = hasattr(sys.modules.get(package), "__path__")
+    folder = os.path.normpath(home.parent)
     files = {home}
     for name, one in list(sys.modules.items()):
-        file = _file_of(one)
-        if file is None:
-            continue
         if is_package:
             is_ours = name == package or name.startswith(f"{package}.")
         else:
-            is_ours = file.parent == home.parent and not _is_installed(file)
-        if is_ours:
+            is_ours = os.path.normpath(_file_name_of(one)).rpartition(os.sep)[0] == folder
+        file = _file_of(one) if is_ours else None
+        if file is not None and (is_package or not _is_installed(file)):
             files.add(file)
     found = sha256()
     for file in sorted(files):
@@ -493,9 +493,12 @@ def _is_installed(file: Path) -> bool:
     return any(part in _INSTALLED for part in file.parts)
 
 
-def _file_of(module: object) -> Path | None:
+def _file_name_of(module: object) -> str:
     name = getattr(module, "__file__", None)
-    if not isinstance(name, str) or not name.endswith(".py"):
-        return None
+    return name if isinstance(name, str) else ""
+
+
+def _file_of(module: object) -> Path | None:
+    name = _file_name_of(module)
     path = Path(name)
-    return path if path.is_file() else None
+    return path if name.endswith(".py") and path.is_file() else None

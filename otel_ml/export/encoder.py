@@ -342,6 +342,8 @@ _names: Final[dict[str, bytes]] = {}
 # What all runs of a version say. By identity, and so with what keeps it from being another's.
 _MOST_CONSTANTS: Final = 1_024
 _constants: Final[dict[int, tuple[Mapping[str, Any], bytes]]] = {}
+# The link that all runs of an experiment have to it, likewise.
+_shared_links: Final[dict[int, tuple[tuple[Link, ...], bytes]]] = {}
 
 
 def encode_span(span: ReadableSpan) -> bytes:
@@ -373,6 +375,9 @@ def encode_span(span: ReadableSpan) -> bytes:
         ]
         _ATTRIBUTES.write(parts, span.variables)
         parts += (known[1] if known else _encode_constants(span.constants), _UNSET_FIELD)
+        if span.linked:
+            links = _shared_links.get(id(span.linked))
+            parts.append(links[1] if links else _encode_shared_links(span.linked))
         return b"".join(parts)
     context = span.context
     kind = span.kind
@@ -408,6 +413,11 @@ def _encode_constants(constants: Mapping[str, Any]) -> bytes:
     parts: list[bytes] = []
     _ATTRIBUTES.write(parts, constants)
     return keep(_constants, id(constants), (constants, b"".join(parts)), _MOST_CONSTANTS)[1]
+
+
+def _encode_shared_links(links: tuple[Link, ...]) -> bytes:
+    written = b"".join([part for link in links for part in _encode_link(link)])
+    return keep(_shared_links, id(links), (links, written), _MOST_CONSTANTS)[1]
 
 
 def _encode_name(name: str) -> bytes:

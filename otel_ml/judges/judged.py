@@ -11,7 +11,7 @@ from otel_ml import attributes as names
 from otel_ml.errors import is_of_signal, quiet
 from otel_ml.judges.judge import Judge, Judgement
 from otel_ml.judges.steps import Wait, drive
-from otel_ml.process import marking
+from otel_ml.process import MARKS, marking
 
 NOT_RUN: Final = "lost: the judge was not run"
 INTERRUPTED: Final = "lost: the call was interrupted"
@@ -97,14 +97,19 @@ class Judged:
             self.lose(INTERRUPTED)
 
     def _judge_here(self, judge: Judge, wait: Wait) -> Judgement:
+        MARKS.set({**(MARKS.get() or {}), **self._marks(judge)})  # the context ends with the judge
         steps = judge.steps(self.inputs, self.outputs, self.more)
-        with self.marking(judge):
-            return drive(steps, wait, judge.timeout_s, _is_of_host)
+        return drive(steps, wait, judge.timeout_s, _is_of_host)
 
     def marking(self, judge: Judge) -> AbstractContextManager[None]:
         """Mark the calls that are traced meanwhile, in this context, as those of a judge."""
+        return marking(self._marks(judge))
+
+    def _marks(self, judge: Judge) -> dict[str, str]:
         told = {names.JUDGING: judge.name}
-        return marking(told | {names.JUDGING_RUN: self.run_id} if self.run_id else told)
+        if self.run_id:
+            told[names.JUDGING_RUN] = self.run_id
+        return told
 
     def let_go(self) -> None:
         """Hand the run over with what is known. A second call does nothing."""

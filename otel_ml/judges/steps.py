@@ -9,11 +9,14 @@ import time
 from collections.abc import Awaitable, Callable, Generator
 from functools import partial
 from types import CoroutineType
-from typing import Any, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from otel_ml.judges.answer import JudgeError, JudgeTimedOut, tell
 
 T = TypeVar("T")
+
+# Of these nothing has to be awaited.
+_ANSWERS: Final = frozenset({bool, int, float, tuple})
 
 Step = Callable[[], Any]
 Steps = Generator[Step, Any, T]
@@ -55,7 +58,7 @@ def drive(
             return answer
         try:
             go_on, said = steps.send, step()
-            if inspect.isawaitable(said):
+            if type(said) not in _ANSWERS and inspect.isawaitable(said):
                 said = wait(said, max(deadline - time.monotonic(), 0))
         except BaseException as problem:
             if is_of_host is not None and is_of_host(problem):

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, SpanProcessor, TracerProvider
-from opentelemetry.trace import SpanContext, Status, StatusCode, TraceFlags, TraceState
+from opentelemetry.trace import Link, SpanContext, Status, StatusCode, TraceFlags, TraceState
 
 from otel_ml import Client
 from otel_ml.errors import trouble
@@ -210,6 +210,23 @@ def test_span_is_the_sdk_s_json(program: list[Operation]) -> None:
     play(theirs, program)
     assert as_json(ours) == as_json(theirs)
     assert as_json(ours.copy()) == as_json(theirs)
+
+
+shared = st.lists(contexts.filter(lambda context: context.is_valid), max_size=3)
+
+
+@given(shared=shared, program=programs, limits=limits)
+def test_shared_links_are_links(
+    shared: list[SpanContext], program: list[Operation], limits: SpanLimits
+) -> None:
+    """A span that is given shared links says what it says when each of them was added to it."""
+    ours, theirs = open_pair(limits)
+    ours.link(tuple(Link(context, {}) for context in shared))
+    for context in shared:
+        theirs.add_link(context)
+    play(ours, program)
+    play(theirs, program)
+    assert said(ours) == said(theirs)
 
 
 @given(program=programs, limits=limits)

@@ -17,7 +17,7 @@ from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans 
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from opentelemetry.sdk.trace import ReadableSpan, SpanLimits
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
-from opentelemetry.trace import NonRecordingSpan
+from opentelemetry.trace import Link, NonRecordingSpan, SpanContext
 
 from otel_ml import Client, Judge, current_run
 from otel_ml.export.encoder import encode_span
@@ -132,6 +132,19 @@ def test_run_is_written_as_any_span(said: Mapping[str, Any], model: Model) -> No
 def test_run_is_written_as_official(said: Mapping[str, Any], model: Model) -> None:
     """Any run, and any record about one, is read as what the official encoder wrote."""
     for span in model.record(said):
+        message = Span.FromString(encode_span(span))
+        assert message.SerializeToString(deterministic=True) == official(span)
+
+
+@given(shared=st.lists(contexts, max_size=3))
+def test_shared_links_are_written_as_any(shared: list[SpanContext]) -> None:
+    """Links that several spans share are written on each as the official encoder writes them."""
+    links = tuple(Link(context, {}) for context in shared)
+    for _ in range(2):
+        span = open_span()
+        span.link(links)
+        span.end()
+        assert encode_span(span) == encode_span(cast("ReadableSpan", Seen(span)))
         message = Span.FromString(encode_span(span))
         assert message.SerializeToString(deterministic=True) == official(span)
 
