@@ -1,6 +1,7 @@
 """Fixtures shared by all tests."""
 
 import fcntl
+import os
 import shutil
 import subprocess
 from collections.abc import Generator, Iterator
@@ -10,6 +11,7 @@ from typing import Final
 import pytest
 
 from tests.support.collector import CollectorProcess, running
+from tests.support.demo import record_demo
 from tests.support.examples import load_profile
 from tests.support.tiers import is_harder_at_night, waiting
 
@@ -31,6 +33,20 @@ def own_collector(tmp_path: Path) -> Iterator[CollectorProcess]:
     """A collector for one test that stops, kills or restarts it."""
     with running(tmp_path / "data") as process:
         yield process
+
+
+@pytest.fixture(scope="session")
+def recorded_demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the demo left, and printed, which one worker of the tests runs for all."""
+    ours = tmp_path_factory.getbasetemp()
+    recorded = (ours.parent if "PYTEST_XDIST_WORKER" in os.environ else ours) / "recorded-demo"
+    with recorded.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not recorded.exists():
+            part = recorded.with_suffix(".part")
+            record_demo(part)
+            part.rename(recorded)
+    return recorded
 
 
 @pytest.fixture(scope="session")

@@ -1,10 +1,6 @@
 """A Chromium, and a collector that shows what the demo recorded."""
 
-import fcntl
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +10,6 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from tests.browser.tour import Stop, open_tour
 from tests.support.collector import CollectorProcess, running
 
-ROOT = Path(__file__).parents[2]
 CHROMIUM = "/usr/bin/chromium"
 ARGUMENTS = [
     "--no-sandbox",
@@ -27,31 +22,13 @@ ARGUMENTS = [
 ]
 
 
-def record_demo(folder: Path) -> Path:
-    """Record what the demo records; returns the data directory."""
-    subprocess.run(
-        [sys.executable, "-m", "examples.demo", "--once", "--folder", str(folder)],
-        check=True,
-        cwd=ROOT,
-        capture_output=True,
-        timeout=180,
-    )
-    return folder / "data"
-
-
 @pytest.fixture(scope="session")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CollectorProcess]:
-    """A collector over the demo's data, which one worker of the tests records for all."""
+def demo(
+    recorded_demo: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[CollectorProcess]:
+    """A collector over the demo's data."""
     own = tmp_path_factory.mktemp("demo") / "data"
-    ours = tmp_path_factory.getbasetemp()
-    recorded = (ours.parent if "PYTEST_XDIST_WORKER" in os.environ else ours) / "recorded-demo"
-    with recorded.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not recorded.exists():
-            part = recorded.with_suffix(".part")
-            record_demo(part)
-            part.rename(recorded)
-        shutil.copytree(recorded / "data", own, symlinks=True)
+    shutil.copytree(recorded_demo / "data", own, symlinks=True)
     with running(own) as collector:
         yield collector
 

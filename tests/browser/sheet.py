@@ -13,9 +13,10 @@ from typing import Final, Literal
 
 from playwright.sync_api import Browser, sync_playwright
 
-from tests.browser.conftest import ARGUMENTS, CHROMIUM, record_demo
+from tests.browser.conftest import ARGUMENTS, CHROMIUM
 from tests.browser.tour import Stop, open_tour
 from tests.support.collector import running
+from tests.support.demo import record_demo
 
 FOLDER: Final = Path(__file__).parent / "screenshots" / "sheet"
 THEMES: Final[Sequence[Literal["light", "dark"]]] = ("light", "dark")
