@@ -68,18 +68,31 @@ class Old:
     expected: Mapping[str, str]
 
 
+class Olds:
+    """What older programs kept, by schema: read when it is first asked for, before a store is open.
+
+    Args:
+        folder: A store of today, where each has a project.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._found: dict[int, Old] = {}
+
+    def __getitem__(self, version: int) -> Old:
+        if version not in self._found:
+            with open_service(self._folder) as service:
+                spans = spans_of(version)
+                write(service, version, spans)
+                expected = answers(service, version, spans)
+                assert [text for text in expected.values() if text.startswith('{"error"')] == []
+                self._found[version] = Old(read_tables(service, version), spans, expected)
+        return self._found[version]
+
+
 @pytest.fixture(scope="module")
-def olds(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Old]:
-    """What older programs kept, by schema: read from a store of today, a project each."""
-    found: dict[int, Old] = {}
-    with open_service(tmp_path_factory.mktemp("today")) as service:
-        for version in VERSIONS:
-            spans = spans_of(version)
-            write(service, version, spans)
-            expected = answers(service, version, spans)
-            assert [text for text in expected.values() if text.startswith('{"error"')] == []
-            found[version] = Old(read_tables(service, version), spans, expected)
-    return found
+def olds(tmp_path_factory: pytest.TempPathFactory) -> Olds:
+    return Olds(tmp_path_factory.mktemp("today"))
 
 
 def spans_of(version: int) -> list[Span]:
@@ -232,7 +245,7 @@ def make_old(folder: Path, version: int, rows: Mapping[str, tuple[list[str], byt
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_older_store(tmp_path: Path, olds: Mapping[int, Old], version: int) -> None:
+def test_older_store(tmp_path: Path, olds: Olds, version: int) -> None:
     """A store of an older schema answers what a new one with the same records answers."""
     old = olds[version]
     make_old(tmp_path, version, old.rows)
@@ -265,7 +278,7 @@ def test_stream_of_an_older_store(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("delay_s", [0.05, 0.3])
-def test_killed_migration(tmp_path: Path, olds: Mapping[int, Old], delay_s: float) -> None:
+def test_killed_migration(tmp_path: Path, olds: Olds, delay_s: float) -> None:
     """A migration that is killed in the middle is completed by the next start."""
     make_old(tmp_path, 2, olds[2].rows)
     command = [sys.executable, "-c", OPENER, f"chdb://{tmp_path}"]
@@ -278,7 +291,7 @@ def test_killed_migration(tmp_path: Path, olds: Mapping[int, Old], delay_s: floa
         assert answers(service, 2, olds[2].spans) == olds[2].expected
 
 
-def test_rollup_of_joined_versions(tmp_path: Path, olds: Mapping[int, Old]) -> None:
+def test_rollup_of_joined_versions(tmp_path: Path, olds: Olds) -> None:
     """Days whose rollup joined the versions of a judge are told from their runs until computed."""
     make_old(tmp_path, 6, olds[6].rows)
     day_ns = NOW_NS // DAY_NS * DAY_NS - 40 * DAY_NS
@@ -301,7 +314,7 @@ def test_rollup_of_joined_versions(tmp_path: Path, olds: Mapping[int, Old]) -> N
         assert client_now.query(cells).result_rows == [("grounded", "b2", 1)]
 
 
-def test_repeated_steps(tmp_path: Path, olds: Mapping[int, Old]) -> None:
+def test_repeated_steps(tmp_path: Path, olds: Olds) -> None:
     """Steps that run again, because a kill came before they were noted, change no answer."""
     make_old(tmp_path, 2, olds[2].rows)
     with open_store(tmp_path):
