@@ -3,7 +3,7 @@
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from otel_ml import Client
@@ -50,21 +50,23 @@ class Row:
         return dataclasses.replace(self, traced=self.plain, runs=kept, inputs=case.inputs)
 
 
-def run(client: Client, project: str, collector: CollectorProcess) -> Iterator[Row]:
-    """Run all cases: first each without us and with us, then one flush, then the reading."""
+def run(
+    client: Client, project: str, collector: CollectorProcess, cases: Sequence[Case]
+) -> Iterator[Row]:
+    """Run cases: first each without us and with us, then one flush, then the reading."""
     answers = {
         case.name: (answer(case, _untraced), answer(case, client.trace(name=case.name)))
-        for case in CASES
+        for case in cases
     }
     delivery = client.flush(60)
     if not delivery:
         raise RuntimeError(f"Not delivered: {delivery}, the collector says:\n{collector.output}")
     found = collector.runs(project)
-    counts: dict[str, Counter[str]] = {case.name: Counter() for case in CASES}
+    counts: dict[str, Counter[str]] = {case.name: Counter() for case in cases}
     for one in found:
         counts[one["model"]][one["outcome"]] += 1
     last = {one["model"]: one["run_id"] for one in found}
-    for case in CASES:
+    for case in cases:
         inputs = None
         if case.inputs is not None:
             inputs = _inputs(collector.get(f"/projects/{project}/runs/{last[case.name]}"))

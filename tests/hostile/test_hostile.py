@@ -15,11 +15,18 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def done() -> subprocess.CompletedProcess[str]:
-    """All cases, run once in a process of their own."""
+def done(request: pytest.FixtureRequest) -> subprocess.CompletedProcess[str]:
+    """Run the cases that are asked for in a process of their own, all of them at once."""
+    asked = [
+        case.name
+        for item in request.session.items
+        if isinstance(item, pytest.Function) and item.module is sys.modules[__name__]
+        if hasattr(item, "callspec") and isinstance(case := item.callspec.params["case"], Case)
+    ]
+    # Python 3.12 and newer warn of any fork beside threads.
+    python = [sys.executable, "-W", "ignore::DeprecationWarning"]
     return subprocess.run(
-        # Python 3.12 and newer warn of any fork beside threads.
-        [sys.executable, "-W", "ignore::DeprecationWarning", "-m", "tests.hostile", "--json"],
+        [*python, "-m", "tests.hostile", "--json", *asked],
         cwd=ROOT,
         capture_output=True,
         text=True,
