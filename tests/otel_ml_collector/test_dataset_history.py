@@ -106,11 +106,11 @@ def test_history(collector: CollectorProcess, results: list[Result], number: int
 
 
 def read_all(collector: CollectorProcess, path: str, show: str) -> list[str]:
-    """Read the ids of all items that are shown, three at a time."""
+    """Read the ids of all items that are shown, seven at a time."""
     found: list[str] = []
     more: dict[str, Any] = {}
     while True:
-        page = collector.get(path, show=show, limit=3, **more)
+        page = collector.get(path, show=show, limit=7, **more)
         found += [one["id"] for one in page["items"]]
         if page["next_cursor"] is None:
             return found

@@ -270,7 +270,7 @@ def span_of(told: Told, number: int, project: str) -> Span:
     return make_span("evaluation", attributes, span_id=span_id(number), start_ns=told.at_ns)
 
 
-@settings(max_examples=examples(40, on_commit=5))
+@settings(max_examples=examples(40, on_commit=3))
 @given(truths=st.lists(TOLD, min_size=1, max_size=6), data=st.data())
 def test_any_order(service: Service, truths: list[Told], data: st.DataObject) -> None:
     """Truths in any order, some twice, by two writers and before the run too, are the same ones."""

@@ -20,6 +20,7 @@ from tests.otel_ml_collector.spans import (
     trace_id,
 )
 from tests.otel_ml_collector.stores import Service
+from tests.support.examples import AT_NIGHT
 
 DOCUMENT = '{"type": "otel_ml.types.Native", "params": {"data": "../../etc/passwd"}}'
 
@@ -101,7 +102,9 @@ def test_many_runs(service: Service, project: str) -> None:
     assert len(runs) == 138
     assert sum(bool(run["metrics"]) for run in runs) == 136
     assert {run["session"] for run in runs} == {"session 901", "session 902"}
-    for run in runs:
+    unusual = [run for run in runs if run["outcome"] != "ok"]
+    assert unusual
+    for run in [*unusual, *runs[:: 1 if AT_NIGHT else 7]]:
         alone = ask(service.app, f"/api/v1/projects/{project}/runs/{run['run_id']}").json
         assert run == alone
 

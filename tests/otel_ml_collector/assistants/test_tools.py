@@ -27,6 +27,7 @@ from tests.otel_ml_collector.assistants.conftest import (
 from tests.otel_ml_collector.query.test_judges import say
 from tests.otel_ml_collector.spans import NOW_NS, SECOND_NS, make_call, span_id, trace_id
 from tests.otel_ml_collector.stores import Service
+from tests.support.examples import examples
 
 # Characters of the definitions: a change that makes them 5 % longer has to say so here.
 MEASURED: Final = 5_651
@@ -114,9 +115,9 @@ FIELDS: Final = (
 
 
 def test_numbers_are_the_api_s(service: Service, ask_tool: Ask) -> None:
-    """Counts and figures of 100 random filters are those of the API."""
+    """Counts and figures of random filters are those of the API."""
     draw = random.Random(7)  # noqa: S311 - it chooses filters
-    for _ in range(100):
+    for _ in range(examples(100, on_commit=12)):
         some = draw.sample(FIELDS, draw.randint(1, 3))
         where = f" {draw.choice(['and', 'or'])} ".join(some)
         path = f"/api/v1/projects/shop/stats?where={quote(where)}&start={SINCE}&end={UNTIL}"

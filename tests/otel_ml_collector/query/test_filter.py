@@ -212,7 +212,7 @@ def _keys_of(spans: Sequence[Span]) -> dict[str, set[str]]:
 LENGTH: Final = re.compile(r"\b(\d+(?:\.\d+)?)(?:us|ms|s)\b")
 
 
-@settings(max_examples=examples(80, on_commit=5))
+@settings(max_examples=examples(80, on_commit=3))
 @given(filters)
 def test_same_as_python(sample: Sample, made: Filter) -> None:
     """A filter finds the runs for which the same expression holds in Python."""

@@ -361,7 +361,7 @@ def test_bars_of_runs_that_were_judged_again(rejudged: tuple[Store, list[Span]])
 PLACES: Final = iter(range(10_000))
 
 
-@settings(max_examples=examples(5), deadline=None)
+@settings(max_examples=examples(5, on_commit=2), deadline=None)
 @given(
     st.lists(
         st.tuples(

@@ -438,7 +438,7 @@ def in_order(ask: Callable[[list[Part]], Any]) -> Any:
     return ask([(SPANS, LOGS, 0)])
 
 
-@settings(max_examples=examples(8, on_commit=3))
+@settings(max_examples=examples(8, on_commit=2))
 @given(parts=deliveries())
 def test_any_order(ask: Callable[[list[Part]], Any], in_order: Any, parts: list[Part]) -> None:
     """Any order, repetition and split of spans and log records gives the same answers."""

@@ -137,7 +137,7 @@ def test_apart(service: Service, project: str) -> None:
     assert names(service, project) == ["answer", "work"]
 
 
-@settings(max_examples=examples(60, on_commit=8))
+@settings(max_examples=examples(60, on_commit=3))
 @given(seed=st.integers(0, 2**32))
 def test_any_order(service: Service, seed: int) -> None:
     """Whatever comes first, or twice, in whatever groups, through two writers, is one call."""

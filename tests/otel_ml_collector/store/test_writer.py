@@ -46,6 +46,7 @@ from tests.otel_ml_collector.spans import (
 )
 from tests.otel_ml_collector.stores import Store, open_store
 
+PART: Final = 3  # spans that are written together when a story comes in parts
 FUTURE_NS: Final = 2_000_000_000 * SECOND_NS  # 2033, when arrivals begin in the future
 
 
@@ -203,8 +204,9 @@ def test_order_and_repetition(store: Store) -> None:
     store.take("once", *story)
     store.take("again", *reversed(story))  # first arrivals stand in the order of the starts
     for writer in (store.writer, Writer(store.connections)):
-        for span in sorted(story, key=lambda span: span.span_id[-1] * 7 % 13):
-            writer.write(map_spans([span], Filing("again", NOW_NS)))
+        parts = sorted(story, key=lambda span: span.span_id[-1] * 7 % 13)
+        for at in range(0, len(parts), PART):
+            writer.write(map_spans(parts[at : at + PART], Filing("again", NOW_NS)))
         writer.write(map_spans(story, Filing("again", NOW_NS)))
     once, again = answers(store, "once", story), answers(store, "again", story)
     assert {name: again[name] == answer for name, answer in once.items()} == dict.fromkeys(
