@@ -7,10 +7,11 @@ from typing import Final
 from tests.bench.dataset import PROJECTS, Dataset, Plan, project_name
 from tests.bench.dataset_load import send_all
 from tests.support.collector import CollectorProcess
+from tests.support.examples import examples
 
 WRITERS: Final = 8
 READERS: Final = 8
-RUNS: Final = 2_000
+RUNS: Final = examples(2_000, on_commit=500)
 
 
 def test_every_id_once(collector: CollectorProcess) -> None:

@@ -5,7 +5,7 @@ from tests.support.collector import CollectorProcess
 from tests.support.examples import examples
 from tests.support.load import PROTOBUF, make_request, run_ids
 
-KILLS = examples(20, on_commit=2)
+KILLS = examples(20, on_commit=1)
 
 
 def test_kill_loses_nothing_acknowledged() -> None:

@@ -14,7 +14,7 @@ from tests.support.collector import CollectorProcess, running
 from tests.support.examples import examples
 from tests.support.load import PROTOBUF
 
-KILLS: Final = examples(10, on_commit=2)
+KILLS: Final = examples(10, on_commit=1)
 ITEMS: Final = 40
 PROJECT: Final = "item-kills"
 

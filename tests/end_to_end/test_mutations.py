@@ -3,7 +3,7 @@
 from tests.bench.mutated import measure
 from tests.support.examples import examples
 
-REQUESTS = examples(20_000, on_commit=1_500)
+REQUESTS = examples(20_000, on_commit=500)
 MEMORY_MB = 2_000  # merges of the engine come on top of what the bench holds it to
 
 
