@@ -868,7 +868,8 @@ def open_run(
         kind: Of the run.
         given: Its params, and attributes that are texts or counts, by the name of the attribute.
         tags: Set on the run.
-        ids: Trace id and span id of a root that several processes know; None for new ones.
+        ids: Trace id and span id of a root that several processes know; None for new ones. A
+            provider of another make gives its own, which nobody knows: then nothing is recorded.
         start_ns: When it began, where another process began it; 0 for now.
 
     Raises:
@@ -911,8 +912,10 @@ def _start_run(
     current = context_api.get_current()
     facts = {**read_baggage(current), **facts}
     span = start(name, current, start_ns, first, True)
-    if ids is not None and type(span) is RunSpan:
-        span.trace_id, span.span_id = ids
+    if ids is not None:
+        if type(span) is not RunSpan:
+            return OpenedRun(None, span, 0, {})
+        span.take_ids(*ids)
     run = OpenedRun(recorder if is_sampled(span) else None, span, start_ns, first)
     run._facts.update(facts)
     return run

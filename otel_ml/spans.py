@@ -397,6 +397,11 @@ class RunSpan(ReadableSpan, trace.Span):
             for one in links:
                 self.add_link(one.context, one.attributes)
 
+    def take_ids(self, trace_id: int, span_id: int) -> None:
+        """Become the root that other processes know by these ids; a new span only."""
+        self.trace_id, self.span_id = trace_id, span_id
+        self._parent = self._made_context = None
+
     def update_name(self, name: str) -> None:
         """Rename the span; the model's name stays."""
         if not self._is_ended("update_name"):

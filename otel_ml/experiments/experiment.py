@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import orjson
-from opentelemetry.trace import Link
+from opentelemetry.trace import Link, SpanContext, TraceFlags
 
 from otel_ml import attributes as names
 from otel_ml.arguments import (
@@ -45,14 +45,20 @@ from otel_ml.experiments.execution import (
 from otel_ml.experiments.options import EVALUATED, EvaluateOptions
 from otel_ml.experiments.result import Result
 from otel_ml.experiments.rows import Experiment, ItemRun, by_item
-from otel_ml.experiments.stored import Started, find_baseline, find_unfinished, open_reader
+from otel_ml.experiments.stored import (
+    Started,
+    find_baseline,
+    find_unfinished,
+    ids_of,
+    open_reader,
+)
 from otel_ml.functions import Options, TracedFunction
 from otel_ml.judges.judge import Judge
 from otel_ml.judges.ready import as_judge
 from otel_ml.notebook import page_address
 from otel_ml.process import marking
 from otel_ml.recorder import Recorder
-from otel_ml.runs import OpenedRun, open_run
+from otel_ml.runs import open_run
 from otel_ml.versions.weights import WeightsPending
 
 Tell = Callable[[ItemRun], None]
@@ -216,22 +222,29 @@ class _Prepared:
                 "experiment",
                 given,
                 [self.tags],
-                ids=None if self.started is None else self.started.ids,
+                ids=None if self.started is None else ids_of(self.started.id),
                 start_ns=0 if self.started is None else self.started.start_ns,
             )
+        known, start_ns = (run.id if run.is_recorded else "", run.start_ns)
+        above = run._span.get_span_context()
+        if not known and self.started is not None and self.recorder.active() is not None:
+            # The host's provider gives ids of its own: what is left joins the run that is there.
+            known, start_ns = self.started.id, self.started.start_ns
+            flags = TraceFlags(TraceFlags.SAMPLED)
+            above = SpanContext(*ids_of(known), is_remote=False, trace_flags=flags)
         self.about = replace(
             self.about,
-            id=run.id if run.is_recorded else "",
-            start_ns=run.start_ns or time.time_ns(),
-            page=self._page(run),
+            id=known,
+            start_ns=start_ns or time.time_ns(),
+            page=self._page(known),
         )
         try:
             send_dataset(self.recorder, self.dataset)
-            for judge in self.judges if run.is_recorded else ():
+            for judge in self.judges if known else ():
                 tell_judge(self.recorder, judge, judges[judge.name])
-            mark = {names.EXPERIMENT: run.id, names.EXPERIMENT_DATASET: self.dataset.name}
-            with marking(mark if run.is_recorded else {}):
-                yield self._work(run), progress
+            mark = {names.EXPERIMENT: known, names.EXPERIMENT_DATASET: self.dataset.name}
+            with marking(mark if known else {}):
+                yield self._work((Link(above, {}),) if known else ()), progress
         except BaseException as error:
             run.end(error)
             raise
@@ -251,14 +264,13 @@ class _Prepared:
             is_interrupted=progress.is_interrupted,
         )
 
-    def _work(self, run: OpenedRun) -> Work:
+    def _work(self, links: tuple[Link, ...]) -> Work:
         before = by_item([] if self.baseline is None else self.baseline.runs)
 
         def find(item: Item, repeat: int) -> ItemRun | None:
             known = before.get((item.id, item.digest))
             return known[repeat % len(known)] if known else None
 
-        links = (Link(run._span.get_span_context(), {}),) if run.is_recorded else ()
         return Work(
             self.target,
             self.recorder,
@@ -289,10 +301,10 @@ class _Prepared:
         told = self.comparison.told
         return orjson.dumps(told).decode() if told else None
 
-    def _page(self, run: OpenedRun) -> str:
-        if not run.is_recorded:
+    def _page(self, known: str) -> str:
+        if not known:
             return ""
-        return page_address(self.recorder.page, self.recorder.project, "experiments", run.id)
+        return page_address(self.recorder.page, self.recorder.project, "experiments", known)
 
 
 def _version_of_function(traced: TracedFunction) -> str:

@@ -38,11 +38,11 @@ class Started:
     start_ns: int
     runs: tuple[ItemRun, ...]
 
-    @property
-    def ids(self) -> tuple[int, int]:
-        """Trace id and span id."""
-        trace_id, _, span_id = self.id.partition("-")
-        return int(trace_id, 16), int(span_id, 16)
+
+def ids_of(run_id: str) -> tuple[int, int]:
+    """Return the trace id and the span id that a run id says."""
+    trace_id, _, span_id = run_id.partition("-")
+    return int(trace_id, 16), int(span_id, 16)
 
 
 def open_reader(recorder: Recorder) -> Reader:

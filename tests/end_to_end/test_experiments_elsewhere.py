@@ -92,7 +92,7 @@ def check(read: Read, run_id: str) -> list[str]:
 
 
 def test_forwarded(tmp_path: Path) -> None:
-    """A collector that another one forwards to answers the same, except when a version came first."""
+    """A collector that another one forwards to says the same, except when a version came first."""
     with running(tmp_path / "far") as far:
         target = json.dumps({"far": {"endpoint": far.endpoint}})
         with running(tmp_path / "near", "--forward-otlp", target) as near:

@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
 
 from otel_ml import Client, Dataset
 from otel_ml.arguments import InvalidArgumentError
 from otel_ml.judges.ready import exact
+from tests.otel_ml.providers import ApiProvider, Provider, WrappingProvider
 from tests.support.collector import CollectorProcess, wait_until
 
 ITEMS: Final = 60
@@ -75,7 +78,7 @@ def found(collector: CollectorProcess, name: str) -> list[Any]:
     return [one for one in experiments if one["name"] == name]
 
 
-@pytest.mark.parametrize("done", [20, 0, 50])
+@pytest.mark.parametrize("done", [20, 0, 1, 50, 60, 90, 119])
 def test_killed_experiment_goes_on(collector: CollectorProcess, tmp_path: Path, done: int) -> None:
     """Each item and repeat is once in the result, none is missing, and little is run twice."""
     name = f"killed {done}"
@@ -140,6 +143,18 @@ def test_what_is_resumed(collector: CollectorProcess, tmp_path: Path) -> None:
 def test_interrupted_experiment_goes_on(collector: CollectorProcess) -> None:
     """What Ctrl-C ended with a part of its rows is whole in the end, under the same id."""
     client = Client("resumed", endpoint=collector.endpoint, join=False)
+    interrupt_and_go_on(client, collector, "interrupted")
+
+
+@pytest.mark.parametrize("kind", [TracerProvider, WrappingProvider, ApiProvider])
+def test_goes_on_under_a_host_s_provider(collector: CollectorProcess, kind: type[Provider]) -> None:
+    """It is one experiment also where the host's provider makes the spans, and their ids."""
+    provider = kind(resource=Resource({}))
+    client = Client("resumed", endpoint=collector.endpoint, tracer_provider=provider)
+    interrupt_and_go_on(client, collector, kind.__name__)
+
+
+def interrupt_and_go_on(client: Client, collector: CollectorProcess, name: str) -> None:
     asked: list[int] = []
 
     def answer(a: int) -> int:
@@ -149,15 +164,15 @@ def test_interrupted_experiment_goes_on(collector: CollectorProcess) -> None:
         return a + 1
 
     rows = [{"inputs": {"a": a}, "expected": a + 1} for a in range(10)]
-    first = client.evaluate(answer, rows, [exact], name="interrupted", resume="auto")
+    first = client.evaluate(answer, rows, [exact], name=name, resume="auto")
     assert (first.is_interrupted, len(first.runs)) == (True, 3)
-    second = client.evaluate(answer, rows, [exact], name="interrupted", resume="auto")
+    second = client.evaluate(answer, rows, [exact], name=name, resume="auto")
     assert (second.is_interrupted, len(second.runs), len(asked)) == (False, 10, 11)
     assert second.experiment.id == first.experiment.id
     assert client.flush()
-    [one] = found(collector, "interrupted")
-    assert (one["outcome"], one["done"], one["doubled"]) == ("ok", 10, 0)
-    assert one["errors"] == 0
+    [one] = found(collector, name)
+    assert (one["run_id"], one["outcome"]) == (first.experiment.id, "ok")
+    assert (one["done"], one["doubled"], one["errors"]) == (10, 0, 0)
 
 
 def test_nothing_to_resume(collector: CollectorProcess) -> None:
