@@ -75,7 +75,7 @@ class DatasetHistory(BaseModel):
     flaky: int = Field(description="Items whose repeats differed in one experiment")
     left_out: int = Field(
         description="Experiments with so many runs that they were left out: with those that are "
-        "looked at more than 250,000"
+        f"looked at more than {MOST_RUNS:,}"
     )
     marks: dict[str, list[Mark]] = Field(
         description="Of the items that were asked for, in each experiment, by id"

@@ -40,6 +40,7 @@ from otel_ml_collector.datasets.history import DatasetHistory, ItemHistory, Show
 from otel_ml_collector.datasets.turns import Turns
 from otel_ml_collector.receive.pipeline import Intake
 from otel_ml_collector.services import find_service, service_of
+from otel_ml_collector.store.experiments import MOST_RUNS
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
@@ -243,6 +244,7 @@ def show_dataset(
         "show": show,
         "shown": _shown(history, number),
         "history": history,
+        "most_runs": MOST_RUNS,
         "items": found.items,
         "next_cursor": found.next_cursor,
         "inputs_of": lambda item: _line(item.inputs) if item.is_here else "",
