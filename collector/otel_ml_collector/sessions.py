@@ -29,20 +29,28 @@ from otel_ml_collector.errors import BadQuery, NotFound
 from otel_ml_collector.filter.sql import compile_where
 from otel_ml_collector.runs.answers import RunSummary, add_up
 from otel_ml_collector.runs.find import RunsQuery, find_runs
-from otel_ml_collector.stats import MAX_GROUPS, Figures, JudgeFigures, StatsQuery, find_stats
+from otel_ml_collector.stats import (
+    MAX_GROUPS,
+    Figures,
+    Grouping,
+    JudgeFigures,
+    StatsQuery,
+    find_stats,
+)
 from otel_ml_collector.store.apart import (
     Apart,
     belong,
     find_apart,
     join_named,
+    named_by_traces,
     own_or_named,
 )
 from otel_ml_collector.store.reader import Reader, Row
-from otel_ml_collector.store.runs import Window
+from otel_ml_collector.store.runs import OF_TRACES, Window
 from otel_ml_collector.store.sql import Condition, Sql
 from otel_ml_collector.store.statistics import no_items
 from otel_ml_collector.store.tables import IS_CALL
-from otel_ml_collector.times import AHEAD_NS, SECOND_NS, to_rfc3339
+from otel_ml_collector.times import AHEAD_NS, DAY_NS, HOUR_NS, SECOND_NS, to_rfc3339
 from otel_ml_collector.traces.find import outline_of
 from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
@@ -82,6 +90,29 @@ _BESIDE: Final = Sql("""
       argMinIf(session, (last_ns, session), (last_ns, session) > (mine, {session:String})) AS newer,
       argMaxIf(session, (last_ns, session), (last_ns, session) < (mine, {session:String})) AS older
     FROM all_of""")
+
+
+# The sessions of the last runs are in the newest hour or day of a busy project: look further back
+# only where they are not enough.
+_LAST_NS: Final = (HOUR_NS, DAY_NS, 30 * DAY_NS)
+_IN_WINDOW: Final = Sql("""
+    SELECT trace_id FROM runs
+    WHERE project = {project:String} AND start_ns >= {start:Int64} AND start_ns < {end:Int64}""")
+# Of so many traces, with names of so many characters, it is looked up which they are before
+# anything else is asked about them.
+_MOST_TRACES: Final = 2_000
+_MOST_CHARS: Final = 200_000
+_NAMING: Final = Sql("""
+    SELECT lower(hex(naming.trace_id)) AS trace_id, naming.named AS named
+    FROM ({naming}) AS naming LIMIT {limit:UInt32}""")
+_NAMED_HERE: Final = Sql("""
+    LEFT JOIN (
+      SELECT toFixedString(unhex(pair.1), 16) AS named_trace, pair.2 AS named
+      FROM (SELECT arrayJoin(arrayZip({traces:Array(String)}, {names:Array(String)})) AS pair)
+    ) AS naming ON named_trace = trace_id""")
+_THESE: Final = Sql("{of_traces} AND {belongs} IN {wanted:Array(String)}").fill(
+    of_traces=OF_TRACES, belongs=own_or_named(_SESSION)
+)
 
 
 class SessionFigures(BaseModel):
@@ -170,18 +201,12 @@ def find_sessions(reader: Reader, query: SessionsQuery, now_ns: int) -> Sessions
     apart = find_apart(reader, query.project)
     if "session" not in apart.names:
         return SessionsPage(sessions=[], next_cursor=None)
-    condition, _ = compile_where(
+    condition, is_filtered = compile_where(
         reader, query.project, query.where, is_bounded=query.start_ns > 0, apart=apart
     )
     after_ns, after = _read_cursor(query.cursor) if query.cursor else (0, "")
-    sql = _LATEST.fill(
-        belongs=own_or_named(_SESSION),
-        join=join_named(_SESSION, apart),
-        condition=condition.sql,
-    )
     parameters = {
         "project": query.project,
-        "start": query.start_ns,
         "end": now_ns + AHEAD_NS if query.end_ns is None else query.end_ns,
         "after_ns": after_ns,
         "after": after,
@@ -189,7 +214,18 @@ def find_sessions(reader: Reader, query: SessionsQuery, now_ns: int) -> Sessions
         "limit": query.limit + 1,
         **condition.parameters,
     }
-    rows = reader.rows(sql, parameters)
+    from_ns = min(now_ns, parameters["end"], after_ns if query.cursor else now_ns)
+    rows: list[Row] = []
+    # Of few runs it takes as long to look for them in a part of the time as in all of it.
+    for start_ns in [query.start_ns] if is_filtered else _find_starts(query, from_ns):
+        sql = _LATEST.fill(
+            belongs=own_or_named(_SESSION),
+            join=join_named(_SESSION, apart, traces=_IN_WINDOW if start_ns else None),
+            condition=condition.sql,
+        )
+        rows = reader.rows(sql, {**parameters, "start": start_ns})
+        if len(rows) > query.limit:
+            break
     page = rows[: query.limit]
     figures = _find_figures(reader, query.project, [row["session"] for row in page], apart)
     more = len(rows) > query.limit
@@ -197,6 +233,16 @@ def find_sessions(reader: Reader, query: SessionsQuery, now_ns: int) -> Sessions
         sessions=[figures[row["session"]] for row in page if row["session"] in figures],
         next_cursor=write_place([page[-1]["last_ns"], page[-1]["session"]]) if more else None,
     )
+
+
+def _find_starts(query: SessionsQuery, from_ns: int) -> list[int]:
+    """Find from when on runs are looked at: since a while before a time, then since longer.
+
+    All runs since then are, so each session that is found stands at its last run, and no session
+    whose last run began earlier can be before it.
+    """
+    starts = [from_ns - length_ns for length_ns in _LAST_NS]
+    return [*(start_ns for start_ns in starts if start_ns > query.start_ns), query.start_ns]
 
 
 def find_session(
@@ -257,8 +303,8 @@ def _find_figures(
     found: dict[str, SessionFigures] = {}
     for first in range(0, len(sessions), MAX_GROUPS):
         wanted = sessions[first : first + MAX_GROUPS]
-        these = belong(_SESSION, apart, _WANTED, Sql("named IN {wanted:Array(String)}"))
-        facts = _read_facts(reader, project, wanted, these, apart)
+        naming = _find_naming(reader, project, wanted, apart)
+        facts = _read_facts(reader, project, naming)
         if not facts:
             continue
         window = Window(
@@ -272,24 +318,49 @@ def _find_figures(
             window=window,
             step_ns=-(-length_ns // SECOND_NS) * SECOND_NS,
             groups=len(wanted),
-            beside=Condition(these, {"wanted": list(wanted)}),
+            beside=naming.these,
+            by=Grouping(own_or_named(_SESSION), join=naming.join),
+            only=wanted,
         )
         totals = {group.group: group.total for group in find_stats(reader, query).groups}
         found |= {row["session"]: _make_figures(row, totals[row["session"]]) for row in facts}
     return found
 
 
-def _read_facts(
-    reader: Reader, project: str, wanted: Sequence[str], these: Sql, apart: Apart
-) -> list[Row]:
+@dataclass(frozen=True, slots=True)
+class _Naming:
+    """How the runs of some sessions are told: which they are, and what gives each its session."""
+
+    these: Condition
+    join: Sql
+
+
+def _find_naming(reader: Reader, project: str, wanted: Sequence[str], apart: Apart) -> _Naming:
+    """Find the traces in which anything names one of these sessions, if these are not too many."""
+    naming = named_by_traces(_SESSION, apart, _WANTED)
+    parameters = {"project": project, "wanted": list(wanted), "limit": _MOST_TRACES + 1}
+    rows = reader.rows(_NAMING.fill(naming=naming), parameters)
+    if len(rows) > _MOST_TRACES or sum(len(row["named"]) for row in rows) > _MOST_CHARS:
+        these = belong(_SESSION, apart, _WANTED, Sql("named IN {wanted:Array(String)}"))
+        join = join_named(_SESSION, apart, _WANTED)
+        return _Naming(Condition(these, {"wanted": list(wanted)}), join)
+    told = {
+        "wanted": list(wanted),
+        "traces": [row["trace_id"] for row in rows],
+        "names": [row["named"] for row in rows],
+    }
+    return _Naming(Condition(_THESE, told), _NAMED_HERE)
+
+
+def _read_facts(reader: Reader, project: str, naming: _Naming) -> list[Row]:
     sql = _FACTS.fill(
         belongs=own_or_named(_SESSION),
-        join=join_named(_SESSION, apart, _WANTED),
+        join=naming.join,
         is_call=IS_CALL,
-        these=these,
+        these=naming.these.sql,
         no_items=no_items(reader, project),
     )
-    return reader.rows(sql, {"project": project, "wanted": list(wanted)})
+    return reader.rows(sql, {"project": project, **naming.these.parameters})
 
 
 def _make_figures(row: Row, total: Figures) -> SessionFigures:

@@ -575,6 +575,7 @@ class StatsQuery:
         step_ns: How long a bucket is.
         groups: How many groups are told apart.
         beside: What must hold for a run beside the filter.
+        by: What to group by in place of `group`, and then `only` these groups.
     """
 
     project: str
@@ -584,6 +585,8 @@ class StatsQuery:
     step_ns: int
     groups: int
     beside: Condition = ALWAYS
+    by: Grouping | None = None
+    only: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -609,8 +612,9 @@ def find_stats(reader: Reader, query: StatsQuery) -> RunStats:
         BadQuery: Filter or group is wrong, or there would be too many buckets.
     """
     question = make_question(reader, query)
-    named = list_groups(reader, question, query.groups) if query.group else []
-    wanted = [row["label"] for row in named]
+    is_listed = bool(query.group) and query.by is None
+    named = list_groups(reader, question, query.groups) if is_listed else []
+    wanted = [row["label"] for row in named] if is_listed else list(query.only)
     scores = reader.ahead(read_scores, question, wanted)
     rows = read_runs(reader, question, wanted)
     judged = _judged(reader, query.project, scores.result())
@@ -629,8 +633,12 @@ def find_stats(reader: Reader, query: StatsQuery) -> RunStats:
         bucket_s=query.step_ns // SECOND_NS,
         group=query.group,
         total=found.get((_ALL, 0, "", 0), _NOTHING),
-        groups=[groups[1, name] for name in wanted] if query.group else list(groups.values()),
-        groups_found=(named[0]["groups"] if named else 0) if query.group else 1,
+        groups=(
+            [groups[1, name] for name in wanted if (1, name) in groups]
+            if query.group
+            else list(groups.values())
+        ),
+        groups_found=(named[0]["groups"] if named else len(wanted)) if query.group else 1,
         other=groups.get((0, "")) if query.group else None,
     )
 
@@ -725,7 +733,7 @@ def make_question(reader: Reader, query: StatsQuery) -> StatsQuestion:
     )
     fields = fields_of(parse(query.where))
     hides_items = apart.experiments and fields.isdisjoint(OF_ITEMS)
-    grouping = make_grouping(reader, query.project, query.group, apart)
+    grouping = query.by or make_grouping(reader, query.project, query.group, apart)
     # Without buckets of days only a total could come from the rollup.
     in_days = window.start_ns % DAY_NS == 0 and step_ns % DAY_NS == 0
     is_daily = in_days and grouping.is_daily and not apart.told_scores

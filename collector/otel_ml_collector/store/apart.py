@@ -212,7 +212,9 @@ def note_apart(memory: Memory, records: Records) -> None:
 
 
 @lru_cache(_TEXTS)
-def named_by_traces(name: Sql, apart: Apart, wanted: Sql = _ALL) -> Sql:
+def named_by_traces(
+    name: Sql, apart: Apart, wanted: Sql = _ALL, *, traces: Sql | None = None
+) -> Sql:
     """Write the SQL for the session or the user of traces, which holds for runs that name none.
 
     It is what the root names, else what that run names which began first.
@@ -221,6 +223,7 @@ def named_by_traces(name: Sql, apart: Apart, wanted: Sql = _ALL) -> Sql:
         name: The column, `session` or `user`.
         apart: What there is.
         wanted: A test of the column; traces in which no run passes it are left out.
+        traces: SQL that selects the traces that are wanted, in place of `wanted`.
 
     Returns:
         SQL that selects `trace_id` and `named`, never empty.
@@ -229,7 +232,7 @@ def named_by_traces(name: Sql, apart: Apart, wanted: Sql = _ALL) -> Sql:
     tables = [Sql("runs"), *([Sql("open_runs")] if apart.open_runs else [])]
     read = Sql("SELECT {columns} FROM {table} WHERE {ours} AND {test}")
     columns = Sql("trace_id, span_id, parent_span_id, start_ns, {name}").fill(name=name)
-    test = Sql("1")
+    test = Sql("1") if traces is None else Sql("trace_id IN ({traces})").fill(traces=traces)
     if wanted != _ALL:
         passing = [
             read.fill(columns=Sql("trace_id"), table=table, ours=ours, test=wanted)
@@ -259,11 +262,13 @@ def belong(column: Sql, apart: Apart, own: Sql, of_trace: Sql) -> Sql:
     )
 
 
-def join_named(column: Sql, apart: Apart, wanted: Sql = _ALL) -> Sql:
+def join_named(column: Sql, apart: Apart, wanted: Sql = _ALL, *, traces: Sql | None = None) -> Sql:
     """Write the SQL that joins to `runs` as `named` what `named_by_traces` finds."""
     return Sql("""
       LEFT JOIN (SELECT trace_id AS named_trace, named FROM ({named})) AS naming
-        ON named_trace = trace_id""").fill(named=named_by_traces(column, apart, wanted))
+        ON named_trace = trace_id""").fill(
+        named=named_by_traces(column, apart, wanted, traces=traces)
+    )
 
 
 def own_or_named(column: Sql) -> Sql:

@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 import pytest
 
+from otel_ml_collector.sessions import SessionsQuery, find_sessions
 from otel_ml_collector.span import Span, Value
 from tests.otel_ml_collector.asgi import Answered, ask
 from tests.otel_ml_collector.spans import (
@@ -140,6 +141,77 @@ def test_cursor(service: Service) -> None:
     assert [one["session"] for one in (*first["sessions"], *second["sessions"])] == [CHAT, "s-2"]
     assert second["next_cursor"] is None
     assert ask(service.app, "/api/v1/projects/a/b/sessions?cursor=none").status == 400
+
+
+MINUTE_NS: Final = 60 * SECOND_NS
+# Sessions by how many minutes ago their last run began, and how many before that their root did.
+AGES: Final = {
+    "a": (1, 0),
+    "b": (4, 200),
+    "c": (30, 0),
+    "d": (61, 5_000),
+    "e": (90, 0),
+    "f": (2_000, 0),
+    "g": (3_000, 60_000),
+    "h": (60_000, 0),
+    "i": (61_000, 5),
+}
+
+
+@pytest.fixture(scope="module")
+def aged(service: Service) -> str:
+    """A project with sessions of any age, named by the root alone; returns its name."""
+    for number, (name, (age, before)) in enumerate(AGES.items(), 1):
+        last_ns = NOW_NS - age * MINUTE_NS
+        root = make_call(
+            "ask",
+            {"session.id": name},
+            trace_id=trace_id(100 + number),
+            start_ns=last_ns - before * MINUTE_NS - 1,
+        )
+        child = make_call(
+            "chat", trace_id=root.trace_id, parent_span_id=root.span_id, start_ns=last_ns
+        )
+        service.store.take("aged", root, child)
+    return "aged"
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 5, 50])
+def test_order_of_any_age(service: Service, aged: str, limit: int) -> None:
+    """Sessions stand in the order of their last runs, however long ago these were."""
+    names: list[str] = []
+    cursor = None
+    while True:
+        query = SessionsQuery(aged, limit=limit, cursor=cursor)
+        page = find_sessions(service.store.reader, query, NOW_NS)
+        names += [one.session for one in page.sessions]
+        assert all((one.turns, one.runs) == (1, 2) for one in page.sessions)
+        cursor = page.next_cursor
+        if cursor is None:
+            break
+    assert names == list(AGES)
+
+
+def test_sessions_of_a_window(service: Service, aged: str) -> None:
+    """In a window stand the sessions of which a run began in it, by the last of these."""
+    start_ns, end_ns = NOW_NS - 5_500 * MINUTE_NS, NOW_NS - 61 * MINUTE_NS
+    query = SessionsQuery(aged, start_ns=start_ns, end_ns=end_ns)
+    page = find_sessions(service.store.reader, query, NOW_NS)
+    assert [one.session for one in page.sessions] == ["e", "b", "f", "g", "d"]
+
+
+def test_a_session_of_many_traces(service: Service) -> None:
+    """The figures of a session are of all its runs, also where its traces are very many."""
+    calls = [
+        make_call("ask", {"session.id": "long"}, trace_id=trace_id(number), span_id=span_id(1))
+        for number in range(1, 2_101)
+    ]
+    child = make_call("chat", trace_id=trace_id(7), parent_span_id=span_id(1))
+    service.store.take("long", *calls, child)
+    found = get(service, "long/sessions")["sessions"]
+    assert [(one["session"], one["turns"], one["runs"]) for one in found] == [
+        ("long", 2_100, 2_101)
+    ]
 
 
 def test_turns(service: Service) -> None:
