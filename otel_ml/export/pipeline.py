@@ -413,8 +413,11 @@ class Pipeline(Generic[B]):
     def _is_in_vain(self, began: float) -> bool:
         """Tell whether nothing gets through, sooner when the process ends and nobody is there.
 
-        One that has our request and owes the answer may be slow.
+        One that has our request and owes the answer may be slow, and so may be the disk from which
+        what sends is loaded.
         """
+        if self._is_alive() and not self._is_prepared.is_set():
+            return False
         quiet_s = time.monotonic() - max(self._progress_at, began)
         is_away = self._ends_since is not None and self._destination.is_out_of_reach
         return quiet_s >= (_OUT_OF_REACH_S if is_away else _NO_PROGRESS_S)
@@ -434,6 +437,7 @@ class Pipeline(Generic[B]):
                 if step is not None:
                     with quiet("sender"):
                         step()
+            self._progress_at = time.monotonic()
             self._is_prepared.set()
             while not self._stopping:
                 is_well = False

@@ -182,6 +182,7 @@ class SpooledSpans:
 
     def __init__(self, directory: Path, envelope: "Callable[[], Envelope]") -> None:
         self._envelope = envelope
+        self._encode = encoder.encode_span  # each call would look it up
         self._is_new = False
         self._spool = spool.Spool(directory, _pack(envelope()), look_every_s=LOOK_EVERY_S)
         self._refused = SpanQueue()
@@ -248,7 +249,7 @@ class SpooledSpans:
                 self._spool.surround(_pack(self._envelope()))
             context = span.context
             key = context.trace_id.to_bytes(16, "big") + context.span_id.to_bytes(8, "big")
-            return self._spool.append(key, encoder.encode_span(span), held=held)
+            return self._spool.append(key, self._encode(span), held=held)
         return False
 
     def _end(self, batch: SpooledBatch, *, given_up: bool) -> None:

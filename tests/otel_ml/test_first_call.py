@@ -108,6 +108,14 @@ def test_sigterm_right_after_the_first_call_loses_nothing(tmp_path: Path, sink: 
     assert [span["otel_ml.outputs"] for span in sink.spans] == ["1"]
 
 
+def test_slow_disk_loses_nothing(tmp_path: Path, sink: Sink) -> None:
+    """A process that ends while what sends is loaded waits for it, as for a slow receiver."""
+    # Longer than a delivery without progress is waited for, shorter than the end of a process.
+    (tmp_path / "gzip.py").write_text("import time\n\ntime.sleep(6)\n")
+    run_script(tmp_path, CALL, OTEL_ML_ENDPOINT=sink.address)
+    assert [span["otel_ml.outputs"] for span in sink.spans] == ["1"]
+
+
 # Right away, in the midst of the two that take longest, and once all is there.
 @pytest.mark.parametrize(
     "begun",
