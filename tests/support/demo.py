@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 OUTPUT: Final = "output.txt"
+_TIMEOUT_S: Final = 180
 _CHECKOUT: Final = Path(__file__).parents[2]
 
 
@@ -25,16 +26,17 @@ def usual_ports_taken() -> Iterator[None]:
 
 def record_demo(folder: Path) -> Path:
     """Record what the demo records, with what it printed beside it; returns the data directory."""
-    with usual_ports_taken():
-        done = subprocess.run(
-            [sys.executable, "-m", "examples.demo", "--once", "--folder", str(folder)],
-            check=False,
-            cwd=_CHECKOUT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=180,
-        )
-    assert done.returncode == 0, done.stdout
-    (folder / OUTPUT).write_text(done.stdout)
+    command = [sys.executable, "-m", "examples.demo", "--once", "--folder", str(folder)]
+    with (
+        usual_ports_taken(),
+        subprocess.Popen(
+            command, cwd=_CHECKOUT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ) as demo,
+    ):
+        try:
+            output, _ = demo.communicate(timeout=_TIMEOUT_S)
+        finally:
+            demo.terminate()  # if it runs on: then it ends what it has started
+    assert demo.returncode == 0, output
+    (folder / OUTPUT).write_text(output)
     return folder / "data"
