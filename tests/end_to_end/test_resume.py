@@ -34,7 +34,7 @@ asked = []
 
 def answer(a):
     asked.append(a)
-    time.sleep(0.05)
+    time.sleep(0.1)
     if a % 10 == 7:
         raise KeyError(a)
     return a + 1
@@ -95,7 +95,7 @@ def test_killed_experiment_goes_on(collector: CollectorProcess, tmp_path: Path, 
 @pytest.mark.parametrize("number", range(KILLS))
 def test_killed_at_any_moment(collector: CollectorProcess, tmp_path: Path, number: int) -> None:
     """Whenever it is killed, each item and repeat is once in the result; `make soak` tries 50."""
-    moment_s = random.uniform(0.3, 4.5)  # noqa: S311 - from before its first word to its end
+    moment_s = random.uniform(0.3, 7.5)  # noqa: S311 - from before its first word to its end
     process = start(tmp_path / "one", collector, f"moment {number}")
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(moment_s)
