@@ -1,7 +1,8 @@
 """Takes the pictures of the pages on frameworks: what one gets by following them.
 
 ``python -m tests.browser.pictures [PAGE ...]`` follows each page as its test does, and writes
-``docs/images/PAGE.png``, in few colours, so that it stays small.
+``docs/images/PAGE.png``, in few colours, so that it stays small. Of ``llm`` these are three pages,
+each in light, and in dark on a phone.
 """
 
 import io
@@ -11,14 +12,16 @@ import tempfile
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 from urllib.parse import urlencode
 
 from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 
 from tests.browser.conftest import ARGUMENTS, CHROMIUM
+from tests.browser.trips import TRIPS, send_trips
 from tests.integrations.test_pages import run_blocks
+from tests.otel_ml_collector.spans import id_of
 from tests.services.frameworks import FOLDER, FOLLOWED
 from tests.services.processes import ROOT
 from tests.support.collector import CollectorProcess, running
@@ -36,13 +39,23 @@ td,th{padding:4px 10px;text-align:right}tr:nth-child(even){background:#f6f6f6}
 _COLOURS: Final = 64
 _WIDTH: Final = 1280
 _MOST_HEIGHT: Final = 800
+_CONVERSATION_HEIGHT: Final = 1_200
+LLM: Final = "llm"
+# Width and theme of a picture, by what its name ends with.
+_LOOKS: Final[dict[str, tuple[int, Literal["light", "dark"]]]] = {
+    "": (_WIDTH, "light"),
+    "-phone": (390, "dark"),
+}
 
 
 def main(pages: Sequence[str]) -> None:
     """Follow the pages, all when none is named, and take the picture of each."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        for page in pages or (*FOLLOWED, *TRAININGS):
+        for page in pages or (*FOLLOWED, *TRAININGS, LLM):
+            if page == LLM:
+                shoot_trips(browser)
+                continue
             with tempfile.TemporaryDirectory() as kept:
                 files = Path(kept) / "files"
                 files.mkdir()
@@ -88,13 +101,49 @@ def show_notebook(notebook: Path) -> str:
     return page.as_uri()
 
 
-def shoot(browser: Browser, address: str, target: Path) -> None:
-    """Take the picture of a page, at most 800 px of it."""
-    page = browser.new_page(color_scheme="light", viewport={"width": _WIDTH, "height": 400})
+def shoot_trips(browser: Browser) -> None:
+    """Take the pictures of an application around language models: roots, a run, a session."""
+    with tempfile.TemporaryDirectory() as kept, running(Path(kept) / "data") as collector:
+        trips = send_trips(collector)
+        project = f"{collector.endpoint}{TRIPS}"
+        root = f"tr[data-run='{id_of(trips.agent)}'] button.twist"
+        for look, (width, theme) in _LOOKS.items():
+            for name, address, twist in (
+                ("roots", f"{project}/runs?roots=1", root),
+                ("run", f"{project}/runs/{id_of(trips.reply)}", ""),
+                ("session", f"{project}/sessions/trip-208", ""),
+            ):
+                target = IMAGES / f"{LLM}-{name}{look}.png"
+                shoot(
+                    browser,
+                    address,
+                    target,
+                    width=width,
+                    theme=theme,
+                    twist=twist,
+                    most_height=_CONVERSATION_HEIGHT,
+                )
+
+
+def shoot(
+    browser: Browser,
+    address: str,
+    target: Path,
+    *,
+    width: int = _WIDTH,
+    theme: Literal["light", "dark"] = "light",
+    twist: str = "",
+    most_height: int = _MOST_HEIGHT,
+) -> None:
+    """Take the picture of a page; `twist` selects what is unfolded in it."""
+    page = browser.new_page(color_scheme=theme, viewport={"width": width, "height": 400})
     page.goto(address)
     page.wait_for_load_state("networkidle")
-    height = min(page.evaluate("document.documentElement.scrollHeight"), _MOST_HEIGHT)
-    shot = page.screenshot(full_page=True, clip={"x": 0, "y": 0, "width": _WIDTH, "height": height})
+    if twist:
+        page.locator(twist).click()
+        page.wait_for_load_state("networkidle")
+    height = min(page.evaluate("document.documentElement.scrollHeight"), most_height)
+    shot = page.screenshot(full_page=True, clip={"x": 0, "y": 0, "width": width, "height": height})
     page.close()
     with Image.open(io.BytesIO(shot)) as picture:
         picture.convert("RGB").quantize(_COLOURS).save(target, optimize=True)
