@@ -41,7 +41,7 @@ test: $(VENV)/dev.stamp ## All that Python alone can test
 test-all: $(VENV)/dev.stamp .venv-sdk-1.25/stamp tools ## What a commit passes, with Node and Chromium; a skipped test is a failure
 	$(BIN)/python -m pytest $(PYTEST) -m "not deploy and not nightly" --forbid-skips
 
-test-nightly: $(VENV)/dev.stamp $(INTEROP:%=.venv-%/stamp) .venv-evals/stamp .venv-integrations/stamp .venv-llm/stamp tools neighbours check-deploy ## All that test-all leaves out, and properties with all examples
+test-nightly: $(VENV)/dev.stamp $(INTEROP:%=.venv-%/stamp) .venv-bench-peers/stamp .venv-evals/stamp .venv-integrations/stamp .venv-llm/stamp tools neighbours check-deploy ## All that test-all leaves out, and properties with all examples
 	OTEL_ML_TESTS=nightly $(BIN)/python -m pytest $(PYTEST) --forbid-skips --cov \
 	  -m "(nightly or harder or hypothesis) and not deploy"
 
@@ -61,8 +61,8 @@ house: $(VENV)/dev.stamp ## Print what must be read to change one thing (beside 
 sheet: $(VENV)/dev.stamp ## Take a picture of every page, both themes and widths, onto one sheet
 	$(BIN)/python -m tests.browser.sheet
 
-bench: $(VENV)/dev.stamp ## Print the numbers of docs/benchmarks.md as this machine makes them (ratios to a commit: BESIDE=3d291aa)
-	$(BIN)/python -m tests.bench $(if $(BESIDE),--beside $(BESIDE))
+bench: $(VENV)/dev.stamp $(if $(PEERS),.venv-bench-peers/stamp) ## Print the numbers of docs/benchmarks.md as this machine makes them (ratios to a commit: BESIDE=3d291aa; peers' decorators beside ours: PEERS=1)
+	$(BIN)/python -m tests.bench $(if $(PEERS),peers) $(if $(BESIDE),--beside $(BESIDE))
 
 soak: $(VENV)/dev.stamp ## The long ones: 10 minutes without a collector, 100 kills, a million broken requests, 50 kills of an experiment, 1,000 samples of each interval
 	$(BIN)/python -m tests.bench.soak
@@ -118,7 +118,7 @@ requirements: ## Compile the pinned requirements again (needs uv)
 	$(COMPILE) requirements/deploy.in -c requirements/dev.txt -o requirements/deploy.txt
 	$(COMPILE) pyproject.toml --extra collector requirements/build.in -c requirements/demo.txt \
 	  -o deploy/requirements.txt
-	for name in $(INTEROP); do \
+	for name in $(INTEROP) bench-peers; do \
 	  $(COMPILE) requirements/$$name.in -o requirements/$$name.txt || exit 1; done
 	$(COMPILE) requirements/evals.in --override requirements/evals-left-out.txt \
 	  -o requirements/evals.txt
@@ -127,6 +127,7 @@ requirements: ## Compile the pinned requirements again (needs uv)
 
 clean: ## Remove what these targets made
 	rm -rf $(VENV) $(PROTO_VENV) $(INTEROP:%=.venv-%) .venv-evals .venv-integrations .venv-llm
+	rm -rf .venv-bench-peers
 	rm -rf .cache .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # Where Jaeger, otelcol and telemetrygen are, as programs that xz packed, with their SHA256SUMS.

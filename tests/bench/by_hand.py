@@ -25,9 +25,14 @@ logging.getLogger("opentelemetry.sdk").setLevel(logging.ERROR)
 def stock_provider(endpoint: str, sampler: Sampler | None = None) -> TracerProvider:
     """A provider of the SDK's with its batch processor and the official exporter."""
     provider = TracerProvider(sampler=sampler)
+    add_stock_exporter(provider, endpoint)
+    return provider
+
+
+def add_stock_exporter(provider: TracerProvider, endpoint: str) -> None:
+    """Let a provider send by the SDK's batch processor and the official exporter."""
     exporter = OTLPSpanExporter(endpoint=f"{endpoint}/v1/traces")
     provider.add_span_processor(BatchSpanProcessor(exporter))
-    return provider
 
 
 class ByHand:

@@ -1,16 +1,21 @@
 """Who is compared: the span that is written by hand, and ours in the ways in which it is used."""
 
+import importlib
+import logging
 import os
+import sys
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+from opentelemetry import trace
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
 
 from otel_ml import Client
-from tests.bench.by_hand import ByHand, stock_provider
+from tests.bench.by_hand import ByHand, add_stock_exporter, stock_provider
 from tests.bench.workloads import Decorator
 
 _FLUSH_S: Final = 60.0
@@ -78,6 +83,35 @@ def _joined(endpoint: str) -> Contender:
     return _of(client)
 
 
+# Peers, with their defaults; they are installed where `tests.bench.peers` runs.
+
+
+def _openlit(endpoint: str) -> Contender:
+    openlit: Any = importlib.import_module("openlit")
+    # Of an async function it records the coroutine, which the SDK says of each call.
+    logging.getLogger("opentelemetry.attributes").setLevel(logging.ERROR)
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as prices, redirect_stdout(sys.stderr):
+        prices.write("{}")  # else it fetches a list over the network
+        prices.flush()
+        openlit.init(application_name="bench", otlp_endpoint=endpoint, pricing_json=prices.name)
+    return Contender(openlit.trace, _flush_global)
+
+
+def _openinference(endpoint: str) -> Contender:
+    openinference: Any = importlib.import_module("openinference.instrumentation")
+    provider = openinference.TracerProvider()
+    add_stock_exporter(provider, endpoint)
+    return Contender(provider.get_tracer("bench").chain, lambda: _flush_provider(provider))
+
+
+def _flush_global() -> None:
+    _flush_provider(trace.get_tracer_provider())
+
+
+def _flush_provider(provider: Any) -> None:
+    provider.force_flush(int(_FLUSH_S * 1e3))
+
+
 def _of(client: Client) -> Contender:
     def flush() -> None:
         client.flush(_FLUSH_S)
@@ -90,6 +124,8 @@ CONTENDERS: Final[Mapping[str, Callable[[str], Contender]]] = {
     "by hand, sampled out": _by_hand_off,
     "default": _default,
     "joined": _joined,
+    "openinference": _openinference,
+    "openlit": _openlit,
     "ours": _ours,
     "sampled out": _ours_off,
     "spooled": _spooled,
