@@ -17,10 +17,10 @@ from otel_ml_collector.api.parameters import (
     Cursor,
     FromReader,
     Limit,
-    read_place,
+    read_cursor,
     write_place,
 )
-from otel_ml_collector.errors import BadQuery, NotFound
+from otel_ml_collector.errors import NotFound
 from otel_ml_collector.store.artifacts import count_artifacts
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.statistics import list_projects
@@ -71,20 +71,13 @@ def get_projects(
     """List projects, the one that ran last first."""
     found = select_projects(find_projects(reader), find)
     if cursor is not None:
-        place = _read_place(cursor)
+        place = _place_of(*read_cursor(cursor, str, str))
         found = [one for one in found if place < _place_of(one.last_start_time, one.project)]
     page = found[:limit]
     next_cursor = None
     if len(found) > limit:
         next_cursor = write_place([page[-1].last_start_time, page[-1].project])
     return Projects(projects=page, next_cursor=next_cursor)
-
-
-def _read_place(cursor: str) -> tuple[int, str]:
-    match read_place(cursor, "cursor"):
-        case [str(time), str(project)]:
-            return _place_of(time, project)
-    raise BadQuery(f"Invalid cursor {cursor[:80]!r}: expected a next_cursor of an answer", "cursor")
 
 
 def _place_of(time: str, project: str) -> tuple[int, str]:

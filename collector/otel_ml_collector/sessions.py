@@ -16,16 +16,17 @@ from starlette.responses import Response
 
 from otel_ml.records import Tokens
 from otel_ml_collector.api.parameters import (
+    TIMES,
     Cursor,
     End,
     FromReader,
     Limit,
     Start,
     Where,
-    read_place,
+    read_cursor,
     write_place,
 )
-from otel_ml_collector.errors import BadQuery, NotFound
+from otel_ml_collector.errors import NotFound
 from otel_ml_collector.filter.sql import compile_where
 from otel_ml_collector.runs.answers import RunSummary, add_up
 from otel_ml_collector.runs.find import RunsQuery, find_runs
@@ -204,7 +205,9 @@ def find_sessions(reader: Reader, query: SessionsQuery, now_ns: int) -> Sessions
     condition, is_filtered = compile_where(
         reader, query.project, query.where, is_bounded=query.start_ns > 0, apart=apart
     )
-    after_ns, after = _read_cursor(query.cursor) if query.cursor else (0, "")
+    after_ns, after = 0, ""
+    if query.cursor:
+        after_ns, after = read_cursor(query.cursor, int, str, numbers=TIMES)
     parameters = {
         "project": query.project,
         "end": now_ns + AHEAD_NS if query.end_ns is None else query.end_ns,
@@ -287,13 +290,6 @@ def find_neighbours(reader: Reader, project: str, session: str, now_ns: int) -> 
     }
     (row,) = reader.rows(sql, parameters)
     return row["newer"], row["older"]
-
-
-def _read_cursor(text: str) -> tuple[int, str]:
-    match read_place(text, "cursor"):
-        case [int(last_ns), str(session)] if abs(last_ns) < 2**63:
-            return last_ns, session
-    raise BadQuery(f"Invalid cursor {text[:80]!r}: expected a next_cursor of an answer", "cursor")
 
 
 def _find_figures(

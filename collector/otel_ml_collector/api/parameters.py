@@ -86,7 +86,9 @@ Start = Annotated[int | None, Depends(_read_start)]
 End = Annotated[int | None, Depends(_read_end)]
 
 
-_MOST_PLACES: Final = 2**31
+_PLACES: Final = range(2**31)
+# Of cursors that hold nanoseconds since the epoch: the store's Int64.
+TIMES: Final = range(1 - 2**63, 2**63)
 
 
 def write_place(parts: Sequence[str | int]) -> str:
@@ -110,15 +112,25 @@ def read_place(text: str, field: str) -> list[Any]:
     return parts
 
 
-def read_cursor(text: str, *kinds: type) -> list[Any]:
-    """Read where a list goes on: parts of these types, numbers of places among them.
+def bad_cursor(text: str) -> BadQuery:
+    """Say that a text is no cursor."""
+    return BadQuery(f"Invalid cursor {text[:80]!r}: expected a next_cursor of an answer", "cursor")
+
+
+def read_cursor(text: str, *kinds: type, numbers: range = _PLACES) -> list[Any]:
+    """Read where a list goes on: parts of these types.
+
+    Args:
+        text: What an answer gave as `next_cursor`.
+        kinds: Of each part.
+        numbers: Which are possible: those of places, or `TIMES`.
 
     Raises:
         BadQuery: It is none that an answer gave.
     """
     parts = read_place(text, "cursor")
     if [type(one) for one in parts] == [*kinds] and all(
-        isinstance(one, str) or 0 <= one < _MOST_PLACES for one in parts
+        isinstance(one, str) or one in numbers for one in parts
     ):
         return parts
-    raise BadQuery(f"Invalid cursor {text[:80]!r}: expected a next_cursor of an answer", "cursor")
+    raise bad_cursor(text)

@@ -16,7 +16,7 @@ import orjson
 from pydantic import BaseModel, Field
 
 from otel_ml.records import ListedArtifact, about
-from otel_ml_collector.api.parameters import read_place, write_place
+from otel_ml_collector.api.parameters import TIMES, bad_cursor, read_cursor, read_place, write_place
 from otel_ml_collector.errors import BadQuery, NotFound, Unavailable
 from otel_ml_collector.owners import FIRST, KEY, SET, TRACE_KEY_CHARS, is_run, own_key
 from otel_ml_collector.store.artifacts import find_sizes, read_chunks
@@ -404,10 +404,10 @@ def _read_key(parts: Sequence[object]) -> _Key | None:
 
 
 def _read_cursor(text: str) -> tuple[int, _Key]:
-    match read_place(text, "cursor"):
-        case [int(time_ns), *parts] if abs(time_ns) < 2**63 and (key := _read_key(parts)):
-            return time_ns, key
-    raise BadQuery(f"Invalid cursor {text[:80]!r}: expected a next_cursor of an answer", "cursor")
+    time_ns, *parts = read_cursor(text, int, str, str, int, numbers=TIMES)
+    if (key := _read_key(parts)) is None:
+        raise bad_cursor(text)
+    return time_ns, key
 
 
 def read_image(reader: Reader, project: str, sha256: str) -> tuple[str, bytes]:

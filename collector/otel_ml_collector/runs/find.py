@@ -9,7 +9,8 @@ from typing import Any, Final
 
 from otel_ml import attributes as names
 from otel_ml.records import TOKENS, Tokens, tokens_of
-from otel_ml_collector.api.parameters import MAX_LIMIT, read_place, write_place
+from otel_ml_collector.api import parameters
+from otel_ml_collector.api.parameters import MAX_LIMIT, TIMES, bad_cursor, write_place
 from otel_ml_collector.artifacts.find import Artifact, find_artifacts
 from otel_ml_collector.errors import BadQuery, NotFound
 from otel_ml_collector.filter.sql import compile_where
@@ -234,20 +235,9 @@ def read_cursor(text: str) -> Key:
     Raises:
         BadQuery: The text is no cursor that `write_cursor` made.
     """
-    try:
-        start_ns, trace_id, span_id = read_place(text, "cursor")
-        fits = (
-            isinstance(start_ns, int)
-            and abs(start_ns) < 2**63  # int64
-            and _TRACE_ID.fullmatch(trace_id)
-            and _SPAN_ID.fullmatch(span_id)
-        )
-    except (ValueError, TypeError):
-        fits = None
-    if not fits:
-        raise BadQuery(
-            f"Invalid cursor {text[:80]!r}: expected a next_cursor of an answer", "cursor"
-        )
+    start_ns, trace_id, span_id = parameters.read_cursor(text, int, str, str, numbers=TIMES)
+    if not (_TRACE_ID.fullmatch(trace_id) and _SPAN_ID.fullmatch(span_id)):
+        raise bad_cursor(text)
     return Key(start_ns, trace_id, span_id)
 
 
