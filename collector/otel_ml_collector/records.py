@@ -5,9 +5,11 @@ The collector takes all of them from here.
 
 from collections import Counter
 from dataclasses import dataclass, field, fields
+from typing import Final
 
 import orjson
 
+from otel_ml.attributes import JUDGE_KIND
 from otel_ml.records import (
     AliasMove,
     Artifact,
@@ -26,6 +28,7 @@ from otel_ml.records import (
 )
 
 __all__ = [
+    "UNCOUNTED",
     "AliasMove",
     "Arrivals",
     "Artifact",
@@ -49,6 +52,10 @@ __all__ = [
 
 # Of several signs of a process the highest number of each sort holds.
 _HIGHEST = "SimpleAggregateFunction(max, Int64)"
+
+
+# Kinds of runs that are no calls: lists and counts leave them out.
+UNCOUNTED: Final = ("span", JUDGE_KIND, "experiment")
 
 
 def text_of(value: TagValue) -> str:

@@ -17,6 +17,7 @@ from otel_ml_collector.filter.sql import compile_where
 from otel_ml_collector.mapping.dialects.gen_ai_events import CallEvent
 from otel_ml_collector.mapping.streams import find_first_token_ms, find_stream_chunks
 from otel_ml_collector.mapping.values import parse
+from otel_ml_collector.records import UNCOUNTED
 from otel_ml_collector.runs.answers import (
     NO_PARENT,
     Run,
@@ -95,7 +96,8 @@ MATCHING: Final = Sql("""project = {project:String} AND start_ns >= {start:Int64
   AND start_ns < {end:Int64} AND ({condition})""")
 _LEVELS: Final = 16
 _MOST_SPANS: Final = 20_000
-NO_CALLS: Final = frozenset({"span", "judge"})
+# What stands inside of an experiment stands inside of a run.
+NO_CALLS: Final = frozenset(UNCOUNTED) - {"experiment"}
 # What a run may have from another record of its call.
 _LENT: Final = ("inputs", "outputs", "params")
 _SHOWN: Final = tuple(one.name for one in fields(RunSummary))

@@ -30,7 +30,14 @@ from otel_ml.records import (
     columns_of,
 )
 from otel_ml_collector.owners import RESPONSE, is_run
-from otel_ml_collector.records import Arrivals, ExperimentTrace, ProcessSign, TraceKey, text_of
+from otel_ml_collector.records import (
+    UNCOUNTED,
+    Arrivals,
+    ExperimentTrace,
+    ProcessSign,
+    TraceKey,
+    text_of,
+)
 from otel_ml_collector.same_calls import StoredShare
 from otel_ml_collector.store.sql import Sql, declare, identifier, join_sql
 from otel_ml_collector.times import DAY_NS
@@ -723,7 +730,9 @@ _BESIDE: Final = (*_KEY, _STAMP, "rank")
 PAYLOAD: Final = tuple(PAYLOADS.names(*_BESIDE))
 OF_PAYLOADS: Final = PAYLOADS.select(*_BESIDE)
 # Runs that are counted: no plain spans, no calls that a judge makes, and no experiments.
-IS_CALL: Final = Sql("kind NOT IN ('span', 'judge', 'experiment')")
+IS_CALL: Final = Sql("kind NOT IN ({kinds})").fill(
+    kinds=join_sql(", ", [Sql("'{k}'").fill(k=identifier(one, UNCOUNTED)) for one in UNCOUNTED])
+)
 # The id of a provider's answer among the texts of a run's tags; empty where there is none.
 RESPONSE_ID: Final = Sql("""substring(arrayFirst(text -> startsWith(text, '{response}'), tag_kv),
   {behind})""").fill(response=Sql(RESPONSE), behind=len(RESPONSE) + 1)

@@ -23,11 +23,10 @@ from prometheus_client.metrics_core import (
 )
 from prometheus_client.registry import Collector
 
-from otel_ml.attributes import JUDGE_KIND
 from otel_ml_collector.errors import Unavailable
 from otel_ml_collector.owners import is_run
+from otel_ml_collector.records import UNCOUNTED, Records, Run, run_id, text_of
 from otel_ml_collector.records import Metric as Score
-from otel_ml_collector.records import Records, Run, run_id, text_of
 from otel_ml_collector.same_calls import CallShare, is_telling
 from otel_ml_collector.settings.values import label_of
 
@@ -55,8 +54,6 @@ _Used = tuple[int | None, int | None, float | None]
 # So many runs wait at most until it is known whether another one records their call.
 _HELD: Final = 20_000
 _SETS: Final = 2_000
-# As lists leave them out.
-_UNCOUNTED: Final = frozenset({"span", "experiment", JUDGE_KIND})
 _RECENT: Final = 20_000
 _OTHER: Final = "other"
 # Of so many projects it is told apart what is beyond the label sets.
@@ -277,7 +274,7 @@ class RunNumbers(Collector):
                 if run.experiment:
                     self._experiments.put((run.project, run.trace_id), True)
             for run in records.runs:
-                if run.kind not in _UNCOUNTED and not self._is_of_item(run):
+                if run.kind not in UNCOUNTED and not self._is_of_item(run):
                     self._count_run(run, run.project in held and is_telling(run))
             for score in records.metrics:
                 if score.source == "judge" and is_run(score.owner):
