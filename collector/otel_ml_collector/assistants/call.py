@@ -159,8 +159,11 @@ class ToolCall:
         """Say why no run matches: the newest one that would, were it not for the time."""
         window = self.window
         before = RunsQuery(self.project, self.where, limit=1, end_ns=window.end_ns)
-        found = find_runs(self.reader, before, self.now_ns).runs
         since = _to_minute(to_rfc3339(window.start_ns))
+        try:
+            found = find_runs(self.reader, before, self.now_ns).runs
+        except BadQuery:  # what may be asked of a window alone
+            return f"no run since {since} matches"
         if found:
             newest = _to_minute(found[0].start_time)
             return f"no run since {since}; the newest that matches is of {newest}"
@@ -223,7 +226,12 @@ def choose_project(reader: Reader, given: str | None, *, is_needed: bool) -> str
 
 def explain(error: CollectorError, where: str) -> str:
     """Word a refusal for whoever asked; of a wrong filter in three lines or four."""
-    if isinstance(error, BadQuery) and error.field == "where" and where:
+    if (
+        isinstance(error, BadQuery)
+        and error.field == "where"
+        and where
+        and error.column is not None
+    ):
         return _explain_filter(error, where)
     if isinstance(error, StoreTimeout):
         return explain_timeout(LIMIT_S)

@@ -11,6 +11,8 @@ from tests.otel_ml_collector.assistants.conftest import TRACE, Ask
 
 CALLS: Final = 3
 CHARS: Final = 9_000
+# Characters of the answers to all questions.
+MEASURED: Final = 39_027
 DAY: Final = {"since": "2026-11-20T00:00:00Z", "where": 'model == "answer"'}
 
 ACME: Final = 'model == "answer" and tags["client"] == "acme"'
@@ -150,15 +152,21 @@ QUESTIONS: Final[Mapping[str, tuple[list[Step], str]]] = {
 }
 
 
-@pytest.mark.parametrize("question", QUESTIONS)
-def test_question(question: str, ask_tool: Ask) -> None:
-    """The shortest path leads to the answer, and costs little."""
-    path, expected = QUESTIONS[question]
+def follow(path: list[Step], ask_tool: Ask) -> tuple[Answered, int]:
+    """Take a path: the last answer, and the characters of all."""
     found: dict[str, Any] = {}
     size = 0
     for tool, given in path:
         found = ask_tool(tool, **(given(found) if callable(given) else given))
         size += len(orjson.dumps(found).decode())
+    return found, size
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_question(question: str, ask_tool: Ask) -> None:
+    """The shortest path leads to the answer, and costs little."""
+    path, expected = QUESTIONS[question]
+    found, size = follow(path, ask_tool)
     sys.stdout.write(f"{question:<38} {len(path)} calls {size:>6,} characters\n")
     assert expected in orjson.dumps(found).decode()
     assert (len(path) <= CALLS, size <= CHARS) == (True, True)
@@ -167,3 +175,10 @@ def test_question(question: str, ask_tool: Ask) -> None:
 def test_forty() -> None:
     """There are forty questions."""
     assert len(QUESTIONS) == 40
+
+
+def test_size(ask_tool: Ask) -> None:
+    """Answers do not grow unnoticed: a change that makes them 5 % longer has to say so here."""
+    size = sum(follow(path, ask_tool)[1] for path, _ in QUESTIONS.values())
+    sys.stdout.write(f"forty questions: {size:,} characters\n")
+    assert size <= MEASURED * 1.05

@@ -13,7 +13,7 @@ import pytest
 from jsonschema_rs import validator_for
 
 from otel_ml_collector.access import READ, Access
-from otel_ml_collector.assistants.definitions import INSTRUCTIONS, TOOLS
+from otel_ml_collector.assistants.definitions import ALL_TOOLS, INSTRUCTIONS, TOOLS
 from otel_ml_collector.assistants.tools import ToolRefused, answer
 from tests.otel_ml_collector.asgi import ask
 from tests.otel_ml_collector.assistants.conftest import (
@@ -25,7 +25,14 @@ from tests.otel_ml_collector.assistants.conftest import (
     make_run,
 )
 from tests.otel_ml_collector.query.test_judges import say
-from tests.otel_ml_collector.spans import NOW_NS, SECOND_NS, make_call, span_id, trace_id
+from tests.otel_ml_collector.spans import (
+    NOW_NS,
+    SECOND_NS,
+    make_call,
+    make_span,
+    span_id,
+    trace_id,
+)
 from tests.otel_ml_collector.stores import Service
 from tests.support.examples import examples
 
@@ -56,6 +63,16 @@ def test_sizes() -> None:
     )
     assert (len(texts), size <= MEASURED * 1.05, len(INSTRUCTIONS) <= 1_200) == (8, True, True)
     assert size <= 8_000
+
+
+def test_sizes_of_all() -> None:
+    """The definitions of ten tools, where there are those that write, have 9,500 at most."""
+    texts = [
+        {name: tool.definition[name] for name in ("name", "description", "inputSchema")}
+        for tool in ALL_TOOLS.values()
+    ]
+    assert len(texts) == 10
+    assert sum(len(orjson.dumps(text).decode()) for text in texts) <= 9_500
 
 
 def test_examples(ask_tool: Ask) -> None:
@@ -230,6 +247,28 @@ def test_versions(ask_tool: Ask) -> None:
     filters = ask_tool("compare", a='tags["client"] == "acme"', b="answer:v2")
     assert "verdict" not in filters
     assert filters["because"].startswith("no verdict: ")
+
+
+def test_nested_params(service: Service, ask_tool: Ask) -> None:
+    """What changed within nested parameters is told by its dotted name, as on the page."""
+    for version, heat in (("v1", 0.2), ("v2", 0.9)):
+        params = {"llm": {"name": "small", "temperature": heat}, "depth": 6}
+        told = {
+            "otel_ml.record": "update",
+            "otel_ml.target.model": "nested",
+            "otel_ml.target.version": version,
+            "otel_ml.target.kind": "model",
+            "otel_ml.model.definition": orjson.dumps({"params": params}).decode(),
+        }
+        run = make_call(
+            "nested", {"otel_ml.model.version": version, "otel_ml.model.output_schema": "s"}
+        )
+        service.store.take("nested", run, make_span("otel_ml.update", told))
+    found = ask_tool("compare", project="nested", a="nested:v1", b="nested:v2")
+    assert found["changed"]["params"] == ["llm.temperature: 0.2 → 0.9"]
+    assert (found["verdict"], found["because"]) == ("inconclusive", "no judge scored both sides")
+    page = ask(service.app, "/api/v1/projects/nested/compare?of=nested:v1&of=nested:v2").json
+    assert page["differing"] == ["llm.temperature"]
 
 
 FIRST: Final = 'model == "answer" and version == 1'
