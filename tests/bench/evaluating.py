@@ -1,4 +1,7 @@
-"""What `evaluate` costs over a bare loop: 10,000 calls of 1 ms, in parts that take turns."""
+"""What `evaluate` costs over a bare loop: 10,000 calls of 1 ms, in parts that take turns.
+
+Beside that the processor's time of an item, which a busy machine changes less.
+"""
 
 import statistics
 import time
@@ -55,8 +58,35 @@ def overheads(
     return found
 
 
+def same(number: int) -> int:
+    """Take no time."""
+    return number
+
+
+def costs(calls: int = CALLS, parts: int = PARTS) -> list[tuple[float, float]]:
+    """Return the processor's time of an item in each part, in µs: of this thread, and of all."""
+    found = []
+    with open_sink() as endpoint:
+        client = Client("bench", endpoint=endpoint, join=False)
+        count = calls // parts
+        for part in range(parts + 1):
+            numbers = range(part * count, (part + 1) * count)
+            rows = [{"inputs": {"number": number}, "expected": number} for number in numbers]
+            dataset = Dataset("numbers", rows)
+            thread_s, process_s = time.thread_time(), time.process_time()
+            client.evaluate(same, dataset, [exact])
+            thread_s = time.thread_time() - thread_s
+            if not client.flush():
+                raise AssertionError("Not all was delivered")
+            process_s = time.process_time() - process_s
+            if part:  # the first one loads modules
+                found.append((thread_s / count * 1e6, process_s / count * 1e6))
+        client.close()
+    return found
+
+
 def report() -> None:
-    """Print the overhead of calls that wait and of calls that compute."""
+    """Print the overhead of calls that wait and of calls that compute, and the cost of an item."""
     rows = []
     for name, function in (("waits", wait), ("computes", compute)):
         found = overheads(function)
@@ -65,3 +95,10 @@ def report() -> None:
         rows.append([name, f"{middle:.1%}", spread, f"{FLOOR:.0%}", verdict(middle <= FLOOR)])
     heads = ("evaluate, a call of 1 ms that", "over a bare loop", "parts", "floor", "")
     print_table(heads, rows)
+    rows = []
+    for name, times in zip(
+        ("the calling thread", "all threads"), zip(*costs(), strict=True), strict=True
+    ):
+        spread = f"{min(times):.0f} to {max(times):.0f} µs"
+        rows.append([name, f"{statistics.median(times):.0f} µs", spread])
+    print_table(("the processor's time of an item, on", "middle", "parts"), rows)
