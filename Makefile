@@ -41,7 +41,7 @@ test: $(VENV)/dev.stamp ## All that Python alone can test
 test-all: $(VENV)/dev.stamp .venv-sdk-1.25/stamp tools ## What a commit passes, with Node and Chromium; a skipped test is a failure
 	$(BIN)/python -m pytest $(PYTEST) -m "not deploy and not nightly" --forbid-skips
 
-test-nightly: $(VENV)/dev.stamp $(INTEROP:%=.venv-%/stamp) .venv-bench-peers/stamp .venv-evals/stamp .venv-integrations/stamp .venv-llm/stamp tools neighbours check-deploy ## All that test-all leaves out, and properties with all examples
+test-nightly: $(VENV)/dev.stamp $(INTEROP:%=.venv-%/stamp) .venv-bench-peers/stamp .venv-evals/stamp .venv-integrations/stamp .venv-llm/stamp tests/interop/agents/node_modules/stamp tools neighbours check-deploy ## All that test-all leaves out, and properties with all examples
 	OTEL_ML_TESTS=nightly $(BIN)/python -m pytest $(PYTEST) --forbid-skips --cov \
 	  -m "(nightly or harder or hypothesis) and not deploy"
 
@@ -216,7 +216,8 @@ $(PROTO_VENV)/stamp: requirements/proto.txt | $(BIN)/python
 	$(call into,.cache/recorded/$*) --requirement $<
 	@touch $@
 
-tests/recorded/recorders/node_modules/stamp tests/deploy/grafana/node_modules/stamp: \
+tests/recorded/recorders/node_modules/stamp tests/deploy/grafana/node_modules/stamp \
+tests/interop/agents/node_modules/stamp: \
   %/node_modules/stamp: %/package-lock.json
 	cd $(<D) && npm ci --ignore-scripts --no-audit --no-fund
 	@touch $@

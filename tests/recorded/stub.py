@@ -40,6 +40,20 @@ _ANTHROPIC_USAGE: Final = {
     "cache_creation_input_tokens": 0,
 }
 
+_GEMINI: Final = {
+    "candidates": [
+        {"content": {"role": "model", "parts": [{"text": _SAID}]}, "finishReason": "STOP"}
+    ],
+    "usageMetadata": {
+        "promptTokenCount": 12,
+        "cachedContentTokenCount": 4,
+        "candidatesTokenCount": 3,
+        "thoughtsTokenCount": 2,
+        "totalTokenCount": 17,
+    },
+    "modelVersion": "gemini-2.5-flash",
+}
+
 Body = Mapping[str, Any]
 
 
@@ -62,7 +76,12 @@ def answer(path: str, body: Body) -> Answer | None:
     if path.endswith("/chat/completions"):
         return _chat(body)
     if path.endswith("/responses"):
-        return _json(_response(body))
+        told = _response(body)
+        return _stream(_response_events(told)) if body.get("stream") else _json(told)
+    if ":streamGenerateContent" in path:
+        return _stream(iter([("", _GEMINI)]))
+    if ":generateContent" in path:
+        return _json(_GEMINI)
     if path.endswith("/embeddings"):
         return _json(_embeddings(body))
     if path.endswith("/messages"):
@@ -148,7 +167,7 @@ def _response(body: Body) -> dict[str, object]:
             "summary": [{"type": "summary_text", "text": _THOUGHT}],
         }
     ]
-    if body.get("tools") and not is_told:
+    if any(tool.get("name") == "find_weather" for tool in body.get("tools", ())) and not is_told:
         call = {"type": "function_call", "call_id": "call_1", "name": "find_weather"}
         output.append(
             {
@@ -180,6 +199,14 @@ def _response(body: Body) -> dict[str, object]:
             "output_tokens_details": {"reasoning_tokens": 2},
         },
     }
+
+
+def _response_events(told: Body) -> Iterator[tuple[str, object]]:
+    yield "response.created", {"type": "response.created", "response": {"id": told["id"]}}
+    for index, item in enumerate(told["output"]):
+        done = {"type": "response.output_item.done", "output_index": index, "item": item}
+        yield "response.output_item.done", done
+    yield "response.completed", {"type": "response.completed", "response": told}
 
 
 def _head(body: Body, kind: str) -> dict[str, object]:
