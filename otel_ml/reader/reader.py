@@ -148,6 +148,7 @@ class Reader(HasCard):
         limit: int | None = None,
         order: Order = "desc",
         roots: bool = False,
+        traces: bool = False,
     ) -> Runs:
         """List runs; asks nothing before one goes over them.
 
@@ -158,9 +159,11 @@ class Reader(HasCard):
             limit: At most so many; None for all.
             order: By start, newest (desc) or oldest first (asc).
             roots: Only runs that stand inside no other one.
+            traces: Only what stands at the top of a trace with a call in it, a plain span too.
         """
         wanted = self._wanted(where, start, end, limit, order)
-        return Runs(self._api, replace(wanted, roots=check_flag("roots", roots)), self._load)
+        wanted = replace(wanted, roots=check_flag("roots", roots))
+        return Runs(self._api, replace(wanted, traces=check_flag("traces", traces)), self._load)
 
     def run(self, run_id: str) -> Run:
         """Read one run with everything that is known of it.

@@ -157,6 +157,7 @@ def projects(asked: PlaceOptions, form: Layout) -> int:
 @click.option("--limit", type=int, default=50, metavar="N", help="at most so many [50]")
 @click.option("--order", type=click.Choice(("desc", "asc")), default="desc", help="[desc]")
 @click.option("--roots", is_flag=True, help="only runs that stand inside no other one")
+@click.option("--traces", is_flag=True, help="only what stands at the top of a trace with a call")
 @with_form
 def runs(
     asked: PlaceOptions,
@@ -166,6 +167,7 @@ def runs(
     limit: int,
     order: Any,
     roots: bool,
+    traces: bool,
     form: Layout,
 ) -> int:
     """List runs, newest first; `otel-ml export` writes all of them, with payload.
@@ -185,6 +187,7 @@ def runs(
             start=within.start,
             end=within.end,
             roots=roots,
+            traces=traces,
         )
         with check_project(place.api(), project) as check:
             return _write_runs(form, found, check)

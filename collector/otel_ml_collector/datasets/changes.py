@@ -108,6 +108,7 @@ class WantedRuns(BaseModel):
         default=None, description="They began before then"
     )
     roots: bool = Field(default=False, description="Only runs that stand inside no other one")
+    traces: bool = Field(default=False, description="Only what stands at the top of a trace")
     expected: Literal["nothing", "outputs", "actual", "given"] = Field(
         default="nothing", description="What is right: what was answered, the truth that came, ..."
     )
@@ -137,6 +138,7 @@ def read_runs(
             start_ns=from_rfc3339(wanted.start, "start") if wanted.start else 0,
             end_ns=from_rfc3339(wanted.end, "end") if wanted.end else None,
             roots=wanted.roots,
+            traces=wanted.traces,
         )
         listed = runs.find_runs(reader, query, now_ns).runs
         found = [*runs.find_whole_runs(reader, listed, now_ns)]

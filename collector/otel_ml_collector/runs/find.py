@@ -98,6 +98,7 @@ _LEVELS: Final = 16
 _MOST_SPANS: Final = 20_000
 # What stands inside of an experiment stands inside of a run.
 NO_CALLS: Final = frozenset(UNCOUNTED) - {"experiment"}
+_TOPS: Final = 'kind != "judge" and parent_run_id == ""'
 # What a run may have from another record of its call.
 _LENT: Final = ("inputs", "outputs", "params")
 _SHOWN: Final = tuple(one.name for one in fields(RunSummary))
@@ -114,6 +115,8 @@ class RunsQuery:
         start_ns: Runs that started then or later; 0 for no bound.
         end_ns: Runs that started before then; None for now.
         roots: Only runs that stand inside no other one.
+        traces: Only what stands at the top of a trace with a call in it, a plain span too: agents
+            that lie apart below it, as after a handoff, are one row.
     """
 
     project: str
@@ -124,6 +127,12 @@ class RunsQuery:
     end_ns: int | None = None
     newest_first: bool = True
     roots: bool = False
+    traces: bool = False
+
+    @property
+    def is_of_tops(self) -> bool:
+        """Whether each row stands for what is inside it."""
+        return self.roots or self.traces
 
     def window(self, now_ns: int) -> Window:
         """Return the time that is asked for; without an end, as far ahead as clocks may go."""
@@ -206,6 +215,11 @@ def _list_rows(reader: Reader, query: RunsQuery, now_ns: int) -> list[Row]:
     condition, is_filtered = compile_where(
         reader, query.project, query.where, is_bounded=query.start_ns > 0
     )
+    if query.traces:  # what was asked is compiled by itself first: an error tells its own column
+        where = f"({query.where}) and {_TOPS}" if query.where.strip() else _TOPS
+        condition, is_filtered = compile_where(
+            reader, query.project, where, is_bounded=query.start_ns > 0
+        )
     after = None if query.cursor is None else read_cursor(query.cursor)
     listing = Listing(query.project, condition, is_filtered, after, query.newest_first)
     whole = query.window(now_ns)
@@ -214,13 +228,12 @@ def _list_rows(reader: Reader, query: RunsQuery, now_ns: int) -> list[Row]:
     keys = list_open_keys(reader, listing, whole)
     ended: list[Row] = []
     for window in _windows(listing, whole):
-        ended += _fill(reader, listing, window, want - len(ended), roots=query.roots)
+        ended += _fill(reader, listing, window, want - len(ended), query)
         if len(ended) >= want:
             break
     near = _near(keys, ended, listing, want)
     still_open = read_open_runs(reader, query.project, near, now_ns, condition)
-    if query.roots:
-        still_open = _keep_roots(reader, query.project, still_open)
+    still_open = _keep(reader, query, still_open)
     rows = [*ended, *still_open]
     rows.sort(key=_place, reverse=query.newest_first)
     return rows[:want]
@@ -385,11 +398,13 @@ def _windows(listing: Listing, whole: Window) -> Iterator[Window]:
         yield Window(whole.start_ns, end_ns)
 
 
-def _fill(reader: Reader, listing: Listing, window: Window, want: int, *, roots: bool) -> list[Row]:
+def _fill(
+    reader: Reader, listing: Listing, window: Window, want: int, query: RunsQuery
+) -> list[Row]:
     """Read matching runs of a window until there are enough.
 
-    A delivery that lost against another one of its run is dropped, as is a run inside another one
-    where roots are wanted, and the page refilled.
+    A delivery that lost against another one of its run is dropped, as is what `_keep` leaves out,
+    and the page refilled.
     """
     rows: list[Row] = []
     missing = want + want // 16 + 1  # some may have lost: a second look costs as much as the first
@@ -401,7 +416,7 @@ def _fill(reader: Reader, listing: Listing, window: Window, want: int, *, roots:
             keys = search_keys(reader, listing, search, window, missing)
         if keys:
             found = _read_matching(reader, listing.project, keys)
-            rows += _keep_roots(reader, listing.project, found) if roots else found
+            rows += _keep(reader, query, found)
             listing = replace(listing, after=keys[-1])
         if len(keys) < missing:
             break
@@ -418,6 +433,22 @@ def _read_matching(reader: Reader, project: str, keys: Sequence[Key]) -> list[Ro
         if row is not None and row["rank"] == key.rank and row["start_ns"] == key.start_ns:
             rows[key.run_id] = row
     return list(rows.values())
+
+
+def _keep(reader: Reader, query: RunsQuery, rows: Sequence[Row]) -> list[Row]:
+    """Keep of some runs those that a list is of."""
+    if query.traces:
+        return _keep_tops(reader, query.project, rows)
+    return _keep_roots(reader, query.project, rows) if query.roots else [*rows]
+
+
+def _keep_tops(reader: Reader, project: str, rows: Sequence[Row]) -> list[Row]:
+    """Leave out the plain spans at the top of traces in which nothing is called."""
+    plain = sorted({run_id_of(row)[:32] for row in rows if row["kind"] in NO_CALLS})
+    parameters = {"project": project, "traces": plain, "limit": _MOST_SPANS}
+    spans = reader.rows(outlines(IDS, OF_TRACES), parameters) if plain else ()
+    called = {run_id_of(span)[:32] for span in spans if span["kind"] not in NO_CALLS}
+    return [row for row in rows if row["kind"] not in NO_CALLS or run_id_of(row)[:32] in called]
 
 
 def _keep_roots(reader: Reader, project: str, rows: Sequence[Row]) -> list[Row]:

@@ -24,15 +24,15 @@ _KIDS: Final = 500
 
 
 def find_roots(reader: Reader, query: RunsQuery, now_ns: int) -> RunsPage:
-    """List runs as `find_runs` does; of roots also what is inside each of them.
+    """List runs as `find_runs` does; of roots and traces also what is inside each of them.
 
     Raises:
         BadQuery: Filter or cursor is wrong.
     """
     page = find_runs(reader, query, now_ns)
-    return (
-        page.model_copy(update={"inside": find_inside(reader, page.runs)}) if query.roots else page
-    )
+    if not query.is_of_tops:
+        return page
+    return page.model_copy(update={"inside": find_inside(reader, page.runs)})
 
 
 def find_inside(reader: Reader, roots: Sequence[RunSummary]) -> dict[str, Inside]:

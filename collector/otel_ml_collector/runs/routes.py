@@ -5,7 +5,7 @@ It has one filter box, a histogram over time, and a table of chosen columns.
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Final, Literal
 
@@ -49,7 +49,7 @@ _LAST_NS: Final = {
     "7d": 7 * DAY_NS,
     "30d": 30 * DAY_NS,
 }
-_KEPT: Final = ("last", "start", "end", "order", "live", "roots", "pick")
+_KEPT: Final = ("last", "start", "end", "order", "live", "roots", "traces", "pick")
 _MOST_COLUMNS: Final = 50
 
 # The traces of a project by their plain roots; and how many are shown where there is no run.
@@ -61,8 +61,16 @@ pages = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 Order = Annotated[Literal["desc", "asc"], Query(description="By start: newest or oldest first")]
 Roots = Annotated[bool, Query(description="Only runs that stand inside no other one")]
+Traces = Annotated[
+    bool, Query(description="Only what stands at the top of a trace with a call, plain spans too")
+]
 Last = Annotated[Literal["", "15m", "1h", "24h", "7d", "30d"], Query()]
 Keys = Annotated[list[str], Query(alias="columns", max_length=_MOST_COLUMNS, default_factory=list)]
+
+
+def parse_tops(*, roots: Roots = False, traces: Traces = False) -> Mapping[str, bool]:
+    """Read whether a list is of roots or of traces."""
+    return {"roots": roots, "traces": traces}
 
 
 def parse_query(
@@ -74,7 +82,7 @@ def parse_query(
     start_ns: Start = None,
     end_ns: End = None,
     order: Order = "desc",
-    roots: Roots = False,
+    tops: Annotated[Mapping[str, bool], Depends(parse_tops)],
 ) -> runs.RunsQuery:
     """Read the parameters of a list of runs; the pages take the same ones."""
     return runs.RunsQuery(
@@ -85,7 +93,7 @@ def parse_query(
         start_ns=start_ns or 0,
         end_ns=end_ns,
         newest_first=order == "desc",
-        roots=roots,
+        **tops,
     )
 
 
@@ -433,6 +441,7 @@ def _list_context(
         "end": given.get("end"),
         "order": given.get("order"),
         "roots": "true" if query.roots else None,
+        "traces": "true" if query.traces else None,
     }
     return {
         "project": query.project,
@@ -443,12 +452,13 @@ def _list_context(
         "columns": choose_columns(keys, page.runs, page.inside.values()),
         "inside": page.inside,
         "levels": {},
-        "is_roots": query.roots,
+        "is_roots": query.is_of_tops,
+        "is_traces": query.traces,
         "asked": asked,
         "api": view.api_address(
             "projects", query.project, "runs", where=query.where, limit=query.limit, **asked
         ),
-        "python": python_call("runs", query.where, **view.without(asked, "roots")),
+        "python": python_call("runs", query.where, **view.without(asked, "roots", "traces")),
     }
 
 

@@ -1,6 +1,9 @@
 """Tests of lists of roots, and of what is inside each of them."""
 
+import pytest
+
 from otel_ml.records import Tokens
+from otel_ml_collector.errors import BadQuery
 from otel_ml_collector.runs.answers import Inside
 from otel_ml_collector.runs.find import RunsQuery
 from otel_ml_collector.runs.roots import find_calls_inside, find_roots
@@ -91,6 +94,49 @@ def test_handoff_as_one_row(store: Store, project: str) -> None:
         (id_of(agents[1]), 1),
         (id_of(calls[1]), 2),
     ]
+
+
+def listed_traces(store: Store, project: str, where: str = "", limit: int = 50) -> list[str]:
+    """List by traces, page after page."""
+    found: list[str] = []
+    cursor: str | None = None
+    while True:
+        query = RunsQuery(project, where, limit, cursor, traces=True)
+        page = find_roots(store.reader, query, LATER)
+        found += [run.run_id for run in page.runs]
+        assert set(page.inside) <= {run.run_id for run in page.runs}
+        cursor = page.next_cursor
+        if cursor is None:
+            return found
+
+
+def test_traces(store: Store, project: str) -> None:
+    """A trace is one row, whatever stands at its top; one without a call is none."""
+    request = make_span("handoff", trace_id=trace_id(1), span_id=span_id(1))
+    agents = [below(request, number, otel_ml__kind="agent") for number in (2, 3)]
+    health = make_span("GET /health", trace_id=trace_id(2), span_id=span_id(4))
+    query = below(health, 5, plain="yes")
+    alone = make_call("alone", trace_id=trace_id(3), span_id=span_id(6), start_ns=NOW_NS + 6)
+    inner = below(alone, 7)
+    store.take(project, request, *agents, health, query, alone, inner)
+    tops = [id_of(alone), id_of(request)]
+    assert listed_traces(store, project) == tops
+    assert listed_traces(store, project, limit=1) == tops
+    assert listed_traces(store, project, 'name == "handoff" or name == "GET /health"') == tops[1:]
+    page = find_roots(store.reader, RunsQuery(project, traces=True), LATER)
+    assert {run_id: inside.calls for run_id, inside in page.inside.items()} == dict(
+        zip(tops, (1, 2), strict=True)
+    )
+
+
+def test_wrong_filter_of_traces(store: Store, project: str) -> None:
+    """An error in a filter names the column that was typed."""
+    told = []
+    for traces in (False, True):
+        with pytest.raises(BadQuery) as caught:
+            find_roots(store.reader, RunsQuery(project, "nosuch == 1", traces=traces), LATER)
+        told.append(str(caught.value))
+    assert told[0] == told[1]
 
 
 def test_roots_of_which_something_goes_on(store: Store, project: str) -> None:
