@@ -15,7 +15,7 @@ from otel_ml_collector.assistants.answers import (
 )
 from otel_ml_collector.assistants.definitions import LIMIT_S
 from otel_ml_collector.assistants.find import has_project
-from otel_ml_collector.assistants.writer import Writer
+from otel_ml_collector.assistants.writer import ToolWriter
 from otel_ml_collector.errors import (
     BadQuery,
     CollectorError,
@@ -79,7 +79,7 @@ class ToolCall:
     base: str
     now_ns: int
     project: str = ""
-    writer: Writer | None = None
+    writer: ToolWriter | None = None
 
     @property
     def where(self) -> str:

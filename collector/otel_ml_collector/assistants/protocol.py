@@ -43,7 +43,7 @@ from otel_ml_collector.assistants.definitions import (
     WRITING_TOOLS,
 )
 from otel_ml_collector.assistants.tools import ToolRefused, answer
-from otel_ml_collector.assistants.writer import Writer, Writing
+from otel_ml_collector.assistants.writer import ToolWriter, Writing
 from otel_ml_collector.errors import StoreTimeout, Unavailable
 from otel_ml_collector.log import going_on
 from otel_ml_collector.receive.admission import Pressure
@@ -286,7 +286,7 @@ class Assistants:
         reader = self._reader.narrow(access)
         writer = None
         if self._writing is not None and params.name in WRITING_TOOLS:
-            writer = Writer(self._writing, access, asyncio.get_running_loop())
+            writer = ToolWriter(self._writing, access, asyncio.get_running_loop())
 
         def work() -> dict[str, Any]:
             troubles: list[Exception] = []

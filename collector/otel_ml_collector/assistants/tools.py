@@ -13,7 +13,7 @@ from otel_ml_collector.assistants.call import (
 )
 from otel_ml_collector.assistants.definitions import ALL_TOOLS
 from otel_ml_collector.assistants.read import read
-from otel_ml_collector.assistants.writer import Writer
+from otel_ml_collector.assistants.writer import ToolWriter
 from otel_ml_collector.errors import BadQuery, CollectorError
 from otel_ml_collector.store.reader import Reader
 
@@ -54,7 +54,7 @@ def answer(
     base: str,
     now_ns: int,
     *,
-    writer: Writer | None = None,
+    writer: ToolWriter | None = None,
 ) -> dict[str, Any]:
     """Answer a call of a tool, at most as long as its answers may be.
 

@@ -24,7 +24,7 @@ class Writing:
 
 
 @dataclass(frozen=True, slots=True)
-class Writer:
+class ToolWriter:
     """Stores what a tool writes, from its thread; what is stored is durable on return.
 
     Attributes:

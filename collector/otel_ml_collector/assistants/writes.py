@@ -12,7 +12,7 @@ from otel_ml_collector import feedback
 from otel_ml_collector.assistants.answers import Digest, DigestTable, Own, show
 from otel_ml_collector.assistants.call import ToolCall, short_id
 from otel_ml_collector.assistants.references import find_reference
-from otel_ml_collector.assistants.writer import Writer
+from otel_ml_collector.assistants.writer import ToolWriter
 from otel_ml_collector.datasets import changes
 from otel_ml_collector.datasets.find import find_digest, read_dataset_versions, read_manifests
 from otel_ml_collector.errors import BadQuery, NotFound
@@ -190,7 +190,7 @@ def _read_known(call: ToolCall, name: str) -> set[str]:
     return {digest for items in manifests.values() for digest in items.values()}
 
 
-def _writer(call: ToolCall) -> Writer:
+def _writer(call: ToolCall) -> ToolWriter:
     """Return what stores.
 
     Raises:

@@ -44,7 +44,7 @@ _OTHERS: Final = Sql("""
     ORDER BY name LIMIT 1""")
 
 
-class Turn:
+class _Turn:
     """The turn to change a data set, which ends after a while where other collectors wait."""
 
     def __init__(self, is_lasting: bool = True) -> None:
@@ -106,16 +106,16 @@ class Turns:
         return made
 
     @asynccontextmanager
-    async def _hold(self, project: str, name: str) -> AsyncIterator[Turn]:
+    async def _hold(self, project: str, name: str) -> AsyncIterator[_Turn]:
         lane = sha256(f"{project}\n{name}".encode()).digest()[0] % _LANES
         async with self._locks[lane]:
             if self._is_alone:
-                yield Turn()
+                yield _Turn()
                 return
             held = _HeldRow(self._clients[lane], f"dataset_turn {lane:02} ", self._token)
             try:
                 await _wait_for(held)
-                yield Turn(is_lasting=False)
+                yield _Turn(is_lasting=False)
             finally:
                 with CancelScope(shield=True):
                     await run_sync(held.give_back)

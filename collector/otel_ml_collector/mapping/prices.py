@@ -81,7 +81,7 @@ class Tariff(NamedTuple):
         return self.first
 
 
-class Listed(NamedTuple):
+class ListedPrice(NamedTuple):
     """The prices of a model, and where they stand.
 
     Attributes:
@@ -124,11 +124,11 @@ class Prices:
         listed = self.find(provider, model)
         return None if listed is None else _cost(listed.tariff.at(time_ns), usage)
 
-    def find(self, provider: str, model: str) -> Listed | None:
+    def find(self, provider: str, model: str) -> ListedPrice | None:
         """Find the prices of a model by the names that its call has; None where there are none."""
         own = self._own.get((provider, model))
         if own is not None:
-            return Listed(own, provider, is_own=True, is_named=True)
+            return ListedPrice(own, provider, is_own=True, is_named=True)
         if max(len(provider), len(model)) > _NAME_CHARS:
             return None
         try:
@@ -136,7 +136,7 @@ class Prices:
         except _Busy:
             return None
 
-    def _look_up(self, provider: str, model: str) -> Listed | None:
+    def _look_up(self, provider: str, model: str) -> ListedPrice | None:
         second = int(time.monotonic())
         if second != self._second:
             self._second, self._look_ups = second, 0
@@ -145,14 +145,14 @@ class Prices:
             raise _Busy
         return self._own_by_model(provider, model) or _read_table(provider, model)
 
-    def _own_by_model(self, provider: str, model: str) -> Listed | None:
+    def _own_by_model(self, provider: str, model: str) -> ListedPrice | None:
         """Find the user's price of a model whose provider is nobody that a table knows."""
         if is_provider(provider) or provider in self._own_providers:
             named = self._own.get((provider, bare_model(provider, model)))
-            return Listed(named, provider, is_own=True, is_named=True) if named else None
+            return ListedPrice(named, provider, is_own=True, is_named=True) if named else None
         head, _, bare = model.rpartition("/")
         own = [
-            Listed(tariff, owner, is_own=True, is_named=False)
+            ListedPrice(tariff, owner, is_own=True, is_named=False)
             for (owner, name), tariff in self._own.items()
             if name == model or (name == bare and provider_of(head) == owner)
         ]
@@ -217,7 +217,7 @@ def _own_rates(price: Price) -> Rates:
     )
 
 
-def _read_table(provider: str, model: str) -> Listed | None:
+def _read_table(provider: str, model: str) -> ListedPrice | None:
     """Find the prices of a model in the kept table; None when they are not there."""
     # Inside: it takes 0.2 s and 30 MB, and not every collector sees a model that has a price.
     from genai_prices.data_snapshot import get_snapshot
@@ -232,7 +232,7 @@ def _read_table(provider: str, model: str) -> Listed | None:
         return None
     known = found.find_model(bare_model(provider, model), all_providers=providers)
     tariff = _tariff(known) if known else None
-    return tariff and Listed(tariff, found.name, is_own=False, is_named=is_named)
+    return tariff and ListedPrice(tariff, found.name, is_own=False, is_named=is_named)
 
 
 def _only_provider(providers: "list[Provider]", model: str) -> "tuple[Provider | None, str]":
