@@ -324,6 +324,7 @@ ROWS: Final[dict[str, Mapping[str, Sort]]] = {
         "limit": sort("None", "5", "0"),
         "order": sort(),
         "roots": FLAG,
+        "traces": FLAG,
     },
     "otel_ml.reader.Reader.run": {"run_id": NAME},
     "otel_ml.reader.Reader.trace": {"key": NAME},

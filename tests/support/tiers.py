@@ -131,7 +131,7 @@ _SAMPLED: Final = {
     "tests/otel_ml_collector/cli/test_terminal.py::test_data_does_nothing_to_a_terminal": 2,
     "tests/otel_ml_collector/cli/test_terminal.py::test_table_has_the_width_of_the_terminal": 2,
     "tests/otel_ml_collector/decode/test_compression.py::test_bomb": 3,
-    "tests/otel_ml_collector/query/test_log_calls.py::test_program": 6,
+    "tests/recorded/test_programs.py::test_program": 6,
     "tests/otel_ml_collector/query/test_log_records.py::test_content_in_filters": 2,
     "tests/otel_ml_collector/query/test_objects.py::test_artifacts_apart": 2,
     "tests/otel_ml_collector/query/test_open_lists.py::test_filter": 5,
