@@ -64,7 +64,7 @@ def test_the_first_stop_skips_the_frame(tab: Tab) -> None:
     page.keyboard.press("Enter")
     page.keyboard.press("Tab")
     expect(page.get_by_role("main").get_by_role("link", name="Roots", exact=True)).to_be_focused()
-    for _ in range(3):
+    for _ in range(4):
         page.keyboard.press("Tab")
     expect(page.get_by_role("combobox", name="Filter")).to_be_focused()
 
