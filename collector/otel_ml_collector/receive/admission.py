@@ -50,8 +50,8 @@ _SHRINK: Final = 0.7
 _SHORTEST_S: Final = 1.0
 _LONGEST_S: Final = 10.0
 _JITTER: Final = 0.25
-# Requests take all that there is from these shares of the last seconds on.
-_PRESSURE_S: Final = 0.3
+# Requests take all that there is from these shares of the last moments on.
+_PRESSURE_S: Final = 0.15
 _ALL_TIME: Final = 0.8
 _ONE_CORE: Final = 0.8
 # A silent key saves up this much of its rate.
@@ -203,7 +203,7 @@ class Admission:
 
 
 class Pressure:
-    """Tells whether requests take all that this process can do, by the last seconds.
+    """Tells whether requests take all that this process can do, by the last moments.
 
     That is when they are worked on without a pause and the process uses the core that Python has.
 
