@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from typing import Any, Final
 
 from otel_ml.capture.description import type_name
-from otel_ml.types.data import Form
+from otel_ml.types.data import Form, ValueWriter
 from otel_ml.types.scalars import to_base64
 
 _PIXELS: Final = 16_777_216  # of more a page shows no picture
@@ -22,7 +22,7 @@ def why_not(figure: Any) -> str:
     return ""
 
 
-def write(figure: Any) -> Form:
+def write(figure: Any, _writer: ValueWriter) -> Form:
     """Draw a figure as it is now; in the form of an image."""
     is_plotly = hasattr(type(figure), "to_plotly_json")
     raw = figure.to_image(format="png") if is_plotly else _draw(figure)

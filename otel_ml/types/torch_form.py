@@ -167,7 +167,7 @@ def is_state(value: object) -> bool:
     )
 
 
-def write_state(state: Mapping[str, torch.Tensor]) -> Form:
+def write_state(state: Mapping[str, torch.Tensor], _writer: ValueWriter) -> Form:
     """Write a state_dict: the same bytes for the same tensors, wherever they are."""
     tensors: dict[str, torch.Tensor] = {**state}
     return {
@@ -184,7 +184,7 @@ def write_state(state: Mapping[str, torch.Tensor]) -> Form:
     }
 
 
-def read_state(params: Params) -> dict[str, torch.Tensor]:
+def read_state(params: Params, _decode: Decode) -> dict[str, torch.Tensor]:
     """Read a state_dict, onto the processor."""
     found = _read_safetensors(from_base64(params["data"]))
     grads, parameters = set(params["requires_grad"]), set(params["parameters"])

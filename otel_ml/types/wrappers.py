@@ -32,12 +32,6 @@ def _refused(data: object, expected: str) -> ValueError:
     return ValueError(f"Invalid data of type {type_name(data)}: {expected}")
 
 
-def _is_from_pandas(data: object, name: str) -> bool:
-    import pandas as pd  # type: ignore[import-untyped]  # it carries no types
-
-    return issubclass(type(data), getattr(pd, name))
-
-
 def _always(_: object) -> bool:
     return True
 
@@ -150,90 +144,68 @@ class Numpy(BuiltIn):
         return cls(reads(params, decode))
 
 
-@wraps("pandas", "DataFrame")
-class DataFrame(BuiltIn):
-    """A table of pandas."""
-
-    type_name = "otel_ml.types.DataFrame"
-    looks = Looks(
-        description.of_frame, size_of=lambda frame: int(frame.memory_usage(deep=True).sum())
-    )
-
-    def validate(self, data: Any) -> None:
-        """Refuse what is no table of pandas."""
-        if not _is_from_pandas(data, "DataFrame"):
-            raise _refused(data, "expected a DataFrame of pandas")
-
-    def write(self, walker: Walker) -> Form:
-        """Write indexes and columns."""
-        from otel_ml.types import pandas_form
-
-        return pandas_form.write_frame(self.data, walker)
-
-    @classmethod
-    def from_jcr(cls, params: Params) -> "DataFrame":
-        """Read a table."""
-        from otel_ml.types import pandas_form
-
-        return cls(pandas_form.read_frame(params, decode))
-
-
-@wraps("pandas", "Series")
-class Series(BuiltIn):
-    """A series of pandas."""
-
-    type_name = "otel_ml.types.Series"
-    looks = Looks(description.of_series, size_of=lambda series: int(series.memory_usage(deep=True)))
-
-    def validate(self, data: Any) -> None:
-        """Refuse what is no series of pandas."""
-        if not _is_from_pandas(data, "Series"):
-            raise _refused(data, "expected a Series of pandas")
-
-    def write(self, walker: Walker) -> Form:
-        """Write index, name and values."""
-        from otel_ml.types import pandas_form
-
-        return pandas_form.write_series(self.data, walker)
-
-    @classmethod
-    def from_jcr(cls, params: Params) -> "Series":
-        """Read a series."""
-        from otel_ml.types import pandas_form
-
-        return cls(pandas_form.read_series(params, decode))
-
-
 class _Formed(BuiltIn):
     """A wrapper of which a module of this package says all.
 
     Attributes:
-        form_name: The module, which loads the package that the values are of.
+        form_name: The module, which loads the package that the values are of. Its function
+            ``why_not``, if it has one, says why a value is refused.
+        part: How its functions to write and read end.
         expected: What it is for.
     """
 
     form_name: ClassVar[str]
+    part: ClassVar[str] = ""
     expected: ClassVar[str]
 
     def validate(self, data: Any) -> None:
         """Refuse what it is not for."""
-        if not issubclass(find_wrapper(type(data)) or Native, type(self)):
+        wrapper = find_wrapper(type(data))
+        if wrapper is None or not issubclass(type(self), wrapper):
             raise _refused(data, f"expected {self.expected}")
+        why = getattr(self.forms(), "why_not", lambda _: "")(data)
+        if why:
+            raise _refused(data, why)
 
     def write(self, walker: Walker) -> Form:
         """Write the value as it is now."""
-        form: Form = self.forms().write(self.data, walker)
+        form: Form = getattr(self.forms(), f"write{self.part}")(self.data, walker)
         return form
 
     @classmethod
     def from_jcr(cls: type[Self], params: Params) -> Self:
         """Read the value."""
-        return cls(cls.forms().read(params, decode))  # type: ignore[attr-defined]  # of `_Formed`
+        forms = cls.forms()  # type: ignore[attr-defined]  # of `_Formed`
+        return cls(getattr(forms, f"read{cls.part}")(params, decode))  # type: ignore[attr-defined]
 
     @classmethod
     def forms(cls) -> Any:
         """Load the module that writes and reads its values."""
         return import_module(f"otel_ml.types.{cls.form_name}")
+
+
+@wraps("pandas", "DataFrame")
+class DataFrame(_Formed):
+    """A table of pandas."""
+
+    type_name = "otel_ml.types.DataFrame"
+    form_name = "pandas_form"
+    part = "_frame"
+    expected = "a DataFrame of pandas"
+    looks = Looks(
+        description.of_frame, size_of=lambda frame: int(frame.memory_usage(deep=True).sum())
+    )
+
+
+@wraps("pandas", "Series")
+class Series(_Formed):
+    """A series of pandas."""
+
+    type_name = "otel_ml.types.Series"
+    form_name = "pandas_form"
+    part = "_series"
+    expected = "a Series of pandas"
+    looks = Looks(description.of_series, size_of=lambda series: int(series.memory_usage(deep=True)))
 
 
 @wraps("torch", "Tensor")
@@ -245,18 +217,13 @@ class Torch(_Formed):
     expected = "a tensor of torch"
     looks = Looks(description.of_tensor, size_of=_size_of_tensor, is_binary=_always)
 
-    def validate(self, data: Any) -> None:
-        """Refuse what is no tensor, or one whose elements are not here."""
-        super().validate(data)  # before torch is loaded
-        why = self.forms().why_not(data)
-        if why:
-            raise _refused(data, why)
 
-
-class TorchState(BuiltIn):
+class TorchState(_Formed):
     """The tensors of torch under their names, as ``state_dict()`` returns them."""
 
     type_name = "otel_ml.types.TorchState"
+    form_name = "torch_form"
+    part = "_state"
     looks = Looks(description.of_state, is_binary=_always)
 
     def validate(self, data: Any) -> None:
@@ -264,27 +231,12 @@ class TorchState(BuiltIn):
         if not self._is_state(data):
             raise _refused(data, "expected a dict of tensors by name, none of them sparse")
 
-    @staticmethod
-    def _is_state(data: Any) -> bool:
+    def _is_state(self, data: Any) -> bool:
         found = [*data.values()] if issubclass(type(data), dict) else []
         if not any(is_from("torch", type(one)) for one in found):
             return False  # before torch is loaded
-        from otel_ml.types import torch_form
-
-        return torch_form.is_state(data)
-
-    def write(self, walker: Walker) -> Form:
-        """Write the tensors as safetensors."""
-        from otel_ml.types import torch_form
-
-        return torch_form.write_state(self.data)
-
-    @classmethod
-    def from_jcr(cls, params: Params) -> "TorchState":
-        """Read the tensors."""
-        from otel_ml.types import torch_form
-
-        return cls(torch_form.read_state(params))
+        is_state: bool = self.forms().is_state(data)
+        return is_state
 
 
 @wraps("jaxlib", "ArrayImpl")
@@ -374,27 +326,13 @@ class Image(BuiltIn):
 
 @wraps("matplotlib", "Figure", "Axes")
 @wraps("plotly", "BaseFigure")
-class Picture(BuiltIn):
+class Picture(_Formed):
     """A figure of matplotlib or plotly: what is kept is the picture that it draws, an `Image`."""
 
     type_name = Image.type_name
+    form_name = "picture_form"
+    expected = "a figure of matplotlib or plotly"
     looks = Looks(description.of_picture, is_binary=_always)
-
-    def validate(self, data: Any) -> None:
-        """Refuse what is no figure, or cannot be drawn here."""
-        if find_wrapper(type(data)) is not Picture:
-            raise _refused(data, "expected a figure of matplotlib or plotly")
-        from otel_ml.types import picture_form
-
-        why = picture_form.why_not(data)
-        if why:
-            raise _refused(data, why)
-
-    def write(self, walker: Walker) -> Form:
-        """Draw the figure as it is now."""
-        from otel_ml.types import picture_form
-
-        return picture_form.write(self.data)
 
     @classmethod
     def from_jcr(cls, params: Params) -> "Picture":
