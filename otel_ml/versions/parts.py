@@ -18,12 +18,16 @@ from typing import Any, Final, NamedTuple
 
 from otel_ml.versions.canonical import BODY, HEAD, canonical, canonical_value
 from otel_ml.versions.code import Read, canonical_code, canonical_parameters
-from otel_ml.versions.reads import (
+from otel_ml.versions.scopes import (
     MISSING,
     ReadingFunction,
+    assigned_outside,
     class_attribute,
     is_in_console,
     is_same_package,
+    written,
+    written_in_code,
+    written_in_module,
 )
 from otel_ml.versions.source import FunctionNode, Source, find_source, is_a, plain_function
 from otel_ml.versions.values import (
@@ -39,12 +43,6 @@ from otel_ml.versions.values import (
 )
 from otel_ml.versions.version_on import Part
 from otel_ml.versions.weights import WeightKind, WeightsJob, digest_of, kind_of, modules_of
-from otel_ml.versions.writes import (
-    assigned_outside,
-    written,
-    written_in_code,
-    written_in_module,
-)
 
 _HELPER_DEPTH: Final = 3
 _MAX_HELPERS: Final = 32

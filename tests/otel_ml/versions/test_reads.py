@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from otel_ml.versions.code import Read
-from otel_ml.versions.reads import ReadingFunction
+from otel_ml.versions.scopes import ReadingFunction
 
 
 def reads(text: str, *, by_code: bool = False) -> list[Read]:
