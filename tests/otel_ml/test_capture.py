@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from otel_ml.capture.inputs import make_binder
+from otel_ml.functions import make_binder
 
 
 class Model:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from otel_ml.capture.inputs import make_binder
 from otel_ml.capture.values import encode
+from otel_ml.functions import make_binder
 from tests.support.examples import examples
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
