@@ -148,7 +148,7 @@ def _read_column(params: Params, decode: Decode) -> Any:
 
 def _write_nullable(values: Any, writer: ValueWriter) -> Form:
     name = str(values.dtype.name)
-    known = values.to_numpy(dtype=_numpy_name(name), na_value=0)
+    known = values.to_numpy(dtype="bool" if name == "boolean" else name.lower(), na_value=0)
     return {
         "of": "nullable",
         "name": name,
@@ -170,10 +170,6 @@ def _read_nullable(params: Params, decode: Decode) -> Any:
     if known.dtype.kind == "f":
         return pd.arrays.FloatingArray(known, missing)
     return pd.arrays.IntegerArray(known, missing)
-
-
-def _numpy_name(name: str) -> str:
-    return "bool" if name == "boolean" else name.lower()
 
 
 _NULLABLE: Final = frozenset(

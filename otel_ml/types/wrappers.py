@@ -1,18 +1,22 @@
-"""The wrappers of this package; what values of other packages hold is written by the forms.
+"""The wrappers of this package, and what each holds in short: for previews of 1,024 bytes of JSON.
 
-The forms are imported where they are used: they load the packages, which are optional.
+What values of other packages hold is written by the forms. These are imported where they are used:
+they load the packages, which are optional.
 """
 
+import math
+from collections import deque
+from collections.abc import Iterable
 from importlib import import_module
+from itertools import islice
 from typing import Any, ClassVar, Final
 
 import orjson
 
 from otel_ml.arguments import check_flag, invalid
-from otel_ml.capture.description import type_name
-from otel_ml.capture.values import PREVIEW_BYTES, clean
+from otel_ml.capture.description import first_elements, type_name
+from otel_ml.capture.values import PREVIEW_BYTES, clean, encode, preview
 from otel_ml.errors import untrusted
-from otel_ml.types import description
 from otel_ml.types.data import (
     Data,
     Form,
@@ -26,6 +30,209 @@ from otel_ml.types.data import (
 )
 from otel_ml.types.scalars import from_base64, to_base64, write_text
 from otel_ml.types.tagged import LEAF_BYTES, BuiltIn, Looks, Walker, decode
+
+_HEAD: Final = 8  # elements of an array, or rows of a table
+_HEAD_BYTES: Final = 400
+_NATIVE_BYTES: Final = 640  # of a value of which little else is said
+_LOOKED_AT_BYTES: Final = 4_096  # of a value of which the beginning is shown
+_TEXT_CHARS: Final = 200
+_NAME_CHARS: Final = 100  # a character takes at most six bytes
+_COUNTED: Final = 4 * 1024 * 1024  # elements: the statistics of more take tens of milliseconds
+_COLUMNS: Final = 32
+
+
+def _brief(value: Any, limit_bytes: int = _HEAD_BYTES) -> Any:
+    """Return what stands for any value, short."""
+    text = encode(value, _LOOKED_AT_BYTES).text
+    return orjson.loads(preview(value, text, limit_bytes) or text)
+
+
+def _of_native(value: Any) -> Form:
+    """Describe any other value."""
+    form: Form = {"of": clean(type(value).__name__[:_TEXT_CHARS])}
+    if isinstance(value, list | tuple | dict | set | frozenset | deque):
+        form["length"] = len(value)
+    return {**form, "head": _brief(value, _NATIVE_BYTES)}
+
+
+def _of_text(value: str) -> Form:
+    """Describe a text."""
+    return {"length": len(value), "head": _brief(value[:_TEXT_CHARS])}
+
+
+def _of_bytes(value: bytes | bytearray | memoryview) -> Form:
+    """Describe bytes."""
+    raw = value.tobytes() if isinstance(value, memoryview) else value
+    return {"length": len(raw), "head": raw[:_HEAD].hex()}
+
+
+def _of_array(value: Any) -> Form:
+    """Describe an array of numpy, or one that is like it."""
+    return {
+        "dtype": str(value.dtype)[:_TEXT_CHARS],
+        "shape": list(value.shape),
+        **_statistics(value),
+        "head": _brief(first_elements(value, _HEAD) if value.shape else value.tolist()),
+    }
+
+
+def _of_series(value: Any) -> Form:
+    """Describe a series of pandas."""
+    known = value.dropna()
+    return {
+        "dtype": str(value.dtype)[:_TEXT_CHARS],
+        "shape": list(value.shape),
+        "name": _brief(value.name),
+        **_statistics(known.to_numpy()),
+        "missing": value.size - known.size,
+        "head": _brief([_shown(item) for item in value.head(_HEAD).tolist()]),
+    }
+
+
+def _of_frame(value: Any) -> Form:
+    """Describe a table of pandas."""
+    columns = _columns(value.columns[:_COLUMNS], value.dtypes.iloc[:_COLUMNS])
+    form: Form = {"shape": list(value.shape), "columns": columns}
+    if value.size <= _COUNTED:
+        form["missing"] = int(value.isna().to_numpy().sum())
+    corner = value.iloc[:_HEAD, :_HEAD]
+    shown = [[*map(_shown, corner.iloc[:, n].tolist())] for n in range(corner.shape[1])]
+    return {**form, "head": _brief([*zip(*shown, strict=True)])}
+
+
+def _of_image(value: Any) -> Form:
+    """Describe an image of Pillow."""
+    from otel_ml.types import image_form  # who has an image has loaded Pillow
+
+    orientation = image_form.orientation_of(value)
+    turned = {} if orientation is None else {"orientation": orientation}
+    return {"mode": value.mode, "size": list(value.size), **turned}
+
+
+def _of_picture(value: Any) -> Form:
+    """Describe a figure that is drawn."""
+    return {"of": type_name(value)[:_TEXT_CHARS], "kept": "a picture of it"}
+
+
+def _of_tensor(value: Any) -> Form:
+    """Describe a tensor of torch."""
+    form: Form = {"dtype": str(value.dtype).removeprefix("torch."), "shape": list(value.shape)}
+    form["device"] = str(value.device)
+    if "sparse" in str(value.layout):
+        return {**form, "layout": str(value.layout).removeprefix("torch.")}
+    known = value.detach()
+    if known.is_floating_point() and 0 < known.numel() <= _COUNTED:
+        known = known.float()
+        form |= {name: _finite(getattr(known, name)().item()) for name in ("min", "max", "mean")}
+    return {**form, "head": _brief(known.flatten()[:_HEAD].tolist())}
+
+
+def _of_state(value: dict[str, Any]) -> Form:
+    """Describe tensors of torch by name."""
+    tensors = [*value.values()]
+    return {
+        "length": len(tensors),
+        "elements": sum(one.numel() for one in tensors),
+        "dtypes": sorted({str(one.dtype).removeprefix("torch.") for one in tensors}),
+        "devices": sorted({str(one.device) for one in tensors}),
+        "head": [[name[:_NAME_CHARS], list(one.shape)] for name, one in [*value.items()][:_HEAD]],
+    }
+
+
+def _of_jax(value: Any) -> Form:
+    """Describe an array of jax."""
+    import numpy as np  # jax needs it
+
+    devices = sorted(str(device) for device in value.devices())
+    return {**_of_array(np.asarray(value)), "devices": devices}
+
+
+def _of_sparse(value: Any) -> Form:
+    """Describe a sparse matrix of scipy."""
+    return {
+        "of": type(value).__name__,
+        "dtype": str(value.dtype),
+        "shape": list(value.shape),
+        "stored": int(value.nnz),
+        "head": _brief(value.tocoo().data[:_HEAD].tolist()),
+    }
+
+
+def _of_arrow(value: Any) -> Form:
+    """Describe a value of pyarrow."""
+    form: Form = {"of": type(value).__name__}
+    if hasattr(value, "schema"):
+        form["shape"] = [value.num_rows, value.num_columns]
+    schema = getattr(value, "schema", value)
+    if hasattr(schema, "names"):
+        form["columns"] = _columns(schema.names, schema.types)
+    else:
+        form |= {"dtype": str(value.type)[:_TEXT_CHARS], "length": len(value)}
+    if hasattr(value, "slice"):
+        form["head"] = _brief([_of_row(row) for row in value.slice(0, _HEAD).to_pylist()])
+    return form
+
+
+def _of_polars(value: Any) -> Form:
+    """Describe a frame or series of polars."""
+    form: Form = {"of": type(value).__name__, "shape": list(value.shape)}
+    if hasattr(value, "columns"):
+        return {
+            **form,
+            "columns": _columns(value.columns, value.dtypes),
+            "head": _brief([[*map(_shown, row)] for row in value.head(_HEAD).rows()]),
+        }
+    head = _brief([_shown(item) for item in value.head(_HEAD).to_list()])
+    return {**form, "name": value.name, "dtype": str(value.dtype)[:_TEXT_CHARS], "head": head}
+
+
+def _of_row(row: Any) -> Any:
+    return [*map(_shown, row.values())] if isinstance(row, dict) else _shown(row)
+
+
+def _columns(named: Iterable[object], dtypes: Iterable[object]) -> list[list[str]]:
+    """Return the first columns, each with its dtype, in half a preview at most."""
+    pairs = zip(islice(named, _COLUMNS), dtypes, strict=False)
+    columns = [[str(name)[:_TEXT_CHARS], str(dtype)[:_TEXT_CHARS]] for name, dtype in pairs]
+    while len(orjson.dumps(columns)) > PREVIEW_BYTES // 2:
+        columns.pop()
+    return columns
+
+
+def _shown(item: Any) -> Any:
+    """Return an element as it is shown: what is no number or text, such as a time, in words."""
+    return item if isinstance(item, str | bool | int | float) else str(item)
+
+
+def _statistics(array: Any) -> Form:
+    """Return min, max, mean and how many are missing, of an array that has them."""
+    import numpy as np  # who has an array has loaded it
+
+    kind = array.dtype.kind
+    if kind not in "iufbmM" or not 0 < array.size <= _COUNTED:
+        return {}
+    known = array.compressed() if isinstance(array, np.ma.MaskedArray) else array
+    if kind in "fmM":
+        known = known[~(np.isnan(known) if kind == "f" else np.isnat(known))]
+    form: Form = {"missing": array.size - known.size}
+    if known.size:
+        form = {"min": _number(known.min()), "max": _number(known.max()), **form}
+        if kind in "iuf":
+            with np.errstate(all="ignore"):
+                form["mean"] = _number(known.mean(dtype=np.float64))
+    return form
+
+
+def _number(value: Any) -> Any:
+    """Return a number, or what JSON has no number for as text."""
+    if value.dtype.kind in "mM":
+        return str(value)
+    number = value.item()
+    return number if isinstance(number, int) else _finite(float(number))
+
+
+def _finite(number: float) -> Any:
+    return number if math.isfinite(number) else str(number)
 
 
 def _refused(data: object, expected: str) -> ValueError:
@@ -51,7 +258,7 @@ class Native(BuiltIn):
     """Any value of Python's own types; any other object leaves its ``repr``."""
 
     type_name = "otel_ml.types.Native"
-    looks = Looks(description.of_native)
+    looks = Looks(_of_native)
 
     def write(self, walker: Walker) -> Form:
         """Write the value with all that it holds."""
@@ -67,7 +274,7 @@ class Text(BuiltIn):
     """A text."""
 
     type_name = "otel_ml.types.Text"
-    looks = Looks(description.of_text)
+    looks = Looks(_of_text)
 
     def validate(self, data: Any) -> None:
         """Refuse what is no text."""
@@ -88,7 +295,7 @@ class Bytes(BuiltIn):
     """Bytes, a bytearray or a memoryview, which is read as bytes."""
 
     type_name = "otel_ml.types.Bytes"
-    looks = Looks(description.of_bytes, is_binary=_always)
+    looks = Looks(_of_bytes, is_binary=_always)
 
     def validate(self, data: Any) -> None:
         """Refuse what are no bytes."""
@@ -113,7 +320,7 @@ class Numpy(BuiltIn):
 
     type_name = "otel_ml.types.Numpy"
     looks = Looks(
-        description.of_array,
+        _of_array,
         size_of=_nbytes,
         is_binary=lambda array: not array.dtype.hasobject,
     )
@@ -192,9 +399,7 @@ class DataFrame(_Formed):
     form_name = "pandas_form"
     part = "_frame"
     expected = "a DataFrame of pandas"
-    looks = Looks(
-        description.of_frame, size_of=lambda frame: int(frame.memory_usage(deep=True).sum())
-    )
+    looks = Looks(_of_frame, size_of=lambda frame: int(frame.memory_usage(deep=True).sum()))
 
 
 @wraps("pandas", "Series")
@@ -205,7 +410,7 @@ class Series(_Formed):
     form_name = "pandas_form"
     part = "_series"
     expected = "a Series of pandas"
-    looks = Looks(description.of_series, size_of=lambda series: int(series.memory_usage(deep=True)))
+    looks = Looks(_of_series, size_of=lambda series: int(series.memory_usage(deep=True)))
 
 
 @wraps("torch", "Tensor")
@@ -215,7 +420,7 @@ class Torch(_Formed):
     type_name = "otel_ml.types.Torch"
     form_name = "torch_form"
     expected = "a tensor of torch"
-    looks = Looks(description.of_tensor, size_of=_size_of_tensor, is_binary=_always)
+    looks = Looks(_of_tensor, size_of=_size_of_tensor, is_binary=_always)
 
 
 class TorchState(_Formed):
@@ -224,7 +429,7 @@ class TorchState(_Formed):
     type_name = "otel_ml.types.TorchState"
     form_name = "torch_form"
     part = "_state"
-    looks = Looks(description.of_state, is_binary=_always)
+    looks = Looks(_of_state, is_binary=_always)
 
     def validate(self, data: Any) -> None:
         """Refuse what is no dict of tensors alone."""
@@ -246,7 +451,7 @@ class Jax(_Formed):
     type_name = "otel_ml.types.Jax"
     form_name = "jax_form"
     expected = "an array of jax"
-    looks = Looks(description.of_jax, size_of=_nbytes, is_binary=_always)
+    looks = Looks(_of_jax, size_of=_nbytes, is_binary=_always)
 
 
 @wraps("scipy", "sparray", "spmatrix")
@@ -257,7 +462,7 @@ class Sparse(_Formed):
     form_name = "sparse_form"
     expected = "a sparse matrix or array of scipy"
     looks = Looks(
-        description.of_sparse,
+        _of_sparse,
         size_of=lambda matrix: int(matrix.nnz * (matrix.dtype.itemsize + LEAF_BYTES)),
         is_binary=_always,
     )
@@ -270,7 +475,7 @@ class Arrow(_Formed):
     type_name = "otel_ml.types.Arrow"
     form_name = "arrow_form"
     expected = "a table, batch, array or schema of pyarrow"
-    looks = Looks(description.of_arrow, size_of=_nbytes)
+    looks = Looks(_of_arrow, size_of=_nbytes)
 
 
 @wraps("polars", "DataFrame", "Series")
@@ -280,7 +485,7 @@ class Polars(_Formed):
     type_name = "otel_ml.types.Polars"
     form_name = "polars_form"
     expected = "a frame or series of polars"
-    looks = Looks(description.of_polars, size_of=lambda frame: int(frame.estimated_size()))
+    looks = Looks(_of_polars, size_of=lambda frame: int(frame.estimated_size()))
 
 
 @wraps("PIL", "Image")
@@ -294,7 +499,7 @@ class Image(BuiltIn):
 
     type_name = "otel_ml.types.Image"
     looks = Looks(
-        description.of_image,
+        _of_image,
         size_of=lambda image: image.width * image.height * len(image.getbands()),
         is_binary=_always,
     )
@@ -332,7 +537,7 @@ class Picture(_Formed):
     type_name = Image.type_name
     form_name = "picture_form"
     expected = "a figure of matplotlib or plotly"
-    looks = Looks(description.of_picture, is_binary=_always)
+    looks = Looks(_of_picture, is_binary=_always)
 
     @classmethod
     def from_jcr(cls, params: Params) -> "Picture":
@@ -371,7 +576,7 @@ def describe(data: Data) -> Form:
     """
     if not issubclass(type(data), Data):
         raise invalid("data", data, "a wrapper, as otel_ml.types.wrap makes one")
-    form: Form = {"type": clean(data.type_name[: description.NAME_CHARS])}
+    form: Form = {"type": clean(data.type_name[:_NAME_CHARS])}
     with untrusted:
         facts = data.looks.describes(data.data) if isinstance(data, BuiltIn) else {}
         if hasattr(data, "lossless"):  # an image
