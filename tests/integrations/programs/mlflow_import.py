@@ -8,11 +8,12 @@ from typing import Any
 from mlflow import MlflowClient
 
 from otel_ml import Client
-from otel_ml.integrations.importing import Imported, send
 from otel_ml.integrations.mlflow import (
+    Imported,
     MlflowRun,
     import_mlflow_experiment,
     import_mlflow_run,
+    send,
 )
 from otel_ml.redaction import Redaction
 
