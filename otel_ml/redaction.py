@@ -187,9 +187,6 @@ class Redaction:
             }
         if isinstance(value, list):
             return [self._apply(item, depth + 1) for item in value]
-        return self._leaf(value)
-
-    def _leaf(self, value: Any) -> Any:
         return self.shown(value) if isinstance(value, str) else value
 
     def _is_harmless(self, value: Any) -> bool:
