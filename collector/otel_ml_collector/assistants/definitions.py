@@ -128,7 +128,7 @@ class Argument:
         return [self._read_text(one) for one in value]
 
     def _read_integer(self, value: object) -> int:
-        if not _is_number(value) or not _is_whole(value):
+        if not _is_number(value) or not (isinstance(value, int) or value.is_integer()):
             raise self._wrong(value, f"expected a whole number from {self.low} to {self.high}")
         if value > self.high:
             raise self._wrong(value, f"is more than {self.high}")
@@ -249,10 +249,6 @@ class Tool:
 
 def _is_number(value: object) -> TypeGuard[int | float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _is_whole(value: float) -> bool:
-    return isinstance(value, int) or value.is_integer()
 
 
 _OUTPUTS: Final[Mapping[str, Any]] = {

@@ -7,7 +7,7 @@ from typing import Any, Final
 import orjson
 import pytest
 
-from otel_ml_collector.assistants.tools import answer
+from otel_ml_collector.assistants.protocol import answer
 from otel_ml_collector.span import Event, Span, Value
 from tests.otel_ml_collector.query.test_judges import say, tell
 from tests.otel_ml_collector.spans import MS_NS, NOW_NS, SECOND_NS, make_call, make_span, trace_id

@@ -12,7 +12,7 @@ import pytest
 from otel_ml_collector.access import READ, Access
 from otel_ml_collector.assistants.answers import READ_CHARS, ROW_CHARS
 from otel_ml_collector.assistants.call import explain
-from otel_ml_collector.assistants.tools import ToolRefused, answer
+from otel_ml_collector.assistants.protocol import ToolRefused, answer
 from otel_ml_collector.errors import Unavailable
 from otel_ml_collector.span import Value
 from tests.otel_ml_collector.asgi import ask

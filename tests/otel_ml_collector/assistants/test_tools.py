@@ -14,7 +14,7 @@ from jsonschema_rs import validator_for
 
 from otel_ml_collector.access import READ, Access
 from otel_ml_collector.assistants.definitions import ALL_TOOLS, INSTRUCTIONS, TOOLS
-from otel_ml_collector.assistants.tools import ToolRefused, answer
+from otel_ml_collector.assistants.protocol import ToolRefused, answer
 from tests.otel_ml_collector.asgi import ask
 from tests.otel_ml_collector.assistants.conftest import (
     ASKED_NS,
