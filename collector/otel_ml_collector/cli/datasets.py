@@ -157,9 +157,7 @@ def add(
         answer = _change(
             place.api(),
             (project, name, "runs"),
-            where=within.where,
-            start=within.start,
-            end=within.end,
+            **asdict(within),
             expected=expected,
             reason=reason,
         )

@@ -180,15 +180,7 @@ def runs(
             f"Invalid --limit {limit}: expected 1 to {_MOST}; otel-ml export writes all runs"
         )
     with asked.open() as place, place.reader(project) as reader:
-        found = reader.runs(
-            within.where,
-            limit=limit,
-            order=order,
-            start=within.start,
-            end=within.end,
-            roots=roots,
-            traces=traces,
-        )
+        found = reader.runs(limit=limit, order=order, roots=roots, traces=traces, **asdict(within))
         with check_project(place.api(), project) as check:
             return _write_runs(form, found, check)
 
@@ -342,13 +334,7 @@ def sessions(
             turns = told["conversation"]
             return write_rows(turns, told, form, _TURN_COLUMNS, _FIRST_TO_GO)
         with check_project(api, project) as check:
-            answer = api.get(
-                *("projects", project, "sessions"),
-                where=within.where or None,
-                start=within.start,
-                end=within.end,
-                limit=limit,
-            )
+            answer = api.get("projects", project, "sessions", limit=limit, **asdict(within))
             check(answer["sessions"])
             return write_rows(answer["sessions"], answer, form, _SESSION_COLUMNS, _FIRST_TO_GO)
 
@@ -389,12 +375,10 @@ def models(
                 bucket = "1d" if within.start else None
                 answer = api.get(
                     *("projects", project, "stats"),
-                    where=within.where or None,
-                    start=within.start,
-                    end=within.end,
                     bucket=bucket,
                     groups=_GROUPS,
                     group="model",
+                    **asdict(within),
                 )
                 rows = [{"model": one["group"], **one["total"]} for one in answer["groups"]]
                 usual: Sequence[str] = _COUNTED
@@ -543,9 +527,7 @@ def metrics(
             else:
                 answer = api.get(*path)
                 if within:
-                    found = place.reader(project).runs(
-                        within.where, start=within.start, end=within.end, limit=_MOST
-                    )
+                    found = place.reader(project).runs(limit=_MOST, **asdict(within))
                     known = {run.run_id for run in found}
                     answer["runs"] = [one for one in answer["runs"] if one["run_id"] in known]
                 rows = answer["runs"]
@@ -622,9 +604,7 @@ def export(
         is_output = str(target) == "-"
         if is_output and kind == "parquet":
             refuse_terminal()
-        parts = reader.export(
-            kind, within.where, start=within.start, end=within.end, columns=columns
-        )
+        parts = reader.export(kind, columns=columns, **asdict(within))
         with check_project(place.api(), project) as check:
             if is_output:
                 check(_write_out(parts) > _FEW_BYTES)
