@@ -17,7 +17,7 @@ from otel_ml_collector.errors import BadSetting, Unavailable
 from otel_ml_collector.store.connection import Connections, said_of
 from otel_ml_collector.store.repair import drop_unread
 from otel_ml_collector.store.schema import META, TABLE_NAMES, TABLES
-from otel_ml_collector.store.sql import Sql, StoreClient, identifier
+from otel_ml_collector.store.sql import EMPTY, Sql, StoreClient, identifier
 
 # A step reads what it must, however long that takes.
 _UNHURRIED: Final = {"max_execution_time": 0, "mutations_sync": 2}
@@ -46,6 +46,20 @@ class Step:
     version: int
     statements: Sequence[Sql]
 
+
+_ADD_COLLECTOR: Final = Sql("""
+            ALTER TABLE {table}
+              ADD COLUMN IF NOT EXISTS collector LowCardinality(String)
+                COMMENT 'which one stored it' AFTER arrived_ns{more}""")
+_ADD_BY_ARRIVAL: Final = Sql(""",
+              ADD INDEX IF NOT EXISTS by_arrival arrived_ns TYPE minmax GRANULARITY 1""")
+_ADD_ITEMS: Final = Sql("""
+            ALTER TABLE {table}
+              ADD COLUMN IF NOT EXISTS experiment LowCardinality(String),
+              ADD COLUMN IF NOT EXISTS dataset LowCardinality(String),
+              ADD COLUMN IF NOT EXISTS item String,
+              ADD COLUMN IF NOT EXISTS item_digest String,
+              ADD COLUMN IF NOT EXISTS repeat UInt32""")
 
 # Version 1 had the first tables, 2 added open_runs and processes, 4 objects, artifacts and
 # artifact_chunks: these need no step.
@@ -93,34 +107,14 @@ STEPS: Final = (
             Sql("ALTER TABLE payloads MATERIALIZE INDEX by_input SETTINGS mutations_sync = 0"),
             Sql("ALTER TABLE payloads MATERIALIZE INDEX by_output SETTINGS mutations_sync = 0"),
             # Which collector stored what, and when: it sends that on.
-            Sql("""
-            ALTER TABLE runs
-              ADD COLUMN IF NOT EXISTS collector LowCardinality(String)
-                COMMENT 'which one stored it' AFTER arrived_ns,
-              ADD INDEX IF NOT EXISTS by_arrival arrived_ns TYPE minmax GRANULARITY 1"""),
-            Sql("""
-            ALTER TABLE metrics
-              ADD COLUMN IF NOT EXISTS collector LowCardinality(String)
-                COMMENT 'which one stored it' AFTER arrived_ns,
-              ADD INDEX IF NOT EXISTS by_arrival arrived_ns TYPE minmax GRANULARITY 1"""),
-            Sql("""
-            ALTER TABLE late_tags
-              ADD COLUMN IF NOT EXISTS collector LowCardinality(String)
-                COMMENT 'which one stored it' AFTER arrived_ns,
-              ADD INDEX IF NOT EXISTS by_arrival arrived_ns TYPE minmax GRANULARITY 1"""),
-            Sql("""
-            ALTER TABLE late_logs
-              ADD COLUMN IF NOT EXISTS collector LowCardinality(String)
-                COMMENT 'which one stored it' AFTER arrived_ns,
-              ADD INDEX IF NOT EXISTS by_arrival arrived_ns TYPE minmax GRANULARITY 1"""),
-            Sql("""
-            ALTER TABLE open_runs
-              ADD COLUMN IF NOT EXISTS collector LowCardinality(String)
-                COMMENT 'which one stored it' AFTER arrived_ns"""),
-            Sql("""
-            ALTER TABLE objects
-              ADD COLUMN IF NOT EXISTS collector LowCardinality(String)
-                COMMENT 'which one stored it' AFTER arrived_ns"""),
+            *(
+                _ADD_COLLECTOR.fill(table=table, more=_ADD_BY_ARRIVAL)
+                for table in (Sql("runs"), Sql("metrics"), Sql("late_tags"), Sql("late_logs"))
+            ),
+            *(
+                _ADD_COLLECTOR.fill(table=table, more=EMPTY)
+                for table in (Sql("open_runs"), Sql("objects"))
+            ),
             Sql("""
             ALTER TABLE trace_keys
               ADD COLUMN IF NOT EXISTS arrived_ns Int64
@@ -180,20 +174,7 @@ STEPS: Final = (
     Step(
         11,
         [
-            Sql("""
-            ALTER TABLE runs
-              ADD COLUMN IF NOT EXISTS experiment LowCardinality(String),
-              ADD COLUMN IF NOT EXISTS dataset LowCardinality(String),
-              ADD COLUMN IF NOT EXISTS item String,
-              ADD COLUMN IF NOT EXISTS item_digest String,
-              ADD COLUMN IF NOT EXISTS repeat UInt32"""),
-            Sql("""
-            ALTER TABLE open_runs
-              ADD COLUMN IF NOT EXISTS experiment LowCardinality(String),
-              ADD COLUMN IF NOT EXISTS dataset LowCardinality(String),
-              ADD COLUMN IF NOT EXISTS item String,
-              ADD COLUMN IF NOT EXISTS item_digest String,
-              ADD COLUMN IF NOT EXISTS repeat UInt32"""),
+            *(_ADD_ITEMS.fill(table=table) for table in (Sql("runs"), Sql("open_runs"))),
         ],
     ),
     # What is told of streams stands in columns of runs that are stored from here on; what older
