@@ -106,7 +106,7 @@ def _spell_ids(found: JsonObject) -> None:
     for key in _IDS & found.keys():
         said = found[key]
         if isinstance(said, str):
-            found[key] = _to_base64(said)
+            found[key] = base64.b64encode(bytes.fromhex(said)).decode()
     for key in _LISTS:
         within = found.get(key)
         for one in within if isinstance(within, list) else ():
@@ -116,7 +116,3 @@ def _spell_ids(found: JsonObject) -> None:
         points = found.get(key)
         if isinstance(points, dict):
             _spell_ids(points)
-
-
-def _to_base64(text: str) -> str:
-    return base64.b64encode(bytes.fromhex(text)).decode()
