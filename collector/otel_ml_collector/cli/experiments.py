@@ -30,7 +30,9 @@ from otel_ml_collector.cli.failure import (
 
 if TYPE_CHECKING:
     from otel_ml.client import Client
+    from otel_ml.experiments.compare import JudgeOutcome
     from otel_ml.experiments.result import Result
+    from otel_ml.statistics.intervals import Estimate
 
 _READY: Final = ("exact", "contains", "matches", "is_json", "close", "f1_words")
 _COMPARED: Final[Mapping[type[ast.cmpop], Callable[[float, float], bool]]] = {
@@ -412,11 +414,6 @@ class _Condition:
 
     def _refused(self) -> CommandFailed:
         return CommandFailed(f"Invalid --fail-if {self.text!r}: expected {_CONDITIONS}", USAGE)
-
-
-if TYPE_CHECKING:
-    from otel_ml.experiments.compare import JudgeOutcome
-    from otel_ml.statistics.intervals import Estimate
 
 
 class VersionResult:
