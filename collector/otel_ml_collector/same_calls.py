@@ -4,7 +4,14 @@ Two runs record the same call when different instrumentations (scopes) wrote the
 same id of a response, or the same usage, model and provider with one within the other's time, and
 one is inside the other, with nothing but wrappers (chains and plain spans) between, or both have
 one parent. Calls of one model that both failed have used the same: nothing, or what either says
-of an answer that broke off. A call has one run of a scope at most. The rule looks at the runs of a
+of an answer that broke off. A call has one run of a scope at most.
+
+But a run that names a model and says neither usage, cost nor the id of a response is no call beside
+one of the same model right inside it, or right around it: libraries write spans around their own
+calls. It records that call, whoever wrote it; of two such runs the outer one counts. What our own
+decorators record stays a run of its own.
+
+The rule looks at the runs of a
 trace alone, so the order in which they came changes nothing. Why so:
 docs/design/021-counted-once.md.
 """
@@ -73,10 +80,16 @@ class CallRun:
         return self.tokens.input is not None or self.tokens.output is not None
 
     @property
+    def is_bare(self) -> bool:
+        """Whether it names a model and says nothing of an answer, so that it may wrap a call."""
+        is_call = self.kind in CALLS and self.scope != OWN_SCOPE and bool(self.model)
+        return is_call and not (self.response_id or self.has_tokens or self.cost is not None)
+
+    @property
     def tells(self) -> bool:
         """Whether it says anything by which a call is known, or that is added up."""
-        has_failed = self.failed and self.kind in CALLS
-        return bool(self.response_id) or self.has_tokens or self.cost is not None or has_failed
+        is_known = (self.failed and self.kind in CALLS) or self.is_bare
+        return bool(self.response_id) or self.has_tokens or self.cost is not None or is_known
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +157,7 @@ def find_stored(runs: Sequence[Run]) -> list[StoredShare]:
     """Tell what counts of runs that come together, as far as these tell."""
     told = [run for run in runs if is_telling(run)]
     if len({(run.project, run.scope) for run in told}) == len({run.project for run in told}) and (
-        CALLS.issuperset(run.kind for run in told)
+        CALLS.issuperset(run.kind for run in told) and not any(map(is_bare, told))
     ):
         return []
     if len(told) > _AT_ONCE:
@@ -156,7 +169,11 @@ def find_stored(runs: Sequence[Run]) -> list[StoredShare]:
         key
         for key, telling in traces.items()
         if len(telling) > 1
-        and (len({run.scope for run in telling}) > 1 or {run.kind for run in telling} - CALLS)
+        and (
+            len({run.scope for run in telling}) > 1
+            or {run.kind for run in telling} - CALLS
+            or any(map(is_bare, telling))
+        )
     }
     whole: defaultdict[tuple[str, bytes], dict[bytes, Run]] = defaultdict(dict)
     for run in runs if mixed else ():
@@ -177,6 +194,17 @@ def is_telling(run: Run) -> bool:
         or run.output_tokens is not None
         or run.cost is not None
         or (run.outcome == "error" and run.kind in CALLS)
+        or is_bare(run)
+    )
+
+
+def is_bare(run: Run) -> bool:
+    """Tell whether a run names a model and says nothing of an answer: it may wrap a call."""
+    return (
+        run.input_tokens is None
+        and run.output_tokens is None
+        and run.kind in CALLS
+        and call_run_of(run).is_bare
     )
 
 
@@ -198,7 +226,7 @@ def find_shares(runs: Iterable[CallRun]) -> dict[bytes, CallShare]:
     """
     tree = {run.span_id: run for run in sorted(runs, key=attrgetter("span_id"))}
     telling = [run for run in tree.values() if run.tells]
-    calls = _join(list(_find_pairs(tree, [run for run in telling if run.kind in CALLS])))
+    calls = _join(list(_find_pairs(tree, [run for run in telling if run.kind in CALLS])), tree)
     shares: dict[bytes, CallShare] = {}
     for call in calls:
         first, *others = sorted(call, key=lambda run: _precedence(run, call, tree))
@@ -211,7 +239,7 @@ def find_shares(runs: Iterable[CallRun]) -> dict[bytes, CallShare]:
 
 
 # Two runs that may record one call, behind what says how sure that is: the least is the surest.
-_Order = tuple[bool, int, int, bytes, bytes]
+_Order = tuple[int, int, int, bytes, bytes]
 _Pair = tuple[_Order, CallRun, CallRun]
 
 
@@ -265,19 +293,40 @@ def _ancestors(run: CallRun, tree: Mapping[bytes, CallRun]) -> Iterator[CallRun]
 def _compare(one: CallRun, other: CallRun, distance: int) -> _Order | None:
     """Tell how sure it is that two runs record one call; None when they do not.
 
-    By the id of its response before its usage, inside before beside, near before far.
+    By the id of its response before its usage, that before one around the other, inside before
+    beside, near before far.
     """
-    if one.kind not in CALLS or one.kind != other.kind or one.scope == other.scope:
+    if one.kind not in CALLS or one.kind != other.kind:
         return None
-    is_sure = bool(one.response_id) and one.response_id == other.response_id
-    if not is_sure:
-        if one.response_id and other.response_id:
-            return None
-        if not (_is_within(one, other) and _use_the_same(one, other)):
-            return None
+    doubt = _find_doubt(one, other, is_around=distance < _BESIDE)
+    if doubt is None:
+        return None
     gap_ns = abs(one.start_ns - other.start_ns) + abs(one.end_ns - other.end_ns)
     first, last = sorted((one.span_id, other.span_id))
-    return not is_sure, distance, gap_ns, first, last
+    return doubt, distance, gap_ns, first, last
+
+
+def _find_doubt(one: CallRun, other: CallRun, *, is_around: bool) -> int | None:
+    """Tell by what two runs record one call, the surest first; None when they do not."""
+    is_other = one.scope != other.scope
+    if is_other and one.response_id and one.response_id == other.response_id:
+        return 0
+    if (one.response_id and other.response_id) or not _is_within(one, other):
+        return None
+    if is_other and _use_the_same(one, other):
+        return 1
+    return 2 if is_around and _is_wrapping(one, other) else None
+
+
+def _is_wrapping(above: CallRun, below: CallRun) -> bool:
+    """Tell whether a run is around the call that another one records, and nothing but that.
+
+    What failed inside a run that went well was tried again.
+    """
+    if not (above.is_bare or (below.is_bare and (above.failed or not below.failed))):
+        return False
+    model = name_model(above.model)
+    return bool(model) and model == name_model(below.model)
 
 
 def _is_within(one: CallRun, other: CallRun) -> bool:
@@ -329,25 +378,43 @@ def name_model(name: str) -> str:
     return _DATED.sub("", name.strip().lower().rpartition("/")[2])
 
 
-def _join(pairs: Sequence[_Pair]) -> list[list[CallRun]]:
-    """Join pairs to calls, the surest first: of a scope a call has one run, and one response."""
+def _join(pairs: Sequence[_Pair], tree: Mapping[bytes, CallRun]) -> list[list[CallRun]]:
+    """Join pairs to calls, the surest first: of a scope a call has one run, and one response.
+
+    Runs of one scope that are around each other are one, as far as one of them says anything.
+    """
     calls: dict[bytes, list[CallRun]] = {}
     for _, *pair in sorted(pairs, key=itemgetter(0)):
         one, other = (calls.setdefault(run.span_id, [run]) for run in pair)
         both = [*one, *other]
         responses = {run.response_id for run in both} - {""}
-        if len({run.scope for run in both}) == len(both) and len(responses) <= 1:
+        if len(responses) <= 1 and all(
+            _may_join(run, beside, tree) for run in one for beside in other
+        ):
             calls |= dict.fromkeys((run.span_id for run in both), both)
     return [call for span_id, call in calls.items() if span_id == call[0].span_id and call[1:]]
 
 
+def _may_join(one: CallRun, other: CallRun, tree: Mapping[bytes, CallRun]) -> bool:
+    """Tell whether a call may have both runs."""
+    if one.span_id == other.span_id or one.scope != other.scope:
+        return one.span_id != other.span_id
+    return (one.is_bare or other.is_bare) and (
+        one in _ancestors(other, tree) or other in _ancestors(one, tree)
+    )
+
+
 def _precedence(
     run: CallRun, call: Sequence[CallRun], tree: Mapping[bytes, CallRun]
-) -> tuple[bool, int, int, int, str, bytes]:
-    """Order the records of a call: our own first, as it has the version, then the outermost."""
+) -> tuple[bool, bool, int, int, int, str, bytes]:
+    """Order the records of a call: our own first, as it has the version, then the outermost.
+
+    What says nothing of the answer comes last.
+    """
     ids = {one.span_id for one in call}
     depth = sum(above.span_id in ids for above in _ancestors(run, tree))
-    return run.scope != OWN_SCOPE, depth, run.start_ns, -run.end_ns, run.scope, run.span_id
+    is_ours = run.scope == OWN_SCOPE
+    return run.is_bare, not is_ours, depth, run.start_ns, -run.end_ns, run.scope, run.span_id
 
 
 def _fill(records: Sequence[CallRun]) -> tuple[Tokens, float | None]:

@@ -28,6 +28,8 @@ INFERENCE: Final = "openinference.instrumentation.anthropic"
 TRACELOOP: Final = "opentelemetry.instrumentation.anthropic"
 OPENAI: Final = "opentelemetry.instrumentation.openai_v2"
 LANGCHAIN: Final = "openinference.instrumentation.langchain"
+LLAMA: Final = "openinference.instrumentation.llama_index"
+BARE: Final[dict[str, Any]] = {"tokens": Tokens()}  # of a run that says nothing of an answer
 USED: Final = Tokens(input=50, output=7)
 
 
@@ -257,6 +259,94 @@ CASES: Final[dict[str, tuple[list[CallRun], list[str]]]] = {
             run("b", "a", OPENAI, (1, 99), kind="embedding", tokens=Tokens(input=3, output=0)),
         ],
         ["a b"],
+    ),
+    "a wrapper of the same scope that says nothing of the answer": (
+        [run("a", "", LLAMA, model="m", **BARE), run("b", "a", LLAMA, (1, 99), model="m")],
+        ["b a"],
+    ),
+    "its model dated, and a chain between": (
+        [
+            run("a", "", LLAMA, model="m", **BARE),
+            around("w", "a"),
+            run("b", "w", LLAMA, (1, 99), model="m-2024-07-18"),
+        ],
+        ["b a"],
+    ),
+    "a wrapper around two calls": (
+        [
+            run("a", "", LLAMA, model="m", **BARE),
+            run("b", "a", LLAMA, (1, 40), model="m"),
+            run("c", "a", LLAMA, (50, 99), model="m"),
+        ],
+        ["b", "c a"],
+    ),
+    "a wrapper around two calls that say nothing of their answers": (
+        [
+            run("a", "", LLAMA, model="m", **BARE),
+            run("b", "a", LLAMA, (1, 40), model="m", **BARE),
+            run("c", "a", LLAMA, (50, 99), model="m", **BARE),
+        ],
+        ["a c", "b"],
+    ),
+    "a step inside a call that says nothing of the answer": (
+        [
+            run("a", "", LLAMA, model="m", kind="embedding"),
+            run("b", "a", LLAMA, (1, 99), model="m", kind="embedding", **BARE),
+        ],
+        ["a b"],
+    ),
+    "two that say nothing of the answer": (
+        [
+            run("a", "", LLAMA, model="m", **BARE),
+            run("b", "a", LLAMA, (1, 99), model="m", **BARE),
+        ],
+        ["a b"],
+    ),
+    "a wrapper, its call, and the client's record of that": (
+        [
+            run("a", "", LLAMA, model="m", **BARE),
+            run("b", "a", LLAMA, (1, 99), model="m"),
+            run("c", "b", OPENAI, (2, 98), model="m", response_id="r"),
+        ],
+        ["b c a"],
+    ),
+    "a wrapper of another scope": (
+        [run("a", "", LANGCHAIN, model="m", **BARE), run("b", "a", OPENAI, (1, 99), model="m")],
+        ["b a"],
+    ),
+    "a wrapper that failed over a call that went well": (
+        [
+            run("a", "", LLAMA, model="m", failed=True, **BARE),
+            run("b", "a", LLAMA, (1, 99), model="m"),
+        ],
+        ["b a"],
+    ),
+    "a wrapper of a call that failed": (
+        [
+            run("a", "", LLAMA, model="m", failed=True, **BARE),
+            run("b", "a", LLAMA, (1, 99), model="m", failed=True, **BARE),
+        ],
+        ["a b"],
+    ),
+    "a wrapper of another model": (
+        [run("a", "", LLAMA, model="m", **BARE), run("b", "a", LLAMA, (1, 99), model="n")],
+        ["a", "b"],
+    ),
+    "our own decorator around a call is a model of its own": (
+        [run("a", model="m", **BARE), run("b", "a", OPENAI, (1, 99), model="m")],
+        ["a", "b"],
+    ),
+    "beside a call of the same scope": (
+        [
+            around("r"),
+            run("a", "r", LLAMA, model="m", **BARE),
+            run("b", "r", LLAMA, (1, 99), model="m"),
+        ],
+        ["a", "b"],
+    ),
+    "a call after the one that it hangs on": (
+        [run("a", "", LLAMA, model="m", **BARE), run("b", "a", LLAMA, (110, 120), model="m")],
+        ["a", "b"],
     ),
     "spans above each other": ([run("a", "b"), run("b", "a", OPENAI)], ["a b"]),
     "a span that is its own parent": ([run("a", "a"), run("b", "a", OPENAI)], ["a b"]),

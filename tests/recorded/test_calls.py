@@ -135,8 +135,6 @@ CALLS: Final[dict[str, list[Call]]] = {
     ],
     "logfire": [
         *calls("plain"),
-        # A stream is two spans: one of the request, and one of all that came.
-        *calls("request of a stream", untold="answer,tokens,cost,first token"),
         *calls("stream", untold=FIRST),
         *calls("tools"),
         *calls("embedding", untold="question,answer"),
@@ -192,8 +190,6 @@ CALLS: Final[dict[str, list[Call]]] = {
     "openinference_llama_index": [
         *calls("embedding", untold=NO_USAGE, asked="2 texts", answered="2 \u00d7 3"),
         *calls("embedding", untold=NO_USAGE),
-        *calls("step of an embedding", untold="answer,tokens,cost"),
-        *calls("step around a call", untold=NO_USAGE, asked="SelectorPromptTemplate"),
         *calls("plain", asked="Context information is below."),
         *calls("plain"),
     ],

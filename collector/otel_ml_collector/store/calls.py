@@ -25,6 +25,7 @@ from otel_ml_collector.same_calls import (
     OtherRecord,
     StoredShare,
     find_shares,
+    is_bare,
     is_telling,
     name_scope,
 )
@@ -36,6 +37,7 @@ from otel_ml_collector.store.tables import OF_TOKENS, RESPONSE_ID, SAME_CALLS
 from otel_ml_collector.times import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS
 
 SHARED: Final = "same_calls"  # in what is known of a project
+_BARE: Final = "bare"  # among the scopes of its calls: some may wrap others of their scope
 # Of one look: traces, and the new runs that name them.
 _TRACES: Final = 500
 _NEW_RUNS: Final = 20_000
@@ -58,7 +60,8 @@ Key = tuple[str, int, bytes, bytes]
 
 _OURS: Final = Sql("project = {project:String}")
 _TELLS: Final = Sql("""kind != 'span' AND (input_tokens IS NOT NULL OR output_tokens IS NOT NULL
-  OR cost IS NOT NULL OR (outcome = 'error' AND kind IN ('model', 'embedding'))
+  OR cost IS NOT NULL
+  OR (kind IN ('model', 'embedding') AND (outcome = 'error' OR provider_model != ''))
   OR arrayExists(text -> startsWith(text, '{response}'), tag_kv))""").fill(response=Sql(RESPONSE))
 _IDS: Final = Sql("lower(hex(trace_id)) AS trace_id, lower(hex(span_id)) AS span_id")
 _NEW: Final = Sql("""
@@ -107,11 +110,20 @@ _SHARES: Final = Sql("""
       AND lower(hex(span_id)) IN {spans:Array(String)}""").fill(
     ids=_IDS, tokens=OF_TOKENS, ours=_OURS
 )
+_NEWEST_CALLS: Final = Sql("""
+    SELECT start_ns, trace_id, span_id, kind, provider_model, input_tokens, output_tokens, cost
+    FROM runs WHERE {ours} AND {tells} ORDER BY start_ns DESC LIMIT {newest}""").fill(
+    ours=_OURS, tells=_TELLS, newest=_NEWEST
+)
 _NEWEST_SCOPES: Final = Sql("""
     SELECT DISTINCT scope FROM payloads
     WHERE {ours} AND (start_ns, trace_id, span_id) IN (
-      SELECT start_ns, trace_id, span_id FROM runs WHERE {ours} AND {tells}
-      ORDER BY start_ns DESC LIMIT {newest})""").fill(ours=_OURS, tells=_TELLS, newest=_NEWEST)
+      SELECT start_ns, trace_id, span_id FROM ({newest}))
+    UNION ALL SELECT '{bare}' FROM ({newest})
+    WHERE kind IN ('model', 'embedding') AND provider_model != ''
+      AND input_tokens IS NULL AND output_tokens IS NULL AND cost IS NULL LIMIT 1""").fill(
+    ours=_OURS, newest=_NEWEST_CALLS, bare=Sql(_BARE)
+)
 _MARKS: Final = Sql("""
     SELECT name, max(value) AS value FROM store_meta WHERE startsWith(name, 'same_calls ')
     GROUP BY name""")
@@ -223,8 +235,11 @@ def _read_scopes(client: StoreClient, project: str, calls: Sequence[Row]) -> dic
 
 def _is_mixed(rows: Sequence[Row], scopes: Mapping[str, str]) -> bool:
     """Tell whether runs of a trace may record one call, or say the sum of others."""
-    return bool({row["kind"] for row in rows} - CALLS) or (
-        len({scopes.get(run_id_of(row), "") for row in rows}) > 1
+    runs = [_call_run(row, scopes.get(run_id_of(row), "")) for row in rows]
+    return (
+        bool({run.kind for run in runs} - CALLS)
+        or len({run.scope for run in runs}) > 1
+        or any(run.is_bare for run in runs)
     )
 
 
@@ -311,6 +326,8 @@ class CallWatch:
         for run in records.runs:
             if is_telling(run):
                 news[run.project].add(run.scope if run.kind in CALLS else run.kind)
+            if is_bare(run):
+                news[run.project].add(_BARE)
         with self._guard:
             self._noted_ns = max(self._noted_ns, stamped_ns)
             for project, found in news.items():
@@ -319,7 +336,7 @@ class CallWatch:
                     self._dirty.add(project)
                     continue
                 known |= found
-                if len(known) > 1:
+                if len(known) > 1 or _BARE in known:
                     self._dirty.add(project)
             return self._dirty.intersection(news)
 

@@ -2,6 +2,7 @@
 
 import json
 import random
+import time
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any, Final
@@ -158,6 +159,28 @@ def test_any_order(service: Service, seed: int) -> None:
     assert {(run["run_id"], run["record_of"]) for run in found} == {
         (id_of(other), id_of(own)) for _, own, *others in calls for other in others
     }
+
+
+@pytest.mark.parametrize("order", ["together", "outer first", "inner first"])
+def test_wrapper_of_its_own_scope(service: Service, project: str, order: str) -> None:
+    """A call that its library wraps in a run without an answer counts once, in any order."""
+    outer, inner = make_answer(30)[1:3]
+    bare = {name: value for name, value in USED.items() if ".usage." not in name}
+    spans = [replace(outer, attributes=bare, scope=TRACELOOP), inner]
+    watch = CallWatch(service.store.connections)
+    for group in {
+        "together": [spans],
+        "outer first": [spans[:1], spans[1:]],
+        "inner first": [spans[1:], spans[:1]],
+    }[order]:
+        watch.look()
+        service.store.take(project, *group)
+        records = map_spans(group, Filing(project, NOW_NS))
+        assert project in watch.note(records, time.time_ns())
+    watch.look()
+    assert count(service, project) == ONCE
+    [other] = api(service, project, "runs?where=" + quote('record_of != ""'))["runs"]
+    assert (other["run_id"], other["record_of"]) == (id_of(outer), id_of(inner))
 
 
 def test_every_answer(service: Service, project: str) -> None:

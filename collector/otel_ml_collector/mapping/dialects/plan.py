@@ -150,6 +150,15 @@ def _read_kinds(spans: Sequence[Span], plan: Plan, values: AttributeColumns) -> 
     if places:
         kinds = [_weigh(spans[at], plan.evidence, is_step=at in unknown) for at in places]
         found.fill("kind", kinds, places)
+    if any(present.is_request for present in plan.dialects):
+        told = zip(spans, found.column("kind"), found.column("outcome"), strict=True)
+        kinds = [
+            "chain"
+            if kind in CALLS and outcome is None and span.status_code != _STATUS_ERROR
+            else kind
+            for span, kind, outcome in told
+        ]
+        found.fill("kind", kinds)
 
 
 def _weigh(span: Span, evidence: Evidence, *, is_step: bool) -> str | None:

@@ -116,6 +116,8 @@ class Dialect:
             name is ``text/plain``.
         instead: Names of other conventions, by the sources that do not count beside them; one that
             ends in a dot is a beginning.
+        request: What a call is sent with, and names of an answer as in marks: a span with the first
+            and none of the others, that did not fail, is no call; its answer has a span of its own.
         failure: How it says that a run failed.
         notes: What else is done, a sentence each.
     """
@@ -135,6 +137,7 @@ class Dialect:
     scores: tuple[str, ...] = ()
     texts: Mapping[str, str] = field(default_factory=dict)
     instead: Mapping[str, str] = field(default_factory=dict)
+    request: tuple[str, ...] = ()
     failure: Failure | None = None
     notes: tuple[str, ...] = ()
 
@@ -182,6 +185,7 @@ class Present:
         kind_sources: The names that may say another one.
         rows: Each row of which something is there, its sources, and how their values are written.
         scores: What holds scores.
+        is_request: Whether the answer to what it asks has a span of its own.
     """
 
     dialect: Dialect
@@ -189,6 +193,7 @@ class Present:
     kind_sources: Sequence[str]
     rows: Sequence[tuple[Row, Sequence[FieldSource], Form]]
     scores: Sequence[FieldSource]
+    is_request: bool = False
 
 
 def find_present(dialect: Dialect, keys: Sequence[str]) -> Present | None:
@@ -196,6 +201,8 @@ def find_present(dialect: Dialect, keys: Sequence[str]) -> Present | None:
     there = frozenset(keys)
     if not any(_has(there, mark) for mark in dialect.marks):
         return None
+    asked, *answers = dialect.request or ("",)
+    is_request = bool(asked) and asked in there and not any(_has(there, one) for one in answers)
     there -= {source for source, better in dialect.instead.items() if _has(there, better)}
     single = {names.GEN_AI_REQUEST_MODEL, *(name for row in dialect.rows for name in row.sources)}
 
@@ -212,6 +219,7 @@ def find_present(dialect: Dialect, keys: Sequence[str]) -> Present | None:
         [name for name in dialect.kind_sources if name in there],
         [(row, sources, form) for row, sources, form in rows if sources],
         find(dialect.scores),
+        is_request,
     )
 
 

@@ -362,6 +362,10 @@ _LOGFIRE: Final = Dialect(
     ),
     named_kinds=_ACTING_NAMES,
     scores=("logfire.feedback.name",),
+    request=(
+        *("request_data", "response_data", names.GEN_AI_OUTPUT_MESSAGES, "gen_ai.usage."),
+        *(names.GEN_AI_RESPONSE_ID, names.GEN_AI_FINISH_REASONS),
+    ),
     instead={
         "request_data": "gen_ai.input.messages",
         "response_data": "gen_ai.output.messages",
@@ -378,6 +382,9 @@ _LOGFIRE: Final = Dialect(
         "`gen_ai.output.messages` are absent.",
         "`logfire.level_num` of 17 and more is the outcome `error`; its message is `logfire.msg` "
         "when the span has no other.",
+        "A stream is two spans, of the request and of all that came: one with `request_data` and "
+        "without `response_data`, output messages, usage, the id of a response and a reason to "
+        "finish is a chain unless it failed, and the other one is the call.",
         "A span of `logfire.span_type` `annotation` is a run of kind `span`, and what it says in "
         "the attribute that `logfire.feedback.name` names is a score of its parent, source "
         "`human`: a number, a bool (passed) or a text (label), explained by "
