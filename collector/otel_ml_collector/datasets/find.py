@@ -1,6 +1,7 @@
 """What is asked about data sets; one `find` behind the JSON API and the pages."""
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Final
 
 import orjson
@@ -39,6 +40,13 @@ _SOME_PARTS: Final = Sql("""
 LINES: Final = Sql("""
     SELECT arrayJoin(splitByChar('\n', JSONExtractString(document))) AS line
     FROM ({parts}) WHERE line != ''""").fill(parts=_PARTS)
+# Each part of a manifest and each item that is stored, or goes, makes another sum.
+_STATE: Final = Sql("""
+    SELECT (
+      SELECT (count(), sum(cityHash64(owner, ref, rank, arrived_ns))) FROM objects
+      WHERE project = {project:String} AND owner IN {owners:Array(String)}) AS manifests, (
+      SELECT (count(), sum(cityHash64(rank, arrived_ns))) FROM items
+      WHERE project = {project:String}) AS items""")
 # How many lines of manifests there are, and of how many of these the item is here.
 _STORED: Final = Sql("""
     SELECT owner, count() AS lines, countIf(right(line, 64) IN (
@@ -97,13 +105,10 @@ def find_versions(
         rows = [row for row in rows if row["number"] < before]
     shown = rows[:limit]
     stored = count_stored(reader, project, shown)
-    manifests = read_manifests(reader, project, rows[: limit + 1])
-    found = []
-    for place, row in enumerate(shown):
-        before_row = rows[place + 1] if place + 1 < len(rows) else None
-        older = manifests[before_row["digest"]] if before_row else {}
-        newer = manifests[row["digest"]]
-        found.append(make_version(row, stored, **_count_changes(older, newer)))
+    changes = _read_changes(reader, project, rows[: limit + 1])
+    found = [
+        make_version(row, stored, **change) for row, change in zip(shown, changes, strict=False)
+    ]
     more = len(rows) > limit
     return DatasetVersions(
         versions=found, next_cursor=write_place([shown[-1]["number"]]) if more else None
@@ -185,6 +190,17 @@ def find_diff(reader: Reader, project: str, name: str, number: int, against: int
     )
 
 
+def _read_changes(reader: Reader, project: str, rows: Sequence[Row]) -> list[dict[str, int]]:
+    """Count what each version has otherwise than the one behind it, the newest first."""
+
+    def count() -> list[dict[str, int]]:
+        manifests = [*read_manifests(reader, project, rows).values(), {}]
+        return [_count_changes(older, newer) for newer, older in pairwise(manifests)]
+
+    key = "changes", project, _read_state(reader, project, rows), repr(_owners(rows))
+    return reader.memory.work_out(key, count, len)
+
+
 def _count_changes(older: Mapping[str, str], newer: Mapping[str, str]) -> dict[str, int]:
     kept = newer.keys() & older.keys()
     return {
@@ -231,8 +247,18 @@ def count_stored(reader: Reader, project: str, rows: Sequence[Row]) -> dict[str,
     """Count the items of some versions, and those that are here, by owner."""
     if not rows:
         return {}
-    found = reader.rows(_STORED, {"project": project, "owners": _owners(rows)})
+    asked = {"project": project, "owners": _owners(rows)}
+    found = reader.memory.work_out(
+        ("stored", project, _read_state(reader, project, rows), repr(_owners(rows))),
+        lambda: reader.rows(_STORED, asked),
+        len,
+    )
     return {one["owner"]: one for one in found}
+
+
+def _read_state(reader: Reader, project: str, rows: Sequence[Row]) -> str:
+    """Read what tells the manifests of some versions, and all items, from those before a change."""
+    return repr(reader.rows(_STATE, {"project": project, "owners": _owners(rows)}))
 
 
 def read_manifests(reader: Reader, project: str, rows: Sequence[Row]) -> dict[str, dict[str, str]]:

@@ -1,7 +1,9 @@
 """What the last experiments said of items: which tell versions apart, and which never do."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from operator import itemgetter
 from typing import Any, Final, Literal
 
 from pydantic import BaseModel, Field
@@ -23,11 +25,13 @@ from otel_ml_collector.experiments.find import find_experiments
 from otel_ml_collector.owners import own_dataset
 from otel_ml_collector.store.experiments import (
     MOST_RUNS,
+    State,
     item_parameters,
     judge_items,
-    read_passes,
+    read_item_runs,
+    read_state,
 )
-from otel_ml_collector.store.reader import Reader
+from otel_ml_collector.store.reader import Reader, Row, run_id_of
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.web import view
 
@@ -35,14 +39,14 @@ _EXPERIMENTS: Final = 6
 Mark = Literal["passed", "failed", "differed", "no word", "not in it"]
 Show = Literal["all", "never", "always", "apart", "flaky", "changed", "runs"]
 
-_JUDGED: Final = judge_items(
-    Sql("SELECT left(line, length(line) - 65), right(line, 64) FROM ({lines})").fill(lines=LINES)
+_WITHIN: Final = Sql("SELECT left(line, length(line) - 65), right(line, 64) FROM ({lines})").fill(
+    lines=LINES
 )
 _COUNTS: Final = Sql("""
     SELECT countIf(passed > 0 AND failed = 0) AS always,
       countIf(passed = 0 AND failed > 0) AS never,
       countIf(passed > 0 AND failed > 0) AS apart, countIf(is_flaky) AS flaky
-    FROM ({judged})""").fill(judged=_JUDGED)
+    FROM ({judged})""")
 _SOME: Final = Sql("""
     SELECT item, item_digest FROM ({judged})
     WHERE {which} AND item > {after:String} ORDER BY item LIMIT {limit:UInt32}""")
@@ -112,6 +116,21 @@ class ItemHistory:
     def _experiments(self) -> Sequence[ListedExperiment]:
         return self._last[0]
 
+    @property
+    def _is_doubled(self) -> bool:
+        return any(one.doubled for one in self._experiments)
+
+    @cached_property
+    def _state(self) -> State:
+        """The state of these experiments, and of the manifest of the version."""
+        ids = [one.run_id for one in self._experiments]
+        start_ns = min(one.start_ns for one in self._experiments)
+        return read_state(self._reader, self._project, ids, start_ns, self._owner)
+
+    @property
+    def _owner(self) -> str:
+        return own_dataset(self._name, self._row["digest"])
+
     def find_digests(self, items: Sequence[str]) -> dict[str, str | None]:
         """Find the digests of items by their ids; None for one that the version has not."""
         digests = read_manifests(self._reader, self._project, [self._row])[self._row["digest"]]
@@ -124,17 +143,37 @@ class ItemHistory:
             return DatasetHistory(
                 experiments=[], always=0, never=0, apart=0, flaky=0, left_out=left_out, marks={}
             )
-        parameters = self._parameters(experiments)
-        [counts] = self._reader.rows(_COUNTS, parameters)
-        marks = {item: ["not in it"] * len(experiments) for item in items}
-        ids = [one.run_id for one in experiments]
-        asked = self._reader, self._project, ids, parameters["start"], [*items]
-        for told in read_passes(*asked) if items else ():
-            if items[told["item"]] == told["item_digest"]:
-                mark = _mark_of(told["passes"], told["fails"])
-                marks[told["item"]][ids.index(told["experiment"])] = mark
+        asked = self._parameters(experiments)
+        counts = self._count(asked)
+        marks = self._find_marks(items) if items else {}
         told = {"experiments": experiments, "left_out": left_out, "marks": marks}
         return DatasetHistory.model_validate({**counts, **told})
+
+    def _find_marks(self, items: Mapping[str, str | None]) -> dict[str, list[Mark]]:
+        """Find what each experiment said of some items, by the newest word of each judge."""
+        ids = [one.run_id for one in self._experiments]
+        start_ns = min(one.start_ns for one in self._experiments)
+        runs, scores = read_item_runs(self._reader, self._project, ids, start_ns, [*items])
+        newest: defaultdict[str, dict[str, bool | None]] = defaultdict(dict)
+        for row in sorted(scores, key=itemgetter("time_ns")):
+            newest[run_id_of(row)][row["judge"]] = row["passed"]
+        words: defaultdict[tuple[str, str], list[bool | None]] = defaultdict(list)
+        for row in runs:
+            if items[row["item"]] == row["item_digest"]:
+                said = [one for one in newest[run_id_of(row)].values() if one is not None]
+                word = all(said) if said else None
+                is_answered = row["outcome"] == "ok"
+                words[row["item"], row["experiment"]].append(word if is_answered else False)
+        return {item: [_mark_of(words.get((item, one))) for one in ids] for item in items}
+
+    def _count(self, asked: Mapping[str, Any]) -> Row:
+        """Count items by what was said of them, or return what was counted of the same state."""
+        sql = _COUNTS.fill(judged=judge_items(_WITHIN, is_doubled=self._is_doubled))
+        return self._reader.memory.work_out(
+            ("history", self._project, self._state, self._is_doubled, repr(asked)),
+            lambda: self._reader.rows(sql, asked)[0],
+            len,
+        )
 
     def find_items(
         self, show: Show = "all", limit: int = PAGE, cursor: str | None = None
@@ -179,15 +218,19 @@ class ItemHistory:
         experiments = [] if show == "runs" else self._experiments
         if show != "runs" and not experiments:
             return []
-        sql = _FROM_RUNS if show == "runs" else _SOME.fill(judged=_JUDGED, which=_WHICH[show])
+        sql = _FROM_RUNS
+        if show != "runs":
+            judged = judge_items(_WITHIN, is_doubled=self._is_doubled)
+            sql = _SOME.fill(judged=judged, which=_WHICH[show])
         wanted = {"after": after, "limit": limit}
         found = self._reader.rows(sql, self._parameters(experiments) | wanted)
         return [(one["item"], one["item_digest"]) for one in found]
 
     def _parameters(self, experiments: Sequence[ListedExperiment]) -> dict[str, Any]:
         start_ns = min((one.start_ns for one in experiments), default=0)
-        asked = item_parameters(self._project, [one.run_id for one in experiments], start_ns)
-        return asked | {"owners": [own_dataset(self._name, self._row["digest"])]}
+        ids = [one.run_id for one in experiments]
+        asked = item_parameters(self._project, ids, start_ns, self._state if ids else None)
+        return asked | {"owners": [self._owner]}
 
 
 def _find_last(
@@ -215,9 +258,12 @@ def choose_last(listed: Sequence[ListedExperiment]) -> tuple[list[ListedExperime
     return found, len(having) - len(found)
 
 
-def _mark_of(passes: int, fails: int) -> Mark:
-    if passes and fails:
+def _mark_of(words: Sequence[bool | None] | None) -> Mark:
+    """Say in one word what was said of the repeats of an item: of each that it passed, or not."""
+    if words is None:
+        return "not in it"
+    if True in words and False in words:
         return "differed"
-    if fails:
+    if False in words:
         return "failed"
-    return "passed" if passes else "no word"
+    return "passed" if True in words else "no word"

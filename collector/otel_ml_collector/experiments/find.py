@@ -8,6 +8,7 @@ the items that are shown.
 import math
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
@@ -38,11 +39,14 @@ from otel_ml_collector.stats import JudgeVersionName
 from otel_ml_collector.store.apart import find_apart
 from otel_ml_collector.store.experiments import (
     MOST_RUNS,
+    State,
     count_alike,
     count_item_runs,
+    item_parameters,
     list_items,
     read_item_runs,
     read_item_tags,
+    read_state,
 )
 from otel_ml_collector.store.reader import Reader, Row, load_json, run_id_of
 from otel_ml_collector.store.statistics import read_version_numbers, version_numbers
@@ -63,6 +67,7 @@ SHOWN: Final = 20
 ROWS: Final = 100
 _LOOKED_AT: Final = 100
 _NAMED: Final = 1_000
+_IDS_A_ROW: Final = 20
 
 NO_BASELINE: Final = "none"
 Show = Literal["all", "regression", "fixed", "flaky", "error"]
@@ -204,6 +209,37 @@ def find_experiments_of(
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class NamedExperiment:
+    """An experiment as it is chosen among others, without what came of it."""
+
+    run_id: str
+    name: str
+    version: int | None
+    start_time: str
+
+
+def find_others(
+    reader: Reader, project: str, experiment: ListedExperiment, now_ns: int
+) -> list[NamedExperiment]:
+    """Name the newest experiments on the same data set but for one, the newest first."""
+    where = f'kind == "{_KIND}" and dataset == {view.quoted(experiment.dataset)}'
+    query = runs.RunsQuery(project, where, limit=SHOWN)
+    listed = runs.find_runs(reader, query, now_ns).runs
+    found = [
+        one
+        for one in runs.find_whole_runs(reader, listed, now_ns)
+        if one.run_id != experiment.run_id
+    ]
+    numbers = _version_numbers(reader, project, found)["model"]
+    return [
+        NamedExperiment(
+            one.run_id, _name_of(one), numbers.get(_version_of(_params_of(one))), one.start_time
+        )
+        for one in found
+    ]
+
+
 def choose_pair(
     before: Sequence[ListedExperiment], after: Sequence[ListedExperiment]
 ) -> tuple[ListedExperiment, ListedExperiment] | None:
@@ -220,10 +256,46 @@ def find_one(reader: Reader, project: str, run_id: str, now_ns: int) -> ListedEx
         NotFound: There is no such experiment.
         BadQuery: The id is none.
     """
+    return make_experiments(reader, project, [_read_run(reader, project, run_id, now_ns)])[0]
+
+
+def find_pair(
+    reader: Reader, project: str, run_id: str, now_ns: int, baseline: str | None
+) -> tuple[ListedExperiment, ListedExperiment | None]:
+    """Read an experiment, and what it is compared with: None where nothing is named, or not here.
+
+    Args:
+        reader: The store.
+        project: Whose.
+        run_id: Of the experiment.
+        now_ns: By it an experiment whose process is silent has crashed.
+        baseline: The run id of another one, or ``none``; None for what it was run beside.
+
+    Raises:
+        NotFound: There is no such experiment, or no such baseline.
+        BadQuery: An id is none, or both are the same.
+    """
+    run = _read_run(reader, project, run_id, now_ns)
+    other: Run | None = None
+    if baseline == run_id:
+        raise BadQuery("Invalid baseline: expected another experiment", "baseline")
+    if baseline and baseline != NO_BASELINE:
+        other = _read_run(reader, project, baseline, now_ns)
+    told = _text(run.attributes.get(names.EXPERIMENT_BASELINE))
+    if not baseline and names.RUN_ID.fullmatch(told) and told != run_id:
+        with suppress(NotFound):
+            other = _read_run(reader, project, told, now_ns)
+    if other is None:
+        return make_experiments(reader, project, [run])[0], None
+    now, before = make_experiments(reader, project, [run, other])
+    return now, before
+
+
+def _read_run(reader: Reader, project: str, run_id: str, now_ns: int) -> Run:
     run = runs.find_run(reader, run_id, project, now_ns=now_ns)
     if run.kind != _KIND:
         raise NotFound(f"Run {run_id} is no experiment")
-    return make_experiments(reader, project, [run])[0]
+    return run
 
 
 def find_experiment(
@@ -266,8 +338,7 @@ def find_rows(
         NotFound: There is no such experiment, or no such baseline.
         BadQuery: An id or the cursor is wrong.
     """
-    experiment = find_one(reader, project, run_id, now_ns)
-    other = _baseline_of(reader, project, experiment, now_ns, baseline)
+    experiment, other = find_pair(reader, project, run_id, now_ns, baseline)
     if show != "all" or other is not None:
         most = first_of(cursor) + limit + 1
         compared = _compare_sides(reader, project, experiment, other, most=most)
@@ -275,7 +346,8 @@ def find_rows(
     (after,) = read_cursor(cursor, str) if cursor else ("",)
     items = list_items(reader, project, run_id, experiment.start_ns, after=after, limit=limit + 1)
     shown = items[:limit]
-    compared = _compare_sides(reader, project, experiment, None, most=limit, items=shown)
+    told = _work_out(reader, project, experiment, None, most=limit, items=shown)
+    compared = Compared(experiment, None, *told)
     return ExperimentRows(
         rows=make_rows(reader, project, compared, shown),
         next_cursor=write_place([shown[-1]]) if len(items) > limit else None,
@@ -288,32 +360,20 @@ def make_experiments(reader: Reader, project: str, found: Sequence[Run]) -> list
         return []
     start_ns = min(run.start_ns for run in found)
     counts = count_item_runs(reader, project, [run.run_id for run in found], start_ns)
-    params = {run.run_id: run.params if isinstance(run.params, dict) else {} for run in found}
-    numbers = read_version_numbers(
-        reader,
-        project,
-        {
-            "model": {_text(one.get("function")) for one in params.values()},
-            "dataset": {run.dataset for run in found},
-        },
-    )
-    first = {
-        kind: {(name, digest): number for (name, digest, _), number in sorted(of.items())[::-1]}
-        for kind, of in numbers.items()
-    }
+    first = _version_numbers(reader, project, found)
     made = []
     for run in found:
-        told, of_run = run.attributes, params[run.run_id]
+        told, of_run = run.attributes, _params_of(run)
         counted = counts.get(run.run_id, {"done": 0, "errors": 0, "every": 0, "cost": None})
         judges = of_run.get("judges")
-        function, digest = (_text(of_run.get(name)) for name in ("function", "version"))
+        function, digest = _version_of(of_run)
         dataset_digest = _text(told.get(names.EXPERIMENT_DATASET_VERSION))
         items = _count(told.get(names.EXPERIMENT_ITEMS))
         repeats = _count(told.get(names.EXPERIMENT_REPEATS)) or 1
         made.append(
             ListedExperiment(
                 run_id=run.run_id,
-                name=_text(told.get(names.EXPERIMENT_NAME)) or run.name,
+                name=_name_of(run),
                 outcome=_outcome(run.outcome, is_whole=0 < items * repeats <= counted["done"]),
                 start_ns=run.start_ns,
                 start_time=run.start_time,
@@ -342,6 +402,37 @@ def make_experiments(reader: Reader, project: str, found: Sequence[Run]) -> list
             )
         )
     return made
+
+
+def _version_numbers(
+    reader: Reader, project: str, found: Sequence[Run]
+) -> dict[str, dict[tuple[str, str], int]]:
+    """Read the small numbers of the functions and data sets of experiments, by name and digest."""
+    numbers = read_version_numbers(
+        reader,
+        project,
+        {
+            "model": {_version_of(_params_of(run))[0] for run in found},
+            "dataset": {run.dataset for run in found},
+        },
+    )
+    return {
+        kind: {(name, digest): number for (name, digest, _), number in sorted(of.items())[::-1]}
+        for kind, of in numbers.items()
+    }
+
+
+def _params_of(run: Run) -> Mapping[str, Any]:
+    return run.params if isinstance(run.params, dict) else {}
+
+
+def _version_of(params: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the name and the digest of the function that was run."""
+    return _text(params.get("function")), _text(params.get("version"))
+
+
+def _name_of(run: Run) -> str:
+    return _text(run.attributes.get(names.EXPERIMENT_NAME)) or run.name
 
 
 def _outcome(outcome: str, *, is_whole: bool) -> str:
@@ -380,28 +471,6 @@ def _comparison_of(text: object) -> dict[str, Any]:
     return {name: value for name, value in known.items() if value}
 
 
-def _baseline_of(
-    reader: Reader,
-    project: str,
-    experiment: ListedExperiment,
-    now_ns: int,
-    wanted: str | None,
-) -> ListedExperiment | None:
-    """Find what an experiment is compared with; None where nothing is named, or not here."""
-    if wanted == NO_BASELINE:
-        return None
-    if wanted:
-        if wanted == experiment.run_id:
-            raise BadQuery("Invalid baseline: expected another experiment", "baseline")
-        return find_one(reader, project, wanted, now_ns)
-    if not names.RUN_ID.fullmatch(experiment.baseline) or experiment.baseline == experiment.run_id:
-        return None
-    try:
-        return find_one(reader, project, experiment.baseline, now_ns)
-    except NotFound:
-        return None
-
-
 def compare(
     reader: Reader,
     project: str,
@@ -425,8 +494,7 @@ def compare(
         NotFound: There is no such experiment, or no such baseline.
         BadQuery: An id is none.
     """
-    experiment = find_one(reader, project, run_id, now_ns)
-    other = _baseline_of(reader, project, experiment, now_ns, baseline)
+    experiment, other = find_pair(reader, project, run_id, now_ns, baseline)
     compared = _compare_sides(reader, project, experiment, other, most=most)
     is_missing = baseline is None and other is None
     return replace(compared, missing=experiment.baseline) if is_missing else compared
@@ -439,18 +507,48 @@ def _compare_sides(
     other: ListedExperiment | None,
     *,
     most: int,
-    items: Sequence[str] | None = None,
 ) -> Compared:
-    """Count the items of both sides, and compare them as the experiment says."""
+    """Count the items of both sides, and compare them as the experiment says.
+
+    What was worked out is kept for as long as the store says nothing else of them.
+    """
     both = [one for one in (other, experiment) if one is not None]
-    if items is None and sum(one.done for one in both) >= MOST_RUNS:
+    if sum(one.done for one in both) >= MOST_RUNS:
         raise BadQuery(f"There are more than {MOST_RUNS:,} runs over items to compare", "run_id")
+    start_ns = min(one.start_ns for one in both)
+    state = read_state(reader, project, [one.run_id for one in both], start_ns)
+    most = max(most, _NAMED)
+    # What was read of them before belongs to the state only where it stands beside it.
+    told = [(one.run_id, one.doubled) for one in both], experiment.comparison
+    key = "compared", project, state, most, repr(told)
+    groups, items, verdict, chosen = reader.memory.work_out(
+        key,
+        lambda: _work_out(reader, project, experiment, other, most=most, state=state),
+        lambda made: len(made[0]) + sum(map(len, made[1].values())) // _IDS_A_ROW,
+    )
+    return Compared(experiment, other, groups, items, verdict, chosen)
+
+
+def _work_out(
+    reader: Reader,
+    project: str,
+    experiment: ListedExperiment,
+    other: ListedExperiment | None,
+    *,
+    most: int,
+    items: Sequence[str] | None = None,
+    state: State | None = None,
+) -> tuple[
+    Mapping[str, ItemGroup], Mapping[str, Sequence[str]], Verdict | None, Mapping[str, set[str]]
+]:
+    """Work out what `Compared` is made of; of some items alone where these are given."""
+    both = [one for one in (other, experiment) if one is not None]
     cluster = _text(experiment.comparison.get("cluster"))
+    start_ns = min(one.start_ns for one in both)
     rows = count_alike(
         reader,
-        project,
-        ("" if other is None else other.run_id, experiment.run_id),
-        min(one.start_ns for one in both),
+        item_parameters(project, [one.run_id for one in both], start_ns, state),
+        "" if other is None else other.run_id,
         cluster="source_run" if cluster == "source_run" else tag_of_cluster(cluster),
         is_doubled=any(one.doubled for one in both),
         most=most,
@@ -478,7 +576,9 @@ def _compare_sides(
             partial=experiment.comparison.get("partial", False),
         )
     named = {f"{place}": row["items"] for place, row in enumerate(rows)}
-    return Compared(experiment, other, groups, named, verdict, chosen)
+    # Their latencies, tokens and costs are in the verdict now, and are most of what there is.
+    groups = {name: replace(one, amounts={}) for name, one in groups.items()}
+    return groups, named, verdict, chosen
 
 
 def _make_group(
@@ -658,7 +758,7 @@ def make_rows(
     both = [one for one in (now, before) if one is not None]
     asked = reader, project, [one.run_id for one in both], min(one.start_ns for one in both), items
     rows, said = read_item_runs(*asked)
-    content = read_item_tags(*asked)
+    content = read_item_tags(reader, project, (row["item_digest"] for row in rows))
     scores: defaultdict[tuple[str, str], dict[str, ItemScore]] = defaultdict(dict)
     for row in said:
         if row["judge_version"] in compared.chosen.get(row["judge"], ()):
@@ -709,10 +809,10 @@ def _find_groups(
     left = [item for item in items if item not in found]
     if left:
         both = compared.now, compared.before
-        again = _compare_sides(reader, project, *both, most=len(left), items=left)
+        again, named, *_ = _work_out(reader, project, *both, most=len(left), items=left)
         known = {_said_of(one): one for one in compared.groups.values()}
-        for name, one in again.groups.items():
-            for item in again.items[name]:
+        for name, one in again.items():
+            for item in named[name]:
                 if (group := known.get(_said_of(one))) is not None:
                     found[item] = group
     return found

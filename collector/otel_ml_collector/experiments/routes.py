@@ -24,6 +24,7 @@ from otel_ml_collector.experiments.find import (
     describe,
     find_experiment,
     find_experiments,
+    find_others,
     find_rows,
     first_of,
     make_rows,
@@ -41,7 +42,6 @@ from otel_ml_collector.verdict_lines import (
 from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
 
-_OFFERED: Final = 20
 _MOST_ROWS: Final = 1_000
 _ON_A_PAGE: Final = 25
 _DIFFS: Final = 3
@@ -180,9 +180,6 @@ def show_experiment(
     rows = cut_rows(reader, project, compared, show=chosen, limit=_ON_A_PAGE, cursor=cursor)
     opened = next(iter(make_rows(reader, project, compared, [item])), None) if item else None
     judges, amounts = lay_out(found)
-    same = find_experiments(
-        reader, project, now_ns, where=f"dataset == {view.quoted(found.experiment.dataset)}"
-    )
     path = ("projects", project, "experiments", run_id)
     context = {
         "project": project,
@@ -199,7 +196,7 @@ def show_experiment(
         "mark": _MARK,
         "is_marked": opened is not None and _is_marked(reader, project, opened, now_ns),
         "differences": _differences(reader, project, opened, now_ns),
-        "others": [one for one in same.experiments if one.run_id != run_id][:_OFFERED],
+        "others": find_others(reader, project, found.experiment, now_ns),
         "picked": baseline,
         "api": view.api_address(*path, baseline=baseline),
         "python": python_call("experiment", run_id),

@@ -4,11 +4,12 @@ import fcntl
 import os
 import re
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import clickhouse_connect
@@ -16,6 +17,8 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from otel_ml_collector.errors import BadSetting, InUse, Unavailable
 from otel_ml_collector.store.sql import Sql, StoreClient
+
+_Made = TypeVar("_Made")
 
 # Without caps the engine takes all memory of the machine.
 _ENGINE: Final = {
@@ -52,6 +55,8 @@ _UNWRITTEN: Final = Sql("""
     SELECT sum(value) FROM system.events
     WHERE event = 'WriteBufferFromFileDescriptorWriteFailed'""")
 _KNOWN_NAMES: Final = 10_000
+# About 2 kB each.
+_KEPT_ROWS: Final = 20_000
 
 
 # The numbers of a name's versions by digest and structure, or of all by name, too.
@@ -77,7 +82,32 @@ class Memory:
         self._settled: set[str] = set()
         self._numbers: dict[tuple[str, str, str], KnownNumbers] = {}
         self._generation = 0
+        self._answers: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
         self._guard = threading.Lock()
+
+    def work_out(
+        self, key: Hashable, make: Callable[[], _Made], rows: Callable[[_Made], int]
+    ) -> _Made:
+        """Return what is made, or what was made last under the same key.
+
+        Args:
+            key: Names the question and a state of the store in which no other answer is right.
+            make: Asks, and works it out.
+            rows: Tells how much is kept of it, in rows. Those that were asked for least lately make
+                room, and what is too large is not kept.
+        """
+        with self._guard:
+            if key in self._answers:
+                self._answers.move_to_end(key)
+                known: _Made = self._answers[key][0]
+                return known
+        made = make()
+        if (size := 1 + rows(made)) <= _KEPT_ROWS:
+            with self._guard:
+                self._answers[key] = made, size
+                while sum(size for _, size in self._answers.values()) > _KEPT_ROWS:
+                    self._answers.popitem(last=False)
+        return made
 
     @property
     def generation(self) -> int:

@@ -3,54 +3,129 @@
 Of several runs for one item and repeat the first that ended counts.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
-from otel_ml_collector.store.reader import IDS, Reader, Row
+from otel_ml_collector.store.reader import IDS, Reader, Row, run_id_of
 from otel_ml_collector.store.sql import EMPTY, Sql
 from otel_ml_collector.store.statistics import ALL_TOKENS
-from otel_ml_collector.times import AHEAD_NS
+from otel_ml_collector.store.targets import BY_IDS
+from otel_ml_collector.times import AHEAD_NS, SECOND_NS
 
 # Runs over items of one data set that are looked at together; more have no verdict here.
 MOST_RUNS: Final = 250_000
-_ITEM_RUNS: Final = Sql("""
-    SELECT experiment, item, item_digest, repeat, trace_id, span_id, start_ns, outcome, error_type,
-      error_message, latency_ns, {tokens} AS tokens, cost, inputs_preview, outputs_preview
-    FROM runs FINAL
-    WHERE {ours} {among}
-    ORDER BY experiment, item, item_digest, repeat, start_ns + latency_ns, trace_id, span_id
-    LIMIT 1 BY experiment, item, item_digest, repeat""")
+_CALLED: Final = Sql("""project = {project:String} AND start_ns >= {start:Int64}
+  AND experiment IN {experiments:Array(String)} AND item != ''""")
 # What was cancelled was not done: an interruption takes a call away, and it is run again.
-_OURS: Final = Sql("""project = {project:String} AND start_ns >= {start:Int64}
-  AND experiment IN {experiments:Array(String)} AND item != '' AND outcome != 'cancelled'""")
+_OURS: Final = _CALLED + Sql(" AND outcome != 'cancelled'")
 _AMONG: Final = Sql("AND item IN {items:Array(String)}")
+_FIRST: Final = Sql("""
+  ORDER BY experiment, item, item_digest, repeat, start_ns + latency_ns, trace_id, span_id
+  LIMIT 1 BY experiment, item, item_digest, repeat""")
+# Of each run over an item there is one row, and each is of another item and repeat: this is how it
+# mostly is, and can be told without putting rows in order.
+_COUNTS: Final = Sql("""
+    SELECT experiment, countIf(is_done) AS done, done AS every,
+      countIf(is_done AND outcome != 'ok') AS errors, sumOrNullIf(cost, is_done) AS cost,
+      count() != uniqExact(cityHash64(trace_id, span_id))
+        OR done != uniqExactIf(cityHash64(item, item_digest, repeat), is_done) AS is_doubled
+    FROM (SELECT *, outcome != 'cancelled' AS is_done FROM runs WHERE {called})
+    GROUP BY experiment""").fill(called=_CALLED)
+_EXACT_COUNTS: Final = Sql("""
+    SELECT experiment, count() AS done, countIf(outcome != 'ok') AS errors, sum(every) AS every,
+      sumOrNull(cost) AS cost
+    FROM (
+      SELECT experiment, argMin(outcome, ended) AS outcome, argMin(cost, ended) AS cost,
+        count() AS every
+      FROM (
+        SELECT experiment, item, item_digest, repeat, outcome, cost,
+          (start_ns + latency_ns, trace_id, span_id) AS ended
+        FROM runs FINAL
+        WHERE {ours}
+      )
+      GROUP BY experiment, item, item_digest, repeat
+    )
+    GROUP BY experiment""").fill(ours=_OURS)
+# A score says when its run began as the run itself does, but for what rounds.
+_SLACK_NS: Final = SECOND_NS
+_FOR_EVER_NS: Final = 2**62
+_SCORES: Final = Sql("""project = {project:String}
+  AND start_ns >= {first:Int64} - {slack} AND start_ns <= {last:Int64} + {slack}""").fill(
+    slack=_SLACK_NS
+)
+_ITEM_RUNS: Final = Sql("""
+    SELECT * EXCEPT (trace_id, span_id), {ids} FROM (
+      SELECT experiment, item, item_digest, repeat, trace_id, span_id, start_ns, outcome,
+        error_type, error_message, latency_ns, {tokens} AS tokens, cost, inputs_preview,
+        outputs_preview
+      FROM runs FINAL
+      WHERE {ours} {among}
+      {first}
+    ) LIMIT {most}""").fill(
+    ids=IDS, tokens=ALL_TOKENS, ours=_OURS, among=_AMONG, first=_FIRST, most=MOST_RUNS
+)
+_SAID: Final = Sql("""
+    SELECT {ids}, judge, judge_version, newest.1 AS score, newest.2 AS passed,
+      newest.3 AS failed, newest_ns AS time_ns
+    FROM (
+      SELECT trace_id, span_id, judge, judge_version,
+        argMax((score, passed, failed), time_ns) AS newest, max(time_ns) AS newest_ns
+      FROM scores_by_judge
+      WHERE {scores} AND {among}
+      GROUP BY trace_id, span_id, judge, judge_version
+    )
+    ORDER BY judge, judge_version, trace_id, span_id""").fill(ids=IDS, scores=_SCORES, among=BY_IDS)
+# Each row that is stored, or goes, makes another sum.
+_STATE: Final = Sql("""
+    WITH (
+      SELECT (min(start_ns), max(start_ns), count(), sum(cityHash64(span_id, rank, arrived_ns)))
+      FROM runs WHERE {called}) AS runs
+    SELECT runs, (
+      SELECT (count(), sum(cityHash64(span_id, judge_version, rank, score, passed, failed)))
+      FROM scores_by_judge
+      WHERE project = {project:String}
+        AND start_ns >= runs.1 - {slack} AND start_ns <= runs.2 + {slack}) AS scores, (
+      SELECT (count(), sum(cityHash64(rank, arrived_ns))) FROM items
+      WHERE project = {project:String}) AS items, (
+      SELECT sum(cityHash64(name, digest, structure, first_arrived_ns)) FROM model_versions
+      WHERE project = {project:String} AND kind = 'judge') AS judges, (
+      SELECT (count(), sum(cityHash64(ref, rank, arrived_ns))) FROM objects
+      WHERE project = {project:String} AND owner = {owner:String}) AS manifest""").fill(
+    called=_CALLED, slack=_SLACK_NS
+)
 # How often each item passed and failed in each experiment, by the newest word of each judge; a
 # call that failed has failed. A run of which no judge says whether it passed counts for neither.
-_PASSES: Final = Sql("""
-    SELECT item, item_digest, experiment, countIf(word = 2) AS passes, countIf(word = 1) AS fails
+_JUDGED: Final = Sql("""
+    SELECT item, item_digest, sum(passes) AS passed, sum(fails) AS failed,
+      max(passes > 0 AND fails > 0) AS is_flaky
     FROM (
-      SELECT item, item_digest, experiment, if(outcome != 'ok', 1, said) AS word
+      SELECT item, item_digest, experiment, countIf(word = 2) AS passes, countIf(word = 1) AS fails
       FROM (
-        SELECT experiment, item, item_digest, repeat, trace_id, span_id, outcome
-        FROM runs FINAL
-        WHERE {ours} {among}
-        ORDER BY experiment, item, item_digest, repeat, start_ns + latency_ns, trace_id, span_id
-        LIMIT 1 BY experiment, item, item_digest, repeat
-      ) AS run
-      LEFT JOIN (
-        SELECT trace_id, span_id, min(newest) + 1 AS said
+        SELECT item, item_digest, experiment, if(outcome != 'ok', 1, said) AS word
         FROM (
-          SELECT trace_id, span_id, judge, argMax(tuple(passed), time_ns).1 AS newest
-          FROM scores_by_judge
-          WHERE project = {project:String} AND start_ns >= {start:Int64}
-            AND (trace_id, span_id) IN (SELECT trace_id, span_id FROM runs WHERE {ours} {among})
-          GROUP BY trace_id, span_id, judge
-        )
-        WHERE newest IS NOT NULL
-        GROUP BY trace_id, span_id
-      ) AS score USING (trace_id, span_id)
+          SELECT experiment, item, item_digest, repeat, trace_id, span_id, outcome
+          FROM runs FINAL
+          WHERE {ours}
+          {first}
+        ) AS run
+        LEFT JOIN (
+          SELECT trace_id, span_id, min(newest) + 1 AS said
+          FROM (
+            SELECT trace_id, span_id, judge, argMax(tuple(passed), time_ns).1 AS newest
+            FROM scores_by_judge
+            WHERE {scores}
+              AND (trace_id, span_id) IN (SELECT trace_id, span_id FROM runs WHERE {ours})
+            GROUP BY trace_id, span_id, judge
+          )
+          WHERE newest IS NOT NULL
+          GROUP BY trace_id, span_id
+        ) AS score USING (trace_id, span_id)
+      )
+      GROUP BY item, item_digest, experiment
     )
-    GROUP BY item, item_digest, experiment""")
+    WHERE (item, item_digest) IN ({within})
+    GROUP BY item, item_digest""")
 
 # Of the tags of items those that are not rare: only they can be slices. JSON has a few forms of one
 # text, such as "1" and 1, and a run is a row of each of its repeats and sides.
@@ -81,9 +156,10 @@ _OWN: Final = Sql("""
       JSONExtractRaw(tags, {cluster:String})) AS is_own""")
 _NO_CONTENT: Final = Sql("""
     CAST([], 'Array(Tuple(String, String))') AS own_tags, '' AS own_source, false AS is_own""")
-_FIRST: Final = Sql("""
-  ORDER BY experiment, item, item_digest, repeat, start_ns + latency_ns, trace_id, span_id
-  LIMIT 1 BY experiment, item, item_digest, repeat""")
+_TAGS: Final = Sql("""
+    SELECT digest, tags, source_run FROM items
+    WHERE project = {project:String} AND digest IN {digests:Array(String)}
+    ORDER BY digest, rank DESC LIMIT 1 BY digest""")
 # Items are groups by all that is said of their runs on both sides, whatever their order. What is
 # measured of each run, such as its latency, stands beside it in lists.
 _ALIKE: Final = Sql("""
@@ -124,7 +200,7 @@ _ALIKE: Final = Sql("""
           SELECT trace_id, span_id,
             arraySort(groupArray((judge, judge_version, score, passed, failed))) AS said
           FROM scores_by_judge FINAL
-          WHERE project = {project:String} AND start_ns >= {start:Int64}
+          WHERE {scores}
             AND (trace_id, span_id) IN (SELECT trace_id, span_id FROM runs WHERE {ours} {among})
           GROUP BY trace_id, span_id
         ) AS score USING (trace_id, span_id)
@@ -136,32 +212,52 @@ _ALIKE: Final = Sql("""
     ORDER BY items[1]""")
 
 
-def item_parameters(project: str, experiments: Sequence[str], start_ns: int) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class State:
+    """What the store has of some experiments: while it is the same, so is what is said of them.
+
+    Attributes:
+        sign: Tells it from any other, also where several collectors write.
+        first_ns: When the first of their runs over items began.
+        last_ns: When the last of them did.
+    """
+
+    sign: str
+    first_ns: int
+    last_ns: int
+
+
+def item_parameters(
+    project: str, experiments: Sequence[str], start_ns: int, state: State | None = None
+) -> dict[str, Any]:
     """Return those of a question about experiments; clocks of processes may differ a little."""
-    return {"project": project, "experiments": list(experiments), "start": start_ns - AHEAD_NS}
+    return {
+        "project": project,
+        "experiments": list(experiments),
+        "start": start_ns - AHEAD_NS,
+        "first": start_ns - AHEAD_NS if state is None else state.first_ns,
+        "last": _FOR_EVER_NS if state is None else state.last_ns,
+    }
+
+
+def read_state(
+    reader: Reader, project: str, experiments: Sequence[str], start_ns: int, owner: str = ""
+) -> State:
+    """Read the state of some experiments, and of the manifest of a data set's version."""
+    asked = item_parameters(project, experiments, start_ns) | {"owner": owner}
+    [row] = reader.rows(_STATE, asked)
+    return State(repr(row), row["runs"][0], row["runs"][1])
 
 
 def count_item_runs(
     reader: Reader, project: str, experiments: Sequence[str], start_ns: int
 ) -> dict[str, Row]:
     """Count the runs over items of some experiments: `done`, `errors`, `every` and `cost`."""
-    sql = Sql("""
-        SELECT experiment, count() AS done, countIf(outcome != 'ok') AS errors, sum(every) AS every,
-          sumOrNull(cost) AS cost
-        FROM (
-          SELECT experiment, argMin(outcome, ended) AS outcome, argMin(cost, ended) AS cost,
-            count() AS every
-          FROM (
-            SELECT experiment, item, item_digest, repeat, outcome, cost,
-              (start_ns + latency_ns, trace_id, span_id) AS ended
-            FROM runs FINAL
-            WHERE {ours}
-          )
-          GROUP BY experiment, item, item_digest, repeat
-        )
-        GROUP BY experiment""").fill(ours=_OURS)
-    parameters = item_parameters(project, experiments, start_ns)
-    return {row["experiment"]: row for row in reader.rows(sql, parameters)}
+    rows = reader.rows(_COUNTS, item_parameters(project, experiments, start_ns))
+    if doubled := [row["experiment"] for row in rows if row["is_doubled"]]:
+        again = reader.rows(_EXACT_COUNTS, item_parameters(project, doubled, start_ns))
+        rows = [row for row in rows if not row["is_doubled"]] + again
+    return {row["experiment"]: row for row in rows if row["done"]}
 
 
 def list_items(
@@ -178,52 +274,34 @@ def list_items(
 
 
 def read_item_runs(
-    reader: Reader,
-    project: str,
-    experiments: Sequence[str],
-    start_ns: int,
-    items: Sequence[str] | None = None,
+    reader: Reader, project: str, experiments: Sequence[str], start_ns: int, items: Sequence[str]
 ) -> tuple[list[Row], list[Row]]:
-    """Read the runs over items of some experiments, in the order of items and repeats.
+    """Read the runs over some items in some experiments, in the order of items and repeats.
 
     Args:
         reader: The store.
         project: Whose.
         experiments: Their run ids.
         start_ns: When the first of them began.
-        items: The ids of those that are wanted; None for all.
+        items: The ids of those that are wanted.
 
     Returns:
         The runs; then scores with `trace_id`, `span_id`, `judge`, `judge_version`, `score`,
-        `passed` and `failed`.
+        `passed`, `failed` and `time_ns`.
     """
-    runs = _ITEM_RUNS.fill(tokens=ALL_TOKENS, ours=_OURS, among=EMPTY if items is None else _AMONG)
-    shown = Sql("SELECT * EXCEPT (trace_id, span_id), {ids} FROM ({runs}) LIMIT {most}").fill(
-        ids=IDS, runs=runs, most=MOST_RUNS
-    )
-    scores = Sql("""
-        SELECT {ids}, judge, judge_version, newest.1 AS score, newest.2 AS passed,
-          newest.3 AS failed
-        FROM (
-          SELECT trace_id, span_id, judge, judge_version,
-            argMax((score, passed, failed), time_ns) AS newest
-          FROM scores_by_judge
-          WHERE project = {project:String} AND start_ns >= {start:Int64}
-            AND (trace_id, span_id) IN (SELECT trace_id, span_id FROM ({runs}))
-          GROUP BY trace_id, span_id, judge, judge_version
-        )
-        ORDER BY judge, judge_version, trace_id, span_id""").fill(ids=IDS, runs=runs)
-    parameters = item_parameters(project, experiments, start_ns)
-    if items is not None:
-        parameters["items"] = list(items)
-    return reader.rows(shown, parameters), reader.rows(scores, parameters)
+    asked = item_parameters(project, experiments, start_ns) | {"items": list(items)}
+    found = reader.rows(_ITEM_RUNS, asked)
+    if not found:
+        return [], []
+    times = [row["start_ns"] for row in found]
+    asked = {"project": project, "first": min(times), "last": max(times)}
+    return found, reader.rows(_SAID, asked | {"ids": [run_id_of(row) for row in found]})
 
 
 def count_alike(
     reader: Reader,
-    project: str,
-    sides: tuple[str, str],
-    start_ns: int,
+    asked: Mapping[str, Any],
+    baseline: str,
     *,
     cluster: str = "",
     is_doubled: bool = True,
@@ -234,9 +312,8 @@ def count_alike(
 
     Args:
         reader: The store.
-        project: Whose.
-        sides: The run ids of the baseline, empty without one, and of the experiment.
-        start_ns: When the first of them began.
+        asked: The `item_parameters` of both.
+        baseline: The run id of the baseline, empty without one.
         cluster: The name of the tag that says what items belong to; ``source_run`` for theirs.
         is_doubled: Whether there may be several runs for one item and repeat.
         most: The ids of how many items of each group are given, the first ones.
@@ -250,11 +327,7 @@ def count_alike(
         what bears its own id; `count`; `items`; and of the runs that did not fail, one item after
         the other, `latency_before`, in milliseconds, `latency_after`, and so of tokens and cost.
     """
-    asked = item_parameters(project, [one for one in sides if one], start_ns) | {
-        "baseline": sides[0],
-        "most": most,
-        "cluster": cluster,
-    }
+    asked = {**asked, "baseline": baseline, "most": most, "cluster": cluster}
     among = EMPTY
     if items is not None:
         among, asked["items"] = _AMONG, list(items)
@@ -267,57 +340,28 @@ def count_alike(
         tokens=ALL_TOKENS,
         content=content,
         own=_OWN if content else _NO_CONTENT,
+        scores=_SCORES,
         first=_FIRST if is_doubled else EMPTY,
     )
     return reader.rows(sql, asked)
 
 
-def read_item_tags(
-    reader: Reader,
-    project: str,
-    experiments: Sequence[str],
-    start_ns: int,
-    items: Sequence[str] | None = None,
-) -> dict[str, Row]:
-    """Read tags (JSON) and source run of the items that `read_item_runs` finds, by digest."""
-    sql = Sql("""
-        SELECT digest, tags, source_run FROM items
-        WHERE project = {project:String}
-          AND digest IN (SELECT item_digest FROM runs WHERE {ours} {among})
-        ORDER BY digest, rank DESC LIMIT 1 BY digest""")
-    asked = sql.fill(ours=_OURS, among=EMPTY if items is None else _AMONG)
-    parameters = item_parameters(project, experiments, start_ns)
-    if items is not None:
-        parameters["items"] = list(items)
-    return {row["digest"]: row for row in reader.rows(asked, parameters)}
+def read_item_tags(reader: Reader, project: str, digests: Iterable[str]) -> dict[str, Row]:
+    """Read tags (JSON) and source run of some items, by digest."""
+    asked = {"project": project, "digests": sorted(set(digests))}
+    return {row["digest"]: row for row in reader.rows(_TAGS, asked)}
 
 
-def read_passes(
-    reader: Reader, project: str, experiments: Sequence[str], start_ns: int, items: Sequence[str]
-) -> list[Row]:
-    """Count for some items how often they passed and failed in each experiment.
-
-    Returns:
-        Rows with `item`, `item_digest`, `experiment`, `passes` and `fails`.
-    """
-    parameters = {**item_parameters(project, experiments, start_ns), "items": list(items)}
-    return reader.rows(_PASSES.fill(ours=_OURS, among=_AMONG), parameters)
-
-
-def judge_items(within: Sql) -> Sql:
+def judge_items(within: Sql, *, is_doubled: bool) -> Sql:
     """Write the statement of how often each item that is within some passed and failed.
 
     Args:
         within: A statement of pairs (id, digest).
+        is_doubled: Whether there may be several runs for one item and repeat.
 
     Returns:
         A statement of `item`, `item_digest`, `passed`, `failed` and `is_flaky`; its parameters are
         those of `item_parameters` beside those of `within`.
     """
-    sql = Sql("""
-        SELECT item, item_digest, sum(passes) AS passed, sum(fails) AS failed,
-          max(passes > 0 AND fails > 0) AS is_flaky
-        FROM ({passes})
-        WHERE (item, item_digest) IN ({within})
-        GROUP BY item, item_digest""")
-    return sql.fill(passes=_PASSES.fill(ours=_OURS, among=EMPTY), within=within)
+    first = _FIRST if is_doubled else EMPTY
+    return _JUDGED.fill(ours=_OURS, scores=_SCORES, first=first, within=within)

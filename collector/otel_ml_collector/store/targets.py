@@ -20,7 +20,7 @@ _OWNERS: Final = 100
 # The run that an owner names, as two columns; whether a run is one of some ids.
 RUN: Final = Sql("""toFixedString(unhex(substring(owner, 1, 32)), 16) AS trace_id,
   toFixedString(unhex(substring(owner, 34)), 8) AS span_id""")
-_BY_IDS: Final = Sql("""(trace_id, span_id) IN (
+BY_IDS: Final = Sql("""(trace_id, span_id) IN (
   SELECT {run} FROM (SELECT arrayJoin({ids:Array(String)}) AS owner))""").fill(run=RUN)
 # A tag's value as the text that a filter compares: numbers and bools as JSON does.
 TAG_TEXT: Final = Sql("if(startsWith({value}, '\"'), JSONExtractString({value}), {value})")
@@ -198,7 +198,7 @@ def find_calls(reader: Reader, project: str, run_ids: Sequence[str]) -> set[str]
         UNION ALL
         SELECT {ids} FROM open_runs
         WHERE project = {project:String} AND kind != 'span' AND {by_ids}
-        """).fill(ids=IDS, by_ids=_BY_IDS, traces=traces)
+        """).fill(ids=IDS, by_ids=BY_IDS, traces=traces)
     parameters = {
         "project": project,
         "ids": list(run_ids),
@@ -224,7 +224,7 @@ def read_responses(reader: Reader, project: str, rows: Sequence[Row]) -> dict[st
         FROM runs
         WHERE project = {project:String} AND start_ns IN {starts:Array(Int64)} AND {by_ids}
           AND response != ''
-        """).fill(ids=IDS, response=Sql(RESPONSE), by_ids=_BY_IDS)
+        """).fill(ids=IDS, response=Sql(RESPONSE), by_ids=BY_IDS)
     parameters = {
         "project": project,
         "starts": sorted({row["start_ns"] for row in rows}),
