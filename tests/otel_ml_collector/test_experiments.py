@@ -1,5 +1,6 @@
 """Experiments beside their baseline: the verdict, items, duplicates, and what is odd."""
 
+import copy
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -12,10 +13,13 @@ import pytest
 
 from otel_ml.statistics.verdict import JudgeScore, ScoredRun, compare_items, estimate_judges
 from otel_ml_collector.datasets.history import choose_last
-from otel_ml_collector.experiments.find import find_experiments
+from otel_ml_collector.experiments.find import find_experiment, find_experiments
 from otel_ml_collector.span import Span, Value
+from otel_ml_collector.store.connection import Memory
+from otel_ml_collector.store.sql import Sql
+from tests.otel_ml_collector.api.test_statements import COUNT
 from tests.otel_ml_collector.asgi import ask
-from tests.otel_ml_collector.query.test_judges import tell
+from tests.otel_ml_collector.query.test_judges import say, tell
 from tests.otel_ml_collector.spans import (
     MS_NS,
     NOW_NS,
@@ -349,6 +353,56 @@ def test_while_it_runs(service: Service) -> None:
     assert [(one["done"], one["items"], one["latency_ms"]) for one in found] == [(3, ITEMS, None)]
     page = ask(service.app, f"/projects/running/experiments/{found[0]['run_id']}").text
     assert f"3 of {ITEMS} runs" in page
+
+
+def test_what_is_kept_is_never_old(service: Service) -> None:
+    """What came, changed or went since an experiment was asked about is in the next answer.
+
+    Two collectors ask in turns, of which each keeps what it worked out by itself.
+    """
+    project = "kept"
+    mine = service.store.reader
+    others = copy.copy(mine)
+    vars(others)["memory"] = Memory(is_alone=False)
+    before, after = make_experiment(1), make_experiment(2, baseline=id_of(make_experiment(1)))
+    runs = make_runs(after, AFTER)
+    store = service.store
+    store.take(project, tell("a1", "exact"), before, after, *make_runs(before, BEFORE), *runs[:30])
+
+    def read() -> tuple[int, int, float | None]:
+        """Return how many runs are done, how many regressions there are, and the pass rate."""
+        told = []
+        for reader in (mine, others, mine, others):
+            (began,) = reader.rows(COUNT, {})
+            found = find_experiment(reader, project, id_of(after), NOW_NS)
+            (ended,) = reader.rows(COUNT, {})
+            asked = ended["queries"] - began["queries"]
+            assert found.verdict is not None
+            [judge] = found.judges
+            value = judge.value and judge.value.value
+            told.append(((found.experiment.done, found.verdict.regressions, value), asked))
+        assert told[0][0] == told[1][0] == told[2][0] == told[3][0]
+        assert told[2][1] < told[0][1]
+        assert told[3][1] < told[1][1]
+        return told[0][0]
+
+    assert read() == (30, 12, 18 / 30)
+    store.take(project, *runs[30:])
+    whole = (40, 14, 26 / 40)
+    assert read() == whole
+    store.take(project, *runs)  # once more: nothing else is true
+    assert read() == whole
+    named = {"otel_ml.judge.name": "exact"}
+    store.take(project, say(runs[0], "a1", 1.0, more=named))
+    assert read() == (40, 13, 27 / 40)
+    store.take(project, say(runs[0], "a1", 0.0, after_s=2, more=named))
+    assert read() == whole
+    doubled = make_item_run(after, 0, "p", after_ns=-MS_NS)  # it ended before the other one
+    store.take(project, doubled)
+    assert read() == (40, 13, 27 / 40)
+    gone = Sql("DELETE FROM runs WHERE project = 'kept' AND lower(hex(span_id)) = {span:String}")
+    store.connections.open().command(gone, {"span": doubled.span_id.hex()})
+    assert read() == whole
 
 
 def make_odd(experiment: Span, digests: Sequence[str], seed: int) -> list[Span]:
