@@ -6,10 +6,11 @@ import inspect
 import itertools
 import sys
 import time
+import weakref
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping, Sequence
 from contextvars import Token
 from time import time_ns
-from types import FunctionType, MethodType
+from types import CoroutineType, FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
 from opentelemetry import context as context_api
@@ -510,6 +511,9 @@ def _wrap_plain(traced: TracedFunction, function: Callable[..., Any]) -> Callabl
                 token = attach(call.context)
                 output = function(*args, **kwargs)
                 detach(token)
+                awaitable = _follow_awaitable(call, output)
+                if awaitable is not None:
+                    return awaitable
                 if traced.generative is not None:
                     followed = _follow(call, output)
                     if followed is not None:
@@ -552,6 +556,77 @@ def _wrap_async(traced: TracedFunction, function: Callable[..., Any]) -> Callabl
         return await function(*args, **kwargs)
 
     return wrapper
+
+
+# What a plain function returns to be awaited, as clients of libraries do, ends its run.
+
+
+def _follow_awaitable(call: Call, output: Any) -> Any:
+    """Record what a coroutine, a task or a future comes to that a call returned.
+
+    Returns:
+        What the caller is to be given; None where the run ends with the call.
+    """
+    try:
+        kind = type(output)
+        if kind is CoroutineType:
+            return _stand_in(call, output)
+        if kind not in _PLAIN and hasattr(kind, "_asyncio_future_blocking"):
+            output.add_done_callback(lambda done: _end_future(call, done))
+            return output
+    except BaseException as error:  # noqa: BLE001 - as `untrusted`, at each call
+        hand_on(error)
+    return None
+
+
+def _stand_in(call: Call, output: Any) -> Any:
+    """Let a coroutine of ours stand in for one that a call returned, under the same name.
+
+    One that is never awaited is told of by Python once, as without us.
+    """
+    coroutine = _await(call, output)
+    coroutine.__name__, coroutine.__qualname__ = output.__name__, output.__qualname__
+
+    def leave() -> None:
+        if inspect.getcoroutinestate(output) == inspect.CORO_CREATED:
+            output.close()
+            call.fail(GeneratorExit())
+
+    weakref.finalize(coroutine, leave).atexit = False
+    return coroutine
+
+
+async def _await(call: Call, output: Any) -> Any:
+    token = None
+    try:
+        token = attach(call.context)
+        awaited = await output
+        detach(token)
+        followed = _follow(call, awaited)
+        if followed is not None:
+            return followed
+        left = call.finish(awaited, awaits=True)
+        if left is not None:
+            await awaiting.judge_on_loop(*left)
+        return awaited  # noqa: TRY300 - as the wrappers do
+    except BaseException as error:
+        try:
+            call.fail(error, token)
+        finally:  # once more, where a handler of a signal raised in it
+            call.fail(error, token)
+        raise
+
+
+def _end_future(call: Call, done: Any) -> None:
+    """End the run of a task or future, without asking for its error: Python tells of one then."""
+    with quiet("future"):
+        error = done._exception
+        if done.cancelled():
+            error = sys.modules["asyncio"].CancelledError()
+        if error is None:
+            call.finish(done._result)
+        else:
+            call.fail(error)
 
 
 # Nothing of ours stays attached to the context while the reader's code runs: the run is current

@@ -43,6 +43,8 @@ def describe(value: Any) -> object:
         }
     if hasattr(type(value), "model_dump"):
         return value.model_dump()
+    if hasattr(type(value), "__await__"):  # nothing of it is known before it is awaited
+        return {"type": type_name(value), "awaitable": True}
     words = words_of(value)
     return {"type": type_name(value)} | ({} if words is None else {"repr": words[:_REPR_CHARS]})
 
