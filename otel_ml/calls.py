@@ -584,7 +584,7 @@ def _stand_in(call: Call, output: Any) -> Any:
 
     One that is never awaited is told of by Python once, as without us.
     """
-    coroutine = _await(call, output)
+    coroutine: Any = _await(call, output)
     coroutine.__name__, coroutine.__qualname__ = output.__name__, output.__qualname__
 
     def leave() -> None:

@@ -44,7 +44,7 @@ def test_result(recording: Recording, function: Callable[[str], Any]) -> None:
     """The run holds what was awaited, and lasts until then; inside, it is the current span."""
 
     async def main() -> Any:
-        made = recording.client.trace(name="ask")(function)("why")
+        made: Any = recording.client.trace(name="ask")(function)("why")
         assert type(made) is ASKING[function]
         assert inspect.iscoroutine(made) == (ASKING[function] is CoroutineType)
         assert not recording.runs()
