@@ -20,7 +20,7 @@ from otel_ml_collector.artifacts.find import find_artifacts
 from otel_ml_collector.errors import BadQuery
 from otel_ml_collector.filter.fields import FIELD_NAMES, Kind
 from otel_ml_collector.filter.grammar import Field, read_field, split_list, step_into
-from otel_ml_collector.filter.sql import compile_where, reasons_of
+from otel_ml_collector.filter.sql import compile_where, lend_reasons, reasons_of
 from otel_ml_collector.mapping.chat import line_in, line_out
 from otel_ml_collector.records import text_of
 from otel_ml_collector.runs.answers import RunSummary, Said, find_said, make_summary
@@ -29,7 +29,16 @@ from otel_ml_collector.store.apart import find_apart
 from otel_ml_collector.store.reader import Reader, Row, run_id_of, winners
 from otel_ml_collector.store.runs import Key, read_late_tags, read_runs
 from otel_ml_collector.store.sql import EMPTY, Condition, Sql, identifier, join_sql
-from otel_ml_collector.store.tables import PAYLOAD, RESPONSE_ID, RUNS, TOKENS_PER_SECOND, WORD
+from otel_ml_collector.store.tables import (
+    LENT,
+    LENT_PAYLOAD,
+    PAYLOAD,
+    RESPONSE_ID,
+    RUNS,
+    TOKENS_PER_SECOND,
+    WORD,
+    filled,
+)
 from otel_ml_collector.store.targets import RUN, TAG_TEXT
 from otel_ml_collector.store.versions import NUMBERED_VERSIONS
 from otel_ml_collector.times import HOUR_NS, to_rfc3339
@@ -69,7 +78,7 @@ _MADE: Final = {
     "trace_key": Sql("keyed.trace_key"),
     "response_id": RESPONSE_ID,
     "finish_reason": Sql("arrayStringConcat({reasons}, ', ')").fill(
-        reasons=reasons_of(Sql("payload.attributes"))
+        reasons=reasons_of(Sql("payload.telling"))
     ),
     "tokens_per_second": TOKENS_PER_SECOND,
     "record_of": Sql(
@@ -138,13 +147,16 @@ _RECORDED: Final = Sql("""
 LEFT JOIN (
   SELECT trace_id, span_id, record_of FROM same_calls FINAL WHERE {near}
 ) AS recorded ON recorded.trace_id = run.trace_id AND recorded.span_id = run.span_id""")
-_PAYLOADS: Final = Sql("""
-LEFT JOIN (
+_KEPT: Final = Sql("""
   SELECT {asked}, {keys} FROM payloads FINAL
   WHERE project = {project:String} AND start_ns IN (SELECT start_ns FROM ({wanted}))
-    AND ({keys}) IN ({wanted})
-) AS payload ON payload.start_ns = run.start_ns AND payload.trace_id = run.trace_id
-  AND payload.span_id = run.span_id""")
+    AND ({keys}) IN ({wanted})""")
+_PAYLOADS: Final = Sql("""
+LEFT JOIN ({payloads}) AS payload ON payload.start_ns = run.start_ns
+  AND payload.trace_id = run.trace_id AND payload.span_id = run.span_id""")
+# What of a payload another record of the call may say; `telling` are attributes that tell why the
+# model stopped, beside those that the run has itself.
+_LENT_PAYLOAD: Final = LENT_PAYLOAD | {"telling": lend_reasons(Sql("telling"))}
 # Of one project, whose rows are read whole; an index that leaves out losers would show old ones.
 _SETTINGS: Final = {"use_skip_indexes_if_final": 0, "join_use_nulls": 0, "max_execution_time": 60}
 # How many runs are read at once: the first time few, then as many as make a batch of this size.
@@ -292,8 +304,15 @@ def read_stretch(
     near = Sql(
         "project = {project:String} AND start_ns >= {start:Int64} AND start_ns < {end:Int64}"
     )
-    kept = [*columns, *(["attributes"] if "finish_reason" in columns else [])]
-    payload = [identifier(name, PAYLOAD) for name in dict.fromkeys(kept) if name in PAYLOAD]
+    runs = _select(stretch, Sql("*"))
+    kept = {name: identifier(name, PAYLOAD) for name in columns if name in PAYLOAD}
+    if "finish_reason" in columns:
+        kept["telling"] = Sql("attributes AS telling")
+    payloads = _KEPT.fill(asked=join_sql(", ", kept.values()), keys=_KEYS, wanted=keys)
+    if find_apart(reader, stretch.project).same_calls:
+        runs = filled(runs, Sql("runs"), LENT, near)
+        if lent := {name: one for name, one in _LENT_PAYLOAD.items() if name in kept}:
+            payloads = filled(payloads, Sql("payloads"), lent, near)
     joins = [
         _SCORES.fill(near=near) if set(SCORED).intersection(columns) else EMPTY,
         _WORDS.fill(
@@ -309,9 +328,7 @@ def read_stretch(
         _TRACE_KEYS.fill(near=near) if "trace_key" in columns else EMPTY,
         _VERSIONS if "version" in columns else EMPTY,
         _RECORDED.fill(near=near) if "record_of" in columns else EMPTY,
-        _PAYLOADS.fill(asked=join_sql(", ", payload), keys=_KEYS, wanted=keys)
-        if payload
-        else EMPTY,
+        _PAYLOADS.fill(payloads=payloads) if kept else EMPTY,
     ]
     column = Sql("{value} AS `{name}`")
     asked = [
@@ -322,9 +339,7 @@ def read_stretch(
         SELECT {asked}
         FROM ({runs}) AS run {joins}
         ORDER BY run.start_ns, run.trace_id, run.span_id
-        """).fill(
-        asked=join_sql(", ", asked), runs=_select(stretch, Sql("*")), joins=join_sql("", joins)
-    )
+        """).fill(asked=join_sql(", ", asked), runs=runs, joins=join_sql("", joins))
     return reader.arrow(sql, _parameters(stretch), _SETTINGS)
 
 

@@ -59,6 +59,8 @@ def plain_run(run_id: str, start_ns: int, **fields: object) -> dict[str, object]
         "artifacts": [],
         "capture": {},
         "trace_key": "",
+        "finish_reason": "",
+        "response_id": "",
         "chunks": None,
         "trace_keys": [],
         "tag_details": [],

@@ -4,7 +4,7 @@ Each comparison is written by the kind of its field; those with one payload look
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, Literal
 
@@ -65,9 +65,14 @@ from otel_ml_collector.store.sql import (
 )
 from otel_ml_collector.store.tables import (
     IS_CALL,
+    LENT,
+    LENT_PAYLOAD,
     RESPONSE_ID,
     TOKENS_PER_SECOND,
+    LentColumn,
+    count_for_others,
     experiments,
+    filled,
     repeats,
 )
 from otel_ml_collector.store.targets import TAG_TEXT
@@ -160,6 +165,11 @@ _HAS_PAYLOAD: Final = Sql("""({key}) IN (
   SELECT {key} FROM (SELECT *, '' AS outputs FROM open_runs WHERE {window}) AS open
   WHERE {tests}
   {apart})""")
+# What another record of a call says where the one that counts says nothing.
+_FILLED: Final = Sql("UNION ALL SELECT {key} FROM ({filled}) WHERE {tests} ")
+_COUNTING: Final = Sql("SELECT * FROM {table} WHERE {window} AND {counts}")
+_OF_RECORDS: Final = Sql("""if({counts}, (trace_id, span_id) IN (
+  SELECT trace_id, span_id FROM ({filled}) WHERE {test}), {test})""")
 # Where what a call was asked and answered came as log records, it is its payload.
 _APART: Final = Sql("""UNION ALL
   SELECT {key} FROM (
@@ -199,6 +209,23 @@ def reasons_of(attributes: Sql) -> Sql:
         JSONExtractString({at}, 'gen_ai.response.finish_reason'),
         JSONExtractString({at}, 'ai.response.finishReason'),
         JSONExtractString({at}, 'llm.finish_reason')]))""").fill(at=attributes)
+
+
+def lend_reasons(column: Sql) -> LentColumn:
+    """Write how attributes show why the model stopped, where another record of the call says it."""
+    reasons = reasons_of(Sql("attributes"))
+    return LentColumn(
+        reasons,
+        Sql("notEmpty({reasons})").fill(reasons=reasons),
+        Sql("""if(notEmpty({own}) OR empty(lent_{column}), own.{column},
+          JSONMergePatch(if(own.{column} = '', '{}', own.{column}), toJSONString(
+            map('gen_ai.response.finish_reasons', toJSONString(lent_{column})))))""").fill(
+            own=reasons_of(Sql("own.{column}").fill(column=column)), column=column
+        ),
+    )
+
+
+_PAYLOAD_LENT: Final = LENT_PAYLOAD | {"attributes": lend_reasons(Sql("attributes"))}
 
 
 def compile_filter(where: str, apart: Apart = EVERYTHING) -> tuple[Tree | None, Condition]:
@@ -343,7 +370,8 @@ class _Compiler:
     def search(self, tree: Tree) -> Search | None:
         """Write how the runs are found by words of their payloads, if they must have some."""
         tested, others = _divide(tree.parts if isinstance(tree, Both) else [tree])
-        if self._apart.contents or not any(map(_is_indexed, tested)):
+        is_apart = self._apart.contents or self._apart.same_calls
+        if is_apart or not any(map(_is_indexed, tested)):
             return None
         tests = join_sql(" AND ", [self._test_payload(one) for one in tested])
         rest = self._all(others) if others else Sql("1")
@@ -403,7 +431,16 @@ class _Compiler:
         if name == "version":
             return _VERSION.fill(versions=NUMBERED_VERSIONS, test=test)
         column = _NUMBERS.get(name) or identifier(name, FIELD_NAMES)
-        return Sql("ifNull({column} {test}, 0)").fill(column=column, test=test)
+        found = Sql("ifNull({column} {test}, 0)").fill(column=column, test=test)
+        return self._of_records(found) if name in LENT or name == "tokens_per_second" else found
+
+    def _of_records(self, test: Sql) -> Sql:
+        """Write that a run passes a test, with what other records of its call say."""
+        if not self._apart.same_calls:
+            return test
+        return _OF_RECORDS.fill(
+            counts=count_for_others(_WINDOW), filled=_fill(Sql("runs"), LENT), test=test
+        )
 
     def _alias(self, tree: Comparison) -> Sql:
         """Write a condition on the version that a name such as champion is of now."""
@@ -454,7 +491,7 @@ class _Compiler:
         if tree.field.name == RECORD_OF:
             return self._record_of(tree)
         if tree.field.name == "response_id":
-            return self._response(tree)
+            return self._of_records(self._response(tree))
         if tree.field.name == "error_type" and tree.operator in _EQUALITY:
             return self._error_type(tree)
         column = _IDS.get(tree.field.name)
@@ -462,7 +499,8 @@ class _Compiler:
             column = Sql("`{name}`").fill(name=identifier(tree.field.name, FIELD_NAMES))
             if tree.field.name in self._apart.names:
                 return self._named(tree, column)
-            return self._test_text(tree, column)
+            found = self._test_text(tree, column)
+            return self._of_records(found) if tree.field.name in LENT else found
         found = self._test_text(tree, column)
         ids = [value for value in _values_of(tree) if isinstance(value, str)]
         if tree.operator not in {"==", "in"} or "" in ids:
@@ -781,7 +819,16 @@ def _has_payload(tests: Sql, rest: Sql, apart: Apart) -> Sql:
     key, more = Sql("start_ns, trace_id, span_id, rank"), EMPTY
     if apart.contents:
         more = _APART.fill(key=key, window=_WINDOW, contents=CONTENTS, tests=tests)
+    if apart.same_calls:
+        more += _FILLED.fill(key=key, filled=_fill(Sql("payloads"), _PAYLOAD_LENT), tests=tests)
     return _HAS_PAYLOAD.fill(key=key, window=_WINDOW, tests=tests, beside=_beside(rest), apart=more)
+
+
+def _fill(table: Sql, columns: Mapping[str, LentColumn]) -> Sql:
+    """Write the SQL for rows of runs that count for calls of several records, of all of these."""
+    counts = count_for_others(_WINDOW)
+    rows = _COUNTING.fill(table=table, window=_WINDOW, counts=counts)
+    return filled(rows, table, columns, _WINDOW)
 
 
 def _beside(rest: Sql) -> Sql:

@@ -53,6 +53,7 @@ from otel_ml_collector.store.runs import (
     read_shares,
 )
 from otel_ml_collector.store.statistics import Numbers, read_version_numbers, version_numbers
+from otel_ml_collector.store.tables import LENT
 from otel_ml_collector.store.targets import (
     find_calls,
     find_holders,
@@ -145,6 +146,12 @@ class Run(RunSummary):
 
     inputs: JsonValue
     outputs: JsonValue
+    finish_reason: str = field(
+        metadata=about("Why the model stopped, such as stop; empty where nobody says")
+    )
+    response_id: str = field(
+        metadata=about("The provider's id of its answer; empty where nobody says")
+    )
     chunks: JsonValue = field(
         metadata=about("What a stream gave piece by piece, where its output is what they amount to")
     )
@@ -318,7 +325,7 @@ class Said:
         version: The number of its model's version; None where it has none.
         share: What counts of it; None where that is what it says itself.
         others: Other records of its call.
-        lent: Light rows of those, where it has no previews itself.
+        lent: Light rows of those.
     """
 
     keys: Sequence[str]
@@ -345,7 +352,7 @@ def find_said(reader: Reader, project: str, rows: Sequence[Row]) -> dict[str, Sa
     owners = {run_id: [run_id] for run_id in run_ids}
     if apart.told:
         owners = _find_owners(reader, apart, rows, keys, tags)
-    lent = _lend(reader, project, rows, others) if any(others.values()) else {}
+    lent = _lend(reader, project, others) if any(others.values()) else {}
     for run_id, some in others.items():
         owners[run_id] += [one.run_id for one in some]
         if apart.responses and some:
@@ -392,20 +399,14 @@ def _row_of(record: SameCall) -> Row:
 
 
 def _lend(
-    reader: Reader, project: str, rows: Sequence[Row], others: Mapping[str, Sequence[SameCall]]
+    reader: Reader, project: str, others: Mapping[str, Sequence[SameCall]]
 ) -> dict[str, list[Row]]:
-    """Read the other records of the calls of those rows that have no previews themselves."""
-    lacking = {
-        run_id_of(row): others.get(run_id_of(row), ())
-        for row in rows
-        if not (row["inputs_preview"] and row["outputs_preview"])
-    }
-    keys = [Key.of(one.start_ns, one.run_id) for some in lacking.values() for one in some]
-    found = read_runs(reader, project, keys) if keys else []
-    lent = {run_id_of(row): row for row in winners(found)}
+    """Read the light rows of the other records of calls, by the id of the run that counts."""
+    keys = [Key.of(one.start_ns, one.run_id) for some in others.values() for one in some]
+    lent = {run_id_of(row): row for row in winners(read_runs(reader, project, keys))}
     return {
         run_id: [lent[one.run_id] for one in some if one.run_id in lent]
-        for run_id, some in lacking.items()
+        for run_id, some in others.items()
     }
 
 
@@ -577,8 +578,9 @@ def make_summary(row: Row, said: Said) -> RunSummary:
     parent = row["parent_span_id"]
     tags = row["tags"] | {name: tag["value"] for name, tag in said.tags.items()}
     record_of = said.share["record_of"] if said.share else NO_PARENT
-    told = [row, said.share] if said.share and said.others else [row]
+    told = [row, *said.lent]
     tokens = tokens_of({name: _first(told, name) for name in TOKENS})
+    first_token_ms = _first(told, "first_token_ms")
     return RunSummary(
         run_id=run_id_of(row),
         trace_id=row["trace_id"],
@@ -591,8 +593,8 @@ def make_summary(row: Row, said: Said) -> RunSummary:
         record_of=None if record_of == NO_PARENT else f"{row['trace_id']}-{record_of}",
         also_recorded=said.others,
         counted=Counted(tokens_of(said.share), said.share["cost"]) if said.share else None,
-        inputs=_first([row, *said.lent], "inputs_preview"),
-        outputs=_first([row, *said.lent], "outputs_preview"),
+        inputs=_first(told, "inputs_preview"),
+        outputs=_first(told, "outputs_preview"),
         tags={name: load_json(value) for name, value in tags.items()},
         scores={j: e.score for j, e in newest.items() if e.score is not None},
         passed={j: e.passed for j, e in newest.items() if e.passed is not None},
@@ -601,10 +603,9 @@ def make_summary(row: Row, said: Said) -> RunSummary:
         label=said.words["human"],
         agent=said.words["agent"],
         tokens=tokens,
-        tokens_per_second=tokens_per_second(
-            tokens.output, row["latency_ns"], row["first_token_ms"]
-        ),
-        **{name: row[name] for name in _AS_STORED} | {"cost": round_cost(_first(told, "cost"))},
+        tokens_per_second=tokens_per_second(tokens.output, row["latency_ns"], first_token_ms),
+        **{name: _first(told, name) if name in LENT else row[name] for name in _AS_STORED}
+        | {"cost": round_cost(_first(told, "cost"))},
     )
 
 

@@ -15,6 +15,7 @@ from otel_ml_collector.artifacts.find import Artifact, find_artifacts
 from otel_ml_collector.errors import BadQuery, NotFound
 from otel_ml_collector.filter.sql import compile_where
 from otel_ml_collector.mapping.dialects.gen_ai_events import CallEvent
+from otel_ml_collector.mapping.dialects.tables import DIALECTS
 from otel_ml_collector.mapping.streams import find_first_token_ms, find_stream_chunks
 from otel_ml_collector.mapping.values import parse
 from otel_ml_collector.records import UNCOUNTED
@@ -76,6 +77,7 @@ from otel_ml_collector.store.runs import (
     read_spans,
 )
 from otel_ml_collector.store.sql import Condition, Search, Sql
+from otel_ml_collector.store.tables import LENT_PAYLOAD
 from otel_ml_collector.times import AHEAD_NS, DAY_NS, HOUR_NS
 
 _TRACE_SPANS: Final = 10_000
@@ -99,8 +101,21 @@ _MOST_SPANS: Final = 20_000
 # What stands inside of an experiment stands inside of a run.
 NO_CALLS: Final = frozenset(UNCOUNTED) - {"experiment"}
 _TOPS: Final = 'kind != "judge" and parent_run_id == ""'
-# What a run may have from another record of its call.
-_LENT: Final = ("inputs", "outputs", "params")
+# The attributes in which emitters say why a model stopped: a list, or one text.
+_REASONS: Final = (
+    *(names.GEN_AI_FINISH_REASONS, "gen_ai.response.finish_reason"),
+    *("ai.response.finishReason", "llm.finish_reason"),
+)
+# And those that hold the provider's id of an answer.
+_RESPONSES: Final = tuple(
+    dict.fromkeys(
+        source
+        for dialect in DIALECTS
+        for row in dialect.rows
+        if row.field == "response_id"
+        for source in row.sources
+    )
+)
 _SHOWN: Final = tuple(one.name for one in fields(RunSummary))
 
 
@@ -706,22 +721,36 @@ def _lend_payloads(
     reader: Reader, project: str, said: Mapping[str, Said], payloads: dict[str, Row]
 ) -> None:
     """Take what the payload of a run lacks from the other records of its call."""
-    lacking = {
-        run_id: one.others
-        for run_id, one in said.items()
-        if one.others and not all(payloads.get(run_id, {}).get(name) for name in _LENT)
-    }
-    keys = [Key.of(one.start_ns, one.run_id) for some in lacking.values() for one in some]
+    recorded = {run_id: one.others for run_id, one in said.items() if one.others}
+    keys = [Key.of(one.start_ns, one.run_id) for some in recorded.values() for one in some]
     found = read_payloads(reader, project, keys)
-    for run_id, others in lacking.items():
+    for run_id, others in recorded.items():
         own = payloads.get(run_id, {})
-        rows = [found[one.run_id] for one in others if one.run_id in found]
-        lent = {
-            name: next((text for row in rows if (text := row[name])), "")
-            for name in _LENT
-            if not own.get(name)
+        rows = [own, *(found[one.run_id] for one in others if one.run_id in found)]
+        payloads[run_id] = own | {
+            name: next((text for row in rows if (text := row.get(name))), "")
+            for name in LENT_PAYLOAD
         }
-        payloads[run_id] = own | lent
+        told = [load_json(row.get("attributes", ""), {}) for row in rows]
+        payloads[run_id] |= {
+            "reasons": next(filter(None, map(_find_reasons, told)), ""),
+            "response": next(filter(None, map(_find_response, told)), ""),
+        }
+
+
+def _find_reasons(attributes: Mapping[str, Any]) -> str:
+    """Say why the model stopped, as `finish_reason` finds it; empty where nobody says."""
+    found: list[object] = []
+    for name in _REASONS:
+        told = parse(attributes.get(name))
+        found += told if isinstance(told, list) else [told] if isinstance(told, str) else []
+    return ", ".join(dict.fromkeys(str(one) for one in found if one))
+
+
+def _find_response(attributes: Mapping[str, Any]) -> str:
+    """Return the provider's id of an answer; empty where it is not told."""
+    told = (attributes.get(name) for name in _RESPONSES)
+    return next((one for one in told if isinstance(one, str) and one), "")
 
 
 def _make_run(row: Row, details: _Details) -> Run:
@@ -736,10 +765,12 @@ def _make_run(row: Row, details: _Details) -> Run:
     lines = [*load_json(payload.get("logs", ""), []), *details.lines.get(run_id, ())]
     events = load_json(payload.get("events", ""), [])
     shown = {name: getattr(summary, name) for name in _SHOWN if name not in content}
-    shown |= _tell_stream(row, content.get("tokens", summary.tokens), attributes, events)
+    shown |= _tell_stream(row, summary, content["tokens"], attributes, events)
     return Run(
         **shown,
         **content,
+        finish_reason=payload.get("reasons") or _find_reasons(attributes),
+        response_id=payload.get("response") or _find_response(attributes),
         chunks=_take_chunks(attributes),
         params=load_json(payload.get("params", "")),
         trace_keys=list(said.keys),
@@ -763,11 +794,15 @@ def _make_run(row: Row, details: _Details) -> Run:
 
 
 def _tell_stream(
-    row: Row, tokens: Tokens, attributes: Mapping[str, Any], events: Sequence[Mapping[str, Any]]
+    row: Row,
+    summary: RunSummary,
+    tokens: Tokens,
+    attributes: Mapping[str, Any],
+    events: Sequence[Mapping[str, Any]],
 ) -> dict[str, float | int | None]:
     """Tell how an answer came in pieces; runs of older stores have that among their attributes."""
     times = [(event["name"], event["time_ns"]) for event in events]
-    first_ms, chunks = row["first_token_ms"], row["stream_chunks"]
+    first_ms, chunks = summary.first_token_ms, summary.stream_chunks
     if first_ms is None:
         first_ms = find_first_token_ms(attributes, times, row["start_ns"])
     if chunks is None:

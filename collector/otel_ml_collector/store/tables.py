@@ -682,6 +682,118 @@ def counted(name: str) -> Sql:
     return Sql("if(has_share, shared_{n}, {n})").fill(n=column)
 
 
+# The other records of calls, by the run that counts, in the order in which they are asked.
+_RECORDS: Final = Sql("""
+    SELECT trace_id AS lent_trace, span_id AS lent_span, place,
+      toFixedString(unhex(one.1), 8) AS record_span, one.2 AS record_start
+    FROM (
+      SELECT trace_id, span_id,
+        JSONExtract(others, 'Array(Tuple(span_id String, start_ns Int64))') AS records
+      FROM same_calls FINAL WHERE {ours} AND others NOT IN ('', '[]'))
+    ARRAY JOIN records AS one, arrayEnumerate(records) AS place""")
+
+
+@dataclass(frozen=True, slots=True)
+class LentColumn:
+    """A column in which a run that counts may show what another record of its call says.
+
+    Attributes:
+        take: What is taken of the other record, as ``lent_`` and the name of the column.
+        is_told: Whether there is any.
+        put: What stands in the column, of that and of the row itself, which is ``own``.
+    """
+
+    take: Sql
+    is_told: Sql
+    put: Sql
+
+
+def _lend_text(name: str) -> LentColumn:
+    column = identifier(name, [name])
+    return LentColumn(
+        column,
+        Sql("{n} != ''").fill(n=column),
+        Sql("if(own.{n} = '', lent_{n}, own.{n})").fill(n=column),
+    )
+
+
+def _lend_number(name: str) -> LentColumn:
+    column = identifier(name, [name])
+    return LentColumn(
+        column,
+        Sql("{n} IS NOT NULL").fill(n=column),
+        Sql("coalesce(own.{n}, lent_{n})").fill(n=column),
+    )
+
+
+def _its_response(tags: Sql) -> Sql:
+    return Sql("arrayFilter(text -> startsWith(text, '{response}'), {tags})").fill(
+        response=Sql(RESPONSE), tags=tags
+    )
+
+
+# Of a row of `runs`; the id of the answer stands among the texts of its tags.
+LENT: Final[Mapping[str, LentColumn]] = {
+    **{name: _lend_number(name) for name in (*TOKENS, "cost", "first_token_ms", "stream_chunks")},
+    **{
+        name: _lend_text(name)
+        for name in ("provider", "provider_model", "inputs_preview", "outputs_preview")
+    },
+    "tag_kv": LentColumn(
+        _its_response(Sql("tag_kv")),
+        Sql("notEmpty({its})").fill(its=_its_response(Sql("tag_kv"))),
+        Sql("if(empty({its}), arrayConcat(own.tag_kv, lent_tag_kv), own.tag_kv)").fill(
+            its=_its_response(Sql("own.tag_kv"))
+        ),
+    ),
+}
+# Of a row of `payloads`.
+LENT_PAYLOAD: Final = {name: _lend_text(name) for name in ("inputs", "outputs", "params")}
+
+
+def count_for_others(ours: Sql) -> Sql:
+    """Write the condition on runs for those that count for a call of several records."""
+    return Sql("""(trace_id, span_id) IN (
+      SELECT lent_trace, lent_span FROM ({records}))""").fill(records=_RECORDS.fill(ours=ours))
+
+
+def filled(rows: Sql, table: Sql, columns: Mapping[str, LentColumn], ours: Sql) -> Sql:
+    """Write the SQL for some rows with what other records of their calls say where they do not.
+
+    Of several records the first one that says it is taken, as `same_calls` orders them.
+
+    Args:
+        rows: SQL that selects rows of the table with these columns.
+        table: `runs` or `payloads`.
+        columns: Which are filled.
+        ours: A condition on the project and start of the rows.
+    """
+    names = {name: identifier(name, [name]) for name in columns}
+    taken = [
+        Sql("argMinIf({take}, ({order}), {told}) AS lent_{n}").fill(
+            take=one.take, order=Sql("place, bitNot(rank)"), told=one.is_told, n=names[name]
+        )
+        for name, one in columns.items()
+    ]
+    put = [Sql("{put} AS {n}").fill(put=one.put, n=names[name]) for name, one in columns.items()]
+    return Sql("""
+      SELECT own.* REPLACE ({put}) FROM ({rows}) AS own
+      LEFT JOIN (
+        SELECT lent_trace, lent_span, {taken} FROM ({records}) AS record
+        INNER JOIN (
+          SELECT * FROM {table} WHERE project = {project:String}
+            AND start_ns IN (SELECT record_start FROM ({records}))
+        ) AS other ON start_ns = record_start AND trace_id = lent_trace AND span_id = record_span
+        GROUP BY lent_trace, lent_span
+      ) AS lent ON lent_trace = own.trace_id AND lent_span = own.span_id""").fill(
+        put=join_sql(", ", put),
+        rows=rows,
+        taken=join_sql(", ", taken),
+        records=_RECORDS.fill(ours=ours),
+        table=table,
+    )
+
+
 # Traces of runs over items of data sets: what any instrumentation records in them is no production.
 EXPERIMENT_TRACES: Final[Table[ExperimentTrace]] = Table(
     "experiment_traces",

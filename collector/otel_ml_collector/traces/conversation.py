@@ -19,7 +19,6 @@ from markupsafe import Markup
 
 from otel_ml.genai.messages import Message, Part, find_system, read_message, read_parts, unwrap
 from otel_ml_collector.mapping.chat import find_messages, line_in, line_of_error, text_of_part
-from otel_ml_collector.mapping.values import parse
 from otel_ml_collector.runs.answers import Run, RunSummary
 from otel_ml_collector.store.reader import JsonValue
 from otel_ml_collector.web import view
@@ -370,9 +369,8 @@ def _find_tries(run: Run, trace: Sequence[RunSummary]) -> list[RunSummary]:
 
 def finish_reason(run: Run, answered: Sequence[object] = ()) -> str:
     """Return why a model stopped; empty where nobody says."""
-    told = parse(run.attributes.get("gen_ai.response.finish_reasons"))
-    if isinstance(told, list) and told:
-        return ", ".join(dict.fromkeys(map(str, told)))[:80]
+    if run.finish_reason:
+        return run.finish_reason[:80]
     last = answered[-1] if answered else None
     reason = last.get("finish_reason") or last.get("stop_reason") if isinstance(last, dict) else ""
     return str(reason or "")[:80]

@@ -147,6 +147,8 @@ def test_find_run(store: Store, project: str) -> None:
         "repeat": 0,
         "also_recorded": (),
         "counted": None,
+        "finish_reason": "",
+        "response_id": "",
         "chunks": None,
         "params": {"k": 3},
         "trace_keys": ["order-7"],

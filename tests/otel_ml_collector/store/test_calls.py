@@ -251,6 +251,103 @@ def test_content_of_whichever_has_it(service: Service, project: str) -> None:
     assert count(service, project) == ONCE
 
 
+TOLD_BY_ONE: Final[dict[str, Value]] = {
+    "gen_ai.response.finish_reasons": ["length"],
+    "gen_ai.response.time_to_first_chunk": 0.009,
+    "otel_ml.stream.chunks": 12,
+    "gen_ai.usage.cache_read.input_tokens": 40,
+    "gen_ai.usage.reasoning.output_tokens": 3,
+    "gen_ai.output.messages": json.dumps(
+        [{"role": "assistant", "parts": [{"type": "text", "content": "because of the tide"}]}]
+    ),
+}
+FOUND: Final = (
+    'finish_reason == "length"',
+    'response_id == "msg_1"',
+    'response_id != "" and "msg" in response_id',
+    "first_token_ms > 8 and first_token_ms < 10",
+    "stream_chunks == 12",
+    "tokens_per_second > 1",
+    "cached_tokens == 40",
+    "reasoning_tokens == 3",
+    "cost == 0.25 and input_tokens == 50",
+    'provider == "anthropic"',
+    'provider_model != ""',
+    '"tide" in outputs',
+    '"why" in inputs and "tide" in outputs and finish_reason == "length"',
+    'not finish_reason == "stop" and name == "answer"',
+)
+NOT_FOUND: Final = (
+    'finish_reason != "length"',
+    "first_token_ms > 10",
+    "not stream_chunks == 12",
+    'provider_model == ""',
+    'response_id == ""',
+    '"tide" not in outputs',
+)
+EXPORTED: Final[dict[str, Any]] = {
+    "finish_reason": "length",
+    "response_id": "msg_1",
+    "first_token_ms": 9.0,
+    "stream_chunks": 12,
+    "cached_tokens": 40,
+    "reasoning_tokens": 3,
+    "input_tokens": 50,
+    "cost": 0.25,
+    "provider": "anthropic",
+    "provider_model": "claude-sonnet-4-5",
+    "inputs": "why",
+    "outputs_preview": "because of the tide",
+}
+
+
+ORDERS: Final = ("together", "outer first", "inner first", "twice", "two writers")
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_what_one_record_alone_tells(service: Service, project: str, order: str) -> None:
+    """What only a record tells that does not count is on page, in list, filters and export."""
+    chain, own, beside, last = make_answer(30)
+    for name in USED.keys() - {"gen_ai.usage.input_tokens", "gen_ai.usage.output_tokens"}:
+        del own.attributes[name]  # type: ignore[attr-defined]
+    last.attributes |= TOLD_BY_ONE  # type: ignore[operator]
+    groups = {
+        "together": [[chain, own, beside, last]],
+        "outer first": [[chain], [own], [beside], [last]],
+        "inner first": [[last], [beside], [own], [chain]],
+        "twice": [[last, own], [own], [beside, last], [chain, last]],
+        "two writers": [[last, beside], [own, chain]],
+    }[order]
+    writers = [service.store.writer, Writer(service.store.connections)]
+    for place, group in enumerate(groups):
+        writer = writers[place % 2 if order == "two writers" else 0]
+        writer.write(map_spans(group, Filing(project, NOW_NS)))
+    settle(service.store)
+    one_by_one = order == ORDERS[0]
+    for where in FOUND if one_by_one else [" and ".join(f"({one})" for one in FOUND)]:
+        assert names(service, project, where) == ["answer"], where
+    for where in NOT_FOUND if one_by_one else [" or ".join(NOT_FOUND)]:
+        assert names(service, project, f"name == 'answer' and ({where})") == [], where
+    [listed] = api(service, project, "runs?where=" + quote("name == 'answer'"))["runs"]
+    run = api(service, project, f"runs/{id_of(own)}")
+    for shown in (listed, run):
+        assert (shown["first_token_ms"], shown["stream_chunks"]) == (9.0, 12)
+        assert shown["tokens"] == {"input": 50, "output": 7, "cached": 40, "reasoning": 3}
+        assert shown["tokens_per_second"] == pytest.approx(7 / 0.08)
+    assert (run["finish_reason"], run["response_id"]) == ("length", "msg_1")
+    assert "gen_ai.response.finish_reasons" not in run["attributes"]
+    page = ask(service.app, f"/projects/{quote(project)}/runs/{id_of(own)}").text
+    assert "<dd>length</dd>" in page
+    assert "<dd>msg_1</dd>" in page
+    where = quote("name == 'answer' and 'tide' in outputs")
+    columns = ",".join(EXPORTED)
+    path = f"/api/v1/projects/{quote(project)}/export?format=jsonl&columns={columns}"
+    assert ask(service.app, f"{path}&where={where}").json == EXPORTED
+    other = 'record_of != "" and stream_chunks == 12'
+    assert names(service, project, other) == ["anthropic.messages.create"]
+    assert count(service, project) == (1, 50, 7, 0.25)
+
+
 def test_two_calls_of_a_loop(service: Service, project: str) -> None:
     """Two calls that cost the same, one after the other, are two."""
     first, second = make_answer(6), make_answer(6, NOW_NS + 200 * MS_NS)
