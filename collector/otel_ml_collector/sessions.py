@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
@@ -29,7 +29,7 @@ from otel_ml_collector.api.parameters import (
 from otel_ml_collector.errors import NotFound
 from otel_ml_collector.filter.sql import compile_where
 from otel_ml_collector.runs.answers import RunSummary, add_up
-from otel_ml_collector.runs.find import RunsQuery, find_runs
+from otel_ml_collector.runs.find import RunsQuery, find_runs, find_whole_runs
 from otel_ml_collector.stats import (
     MAX_GROUPS,
     Figures,
@@ -52,12 +52,15 @@ from otel_ml_collector.store.sql import Condition, Sql
 from otel_ml_collector.store.statistics import no_items
 from otel_ml_collector.store.tables import IS_CALL
 from otel_ml_collector.times import AHEAD_NS, DAY_NS, HOUR_NS, SECOND_NS, to_rfc3339
+from otel_ml_collector.traces.conversation import find_answers
 from otel_ml_collector.traces.find import outline_of
 from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
 
 _RUNS: Final = 1_000
 _SHOWN: Final = 50
+# Of so many turns of a page the answer is read whole; of the others it is in short.
+_WHOLE: Final = 50
 _SESSION: Final = Sql("session")
 # Of the sessions of a page alone; `wanted` may be many, and long, so it is no filter's text.
 _WANTED: Final = Sql("session IN {wanted:Array(String)}")
@@ -158,6 +161,7 @@ class Turn(BaseModel):
 
     trace_id: str
     run_id: str = Field(description="Of the first run that stands below no other one")
+    answer_run_id: str = Field(description="Of the last such run, which answered")
     start_time: str
     start_ns: int
     latency_ms: float | None = Field(description="Up to the end of the last run; null while open")
@@ -257,6 +261,13 @@ def find_session(
         BadQuery: The cursor is wrong.
         NotFound: No run of the project names this session.
     """
+    return _read_session(reader, project, session, now_ns, cursor)[0]
+
+
+def _read_session(
+    reader: Reader, project: str, session: str, now_ns: int, cursor: str | None
+) -> tuple[Session, Sequence[RunSummary]]:
+    """Read a session, and the runs of its turns."""
     apart = find_apart(reader, project)
     where = f"session == {view.quoted(session)}"
     query = RunsQuery(project, where, _RUNS, cursor, newest_first=False)
@@ -265,9 +276,9 @@ def find_session(
     known = figures.result().get(session) or _of_open(session, found.runs)
     if known is None:
         raise NotFound(f"There is no session {session[:80]!r}")
-    return Session(
-        **dict(known), conversation=_make_turns(found.runs, now_ns), next_cursor=found.next_cursor
-    )
+    turns = _make_turns(found.runs, now_ns)
+    told = Session(**dict(known), conversation=turns, next_cursor=found.next_cursor)
+    return told, found.runs
 
 
 def find_neighbours(reader: Reader, project: str, session: str, now_ns: int) -> tuple[str, str]:
@@ -414,6 +425,7 @@ def _make_turn(runs: Sequence[RunSummary], now_ns: int) -> Turn:
     return Turn(
         trace_id=first.trace_id,
         run_id=first.run_id,
+        answer_run_id=last.run_id,
         start_time=first.start_time,
         start_ns=first.start_ns,
         latency_ms=max(ends) - first.start_ns / 1e6 if len(ends) == len(tops) else None,
@@ -497,12 +509,21 @@ def list_sessions(request: Request, query: _Query, reader: FromReader) -> Respon
 
 @pages.get("/projects/{project:path}/sessions/{session:path}")
 def show_session(
-    *, request: Request, project: str, session: str, reader: FromReader, cursor: Cursor = None
+    *,
+    request: Request,
+    project: str,
+    session: str,
+    reader: FromReader,
+    cursor: Cursor = None,
+    raw: Annotated[str, Query(max_length=1)] = "",
 ) -> Response:
     """A session: its turns in order, what each was asked and answered."""
     now_ns = time.time_ns()
     beside = reader.ahead(find_neighbours, project, session, now_ns)
-    found = find_session(reader, project, session, now_ns, cursor)
+    found, runs = _read_session(reader, project, session, now_ns, cursor)
+    answering = {turn.answer_run_id for turn in found.conversation[:_WHOLE]}
+    whole = find_whole_runs(reader, [run for run in runs if run.run_id in answering], now_ns)
+    answers = find_answers(whole)
     newer, older = beside.result()
     context = {
         "project": project,
@@ -511,6 +532,9 @@ def show_session(
         "session": found,
         "story": tell_story(found.conversation),
         "length_ms": (found.end_ns - found.start_ns) / 1e6,
+        "answers": answers,
+        "is_raw": bool(raw),
+        "cursor": cursor,
         "is_first": cursor is None,
         "api": view.api_address("projects", project, "sessions", session, cursor=cursor),
         "python": python_call("session", session),

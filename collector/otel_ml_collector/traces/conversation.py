@@ -6,7 +6,7 @@ text's own. Nothing that a text links is loaded.
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -198,6 +198,18 @@ def find_conversation(run: Run, trace: Sequence[RunSummary], until: int = 0) -> 
     entries = _render(_link(reader.entries, run, trace))
     answers = len(answered) or int(run.outputs not in (None, "", {}, []))
     return Conversation(entries, first, end, len(asked), answers)
+
+
+def find_answers(runs: Iterable[Run]) -> dict[str, Entry]:
+    """Read what some runs answered in words, by run id: as Markdown as far as a page has room."""
+    found: dict[str, Entry] = {}
+    for run in runs:
+        reader = _Entries(())
+        reader.answer(run, _leave_out(find_messages(run.inputs), find_messages(run.outputs)))
+        for entry in reader.entries:
+            if entry.kind == "final" and entry.text:
+                found[run.run_id] = entry
+    return dict(zip(found, _render([*found.values()]), strict=True))
 
 
 def _is_text(value: JsonValue) -> bool:

@@ -1,11 +1,13 @@
 """Tests of the sessions of a project: API, pages, and what they tell of each turn."""
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any, Final
 from urllib.parse import quote
 
 import pytest
+from markupsafe import escape
 
 from otel_ml_collector.sessions import SessionsQuery, find_sessions
 from otel_ml_collector.span import Span, Value
@@ -94,6 +96,28 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
             ],
         )
         yield service
+
+
+LONG: Final = (
+    "## Why\n\n* the *tide*\n* <b>the moon</b>\n\n| a | b |\n| - | - |\n| 1 | 2 |\n" + 300 * "x"
+)
+
+
+def test_markdown_of_answers(service: Service) -> None:
+    """An answer stands whole on the page: as Markdown without HTML of its own, and raw."""
+    path = f"/projects/md/sessions/{quote(CHAT, safe='')}"
+    service.store.take("md", *turn(5, "Why?", LONG))
+    page = ask(service.app, path).text
+    [said] = re.findall('<div class="md".*?</div>', page, re.DOTALL)
+    assert "<li>the <em>tide</em></li>" in said
+    assert "<li>&lt;b&gt;the moon&lt;/b&gt;</li>" in said
+    assert "<td>1</td>" in said
+    assert "x" * 300 in said
+    assert f'href="{path}?raw=1">Raw</a>' in page
+    raw = ask(service.app, f"{path}?raw=1").text
+    assert 'class="md"' not in raw
+    assert f'<div class="lines">{escape(LONG)}</div>' in raw
+    assert ask(service.app, f"{path}?raw=no").status == 400
 
 
 def get(service: Service, path: str) -> Any:
