@@ -66,6 +66,7 @@ from otel_ml_collector.store.runs import (
     Place,
     Window,
     find_places,
+    find_topped,
     key_parameters,
     list_keys,
     measure_payloads,
@@ -100,7 +101,7 @@ _LEVELS: Final = 16
 _MOST_SPANS: Final = 20_000
 # What stands inside of an experiment stands inside of a run.
 NO_CALLS: Final = frozenset(UNCOUNTED) - {"experiment"}
-_TOPS: Final = 'kind != "judge" and parent_run_id == ""'
+_TOPS: Final = 'kind != "judge" and (parent_run_id == "" or kind != "span")'
 # The attributes in which emitters say why a model stopped: a list, or one text.
 _REASONS: Final = (
     *(names.GEN_AI_FINISH_REASONS, "gen_ai.response.finish_reason"),
@@ -131,7 +132,8 @@ class RunsQuery:
         end_ns: Runs that started before then; None for now.
         roots: Only runs that stand inside no other one.
         traces: Only what stands at the top of a trace with a call in it, a plain span too: agents
-            that lie apart below it, as after a handoff, are one row.
+            that lie apart below it, as after a handoff, are one row. Of a trace of which nothing
+            stands at the top, as its first span is elsewhere, the roots.
     """
 
     project: str
@@ -225,16 +227,27 @@ def find_neighbour(
     return run_id_of(rows[0]) if rows else None
 
 
+def compile_query(reader: Reader, query: RunsQuery) -> tuple[Condition, bool]:
+    """Compile what the runs of a list have in common, where they stand in their traces apart.
+
+    Returns:
+        The condition, and whether it leaves out much.
+
+    Raises:
+        BadQuery: The filter is wrong.
+    """
+    is_bounded = query.start_ns > 0
+    compiled = compile_where(reader, query.project, query.where, is_bounded=is_bounded)
+    if not query.traces:
+        return compiled
+    # What was asked is compiled by itself first: an error tells its own column.
+    where = f"({query.where}) and {_TOPS}" if query.where.strip() else _TOPS
+    return compile_where(reader, query.project, where, is_bounded=is_bounded)
+
+
 def _list_rows(reader: Reader, query: RunsQuery, now_ns: int) -> list[Row]:
     """List the light rows of a page, and one more where there is one."""
-    condition, is_filtered = compile_where(
-        reader, query.project, query.where, is_bounded=query.start_ns > 0
-    )
-    if query.traces:  # what was asked is compiled by itself first: an error tells its own column
-        where = f"({query.where}) and {_TOPS}" if query.where.strip() else _TOPS
-        condition, is_filtered = compile_where(
-            reader, query.project, where, is_bounded=query.start_ns > 0
-        )
+    condition, is_filtered = compile_query(reader, query)
     after = None if query.cursor is None else read_cursor(query.cursor)
     listing = Listing(query.project, condition, is_filtered, after, query.newest_first)
     whole = query.window(now_ns)
@@ -458,7 +471,16 @@ def _keep(reader: Reader, query: RunsQuery, rows: Sequence[Row]) -> list[Row]:
 
 
 def _keep_tops(reader: Reader, project: str, rows: Sequence[Row]) -> list[Row]:
-    """Leave out the plain spans at the top of traces in which nothing is called."""
+    """Leave out the plain spans at the top of traces in which nothing is called.
+
+    Of what stands lower the roots of traces without a top stay.
+    """
+    below = [row for row in rows if row["parent_span_id"] != NO_PARENT]
+    topped = find_topped(reader, project, {run_id_of(row)[:32] for row in below})
+    lost = [row for row in below if run_id_of(row)[:32] not in topped]
+    left_out = {run_id_of(row) for row in below}
+    left_out -= {run_id_of(row) for row in _keep_roots(reader, project, lost)}
+    rows = [row for row in rows if run_id_of(row) not in left_out]
     plain = sorted({run_id_of(row)[:32] for row in rows if row["kind"] in NO_CALLS})
     parameters = {"project": project, "traces": plain, "limit": _MOST_SPANS}
     spans = reader.rows(outlines(IDS, OF_TRACES), parameters) if plain else ()
@@ -511,7 +533,7 @@ def _find_inner(reader: Reader, project: str, climbing: Mapping[str, str]) -> se
         passed: set[str] = set()
         at = f"{run_id[:32]}-{parent}"
         while at in spans and at not in passed:
-            if spans[at]["kind"] not in NO_CALLS:
+            if spans[at]["kind"] not in NO_CALLS and not spans[at]["is_repeat"]:
                 inner.add(run_id)
                 break
             passed.add(at)

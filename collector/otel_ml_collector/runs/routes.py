@@ -17,7 +17,6 @@ from otel_ml_collector.api.problems import problem_of
 from otel_ml_collector.errors import BadQuery
 from otel_ml_collector.filter.fields import SOURCES
 from otel_ml_collector.filter.grammar import conjuncts
-from otel_ml_collector.filter.sql import compile_where
 from otel_ml_collector.loss import find_gaps
 from otel_ml_collector.projects import find_projects
 from otel_ml_collector.runs import find as runs
@@ -26,7 +25,7 @@ from otel_ml_collector.runs.errors import find_error_groups
 from otel_ml_collector.runs.roots import find_calls_inside, find_roots
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.runs import Window
-from otel_ml_collector.store.statistics import bound_runs, count_roots, count_runs
+from otel_ml_collector.store.statistics import bound_runs, count_roots, count_runs, count_traces
 from otel_ml_collector.times import DAY_NS, HOUR_NS, SECOND_NS, to_rfc3339
 from otel_ml_collector.views import View, find_views
 from otel_ml_collector.web import view
@@ -472,7 +471,7 @@ def _address_of(saved: View, project: str) -> str:
 
 def _chart(reader: Reader, query: runs.RunsQuery, now_ns: int) -> Histogram | None:
     """Count over the asked time, or over all that is there when none is asked."""
-    whole = bound_runs(reader, query.project)
+    whole = bound_runs(reader, query.project, plain=query.traces)
     if whole is None:
         return None
     window = Window(
@@ -480,14 +479,15 @@ def _chart(reader: Reader, query: runs.RunsQuery, now_ns: int) -> Histogram | No
     )
     if window.start_ns >= window.end_ns:
         return None
-    condition, _ = compile_where(reader, query.project, query.where, is_bounded=query.start_ns > 0)
+    condition, _ = runs.compile_query(reader, query)
     shown, step_ns = lay_out_bars(window)
     asked = Window(max(shown.start_ns, window.start_ns), window.end_ns)
     place = {"origin_ns": shown.start_ns, "step_ns": step_ns}
-    if query.roots:
-        roots = count_roots(reader, query.project, condition, asked, **place)
-        if roots is not None:
-            return draw_bars(roots, shown, step_ns, "root")
+    if query.is_of_tops:
+        count = count_traces if query.traces else count_roots
+        tops = count(reader, query.project, condition, asked, **place)
+        if tops is not None:
+            return draw_bars(tops, shown, step_ns, "trace" if query.traces else "root")
     buckets = count_runs(reader, query.project, condition, asked, **place)
     return draw_bars(buckets, shown, step_ns)
 

@@ -4,7 +4,7 @@ A span that was delivered twice may stand twice: lists tell the deliveries apart
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any, Final
@@ -29,6 +29,7 @@ from otel_ml_collector.store.tables import (
     SAME_CALLS,
     WORD,
     counted,
+    repeats,
     shares,
 )
 
@@ -51,6 +52,7 @@ _OF_TRACES: Final = Sql("""FROM trace_index
 # What lies in a `Place`, and what may have one of some keys: `key_parameters`.
 OF_TRACE: Final = Sql("""project = {project:String} AND start_ns >= {start:Int64}
   AND start_ns <= {end:Int64} AND trace_id = {id16}""").fill(id16=ID16)
+IS_TOP: Final = Sql("parent_span_id = toFixedString('', 8) AND kind != 'judge'")
 OF_KEYS: Final = Sql("""project = {project:String} AND start_ns IN {starts:Array(Int64)}
   AND {of_spans}""").fill(of_spans=OF_SPANS)
 
@@ -312,10 +314,13 @@ def read_spans(reader: Reader, places: Sequence[Place], span_ids: Sequence[str])
 
 
 def read_parents(reader: Reader, project: str, run_ids: Sequence[str]) -> list[Row]:
-    """Read kinds and parents of some runs of one project, also of open ones."""
+    """Read kinds and parents of some runs of one project, also of open ones.
+
+    Another record of a call that counts elsewhere is a span around it, and no more.
+    """
     sql = Sql("""
         SELECT DISTINCT {ids}, lower(hex(parent_span_id)) AS parent_span_id,
-          toString(kind) AS kind
+          if({repeats}, 'span', toString(kind)) AS kind
         FROM runs
         WHERE {ours} AND {of_spans}
         UNION ALL
@@ -323,7 +328,7 @@ def read_parents(reader: Reader, project: str, run_ids: Sequence[str]) -> list[R
           toString(kind) AS kind
         FROM open_runs WHERE project = {project:String}
           AND lower(hex(trace_id)) IN {traces:Array(String)} AND {of_spans}
-        """).fill(ids=IDS, ours=OF_TRACES, of_spans=OF_SPANS)
+        """).fill(ids=IDS, ours=OF_TRACES, of_spans=OF_SPANS, repeats=repeats(OF_TRACES))
     ids = [run_id.partition("-") for run_id in run_ids]
     parameters = {
         "project": project,
@@ -331,6 +336,20 @@ def read_parents(reader: Reader, project: str, run_ids: Sequence[str]) -> list[R
         "spans": sorted({span_id for _, _, span_id in ids}),
     }
     return reader.rows(sql, parameters)
+
+
+def find_topped(reader: Reader, project: str, traces: Collection[str]) -> set[str]:
+    """Find those of some traces of a project that have a span without a parent, ended or open."""
+    sql = Sql("""
+        SELECT DISTINCT lower(hex(trace_id)) AS trace_id FROM runs
+        WHERE {ours} AND {top} AND NOT {repeats}
+        UNION DISTINCT
+        SELECT DISTINCT lower(hex(trace_id)) AS trace_id FROM open_runs
+        WHERE project = {project:String} AND lower(hex(trace_id)) IN {traces:Array(String)}
+          AND {top}
+        """).fill(ours=OF_TRACES, top=IS_TOP, repeats=repeats(OF_TRACES))
+    parameters = {"project": project, "traces": sorted(traces)}
+    return {row["trace_id"] for row in reader.rows(sql, parameters)} if traces else set()
 
 
 def read_payloads(reader: Reader, project: str, keys: Sequence[Key]) -> dict[str, Row]:
@@ -490,7 +509,7 @@ def outlines(ids: Sql, ours: Sql) -> Sql:
     return Sql("""
         SELECT {ids}, lower(hex(parent_span_id)) AS parent_span_id,
           toString(name) AS name, toString(kind) AS kind, start_ns, start_ns + latency_ns AS end_ns,
-          {tokens}, {cost} AS cost, has_share
+          {tokens}, {cost} AS cost, has_share, is_repeat
         FROM runs {shares} WHERE {ours}
         ORDER BY rank DESC LIMIT 1 BY runs.trace_id, runs.span_id LIMIT {limit:UInt32}
         """).fill(

@@ -1,5 +1,6 @@
 """What is asked about projects, models and versions: aggregates over recorded runs."""
 
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -14,8 +15,8 @@ from otel_ml_collector.store.apart import (
 from otel_ml_collector.store.connection import EVERY_NAME
 from otel_ml_collector.store.reader import READABLE, Reader, Row
 from otel_ml_collector.store.rollup import EXACT, computed, uncomputed
-from otel_ml_collector.store.runs import ACROSS_PARTITIONS, FILTERED, Window
-from otel_ml_collector.store.sql import EMPTY, Condition, Sql, identifier, join_sql
+from otel_ml_collector.store.runs import ACROSS_PARTITIONS, FILTERED, IS_TOP, Window
+from otel_ml_collector.store.sql import EMPTY, Condition, Sql, all_of, identifier, join_sql
 from otel_ml_collector.store.tables import IS_CALL, experiments, repeats
 from otel_ml_collector.store.versions import (
     CURRENT_ALIASES,
@@ -136,10 +137,11 @@ _AROUND: Final = Sql("""
       FROM ({spans}) WHERE (trace_id, span_id) IN (SELECT trace_id, above FROM ({below}))
     ) AS outside ON inside.trace_id = of_trace AND inside.above = of_span""")
 _SPANS: Final = Sql("""
-    SELECT trace_id, span_id, parent_span_id, kind FROM runs WHERE project = {project:String}
+    SELECT trace_id, span_id, parent_span_id, if({repeats}, 'span', toString(kind)) AS kind
+    FROM runs WHERE project = {project:String}
     UNION ALL
-    SELECT trace_id, span_id, parent_span_id, kind FROM open_runs
-    WHERE project = {project:String}""")
+    SELECT trace_id, span_id, parent_span_id, toString(kind) FROM open_runs
+    WHERE project = {project:String}""").fill(repeats=repeats(_OURS))
 _PASSES: Final = Sql("around IN ('span', 'judge') AND next != toFixedString('', 8)")
 
 
@@ -182,12 +184,50 @@ def count_roots(
     return [row for row in roots.values() if row["runs"]]
 
 
-def bound_runs(reader: Reader, project: str) -> Window | None:
-    """Find the starts of a project's first and last recorded run."""
+_OF_TOPS: Final = Sql("""
+    SELECT trace_id FROM runs WHERE project = {project:String} AND {top} AND NOT {repeats}
+    UNION ALL
+    SELECT trace_id FROM open_runs WHERE project = {project:String} AND {top}""").fill(
+    top=IS_TOP, repeats=repeats(_OURS)
+)
+_LOST: Final = Condition(Sql("trace_id NOT IN ({tops})").fill(tops=_OF_TOPS))
+_TOPS: Final = Condition(
+    Sql("""{top} AND (kind != 'span' OR trace_id IN (
+      SELECT trace_id FROM runs WHERE project = {project:String}
+        AND kind NOT IN ('span', 'judge')))""").fill(top=IS_TOP)
+)
+
+
+def count_traces(
+    reader: Reader,
+    project: str,
+    condition: Condition,
+    window: Window,
+    *,
+    origin_ns: int,
+    step_ns: int,
+) -> list[Row] | None:
+    """Count as `count_runs` does those of them that stand at the top of a trace with a call in it.
+
+    Of traces of which nothing stands at the top the roots count. None where `count_roots` is None.
+    """
+    place = {"origin_ns": origin_ns, "step_ns": step_ns}
+    lost = count_roots(reader, project, all_of([condition, _LOST]), window, **place)
+    if lost is None:
+        return None
+    found = count_runs(reader, project, all_of([condition, _TOPS]), window, **place)
+    counted: defaultdict[int, Counter[str]] = defaultdict(Counter)
+    for row in (*found, *lost):
+        counted[row["bucket"]].update(runs=row["runs"], errors=row["errors"])
+    return [{"bucket": bucket, **counted[bucket]} for bucket in sorted(counted)]
+
+
+def bound_runs(reader: Reader, project: str, *, plain: bool = False) -> Window | None:
+    """Find the starts of a project's first and last recorded run, or span where these count too."""
     sql = Sql("""
         SELECT min(start_ns) AS first_ns, max(start_ns) AS last_ns, count() AS runs FROM runs
         WHERE project = {project:String} AND {is_call} {no_items}""").fill(
-        is_call=IS_CALL, no_items=no_items(reader, project)
+        is_call=Sql("1") if plain else IS_CALL, no_items=no_items(reader, project)
     )
     row = reader.rows(sql, {"project": project})[0]
     return Window(row["first_ns"], row["last_ns"] + 1) if row["runs"] else None

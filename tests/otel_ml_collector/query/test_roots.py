@@ -1,13 +1,19 @@
 """Tests of lists of roots, and of what is inside each of them."""
 
+from uuid import uuid4
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from otel_ml.records import Tokens
 from otel_ml_collector.errors import BadQuery
 from otel_ml_collector.runs.answers import Inside
-from otel_ml_collector.runs.find import RunsQuery
+from otel_ml_collector.runs.find import RunsQuery, compile_query
 from otel_ml_collector.runs.roots import find_calls_inside, find_roots
 from otel_ml_collector.span import Span, Value
+from otel_ml_collector.store.runs import Window
+from otel_ml_collector.store.statistics import count_roots, count_traces
 from tests.otel_ml_collector.spans import (
     NOW_NS,
     SECOND_NS,
@@ -19,6 +25,7 @@ from tests.otel_ml_collector.spans import (
     trace_id,
 )
 from tests.otel_ml_collector.stores import Store
+from tests.support.examples import examples
 
 LATER = NOW_NS + 60 * SECOND_NS
 USED: dict[str, Value] = {"gen_ai.usage.input_tokens": 10, "gen_ai.usage.output_tokens": 2}
@@ -127,6 +134,88 @@ def test_traces(store: Store, project: str) -> None:
     assert {run_id: inside.calls for run_id, inside in page.inside.items()} == dict(
         zip(tops, (1, 2), strict=True)
     )
+
+
+def test_trace_without_its_first_span(store: Store, project: str) -> None:
+    """Of a trace whose first span is elsewhere the roots stand among the traces."""
+    lost = make_span("POST elsewhere", trace_id=trace_id(1), span_id=span_id(1))
+    served = below(lost, 2, plain="yes")
+    agent = below(served, 3, otel_ml__kind="agent")
+    model = below(agent, 4, **USED)
+    other = below(lost, 5, otel_ml__kind="agent")
+    health = below(make_span("GET elsewhere", trace_id=trace_id(2), span_id=span_id(6)), 7, plain=1)
+    store.take(project, served, agent, model, other, health)
+    assert listed_traces(store, project) == [id_of(other), id_of(agent)]
+    store.take(project, lost)
+    assert listed_traces(store, project) == [id_of(lost)]
+
+
+def test_call_in_a_wrapper(store: Store, project: str) -> None:
+    """A call that another record of it stands around is a root, and a row of traces."""
+    bare: dict[str, Value] = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m"}
+    wrapper = make_span("predict", bare, trace_id=trace_id(1), span_id=span_id(1))
+    call = make_span(
+        "chat",
+        {**bare, **USED},
+        trace_id=trace_id(1),
+        parent_span_id=span_id(1),
+        span_id=span_id(2),
+    )
+    store.take(project, wrapper, call)
+    assert listed(store, project) == [id_of(call)]
+    assert listed_traces(store, project) == [id_of(call)]
+    assert count_of(store, project) == 1
+    assert count_of(store, project, traces=True) == 1
+
+
+def count_of(store: Store, project: str, where: str = "", *, traces: bool = False) -> int:
+    """Count what the chart of roots or traces counts."""
+    query = RunsQuery(project, where, roots=not traces, traces=traces)
+    condition, _ = compile_query(store.reader, query)
+    count = count_traces if query.traces else count_roots
+    rows = count(
+        store.reader,
+        project,
+        condition,
+        Window(0, LATER),
+        origin_ns=0,
+        step_ns=SECOND_NS,
+    )
+    assert rows is not None
+    return sum(row["runs"] for row in rows)
+
+
+@settings(max_examples=examples(60, on_commit=8))
+@given(data=st.data())
+def test_chart_counts_the_rows(store: Store, data: st.DataObject) -> None:
+    """The chart of roots or traces counts as many as there are rows, whatever the trees are."""
+    project = f"rows {uuid4().hex}"
+    spans = []
+    for trace in range(1, data.draw(st.integers(1, 4)) + 1):
+        size = data.draw(st.integers(1, 6))
+        for number in range(1, size + 1):
+            # Above 90 is elsewhere, and so is what did not come.
+            parent = data.draw(st.sampled_from([0, 99, *range(1, number)]))
+            kind = data.draw(st.sampled_from(["", "agent", "model", "judge"]))
+            if not data.draw(st.booleans()) and number > 1:
+                continue
+            above = {"parent_span_id": span_id(100 * trace + parent)} if parent else {}
+            spans.append(
+                make_span(
+                    f"span {number}",
+                    {"otel_ml.kind": kind} if kind else {},
+                    trace_id=trace_id(trace),
+                    span_id=span_id(100 * trace + number),
+                    start_ns=NOW_NS + 10 * trace + number,
+                    **above,
+                )
+            )
+    store.take(project, *spans)
+    where = data.draw(st.sampled_from(["", 'name == "span 1"', 'kind == "agent"']))
+    rows = listed_traces(store, project, where, limit=2)
+    assert len(rows) == len(set(rows)) == count_of(store, project, where, traces=True)
+    roots = find_roots(store.reader, RunsQuery(project, where, roots=True), LATER).runs
+    assert len(roots) == count_of(store, project, where)
 
 
 def test_wrong_filter_of_traces(store: Store, project: str) -> None:
