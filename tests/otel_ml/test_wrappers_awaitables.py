@@ -45,7 +45,8 @@ def test_result(recording: Recording, function: Callable[[str], Any]) -> None:
 
     async def main() -> Any:
         made: Any = recording.client.trace(name="ask")(function)("why")
-        assert type(made) is ASKING[function]
+        kind: type = type(made)
+        assert kind is ASKING[function]
         assert inspect.iscoroutine(made) == (ASKING[function] is CoroutineType)
         assert not recording.runs()
         return await made
