@@ -511,9 +511,10 @@ def _wrap_plain(traced: TracedFunction, function: Callable[..., Any]) -> Callabl
                 token = attach(call.context)
                 output = function(*args, **kwargs)
                 detach(token)
-                awaitable = _follow_awaitable(call, output)
-                if awaitable is not None:
-                    return awaitable
+                if type(output) not in _PLAIN:
+                    awaitable = _follow_awaitable(call, output)
+                    if awaitable is not None:
+                        return awaitable
                 if traced.generative is not None:
                     followed = _follow(call, output)
                     if followed is not None:
@@ -571,7 +572,7 @@ def _follow_awaitable(call: Call, output: Any) -> Any:
         kind = type(output)
         if kind is CoroutineType:
             return _stand_in(call, output)
-        if kind not in _PLAIN and hasattr(kind, "_asyncio_future_blocking"):
+        if hasattr(kind, "_asyncio_future_blocking"):
             output.add_done_callback(lambda done: _end_future(call, done))
             return output
     except BaseException as error:  # noqa: BLE001 - as `untrusted`, at each call
@@ -584,19 +585,23 @@ def _stand_in(call: Call, output: Any) -> Any:
 
     One that is never awaited is told of by Python once, as without us.
     """
-    coroutine: Any = _await(call, output)
+    begun: list[bool] = []
+    coroutine: Any = _await(call, output, begun)
     coroutine.__name__, coroutine.__qualname__ = output.__name__, output.__qualname__
 
     def leave() -> None:
+        if begun:
+            return
         if inspect.getcoroutinestate(output) == inspect.CORO_CREATED:
             output.close()
-            call.fail(GeneratorExit())
+        call.fail(GeneratorExit())
 
     weakref.finalize(coroutine, leave).atexit = False
     return coroutine
 
 
-async def _await(call: Call, output: Any) -> Any:
+async def _await(call: Call, output: Any, begun: list[bool]) -> Any:
+    begun.append(True)
     token = None
     try:
         token = attach(call.context)

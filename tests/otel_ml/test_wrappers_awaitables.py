@@ -105,6 +105,19 @@ def test_closed_unawaited(recording: Recording) -> None:
     assert stable(recording.run())["otel_ml.outcome"] == "abandoned"
 
 
+def test_awaited_elsewhere(recording: Recording) -> None:
+    """A coroutine that its maker awaits itself is untouched, and the run ends."""
+
+    async def main() -> str:
+        kept = ask("why")
+        made: Any = recording.client.trace(lambda: kept)()
+        assert await kept == "because why"
+        return str(type(made).__name__)
+
+    assert warned(lambda: asyncio.run(main())) == warned(lambda: ask("why") and None)
+    assert stable(recording.run())["otel_ml.outcome"] == "abandoned"
+
+
 def test_error_that_nobody_asks_for(recording: Recording) -> None:
     """The error of a task that nobody awaits is told of by the loop, as without us."""
     told: list[str] = []
