@@ -13,8 +13,16 @@ from typing import Any, Final
 from otel_ml import attributes as names
 from otel_ml.capture.values import clean, encode_whole
 from otel_ml.errors import quiet, untrusted
-from otel_ml.genai.foreign import MAX_COUNT, read, read_count, read_items, read_name
-from otel_ml.genai.messages import find_input, find_output, find_system
+from otel_ml.genai.messages import (
+    MAX_COUNT,
+    find_input,
+    find_output,
+    find_system,
+    read,
+    read_count,
+    read_items,
+    read_name,
+)
 from otel_ml.redaction import Redaction
 
 CONTENT_VARIABLE: Final = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"

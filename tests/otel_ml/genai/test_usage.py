@@ -6,8 +6,8 @@ from unittest.mock import MagicMock
 import pydantic
 import pytest
 
-from otel_ml.genai.foreign import MAX_COUNT
 from otel_ml.genai.generative import find_usage
+from otel_ml.genai.messages import MAX_COUNT
 from tests.otel_ml.genai.responses import (
     ANTHROPIC,
     ANTHROPIC_EVENTS,
