@@ -19,9 +19,8 @@ from opentelemetry.context import Context, get_current
 from otel_ml import attributes as names
 from otel_ml.capture.description import is_stream
 from otel_ml.capture.values import NOT_FOLLOWED, TRUNCATED, encode_whole
-from otel_ml.capture_mode import LEFT_OUT
 from otel_ml.errors import hand_on, quiet, report, untrusted
-from otel_ml.functions import Judging, Options, TracedFunction
+from otel_ml.functions import LEFT_OUT, Judging, Options, TracedFunction
 from otel_ml.late import late
 from otel_ml.recorder import Recorder, find_recorder
 from otel_ml.redaction import NOTE as REDACTED

@@ -2,10 +2,11 @@
 
 import functools
 import inspect
+import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MethodType
-from typing import TYPE_CHECKING, Any, Final, TypedDict
+from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict, get_args
 
 from otel_ml import attributes as names
 from otel_ml.arguments import (
@@ -14,12 +15,12 @@ from otel_ml.arguments import (
     check_flag,
     check_mapping,
     check_number,
+    check_one_of,
     check_optional_text,
     check_text,
     invalid,
 )
 from otel_ml.capture.description import is_unsaid
-from otel_ml.capture_mode import Capture, capture_mode
 from otel_ml.errors import hand_on, quiet, untrusted
 from otel_ml.late import late
 from otel_ml.recorder import TELL_EVERY_NS, Recorder
@@ -33,6 +34,41 @@ from otel_ml.versions.structure import (
     structure_digest,
 )
 from otel_ml.versions.version_on import PARTS, Params, Part, check_version_on
+
+VARIABLE: Final = "OTEL_ML_CAPTURE"
+LEFT_OUT: Final = "off"
+
+Capture = Literal["all", "inputs", "outputs", "off"]
+
+_MODES: Final = get_args(Capture)
+
+
+@dataclass(frozen=True, slots=True)
+class CaptureMode:
+    """Whether inputs and outputs are recorded."""
+
+    inputs: bool
+    outputs: bool
+
+    @property
+    def notes(self) -> dict[str, list[str]]:
+        """What ``otel_ml.capture`` says of the parts that are left out."""
+        left_out = {"inputs": not self.inputs, "outputs": not self.outputs}
+        return {part: [LEFT_OUT] for part, is_left_out in left_out.items() if is_left_out}
+
+
+def capture_mode(given: str | None) -> CaptureMode:
+    """Read the mode that was given to a decorator, else ``OTEL_ML_CAPTURE``, else all.
+
+    Raises:
+        ValueError: A mode was given and is none. A wrong variable records nothing of either,
+            as it was set to record less.
+    """
+    if given is not None:
+        check_one_of("capture", given, _MODES)
+    mode = given or os.environ.get(VARIABLE, "").strip().lower() or "all"
+    return CaptureMode(inputs=mode in {"all", "inputs"}, outputs=mode in {"all", "outputs"})
+
 
 if TYPE_CHECKING:
     from otel_ml.genai import generative

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from otel_ml import Judge
-from otel_ml.capture_mode import Capture
+from otel_ml.functions import Capture
 from tests.otel_ml.recording import Recording, attributes
 
 MODES: dict[Capture, dict[str, object]] = {

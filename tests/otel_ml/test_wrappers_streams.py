@@ -14,7 +14,7 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from otel_ml import Client
-from otel_ml.capture_mode import Capture
+from otel_ml.functions import Capture
 from tests.otel_ml.programs import (
     ASYNC_GENERATORS,
     GENERATORS,
