@@ -14,13 +14,13 @@ import orjson
 from otel_ml.attributes import NUMBERED
 from otel_ml.items import REASON_CHARS
 from otel_ml_collector.cli.failure import DONE, HELP, NOT_FOUND, USAGE, CommandFailed
-from otel_ml_collector.cli.output import Layout, with_form, write_rows
-from otel_ml_collector.cli.place import PlaceOptions, with_place
-from otel_ml_collector.cli.records import (
+from otel_ml_collector.cli.output import Layout, open_file, with_form, write_rows
+from otel_ml_collector.cli.place import (
+    PlaceOptions,
     Within,
     check_project,
-    open_file,
     with_filter,
+    with_place,
     with_project,
 )
 from otel_ml_collector.errors import BadSetting

@@ -1,18 +1,21 @@
 """Writes records as a table, JSON, CSV or Parquet, on the standard output.
 
 A table on a terminal is fitted to it, by rich where that is installed; anywhere else each column
-is as wide as its widest cell, and nothing is left out.
+is as wide as its widest cell, and nothing is left out. A file is there when it is whole.
 """
 
 import csv
 import io
 import json
+import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Any, Final
+from pathlib import Path
+from typing import IO, Any, Final
 
 import click
 
@@ -298,3 +301,35 @@ def _guarded(value: object) -> object:
     if isinstance(value, str) and _FORMULA.match(value):
         return f"'{value}"
     return value
+
+
+@contextmanager
+def open_file(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file that takes its name when all of it is on disk.
+
+    Raises:
+        CommandFailed: It cannot be written.
+    """
+    from otel_ml.reader import ReaderError  # heavy
+
+    try:
+        if path.exists() and not path.is_file():  # such as /dev/null: it is no file to replace
+            with path.open("wb") as file:
+                yield file
+            return
+        target = path.resolve()
+        part = target.with_name(f".{target.name[:200]}.{os.getpid()}.part")
+        try:
+            with part.open("xb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(target)
+        except BaseException:
+            with suppress(OSError):
+                part.unlink()
+            raise
+    except ReaderError:
+        raise
+    except OSError as error:
+        raise CommandFailed(f"The file {path} cannot be written: {error.strerror}") from error

@@ -1,4 +1,4 @@
-"""Where a command works: the collector that answers at the address meant, else the data directory.
+"""Where a command works, and on what: the collector at the address meant, else the data directory.
 
 The same rule for each command that touches a store. A data directory that nobody serves is asked
 through the same JSON API, which this process answers meanwhile for itself alone; a new one is made
@@ -12,7 +12,7 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from http import HTTPStatus
@@ -24,6 +24,7 @@ import click
 
 from otel_ml_collector.cli.failure import (
     INSTALL_COLLECTOR,
+    NOT_FOUND,
     UNREACHABLE,
     USAGE,
     CommandFailed,
@@ -45,6 +46,7 @@ _MOST_KEY_CHARS: Final = 1_000
 _MOST_BYTES: Final = 1_000_000
 _PROBE_S: Final = 5.0
 _ASK_S: Final = 30.0
+_NAMED: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -347,3 +349,71 @@ def with_place(command: Command) -> Command:
 
     names = {*_PLACES, "config", "endpoint", "api_key_file"}
     return taking(options, names, "asked", make)(command)
+
+
+@dataclass(frozen=True, slots=True)
+class Within:
+    """Which runs are meant."""
+
+    where: str
+    start: str | None
+    end: str | None
+
+    def __bool__(self) -> bool:
+        """Whether any are left out."""
+        return bool(self.where or self.start or self.end)
+
+
+def with_project(command: Command) -> Command:
+    """Give a command the project that is meant, as ``project``."""
+
+    def read(context: click.Context, option: click.Parameter, text: str | None) -> str:
+        project = text or os.environ.get("OTEL_ML_PROJECT")
+        if not project:
+            raise BadSetting("Say which project with --project P, or OTEL_ML_PROJECT")
+        return project
+
+    option = click.option("--project", metavar="P", callback=read, help="[OTEL_ML_PROJECT]")
+    return option(command)
+
+
+def with_filter(command: Command) -> Command:
+    """Give a command which runs are meant, as ``within``."""
+    options: list[Command] = [
+        click.option(
+            "--where", metavar="EXPR", default="", help="such as 'latency > 1s and not cached'"
+        ),
+        click.option("--start", metavar="TIME", help="started then or later, such as 2026-11-20"),
+        click.option("--end", metavar="TIME", help="started before then, UTC without an offset"),
+    ]
+    return taking(options, {"where", "start", "end"}, "within", lambda taken: Within(**taken))(
+        command
+    )
+
+
+@contextmanager
+def check_project(api: "Api", project: str) -> Iterator[Callable[[object], None]]:
+    """Ask about a project in this block; gives what is told whether anything was found.
+
+    Raises:
+        CommandFailed: There is no such project; the message names those that there are.
+    """
+    from otel_ml.reader.errors import NotFound
+
+    def check(is_found: object = False) -> None:
+        if is_found:
+            return
+        there = [one["project"] for one in api.get("projects")["projects"]]
+        # One that holds data sets alone has no runs yet.
+        if project not in there and not api.get("projects", project, "datasets")["datasets"]:
+            more = f" and {len(there) - _NAMED} more" if len(there) > _NAMED else ""
+            named = (
+                f"expected one of {', '.join(there[:_NAMED])}{more}" if there else "none has runs"
+            )
+            raise CommandFailed(f"There is no project {project!r}: {named}", NOT_FOUND)
+
+    try:
+        yield check
+    except NotFound:
+        check()
+        raise

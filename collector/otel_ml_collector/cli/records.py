@@ -1,14 +1,12 @@
 """The commands that read records: projects, runs, models, metrics, export, open."""
 
-import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 from uuid import uuid4
 
@@ -23,17 +21,24 @@ from otel_ml_collector.cli.failure import (
     USAGE,
     CommandFailed,
 )
-from otel_ml_collector.cli.options import Command, taking
 from otel_ml_collector.cli.output import (
     Layout,
     check_columns,
+    open_file,
     refuse_terminal,
     with_form,
     write_csv,
     write_parquet,
     write_rows,
 )
-from otel_ml_collector.cli.place import PlaceOptions, with_place
+from otel_ml_collector.cli.place import (
+    PlaceOptions,
+    Within,
+    check_project,
+    with_filter,
+    with_place,
+    with_project,
+)
 from otel_ml_collector.errors import BadQuery, BadSetting
 from otel_ml_collector.filter.grammar import Field, read_field, step_into
 
@@ -94,50 +99,9 @@ _OWNERS: Final = ("run_id", "model", "names", "points", "last_time")
 _POINTS: Final = ("name", "step", "time_ns", "value")
 _MOST_SESSIONS: Final = 1_000
 _GROUPS: Final = 50
-_NAMED: Final = 10
 _FEW_BYTES: Final = 65_536  # an export of no runs is smaller
 _OF_WHOLES: Final = frozenset({"params", "metrics", "attributes", "resource"})
 _TOKENS: Final = "_tokens"
-
-
-@dataclass(frozen=True, slots=True)
-class Within:
-    """Which runs are meant."""
-
-    where: str
-    start: str | None
-    end: str | None
-
-    def __bool__(self) -> bool:
-        """Whether any are left out."""
-        return bool(self.where or self.start or self.end)
-
-
-def with_project(command: Command) -> Command:
-    """Give a command the project that is meant, as ``project``."""
-
-    def read(context: click.Context, option: click.Parameter, text: str | None) -> str:
-        project = text or os.environ.get("OTEL_ML_PROJECT")
-        if not project:
-            raise BadSetting("Say which project with --project P, or OTEL_ML_PROJECT")
-        return project
-
-    option = click.option("--project", metavar="P", callback=read, help="[OTEL_ML_PROJECT]")
-    return option(command)
-
-
-def with_filter(command: Command) -> Command:
-    """Give a command which runs are meant, as ``within``."""
-    options: list[Command] = [
-        click.option(
-            "--where", metavar="EXPR", default="", help="such as 'latency > 1s and not cached'"
-        ),
-        click.option("--start", metavar="TIME", help="started then or later, such as 2026-11-20"),
-        click.option("--end", metavar="TIME", help="started before then, UTC without an offset"),
-    ]
-    return taking(options, {"where", "start", "end"}, "within", lambda taken: Within(**taken))(
-        command
-    )
 
 
 @click.command(epilog=HELP)
@@ -272,34 +236,6 @@ def _rows_of(table: Any) -> list[dict[str, Any]]:
         for row, time_ns in zip(rows, table["start_time"].cast("int64").to_pylist(), strict=True):
             row["start_time"] = write_ns(time_ns)
     return rows
-
-
-@contextmanager
-def check_project(api: "Api", project: str) -> Iterator[Callable[[object], None]]:
-    """Ask about a project in this block; gives what is told whether anything was found.
-
-    Raises:
-        CommandFailed: There is no such project; the message names those that there are.
-    """
-    from otel_ml.reader.errors import NotFound
-
-    def check(is_found: object = False) -> None:
-        if is_found:
-            return
-        there = [one["project"] for one in api.get("projects")["projects"]]
-        # One that holds data sets alone has no runs yet.
-        if project not in there and not api.get("projects", project, "datasets")["datasets"]:
-            more = f" and {len(there) - _NAMED} more" if len(there) > _NAMED else ""
-            named = (
-                f"expected one of {', '.join(there[:_NAMED])}{more}" if there else "none has runs"
-            )
-            raise CommandFailed(f"There is no project {project!r}: {named}", NOT_FOUND)
-
-    try:
-        yield check
-    except NotFound:
-        check()
-        raise
 
 
 @click.command(epilog=HELP)
@@ -624,38 +560,6 @@ def _write_out(parts: Iterator[bytes]) -> int:
 
     lines = (show_unseen(line.decode("utf-8", "replace")) + "\n" for line in lines_of(parts))
     return sum(map(sys.stdout.write, lines))
-
-
-@contextmanager
-def open_file(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file that takes its name when all of it is on disk.
-
-    Raises:
-        CommandFailed: It cannot be written.
-    """
-    from otel_ml.reader import ReaderError  # heavy
-
-    try:
-        if path.exists() and not path.is_file():  # such as /dev/null: it is no file to replace
-            with path.open("wb") as file:
-                yield file
-            return
-        target = path.resolve()
-        part = target.with_name(f".{target.name[:200]}.{os.getpid()}.part")
-        try:
-            with part.open("xb") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(target)
-        except BaseException:
-            with suppress(OSError):
-                part.unlink()
-            raise
-    except ReaderError:
-        raise
-    except OSError as error:
-        raise CommandFailed(f"The file {path} cannot be written: {error.strerror}") from error
 
 
 def _watched(parts: Iterator[bytes]) -> Iterator[bytes]:
