@@ -22,6 +22,7 @@ ALL_PROJECTS: Final = "*"
 NO_KEY: Final = "A valid key is needed, sent as 'authorization: Bearer omk_...' or 'x-api-key'"
 
 _STATE: Final = "otel_ml.access"
+_WRITTEN: Final = ("name", "scopes", "projects", "spans_per_second", "bytes_per_second")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +45,20 @@ class Access:
     spans_per_second: int = 0
     bytes_per_second: int = 0
 
+    @classmethod
+    def read(cls, key_id: str, written: Mapping[str, Any]) -> "Access":
+        """Read what `written` has, each project once."""
+        told = {**written, "scopes": frozenset(written["scopes"])}
+        named = list(dict.fromkeys(written["projects"]))
+        told["projects"] = None if named == [ALL_PROJECTS] else tuple(named)
+        return cls(key_id, **{name: told[name] for name in _WRITTEN})
+
     @property
-    def named_projects(self) -> list[str]:
-        """Its projects as they are written: `ALL_PROJECTS` alone for all."""
-        return [ALL_PROJECTS] if self.projects is None else list(self.projects)
+    def written(self) -> dict[str, Any]:
+        """All but its id, as the store and the API have it: `ALL_PROJECTS` alone for all."""
+        told = {name: getattr(self, name) for name in _WRITTEN}
+        projects = [ALL_PROJECTS] if self.projects is None else list(self.projects)
+        return {**told, "scopes": sorted(self.scopes), "projects": projects}
 
     def has(self, scope: str) -> bool:
         """Tell whether it has a scope, over whatever projects."""
@@ -76,11 +87,6 @@ class Access:
         if self.projects is None:
             return True
         return projects is not None and set(projects) <= set(self.projects)
-
-
-def read_projects(named: Sequence[str]) -> tuple[str, ...] | None:
-    """Read `Access.named_projects`, each project once."""
-    return None if list(named) == [ALL_PROJECTS] else tuple(dict.fromkeys(named))
 
 
 # Finds what the sender of some headers or metadata may do, names in lower case.

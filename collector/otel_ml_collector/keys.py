@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import RedirectResponse, Response
 
-from otel_ml_collector.access import READ, Access, read_projects
+from otel_ml_collector.access import READ, Access
 from otel_ml_collector.api.bodies import JsonRoute
 from otel_ml_collector.api.parameters import Admin
 from otel_ml_collector.errors import NotPermitted
@@ -49,17 +49,6 @@ class WantedKey(BaseModel):
     spans_per_second: int = Field(default=0, description="0 for any number")
     bytes_per_second: int = Field(default=0, description="0 for any number")
 
-    def access(self) -> Access:
-        """Return it as the keyring takes it."""
-        return Access(
-            key_id="",
-            name=self.name,
-            scopes=frozenset(self.scopes),
-            projects=read_projects(self.projects),
-            spans_per_second=self.spans_per_second,
-            bytes_per_second=self.bytes_per_second,
-        )
-
 
 class KeyAnswer(WantedKey):
     """A key, without its text."""
@@ -83,14 +72,9 @@ class Keys(BaseModel):
 
 def describe(key: StoredKey) -> dict[str, Any]:
     """Return what is told of a key: nothing of its secret."""
-    access = key.access
     return {
-        "id": access.key_id,
-        "name": access.name,
-        "scopes": sorted(access.scopes),
-        "projects": access.named_projects,
-        "spans_per_second": access.spans_per_second,
-        "bytes_per_second": access.bytes_per_second,
+        "id": key.access.key_id,
+        **key.access.written,
         "created_time": to_rfc3339(key.created_ns),
         "revoked_time": to_rfc3339(key.revoked_ns) if key.revoked_ns else None,
     }
@@ -105,7 +89,7 @@ def get_keys(keyring: FromKeyring, admin: Admin) -> Keys:
 @api.post("/keys", status_code=201)
 def post_key(wanted: WantedKey, keyring: FromKeyring, admin: Admin) -> MadeKey:
     """Make a key, over no more projects than the key that asks has; its text is told this once."""
-    access = wanted.access()
+    access = Access.read("", wanted.model_dump())
     if not admin.covers(access.projects):
         raise NotPermitted("The key may make keys for its own projects only")
     made = keyring.add(access)

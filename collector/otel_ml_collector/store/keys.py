@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from otel_ml_collector.access import Access, read_projects
+from otel_ml_collector.access import Access
 from otel_ml_collector.store.connection import Connections, store_trouble
 from otel_ml_collector.store.sql import Sql, StoreClient
 
@@ -78,15 +78,10 @@ class KeyStore:
 
 
 def _insert(client: StoreClient, key: StoredKey, version: int) -> None:
-    access = key.access
     row: dict[str, Any] = {
-        "id": access.key_id,
+        "id": key.access.key_id,
         "hash": key.secret_hash,
-        "name": access.name,
-        "scopes": sorted(access.scopes),
-        "projects": access.named_projects,
-        "spans_per_second": access.spans_per_second,
-        "bytes_per_second": access.bytes_per_second,
+        **key.access.written,
         "created_ns": key.created_ns,
         "revoked_ns": key.revoked_ns,
         "version": version,
@@ -95,12 +90,5 @@ def _insert(client: StoreClient, key: StoredKey, version: int) -> None:
 
 
 def _key(row: dict[str, Any]) -> StoredKey:
-    access = Access(
-        key_id=row["id"],
-        name=row["name"],
-        scopes=frozenset(row["scopes"]),
-        projects=read_projects(row["projects"]),
-        spans_per_second=row["spans_per_second"],
-        bytes_per_second=row["bytes_per_second"],
-    )
+    access = Access.read(row["id"], row)
     return StoredKey(access, row["hash"], row["created_ns"], row["revoked_ns"])
