@@ -2,7 +2,6 @@
 
 import threading
 import time
-from collections.abc import Callable
 from typing import Annotated, Any, Final, Literal
 
 import orjson
@@ -56,17 +55,11 @@ class Views(BaseModel):
 
 
 class ViewStore:
-    """Writes views, one at a time; any thread may call it.
+    """Writes views, one at a time; any thread may call it."""
 
-    Args:
-        connections: Where they are kept.
-        clock: Now, in nanoseconds since the epoch.
-    """
-
-    def __init__(self, connections: Connections, clock: Callable[[], int] = time.time_ns) -> None:
+    def __init__(self, connections: Connections) -> None:
         self._client = connections.open()
         self._lock = threading.Lock()
-        self._clock = clock
 
     def save(self, reader: Reader, project: str, name: str, wanted: WantedView) -> View:
         """Save a view in place of the one of its name; when this returns, it is on disk.
@@ -94,7 +87,7 @@ class ViewStore:
         return view
 
     def _insert(self, project: str, name: str, page: str, parameters: dict[str, str]) -> int:
-        now_ns = self._clock()
+        now_ns = time.time_ns()
         row: list[Any] = [project, name, page, orjson.dumps(parameters).decode(), now_ns, now_ns]
         with self._lock, store_trouble():
             self._client.insert("views", [row], column_names=_COLUMNS)

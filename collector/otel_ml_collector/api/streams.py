@@ -21,8 +21,8 @@ _logger = logging.getLogger(__name__)
 class Places:
     """Bounds how many long answers are written at once."""
 
-    def __init__(self, most: int = _AT_ONCE) -> None:
-        self._free = threading.BoundedSemaphore(most)
+    def __init__(self) -> None:
+        self._free = threading.BoundedSemaphore(_AT_ONCE)
 
     def take(self) -> Callable[[], None]:
         """Take a place; return what gives it back.

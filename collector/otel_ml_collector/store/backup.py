@@ -15,7 +15,7 @@ import re
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -76,19 +76,12 @@ class Backups:
     Args:
         connections: The store.
         tombstones: Those of the writer, which waits for them.
-        clock: Tells the time, in nanoseconds since the epoch.
     """
 
-    def __init__(
-        self,
-        connections: Connections,
-        tombstones: Tombstones,
-        clock: Callable[[], int] = time.time_ns,
-    ) -> None:
+    def __init__(self, connections: Connections, tombstones: Tombstones) -> None:
         self._client = connections.open()
         self._store = connections.folder / "store" if connections.folder else None
         self._tombstones = tombstones
-        self._clock = clock
         self._lock = threading.Lock()
 
     def write(self, folder: Path) -> Backup:
@@ -123,7 +116,7 @@ class Backups:
         tables = {name: Path(path) for name, path in rows if name in TABLE_NAMES}
         with self._tombstones.hold():
             began = time.perf_counter_ns()
-            taken_ns = self._clock()
+            taken_ns = time.time_ns()
             for table in sorted(tables, key=lambda name: (name in _LAST, _place(name), name)):
                 sql = _FREEZE.fill(table=identifier(table, TABLE_NAMES), name=Sql(_FROZEN))
                 self._client.command(sql)

@@ -8,7 +8,7 @@ anew when it starts, before it answers anything. Why so: docs/design/016-deletio
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from otel_ml_collector.errors import BadQuery, NotFound, Unavailable
@@ -140,18 +140,12 @@ _logger = logging.getLogger(__name__)
 class Deleter:
     """Carries deletions out, one at a time; any thread may call it."""
 
-    def __init__(
-        self,
-        connections: Connections,
-        tombstones: Tombstones,
-        clock: Callable[[], int] = time.time_ns,
-    ) -> None:
+    def __init__(self, connections: Connections, tombstones: Tombstones) -> None:
         self._client = connections.open()
         self._memory = connections.memory
         self._is_alone = connections.folder is not None
         self._mutator = Mutator(self._client, connections.folder)
         self._tombstones = tombstones
-        self._clock = clock
         self._lock = threading.Lock()
 
     def delete(self, project: str, kind: str, target: str) -> tuple[Deletion, int]:
@@ -176,7 +170,7 @@ class Deleter:
             with store_trouble():
                 if not self._is_there(Deletion(project, kind, target, 0)):
                     raise NotFound(f"There is no {kind} {(target or project)[:80]!r}")
-                deletion = self._tombstones.add(project, kind, target, self._clock())
+                deletion = self._tombstones.add(project, kind, target, time.time_ns())
                 self._carry_out(deletion)
                 if self._is_alone:
                     note(self._client, deletion, DONE)
@@ -199,7 +193,7 @@ class Deleter:
             ]
             for deletion in undone:
                 self._carry_out(deletion)
-                if self._is_alone or self._clock() - deletion.deleted_ns > _SETTLED_NS:
+                if self._is_alone or time.time_ns() - deletion.deleted_ns > _SETTLED_NS:
                     note(self._client, deletion, DONE)
                 _logger.info("The deletion of a %s was completed", deletion.kind)
         return len(undone)

@@ -8,7 +8,6 @@ table from being loaded at all.
 
 import logging
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -40,18 +39,12 @@ _logger = logging.getLogger(__name__)
 
 
 class Repair:
-    """Looks after an embedded store, for one thread at a time; a server looks after itself.
+    """Looks after an embedded store, for one thread at a time; a server looks after itself."""
 
-    Args:
-        connections: The store.
-        clock: Tells seconds since the epoch, as the engine does.
-    """
-
-    def __init__(self, connections: Connections, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, connections: Connections) -> None:
         self._client = connections.open(confirms=False)
         self._memory = connections.memory
-        self._clock = clock
-        self._whole_s = clock()
+        self._whole_s = time.time()
         self._is_sure = True
         self._unloaded: set[str] = set()
 
@@ -63,7 +56,7 @@ class Repair:
         Raises:
             Unavailable: The store has trouble; the next look goes on.
         """
-        began_s = self._clock()
+        began_s = time.time()
         was_sure, self._is_sure = self._is_sure, True
         try:
             self._client.confirm()
