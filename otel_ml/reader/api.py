@@ -124,6 +124,20 @@ class Api:
         """
         return self.ask(Question(path, parameters))
 
+    def all(self, name: str, *path: str, **parameters: object) -> Iterator[dict[str, Any]]:
+        """Read the pages of a list, one after the other while one goes over it.
+
+        Raises:
+            ReaderError: There is no answer.
+        """
+        cursor = None
+        while True:
+            page = self.get(*path, cursor=cursor, **parameters)
+            yield from page[name]
+            cursor = page.get("next_cursor")  # an older collector tells of all projects at once
+            if cursor is None:
+                return
+
     def ask(self, question: Question) -> Any:
         """Ask a question and read its JSON answer.
 

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal
 from uuid import uuid4
 
@@ -103,12 +102,7 @@ class Reader(HasCard):
         """Return the reader itself."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Close the connections."""
         self.close()
 
@@ -127,17 +121,10 @@ class Reader(HasCard):
             find: Only those whose names have this in them, whatever the case of its letters.
         """
         check_text("find", find, _MOST_CHARS, may_be_empty=True)
-        found: list[Project] = []
-        cursor = None
-        while True:
-            page = self._api.get("projects", find=find or None, cursor=cursor)
-            found += (
-                made(Project, one, page=page_address(self._api.page, one["project"]))
-                for one in page["projects"]
-            )
-            cursor = page.get("next_cursor")  # an older collector tells of all at once
-            if cursor is None:
-                return found
+        return [
+            made(Project, one, page=page_address(self._api.page, one["project"]))
+            for one in self._api.all("projects", "projects", find=find or None)
+        ]
 
     def runs(
         self,
@@ -405,16 +392,9 @@ class Reader(HasCard):
         """
         _check_texts(run_id=run_id, trace=trace)
         within = {"start": _moment("start", start), "end": _moment("end", end), "limit": _OBJECTS}
-        return self._artifacts({"run_id": run_id, "trace_id": trace, **within})
-
-    def _artifacts(self, wanted: dict[str, object]) -> Iterator[Artifact]:
-        cursor = None
-        while True:
-            page = self._api.get("projects", self.project, "objects", **wanted, cursor=cursor)
-            yield from (made(Artifact, one, _load=self._load) for one in page["objects"])
-            cursor = page["next_cursor"]
-            if cursor is None:
-                return
+        path = ("projects", self.project, "objects")
+        found = self._api.all("objects", *path, run_id=run_id, trace_id=trace, **within)
+        return (made(Artifact, one, _load=self._load) for one in found)
 
     def artifact(self, ref: str, *, run_id: str | None = None, trace: str | None = None) -> Any:
         """Fetch the newest value under a reference of a run or a trace, as it was logged.
@@ -533,7 +513,9 @@ class Reader(HasCard):
         """
         check_text("name", name, _MOST_CHARS)
         path = ("projects", self.project, "datasets", name, "versions")
-        return [made(DatasetVersion, one) for one in self._all(path, "versions", _VERSIONS)]
+        return [
+            made(DatasetVersion, one) for one in self._api.all("versions", *path, limit=_VERSIONS)
+        ]
 
     def dataset_items(self, name: str, version: int) -> Iterator[DatasetItem]:
         """Read the items of a version of a data set, in the order of their ids.
@@ -551,7 +533,7 @@ class Reader(HasCard):
         check_text("name", name, _MOST_CHARS)
         check_integer("version", version, 1, _MOST)
         path = ("projects", self.project, "datasets", name, "versions", str(version), "items")
-        return map(self._item, self._all(path, "items", _ITEMS))
+        return map(self._item, self._api.all("items", *path, limit=_ITEMS))
 
     def _item(self, told: dict[str, Any]) -> DatasetItem:
         values = {part: self._typed(told[part]) for part in ("inputs", "expected")}
@@ -584,7 +566,7 @@ class Reader(HasCard):
         """
         check_text("where", where, _MOST_CHARS, may_be_empty=True)
         path = ("projects", self.project, "experiments")
-        found = self._all(path, "experiments", _VERSIONS, where=where or None)
+        found = self._api.all("experiments", *path, limit=_VERSIONS, where=where or None)
         return (made(ListedExperiment, one) for one in found)
 
     def experiment(self, run_id: str) -> ListedExperiment:
@@ -605,7 +587,7 @@ class Reader(HasCard):
         """
         check_text("run_id", run_id, _MOST_CHARS)
         path = ("projects", self.project, "experiments", run_id, "rows")
-        return map(_row, self._all(path, "rows", _POINTS, baseline=_NONE))
+        return map(_row, self._api.all("rows", *path, limit=_POINTS, baseline=_NONE))
 
     def compare(
         self,
@@ -642,18 +624,6 @@ class Reader(HasCard):
         }
         found: dict[str, Any] = self._api.get("projects", self.project, "compare", **asked)
         return found
-
-    def _all(
-        self, path: tuple[str, ...], name: str, limit: int, **parameters: object
-    ) -> Iterator[dict[str, Any]]:
-        """Read all pages of a list."""
-        cursor = None
-        while True:
-            page = self._api.get(*path, limit=limit, cursor=cursor, **parameters)
-            yield from page[name]
-            cursor = page["next_cursor"]
-            if cursor is None:
-                return
 
     def _typed(self, value: Any) -> Any:
         """Put the typed values in the places of what refers to their documents."""
