@@ -20,7 +20,7 @@ from otel_ml import attributes as names
 from otel_ml.export.documents import DocumentUploads
 from otel_ml.export.pipeline import AnyDestination, LateDestination, Pace, Pipeline
 from otel_ml.export.queue import MAX_BYTES, MAX_SPANS, SpanQueue, SpooledSpans
-from otel_ml.export.settings import ExportSettings, is_endpoint_named, resolve
+from otel_ml.export.settings import ExportSettings, is_endpoint_named, own_version, resolve
 from otel_ml.late import late
 from otel_ml.outlet import Outlet, Route
 from otel_ml.spans import (
@@ -91,10 +91,10 @@ def _join(route: Route, provider: trace.TracerProvider) -> Outlet:
             _logger.warning("No spool: spans go where the provider sends them, name an endpoint")
     try:
         tracer = provider.get_tracer(
-            names.SCOPE_NAME, _own_version(), attributes={names.PROJECT: route.project}
+            names.SCOPE_NAME, own_version(), attributes={names.PROJECT: route.project}
         )
     except TypeError:  # scopes have attributes since SDK 1.26
-        tracer = provider.get_tracer(names.SCOPE_NAME, _own_version())
+        tracer = provider.get_tracer(names.SCOPE_NAME, own_version())
     taken = route.tracer_provider is None  # who gives a provider wants all of it
     start = start_of(provider, tracer, _is_no_taker if taken else None)
     name = type(provider).__name__
@@ -122,11 +122,9 @@ def _own(route: Route) -> Outlet:
 def _scope(project: str) -> InstrumentationScope:
     """Make the scope of our own spans; takes 20 ms, as it reads which version of ours this is."""
     try:
-        return InstrumentationScope(
-            names.SCOPE_NAME, _own_version(), None, {names.PROJECT: project}
-        )
+        return InstrumentationScope(names.SCOPE_NAME, own_version(), None, {names.PROJECT: project})
     except TypeError:  # scopes have attributes since SDK 1.26
-        return InstrumentationScope(names.SCOPE_NAME, _own_version())
+        return InstrumentationScope(names.SCOPE_NAME, own_version())
 
 
 def _pipeline(
@@ -217,15 +215,6 @@ def _joinable(provider: trace.TracerProvider) -> TracerProvider | None:
 def _is_no_taker(processor: object) -> bool:
     modules = {base.__module__.partition(".")[0] for base in type(processor).__mro__}
     return modules.isdisjoint(_TAKERS)
-
-
-def _own_version() -> str:
-    from importlib.metadata import PackageNotFoundError, version  # takes 15 ms
-
-    try:
-        return version("otel-ml")
-    except PackageNotFoundError:  # run from a source tree
-        return "0"
 
 
 class _OwnSpansOnly(MarkedCalls):

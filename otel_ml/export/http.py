@@ -25,7 +25,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 from opentelemetry import context
 
 from otel_ml.export.answer import Answer, read_answer
-from otel_ml.export.settings import ExportSettings
+from otel_ml.export.settings import ExportSettings, own_version
 from otel_ml.process import LOADING
 from otel_ml.spans import SUPPRESS_KEY
 
@@ -330,22 +330,13 @@ def open_connections(settings: ExportSettings) -> HttpConnections:
             "Invalid endpoint: expected an address such as http://localhost:4318"
         ) from None
     headers = {
-        "user-agent": _user_agent(),
+        "user-agent": f"otel-ml/{own_version()}",
         **{name: text for name, text in settings.headers.items() if name not in _OUR_HEADERS},
         "content-type": "application/x-protobuf",
     }
     if settings.compression == "gzip":
         headers["content-encoding"] = "gzip"
     return HttpConnections(pools, pool, headers)
-
-
-def _user_agent() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return f"otel-ml/{version('otel-ml')}"
-    except PackageNotFoundError:  # run from a source tree
-        return "otel-ml/unknown"
 
 
 def _open_pools(url: str, tls: "SSLContext | None") -> "PoolManager":

@@ -67,6 +67,16 @@ class ExportSettings:
     protocol: Protocol = "http/protobuf"
 
 
+def own_version() -> str:
+    """Read which version of ours this is; ``0`` when it is run from a source tree."""
+    from importlib.metadata import PackageNotFoundError, version  # takes 15 ms
+
+    try:
+        return version("otel-ml")
+    except PackageNotFoundError:
+        return "0"
+
+
 def is_endpoint_named(endpoint: str | None) -> bool:
     """Tell whether an endpoint was named anywhere, as opposed to the default."""
     return bool(
