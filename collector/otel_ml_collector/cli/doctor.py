@@ -33,6 +33,7 @@ from otel_ml.export.http import HttpSender
 from otel_ml.export.settings import ExportSettings, resolve
 from otel_ml.instrumentations import installed, lost
 from otel_ml_collector.cli.place import HttpReply, fetch
+from otel_ml_collector.decode.signals import SERVICES, Signal
 from otel_ml_collector.errors import BadSetting
 from otel_ml_collector.log import going_on
 from otel_ml_collector.settings.sources import load, warnings_of
@@ -54,7 +55,7 @@ _TABLES: Final = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
 _REQUEST_S: Final = 5.0
 _READ_BACK_S: Final = 5.0
 _FAR_S: Final = 5.0
-_METHOD: Final = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
+_METHOD: Final = f"/{SERVICES[Signal.TRACES]}/Export"
 _WORDS: Final = {
     "UNAUTHENTICATED": "the key is not valid, or none is sent (401)",
     "PERMISSION_DENIED": "the key may not write there (403)",

@@ -1,6 +1,7 @@
 """What an OTLP request may hold, and the forms in which it may be written."""
 
 from enum import StrEnum
+from typing import Final
 
 
 class Signal(StrEnum):
@@ -9,6 +10,14 @@ class Signal(StrEnum):
     TRACES = "traces"
     LOGS = "logs"
     METRICS = "metrics"
+
+
+# What takes each over gRPC, by its method ``Export``.
+SERVICES: Final = {
+    Signal.TRACES: "opentelemetry.proto.collector.trace.v1.TraceService",
+    Signal.LOGS: "opentelemetry.proto.collector.logs.v1.LogsService",
+    Signal.METRICS: "opentelemetry.proto.collector.metrics.v1.MetricsService",
+}
 
 
 class Form(StrEnum):

@@ -22,18 +22,13 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from urllib3.exceptions import HTTPError
 from urllib3.util import make_headers
 
-from otel_ml_collector.decode.signals import Form, Signal, media_type_of
+from otel_ml_collector.decode.signals import SERVICES, Form, Signal, media_type_of
 from otel_ml_collector.errors import BadSetting
 from otel_ml_collector.forward.otlp_request import OtlpRequest
 from otel_ml_collector.settings.targets import OtlpTarget
 
 _MESSAGE_CHARS: Final = 300
 _MOST_DELAY_S: Final = 300.0
-_METHODS: Final = {
-    Signal.TRACES: "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
-    Signal.LOGS: "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
-    Signal.METRICS: "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
-}
 _REJECTED: Final = ("rejectedSpans", "rejectedLogRecords", "rejectedDataPoints")
 _AGAIN_GRPC: Final = frozenset(
     {
@@ -148,7 +143,8 @@ class OtlpGrpcSender:
         self._target = target
         self._channel = _open_channel(target)
         self._calls: dict[Signal, grpc.UnaryUnaryMultiCallable[bytes, bytes]] = {
-            signal: self._channel.unary_unary(method) for signal, method in _METHODS.items()
+            signal: self._channel.unary_unary(f"/{service}/Export")
+            for signal, service in SERVICES.items()
         }
 
     def send(self, request: OtlpRequest) -> str:

@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 from otel_ml import attributes as names
 from otel_ml_collector.access import INGEST, FindAccess, access_of, known
 from otel_ml_collector.decode.compression import ENCODINGS
-from otel_ml_collector.decode.signals import Form, Signal, media_type_of
+from otel_ml_collector.decode.signals import SERVICES, Form, Signal, media_type_of
 from otel_ml_collector.errors import (
     BadSetting,
     CollectorError,
@@ -51,11 +51,6 @@ _COMPRESSIONS: Final = ", ".join(sorted(ENCODINGS - {"identity"}))
 # What a body becomes about when it is uncompressed, and how large one is that does not say.
 _EXPANSION: Final = 4
 _UNKNOWN_BYTES: Final = 64 * 1024
-_SERVICES: Final = {
-    Signal.TRACES: "opentelemetry.proto.collector.trace.v1.TraceService",
-    Signal.LOGS: "opentelemetry.proto.collector.logs.v1.LogsService",
-    Signal.METRICS: "opentelemetry.proto.collector.metrics.v1.MetricsService",
-}
 _SENDERS: Final = 4_096
 _CODES: Final = {code.value[0]: code for code in grpc.StatusCode}
 
@@ -258,7 +253,7 @@ class OtlpService(_Exports):
         method: grpc.RpcMethodHandler[bytes, bytes] = grpc.stream_unary_rpc_method_handler(
             self.export
         )
-        return grpc.method_handlers_generic_handler(_SERVICES[self._signal], {"Export": method})
+        return grpc.method_handlers_generic_handler(SERVICES[self._signal], {"Export": method})
 
     async def _read_export(
         self, context: "grpc.aio.ServicerContext[bytes, bytes]", held: Held
