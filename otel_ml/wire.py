@@ -25,7 +25,6 @@ _ITEM_BYTES: Final = 12
 _STACKTRACE_CHARS: Final = 16_384
 _MESSAGE_CHARS: Final = 1_024
 _OWN_FOLDER: Final = f"{Path(__file__).parent}{os.sep}"
-_INT64_MAX: Final = 2**63 - 1
 _JSON: Final = frozenset(
     {
         names.INPUTS,

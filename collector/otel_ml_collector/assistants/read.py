@@ -36,7 +36,6 @@ from otel_ml_collector.times import DAY_NS
 from otel_ml_collector.traces.find import find_trace
 
 _LINES: Final = 40
-_CHILDREN: Final = 20
 _SPANS: Final = 2_000
 _ROWS: Final = 50
 _FEW: Final = 10

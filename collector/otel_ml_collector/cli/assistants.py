@@ -24,7 +24,6 @@ from otel_ml_collector.cli.failure import DONE, HELP, NOTHING, USAGE, CommandFai
 from otel_ml_collector.errors import BadQuery
 
 _TIMEOUT_S: Final = 30.0
-_OK: Final = 200
 # The newest revision whose requests need no more than a handshake, which is answered without a
 # collector too; of older ones that which is asked for.
 _REVISION: Final = "2025-11-25"
