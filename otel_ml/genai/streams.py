@@ -44,7 +44,7 @@ def follow(output: Any, chunks: Chunks, context: Context) -> Any:
     Returns:
         What the reader is to be given; None for what cannot be followed.
     """
-    following = _Following(chunks)
+    following = _StreamReading(chunks)
     kind = type(output)
     with untrusted:
         if kind is GeneratorType:
@@ -56,7 +56,7 @@ def follow(output: Any, chunks: Chunks, context: Context) -> Any:
     return None
 
 
-class _Following:
+class _StreamReading:
     """One stream that is read; it ends once.
 
     Attributes:
@@ -128,7 +128,7 @@ class _Following:
         return chunk
 
 
-def _watched(followed: Any, following: _Following) -> Any:
+def _watched(followed: Any, following: _StreamReading) -> Any:
     """End the run when nobody holds the stream any more."""
     weakref.finalize(followed, following.leave)
     return followed
@@ -138,7 +138,7 @@ def _watched(followed: Any, following: _Following) -> Any:
 
 
 def _generate(
-    generator: Generator[Any, Any, Any], following: _Following, context: Context
+    generator: Generator[Any, Any, Any], following: _StreamReading, context: Context
 ) -> Generator[Any, Any, Any]:
     resume, value = generator.send, None
     while True:
@@ -165,7 +165,7 @@ def _generate(
 
 
 async def _generate_later(
-    generator: AsyncGenerator[Any, Any], following: _Following, context: Context
+    generator: AsyncGenerator[Any, Any], following: _StreamReading, context: Context
 ) -> AsyncGenerator[Any, Any]:
     resume: Any = generator.asend
     value: Any = None
@@ -195,7 +195,7 @@ async def _generate_later(
 # Objects of the classes of libraries.
 
 
-def _stand_in(output: Any, following: _Following) -> Any:
+def _stand_in(output: Any, following: _StreamReading) -> Any:
     """Give a stream, or what makes one when it is entered, the class that stands in for its own."""
     kind = type(output)
     followed = _CHOSEN.get(kind)
@@ -282,7 +282,7 @@ def _aenter(method: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 def _entered(manager: Any, stream: Any) -> Any:
     """Follow what was made when a manager was entered; it keeps the manager, which is watched."""
-    following: _Following = vars(manager)[_ATTRIBUTE]
+    following: _StreamReading = vars(manager)[_ATTRIBUTE]
     with untrusted:
         vars(stream)["_otel_ml_manager"] = manager
         return _stand_in(stream, following)
@@ -303,7 +303,7 @@ _OF_STREAM: Final[_Methods] = {
 _CHOSEN: Final[dict[Any, type]] = {}
 
 
-def _iterate(inner: Iterator[Any], following: _Following) -> Iterator[Any]:
+def _iterate(inner: Iterator[Any], following: _StreamReading) -> Iterator[Any]:
     step = inner.__next__
     while True:
         try:
@@ -313,7 +313,9 @@ def _iterate(inner: Iterator[Any], following: _Following) -> Iterator[Any]:
         yield chunk
 
 
-async def _iterate_later(inner: AsyncIterator[Any], following: _Following) -> AsyncIterator[Any]:
+async def _iterate_later(
+    inner: AsyncIterator[Any], following: _StreamReading
+) -> AsyncIterator[Any]:
     step = inner.__anext__
     while True:
         try:

@@ -215,7 +215,7 @@ class _Alike:
         self.places.append(place)
 
 
-class _Groups:
+class _AlikeSpans:
     """The spans that are mapped together, by scope and names; they keep their scopes alive."""
 
     def __init__(self) -> None:
@@ -236,7 +236,7 @@ class _Groups:
 
 def _map_some(spans: Sequence[Span], batch: _SpanBatch) -> None:
     """Add what spans say to their batch; runs that are alike are made together."""
-    groups, filing, scope = _Groups(), batch.filing, None
+    groups, filing, scope = _AlikeSpans(), batch.filing, None
     rejected = batch.records.rejected
     for place, span in enumerate(spans):
         if span.scope is not scope:  # shared by the spans of a library
@@ -266,7 +266,7 @@ def _map_some(spans: Sequence[Span], batch: _SpanBatch) -> None:
 
 
 def _map_record(
-    span: Span, project: str, place: int, groups: _Groups, batch: _SpanBatch
+    span: Span, project: str, place: int, groups: _AlikeSpans, batch: _SpanBatch
 ) -> str | None:
     """Add what a span says, or note of which run it is; return why it is rejected, if it is."""
     record = to_text(span.attributes.get(names.RECORD, "run"))
