@@ -149,6 +149,45 @@ def describe_lost(kind: type) -> tuple[str, str]:
     )
 
 
+def unsampled() -> list[tuple[str, str]]:
+    """Say who begins traces here and samples none, with what would sample them."""
+    with quiet("instrumentations"):
+        return [
+            (f"{who} samples no trace: no traced call below its spans is recorded", f"set {what}")
+            for who, what, is_silent in (
+                ("The global tracer provider", "another sampler", _global_is_silent()),
+                ("BentoML", 'tracing={"sample_rate": 1.0} of its service', _bentoml_is_silent()),
+            )
+            if is_silent
+        ]
+    return []
+
+
+def _global_is_silent() -> bool:
+    sampler = getattr(trace.get_tracer_provider(), "sampler", None)
+    if not isinstance(sampler, Sampler):
+        return False
+    # A rate above 0 keeps the least of all ids, or the greatest.
+    return all(
+        sampler.should_sample(Context(), trace_id, "request", trace.SpanKind.SERVER).decision
+        is Decision.DROP
+        for trace_id in (1, 2**128 - 1)
+    )
+
+
+def _bentoml_is_silent() -> bool:
+    """Tell whether the services of BentoML that are imported sample nothing, as they do unasked."""
+    kind = getattr(sys.modules.get("_bentoml_sdk.service.factory"), "Service", None)
+    settings = sys.modules.get("bentoml._internal.configuration.containers")
+    if kind is None or settings is None or settings.BentoMLContainer.tracing.sample_rate.get():
+        return False
+    found = (value for one in [*sys.modules.values()] for value in [*vars(one).values()])
+    services = [value for value in found if isinstance(value, kind)]
+    return bool(services) and not any(
+        (one.config.get("tracing") or {}).get("sample_rate") for one in services
+    )
+
+
 _told: Final[set[type]] = set()
 
 

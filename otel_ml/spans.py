@@ -8,6 +8,7 @@ This is the only file that touches private names of OpenTelemetry. Each is read 
 where an SDK keeps something elsewhere, spans are started by its own tracer.
 """
 
+import functools
 import logging
 import os
 import threading
@@ -821,6 +822,29 @@ def _is_of_experiment(mark: Mapping[str, str] | None) -> bool:
     return mark is not None and not _EXPERIMENTS.isdisjoint(mark)
 
 
+class _LeftOut(NonRecordingSpan):
+    """A span that a sampler left out here, below which nothing more is to be said of it."""
+
+
+def _leave_out(above: Any, context: SpanContext) -> trace.Span:
+    """Make a span that is not recorded; say once that who began its trace wanted it so."""
+    if above is not None and not isinstance(above, _LeftOut):
+        parent = above.get_span_context()
+        if parent.is_valid and not parent.trace_flags & _SAMPLED:
+            _tell_left_out()
+    return _LeftOut(context)
+
+
+@functools.cache
+def _tell_left_out() -> None:
+    """Log once that what others do not sample keeps runs from being recorded."""
+    _logger.warning(
+        "A run below a span that its own tracer does not sample is not recorded, nor is any other "
+        "such run: raise the sample rate of what began the trace, or call client.run(), which is "
+        "always recorded"
+    )
+
+
 class _RunTracer:
     """Starts `RunSpan`s.
 
@@ -883,7 +907,7 @@ class _RunTracer:
         elif not flags & _SAMPLED:
             flags = TraceFlags(flags | _SAMPLED)
         if not recorded:
-            return NonRecordingSpan(SpanContext(trace_id, span_id, False, flags, state))
+            return _leave_out(above, SpanContext(trace_id, span_id, False, flags, state))
         span = RunSpan(
             self._home, name, trace_id, span_id, flags, parent, state, start_ns, attributes
         )

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -45,6 +46,7 @@ from tests.otel_ml.providers import (
     within,
 )
 from tests.otel_ml.recording import attributes
+from tests.otel_ml.scripts import run_script
 from tests.support.examples import examples
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
@@ -182,7 +184,7 @@ def start_ours(
     start: Start, parent: Context, name: str = "run", *, kept: bool = False
 ) -> trace.Span:
     span = start(name, parent, 1, GIVEN, kept)
-    assert type(span) in {RunSpan, NonRecordingSpan}
+    assert type(span) is RunSpan or isinstance(span, NonRecordingSpan)
     return span
 
 
@@ -333,3 +335,61 @@ def test_opened_run_is_always_kept(
         "otel_ml.update",
         "otel_ml.goodbye",
     ]
+
+
+LEFT_OUT = (
+    "A run below a span that its own tracer does not sample is not recorded, nor is any other such "
+    "run: raise the sample rate of what began the trace, or call client.run(), which is always "
+    "recorded\n"
+)
+TRACED = """
+import logging, sys
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
+from otel_ml import Client
+
+logging.basicConfig(format="%(message)s", stream=sys.stderr)
+kept = InMemorySpanExporter()
+client = Client("shop", exporter=kept, join=False)
+
+@client.trace
+def inner():
+    pass
+
+@client.trace
+def model():
+    inner()
+
+remote = trace.use_span(NonRecordingSpan(SpanContext(3, 4, True, TraceFlags(0))))
+off = TracerProvider(sampler=ALWAYS_OFF).get_tracer("host").start_as_current_span("request")
+on = TracerProvider(sampler=ALWAYS_ON).get_tracer("host").start_as_current_span("request")
+with {above}:
+    model()
+    model()
+client.flush()
+print([span.name for span in kept.get_finished_spans()])
+"""
+
+
+@pytest.mark.parametrize("above", ["off", "remote"])
+def test_what_others_leave_out_is_told(tmp_path: Path, above: str) -> None:
+    """A run that is not recorded as the span above it is not sampled is told of, once."""
+    done = run_script(tmp_path, TRACED.replace("{above}", above))
+    assert (done.stdout, done.stderr) == ("[]\n", LEFT_OUT)
+
+
+def test_what_others_sample_is_recorded(tmp_path: Path) -> None:
+    """Nothing is said where the span above is sampled."""
+    done = run_script(tmp_path, TRACED.replace("{above}", "on"))
+    names = "['inner', 'model', 'inner', 'model']\n"
+    assert (done.stdout, done.stderr) == (names, "")
+
+
+def test_what_we_leave_out_ourselves_is_not_told(tmp_path: Path) -> None:
+    """Nothing is said where the sampler is the client's own."""
+    text = TRACED.replace("with {above}:", "if True:")
+    done = run_script(tmp_path, text, OTEL_TRACES_SAMPLER="always_off")
+    assert (done.stdout, done.stderr) == ("[]\n", "")

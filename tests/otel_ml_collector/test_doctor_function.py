@@ -187,3 +187,20 @@ def test_lost_spans(folder: Path) -> None:
         "lost       The spans of AcmeInstrumentor are lost, there is no global tracer provider -> "
         'call client.instrument("acme_tracing") in place of AcmeInstrumentor().instrument()',
     ]
+
+
+@pytest.mark.parametrize(("rate", "is_silent"), [(0.0, True), (0.001, False)])
+def test_provider_that_samples_nothing(folder: Path, rate: float, is_silent: bool) -> None:
+    """The doctor says of a global provider that it samples no trace, and what to do."""
+    (folder / "silent.py").write_text(
+        "from opentelemetry import trace\n"
+        "from opentelemetry.sdk.trace import TracerProvider\n"
+        "from opentelemetry.sdk.trace.sampling import ParentBasedTraceIdRatio\n"
+        f"trace.set_tracer_provider(TracerProvider(sampler=ParentBasedTraceIdRatio({rate})))\n"
+        "def main():\n    pass\n"
+    )
+    said = (
+        "lost       The global tracer provider samples no trace: no traced call below its spans is "
+        "recorded -> set another sampler"
+    )
+    assert (said in doctor(folder, "silent.py:main").stdout.splitlines()) is is_silent

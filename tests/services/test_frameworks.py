@@ -4,11 +4,13 @@ import json
 import re
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
-from tests.services.frameworks import FOLDER, FOLLOWED, TEXTS
+from tests.services.frameworks import FOLDER, FOLLOWED, TEXTS, write_files
+from tests.services.processes import complete
 from tests.services.test_fastapi import ASGI_MESSAGE
 from tests.support.collector import CollectorProcess
 
@@ -104,6 +106,22 @@ def test_bentoml(collector: CollectorProcess, follow: Callable[[str], str]) -> N
     tree = [(request, "span", "server", ""), ("predict", "model", "internal", request)]
     assert found == [tree] * len(TEXTS)
     assert calls(collector, "bentoml", "predict") == LENGTHS
+
+
+@pytest.mark.parametrize("is_silent", [False, True])
+def test_bentoml_samples_nothing_unasked(tmp_path: Path, is_silent: bool) -> None:
+    """A service of BentoML without a rate is told to sample nothing; that of the page is not."""
+    write_files("bentoml", tmp_path)
+    if is_silent:
+        service = tmp_path / "service.py"
+        text, rates = re.subn(r"tracing=\{.*\}", "", service.read_text())
+        assert rates == 1
+        service.write_text(text)
+    (tmp_path / "asked.py").write_text(
+        "import service\nfrom otel_ml.instrumentations import unsampled\nprint(unsampled())\n"
+    )
+    said = complete("asked", folder=tmp_path)
+    assert ("BentoML samples no trace" in said) is is_silent
 
 
 def test_celery(collector: CollectorProcess, follow: Callable[[str], str]) -> None:

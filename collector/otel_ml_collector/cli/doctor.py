@@ -31,7 +31,7 @@ from otel_ml.export.answer import read_partial_success
 from otel_ml.export.encoder import encode_spans
 from otel_ml.export.http import HttpSender
 from otel_ml.export.settings import ExportSettings, resolve
-from otel_ml.instrumentations import installed, lost
+from otel_ml.instrumentations import installed, lost, unsampled
 from otel_ml_collector.cli.place import HttpReply, fetch
 from otel_ml_collector.decode.signals import SERVICES, Signal
 from otel_ml_collector.errors import BadSetting
@@ -100,8 +100,8 @@ def doctor(
     as the SDK. Ends with status 1 when something fails.
 
     With a function, such as app.py:answer or shop.model:Model.answer, it imports the file instead
-    and prints what the function's version is made of, what it does not see, and which
-    instrumentations of other libraries write into nothing.
+    and prints what the function's version is made of, what it does not see, which
+    instrumentations of other libraries write into nothing, and who samples no trace.
     """
     if function is not None:
         return _explain(function, is_json=is_json)
@@ -131,7 +131,7 @@ def _explain(place: str, *, is_json: bool) -> int:
     except Exception as error:  # the user's own file, in which anything may happen
         said = f"{type(error).__name__}: {error}"
         raise BadSetting(f"{place!r} cannot be imported: {said}") from error
-    told["lost"] = [f"{what} -> {todo}" for what, todo in lost()]
+    told["lost"] = [f"{what} -> {todo}" for what, todo in [*lost(), *unsampled()]]
     text = json.dumps(told, indent=2) if is_json else "\n".join(lines_of(told))
     sys.stdout.write(f"{text}\n")
     return 0
