@@ -90,9 +90,11 @@ class Logger(_Base):  # type: ignore[misc]  # its package is not there for the t
 
     @rank_zero_only  # type: ignore[untyped-decorator]  # as above
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
-        """Log the numbers of one step."""
+        """Log the numbers of one step; the epoch that Lightning puts beside them is none."""
         with quiet("lightning"):
-            self._open(self.name).log_metrics(metrics, step=step)
+            told = {name: value for name, value in metrics.items() if name != "epoch"}
+            if told:
+                self._open(self.name).log_metrics(told, step=step)
 
     @rank_zero_only  # type: ignore[untyped-decorator]  # as above
     def finalize(self, status: str) -> None:

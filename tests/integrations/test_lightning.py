@@ -60,6 +60,7 @@ def test_every_step(package: str, told: Told, collector: CollectorProcess) -> No
     """What is logged in each step is there with its step, and so is what a test logs later."""
     run_id = told[package]["run_id"]
     found = steps_of(collector, run_id)
+    assert found.keys() == {"loss", "test_loss"}  # the epoch is no metric
     assert found["loss"] == list(range(STEPS))
     assert found["test_loss"] == [STEPS]
     run = collector.get(f"/runs/{run_id}")

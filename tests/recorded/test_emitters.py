@@ -230,6 +230,17 @@ def check_scenario(name: str, scenario: str, told: Scenario) -> None:
     }
 
 
+def test_delegated_agent() -> None:
+    """Of an agent of CrewAI's that is handed a task the tool names it, and holds its call."""
+    runs = scenario_of("openinference_crewai", "handoff").runs
+    assert {run.model for run in runs if run.kind == "agent"} == {"Coordinator"}
+    [tool] = [run for run in runs if run.kind == "tool"]
+    assert '"coworker": "Forecaster"' in tool.inputs_preview
+    [inside] = [run for run in runs if run.parent_span_id == tool.span_id]
+    assert (inside.kind, inside.input_tokens) == ("model", 12)
+    assert "You are Forecaster" in inside.inputs
+
+
 def test_every_emitter_is_here() -> None:
     """Each recording that has scenarios stands in the table, with all of them."""
     recorded = {

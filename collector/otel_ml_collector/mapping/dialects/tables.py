@@ -147,6 +147,9 @@ _OPENINFERENCE: Final = Dialect(
         "other of source `judge`.",
         "`graph.node.*`, templates, prompts, tools, details of costs and what is said of a trace "
         "or session (`trace.evaluations`, `session.evaluations`) stay attributes.",
+        "CrewAI writes no span of an agent that is handed a task: the run of the tool "
+        "`Delegate work to coworker` names it among its arguments (`coworker`), and what the agent "
+        "calls stands inside that run.",
         "A value whose `input.mime_type` or `output.mime_type` is `text/plain` is text, even if it "
         "could be read as JSON.",
     ),
