@@ -14,12 +14,12 @@ from functools import cached_property
 from operator import attrgetter
 from typing import Final, Literal
 
-from otel_ml.statistics.corrections import benjamini_hochberg, mcnemar_mid_p
 from otel_ml.statistics.intervals import (
     CONFIDENCE,
     ClusterSum,
     ClusterSums,
     Estimate,
+    benjamini_hochberg,
     cluster_mean,
     cluster_median,
     cluster_p,
@@ -28,6 +28,7 @@ from otel_ml.statistics.intervals import (
     detectable,
     difference,
     log_ratio,
+    mcnemar_mid_p,
     median_ratio,
     needed,
     newcombe_paired,

@@ -17,9 +17,9 @@ from statsmodels.stats.proportion import confint_proportions_2indep, proportion_
 from statsmodels.stats.weightstats import CompareMeans, DescrStatsW
 
 from otel_ml.statistics.agreement import cohen_kappa, krippendorff_alpha
-from otel_ml.statistics.corrections import benjamini_hochberg, holm, mcnemar_mid_p
 from otel_ml.statistics.intervals import (
     Estimate,
+    benjamini_hochberg,
     bootstrap,
     cluster_mean,
     cluster_median,
@@ -27,7 +27,9 @@ from otel_ml.statistics.intervals import (
     cluster_rate,
     detectable,
     difference,
+    holm,
     log_ratio,
+    mcnemar_mid_p,
     median_ratio,
     needed,
     newcombe_paired,
