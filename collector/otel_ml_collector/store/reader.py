@@ -102,14 +102,7 @@ class Reader:
         return self._threads.submit(ask, self, *args, **kwargs)
 
     def blob(self, sql: Sql, parameters: Mapping[str, Any]) -> bytes:
-        """Run a query for one column of bytes; return those of all rows, one after the other.
-
-        Raises:
-            NotFound: It is about a project that may not be read.
-            NotPermitted: It is about all projects, and not all may be read.
-            StoreTimeout: It took longer than a question may take.
-            Unavailable: The store has trouble, or is asked too much at once.
-        """
+        """Run a query for one column of bytes as `rows` does; return those of all rows, joined."""
         sql, values = split_long_values(sql, self._within(sql, parameters))
         with self._client() as client:
             return client.raw_query(sql, values, fmt="RawBLOB")
