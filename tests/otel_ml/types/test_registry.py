@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd  # type: ignore[import-untyped]  # it carries no types
+import pyarrow as pa
 import pytest
 from PIL import Image as Pillow
 
 from otel_ml.types import (
+    Arrow,
     Bytes,
     Data,
     DataFrame,
@@ -44,6 +46,15 @@ class Point(Data):
 @pytest.fixture
 def point() -> type[Point]:
     return register(Point, name="tests.Point")
+
+
+@pytest.mark.parametrize(
+    ("wrapper", "value"), [(Arrow, pa.table({"a": [1]})), (DataFrame, pd.DataFrame({"a": [1]}))]
+)
+def test_subclass_takes_what_its_base_takes(wrapper: type[Data], value: Any) -> None:
+    """A wrapper that is derived from one of ours holds the same values."""
+    derived = type("Mine", (wrapper,), {})
+    assert derived(value).data is value
 
 
 def test_wrapper_of_the_users_comes_back(point: type[Point]) -> None:
