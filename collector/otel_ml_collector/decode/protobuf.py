@@ -203,8 +203,8 @@ def _attributes_of(pairs: Iterable[KeyValue]) -> dict[str, Value]:
     found: dict[str, Value] = {}
     for pair in pairs:
         value = pair.value
-        # Most are texts: asking for one is faster than asking which kind it is.
-        found[pair.key] = value.string_value or _value_of(value)
+        # Most are texts or counts: asking for one is faster than asking which kind it is.
+        found[pair.key] = value.string_value or value.int_value or _value_of(value)
     return found
 
 

@@ -168,8 +168,11 @@ def _is_message(item: object) -> bool:
 def _asked(value: object) -> str:
     """Find the last question: of several inputs that of their messages, or the prompt."""
     value = _open(value) if isinstance(value, dict) else value
-    if isinstance(value, list) and value and _is_message(value[-1]):
-        return next(filter(None, map(_question, reversed(value))), "") or _last(value)
+    if isinstance(value, list) and value:
+        if (text := _plain_text(value[-1])) and value[-1]["role"] == "user":
+            return text
+        if text is not None or _is_message(value[-1]):
+            return next(filter(None, map(_question, reversed(value))), "") or _last(value)
     if not isinstance(value, dict):
         return _headline(value)
     if _is_message(value):
@@ -190,6 +193,8 @@ def _answered(value: object) -> str:
     """Find the answer's text; an object of several fields reads as the object."""
     value = _open(value) if isinstance(value, dict) else value
     if isinstance(value, list) and value:
+        if (text := _plain_text(value[-1])) is not None:
+            return text
         if _is_message(value[-1]):
             return _last(value)
         if len(value) == 1 and (inner := _open(value[0])) is not value[0]:

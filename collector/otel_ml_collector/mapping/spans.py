@@ -347,7 +347,7 @@ def _columns(alike: _Alike, found: Found, scope_texts: tuple[str, str]) -> dict[
     }
     columns["project"] = alike.projects
     for name, read in _OF_SPAN.items():
-        columns[name] = [read(span) for span in spans]
+        columns[name] = list(map(read, spans))
     columns["model"] = [
         "" if kind == "span" else name_without_id(span.name) if model is None else model
         for kind, model, span in zip(columns["kind"], found.column("model"), spans, strict=True)

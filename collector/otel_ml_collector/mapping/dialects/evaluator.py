@@ -36,7 +36,7 @@ _NO_PAYLOAD: Final = (None, _EMPTY)
 
 
 class AttributeColumns:
-    """The attributes of spans that have the same names, a column for each name.
+    """The attributes of spans that have the same names in the same order, a column for each name.
 
     Args:
         spans: The attributes of each span.
@@ -49,18 +49,16 @@ class AttributeColumns:
         self.spans = spans
         self.names: Collection[str] = spans[0].keys()
         self.found = found
-        self._columns: dict[str, list[Value]] = {}
+        told = zip(*(attributes.values() for attributes in spans), strict=True)
+        self._columns: dict[str, tuple[Value, ...]] = dict(zip(self.names, told, strict=True))
         # What was read of JSON so far: several sources are members of one.
         self._opened: dict[str, dict[int, object]] = {}
 
-    def column(self, name: str) -> list[Value]:
+    def column(self, name: str) -> Sequence[Value]:
         """Return the values of an attribute that the spans have."""
-        column = self._columns.get(name)
-        if column is None:
-            column = self._columns[name] = [told[name] for told in self.spans]
-        return column
+        return self._columns[name]
 
-    def read(self, source: FieldSource, places: Sequence[int]) -> list[Value]:
+    def read(self, source: FieldSource, places: Sequence[int]) -> Sequence[Value]:
         """Read the values of a source at some places; None where it has none."""
         if source.name:
             column = self.column(source.name)
