@@ -131,6 +131,7 @@ ITEM_DIGEST: Final = "otel_ml.item.digest"
 ITEM_REPEAT: Final = "otel_ml.item.repeat"
 ITEM_EXPECTED: Final = "otel_ml.item.expected"
 ITEM_SOURCE_RUN: Final = "otel_ml.item.source_run"
+ITEM_SOURCE_SESSION: Final = "otel_ml.item.source_session"
 # On a run over an item: the earlier run whose output it has.
 REUSED_FROM: Final = "otel_ml.reused_from"
 

@@ -846,6 +846,7 @@ class ItemContent:
     expected: str = field(metadata=kept("JSON text", _LONG))
     tags: str = field(metadata=kept("JSON text: values by name", _LONG))
     source_run: str = field(metadata=kept("The run that it was made of, or empty", _TEXT))
+    source_session: str = field(metadata=kept("The session of that run, or empty", _TEXT))
     capture: str = field(metadata=kept("JSON text: what was left out, by part", _TEXT))
     is_whole: bool = field(metadata=kept("Whether the digest is that of what is kept", "Bool"))
     time_ns: int = field(metadata=kept("When it was told, nanoseconds since the epoch", _TIME))
@@ -887,6 +888,9 @@ class DatasetItem:
     tags: Mapping[str, Any] = field(default_factory=dict)
     source_run: str | None = field(
         default=None, metadata=about("The id of the run that it was made of")
+    )
+    source_session: str | None = field(
+        default=None, metadata=about("The session of that run, as it was when the item was made")
     )
     is_here: bool = field(metadata=about("Whether its content is here yet"))
     is_whole: bool = field(metadata=about("Whether it can be run: nothing of it was left out"))
@@ -986,6 +990,9 @@ class ExperimentRow:
     digest: str = field(metadata=about("Of what is in it"))
     tags: Mapping[str, Any] = field(metadata=about("Of the item"))
     source_run: str = field(metadata=about("The run that the item was made of, or empty"))
+    source_session: str = field(
+        default="", metadata=about("The session of that run, or empty: the cluster unless told")
+    )
     state: str = field(
         metadata=about(
             "regression, fixed or same; new or changed where the baseline has not this item; empty "

@@ -184,6 +184,7 @@ CREATE TABLE IF NOT EXISTS otel_ml.items ON CLUSTER otel_ml (
   expected String CODEC(ZSTD(1)),
   tags String CODEC(ZSTD(1)),
   source_run String,
+  source_session String,
   capture String,
   is_whole Bool,
   time_ns Int64 CODEC(DoubleDelta, ZSTD(1)),

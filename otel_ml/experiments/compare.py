@@ -8,6 +8,7 @@ from otel_ml.arguments import invalid
 from otel_ml.experiments.rows import ItemRun, by_item
 from otel_ml.statistics.intervals import Estimate
 from otel_ml.statistics.verdict import (
+    DEFAULT_CLUSTER,
     JudgeScore,
     JudgeValue,
     JudgeVerdict,
@@ -24,19 +25,29 @@ WORDS: Final = get_args(Word)
 _CLUSTER: Final = """'tags["name"]', 'source_run', a function of an item, or None"""
 
 
+def _session_of(run: ItemRun) -> str:
+    return run.source_session
+
+
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """How a result is compared with its baseline, see the options of `otel_ml.evaluate`.
 
     Attributes:
+        cluster: What a run belongs to; None where each item stands alone.
         told: The options as they were given, for the record; those that are not usual.
     """
 
-    cluster: Callable[[ItemRun], object] | None = None
+    cluster: Callable[[ItemRun], object] | None = _session_of
     margins: Mapping[str, float] = field(default_factory=dict)
     lower_is_better: frozenset[str] = frozenset()
     is_partial: bool = False
     told: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def clustered_by(self) -> str:
+        """What `cluster` is called: as it was given, else the default."""
+        return str(self.told.get("cluster") or DEFAULT_CLUSTER)
 
 
 ALIKE: Final = Comparison()
@@ -90,18 +101,20 @@ class JudgeOutcome:
         return self.difference.low >= -self.margin
 
 
-def cluster_of(given: Any) -> Callable[[ItemRun], object] | None:
-    """Read what items belong together by.
+def cluster_of(given: Any) -> Callable[[ItemRun], object]:
+    """Read what items belong together by: the session of their source runs unless told.
 
     Raises:
         ValueError: It is none of what `cluster=` takes.
     """
-    if given is None or callable(given):
+    if given is None:
+        return _session_of
+    if callable(given):
         return given  # type: ignore[no-any-return]  # just checked
     if issubclass(type(given), str):
         found = read_cluster(given)
         if found is not None:
-            return lambda run: found(run.tags, run.source_run)
+            return lambda run: found(run.tags, run.source_run, run.source_session)
     raise invalid("cluster", given, _CLUSTER)
 
 
@@ -115,15 +128,20 @@ def verdict_of(
         margin=comparison.margins,
         lower_is_better=comparison.lower_is_better,
         partial=comparison.is_partial,
+        cluster=comparison.clustered_by,
     )
 
 
+def _cluster_of(run: ItemRun, comparison: Comparison) -> str:
+    found = None if comparison.cluster is None else comparison.cluster(run)
+    return "" if found is None or str(found) == run.item else str(found)
+
+
 def _scored(run: ItemRun, comparison: Comparison) -> ScoredRun:
-    cluster = "" if comparison.cluster is None else str(comparison.cluster(run))
     return ScoredRun(
         item=run.item,
         digest=run.digest,
-        cluster="" if cluster == run.item else cluster,
+        cluster=_cluster_of(run, comparison),
         tags={name: str(value) for name, value in run.tags.items()},
         is_error=run.outcome != "ok",
         scores={
@@ -133,6 +151,11 @@ def _scored(run: ItemRun, comparison: Comparison) -> ScoredRun:
         latency=run.latency_ms,
         cost=run.cost,
     )
+
+
+def has_clusters(runs: Sequence[ItemRun], comparison: Comparison) -> bool:
+    """Tell whether some of the items belong to anything but themselves."""
+    return any(_cluster_of(run, comparison) for run in runs)
 
 
 def estimate_alone(runs: Sequence[ItemRun], comparison: Comparison) -> Mapping[str, JudgeValue]:

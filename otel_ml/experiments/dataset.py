@@ -77,7 +77,7 @@ _INT64_MIN: Final = -(2**63)
 _UINT64_MAX: Final = 2**64 - 1
 _LEAVES: Final = frozenset({str, bool, type(None)})
 # What a row may have beside its inputs.
-_PARTS: Final = frozenset({"inputs", "expected", "id", "tags", "source_run"})
+_PARTS: Final = frozenset({"inputs", "expected", "id", "tags", "source_run", "source_session"})
 _ROWS: Final = "a list of mappings with the key inputs, or of inputs"
 _RUNS: Final = "runs, as otel_ml.reader lists them"
 _TABLES: Final = ("pandas.", "polars.", "pyarrow.")
@@ -97,6 +97,7 @@ class Item:
         source_run: The id of the run that it was made of; empty for others.
         digest: Of its content, 64 hex digits: inputs, expected and tags.
         is_named: Whether somebody gave the id; else it is that of the inputs.
+        source_session: The session of that run, by which verdicts take items together; or empty.
     """
 
     id: str
@@ -106,6 +107,7 @@ class Item:
     source_run: str = ""
     digest: str = ""
     is_named: bool = False
+    source_session: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +228,7 @@ class Dataset(HasCard, HasSubject):
     def from_runs(
         cls, name: str, runs: Iterable[Any], expected: Expected = None, description: str = ""
     ) -> "Dataset":
-        """Make items of recorded runs, which keep the ids of these as `Item.source_run`.
+        """Make items of recorded runs, which keep the ids and sessions of these.
 
         Args:
             name: The data set's name.
@@ -305,6 +307,7 @@ class Dataset(HasCard, HasSubject):
                 item.source_run or "",
                 item.digest,
                 is_named=True,
+                source_session=item.source_session or "",
             )
             for item in items
         ]
@@ -496,6 +499,9 @@ def _item(row: Any, at: int) -> Item:
         fresh(told.get("expected")),
         {} if tags is None else tags_of(check_mapping("tags", tags, _TAGS)),
         check_text("source_run", told.get("source_run") or "", may_be_empty=True),
+        source_session=check_text(
+            "source_session", told.get("source_session") or "", may_be_empty=True
+        ),
     )
     return _made(found)
 
@@ -541,17 +547,32 @@ def _named(items: Sequence[Item]) -> tuple[Item, ...]:
             if first is not item:
                 continue
         kept.append(item)
-    if all(item.is_named for item in kept):
-        return tuple(kept)
-    ids = name_items(
-        [
-            (item.id if item.is_named else "", content_of(item.inputs, []), item.digest)
-            for item in kept
+    if not all(item.is_named for item in kept):
+        ids = name_items(
+            [
+                (item.id if item.is_named else "", content_of(item.inputs, []), item.digest)
+                for item in kept
+            ]
+        )
+        kept = [
+            item if item.is_named else replace(item, id=name)
+            for item, name in zip(kept, ids, strict=True)
         ]
-    )
+    return _of_one_source(kept)
+
+
+def _of_one_source(items: Sequence[Item]) -> tuple[Item, ...]:
+    """Let items of the same content be made of one run, whatever their order: a store keeps one."""
+    sources: dict[str, tuple[str, str]] = {}
+    for item in items:
+        own = item.source_session, item.source_run
+        sources[item.digest] = max(own, sources.get(item.digest, own))
     return tuple(
-        item if item.is_named else replace(item, id=name)
-        for item, name in zip(kept, ids, strict=True)
+        item
+        if (item.source_session, item.source_run) == (session, run)
+        else replace(item, source_run=run, source_session=session)
+        for item in items
+        for session, run in (sources[item.digest],)
     )
 
 
@@ -654,7 +675,13 @@ def _row_of(run: Any, expected: Expected) -> dict[str, Any] | str:
     elif callable(expected):
         right = expected(run)
     run_id = getattr(run, "run_id", None) or run.id
-    return {"inputs": inputs, "expected": right, "tags": dict(run.tags), "source_run": run_id}
+    return {
+        "inputs": inputs,
+        "expected": right,
+        "tags": dict(run.tags),
+        "source_run": run_id,
+        "source_session": getattr(run, "session", None),
+    }
 
 
 def _capture_of(run: Any) -> dict[str, list[str]]:
@@ -672,7 +699,8 @@ def send_dataset(recorder: Recorder, dataset: Dataset, reason: str = "") -> None
 
     The version is sent again where there is a reason why it was made, which is told with it.
     """
-    key = ("dataset", dataset.name, dataset.digest)
+    sessions = hash(tuple(item.source_session for item in dataset.items))  # no part of the digest
+    key = ("dataset", dataset.name, dataset.digest, sessions)
     if recorder.active() is None:
         return
     is_due = recorder.tell(key, time.time_ns()) is None
@@ -718,6 +746,8 @@ def _record(recorder: Recorder, item: Item) -> tuple[dict[str, Any], list[Event]
         said.update(tag_attributes(recorder.redaction.values(item.tags)))
     if item.source_run:
         said[names.ITEM_SOURCE_RUN] = item.source_run
+    if item.source_session:
+        said[names.ITEM_SOURCE_SESSION] = item.source_session
     if notes:
         said[names.CAPTURE] = orjson.dumps(notes).decode()
     return said, events

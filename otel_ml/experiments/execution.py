@@ -218,6 +218,7 @@ class Work:
             run_id=run_id,
             tags=item.tags,
             source_run=item.source_run,
+            source_session=item.source_session,
             **more,
         )
 

@@ -30,7 +30,8 @@ class EvaluateOptions(TypedDict, total=False):
     that version of the function) or a tag of it."""
     cluster: "str | Callable[[ItemRun], object] | None"
     """What items belong together by, such as ``tags["document"]``, ``source_run`` or a function of
-    a run; each item stands alone when not given."""
+    a run; the session of the run that an item was made of when not given. An item that belongs to
+    nothing stands alone."""
     margin: Mapping[str, float] | None
     """By judge, how much is a difference at all; 0.02 of a rate, a tenth of the baseline's standard
     deviation of a score when not given."""

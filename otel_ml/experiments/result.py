@@ -19,6 +19,7 @@ from otel_ml.experiments.compare import (
     JudgeOutcome,
     estimate_alone,
     find_flaky,
+    has_clusters,
     outcome_of,
     verdict_of,
 )
@@ -193,6 +194,11 @@ class Result(HasCard):
         ]
 
     @property
+    def clustered_by(self) -> str:
+        """What items belong together by in all intervals; empty where each stands alone."""
+        return self._comparison.clustered_by if has_clusters(self.runs, self._comparison) else ""
+
+    @property
     def sentence(self) -> str:
         """The verdict in one sentence, with what it rests on."""
         if self.baseline is None:
@@ -296,6 +302,7 @@ class Result(HasCard):
             "baseline": None if self.baseline is None else self.baseline.label,
             "verdict": self.verdict,
             "sentence": self.sentence,
+            "clustered_by": self.clustered_by,
             "runs": len(self.runs),
             "wanted": self.wanted,
             "errors": self.errors,

@@ -68,6 +68,7 @@ class ItemRun:
         judgements: What judges said, by their names; a failed run is not judged.
         tags: Of the item.
         source_run: Of the item.
+        source_session: Of the item.
         cost: What it cost; None where that is not known.
     """
 
@@ -84,6 +85,7 @@ class ItemRun:
     tags: Mapping[str, Any] = field(default_factory=dict)
     source_run: str = ""
     cost: float | None = None
+    source_session: str = ""
 
     @property
     def scores(self) -> dict[str, float]:

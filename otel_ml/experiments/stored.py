@@ -238,5 +238,6 @@ def _item_runs(row: ExperimentRow, outputs: Mapping[str, Any]) -> Iterator[ItemR
             },
             tags=row.tags,
             source_run=row.source_run,
+            source_session=row.source_session,
             cost=run.cost,
         )

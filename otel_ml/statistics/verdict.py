@@ -49,6 +49,9 @@ LEAST_IN_COMMON: Final = 0.9
 MOST_MISSING: Final = 0.05
 AMOUNTS: Final = ("latency", "tokens", "cost")
 _AMOUNT_OF: Final = {name: attrgetter(name) for name in AMOUNTS}
+# What items belong together by unless told, and the word for it in a sentence.
+DEFAULT_CLUSTER: Final = "source_session"
+SOURCE_CLUSTERS: Final[Mapping[str, str]] = {DEFAULT_CLUSTER: "session", "source_run": "source run"}
 _TAG: Final = re.compile(r"""tags\[(?:"([^"]+)"|'([^']+)')\]""")
 _FALSE_DISCOVERIES: Final = 0.05
 _FEW_POINTS: Final = 0.1  # below it points have a decimal
@@ -168,7 +171,7 @@ class JudgeVerdict:
         margin: A difference below it does not matter.
         versions: Of the judge, of the baseline and of the candidate.
         confidence: Of the interval of the difference.
-        n: In words: `150`, or `150/150` of two samples.
+        n: In words: `150`, `150 in 34 clusters by session`, or `150/150` of two samples.
         reasons: Why it is inconclusive, or "" where the interval alone says so.
         p: How likely so large a difference is where nothing changed; for corrections.
     """
@@ -365,6 +368,7 @@ def compare_items(
     margin: Mapping[str, float] | None = None,
     lower_is_better: Iterable[str] = (),
     partial: bool = False,
+    cluster: str = "",
 ) -> Verdict:
     """Compare the runs of the items that two sides have in common.
 
@@ -375,6 +379,7 @@ def compare_items(
             of a rate, 0.1 standard deviations of the baseline of a score, 0.05 of an amount.
         lower_is_better: The judges of which less is better.
         partial: Whether there is a verdict though under 90 % of the items are in common.
+        cluster: What made the clusters of the runs, as `read_cluster` takes it: for the words.
 
     Spec: evaluations, section 4: Verdict.
     """
@@ -383,6 +388,7 @@ def compare_items(
         margin=margin,
         lower_is_better=lower_is_better,
         partial=partial,
+        cluster=cluster,
     )
 
 
@@ -392,6 +398,7 @@ def compare_groups(
     margin: Mapping[str, float] | None = None,
     lower_is_better: Iterable[str] = (),
     partial: bool = False,
+    cluster: str = "",
 ) -> Verdict:
     """Compare as `compare_items` does what was counted: the digits are the same.
 
@@ -400,7 +407,9 @@ def compare_groups(
         margin: As `compare_items` takes it, and so the others.
         lower_is_better: The judges of which less is better.
         partial: Whether there is a verdict though under 90 % of the items are in common.
+        cluster: What made the clusters of the runs: for the words.
     """
+    by = f" by {SOURCE_CLUSTERS.get(cluster, cluster)}" if cluster else ""
     shared = _share(groups)
     pairs = [one for one in groups if one.is_pair]
     sides = (
@@ -411,7 +420,7 @@ def compare_groups(
     margins, lower = margin or {}, set(lower_is_better)
     confidence = 1 - (1 - CONFIDENCE) / max(len(names), 1)
     setups = [_Judged.of(name, *sides, name in lower, margins.get(name)) for name in names]
-    judges = {one.judge: _paired(one, pairs, confidence) for one in setups}
+    judges = {one.judge: _paired(one, pairs, confidence, by) for one in setups}
     reasons: list[str] = []
     if shared.share < LEAST_IN_COMMON and not partial:
         every = len(shared.common) + len(shared.new) + len(shared.gone) + len(shared.changed)
@@ -420,7 +429,7 @@ def compare_groups(
             f" {len(shared.gone)} gone, {len(shared.changed)} changed): at least 90 % are needed"
         )
         judges = {name: replace(one, word="inconclusive") for name, one in judges.items()}
-    amounts = _paired_amounts(pairs, margins)
+    amounts = _paired_amounts(pairs, margins, by)
     worse, better = _changes(setups, pairs)
     return Verdict(
         "inconclusive" if reasons else _worst(judges.values()),
@@ -526,19 +535,19 @@ def is_flaky(runs: Sequence[ScoredRun]) -> bool:
     return any(len(words) > 1 for words in said.values())
 
 
-def read_cluster(text: str) -> Callable[[Mapping[str, object], str], str] | None:
-    """Read what items belong together by: ``tags["name"]`` or ``source_run``.
+def read_cluster(text: str) -> Callable[[Mapping[str, object], str, str], str] | None:
+    """Read what items belong together by: ``tags["name"]``, ``source_run``, ``source_session``.
 
     Returns:
-        What an item with these tags, made of this run, belongs to, empty where it stands alone;
-        None where the text is neither.
+        What an item with these tags, made of this run of this session, belongs to, empty where it
+        stands alone; None where the text is none of these.
     """
-    if text == "source_run":
-        return lambda tags, source_run: source_run
+    if text in SOURCE_CLUSTERS:
+        return lambda tags, run, session: session if text == DEFAULT_CLUSTER else run
     name = tag_of_cluster(text)
     if not name:
         return None
-    return lambda tags, source_run: "" if tags.get(name) is None else str(tags[name])
+    return lambda tags, run, session: "" if tags.get(name) is None else str(tags[name])
 
 
 def tag_of_cluster(text: str) -> str:
@@ -732,7 +741,7 @@ def _judges(*sides: _Counted) -> list[str]:
     return list(dict.fromkeys(judge for side in sides for run, _ in side for judge in run.scores))
 
 
-def _paired(judged: _Judged, pairs: _Pairs, confidence: float) -> JudgeVerdict:
+def _paired(judged: _Judged, pairs: _Pairs, confidence: float, by: str) -> JudgeVerdict:
     reasons = judged.unlike()
     reasons += [
         f"no answer of the judge on {100 * share:.0f} % of the {side}'s runs: at most 5 % may miss"
@@ -765,29 +774,39 @@ def _paired(judged: _Judged, pairs: _Pairs, confidence: float) -> JudgeVerdict:
         "inconclusive" if reasons else word,
         (*own, change),
         confidence=confidence,
-        n=f"{change.n:,}",
+        n=_count(change, by if any(cluster is not None for cluster, *_ in values) else None),
         reasons=reasons,
         p=p,
     )
+
+
+def _count(of: Estimate, by: str | None) -> str:
+    """Say how many items there are, and in how many clusters; None where there are none."""
+    return f"{of.n:,}" if by is None else f"{of.n:,} in {of.clusters:,} clusters{by}"
 
 
 _Values = Sequence[tuple[str | None, bool, int, float, float]]
 
 
 def _values(judged: _Judged, pairs: _Pairs) -> _Values:
-    """Return cluster, whether both sides are one run without clusters, count and both values."""
+    """Return cluster, whether both sides are one run, count and both values."""
     found = []
     for one in pairs:
         first, second = judged.mean(one.before), judged.mean(one.after)
         if first is not None and second is not None:
-            cluster = one.cluster
-            is_single = cluster is None and len(one.before) == len(one.after) == 1
-            found.append((cluster, is_single, one.count, first, second))
+            is_single = len(one.before) == len(one.after) == 1
+            found.append((one.cluster, is_single, one.count, first, second))
     return found
 
 
+def _stand_alone(values: _Values) -> bool:
+    """Tell whether no two items are of one cluster."""
+    clustered = [(cluster, count) for cluster, _, count, *_ in values if cluster is not None]
+    return len({cluster for cluster, _ in clustered}) == sum(count for _, count in clustered)
+
+
 def _pair_difference(judged: _Judged, values: _Values, confidence: float) -> tuple[Estimate, float]:
-    if judged.is_rate and all(is_single for _, is_single, *_ in values):
+    if judged.is_rate and all(is_single for _, is_single, *_ in values) and _stand_alone(values):
         counts = {(one, other): 0 for one in (0, 1) for other in (0, 1)}
         for _, _, count, first, second in values:
             counts[round(first), round(second)] += count
@@ -836,7 +855,9 @@ def _sums(values: Iterable[tuple[Hashable | None, float, int]]) -> Counter[Clust
     return found
 
 
-def _paired_amounts(pairs: _Pairs, margins: Mapping[str, float]) -> dict[str, AmountVerdict]:
+def _paired_amounts(
+    pairs: _Pairs, margins: Mapping[str, float], by: str
+) -> dict[str, AmountVerdict]:
     amounts = {}
     for name in AMOUNTS:
         found = [
@@ -853,7 +874,8 @@ def _paired_amounts(pairs: _Pairs, margins: Mapping[str, float]) -> dict[str, Am
             elif ratio.clusters < LEAST_CLUSTERS:
                 reasons = [f"{ratio.clusters} clusters: at least {LEAST_CLUSTERS} are needed"]
             margin = margins.get(name, AMOUNT_MARGIN)
-            amounts[name] = _amount(name, ratio, margin, f"{ratio.n:,}", reasons)
+            n = _count(ratio, by if any(cluster is not None for cluster, *_ in found) else None)
+            amounts[name] = _amount(name, ratio, margin, n, reasons)
     return amounts
 
 

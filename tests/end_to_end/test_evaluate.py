@@ -1,15 +1,18 @@
 """Data sets and experiments of the SDK in a real collector."""
 
 from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from otel_ml import Client, Dataset, load_result
+from otel_ml import Client, Dataset, current_run, load_result
 from otel_ml.arguments import InvalidArgumentError
 from otel_ml.judges.ready import exact
 from otel_ml.reader import NotFound, Reader
+from otel_ml_collector.cli import main
 from tests.support.collector import CollectorProcess
 
 
@@ -128,3 +131,103 @@ def test_no_such_baseline(collector: CollectorProcess) -> None:
             client.evaluate(add, SUMS, [exact], baseline=wrong)
     with pytest.raises(InvalidArgumentError, match="Invalid dataset 'nothing'"):
         client.evaluate(add, "nothing", [exact])
+
+
+def reply(question: int) -> str:
+    return f"{question}!"
+
+
+def reply_worse(question: int) -> str:
+    """Answer each question of every third session wrong, and some of the others."""
+    return "" if question // 5 % 3 == 0 or question % 17 == 0 else f"{question}!"
+
+
+def chat(client: Client) -> None:
+    """Ask 100 questions, five in each of 18 sessions and the last ten in none."""
+    traced = client.trace(reply)
+
+    @client.trace(name="chat")
+    def ask(question: int) -> str:
+        if question < 90:
+            current_run().identify(session=f"chat-{question // 5}")
+        return traced(question)
+
+    for question in range(100):
+        ask(question)
+    assert client.flush()
+
+
+def test_items_of_sessions(
+    collector: CollectorProcess,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """Runs of sessions are clusters: Python, a shell, the API and the page say the same digits."""
+    project = "talked"
+    monkeypatch.setenv("OTEL_ML_ENDPOINT", collector.endpoint)
+    monkeypatch.setenv("OTEL_ML_PROJECT", project)
+    client = Client(project, endpoint=collector.endpoint, join=False)
+    chat(client)
+    with Reader(project, endpoint=collector.endpoint) as reader:
+        runs = [*reader.runs('name == "reply"')]  # the session is told of the run above each
+        questions = Dataset.from_runs("questions", runs, "outputs")
+        told = {one.inputs["question"]: one.source_session for one in questions}
+        assert told == {at: f"chat-{at // 5}" if at < 90 else "" for at in range(100)}
+        bare = Dataset(
+            "questions", [{"inputs": one.inputs, "expected": one.outputs} for one in runs]
+        )
+        assert client.save(bare) == client.save(questions) == "questions:v1"
+        before = client.evaluate(reply, questions, [exact])
+        now = client.evaluate(reply_worse, "questions", [exact], baseline=before)
+        assert client.flush()
+        again = load_result(now.experiment.id, reader=reader)
+    judge = now.judges["exact"]
+    assert judge.difference is not None
+    assert (judge.difference.n, judge.difference.clusters) == (100, 28)
+    assert judge.sentence.endswith("n = 100 in 28 clusters by session")
+    assert (again.judges, again.clustered_by) == (now.judges, "source_session")
+    assert main(["compare", before.experiment.id, now.experiment.id]) == 1
+    assert judge.sentence in capsys.readouterr().out
+    found = collector.get(f"/projects/{project}/experiments/{now.experiment.id}")
+    [said] = found["verdict"]["judges"]
+    assert (said["sentence"], said["difference"]) == (judge.sentence, asdict(judge.difference))
+    assert found["clustered_by"] == now.clustered_by
+    page = collector.get_text(f"/projects/{project}/experiments/{now.experiment.id}")
+    assert judge.sentence in page
+    assert "<dt>Clusters</dt><dd>28 by session</dd>" in page
+    assert main(["dataset", "export", "questions", str(tmp_path / "questions.jsonl")]) == 0
+    read = Dataset.read(tmp_path / "questions.jsonl")
+    sources = {one.id: (one.source_run, one.source_session) for one in questions}
+    assert {one.id: (one.source_run, one.source_session) for one in read} == sources
+
+
+def test_other_clusters(collector: CollectorProcess) -> None:
+    """What `cluster=` names holds in the place of sessions, in Python and in the API."""
+    client = Client("told", endpoint=collector.endpoint, join=False)
+    rows = [
+        {
+            "inputs": {"question": at},
+            "expected": f"{at}!",
+            "source_session": f"chat-{at // 5}",
+            "source_run": f"{at + 1:032x}-{at + 1:016x}",
+            "tags": {"half": at % 50},
+        }
+        for at in range(100)
+    ]
+    questions = Dataset("questions", rows)
+    before = client.evaluate(reply, questions, [exact])
+    given: list[tuple[Any, int]] = [
+        (None, 20), ('tags["half"]', 50), ("source_run", 100), (lambda run: run.item, 100)
+    ]  # fmt: skip
+    for cluster, clusters in given:
+        result = client.evaluate(reply_worse, questions, [exact], baseline=before, cluster=cluster)
+        assert client.flush()
+        change = result.judges["exact"].difference
+        assert change is not None
+        assert change.clusters == clusters
+        found = collector.get(f"/projects/told/experiments/{result.experiment.id}")
+        [judge] = found["verdict"]["judges"]
+        assert judge["difference"] == asdict(change)
+        assert found["clustered_by"] == result.clustered_by
+        assert judge["sentence"] == result.judges["exact"].sentence

@@ -13,13 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from otel_ml.items import digest_item, digest_version, split_manifest, write_manifest
+from otel_ml_collector.errors import NotFound
 from otel_ml_collector.mapping.filing import Filing
 from otel_ml_collector.mapping.spans import map_spans
 from otel_ml_collector.span import Span, Value
 from otel_ml_collector.store.deletion import Deleter
 from otel_ml_collector.store.retention import Days, Retention
 from otel_ml_collector.store.sql import Sql
-from otel_ml_collector.store.tombstones import PROJECT, RUN, Tombstones
+from otel_ml_collector.store.tombstones import PROJECT, RUN, SESSION, Tombstones
 from otel_ml_collector.store.writer import Writer
 from tests.otel_ml_collector.asgi import ask
 from tests.otel_ml_collector.spans import (
@@ -131,6 +132,7 @@ def test_read_back(service: Service, project: str) -> None:
             "expected": ["4", 4],
             "tags": {"topic": "sums", "hard": True, "n": 2, "x": 0.5},
             "source_run": source,
+            "source_session": None,
             "is_here": True,
             "is_whole": True,
             "left_out": {},
@@ -328,6 +330,51 @@ def rows(service: Service, project: str, tables: Sequence[str]) -> list[int]:
     return found
 
 
+def test_session_of_an_item(service: Service, project: str) -> None:
+    """Who knows the session says more: in any order, twice, through two writers."""
+    source: dict[str, Value] = {"otel_ml.item.source_run": f"{'a' * 32}-{'b' * 16}"}
+    silent = make_item(QUESTION, None, source)
+    item = make_item(QUESTION, None, {**source, "otel_ml.item.source_session": "morning"})
+    assert digest_of(item) == digest_of(silent)
+    other = Writer(service.store.connections)
+    version = make_versions("qa", {"sum": item})
+    sessions = []
+    for place, sent in enumerate(([silent, item], [item, silent], [item, item], [silent, silent])):
+        of = f"{project}-{place}"
+        service.store.take(of, *version, sent[0])
+        other.write(map_spans([sent[1]], Filing(of, NOW_NS)))
+        found = call(service, of, "/qa/versions/1/items")
+        assert found["version"]["digest"] == digest_version({"sum": digest_of(item)})
+        assert found["version"]["is_complete"]
+        sessions.append([one["source_session"] for one in found["items"]])
+    assert sessions == [["morning"], ["morning"], ["morning"], [None]]
+
+
+def test_deletion_of_a_session(service: Service, project: str) -> None:
+    """What was said in a session goes with it from data sets, also when its run is gone already."""
+    run = make_call("answer", {"otel_ml.inputs": "1", "session.id": "evening"})
+    of_run = make_item(1, None, {"otel_ml.item.source_run": id_of(run)})
+    orphan, other = (
+        make_item(name, None, {"otel_ml.item.source_session": name})
+        for name in ("morning", "evening")
+    )
+    version = make_versions("qa", {"a": of_run, "b": orphan, "c": other})
+    service.store.take(project, run, of_run, orphan, other, *version)
+    connections = service.store.connections
+    tombstones = Tombstones(connections)
+    deleter = Deleter(connections, tombstones)
+    for session, left in (("morning", [1, "evening"]), ("evening", [])):
+        deleter.delete(project, SESSION, session)
+        writer = Writer(connections, tombstones=tombstones)
+        writer.write(
+            map_spans([of_run, orphan, other] if not left else [orphan], Filing(project, NOW_NS))
+        )
+        found = call(service, project, "/qa/versions/1/items")["items"]
+        assert [one["inputs"] for one in found if one["is_here"]] == left
+    with pytest.raises(NotFound):
+        deleter.delete(project, SESSION, "never")
+
+
 @pytest.mark.parametrize("kind", [RUN, PROJECT])
 def test_deletion(service: Service, project: str, kind: str) -> None:
     """An item goes with the run that it was made of, and does not come again."""
@@ -432,6 +479,16 @@ def test_runs_become_items(service: Service, project: str) -> None:
     assert [one["expected"] for one in items if one["source_run"] == id_of(runs[1])] == [{"sum": 2}]
     again = call(service, project, "/kept/runs", edited)
     assert again["version"] == saved["version"]
+    # Of a run below one that names the session, and of an item that was kept without it.
+    below = {"session.id": "morning"}
+    service.store.take(
+        project, make_call("chat", below, trace_id=runs[0].trace_id, span_id=span_id(90))
+    )
+    saved = call(service, project, "/kept/runs", wanted)
+    items = call(service, project, f"/kept/versions/{saved['version']['version']}/items")["items"]
+    assert {one["source_run"]: one["source_session"] for one in items} == {
+        id_of(runs[0]): "morning", id_of(runs[1]): None, id_of(runs[2]): None
+    }  # fmt: skip
     nothing = call(service, project, "/bare/runs", {"run_ids": [id_of(failed)]})
     assert (nothing["items"], nothing["left_out"]) == (1, {})
 

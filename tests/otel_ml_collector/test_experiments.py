@@ -203,7 +203,9 @@ def test_verdict_is_that_of_the_statistics(service: Service) -> None:
     """The digits are those that the same statistics give of the same runs, as was asked for."""
     found = get(service, f"/{id_of(SECOND)}")
     topics = {place: f"t{place // 2}" for place in range(ITEMS)}
-    wanted = compare_items(scored(BEFORE, topics), scored(AFTER, topics), margin=MARGIN)
+    wanted = compare_items(
+        scored(BEFORE, topics), scored(AFTER, topics), margin=MARGIN, cluster='tags["topic"]'
+    )
     verdict, [judge] = found["verdict"], found["verdict"]["judges"]
     assert (verdict["word"], judge["word"]) == (wanted.word, wanted.judges["exact"].word)
     assert judge["sentence"] == wanted.judges["exact"].sentence
@@ -430,12 +432,12 @@ def make_odd(experiment: Span, digests: Sequence[str], seed: int) -> list[Span]:
 
 
 def runs_of(rows: Sequence[Any], side: str, cluster: str) -> list[ScoredRun]:
-    """Read what the statistics take of the rows of the API."""
+    """Read what the statistics take of the rows of the API; unless told in clusters by session."""
     return [
         ScoredRun(
             item=row["item"],
             digest=row["digest"],
-            cluster=str(row["tags"].get(cluster, "")),
+            cluster=str(row["tags"].get(cluster, "")) if cluster else row["source_session"],
             tags={name: str(value) for name, value in row["tags"].items()},
             is_error=run["outcome"] != "ok",
             scores={
@@ -451,8 +453,19 @@ def runs_of(rows: Sequence[Any], side: str, cluster: str) -> list[ScoredRun]:
     ]
 
 
-@pytest.mark.parametrize(("number", "cluster"), [(11, ""), (13, "page")])
-def test_counted_in_the_store(service: Service, number: int, cluster: str) -> None:
+def tell_session(place: int) -> dict[str, Value]:
+    """Say that an item was made of a run of a session, or of none."""
+    told: dict[str, Value] = {"otel_ml.item.source_run": f"{place:032x}-{place:016x}"}
+    return told | ({"otel_ml.item.source_session": f"s{place // 4}"} if place % 5 else {})
+
+
+@pytest.mark.parametrize(
+    ("number", "cluster", "has_sessions"),
+    [(11, "", False), (13, "page", False), (15, "", True), (17, "page", True)],
+)
+def test_counted_in_the_store(
+    service: Service, number: int, cluster: str, has_sessions: bool
+) -> None:
     """What the store counts has the digits of the rows that it gives, one by one."""
     project = f"odd-{number}"
     before = make_experiment(number, items=60, repeats=2)
@@ -466,7 +479,12 @@ def test_counted_in_the_store(service: Service, number: int, cluster: str) -> No
     )
     items = {
         f"q-{place:03}": make_item(
-            {"question": place}, topic=f"t{place % 3}", source="ab"[place % 2], page=place // 3
+            {"question": place},
+            None,
+            tell_session(place) if has_sessions else {},
+            topic=f"t{place % 3}",
+            source="ab"[place % 2],
+            page=place // 3,
         )
         for place in range(60)
     }
@@ -479,8 +497,11 @@ def test_counted_in_the_store(service: Service, number: int, cluster: str) -> No
     rows = ask(service.app, f"{path}/rows?limit=100").json["rows"]
     sides = [runs_of(rows, side, cluster) for side in ("baseline", "runs")]
     assert [len(side) for side in sides] == [120, 120]
-    wanted = compare_items(sides[0], sides[1], lower_is_better=["close"])
+    by = comparison["cluster"] or ("source_session" if has_sessions else "")
+    wanted = compare_items(sides[0], sides[1], lower_is_better=["close"], cluster=str(by))
     verdict = found["verdict"]
+    assert found["clustered_by"] == by
+    assert all((" clusters by " in one["sentence"]) == bool(by) for one in verdict["judges"])
     assert {one["judge"]: one["sentence"] for one in verdict["judges"]} == {
         judge: one.sentence for judge, one in wanted.judges.items()
     }
@@ -510,3 +531,5 @@ def test_counted_in_the_store(service: Service, number: int, cluster: str) -> No
         assert numbers(one["value"]) == tuple(asdict(value).values())
     one_by_one = ask(service.app, f"/projects/{project}/experiments/{id_of(after)}?item=q-059")
     assert one_by_one.status == 200
+    assert ("<dt>Clusters</dt>" in one_by_one.text) == bool(by)
+    assert (">s14</a>" in one_by_one.text) == has_sessions

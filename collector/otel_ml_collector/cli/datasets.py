@@ -277,7 +277,9 @@ def _tell(version: Mapping[str, Any]) -> None:
 def _line_of(item: Any) -> bytes:
     told = {"id": item.id, "inputs": item.inputs, "expected": item.expected}
     told |= {"tags": item.tags} if item.tags else {}
-    told |= {"source_run": item.source_run} if item.source_run else {}
+    told |= {
+        name: value for name in ("source_run", "source_session") if (value := getattr(item, name))
+    }
     try:
         return orjson.dumps(told, option=orjson.OPT_APPEND_NEWLINE)
     except TypeError as error:

@@ -79,7 +79,9 @@ _CONDITIONS: Final = (
     help="what --save wrote, or an experiment by its id, as answer:v3, or by a tag",
 )
 @click.option(
-    "--cluster", metavar="EXPR", help="""such as 'tags["document"]': what belongs together"""
+    "--cluster",
+    metavar="EXPR",
+    help="""such as 'tags["document"]': what belongs together [the session of source runs]""",
 )
 @click.option("--margin", "margins", multiple=True, metavar="JUDGE=NUMBER", help="least difference")
 @click.option("--lower-is-better", multiple=True, metavar="JUDGE", help="turn a judge round")

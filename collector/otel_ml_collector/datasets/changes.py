@@ -40,8 +40,9 @@ _MOST_RUNS: Final = 100
 _PARTS_A_RECORD: Final = 8
 
 _KNOWN: Final = Sql("""
-    SELECT DISTINCT digest FROM items
-    WHERE project = {project:String} AND digest IN {digests:Array(String)}""")
+    SELECT digest, max(source_session != '') AS has_session FROM items
+    WHERE project = {project:String} AND digest IN {digests:Array(String)}
+    GROUP BY digest""")
 
 
 Reason = Annotated[
@@ -70,6 +71,9 @@ class WantedItem(BaseModel):
     )
     source_run: Annotated[str, Field(pattern=r"^([0-9a-f]{32}-[0-9a-f]{16})?$")] = Field(
         default="", description="The id of the run that it was made of"
+    )
+    source_session: str = Field(
+        default="", description="The session of that run; verdicts take items of one as one cluster"
     )
 
 
@@ -171,7 +175,13 @@ def _item_of(run: Run, wanted: WantedRuns) -> WantedItem | str:
             return "without a truth"
         right = run.truth[ACTUAL_NAME]
     tags = {name: value for name, value in run.tags.items() if not isinstance(value, dict | list)}
-    return WantedItem(inputs=run.inputs, expected=right, tags=tags, source_run=run.run_id)
+    return WantedItem(
+        inputs=run.inputs,
+        expected=right,
+        tags=tags,
+        source_run=run.run_id,
+        source_session=run.session,
+    )
 
 
 def make_change(
@@ -215,15 +225,15 @@ def make_change(
             )
         digests[item_id] = digest
     description = told.get("description", "") if wanted.description is None else wanted.description
-    known = set()
+    known: dict[str, bool] = {}
     if added:
         values = {"project": project, "digests": sorted(set(added))}
-        known = {row["digest"] for row in reader.rows(_KNOWN, values)}
+        known = {row["digest"]: row["has_session"] for row in reader.rows(_KNOWN, values)}
     now_ns = time.time_ns()
     spans = [
         _span_of_item(project, one, digest, now_ns)
         for one, digest in zip(wanted.items, added, strict=True)
-        if digest not in known
+        if digest not in known or (one.source_session and not known[digest])
     ]
     version = digest_version(digests)
     is_new = all(row["digest"] != version for row in rows)  # one that is there keeps its reason
@@ -240,6 +250,7 @@ def _span_of_item(project: str, item: WantedItem, digest: str, now_ns: int) -> d
         names.INPUTS: orjson.dumps(item.inputs).decode(),
         names.ITEM_EXPECTED: orjson.dumps(item.expected).decode(),
         names.ITEM_SOURCE_RUN: item.source_run or None,
+        names.ITEM_SOURCE_SESSION: item.source_session or None,
         **{f"{names.TAG_PREFIX}{name}": value for name, value in item.tags.items()},
     }
     identity = feedback.identify(project, f"item {digest}")

@@ -56,7 +56,8 @@ _STORED: Final = Sql("""
       FROM ({parts}))
     WHERE line != '' GROUP BY owner""").fill(parts=_PARTS)
 _CONTENT: Final = Sql("""
-    SELECT digest, inputs, expected, tags, source_run, capture, is_whole FROM items
+    SELECT digest, inputs, expected, tags, source_run, source_session, capture, is_whole
+    FROM items
     WHERE project = {project:String} AND digest IN {digests:Array(String)}
     ORDER BY digest, rank DESC LIMIT 1 BY digest""")
 
@@ -315,6 +316,7 @@ def _make_item(item_id: str, digest: str, row: Row | None) -> DatasetItem:
         expected=load_json(row["expected"]),
         tags=load_json(row["tags"], {}),
         source_run=row["source_run"] or None,
+        source_session=row["source_session"] or None,
         is_here=True,
         is_whole=row["is_whole"],
         left_out=left_out if isinstance(left_out, dict) else {},

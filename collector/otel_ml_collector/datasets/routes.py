@@ -281,6 +281,7 @@ def _content_of(item: DatasetItem) -> dict[str, Any] | None:
         "expected": item.expected,
         "tags": item.tags,
         "source_run": item.source_run or "",
+        "source_session": item.source_session or "",
     }
 
 

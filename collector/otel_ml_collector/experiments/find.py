@@ -19,6 +19,8 @@ from otel_ml import attributes as names
 from otel_ml.records import ExperimentRow, ItemScore, ListedExperiment, ListedItemRun
 from otel_ml.statistics.verdict import (
     AMOUNTS,
+    DEFAULT_CLUSTER,
+    SOURCE_CLUSTERS,
     ItemGroup,
     JudgeScore,
     ScoredRun,
@@ -124,6 +126,10 @@ class ExperimentDetail(BaseModel):
     judges: list[JudgeOfItems]
     flaky: int = Field(description="Items whose repeats differ in failing or passing")
     verdict: ExperimentVerdict | None = Field(description="Null without a baseline")
+    clustered_by: str = Field(
+        description="What items belong together by, such as source_session; empty where each "
+        "stands alone"
+    )
     notes: list[str] = Field(description="What must be known beside it")
 
 
@@ -543,13 +549,13 @@ def _work_out(
 ]:
     """Work out what `Compared` is made of; of some items alone where these are given."""
     both = [one for one in (other, experiment) if one is not None]
-    cluster = _text(experiment.comparison.get("cluster"))
+    cluster = _cluster_of(experiment)
     start_ns = min(one.start_ns for one in both)
     rows = count_alike(
         reader,
         item_parameters(project, [one.run_id for one in both], start_ns, state),
         "" if other is None else other.run_id,
-        cluster="source_run" if cluster == "source_run" else tag_of_cluster(cluster),
+        cluster=cluster if cluster in SOURCE_CLUSTERS else tag_of_cluster(cluster),
         is_doubled=any(one.doubled for one in both),
         most=most,
         items=items,
@@ -574,11 +580,17 @@ def _work_out(
             margin=experiment.comparison.get("margin"),
             lower_is_better=experiment.comparison.get("lower_is_better", ()),
             partial=experiment.comparison.get("partial", False),
+            cluster=cluster,
         )
     named = {f"{place}": row["items"] for place, row in enumerate(rows)}
     # Their latencies, tokens and costs are in the verdict now, and are most of what there is.
     groups = {name: replace(one, amounts={}) for name, one in groups.items()}
     return groups, named, verdict, chosen
+
+
+def _cluster_of(experiment: ListedExperiment) -> str:
+    """Return what its items belong together by: what it says, else the default."""
+    return _text(experiment.comparison.get("cluster")) or DEFAULT_CLUSTER
 
 
 def _make_group(
@@ -592,7 +604,7 @@ def _make_group(
             ScoredRun(
                 item=name,
                 digest=f"{digest}",
-                cluster="" if belongs is None else belongs(told, row["source_run"]),
+                cluster="" if belongs is None else belongs(told, row["source"], row["source"]),
                 tags={key: str(value) for key, value in told.items()},
                 is_error=bool(failed),
                 scores={
@@ -658,6 +670,9 @@ def describe(reader: Reader, project: str, compared: Compared) -> ExperimentDeta
         judges=judges,
         flaky=count_items(compared, "flaky"),
         verdict=_make_verdict(compared, numbers),
+        clustered_by=_cluster_of(experiment)
+        if any(one.cluster for one in compared.groups.values())
+        else "",
         notes=_notes(compared),
     )
 
@@ -706,8 +721,7 @@ def _notes(compared: Compared) -> list[str]:
         told.append(f"{experiment.doubled:,} runs of an item again: the first that ended counts")
     if compared.missing:
         told.append(f"The baseline is not here: {compared.missing[:200]}")
-    cluster = _text(experiment.comparison.get("cluster"))
-    if cluster and read_cluster(cluster) is None:
+    if read_cluster(_cluster_of(experiment)) is None:
         told.append("Items belong together by a function, which is not known here: each counts")
     return told
 
@@ -779,7 +793,7 @@ def make_rows(
         if not runs or item not in groups:  # it was deleted meanwhile
             continue
         digest, group = runs[0]["item_digest"], groups[item]
-        told = content.get(digest, {"tags": "", "source_run": ""})
+        told = content.get(digest, {"tags": "", "source_run": "", "source_session": ""})
         beside = sides[before.run_id, item] if before else []
         made.append(
             ExperimentRow(
@@ -787,6 +801,7 @@ def make_rows(
                 digest=digest,
                 tags=load_json(told["tags"], {}),
                 source_run=told["source_run"],
+                source_session=told["source_session"],
                 state=states.get(group.name, "same") if before else "",
                 is_flaky=is_flaky(group.after),
                 runs=[_make_run(row, scores) for row in runs],

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from otel_ml.records import ExperimentRow, ListedItemRun
+from otel_ml.statistics.verdict import SOURCE_CLUSTERS
 from otel_ml_collector.api.parameters import Cursor, FromReader, Where
 from otel_ml_collector.errors import NotFound
 from otel_ml_collector.experiments.find import (
@@ -184,6 +185,7 @@ def show_experiment(
     context = {
         "project": project,
         "found": found,
+        "clustered_by": SOURCE_CLUSTERS.get(found.clustered_by, found.clustered_by),
         "experiment": found.experiment,
         "verdict": found.verdict,
         "judges": judges,

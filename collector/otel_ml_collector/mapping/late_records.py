@@ -246,6 +246,7 @@ def map_item(span: Span, project: str, records: Records) -> str | None:
     digest = to_text(told.get(names.ITEM_DIGEST))
     inputs, expected = to_text(told.get(names.INPUTS)), to_text(told.get(names.ITEM_EXPECTED))
     source_run = to_text(told.get(names.ITEM_SOURCE_RUN))
+    source_session = to_text(told.get(names.ITEM_SOURCE_SESSION))
     if not _DIGEST.fullmatch(digest) or has_bad_artifact(span):
         return BAD_ITEM
     if source_run and not names.RUN_ID.fullmatch(source_run):
@@ -258,7 +259,8 @@ def map_item(span: Span, project: str, records: Records) -> str | None:
     capture = to_text(told.get(names.CAPTURE))
     is_whole = not capture and digest_item(parts[0], parts[1], tags) == digest
     tag_text = canonical_json(tags).decode() if tags else ""
-    said = "\x1f".join((inputs, expected, tag_text, source_run, capture))
+    # Who tells the session as well says more: it stands beside what was stored without it.
+    said = "\x1f".join((inputs, expected, tag_text, source_run, capture, source_session))
     checksum = zlib.crc32(said.encode("utf-8", "surrogatepass"))
     records.items.append(
         ItemContent(
@@ -268,6 +270,7 @@ def map_item(span: Span, project: str, records: Records) -> str | None:
             expected="" if expected == "null" else expected,
             tags=tag_text,
             source_run=source_run,
+            source_session=source_session,
             capture=capture,
             is_whole=is_whole,
             time_ns=span.start_ns,

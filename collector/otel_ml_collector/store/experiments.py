@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from otel_ml.statistics.verdict import DEFAULT_CLUSTER
 from otel_ml_collector.store.reader import IDS, Reader, Row, run_id_of
 from otel_ml_collector.store.sql import EMPTY, Sql
 from otel_ml_collector.store.statistics import ALL_TOKENS
@@ -142,28 +143,31 @@ _COMMON_TAGS: Final = Sql("""
     GROUP BY name, json HAVING count() >= 5 ORDER BY count() DESC, name, json LIMIT 1000""")
 _CONTENT: Final = Sql("""
     LEFT JOIN (
-      SELECT digest, tags, source_run FROM items
+      SELECT digest, tags, source_run, source_session FROM items
       WHERE project = {project:String}
         AND digest IN (SELECT item_digest FROM runs WHERE {ours} {among})
       ORDER BY digest, rank DESC LIMIT 1 BY digest
     ) AS content USING (digest)""")
+_SESSION: Final = Sql("""
+    SELECT 1 FROM items WHERE project = {project:String} AND source_session != '' LIMIT 1""")
 _OWN: Final = Sql("""
     arrayFilter(
       one -> one.1 = {cluster:String} OR concat(one.1, '=', one.2) IN {tags:Array(String)},
       JSONExtractKeysAndValuesRaw(tags)) AS own_tags,
-    if({cluster:String} = 'source_run', content.source_run, '') AS own_source,
+    multiIf({cluster:String} = 'source_run', content.source_run,
+      {cluster:String} = 'source_session', content.source_session, '') AS own_source,
     item IN (own_source, JSONExtractString(tags, {cluster:String}),
       JSONExtractRaw(tags, {cluster:String})) AS is_own""")
 _NO_CONTENT: Final = Sql("""
     CAST([], 'Array(Tuple(String, String))') AS own_tags, '' AS own_source, false AS is_own""")
 _TAGS: Final = Sql("""
-    SELECT digest, tags, source_run FROM items
+    SELECT digest, tags, source_run, source_session FROM items
     WHERE project = {project:String} AND digest IN {digests:Array(String)}
     ORDER BY digest, rank DESC LIMIT 1 BY digest""")
 # Items are groups by all that is said of their runs on both sides, whatever their order. What is
 # measured of each run, such as its latency, stands beside it in lists.
 _ALIKE: Final = Sql("""
-    SELECT before, after, own_tags AS tags, own_source AS source_run, is_own, count() AS count,
+    SELECT before, after, own_tags AS tags, own_source AS source, is_own, count() AS count,
       arraySlice(arraySort(groupArray(item)), 1, {most:UInt32}) AS items,
       arrayFlatten(groupArray(took.1)) AS latency_before,
       arrayFlatten(groupArray(took.2)) AS latency_after,
@@ -314,7 +318,8 @@ def count_alike(
         reader: The store.
         asked: The `item_parameters` of both.
         baseline: The run id of the baseline, empty without one.
-        cluster: The name of the tag that says what items belong to; ``source_run`` for theirs.
+        cluster: The name of the tag that says what items belong to; ``source_run`` or
+            ``source_session`` for theirs.
         is_doubled: Whether there may be several runs for one item and repeat.
         most: The ids of how many items of each group are given, the first ones.
         items: The ids of those that are wanted; None for all.
@@ -323,14 +328,17 @@ def count_alike(
         Rows with `before` and `after`, lists of what is said of each run: the number of its digest
         among those of the item, whether it failed, and a list of judge, version, score, pass, and
         whether the judge failed; `tags`, pairs of name and JSON that many items have, or that say
-        what they belong to; `source_run`, only where it does; `is_own`, whether an item belongs to
-        what bears its own id; `count`; `items`; and of the runs that did not fail, one item after
-        the other, `latency_before`, in milliseconds, `latency_after`, and so of tokens and cost.
+        what they belong to; `source`, their run or session where that does; `is_own`, whether an
+        item belongs to what bears its own id; `count`; `items`; and of the runs that did not fail,
+        one item after the other, `latency_before`, in milliseconds, `latency_after`, and so of
+        tokens and cost.
     """
     asked = {**asked, "baseline": baseline, "most": most, "cluster": cluster}
     among = EMPTY
     if items is not None:
         among, asked["items"] = _AMONG, list(items)
+    if cluster == DEFAULT_CLUSTER and not reader.rows(_SESSION, asked):
+        cluster = asked["cluster"] = ""
     tags = reader.rows(_COMMON_TAGS.fill(ours=_OURS, among=among), asked)
     asked["tags"] = [f"{row['name']}={row['json']}" for row in tags]
     content = _CONTENT.fill(ours=_OURS, among=among) if tags or cluster else EMPTY
@@ -347,7 +355,7 @@ def count_alike(
 
 
 def read_item_tags(reader: Reader, project: str, digests: Iterable[str]) -> dict[str, Row]:
-    """Read tags (JSON) and source run of some items, by digest."""
+    """Read tags (JSON), source run and session of some items, by digest."""
     asked = {"project": project, "digests": sorted(set(digests))}
     return {row["digest"]: row for row in reader.rows(_TAGS, asked)}
 

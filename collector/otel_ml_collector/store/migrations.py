@@ -188,6 +188,15 @@ STEPS: Final = (
               ADD COLUMN IF NOT EXISTS stream_chunks Nullable(Int64) AFTER first_token_ms"""),
         ],
     ),
+    # Items that are stored from here on know the session of the run that they were made of.
+    Step(
+        13,
+        [
+            Sql("""
+            ALTER TABLE items
+              ADD COLUMN IF NOT EXISTS source_session String AFTER source_run"""),
+        ],
+    ),
     # A new step goes here.
 )
 

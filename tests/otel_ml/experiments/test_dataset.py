@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from otel_ml import Client, Dataset, testing
+from otel_ml import Client, Dataset, current_run, testing
 from otel_ml.experiments.dataset import Item, choose_items
 from tests.otel_ml.recording import Recording, attributes, events
 
@@ -75,9 +75,20 @@ def test_order_and_origin_do_not_count() -> None:
     """The same items in another order, and of other runs, are the same version."""
     rows = [SUM, {**SUM, "expected": "four"}, {"inputs": {"question": "1+1"}, "id": "own"}]
     qa = Dataset("qa", rows)
-    turned = Dataset("qa", [{**row, "source_run": "a-b"} for row in reversed(rows)])
+    source = {"source_run": "a-b", "source_session": "morning"}
+    turned = Dataset("qa", [{**row, **source} for row in reversed(rows)])
     assert qa == turned
     assert {one.id: one.digest for one in qa} == {one.id: one.digest for one in turned}
+
+
+def test_one_source_a_content() -> None:
+    """Items of the same content are of one run in any order, as a store keeps them."""
+    rows = [{"inputs": "hello", "source_run": f"r{n}", "source_session": f"s{n}"} for n in range(3)]
+    rows.append({"inputs": "hello", "id": "own"})
+    for given_rows in (rows, rows[::-1]):
+        qa = Dataset("qa", given_rows)
+        assert len({one.id for one in qa}) == 4
+        assert {(one.source_run, one.source_session) for one in qa} == {("r2", "s2")}
 
 
 @given(st.lists(json_values, max_size=5))
@@ -226,6 +237,8 @@ def test_runs_become_items() -> None:
 
     @client.trace(tags={"topic": "sums"})
     def add(a: int, b: int) -> int:
+        if b is not None:
+            current_run().identify(session="morning")
         return a + b
 
     with testing.record(client) as calls:
@@ -238,6 +251,7 @@ def test_runs_become_items() -> None:
     assert answered.items[0].source_run == runs[0].id
     assert answered.left_out == {"without a whole output": 1}
     assert [one.expected for one in Dataset.from_runs("sums", runs)] == [None, None]
+    assert [one.source_session for one in Dataset.from_runs("sums", runs)] == ["morning", ""]
     assert [one.expected for one in Dataset.from_runs("sums", runs, lambda run: run.outcome)] == [
         "ok",
         "error",
@@ -316,7 +330,8 @@ def test_typed_values_are_known_by_content() -> None:
 def test_saved_without_a_server() -> None:
     """Items and version are sent, and what is answered is the name with the digest."""
     recording = Recording()
-    qa = Dataset("qa", [SUM, {"inputs": {"image": np.arange(3)}, "source_run": "r"}], "sums")
+    source = {"source_run": "r", "source_session": "s"}
+    qa = Dataset("qa", [SUM, {"inputs": {"image": np.arange(3)}, **source}], "sums")
     assert recording.client.save(qa) == qa.tag
     first, second = map(attributes, recording.records("item"))
     about = {
@@ -331,6 +346,7 @@ def test_saved_without_a_server() -> None:
         "otel_ml.tag.topic": "sums",
     }
     assert second["otel_ml.item.source_run"] == "r"
+    assert second["otel_ml.item.source_session"] == "s"
     [(_, said)] = events(recording.records("item")[1])
     reference = json.loads(second["otel_ml.inputs"])["image"]
     assert said["otel_ml.artifact.ref"] == "inputs.image"

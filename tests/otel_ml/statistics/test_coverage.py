@@ -14,6 +14,9 @@ import numpy as np
 import pytest
 from scipy.stats import beta, norm
 
+from otel_ml.experiments.compare import ALIKE, Comparison, verdict_of
+from otel_ml.experiments.rows import ItemRun
+from otel_ml.judges.answer import Judgement
 from otel_ml.statistics.intervals import (
     Estimate,
     cluster_mean,
@@ -116,6 +119,36 @@ def clustered_pairs(
     return cluster_mean(sums_of(places, second - first), of_rates=True), rates[1] - rates[0]
 
 
+def items_of_sessions(
+    draw: Draw,
+    size: tuple[int, int],
+    like: Like,
+    repeats: int,
+    rates: tuple[float, float],
+) -> tuple[Estimate, float]:
+    """The difference that a verdict tells of items that were made of runs of sessions."""
+    places = place_in_clusters(draw, *size)
+    limits = norm.ppf(np.array(rates))[:, None]
+    values = [one < limits for one in draw_values(draw, places, like, repeats)]
+    before, after = (
+        [
+            ItemRun(
+                item=str(item),
+                digest="",
+                repeat=repeat,
+                source_session=f"chat {session}",
+                judgements={"exact": Judgement("exact", "a", passed=bool(one[side, item]))},
+            )
+            for repeat, one in enumerate(values)
+            for item, session in enumerate(places)
+        ]
+        for side in (0, 1)
+    )
+    found = verdict_of(after, before, ALIKE).judges["exact"].difference
+    assert found is not None
+    return found, rates[1] - rates[0]
+
+
 def clustered_samples(
     draw: Draw, size: tuple[int, int], alike: float, rates: tuple[float, float]
 ) -> tuple[Estimate, float]:
@@ -205,6 +238,10 @@ METHODS: Final[dict[str, tuple[Callable[..., tuple[Estimate, float]], list[tuple
         clustered_pairs,
         list(product(FEW[:3], LIKES, [1, 5], RATES)),
     ),
+    "items of sessions": (
+        items_of_sessions,
+        list(product([(60, 15), (120, 30), (300, 60)], LIKES, [1, 3], RATES[1:5])),
+    ),
     "two samples in clusters": (
         clustered_samples,
         list(product([(100, 12), (200, 40), (2_000, 200)], [0, 0.9], RATES)),
@@ -250,6 +287,34 @@ def test_coverage(method: str) -> None:
         print(f"  {share:.1%} {cell}")  # noqa: T201
     assert mean >= FLOOR
     assert least >= FLOOR - NOISE
+
+
+def test_nothing_changed_in_sessions() -> None:
+    """Where runs of one session are alike, worse is said as seldom; by item it is too often."""
+    draw, worse = np.random.default_rng(13), [0, 0]
+    by_item = Comparison(cluster=lambda run: run.item)
+    for at in range(2 * TRIES):
+        places = place_in_clusters(draw, 240, (24, 40, 60)[at % 3])
+        passed = draw_rates(draw, places, (0.7, 0.2), 1, (0.6, 0.6)) > 0
+        before, after = (
+            [
+                ItemRun(
+                    item=str(item),
+                    digest="",
+                    source_session=f"chat {session}",
+                    judgements={"exact": Judgement("exact", "a", passed=bool(one))},
+                )
+                for item, (session, one) in enumerate(zip(places, side, strict=True))
+            ]
+            for side in passed
+        )
+        for place, how in enumerate((ALIKE, by_item)):
+            found = verdict_of(after, before, how).judges["exact"]
+            worse[place] += found.word == "worse"
+    by_session, alone = (one / (2 * TRIES) for one in worse)
+    print(f"nothing changed: worse in {by_session:.2%} by session, {alone:.2%} by item")  # noqa: T201
+    assert by_session <= 0.025 + 3 * math.sqrt(0.025 * 0.975 / (2 * TRIES))
+    assert alone > 3 * max(by_session, 0.025)
 
 
 @pytest.mark.parametrize("judges", [1, 5])

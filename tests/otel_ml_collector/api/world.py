@@ -182,7 +182,7 @@ def fill(service: Service) -> dict[str, str]:
     item = make_item(
         {"question": "Where is my parcel?"},
         "At the post office",
-        {"otel_ml.item.source_run": id_of(first)},
+        {"otel_ml.item.source_run": id_of(first), "otel_ml.item.source_session": "session-5"},
         topic="parcels",
     )
     service.store.take(PROJECT, item, *make_versions("qa", {"parcel": item}))

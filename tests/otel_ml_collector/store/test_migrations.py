@@ -5,7 +5,8 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
@@ -35,9 +36,12 @@ from tests.otel_ml_collector.spans import (
     make_sign,
     make_span,
     make_start,
+    span_id,
+    trace_id,
 )
 from tests.otel_ml_collector.store.test_versions import arrive, numbers
 from tests.otel_ml_collector.stores import Service, Store, open_service, open_store
+from tests.otel_ml_collector.test_datasets import make_item, make_versions
 
 SCHEMAS: Final = Path(__file__).parent / "schemas"
 SCHEMA: Final = Sql("SELECT max(value) AS version FROM store_meta WHERE name = 'schema'")
@@ -144,6 +148,11 @@ def spans_of(version: int) -> list[Span]:
     begun = make_call("begun", start_ns=NOW_NS + MS_NS)
     started = [make_start(begun), make_sign("heartbeat", NOW_NS)] if version > 1 else []
     return [call, update, below, older, *started, *said]
+
+
+def id_of_number(number: int) -> str:
+    """Return the id of the run of a number."""
+    return f"{number:032x}-{number:016x}"
 
 
 def write(service: Service, version: int, spans: Sequence[Span]) -> None:
@@ -275,6 +284,65 @@ def test_stream_of_an_older_store(tmp_path: Path) -> None:
     make_old(tmp_path / "old", 11, rows)
     with open_service(tmp_path / "old") as service:
         assert ask(service.app, path).text == expected
+
+
+def test_items_of_an_older_store(tmp_path: Path) -> None:
+    """Items that were kept without a session answer as before, until somebody tells it."""
+    before, after = (
+        make_call(
+            "experiment",
+            {"otel_ml.kind": "experiment", "otel_ml.experiment.dataset": "qa", **told},
+            trace_id=trace_id(number),
+            span_id=span_id(number),
+        )
+        for number, told in ((1, {}), (2, {"otel_ml.experiment.baseline": id_of_number(1)}))
+    )
+    items = [
+        make_item(place, told={"otel_ml.item.source_run": id_of_number(100 + place)})
+        for place in range(40)
+    ]
+    spans = [
+        before,
+        after,
+        *items,
+        *make_versions("qa", {f"{at}": one for at, one in enumerate(items)}),
+    ]
+    for number, (experiment, place) in enumerate(product((before, after), range(40)), 200):
+        passed = experiment is before or place % 4 > 0
+        told: dict[str, Value] = {
+            "otel_ml.experiment": id_of(experiment),
+            "otel_ml.experiment.dataset": "qa",
+            "otel_ml.item.id": f"{place}",
+            "otel_ml.item.digest": str(items[place].attributes["otel_ml.item.digest"]),
+            "otel_ml.score.exact": float(passed),
+            "otel_ml.passed.exact": passed,
+            "session.id": "of the experiment",
+        }
+        spans.append(make_call("answer", told, trace_id=trace_id(number), span_id=span_id(number)))
+    api = "/api/v1/projects/p12"
+    verdict = f"{api}/experiments/{id_of(after)}"
+    paths = [verdict, f"{verdict}/rows", f"{api}/datasets/qa/versions/1/items", f"{api}/datasets"]
+    with open_service(tmp_path / "today") as service:
+        write(service, 12, spans)
+        expected = [ask(service.app, path).text for path in paths]
+        rows = read_tables(service, 12)
+    assert "worse by 25 points" in expected[0]
+    assert "clusters by" not in expected[0]
+    make_old(tmp_path / "old", 12, rows)
+    with open_service(tmp_path / "old") as service:
+        assert [ask(service.app, path).text for path in paths] == expected
+        write(service, 12, items)
+        assert [ask(service.app, path).text for path in paths] == expected
+        sessions = [
+            replace(
+                item,
+                attributes={**item.attributes, "otel_ml.item.source_session": f"s{place // 2}"},
+            )
+            for place, item in enumerate(items)
+        ]
+        write(service, 12, sessions)
+        assert "n = 40 in 20 clusters by session" in ask(service.app, verdict).text
+        assert ask(service.app, paths[3]).text == expected[3]
 
 
 @pytest.mark.parametrize("delay_s", [0.05, 0.3])

@@ -50,8 +50,9 @@ function wanted() {
     return null;
   }
   const right = expected.value.trim() ? readTyped(expected.value) : null;
-  const { source_run: run = "" } = item;
-  return { id: id.value, inputs: readTyped(inputs.value), expected: right, tags: told, source_run: run };
+  const { source_run = "", source_session = "" } = item;
+  const source = { source_run, source_session };
+  return { id: id.value, inputs: readTyped(inputs.value), expected: right, tags: told, ...source };
 }
 
 for (const button of document.querySelectorAll("[data-edit]")) {

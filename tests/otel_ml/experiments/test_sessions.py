@@ -1,0 +1,122 @@
+"""Items that were made of runs of sessions: the verdict takes those of one session together."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import statsmodels.api as sm
+
+from otel_ml.experiments.compare import ALIKE, Comparison, cluster_of, estimate_alone, verdict_of
+from otel_ml.experiments.rows import ItemRun
+from otel_ml.judges.answer import Judgement
+from otel_ml.statistics.intervals import Estimate, newcombe_paired
+from otel_ml.statistics.verdict import JudgeVerdict
+
+SIZES = (1, 2, 3, 9, 4, 4, 7, 1, 1, 12, 5, 6, 2, 8)
+
+
+def runs_of(values: Sequence[float], sessions: Sequence[str], tags: str = "") -> list[ItemRun]:
+    """One run an item, with a score; the first half of the items has the tag `a`, the rest `b`."""
+    return [
+        ItemRun(
+            item=f"i{place:03}",
+            digest="d",
+            source_run=f"run {place}",
+            source_session=session,
+            tags={"half": "ab"[2 * place // len(values)], "third": place % 40},
+            judgements={"close": Judgement("close", "c1", score=value, passed=None)},
+        )
+        for place, (value, session) in enumerate(zip(values, sessions, strict=True))
+    ]
+
+
+def judged(before: list[ItemRun], after: list[ItemRun], how: Comparison = ALIKE) -> JudgeVerdict:
+    return verdict_of(after, before, how).judges["close"]
+
+
+def bounds(of: Estimate | None) -> tuple[float, ...]:
+    assert of is not None
+    return of.value, of.low, of.high
+
+
+def exactly(*numbers: float) -> object:
+    return pytest.approx(numbers, rel=1e-9, abs=1e-9)
+
+
+def draw_sides(sessions: Sequence[str]) -> tuple[list[float], list[float]]:
+    draw = np.random.default_rng(5)
+    of = {one: draw.normal(size=2) for one in {*sessions}}
+    sides = [[float(of[one][side] + draw.normal() / 3) for one in sessions] for side in (0, 1)]
+    return sides[0], [one + 0.4 for one in sides[1]]
+
+
+def test_sessions_are_clusters() -> None:
+    """Sessions of one size have the cluster-robust interval of statsmodels."""
+    sessions = [f"chat {place % 24}" for place in range(120)]
+    before, after = draw_sides(sessions)
+    found = judged(runs_of(before, sessions), runs_of(after, sessions))
+    model = sm.OLS(np.subtract(after, before), np.ones(len(sessions)))
+    fitted = model.fit(cov_type="cluster", cov_kwds={"groups": sessions}, use_t=True)
+    assert bounds(found.difference) == exactly(fitted.params[0], *fitted.conf_int()[0])
+    assert "n = 120 in 24 clusters by session" in found.sentence
+    alone = estimate_alone(runs_of(after, sessions), ALIKE)["close"].value
+    fitted = sm.OLS(after, np.ones(len(sessions))).fit(
+        cov_type="cluster", cov_kwds={"groups": sessions}, use_t=True
+    )
+    assert bounds(alone) == exactly(fitted.params[0], *fitted.conf_int()[0])
+
+
+def test_sessions_of_any_size() -> None:
+    """An item without a session is a cluster of its own, beside sessions of any size."""
+    sessions = [f"chat {at}" for at, size in enumerate(SIZES) for _ in range(size)] + [""] * 15
+    before, after = draw_sides(sessions)
+    found = judged(runs_of(before, sessions), runs_of(after, sessions)).difference
+    assert found is not None
+    assert (found.n, found.clusters) == (80, 29)
+    changes = np.subtract(after, before)
+    groups = np.array([one or f"alone {place}" for place, one in enumerate(sessions)])
+    left = np.array([changes[groups != one].mean() for one in np.unique(groups)])
+    error = math.sqrt((len(left) - 1) / len(left) * ((left - changes.mean()) ** 2).sum())
+    given = runs_of(before, [*groups]), runs_of(after, [*groups])
+    assert judged(*given).difference == found
+    named = Comparison(cluster=lambda run: run.source_session or None)
+    assert judged(runs_of(before, sessions), runs_of(after, sessions), named).difference == found
+    assert found.value == pytest.approx(changes.mean(), rel=1e-9)
+    half = (found.high - found.low) / 2
+    assert 2.04 * error < half < 2.4 * error  # Student's t of 6 to 28 degrees
+
+
+def test_a_named_cluster_wins() -> None:
+    """What somebody names is what items belong together by, whatever their sessions are."""
+    sessions = [f"chat {place % 24}" for place in range(120)]
+    before, after = draw_sides(sessions)
+    given = runs_of(before, sessions), runs_of(after, sessions)
+    by = 'tags["third"]'
+    found = judged(*given, Comparison(cluster=cluster_of(by), told={"cluster": by}))
+    assert found.sentence.endswith(f"n = 120 in 40 clusters by {by}")
+    thirds = [f"{place % 40}" for place in range(120)]
+    assert found.difference == judged(runs_of(before, thirds), runs_of(after, thirds)).difference
+    alone = judged(*given, Comparison(cluster=lambda run: run.item))
+    assert alone.sentence.endswith("n = 120")
+    bare = [""] * 120
+    assert alone == judged(runs_of(before, bare), runs_of(after, bare))
+
+
+def test_sessions_of_one_item() -> None:
+    """Where no two items are of one session, passes have Newcombe's interval as without any."""
+    sides = [
+        [
+            ItemRun(
+                item=f"i{place}",
+                digest="d",
+                source_session=f"chat {place}" if place % 2 else "",
+                judgements={"exact": Judgement("exact", "a1", passed=sign == "+")},
+            )
+            for place, sign in enumerate(signs)
+        ]
+        for signs in ("+" * 50 + "-" * 10, "+" * 30 + "-" * 30)
+    ]
+    found = verdict_of(sides[1], sides[0], ALIKE).judges["exact"]
+    assert found.difference == newcombe_paired(30, 20, 0, 10)
+    assert found.sentence.endswith("n = 60 in 60 clusters by session")
