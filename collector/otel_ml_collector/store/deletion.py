@@ -75,6 +75,9 @@ _OF_MODEL: Final = Sql("""({owners} OR (startsWith(owner, 'model:')
 _MADE_OF_RUNS: Final = Sql("""source_run IN (
   SELECT concat(lower(hex(trace_id)), '-', lower(hex(span_id))) FROM deleted_runs WHERE {deleted})
 """).fill(deleted=_DELETED)
+# Or that was said in the session that goes, also when its run is gone already.
+_MADE_OF_SESSION: Final = Sql("""({runs}
+  OR source_session = {target:String} AND time_ns <= {deleted:Int64})""").fill(runs=_MADE_OF_RUNS)
 # What belongs to a session or a user: its runs, and those of the same traces that say nothing.
 _OF_TRACES: Final = Sql("""trace_id IN (
   SELECT trace_id FROM runs WHERE {ours} AND {name} = {target:String}
@@ -89,8 +92,9 @@ _MEANT: Final = {
     MODEL: Sql("model = {target:String}"),
     PROJECT: Sql("1"),
 }
-# What shows that a model or a project is there, beside its runs.
+# What shows that a session, a model or a project is there, beside its runs.
 _TRACES_OF: Final[Mapping[str, Sequence[_Place]]] = {
+    SESSION: [(Sql("items"), Sql("source_session = {target:String}"))],
     MODEL: [
         (
             Sql("model_versions"),
@@ -286,7 +290,7 @@ def _places_of_rest(kind: str) -> list[_Place]:
         (Sql("artifacts"), named),
         (Sql("artifact_chunks"), named),
         *((table.sql, owners) for table in OWNED),
-        (Sql("items"), _MADE_OF_RUNS),
+        (Sql("items"), _MADE_OF_SESSION if kind == SESSION else _MADE_OF_RUNS),
         (Sql("experiment_traces"), _GONE_TRACES),
         (Sql("trace_keys"), _GONE_KEYS),
         (Sql("trace_index"), _GONE_KEYS),

@@ -177,10 +177,14 @@ class ProjectDeletions:
         )
 
     def _means_item(self, item: ItemContent, runs: Collection[str]) -> bool:
-        """Tell whether an item was made of a run that is gone, or went with its project."""
+        """Tell whether an item was made of a run or session that is gone, or of such a project."""
         if item.project != self._project:
             return False
-        is_gone = self._project_ns is not None and item.time_ns <= self._project_ns
+        of_session = (
+            self._rules.get((SESSION, item.source_session)) if item.source_session else None
+        )
+        rules = (of_session, self._rules.get((PROJECT, "")))
+        is_gone = any(rule is not None and item.time_ns <= rule.deleted_ns for rule in rules)
         return is_gone or item.source_run in runs
 
     def _means_key(self, key: TraceKey, kept: Collection[bytes]) -> bool:
@@ -229,7 +233,8 @@ def names_of(records: Records, project: str, until_ns: int) -> list[str]:
     named = {name for run in runs for name in (run.session, run.user, run.model)}
     late = {model_of(row.owner) for row in late_of(records) if row.project == project}
     versions = {row.name for row in records.versions if row.last_seen_ns <= until_ns}
-    return sorted((named | late | versions) - {""})
+    items = {row.source_session for row in records.items if row.project == project}
+    return sorted((named | late | versions | items) - {""})
 
 
 def owners_of(records: Records, project: str, until_ns: int) -> list[str]:
