@@ -240,7 +240,7 @@ METHODS: Final[dict[str, tuple[Callable[..., tuple[Estimate, float]], list[tuple
     ),
     "items of sessions": (
         items_of_sessions,
-        list(product([(60, 15), (120, 30), (300, 60)], LIKES, [1, 3], RATES[1:5])),
+        list(product([(60, 15), (300, 60)], LIKES, [1, 3], RATES[2:4])),
     ),
     "two samples in clusters": (
         clustered_samples,
