@@ -33,8 +33,13 @@ from otel_ml_collector.store.tables import (
     shares,
 )
 
-# A selective filter must not read in the order of the key: 31 ms against 134 at 10 M rows.
-FILTERED: Final = {"optimize_read_in_order": 0, "use_top_k_dynamic_filtering": 0}
+# A selective filter must not read in the order of the key: 31 ms against 134 at 10 M rows. What
+# it tests first the statistics of the parts tell: a tenth less for a word.
+FILTERED: Final = {
+    "optimize_read_in_order": 0,
+    "use_top_k_dynamic_filtering": 0,
+    "use_statistics": 1,
+}
 # Points and scores are in partitions by arrival: a repeated one may stand in two of them.
 ACROSS_PARTITIONS: Final = {"do_not_merge_across_partitions_select_final": 0}
 
