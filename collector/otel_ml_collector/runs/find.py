@@ -78,16 +78,17 @@ from otel_ml_collector.store.runs import (
     read_spans,
 )
 from otel_ml_collector.store.sql import Condition, Search, Sql
-from otel_ml_collector.store.tables import LENT_PAYLOAD
+from otel_ml_collector.store.tables import LENT_PAYLOAD, LIGHT
 from otel_ml_collector.times import AHEAD_NS, DAY_NS, HOUR_NS
 
 _TRACE_SPANS: Final = 10_000
 _RUN_ID: Final = re.compile("([0-9a-f]{32})-([0-9a-f]{16})")
 _TRACE_ID: Final = re.compile("[0-9a-f]{32}")
 _SPAN_ID: Final = re.compile("[0-9a-f]{16}")
-# The newest runs of a busy project are in its last hour, or ahead of our clock: widen only when
-# they are not.
-_WINDOWS_NS: Final = (AHEAD_NS + HOUR_NS, DAY_NS, 30 * DAY_NS)
+# The newest runs of a project are in its last day, or ahead of our clock: widen only when they are
+# not. Payloads that are searched are read as a whole, so an hour of them comes first.
+_WINDOWS_NS: Final = (AHEAD_NS + DAY_NS, 30 * DAY_NS)
+_SEARCHED_NS: Final = (AHEAD_NS + HOUR_NS, *_WINDOWS_NS)
 _FEWEST_PAYLOADS: Final = 100
 _MOST_PAYLOADS: Final = 5_000
 _PART_RUNS: Final = 100
@@ -223,7 +224,7 @@ def find_neighbour(
 ) -> str | None:
     """Find the id of the run behind one in the list of its project; None at its end."""
     query = RunsQuery(run.project, limit=1, cursor=cursor_of(run), newest_first=newest_first)
-    rows = _list_rows(reader, query, now_ns)
+    rows = _list_rows(reader, query, now_ns, KEY)
     return run_id_of(rows[0]) if rows else None
 
 
@@ -245,20 +246,16 @@ def compile_query(reader: Reader, query: RunsQuery) -> tuple[Condition, bool]:
     return compile_where(reader, query.project, where, is_bounded=is_bounded)
 
 
-def _list_rows(reader: Reader, query: RunsQuery, now_ns: int) -> list[Row]:
-    """List the light rows of a page, and one more where there is one."""
+def _list_rows(reader: Reader, query: RunsQuery, now_ns: int, columns: Sql = LIGHT) -> list[Row]:
+    """List the rows of a page, and one more where there is one; of roots and traces light ones."""
     condition, is_filtered = compile_query(reader, query)
     after = None if query.cursor is None else read_cursor(query.cursor)
-    listing = Listing(query.project, condition, is_filtered, after, query.newest_first)
+    listing = Listing(query.project, condition, is_filtered, after, query.newest_first, columns)
     whole = query.window(now_ns)
     want = query.limit + 1
     # Those without an end first: one that ends in between is then in both, and its end wins.
     keys = list_open_keys(reader, listing, whole)
-    ended: list[Row] = []
-    for window in _windows(listing, whole):
-        ended += _fill(reader, listing, window, want - len(ended), query)
-        if len(ended) >= want:
-            break
+    ended = _fill(reader, listing, whole, want, query)
     near = _near(keys, ended, listing, want)
     still_open = read_open_runs(reader, query.project, near, now_ns, condition)
     still_open = _keep(reader, query, still_open)
@@ -408,28 +405,34 @@ def _parts(
 
 
 def _windows(listing: Listing, whole: Window) -> Iterator[Window]:
-    """Cut the time that is asked for into windows that reach the newest runs first."""
-    searches = listing.condition.reads_payloads  # a window of payloads is read as a whole
-    if (listing.is_filtered and not searches) or not listing.newest_first:
+    """Cut the time that is asked for into windows that reach the first runs of the list first."""
+    searches = listing.condition.reads_payloads
+    start_ns, end_ns = whole.start_ns, whole.end_ns
+    if listing.after is not None and listing.newest_first:
+        end_ns = min(end_ns, listing.after.start_ns + 1)
+    elif listing.after is not None:
+        start_ns = max(start_ns, listing.after.start_ns)
+    is_far = not listing.newest_first and start_ns == 0  # nobody knows where the oldest ones are
+    if (listing.is_filtered and not searches) or is_far:
         yield whole
         return
-    end_ns = whole.end_ns
-    if listing.after is not None:
-        end_ns = min(end_ns, listing.after.start_ns + 1)
-    for length_ns in _WINDOWS_NS:
-        start_ns = max(end_ns - length_ns, whole.start_ns)
+    for length_ns in (*(_SEARCHED_NS if searches else _WINDOWS_NS), end_ns):
         if start_ns >= end_ns:
             return
-        yield Window(start_ns, end_ns)
-        end_ns = start_ns
-    if whole.start_ns < end_ns:
-        yield Window(whole.start_ns, end_ns)
+        if listing.newest_first:
+            edge_ns = max(end_ns - length_ns, start_ns)
+            yield Window(edge_ns, end_ns)
+            end_ns = edge_ns
+        else:
+            edge_ns = min(start_ns + length_ns, end_ns)
+            yield Window(start_ns, edge_ns)
+            start_ns = edge_ns
 
 
 def _fill(
-    reader: Reader, listing: Listing, window: Window, want: int, query: RunsQuery
+    reader: Reader, listing: Listing, whole: Window, want: int, query: RunsQuery
 ) -> list[Row]:
-    """Read matching runs of a window until there are enough.
+    """Read matching runs of a time until there are enough.
 
     A delivery that lost against another one of its run is dropped, as is what `_keep` leaves out,
     and the page refilled.
@@ -437,14 +440,9 @@ def _fill(
     rows: list[Row] = []
     missing = want + want // 16 + 1  # some may have lost: a second look costs as much as the first
     while len(rows) < want:
-        search = listing.condition.search
-        if search is None:
-            keys = list_keys(reader, listing, window, missing)
-        else:
-            keys = search_keys(reader, listing, search, window, missing)
+        keys = _find_keys(reader, listing, whole, missing)
         if keys:
-            found = _read_matching(reader, listing.project, keys)
-            rows += _keep(reader, query, found)
+            rows += _keep(reader, query, _read_matching(reader, listing, keys))
             listing = replace(listing, after=keys[-1])
         if len(keys) < missing:
             break
@@ -452,9 +450,25 @@ def _fill(
     return rows
 
 
-def _read_matching(reader: Reader, project: str, keys: Sequence[Key]) -> list[Row]:
+def _find_keys(reader: Reader, listing: Listing, whole: Window, limit: int) -> list[Key]:
+    """Find the keys of the first runs of a time that match, window by window, in order."""
+    search = listing.condition.search
+    keys: list[Key] = []
+    for window in _windows(listing, whole):
+        left = limit - len(keys)
+        if search is None:
+            keys += list_keys(reader, listing, window, left)
+        else:
+            keys += search_keys(reader, listing, search, window, left)
+        if len(keys) >= limit:
+            break
+    return keys
+
+
+def _read_matching(reader: Reader, listing: Listing, keys: Sequence[Key]) -> list[Row]:
     """Read the runs of some keys whose winning delivery is the one that matched."""
-    best = {run_id_of(row): row for row in winners(read_runs(reader, project, keys))}
+    found = read_runs(reader, listing.project, keys, listing.columns)
+    best = {run_id_of(row): row for row in winners(found)}
     rows: dict[str, Row] = {}
     for key in keys:
         row = best.get(key.run_id)

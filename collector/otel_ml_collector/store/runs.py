@@ -126,6 +126,7 @@ class Listing:
         is_filtered: Whether the condition leaves out most of them.
         after: The key behind which the list goes on.
         newest_first: The order, by start.
+        columns: What is read of each run that has ended.
     """
 
     project: str
@@ -133,6 +134,7 @@ class Listing:
     is_filtered: bool
     after: Key | None
     newest_first: bool
+    columns: Sql = LIGHT
 
     @property
     def direction(self) -> Sql:
@@ -197,9 +199,9 @@ def key_parameters(project: str, keys: Sequence[Key]) -> dict[str, Any]:
     }
 
 
-def read_runs(reader: Reader, project: str, keys: Sequence[Key]) -> list[Row]:
-    """Read the light rows of some keys: of each run every delivery that is still there."""
-    sql = Sql("SELECT {light} FROM runs WHERE {these}").fill(light=LIGHT, these=OF_KEYS)
+def read_runs(reader: Reader, project: str, keys: Sequence[Key], columns: Sql = LIGHT) -> list[Row]:
+    """Read light rows of some keys, or other columns: each delivery of a run that is there."""
+    sql = Sql("SELECT {columns} FROM runs WHERE {these}").fill(columns=columns, these=OF_KEYS)
     return reader.rows(sql, key_parameters(project, keys))
 
 

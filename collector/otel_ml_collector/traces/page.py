@@ -522,7 +522,10 @@ def show_run(
     """One run with everything that is known of it."""
     now_ns = time.time_ns()
     run, series = runs.find_run_with_series(reader, run_id, project, now_ns=now_ns)
-    newer = reader.ahead(runs.find_neighbour, run, now_ns, newest_first=False)
+    newer, older = (
+        reader.ahead(runs.find_neighbour, run, now_ns, newest_first=newest_first)
+        for newest_first in (False, True)
+    )
     page = runs.TracePage(limit=MAX_ROWS)
     trace = find_trace(reader, run.trace_id, now_ns=now_ns, page=page)
     told = read_state(request)
@@ -556,7 +559,7 @@ def show_run(
         "plots": make_plots(project, {"run_id": run_id}, series[:_PLOTS]),
         "artifacts": lay_out_artifacts(request, reader, project, run.artifacts),
         "newer": newer.result(),
-        "older": runs.find_neighbour(reader, run, now_ns, newest_first=True),
+        "older": older.result(),
         "api": view.api_address("projects", project, "runs", run_id),
         "python": python_call("run", run_id),
     }

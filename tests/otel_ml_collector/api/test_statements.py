@@ -49,7 +49,7 @@ def count(service: Service, path: str) -> int:
 @pytest.mark.parametrize(
     ("path", "most"),
     [
-        ("/projects/{}/runs", 6),  # one for each window that has too few, up to all of time
+        ("/projects/{}/runs", 5),  # one for each window that has too few, up to all of time
         ("/projects/{}/runs?where=outcome+%3D%3D+%22ok%22", 3),
         ("/projects/{}/runs?where=scores%5B%22grounded%22%5D+%3C+1", 3),
         ("/projects/{}/runs/{run}", 4),
@@ -74,7 +74,7 @@ def test_api(shop: Service, path: str, most: int) -> None:
     ("path", "most"),
     [
         ("/", 4),
-        ("/projects/{}/runs", 7),
+        ("/projects/{}/runs", 6),
         ("/projects/{}/chart", 2),
         ("/projects/{}/chart?roots=1", 3),
         ("/projects/{}/runs/{run}", 14),
