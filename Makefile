@@ -41,7 +41,7 @@ test: $(VENV)/dev.stamp ## All that Python alone can test
 test-all: $(VENV)/dev.stamp .venv-sdk-1.25/stamp tools ## What a commit passes, with Node and Chromium; a skipped test is a failure
 	$(BIN)/python -m pytest $(PYTEST) -m "not deploy and not nightly" --forbid-skips
 
-test-nightly: $(VENV)/dev.stamp $(INTEROP:%=.venv-%/stamp) .venv-bench-peers/stamp .venv-evals/stamp .venv-integrations/stamp .venv-llm/stamp tests/interop/agents/node_modules/stamp tools neighbours check-deploy ## All that test-all leaves out, and properties with all examples
+test-nightly: $(VENV)/dev.stamp $(INTEROP:%=.venv-%/stamp) .venv-bench-peers/stamp .venv-evals/stamp .venv-integrations/stamp .venv-llm/stamp .venv-instrumentors/stamp tests/interop/agents/node_modules/stamp tools neighbours check-deploy ## All that test-all leaves out, and properties with all examples
 	OTEL_ML_TESTS=nightly $(BIN)/python -m pytest $(PYTEST) --forbid-skips --cov \
 	  -m "(nightly or harder or hypothesis) and not deploy"
 
@@ -52,7 +52,7 @@ test-neighbours: $(VENV)/dev.stamp neighbours ## Beside the real Jaeger, OpenTel
 neighbours: $(PROMTOOL) $(ALERTMANAGER) ## Bring them: the last two are packages of Debian, the others from a folder (NEIGHBOURS=dir), else built with Go
 	@sh tests/neighbours/bring.sh "$(NEIGHBOURS)"
 
-test-integrations: $(VENV)/dev.stamp .venv-integrations/stamp .venv-llm/stamp ## Beside MLflow, transformers, torch, jax and the like (3 GB)
+test-integrations: $(VENV)/dev.stamp .venv-integrations/stamp .venv-llm/stamp .venv-instrumentors/stamp ## Beside MLflow, transformers, torch, jax and the like (3 GB)
 	$(BIN)/python -m pytest -m integrations --forbid-skips tests/integrations tests/origins
 
 house: $(VENV)/dev.stamp ## Print what must be read to change one thing (beside a commit: BESIDE=3d291aa)
@@ -122,11 +122,12 @@ requirements: ## Compile the pinned requirements again (needs uv)
 	  $(COMPILE) requirements/$$name.in -o requirements/$$name.txt || exit 1; done
 	$(COMPILE) requirements/evals.in --override requirements/evals-left-out.txt \
 	  -o requirements/evals.txt
-	for name in integrations llm; do \
+	for name in integrations llm instrumentors; do \
 	  $(COMPILE) requirements/$$name.in requirements/build.in -o requirements/$$name.txt || exit 1; done
 
 clean: ## Remove what these targets made
 	rm -rf $(VENV) $(PROTO_VENV) $(INTEROP:%=.venv-%) .venv-evals .venv-integrations .venv-llm
+	rm -rf .venv-instrumentors
 	rm -rf .venv-bench-peers
 	rm -rf .cache .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
@@ -236,10 +237,11 @@ WITH_PIP := $(BIN)/python -m pip --python .venv-integrations install --quiet
 	@touch $@
 
 # With the project itself, as above.
-.venv-llm/stamp: requirements/llm.txt pyproject.toml | $(BIN)/python
-	$(call environment,.venv-llm)
-	$(call into,.venv-llm) --require-hashes --requirement $<
-	$(call into,.venv-llm) $(OURSELVES)
+.venv-llm/stamp .venv-instrumentors/stamp: .venv-%/stamp: requirements/%.txt pyproject.toml \
+  | $(BIN)/python
+	$(call environment,.venv-$*)
+	$(call into,.venv-$*) --require-hashes --requirement $<
+	$(call into,.venv-$*) $(OURSELVES)
 	@touch $@
 
 # The file is compiled under the name of the package that the generated code lives in.

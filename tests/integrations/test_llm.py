@@ -31,13 +31,33 @@ ROOTS: Final = {
 }
 
 
-def start(command: list[str], collector: CollectorProcess, folder: Path) -> str:
+# Each is for OpenAI's client, under the name "openai" too; beside it, what its spans name.
+INSTRUMENTORS: Final = {
+    "openinference-instrumentation-openai": "openinference.instrumentation.openai",
+    "opentelemetry-instrumentation-openai": "opentelemetry.instrumentation.openai.v1",
+    "opentelemetry-instrumentation-openai-v2": "opentelemetry.util.genai.handler",
+}
+# What the official one needs to tell messages, see the page.
+WITH_MESSAGES: Final = {
+    "OTEL_SEMCONV_STABILITY_OPT_IN": "gen_ai_latest_experimental",
+    "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "SPAN_ONLY",
+}
+
+
+def start(
+    command: list[str],
+    collector: CollectorProcess,
+    folder: Path,
+    environment: str = "llm",
+    **variables: str,
+) -> str:
     """Run a command beside the provider, to which the environment leads every library."""
     with serving(Sink()) as provider:
         return run(
             command,
             folder,
-            environment="llm",
+            environment=environment,
+            **variables,
             OTEL_ML_ENDPOINT=collector.endpoint,
             OPENAI_API_KEY="none",
             OPENAI_BASE_URL=f"{provider}/v1",
@@ -66,6 +86,59 @@ def test_recipe(project: str, collector: CollectorProcess, tmp_path: Path) -> No
     assert tokens == 5
     assert "How is the weather in Ghent?" in str(called["inputs"])
     assert "Sunny in Ghent" in str(called["outputs"])
+
+
+def instrument(
+    named: str, project: str, collector: CollectorProcess, folder: Path
+) -> list[dict[str, Any]]:
+    """Run the recipe of OpenAI with other instrumentations; returns the runs that count."""
+    recipe = RECIPES["openai"].replace('Client("openai")', f'Client("{project}")')
+    (folder / "recipe.py").write_text(
+        recipe.replace('instrument("openai")', f"instrument({named})")
+    )
+    said = start(["python", "recipe.py"], collector, folder, "instrumentors", **WITH_MESSAGES)
+    assert said == "Sunny in Ghent\n"
+    return collector.runs(project)
+
+
+@pytest.mark.parametrize("package", INSTRUMENTORS)
+def test_each_instrumentation(package: str, collector: CollectorProcess, tmp_path: Path) -> None:
+    """`client.instrument` of each maker's package records question, answer and tokens."""
+    assert package in PAGE
+    [run] = instrument(f'"{package}"', package, collector, tmp_path)
+    whole = collector.get(f"/runs/{run['run_id']}")
+    assert (run["kind"], run["model"], run["inputs"], run["outputs"]) == (
+        "model",
+        "gpt-4o-mini",
+        "How is the weather in Ghent?",
+        "Sunny in Ghent",
+    )
+    assert (run["tokens"]["output"], run["also_recorded"]) == (5, [])
+    assert whole["scope"]["name"] == INSTRUMENTORS[package]
+    assert whole["finish_reason"] == "stop"
+
+
+def test_name_of_the_library(collector: CollectorProcess, tmp_path: Path) -> None:
+    """Of three that instrument one library, its name takes the first: OpenInference."""
+    [run] = instrument('"openai"', "by-name", collector, tmp_path)
+    whole = collector.get(f"/runs/{run['run_id']}")
+    assert whole["scope"]["name"] == "openinference.instrumentation.openai"
+
+
+def test_all_at_once(collector: CollectorProcess, tmp_path: Path) -> None:
+    """Where all three record a call, it counts once: the sums are those of one."""
+    named = ", ".join(f'"{package}"' for package in INSTRUMENTORS)
+    [run] = instrument(named, "all-three", collector, tmp_path)
+    assert len(run["also_recorded"]) == 2
+    [one] = instrument('"openai"', "one-alone", collector, tmp_path)
+    assert (run["tokens"], run["cost"]) == (one["tokens"], one["cost"])
+    sums = [
+        collector.get(f"/projects/{project}/stats")["total"]
+        for project in ("all-three", "one-alone")
+    ]
+    assert [(total["runs"], total["tokens"], total["cost"]) for total in sums] == [
+        (1, one["tokens"], one["cost"])
+    ] * 2
 
 
 def test_every_recipe_is_run() -> None:
