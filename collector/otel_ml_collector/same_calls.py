@@ -418,14 +418,25 @@ def _precedence(
 
 
 def _fill(records: Sequence[CallRun]) -> tuple[Tokens, float | None]:
-    """Take each number of a call from the first of its records that says it."""
+    """Take each number of a call from the first of its records that says it.
+
+    The cost is our own's, else that of the record with the most to say of tokens: one that does not
+    know which of them came from a cache has another price.
+    """
     counts = [
         next(
             (count for run in records if (count := getattr(run.tokens, one.name)) is not None), None
         )
         for one in fields(Tokens)
     ]
-    return Tokens(*counts), next((run.cost for run in records if run.cost is not None), None)
+    priced = [run for run in records if run.cost is not None]
+    best = max(priced, key=_price_rank, default=None)
+    return Tokens(*counts), None if best is None else best.cost
+
+
+def _price_rank(run: CallRun) -> tuple[bool, int]:
+    told = (getattr(run.tokens, one.name) is not None for one in fields(Tokens))
+    return run.scope == OWN_SCOPE, sum(told)
 
 
 def _find_totals(

@@ -379,6 +379,15 @@ def test_shares() -> None:
     }
 
 
+@pytest.mark.parametrize(("scope", "cost"), [(TRACELOOP, 0.3), (OWN, 0.5)])
+def test_cost(scope: str, cost: float) -> None:
+    """The cost is that of the record which knows most of the tokens; ours is what it says."""
+    outer = run("a", scope=scope, cost=0.5, response_id="r")
+    inner = run("b", "a", OPENAI, (1, 99), tokens=Tokens(50, 7, 40), cost=0.3, response_id="r")
+    shares = find_shares([outer, inner])
+    assert (shares[b"a"].tokens, shares[b"a"].cost) == (Tokens(50, 7, 40), cost)
+
+
 @pytest.mark.parametrize("kind", ["agent", "chain", "tool", "span"])
 def test_totals(kind: str) -> None:
     """What an agent, a chain or a tool says beside the calls below it is not added to theirs."""

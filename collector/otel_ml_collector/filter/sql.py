@@ -362,7 +362,8 @@ class _Compiler:
 
     def _write(self, tree: Tree) -> Sql:
         if isinstance(tree, Comparison):
-            return self._compare(tree)
+            found = self._compare(tree)
+            return self._of_records(found) if _is_lent(tree) else found
         if isinstance(tree, Not):
             return Sql("NOT ({part})").fill(part=self.write(tree.part))
         return self._join(tree.parts, " AND " if isinstance(tree, Both) else " OR ")
@@ -378,9 +379,19 @@ class _Compiler:
         return Search(tests + Sql(" ") + _beside(self._light(others)), rest)
 
     def _join(self, parts: Sequence[Tree], word: Literal[" AND ", " OR "]) -> Sql:
-        """Join conditions; those on the payload look at it once, and after the others."""
+        """Join conditions; those on the payload look at it once, and after the others.
+
+        So do those on what other records of a call may say.
+        """
         tested, others = _divide(parts)
-        written = [_in_brackets(self.write(part)) for part in others]
+        written: list[Sql] = []
+        if self._apart.same_calls:
+            lent = [part for part in others if isinstance(part, Comparison) and _is_lent(part)]
+            others = [part for part in others if part not in lent]
+            if lent:
+                tests = join_sql(word, [_in_brackets(self._compare(part)) for part in lent])
+                written = [_in_brackets(self._of_records(_in_brackets(tests)))]
+        written += [_in_brackets(self.write(part)) for part in others]
         if tested:
             tests = join_sql(word, [self._test_payload(part) for part in tested])
             is_found = word == " OR " or any(map(_is_indexed, tested))
@@ -431,8 +442,7 @@ class _Compiler:
         if name == "version":
             return _VERSION.fill(versions=NUMBERED_VERSIONS, test=test)
         column = _NUMBERS.get(name) or identifier(name, FIELD_NAMES)
-        found = Sql("ifNull({column} {test}, 0)").fill(column=column, test=test)
-        return self._of_records(found) if name in LENT or name == "tokens_per_second" else found
+        return Sql("ifNull({column} {test}, 0)").fill(column=column, test=test)
 
     def _of_records(self, test: Sql) -> Sql:
         """Write that a run passes a test, with what other records of its call say."""
@@ -491,7 +501,7 @@ class _Compiler:
         if tree.field.name == RECORD_OF:
             return self._record_of(tree)
         if tree.field.name == "response_id":
-            return self._of_records(self._response(tree))
+            return self._response(tree)
         if tree.field.name == "error_type" and tree.operator in _EQUALITY:
             return self._error_type(tree)
         column = _IDS.get(tree.field.name)
@@ -499,8 +509,7 @@ class _Compiler:
             column = Sql("`{name}`").fill(name=identifier(tree.field.name, FIELD_NAMES))
             if tree.field.name in self._apart.names:
                 return self._named(tree, column)
-            found = self._test_text(tree, column)
-            return self._of_records(found) if tree.field.name in LENT else found
+            return self._test_text(tree, column)
         found = self._test_text(tree, column)
         ids = [value for value in _values_of(tree) if isinstance(value, str)]
         if tree.operator not in {"==", "in"} or "" in ids:
@@ -854,6 +863,11 @@ def _divide(parts: Sequence[Tree]) -> tuple[list[Comparison], list[Tree]]:
     tested = [part for part in parts if isinstance(part, Comparison) and _is_of_payload(part)]
     others = [part for part in parts if not (isinstance(part, Comparison) and _is_of_payload(part))]
     return tested, others
+
+
+def _is_lent(tree: Comparison) -> bool:
+    """Tell whether another record of a call may say what the one that counts does not."""
+    return tree.field.name in {*LENT, "response_id", "tokens_per_second"}
 
 
 def _kind(tree: Comparison) -> Kind:

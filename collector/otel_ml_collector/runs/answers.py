@@ -581,6 +581,7 @@ def make_summary(row: Row, said: Said) -> RunSummary:
     told = [row, *said.lent]
     tokens = tokens_of({name: _first(told, name) for name in TOKENS})
     first_token_ms = _first(told, "first_token_ms")
+    cost = _first([said.share, row] if said.share and said.others else [row], "cost")
     return RunSummary(
         run_id=run_id_of(row),
         trace_id=row["trace_id"],
@@ -605,7 +606,7 @@ def make_summary(row: Row, said: Said) -> RunSummary:
         tokens=tokens,
         tokens_per_second=tokens_per_second(tokens.output, row["latency_ns"], first_token_ms),
         **{name: _first(told, name) if name in LENT else row[name] for name in _AS_STORED}
-        | {"cost": round_cost(_first(told, "cost"))},
+        | {"cost": round_cost(cost)},
     )
 
 

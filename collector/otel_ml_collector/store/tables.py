@@ -684,10 +684,10 @@ def counted(name: str) -> Sql:
 
 # The other records of calls, by the run that counts, in the order in which they are asked.
 _RECORDS: Final = Sql("""
-    SELECT trace_id AS lent_trace, span_id AS lent_span, place,
+    SELECT trace_id AS lent_trace, span_id AS lent_span, place, cost AS shared_cost,
       toFixedString(unhex(one.1), 8) AS record_span, one.2 AS record_start
     FROM (
-      SELECT trace_id, span_id,
+      SELECT trace_id, span_id, cost,
         JSONExtract(others, 'Array(Tuple(span_id String, start_ns Int64))') AS records
       FROM same_calls FINAL WHERE {ours} AND others NOT IN ('', '[]'))
     ARRAY JOIN records AS one, arrayEnumerate(records) AS place""")
@@ -734,7 +734,11 @@ def _its_response(tags: Sql) -> Sql:
 
 # Of a row of `runs`; the id of the answer stands among the texts of its tags.
 LENT: Final[Mapping[str, LentColumn]] = {
-    **{name: _lend_number(name) for name in (*TOKENS, "cost", "first_token_ms", "stream_chunks")},
+    **{name: _lend_number(name) for name in (*TOKENS, "first_token_ms", "stream_chunks")},
+    # As the rule chose it: not that of a record which knows less of the tokens.
+    "cost": LentColumn(
+        Sql("shared_cost"), Sql("shared_cost IS NOT NULL"), Sql("coalesce(lent_cost, own.cost)")
+    ),
     **{
         name: _lend_text(name)
         for name in ("provider", "provider_model", "inputs_preview", "outputs_preview")
