@@ -1,5 +1,6 @@
 """The commands of whoever runs a collector: serve, check, keys, retention, storage, backup."""
 
+import gc
 import logging
 import os
 import sys
@@ -52,6 +53,7 @@ def serve(flags: Flags) -> int:
     for warning in warnings_of(os.environ):
         _logger.warning("%s", warning)
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC prints what peers say, as they said it
+    gc.disable()  # until it serves: what is imported stays
     from otel_ml_collector.serve.app import serve as serve_until_told  # heavy
 
     return serve_until_told(settings)

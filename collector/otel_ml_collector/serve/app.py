@@ -258,7 +258,7 @@ def make_app(collector: Collector, settings: Settings) -> FastAPI:
     app = FastAPI(title="otel-ml", version="1", docs_url=None, redoc_url=None)
     app.state.services = _services(collector, settings)
     app.router.routes += make_routes(collector.pipeline, collector.telemetry, settings.cors_origins)
-    app.include_router(routes.router)
+    app.router.routes += routes.router.routes
     if not settings.no_mcp:
         writing = None
         if settings.mcp_writes:
@@ -536,6 +536,7 @@ def _tune_interpreter() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(_GC_OBJECTS)
+    gc.enable()
     sys.setswitchinterval(_SWITCH_S)
 
 
