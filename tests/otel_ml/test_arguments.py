@@ -427,6 +427,7 @@ EVALUATING: Final = tuple(
 )
 
 # What a call is given besides, when it needs more than the argument that is looked at.
+UNANSWERED: Final = Reader("arguments", endpoint="http://127.0.0.1:9", timeout_s=0.01)
 BESIDES: Final[dict[str, Mapping[str, Any]]] = {
     "otel_ml.Client.add_judge": {"judge": JUDGE},
     "otel_ml.Client.save": {"dataset": DATASET},
@@ -452,8 +453,8 @@ BESIDES: Final[dict[str, Mapping[str, Any]]] = {
     "otel_ml.Run.actual": {"value": 1},
     "otel_ml.Score": {"value": 1.0},
     "otel_ml.Tag": {"name": "a", "value": 1},
-    "otel_ml.Dataset.load": {"name": "a"},
-    "otel_ml.load_result": {"run_id": RUN_ID},
+    "otel_ml.Dataset.load": {"name": "a", "reader": UNANSWERED},
+    "otel_ml.load_result": {"run_id": RUN_ID, "reader": UNANSWERED},
     "otel_ml.run": {"name": "a"},
     "otel_ml.reader.Reader.compare": {"of": ["a:v1", "a:v2"]},
     "otel_ml.reader.Reader.version": {"model": "a", "number": 1},
@@ -536,7 +537,6 @@ CASES: Final = [
 def owners() -> Iterator[Mapping[str, object]]:
     """What methods are called on; nothing leaves the process, and nobody answers a reader."""
     client = Client("arguments", exporter=InMemorySpanExporter(), join=False)
-    reader = Reader("arguments", endpoint="http://127.0.0.1:9", timeout_s=0.01)
     with testing.record() as records, client.run("owner") as run:
         yield {
             "otel_ml.Client": client,
@@ -546,8 +546,8 @@ def owners() -> Iterator[Mapping[str, object]]:
             "otel_ml.Run": run,
             "otel_ml.targets.Elsewhere": client.about(run_id=RUN_ID),
             "otel_ml.targets.Model": client.model("weights"),
-            "otel_ml.reader.Reader": reader,
-            "otel_ml.reader.Runs": reader.runs(),
+            "otel_ml.reader.Reader": UNANSWERED,
+            "otel_ml.reader.Runs": UNANSWERED.runs(),
             "otel_ml.testing.RecordedCalls": records,
         }
     client.close()
