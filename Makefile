@@ -16,7 +16,7 @@ ALERTMANAGER := .cache/prometheus/usr/bin/prometheus-alertmanager
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # What uv trusts are the certificates of the machine, as with pip.
 export UV_SYSTEM_CERTS := 1
-# uv leaves compiling to the first import, and hundreds of processes import what was installed.
+# Compiling is left to the first import, and hundreds of processes import what was installed.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
@@ -146,7 +146,7 @@ into = $(UV) pip install --quiet --python $(1)/bin/python
 settle = $(call into,$(1)) --require-hashes --no-deps --reinstall-package chdb --requirement $(2)
 environment = $(UV) venv --quiet --clear --python $(PYTHON) $(1)
 else
-into = $(BIN)/python -m pip --python $(1) install --quiet
+into = $(BIN)/python -m pip --python $(1) install --quiet --no-compile
 settle = true
 environment = $(PYTHON) -m venv --clear --without-pip $(1)
 endif
