@@ -30,8 +30,8 @@ def collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CollectorPro
 
 @pytest.fixture
 def own_collector(tmp_path: Path) -> Iterator[CollectorProcess]:
-    """A collector for one test that stops, kills or restarts it."""
-    with running(tmp_path / "data") as process:
+    """A collector for one test that stops, kills or restarts it: one that begins from nothing."""
+    with running(tmp_path / "data", forked=False) as process:
         yield process
 
 

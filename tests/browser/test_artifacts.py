@@ -18,7 +18,7 @@ from tests.bench.artifacts import put
 from tests.browser.conftest import Tab
 from tests.otel_ml_collector.spans import id_of, make_artifact, make_call
 from tests.otel_ml_collector.wire import encode
-from tests.support.collector import CollectorProcess
+from tests.support.collector import CollectorProcess, running
 
 pytestmark = pytest.mark.browser
 PROJECT = "artifacts of a/run"
@@ -64,12 +64,8 @@ class Story:
 
 @pytest.fixture(scope="module")
 def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
-    collector = CollectorProcess(tmp_path_factory.mktemp("artifacts"))
-    try:
-        collector.wait_ready()
+    with running(tmp_path_factory.mktemp("artifacts")) as collector:
         yield Story(collector)
-    finally:
-        collector.kill()
 
 
 @pytest.fixture(params=["light", "dark"])

@@ -15,16 +15,6 @@ pytestmark = pytest.mark.browser
 
 
 @pytest.fixture(scope="module")
-def collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CollectorProcess]:
-    collector = CollectorProcess(tmp_path_factory.mktemp("trips"))
-    try:
-        collector.wait_ready()
-        yield collector
-    finally:
-        collector.kill()
-
-
-@pytest.fixture(scope="module")
 def trips(collector: CollectorProcess) -> Trips:
     return send_trips(collector)
 

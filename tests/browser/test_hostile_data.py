@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser
 
 from otel_ml import Client, Judge
-from tests.support.collector import CollectorProcess
+from tests.support.collector import CollectorProcess, running
 
 pytestmark = pytest.mark.browser
 PROJECT = "a/b <b>&\"'%?#ü"
@@ -18,9 +18,7 @@ SCRIPT = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CollectorProcess]:
     """A collector that was sent markup in every place that takes a text."""
-    collector = CollectorProcess(tmp_path_factory.mktemp("hostile"))
-    try:
-        collector.wait_ready()
+    with running(tmp_path_factory.mktemp("hostile")) as collector:
         client = Client(PROJECT, endpoint=collector.endpoint)
         judge = Judge(f"judge {SCRIPT}", "", lambda outputs: (0.4, SCRIPT), lambda score: False)
 
@@ -39,8 +37,6 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CollectorProce
         assert client.flush()
         client.close()
         yield collector
-    finally:
-        collector.kill()
 
 
 def test_no_page_runs_what_it_shows(

@@ -26,7 +26,7 @@ from tests.otel_ml_collector.spans import (
     make_start,
 )
 from tests.otel_ml_collector.wire import encode
-from tests.support.collector import CollectorProcess
+from tests.support.collector import CollectorProcess, running
 
 pytestmark = pytest.mark.browser
 PROJECT = "run page"
@@ -138,16 +138,12 @@ class Story:
 
 @pytest.fixture(scope="module")
 def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
-    collector = CollectorProcess(
+    with running(
         tmp_path_factory.mktemp("run-page"),
         "--trace-url",
         "https://jaeger.example:16686/trace/{trace_id}?from=otel-ml",
-    )
-    try:
-        collector.wait_ready()
+    ) as collector:
         yield Story(collector)
-    finally:
-        collector.kill()
 
 
 @pytest.fixture(params=["light", "dark"])

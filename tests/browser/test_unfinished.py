@@ -12,7 +12,7 @@ from otel_ml_collector.span import Span
 from tests.browser.conftest import Tab
 from tests.otel_ml_collector.spans import SECOND_NS, id_of, make_call, make_sign, make_start
 from tests.otel_ml_collector.wire import encode
-from tests.support.collector import CollectorProcess
+from tests.support.collector import CollectorProcess, running
 
 pytestmark = pytest.mark.browser
 PROJECT = "unfinished"
@@ -50,12 +50,8 @@ class Story:
 
 @pytest.fixture(scope="module")
 def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
-    collector = CollectorProcess(tmp_path_factory.mktemp("unfinished"))
-    try:
-        collector.wait_ready()
+    with running(tmp_path_factory.mktemp("unfinished")) as collector:
         yield Story(collector)
-    finally:
-        collector.kill()
 
 
 @pytest.fixture(params=["light", "dark"])

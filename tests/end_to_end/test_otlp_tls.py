@@ -21,7 +21,7 @@ from tests.end_to_end.test_python_exporters import (
     tracing,
 )
 from tests.support.certificates import Certificate, make_certificate
-from tests.support.collector import CollectorProcess
+from tests.support.collector import CollectorProcess, running
 
 __all__ = ["project"]
 
@@ -41,12 +41,8 @@ def secure(
         patch.setenv("SSL_CERT_FILE", str(certificate.cert))
         for variable in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):  # would win over the exporter's
             patch.delenv(variable, raising=False)
-        process = CollectorProcess(tmp_path_factory.mktemp("data"), *arguments)
-        try:
-            process.wait_ready()
+        with running(tmp_path_factory.mktemp("data"), *arguments) as process:
             yield process
-        finally:
-            process.kill()
 
 
 def make_exporter(

@@ -13,7 +13,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from tests.support.collector import CollectorProcess, wait_until
+from tests.support.collector import CollectorProcess, running, wait_until
 from tests.support.load import PROTOBUF, make_request
 from tests.support.senders import EXPORT
 
@@ -31,14 +31,10 @@ RESET = struct.pack("ii", 1, 0)  # SO_LINGER: a close is a reset
 def collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CollectorProcess]:
     """A collector that waits for requests for three seconds only."""
     data_dir = tmp_path_factory.mktemp("data")
-    process = CollectorProcess(data_dir, "--request-timeout-s", str(TIMEOUT_S))
-    try:
-        process.wait_ready()
+    with running(data_dir, "--request-timeout-s", str(TIMEOUT_S)) as process:
         with neighbour(process) as client:  # the first requests load what the others use
             wait_until(lambda: len(client.waits_s) >= 10)
         yield process
-    finally:
-        process.kill()
 
 
 @pytest.fixture(autouse=True)

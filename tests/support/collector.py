@@ -16,6 +16,7 @@ from urllib.error import HTTPError
 from urllib.parse import quote, urlencode
 from urllib.request import Request, urlopen
 
+from tests.support.forked import Forked
 from tests.support.new_store import lay
 
 READY = re.compile(r"otel-ml is ready: (https?://\S+) .*gRPC (\S+)")
@@ -31,13 +32,20 @@ class CollectorProcess:
         data_dir: The directory.
         arguments: More of the command line.
         launcher: What to put before the command.
+        forked: Whether it begins with the program imported, as far as it can.
 
     Attributes:
         endpoint: Base address of OTLP over HTTP, API and pages.
         grpc: ``host:port`` of OTLP over gRPC.
     """
 
-    def __init__(self, data_dir: Path, *arguments: str, launcher: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        *arguments: str,
+        launcher: Sequence[str] = (),
+        forked: bool = False,
+    ) -> None:
         self._data_dir = data_dir
         self._launcher = launcher
         self._arguments = arguments
@@ -45,7 +53,7 @@ class CollectorProcess:
         self._ready = threading.Event()
         self.endpoint = ""
         self.grpc = ""
-        self._process = self._start()
+        self._process = self._start(forked)
 
     @property
     def pid(self) -> int:
@@ -167,27 +175,32 @@ class CollectorProcess:
 
     def command(self) -> list[str]:
         """What is started."""
+        return [*self._launcher, sys.executable, "-m", "otel_ml_collector", *self._serve()]
+
+    def _serve(self) -> list[str]:
         return [
-            *self._launcher,
-            *(sys.executable, "-m", "otel_ml_collector", "serve"),
-            *("--data-dir", str(self._data_dir)),
+            *("serve", "--data-dir", str(self._data_dir)),
             *("--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0"),
             *self._arguments,
         ]
 
-    def _start(self) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            self.command(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",  # what clients say may be anything, and some of it is logged
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
-        )
+    def _start(self, forked: bool = False) -> subprocess.Popen[str] | Forked:
+        process: subprocess.Popen[str] | Forked
+        if forked:
+            process = Forked(self._serve(), os.environ)
+        else:
+            process = subprocess.Popen(
+                self.command(),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",  # what clients say may be anything, and some of it is logged
+                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            )
         threading.Thread(target=self._read, args=(process, self._ready), daemon=True).start()
         return process
 
-    def _read(self, process: subprocess.Popen[str], ready: threading.Event) -> None:
+    def _read(self, process: subprocess.Popen[str] | Forked, ready: threading.Event) -> None:
         assert process.stdout is not None
         for line in process.stdout:
             self._output.append(line)
@@ -210,11 +223,13 @@ def wait_until(condition: Callable[[], bool], timeout_s: float = 20.0) -> None:
 
 
 @contextmanager
-def running(data_dir: Path, *arguments: str) -> Iterator[CollectorProcess]:
-    """Give a collector that is ready; it is killed at the end."""
+def running(
+    data_dir: Path, *arguments: str, forked: bool = "PYTEST_VERSION" in os.environ
+) -> Iterator[CollectorProcess]:
+    """Give a collector that is ready, in a test a forked one; it is killed at the end."""
     if "--store" not in arguments:
         lay(data_dir)
-    process = CollectorProcess(data_dir, *arguments)
+    process = CollectorProcess(data_dir, *arguments, forked=forked)
     try:
         process.wait_ready()
         yield process

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from otel_ml_collector.serve.http_server import BODY_BYTES_PER_S, HEAD_BYTES, HEADERS
-from tests.support.collector import CollectorProcess, wait_until
+from tests.support.collector import CollectorProcess, running, wait_until
 
 CONNECTIONS = 20
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
@@ -29,16 +29,12 @@ LARGE = f"Too large a head: expected {HEADERS} headers, {HEAD_BYTES} bytes"
 @pytest.fixture(scope="module")
 def collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CollectorProcess]:
     """A collector that waits a second for a request and takes few connections."""
-    process = CollectorProcess(
+    with running(
         tmp_path_factory.mktemp("data"),
         *("--request-timeout-s", "1", "--max-connections", str(CONNECTIONS)),
         *("--log-format", "json"),
-    )
-    try:
-        process.wait_ready()
+    ) as process:
         yield process
-    finally:
-        process.kill()
 
 
 UNREAD: Final = "Invalid HTTP request received."
