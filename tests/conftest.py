@@ -1,9 +1,11 @@
 """Fixtures shared by all tests."""
 
 import fcntl
+import gc
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Final
@@ -12,13 +14,29 @@ import pytest
 
 from tests.support.collector import CollectorProcess, running
 from tests.support.demo import record_demo
-from tests.support.examples import load_profile
+from tests.support.examples import AT_NIGHT, load_profile
 from tests.support.tiers import is_harder_at_night, waiting
 
 NODE_LOCK: Final = Path(__file__).parent / "node" / "package-lock.json"
 NODE_INSTALLED: Final = NODE_LOCK.parent / "node_modules" / "installed-package-lock.json"
+MEMORY: Final = Path("/dev/shm")  # noqa: S108 # each run makes a folder of its own in it
+ROOM_BYTES: Final = 4 << 30  # of which a commit takes an eighth
+
+
+def choose_folder() -> None:
+    """Have a commit's stores in memory, where there is room: an insert is 30 waits for a disk.
+
+    The night stores on the disk, as users do.
+    """
+    if AT_NIGHT or "TMPDIR" in os.environ or not MEMORY.is_dir():
+        return
+    memory = os.statvfs(MEMORY)
+    if memory.f_bavail * memory.f_frsize > ROOM_BYTES and not memory.f_flag & os.ST_NOEXEC:
+        os.environ["TMPDIR"] = tempfile.tempdir = str(MEMORY)
+
 
 load_profile()
+choose_folder()
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +97,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("nightly")
         if is_harder_at_night(item.nodeid):
             item.add_marker("harder")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Look for no cycles among what is imported and collected: it stays."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.hookimpl(trylast=True)
