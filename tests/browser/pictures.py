@@ -21,6 +21,7 @@ from playwright.sync_api import Browser, sync_playwright
 from tests.browser.conftest import ARGUMENTS, CHROMIUM
 from tests.browser.trips import TRIPS, send_trips
 from tests.integrations.test_pages import run_blocks
+from tests.interop.gateway import call_through
 from tests.otel_ml_collector.spans import id_of
 from tests.services.frameworks import FOLDER, FOLLOWED
 from tests.services.processes import ROOT
@@ -41,6 +42,7 @@ _WIDTH: Final = 1280
 _MOST_HEIGHT: Final = 800
 _CONVERSATION_HEIGHT: Final = 1_200
 LLM: Final = "llm"
+GATEWAY: Final = "gateway"
 # Width and theme of a picture, by what its name ends with.
 _LOOKS: Final[dict[str, tuple[int, Literal["light", "dark"]]]] = {
     "": (_WIDTH, "light"),
@@ -52,7 +54,7 @@ def main(pages: Sequence[str]) -> None:
     """Follow the pages, all when none is named, and take the picture of each."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        for page in pages or (*FOLLOWED, *TRAININGS, LLM):
+        for page in pages or (*FOLLOWED, *TRAININGS, GATEWAY, LLM):
             if page == LLM:
                 shoot_trips(browser)
                 continue
@@ -73,6 +75,8 @@ def follow(page: str, collector: CollectorProcess, files: Path) -> None:
     """Do what a page says, in a folder."""
     if page in FOLLOWED:
         FOLLOWED[page](page, collector, files)
+    elif page == GATEWAY:
+        call_through(page, collector, files)
     elif page == "scikit-learn":
         run_plain_blocks(FOLDER / f"{page}.md", collector, files)
     else:
@@ -81,8 +85,9 @@ def follow(page: str, collector: CollectorProcess, files: Path) -> None:
 
 def find_address(page: str, collector: CollectorProcess) -> str:
     """Find what shows best what arrived: trainings side by side, else a run in its trace."""
-    ids = [run["run_id"] for run in collector.runs(page)]
-    project = f"{collector.endpoint}/projects/{page}"
+    name = "default" if page == GATEWAY else page
+    ids = [run["run_id"] for run in collector.runs(name)]
+    project = f"{collector.endpoint}/projects/{name}"
     if page in TRAININGS:
         return f"{project}/compare?{urlencode({'of': ids[::-1]}, doseq=True)}"
     return f"{project}/runs/{ids[0]}"
