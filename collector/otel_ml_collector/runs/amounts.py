@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from otel_ml.records import TOKENS
 from otel_ml_collector.mapping.dialects.evaluator import find_member, read_structured
@@ -15,27 +15,18 @@ from otel_ml_collector.runs.answers import Run, has_tokens
 from otel_ml_collector.same_calls import CALLS
 from otel_ml_collector.store.reader import JsonValue
 
-# The attributes in which emitters state a cost, each with the member of JSON that it is.
-_STATED: Final = tuple(
-    (name, tuple(member.rstrip("}").split(".")) if member else ())
-    for dialect in DIALECTS
-    for row in dialect.rows
-    if row.field == "cost"
-    for source in row.sources
-    for name, _, member in (source.partition("{"),)
-)
 _WANTED: Final = {
     **dict.fromkeys(TOKENS, "a count"),
     "cost": "an amount of dollars, not below zero",
 }
-# The attributes of each field, and what is expected of them.
+# What is a number of a run: its field, the attribute, and the member of JSON in it.
 _NUMBERS: Final = {
-    source: _WANTED[row.field]
+    source: (row.field, name, tuple(member.rstrip("}").split(".")) if member else ())
     for dialect in DIALECTS
     for row in dialect.rows
     if row.field in _WANTED
     for source in row.sources
-    if "{" not in source
+    for name, _, member in (source.partition("{"),)
 }
 
 
@@ -44,7 +35,7 @@ class Unread:
     """An attribute that would be a number of a run, if it was one.
 
     Attributes:
-        name: The attribute.
+        name: The attribute, or a member of the JSON in it: ``a{b}``.
         value: As it came.
         wanted: What it would have to be.
     """
@@ -57,10 +48,15 @@ class Unread:
 def find_unread(run: Run) -> Sequence[Unread]:
     """Find the attributes of a run that are to be counts or costs and are none, by name."""
     return [
-        Unread(name, value, wanted)
-        for name, wanted in _NUMBERS.items()
-        if (value := run.attributes.get(name)) is not None and not _is_amount(value)
+        Unread(source, value, _WANTED[field])
+        for source, (field, name, member) in _NUMBERS.items()
+        if (value := _member(run.attributes, name, member)) is not None and not _is_amount(value)
     ]
+
+
+def _member(attributes: Mapping[str, Any], name: str, member: tuple[str, ...]) -> JsonValue:
+    told = attributes.get(name)
+    return cast("JsonValue", find_member(read_structured(told), member)) if member else told
 
 
 def _is_amount(value: JsonValue) -> bool:
@@ -85,7 +81,11 @@ def tell_price(run: Run, prices: Prices) -> str:
 
 
 def _tell_found(run: Run, prices: Prices) -> str:
-    if any(_is_stated(run.attributes, name, member, run.cost) for name, member in _STATED):
+    if any(
+        _is_cost(_member(run.attributes, name, member), run.cost)
+        for field, name, member in _NUMBERS.values()
+        if field == "cost"
+    ):
         return "as its emitter states it"
     listed = prices.find(run.provider, run.provider_model) if run.provider_model else None
     if listed is None:
@@ -98,12 +98,7 @@ def _tell_found(run: Run, prices: Prices) -> str:
     )
 
 
-def _is_stated(
-    attributes: Mapping[str, Any], name: str, member: tuple[str, ...], cost: float | None
-) -> bool:
-    told = attributes.get(name)
-    if member:
-        told = find_member(read_structured(told), member)
+def _is_cost(told: JsonValue, cost: float | None) -> bool:
     number = to_float(told) if isinstance(told, int | float | str) else None
     return number is not None and round_cost(number) == cost
 
