@@ -1,10 +1,8 @@
 """Tests of backup and restore with real processes: the same answers, whole or not at all."""
 
 import json
-import os
 import shutil
 import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -22,6 +20,7 @@ from tests.otel_ml_collector.spans import id_of
 from tests.otel_ml_collector.wire import encode
 from tests.support.collector import CollectorProcess, running
 from tests.support.disk import LimitedDisk, kinds, open_disk
+from tests.support.program import otel_ml
 
 HEADERS: Final = {"content-type": "application/x-protobuf", "x-otel-ml-project": "kept"}
 
@@ -45,15 +44,6 @@ def send(collector: CollectorProcess, mark: str) -> list[str]:
         f"/api/v1/traces/{told[0].trace_id.hex()}",
         f"/api/v1/traces/{quote(f'key {mark}')}",
     ]
-
-
-def otel_ml(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the program; nothing of the environment says where things are."""
-    command = [sys.executable, "-m", "otel_ml_collector", *arguments]
-    environment = {key: text for key, text in os.environ.items() if "OTEL_ML" not in key}
-    return subprocess.run(
-        command, capture_output=True, text=True, timeout=60, check=False, env=environment
-    )
 
 
 def test_same_answers(tmp_path: Path) -> None:

@@ -3,8 +3,6 @@
 import json
 import os
 import socket
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,7 +14,9 @@ import pytest
 
 from tests.otel_ml.otlp_sink import closed_address
 from tests.support.certificates import make_certificate
-from tests.support.collector import CollectorProcess
+from tests.support.collector import CollectorProcess, running
+from tests.support.keys import run_keys
+from tests.support.program import otel_ml
 
 PROJECT = "otel-ml-doctor"
 KEYS = f"make one: otel-ml keys add --project {PROJECT} --scope ingest,read"
@@ -24,20 +24,6 @@ OK_THERE = [
     ("ok", "It is ready to store", ""),
     ("ok", "Its clock and this one differ by less than 5 s", ""),
 ]
-
-
-def otel_ml(*arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
-    """Run the program, without variables of the test's own environment that it reads."""
-    words = ("OTEL_", "HTTP", "NO_PROXY", "ALL_PROXY")
-    kept = {name: value for name, value in os.environ.items() if not name.upper().startswith(words)}
-    return subprocess.run(
-        [sys.executable, "-m", "otel_ml_collector", *arguments],
-        env={**kept, **variables},
-        capture_output=True,
-        text=True,
-        timeout=90,
-        check=False,
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,15 +248,11 @@ def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keyed]:
     data, made = folder / "data", make_certificate(folder)
     given = [(PROJECT, "ingest,read"), (PROJECT, "ingest"), (f"{PROJECT},two", "ingest,read")]
     keys = [
-        otel_ml("keys", "add", "--data-dir", str(data), "--project", projects, "--scope", scopes)
+        run_keys("add", "--data-dir", str(data), "--project", projects, "--scope", scopes)
         for projects, scopes in given
     ]
-    process = CollectorProcess(data, "--tls-cert", str(made.cert), "--tls-key", str(made.key))
-    try:
-        process.wait_ready()
+    with running(data, "--tls-cert", str(made.cert), "--tls-key", str(made.key)) as process:
         yield Keyed(process, made.cert, *(done.stdout.strip() for done in keys))
-    finally:
-        process.kill()
 
 
 def test_right_key(keyed: Keyed) -> None:

@@ -5,8 +5,6 @@ Next to one call of production stand a data set and two experiments over it.
 
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -15,6 +13,7 @@ from otel_ml import Client, Dataset
 from otel_ml.judges.ready import exact
 from tests.support.collector import CollectorProcess, running, wait_until
 from tests.support.keys import ask, make_key
+from tests.support.program import otel_ml
 
 PROJECT: Final = "evaluated"
 ITEMS: Final = 40
@@ -115,18 +114,12 @@ def test_restored(tmp_path: Path) -> None:
     with running(tmp_path / "data") as collector:
         run_id = record(Client(PROJECT, endpoint=collector.endpoint, join=False))
         answered = check(collector.get_text, run_id)
-        otel_ml(
-            "backup", str(tmp_path / "backup"), "--data-dir", str(tmp_path / "data"),
-            "--endpoint", collector.endpoint,
-        )  # fmt: skip
-    otel_ml("restore", str(tmp_path / "backup"), "--data-dir", str(tmp_path / "new"))
+        places = (str(tmp_path / "backup"), "--data-dir", str(tmp_path / "data"))
+        assert otel_ml("backup", *places, "--endpoint", collector.endpoint).returncode == 0
+    places = (str(tmp_path / "backup"), "--data-dir", str(tmp_path / "new"))
+    assert otel_ml("restore", *places).returncode == 0
     with running(tmp_path / "new") as collector:
         assert check(collector.get_text, run_id) == answered
-
-
-def otel_ml(*arguments: str) -> None:
-    command = [sys.executable, "-m", "otel_ml_collector", *arguments]
-    subprocess.run(command, check=True, timeout=60)
 
 
 def test_under_a_quota(admin: str, closed: CollectorProcess) -> None:

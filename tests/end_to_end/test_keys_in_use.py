@@ -33,6 +33,7 @@ from tests.support.keys import (
     run_keys,
     send_http,
 )
+from tests.support.program import otel_ml
 
 
 @pytest.fixture
@@ -210,14 +211,7 @@ def test_program(admin: str, closed: CollectorProcess, data_dir: Path, project: 
     assert line.split()[1:6] == ["nightly", "ingest", f"{project},b", "7", "0"]
     assert text.rpartition("_")[2] not in listed.stdout
     assert "hash" not in listed.stdout
-    own = subprocess.run(
-        [sys.executable, "-m", "otel_ml_collector", "projects", *where[2:]],
-        env={**os.environ, "OTEL_ML_API_KEY": make_key(closed, admin, project)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
+    own = otel_ml("projects", *where[2:], OTEL_ML_API_KEY=make_key(closed, admin, project))
     assert [line.split()[:2] for line in own.stdout.splitlines()] == [
         ["project", "runs"],
         [project, "1"],
@@ -250,14 +244,8 @@ def test_first_key(own_collector: CollectorProcess, tmp_path: Path) -> None:
 
 def test_beyond_loopback(tmp_path: Path) -> None:
     """Beyond loopback a collector listens with keys, and not without."""
-    command = [sys.executable, "-m", "otel_ml_collector", "serve", "--data-dir", str(tmp_path)]
-    done = subprocess.run(
-        [*command, "--http", "0.0.0.0:0", "--grpc", "127.0.0.1:0", "--log-level", "error"],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    places = ("--http", "0.0.0.0:0", "--grpc", "127.0.0.1:0")
+    done = otel_ml("serve", "--data-dir", str(tmp_path), *places, "--log-level", "error")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.splitlines() == [
         "otel-ml: Listening at 0.0.0.0:0 without keys would let anyone who reaches it read and "

@@ -4,8 +4,6 @@ import json
 import math
 import re
 import socket
-import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -22,6 +20,7 @@ from tests.otel_ml.recording import Recording, events
 from tests.otel_ml.scripts import ask_script, run_script
 from tests.support.collector import CollectorProcess, running
 from tests.support.keys import make_key
+from tests.support.program import otel_ml
 
 LOG: Final = """
 import json, sys
@@ -418,13 +417,7 @@ def test_alias_command(collector: CollectorProcess) -> None:
 
 def run_program(*arguments: str, status: int = 0) -> str:
     """Run ``otel-ml``; returns what it printed, errors where it failed."""
-    done = subprocess.run(
-        [sys.executable, "-m", "otel_ml_collector", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = otel_ml(*arguments)
     assert done.returncode == status, done.stderr
     return done.stderr if status else done.stdout
 

@@ -1,8 +1,5 @@
 """Where a command works: the collector that is meant when it answers, else the data directory."""
 
-import os
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,24 +12,10 @@ import pytest
 from tests.otel_ml_collector.wire import encode
 from tests.support.collector import CollectorProcess, running
 from tests.support.keys import UNAUTHENTICATED, ask, call_now, send_http
+from tests.support.program import otel_ml
 
 NOWHERE = "127.0.0.1:9"
 DONE, USAGE, UNREACHABLE, REFUSED, NOT_FOUND = 0, 2, 3, 4, 5
-
-
-def otel_ml(folder: Path, *arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
-    """Run the program in a folder; nothing else of the environment says where things are."""
-    words = ("OTEL_", "HTTP", "NO_PROXY", "ALL_PROXY")
-    kept = {name: value for name, value in os.environ.items() if not name.upper().startswith(words)}
-    return subprocess.run(
-        [sys.executable, "-m", "otel_ml_collector", *arguments],
-        cwd=folder,
-        env={**kept, **variables},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
 
 
 def add_key(*where: str) -> tuple[str, ...]:
@@ -40,10 +23,11 @@ def add_key(*where: str) -> tuple[str, ...]:
 
 
 @pytest.fixture
-def elsewhere(tmp_path: Path) -> Path:
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder in which no collector has ever been."""
     folder = tmp_path / "elsewhere"
     folder.mkdir()
+    monkeypatch.chdir(folder)
     return folder
 
 
@@ -73,7 +57,7 @@ def test_first_key_closes_the_collector_that_is_meant(
     """A key made in another folder is one of the collector that runs, which then refuses others."""
     flags, variables = ways_to(own_collector, elsewhere)[way]
     before = sorted(elsewhere.iterdir())
-    made = otel_ml(elsewhere, *add_key(*flags), **variables)
+    made = otel_ml(*add_key(*flags), **variables)
     assert made.returncode == DONE, made.stderr
     [key] = made.stdout.splitlines()
     assert f"in the collector at {own_collector.endpoint}" in made.stderr
@@ -81,9 +65,9 @@ def test_first_key_closes_the_collector_that_is_meant(
     assert send_http(own_collector, "", encode([call_now("stranger")]))[0] == UNAUTHENTICATED
     assert send_http(own_collector, key, encode([call_now("mine")]))[0] == 0
     assert sorted(elsewhere.iterdir()) == before
-    refused = otel_ml(elsewhere, *add_key(*flags), **variables)
+    refused = otel_ml(*add_key(*flags), **variables)
     assert (refused.returncode, refused.stdout) == (REFUSED, "")
-    again = otel_ml(elsewhere, *add_key(*flags), **variables, OTEL_ML_API_KEY=key)
+    again = otel_ml(*add_key(*flags), **variables, OTEL_ML_API_KEY=key)
     assert (again.returncode, len(again.stdout.splitlines())) == (DONE, 1)
     assert f"checked: {own_collector.endpoint} refuses who has no key" in again.stderr
 
@@ -113,7 +97,7 @@ def test_no_command_makes_a_store(
     """With no collector and no data directory a command makes neither, and says what is missing."""
     with somebody_else() as address:
         http = address if stranger else NOWHERE
-        done = otel_ml(elsewhere, *arguments, "--http", http)
+        done = otel_ml(*arguments, "--http", http)
     assert (done.returncode, done.stdout) == (UNREACHABLE, "")
     [line] = done.stderr.splitlines()
     assert line.startswith(f"otel-ml: No collector answers at http://{http}, and there is no ")
@@ -150,21 +134,21 @@ def test_endpoint_that_is_named_is_all_that_is_meant(tmp_path: Path, elsewhere: 
         (("--endpoint", f"http://{NOWHERE}"), {}),
         ((), {"OTEL_ML_ENDPOINT": f"http://{NOWHERE}"}),
     ):
-        done = otel_ml(elsewhere, *add_key(*named), **variables)
+        done = otel_ml(*add_key(*named), **variables)
         assert (done.returncode, done.stdout) == (UNREACHABLE, "")
         assert f"No answer from http://{NOWHERE}" in done.stderr
     with somebody_else() as address:
-        done = otel_ml(elsewhere, *add_key("--endpoint", f"http://{address}"))
+        done = otel_ml(*add_key("--endpoint", f"http://{address}"))
     assert (done.returncode, done.stdout) == (1, "")
     assert "is no otel-ml collector" in done.stderr
-    listed = otel_ml(elsewhere, "keys", "list", "--http", NOWHERE)
+    listed = otel_ml("keys", "list", "--http", NOWHERE)
     assert (listed.returncode, len(listed.stdout.splitlines())) == (DONE, 1)  # the head alone
 
 
 def test_data_directory_that_is_named_is_made(elsewhere: Path) -> None:
     """A key goes into the data directory that is named, new or not, and the answer names it."""
     new = elsewhere / "new"
-    made = otel_ml(elsewhere, *add_key("--data-dir", str(new)))
+    made = otel_ml(*add_key("--data-dir", str(new)))
     assert (made.returncode, len(made.stdout.splitlines())) == (DONE, 1)
     assert f"in the data directory {new}" in made.stderr
     assert "answers nobody" in made.stderr
@@ -180,12 +164,12 @@ def test_data_directory_leads_to_its_collector(
 ) -> None:
     """A data directory that is served is changed by its collector, at whatever port that is."""
     data_dir = str(tmp_path / "data")
-    made = otel_ml(elsewhere, *add_key("--data-dir", data_dir))
+    made = otel_ml(*add_key("--data-dir", data_dir))
     assert made.returncode == DONE, made.stderr
     assert f"checked: {own_collector.endpoint} refuses who has no key" in made.stderr
     assert send_http(own_collector, "", encode([call_now("stranger")]))[0] == UNAUTHENTICATED
     for variables, status in (({}, REFUSED), ({"OTEL_ML_API_KEY": made.stdout.strip()}, DONE)):
-        done = otel_ml(elsewhere, "keys", "list", "--data-dir", data_dir, **variables)
+        done = otel_ml("keys", "list", "--data-dir", data_dir, **variables)
         assert done.returncode == status
 
 
@@ -194,7 +178,6 @@ def test_another_store_is_told(
 ) -> None:
     """A key in a directory that nobody serves says that the collector there is another one."""
     made = otel_ml(
-        elsewhere,
         *add_key("--data-dir", str(elsewhere / "new")),
         OTEL_ML_HTTP=urlsplit(own_collector.endpoint).netloc,
     )
@@ -209,15 +192,15 @@ def test_backup_from_any_folder(
     """A backup asked for anywhere is one of the collector that runs, and of what it has."""
     assert send_http(own_collector, "", encode([call_now("mine")]), "shop")[0] == 0
     there = ("--http", urlsplit(own_collector.endpoint).netloc)
-    written = otel_ml(elsewhere, "backup", "copy", *there)
+    written = otel_ml("backup", "copy", *there)
     assert written.returncode == DONE, written.stderr
     assert f"of the collector at {own_collector.endpoint}" in written.stdout
     assert [path.name for path in elsewhere.iterdir()] == ["copy"]
-    unnamed = otel_ml(elsewhere, "restore", "copy")
+    unnamed = otel_ml("restore", "copy")
     assert (unnamed.returncode, "--data-dir" in unnamed.stderr) == (USAGE, True)
-    restored = otel_ml(elsewhere, "restore", "copy", "--data-dir", "again")
+    restored = otel_ml("restore", "copy", "--data-dir", "again")
     assert restored.returncode == DONE, restored.stderr
-    listed = otel_ml(elsewhere, "projects", "--data-dir", "again", "--columns", "project,runs")
+    listed = otel_ml("projects", "--data-dir", "again", "--columns", "project,runs")
     assert listed.stdout.split() == ["project", "runs", "shop", "1"]
 
 
@@ -226,19 +209,19 @@ def test_store_that_nobody_serves_is_read_and_changed(tmp_path: Path, elsewhere:
     with running(elsewhere / "otel-ml-data") as collector:
         assert send_http(collector, "", encode([call_now("mine")]), "shop")[0] == 0
     at = ("--http", NOWHERE)
-    made = otel_ml(elsewhere, "keys", "add", "--project", "shop", *at)
+    made = otel_ml("keys", "add", "--project", "shop", *at)
     assert made.returncode == DONE, made.stderr
-    runs = otel_ml(elsewhere, "runs", "--project", "shop", "--columns", "model", *at)
+    runs = otel_ml("runs", "--project", "shop", "--columns", "model", *at)
     assert runs.stdout.split() == ["model", "mine"]
-    kept = otel_ml(elsewhere, "retention", "shop", "--records", "7", *at)
+    kept = otel_ml("retention", "shop", "--records", "7", *at)
     assert "records: 7 days" in kept.stdout
     assert f"in the data directory {elsewhere / 'otel-ml-data'}" in kept.stdout
-    told = otel_ml(elsewhere, "storage", "--columns", "project,record_days", *at)
+    told = otel_ml("storage", "--columns", "project,record_days", *at)
     assert told.stdout.split() == ["project", "record_days", "shop", "7"]
-    written = otel_ml(elsewhere, "backup", "copy", *at)
+    written = otel_ml("backup", "copy", *at)
     assert f"of the data directory {elsewhere / 'otel-ml-data'}" in written.stdout
     key_id = made.stdout.split("_")[1]
-    revoked = otel_ml(elsewhere, "keys", "revoke", key_id, *at)
+    revoked = otel_ml("keys", "revoke", key_id, *at)
     assert revoked.stdout.startswith(f"{key_id} is revoked")
     assert "data directory" in revoked.stdout
 
@@ -269,11 +252,11 @@ def test_unknown_project_names_the_known(
     """A project that is not there is status 5 and the ones that are, and no file is written."""
     assert send_http(own_collector, "", encode([call_now("mine")]), "shop")[0] == 0
     at = ("--project", "shpo", "--endpoint", own_collector.endpoint)
-    done = otel_ml(elsewhere, *arguments, *at)
+    done = otel_ml(*arguments, *at)
     assert (done.returncode, done.stderr) == (
         NOT_FOUND,
         "otel-ml: There is no project 'shpo': expected one of shop\n",
     )
     assert (done.stdout, list(elsewhere.iterdir())) == ("", [])
-    nothing = otel_ml(elsewhere, "runs", "--where", "model == 'no'", "--project", "shop", *at[2:])
+    nothing = otel_ml("runs", "--where", "model == 'no'", "--project", "shop", *at[2:])
     assert (nothing.returncode, nothing.stderr) == (1, "")

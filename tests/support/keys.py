@@ -2,12 +2,11 @@
 
 import http.client
 import json
-import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
@@ -19,6 +18,8 @@ from otel_ml_collector.span import Span
 from tests.otel_ml_collector.asgi import Answered
 from tests.otel_ml_collector.spans import make_call
 from tests.support.collector import CollectorProcess
+from tests.support.new_store import lay
+from tests.support.program import otel_ml
 from tests.support.senders import EXPORT
 
 PROTOBUF: Final = "application/x-protobuf"
@@ -119,11 +120,7 @@ def call_now(model: str, **fields: Any) -> Span:
 
 def run_keys(*arguments: str, key: str = "") -> "subprocess.CompletedProcess[str]":
     """Run ``otel-ml keys`` until it ends."""
-    return subprocess.run(
-        [sys.executable, "-m", "otel_ml_collector", "keys", *arguments],
-        env={**os.environ, "OTEL_ML_API_KEY": key},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    command, *options = arguments
+    if command == "add" and "--data-dir" in options:
+        lay(Path(options[options.index("--data-dir") + 1]))
+    return otel_ml("keys", *arguments, OTEL_ML_API_KEY=key)

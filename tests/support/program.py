@@ -1,0 +1,22 @@
+"""Runs ``otel-ml`` until it ends; nothing of the test's environment says where things are."""
+
+import os
+import subprocess
+import sys
+from typing import Final
+
+_READ: Final = ("OTEL_", "HTTP", "NO_PROXY", "ALL_PROXY")  # how the names begin that it reads
+_ENDS_S: Final = 120
+
+
+def otel_ml(*arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
+    """Run a command where the test is, with these variables."""
+    kept = {name: value for name, value in os.environ.items() if not name.upper().startswith(_READ)}
+    return subprocess.run(
+        [sys.executable, "-m", "otel_ml_collector", *arguments],
+        env={**kept, **variables},
+        capture_output=True,
+        text=True,
+        timeout=_ENDS_S,
+        check=False,
+    )
