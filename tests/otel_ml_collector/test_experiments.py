@@ -14,9 +14,12 @@ import pytest
 from otel_ml.statistics.verdict import JudgeScore, ScoredRun, compare_items, estimate_judges
 from otel_ml_collector.datasets.history import choose_last
 from otel_ml_collector.experiments.find import find_experiment, find_experiments
+from otel_ml_collector.mapping.filing import Filing
+from otel_ml_collector.mapping.spans import map_spans
 from otel_ml_collector.span import Span, Value
 from otel_ml_collector.store.connection import Memory
 from otel_ml_collector.store.sql import Sql
+from otel_ml_collector.store.writer import Writer
 from tests.otel_ml_collector.api.test_statements import COUNT
 from tests.otel_ml_collector.asgi import ask
 from tests.otel_ml_collector.query.test_judges import say, tell
@@ -37,6 +40,7 @@ ITEMS: Final = 40
 BEFORE: Final = "p" * ITEMS
 AFTER: Final = "f" * 12 + "p" * 26 + "xx"  # passed, failed, or the call raised
 MARGIN: Final = {"exact": 0.05}
+_ARRIVED: Final = re.compile(r'"time":"[^"]+"')
 
 
 def make_experiment(number: int, version: str = "aa", /, **told: Value) -> Span:
@@ -228,6 +232,38 @@ def test_verdict_is_that_of_the_statistics(service: Service) -> None:
         "2 runs failed, which counts as not passed",
         "1 runs of an item again: the first that ended counts",
     ]
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_verdict_of_any_order(service: Service, seed: int) -> None:
+    """Items, version and runs in any order, twice, in parts, by two writers: the same verdict."""
+    now = make_experiment(21, baseline=id_of(FIRST))
+    items = {
+        f"q-{place:03}": make_item(
+            {"question": place}, None, tell_session(place), topic=f"t{place // 2}"
+        )
+        for place in range(ITEMS)
+    }
+    sent = [*items.values(), *make_versions("qa", items), FIRST, *make_runs(FIRST, BEFORE)]
+    sent += [now, *make_runs(now, AFTER)]
+    project, draw = f"order-{seed}", Random(seed)  # noqa: S311  # not for secrets
+    service.store.take(f"{project}-as-sent", tell("a1"), *sent)
+    sent += draw.sample(sent, 40)
+    draw.shuffle(sent)
+    writers = [Writer(service.store.connections) for _ in range(2)]
+    writers[0].write(map_spans([tell("a1")], Filing(project, NOW_NS)))
+    for first in range(0, len(sent), 30):
+        draw.choice(writers).write(map_spans(sent[first : first + 30], Filing(project, NOW_NS)))
+    path = f"experiments/{id_of(now)}"
+    for one in (path, f"{path}/rows", "datasets/qa/versions/1/items"):
+        whole, shuffled = (
+            _ARRIVED.sub("", ask(service.app, f"/api/v1/projects/{of}/{one}").text)
+            for of in (f"{project}-as-sent", project)
+        )
+        assert whole == shuffled
+    assert (
+        "in 18 clusters by session" in ask(service.app, f"/api/v1/projects/{project}/{path}").text
+    )
 
 
 def test_another_baseline(service: Service) -> None:
