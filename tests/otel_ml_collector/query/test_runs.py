@@ -11,7 +11,13 @@ from hypothesis import strategies as st
 
 from otel_ml_collector.errors import BadQuery
 from otel_ml_collector.runs.answers import RunSummary
-from otel_ml_collector.runs.find import RunsQuery, cursor_of, find_runs, write_cursor
+from otel_ml_collector.runs.find import (
+    RunsQuery,
+    cursor_of,
+    find_neighbour,
+    find_runs,
+    write_cursor,
+)
 from otel_ml_collector.span import Span
 from otel_ml_collector.store.runs import Key
 from otel_ml_collector.store.sql import Sql
@@ -203,13 +209,28 @@ def test_bounds(store: Store, start_ns: int, end_ns: int | None, found: list[str
     assert [run.name for run in runs] == found
 
 
-def test_old_runs(store: Store, project: str) -> None:
-    """The list reaches from runs of this hour to those of a year ago."""
+@pytest.mark.parametrize("newest_first", [True, False], ids=["descending", "ascending"])
+def test_old_runs(store: Store, project: str, newest_first: bool) -> None:
+    """The list reaches from runs of this hour to those of a year ago, page by page."""
     ages = [0, 59 * 60, 61 * 60, 23 * 3_600, 25 * 3_600, 29 * 86_400, 31 * 86_400, 390 * 86_400]
     calls = [make_call(start_ns=NOW_NS - age * SECOND_NS) for age in ages]
     store.take(project, *calls)
+    expected = [id_of(call) for call in (calls if newest_first else reversed(calls))]
     for limit in (1, 3, 50):
-        assert ids(walk(store, project, limit)) == [id_of(call) for call in calls]
+        assert ids(walk(store, project, limit, newest_first=newest_first)) == expected
+
+
+def test_neighbours(store: Store, project: str) -> None:
+    """A run's neighbours are those beside it in the list, however long ago; none at its ends."""
+    ages = [0, 59 * 60, 25 * 3_600, 31 * 86_400, 390 * 86_400]
+    store.take(project, *[make_call(start_ns=NOW_NS - age * SECOND_NS) for age in ages])
+    runs = ask(store, project)
+    for newest_first, expected in ((True, runs[1:]), (False, runs[-2::-1])):
+        listed = runs if newest_first else runs[::-1]
+        found = [
+            find_neighbour(store.reader, run, NOW_NS, newest_first=newest_first) for run in listed
+        ]
+        assert found == [*ids(expected), None]
 
 
 def test_clock_that_is_ahead(store: Store, project: str) -> None:
