@@ -6,12 +6,10 @@ from typing import Any, Final, get_args
 
 from otel_ml.arguments import invalid
 from otel_ml.experiments.rows import ItemRun, by_item
-from otel_ml.statistics.intervals import Estimate
 from otel_ml.statistics.verdict import (
     DEFAULT_CLUSTER,
     JudgeScore,
     JudgeValue,
-    JudgeVerdict,
     ScoredRun,
     Verdict,
     Word,
@@ -51,54 +49,6 @@ class Comparison:
 
 
 ALIKE: Final = Comparison()
-
-
-@dataclass(frozen=True, slots=True)
-class JudgeOutcome:
-    """What came of one judge.
-
-    Attributes:
-        version: Of the judge.
-        is_rate: Whether the values are passes, from 0 to 1; else scores.
-        value: The mean over items, with its interval; None where there is none.
-        baseline: That of the baseline.
-        difference: Of the items in common, now less before, shared over all judges.
-        margin: How much is a difference at all.
-        word: better, worse, no different or inconclusive; empty without a baseline.
-        why: Why it is inconclusive, and what would show more.
-        lower_is_better: Whether lower scores are the better ones.
-        sentence: All of it in words; empty without a baseline.
-    """
-
-    version: str
-    is_rate: bool
-    value: Estimate | None
-    baseline: Estimate | None = None
-    difference: Estimate | None = None
-    margin: float = 0.0
-    word: str = ""
-    why: str = ""
-    lower_is_better: bool = False
-    sentence: str = ""
-
-    @property
-    def rate(self) -> float | None:
-        """The share that passed; None of scores."""
-        return self.value.value if self.is_rate and self.value is not None else None
-
-    @property
-    def score(self) -> float | None:
-        """The mean over items."""
-        return None if self.value is None else self.value.value
-
-    @property
-    def is_no_worse(self) -> bool:
-        """Whether it is shown to be no worse than the margin."""
-        if self.difference is None:
-            return False
-        if self.lower_is_better:
-            return self.difference.high <= self.margin
-        return self.difference.low >= -self.margin
 
 
 def cluster_of(given: Any) -> Callable[[ItemRun], object]:
@@ -168,39 +118,3 @@ def find_flaky(runs: Sequence[ItemRun]) -> list[str]:
     """Return the ids of items whose repeats differ: in failing or passing."""
     items = by_item(runs).items()
     return [item for (item, _), of in items if is_flaky([_scored(run, ALIKE) for run in of])]
-
-
-def outcome_of(
-    version: str,
-    alone: JudgeValue | None,
-    compared: JudgeVerdict | None,
-    *,
-    is_lower: bool,
-    has_baseline: bool,
-) -> JudgeOutcome:
-    """Say what came of one judge.
-
-    Args:
-        version: Its version now.
-        alone: What it says of all runs; None where it said nothing.
-        compared: What is said of it beside the baseline; None where nothing is.
-        is_lower: Whether its lower scores are the better ones.
-        has_baseline: Whether there is one.
-    """
-    value = None if alone is None else alone.value
-    if compared is None:
-        is_rate = alone is not None and alone.is_rate
-        word, why = ("inconclusive", "it has no value in both") if has_baseline else ("", "")
-        return JudgeOutcome(version, is_rate, value, word=word, why=why, lower_is_better=is_lower)
-    return JudgeOutcome(
-        version,
-        compared.is_rate,
-        value,
-        compared.baseline,
-        compared.difference,
-        compared.margin,
-        compared.word,
-        "; ".join(compared.reasons),
-        is_lower,
-        compared.sentence,
-    )

@@ -2,9 +2,9 @@
 
 import os
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from datetime import datetime, timezone
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 from xml.etree import ElementTree as ET
@@ -16,27 +16,30 @@ from otel_ml.experiments.compare import (
     ALIKE,
     WORDS,
     Comparison,
-    JudgeOutcome,
     estimate_alone,
     find_flaky,
     has_clusters,
-    outcome_of,
     verdict_of,
 )
 from otel_ml.experiments.dataset import content_of
 from otel_ml.experiments.rows import Experiment, ItemRun, by_item, read_file, write_file
 from otel_ml.notebook import Card, HasCard, show_unseen, table
-from otel_ml.statistics.intervals import Estimate
+from otel_ml.statistics.report import (
+    NAMED,
+    JudgeOutcome,
+    Report,
+    WorseItem,
+    cut_cell,
+    furthest_fall,
+    outcome_of,
+    write_label,
+    write_number,
+)
 from otel_ml.statistics.verdict import WORST_FIRST, ItemChange, Verdict
 
 if TYPE_CHECKING:
     import pandas as pd  # type: ignore[import-untyped]  # it carries no types
 
-_SHOWN: Final = 10
-_CELL_CHARS: Final = 120
-_BESIDE: Final = {"better": "than", "worse": "than", "no different": "from"}
-# Marks of Markdown and of HTML within it.
-_MARKUP: Final = re.compile(r"[\\`*_{}\[\]<>|#]")
 # What no XML 1.0 document holds, https://www.w3.org/TR/xml/#charsets
 _NO_XML: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -128,10 +131,8 @@ class Result(HasCard):
     @property
     def label(self) -> str:
         """What it is called where something is compared with it: name, file or run, and date."""
-        named = self._path or self.experiment.id
-        at = datetime.fromtimestamp(self.experiment.start_ns / 1e9, timezone.utc)
-        told = ", ".join(filter(None, (named, f"{at:%Y-%m-%d %H:%M} UTC")))
-        return f"{self.experiment.name} ({told})"
+        one = self.experiment
+        return write_label(one.name, self._path or one.id, one.start_ns)
 
     @property
     def wanted(self) -> int:
@@ -201,65 +202,37 @@ class Result(HasCard):
     @property
     def sentence(self) -> str:
         """The verdict in one sentence, with what it rests on."""
-        if self.baseline is None:
-            return f"{self._count}, {self.errors:,} failed; no baseline"
-        found = [f"{name}: {one.sentence or one.why}" for name, one in self.judges.items()]
-        told = "; ".join(found) or "no judge was asked"
-        word = self.verdict or "no verdict"
-        return f"{word} {_BESIDE.get(word, 'against')} {self.baseline.label}. {told}"
+        return self._report.sentence
 
     @property
     def notes(self) -> list[str]:
         """What must be known beside the table: items that differ, flaky ones, failed judges."""
-        told = []
-        if self.is_interrupted or len(self.runs) < self.wanted:
-            told.append(f"{self._count}: what is missing counts nowhere")
-        shared = None if self.comparison is None else self.comparison.shared
-        if shared is not None and (shared.new or shared.gone or shared.changed):
-            told.append(
-                f"{len(shared.common):,} items in common; {len(shared.new):,} new, "
-                f"{len(shared.gone):,} gone, {len(shared.changed):,} changed"
-            )
-        if self.errors:
-            runs = f"{self.errors:,} run{'s' * (self.errors != 1)}"
-            told.append(f"{runs} failed, which counts as not passed")
-        for name in self.experiment.judges:
-            failed = sum(
-                run.judgements[name].error is not None
-                for run in self.runs
-                if name in run.judgements
-            )
-            if failed:
-                runs = f"{failed:,} run{'s' * (failed != 1)}"
-                told.append(f"{name} failed on {runs}: no value of it there")
-        told += [
-            f"{name}: {one.why}"
-            for name, one in self.judges.items()
-            if one.why not in one.sentence  # which is printed above them
-        ]
-        if self.flaky:
-            told.append(
-                f"flaky: {', '.join(self.flaky[:_SHOWN])}{' …' * (len(self.flaky) > _SHOWN)}"
-            )
-        return told
+        return self._report.notes
 
-    def _table(self) -> tuple[list[str], list[list[str]]]:
-        """Return heads and rows of the table of judges."""
-        heads = ["judge", "value", "items"]
-        if self.baseline is not None:
-            heads += ["baseline", "difference", "verdict"]
-        rows = []
-        for name, one in self.judges.items():
-            count = "0" if one.value is None else f"{one.value.n:,}"
-            row = [name, _shown(one.value, one.is_rate), count]
-            if self.baseline is not None:
-                row += [
-                    _shown(one.baseline, one.is_rate),
-                    _shown(one.difference, one.is_rate, signed=True),
-                    one.word,
-                ]
-            rows.append(row)
-        return heads, rows
+    @cached_property
+    def _report(self) -> Report:
+        """What is told of it, without the regressions."""
+        shared = None if self.comparison is None else self.comparison.shared
+        failed = Counter(
+            name
+            for run in self.runs
+            for name, one in run.judgements.items()
+            if one.error is not None
+        )
+        return Report(
+            name=self.experiment.name,
+            baseline=None if self.baseline is None else self.baseline.label,
+            runs=len(self.runs),
+            wanted=self.wanted,
+            errors=self.errors,
+            word=self.verdict,
+            judges=self.judges,
+            failed={name: failed[name] for name in self.experiment.judges},
+            shared=None if shared is None else shared.counts,
+            flaky=self.flaky,
+            url=self.url,
+            is_interrupted=self.is_interrupted,
+        )
 
     @cached_property
     def flaky(self) -> list[str]:
@@ -322,33 +295,17 @@ class Result(HasCard):
 
     def to_markdown(self) -> str:
         """Return one table, the verdict in a sentence and the first ten regressions, with links."""
-        lines = [f"**{_escape(self.experiment.name)}**: {_escape(self.sentence)}", ""]
-        heads, rows = self._table()
-        lines.append(f"| {' | '.join(heads)} |")
-        lines.append(f"|{' --- |' * len(heads)}")
-        lines += [f"| {' | '.join(map(_escape, row))} |" for row in rows]
-        if self.notes:
-            lines += ["", *(f"* {_escape(note)}" for note in self.notes)]
-        if self.regressions:
-            lines += [
-                "",
-                "| worse | judge | before | now | output now | before |",
-                f"|{' --- |' * 6}",
-            ]
-            for one in self.regressions[:_SHOWN]:
-                cells = (
-                    _cell(one.outputs) if not one.error else one.error,
-                    _cell(one.baseline_outputs),
-                )
-                told = (one.judge, _number(one.before), _number(one.after), *cells)
-                item = self._link(one.item, one.run_id)
-                lines.append(f"| {item} | {' | '.join(map(_escape, told))} |")
-            left = len(self.regressions) - _SHOWN
-            if left > 0:
-                lines += ["", f"and {left:,} more"]
-        if self.url:
-            lines += ["", f"[the experiment]({self.url})"]
-        return "\n".join(lines) + "\n"
+        worse = [
+            WorseItem(
+                *(one.item, one.judge, one.before, one.after),
+                one.error or _cell(one.outputs),
+                _cell(one.baseline_outputs),
+                self._address(one.run_id),
+            )
+            for one in self.regressions[:NAMED]
+        ]
+        count = len(self.regressions)
+        return replace(self._report, worse=worse, worse_count=count).to_markdown()
 
     def to_junit(self) -> str:
         """Return the runs as a test suite in JUnit's XML: one test case a run."""
@@ -377,7 +334,7 @@ class Result(HasCard):
             elif run.passed is False:
                 said = [one for one in run.judgements.values() if one.passed is False]
                 told = "; ".join(
-                    f"{one.judge}: {one.explanation or one.label or _number(one.score)}"
+                    f"{one.judge}: {one.explanation or one.label or write_number(one.score)}"
                     for one in said
                 )
                 failure = ET.SubElement(case, "failure", message=_xml(told))
@@ -388,7 +345,7 @@ class Result(HasCard):
 
     def __str__(self) -> str:
         """Say what came of it: the verdict, a line for each judge, regressions, errors."""
-        heads, rows = self._table()
+        heads, rows = self._report.table
         widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
         lines = [self.experiment.name, self.sentence, ""]
         for row in (heads, *rows):
@@ -397,9 +354,9 @@ class Result(HasCard):
         lines += self.notes
         if self.regressions:
             lines += ["", f"{len(self.regressions)} worse than before:"]
-            for one in self.regressions[:_SHOWN]:
+            for one in self.regressions[:NAMED]:
                 now = one.error or _cell(one.outputs)
-                told = f"{one.judge} {_number(one.before)} → {_number(one.after)}"
+                told = f"{one.judge} {write_number(one.before)} → {write_number(one.after)}"
                 lines.append(f"  {one.item}  {told}  {_cell(one.baseline_outputs)} → {now}")
         for name, text in self.first_errors.items():
             count = sum(run.error_type == name for run in self.runs)
@@ -410,31 +367,23 @@ class Result(HasCard):
 
     @property
     def _card(self) -> Card:
-        return Card("Result", self.experiment.name, (self.verdict or "", self._count), self.url)
-
-    @property
-    def _count(self) -> str:
-        told = f"{len(self.runs):,} of {self.wanted:,} runs"
-        return f"{told}, interrupted" if self.is_interrupted else told
+        return Card(
+            "Result", self.experiment.name, (self.verdict or "", self._report.count), self.url
+        )
 
     def _repr_html_(self) -> str:
-        heads, rows = self._table()
+        heads, rows = self._report.table
         return self._card.html + table(heads, [("", row) for row in rows])
 
-    def _link(self, item: str, run_id: str) -> str:
+    def _address(self, run_id: str) -> str:
         base = self.url.rpartition("/experiments/")[0]
-        return f"[{_escape(item)}]({base}/runs/{run_id})" if base and run_id else _escape(item)
+        return f"{base}/runs/{run_id}" if base and run_id else ""
 
 
 def _regression(
     change: ItemChange, now: Sequence[ItemRun], before: Sequence[ItemRun], how: Comparison
 ) -> Regression:
-    def fall(judge: str) -> float:
-        first, second = change.values[judge]
-        return second - first if judge in how.lower_is_better else first - second
-
-    judge = max(change.values, key=fall, default="")
-    first, second = change.values.get(judge, (1 - change.errors[0], 1 - change.errors[1]))
+    judge, first, second = furthest_fall(change, how.lower_is_better)
     return Regression(
         change.item,
         judge,
@@ -447,15 +396,6 @@ def _regression(
         now[0].run_id,
         before[0].run_id,
     )
-
-
-def _shown(one: Estimate | None, is_rate: bool, *, signed: bool = False) -> str:
-    """Write a number with its interval, rates in percent."""
-    if one is None:
-        return "–"
-    sign = "+" if signed else ""
-    form = f"{sign}.1%" if is_rate else f"{sign}.4g"
-    return f"{one.value:{form}} ({one.low:{form}} to {one.high:{form}})"
 
 
 def _row(run: ItemRun) -> dict[str, Any]:
@@ -471,17 +411,7 @@ def _row(run: ItemRun) -> dict[str, Any]:
 def _cell(value: object) -> str:
     """Write a value in one short line."""
     text = value if isinstance(value, str) else orjson.dumps(content_of(value, [])).decode()
-    text = show_unseen(text)
-    return text if len(text) <= _CELL_CHARS else f"{text[: _CELL_CHARS - 1]}…"
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4g}"
-
-
-def _escape(text: str) -> str:
-    """Write a text in a cell of Markdown, where it marks up nothing."""
-    return _MARKUP.sub(r"\\\g<0>", text).replace("\n", " ")
+    return cut_cell(show_unseen(text))
 
 
 def _xml(text: str) -> str:

@@ -142,7 +142,7 @@ def find_baseline(reader: Reader, named: str, dataset: str) -> Result:
         if numbered:
             is_meant = (one.function, one.version) == (numbered[1], int(numbered[2]))
         else:
-            is_meant = named in one.tags
+            is_meant = one.tags.get(named, False) is not False  # taken back
         if is_meant:
             return _load(reader, one)
     raise LookupError(named)

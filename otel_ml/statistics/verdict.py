@@ -153,9 +153,14 @@ class SharedItems:
     changed: Sequence[str]
 
     @property
+    def counts(self) -> tuple[int, int, int, int]:
+        """How many are in common, new, gone and changed."""
+        return len(self.common), len(self.new), len(self.gone), len(self.changed)
+
+    @property
     def share(self) -> float:
         """How much of all items is in common, from 0 to 1."""
-        every = len(self.common) + len(self.new) + len(self.gone) + len(self.changed)
+        every = sum(self.counts)
         return len(self.common) / every if every else 0.0
 
 
@@ -1011,8 +1016,8 @@ def _changes(setups: Sequence[_Judged], pairs: _Pairs) -> tuple[list[ItemChange]
         if change:
             found = ItemChange(pair.name, values, (errors[0], errors[1]), change, pair.count)
             (worse if change < 0 else better).append(found)
-    worse.sort(key=lambda one: one.change)
-    better.sort(key=lambda one: -one.change)
+    worse.sort(key=lambda one: (one.change, one.item))
+    better.sort(key=lambda one: (-one.change, one.item))
     return worse, better
 
 

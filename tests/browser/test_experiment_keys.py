@@ -84,3 +84,28 @@ def test_mark(page: Tab, experiment: str) -> None:
     expect(mark).to_have_attribute("aria-pressed", "false")
     shown.reload()
     expect(mark).to_have_attribute("aria-pressed", "false")
+
+
+def test_baseline(page: Tab, collector: CollectorProcess, experiment: str) -> None:
+    """The experiment is made the baseline from its page, and is none when that is taken back."""
+    named = 'tags["baseline"] == True'
+    run_id = experiment.rpartition("/")[2]
+
+    def find() -> list[str]:
+        found = collector.get("/projects/shop/experiments", where=named)["experiments"]
+        return [one["run_id"] for one in found]
+
+    shown = page.open(experiment)
+    button = shown.get_by_role("button", name="Set as baseline")
+    for is_pressed, wanted in (("true", [run_id]), ("false", [])):
+        button.focus()
+        shown.keyboard.press("Enter")
+        expect(button).to_have_attribute("aria-pressed", is_pressed)
+        assert find() == wanted
+        shown.reload()
+        expect(button).to_have_attribute("aria-pressed", is_pressed)
+    report = shown.get_by_role("link", name="Markdown")
+    report.focus()
+    shown.keyboard.press("Enter")
+    expect(shown.locator("body")).to_contain_text("[the experiment](http")
+    expect(shown.locator("body")).to_contain_text("| worse | judge |")

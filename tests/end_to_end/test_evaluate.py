@@ -1,5 +1,6 @@
 """Data sets and experiments of the SDK in a real collector."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -118,6 +119,9 @@ def test_stored_baseline(collector: CollectorProcess, reader: Reader) -> None:
     assert [told["difference"][one] for one in ("value", "low", "high")] == [
         *(change.value, change.low, change.high)
     ]
+    report = collector.get_text(f"{path}/markdown")
+    assert len(re.findall(r"^\| \[[0-9a-f]{16}\]", report, re.MULTILINE)) == 10
+    assert report == again.to_markdown() == result.to_markdown()
     assert [one.name for one in reader.experiments('tags["baseline"] == True')] == ["plain"]
     assert result.url == f"{collector.endpoint}/projects/stored/experiments/{result.experiment.id}"
     assert collector.status(result.url.removeprefix(collector.endpoint)) == 200

@@ -30,9 +30,9 @@ from otel_ml_collector.cli.failure import (
 
 if TYPE_CHECKING:
     from otel_ml.client import Client
-    from otel_ml.experiments.compare import JudgeOutcome
     from otel_ml.experiments.result import Result
     from otel_ml.statistics.intervals import Estimate
+    from otel_ml.statistics.report import JudgeOutcome
 
 _READY: Final = ("exact", "contains", "matches", "is_json", "close", "f1_words")
 _COMPARED: Final[Mapping[type[ast.cmpop], Callable[[float, float], bool]]] = {
@@ -450,7 +450,7 @@ class VersionResult:
     @cached_property
     def judges(self) -> Mapping[str, "JudgeOutcome"]:
         """What came of each judge."""
-        from otel_ml.experiments.compare import JudgeOutcome  # takes 0.1 s
+        from otel_ml.statistics.report import JudgeOutcome  # takes 0.1 s
 
         return {
             one["judge"]: JudgeOutcome(

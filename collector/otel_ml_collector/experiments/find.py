@@ -17,10 +17,20 @@ from pydantic import BaseModel, Field
 
 from otel_ml import attributes as names
 from otel_ml.records import ExperimentRow, ItemScore, ListedExperiment, ListedItemRun
+from otel_ml.statistics.report import (
+    NAMED,
+    Report,
+    WorseItem,
+    cut_cell,
+    furthest_fall,
+    outcome_of,
+    write_label,
+)
 from otel_ml.statistics.verdict import (
     AMOUNTS,
     DEFAULT_CLUSTER,
     SOURCE_CLUSTERS,
+    WORST_FIRST,
     ItemGroup,
     JudgeScore,
     ScoredRun,
@@ -675,6 +685,92 @@ def describe(reader: Reader, project: str, compared: Compared) -> ExperimentDeta
         else "",
         notes=_notes(compared),
     )
+
+
+def report(reader: Reader, project: str, compared: Compared, page: str, now_ns: int) -> Report:
+    """Make the report of an experiment that was compared, as the SDK and the command line do.
+
+    Args:
+        reader: The store.
+        project: Whose.
+        compared: The experiment, and its baseline.
+        page: The address of the project's pages.
+        now_ns: By it a run whose process is silent has crashed.
+    """
+    now, before, found = compared.now, compared.before, compared.verdict
+    lower = now.comparison.get("lower_is_better", ())
+    ours = [one for one in compared.groups.values() if one.after]
+    alone = estimate_groups(ours, lower_is_better=lower)
+    judged = {} if found is None else found.judges
+    judges = {
+        name: outcome_of(
+            version,
+            alone.get(name),
+            judged.get(name),
+            is_lower=name in lower,
+            has_baseline=before is not None,
+        )
+        for name, version in now.judges.items()
+    }
+    words = {one.word for one in judges.values()}
+    return Report(
+        name=now.name,
+        baseline=write_label(before.name, before.run_id, before.start_ns) if before else None,
+        runs=now.done,
+        wanted=now.items * now.repeats,
+        errors=now.errors,
+        word=next((word for word in WORST_FIRST if word in words), ""),
+        judges=judges,
+        failed={name: alone[name].failed for name in judges if name in alone},
+        shared=found.shared.counts if found and found.shared else None,
+        flaky=items_of(compared, "flaky"),
+        worse=_list_worse(reader, project, compared, page, now_ns),
+        worse_count=count_items(compared, "regression"),
+        url=f"{page}/experiments/{now.run_id}",
+    )
+
+
+def _list_worse(
+    reader: Reader, project: str, compared: Compared, page: str, now_ns: int
+) -> list[WorseItem]:
+    """List the first regressions with what came out of their first runs."""
+    items = items_of(compared, "regression")[:NAMED]
+    if compared.verdict is None or not items:
+        return []
+    changes = {
+        item: one for one in compared.verdict.regressions for item in compared.items[one.item]
+    }
+    lower = compared.now.comparison.get("lower_is_better", ())
+    rows = make_rows(reader, project, compared, items)
+    firsts = [side[0].run_id for row in rows for side in (row.runs, row.baseline) if side]
+    both = [one.run_id for one in (compared.now, compared.before) if one is not None]
+    where = " and ".join(
+        f"({' or '.join(f'{name} == {view.quoted(one)}' for one in of)})"
+        for name, of in (("experiment", both), ("item", items))
+    )
+    listed = runs.find_runs(reader, runs.RunsQuery(project, where, limit=_LOOKED_AT), now_ns).runs
+    chosen = [one for one in listed if one.run_id in firsts]
+    outputs = {
+        one.run_id: one.outputs
+        if isinstance(one.outputs, str)
+        else orjson.dumps(one.outputs).decode()
+        for one in runs.find_whole_runs(reader, chosen, now_ns)
+    }
+    return [
+        WorseItem(
+            row.item,
+            *furthest_fall(changes[row.item], lower),
+            next((said for one in row.runs if (said := _error_of(one))), "")
+            or cut_cell(outputs.get(row.runs[0].run_id, "null")),
+            cut_cell(outputs.get(row.baseline[0].run_id, "null")),
+            f"{page}/runs/{row.runs[0].run_id}",
+        )
+        for row in rows
+    ]
+
+
+def _error_of(run: ListedItemRun) -> str:
+    return ": ".join(filter(None, (run.error_type, run.error_message)))
 
 
 def _make_verdict(

@@ -5,7 +5,7 @@ from typing import Annotated, Final, Literal
 
 import orjson
 from fastapi import APIRouter, Query, Request
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 
 from otel_ml.records import ExperimentRow, ListedItemRun
 from otel_ml.statistics.verdict import SOURCE_CLUSTERS
@@ -29,6 +29,7 @@ from otel_ml_collector.experiments.find import (
     find_rows,
     first_of,
     make_rows,
+    report,
 )
 from otel_ml_collector.models import diff
 from otel_ml_collector.runs import find as runs
@@ -48,6 +49,8 @@ _ON_A_PAGE: Final = 25
 _DIFFS: Final = 3
 # The tag of runs over items that somebody marked for a later look.
 _MARK: Final = "marked"
+# The tag that `evaluate(baseline="baseline")` looks for, as `otel-ml baseline set` does.
+_BASELINE: Final = "baseline"
 
 api = APIRouter(prefix="/api/v1")
 pages = APIRouter(include_in_schema=False, route_class=PageRoute)
@@ -152,6 +155,17 @@ def show_verdict_word(request: Request, project: str, run_id: str, reader: FromR
     return show_page(request, "experiment_verdict.html", context)
 
 
+@pages.get("/projects/{project:path}/experiments/{run_id}/markdown")
+def show_markdown(
+    request: Request, project: str, run_id: str, reader: FromReader, baseline: Baseline = None
+) -> Response:
+    """The report of an experiment, as the command line writes it."""
+    now_ns = time.time_ns()
+    compared = compare(reader, project, run_id, now_ns, baseline)
+    page = f"{str(request.base_url).rstrip('/')}{view.address(project)}"
+    return PlainTextResponse(report(reader, project, compared, page, now_ns).to_markdown())
+
+
 @pages.get("/projects/{project:path}/experiments/{run_id}")
 def show_experiment(
     *,
@@ -196,6 +210,7 @@ def show_experiment(
         "next_cursor": rows.next_cursor,
         "opened": opened,
         "mark": _MARK,
+        "baseline_tag": _BASELINE,
         "is_marked": opened is not None and _is_marked(reader, project, opened, now_ns),
         "differences": _differences(reader, project, opened, now_ns),
         "others": find_others(reader, project, found.experiment, now_ns),

@@ -1,0 +1,290 @@
+"""The report of an experiment as text: one for the SDK, the command line and the page."""
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Final
+
+from otel_ml.statistics.intervals import Estimate
+from otel_ml.statistics.verdict import ItemChange, JudgeValue, JudgeVerdict
+
+# How many regressions and flaky items are named.
+NAMED: Final = 10
+CELL_CHARS: Final = 120
+_BESIDE: Final = {"better": "than", "worse": "than", "no different": "from"}
+# Marks of Markdown and of HTML within it.
+_MARKUP: Final = re.compile(r"[\\`*_{}\[\]<>|#]")
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeOutcome:
+    """What came of one judge.
+
+    Attributes:
+        version: Of the judge.
+        is_rate: Whether the values are passes, from 0 to 1; else scores.
+        value: The mean over items, with its interval; None where there is none.
+        baseline: That of the baseline.
+        difference: Of the items in common, now less before, shared over all judges.
+        margin: How much is a difference at all.
+        word: better, worse, no different or inconclusive; empty without a baseline.
+        why: Why it is inconclusive, and what would show more.
+        lower_is_better: Whether lower scores are the better ones.
+        sentence: All of it in words; empty without a baseline.
+    """
+
+    version: str
+    is_rate: bool
+    value: Estimate | None
+    baseline: Estimate | None = None
+    difference: Estimate | None = None
+    margin: float = 0.0
+    word: str = ""
+    why: str = ""
+    lower_is_better: bool = False
+    sentence: str = ""
+
+    @property
+    def rate(self) -> float | None:
+        """The share that passed; None of scores."""
+        return self.value.value if self.is_rate and self.value is not None else None
+
+    @property
+    def score(self) -> float | None:
+        """The mean over items."""
+        return None if self.value is None else self.value.value
+
+    @property
+    def is_no_worse(self) -> bool:
+        """Whether it is shown to be no worse than the margin."""
+        if self.difference is None:
+            return False
+        if self.lower_is_better:
+            return self.difference.high <= self.margin
+        return self.difference.low >= -self.margin
+
+
+def outcome_of(
+    version: str,
+    alone: JudgeValue | None,
+    compared: JudgeVerdict | None,
+    *,
+    is_lower: bool,
+    has_baseline: bool,
+) -> JudgeOutcome:
+    """Say what came of one judge.
+
+    Args:
+        version: Its version now.
+        alone: What it says of all runs; None where it said nothing.
+        compared: What is said of it beside the baseline; None where nothing is.
+        is_lower: Whether its lower scores are the better ones.
+        has_baseline: Whether there is one.
+    """
+    value = None if alone is None else alone.value
+    if compared is None:
+        is_rate = alone is not None and alone.is_rate
+        word, why = ("inconclusive", "it has no value in both") if has_baseline else ("", "")
+        return JudgeOutcome(version, is_rate, value, word=word, why=why, lower_is_better=is_lower)
+    return JudgeOutcome(
+        version,
+        compared.is_rate,
+        value,
+        compared.baseline,
+        compared.difference,
+        compared.margin,
+        compared.word,
+        "; ".join(compared.reasons),
+        is_lower,
+        compared.sentence,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class WorseItem:
+    """An item that is worse than it was, in words.
+
+    Attributes:
+        item: Its id.
+        judge: By which judge it fell furthest.
+        before: Its value there in the baseline: the mean over repeats, 1 for passed.
+        after: Its value now.
+        now: What came out now, or why it failed, in one short line.
+        then: What came out in the baseline.
+        address: Of its first run; empty where there is none.
+    """
+
+    item: str
+    judge: str
+    before: float | None
+    after: float | None
+    now: str
+    then: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What is told of an experiment.
+
+    Attributes:
+        baseline: What it was compared with, by `write_label`; None without one.
+        runs: How many runs over items there are.
+        wanted: How many there were to be.
+        errors: How many failed.
+        word: Of the worst judge; empty without a baseline.
+        failed: By judge, on how many runs it failed itself.
+        shared: How many items are in common, new, gone and changed; None without a baseline.
+        flaky: The ids of items whose repeats differ.
+        worse: The first regressions, the worst first.
+        worse_count: How many there are.
+        url: The address of its page; empty where there is none.
+    """
+
+    name: str
+    baseline: str | None
+    runs: int
+    wanted: int
+    errors: int
+    word: str
+    judges: Mapping[str, JudgeOutcome]
+    failed: Mapping[str, int] = field(default_factory=dict)
+    shared: tuple[int, int, int, int] | None = None
+    flaky: Sequence[str] = ()
+    worse: Sequence[WorseItem] = ()
+    worse_count: int = 0
+    url: str = ""
+    is_interrupted: bool = False
+
+    @property
+    def count(self) -> str:
+        """How far it is, in words."""
+        told = f"{self.runs:,} of {self.wanted:,} runs"
+        return f"{told}, interrupted" if self.is_interrupted else told
+
+    @property
+    def sentence(self) -> str:
+        """The verdict in one sentence, with what it rests on."""
+        if self.baseline is None:
+            return f"{self.count}, {self.errors:,} failed; no baseline"
+        found = [f"{name}: {one.sentence or one.why}" for name, one in self.judges.items()]
+        told = "; ".join(found) or "no judge was asked"
+        word = self.word or "no verdict"
+        return f"{word} {_BESIDE.get(word, 'against')} {self.baseline}. {told}"
+
+    @property
+    def notes(self) -> list[str]:
+        """What must be known beside the table: items that differ, flaky ones, failed judges."""
+        told = []
+        if self.is_interrupted or self.runs < self.wanted:
+            told.append(f"{self.count}: what is missing counts nowhere")
+        if self.shared is not None and any(self.shared[1:]):
+            common, new, gone, changed = self.shared
+            told.append(
+                f"{common:,} items in common; {new:,} new, {gone:,} gone, {changed:,} changed"
+            )
+        if self.errors:
+            told.append(f"{_runs(self.errors)} failed, which counts as not passed")
+        for name, failed in self.failed.items():
+            if failed:
+                told.append(f"{name} failed on {_runs(failed)}: no value of it there")
+        told += [
+            f"{name}: {one.why}"
+            for name, one in self.judges.items()
+            if one.why not in one.sentence  # which is printed above them
+        ]
+        if self.flaky:
+            told.append(f"flaky: {', '.join(self.flaky[:NAMED])}{' …' * (len(self.flaky) > NAMED)}")
+        return told
+
+    @property
+    def table(self) -> tuple[list[str], list[list[str]]]:
+        """Heads and rows of the table of judges."""
+        heads = ["judge", "value", "items"]
+        if self.baseline is not None:
+            heads += ["baseline", "difference", "verdict"]
+        rows = []
+        for name, one in self.judges.items():
+            count = "0" if one.value is None else f"{one.value.n:,}"
+            row = [name, _shown(one.value, one.is_rate), count]
+            if self.baseline is not None:
+                row += [
+                    _shown(one.baseline, one.is_rate),
+                    _shown(one.difference, one.is_rate, signed=True),
+                    one.word,
+                ]
+            rows.append(row)
+        return heads, rows
+
+    def to_markdown(self) -> str:
+        """Return one table, the verdict in a sentence and the first ten regressions, with links."""
+        lines = [f"**{_escape(self.name)}**: {_escape(self.sentence)}", ""]
+        heads, rows = self.table
+        lines.append(f"| {' | '.join(heads)} |")
+        lines.append(f"|{' --- |' * len(heads)}")
+        lines += [f"| {' | '.join(map(_escape, row))} |" for row in rows]
+        if self.notes:
+            lines += ["", *(f"* {_escape(note)}" for note in self.notes)]
+        if self.worse:
+            lines += [
+                "",
+                "| worse | judge | before | now | output now | before |",
+                f"|{' --- |' * 6}",
+            ]
+            for one in self.worse:
+                told = one.judge, write_number(one.before), write_number(one.after)
+                cells = " | ".join(map(_escape, (*told, one.now, one.then)))
+                item = _escape(one.item)
+                lines.append(f"| {f'[{item}]({one.address})' if one.address else item} | {cells} |")
+            left = self.worse_count - len(self.worse)
+            if left > 0:
+                lines += ["", f"and {left:,} more"]
+        if self.url:
+            lines += ["", f"[the experiment]({self.url})"]
+        return "\n".join(lines) + "\n"
+
+
+def write_label(name: str, run_id: str, start_ns: int) -> str:
+    """Return what an experiment is called where something is compared with it."""
+    at = datetime.fromtimestamp(start_ns / 1e9, timezone.utc)
+    return f"{name} ({', '.join(filter(None, (run_id, f'{at:%Y-%m-%d %H:%M} UTC')))})"
+
+
+def furthest_fall(change: ItemChange, lower_is_better: Collection[str]) -> tuple[str, float, float]:
+    """Return by which judge an item fell furthest, and its values before and now."""
+
+    def fall(judge: str) -> float:
+        first, second = change.values[judge]
+        return second - first if judge in lower_is_better else first - second
+
+    judge = max(change.values, key=fall, default="")
+    return judge, *change.values.get(judge, (1 - change.errors[0], 1 - change.errors[1]))
+
+
+def cut_cell(text: str) -> str:
+    """Cut a text for a cell."""
+    return text if len(text) <= CELL_CHARS else f"{text[: CELL_CHARS - 1]}…"
+
+
+def write_number(value: float | None) -> str:
+    """Write a value of an item."""
+    return "–" if value is None else f"{value:.4g}"
+
+
+def _runs(count: int) -> str:
+    return f"{count:,} run{'s' * (count != 1)}"
+
+
+def _shown(one: Estimate | None, is_rate: bool, *, signed: bool = False) -> str:
+    """Write a number with its interval, rates in percent."""
+    if one is None:
+        return "–"
+    sign = "+" if signed else ""
+    form = f"{sign}.1%" if is_rate else f"{sign}.4g"
+    return f"{one.value:{form}} ({one.low:{form}} to {one.high:{form}})"
+
+
+def _escape(text: str) -> str:
+    """Write a text in a cell of Markdown, where it marks up nothing."""
+    return _MARKUP.sub(r"\\\g<0>", text).replace("\n", " ")
