@@ -417,7 +417,7 @@ def test_what_is_kept_is_never_old(service: Service) -> None:
             asked = ended["queries"] - began["queries"]
             assert found.verdict is not None
             [judge] = found.judges
-            value = judge.value.value if judge.value else None
+            value = None if judge.value is None else judge.value.value
             told.append(((found.experiment.done, found.verdict.regressions, value), asked))
         assert told[0][0] == told[1][0] == told[2][0] == told[3][0]
         assert told[2][1] < told[0][1]

@@ -100,7 +100,18 @@ def find_versions(
         BadQuery: The cursor is wrong.
         NotFound: There is no such data set.
     """
-    rows = versions_of(reader, project, name)[::-1]
+    return list_versions(reader, project, versions_of(reader, project, name), limit, cursor)
+
+
+def list_versions(
+    reader: Reader,
+    project: str,
+    versions: Sequence[Row],
+    limit: int = SHOWN,
+    cursor: str | None = None,
+) -> DatasetVersions:
+    """List as `find_versions` does those that were read before, the oldest first."""
+    rows = versions[::-1]
     if cursor is not None:
         (before,) = read_cursor(cursor, int)
         rows = [row for row in rows if row["number"] < before]
@@ -132,11 +143,18 @@ def find_items(
         NotFound: There is no such version.
     """
     row = version_row(reader, project, name, number)
+    return list_items(reader, project, row, limit=limit, cursor=cursor)
+
+
+def list_items(
+    reader: Reader, project: str, row: Row, *, limit: int = PAGE, cursor: str | None = None
+) -> DatasetItems:
+    """Read as `find_items` does the items of a version that was read before."""
     part, line = read_cursor(cursor, int, int) if cursor else (0, 0)
     lines: list[tuple[str, str]] = []
     is_last = False
     while len(lines) <= limit and not is_last:
-        values = {"project": project, "owners": [own_dataset(name, row["digest"])], "first": part}
+        values = {"project": project, "owners": _owners([row]), "first": part}
         found = reader.rows(_SOME_PARTS, values)
         for one in found:
             added = list(read_manifest(orjson.loads(one["document"])).items())[line:]
@@ -234,7 +252,16 @@ def version_row(reader: Reader, project: str, name: str, number: int) -> Row:
     Raises:
         NotFound: There is no such version.
     """
-    for row in versions_of(reader, project, name):
+    return choose_version(versions_of(reader, project, name), name, number)
+
+
+def choose_version(rows: Sequence[Row], name: str, number: int) -> Row:
+    """Choose a version among those of a data set.
+
+    Raises:
+        NotFound: There is no such version.
+    """
+    for row in rows:
         if row["number"] == number:
             return row
     raise NotFound(f"Data set {name[:80]!r} has no version {number}")

@@ -15,7 +15,7 @@ from otel_ml_collector.datasets.find import (
     PAGE,
     DatasetItems,
     count_stored,
-    find_items,
+    list_items,
     make_version,
     read_items,
     read_manifests,
@@ -92,21 +92,17 @@ class ItemHistory:
     Args:
         reader: The store.
         project: Whose.
-        name: Of the data set.
-        number: The small number of the version.
+        row: The version, as `version_row` reads it.
         now_ns: By it an experiment whose process is silent has crashed.
-
-    Raises:
-        NotFound: There is no such version.
     """
 
-    def __init__(self, reader: Reader, project: str, name: str, number: int, now_ns: int) -> None:
+    def __init__(self, reader: Reader, project: str, row: Row, now_ns: int) -> None:
         self._reader = reader
         self._project = project
-        self._name = name
-        self._number = number
+        self._name = row["name"]
+        self._number = row["number"]
         self._now_ns = now_ns
-        self._row = version_row(reader, project, name, number)
+        self._row = row
 
     @cached_property
     def _last(self) -> tuple[Sequence[ListedExperiment], int]:
@@ -191,7 +187,7 @@ class ItemHistory:
         """
         reader, project, row = self._reader, self._project, self._row
         if show == "all":
-            return find_items(reader, project, self._name, self._number, limit=limit, cursor=cursor)
+            return list_items(reader, project, row, limit=limit, cursor=cursor)
         (after,) = read_cursor(cursor, str) if cursor else ("",)
         if show == "changed":
             lines = self._find_changed(after, limit + 1)

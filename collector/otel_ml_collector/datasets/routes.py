@@ -30,10 +30,13 @@ from otel_ml_collector.datasets.find import (
     DatasetItems,
     Datasets,
     DatasetVersions,
+    choose_version,
     find_datasets,
     find_diff,
     find_digest,
     find_versions,
+    list_versions,
+    version_row,
     versions_of,
 )
 from otel_ml_collector.datasets.history import DatasetHistory, ItemHistory, Show
@@ -82,7 +85,8 @@ def get_dataset_items(
     show: Annotated[Show, Query(description="Which, by what the last experiments said")] = "all",
 ) -> DatasetItems:
     """Read items of a version of a data set, in the order of their ids."""
-    asked = ItemHistory(reader, project, name, number, time.time_ns())
+    row = version_row(reader, project, name, number)
+    asked = ItemHistory(reader, project, row, time.time_ns())
     return asked.find_items(show, limit, cursor)
 
 
@@ -98,7 +102,8 @@ def get_dataset_history(
     ] = None,
 ) -> DatasetHistory:
     """Say what the last experiments said of the items of a version of a data set."""
-    asked = ItemHistory(reader, project, name, number, time.time_ns())
+    row = version_row(reader, project, name, number)
+    asked = ItemHistory(reader, project, row, time.time_ns())
     return asked.find(asked.find_digests(item) if item else {})
 
 
@@ -228,10 +233,11 @@ def show_dataset(
     show: Show = "all",
 ) -> Response:
     """One data set: its versions with what each changed, and the items of one of them."""
-    newest = versions_of(reader, project, name)[-1]["number"]
-    listed = find_versions(reader, project, name, cursor=versions)
+    rows = versions_of(reader, project, name)
+    newest = rows[-1]["number"]
+    listed = list_versions(reader, project, rows, cursor=versions)
     number = version or newest
-    asked = ItemHistory(reader, project, name, number, time.time_ns())
+    asked = ItemHistory(reader, project, choose_version(rows, name, number), time.time_ns())
     found = asked.find_items(show, _ON_A_PAGE, cursor)
     history = asked.find({one.id: one.digest for one in found.items})
     path = ("projects", project, "datasets", name, "versions", str(number), "items")

@@ -11,7 +11,7 @@ import pytest
 from otel_ml_collector.span import Value
 from otel_ml_collector.store.sql import Sql
 from tests.otel_ml_collector.api.world import PROJECT as SHOP
-from tests.otel_ml_collector.api.world import calls, fill
+from tests.otel_ml_collector.api.world import QA, TRIED, calls, fill
 from tests.otel_ml_collector.asgi import ask
 from tests.otel_ml_collector.spans import id_of, make_call, span_id, trace_id
 from tests.otel_ml_collector.stores import Service, open_service
@@ -102,6 +102,19 @@ def test_pages(shop: Service, path: str, most: int) -> None:
 def test_everything(shop: Service, path: str, most: int) -> None:
     """A question about a project that has everything asks no more than that."""
     assert count(shop, "/api/v1" + path) <= most
+
+
+@pytest.mark.parametrize(
+    ("path", "most"),
+    [
+        (f"/api/v1/projects/{SHOP}/experiments/{TRIED['run_id']}", 14),
+        (f"/projects/{SHOP}/experiments/{TRIED['run_id']}", 36),
+        (f"/projects/{SHOP}/datasets/{QA['name']}", 29),
+    ],
+)
+def test_experiments(shop: Service, path: str, most: int) -> None:
+    """A question about an experiment or a data set asks no more than that."""
+    assert count(shop, path) <= most
 
 
 def test_jaeger(shop: Service) -> None:
