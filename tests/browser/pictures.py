@@ -2,7 +2,7 @@
 
 ``python -m tests.browser.pictures [PAGE ...]`` follows each page as its test does, and writes
 ``docs/images/PAGE.png``, in few colours, so that it stays small. Of ``llm`` these are three pages,
-each in light, and in dark on a phone.
+each in light and in dark, on a screen and on a phone.
 """
 
 import io
@@ -46,7 +46,9 @@ GATEWAY: Final = "gateway"
 # Width and theme of a picture, by what its name ends with.
 _LOOKS: Final[dict[str, tuple[int, Literal["light", "dark"]]]] = {
     "": (_WIDTH, "light"),
+    "-dark": (_WIDTH, "dark"),
     "-phone": (390, "dark"),
+    "-phone-light": (390, "light"),
 }
 
 
@@ -145,8 +147,8 @@ def shoot(
     page.goto(address)
     page.wait_for_load_state("networkidle")
     if twist:
-        page.locator(twist).click()
-        page.wait_for_load_state("networkidle")
+        page.locator(twist).dispatch_event("click")  # without a scroll, and nothing hovered
+        page.locator("tr.kid").first.wait_for()
     height = min(page.evaluate("document.documentElement.scrollHeight"), most_height)
     shot = page.screenshot(full_page=True, clip={"x": 0, "y": 0, "width": width, "height": height})
     page.close()
