@@ -457,7 +457,13 @@ def _list_context(
         "api": view.api_address(
             "projects", query.project, "runs", where=query.where, limit=query.limit, **asked
         ),
-        "python": python_call("runs", query.where, **view.without(asked, "roots", "traces")),
+        "python": python_call(
+            "runs",
+            query.where,
+            **view.without(asked, "roots", "traces"),
+            roots=query.roots or None,
+            traces=query.traces or None,
+        ),
     }
 
 

@@ -296,3 +296,10 @@ def test_pages(service: Service) -> None:
     assert "No run names a session yet" in ask(service.app, "/projects/none/sessions").text
     assert "No session has a run that matches" in page(service, "sessions?where=latency+%3E+9s")
     assert ask(service.app, "/projects/a/b/sessions/none").status == 404
+
+
+def test_python_of_roots(service: Service) -> None:
+    """The line of Python below a list lists the same: roots, or traces."""
+    for asked, given in (("roots=1", "roots=True"), ("traces=1", "traces=True")):
+        page = ask(service.app, f"/projects/md/runs?{asked}").text
+        assert f"reader.runs({given})" in page
