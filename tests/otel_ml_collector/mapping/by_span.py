@@ -44,6 +44,7 @@ from otel_ml_collector.span import Event, Span, Value, is_span_id
 
 Found = dict[str, Any]
 _NOTHING: Final = (None, "")
+_ERROR: Final = 2  # of a status
 _EMPTY: Final = ("", '""')
 _PLANS: Final = plan.Plans()
 # What a record says, for its rank: its texts but for those that stand apart, and the rest.
@@ -76,7 +77,9 @@ def read_fields(span: Span, plan: plan.Plan, *, is_open: bool = False) -> Found:
         _read_own(span, plan.own, found)
     values = SpanValues(span.attributes, found["used"])
     if "kind" not in found and (kind := _read_kind(span, plan)):
-        found["kind"] = kind
+        has_failed = span.status_code == _ERROR or "outcome" in found
+        is_request = kind in CALLS and any(one.is_request for one in plan.dialects)
+        found["kind"] = "chain" if is_request and not has_failed else kind
     for present in plan.dialects:
         read_dialect(span, present, values, found)
         if span.events and present.dialect is GEN_AI:

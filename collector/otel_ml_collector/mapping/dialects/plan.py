@@ -108,7 +108,10 @@ def read_fields(spans: Sequence[Span], plan: Plan, *, is_open: bool = False) -> 
     values = AttributeColumns([span.attributes for span in spans], found)
     if plan.own is not None:
         own.read_runs(spans, plan.own, values)
+    unnamed = [*found.missing("kind")]
     _read_kinds(spans, plan, values)
+    if any(present.is_request for present in plan.dialects):
+        _part_requests(spans, found, unnamed)
     for present in plan.dialects:
         read_dialect(spans, present, values)
         if present.dialect is GEN_AI:
@@ -150,15 +153,17 @@ def _read_kinds(spans: Sequence[Span], plan: Plan, values: AttributeColumns) -> 
     if places:
         kinds = [_weigh(spans[at], plan.evidence, is_step=at in unknown) for at in places]
         found.fill("kind", kinds, places)
-    if any(present.is_request for present in plan.dialects):
-        told = zip(spans, found.column("kind"), found.column("outcome"), strict=True)
-        kinds = [
-            "chain"
-            if kind in CALLS and outcome is None and span.status_code != _STATUS_ERROR
-            else kind
-            for span, kind, outcome in told
-        ]
-        found.fill("kind", kinds)
+
+
+def _part_requests(spans: Sequence[Span], found: Found, places: Sequence[int]) -> None:
+    """Make chains of the requests that ended well without an answer."""
+    kinds, outcomes = found.column("kind"), found.column("outcome")
+    asked = [
+        at
+        for at in places
+        if kinds[at] in CALLS and outcomes[at] is None and spans[at].status_code != _STATUS_ERROR
+    ]
+    found.fill("kind", ["chain"] * len(asked), asked)
 
 
 def _weigh(span: Span, evidence: Evidence, *, is_step: bool) -> str | None:
