@@ -922,6 +922,41 @@ class DatasetDiff:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CoveredSlice:
+    """Production's runs with one value of a tag, beside the items that have the same."""
+
+    tag: str
+    value: str
+    where: str = field(metadata=about("The filter of its runs"))
+    runs: int
+    run_share: float = field(metadata=about("Of production's runs"))
+    items: int
+    item_share: float = field(metadata=about("Of the version's items"))
+    enough: str = field(
+        metadata=about("no item, few, or enough for a verdict to be told of the slice")
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetCoverage:
+    """What production a version of a data set stands for.
+
+    Production are the runs of the last 28 days of the models that its last six experiments tried;
+    without any, of those whose runs became items. Slices are by the five tags that most items
+    have; those of under 1 % of the runs are left out, and so are all but the ten largest of a tag.
+    """
+
+    name: str
+    version: int
+    models: Sequence[str]
+    start_time: str = field(metadata=about("RFC 3339, UTC"))
+    end_time: str
+    runs: int
+    items: int
+    slices: Sequence[CoveredSlice] = field(metadata=about("By tag, the largest first"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ListedExperiment:
     """An experiment: a function that was run over a version of a data set."""
 

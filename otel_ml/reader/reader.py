@@ -47,6 +47,8 @@ from otel_ml.records import (
     Alias,
     Aliases,
     ChangedItem,
+    CoveredSlice,
+    DatasetCoverage,
     DatasetDiff,
     DatasetItem,
     DatasetVersion,
@@ -557,6 +559,24 @@ class Reader(HasCard):
         told = self._api.get(*path, against=against)
         items = [made(ChangedItem, one) for one in told["items"]]
         return made(DatasetDiff, told, items=items)
+
+    def dataset_coverage(self, name: str, version: int) -> DatasetCoverage:
+        """Tell for which slices of production's runs a version of a data set has items.
+
+        Args:
+            name: Of the data set.
+            version: Its small number.
+
+        Raises:
+            NotFound: There is no such version.
+        """
+        check_text("name", name, _MOST_CHARS)
+        check_integer("version", version, 1, _MOST)
+        path = ("projects", self.project, "datasets", name, "versions", str(version), "coverage")
+        told = self._api.get(*path)
+        return made(
+            DatasetCoverage, told, slices=[made(CoveredSlice, one) for one in told["slices"]]
+        )
 
     def experiments(self, where: str = "") -> Iterator[ListedExperiment]:
         """List experiments, the newest first; asks nothing before one goes over them.

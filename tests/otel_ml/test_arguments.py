@@ -339,6 +339,7 @@ ROWS: Final[dict[str, Mapping[str, Sort]]] = {
     "otel_ml.reader.Reader.experiment_rows": {"run_id": NAME},
     "otel_ml.reader.Reader.experiments": {"where": LONG_TEXT},
     "otel_ml.reader.Reader.dataset_items": {"name": NAME, "version": sort("5")},
+    "otel_ml.reader.Reader.dataset_coverage": {"name": NAME, "version": sort("5")},
     "otel_ml.reader.Reader.dataset_diff": {
         "name": NAME,
         "version": sort("5"),
@@ -459,6 +460,7 @@ BESIDES: Final[dict[str, Mapping[str, Any]]] = {
     "otel_ml.reader.Reader.compare": {"of": ["a:v1", "a:v2"]},
     "otel_ml.reader.Reader.version": {"model": "a", "number": 1},
     "otel_ml.reader.Reader.dataset_items": {"name": "a", "version": 1},
+    "otel_ml.reader.Reader.dataset_coverage": {"name": "a", "version": 1},
     "otel_ml.reader.Reader.dataset_diff": {"name": "a", "version": 1, "against": 1},
     "otel_ml.reader.Reader.metrics": {"run_id": RUN_ID},
     "otel_ml.reader.Reader.artifact": {"ref": "a", "run_id": RUN_ID},

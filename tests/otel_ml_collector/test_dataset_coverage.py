@@ -2,12 +2,15 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any, Final
 
 import pytest
 
 from otel_ml import Client, Dataset, current_run
 from otel_ml.judges.ready import exact
+from otel_ml.reader import Reader
+from otel_ml_collector.cli import main
 from tests.support.collector import CollectorProcess, running
 
 PROJECT: Final = "coverage"
@@ -98,3 +101,21 @@ def test_nothing_to_compare(collector: CollectorProcess) -> None:
     assert (told["models"], told["runs"], told["items"], told["slices"]) == ([], 0, 1, [])
     path = f"/api/v1/projects/{PROJECT}/datasets/untagged/versions/2/coverage"
     assert collector.status(path) == 404
+
+
+@pytest.mark.usefixtures("tried")
+def test_same_from_everywhere(
+    collector: CollectorProcess, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The reader and the command line tell what the API tells."""
+    told = read(collector, "qa")
+    with Reader(PROJECT, endpoint=collector.endpoint) as reader:
+        assert json.loads(json.dumps(asdict(reader.dataset_coverage("qa", 1)))) == told
+    asked = ["--project", PROJECT, "--endpoint", collector.endpoint]
+    assert main(["dataset", "coverage", "qa", *asked, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == told
+    assert main(["dataset", "coverage", "qa:v1", *asked, "--format", "csv"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "tag,value,runs,run_share,items,item_share,enough"
+    assert len(lines) == 1 + len(told["slices"])
+    assert main(["dataset", "coverage", "qa:v2", *asked]) == 5

@@ -39,6 +39,7 @@ _CHANGE_COLUMNS: Final = (
 )
 _ITEM_COLUMNS: Final = ("id", "inputs", "expected", "tags", "source_run")
 _DIFF_COLUMNS: Final = ("change", "id", "before", "digest")
+_SLICE_COLUMNS: Final = ("tag", "value", "runs", "run_share", "items", "item_share", "enough")
 
 
 def _check_reason(_context: click.Context, _option: click.Parameter, text: str) -> str:
@@ -107,6 +108,19 @@ def diff(asked: PlaceOptions, project: str, *, before: str, after: str, form: La
         answer = asdict(found)
         rows = [{"change": _change_of(one), **one} for one in answer["items"]]
         return write_rows(rows, answer, form, _DIFF_COLUMNS)
+
+
+@dataset.command(epilog=HELP)
+@with_place
+@with_project
+@click.argument("name", metavar="NAME[:vN]")
+@with_form
+def coverage(asked: PlaceOptions, project: str, *, name: str, form: Layout) -> int:
+    """List slices of production's last 28 days beside the items that are like them."""
+    with _reading(asked, project) as (_, reader, _):
+        version = _find_version(reader, name)
+        answer = asdict(reader.dataset_coverage(version.name, version.version))
+        return write_rows(answer["slices"], answer, form, _SLICE_COLUMNS)
 
 
 @dataset.command(epilog=HELP)

@@ -1,10 +1,9 @@
 """What production a data set stands for: of each slice of runs how many items are like it."""
 
 from collections.abc import Sequence
-from typing import Final, Literal
+from typing import Final
 
-from pydantic import BaseModel, Field
-
+from otel_ml.records import CoveredSlice, DatasetCoverage
 from otel_ml.statistics.verdict import LEAST_ITEMS
 from otel_ml_collector.datasets.find import LINES, count_stored, make_version, version_row
 from otel_ml_collector.experiments.find import find_experiments
@@ -23,7 +22,6 @@ _MODELS: Final = 6
 _TAGS: Final = 5
 _SLICES: Final = 10
 _SMALLEST: Final = 0.01
-Enough = Literal["no item", "few", "enough"]
 
 # A row of each item that has tags.
 _TAGGED: Final = Sql("""
@@ -53,39 +51,6 @@ _SOURCES: Final = Sql("""
         FROM items WHERE project = {project:String} AND source_run != ''
           AND digest IN (SELECT right(line, 64) FROM ({lines})))
     GROUP BY model ORDER BY runs DESC, model LIMIT {most}""").fill(lines=LINES, most=_MODELS)
-
-
-class CoveredSlice(BaseModel):
-    """Production's runs with one value of a tag, beside the items that have the same."""
-
-    tag: str
-    value: str
-    where: str = Field(description="The filter of its runs")
-    runs: int
-    run_share: float = Field(description="Of production's runs")
-    items: int
-    item_share: float = Field(description="Of the version's items")
-    enough: Enough = Field(
-        description=f"Whether a verdict can be told of the slice: from {LEAST_ITEMS} items on"
-    )
-
-
-class DatasetCoverage(BaseModel):
-    """What production a version of a data set stands for.
-
-    Production are the runs of the last 28 days of the models that its last six experiments tried;
-    without any, of those whose runs became items. Slices are by the five tags that most items
-    have; those of under 1 % of the runs are left out, and so are all but the ten largest of a tag.
-    """
-
-    name: str
-    version: int
-    models: list[str]
-    start_time: str
-    end_time: str
-    runs: int
-    items: int
-    slices: list[CoveredSlice] = Field(description="By tag, the largest first")
 
 
 def find_coverage(

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Header, Query, Request
 from starlette.responses import Response
 
 from otel_ml.items import find_documents
-from otel_ml.records import DatasetDiff, DatasetItem, DatasetVersion
+from otel_ml.records import DatasetCoverage, DatasetDiff, DatasetItem, DatasetVersion
 from otel_ml.statistics.verdict import LEAST_ITEMS
 from otel_ml_collector.access import ANNOTATE, Access
 from otel_ml_collector.api.bodies import JsonRoute
@@ -23,7 +23,7 @@ from otel_ml_collector.datasets.changes import (
     make_change,
     read_runs,
 )
-from otel_ml_collector.datasets.coverage import DatasetCoverage, find_coverage
+from otel_ml_collector.datasets.coverage import find_coverage
 from otel_ml_collector.datasets.find import (
     PAGE,
     SHOWN,
