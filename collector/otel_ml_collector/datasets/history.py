@@ -25,7 +25,7 @@ from otel_ml_collector.experiments.find import find_experiments
 from otel_ml_collector.owners import own_dataset
 from otel_ml_collector.store.experiments import (
     MOST_RUNS,
-    State,
+    ItemsState,
     item_parameters,
     judge_items,
     read_item_runs,
@@ -117,7 +117,7 @@ class ItemHistory:
         return any(one.doubled for one in self._experiments)
 
     @cached_property
-    def _state(self) -> State:
+    def _state(self) -> ItemsState:
         """The state of these experiments, and of the manifest of the version."""
         ids = [one.run_id for one in self._experiments]
         start_ns = min(one.start_ns for one in self._experiments)

@@ -51,7 +51,7 @@ from otel_ml_collector.stats import JudgeVersionName
 from otel_ml_collector.store.apart import find_apart
 from otel_ml_collector.store.experiments import (
     MOST_RUNS,
-    State,
+    ItemsState,
     count_alike,
     count_item_runs,
     item_parameters,
@@ -553,7 +553,7 @@ def _work_out(
     *,
     most: int,
     items: Sequence[str] | None = None,
-    state: State | None = None,
+    state: ItemsState | None = None,
 ) -> tuple[
     Mapping[str, ItemGroup], Mapping[str, Sequence[str]], Verdict | None, Mapping[str, set[str]]
 ]:

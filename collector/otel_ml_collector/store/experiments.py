@@ -217,7 +217,7 @@ _ALIKE: Final = Sql("""
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class ItemsState:
     """What the store has of some experiments: while it is the same, so is what is said of them.
 
     Attributes:
@@ -232,7 +232,7 @@ class State:
 
 
 def item_parameters(
-    project: str, experiments: Sequence[str], start_ns: int, state: State | None = None
+    project: str, experiments: Sequence[str], start_ns: int, state: ItemsState | None = None
 ) -> dict[str, Any]:
     """Return those of a question about experiments; clocks of processes may differ a little."""
     return {
@@ -246,11 +246,11 @@ def item_parameters(
 
 def read_state(
     reader: Reader, project: str, experiments: Sequence[str], start_ns: int, owner: str = ""
-) -> State:
+) -> ItemsState:
     """Read the state of some experiments, and of the manifest of a data set's version."""
     asked = item_parameters(project, experiments, start_ns) | {"owner": owner}
     [row] = reader.rows(_STATE, asked)
-    return State(repr(row), row["runs"][0], row["runs"][1])
+    return ItemsState(repr(row), row["runs"][0], row["runs"][1])
 
 
 def count_item_runs(
