@@ -135,6 +135,7 @@ def test_chat_span(collector: CollectorProcess, sent: Sent) -> None:
         provider_model="gpt-4o-mini-2024-07-18",
         tokens={"input": 12, "output": 0, "cached": None, "reasoning": None},
         cost=12 * 0.15e-6,
+        finish_reason="stop",
         params={"temperature": 0.25},
         attributes=CHAT_ATTRIBUTES,
     )
