@@ -285,6 +285,7 @@ def expected_chat(ask: Span, chat: Span, start_ns: int, project: str) -> dict[st
         provider_model="gpt-4o-mini-2024-07-18",
         tokens={"input": 12, "output": 0, "cached": None, "reasoning": None},
         cost=12 * 0.15e-6,
+        finish_reason="stop",
         params={"temperature": 0.25},
         attributes=CHAT_ATTRIBUTES,
         dialect="gen_ai",
