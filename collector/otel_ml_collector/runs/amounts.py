@@ -56,7 +56,9 @@ def find_unread(run: Run) -> Sequence[Unread]:
 
 def _member(attributes: Mapping[str, Any], name: str, member: tuple[str, ...]) -> JsonValue:
     told = attributes.get(name)
-    return cast("JsonValue", find_member(read_structured(told), member)) if member else told
+    if told is None or not member:
+        return told
+    return cast("JsonValue", find_member(read_structured(told), member))
 
 
 def _is_amount(value: JsonValue) -> bool:
