@@ -203,6 +203,7 @@ def is_bare(run: Run) -> bool:
     return (
         run.input_tokens is None
         and run.output_tokens is None
+        and run.provider_model != ""
         and run.kind in CALLS
         and call_run_of(run).is_bare
     )
