@@ -682,15 +682,15 @@ def counted(name: str) -> Sql:
     return Sql("if(has_share, shared_{n}, {n})").fill(n=column)
 
 
+_SHARED: Final = Sql("FROM same_calls FINAL WHERE {ours} AND others NOT IN ('', '[]')")
 # The other records of calls, by the run that counts, in the order in which they are asked.
 _RECORDS: Final = Sql("""
     SELECT trace_id AS lent_trace, span_id AS lent_span, place, cost AS shared_cost,
       toFixedString(unhex(one.1), 8) AS record_span, one.2 AS record_start
     FROM (
       SELECT trace_id, span_id, cost,
-        JSONExtract(others, 'Array(Tuple(span_id String, start_ns Int64))') AS records
-      FROM same_calls FINAL WHERE {ours} AND others NOT IN ('', '[]'))
-    ARRAY JOIN records AS one, arrayEnumerate(records) AS place""")
+        JSONExtract(others, 'Array(Tuple(span_id String, start_ns Int64))') AS records {shared})
+    ARRAY JOIN records AS one, arrayEnumerate(records) AS place""").fill(shared=_SHARED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -757,8 +757,9 @@ LENT_PAYLOAD: Final = {name: _lend_text(name) for name in ("inputs", "outputs", 
 
 def count_for_others(ours: Sql) -> Sql:
     """Write the condition on runs for those that count for a call of several records."""
-    return Sql("""(trace_id, span_id) IN (
-      SELECT lent_trace, lent_span FROM ({records}))""").fill(records=_RECORDS.fill(ours=ours))
+    return Sql("(trace_id, span_id) IN (SELECT trace_id, span_id {shared})").fill(
+        shared=_SHARED.fill(ours=ours)
+    )
 
 
 def filled(rows: Sql, table: Sql, columns: Mapping[str, LentColumn], ours: Sql) -> Sql:
