@@ -179,6 +179,13 @@ _APART: Final = Sql("""UNION ALL
     INNER JOIN ({contents}) AS told USING (trace_id, span_id)) AS whole
   WHERE {tests}""")
 _BESIDE: Final = Sql("AND start_ns IN (SELECT start_ns FROM runs WHERE {window} AND {rest})")
+# The attributes in which emitters say why a model stopped: a list of texts first, or one text.
+REASONS: Final = (
+    Sql("gen_ai.response.finish_reasons"),
+    Sql("gen_ai.response.finish_reason"),
+    Sql("ai.response.finishReason"),
+    Sql("llm.finish_reason"),
+)
 _PROBE: Final = Sql("SELECT match({project:String}, {pattern:String}) AS one")
 _ROOT_TEXT: Final = Sql("if(JSONType({at}) = 'String', JSONExtractString({at}), {at})")
 _JSON_NUMBER: Final = Sql(
@@ -202,13 +209,14 @@ _JSON_TRUE: Final = Sql("""multiIf(
 
 def reasons_of(attributes: Sql) -> Sql:
     """Write why the model stopped, by the attributes that say it: a list of texts, or one."""
+    texts = [
+        Sql("JSONExtractString({at}, '{name}')").fill(at=attributes, name=name) for name in REASONS
+    ]
     return Sql("""arrayConcat(
-      JSONExtract(JSONExtractString({at}, 'gen_ai.response.finish_reasons'), 'Array(String)'),
-      arrayFilter(text -> text != '' AND NOT startsWith(text, '['), [
-        JSONExtractString({at}, 'gen_ai.response.finish_reasons'),
-        JSONExtractString({at}, 'gen_ai.response.finish_reason'),
-        JSONExtractString({at}, 'ai.response.finishReason'),
-        JSONExtractString({at}, 'llm.finish_reason')]))""").fill(at=attributes)
+      JSONExtract({first}, 'Array(String)'),
+      arrayFilter(text -> text != '' AND NOT startsWith(text, '['), [{texts}]))""").fill(
+        first=texts[0], texts=join_sql(", ", texts)
+    )
 
 
 def lend_reasons(column: Sql) -> LentColumn:

@@ -13,7 +13,7 @@ from otel_ml_collector.api import parameters
 from otel_ml_collector.api.parameters import MAX_LIMIT, TIMES, bad_cursor, write_place
 from otel_ml_collector.artifacts.find import Artifact, find_artifacts
 from otel_ml_collector.errors import BadQuery, NotFound
-from otel_ml_collector.filter.sql import compile_where
+from otel_ml_collector.filter.sql import REASONS, compile_where
 from otel_ml_collector.mapping.dialects.gen_ai_events import CallEvent
 from otel_ml_collector.mapping.dialects.tables import DIALECTS
 from otel_ml_collector.mapping.streams import find_first_token_ms, find_stream_chunks
@@ -103,12 +103,7 @@ _MOST_SPANS: Final = 20_000
 # What stands inside of an experiment stands inside of a run.
 NO_CALLS: Final = frozenset(UNCOUNTED) - {"experiment"}
 _TOPS: Final = 'kind != "judge" and (parent_run_id == "" or kind != "span")'
-# The attributes in which emitters say why a model stopped: a list, or one text.
-_REASONS: Final = (
-    *(names.GEN_AI_FINISH_REASONS, "gen_ai.response.finish_reason"),
-    *("ai.response.finishReason", "llm.finish_reason"),
-)
-# And those that hold the provider's id of an answer.
+# The attributes that hold the provider's id of an answer.
 _RESPONSES: Final = tuple(
     dict.fromkeys(
         source
@@ -775,9 +770,9 @@ def _lend_payloads(
 
 
 def _find_reasons(attributes: Mapping[str, Any]) -> str:
-    """Say why the model stopped, as `finish_reason` finds it; empty where nobody says."""
+    """Say why the model stopped, as the field `finish_reason` does; empty where nobody says."""
     found: list[object] = []
-    for name in _REASONS:
+    for name in REASONS:
         told = parse(attributes.get(name))
         found += told if isinstance(told, list) else [told] if isinstance(told, str) else []
     return ", ".join(dict.fromkeys(str(one) for one in found if one))
