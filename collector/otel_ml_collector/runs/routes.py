@@ -25,7 +25,13 @@ from otel_ml_collector.runs.errors import find_error_groups
 from otel_ml_collector.runs.roots import find_calls_inside, find_roots
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.runs import Window
-from otel_ml_collector.store.statistics import bound_runs, count_roots, count_runs, count_traces
+from otel_ml_collector.store.statistics import (
+    Buckets,
+    bound_runs,
+    count_roots,
+    count_runs,
+    count_traces,
+)
 from otel_ml_collector.times import DAY_NS, HOUR_NS, SECOND_NS, to_rfc3339
 from otel_ml_collector.views import View, find_views
 from otel_ml_collector.web import view
@@ -488,14 +494,14 @@ def _chart(reader: Reader, query: runs.RunsQuery, now_ns: int) -> Histogram | No
     condition, _ = runs.compile_query(reader, query)
     shown, step_ns = lay_out_bars(window)
     asked = Window(max(shown.start_ns, window.start_ns), window.end_ns)
-    place = {"origin_ns": shown.start_ns, "step_ns": step_ns}
+    buckets = Buckets(asked, shown.start_ns, step_ns)
     if query.is_of_tops:
         count = count_traces if query.traces else count_roots
-        tops = count(reader, query.project, condition, asked, **place)
+        tops = count(reader, query.project, condition, buckets)
         if tops is not None:
             return draw_bars(tops, shown, step_ns, "trace" if query.traces else "root")
-    buckets = count_runs(reader, query.project, condition, asked, **place)
-    return draw_bars(buckets, shown, step_ns)
+    counted = count_runs(reader, query.project, condition, buckets)
+    return draw_bars(counted, shown, step_ns)
 
 
 def _find_plain(reader: Reader, project: str, now_ns: int) -> RunsPage | None:

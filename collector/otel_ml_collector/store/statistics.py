@@ -2,6 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from otel_ml.records import TOKENS
@@ -91,15 +92,33 @@ def no_items(reader: Reader, project: str) -> Sql:
     return Sql(" AND NOT ") + experiments(_OURS)
 
 
-def count_runs(
-    reader: Reader,
-    project: str,
-    condition: Condition,
-    window: Window,
-    *,
-    origin_ns: int,
-    step_ns: int,
-) -> list[Row]:
+@dataclass(frozen=True, slots=True)
+class Buckets:
+    """The buckets of time into which the runs of a window fall.
+
+    Attributes:
+        window: Of the runs that are counted.
+        origin_ns: When the bucket 0 begins.
+        step_ns: The length of each.
+    """
+
+    window: Window
+    origin_ns: int
+    step_ns: int
+
+    def parameters(self, project: str, condition: Condition) -> dict[str, Any]:
+        """Return those of a question for the runs of a project that match."""
+        return {
+            "project": project,
+            "start": self.window.start_ns,
+            "end": self.window.end_ns,
+            "origin": self.origin_ns,
+            "step": self.step_ns,
+            **condition.parameters,
+        }
+
+
+def count_runs(reader: Reader, project: str, condition: Condition, buckets: Buckets) -> list[Row]:
     """Count the recorded runs of a window that match, and their errors, by buckets of time."""
     sql = Sql("""
         SELECT intDiv(start_ns - {origin:Int64}, {step:Int64}) AS bucket, count() AS runs,
@@ -109,14 +128,7 @@ def count_runs(
           AND start_ns < {end:Int64} AND ({condition})
         GROUP BY bucket ORDER BY bucket
         """).fill(condition=condition.sql)
-    parameters = {
-        "project": project,
-        "start": window.start_ns,
-        "end": window.end_ns,
-        "origin": origin_ns,
-        "step": step_ns,
-    }
-    return reader.rows(sql, {**parameters, **condition.parameters})
+    return reader.rows(sql, buckets.parameters(project, condition))
 
 
 # How many spans between a run and the one that it is inside of are looked at, and of how many runs.
@@ -146,22 +158,15 @@ _PASSES: Final = Sql("around IN ('span', 'judge') AND next != toFixedString('', 
 
 
 def count_roots(
-    reader: Reader,
-    project: str,
-    condition: Condition,
-    window: Window,
-    *,
-    origin_ns: int,
-    step_ns: int,
+    reader: Reader, project: str, condition: Condition, buckets: Buckets
 ) -> list[Row] | None:
     """Count as `count_runs` does those of them that stand inside no other run.
 
     None where more than 1,000,000 of them stand below a span.
     """
-    place = {"origin": origin_ns, "step": step_ns, "start": window.start_ns, "end": window.end_ns}
-    every = count_runs(reader, project, condition, window, origin_ns=origin_ns, step_ns=step_ns)
+    every = count_runs(reader, project, condition, buckets)
     roots = {row["bucket"]: row for row in every}
-    parameters = {"project": project, "most": _MOST_BELOW + 1, **place, **condition.parameters}
+    parameters = {**buckets.parameters(project, condition), "most": _MOST_BELOW + 1}
     below = _BELOW.fill(condition=condition.sql)
     for _ in range(_LEVELS):
         around = _AROUND.fill(below=below, spans=_SPANS)
@@ -199,23 +204,16 @@ _TOPS: Final = Condition(
 
 
 def count_traces(
-    reader: Reader,
-    project: str,
-    condition: Condition,
-    window: Window,
-    *,
-    origin_ns: int,
-    step_ns: int,
+    reader: Reader, project: str, condition: Condition, buckets: Buckets
 ) -> list[Row] | None:
     """Count as `count_runs` does those of them that stand at the top of a trace with a call in it.
 
     Of traces of which nothing stands at the top the roots count. None where `count_roots` is None.
     """
-    place = {"origin_ns": origin_ns, "step_ns": step_ns}
-    lost = count_roots(reader, project, all_of([condition, _LOST]), window, **place)
+    lost = count_roots(reader, project, all_of([condition, _LOST]), buckets)
     if lost is None:
         return None
-    found = count_runs(reader, project, all_of([condition, _TOPS]), window, **place)
+    found = count_runs(reader, project, all_of([condition, _TOPS]), buckets)
     counted: defaultdict[int, Counter[str]] = defaultdict(Counter)
     for row in (*found, *lost):
         counted[row["bucket"]].update(runs=row["runs"], errors=row["errors"])

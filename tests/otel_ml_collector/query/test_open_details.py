@@ -162,7 +162,7 @@ def test_statistics(line: Timeline) -> None:
             models.find_versions(reader, project, "train"),
             statistics.bound_runs(reader, project),
             statistics.count_runs(
-                reader, project, ALWAYS, window, origin_ns=window.start_ns, step_ns=SECOND_NS
+                reader, project, ALWAYS, statistics.Buckets(window, window.start_ns, SECOND_NS)
             ),
             statistics.read_version_runs(reader, project, "train"),
         ]

@@ -13,7 +13,7 @@ from otel_ml_collector.runs.find import RunsQuery, compile_query
 from otel_ml_collector.runs.roots import find_calls_inside, find_roots
 from otel_ml_collector.span import Span, Value
 from otel_ml_collector.store.runs import Window
-from otel_ml_collector.store.statistics import count_roots, count_traces
+from otel_ml_collector.store.statistics import Buckets, count_roots, count_traces
 from tests.otel_ml_collector.spans import (
     NOW_NS,
     SECOND_NS,
@@ -177,9 +177,7 @@ def count_of(store: Store, project: str, where: str = "", *, traces: bool = Fals
         store.reader,
         project,
         condition,
-        Window(0, LATER),
-        origin_ns=0,
-        step_ns=SECOND_NS,
+        Buckets(Window(0, LATER), 0, SECOND_NS),
     )
     assert rows is not None
     return sum(row["runs"] for row in rows)

@@ -170,9 +170,7 @@ def test_count_runs(store: Store, project: str) -> None:
         store.reader,
         project,
         ALWAYS,
-        Window(start_ns, end_ns),
-        origin_ns=start_ns,
-        step_ns=10 * SECOND_NS,
+        statistics.Buckets(Window(start_ns, end_ns), start_ns, 10 * SECOND_NS),
     )
     assert rows == [
         {"bucket": 0, "runs": 1, "errors": 0},
@@ -191,9 +189,7 @@ def test_count_of_winners(store: Store, project: str) -> None:
         store.reader,
         project,
         Condition(Sql("outcome = 'error'")),
-        Window(NOW_NS - DAY_NS, NOW_NS),
-        origin_ns=0,
-        step_ns=DAY_NS,
+        statistics.Buckets(Window(NOW_NS - DAY_NS, NOW_NS), 0, DAY_NS),
     )
     assert rows == []
 
@@ -213,9 +209,9 @@ def test_count_of_roots(store: Store, project: str) -> None:
     spans = [root, alone, child, outer, inner, served, within, deeper, asked, orphan]
     store.take(project, *spans, *spans)
     window = Window(NOW_NS - 30 * SECOND_NS, NOW_NS)
-    bars = {"origin_ns": window.start_ns, "step_ns": 20 * SECOND_NS}
+    buckets = statistics.Buckets(window, window.start_ns, 20 * SECOND_NS)
     is_call = Condition(Sql("kind != 'span'"))
-    counted = statistics.count_roots(store.reader, project, is_call, window, **bars)
+    counted = statistics.count_roots(store.reader, project, is_call, buckets)
     assert counted == [{"bucket": 0, "runs": 3, "errors": 1}, {"bucket": 1, "runs": 1, "errors": 0}]
     query = RunsQuery(project, roots=True)
     assert {run.run_id for run in find_runs(store.reader, query, NOW_NS).runs} == {

@@ -166,7 +166,7 @@ def answers(store: Store, project: str, story: Sequence[Span]) -> dict[str, Any]
         "series": [find_metrics(reader, project, id_of(call)) for call in calls],
         "owners": find_metrics(reader, project),
         "count": statistics.count_runs(
-            reader, project, ALWAYS, window, origin_ns=window.start_ns, step_ns=SECOND_NS
+            reader, project, ALWAYS, statistics.Buckets(window, window.start_ns, SECOND_NS)
         ),
         "objects": [
             find_objects(reader, ObjectsQuery(project)),
