@@ -115,9 +115,10 @@ def list_versions(
     if cursor is not None:
         (before,) = read_cursor(cursor, int)
         rows = [row for row in rows if row["number"] < before]
-    shown = rows[:limit]
-    stored = count_stored(reader, project, shown)
-    changes = _read_changes(reader, project, rows[: limit + 1])
+    shown, looked_at = rows[:limit], rows[: limit + 1]
+    state = _read_state(reader, project, looked_at)
+    stored = count_stored(reader, project, shown, state)
+    changes = _read_changes(reader, project, looked_at, state)
     found = [
         make_version(row, stored, **change) for row, change in zip(shown, changes, strict=False)
     ]
@@ -209,14 +210,16 @@ def find_diff(reader: Reader, project: str, name: str, number: int, against: int
     )
 
 
-def _read_changes(reader: Reader, project: str, rows: Sequence[Row]) -> list[dict[str, int]]:
+def _read_changes(
+    reader: Reader, project: str, rows: Sequence[Row], state: str
+) -> list[dict[str, int]]:
     """Count what each version has otherwise than the one behind it, the newest first."""
 
     def count() -> list[dict[str, int]]:
         manifests = [*read_manifests(reader, project, rows).values(), {}]
         return [_count_changes(older, newer) for newer, older in pairwise(manifests)]
 
-    key = "changes", project, _read_state(reader, project, rows), repr(_owners(rows))
+    key = "changes", project, state, repr(_owners(rows))
     return reader.memory.work_out(key, count, len)
 
 
@@ -271,13 +274,22 @@ def _owners(rows: Sequence[Row]) -> list[str]:
     return [own_dataset(row["name"], row["digest"]) for row in rows]
 
 
-def count_stored(reader: Reader, project: str, rows: Sequence[Row]) -> dict[str, Row]:
-    """Count the items of some versions, and those that are here, by owner."""
+def count_stored(
+    reader: Reader, project: str, rows: Sequence[Row], state: str = ""
+) -> dict[str, Row]:
+    """Count the items of some versions, and those that are here, by owner.
+
+    Args:
+        reader: The store.
+        project: Whose.
+        rows: The versions.
+        state: What `_read_state` says of these, with others or alone; else it is read.
+    """
     if not rows:
         return {}
     asked = {"project": project, "owners": _owners(rows)}
     found = reader.memory.work_out(
-        ("stored", project, _read_state(reader, project, rows), repr(_owners(rows))),
+        ("stored", project, state or _read_state(reader, project, rows), repr(_owners(rows))),
         lambda: reader.rows(_STORED, asked),
         len,
     )
