@@ -5,7 +5,6 @@ import re
 import signal
 import socket
 import subprocess
-import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -43,7 +42,7 @@ def call_through(page: str, collector: CollectorProcess, folder: Path) -> str:
             "OTEL_BSP_SCHEDULE_DELAY": "200",
         }
         with _started(start.replace(_COLLECTOR, collector.endpoint), folder, variables):
-            _wait(f"{address}/health/liveliness")
+            wait_until(lambda: _is_up(f"{address}/health/liveliness"), _READY_S)
             said = subprocess.run(
                 ["sh", "-ec", call.replace(_PROXY, address)],
                 capture_output=True,
@@ -74,11 +73,7 @@ def _started(commands: str, folder: Path, variables: dict[str, str]) -> Iterator
             shell.wait(60)
 
 
-def _wait(address: str) -> None:
-    until = time.monotonic() + _READY_S
-    while time.monotonic() < until:
-        with suppress(OSError), urllib.request.urlopen(address, timeout=5):
-            return
-        time.sleep(0.5)
-    message = "the proxy is not ready"
-    raise TimeoutError(message)
+def _is_up(address: str) -> bool:
+    with suppress(OSError), urllib.request.urlopen(address, timeout=5):
+        return True
+    return False
