@@ -42,9 +42,11 @@ class Projects(BaseModel):
 
 def find_projects(reader: Reader) -> list[Project]:
     """List projects, the one that ran last first."""
-    counts = count_artifacts(reader)
+    ahead = reader.ahead(count_artifacts)
+    listed = list_projects(reader)
+    counts = ahead.result()
     found = []
-    for row in list_projects(reader):
+    for row in listed:
         last_start_time = to_rfc3339(row.pop("last_start_ns"))
         artifacts, size = counts.get(row["project"], (0, 0))
         found.append(

@@ -29,6 +29,7 @@ from otel_ml_collector.store.apart import (
     join_named,
     late_tags,
     own_or_named,
+    uncounted,
 )
 from otel_ml_collector.store.reader import READABLE, Reader, Row
 from otel_ml_collector.store.rollup import COUNTED_SUMS, NEWEST_SCORES, SCORE_SUMS, STATES, SUMS
@@ -224,13 +225,12 @@ def count_projects(reader: Reader, window: Window, step_ns: int) -> list[Row]:
           count() AS runs, countIf(outcome = 'error') AS errors,
           quantilesDD(0.01, 0.5, 0.9, 0.99)(latency_ns) AS quantiles
         FROM runs FINAL
-        WHERE {is_call} AND {in_window} AND NOT {repeats} AND NOT {items}
+        WHERE {is_call} AND {in_window} {uncounted}
         GROUP BY project, bucket ORDER BY project, bucket LIMIT 100000
         """).fill(
         is_call=IS_CALL,
         in_window=in_window,
-        repeats=repeats(in_window),
-        items=experiments(READABLE, Sql("{start:Int64}"), Sql("{end:Int64}")),
+        uncounted=uncounted(reader, in_window, Sql("{start:Int64}"), Sql("{end:Int64}")),
     )
     parameters = {"start": window.start_ns, "end": window.end_ns, "step": step_ns}
     return reader.rows(sql, parameters)

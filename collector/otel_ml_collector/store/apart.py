@@ -7,9 +7,9 @@ from typing import Any, Final
 
 from otel_ml_collector.owners import FIRST, KEY, RESPONSE, TAG, is_run
 from otel_ml_collector.records import Records
-from otel_ml_collector.store.connection import Memory
-from otel_ml_collector.store.reader import Reader, Row
-from otel_ml_collector.store.sql import Sql, identifier, join_sql
+from otel_ml_collector.store.connection import EVERY_PROJECT, Memory
+from otel_ml_collector.store.reader import READABLE, Reader, Row
+from otel_ml_collector.store.sql import EMPTY, Sql, identifier, join_sql
 from otel_ml_collector.store.tables import (
     EXPERIMENT_TRACES,
     IS_SCORE,
@@ -24,6 +24,8 @@ from otel_ml_collector.store.tables import (
     TRACE_KEYS,
     WORD,
     Table,
+    experiments,
+    repeats,
 )
 from otel_ml_collector.store.targets import RUN, about_runs
 
@@ -110,15 +112,20 @@ class _Sign:
     source: str = ""
     is_one: Callable[[Any], bool] = lambda record: True
 
-    def probe(self, name: str) -> Sql:
-        """Write the SQL that finds one row, and names what was found."""
+    def probe(self, name: str, projects: Sql) -> Sql:
+        """Write the SQL that finds one row of some projects, and names what was found."""
         return Sql(
-            "(SELECT '{name}' AS name FROM {table} WHERE project = {project:String} AND {where}"
-            " LIMIT 1)"
-        ).fill(name=identifier(name, _SIGNS), table=self.table.sql, where=self.where)
+            "(SELECT '{name}' AS name FROM {table} WHERE {projects} AND {where} LIMIT 1)"
+        ).fill(
+            name=identifier(name, _SIGNS),
+            table=self.table.sql,
+            projects=projects,
+            where=self.where,
+        )
 
 
 _ALL: Final = Sql("1")
+_OURS: Final = Sql("project = {project:String}")
 _UNDER: Final = Sql("owner >= '{first}'").fill(first=Sql(FIRST))
 _SAID: Final = Sql("source != 'logged'")
 _RESPONSES: Final = TAG + RESPONSE
@@ -183,7 +190,7 @@ def find_apart(reader: Reader, project: str) -> Apart:
     """Find out what of a project came apart from its runs: what is not known, in one question."""
     found, is_settled = reader.memory.recall(project)
     if not is_settled and (names := [name for name in _SIGNS if name not in found]):
-        sql = join_sql(" UNION ALL ", [_SIGNS[name].probe(name) for name in names])
+        sql = join_sql(" UNION ALL ", [_SIGNS[name].probe(name, _OURS) for name in names])
         told = [row["name"] for row in reader.rows(sql, {"project": project})]
         found = reader.memory.note(project, told, settled=True)
     return Apart(**{name: name in found for name in _SIGNS})
@@ -191,14 +198,40 @@ def find_apart(reader: Reader, project: str) -> Apart:
 
 def may_share_calls(reader: Reader, project: str) -> bool:
     """Tell whether a project may have runs of which something else counts, without asking."""
-    found, is_settled = reader.memory.recall(project)
-    return "same_calls" in found or not is_settled
+    return _may_have(reader, project, "same_calls")
 
 
 def may_have_experiments(reader: Reader, project: str) -> bool:
     """Tell whether a project may have runs over items of data sets, without asking."""
+    return _may_have(reader, project, "experiments")
+
+
+def _may_have(reader: Reader, project: str, name: str) -> bool:
     found, is_settled = reader.memory.recall(project)
-    return "experiments" in found or not is_settled
+    return name in found or not is_settled
+
+
+def uncounted(reader: Reader, ours: Sql, start: Sql | None = None, end: Sql | None = None) -> Sql:
+    """Write what leaves out of the runs of all projects those that do not count, if there are any.
+
+    Args:
+        reader: The store. Where nobody else writes to it, it is asked once whether it has any.
+        ours: A condition on the project and start of the runs.
+        start: Where the window of the runs begins, if there is one.
+        end: Where it ends.
+    """
+    memory, signs = reader.memory, ("same_calls", "experiments")
+    is_settled = memory.recall(EVERY_PROJECT)[1]
+    if not is_settled and memory.is_alone and reader.access.projects is None:
+        probes = [_SIGNS[name].probe(name, READABLE) for name in signs]
+        found = [row["name"] for row in reader.rows(join_sql(" UNION ALL ", probes), {})]
+        memory.note(EVERY_PROJECT, found, settled=True)
+    left_out = EMPTY
+    if may_share_calls(reader, EVERY_PROJECT):
+        left_out += Sql(" AND NOT ") + repeats(ours)
+    if may_have_experiments(reader, EVERY_PROJECT):
+        left_out += Sql(" AND NOT ") + experiments(READABLE, start, end)
+    return left_out
 
 
 def note_apart(memory: Memory, records: Records) -> None:

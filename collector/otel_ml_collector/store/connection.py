@@ -64,6 +64,7 @@ _KEPT_ROWS: Final = 20_000
 # The numbers of a name's versions by digest and structure, or of all by name, too.
 KnownNumbers = Mapping[tuple[str, ...], int]
 EVERY_NAME: Final = ""
+EVERY_PROJECT: Final = ""
 
 
 class Memory:
@@ -124,7 +125,7 @@ class Memory:
         """Note what a project has, before it is stored or once it was found.
 
         Args:
-            project: Which.
+            project: Which; `EVERY_PROJECT` has what any of them has.
             found: What it has.
             settled: Whether everything was looked for.
 
@@ -132,8 +133,11 @@ class Memory:
             All that is known by now.
         """
         with self._guard:
-            if known := self._found.get(project, frozenset()).union(found):
-                self._found[project] = known
+            added = frozenset(found)
+            for name in (project, EVERY_PROJECT):
+                if known := self._found.get(name, frozenset()).union(added):
+                    self._found[name] = known
+            known = self._found.get(project, frozenset())
             if settled and self.is_alone:
                 if len(self._settled) >= _KNOWN_NAMES:
                     self._settled.clear()

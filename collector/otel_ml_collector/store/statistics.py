@@ -12,6 +12,7 @@ from otel_ml_collector.store.apart import (
     may_have_experiments,
     may_share_calls,
     read_names,
+    uncounted,
 )
 from otel_ml_collector.store.connection import EVERY_NAME
 from otel_ml_collector.store.reader import READABLE, Reader, Row
@@ -53,7 +54,7 @@ def list_projects(reader: Reader) -> list[Row]:
           SELECT project, countIf({is_call}) AS ended, countIf(NOT {is_call}) AS others,
             countIf({is_call} AND outcome = 'error') AS failed, max(start_ns) AS last_ns
           FROM runs FINAL
-          WHERE {readable} AND {uncomputed} AND NOT {repeats} AND NOT {items} GROUP BY project
+          WHERE {readable} AND {uncomputed} {uncounted} GROUP BY project
           UNION ALL
           SELECT project, sumIf(runs, {is_call}), sumIf(runs, NOT {is_call}),
             sumIf(runs, {is_call} AND outcome = 'error'), max(last_ns)
@@ -66,8 +67,7 @@ def list_projects(reader: Reader) -> list[Row]:
         is_call=IS_CALL,
         readable=READABLE,
         uncomputed=uncomputed(READABLE),
-        repeats=repeats(READABLE + Sql(" AND ") + uncomputed(READABLE)),
-        items=experiments(READABLE),
+        uncounted=uncounted(reader, READABLE + Sql(" AND ") + uncomputed(READABLE)),
         computed=computed(READABLE),
         most_projects=_MOST_PROJECTS,
     )
