@@ -37,7 +37,9 @@ from otel_ml_collector.store.tables import OF_TOKENS, RESPONSE_ID, SAME_CALLS
 from otel_ml_collector.times import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS
 
 SHARED: Final = "same_calls"  # in what is known of a project
-_BARE: Final = "bare"  # among the scopes of its calls: some may wrap others of their scope
+# Among the scopes of its calls: some may wrap others of their scope; older ones are not read yet.
+_BARE: Final = "bare"
+_UNREAD: Final = "unread"
 # Of one look: traces, and the new runs that name them.
 _TRACES: Final = 500
 _NEW_RUNS: Final = 20_000
@@ -121,8 +123,9 @@ _NEWEST_SCOPES: Final = Sql("""
       SELECT start_ns, trace_id, span_id FROM ({newest}))
     UNION ALL SELECT '{bare}' FROM ({newest})
     WHERE kind IN ('model', 'embedding') AND provider_model != ''
-      AND input_tokens IS NULL AND output_tokens IS NULL AND cost IS NULL LIMIT 1""").fill(
-    ours=_OURS, newest=_NEWEST_CALLS, bare=Sql(_BARE)
+      AND input_tokens IS NULL AND output_tokens IS NULL AND cost IS NULL LIMIT 1
+    UNION ALL SELECT '{shared}' FROM same_calls WHERE {ours} LIMIT 1""").fill(
+    ours=_OURS, newest=_NEWEST_CALLS, bare=Sql(_BARE), shared=Sql(SHARED)
 )
 _MARKS: Final = Sql("""
     SELECT name, max(value) AS value FROM store_meta WHERE startsWith(name, 'same_calls ')
@@ -331,12 +334,9 @@ class CallWatch:
         with self._guard:
             self._noted_ns = max(self._noted_ns, stamped_ns)
             for project, found in news.items():
-                known = self._scopes.get(project)
-                if known is None or not self._memory.is_alone:
-                    self._dirty.add(project)
-                    continue
+                known = self._scopes.setdefault(project, {_UNREAD})
                 known |= found
-                if len(known) > 1 or _BARE in known:
+                if not self._is_plain(project):
                     self._dirty.add(project)
             return self._dirty.intersection(news)
 
@@ -358,10 +358,11 @@ class CallWatch:
                 dirty, self._dirty = self._dirty, set()
                 noted_ns = self._noted_ns
             try:
-                while dirty and self._done_ns < noted_ns:
-                    self._done_ns = self._look_at(self._done_ns, noted_ns, dirty)
-                for project in dirty - self._scopes.keys():
+                for project in dirty:
                     self._learn(project)
+                mixed = {project for project in dirty if not self._is_plain(project)}
+                while mixed and self._done_ns < noted_ns:
+                    self._done_ns = self._look_at(self._done_ns, noted_ns, mixed)
             except BaseException:
                 with self._guard:
                     self._dirty |= dirty
@@ -401,6 +402,8 @@ class CallWatch:
         found: dict[str, CallShare] = {}
         with self._looking, store_trouble():
             for project, of_project in projects.items():
+                if self._is_plain(project) and SHARED not in self._memory.recall(project)[0]:
+                    continue
                 values = {
                     "project": project,
                     "starts": sorted({start_ns for _, start_ns, *_ in of_project}),
@@ -448,11 +451,21 @@ class CallWatch:
             self._window_ns = min(2 * self._window_ns, _WIDEST_NS)
         return until_ns
 
+    def _is_plain(self, project: str) -> bool:
+        """Tell whether one instrumentation alone records the calls of a project."""
+        known = self._scopes.get(project, {_UNREAD})
+        return self._memory.is_alone and len(known) <= 1 and known.isdisjoint({_UNREAD, _BARE})
+
     def _learn(self, project: str) -> None:
-        """Learn by which instrumentations the newest calls of a project were recorded."""
-        rows = _rows(self._client, _NEWEST_SCOPES, {"project": project})
-        with self._guard:
-            self._scopes[project] = {row["scope"] for row in rows}
+        """Learn once by which instrumentations the newest calls of a project were recorded."""
+        if _UNREAD in self._scopes[project] and self._memory.is_alone:
+            rows = _rows(self._client, _NEWEST_SCOPES, {"project": project})
+            found = {row["scope"] for row in rows}
+            if SHARED in found:
+                self._memory.note(project, [SHARED])
+            with self._guard:
+                self._scopes[project] |= found - {SHARED}
+                self._scopes[project].discard(_UNREAD)
 
     def _note_mark(self) -> None:
         """Note on disk up to where it was looked, for the next start."""

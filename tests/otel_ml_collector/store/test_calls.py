@@ -5,7 +5,6 @@ import random
 import time
 from dataclasses import replace
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -28,7 +27,7 @@ from otel_ml_collector.telemetry.runs import RunNumbers
 from otel_ml_collector.traces.find import find_outline
 from tests.otel_ml_collector.asgi import ask
 from tests.otel_ml_collector.spans import DAY_NS, MS_NS, NOW_NS, id_of, make_span, span_id, trace_id
-from tests.otel_ml_collector.stores import Service, Store, open_service
+from tests.otel_ml_collector.stores import Service, Store
 from tests.support.examples import examples
 
 OWN: Final = Scope({}, "otel_ml", "1", {})
@@ -128,15 +127,6 @@ def test_together(service: Service, project: str) -> None:
     service.store.take(project, *make_answer(1))
     assert count(service, project) == ONCE
     assert names(service, project) == ["answer", "work"]
-
-
-def test_projects_were_listed_before(tmp_path: Path) -> None:
-    """A store in which no call had several records counts those once that come later."""
-    with open_service(tmp_path) as fresh:
-        for expected in (0, 2):
-            listed = ask(fresh.app, "/api/v1/projects").json["projects"]
-            assert sum(one["runs"] for one in listed) == expected
-            fresh.store.take("shop", *make_answer(1))
 
 
 def test_apart(service: Service, project: str) -> None:

@@ -2,7 +2,6 @@
 
 import random
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -12,9 +11,7 @@ from hypothesis import strategies as st
 
 from otel_ml_collector.mapping.filing import Filing
 from otel_ml_collector.mapping.spans import map_spans
-from otel_ml_collector.projects import find_projects
 from otel_ml_collector.span import Scope, Span, Value
-from otel_ml_collector.stats import find_all_stats
 from otel_ml_collector.store import rollup
 from otel_ml_collector.store.deletion import Deleter
 from otel_ml_collector.store.retention import Days, Retention
@@ -35,7 +32,7 @@ from tests.otel_ml_collector.spans import (
     span_id,
     trace_id,
 )
-from tests.otel_ml_collector.stores import Service, open_service
+from tests.otel_ml_collector.stores import Service
 from tests.support.examples import examples
 
 EXPERIMENT: Final = f"{'e' * 32}-{'e' * 16}"
@@ -262,18 +259,6 @@ def test_numbers_for_prometheus(service: Service, project: str) -> None:
         ("otel_ml_runs_total", "answer"): 1,
         ("otel_ml_runs_total", "gpt-4o"): 1,
     }
-
-
-def test_projects_were_listed_before(tmp_path: Path) -> None:
-    """A store that had none of them when all projects were asked for leaves out those that come."""
-    with open_service(tmp_path) as fresh:
-        fresh.store.take("other", *make_production(16))
-        for expected in (2, 3):
-            listed = find_projects(fresh.store.reader)
-            counted = find_all_stats(fresh.store.reader, NOW_NS).groups
-            assert sum(one.runs for one in listed) == expected
-            assert sum(one.runs for one in counted) == expected
-            fresh.store.take("shop", *make_item_run(17), *make_production(18)[:1])
 
 
 def test_projects_without_pay_nothing(service: Service, project: str) -> None:
