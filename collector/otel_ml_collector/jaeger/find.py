@@ -14,12 +14,14 @@ from pydantic import BaseModel, Field
 from otel_ml_collector.errors import BadQuery, NotFound
 from otel_ml_collector.jaeger.attributes import (
     ANSWER_BYTES,
+    SPAN_KEY,
     VALUE_CHARS,
+    WITHIN,
     SpanFacts,
     TraceFacts,
+    is_tagged,
     read_facts,
 )
-from otel_ml_collector.jaeger.tags import is_tagged
 from otel_ml_collector.jaeger.traces import (
     UNKNOWN_SERVICE,
     Dependency,
@@ -28,7 +30,7 @@ from otel_ml_collector.jaeger.traces import (
     make_trace,
 )
 from otel_ml_collector.store.open_runs import find_all_open_keys, read_open_runs
-from otel_ml_collector.store.reader import IDS, READABLE, Reader, Row, run_id_of
+from otel_ml_collector.store.reader import IDS, Reader, Row, run_id_of
 from otel_ml_collector.store.runs import (
     OF_KEYS,
     Key,
@@ -47,13 +49,9 @@ _NAMES: Final = 1_000
 
 _SERVICE: Final = Sql("""if(JSONExtractString(resource, 'service.name') = '', '{unknown}',
   JSONExtractString(resource, 'service.name'))""").fill(unknown=Sql(UNKNOWN_SERVICE))
-_WITHIN: Final = Sql("{readable} AND start_ns >= {start:Int64} AND start_ns < {end:Int64}").fill(
-    readable=READABLE
-)
-_KEY: Final = Sql("project, start_ns, trace_id, span_id")
 _OF_SERVICE: Final = Sql("""({key}) IN (
   SELECT {key} FROM payloads WHERE {within} AND {service} = {service:String})""").fill(
-    key=_KEY, within=_WITHIN, service=_SERVICE
+    key=SPAN_KEY, within=WITHIN, service=_SERVICE
 )
 _MAX_LIMIT: Final = 1_000
 _LIMIT: Final = 100
@@ -129,7 +127,7 @@ def find_services(reader: Reader, now_ns: int) -> list[str]:
     sql = Sql("""
         SELECT DISTINCT {service} AS service FROM payloads
         WHERE {within} ORDER BY service LIMIT {names}
-        """).fill(service=_SERVICE, within=_WITHIN, names=_NAMES)
+        """).fill(service=_SERVICE, within=WITHIN, names=_NAMES)
     return [row["service"] for row in reader.rows(sql, _lately(now_ns))]
 
 
@@ -138,7 +136,7 @@ def find_operations(reader: Reader, service: str, now_ns: int) -> list[Operation
     sql = Sql("""
         SELECT DISTINCT name, span_kind FROM runs
         WHERE {within} AND {of_service} ORDER BY name, span_kind LIMIT {names}
-        """).fill(within=_WITHIN, of_service=_OF_SERVICE, names=_NAMES)
+        """).fill(within=WITHIN, of_service=_OF_SERVICE, names=_NAMES)
     rows = reader.rows(sql, {**_lately(now_ns), "service": service})
     return [Operation(name=row["name"], spanKind=row["span_kind"]) for row in rows]
 
@@ -180,7 +178,7 @@ def find_dependencies(reader: Reader, end: str, lookback: str, now_ns: int) -> l
         INNER JOIN services AS above
           ON above.trace_id = below.trace_id AND above.span_id = below.parent_span_id
         GROUP BY parent, child ORDER BY parent, child LIMIT {names}
-        """).fill(within=_WITHIN, service=_SERVICE, calls=_CALLS, names=_NAMES)
+        """).fill(within=WITHIN, service=_SERVICE, calls=_CALLS, names=_NAMES)
     rows = reader.rows(sql, {"start": max(end_ns - back_ns, 0), "end": end_ns + 1})
     return [
         Dependency(parent=row["parent"], child=row["child"], callCount=row["calls"]) for row in rows
@@ -267,7 +265,7 @@ def _find_traces(reader: Reader, wanted: SearchQuery) -> list[str]:
           AND ({operation:String} = '' OR name = {operation:String})
           AND {conditions}
         GROUP BY trace_id ORDER BY max(start_ns) DESC, trace LIMIT {limit:UInt32}
-        """).fill(within=_WITHIN, conditions=join_sql(" AND ", conditions) or Sql("1"))
+        """).fill(within=WITHIN, conditions=join_sql(" AND ", conditions) or Sql("1"))
     return [row["trace"] for row in reader.rows(sql, parameters)]
 
 
