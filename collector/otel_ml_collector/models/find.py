@@ -16,7 +16,7 @@ from otel_ml_collector.price import round_cost
 from otel_ml_collector.runs.answers import LateRecords, find_told
 from otel_ml_collector.runs.logs import find_linked_runs
 from otel_ml_collector.stats import Figures, JudgeVersionName, StatsQuery, find_total
-from otel_ml_collector.store.apart import find_apart
+from otel_ml_collector.store.apart import find_apart, find_owners
 from otel_ml_collector.store.reader import READABLE, JsonValue, Reader, Row
 from otel_ml_collector.store.runs import Window
 from otel_ml_collector.store.sql import ALWAYS, Condition, Sql, all_of
@@ -31,7 +31,6 @@ from otel_ml_collector.store.statistics import (
     read_versions,
     version_numbers,
 )
-from otel_ml_collector.store.targets import find_owners
 from otel_ml_collector.times import DAY_NS, to_rfc3339
 from otel_ml_collector.verdicts import (
     AmountChange,

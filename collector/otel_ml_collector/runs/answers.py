@@ -34,7 +34,7 @@ from otel_ml_collector.runs.logs import (
     read_lines,
     values_of,
 )
-from otel_ml_collector.store.apart import Apart, find_apart, read_names
+from otel_ml_collector.store.apart import Apart, find_apart, find_owners, read_names
 from otel_ml_collector.store.reader import (
     JsonValue,
     Reader,
@@ -57,7 +57,6 @@ from otel_ml_collector.store.tables import LENT
 from otel_ml_collector.store.targets import (
     find_calls,
     find_holders,
-    find_owners,
     read_responses,
     read_trace_keys,
 )

@@ -1,6 +1,6 @@
-"""What came apart from runs: which sorts of it a project has, and as SQL by run, for filters."""
+"""What came apart from runs: which sorts of it a project has, of whom, and as SQL by run."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
@@ -8,7 +8,7 @@ from typing import Any, Final
 from otel_ml_collector.owners import FIRST, KEY, RESPONSE, TAG, is_run
 from otel_ml_collector.records import Records
 from otel_ml_collector.store.connection import EVERY_PROJECT, Memory
-from otel_ml_collector.store.reader import READABLE, Reader, Row
+from otel_ml_collector.store.reader import ID16, READABLE, Reader, Row
 from otel_ml_collector.store.sql import EMPTY, Sql, identifier, join_sql
 from otel_ml_collector.store.tables import (
     EXPERIMENT_TRACES,
@@ -19,6 +19,7 @@ from otel_ml_collector.store.tables import (
     METRICS,
     OBJECTS,
     OPEN_RUNS,
+    OWNED,
     RUNS,
     SAME_CALLS,
     TRACE_KEYS,
@@ -37,6 +38,23 @@ _TOLD: Final = Sql("(startsWith(owner, '{key}') OR startsWith(owner, '{tag}'))")
 )
 # A score whose run's start was not told stands at 0.
 _IN_WINDOW: Final = Sql("(start_ns = 0 OR (start_ns >= {start:Int64} AND start_ns < {end:Int64}))")
+
+
+_OWNERS: Final = 100
+
+
+_TIMES: Final = Sql("FROM trace_index WHERE project = {project:String} AND key = {trace:String}")
+
+
+# The spans of a trace that are here.
+_SPANS: Final = Sql("""
+  SELECT span_id FROM runs WHERE project = {project:String} AND trace_id = {id16}
+    AND start_ns >= (SELECT minOrNull(start_ns) {times})
+    AND start_ns <= (SELECT maxOrNull(end_ns) {times})
+  UNION ALL
+  SELECT span_id FROM open_runs WHERE project = {project:String} AND trace_id = {id16}""").fill(
+    id16=ID16, times=_TIMES
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,6 +260,56 @@ def note_apart(memory: Memory, records: Records) -> None:
             memory.note(project, [name])
     for project in {run.project for run in records.open_runs if run.experiment}:
         memory.note(project, ["experiments"])
+
+
+def find_owners(reader: Reader, project: str, owners: Sequence[str]) -> set[str]:
+    """Find those of some owners of which anything is told."""
+    if not owners:
+        return set()
+    ours = Sql("project = {project:String} AND owner IN {owners:Array(String)}")
+    sql = Sql("""
+        SELECT DISTINCT owner FROM ({told})
+        """).fill(told=_owners_in(OWNED, ours))
+    return {row["owner"] for row in reader.rows(sql, {"project": project, "owners": list(owners)})}
+
+
+def list_owners(
+    reader: Reader,
+    project: str,
+    trace_id: str,
+    tables: Sequence[Table[Any]],
+    known: Collection[str],
+) -> list[str]:
+    """List the runs of a trace of which something is told and that are not here, at most 100.
+
+    Args:
+        reader: The store.
+        project: Whose trace.
+        trace_id: In hex.
+        tables: Where the project has anything.
+        known: Runs of the trace that are here; where there are others too, they are looked for.
+    """
+    if not tables:
+        return []
+    ours = Sql("""project = {project:String} AND owner > concat({trace:String}, '-')
+      AND owner < concat({trace:String}, '.')""")
+    told = _owners_in(tables, ours)
+    parameters = {"project": project, "trace": trace_id}
+    found = reader.rows(Sql("SELECT DISTINCT owner FROM ({told})").fill(told=told), parameters)
+    if {row["owner"] for row in found} <= set(known):
+        return []
+    sql = Sql("""
+        SELECT DISTINCT owner FROM ({told})
+        WHERE toFixedString(unhex(substring(owner, 34)), 8) NOT IN ({spans})
+        ORDER BY owner LIMIT {owners}
+        """).fill(told=told, spans=_SPANS, owners=_OWNERS)
+    return [row["owner"] for row in reader.rows(sql, parameters)]
+
+
+def _owners_in(tables: Sequence[Table[Any]], ours: Sql) -> Sql:
+    """Write the SQL for the owners of records of some tables, where a condition holds."""
+    one = Sql("SELECT owner FROM {table} WHERE {ours}")
+    return join_sql(" UNION ALL ", [one.fill(table=table.sql, ours=ours) for table in tables])
 
 
 @lru_cache(_TEXTS)

@@ -5,17 +5,15 @@ is none. A record by tag is about every run that was given the tag, on its span 
 The runs, their keys and their tags may come after the record.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, Final
+from typing import Final
 
 from otel_ml_collector.owners import FIRST, KEY, RESPONSE, TAG
-from otel_ml_collector.store.reader import ID16, IDS, Reader, Row, run_id_of
+from otel_ml_collector.store.reader import IDS, Reader, Row, run_id_of
 from otel_ml_collector.store.sql import Sql, join_sql
-from otel_ml_collector.store.tables import OWNED, Table
 
 _TOKENS: Final = 10_000
-_OWNERS: Final = 100
 
 # The run that an owner names, as two columns; whether a run is one of some ids.
 RUN: Final = Sql("""toFixedString(unhex(substring(owner, 1, 32)), 16) AS trace_id,
@@ -25,22 +23,6 @@ BY_IDS: Final = Sql("""(trace_id, span_id) IN (
 # A tag's value as the text that a filter compares: numbers and bools as JSON does.
 TAG_TEXT: Final = Sql("if(startsWith({value}, '\"'), JSONExtractString({value}), {value})")
 _TAG_TOKEN: Final = Sql("concat(name, '=', {text})").fill(text=TAG_TEXT.fill(value=Sql("value")))
-_TIMES: Final = Sql("FROM trace_index WHERE project = {project:String} AND key = {trace:String}")
-# The spans of a trace that are here.
-_SPANS: Final = Sql("""
-  SELECT span_id FROM runs WHERE project = {project:String} AND trace_id = {id16}
-    AND start_ns >= (SELECT minOrNull(start_ns) {times})
-    AND start_ns <= (SELECT maxOrNull(end_ns) {times})
-  UNION ALL
-  SELECT span_id FROM open_runs WHERE project = {project:String} AND trace_id = {id16}""").fill(
-    id16=ID16, times=_TIMES
-)
-
-
-def _told(tables: Sequence[Table[Any]], ours: Sql) -> Sql:
-    """Write the SQL for those of whom something is told, where a condition holds."""
-    one = Sql("SELECT owner FROM {table} WHERE {ours}")
-    return join_sql(" UNION ALL ", [one.fill(table=table.sql, ours=ours) for table in tables])
 
 
 @lru_cache(64)  # as many owners as statements ask about; the text is long
@@ -126,17 +108,6 @@ def _tagged(table: Sql, tokens: Sql) -> Sql:
           AND hasAny(tag_kv, {tokens})""").fill(tokens=tokens, table=table)
 
 
-def find_owners(reader: Reader, project: str, owners: Sequence[str]) -> set[str]:
-    """Find those of some owners of which anything is told."""
-    if not owners:
-        return set()
-    ours = Sql("project = {project:String} AND owner IN {owners:Array(String)}")
-    sql = Sql("""
-        SELECT DISTINCT owner FROM ({told})
-        """).fill(told=_told(OWNED, ours))
-    return {row["owner"] for row in reader.rows(sql, {"project": project, "owners": list(owners)})}
-
-
 def find_holders(reader: Reader, project: str, owners: Sequence[str]) -> tuple[set[str], set[str]]:
     """Find those of some owners that have metrics, and those that have artifacts."""
     ours = Sql("project = {project:String} AND owner IN {owners:Array(String)}")
@@ -150,39 +121,6 @@ def find_holders(reader: Reader, project: str, owners: Sequence[str]) -> tuple[s
         {row["owner"] for row in rows if row["is_metric"]},
         {row["owner"] for row in rows if not row["is_metric"]},
     )
-
-
-def list_owners(
-    reader: Reader,
-    project: str,
-    trace_id: str,
-    tables: Sequence[Table[Any]],
-    known: Collection[str],
-) -> list[str]:
-    """List the runs of a trace of which something is told and that are not here, at most 100.
-
-    Args:
-        reader: The store.
-        project: Whose trace.
-        trace_id: In hex.
-        tables: Where the project has anything.
-        known: Runs of the trace that are here; where there are others too, they are looked for.
-    """
-    if not tables:
-        return []
-    ours = Sql("""project = {project:String} AND owner > concat({trace:String}, '-')
-      AND owner < concat({trace:String}, '.')""")
-    told = _told(tables, ours)
-    parameters = {"project": project, "trace": trace_id}
-    found = reader.rows(Sql("SELECT DISTINCT owner FROM ({told})").fill(told=told), parameters)
-    if {row["owner"] for row in found} <= set(known):
-        return []
-    sql = Sql("""
-        SELECT DISTINCT owner FROM ({told})
-        WHERE toFixedString(unhex(substring(owner, 34)), 8) NOT IN ({spans})
-        ORDER BY owner LIMIT {owners}
-        """).fill(told=told, spans=_SPANS, owners=_OWNERS)
-    return [row["owner"] for row in reader.rows(sql, parameters)]
 
 
 def find_calls(reader: Reader, project: str, run_ids: Sequence[str]) -> set[str]:

@@ -24,7 +24,7 @@ from otel_ml_collector.runs.find import (
     read_cursor,
 )
 from otel_ml_collector.runs.logs import find_loose_lines, make_lines
-from otel_ml_collector.store.apart import find_apart
+from otel_ml_collector.store.apart import find_apart, find_owners, list_owners
 from otel_ml_collector.store.reader import Reader, Row, load_json, run_id_of, winners
 from otel_ml_collector.store.runs import (
     OF_SPANS,
@@ -39,7 +39,6 @@ from otel_ml_collector.store.runs import (
     read_trace,
 )
 from otel_ml_collector.store.sql import Sql
-from otel_ml_collector.store.targets import find_owners, list_owners
 
 _RECORDS: Final = 100
 MOST: Final = 100_000
