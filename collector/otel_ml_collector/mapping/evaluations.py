@@ -11,8 +11,8 @@ from typing import Final
 from otel_ml import attributes as names
 from otel_ml.records import write_actual
 from otel_ml_collector.mapping.dialects import own
-from otel_ml_collector.mapping.dialects.evaluator import AttributeColumns, is_spoken
-from otel_ml_collector.mapping.dialects.table import Present
+from otel_ml_collector.mapping.dialects.evaluator import is_spoken
+from otel_ml_collector.mapping.dialects.table import AttributeColumns, Present
 from otel_ml_collector.mapping.found import Found
 from otel_ml_collector.mapping.values import parse, real_score, to_float, to_text
 from otel_ml_collector.records import Metric, ModelVersion, Records, Run, run_id

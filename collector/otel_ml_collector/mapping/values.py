@@ -2,8 +2,8 @@
 
 import base64
 import math
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Final, cast
 
 import orjson
 
@@ -22,6 +22,39 @@ def parse(value: Value) -> object:
     except (orjson.JSONDecodeError, orjson.JSONEncodeError):
         return value
     return found
+
+
+def find_member(told: object, path: Sequence[str]) -> object:
+    """Find a member of JSON, of a list by its number; None where there is none."""
+    for member in path:
+        if isinstance(told, Mapping):
+            told = told.get(member)
+        elif isinstance(told, list) and member.isdigit() and int(member) < len(told):
+            told = told[int(member)]
+        else:
+            return None
+    return told
+
+
+def read_structured(value: Value) -> object:
+    """Read JSON text of a list or a mapping, also when it was written as JSON twice.
+
+    Any other value stays what it is: a text that happens to be a number is a text.
+    """
+    if not isinstance(value, str) or value.lstrip()[:1] not in {"[", "{", '"'}:
+        return value
+    found = parse(value)
+    if isinstance(found, str):
+        inner = structured(found)
+        return value if isinstance(inner, str) else inner
+    return found
+
+
+def structured(value: Value) -> Value:
+    """Read JSON text that is a list or a mapping; any other value stays what it is."""
+    if not isinstance(value, str) or value.lstrip()[:1] not in {"[", "{"}:
+        return value
+    return cast("Value", parse(value))
 
 
 def read_payload(value: Value) -> tuple[object, str]:

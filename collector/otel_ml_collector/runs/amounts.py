@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from typing import Any, Final, cast
 
 from otel_ml.records import TOKENS
-from otel_ml_collector.mapping.dialects.evaluator import find_member, read_structured
 from otel_ml_collector.mapping.dialects.tables import DIALECTS
 from otel_ml_collector.mapping.prices import Prices
-from otel_ml_collector.mapping.values import to_float
+from otel_ml_collector.mapping.values import find_member, read_structured, to_float
 from otel_ml_collector.price import round_cost
 from otel_ml_collector.runs.answers import Run, has_tokens
 from otel_ml_collector.same_calls import CALLS

@@ -17,7 +17,6 @@ from typing import Any, Final
 from otel_ml import records
 from otel_ml.records import Infinite, Linked, LinkedRun, MetricPoint, about
 from otel_ml_collector.mapping.chat import line_in, line_of_error, line_out
-from otel_ml_collector.mapping.dialects.evaluator import structured
 from otel_ml_collector.mapping.dialects.gen_ai_events import (
     CONTENT_EVENTS,
     EXCEPTION,
@@ -25,7 +24,7 @@ from otel_ml_collector.mapping.dialects.gen_ai_events import (
     read_events,
 )
 from otel_ml_collector.mapping.found import Found
-from otel_ml_collector.mapping.values import to_text
+from otel_ml_collector.mapping.values import structured, to_text
 from otel_ml_collector.store.apart import find_apart
 from otel_ml_collector.store.reader import ID16, JsonValue, Reader, Row, load_json, run_id_of
 from otel_ml_collector.store.runs import ACROSS_PARTITIONS

@@ -15,7 +15,7 @@ from otel_ml.records import TOKENS, Tokens
 from otel_ml_collector.mapping import spans
 from otel_ml_collector.mapping.chat import NOT_FOLLOWED, line_in, line_of_error, line_out
 from otel_ml_collector.mapping.dialects import evaluator, gen_ai_events, own, plan
-from otel_ml_collector.mapping.dialects.evaluator import fill, is_spoken, read_structured
+from otel_ml_collector.mapping.dialects.evaluator import is_spoken
 from otel_ml_collector.mapping.dialects.gen_ai_events import CallEvent
 from otel_ml_collector.mapping.dialects.table import (
     CALLS,
@@ -24,14 +24,17 @@ from otel_ml_collector.mapping.dialects.table import (
     Form,
     Present,
     Row,
+    fill,
     find_present,
 )
 from otel_ml_collector.mapping.dialects.tables import GEN_AI
 from otel_ml_collector.mapping.prices import Prices
 from otel_ml_collector.mapping.streams import find_first_token_ms, find_stream_chunks
 from otel_ml_collector.mapping.values import (
+    find_member,
     parse,
     read_payload,
+    read_structured,
     to_int,
     to_json,
     to_sorted_json,
@@ -252,7 +255,7 @@ class SpanValues:
             return {name.removeprefix(source.prefix): attributes[name] for name in source.names}
         if source.schema:
             return self._read_listed(source.schema)
-        return cast("Value", evaluator.find_member(self._open(source.names[0]), source.member))
+        return cast("Value", find_member(self._open(source.names[0]), source.member))
 
     def _open(self, name: str) -> object:
         if name not in self._opened:

@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otel_ml_collector.mapping.dialects.evaluator import fill
-from otel_ml_collector.mapping.dialects.table import MAX_DEPTH, MAX_NAMES, Leaf, find_list
+from otel_ml_collector.mapping.dialects.table import MAX_DEPTH, MAX_NAMES, Leaf, fill, find_list
 from otel_ml_collector.span import Value
 
 PARTS: Final = st.sampled_from(["0", "1", "2", "10", "999999999", "a", "content", "", "²"])

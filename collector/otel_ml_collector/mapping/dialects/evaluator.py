@@ -11,17 +11,26 @@ from typing import Any, Final, cast
 
 from otel_ml.records import TOKENS
 from otel_ml_collector.mapping.dialects.table import (
+    AttributeColumns,
     Dialect,
     Failure,
     FieldSource,
     Form,
-    Leaf,
     Present,
     Row,
-    Shape,
 )
 from otel_ml_collector.mapping.found import Found
-from otel_ml_collector.mapping.values import parse, read_payload, to_float, to_int, to_json, to_text
+from otel_ml_collector.mapping.values import (
+    find_member,
+    parse,
+    read_payload,
+    read_structured,
+    structured,
+    to_float,
+    to_int,
+    to_json,
+    to_text,
+)
 from otel_ml_collector.owners import RESPONSE_CHARS
 from otel_ml_collector.price import provider_of
 from otel_ml_collector.records import Tag
@@ -33,85 +42,6 @@ _PAYLOADS: Final = frozenset({"inputs", "outputs"})
 # A payload that is an empty text, and its JSON text.
 _EMPTY: Final = ("", '""')
 _NO_PAYLOAD: Final = (None, _EMPTY)
-
-
-class AttributeColumns:
-    """The attributes of spans that have the same names in the same order, a column for each name.
-
-    Args:
-        spans: The attributes of each span.
-        found: What is found on them, the attributes that fill a field already among it.
-    """
-
-    __slots__ = ("_columns", "_opened", "found", "names", "spans")
-
-    def __init__(self, spans: Sequence[Mapping[str, Value]], found: Found) -> None:
-        self.spans = spans
-        self.names: Collection[str] = spans[0].keys()
-        self.found = found
-        told = zip(*(attributes.values() for attributes in spans), strict=True)
-        self._columns: dict[str, tuple[Value, ...]] = dict(zip(self.names, told, strict=True))
-        # What was read of JSON so far: several sources are members of one.
-        self._opened: dict[str, dict[int, object]] = {}
-
-    def column(self, name: str) -> Sequence[Value]:
-        """Return the values of an attribute that the spans have."""
-        return self._columns[name]
-
-    def read(self, source: FieldSource, places: Sequence[int]) -> Sequence[Value]:
-        """Read the values of a source at some places; None where it has none."""
-        if source.name:
-            column = self.column(source.name)
-            return column if len(places) == len(column) else [column[at] for at in places]
-        spans = self.spans
-        if source.shape is not None:
-            return [fill(source.shape, spans[at]) for at in places]
-        if source.prefix:
-            pairs = [(name.removeprefix(source.prefix), name) for name in source.names]
-            return [{short: spans[at][name] for short, name in pairs} for at in places]
-        if source.schema:
-            return [self._read_listed(source.schema, at) for at in places]
-        return [self._read_member(source, at) for at in places]
-
-    def _read_member(self, source: FieldSource, place: int) -> Value:
-        return cast("Value", find_member(self._open(source.names[0], place), source.member))
-
-    def _open(self, name: str, place: int) -> object:
-        opened = self._opened.setdefault(name, {})
-        if place not in opened:
-            opened[place] = read_structured(self.spans[place][name])
-        return opened[place]
-
-    def _read_listed(self, schema: str, place: int) -> Value:
-        """Read the attributes that a JSON schema lists and that fill no field yet."""
-        told, span = self._open(schema, place), self.spans[place]
-        properties = told.get("properties") if isinstance(told, Mapping) else None
-        listed = properties if isinstance(properties, Mapping) else ()
-        is_used = self.found.is_used
-        names = [name for name in listed if name in span and not is_used(name, place)]
-        arguments = {name: read_structured(span[name]) for name in names}
-        return cast("Value", arguments or None)
-
-
-def find_member(told: object, path: Sequence[str]) -> object:
-    """Find a member of JSON, of a list by its number; None where there is none."""
-    for member in path:
-        if isinstance(told, Mapping):
-            told = told.get(member)
-        elif isinstance(told, list) and member.isdigit() and int(member) < len(told):
-            told = told[int(member)]
-        else:
-            return None
-    return told
-
-
-def fill(shape: Shape, attributes: Mapping[str, Value]) -> Value:
-    """Put a span's values into a list that was found in its names."""
-    if isinstance(shape, Leaf):
-        return attributes[shape.name]
-    if isinstance(shape, Mapping):
-        return {name: fill(inner, attributes) for name, inner in shape.items()}
-    return [fill(inner, attributes) for inner in shape]
 
 
 def is_spoken(dialect: Dialect, scope: Scope) -> bool:
@@ -160,27 +90,6 @@ def read_rows(
             _read_params(sources, values, places)
         else:
             _read_field(row, sources, form, values, places)
-
-
-def read_structured(value: Value) -> object:
-    """Read JSON text of a list or a mapping, also when it was written as JSON twice.
-
-    Any other value stays what it is: a text that happens to be a number is a text.
-    """
-    if not isinstance(value, str) or value.lstrip()[:1] not in {"[", "{", '"'}:
-        return value
-    found = parse(value)
-    if isinstance(found, str):
-        inner = structured(found)
-        return value if isinstance(inner, str) else inner
-    return found
-
-
-def structured(value: Value) -> Value:
-    """Read JSON text that is a list or a mapping; any other value stays what it is."""
-    if not isinstance(value, str) or value.lstrip()[:1] not in {"[", "{"}:
-        return value
-    return cast("Value", parse(value))
 
 
 def read_words(

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from otel_ml.records import TOKENS
-from otel_ml_collector.mapping.dialects.evaluator import AttributeColumns, read_rows, structured
-from otel_ml_collector.mapping.dialects.table import find_present
+from otel_ml_collector.mapping.dialects.evaluator import read_rows
+from otel_ml_collector.mapping.dialects.table import AttributeColumns, find_present
 from otel_ml_collector.mapping.dialects.tables import GEN_AI
 from otel_ml_collector.mapping.found import Found
-from otel_ml_collector.mapping.values import parse, to_int, to_json, to_sorted_json
+from otel_ml_collector.mapping.values import parse, structured, to_int, to_json, to_sorted_json
 from otel_ml_collector.span import Span, Value
 
 DETAILS: Final = "gen_ai.client.inference.operation.details"

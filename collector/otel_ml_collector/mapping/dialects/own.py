@@ -6,7 +6,7 @@ from typing import Final
 
 from otel_ml import attributes as names
 from otel_ml_collector.mapping.chat import NOT_FOLLOWED
-from otel_ml_collector.mapping.dialects.evaluator import AttributeColumns
+from otel_ml_collector.mapping.dialects.table import AttributeColumns
 from otel_ml_collector.mapping.values import parse, read_payload, to_float, to_int, to_text
 from otel_ml_collector.records import LogLine, Tag, TagValue
 from otel_ml_collector.span import Event, Span, Value

@@ -12,7 +12,6 @@ from otel_ml import attributes as names
 from otel_ml.records import TOKENS
 from otel_ml_collector.mapping.dialects import own
 from otel_ml_collector.mapping.dialects.evaluator import (
-    AttributeColumns,
     is_spoken,
     read_dialect,
     read_words,
@@ -24,6 +23,7 @@ from otel_ml_collector.mapping.dialects.gen_ai_events import (
 )
 from otel_ml_collector.mapping.dialects.table import (
     CALLS,
+    AttributeColumns,
     Evidence,
     Present,
     find_evidence,

@@ -5,16 +5,20 @@ A source is the name of an attribute. ``a{b.c}`` is the member ``c`` of the memb
 of its name, and ``a{}`` the attributes that the JSON schema in ``a`` lists.
 
 A table and the names of a span's attributes decide together what is read, whatever the values are:
-`find_present` works it out once for each set of names, and `evaluator` reads the values by it.
+`find_present` works it out once for each set of names, `AttributeColumns` reads a source by it, and
+`evaluator` the fields.
 """
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Final, Literal
+from typing import Final, Literal, cast
 
 from otel_ml import attributes as names
+from otel_ml_collector.mapping.found import Found
+from otel_ml_collector.mapping.values import find_member, read_structured
+from otel_ml_collector.span import Value
 
 # Kinds that call a model themselves, and those around them.
 CALLS: Final = frozenset({"model", "embedding"})
@@ -374,3 +378,70 @@ def _names(shape: Shape) -> Iterable[str]:
         return
     for inner in shape.values() if isinstance(shape, Mapping) else shape:
         yield from _names(inner)
+
+
+class AttributeColumns:
+    """The attributes of spans that have the same names in the same order, a column for each name.
+
+    Args:
+        spans: The attributes of each span.
+        found: What is found on them, the attributes that fill a field already among it.
+    """
+
+    __slots__ = ("_columns", "_opened", "found", "names", "spans")
+
+    def __init__(self, spans: Sequence[Mapping[str, Value]], found: Found) -> None:
+        self.spans = spans
+        self.names: Collection[str] = spans[0].keys()
+        self.found = found
+        told = zip(*(attributes.values() for attributes in spans), strict=True)
+        self._columns: dict[str, tuple[Value, ...]] = dict(zip(self.names, told, strict=True))
+        # What was read of JSON so far: several sources are members of one.
+        self._opened: dict[str, dict[int, object]] = {}
+
+    def column(self, name: str) -> Sequence[Value]:
+        """Return the values of an attribute that the spans have."""
+        return self._columns[name]
+
+    def read(self, source: FieldSource, places: Sequence[int]) -> Sequence[Value]:
+        """Read the values of a source at some places; None where it has none."""
+        if source.name:
+            column = self.column(source.name)
+            return column if len(places) == len(column) else [column[at] for at in places]
+        spans = self.spans
+        if source.shape is not None:
+            return [fill(source.shape, spans[at]) for at in places]
+        if source.prefix:
+            pairs = [(name.removeprefix(source.prefix), name) for name in source.names]
+            return [{short: spans[at][name] for short, name in pairs} for at in places]
+        if source.schema:
+            return [self._read_listed(source.schema, at) for at in places]
+        return [self._read_member(source, at) for at in places]
+
+    def _read_member(self, source: FieldSource, place: int) -> Value:
+        return cast("Value", find_member(self._open(source.names[0], place), source.member))
+
+    def _open(self, name: str, place: int) -> object:
+        opened = self._opened.setdefault(name, {})
+        if place not in opened:
+            opened[place] = read_structured(self.spans[place][name])
+        return opened[place]
+
+    def _read_listed(self, schema: str, place: int) -> Value:
+        """Read the attributes that a JSON schema lists and that fill no field yet."""
+        told, span = self._open(schema, place), self.spans[place]
+        properties = told.get("properties") if isinstance(told, Mapping) else None
+        listed = properties if isinstance(properties, Mapping) else ()
+        is_used = self.found.is_used
+        names = [name for name in listed if name in span and not is_used(name, place)]
+        arguments = {name: read_structured(span[name]) for name in names}
+        return cast("Value", arguments or None)
+
+
+def fill(shape: Shape, attributes: Mapping[str, Value]) -> Value:
+    """Put a span's values into a list that was found in its names."""
+    if isinstance(shape, Leaf):
+        return attributes[shape.name]
+    if isinstance(shape, Mapping):
+        return {name: fill(inner, attributes) for name, inner in shape.items()}
+    return [fill(inner, attributes) for inner in shape]
