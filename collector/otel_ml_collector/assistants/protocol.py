@@ -303,7 +303,7 @@ class Assistants:
         # It has a line for each request.
         logging.getLogger("mcp").setLevel(logging.ERROR)
 
-    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; its sender has been looked at."""
         manager = StreamableHTTPSessionManager(self._server, json_response=True, stateless=True)
         async with manager.run():

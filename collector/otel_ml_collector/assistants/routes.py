@@ -1,12 +1,12 @@
 """The address at which assistants ask: who may, how much, and nothing of the protocol itself."""
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from anyio.to_thread import run_sync
 from starlette.requests import Request
 from starlette.routing import Route
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from otel_ml_collector.access import READ, access_of
 from otel_ml_collector.api.bodies import check_json
@@ -16,9 +16,6 @@ from otel_ml_collector.errors import TooLarge
 from otel_ml_collector.receive.admission import Pressure
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.telemetry.service import Telemetry
-
-if TYPE_CHECKING:
-    from otel_ml_collector.assistants.protocol import Assistants
 
 _TOO_LARGE: Final = f"The body has more than {BODY_BYTES} bytes"
 
@@ -39,7 +36,7 @@ class _Endpoint:
         self._pressure = pressure
         self._writing = writing
         self._limit_s = limit_s
-        self._assistants: Assistants | None = None
+        self._assistants: ASGIApp | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request.
@@ -60,9 +57,9 @@ class _Endpoint:
             return await receive()
 
         assistants = await self._load()
-        await assistants.serve(scope, receive_again, send)
+        await assistants(scope, receive_again, send)
 
-    async def _load(self) -> "Assistants":
+    async def _load(self) -> ASGIApp:
         """Load the protocol once: 26 MB and a third of a second, on a thread."""
         if self._assistants is None:
             module = await run_sync(import_module, "otel_ml_collector.assistants.protocol")
