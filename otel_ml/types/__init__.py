@@ -1,7 +1,6 @@
 """Typed data: values as JSON that is read back as the same type, dtype and shape."""
 
 from otel_ml.types.data import Data, dump, load, register
-from otel_ml.types.raymon import read_raymon
 from otel_ml.types.scalars import TextOnly
 from otel_ml.types.wrappers import (
     Arrow,
@@ -20,6 +19,7 @@ from otel_ml.types.wrappers import (
     TorchState,
     describe,
     read_built_in,
+    read_raymon,
     wrap,
 )
 

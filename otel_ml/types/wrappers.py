@@ -4,7 +4,9 @@ What values of other packages hold is written by the forms. These are imported w
 they load the packages, which are optional.
 """
 
+import ast
 import math
+import re
 from collections import deque
 from collections.abc import Iterable
 from importlib import import_module
@@ -21,6 +23,7 @@ from otel_ml.types.data import (
     Data,
     Form,
     Params,
+    Reader,
     Self,
     bases,
     find_wrapper,
@@ -39,6 +42,10 @@ _TEXT_CHARS: Final = 200
 _NAME_CHARS: Final = 100  # a character takes at most six bytes
 _COUNTED: Final = 4 * 1024 * 1024  # elements: the statistics of more take tens of milliseconds
 _COLUMNS: Final = 32
+# How raymon 0.0.39 wrote shapes and labels.
+_SHAPE: Final = re.compile(r"\([\d, ]*\)")
+_NUMBER: Final = re.compile(r"0|-?[1-9]\d{0,17}")
+_DTYPE_CHARS: Final = 16 * 1024
 
 
 def _brief(value: Any, limit_bytes: int = _HEAD_BYTES) -> Any:
@@ -615,3 +622,72 @@ def read_built_in() -> None:
     """Let `load` read the type strings of these wrappers."""
     for wrapper in _BUILT_IN:
         read_by(wrapper.type_name, wrapper.from_jcr)
+
+
+def read_raymon() -> None:
+    """Let `load` read what the wrappers of raymon 0.0.39 wrote, without its packages and code.
+
+    `otel_ml.compat.raymon` has wrappers of their names.
+    """
+    for name, theirs, ours, mark in (
+        ("Numpy", _numpy_of_raymon, Numpy.from_jcr, "shape"),
+        ("DataFrame", _frame_of_raymon, DataFrame.from_jcr, "index"),
+        ("Series", _series_of_raymon, Series.from_jcr, "index"),
+        ("Image", _image_of_raymon, Image.from_jcr, "size"),
+    ):
+        read_by(f"raymon.types.{name}", _either(theirs, ours, mark))
+    read_by("raymon.types.Native", _native_of_raymon)
+
+
+def _native_of_raymon(params: Params) -> Native:
+    try:
+        return Native.from_jcr(params)
+    except (ValueError, KeyError, TypeError):  # raymon's own, which has no tags
+        return Native(params["data"])
+
+
+def _numpy_of_raymon(params: Params) -> Numpy:
+    """Read an array; one of objects is refused, raymon wrote their addresses."""
+    import numpy as np  # optional
+
+    from otel_ml.types import array_form
+
+    if _SHAPE.fullmatch(params["shape"]) is None:
+        raise ValueError(f"Invalid shape {params['shape'][:100]!r}: expected a tuple of numbers")
+    shape = tuple(int(size) for size in re.findall(r"\d+", params["shape"]))
+    text = params["dtype"][:_DTYPE_CHARS]
+    dtype = np.dtype(ast.literal_eval(text) if text.startswith(("[", "{")) else text)
+    return Numpy(array_form.read_bytes(from_base64(params["data"]), dtype, shape))
+
+
+def _frame_of_raymon(params: Params) -> DataFrame:
+    import pandas as pd  # type: ignore[import-untyped]  # it carries no types; optional
+
+    frame = pd.DataFrame(params["data"])
+    frame.index, frame.columns = _labels_of_raymon(frame.index), _labels_of_raymon(frame.columns)
+    return DataFrame(frame)
+
+
+def _series_of_raymon(params: Params) -> Series:
+    import pandas as pd
+
+    series = pd.Series(params["data"])
+    series.index = _labels_of_raymon(series.index)
+    return Series(series)
+
+
+def _labels_of_raymon(index: Any) -> Any:
+    """Return numbers again where all labels are: JSON has texts only. Dates stay numbers."""
+    are_numbers = len(index) and all(_NUMBER.fullmatch(label) for label in index)
+    return index.astype("int64") if are_numbers else index
+
+
+def _image_of_raymon(params: Params) -> Image:
+    from otel_ml.types import image_form  # loads Pillow, which is optional
+
+    return Image(image_form.open_image(from_base64(params["data"])), params["lossless"])
+
+
+def _either(theirs: Reader, ours: Reader, mark: str) -> Reader:
+    """Read the params of raymon's wrapper, or of ours under its name, which have `mark`."""
+    return lambda params: (ours if isinstance(params.get(mark), list | dict) else theirs)(params)
