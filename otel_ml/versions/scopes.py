@@ -15,8 +15,14 @@ from types import CodeType, FunctionType, ModuleType
 from typing import Any, Final
 
 from otel_ml.versions.code import Read, code_reads, inner_codes, outside_names
-from otel_ml.versions.source import FunctionNode, is_a, parse, plain_function, quietly
-from otel_ml.versions.values import attributes_of
+from otel_ml.versions.source import (
+    FunctionNode,
+    attributes_of,
+    is_a,
+    parse,
+    plain_function,
+    quietly,
+)
 
 MISSING: Final = object()
 

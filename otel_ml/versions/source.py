@@ -15,7 +15,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from types import FunctionType, MethodType, UnionType
+from types import FunctionType, MemberDescriptorType, MethodType, UnionType
 from typing import Any, Final, NamedTuple
 
 from otel_ml.errors import untrusted
@@ -68,6 +68,23 @@ def find_source(function: FunctionType) -> Source | None:
 def is_a(value: object, kinds: type | UnionType | tuple[type, ...]) -> bool:
     """Tell whether a value is of a class, without asking the value, whose answer may raise."""
     return issubclass(type(value), kinds)
+
+
+def attributes_of(value: object) -> list[tuple[str, object]]:
+    """List what an object itself has, without asking it."""
+    kind = type(value)
+    found: dict[str, object] = {}
+    with_dict = getattr(kind, "__dictoffset__", 0)
+    if with_dict:
+        found.update(object.__getattribute__(value, "__dict__"))
+    for base in kind.__mro__:
+        for name, member in vars(base).items():
+            if isinstance(member, MemberDescriptorType) and not name.startswith("__"):
+                try:
+                    found.setdefault(name, member.__get__(value))
+                except AttributeError:
+                    continue  # a slot that is empty
+    return sorted((name, item) for name, item in found.items() if type(name) is str)
 
 
 def plain_function(target: object) -> FunctionType | None:

@@ -10,11 +10,12 @@ from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
 from hashlib import sha256
 from pathlib import PurePath
-from types import MappingProxyType, MemberDescriptorType, SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import Any, Final, NamedTuple
 
 from otel_ml.redaction import Redaction
 from otel_ml.versions.canonical import canonical_value
+from otel_ml.versions.source import attributes_of
 from otel_ml.versions.weights import kind_of
 
 _LEAVES: Final = (str, int, float, bool, bytes, complex, type(None))
@@ -194,23 +195,6 @@ def is_record(kind: type) -> bool:
     if issubclass(kind, SimpleNamespace):
         return True
     return any(mark in vars(base) for base in kind.__mro__ for mark in _MARKS)
-
-
-def attributes_of(value: object) -> list[tuple[str, object]]:
-    """List what an object itself has, without asking it."""
-    kind = type(value)
-    found: dict[str, object] = {}
-    with_dict = getattr(kind, "__dictoffset__", 0)
-    if with_dict:
-        found.update(object.__getattribute__(value, "__dict__"))
-    for base in kind.__mro__:
-        for name, member in vars(base).items():
-            if isinstance(member, MemberDescriptorType) and not name.startswith("__"):
-                try:
-                    found.setdefault(name, member.__get__(value))
-                except AttributeError:
-                    continue  # a slot that is empty
-    return sorted((name, item) for name, item in found.items() if type(name) is str)
 
 
 def _scalar(value: Any, kind: type) -> Value | None:
