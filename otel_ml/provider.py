@@ -158,7 +158,12 @@ def _pipeline(
     sending["spool"] = spool
     uploads = None
     if is_http:
-        uploads = DocumentUploads(settings, route.project, None if spool is None else Path(spool))
+        uploads = DocumentUploads(
+            settings,
+            route.project,
+            lambda below, note: destinations.ArtifactDestination(settings, below, note),
+            None if spool is None else Path(spool),
+        )
     return Pipeline(source, destination, pace, prepare=destination.load), uploads, sending
 
 

@@ -10,9 +10,9 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from otel_ml.errors import report
 from otel_ml.export.answer import Answer
+from otel_ml.export.documents import Document
 from otel_ml.export.encoder import EncodedRequest
 from otel_ml.export.http import HttpSender
-from otel_ml.export.pipeline import Batch
 from otel_ml.export.settings import TRACES_PATH, ExportSettings
 
 
@@ -50,18 +50,6 @@ class OtlpDestination(HttpSender):
         return replace(answer, rejected=answer.rejected + encoded.failed, message=message)
 
 
-class Uploadable(Batch, Protocol):
-    """A JSON document and its hash, in hex."""
-
-    @property
-    def sha256(self) -> str:
-        """The hash."""
-
-    @property
-    def body(self) -> bytes:
-        """The document."""
-
-
 class ArtifactDestination(HttpSender):
     """Stores documents at the artifact endpoint of a collector.
 
@@ -79,7 +67,7 @@ class ArtifactDestination(HttpSender):
         self._query = f"?{parts.query}" if parts.query else ""
         self._note = note
 
-    def send(self, document: Uploadable, timeout_s: float) -> Answer:
+    def send(self, document: Document, timeout_s: float) -> Answer:
         """Upload one document, once."""
         url = self._url + document.sha256 + self._query
         answer = self.put(url, document.body, timeout_s)

@@ -8,23 +8,17 @@ import os
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import ClassVar, Final
 from urllib.parse import quote
 
 from otel_ml.errors import report
 from otel_ml.export.delivery import Counters, Delivery
-from otel_ml.export.pipeline import LateDestination, Pace, Pipeline
+from otel_ml.export.pipeline import AnyDestination, LateDestination, Pace, Pipeline
 from otel_ml.export.settings import ExportSettings
-from otel_ml.late import late
-
-if TYPE_CHECKING:
-    from otel_ml.export import destination as destinations
-else:
-    destinations = late("export.destination")
 
 MAX_BYTES: Final = 256 * 1024 * 1024
 LOOK_EVERY_S: Final = 2.0
@@ -209,16 +203,22 @@ class DocumentUploads:
     Args:
         settings: Of the endpoint that spans go to.
         project: Where the documents gather.
+        make: Makes what uploads to the path of the artifacts below the collector's address, and
+            calls with the hash of each document that was taken.
         spool: A directory; each document is written below it before `put` returns.
     """
 
-    def __init__(self, settings: ExportSettings, project: str, spool: Path | None = None) -> None:
+    def __init__(
+        self,
+        settings: ExportSettings,
+        project: str,
+        make: Callable[[str, Callable[[str], None]], AnyDestination[Document]],
+        spool: Path | None = None,
+    ) -> None:
         below = f"/api/v1/projects/{quote(project, safe='')}/artifacts/"
         self._address = settings.page + below
         self._uploaded = uploaded = _Uploaded()
-        destination = LateDestination(
-            settings.page, lambda: destinations.ArtifactDestination(settings, below, uploaded.note)
-        )
+        destination = LateDestination(settings.page, lambda: make(below, uploaded.note))
         if spool is not None:
             import hashlib  # few have a spool, and it takes 7 ms
 
