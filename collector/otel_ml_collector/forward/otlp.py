@@ -18,8 +18,15 @@ from functools import partial
 from typing import Final
 
 from otel_ml_collector.errors import CollectorError, Refused, Unavailable
-from otel_ml_collector.forward.otlp_request import PASSED_HEADER, OtlpRequest, Unreadable
-from otel_ml_collector.forward.otlp_senders import Later, Never, OtlpGrpcSender, OtlpHttpSender
+from otel_ml_collector.forward.otlp_request import (
+    PASSED_HEADER,
+    Later,
+    Never,
+    OtlpGrpcSender,
+    OtlpHttpSender,
+    OtlpRequest,
+    Unreadable,
+)
 from otel_ml_collector.log import OnceAMinute, going_on
 from otel_ml_collector.settings.targets import OtlpTarget
 from otel_ml_collector.telemetry.service import OtlpForwardNumbers, Waiting

@@ -1,23 +1,44 @@
-"""One export request on its way on: the bytes as they came, and what a target makes of them."""
+"""One export request on its way on: the bytes as they came, and how they are sent to a target.
+
+It is sent over HTTP or gRPC. An answer says that it is taken, taken in part, to come again, or
+never to. Spec: https://opentelemetry.io/docs/specs/otlp/#failures
+"""
 
 import base64
 import hashlib
+import ssl
+import time
 from dataclasses import dataclass, replace
-from typing import Final
+from email.utils import parsedate_to_datetime
+from importlib.metadata import version
+from typing import Any, Final
+from urllib.parse import unquote, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
+import grpc
+import orjson
+import urllib3
 from google.protobuf.json_format import ParseDict, ParseError
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
+from google.rpc.error_details_pb2 import RetryInfo
+from google.rpc.status_pb2 import Status
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
 )
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
+from urllib3.exceptions import HTTPError
+from urllib3.util import make_headers
 
 from otel_ml import attributes as names
 from otel_ml_collector.decode.compression import decompress
 from otel_ml_collector.decode.json import JsonObject, parse
-from otel_ml_collector.decode.signals import Form, Signal
-from otel_ml_collector.errors import Refused
+from otel_ml_collector.decode.signals import SERVICES, Form, Signal, media_type_of
+from otel_ml_collector.errors import BadSetting, Refused
+from otel_ml_collector.settings.targets import OtlpTarget
 
 # Where a request has been: the ids of collectors, with commas between.
 PASSED_HEADER: Final = "x-otel-ml-passed"
@@ -36,6 +57,35 @@ _LISTS: Final = (
 )
 # What holds the data points of a metric.
 _POINTS: Final = ("gauge", "sum", "histogram", "exponentialHistogram", "summary")
+_MESSAGE_CHARS: Final = 300
+_MOST_DELAY_S: Final = 300.0
+_REJECTED: Final = ("rejectedSpans", "rejectedLogRecords", "rejectedDataPoints")
+_AGAIN_GRPC: Final = frozenset(
+    {
+        grpc.StatusCode.CANCELLED,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.ABORTED,
+        grpc.StatusCode.OUT_OF_RANGE,
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.DATA_LOSS,
+    }
+)
+_DATA_GRPC: Final = frozenset(
+    {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.RESOURCE_EXHAUSTED}
+)
+_DETAILS: Final = "grpc-status-details-bin"
+# Sending again is ours, and so is the pause between two attempts to connect.
+_OPTIONS: Final = (
+    ("grpc.max_send_message_length", -1),
+    ("grpc.enable_retries", 0),
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.min_reconnect_backoff_ms", 1_000),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
+)
+_TAKEN: Final = range(200, 300)
+_AGAIN_HTTP: Final = frozenset({429, 502, 503, 504})
+_DATA_HTTP: Final = frozenset({400, 413, 415, 422})
+_ANSWER_BYTES: Final = 64 * 1024
 
 
 class Unreadable(Exception):
@@ -116,3 +166,257 @@ def _spell_ids(found: JsonObject) -> None:
         points = found.get(key)
         if isinstance(points, dict):
             _spell_ids(points)
+
+
+class Later(Exception):
+    """The target is away or busy: the request is sent again.
+
+    Args:
+        message: What is wrong.
+        delay_s: After which time, when the target says it.
+    """
+
+    def __init__(self, message: str, delay_s: float | None = None) -> None:
+        super().__init__(message)
+        self.delay_s = delay_s
+
+
+class Never(Exception):
+    """The target has refused the request: it is not sent there again.
+
+    Args:
+        message: What is wrong.
+        blames_data: Whether it is the request that is wrong, and not the key or the address.
+    """
+
+    def __init__(self, message: str, *, blames_data: bool) -> None:
+        super().__init__(message)
+        self.blames_data = blames_data
+
+
+class OtlpHttpSender:
+    """Sends to one target; from several threads at once.
+
+    Raises:
+        BadSetting: The environment names a proxy for it that cannot be one.
+    """
+
+    def __init__(self, target: OtlpTarget, connections: int) -> None:
+        self._target = target
+        self._pools = _open_pools(target, connections)
+        self._headers = {"user-agent": f"otel-ml/{version('otel-ml')}"}
+
+    def send(self, request: OtlpRequest) -> str:
+        """Send a request; returns what the target says of the part that it has not taken.
+
+        Raises:
+            Later: It is not known to be there.
+            Never: The target has refused it.
+            Unreadable: It cannot be written as the target takes it.
+        """
+        if not self._target.takes_json:
+            request = request.as_protobuf()
+        if request.encoding != "gzip":  # of compressions a server need only know that one
+            request = request.plain()
+        headers = {**self._headers, **request.headers, **dict(self._target.headers)}
+        headers["content-type"] = request.form
+        if request.encoding != "identity":
+            headers["content-encoding"] = request.encoding
+        try:
+            answer = self._pools.request(
+                "POST",
+                f"{self._target.endpoint}/v1/{request.signal}",
+                body=request.body,
+                headers=headers,
+                redirect=False,
+                retries=False,
+                timeout=urllib3.Timeout(self._target.timeout_s),
+                preload_content=False,
+            )
+            told = answer.read(_ANSWER_BYTES, decode_content=False)
+            if len(told) == _ANSWER_BYTES:  # the rest is not read
+                answer.close()
+            answer.release_conn()
+        except HTTPError as error:
+            raise Later(f"{type(error).__name__}: {_shorten(str(error))}") from error
+        return _read_answer(answer, told)
+
+    def close(self) -> None:
+        """Close the connections that nobody uses."""
+        self._pools.clear()
+
+
+class OtlpGrpcSender:
+    """Sends to one target; from several threads at once."""
+
+    def __init__(self, target: OtlpTarget) -> None:
+        self._target = target
+        self._channel = _open_channel(target)
+        self._calls: dict[Signal, grpc.UnaryUnaryMultiCallable[bytes, bytes]] = {
+            signal: self._channel.unary_unary(f"/{service}/Export")
+            for signal, service in SERVICES.items()
+        }
+
+    def send(self, request: OtlpRequest) -> str:
+        """Send a request; returns what the target says of the part that it has not taken.
+
+        What came compressed is compressed again: gRPC frames what it compresses itself.
+
+        Raises:
+            Later: It is not known to be there.
+            Never: The target has refused it.
+            Unreadable: It cannot be written as the target takes it.
+        """
+        packed = grpc.Compression.Gzip if request.encoding != "identity" else None
+        message = request.as_protobuf().plain()
+        headers = {**request.headers, **dict(self._target.headers)}
+        try:
+            told = self._calls[request.signal](
+                message.body,
+                timeout=self._target.timeout_s,
+                metadata=tuple(headers.items()),
+                compression=packed,
+            )
+        except grpc.RpcError as error:
+            raise _read_error(error) from error
+        return read_partial(told, Form.PROTOBUF)
+
+    def close(self) -> None:
+        """End the calls under way."""
+        self._channel.close()
+
+
+def _read_answer(answer: urllib3.BaseHTTPResponse, told: bytes) -> str:
+    media_type = media_type_of(answer.headers.get("content-type", ""))
+    form = Form.JSON if media_type == Form.JSON else Form.PROTOBUF
+    if answer.status in _TAKEN:
+        return read_partial(told, form)
+    said = f"{answer.status} {_message(told, form)}"
+    if answer.status in _AGAIN_HTTP:
+        raise Later(said, read_retry_after(answer.headers.get("retry-after")))
+    raise Never(said, blames_data=answer.status in _DATA_HTTP)
+
+
+def _message(told: bytes, form: Form) -> str:
+    if form is Form.PROTOBUF:
+        try:
+            return _shorten(Status.FromString(told).message)
+        except DecodeError:
+            pass
+    return _shorten(told.decode("utf-8", "replace"))
+
+
+def _open_pools(target: OtlpTarget, connections: int) -> urllib3.PoolManager:
+    """Open the pool of connections, through the proxy that the environment names for it."""
+    tls = _tls(target)
+    proxy, headers = _proxy_of(target.endpoint)
+    if proxy:
+        return urllib3.ProxyManager(
+            proxy, maxsize=connections, ssl_context=tls, proxy_headers=headers
+        )
+    return urllib3.PoolManager(maxsize=connections, ssl_context=tls)
+
+
+def _proxy_of(endpoint: str) -> tuple[str, dict[str, str]]:
+    """Find the address of a proxy, empty for none, and the headers that it wants."""
+    there, proxies = urlsplit(endpoint), getproxies()
+    said = proxies.get(there.scheme) or proxies.get("all") or ""
+    if not said or proxy_bypass(there.netloc):
+        return "", {}
+    try:
+        parts = urlsplit(said if "://" in said else f"http://{said}")
+        is_proxy = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+    except ValueError:
+        is_proxy = False
+    if not is_proxy:  # its text is not told: it may hold a password
+        raise BadSetting(f"Invalid proxy for {endpoint}: expected one such as http://proxy:3128")
+    login, _, host = parts.netloc.rpartition("@")
+    return f"{parts.scheme}://{host}", make_headers(proxy_basic_auth=unquote(login) or None)
+
+
+def _tls(target: OtlpTarget) -> ssl.SSLContext | None:
+    if not target.is_secure:
+        return None
+    context = ssl.create_default_context(cafile=target.tls_ca)
+    if target.tls_cert is not None:
+        context.load_cert_chain(target.tls_cert, target.tls_key)
+    return context
+
+
+def _read_error(error: grpc.RpcError) -> Later | Never:
+    """Tell what an error of a call means."""
+    call: Any = error  # what grpc raises is a call that has ended
+    code = call.code()
+    said = f"{code.name} {_shorten(call.details() or '')}"
+    delay_s = None
+    for key, value in call.trailing_metadata() or ():
+        if key == _DETAILS and isinstance(value, bytes):
+            delay_s = read_retry_info(value)
+    if code in _AGAIN_GRPC or (code is grpc.StatusCode.RESOURCE_EXHAUSTED and delay_s is not None):
+        return Later(said, delay_s)
+    return Never(said, blames_data=code in _DATA_GRPC)
+
+
+def _open_channel(target: OtlpTarget) -> grpc.Channel:
+    options = (*_OPTIONS, ("grpc.primary_user_agent", f"otel-ml/{version('otel-ml')}"))
+    address = str(target.address)
+    if not target.is_secure:
+        return grpc.insecure_channel(address, options)
+    files = (target.tls_ca, target.tls_key, target.tls_cert)
+    ca, key, cert = (file.read_bytes() if file else None for file in files)
+    credentials = grpc.ssl_channel_credentials(ca, key, cert)
+    return grpc.secure_channel(address, credentials, options)
+
+
+def read_partial(body: bytes, form: Form) -> str:
+    """Tell what a target has taken in part says of the rest; empty when it has taken all."""
+    try:
+        if form is Form.JSON:
+            return _json_partial(orjson.loads(body)) if body else ""
+        # A response of logs or metrics has the same fields under other names.
+        partial = ExportTraceServiceResponse.FromString(body).partial_success
+    except (DecodeError, orjson.JSONDecodeError):
+        return ""
+    number, text = partial.rejected_spans, partial.error_message
+    return f"{number} rejected: {_shorten(text)}" if number else ""
+
+
+def _json_partial(answer: object) -> str:
+    partial = answer.get("partialSuccess") if isinstance(answer, dict) else None
+    if not isinstance(partial, dict):
+        return ""
+    counts = (partial.get(name) for name in _REJECTED)
+    number = next(filter(None, counts), 0)
+    return f"{number} rejected: {_shorten(str(partial.get('errorMessage', '')))}" if number else ""
+
+
+def read_retry_after(text: str | None) -> float | None:
+    """Read the header ``Retry-After``: seconds, or a date; None when it says nothing."""
+    if not text:
+        return None
+    if text.strip().isdecimal():
+        return min(float(text), _MOST_DELAY_S)
+    try:
+        there_s = parsedate_to_datetime(text).timestamp()
+    except ValueError:
+        return None
+    return min(max(there_s - time.time(), 0.0), _MOST_DELAY_S)
+
+
+def read_retry_info(details: bytes) -> float | None:
+    """Read the delay in a ``google.rpc.Status``; None when it has none."""
+    try:
+        status = Status.FromString(details)
+        for detail in status.details:
+            info = RetryInfo()
+            if detail.Unpack(info):
+                told_s: float = info.retry_delay.ToNanoseconds() / 1e9
+                return min(max(told_s, 0.0), _MOST_DELAY_S)
+    except DecodeError:
+        pass
+    return None
+
+
+def _shorten(text: str) -> str:
+    """Cut what a target says to one line of the log."""
+    return " ".join(text.split())[:_MESSAGE_CHARS]

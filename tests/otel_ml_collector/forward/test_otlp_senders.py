@@ -10,7 +10,7 @@ from google.rpc.error_details_pb2 import BadRequest, RetryInfo
 from google.rpc.status_pb2 import Status
 
 from otel_ml_collector.decode.signals import Form
-from otel_ml_collector.forward.otlp_senders import (
+from otel_ml_collector.forward.otlp_request import (
     read_partial,
     read_retry_after,
     read_retry_info,
