@@ -28,7 +28,7 @@ def _session_of(run: ItemRun) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class ComparisonOptions:
     """How a result is compared with its baseline, see the options of `otel_ml.evaluate`.
 
     Attributes:
@@ -48,7 +48,7 @@ class Comparison:
         return str(self.told.get("cluster") or DEFAULT_CLUSTER)
 
 
-ALIKE: Final = Comparison()
+ALIKE: Final = ComparisonOptions()
 
 
 def cluster_of(given: Any) -> Callable[[ItemRun], object]:
@@ -69,7 +69,7 @@ def cluster_of(given: Any) -> Callable[[ItemRun], object]:
 
 
 def verdict_of(
-    now: Sequence[ItemRun], before: Sequence[ItemRun], comparison: Comparison
+    now: Sequence[ItemRun], before: Sequence[ItemRun], comparison: ComparisonOptions
 ) -> Verdict:
     """Compare the runs over the items that both have."""
     return compare_items(
@@ -82,12 +82,12 @@ def verdict_of(
     )
 
 
-def _cluster_of(run: ItemRun, comparison: Comparison) -> str:
+def _cluster_of(run: ItemRun, comparison: ComparisonOptions) -> str:
     found = None if comparison.cluster is None else comparison.cluster(run)
     return "" if found is None or str(found) == run.item else str(found)
 
 
-def _scored(run: ItemRun, comparison: Comparison) -> ScoredRun:
+def _scored(run: ItemRun, comparison: ComparisonOptions) -> ScoredRun:
     return ScoredRun(
         item=run.item,
         digest=run.digest,
@@ -103,12 +103,14 @@ def _scored(run: ItemRun, comparison: Comparison) -> ScoredRun:
     )
 
 
-def has_clusters(runs: Sequence[ItemRun], comparison: Comparison) -> bool:
+def has_clusters(runs: Sequence[ItemRun], comparison: ComparisonOptions) -> bool:
     """Tell whether some of the items belong to anything but themselves."""
     return any(_cluster_of(run, comparison) for run in runs)
 
 
-def estimate_alone(runs: Sequence[ItemRun], comparison: Comparison) -> Mapping[str, JudgeValue]:
+def estimate_alone(
+    runs: Sequence[ItemRun], comparison: ComparisonOptions
+) -> Mapping[str, JudgeValue]:
     """Return what each judge says of the runs alone."""
     scored = [_scored(run, comparison) for run in runs]
     return estimate_judges(scored, lower_is_better=comparison.lower_is_better)

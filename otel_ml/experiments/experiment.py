@@ -30,7 +30,7 @@ from otel_ml.arguments import (
 )
 from otel_ml.calls import tell_judge, traced_of
 from otel_ml.errors import untrusted
-from otel_ml.experiments.compare import Comparison, cluster_of
+from otel_ml.experiments.compare import ComparisonOptions, cluster_of
 from otel_ml.experiments.dataset import Dataset, Item, choose_items, send_dataset
 from otel_ml.experiments.execution import (
     About,
@@ -149,7 +149,7 @@ class _Prepared:
     items: tuple[Item, ...]
     judges: tuple[Judge, ...]
     baseline: Result | None
-    comparison: Comparison
+    comparison: ComparisonOptions
     name: str
     repeats: int
     concurrency: int
@@ -428,7 +428,7 @@ def _baseline_of(given: Any, recorder: Recorder, dataset: Dataset) -> Result | N
     raise invalid("baseline", given, _BASELINE)
 
 
-def _comparison_of(given: Mapping[str, Any]) -> Comparison:
+def _comparison_of(given: Mapping[str, Any]) -> ComparisonOptions:
     margin = {} if given["margin"] is None else check_mapping("margin", given["margin"], "numbers")
     for name, number in margin.items():
         check_text("margin", name)
@@ -438,7 +438,7 @@ def _comparison_of(given: Mapping[str, Any]) -> Comparison:
         raise invalid("lower_is_better", lower, "a collection of names of judges")
     for name in lower:
         check_text("lower_is_better", name)
-    return Comparison(
+    return ComparisonOptions(
         cluster=cluster_of(given["cluster"]),
         margins=dict(margin),
         lower_is_better=frozenset(lower),

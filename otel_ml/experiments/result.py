@@ -15,7 +15,7 @@ from otel_ml.arguments import check_one_of
 from otel_ml.experiments.compare import (
     ALIKE,
     WORDS,
-    Comparison,
+    ComparisonOptions,
     estimate_alone,
     find_flaky,
     has_clusters,
@@ -90,7 +90,7 @@ class Result(HasCard):
         experiment: Experiment,
         runs: Sequence[ItemRun],
         baseline: "Result | None" = None,
-        comparison: Comparison = ALIKE,
+        comparison: ComparisonOptions = ALIKE,
         *,
         path: str = "",
         first_errors: Mapping[str, str] | None = None,
@@ -381,7 +381,7 @@ class Result(HasCard):
 
 
 def _regression(
-    change: ItemChange, now: Sequence[ItemRun], before: Sequence[ItemRun], how: Comparison
+    change: ItemChange, now: Sequence[ItemRun], before: Sequence[ItemRun], how: ComparisonOptions
 ) -> Regression:
     judge, first, second = furthest_fall(change, how.lower_is_better)
     return Regression(

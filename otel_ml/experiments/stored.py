@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from otel_ml.arguments import check_text, invalid
 from otel_ml.attributes import NUMBERED, RUN_ID
-from otel_ml.experiments.compare import Comparison, cluster_of
+from otel_ml.experiments.compare import ComparisonOptions, cluster_of
 from otel_ml.experiments.result import Result
 from otel_ml.experiments.rows import Experiment, ItemRun
 from otel_ml.judges.answer import Judgement
@@ -107,7 +107,7 @@ def _load(reader: Reader, told: ListedExperiment, baseline: Result | None = None
         _experiment(reader, told),
         [run for row in reader.experiment_rows(told.run_id) for run in _item_runs(row, outputs)],
         baseline,
-        Comparison(
+        ComparisonOptions(
             cluster=_cluster(how.get("cluster")),
             margins=how.get("margin", {}),
             lower_is_better=frozenset(how.get("lower_is_better", ())),

@@ -116,7 +116,7 @@ class Field:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class FieldComparison:
     """One field against one constant, or against several for ``in``.
 
     Attributes:
@@ -153,7 +153,7 @@ class Either:
     parts: "Sequence[Tree]"
 
 
-Tree = Comparison | Not | Both | Either
+Tree = FieldComparison | Not | Both | Either
 
 # What a field says that stands alone, as Python has it: that it is there, and not empty or 0.
 _TRUTH: Final[Mapping[Kind, tuple[str, Constant | tuple[Constant, ...]]]] = {
@@ -206,7 +206,11 @@ def read_field(text: str) -> Field:
         BadQuery: The text is none.
     """
     tree = parse(f"{text} == 0")
-    if isinstance(tree, Comparison) and tree.operator == "==" and tree.field.name in FIELD_NAMES:
+    if (
+        isinstance(tree, FieldComparison)
+        and tree.operator == "=="
+        and tree.field.name in FIELD_NAMES
+    ):
         return tree.field
     raise bad(f"Unknown field {text[:80]!r}", 0)
 
@@ -261,9 +265,9 @@ def conjuncts(text: str) -> list[str]:
     ]
 
 
-def comparisons_of(tree: Tree | None) -> Iterator[Comparison]:
+def comparisons_of(tree: Tree | None) -> Iterator[FieldComparison]:
     """Yield the comparisons of a filter in the order in which they stand."""
-    if isinstance(tree, Comparison):
+    if isinstance(tree, FieldComparison):
         yield tree
     elif isinstance(tree, Not):
         yield from comparisons_of(tree.part)
@@ -345,19 +349,19 @@ class _Expression:
             if is_field(field.name) or nearest(field.name):
                 known = FIELD_NAMES.get(field.name)  # the name nearest to another is told later
                 operator, value = _TRUTH[known.kind if known else Kind.TEXT]
-                return Comparison(field, operator, value, field.column)
+                return FieldComparison(field, operator, value, field.column)
         raise self._bad("Expected a comparison such as latency_ms > 200", node)
 
     def written(self, node: ast.expr) -> str:
         """Return a part as it is written."""
         return ast.get_source_segment(self.text, node) or ""
 
-    def _call(self, node: ast.Call) -> Comparison:
+    def _call(self, node: ast.Call) -> FieldComparison:
         """Read ``last("24h")`` or ``matches(field, "...")`` where a condition stands."""
         called = node.func.id if isinstance(node.func, ast.Name) else ""
         column = self._column(node)
         if called == _LAST:
-            return Comparison(Field("start", (), column), ">=", self._ago(node), column)
+            return FieldComparison(Field("start", (), column), ">=", self._ago(node), column)
         if called != _MATCHES:
             raise bad(
                 f"Unknown function {self._shown(node.func)}: expected "
@@ -367,17 +371,17 @@ class _Expression:
         match node:
             case ast.Call(args=[field, pattern], keywords=[]):
                 named, column = self._field(field), self._column(pattern)
-                return Comparison(named, _MATCHES, self._pattern(pattern), column)
+                return FieldComparison(named, _MATCHES, self._pattern(pattern), column)
         raise bad('Expected a field and a pattern, as in matches(model, "^gpt")', column)
 
-    def _compare(self, left: ast.expr, operator: ast.cmpop, right: ast.expr) -> Comparison:
+    def _compare(self, left: ast.expr, operator: ast.cmpop, right: ast.expr) -> FieldComparison:
         sign = _OPERATORS.get(type(operator))
         if sign is None:
             raise bad("Expected one of == != < <= > >= in", self._column(left))
         if _is_field(left):
             among = sign in {"in", "not in"}
             values = self._constants(right) if among else self._constant(right)
-            return Comparison(self._field(left), sign, values, self._column(right))
+            return FieldComparison(self._field(left), sign, values, self._column(right))
         if not _is_field(right):
             raise bad(
                 f"Expected a field and a value, found {self._shown(left)} and {self._shown(right)}",
@@ -386,7 +390,7 @@ class _Expression:
         mirrored, value, column = _MIRRORED[sign], self._constant(left), self._column(left)
         if mirrored.endswith("contains") and not isinstance(value, str):
             raise bad(f"Expected a text in quotes before in, found {value!r}", column)
-        return Comparison(self._field(right), mirrored, value, column)
+        return FieldComparison(self._field(right), mirrored, value, column)
 
     def _field(self, node: ast.expr) -> Field:
         """Read a field from its end: the path is written behind the name."""
@@ -546,7 +550,7 @@ class _Slice:
         )
 
 
-def _find_slices(text: str) -> list[Comparison]:
+def _find_slices(text: str) -> list[FieldComparison]:
     """Read slices; empty when the text is none, and so may be an expression.
 
     One condition alone is a slice when its value is bare, and its name no field nor near to one.
@@ -591,11 +595,11 @@ def _read_slice(text: str, start: int, end: int, tokens: Sequence[Token]) -> _Sl
     return _Slice(name, signs[0].text, value, at, end - len(after.lstrip()))
 
 
-def _compare_tag(one: _Slice) -> Comparison:
+def _compare_tag(one: _Slice) -> FieldComparison:
     name = _REFUSED.sub("", one.name.lower().replace(" ", "_")).rstrip("_")
     value: str | float = one.value if one.is_bare else one.value[1:-1]
     if one.sign not in {"==", "!="}:
         if not _NUMBER.fullmatch(str(value)):
             raise bad(f"Expected a number, found {value!r}", one.value_at)
         value = float(value)
-    return Comparison(Field("tags", (name,), one.at), one.sign, value, one.value_at)
+    return FieldComparison(Field("tags", (name,), one.at), one.sign, value, one.value_at)

@@ -23,10 +23,10 @@ from otel_ml_collector.filter.fields import (
 from otel_ml_collector.filter.grammar import (
     Ago,
     Both,
-    Comparison,
     Constant,
     Duration,
     Either,
+    FieldComparison,
     Not,
     Tree,
     bad,
@@ -369,7 +369,7 @@ class _Compiler:
         return sql
 
     def _write(self, tree: Tree) -> Sql:
-        if isinstance(tree, Comparison):
+        if isinstance(tree, FieldComparison):
             found = self._compare(tree)
             return self._of_records(found) if _is_lent(tree) else found
         if isinstance(tree, Not):
@@ -394,7 +394,7 @@ class _Compiler:
         tested, others = _divide(parts)
         written: list[Sql] = []
         if self._apart.same_calls:
-            lent = [part for part in others if isinstance(part, Comparison) and _is_lent(part)]
+            lent = [part for part in others if isinstance(part, FieldComparison) and _is_lent(part)]
             others = [part for part in others if part not in lent]
             if lent:
                 tests = join_sql(word, [_in_brackets(self._compare(part)) for part in lent])
@@ -422,7 +422,7 @@ class _Compiler:
         self.values[name] = value
         return parameter(name, sql_type)
 
-    def _compare(self, tree: Comparison) -> Sql:
+    def _compare(self, tree: FieldComparison) -> Sql:
         match _kind(tree):
             case Kind.PAYLOAD | Kind.JSON | Kind.REASON:
                 return _has_payload(self._test_payload(tree), EMPTY, self._apart)
@@ -441,7 +441,7 @@ class _Compiler:
             case Kind.TEXT:
                 return self._text(tree)
 
-    def _number(self, tree: Comparison) -> Sql:
+    def _number(self, tree: FieldComparison) -> Sql:
         _refuse_path(tree, _kind(tree).value)
         name = tree.field.name
         if name == "version" and any(isinstance(value, str) for value in _values_of(tree)):
@@ -460,7 +460,7 @@ class _Compiler:
             counts=count_for_others(_WINDOW), filled=_fill(Sql("runs"), LENT), test=test
         )
 
-    def _alias(self, tree: Comparison) -> Sql:
+    def _alias(self, tree: FieldComparison) -> Sql:
         """Write a condition on the version that a name such as champion is of now."""
         if tree.operator not in _EQUALITY:
             raise bad("Expected == != or in: an alias has no order", tree.column)
@@ -469,7 +469,7 @@ class _Compiler:
         found = _ALIASED.fill(aliases=CURRENT_ALIASES, test=test)
         return found if affirmed == tree else Sql("(digest != '' AND NOT {f})").fill(f=found)
 
-    def _test_number(self, tree: Comparison) -> Sql:
+    def _test_number(self, tree: FieldComparison) -> Sql:
         """Write operator and value behind a number."""
         if tree.operator in _CONTAINS or tree.operator == "matches":
             raise bad("Expected == != < <= > >= or in: this is a number", tree.column)
@@ -480,7 +480,7 @@ class _Compiler:
         )
         return _SIGNS[tree.operator] + Sql(" ") + value
 
-    def _time(self, tree: Comparison) -> Sql:
+    def _time(self, tree: FieldComparison) -> Sql:
         """Write a condition on when a run began or ended."""
         _refuse_path(tree, "time")
         if tree.operator not in {"<", "<=", ">", ">="}:
@@ -501,7 +501,7 @@ class _Compiler:
             test = Sql("start_ns {sign} {moment}")
         return test.fill(sign=_SIGNS[tree.operator], moment=moment)
 
-    def _text(self, tree: Comparison) -> Sql:
+    def _text(self, tree: FieldComparison) -> Sql:
         """Write a condition on a text of the light row, ids and keys among them."""
         _refuse_path(tree, "text")
         if tree.field.name == "trace_key":
@@ -527,7 +527,7 @@ class _Compiler:
         times = Sql("FROM trace_index WHERE project = {project:String} AND key IN ") + traces
         return _ID_TIMES.fill(times=times, found=found)
 
-    def _named(self, tree: Comparison, column: Sql) -> Sql:
+    def _named(self, tree: FieldComparison, column: Sql) -> Sql:
         """Write a condition on the session or user of a run: its own, else that of its trace."""
         affirmed = _affirm(tree)
         own = Sql("{column} != '' AND {test}").fill(
@@ -544,7 +544,7 @@ class _Compiler:
             )
         return _negate(tree, found)
 
-    def _record_of(self, tree: Comparison) -> Sql:
+    def _record_of(self, tree: FieldComparison) -> Sql:
         """Write a condition on the run that counts for a run's call; of most there is none."""
         affirmed = _affirm(tree)
         found = _COUNTS_FOR.fill(window=_WINDOW, test=self._test_text(affirmed, _RECORD_OF))
@@ -554,7 +554,7 @@ class _Compiler:
         )
         return _negate(tree, Sql("({found} OR ({none}))").fill(found=found, none=is_none))
 
-    def _response(self, tree: Comparison) -> Sql:
+    def _response(self, tree: FieldComparison) -> Sql:
         """Write a condition on the id of a provider's answer, which stands among the tags."""
         if tree.operator not in {"==", "in"} or "" in _values_of(tree):
             return self._test_text(tree, RESPONSE_ID)
@@ -563,7 +563,7 @@ class _Compiler:
         ids = [f"{RESPONSE}{str(value)[:RESPONSE_CHARS]}" for value in _values_of(tree)]
         return Sql("hasAny(tag_kv, {ids})").fill(ids=self._value("Array(String)", ids))
 
-    def _error_type(self, tree: Comparison) -> Sql:
+    def _error_type(self, tree: FieldComparison) -> Sql:
         """Write whether an error has one of some names, or its last name is one of them."""
         affirmed = _affirm(tree)
         found = Sql("({whole} OR ({last} AND error_type != ''))").fill(
@@ -572,7 +572,7 @@ class _Compiler:
         )
         return _negate(tree, found)
 
-    def _trace_key(self, tree: Comparison) -> Sql:
+    def _trace_key(self, tree: FieldComparison) -> Sql:
         """Write a condition on the keys of a trace: one is enough; none is the empty text."""
         if tree.operator in _EQUALITY:
             for value in _values_of(tree):
@@ -593,7 +593,7 @@ class _Compiler:
               WHERE project = {project:String}))""").fill(found=found)
         return _negate(tree, found)
 
-    def _test_text(self, tree: Comparison, column: Sql) -> Sql:
+    def _test_text(self, tree: FieldComparison, column: Sql) -> Sql:
         """Write a test of an expression that is a text and never null."""
         for value in _values_of(tree):
             _check_text(value, tree.column)
@@ -611,7 +611,7 @@ class _Compiler:
             return found.fill(column=column, text=text, sign=sign)
         return column + Sql(" ") + _SIGNS[tree.operator] + Sql(" ") + text
 
-    def _tag(self, tree: Comparison) -> Sql:
+    def _tag(self, tree: FieldComparison) -> Sql:
         """Write a condition on a tag: equality is read from the index, order compares as numbers.
 
         A run that has no such tag compares false. Newer ones may have come later.
@@ -638,7 +638,7 @@ class _Compiler:
             return found
         return Sql("({told} AND NOT {found})").fill(told=is_told, found=found)
 
-    def _test_tag(self, tree: Comparison, key: str, label: Sql) -> tuple[Sql, Sql]:
+    def _test_tag(self, tree: FieldComparison, key: str, label: Sql) -> tuple[Sql, Sql]:
         """Write the test of a run's own tag, and that of the newest late one."""
         stored, newest = Sql("tags[{label}]").fill(label=label), Sql("newest")
         if tree.operator in _EQUALITY:
@@ -659,7 +659,7 @@ class _Compiler:
         test = self._test_number(tree)
         return number.fill(text=stored, test=test), number.fill(text=newest, test=test)
 
-    def _has_tag(self, tree: Comparison) -> Sql:
+    def _has_tag(self, tree: FieldComparison) -> Sql:
         """Write whether a run has a tag of a name: ``"client" in tags``."""
         label = self._value("String", _key_of(tree))
         found = Sql("mapContains(tags, {label})").fill(label=label)
@@ -668,7 +668,7 @@ class _Compiler:
               FROM ({newest})))""").fill(found=found, newest=late_tags(label, self._apart))
         return _negate(tree, found)
 
-    def _said(self, tree: Comparison) -> Sql:
+    def _said(self, tree: FieldComparison) -> Sql:
         """Write a condition on what a judge or a person said last, or a version of the judge."""
         kind, path = _kind(tree), tree.field.path
         newest = _LAST_SAID.fill(column=_SAID[tree.field.name])
@@ -697,7 +697,7 @@ class _Compiler:
         number = Sql("= ") + self._value("Int64", version)
         return Sql("WHERE judge_version IN ") + _judge_digests(label, number)
 
-    def _test_passed(self, tree: Comparison) -> Sql:
+    def _test_passed(self, tree: FieldComparison) -> Sql:
         values = _values_of(tree)
         if tree.operator not in _EQUALITY or not all(isinstance(one, bool) for one in values):
             raise bad("Expected == True or == False", tree.column)
@@ -707,7 +707,7 @@ class _Compiler:
             wanted = self._value("Bool", values[0])
         return _SIGNS[tree.operator] + Sql(" ") + wanted
 
-    def _test_judge_version(self, tree: Comparison, label: Sql, newest: Sql) -> Sql:
+    def _test_judge_version(self, tree: FieldComparison, label: Sql, newest: Sql) -> Sql:
         """Write a test of a version: by its number, or by its digest; one without has neither."""
         values = _values_of(tree)
         is_text = any(isinstance(value, str) for value in values) or tree.operator == "matches"
@@ -716,7 +716,7 @@ class _Compiler:
             return Sql("({newest} != '' AND {test})").fill(newest=newest, test=test)
         return newest + Sql(" IN ") + _judge_digests(label, self._test_number(tree))
 
-    def _metric(self, tree: Comparison) -> Sql:
+    def _metric(self, tree: FieldComparison) -> Sql:
         """Write a condition on the last value of a metric that was logged."""
         key = tree.field.key
         label = self._value("String", _key_of(tree) if key is None else key)
@@ -730,7 +730,7 @@ class _Compiler:
           HAVING {test})""").fill(points=points(label, self._apart), test=test)
         return _negate(tree, found) if key is None else found
 
-    def _word(self, tree: Comparison) -> Sql:
+    def _word(self, tree: FieldComparison) -> Sql:
         """Write a condition on the newest truth of a name, or on what a person or agent said."""
         key, *path = tree.field.path or (None,)
         if not isinstance(key, str):
@@ -745,13 +745,13 @@ class _Compiler:
         )
         return found if isinstance(key, str) else _negate(tree, found)
 
-    def _test_payload(self, tree: Comparison) -> Sql:
+    def _test_payload(self, tree: FieldComparison) -> Sql:
         """Write the test of one comparison; what is absent, or null, compares false."""
         if (sql := self._tests.get(id(tree))) is None:
             sql = self._tests[id(tree)] = self._write_payload_test(tree)
         return sql
 
-    def _write_payload_test(self, tree: Comparison) -> Sql:
+    def _write_payload_test(self, tree: FieldComparison) -> Sql:
         if _kind(tree) is Kind.REASON:
             return self._test_reasons(tree)
         column, path = identifier(tree.field.name, FIELD_NAMES), tree.field.path
@@ -767,7 +767,7 @@ class _Compiler:
                 return Sql("({at} != '' AND {test})").fill(at=column, test=test)
         return self._test_path(tree, column, path)
 
-    def _test_reasons(self, tree: Comparison) -> Sql:
+    def _test_reasons(self, tree: FieldComparison) -> Sql:
         """Write the test of why the model stopped: of several answers one is enough."""
         _refuse_path(tree, "text")
         affirmed = _affirm(tree)
@@ -779,7 +779,7 @@ class _Compiler:
             return found
         return Sql("(notEmpty({reasons}) AND NOT {found})").fill(reasons=reasons, found=found)
 
-    def _test_path(self, tree: Comparison, column: Sql, path: Sequence[str | int]) -> Sql:
+    def _test_path(self, tree: FieldComparison, column: Sql, path: Sequence[str | int]) -> Sql:
         """Write the test of what stands at a path of JSON; what is absent compares false."""
         # Places count from 1, and backwards from -1.
         steps = [
@@ -801,7 +801,7 @@ class _Compiler:
             found = negation.fill(at=at, found=found)
         return _in_brackets(join_sql(" AND ", [*lists, _in_brackets(found)]))
 
-    def _test_json(self, tree: Comparison, at: Sql) -> Sql:
+    def _test_json(self, tree: FieldComparison, at: Sql) -> Sql:
         if tree.operator in _EQUALITY:
             equal = [self._equals_json(tree, value, at) for value in _values_of(tree)]
             return join_sql(" OR ", equal) if equal else Sql("0")
@@ -814,7 +814,7 @@ class _Compiler:
             return Sql("JSONType({at}) = 'String' AND {test}").fill(at=at, test=test)
         return _JSON_NUMBER.fill(at=at) + self._test_number(tree)
 
-    def _equals_json(self, tree: Comparison, value: Constant, at: Sql) -> Sql:
+    def _equals_json(self, tree: FieldComparison, value: Constant, at: Sql) -> Sql:
         if isinstance(value, Ago | Duration):
             raise bad("Expected a text, a number, True or False, found a time", tree.column)
         if isinstance(value, bool):
@@ -857,41 +857,43 @@ def _in_brackets(part: Sql) -> Sql:
     return Sql("({part})").fill(part=part)
 
 
-def _affirm(tree: Comparison) -> Comparison:
+def _affirm(tree: FieldComparison) -> FieldComparison:
     """Return the comparison without its ``not``, which `_negate` puts back."""
     return replace(tree, operator=_AFFIRMED.get(tree.operator, tree.operator))
 
 
-def _negate(tree: Comparison, found: Sql) -> Sql:
+def _negate(tree: FieldComparison, found: Sql) -> Sql:
     return Sql("NOT ") + found if tree.operator in _AFFIRMED else found
 
 
-def _divide(parts: Sequence[Tree]) -> tuple[list[Comparison], list[Tree]]:
+def _divide(parts: Sequence[Tree]) -> tuple[list[FieldComparison], list[Tree]]:
     """Tell comparisons with a payload from all other conditions."""
-    tested = [part for part in parts if isinstance(part, Comparison) and _is_of_payload(part)]
-    others = [part for part in parts if not (isinstance(part, Comparison) and _is_of_payload(part))]
+    tested = [part for part in parts if isinstance(part, FieldComparison) and _is_of_payload(part)]
+    others = [
+        part for part in parts if not (isinstance(part, FieldComparison) and _is_of_payload(part))
+    ]
     return tested, others
 
 
-def _is_lent(tree: Comparison) -> bool:
+def _is_lent(tree: FieldComparison) -> bool:
     """Tell whether another record of a call may say what the one that counts does not."""
     return tree.field.name in {*LENT, "response_id", "tokens_per_second"}
 
 
-def _kind(tree: Comparison) -> Kind:
+def _kind(tree: FieldComparison) -> Kind:
     return FIELD_NAMES[tree.field.name].kind
 
 
-def _is_of_payload(tree: Comparison) -> bool:
+def _is_of_payload(tree: FieldComparison) -> bool:
     return _kind(tree) in _PAYLOADS
 
 
-def _is_indexed(tree: Comparison) -> bool:
+def _is_indexed(tree: FieldComparison) -> bool:
     """Tell whether the words of a payload are found without reading all of them."""
     return _kind(tree) is Kind.PAYLOAD and not tree.field.path and tree.operator == "contains"
 
 
-def _check(tree: Comparison) -> None:
+def _check(tree: FieldComparison) -> None:
     """Refuse an unknown field, and what an escape may write and no stored text can have."""
     name = tree.field.name
     if name not in FIELD_NAMES:
@@ -904,7 +906,7 @@ def _check(tree: Comparison) -> None:
             raise bad("Expected a text of characters, found a half of one", tree.column)
 
 
-def _refuse_path(tree: Comparison, what: str) -> None:
+def _refuse_path(tree: FieldComparison, what: str) -> None:
     if tree.field.path:
         raise bad(f"{tree.field.name} has no parts: it is a {what}", tree.field.column)
 
@@ -914,25 +916,25 @@ def _check_text(value: Constant, column: int) -> None:
         raise bad(f"Expected a text in quotes, found {_shown(value)}", column)
 
 
-def _key_of(tree: Comparison) -> str:
+def _key_of(tree: FieldComparison) -> str:
     """Return the name that is looked for, as in ``"client" in tags``."""
     if tree.field.path or tree.operator not in _CONTAINS:
         raise bad(f'Expected a key as in {tree.field.name}["name"]', tree.field.column)
     return _text_of(tree)
 
 
-def _values_of(tree: Comparison) -> tuple[Constant, ...]:
+def _values_of(tree: FieldComparison) -> tuple[Constant, ...]:
     return tree.value if isinstance(tree.value, tuple) else (tree.value,)
 
 
-def _text_of(tree: Comparison) -> str:
+def _text_of(tree: FieldComparison) -> str:
     """Return the one text of a comparison."""
     (value,) = _values_of(tree)
     _check_text(value, tree.column)
     return str(value)
 
 
-def _number_of(tree: Comparison, value: Constant) -> float:
+def _number_of(tree: FieldComparison, value: Constant) -> float:
     """Return the number that a field is compared with: of a length of time its milliseconds."""
     if isinstance(value, Duration) and tree.field.name in _LENGTHS:
         return value.length_ns / 1e6

@@ -7,7 +7,13 @@ import numpy as np
 import pytest
 import statsmodels.api as sm
 
-from otel_ml.experiments.compare import ALIKE, Comparison, cluster_of, estimate_alone, verdict_of
+from otel_ml.experiments.compare import (
+    ALIKE,
+    ComparisonOptions,
+    cluster_of,
+    estimate_alone,
+    verdict_of,
+)
 from otel_ml.experiments.rows import ItemRun
 from otel_ml.judges.answer import Judgement
 from otel_ml.statistics.intervals import Estimate, newcombe_paired
@@ -31,7 +37,9 @@ def runs_of(values: Sequence[float], sessions: Sequence[str], tags: str = "") ->
     ]
 
 
-def judged(before: list[ItemRun], after: list[ItemRun], how: Comparison = ALIKE) -> JudgeVerdict:
+def judged(
+    before: list[ItemRun], after: list[ItemRun], how: ComparisonOptions = ALIKE
+) -> JudgeVerdict:
     return verdict_of(after, before, how).judges["close"]
 
 
@@ -80,7 +88,7 @@ def test_sessions_of_any_size() -> None:
     error = math.sqrt((len(left) - 1) / len(left) * ((left - changes.mean()) ** 2).sum())
     given = runs_of(before, [*groups]), runs_of(after, [*groups])
     assert judged(*given).difference == found
-    named = Comparison(cluster=lambda run: run.source_session or None)
+    named = ComparisonOptions(cluster=lambda run: run.source_session or None)
     assert judged(runs_of(before, sessions), runs_of(after, sessions), named).difference == found
     assert found.value == pytest.approx(changes.mean(), rel=1e-9)
     half = (found.high - found.low) / 2
@@ -93,11 +101,11 @@ def test_a_named_cluster_wins() -> None:
     before, after = draw_sides(sessions)
     given = runs_of(before, sessions), runs_of(after, sessions)
     by = 'tags["third"]'
-    found = judged(*given, Comparison(cluster=cluster_of(by), told={"cluster": by}))
+    found = judged(*given, ComparisonOptions(cluster=cluster_of(by), told={"cluster": by}))
     assert found.sentence.endswith(f"n = 120 in 40 clusters by {by}")
     thirds = [f"{place % 40}" for place in range(120)]
     assert found.difference == judged(runs_of(before, thirds), runs_of(after, thirds)).difference
-    alone = judged(*given, Comparison(cluster=lambda run: run.item))
+    alone = judged(*given, ComparisonOptions(cluster=lambda run: run.item))
     assert alone.sentence.endswith("n = 120")
     bare = [""] * 120
     assert alone == judged(runs_of(before, bare), runs_of(after, bare))

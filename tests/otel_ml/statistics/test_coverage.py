@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from scipy.stats import beta, norm
 
-from otel_ml.experiments.compare import ALIKE, Comparison, verdict_of
+from otel_ml.experiments.compare import ALIKE, ComparisonOptions, verdict_of
 from otel_ml.experiments.rows import ItemRun
 from otel_ml.judges.answer import Judgement
 from otel_ml.statistics.intervals import (
@@ -292,7 +292,7 @@ def test_coverage(method: str) -> None:
 def test_nothing_changed_in_sessions() -> None:
     """Where runs of one session are alike, worse is said as seldom; by item it is too often."""
     draw, worse = np.random.default_rng(13), [0, 0]
-    by_item = Comparison(cluster=lambda run: run.item)
+    by_item = ComparisonOptions(cluster=lambda run: run.item)
     for at in range(2 * TRIES):
         places = place_in_clusters(draw, 240, (24, 40, 60)[at % 3])
         passed = draw_rates(draw, places, (0.7, 0.2), 1, (0.6, 0.6)) > 0

@@ -16,10 +16,10 @@ from otel_ml_collector.filter.fields import FIELD_NAMES, Kind
 from otel_ml_collector.filter.grammar import (
     Ago,
     Both,
-    Comparison,
     Duration,
     Either,
     Field,
+    FieldComparison,
     Not,
     Tree,
     conjuncts,
@@ -35,10 +35,10 @@ EXPECTED_COMPARISON: Final = "Expected a comparison such as latency_ms > 200, fo
 
 def compared(
     field: str, operator: str, value: object, *, key: str | None = None, at: tuple[int, int]
-) -> Comparison:
+) -> FieldComparison:
     """Make a comparison whose field and value stand at two columns."""
     path = () if key is None else (key,)
-    return Comparison(Field(field, path, at[0]), operator, value, at[1])  # type: ignore[arg-type]
+    return FieldComparison(Field(field, path, at[0]), operator, value, at[1])  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_comparison(text: str, tree: Tree | None) -> None:
 def test_path(text: str, path: tuple[str | int, ...]) -> None:
     """The way into a field is written with dots, keys and places."""
     tree = parse(text)
-    assert isinstance(tree, Comparison)
+    assert isinstance(tree, FieldComparison)
     assert (tree.field.name, tree.field.path) == ("inputs", path)
 
 

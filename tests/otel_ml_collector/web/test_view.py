@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otel_ml_collector.filter.grammar import Both, Comparison, Either, parse
+from otel_ml_collector.filter.grammar import Both, Either, FieldComparison, parse
 from otel_ml_collector.times import ago
 from otel_ml_collector.web import view
 from tests.otel_ml_collector.spans import NOW_NS, SECOND_NS
@@ -160,7 +160,7 @@ def test_narrow_an_alternative() -> None:
     tree = parse(view.narrow("version == 1 or version == 2", "latency_ms > 5"))
     assert isinstance(tree, Both)
     assert isinstance(tree.parts[0], Either)
-    assert isinstance(tree.parts[1], Comparison)
+    assert isinstance(tree.parts[1], FieldComparison)
 
 
 @pytest.mark.parametrize(
@@ -190,5 +190,5 @@ def test_quoted_text(text: str) -> None:
     """A filter with a text of any characters is read with that text."""
     assert ast.literal_eval(view.quoted(text)) == text
     tree = parse(f"session == {view.quoted(text)}")
-    assert isinstance(tree, Comparison)
+    assert isinstance(tree, FieldComparison)
     assert tree.value == text

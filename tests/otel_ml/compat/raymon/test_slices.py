@@ -5,7 +5,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from otel_ml.compat.raymon.api import to_filter
-from otel_ml_collector.filter.grammar import Both, Comparison, parse
+from otel_ml_collector.filter.grammar import Both, FieldComparison, parse
 
 HOSTILE = 'a==x\' or model == "m && b!="] == 1 or tags["c && d==\\'
 CONDITIONS = st.tuples(st.sampled_from(["a", "b c"]), st.sampled_from(["==", "!="]), st.text())
@@ -66,7 +66,7 @@ def test_slice_is_never_more_than_conditions(slicestr: str) -> None:
     parts = slicestr.split("&&")
     assert len(found) == len(parts)
     for one, part in zip(found, parts, strict=True):
-        assert isinstance(one, Comparison)
+        assert isinstance(one, FieldComparison)
         assert one.field.name == "tags"
         assert one.field.key is not None
         if isinstance(one.value, str):
