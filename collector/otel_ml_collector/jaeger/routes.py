@@ -33,8 +33,7 @@ from otel_ml_collector.jaeger.find import (
     read_traces,
     search,
 )
-from otel_ml_collector.jaeger.otlp import make_result
-from otel_ml_collector.jaeger.traces import JaegerError, MissingTrace, Structured
+from otel_ml_collector.jaeger.traces import JaegerError, MissingTrace, Structured, make_result
 
 PREFIXES: Final = ("/jaeger/api", "/api")
 _NEW: Final = "/v3/"
