@@ -6,10 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ParamSpec, TypeVar
 from weakref import WeakKeyDictionary
 
-import otel_ml
 from otel_ml.client import Client
 from otel_ml.metrics import Metric
-from otel_ml.runs import Run
+from otel_ml.runs import Run, current_run
 from otel_ml.targets import Model
 
 __all__ = [
@@ -142,7 +141,9 @@ def handler(outputs: Sequence[str] | None = None) -> Callable[[Callable[P, R]], 
 
 def _filing(function: Callable[..., Any]) -> Callable[..., Any]:
     """Record each call under the project that it is given, and stay a function of its kind."""
-    by_default = otel_ml.trace(kind="training")(function)
+    from otel_ml.default import trace  # only where something is handled
+
+    by_default = trace(kind="training")(function)
     by_client = WeakKeyDictionary[Client, Callable[..., Any]]()
 
     def choose(*given: object) -> Callable[..., Any]:
@@ -193,7 +194,7 @@ def _naming(function: Callable[..., Any], named: Sequence[str]) -> Callable[...,
         @functools.wraps(function)
         async def say_later(*args: Any, **kwargs: Any) -> Any:
             returned = await function(*args, **kwargs)
-            otel_ml.current_run().set_output(name_outputs(named, returned))
+            current_run().set_output(name_outputs(named, returned))
             return returned
 
         return say_later
@@ -201,7 +202,7 @@ def _naming(function: Callable[..., Any], named: Sequence[str]) -> Callable[...,
     @functools.wraps(function)
     def say(*args: Any, **kwargs: Any) -> Any:
         returned = function(*args, **kwargs)
-        otel_ml.current_run().set_output(name_outputs(named, returned))
+        current_run().set_output(name_outputs(named, returned))
         return returned
 
     return say

@@ -62,7 +62,7 @@ class Instrumentor:
 
     def _trace(self, module: ModuleType, function: str) -> None:
         """Replace one function, or method, by the traced one."""
-        import otel_ml  # the default client is for who names functions
+        from otel_ml.default import trace  # only for who names functions
 
         *path, name = function.split(".")
         owner: Any = module
@@ -75,7 +75,7 @@ class Instrumentor:
                 *(_VARIABLE, module.__name__, function),
             )
             return
-        setattr(owner, name, otel_ml.trace(original))
+        setattr(owner, name, trace(original))
         type(self)._patched.append((owner, name, original))
 
 

@@ -8,7 +8,6 @@ from typing import Any
 
 from lightning_utilities.core.rank_zero import rank_zero_only
 
-import otel_ml
 from otel_ml.client import Client
 from otel_ml.errors import quiet
 from otel_ml.runs import Run
@@ -105,7 +104,10 @@ class Logger(_Base):  # type: ignore[misc]  # its package is not there for the t
 
     def _open(self, name: str) -> Run:
         if self._run is None:
-            open_run = otel_ml.run if self._client is None else self._client.run
+            if self._client is None:
+                from otel_ml.default import run as open_run  # only where no client is named
+            else:
+                open_run = self._client.run
             tags = {"version": self._version}
             self._run = open_run(self._name or name, params=self._params, tags=tags)
         return self._run

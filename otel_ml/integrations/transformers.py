@@ -5,7 +5,6 @@ from typing import Any, Final
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-import otel_ml
 from otel_ml.client import Client
 from otel_ml.errors import quiet
 from otel_ml.runs import Run
@@ -71,7 +70,10 @@ class Callback(TrainerCallback):  # type: ignore[misc]  # its package is not the
             return
         with quiet("transformers"):
             model = kwargs.get("model")
-            open_run = otel_ml.run if self._client is None else self._client.run
+            if self._client is None:
+                from otel_ml.default import run as open_run  # only where no client is named
+            else:
+                open_run = self._client.run
             self._run = open_run(
                 self._name or type(model).__name__, params=_params(args), tags=_tags(args, model)
             )

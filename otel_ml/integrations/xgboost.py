@@ -7,7 +7,6 @@ from typing import Any, Final
 import numpy as np
 import xgboost
 
-import otel_ml
 from otel_ml.client import Client
 from otel_ml.errors import quiet
 from otel_ml.runs import Run
@@ -59,7 +58,10 @@ class Callback(xgboost.callback.TrainingCallback):  # type: ignore[misc]  # its 
         """Open a run, on one process of several."""
         if self._given is None and xgboost.collective.get_rank() == 0:
             with quiet("xgboost"):
-                open_run = otel_ml.run if self._client is None else self._client.run
+                if self._client is None:
+                    from otel_ml.default import run as open_run  # only where no client is named
+                else:
+                    open_run = self._client.run
                 self._run = open_run(self._name, params=_params(model))
         return model
 
