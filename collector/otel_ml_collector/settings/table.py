@@ -1,9 +1,11 @@
 """The settings of the collector: each is declared once, as a field of `Settings`."""
 
+# ruff: noqa: RUF009 - what `setting` returns is a field
+
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Annotated, Any, Final, get_type_hints
+from typing import Any, Final
 
 from otel_ml_collector.price import Price, read_prices
 from otel_ml_collector.settings.targets import (
@@ -76,6 +78,18 @@ class Setting:
         return isinstance(self.read(self.default), tuple)
 
 
+def setting(
+    default: str,
+    read: Callable[[str], Any],
+    about: str,
+    *,
+    takes_table: bool = False,
+    show: Callable[[str], str] = hide_password,
+) -> Any:
+    """Declare a field of `Settings`; the arguments are those of `Setting`."""
+    return field(metadata={"setting": Setting(default, read, about, takes_table, show)})
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """How the collector runs.
@@ -84,186 +98,115 @@ class Settings:
     store, None when the store is a server.
     """
 
-    data_dir: Annotated[
-        Path | None, Setting("otel-ml-data", read_folder, "folder of the embedded store")
-    ]
-    http: Annotated[
-        Address,
-        Setting("127.0.0.1:4318", read_address, "HOST:PORT of OTLP over HTTP, API and pages"),
-    ]
-    grpc: Annotated[Address, Setting("127.0.0.1:4317", read_address, "HOST:PORT of OTLP over gRPC")]
-    store: Annotated[
-        str,
-        Setting("", read_store, "store instead of --data-dir: clickhouse://user:pw@host:port/db"),
-    ]
-    allowed_hosts: Annotated[
-        tuple[str, ...],
-        Setting("", read_names, "names this service may be addressed by, with commas"),
-    ]
-    insecure: Annotated[
-        bool,
-        Setting(
-            "false",
-            read_switch,
-            "listen beyond loopback although there are no keys: anyone who reaches it reads it",
-        ),
-    ]
-    require_keys: Annotated[
-        bool, Setting("false", read_switch, "answer nobody without a key, also while there is none")
-    ]
-    metrics_open: Annotated[
-        str,
-        Setting(
-            "loopback",
-            one_of("loopback", "everyone", "nobody"),
-            "who reads /metrics without a key once there are keys: loopback, everyone or nobody",
-        ),
-    ]
-    artifact_limit_bytes: Annotated[
-        int,
-        Setting(
-            "100663296",
-            whole_number("bytes", 1, 2**31 - 1),
-            "largest artifact, as a JSON document",
-        ),
-    ]
-    min_free_disk_bytes: Annotated[
-        int,
-        Setting(
-            "268435456",
-            whole_number("bytes", 0, 2**63 - 1),
-            "free disk below which nothing is taken, 0 for no bound",
-        ),
-    ]
-    max_connections: Annotated[
-        int,
-        Setting(
-            "2000",
-            whole_number("connections", 1, 1_000_000),
-            "connections to HTTP and to gRPC, each",
-        ),
-    ]
-    request_timeout_s: Annotated[
-        int,
-        Setting(
-            "30",
-            whole_number("seconds", 1, 3_600),
-            "seconds in which a request arrives; one more for each 16 KiB of its body",
-        ),
-    ]
-    keep_records_days: Annotated[
-        int,
-        Setting(
-            "0",
-            whole_number("days", 0, MOST_DAYS),
-            "days that records are kept from their arrival, 0 for ever; a project may have its own",
-        ),
-    ]
-    keep_payloads_days: Annotated[
-        int,
-        Setting(
-            "0",
-            whole_number("days", 0, MOST_DAYS),
-            "days that inputs, outputs, lines and logged data are kept, 0 as long as records",
-        ),
-    ]
-    tls_cert: Annotated[
-        Path | None,
-        Setting("", read_file, "file of the certificate (PEM): HTTP and gRPC speak TLS"),
-    ]
-    tls_key: Annotated[
-        Path | None, Setting("", read_file, "file of the certificate's private key (PEM)")
-    ]
-    cors_origins: Annotated[
-        tuple[str, ...],
-        Setting("", read_origins, "pages that may send OTLP from a browser, https://..."),
-    ]
-    metrics_tags: Annotated[
-        tuple[str, ...],
-        Setting("", read_tags, "tags of runs that are labels in /metrics, with commas"),
-    ]
-    log_level: Annotated[
-        str, Setting("info", one_of(*_LEVELS), "one of debug, info, warning, error")
-    ]
-    log_format: Annotated[
-        str, Setting("text", one_of("text", "json"), "text, or json for one object a line")
-    ]
-    forward_otlp: Annotated[
-        tuple[OtlpTarget, ...],
-        Setting(
-            "",
-            read_otlp_targets,
-            "collectors that get OTLP as it came: NAME=grpc://HOST:PORT or http, with commas",
-            takes_table=True,
-            show=hide_headers,
-        ),
-    ]
-    forward_records: Annotated[
-        tuple[RecordTarget, ...],
-        Setting(
-            "",
-            read_record_targets,
-            "services that get the records: NAME=grpc://[:KEY@]HOST:PORT or grpcs, with commas",
-        ),
-    ]
-    collector_name: Annotated[
-        str,
-        Setting(
-            "",
-            read_name,
-            "name among the collectors of one ClickHouse server, for forward_records",
-        ),
-    ]
-    prices: Annotated[
-        tuple[Price, ...],
-        Setting(
-            "",
-            read_prices,
-            'US dollars for a million tokens: {"provider": {"model": {"input": 1, "output": 2}}}',
-            takes_table=True,
-        ),
-    ]
-    project_from: Annotated[
-        str,
-        Setting(
-            "default",
-            one_of("default", "service.name"),
-            "project of what names none: default, or service.name for that of its resource",
-        ),
-    ]
-    sampled_projects: Annotated[
-        tuple[str, ...],
-        Setting(
-            "",
-            read_projects,
-            "projects of which a sampler on the way drops spans, with commas, or * for all",
-        ),
-    ]
-    metrics: Annotated[
-        str,
-        Setting(
-            "leave",
-            one_of("leave", "refuse"),
-            "OTLP metrics that are not forwarded: leave them out with success, or refuse them",
-        ),
-    ]
-    no_mcp: Annotated[bool, Setting("false", read_switch, "do not answer assistants at /mcp")]
-    mcp_writes: Annotated[
-        bool,
-        Setting("false", read_switch, "let assistants add feedback and save runs as tests"),
-    ]
-    trace_url: Annotated[
-        str,
-        Setting(
-            "",
-            read_trace_url,
-            "where a run's page links to its trace in Jaeger or Tempo: "
-            "http://HOST/trace/{trace_id}",
-        ),
-    ]
+    data_dir: Path | None = setting("otel-ml-data", read_folder, "folder of the embedded store")
+    http: Address = setting(
+        "127.0.0.1:4318", read_address, "HOST:PORT of OTLP over HTTP, API and pages"
+    )
+    grpc: Address = setting("127.0.0.1:4317", read_address, "HOST:PORT of OTLP over gRPC")
+    store: str = setting(
+        "", read_store, "store instead of --data-dir: clickhouse://user:pw@host:port/db"
+    )
+    allowed_hosts: tuple[str, ...] = setting(
+        "", read_names, "names this service may be addressed by, with commas"
+    )
+    insecure: bool = setting(
+        "false",
+        read_switch,
+        "listen beyond loopback although there are no keys: anyone who reaches it reads it",
+    )
+    require_keys: bool = setting(
+        "false", read_switch, "answer nobody without a key, also while there is none"
+    )
+    metrics_open: str = setting(
+        "loopback",
+        one_of("loopback", "everyone", "nobody"),
+        "who reads /metrics without a key once there are keys: loopback, everyone or nobody",
+    )
+    artifact_limit_bytes: int = setting(
+        "100663296", whole_number("bytes", 1, 2**31 - 1), "largest artifact, as a JSON document"
+    )
+    min_free_disk_bytes: int = setting(
+        "268435456",
+        whole_number("bytes", 0, 2**63 - 1),
+        "free disk below which nothing is taken, 0 for no bound",
+    )
+    max_connections: int = setting(
+        "2000", whole_number("connections", 1, 1_000_000), "connections to HTTP and to gRPC, each"
+    )
+    request_timeout_s: int = setting(
+        "30",
+        whole_number("seconds", 1, 3_600),
+        "seconds in which a request arrives; one more for each 16 KiB of its body",
+    )
+    keep_records_days: int = setting(
+        "0",
+        whole_number("days", 0, MOST_DAYS),
+        "days that records are kept from their arrival, 0 for ever; a project may have its own",
+    )
+    keep_payloads_days: int = setting(
+        "0",
+        whole_number("days", 0, MOST_DAYS),
+        "days that inputs, outputs, lines and logged data are kept, 0 as long as records",
+    )
+    tls_cert: Path | None = setting(
+        "", read_file, "file of the certificate (PEM): HTTP and gRPC speak TLS"
+    )
+    tls_key: Path | None = setting("", read_file, "file of the certificate's private key (PEM)")
+    cors_origins: tuple[str, ...] = setting(
+        "", read_origins, "pages that may send OTLP from a browser, https://..."
+    )
+    metrics_tags: tuple[str, ...] = setting(
+        "", read_tags, "tags of runs that are labels in /metrics, with commas"
+    )
+    log_level: str = setting("info", one_of(*_LEVELS), "one of debug, info, warning, error")
+    log_format: str = setting("text", one_of("text", "json"), "text, or json for one object a line")
+    forward_otlp: tuple[OtlpTarget, ...] = setting(
+        "",
+        read_otlp_targets,
+        "collectors that get OTLP as it came: NAME=grpc://HOST:PORT or http, with commas",
+        takes_table=True,
+        show=hide_headers,
+    )
+    forward_records: tuple[RecordTarget, ...] = setting(
+        "",
+        read_record_targets,
+        "services that get the records: NAME=grpc://[:KEY@]HOST:PORT or grpcs, with commas",
+    )
+    collector_name: str = setting(
+        "", read_name, "name among the collectors of one ClickHouse server, for forward_records"
+    )
+    prices: tuple[Price, ...] = setting(
+        "",
+        read_prices,
+        'US dollars for a million tokens: {"provider": {"model": {"input": 1, "output": 2}}}',
+        takes_table=True,
+    )
+    project_from: str = setting(
+        "default",
+        one_of("default", "service.name"),
+        "project of what names none: default, or service.name for that of its resource",
+    )
+    sampled_projects: tuple[str, ...] = setting(
+        "",
+        read_projects,
+        "projects of which a sampler on the way drops spans, with commas, or * for all",
+    )
+    metrics: str = setting(
+        "leave",
+        one_of("leave", "refuse"),
+        "OTLP metrics that are not forwarded: leave them out with success, or refuse them",
+    )
+    no_mcp: bool = setting("false", read_switch, "do not answer assistants at /mcp")
+    mcp_writes: bool = setting(
+        "false", read_switch, "let assistants add feedback and save runs as tests"
+    )
+    trace_url: str = setting(
+        "",
+        read_trace_url,
+        "where a run's page links to its trace in Jaeger or Tempo: http://HOST/trace/{trace_id}",
+    )
 
 
 TABLE: Final[tuple[Setting, ...]] = tuple(
-    replace(kind.__metadata__[0], name=name)
-    for name, kind in get_type_hints(Settings, include_extras=True).items()
+    replace(one.metadata["setting"], name=one.name) for one in fields(Settings)
 )
