@@ -49,7 +49,7 @@ from otel_ml_collector.store.statistics import (
     version_numbers,
 )
 from otel_ml_collector.store.tables import IS_CALL, IS_SCORE, experiments, repeats, shares
-from otel_ml_collector.store.targets import TAG_TEXT, about_runs
+from otel_ml_collector.store.targets import TAG_TEXT, told_of_others
 from otel_ml_collector.store.versions import NUMBERED_VERSIONS
 from otel_ml_collector.times import DAY_NS, HOUR_NS, SECOND_NS, to_rfc3339
 from otel_ml_collector.web.view import spark
@@ -317,23 +317,19 @@ def _with_days(question: StatsQuestion, own: Sql, daily: Sql, table: Sql) -> Sql
 
 def _told_scores() -> Sql:
     """Write the SQL for what each version of a judge said of each run, also by keys and tags."""
-    about = about_runs(Sql("SELECT DISTINCT owner ") + _TOLD)
+    columns = Sql("""name AS judge, judge_version, value, passed, error != '' AS failed, time_ns,
+      record_id""")
     return Sql("""
         SELECT judge, judge_version, trace_id, span_id,
           argMax((score, passed, failed), (time_ns, record_id)) AS newest
         FROM (
-          SELECT judge, trace_id, span_id, score, passed, failed, time_ns, judge_version,
+          SELECT trace_id, span_id, judge, judge_version, score, passed, failed, time_ns,
             '' AS record_id
           FROM scores_by_judge WHERE project = {project:String}
-          UNION ALL
-          SELECT said.judge, about.trace_id, about.span_id, said.value, said.passed, said.failed,
-            said.time_ns, said.judge_version, said.record_id
-          FROM ({about}) AS about
-          INNER JOIN (
-            SELECT owner, name AS judge, value, passed, error != '' AS failed, time_ns,
-              judge_version, record_id {told}
-          ) AS said ON said.owner = about.owner)
-        GROUP BY judge, judge_version, trace_id, span_id""").fill(about=about, told=_TOLD)
+          UNION ALL {others})
+        GROUP BY judge, judge_version, trace_id, span_id""").fill(
+        others=told_of_others(columns, _TOLD)
+    )
 
 
 _ITEMS: Final = experiments(

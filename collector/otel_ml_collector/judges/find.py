@@ -23,7 +23,7 @@ from otel_ml_collector.store.runs import ACROSS_PARTITIONS, Window
 from otel_ml_collector.store.sql import EMPTY, Sql
 from otel_ml_collector.store.statistics import no_items, read_versions
 from otel_ml_collector.store.tables import IS_SCORE
-from otel_ml_collector.store.targets import about_runs
+from otel_ml_collector.store.targets import told_of_others
 from otel_ml_collector.times import to_rfc3339
 from otel_ml_collector.web.view import quoted
 
@@ -39,24 +39,17 @@ _NAMES: Final = Sql("""
       SELECT name FROM metrics WHERE project = {project:String} AND source = 'judge'
     ) ORDER BY name LIMIT 1000""")
 SAID: Final = Sql("""
-    SELECT judge, judge_version, trace_id, span_id, score, passed, failed, latency_ms, cost,
+    SELECT trace_id, span_id, judge, judge_version, score, passed, failed, latency_ms, cost,
       time_ns, '' AS record_id
     FROM scores_by_judge WHERE project = {project:String} AND judge IN {judges:Array(String)}""")
 # Of keys of traces and of tags.
-_TOLD: Final = Sql("""FROM metrics WHERE project = {project:String} AND owner >= '{first}'
+SAID_APART: Final = Sql(" UNION ALL ") + told_of_others(
+    Sql("""name AS judge, judge_version, value, passed, error != '' AS failed, latency_ms, cost,
+      time_ns, record_id"""),
+    Sql("""FROM metrics WHERE project = {project:String} AND owner >= '{first}'
       AND name IN {judges:Array(String)} AND {is_score}""").fill(
-    first=Sql(FIRST), is_score=IS_SCORE
-)
-SAID_APART: Final = Sql("""
-    UNION ALL
-    SELECT said.judge, said.judge_version, about.trace_id, about.span_id, said.value, said.passed,
-      said.failed, said.latency_ms, said.cost, said.time_ns, said.record_id
-    FROM ({about}) AS about
-    INNER JOIN (
-      SELECT owner, name AS judge, judge_version, value, passed, error != '' AS failed, latency_ms,
-        cost, time_ns, record_id {told}
-    ) AS said ON said.owner = about.owner""").fill(
-    about=about_runs(Sql("SELECT DISTINCT owner ") + _TOLD), told=_TOLD
+        first=Sql(FIRST), is_score=IS_SCORE
+    ),
 )
 # The runs that a list shows, and what each version of the judges said last of each.
 _JUDGED: Final = Sql("""

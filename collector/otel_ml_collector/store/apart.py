@@ -28,7 +28,7 @@ from otel_ml_collector.store.tables import (
     experiments,
     repeats,
 )
-from otel_ml_collector.store.targets import RUN, about_runs
+from otel_ml_collector.store.targets import RUN, told_of_others
 
 # How many texts are kept of each sort: they differ by the number of a parameter alone.
 _TEXTS: Final = 128
@@ -418,21 +418,13 @@ def late_tags(label: Sql, apart: Apart) -> Sql:
     named = Sql("FROM late_tags WHERE project = {project:String} AND name = {label}").fill(
         label=label
     )
-    tags = Sql("SELECT {run}, value, time_ns, record_id {named} AND owner < '{first}'").fill(
-        run=RUN, named=named, first=Sql(FIRST)
+    columns = Sql("value, time_ns, record_id")
+    tags = Sql("SELECT {run}, {columns} {named} AND owner < '{first}'").fill(
+        run=RUN, columns=columns, named=named, first=Sql(FIRST)
     )
     if apart.told_tags:
-        about = about_runs(
-            Sql("SELECT DISTINCT owner {named} AND owner >= '{first}'").fill(
-                named=named, first=Sql(FIRST)
-            )
-        )
-        tags += Sql("""
-          UNION ALL
-          SELECT about.trace_id, about.span_id, told.value, told.time_ns, told.record_id
-          FROM ({about}) AS about
-          INNER JOIN (SELECT owner, value, time_ns, record_id {named} AND owner >= '{first}')
-            AS told ON told.owner = about.owner""").fill(about=about, named=named, first=Sql(FIRST))
+        told = Sql("{named} AND {under}").fill(named=named, under=_UNDER)
+        tags += Sql(" UNION ALL ") + told_of_others(columns, told)
     return Sql("""
         SELECT trace_id, span_id, argMax(value, (time_ns, record_id)) AS newest,
           max(time_ns) AS newest_ns
@@ -489,17 +481,8 @@ def scores(label: Sql, apart: Apart) -> Sql:
         return direct
     told = Sql("""FROM metrics WHERE project = {project:String} AND owner >= '{first}'
       AND name = {label} AND {is_score}""").fill(first=Sql(FIRST), label=label, is_score=IS_SCORE)
-    about = about_runs(Sql("SELECT DISTINCT owner ") + told)
-    return Sql("""
-        {direct}
-        UNION ALL
-        SELECT about.trace_id, about.span_id, told.value, told.passed, told.failed,
-          told.time_ns, told.judge_version, told.record_id
-        FROM ({about}) AS about
-        INNER JOIN (SELECT owner, value, passed, error != '' AS failed, time_ns, judge_version,
-          record_id {told})
-          AS told ON told.owner = about.owner
-        """).fill(direct=direct, about=about, told=told)
+    columns = Sql("value, passed, error != '' AS failed, time_ns, judge_version, record_id")
+    return direct + Sql(" UNION ALL ") + told_of_others(columns, told)
 
 
 @lru_cache(_TEXTS)
@@ -514,28 +497,18 @@ def words(label: Sql, source: Sql, apart: Apart) -> Sql:
     Returns:
         SQL that selects `trace_id`, `span_id` and `newest`, JSON text.
     """
+    columns = Sql("{word} AS word, time_ns, record_id").fill(word=WORD)
     told = Sql("""FROM metrics WHERE project = {project:String} AND name = {label}
-      AND source = {source} AND word != ''""").fill(label=label, source=source)
+      AND source = {source} AND {word} != ''""").fill(label=label, source=source, word=WORD)
     direct = Sql("""
-        SELECT {run}, {word} AS word, time_ns, record_id {told} AND owner < '{first}'
+        SELECT {run}, {columns} {told} AND owner < '{first}'
           AND (owner_start_ns = 0
             OR (owner_start_ns >= {start:Int64} AND owner_start_ns < {end:Int64}))""").fill(
-        run=RUN, word=WORD, told=told, first=Sql(FIRST)
+        run=RUN, columns=columns, told=told, first=Sql(FIRST)
     )
     if apart.told_scores:
-        about = about_runs(
-            Sql(
-                "SELECT DISTINCT owner FROM (SELECT owner, {word} AS word {told} AND {named})"
-            ).fill(word=WORD, told=told, named=_TOLD)
-        )
-        direct += Sql("""
-        UNION ALL
-        SELECT about.trace_id, about.span_id, told.word, told.time_ns, told.record_id
-        FROM ({about}) AS about
-        INNER JOIN (SELECT owner, {word} AS word, time_ns, record_id {told} AND {named})
-          AS told ON told.owner = about.owner""").fill(
-            about=about, word=WORD, told=told, named=_TOLD
-        )
+        others = told_of_others(columns, told + Sql(" AND ") + _TOLD)
+        direct += Sql(" UNION ALL ") + others
     return Sql("""
         SELECT trace_id, span_id, argMax(word, (time_ns, record_id)) AS newest
         FROM ({direct}) GROUP BY trace_id, span_id
@@ -556,21 +529,14 @@ def points(label: Sql, apart: Apart) -> Sql:
     """
     told = Sql("""FROM metrics WHERE project = {project:String} AND name = {label}
       AND source = 'logged'""").fill(label=label)
-    direct = Sql(
-        "SELECT {run}, value, mode, time_ns, record_id, position {told} AND owner < '{first}'"
-    ).fill(run=RUN, told=told, first=Sql(FIRST))
+    columns = Sql("value, mode, time_ns, record_id, position")
+    direct = Sql("SELECT {run}, {columns} {told} AND owner < '{first}'").fill(
+        run=RUN, columns=columns, told=told, first=Sql(FIRST)
+    )
     if not apart.told_metrics:
         return direct
-    about = about_runs(Sql("SELECT DISTINCT owner {told} AND {named}").fill(told=told, named=_TOLD))
-    return Sql("""
-        {direct}
-        UNION ALL
-        SELECT about.trace_id, about.span_id, told.value, told.mode, told.time_ns, told.record_id,
-          told.position
-        FROM ({about}) AS about
-        INNER JOIN (SELECT owner, value, mode, time_ns, record_id, position {told} AND {named})
-          AS told ON told.owner = about.owner
-        """).fill(direct=direct, about=about, told=told, named=_TOLD)
+    others = told_of_others(columns, told + Sql(" AND ") + _TOLD)
+    return direct + Sql(" UNION ALL ") + others
 
 
 # The contents of calls that came as log records, by the rules of `mapping.dialects.gen_ai_events`.

@@ -39,6 +39,24 @@ def about_runs(owners: Sql) -> Sql:
     return join_sql(" UNION ALL ", [_by_key(owners), _by_tag(owners)])
 
 
+def told_of_others(columns: Sql, told: Sql) -> Sql:
+    """Write the SQL for what records by keys and tags say, by the runs that they are about.
+
+    Args:
+        columns: What is selected of a record.
+        told: Which records, as ``FROM metrics WHERE ...``.
+
+    Returns:
+        SQL that selects `trace_id`, `span_id` and these columns.
+    """
+    return Sql("""
+        SELECT about.trace_id, about.span_id, told.* EXCEPT (owner)
+        FROM ({about}) AS about
+        INNER JOIN (SELECT owner, {columns} {told}) AS told ON told.owner = about.owner""").fill(
+        about=about_runs(Sql("SELECT DISTINCT owner ") + told), columns=columns, told=told
+    )
+
+
 def _by_key(owners: Sql) -> Sql:
     keys = Sql(
         "SELECT substring(owner, {start}) FROM ({owners}) WHERE startsWith(owner, '{key}')"
