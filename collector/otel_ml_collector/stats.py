@@ -52,7 +52,7 @@ from otel_ml_collector.store.tables import IS_CALL, IS_SCORE, experiments, repea
 from otel_ml_collector.store.targets import TAG_TEXT, told_of_others
 from otel_ml_collector.store.versions import NUMBERED_VERSIONS
 from otel_ml_collector.times import DAY_NS, HOUR_NS, SECOND_NS, to_rfc3339
-from otel_ml_collector.web.view import spark
+from otel_ml_collector.web.view import numbered, spark
 
 # Pieces of the window that the rollup does not cover; of more than that it is not asked.
 _PIECES: Final = 40
@@ -390,7 +390,7 @@ class JudgeVersionName(BaseModel):
     @property
     def name(self) -> str:
         """The judge and its number, as `grounded:v2`."""
-        return self.judge if self.version is None else f"{self.judge}:v{self.version}"
+        return numbered(self.judge, self.version)
 
     @property
     def order(self) -> tuple[str, int, str]:

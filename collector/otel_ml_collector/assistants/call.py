@@ -300,11 +300,6 @@ def short_id(run_id: str) -> Own:
     return Own(run_id[-SHORT_CHARS:])
 
 
-def version_name(run: RunSummary) -> str:
-    """Write the version of a run: ``answer:v4``, or its model."""
-    return run.model if run.version is None else f"{run.model}:v{run.version}"
-
-
 def tell_scores(run: RunSummary) -> list[str]:
     """Tell what judges said of a run last: ``exact 0.5 fail``."""
     told = []
@@ -318,8 +313,3 @@ def tell_scores(run: RunSummary) -> list[str]:
             words.append("broke")
         told.append(" ".join(words))
     return told
-
-
-def tell_error(run: RunSummary) -> str:
-    """Tell how a run failed in one line."""
-    return ": ".join(filter(None, (run.error_type, run.error_message)))

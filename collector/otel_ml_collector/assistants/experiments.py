@@ -66,6 +66,8 @@ def list_experiments(call: ToolCall) -> Digest:
         last = found.experiments[shown - 1]
         return call.go_on(cursor=write_cursor(Key.of(last.start_ns, last.run_id)))
 
+    table = experiment_table(call, _COLUMNS, found.experiments)
+    table.total, table.go_on = total, go_on
     datasets = [] if cursor else find_datasets(call.reader, call.project)
     named = [[one.name, one.version, one.items, moment(one.time)] for one in datasets]
     return Digest(
@@ -74,38 +76,37 @@ def list_experiments(call: ToolCall) -> Digest:
             if named
             else None
         },
-        DigestTable(_COLUMNS, [_row(call, one) for one in found.experiments], total, go_on),
+        table,
         url=call.page("experiments", where=where),
         hint="" if found.experiments or cursor else "there is no experiment of that sort yet",
         chars=call.chars,
     )
 
 
-def _row(call: ToolCall, one: ListedExperiment) -> list[object]:
-    verdict = None
-    if one.baseline:
-        verdict = experiments.find_experiment(
-            call.reader, call.project, one.run_id, call.now_ns
-        ).verdict
-    return [
-        short_id(one.run_id),
-        one.name,
-        moment(one.start_time),
-        _version(one),
-        _dataset(one),
-        short_id(verdict.baseline.run_id) if verdict else None,
-        Own(verdict.word) if verdict else None,
-        Own(f"{one.done}/{one.items * one.repeats}"),
-        Own(one.outcome),
-    ]
-
-
-def _version(one: ListedExperiment) -> str:
-    return one.function if one.version is None else f"{one.function}:v{one.version}"
-
-
-def _dataset(one: ListedExperiment) -> str:
-    return one.dataset if one.dataset_version is None else f"{one.dataset}:v{one.dataset_version}"
+def experiment_table(
+    call: ToolCall, columns: Sequence[str], listed: Sequence[ListedExperiment]
+) -> DigestTable:
+    """List experiments with some columns of `find_experiments`."""
+    rows = []
+    for one in listed:
+        verdict = None
+        if one.baseline:
+            verdict = experiments.find_experiment(
+                call.reader, call.project, one.run_id, call.now_ns
+            ).verdict
+        cells = {
+            "experiment": short_id(one.run_id),
+            "name": one.name,
+            "start": moment(one.start_time),
+            "version": view.numbered(one.function, one.version),
+            "dataset": view.numbered(one.dataset, one.dataset_version),
+            "baseline": short_id(verdict.baseline.run_id) if verdict else None,
+            "verdict": Own(verdict.word) if verdict else None,
+            "done": Own(f"{one.done}/{one.items * one.repeats}"),
+            "outcome": Own(one.outcome),
+        }
+        rows.append([cells[name] for name in columns])
+    return DigestTable(columns, rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +221,8 @@ def _compare_experiments(
             "b": _side(b, after),
             "verdict": Own(verdict.word),
             "because": _because(verdict.judges, verdict.reasons),
-            "how": f"paired on {_dataset(after)}: {verdict.common} common items",
+            "how": f"paired on {view.numbered(after.dataset, after.dataset_version)}: "
+            f"{verdict.common} common items",
             "judges": _judges(verdict.judges),
             "amounts": _amounts(verdict.amounts),
             "slice": _worst_slice(verdict),
@@ -239,7 +241,7 @@ def _side(side: _Side, experiment: ListedExperiment) -> dict[str, object]:
     return {
         "name": side.name,
         "experiment": short_id(experiment.run_id),
-        "version": _version(experiment),
+        "version": view.numbered(experiment.function, experiment.version),
     }
 
 
@@ -374,7 +376,7 @@ def _judges(judges: Sequence[JudgeChange]) -> DigestTable:
             Own(one.word),
             one.baseline.value if one.baseline else None,
             one.candidate.value if one.candidate else None,
-            *_interval(one.difference),
+            *interval_cells(one.difference),
             Own(one.sentence),
         ]
         for one in judges
@@ -384,12 +386,14 @@ def _judges(judges: Sequence[JudgeChange]) -> DigestTable:
 
 def _amounts(amounts: Sequence[AmountChange]) -> DigestTable:
     rows = [
-        [Own(one.name), Own(one.word), *_interval(one.ratio), Own(one.sentence)] for one in amounts
+        [Own(one.name), Own(one.word), *interval_cells(one.ratio), Own(one.sentence)]
+        for one in amounts
     ]
     return DigestTable(_AMOUNTS, rows)
 
 
-def _interval(of: Interval | None) -> list[object]:
+def interval_cells(of: Interval | None) -> list[object]:
+    """Write a number with its interval as four cells."""
     return [None] * 4 if of is None else [of.value, of.low, of.high, of.n]
 
 
@@ -438,7 +442,7 @@ def _ran(runs: Sequence[ListedItemRun]) -> list[object]:
     if not runs:
         return [None, None, None]
     first = runs[0]
-    error = ": ".join(filter(None, (first.error_type, first.error_message)))
+    error = view.tell_error(first.error_type, first.error_message)
     scores = [
         f"{judge} {one.score:.3g}" if one.score is not None else f"{judge} broke"
         for judge, one in first.scores.items()

@@ -22,7 +22,8 @@ from otel_ml_collector.assistants.answers import (
     step_into,
     take,
 )
-from otel_ml_collector.assistants.call import ToolCall, short_id, tell_error, version_name
+from otel_ml_collector.assistants.call import ToolCall, short_id
+from otel_ml_collector.assistants.experiments import interval_cells
 from otel_ml_collector.assistants.references import Reference, find_reference
 from otel_ml_collector.datasets.find import find_items, find_versions
 from otel_ml_collector.errors import BadQuery, NotFound
@@ -34,6 +35,7 @@ from otel_ml_collector.runs.find import TracePage, find_run
 from otel_ml_collector.store.runs import Window
 from otel_ml_collector.times import DAY_NS
 from otel_ml_collector.traces.find import find_trace
+from otel_ml_collector.web.view import numbered, tell_error
 
 _LINES: Final = 40
 _SPANS: Final = 2_000
@@ -79,7 +81,6 @@ def _open_part(call: ToolCall, value: object, url: str, name: Own | str) -> Dige
             break
         wanted = wanted * (READ_CHARS - _OUTSIDE) // size
     end = start + used
-    go_on = {**call.asked, "project": call.project, "start": end}
     return Digest(
         {
             "what": Own("part"),
@@ -90,9 +91,15 @@ def _open_part(call: ToolCall, value: object, url: str, name: Own | str) -> Dige
         },
         url=url,
         hint="" if start < len(text) or not text else f"start: the part has {len(text)} characters",
-        go_on={"tool": call.tool, "arguments": go_on} if end < len(text) and used else None,
+        go_on=_from(call, end) if end < len(text) and used else None,
         chars=READ_CHARS,
     )
+
+
+def _from(call: ToolCall, start: int) -> Mapping[str, Any]:
+    """Write the call that goes on at a place of what is read."""
+    arguments = {**call.asked, "project": call.project, "start": start}
+    return {"tool": call.tool, "arguments": arguments}
 
 
 def _to_json(value: object) -> str:
@@ -169,7 +176,8 @@ def _read_run(call: ToolCall, reference: Reference) -> Digest:
         if run.version is None:
             raise BadQuery("part: the run has no version, and so no source", "part")
         version = find_version(call.reader, call.project, run.model, run.version)
-        return _open_part(call, version.definition.source or "", url, version_name(run))
+        name = numbered(run.model, run.version)
+        return _open_part(call, version.definition.source or "", url, name)
     if part:
         return _open_part(call, _find_part(_parts_of(run), part), url, short_id(run.run_id))
     error = None
@@ -182,7 +190,7 @@ def _read_run(call: ToolCall, reference: Reference) -> Digest:
         {
             "what": Own("run"),
             "run": Own(run.run_id),
-            "model": version_name(run),
+            "model": numbered(run.model, run.version),
             "name": run.name if run.name != run.model else None,
             "kind": Own(run.kind),
             "outcome": Own(run.outcome),
@@ -221,7 +229,7 @@ def _shown(leaf: object) -> object:
 def _scores(run: Run) -> DigestTable | None:
     rows = [
         [
-            one.judge if one.version is None else f"{one.judge}:v{one.version}",
+            numbered(one.judge, one.version),
             one.score,
             one.passed,
             one.label or None,
@@ -268,7 +276,9 @@ def _children(call: ToolCall, run: RunSummary, limit: int) -> DigestTable:
             Own(one.kind),
             Own(one.outcome),
             one.latency_ms,
-            tell_error(one) if one.outcome == "error" else one.outputs,
+            tell_error(one.error_type, one.error_message)
+            if one.outcome == "error"
+            else one.outputs,
         ]
         for one in trace.runs[start : start + limit]
     ]
@@ -452,13 +462,8 @@ def _read_experiment(call: ToolCall, run: Run) -> Digest:
     if call.given["part"] == "rows":
         items = experiments.items_of(compared, "all")
         rows = _item_rows(call, compared, items[start : start + _ROWS])
-
-        def more(shown: int) -> Mapping[str, Any]:
-            arguments = {**call.asked, "project": call.project, "start": start + shown}
-            return {"tool": call.tool, "arguments": arguments}
-
         left = experiments.count_items(compared, "all") - start
-        table = DigestTable(columns, rows, left, more)
+        table = DigestTable(columns, rows, left, lambda shown: _from(call, start + shown))
         return Digest({"what": Own("experiment")}, table, url=url, chars=_chars(call))
     has_worse = experiments.count_items(compared, "regression") > 0
     sort: experiments.Show = "regression" if has_worse else "error"
@@ -468,26 +473,14 @@ def _read_experiment(call: ToolCall, run: Run) -> Digest:
         arguments = {"ref": run.run_id, "part": "rows", "project": call.project}
         return {"tool": call.tool, "arguments": arguments}
 
-    judges = [
-        [
-            one.name,
-            *(
-                [one.value.value, one.value.low, one.value.high, one.value.n]
-                if one.value
-                else [None] * 4
-            ),
-        ]
-        for one in detail.judges
-    ]
+    judges = [[judge.name, *interval_cells(judge.value)] for judge in detail.judges]
     return Digest(
         {
             "what": Own("experiment"),
             "experiment": Own(one.run_id),
             "name": one.name,
-            "function": one.function if one.version is None else f"{one.function}:v{one.version}",
-            "dataset": one.dataset
-            if one.dataset_version is None
-            else f"{one.dataset}:v{one.dataset_version}",
+            "function": numbered(one.function, one.version),
+            "dataset": numbered(one.dataset, one.dataset_version),
             "start": moment(one.start_time),
             "outcome": Own(one.outcome),
             "progress": {"done": one.done, "wanted": one.items * one.repeats, "errors": one.errors},
@@ -518,19 +511,11 @@ def _item_rows(
     rows: list[list[object]] = []
     for one in experiments.make_rows(call.reader, call.project, compared, items):
         first = one.runs[0]
-        error = ": ".join(filter(None, (first.error_type, first.error_message)))
         scores = [f"{judge} {said.score}" for judge, said in first.scores.items()]
         state = Own(one.state) if one.state else None
-        rows.append(
-            [
-                one.item,
-                state,
-                Own(first.outcome),
-                scores,
-                error or first.outputs,
-                short_id(first.run_id),
-            ]
-        )
+        output = tell_error(first.error_type, first.error_message) or first.outputs
+        run = short_id(first.run_id)
+        rows.append([one.item, state, Own(first.outcome), scores, output, run])
     return rows
 
 
@@ -542,18 +527,19 @@ def _read_dataset(call: ToolCall, reference: Reference) -> Digest:
     version = found.version
     rows = [[item.id, _line(item.inputs), _line(item.expected)] for item in found.items[start:]]
     versions = find_versions(call.reader, call.project, reference.name, limit=1).versions
-
-    def more(shown: int) -> Mapping[str, Any] | None:
-        arguments = {**call.asked, "project": call.project, "start": start + shown}
-        return {"tool": call.tool, "arguments": arguments} if shown else None
-
+    table = DigestTable(
+        ("item", "inputs", "expected"),
+        rows,
+        version.items - start,
+        lambda shown: _from(call, start + shown) if shown else None,
+    )
     return Digest(
         {
             "what": Own("dataset"),
             "name": f"{version.name}:v{version.version}",
             "description": version.description or None,
             "versions": versions[0].version if versions else version.version,
-            "items": DigestTable(("item", "inputs", "expected"), rows, version.items - start, more),
+            "items": table,
         },
         url=call.page("datasets", version.name, version=version.version),
     )

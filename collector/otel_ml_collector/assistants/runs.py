@@ -9,14 +9,13 @@ from otel_ml_collector.assistants.call import (
     ToolCall,
     check_filter,
     short_id,
-    tell_error,
     tell_scores,
-    version_name,
 )
+from otel_ml_collector.assistants.experiments import experiment_table
 from otel_ml_collector.assistants.find import count_behind, find_ordered
 from otel_ml_collector.completion import CompletionQuery, find_completion
 from otel_ml_collector.errors import BadQuery
-from otel_ml_collector.experiments.find import find_experiment, find_experiments
+from otel_ml_collector.experiments.find import find_experiments
 from otel_ml_collector.projects import find_projects
 from otel_ml_collector.runs.answers import RunSummary
 from otel_ml_collector.runs.errors import ErrorGroups, find_error_groups
@@ -32,6 +31,7 @@ from otel_ml_collector.stats import (
 from otel_ml_collector.store.apart import find_apart
 from otel_ml_collector.store.runs import Window
 from otel_ml_collector.times import AHEAD_NS, DAY_NS, HOUR_NS, MINUTE_NS, to_rfc3339
+from otel_ml_collector.web.view import numbered, tell_error
 
 _USUAL: Final = ("run", "start", "model", "outcome", "ms", "scores", "tags", "input", "output")
 _ALONE: Final = ("scores", "tags")  # left out unasked where no run has any
@@ -45,17 +45,22 @@ _COMPLETIONS: Final = 1_000
 _IS_EXPERIMENT: Final = 'kind == "experiment"'
 _FIGURES: Final = ("runs", "errors", "p50_ms", "p90_ms", "p99_ms", "tokens", "cost", "judges")
 
+
+def _error_of(run: RunSummary) -> str:
+    return tell_error(run.error_type, run.error_message)
+
+
 _CELLS: Final[Mapping[str, Callable[[RunSummary], object]]] = {
     "run": lambda run: short_id(run.run_id),
     "start": lambda run: moment(run.start_time),
-    "model": version_name,
+    "model": lambda run: numbered(run.model, run.version),
     "outcome": lambda run: Own(run.outcome),
     "ms": lambda run: run.latency_ms,
     "scores": tell_scores,
     "tags": lambda run: [f"{name}={value}" for name, value in run.tags.items()],
     "input": lambda run: run.inputs,
-    "output": lambda run: tell_error(run) if run.outcome == "error" else run.outputs,
-    "error": tell_error,
+    "output": lambda run: _error_of(run) if run.outcome == "error" else run.outputs,
+    "error": _error_of,
     "cost": lambda run: run.cost,
     "tokens": lambda run: [run.tokens.input, run.tokens.output],
     "session": lambda run: run.session,
@@ -313,26 +318,11 @@ def _newest_experiments(call: ToolCall) -> DigestTable:
     if not find_apart(call.reader, call.project).experiments:
         return DigestTable(columns, [])
     found = find_experiments(call.reader, call.project, call.now_ns, limit=_EXPERIMENTS)
-    rows = []
-    for one in found.experiments:
-        verdict = find_experiment(call.reader, call.project, one.run_id, call.now_ns).verdict
-        wanted = one.items * one.repeats
-        rows.append(
-            [
-                short_id(one.run_id),
-                one.name,
-                moment(one.start_time),
-                one.function if one.version is None else f"{one.function}:v{one.version}",
-                one.dataset
-                if one.dataset_version is None
-                else f"{one.dataset}:v{one.dataset_version}",
-                Own(verdict.word) if verdict else None,
-                Own(f"{one.done}/{wanted}"),
-            ]
-        )
+    table = experiment_table(call, columns, found.experiments)
     every = RunsQuery(call.project, _IS_EXPERIMENT)
-    total = count_behind(call.reader, every, call.now_ns)
-    return DigestTable(columns, rows, total, lambda shown: call.go_on("find_experiments"))
+    table.total = count_behind(call.reader, every, call.now_ns)
+    table.go_on = lambda shown: call.go_on("find_experiments")
+    return table
 
 
 def complete(call: ToolCall) -> Digest:

@@ -770,7 +770,7 @@ def _list_worse(
 
 
 def _error_of(run: ListedItemRun) -> str:
-    return ": ".join(filter(None, (run.error_type, run.error_message)))
+    return view.tell_error(run.error_type, run.error_message)
 
 
 def _make_verdict(

@@ -251,7 +251,7 @@ def _differences(
 def _read_output(reader: Reader, project: str, run: ListedItemRun, now_ns: int) -> str:
     """Read the whole output of a run as text; of one that failed why."""
     if run.outcome != "ok":
-        return ": ".join(filter(None, (run.error_type or run.outcome, run.error_message)))
+        return view.tell_error(run.error_type or run.outcome, run.error_message)
     try:
         output = runs.find_run(reader, run.run_id, project, now_ns=now_ns).outputs
     except NotFound:  # it was deleted meanwhile

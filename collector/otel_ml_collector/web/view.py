@@ -190,6 +190,16 @@ def percent(part: int, whole: int) -> str:
     return f"{share:.0f}{THIN}%" if share in {0, 100} else f"{share:.1f}{THIN}%"
 
 
+def numbered(name: str, version: int | None) -> str:
+    """Write what has versions, such as a model: ``answer:v4``; its name alone without a number."""
+    return name if version is None else f"{name}:v{version}"
+
+
+def tell_error(error_type: str, message: str) -> str:
+    """Tell how a run failed in one line; empty where it did not."""
+    return ": ".join(filter(None, (error_type, message)))
+
+
 def score(value: float) -> str:
     """Write a score: two decimals."""
     return f"{value:.2f}"
