@@ -2,21 +2,30 @@
 
 import math
 from collections.abc import Collection, Mapping, Sequence
+from typing import Annotated, Final
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from otel_ml.statistics.intervals import Estimate
-from otel_ml.statistics.verdict import AmountVerdict, JudgeVerdict, Verdict, Word
+from otel_ml.statistics.verdict import Verdict, Word
 from otel_ml_collector.stats import JudgeVersionName
 from otel_ml_collector.store.statistics import Numbers
+
+
+def _finite(bound: float | None) -> float | None:
+    return bound if bound is not None and math.isfinite(bound) else None
+
+
+_Bound = Annotated[float | None, BeforeValidator(_finite)]
 
 
 class Interval(BaseModel):
     """A number with its interval; null where it has no bound."""
 
+    model_config = ConfigDict(from_attributes=True)
+
     value: float
-    low: float | None
-    high: float | None
+    low: _Bound
+    high: _Bound
     n: int
     clusters: int
 
@@ -45,6 +54,8 @@ class JudgeChange(JudgeVersionName):
 class AmountChange(BaseModel):
     """What changed in latency, tokens or cost, of calls that were answered: less is better."""
 
+    model_config = ConfigDict(from_attributes=True)
+
     name: str
     word: Word
     sentence: str
@@ -55,10 +66,8 @@ class AmountChange(BaseModel):
     reasons: list[str]
 
 
-def make_interval(of: Estimate) -> Interval:
-    """Make the answer of an estimate."""
-    low, high = (bound if math.isfinite(bound) else None for bound in (of.low, of.high))
-    return Interval(value=of.value, low=low, high=high, n=of.n, clusters=of.clusters)
+# What both say of themselves, besides which version of a judge it was.
+_SAID: Final = JudgeChange.model_fields.keys() - {"version", "digest"}
 
 
 def make_judges(
@@ -71,41 +80,18 @@ def make_judges(
         numbers: The small numbers of the judges' versions.
         chosen: The digests of the versions of each judge that count.
     """
-    return [_judge_change(one, numbers, chosen[name]) for name, one in found.judges.items()]
+    changes = []
+    for name, one in found.judges.items():
+        said = {field: getattr(one, field) for field in _SAID}
+        digest = next(iter(chosen[name])) if len(chosen[name]) == 1 else ""
+        version = numbers.get((name, digest, ""))
+        changes.append(JudgeChange(version=version, digest=digest, **said))
+    return changes
 
 
-def _judge_change(one: JudgeVerdict, numbers: Numbers, digests: Collection[str]) -> JudgeChange:
-    digest = next(iter(digests)) if len(digests) == 1 else ""
-    return JudgeChange(
-        judge=one.judge,
-        version=numbers.get((one.judge, digest, "")),
-        digest=digest,
-        word=one.word,
-        sentence=one.sentence,
-        is_rate=one.is_rate,
-        baseline=make_interval(one.baseline) if one.baseline else None,
-        candidate=make_interval(one.candidate) if one.candidate else None,
-        difference=make_interval(one.difference) if one.difference else None,
-        margin=one.margin,
-        detectable=one.detectable,
-        needed=one.needed,
-        reasons=list(one.reasons),
-    )
-
-
-def make_amounts(found: Mapping[str, AmountVerdict]) -> list[AmountChange]:
+def make_amounts(found: Verdict) -> list[AmountChange]:
     """Make the answers of what changed in latency, tokens and cost."""
-    return [
-        AmountChange(
-            name=name,
-            word=one.word,
-            sentence=one.sentence,
-            ratio=make_interval(one.ratio),
-            margin=one.margin,
-            reasons=list(one.reasons),
-        )
-        for name, one in found.items()
-    ]
+    return [AmountChange.model_validate(one) for one in found.amounts.values()]
 
 
 def choose_versions(

@@ -99,13 +99,6 @@ class ComparedRun(BaseModel):
     outputs: JsonValue = Field(description="Null where more than six are compared")
 
 
-class PartChange(BaseModel):
-    """A part of a version's definition, and what became of it since the baseline."""
-
-    part: str
-    change: str
-
-
 class ComparedVersion(BaseModel):
     """A version of a model that is compared."""
 
@@ -118,7 +111,7 @@ class ComparedVersion(BaseModel):
     p50_ms: float | None
     p95_ms: float | None
     judges: list[JudgeStats]
-    changes: list[PartChange] = Field(description="Beside the baseline; empty of itself")
+    changes: list[diff.PartChange] = Field(description="Beside the baseline; empty of itself")
     verdict: VersionsVerdict | None = Field(
         description="Of recorded runs of both, not paired; null of the baseline and of two models"
     )
@@ -555,7 +548,7 @@ def _compare_versions(
                     p50_ms=version.p50_ms,
                     p95_ms=version.p95_ms,
                     judges=version.judges,
-                    changes=[PartChange(part=of.part, change=of.change) for of in changes],
+                    changes=changes,
                     verdict=verdict,
                 ),
             )

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 import orjson
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from otel_ml import attributes as names
 from otel_ml.records import ExperimentRow, ItemScore, ListedExperiment, ListedItemRun
@@ -68,7 +68,6 @@ from otel_ml_collector.verdicts import (
     JudgeChange,
     choose_versions,
     make_amounts,
-    make_interval,
     make_judges,
 )
 from otel_ml_collector.web import view
@@ -102,6 +101,8 @@ class JudgeOfItems(JudgeVersionName):
 
 class SliceChange(BaseModel):
     """What changed by one judge among the items with one tag."""
+
+    model_config = ConfigDict(from_attributes=True)
 
     tag: str
     value: str
@@ -671,7 +672,7 @@ def describe(reader: Reader, project: str, compared: Compared) -> ExperimentDeta
                 version=numbers.get((judge, digest, "")),
                 digest=digest,
                 is_rate=one.is_rate,
-                value=make_interval(one.value) if one.value else None,
+                value=Interval.model_validate(one.value) if one.value else None,
                 failed=one.failed,
             )
         )
@@ -784,17 +785,8 @@ def _make_verdict(
         word=found.word,
         reasons=list(found.reasons),
         judges=make_judges(found, dict(numbers), compared.chosen),
-        amounts=make_amounts(found.amounts),
-        slices=[
-            SliceChange(
-                tag=one.tag,
-                value=one.value,
-                judge=one.judge,
-                difference=make_interval(one.difference),
-                word=one.word,
-            )
-            for one in found.slices
-        ],
+        amounts=make_amounts(found),
+        slices=[SliceChange.model_validate(one) for one in found.slices],
         common=len(found.shared.common),
         new=len(found.shared.new),
         gone=len(found.shared.gone),

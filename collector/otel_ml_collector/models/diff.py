@@ -56,8 +56,8 @@ class Block:
 
 
 @dataclass(frozen=True, slots=True)
-class Fact:
-    """One part of a version, and what became of it."""
+class PartChange:
+    """A part of a version's definition, and what became of it since the baseline."""
 
     part: str
     change: str
@@ -83,7 +83,7 @@ def changes(old: VersionDefinition | None, new: VersionDefinition) -> str:
     return ", ".join(parts) or "nothing that was recorded"
 
 
-def facts(old: VersionDefinition, new: VersionDefinition) -> list[Fact]:
+def facts(old: VersionDefinition, new: VersionDefinition) -> list[PartChange]:
     """Say part by part what changed between two versions."""
     constants = [
         f"{name} {_shown(old.constants, name)} → {_shown(new.constants, name)}"
@@ -91,15 +91,15 @@ def facts(old: VersionDefinition, new: VersionDefinition) -> list[Fact]:
     ]
     helpers = [f"{name}()" for name in _changed_names(old.helpers, new.helpers)]
     found = [
-        Fact("Source", _line_counts(old.source, new.source)),
-        Fact("Signature", _same_or(old.signature, new.signature)),
-        Fact("Constants", ", ".join(constants) or "same"),
-        Fact("Helpers", ", ".join(helpers) or "same"),
-        Fact("Parameters", "same" if old.params == new.params else "changed"),
-        Fact("Output", _same_or(old.output or "", new.output or "")),
+        PartChange("Source", _line_counts(old.source, new.source)),
+        PartChange("Signature", _same_or(old.signature, new.signature)),
+        PartChange("Constants", ", ".join(constants) or "same"),
+        PartChange("Helpers", ", ".join(helpers) or "same"),
+        PartChange("Parameters", "same" if old.params == new.params else "changed"),
+        PartChange("Output", _same_or(old.output or "", new.output or "")),
     ]
     if old.artifact or new.artifact:
-        found.append(Fact("Artifact", "same" if old.artifact == new.artifact else "changed"))
+        found.append(PartChange("Artifact", "same" if old.artifact == new.artifact else "changed"))
     return found
 
 

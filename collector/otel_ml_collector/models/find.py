@@ -348,7 +348,7 @@ def _compare(
     return SamplesVerdict(
         word=found.word,
         judges=make_judges(found, numbers, newest),
-        amounts=make_amounts(found.amounts),
+        amounts=make_amounts(found),
         runs=(len(sides[0]), len(sides[1])),
         shared=len(keys[0] & keys[1]),
     )

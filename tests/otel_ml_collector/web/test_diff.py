@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otel_ml_collector.models.diff import Fact, Line, Side, blocks, changes, compare, facts
+from otel_ml_collector.models.diff import Line, PartChange, Side, blocks, changes, compare, facts
 from otel_ml_collector.models.find import VersionDefinition
 
 
@@ -70,12 +70,12 @@ def test_facts() -> None:
         output="str",
     )
     assert facts(old, new) == [
-        Fact("Source", "+2 −1 lines"),
-        Fact("Signature", "(a) → (a, b)"),
-        Fact("Constants", f"GONE 'x' → none, K 1 → 2, NEW none → '{'y' * 59}"),
-        Fact("Helpers", "clean()"),
-        Fact("Parameters", "changed"),
-        Fact("Output", "int → str"),
+        PartChange("Source", "+2 −1 lines"),
+        PartChange("Signature", "(a) → (a, b)"),
+        PartChange("Constants", f"GONE 'x' → none, K 1 → 2, NEW none → '{'y' * 59}"),
+        PartChange("Helpers", "clean()"),
+        PartChange("Parameters", "changed"),
+        PartChange("Output", "int → str"),
     ]
 
 
