@@ -220,7 +220,6 @@ def show_metrics(
             python = python_call("metrics", chosen)
             run = _find_run(reader, chosen, project)
     context = {
-        "project": project,
         "owners": owners,
         "elsewhere": [] if owners or asked.version else list_metric_projects(reader),
         "chosen": chosen,

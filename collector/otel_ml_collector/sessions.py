@@ -494,7 +494,6 @@ def list_sessions(request: Request, query: _Query, reader: FromReader) -> Respon
     """The sessions of a project."""
     found = find_sessions(reader, query, time.time_ns())
     context = {
-        "project": query.project,
         "where": query.where,
         "sessions": found.sessions,
         "next_cursor": found.next_cursor,
@@ -526,7 +525,6 @@ def show_session(
     answers = find_answers(whole)
     newer, older = beside.result()
     context = {
-        "project": project,
         "newer": newer,
         "older": older,
         "session": found,

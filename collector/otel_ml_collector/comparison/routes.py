@@ -252,7 +252,6 @@ def show_comparison(
         return shown.address(project, asked, **changes)
 
     context = {
-        "project": project,
         "found": found,
         "shown": shown,
         "part": "metrics" if _is_training(found) else _PARTS[found.kind],
@@ -299,7 +298,6 @@ def show_verdict(
     of = experiments.find_experiments_of(reader, project, model, time.time_ns())
     pair = experiments.choose_pair(of.get(against, ()), of.get(version, ()))
     context = {
-        "project": project,
         "found": find_verdict(reader, project, model, version, against),
         "paired": pair and experiments.compare_listed(reader, project, pair[1], pair[0]),
     }

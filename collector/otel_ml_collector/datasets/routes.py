@@ -193,7 +193,6 @@ async def _change(
 def list_datasets(request: Request, project: str, reader: FromReader) -> Response:
     """The data sets of a project."""
     context = {
-        "project": project,
         "datasets": find_datasets(reader, project),
         "api": view.api_address("projects", project, "datasets"),
         "python": python_call("datasets"),
@@ -212,7 +211,6 @@ def show_coverage(
     """What production a version stands for, as a part of its page that comes after the rest."""
     found = find_coverage(reader, project, name, version, time.time_ns())
     context = {
-        "project": project,
         "coverage": found,
         "least": LEAST_ITEMS,
         "missing": [one for one in found.slices if not one.items],
@@ -242,7 +240,6 @@ def show_dataset(
     history = asked.find({one.id: one.digest for one in found.items})
     path = ("projects", project, "datasets", name, "versions", str(number), "items")
     context = {
-        "project": project,
         "chosen": found.version,
         "newest": newest,
         "versions": listed.versions,

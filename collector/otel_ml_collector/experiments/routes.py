@@ -137,7 +137,6 @@ def list_all(
     """The experiments of a project."""
     found = find_experiments(reader, project, time.time_ns(), where=where, cursor=cursor)
     context = {
-        "project": project,
         "experiments": found.experiments,
         "next_cursor": found.next_cursor,
         "where": where,
@@ -151,7 +150,7 @@ def list_all(
 def show_verdict_word(request: Request, project: str, run_id: str, reader: FromReader) -> Response:
     """The word of an experiment, as a part of the list that comes after the rest."""
     found = find_experiment(reader, project, run_id, time.time_ns())
-    context = {"project": project, "run_id": run_id, "verdict": found.verdict}
+    context = {"run_id": run_id, "verdict": found.verdict}
     return show_page(request, "experiment_verdict.html", context)
 
 
@@ -197,7 +196,6 @@ def show_experiment(
     judges, amounts = lay_out(found)
     path = ("projects", project, "experiments", run_id)
     context = {
-        "project": project,
         "found": found,
         "clustered_by": SOURCE_CLUSTERS.get(found.clustered_by, found.clustered_by),
         "experiment": found.experiment,

@@ -131,7 +131,6 @@ def draw_buckets(
 def list_judges(request: Request, reader: FromReader, project: str) -> Response:
     """The judges of a project."""
     context = {
-        "project": project,
         "judges": judges.find_judges(reader, project),
         "api": view.api_address("projects", project, "judges"),
         "python": python_call("judges"),
@@ -163,7 +162,6 @@ def show_judge(
     numbered = {one.version: one for one in near if one.version is not None}
     old_definition = _compared(before.definition) if before else None
     context = {
-        "project": project,
         "judge": judge,
         "versions": versions,
         "shown": shown,

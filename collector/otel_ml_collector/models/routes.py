@@ -266,7 +266,6 @@ def list_models(request: Request, reader: FromReader, project: str) -> Response:
     """The models of a project."""
     found = models.find_models(reader, project)
     context = {
-        "project": project,
         "models": found,
         "elsewhere": [] if found else [one for one in find_projects(reader) if one.runs],
         "api": view.api_address("projects", project, "models"),
@@ -308,7 +307,6 @@ def show_model(
     # The newest version of each judge that said anything of the model.
     spoken = newest_versions(judge for version in versions for judge in version.judges)
     context = {
-        "project": project,
         "model": model,
         "versions": versions,
         "shown": shown,
@@ -349,4 +347,4 @@ def show_curves(
 ) -> Response:
     """How a model's versions did over time, as a part of its page that comes after the rest."""
     found = find_curves(reader, project, model, last, time.time_ns())
-    return show_page(request, "curves.html", {"project": project, "model": model, "found": found})
+    return show_page(request, "curves.html", {"model": model, "found": found})

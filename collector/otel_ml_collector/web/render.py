@@ -103,19 +103,16 @@ class PageRoute(APIRoute):
 def show_problem(request: Request, status: int, problem: Problem) -> Response:
     """Say what happened: on a page, or in the place of the part that was asked for."""
     is_part = "hx-request" in request.headers
-    return show_page(
-        request,
-        "problem.html" if is_part else "error.html",
-        {"problem": problem, "project": request.path_params.get("project")},
-        status,
-    )
+    name = "problem.html" if is_part else "error.html"
+    return show_page(request, name, {"problem": problem}, status)
 
 
 def show_page(request: Request, name: str, context: dict[str, Any], status: int = 200) -> Response:
-    """Render a page in its frame."""
+    """Render a page in its frame; its project is the one of its address, if any."""
+    project = request.path_params.get("project")
     defaults: dict[str, Any] = {
-        "project": None,
-        "part": _part(request.url.path, context.get("project")),
+        "project": project,
+        "part": _part(request.url.path, project),
         "api": None,
         "python": None,
         "path": request.url.path,
