@@ -73,13 +73,7 @@ _SAID: Final = JudgeChange.model_fields.keys() - {"version", "digest"}
 def make_judges(
     found: Verdict, numbers: Numbers, chosen: Mapping[str, Collection[str]]
 ) -> list[JudgeChange]:
-    """Make the answers of what judges say.
-
-    Args:
-        found: What they say.
-        numbers: The small numbers of the judges' versions.
-        chosen: The digests of the versions of each judge that count.
-    """
+    """Make the answers of what judges say, of the versions that were chosen of each judge."""
     changes = []
     for name, one in found.judges.items():
         said = {field: getattr(one, field) for field in _SAID}
@@ -101,9 +95,7 @@ def choose_versions(
 
     Where there is none no number is given, and the verdict says so: all versions count.
 
-    Args:
-        sides: Of each side the digests of the versions that spoke, by judge.
-        numbers: The small numbers of the versions.
+    Each side names, by judge, the digests of the versions that spoke.
     """
     chosen: dict[str, set[str]] = {}
     for judge in {name: None for side in sides for name in side}:

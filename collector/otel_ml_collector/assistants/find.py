@@ -80,11 +80,8 @@ def count_behind(reader: Reader, query: RunsQuery, now_ns: int) -> int:
 def find_ordered(reader: Reader, query: RunsQuery, order: str, now_ns: int) -> Ordered:
     """List the ended runs that are first by latency, cost or a judge's last score.
 
-    Args:
-        reader: The store.
-        query: Which runs; its cursor and order mean nothing.
-        order: ``slowest``, ``costliest``, ``lowest:JUDGE`` or ``highest:JUDGE``.
-        now_ns: The time.
+    The cursor and the order of the query mean nothing; `order` is ``slowest``, ``costliest``,
+    ``lowest:JUDGE`` or ``highest:JUDGE``.
 
     Raises:
         BadQuery: The filter or the order is wrong.

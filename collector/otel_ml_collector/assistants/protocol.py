@@ -97,13 +97,8 @@ def answer(
 ) -> dict[str, Any]:
     """Answer a call of a tool, at most as long as its answers may be.
 
-    Args:
-        tool: One of `ALL_TOOLS`; one that writes only where there is a writer.
-        given: Its arguments, as they came.
-        reader: The store, held to whoever asks.
-        base: The address of the collector, as it was asked.
-        now_ns: The time.
-        writer: Stores what a tool writes.
+    Only where there is a writer can the tool be one that writes. The reader is held to whoever
+    asks; `base` is the address of the collector, as it was asked.
 
     Raises:
         ToolRefused: It has no answer.

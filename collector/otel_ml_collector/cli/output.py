@@ -171,11 +171,8 @@ def write_table(
 ) -> None:
     """Write a head and rows of as many cells; nothing in them does anything to a terminal.
 
-    Args:
-        head: The names of the columns.
-        rows: Their cells.
-        first_to_go: Columns that a terminal is not shown when they are empty, and which go first
-            where it is too narrow; when there are none the last ones go.
+    Columns that are `first_to_go` are not shown on a terminal when they are empty, and go first
+    where it is too narrow; when there are none the last ones go.
     """
     head, rows = [*map(show_unseen, head)], [[*map(show_unseen, row)] for row in rows]
     if sys.stdout.isatty() and find_spec("rich") is not None:

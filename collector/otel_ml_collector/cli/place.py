@@ -110,9 +110,6 @@ class PlaceOptions:
     def open(self, *, makes: bool = False) -> Iterator[Workplace]:
         """Find the collector, or open the store, and ask it in this block.
 
-        Args:
-            makes: Whether a store that is named and not there is made.
-
         Raises:
             BadSetting: A setting is wrong, or the collector's own packages are not installed.
             CommandFailed: There is neither, no answer, or nowhere to write it.

@@ -279,11 +279,7 @@ def count_stored(
 ) -> dict[str, Row]:
     """Count the items of some versions, and those that are here, by owner.
 
-    Args:
-        reader: The store.
-        project: Whose.
-        rows: The versions.
-        state: What `_read_state` says of these, with others or alone; else it is read.
+    The state is what `_read_state` says of these versions, with others or alone; else it is read.
     """
     if not rows:
         return {}

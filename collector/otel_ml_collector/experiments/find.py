@@ -281,12 +281,7 @@ def find_pair(
 ) -> tuple[ListedExperiment, ListedExperiment | None]:
     """Read an experiment, and what it is compared with: None where nothing is named, or not here.
 
-    Args:
-        reader: The store.
-        project: Whose.
-        run_id: Of the experiment.
-        now_ns: By it an experiment whose process is silent has crashed.
-        baseline: The run id of another one, or ``none``; None for what it was run beside.
+    The baseline is the run id of another one, or ``none``; None for what it was run beside.
 
     Raises:
         NotFound: There is no such experiment, or no such baseline.
@@ -499,13 +494,7 @@ def compare(
 ) -> Compared:
     """Read an experiment and its baseline, and compare them.
 
-    Args:
-        reader: The store.
-        project: Whose.
-        run_id: Of the experiment.
-        now_ns: By it an experiment whose process is silent has crashed.
-        baseline: The run id of another one, or ``none``; None for what it was run beside.
-        most: How many items of a sort can be named.
+    The baseline is given as `find_pair` takes it. At most so many items of each sort are named.
 
     Raises:
         NotFound: There is no such experiment, or no such baseline.
@@ -691,12 +680,7 @@ def describe(reader: Reader, project: str, compared: Compared) -> ExperimentDeta
 def report(reader: Reader, project: str, compared: Compared, page: str, now_ns: int) -> Report:
     """Make the report of an experiment that was compared, as the SDK and the command line do.
 
-    Args:
-        reader: The store.
-        project: Whose.
-        compared: The experiment, and its baseline.
-        page: The address of the project's pages.
-        now_ns: By it a run whose process is silent has crashed.
+    `page` is the address of the project's pages, for its links.
     """
     now, before, found = compared.now, compared.before, compared.verdict
     lower = now.comparison.get("lower_is_better", ())

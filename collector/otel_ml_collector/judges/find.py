@@ -217,12 +217,7 @@ def find_judge_versions(
 ) -> list[JudgeVersion]:
     """Read the versions of a judge with what they said, newest first.
 
-    Args:
-        reader: The store.
-        project: Whose runs.
-        judge: Its name.
-        window: Of the buckets: of runs that began when. All other figures are of all runs.
-        step_ns: How long a bucket is.
+    The window holds for the buckets alone; all other figures are of all runs.
 
     Raises:
         NotFound: Nobody ever spoke of such a judge.

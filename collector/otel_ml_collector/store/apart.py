@@ -406,11 +406,7 @@ def read_names(reader: Reader, project: str, traces: Sequence[str], apart: Apart
 
 @lru_cache(_TEXTS)
 def late_tags(label: Sql, apart: Apart) -> Sql:
-    """Write the SQL for the newest late tag of a name, by run.
-
-    Args:
-        label: The parameter that holds the name.
-        apart: What there is.
+    """Write the SQL for the newest late tag of the name that a parameter holds, by run.
 
     Returns:
         SQL that selects `trace_id`, `span_id`, `newest` and `newest_ns`.
@@ -436,10 +432,6 @@ def late_tags(label: Sql, apart: Apart) -> Sql:
 def own_tags(label: Sql, apart: Apart) -> Sql:
     """Write the SQL for the runs whose own tag of a name is newer than all late ones.
 
-    Args:
-        label: The parameter that holds the name.
-        apart: What there is.
-
     Returns:
         SQL that selects `trace_id`, `span_id` and `rank`, which says of which delivery it holds.
     """
@@ -461,11 +453,7 @@ def own_tags(label: Sql, apart: Apart) -> Sql:
 
 @lru_cache(_TEXTS)
 def scores(label: Sql, apart: Apart) -> Sql:
-    """Write the SQL for all scores of one judge or person, by run.
-
-    Args:
-        label: The parameter that holds the judge's name.
-        apart: What there is.
+    """Write the SQL for all scores of the judge or person that a parameter holds, by run.
 
     Returns:
         SQL that selects `trace_id`, `span_id`, `score`, `passed`, `failed`, and in what order they
@@ -489,10 +477,7 @@ def scores(label: Sql, apart: Apart) -> Sql:
 def words(label: Sql, source: Sql, apart: Apart) -> Sql:
     """Write the SQL for the newest truth of a name, or the newest word of a person or an agent.
 
-    Args:
-        label: The parameter that holds the name.
-        source: The parameter that holds ``actual``, ``human`` or ``agent``.
-        apart: What there is.
+    The source is the parameter that holds ``actual``, ``human`` or ``agent``.
 
     Returns:
         SQL that selects `trace_id`, `span_id` and `newest`, JSON text.
@@ -517,11 +502,7 @@ def words(label: Sql, source: Sql, apart: Apart) -> Sql:
 
 @lru_cache(_TEXTS)
 def points(label: Sql, apart: Apart) -> Sql:
-    """Write the SQL for all points of one metric that were logged, by run.
-
-    Args:
-        label: The parameter that holds the metric's name.
-        apart: What there is.
+    """Write the SQL for all points that were logged of the metric in a parameter, by run.
 
     Returns:
         SQL that selects `trace_id`, `span_id`, `value`, `mode`, and in what order they count:

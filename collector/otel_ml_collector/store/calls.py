@@ -170,13 +170,9 @@ def settle(client: StoreClient, memory: Memory, project: str, traces: Sequence[s
 def write_shares(
     client: StoreClient, memory: Memory, stored: Sequence[StoredShare], *, mark: bool
 ) -> None:
-    """Store what counts of some runs.
+    """Store what counts of some runs, after the memory knows of their projects.
 
-    Args:
-        client: Of this thread.
-        memory: Is told of their projects first.
-        stored: What counts; none is written at once.
-        mark: Whether statistics of days that are over are to be computed again.
+    With `mark`, the statistics of days that are over are computed again.
     """
     if not stored:
         return

@@ -282,12 +282,7 @@ def read_item_runs(
 ) -> tuple[list[Row], list[Row]]:
     """Read the runs over some items in some experiments, in the order of items and repeats.
 
-    Args:
-        reader: The store.
-        project: Whose.
-        experiments: Their run ids.
-        start_ns: When the first of them began.
-        items: The ids of those that are wanted.
+    `start_ns` is when the first of the experiments began.
 
     Returns:
         The runs; then scores with `trace_id`, `span_id`, `judge`, `judge_version`, `score`,
