@@ -549,7 +549,8 @@ def _read_batch(
     reader: Reader, query: ExportQuery, stretch: ExportStretch
 ) -> tuple[pa.Table, Key | None]:
     """Read a batch with the columns that are asked for, and behind which run the next one is."""
-    asked = list(dict.fromkeys([*_stored(query.columns), *_PLACE]))
+    stored = [name for name in query.columns if name not in TOLD and name != "start_time"]
+    asked = list(dict.fromkeys([*stored, *_PLACE]))
     table = read_stretch(reader, stretch, asked, json_tags=query.json_tags)
     schema = schema_of(query)
     if not table.num_rows:
@@ -563,10 +564,6 @@ def _read_batch(
     columns |= _find_late(reader, query, keys, columns)
     arrays = [_cast(columns[name], schema.field(name).type) for name in query.columns]
     return pa.table(arrays, schema=schema), keys[-1]
-
-
-def _stored(names: Sequence[str]) -> list[str]:
-    return [name for name in names if name not in TOLD and name != "start_time"]
 
 
 def _cast(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:

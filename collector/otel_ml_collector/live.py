@@ -320,7 +320,8 @@ class Seat:
             if news.run.run_id not in self._told:
                 self._told[news.run.run_id] = None
                 self._id_ns = max(self._id_ns, news.arrived_ns)
-                events.append(_event(self._id_ns, news))
+                summary = SUMMARY.dump_json(news.run)
+                events.append(b"event: run\nid: %d\ndata: %b\n\n" % (self._id_ns, summary))
         while len(self._told) > self._listening.pace.kept:
             del self._told[next(iter(self._told))]
         return events
@@ -332,10 +333,6 @@ async def _within(changed: asyncio.Event, timeout_s: float) -> bool:
             await changed.wait()
             return True
     return False
-
-
-def _event(place_ns: int, news: News) -> bytes:
-    return b"event: run\nid: %d\ndata: %b\n\n" % (place_ns, SUMMARY.dump_json(news.run))
 
 
 class Events(StreamingResponse):

@@ -51,7 +51,7 @@ from otel_ml_collector.store.statistics import (
 from otel_ml_collector.store.tables import IS_CALL, IS_SCORE, experiments, repeats, shares
 from otel_ml_collector.store.targets import TAG_TEXT, told_of_others
 from otel_ml_collector.store.versions import NUMBERED_VERSIONS
-from otel_ml_collector.times import DAY_NS, HOUR_NS, SECOND_NS, to_rfc3339
+from otel_ml_collector.times import DAY_NS, HOUR_NS, SECOND_NS, UNITS_NS, to_rfc3339
 from otel_ml_collector.web.view import numbered, spark
 
 # Pieces of the window that the rollup does not cover; of more than that it is not asked.
@@ -508,7 +508,8 @@ def make_grouping(reader: Reader, project: str, group: str, apart: Apart) -> Gro
     if group == "version":
         return _by_version(all_version_numbers(reader, project, "model"))
     if group in apart.names:
-        return _by_trace(identifier(group, _COLUMNS), apart)
+        column = identifier(group, _COLUMNS)  # Of runs that name none, that of their trace counts.
+        return Grouping(own_or_named(column), join=join_named(column, apart))
     if group in _COLUMNS:
         column = identifier(group, _COLUMNS)
         return Grouping(Sql("toString({column})").fill(column=column), is_daily=group in _DAILY)
@@ -532,11 +533,6 @@ def _by_version(numbers: Numbers) -> Grouping:
         "version_labels": list(versions.values()) or [""],
     }
     return Grouping(_VERSION, is_daily=True, parameters=parameters)
-
-
-def _by_trace(column: Sql, apart: Apart) -> Grouping:
-    """Group by the session or the user, of runs that name none by that of their trace."""
-    return Grouping(own_or_named(column), join=join_named(column, apart))
 
 
 def _by_tag(name: str, apart: Apart) -> Grouping:
@@ -791,7 +787,7 @@ def _judged(
 def _figures(row: Row, judges: Sequence[JudgeFigures]) -> Figures:
     if not row["runs"]:
         return _NOTHING
-    p50, p90, p99 = (_ms(quantile) for quantile in row["quantiles"])
+    p50, p90, p99 = (ns / 1e6 if math.isfinite(ns) else None for ns in row["quantiles"])
     return Figures(
         runs=row["runs"],
         errors=row["errors"],
@@ -832,10 +828,6 @@ def _project_bucket(row: Row, window: Window) -> ProjectBucket:
     )
 
 
-def _ms(quantile_ns: float) -> float | None:
-    return quantile_ns / 1e6 if math.isfinite(quantile_ns) else None
-
-
 _NOTHING: Final = Figures(
     runs=0,
     errors=0,
@@ -850,7 +842,6 @@ _NOTHING: Final = Figures(
 
 
 _BUCKET: Final = re.compile("([1-9][0-9]{0,5})([mhd])", re.ASCII)
-_UNITS_NS: Final = {"m": 60 * SECOND_NS, "h": HOUR_NS, "d": DAY_NS}
 
 router = APIRouter(prefix="/api/v1")
 
@@ -880,7 +871,7 @@ def parse_stats(
     match = _BUCKET.fullmatch(bucket)
     if match is None:
         raise BadQuery(f"Invalid bucket {bucket!r}: expected such as 15m, 1h or 1d", "bucket")
-    step_ns = int(match[1]) * _UNITS_NS[match[2]]
+    step_ns = int(match[1]) * UNITS_NS[match[2]]
     if end_ns is None:
         end_ns = -(-time.time_ns() // step_ns) * step_ns
     if start_ns is None:

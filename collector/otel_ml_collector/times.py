@@ -11,6 +11,17 @@ SECOND_NS: Final = 10**9
 MINUTE_NS: Final = 60 * SECOND_NS
 HOUR_NS: Final = 60 * MINUTE_NS
 DAY_NS: Final = 24 * HOUR_NS
+# As people write how long something is.
+UNITS_NS: Final = {
+    "ns": 1,
+    "us": 10**3,
+    "ms": 10**6,
+    "s": SECOND_NS,
+    "m": MINUTE_NS,
+    "h": HOUR_NS,
+    "d": DAY_NS,
+    "w": 7 * DAY_NS,
+}
 # How far ahead of our clock a span may start: so much later than it arrives, by its sender's clock.
 AHEAD_NS: Final = HOUR_NS
 # What the store's signed nanoseconds hold.

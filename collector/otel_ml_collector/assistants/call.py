@@ -29,17 +29,10 @@ from otel_ml_collector.runs.answers import RunSummary
 from otel_ml_collector.runs.find import RunsQuery, find_runs
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.runs import Window
-from otel_ml_collector.times import AHEAD_NS, SECOND_NS, from_rfc3339, to_rfc3339
+from otel_ml_collector.times import AHEAD_NS, SECOND_NS, UNITS_NS, from_rfc3339, to_rfc3339
 from otel_ml_collector.web import view
 
 _AGO: Final = re.compile("([0-9]{1,6})([smhdw])", re.ASCII)
-_UNITS_NS: Final = {
-    "s": 10**9,
-    "m": 60 * 10**9,
-    "h": 3_600 * 10**9,
-    "d": 86_400 * 10**9,
-    "w": 7 * 86_400 * 10**9,
-}
 _WORD: Final = re.compile(r"[A-Za-z_]\w*")
 _TEXT: Final = re.compile(r"\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'")
 _MENDS: Final = 5
@@ -187,7 +180,7 @@ def read_time(text: str | None, name: str, now_ns: int) -> int | None:
         return None
     match = _AGO.fullmatch(text.strip())
     if match is not None:
-        start_ns = max(now_ns - int(match[1]) * _UNITS_NS[match[2]], 0)
+        start_ns = max(now_ns - int(match[1]) * UNITS_NS[match[2]], 0)
         return start_ns // SECOND_NS * SECOND_NS
     try:
         return from_rfc3339(text.strip(), name)

@@ -29,7 +29,7 @@ from otel_ml_collector.datasets.find import find_items, find_versions
 from otel_ml_collector.errors import BadQuery, NotFound
 from otel_ml_collector.experiments import find as experiments
 from otel_ml_collector.judges.find import find_judge_versions
-from otel_ml_collector.models.find import VersionDetail, find_version
+from otel_ml_collector.models.find import find_version
 from otel_ml_collector.runs.answers import Run, RunSummary
 from otel_ml_collector.runs.find import TracePage, find_run
 from otel_ml_collector.store.runs import Window
@@ -410,7 +410,9 @@ def _read_version(call: ToolCall, reference: Reference) -> Digest:
             "version": name,
             "first_seen": moment(found.first_seen_time),
             "aliases": list(found.aliases) or None,
-            "statistics": _figures_of(found),
+            "statistics": {
+                name: getattr(found, name) for name in ("runs", "errors", "p50_ms", "p95_ms")
+            },
             "judges": DigestTable(
                 ("judge", "evaluations", "mean", "passed"),
                 [
@@ -432,15 +434,6 @@ def _read_version(call: ToolCall, reference: Reference) -> Digest:
         },
         url=url,
     )
-
-
-def _figures_of(found: VersionDetail) -> dict[str, object]:
-    return {
-        "runs": found.runs,
-        "errors": found.errors,
-        "p50_ms": found.p50_ms,
-        "p95_ms": found.p95_ms,
-    }
 
 
 def _beginning(call: ToolCall, source: str) -> object:

@@ -99,7 +99,8 @@ class PlaceOptions:
     @property
     def address(self) -> str:
         """The address of the collector that the settings mean, as it is asked from here."""
-        return _address_of(self.settings)
+        scheme = "https" if self.settings.tls_cert else "http"
+        return f"{scheme}://{address_here(self.settings.http)}"
 
     @property
     def names_store(self) -> bool:
@@ -174,10 +175,6 @@ class PlaceOptions:
                 return file.read(_MOST_KEY_CHARS).strip()
         except (OSError, ValueError) as error:
             raise BadSetting(f"The key of --api-key-file cannot be read: {error}") from error
-
-
-def _address_of(settings: Settings) -> str:
-    return f"{'https' if settings.tls_cert else 'http'}://{address_here(settings.http)}"
 
 
 def _collector_at(endpoint: str, key: str | None) -> Workplace:

@@ -628,7 +628,7 @@ def _answer(
     metrics: list[ComparedMetric],
 ) -> Comparison:
     every = dict.fromkeys(name for side in sides for name in side.params)
-    differing = [name for name in every if not _is_same(name, sides)]
+    differing = [name for name in every if len({write_param(side, name) for side in sides}) > 1]
     return Comparison(
         kind=kind,
         baseline=baseline,
@@ -638,10 +638,6 @@ def _answer(
         metrics=metrics,
         sides=sides,
     )
-
-
-def _is_same(name: str, sides: Sequence[ComparedSide]) -> bool:
-    return len({write_param(side, name) for side in sides}) == 1
 
 
 def write_param(side: ComparedSide, name: str) -> str:

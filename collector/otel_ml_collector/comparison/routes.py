@@ -254,7 +254,7 @@ def show_comparison(
     context = {
         "found": found,
         "shown": shown,
-        "part": "metrics" if _is_training(found) else _PARTS[found.kind],
+        "part": "metrics" if found.kind == "run" and found.metrics else _PARTS[found.kind],
         "baseline": compared.baseline,
         "columns": columns,
         "rows": _rows(project, compared, columns),
@@ -371,10 +371,6 @@ def _choose_columns(found: Comparison) -> Columns:
     params = found.differing[: left // _PARAM_WIDE]
     has_room = (len(params) + count) * _NAME_WIDE <= left
     return Columns(params, found.metrics[:count], judges, has_tokens, has_cost, has_room)
-
-
-def _is_training(found: Comparison) -> bool:
-    return found.kind == "run" and bool(found.metrics)
 
 
 def _turn(here: Callable[..., str], asked: ComparisonQuery, metric: ComparedMetric) -> str:

@@ -745,17 +745,20 @@ def _list_worse(
         WorseItem(
             row.item,
             *furthest_fall(changes[row.item], lower),
-            next((said for one in row.runs if (said := _error_of(one))), "")
+            next(
+                (
+                    said
+                    for one in row.runs
+                    if (said := view.tell_error(one.error_type, one.error_message))
+                ),
+                "",
+            )
             or cut_cell(outputs.get(row.runs[0].run_id, "null")),
             cut_cell(outputs.get(row.baseline[0].run_id, "null")),
             f"{page}/runs/{row.runs[0].run_id}",
         )
         for row in rows
     ]
-
-
-def _error_of(run: ListedItemRun) -> str:
-    return view.tell_error(run.error_type, run.error_message)
 
 
 def _make_verdict(

@@ -16,23 +16,14 @@ from typing import Any, Final, Literal, NamedTuple
 
 from otel_ml_collector.errors import BadQuery
 from otel_ml_collector.filter.fields import FIELD_NAMES, SHORT, Kind, is_field, nearest
+from otel_ml_collector.times import DAY_NS, UNITS_NS
 
 _MAX_CHARS: Final = 4_000
 _MAX_NODES: Final = 1_000
 _MAX_PATH: Final = 20
 _MAX_PATTERN: Final = 200
 _PARSES: Final = 20
-_UNITS_NS: Final = {
-    "ns": 1,
-    "us": 10**3,
-    "ms": 10**6,
-    "s": 10**9,
-    "m": 60 * 10**9,
-    "h": 3600 * 10**9,
-    "d": 86_400 * 10**9,
-    "w": 7 * 86_400 * 10**9,
-}
-_MAX_AGO_NS: Final = 100 * 366 * _UNITS_NS["d"]
+_MAX_AGO_NS: Final = 100 * 366 * DAY_NS
 _AGO: Final = re.compile(r"(\d{1,6})([smhdw])", re.ASCII)
 _UNIT: Final = re.compile(r"\d[smhdwun]", re.ASCII)  # perhaps a length
 _LENGTH: Final = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)(ms|us|ns|[smhdw])", re.ASCII)
@@ -450,7 +441,7 @@ class _Expression:
         given = node.args[0] if len(node.args) == 1 and not node.keywords else None
         text = given.value if isinstance(given, ast.Constant) else None
         match = _AGO.fullmatch(text) if isinstance(text, str) else None
-        length_ns = int(match[1]) * _UNITS_NS[match[2]] if match else 0
+        length_ns = int(match[1]) * UNITS_NS[match[2]] if match else 0
         if isinstance(given, ast.Constant):
             length_ns = self._length_ns(given) or length_ns
         if not 0 < length_ns <= _MAX_AGO_NS:
@@ -469,7 +460,7 @@ class _Expression:
         for token in read_tokens(text):
             match = _LENGTH.fullmatch(token.text) if token.sort == "number" else None
             if match and text[token.start - 1 : token.start] != ".":
-                self._lengths_ns[token.start] = round(float(match[1]) * _UNITS_NS[match[2]])
+                self._lengths_ns[token.start] = round(float(match[1]) * UNITS_NS[match[2]])
                 text = text[: token.start] + "0" * len(token.text) + text[token.end :]
         return text
 

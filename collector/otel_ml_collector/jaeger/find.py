@@ -41,7 +41,7 @@ from otel_ml_collector.store.runs import (
     read_whole_traces,
 )
 from otel_ml_collector.store.sql import Sql, join_sql
-from otel_ml_collector.times import DAY_NS, HOUR_NS, LATEST_NS, SECOND_NS, from_rfc3339
+from otel_ml_collector.times import DAY_NS, HOUR_NS, LATEST_NS, UNITS_NS, from_rfc3339
 
 _US: Final = 1_000
 _MS: Final = 1_000_000
@@ -64,16 +64,7 @@ _LOOKBACK_NS: Final = 2 * DAY_NS  # Jaeger's own, when no start is named
 _MOST_TAGS: Final = 20
 _TRACE_ID: Final = re.compile(r"[0-9a-f]{1,32}")
 _DURATION: Final = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
-_UNITS_NS: Final = {
-    "ns": 1,
-    "us": 1_000,
-    "µs": 1_000,
-    "μs": 1_000,
-    "ms": 10**6,
-    "s": SECOND_NS,
-    "m": 60 * SECOND_NS,
-    "h": HOUR_NS,
-}
+_DURATION_UNITS_NS: Final = UNITS_NS | {"µs": 1_000, "μs": 1_000}
 Text = Annotated[str, Query(max_length=1_000)]
 Texts = Annotated[list[Annotated[str, Query(max_length=4_000)]], Query(max_length=20)]
 
@@ -479,7 +470,9 @@ def _read_duration(text: str, field: str) -> int:
         return 0
     if len(text) > len("2562047h47m16.854775807s") or _DURATION.sub("", text):
         raise BadQuery(f"unable to parse param '{field}': invalid duration {text[:80]!r}", field)
-    total = sum(float(number) * _UNITS_NS[unit] for number, unit in _DURATION.findall(text))
+    total = sum(
+        float(number) * _DURATION_UNITS_NS[unit] for number, unit in _DURATION.findall(text)
+    )
     return min(int(total), LATEST_NS)
 
 

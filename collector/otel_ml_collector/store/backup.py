@@ -41,7 +41,7 @@ _BLOCK_BYTES: Final = 1 << 20
 _FROZEN: Final = "otel_ml_backup"
 _FREEZE: Final = Sql("ALTER TABLE {table} FREEZE WITH NAME '{name}'")
 # What names a document is linked before the document, which is there longer.
-_LAST: Final = ("artifacts", "artifact_chunks")
+_PLACES: Final = {"artifacts": 1, "artifact_chunks": 2}
 _TABLES: Final = Sql("""
     SELECT name, data_paths[1] AS path FROM system.tables
     WHERE database = currentDatabase() AND engine LIKE '%MergeTree' ORDER BY name""")
@@ -117,7 +117,7 @@ class Backups:
         with self._tombstones.hold():
             began = time.perf_counter_ns()
             taken_ns = time.time_ns()
-            for table in sorted(tables, key=lambda name: (name in _LAST, _place(name), name)):
+            for table in sorted(tables, key=lambda name: (_PLACES.get(name, 0), name)):
                 sql = _FREEZE.fill(table=identifier(table, TABLE_NAMES), name=Sql(_FROZEN))
                 self._client.command(sql)
             rested_ns = time.perf_counter_ns() - began
@@ -139,10 +139,6 @@ class Backups:
         partial.rename(folder)
         os.sync()
         return Backup(folder, _size(manifest), rested_ns)
-
-
-def _place(table: str) -> int:
-    return _LAST.index(table) if table in _LAST else 0
 
 
 def _make_folder(folder: Path) -> Path:
