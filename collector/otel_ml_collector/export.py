@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from fastapi import APIRouter, Depends, Query
 from starlette.responses import StreamingResponse
 
-from otel_ml_collector.api.parameters import End, FromReader, Start, Where
+from otel_ml_collector.api.parameters import End, FromReader, Since, Where
 from otel_ml_collector.api.streams import FromPlaces, Stream
 from otel_ml_collector.artifacts.find import find_artifacts
 from otel_ml_collector.errors import BadQuery
@@ -835,7 +835,7 @@ def parse_export(
     project: str,
     file_format: Annotated[Format, Query(alias="format")] = "jsonl",
     where: Where = "",
-    start_ns: Start = None,
+    start_ns: Since = 0,
     end_ns: End = None,
     columns: Columns = "",
 ) -> tuple[str, ExportQuery]:
@@ -847,7 +847,7 @@ def parse_export(
     query = ExportQuery(
         project=project,
         where=where,
-        start_ns=start_ns or 0,
+        start_ns=start_ns,
         end_ns=time.time_ns() + HOUR_NS if end_ns is None else end_ns,
         columns=choose_columns(columns),
         json_tags=file_format != "parquet",

@@ -21,7 +21,7 @@ from otel_ml_collector.api.parameters import (
     End,
     FromReader,
     Limit,
-    Start,
+    Since,
     Where,
     read_cursor,
     write_place,
@@ -190,11 +190,11 @@ class SessionsQuery:
     """Which sessions: those of which a run matches, and began in the window."""
 
     project: str
-    where: str = ""
-    limit: int = _SHOWN
-    cursor: str | None = None
-    start_ns: int = 0
-    end_ns: int | None = None
+    where: Where = ""
+    limit: Limit = _SHOWN
+    cursor: Cursor = None
+    start_ns: Since = 0
+    end_ns: End = None
 
 
 def find_sessions(reader: Reader, query: SessionsQuery, now_ns: int) -> SessionsPage:
@@ -455,20 +455,7 @@ def _make_call(run: RunSummary) -> CalledTool:
     )
 
 
-def parse_query(
-    *,
-    project: str,
-    where: Where = "",
-    limit: Limit = _SHOWN,
-    cursor: Cursor = None,
-    start_ns: Start = None,
-    end_ns: End = None,
-) -> SessionsQuery:
-    """Read the parameters of a list of sessions; the page takes the same ones."""
-    return SessionsQuery(project, where, limit, cursor, start_ns or 0, end_ns)
-
-
-_Query = Annotated[SessionsQuery, Depends(parse_query)]
+_Query = Annotated[SessionsQuery, Depends()]
 
 api = APIRouter(prefix="/api/v1")
 pages = APIRouter(include_in_schema=False, route_class=PageRoute)

@@ -77,12 +77,17 @@ def _read_start(start: Time = None) -> int | None:
     return from_rfc3339(start, "start") if start else None
 
 
+def _read_since(start: Time = None) -> int:
+    return _read_start(start) or 0
+
+
 def _read_end(end: Time = None) -> int | None:
     return from_rfc3339(end, "end") if end else None
 
 
 # The bounds of a question, nanoseconds since the epoch; None when none is told.
 Start = Annotated[int | None, Depends(_read_start)]
+Since = Annotated[int, Depends(_read_since)]  # 0 when none is told
 End = Annotated[int | None, Depends(_read_end)]
 
 

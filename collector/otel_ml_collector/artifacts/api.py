@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from otel_ml_collector.access import INGEST
 from otel_ml_collector.api.bodies import check_json
-from otel_ml_collector.api.parameters import End, FromReader, Limit, Start, needs
+from otel_ml_collector.api.parameters import End, FromReader, Limit, Since, needs
 from otel_ml_collector.artifacts.find import (
     ObjectData,
     ObjectsPage,
@@ -63,7 +63,7 @@ def parse_objects(
     trace_id: TraceId = "",
     run_id: RunId = "",
     ref: Ref = "",
-    start_ns: Start = None,
+    start_ns: Since = 0,
     end_ns: End = None,
     limit: Limit = 50,
     cursor: Annotated[str | None, Query(max_length=_PLACE_CHARS)] = None,
@@ -74,7 +74,7 @@ def parse_objects(
         trace_id=trace_id,
         run_id=run_id,
         ref=ref,
-        start_ns=start_ns or 0,
+        start_ns=start_ns,
         end_ns=end_ns,
         limit=limit,
         cursor=cursor,

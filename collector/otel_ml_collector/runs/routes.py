@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, Literal
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
-from otel_ml_collector.api.parameters import Cursor, End, FromReader, Limit, Start, Where
+from otel_ml_collector.api.parameters import Cursor, End, FromReader, Limit, Since, Where
 from otel_ml_collector.api.problems import problem_of
 from otel_ml_collector.errors import BadQuery
 from otel_ml_collector.filter.fields import SOURCES
@@ -84,7 +84,7 @@ def parse_query(
     where: Where = "",
     limit: Limit = 50,
     cursor: Cursor = None,
-    start_ns: Start = None,
+    start_ns: Since = 0,
     end_ns: End = None,
     order: Order = "desc",
     tops: Annotated[Mapping[str, bool], Depends(parse_tops)],
@@ -95,7 +95,7 @@ def parse_query(
         where=where,
         limit=limit,
         cursor=cursor,
-        start_ns=start_ns or 0,
+        start_ns=start_ns,
         end_ns=end_ns,
         newest_first=order == "desc",
         **tops,
