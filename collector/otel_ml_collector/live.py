@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import Annotated, Any, Final
 
@@ -93,15 +94,6 @@ class News:
 
     arrived_ns: int
     run: RunSummary
-
-
-def check_where(reader: Reader, project: str, where: str) -> None:
-    """Compile a filter, to refuse a wrong one before anything is answered.
-
-    Raises:
-        BadQuery: The filter is wrong.
-    """
-    compile_where(reader, project, where, is_bounded=True)
 
 
 def find_news(reader: Reader, project: str, where: str, recorded: Sequence[Recorded]) -> list[News]:
@@ -386,7 +378,8 @@ async def get_live(
     that comes back with the `id` that it heard last misses nothing.
     """
     after_ns = _read_id(last_event_id)
-    await run_sync(check_where, reader, project, where)
+    # A wrong filter is refused before anything is answered.
+    await run_sync(partial(compile_where, reader, project, where, is_bounded=True))
     seat = await listening.take_seat(reader, project, after_ns)
     return Events(seat, where)
 

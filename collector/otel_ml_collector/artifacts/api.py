@@ -3,16 +3,15 @@
 import logging
 import re
 from collections.abc import AsyncGenerator
-from dataclasses import replace
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Depends, Request
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from otel_ml_collector.access import INGEST
 from otel_ml_collector.api.bodies import check_json
-from otel_ml_collector.api.parameters import End, FromReader, Limit, Since, needs
+from otel_ml_collector.api.parameters import FromReader, needs
 from otel_ml_collector.artifacts.find import (
     ObjectData,
     ObjectsPage,
@@ -43,7 +42,6 @@ _IMAGES: Final[dict[int | str, dict[str, Any]]] = {
 }
 _OBJECT: Final[dict[int | str, dict[str, Any]]] = {200: {"model": ObjectData}}
 _OBJECTS: Final[dict[int | str, dict[str, Any]]] = {200: {"model": ObjectData | ObjectsPage}}
-_PLACE_CHARS: Final = 8_000
 # Under its hash a document never changes.
 _FOR_EVER: Final = "private, max-age=31536000, immutable"
 _SHA256: Final = re.compile("[0-9a-f]{64}")
@@ -53,44 +51,16 @@ _find_access = needs(INGEST)
 
 router = APIRouter(prefix="/api/v1")
 
-Ref = Annotated[str, Query(max_length=1_024, description="What it was logged as")]
-TraceId = Annotated[str, Query(max_length=256, description="A trace's id in hex, or its key")]
-RunId = Annotated[str, Query(max_length=49)]
 
-
-def parse_objects(
-    *,
-    trace_id: TraceId = "",
-    run_id: RunId = "",
-    ref: Ref = "",
-    start_ns: Since = 0,
-    end_ns: End = None,
-    limit: Limit = 50,
-    cursor: Annotated[str | None, Query(max_length=_PLACE_CHARS)] = None,
-) -> ObjectsQuery:
-    """Read the parameters that say which artifacts, but for their project."""
-    return ObjectsQuery(
-        project="",
-        trace_id=trace_id,
-        run_id=run_id,
-        ref=ref,
-        start_ns=start_ns,
-        end_ns=end_ns,
-        limit=limit,
-        cursor=cursor,
-    )
-
-
-WhichObjects = Annotated[ObjectsQuery, Depends(parse_objects)]
+WhichObjects = Annotated[ObjectsQuery, Depends()]
 
 
 @router.get("/projects/{project:path}/objects", response_model=None, responses=_OBJECTS)
 def get_objects(project: str, which: WhichObjects, reader: FromReader) -> Response | ObjectsPage:
     """Read the newest artifact of a ref of a trace or run; without one of them, list artifacts."""
-    query = replace(which, project=project)
-    if query.is_one:
-        return _stream(open_object(reader, query))
-    return find_objects(reader, query)
+    if which.is_one:
+        return _stream(open_object(reader, project, which))
+    return find_objects(reader, project, which)
 
 
 @router.get("/objects", response_model=None, responses=_OBJECTS)

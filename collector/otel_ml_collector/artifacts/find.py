@@ -9,14 +9,24 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from operator import itemgetter
-from typing import Any, Final
+from typing import Annotated, Any, Final
 from urllib.parse import quote
 
 import orjson
+from fastapi import Query
 from pydantic import BaseModel, Field
 
 from otel_ml.records import ListedArtifact, about
-from otel_ml_collector.api.parameters import TIMES, bad_cursor, read_cursor, read_place, write_place
+from otel_ml_collector.api.parameters import (
+    TIMES,
+    End,
+    Limit,
+    Since,
+    bad_cursor,
+    read_cursor,
+    read_place,
+    write_place,
+)
 from otel_ml_collector.errors import BadQuery, NotFound, Unavailable
 from otel_ml_collector.owners import FIRST, KEY, SET, TRACE_KEY_CHARS, is_run, own_key
 from otel_ml_collector.store.artifacts import find_sizes, read_chunks
@@ -107,24 +117,17 @@ class StoredDocument:
 
 @dataclass(frozen=True, slots=True)
 class ObjectsQuery:
-    """Which logged artifacts are wanted.
+    """Which logged artifacts of a project are wanted; the API takes it as parameters."""
 
-    Attributes:
-        trace_id: A trace's id in hex, or its key; empty for any.
-        run_id: A run's id; empty for any.
-        ref: A reference; empty for any.
-        start_ns: Logged then or later, and before `end_ns`, None for no bound.
-        cursor: Where a former page ended.
-    """
-
-    project: str
-    trace_id: str = ""
-    run_id: str = ""
-    ref: str = ""
-    start_ns: int = 0
-    end_ns: int | None = None
-    limit: int = 50
-    cursor: str | None = None
+    trace_id: Annotated[
+        str, Query(max_length=256, description="A trace's id in hex, or its key")
+    ] = ""
+    run_id: Annotated[str, Query(max_length=49)] = ""
+    ref: Annotated[str, Query(max_length=1_024, description="What it was logged as")] = ""
+    start_ns: Since = 0
+    end_ns: End = None
+    limit: Limit = 50
+    cursor: Annotated[str | None, Query(max_length=8_000)] = None
 
     @property
     def is_one(self) -> bool:
@@ -140,7 +143,7 @@ def find_artifacts(
     Of each of them at most 1,000.
     """
     asked = sorted({owner for of_one in owners.values() for owner in of_one})
-    rows = _list_rows(reader, ObjectsQuery(project), asked, _MOST, Sql("BY owner"))
+    rows = _list_rows(reader, project, ObjectsQuery(), asked, _MOST, each=Sql("BY owner"))
     made: defaultdict[str, list[tuple[Any, Artifact]]] = defaultdict(list)
     for row, facts in zip(rows, _describe(reader, project, rows), strict=True):
         made[row["owner"]].append(((row["time_ns"], *_key_of(row)), Artifact(**facts)))
@@ -157,35 +160,36 @@ def find_artifacts(
     }
 
 
-def find_objects(reader: Reader, query: ObjectsQuery) -> ObjectsPage:
+def find_objects(reader: Reader, project: str, query: ObjectsQuery) -> ObjectsPage:
     """List logged artifacts, newest first.
 
     Raises:
         BadQuery: The cursor is wrong.
     """
-    rows = _list_rows(reader, query, _find_owners(reader, query), query.limit + 1)
+    owners = _find_owners(reader, project, query)
+    rows = _list_rows(reader, project, query, owners, query.limit + 1)
     page = rows[: query.limit]
     next_cursor = None
     if len(rows) > len(page):
         next_cursor = write_place([page[-1]["time_ns"], *_key_of(page[-1])])
     objects = [
         LoggedObject(**facts, **_ids(row))
-        for facts, row in zip(_describe(reader, query.project, page), page, strict=True)
+        for facts, row in zip(_describe(reader, project, page), page, strict=True)
     ]
     return ObjectsPage(objects=objects, next_cursor=next_cursor)
 
 
-def open_object(reader: Reader, query: ObjectsQuery) -> StoredDocument:
+def open_object(reader: Reader, project: str, query: ObjectsQuery) -> StoredDocument:
     """Read the newest artifact of a reference, with its document.
 
     Raises:
         NotFound: Nothing was logged under the reference, or its document is not here.
     """
-    rows = _list_rows(reader, query, _find_owners(reader, query), 1)
+    rows = _list_rows(reader, project, query, _find_owners(reader, project, query), 1)
     if not rows:
         owner = query.run_id or query.trace_id
         raise NotFound(f"Nothing is logged as {query.ref[:80]!r} in {owner[:80]!r}")
-    return _open_row(reader, query.project, rows[0])
+    return _open_row(reader, project, rows[0])
 
 
 def open_object_by_id(reader: Reader, project: str, obj_id: str) -> StoredDocument:
@@ -260,14 +264,16 @@ def address_of(project: str, sha256: str) -> str:
 
 def _list_rows(
     reader: Reader,
+    project: str,
     query: ObjectsQuery,
     owners: Sequence[str] | None,
     limit: int,
+    *,
     each: Sql = EMPTY,
 ) -> list[Row]:
     """List artifacts about some owners, newest first; None for anything that they are about."""
     parameters: dict[str, Any] = {
-        "project": query.project,
+        "project": project,
         "owners": list(owners or []),
         "ref": query.ref,
         "start": query.start_ns,
@@ -340,21 +346,21 @@ def _open_row(reader: Reader, project: str, row: Row) -> StoredDocument:
     return StoredDocument(len(head) + document.size + 1, parts())
 
 
-def _find_owners(reader: Reader, query: ObjectsQuery) -> list[str] | None:
+def _find_owners(reader: Reader, project: str, query: ObjectsQuery) -> list[str] | None:
     """Name what the artifacts of a trace or run are about; None when neither is named."""
     of_trace: set[str] | None = None
     if query.trace_id:
         key = query.trace_id[:TRACE_KEY_CHARS]
         places = find_places(reader, key)
-        traces = {place.trace_id for place in places if place.project == query.project}
+        traces = {place.trace_id for place in places if place.project == project}
         if _TRACE_ID.fullmatch(key):  # perhaps one of which no span is here
             traces.add(key.lower())
-        keys = read_trace_keys(reader, query.project, sorted(traces)) if traces else []
+        keys = read_trace_keys(reader, project, sorted(traces)) if traces else []
         of_trace = {own_key(row["key"]) for row in keys} | {own_key(key)}
-        of_trace.update(_find_logged(reader, query.project, sorted(traces)))
+        of_trace.update(_find_logged(reader, project, sorted(traces)))
     if not query.run_id:
         return None if of_trace is None else sorted(of_trace)
-    found = _find_logged(reader, query.project, [query.run_id[:_TRACE_CHARS]], query.run_id)
+    found = _find_logged(reader, project, [query.run_id[:_TRACE_CHARS]], query.run_id)
     return [owner for owner in found if of_trace is None or owner in of_trace]
 
 

@@ -262,7 +262,7 @@ def mend(where: str) -> str:
     )
     for _ in range(_MENDS):
         try:
-            check_filter(mended)
+            compile_filter(mended)
         except BadQuery as error:
             at = error.column or 0
             word = _WORD.match(mended, at)
@@ -273,15 +273,6 @@ def mend(where: str) -> str:
         else:
             return mended if mended != where else ""
     return ""
-
-
-def check_filter(where: str) -> None:
-    """Check a filter without asking the store.
-
-    Raises:
-        BadQuery: It is wrong.
-    """
-    compile_filter(where)
 
 
 def _to_minute(rfc3339: str) -> str:

@@ -10,7 +10,6 @@ from otel_ml.statistics.verdict import LEAST_RUNS, WORST_FIRST
 from otel_ml_collector.assistants.answers import LEAF_CHARS, Digest, DigestTable, Own, brief, moment
 from otel_ml_collector.assistants.call import (
     ToolCall,
-    check_filter,
     read_time,
     short_id,
     write_time,
@@ -22,6 +21,7 @@ from otel_ml_collector.datasets.find import find_datasets
 from otel_ml_collector.errors import BadQuery, NotFound
 from otel_ml_collector.experiments import find as experiments
 from otel_ml_collector.experiments.find import Compared, ExperimentVerdict
+from otel_ml_collector.filter.sql import compile_filter
 from otel_ml_collector.models import diff
 from otel_ml_collector.models.find import (
     MOST_RUNS,
@@ -155,7 +155,7 @@ def _find_side(call: ToolCall, text: str, field: str) -> _Side:
         if not _IS_FILTER.search(text):
             raise
         try:
-            check_filter(text)
+            compile_filter(text)
         except BadQuery as error:
             raise BadQuery(f"{field}: {error}", field, error.column) from error
         return _Side(Own(text), where=text)

@@ -36,7 +36,6 @@ from otel_ml_collector.assistants import experiments, runs, writes
 from otel_ml_collector.assistants.answers import Digest, to_text, unshow, write
 from otel_ml_collector.assistants.call import (
     ToolCall,
-    check_filter,
     choose_project,
     explain,
     explain_timeout,
@@ -52,6 +51,7 @@ from otel_ml_collector.assistants.definitions import (
 from otel_ml_collector.assistants.read import read
 from otel_ml_collector.assistants.writer import ToolWriter, Writing
 from otel_ml_collector.errors import BadQuery, CollectorError, StoreTimeout, Unavailable
+from otel_ml_collector.filter.sql import compile_filter
 from otel_ml_collector.log import going_on
 from otel_ml_collector.receive.admission import Pressure
 from otel_ml_collector.store.reader import Reader
@@ -124,7 +124,7 @@ def _taken_back(name: str, value: Any) -> Any:
         return [unshow(one) for one in value] if isinstance(value, list) else unshow(value or "")
     if name in _FILTERS and isinstance(value, str) and unshow(value) != value:
         try:
-            check_filter(value)
+            compile_filter(value)
         except BadQuery:
             return unshow(value)
     return value

@@ -7,7 +7,6 @@ from typing import Any, Final
 from otel_ml_collector.assistants.answers import Digest, DigestTable, Own, moment, number
 from otel_ml_collector.assistants.call import (
     ToolCall,
-    check_filter,
     short_id,
     tell_scores,
 )
@@ -16,6 +15,7 @@ from otel_ml_collector.assistants.find import count_behind, find_ordered
 from otel_ml_collector.completion import CompletionQuery, find_completion
 from otel_ml_collector.errors import BadQuery
 from otel_ml_collector.experiments.find import find_experiments
+from otel_ml_collector.filter.sql import compile_filter
 from otel_ml_collector.projects import find_projects
 from otel_ml_collector.runs.answers import RunSummary
 from otel_ml_collector.runs.errors import ErrorGroups, find_error_groups
@@ -330,7 +330,7 @@ def complete(call: ToolCall) -> Digest:
     text = call.given["text"]
     problem = None
     try:
-        check_filter(text)
+        compile_filter(text)
     except BadQuery as error:
         problem = str(error)
     end_ns = call.now_ns + AHEAD_NS

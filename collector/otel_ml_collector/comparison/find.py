@@ -8,9 +8,10 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import orjson
+from fastapi import Query
 from pydantic import BaseModel, Field
 
 from otel_ml.attributes import NUMBERED, RUN_ID
@@ -147,23 +148,37 @@ class Comparison(BaseModel):
     sides: list[ComparedSide] = Field(description="In the order in which they were asked for")
 
 
+_MOST_ASKED: Final = 100  # more than are compared, so that who asks for more is told
+_Names = Annotated[list[Annotated[str, Query(max_length=1_024)]], Query(max_length=50)]
+_Reference = Annotated[str, Query(max_length=1_040)]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComparisonQuery:
-    """What is to be compared.
+    """What is to be compared; API and page take it as parameters."""
 
-    Attributes:
-        of: Run ids, versions as ``answer:v3``, or run ids of experiments.
-        baseline: One of them; None for the first one.
-        metric: Which one the sentence is about; None for one that most have.
-        lower: Metrics of which less is better, whatever their names say.
-        higher: Metrics of which more is better.
-    """
-
-    of: Sequence[str]
-    baseline: str | None = None
-    metric: str | None = None
-    lower: Sequence[str] = ()
-    higher: Sequence[str] = ()
+    of: Annotated[
+        list[_Reference],
+        Query(
+            max_length=_MOST_ASKED,
+            default_factory=list,
+            description="Two to six run ids, versions as `answer:v3`, or run ids of experiments; "
+            "up to 50 ids of runs that logged metrics",
+        ),
+    ]
+    baseline: Annotated[
+        str | None, Query(max_length=1_040, description="One of them; the first one unless told")
+    ] = None
+    metric: Annotated[
+        str | None,
+        Query(max_length=1_024, description="What the sentence is about; else one that most have"),
+    ] = None
+    lower: Annotated[
+        _Names, Query(default_factory=list, description="Metrics of which less is better")
+    ]
+    higher: Annotated[
+        _Names, Query(default_factory=list, description="Metrics of which more is better")
+    ]
 
 
 @dataclass(frozen=True, slots=True)

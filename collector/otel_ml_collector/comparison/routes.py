@@ -54,45 +54,13 @@ _COPIED: Final = 20  # params and metrics that are copied
 _CELL_CHARS: Final = 2_000
 # Marks of Markdown and of HTML within it.
 _MARKUP: Final = re.compile(r"[\\`*_{}\[\]<>|#]")
-_MOST_ASKED: Final = 100  # more than are compared, so that who asks for more is told
 _PARTS: Final = {"run": "runs", "version": "models", "experiment": "experiments"}
-_Names = Annotated[list[Annotated[str, Query(max_length=1_024)]], Query(max_length=50)]
-_Reference = Annotated[str, Query(max_length=1_040)]
 
 api = APIRouter(prefix="/api/v1")
 pages = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 
-def read_asked(
-    *,
-    of: Annotated[
-        list[_Reference],
-        Query(
-            max_length=_MOST_ASKED,
-            default_factory=list,
-            description="Two to six run ids, versions as `answer:v3`, or run ids of experiments; "
-            "up to 50 ids of runs that logged metrics",
-        ),
-    ],
-    baseline: Annotated[
-        str | None, Query(max_length=1_040, description="One of them; the first one unless told")
-    ] = None,
-    metric: Annotated[
-        str | None,
-        Query(max_length=1_024, description="What the sentence is about; else one that most have"),
-    ] = None,
-    lower: Annotated[
-        _Names, Query(default_factory=list, description="Metrics of which less is better")
-    ],
-    higher: Annotated[
-        _Names, Query(default_factory=list, description="Metrics of which more is better")
-    ],
-) -> ComparisonQuery:
-    """Read what is to be compared; API and page take the same parameters."""
-    return ComparisonQuery(of=of, baseline=baseline, metric=metric, lower=lower, higher=higher)
-
-
-FromAsked = Annotated[ComparisonQuery, Depends(read_asked)]
+FromAsked = Annotated[ComparisonQuery, Depends()]
 
 
 @api.get("/projects/{project:path}/compare")

@@ -169,8 +169,8 @@ def answers(store: Store, project: str, story: Sequence[Span]) -> dict[str, Any]
             reader, project, ALWAYS, statistics.Buckets(window, window.start_ns, SECOND_NS)
         ),
         "objects": [
-            find_objects(reader, ObjectsQuery(project)),
-            find_objects(reader, ObjectsQuery(project, trace_id=trace_id(1).hex())),
+            find_objects(reader, project, ObjectsQuery()),
+            find_objects(reader, project, ObjectsQuery(trace_id=trace_id(1).hex())),
         ],
         "bounds": statistics.bound_runs(reader, project),
         "version_runs": statistics.read_version_runs(reader, project, "answer"),
