@@ -142,6 +142,11 @@ def join_sql(separator: Separator, parts: Iterable[Sql]) -> Sql:
     return _trust(separator.join(parts))
 
 
+def substitute(sql: Sql, part: Sql, other: Sql) -> Sql:
+    """Put another piece wherever a piece stands."""
+    return _trust(sql.replace(part, other))
+
+
 def identifier(name: str, known: Collection[str]) -> Sql:
     """Name a table or a column, of those that are known.
 
