@@ -40,6 +40,9 @@ FILTERED: Final = {
     "use_top_k_dynamic_filtering": 0,
     "use_statistics": 1,
 }
+# What is asked by its key names what is read first (PREWHERE): looking for better plans than that
+# takes a tenth of its time, and finds none.
+BY_KEY: Final = {"query_plan_enable_optimizations": 0}
 # Points and scores are in partitions by arrival: a repeated one may stand in two of them.
 ACROSS_PARTITIONS: Final = {"do_not_merge_across_partitions_select_final": 0}
 
@@ -201,8 +204,8 @@ def key_parameters(project: str, keys: Sequence[Key]) -> dict[str, Any]:
 
 def read_runs(reader: Reader, project: str, keys: Sequence[Key], columns: Sql = LIGHT) -> list[Row]:
     """Read light rows of some keys, or other columns: each delivery of a run that is there."""
-    sql = Sql("SELECT {columns} FROM runs WHERE {these}").fill(columns=columns, these=OF_KEYS)
-    return reader.rows(sql, key_parameters(project, keys))
+    sql = Sql("SELECT {columns} FROM runs PREWHERE {these}").fill(columns=columns, these=OF_KEYS)
+    return reader.rows(sql, key_parameters(project, keys), BY_KEY)
 
 
 def read_shares(reader: Reader, project: str, rows: Sequence[Row]) -> dict[str, Row]:
@@ -307,8 +310,9 @@ def read_spans(reader: Reader, places: Sequence[Place], span_ids: Sequence[str])
     """Read the light rows of some spans of traces of one project."""
     sql = Sql("""
         SELECT {light} FROM runs
-        WHERE project = {project:String} AND start_ns >= {start:Int64} AND start_ns <= {end:Int64}
-          AND lower(hex(trace_id)) IN {traces:Array(String)} AND {of_spans}
+        PREWHERE project = {project:String} AND start_ns >= {start:Int64}
+          AND start_ns <= {end:Int64} AND lower(hex(trace_id)) IN {traces:Array(String)}
+          AND {of_spans}
         """).fill(light=LIGHT, of_spans=OF_SPANS)
     parameters = {
         "project": places[0].project,
@@ -317,7 +321,7 @@ def read_spans(reader: Reader, places: Sequence[Place], span_ids: Sequence[str])
         "traces": [place.trace_id for place in places],
         "spans": list(span_ids),
     }
-    return reader.rows(sql, parameters)
+    return reader.rows(sql, parameters, BY_KEY)
 
 
 def read_parents(reader: Reader, project: str, run_ids: Sequence[str]) -> list[Row]:
@@ -361,10 +365,10 @@ def find_topped(reader: Reader, project: str, traces: Collection[str]) -> set[st
 
 def read_payloads(reader: Reader, project: str, keys: Sequence[Key]) -> dict[str, Row]:
     """Read the payloads of some runs, by run id; those that are no longer kept are left out."""
-    sql = Sql("SELECT {ids}, rank, {of_payloads} FROM payloads WHERE {these}").fill(
+    sql = Sql("SELECT {ids}, rank, {of_payloads} FROM payloads PREWHERE {these}").fill(
         ids=IDS, of_payloads=OF_PAYLOADS, these=OF_KEYS
     )
-    rows = reader.rows(sql, key_parameters(project, keys)) if keys else []
+    rows = reader.rows(sql, key_parameters(project, keys), BY_KEY) if keys else []
     return {run_id_of(row): row for row in winners(rows)}
 
 
