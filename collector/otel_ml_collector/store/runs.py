@@ -6,8 +6,11 @@ A span that was delivered twice may stand twice: lists tell the deliveries apart
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from operator import itemgetter
 from typing import Any, Final
+
+import orjson
 
 from otel_ml.records import TOKENS
 from otel_ml_collector.owners import TRACE_KEY_CHARS
@@ -27,7 +30,6 @@ from otel_ml_collector.store.tables import (
     OF_PAYLOADS,
     PAYLOAD,
     SAME_CALLS,
-    WORD,
     counted,
     repeats,
     shares,
@@ -481,18 +483,30 @@ def read_evaluations(reader: Reader, project: str, owners: Sequence[str]) -> lis
     # Without FINAL, ORDER BY and a join of parts: four fifths of a small question are its planning.
     sql = Sql("""
         SELECT owner, name AS judge, judge_version AS version, value AS score, passed, label,
-          explanation, error, source, time_ns, record_id, position, actual, annotator,
-          {word} AS word, rank, arrived_ns
+          explanation, error, source, time_ns, record_id, position, actual, annotator, arrived_ns
         FROM metrics
-        WHERE project = {project:String} AND owner IN {owners:Array(String)}
-          AND source != 'logged'""").fill(word=WORD)
-    return _last_told(reader.rows(sql, {"project": project, "owners": list(owners)}))
+        PREWHERE project = {project:String} AND owner IN {owners:Array(String)}
+          AND source != 'logged'""")
+    rows = reader.rows(sql, {"project": project, "owners": list(owners)}, BY_KEY)
+    return [row | {"word": _word_of(row)} for row in _last_told(rows)]
+
+
+def _word_of(row: Row) -> str:
+    """Write what a truth, a person or an agent said, as `WORD` does."""
+    score = row["score"]
+    if row["source"] not in {"human", "actual", "agent"}:
+        return ""
+    if row["actual"] or row["label"]:
+        return row["actual"] or orjson.dumps(row["label"]).decode()
+    if score is not None and isfinite(score):
+        return f"{score:.17g}"
+    return "" if row["passed"] is None else orjson.dumps(row["passed"]).decode()
 
 
 def _last_told(rows: Iterable[Row]) -> list[Row]:
     """Keep what was told last of what was told several times, as the engine does in the end."""
     kept: dict[tuple[object, ...], Row] = {}
-    for row in sorted(rows, key=itemgetter("rank", "arrived_ns")):
+    for row in sorted(rows, key=itemgetter("time_ns", "arrived_ns")):
         kept[tuple(row[name] for name in _TOLD_BY)] = row
     return sorted(kept.values(), key=itemgetter("time_ns", "judge", "version"))
 
