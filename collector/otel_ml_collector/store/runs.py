@@ -51,6 +51,7 @@ ACROSS_PARTITIONS: Final = {"do_not_merge_across_partitions_select_final": 0}
 _NO_TRACE: Final = "0" * 32
 _PLACES: Final = 100
 _KEYED: Final = 2 * _PLACES
+_FIRST_KEYED: Final = Sql(" LIMIT {most}").fill(most=_KEYED)
 # The key of `metrics`.
 _TOLD_BY: Final = ("owner", "judge", "source", "version", "record_id", "position")
 
@@ -428,16 +429,27 @@ def find_all_places(reader: Reader, trace_ids: Sequence[str]) -> dict[str, Seque
 def find_key(reader: Reader, key: str) -> KeyedTraces:
     """Find the traces of an id or key, at most 100 places, and whether more is told of it."""
     key = key[:TRACE_KEY_CHARS]
-    sql = Sql("""
-        SELECT project, lower(hex(trace_id)) AS trace_id, min(start_ns) AS start_ns,
-          max(end_ns) AS end_ns
-        FROM trace_index WHERE key = {key:String} AND {readable}
-        GROUP BY project, trace_id ORDER BY trace_index.trace_id, project LIMIT {most}
-        """).fill(readable=READABLE, most=_KEYED)
-    rows = reader.rows(sql, {"key": key})
-    told = [row["project"] for row in rows if row["trace_id"] == _NO_TRACE]
-    places = [Place(**row) for row in rows[len(told) :]]
-    if len(rows) == _KEYED or any(place.trace_id != key for place in places):
+    asked = Sql("FROM trace_index PREWHERE key = {key:String} WHERE {readable}").fill(
+        readable=READABLE
+    )
+    # Grouped here, as most keys have few rows: in the engine it takes as long as all the rest.
+    flat = Sql("SELECT project, lower(hex(trace_id)) AS trace_id, start_ns, end_ns {asked}")
+    rows = reader.rows(flat.fill(asked=asked) + _FIRST_KEYED, {"key": key}, BY_KEY)
+    if len(rows) == _KEYED:
+        grouped = Sql("""
+            SELECT project, lower(hex(trace_id)) AS trace_id, min(start_ns) AS start_ns,
+              max(end_ns) AS end_ns {asked}
+            GROUP BY project, trace_id ORDER BY trace_index.trace_id, project""")
+        rows = reader.rows(grouped.fill(asked=asked) + _FIRST_KEYED, {"key": key})
+    found: dict[tuple[str, str], Place] = {}
+    for row in sorted(rows, key=itemgetter("trace_id", "project")):
+        one = Place(**row)
+        before = found.get((one.project, one.trace_id), one)
+        bounds = min(one.start_ns, before.start_ns), max(one.end_ns, before.end_ns)
+        found[one.project, one.trace_id] = Place(one.project, one.trace_id, *bounds)
+    told = [place.project for place in found.values() if place.trace_id == _NO_TRACE]
+    places = [*found.values()][len(told) :]
+    if len(found) == _KEYED or any(place.trace_id != key for place in places):
         places = _find_keyed(reader, key)  # an id says where its trace is, a key does not
     places.sort(key=lambda place: place.start_ns)
     return KeyedTraces(places[:_PLACES], told[:_PLACES])
