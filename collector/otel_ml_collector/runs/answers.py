@@ -1,7 +1,8 @@
 """Runs, their lists and their traces, as the API answers them and pages show them."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from concurrent.futures import Future
 from dataclasses import dataclass, field, fields
 from itertools import chain
 from typing import Any, Final
@@ -338,14 +339,37 @@ class Said:
     lent: Sequence[Row] = ()
 
 
-def find_said(reader: Reader, project: str, rows: Sequence[Row]) -> dict[str, Said]:
+@dataclass(frozen=True, slots=True)
+class AskedEvaluations:
+    """Evaluations of runs whose rows are being read: asked for on other threads meanwhile."""
+
+    _asked: list[tuple[Set[str], Future[list[Row]]]] = field(default_factory=list)
+
+    def ask(self, reader: Reader, project: str, run_ids: Iterable[str]) -> None:
+        """Ask for those of some runs that are known to be here, if the project has any."""
+        if find_apart(reader, project).scores and (ids := {*run_ids}):
+            self._asked.append((ids, reader.ahead(read_evaluations, project, sorted(ids))))
+
+    def take(self, reader: Reader, project: str, run_ids: Iterable[str]) -> list[Row]:
+        """Return those of some runs; what was not asked for is asked for now."""
+        left, found = {*run_ids}, list[Row]()
+        for ids, rows in self._asked:
+            found += [row for row in rows.result() if row["owner"] in left]
+            left -= ids
+        return found + (read_evaluations(reader, project, sorted(left)) if left else [])
+
+
+def find_said(
+    reader: Reader, project: str, rows: Sequence[Row], asked: AskedEvaluations | None = None
+) -> dict[str, Said]:
     """Find what was said of the runs of some light rows of one project, by run id."""
     run_ids = [run_id_of(row) for row in rows]
     apart = find_apart(reader, project)
     shares = read_shares(reader, project, rows) if apart.same_calls else {}
     others = {run_id: _others(row) for run_id, row in shares.items()}
     recorded = [*run_ids, *(one.run_id for some in others.values() for one in some)]
-    evaluations = read_evaluations(reader, project, recorded) if apart.scores else []
+    asked = asked or AskedEvaluations()
+    evaluations = asked.take(reader, project, recorded) if apart.scores else []
     keys = _keys_of(reader, project, rows) if apart.keys else {}
     tags = _by_owner(read_late_tags(reader, project, recorded)) if apart.tags else {}
     owners = {run_id: [run_id] for run_id in run_ids}
@@ -551,12 +575,14 @@ def _order(row: Row) -> tuple[int, str, str, str]:
     return row["time_ns"], row["judge"], row["version"], record
 
 
-def summarise(reader: Reader, project: str, rows: Sequence[Row]) -> list[RunSummary]:
+def summarise(
+    reader: Reader, project: str, rows: Sequence[Row], asked: AskedEvaluations | None = None
+) -> list[RunSummary]:
     """Make the summaries of light rows of one project."""
     if not rows:
         return []
     identify(reader, project, rows)
-    said = find_said(reader, project, rows)
+    said = find_said(reader, project, rows, asked)
     add_contents(reader, project, rows)
     return [make_summary(row, said[run_id_of(row)]) for row in rows]
 

@@ -21,6 +21,7 @@ from otel_ml_collector.mapping.values import parse
 from otel_ml_collector.records import UNCOUNTED
 from otel_ml_collector.runs.answers import (
     NO_PARENT,
+    AskedEvaluations,
     Run,
     RunsPage,
     RunSummary,
@@ -205,11 +206,12 @@ def find_runs(reader: Reader, query: RunsQuery, now_ns: int) -> RunsPage:
     Raises:
         BadQuery: Filter or cursor is wrong.
     """
-    rows = _list_rows(reader, query, now_ns)
+    asked = AskedEvaluations()
+    rows = _list_rows(reader, query, now_ns, asked)
     page = rows[: query.limit]
     more = len(rows) > query.limit
     return RunsPage(
-        runs=summarise(reader, query.project, page),
+        runs=summarise(reader, query.project, page, asked),
         next_cursor=write_cursor(_key(page[-1])) if more else None,
     )
 
@@ -219,7 +221,7 @@ def find_neighbour(
 ) -> str | None:
     """Find the id of the run behind one in the list of its project; None at its end."""
     query = RunsQuery(run.project, limit=1, cursor=cursor_of(run), newest_first=newest_first)
-    rows = _list_rows(reader, query, now_ns, KEY)
+    rows = _list_rows(reader, query, now_ns, columns=KEY)
     return run_id_of(rows[0]) if rows else None
 
 
@@ -241,7 +243,14 @@ def compile_query(reader: Reader, query: RunsQuery) -> tuple[Condition, bool]:
     return compile_where(reader, query.project, where, is_bounded=is_bounded)
 
 
-def _list_rows(reader: Reader, query: RunsQuery, now_ns: int, columns: Sql = LIGHT) -> list[Row]:
+def _list_rows(
+    reader: Reader,
+    query: RunsQuery,
+    now_ns: int,
+    asked: AskedEvaluations | None = None,
+    *,
+    columns: Sql = LIGHT,
+) -> list[Row]:
     """List the rows of a page, and one more where there is one; of roots and traces light ones."""
     condition, is_filtered = compile_query(reader, query)
     after = None if query.cursor is None else read_cursor(query.cursor)
@@ -250,7 +259,7 @@ def _list_rows(reader: Reader, query: RunsQuery, now_ns: int, columns: Sql = LIG
     want = query.limit + 1
     # Those without an end first: one that ends in between is then in both, and its end wins.
     keys = list_open_keys(reader, listing, whole)
-    ended = _fill(reader, listing, whole, want, query)
+    ended = _fill(reader, listing, whole, want, query=query, asked=asked)
     near = _near(keys, ended, listing, want)
     still_open = read_open_runs(reader, query.project, near, now_ns, condition)
     still_open = _keep(reader, query, still_open)
@@ -425,7 +434,13 @@ def _windows(listing: Listing, whole: Window) -> Iterator[Window]:
 
 
 def _fill(
-    reader: Reader, listing: Listing, whole: Window, want: int, query: RunsQuery
+    reader: Reader,
+    listing: Listing,
+    whole: Window,
+    want: int,
+    *,
+    query: RunsQuery,
+    asked: AskedEvaluations | None,
 ) -> list[Row]:
     """Read matching runs of a time until there are enough.
 
@@ -437,6 +452,8 @@ def _fill(
     while len(rows) < want:
         keys = _find_keys(reader, listing, whole, missing)
         if keys:
+            if asked is not None:
+                asked.ask(reader, query.project, [key.run_id for key in keys])
             rows += _keep(reader, query, _read_matching(reader, listing, keys))
             listing = replace(listing, after=keys[-1])
         if len(keys) < missing:
