@@ -1,6 +1,6 @@
 """What came apart from runs: which sorts of it a project has, of whom, and as SQL by run."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
@@ -262,6 +262,11 @@ def note_apart(memory: Memory, records: Records) -> None:
         memory.note(project, ["experiments"])
 
 
+# What is told of the runs of a trace.
+_OF_TRACE: Final = Sql("""project = {project:String} AND owner > concat({trace:String}, '-')
+  AND owner < concat({trace:String}, '.')""")
+
+
 def find_owners(reader: Reader, project: str, owners: Sequence[str]) -> set[str]:
     """Find those of some owners of which anything is told."""
     if not owners:
@@ -273,37 +278,24 @@ def find_owners(reader: Reader, project: str, owners: Sequence[str]) -> set[str]
     return {row["owner"] for row in reader.rows(sql, {"project": project, "owners": list(owners)})}
 
 
-def list_owners(
-    reader: Reader,
-    project: str,
-    trace_id: str,
-    tables: Sequence[Table[Any]],
-    known: Collection[str],
-) -> list[str]:
-    """List the runs of a trace of which something is told and that are not here, at most 100.
-
-    Args:
-        reader: The store.
-        project: Whose trace.
-        trace_id: In hex.
-        tables: Where the project has anything.
-        known: Runs of the trace that are here; where there are others too, they are looked for.
-    """
-    if not tables:
-        return []
-    ours = Sql("""project = {project:String} AND owner > concat({trace:String}, '-')
-      AND owner < concat({trace:String}, '.')""")
-    told = _owners_in(tables, ours)
+def list_owners(reader: Reader, project: str, trace_id: str) -> set[str]:
+    """List the runs of a trace of which something is told."""
+    tables = find_apart(reader, project).tables
+    sql = Sql("SELECT DISTINCT owner FROM ({told})").fill(told=_owners_in(tables, _OF_TRACE))
     parameters = {"project": project, "trace": trace_id}
-    found = reader.rows(Sql("SELECT DISTINCT owner FROM ({told})").fill(told=told), parameters)
-    if {row["owner"] for row in found} <= set(known):
-        return []
+    return {row["owner"] for row in reader.rows(sql, parameters)} if tables else set()
+
+
+def list_lost_owners(reader: Reader, project: str, trace_id: str) -> list[str]:
+    """List the runs of a trace of which something is told and that are not here, at most 100."""
+    tables = find_apart(reader, project).tables
     sql = Sql("""
         SELECT DISTINCT owner FROM ({told})
         WHERE toFixedString(unhex(substring(owner, 34)), 8) NOT IN ({spans})
         ORDER BY owner LIMIT {owners}
-        """).fill(told=told, spans=_SPANS, owners=_OWNERS)
-    return [row["owner"] for row in reader.rows(sql, parameters)]
+        """).fill(told=_owners_in(tables, _OF_TRACE), spans=_SPANS, owners=_OWNERS)
+    parameters = {"project": project, "trace": trace_id}
+    return [row["owner"] for row in reader.rows(sql, parameters)] if tables else []
 
 
 def _owners_in(tables: Sequence[Table[Any]], ours: Sql) -> Sql:

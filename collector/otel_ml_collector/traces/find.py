@@ -1,7 +1,7 @@
 """Finds traces, and their outlines: one `find` behind the JSON API and the page of a run."""
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -24,7 +24,7 @@ from otel_ml_collector.runs.find import (
     read_cursor,
 )
 from otel_ml_collector.runs.logs import find_loose_lines, make_lines
-from otel_ml_collector.store.apart import find_apart, find_owners, list_owners
+from otel_ml_collector.store.apart import find_apart, find_owners, list_lost_owners, list_owners
 from otel_ml_collector.store.reader import Reader, Row, load_json, run_id_of, winners
 from otel_ml_collector.store.runs import (
     OF_SPANS,
@@ -80,13 +80,15 @@ def find_trace(
     for place in found.places:
         if project in {None, place.project}:
             want = page.limit + page.limit // 16 + 1
+            told = None if after else reader.ahead(list_owners, place.project, place.trace_id)
             rows = read_trace(reader, place, after, page.parent_span_id, want)
             if len(rows) >= want:
                 until.append((rows[-1]["start_ns"], run_id_of(rows[-1])))
             rows = add_open(reader, place, winners(rows), now_ns, page=page, after=after)
             runs += summarise(reader, place.project, rows)
-            if after is None:
-                records += _find_records(reader, place, key, set(map(run_id_of, rows)))
+            if told is not None:
+                is_whole = told.result() <= {*map(run_id_of, rows)}
+                records += _find_records(reader, place, key, is_whole=is_whole)
     if not runs and not records and after is None:
         raise NotFound(f"There is no trace {key[:80]!r}")
     shown, more = _cut(runs, until, page.limit)
@@ -135,15 +137,20 @@ def _find_hidden_parents(reader: Reader, runs: Sequence[RunSummary]) -> list[str
     return find_hidden(reader, sorted(above - {run.run_id for run in runs}))
 
 
-def _find_records(
-    reader: Reader, place: Place, key: str, known: Collection[str]
-) -> list[TraceRecords]:
-    """Find what was told of a trace by its id, of runs that are not here, and lines of no run."""
+def _find_records(reader: Reader, place: Place, key: str, *, is_whole: bool) -> list[TraceRecords]:
+    """Find what was told of a trace by its id, of runs that are not here, and lines of no run.
+
+    Args:
+        reader: The store.
+        place: Where the trace is.
+        key: By what it was asked for.
+        is_whole: Whether nothing is told of runs that are not here.
+    """
     project, trace_id = place.project, place.trace_id
     own = own_key(trace_id)
     apart = find_apart(reader, project)
     is_told = key != trace_id and apart.told and own in find_owners(reader, project, [own])
-    others = list_owners(reader, project, trace_id, apart.tables, known)
+    others = [] if is_whole else list_lost_owners(reader, project, trace_id)
     loose = find_loose_lines(reader, project, trace_id, _RECORDS) if apart.lines else {}
     return [
         *_records(reader, project, [own] if is_told else []),

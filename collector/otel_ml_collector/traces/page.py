@@ -508,6 +508,14 @@ def find_truths(run: Run) -> list[ToldTruth]:
     return sorted(found, key=lambda one: not one.is_newest)
 
 
+def _find_beside(reader: Reader, run: Run, now_ns: int) -> list[str | None]:
+    """Find the newer and the older neighbour of a run."""
+    return [
+        runs.find_neighbour(reader, run, now_ns, newest_first=newest_first)
+        for newest_first in (False, True)
+    ]
+
+
 @router.get("/projects/{project:path}/runs/{run_id}")
 def show_run(
     *,
@@ -522,10 +530,7 @@ def show_run(
     """One run with everything that is known of it."""
     now_ns = time.time_ns()
     run, series = runs.find_run_with_series(reader, run_id, project, now_ns=now_ns)
-    newer, older = (
-        reader.ahead(runs.find_neighbour, run, now_ns, newest_first=newest_first)
-        for newest_first in (False, True)
-    )
+    beside = reader.ahead(_find_beside, run, now_ns)
     page = runs.TracePage(limit=MAX_ROWS)
     trace = find_trace(reader, run.trace_id, now_ns=now_ns, page=page)
     told = read_state(request)
@@ -558,8 +563,8 @@ def show_run(
         "series": len(series),
         "plots": make_plots(project, {"run_id": run_id}, series[:_PLOTS]),
         "artifacts": lay_out_artifacts(request, reader, project, run.artifacts),
-        "newer": newer.result(),
-        "older": older.result(),
+        "newer": beside.result()[0],
+        "older": beside.result()[1],
         "api": view.api_address("projects", project, "runs", run_id),
         "python": python_call("run", run_id),
     }
