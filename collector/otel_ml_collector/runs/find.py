@@ -1,7 +1,7 @@
 """Finds runs: one `find` behind the JSON API and the pages."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields, replace
 from itertools import groupby
 from operator import attrgetter
@@ -369,18 +369,24 @@ def find_named_runs(
         yield from (made[run_id] for run_id in part)
 
 
-def find_whole_runs(reader: Reader, runs: Sequence[RunSummary], now_ns: int) -> Iterator[Run]:
-    """Read the runs of some traces with everything that is known of them, in their order.
-
-    Runs that were deleted meanwhile are left out. At most 100 runs and about 16 MiB are in memory
-    at a time.
-    """
+def places_of(runs: Iterable[RunSummary]) -> dict[tuple[str, str], Place]:
+    """Tell where some runs are in their traces, by project and trace: without a question."""
     places: dict[tuple[str, str], Place] = {}
     for run in runs:
         key, start_ns = (run.project, run.trace_id), run.start_ns
         known = places.get(key) or Place(*key, start_ns, start_ns)
         bounds = min(known.start_ns, start_ns), max(known.end_ns, start_ns)
         places[key] = Place(*key, *bounds)
+    return places
+
+
+def find_whole_runs(reader: Reader, runs: Sequence[RunSummary], now_ns: int) -> Iterator[Run]:
+    """Read the runs of some traces with everything that is known of them, in their order.
+
+    Runs that were deleted meanwhile are left out. At most 100 runs and about 16 MiB are in memory
+    at a time.
+    """
+    places = places_of(runs)
     for project, group in groupby(runs, key=attrgetter("project")):
         for part in _parts(reader, project, list(group)):
             traces = dict.fromkeys(run.trace_id for run in part)

@@ -21,6 +21,7 @@ from otel_ml_collector.runs.find import (
     TracePage,
     add_open,
     cursor_of,
+    places_of,
     read_cursor,
 )
 from otel_ml_collector.runs.logs import find_loose_lines, make_lines
@@ -224,12 +225,13 @@ def length_ms(run: RunSummary, now_ns: int) -> float:
     return max(until_ns - run.start_ns, 0) / 1e6  # clocks of two machines
 
 
-def find_senders(reader: Reader, trace_id: str, run_ids: Sequence[str]) -> dict[str, Sender]:
-    """Find who sent some runs of a trace, the first 1,000 of them, by run id."""
-    span_ids = [run_id.partition("-")[2] for run_id in run_ids[:_SENDERS]]
+def find_senders(reader: Reader, runs: Sequence[RunSummary]) -> dict[str, Sender]:
+    """Find who sent some runs, the first 1,000 of them, by run id."""
+    runs = runs[:_SENDERS]
+    span_ids = [run.run_id.partition("-")[2] for run in runs]
     return {
         f"{place.trace_id}-{row['span_id']}": _sender(row["resource"])
-        for place in (find_places(reader, trace_id) if span_ids else ())
+        for place in places_of(runs).values()
         for row in read_senders(reader, place, span_ids)
     }
 

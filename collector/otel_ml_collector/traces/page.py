@@ -455,8 +455,8 @@ def find_clock_notes(
     skews = find_skews(runs, above)[:_SKEWS]
     if not skews:
         return {}
-    ids = {run.run_id for skew in skews for run in (skew.run, skew.parent)}
-    senders = find_senders(reader, skews[0].run.trace_id, sorted(ids))
+    beside = {run.run_id: run for skew in skews for run in (skew.run, skew.parent)}
+    senders = find_senders(reader, [*beside.values()])
     notes = {}
     for skew in skews:
         what = tell(skew, senders)
