@@ -87,7 +87,7 @@ _WITH_NUMBERS: Final = Sql("""
   ) AS version ON model_named = model AND digest_named = digest AND structure_named = structure
 """).fill(versions=NUMBERED_VERSIONS)
 # Of which group a cell is: of one that is wanted, else of the others.
-_PLACED: Final = Sql("""has({wanted:Array(String)}, label) AS is_wanted,
+_PLACED: Final = Sql(""", has({wanted:Array(String)}, label) AS is_wanted,
   if(is_wanted, label, '') AS named""")
 # What a judge or a person said of keys and tags, besides what was said of runs by their ids.
 _TOLD: Final = Sql("""FROM metrics WHERE project = {project:String} AND owner >= '{first}'
@@ -189,13 +189,14 @@ def read_runs(reader: Reader, question: StatsQuestion, wanted: Sequence[str]) ->
           quantilesDDMerge(0.01, 0.5, 0.9, 0.99)(latency) AS quantiles,
           {tokens},
           toFloat64(sum(cost)) / 1e15 AS cost, sum(priced) AS priced
-        FROM (SELECT *, {placed} FROM ({run_cells}))
+        FROM ({run_cells})
         GROUP BY GROUPING SETS ((is_wanted, named, bucket), (is_wanted, named), ())
         ORDER BY level, is_wanted, named, bucket
         """).fill(
         tokens=_TOKENS,
-        placed=_PLACED,
-        run_cells=_run_cells(question, _MERGED, COUNTED_SUMS if question.shares_calls else SUMS),
+        run_cells=_run_cells(
+            question, _MERGED, COUNTED_SUMS if question.shares_calls else SUMS, _PLACED
+        ),
     )
     return reader.rows(sql, {**question.parameters, "wanted": list(wanted)})
 
@@ -207,12 +208,12 @@ def read_scores(reader: Reader, question: StatsQuestion, wanted: Sequence[str]) 
           judge_version, sum(evaluations) AS evaluations, sum(failed) AS failed,
           toFloat64(sum(score)) / 1e15 AS score, sum(scored) AS scored, sum(passed) AS passed,
           sum(judged) AS judged
-        FROM (SELECT *, {placed} FROM ({score_cells}))
+        FROM ({score_cells})
         GROUP BY GROUPING SETS (
           (judge, judge_version, is_wanted, named, bucket),
           (judge, judge_version, is_wanted, named), (judge, judge_version))
         ORDER BY level, is_wanted, named, bucket, judge, judge_version
-        """).fill(placed=_PLACED, score_cells=_score_cells(question))
+        """).fill(score_cells=_score_cells(question))
     parameters = {**question.parameters, "wanted": list(wanted)}
     return reader.rows(sql, parameters, ACROSS_PARTITIONS if question.is_told else None)
 
@@ -260,25 +261,27 @@ def _between(days: Sequence[int], window: Window) -> list[Window]:
     return pieces
 
 
-def _run_cells(question: StatsQuestion, daily: Sql, raw: Sql) -> Sql:
+def _run_cells(question: StatsQuestion, daily: Sql, raw: Sql, placed: Sql = EMPTY) -> Sql:
     """Write the SQL for the cells of runs, with the label of each: of the rollup, and of runs."""
+    columns = question.columns + placed
     own = Sql("""
         SELECT {bucket}, {columns}, {raw}
         FROM runs FINAL {join} {shares} WHERE {of_runs}
         GROUP BY ALL""").fill(
         shares=shares(_IN_PIECES) if question.shares_calls else EMPTY,
         bucket=_bucket(Sql("start_ns")),
-        columns=question.columns,
+        columns=columns,
         raw=raw,
         join=question.grouping.join,
         of_runs=_of_runs(question),
     )
-    return _with_days(question, own, daily, Sql("daily_runs"))
+    return _with_days(question, own, columns + Sql(", ") + daily, Sql("daily_runs"))
 
 
 def _score_cells(question: StatsQuestion) -> Sql:
+    columns = question.columns + _PLACED
     own = Sql("""
-        SELECT bucket, label, outcome, judge, judge_version, {score_sums}
+        SELECT bucket, label, outcome, is_wanted, named, judge, judge_version, {score_sums}
         FROM (
           SELECT trace_id, span_id, {bucket}, {columns}
           FROM runs FINAL {join} WHERE {of_runs}
@@ -288,14 +291,13 @@ def _score_cells(question: StatsQuestion) -> Sql:
         GROUP BY ALL""").fill(
         score_sums=SCORE_SUMS,
         bucket=_bucket(Sql("start_ns")),
-        columns=question.columns,
+        columns=columns,
         join=question.grouping.join,
         of_runs=_of_runs(question),
         newest=_told_scores() if question.is_told else NEWEST_SCORES,
     )
-    return _with_days(
-        question, own, Sql("judge, judge_version, ") + _MERGED_SCORES, Sql("daily_scores")
-    )
+    daily = columns + Sql(", judge, judge_version, ") + _MERGED_SCORES
+    return _with_days(question, own, daily, Sql("daily_scores"))
 
 
 def _with_days(question: StatsQuestion, own: Sql, daily: Sql, table: Sql) -> Sql:
@@ -303,10 +305,9 @@ def _with_days(question: StatsQuestion, own: Sql, daily: Sql, table: Sql) -> Sql
     if question.days:
         own += Sql("""
         UNION ALL
-        SELECT {bucket}, {columns}, {daily} FROM {table}
+        SELECT {bucket}, {daily} FROM {table}
         WHERE {of_days} AND ({condition}) GROUP BY ALL""").fill(
             bucket=_bucket(Sql("day_ns")),
-            columns=question.columns,
             daily=daily,
             table=table,
             of_days=_OF_DAYS,
@@ -348,16 +349,14 @@ def _of_runs(question: StatsQuestion) -> Sql:
         )
         for place in range(len(question.pieces))
     ]
-    hides = question.shares_calls and question.hides_repeats
-    return Sql(
-        "{in_pieces} AND ({pieces}) AND NOT {repeats} AND NOT {items} AND ({condition})"
-    ).fill(
-        in_pieces=_IN_PIECES,
-        items=_ITEMS if question.hides_items else Sql("0"),
-        repeats=repeats(_IN_PIECES) if hides else Sql("0"),
-        pieces=join_sql(" OR ", pieces) or Sql("0"),
-        condition=question.condition.sql,
-    )
+    ours = [_IN_PIECES, Sql("({condition})").fill(condition=question.condition.sql)]
+    if len(pieces) != 1:  # one is all of it
+        ours.append(Sql("({pieces})").fill(pieces=join_sql(" OR ", pieces) or Sql("0")))
+    if question.shares_calls and question.hides_repeats:
+        ours.append(Sql("NOT ") + repeats(_IN_PIECES))
+    if question.hides_items:
+        ours.append(Sql("NOT ") + _ITEMS)
+    return join_sql(" AND ", ours)
 
 
 _DAILY: Final = ("model", "kind", "outcome", "digest")
