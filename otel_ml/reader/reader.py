@@ -181,7 +181,7 @@ class Reader(HasCard):
 
     def models(self) -> list[Model]:
         """List the models, the one that ran last first."""
-        found = self._api.get("projects", self.project, "models")["models"]
+        found = self._get("models")["models"]
         return [made(Model, one, page=self._page("models", one["model"])) for one in found]
 
     def versions(self, model: str) -> list[Version]:
@@ -190,8 +190,8 @@ class Reader(HasCard):
         Raises:
             NotFound: There is no such model.
         """
-        path = ("projects", self.project, "models", check_text("model", model), "versions")
-        return [self._version(one) for one in self._api.get(*path)["versions"]]
+        found = self._get("models", check_text("model", model), "versions")["versions"]
+        return [self._version(one) for one in found]
 
     def version(self, model: str, number: int | None = None) -> Version:
         """Read one version of a model.
@@ -209,8 +209,7 @@ class Reader(HasCard):
         if number is None:
             model, number = self._named(model)
         check_integer("number", number, 1, _MOST)
-        path = ("projects", self.project, "models", model, "versions", str(number))
-        return self._version(self._api.get(*path))
+        return self._version(self._get("models", model, "versions", str(number)))
 
     def _named(self, text: str) -> tuple[str, int]:
         """Read a name of a version, ``churn:v3`` or ``churn@champion``."""
@@ -231,8 +230,7 @@ class Reader(HasCard):
         Raises:
             NotFound: There is no such model.
         """
-        path = ("projects", self.project, "models", check_text("model", model), "aliases")
-        return _aliases(self._api.get(*path))
+        return _aliases(self._get("models", check_text("model", model), "aliases"))
 
     def set_alias(
         self,
@@ -266,10 +264,7 @@ class Reader(HasCard):
         check_text("by", by, 256, may_be_empty=True)
         check_optional_text("move_id", move_id, 256)
         body = {"alias": alias, "version": version, "by": by, "id": move_id or uuid4().hex}
-        path = ("projects", self.project, "models", model, "aliases")
-        return _aliases(
-            self._api.ask(Question(path, method="POST", body={**body, "source": "sdk"}))
-        )
+        return _aliases(self._post({**body, "source": "sdk"}, "models", model, "aliases"))
 
     def judges(self) -> list[dict[str, Any]]:
         """List the judges by their names, as ``GET .../judges`` answers them.
@@ -277,7 +272,7 @@ class Reader(HasCard):
         Each has `judge`, `description`, `versions`, and what its `newest` version and the `others`
         said: figures of different versions are never joined.
         """
-        found: list[dict[str, Any]] = self._api.get("projects", self.project, "judges")["judges"]
+        found: list[dict[str, Any]] = self._get("judges")["judges"]
         return found
 
     def judge_versions(self, judge: str) -> list[dict[str, Any]]:
@@ -289,8 +284,8 @@ class Reader(HasCard):
         Raises:
             NotFound: There is no such judge.
         """
-        path = ("projects", self.project, "judges", check_text("judge", judge), "versions")
-        found: list[dict[str, Any]] = self._api.get(*path)["versions"]
+        told = self._get("judges", check_text("judge", judge), "versions")
+        found: list[dict[str, Any]] = told["versions"]
         return found
 
     def sessions(self, where: str = "", *, limit: int = 50) -> list[dict[str, Any]]:
@@ -308,9 +303,8 @@ class Reader(HasCard):
         """
         check_text("where", where, _MOST_CHARS, may_be_empty=True)
         check_integer("limit", limit, 1, 1_000)
-        found: list[dict[str, Any]] = self._api.get(
-            "projects", self.project, "sessions", where=where or None, limit=limit
-        )["sessions"]
+        told = self._get("sessions", where=where or None, limit=limit)
+        found: list[dict[str, Any]] = told["sessions"]
         return found
 
     def session(self, session: str) -> dict[str, Any]:
@@ -322,11 +316,11 @@ class Reader(HasCard):
         Raises:
             NotFound: No run names this session.
         """
-        path = ("projects", self.project, "sessions", check_text("session", session))
-        found: dict[str, Any] = self._api.get(*path)
+        path = ("sessions", check_text("session", session))
+        found: dict[str, Any] = self._get(*path)
         cursor = found["next_cursor"]
         while cursor is not None:
-            more = self._api.get(*path, cursor=cursor)
+            more = self._get(*path, cursor=cursor)
             found["conversation"] += more["conversation"]
             cursor = more["next_cursor"]
         return found | {"next_cursor": None}
@@ -360,8 +354,7 @@ class Reader(HasCard):
         if (run_id is None) == (model is None or version is None):
             raise ValueError("Expected a run_id, or a model and its version")
         about = {"run_id": run_id, "model": model, "version": version}
-        asked = {**about, "name": name, "points": points}
-        found = self._api.get("projects", self.project, "metrics", **asked)["series"]
+        found = self._get("metrics", **about, name=name, points=points)["series"]
         of_run = run_id is not None
         page = self._page("runs", run_id or "") if of_run else self._version_page(model, version)
         return {
@@ -394,8 +387,7 @@ class Reader(HasCard):
         """
         _check_texts(run_id=run_id, trace=trace)
         within = {"start": _moment("start", start), "end": _moment("end", end), "limit": _OBJECTS}
-        path = ("projects", self.project, "objects")
-        found = self._api.all("objects", *path, run_id=run_id, trace_id=trace, **within)
+        found = self._all("objects", "objects", run_id=run_id, trace_id=trace, **within)
         return (made(Artifact, one, _load=self._load) for one in found)
 
     def artifact(self, ref: str, *, run_id: str | None = None, trace: str | None = None) -> Any:
@@ -415,8 +407,7 @@ class Reader(HasCard):
         _check_texts(run_id=run_id, trace=trace)
         if (run_id is None) == (trace is None):
             raise ValueError("Expected one of run_id and trace")
-        asked = {"run_id": run_id, "trace_id": trace, "ref": ref}
-        found = self._api.get("projects", self.project, "objects", **asked)
+        found = self._get("objects", run_id=run_id, trace_id=trace, ref=ref)
         return _value(found["obj_data"])
 
     def feedback(  # noqa: PLR0913 - all by keyword
@@ -464,16 +455,10 @@ class Reader(HasCard):
         Raises:
             BadQuery: A value is wrong; the message says which.
         """
+        about = {"run_id": run_id, "trace_id": trace_id, "trace_key": trace_key, "tag": tag}
+        words = {"label": label, "explanation": explanation}
         check_text("judge", judge)
-        _check_texts(
-            run_id=run_id,
-            trace_id=trace_id,
-            trace_key=trace_key,
-            tag=tag,
-            label=label,
-            explanation=explanation,
-            statement_id=statement_id,
-        )
+        _check_texts(**about, **words, statement_id=statement_id)
         if score is not None:
             check_number("score", score)
         if passed is not None:
@@ -486,25 +471,23 @@ class Reader(HasCard):
                 value = {"actual": orjson.loads(write_actual(actual))}
             except ValueError as error:
                 raise invalid("actual", actual, ACTUAL_WANTED) from error
-        about = {"run_id": run_id, "trace_id": trace_id, "trace_key": trace_key, "tag": tag}
-        said = {"score": score, "passed": passed, "label": label, "explanation": explanation}
         told = {
             "id": statement_id or uuid4().hex,  # asked again after a lost answer it is stored once
             "judge": judge,
             "source": source,
             "time": _moment("time", time),
             **about,
-            **said,
+            "score": score,
+            "passed": passed,
+            **words,
             **value,
         }
-        path = ("projects", self.project, "evaluations")
-        body = {"evaluations": [told]}
-        [stored] = self._api.ask(Question(path, method="POST", body=body))["evaluations"]
+        [stored] = self._post({"evaluations": [told]}, "evaluations")["evaluations"]
         return str(stored["record_id"])
 
     def datasets(self) -> list[DatasetVersion]:
         """List the data sets, each as its newest version, the last told first."""
-        found = self._api.get("projects", self.project, "datasets")["datasets"]
+        found = self._get("datasets")["datasets"]
         return [made(DatasetVersion, one) for one in found]
 
     def dataset_versions(self, name: str) -> list[DatasetVersion]:
@@ -514,10 +497,8 @@ class Reader(HasCard):
             NotFound: There is no such data set.
         """
         check_text("name", name, _MOST_CHARS)
-        path = ("projects", self.project, "datasets", name, "versions")
-        return [
-            made(DatasetVersion, one) for one in self._api.all("versions", *path, limit=_VERSIONS)
-        ]
+        found = self._all("versions", "datasets", name, "versions", limit=_VERSIONS)
+        return [made(DatasetVersion, one) for one in found]
 
     def dataset_items(self, name: str, version: int) -> Iterator[DatasetItem]:
         """Read the items of a version of a data set, in the order of their ids.
@@ -532,10 +513,8 @@ class Reader(HasCard):
         Raises:
             NotFound: There is no such version, or the document of a typed value is not here.
         """
-        check_text("name", name, _MOST_CHARS)
-        check_integer("version", version, 1, _MOST)
-        path = ("projects", self.project, "datasets", name, "versions", str(version), "items")
-        return map(self._item, self._api.all("items", *path, limit=_ITEMS))
+        path = _dataset_path(name, version, "items")
+        return map(self._item, self._all("items", *path, limit=_ITEMS))
 
     def _item(self, told: dict[str, Any]) -> DatasetItem:
         values = {part: self._typed(told[part]) for part in ("inputs", "expected")}
@@ -552,11 +531,8 @@ class Reader(HasCard):
         Raises:
             NotFound: One of them is not there.
         """
-        check_text("name", name, _MOST_CHARS)
-        check_integer("version", version, 1, _MOST)
-        check_integer("against", against, 1, _MOST)
-        path = ("projects", self.project, "datasets", name, "versions", str(version), "diff")
-        told = self._api.get(*path, against=against)
+        path = _dataset_path(name, version, "diff")
+        told = self._get(*path, against=check_integer("against", against, 1, _MOST))
         items = [made(ChangedItem, one) for one in told["items"]]
         return made(DatasetDiff, told, items=items)
 
@@ -570,13 +546,9 @@ class Reader(HasCard):
         Raises:
             NotFound: There is no such version.
         """
-        check_text("name", name, _MOST_CHARS)
-        check_integer("version", version, 1, _MOST)
-        path = ("projects", self.project, "datasets", name, "versions", str(version), "coverage")
-        told = self._api.get(*path)
-        return made(
-            DatasetCoverage, told, slices=[made(CoveredSlice, one) for one in told["slices"]]
-        )
+        told = self._get(*_dataset_path(name, version, "coverage"))
+        slices = [made(CoveredSlice, one) for one in told["slices"]]
+        return made(DatasetCoverage, told, slices=slices)
 
     def experiments(self, where: str = "") -> Iterator[ListedExperiment]:
         """List experiments, the newest first; asks nothing before one goes over them.
@@ -585,8 +557,7 @@ class Reader(HasCard):
             where: A filter such as ``dataset == "qa" and last("7d")``; see docs/api.md.
         """
         check_text("where", where, _MOST_CHARS, may_be_empty=True)
-        path = ("projects", self.project, "experiments")
-        found = self._api.all("experiments", *path, limit=_VERSIONS, where=where or None)
+        found = self._all("experiments", "experiments", limit=_VERSIONS, where=where or None)
         return (made(ListedExperiment, one) for one in found)
 
     def experiment(self, run_id: str) -> ListedExperiment:
@@ -596,8 +567,8 @@ class Reader(HasCard):
             NotFound: There is no such experiment.
         """
         check_text("run_id", run_id, _MOST_CHARS)
-        path = ("projects", self.project, "experiments", run_id)
-        return made(ListedExperiment, self._api.get(*path, baseline=_NONE)["experiment"])
+        told = self._get("experiments", run_id, baseline=_NONE)
+        return made(ListedExperiment, told["experiment"])
 
     def experiment_rows(self, run_id: str) -> Iterator[ExperimentRow]:
         """Read the items of an experiment with its runs over each, in the order of their ids.
@@ -606,8 +577,8 @@ class Reader(HasCard):
             NotFound: There is no such experiment.
         """
         check_text("run_id", run_id, _MOST_CHARS)
-        path = ("projects", self.project, "experiments", run_id, "rows")
-        return map(_row, self._api.all("rows", *path, limit=_POINTS, baseline=_NONE))
+        path = ("experiments", run_id, "rows")
+        return map(_row, self._all("rows", *path, limit=_POINTS, baseline=_NONE))
 
     def compare(
         self,
@@ -635,22 +606,21 @@ class Reader(HasCard):
             NotFound: One of them is not there.
             BadQuery: They are of several kinds, too few, or too many.
         """
-        asked = {
-            "of": _names("of", of),
-            "baseline": check_optional_text("baseline", baseline, _MOST_CHARS),
-            "metric": check_optional_text("metric", metric, _MOST_CHARS),
-            "lower": _names("lower", lower),
-            "higher": _names("higher", higher),
-        }
-        found: dict[str, Any] = self._api.get("projects", self.project, "compare", **asked)
+        found: dict[str, Any] = self._get(
+            "compare",
+            of=_names("of", of),
+            baseline=check_optional_text("baseline", baseline, _MOST_CHARS),
+            metric=check_optional_text("metric", metric, _MOST_CHARS),
+            lower=_names("lower", lower),
+            higher=_names("higher", higher),
+        )
         return found
 
     def _typed(self, value: Any) -> Any:
         """Put the typed values in the places of what refers to their documents."""
         if isinstance(value, dict):
             if value.keys() == {ARTIFACT_TYPE, ARTIFACT_SHA256}:
-                digest = value[ARTIFACT_SHA256]
-                return _value(self._api.get("projects", self.project, "artifacts", digest))
+                return _value(self._get("artifacts", value[ARTIFACT_SHA256]))
             return {key: self._typed(inner) for key, inner in value.items()}
         return [self._typed(inner) for inner in value] if isinstance(value, list) else value
 
@@ -678,6 +648,15 @@ class Reader(HasCard):
         check_one_of("kind", kind, ("jsonl", "csv", "parquet"))
         check_text("columns", columns, _MOST_CHARS, may_be_empty=True)
         return export(self._api, self._wanted(where, start, end, None, "asc"), kind, columns)
+
+    def _get(self, *path: str, **asked: object) -> Any:
+        return self._api.get("projects", self.project, *path, **asked)
+
+    def _all(self, name: str, *path: str, **asked: object) -> Iterator[dict[str, Any]]:
+        return self._api.all(name, "projects", self.project, *path, **asked)
+
+    def _post(self, body: object, *path: str) -> Any:
+        return self._api.ask(Question(("projects", self.project, *path), method="POST", body=body))
 
     def _wanted(
         self, where: str, start: Moment, end: Moment, limit: int | None, order: Order
@@ -711,7 +690,7 @@ class Reader(HasCard):
     def _load(self, artifact: Artifact) -> Any:
         if artifact.sha256 is None:
             return self.artifact(artifact.ref, run_id=artifact.run_id)
-        return _value(self._api.get("projects", self.project, "artifacts", artifact.sha256))
+        return _value(self._get("artifacts", artifact.sha256))
 
 
 def _aliases(told: Any) -> Aliases:
@@ -719,6 +698,13 @@ def _aliases(told: Any) -> Aliases:
         [made(Alias, one) for one in told["aliases"]],
         [made(Alias, one) for one in told["history"]],
     )
+
+
+def _dataset_path(name: str, version: int, part: str) -> tuple[str, ...]:
+    """Name a part of a version of a data set, where these can be one."""
+    check_text("name", name, _MOST_CHARS)
+    check_integer("version", version, 1, _MOST)
+    return "datasets", name, "versions", str(version), part
 
 
 def _names(argument: str, given: Any) -> list[str]:
