@@ -156,11 +156,6 @@ class ItemCall(Call):
         self._end_ns = end_ns
 
 
-def _without_span() -> Context:
-    current = context_api.get_current()
-    return Context({key: value for key, value in current.items() if key != SPAN_KEY})
-
-
 @dataclass(frozen=True, slots=True)
 class About:
     """What all runs of an experiment say, and the experiment's span that they point to.
@@ -173,7 +168,9 @@ class About:
 
     facts: Mapping[str, Any]
     links: tuple[Link, ...] = ()
-    context: Context = field(default_factory=_without_span)
+    context: Context = field(
+        default_factory=lambda: Context({**context_api.get_current(), SPAN_KEY: None})
+    )
 
 
 @dataclass(frozen=True, slots=True)

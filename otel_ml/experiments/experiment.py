@@ -183,6 +183,7 @@ class _Prepared:
     def opened(self, tell: Tell) -> Iterator[tuple[Work, Progress]]:
         """Open the experiment's run and close it with what became of it."""
         progress = Progress(self.recorder, tell)
+        baseline, told = self.baseline, self.comparison.told
         version, source = _version_of_function(self.target.traced), ""
         with untrusted:  # a file that cannot be read
             source = source_digest(self.target.function)
@@ -206,8 +207,10 @@ class _Prepared:
             names.EXPERIMENT_ITEMS: len(self.items),
             names.EXPERIMENT_REPEATS: self.repeats,
             names.EXPERIMENT_SOURCE: source or None,
-            names.EXPERIMENT_BASELINE: self._baseline,
-            names.EXPERIMENT_COMPARISON: self._told,
+            names.EXPERIMENT_BASELINE: None
+            if baseline is None
+            else baseline.experiment.id or baseline.label,
+            names.EXPERIMENT_COMPARISON: orjson.dumps(told).decode() if told else None,
             names.PARAMS: {
                 "function": self.target.traced.name,
                 "version": version,
@@ -232,11 +235,12 @@ class _Prepared:
             known, start_ns = self.started.id, self.started.start_ns
             flags = TraceFlags(TraceFlags.SAMPLED)
             above = SpanContext(*ids_of(known), is_remote=False, trace_flags=flags)
+        page = page_address(self.recorder.page, self.recorder.project, "experiments", known)
         self.about = replace(
             self.about,
             id=known,
             start_ns=start_ns or time.time_ns(),
-            page=self._page(known),
+            page=page if known else "",
         )
         try:
             send_dataset(self.recorder, self.dataset)
@@ -291,20 +295,6 @@ class _Prepared:
         if named == "auto":
             return None
         raise invalid("resume", named, _RESUME)
-
-    @property
-    def _baseline(self) -> str | None:
-        return None if self.baseline is None else self.baseline.experiment.id or self.baseline.label
-
-    @property
-    def _told(self) -> str | None:
-        told = self.comparison.told
-        return orjson.dumps(told).decode() if told else None
-
-    def _page(self, known: str) -> str:
-        if not known:
-            return ""
-        return page_address(self.recorder.page, self.recorder.project, "experiments", known)
 
 
 def _version_of_function(traced: TracedFunction) -> str:

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any, Final
 
 from otel_ml.arguments import check_text, invalid
@@ -134,9 +135,7 @@ def find_baseline(reader: Reader, named: str, dataset: str) -> Result:
     if RUN_ID.fullmatch(named):
         return _load(reader, reader.experiment(named))
     numbered = NUMBERED.fullmatch(named)
-    for place, one in enumerate(reader.experiments()):
-        if place == _MOST:
-            break
+    for one in islice(reader.experiments(), _MOST):
         if one.dataset != dataset or one.outcome != "ok":
             continue
         if numbered:
@@ -154,44 +153,32 @@ def find_unfinished(reader: Reader, named: str, wanted: Experiment, params: obje
     Args:
         reader: Where to look.
         named: ``auto``, or the run id of one.
-        wanted: What is to be run; the newest one like it is taken.
+        wanted: What is to be run, with no id, start and page; the newest one like it is taken.
         params: As they were given.
 
     Raises:
         LookupError: There is none.
         ReaderError: The collector has no answer.
     """
-    wished = _likeness_of(wanted, params)
+
+    def is_alike(one: ListedExperiment) -> bool:
+        there = replace(_experiment(reader, one), id="", start_ns=0, page="")
+        return there == wanted and one.params == params
+
+    def start(one: ListedExperiment) -> Started:
+        return Started(one.run_id, one.start_ns, _load(reader, one).runs)
+
     if named != _AUTO:
         if not RUN_ID.fullmatch(named):
             raise LookupError(named)
         one = reader.experiment(named)
-        if _likeness(one) != wished:
+        if not is_alike(one):
             raise invalid("resume", named, _ALIKE)
-        return _started(reader, one)
-    for place, one in enumerate(reader.experiments() if wanted.version else ()):
-        if place == _MOST:
-            break
-        if one.outcome != "ok" and _likeness(one) == wished:
-            return _started(reader, one)
+        return start(one)
+    for one in islice(reader.experiments() if wanted.version else (), _MOST):
+        if one.outcome != "ok" and is_alike(one):
+            return start(one)
     raise LookupError(named)
-
-
-def _started(reader: Reader, one: ListedExperiment) -> Started:
-    return Started(one.run_id, one.start_ns, _load(reader, one).runs)
-
-
-def _likeness(one: ListedExperiment) -> tuple[object, ...]:
-    """Say what must be the same of an experiment that another process goes on with."""
-    of_function = (one.function, one.digest, one.source)
-    of_items = (one.dataset, one.dataset_digest, one.items, one.repeats)
-    return (one.name, of_function, of_items, dict(one.judges), dict(one.params))
-
-
-def _likeness_of(one: Experiment, params: object) -> tuple[object, ...]:
-    of_function = (one.function, one.version, one.source)
-    of_items = (one.dataset, one.dataset_version, one.items, one.repeats)
-    return (one.name, of_function, of_items, dict(one.judges), params)
 
 
 def _experiment(reader: Reader, told: ListedExperiment) -> Experiment:

@@ -10,13 +10,13 @@ from opentelemetry.trace import SpanContext, TraceFlags
 
 from otel_ml import attributes as names
 from otel_ml.errors import quiet
-from otel_ml.experiments.dataset import Dataset, Item, send_dataset
+from otel_ml.experiments.dataset import Dataset, send_dataset
 from otel_ml.experiments.execution import Job
 from otel_ml.judges.answer import Judgement, tell
 from otel_ml.process import marking
 from otel_ml.recorder import Recorder
 from otel_ml.runs import OpenedRun, open_run
-from otel_ml.spans import SPAN_KEY, attach, detach
+from otel_ml.spans import SPAN_KEY, attach, detach, run_id_of
 from otel_ml.wire import score_attributes
 
 # The judge of a test over an item; it has no rubric that could be another version.
@@ -64,9 +64,16 @@ def record_test(
     above = SpanContext(*experiment, is_remote=False, trace_flags=TraceFlags(TraceFlags.SAMPLED))
     token = attach(Context({**context_api.get_current(), SPAN_KEY: None}))
     try:
-        mark = {names.EXPERIMENT: _run_id(experiment), names.EXPERIMENT_DATASET: dataset.name}
+        mark = {names.EXPERIMENT: run_id_of(above), names.EXPERIMENT_DATASET: dataset.name}
         with marking(mark):
-            run = open_run(recorder, name, "model", _given(name, item, repeat), [item.tags])
+            given = {
+                names.ITEM_ID: item.id,
+                names.ITEM_DIGEST: item.digest,
+                names.ITEM_REPEAT: repeat,
+                names.TEST_SUITE_NAME: name,
+                names.TEST_CASE_NAME: item.id,
+            }
+            run = open_run(recorder, name, "model", given, [item.tags])
             with quiet("evaluate"):
                 if run.is_recorded:
                     run._put(names.INPUTS, "inputs", item.inputs)
@@ -75,20 +82,6 @@ def record_test(
                 yield TestedRun(run)
     finally:
         detach(token)
-
-
-def _given(name: str, item: Item, repeat: int) -> Mapping[str, Any]:
-    return {
-        names.ITEM_ID: item.id,
-        names.ITEM_DIGEST: item.digest,
-        names.ITEM_REPEAT: repeat,
-        names.TEST_SUITE_NAME: name,
-        names.TEST_CASE_NAME: item.id,
-    }
-
-
-def _run_id(ids: tuple[int, int]) -> str:
-    return f"{ids[0]:032x}-{ids[1]:016x}"
 
 
 def open_tests(recorder: Recorder, ids: tuple[int, int], about: Mapping[str, Any]) -> OpenedRun:

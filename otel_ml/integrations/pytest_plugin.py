@@ -34,17 +34,14 @@ class _Suite:
     """The experiment of one marked test function.
 
     Attributes:
-        name: Of the function.
+        about: The node id and name of the function, the name and digest of the data set, how many
+            items it has, and how often each is run: what a worker tells with each test.
         run: The experiment's run, in the process that opened it.
         passed: How many tests have passed, of those that this process was told of.
         count: How many those are.
     """
 
-    name: str
-    dataset: str = ""
-    digest: str = ""
-    items: int = 0
-    repeats: int = 1
+    about: dict[str, Any]
     run: "OpenedRun | None" = None
     passed: int = 0
     count: int = 0
@@ -102,8 +99,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     dataset, repeats = _read_marker(node, metafunc, marker)
     session = metafunc.config.stash[_STATE]
     session.datasets[node] = dataset
-    name = metafunc.function.__qualname__
-    session.suites[node] = _Suite(name, dataset.name, dataset.digest, len(dataset), repeats)
+    about = {"node": node, "name": metafunc.function.__qualname__, "dataset": dataset.name}
+    about |= {"digest": dataset.digest, "items": len(dataset), "repeats": repeats}
+    session.suites[node] = _Suite(about)
     jobs = [_Job(item, repeat) for repeat in range(repeats) for item in dataset]
     names = [one.item.id if repeats == 1 else f"{one.item.id}-{one.repeat}" for one in jobs]
     metafunc.parametrize("item", jobs, ids=names, indirect=True)
@@ -160,14 +158,12 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, Any, None
 
     node = pyfuncitem.nodeid.partition("[")[0]
     session = pyfuncitem.config.stash[_STATE]
-    suite = session.suites[node]
-    about: dict[str, str | int] = {"node": node, "name": suite.name, "dataset": suite.dataset}
-    about |= {"digest": suite.digest, "items": suite.items, "repeats": suite.repeats}
+    about = session.suites[node].about
     if not session.is_worker:
         _open(session, about)
     part = job.item, job.repeat
     recorder, dataset = _CLIENT._recorder.in_force, session.datasets[node]
-    with record_test(recorder, session.ids(node), suite.name, dataset, part) as tested:
+    with record_test(recorder, session.ids(node), about["name"], dataset, part) as tested:
         outcome = yield
         error = None if outcome.excinfo is None else outcome.excinfo[1]
         tested.end(error, is_skipped=isinstance(error, pytest.skip.Exception))
@@ -177,10 +173,8 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, Any, None
 def _open(session: _Session, about: dict[str, Any]) -> _Suite:
     """Open the experiment of a marked function, once."""
     node = about["node"]
-    suite = session.suites.get(node)
-    if suite is None:  # of a session of several processes: workers have read the data set
-        told = {key: about[key] for key in ("name", "dataset", "digest", "items", "repeats")}
-        suite = session.suites[node] = _Suite(**told)
+    # In a session of several processes only the workers have read the data set.
+    suite = session.suites.setdefault(node, _Suite(about))
     if suite.run is None:
         from otel_ml.default import _CLIENT  # only where a test is marked
         from otel_ml.experiments.tested import open_tests
@@ -212,10 +206,9 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """End the experiments that this process opened, and deliver what is queued."""
-    found = session.config.stash[_STATE]
-    runs = [suite.run for suite in found.suites.values() if suite.run is not None]
-    for run in runs:
-        run.end()
+    for suite in session.config.stash[_STATE].suites.values():
+        if suite.run is not None:
+            suite.run.end()
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
@@ -232,5 +225,6 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         if suite.run is not None and suite.run.is_recorded:
             recorder = _CLIENT._recorder
             page = page_address(recorder.page, recorder.project, "runs", suite.run.id)
-        told = f"{suite.name} on {suite.dataset}: {suite.passed} of {suite.count} passed"
+        experiment = f"{suite.about['name']} on {suite.about['dataset']}"
+        told = f"{experiment}: {suite.passed} of {suite.count} passed"
         terminalreporter.write_line(" ".join(filter(None, (told, page))))
